@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* clock.h - the two clocks. Durations and timeouts use the monotonic one, stamps that people read
+ * use the wall clock; nothing decides anything by the wall clock. Any thread. */
+#ifndef JACKDAW_BASE_CLOCK_H
+#define JACKDAW_BASE_CLOCK_H
+
+#include <stdint.h>
+
+/* Milliseconds and microseconds since an unspecified start; never go back. */
+uint64_t clock_monotonic_ms(void);
+uint64_t clock_monotonic_us(void);
+
+/* Milliseconds since 1970-01-01 UTC; jumps when somebody sets the clock. */
+uint64_t clock_wall_ms(void);
+
+#endif

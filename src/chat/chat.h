@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/* chat.h - what chat means: accounts, sessions, rooms, messages.
+ *
+ * One write path and one apply path. A request is validated against the state and becomes a delta
+ * (the functions named chat_propose_*); chat_apply writes a delta into the state and the store, on
+ * the server that proposed it and on every other alike. Nothing else changes what is kept. The
+ * state in memory is an index over the store: it can always be loaded again from it.
+ *
+ * What the clock and chance decide (times, new ids) is decided while proposing and written into
+ * the delta, so that applying is a function of the state and the delta alone.
+ *
+ * Not kept, and not in any delta: who is online, who is typing, when a session was last heard.
+ *
+ * Threads: one owner, the core thread. Nothing here blocks, except for the database. */
+#ifndef JACKDAW_CHAT_CHAT_H
+#define JACKDAW_CHAT_CHAT_H
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/status.h"
+#include "store/store.h"
+
+#include "spec.pb-c.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CHAT_TOKEN_BYTES 32
+#define CHAT_NAME_CHARACTERS_MAX 32
+#define CHAT_NAME_BYTES_MAX (CHAT_NAME_CHARACTERS_MAX * 4 + 1) /* with NUL */
+#define CHAT_TOPIC_CHARACTERS_MAX 256
+#define CHAT_PASSWORD_BYTES_MAX 256
+#define CHAT_DEVICE_BYTES_MAX 64
+#define CHAT_PAGE_EVENTS 256      /* most events in a page of History or Receive */
+#define CHAT_PAGE_BYTES 65536     /* a page ends with the event that passes this */
+#define CHAT_LIST_MAX 1000        /* most entries in one answer of a List call */
+#define CHAT_LIST_DEFAULT 100
+
+struct chat;
+struct chat_session; /* an account's session; valid until it ends or chat_reload */
+
+struct chat_limits {
+    uint32_t message_bytes;        /* 1..1048576; default 16384 */
+    uint32_t sessions_per_account; /* 1..64; default 2 */
+    uint32_t rooms_per_account;    /* 1..4096; default 256 */
+    uint32_t members_per_room;     /* 2..65536; default 1024 */
+    uint32_t history_on_join;      /* 0..CHAT_PAGE_EVENTS; default 10 */
+    uint32_t session_silence_ms;   /* a session not heard for this long no longer counts; 60000 */
+    uint32_t requests_per_second;  /* per session, bursts of twice that; 0: no limit; 1000 */
+};
+void chat_limits_default(struct chat_limits *limits);
+
+/* ---- events: what chat tells the server to deliver ---- */
+
+/* Something that happened, with ids; chat_event_fill gives it names. text is borrowed. */
+struct chat_event {
+    Jackdaw__Event__Kind kind;
+    struct position position; /* (0, 0): ephemeral */
+    uint64_t room;            /* 0: concerns accounts, not a room */
+    uint64_t account;         /* who did it */
+    uint64_t subject;
+    uint64_t number;
+    uint64_t session;
+    uint64_t request;
+    uint64_t time_ms;
+    const char *text; /* NUL-terminated, not NULL */
+    bool active;
+};
+
+/* Called during chat_apply, chat_set_typing, chat_touch and chat_expire, in the order of events,
+ * at a moment when chat_each_recipient yields exactly those who shall see the event (one who
+ * leaves still does, one who joins already does). */
+struct chat_observer {
+    void *context;
+    void (*event)(void *context, const struct chat_event *event);
+    /* The session has ended (logout, replaced, account deleted); called just before it is freed. */
+    void (*session_ended)(void *context, struct chat_session *session);
+};
+
+/* ---- life ---- */
+
+/* Loads the state from store (borrowed, must outlive the chat). *out: ended with chat_close.
+ * ERROR_CORRUPT when rows contradict each other, else as the store's functions; sentence in why. */
+enum error chat_open(struct chat **out, struct store *store, const struct chat_limits *limits,
+                     const struct chat_observer *observer, uint64_t monotonic_ms,
+                     struct error_text *why);
+void chat_close(struct chat *chat); /* NULL is allowed */
+
+/* Forgets the state in memory and loads it from the store again: after a rolled back transaction.
+ * Every chat_session pointer becomes invalid (session_ended is not called); attachments of sessions
+ * that still exist are kept. On error the chat can only be closed. */
+enum error chat_reload(struct chat *chat, struct error_text *why);
+
+/* ---- who asks ---- */
+
+/* The session whose token this is, or NULL. token: any bytes of any length. */
+struct chat_session *chat_authenticate(struct chat *chat, const uint8_t *token, size_t size);
+struct chat_session *chat_find_session(struct chat *chat, uint64_t id); /* or NULL */
+
+uint64_t chat_session_id(const struct chat_session *session);
+uint64_t chat_session_account(const struct chat_session *session);
+const char *chat_session_name(const struct chat_session *session); /* the account's name */
+uint64_t chat_session_last_request(const struct chat_session *session);
+
+/* A place for the server to keep what it knows of the session (its mailbox); NULL at first. */
+void **chat_session_attachment(struct chat_session *session);
+
+/* The session was heard: it counts as alive, and its account as online (a PRESENCE event when that
+ * changes). monotonic_ms never decreases. */
+void chat_touch(struct chat *chat, struct chat_session *session, uint64_t monotonic_ms,
+                uint64_t time_ms);
+
+/* Notices sessions that fell silent (PRESENCE events). Call about once a second. */
+void chat_expire(struct chat *chat, uint64_t monotonic_ms, uint64_t time_ms);
+
+/* Token bucket: whether the session may make a request now; if not, *retry_ms is how long until
+ * it may. */
+bool chat_admit(struct chat *chat, struct chat_session *session, uint64_t monotonic_ms,
+                uint32_t *retry_ms);
+
+/* Session received every event up to seq (monotone: smaller ones are ignored). Kept in memory;
+ * chat_propose_delivered makes the delta. */
+void chat_note_delivered(struct chat *chat, struct chat_session *session, uint64_t seq);
+
+/* ---- proposing: request -> delta ---- */
+
+/* How a request is answered. */
+enum chat_decision {
+    CHAT_PROPOSE, /* apply *delta; then chat_outcome_of gives the answer */
+    CHAT_ANSWER,  /* nothing to apply: the answer is there already (a repeated request) */
+    CHAT_REFUSE,  /* status and text; nothing to apply */
+};
+
+/* Who asks, when, and where the answer goes. */
+struct chat_call {
+    struct chat_session *session; /* NULL for RegisterAccount and Login */
+    uint64_t time_ms;             /* wall clock; chat makes it monotone */
+    uint64_t monotonic_ms;
+    struct arena *arena; /* holds *delta and its parts, and texts, until the answer is sent */
+
+    /* Filled by chat: */
+    Jackdaw__Delta *delta;   /* CHAT_PROPOSE */
+    enum status status;      /* CHAT_REFUSE */
+    const char *text;        /* CHAT_REFUSE: a sentence that says what was wrong and what to do */
+    uint32_t retry_ms;       /* CHAT_REFUSE: not 0: not an outcome, the same request may succeed */
+};
+
+/* For requests with a number: what the number means. CHAT_PROPOSE: it is the next one, go on with
+ * its chat_propose_*. CHAT_ANSWER: it was carried out (chat_outcome_of has the outcome).
+ * CHAT_REFUSE: it skips one (ABORTED with retry_ms), or is out of the window (OUT_OF_RANGE), or 0
+ * (INVALID_ARGUMENT). Every chat_propose_* of a numbered request starts with this itself. */
+enum chat_decision chat_check_request(struct chat *chat, struct chat_call *call, uint64_t request);
+
+/* Turns a refusal of a numbered request into a delta, so that a retry is refused too: call with
+ * what chat_propose_* refused without retry_ms. CHAT_PROPOSE, or CHAT_REFUSE when the refusal is
+ * not one to remember (number 0, skipped, out of window, no memory). */
+enum chat_decision chat_propose_refusal(struct chat *chat, struct chat_call *call,
+                                        uint64_t request);
+
+/* Register, first half: checks name and password rules and that the name is free. CHAT_PROPOSE:
+ * hash the password (password.h, off this thread) and go on with chat_propose_register.
+ * CHAT_ANSWER: the same nonce registered this name before: OK. */
+enum chat_decision chat_check_register(struct chat *chat, struct chat_call *call,
+                                       const Jackdaw__RegisterRequest *request);
+/* Second half; checks again, the name may have been taken meanwhile. */
+enum chat_decision chat_propose_register(struct chat *chat, struct chat_call *call,
+                                         const Jackdaw__RegisterRequest *request,
+                                         const char *password_hash);
+
+/* Login, first half: finds the account. CHAT_PROPOSE: *hash (in the arena) is what the password
+ * must be verified against; for an unknown name it is a hash that nothing matches, so that the
+ * time taken does not tell which names exist. */
+enum chat_decision chat_check_login(struct chat *chat, struct chat_call *call,
+                                    const Jackdaw__LoginRequest *request, const char **hash);
+/* Second half, after the password was verified (or not: UNAUTHENTICATED). CHAT_ANSWER: the token
+ * has its session already (call->session is set to it). */
+enum chat_decision chat_propose_login(struct chat *chat, struct chat_call *call,
+                                      const Jackdaw__LoginRequest *request, bool verified);
+
+enum chat_decision chat_propose_logout(struct chat *chat, struct chat_call *call,
+                                       const Jackdaw__LogoutRequest *request);
+/* As with Login: the first half gives the hash, the second proposes. */
+enum chat_decision chat_check_delete(struct chat *chat, struct chat_call *call,
+                                     const Jackdaw__DeleteAccountRequest *request,
+                                     const char **hash);
+enum chat_decision chat_propose_delete(struct chat *chat, struct chat_call *call,
+                                       const Jackdaw__DeleteAccountRequest *request, bool verified);
+enum chat_decision chat_propose_join(struct chat *chat, struct chat_call *call,
+                                     const Jackdaw__JoinRoomRequest *request);
+enum chat_decision chat_propose_leave(struct chat *chat, struct chat_call *call,
+                                      const Jackdaw__LeaveRoomRequest *request);
+enum chat_decision chat_propose_topic(struct chat *chat, struct chat_call *call,
+                                      const Jackdaw__SetTopicRequest *request);
+enum chat_decision chat_propose_invite(struct chat *chat, struct chat_call *call,
+                                       const Jackdaw__InviteRequest *request);
+enum chat_decision chat_propose_kick(struct chat *chat, struct chat_call *call,
+                                     const Jackdaw__KickRequest *request);
+enum chat_decision chat_propose_send(struct chat *chat, struct chat_call *call,
+                                     const Jackdaw__SendRequest *request);
+
+/* A Delivered delta for the accounts whose delivered position changed since the last one; false
+ * when there are none (or no memory). At most 256 accounts each. */
+bool chat_propose_delivered(struct chat *chat, struct chat_call *call);
+
+/* The first delta of a reign. */
+bool chat_propose_epoch(struct chat *chat, struct chat_call *call, uint64_t epoch);
+
+/* ---- applying ---- */
+
+/* Writes delta, which gets the given position, into the state and the store's open transaction.
+ * The caller appends the batch to the store's log itself. Errors: the store's, ERROR_NO_MEMORY, or
+ * ERROR_CORRUPT for a delta that contradicts the state (it comes from a peer or a log; never
+ * crashes): then roll back and chat_reload. delta: borrowed. */
+enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct position position);
+
+/* ---- answering ---- */
+
+/* The outcome of a request of a session, from the store. text is copied into the arena. */
+struct chat_outcome {
+    enum status status;
+    const char *text;
+    uint64_t room;
+    uint64_t number;
+    struct position position;
+    uint64_t time_ms;
+    bool created; /* JoinRoom made the room */
+};
+enum error chat_outcome_of(struct chat *chat, const struct chat_session *session, uint64_t request,
+                           struct arena *arena, struct chat_outcome *out);
+
+/* Replies, filled from the state as it is now; parts in the arena. Errors: ERROR_NO_MEMORY and the
+ * store's. Requests that are refused (unknown room, not a member, bad pattern) give OK with
+ * call->status and call->text set; else call->status is STATUS_OK. */
+enum error chat_answer_login(struct chat *chat, struct chat_call *call, Jackdaw__LoginReply *reply);
+enum error chat_answer_heartbeat(struct chat *chat, struct chat_call *call,
+                                 const Jackdaw__HeartbeatRequest *request,
+                                 Jackdaw__HeartbeatReply *reply);
+/* All but history, which chat_plan_history is for. */
+enum error chat_answer_join(struct chat *chat, struct chat_call *call,
+                            const struct chat_outcome *outcome, Jackdaw__JoinRoomReply *reply);
+enum error chat_answer_send(struct chat *chat, struct chat_call *call,
+                            const struct chat_outcome *outcome, Jackdaw__SendReply *reply);
+enum error chat_answer_accounts(struct chat *chat, struct chat_call *call,
+                                const Jackdaw__ListAccountsRequest *request,
+                                Jackdaw__ListAccountsReply *reply);
+enum error chat_answer_rooms(struct chat *chat, struct chat_call *call,
+                             const Jackdaw__ListRoomsRequest *request,
+                             Jackdaw__ListRoomsReply *reply);
+enum error chat_answer_members(struct chat *chat, struct chat_call *call,
+                               const Jackdaw__ListMembersRequest *request,
+                               Jackdaw__ListMembersReply *reply);
+void chat_answer_limits(const struct chat *chat, Jackdaw__Limits *limits);
+
+/* Tells the others in a room that the caller is typing; refusals as above. */
+enum error chat_set_typing(struct chat *chat, struct chat_call *call,
+                           const Jackdaw__SetTypingRequest *request);
+
+/* ---- reading the past: plan on the core thread, read anywhere, name on the core thread ---- */
+
+/* Rows that were read, in an arena, in ascending order of seq. */
+struct chat_page {
+    struct chat_event *events;
+    size_t count;
+    struct position next; /* Receive: everything up to here is in the page */
+    bool more;            /* there is more to read */
+};
+
+/* What to read: made by a chat_plan_*, self-contained (no pointer into the chat). Parts in the
+ * arena it was made with. */
+struct chat_plan;
+
+/* History of a conversation the caller is in. limit 0: history_on_join. Refusals as above. */
+enum error chat_plan_history(struct chat *chat, struct chat_call *call, const char *room,
+                             uint64_t before, uint32_t limit, struct chat_plan **plan);
+/* Everything that concerns the session's account after a position and up to until_seq. */
+enum error chat_plan_receive(struct chat *chat, struct chat_call *call, uint64_t after_seq,
+                             uint64_t until_seq, struct chat_plan **plan);
+/* Carries a plan out: any thread, with a store (or reader) of that thread's. */
+enum error chat_read(const struct chat_plan *plan, struct store *store, struct arena *arena,
+                     struct chat_page *page);
+
+/* Gives an event its names as the account `viewer` sees them (a direct conversation is "@other").
+ * Strings are borrowed from the event, the chat or the arena until the next chat call. */
+enum error chat_event_fill(struct chat *chat, const struct chat_event *event, uint64_t viewer,
+                           struct arena *arena, Jackdaw__Event *out);
+
+/* Whether recipients of the event see it alike, so that it can be encoded once for all of them
+ * (true for rooms, false for direct conversations). */
+bool chat_event_is_shared(const struct chat *chat, const struct chat_event *event);
+
+/* Calls visit for every session of every account that shall see the event; only meaningful inside
+ * chat_observer.event. */
+void chat_each_recipient(struct chat *chat, const struct chat_event *event,
+                         void (*visit)(void *context, struct chat_session *session), void *context);
+
+/* Every session there is. visit must not end sessions. */
+void chat_each_session(struct chat *chat,
+                       void (*visit)(void *context, struct chat_session *session), void *context);
+
+#endif

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/* call.c - one call from its dispatch to its end. */
+#include "rpc/server_internal.h"
+
+#include "rpc/protocol.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define RETRY_WHEN_DRAINING_MS 200u
+
+static void link_call(struct rpc_call *call)
+{
+    struct rpc_peer *peer = call->peer;
+    call->next = peer->calls;
+    if (call->next != NULL)
+        call->next->previous = call;
+    peer->calls = call;
+    if (call->deadline_ms != 0) {
+        struct rpc_server *server = call->server;
+        call->next_timed = server->timed;
+        if (call->next_timed != NULL)
+            call->next_timed->previous_timed = call;
+        server->timed = call;
+    }
+    call->server->open_calls++;
+}
+
+static void unlink_call(struct rpc_call *call)
+{
+    struct rpc_server *server = call->server;
+    if (call->peer != NULL) {
+        if (call->previous != NULL)
+            call->previous->next = call->next;
+        else
+            call->peer->calls = call->next;
+        if (call->next != NULL)
+            call->next->previous = call->previous;
+    }
+    if (call->deadline_ms != 0) {
+        if (call->previous_timed != NULL)
+            call->previous_timed->next_timed = call->next_timed;
+        else
+            server->timed = call->next_timed;
+        if (call->next_timed != NULL)
+            call->next_timed->previous_timed = call->previous_timed;
+    }
+    server->open_calls--;
+}
+
+static void finish_call(struct rpc_call *call)
+{
+    unlink_call(call);
+    inbound_release(call->inbound); /* may free call */
+}
+
+static void send_reply(struct rpc_call *call, Jackdaw__Envelope *head,
+                       const struct rpc_chunk *chunks, size_t count)
+{
+    if (call->peer == NULL)
+        return;
+    head->kind = JACKDAW__ENVELOPE__KIND__REPLY;
+    head->protocol = RPC_PROTOCOL;
+    head->call = call->envelope->call;
+    peer_append(call->peer, call->server, call->inbound, head, chunks, count);
+}
+
+static void end_with_status(struct rpc_call *call, enum status status, uint32_t retry_ms,
+                            const char *text)
+{
+    Jackdaw__Envelope head = JACKDAW__ENVELOPE__INIT;
+    head.status = status;
+    head.message = (char *)text;
+    head.retry_ms = retry_ms;
+    if (call->master != NULL)
+        head.master = (char *)call->master;
+    send_reply(call, &head, NULL, 0);
+    finish_call(call);
+}
+
+static void end_with_chunks(struct rpc_call *call, const struct rpc_chunk *chunks, size_t count)
+{
+    Jackdaw__Envelope head = JACKDAW__ENVELOPE__INIT;
+    send_reply(call, &head, chunks, count);
+    finish_call(call);
+}
+
+/* ---- from other threads: the answer travels to the owner as a task of the call itself ---- */
+
+static void run_late(struct task *task)
+{
+    struct rpc_call *call = (struct rpc_call *)((char *)task - offsetof(struct rpc_call, late));
+    uint8_t *bytes = call->late_bytes;
+    if (call->late_status == STATUS_OK)
+        end_with_chunks(call, &(struct rpc_chunk){bytes, call->late_size}, 1);
+    else
+        end_with_status(call, call->late_status, call->late_retry_ms,
+                        bytes == NULL ? "" : (const char *)bytes);
+    free(bytes);
+}
+
+static bool on_owner_thread(const struct rpc_call *call)
+{
+    return pthread_equal(pthread_self(), call->server->owner) != 0;
+}
+
+static void push_late(struct rpc_call *call, enum status status)
+{
+    call->late_status = status;
+    call->late.run = run_late;
+    task_queue_push(call->server->options.queue, &call->late);
+}
+
+static void reply_late(struct rpc_call *call, const ProtobufCMessage *reply)
+{
+    call->late_size = protobuf_c_message_get_packed_size(reply);
+    call->late_bytes = malloc(call->late_size + 1);
+    if (call->late_bytes == NULL) {
+        push_late(call, STATUS_RESOURCE_EXHAUSTED);
+        return;
+    }
+    (void)protobuf_c_message_pack(reply, call->late_bytes);
+    push_late(call, STATUS_OK);
+}
+
+/* ---- ending ---- */
+
+static void reply_now(struct rpc_call *call, const ProtobufCMessage *reply)
+{
+    uint8_t small[1024];
+    size_t size = protobuf_c_message_get_packed_size(reply);
+    uint8_t *bytes = size <= sizeof small ? small : malloc(size);
+    if (bytes == NULL) {
+        end_with_status(call, STATUS_RESOURCE_EXHAUSTED, 0, "the server is out of memory");
+        return;
+    }
+    (void)protobuf_c_message_pack(reply, bytes);
+    end_with_chunks(call, &(struct rpc_chunk){bytes, size}, 1);
+    if (bytes != small)
+        free(bytes);
+}
+
+void rpc_call_reply(struct rpc_call *call, const ProtobufCMessage *reply)
+{
+    if (on_owner_thread(call))
+        reply_now(call, reply);
+    else
+        reply_late(call, reply);
+}
+
+void rpc_call_fail(struct rpc_call *call, enum status status, uint32_t retry_ms, const char *text)
+{
+    ASSERT(status != STATUS_OK);
+    if (on_owner_thread(call)) {
+        end_with_status(call, status, retry_ms, text);
+        return;
+    }
+    call->late_retry_ms = retry_ms;
+    call->late_bytes = (uint8_t *)strdup(text);
+    push_late(call, status);
+}
+
+void rpc_call_finish(struct rpc_call *call, const struct rpc_chunk *chunks, size_t count)
+{
+    end_with_chunks(call, chunks, count);
+}
+
+void rpc_call_redirect(struct rpc_call *call, const char *master)
+{
+    call->master = arena_strdup(&call->inbound->arena, master);
+}
+
+static void closure(const ProtobufCMessage *reply, void *context)
+{
+    struct rpc_call *call = context;
+    if (reply == NULL)
+        rpc_call_fail(call, STATUS_INTERNAL, 0, "the server has no answer");
+    else
+        rpc_call_reply(call, reply);
+}
+
+/* ---- streaming ---- */
+
+bool rpc_call_send(struct rpc_call *call, const struct rpc_chunk *chunks, size_t count)
+{
+    if (call->cancelled || call->credits == 0)
+        return false;
+    call->credits--;
+    Jackdaw__Envelope head = JACKDAW__ENVELOPE__INIT;
+    head.more = true;
+    send_reply(call, &head, chunks, count);
+    return true;
+}
+
+uint32_t rpc_call_credits(const struct rpc_call *call)
+{
+    return call->credits;
+}
+
+bool rpc_call_is_stream(const struct rpc_call *call)
+{
+    return call->stream;
+}
+
+void rpc_call_watch(struct rpc_call *call, const struct rpc_call_watch *watch)
+{
+    call->watch = *watch;
+}
+
+void call_credit(struct rpc_call *call, uint32_t credits)
+{
+    uint32_t room = RPC_CREDITS_MAX - call->credits;
+    call->credits += credits < room ? credits : room;
+    if (call->watch.credited != NULL)
+        call->watch.credited(call->watch.context, call);
+}
+
+void call_cancel(struct rpc_call *call)
+{
+    if (call->cancelled)
+        return;
+    call->cancelled = true;
+    if (call->watch.cancelled != NULL)
+        call->watch.cancelled(call->watch.context, call);
+}
+
+/* ---- dispatch ---- */
+
+static bool is_past_deadline(const struct rpc_call *call)
+{
+    return call->deadline_ms != 0 && call->server->now_ms >= call->deadline_ms;
+}
+
+void call_dispatch(struct rpc_call *call)
+{
+    link_call(call);
+    const struct rpc_server *server = call->server;
+    if (server->drain_text != NULL)
+        end_with_status(call, STATUS_UNAVAILABLE, RETRY_WHEN_DRAINING_MS, server->drain_text);
+    else if (call->early_status != STATUS_OK)
+        end_with_status(call, call->early_status, 0, call->early_text);
+    else if (is_past_deadline(call))
+        end_with_status(call, STATUS_DEADLINE_EXCEEDED, 0,
+                        "the request waited longer than its caller does");
+    else
+        call->entry->service->invoke(call->entry->service, call->method, call->input, closure,
+                                     call);
+}
+
+/* ---- what handlers ask ---- */
+
+const uint8_t *rpc_call_token(const struct rpc_call *call, size_t *size)
+{
+    *size = call->envelope->token.len;
+    return call->envelope->token.data;
+}
+
+struct arena *rpc_call_arena(struct rpc_call *call)
+{
+    return &call->inbound->arena;
+}
+
+const char *rpc_call_peer(const struct rpc_call *call)
+{
+    return call->peer == NULL ? "a peer that has gone" : call->peer->text;
+}
+
+bool rpc_call_is_cancelled(const struct rpc_call *call)
+{
+    return call->cancelled;
+}

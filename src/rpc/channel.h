@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* channel.h - makes calls: a ProtobufCService whose invoke sends over nng REQ to one address.
+ *
+ *     struct rpc_stub stub;
+ *     rpc_stub_init(&stub, channel, &jackdaw__chat__descriptor);
+ *     stub.timeout_ms = 2000;
+ *     jackdaw__chat__info(&stub.service, &request, on_info, &state);
+ *     rpc_channel_flush(channel);
+ *
+ * nng's threads receive and decode frames; closures run on the owner's thread, when it runs its
+ * task_queue (or calls rpc_channel_tick, _close or _cancel). Requests wait in a buffer until
+ * rpc_channel_flush, so that the requests of one turn share a frame.
+ *
+ * The channel connects by itself, and again after a loss, with a growing pause. Calls made while
+ * there is no connection wait for one until their deadline; calls under way when a connection is
+ * lost end UNAVAILABLE at once. It never sends a call twice: retrying is the caller's decision.
+ *
+ * The socket is REQ in raw mode: request ids are the channel's, a call can have several replies,
+ * and nng resends nothing by itself. All functions: the owner's thread. */
+#ifndef JACKDAW_RPC_CHANNEL_H
+#define JACKDAW_RPC_CHANNEL_H
+
+#include "base/address.h"
+#include "base/error.h"
+#include "base/status.h"
+#include "base/task_queue.h"
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct rpc_channel;
+
+struct rpc_channel_options {
+    struct address address;
+    struct task_queue *queue;     /* the owner's; must outlive the channel */
+    size_t frame_bytes_max;       /* largest frame taken from the server; 0: 4 MiB */
+    uint32_t reconnect_min_ms;    /* first pause after a failed connect; 0: 50 */
+    uint32_t reconnect_max_ms;    /* 0: 1000 */
+    const char *tls_authority;    /* PEM file that the server's certificate is checked against */
+    void *context;
+    /* Told on the owner's thread; may be NULL. */
+    void (*connected)(void *context, struct rpc_channel *channel);
+    void (*disconnected)(void *context, struct rpc_channel *channel);
+};
+
+/* Makes a channel and starts to connect. *out: ended with rpc_channel_close. ERROR_INVALID (address
+ * or certificate), ERROR_NO_MEMORY, ERROR_FULL (descriptors): sentence in why. */
+enum error rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_options *options,
+                            struct error_text *why);
+
+/* Ends every open call with CANCELLED (closures run before this returns) and disconnects; waits for
+ * nng's threads. The last bytes are freed when the tasks that it has in the queue have run. May be
+ * called from closures and callbacks, also its own: nothing more is told after it. NULL is
+ * allowed. */
+void rpc_channel_close(struct rpc_channel *channel);
+
+bool rpc_channel_is_connected(const struct rpc_channel *channel);
+const struct address *rpc_channel_address(const struct rpc_channel *channel);
+size_t rpc_channel_open_calls(const struct rpc_channel *channel);
+
+/* Sends what is buffered, if connected. At the end of each turn of the owner. */
+void rpc_channel_flush(struct rpc_channel *channel);
+
+/* Ends calls whose deadline has passed with DEADLINE_EXCEEDED. */
+void rpc_channel_tick(struct rpc_channel *channel, uint64_t monotonic_ms);
+
+/* When rpc_channel_tick has something to do: a monotonic time in ms, or UINT64_MAX. */
+uint64_t rpc_channel_next_tick(const struct rpc_channel *channel);
+
+/* Gives up a call: its closure runs now with CANCELLED, the server is told. Unknown ids are
+ * ignored (the call may just have ended). */
+void rpc_channel_cancel(struct rpc_channel *channel, uint64_t call);
+
+/* Allows the server to send `credits` more replies to an open stream. */
+void rpc_channel_credit(struct rpc_channel *channel, uint64_t call, uint32_t credits);
+
+/* What every closure_data must point to: the channel fills it before it runs the closure. message
+ * and master are borrowed for the duration of the closure, never NULL. A closure gets a NULL
+ * message where status is not STATUS_OK. It runs once for a plain call; for a stream once per
+ * reply, with more set on all but the last. */
+struct rpc_result {
+    enum status status;
+    const char *message;
+    const char *master;
+    uint32_t retry_ms;
+    bool more;
+};
+
+/* A service bound to a channel, with what the next calls carry. May live on the stack. */
+struct rpc_stub {
+    ProtobufCService service; /* first: pass &stub.service to the generated functions */
+    struct rpc_channel *channel;
+    uint32_t timeout_ms;  /* 0: no deadline */
+    uint32_t credits;     /* more than 1 asks for a stream; 0 is 1 */
+    const uint8_t *token; /* borrowed during the call's making */
+    size_t token_size;
+    uint64_t call; /* set by invoke: the id for rpc_channel_cancel and _credit; 0: see below */
+};
+
+/* descriptor: generated, of a service. invoke: when the request cannot even be buffered (no memory,
+ * request over the frame size), the closure runs at once, before invoke returns, and call is 0. */
+void rpc_stub_init(struct rpc_stub *stub, struct rpc_channel *channel,
+                   const ProtobufCServiceDescriptor *descriptor);
+
+#endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/* peer.c - the table of connections, and the replies that wait to go out on each. */
+#include "rpc/server_internal.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "rpc/protocol.h"
+#include "rpc/wire.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#undef uthash_nonfatal_oom
+#define uthash_nonfatal_oom(element) ((element)->id = 0)
+
+/* A connection that came or went, on its way from nng's thread to the owner's. */
+struct peer_event {
+    struct task task;
+    struct rpc_server *server;
+    struct rpc_peer *added; /* NULL: removed */
+    uint32_t id;
+};
+
+struct rpc_peer *peer_find(struct rpc_server *server, uint32_t id)
+{
+    struct rpc_peer *peer;
+    HASH_FIND(hh, server->peers, &id, sizeof id, peer);
+    return peer;
+}
+
+static void free_peer(struct rpc_peer *peer)
+{
+    if (peer->output != NULL)
+        nng_msg_free(peer->output);
+    free(peer);
+}
+
+static void drop_dirty(struct rpc_server *server, struct rpc_peer *peer)
+{
+    if (!peer->dirty)
+        return;
+    struct rpc_peer **link = &server->dirty;
+    while (*link != peer)
+        link = &(*link)->next_dirty;
+    *link = peer->next_dirty;
+    peer->dirty = false;
+}
+
+/* Its calls stay with their handlers, without a peer. */
+static void remove_peer(struct rpc_server *server, struct rpc_peer *peer)
+{
+    HASH_DELETE(hh, server->peers, peer);
+    drop_dirty(server, peer);
+    while (peer->calls != NULL) {
+        struct rpc_call *call = peer->calls;
+        peer->calls = call->next;
+        if (call->next != NULL)
+            call->next->previous = NULL;
+        call->next = NULL;
+        call->previous = NULL;
+        call->peer = NULL;
+        call_cancel(call);
+    }
+    log_debug("rpc", "peer_gone", log_string("peer", peer->text));
+    free_peer(peer);
+}
+
+static void add_peer(struct rpc_server *server, struct rpc_peer *peer)
+{
+    peer->last_heard_ms = clock_monotonic_ms();
+    HASH_ADD(hh, server->peers, id, sizeof peer->id, peer);
+    if (peer->id == 0) { /* no memory for the table */
+        (void)nng_pipe_close(peer->pipe);
+        free_peer(peer);
+        return;
+    }
+    log_debug("rpc", "peer_connected", log_string("peer", peer->text));
+}
+
+static void run_event(struct task *task)
+{
+    struct peer_event *event = (struct peer_event *)task;
+    struct rpc_server *server = event->server;
+    if (event->added != NULL) {
+        if (server->closing)
+            free_peer(event->added);
+        else
+            add_peer(server, event->added);
+    } else {
+        struct rpc_peer *peer = peer_find(server, event->id);
+        if (peer != NULL)
+            remove_peer(server, peer);
+    }
+    free(event);
+}
+
+/* ---- nng's threads ---- */
+
+static struct peer_event *new_event(struct rpc_server *server, nng_pipe pipe)
+{
+    struct peer_event *event = calloc(1, sizeof *event);
+    if (event == NULL)
+        return NULL;
+    event->task.run = run_event;
+    event->server = server;
+    event->id = (uint32_t)nng_pipe_id(pipe);
+    return event;
+}
+
+static void on_adding(struct rpc_server *server, nng_pipe pipe)
+{
+    size_t count = atomic_fetch_add(&server->connections, 1) + 1;
+    struct peer_event *event = NULL;
+    struct rpc_peer *peer = NULL;
+    if (count <= server->options.peers_max) {
+        event = new_event(server, pipe);
+        peer = calloc(1, sizeof *peer);
+    }
+    if (event == NULL || peer == NULL) {
+        free(event);
+        free(peer);
+        (void)atomic_fetch_add(&server->peers_kicked, 1);
+        (void)nng_pipe_close(pipe);
+        return;
+    }
+    peer->id = event->id;
+    peer->pipe = pipe;
+    transport_peer_text(pipe, peer->text, sizeof peer->text);
+    event->added = peer;
+    task_queue_push(server->options.queue, &event->task);
+}
+
+static void on_removed(struct rpc_server *server, nng_pipe pipe)
+{
+    (void)atomic_fetch_sub(&server->connections, 1);
+    struct peer_event *event = new_event(server, pipe);
+    if (event != NULL)
+        task_queue_push(server->options.queue, &event->task);
+    /* Without memory the idle check removes the peer later. */
+}
+
+static void notify(nng_pipe pipe, nng_pipe_ev what, void *context)
+{
+    /* Told before the connection is used, so that the table knows it before its first frame. */
+    if (what == NNG_PIPE_EV_ADD_PRE)
+        on_adding(context, pipe);
+    else if (what == NNG_PIPE_EV_REM_POST)
+        on_removed(context, pipe);
+}
+
+enum error peer_watch(struct rpc_server *server)
+{
+    int result = nng_pipe_notify(server->socket, NNG_PIPE_EV_ADD_PRE, notify, server);
+    if (result == 0)
+        result = nng_pipe_notify(server->socket, NNG_PIPE_EV_REM_POST, notify, server);
+    return transport_error(result);
+}
+
+void peer_transmit(nng_socket socket, nng_aio *aio, nng_msg *message)
+{
+    nng_aio_set_msg(aio, message);
+    nng_send_aio(socket, aio);
+    nng_aio_wait(aio);
+    if (nng_aio_result(aio) != 0)
+        nng_msg_free(message); /* still ours */
+}
+
+/* ---- output ---- */
+
+void peer_flush(struct rpc_peer *peer, struct rpc_server *server)
+{
+    if (peer->output == NULL)
+        return;
+    nng_msg *message = peer->output;
+    peer->output = NULL;
+    server->frames_sent++;
+    peer_transmit(server->socket, server->send_aio, message);
+}
+
+static bool shares_frame(const struct rpc_peer *peer, const struct inbound *inbound, size_t size)
+{
+    return peer->output != NULL && peer->output_header_size == inbound->header_size &&
+           memcmp(peer->output_header, inbound->header, inbound->header_size) == 0 &&
+           nng_msg_len(peer->output) + size <= RPC_REPLY_FRAME_BYTES;
+}
+
+static bool start_frame(struct rpc_peer *peer, const struct inbound *inbound, size_t size)
+{
+    nng_msg *message;
+    if (nng_msg_alloc(&message, 0) != 0)
+        return false;
+    if (nng_msg_reserve(message, size) != 0 ||
+        nng_msg_header_append(message, inbound->header, inbound->header_size) != 0) {
+        nng_msg_free(message);
+        return false;
+    }
+    memcpy(peer->output_header, inbound->header, inbound->header_size);
+    peer->output_header_size = inbound->header_size;
+    peer->output = message;
+    return true;
+}
+
+void peer_append(struct rpc_peer *peer, struct rpc_server *server, const struct inbound *inbound,
+                 const Jackdaw__Envelope *head, const struct rpc_chunk *chunks, size_t count)
+{
+    size_t size = wire_size(head, chunks, count);
+    if (!shares_frame(peer, inbound, size)) {
+        peer_flush(peer, server);
+        if (!start_frame(peer, inbound, size)) {
+            peer_kick(server, peer, "no memory to answer it");
+            return;
+        }
+    }
+    if (wire_append(peer->output, head, chunks, count) != OK) {
+        peer_kick(server, peer, "no memory to answer it");
+        return;
+    }
+    if (!peer->dirty) {
+        peer->dirty = true;
+        peer->next_dirty = server->dirty;
+        server->dirty = peer;
+    }
+}
+
+void peer_kick(struct rpc_server *server, const struct rpc_peer *peer, const char *reason)
+{
+    (void)atomic_fetch_add(&server->peers_kicked, 1);
+    log_info("rpc", "peer_kicked", log_string("peer", peer->text), log_string("reason", reason));
+    (void)nng_pipe_close(peer->pipe); /* nng tells on_removed */
+}
+
+void peer_free_all(struct rpc_server *server)
+{
+    struct rpc_peer *peer;
+    struct rpc_peer *next;
+    HASH_ITER(hh, server->peers, peer, next)
+    {
+        remove_peer(server, peer);
+    }
+}

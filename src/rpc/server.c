@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/* server.c - life of a server: sockets, services, timers, figures. */
+#include "rpc/server_internal.h"
+
+#include "base/clock.h"
+#include "rpc/protocol.h"
+
+#include <arpa/inet.h>
+#include <nng/protocol/reqrep0/rep.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SEND_BUFFER_MESSAGES 8192 /* nng's largest */
+#define RECEIVE_BUFFER_MESSAGES 1024
+
+static struct rpc_server_options with_defaults(const struct rpc_server_options *options)
+{
+    struct rpc_server_options result = *options;
+    if (result.frame_bytes_max == 0)
+        result.frame_bytes_max = RPC_FRAME_BYTES_DEFAULT;
+    if (result.waiting_calls_max == 0)
+        result.waiting_calls_max = 16384;
+    if (result.waiting_bytes_max == 0)
+        result.waiting_bytes_max = 64u * 1024u * 1024u;
+    if (result.peers_max == 0)
+        result.peers_max = 10000;
+    return result;
+}
+
+static enum error open_socket(struct rpc_server *server)
+{
+    int result = nng_rep0_open_raw(&server->socket);
+    if (result != 0)
+        return transport_error(result);
+    server->open = true;
+    result = nng_socket_set_size(server->socket, NNG_OPT_RECVMAXSZ,
+                                 server->options.frame_bytes_max + HEADER_BYTES_MAX);
+    if (result == 0)
+        result = nng_socket_set_int(server->socket, NNG_OPT_SENDBUF, SEND_BUFFER_MESSAGES);
+    if (result == 0)
+        result = nng_socket_set_int(server->socket, NNG_OPT_RECVBUF, RECEIVE_BUFFER_MESSAGES);
+    if (result == 0)
+        result = nng_aio_alloc(&server->send_aio, NULL, NULL);
+    if (result == 0)
+        result = nng_aio_alloc(&server->reject_aio, NULL, NULL);
+    if (result != 0)
+        return transport_error(result);
+    return peer_watch(server);
+}
+
+enum error rpc_server_new(struct rpc_server **out, const struct rpc_server_options *options,
+                          struct error_text *why)
+{
+    struct rpc_server *server = calloc(1, sizeof *server);
+    if (server == NULL)
+        return error_set(why, ERROR_NO_MEMORY, "out of memory");
+    server->options = with_defaults(options);
+    server->owner = pthread_self();
+    server->bound = options->address;
+    server->now_ms = clock_monotonic_ms();
+    enum error error = open_socket(server);
+    if (error != OK) {
+        rpc_server_free(server);
+        return error_set(why, error, "open a socket: %s", error_name(error));
+    }
+    *out = server;
+    return OK;
+}
+
+enum error rpc_server_add(struct rpc_server *server, ProtobufCService *service,
+                          const struct rpc_method_limit *limits)
+{
+    if (server->service_count == SERVICES_MAX)
+        return ERROR_FULL;
+    server->services[server->service_count++] =
+        (struct service_entry){.service = service, .limits = limits};
+    return OK;
+}
+
+static enum error explain_listen(int result, const char *text, struct error_text *why)
+{
+    enum error error = transport_error(result);
+    switch (error) {
+    case ERROR_IN_USE:
+        return error_set(why, error,
+                         "%s is in use by another process: stop it, or choose another port", text);
+    case ERROR_DENIED:
+        return error_set(why, error,
+                         "not permitted to listen on %s: ports below 1024 need privileges", text);
+    case ERROR_INVALID:
+    case ERROR_NOT_FOUND:
+        return error_set(why, error, "cannot listen on %s: this machine has no such address", text);
+    default:
+        return error_set(why, error, "listen on %s: %s", text, nng_strerror(result));
+    }
+}
+
+static void learn_port(struct rpc_server *server)
+{
+    nng_sockaddr address;
+    if (nng_listener_get_addr(server->listener, NNG_OPT_LOCADDR, &address) != 0)
+        return;
+    if (address.s_family == NNG_AF_INET)
+        server->bound.port = ntohs(address.s_in.sa_port);
+    else if (address.s_family == NNG_AF_INET6)
+        server->bound.port = ntohs(address.s_in6.sa_port);
+}
+
+enum error rpc_server_listen(struct rpc_server *server, struct error_text *why)
+{
+    const struct rpc_server_options *options = &server->options;
+    char url[ADDRESS_TEXT_SIZE];
+    char text[ADDRESS_TEXT_SIZE];
+    address_listen_url(&options->address, url);
+    address_format(&options->address, text);
+    int result = nng_listener_create(&server->listener, server->socket, url);
+    if (result != 0)
+        return explain_listen(result, text, why);
+    if (options->address.tls) {
+        struct tls_files files = {.certificate = options->tls_certificate, .key = options->tls_key};
+        enum error error = transport_tls_listener(server->listener, &files, why);
+        if (error != OK)
+            return error;
+    }
+    enum error error = receiver_start(&server->receiver, server->socket, inbound_receive, server);
+    if (error != OK)
+        return error_set(why, error, "receive on %s: %s", text, error_name(error));
+    result = nng_listener_start(server->listener, 0);
+    if (result != 0)
+        return explain_listen(result, text, why);
+    learn_port(server);
+    return OK;
+}
+
+void rpc_server_address(const struct rpc_server *server, struct address *out)
+{
+    *out = server->bound;
+}
+
+void rpc_server_flush(struct rpc_server *server)
+{
+    while (server->dirty != NULL) {
+        struct rpc_peer *peer = server->dirty;
+        server->dirty = peer->next_dirty;
+        peer->dirty = false;
+        peer_flush(peer, server);
+    }
+}
+
+static void end_late_calls(struct rpc_server *server)
+{
+    struct rpc_call *call = server->timed;
+    while (call != NULL) {
+        struct rpc_call *next = call->next_timed;
+        /* A handler that is told may end this call, not others. */
+        if (server->now_ms >= call->deadline_ms && !call->cancelled)
+            call_cancel(call);
+        call = next;
+    }
+}
+
+static void kick_idle_peers(struct rpc_server *server)
+{
+    if (server->options.idle_ms == 0)
+        return;
+    struct rpc_peer *peer;
+    struct rpc_peer *next;
+    HASH_ITER(hh, server->peers, peer, next)
+    {
+        if (server->now_ms - peer->last_heard_ms > server->options.idle_ms) {
+            peer_kick(server, peer, "silent for too long");
+            peer->last_heard_ms = server->now_ms; /* once, until nng has closed it */
+        }
+    }
+}
+
+void rpc_server_tick(struct rpc_server *server, uint64_t monotonic_ms)
+{
+    if (monotonic_ms > server->now_ms)
+        server->now_ms = monotonic_ms;
+    end_late_calls(server);
+    kick_idle_peers(server);
+}
+
+void rpc_server_drain(struct rpc_server *server, const char *text)
+{
+    server->drain_text = text;
+    if (nng_listener_id(server->listener) > 0)
+        (void)nng_listener_close(server->listener);
+}
+
+void rpc_server_cancel_all(struct rpc_server *server)
+{
+    struct rpc_peer *peer;
+    struct rpc_peer *next_peer;
+    HASH_ITER(hh, server->peers, peer, next_peer)
+    {
+        struct rpc_call *call = peer->calls;
+        while (call != NULL) {
+            struct rpc_call *next = call->next;
+            call_cancel(call);
+            call = next;
+        }
+    }
+}
+
+void rpc_server_free(struct rpc_server *server)
+{
+    if (server == NULL)
+        return;
+    server->closing = true;
+    if (server->open)
+        (void)nng_close(server->socket);
+    receiver_release(&server->receiver);
+    if (server->send_aio != NULL)
+        nng_aio_free(server->send_aio);
+    if (server->reject_aio != NULL)
+        nng_aio_free(server->reject_aio);
+    /* What nng's threads had pushed before they stopped refers to this server. */
+    (void)task_queue_run(server->options.queue, SIZE_MAX);
+    peer_free_all(server);
+    free(server);
+}
+
+void rpc_server_figures(const struct rpc_server *server, struct rpc_server_figures *out)
+{
+    *out = (struct rpc_server_figures){
+        .peers = HASH_COUNT(server->peers),
+        .open_calls = server->open_calls,
+        .frames_received = atomic_load(&server->frames_received),
+        .calls_received = atomic_load(&server->calls_received),
+        .calls_rejected = atomic_load(&server->calls_rejected),
+        .frames_sent = server->frames_sent,
+        .peers_kicked = atomic_load(&server->peers_kicked),
+    };
+}

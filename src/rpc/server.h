@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/* server.h - answers calls: any ProtobufCService, over raw-mode nng REP on TCP or TLS.
+ *
+ * nng's threads receive and decode; every handler runs on the owner's thread, when it runs its
+ * task_queue. A handler answers at once or later, once or (streaming) many times, through its
+ * struct rpc_call. Replies wait in a buffer per peer until rpc_server_flush, so that the replies
+ * of one turn to one peer share a frame; the owner flushes at the end of each turn.
+ *
+ * Bounds: frame size before reading, envelopes per frame, memory while decoding, request size per
+ * method, calls and bytes waiting for the owner (beyond: RESOURCE_EXHAUSTED, at once), connections,
+ * silence of a connection. A peer that sends what is no frame is disconnected and logged. */
+#ifndef JACKDAW_RPC_SERVER_H
+#define JACKDAW_RPC_SERVER_H
+
+#include "base/address.h"
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/status.h"
+#include "base/task_queue.h"
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct rpc_server;
+struct rpc_call;
+
+struct rpc_server_options {
+    struct address address;      /* where to listen; port 0: the kernel picks */
+    struct task_queue *queue;    /* the owner's; must outlive the server */
+    size_t frame_bytes_max;      /* 0: RPC_FRAME_BYTES_DEFAULT */
+    size_t waiting_calls_max;    /* 0: 16384 */
+    size_t waiting_bytes_max;    /* 0: 64 MiB */
+    size_t peers_max;            /* connections; 0: 10000 */
+    uint32_t idle_ms;            /* a peer silent for longer is disconnected; 0: never */
+    const char *tls_certificate; /* PEM file with certificate and chain, where address.tls */
+    const char *tls_key;         /* PEM file */
+};
+
+/* Bounds of one method; those not listed have request_bytes 4096. */
+struct rpc_method_limit {
+    const char *method; /* NULL ends a list */
+    size_t request_bytes;
+};
+
+/* Makes a server that does not listen yet. *out: ended with rpc_server_free. */
+enum error rpc_server_new(struct rpc_server **out, const struct rpc_server_options *options,
+                          struct error_text *why);
+
+/* Registers a service before rpc_server_listen: service (borrowed, must outlive the server) is
+ * found by its descriptor's name. limits (borrowed): NULL-terminated, or NULL. */
+enum error rpc_server_add(struct rpc_server *server, ProtobufCService *service,
+                          const struct rpc_method_limit *limits);
+
+/* Starts to listen. ERROR_IN_USE: another process has the address; ERROR_DENIED, ERROR_NOT_FOUND
+ * (no such host or interface), ERROR_INVALID (certificate or key): sentence in why. */
+enum error rpc_server_listen(struct rpc_server *server, struct error_text *why);
+
+/* Where it listens, with the port that the kernel picked. */
+void rpc_server_address(const struct rpc_server *server, struct address *out);
+
+/* Sends what is buffered. Owner's thread, at the end of each turn. */
+void rpc_server_flush(struct rpc_server *server);
+
+/* Ends calls whose deadline has passed (their cancel callback runs) and disconnects idle peers.
+ * Owner's thread, every 100 ms or so. */
+void rpc_server_tick(struct rpc_server *server, uint64_t monotonic_ms);
+
+/* Accepts no new connections and answers every further request UNAVAILABLE with text (borrowed).
+ * Open calls stay open: their handlers end them. */
+void rpc_server_drain(struct rpc_server *server, const char *text);
+
+/* Closes all connections. Calls still open are then dead: handlers may end them as usual, which
+ * sends nothing; all of them must have been ended before this returns them to the heap, so call
+ * rpc_server_cancel_all first. NULL is allowed. Owner's thread, never from a handler. */
+void rpc_server_free(struct rpc_server *server);
+
+/* Runs the cancel callback of every open call. Handlers are expected to end them. */
+void rpc_server_cancel_all(struct rpc_server *server);
+
+struct rpc_server_figures {
+    size_t peers;
+    size_t open_calls;
+    uint64_t frames_received;
+    uint64_t calls_received;
+    uint64_t calls_rejected; /* RESOURCE_EXHAUSTED */
+    uint64_t frames_sent;
+    uint64_t peers_kicked; /* idle or sent garbage */
+};
+void rpc_server_figures(const struct rpc_server *server, struct rpc_server_figures *out);
+
+/* ---- a call, as its handler sees it ----
+ *
+ * In a generated handler (service, input, closure, closure_data), closure_data is the struct
+ * rpc_call, and closure(reply, closure_data) is the same as rpc_call_reply. input and what it
+ * points to live until the call is ended. Every call must be ended exactly once, by
+ * rpc_call_reply, rpc_call_fail or the closure, also after it was cancelled.
+ *
+ * rpc_call_reply, rpc_call_fail and the closure: any thread. All else: the owner's. */
+
+/* Ends the call with reply (borrowed, packed before return). */
+void rpc_call_reply(struct rpc_call *call, const ProtobufCMessage *reply);
+
+/* Ends the call with a status other than OK and a sentence for people (borrowed). retry_ms not 0:
+ * the same request may succeed after that long. */
+void rpc_call_fail(struct rpc_call *call, enum status status, uint32_t retry_ms, const char *text);
+
+/* Names the server that should be asked instead, for the rpc_call_fail that follows. */
+void rpc_call_redirect(struct rpc_call *call, const char *master);
+
+/* Bytes that were packed before; several of them make one message, because concatenated protobuf
+ * messages merge. */
+struct rpc_chunk {
+    const void *bytes;
+    size_t size;
+};
+
+/* Streaming: sends one reply (the chunks together) and keeps the call open. Uses one credit; false
+ * and nothing sent when there is none left or the call is cancelled. */
+bool rpc_call_send(struct rpc_call *call, const struct rpc_chunk *chunks, size_t count);
+/* As above, but ends the call: the only reply of a long poll. Needs no credit. */
+void rpc_call_finish(struct rpc_call *call, const struct rpc_chunk *chunks, size_t count);
+
+/* How many more replies rpc_call_send may send now. */
+uint32_t rpc_call_credits(const struct rpc_call *call);
+
+/* Whether the caller asked for a stream (more than one credit). */
+bool rpc_call_is_stream(const struct rpc_call *call);
+
+/* What happens to an open call, told on the owner's thread. */
+struct rpc_call_watch {
+    void *context;
+    void (*cancelled)(void *context, struct rpc_call *call); /* peer gone, CANCEL, deadline */
+    void (*credited)(void *context, struct rpc_call *call);  /* more credits; may be NULL */
+};
+void rpc_call_watch(struct rpc_call *call, const struct rpc_call_watch *watch);
+
+/* The token in the envelope; *size 0 when there was none. Valid until the call is ended. */
+const uint8_t *rpc_call_token(const struct rpc_call *call, size_t *size);
+
+/* The arena that the request was decoded into; it lives until the call is ended. */
+struct arena *rpc_call_arena(struct rpc_call *call);
+
+/* The peer's address, for logs ("192.0.2.7:50100"). Valid until the call is ended. */
+const char *rpc_call_peer(const struct rpc_call *call);
+
+/* Whether nobody waits for the answer any more. */
+bool rpc_call_is_cancelled(const struct rpc_call *call);
+
+#endif

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+/* store.h - the database: what a server remembers. The only folder that includes sqlite3.h.
+ *
+ * One store is one SQLite database (WAL, synchronous=FULL) in a data folder, or one in memory for
+ * tests and simulation. It keeps the state of the chat as plain rows, the log of batches, the
+ * history of epochs and the node's identity; what the rows mean is src/chat's business.
+ *
+ * Writes happen inside one transaction at a time: store_begin, any number of puts, one
+ * store_log_append, store_commit. When store_commit returns OK everything is durable; after any
+ * error nothing of the transaction is there once store_rollback has been called.
+ *
+ * Threads: a store belongs to one thread at a time. A second thread reads through a store of its
+ * own (store_open_reader). Pointers in rows that are handed to a visitor are valid during that
+ * call only. Unless said otherwise functions return OK, ERROR_NO_MEMORY, ERROR_DISK_FULL,
+ * ERROR_IO, ERROR_CORRUPT or ERROR_INTERNAL; store_last_problem has the sentence. */
+#ifndef JACKDAW_STORE_STORE_H
+#define JACKDAW_STORE_STORE_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STORE_DIGEST_BYTES 32
+#define STORE_CLUSTER_BYTES 16
+#define STORE_TOKEN_HASH_BYTES 32
+#define STORE_NONCE_BYTES 16
+#define STORE_OUTCOME_WINDOW 256 /* outcomes kept per session */
+
+struct store;
+
+/* ---- opening ---- */
+
+struct store_options {
+    const char *folder; /* made with its parents if missing; NULL: in memory */
+    uint64_t node_id;   /* 1..65535; written into a new database, compared with an old one */
+    bool skip_check;    /* do not read the whole database to check it (tests of large ones) */
+};
+
+/* Opens or creates. *out: ended with store_close.
+ * ERROR_IN_USE: another process holds the folder. ERROR_MISMATCH: the database belongs to another
+ * node. ERROR_VERSION: its schema is newer than this program. ERROR_CORRUPT: a check failed.
+ * ERROR_DENIED, ERROR_DISK_FULL, ERROR_IO: the folder cannot be used. Each with a sentence in why
+ * that says what to do. Older schemas are migrated. */
+enum error store_open(struct store **out, const struct store_options *options,
+                      struct error_text *why);
+
+/* Opens a second, read-only view of the same database for another thread; reads see what was
+ * committed when they start. A store in memory has none: ERROR_INVALID. */
+enum error store_open_reader(struct store **out, const struct store *store,
+                             struct error_text *why);
+
+/* Closes; an open transaction is rolled back. NULL is allowed. */
+void store_close(struct store *store);
+
+/* The sentence for the last error of any function below; "" when there was none. */
+const char *store_last_problem(const struct store *store);
+
+/* ---- transactions ---- */
+
+enum error store_begin(struct store *store);
+enum error store_commit(struct store *store);
+void store_rollback(struct store *store); /* nothing to do when no transaction is open */
+
+/* ---- identity, position, epochs ---- */
+
+struct position {
+    uint64_t epoch;
+    uint64_t seq;
+};
+
+/* The random id of the cluster; all zero until it was set (which happens once). */
+void store_cluster(const struct store *store, uint8_t cluster[static STORE_CLUSTER_BYTES]);
+enum error store_set_cluster(struct store *store, const uint8_t cluster[static STORE_CLUSTER_BYTES]);
+
+/* Small named values of the node itself, not part of the replicated state (promises and the like).
+ * store_get_value: ERROR_NOT_FOUND; copies at most size bytes, *used is the value's length. */
+enum error store_put_value(struct store *store, const char *key, const void *bytes, size_t size);
+enum error store_get_value(struct store *store, const char *key, void *bytes, size_t size,
+                           size_t *used);
+
+/* The last delta in the log, including those of the open transaction; (0, 0) when empty. */
+struct position store_position(const struct store *store);
+
+/* The running digest over all batches up to there: digest' = BLAKE2b-256(digest || batch). The
+ * digest of an empty log is all zero. */
+void store_digest(const struct store *store, uint8_t digest[static STORE_DIGEST_BYTES]);
+
+/* Reigns in ascending order: the epoch and the seq of its first delta. */
+struct reign_row {
+    uint64_t epoch;
+    uint64_t first_seq;
+};
+enum error store_add_reign(struct store *store, const struct reign_row *reign);
+enum error store_each_reign(struct store *store,
+                            enum error (*visit)(void *context, const struct reign_row *row),
+                            void *context);
+/* The epoch that wrote seq, 0 when none did. Answered from memory. */
+uint64_t store_epoch_at(const struct store *store, uint64_t seq);
+
+/* ---- the log ---- */
+
+/* One batch. first_seq must follow the last one's last_seq (asserted). */
+struct log_row {
+    uint64_t epoch;
+    uint64_t first_seq;
+    uint64_t last_seq;
+    const uint8_t *batch; /* the packed jackdaw.Batch */
+    size_t batch_size;
+    uint8_t digest[STORE_DIGEST_BYTES]; /* after this batch; ignored and computed by append */
+};
+enum error store_log_append(struct store *store, const struct log_row *row);
+
+/* Visits the batches from the one that holds first_seq on, in order, until visit returns anything
+ * but OK (which is then returned). ERROR_NOT_FOUND: first_seq was pruned or is past the end. */
+enum error store_log_read(struct store *store, uint64_t first_seq,
+                          enum error (*visit)(void *context, const struct log_row *row),
+                          void *context);
+
+/* Deletes whole batches that end before seq, at most `most` of them; *deleted: how many. */
+enum error store_log_prune(struct store *store, uint64_t before_seq, size_t most, size_t *deleted);
+
+/* First seq still in the log; 0 when the log is empty. */
+uint64_t store_log_first(const struct store *store);
+
+/* ---- the state of the chat: rows ----
+ *
+ * put: inserts or replaces by key. Strings are never NULL unless said. */
+
+struct account_row {
+    uint64_t id; /* key */
+    const char *name;
+    const char *folded; /* what names are compared by; unique among accounts that are not deleted */
+    const char *password_hash;
+    uint8_t nonce[STORE_NONCE_BYTES];
+    uint64_t created_ms;
+    uint64_t deleted_ms;    /* 0: not deleted */
+    uint64_t delivered_seq; /* every event up to here was received by a device */
+};
+enum error store_put_account(struct store *store, const struct account_row *row);
+/* ERROR_NOT_FOUND: no such id. */
+enum error store_get_account(struct store *store, uint64_t id,
+                             enum error (*visit)(void *context, const struct account_row *row),
+                             void *context);
+enum error store_set_delivered(struct store *store, uint64_t account, uint64_t seq);
+enum error store_each_account(struct store *store,
+                              enum error (*visit)(void *context, const struct account_row *row),
+                              void *context);
+
+struct session_row {
+    uint64_t id; /* key */
+    uint64_t account;
+    uint8_t token_hash[STORE_TOKEN_HASH_BYTES];
+    const char *device;
+    uint64_t started_ms;
+    uint64_t last_request; /* read only: the highest request number among its outcomes, or 0 */
+};
+enum error store_put_session(struct store *store, const struct session_row *row);
+/* Also deletes its outcomes. Deleting what is not there is OK. */
+enum error store_delete_session(struct store *store, uint64_t id);
+enum error store_each_session(struct store *store,
+                              enum error (*visit)(void *context, const struct session_row *row),
+                              void *context);
+
+struct room_row {
+    uint64_t id;        /* key */
+    const char *name;   /* "" for a direct conversation */
+    const char *folded; /* unique among rooms with a name */
+    const char *topic;
+    uint64_t owner; /* account, 0: none */
+    bool is_private;
+    uint64_t direct_low;  /* a direct conversation's two accounts, low <= high; 0, 0: a room */
+    uint64_t direct_high;
+    uint64_t created_ms;
+    uint64_t last_number; /* read only: of its last message, 0: none */
+    uint64_t last_seq;    /* read only: of its last event, 0: none */
+};
+enum error store_put_room(struct store *store, const struct room_row *row);
+/* Deletes the room's row and members; its timeline stays. */
+enum error store_delete_room(struct store *store, uint64_t id);
+enum error store_each_room(struct store *store,
+                           enum error (*visit)(void *context, const struct room_row *row),
+                           void *context);
+
+enum member_state { MEMBER_INVITED = 1, MEMBER_IN = 2, MEMBER_OUT = 3, MEMBER_BANNED = 4 };
+struct member_row {
+    uint64_t room; /* key: room, account */
+    uint64_t account;
+    enum member_state state;
+    uint64_t since_seq; /* when they last came in, 0: never */
+    uint64_t until_seq; /* when they last went out, 0: never or in again */
+};
+enum error store_put_member(struct store *store, const struct member_row *row);
+enum error store_delete_member(struct store *store, uint64_t room, uint64_t account);
+enum error store_each_member(struct store *store,
+                             enum error (*visit)(void *context, const struct member_row *row),
+                             void *context);
+
+/* What happened in a room, messages and all else, in the order of seq. number counts messages
+ * only: an event that is not a message carries the number of the last message before it. */
+struct timeline_row {
+    uint64_t room;   /* key: room, number, seq */
+    uint64_t number;
+    uint64_t seq;
+    uint32_t kind;    /* jackdaw.Event.Kind */
+    uint64_t account; /* who did it */
+    uint64_t subject; /* the other account concerned, or 0 */
+    uint64_t session; /* uid of a message */
+    uint64_t request;
+    uint64_t time_ms;
+    const char *text; /* not NULL */
+    size_t text_size; /* bytes, without NUL */
+};
+enum error store_add_event(struct store *store, const struct timeline_row *row);
+
+typedef enum error store_event_visitor(void *context, const struct timeline_row *row);
+
+/* The messages (rows of the given kind) of room with number < before (0: no bound), newest first,
+ * at most limit. */
+enum error store_messages_before(struct store *store, uint64_t room, uint32_t kind,
+                                 uint64_t before, size_t limit, store_event_visitor *visit,
+                                 void *context);
+
+/* All events of room with after_seq < seq <= until_seq, in order, at most limit. Finds its start
+ * by bisection over numbers (both number and seq only grow), so it needs no further index. */
+enum error store_events_after(struct store *store, uint64_t room, uint64_t after_seq,
+                              uint64_t until_seq, size_t limit, store_event_visitor *visit,
+                              void *context);
+
+/* *number: of the last message of room with a seq of at most seq; 0 when there is none. */
+enum error store_number_at(struct store *store, uint64_t room, uint64_t seq, uint64_t *number);
+
+/* The outcome of a session's request. One row per (session, request % STORE_OUTCOME_WINDOW): a new
+ * one takes the place of the one 256 before. */
+struct outcome_row {
+    uint64_t session;
+    uint64_t request;
+    uint32_t status;
+    uint64_t room;
+    uint64_t number;
+    uint64_t seq;
+    uint64_t time_ms;
+    uint32_t flags;   /* chat's own */
+    const char *text; /* the sentence of a refusal, else "" */
+};
+enum error store_put_outcome(struct store *store, const struct outcome_row *row);
+/* ERROR_NOT_FOUND: never carried out, or out of the window. */
+enum error store_get_outcome(struct store *store, uint64_t session, uint64_t request,
+                             enum error (*visit)(void *context, const struct outcome_row *row),
+                             void *context);
+
+/* ---- snapshots ---- */
+
+struct store_snapshot;
+
+/* Begins a consistent copy of the database into a new file at path (replaced if there), which
+ * holds the state as of the moment the last step is done. Writing to the store may go on between
+ * steps. The copy opens like any data folder's database; the lock of the folder is not copied. */
+enum error store_snapshot_begin(struct store_snapshot **out, struct store *store, const char *path);
+/* Copies up to pages pages (-1: all). *done: nothing is left, the file is complete and synced. */
+enum error store_snapshot_step(struct store_snapshot *snapshot, int pages, bool *done);
+/* Ends it, complete or not; an incomplete file is removed. NULL is allowed. */
+void store_snapshot_end(struct store_snapshot *snapshot);
+
+/* The name of the database file within a data folder. */
+#define STORE_FILE_NAME "jackdaw.db"
+
+#endif
