@@ -62,6 +62,27 @@ static bool split(const char *text, char host[static ADDRESS_HOST_SIZE], const c
     return *text == '[' ? is_v6(host) : is_name_or_v4(host);
 }
 
+#define QUOTED_SIZE 201
+
+/* The refused text for a sentence: what is not plain ASCII could drive a terminal. */
+static void quote(const char *text, char quoted[static QUOTED_SIZE])
+{
+    size_t i = 0;
+    for (; i < QUOTED_SIZE - 1 && text[i] != '\0'; i++)
+        quoted[i] = text[i] >= ' ' && text[i] <= '~' ? text[i] : '?';
+    quoted[i] = '\0';
+}
+
+static enum error refuse(const char *text, struct error_text *why)
+{
+    char quoted[QUOTED_SIZE];
+    quote(text, quoted);
+    return error_set(why, ERROR_INVALID,
+                     "\"%s\" is not an address: write host:port, :port or [v6]:port, "
+                     "with a port from 0 to 65535",
+                     quoted);
+}
+
 enum error address_parse(const char *text, struct address *out, struct error_text *why)
 {
     struct address result = {.tls = false};
@@ -74,10 +95,7 @@ enum error address_parse(const char *text, struct address *out, struct error_tex
         rest += 6;
     }
     if (!split(rest, result.host, &port) || !parse_port(port, &result.port))
-        return error_set(why, ERROR_INVALID,
-                         "\"%.200s\" is not an address: write host:port, :port or [v6]:port, "
-                         "with a port from 0 to 65535",
-                         text);
+        return refuse(text, why);
     *out = result;
     return OK;
 }

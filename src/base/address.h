@@ -31,7 +31,8 @@ void address_listen_url(const struct address *address, char url[static ADDRESS_T
 void address_dial_url(const struct address *address, char url[static ADDRESS_TEXT_SIZE]);
 
 /* Orders by host, numerically where both hosts are IP addresses (v4 before v6 before names,
- * names by byte), then by port: 9 comes before 10. Less than, equal to or greater than 0. */
+ * names by letter, case ignored), then by port: 9 comes before 10. tls does not count. Less than,
+ * equal to or greater than 0. */
 int address_compare(const struct address *left, const struct address *right);
 
 /* Whether the host can only be this machine: 127.0.0.0/8, ::1, "localhost". */

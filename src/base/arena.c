@@ -35,6 +35,14 @@ void arena_clear(struct arena *arena)
     arena->used_bytes = 0;
 }
 
+size_t arena_held_bytes(const struct arena *arena)
+{
+    size_t held = 0;
+    for (const struct arena_block *block = arena->blocks; block != NULL; block = block->next)
+        held += sizeof *block + block->size;
+    return held;
+}
+
 static struct arena_block *add_block(struct arena *arena, size_t need)
 {
     size_t size = arena->blocks == NULL ? FIRST_BLOCK_BYTES : arena->blocks->size * 2;
@@ -42,6 +50,8 @@ static struct arena_block *add_block(struct arena *arena, size_t need)
         size = LARGEST_BLOCK_BYTES;
     if (size < need)
         size = need;
+    if (size > PTRDIFF_MAX - sizeof(struct arena_block))
+        return NULL; /* no heap gives that much */
     struct arena_block *block = malloc(sizeof *block + size);
     if (block == NULL)
         return NULL;

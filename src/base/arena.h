@@ -23,6 +23,10 @@ void arena_init(struct arena *arena, size_t budget_bytes);
 /* Gives back everything; the arena is as after arena_init. */
 void arena_clear(struct arena *arena);
 
+/* Bytes that the arena has from the heap: at most about twice what was asked of it, and 1 KiB where
+ * little was. */
+size_t arena_held_bytes(const struct arena *arena);
+
 /* size bytes aligned for any type, valid until arena_clear; NULL when the budget or the machine's
  * memory is used up. size 0 gives a valid pointer. */
 void *arena_alloc(struct arena *arena, size_t size);

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #define LINE_BYTES 2048
+#define VALUE_TAIL_BYTES 16 /* a longest escape, a quote and the end of the line */
+#define REPLACEMENT_CHARACTER 0xFFFDu
 
 static const char *const level_names[] = {
     [LOG_DEBUG] = "debug",
@@ -27,6 +29,7 @@ static _Atomic uint64_t current_epoch;
 struct line {
     char text[LINE_BYTES];
     size_t used;
+    bool full;
 };
 
 void log_configure(enum log_level level, enum log_format format)
@@ -68,7 +71,8 @@ bool log_enabled(enum log_level level)
     return level >= configured_level && level != LOG_SILENT;
 }
 
-/* A line that is full stays full: the last two bytes are kept for '}' and the newline. */
+/* All or nothing: what does not fit leaves the line as it was and marks it full. The last two
+ * bytes are kept for '}' and the newline. */
 static void put(struct line *line, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void put(struct line *line, const char *format, ...)
 {
@@ -77,32 +81,73 @@ static void put(struct line *line, const char *format, ...)
     va_start(arguments, format);
     int length = vsnprintf(line->text + line->used, room, format, arguments);
     va_end(arguments);
-    if (length > 0)
-        line->used += (size_t)length < room ? (size_t)length : room - 1;
+    if (length < 0 || (size_t)length >= room)
+        line->full = true;
+    else
+        line->used += (size_t)length;
 }
 
+/* Bytes of the UTF-8 character at text, and its number; 0 where there is no valid one.
+ * Source: RFC 3629, section 4. */
+static size_t decode_character(const unsigned char *text, uint32_t *out)
+{
+    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+    uint32_t code = text[0];
+    size_t size = code < 0x80 ? 1 : code < 0xE0 ? 2 : code < 0xF0 ? 3 : 4;
+    if ((code >= 0x80 && code < 0xC0) || code >= 0xF8)
+        return 0;
+    if (size > 1)
+        code &= 0x7Fu >> size;
+    for (size_t i = 1; i < size; i++) {
+        if ((text[i] & 0xC0u) != 0x80)
+            return 0; /* the NUL at the end, too */
+        code = code << 6 | (text[i] & 0x3Fu);
+    }
+    if (size > 1 && (code < smallest[size] || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)))
+        return 0;
+    *out = code;
+    return size;
+}
+
+/* Control characters, and those that end a line or turn the direction of writing. */
+static bool is_control(uint32_t code)
+{
+    return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x200E || code == 0x200F ||
+           (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
+}
+
+/* Ends early where the line is nearly full, always with the closing quote. */
 static void put_quoted(struct line *line, const char *text)
 {
+    const unsigned char *at = (const unsigned char *)text;
     put(line, "\"");
-    for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
-        if (LINE_BYTES - line->used < 32)
-            break;
-        if (*at == '"' || *at == '\\')
-            put(line, "\\%c", *at);
-        else if (*at < 0x20 || *at == 0x7f)
-            put(line, "\\u%04x", *at);
+    while (*at != '\0' && LINE_BYTES - line->used > VALUE_TAIL_BYTES) {
+        uint32_t code = REPLACEMENT_CHARACTER;
+        size_t size = decode_character(at, &code);
+        if (size == 0 || is_control(code))
+            put(line, "\\u%04" PRIx32, code);
+        else if (code == '"' || code == '\\')
+            put(line, "\\%c", (int)code);
         else
-            put(line, "%c", *at);
+            put(line, "%.*s", (int)size, (const char *)at);
+        at += size == 0 ? 1 : size;
     }
     put(line, "\"");
 }
 
+/* Whether text can stand in a line of words as it is. */
 static bool is_plain(const char *text)
 {
     for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++)
-        if (*at <= ' ' || *at == '"' || *at == '\\' || *at == '=' || *at == 0x7f)
+        if (*at <= ' ' || *at == '"' || *at == '\\' || *at == '=' || *at >= 0x7f)
             return false;
     return *text != '\0';
+}
+
+static void put_plain(struct line *line, const char *text)
+{
+    size_t used = line->used + VALUE_TAIL_BYTES;
+    put(line, "%.*s", used < LINE_BYTES ? (int)(LINE_BYTES - used) : 0, text);
 }
 
 static void put_value(struct line *line, const struct log_field *field)
@@ -113,7 +158,7 @@ static void put_value(struct line *line, const struct log_field *field)
     else if (field->kind == LOG_FIELD_UNSIGNED)
         put(line, "%" PRIu64, field->number);
     else if (configured_format == LOG_TEXT && is_plain(string))
-        put(line, "%s", string);
+        put_plain(line, string);
     else
         put_quoted(line, string);
 }
@@ -168,8 +213,13 @@ void log_write(enum log_level level, const char *module, const char *event,
     else
         put_text_head(&line, level_names[level], module, event);
     for (const struct log_field *field = fields; field->key != NULL; field++) {
+        size_t before = line.used;
         put(&line, json ? ",\"%s\":" : " %s=", field->key);
         put_value(&line, field);
+        if (line.full) {
+            line.used = before; /* this field and those behind it are left out */
+            break;
+        }
     }
     if (json)
         line.text[line.used++] = '}';

@@ -2,7 +2,9 @@
 /* log.h - structured log lines on stderr: `time level node epoch module event key=value ...`.
  *
  * Text for a terminal or one JSON object per line. Values are quoted and escaped, so what a peer
- * sends can neither forge a line nor drive a terminal. One write per line; any thread. */
+ * sends can neither forge a line nor drive a terminal; bytes that are no UTF-8 become U+FFFD. A
+ * line has at most 2,048 bytes: a longer value is cut, fields behind it are left out. One write per
+ * line; any thread. */
 #ifndef JACKDAW_BASE_LOG_H
 #define JACKDAW_BASE_LOG_H
 

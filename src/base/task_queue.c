@@ -121,7 +121,8 @@ size_t task_queue_run(struct task_queue *queue, size_t most)
         task->run(task);
         count++;
     }
-    if (queue->taken != NULL)
+    /* Also what was pushed while earlier tasks were left: its signal has been accepted above. */
+    if (count == most && !is_empty(queue))
         task_queue_wake(queue);
     return count;
 }

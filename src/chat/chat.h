@@ -51,9 +51,17 @@ struct chat_limits {
 };
 void chat_limits_default(struct chat_limits *limits);
 
+/* Where new ids come from: fills bytes with random ones. */
+struct chat_random {
+    void *context;
+    void (*fill)(void *context, void *bytes, size_t size);
+};
+
 /* ---- events: what chat tells the server to deliver ---- */
 
-/* Something that happened, with ids; chat_event_fill gives it names. text is borrowed. */
+/* Something that happened, with ids; chat_event_fill gives it names. text is borrowed. One delta
+ * may make several events of one position: an OWNER event follows the JOINED, LEFT or REMOVED that
+ * made somebody the owner. */
 struct chat_event {
     Jackdaw__Event__Kind kind;
     struct position position; /* (0, 0): ephemeral */
@@ -87,9 +95,15 @@ enum error chat_open(struct chat **out, struct store *store, const struct chat_l
                      struct error_text *why);
 void chat_close(struct chat *chat); /* NULL is allowed */
 
+/* Draws new ids from random instead of the system (simulation: a seed decides everything); NULL:
+ * from the system again. */
+void chat_set_random(struct chat *chat, const struct chat_random *random);
+
 /* Forgets the state in memory and loads it from the store again: after a rolled back transaction.
- * Every chat_session pointer becomes invalid (session_ended is not called); attachments of sessions
- * that still exist are kept. On error the chat can only be closed. */
+ * Every chat_session pointer becomes invalid. What a session has beyond its row (attachment, when
+ * it was heard, its token bucket) is kept where the session still exists. session_ended is called
+ * for sessions that only the undone transaction knew, if they have an attachment, and for no
+ * others. On error the state is as before and the chat can only be closed. */
 enum error chat_reload(struct chat *chat, struct error_text *why);
 
 /* ---- who asks ---- */
@@ -111,6 +125,10 @@ void **chat_session_attachment(struct chat_session *session);
 void chat_touch(struct chat *chat, struct chat_session *session, uint64_t monotonic_ms,
                 uint64_t time_ms);
 
+/* Every session counts as heard now, without events: call when this server becomes the one that
+ * clients talk to, because it heard nobody while another one was. */
+void chat_touch_all(struct chat *chat, uint64_t monotonic_ms);
+
 /* Notices sessions that fell silent (PRESENCE events). Call about once a second. */
 void chat_expire(struct chat *chat, uint64_t monotonic_ms, uint64_t time_ms);
 
@@ -119,9 +137,14 @@ void chat_expire(struct chat *chat, uint64_t monotonic_ms, uint64_t time_ms);
 bool chat_admit(struct chat *chat, struct chat_session *session, uint64_t monotonic_ms,
                 uint32_t *retry_ms);
 
-/* Session received every event up to seq (monotone: smaller ones are ignored). Kept in memory;
- * chat_propose_delivered makes the delta. */
+/* Session received every event up to seq (monotone: smaller ones are ignored; what lies behind the
+ * last delta counts as the last delta). Kept in memory; chat_propose_delivered makes the delta. */
 void chat_note_delivered(struct chat *chat, struct chat_session *session, uint64_t seq);
+
+/* The last seq that a cursor has in common with this log: its own where the epoch wrote it here,
+ * else where the epoch's part of the log ends. Of an epoch that left nothing here, only what was
+ * before the reign it grew out of is sure. (0, 0) gives 0. */
+uint64_t chat_common_seq(const struct chat *chat, struct position position);
 
 /* ---- proposing: request -> delta ---- */
 
@@ -132,11 +155,15 @@ enum chat_decision {
     CHAT_REFUSE,  /* status and text; nothing to apply */
 };
 
-/* Who asks, when, and where the answer goes. */
+/* Who asks, when, and where the answer goes. Requests are borrowed for each call only: what a
+ * delta needs of them is copied into the arena. */
 struct chat_call {
     struct chat_session *session; /* NULL for RegisterAccount and Login */
     uint64_t time_ms;             /* wall clock; chat makes it monotone */
     uint64_t monotonic_ms;
+    /* History and Heartbeat: nothing after this seq is told, because it is not committed yet;
+     * 0: everything in the store is. */
+    uint64_t committed_seq;
     struct arena *arena; /* holds *delta and its parts, and texts, until the answer is sent */
 
     /* Filled by chat: */
@@ -144,6 +171,7 @@ struct chat_call {
     enum status status;      /* CHAT_REFUSE */
     const char *text;        /* CHAT_REFUSE: a sentence that says what was wrong and what to do */
     uint32_t retry_ms;       /* CHAT_REFUSE: not 0: not an outcome, the same request may succeed */
+    uint64_t account;        /* chat_check_login: whose password is to be verified */
 };
 
 /* For requests with a number: what the number means. CHAT_PROPOSE: it is the next one, go on with
@@ -160,10 +188,11 @@ enum chat_decision chat_propose_refusal(struct chat *chat, struct chat_call *cal
 
 /* Register, first half: checks name and password rules and that the name is free. CHAT_PROPOSE:
  * hash the password (password.h, off this thread) and go on with chat_propose_register.
- * CHAT_ANSWER: the same nonce registered this name before: OK. */
+ * CHAT_ANSWER: the same nonce registered this name before: OK, call->text is the name as shown. */
 enum chat_decision chat_check_register(struct chat *chat, struct chat_call *call,
                                        const Jackdaw__RegisterRequest *request);
-/* Second half; checks again, the name may have been taken meanwhile. */
+/* Second half; checks again, the name may have been taken meanwhile. CHAT_PROPOSE and CHAT_ANSWER:
+ * call->text is the name as shown, for the reply. */
 enum chat_decision chat_propose_register(struct chat *chat, struct chat_call *call,
                                          const Jackdaw__RegisterRequest *request,
                                          const char *password_hash);
@@ -173,14 +202,18 @@ enum chat_decision chat_propose_register(struct chat *chat, struct chat_call *ca
  * time taken does not tell which names exist. */
 enum chat_decision chat_check_login(struct chat *chat, struct chat_call *call,
                                     const Jackdaw__LoginRequest *request, const char **hash);
-/* Second half, after the password was verified (or not: UNAUTHENTICATED). CHAT_ANSWER: the token
- * has its session already (call->session is set to it). */
+/* Second half, after the password was verified (or not: UNAUTHENTICATED). Carry call->account over
+ * from the first half: it tells whose password it was, should the name have changed hands since
+ * (0: whoever has the name now).
+ * CHAT_ANSWER: the token has its session already (call->session is set to it). CHAT_PROPOSE: once
+ * applied, chat_find_session(chat, delta->session_started->session) is the session. */
 enum chat_decision chat_propose_login(struct chat *chat, struct chat_call *call,
                                       const Jackdaw__LoginRequest *request, bool verified);
 
 enum chat_decision chat_propose_logout(struct chat *chat, struct chat_call *call,
                                        const Jackdaw__LogoutRequest *request);
-/* As with Login: the first half gives the hash, the second proposes. */
+/* As with Login: the first half gives the hash, the second proposes. A wrong password is refused
+ * with PERMISSION_DENIED (UNAUTHENTICATED would mean that the account is gone). */
 enum chat_decision chat_check_delete(struct chat *chat, struct chat_call *call,
                                      const Jackdaw__DeleteAccountRequest *request,
                                      const char **hash);
@@ -208,15 +241,19 @@ bool chat_propose_epoch(struct chat *chat, struct chat_call *call, uint64_t epoc
 
 /* ---- applying ---- */
 
-/* Writes delta, which gets the given position, into the state and the store's open transaction.
- * The caller appends the batch to the store's log itself. Errors: the store's, ERROR_NO_MEMORY, or
- * ERROR_CORRUPT for a delta that contradicts the state (it comes from a peer or a log; never
- * crashes): then roll back and chat_reload. delta: borrowed. */
+/* Writes delta, which gets the given position, into the state and the store's open transaction
+ * (the reign of an EpochStarted too, if it is not there yet). The caller appends the batch to the store's log itself.
+ * Positions must ascend. A delta older than the last one is taken with its own time: it may have
+ * been written in another half of a cluster that was split.
+ * Errors: the store's, ERROR_NO_MEMORY, or ERROR_CORRUPT for a delta that contradicts the state (it
+ * comes from a peer or a log; never crashes): then roll back and chat_reload. delta: borrowed. */
 enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct position position);
 
 /* ---- answering ---- */
 
-/* The outcome of a request of a session, from the store. text is copied into the arena. */
+/* The outcome of a request of a session, from the store. text is copied into the arena.
+ * ERROR_NOT_FOUND: not carried out or out of the window; the session itself ended with a Logout or
+ * DeleteAccount, whose outcome is that. */
 struct chat_outcome {
     enum status status;
     const char *text;
@@ -236,11 +273,17 @@ enum error chat_answer_login(struct chat *chat, struct chat_call *call, Jackdaw_
 enum error chat_answer_heartbeat(struct chat *chat, struct chat_call *call,
                                  const Jackdaw__HeartbeatRequest *request,
                                  Jackdaw__HeartbeatReply *reply);
-/* All but history, which chat_plan_history is for. */
+/* All but history, which chat_plan_history is for. Asked again for one who has left since, it tells
+ * the room's name only. */
 enum error chat_answer_join(struct chat *chat, struct chat_call *call,
                             const struct chat_outcome *outcome, Jackdaw__JoinRoomReply *reply);
 enum error chat_answer_send(struct chat *chat, struct chat_call *call,
                             const struct chat_outcome *outcome, Jackdaw__SendReply *reply);
+/* What the account leaves unread. Between chat_propose_delete and chat_apply, while there still is
+ * an account; reads from the store on this thread. */
+enum error chat_answer_delete(struct chat *chat, struct chat_call *call,
+                              const Jackdaw__DeleteAccountRequest *request,
+                              Jackdaw__DeleteAccountReply *reply);
 enum error chat_answer_accounts(struct chat *chat, struct chat_call *call,
                                 const Jackdaw__ListAccountsRequest *request,
                                 Jackdaw__ListAccountsReply *reply);
@@ -258,7 +301,11 @@ enum error chat_set_typing(struct chat *chat, struct chat_call *call,
 
 /* ---- reading the past: plan on the core thread, read anywhere, name on the core thread ---- */
 
-/* Rows that were read, in an arena, in ascending order of seq. */
+/* Rows that were read, in an arena, in ascending order of seq. Pages of Receive have at most
+ * CHAT_PAGE_EVENTS events and end with the delta that passes CHAT_PAGE_BYTES; they always hold
+ * whole deltas, so a single one with more events than that (somebody who shared many rooms deletes
+ * their account) makes a longer page. Events of History have no epoch yet, chat_event_fill knows
+ * it: reigns are looked up on the core thread only, or carried in the plan. */
 struct chat_page {
     struct chat_event *events;
     size_t count;
@@ -273,7 +320,9 @@ struct chat_plan;
 /* History of a conversation the caller is in. limit 0: history_on_join. Refusals as above. */
 enum error chat_plan_history(struct chat *chat, struct chat_call *call, const char *room,
                              uint64_t before, uint32_t limit, struct chat_plan **plan);
-/* Everything that concerns the session's account after a position and up to until_seq. */
+/* Everything that concerns the session's account after a position and up to until_seq: of each
+ * conversation what lies between the account's coming in and its going out (the last of each, if
+ * it came more than once; History has the rest), and invitations that are still open. */
 enum error chat_plan_receive(struct chat *chat, struct chat_call *call, uint64_t after_seq,
                              uint64_t until_seq, struct chat_plan **plan);
 /* Carries a plan out: any thread, with a store (or reader) of that thread's. */
@@ -290,7 +339,7 @@ enum error chat_event_fill(struct chat *chat, const struct chat_event *event, ui
 bool chat_event_is_shared(const struct chat *chat, const struct chat_event *event);
 
 /* Calls visit for every session of every account that shall see the event; only meaningful inside
- * chat_observer.event. */
+ * chat_observer.event. visit must not end sessions. */
 void chat_each_recipient(struct chat *chat, const struct chat_event *event,
                          void (*visit)(void *context, struct chat_session *session), void *context);
 

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: MIT
+# cmake --install: jackdaw-server and jackdaw, their man pages, the documents. Include this after
+# the targets `server` and `client`. In the build folder the two keep their short names.
+include(GNUInstallDirs)
+
+install(PROGRAMS $<TARGET_FILE:server> DESTINATION ${CMAKE_INSTALL_BINDIR} RENAME jackdaw-server)
+install(PROGRAMS $<TARGET_FILE:client> DESTINATION ${CMAKE_INSTALL_BINDIR} RENAME jackdaw)
+
+foreach(page jackdaw-server.1 jackdaw.1)
+  configure_file(${PROJECT_SOURCE_DIR}/man/${page}.in ${PROJECT_BINARY_DIR}/man/${page} @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/man/${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+endforeach()
+
+install(FILES
+  ${PROJECT_SOURCE_DIR}/LICENSE
+  ${PROJECT_SOURCE_DIR}/README.md
+  ${PROJECT_SOURCE_DIR}/ARCHITECTURE.md
+  ${PROJECT_SOURCE_DIR}/proto/spec.proto
+  DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR}
+  FILES_MATCHING PATTERN "*.md")
+
+# Linked into the programs, so their licences go with them.
+if(NOT nng_FOUND)
+  foreach(package libnng-dev libmbedtls-dev)
+    install(FILES ${JACKDAW_NNG_ROOT}/usr/share/doc/${package}/copyright
+      DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME copyright.${package})
+  endforeach()
+endif()

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/* options.h - one table makes a program's command line, its environment and its --help.
+ *
+ *     static const struct option_spec specs[] = {
+ *         {.name = "port", .letter = 'p', .kind = OPTION_UNSIGNED, .argument = "PORT",
+ *          .fallback = "2625", .min = 1, .max = 65535, .group = "Network",
+ *          .help = "where to listen", OPTION_FIELD(struct settings, port)},
+ *         {.name = NULL},
+ *     };
+ *
+ * An option is given as --port=1, --port 1 or -p 1; `-` and `_` in long names are alike; `--` ends
+ * the options. Each is also an environment variable: the table's prefix and the name in capitals
+ * (JACKDAW_PORT); an empty variable counts as not set. The command line wins over the environment,
+ * that over the default. Mistakes are sentences that name the option and what it takes.
+ *
+ * Values are written into a struct of the program's, one field per option. Any thread. */
+#ifndef JACKDAW_BASE_OPTIONS_H
+#define JACKDAW_BASE_OPTIONS_H
+
+#include "base/address.h"
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define OPTION_LIST_MAX 256 /* most items of one list */
+
+/* What an option takes, and what its field must be. */
+enum option_kind {
+    OPTION_FLAG,      /* bool: --name, or --name=yes|no|true|false|on|off|1|0 */
+    OPTION_STRING,    /* const char *: borrowed from argv, the environment or the table; or NULL */
+    OPTION_UNSIGNED,  /* uint16_t, uint32_t or uint64_t: decimal, from min to max */
+    OPTION_ADDRESS,   /* struct address */
+    OPTION_CHOICE,    /* any type: parse writes it */
+    OPTION_STRINGS,   /* struct option_strings: may be repeated, and each time be a,b,c */
+    OPTION_ADDRESSES, /* struct option_addresses: likewise */
+};
+
+/* Lists: items and the array are the options'; ended by options_release. */
+struct option_strings {
+    char **items;
+    size_t count;
+};
+struct option_addresses {
+    struct address *items;
+    size_t count;
+};
+
+struct option_spec {
+    const char *name; /* long name, in lower case with '_'; NULL ends a table */
+    char letter;      /* short name; 0: none */
+    enum option_kind kind;
+    const char *argument; /* what --help calls the value: "FILE", "debug|info"; NULL for flags */
+    const char *fallback; /* default in text form, as on the command line; NULL: false, 0, none */
+    const char *help;     /* what it is for: a phrase without a full stop */
+    const char *group;    /* --help's heading; options of a group stand together */
+    uint64_t min, max;    /* OPTION_UNSIGNED; max 0: as much as the field holds */
+    bool positional;      /* may also be given as a plain word; positions in the table's order */
+    bool greedy;          /* lists: takes all words up to the next option (-a A B C) */
+    bool private_line;    /* command line only: there is no environment variable for it */
+    /* OPTION_CHOICE: reads text into the field. ERROR_INVALID: why may be left empty, the sentence
+     * then names `argument`. */
+    enum error (*parse)(const char *text, void *field, struct error_text *why);
+    size_t offset, size; /* of the field: OPTION_FIELD */
+};
+
+#define OPTION_FIELD(type, field) \
+    .offset = offsetof(type, field), .size = sizeof(((type *)0)->field)
+
+struct option_table {
+    const struct option_spec *specs;
+    const char *prefix;  /* of environment variables: "JACKDAW_" */
+    const char *usage;   /* what follows "usage: " */
+    const char *summary; /* what the program is, printed below the usage; may be NULL */
+    const char *closing; /* printed at the end of --help; may be NULL */
+};
+
+/* Fills *settings (every field that a spec names, whatever was there before). argv[0] is skipped.
+ * ERROR_INVALID or ERROR_NO_MEMORY with a sentence in why; nothing is then to be released. */
+enum error options_parse(const struct option_table *table, int argc, char *const *argv,
+                         void *settings, struct error_text *why);
+
+/* Frees the lists. Once per successful options_parse. */
+void options_release(const struct option_table *table, void *settings);
+
+/* Prints usage, options by group with their defaults, and the name of the variables. */
+void options_print_help(const struct option_table *table, FILE *stream);
+
+#endif

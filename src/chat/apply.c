@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+#include "chat/apply.h"
+
+#include "chat/text.h"
+
+#include <string.h>
+
+/* Whether a delta of a kind is somebody's request. */
+enum uid_rule { UID_NONE, UID_ALLOWED, UID_NEEDED };
+
+struct kind {
+    enum error (*apply)(struct apply *apply);
+    enum uid_rule uid;
+};
+
+static const struct kind kinds[] = {
+    [JACKDAW__DELTA__CHANGE_EPOCH_STARTED] = {apply_epoch_started, UID_NONE},
+    [JACKDAW__DELTA__CHANGE_ACCOUNT_REGISTERED] = {apply_account_registered, UID_NONE},
+    [JACKDAW__DELTA__CHANGE_ACCOUNT_DELETED] = {apply_account_deleted, UID_ALLOWED},
+    [JACKDAW__DELTA__CHANGE_SESSION_STARTED] = {apply_session_started, UID_NONE},
+    [JACKDAW__DELTA__CHANGE_SESSION_ENDED] = {apply_session_ended, UID_ALLOWED},
+    [JACKDAW__DELTA__CHANGE_ROOM_JOINED] = {apply_room_joined, UID_ALLOWED},
+    [JACKDAW__DELTA__CHANGE_ROOM_LEFT] = {apply_room_left, UID_ALLOWED},
+    [JACKDAW__DELTA__CHANGE_TOPIC_SET] = {apply_topic_set, UID_ALLOWED},
+    [JACKDAW__DELTA__CHANGE_INVITED] = {apply_invited, UID_ALLOWED},
+    [JACKDAW__DELTA__CHANGE_MESSAGE_SENT] = {apply_message_sent, UID_NEEDED},
+    [JACKDAW__DELTA__CHANGE_DELIVERED] = {apply_delivered, UID_NONE},
+    [JACKDAW__DELTA__CHANGE_REFUSED] = {apply_refused, UID_NEEDED},
+    [JACKDAW__DELTA__CHANGE_UNCHANGED] = {apply_unchanged, UID_NEEDED},
+};
+
+static const struct kind *kind_of(const Jackdaw__Delta *delta)
+{
+    size_t change_case = (size_t)delta->change_case;
+    if (change_case >= sizeof kinds / sizeof kinds[0] || kinds[change_case].apply == NULL)
+        return NULL;
+    return delta->unchanged == NULL ? NULL : &kinds[change_case]; /* the union holds pointers */
+}
+
+/* The session whose next request this is. */
+static enum error find_session(struct apply *apply, enum uid_rule rule)
+{
+    const Jackdaw__Delta *delta = apply->delta;
+    if (delta->session == 0 && delta->request == 0)
+        return rule == UID_NEEDED ? ERROR_CORRUPT : OK;
+    apply->session = state_session(&apply->chat->state, delta->session);
+    if (rule == UID_NONE || apply->session == NULL || delta->request == 0 ||
+        delta->request - 1 != apply->session->last_request)
+        return ERROR_CORRUPT;
+    return OK;
+}
+
+static bool position_follows(const struct state *state, struct position position)
+{
+    if (position.seq <= state->last.seq)
+        return false;
+    return state->reigns_count == 0 ||
+           position.epoch >= state->reigns[state->reigns_count - 1].epoch;
+}
+
+enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct position position)
+{
+    struct apply apply = {.chat = chat, .delta = delta, .position = position};
+    const struct kind *kind = kind_of(delta);
+    if (kind == NULL || !position_follows(&chat->state, position))
+        return ERROR_CORRUPT;
+    enum error error = find_session(&apply, kind->uid);
+    if (error == OK)
+        error = kind->apply(&apply);
+    if (error != OK)
+        return error;
+    ASSERT(apply.is_answered || delta->request == 0);
+    chat->state.last = position;
+    if (delta->time_ms > chat->state.last_time_ms)
+        chat->state.last_time_ms = delta->time_ms;
+    return OK;
+}
+
+/* ---- what the kinds share ---- */
+
+bool apply_is_by(const struct apply *apply, uint64_t account)
+{
+    return apply->session == NULL || apply->session->account->id == account;
+}
+
+struct timeline_row apply_row(const struct apply *apply, const struct room *room,
+                              Jackdaw__Event__Kind kind, uint64_t account, uint64_t subject,
+                              const char *text)
+{
+    bool is_message = kind == JACKDAW__EVENT__KIND__MESSAGE;
+    return (struct timeline_row){
+        .room = room->id,
+        .number = room->last_number + (is_message ? 1 : 0),
+        .seq = apply->position.seq,
+        .kind = (uint32_t)kind,
+        .account = account,
+        .subject = subject,
+        .session = is_message ? apply->delta->session : 0,
+        .request = is_message ? apply->delta->request : 0,
+        .time_ms = apply->delta->time_ms,
+        .text = text,
+        .text_size = strlen(text),
+    };
+}
+
+enum error apply_store_row(struct apply *apply, struct room *room, const struct timeline_row *row)
+{
+    enum error error = store_add_event(apply->chat->store, row);
+    if (error != OK)
+        return error;
+    room->last_number = row->number;
+    room->last_seq = row->seq;
+    return OK;
+}
+
+void apply_emit_row(struct apply *apply, const struct timeline_row *row)
+{
+    struct chat_event events[2];
+    size_t count = event_expand(row, apply->position.epoch, events);
+    for (size_t i = 0; i < count; i++)
+        event_emit(apply->chat, &events[i]);
+}
+
+enum error apply_put_room(struct apply *apply, const struct room *room, uint64_t owner)
+{
+    return store_put_room(apply->chat->store, &(struct room_row){
+                                                  .id = room->id,
+                                                  .name = room->name,
+                                                  .folded = room->folded,
+                                                  .topic = room->topic,
+                                                  .owner = owner,
+                                                  .is_private = room->is_private,
+                                                  .direct_low = room->direct[0],
+                                                  .direct_high = room->direct[1],
+                                                  .created_ms = room->created_ms,
+                                              });
+}
+
+struct account *apply_heir(const struct room *room, uint64_t leaver)
+{
+    return room->owner == leaver ? state_eldest(room, leaver) : NULL;
+}
+
+enum error apply_put_member(struct apply *apply, const struct member *member)
+{
+    return store_put_member(apply->chat->store, &(struct member_row){
+                                                    .room = member->room->id,
+                                                    .account = member->account->id,
+                                                    .state = member->state,
+                                                    .since_seq = member->since_seq,
+                                                    .until_seq = member->until_seq,
+                                                });
+}
+
+enum error apply_forget_former(struct apply *apply, struct account *account)
+{
+    while (account->former > PLACES_FORMER_MAX) {
+        struct member *oldest = state_oldest_former(account);
+        enum error error =
+            store_delete_member(apply->chat->store, oldest->room->id, account->id);
+        if (error != OK)
+            return error;
+        state_remove_member(oldest);
+    }
+    return OK;
+}
+
+enum error apply_outcome(struct apply *apply, struct outcome_row row)
+{
+    if (apply->session == NULL)
+        return OK;
+    row.session = apply->delta->session;
+    row.request = apply->delta->request;
+    row.seq = apply->position.seq;
+    row.time_ms = apply->delta->time_ms;
+    if (row.text == NULL)
+        row.text = "";
+    enum error error = store_put_outcome(apply->chat->store, &row);
+    if (error != OK)
+        return error;
+    apply->session->last_request = row.request;
+    apply->is_answered = true;
+    return OK;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* apply.h - how a delta is carried out: one apply_* per kind, in the table of apply.c.
+ *
+ * Each works in this order: check the delta against the state (ERROR_CORRUPT), reserve memory,
+ * write rows and the outcome, then emit events and change the lists, which cannot fail. After an
+ * error the caller rolls back and reloads, so nothing is undone here; every pointer stays valid. */
+#ifndef JACKDAW_CHAT_APPLY_H
+#define JACKDAW_CHAT_APPLY_H
+
+#include "chat/chat_internal.h"
+
+struct apply {
+    struct chat *chat;
+    const Jackdaw__Delta *delta;
+    struct position position;
+    struct chat_session *session; /* whose request it was; NULL: nobody's, or it has ended */
+    bool is_answered;             /* its outcome was written, or went with its session */
+};
+
+enum error apply_epoch_started(struct apply *apply);
+enum error apply_account_registered(struct apply *apply);
+enum error apply_account_deleted(struct apply *apply);
+enum error apply_session_started(struct apply *apply);
+enum error apply_session_ended(struct apply *apply);
+enum error apply_room_joined(struct apply *apply);
+enum error apply_room_left(struct apply *apply);
+enum error apply_topic_set(struct apply *apply);
+enum error apply_invited(struct apply *apply);
+enum error apply_message_sent(struct apply *apply);
+enum error apply_delivered(struct apply *apply);
+enum error apply_refused(struct apply *apply);
+enum error apply_unchanged(struct apply *apply);
+
+/* ---- what they share ---- */
+
+/* Whether account did it: nobody else's request may say so. */
+bool apply_is_by(const struct apply *apply, uint64_t account);
+
+/* A row of the timeline of room as of this delta; the text is borrowed. */
+struct timeline_row apply_row(const struct apply *apply, const struct room *room,
+                              Jackdaw__Event__Kind kind, uint64_t account, uint64_t subject,
+                              const char *text);
+/* Stores it and moves the room's last event (and number) on. */
+enum error apply_store_row(struct apply *apply, struct room *room, const struct timeline_row *row);
+/* Tells the observer what the row tells. */
+void apply_emit_row(struct apply *apply, const struct timeline_row *row);
+
+enum error apply_put_room(struct apply *apply, const struct room *room, uint64_t owner);
+enum error apply_put_member(struct apply *apply, const struct member *member);
+
+/* Who owns the room once leaver has gone, where that was its owner; NULL: nothing changes, or
+ * nobody is left. */
+struct account *apply_heir(const struct room *room, uint64_t leaver);
+
+/* Forgets the oldest of too many places that the account was in or is invited to. */
+enum error apply_forget_former(struct apply *apply, struct account *account);
+
+/* Writes the outcome of the request, if there was one; session, request, seq and time are filled
+ * in here. */
+enum error apply_outcome(struct apply *apply, struct outcome_row row);
+
+/* Ends a session: row, observer, memory. Its request, if it is the one carried out, then needs no
+ * outcome. Whether its account is online may have changed: see emit_presence. */
+enum error apply_end_session(struct apply *apply, struct chat_session *session);
+
+#endif

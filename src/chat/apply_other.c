@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* Reigns, what was received, and outcomes that change nothing else. */
+#include "chat/apply.h"
+
+#include "chat/text.h"
+
+#include <string.h>
+
+enum error apply_epoch_started(struct apply *apply)
+{
+    struct state *state = &apply->chat->state;
+    uint64_t epoch = apply->delta->epoch_started->epoch;
+    bool is_newer =
+        state->reigns_count == 0 || epoch > state->reigns[state->reigns_count - 1].epoch;
+    if (epoch == 0 || epoch != apply->position.epoch || !is_newer)
+        return ERROR_CORRUPT;
+    const struct reign_row reign = {.epoch = epoch, .first_seq = apply->position.seq};
+    if (!state_add_reign(state, reign))
+        return ERROR_NO_MEMORY;
+    if (store_epoch_at(apply->chat->store, reign.first_seq) == epoch)
+        return OK; /* the caller's transaction has it already */
+    return store_add_reign(apply->chat->store, &reign);
+}
+
+enum error apply_delivered(struct apply *apply)
+{
+    struct chat *chat = apply->chat;
+    const Jackdaw__Delivered *delivered = apply->delta->delivered;
+    if (delivered->n_accounts != delivered->n_seqs)
+        return ERROR_CORRUPT;
+    for (size_t i = 0; i < delivered->n_accounts; i++) {
+        struct account *account = state_account(&chat->state, delivered->accounts[i]);
+        uint64_t seq = delivered->seqs[i];
+        if (account == NULL || seq > chat->state.last.seq)
+            return ERROR_CORRUPT;
+        if (seq <= account->delivered_seq)
+            continue;
+        enum error error = store_set_delivered(chat->store, account->id, seq);
+        if (error != OK)
+            return error;
+        state_note_delivered(&chat->state, account, seq);
+        state_apply_delivered(&chat->state, account, seq);
+    }
+    return OK;
+}
+
+enum error apply_refused(struct apply *apply)
+{
+    const Jackdaw__Refused *refused = apply->delta->refused;
+    if (refused->status == STATUS_OK || refused->status >= STATUS_COUNT ||
+        refused->message == NULL || strlen(refused->message) > CHAT_REFUSAL_BYTES_MAX ||
+        !text_is_utf8(refused->message, strlen(refused->message)))
+        return ERROR_CORRUPT;
+    return apply_outcome(apply, (struct outcome_row){
+                                    .status = refused->status,
+                                    .text = refused->message,
+                                });
+}
+
+enum error apply_unchanged(struct apply *apply)
+{
+    const Jackdaw__Unchanged *unchanged = apply->delta->unchanged;
+    if (unchanged->room != 0 && state_room(&apply->chat->state, unchanged->room) == NULL)
+        return ERROR_CORRUPT;
+    return apply_outcome(apply, (struct outcome_row){.room = unchanged->room});
+}

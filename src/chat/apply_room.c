@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/* Rooms and who is in them: RoomJoined, RoomLeft, TopicSet, Invited. */
+#include "chat/apply.h"
+
+#include "chat/outcome.h"
+#include "chat/text.h"
+
+#include <string.h>
+
+static enum error make_room(struct apply *apply, const Jackdaw__RoomJoined *joined,
+                            struct room **out)
+{
+    struct state *state = &apply->chat->state;
+    struct name name;
+    if (joined->room == 0 || state_room(state, joined->room) != NULL ||
+        !name_accept(joined->name, &name) || state_room_named(state, name.folded) != NULL)
+        return ERROR_CORRUPT;
+    static const uint64_t not_direct[2] = {0, 0};
+    *out = state_add_room(state, joined->room, name.shown, name.folded, not_direct, true);
+    if (*out == NULL)
+        return ERROR_NO_MEMORY;
+    (*out)->is_private = joined->private_ != 0;
+    (*out)->created_ms = apply->delta->time_ms;
+    return OK;
+}
+
+static bool may_enter(const struct room *room, const struct account *account)
+{
+    const struct member *member = state_member(account, room);
+    enum member_state state = member == NULL ? MEMBER_OUT : member->state;
+    if (room_is_direct(room) || state == MEMBER_IN || state == MEMBER_BANNED)
+        return false;
+    return !room->is_private || state == MEMBER_INVITED;
+}
+
+static enum error enter(struct apply *apply, struct account *account, struct room *room,
+                        bool is_new)
+{
+    struct member *member = state_reserve_member(room, account);
+    if (member == NULL)
+        return ERROR_NO_MEMORY;
+    bool becomes_owner = room->members.count == 0;
+    if (becomes_owner)
+        room->owner = account->id;
+    state_move_member(member, MEMBER_IN, true);
+    member->since_seq = apply->position.seq;
+    member->until_seq = 0;
+    struct timeline_row row = apply_row(apply, room, JACKDAW__EVENT__KIND__JOINED, account->id,
+                                        becomes_owner ? account->id : 0, "");
+    enum error error = becomes_owner ? apply_put_room(apply, room, room->owner) : OK;
+    if (error == OK)
+        error = apply_put_member(apply, member);
+    if (error == OK)
+        error = apply_store_row(apply, room, &row);
+    if (error == OK)
+        error = apply_outcome(apply, (struct outcome_row){
+                                         .room = room->id,
+                                         .flags = is_new ? OUTCOME_CREATED : 0,
+                                     });
+    if (error == OK)
+        apply_emit_row(apply, &row);
+    return error;
+}
+
+enum error apply_room_joined(struct apply *apply)
+{
+    struct state *state = &apply->chat->state;
+    const Jackdaw__RoomJoined *joined = apply->delta->room_joined;
+    struct account *account = state_account(state, joined->account);
+    if (account == NULL || !apply_is_by(apply, account->id) || joined->name == NULL)
+        return ERROR_CORRUPT;
+    bool is_new = joined->name[0] != '\0';
+    struct room *room = NULL;
+    if (is_new) {
+        enum error error = make_room(apply, joined, &room);
+        if (error != OK)
+            return error;
+    } else {
+        room = state_room(state, joined->room);
+        if (room == NULL || !may_enter(room, account))
+            return ERROR_CORRUPT;
+    }
+    return enter(apply, account, room, is_new);
+}
+
+/* ---- leaving ---- */
+
+static bool may_put_out(const struct apply *apply, const struct room *room,
+                        const Jackdaw__RoomLeft *left, const struct member *member)
+{
+    if (left->reason == JACKDAW__ROOM_LEFT__REASON__LEFT)
+        return member_is_in(member) && left->by == 0 && apply_is_by(apply, left->account);
+    if (room->owner != left->by || left->by == left->account || left->by == 0 ||
+        !apply_is_by(apply, left->by))
+        return false;
+    if (left->reason == JACKDAW__ROOM_LEFT__REASON__KICKED)
+        return member_is_in(member);
+    return left->reason == JACKDAW__ROOM_LEFT__REASON__BANNED &&
+           (member == NULL || member->state != MEMBER_BANNED);
+}
+
+static struct timeline_row row_of_leaving(const struct apply *apply, const struct room *room,
+                                          const Jackdaw__RoomLeft *left)
+{
+    const char *text = "";
+    uint64_t subject = left->by;
+    if (left->reason == JACKDAW__ROOM_LEFT__REASON__LEFT) {
+        const struct account *heir = apply_heir(room, left->account);
+        subject = heir == NULL ? 0 : heir->id;
+    } else {
+        text = left->reason == JACKDAW__ROOM_LEFT__REASON__BANNED ? "banned" : "kicked";
+    }
+    return apply_row(apply, room, JACKDAW__EVENT__KIND__LEFT, left->account, subject, text);
+}
+
+/* The last one leaves a private room: it ends, and its name is free. */
+static enum error end_room(struct apply *apply, struct room *room, const struct timeline_row *row)
+{
+    enum error error = store_delete_room(apply->chat->store, room->id);
+    if (error == OK)
+        error = apply_outcome(apply, (struct outcome_row){.room = room->id});
+    if (error != OK)
+        return error;
+    apply_emit_row(apply, row);
+    state_remove_room(&apply->chat->state, room);
+    return OK;
+}
+
+static enum error put_out(struct apply *apply, struct member *member, struct timeline_row row,
+                          enum member_state state)
+{
+    struct room *room = member->room;
+    bool was_in = member->state == MEMBER_IN;
+    struct member gone = *member;
+    gone.state = state;
+    if (was_in)
+        gone.until_seq = apply->position.seq;
+    uint64_t owner = room->owner != row.account ? room->owner : row.subject;
+    enum error error = apply_put_member(apply, &gone);
+    if (error == OK)
+        error = apply_store_row(apply, room, &row);
+    if (error == OK && owner != room->owner)
+        error = apply_put_room(apply, room, owner);
+    if (error == OK)
+        error = apply_outcome(apply, (struct outcome_row){.room = room->id});
+    if (error != OK)
+        return error;
+    apply_emit_row(apply, &row); /* the one who goes is still among the recipients */
+    room->owner = owner;
+    member->until_seq = gone.until_seq;
+    state_move_member(member, state, true);
+    return OK;
+}
+
+enum error apply_room_left(struct apply *apply)
+{
+    struct state *state = &apply->chat->state;
+    const Jackdaw__RoomLeft *left = apply->delta->room_left;
+    struct account *account = state_account(state, left->account);
+    struct room *room = state_room(state, left->room);
+    if (account == NULL || room == NULL || room_is_direct(room) ||
+        !may_put_out(apply, room, left, state_member(account, room)))
+        return ERROR_CORRUPT;
+    struct timeline_row row = row_of_leaving(apply, room, left);
+    if (left->reason == JACKDAW__ROOM_LEFT__REASON__LEFT && room->is_private &&
+        room->members.count == 1)
+        return end_room(apply, room, &row);
+    struct member *member = state_reserve_member(room, account);
+    if (member == NULL)
+        return ERROR_NO_MEMORY;
+    bool is_ban = left->reason == JACKDAW__ROOM_LEFT__REASON__BANNED;
+    enum error error = put_out(apply, member, row, is_ban ? MEMBER_BANNED : MEMBER_OUT);
+    return error == OK ? apply_forget_former(apply, account) : error;
+}
+
+/* ---- topic, invitation ---- */
+
+static bool topic_is_valid(const char *topic)
+{
+    return topic != NULL && text_is_utf8(topic, strlen(topic)) && !text_has_control(topic) &&
+           text_characters(topic) <= CHAT_TOPIC_CHARACTERS_MAX;
+}
+
+enum error apply_topic_set(struct apply *apply)
+{
+    struct state *state = &apply->chat->state;
+    const Jackdaw__TopicSet *set = apply->delta->topic_set;
+    const struct account *account = state_account(state, set->account);
+    struct room *room = state_room(state, set->room);
+    if (account == NULL || room == NULL || room_is_direct(room) ||
+        !apply_is_by(apply, account->id) || !member_is_in(state_member(account, room)) ||
+        !topic_is_valid(set->topic))
+        return ERROR_CORRUPT;
+    if (!state_set_topic(room, set->topic))
+        return ERROR_NO_MEMORY;
+    struct timeline_row row =
+        apply_row(apply, room, JACKDAW__EVENT__KIND__TOPIC, account->id, 0, set->topic);
+    enum error error = apply_put_room(apply, room, room->owner);
+    if (error == OK)
+        error = apply_store_row(apply, room, &row);
+    if (error == OK)
+        error = apply_outcome(apply, (struct outcome_row){.room = room->id});
+    if (error == OK)
+        apply_emit_row(apply, &row);
+    return error;
+}
+
+static bool may_invite(const struct apply *apply, const struct room *room, const struct account *by,
+                       const struct account *guest)
+{
+    if (room == NULL || by == NULL || guest == NULL || room_is_direct(room) ||
+        !apply_is_by(apply, by->id) || !member_is_in(state_member(by, room)))
+        return false;
+    const struct member *member = state_member(guest, room);
+    if (member == NULL || member->state == MEMBER_OUT)
+        return true;
+    return member->state == MEMBER_BANNED && room->owner == by->id;
+}
+
+enum error apply_invited(struct apply *apply)
+{
+    struct state *state = &apply->chat->state;
+    const Jackdaw__Invited *invited = apply->delta->invited;
+    struct account *guest = state_account(state, invited->account);
+    struct room *room = state_room(state, invited->room);
+    if (!may_invite(apply, room, state_account(state, invited->by), guest))
+        return ERROR_CORRUPT;
+    struct member *member = state_reserve_member(room, guest);
+    if (member == NULL)
+        return ERROR_NO_MEMORY;
+    state_move_member(member, MEMBER_INVITED, true);
+    member->since_seq = member->until_seq = apply->position.seq; /* this one event is to be seen */
+    struct timeline_row row = apply_row(apply, room, JACKDAW__EVENT__KIND__INVITED, invited->by,
+                                        guest->id, "");
+    enum error error = apply_put_member(apply, member);
+    if (error == OK)
+        error = apply_store_row(apply, room, &row);
+    if (error == OK)
+        error = apply_outcome(apply, (struct outcome_row){.room = room->id});
+    if (error == OK)
+        error = apply_forget_former(apply, guest);
+    if (error == OK)
+        apply_emit_row(apply, &row);
+    return error;
+}

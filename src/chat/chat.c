@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+#include "chat/chat.h"
+
+#include "chat/chat_internal.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+
+void chat_limits_default(struct chat_limits *limits)
+{
+    *limits = (struct chat_limits){
+        .message_bytes = 16384,
+        .sessions_per_account = 2,
+        .rooms_per_account = 256,
+        .members_per_room = 1024,
+        .history_on_join = 10,
+        .session_silence_ms = 60000,
+        .requests_per_second = 1000,
+    };
+}
+
+static void hear_all_anew(struct chat *chat, struct state *state)
+{
+    struct chat_session *session, *next;
+    HASH_ITER(by_id, state->sessions_by_id, session, next) {
+        state_hear(state, session, chat->monotonic_ms);
+        rate_init(&session->rate, chat->limits.requests_per_second, chat->monotonic_ms);
+    }
+}
+
+enum error chat_open(struct chat **out, struct store *store, const struct chat_limits *limits,
+                     const struct chat_observer *observer, uint64_t monotonic_ms,
+                     struct error_text *why)
+{
+    if (sodium_init() < 0)
+        return error_set(why, ERROR_INTERNAL, "load the chat: libsodium cannot be used here");
+    struct chat *chat = calloc(1, sizeof *chat);
+    if (chat == NULL)
+        return error_set(why, ERROR_NO_MEMORY, "load the chat: out of memory");
+    chat->store = store;
+    chat->limits = *limits;
+    if (observer != NULL)
+        chat->observer = *observer;
+    chat->monotonic_ms = monotonic_ms;
+    chat_set_random(chat, NULL);
+    state_init(&chat->state);
+    enum error error = load_state(&chat->state, store, why);
+    if (error != OK) {
+        chat_close(chat);
+        return error;
+    }
+    hear_all_anew(chat, &chat->state);
+    *out = chat;
+    return OK;
+}
+
+void chat_close(struct chat *chat)
+{
+    if (chat == NULL)
+        return;
+    state_release(&chat->state);
+    free(chat);
+}
+
+/* ---- reload ---- */
+
+/* Carries over what no row has, in the order in which sessions were heard. */
+static void keep_heard(struct state *from, struct state *to)
+{
+    for (struct chat_session *old = from->heard_first; old != NULL; old = old->heard_next) {
+        struct chat_session *session = state_session(to, old->id);
+        if (session != NULL)
+            state_hear(to, session, old->heard_ms);
+    }
+}
+
+static void keep_sessions(struct chat *chat, struct state *from, struct state *to)
+{
+    struct chat_session *session, *next;
+    keep_heard(from, to);
+    HASH_ITER(by_id, to->sessions_by_id, session, next) {
+        struct chat_session *old = state_session(from, session->id);
+        if (old == NULL) {
+            state_hear(to, session, chat->monotonic_ms);
+            rate_init(&session->rate, chat->limits.requests_per_second, chat->monotonic_ms);
+            continue;
+        }
+        session->attachment = old->attachment;
+        session->heard_ms = old->heard_ms;
+        session->rate = old->rate;
+        old->attachment = NULL;
+    }
+}
+
+/* Sessions that only the undone transaction knew must not take their attachments with them. */
+static void end_strays(struct chat *chat, struct state *from)
+{
+    struct chat_session *session, *next;
+    HASH_ITER(by_id, from->sessions_by_id, session, next)
+        if (session->attachment != NULL && chat->observer.session_ended != NULL)
+            chat->observer.session_ended(chat->observer.context, session);
+}
+
+static void keep_delivered(struct state *from, struct state *to)
+{
+    for (const struct account *old = from->dirty; old != NULL; old = old->dirty_next) {
+        struct account *account = state_account(to, old->id);
+        uint64_t seq = old->noted_seq < to->last.seq ? old->noted_seq : to->last.seq;
+        if (account != NULL)
+            state_note_delivered(to, account, seq);
+    }
+}
+
+enum error chat_reload(struct chat *chat, struct error_text *why)
+{
+    struct state fresh;
+    state_init(&fresh);
+    enum error error = load_state(&fresh, chat->store, why);
+    if (error != OK) {
+        state_release(&fresh);
+        return error;
+    }
+    keep_sessions(chat, &chat->state, &fresh);
+    keep_delivered(&chat->state, &fresh);
+    end_strays(chat, &chat->state);
+    state_release(&chat->state);
+    chat->state = fresh;
+    return OK;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/* chat_internal.h - what the files of src/chat share: the chat itself, finding what a request
+ * names, making its delta or its refusal. Core thread only. */
+#ifndef JACKDAW_CHAT_CHAT_INTERNAL_H
+#define JACKDAW_CHAT_CHAT_INTERNAL_H
+
+#include "chat/chat.h"
+#include "chat/state.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CHAT_MESSAGE_BYTES_MAX 1048576u /* the highest that limits.message_bytes may be */
+#define CHAT_REFUSAL_BYTES_MAX 512u
+#define CHAT_RETRY_MS 100u       /* for what a moment may mend: a gap in the requests */
+#define CHAT_RETRY_MEMORY_MS 1000u
+
+struct chat {
+    struct store *store;
+    struct chat_limits limits;
+    struct chat_observer observer;
+    struct chat_random random;
+    struct state state;
+    uint64_t monotonic_ms; /* the latest told */
+};
+
+/* ---- load.c ---- */
+
+/* Fills an empty state from the store's rows. */
+enum error load_state(struct state *state, struct store *store, struct error_text *why);
+
+/* ---- random.c ---- */
+
+/* Random ids, never 0 and never one in use. OK, ERROR_INTERNAL when the generator only repeats
+ * itself, or the store's errors. */
+enum error draw_account_id(struct chat *chat, uint64_t *id);
+enum error draw_session_id(struct chat *chat, uint64_t *id);
+enum error draw_room_id(struct chat *chat, uint64_t *id);
+
+/* ERROR_EXISTS: an account of this id was there before it was deleted; OK: none was. */
+enum error check_account_id_unused(struct chat *chat, uint64_t id);
+
+/* ---- propose.c ---- */
+
+/* Clears what a call before may have left. */
+void call_begin(struct chat_call *call);
+
+/* Always CHAT_REFUSE, with the sentence in call->text. */
+enum chat_decision call_refuse(struct chat_call *call, enum status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Refuses for a reason that is the server's and passes: with retry_ms, never an outcome. */
+enum chat_decision call_fail(struct chat_call *call, enum error error);
+
+/* CHAT_PROPOSE with a delta of this change, which lies in the arena (NULL: no memory). Request 0:
+ * not a numbered one. */
+enum chat_decision call_propose(struct chat *chat, struct chat_call *call, uint64_t request,
+                                Jackdaw__Delta__ChangeCase change_case, void *change);
+
+/* CHAT_PROPOSE with a delta that only remembers that the request was fine. */
+enum chat_decision call_unchanged(struct chat *chat, struct chat_call *call, uint64_t request,
+                                  const struct room *room);
+
+/* The wall clock of the call, made monotone. */
+uint64_t call_time(const struct chat *chat, const struct chat_call *call);
+
+/* The latest of the monotonic clock; it never goes back. */
+uint64_t chat_now(struct chat *chat, uint64_t monotonic_ms);
+
+/* A protobuf message in the arena with its default values; NULL: no memory. */
+void *arena_message(struct arena *arena, const ProtobufCMessageDescriptor *descriptor);
+
+/* A string for a reply, in the arena. On no memory returns NULL. */
+char *arena_address(struct arena *arena, char sign, const char *name); /* "#name", "@name" */
+
+/* ---- find.c ---- */
+
+/* The account that "name" or "@name" means; NULL: refused. */
+struct account *find_account(struct chat *chat, struct chat_call *call, const char *text);
+
+/* The room that "name" or "#name" means, if the caller may know of it; NULL: refused. */
+struct room *find_room(struct chat *chat, struct chat_call *call, const char *text);
+
+/* The same, if the caller is in it. */
+struct room *find_room_of_caller(struct chat *chat, struct chat_call *call, const char *text);
+
+/* A room the caller is in, or a person. */
+struct conversation {
+    struct room *room; /* NULL: nothing was ever said to this person */
+    uint64_t peer;     /* 0: a room; else the other account, which may be deleted */
+    bool is_peer_gone;
+};
+bool find_conversation(struct chat *chat, struct chat_call *call, const char *text,
+                       struct conversation *out);
+
+/* Whether the account may know that the room exists. */
+bool room_is_visible(const struct room *room, const struct account *account);
+
+/* How the account sees the conversation named: "name" or "@other", in the arena; NULL: no memory.
+ * room NULL: one that is no more, of the given id. */
+char *conversation_name(const struct chat *chat, const struct room *room, uint64_t id,
+                        uint64_t viewer, struct arena *arena);
+
+/* The name of an account, also of one that is no more; in the arena where it is not the state's. */
+const char *account_name(const struct chat *chat, uint64_t id, struct arena *arena);
+
+/* ---- account.c ---- */
+
+/* *hash: the account's password hash, in the arena. ERROR_NO_MEMORY and the store's errors. */
+enum error account_hash(struct chat *chat, uint64_t account, struct arena *arena,
+                        const char **hash);
+
+/* ---- event.c ---- */
+
+/* What a row of the timeline tells, as one or two events. JOINED, REMOVED, and LEFT without text,
+ * with a subject: the subject owns the room from then on, an OWNER event follows. The texts are
+ * the row's. */
+size_t event_expand(const struct timeline_row *row, uint64_t epoch, struct chat_event out[static 2]);
+
+/* Whether the account may see what the row tells (an invitation is for the invited one alone). */
+static inline bool event_is_for(const struct timeline_row *row, uint64_t account)
+{
+    return row->kind != JACKDAW__EVENT__KIND__INVITED || row->subject == account;
+}
+
+void event_emit(struct chat *chat, const struct chat_event *event);
+
+/* ---- heard.c ---- */
+
+/* Tells those who share a conversation with the account whether it is online now. */
+void emit_presence(struct chat *chat, const struct account *account, uint64_t time_ms);
+
+bool session_is_silent(const struct chat *chat, const struct chat_session *session);
+
+/* ---- delivered.c ---- */
+
+/* The last seq of this log that the cursor of a client vouches for. */
+uint64_t seq_of_position(const struct chat *chat, const Jackdaw__Position *position);
+
+/* How many messages of the conversation no device of the member's account received. */
+enum error count_undelivered(struct chat *chat, const struct member *member, uint64_t *count);
+
+/* Those conversations with at least one, in *list (of *count), in the arena; *total: messages. */
+enum error list_undelivered(struct chat *chat, const struct account *account, struct arena *arena,
+                            Jackdaw__Undelivered ***list, size_t *count, uint64_t *total);
+
+/* What lies within (from, to] of what the member may see; false: nothing. */
+bool member_window(const struct member *member, uint64_t after_seq, uint64_t until_seq,
+                   uint64_t *from, uint64_t *to);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* plan.h - what chat_read is to read. Self-contained: it is carried out on another thread while
+ * the chat goes on. */
+#ifndef JACKDAW_CHAT_PLAN_H
+#define JACKDAW_CHAT_PLAN_H
+
+#include "chat/chat.h"
+
+/* Events of one room with from < seq <= to. */
+struct plan_range {
+    uint64_t room;
+    uint64_t from;
+    uint64_t to;
+};
+
+struct chat_plan {
+    bool is_history;
+    uint64_t viewer;
+
+    /* History: the messages of room before a number. 0: nothing was ever said. */
+    uint64_t room;
+    uint64_t before;
+    uint32_t limit;
+
+    /* Receive */
+    uint64_t until_seq;
+    struct plan_range *ranges;
+    size_t ranges_count;
+    /* The reigns that wrote (after_seq, until_seq]: a reader's own may be older than the plan. */
+    struct reign_row *reigns;
+    size_t reigns_count;
+};
+
+#endif

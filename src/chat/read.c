@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/* Carrying out a plan, on any thread: rooms are read one after the other, and what cannot be in
+ * the page any more is given up at once, so that memory stays within two pages. */
+#include "chat/chat_internal.h"
+#include "chat/plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define EVENT_OVERHEAD_BYTES 64 /* names, ids and times in a page, about */
+#define NO_LIMIT ((size_t)INT32_MAX)
+
+/* ---- history ---- */
+
+struct messages {
+    struct arena *arena;
+    struct chat_event *events; /* newest first */
+    size_t count;
+    size_t bytes;
+    uint64_t oldest;
+};
+
+static enum error copy_event(struct arena *arena, const struct chat_event *event, size_t size,
+                             struct chat_event *out)
+{
+    char *text = arena_alloc(arena, size + 1);
+    if (text == NULL)
+        return ERROR_NO_MEMORY;
+    memcpy(text, event->text, size);
+    text[size] = '\0';
+    *out = *event;
+    out->text = text;
+    return OK;
+}
+
+static enum error add_message(void *context, const struct timeline_row *row)
+{
+    struct messages *messages = context;
+    if (messages->bytes >= CHAT_PAGE_BYTES)
+        return ERROR_CANCELLED;
+    struct chat_event events[2];
+    event_expand(row, 0, events); /* a message is one event */
+    enum error error = copy_event(messages->arena, &events[0], row->text_size,
+                                  &messages->events[messages->count]);
+    if (error != OK)
+        return error;
+    messages->count++;
+    messages->bytes += row->text_size + EVENT_OVERHEAD_BYTES;
+    messages->oldest = row->number;
+    return OK;
+}
+
+static void reverse(struct chat_event *events, size_t count)
+{
+    for (size_t i = 0; i < count / 2; i++) {
+        struct chat_event swapped = events[i];
+        events[i] = events[count - 1 - i];
+        events[count - 1 - i] = swapped;
+    }
+}
+
+static enum error read_history(const struct chat_plan *plan, struct store *store,
+                               struct arena *arena, struct chat_page *page)
+{
+    struct messages messages = {.arena = arena};
+    messages.events = arena_alloc(arena, plan->limit * sizeof *messages.events);
+    if (messages.events == NULL)
+        return ERROR_NO_MEMORY;
+    enum error error = OK;
+    if (plan->room != 0 && plan->limit > 0)
+        error = store_messages_before(store, plan->room, JACKDAW__EVENT__KIND__MESSAGE,
+                                      plan->before, plan->limit, add_message, &messages);
+    if (error != OK && error != ERROR_CANCELLED)
+        return error;
+    reverse(messages.events, messages.count);
+    *page = (struct chat_page){
+        .events = messages.events,
+        .count = messages.count,
+        .more = messages.oldest > 1,
+    };
+    return OK;
+}
+
+/* ---- receive ---- */
+
+struct piece {
+    struct chat_event event; /* its text is the piece's own */
+    size_t size;             /* of the text */
+};
+
+struct pieces {
+    struct piece *items;
+    size_t count;
+    size_t capacity;
+};
+
+/* One room being read. */
+struct gather {
+    const struct chat_plan *plan;
+    const struct plan_range *range;
+    uint64_t bound; /* nothing after this seq can be in the page */
+    struct pieces fresh;
+    size_t fresh_bytes;
+    bool more;
+};
+
+static void drop_from(struct pieces *pieces, size_t first)
+{
+    for (size_t i = first; i < pieces->count; i++)
+        free((char *)pieces->items[i].event.text);
+    if (pieces->count > first)
+        pieces->count = first;
+}
+
+static void release(struct pieces *pieces)
+{
+    drop_from(pieces, 0);
+    free(pieces->items);
+}
+
+static bool reserve(struct pieces *pieces, size_t more)
+{
+    if (more <= pieces->capacity - pieces->count)
+        return true;
+    size_t capacity = pieces->capacity * 2 + more;
+    struct piece *items = reallocarray(pieces->items, capacity, sizeof *items);
+    if (items == NULL)
+        return false;
+    pieces->items = items;
+    pieces->capacity = capacity;
+    return true;
+}
+
+static bool add_piece(struct pieces *pieces, const struct chat_event *event, size_t size)
+{
+    char *text = malloc(size + 1);
+    if (text == NULL || !reserve(pieces, 1)) {
+        free(text);
+        return false;
+    }
+    memcpy(text, event->text, size);
+    text[size] = '\0';
+    struct piece *piece = &pieces->items[pieces->count++];
+    *piece = (struct piece){.event = *event, .size = size};
+    piece->event.text = text;
+    return true;
+}
+
+static uint64_t epoch_of(const struct chat_plan *plan, uint64_t seq)
+{
+    size_t at = plan->reigns_count;
+    while (at > 0 && plan->reigns[at - 1].first_seq > seq)
+        at--;
+    return at == 0 ? 0 : plan->reigns[at - 1].epoch;
+}
+
+static enum error gather_row(void *context, const struct timeline_row *row)
+{
+    struct gather *gather = context;
+    if (row->seq > gather->range->to)
+        return ERROR_CANCELLED;
+    bool is_full =
+        gather->fresh.count >= CHAT_PAGE_EVENTS || gather->fresh_bytes >= CHAT_PAGE_BYTES;
+    if (row->seq > gather->bound || is_full) {
+        gather->more = true;
+        return ERROR_CANCELLED;
+    }
+    if (!event_is_for(row, gather->plan->viewer))
+        return OK;
+    struct chat_event events[2];
+    size_t count = event_expand(row, epoch_of(gather->plan, row->seq), events);
+    for (size_t i = 0; i < count; i++)
+        if (!add_piece(&gather->fresh, &events[i], row->text_size))
+            return ERROR_NO_MEMORY;
+    gather->fresh_bytes += count * (row->text_size + EVENT_OVERHEAD_BYTES);
+    return OK;
+}
+
+/* Merges two lists in the order of seq; of equal ones, those of the page come first. */
+static bool merge(struct pieces *page, struct pieces *fresh)
+{
+    if (!reserve(page, fresh->count))
+        return false;
+    size_t left = page->count;
+    size_t right = fresh->count;
+    page->count += fresh->count;
+    for (size_t at = page->count; right > 0;) {
+        bool is_fresh = left == 0 || page->items[left - 1].event.position.seq <=
+                                         fresh->items[right - 1].event.position.seq;
+        page->items[--at] = is_fresh ? fresh->items[--right] : page->items[--left];
+    }
+    fresh->count = 0;
+    return true;
+}
+
+/* How many events from the first on are of the same delta. */
+static size_t group_at(const struct pieces *pieces, size_t first)
+{
+    size_t end = first;
+    while (end < pieces->count &&
+           pieces->items[end].event.position.seq == pieces->items[first].event.position.seq)
+        end++;
+    return end - first;
+}
+
+/* Cuts what is too much, between deltas: a cursor cannot point into one. */
+static void trim(struct pieces *pieces, struct gather *gather)
+{
+    size_t kept = 0;
+    size_t bytes = 0;
+    while (kept < pieces->count) {
+        size_t group = group_at(pieces, kept);
+        if (kept > 0 && (kept + group > CHAT_PAGE_EVENTS || bytes >= CHAT_PAGE_BYTES))
+            break;
+        for (size_t i = kept; i < kept + group; i++)
+            bytes += pieces->items[i].size + EVENT_OVERHEAD_BYTES;
+        kept += group;
+    }
+    if (kept == pieces->count)
+        return;
+    gather->bound = pieces->items[kept - 1].event.position.seq;
+    gather->more = true;
+    drop_from(pieces, kept);
+}
+
+static enum error gather_range(struct gather *gather, struct store *store, struct pieces *page)
+{
+    const struct plan_range *range = gather->range;
+    gather->fresh_bytes = 0;
+    /* No bound for the store: it would look for rows up to its own end of the room. */
+    enum error error = store_events_after(store, range->room, range->from, UINT64_MAX, NO_LIMIT,
+                                          gather_row, gather);
+    if (error != OK && error != ERROR_CANCELLED)
+        return error;
+    bool is_full =
+        gather->fresh.count >= CHAT_PAGE_EVENTS || gather->fresh_bytes >= CHAT_PAGE_BYTES;
+    if (is_full)
+        gather->bound = gather->fresh.items[gather->fresh.count - 1].event.position.seq;
+    if (!merge(page, &gather->fresh))
+        return ERROR_NO_MEMORY;
+    trim(page, gather);
+    return OK;
+}
+
+static enum error hand_over(const struct pieces *pieces, struct arena *arena,
+                            struct chat_event **out)
+{
+    struct chat_event *events = arena_alloc(arena, pieces->count * sizeof *events);
+    if (events == NULL)
+        return ERROR_NO_MEMORY;
+    for (size_t i = 0; i < pieces->count; i++) {
+        const struct piece *piece = &pieces->items[i];
+        enum error error = copy_event(arena, &piece->event, piece->size, &events[i]);
+        if (error != OK)
+            return error;
+    }
+    *out = events;
+    return OK;
+}
+
+static enum error read_receive(const struct chat_plan *plan, struct store *store,
+                               struct arena *arena, struct chat_page *page)
+{
+    struct gather gather = {.plan = plan, .bound = UINT64_MAX};
+    struct pieces pieces = {.items = NULL};
+    struct chat_event *events = NULL;
+    enum error error = OK;
+    for (size_t i = 0; error == OK && i < plan->ranges_count; i++) {
+        gather.range = &plan->ranges[i];
+        if (gather.range->from < gather.bound)
+            error = gather_range(&gather, store, &pieces);
+        else
+            gather.more = true;
+    }
+    if (error == OK)
+        error = hand_over(&pieces, arena, &events);
+    uint64_t next = gather.more ? gather.bound : plan->until_seq;
+    if (error == OK)
+        *page = (struct chat_page){
+            .events = events,
+            .count = pieces.count,
+            .next = {.epoch = epoch_of(plan, next), .seq = next},
+            .more = gather.more,
+        };
+    release(&gather.fresh);
+    release(&pieces);
+    return error;
+}
+
+enum error chat_read(const struct chat_plan *plan, struct store *store, struct arena *arena,
+                     struct chat_page *page)
+{
+    return plan->is_history ? read_history(plan, store, arena, page)
+                            : read_receive(plan, store, arena, page);
+}

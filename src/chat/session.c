@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT */
+#include "chat/chat_internal.h"
+
+#include "chat/text.h"
+
+#include <sodium.h>
+#include <string.h>
+
+/* What the password for an unknown name is compared with: as costly as any, matched by nothing. */
+static const char nobodys_hash[] = "$argon2id$v=19$m=65536,t=2,p=1$"
+                                   "amFja2Rhd3NhbHRub2JvZA$"
+                                   "bm9wYXNzd29yZGhhc3RoaXNoYXNoYXRhbGxldmVyISE";
+
+static void hash_token(const uint8_t token[static CHAT_TOKEN_BYTES],
+                       uint8_t hash[static STORE_TOKEN_HASH_BYTES])
+{
+    crypto_generichash(hash, STORE_TOKEN_HASH_BYTES, token, CHAT_TOKEN_BYTES, NULL, 0);
+}
+
+struct chat_session *chat_authenticate(struct chat *chat, const uint8_t *token, size_t size)
+{
+    if (token == NULL || size != CHAT_TOKEN_BYTES)
+        return NULL;
+    uint8_t hash[STORE_TOKEN_HASH_BYTES];
+    hash_token(token, hash);
+    return state_session_of_token(&chat->state, hash);
+}
+
+struct chat_session *chat_find_session(struct chat *chat, uint64_t id)
+{
+    return state_session(&chat->state, id);
+}
+
+uint64_t chat_session_id(const struct chat_session *session)
+{
+    return session->id;
+}
+
+uint64_t chat_session_account(const struct chat_session *session)
+{
+    return session->account->id;
+}
+
+const char *chat_session_name(const struct chat_session *session)
+{
+    return session->account->name;
+}
+
+uint64_t chat_session_last_request(const struct chat_session *session)
+{
+    return session->last_request;
+}
+
+void **chat_session_attachment(struct chat_session *session)
+{
+    return &session->attachment;
+}
+
+bool chat_admit(struct chat *chat, struct chat_session *session, uint64_t monotonic_ms,
+                uint32_t *retry_ms)
+{
+    return rate_take(&session->rate, chat->limits.requests_per_second,
+                     chat_now(chat, monotonic_ms), retry_ms);
+}
+
+void chat_each_session(struct chat *chat,
+                       void (*visit)(void *context, struct chat_session *session), void *context)
+{
+    struct chat_session *session, *next;
+    HASH_ITER(by_id, chat->state.sessions_by_id, session, next)
+        visit(context, session);
+}
+
+/* ---- login ---- */
+
+static struct account *account_of_login(struct chat *chat, const Jackdaw__LoginRequest *request)
+{
+    const char *text = request->name[0] == '@' ? request->name + 1 : request->name;
+    char folded[NAME_FOLDED_SIZE];
+    return name_fold(text, folded) ? state_account_named(&chat->state, folded) : NULL;
+}
+
+static enum chat_decision check_login(struct chat_call *call, const Jackdaw__LoginRequest *request)
+{
+    call_begin(call);
+    if (request->token.len != CHAT_TOKEN_BYTES)
+        return call_refuse(call, STATUS_INVALID_ARGUMENT,
+                           "The token must have %d bytes; draw it from a random source.",
+                           CHAT_TOKEN_BYTES);
+    size_t size = strlen(request->device);
+    if (size > CHAT_DEVICE_BYTES_MAX || !text_is_utf8(request->device, size) ||
+        text_has_control(request->device))
+        return call_refuse(call, STATUS_INVALID_ARGUMENT,
+                           "The device's name must be one line of at most %d bytes of UTF-8.",
+                           CHAT_DEVICE_BYTES_MAX);
+    return CHAT_PROPOSE;
+}
+
+static enum chat_decision refuse_login(struct chat_call *call)
+{
+    return call_refuse(call, STATUS_UNAUTHENTICATED,
+                       "There is no such account, or the password is wrong; check both.");
+}
+
+enum chat_decision chat_check_login(struct chat *chat, struct chat_call *call,
+                                    const Jackdaw__LoginRequest *request, const char **hash)
+{
+    call->account = 0;
+    enum chat_decision decision = check_login(call, request);
+    if (decision != CHAT_PROPOSE)
+        return decision;
+    const struct account *account = account_of_login(chat, request);
+    if (account == NULL) {
+        *hash = nobodys_hash;
+        return CHAT_PROPOSE;
+    }
+    enum error error = account_hash(chat, account->id, call->arena, hash);
+    if (error != OK)
+        return call_fail(call, error);
+    call->account = account->id;
+    return CHAT_PROPOSE;
+}
+
+/* The token is known: the same login again, or somebody else's token. */
+static enum chat_decision answer_known(struct chat_call *call, struct chat_session *session,
+                                       const struct account *account)
+{
+    if (session->account != account)
+        return call_refuse(call, STATUS_INVALID_ARGUMENT,
+                           "The token is in use; draw another one from a random source.");
+    call->session = session;
+    return CHAT_ANSWER;
+}
+
+static struct chat_session *longest_silent(const struct chat *chat, const struct account *account,
+                                           const Jackdaw__SessionStarted *started)
+{
+    struct chat_session *longest = NULL;
+    for (struct chat_session *session = account->sessions; session != NULL;
+         session = session->next_of_account) {
+        bool is_free = session_is_silent(chat, session);
+        for (size_t i = 0; i < started->n_replaces; i++)
+            is_free = is_free && started->replaces[i] != session->id;
+        if (is_free && (longest == NULL || session->heard_ms < longest->heard_ms))
+            longest = session;
+    }
+    return longest;
+}
+
+/* Chooses the silent sessions that end, so that with the new one there are not too many. */
+static enum chat_decision make_room(struct chat *chat, struct chat_call *call,
+                                    const struct account *account,
+                                    Jackdaw__SessionStarted *started)
+{
+    size_t count = 0;
+    for (const struct chat_session *session = account->sessions; session != NULL;
+         session = session->next_of_account)
+        count++;
+    size_t limit = chat->limits.sessions_per_account;
+    if (count < limit)
+        return CHAT_PROPOSE;
+    started->replaces = arena_alloc(call->arena, count * sizeof *started->replaces);
+    if (started->replaces == NULL)
+        return call_fail(call, ERROR_NO_MEMORY);
+    while (count - started->n_replaces >= limit) {
+        const struct chat_session *session = longest_silent(chat, account, started);
+        if (session == NULL)
+            return call_refuse(call, STATUS_RESOURCE_EXHAUSTED,
+                               "%zu %s logged in already; log out on one of them, or wait a "
+                               "minute after closing it.",
+                               count - started->n_replaces,
+                               count - started->n_replaces == 1 ? "device is" : "devices are");
+        started->replaces[started->n_replaces++] = session->id;
+    }
+    return CHAT_PROPOSE;
+}
+
+static enum chat_decision propose_session(struct chat *chat, struct chat_call *call,
+                                          const Jackdaw__LoginRequest *request,
+                                          const struct account *account,
+                                          const uint8_t hash[static STORE_TOKEN_HASH_BYTES])
+{
+    Jackdaw__SessionStarted *started =
+        arena_message(call->arena, &jackdaw__session_started__descriptor);
+    if (started == NULL)
+        return call_fail(call, ERROR_NO_MEMORY);
+    enum chat_decision decision = make_room(chat, call, account, started);
+    if (decision != CHAT_PROPOSE)
+        return decision;
+    enum error error = draw_session_id(chat, &started->session);
+    if (error != OK)
+        return call_fail(call, error);
+    started->account = account->id;
+    started->token_hash.len = STORE_TOKEN_HASH_BYTES;
+    started->token_hash.data = arena_copy(call->arena, hash, STORE_TOKEN_HASH_BYTES);
+    started->device = arena_strdup(call->arena, request->device);
+    if (started->token_hash.data == NULL || started->device == NULL)
+        return call_fail(call, ERROR_NO_MEMORY);
+    return call_propose(chat, call, 0, JACKDAW__DELTA__CHANGE_SESSION_STARTED, started);
+}
+
+enum chat_decision chat_propose_login(struct chat *chat, struct chat_call *call,
+                                      const Jackdaw__LoginRequest *request, bool verified)
+{
+    enum chat_decision decision = check_login(call, request);
+    if (decision != CHAT_PROPOSE)
+        return decision;
+    /* The account that the password was verified for, not one that took its name since. */
+    const struct account *account = call->account != 0
+                                        ? state_account(&chat->state, call->account)
+                                        : account_of_login(chat, request);
+    if (!verified || account == NULL)
+        return refuse_login(call);
+    chat_now(chat, call->monotonic_ms);
+    uint8_t hash[STORE_TOKEN_HASH_BYTES];
+    hash_token(request->token.data, hash);
+    struct chat_session *session = state_session_of_token(&chat->state, hash);
+    if (session != NULL)
+        return answer_known(call, session, account);
+    return propose_session(chat, call, request, account, hash);
+}
+
+enum chat_decision chat_propose_logout(struct chat *chat, struct chat_call *call,
+                                       const Jackdaw__LogoutRequest *request)
+{
+    enum chat_decision decision = chat_check_request(chat, call, request->request);
+    if (decision != CHAT_PROPOSE)
+        return decision;
+    Jackdaw__SessionEnded *ended = arena_message(call->arena, &jackdaw__session_ended__descriptor);
+    if (ended != NULL) {
+        ended->session = call->session->id;
+        ended->delivered_seq = seq_of_position(chat, request->after);
+    }
+    return call_propose(chat, call, request->request, JACKDAW__DELTA__CHANGE_SESSION_ENDED, ended);
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/answer.h"
+
+#include "base/log.h"
+
+#define RETRY_AFTER_ROLLBACK_MS 500u
+
+/* An answer that waits for its position to be committed; in the call's arena. */
+struct gated {
+    struct gate gate;
+    struct rpc_call *call;
+    enum status status; /* STATUS_OK: bytes; else text */
+    const char *text;
+    uint32_t retry_ms;
+    struct rpc_chunk bytes;
+};
+
+static void open_gated(struct gate *gate, bool committed)
+{
+    struct gated *gated = (struct gated *)gate;
+    if (!committed)
+        rpc_call_fail(gated->call, STATUS_UNAVAILABLE, RETRY_AFTER_ROLLBACK_MS,
+                      "the server could not write this down; nothing was changed, try again");
+    else if (gated->status != STATUS_OK)
+        rpc_call_fail(gated->call, gated->status, gated->retry_ms, gated->text);
+    else
+        rpc_call_finish(gated->call, &gated->bytes, 1);
+}
+
+static void fail_without_memory(struct rpc_call *call)
+{
+    rpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, 0, "the request needs more memory than it may");
+}
+
+static struct gated *new_gated(struct rpc_call *call)
+{
+    struct gated *gated = arena_zalloc(rpc_call_arena(call), sizeof *gated);
+    if (gated == NULL) {
+        fail_without_memory(call);
+        return NULL;
+    }
+    gated->gate.open = open_gated;
+    gated->call = call;
+    return gated;
+}
+
+void answer_packed(struct core *core, struct rpc_call *call, const uint8_t *bytes, size_t size)
+{
+    struct gated *gated = new_gated(call);
+    if (gated == NULL)
+        return;
+    gated->bytes = (struct rpc_chunk){.bytes = bytes, .size = size};
+    ledger_gate(core->ledger, &gated->gate);
+}
+
+void answer_message(struct core *core, struct rpc_call *call, const ProtobufCMessage *reply)
+{
+    size_t size = protobuf_c_message_get_packed_size(reply);
+    uint8_t *bytes = arena_alloc(rpc_call_arena(call), size);
+    if (bytes == NULL) {
+        fail_without_memory(call);
+        return;
+    }
+    (void)protobuf_c_message_pack(reply, bytes);
+    answer_packed(core, call, bytes, size);
+}
+
+void answer_refusal(struct core *core, struct rpc_call *call, const struct chat_call *refused)
+{
+    struct gated *gated = new_gated(call);
+    if (gated == NULL)
+        return;
+    gated->status = refused->status;
+    gated->text = refused->text == NULL ? "" : refused->text;
+    gated->retry_ms = refused->retry_ms;
+    ledger_gate(core->ledger, &gated->gate);
+}
+
+void answer_error(struct core *core, struct rpc_call *call, enum error error)
+{
+    const char *problem = ledger_problem(core->ledger);
+    log_warning("server", "request_failed", log_string("peer", rpc_call_peer(call)),
+                log_string("error", error_name(error)), log_string("problem", problem));
+    rpc_call_fail(call, status_from_error(error), RETRY_AFTER_ROLLBACK_MS,
+                  problem[0] == '\0' ? error_name(error) : problem);
+}
+
+void answer_either(struct core *core, struct rpc_call *call, const struct chat_call *chat_call,
+                   enum error error, const ProtobufCMessage *reply)
+{
+    if (error != OK)
+        answer_error(core, call, error);
+    else if (chat_call->status != STATUS_OK)
+        answer_refusal(core, call, chat_call);
+    else
+        answer_message(core, call, reply);
+}
+
+void answer_anonymous(struct core *core, struct rpc_call *call, struct chat_call *out)
+{
+    /* Room for what validating and answering need; what the request itself took is counted. */
+    struct arena *arena = rpc_call_arena(call);
+    arena->budget_bytes += ANSWER_ARENA_BYTES;
+    *out = (struct chat_call){
+        .time_ms = core->wall_ms, .monotonic_ms = core->now_ms, .arena = arena};
+}
+
+bool answer_begin(struct core *core, struct rpc_call *call, struct chat_call *out)
+{
+    answer_anonymous(core, call, out);
+    size_t size;
+    const uint8_t *token = rpc_call_token(call, &size);
+    out->session = chat_authenticate(core->chat, token, size);
+    if (out->session == NULL) {
+        rpc_call_fail(call, STATUS_UNAUTHENTICATED, 0,
+                      size == 0 ? "log in first" : "this session has ended: log in again");
+        return false;
+    }
+    uint32_t retry_ms;
+    if (!chat_admit(core->chat, out->session, core->now_ms, &retry_ms)) {
+        rpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, retry_ms,
+                      "more requests than a session may make; wait a moment");
+        return false;
+    }
+    chat_touch(core->chat, out->session, core->now_ms, core->wall_ms);
+    return true;
+}
+
+bool answer_propose(struct core *core, struct rpc_call *call, const struct chat_call *chat_call)
+{
+    enum error error = ledger_propose(core->ledger, chat_call->delta);
+    if (error == OK)
+        return true;
+    answer_error(core, call, error);
+    return false;
+}
+
+/* The request was carried out, now or before: its outcome is the answer. */
+static void answer_by_outcome(struct core *core, struct rpc_call *call,
+                              struct chat_call *chat_call, uint64_t request,
+                              answer_outcome *reply)
+{
+    struct chat_outcome outcome;
+    enum error error =
+        chat_outcome_of(core->chat, chat_call->session, request, chat_call->arena, &outcome);
+    if (error != OK) {
+        answer_error(core, call, error);
+        return;
+    }
+    if (outcome.status == STATUS_OK) {
+        ASSERT(reply != NULL);
+        reply(core, call, chat_call, &outcome);
+        return;
+    }
+    chat_call->status = outcome.status;
+    chat_call->text = outcome.text;
+    chat_call->retry_ms = 0;
+    answer_refusal(core, call, chat_call);
+}
+
+static void refuse(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
+                   uint64_t request)
+{
+    struct chat_call refused = *chat_call; /* proposing starts chat_call afresh */
+    bool remember = chat_call->retry_ms == 0 &&
+                    chat_propose_refusal(core->chat, chat_call, request) == CHAT_PROPOSE;
+    if (!remember || answer_propose(core, call, chat_call))
+        answer_refusal(core, call, &refused);
+}
+
+void answer_numbered(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
+                     uint64_t request, enum chat_decision decision, answer_outcome *reply)
+{
+    switch (decision) {
+    case CHAT_PROPOSE:
+        if (answer_propose(core, call, chat_call))
+            answer_by_outcome(core, call, chat_call, request, reply);
+        break;
+    case CHAT_ANSWER:
+        answer_by_outcome(core, call, chat_call, request, reply);
+        break;
+    case CHAT_REFUSE:
+        refuse(core, call, chat_call, request);
+        break;
+    }
+}

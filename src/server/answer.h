@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* answer.h - what every handler of the Chat service has in common: who asks, and answers that wait
+ * until what they tell is committed. Core thread only. */
+#ifndef JACKDAW_SERVER_ANSWER_H
+#define JACKDAW_SERVER_ANSWER_H
+
+#include "server/core.h"
+
+#include <stdbool.h>
+
+/* Prepares *out for a call without a session. */
+void answer_anonymous(struct core *core, struct rpc_call *call, struct chat_call *out);
+
+/* Finds the caller's session and lets it through the rate limit. false: the call was answered
+ * (UNAUTHENTICATED, RESOURCE_EXHAUSTED) and is gone. */
+bool answer_begin(struct core *core, struct rpc_call *call, struct chat_call *out);
+
+/* Ends the call with reply once the state it was read from is committed; UNAVAILABLE if that was
+ * rolled back. reply is packed before this returns. */
+void answer_message(struct core *core, struct rpc_call *call, const ProtobufCMessage *reply);
+
+/* The same with a reply that was packed into the call's arena. */
+void answer_packed(struct core *core, struct rpc_call *call, const uint8_t *bytes, size_t size);
+
+/* Ends the call with a refusal (chat_call.status, .text, .retry_ms), gated likewise. */
+void answer_refusal(struct core *core, struct rpc_call *call, const struct chat_call *refused);
+
+/* Ends the call with an operating error: nothing was changed. */
+void answer_error(struct core *core, struct rpc_call *call, enum error error);
+
+/* Ends the call with what an unnumbered request came to: reply, or the refusal in chat_call. */
+void answer_either(struct core *core, struct rpc_call *call, const struct chat_call *chat_call,
+                   enum error error, const ProtobufCMessage *reply);
+
+/* Makes the reply to a request whose outcome is OK, and ends the call with it. */
+typedef void answer_outcome(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
+                            const struct chat_outcome *outcome);
+
+/* Carries a numbered request to its end: applies the delta, or remembers the refusal, or finds the
+ * first answer again. reply: NULL where a success cannot come this way. */
+void answer_numbered(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
+                     uint64_t request, enum chat_decision decision, answer_outcome *reply);
+
+/* Applies chat_call->delta. false: the call was answered with the error and is gone. */
+bool answer_propose(struct core *core, struct rpc_call *call, const struct chat_call *chat_call);
+
+#endif

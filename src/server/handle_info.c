@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* What the server is, and lists. */
+#include "server/answer.h"
+#include "server/handlers.h"
+
+#include "base/log.h"
+#include "rpc/protocol.h"
+#include "version.h"
+
+HANDLER(info, Info)
+{
+    (void)closure;
+    struct core *core = core_of(service);
+    struct rpc_call *call = closure_data;
+    log_debug("server", "client", log_string("peer", rpc_call_peer(call)),
+              log_string("client", request->client));
+    char address[ADDRESS_TEXT_SIZE];
+    core_advertised_address(core, address);
+    char *servers[] = {address};
+    struct position committed = ledger_committed(core->ledger);
+    Jackdaw__Position position = JACKDAW__POSITION__INIT;
+    position.epoch = committed.epoch;
+    position.seq = committed.seq;
+    Jackdaw__Limits limits = JACKDAW__LIMITS__INIT;
+    chat_answer_limits(core->chat, &limits);
+    Jackdaw__InfoReply reply = JACKDAW__INFO_REPLY__INIT;
+    reply.server = (char *)"jackdaw " JACKDAW_VERSION;
+    reply.server_id = core->options->id;
+    reply.master = true;
+    reply.n_servers = address[0] == '\0' ? 0 : 1;
+    reply.servers = servers;
+    reply.protocol = RPC_PROTOCOL;
+    reply.position = &position;
+    reply.limits = &limits;
+    rpc_call_reply(call, &reply.base);
+}
+
+HANDLER(list_accounts, ListAccounts)
+{
+    (void)closure;
+    struct core *core = core_of(service);
+    struct rpc_call *call = closure_data;
+    struct chat_call chat_call;
+    if (!answer_begin(core, call, &chat_call))
+        return;
+    Jackdaw__ListAccountsReply reply = JACKDAW__LIST_ACCOUNTS_REPLY__INIT;
+    enum error error = chat_answer_accounts(core->chat, &chat_call, request, &reply);
+    answer_either(core, call, &chat_call, error, &reply.base);
+}
+
+HANDLER(list_rooms, ListRooms)
+{
+    (void)closure;
+    struct core *core = core_of(service);
+    struct rpc_call *call = closure_data;
+    struct chat_call chat_call;
+    if (!answer_begin(core, call, &chat_call))
+        return;
+    Jackdaw__ListRoomsReply reply = JACKDAW__LIST_ROOMS_REPLY__INIT;
+    enum error error = chat_answer_rooms(core->chat, &chat_call, request, &reply);
+    answer_either(core, call, &chat_call, error, &reply.base);
+}
+
+HANDLER(list_members, ListMembers)
+{
+    (void)closure;
+    struct core *core = core_of(service);
+    struct rpc_call *call = closure_data;
+    struct chat_call chat_call;
+    if (!answer_begin(core, call, &chat_call))
+        return;
+    Jackdaw__ListMembersReply reply = JACKDAW__LIST_MEMBERS_REPLY__INIT;
+    enum error error = chat_answer_members(core->chat, &chat_call, request, &reply);
+    answer_either(core, call, &chat_call, error, &reply.base);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* Sending, receiving, typing, heartbeats. */
+#include "server/answer.h"
+#include "server/handlers.h"
+
+static void reply_send(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
+                       const struct chat_outcome *outcome)
+{
+    Jackdaw__SendReply reply = JACKDAW__SEND_REPLY__INIT;
+    enum error error = chat_answer_send(core->chat, chat_call, outcome, &reply);
+    answer_either(core, call, chat_call, error, &reply.base);
+}
+
+HANDLER(send, Send)
+{
+    (void)closure;
+    struct core *core = core_of(service);
+    struct rpc_call *call = closure_data;
+    struct chat_call chat_call;
+    if (!answer_begin(core, call, &chat_call))
+        return;
+    enum chat_decision decision = chat_propose_send(core->chat, &chat_call, request);
+    answer_numbered(core, call, &chat_call, request->request, decision, reply_send);
+}
+
+HANDLER(set_typing, SetTyping)
+{
+    (void)closure;
+    struct core *core = core_of(service);
+    struct rpc_call *call = closure_data;
+    struct chat_call chat_call;
+    if (!answer_begin(core, call, &chat_call))
+        return;
+    Jackdaw__SetTypingReply reply = JACKDAW__SET_TYPING_REPLY__INIT;
+    enum error error = chat_set_typing(core->chat, &chat_call, request);
+    answer_either(core, call, &chat_call, error, &reply.base);
+}
+
+static void note_received(struct core *core, struct chat_session *session,
+                          const Jackdaw__Position *after)
+{
+    if (after == NULL)
+        return;
+    struct position position = {.epoch = after->epoch, .seq = after->seq};
+    chat_note_delivered(core->chat, session, chat_common_seq(core->chat, position));
+}
+
+HANDLER(heartbeat, Heartbeat)
+{
+    (void)closure;
+    struct core *core = core_of(service);
+    struct rpc_call *call = closure_data;
+    struct chat_call chat_call;
+    if (!answer_begin(core, call, &chat_call))
+        return;
+    note_received(core, chat_call.session, request->after);
+    struct position committed = ledger_committed(core->ledger);
+    Jackdaw__Position position = JACKDAW__POSITION__INIT;
+    position.epoch = committed.epoch;
+    position.seq = committed.seq;
+    Jackdaw__HeartbeatReply reply = JACKDAW__HEARTBEAT_REPLY__INIT;
+    reply.time_ms = core->wall_ms;
+    chat_call.committed_seq = committed.seq;
+    enum error error = chat_answer_heartbeat(core->chat, &chat_call, request, &reply);
+    reply.position = &position;
+    answer_either(core, call, &chat_call, error, &reply.base);
+}
+
+HANDLER(receive, Receive)
+{
+    (void)closure;
+    struct core *core = core_of(service);
+    struct rpc_call *call = closure_data;
+    struct chat_call chat_call;
+    if (!answer_begin(core, call, &chat_call))
+        return;
+    note_received(core, chat_call.session, request->after);
+    mailroom_receive(core->mailroom, chat_call.session, call, request);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/handlers.h"
+
+#define SEND_OVERHEAD_BYTES 512 /* of a SendRequest beside its text */
+
+static const struct rpc_method_limit fixed_limits[] = {
+    {.method = "Send", .request_bytes = 1024 * 1024}, /* chat refuses what is over its own limit */
+    {.method = NULL},
+};
+
+enum error handlers_register(struct core *core)
+{
+    core->service = (Jackdaw__Chat_Service){
+        .base = {.descriptor = &jackdaw__chat__descriptor,
+                 .invoke = protobuf_c_service_invoke_internal},
+        .info = handle_info,
+        .register_account = handle_register_account,
+        .login = handle_login,
+        .logout = handle_logout,
+        .delete_account = handle_delete_account,
+        .list_accounts = handle_list_accounts,
+        .heartbeat = handle_heartbeat,
+        .join_room = handle_join_room,
+        .leave_room = handle_leave_room,
+        .list_rooms = handle_list_rooms,
+        .list_members = handle_list_members,
+        .set_topic = handle_set_topic,
+        .invite = handle_invite,
+        .kick = handle_kick,
+        .send = handle_send,
+        .history = handle_history,
+        .set_typing = handle_set_typing,
+        .receive = handle_receive,
+    };
+    return rpc_server_add(core->clients, &core->service.base, fixed_limits);
+}

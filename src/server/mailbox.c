@@ -1,0 +1,680 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/mailbox.h"
+
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define READS_MAX 256           /* under way; further ones wait for the next delivery */
+#define RETRY_AFTER_FAILED_READ_MS 500
+#define READ_ARENA_BYTES (4u * 1024u * 1024u)
+#define ENCODE_ARENA_BYTES (4u * 1024u * 1024u)
+#define CHUNKS_MAX (CHAT_PAGE_EVENTS * 2 + 1)
+
+/* One event as a packed ReceiveReply with nothing else in it: pages are made by joining them. */
+struct encoded {
+    size_t references;
+    size_t size;
+    uint8_t bytes[];
+};
+
+struct entry {
+    struct encoded *encoded;
+    uint64_t seq; /* 0: ephemeral */
+};
+
+enum mailbox_state {
+    MAILBOX_LIVE,    /* holds every event after the cursor */
+    MAILBOX_BEHIND,  /* holds every event after the cursor up to `filled` */
+    MAILBOX_READING, /* as BEHIND; the store is being read from `filled` on, and pushed events are
+                      * collected behind it, at `collected` */
+};
+
+struct mailbox {
+    struct mailroom *mailroom;
+    uint64_t session;
+    uint64_t account;
+    struct rpc_call *stream; /* NULL: none */
+    uint64_t stream_gone_ms; /* set by tidy when it first sees no stream; 0: has one */
+    enum mailbox_state state;
+    struct position cursor; /* `next` of the last page, or where the session started */
+    uint64_t filled;
+    struct entry *entries; /* a ring of `capacity`, a power of two, from `head` on */
+    uint32_t capacity;
+    uint32_t head;
+    uint32_t count;
+    uint32_t collected; /* READING: how many of the entries were pushed since it began */
+    bool rewound;       /* the next page says so, and is sent even if empty */
+    bool dirty;
+    struct mailbox *next_dirty;
+    struct mailbox *previous;
+    struct mailbox *next;
+    struct reading *reading;
+};
+
+/* A page being read from the store. */
+struct reading {
+    struct task task;
+    struct mailroom *mailroom;
+    struct mailbox *mailbox; /* NULL: gone meanwhile, or started anew */
+    struct arena arena;
+    struct chat_plan *plan;
+    struct chat_page page;
+    uint64_t until;
+    bool overflowed; /* what came meanwhile did not fit: the mailbox stays behind */
+    enum error error;
+};
+
+struct mailroom {
+    struct mailroom_options options;
+    struct chat *chat;
+    struct mailbox *mailboxes;
+    struct mailbox *dirty;
+    struct arena scratch;
+    struct encoded *shared; /* of the event being pushed */
+    const struct chat_event *event;
+    uint64_t encoded_for; /* account that `shared` is for; 0: everybody */
+    size_t readings;
+    struct mailroom_figures figures;
+};
+
+/* ---- encoded events ---- */
+
+static void drop(struct encoded *encoded)
+{
+    if (encoded != NULL && --encoded->references == 0)
+        free(encoded);
+}
+
+/* NULL without memory: the mailboxes concerned then fall behind and read it later. */
+static struct encoded *encode(struct mailroom *mailroom, const struct chat_event *event,
+                              uint64_t viewer)
+{
+    Jackdaw__Event filled = JACKDAW__EVENT__INIT;
+    enum error error = chat_event_fill(mailroom->chat, event, viewer, &mailroom->scratch, &filled);
+    struct encoded *encoded = NULL;
+    if (error == OK) {
+        Jackdaw__Event *events[] = {&filled};
+        Jackdaw__ReceiveReply reply = JACKDAW__RECEIVE_REPLY__INIT;
+        reply.n_events = 1;
+        reply.events = events;
+        size_t size = jackdaw__receive_reply__get_packed_size(&reply);
+        encoded = malloc(sizeof *encoded + size);
+        if (encoded != NULL) {
+            encoded->references = 1;
+            encoded->size = size;
+            (void)jackdaw__receive_reply__pack(&reply, encoded->bytes);
+        }
+    }
+    arena_clear(&mailroom->scratch);
+    return encoded;
+}
+
+/* ---- the ring ---- */
+
+static struct entry *entry_at(const struct mailbox *mailbox, uint32_t index)
+{
+    return &mailbox->entries[(mailbox->head + index) & (mailbox->capacity - 1)];
+}
+
+static bool make_room(struct mailbox *mailbox, uint32_t more)
+{
+    uint32_t need = mailbox->count + more;
+    if (need <= mailbox->capacity)
+        return true;
+    uint32_t capacity = mailbox->capacity == 0 ? 8 : mailbox->capacity;
+    while (capacity < need)
+        capacity *= 2;
+    struct entry *entries = malloc(capacity * sizeof *entries);
+    if (entries == NULL)
+        return false;
+    for (uint32_t i = 0; i < mailbox->count; i++)
+        entries[i] = *entry_at(mailbox, i);
+    free(mailbox->entries);
+    mailbox->entries = entries;
+    mailbox->capacity = capacity;
+    mailbox->head = 0;
+    return true;
+}
+
+static void drop_front(struct mailbox *mailbox, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        drop(entry_at(mailbox, i)->encoded);
+    mailbox->head += count;
+    mailbox->count -= count;
+    if (mailbox->count == 0 && mailbox->capacity > 64) {
+        free(mailbox->entries);
+        mailbox->entries = NULL;
+        mailbox->capacity = 0;
+        mailbox->head = 0;
+    }
+}
+
+static void drop_back(struct mailbox *mailbox, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        drop(entry_at(mailbox, mailbox->count - 1 - i)->encoded);
+    mailbox->count -= count;
+}
+
+/* ---- states ---- */
+
+static void mark_dirty(struct mailbox *mailbox)
+{
+    if (mailbox->dirty || mailbox->stream == NULL)
+        return;
+    mailbox->dirty = true;
+    mailbox->next_dirty = mailbox->mailroom->dirty;
+    mailbox->mailroom->dirty = mailbox;
+}
+
+static void abandon_reading(struct mailbox *mailbox)
+{
+    if (mailbox->reading != NULL)
+        mailbox->reading->mailbox = NULL;
+    mailbox->reading = NULL;
+    mailbox->collected = 0;
+}
+
+/* Holds nothing; everything after seq is to be read from the store. */
+static void fall_behind(struct mailbox *mailbox, uint64_t seq)
+{
+    abandon_reading(mailbox);
+    drop_front(mailbox, mailbox->count);
+    mailbox->state = MAILBOX_BEHIND;
+    mailbox->filled = seq;
+}
+
+/* What it holds stays, what comes from now on is read later. */
+static void stop_collecting(struct mailbox *mailbox, uint64_t next_seq)
+{
+    if (mailbox->state == MAILBOX_LIVE) {
+        mailbox->state = MAILBOX_BEHIND;
+        mailbox->filled = next_seq - 1;
+    } else {
+        /* READING: what was collected is not needed; the reading itself goes on. */
+        drop_back(mailbox, mailbox->collected);
+        mailbox->collected = 0;
+        mailbox->reading->overflowed = true;
+    }
+}
+
+/* ---- pushing ---- */
+
+static void push(struct mailbox *mailbox, struct encoded *encoded, uint64_t seq)
+{
+    if (mailbox->state == MAILBOX_BEHIND)
+        return;
+    if (mailbox->state == MAILBOX_READING && mailbox->reading->overflowed)
+        return;
+    bool full = mailbox->count >= MAILBOX_EVENTS_MAX;
+    if (seq == 0 && (full || encoded == NULL))
+        return; /* ephemeral: nothing is lost */
+    if (full || encoded == NULL || !make_room(mailbox, 1)) {
+        if (seq != 0)
+            stop_collecting(mailbox, seq);
+        return;
+    }
+    encoded->references++;
+    mailbox->count++;
+    *entry_at(mailbox, mailbox->count - 1) = (struct entry){.encoded = encoded, .seq = seq};
+    if (mailbox->state == MAILBOX_READING)
+        mailbox->collected++;
+    mark_dirty(mailbox);
+}
+
+static void push_to_session(void *context, struct chat_session *session)
+{
+    struct mailroom *mailroom = context;
+    struct mailbox *mailbox = *chat_session_attachment(session);
+    if (mailbox == NULL)
+        return; /* has not asked for anything yet; will read the store */
+    if (mailroom->encoded_for != 0 && mailroom->encoded_for != mailbox->account) {
+        drop(mailroom->shared);
+        mailroom->shared = encode(mailroom, mailroom->event, mailbox->account);
+        mailroom->encoded_for = mailbox->account;
+    }
+    push(mailbox, mailroom->shared, mailroom->event->position.seq);
+}
+
+void mailroom_event(void *context, const struct chat_event *event)
+{
+    struct mailroom *mailroom = context;
+    bool shared = chat_event_is_shared(mailroom->chat, event);
+    mailroom->event = event;
+    mailroom->encoded_for = shared ? 0 : UINT64_MAX; /* no account: encoded at the first */
+    mailroom->shared = shared ? encode(mailroom, event, 0) : NULL;
+    chat_each_recipient(mailroom->chat, event, push_to_session, mailroom);
+    drop(mailroom->shared);
+    mailroom->shared = NULL;
+}
+
+/* ---- reading the store ---- */
+
+static void finish_reading(struct task *task);
+
+static void read_now(struct task *task)
+{
+    struct reading *reading = (struct reading *)task;
+    const struct mailroom_options *options = &reading->mailroom->options;
+    struct store *store = options->reader_store == NULL ? options->store : options->reader_store;
+    reading->error = chat_read(reading->plan, store, &reading->arena, &reading->page);
+    reading->task.run = finish_reading;
+    task_queue_push(options->queue, &reading->task);
+}
+
+static void free_reading(struct reading *reading)
+{
+    reading->mailroom->readings--;
+    arena_clear(&reading->arena);
+    free(reading);
+}
+
+static enum error plan_reading(struct reading *reading, struct mailbox *mailbox,
+                               struct chat_session *session)
+{
+    struct chat_call call = {.session = session, .arena = &reading->arena};
+    return chat_plan_receive(mailbox->mailroom->chat, &call, mailbox->filled, reading->until,
+                             &reading->plan);
+}
+
+static void start_reading(struct mailbox *mailbox)
+{
+    struct mailroom *mailroom = mailbox->mailroom;
+    struct chat_session *session = chat_find_session(mailroom->chat, mailbox->session);
+    if (mailroom->readings >= READS_MAX || session == NULL)
+        return;
+    struct reading *reading = calloc(1, sizeof *reading);
+    if (reading == NULL)
+        return;
+    mailroom->readings++;
+    mailroom->figures.store_reads++;
+    reading->mailroom = mailroom;
+    reading->task.run = read_now;
+    reading->until = ledger_applied(mailroom->options.ledger).seq;
+    arena_init(&reading->arena, READ_ARENA_BYTES);
+    if (plan_reading(reading, mailbox, session) != OK) {
+        free_reading(reading);
+        return;
+    }
+    reading->mailbox = mailbox;
+    mailbox->reading = reading;
+    mailbox->state = MAILBOX_READING;
+    mailbox->collected = 0;
+    if (mailroom->options.reader == NULL)
+        read_now(&reading->task);
+    else
+        worker_push(mailroom->options.reader, &reading->task);
+}
+
+/* Puts the page between what the mailbox held before the reading and what was collected since. */
+static bool insert_page(struct mailbox *mailbox, const struct chat_page *page)
+{
+    uint32_t added = (uint32_t)page->count;
+    if (!make_room(mailbox, added))
+        return false;
+    uint32_t kept = mailbox->count - mailbox->collected;
+    mailbox->count += added;
+    for (uint32_t i = 0; i < mailbox->collected; i++)
+        *entry_at(mailbox, mailbox->count - 1 - i) =
+            *entry_at(mailbox, kept + mailbox->collected - 1 - i);
+    for (uint32_t i = 0; i < added; i++) {
+        const struct chat_event *event = &page->events[i];
+        struct encoded *encoded = encode(mailbox->mailroom, event, mailbox->account);
+        *entry_at(mailbox, kept + i) =
+            (struct entry){.encoded = encoded, .seq = event->position.seq};
+        if (encoded == NULL)
+            return false;
+    }
+    return true;
+}
+
+static void take_page(struct mailbox *mailbox, const struct reading *reading)
+{
+    const struct chat_page *page = &reading->page;
+    bool complete = !page->more && !reading->overflowed;
+    if (!complete)
+        drop_back(mailbox, mailbox->collected);
+    if (!complete)
+        mailbox->collected = 0;
+    if (!insert_page(mailbox, page)) {
+        fall_behind(mailbox, mailbox->cursor.seq);
+        return;
+    }
+    mailbox->collected = 0;
+    mailbox->filled = page->more ? page->next.seq : reading->until;
+    mailbox->state = complete ? MAILBOX_LIVE : MAILBOX_BEHIND;
+}
+
+static void end_stream(struct mailbox *mailbox, enum status status, uint32_t retry_ms,
+                       const char *text)
+{
+    struct rpc_call *stream = mailbox->stream;
+    if (stream == NULL)
+        return;
+    mailbox->stream = NULL;
+    mailbox->mailroom->figures.streams--;
+    rpc_call_fail(stream, status, retry_ms, text);
+}
+
+static void finish_reading(struct task *task)
+{
+    struct reading *reading = (struct reading *)task;
+    struct mailbox *mailbox = reading->mailbox;
+    if (mailbox != NULL) {
+        mailbox->reading = NULL;
+        if (reading->error == OK) {
+            take_page(mailbox, reading);
+            mark_dirty(mailbox);
+        } else {
+            log_error("mailbox", "cannot_read", log_string("error", error_name(reading->error)));
+            fall_behind(mailbox, mailbox->cursor.seq);
+            end_stream(mailbox, STATUS_UNAVAILABLE, RETRY_AFTER_FAILED_READ_MS,
+                       "the server cannot read what happened; try again");
+        }
+    }
+    free_reading(reading);
+}
+
+/* ---- delivering ---- */
+
+struct page {
+    struct rpc_chunk chunks[CHUNKS_MAX];
+    uint32_t count;     /* events in it */
+    uint64_t last_seq;  /* of the last one that is not ephemeral; 0: none */
+};
+
+/* Takes committed events from the front, up to the bounds of a page; a page ends between two
+ * positions, never among the events of one. chunks[0] is left for the page's own fields. */
+static void collect(const struct mailbox *mailbox, uint64_t committed, struct page *page)
+{
+    size_t bytes = 0;
+    page->count = 0;
+    page->last_seq = 0;
+    while (page->count < mailbox->count && page->count + 1 < CHUNKS_MAX) {
+        const struct entry *entry = entry_at(mailbox, page->count);
+        if (entry->seq > committed)
+            break;
+        bool full = page->count >= CHAT_PAGE_EVENTS || bytes >= CHAT_PAGE_BYTES;
+        if (full && entry->seq != page->last_seq)
+            break;
+        page->count++;
+        page->chunks[page->count] =
+            (struct rpc_chunk){.bytes = entry->encoded->bytes, .size = entry->encoded->size};
+        bytes += entry->encoded->size;
+        if (entry->seq != 0)
+            page->last_seq = entry->seq;
+    }
+}
+
+static struct position position_of(const struct mailroom *mailroom, uint64_t seq)
+{
+    return (struct position){.epoch = store_epoch_at(mailroom->options.store, seq), .seq = seq};
+}
+
+/* How far the session has everything once this page is sent. */
+static struct position next_cursor(const struct mailbox *mailbox, const struct page *page)
+{
+    const struct mailroom *mailroom = mailbox->mailroom;
+    struct position committed = ledger_committed(mailroom->options.ledger);
+    uint64_t seq = page->last_seq > mailbox->cursor.seq ? page->last_seq : mailbox->cursor.seq;
+    if (page->count == mailbox->count) {
+        uint64_t known = mailbox->state == MAILBOX_LIVE ? committed.seq : mailbox->filled;
+        if (known > committed.seq)
+            known = committed.seq;
+        if (known > seq)
+            seq = known;
+    }
+    return seq == committed.seq ? committed : position_of(mailroom, seq);
+}
+
+static size_t pack_frame_of_page(const struct mailbox *mailbox, struct position next,
+                                 uint8_t bytes[static 64])
+{
+    Jackdaw__Position after = JACKDAW__POSITION__INIT;
+    Jackdaw__Position to = JACKDAW__POSITION__INIT;
+    after.epoch = mailbox->cursor.epoch;
+    after.seq = mailbox->cursor.seq;
+    to.epoch = next.epoch;
+    to.seq = next.seq;
+    Jackdaw__ReceiveReply reply = JACKDAW__RECEIVE_REPLY__INIT;
+    reply.after = &after;
+    reply.next = &to;
+    reply.rewound = mailbox->rewound;
+    return jackdaw__receive_reply__pack(&reply, bytes);
+}
+
+static void send_page(struct mailbox *mailbox, struct page *page)
+{
+    struct mailroom *mailroom = mailbox->mailroom;
+    struct position next = next_cursor(mailbox, page);
+    uint8_t own[64];
+    page->chunks[0] =
+        (struct rpc_chunk){.bytes = own, .size = pack_frame_of_page(mailbox, next, own)};
+    struct rpc_call *stream = mailbox->stream;
+    if (rpc_call_is_stream(stream)) {
+        (void)rpc_call_send(stream, page->chunks, page->count + 1);
+    } else {
+        mailbox->stream = NULL;
+        mailroom->figures.streams--;
+        rpc_call_finish(stream, page->chunks, page->count + 1);
+    }
+    mailbox->cursor = next;
+    mailbox->rewound = false;
+    drop_front(mailbox, page->count);
+    mailroom->figures.pages_sent++;
+    mailroom->figures.events_delivered += page->count;
+}
+
+static void deliver(struct mailbox *mailbox, uint64_t committed)
+{
+    struct page page;
+    while (mailbox->stream != NULL && rpc_call_credits(mailbox->stream) > 0) {
+        collect(mailbox, committed, &page);
+        if (page.count == 0 && !mailbox->rewound)
+            break;
+        send_page(mailbox, &page);
+    }
+    if (mailbox->stream != NULL && mailbox->state == MAILBOX_BEHIND && mailbox->count == 0)
+        start_reading(mailbox);
+}
+
+void mailroom_deliver(struct mailroom *mailroom)
+{
+    uint64_t committed = ledger_committed(mailroom->options.ledger).seq;
+    struct mailbox *mailbox = mailroom->dirty;
+    mailroom->dirty = NULL;
+    while (mailbox != NULL) {
+        struct mailbox *next = mailbox->next_dirty;
+        mailbox->dirty = false;
+        deliver(mailbox, committed);
+        /* Waits for a commit still to come, or for one of the readings to end. */
+        if (mailbox->stream != NULL && rpc_call_credits(mailbox->stream) > 0 &&
+            (mailbox->count > 0 || mailbox->state == MAILBOX_BEHIND))
+            mark_dirty(mailbox);
+        mailbox = next;
+    }
+}
+
+/* ---- streams ---- */
+
+static void on_cancelled(void *context, struct rpc_call *call)
+{
+    struct mailbox *mailbox = context;
+    ASSERT(mailbox->stream == call);
+    end_stream(mailbox, STATUS_CANCELLED, 0, "the call was cancelled");
+}
+
+static void on_credited(void *context, struct rpc_call *call)
+{
+    (void)call;
+    mark_dirty(context);
+}
+
+static struct mailbox *new_mailbox(struct mailroom *mailroom, struct chat_session *session)
+{
+    struct mailbox *mailbox = calloc(1, sizeof *mailbox);
+    if (mailbox == NULL)
+        return NULL;
+    mailbox->mailroom = mailroom;
+    mailbox->session = chat_session_id(session);
+    mailbox->account = chat_session_account(session);
+    mailbox->state = MAILBOX_BEHIND;
+    mailbox->next = mailroom->mailboxes;
+    if (mailbox->next != NULL)
+        mailbox->next->previous = mailbox;
+    mailroom->mailboxes = mailbox;
+    mailroom->figures.mailboxes++;
+    *chat_session_attachment(session) = mailbox;
+    return mailbox;
+}
+
+static void unlink_dirty(struct mailbox *mailbox)
+{
+    if (!mailbox->dirty)
+        return;
+    struct mailbox **link = &mailbox->mailroom->dirty;
+    while (*link != mailbox)
+        link = &(*link)->next_dirty;
+    *link = mailbox->next_dirty;
+    mailbox->dirty = false;
+}
+
+static void free_mailbox(struct mailbox *mailbox, enum status status, const char *text)
+{
+    end_stream(mailbox, status, 0, text);
+    abandon_reading(mailbox);
+    drop_front(mailbox, mailbox->count);
+    unlink_dirty(mailbox);
+    if (mailbox->previous != NULL)
+        mailbox->previous->next = mailbox->next;
+    else
+        mailbox->mailroom->mailboxes = mailbox->next;
+    if (mailbox->next != NULL)
+        mailbox->next->previous = mailbox->previous;
+    mailbox->mailroom->figures.mailboxes--;
+    free(mailbox->entries);
+    free(mailbox);
+}
+
+/* Goes on after `position`: with what the mailbox holds if that is enough, else from the store. */
+static void resume(struct mailbox *mailbox, struct position position)
+{
+    bool holds = mailbox->state == MAILBOX_LIVE && position.seq >= mailbox->cursor.seq;
+    if (!holds) {
+        fall_behind(mailbox, position.seq);
+    } else {
+        uint32_t known = 0;
+        while (known < mailbox->count && entry_at(mailbox, known)->seq <= position.seq)
+            known++;
+        drop_front(mailbox, known);
+    }
+    mailbox->cursor = position;
+}
+
+void mailroom_receive(struct mailroom *mailroom, struct chat_session *session,
+                      struct rpc_call *call, const Jackdaw__ReceiveRequest *request)
+{
+    struct mailbox *mailbox = *chat_session_attachment(session);
+    if (mailbox == NULL)
+        mailbox = new_mailbox(mailroom, session);
+    if (mailbox == NULL) {
+        rpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, 0, "the server is out of memory");
+        return;
+    }
+    end_stream(mailbox, STATUS_ABORTED, 0, "another Receive of this session took its place");
+    struct position asked = {0};
+    if (request->after != NULL)
+        asked = (struct position){.epoch = request->after->epoch, .seq = request->after->seq};
+    uint64_t committed = ledger_committed(mailroom->options.ledger).seq;
+    uint64_t common = chat_common_seq(mailroom->chat, asked);
+    struct position position = position_of(mailroom, common < committed ? common : committed);
+    resume(mailbox, position);
+    mailbox->rewound = position.seq != asked.seq || position.epoch != asked.epoch;
+    mailbox->stream = call;
+    mailbox->stream_gone_ms = 0;
+    mailroom->figures.streams++;
+    rpc_call_watch(call, &(struct rpc_call_watch){.context = mailbox,
+                                                  .cancelled = on_cancelled,
+                                                  .credited = on_credited});
+    mark_dirty(mailbox);
+}
+
+/* ---- life ---- */
+
+enum error mailroom_new(struct mailroom **out, const struct mailroom_options *options)
+{
+    struct mailroom *mailroom = calloc(1, sizeof *mailroom);
+    if (mailroom == NULL)
+        return ERROR_NO_MEMORY;
+    mailroom->options = *options;
+    arena_init(&mailroom->scratch, ENCODE_ARENA_BYTES);
+    *out = mailroom;
+    return OK;
+}
+
+void mailroom_attach(struct mailroom *mailroom, struct chat *chat)
+{
+    mailroom->chat = chat;
+}
+
+void mailroom_free(struct mailroom *mailroom)
+{
+    if (mailroom == NULL)
+        return;
+    while (mailroom->mailboxes != NULL)
+        free_mailbox(mailroom->mailboxes, STATUS_CANCELLED, "the server is closing");
+    arena_clear(&mailroom->scratch);
+    free(mailroom);
+}
+
+void mailroom_session_ended(void *context, struct chat_session *session)
+{
+    (void)context;
+    void **attachment = chat_session_attachment(session);
+    struct mailbox *mailbox = *attachment;
+    *attachment = NULL;
+    if (mailbox != NULL)
+        free_mailbox(mailbox, STATUS_UNAUTHENTICATED, "the session has ended: log in again");
+}
+
+void mailroom_rolled_back(struct mailroom *mailroom, struct position position)
+{
+    struct mailbox *mailbox = mailroom->mailboxes;
+    while (mailbox != NULL) {
+        struct mailbox *next = mailbox->next;
+        if (chat_find_session(mailroom->chat, mailbox->session) == NULL) {
+            free_mailbox(mailbox, STATUS_UNAVAILABLE, "the login was not kept; log in again");
+        } else {
+            fall_behind(mailbox, mailbox->cursor.seq < position.seq ? mailbox->cursor.seq
+                                                                    : position.seq);
+            mark_dirty(mailbox);
+        }
+        mailbox = next;
+    }
+}
+
+void mailroom_hang_up(struct mailroom *mailroom, const char *text)
+{
+    for (struct mailbox *mailbox = mailroom->mailboxes; mailbox != NULL; mailbox = mailbox->next)
+        end_stream(mailbox, STATUS_UNAVAILABLE, 0, text);
+}
+
+void mailroom_tidy(struct mailroom *mailroom, uint64_t before_ms, uint64_t now_ms)
+{
+    for (struct mailbox *mailbox = mailroom->mailboxes; mailbox != NULL; mailbox = mailbox->next) {
+        if (mailbox->stream != NULL)
+            continue;
+        if (mailbox->stream_gone_ms == 0)
+            mailbox->stream_gone_ms = now_ms;
+        else if (mailbox->stream_gone_ms < before_ms && mailbox->count > 0)
+            fall_behind(mailbox, mailbox->cursor.seq);
+    }
+}
+
+void mailroom_figures(const struct mailroom *mailroom, struct mailroom_figures *out)
+{
+    *out = mailroom->figures;
+}

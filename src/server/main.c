@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/core.h"
+
+#include "base/log.h"
+#include "rpc/protocol.h"
+#include "version.h"
+
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct core core;
+
+static void on_signal(int number)
+{
+    (void)number;
+    core_stop(&core);
+}
+
+static void watch_signals(void)
+{
+    struct sigaction stop = {.sa_handler = on_signal};
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    (void)sigaction(SIGTERM, &stop, NULL);
+    (void)sigaction(SIGINT, &stop, NULL);
+    (void)sigaction(SIGPIPE, &ignore, NULL);
+}
+
+static int fail(const char *sentence)
+{
+    (void)fprintf(stderr, "jackdaw-server: %s\n", sentence);
+    return EXIT_FAILURE;
+}
+
+/* Scripts wait for this line, and read the ports from it that the kernel picked. */
+static void tell_ready(const struct server_options *options)
+{
+    struct address address;
+    char clients[ADDRESS_TEXT_SIZE];
+    char internal[ADDRESS_TEXT_SIZE];
+    rpc_server_address(core.clients, &address);
+    address_format(&address, clients);
+    rpc_server_address(core.internal, &address);
+    address_format(&address, internal);
+    (void)printf("jackdaw server %u ready: master, clients %s, internal %s, data %s/%u\n",
+                 (unsigned)options->id, clients, internal, options->data_dir,
+                 (unsigned)options->id);
+    (void)fflush(stdout);
+    log_info("server", "ready", log_string("clients", clients), log_string("internal", internal),
+             log_number("seq", ledger_committed(core.ledger).seq));
+}
+
+static int serve(const struct server_options *options)
+{
+    log_configure(options->log_level, options->log_format);
+    log_identify(options->id, 0);
+    if (options->role == SERVER_SLAVE)
+        return fail("a slave needs a cluster, and this version runs single servers only: "
+                    "start it as master");
+    if (sodium_init() < 0)
+        return fail("the system has no source of randomness");
+    rpc_init();
+    struct error_text why;
+    if (core_open(&core, options, &why) != OK)
+        return fail(why.text);
+    watch_signals();
+    log_identify(options->id, ledger_epoch(core.ledger));
+    tell_ready(options);
+    core_run(&core);
+    log_info("server", "stopped", log_number("seq", ledger_committed(core.ledger).seq));
+    core_release(&core);
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    struct server_options options;
+    struct error_text why;
+    if (server_options_parse(argc, argv, &options, &why) != OK) {
+        (void)fprintf(stderr, "jackdaw-server: %s\nTry --help.\n", why.text);
+        return EXIT_FAILURE;
+    }
+    int result = EXIT_SUCCESS;
+    if (options.help)
+        server_options_print_help();
+    else if (options.version)
+        (void)printf("jackdaw-server %s (protocol %u.%u)\n", JACKDAW_VERSION, RPC_PROTOCOL_MAJOR,
+                     RPC_PROTOCOL_MINOR);
+    else
+        result = serve(&options);
+    server_options_release(&options);
+    return result;
+}

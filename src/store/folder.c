@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/store_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static enum error system_problem(struct error_text *why, const char *what, const char *path)
+{
+    int number = errno;
+    enum error error = error_from_errno(number);
+    return error_set(why, error, "%s %s: %s", what, path, strerror(number));
+}
+
+static enum error sync_folder(const char *folder, struct error_text *why)
+{
+    int descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0)
+        return system_problem(why, "open folder", folder);
+    enum error error = OK;
+    if (fsync(descriptor) != 0)
+        error = system_problem(why, "sync folder", folder);
+    (void)close(descriptor);
+    return error;
+}
+
+enum error folder_sync_of(const char *path, struct error_text *why)
+{
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        return sync_folder(".", why);
+    char *folder = sqlite3_mprintf("%.*s", (int)(slash == path ? 1 : slash - path), path);
+    if (folder == NULL)
+        return error_set(why, ERROR_NO_MEMORY, "sync folder of %s: out of memory", path);
+    enum error error = sync_folder(folder, why);
+    sqlite3_free(folder);
+    return error;
+}
+
+static enum error make_one(const char *folder, struct error_text *why)
+{
+    if (mkdir(folder, 0700) == 0)
+        return folder_sync_of(folder, why);
+    if (errno != EEXIST)
+        return system_problem(why, "make folder", folder);
+    struct stat found;
+    if (stat(folder, &found) != 0)
+        return system_problem(why, "look at", folder);
+    if (!S_ISDIR(found.st_mode))
+        return error_set(why, ERROR_DENIED, "%s is not a folder; choose another data folder",
+                         folder);
+    return OK;
+}
+
+enum error folder_make(const char *folder, struct error_text *why)
+{
+    if (folder[0] == '\0')
+        return error_set(why, ERROR_INVALID, "the data folder has no name");
+    char *path = sqlite3_mprintf("%s", folder);
+    if (path == NULL)
+        return error_set(why, ERROR_NO_MEMORY, "make folder %s: out of memory", folder);
+    enum error error = OK;
+    for (char *slash = strchr(path + 1, '/'); slash != NULL && error == OK;
+         slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        error = make_one(path, why);
+        *slash = '/';
+    }
+    if (error == OK)
+        error = make_one(path, why);
+    sqlite3_free(path);
+    return error;
+}
+
+static enum error name_holder(int descriptor, const char *folder, struct error_text *why)
+{
+    char text[24] = {0};
+    ssize_t size = pread(descriptor, text, sizeof text - 1, 0);
+    long holder = size > 0 ? strtol(text, NULL, 10) : 0;
+    if (holder > 0)
+        return error_set(why, ERROR_IN_USE,
+                         "the data folder %s is in use by process %ld; stop that server or "
+                         "choose another data folder", folder, holder);
+    return error_set(why, ERROR_IN_USE,
+                     "the data folder %s is in use by another process; stop that server or "
+                     "choose another data folder", folder);
+}
+
+/* The lock is the kernel's and ends with the process; the pid is for people only, so that failing
+ * to write it (a full disk) is no reason to refuse. */
+static void write_holder(int descriptor)
+{
+    char text[24];
+    int size = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    if (ftruncate(descriptor, 0) != 0 || pwrite(descriptor, text, (size_t)size, 0) != size)
+        return;
+}
+
+enum error folder_lock(const char *folder, int *lock, struct error_text *why)
+{
+    char *path = sqlite3_mprintf("%s/lock", folder);
+    if (path == NULL)
+        return error_set(why, ERROR_NO_MEMORY, "lock folder %s: out of memory", folder);
+    enum error error = OK;
+    int descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (descriptor < 0) {
+        error = system_problem(why, "open", path);
+    } else if (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+        error = errno == EWOULDBLOCK ? name_holder(descriptor, folder, why)
+                                     : system_problem(why, "lock", path);
+        (void)close(descriptor);
+    } else {
+        write_holder(descriptor);
+        *lock = descriptor;
+    }
+    sqlite3_free(path);
+    return error;
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/store_internal.h"
+
+#include <sodium.h>
+#include <string.h>
+
+static void digest_next(uint8_t digest[static STORE_DIGEST_BYTES], const uint8_t *batch,
+                        size_t size)
+{
+    crypto_generichash_state state;
+    (void)crypto_generichash_init(&state, NULL, 0, STORE_DIGEST_BYTES);
+    (void)crypto_generichash_update(&state, digest, STORE_DIGEST_BYTES);
+    (void)crypto_generichash_update(&state, batch, size);
+    (void)crypto_generichash_final(&state, digest, STORE_DIGEST_BYTES);
+}
+
+/* One seq, or 0 when there is no row. */
+static enum error read_seq(struct store *store, enum statement which, const char *sql,
+                           uint64_t *seq)
+{
+    struct query query;
+    bool row;
+    query_read(&query, store, which, sql, "read the log's ends");
+    enum error error = query_step(&query, &row);
+    uint64_t found = 0;
+    if (error == OK && row) {
+        found = column_ordered(&query);
+        error = query_row_error(&query);
+    }
+    error = query_end(&query, error);
+    if (error == OK)
+        *seq = found;
+    return error;
+}
+
+static enum error load_first(struct store *store)
+{
+    return read_seq(store, STATEMENT_LOG_FIRST, "SELECT first_seq FROM log ORDER BY first_seq LIMIT 1",
+                    &store->now.log_first);
+}
+
+static enum error load_last(struct store *store)
+{
+    struct query query;
+    bool row;
+    query_read(&query, store, STATEMENT_LOG_LAST,
+               "SELECT last_seq, epoch, digest FROM log ORDER BY first_seq DESC LIMIT 1",
+               "read the end of the log");
+    enum error error = query_step(&query, &row);
+    struct knowledge *now = &store->now;
+    now->position = (struct position){0, 0};
+    memset(now->digest, 0, sizeof now->digest);
+    if (error == OK && row) {
+        now->position.seq = column_ordered(&query);
+        now->position.epoch = column_number(&query);
+        column_exactly(&query, now->digest, sizeof now->digest);
+        error = query_row_error(&query);
+    }
+    return query_end(&query, error);
+}
+
+struct chain {
+    struct store *store;
+    bool known; /* digest is that before the next row */
+    uint8_t digest[STORE_DIGEST_BYTES];
+};
+
+static enum error check_link(void *context, const struct log_row *row)
+{
+    struct chain *chain = context;
+    if (chain->known || row->first_seq == 1) {
+        digest_next(chain->digest, row->batch, row->batch_size);
+        if (memcmp(chain->digest, row->digest, STORE_DIGEST_BYTES) != 0)
+            return store_fault(chain->store, ERROR_CORRUPT, "check the log",
+                               "the last batch does not fit its digest");
+    }
+    memcpy(chain->digest, row->digest, STORE_DIGEST_BYTES);
+    chain->known = true;
+    return OK;
+}
+
+static enum error check_last_link(struct store *store)
+{
+    uint64_t first = store->now.log_first;
+    enum error error = read_seq(store, STATEMENT_LOG_BEFORE_LAST,
+                                "SELECT first_seq FROM log ORDER BY first_seq DESC LIMIT 1 OFFSET 1",
+                                &first);
+    if (error != OK || store->now.log_first == 0)
+        return error;
+    struct chain chain = {.store = store};
+    return store_log_read(store, first == 0 ? store->now.log_first : first, check_link, &chain);
+}
+
+enum error log_load_position(struct store *store, bool check_digest)
+{
+    enum error error = load_first(store);
+    if (error == OK)
+        error = load_last(store);
+    if (error == OK && check_digest)
+        error = check_last_link(store);
+    return error;
+}
+
+/* The last reign is the last one to change, and every reign begins with a delta. */
+enum error reader_refresh(struct store *store)
+{
+    struct position before = store->now.position;
+    enum error error = log_load_position(store, false);
+    if (error == OK && (before.seq == 0 || before.epoch != store->now.position.epoch))
+        error = epoch_load(store);
+    return error;
+}
+
+struct position store_position(const struct store *store)
+{
+    return store->now.position;
+}
+
+void store_digest(const struct store *store, uint8_t digest[static STORE_DIGEST_BYTES])
+{
+    memcpy(digest, store->now.digest, STORE_DIGEST_BYTES);
+}
+
+uint64_t store_log_first(const struct store *store)
+{
+    return store->now.log_first;
+}
+
+enum error store_log_append(struct store *store, const struct log_row *row)
+{
+    struct knowledge *now = &store->now;
+    ASSERT(row->first_seq == now->position.seq + 1 && row->last_seq >= row->first_seq);
+    ASSERT(row->epoch >= now->position.epoch);
+    uint8_t digest[STORE_DIGEST_BYTES];
+    memcpy(digest, now->digest, sizeof digest);
+    digest_next(digest, row->batch, row->batch_size);
+    struct query query;
+    query_write(&query, store, STATEMENT_LOG_APPEND,
+                "INSERT INTO log (first_seq, last_seq, epoch, digest, batch)"
+                " VALUES (?1, ?2, ?3, ?4, ?5)",
+                "append to the log");
+    bind_number(&query, row->first_seq);
+    bind_number(&query, row->last_seq);
+    bind_number(&query, row->epoch);
+    bind_bytes(&query, digest, sizeof digest);
+    bind_bytes(&query, row->batch, row->batch_size);
+    enum error error = query_run(&query);
+    if (error != OK)
+        return error;
+    now->position = (struct position){.epoch = row->epoch, .seq = row->last_seq};
+    memcpy(now->digest, digest, sizeof digest);
+    if (now->log_first == 0)
+        now->log_first = row->first_seq;
+    return OK;
+}
+
+static enum error read_row(struct query *query, struct log_row *row)
+{
+    row->first_seq = column_ordered(query);
+    row->last_seq = column_ordered(query);
+    row->epoch = column_number(query);
+    column_exactly(query, row->digest, STORE_DIGEST_BYTES);
+    row->batch = column_bytes(query, &row->batch_size);
+    return query_row_error(query);
+}
+
+enum error store_log_read(struct store *store, uint64_t first_seq,
+                          enum error (*visit)(void *context, const struct log_row *row),
+                          void *context)
+{
+    struct query query;
+    bool more;
+    query_read(&query, store, STATEMENT_LOG_READ,
+               "SELECT first_seq, last_seq, epoch, digest, batch FROM log WHERE first_seq >="
+               " (SELECT max(first_seq) FROM log WHERE first_seq <= ?1) ORDER BY first_seq",
+               "read the log");
+    bind_number(&query, clamp_ordered(first_seq));
+    enum error error = query.error;
+    if (error == OK && (store->now.log_first == 0 || first_seq < store->now.log_first ||
+                        first_seq > store->now.position.seq))
+        error = ERROR_NOT_FOUND;
+    uint64_t next = 0;
+    while (error == OK && (error = query_step(&query, &more)) == OK && more) {
+        struct log_row row;
+        error = read_row(&query, &row);
+        if (error == OK && (row.last_seq < row.first_seq || (next != 0 && row.first_seq != next)))
+            error = store_fault(store, ERROR_CORRUPT, query.what, "a batch is missing");
+        next = row.last_seq + 1;
+        if (error == OK)
+            error = visit(context, &row);
+    }
+    return query_end(&query, error);
+}
+
+enum error store_log_prune(struct store *store, uint64_t before_seq, size_t most, size_t *deleted)
+{
+    struct query query;
+    query_write(&query, store, STATEMENT_LOG_PRUNE,
+                "DELETE FROM log WHERE first_seq IN (SELECT first_seq FROM log"
+                " WHERE first_seq < ?1 AND last_seq < ?1 AND last_seq < ?2"
+                " ORDER BY first_seq LIMIT ?3)",
+                "prune the log");
+    bind_number(&query, clamp_ordered(before_seq));
+    bind_number(&query, store->now.position.seq);
+    bind_number(&query, clamp_ordered(most));
+    enum error error = query_run(&query);
+    size_t count = error == OK ? (size_t)sqlite3_changes(store->database) : 0;
+    if (count > 0)
+        error = load_first(store);
+    if (error == OK)
+        *deleted = count;
+    return error;
+}

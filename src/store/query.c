@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/store_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum error error_from_sqlite(int code, int system_errno)
+{
+    bool no_space = system_errno == ENOSPC || system_errno == EDQUOT;
+    if (code == SQLITE_IOERR_NOMEM)
+        return ERROR_NO_MEMORY;
+    if (code == SQLITE_CONSTRAINT_UNIQUE || code == SQLITE_CONSTRAINT_PRIMARYKEY)
+        return ERROR_EXISTS;
+    switch (code & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return OK;
+    case SQLITE_NOMEM:
+        return ERROR_NO_MEMORY;
+    case SQLITE_FULL:
+        return ERROR_DISK_FULL;
+    case SQLITE_IOERR:
+        return no_space ? ERROR_DISK_FULL : ERROR_IO;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_FORMAT:
+        return ERROR_CORRUPT;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return ERROR_IN_USE;
+    case SQLITE_CANTOPEN:
+        return no_space ? ERROR_DISK_FULL : ERROR_DENIED;
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        return ERROR_DENIED;
+    case SQLITE_TOOBIG:
+        return ERROR_TOO_LARGE;
+    case SQLITE_INTERRUPT:
+        return ERROR_CANCELLED;
+    default:
+        return ERROR_INTERNAL;
+    }
+}
+
+static enum error remember(struct store *store, enum error error)
+{
+    if (store->in_transaction && error != ERROR_EXISTS && store->failure == OK)
+        store->failure = error;
+    return error;
+}
+
+enum error store_fail(struct store *store, int code, const char *what)
+{
+    enum error error = error_from_sqlite(code, sqlite3_system_errno(store->database));
+    error_set(&store->problem, error, "%s: %s (%s)", what, error_name(error),
+              sqlite3_errmsg(store->database));
+    return remember(store, error);
+}
+
+enum error store_fault(struct store *store, enum error error, const char *what, const char *detail)
+{
+    error_set(&store->problem, error, "%s: %s (%s)", what, error_name(error), detail);
+    return remember(store, error);
+}
+
+/* A statement that does not fit the schema means that the schema is not what its version says. */
+static enum error prepare(struct store *store, enum statement which, const char *sql,
+                          const char *what)
+{
+    int code = sqlite3_prepare_v3(store->database, sql, -1, SQLITE_PREPARE_PERSISTENT,
+                                  &store->statements[which], NULL);
+    if (code == SQLITE_OK)
+        return OK;
+    return store_fail(store, (code & 0xff) == SQLITE_ERROR ? SQLITE_CORRUPT : code, what);
+}
+
+static void start(struct query *query, struct store *store, enum statement which, const char *sql,
+                  const char *what)
+{
+    *query = (struct query){.store = store, .what = what};
+    if (store->statements[which] == NULL)
+        query->error = prepare(store, which, sql, what);
+    query->statement = store->statements[which];
+    ASSERT(query->statement == NULL || !sqlite3_stmt_busy(query->statement));
+}
+
+void query_write(struct query *query, struct store *store, enum statement which, const char *sql,
+                 const char *what)
+{
+    ASSERT(store->in_transaction);
+    if (store->failure != OK) {
+        *query = (struct query){.store = store, .what = what, .error = store->failure};
+        return;
+    }
+    start(query, store, which, sql, what);
+}
+
+static enum error enter_read(struct store *store)
+{
+    if (store->open_reads++ > 0)
+        return OK;
+    int code = sqlite3_exec(store->database, "BEGIN", NULL, NULL, NULL);
+    if (code != SQLITE_OK)
+        return store_fail(store, code, "begin to read");
+    return reader_refresh(store);
+}
+
+static void leave_read(struct store *store)
+{
+    if (--store->open_reads == 0 && sqlite3_get_autocommit(store->database) == 0)
+        (void)sqlite3_exec(store->database, "COMMIT", NULL, NULL, NULL);
+}
+
+void query_read(struct query *query, struct store *store, enum statement which, const char *sql,
+                const char *what)
+{
+    enum error error = store->is_reader ? enter_read(store) : OK;
+    start(query, store, which, sql, what);
+    if (error != OK)
+        query->error = error;
+}
+
+static void bound(struct query *query, int code)
+{
+    if (code != SQLITE_OK)
+        query->error = store_fail(query->store, code, query->what);
+}
+
+void bind_number(struct query *query, uint64_t value)
+{
+    query->bound++;
+    if (query->error == OK)
+        bound(query, sqlite3_bind_int64(query->statement, query->bound, (sqlite3_int64)value));
+}
+
+void bind_text(struct query *query, const char *text, size_t size)
+{
+    ASSERT(text != NULL);
+    query->bound++;
+    if (query->error == OK)
+        bound(query, sqlite3_bind_text64(query->statement, query->bound, text, size,
+                                         SQLITE_STATIC, SQLITE_UTF8));
+}
+
+void bind_string(struct query *query, const char *text)
+{
+    ASSERT(text != NULL);
+    bind_text(query, text, strlen(text));
+}
+
+void bind_bytes(struct query *query, const void *bytes, size_t size)
+{
+    query->bound++;
+    if (query->error == OK)
+        bound(query, sqlite3_bind_blob64(query->statement, query->bound, size == 0 ? "" : bytes,
+                                         size, SQLITE_STATIC));
+}
+
+enum error query_step(struct query *query, bool *row)
+{
+    *row = false;
+    query->column = 0;
+    if (query->error != OK)
+        return query->error;
+    int code = sqlite3_step(query->statement);
+    if (code == SQLITE_ROW)
+        *row = true;
+    else if (code != SQLITE_DONE)
+        query->error = store_fail(query->store, code, query->what);
+    return query->error;
+}
+
+/* Whether the next column has the type; it is the current one from here on. */
+static bool column_is(struct query *query, int type)
+{
+    int column = query->column++;
+    if (query->error != OK || query->suspect != NULL)
+        return false;
+    if (sqlite3_column_type(query->statement, column) == type)
+        return true;
+    query->suspect = sqlite3_column_name(query->statement, column);
+    return false;
+}
+
+static void suspect(struct query *query)
+{
+    query->suspect = sqlite3_column_name(query->statement, query->column - 1);
+}
+
+uint64_t column_number(struct query *query)
+{
+    if (!column_is(query, SQLITE_INTEGER))
+        return 0;
+    return (uint64_t)sqlite3_column_int64(query->statement, query->column - 1);
+}
+
+uint64_t column_ordered(struct query *query)
+{
+    uint64_t value = column_number(query);
+    if (value <= INT64_MAX)
+        return value;
+    suspect(query);
+    return 0;
+}
+
+uint32_t column_small(struct query *query, uint32_t most)
+{
+    uint64_t value = column_number(query);
+    if (value <= most)
+        return (uint32_t)value;
+    suspect(query);
+    return 0;
+}
+
+const char *column_text(struct query *query, size_t *size)
+{
+    *size = 0;
+    if (!column_is(query, SQLITE_TEXT))
+        return "";
+    const unsigned char *text = sqlite3_column_text(query->statement, query->column - 1);
+    if (text == NULL) {
+        query->error = store_fail(query->store, SQLITE_NOMEM, query->what);
+        return "";
+    }
+    *size = (size_t)sqlite3_column_bytes(query->statement, query->column - 1);
+    return (const char *)text;
+}
+
+const char *column_string(struct query *query)
+{
+    size_t size;
+    const char *text = column_text(query, &size);
+    if (strlen(text) == size)
+        return text;
+    suspect(query);
+    return "";
+}
+
+const uint8_t *column_bytes(struct query *query, size_t *size)
+{
+    static const uint8_t nothing[1];
+    *size = 0;
+    if (!column_is(query, SQLITE_BLOB))
+        return nothing;
+    const void *bytes = sqlite3_column_blob(query->statement, query->column - 1);
+    *size = (size_t)sqlite3_column_bytes(query->statement, query->column - 1);
+    if (bytes != NULL)
+        return bytes;
+    if (sqlite3_errcode(query->store->database) == SQLITE_NOMEM)
+        query->error = store_fail(query->store, SQLITE_NOMEM, query->what);
+    *size = 0;
+    return nothing;
+}
+
+void column_exactly(struct query *query, uint8_t *bytes, size_t size)
+{
+    size_t used;
+    const uint8_t *found = column_bytes(query, &used);
+    if (query->error != OK || query->suspect != NULL)
+        return;
+    if (used == size)
+        memcpy(bytes, found, size);
+    else
+        suspect(query);
+}
+
+enum error query_row_error(struct query *query)
+{
+    if (query->error == OK && query->suspect != NULL)
+        query->error = store_fault(query->store, ERROR_CORRUPT, query->what, query->suspect);
+    return query->error;
+}
+
+enum error query_end(struct query *query, enum error error)
+{
+    if (query->statement != NULL)
+        (void)sqlite3_reset(query->statement); /* its error was seen by query_step */
+    if (query->store->is_reader)
+        leave_read(query->store);
+    return query->error != OK ? query->error : error;
+}
+
+enum error query_run(struct query *query)
+{
+    bool row;
+    enum error error = query_step(query, &row);
+    return query_end(query, error);
+}

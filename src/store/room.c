@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/store_internal.h"
+
+#define COLUMNS \
+    "id, name, folded, topic, owner, is_private, direct_low, direct_high, created_ms"
+
+enum error store_put_room(struct store *store, const struct room_row *row)
+{
+    struct query query;
+    query_write(&query, store, STATEMENT_PUT_ROOM,
+                "INSERT INTO room (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+                " ON CONFLICT (id) DO UPDATE SET name = ?2, folded = ?3, topic = ?4, owner = ?5,"
+                " is_private = ?6, direct_low = ?7, direct_high = ?8, created_ms = ?9",
+                "put a room");
+    bind_number(&query, row->id);
+    bind_string(&query, row->name);
+    bind_string(&query, row->folded);
+    bind_string(&query, row->topic);
+    bind_number(&query, row->owner);
+    bind_number(&query, row->is_private);
+    bind_number(&query, row->direct_low);
+    bind_number(&query, row->direct_high);
+    bind_number(&query, row->created_ms);
+    return query_run(&query);
+}
+
+enum error store_delete_room(struct store *store, uint64_t id)
+{
+    struct query query;
+    query_write(&query, store, STATEMENT_DELETE_MEMBERS, "DELETE FROM member WHERE room = ?1",
+                "delete a room's members");
+    bind_number(&query, id);
+    enum error error = query_run(&query);
+    if (error != OK)
+        return error;
+    query_write(&query, store, STATEMENT_DELETE_ROOM, "DELETE FROM room WHERE id = ?1",
+                "delete a room");
+    bind_number(&query, id);
+    return query_run(&query);
+}
+
+static enum error read_room(struct query *query, struct room_row *row)
+{
+    row->id = column_number(query);
+    row->name = column_string(query);
+    row->folded = column_string(query);
+    row->topic = column_string(query);
+    row->owner = column_number(query);
+    row->is_private = column_small(query, 1) != 0;
+    row->direct_low = column_number(query);
+    row->direct_high = column_number(query);
+    row->created_ms = column_number(query);
+    row->last_number = column_ordered(query);
+    row->last_seq = column_ordered(query);
+    return query_row_error(query);
+}
+
+enum error store_each_room(struct store *store,
+                           enum error (*visit)(void *context, const struct room_row *row),
+                           void *context)
+{
+    struct query query;
+    bool more;
+    query_read(&query, store, STATEMENT_EACH_ROOM,
+               "SELECT " COLUMNS ", coalesce((SELECT number FROM timeline WHERE room = room.id"
+               " ORDER BY number DESC, seq DESC LIMIT 1), 0),"
+               " coalesce((SELECT seq FROM timeline WHERE timeline.room = room.id"
+               " ORDER BY number DESC, seq DESC LIMIT 1), 0) FROM room ORDER BY id",
+               "read the rooms");
+    enum error error;
+    while ((error = query_step(&query, &more)) == OK && more) {
+        struct room_row row;
+        error = read_room(&query, &row);
+        if (error == OK)
+            error = visit(context, &row);
+        if (error != OK)
+            break;
+    }
+    return query_end(&query, error);
+}
+
+enum error store_put_member(struct store *store, const struct member_row *row)
+{
+    struct query query;
+    query_write(&query, store, STATEMENT_PUT_MEMBER,
+                "INSERT OR REPLACE INTO member (room, account, state, since_seq, until_seq)"
+                " VALUES (?1, ?2, ?3, ?4, ?5)",
+                "put a member");
+    bind_number(&query, row->room);
+    bind_number(&query, row->account);
+    bind_number(&query, (uint64_t)row->state);
+    bind_number(&query, row->since_seq);
+    bind_number(&query, row->until_seq);
+    return query_run(&query);
+}
+
+enum error store_delete_member(struct store *store, uint64_t room, uint64_t account)
+{
+    struct query query;
+    query_write(&query, store, STATEMENT_DELETE_MEMBER,
+                "DELETE FROM member WHERE room = ?1 AND account = ?2", "delete a member");
+    bind_number(&query, room);
+    bind_number(&query, account);
+    return query_run(&query);
+}
+
+static enum error read_member(struct query *query, struct member_row *row)
+{
+    row->room = column_number(query);
+    row->account = column_number(query);
+    uint32_t state = column_small(query, MEMBER_BANNED);
+    row->state = (enum member_state)state;
+    row->since_seq = column_number(query);
+    row->until_seq = column_number(query);
+    if (state < MEMBER_INVITED && query->suspect == NULL)
+        query->suspect = "state";
+    return query_row_error(query);
+}
+
+enum error store_each_member(struct store *store,
+                             enum error (*visit)(void *context, const struct member_row *row),
+                             void *context)
+{
+    struct query query;
+    bool more;
+    query_read(&query, store, STATEMENT_EACH_MEMBER,
+               "SELECT room, account, state, since_seq, until_seq FROM member"
+               " ORDER BY room, account",
+               "read the members");
+    enum error error;
+    while ((error = query_step(&query, &more)) == OK && more) {
+        struct member_row row;
+        error = read_member(&query, &row);
+        if (error == OK)
+            error = visit(context, &row);
+        if (error != OK)
+            break;
+    }
+    return query_end(&query, error);
+}

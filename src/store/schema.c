@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/* Ids are 64-bit patterns kept as SQLite's signed integers; numbers, seqs and times stay below
+ * 2^63, so that SQLite orders them as we do. Every table is one B-tree: the only further indexes
+ * are those that keep names unique. */
+#include "store/store_internal.h"
+
+static const char version_1[] =
+    /* node: one row. node_id 0: a snapshot, it belongs to whoever opens it first. */
+    "CREATE TABLE node ("
+    " one INTEGER PRIMARY KEY, node_id INTEGER NOT NULL, cluster BLOB NOT NULL,"
+    " failed_commits INTEGER NOT NULL) STRICT;"
+    "INSERT INTO node VALUES (1, 0, zeroblob(16), 0);"
+    "CREATE TABLE value (key TEXT PRIMARY KEY, bytes BLOB NOT NULL) STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE reign (first_seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT;"
+    /* batch comes last: what stands before it is read without following its overflow pages. */
+    "CREATE TABLE log ("
+    " first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, epoch INTEGER NOT NULL,"
+    " digest BLOB NOT NULL, batch BLOB NOT NULL) STRICT;"
+
+    "CREATE TABLE account ("
+    " id INTEGER PRIMARY KEY, name TEXT NOT NULL, folded TEXT NOT NULL,"
+    " password_hash TEXT NOT NULL, nonce BLOB NOT NULL, created_ms INTEGER NOT NULL,"
+    " deleted_ms INTEGER NOT NULL, delivered_seq INTEGER NOT NULL) STRICT;"
+    "CREATE UNIQUE INDEX account_folded ON account (folded) WHERE deleted_ms = 0;"
+    "CREATE TABLE session ("
+    " id INTEGER PRIMARY KEY, account INTEGER NOT NULL, token_hash BLOB NOT NULL,"
+    " device TEXT NOT NULL, started_ms INTEGER NOT NULL) STRICT;"
+
+    "CREATE TABLE room ("
+    " id INTEGER PRIMARY KEY, name TEXT NOT NULL, folded TEXT NOT NULL, topic TEXT NOT NULL,"
+    " owner INTEGER NOT NULL, is_private INTEGER NOT NULL, direct_low INTEGER NOT NULL,"
+    " direct_high INTEGER NOT NULL, created_ms INTEGER NOT NULL) STRICT;"
+    "CREATE UNIQUE INDEX room_folded ON room (folded) WHERE name <> '';"
+    "CREATE TABLE member ("
+    " room INTEGER NOT NULL, account INTEGER NOT NULL, state INTEGER NOT NULL,"
+    " since_seq INTEGER NOT NULL, until_seq INTEGER NOT NULL,"
+    " PRIMARY KEY (room, account)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE timeline ("
+    " room INTEGER NOT NULL, number INTEGER NOT NULL, seq INTEGER NOT NULL,"
+    " kind INTEGER NOT NULL, account INTEGER NOT NULL, subject INTEGER NOT NULL,"
+    " session INTEGER NOT NULL, request INTEGER NOT NULL, time_ms INTEGER NOT NULL,"
+    " text TEXT NOT NULL,"
+    " PRIMARY KEY (room, number, seq)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE outcome ("
+    " session INTEGER NOT NULL, slot INTEGER NOT NULL, request INTEGER NOT NULL,"
+    " status INTEGER NOT NULL, room INTEGER NOT NULL, number INTEGER NOT NULL,"
+    " seq INTEGER NOT NULL, time_ms INTEGER NOT NULL, flags INTEGER NOT NULL,"
+    " text TEXT NOT NULL,"
+    " PRIMARY KEY (session, slot)) STRICT, WITHOUT ROWID;";
+
+const char *const schema_steps[] = {version_1};
+const int schema_version = sizeof schema_steps / sizeof *schema_steps;
+
+static int read_pragma(sqlite3 *database, const char *sql, int *value)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(database, sql, -1, &statement, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_step(statement);
+    if (code == SQLITE_ROW)
+        *value = sqlite3_column_int(statement, 0);
+    (void)sqlite3_finalize(statement);
+    return code == SQLITE_ROW ? SQLITE_OK : code;
+}
+
+static enum error database_error(sqlite3 *database, int code, struct error_text *why)
+{
+    enum error error = error_from_sqlite(code, sqlite3_system_errno(database));
+    return error_set(why, error, "%s (%s)", error_name(error), sqlite3_errmsg(database));
+}
+
+static int write_version(sqlite3 *database, int version)
+{
+    char sql[96];
+    (void)sqlite3_snprintf(sizeof sql, sql, "PRAGMA application_id = %d; PRAGMA user_version = %d",
+                           SCHEMA_APPLICATION_ID, version);
+    return sqlite3_exec(database, sql, NULL, NULL, NULL);
+}
+
+static int run_steps(sqlite3 *database, const char *const steps[], int from, int to)
+{
+    int code = sqlite3_exec(database, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    for (int i = from; i < to && code == SQLITE_OK; i++)
+        code = sqlite3_exec(database, steps[i], NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = write_version(database, to);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(database, "COMMIT", NULL, NULL, NULL);
+    return code;
+}
+
+enum error schema_migrate(sqlite3 *database, const char *const steps[], int version,
+                          struct error_text *why)
+{
+    int found = 0;
+    int application = 0;
+    int tables = 0;
+    int code = read_pragma(database, "PRAGMA user_version", &found);
+    if (code == SQLITE_OK)
+        code = read_pragma(database, "PRAGMA application_id", &application);
+    if (code == SQLITE_OK)
+        code = read_pragma(database, "SELECT count(*) FROM sqlite_schema", &tables);
+    if (code != SQLITE_OK)
+        return database_error(database, code, why);
+    if (application != SCHEMA_APPLICATION_ID && (application != 0 || tables != 0))
+        return error_set(why, ERROR_MISMATCH,
+                         "it is a database of another program; choose another data folder");
+    if (found > version)
+        return error_set(why, ERROR_VERSION,
+                         "its schema is version %d, this program knows versions up to %d; "
+                         "run the newer program", found, version);
+    if (found < 0)
+        return error_set(why, ERROR_CORRUPT, "its schema has the impossible version %d", found);
+    if (found == version)
+        return OK;
+    code = run_steps(database, steps, found, version);
+    if (code == SQLITE_OK)
+        return OK;
+    enum error error = database_error(database, code, why);
+    if (sqlite3_get_autocommit(database) == 0)
+        (void)sqlite3_exec(database, "ROLLBACK", NULL, NULL, NULL);
+    return error_prefix(why, error, "make schema version %d of %d", version, found);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/store_internal.h"
+
+enum error store_put_session(struct store *store, const struct session_row *row)
+{
+    struct query query;
+    query_write(&query, store, STATEMENT_PUT_SESSION,
+                "INSERT OR REPLACE INTO session (id, account, token_hash, device, started_ms)"
+                " VALUES (?1, ?2, ?3, ?4, ?5)",
+                "put a session");
+    bind_number(&query, row->id);
+    bind_number(&query, row->account);
+    bind_bytes(&query, row->token_hash, sizeof row->token_hash);
+    bind_string(&query, row->device);
+    bind_number(&query, row->started_ms);
+    return query_run(&query);
+}
+
+enum error store_delete_session(struct store *store, uint64_t id)
+{
+    struct query query;
+    query_write(&query, store, STATEMENT_DELETE_OUTCOMES, "DELETE FROM outcome WHERE session = ?1",
+                "delete a session's outcomes");
+    bind_number(&query, id);
+    enum error error = query_run(&query);
+    if (error != OK)
+        return error;
+    query_write(&query, store, STATEMENT_DELETE_SESSION, "DELETE FROM session WHERE id = ?1",
+                "delete a session");
+    bind_number(&query, id);
+    return query_run(&query);
+}
+
+static enum error read_row(struct query *query, struct session_row *row)
+{
+    row->id = column_number(query);
+    row->account = column_number(query);
+    column_exactly(query, row->token_hash, sizeof row->token_hash);
+    row->device = column_string(query);
+    row->started_ms = column_number(query);
+    row->last_request = column_ordered(query);
+    return query_row_error(query);
+}
+
+enum error store_each_session(struct store *store,
+                              enum error (*visit)(void *context, const struct session_row *row),
+                              void *context)
+{
+    struct query query;
+    bool more;
+    query_read(&query, store, STATEMENT_EACH_SESSION,
+               "SELECT id, account, token_hash, device, started_ms, (SELECT"
+               " coalesce(max(request), 0) FROM outcome WHERE outcome.session = session.id)"
+               " FROM session ORDER BY id",
+               "read the sessions");
+    enum error error;
+    while ((error = query_step(&query, &more)) == OK && more) {
+        struct session_row row;
+        error = read_row(&query, &row);
+        if (error == OK)
+            error = visit(context, &row);
+        if (error != OK)
+            break;
+    }
+    return query_end(&query, error);
+}

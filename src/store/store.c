@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/store_internal.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Pages that are kept in memory. A batch that dirties more spills into the WAL before its commit,
+ * which costs time but nothing else. */
+#define CACHE_KIB 2048
+#define READER_CACHE_KIB 512
+/* The commit that fills the WAL with this many pages also moves them into the database. */
+#define CHECKPOINT_PAGES 1000
+/* A WAL that had to grow (a long read, a large batch) gives its disk back down to this. */
+#define WAL_BYTES_KEPT (16 * 1024 * 1024)
+/* Only a reader's first moment can keep the writer waiting, or the other way round. */
+#define BUSY_MS 2000
+
+static const char *advice(enum error error)
+{
+    switch (error) {
+    case ERROR_CORRUPT:
+        return "; move the file away so that the server copies it from another one, or restore a "
+               "backup";
+    case ERROR_DISK_FULL:
+        return "; free some space";
+    case ERROR_DENIED:
+        return "; check owner and permissions of the data folder";
+    default:
+        return "";
+    }
+}
+
+static enum error open_problem(struct store *store, int code, struct error_text *why)
+{
+    int number = store->database == NULL ? 0 : sqlite3_system_errno(store->database);
+    const char *detail =
+        store->database == NULL ? sqlite3_errstr(code) : sqlite3_errmsg(store->database);
+    enum error error = error_from_sqlite(code, number);
+    return error_set(why, error, "%s (%s)%s", error_name(error), detail, advice(error));
+}
+
+static enum error execute(struct store *store, const char *sql, struct error_text *why)
+{
+    int code = sqlite3_exec(store->database, sql, NULL, NULL, NULL);
+    return code == SQLITE_OK ? OK : open_problem(store, code, why);
+}
+
+/* Runs a pragma that answers with one word and compares. */
+static enum error expect(struct store *store, const char *sql, const char *answer, enum error other,
+                         struct error_text *why)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(store->database, sql, -1, &statement, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_step(statement);
+    enum error error = OK;
+    if (code == SQLITE_ROW) {
+        const char *text = (const char *)sqlite3_column_text(statement, 0);
+        if (text == NULL)
+            error = error_set(why, ERROR_NO_MEMORY, "%s: out of memory", sql);
+        else if (strcmp(text, answer) != 0)
+            error = error_set(why, other, "%s (%s: %s)%s", error_name(other), sql, text,
+                              advice(other));
+    } else {
+        error = open_problem(store, code, why);
+    }
+    (void)sqlite3_finalize(statement);
+    return error;
+}
+
+/* A database that somebody else wrote may hold code as well as rows: none of it is run. */
+static enum error harden(struct store *store, struct error_text *why)
+{
+    static const int off[] = {SQLITE_DBCONFIG_ENABLE_TRIGGER, SQLITE_DBCONFIG_ENABLE_VIEW,
+                              SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, SQLITE_DBCONFIG_DQS_DML,
+                              SQLITE_DBCONFIG_DQS_DDL, SQLITE_DBCONFIG_TRUSTED_SCHEMA};
+    for (size_t i = 0; i < sizeof off / sizeof *off; i++)
+        (void)sqlite3_db_config(store->database, off[i], 0, NULL);
+    (void)sqlite3_db_config(store->database, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    return execute(store, "PRAGMA cell_size_check = ON", why);
+}
+
+static enum error configure_cache(struct store *store, int kib, struct error_text *why)
+{
+    char sql[64];
+    (void)sqlite3_snprintf(sizeof sql, sql, "PRAGMA cache_size = -%d", kib);
+    return execute(store, sql, why);
+}
+
+static enum error configure(struct store *store, struct error_text *why)
+{
+    char sql[192];
+    (void)sqlite3_snprintf(sizeof sql, sql,
+                           "PRAGMA synchronous = FULL; PRAGMA secure_delete = FAST;"
+                           "PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = %d;"
+                           "PRAGMA journal_size_limit = %d",
+                           CHECKPOINT_PAGES, WAL_BYTES_KEPT);
+    (void)sqlite3_busy_timeout(store->database, BUSY_MS);
+    enum error error = harden(store, why);
+    if (error == OK && store->path != NULL)
+        error = expect(store, "PRAGMA journal_mode = WAL", "wal", ERROR_DENIED, why);
+    if (error == OK)
+        error = execute(store, sql, why);
+    if (error == OK)
+        error = configure_cache(store, CACHE_KIB, why);
+    return error;
+}
+
+static enum error problem_of(struct store *store, enum error error, struct error_text *why)
+{
+    if (error == OK)
+        return OK;
+    return error_set(why, error, "%s%s", store->problem.text, advice(error));
+}
+
+static enum error check_node(struct store *store, uint64_t node_id, struct error_text *why)
+{
+    uint64_t found = 0;
+    enum error error = identity_load(store, &found);
+    if (error != OK)
+        return problem_of(store, error, why);
+    if (found == 0)
+        return problem_of(store, identity_set_node(store, node_id), why);
+    if (found != node_id)
+        return error_set(why, ERROR_MISMATCH,
+                         "it belongs to server %llu, not %llu; choose another data folder or "
+                         "start with the other id",
+                         (unsigned long long)found, (unsigned long long)node_id);
+    return OK;
+}
+
+static enum error load(struct store *store, const struct store_options *options,
+                       struct error_text *why)
+{
+    enum error error = configure(store, why);
+    if (error == OK && !options->skip_check)
+        error = expect(store, "PRAGMA quick_check(1)", "ok", ERROR_CORRUPT, why);
+    if (error == OK)
+        error = schema_migrate(store->database, schema_steps, schema_version, why);
+    if (error == OK)
+        error = check_node(store, options->node_id, why);
+    if (error == OK)
+        error = problem_of(store, log_load_position(store, true), why);
+    if (error == OK)
+        error = problem_of(store, epoch_load(store), why);
+    return error;
+}
+
+static struct store *new_store(void)
+{
+    struct store *store = sqlite3_malloc64(sizeof *store);
+    if (store == NULL)
+        return NULL;
+    memset(store, 0, sizeof *store);
+    store->lock = -1;
+    return store;
+}
+
+/* A file made here is private; SQLite gives its companions the same permissions. */
+static enum error make_file(struct store *store, struct error_text *why)
+{
+    int descriptor = open(store->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (descriptor < 0)
+        return OK; /* it exists, or SQLite will say what is wrong */
+    (void)close(descriptor);
+    return folder_sync_of(store->path, why);
+}
+
+static enum error open_folder(struct store *store, const char *folder, struct error_text *why)
+{
+    enum error error = folder_make(folder, why);
+    if (error == OK)
+        error = folder_lock(folder, &store->lock, why);
+    if (error != OK)
+        return error;
+    const char *here = folder[0] == '/' ? "" : "./"; /* never mistaken for a URI */
+    store->path = sqlite3_mprintf("%s%s/%s", here, folder, STORE_FILE_NAME);
+    if (store->path == NULL)
+        return error_set(why, ERROR_NO_MEMORY, "out of memory");
+    return make_file(store, why);
+}
+
+static enum error open_database(struct store *store, int flags, struct error_text *why)
+{
+    const char *name = store->path == NULL ? ":memory:" : store->path;
+    int code = sqlite3_open_v2(name, &store->database,
+                               flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    return code == SQLITE_OK ? OK : open_problem(store, code, why);
+}
+
+enum error store_open(struct store **out, const struct store_options *options,
+                      struct error_text *why)
+{
+    ASSERT(options->node_id >= 1 && options->node_id <= UINT16_MAX);
+    const char *shown = options->folder == NULL ? "memory" : options->folder;
+    struct store *store = new_store();
+    if (store == NULL)
+        return error_set(why, ERROR_NO_MEMORY, "open store: out of memory");
+    enum error error = OK;
+    if (options->folder != NULL)
+        error = open_folder(store, options->folder, why);
+    if (error == OK)
+        error = open_database(store, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, why);
+    if (error == OK)
+        error = load(store, options, why);
+    if (error != OK) {
+        store_close(store);
+        return error_prefix(why, error, "open store %s", shown);
+    }
+    *out = store;
+    return OK;
+}
+
+enum error store_open_reader(struct store **out, const struct store *writer, struct error_text *why)
+{
+    if (writer->path == NULL)
+        return error_set(why, ERROR_INVALID, "a store in memory has no readers");
+    struct store *store = new_store();
+    if (store == NULL)
+        return error_set(why, ERROR_NO_MEMORY, "open reader: out of memory");
+    store->is_reader = true;
+    enum error error = OK;
+    store->path = sqlite3_mprintf("%s", writer->path);
+    if (store->path == NULL)
+        error = error_set(why, ERROR_NO_MEMORY, "out of memory");
+    if (error == OK)
+        error = open_database(store, SQLITE_OPEN_READONLY, why);
+    if (error == OK) {
+        (void)sqlite3_busy_timeout(store->database, BUSY_MS);
+        error = harden(store, why);
+    }
+    if (error == OK)
+        error = configure_cache(store, READER_CACHE_KIB, why);
+    uint64_t node_id;
+    if (error == OK)
+        error = problem_of(store, identity_load(store, &node_id), why);
+    if (error != OK) {
+        store_close(store);
+        return error_prefix(why, error, "open reader of %s", writer->path);
+    }
+    *out = store;
+    return OK;
+}
+
+void store_close(struct store *store)
+{
+    if (store == NULL)
+        return;
+    store_rollback(store);
+    for (size_t i = 0; i < STATEMENT_COUNT; i++)
+        (void)sqlite3_finalize(store->statements[i]);
+    int code = sqlite3_close(store->database);
+    ASSERT(code == SQLITE_OK); /* else a snapshot is still open */
+    if (store->lock >= 0)
+        (void)close(store->lock);
+    sqlite3_free(store->path);
+    sqlite3_free(store->reigns);
+    sqlite3_free(store);
+}
+
+const char *store_last_problem(const struct store *store)
+{
+    return store->problem.text;
+}
+
+/* ---- transactions ---- */
+
+static enum error run_plain(struct store *store, enum statement which, const char *sql,
+                            const char *what)
+{
+    struct query query;
+    query_write(&query, store, which, sql, what);
+    return query_run(&query);
+}
+
+enum error store_begin(struct store *store)
+{
+    ASSERT(!store->is_reader && !store->in_transaction);
+    store->in_transaction = true;
+    store->failure = OK;
+    store->commit_failed = false;
+    store->at_begin = store->now;
+    enum error error = run_plain(store, STATEMENT_BEGIN, "BEGIN IMMEDIATE", "begin a transaction");
+    if (error != OK)
+        store->in_transaction = false;
+    return error;
+}
+
+enum error store_commit(struct store *store)
+{
+    ASSERT(store->in_transaction);
+    if (store->failure != OK)
+        return store->failure;
+    enum error error = run_plain(store, STATEMENT_COMMIT, "COMMIT", "commit");
+    if (error == OK)
+        store->in_transaction = false;
+    else
+        store->commit_failed = true;
+    return error;
+}
+
+/* A commit that failed while syncing has left its frames in the WAL, where the next one to open
+ * the database would find and believe them. Writing over the first of them takes that away. If
+ * the disk refuses that too, nobody can know what it holds; store.h says so. */
+static void bury_failed_commit(struct store *store)
+{
+    struct error_text kept = store->problem;
+    if (store_begin(store) == OK) {
+        enum error error = run_plain(store, STATEMENT_BURY,
+                                     "UPDATE node SET failed_commits = failed_commits + 1",
+                                     "undo a failed commit");
+        if (error == OK)
+            error = store_commit(store);
+        if (error != OK) {
+            store->commit_failed = false;
+            store_rollback(store);
+        }
+    }
+    store->problem = kept;
+}
+
+/* Some errors make SQLite roll back by itself. */
+void store_rollback(struct store *store)
+{
+    if (!store->in_transaction)
+        return;
+    if (sqlite3_get_autocommit(store->database) == 0)
+        (void)sqlite3_exec(store->database, "ROLLBACK", NULL, NULL, NULL);
+    store->in_transaction = false;
+    store->failure = OK;
+    store->now = store->at_begin;
+    if (store->commit_failed && store->path != NULL)
+        bury_failed_commit(store);
+}
+
+enum error store_begin_alone(struct store *store, bool *alone)
+{
+    *alone = !store->in_transaction;
+    return *alone ? store_begin(store) : OK;
+}
+
+enum error store_end_alone(struct store *store, bool alone, enum error error)
+{
+    if (!alone)
+        return error;
+    if (error == OK)
+        error = store_commit(store);
+    if (error != OK)
+        store_rollback(store);
+    return error;
+}
