@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+# Short names for what scripts/ and CMakePresets.json do.
+.DEFAULT_GOAL := build
+.PHONY: build run test format format-check install clean help
+
+PREFIX ?= /usr/local
+
+build: ## build build/server and build/client (the default)
+	@scripts/setup.sh
+	@scripts/build.sh release
+
+run: ## start a server on loopback and chat; without a terminal, play a short conversation
+	@scripts/run.sh $(if $(filter command,$(origin PORT)),$(PORT))
+
+test: ## build with tests in build-dev and run them all
+	@scripts/test.sh
+
+format: ## format the C code
+	@scripts/format.sh
+
+format-check: ## tell which files are not formatted
+	@scripts/format.sh --check
+
+install: build ## install under PREFIX (/usr/local), or DESTDIR
+	@cmake --install build --prefix "$(PREFIX)"
+
+clean: ## remove what was built; data/ and third_party/ stay
+	@rm -rf build build-*
+	@echo "Removed build and build-*."
+
+help: ## this list
+	@echo "make TARGET, where TARGET is"
+	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/  \1: \2/p' $(MAKEFILE_LIST) | \
+		awk -F': ' '{ printf "%-16s %s\n", $$1, $$2 }'
+	@echo "make run PORT=4000 uses the ports 4000 and 4001."
