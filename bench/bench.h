@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/* bench.h - what the scenarios share: the settings, the report, and a venue (a server with a crowd
+ * of clients) for each of them. One thread. */
+#ifndef JACKDAW_BENCH_BENCH_H
+#define JACKDAW_BENCH_BENCH_H
+
+#include "base/address.h"
+#include "base/error.h"
+#include "base/options.h"
+#include "crowd.h"
+#include "measure.h"
+#include "process.h"
+#include "report.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct settings {
+    const char *server;
+    struct address address;
+    uint32_t server_pid;
+    const char *folder;
+    struct option_strings server_options;
+    struct option_strings scenarios;
+    struct option_strings sends;
+    uint32_t measured_ms;
+    uint32_t warm_up_ms;
+    uint32_t text_bytes;
+    uint32_t receivers;
+    uint32_t in_flight;
+    uint32_t idle_clients;
+    uint32_t rounds;
+    bool quick;
+    bool json;
+    bool help;
+};
+
+#define BENCH_TAG_SIZE 17
+
+struct bench {
+    const struct settings *settings;
+    struct measure_times times;
+    struct measure_times limit_times; /* shorter: limits are steady */
+    struct report report;
+    FILE *progress;                 /* where rows go as they are measured; or NULL */
+    char folder[PROCESS_PATH_SIZE]; /* temporary; removed at the end */
+    char tag[BENCH_TAG_SIZE];       /* of this run */
+    unsigned venues;                /* so far */
+    char *text;                     /* of every message */
+    bool failed;                    /* something was wrong: the program ends with 1 */
+};
+
+/* Keeps and prints a row; one with errors makes the run fail. */
+void bench_add(struct bench *bench, const struct figure *figure);
+/* Says what went wrong, and makes the run fail. */
+void bench_complain(struct bench *bench, const char *scenario, const char *problem);
+
+/* A server and the clients on it. With --address the server is the given one. */
+struct venue {
+    struct process process; /* id 0 with --address */
+    pid_t server;           /* 0: not known */
+    char folder[PROCESS_PATH_SIZE];
+    struct address address;
+    struct crowd crowd;
+    char tag[BENCH_TAG_SIZE];
+};
+
+/* Starts the server with room for as many clients; no client yet. *venue: ended with venue_close,
+ * also after an error. */
+enum error venue_open(struct venue *venue, struct bench *bench, size_t clients,
+                      struct error_text *why);
+enum error venue_fill(struct venue *venue, size_t clients, size_t room_size,
+                      struct error_text *why);
+/* False: the server did not end well. */
+bool venue_close(struct venue *venue);
+
+/* ---- the scenarios: each adds its rows, and complains when something is wrong ---- */
+
+void scenario_send(struct bench *bench, size_t clients, size_t depth, bool one_room);
+void scenario_deliver(struct bench *bench, const char *name, size_t in_flight, double target);
+void scenario_idle(struct bench *bench);
+
+/* ---- the limits of the machine (limits.c, echo.c) ---- */
+
+void limit_echo(struct bench *bench, size_t clients, size_t depth, bool with_nng);
+void limit_disk(struct bench *bench);
+void limit_store(struct bench *bench, size_t rows_per_commit);
+
+#define DISK_ROW "limit fdatasync 4 KiB"
+#define NNG_SINGLE_ROW "limit nng echo 1x1"
+
+#endif

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: MIT */
+/* chat_load - how fast is a server, and what does this machine allow? See bench/README.md. */
+#include "bench.h"
+#include "interrupt.h"
+
+#include <limits.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define SEND_CLIENTS_MAX 4096u
+#define SEND_DEPTH_MAX 256u /* a server remembers the outcomes of so many requests per session */
+#define IN_FLIGHT_MAX 256u
+
+static const struct option_spec specs[] = {
+    {.name = "server",
+     .kind = OPTION_STRING,
+     .argument = "FILE",
+     .group = "Server",
+     .help = "the program to start; without it the file `server` beside this program",
+     OPTION_FIELD(struct settings, server)},
+    {.name = "server_option",
+     .kind = OPTION_STRINGS,
+     .argument = "OPTION",
+     .group = "Server",
+     .help = "a further option for it, such as --log_level=warning; may be repeated",
+     OPTION_FIELD(struct settings, server_options)},
+    {.name = "folder",
+     .kind = OPTION_STRING,
+     .argument = "FOLDER",
+     .fallback = ".",
+     .group = "Server",
+     .help = "where a temporary folder for data is made: on the disk to measure",
+     OPTION_FIELD(struct settings, folder)},
+    {.name = "address",
+     .kind = OPTION_ADDRESS,
+     .argument = "ADDRESS",
+     .group = "Server",
+     .help = "drive the server there instead; accounts, rooms and messages stay behind",
+     OPTION_FIELD(struct settings, address)},
+    {.name = "server_pid",
+     .kind = OPTION_UNSIGNED,
+     .argument = "PID",
+     .group = "Server",
+     .help = "with --address: the process to measure",
+     OPTION_FIELD(struct settings, server_pid)},
+
+    {.name = "scenarios",
+     .letter = 's',
+     .kind = OPTION_STRINGS,
+     .argument = "NAME",
+     .fallback = "limits,send,one_room,lockstep,pipelined,idle",
+     .group = "What to run",
+     .help = "which ones, in this order within each round",
+     OPTION_FIELD(struct settings, scenarios)},
+    {.name = "sends",
+     .kind = OPTION_STRINGS,
+     .argument = "CxD",
+     .fallback = "1x1,64x1,64x16",
+     .group = "What to run",
+     .help = "for send: C clients with D requests in flight each",
+     OPTION_FIELD(struct settings, sends)},
+    {.name = "receivers",
+     .kind = OPTION_UNSIGNED,
+     .argument = "COUNT",
+     .fallback = "100",
+     .min = 1,
+     .max = 4096,
+     .group = "What to run",
+     .help = "for lockstep and pipelined",
+     OPTION_FIELD(struct settings, receivers)},
+    {.name = "in_flight",
+     .kind = OPTION_UNSIGNED,
+     .argument = "COUNT",
+     .fallback = "100",
+     .min = 1,
+     .max = IN_FLIGHT_MAX,
+     .group = "What to run",
+     .help = "for pipelined: messages that not everyone has yet",
+     OPTION_FIELD(struct settings, in_flight)},
+    {.name = "idle_clients",
+     .kind = OPTION_UNSIGNED,
+     .argument = "COUNT",
+     .fallback = "1000",
+     .min = 2,
+     .max = 100000,
+     .group = "What to run",
+     .help = "for idle",
+     OPTION_FIELD(struct settings, idle_clients)},
+    {.name = "text_bytes",
+     .kind = OPTION_UNSIGNED,
+     .argument = "BYTES",
+     .fallback = "100",
+     .min = 1,
+     .max = 16384,
+     .group = "What to run",
+     .help = "of each message",
+     OPTION_FIELD(struct settings, text_bytes)},
+
+    {.name = "measured_ms",
+     .kind = OPTION_UNSIGNED,
+     .argument = "MS",
+     .fallback = "5000",
+     .min = 50,
+     .max = 600000,
+     .group = "How long",
+     .help = "of each scenario; limits take half",
+     OPTION_FIELD(struct settings, measured_ms)},
+    {.name = "warm_up_ms",
+     .kind = OPTION_UNSIGNED,
+     .argument = "MS",
+     .fallback = "1000",
+     .max = 60000,
+     .group = "How long",
+     .help = "before that",
+     OPTION_FIELD(struct settings, warm_up_ms)},
+    {.name = "rounds",
+     .kind = OPTION_UNSIGNED,
+     .argument = "COUNT",
+     .fallback = "1",
+     .min = 1,
+     .max = REPORT_ROUNDS_MAX,
+     .group = "How long",
+     .help = "run everything so often, one round after the other, and print medians",
+     OPTION_FIELD(struct settings, rounds)},
+    {.name = "quick",
+     .kind = OPTION_FLAG,
+     .group = "How long",
+     .help = "a few seconds in all: checks the answers and shows no targets",
+     OPTION_FIELD(struct settings, quick)},
+
+    {.name = "json",
+     .kind = OPTION_FLAG,
+     .group = "Output",
+     .help = "one object per figure on stdout, the table on stderr",
+     OPTION_FIELD(struct settings, json)},
+    {.name = "help",
+     .letter = 'h',
+     .kind = OPTION_FLAG,
+     .group = "Output",
+     .private_line = true,
+     .help = "this text",
+     OPTION_FIELD(struct settings, help)},
+    {.name = NULL},
+};
+
+static const struct option_table table = {
+    .specs = specs,
+    .prefix = "CHAT_LOAD_",
+    .usage = "chat_load [options]",
+    .summary = "Measures a chat server and, in the same run, the limits of the machine under it.",
+    .closing = "Ends with 0 when every answer was right, whether or not targets were met.",
+};
+
+/* ---- the scenarios by name ---- */
+
+static void run_limits(struct bench *bench)
+{
+    limit_disk(bench);
+    limit_store(bench, 1);
+    limit_store(bench, 1000);
+    limit_echo(bench, 1, 1, true);
+    limit_echo(bench, 1, 64, true);
+    limit_echo(bench, 64, 1, true);
+    limit_echo(bench, 64, 16, true);
+    limit_echo(bench, 1, 1, false);
+    limit_echo(bench, 64, 1, false);
+    limit_echo(bench, 64, 16, false);
+}
+
+/* A number from 1 to most, followed by end. */
+static bool read_count(const char **at, size_t most, char end, size_t *count)
+{
+    char *after;
+    unsigned long value = strtoul(*at, &after, 10);
+    if (after == *at || **at == '-' || value < 1 || value > most || *after != end)
+        return false;
+    *at = after + 1;
+    *count = value;
+    return true;
+}
+
+static bool read_send(const char *text, size_t *clients, size_t *depth)
+{
+    return read_count(&text, SEND_CLIENTS_MAX, 'x', clients) &&
+           read_count(&text, SEND_DEPTH_MAX, '\0', depth);
+}
+
+static void run_sends(struct bench *bench)
+{
+    for (size_t i = 0; i < bench->settings->sends.count && !interrupted(); i++) {
+        size_t clients;
+        size_t depth;
+        if (read_send(bench->settings->sends.items[i], &clients, &depth))
+            scenario_send(bench, clients, depth, false);
+    }
+}
+
+static void run_one_room(struct bench *bench)
+{
+    for (size_t i = 0; i < bench->settings->sends.count && !interrupted(); i++) {
+        size_t clients;
+        size_t depth;
+        if (read_send(bench->settings->sends.items[i], &clients, &depth) && clients > 1)
+            scenario_send(bench, clients, depth, true);
+    }
+}
+
+static void run_lockstep(struct bench *bench)
+{
+    scenario_deliver(bench, "deliver lockstep", 1, 60000);
+}
+
+static void run_pipelined(struct bench *bench)
+{
+    scenario_deliver(bench, "deliver pipelined", bench->settings->in_flight, 1000000);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(struct bench *bench);
+} scenarios[] = {
+    {"limits", run_limits},     {"send", run_sends},          {"one_room", run_one_room},
+    {"lockstep", run_lockstep}, {"pipelined", run_pipelined}, {"idle", scenario_idle},
+};
+#define SCENARIO_COUNT (sizeof scenarios / sizeof *scenarios)
+
+static size_t find_scenario(const char *name)
+{
+    size_t i = 0;
+    while (i < SCENARIO_COUNT && strcmp(scenarios[i].name, name) != 0)
+        i++;
+    return i;
+}
+
+static enum error check_settings(const struct settings *settings, struct error_text *why)
+{
+    for (size_t i = 0; i < settings->scenarios.count; i++)
+        if (find_scenario(settings->scenarios.items[i]) == SCENARIO_COUNT)
+            return error_set(why, ERROR_INVALID,
+                             "there is no scenario %s: take some of limits, send, one_room, "
+                             "lockstep, pipelined and idle",
+                             settings->scenarios.items[i]);
+    for (size_t i = 0; i < settings->sends.count; i++) {
+        size_t clients;
+        size_t depth;
+        if (!read_send(settings->sends.items[i], &clients, &depth))
+            return error_set(why, ERROR_INVALID,
+                             "--sends takes items such as 64x16, at most %ux%u, not %s",
+                             SEND_CLIENTS_MAX, SEND_DEPTH_MAX, settings->sends.items[i]);
+    }
+    return OK;
+}
+
+/* ---- the run ---- */
+
+static void shorten(struct settings *settings)
+{
+    settings->measured_ms = 200;
+    settings->warm_up_ms = 50;
+    settings->receivers = 10;
+    settings->in_flight = 20;
+    settings->idle_clients = 50;
+    settings->rounds = 1;
+}
+
+/* Every client is a descriptor. */
+static void allow_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static bool find_server(const char **server, char path[static PROCESS_PATH_SIZE])
+{
+    if (*server != NULL)
+        return true;
+    ssize_t length = readlink("/proc/self/exe", path, PROCESS_PATH_SIZE - 16);
+    if (length <= 0)
+        return false;
+    path[length] = '\0';
+    char *slash = strrchr(path, '/');
+    if (slash == NULL)
+        return false;
+    (void)snprintf(slash + 1, 8, "server");
+    *server = path;
+    return true;
+}
+
+static char *make_text(size_t size)
+{
+    static const char words[] = "The quick brown fox jumps over the lazy dog. ";
+    char *text = malloc(size + 1);
+    if (text == NULL)
+        return NULL;
+    for (size_t i = 0; i < size; i++)
+        text[i] = words[i % (sizeof words - 1)];
+    text[size] = '\0';
+    return text;
+}
+
+static enum error prepare(struct bench *bench, const struct settings *settings,
+                          struct error_text *why)
+{
+    *bench = (struct bench){.settings = settings};
+    bench->times = (struct measure_times){settings->warm_up_ms, settings->measured_ms};
+    bench->limit_times =
+        (struct measure_times){settings->warm_up_ms / 4, (settings->measured_ms + 1) / 2};
+    bench->report.json = settings->json;
+    bench->report.targets = !settings->quick;
+    bench->progress = settings->json || settings->rounds > 1 ? stderr : stdout;
+    uint32_t random = (uint32_t)getpid();
+    (void)!getrandom(&random, sizeof random, 0);
+    (void)snprintf(bench->tag, sizeof bench->tag, "%08x", random);
+    bench->text = make_text(settings->text_bytes);
+    if (bench->text == NULL)
+        return error_set(why, ERROR_NO_MEMORY, "out of memory");
+    return scratch_make(bench->folder, settings->folder, why);
+}
+
+static void run_all(struct bench *bench)
+{
+    const struct settings *settings = bench->settings;
+    if (scratch_is_volatile(bench->folder) && !settings->quick)
+        (void)fprintf(stderr, "chat_load: %s is in memory: flushes cost nothing there\n",
+                      settings->folder);
+    for (uint32_t round = 1; round <= settings->rounds; round++) {
+        if (settings->rounds > 1)
+            (void)fprintf(bench->progress, "-- round %u of %u\n", round, settings->rounds);
+        for (size_t i = 0; i < settings->scenarios.count && !interrupted(); i++)
+            scenarios[find_scenario(settings->scenarios.items[i])].run(bench);
+    }
+    if (bench->progress == stderr && !interrupted())
+        report_print(&bench->report, stdout);
+}
+
+static int run(struct settings *settings)
+{
+    static char path[PROCESS_PATH_SIZE]; /* settings refer to it */
+    if (settings->quick)
+        shorten(settings);
+    if (!find_server(&settings->server, path)) {
+        (void)fprintf(stderr, "chat_load: which server? say --server=FILE\n");
+        return 2;
+    }
+    /* Large, and with a report of all rounds. */
+    struct bench *bench = malloc(sizeof *bench);
+    struct error_text why;
+    if (bench == NULL || prepare(bench, settings, &why) != OK) {
+        (void)fprintf(stderr, "chat_load: %s\n", bench == NULL ? "out of memory" : why.text);
+        if (bench != NULL)
+            free(bench->text);
+        free(bench);
+        return 2;
+    }
+    run_all(bench);
+    scratch_remove(bench->folder);
+    free(bench->text);
+    bool failed = bench->failed || interrupted();
+    free(bench);
+    return failed ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+    static struct settings settings;
+    struct error_text why;
+    if (options_parse(&table, argc, argv, &settings, &why) != OK) {
+        (void)fprintf(stderr, "chat_load: %s\n", why.text);
+        return 2;
+    }
+    int code = 2;
+    if (settings.help) {
+        options_print_help(&table, stdout);
+        code = 0;
+    } else if (check_settings(&settings, &why) != OK) {
+        (void)fprintf(stderr, "chat_load: %s\n", why.text);
+    } else {
+        (void)signal(SIGPIPE, SIG_IGN);
+        interrupt_on_signals();
+        allow_descriptors();
+        code = run(&settings);
+    }
+    options_release(&table, &settings);
+    return code;
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/* echo.c - what the transport gives with nothing behind it: an echo server in a child process, raw
+ * nng or a bare epoll loop, and this program's own client in front of it. */
+#include "bench.h"
+#include "interrupt.h"
+#include "rpc/protocol.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <nng/nng.h>
+#include <nng/protocol/reqrep0/rep.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TURN_MS 10
+#define SEND_OVERHEAD_BYTES 90u /* of a Send besides its text */
+#define REPLY_BYTES_MAX 65536u
+#define ECHO_EVENTS 256
+#define LISTEN_BACKLOG 128
+
+/* ---- nng's server: raw mode, as src/rpc ---- */
+
+#define ECHO_AIOS 4
+#define ECHO_BUFFER 1024
+
+struct echo {
+    nng_aio *aio;
+    nng_socket socket;
+    bool sending;
+};
+
+static void on_echo(void *argument)
+{
+    struct echo *echo = argument;
+    if (nng_aio_result(echo->aio) != 0) {
+        if (!echo->sending)
+            return; /* closed */
+        nng_msg_free(nng_aio_get_msg(echo->aio));
+    } else if (!echo->sending) {
+        echo->sending = true; /* the message is still the aio's, header and all */
+        nng_send_aio(echo->socket, echo->aio);
+        return;
+    }
+    echo->sending = false;
+    nng_recv_aio(echo->socket, echo->aio);
+}
+
+static uint16_t listen_with_nng(nng_socket socket)
+{
+    nng_listener listener;
+    nng_sockaddr address;
+    if (nng_listener_create(&listener, socket, "tcp://127.0.0.1:0") != 0 ||
+        nng_listener_start(listener, 0) != 0 ||
+        nng_listener_get_addr(listener, NNG_OPT_LOCADDR, &address) != 0)
+        return 0;
+    return ntohs(address.s_in.sa_port);
+}
+
+static void tell_port(int port_pipe, uint16_t port)
+{
+    if (write(port_pipe, &port, sizeof port) != (ssize_t)sizeof port)
+        _exit(1);
+}
+
+static void serve_with_nng(void *context, int port_pipe)
+{
+    (void)context;
+    static struct echo echoes[ECHO_AIOS];
+    nng_socket socket;
+    rpc_init();
+    if (nng_rep0_open_raw(&socket) != 0)
+        _exit(1);
+    (void)nng_socket_set_int(socket, NNG_OPT_SENDBUF, ECHO_BUFFER);
+    (void)nng_socket_set_int(socket, NNG_OPT_RECVBUF, ECHO_BUFFER);
+    for (int i = 0; i < ECHO_AIOS; i++) {
+        echoes[i].socket = socket;
+        if (nng_aio_alloc(&echoes[i].aio, on_echo, &echoes[i]) != 0)
+            _exit(1);
+        nng_recv_aio(socket, echoes[i].aio);
+    }
+    tell_port(port_pipe, listen_with_nng(socket));
+    for (;;)
+        (void)pause();
+}
+
+/* ---- the bare server: returns whatever bytes arrive, the handshake's too ---- */
+
+static void answer(int descriptor)
+{
+    static uint8_t bytes[REPLY_BYTES_MAX];
+    ssize_t got = recv(descriptor, bytes, sizeof bytes, 0);
+    if (got <= 0) {
+        (void)close(descriptor);
+        return;
+    }
+    for (ssize_t sent = 0; sent < got;) {
+        ssize_t now = send(descriptor, bytes + sent, (size_t)(got - sent), MSG_NOSIGNAL);
+        if (now < 0)
+            return;
+        sent += now;
+    }
+}
+
+static void watch(int epoll, int descriptor)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = descriptor};
+    (void)epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event);
+}
+
+static void serve_plainly(void *context, int port_pipe)
+{
+    (void)context;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    int epoll = epoll_create1(0);
+    if (listener < 0 || epoll < 0 || bind(listener, (struct sockaddr *)&address, size) != 0 ||
+        listen(listener, LISTEN_BACKLOG) != 0 ||
+        getsockname(listener, (struct sockaddr *)&address, &size) != 0)
+        _exit(1);
+    watch(epoll, listener);
+    tell_port(port_pipe, ntohs(address.sin_port));
+    for (;;) {
+        struct epoll_event events[ECHO_EVENTS];
+        int count = epoll_wait(epoll, events, ECHO_EVENTS, -1);
+        for (int i = 0; i < count; i++) {
+            if (events[i].data.fd == listener)
+                watch(epoll, accept(listener, NULL, NULL));
+            else
+                answer(events[i].data.fd);
+        }
+    }
+}
+
+/* ---- the client ---- */
+
+struct echo_run {
+    struct loop loop;
+    struct link *links;
+    size_t count;
+    size_t depth;
+    size_t body_bytes;
+    struct measure measure;
+    struct error_text problem;
+};
+
+/* Each frame holds the time when it was sent: with several threads behind it an echo may overtake
+ * another. */
+static void send_one(struct echo_run *run, struct link *link)
+{
+    uint8_t *body = link_append(link, run->body_bytes);
+    if (body == NULL)
+        return;
+    memset(body, 0, run->body_bytes);
+    memcpy(body, &run->loop.now_ns, sizeof run->loop.now_ns);
+    link_keep(link, run->body_bytes);
+    link_end_frame(link);
+}
+
+static void on_established(void *context, struct link *link)
+{
+    struct echo_run *run = context;
+    for (size_t i = 0; i < run->depth; i++)
+        send_one(run, link);
+}
+
+static void on_frame(void *context, struct link *link, const uint8_t *body, size_t size)
+{
+    struct echo_run *run = context;
+    uint64_t sent_ns;
+    if (size != run->body_bytes) {
+        run->measure.errors++;
+        return;
+    }
+    memcpy(&sent_ns, body, sizeof sent_ns);
+    measure_latency(&run->measure, sent_ns, run->loop.now_ns);
+    measure_count(&run->measure, 1);
+    if (run->measure.phase < PHASE_DRAINING)
+        send_one(run, link);
+}
+
+static void on_closed(void *context, struct link *link, const char *reason)
+{
+    (void)link;
+    struct echo_run *run = context;
+    run->measure.errors++;
+    (void)error_set(&run->problem, ERROR_CLOSED, "%s", reason);
+}
+
+static enum error drive(struct echo_run *run, const struct process *server,
+                        const struct measure_times *times, struct error_text *why)
+{
+    run->loop.handler = (struct loop_handler){run, on_established, on_frame, on_closed};
+    for (size_t i = 0; i < run->count; i++) {
+        enum error error = link_open(&run->links[i], &run->loop, &server->clients, why);
+        if (error != OK)
+            return error;
+    }
+    measure_begin(&run->measure, times, server->id, loop_read_clock(&run->loop));
+    while (measure_step(&run->measure, run->loop.now_ns) < PHASE_DRAINING &&
+           run->measure.errors == 0)
+        loop_turn(&run->loop, TURN_MS);
+    if (run->measure.errors > 0)
+        return error_set(why, ERROR_CLOSED, "an echo went wrong: %s", run->problem.text);
+    return OK;
+}
+
+void limit_echo(struct bench *bench, size_t clients, size_t depth, bool with_nng)
+{
+    char name[REPORT_NAME_SIZE];
+    (void)snprintf(name, sizeof name, "limit %s echo %zux%zu", with_nng ? "nng" : "epoll", clients,
+                   depth);
+    struct process server;
+    struct error_text why;
+    enum error error = process_fork(&server, with_nng ? serve_with_nng : serve_plainly, NULL, &why);
+    if (error != OK) {
+        bench_complain(bench, name, why.text);
+        return;
+    }
+    struct echo_run run = {.count = clients,
+                           .depth = depth,
+                           .body_bytes = bench->settings->text_bytes + SEND_OVERHEAD_BYTES};
+    run.links = calloc(clients, sizeof *run.links);
+    error = run.links == NULL ? error_set(&why, ERROR_NO_MEMORY, "out of memory")
+                              : loop_init(&run.loop, &why);
+    if (error == OK)
+        error = drive(&run, &server, &bench->limit_times, &why);
+    if (error == OK && !interrupted()) {
+        struct figure figure;
+        measure_figure(&run.measure, name, "echoes/s", &figure);
+        bench_add(bench, &figure);
+    } else if (error != OK) {
+        bench_complain(bench, name, why.text);
+    }
+    for (size_t i = 0; i < clients && run.links != NULL; i++)
+        link_close(&run.links[i]);
+    free(run.links);
+    loop_release(&run.loop);
+    (void)process_stop(&server); /* ended by the signal, as it should */
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+#include "measure.h"
+
+#include "interrupt.h"
+
+#define DRAIN_MS 5000u
+#define NS_PER_MS UINT64_C(1000000)
+
+static struct usage take_usage(pid_t server, uint64_t now_ns)
+{
+    return (struct usage){
+        .at_ns = now_ns,
+        .server = server > 0 ? process_cpu(server) : (struct cpu_times){0},
+        .own = process_own_cpu(),
+        .machine_us = machine_busy_us(),
+    };
+}
+
+void measure_begin(struct measure *measure, const struct measure_times *times, pid_t server,
+                   uint64_t now_ns)
+{
+    *measure = (struct measure){
+        .times = *times, .server = server, .next_ns = now_ns + times->warm_up_ms * NS_PER_MS};
+}
+
+enum phase measure_step(struct measure *measure, uint64_t now_ns)
+{
+    if (measure->phase == PHASE_OVER)
+        return PHASE_OVER;
+    if (interrupted())
+        measure->phase = PHASE_OVER;
+    if (now_ns < measure->next_ns)
+        return measure->phase;
+    switch (measure->phase) {
+    case PHASE_WARM_UP:
+        measure->phase = PHASE_MEASURED;
+        measure->next_ns = now_ns + measure->times.measured_ms * NS_PER_MS;
+        measure->before = take_usage(measure->server, now_ns);
+        break;
+    case PHASE_MEASURED:
+        measure->phase = PHASE_DRAINING;
+        measure->next_ns = now_ns + DRAIN_MS * NS_PER_MS;
+        measure->after = take_usage(measure->server, now_ns);
+        break;
+    default:
+        measure->phase = PHASE_OVER;
+        break;
+    }
+    return measure->phase;
+}
+
+static double total_us(struct cpu_times before, struct cpu_times after)
+{
+    return (double)after.user_us + (double)after.system_us - (double)before.user_us -
+           (double)before.system_us;
+}
+
+static void fill_cpu(const struct measure *measure, struct figure *figure)
+{
+    const struct usage *before = &measure->before;
+    const struct usage *after = &measure->after;
+    double operations = (double)measure->operations;
+    double own = total_us(before->own, after->own);
+    figure->columns[COLUMN_LOAD_US] = own / operations;
+    if (measure->server <= 0)
+        return;
+    double server = total_us(before->server, after->server);
+    figure->columns[COLUMN_SERVER_US] = server / operations;
+    figure->columns[COLUMN_SERVER_SYSTEM_US] =
+        ((double)after->server.system_us - (double)before->server.system_us) / operations;
+    double all = (double)(after->at_ns - before->at_ns) / 1e3 * machine_processors();
+    double others = (double)after->machine_us - (double)before->machine_us - own - server;
+    figure->columns[COLUMN_OTHERS] = others > 0 && all > 0 ? 100 * others / all : 0;
+}
+
+void measure_figure(const struct measure *measure, const char *name, const char *unit,
+                    struct figure *figure)
+{
+    bool whole = measure->after.at_ns > 0; /* else it ended early, and its errors say why */
+    double took_s = (double)(measure->after.at_ns - measure->before.at_ns) / 1e9;
+    figure_init(figure, name, unit, whole ? (double)measure->operations / took_s : 0);
+    if (whole && measure->operations > 0)
+        fill_cpu(measure, figure);
+    if (measure->latency.count > 0) {
+        figure->columns[COLUMN_P50_US] = (double)histogram_quantile(&measure->latency, 0.5) / 1e3;
+        figure->columns[COLUMN_P99_US] = (double)histogram_quantile(&measure->latency, 0.99) / 1e3;
+        figure->columns[COLUMN_MAX_US] = (double)measure->latency.max / 1e3;
+    }
+    figure->columns[COLUMN_RETRIES] = (double)measure->retries;
+    figure->columns[COLUMN_ERRORS] = (double)measure->errors;
+}

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/* scenario_deliver.c - one client writes to a room, R others read it through open streams. A
+ * message is in flight until it was acknowledged and every receiver has it; so with one in flight
+ * each is delivered to all before the next is sent. */
+#include "base/status.h"
+#include "bench.h"
+#include "interrupt.h"
+#include "rpc/protocol.h"
+#include "sender.h"
+#include "spec.pb-c.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TURN_MS 10
+#define TOP_UP_AT (RPC_CREDITS_MAX / 2)
+
+struct receiver_state {
+    uint64_t expected; /* number of the next message */
+    uint32_t credits;
+};
+
+/* A message on its way. */
+struct flight {
+    uint64_t begun_ns;
+    size_t remaining; /* receivers that do not have it, and its acknowledgement */
+};
+
+struct deliver_run {
+    struct crowd *crowd;
+    struct sender sender; /* of client 0; the others receive */
+    struct numbers numbers;
+    struct receiver_state *receivers; /* by client's index; [0] is not used */
+    struct flight *flights;           /* ring by request number */
+    size_t flight_mask;
+    size_t in_flight_max;
+    uint64_t completed; /* request number of the oldest message in flight */
+    struct measure sends;
+    struct measure deliveries;
+};
+
+static void fail(struct deliver_run *run, const struct client *client, const char *what,
+                 uint64_t number)
+{
+    run->deliveries.errors++;
+    crowd_fail(run->crowd, "receiver %zu, number %" PRIu64 ": %s", client->index, number, what);
+}
+
+/* ---- sending ---- */
+
+static void send_more(struct deliver_run *run)
+{
+    struct sender *sender = &run->sender;
+    while (run->deliveries.phase < PHASE_DRAINING &&
+           sender->next - run->completed < run->in_flight_max) {
+        struct flight *flight = &run->flights[sender->next & run->flight_mask];
+        *flight =
+            (struct flight){.begun_ns = run->crowd->loop.now_ns, .remaining = run->crowd->count};
+        if (!sender_send(sender))
+            return;
+    }
+}
+
+static void arrive(struct deliver_run *run, uint64_t request)
+{
+    struct flight *flight = &run->flights[request & run->flight_mask];
+    flight->remaining--;
+    if (flight->remaining > 0)
+        return;
+    measure_latency(&run->deliveries, flight->begun_ns, run->crowd->loop.now_ns);
+    while (run->completed < run->sender.next &&
+           run->flights[run->completed & run->flight_mask].remaining == 0)
+        run->completed++;
+}
+
+/* ---- receiving ---- */
+
+static bool check_event(struct deliver_run *run, const struct client *client,
+                        const struct scan_event *event)
+{
+    const struct sender *sender = &run->sender;
+    struct receiver_state *state = &run->receivers[client->index];
+    uint64_t request = event->number - sender->client->room_number - 1 + sender->first;
+    if (event->number != state->expected)
+        fail(run, client, "is not the number that follows", event->number);
+    else if (event->session != sender->client->session || event->request != request ||
+             request >= sender->next)
+        fail(run, client, "is not the message that was sent", event->number);
+    else
+        return true;
+    return false;
+}
+
+static void take_page(struct deliver_run *run, struct client *client, struct scan_bytes payload)
+{
+    struct scan_page page;
+    if (!scan_page(payload, &page) || page.after.seq != client->position.seq ||
+        page.after.epoch != client->position.epoch) {
+        fail(run, client, "a page does not follow the one before", 0);
+        return;
+    }
+    client->position = page.next;
+    struct scan_cursor cursor = {payload.at, payload.at + payload.size};
+    struct scan_event event;
+    enum scan_result result;
+    uint64_t count = 0;
+    while ((result = scan_event(&cursor, &event)) == SCAN_FOUND) {
+        if (event.kind != JACKDAW__EVENT__KIND__MESSAGE)
+            continue;
+        if (!check_event(run, client, &event))
+            return;
+        run->receivers[client->index].expected++;
+        count++;
+        arrive(run, event.request);
+    }
+    if (result == SCAN_BROKEN)
+        fail(run, client, "a page is none", 0);
+    measure_count(&run->deliveries, count);
+}
+
+static void top_up(struct deliver_run *run, struct client *client)
+{
+    struct receiver_state *state = &run->receivers[client->index];
+    state->credits--;
+    if (state->credits > TOP_UP_AT)
+        return;
+    uint8_t *bytes = link_append(&client->link, REQUEST_CREDIT_BYTES_MAX);
+    if (bytes == NULL)
+        return;
+    uint32_t credits = RPC_CREDITS_MAX - state->credits;
+    link_keep(&client->link, request_pack_credit(CROWD_RECEIVE_CALL, credits, bytes));
+    state->credits = RPC_CREDITS_MAX;
+}
+
+static void on_receiver(struct deliver_run *run, struct client *client,
+                        const struct scan_envelope *envelope)
+{
+    if (envelope->call != CROWD_RECEIVE_CALL)
+        return;
+    if (envelope->status != STATUS_OK || !envelope->more) {
+        run->deliveries.errors++;
+        crowd_fail(run->crowd, "receiver %zu: the stream ended: %s (%.*s)", client->index,
+                   status_name((enum status)envelope->status), (int)envelope->message.size,
+                   (const char *)envelope->message.at);
+        return;
+    }
+    take_page(run, client, envelope->payload);
+    top_up(run, client);
+}
+
+static void on_frame(void *context, struct link *link, const uint8_t *body, size_t size)
+{
+    struct deliver_run *run = context;
+    struct client *client = (struct client *)link;
+    struct scan_cursor frame = {body, body + size};
+    struct scan_envelope envelope;
+    struct scan_send_reply reply;
+    enum scan_result result;
+    while ((result = scan_envelope(&frame, &envelope)) == SCAN_FOUND) {
+        if (client->index > 0)
+            on_receiver(run, client, &envelope);
+        else if (sender_take(&run->sender, &envelope, &reply))
+            arrive(run, envelope.call);
+    }
+    if (result == SCAN_BROKEN)
+        fail(run, client, "the server sent what is no frame", 0);
+    send_more(run);
+}
+
+static void on_closed(void *context, struct link *link, const char *reason)
+{
+    fail(context, (struct client *)link, reason, 0);
+}
+
+/* ---- the scenario ---- */
+
+static void drive(struct deliver_run *run)
+{
+    struct crowd *crowd = run->crowd;
+    struct loop *loop = &crowd->loop;
+    loop->handler = (struct loop_handler){run, NULL, on_frame, on_closed};
+    for (size_t i = 1; i < crowd->count; i++) {
+        run->receivers[i] = (struct receiver_state){.expected = crowd->clients[0].room_number + 1,
+                                                    .credits = RPC_CREDITS_MAX};
+        if (!crowd_receive(&crowd->clients[i], RPC_CREDITS_MAX))
+            crowd_fail(crowd, "out of memory");
+    }
+    send_more(run);
+    while (measure_step(&run->deliveries, loop->now_ns) != PHASE_OVER && !crowd_has_failed(crowd)) {
+        (void)measure_step(&run->sends, loop->now_ns);
+        loop_turn(loop, TURN_MS);
+        sender_tick(&run->sender);
+        send_more(run);
+        if (run->deliveries.phase == PHASE_DRAINING && run->completed == run->sender.next)
+            break;
+    }
+}
+
+static bool prepare(struct deliver_run *run, const struct bench *bench)
+{
+    struct crowd *crowd = run->crowd;
+    size_t flights = 1;
+    while (flights < run->in_flight_max)
+        flights *= 2;
+    run->flight_mask = flights - 1;
+    run->flights = calloc(flights, sizeof *run->flights);
+    run->receivers = calloc(crowd->count, sizeof *run->receivers);
+    numbers_init(&run->numbers, crowd->clients[0].room_number);
+    if (run->flights == NULL || run->receivers == NULL ||
+        !sender_init(&run->sender, crowd, &crowd->clients[0], &run->sends, &run->numbers,
+                     bench->text, run->in_flight_max))
+        return false;
+    run->completed = run->sender.next;
+    return true;
+}
+
+static void release(struct deliver_run *run)
+{
+    sender_release(&run->sender);
+    numbers_release(&run->numbers);
+    free(run->receivers);
+    free(run->flights);
+}
+
+static void run_in(struct bench *bench, const struct venue *venue, struct deliver_run *run,
+                   const char *name, double target)
+{
+    if (prepare(run, bench)) {
+        uint64_t now_ns = loop_read_clock(&run->crowd->loop);
+        measure_begin(&run->deliveries, &bench->times, venue->server, now_ns);
+        measure_begin(&run->sends, &bench->times, 0, now_ns);
+        drive(run);
+        if (!interrupted() && run->completed != run->sender.next)
+            crowd_fail(run->crowd, "%" PRIu64 " messages did not reach everyone",
+                       run->sender.next - run->completed);
+    } else {
+        crowd_fail(run->crowd, "out of memory");
+    }
+    if (!interrupted()) {
+        struct figure figure;
+        run->deliveries.retries = run->sends.retries;
+        run->deliveries.errors += run->sends.errors;
+        if (crowd_has_failed(run->crowd))
+            run->deliveries.errors++;
+        measure_figure(&run->deliveries, name, "deliveries/s", &figure);
+        figure_target(&figure, TARGET_AT_LEAST, target);
+        bench_add(bench, &figure);
+    }
+    release(run);
+}
+
+void scenario_deliver(struct bench *bench, const char *name, size_t in_flight, double target)
+{
+    size_t clients = 1 + (size_t)bench->settings->receivers;
+    struct venue venue;
+    struct error_text why;
+    enum error error = venue_open(&venue, bench, clients, &why);
+    if (error == OK)
+        error = venue_fill(&venue, clients, clients, &why);
+    if (error == OK) {
+        struct deliver_run run = {.crowd = &venue.crowd, .in_flight_max = in_flight};
+        run_in(bench, &venue, &run, name, target);
+        if (crowd_has_failed(&venue.crowd))
+            bench_complain(bench, name, venue.crowd.problem.text);
+    } else {
+        bench_complain(bench, name, why.text);
+    }
+    if (!venue_close(&venue) && error == OK)
+        bench_complain(bench, name, "the server did not end well");
+}
