@@ -25,8 +25,8 @@ static enum chat_decision answer_taken(struct chat *chat, struct chat_call *call
     if (error != OK)
         return call_fail(call, error);
     if (!match.matches)
-        return call_refuse(call, STATUS_ALREADY_EXISTS,
-                           "The name %s is taken; choose another one.", account->name);
+        return call_refuse(call, STATUS_ALREADY_EXISTS, "The name %s is taken; choose another one.",
+                           account->name);
     call->text = arena_strdup(call->arena, account->name);
     return call->text == NULL ? call_fail(call, ERROR_NO_MEMORY) : CHAT_ANSWER;
 }
@@ -98,8 +98,7 @@ static enum error copy_hash(void *context, const struct account_row *row)
     return copy->hash == NULL ? ERROR_NO_MEMORY : OK;
 }
 
-enum error account_hash(struct chat *chat, uint64_t account, struct arena *arena,
-                        const char **hash)
+enum error account_hash(struct chat *chat, uint64_t account, struct arena *arena, const char **hash)
 {
     struct hash_copy copy = {.arena = arena};
     enum error error = store_get_account(chat->store, account, copy_hash, &copy);

@@ -106,8 +106,8 @@ enum error chat_answer_send(struct chat *chat, struct chat_call *call,
     reply->number = outcome->number;
     reply->time_ms = outcome->time_ms;
     reply->position = arena_position(call->arena, outcome->position.epoch, outcome->position.seq);
-    reply->room = conversation_name(chat, room, outcome->room, call->session->account->id,
-                                    call->arena);
+    reply->room =
+        conversation_name(chat, room, outcome->room, call->session->account->id, call->arena);
     return reply->room == NULL || reply->position == NULL ? ERROR_NO_MEMORY : OK;
 }
 

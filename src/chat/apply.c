@@ -156,8 +156,7 @@ enum error apply_forget_former(struct apply *apply, struct account *account)
 {
     while (account->former > PLACES_FORMER_MAX) {
         struct member *oldest = state_oldest_former(account);
-        enum error error =
-            store_delete_member(apply->chat->store, oldest->room->id, account->id);
+        enum error error = store_delete_member(apply->chat->store, oldest->room->id, account->id);
         if (error != OK)
             return error;
         state_remove_member(oldest);
@@ -173,12 +172,13 @@ enum error apply_outcome(struct apply *apply, struct outcome_row row)
     row.request = apply->delta->request;
     row.seq = apply->position.seq;
     row.time_ms = apply->delta->time_ms;
-    if (row.text == NULL)
-        row.text = "";
+    if (row.text == NULL || row.text[0] == '\0')
+        row.text = ""; /* outlives the delta, as last_outcome does */
     enum error error = store_put_outcome(apply->chat->store, &row);
     if (error != OK)
         return error;
     apply->session->last_request = row.request;
     apply->is_answered = true;
+    apply->chat->last_outcome = row.text[0] == '\0' ? row : (struct outcome_row){0};
     return OK;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "chat/apply.h"
-
 #include "chat/password.h"
 
 #include <string.h>
@@ -43,16 +42,15 @@ static enum error store_tombstone(struct apply *apply, const struct account *acc
     char name[CHAT_NAME_BYTES_MAX];
     name_tombstone(account->id, name);
     uint64_t deleted_ms = apply->delta->time_ms;
-    return store_put_account(apply->chat->store,
-                             &(struct account_row){
-                                 .id = account->id,
-                                 .name = name,
-                                 .folded = name,
-                                 .password_hash = "",
-                                 .created_ms = account->created_ms,
-                                 .deleted_ms = deleted_ms == 0 ? 1 : deleted_ms,
-                                 .delivered_seq = account->delivered_seq,
-                             });
+    return store_put_account(apply->chat->store, &(struct account_row){
+                                                     .id = account->id,
+                                                     .name = name,
+                                                     .folded = name,
+                                                     .password_hash = "",
+                                                     .created_ms = account->created_ms,
+                                                     .deleted_ms = deleted_ms == 0 ? 1 : deleted_ms,
+                                                     .delivered_seq = account->delivered_seq,
+                                                 });
 }
 
 static bool ends_with(const struct room *room, const struct member *last)

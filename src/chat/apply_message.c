@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "chat/apply.h"
-
 #include "chat/text.h"
 
 #include <string.h>
@@ -45,8 +44,8 @@ static enum error find_room_of_message(struct apply *apply, const Jackdaw__Messa
     struct state *state = &apply->chat->state;
     if (sent->peer == 0) {
         *out = state_room(state, sent->room);
-        bool is_member = *out != NULL && !room_is_direct(*out) &&
-                         member_is_in(state_member(account, *out));
+        bool is_member =
+            *out != NULL && !room_is_direct(*out) && member_is_in(state_member(account, *out));
         return is_member ? OK : ERROR_CORRUPT;
     }
     struct account *peer = state_account(state, sent->peer);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Reigns, what was received, and outcomes that change nothing else. */
 #include "chat/apply.h"
-
 #include "chat/text.h"
 
 #include <string.h>

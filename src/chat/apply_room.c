@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Rooms and who is in them: RoomJoined, RoomLeft, TopicSet, Invited. */
 #include "chat/apply.h"
-
 #include "chat/outcome.h"
 #include "chat/text.h"
 
@@ -230,8 +229,8 @@ enum error apply_invited(struct apply *apply)
         return ERROR_NO_MEMORY;
     state_move_member(member, MEMBER_INVITED, true);
     member->since_seq = member->until_seq = apply->position.seq; /* this one event is to be seen */
-    struct timeline_row row = apply_row(apply, room, JACKDAW__EVENT__KIND__INVITED, invited->by,
-                                        guest->id, "");
+    struct timeline_row row =
+        apply_row(apply, room, JACKDAW__EVENT__KIND__INVITED, invited->by, guest->id, "");
     enum error error = apply_put_member(apply, member);
     if (error == OK)
         error = apply_store_row(apply, room, &row);

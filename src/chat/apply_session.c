@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "chat/apply.h"
-
 #include "chat/text.h"
 
 #include <string.h>
@@ -65,8 +64,7 @@ enum error apply_session_started(struct apply *apply)
     error = store_put_session(chat->store, &row);
     if (error != OK)
         return error;
-    struct chat_session *session =
-        state_add_session(&chat->state, row.id, account, row.token_hash);
+    struct chat_session *session = state_add_session(&chat->state, row.id, account, row.token_hash);
     if (session == NULL)
         return ERROR_NO_MEMORY;
     rate_init(&session->rate, chat->limits.requests_per_second, chat->monotonic_ms);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "chat/chat.h"
-
 #include "chat/chat_internal.h"
 
 #include <sodium.h>
@@ -125,5 +124,6 @@ enum error chat_reload(struct chat *chat, struct error_text *why)
     end_strays(chat, &chat->state);
     state_release(&chat->state);
     chat->state = fresh;
+    chat->last_outcome = (struct outcome_row){0};
     return OK;
 }

@@ -18,9 +18,8 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/status.h"
-#include "store/store.h"
-
 #include "spec.pb-c.h"
+#include "store/store.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,9 +31,9 @@
 #define CHAT_TOPIC_CHARACTERS_MAX 256
 #define CHAT_PASSWORD_BYTES_MAX 256
 #define CHAT_DEVICE_BYTES_MAX 64
-#define CHAT_PAGE_EVENTS 256      /* most events in a page of History or Receive */
-#define CHAT_PAGE_BYTES 65536     /* a page ends with the event that passes this */
-#define CHAT_LIST_MAX 1000        /* most entries in one answer of a List call */
+#define CHAT_PAGE_EVENTS 256  /* most events in a page of History or Receive */
+#define CHAT_PAGE_BYTES 65536 /* a page ends with the event that passes this */
+#define CHAT_LIST_MAX 1000    /* most entries in one answer of a List call */
 #define CHAT_LIST_DEFAULT 100
 
 struct chat;
@@ -167,11 +166,11 @@ struct chat_call {
     struct arena *arena; /* holds *delta and its parts, and texts, until the answer is sent */
 
     /* Filled by chat: */
-    Jackdaw__Delta *delta;   /* CHAT_PROPOSE */
-    enum status status;      /* CHAT_REFUSE */
-    const char *text;        /* CHAT_REFUSE: a sentence that says what was wrong and what to do */
-    uint32_t retry_ms;       /* CHAT_REFUSE: not 0: not an outcome, the same request may succeed */
-    uint64_t account;        /* chat_check_login: whose password is to be verified */
+    Jackdaw__Delta *delta; /* CHAT_PROPOSE */
+    enum status status;    /* CHAT_REFUSE */
+    const char *text;      /* CHAT_REFUSE: a sentence that says what was wrong and what to do */
+    uint32_t retry_ms;     /* CHAT_REFUSE: not 0: not an outcome, the same request may succeed */
+    uint64_t account;      /* chat_check_login: whose password is to be verified */
 };
 
 /* For requests with a number: what the number means. CHAT_PROPOSE: it is the next one, go on with
@@ -242,9 +241,9 @@ bool chat_propose_epoch(struct chat *chat, struct chat_call *call, uint64_t epoc
 /* ---- applying ---- */
 
 /* Writes delta, which gets the given position, into the state and the store's open transaction
- * (the reign of an EpochStarted too, if it is not there yet). The caller appends the batch to the store's log itself.
- * Positions must ascend. A delta older than the last one is taken with its own time: it may have
- * been written in another half of a cluster that was split.
+ * (the reign of an EpochStarted too, if it is not there yet). The caller appends the batch to the
+ * store's log itself. Positions must ascend. A delta older than the last one is taken with its own
+ * time: it may have been written in another half of a cluster that was split.
  * Errors: the store's, ERROR_NO_MEMORY, or ERROR_CORRUPT for a delta that contradicts the state (it
  * comes from a peer or a log; never crashes): then roll back and chat_reload. delta: borrowed. */
 enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct position position);

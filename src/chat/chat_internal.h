@@ -13,7 +13,7 @@
 
 #define CHAT_MESSAGE_BYTES_MAX 1048576u /* the highest that limits.message_bytes may be */
 #define CHAT_REFUSAL_BYTES_MAX 512u
-#define CHAT_RETRY_MS 100u       /* for what a moment may mend: a gap in the requests */
+#define CHAT_RETRY_MS 100u /* for what a moment may mend: a gap in the requests */
 #define CHAT_RETRY_MEMORY_MS 1000u
 
 struct chat {
@@ -23,6 +23,8 @@ struct chat {
     struct chat_random random;
     struct state state;
     uint64_t monotonic_ms; /* the latest told */
+    /* The last outcome applied, if it was not a refusal: what is asked for next, as a rule. */
+    struct outcome_row last_outcome; /* session 0: none */
 };
 
 /* ---- load.c ---- */
@@ -116,7 +118,8 @@ enum error account_hash(struct chat *chat, uint64_t account, struct arena *arena
 /* What a row of the timeline tells, as one or two events. JOINED, REMOVED, and LEFT without text,
  * with a subject: the subject owns the room from then on, an OWNER event follows. The texts are
  * the row's. */
-size_t event_expand(const struct timeline_row *row, uint64_t epoch, struct chat_event out[static 2]);
+size_t event_expand(const struct timeline_row *row, uint64_t epoch,
+                    struct chat_event out[static 2]);
 
 /* Whether the account may see what the row tells (an invitation is for the invited one alone). */
 static inline bool event_is_for(const struct timeline_row *row, uint64_t account)

@@ -57,8 +57,7 @@ bool chat_propose_delivered(struct chat *chat, struct chat_call *call)
     delivered->n_accounts = delivered->n_seqs = count;
     delivered->accounts = accounts;
     delivered->seqs = seqs;
-    return call_propose(chat, call, 0, JACKDAW__DELTA__CHANGE_DELIVERED, delivered) ==
-           CHAT_PROPOSE;
+    return call_propose(chat, call, 0, JACKDAW__DELTA__CHANGE_DELIVERED, delivered) == CHAT_PROPOSE;
 }
 
 /* ---- undelivered ---- */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "chat/chat_internal.h"
+
 #include "chat/plan.h"
 
 /* The first number that must not be read: what the asker wants, or what is not committed yet. */
@@ -23,8 +24,8 @@ enum error chat_plan_history(struct chat *chat, struct chat_call *call, const ch
     if (!find_conversation(chat, call, room, &conversation))
         return OK;
     if (limit > CHAT_PAGE_EVENTS) {
-        call_refuse(call, STATUS_INVALID_ARGUMENT,
-                    "A page has at most %d messages; ask for fewer.", CHAT_PAGE_EVENTS);
+        call_refuse(call, STATUS_INVALID_ARGUMENT, "A page has at most %d messages; ask for fewer.",
+                    CHAT_PAGE_EVENTS);
         return OK;
     }
     struct chat_plan *plan = arena_zalloc(call->arena, sizeof *plan);

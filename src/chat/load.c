@@ -86,8 +86,7 @@ static enum error load_room(void *context, const struct room_row *row)
     if (!is_new_room(load->state, row))
         return contradiction(load, "room", row->id);
     const uint64_t direct[2] = {row->direct_low, row->direct_high};
-    struct room *room =
-        state_add_room(load->state, row->id, row->name, row->folded, direct, false);
+    struct room *room = state_add_room(load->state, row->id, row->name, row->folded, direct, false);
     if (room == NULL || !state_set_topic(room, row->topic))
         return no_memory(load);
     room->owner = row->owner;

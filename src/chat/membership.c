@@ -21,8 +21,7 @@ enum chat_decision chat_propose_leave(struct chat *chat, struct chat_call *call,
 }
 
 static enum chat_decision check_invitation(struct chat_call *call, const struct room *room,
-                                           const struct account *guest,
-                                           const struct member *member)
+                                           const struct account *guest, const struct member *member)
 {
     const struct account *caller = call->session->account;
     if (member_is_in(member))
@@ -71,8 +70,8 @@ static enum chat_decision check_kick(struct chat *chat, struct chat_call *call,
                            "You cannot put yourself out of #%s; leave it instead.", room->name);
     if (!ban && !member_is_in(state_member(target, room)))
         return call_refuse(call, STATUS_NOT_FOUND,
-                           "@%s is not in #%s; a ban would keep them from coming in.",
-                           target->name, room->name);
+                           "@%s is not in #%s; a ban would keep them from coming in.", target->name,
+                           room->name);
     if (ban && room->banned >= chat->limits.members_per_room)
         return call_refuse(call, STATUS_RESOURCE_EXHAUSTED,
                            "%u accounts are banned from #%s, which is the limit; invite one of "
@@ -107,8 +106,8 @@ enum chat_decision chat_propose_kick(struct chat *chat, struct chat_call *call,
     if (left != NULL) {
         left->room = room->id;
         left->account = target->id;
-        left->reason = request->ban ? JACKDAW__ROOM_LEFT__REASON__BANNED
-                                    : JACKDAW__ROOM_LEFT__REASON__KICKED;
+        left->reason =
+            request->ban ? JACKDAW__ROOM_LEFT__REASON__BANNED : JACKDAW__ROOM_LEFT__REASON__KICKED;
         left->by = caller->id;
     }
     return call_propose(chat, call, request->request, JACKDAW__DELTA__CHANGE_ROOM_LEFT, left);

@@ -12,8 +12,8 @@
 #define ZERO_WIDTH_JOINER 0x200D
 
 static const int shown_form = UTF8PROC_STABLE | UTF8PROC_COMPOSE;
-static const int folded_form = UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT |
-                               UTF8PROC_CASEFOLD | UTF8PROC_IGNORE;
+static const int folded_form =
+    UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_IGNORE;
 
 static bool is_ascii(const char *text)
 {
@@ -100,7 +100,8 @@ static const char *parse(const char *text, struct name *out, bool may_be_unassig
         return "must not be empty";
     if (!text_is_utf8(text, size))
         return "must be valid UTF-8";
-    if (size > NAME_INPUT_BYTES_MAX || !transform(text, shown_form, out->shown, sizeof out->shown) ||
+    if (size > NAME_INPUT_BYTES_MAX ||
+        !transform(text, shown_form, out->shown, sizeof out->shown) ||
         text_characters(out->shown) > CHAT_NAME_CHARACTERS_MAX)
         return "must have at most 32 characters";
     const char *why = refuse_text(out->shown, may_be_unassigned);

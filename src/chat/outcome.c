@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "chat/outcome.h"
-
 #include "chat/chat_internal.h"
+#include "chat/outcome.h"
 
 struct outcome_copy {
     struct arena *arena;
@@ -27,7 +26,11 @@ enum error chat_outcome_of(struct chat *chat, const struct chat_session *session
                            struct arena *arena, struct chat_outcome *out)
 {
     struct outcome_copy copy = {.arena = arena};
-    enum error error = store_get_outcome(chat->store, session->id, request, copy_outcome, &copy);
+    const struct outcome_row *last = &chat->last_outcome;
+    enum error error =
+        last->session == session->id && last->request == request
+            ? copy_outcome(&copy, last)
+            : store_get_outcome(chat->store, session->id, request, copy_outcome, &copy);
     if (error != OK)
         return error;
     copy.out.position.epoch = state_epoch_at(&chat->state, copy.out.position.seq);

@@ -122,8 +122,7 @@ enum chat_decision chat_check_request(struct chat *chat, struct chat_call *call,
     return CHAT_REFUSE;
 }
 
-enum chat_decision chat_propose_refusal(struct chat *chat, struct chat_call *call,
-                                        uint64_t request)
+enum chat_decision chat_propose_refusal(struct chat *chat, struct chat_call *call, uint64_t request)
 {
     enum status status = call->status;
     const char *text = call->text;

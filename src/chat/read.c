@@ -2,6 +2,7 @@
 /* Carrying out a plan, on any thread: rooms are read one after the other, and what cannot be in
  * the page any more is given up at once, so that memory stays within two pages. */
 #include "chat/chat_internal.h"
+
 #include "chat/plan.h"
 
 #include <stdlib.h>
@@ -40,8 +41,8 @@ static enum error add_message(void *context, const struct timeline_row *row)
         return ERROR_CANCELLED;
     struct chat_event events[2];
     event_expand(row, 0, events); /* a message is one event */
-    enum error error = copy_event(messages->arena, &events[0], row->text_size,
-                                  &messages->events[messages->count]);
+    enum error error =
+        copy_event(messages->arena, &events[0], row->text_size, &messages->events[messages->count]);
     if (error != OK)
         return error;
     messages->count++;

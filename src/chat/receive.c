@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "chat/chat_internal.h"
+
 #include "chat/plan.h"
 
 #include <string.h>
@@ -13,8 +14,7 @@ static bool add_ranges(const struct account *account, struct arena *arena, uint6
         if (!member_window(member, after_seq, plan->until_seq, &from, &to))
             continue;
         if (plan->ranges == NULL)
-            plan->ranges =
-                arena_alloc(arena, (account->places_count - i) * sizeof *plan->ranges);
+            plan->ranges = arena_alloc(arena, (account->places_count - i) * sizeof *plan->ranges);
         if (plan->ranges == NULL)
             return false;
         plan->ranges[plan->ranges_count++] =

@@ -27,8 +27,8 @@ static enum chat_decision check_entry(struct chat *chat, struct chat_call *call,
                            "#%s is private; ask one of its members to invite you.", room->name);
     if (room->members.count >= chat->limits.members_per_room)
         return call_refuse(call, STATUS_RESOURCE_EXHAUSTED,
-                           "#%s is full: %zu members are the limit; join another room.",
-                           room->name, room->members.count);
+                           "#%s is full: %zu members are the limit; join another room.", room->name,
+                           room->members.count);
     return check_room_count(chat, call);
 }
 
@@ -64,8 +64,8 @@ enum chat_decision chat_propose_join(struct chat *chat, struct chat_call *call,
         return call_refuse(call, STATUS_INVALID_ARGUMENT,
                            "A person cannot be joined; send them a message instead.");
     struct name name;
-    const char *why = name_parse(request->room[0] == '#' ? request->room + 1 : request->room,
-                                 &name);
+    const char *why =
+        name_parse(request->room[0] == '#' ? request->room + 1 : request->room, &name);
     if (why != NULL)
         return call_refuse(call, STATUS_INVALID_ARGUMENT, "A name %s; choose another one.", why);
     const struct room *room = state_room_named(&chat->state, name.folded);

@@ -14,8 +14,7 @@ bool roster_reserve(struct roster *roster, size_t more)
     size_t capacity = roster->capacity < 2 ? 2 : roster->capacity + roster->capacity / 2;
     if (capacity < roster->count + more)
         capacity = roster->count + more;
-    struct roster_entry *entries =
-        reallocarray(roster->entries, capacity, sizeof *entries);
+    struct roster_entry *entries = reallocarray(roster->entries, capacity, sizeof *entries);
     if (entries == NULL)
         return false;
     roster->entries = entries;

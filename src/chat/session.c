@@ -59,8 +59,8 @@ void **chat_session_attachment(struct chat_session *session)
 bool chat_admit(struct chat *chat, struct chat_session *session, uint64_t monotonic_ms,
                 uint32_t *retry_ms)
 {
-    return rate_take(&session->rate, chat->limits.requests_per_second,
-                     chat_now(chat, monotonic_ms), retry_ms);
+    return rate_take(&session->rate, chat->limits.requests_per_second, chat_now(chat, monotonic_ms),
+                     retry_ms);
 }
 
 void chat_each_session(struct chat *chat,
@@ -149,8 +149,7 @@ static struct chat_session *longest_silent(const struct chat *chat, const struct
 
 /* Chooses the silent sessions that end, so that with the new one there are not too many. */
 static enum chat_decision make_room(struct chat *chat, struct chat_call *call,
-                                    const struct account *account,
-                                    Jackdaw__SessionStarted *started)
+                                    const struct account *account, Jackdaw__SessionStarted *started)
 {
     size_t count = 0;
     for (const struct chat_session *session = account->sessions; session != NULL;
@@ -206,9 +205,8 @@ enum chat_decision chat_propose_login(struct chat *chat, struct chat_call *call,
     if (decision != CHAT_PROPOSE)
         return decision;
     /* The account that the password was verified for, not one that took its name since. */
-    const struct account *account = call->account != 0
-                                        ? state_account(&chat->state, call->account)
-                                        : account_of_login(chat, request);
+    const struct account *account = call->account != 0 ? state_account(&chat->state, call->account)
+                                                       : account_of_login(chat, request);
     if (!verified || account == NULL)
         return refuse_login(call);
     chat_now(chat, call->monotonic_ms);

@@ -30,16 +30,16 @@ struct account {
     const char *name; /* both within this allocation */
     const char *folded;
     uint64_t created_ms;
-    uint64_t delivered_seq;         /* as applied */
-    uint64_t noted_seq;             /* at least that, and what chat_note_delivered told since */
-    struct chat_session *sessions;  /* linked by next_of_account, newest first */
-    struct member **places;         /* sorted by the room's id */
+    uint64_t delivered_seq;        /* as applied */
+    uint64_t noted_seq;            /* at least that, and what chat_note_delivered told since */
+    struct chat_session *sessions; /* linked by next_of_account, newest first */
+    struct member **places;        /* sorted by the room's id */
     uint32_t places_count;
     uint32_t places_capacity;
-    uint32_t rooms_in;   /* rooms with a name it is in */
-    uint32_t former;     /* places it was in or is invited to: bounded by PLACES_FORMER_MAX */
-    uint32_t heard;      /* sessions that are not silent; online while there is one */
-    uint64_t mark;       /* equals state.mark: visited by the walk under way */
+    uint32_t rooms_in; /* rooms with a name it is in */
+    uint32_t former;   /* places it was in or is invited to: bounded by PLACES_FORMER_MAX */
+    uint32_t heard;    /* sessions that are not silent; online while there is one */
+    uint64_t mark;     /* equals state.mark: visited by the walk under way */
     struct account *dirty_next; /* accounts with noted_seq > delivered_seq */
     struct account *dirty_previous;
     bool dirty;
@@ -153,8 +153,8 @@ void state_silence(struct state *state, struct chat_session *session);
 
 /* ---- rooms ---- */
 
-struct room *state_add_room(struct state *state, uint64_t id, const char *shown,
-                            const char *folded, const uint64_t direct[static 2], bool is_sorted);
+struct room *state_add_room(struct state *state, uint64_t id, const char *shown, const char *folded,
+                            const uint64_t direct[static 2], bool is_sorted);
 struct room *state_room(const struct state *state, uint64_t id);
 struct room *state_room_named(const struct state *state, const char *folded);
 struct room *state_room_direct(const struct state *state, uint64_t one, uint64_t other);

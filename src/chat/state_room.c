@@ -14,8 +14,8 @@ static bool index_room(struct state *state, struct room *room)
     if (room->by_id.tbl == NULL)
         return false;
     if (room_is_direct(room))
-        HASH_ADD_KEYPTR_BYHASHVALUE(by_key, state->rooms_by_pair, room->direct,
-                                    sizeof room->direct, hash_pair(room->direct), room);
+        HASH_ADD_KEYPTR_BYHASHVALUE(by_key, state->rooms_by_pair, room->direct, sizeof room->direct,
+                                    hash_pair(room->direct), room);
     else
         HASH_ADD_KEYPTR_BYHASHVALUE(by_key, state->rooms_by_name, room->folded,
                                     strlen(room->folded), hash_name(state, room->folded), room);
@@ -44,8 +44,8 @@ static struct room *new_room(uint64_t id, const char *shown, const char *folded,
     return room;
 }
 
-struct room *state_add_room(struct state *state, uint64_t id, const char *shown,
-                            const char *folded, const uint64_t direct[static 2], bool is_sorted)
+struct room *state_add_room(struct state *state, uint64_t id, const char *shown, const char *folded,
+                            const uint64_t direct[static 2], bool is_sorted)
 {
     struct room *room = new_room(id, shown, folded, direct);
     if (room == NULL)

@@ -61,7 +61,7 @@ static void send_reply(struct rpc_call *call, Jackdaw__Envelope *head,
         return;
     head->kind = JACKDAW__ENVELOPE__KIND__REPLY;
     head->protocol = RPC_PROTOCOL;
-    head->call = call->envelope->call;
+    head->call = call->id;
     peer_append(call->peer, call->server, call->inbound, head, chunks, count);
 }
 
@@ -247,12 +247,43 @@ void call_dispatch(struct rpc_call *call)
                                      call);
 }
 
+/* ---- keeping ---- */
+
+/* A kept call and the little that it needs of its frame, in one block. */
+struct kept {
+    struct inbound inbound; /* first: inbound_release frees it all */
+    struct rpc_call call;
+};
+
+struct rpc_call *rpc_call_keep(struct rpc_call *call)
+{
+    struct kept *kept = call->peer == NULL ? NULL : calloc(1, sizeof *kept);
+    if (kept == NULL)
+        return call;
+    const struct inbound *frame = call->inbound;
+    kept->inbound.server = call->server;
+    kept->inbound.references = 1;
+    kept->inbound.header_size = frame->header_size;
+    memcpy(kept->inbound.header, frame->header, frame->header_size);
+    arena_init(&kept->inbound.arena, RPC_DECODE_FLOOR);
+    unlink_call(call);
+    kept->call = *call;
+    kept->call.inbound = &kept->inbound;
+    kept->call.envelope = NULL;
+    kept->call.input = NULL;
+    kept->call.previous = NULL;
+    kept->call.previous_timed = NULL;
+    link_call(&kept->call);
+    inbound_release(call->inbound);
+    return &kept->call;
+}
+
 /* ---- what handlers ask ---- */
 
 const uint8_t *rpc_call_token(const struct rpc_call *call, size_t *size)
 {
-    *size = call->envelope->token.len;
-    return call->envelope->token.data;
+    *size = call->envelope == NULL ? 0 : call->envelope->token.len;
+    return call->envelope == NULL ? NULL : call->envelope->token.data;
 }
 
 struct arena *rpc_call_arena(struct rpc_call *call)

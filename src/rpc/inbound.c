@@ -135,6 +135,7 @@ static enum error prepare_all(struct inbound *inbound)
         call->server = inbound->server;
         call->inbound = inbound;
         call->envelope = envelope;
+        call->id = envelope->call;
         call->deadline_ms = envelope->timeout_ms == 0 ? 0 : now_ms + envelope->timeout_ms;
         call->stream = envelope->credits > 1;
         call->credits = envelope->credits > RPC_CREDITS_MAX ? RPC_CREDITS_MAX
@@ -184,7 +185,7 @@ static void reject(struct rpc_server *server, const struct inbound *inbound)
         Jackdaw__Envelope head = JACKDAW__ENVELOPE__INIT;
         head.kind = JACKDAW__ENVELOPE__KIND__REPLY;
         head.protocol = RPC_PROTOCOL;
-        head.call = inbound->calls[i].envelope->call;
+        head.call = inbound->calls[i].id;
         head.status = STATUS_RESOURCE_EXHAUSTED;
         head.message = (char *)"the server has more requests waiting than it takes; try again";
         head.retry_ms = RETRY_WHEN_FULL_MS;
@@ -262,7 +263,7 @@ void inbound_receive(void *context, nng_msg *message)
 static struct rpc_call *find_open_call(struct rpc_peer *peer, uint64_t id)
 {
     struct rpc_call *call = peer->calls;
-    while (call != NULL && call->envelope->call != id)
+    while (call != NULL && call->id != id)
         call = call->next;
     return call;
 }

@@ -136,6 +136,11 @@ struct rpc_call_watch {
 };
 void rpc_call_watch(struct rpc_call *call, const struct rpc_call_watch *watch);
 
+/* For a call that stays open for long: gives back the request, the token and everything else that
+ * came with it, which are then gone, and returns the call's new address; the old one is no longer
+ * valid. Without memory for it, call itself is returned, with everything still there. */
+struct rpc_call *rpc_call_keep(struct rpc_call *call);
+
 /* The token in the envelope; *size 0 when there was none. Valid until the call is ended. */
 const uint8_t *rpc_call_token(const struct rpc_call *call, size_t *size);
 

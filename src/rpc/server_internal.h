@@ -47,7 +47,8 @@ struct rpc_call {
     struct rpc_server *server;
     struct inbound *inbound; /* holds the memory, this call's included */
     struct rpc_peer *peer;   /* NULL: gone */
-    const Jackdaw__Envelope *envelope;
+    uint64_t id;                       /* the caller's */
+    const Jackdaw__Envelope *envelope; /* NULL once kept */
     const struct service_entry *entry; /* NULL: refused while decoding */
     unsigned method;
     ProtobufCMessage *input;

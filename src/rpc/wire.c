@@ -36,6 +36,68 @@ enum error wire_decode(const void *bytes, size_t size, struct arena *arena, Jack
     return OK;
 }
 
+static bool get_varint(const uint8_t **at, const uint8_t *end, uint64_t *value)
+{
+    *value = 0;
+    for (unsigned shift = 0; shift < 64 && *at < end; shift += 7) {
+        uint8_t byte = *(*at)++;
+        *value |= (uint64_t)(byte & 0x7fu) << shift;
+        if (byte < 0x80)
+            return true;
+    }
+    return false;
+}
+
+/* A length-delimited field of the type, if it is one that matters here. */
+static bool field_is_whole(const ProtobufCMessageDescriptor *type, uint64_t number,
+                           const uint8_t *bytes, size_t size)
+{
+    if (number > UINT32_MAX)
+        return false;
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field(type, (unsigned)number);
+    if (field == NULL)
+        return true;
+    if (field->type == PROTOBUF_C_TYPE_STRING)
+        return memchr(bytes, '\0', size) == NULL;
+    return field->type != PROTOBUF_C_TYPE_MESSAGE ||
+           wire_strings_are_whole(field->descriptor, bytes, size);
+}
+
+bool wire_strings_are_whole(const ProtobufCMessageDescriptor *type, const uint8_t *bytes,
+                            size_t size)
+{
+    enum { VARINT = 0, FIXED64 = 1, DELIMITED = 2, FIXED32 = 5 };
+    const uint8_t *end = bytes + size;
+    while (bytes < end) {
+        uint64_t key;
+        uint64_t length = 0;
+        if (!get_varint(&bytes, end, &key))
+            return false;
+        switch (key & 7u) {
+        case VARINT:
+            if (!get_varint(&bytes, end, &key))
+                return false;
+            break;
+        case FIXED64:
+        case FIXED32:
+            length = (key & 7u) == FIXED64 ? 8 : 4;
+            break;
+        case DELIMITED:
+            if (!get_varint(&bytes, end, &length) || length > (size_t)(end - bytes) ||
+                !field_is_whole(type, key >> 3, bytes, (size_t)length))
+                return false;
+            break;
+        default:
+            return false;
+        }
+        if (length > (size_t)(end - bytes))
+            return false;
+        bytes += length;
+    }
+    return true;
+}
+
 static size_t varint_size(size_t value)
 {
     size_t size = 1;

@@ -76,6 +76,15 @@ void answer_refusal(struct core *core, struct rpc_call *call, const struct chat_
     ledger_gate(core->ledger, &gated->gate);
 }
 
+void answer_ended(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
+                  const char *text)
+{
+    chat_call->status = STATUS_UNAUTHENTICATED;
+    chat_call->text = text == NULL ? "this session has ended: log in again" : text;
+    chat_call->retry_ms = 0;
+    answer_refusal(core, call, chat_call);
+}
+
 void answer_error(struct core *core, struct rpc_call *call, enum error error)
 {
     const char *problem = ledger_problem(core->ledger);
@@ -112,8 +121,7 @@ bool answer_begin(struct core *core, struct rpc_call *call, struct chat_call *ou
     const uint8_t *token = rpc_call_token(call, &size);
     out->session = chat_authenticate(core->chat, token, size);
     if (out->session == NULL) {
-        rpc_call_fail(call, STATUS_UNAUTHENTICATED, 0,
-                      size == 0 ? "log in first" : "this session has ended: log in again");
+        answer_ended(core, call, out, size == 0 ? "log in first" : NULL);
         return false;
     }
     uint32_t retry_ms;
@@ -147,13 +155,13 @@ static void answer_by_outcome(struct core *core, struct rpc_call *call,
         answer_error(core, call, error);
         return;
     }
-    if (outcome.status == STATUS_OK) {
-        ASSERT(reply != NULL);
+    if (outcome.status == STATUS_OK && reply != NULL) {
         reply(core, call, chat_call, &outcome);
         return;
     }
-    chat_call->status = outcome.status;
-    chat_call->text = outcome.text;
+    bool other = outcome.status == STATUS_OK; /* these end the session: it was no earlier one */
+    chat_call->status = other ? STATUS_INVALID_ARGUMENT : outcome.status;
+    chat_call->text = other ? "this number was another request's: take the next one" : outcome.text;
     chat_call->retry_ms = 0;
     answer_refusal(core, call, chat_call);
 }

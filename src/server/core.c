@@ -178,6 +178,16 @@ static void tick(struct core *core)
         core->next_second_ms = core->now_ms + SECOND_MS;
         every_second(core);
     }
+    core->prune_is_due = true;
+}
+
+/* Between two batches, and often enough to keep pace with them: each is a row. */
+static void prune(struct core *core)
+{
+    if (!core->prune_is_due)
+        return;
+    core->prune_is_due = false;
+    (void)ledger_prune(core->ledger, core->options->log_keep);
 }
 
 static void turn(struct core *core, int wait_ms)
@@ -210,10 +220,7 @@ void core_run(struct core *core)
 {
     while (!atomic_load(&core->stopping)) {
         turn(core, TICK_MS);
-        if (core->now_ms >= core->next_prune_ms) {
-            core->next_prune_ms = core->now_ms + SECOND_MS;
-            (void)ledger_prune(core->ledger, core->options->log_keep);
-        }
+        prune(core);
     }
     say_farewell(core);
 }
@@ -233,6 +240,8 @@ void core_advertised_address(const struct core *core, char text[static ADDRESS_T
     const char *host = core->options->advertise_host;
     if (host != NULL)
         (void)snprintf(address.host, sizeof address.host, "%s", host);
+    else if (strcmp(address.host, "0.0.0.0") == 0 || strcmp(address.host, "::") == 0)
+        address.host[0] = '\0'; /* every interface: no address to dial */
     text[0] = '\0';
     if (address.host[0] != '\0') /* a client keeps the address that it dialled */
         address_format(&address, text);
@@ -240,14 +249,32 @@ void core_advertised_address(const struct core *core, char text[static ADDRESS_T
 
 /* ---- closing ---- */
 
-void core_release(struct core *core)
+/* From here on no handler runs: what they start needs the workers. */
+static void stop_requests(struct core *core)
+{
+    if (core->clients != NULL)
+        rpc_server_drain(core->clients, stopping_text);
+    if (core->internal != NULL)
+        rpc_server_drain(core->internal, stopping_text);
+}
+
+/* What the hasher finished last may be committed and then read history. */
+static void stop_workers(struct core *core)
 {
     worker_stop(core->hasher);
-    worker_stop(core->reader);
     if (core->queue != NULL)
-        (void)task_queue_run(core->queue, SIZE_MAX); /* what the workers finished last */
+        (void)task_queue_run(core->queue, SIZE_MAX);
     if (core->ledger != NULL && core->chat != NULL)
         (void)ledger_commit(core->ledger);
+    worker_stop(core->reader);
+    if (core->queue != NULL)
+        (void)task_queue_run(core->queue, SIZE_MAX);
+}
+
+void core_release(struct core *core)
+{
+    stop_requests(core);
+    stop_workers(core);
     if (core->clients != NULL)
         rpc_server_cancel_all(core->clients);
     ledger_close(core->ledger);

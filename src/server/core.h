@@ -31,7 +31,7 @@ struct core {
     struct worker *reader;          /* reads history and what mailboxes missed */
     struct worker *hasher;          /* hashes passwords */
     size_t hashing;                 /* passwords under way, at most HASHING_MAX */
-    size_t reading;                 /* histories under way, at most HISTORY_READS_MAX */
+    size_t reading;                 /* histories under way or gated, at most HISTORY_READS_MAX */
     struct rpc_server *clients;     /* the client address */
     struct rpc_server *internal;    /* the internal address */
     Jackdaw__Chat_Service service;
@@ -39,7 +39,7 @@ struct core {
     uint64_t wall_ms;
     uint64_t next_tick_ms;
     uint64_t next_second_ms;
-    uint64_t next_prune_ms;
+    bool prune_is_due;
     atomic_bool stopping;
 };
 

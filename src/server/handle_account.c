@@ -31,7 +31,10 @@ static void back_on_core(struct task *task)
 {
     struct hashing *hashing = (struct hashing *)task;
     hashing->core->hashing--;
-    if (hashing->error != OK)
+    if (hashing->error == ERROR_CLOSED)
+        rpc_call_fail(hashing->call, STATUS_UNAVAILABLE, RETRY_WHEN_HASHING_MS,
+                      "the server is shutting down");
+    else if (hashing->error != OK)
         answer_error(hashing->core, hashing->call, hashing->error);
     else
         hashing->done(hashing);
@@ -40,7 +43,9 @@ static void back_on_core(struct task *task)
 static void hash_on_worker(struct task *task)
 {
     struct hashing *hashing = (struct hashing *)task;
-    if (hashing->expected != NULL)
+    if (atomic_load(&hashing->core->stopping))
+        hashing->error = ERROR_CLOSED; /* nobody shall wait for all that is left */
+    else if (hashing->expected != NULL)
         hashing->verified = password_verify(hashing->password, hashing->expected);
     else
         hashing->error = password_hash(hashing->password, hashing->core->options->password_cost,
@@ -82,7 +87,7 @@ static bool resume_session(const struct hashing *hashing, struct chat_call *out)
     resume(hashing, out);
     if (out->session != NULL)
         return true;
-    rpc_call_fail(hashing->call, STATUS_UNAUTHENTICATED, 0, "this session has ended: log in again");
+    answer_ended(hashing->core, hashing->call, out, NULL);
     return false;
 }
 
@@ -216,8 +221,9 @@ HANDLER(logout, Logout)
     struct chat_call chat_call;
     if (!answer_begin(core, call, &chat_call))
         return;
-    if (chat_propose_logout(core->chat, &chat_call, request) != CHAT_PROPOSE)
-        answer_refusal(core, call, &chat_call);
+    enum chat_decision decision = chat_propose_logout(core->chat, &chat_call, request);
+    if (decision != CHAT_PROPOSE)
+        answer_numbered(core, call, &chat_call, request->request, decision, NULL);
     else if (answer_propose(core, call, &chat_call))
         answer_logout(core, call);
 }

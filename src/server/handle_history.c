@@ -80,7 +80,7 @@ static bool resume(struct reading *reading, struct chat_call *chat_call)
     chat_call->session = chat_find_session(reading->core->chat, reading->session);
     if (chat_call->session != NULL)
         return true;
-    rpc_call_fail(reading->call, STATUS_UNAUTHENTICATED, 0, "this session has ended: log in again");
+    answer_ended(reading->core, reading->call, chat_call, NULL);
     return false;
 }
 
@@ -115,6 +115,7 @@ static void start_reading(struct gate *gate, bool committed)
     struct reading *reading = (struct reading *)gate;
     struct core *core = reading->core;
     struct chat_call chat_call;
+    core->reading--;
     if (!committed) {
         rpc_call_fail(reading->call, STATUS_UNAVAILABLE, RETRY_WHEN_READING_MS,
                       "the server could not write this down; nothing was changed, try again");
@@ -126,6 +127,8 @@ static void start_reading(struct gate *gate, bool committed)
                                          reading->limit, &reading->plan);
     if (error != OK) {
         answer_error(core, reading->call, error);
+    } else if (chat_call.status != STATUS_OK && reading->joining) {
+        answer_join(reading, &chat_call); /* has left since: joined, and nothing to show */
     } else if (chat_call.status != STATUS_OK) {
         answer_refusal(core, reading->call, &chat_call);
     } else {
@@ -153,6 +156,7 @@ static void gate_reading(struct core *core, struct rpc_call *call, const struct 
     reading->core = core;
     reading->call = call;
     reading->session = chat_session_id(chat_call->session);
+    core->reading++;
     ledger_gate(core->ledger, &reading->gate);
 }
 
@@ -175,7 +179,8 @@ static void reply_join(struct core *core, struct rpc_call *call, struct chat_cal
 {
     Jackdaw__JoinRoomReply reply = JACKDAW__JOIN_ROOM_REPLY__INIT;
     enum error error = chat_answer_join(core->chat, chat_call, outcome, &reply);
-    bool plain = error != OK || chat_call->status != STATUS_OK || reply.room[0] == '\0' ||
+    /* Without members: the request came again, and the caller has left since. */
+    bool plain = error != OK || chat_call->status != STATUS_OK || reply.members == 0 ||
                  core->options->limits.history_on_join == 0;
     const char *room = plain ? NULL : arena_strdup(chat_call->arena, reply.room);
     if (room == NULL)

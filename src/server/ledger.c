@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/ledger.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define BATCH_DELTAS_KEY (3u << 3 | 2u) /* Batch.deltas: number << 3 | length-delimited */
-#define PRUNED_ROWS_AT_ONCE 64
+#define PRUNED_ROWS_AT_ONCE 1024
+#define REST_MS 200 /* after the disk failed: loading the state again for each request costs more */
 
 struct ledger {
     struct store *store;
@@ -26,6 +28,8 @@ struct ledger {
     struct gate *first_gate;
     struct gate **last_gate;
     struct error_text problem;
+    uint64_t rest_until_ms; /* 0: not resting */
+    enum error rest_reason;
 };
 
 /* ---- gates ---- */
@@ -131,6 +135,21 @@ static void forget_batch(struct ledger *ledger)
     ledger->first_seq = 0;
 }
 
+static void rest(struct ledger *ledger, enum error error)
+{
+    if (error != ERROR_DISK_FULL && error != ERROR_IO)
+        return;
+    ledger->rest_until_ms = clock_monotonic_ms() + REST_MS;
+    ledger->rest_reason = error;
+}
+
+static bool is_resting(struct ledger *ledger)
+{
+    if (ledger->rest_until_ms != 0 && clock_monotonic_ms() >= ledger->rest_until_ms)
+        ledger->rest_until_ms = 0;
+    return ledger->rest_until_ms != 0;
+}
+
 static void roll_back(struct ledger *ledger, enum error error, const char *doing)
 {
     const char *detail = store_last_problem(ledger->store);
@@ -140,6 +159,7 @@ static void roll_back(struct ledger *ledger, enum error error, const char *doing
               log_number("deltas", ledger->applied.seq - ledger->committed.seq));
     store_rollback(ledger->store);
     forget_batch(ledger);
+    rest(ledger, error);
     ledger->applied = ledger->committed;
     struct error_text why;
     enum error reload = chat_reload(ledger->chat, &why);
@@ -163,18 +183,18 @@ static enum error begin_batch(struct ledger *ledger)
 
 enum error ledger_propose(struct ledger *ledger, const Jackdaw__Delta *delta)
 {
-    enum error error = begin_batch(ledger);
+    if (is_resting(ledger))
+        return ledger->rest_reason;
     struct position position = {.epoch = ledger->epoch, .seq = ledger->applied.seq + 1};
+    enum error error = begin_batch(ledger);
+    ledger->applied = position; /* gates that come up while it is applied wait for it, too */
     if (error == OK)
         error = chat_apply(ledger->chat, delta, position);
     if (error == OK)
         error = add_to_batch(ledger, delta);
-    if (error != OK) {
+    if (error != OK)
         roll_back(ledger, error, "while writing");
-        return error;
-    }
-    ledger->applied = position;
-    return OK;
+    return error;
 }
 
 enum error ledger_commit(struct ledger *ledger)

@@ -48,7 +48,8 @@ enum error ledger_attach(struct ledger *ledger, struct chat *chat, uint64_t time
                          struct error_text *why);
 
 /* Applies delta and adds it to the batch. On error everything proposed since the last commit was
- * rolled back (gates told so), and the caller answers its own request. */
+ * rolled back (gates told so), and the caller answers its own request. For a moment after the disk
+ * failed every proposal is refused with that error at once. */
 enum error ledger_propose(struct ledger *ledger, const Jackdaw__Delta *delta);
 
 /* Makes everything proposed durable and opens the gates. OK also when there was nothing. On error
@@ -62,7 +63,8 @@ const char *ledger_problem(const struct ledger *ledger);
 struct position ledger_applied(const struct ledger *ledger);
 struct position ledger_committed(const struct ledger *ledger);
 
-/* gate->open runs once the state as applied now is committed: at once if it is. */
+/* gate->open runs once the state as applied now is committed: at once if it is. A gate that comes up
+ * while a delta is applied waits for that delta. */
 void ledger_gate(struct ledger *ledger, struct gate *gate);
 
 uint64_t ledger_epoch(const struct ledger *ledger);

@@ -8,9 +8,13 @@
 
 #define READS_MAX 256           /* under way; further ones wait for the next delivery */
 #define RETRY_AFTER_FAILED_READ_MS 500
+#define RETRY_AFTER_ROLLBACK_MS 500
+#define RETRY_WITHOUT_MEMORY_MS 1000
 #define READ_ARENA_BYTES (4u * 1024u * 1024u)
 #define ENCODE_ARENA_BYTES (4u * 1024u * 1024u)
-#define CHUNKS_MAX (CHAT_PAGE_EVENTS * 2 + 1)
+#define CHUNKS_FIRST (CHAT_PAGE_EVENTS * 2)
+#define ENTRIES_FIRST 8
+#define ENTRIES_KEPT 64 /* capacity that an empty mailbox keeps */
 
 /* One event as a packed ReceiveReply with nothing else in it: pages are made by joining them. */
 struct encoded {
@@ -45,9 +49,10 @@ struct mailbox {
     uint32_t head;
     uint32_t count;
     uint32_t collected; /* READING: how many of the entries were pushed since it began */
+    size_t bytes;       /* of all entries, as if each were this mailbox's alone */
     bool rewound;       /* the next page says so, and is sent even if empty */
-    bool dirty;
     struct mailbox *next_dirty;
+    struct mailbox **dirty_link; /* what points to it in the list; NULL: not dirty */
     struct mailbox *previous;
     struct mailbox *next;
     struct reading *reading;
@@ -72,6 +77,8 @@ struct mailroom {
     struct mailbox *mailboxes;
     struct mailbox *dirty;
     struct arena scratch;
+    struct rpc_chunk *chunks; /* of the page being sent */
+    size_t chunks_capacity;
     struct encoded *shared; /* of the event being pushed */
     const struct chat_event *event;
     uint64_t encoded_for; /* account that `shared` is for; 0: everybody */
@@ -123,7 +130,7 @@ static bool make_room(struct mailbox *mailbox, uint32_t more)
     uint32_t need = mailbox->count + more;
     if (need <= mailbox->capacity)
         return true;
-    uint32_t capacity = mailbox->capacity == 0 ? 8 : mailbox->capacity;
+    uint32_t capacity = mailbox->capacity == 0 ? ENTRIES_FIRST : mailbox->capacity;
     while (capacity < need)
         capacity *= 2;
     struct entry *entries = malloc(capacity * sizeof *entries);
@@ -138,13 +145,22 @@ static bool make_room(struct mailbox *mailbox, uint32_t more)
     return true;
 }
 
+static void drop_entry(struct mailbox *mailbox, uint32_t index)
+{
+    struct encoded *encoded = entry_at(mailbox, index)->encoded;
+    if (encoded == NULL)
+        return;
+    mailbox->bytes -= encoded->size;
+    drop(encoded);
+}
+
 static void drop_front(struct mailbox *mailbox, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
-        drop(entry_at(mailbox, i)->encoded);
+        drop_entry(mailbox, i);
     mailbox->head += count;
     mailbox->count -= count;
-    if (mailbox->count == 0 && mailbox->capacity > 64) {
+    if (mailbox->count == 0 && mailbox->capacity > ENTRIES_KEPT) {
         free(mailbox->entries);
         mailbox->entries = NULL;
         mailbox->capacity = 0;
@@ -155,7 +171,7 @@ static void drop_front(struct mailbox *mailbox, uint32_t count)
 static void drop_back(struct mailbox *mailbox, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
-        drop(entry_at(mailbox, mailbox->count - 1 - i)->encoded);
+        drop_entry(mailbox, mailbox->count - 1 - i);
     mailbox->count -= count;
 }
 
@@ -163,11 +179,24 @@ static void drop_back(struct mailbox *mailbox, uint32_t count)
 
 static void mark_dirty(struct mailbox *mailbox)
 {
-    if (mailbox->dirty || mailbox->stream == NULL)
+    if (mailbox->dirty_link != NULL || mailbox->stream == NULL)
         return;
-    mailbox->dirty = true;
-    mailbox->next_dirty = mailbox->mailroom->dirty;
-    mailbox->mailroom->dirty = mailbox;
+    struct mailroom *mailroom = mailbox->mailroom;
+    mailbox->next_dirty = mailroom->dirty;
+    if (mailbox->next_dirty != NULL)
+        mailbox->next_dirty->dirty_link = &mailbox->next_dirty;
+    mailbox->dirty_link = &mailroom->dirty;
+    mailroom->dirty = mailbox;
+}
+
+static void unlink_dirty(struct mailbox *mailbox)
+{
+    if (mailbox->dirty_link == NULL)
+        return;
+    *mailbox->dirty_link = mailbox->next_dirty;
+    if (mailbox->next_dirty != NULL)
+        mailbox->next_dirty->dirty_link = mailbox->dirty_link;
+    mailbox->dirty_link = NULL;
 }
 
 static void abandon_reading(struct mailbox *mailbox)
@@ -187,10 +216,13 @@ static void fall_behind(struct mailbox *mailbox, uint64_t seq)
     mailbox->filled = seq;
 }
 
-/* What it holds stays, what comes from now on is read later. */
+/* What it holds before the position `next_seq` stays, what comes from there on is read later: also
+ * those events of that position that did fit. */
 static void stop_collecting(struct mailbox *mailbox, uint64_t next_seq)
 {
     if (mailbox->state == MAILBOX_LIVE) {
+        while (mailbox->count > 0 && entry_at(mailbox, mailbox->count - 1)->seq >= next_seq)
+            drop_back(mailbox, 1);
         mailbox->state = MAILBOX_BEHIND;
         mailbox->filled = next_seq - 1;
     } else {
@@ -209,7 +241,7 @@ static void push(struct mailbox *mailbox, struct encoded *encoded, uint64_t seq)
         return;
     if (mailbox->state == MAILBOX_READING && mailbox->reading->overflowed)
         return;
-    bool full = mailbox->count >= MAILBOX_EVENTS_MAX;
+    bool full = mailbox->count >= MAILBOX_EVENTS_MAX || mailbox->bytes >= MAILBOX_BYTES_MAX;
     if (seq == 0 && (full || encoded == NULL))
         return; /* ephemeral: nothing is lost */
     if (full || encoded == NULL || !make_room(mailbox, 1)) {
@@ -218,6 +250,7 @@ static void push(struct mailbox *mailbox, struct encoded *encoded, uint64_t seq)
         return;
     }
     encoded->references++;
+    mailbox->bytes += encoded->size;
     mailbox->count++;
     *entry_at(mailbox, mailbox->count - 1) = (struct entry){.encoded = encoded, .seq = seq};
     if (mailbox->state == MAILBOX_READING)
@@ -283,9 +316,14 @@ static enum error plan_reading(struct reading *reading, struct mailbox *mailbox,
 static void start_reading(struct mailbox *mailbox)
 {
     struct mailroom *mailroom = mailbox->mailroom;
-    struct chat_session *session = chat_find_session(mailroom->chat, mailbox->session);
-    if (mailroom->readings >= READS_MAX || session == NULL)
+    if (mailbox->filled == ledger_applied(mailroom->options.ledger).seq) {
+        mailbox->state = MAILBOX_LIVE;
         return;
+    }
+    if (mailroom->readings >= READS_MAX)
+        return;
+    struct chat_session *session = chat_find_session(mailroom->chat, mailbox->session);
+    ASSERT(session != NULL);
     struct reading *reading = calloc(1, sizeof *reading);
     if (reading == NULL)
         return;
@@ -320,25 +358,28 @@ static bool insert_page(struct mailbox *mailbox, const struct chat_page *page)
     for (uint32_t i = 0; i < mailbox->collected; i++)
         *entry_at(mailbox, mailbox->count - 1 - i) =
             *entry_at(mailbox, kept + mailbox->collected - 1 - i);
+    bool complete = true;
     for (uint32_t i = 0; i < added; i++) {
         const struct chat_event *event = &page->events[i];
-        struct encoded *encoded = encode(mailbox->mailroom, event, mailbox->account);
+        struct encoded *encoded =
+            complete ? encode(mailbox->mailroom, event, mailbox->account) : NULL;
         *entry_at(mailbox, kept + i) =
             (struct entry){.encoded = encoded, .seq = event->position.seq};
-        if (encoded == NULL)
-            return false;
+        if (encoded != NULL)
+            mailbox->bytes += encoded->size;
+        complete = encoded != NULL;
     }
-    return true;
+    return complete;
 }
 
 static void take_page(struct mailbox *mailbox, const struct reading *reading)
 {
     const struct chat_page *page = &reading->page;
     bool complete = !page->more && !reading->overflowed;
-    if (!complete)
+    if (!complete) {
         drop_back(mailbox, mailbox->collected);
-    if (!complete)
         mailbox->collected = 0;
+    }
     if (!insert_page(mailbox, page)) {
         fall_behind(mailbox, mailbox->cursor.seq);
         return;
@@ -381,32 +422,64 @@ static void finish_reading(struct task *task)
 /* ---- delivering ---- */
 
 struct page {
-    struct rpc_chunk chunks[CHUNKS_MAX];
-    uint32_t count;     /* events in it */
-    uint64_t last_seq;  /* of the last one that is not ephemeral; 0: none */
+    struct rpc_chunk *chunks; /* the mailroom's; chunks[0] is left for the page's own fields */
+    uint32_t count;           /* events in it */
+    uint64_t last_seq;        /* of the last one that is not ephemeral; 0: none */
 };
 
-/* Takes committed events from the front, up to the bounds of a page; a page ends between two
- * positions, never among the events of one. chunks[0] is left for the page's own fields. */
-static void collect(const struct mailbox *mailbox, uint64_t committed, struct page *page)
+/* Those that may leave: while the store is read, what was collected meanwhile comes after it. */
+static uint32_t deliverable(const struct mailbox *mailbox)
+{
+    return mailbox->count - mailbox->collected;
+}
+
+/* How many committed events from the front make a page. It ends between two positions, never among
+ * the events of one: a cursor cannot point there. */
+static uint32_t measure_page(const struct mailbox *mailbox, uint64_t committed)
 {
     size_t bytes = 0;
-    page->count = 0;
-    page->last_seq = 0;
-    while (page->count < mailbox->count && page->count + 1 < CHUNKS_MAX) {
-        const struct entry *entry = entry_at(mailbox, page->count);
-        if (entry->seq > committed)
+    uint64_t last_seq = 0;
+    uint32_t count = 0;
+    for (; count < deliverable(mailbox); count++) {
+        const struct entry *entry = entry_at(mailbox, count);
+        bool full = count >= CHAT_PAGE_EVENTS || bytes >= CHAT_PAGE_BYTES;
+        bool between = entry->seq == 0 || entry->seq != last_seq;
+        if (entry->seq > committed || (full && between))
             break;
-        bool full = page->count >= CHAT_PAGE_EVENTS || bytes >= CHAT_PAGE_BYTES;
-        if (full && entry->seq != page->last_seq)
-            break;
-        page->count++;
-        page->chunks[page->count] =
-            (struct rpc_chunk){.bytes = entry->encoded->bytes, .size = entry->encoded->size};
         bytes += entry->encoded->size;
+        last_seq = entry->seq;
+    }
+    return count;
+}
+
+static bool reserve_chunks(struct mailroom *mailroom, size_t count)
+{
+    if (count <= mailroom->chunks_capacity)
+        return true;
+    size_t capacity = count < CHUNKS_FIRST ? CHUNKS_FIRST : count;
+    struct rpc_chunk *chunks = reallocarray(mailroom->chunks, capacity, sizeof *chunks);
+    if (chunks == NULL)
+        return false;
+    mailroom->chunks = chunks;
+    mailroom->chunks_capacity = capacity;
+    return true;
+}
+
+/* false: no memory. */
+static bool collect(const struct mailbox *mailbox, uint64_t committed, struct page *page)
+{
+    *page = (struct page){.count = measure_page(mailbox, committed)};
+    if (!reserve_chunks(mailbox->mailroom, page->count + 1))
+        return false;
+    page->chunks = mailbox->mailroom->chunks;
+    for (uint32_t i = 0; i < page->count; i++) {
+        const struct entry *entry = entry_at(mailbox, i);
+        page->chunks[i + 1] =
+            (struct rpc_chunk){.bytes = entry->encoded->bytes, .size = entry->encoded->size};
         if (entry->seq != 0)
             page->last_seq = entry->seq;
     }
+    return true;
 }
 
 static struct position position_of(const struct mailroom *mailroom, uint64_t seq)
@@ -420,7 +493,7 @@ static struct position next_cursor(const struct mailbox *mailbox, const struct p
     const struct mailroom *mailroom = mailbox->mailroom;
     struct position committed = ledger_committed(mailroom->options.ledger);
     uint64_t seq = page->last_seq > mailbox->cursor.seq ? page->last_seq : mailbox->cursor.seq;
-    if (page->count == mailbox->count) {
+    if (page->count == deliverable(mailbox)) {
         uint64_t known = mailbox->state == MAILBOX_LIVE ? committed.seq : mailbox->filled;
         if (known > committed.seq)
             known = committed.seq;
@@ -472,13 +545,27 @@ static void deliver(struct mailbox *mailbox, uint64_t committed)
 {
     struct page page;
     while (mailbox->stream != NULL && rpc_call_credits(mailbox->stream) > 0) {
-        collect(mailbox, committed, &page);
+        if (!collect(mailbox, committed, &page)) {
+            end_stream(mailbox, STATUS_RESOURCE_EXHAUSTED, RETRY_WITHOUT_MEMORY_MS,
+                       "the server is out of memory; try again");
+            return;
+        }
         if (page.count == 0 && !mailbox->rewound)
             break;
         send_page(mailbox, &page);
     }
     if (mailbox->stream != NULL && mailbox->state == MAILBOX_BEHIND && mailbox->count == 0)
         start_reading(mailbox);
+}
+
+/* For a commit still to come, or for its turn to read. What else there is to wait for (credit, the
+ * end of a reading) marks it dirty when it comes. */
+static bool is_waiting(const struct mailbox *mailbox)
+{
+    if (mailbox->stream == NULL)
+        return false;
+    bool has_more = deliverable(mailbox) > 0 && rpc_call_credits(mailbox->stream) > 0;
+    return has_more || (mailbox->state == MAILBOX_BEHIND && mailbox->count == 0);
 }
 
 void mailroom_deliver(struct mailroom *mailroom)
@@ -488,11 +575,9 @@ void mailroom_deliver(struct mailroom *mailroom)
     mailroom->dirty = NULL;
     while (mailbox != NULL) {
         struct mailbox *next = mailbox->next_dirty;
-        mailbox->dirty = false;
+        mailbox->dirty_link = NULL;
         deliver(mailbox, committed);
-        /* Waits for a commit still to come, or for one of the readings to end. */
-        if (mailbox->stream != NULL && rpc_call_credits(mailbox->stream) > 0 &&
-            (mailbox->count > 0 || mailbox->state == MAILBOX_BEHIND))
+        if (is_waiting(mailbox))
             mark_dirty(mailbox);
         mailbox = next;
     }
@@ -531,20 +616,10 @@ static struct mailbox *new_mailbox(struct mailroom *mailroom, struct chat_sessio
     return mailbox;
 }
 
-static void unlink_dirty(struct mailbox *mailbox)
+/* Its stream was ended before. */
+static void free_mailbox(struct mailbox *mailbox)
 {
-    if (!mailbox->dirty)
-        return;
-    struct mailbox **link = &mailbox->mailroom->dirty;
-    while (*link != mailbox)
-        link = &(*link)->next_dirty;
-    *link = mailbox->next_dirty;
-    mailbox->dirty = false;
-}
-
-static void free_mailbox(struct mailbox *mailbox, enum status status, const char *text)
-{
-    end_stream(mailbox, status, 0, text);
+    ASSERT(mailbox->stream == NULL);
     abandon_reading(mailbox);
     drop_front(mailbox, mailbox->count);
     unlink_dirty(mailbox);
@@ -581,7 +656,8 @@ void mailroom_receive(struct mailroom *mailroom, struct chat_session *session,
     if (mailbox == NULL)
         mailbox = new_mailbox(mailroom, session);
     if (mailbox == NULL) {
-        rpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, 0, "the server is out of memory");
+        rpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, RETRY_WITHOUT_MEMORY_MS,
+                      "the server is out of memory; try again");
         return;
     }
     end_stream(mailbox, STATUS_ABORTED, 0, "another Receive of this session took its place");
@@ -593,6 +669,7 @@ void mailroom_receive(struct mailroom *mailroom, struct chat_session *session,
     struct position position = position_of(mailroom, common < committed ? common : committed);
     resume(mailbox, position);
     mailbox->rewound = position.seq != asked.seq || position.epoch != asked.epoch;
+    call = rpc_call_keep(call); /* request is gone */
     mailbox->stream = call;
     mailbox->stream_gone_ms = 0;
     mailroom->figures.streams++;
@@ -624,10 +701,51 @@ void mailroom_free(struct mailroom *mailroom)
 {
     if (mailroom == NULL)
         return;
-    while (mailroom->mailboxes != NULL)
-        free_mailbox(mailroom->mailboxes, STATUS_CANCELLED, "the server is closing");
+    while (mailroom->mailboxes != NULL) {
+        end_stream(mailroom->mailboxes, STATUS_CANCELLED, 0, "the server is closing");
+        free_mailbox(mailroom->mailboxes);
+    }
     arena_clear(&mailroom->scratch);
+    free(mailroom->chunks);
     free(mailroom);
+}
+
+/* ---- sessions that end ---- */
+
+/* A stream whose session has ended: it is told when that is committed. In the call's arena. */
+struct farewell {
+    struct gate gate;
+    struct rpc_call *stream;
+};
+
+static void end_farewell(struct gate *gate, bool committed)
+{
+    const struct farewell *farewell = (struct farewell *)gate;
+    if (committed)
+        rpc_call_fail(farewell->stream, STATUS_UNAUTHENTICATED, 0,
+                      "the session has ended: log in again");
+    else
+        rpc_call_fail(farewell->stream, STATUS_UNAVAILABLE, RETRY_AFTER_ROLLBACK_MS,
+                      "the server could not write down what happened; try again");
+}
+
+static void say_farewell(struct mailbox *mailbox)
+{
+    struct rpc_call *stream = mailbox->stream;
+    if (stream == NULL)
+        return;
+    struct farewell *farewell = arena_zalloc(rpc_call_arena(stream), sizeof *farewell);
+    if (farewell == NULL) {
+        end_stream(mailbox, STATUS_UNAVAILABLE, RETRY_WITHOUT_MEMORY_MS,
+                   "the server is out of memory; try again");
+        return;
+    }
+    mailbox->stream = NULL;
+    mailbox->mailroom->figures.streams--;
+    farewell->gate.open = end_farewell;
+    farewell->stream = stream;
+    rpc_call_watch(stream, &(struct rpc_call_watch){.context = NULL});
+    ledger_gate(mailbox->mailroom->options.ledger, &farewell->gate);
 }
 
 void mailroom_session_ended(void *context, struct chat_session *session)
@@ -636,23 +754,19 @@ void mailroom_session_ended(void *context, struct chat_session *session)
     void **attachment = chat_session_attachment(session);
     struct mailbox *mailbox = *attachment;
     *attachment = NULL;
-    if (mailbox != NULL)
-        free_mailbox(mailbox, STATUS_UNAUTHENTICATED, "the session has ended: log in again");
+    if (mailbox == NULL)
+        return;
+    say_farewell(mailbox);
+    free_mailbox(mailbox);
 }
 
+/* Sessions that only the undone transaction knew have ended before this. */
 void mailroom_rolled_back(struct mailroom *mailroom, struct position position)
 {
-    struct mailbox *mailbox = mailroom->mailboxes;
-    while (mailbox != NULL) {
-        struct mailbox *next = mailbox->next;
-        if (chat_find_session(mailroom->chat, mailbox->session) == NULL) {
-            free_mailbox(mailbox, STATUS_UNAVAILABLE, "the login was not kept; log in again");
-        } else {
-            fall_behind(mailbox, mailbox->cursor.seq < position.seq ? mailbox->cursor.seq
-                                                                    : position.seq);
-            mark_dirty(mailbox);
-        }
-        mailbox = next;
+    for (struct mailbox *mailbox = mailroom->mailboxes; mailbox != NULL; mailbox = mailbox->next) {
+        uint64_t seq = mailbox->cursor.seq;
+        fall_behind(mailbox, seq < position.seq ? seq : position.seq);
+        mark_dirty(mailbox);
     }
 }
 
@@ -677,4 +791,5 @@ void mailroom_tidy(struct mailroom *mailroom, uint64_t before_ms, uint64_t now_m
 void mailroom_figures(const struct mailroom *mailroom, struct mailroom_figures *out)
 {
     *out = mailroom->figures;
+    out->reading = mailroom->readings;
 }

@@ -23,7 +23,9 @@
 #include "server/worker.h"
 #include "store/store.h"
 
-#define MAILBOX_EVENTS_MAX 1024 /* held for one session; beyond, it is filled from the store */
+/* Held for one session; beyond, it is filled from the store. */
+#define MAILBOX_EVENTS_MAX 1024
+#define MAILBOX_BYTES_MAX (1024u * 1024u)
 
 struct mailroom;
 
@@ -68,6 +70,7 @@ struct mailroom_figures {
     uint64_t events_delivered;
     uint64_t pages_sent;
     uint64_t store_reads;
+    size_t reading; /* now */
 };
 void mailroom_figures(const struct mailroom *mailroom, struct mailroom_figures *out);
 

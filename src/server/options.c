@@ -251,6 +251,28 @@ static const struct option_table table = {
     .closing = "With no words at all: server 1 master :2625 :2626\n",
 };
 
+static bool is_host(const char *text)
+{
+    struct address address;
+    char whole[ADDRESS_TEXT_SIZE];
+    bool v6 = strchr(text, ':') != NULL;
+    if (strlen(text) >= ADDRESS_HOST_SIZE)
+        return false;
+    (void)snprintf(whole, sizeof whole, "%s%s%s:0", v6 ? "[" : "", text, v6 ? "]" : "");
+    return address_parse(whole, &address, NULL) == OK && address.host[0] != '\0';
+}
+
+static enum error check_texts(const struct server_options *options, struct error_text *why)
+{
+    if (options->data_dir[0] == '\0')
+        return error_set(why, ERROR_INVALID, "--data_dir: a folder has a name; \".\" is this one");
+    if (options->advertise_host == NULL || is_host(options->advertise_host))
+        return OK;
+    return error_set(why, ERROR_INVALID,
+                     "--advertise_host: \"%.100s\" is not the name or address of a host",
+                     options->advertise_host);
+}
+
 static enum error check(const struct server_options *options, struct error_text *why)
 {
     bool has_pair = options->tls_cert != NULL && options->tls_key != NULL;
@@ -261,12 +283,15 @@ static enum error check(const struct server_options *options, struct error_text 
         return error_set(why, ERROR_INVALID,
                          "--tls_cert and --tls_key are for a client address that begins with "
                          "tls+tcp://");
+    if (options->internal_address.tls)
+        return error_set(why, ERROR_INVALID,
+                         "the internal address takes no tls+tcp://: it is for servers only");
     if (options->client_address.port != 0 &&
         options->client_address.port == options->internal_address.port &&
         strcmp(options->client_address.host, options->internal_address.host) == 0)
         return error_set(why, ERROR_INVALID,
                          "the client address and the internal address must differ");
-    return OK;
+    return check_texts(options, why);
 }
 
 enum error server_options_parse(int argc, char *const *argv, struct server_options *out,

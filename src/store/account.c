@@ -74,8 +74,8 @@ enum error store_each_account(struct store *store,
 {
     struct query query;
     bool more;
-    query_read(&query, store, STATEMENT_EACH_ACCOUNT,
-               "SELECT " COLUMNS " FROM account ORDER BY id", "read the accounts");
+    query_read(&query, store, STATEMENT_EACH_ACCOUNT, "SELECT " COLUMNS " FROM account ORDER BY id",
+               "read the accounts");
     enum error error;
     while ((error = query_step(&query, &more)) == OK && more) {
         struct account_row row;

@@ -79,9 +79,11 @@ enum error store_each_reign(struct store *store,
                             enum error (*visit)(void *context, const struct reign_row *row),
                             void *context)
 {
-    enum error error = store->is_reader ? reader_refresh(store) : OK;
+    enum error error = store->is_reader ? read_enter(store) : OK;
     for (size_t i = 0; i < store->now.reign_count && error == OK; i++)
         error = visit(context, &store->reigns[i]);
+    if (store->is_reader)
+        read_leave(store);
     return error;
 }
 

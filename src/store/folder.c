@@ -14,6 +14,8 @@ static enum error system_problem(struct error_text *why, const char *what, const
 {
     int number = errno;
     enum error error = error_from_errno(number);
+    if (error == ERROR_NOT_FOUND || error == ERROR_EXISTS)
+        error = ERROR_DENIED;
     return error_set(why, error, "%s %s: %s", what, path, strerror(number));
 }
 
@@ -85,10 +87,12 @@ static enum error name_holder(int descriptor, const char *folder, struct error_t
     if (holder > 0)
         return error_set(why, ERROR_IN_USE,
                          "the data folder %s is in use by process %ld; stop that server or "
-                         "choose another data folder", folder, holder);
+                         "choose another data folder",
+                         folder, holder);
     return error_set(why, ERROR_IN_USE,
                      "the data folder %s is in use by another process; stop that server or "
-                     "choose another data folder", folder);
+                     "choose another data folder",
+                     folder);
 }
 
 /* The lock is the kernel's and ends with the process; the pid is for people only, so that failing

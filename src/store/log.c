@@ -35,8 +35,8 @@ static enum error read_seq(struct store *store, enum statement which, const char
 
 static enum error load_first(struct store *store)
 {
-    return read_seq(store, STATEMENT_LOG_FIRST, "SELECT first_seq FROM log ORDER BY first_seq LIMIT 1",
-                    &store->now.log_first);
+    return read_seq(store, STATEMENT_LOG_FIRST,
+                    "SELECT first_seq FROM log ORDER BY first_seq LIMIT 1", &store->now.log_first);
 }
 
 static enum error load_last(struct store *store)
@@ -82,13 +82,17 @@ static enum error check_link(void *context, const struct log_row *row)
 static enum error check_last_link(struct store *store)
 {
     uint64_t first = store->now.log_first;
-    enum error error = read_seq(store, STATEMENT_LOG_BEFORE_LAST,
-                                "SELECT first_seq FROM log ORDER BY first_seq DESC LIMIT 1 OFFSET 1",
-                                &first);
+    enum error error =
+        read_seq(store, STATEMENT_LOG_BEFORE_LAST,
+                 "SELECT first_seq FROM log ORDER BY first_seq DESC LIMIT 1 OFFSET 1", &first);
     if (error != OK || store->now.log_first == 0)
         return error;
     struct chain chain = {.store = store};
-    return store_log_read(store, first == 0 ? store->now.log_first : first, check_link, &chain);
+    error = store_log_read(store, first == 0 ? store->now.log_first : first, check_link, &chain);
+    if (error == ERROR_NOT_FOUND)
+        error =
+            store_fault(store, ERROR_CORRUPT, "check the log", "its ends contradict each other");
+    return error;
 }
 
 enum error log_load_position(struct store *store, bool check_digest)
@@ -131,6 +135,9 @@ enum error store_log_append(struct store *store, const struct log_row *row)
     struct knowledge *now = &store->now;
     ASSERT(row->first_seq == now->position.seq + 1 && row->last_seq >= row->first_seq);
     ASSERT(row->epoch >= now->position.epoch);
+    if (row->last_seq > INT64_MAX)
+        return error_set(&store->problem, ERROR_INVALID,
+                         "append to the log: the seq is out of range");
     uint8_t digest[STORE_DIGEST_BYTES];
     memcpy(digest, now->digest, sizeof digest);
     digest_next(digest, row->batch, row->batch_size);

@@ -1,55 +1,350 @@
 /* SPDX-License-Identifier: MIT */
+/* The outcomes of OUTCOMES_PER_PART consecutive requests are one part, a packed row. A session's
+ * newest part is its tail, small and close to other sessions' tails, which every transaction
+ * rewrites; when the next part begins it goes to one of PARTS slots, in the place of the part
+ * that has left the window.
+ *
+ * A packed outcome: the length of the rest, the request's place in its part (one byte), status,
+ * room (8 bytes), number, seq, time_ms, flags, the text with its NUL. */
 #include "store/store_internal.h"
 
-enum error store_put_outcome(struct store *store, const struct outcome_row *row)
+#include <string.h>
+
+#define OUTCOMES_PER_PART 16u
+#define PARTS (STORE_OUTCOME_WINDOW / OUTCOMES_PER_PART)
+#define OUTCOME_FIXED_MAX (1 + 8 + 6 * PACKED_NUMBER_MAX)
+
+struct part {
+    uint64_t session;
+    uint64_t part; /* request / OUTCOMES_PER_PART */
+    struct buffer outcomes;
+};
+
+/* ---- packing ---- */
+
+static enum error corrupt(struct store *store)
+{
+    return store_fault(store, ERROR_CORRUPT, "read the outcomes of a session", "outcomes");
+}
+
+/* The next packed outcome; index: its place in the part. */
+static struct unpacker take_outcome(struct unpacker *all, uint8_t *index)
+{
+    struct unpacker one = {0};
+    one.left = (size_t)unpack_number(all);
+    one.bytes = unpack_bytes(all, one.left);
+    one.bad = all->bad;
+    const uint8_t *first = unpack_bytes(&one, 1);
+    *index = first == NULL ? 0 : *first;
+    all->bad = one.bad;
+    return one;
+}
+
+static bool unpack_outcome(struct unpacker one, struct outcome_row *row)
+{
+    uint64_t status = unpack_number(&one);
+    const uint8_t *room = unpack_bytes(&one, sizeof row->room);
+    row->number = unpack_number(&one);
+    row->seq = unpack_number(&one);
+    row->time_ms = unpack_number(&one);
+    uint64_t flags = unpack_number(&one);
+    if (one.bad || status > UINT32_MAX || flags > UINT32_MAX || one.left == 0 ||
+        memchr(one.bytes, '\0', one.left) != one.bytes + one.left - 1)
+        return false;
+    memcpy(&row->room, room, sizeof row->room);
+    row->status = (uint32_t)status;
+    row->flags = (uint32_t)flags;
+    row->text = (const char *)one.bytes;
+    return true;
+}
+
+/* Takes the outcome at index out of the part, if there is one. */
+static enum error remove_outcome(struct store *store, struct buffer *outcomes, uint8_t index)
+{
+    struct unpacker all = {.bytes = outcomes->bytes, .left = outcomes->size};
+    while (all.left > 0) {
+        uint8_t *start = outcomes->bytes + (outcomes->size - all.left);
+        uint8_t found;
+        (void)take_outcome(&all, &found);
+        if (all.bad)
+            return corrupt(store);
+        if (found != index)
+            continue;
+        memmove(start, all.bytes, all.left);
+        outcomes->size = (size_t)(start - outcomes->bytes) + all.left;
+        return OK;
+    }
+    return OK;
+}
+
+static enum error add_outcome(struct store *store, struct buffer *outcomes,
+                              const struct outcome_row *row)
+{
+    uint8_t index = (uint8_t)(row->request % OUTCOMES_PER_PART);
+    enum error error = remove_outcome(store, outcomes, index);
+    size_t text_size = strlen(row->text) + 1;
+    struct buffer *scratch = &store->scratch;
+    scratch->size = 0;
+    if (error == OK)
+        error = buffer_reserve(store, scratch, OUTCOME_FIXED_MAX + text_size);
+    if (error == OK)
+        error = buffer_reserve(store, outcomes, OUTCOME_FIXED_MAX + text_size);
+    if (error != OK)
+        return error;
+    pack_bytes(scratch, &index, 1);
+    pack_number(scratch, row->status);
+    pack_bytes(scratch, &row->room, sizeof row->room);
+    pack_number(scratch, row->number);
+    pack_number(scratch, row->seq);
+    pack_number(scratch, row->time_ms);
+    pack_number(scratch, row->flags);
+    pack_bytes(scratch, row->text, text_size);
+    pack_number(outcomes, scratch->size);
+    pack_bytes(outcomes, scratch->bytes, scratch->size);
+    return OK;
+}
+
+/* ---- recent ones ----
+ *
+ * A request's place here is also that of the one a window before, so that what is found here is
+ * in the window as well. */
+
+static struct recent_outcome *recent_of(const struct store *store, uint64_t session,
+                                        uint64_t request)
+{
+    uint64_t spread = (session * UINT64_C(0x9E3779B97F4A7C15)) >> 32;
+    return &store->recent[(spread + request % STORE_OUTCOME_WINDOW) % RECENT_OUTCOMES];
+}
+
+void outcome_remember(struct store *store, const struct outcome_row *row)
+{
+    if (store->recent == NULL) {
+        store->recent = sqlite3_malloc64(RECENT_OUTCOMES * sizeof *store->recent);
+        if (store->recent == NULL)
+            return; /* then they are read */
+        outcome_forget(store);
+    }
+    bool is_plain = row->text[0] == '\0';
+    *recent_of(store, row->session, row->request) = (struct recent_outcome){
+        .session = is_plain ? row->session : 0,
+        .request = row->request,
+        .room = row->room,
+        .number = row->number,
+        .seq = row->seq,
+        .time_ms = row->time_ms,
+        .status = row->status,
+        .flags = row->flags,
+    };
+}
+
+void outcome_forget(struct store *store)
+{
+    if (store->recent != NULL)
+        memset(store->recent, 0, RECENT_OUTCOMES * sizeof *store->recent);
+}
+
+static bool find_recent(const struct store *store, uint64_t session, uint64_t request,
+                        struct outcome_row *row)
+{
+    if (store->recent == NULL || session == 0)
+        return false;
+    const struct recent_outcome *recent = recent_of(store, session, request);
+    if (recent->session != session || recent->request != request)
+        return false;
+    *row = (struct outcome_row){
+        .session = session,
+        .request = request,
+        .status = recent->status,
+        .room = recent->room,
+        .number = recent->number,
+        .seq = recent->seq,
+        .time_ms = recent->time_ms,
+        .flags = recent->flags,
+        .text = "",
+    };
+    return true;
+}
+
+/* ---- rows ---- */
+
+static void read_outcomes(struct query *query, struct buffer *outcomes)
+{
+    size_t size;
+    const uint8_t *bytes = column_bytes(query, &size);
+    outcomes->size = 0;
+    if (query_row_error(query) == OK)
+        query->error = buffer_reserve(query->store, outcomes, size);
+    if (query->error == OK)
+        pack_bytes(outcomes, bytes, size);
+}
+
+/* A session without outcomes has an empty tail with last_request 0. */
+static enum error load_tail(struct store *store, struct part *tail, uint64_t *last_request)
 {
     struct query query;
-    query_write(&query, store, STATEMENT_PUT_OUTCOME,
-                "INSERT OR REPLACE INTO outcome (session, slot, request, status, room, number, seq,"
-                " time_ms, flags, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-                "put an outcome");
-    bind_number(&query, row->session);
-    bind_number(&query, row->request % STORE_OUTCOME_WINDOW);
-    bind_number(&query, row->request);
-    bind_number(&query, row->status);
-    bind_number(&query, row->room);
-    bind_number(&query, row->number);
-    bind_number(&query, row->seq);
-    bind_number(&query, row->time_ms);
-    bind_number(&query, row->flags);
-    bind_string(&query, row->text);
+    bool row;
+    query_read(&query, store, STATEMENT_GET_OUTCOME_TAIL,
+               "SELECT part, last_request, outcomes FROM outcome_tail WHERE session = ?1",
+               "read the outcomes of a session");
+    bind_number(&query, tail->session);
+    enum error error = query_step(&query, &row);
+    tail->part = 0;
+    tail->outcomes.size = 0;
+    *last_request = 0;
+    if (error == OK && row) {
+        tail->part = column_ordered(&query);
+        *last_request = column_ordered(&query);
+        read_outcomes(&query, &tail->outcomes);
+        error = query_row_error(&query);
+    }
+    return query_end(&query, error);
+}
+
+static enum error store_tail(struct store *store, const struct part *tail, uint64_t last_request)
+{
+    struct query query;
+    query_write(&query, store, STATEMENT_PUT_OUTCOME_TAIL,
+                "INSERT OR REPLACE INTO outcome_tail (session, part, last_request, outcomes)"
+                " VALUES (?1, ?2, ?3, ?4)",
+                "write the outcomes of a session");
+    bind_number(&query, tail->session);
+    bind_number(&query, tail->part);
+    bind_number(&query, last_request);
+    bind_bytes(&query, tail->outcomes.bytes, tail->outcomes.size);
     return query_run(&query);
+}
+
+/* An empty part when another one has its slot. */
+static enum error load_part(struct store *store, struct part *part)
+{
+    struct query query;
+    bool row;
+    query_read(&query, store, STATEMENT_GET_OUTCOME_PART,
+               "SELECT part, outcomes FROM outcome_part WHERE session = ?1 AND slot = ?2",
+               "read the outcomes of a session");
+    bind_number(&query, part->session);
+    bind_number(&query, part->part % PARTS);
+    enum error error = query_step(&query, &row);
+    part->outcomes.size = 0;
+    if (error == OK && row && column_ordered(&query) == part->part)
+        read_outcomes(&query, &part->outcomes);
+    if (error == OK)
+        error = query_row_error(&query);
+    return query_end(&query, error);
+}
+
+static enum error store_part(struct store *store, const struct part *part)
+{
+    struct query query;
+    query_write(&query, store, STATEMENT_PUT_OUTCOME_PART,
+                "INSERT OR REPLACE INTO outcome_part (session, slot, part, outcomes)"
+                " VALUES (?1, ?2, ?3, ?4)",
+                "write the outcomes of a session");
+    bind_number(&query, part->session);
+    bind_number(&query, part->part % PARTS);
+    bind_number(&query, part->part);
+    bind_bytes(&query, part->outcomes.bytes, part->outcomes.size);
+    return query_run(&query);
+}
+
+/* ---- writing and finding ---- */
+
+/* A request from before the tail: out of order, but the window has a place for it. */
+static enum error put_late(struct store *store, const struct outcome_row *row)
+{
+    struct part part = {.session = row->session, .part = row->request / OUTCOMES_PER_PART};
+    enum error error = load_part(store, &part);
+    if (error == OK)
+        error = add_outcome(store, &part.outcomes, row);
+    if (error == OK)
+        error = store_part(store, &part);
+    buffer_free(&part.outcomes);
+    return error;
+}
+
+static enum error put(struct store *store, struct part *tail, uint64_t *last_request,
+                      const struct outcome_row *row)
+{
+    if (row->request + STORE_OUTCOME_WINDOW <= *last_request)
+        return OK;
+    uint64_t part = row->request / OUTCOMES_PER_PART;
+    if (part < tail->part)
+        return put_late(store, row);
+    enum error error = OK;
+    if (part > tail->part) {
+        if (tail->outcomes.size > 0)
+            error = store_part(store, tail);
+        tail->part = part;
+        tail->outcomes.size = 0;
+    }
+    if (error == OK)
+        error = add_outcome(store, &tail->outcomes, row);
+    if (row->request > *last_request)
+        *last_request = row->request;
+    return error;
+}
+
+enum error outcome_write(struct store *store, const struct pending_order *order, size_t count)
+{
+    struct part tail = {.session = order[0].key};
+    uint64_t last_request;
+    enum error error = load_tail(store, &tail, &last_request);
+    for (size_t i = 0; i < count && error == OK; i++)
+        error = put(store, &tail, &last_request, &store->pending.outcomes[order[i].index].row);
+    if (error == OK)
+        error = store_tail(store, &tail, last_request);
+    buffer_free(&tail.outcomes);
+    return error;
+}
+
+static enum error find(struct store *store, struct part *part, uint64_t request)
+{
+    uint64_t last_request;
+    enum error error = load_tail(store, part, &last_request);
+    if (error != OK)
+        return error;
+    if (request > last_request || last_request - request >= STORE_OUTCOME_WINDOW)
+        return ERROR_NOT_FOUND;
+    uint64_t tail = part->part;
+    part->part = request / OUTCOMES_PER_PART;
+    return part->part == tail ? OK : load_part(store, part);
+}
+
+static enum error visit_outcome(struct store *store, const struct part *part, uint64_t request,
+                                enum error (*visit)(void *context, const struct outcome_row *row),
+                                void *context)
+{
+    struct unpacker all = {.bytes = part->outcomes.bytes, .left = part->outcomes.size};
+    while (all.left > 0) {
+        uint8_t index;
+        struct unpacker one = take_outcome(&all, &index);
+        struct outcome_row row = {.session = part->session, .request = request};
+        if (all.bad)
+            return corrupt(store);
+        if (index != request % OUTCOMES_PER_PART)
+            continue;
+        return unpack_outcome(one, &row) ? visit(context, &row) : corrupt(store);
+    }
+    return ERROR_NOT_FOUND;
 }
 
 enum error store_get_outcome(struct store *store, uint64_t session, uint64_t request,
                              enum error (*visit)(void *context, const struct outcome_row *row),
                              void *context)
 {
-    struct query query;
-    bool found;
-    query_read(&query, store, STATEMENT_GET_OUTCOME,
-               "SELECT request, status, room, number, seq, time_ms, flags, text FROM outcome"
-               " WHERE session = ?1 AND slot = ?2 AND request = ?3",
-               "read an outcome");
-    bind_number(&query, session);
-    bind_number(&query, request % STORE_OUTCOME_WINDOW);
-    bind_number(&query, request);
-    enum error error = query_step(&query, &found);
-    if (error == OK && !found)
-        error = ERROR_NOT_FOUND;
-    if (error == OK) {
-        struct outcome_row row = {.session = session};
-        row.request = column_number(&query);
-        row.status = column_small(&query, UINT32_MAX);
-        row.room = column_number(&query);
-        row.number = column_number(&query);
-        row.seq = column_number(&query);
-        row.time_ms = column_number(&query);
-        row.flags = column_small(&query, UINT32_MAX);
-        row.text = column_string(&query);
-        error = query_row_error(&query);
-        if (error == OK)
-            error = visit(context, &row);
-    }
-    return query_end(&query, error);
+    struct outcome_row recent;
+    if (find_recent(store, session, request, &recent))
+        return visit(context, &recent);
+    struct part part = {.session = session};
+    enum error error = pending_flush(store);
+    if (error != OK)
+        return error;
+    error = read_enter(store);
+    if (error == OK)
+        error = find(store, &part, request);
+    if (error == OK)
+        error = visit_outcome(store, &part, request, visit, context);
+    read_leave(store);
+    buffer_free(&part.outcomes);
+    return error;
 }

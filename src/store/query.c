@@ -6,7 +6,7 @@
 
 enum error error_from_sqlite(int code, int system_errno)
 {
-    bool no_space = system_errno == ENOSPC || system_errno == EDQUOT;
+    enum error system = error_from_errno(system_errno);
     if (code == SQLITE_IOERR_NOMEM)
         return ERROR_NO_MEMORY;
     if (code == SQLITE_CONSTRAINT_UNIQUE || code == SQLITE_CONSTRAINT_PRIMARYKEY)
@@ -21,7 +21,7 @@ enum error error_from_sqlite(int code, int system_errno)
     case SQLITE_FULL:
         return ERROR_DISK_FULL;
     case SQLITE_IOERR:
-        return no_space ? ERROR_DISK_FULL : ERROR_IO;
+        return system == ERROR_DISK_FULL ? system : ERROR_IO;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
     case SQLITE_FORMAT:
@@ -30,7 +30,7 @@ enum error error_from_sqlite(int code, int system_errno)
     case SQLITE_LOCKED:
         return ERROR_IN_USE;
     case SQLITE_CANTOPEN:
-        return no_space ? ERROR_DISK_FULL : ERROR_DENIED;
+        return system == ERROR_DISK_FULL || system == ERROR_FULL ? system : ERROR_DENIED;
     case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_AUTH:
@@ -51,9 +51,11 @@ static enum error remember(struct store *store, enum error error)
     return error;
 }
 
+/* SQLite 3.40 keeps no errno of a failed commit, so the last system call's own is asked first. */
 enum error store_fail(struct store *store, int code, const char *what)
 {
-    enum error error = error_from_sqlite(code, sqlite3_system_errno(store->database));
+    int number = errno != 0 ? errno : sqlite3_system_errno(store->database);
+    enum error error = error_from_sqlite(code, number);
     error_set(&store->problem, error, "%s: %s (%s)", what, error_name(error),
               sqlite3_errmsg(store->database));
     return remember(store, error);
@@ -69,6 +71,7 @@ enum error store_fault(struct store *store, enum error error, const char *what, 
 static enum error prepare(struct store *store, enum statement which, const char *sql,
                           const char *what)
 {
+    errno = 0;
     int code = sqlite3_prepare_v3(store->database, sql, -1, SQLITE_PREPARE_PERSISTENT,
                                   &store->statements[which], NULL);
     if (code == SQLITE_OK)
@@ -97,26 +100,55 @@ void query_write(struct query *query, struct store *store, enum statement which,
     start(query, store, which, sql, what);
 }
 
-static enum error enter_read(struct store *store)
+/* Prepared when the store is opened: ending a transaction must not need memory. */
+static const char *const control_sql[STATEMENT_COUNT] = {
+    [STATEMENT_BEGIN_READ] = "BEGIN",
+    [STATEMENT_BEGIN_WRITE] = "BEGIN IMMEDIATE",
+    [STATEMENT_COMMIT] = "COMMIT",
+    [STATEMENT_ROLLBACK] = "ROLLBACK",
+    [STATEMENT_BURY] = "UPDATE node SET failed_commits = failed_commits + 1",
+};
+
+enum error control_prepare(struct store *store)
 {
-    if (store->open_reads++ > 0)
-        return OK;
-    int code = sqlite3_exec(store->database, "BEGIN", NULL, NULL, NULL);
-    if (code != SQLITE_OK)
-        return store_fail(store, code, "begin to read");
-    return reader_refresh(store);
+    enum error error = OK;
+    for (size_t i = 0; i < STATEMENT_COUNT && error == OK; i++)
+        if (control_sql[i] != NULL)
+            error = prepare(store, (enum statement)i, control_sql[i], "prepare a transaction");
+    return error;
 }
 
-static void leave_read(struct store *store)
+enum error control_run(struct store *store, enum statement which, const char *what)
 {
-    if (--store->open_reads == 0 && sqlite3_get_autocommit(store->database) == 0)
-        (void)sqlite3_exec(store->database, "COMMIT", NULL, NULL, NULL);
+    struct query query;
+    start(&query, store, which, NULL, what);
+    bool row;
+    enum error error = query_step(&query, &row);
+    (void)sqlite3_reset(query.statement);
+    return error;
+}
+
+enum error read_enter(struct store *store)
+{
+    if (store->open_reads++ > 0 || store->in_transaction)
+        return OK;
+    enum error error = control_run(store, STATEMENT_BEGIN_READ, "begin to read");
+    return error == OK && store->is_reader ? reader_refresh(store) : error;
+}
+
+void read_leave(struct store *store)
+{
+    ASSERT(store->open_reads > 0);
+    if (--store->open_reads > 0 || store->in_transaction)
+        return;
+    if (sqlite3_get_autocommit(store->database) == 0)
+        (void)control_run(store, STATEMENT_COMMIT, "end reading");
 }
 
 void query_read(struct query *query, struct store *store, enum statement which, const char *sql,
                 const char *what)
 {
-    enum error error = store->is_reader ? enter_read(store) : OK;
+    enum error error = store->is_reader ? read_enter(store) : OK;
     start(query, store, which, sql, what);
     if (error != OK)
         query->error = error;
@@ -140,8 +172,8 @@ void bind_text(struct query *query, const char *text, size_t size)
     ASSERT(text != NULL);
     query->bound++;
     if (query->error == OK)
-        bound(query, sqlite3_bind_text64(query->statement, query->bound, text, size,
-                                         SQLITE_STATIC, SQLITE_UTF8));
+        bound(query, sqlite3_bind_text64(query->statement, query->bound, text, size, SQLITE_STATIC,
+                                         SQLITE_UTF8));
 }
 
 void bind_string(struct query *query, const char *text)
@@ -164,6 +196,7 @@ enum error query_step(struct query *query, bool *row)
     query->column = 0;
     if (query->error != OK)
         return query->error;
+    errno = 0;
     int code = sqlite3_step(query->statement);
     if (code == SQLITE_ROW)
         *row = true;
@@ -278,7 +311,7 @@ enum error query_end(struct query *query, enum error error)
     if (query->statement != NULL)
         (void)sqlite3_reset(query->statement); /* its error was seen by query_step */
     if (query->store->is_reader)
-        leave_read(query->store);
+        read_leave(query->store);
     return query->error != OK ? query->error : error;
 }
 

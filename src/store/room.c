@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "store/store_internal.h"
 
-#define COLUMNS \
-    "id, name, folded, topic, owner, is_private, direct_low, direct_high, created_ms"
+#define COLUMNS "id, name, folded, topic, owner, is_private, direct_low, direct_high, created_ms"
 
 enum error store_put_room(struct store *store, const struct room_row *row)
 {
@@ -61,13 +60,13 @@ enum error store_each_room(struct store *store,
 {
     struct query query;
     bool more;
+    enum error error = pending_flush(store);
+    if (error != OK)
+        return error;
     query_read(&query, store, STATEMENT_EACH_ROOM,
-               "SELECT " COLUMNS ", coalesce((SELECT number FROM timeline WHERE room = room.id"
-               " ORDER BY number DESC, seq DESC LIMIT 1), 0),"
-               " coalesce((SELECT seq FROM timeline WHERE timeline.room = room.id"
-               " ORDER BY number DESC, seq DESC LIMIT 1), 0) FROM room ORDER BY id",
+               "SELECT " COLUMNS ", coalesce(last_number, 0), coalesce(last_seq, 0)"
+               " FROM room LEFT JOIN run_tail ON room = id ORDER BY id",
                "read the rooms");
-    enum error error;
     while ((error = query_step(&query, &more)) == OK && more) {
         struct room_row row;
         error = read_room(&query, &row);

@@ -36,17 +36,27 @@ static const char version_1[] =
     " room INTEGER NOT NULL, account INTEGER NOT NULL, state INTEGER NOT NULL,"
     " since_seq INTEGER NOT NULL, until_seq INTEGER NOT NULL,"
     " PRIMARY KEY (room, account)) STRICT, WITHOUT ROWID;"
-    "CREATE TABLE timeline ("
-    " room INTEGER NOT NULL, number INTEGER NOT NULL, seq INTEGER NOT NULL,"
-    " kind INTEGER NOT NULL, account INTEGER NOT NULL, subject INTEGER NOT NULL,"
-    " session INTEGER NOT NULL, request INTEGER NOT NULL, time_ms INTEGER NOT NULL,"
-    " text TEXT NOT NULL,"
-    " PRIMARY KEY (room, number, seq)) STRICT, WITHOUT ROWID;"
-    "CREATE TABLE outcome ("
-    " session INTEGER NOT NULL, slot INTEGER NOT NULL, request INTEGER NOT NULL,"
-    " status INTEGER NOT NULL, room INTEGER NOT NULL, number INTEGER NOT NULL,"
-    " seq INTEGER NOT NULL, time_ms INTEGER NOT NULL, flags INTEGER NOT NULL,"
-    " text TEXT NOT NULL,"
+
+    /* The timeline: see run.c. runs: packed. */
+    "CREATE TABLE event ("
+    " id INTEGER PRIMARY KEY, room INTEGER NOT NULL, number INTEGER NOT NULL,"
+    " seq INTEGER NOT NULL, kind INTEGER NOT NULL, account INTEGER NOT NULL,"
+    " subject INTEGER NOT NULL, session INTEGER NOT NULL, request INTEGER NOT NULL,"
+    " time_ms INTEGER NOT NULL, text TEXT NOT NULL) STRICT;"
+    "CREATE TABLE run_tail ("
+    " room INTEGER PRIMARY KEY, page INTEGER NOT NULL, last_number INTEGER NOT NULL,"
+    " last_seq INTEGER NOT NULL, runs BLOB NOT NULL) STRICT;"
+    "CREATE TABLE run_page ("
+    " room INTEGER NOT NULL, page INTEGER NOT NULL, runs BLOB NOT NULL,"
+    " PRIMARY KEY (room, page)) STRICT, WITHOUT ROWID;"
+
+    /* Outcomes: see outcome.c. outcomes: packed. */
+    "CREATE TABLE outcome_tail ("
+    " session INTEGER PRIMARY KEY, part INTEGER NOT NULL, last_request INTEGER NOT NULL,"
+    " outcomes BLOB NOT NULL) STRICT;"
+    "CREATE TABLE outcome_part ("
+    " session INTEGER NOT NULL, slot INTEGER NOT NULL, part INTEGER NOT NULL,"
+    " outcomes BLOB NOT NULL,"
     " PRIMARY KEY (session, slot)) STRICT, WITHOUT ROWID;";
 
 const char *const schema_steps[] = {version_1};
@@ -109,7 +119,8 @@ enum error schema_migrate(sqlite3 *database, const char *const steps[], int vers
     if (found > version)
         return error_set(why, ERROR_VERSION,
                          "its schema is version %d, this program knows versions up to %d; "
-                         "run the newer program", found, version);
+                         "run the newer program",
+                         found, version);
     if (found < 0)
         return error_set(why, ERROR_CORRUPT, "its schema has the impossible version %d", found);
     if (found == version)

@@ -16,19 +16,29 @@ enum error store_put_session(struct store *store, const struct session_row *row)
     return query_run(&query);
 }
 
-enum error store_delete_session(struct store *store, uint64_t id)
+static enum error delete_from(struct store *store, uint64_t id, enum statement which,
+                              const char *sql)
 {
     struct query query;
-    query_write(&query, store, STATEMENT_DELETE_OUTCOMES, "DELETE FROM outcome WHERE session = ?1",
-                "delete a session's outcomes");
-    bind_number(&query, id);
-    enum error error = query_run(&query);
-    if (error != OK)
-        return error;
-    query_write(&query, store, STATEMENT_DELETE_SESSION, "DELETE FROM session WHERE id = ?1",
-                "delete a session");
+    query_write(&query, store, which, sql, "delete a session");
     bind_number(&query, id);
     return query_run(&query);
+}
+
+enum error store_delete_session(struct store *store, uint64_t id)
+{
+    outcome_forget(store);
+    enum error error = pending_flush(store);
+    if (error == OK)
+        error = delete_from(store, id, STATEMENT_DELETE_OUTCOME_TAIL,
+                            "DELETE FROM outcome_tail WHERE session = ?1");
+    if (error == OK)
+        error = delete_from(store, id, STATEMENT_DELETE_OUTCOME_PARTS,
+                            "DELETE FROM outcome_part WHERE session = ?1");
+    if (error == OK)
+        error =
+            delete_from(store, id, STATEMENT_DELETE_SESSION, "DELETE FROM session WHERE id = ?1");
+    return error;
 }
 
 static enum error read_row(struct query *query, struct session_row *row)
@@ -48,12 +58,13 @@ enum error store_each_session(struct store *store,
 {
     struct query query;
     bool more;
+    enum error error = pending_flush(store);
+    if (error != OK)
+        return error;
     query_read(&query, store, STATEMENT_EACH_SESSION,
-               "SELECT id, account, token_hash, device, started_ms, (SELECT"
-               " coalesce(max(request), 0) FROM outcome WHERE outcome.session = session.id)"
-               " FROM session ORDER BY id",
+               "SELECT id, account, token_hash, device, started_ms, coalesce(last_request, 0)"
+               " FROM session LEFT JOIN outcome_tail ON session = id ORDER BY id",
                "read the sessions");
-    enum error error;
     while ((error = query_step(&query, &more)) == OK && more) {
         struct session_row row;
         error = read_row(&query, &row);

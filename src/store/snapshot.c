@@ -22,8 +22,8 @@ static enum error copy_problem(struct store_snapshot *snapshot, int code, const 
 {
     struct store *store = snapshot->store;
     enum error error = error_from_sqlite(code, sqlite3_system_errno(snapshot->copy));
-    const char *detail = (code & 0xff) == SQLITE_NOMEM ? sqlite3_errstr(code)
-                                                       : sqlite3_errmsg(snapshot->copy);
+    const char *detail =
+        (code & 0xff) == SQLITE_NOMEM ? sqlite3_errstr(code) : sqlite3_errmsg(snapshot->copy);
     return error_set(&store->problem, error, "%s: %s (%s)", what, error_name(error), detail);
 }
 
@@ -38,16 +38,18 @@ static enum error open_copy(struct store_snapshot *snapshot)
                          snapshot->partial, strerror(number));
     }
     (void)close(descriptor);
-    int code = sqlite3_open_v2(snapshot->partial, &snapshot->copy,
-                               SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
-                               NULL);
+    int code =
+        sqlite3_open_v2(snapshot->partial, &snapshot->copy,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
     if (code == SQLITE_OK)
-        code = sqlite3_exec(snapshot->copy, "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
-                            "PRAGMA cache_size = -512", NULL, NULL, NULL);
+        code = sqlite3_exec(snapshot->copy,
+                            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
+                            "PRAGMA cache_size = -512",
+                            NULL, NULL, NULL);
     if (code != SQLITE_OK)
         return copy_problem(snapshot, code, "make snapshot");
-    snapshot->backup = sqlite3_backup_init(snapshot->copy, "main", snapshot->store->database,
-                                           "main");
+    snapshot->backup =
+        sqlite3_backup_init(snapshot->copy, "main", snapshot->store->database, "main");
     if (snapshot->backup == NULL)
         return copy_problem(snapshot, sqlite3_extended_errcode(snapshot->copy), "begin snapshot");
     return OK;

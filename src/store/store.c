@@ -2,6 +2,8 @@
 #include "store/store_internal.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -61,8 +63,8 @@ static enum error expect(struct store *store, const char *sql, const char *answe
         if (text == NULL)
             error = error_set(why, ERROR_NO_MEMORY, "%s: out of memory", sql);
         else if (strcmp(text, answer) != 0)
-            error = error_set(why, other, "%s (%s: %s)%s", error_name(other), sql, text,
-                              advice(other));
+            error =
+                error_set(why, other, "%s (%s: %s)%s", error_name(other), sql, text, advice(other));
     } else {
         error = open_problem(store, code, why);
     }
@@ -73,9 +75,12 @@ static enum error expect(struct store *store, const char *sql, const char *answe
 /* A database that somebody else wrote may hold code as well as rows: none of it is run. */
 static enum error harden(struct store *store, struct error_text *why)
 {
-    static const int off[] = {SQLITE_DBCONFIG_ENABLE_TRIGGER, SQLITE_DBCONFIG_ENABLE_VIEW,
-                              SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, SQLITE_DBCONFIG_DQS_DML,
-                              SQLITE_DBCONFIG_DQS_DDL, SQLITE_DBCONFIG_TRUSTED_SCHEMA};
+    static const int off[] = {SQLITE_DBCONFIG_ENABLE_TRIGGER,
+                              SQLITE_DBCONFIG_ENABLE_VIEW,
+                              SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION,
+                              SQLITE_DBCONFIG_DQS_DML,
+                              SQLITE_DBCONFIG_DQS_DDL,
+                              SQLITE_DBCONFIG_TRUSTED_SCHEMA};
     for (size_t i = 0; i < sizeof off / sizeof *off; i++)
         (void)sqlite3_db_config(store->database, off[i], 0, NULL);
     (void)sqlite3_db_config(store->database, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
@@ -140,11 +145,15 @@ static enum error load(struct store *store, const struct store_options *options,
     if (error == OK)
         error = schema_migrate(store->database, schema_steps, schema_version, why);
     if (error == OK)
+        error = problem_of(store, control_prepare(store), why);
+    if (error == OK)
         error = check_node(store, options->node_id, why);
     if (error == OK)
         error = problem_of(store, log_load_position(store, true), why);
     if (error == OK)
         error = problem_of(store, epoch_load(store), why);
+    if (error == OK)
+        error = problem_of(store, timeline_load(store), why);
     return error;
 }
 
@@ -190,10 +199,21 @@ static enum error open_database(struct store *store, int flags, struct error_tex
     return code == SQLITE_OK ? OK : open_problem(store, code, why);
 }
 
+/* SQLite counts the memory it uses under a lock of the whole process; nobody here asks. Too late
+ * when somebody has used SQLite before, which harms nothing. */
+static void configure_libraries(void)
+{
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    int ready = sodium_init();
+    ASSERT(ready >= 0);
+}
+
 enum error store_open(struct store **out, const struct store_options *options,
                       struct error_text *why)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     ASSERT(options->node_id >= 1 && options->node_id <= UINT16_MAX);
+    (void)pthread_once(&once, configure_libraries);
     const char *shown = options->folder == NULL ? "memory" : options->folder;
     struct store *store = new_store();
     if (store == NULL)
@@ -235,6 +255,8 @@ enum error store_open_reader(struct store **out, const struct store *writer, str
         error = configure_cache(store, READER_CACHE_KIB, why);
     uint64_t node_id;
     if (error == OK)
+        error = problem_of(store, control_prepare(store), why);
+    if (error == OK)
         error = problem_of(store, identity_load(store, &node_id), why);
     if (error != OK) {
         store_close(store);
@@ -257,6 +279,9 @@ void store_close(struct store *store)
         (void)close(store->lock);
     sqlite3_free(store->path);
     sqlite3_free(store->reigns);
+    sqlite3_free(store->recent);
+    pending_free(store);
+    buffer_free(&store->scratch);
     sqlite3_free(store);
 }
 
@@ -267,33 +292,26 @@ const char *store_last_problem(const struct store *store)
 
 /* ---- transactions ---- */
 
-static enum error run_plain(struct store *store, enum statement which, const char *sql,
-                            const char *what)
-{
-    struct query query;
-    query_write(&query, store, which, sql, what);
-    return query_run(&query);
-}
-
 enum error store_begin(struct store *store)
 {
-    ASSERT(!store->is_reader && !store->in_transaction);
+    ASSERT(!store->is_reader && !store->in_transaction && store->open_reads == 0);
+    enum error error = control_run(store, STATEMENT_BEGIN_WRITE, "begin a transaction");
+    if (error != OK)
+        return error;
     store->in_transaction = true;
     store->failure = OK;
     store->commit_failed = false;
     store->at_begin = store->now;
-    enum error error = run_plain(store, STATEMENT_BEGIN, "BEGIN IMMEDIATE", "begin a transaction");
-    if (error != OK)
-        store->in_transaction = false;
-    return error;
+    return OK;
 }
 
 enum error store_commit(struct store *store)
 {
     ASSERT(store->in_transaction);
-    if (store->failure != OK)
-        return store->failure;
-    enum error error = run_plain(store, STATEMENT_COMMIT, "COMMIT", "commit");
+    enum error error = pending_flush(store);
+    if (error != OK)
+        return error;
+    error = control_run(store, STATEMENT_COMMIT, "commit");
     if (error == OK)
         store->in_transaction = false;
     else
@@ -308,9 +326,7 @@ static void bury_failed_commit(struct store *store)
 {
     struct error_text kept = store->problem;
     if (store_begin(store) == OK) {
-        enum error error = run_plain(store, STATEMENT_BURY,
-                                     "UPDATE node SET failed_commits = failed_commits + 1",
-                                     "undo a failed commit");
+        enum error error = control_run(store, STATEMENT_BURY, "undo a failed commit");
         if (error == OK)
             error = store_commit(store);
         if (error != OK) {
@@ -327,7 +343,10 @@ void store_rollback(struct store *store)
     if (!store->in_transaction)
         return;
     if (sqlite3_get_autocommit(store->database) == 0)
-        (void)sqlite3_exec(store->database, "ROLLBACK", NULL, NULL, NULL);
+        (void)control_run(store, STATEMENT_ROLLBACK, "roll back");
+    ASSERT(sqlite3_get_autocommit(store->database) != 0);
+    pending_clear(store);
+    outcome_forget(store);
     store->in_transaction = false;
     store->failure = OK;
     store->now = store->at_begin;

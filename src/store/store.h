@@ -7,12 +7,21 @@
  *
  * Writes happen inside one transaction at a time: store_begin, any number of puts, one
  * store_log_append, store_commit. When store_commit returns OK everything is durable; after any
- * error nothing of the transaction is there once store_rollback has been called.
+ * error nothing of the transaction is there once store_rollback has been called. A write that
+ * fails breaks its transaction: further writes and store_commit return the same error and only
+ * store_rollback helps (ERROR_EXISTS and ERROR_INVALID break nothing). Events and outcomes may be
+ * written as late as in store_commit, which then has their errors.
+ *
+ * A disk that fails in the middle of store_commit leaves marks of it in the files. store_rollback
+ * wipes them; should the disk refuse that as well, the transaction may be found whole, never in
+ * part, when the database is next opened, just as after a crash during store_commit.
  *
  * Threads: a store belongs to one thread at a time. A second thread reads through a store of its
  * own (store_open_reader). Pointers in rows that are handed to a visitor are valid during that
- * call only. Unless said otherwise functions return OK, ERROR_NO_MEMORY, ERROR_DISK_FULL,
- * ERROR_IO, ERROR_CORRUPT or ERROR_INTERNAL; store_last_problem has the sentence. */
+ * call only; a visitor must not write, nor call the function that called it. What a visitor
+ * returns other than OK ends the visit and is returned. Unless said otherwise functions return OK,
+ * ERROR_NO_MEMORY, ERROR_DISK_FULL, ERROR_IO, ERROR_CORRUPT or ERROR_INTERNAL; store_last_problem
+ * has the sentence. */
 #ifndef JACKDAW_STORE_STORE_H
 #define JACKDAW_STORE_STORE_H
 
@@ -33,28 +42,30 @@ struct store;
 /* ---- opening ---- */
 
 struct store_options {
-    const char *folder; /* made with its parents if missing; NULL: in memory */
+    const char *folder; /* made (mode 0700) with its parents if missing; NULL: in memory */
     uint64_t node_id;   /* 1..65535; written into a new database, compared with an old one */
     bool skip_check;    /* do not read the whole database to check it (tests of large ones) */
 };
 
 /* Opens or creates. *out: ended with store_close.
  * ERROR_IN_USE: another process holds the folder. ERROR_MISMATCH: the database belongs to another
- * node. ERROR_VERSION: its schema is newer than this program. ERROR_CORRUPT: a check failed.
- * ERROR_DENIED, ERROR_DISK_FULL, ERROR_IO: the folder cannot be used. Each with a sentence in why
- * that says what to do. Older schemas are migrated. */
+ * node or program. ERROR_VERSION: its schema is newer than this program. ERROR_CORRUPT: a check
+ * failed, or it is no database. ERROR_DENIED, ERROR_DISK_FULL, ERROR_IO, ERROR_INVALID, ERROR_FULL
+ * (of descriptors): the folder cannot be used. Each with a sentence in why that says what to do.
+ * Older schemas are migrated. */
 enum error store_open(struct store **out, const struct store_options *options,
                       struct error_text *why);
 
-/* Opens a second, read-only view of the same database for another thread; reads see what was
- * committed when they start. A store in memory has none: ERROR_INVALID. */
-enum error store_open_reader(struct store **out, const struct store *store,
-                             struct error_text *why);
+/* Opens a second, read-only view of the same database for another thread; each read sees what was
+ * committed when it starts, and what is answered from memory is as the last read saw it. To be
+ * closed before the store. A store in memory has none: ERROR_INVALID. */
+enum error store_open_reader(struct store **out, const struct store *store, struct error_text *why);
 
-/* Closes; an open transaction is rolled back. NULL is allowed. */
+/* Closes; an open transaction is rolled back. Snapshots must have ended. NULL is allowed. */
 void store_close(struct store *store);
 
-/* The sentence for the last error of any function below; "" when there was none. */
+/* The sentence for the last error of any function below; "" when there was none. Those that are
+ * answers, ERROR_NOT_FOUND and what a visitor returned, have none. */
 const char *store_last_problem(const struct store *store);
 
 /* ---- transactions ---- */
@@ -70,11 +81,14 @@ struct position {
     uint64_t seq;
 };
 
-/* The random id of the cluster; all zero until it was set (which happens once). */
+/* The random id of the cluster; all zero until it was set (which happens once). Setting it to
+ * another: ERROR_MISMATCH. Outside a transaction it is one of its own, durable on return. */
 void store_cluster(const struct store *store, uint8_t cluster[static STORE_CLUSTER_BYTES]);
-enum error store_set_cluster(struct store *store, const uint8_t cluster[static STORE_CLUSTER_BYTES]);
+enum error store_set_cluster(struct store *store,
+                             const uint8_t cluster[static STORE_CLUSTER_BYTES]);
 
 /* Small named values of the node itself, not part of the replicated state (promises and the like).
+ * Outside a transaction store_put_value is one of its own, durable on return.
  * store_get_value: ERROR_NOT_FOUND; copies at most size bytes, *used is the value's length. */
 enum error store_put_value(struct store *store, const char *key, const void *bytes, size_t size);
 enum error store_get_value(struct store *store, const char *key, void *bytes, size_t size,
@@ -87,7 +101,8 @@ struct position store_position(const struct store *store);
  * digest of an empty log is all zero. */
 void store_digest(const struct store *store, uint8_t digest[static STORE_DIGEST_BYTES]);
 
-/* Reigns in ascending order: the epoch and the seq of its first delta. */
+/* Reigns in ascending order: the epoch and the seq of its first delta. Adding one that does not
+ * ascend in both: ERROR_INVALID. */
 struct reign_row {
     uint64_t epoch;
     uint64_t first_seq;
@@ -96,12 +111,14 @@ enum error store_add_reign(struct store *store, const struct reign_row *reign);
 enum error store_each_reign(struct store *store,
                             enum error (*visit)(void *context, const struct reign_row *row),
                             void *context);
-/* The epoch that wrote seq, 0 when none did. Answered from memory. */
+/* The epoch that wrote seq, 0 when none did. Answered from memory. While a transaction is open,
+ * every seq after the position counts as the last reign's: those deltas are being applied. */
 uint64_t store_epoch_at(const struct store *store, uint64_t seq);
 
 /* ---- the log ---- */
 
-/* One batch. first_seq must follow the last one's last_seq (asserted). */
+/* One batch. first_seq must follow the last one's last_seq, and epoch not be less than its epoch
+ * (asserted). ERROR_INVALID: last_seq is over INT64_MAX. */
 struct log_row {
     uint64_t epoch;
     uint64_t first_seq;
@@ -118,7 +135,8 @@ enum error store_log_read(struct store *store, uint64_t first_seq,
                           enum error (*visit)(void *context, const struct log_row *row),
                           void *context);
 
-/* Deletes whole batches that end before seq, at most `most` of them; *deleted: how many. */
+/* Deletes whole batches that end before seq, at most `most` of them; *deleted: how many. The last
+ * batch always stays: position and digest are its. */
 enum error store_log_prune(struct store *store, uint64_t before_seq, size_t most, size_t *deleted);
 
 /* First seq still in the log; 0 when the log is empty. */
@@ -126,7 +144,8 @@ uint64_t store_log_first(const struct store *store);
 
 /* ---- the state of the chat: rows ----
  *
- * put: inserts or replaces by key. Strings are never NULL unless said. */
+ * put: inserts or replaces by key. Strings are never NULL unless said. Rows are visited in the
+ * order of their keys as signed numbers, unless said otherwise. */
 
 struct account_row {
     uint64_t id; /* key */
@@ -138,11 +157,13 @@ struct account_row {
     uint64_t deleted_ms;    /* 0: not deleted */
     uint64_t delivered_seq; /* every event up to here was received by a device */
 };
+/* ERROR_EXISTS: another account has the folded name; nothing was changed. */
 enum error store_put_account(struct store *store, const struct account_row *row);
 /* ERROR_NOT_FOUND: no such id. */
 enum error store_get_account(struct store *store, uint64_t id,
                              enum error (*visit)(void *context, const struct account_row *row),
                              void *context);
+/* ERROR_NOT_FOUND: no such id. */
 enum error store_set_delivered(struct store *store, uint64_t account, uint64_t seq);
 enum error store_each_account(struct store *store,
                               enum error (*visit)(void *context, const struct account_row *row),
@@ -170,12 +191,13 @@ struct room_row {
     const char *topic;
     uint64_t owner; /* account, 0: none */
     bool is_private;
-    uint64_t direct_low;  /* a direct conversation's two accounts, low <= high; 0, 0: a room */
+    uint64_t direct_low; /* a direct conversation's two accounts, low <= high; 0, 0: a room */
     uint64_t direct_high;
     uint64_t created_ms;
     uint64_t last_number; /* read only: of its last message, 0: none */
     uint64_t last_seq;    /* read only: of its last event, 0: none */
 };
+/* ERROR_EXISTS: another room has the folded name; nothing was changed. */
 enum error store_put_room(struct store *store, const struct room_row *row);
 /* Deletes the room's row and members; its timeline stays. */
 enum error store_delete_room(struct store *store, uint64_t id);
@@ -198,9 +220,11 @@ enum error store_each_member(struct store *store,
                              void *context);
 
 /* What happened in a room, messages and all else, in the order of seq. number counts messages
- * only: an event that is not a message carries the number of the last message before it. */
+ * only: an event that is not a message carries the number of the last message before it. Along a
+ * room neither number nor seq decreases; several events may have one seq and stay in the order
+ * they were added in. */
 struct timeline_row {
-    uint64_t room;   /* key: room, number, seq */
+    uint64_t room;
     uint64_t number;
     uint64_t seq;
     uint32_t kind;    /* jackdaw.Event.Kind */
@@ -209,21 +233,22 @@ struct timeline_row {
     uint64_t session; /* uid of a message */
     uint64_t request;
     uint64_t time_ms;
-    const char *text; /* not NULL */
-    size_t text_size; /* bytes, without NUL */
+    const char *text; /* not NULL; when visited, with a NUL behind it */
+    size_t text_size; /* bytes, without that NUL */
 };
+/* ERROR_INVALID: seq is 0, or seq or number over INT64_MAX. ERROR_CORRUPT, as late as in
+ * store_commit: the event does not follow the last one of its room. */
 enum error store_add_event(struct store *store, const struct timeline_row *row);
 
 typedef enum error store_event_visitor(void *context, const struct timeline_row *row);
 
 /* The messages (rows of the given kind) of room with number < before (0: no bound), newest first,
  * at most limit. */
-enum error store_messages_before(struct store *store, uint64_t room, uint32_t kind,
-                                 uint64_t before, size_t limit, store_event_visitor *visit,
-                                 void *context);
+enum error store_messages_before(struct store *store, uint64_t room, uint32_t kind, uint64_t before,
+                                 size_t limit, store_event_visitor *visit, void *context);
 
-/* All events of room with after_seq < seq <= until_seq, in order, at most limit. Finds its start
- * by bisection over numbers (both number and seq only grow), so it needs no further index. */
+/* All events of room with after_seq < seq <= until_seq, in order, at most limit; but events of one
+ * seq are never parted, so that the last seq visited is where the next page goes on. */
 enum error store_events_after(struct store *store, uint64_t room, uint64_t after_seq,
                               uint64_t until_seq, size_t limit, store_event_visitor *visit,
                               void *context);
@@ -231,8 +256,9 @@ enum error store_events_after(struct store *store, uint64_t room, uint64_t after
 /* *number: of the last message of room with a seq of at most seq; 0 when there is none. */
 enum error store_number_at(struct store *store, uint64_t room, uint64_t seq, uint64_t *number);
 
-/* The outcome of a session's request. One row per (session, request % STORE_OUTCOME_WINDOW): a new
- * one takes the place of the one 256 before. */
+/* The outcome of a session's request. The last STORE_OUTCOME_WINDOW numbers of a session are kept:
+ * a new one takes the place of the one 256 before. Numbers start at 1 and come in ascending order
+ * without holes. */
 struct outcome_row {
     uint64_t session;
     uint64_t request;
@@ -244,6 +270,7 @@ struct outcome_row {
     uint32_t flags;   /* chat's own */
     const char *text; /* the sentence of a refusal, else "" */
 };
+/* ERROR_INVALID: request is 0 or over INT64_MAX. */
 enum error store_put_outcome(struct store *store, const struct outcome_row *row);
 /* ERROR_NOT_FOUND: never carried out, or out of the window. */
 enum error store_get_outcome(struct store *store, uint64_t session, uint64_t request,
@@ -256,9 +283,13 @@ struct store_snapshot;
 
 /* Begins a consistent copy of the database into a new file at path (replaced if there), which
  * holds the state as of the moment the last step is done. Writing to the store may go on between
- * steps. The copy opens like any data folder's database; the lock of the folder is not copied. */
+ * steps; a step itself is taken outside of transactions. The copy grows under the name path with
+ * ".part" behind it and gets its own name when complete. It opens like any data folder's database,
+ * but belongs to no node: the node that opens it first makes it its own, and the values of
+ * store_put_value are not in it. */
 enum error store_snapshot_begin(struct store_snapshot **out, struct store *store, const char *path);
-/* Copies up to pages pages (-1: all). *done: nothing is left, the file is complete and synced. */
+/* Copies up to pages pages (-1: all). *done: nothing is left, the file is complete and synced;
+ * after that, and after an error, only store_snapshot_end may follow. */
 enum error store_snapshot_step(struct store_snapshot *snapshot, int pages, bool *done);
 /* Ends it, complete or not; an incomplete file is removed. NULL is allowed. */
 void store_snapshot_end(struct store_snapshot *snapshot);

@@ -15,7 +15,8 @@
 
 /* One prepared statement each; made at first use, kept for life. */
 enum statement {
-    STATEMENT_BEGIN,
+    STATEMENT_BEGIN_READ,
+    STATEMENT_BEGIN_WRITE,
     STATEMENT_COMMIT,
     STATEMENT_ROLLBACK,
     STATEMENT_BURY,
@@ -38,7 +39,8 @@ enum statement {
     STATEMENT_EACH_ACCOUNT,
     STATEMENT_PUT_SESSION,
     STATEMENT_DELETE_SESSION,
-    STATEMENT_DELETE_OUTCOMES,
+    STATEMENT_DELETE_OUTCOME_TAIL,
+    STATEMENT_DELETE_OUTCOME_PARTS,
     STATEMENT_EACH_SESSION,
     STATEMENT_PUT_ROOM,
     STATEMENT_DELETE_ROOM,
@@ -47,13 +49,19 @@ enum statement {
     STATEMENT_PUT_MEMBER,
     STATEMENT_DELETE_MEMBER,
     STATEMENT_EACH_MEMBER,
-    STATEMENT_ADD_EVENT,
-    STATEMENT_MESSAGES_BEFORE,
-    STATEMENT_FIRST_EVENT_FROM,
     STATEMENT_LAST_EVENT,
-    STATEMENT_EVENTS_FROM,
-    STATEMENT_PUT_OUTCOME,
-    STATEMENT_GET_OUTCOME,
+    STATEMENT_ADD_EVENT,
+    STATEMENT_GET_RUN_TAIL,
+    STATEMENT_PUT_RUN_TAIL,
+    STATEMENT_GET_RUN_PAGE,
+    STATEMENT_ADD_RUN_PAGE,
+    STATEMENT_EVENTS_OF_RUN,
+    STATEMENT_MESSAGES_OF_RUN,
+    STATEMENT_NUMBER_IN_RUN,
+    STATEMENT_GET_OUTCOME_TAIL,
+    STATEMENT_PUT_OUTCOME_TAIL,
+    STATEMENT_GET_OUTCOME_PART,
+    STATEMENT_PUT_OUTCOME_PART,
     STATEMENT_COUNT
 };
 
@@ -62,9 +70,43 @@ enum statement {
 struct knowledge {
     struct position position;
     uint64_t log_first;
+    uint64_t last_event; /* highest id of an event */
     size_t reign_count;
     uint8_t digest[STORE_DIGEST_BYTES];
     uint8_t cluster[STORE_CLUSTER_BYTES];
+};
+
+/* Bytes that grow. */
+struct buffer {
+    uint8_t *bytes;
+    size_t size;
+    size_t capacity;
+};
+
+/* Events and outcomes of the open transaction that are not written yet (pending.c). */
+struct pending {
+    struct pending_event *events;
+    struct pending_outcome *outcomes;
+    struct pending_order *order; /* to sort either */
+    size_t event_count;
+    size_t event_capacity;
+    size_t outcome_count;
+    size_t outcome_capacity;
+    size_t order_capacity;
+    struct buffer text; /* of both */
+};
+
+/* Outcomes without text that were put lately: each answer asks for one just after its commit. */
+#define RECENT_OUTCOMES 4096
+struct recent_outcome {
+    uint64_t session; /* 0: nothing here */
+    uint64_t request;
+    uint64_t room;
+    uint64_t number;
+    uint64_t seq;
+    uint64_t time_ms;
+    uint32_t status;
+    uint32_t flags;
 };
 
 struct store {
@@ -73,7 +115,7 @@ struct store {
     char *path; /* of the database; NULL: in memory */
     int lock;   /* descriptor that holds the folder's lock, or -1 */
     bool is_reader;
-    unsigned open_reads; /* reader: queries inside the read transaction that is open */
+    unsigned open_reads; /* what is being read inside the read transaction that is open */
 
     bool in_transaction;
     bool commit_failed; /* the open transaction may be in the files although it has failed */
@@ -83,6 +125,10 @@ struct store {
     struct knowledge at_begin;
     struct reign_row *reigns;
     size_t reign_capacity;
+
+    struct recent_outcome *recent; /* RECENT_OUTCOMES, or NULL */
+    struct pending pending;
+    struct buffer scratch; /* what is being packed or unpacked just now */
 
     struct error_text problem;
 };
@@ -129,7 +175,7 @@ struct query {
 /* For writing: asserts that a transaction is open. */
 void query_write(struct query *query, struct store *store, enum statement which, const char *sql,
                  const char *what);
-/* For reading: a reader also enters a read transaction and refreshes what it knows. */
+/* For reading. */
 void query_read(struct query *query, struct store *store, enum statement which, const char *sql,
                 const char *what);
 
@@ -164,6 +210,121 @@ static inline uint64_t clamp_ordered(uint64_t value)
     return value > INT64_MAX ? INT64_MAX : value;
 }
 
+/* Reads between these two see one state of the database, and cost less. Nest freely; leave what
+ * was entered even when entering failed. A reader refreshes what it knows when it enters, and
+ * every query of a reader enters by itself. */
+enum error read_enter(struct store *store);
+void read_leave(struct store *store);
+
+/* The statements that begin and end transactions: prepared when a store is opened; they neither
+ * take nor give anything. */
+enum error control_prepare(struct store *store);
+enum error control_run(struct store *store, enum statement which, const char *what);
+
+/* ---- packed numbers (pack.c): little-endian base 128, 7 bits a byte, as protobuf has them ---- */
+
+enum error buffer_reserve(struct store *store, struct buffer *buffer, size_t more);
+void buffer_free(struct buffer *buffer);
+
+/* These need room that was reserved: PACKED_NUMBER_MAX for each number. */
+#define PACKED_NUMBER_MAX 10
+void pack_number(struct buffer *buffer, uint64_t value);
+void pack_bytes(struct buffer *buffer, const void *bytes, size_t size);
+
+/* Takes from the front; what is malformed or missing gives 0 or NULL and sets bad for good. */
+struct unpacker {
+    const uint8_t *bytes;
+    size_t left;
+    bool bad;
+};
+uint64_t unpack_number(struct unpacker *unpacker);
+const uint8_t *unpack_bytes(struct unpacker *unpacker, size_t size);
+
+/* ---- what waits for the commit (pending.c) ---- */
+
+struct pending_event {
+    struct timeline_row row; /* text: see text_at */
+    size_t text_at;          /* in pending.text */
+};
+struct pending_outcome {
+    struct outcome_row row; /* text: see text_at */
+    size_t text_at;         /* in pending.text, with its NUL */
+};
+struct pending_order {
+    uint64_t key; /* room or session */
+    size_t index;
+};
+
+/* Writes everything pending, grouped by room and by session. Whoever reads timelines or outcomes
+ * calls it first. */
+enum error pending_flush(struct store *store);
+void pending_clear(struct store *store);
+void pending_free(struct store *store);
+
+/* Writes the events (all of one room) or the outcomes (all of one session) that order lists; their
+ * text is set. timeline.c and outcome.c. */
+enum error timeline_write(struct store *store, const struct pending_order *order, size_t count);
+enum error outcome_write(struct store *store, const struct pending_order *order, size_t count);
+
+/* Keep an outcome that was put at hand; forget them all. outcome.c. */
+void outcome_remember(struct store *store, const struct outcome_row *row);
+void outcome_forget(struct store *store);
+
+/* ---- where a room's events are (run.c) ----
+ *
+ * Events are kept in the order in which they were written, all rooms together, so that writing
+ * touches few pages. Events of one room with consecutive ids are a run. The last few runs of a
+ * room are its tail, which every transaction rewrites; what does not fit there any longer goes, a
+ * page of runs at a time, where it is never changed again. Pages of a room are numbered from 0
+ * without holes and the tail is the last one; along them number, seq and id only grow, so any of
+ * them can be searched by bisection. */
+
+#define EVENTS_PER_RUN 64
+#define RUNS_PER_PAGE 16
+
+struct run {
+    uint64_t number; /* of its first event */
+    uint64_t seq;    /* of its first event */
+    uint64_t id;     /* of its first event */
+    uint64_t count;  /* 1..EVENTS_PER_RUN */
+};
+
+struct run_page {
+    uint64_t room;
+    uint64_t page;
+    size_t count; /* 0: a room without events */
+    struct run runs[RUNS_PER_PAGE];
+};
+
+struct run_tail {
+    struct run_page page;
+    uint64_t last_number;
+    uint64_t last_seq;
+};
+
+enum error run_load_tail(struct store *store, uint64_t room, struct run_tail *tail);
+/* Adds an event of the tail's room at the end; a page that is full is written. */
+enum error run_append(struct store *store, struct run_tail *tail, const struct timeline_row *row,
+                      uint64_t id);
+enum error run_store_tail(struct store *store, const struct run_tail *tail);
+
+/* A run somewhere in a room. */
+struct run_place {
+    struct run_tail tail;
+    struct run_page page;
+    size_t index;
+    bool found;
+};
+enum run_key { RUN_BY_NUMBER, RUN_BY_SEQ };
+
+/* The last run whose first event's key is at most most; found false when there is none, the place
+ * is then before the first run. Inside read_enter and read_leave, as the next two. */
+enum error run_find(struct store *store, uint64_t room, enum run_key key, uint64_t most,
+                    struct run_place *place);
+/* Moves to the next or the previous run; found false when there is none. */
+enum error run_next(struct store *store, struct run_place *place);
+enum error run_previous(struct store *store, struct run_place *place);
+
 /* ---- schema (schema.c) ---- */
 
 #define SCHEMA_APPLICATION_ID 0x4a4b4457 /* "JKDW" */
@@ -186,12 +347,13 @@ enum error store_end_alone(struct store *store, bool alone, enum error error);
 
 /* ---- what is kept in memory ---- */
 
-/* Fill store->now from the database (identity.c, epoch.c, log.c). log_load_position also checks
- * that the last digest follows from the one before. */
+/* Fill store->now from the database (identity.c, epoch.c, log.c, timeline.c). log_load_position can
+ * also check that the last digest follows from the one before. */
 enum error identity_load(struct store *store, uint64_t *node_id);
 enum error identity_set_node(struct store *store, uint64_t node_id);
 enum error epoch_load(struct store *store);
 enum error log_load_position(struct store *store, bool check_digest);
+enum error timeline_load(struct store *store);
 
 /* Makes what a reader knows equal to what its read transaction sees (log.c). */
 enum error reader_refresh(struct store *store);

@@ -1,14 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 #include "store/store_internal.h"
 
-#define COLUMNS "room, number, seq, kind, account, subject, session, request, time_ms, text"
+#define COLUMNS "id, room, number, seq, kind, account, subject, session, request, time_ms, text"
 
-enum error store_add_event(struct store *store, const struct timeline_row *row)
+enum error timeline_load(struct store *store)
+{
+    struct query query;
+    bool row;
+    query_read(&query, store, STATEMENT_LAST_EVENT, "SELECT id FROM event ORDER BY id DESC LIMIT 1",
+               "find the last event");
+    enum error error = query_step(&query, &row);
+    store->now.last_event = 0;
+    if (error == OK && row) {
+        store->now.last_event = column_ordered(&query);
+        error = query_row_error(&query);
+    }
+    return query_end(&query, error);
+}
+
+/* ---- writing ---- */
+
+static enum error write_event(struct store *store, const struct timeline_row *row, uint64_t id)
 {
     struct query query;
     query_write(&query, store, STATEMENT_ADD_EVENT,
-                "INSERT INTO timeline (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                "INSERT INTO event (" COLUMNS ")"
+                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
                 "add an event");
+    bind_number(&query, id);
     bind_number(&query, row->room);
     bind_number(&query, row->number);
     bind_number(&query, row->seq);
@@ -22,8 +41,28 @@ enum error store_add_event(struct store *store, const struct timeline_row *row)
     return query_run(&query);
 }
 
-static enum error read_row(struct query *query, struct timeline_row *row)
+enum error timeline_write(struct store *store, const struct pending_order *order, size_t count)
 {
+    struct run_tail tail;
+    enum error error = run_load_tail(store, order[0].key, &tail);
+    for (size_t i = 0; i < count && error == OK; i++) {
+        const struct timeline_row *row = &store->pending.events[order[i].index].row;
+        if (row->number < tail.last_number || row->seq < tail.last_seq)
+            return store_fault(store, ERROR_CORRUPT, "add an event",
+                               "it does not follow the last one of its room");
+        uint64_t id = ++store->now.last_event;
+        error = write_event(store, row, id);
+        if (error == OK)
+            error = run_append(store, &tail, row, id);
+    }
+    return error == OK ? run_store_tail(store, &tail) : error;
+}
+
+/* ---- reading ---- */
+
+static enum error read_row(struct query *query, uint64_t room, struct timeline_row *row)
+{
+    (void)column_ordered(query);
     row->room = column_number(query);
     row->number = column_ordered(query);
     row->seq = column_ordered(query);
@@ -34,148 +73,158 @@ static enum error read_row(struct query *query, struct timeline_row *row)
     row->request = column_number(query);
     row->time_ms = column_number(query);
     row->text = column_text(query, &row->text_size);
+    if (row->room != room && query->suspect == NULL)
+        query->suspect = "room";
     return query_row_error(query);
 }
 
-static enum error visit_all(struct query *query, store_event_visitor *visit, void *context)
+static void bind_run(struct query *query, const struct run *run)
+{
+    bind_number(query, run->id);
+    bind_number(query, run->id + run->count - 1);
+}
+
+struct visit {
+    store_event_visitor *visit;
+    void *context;
+    uint64_t room;
+    size_t left;       /* how many more are wanted */
+    uint64_t last_seq; /* of the last one visited */
+};
+
+static enum error visit_rows(struct query *query, struct visit *visit, bool keep_seqs_together)
 {
     enum error error;
     bool more;
     while ((error = query_step(query, &more)) == OK && more) {
         struct timeline_row row;
-        error = read_row(query, &row);
-        if (error == OK)
-            error = visit(context, &row);
+        error = read_row(query, visit->room, &row);
+        if (error != OK)
+            break;
+        if (visit->left == 0 && !(keep_seqs_together && row.seq == visit->last_seq))
+            break;
+        visit->left -= visit->left > 0;
+        visit->last_seq = row.seq;
+        error = visit->visit(visit->context, &row);
         if (error != OK)
             break;
     }
     return query_end(query, error);
 }
 
-enum error store_messages_before(struct store *store, uint64_t room, uint32_t kind,
-                                 uint64_t before, size_t limit, store_event_visitor *visit,
-                                 void *context)
+static enum error messages_of_run(struct store *store, const struct run *run, uint32_t kind,
+                                  uint64_t before, struct visit *visit)
 {
     struct query query;
-    query_read(&query, store, STATEMENT_MESSAGES_BEFORE,
-               "SELECT " COLUMNS " FROM timeline WHERE room = ?1 AND number < ?2 AND kind = ?3"
-               " ORDER BY number DESC, seq DESC LIMIT ?4",
+    query_read(&query, store, STATEMENT_MESSAGES_OF_RUN,
+               "SELECT " COLUMNS " FROM event WHERE id BETWEEN ?1 AND ?2 AND number < ?3"
+               " AND kind = ?4 ORDER BY id DESC",
                "read messages");
-    bind_number(&query, room);
-    bind_number(&query, before == 0 ? INT64_MAX : clamp_ordered(before));
+    bind_run(&query, run);
+    bind_number(&query, before);
     bind_number(&query, kind);
-    bind_number(&query, clamp_ordered(limit));
-    return visit_all(&query, visit, context);
+    return visit_rows(&query, visit, false);
 }
 
-/* The place of a row within a room. */
-struct place {
-    bool found;
-    uint64_t number;
-    uint64_t seq;
-};
-
-static enum error read_place(struct query *query, struct place *place)
+enum error store_messages_before(struct store *store, uint64_t room, uint32_t kind, uint64_t before,
+                                 size_t limit, store_event_visitor *visit, void *context)
 {
-    bool row;
-    enum error error = query_step(query, &row);
-    *place = (struct place){.found = error == OK && row};
-    if (place->found) {
-        place->number = column_ordered(query);
-        place->seq = column_ordered(query);
-        error = query_row_error(query);
-    }
-    return query_end(query, error);
-}
-
-static enum error first_place_from(struct store *store, uint64_t room, uint64_t number,
-                                   struct place *place)
-{
-    struct query query;
-    query_read(&query, store, STATEMENT_FIRST_EVENT_FROM,
-               "SELECT number, seq FROM timeline WHERE room = ?1 AND number >= ?2"
-               " ORDER BY number, seq LIMIT 1",
-               "find an event");
-    bind_number(&query, room);
-    bind_number(&query, number);
-    return read_place(&query, place);
-}
-
-static enum error last_place(struct store *store, uint64_t room, struct place *place)
-{
-    struct query query;
-    query_read(&query, store, STATEMENT_LAST_EVENT,
-               "SELECT number, seq FROM timeline WHERE room = ?1"
-               " ORDER BY number DESC, seq DESC LIMIT 1",
-               "find the last event");
-    bind_number(&query, room);
-    return read_place(&query, place);
-}
-
-/* The highest number whose first row is not after seq; 0 when even the first one is. Both number
- * and seq only grow along a room, so that it can be bisected; and as most readers are near the
- * end, the search first doubles its way back from there. */
-static enum error number_not_after(struct store *store, uint64_t room, uint64_t seq,
-                                   uint64_t *number)
-{
-    struct place place;
-    *number = 0;
-    enum error error = last_place(store, room, &place);
-    if (error != OK || !place.found)
+    struct visit rows = {.visit = visit, .context = context, .room = room, .left = limit};
+    before = before == 0 ? INT64_MAX : clamp_ordered(before);
+    enum error error = pending_flush(store);
+    if (error != OK)
         return error;
-    uint64_t low = 0; /* not after seq, or the start */
-    uint64_t high = place.number;
-    for (uint64_t step = 1; low < high; step *= 2) {
-        uint64_t probe = high - low > step ? high - step + 1 : low + 1;
-        error = first_place_from(store, room, probe, &place);
-        if (error != OK)
-            return error;
-        if (place.found && place.seq <= seq) {
-            low = place.number;
-            break;
-        }
-        high = probe - 1;
+    struct run_place place;
+    error = read_enter(store);
+    if (error == OK)
+        error = run_find(store, room, RUN_BY_NUMBER, before - 1, &place);
+    while (error == OK && place.found && rows.left > 0) {
+        error = messages_of_run(store, &place.page.runs[place.index], kind, before, &rows);
+        if (error == OK)
+            error = run_previous(store, &place);
     }
-    while (low < high) {
-        uint64_t middle = low + (high - low + 1) / 2;
-        error = first_place_from(store, room, middle, &place);
-        if (error != OK)
-            return error;
-        if (place.found && place.seq <= seq)
-            low = place.number;
-        else
-            high = middle - 1;
-    }
-    *number = low;
-    return OK;
+    read_leave(store);
+    return error;
+}
+
+static enum error events_of_run(struct store *store, const struct run *run, uint64_t after_seq,
+                                uint64_t until_seq, struct visit *visit)
+{
+    struct query query;
+    query_read(&query, store, STATEMENT_EVENTS_OF_RUN,
+               "SELECT " COLUMNS " FROM event WHERE id BETWEEN ?1 AND ?2 AND seq > ?3"
+               " AND seq <= ?4 ORDER BY id",
+               "read events");
+    bind_run(&query, run);
+    bind_number(&query, after_seq);
+    bind_number(&query, until_seq);
+    return visit_rows(&query, visit, true);
 }
 
 enum error store_events_after(struct store *store, uint64_t room, uint64_t after_seq,
                               uint64_t until_seq, size_t limit, store_event_visitor *visit,
                               void *context)
 {
-    uint64_t number;
-    enum error error = number_not_after(store, room, clamp_ordered(after_seq), &number);
-    if (error != OK)
+    struct visit rows = {.visit = visit, .context = context, .room = room, .left = limit};
+    after_seq = clamp_ordered(after_seq);
+    until_seq = clamp_ordered(until_seq);
+    enum error error = pending_flush(store);
+    if (error != OK || limit == 0)
         return error;
+    struct run_place place;
+    error = read_enter(store);
+    if (error == OK)
+        error = run_find(store, room, RUN_BY_SEQ, after_seq, &place);
+    if (error == OK)
+        place.found = place.page.count > 0; /* else all of the room comes after after_seq */
+    while (error == OK && place.found) {
+        const struct run *run = &place.page.runs[place.index];
+        if (run->seq > until_seq || (rows.left == 0 && run->seq != rows.last_seq))
+            break;
+        error = events_of_run(store, run, after_seq, until_seq, &rows);
+        if (error == OK)
+            error = run_next(store, &place);
+    }
+    read_leave(store);
+    return error;
+}
+
+static enum error number_in_run(struct store *store, const struct run *run, uint64_t seq,
+                                uint64_t *number)
+{
     struct query query;
-    query_read(&query, store, STATEMENT_EVENTS_FROM,
-               "SELECT " COLUMNS " FROM timeline WHERE room = ?1 AND (number, seq) > (?2, ?3)"
-               " AND seq <= ?4 ORDER BY number, seq LIMIT ?5",
-               "read events");
-    bind_number(&query, room);
-    bind_number(&query, number);
-    bind_number(&query, clamp_ordered(after_seq));
-    bind_number(&query, clamp_ordered(until_seq));
-    bind_number(&query, clamp_ordered(limit));
-    return visit_all(&query, visit, context);
+    bool row;
+    query_read(&query, store, STATEMENT_NUMBER_IN_RUN,
+               "SELECT number FROM event WHERE id BETWEEN ?1 AND ?2 AND seq <= ?3"
+               " ORDER BY id DESC LIMIT 1",
+               "find a number");
+    bind_run(&query, run);
+    bind_number(&query, seq);
+    enum error error = query_step(&query, &row);
+    if (error == OK && !row)
+        error = store_fault(store, ERROR_CORRUPT, query.what, "events are missing");
+    if (error == OK) {
+        uint64_t found = column_ordered(&query);
+        error = query_row_error(&query);
+        if (error == OK)
+            *number = found;
+    }
+    return query_end(&query, error);
 }
 
 enum error store_number_at(struct store *store, uint64_t room, uint64_t seq, uint64_t *number)
 {
-    uint64_t found;
-    enum error error = number_not_after(store, room, clamp_ordered(seq), &found);
+    enum error error = pending_flush(store);
+    if (error != OK)
+        return error;
+    struct run_place place;
+    error = read_enter(store);
     if (error == OK)
-        *number = found;
+        error = run_find(store, room, RUN_BY_SEQ, clamp_ordered(seq), &place);
+    if (error == OK && place.found)
+        error = number_in_run(store, &place.page.runs[place.index], clamp_ordered(seq), number);
+    else if (error == OK)
+        *number = 0;
+    read_leave(store);
     return error;
 }

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT */
+#include "support/desk.h"
+
+#include "base/clock.h"
+
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PATIENCE_MS 30000
+
+/* ---- folders ---- */
+
+char *folder_new(void)
+{
+    const char *base = getenv("TMPDIR");
+    char path[4096];
+    (void)snprintf(path, sizeof path, "%s/jackdaw-test-XXXXXX",
+                   base == NULL || *base == '\0' ? "/tmp" : base);
+    if (mkdtemp(path) == NULL)
+        fail_msg("cannot make a folder like %s", path);
+    return strdup(path);
+}
+
+static int remove_one(const char *path, const struct stat *status, int flag, struct FTW *walk)
+{
+    (void)status;
+    (void)flag;
+    (void)walk;
+    return remove(path);
+}
+
+void folder_remove(char *folder)
+{
+    (void)nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    free(folder);
+}
+
+/* ---- life ---- */
+
+uint64_t desk_random(struct desk *desk)
+{
+    uint64_t z = (desk->random += UINT64_C(0x9e3779b97f4a7c15));
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+static void fill_random(void *context, void *bytes, size_t size)
+{
+    for (size_t at = 0; at < size; at++)
+        ((uint8_t *)bytes)[at] = (uint8_t)desk_random(context);
+}
+
+static void on_event(void *context, const struct chat_event *event)
+{
+    struct desk *desk = context;
+    if (desk->event != NULL)
+        desk->event(desk, event);
+    mailroom_event(desk->mailroom, event);
+}
+
+static void on_session_ended(void *context, struct chat_session *session)
+{
+    struct desk *desk = context;
+    if (desk->session_ended != NULL)
+        desk->session_ended(desk, chat_session_id(session));
+    mailroom_session_ended(desk->mailroom, session);
+}
+
+static void on_rolled_back(void *context, struct position position)
+{
+    struct desk *desk = context;
+    desk->rollbacks++;
+    mailroom_rolled_back(desk->mailroom, position);
+}
+
+void desk_init(struct desk *desk, const char *folder)
+{
+    *desk = (struct desk){.folder = folder, .node_id = 1, .random = 1};
+    desk->wall_ms = UINT64_C(1790000000000);
+    desk->now_ms = 1000;
+    chat_limits_default(&desk->limits);
+    desk->limits.requests_per_second = 0;
+}
+
+static void check(enum error error, const struct error_text *why)
+{
+    if (error != OK)
+        fail_msg("%s: %s", error_name(error), why->text);
+}
+
+static void open_store(struct desk *desk)
+{
+    struct error_text why = {.text = ""};
+    check(store_open(&desk->store,
+                     &(struct store_options){.folder = desk->folder, .node_id = desk->node_id},
+                     &why),
+          &why);
+    if (desk->folder == NULL)
+        return;
+    check(store_open_reader(&desk->reader_store, desk->store, &why), &why);
+    check(worker_start(&desk->reader), &why);
+}
+
+void desk_open(struct desk *desk)
+{
+    struct error_text why = {.text = ""};
+    check(task_queue_new(&desk->queue), &why);
+    open_store(desk);
+    check(ledger_open(&desk->ledger, desk->store, desk->node_id,
+                      &(struct ledger_observer){.context = desk, .rolled_back = on_rolled_back},
+                      &why),
+          &why);
+    struct mailroom_options options = {
+        .ledger = desk->ledger,
+        .store = desk->store,
+        .reader_store = desk->reader_store,
+        .reader = desk->reader,
+        .queue = desk->queue,
+    };
+    check(mailroom_new(&desk->mailroom, &options), &why);
+    struct chat_observer observer = {
+        .context = desk, .event = on_event, .session_ended = on_session_ended};
+    check(chat_open(&desk->chat, desk->store, &desk->limits, &observer, desk->now_ms, &why), &why);
+    struct chat_random random = {.context = desk, .fill = fill_random};
+    chat_set_random(desk->chat, &random);
+    mailroom_attach(desk->mailroom, desk->chat);
+    check(ledger_attach(desk->ledger, desk->chat, desk->wall_ms, &why), &why);
+    arena_init(&desk->arena, 4u * 1024u * 1024u);
+}
+
+void desk_close(struct desk *desk)
+{
+    worker_stop(desk->reader);
+    desk_run(desk);
+    (void)ledger_commit(desk->ledger);
+    ledger_close(desk->ledger);
+    mailroom_free(desk->mailroom);
+    chat_close(desk->chat);
+    store_close(desk->reader_store);
+    store_close(desk->store);
+    task_queue_free(desk->queue);
+    arena_clear(&desk->arena);
+    desk->reader = NULL;
+    desk->reader_store = NULL;
+}
+
+void desk_run(struct desk *desk)
+{
+    (void)task_queue_run(desk->queue, SIZE_MAX);
+}
+
+enum error desk_turn(struct desk *desk)
+{
+    desk_run(desk);
+    enum error error = ledger_commit(desk->ledger);
+    mailroom_deliver(desk->mailroom);
+    return error;
+}
+
+void desk_settle(struct desk *desk)
+{
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    struct mailroom_figures before;
+    struct mailroom_figures after;
+    unsigned quiet = 0;
+    mailroom_figures(desk->mailroom, &before);
+    while (quiet < 3) {
+        assert_true(clock_monotonic_ms() < until_ms);
+        if (desk->reader != NULL && before.reading > 0)
+            task_queue_wait(desk->queue, 100);
+        (void)desk_turn(desk);
+        mailroom_figures(desk->mailroom, &after);
+        bool still = after.reading == 0 && after.pages_sent == before.pages_sent &&
+                     after.store_reads == before.store_reads;
+        quiet = still ? quiet + 1 : 0;
+        before = after;
+    }
+}
+
+/* ---- people ---- */
+
+static struct chat_call begin(struct desk *desk, uint64_t session)
+{
+    arena_clear(&desk->arena);
+    desk->error = OK;
+    struct chat_call call = {
+        .time_ms = desk->wall_ms, .monotonic_ms = desk->now_ms, .arena = &desk->arena};
+    if (session != 0)
+        call.session = chat_find_session(desk->chat, session);
+    return call;
+}
+
+static bool propose(struct desk *desk, struct chat_call *call, enum chat_decision decision)
+{
+    if (decision != CHAT_PROPOSE)
+        return false;
+    desk->error = ledger_propose(desk->ledger, call->delta);
+    return desk->error == OK;
+}
+
+bool desk_register(struct desk *desk, const char *name)
+{
+    struct chat_call call = begin(desk, 0);
+    Jackdaw__RegisterRequest request = JACKDAW__REGISTER_REQUEST__INIT;
+    uint8_t nonce[STORE_NONCE_BYTES];
+    fill_random(desk, nonce, sizeof nonce);
+    request.name = (char *)name;
+    request.password = (char *)"secret";
+    request.nonce.data = nonce;
+    request.nonce.len = sizeof nonce;
+    return propose(desk, &call, chat_propose_register(desk->chat, &call, &request, "no hash"));
+}
+
+uint64_t desk_login(struct desk *desk, const char *name)
+{
+    struct chat_call call = begin(desk, 0);
+    Jackdaw__LoginRequest request = JACKDAW__LOGIN_REQUEST__INIT;
+    uint8_t token[CHAT_TOKEN_BYTES];
+    fill_random(desk, token, sizeof token);
+    request.name = (char *)name;
+    request.password = (char *)"secret";
+    request.token.data = token;
+    request.token.len = sizeof token;
+    const char *hash;
+    if (chat_check_login(desk->chat, &call, &request, &hash) != CHAT_PROPOSE ||
+        !propose(desk, &call, chat_propose_login(desk->chat, &call, &request, true)))
+        return 0;
+    return call.delta->session_started->session;
+}
+
+/* A numbered request of the session; 0 where it has ended. */
+#define NUMBERED(desk, session, type, constant)                                                    \
+    struct chat_call call = begin((desk), (session));                                              \
+    Jackdaw__##type##Request request = JACKDAW__##constant##_REQUEST__INIT;                        \
+    if (call.session == NULL)                                                                      \
+        return false;                                                                              \
+    request.request = chat_session_last_request(call.session) + 1
+
+bool desk_logout(struct desk *desk, uint64_t session)
+{
+    NUMBERED(desk, session, Logout, LOGOUT);
+    return propose(desk, &call, chat_propose_logout(desk->chat, &call, &request));
+}
+
+bool desk_delete(struct desk *desk, uint64_t session)
+{
+    NUMBERED(desk, session, DeleteAccount, DELETE_ACCOUNT);
+    return propose(desk, &call, chat_propose_delete(desk->chat, &call, &request, true));
+}
+
+static bool join(struct desk *desk, uint64_t session, const char *room, bool is_private)
+{
+    NUMBERED(desk, session, JoinRoom, JOIN_ROOM);
+    request.room = (char *)room;
+    request.private_ = is_private;
+    return propose(desk, &call, chat_propose_join(desk->chat, &call, &request));
+}
+
+bool desk_join(struct desk *desk, uint64_t session, const char *room)
+{
+    return join(desk, session, room, false);
+}
+
+bool desk_join_private(struct desk *desk, uint64_t session, const char *room)
+{
+    return join(desk, session, room, true);
+}
+
+bool desk_leave(struct desk *desk, uint64_t session, const char *room)
+{
+    NUMBERED(desk, session, LeaveRoom, LEAVE_ROOM);
+    request.room = (char *)room;
+    return propose(desk, &call, chat_propose_leave(desk->chat, &call, &request));
+}
+
+bool desk_invite(struct desk *desk, uint64_t session, const char *room, const char *name)
+{
+    NUMBERED(desk, session, Invite, INVITE);
+    request.room = (char *)room;
+    request.name = (char *)name;
+    return propose(desk, &call, chat_propose_invite(desk->chat, &call, &request));
+}
+
+bool desk_kick(struct desk *desk, uint64_t session, const char *room, const char *name, bool ban)
+{
+    NUMBERED(desk, session, Kick, KICK);
+    request.room = (char *)room;
+    request.name = (char *)name;
+    request.ban = ban;
+    return propose(desk, &call, chat_propose_kick(desk->chat, &call, &request));
+}
+
+bool desk_topic(struct desk *desk, uint64_t session, const char *room, const char *topic)
+{
+    NUMBERED(desk, session, SetTopic, SET_TOPIC);
+    request.room = (char *)room;
+    request.topic = (char *)topic;
+    return propose(desk, &call, chat_propose_topic(desk->chat, &call, &request));
+}
+
+bool desk_send(struct desk *desk, uint64_t session, const char *to, const char *text)
+{
+    NUMBERED(desk, session, Send, SEND);
+    request.to = (char *)to;
+    request.text = (char *)text;
+    return propose(desk, &call, chat_propose_send(desk->chat, &call, &request));
+}
+
+void desk_typing(struct desk *desk, uint64_t session, const char *room)
+{
+    struct chat_call call = begin(desk, session);
+    Jackdaw__SetTypingRequest request = JACKDAW__SET_TYPING_REQUEST__INIT;
+    if (call.session == NULL)
+        return;
+    request.room = (char *)room;
+    request.typing = true;
+    (void)chat_set_typing(desk->chat, &call, &request);
+}
+
+void desk_break(struct desk *desk)
+{
+    arena_clear(&desk->arena);
+    Jackdaw__SessionEnded ended = JACKDAW__SESSION_ENDED__INIT;
+    ended.session = 1; /* nobody's */
+    Jackdaw__Delta delta = JACKDAW__DELTA__INIT;
+    delta.time_ms = desk->wall_ms;
+    delta.change_case = JACKDAW__DELTA__CHANGE_SESSION_ENDED;
+    delta.session_ended = &ended;
+    assert_int_equal(ledger_propose(desk->ledger, &delta), ERROR_CORRUPT);
+}

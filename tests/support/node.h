@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* node.h - a server as its own process, which can be killed and started again: same folder, same
+ * ports. The first start lets the kernel pick the ports. One thread. */
+#ifndef JACKDAW_TESTS_NODE_H
+#define JACKDAW_TESTS_NODE_H
+
+#include "base/address.h"
+#include "support/process.h"
+
+#define NODE_OPTIONS_MAX 24
+#define NODE_STOP_MS 10000
+
+/* Set the first members, the others are the node's. */
+struct node {
+    struct stage *stage;
+    unsigned id;
+    const char *role;     /* NULL: "master" */
+    const char *data_dir; /* NULL: a folder of the stage */
+    const char *options[NODE_OPTIONS_MAX]; /* beyond the usual ones; ends with NULL */
+    void (*prepare)(void *context); /* see struct process_options */
+    const char *wrapper[NODE_OPTIONS_MAX]; /* a program and its arguments that start the server;
+                                            * NULL: none */
+
+    struct process *process; /* the last one started */
+    unsigned starts;
+    char clients[ADDRESS_TEXT_SIZE];  /* where it listens: known since the first start */
+    char internal[ADDRESS_TEXT_SIZE];
+};
+
+/* Starts the server, without waiting for it to be ready. */
+void node_launch(struct node *node);
+
+/* Starts the server and waits until it is ready; fails the test if it ends instead. */
+void node_start(struct node *node);
+
+/* The address that clients are given, in parts. */
+struct address node_address(const struct node *node);
+
+/* kill -9. */
+void node_kill(struct node *node);
+
+/* SIGTERM; waits for the end, and returns the exit status. */
+int node_stop(struct node *node);
+
+#endif

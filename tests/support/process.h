@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/* process.h - programs that a test starts, talks to through pipes, and ends.
+ *
+ * A stage is the folder and the programs of one test. Whatever a program prints on stdout is kept,
+ * line by line, with the time it was read; its stderr goes to a file in the stage's folder. What
+ * is written to its stdin waits here as long as it does not take it: writing never blocks, nor does
+ * a program that prints much while nobody looks at it in particular.
+ *
+ * Waiting is always for a condition, with a deadline: STAGE_WAIT. Nothing here sleeps. While one
+ * thing is waited for, all programs of the stage are read and written.
+ *
+ * stage_close kills what is still running. If the test did not say that it passed (stage_pass),
+ * it prints the last lines of everything, ordered by time: what was noted, what was typed, what
+ * the programs printed and logged. A program started here dies with the test, however that ends.
+ *
+ * One thread. Functions that cannot do their work fail the test, with a sentence. */
+#ifndef JACKDAW_TESTS_PROCESS_H
+#define JACKDAW_TESTS_PROCESS_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define STAGE_PATIENCE_MS 30000 /* how long a condition is waited for unless a test says otherwise */
+#define STAGE_PROCESSES_MAX 64  /* ever started on one stage */
+#define STAGE_PATH_SIZE 1024
+
+/* ---- stages ---- */
+
+struct stage;
+
+struct stage *stage_open(void);
+/* Ends everything; the folder is removed. NULL is allowed. With JACKDAW_TEST_KEEP in the
+ * environment the folder stays, and its name is printed. */
+void stage_close(struct stage *stage);
+/* The test came to its end: nothing is printed by stage_close. */
+void stage_pass(struct stage *stage);
+
+/* Path of name in the stage's folder. Valid as long as the stage. */
+const char *stage_path(struct stage *stage, const char *name);
+
+/* A remark between the logs: what the test does now. */
+void stage_note(struct stage *stage, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Reads and writes what can be read and written, waiting for it until until_ms (of the monotonic
+ * clock) at most. */
+void stage_turn(struct stage *stage, uint64_t until_ms);
+
+/* Fails the test: "waited for ... in vain". */
+_Noreturn void stage_fail(struct stage *stage, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+uint64_t stage_now_ms(void); /* monotonic */
+
+/* Turns until condition holds; fails the test if it does not within patience_ms. */
+#define STAGE_WAIT_MS(stage, patience_ms, condition)                                               \
+    do {                                                                                           \
+        uint64_t stage_until_ms = stage_now_ms() + (uint64_t)(patience_ms);                        \
+        while (!(condition)) {                                                                     \
+            if (stage_now_ms() >= stage_until_ms)                                                  \
+                stage_fail((stage), "%s:%d: waited %d ms in vain for: %s", __FILE__, __LINE__,     \
+                           (int)(patience_ms), #condition);                                        \
+            stage_turn((stage), stage_until_ms);                                                   \
+        }                                                                                          \
+    } while (0)
+#define STAGE_WAIT(stage, condition) STAGE_WAIT_MS(stage, STAGE_PATIENCE_MS, condition)
+
+/* ---- programs ---- */
+
+struct process;
+
+struct process_options {
+    const char *name;    /* in logs and messages; also of its log file */
+    const char *program; /* a path, or a name to be found in PATH */
+    const char *const *arguments; /* behind the program's name; ends with NULL */
+    /* Runs in the new process just before the program: limits, environment. May be NULL. */
+    void (*prepare)(void *context);
+    /* Called for each line that was read, without its end. May be NULL. */
+    void (*on_line)(void *context, const char *line, uint64_t time_us);
+    void *context;
+    bool quiet; /* many lines: they are not printed when the test fails */
+};
+
+/* Strings are borrowed for the call. The process is the stage's. */
+struct process *process_start(struct stage *stage, const struct process_options *options);
+
+/* Text for its stdin, as it is; and the end of it, once all of it was taken. */
+void process_write(struct process *process, const char *text, size_t size);
+void process_end_input(struct process *process);
+/* How much of what was written it has not taken yet. */
+size_t process_unread_bytes(const struct process *process);
+
+/* Lines of its stdout so far. */
+size_t process_lines(const struct process *process);
+const char *process_line(const struct process *process, size_t i);
+/* The first line from `from` on that begins with prefix; waits for it; NULL if the program ends
+ * without. */
+const char *process_wait_line(struct process *process, size_t from, const char *prefix,
+                              int patience_ms);
+
+/* What it wrote to stderr so far, the last 4 MiB of it: malloc, the caller's to free. */
+char *process_log(const struct process *process);
+bool process_logged(const struct process *process, const char *text);
+
+pid_t process_id(const struct process *process); /* 0 once it has ended */
+void process_signal(struct process *process, int signal);
+/* Whether it has ended and everything it printed was read. */
+bool process_ended(const struct process *process);
+/* Waits for that and returns its exit status; 128 + n when signal n ended it. */
+int process_wait(struct process *process, int patience_ms);
+/* kill -9, and waits for the end. Nothing if it has ended already. */
+void process_kill(struct process *process);
+
+/* What the kernel says of it; 0 when it has ended. */
+size_t process_resident_bytes(const struct process *process);
+size_t process_descriptors(const struct process *process);
+
+#endif

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: MIT
+# What the tests of src/rpc share: a raw peer, and the server and client of a service of their own.
+set(support ${CMAKE_SOURCE_DIR}/tests/support)
+set(probe_out ${CMAKE_BINARY_DIR}/generated_tests)
+file(MAKE_DIRECTORY ${probe_out})
+add_custom_command(
+  OUTPUT ${probe_out}/probe.pb-c.c ${probe_out}/probe.pb-c.h
+  COMMAND ${PROTOC_C} --c_out=${probe_out} --proto_path=${support} ${support}/probe.proto
+  DEPENDS ${support}/probe.proto VERBATIM)
+add_library(jackdaw_probe_proto STATIC ${probe_out}/probe.pb-c.c ${probe_out}/probe.pb-c.h)
+target_include_directories(jackdaw_probe_proto SYSTEM PUBLIC ${probe_out})
+target_link_libraries(jackdaw_probe_proto PUBLIC PkgConfig::PROTOBUF_C)
+
+add_library(jackdaw_sp_peer STATIC ${support}/sp_peer.c)
+target_include_directories(jackdaw_sp_peer PUBLIC ${CMAKE_SOURCE_DIR}/tests)
+target_link_libraries(jackdaw_sp_peer PUBLIC jackdaw_base)
+
+add_library(jackdaw_probe STATIC ${support}/probe.c)
+target_include_directories(jackdaw_probe PUBLIC ${CMAKE_SOURCE_DIR}/tests)
+target_link_libraries(jackdaw_probe PUBLIC jackdaw_rpc jackdaw_sp_peer jackdaw_probe_proto PkgConfig::CMOCKA)
+
+jackdaw_unit_test(test_rpc_calls SOURCES test_rpc_calls.c LIBS jackdaw_probe)
+jackdaw_unit_test(test_rpc_streams SOURCES test_rpc_streams.c LIBS jackdaw_probe)

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: MIT
+# The core without its wire: calls are the test's own (fake_call.c stands in for src/rpc).
+set(server_desk ../support/desk.c ../support/fake_call.c ../support/inbox.c)
+jackdaw_unit_test(test_server_ledger
+  SOURCES test_server_ledger.c ../support/faulty_vfs.c ${server_desk}
+  LIBS jackdaw_server PkgConfig::SQLITE TIMEOUT 300)
+jackdaw_unit_test(test_server_mailbox SOURCES test_server_mailbox.c ${server_desk}
+  LIBS jackdaw_server TIMEOUT 300)
+jackdaw_unit_test(test_server_mailbox_model SOURCES test_server_mailbox_model.c ${server_desk}
+  LIBS jackdaw_server TIMEOUT 600)

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/status.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+/* gRPC's names in the order of gRPC's numbers. */
+static const char *const expected[] = {
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+};
+
+static void test_status_name__the_17_of_grpc(void **state)
+{
+    (void)state;
+    assert_int_equal(STATUS_COUNT, 17);
+    for (int i = 0; i < STATUS_COUNT; i++)
+        assert_string_equal(status_name((enum status)i), expected[i]);
+}
+
+static void test_status_name__any_int(void **state)
+{
+    (void)state;
+    assert_string_equal(status_name((enum status)(-1)), "UNKNOWN");
+    assert_string_equal(status_name(STATUS_COUNT), "UNKNOWN");
+    assert_string_equal(status_name((enum status)4000000), "UNKNOWN");
+}
+
+static void test_status_parse__is_the_inverse_of_the_name(void **state)
+{
+    (void)state;
+    for (int i = 0; i < STATUS_COUNT; i++) {
+        enum status status = STATUS_COUNT;
+        assert_int_equal(status_parse(expected[i], &status), OK);
+        assert_int_equal(status, i);
+    }
+    enum status status = STATUS_ABORTED;
+    assert_int_equal(status_parse("ok", &status), ERROR_INVALID);
+    assert_int_equal(status_parse("", &status), ERROR_INVALID);
+    assert_int_equal(status_parse("OK ", &status), ERROR_INVALID);
+    assert_int_equal(status, STATUS_ABORTED);
+}
+
+/* An error without an entry in the table would be told to the caller as success. */
+static void test_status_from_error__no_error_is_success(void **state)
+{
+    (void)state;
+    assert_int_equal(status_from_error(OK), STATUS_OK);
+    for (int i = OK + 1; i < ERROR_COUNT; i++)
+        assert_int_not_equal(status_from_error((enum error)i), STATUS_OK);
+    assert_int_equal(status_from_error(ERROR_FULL), STATUS_RESOURCE_EXHAUSTED);
+    assert_int_equal(status_from_error(ERROR_DISK_FULL), STATUS_UNAVAILABLE);
+    assert_int_equal(status_from_error(ERROR_TOO_LARGE), STATUS_INVALID_ARGUMENT);
+    assert_int_equal(status_from_error(ERROR_VERSION), STATUS_FAILED_PRECONDITION);
+    assert_int_equal(status_from_error((enum error)(-3)), STATUS_UNKNOWN);
+    assert_int_equal(status_from_error(ERROR_COUNT), STATUS_UNKNOWN);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_status_name__the_17_of_grpc),
+        cmocka_unit_test(test_status_name__any_int),
+        cmocka_unit_test(test_status_parse__is_the_inverse_of_the_name),
+        cmocka_unit_test(test_status_from_error__no_error_is_success),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

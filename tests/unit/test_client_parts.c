@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/* The client's small parts, which need no server: histogram, backoff, recent, servers, text. */
+#include "client/backoff.h"
+#include "client/histogram.h"
+#include "client/recent.h"
+#include "client/servers.h"
+#include "client/text.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* ---- histogram ---- */
+
+static struct histogram histogram;
+
+static void test_histogram__error_bound(void **state)
+{
+    (void)state;
+    uint64_t value = 0;
+    while (value < UINT64_C(1) << 36) {
+        memset(&histogram, 0, sizeof histogram);
+        histogram_add(&histogram, value);
+        histogram_add(&histogram, UINT64_MAX); /* so that the largest is another */
+        uint64_t got = histogram_value_us(&histogram, 500);
+        uint64_t off = got > value ? got - value : value - got;
+        if (value < 64)
+            assert_int_equal(off, 0);
+        else
+            assert_true(off * 64 <= value);
+        value += value / 37 + 1;
+    }
+}
+
+static void test_histogram__percentiles(void **state)
+{
+    (void)state;
+    memset(&histogram, 0, sizeof histogram);
+    assert_int_equal(histogram_value_us(&histogram, 500), 0);
+    for (uint64_t value = 1; value <= 10000; value++)
+        histogram_add(&histogram, value);
+    assert_in_range(histogram_value_us(&histogram, 500), 4922, 5078);
+    assert_in_range(histogram_value_us(&histogram, 990), 9745, 10000);
+    assert_int_equal(histogram_value_us(&histogram, 1000), 10000);
+    assert_int_equal(histogram_value_us(&histogram, 0), 1);
+    assert_int_equal(sizeof histogram.buckets, 4096);
+}
+
+/* ---- backoff ---- */
+
+static void test_backoff__doubles_up_to_a_bound(void **state)
+{
+    (void)state;
+    struct backoff least = {.least_ms = 20, .most_ms = 2000};
+    struct backoff most = least;
+    uint64_t full_us = 20000;
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(backoff_next_us(&least, 0, 0), full_us / 2);
+        assert_in_range(backoff_next_us(&most, 0, UINT32_MAX), full_us - 1, full_us);
+        full_us = full_us * 2 > 2000000 ? 2000000 : full_us * 2;
+    }
+    backoff_clear(&least);
+    assert_int_equal(backoff_next_us(&least, 0, 0), 10000);
+}
+
+static void test_backoff__as_the_server_asks(void **state)
+{
+    (void)state;
+    struct backoff backoff = {.least_ms = 20, .most_ms = 2000};
+    assert_int_equal(backoff_next_us(&backoff, 300, 0), 300000);
+    assert_int_equal(backoff_next_us(&backoff, 300, UINT32_MAX), 375000);
+    assert_int_equal(backoff_next_us(&backoff, 1, 0), 40000); /* the third doubling asks for more */
+    assert_int_equal(backoff_next_us(&backoff, UINT32_MAX, 0), (uint64_t)UINT32_MAX * 1000);
+}
+
+/* ---- recent ---- */
+
+static void test_recent__remembers_the_last(void **state)
+{
+    (void)state;
+    struct recent recent = {.ring = NULL};
+    const uint64_t session = UINT64_C(0x1234567890ABCDEF);
+    for (uint64_t i = 1; i <= 3 * RECENT_MAX; i++) {
+        assert_false(recent_add(&recent, session, i));
+        assert_true(recent_add(&recent, session, i));
+        if (i % 1000 == 0 && i > 500)
+            assert_true(recent_add(&recent, session, i - 500));
+    }
+    assert_int_equal(recent.count, RECENT_MAX);
+    for (uint64_t i = 2 * RECENT_MAX + 1; i <= 3 * RECENT_MAX; i++)
+        assert_true(recent_add(&recent, session, i));
+    assert_false(recent_add(&recent, session, 2 * RECENT_MAX));
+    assert_false(recent_add(&recent, session + 1, 3 * RECENT_MAX));
+    recent_clear(&recent);
+    assert_false(recent_add(&recent, session, 1));
+    recent_clear(&recent);
+}
+
+/* Against a model, with many uids that fall into the same slots. */
+static void test_recent__against_a_list(void **state)
+{
+    (void)state;
+    struct recent recent = {.ring = NULL};
+    static uint64_t order[100000];
+    size_t count = 0;
+    uint32_t random = 1;
+    for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
+        random = random * 1664525 + 1013904223;
+        uint64_t uid = (random >> 8) % 40000;
+        bool known = false;
+        size_t oldest = count > RECENT_MAX ? count - RECENT_MAX : 0;
+        for (size_t k = count; k > oldest && !known && i % 50 == 0; k--)
+            known = order[k - 1] == uid;
+        bool got = recent_add(&recent, uid % 3, uid);
+        if (i % 50 == 0)
+            assert_int_equal(got, known);
+        if (!got)
+            order[count++] = uid;
+    }
+    recent_clear(&recent);
+}
+
+/* ---- servers ---- */
+
+static struct address address(const char *text)
+{
+    struct address result;
+    assert_int_equal(address_parse(text, &result, NULL), OK);
+    return result;
+}
+
+static bool never(void *context, const struct address *address_)
+{
+    (void)context, (void)address_;
+    return false;
+}
+
+static bool is_that(void *context, const struct address *address_)
+{
+    return servers_same(context, address_);
+}
+
+static void test_servers__given_are_kept(void **state)
+{
+    (void)state;
+    struct servers servers = {.items = NULL};
+    struct address teller = address("192.0.2.1:1");
+    struct address first = address("a:1");
+    struct address second = address("b:2");
+    assert_int_equal(servers_give(&servers, &first), OK);
+    assert_int_equal(servers_give(&servers, &second), OK);
+    assert_int_equal(servers_give(&servers, &first), OK);
+    assert_int_equal(servers.count, 2);
+    for (int i = 0; i < 1000; i++) {
+        char text[64];
+        (void)snprintf(text, sizeof text, "host%d:1", i);
+        assert_true(servers_learn(&servers, text, &teller, NULL));
+        assert_true(servers_learn(&servers, "keep:1", &teller, NULL));
+    }
+    assert_int_equal(servers.count, 2 + SERVERS_LEARNED_MAX);
+    int found = 0;
+    for (size_t i = 0; i < servers.count; i++) {
+        const char *host = servers.items[i].address.host;
+        found += strcmp(host, "a") == 0 || strcmp(host, "b") == 0 || strcmp(host, "keep") == 0 ||
+                 strcmp(host, "host999") == 0;
+    }
+    assert_int_equal(found, 4);
+    servers_release(&servers);
+}
+
+static void test_servers__learned_are_completed(void **state)
+{
+    (void)state;
+    struct servers servers = {.items = NULL};
+    struct address teller = address("192.0.2.1:1");
+    struct address out;
+    assert_true(servers_learn(&servers, ":2625", &teller, &out));
+    assert_string_equal(out.host, "192.0.2.1");
+    assert_int_equal(out.port, 2625);
+    assert_false(servers_learn(&servers, "nonsense", &teller, NULL));
+    assert_false(servers_learn(&servers, "host:0", &teller, NULL));
+    assert_false(out.tls);
+    servers.tls_only = true;
+    assert_true(servers_learn(&servers, "x:1", &teller, &out));
+    assert_true(out.tls);
+    servers_release(&servers);
+}
+
+static void test_servers__take_turns(void **state)
+{
+    (void)state;
+    struct servers servers = {.items = NULL};
+    struct address list[] = {address("a:1"), address("b:1"), address("c:1")};
+    assert_null(servers_next(&servers, never, NULL));
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(servers_give(&servers, &list[i]), OK);
+    for (size_t i = 0; i < 7; i++)
+        assert_true(servers_same(servers_next(&servers, never, NULL), &list[i % 3]));
+    assert_true(servers_same(servers_next(&servers, is_that, &list[1]), &list[2]));
+    servers_release(&servers);
+}
+
+/* ---- text ---- */
+
+static void assert_printable(const char *text, const char *indent, const char *expected)
+{
+    char *got = text_printable(text, indent);
+    assert_non_null(got);
+    assert_string_equal(got, expected);
+    free(got);
+}
+
+#define BAD "\xEF\xBF\xBD"
+
+static void test_text_printable__nothing_drives_a_terminal(void **state)
+{
+    (void)state;
+    assert_printable("hi \xC3\xA4 \xF0\x9F\x98\x80", NULL, "hi \xC3\xA4 \xF0\x9F\x98\x80");
+    assert_printable("\x1B[2J\x07\x7F", NULL, BAD "[2J" BAD BAD);
+    assert_printable("\xC2\x9B"
+                     "31m",
+                     NULL, BAD "31m"); /* C1: CSI in one character */
+    assert_printable("\x9B"
+                     "31m\xFF",
+                     NULL, BAD "31m" BAD);
+    assert_printable("a\r\nb\tc", "    ", "a\n    b c");
+    assert_printable("a\nb\xE2\x80\xA8"
+                     "c",
+                     NULL, "a b c");
+    assert_printable("abc\xE2\x80\xAE"
+                     "def",
+                     NULL, "abcdef");                       /* right-to-left override */
+    assert_printable("\xE2\x80\x8B", NULL, "");             /* zero width space */
+    assert_printable("\xE2\x80\x8D", NULL, "\xE2\x80\x8D"); /* joiner */
+    assert_printable("\xEE\x80\x80", NULL, BAD);            /* private use */
+    assert_printable("\xE2\x82", NULL, BAD BAD);            /* cut in two */
+    assert_printable("", NULL, "");
+    for (int byte = 1; byte < 256; byte++) {
+        char text[2] = {(char)byte, '\0'};
+        char *got = text_printable(text, "");
+        assert_non_null(got);
+        for (const char *at = got; *at != '\0'; at++)
+            assert_true((unsigned char)*at >= 0x20 || *at == '\n');
+        free(got);
+    }
+}
+
+static void test_text_columns__wide_and_combining(void **state)
+{
+    (void)state;
+    assert_int_equal(text_columns("abc"), 3);
+    assert_int_equal(text_columns("\xE6\xBC\xA2\xE5\xAD\x97"), 4);
+    assert_int_equal(text_columns("e\xCC\x81"), 1);
+}
+
+static void test_text_is_valid(void **state)
+{
+    (void)state;
+    assert_true(text_is_valid("", 0));
+    assert_true(text_is_valid("\xC3\xA4", 2));
+    assert_false(text_is_valid("\xC3", 1));
+    assert_false(text_is_valid("a\0b", 3));
+    assert_false(text_is_valid("\xED\xA0\x80", 3)); /* surrogate */
+    assert_false(text_is_valid("\xC0\x80", 2));     /* overlong */
+}
+
+static void test_text_same_name(void **state)
+{
+    (void)state;
+    assert_true(text_same_name("Ann", "aNN"));
+    assert_true(text_same_name("\xC3\x84", "a\xCC\x88"));
+    assert_false(text_same_name("ann", "anna"));
+    assert_true(text_same_name("\xFF", "\xFF"));
+    assert_false(text_same_name("\xFF", "a"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_histogram__error_bound),
+        cmocka_unit_test(test_histogram__percentiles),
+        cmocka_unit_test(test_backoff__doubles_up_to_a_bound),
+        cmocka_unit_test(test_backoff__as_the_server_asks),
+        cmocka_unit_test(test_recent__remembers_the_last),
+        cmocka_unit_test(test_recent__against_a_list),
+        cmocka_unit_test(test_servers__given_are_kept),
+        cmocka_unit_test(test_servers__learned_are_completed),
+        cmocka_unit_test(test_servers__take_turns),
+        cmocka_unit_test(test_text_printable__nothing_drives_a_terminal),
+        cmocka_unit_test(test_text_columns__wide_and_combining),
+        cmocka_unit_test(test_text_is_valid),
+        cmocka_unit_test(test_text_same_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,576 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/ledger.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "support/desk.h"
+#include "support/fake_call.h"
+#include "support/faulty_vfs.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* A gate that notes how and when it opened. */
+struct noted {
+    struct gate gate;
+    struct desk *desk;
+    unsigned opened;
+    unsigned turn; /* place in the order of opening */
+    bool committed;
+    uint64_t seen; /* what was committed then */
+};
+
+static unsigned turns;
+
+static void note(struct gate *gate, bool committed)
+{
+    struct noted *noted = (struct noted *)gate;
+    noted->opened++;
+    noted->turn = ++turns;
+    noted->committed = committed;
+    noted->seen = ledger_committed(noted->desk->ledger).seq;
+}
+
+static void put_gate(struct desk *desk, struct noted *noted)
+{
+    *noted = (struct noted){.gate = {.open = note}, .desk = desk};
+    ledger_gate(desk->ledger, &noted->gate);
+}
+
+struct fixture {
+    struct desk desk;
+    char *folder;
+    uint64_t ann;
+};
+
+static void begin(struct fixture *fixture)
+{
+    fixture->folder = folder_new();
+    desk_init(&fixture->desk, fixture->folder);
+    desk_open(&fixture->desk);
+    assert_true(desk_register(&fixture->desk, "ann"));
+    fixture->ann = desk_login(&fixture->desk, "ann");
+    assert_true(desk_join(&fixture->desk, fixture->ann, "lobby"));
+    assert_int_equal(desk_turn(&fixture->desk), OK);
+}
+
+static void end(struct fixture *fixture)
+{
+    desk_close(&fixture->desk);
+    folder_remove(fixture->folder);
+}
+
+static void reopen(struct fixture *fixture)
+{
+    desk_close(&fixture->desk);
+    desk_open(&fixture->desk);
+}
+
+static uint64_t applied(const struct desk *desk)
+{
+    return ledger_applied(desk->ledger).seq;
+}
+
+static uint64_t committed(const struct desk *desk)
+{
+    return ledger_committed(desk->ledger).seq;
+}
+
+/* ---- gates ---- */
+
+static void test_ledger_gate__nothing_pending_opens_at_once(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct noted noted;
+    put_gate(&f.desk, &noted);
+    assert_int_equal(noted.opened, 1);
+    assert_true(noted.committed);
+    end(&f);
+}
+
+static void test_ledger_gate__read_waits_for_what_it_saw(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    assert_true(desk_send(&f.desk, f.ann, "lobby", "one"));
+    struct noted read;
+    put_gate(&f.desk, &read);
+    assert_int_equal(read.opened, 0);
+    uint64_t expected = applied(&f.desk);
+    assert_int_equal(committed(&f.desk), expected - 1);
+    assert_int_equal(ledger_commit(f.desk.ledger), OK);
+    assert_int_equal(read.opened, 1);
+    assert_true(read.committed);
+    assert_int_equal(read.seen, expected);
+    end(&f);
+}
+
+static void test_ledger_gate__many_open_in_their_order(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct noted noted[50];
+    for (unsigned i = 0; i < 50; i++) {
+        if (i % 3 == 0)
+            assert_true(desk_send(&f.desk, f.ann, "lobby", "x"));
+        put_gate(&f.desk, &noted[i]);
+    }
+    assert_int_equal(ledger_commit(f.desk.ledger), OK);
+    for (unsigned i = 0; i < 50; i++) {
+        assert_int_equal(noted[i].opened, 1);
+        assert_int_equal(noted[i].turn, noted[0].turn + i);
+    }
+    end(&f);
+}
+
+/* One that puts up another while it opens, as a history that begins after its gate does. */
+static struct noted inner;
+
+static void note_and_gate(struct gate *gate, bool is_committed)
+{
+    note(gate, is_committed);
+    put_gate(((struct noted *)gate)->desk, &inner);
+}
+
+static void test_ledger_gate__put_up_while_one_opens(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    assert_true(desk_send(&f.desk, f.ann, "lobby", "one"));
+    struct noted outer = {.gate = {.open = note_and_gate}, .desk = &f.desk};
+    struct noted last;
+    ledger_gate(f.desk.ledger, &outer.gate);
+    put_gate(&f.desk, &last);
+    assert_int_equal(ledger_commit(f.desk.ledger), OK);
+    assert_int_equal(outer.opened, 1);
+    assert_int_equal(inner.opened, 1);
+    assert_true(inner.committed);
+    assert_int_equal(last.opened, 1);
+    end(&f);
+}
+
+static struct noted early;
+
+static void put_early_gate(struct desk *desk, const struct chat_event *event)
+{
+    (void)event;
+    if (early.desk == NULL)
+        put_gate(desk, &early);
+}
+
+static void test_ledger_gate__put_up_while_a_delta_is_applied_waits_for_it(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    early = (struct noted){.desk = NULL};
+    f.desk.event = put_early_gate;
+    assert_true(desk_send(&f.desk, f.ann, "lobby", "one"));
+    assert_ptr_equal(early.desk, &f.desk);
+    assert_int_equal(early.opened, 0);
+    assert_int_equal(ledger_commit(f.desk.ledger), OK);
+    assert_int_equal(early.opened, 1);
+    assert_true(early.committed);
+    end(&f);
+}
+
+static void test_ledger_close__tells_open_gates_false(void **state)
+{
+    (void)state;
+    char *folder = folder_new();
+    struct store *store;
+    struct error_text why;
+    struct store_options options = {.folder = folder, .node_id = 1};
+    assert_int_equal(store_open(&store, &options, &why), OK);
+    struct ledger *ledger;
+    struct ledger_observer observer = {.context = NULL};
+    assert_int_equal(ledger_open(&ledger, store, 1, &observer, &why), OK);
+    struct chat *chat;
+    struct chat_limits limits;
+    chat_limits_default(&limits);
+    assert_int_equal(chat_open(&chat, store, &limits, NULL, 0, &why), OK);
+    assert_int_equal(ledger_attach(ledger, chat, 1, &why), OK);
+    Jackdaw__AccountRegistered registered = JACKDAW__ACCOUNT_REGISTERED__INIT;
+    uint8_t nonce[STORE_NONCE_BYTES] = {1};
+    registered.account = 7;
+    registered.name = (char *)"ann";
+    registered.password_hash = (char *)"none";
+    registered.nonce.data = nonce;
+    registered.nonce.len = sizeof nonce;
+    Jackdaw__Delta delta = JACKDAW__DELTA__INIT;
+    delta.change_case = JACKDAW__DELTA__CHANGE_ACCOUNT_REGISTERED;
+    delta.account_registered = &registered;
+    assert_int_equal(ledger_propose(ledger, &delta), OK);
+    struct desk desk = {.ledger = ledger};
+    struct noted noted;
+    put_gate(&desk, &noted);
+    ledger_close(ledger);
+    assert_int_equal(noted.opened, 1);
+    assert_false(noted.committed);
+    chat_close(chat);
+    store_close(store);
+    folder_remove(folder);
+}
+
+/* ---- rolling back ---- */
+
+static void test_ledger_propose__a_delta_that_contradicts_undoes_the_batch(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    uint64_t before = committed(&f.desk);
+    struct chat_session *session = chat_find_session(f.desk.chat, f.ann);
+    uint64_t request = chat_session_last_request(session);
+    struct noted first;
+    struct noted second;
+    assert_true(desk_send(&f.desk, f.ann, "lobby", "one"));
+    put_gate(&f.desk, &first);
+    assert_true(desk_send(&f.desk, f.ann, "lobby", "two"));
+    put_gate(&f.desk, &second);
+    desk_break(&f.desk);
+    assert_int_equal(f.desk.rollbacks, 1);
+    assert_int_equal(first.opened, 1);
+    assert_false(first.committed);
+    assert_int_equal(second.opened, 1);
+    assert_false(second.committed);
+    assert_true(first.turn < second.turn);
+    assert_int_equal(applied(&f.desk), before);
+    assert_int_equal(committed(&f.desk), before);
+    session = chat_find_session(f.desk.chat, f.ann);
+    assert_non_null(session);
+    assert_int_equal(chat_session_last_request(session), request);
+    assert_true(strlen(ledger_problem(f.desk.ledger)) > 0);
+    /* And goes on. */
+    assert_true(desk_send(&f.desk, f.ann, "lobby", "three"));
+    assert_int_equal(ledger_commit(f.desk.ledger), OK);
+    assert_int_equal(committed(&f.desk), before + 1);
+    assert_string_equal(ledger_problem(f.desk.ledger), "");
+    end(&f);
+}
+
+/* Proposes until the ledger takes something again; it rests for a moment after a failure. */
+static void send_until_it_works(struct fixture *f, const char *text)
+{
+    uint64_t until_ms = clock_monotonic_ms() + 30000;
+    while (!desk_send(&f->desk, f->ann, "lobby", text)) {
+        assert_int_not_equal(f->desk.error, OK);
+        assert_true(clock_monotonic_ms() < until_ms);
+    }
+    assert_int_equal(ledger_commit(f->desk.ledger), OK);
+}
+
+static enum error count_row(void *context, const struct timeline_row *row)
+{
+    (void)row;
+    (*(size_t *)context)++;
+    return OK;
+}
+
+/* Messages that the database has of the lobby, which is the room that ann's outcome names. */
+static size_t count_messages(struct fixture *f)
+{
+    struct chat_outcome outcome;
+    struct chat_session *session = chat_find_session(f->desk.chat, f->ann);
+    assert_int_equal(chat_outcome_of(f->desk.chat, session, 1, &f->desk.arena, &outcome), OK);
+    size_t count = 0;
+    assert_int_equal(store_messages_before(f->desk.store, outcome.room,
+                                           JACKDAW__EVENT__KIND__MESSAGE, 0, 1000, count_row,
+                                           &count),
+                     OK);
+    return count;
+}
+
+/* Whether the batch failed. Its gates are told the truth either way. */
+static bool send_with_fault(struct fixture *f, enum faulty_kind kind, uint64_t k)
+{
+    uint64_t before = committed(&f->desk);
+    struct noted noted = {.desk = &f->desk};
+    faulty_vfs_fail(kind, k, false);
+    bool proposed = true;
+    for (int i = 0; proposed && i < 3; i++)
+        proposed = desk_send(&f->desk, f->ann, "lobby", "perhaps");
+    if (proposed)
+        put_gate(&f->desk, &noted);
+    bool done = proposed && ledger_commit(f->desk.ledger) == OK;
+    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    assert_int_equal(committed(&f->desk), done ? before + 3 : before);
+    assert_int_equal(applied(&f->desk), committed(&f->desk));
+    if (proposed) {
+        assert_int_equal(noted.opened, 1);
+        assert_int_equal(noted.committed, done);
+    }
+    if (!done)
+        assert_non_null(strchr(ledger_problem(f->desk.ledger), ':'));
+    return !done;
+}
+
+static void check_every_fault(enum faulty_kind kind)
+{
+    struct fixture f;
+    begin(&f);
+    size_t sure = 0;
+    bool failed = true;
+    unsigned faults = 0;
+    for (uint64_t k = 1; failed; k++) {
+        assert_true(k < 200);
+        failed = send_with_fault(&f, kind, k);
+        sure += failed ? 0 : 3;
+        faults += failed;
+        send_until_it_works(&f, "surely");
+        sure++;
+        assert_int_equal(count_messages(&f), sure);
+    }
+    assert_true(faults > 0);
+    assert_int_equal(f.desk.rollbacks, faults);
+    reopen(&f);
+    assert_int_equal(count_messages(&f), sure);
+    end(&f);
+}
+
+static void test_ledger_commit__disk_full_at_every_write(void **state)
+{
+    (void)state;
+    check_every_fault(FAULTY_FULL);
+}
+
+static void test_ledger_commit__disk_error_at_every_write(void **state)
+{
+    (void)state;
+    check_every_fault(FAULTY_IO);
+}
+
+/* While the disk is full, a request must not cost loading the state again each time. */
+static void test_ledger_propose__rests_after_the_disk_failed(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    faulty_vfs_fail(FAULTY_FULL, 1, true);
+    uint64_t start_ms = clock_monotonic_ms();
+    uint64_t end_ms = start_ms + 500;
+    unsigned refused = 0;
+    while (clock_monotonic_ms() < end_ms) {
+        if (desk_send(&f.desk, f.ann, "lobby", "in vain"))
+            assert_int_not_equal(ledger_commit(f.desk.ledger), OK);
+        else
+            assert_int_equal(f.desk.error, ERROR_DISK_FULL);
+        refused++;
+    }
+    uint64_t took_ms = clock_monotonic_ms() - start_ms;
+    assert_true(refused > 10);
+    assert_in_range(f.desk.rollbacks, 1, took_ms / 200 + 1);
+    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    send_until_it_works(&f, "now");
+    assert_int_equal(count_messages(&f), 1);
+    end(&f);
+}
+
+/* ---- epochs ---- */
+
+static void test_ledger_open__first_epoch_is_kept_over_restarts(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    uint64_t epoch = ledger_epoch(f.desk.ledger);
+    assert_int_equal(epoch, 1u << 16 | 1u);
+    assert_int_equal(store_epoch_at(f.desk.store, 1), epoch);
+    struct position last = ledger_committed(f.desk.ledger);
+    assert_int_equal(last.epoch, epoch);
+    for (int i = 0; i < 3; i++) {
+        reopen(&f);
+        assert_int_equal(ledger_epoch(f.desk.ledger), epoch);
+        assert_int_equal(committed(&f.desk), last.seq);
+        assert_int_equal(ledger_committed(f.desk.ledger).epoch, epoch);
+    }
+    send_until_it_works(&f, "again");
+    assert_int_equal(committed(&f.desk), last.seq + 1);
+    end(&f);
+}
+
+static enum error add_reign_of_another(struct store *store)
+{
+    enum error error = store_begin(store);
+    struct reign_row reign = {.epoch = 5u << 16 | 9u, .first_seq = store_position(store).seq + 1};
+    if (error == OK)
+        error = store_add_reign(store, &reign);
+    return error == OK ? store_commit(store) : error;
+}
+
+static void test_ledger_open__begins_an_epoch_after_anothers(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    uint64_t before = committed(&f.desk);
+    assert_true(desk_send(&f.desk, f.ann, "lobby", "one"));
+    assert_int_equal(desk_turn(&f.desk), OK);
+    desk_close(&f.desk);
+    struct store *store;
+    struct error_text why;
+    struct store_options options = {.folder = f.folder, .node_id = 1};
+    assert_int_equal(store_open(&store, &options, &why), OK);
+    assert_int_equal(add_reign_of_another(store), OK);
+    store_close(store);
+    /* Another's reign without a delta of it cannot be followed; ours comes behind it. */
+    assert_int_equal(store_open(&store, &options, &why), OK);
+    struct ledger *ledger;
+    struct ledger_observer observer = {.context = NULL};
+    assert_int_equal(ledger_open(&ledger, store, 1, &observer, &why), OK);
+    assert_int_equal(ledger_epoch(ledger), 6u << 16 | 1u);
+    assert_int_equal(ledger_committed(ledger).seq, before + 1);
+    ledger_close(ledger);
+    store_close(store);
+    folder_remove(f.folder);
+}
+
+/* ---- the log ---- */
+
+struct reading {
+    uint64_t next_seq;
+    uint64_t epoch;
+    size_t rows;
+    size_t deltas;
+    size_t in_row[16];
+};
+
+static enum error read_batch(void *context, const struct log_row *row)
+{
+    struct reading *reading = context;
+    Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, row->batch_size, row->batch);
+    assert_non_null(batch);
+    assert_int_equal(batch->epoch, row->epoch);
+    assert_int_equal(batch->first_seq, row->first_seq);
+    assert_int_equal(row->first_seq + batch->n_deltas - 1, row->last_seq);
+    assert_int_equal(row->first_seq, reading->next_seq);
+    reading->next_seq = row->last_seq + 1;
+    reading->epoch = row->epoch;
+    if (reading->rows < 16)
+        reading->in_row[reading->rows] = batch->n_deltas;
+    reading->rows++;
+    reading->deltas += batch->n_deltas;
+    uint64_t time_ms = 0;
+    for (size_t i = 0; i < batch->n_deltas; i++) {
+        assert_true(batch->deltas[i]->time_ms >= time_ms);
+        time_ms = batch->deltas[i]->time_ms;
+        assert_true(batch->deltas[i]->change_case != JACKDAW__DELTA__CHANGE__NOT_SET);
+    }
+    jackdaw__batch__free_unpacked(batch, NULL);
+    return OK;
+}
+
+static void test_ledger_commit__log_holds_every_delta_in_batches(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    char text[5000];
+    for (size_t batch = 1; batch <= 10; batch++) {
+        for (size_t i = 0; i < batch; i++) {
+            memset(text, 'x', sizeof text);
+            text[i * 499] = '\0'; /* lengths that need one and two bytes to tell, and none */
+            (void)desk_send(&f.desk, f.ann, "lobby", text);
+        }
+        assert_int_equal(ledger_commit(f.desk.ledger), OK);
+        assert_int_equal(ledger_commit(f.desk.ledger), OK); /* nothing: no row */
+    }
+    struct reading reading = {.next_seq = 1};
+    assert_int_equal(store_log_read(f.desk.store, 1, read_batch, &reading), OK);
+    assert_int_equal(reading.next_seq, committed(&f.desk) + 1);
+    assert_int_equal(reading.deltas, committed(&f.desk));
+    assert_int_equal(reading.in_row[0], 1); /* the epoch's start */
+    end(&f);
+}
+
+static void test_ledger_prune__keeps_what_it_shall(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    while (committed(&f.desk) < 3000) {
+        for (int i = 0; i < 2; i++)
+            assert_true(desk_send(&f.desk, f.ann, "lobby", "x"));
+        assert_int_equal(ledger_commit(f.desk.ledger), OK);
+    }
+    uint64_t last = committed(&f.desk);
+    assert_int_equal(store_log_first(f.desk.store), 1);
+    assert_int_equal(ledger_prune(f.desk.ledger, last), OK);
+    assert_int_equal(store_log_first(f.desk.store), 1);
+    /* Not while a batch is open. */
+    assert_true(desk_send(&f.desk, f.ann, "lobby", "open"));
+    assert_int_equal(ledger_prune(f.desk.ledger, 10), OK);
+    assert_int_equal(store_log_first(f.desk.store), 1);
+    assert_int_equal(ledger_commit(f.desk.ledger), OK);
+    last = committed(&f.desk);
+    uint64_t first = 1;
+    unsigned rounds = 0;
+    while (last - first + 1 > 100 + 3) {
+        assert_int_equal(ledger_prune(f.desk.ledger, 100), OK);
+        assert_true(store_log_first(f.desk.store) > first);
+        first = store_log_first(f.desk.store);
+        assert_true(++rounds < 100);
+    }
+    assert_true(rounds > 1);                  /* a bounded number of rows at a time */
+    assert_true(last - first + 1 >= 100);     /* never what is to be kept */
+    assert_int_equal(ledger_prune(f.desk.ledger, 100), OK);
+    assert_int_equal(store_log_first(f.desk.store), first);
+    struct reading reading = {.next_seq = first};
+    assert_int_equal(store_log_read(f.desk.store, first, read_batch, &reading), OK);
+    assert_int_equal(reading.next_seq, last + 1);
+    reopen(&f);
+    assert_int_equal(committed(&f.desk), last);
+    send_until_it_works(&f, "on");
+    assert_int_equal(committed(&f.desk), last + 1);
+    end(&f);
+}
+
+/* One row a commit, and commits by the thousand each second: ten prunings a second keep pace. */
+static void test_ledger_prune__keeps_pace_with_commits(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    for (int i = 0; i < 1200; i++) {
+        assert_true(desk_send(&f.desk, f.ann, "lobby", "x"));
+        assert_int_equal(ledger_commit(f.desk.ledger), OK);
+    }
+    uint64_t before = store_log_first(f.desk.store);
+    assert_int_equal(ledger_prune(f.desk.ledger, 100), OK);
+    assert_true(store_log_first(f.desk.store) - before >= 500);
+    end(&f);
+}
+
+int main(void)
+{
+    log_configure(LOG_SILENT, LOG_TEXT);
+    faulty_vfs_install();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ledger_gate__nothing_pending_opens_at_once),
+        cmocka_unit_test(test_ledger_gate__read_waits_for_what_it_saw),
+        cmocka_unit_test(test_ledger_gate__many_open_in_their_order),
+        cmocka_unit_test(test_ledger_gate__put_up_while_one_opens),
+        cmocka_unit_test(test_ledger_gate__put_up_while_a_delta_is_applied_waits_for_it),
+        cmocka_unit_test(test_ledger_close__tells_open_gates_false),
+        cmocka_unit_test(test_ledger_propose__a_delta_that_contradicts_undoes_the_batch),
+        cmocka_unit_test(test_ledger_commit__disk_full_at_every_write),
+        cmocka_unit_test(test_ledger_commit__disk_error_at_every_write),
+        cmocka_unit_test(test_ledger_propose__rests_after_the_disk_failed),
+        cmocka_unit_test(test_ledger_open__first_epoch_is_kept_over_restarts),
+        cmocka_unit_test(test_ledger_open__begins_an_epoch_after_anothers),
+        cmocka_unit_test(test_ledger_commit__log_holds_every_delta_in_batches),
+        cmocka_unit_test(test_ledger_prune__keeps_what_it_shall),
+        cmocka_unit_test(test_ledger_prune__keeps_pace_with_commits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,1172 @@
+/* SPDX-License-Identifier: MIT */
+/* What store.h promises, of a store in a folder and of one in memory alike. */
+#include "test_store_support.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct fixture {
+    bool in_memory;
+    char folder[TEST_PATH_SIZE];
+    struct store *store;
+};
+
+static bool in_folder = false;
+static bool in_memory = true;
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    assert_non_null(fixture);
+    fixture->in_memory = *(const bool *)*state;
+    make_folder(fixture->folder);
+    fixture->store = open_store(fixture->in_memory ? NULL : fixture->folder);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    store_close(fixture->store);
+    remove_folder(fixture->folder);
+    free(fixture);
+    return 0;
+}
+
+/* Closes and opens again where that keeps anything. */
+static struct store *reopen(struct fixture *fixture)
+{
+    if (fixture->in_memory)
+        return fixture->store;
+    store_close(fixture->store);
+    fixture->store = open_store(fixture->folder);
+    return fixture->store;
+}
+
+/* ---- a few rows to work with ---- */
+
+static struct account_row account(uint64_t id, const char *name)
+{
+    return (struct account_row){.id = id,
+                                .name = name,
+                                .folded = name,
+                                .password_hash = "$argon2id$",
+                                .nonce = {1, 2, 3},
+                                .created_ms = 1000 + id,
+                                .delivered_seq = 5};
+}
+
+static struct room_row room(uint64_t id, const char *name)
+{
+    return (struct room_row){.id = id,
+                             .name = name,
+                             .folded = name,
+                             .topic = "weather",
+                             .owner = 9,
+                             .created_ms = 1000 + id};
+}
+
+static struct timeline_row message(uint64_t room_id, uint64_t number, uint64_t seq,
+                                   const char *text)
+{
+    return (struct timeline_row){.room = room_id,
+                                 .number = number,
+                                 .seq = seq,
+                                 .kind = 1,
+                                 .account = 11,
+                                 .session = 21,
+                                 .request = seq,
+                                 .time_ms = 1000 + seq,
+                                 .text = text,
+                                 .text_size = strlen(text)};
+}
+
+static struct outcome_row outcome(uint64_t session, uint64_t request, const char *text)
+{
+    return (struct outcome_row){.session = session,
+                                .request = request,
+                                .status = text[0] == '\0' ? 0 : 7,
+                                .room = UINT64_MAX - 3,
+                                .number = request * 2,
+                                .seq = request * 3,
+                                .time_ms = request * 5,
+                                .flags = 1,
+                                .text = text};
+}
+
+static void append(struct store *store, uint64_t epoch, uint64_t deltas, const char *batch)
+{
+    struct position position = store_position(store);
+    struct log_row row = {.epoch = epoch,
+                          .first_seq = position.seq + 1,
+                          .last_seq = position.seq + deltas,
+                          .batch = (const uint8_t *)batch,
+                          .batch_size = strlen(batch)};
+    assert_ok(store, store_log_append(store, &row));
+}
+
+static enum error count_row(void *context)
+{
+    ++*(size_t *)context;
+    return OK;
+}
+static enum error count_account(void *context, const struct account_row *row)
+{
+    (void)row;
+    return count_row(context);
+}
+static enum error count_event(void *context, const struct timeline_row *row)
+{
+    (void)row;
+    return count_row(context);
+}
+static enum error count_outcome(void *context, const struct outcome_row *row)
+{
+    (void)row;
+    return count_row(context);
+}
+static enum error count_log(void *context, const struct log_row *row)
+{
+    (void)row;
+    return count_row(context);
+}
+
+static size_t events_in(struct store *store, uint64_t room_id)
+{
+    size_t count = 0;
+    assert_ok(store,
+              store_events_after(store, room_id, 0, UINT64_MAX, SIZE_MAX, count_event, &count));
+    return count;
+}
+
+/* ---- opening and transactions ---- */
+
+static void test_store_open__new_one_is_empty(void **state)
+{
+    struct store *store = ((struct fixture *)*state)->store;
+    work_check(store, 0, true);
+    uint8_t cluster[STORE_CLUSTER_BYTES];
+    const uint8_t zero[STORE_CLUSTER_BYTES] = {0};
+    store_cluster(store, cluster);
+    assert_memory_equal(cluster, zero, sizeof zero);
+    assert_string_equal(store_last_problem(store), "");
+    size_t count = 0;
+    assert_error(store, store_log_read(store, 1, count_log, &count), ERROR_NOT_FOUND);
+    assert_int_equal(events_in(store, 1), 0);
+}
+
+static void test_store_open__finds_everything_again(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    for (uint64_t n = 1; n <= 40; n++) {
+        assert_ok(store, work_apply(store, n));
+        if (n % 7 == 0)
+            store = reopen(fixture);
+        work_check(store, n, true);
+    }
+}
+
+static void test_store_rollback__nothing_is_left(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    for (uint64_t n = 1; n <= 12; n++) {
+        assert_ok(store, store_begin(store));
+        assert_ok(store, work_write(store, n));
+        assert_int_equal(store_position(store).seq, work_last_seq(n));
+        store_rollback(store);
+        work_check(store, n - 1, true);
+        assert_ok(store, work_apply(store, n));
+        work_check(store, n, true);
+    }
+    work_check(reopen(fixture), 12, true);
+}
+
+static void test_store_rollback__without_transaction(void **state)
+{
+    struct store *store = ((struct fixture *)*state)->store;
+    store_rollback(store);
+    assert_ok(store, work_apply(store, 1));
+    store_rollback(store);
+    work_check(store, 1, true);
+}
+
+static void test_store_close__rolls_back(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_ok(fixture->store, work_apply(fixture->store, 1));
+    assert_ok(fixture->store, store_begin(fixture->store));
+    assert_ok(fixture->store, work_write(fixture->store, 2));
+    if (!fixture->in_memory)
+        work_check(reopen(fixture), 1, true);
+    store_close(NULL);
+}
+
+static void test_store_commit__of_nothing(void **state)
+{
+    struct store *store = ((struct fixture *)*state)->store;
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_commit(store));
+    work_check(store, 0, true);
+}
+
+/* What is read inside a transaction includes what it has written, at any moment. */
+static void test_store_begin__reads_its_own_writes(void **state)
+{
+    struct store *store = ((struct fixture *)*state)->store;
+    assert_ok(store, store_begin(store));
+    for (uint64_t n = 1; n <= 30; n++) {
+        struct timeline_row row = message(1, n, n, "hello");
+        assert_ok(store, store_add_event(store, &row));
+        struct outcome_row done = outcome(3, n, n % 4 == 0 ? "no" : "");
+        assert_ok(store, store_put_outcome(store, &done));
+        if (n % 3 == 0)
+            assert_int_equal(events_in(store, 1), n);
+        size_t count = 0;
+        assert_ok(store, store_get_outcome(store, 3, n, count_outcome, &count));
+        assert_int_equal(count, 1);
+        uint64_t number;
+        assert_ok(store, store_number_at(store, 1, n, &number));
+        assert_int_equal(number, n);
+    }
+    assert_ok(store, store_commit(store));
+    assert_int_equal(events_in(store, 1), 30);
+}
+
+/* ---- identity and values ---- */
+
+static void test_store_set_cluster__once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    const uint8_t ours[STORE_CLUSTER_BYTES] = {1, 2, 3};
+    const uint8_t other[STORE_CLUSTER_BYTES] = {4};
+    uint8_t found[STORE_CLUSTER_BYTES];
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_set_cluster(store, ours));
+    store_rollback(store);
+    store_cluster(store, found);
+    assert_int_equal(found[0], 0);
+    assert_ok(store, store_set_cluster(store, ours));
+    assert_ok(store, store_set_cluster(store, ours));
+    assert_error(store, store_set_cluster(store, other), ERROR_MISMATCH);
+    store = reopen(fixture);
+    store_cluster(store, found);
+    assert_memory_equal(found, ours, sizeof ours);
+    assert_error(store, store_set_cluster(store, other), ERROR_MISMATCH);
+}
+
+static void test_store_put_value__replaces_and_copies(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    char found[8] = "-------";
+    size_t used = 99;
+    assert_error(store, store_get_value(store, "promise", found, sizeof found, &used),
+                 ERROR_NOT_FOUND);
+    assert_int_equal(used, 99);
+    assert_ok(store, store_put_value(store, "promise", "first", 5));
+    assert_ok(store, store_put_value(store, "promise", "second!", 7));
+    assert_ok(store, store_put_value(store, "empty", NULL, 0));
+    store = reopen(fixture);
+    assert_ok(store, store_get_value(store, "promise", found, 3, &used));
+    assert_int_equal(used, 7);
+    assert_memory_equal(found, "sec----", 7);
+    assert_ok(store, store_get_value(store, "promise", found, sizeof found, &used));
+    assert_memory_equal(found, "second!", 7);
+    assert_ok(store, store_get_value(store, "empty", found, sizeof found, &used));
+    assert_int_equal(used, 0);
+    assert_ok(store, store_get_value(store, "promise", NULL, 0, &used));
+    assert_int_equal(used, 7);
+}
+
+static void test_store_put_value__inside_a_transaction(void **state)
+{
+    struct store *store = ((struct fixture *)*state)->store;
+    char found[8];
+    size_t used;
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_put_value(store, "key", "value", 5));
+    assert_ok(store, store_get_value(store, "key", found, sizeof found, &used));
+    store_rollback(store);
+    assert_error(store, store_get_value(store, "key", found, sizeof found, &used), ERROR_NOT_FOUND);
+}
+
+/* ---- epochs ---- */
+
+static enum error collect_reign(void *context, const struct reign_row *row)
+{
+    struct reign_row **next = context;
+    *(*next)++ = *row;
+    return OK;
+}
+
+static void test_store_add_reign__ascending_only(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    const uint64_t high = UINT64_C(0xF000000000000001); /* not representable as signed */
+    const struct reign_row refused[] = {{0, 1}, {9, 0}, {5, 9}, {6, 1}, {4, 9}, {9, UINT64_MAX}};
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_add_reign(store, &(struct reign_row){5, 1}));
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        assert_error(store, store_add_reign(store, &refused[i]), ERROR_INVALID);
+    append(store, 5, 4, "a");
+    assert_ok(store, store_add_reign(store, &(struct reign_row){high, 5}));
+    append(store, high, 2, "b");
+    assert_ok(store, store_commit(store));
+    store = reopen(fixture);
+    struct reign_row rows[4], *next = rows;
+    assert_ok(store, store_each_reign(store, collect_reign, &next));
+    assert_int_equal(next - rows, 2);
+    assert_int_equal(rows[0].epoch, 5);
+    assert_int_equal(rows[1].epoch, high);
+    assert_int_equal(rows[1].first_seq, 5);
+    assert_int_equal(store_position(store).epoch, high);
+}
+
+static void test_store_epoch_at__every_boundary(void **state)
+{
+    struct store *store = ((struct fixture *)*state)->store;
+    assert_int_equal(store_epoch_at(store, 1), 0);
+    assert_ok(store, store_begin(store));
+    for (uint64_t epoch = 1; epoch <= 40; epoch++) {
+        uint64_t first = store_position(store).seq + 1;
+        assert_ok(store, store_add_reign(store, &(struct reign_row){epoch * 10, first}));
+        assert_int_equal(store_epoch_at(store, first), epoch * 10); /* about to be appended */
+        append(store, epoch * 10, epoch % 3 + 1, "batch");
+    }
+    assert_int_equal(store_epoch_at(store, store_position(store).seq + 1), 400);
+    assert_ok(store, store_commit(store));
+    uint64_t seq = 0;
+    for (uint64_t epoch = 1; epoch <= 40; epoch++)
+        for (uint64_t i = 0; i < epoch % 3 + 1; i++)
+            assert_int_equal(store_epoch_at(store, ++seq), epoch * 10);
+    assert_int_equal(store_epoch_at(store, seq + 1), 0);
+    assert_int_equal(store_epoch_at(store, 0), 0);
+    assert_int_equal(store_epoch_at(store, UINT64_MAX), 0);
+}
+
+/* ---- the log ---- */
+
+static enum error stop_after_two(void *context, const struct log_row *row)
+{
+    (void)row;
+    return ++*(size_t *)context == 2 ? ERROR_CANCELLED : OK;
+}
+
+static enum error first_of_log(void *context, const struct log_row *row)
+{
+    *(uint64_t *)context = row->first_seq;
+    return ERROR_CANCELLED;
+}
+
+static void test_store_log_read__from_the_batch_that_holds_it(void **state)
+{
+    struct store *store = ((struct fixture *)*state)->store;
+    assert_ok(store, store_begin(store));
+    for (uint64_t i = 0; i < 20; i++)
+        append(store, 3, 5, "five deltas");
+    assert_ok(store, store_commit(store));
+    for (uint64_t seq = 1; seq <= 100; seq++) {
+        uint64_t first = 0;
+        assert_error(store, store_log_read(store, seq, first_of_log, &first), ERROR_CANCELLED);
+        assert_int_equal(first, (seq - 1) / 5 * 5 + 1);
+        size_t count = 0;
+        assert_ok(store, store_log_read(store, seq, count_log, &count));
+        assert_int_equal(count, 20 - (seq - 1) / 5);
+    }
+    size_t count = 0;
+    assert_error(store, store_log_read(store, 0, count_log, &count), ERROR_NOT_FOUND);
+    assert_error(store, store_log_read(store, 101, count_log, &count), ERROR_NOT_FOUND);
+    assert_error(store, store_log_read(store, UINT64_MAX, count_log, &count), ERROR_NOT_FOUND);
+    assert_int_equal(count, 0);
+    assert_error(store, store_log_read(store, 1, stop_after_two, &count), ERROR_CANCELLED);
+    assert_int_equal(count, 2);
+}
+
+static void prune(struct store *store, uint64_t before, size_t most, size_t expected)
+{
+    size_t deleted = 99;
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_log_prune(store, before, most, &deleted));
+    assert_ok(store, store_commit(store));
+    assert_int_equal(deleted, expected);
+}
+
+static void test_store_log_prune__whole_batches_and_never_the_last(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    assert_ok(store, store_begin(store));
+    for (uint64_t i = 0; i < 10; i++)
+        append(store, 3, 5, "five deltas");
+    assert_ok(store, store_commit(store));
+    prune(store, 0, 10, 0);
+    prune(store, 5, 10, 0); /* the first batch ends with 5, which is to stay */
+    prune(store, 6, 10, 1);
+    assert_int_equal(store_log_first(store), 6);
+    prune(store, 40, 2, 2);
+    assert_int_equal(store_log_first(store), 16);
+    prune(store, 40, 0, 0);
+    size_t count = 0;
+    assert_error(store, store_log_read(store, 15, count_log, &count), ERROR_NOT_FOUND);
+    assert_ok(store, store_log_read(store, 16, count_log, &count));
+    assert_int_equal(count, 7);
+    uint8_t before[STORE_DIGEST_BYTES], after[STORE_DIGEST_BYTES];
+    store_digest(store, before);
+    prune(store, UINT64_MAX, SIZE_MAX, 6);
+    store = reopen(fixture);
+    assert_int_equal(store_log_first(store), 46);
+    assert_int_equal(store_position(store).seq, 50);
+    store_digest(store, after);
+    assert_memory_equal(before, after, sizeof before);
+}
+
+static void test_store_log_prune__rolled_back(void **state)
+{
+    struct store *store = ((struct fixture *)*state)->store;
+    for (uint64_t n = 1; n <= 5; n++)
+        assert_ok(store, work_apply(store, n));
+    size_t deleted;
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_log_prune(store, UINT64_MAX, 10, &deleted));
+    assert_int_equal(deleted, 4);
+    assert_int_equal(store_log_first(store), work_last_seq(4) + 1);
+    store_rollback(store);
+    work_check(store, 5, true);
+}
+
+static void test_store_log_append__large_and_empty_batches(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    const size_t size = 5u << 20; /* more than the cache holds */
+    uint8_t *batch = malloc(size);
+    assert_non_null(batch);
+    memset(batch, 7, size);
+    struct log_row row = {.epoch = 1, .first_seq = 1, .last_seq = 1};
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_log_append(store, &row));
+    row = (struct log_row){
+        .epoch = 1, .first_seq = 2, .last_seq = 9, .batch = batch, .batch_size = size};
+    assert_ok(store, store_log_append(store, &row));
+    assert_ok(store, store_commit(store));
+    free(batch);
+    size_t count = 0;
+    store = reopen(fixture);
+    assert_ok(store, store_log_read(store, 1, count_log, &count));
+    assert_int_equal(count, 2);
+    row = (struct log_row){.epoch = 1, .first_seq = 10, .last_seq = UINT64_MAX};
+    assert_ok(store, store_begin(store));
+    assert_error(store, store_log_append(store, &row), ERROR_INVALID);
+    store_rollback(store);
+}
+
+/* ---- accounts ---- */
+
+static enum error same_account(void *context, const struct account_row *row)
+{
+    const struct account_row *expected = context;
+    assert_int_equal(row->id, expected->id);
+    assert_string_equal(row->name, expected->name);
+    assert_string_equal(row->folded, expected->folded);
+    assert_string_equal(row->password_hash, expected->password_hash);
+    assert_memory_equal(row->nonce, expected->nonce, STORE_NONCE_BYTES);
+    assert_int_equal(row->created_ms, expected->created_ms);
+    assert_int_equal(row->deleted_ms, expected->deleted_ms);
+    assert_int_equal(row->delivered_seq, expected->delivered_seq);
+    return OK;
+}
+
+static void test_store_put_account__inserts_and_replaces(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    struct account_row row = account(UINT64_MAX, "Ann\xC3\xA9");
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_put_account(store, &row));
+    assert_ok(store, store_get_account(store, row.id, same_account, &row));
+    row.password_hash = "another";
+    row.delivered_seq = UINT64_MAX;
+    assert_ok(store, store_put_account(store, &row));
+    assert_ok(store, store_commit(store));
+    store = reopen(fixture);
+    assert_ok(store, store_get_account(store, row.id, same_account, &row));
+    assert_ok(store, store_each_account(store, same_account, &row));
+    assert_error(store, store_get_account(store, 1, same_account, &row), ERROR_NOT_FOUND);
+}
+
+static void test_store_put_account__folded_names_are_unique(void **state)
+{
+    struct store *store = ((struct fixture *)*state)->store;
+    struct account_row ann = account(1, "ann");
+    struct account_row other = account(2, "ann");
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_put_account(store, &ann));
+    assert_error(store, store_put_account(store, &other), ERROR_EXISTS);
+    assert_ok(store, store_get_account(store, 1, same_account, &ann)); /* not pushed out */
+    ann.deleted_ms = 7;
+    assert_ok(store, store_put_account(store, &ann)); /* the name is free again */
+    assert_ok(store, store_put_account(store, &other));
+    ann.deleted_ms = 0;
+    assert_error(store, store_put_account(store, &ann), ERROR_EXISTS);
+    struct account_row third = account(3, "ann");
+    third.deleted_ms = 8; /* any number of deleted ones */
+    assert_ok(store, store_put_account(store, &third));
+    assert_ok(store, store_commit(store));
+    size_t count = 0;
+    assert_ok(store, store_each_account(store, count_account, &count));
+    assert_int_equal(count, 3);
+}
+
+static void test_store_set_delivered__one_account(void **state)
+{
+    struct store *store = ((struct fixture *)*state)->store;
+    struct account_row ann = account(1, "ann"), ben = account(2, "ben");
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_put_account(store, &ann));
+    assert_ok(store, store_put_account(store, &ben));
+    assert_ok(store, store_set_delivered(store, 1, 77));
+    assert_error(store, store_set_delivered(store, 9, 77), ERROR_NOT_FOUND);
+    assert_ok(store, store_commit(store));
+    ann.delivered_seq = 77;
+    assert_ok(store, store_get_account(store, 1, same_account, &ann));
+    assert_ok(store, store_get_account(store, 2, same_account, &ben));
+}
+
+static enum error refuse_account(void *context, const struct account_row *row)
+{
+    (void)row;
+    ++*(size_t *)context;
+    return ERROR_TOO_LARGE;
+}
+
+static void test_store_each_account__stops_when_told(void **state)
+{
+    struct store *store = ((struct fixture *)*state)->store;
+    struct account_row ann = account(1, "ann"), ben = account(2, "ben");
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_put_account(store, &ann));
+    assert_ok(store, store_put_account(store, &ben));
+    assert_ok(store, store_commit(store));
+    size_t count = 0;
+    assert_error(store, store_each_account(store, refuse_account, &count), ERROR_TOO_LARGE);
+    assert_int_equal(count, 1);
+    assert_error(store, store_get_account(store, 2, refuse_account, &count), ERROR_TOO_LARGE);
+    assert_ok(store, store_begin(store)); /* nothing is left open */
+    assert_ok(store, store_commit(store));
+}
+
+/* ---- sessions ---- */
+
+static enum error same_session(void *context, const struct session_row *row)
+{
+    const struct session_row *expected = context;
+    assert_int_equal(row->id, expected->id);
+    assert_int_equal(row->account, expected->account);
+    assert_memory_equal(row->token_hash, expected->token_hash, STORE_TOKEN_HASH_BYTES);
+    assert_string_equal(row->device, expected->device);
+    assert_int_equal(row->started_ms, expected->started_ms);
+    assert_int_equal(row->last_request, expected->last_request);
+    return OK;
+}
+
+static enum error count_session(void *context, const struct session_row *row)
+{
+    (void)row;
+    return count_row(context);
+}
+
+static void put_outcomes(struct store *store, uint64_t session, uint64_t from, uint64_t to)
+{
+    assert_ok(store, store_begin(store));
+    for (uint64_t request = from; request <= to; request++) {
+        struct outcome_row row = outcome(session, request, request % 5 == 0 ? "refused" : "");
+        assert_ok(store, store_put_outcome(store, &row));
+    }
+    assert_ok(store, store_commit(store));
+}
+
+static void test_store_put_session__knows_its_last_request(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    struct session_row row = {.id = UINT64_MAX - 1,
+                              .account = 4,
+                              .token_hash = {9, 8, 7},
+                              .device = "kestrel",
+                              .started_ms = 12};
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_put_session(store, &row));
+    assert_ok(store, store_each_session(store, same_session, &row));
+    row.device = "";
+    assert_ok(store, store_put_session(store, &row));
+    assert_ok(store, store_commit(store));
+    put_outcomes(store, row.id, 1, 40);
+    put_outcomes(store, 5, 1, 99); /* another's */
+    row.last_request = 40;
+    store = reopen(fixture);
+    assert_ok(store, store_each_session(store, same_session, &row));
+}
+
+static void test_store_delete_session__with_its_outcomes(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    struct session_row one = {.id = 1, .device = ""}, two = {.id = 2, .device = ""};
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_put_session(store, &one));
+    assert_ok(store, store_put_session(store, &two));
+    assert_ok(store, store_commit(store));
+    put_outcomes(store, 1, 1, 100);
+    put_outcomes(store, 2, 1, 100);
+    assert_ok(store, store_begin(store));
+    struct outcome_row late = outcome(1, 101, "");
+    assert_ok(store, store_put_outcome(store, &late));
+    assert_ok(store, store_delete_session(store, 1));
+    assert_ok(store, store_delete_session(store, 77));
+    assert_ok(store, store_commit(store));
+    for (int again = 0; again < 2; again++) {
+        size_t count = 0;
+        for (uint64_t request = 1; request <= 101; request++)
+            assert_error(store, store_get_outcome(store, 1, request, count_outcome, &count),
+                         ERROR_NOT_FOUND);
+        for (uint64_t request = 1; request <= 100; request++)
+            assert_ok(store, store_get_outcome(store, 2, request, count_outcome, &count));
+        two.last_request = 100;
+        assert_ok(store, store_each_session(store, same_session, &two));
+        count = 0;
+        assert_ok(store, store_each_session(store, count_session, &count));
+        assert_int_equal(count, 1);
+        store = reopen(fixture);
+    }
+}
+
+/* ---- rooms and members ---- */
+
+static enum error same_room(void *context, const struct room_row *row)
+{
+    const struct room_row *expected = context;
+    assert_int_equal(row->id, expected->id);
+    assert_string_equal(row->name, expected->name);
+    assert_string_equal(row->folded, expected->folded);
+    assert_string_equal(row->topic, expected->topic);
+    assert_int_equal(row->owner, expected->owner);
+    assert_int_equal(row->is_private, expected->is_private);
+    assert_int_equal(row->direct_low, expected->direct_low);
+    assert_int_equal(row->direct_high, expected->direct_high);
+    assert_int_equal(row->created_ms, expected->created_ms);
+    assert_int_equal(row->last_number, expected->last_number);
+    assert_int_equal(row->last_seq, expected->last_seq);
+    return OK;
+}
+
+static enum error count_room(void *context, const struct room_row *row)
+{
+    (void)row;
+    return count_row(context);
+}
+
+static void test_store_put_room__knows_its_end(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    struct room_row row = room(UINT64_MAX - 8, "garden");
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_put_room(store, &row));
+    assert_ok(store, store_each_room(store, same_room, &row));
+    row.topic = "";
+    row.is_private = true;
+    row.direct_low = 3;
+    row.direct_high = UINT64_MAX;
+    assert_ok(store, store_put_room(store, &row));
+    struct timeline_row first = message(row.id, 1, 10, "hello");
+    struct timeline_row second = message(row.id, 1, 12, "");
+    second.kind = 2;
+    assert_ok(store, store_add_event(store, &first));
+    assert_ok(store, store_add_event(store, &second));
+    row.last_number = 1;
+    row.last_seq = 12;
+    assert_ok(store, store_each_room(store, same_room, &row));
+    assert_ok(store, store_commit(store));
+    store = reopen(fixture);
+    assert_ok(store, store_each_room(store, same_room, &row));
+}
+
+static void test_store_put_room__folded_names_are_unique(void **state)
+{
+    struct store *store = ((struct fixture *)*state)->store;
+    struct room_row garden = room(1, "garden"), other = room(2, "garden");
+    struct room_row direct = room(3, ""), second_direct = room(4, "");
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_put_room(store, &garden));
+    assert_error(store, store_put_room(store, &other), ERROR_EXISTS);
+    assert_ok(store, store_each_room(store, same_room, &garden));
+    assert_ok(store, store_put_room(store, &direct));
+    assert_ok(store, store_put_room(store, &second_direct));
+    assert_ok(store, store_delete_room(store, 1));
+    assert_ok(store, store_put_room(store, &other));
+    assert_ok(store, store_commit(store));
+    size_t count = 0;
+    assert_ok(store, store_each_room(store, count_room, &count));
+    assert_int_equal(count, 3);
+}
+
+static enum error same_member(void *context, const struct member_row *row)
+{
+    const struct member_row *expected = context;
+    assert_int_equal(row->room, expected->room);
+    assert_int_equal(row->account, expected->account);
+    assert_int_equal(row->state, expected->state);
+    assert_int_equal(row->since_seq, expected->since_seq);
+    assert_int_equal(row->until_seq, expected->until_seq);
+    return OK;
+}
+
+static enum error count_member(void *context, const struct member_row *row)
+{
+    (void)row;
+    return count_row(context);
+}
+
+static void test_store_put_member__every_state(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    const enum member_state states[] = {MEMBER_INVITED, MEMBER_IN, MEMBER_OUT, MEMBER_BANNED};
+    for (size_t i = 0; i < 4; i++) {
+        struct member_row row = {.room = UINT64_MAX,
+                                 .account = UINT64_MAX - 1,
+                                 .state = states[i],
+                                 .since_seq = i,
+                                 .until_seq = UINT64_MAX};
+        assert_ok(store, store_begin(store));
+        assert_ok(store, store_put_member(store, &row));
+        assert_ok(store, store_commit(store));
+        store = reopen(fixture);
+        assert_ok(store, store_each_member(store, same_member, &row));
+    }
+}
+
+static void test_store_delete_room__keeps_the_timeline(void **state)
+{
+    struct store *store = ((struct fixture *)*state)->store;
+    struct room_row garden = room(1, "garden"), attic = room(2, "attic");
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_put_room(store, &garden));
+    assert_ok(store, store_put_room(store, &attic));
+    for (uint64_t id = 1; id <= 2; id++) {
+        struct timeline_row row = message(id, 1, id, "hello");
+        assert_ok(store, store_add_event(store, &row));
+        for (uint64_t who = 1; who <= 3; who++) {
+            struct member_row member = {.room = id, .account = who, .state = MEMBER_IN};
+            assert_ok(store, store_put_member(store, &member));
+        }
+    }
+    assert_ok(store, store_delete_room(store, 1));
+    assert_ok(store, store_delete_room(store, 77));
+    assert_ok(store, store_delete_member(store, 2, 1));
+    assert_ok(store, store_delete_member(store, 2, 77));
+    assert_ok(store, store_commit(store));
+    size_t count = 0;
+    assert_ok(store, store_each_room(store, count_room, &count));
+    assert_int_equal(count, 1);
+    count = 0;
+    assert_ok(store, store_each_member(store, count_member, &count));
+    assert_int_equal(count, 2);
+    assert_int_equal(events_in(store, 1), 1);
+}
+
+/* ---- timelines: the rest is in test_store_timeline.c ---- */
+
+static enum error same_event(void *context, const struct timeline_row *row)
+{
+    const struct timeline_row *expected = context;
+    assert_int_equal(row->room, expected->room);
+    assert_int_equal(row->number, expected->number);
+    assert_int_equal(row->seq, expected->seq);
+    assert_int_equal(row->kind, expected->kind);
+    assert_int_equal(row->account, expected->account);
+    assert_int_equal(row->subject, expected->subject);
+    assert_int_equal(row->session, expected->session);
+    assert_int_equal(row->request, expected->request);
+    assert_int_equal(row->time_ms, expected->time_ms);
+    assert_int_equal(row->text_size, expected->text_size);
+    assert_memory_equal(row->text, expected->text, expected->text_size + 1);
+    return OK;
+}
+
+static void test_store_add_event__keeps_every_bit(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    struct timeline_row row = {.room = UINT64_MAX,
+                               .number = INT64_MAX,
+                               .seq = INT64_MAX,
+                               .kind = UINT32_MAX,
+                               .account = UINT64_MAX - 1,
+                               .subject = UINT64_MAX - 2,
+                               .session = UINT64_MAX - 3,
+                               .request = UINT64_MAX - 4,
+                               .time_ms = UINT64_MAX - 5,
+                               .text = "a\0b\xC3\xA9",
+                               .text_size = 5};
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_add_event(store, &row));
+    assert_ok(store, store_commit(store));
+    store = reopen(fixture);
+    assert_ok(store, store_events_after(store, row.room, 0, UINT64_MAX, 9, same_event, &row));
+    assert_int_equal(events_in(store, row.room), 1);
+    row.number = (uint64_t)INT64_MAX + 1;
+    assert_ok(store, store_begin(store));
+    assert_error(store, store_add_event(store, &row), ERROR_INVALID);
+    row.number = 1;
+    row.seq = 0;
+    assert_error(store, store_add_event(store, &row), ERROR_INVALID);
+    assert_ok(store, store_commit(store)); /* refused rows break nothing */
+}
+
+static void test_store_add_event__must_follow(void **state)
+{
+    struct store *store = ((struct fixture *)*state)->store;
+    assert_ok(store, store_begin(store));
+    struct timeline_row row = message(1, 5, 50, "hello");
+    assert_ok(store, store_add_event(store, &row));
+    assert_ok(store, store_commit(store));
+    const uint64_t wrong[][2] = {{4, 51}, {6, 49}};
+    for (size_t i = 0; i < 2; i++) {
+        assert_ok(store, store_begin(store));
+        row = message(1, wrong[i][0], wrong[i][1], "out of order");
+        enum error error = store_add_event(store, &row);
+        if (error == OK)
+            error = store_commit(store);
+        assert_error(store, error, ERROR_CORRUPT);
+        assert_error(store, store_commit(store), ERROR_CORRUPT); /* it stays broken */
+        assert_error(store, store_delete_room(store, 1), ERROR_CORRUPT);
+        store_rollback(store);
+    }
+    assert_int_equal(events_in(store, 1), 1);
+}
+
+/* More in one transaction than waits for its commit. */
+static void test_store_add_event__very_many_and_very_long(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    const size_t size = 3u << 20;
+    char *text = malloc(size + 1);
+    assert_non_null(text);
+    memset(text, 'x', size);
+    text[size] = '\0';
+    assert_ok(store, store_begin(store));
+    for (uint64_t seq = 1; seq <= 10000; seq++) {
+        struct timeline_row row = message(seq % 3, seq / 3 + 1, seq, "short");
+        struct outcome_row done = outcome(seq % 3, seq / 3 + 1, "");
+        assert_ok(store, store_add_event(store, &row));
+        assert_ok(store, store_put_outcome(store, &done));
+    }
+    for (uint64_t seq = 10001; seq <= 10003; seq++) {
+        struct timeline_row row = message(7, seq - 10000, seq, text);
+        assert_ok(store, store_add_event(store, &row));
+    }
+    assert_ok(store, store_commit(store));
+    store = reopen(fixture);
+    assert_int_equal(events_in(store, 0) + events_in(store, 1) + events_in(store, 2), 10000);
+    struct timeline_row row = message(7, 3, 10003, text);
+    assert_ok(store, store_messages_before(store, 7, 1, 0, 1, same_event, &row));
+    free(text);
+}
+
+/* ---- outcomes ---- */
+
+static enum error same_outcome(void *context, const struct outcome_row *row)
+{
+    const struct outcome_row *expected = context;
+    assert_int_equal(row->session, expected->session);
+    assert_int_equal(row->request, expected->request);
+    assert_int_equal(row->status, expected->status);
+    assert_int_equal(row->room, expected->room);
+    assert_int_equal(row->number, expected->number);
+    assert_int_equal(row->seq, expected->seq);
+    assert_int_equal(row->time_ms, expected->time_ms);
+    assert_int_equal(row->flags, expected->flags);
+    assert_string_equal(row->text, expected->text);
+    return OK;
+}
+
+static void check_window(struct store *store, uint64_t session, uint64_t last)
+{
+    for (uint64_t request = 0; request <= last + 2; request++) {
+        struct outcome_row row = outcome(session, request, request % 5 == 0 ? "refused" : "");
+        bool is_in = request >= 1 && request <= last && request + STORE_OUTCOME_WINDOW > last;
+        assert_error(store, store_get_outcome(store, session, request, same_outcome, &row),
+                     is_in ? OK : ERROR_NOT_FOUND);
+    }
+}
+
+static void test_store_put_outcome__keeps_a_window(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    uint64_t random = 20;
+    for (uint64_t last = 0; last < 700;) {
+        uint64_t next = last + test_random(&random) % 60 + 1;
+        put_outcomes(store, UINT64_MAX, last + 1, next);
+        put_outcomes(store, 4, last + 1, next);
+        last = next;
+        check_window(store, UINT64_MAX, last);
+        store = reopen(fixture);
+        check_window(store, UINT64_MAX, last);
+        check_window(store, 4, last);
+    }
+    check_window(store, 5, 0);
+}
+
+static void test_store_put_outcome__replaces(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    put_outcomes(store, 1, 1, 40);
+    for (uint64_t request = 5; request <= 40; request += 35) { /* long written, and just now */
+        struct outcome_row row = outcome(1, request, "changed");
+        for (int again = 0; again < 3; again++) {
+            row.status++;
+            assert_ok(store, store_begin(store));
+            assert_ok(store, store_put_outcome(store, &row));
+            assert_ok(store, store_commit(store));
+            assert_ok(store, store_get_outcome(store, 1, request, same_outcome, &row));
+        }
+        store = reopen(fixture);
+        assert_ok(store, store_get_outcome(store, 1, request, same_outcome, &row));
+        struct outcome_row next = outcome(1, request - 1, "");
+        assert_ok(store, store_get_outcome(store, 1, request - 1, same_outcome, &next));
+    }
+}
+
+static void test_store_put_outcome__rolled_back(void **state)
+{
+    struct store *store = ((struct fixture *)*state)->store;
+    put_outcomes(store, 1, 1, 3);
+    assert_ok(store, store_begin(store));
+    struct outcome_row row = outcome(1, 4, "");
+    size_t count = 0;
+    assert_ok(store, store_put_outcome(store, &row));
+    assert_ok(store, store_get_outcome(store, 1, 4, count_outcome, &count));
+    store_rollback(store);
+    assert_error(store, store_get_outcome(store, 1, 4, count_outcome, &count), ERROR_NOT_FOUND);
+    check_window(store, 1, 3);
+}
+
+static void test_store_put_outcome__keeps_every_bit(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    char text[3000];
+    memset(text, 'n', sizeof text);
+    text[sizeof text - 1] = '\0';
+    struct outcome_row row = {.session = UINT64_MAX,
+                              .request = INT64_MAX,
+                              .status = UINT32_MAX,
+                              .room = UINT64_MAX,
+                              .number = UINT64_MAX,
+                              .seq = UINT64_MAX,
+                              .time_ms = UINT64_MAX,
+                              .flags = UINT32_MAX,
+                              .text = text};
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_put_outcome(store, &row));
+    row.request = 0;
+    assert_error(store, store_put_outcome(store, &row), ERROR_INVALID);
+    row.request = UINT64_MAX;
+    assert_error(store, store_put_outcome(store, &row), ERROR_INVALID);
+    assert_ok(store, store_commit(store));
+    store = reopen(fixture);
+    row.request = INT64_MAX;
+    assert_ok(store, store_get_outcome(store, UINT64_MAX, INT64_MAX, same_outcome, &row));
+    assert_error(store, store_get_outcome(store, UINT64_MAX, UINT64_MAX, same_outcome, &row),
+                 ERROR_NOT_FOUND);
+}
+
+/* ---- snapshots ---- */
+
+static bool file_exists(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0;
+}
+
+/* Opens the copy as another node would, and checks that it holds n batches. */
+static void check_copy(const char *folder, uint64_t n)
+{
+    struct store *copy = NULL;
+    struct error_text why;
+    struct store_options options = {.folder = folder, .node_id = TEST_NODE + 1};
+    if (store_open(&copy, &options, &why) != OK)
+        fail_msg("%s", why.text);
+    work_check(copy, n, false);
+    assert_ok(copy, work_apply(copy, n + 1)); /* and goes on from there */
+    work_check(copy, n + 1, true);
+    store_close(copy);
+    options.node_id = TEST_NODE;
+    assert_int_equal(store_open(&copy, &options, &why), ERROR_MISMATCH);
+}
+
+static void test_store_snapshot__taken_while_writing(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    char folder[TEST_PATH_SIZE], path[TEST_PATH_SIZE], partial[TEST_PATH_SIZE];
+    make_folder(folder);
+    join_path(path, folder, STORE_FILE_NAME);
+    join_path(partial, folder, STORE_FILE_NAME ".part");
+    uint64_t n = 0;
+    while (n < 60)
+        assert_ok(store, work_apply(store, ++n));
+    struct store_snapshot *snapshot = NULL;
+    assert_ok(store, store_snapshot_begin(&snapshot, store, path));
+    bool done = false;
+    size_t steps = 0;
+    for (; !done; steps++) {
+        assert_false(file_exists(path));
+        assert_ok(store, store_snapshot_step(snapshot, 3, &done));
+        if (!done && n < 100)
+            assert_ok(store, work_apply(store, ++n));
+    }
+    assert_true(steps > 10);
+    uint64_t copied = n;
+    assert_false(file_exists(partial));
+    assert_ok(store, work_apply(store, ++n)); /* the copy does not follow any more */
+    store_snapshot_end(snapshot);
+    work_check(store, n, true);
+    check_copy(folder, copied);
+    remove_folder(folder);
+}
+
+static void test_store_snapshot__with_a_rollback_between(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    char folder[TEST_PATH_SIZE], path[TEST_PATH_SIZE];
+    make_folder(folder);
+    join_path(path, folder, STORE_FILE_NAME);
+    for (uint64_t n = 1; n <= 30; n++)
+        assert_ok(store, work_apply(store, n));
+    struct store_snapshot *snapshot = NULL;
+    bool done;
+    assert_ok(store, store_snapshot_begin(&snapshot, store, path));
+    assert_ok(store, store_snapshot_step(snapshot, 20, &done));
+    assert_ok(store, store_begin(store));
+    uint8_t *large = calloc(1, 4u << 20); /* spills before it is rolled back */
+    assert_non_null(large);
+    assert_ok(store, store_put_value(store, "large", large, 4u << 20));
+    free(large);
+    assert_ok(store, work_write(store, 31));
+    store_rollback(store);
+    assert_ok(store, store_snapshot_step(snapshot, -1, &done));
+    assert_true(done);
+    store_snapshot_end(snapshot);
+    check_copy(folder, 30);
+    remove_folder(folder);
+}
+
+static void test_store_snapshot_end__before_it_is_done(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    char folder[TEST_PATH_SIZE], path[TEST_PATH_SIZE], partial[TEST_PATH_SIZE];
+    make_folder(folder);
+    join_path(path, folder, STORE_FILE_NAME);
+    join_path(partial, folder, STORE_FILE_NAME ".part");
+    for (uint64_t n = 1; n <= 30; n++)
+        assert_ok(store, work_apply(store, n));
+    FILE *old = fopen(path, "w");
+    assert_non_null(old);
+    assert_int_equal(fputs("what was there before", old), 1);
+    assert_int_equal(fclose(old), 0);
+    struct store_snapshot *snapshot = NULL;
+    bool done = true;
+    assert_ok(store, store_snapshot_begin(&snapshot, store, path));
+    assert_ok(store, store_snapshot_step(snapshot, 1, &done));
+    assert_false(done);
+    store_snapshot_end(snapshot);
+    assert_false(file_exists(partial));
+    struct stat status;
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(status.st_size, 21);
+    assert_ok(store,
+              store_snapshot_begin(&snapshot, store, path)); /* and replaced by a whole one */
+    while (!done)
+        assert_ok(store, store_snapshot_step(snapshot, 1, &done));
+    store_snapshot_end(snapshot);
+    store_snapshot_end(NULL);
+    check_copy(folder, 30);
+    remove_folder(folder);
+}
+
+static void test_store_snapshot_begin__no_such_folder(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[TEST_PATH_SIZE];
+    join_path(path, fixture->folder, "nowhere/copy.db");
+    struct store_snapshot *snapshot = NULL;
+    assert_error(fixture->store, store_snapshot_begin(&snapshot, fixture->store, path),
+                 ERROR_NOT_FOUND);
+    assert_null(snapshot);
+    assert_non_null(strstr(store_last_problem(fixture->store), "nowhere"));
+}
+
+#define BOTH(test)                                           \
+    {#test " [folder]", test, setup, teardown, &in_folder},  \
+    {                                                        \
+#test " [memory]", test, setup, teardown, &in_memory \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        BOTH(test_store_open__new_one_is_empty),
+        BOTH(test_store_open__finds_everything_again),
+        BOTH(test_store_rollback__nothing_is_left),
+        BOTH(test_store_rollback__without_transaction),
+        BOTH(test_store_close__rolls_back),
+        BOTH(test_store_commit__of_nothing),
+        BOTH(test_store_begin__reads_its_own_writes),
+        BOTH(test_store_set_cluster__once),
+        BOTH(test_store_put_value__replaces_and_copies),
+        BOTH(test_store_put_value__inside_a_transaction),
+        BOTH(test_store_add_reign__ascending_only),
+        BOTH(test_store_epoch_at__every_boundary),
+        BOTH(test_store_log_read__from_the_batch_that_holds_it),
+        BOTH(test_store_log_prune__whole_batches_and_never_the_last),
+        BOTH(test_store_log_prune__rolled_back),
+        BOTH(test_store_log_append__large_and_empty_batches),
+        BOTH(test_store_put_account__inserts_and_replaces),
+        BOTH(test_store_put_account__folded_names_are_unique),
+        BOTH(test_store_set_delivered__one_account),
+        BOTH(test_store_each_account__stops_when_told),
+        BOTH(test_store_put_session__knows_its_last_request),
+        BOTH(test_store_delete_session__with_its_outcomes),
+        BOTH(test_store_put_room__knows_its_end),
+        BOTH(test_store_put_room__folded_names_are_unique),
+        BOTH(test_store_put_member__every_state),
+        BOTH(test_store_delete_room__keeps_the_timeline),
+        BOTH(test_store_add_event__keeps_every_bit),
+        BOTH(test_store_add_event__must_follow),
+        BOTH(test_store_add_event__very_many_and_very_long),
+        BOTH(test_store_put_outcome__keeps_a_window),
+        BOTH(test_store_put_outcome__replaces),
+        BOTH(test_store_put_outcome__rolled_back),
+        BOTH(test_store_put_outcome__keeps_every_bit),
+        BOTH(test_store_snapshot__taken_while_writing),
+        BOTH(test_store_snapshot__with_a_rollback_between),
+        BOTH(test_store_snapshot_end__before_it_is_done),
+        BOTH(test_store_snapshot_begin__no_such_folder),
+    };
+    return cmocka_run_group_tests_name("store", tests, NULL, NULL);
+}

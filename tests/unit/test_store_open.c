@@ -1,0 +1,776 @@
+/* SPDX-License-Identifier: MIT */
+/* Opening: the folder and its lock, versions, databases that are not ours or not whole, readers. */
+#include "store/store_internal.h"
+
+#include "test_store_support.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct fixture {
+    char folder[TEST_PATH_SIZE];
+    char path[TEST_PATH_SIZE];
+};
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    assert_non_null(fixture);
+    make_folder(fixture->folder);
+    join_path(fixture->path, fixture->folder, STORE_FILE_NAME);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    remove_folder(fixture->folder);
+    free(fixture);
+    return 0;
+}
+
+/* Opening must fail with the error and a sentence that holds every one of the words. */
+static void expect_refusal(const char *folder, enum error expected, const char *word,
+                           const char *other)
+{
+    struct store *store = NULL;
+    struct error_text why;
+    enum error error = try_open(&store, folder, &why);
+    if (error != expected)
+        fail_msg("\"%s\", not \"%s\": %s", error_name(error), error_name(expected), why.text);
+    assert_null(store);
+    if (strstr(why.text, word) == NULL || strstr(why.text, other) == NULL)
+        fail_msg("neither \"%s\" nor \"%s\" may be missing in: %s", word, other, why.text);
+}
+
+/* Changes a closed database with SQL of the test's own. */
+static void execute(const char *path, const char *sql)
+{
+    sqlite3 *database = NULL;
+    char *problem = NULL;
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    if (sqlite3_exec(database, sql, NULL, NULL, &problem) != SQLITE_OK)
+        fail_msg("%s: %s", sql, problem);
+    assert_int_equal(sqlite3_close(database), SQLITE_OK);
+}
+
+static void fill(const char *folder, uint64_t batches)
+{
+    struct store *store = open_store(folder);
+    for (uint64_t n = 1; n <= batches; n++)
+        assert_ok(store, work_apply(store, n));
+    store_close(store);
+}
+
+/* ---- the folder ---- */
+
+static void test_store_open__makes_the_folder_private(void **state)
+{
+    struct fixture *fixture = *state;
+    char deep[TEST_PATH_SIZE], path[TEST_PATH_SIZE];
+    join_path(deep, fixture->folder, "one/two//three/");
+    join_path(path, fixture->folder, "one/two/three/" STORE_FILE_NAME);
+    fill(deep, 2);
+    struct stat status;
+    assert_int_equal(stat(deep, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0700);
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0600);
+}
+
+static void test_store_open__in_a_relative_folder(void **state)
+{
+    struct fixture *fixture = *state;
+    char before[TEST_PATH_SIZE];
+    assert_non_null(getcwd(before, sizeof before));
+    assert_int_equal(chdir(fixture->folder), 0);
+    fill("file:odd?mode=memory", 2); /* a name, not a URI */
+    struct store *store = open_store("file:odd?mode=memory");
+    work_check(store, 2, true);
+    store_close(store);
+    assert_int_equal(chdir(before), 0);
+}
+
+static void test_store_open__folder_that_cannot_be(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[TEST_PATH_SIZE];
+    join_path(path, fixture->folder, "file");
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fclose(file), 0);
+    expect_refusal(path, ERROR_DENIED, "not a folder", "another data folder");
+    join_path(path, fixture->folder, "file/below");
+    expect_refusal(path, ERROR_DENIED, "file", "not a folder");
+    expect_refusal("/proc/jackdaw", ERROR_DENIED, "/proc/jackdaw", "");
+    expect_refusal("", ERROR_INVALID, "no name", "");
+    char name[400];
+    memset(name, 'n', sizeof name);
+    name[sizeof name - 1] = '\0';
+    join_path(path, fixture->folder, name);
+    expect_refusal(path, ERROR_INVALID, "nnn", "");
+}
+
+static void test_store_open__folder_of_another_owner(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(chmod(fixture->folder, 0500), 0);
+    if (geteuid() != 0) /* root may write anywhere */
+        expect_refusal(fixture->folder, ERROR_DENIED, fixture->folder, "");
+    assert_int_equal(chmod(fixture->folder, 0700), 0);
+}
+
+static void test_store_open__held_by_this_process(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = open_store(fixture->folder);
+    char pid[32];
+    (void)snprintf(pid, sizeof pid, "process %ld;", (long)getpid());
+    expect_refusal(fixture->folder, ERROR_IN_USE, pid, "another data folder");
+    assert_ok(store, work_apply(store, 1)); /* the first is not disturbed */
+    store_close(store);
+    store = open_store(fixture->folder);
+    work_check(store, 1, true);
+    store_close(store);
+}
+
+static void test_store_open__held_by_another_process(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = open_store(fixture->folder);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct store *second;
+        struct error_text why;
+        _exit(try_open(&second, fixture->folder, &why) == ERROR_IN_USE ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    store_close(store);
+}
+
+static void test_store_open__lock_left_by_the_dead(void **state)
+{
+    struct fixture *fixture = *state;
+    fill(fixture->folder, 1);
+    char path[TEST_PATH_SIZE];
+    join_path(path, fixture->folder, "lock");
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs("not a number at all, and quite a long line", file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    fill(fixture->folder, 0);
+}
+
+/* ---- whose database it is ---- */
+
+static void test_store_open__of_another_node(void **state)
+{
+    struct fixture *fixture = *state;
+    fill(fixture->folder, 1);
+    struct store *store = NULL;
+    struct error_text why;
+    struct store_options options = {.folder = fixture->folder, .node_id = 65535};
+    assert_int_equal(store_open(&store, &options, &why), ERROR_MISMATCH);
+    assert_non_null(strstr(why.text, "belongs to server 7, not 65535"));
+    fill(fixture->folder, 0);
+}
+
+static void test_store_open__of_another_program(void **state)
+{
+    struct fixture *fixture = *state;
+    execute(fixture->path, "CREATE TABLE notes (text)");
+    expect_refusal(fixture->folder, ERROR_MISMATCH, "another program", "another data folder");
+    execute(fixture->path, "DROP TABLE notes; PRAGMA application_id = 77");
+    expect_refusal(fixture->folder, ERROR_MISMATCH, "another program", fixture->folder);
+}
+
+static void test_store_open__of_a_newer_version(void **state)
+{
+    struct fixture *fixture = *state;
+    fill(fixture->folder, 3);
+    execute(fixture->path, "PRAGMA user_version = 1000");
+    expect_refusal(fixture->folder, ERROR_VERSION, "version 1000", "newer program");
+    execute(fixture->path, "PRAGMA user_version = -1");
+    expect_refusal(fixture->folder, ERROR_CORRUPT, "version -1", "");
+    char sql[64];
+    (void)snprintf(sql, sizeof sql, "PRAGMA user_version = %d", schema_version);
+    execute(fixture->path, sql); /* refusing changed nothing */
+    struct store *store = open_store(fixture->folder);
+    work_check(store, 3, true);
+    store_close(store);
+}
+
+/* ---- migration ---- */
+
+static int read_number(sqlite3 *database, const char *sql)
+{
+    sqlite3_stmt *statement = NULL;
+    assert_int_equal(sqlite3_prepare_v2(database, sql, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    int number = sqlite3_column_int(statement, 0);
+    assert_int_equal(sqlite3_finalize(statement), SQLITE_OK);
+    return number;
+}
+
+static void test_schema_migrate__step_by_step(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const steps[] = {
+        "CREATE TABLE bird (name TEXT); INSERT INTO bird VALUES ('jackdaw')",
+        "ALTER TABLE bird ADD COLUMN wings INTEGER; UPDATE bird SET wings = 2",
+        "CREATE TABLE nest (bird TEXT); INSERT INTO nest SELECT name FROM bird WHERE wings = 2",
+    };
+    static const char *const broken[] = {steps[0], steps[1], "CREATE TABLE egg (x); no SQL at all"};
+    sqlite3 *database = NULL;
+    struct error_text why;
+    assert_int_equal(sqlite3_open(fixture->path, &database), SQLITE_OK);
+    assert_int_equal(schema_migrate(database, steps, 1, &why), OK);
+    assert_int_equal(read_number(database, "PRAGMA user_version"), 1);
+    assert_int_equal(schema_migrate(database, broken, 3, &why), ERROR_INTERNAL);
+    assert_non_null(strstr(why.text, "version 3 of 1"));
+    assert_int_equal(read_number(database, "PRAGMA user_version"), 1); /* all or nothing */
+    assert_int_equal(read_number(database, "SELECT count(*) FROM sqlite_schema"), 1);
+    assert_int_equal(schema_migrate(database, steps, 3, &why), OK);
+    assert_int_equal(read_number(database, "PRAGMA user_version"), 3);
+    assert_int_equal(read_number(database, "PRAGMA application_id"), SCHEMA_APPLICATION_ID);
+    assert_int_equal(read_number(database, "SELECT count(*) FROM nest"), 1);
+    assert_int_equal(schema_migrate(database, steps, 3, &why), OK);
+    assert_int_equal(schema_migrate(database, steps, 2, &why), ERROR_VERSION);
+    assert_int_equal(sqlite3_close(database), SQLITE_OK);
+}
+
+/* Version 0 is an empty file: what a crash leaves between making the file and its first commit. */
+static void test_store_open__of_an_empty_file(void **state)
+{
+    struct fixture *fixture = *state;
+    FILE *file = fopen(fixture->path, "w");
+    assert_non_null(file);
+    assert_int_equal(fclose(file), 0);
+    fill(fixture->folder, 4);
+    struct store *store = open_store(fixture->folder);
+    work_check(store, 4, true);
+    store_close(store);
+}
+
+/* ---- what is not whole ---- */
+
+static void test_store_open__not_a_database(void **state)
+{
+    struct fixture *fixture = *state;
+    FILE *file = fopen(fixture->path, "w");
+    assert_non_null(file);
+    for (int i = 0; i < 1000; i++)
+        assert_true(fputs("this is not a database\n", file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    expect_refusal(fixture->folder, ERROR_CORRUPT, "not a database", "move the file away");
+}
+
+static void test_store_open__broken_digest(void **state)
+{
+    struct fixture *fixture = *state;
+    fill(fixture->folder, 5);
+    execute(fixture->path, "UPDATE log SET batch = zeroblob(10) WHERE first_seq ="
+                           " (SELECT max(first_seq) FROM log)");
+    expect_refusal(fixture->folder, ERROR_CORRUPT, "digest", "move the file away");
+    execute(fixture->path, "DELETE FROM log");
+    fill(fixture->folder, 0); /* an empty log has nothing to contradict */
+}
+
+static void test_store_open__log_with_a_hole(void **state)
+{
+    struct fixture *fixture = *state;
+    fill(fixture->folder, 6);
+    execute(fixture->path, "DELETE FROM log WHERE first_seq = (SELECT max(first_seq) FROM log"
+                           " WHERE first_seq < (SELECT max(first_seq) FROM log))");
+    expect_refusal(fixture->folder, ERROR_CORRUPT, "missing", "");
+}
+
+static void test_store_open__reigns_that_do_not_ascend(void **state)
+{
+    struct fixture *fixture = *state;
+    fill(fixture->folder, 14);
+    execute(fixture->path, "UPDATE reign SET epoch = 1 WHERE first_seq > 1");
+    expect_refusal(fixture->folder, ERROR_CORRUPT, "ascend", "");
+}
+
+/* ---- rows that no program of ours wrote ---- */
+
+static enum error ignore_account(void *context, const struct account_row *row)
+{
+    (void)context;
+    return strlen(row->name) + strlen(row->folded) + strlen(row->password_hash) == SIZE_MAX
+               ? ERROR_IO
+               : OK;
+}
+static enum error ignore_session(void *context, const struct session_row *row)
+{
+    (void)context;
+    return strlen(row->device) == SIZE_MAX ? ERROR_IO : OK;
+}
+static enum error ignore_room(void *context, const struct room_row *row)
+{
+    (void)context;
+    return strlen(row->name) + strlen(row->folded) + strlen(row->topic) == SIZE_MAX ? ERROR_IO : OK;
+}
+static enum error ignore_member(void *context, const struct member_row *row)
+{
+    (void)context;
+    return row->state < MEMBER_INVITED || row->state > MEMBER_BANNED ? ERROR_IO : OK;
+}
+static enum error ignore_event(void *context, const struct timeline_row *row)
+{
+    (void)context;
+    return strlen(row->text) > row->text_size ? ERROR_IO : OK;
+}
+static enum error ignore_outcome(void *context, const struct outcome_row *row)
+{
+    (void)context;
+    return strlen(row->text) == SIZE_MAX ? ERROR_IO : OK;
+}
+static enum error ignore_log(void *context, const struct log_row *row)
+{
+    unsigned *sum = context;
+    for (size_t i = 0; i < row->batch_size; i++)
+        *sum += row->batch[i];
+    return OK;
+}
+
+static void note(enum error error, enum error *worst)
+{
+    if (error != OK && error != ERROR_NOT_FOUND && *worst == OK)
+        *worst = error;
+}
+
+/* Reads whatever there is; returns the first error that is not "not found". */
+static enum error read_everything(struct store *store)
+{
+    enum error worst = OK;
+    unsigned sum = 0;
+    uint8_t value[64];
+    size_t used;
+    uint64_t number;
+    note(store_each_account(store, ignore_account, NULL), &worst);
+    note(store_each_session(store, ignore_session, NULL), &worst);
+    note(store_each_room(store, ignore_room, NULL), &worst);
+    note(store_each_member(store, ignore_member, NULL), &worst);
+    note(store_log_read(store, store_log_first(store), ignore_log, &sum), &worst);
+    note(store_get_value(store, "batch", value, sizeof value, &used), &worst);
+    for (uint64_t i = 0; i < WORK_ROOMS; i++) {
+        uint64_t room = test_id(i);
+        note(store_events_after(store, room, 0, UINT64_MAX, SIZE_MAX, ignore_event, NULL), &worst);
+        note(store_messages_before(store, room, 1, 0, SIZE_MAX, ignore_event, NULL), &worst);
+        for (uint64_t seq = 0; seq < 100; seq += 7)
+            note(store_number_at(store, room, seq, &number), &worst);
+    }
+    for (uint64_t i = 0; i < WORK_ACCOUNTS; i++)
+        note(store_get_account(store, test_id(100 + i), ignore_account, NULL), &worst);
+    for (uint64_t i = 0; i < WORK_SESSIONS; i++)
+        for (uint64_t request = 1; request < 40; request++)
+            note(store_get_outcome(store, test_id(200 + i), request, ignore_outcome, NULL), &worst);
+    return worst;
+}
+
+/* The tables without their STRICT, so that the test can put anything into any column. */
+static void loosen(const char *path)
+{
+    execute(path, "PRAGMA writable_schema = ON;"
+                  "UPDATE sqlite_schema SET sql = replace(replace(sql, ' STRICT, WITHOUT',"
+                  " ' WITHOUT'), ' STRICT', '');"
+                  "UPDATE sqlite_schema SET sql = replace(sql, ' NOT NULL', '')");
+}
+
+static void test_store__rows_of_the_wrong_kind(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const changes[] = {
+        "UPDATE account SET name = x'00'",
+        "UPDATE account SET name = NULL",
+        "UPDATE account SET folded = cast(x'610062' AS TEXT) WHERE created_ms = 60",
+        "UPDATE account SET nonce = x'00'",
+        "UPDATE account SET nonce = zeroblob(1000)",
+        "UPDATE account SET password_hash = x'07'",
+        "UPDATE account SET created_ms = 'soon'",
+        "UPDATE session SET token_hash = zeroblob(31)",
+        "UPDATE session SET device = NULL",
+        "UPDATE room SET topic = x'07'",
+        "UPDATE room SET is_private = 2",
+        "UPDATE room SET owner = 'nobody'",
+        "UPDATE member SET state = 0",
+        "UPDATE member SET state = 5",
+        "UPDATE member SET since_seq = x'01'",
+        "UPDATE event SET text = NULL",
+        "UPDATE event SET kind = -1",
+        "UPDATE event SET kind = 4294967296",
+        "UPDATE event SET room = 0",
+        "UPDATE event SET number = NULL",
+        "DELETE FROM event",
+        "UPDATE run_tail SET last_number = -1",
+        "UPDATE run_tail SET last_seq = 'x'",
+        "UPDATE run_tail SET page = 1000",
+        "UPDATE run_tail SET page = -1",
+        "UPDATE run_tail SET runs = x''",
+        "UPDATE run_tail SET runs = 'text'",
+        "UPDATE run_tail SET runs = x'ff'",
+        "UPDATE run_tail SET runs = x'01010100'",
+        "UPDATE run_tail SET runs = x'01010141'",
+        "UPDATE run_tail SET runs = x'01000101'",
+        "UPDATE run_tail SET runs = x'01010001'",
+        "UPDATE run_tail SET runs = x'ffffffffffffffffff010101'",
+        "UPDATE run_tail SET runs = zeroblob(64)",
+        "UPDATE run_tail SET runs = zeroblob(100000)",
+        "UPDATE run_page SET runs = x'ff'",
+        "DELETE FROM run_page",
+        "UPDATE outcome_tail SET part = -1",
+        "UPDATE outcome_tail SET last_request = 'x'",
+        "UPDATE outcome_tail SET outcomes = x'ff'",
+        "UPDATE outcome_tail SET outcomes = x'00'",
+        "UPDATE outcome_tail SET outcomes = x'7f01'",
+        "UPDATE outcome_tail SET outcomes = NULL",
+        "UPDATE outcome_part SET outcomes = zeroblob(100)",
+        "UPDATE value SET bytes = 'text'",
+        "UPDATE value SET bytes = NULL",
+    };
+    fill(fixture->folder, 60);
+    loosen(fixture->path);
+    char copy[TEST_PATH_SIZE], command[3 * TEST_PATH_SIZE];
+    join_path(copy, fixture->folder, "copy");
+    (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", copy);
+    execute(fixture->path, command);
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        assert_int_equal(unlink(fixture->path), 0);
+        (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", fixture->path);
+        execute(copy, command);
+        execute(fixture->path, changes[i]);
+        struct store *store = NULL;
+        struct error_text why;
+        enum error error = try_open(&store, fixture->folder, &why);
+        if (error == OK)
+            error = read_everything(store);
+        if (error != ERROR_CORRUPT)
+            fail_msg("%s: %s", changes[i], error_name(error));
+        assert_true(store == NULL || store_last_problem(store)[0] != '\0');
+        store_close(store);
+    }
+}
+
+static void test_store_open__node_and_log_of_the_wrong_kind(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const changes[] = {
+        "UPDATE node SET cluster = x'01'",
+        "UPDATE node SET node_id = 65536",
+        "UPDATE node SET node_id = 'x'",
+        "DELETE FROM node",
+        "UPDATE log SET digest = zeroblob(31)",
+        "UPDATE log SET last_seq = 0",
+        "UPDATE log SET last_seq = -1",
+        "UPDATE log SET batch = NULL",
+        "UPDATE reign SET epoch = 'x'",
+        "DROP TABLE node",
+        "DROP TABLE log",
+        "ALTER TABLE reign RENAME COLUMN epoch TO age",
+    };
+    fill(fixture->folder, 20);
+    loosen(fixture->path);
+    char copy[TEST_PATH_SIZE], command[3 * TEST_PATH_SIZE];
+    join_path(copy, fixture->folder, "copy");
+    (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", copy);
+    execute(fixture->path, command);
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        assert_int_equal(unlink(fixture->path), 0);
+        (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", fixture->path);
+        execute(copy, command);
+        execute(fixture->path, changes[i]);
+        expect_refusal(fixture->folder, ERROR_CORRUPT, fixture->folder, "");
+    }
+}
+
+static uint8_t *read_file(const char *path, size_t *size)
+{
+    struct stat status;
+    int descriptor = open(path, O_RDONLY);
+    assert_true(descriptor >= 0);
+    assert_int_equal(fstat(descriptor, &status), 0);
+    *size = (size_t)status.st_size;
+    uint8_t *bytes = malloc(*size);
+    assert_non_null(bytes);
+    assert_int_equal(read(descriptor, bytes, *size), (ssize_t)*size);
+    assert_int_equal(close(descriptor), 0);
+    return bytes;
+}
+
+static void write_file(const char *path, const uint8_t *bytes, size_t size)
+{
+    int descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_true(descriptor >= 0);
+    assert_int_equal(write(descriptor, bytes, size), (ssize_t)size);
+    assert_int_equal(close(descriptor), 0);
+}
+
+/* Whatever the bytes on the disk are, the worst that may happen is an error. */
+static void test_store__bytes_changed_at_random(void **state)
+{
+    struct fixture *fixture = *state;
+    fill(fixture->folder, 60);
+    size_t size;
+    uint8_t *whole = read_file(fixture->path, &size);
+    uint8_t *broken = malloc(size);
+    assert_non_null(broken);
+    uint64_t random = 4711;
+    size_t noticed = 0;
+    for (int round = 0; round < 300; round++) {
+        memcpy(broken, whole, size);
+        uint64_t changes = 1 + test_random(&random) % 40;
+        for (uint64_t i = 0; i < changes; i++) /* byte by byte, most of them near a page's start */
+            broken[test_random(&random) % (size / 4096) * 4096 +
+                   test_random(&random) % (i % 2 == 0 ? 64 : 4096)] = (uint8_t)test_random(&random);
+        size_t kept = round % 10 == 9 ? (size_t)(test_random(&random) % size) : size;
+        write_file(fixture->path, broken, kept);
+        struct store *store = NULL;
+        struct error_text why;
+        struct store_options options = {
+            .folder = fixture->folder, .node_id = TEST_NODE, .skip_check = round % 2 == 0};
+        enum error error = store_open(&store, &options, &why);
+        if (error == OK) {
+            error = read_everything(store);
+            (void)work_apply(store, 61);
+        }
+        noticed += error != OK;
+        store_close(store);
+    }
+    assert_true(noticed > 150);
+    free(whole);
+    free(broken);
+}
+
+/* ---- a full disk, a real one ---- */
+
+static void limit_files(rlim_t size)
+{
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = size < limit.rlim_max ? size : limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static int teardown_limit(void **state)
+{
+    limit_files(RLIM_INFINITY);
+    return teardown(state);
+}
+
+static void test_store_commit__when_files_must_not_grow(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = open_store(fixture->folder);
+    assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    limit_files(600000);
+    uint64_t n = 1;
+    enum error error;
+    while ((error = work_apply(store, n)) == OK && n < 1000)
+        n++;
+    assert_error(store, error, ERROR_DISK_FULL);
+    work_check(store, n - 1, true); /* what was there can still be read */
+    assert_error(store, work_apply(store, n), ERROR_DISK_FULL);
+    limit_files(RLIM_INFINITY); /* somebody made space */
+    assert_ok(store, work_apply(store, n));
+    work_check(store, n, true);
+    store_close(store);
+    store = open_store(fixture->folder);
+    work_check(store, n, true);
+    store_close(store);
+}
+
+/* ---- readers ---- */
+
+static void test_store_open_reader__sees_what_is_committed(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = open_store(fixture->folder);
+    struct store *reader = NULL;
+    struct error_text why;
+    assert_int_equal(store_open_reader(&reader, store, &why), OK);
+    work_check(reader, 0, true);
+    for (uint64_t n = 1; n <= 20; n++) {
+        assert_ok(store, store_begin(store));
+        assert_ok(store, work_write(store, n));
+        uint64_t number;
+        assert_ok(reader, store_number_at(reader, test_id(0), 1, &number));
+        work_check(reader, n - 1, true);
+        assert_ok(store, store_commit(store));
+        assert_ok(reader, store_number_at(reader, test_id(0), 1, &number));
+        assert_int_equal(number, 1);
+        work_check(reader, n, true);
+    }
+    store_close(reader);
+    work_check(store, 20, true);
+    store_close(store);
+}
+
+static void test_store_open_reader__of_a_store_in_memory(void **state)
+{
+    (void)state;
+    struct store *store = open_store(NULL);
+    struct store *reader = NULL;
+    struct error_text why;
+    assert_int_equal(store_open_reader(&reader, store, &why), ERROR_INVALID);
+    assert_null(reader);
+    assert_non_null(strstr(why.text, "memory"));
+    store_close(store);
+}
+
+struct reading {
+    struct store *store;
+    atomic_bool is_over;
+    enum error error;
+    bool is_wrong;
+    uint64_t rounds;
+};
+
+struct tally {
+    uint64_t last_seq;
+    uint64_t count;
+};
+
+static enum error tally_event(void *context, const struct timeline_row *row)
+{
+    struct tally *tally = context;
+    tally->count++;
+    tally->last_seq = row->seq;
+    return OK;
+}
+
+/* Each read finds whole batches, and knows the epoch of whatever it finds. */
+static void *read_on(void *context)
+{
+    struct reading *reading = context;
+    do {
+        struct tally tally = {0};
+        reading->error = store_events_after(reading->store, test_id(2), 0, UINT64_MAX, SIZE_MAX,
+                                            tally_event, &tally);
+        struct position position = store_position(reading->store);
+        uint64_t expected = (position.seq + WORK_ROOMS - 3) / WORK_ROOMS;
+        if (tally.count != expected ||
+            (tally.count > 0 && store_epoch_at(reading->store, tally.last_seq) == 0))
+            reading->is_wrong = true;
+        reading->rounds++;
+    } while (reading->error == OK && !reading->is_wrong && !atomic_load(&reading->is_over));
+    return NULL;
+}
+
+static void test_store_open_reader__in_a_thread_of_its_own(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = open_store(fixture->folder);
+    struct reading reading = {.error = OK};
+    struct error_text why;
+    pthread_t thread;
+    assert_int_equal(store_open_reader(&reading.store, store, &why), OK);
+    assert_int_equal(pthread_create(&thread, NULL, read_on, &reading), 0);
+    for (uint64_t n = 1; n <= 400; n++)
+        assert_ok(store, work_apply(store, n));
+    atomic_store(&reading.is_over, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_ok(reading.store, reading.error);
+    assert_false(reading.is_wrong);
+    assert_true(reading.rounds > 1);
+    (void)read_on(&reading); /* positions are those of the last read */
+    work_check(reading.store, 400, true);
+    store_close(reading.store);
+    store_close(store);
+}
+
+/* ---- errors ---- */
+
+static void test_error_from_sqlite__every_class(void **state)
+{
+    (void)state;
+    static const struct {
+        int code;
+        int number;
+        enum error error;
+    } cases[] = {
+        {SQLITE_OK, 0, OK},
+        {SQLITE_ROW, 0, OK},
+        {SQLITE_DONE, 0, OK},
+        {SQLITE_NOMEM, 0, ERROR_NO_MEMORY},
+        {SQLITE_IOERR_NOMEM, 0, ERROR_NO_MEMORY},
+        {SQLITE_FULL, 0, ERROR_DISK_FULL},
+        {SQLITE_IOERR_WRITE, ENOSPC, ERROR_DISK_FULL},
+        {SQLITE_IOERR_WRITE, EDQUOT, ERROR_DISK_FULL},
+        {SQLITE_IOERR_WRITE, EIO, ERROR_IO},
+        {SQLITE_IOERR_FSYNC, 0, ERROR_IO},
+        {SQLITE_IOERR, 0, ERROR_IO},
+        {SQLITE_CORRUPT, 0, ERROR_CORRUPT},
+        {SQLITE_CORRUPT_INDEX, 0, ERROR_CORRUPT},
+        {SQLITE_NOTADB, 0, ERROR_CORRUPT},
+        {SQLITE_FORMAT, 0, ERROR_CORRUPT},
+        {SQLITE_BUSY, 0, ERROR_IN_USE},
+        {SQLITE_BUSY_SNAPSHOT, 0, ERROR_IN_USE},
+        {SQLITE_LOCKED, 0, ERROR_IN_USE},
+        {SQLITE_READONLY_DBMOVED, 0, ERROR_DENIED},
+        {SQLITE_PERM, 0, ERROR_DENIED},
+        {SQLITE_AUTH, 0, ERROR_DENIED},
+        {SQLITE_CANTOPEN, 0, ERROR_DENIED},
+        {SQLITE_CANTOPEN, ENOSPC, ERROR_DISK_FULL},
+        {SQLITE_CANTOPEN, EMFILE, ERROR_FULL},
+        {SQLITE_CONSTRAINT_UNIQUE, 0, ERROR_EXISTS},
+        {SQLITE_CONSTRAINT_PRIMARYKEY, 0, ERROR_EXISTS},
+        {SQLITE_CONSTRAINT_NOTNULL, 0, ERROR_INTERNAL},
+        {SQLITE_TOOBIG, 0, ERROR_TOO_LARGE},
+        {SQLITE_INTERRUPT, 0, ERROR_CANCELLED},
+        {SQLITE_MISUSE, 0, ERROR_INTERNAL},
+        {SQLITE_ERROR, 0, ERROR_INTERNAL},
+        {12345, 0, ERROR_INTERNAL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(error_from_sqlite(cases[i].code, cases[i].number), cases[i].error);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_store_open__makes_the_folder_private),
+        TEST(test_store_open__in_a_relative_folder),
+        TEST(test_store_open__folder_that_cannot_be),
+        TEST(test_store_open__folder_of_another_owner),
+        TEST(test_store_open__held_by_this_process),
+        TEST(test_store_open__held_by_another_process),
+        TEST(test_store_open__lock_left_by_the_dead),
+        TEST(test_store_open__of_another_node),
+        TEST(test_store_open__of_another_program),
+        TEST(test_store_open__of_a_newer_version),
+        TEST(test_schema_migrate__step_by_step),
+        TEST(test_store_open__of_an_empty_file),
+        TEST(test_store_open__not_a_database),
+        TEST(test_store_open__broken_digest),
+        TEST(test_store_open__log_with_a_hole),
+        TEST(test_store_open__reigns_that_do_not_ascend),
+        TEST(test_store__rows_of_the_wrong_kind),
+        TEST(test_store_open__node_and_log_of_the_wrong_kind),
+        TEST(test_store__bytes_changed_at_random),
+        cmocka_unit_test_setup_teardown(test_store_commit__when_files_must_not_grow, setup,
+                                        teardown_limit),
+        TEST(test_store_open_reader__sees_what_is_committed),
+        TEST(test_store_open_reader__of_a_store_in_memory),
+        TEST(test_store_open_reader__in_a_thread_of_its_own),
+        TEST(test_error_from_sqlite__every_class),
+    };
+    return cmocka_run_group_tests_name("store opening", tests, NULL, NULL);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* test_store_support.h - what the tests of src/store share: folders, stores of both kinds, and a
+ * workload whose every batch is known from its number alone.
+ *
+ * The workload writes into every table. After n of its batches the whole content of a store is
+ * known, so that work_check can tell a store that holds exactly n batches from any other. */
+#ifndef JACKDAW_TESTS_UNIT_TEST_STORE_SUPPORT_H
+#define JACKDAW_TESTS_UNIT_TEST_STORE_SUPPORT_H
+
+#include "store/store.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define TEST_PATH_SIZE 4096
+#define TEST_NODE 7
+
+/* Asserts that a call on a store succeeded, and shows the store's sentence where it did not. */
+#define assert_ok(store, call) assert_error(store, call, OK)
+#define assert_error(store, call, expected) \
+    assert_error_at((store), (call), (expected), #call, __FILE__, __LINE__)
+void assert_error_at(const struct store *store, enum error found, enum error expected,
+                     const char *call, const char *file, int line);
+
+/* ---- folders ---- */
+
+void make_folder(char path[static TEST_PATH_SIZE]); /* a new one under TMPDIR or /tmp */
+void remove_folder(const char *path);               /* with everything in it */
+void join_path(char out[static TEST_PATH_SIZE], const char *folder, const char *name);
+
+/* Opens the store in folder (NULL: a new one in memory); fails the test when it cannot. */
+struct store *open_store(const char *folder);
+enum error try_open(struct store **out, const char *folder, struct error_text *why);
+
+/* Spreads small numbers over 64 bits, as real ids are. */
+uint64_t test_id(uint64_t number);
+
+/* The next of a row of pseudo-random numbers; *random is not 0. */
+uint64_t test_random(uint64_t *random);
+
+/* ---- the workload ---- */
+
+#define WORK_ROOMS 5
+#define WORK_SESSIONS 3
+#define WORK_ACCOUNTS 7
+#define WORK_BATCHES_KEPT 8
+#define WORK_EPOCH_BATCHES 6 /* a new reign begins every so many batches */
+
+/* The seq of the last delta of batch n; 0 for n = 0. */
+uint64_t work_last_seq(uint64_t n);
+/* How many batches a store with this position holds; fails the test when that is no number. */
+uint64_t work_batches(struct position position);
+
+/* Writes batch n into the open transaction: everything but begin and commit. */
+enum error work_write(struct store *store, uint64_t n);
+/* Writes batch n in a transaction of its own, rolled back after an error. */
+enum error work_apply(struct store *store, uint64_t n);
+/* Fails the test unless the store holds exactly the first n batches. node_values: whether the
+ * values of store_put_value are there (not so in a snapshot). */
+void work_check(struct store *store, uint64_t n, bool node_values);
+
+#endif
