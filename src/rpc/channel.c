@@ -396,13 +396,13 @@ void rpc_channel_close(struct rpc_channel *channel)
     if (channel == NULL)
         return;
     channel->closing = true;
-    if (channel->open)
-        (void)nng_close(channel->socket);
-    receiver_release(&channel->receiver);
+    receiver_release(&channel->receiver); /* before the socket: see transport.h */
     if (channel->send_aio != NULL) {
         nng_aio_stop(channel->send_aio);
         nng_aio_free(channel->send_aio);
     }
+    if (channel->open)
+        (void)nng_close(channel->socket);
     end_all_calls(channel, STATUS_CANCELLED, "the channel was closed");
     drop_output(channel);
     release(channel); /* freed when its last task in the queue has run */

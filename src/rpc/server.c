@@ -209,9 +209,9 @@ void rpc_server_free(struct rpc_server *server)
     if (server == NULL)
         return;
     server->closing = true;
+    receiver_release(&server->receiver); /* before the socket: see transport.h */
     if (server->open)
         (void)nng_close(server->socket);
-    receiver_release(&server->receiver);
     if (server->send_aio != NULL)
         nng_aio_free(server->send_aio);
     if (server->reject_aio != NULL)

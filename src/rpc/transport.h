@@ -38,7 +38,9 @@ struct receiver {
 };
 enum error receiver_start(struct receiver *receiver, nng_socket socket,
                           void (*take)(void *context, nng_msg *message), void *context);
-/* After the socket was closed: waits for the callback and frees. Also for one never started. */
+/* Waits for the callback and frees. Also for one never started. To be called BEFORE the socket is
+ * closed: a callback that arms the aio again while nng_close is under way would leave it in a queue
+ * that nng then frees, and stopping it later would follow it there. A stopped aio cannot be armed. */
 void receiver_release(struct receiver *receiver);
 
 #endif

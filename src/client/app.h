@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* app.h - the client program without a look: where lines come from and where outcomes go is the
+ * screen's business (screen.h); what they mean is here and in commands.h.
+ *
+ * A line is a command, or a message to the current room. Lines are started in their order:
+ * messages follow each other without waiting; any other command waits until all before it have
+ * ended (but see app_may_start), and what follows waits for it. */
+#ifndef JACKDAW_CLIENT_APP_H
+#define JACKDAW_CLIENT_APP_H
+
+#include "client/client.h"
+#include "client/commands.h"
+#include "client/names.h"
+#include "client/password.h"
+#include "client/screen.h"
+#include "client/settings.h"
+
+#define APP_PASSWORD_SIZE PASSWORD_SIZE
+
+/* A line that was started and has not ended. */
+struct invocation {
+    struct invocation *prev, *next;
+    struct app *app;
+    const struct command *command; /* NULL: a plain message */
+    uint64_t line;                 /* of the input, from 1; 0: not from the input */
+    uint64_t started_us;
+    bool message; /* ends as sent or failed */
+    bool shown;   /* the screen's: it was shown as waiting */
+    char *room;   /* message: where to; the arguments' memory */
+    char *text;   /* message: what */
+    size_t argument_count;
+    char *arguments[COMMAND_ARGUMENTS_MAX];
+    char strings[];
+};
+
+struct app {
+    struct client *client;
+    const struct settings *settings;
+    const struct screen *screen;
+    struct lines *lines;              /* the line screen's: lines.h */
+    struct names rooms;               /* joined; the last one used is last */
+    struct names people;              /* seen, for completion */
+    char *current;                    /* where plain lines go: a room or "@name"; NULL: nowhere */
+    char password[APP_PASSWORD_SIZE]; /* of the password file; "": there is none */
+    struct invocation *invocations;
+    size_t messages_open, commands_open;
+    uint64_t commands_failed; /* of any kind, messages too */
+    uint64_t progress_us;     /* when something last ended */
+    bool quitting;            /* /quit was said: no more input is wanted */
+    bool hopeless;            /* waiting for servers was given up: whatever is asked now fails */
+};
+
+/* Prepares *app; password file and client included. *app: ended with app_release. The sentence in
+ * why is for the user. */
+enum error app_init(struct app *app, const struct settings *settings, const struct screen *screen,
+                    struct error_text *why);
+void app_release(struct app *app);
+
+/* Does all that is due, and tells the screen. */
+void app_process(struct app *app);
+
+/* How long to wait for input or app_descriptor, for poll. */
+int app_timeout_ms(struct app *app);
+int app_descriptor(const struct app *app);
+
+/* Whether a line may be started now. patient: as described above. Otherwise, for a person who
+ * types, commands wait for commands only, and those that ask no server for nothing. */
+bool app_may_start(const struct app *app, const char *line, size_t size, bool patient);
+
+/* Starts a line: size bytes without line break, which need not be text. Lines of white space are
+ * nothing. */
+void app_start_line(struct app *app, const char *line, size_t size, uint64_t number);
+
+/* Reports a line that is too long, of which this is the beginning. */
+void app_refuse_line(struct app *app, const char *line, size_t size, uint64_t number);
+
+/* Logs in and joins as the settings say. */
+void app_start_session(struct app *app);
+
+/* Whether anything has not ended. */
+bool app_is_busy(const struct app *app);
+
+/* Fails everything that waits, and whatever comes. */
+void app_give_up(struct app *app, const char *text);
+
+/* Waits a moment until what was sent has come back as events, then ends the session, if servers
+ * answer: neither takes longer than a few seconds. */
+void app_leave(struct app *app);
+
+/* ---- for commands ---- */
+
+/* Ends an invocation that asked no server. error: a sentence, "" where status is OK. */
+void app_end(struct invocation *invocation, enum status status, const char *error);
+
+/* Asks; the outcome is told when it comes. */
+void app_ask(struct invocation *invocation, const struct client_request *request);
+
+/* Makes a room or "@name" current. NULL: none. */
+void app_set_current(struct app *app, const char *room);
+
+/* The room an argument names: the argument, or the current room where it is missing. Without
+ * either the invocation is ended and the result NULL. */
+const char *app_room_of(struct invocation *invocation, size_t argument);
+
+#endif

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/client_internal.h"
+
+#include <string.h>
+
+/* Room for any request. */
+struct message {
+    union {
+        ProtobufCMessage base;
+        Jackdaw__InfoRequest info;
+        Jackdaw__RegisterRequest register_account;
+        Jackdaw__LoginRequest login;
+        Jackdaw__LogoutRequest logout;
+        Jackdaw__DeleteAccountRequest delete_account;
+        Jackdaw__ListAccountsRequest accounts;
+        Jackdaw__HeartbeatRequest heartbeat;
+        Jackdaw__JoinRoomRequest join;
+        Jackdaw__LeaveRoomRequest leave;
+        Jackdaw__ListRoomsRequest rooms;
+        Jackdaw__ListMembersRequest members;
+        Jackdaw__SetTopicRequest topic;
+        Jackdaw__InviteRequest invite;
+        Jackdaw__KickRequest kick;
+        Jackdaw__SendRequest send;
+        Jackdaw__HistoryRequest history;
+        Jackdaw__SetTypingRequest typing;
+    };
+    Jackdaw__Position cursor;
+};
+
+static const struct call_kind kinds[] = {
+    [CLIENT_INFO] = {.method = "Info"},
+    [CLIENT_LOGIN] = {.method = "Login", .barrier = true, .slow = true},
+    [CLIENT_LOGOUT] = {.method = "Logout", .session = true, .numbered = true, .barrier = true},
+    [CLIENT_DELETE] = {.method = "DeleteAccount",
+                       .session = true,
+                       .numbered = true,
+                       .barrier = true,
+                       .slow = true},
+    [CLIENT_ACCOUNTS] = {.method = "ListAccounts", .session = true},
+    [CLIENT_HEARTBEAT] = {.method = "Heartbeat", .session = true},
+    [CLIENT_JOIN] = {.method = "JoinRoom", .session = true, .numbered = true},
+    [CLIENT_LEAVE] = {.method = "LeaveRoom", .session = true, .numbered = true},
+    [CLIENT_ROOMS] = {.method = "ListRooms", .session = true},
+    [CLIENT_MEMBERS] = {.method = "ListMembers", .session = true},
+    [CLIENT_TOPIC] = {.method = "SetTopic", .session = true, .numbered = true},
+    [CLIENT_INVITE] = {.method = "Invite", .session = true, .numbered = true},
+    [CLIENT_KICK] = {.method = "Kick", .session = true, .numbered = true},
+    [CLIENT_SEND] = {.method = "Send", .session = true, .numbered = true},
+    [CLIENT_HISTORY] = {.method = "History", .session = true},
+    [CLIENT_TYPING] = {.method = "SetTyping", .session = true},
+};
+
+const struct call_kind *call_kind_of(enum client_call call)
+{
+    ASSERT((size_t)call < sizeof kinds / sizeof kinds[0]);
+    return &kinds[call];
+}
+
+/* Where the account has to be made first, a login is two calls. */
+static bool is_registering(const struct request *request)
+{
+    return request->manner != CLIENT_ACCOUNT_EXISTS && !request->registered;
+}
+
+static void fill_login(struct request *request, struct message *message)
+{
+    if (is_registering(request)) {
+        jackdaw__register_request__init(&message->register_account);
+        message->register_account.name = request->name;
+        message->register_account.password = request->password;
+        message->register_account.nonce.data = request->nonce;
+        message->register_account.nonce.len = sizeof request->nonce;
+        return;
+    }
+    jackdaw__login_request__init(&message->login);
+    message->login.name = request->name;
+    message->login.password = request->password;
+    message->login.token.data = request->secret;
+    message->login.token.len = sizeof request->secret;
+    message->login.device = request->client->device;
+}
+
+static void fill_cursor(const struct request *request, struct message *message)
+{
+    jackdaw__position__init(&message->cursor);
+    message->cursor.epoch = request->client->stream.cursor.epoch;
+    message->cursor.seq = request->client->stream.cursor.seq;
+}
+
+static void fill_session(struct request *request, struct message *message)
+{
+    fill_cursor(request, message);
+    switch (request->call) {
+    case CLIENT_LOGOUT:
+        jackdaw__logout_request__init(&message->logout);
+        message->logout.request = request->number;
+        message->logout.after = &message->cursor;
+        break;
+    case CLIENT_DELETE:
+        jackdaw__delete_account_request__init(&message->delete_account);
+        message->delete_account.request = request->number;
+        message->delete_account.password = request->password;
+        message->delete_account.after = &message->cursor;
+        break;
+    default:
+        jackdaw__heartbeat_request__init(&message->heartbeat);
+        message->heartbeat.after = &message->cursor;
+        break;
+    }
+}
+
+static void fill_list(struct request *request, struct message *message)
+{
+    switch (request->call) {
+    case CLIENT_ACCOUNTS:
+        jackdaw__list_accounts_request__init(&message->accounts);
+        message->accounts.pattern = request->name;
+        message->accounts.after = request->after;
+        message->accounts.limit = request->limit;
+        break;
+    case CLIENT_ROOMS:
+        jackdaw__list_rooms_request__init(&message->rooms);
+        message->rooms.pattern = request->name;
+        message->rooms.after = request->after;
+        message->rooms.limit = request->limit;
+        message->rooms.joined = request->joined;
+        break;
+    default:
+        jackdaw__list_members_request__init(&message->members);
+        message->members.room = request->room;
+        message->members.after = request->after;
+        message->members.limit = request->limit;
+        break;
+    }
+}
+
+static void fill_change(struct request *request, struct message *message)
+{
+    switch (request->call) {
+    case CLIENT_JOIN:
+        jackdaw__join_room_request__init(&message->join);
+        message->join.request = request->number;
+        message->join.room = request->room;
+        message->join.private_ = request->private_room;
+        break;
+    case CLIENT_LEAVE:
+        jackdaw__leave_room_request__init(&message->leave);
+        message->leave.request = request->number;
+        message->leave.room = request->room;
+        break;
+    case CLIENT_TOPIC:
+        jackdaw__set_topic_request__init(&message->topic);
+        message->topic.request = request->number;
+        message->topic.room = request->room;
+        message->topic.topic = request->text;
+        break;
+    case CLIENT_INVITE:
+        jackdaw__invite_request__init(&message->invite);
+        message->invite.request = request->number;
+        message->invite.room = request->room;
+        message->invite.name = request->name;
+        break;
+    default:
+        jackdaw__kick_request__init(&message->kick);
+        message->kick.request = request->number;
+        message->kick.room = request->room;
+        message->kick.name = request->name;
+        message->kick.ban = request->ban;
+        break;
+    }
+}
+
+static void fill_talk(struct request *request, struct message *message)
+{
+    switch (request->call) {
+    case CLIENT_SEND:
+        jackdaw__send_request__init(&message->send);
+        message->send.request = request->number;
+        message->send.to = request->room;
+        message->send.text = request->text;
+        break;
+    case CLIENT_HISTORY:
+        jackdaw__history_request__init(&message->history);
+        message->history.room = request->room;
+        message->history.before = request->before;
+        message->history.limit = request->limit;
+        break;
+    default:
+        jackdaw__set_typing_request__init(&message->typing);
+        message->typing.room = request->room;
+        message->typing.typing = request->active;
+        break;
+    }
+}
+
+static void fill(struct request *request, struct message *message)
+{
+    switch (request->call) {
+    case CLIENT_INFO:
+        jackdaw__info_request__init(&message->info);
+        message->info.client = request->client->program;
+        break;
+    case CLIENT_LOGIN:
+        fill_login(request, message);
+        break;
+    case CLIENT_LOGOUT:
+    case CLIENT_DELETE:
+    case CLIENT_HEARTBEAT:
+        fill_session(request, message);
+        break;
+    case CLIENT_ACCOUNTS:
+    case CLIENT_ROOMS:
+    case CLIENT_MEMBERS:
+        fill_list(request, message);
+        break;
+    case CLIENT_JOIN:
+    case CLIENT_LEAVE:
+    case CLIENT_TOPIC:
+    case CLIENT_INVITE:
+    case CLIENT_KICK:
+        fill_change(request, message);
+        break;
+    case CLIENT_SEND:
+    case CLIENT_HISTORY:
+    case CLIENT_TYPING:
+        fill_talk(request, message);
+        break;
+    }
+}
+
+void call_method(struct rpc_stub *stub, const char *method, const ProtobufCMessage *message,
+                 ProtobufCClosure closure, void *result)
+{
+    const ProtobufCServiceDescriptor *service = stub->service.descriptor;
+    const ProtobufCMethodDescriptor *found =
+        protobuf_c_service_descriptor_get_method_by_name(service, method);
+    ASSERT(found != NULL);
+    stub->service.invoke(&stub->service, (unsigned)(found - service->methods), message, closure,
+                         result);
+}
+
+void call_invoke(struct request *request, struct rpc_stub *stub, ProtobufCClosure closure)
+{
+    struct message message;
+    fill(request, &message);
+    bool registering = request->call == CLIENT_LOGIN && is_registering(request);
+    call_method(stub, registering ? "RegisterAccount" : kinds[request->call].method, &message.base,
+                closure, request);
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/client_internal.h"
+
+#include "base/clock.h"
+
+#include <limits.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TASKS_A_TURN 4096
+
+static uint64_t real_clock_us(void *source)
+{
+    (void)source;
+    return clock_monotonic_us();
+}
+
+static void real_random(void *source, void *bytes, size_t size)
+{
+    (void)source;
+    randombytes_buf(bytes, size);
+}
+
+uint32_t client_random32(struct client *client)
+{
+    uint32_t value;
+    client->random(client->source, &value, sizeof value);
+    return value;
+}
+
+struct position position_of(const Jackdaw__Position *position)
+{
+    if (position == NULL)
+        return (struct position){.epoch = 0};
+    return (struct position){.epoch = position->epoch, .seq = position->seq};
+}
+
+int position_compare(struct position left, struct position right)
+{
+    if (left.epoch != right.epoch)
+        return left.epoch < right.epoch ? -1 : 1;
+    return (left.seq > right.seq) - (left.seq < right.seq);
+}
+
+void client_init_stub(struct client *client, struct rpc_stub *stub, uint32_t timeout_ms)
+{
+    rpc_stub_init(stub, client->current->channel, &jackdaw__chat__descriptor);
+    stub->timeout_ms = timeout_ms;
+    if (client->session.active) {
+        stub->token = client->session.token;
+        stub->token_size = sizeof client->session.token;
+    }
+}
+
+/* ---- making ---- */
+
+static enum error copy_string(char **out, const char *text)
+{
+    *out = text == NULL ? NULL : strdup(text);
+    return text != NULL && *out == NULL ? ERROR_NO_MEMORY : OK;
+}
+
+static enum error copy_options(struct client *client, const struct client_options *options)
+{
+    if (options->observer != NULL)
+        client->observer = *options->observer;
+    client->context = options->context;
+    client->requests_max =
+        options->queue_requests_max == 0 ? CLIENT_QUEUE_REQUESTS : options->queue_requests_max;
+    client->bytes_max =
+        options->queue_bytes_max == 0 ? CLIENT_QUEUE_BYTES : options->queue_bytes_max;
+    client->clock_us = options->clock_us == NULL ? real_clock_us : options->clock_us;
+    client->random = options->random == NULL ? real_random : options->random;
+    client->source = options->source;
+    enum error error = copy_string(&client->tls_authority, options->tls_authority);
+    if (error == OK)
+        error =
+            copy_string(&client->program, options->program == NULL ? "jackdaw" : options->program);
+    if (error == OK)
+        error = copy_string(&client->device, options->device == NULL ? "" : options->device);
+    client->servers.tls_only = options->address_count > 0;
+    for (size_t i = 0; i < options->address_count && error == OK; i++) {
+        error = servers_give(&client->servers, &options->addresses[i]);
+        if (!options->addresses[i].tls)
+            client->servers.tls_only = false;
+    }
+    return error;
+}
+
+static enum error start(struct client *client, struct error_text *why)
+{
+    enum error error = task_queue_new(&client->queue);
+    if (error != OK)
+        return error_set(why, error, "cannot make a queue: %s", error_name(error));
+    client->now_us = client->clock_us(client->source);
+    client->seeking_us = client->now_us;
+    return link_open_first(client, why);
+}
+
+enum error client_new(struct client **out, const struct client_options *options,
+                      struct error_text *why)
+{
+    if (options->address_count == 0)
+        return error_set(why, ERROR_INVALID, "a client needs the address of a server");
+    if (sodium_init() < 0)
+        return error_set(why, ERROR_INTERNAL, "this machine has no source of random numbers");
+    struct client *client = calloc(1, sizeof *client);
+    if (client == NULL)
+        return error_set(why, ERROR_NO_MEMORY, "out of memory");
+    client->retry.least_ms = CLIENT_RETRY_MIN_MS;
+    client->retry.most_ms = CLIENT_RETRY_MAX_MS;
+    client->window = CLIENT_WINDOW;
+    client->stream.backoff = client->retry;
+    client->stream.client = client;
+    client->heartbeat.client = client;
+    enum error error = copy_options(client, options);
+    if (error == ERROR_NO_MEMORY)
+        (void)error_set(why, error, "out of memory");
+    if (error == OK)
+        error = start(client, why);
+    if (error != OK) {
+        client_free(client);
+        return error;
+    }
+    *out = client;
+    return OK;
+}
+
+void client_free(struct client *client)
+{
+    if (client == NULL)
+        return;
+    client->observer = (struct client_observer){.event = NULL};
+    client_give_up(client, STATUS_CANCELLED, "the client is leaving");
+    stream_stop(client);
+    link_close_all(client);
+    if (client->queue != NULL)
+        while (task_queue_run(client->queue, TASKS_A_TURN) > 0)
+            continue;
+    task_queue_free(client->queue);
+    session_release(client);
+    recent_clear(&client->stream.recent);
+    servers_release(&client->servers);
+    free(client->tls_authority);
+    free(client->program);
+    free(client->device);
+    free(client);
+}
+
+enum error client_add_server(struct client *client, const struct address *address)
+{
+    client->wake_us = 0;
+    return servers_give(&client->servers, address);
+}
+
+/* ---- driving ---- */
+
+int client_descriptor(const struct client *client)
+{
+    return task_queue_descriptor(client->queue);
+}
+
+void client_wake_at(struct client *client, uint64_t at_us)
+{
+    if (at_us < client->wake_us)
+        client->wake_us = at_us;
+}
+
+int client_timeout_ms(struct client *client)
+{
+    if (client->wake_us == UINT64_MAX)
+        return -1;
+    uint64_t now_us = client->clock_us(client->source);
+    if (client->wake_us <= now_us)
+        return 0;
+    uint64_t wait_ms = (client->wake_us - now_us + 999) / 1000;
+    return wait_ms > INT_MAX ? INT_MAX : (int)wait_ms;
+}
+
+void client_wake(struct client *client)
+{
+    task_queue_wake(client->queue);
+}
+
+static void tick_channels(struct client *client)
+{
+    for (size_t i = 0; i < client->link_count; i++)
+        rpc_channel_tick(client->links[i]->channel, client->now_us / 1000);
+}
+
+static void flush_channels(struct client *client)
+{
+    for (size_t i = 0; i < client->link_count; i++) {
+        struct rpc_channel *channel = client->links[i]->channel;
+        rpc_channel_flush(channel);
+        uint64_t tick_ms = rpc_channel_next_tick(channel);
+        if (tick_ms != UINT64_MAX)
+            client_wake_at(client, tick_ms * 1000);
+    }
+}
+
+void client_process(struct client *client)
+{
+    client->now_us = client->clock_us(client->source);
+    (void)task_queue_run(client->queue, TASKS_A_TURN);
+    client->now_us = client->clock_us(client->source);
+    client->wake_us = UINT64_MAX;
+    link_check_health(client);
+    tick_channels(client);
+    link_seek(client);
+    heartbeat_tick(client);
+    stream_tick(client);
+    sender_pump(client);
+    flush_channels(client);
+}
+
+/* ---- looking ---- */
+
+void client_look(const struct client *client, struct client_view *view)
+{
+    *view = (struct client_view){
+        .server = client->current == NULL ? NULL : client->current->text,
+        .name = client->session.active ? client->session.name : NULL,
+        .session = client->session.active ? client->session.id : 0,
+        .epoch = client->stream.cursor.epoch,
+        .seq = client->stream.cursor.seq,
+        .sent_epoch = client->sent.epoch,
+        .sent_seq = client->sent.seq,
+        .highest_epoch = client->highest_epoch,
+        .message_bytes = client->message_bytes,
+        .servers = client->servers.count,
+        .waiting = client->count - client->under_way,
+        .under_way = client->under_way,
+    };
+}
+
+bool client_server(const struct client *client, size_t i, char text[static ADDRESS_TEXT_SIZE])
+{
+    if (i >= client->servers.count)
+        return false;
+    address_format(&client->servers.items[i].address, text);
+    return true;
+}
+
+void client_figures(const struct client *client, struct client_figures *out)
+{
+    *out = client->figures;
+    uint64_t took_us = client->last_acknowledged_us - client->first_sent_us;
+    if (out->sent > 0 && took_us > 0)
+        out->sent_per_second = (double)out->sent * 1e6 / (double)took_us;
+    out->p50_us = histogram_value_us(&client->latency, 500);
+    out->p99_us = histogram_value_us(&client->latency, 990);
+    out->max_us = client->latency.largest_us;
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/* client.h - a chat client without a screen: one session on a cluster of servers.
+ *
+ * A client knows many servers and keeps one connection to the one that orders writes. When that
+ * one dies, falls silent or sends it elsewhere, it finds the next, goes on with the same session,
+ * sends again what was not acknowledged, under the same numbers, and reads on from where it was:
+ * nothing is lost and nothing doubled, whatever happens in between. It is driven by its owner:
+ *
+ *     client_new(&client, &options, &why);
+ *     client_ask(client, &(struct client_request){.call = CLIENT_LOGIN, .name = "ann",
+ *                .password = "..."}, on_login, context, &why);
+ *     for (;;) {
+ *         struct pollfd entry = {.fd = client_descriptor(client), .events = POLLIN};
+ *         poll(&entry, 1, client_timeout_ms(client));
+ *         client_process(client);
+ *     }
+ *
+ * Everything asked stands in one queue and is carried out in order. Requests that change something
+ * are pipelined, CLIENT_WINDOW of them at most; login, logout and deleting the account wait for all
+ * before them and hold back all after them. A request ends exactly once, in its callback: carried
+ * out, refused by a server, or given up by client_give_up. Nothing else ends it: while no server
+ * answers it waits.
+ *
+ * Threads: one, the owner's; all callbacks run on it, inside client_process (those of client_give_up
+ * and client_free inside these). A callback may call everything here but client_process and
+ * client_free. Time and chance come through the options, so that tests own them.
+ *
+ * Replies and events are the generated types of proto/spec.proto, borrowed for the callback. */
+#ifndef JACKDAW_CLIENT_CLIENT_H
+#define JACKDAW_CLIENT_CLIENT_H
+
+#include "base/address.h"
+#include "base/error.h"
+#include "base/status.h"
+#include "spec.pb-c.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CLIENT_WINDOW 128            /* requests under way at once; servers remember 256 */
+#define CLIENT_QUEUE_REQUESTS 10000u /* default bounds of what waits */
+#define CLIENT_QUEUE_BYTES (8u * 1024u * 1024u)
+#define CLIENT_HEARTBEAT_MS 15000u   /* how often the session is kept alive */
+#define CLIENT_ANSWER_MS 5000u       /* a server that takes longer to answer is left */
+#define CLIENT_SLOW_ANSWER_MS 30000u /* the same, where a password has to be hashed */
+#define CLIENT_DOUBT_MS 300u         /* ... and after this the others are asked who is master */
+#define CLIENT_QUIET_MS 500u         /* a connection is back within this: nobody is told */
+#define CLIENT_RETRY_MIN_MS 20u      /* pauses between attempts grow from this */
+#define CLIENT_RETRY_MAX_MS 2000u    /* to this */
+
+struct client;
+
+/* ---- making one ---- */
+
+/* Told by client_process. Any may be NULL. */
+struct client_observer {
+    /* Something happened to the account: in order, each message once. */
+    void (*event)(void *context, const Jackdaw__Event *event);
+    /* The connection: server is the address of the one that answers, or NULL while none does; text
+     * is a sentence for a status line. Told when it changes, not for gaps under CLIENT_QUIET_MS. */
+    void (*status)(void *context, const char *server, const char *text);
+    /* The session has ended without being asked to, and is not coming back: a new login is needed.
+     * Requests that waited have failed. */
+    void (*session_ended)(void *context, enum status status, const char *text);
+};
+
+struct client_options {
+    const struct address *addresses; /* servers to begin with: at least one */
+    size_t address_count;
+    const char *tls_authority; /* PEM file to check servers against; NULL where none speaks TLS */
+    const char *program;       /* name and version, for servers' logs; NULL: "jackdaw" */
+    const char *device;        /* shown to the user among their sessions; NULL: "" */
+    size_t queue_requests_max; /* 0: CLIENT_QUEUE_REQUESTS */
+    size_t queue_bytes_max;    /* 0: CLIENT_QUEUE_BYTES */
+    const struct client_observer *observer; /* borrowed, must outlive the client; may be NULL */
+    void *context;                          /* for the observer */
+    /* For tests; NULL: the monotonic clock, and libsodium. The clock must be the monotonic one plus
+     * something that never decreases. */
+    uint64_t (*clock_us)(void *context);
+    void (*random)(void *context, void *bytes, size_t size);
+    void *source; /* context of these two */
+};
+
+/* Makes a client and begins to connect. *out: ended with client_free. options: borrowed for the
+ * call. ERROR_INVALID (no address, a bad certificate file), ERROR_NO_MEMORY, ERROR_FULL (no
+ * descriptors left), ERROR_INTERNAL (no random source): sentence in why. */
+enum error client_new(struct client **out, const struct client_options *options,
+                      struct error_text *why);
+
+/* Ends every request with CANCELLED, disconnects and frees. The session lives on on the servers
+ * for a while unless CLIENT_LOGOUT was asked before. NULL is allowed. */
+void client_free(struct client *client);
+
+/* One more server. ERROR_NO_MEMORY. */
+enum error client_add_server(struct client *client, const struct address *address);
+
+/* ---- driving it ---- */
+
+/* A descriptor to poll for reading; it stays the client's. */
+int client_descriptor(const struct client *client);
+
+/* How long to wait on it at most, for poll: -1 for ever, 0 not at all. */
+int client_timeout_ms(struct client *client);
+
+/* Does all that is due. Cheap when nothing is. */
+void client_process(struct client *client);
+
+/* Makes a waiting poll return. Any thread, and signal handlers. */
+void client_wake(struct client *client);
+
+/* ---- asking ---- */
+
+/*              what it does                       fields it uses, [optional]   reply
+ *              ---------------------------------- ---------------------------- ----- */
+enum client_call {
+    CLIENT_INFO,      /* the server's figures                                   info */
+    CLIENT_LOGIN,     /* start a session           name password manner [again] login */
+    CLIENT_LOGOUT,    /* end it                                                 none */
+    CLIENT_DELETE,    /* delete the account        password                     delete_account */
+    CLIENT_ACCOUNTS,  /* list accounts             [name: a pattern] [after]    accounts */
+    CLIENT_HEARTBEAT, /* what is undelivered                                    heartbeat */
+    CLIENT_JOIN,      /* join or make a room       room [private_room]          join */
+    CLIENT_LEAVE,     /*                           room                         none */
+    CLIENT_ROOMS,     /* list rooms                [name: a pattern] [after] [joined] rooms */
+    CLIENT_MEMBERS,   /* list a room's members     room [after]                 members */
+    CLIENT_TOPIC,     /* set it                    room text                    none */
+    CLIENT_INVITE,    /*                           room name                    none */
+    CLIENT_KICK,      /* put out                   room name [ban]              none */
+    CLIENT_SEND,      /* a message                 room (or "@name") text       send */
+    CLIENT_HISTORY,   /* older messages            room [before] [limit]        history */
+    CLIENT_TYPING,    /* tell others               room active                  none */
+};
+
+/* What CLIENT_LOGIN does about an account that is not there. */
+enum client_manner {
+    CLIENT_ACCOUNT_EXISTS,  /* refuses */
+    CLIENT_ACCOUNT_NEW,     /* makes it first; refuses when there is one already */
+    CLIENT_ACCOUNT_ENSURED, /* makes it first if it is not there */
+};
+
+/* All strings: NUL-terminated UTF-8, borrowed for the call; NULL is "". */
+struct client_request {
+    enum client_call call;
+    const char *room;
+    const char *name;
+    const char *text;
+    const char *password;
+    const char *after; /* lists: the last name of the page before */
+    enum client_manner manner;
+    bool again; /* keep the password in memory and log in again when a server ends the session */
+    bool private_room;
+    bool joined; /* only rooms the caller is in */
+    bool ban;
+    bool active;
+    uint64_t before; /* history: older than the message of this number; 0: the newest */
+    uint32_t limit;  /* entries of a page; 0: the server's choice */
+};
+
+/* How a request ended. Everything borrowed for the callback. */
+struct client_result {
+    enum client_call call;
+    enum status status;
+    const char *error; /* a sentence for people; "" when status is STATUS_OK */
+    const char *room;  /* as asked */
+    const char *name;
+    const char *text;
+    uint64_t session; /* with request, the uid; both 0 where it never got one */
+    uint64_t request;
+    uint32_t attempts;   /* how often it was sent; 0: never */
+    uint64_t latency_us; /* from the first attempt to the answer */
+    bool created;        /* CLIENT_LOGIN made the account */
+    union {              /* where status is STATUS_OK, by call; NULL where the table says none */
+        const void *any;
+        const Jackdaw__InfoReply *info;
+        const Jackdaw__LoginReply *login;
+        const Jackdaw__DeleteAccountReply *delete_account;
+        const Jackdaw__ListAccountsReply *accounts;
+        const Jackdaw__HeartbeatReply *heartbeat;
+        const Jackdaw__JoinRoomReply *join;
+        const Jackdaw__ListRoomsReply *rooms;
+        const Jackdaw__ListMembersReply *members;
+        const Jackdaw__SendReply *send;
+        const Jackdaw__HistoryReply *history;
+    } reply;
+};
+
+typedef void client_done(void *context, const struct client_result *result);
+
+/* Queues a request. done (may be NULL) is called once, later, with context. ERROR_FULL: as much
+ * waits as may; ask again when client_has_room. ERROR_INVALID: text that is not UTF-8, or empty
+ * where it must not be. ERROR_NO_MEMORY. Sentence in why; done is then not called. */
+enum error client_ask(struct client *client, const struct client_request *request,
+                      client_done *done, void *context, struct error_text *why);
+
+/* Whether a request with so many bytes of text would be taken. */
+bool client_has_room(const struct client *client, size_t text_bytes);
+
+/* Requests that have not ended. */
+size_t client_unfinished(const struct client *client);
+
+/* Ends every request now, those under way too, with a status and a sentence. What was sent may
+ * have been carried out all the same. */
+void client_give_up(struct client *client, enum status status, const char *text);
+
+/* ---- looking at it ---- */
+
+struct client_view {
+    const char *server;            /* address of the server in use; NULL: none answers */
+    const char *name;              /* who is logged in; NULL: nobody */
+    uint64_t session;              /* 0: none */
+    uint64_t epoch, seq;           /* the cursor: everything up to here was told as events */
+    uint64_t sent_epoch, sent_seq; /* position of the last message acknowledged */
+    uint64_t highest_epoch;        /* seen so far */
+    uint32_t message_bytes;        /* the server's limit; 0: not known yet */
+    size_t servers;                /* known */
+    size_t waiting;                /* requests not sent yet, or to be sent again */
+    size_t under_way;
+};
+/* Strings are valid until the next call of anything else. */
+void client_look(const struct client *client, struct client_view *view);
+
+/* Address i of the servers known, in text form. False when there are not so many. */
+bool client_server(const struct client *client, size_t i, char text[static ADDRESS_TEXT_SIZE]);
+
+struct client_figures {
+    uint64_t sent;          /* messages acknowledged */
+    uint64_t received;      /* messages told as events, own ones too */
+    uint64_t failed;        /* messages refused or given up */
+    uint64_t retries;       /* times a request was sent again */
+    uint64_t reconnects;    /* times a server was found again or another one taken */
+    uint64_t gaps;          /* times the stream was started again because a page was missing */
+    uint64_t duplicates;    /* messages that came twice and were told once */
+    double sent_per_second; /* sent, from the first attempt to the last acknowledgement */
+    uint64_t p50_us, p99_us, max_us; /* first attempt to acknowledgement; see histogram.h */
+};
+void client_figures(const struct client *client, struct client_figures *out);
+
+#endif

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/* client_internal.h - what the files of the client library share. See client.h.
+ *
+ *     client.c    making, driving, looking
+ *     link.c      connections: finding the server to use, noticing when to leave it
+ *     request.c   the queue of requests, from asking to finishing
+ *     calls.c     the table of calls, and what each sends
+ *     sender.c    sending, sending again, answers
+ *     session.c   logging in and out, heartbeats, losing the session
+ *     stream.c  the stream of events */
+#ifndef JACKDAW_CLIENT_CLIENT_INTERNAL_H
+#define JACKDAW_CLIENT_CLIENT_INTERNAL_H
+
+#include "base/task_queue.h"
+#include "client/backoff.h"
+#include "client/client.h"
+#include "client/histogram.h"
+#include "client/recent.h"
+#include "client/servers.h"
+#include "rpc/channel.h"
+
+#define CLIENT_TOKEN_BYTES 32
+#define CLIENT_NONCE_BYTES 16
+#define CLIENT_LINKS_MAX 4u          /* connections at once while looking for a server */
+#define CLIENT_STAGGER_MS 50u        /* between opening two of them */
+#define CLIENT_CONNECT_MS 3000u      /* one that is not there by then makes room for another */
+#define CLIENT_SETTLE_MS 1000u       /* without a master for so long, any server will do */
+#define CLIENT_ASK_AGAIN_MIN_MS 50u  /* a server that is not master is asked again after this, */
+#define CLIENT_ASK_AGAIN_MAX_MS 500u /* and then less and less often */
+#define CLIENT_WINDOW_LEAST 8u        /* requests under way, however short of something a server is */
+#define CLIENT_PROBE_MS 2000u        /* silent so long with a slow call under way: ask for Info */
+
+struct position {
+    uint64_t epoch;
+    uint64_t seq;
+};
+
+/* A connection to one server. */
+struct link {
+    struct rpc_result info_result; /* first: what the closure of Info gets */
+    struct client *client;
+    struct rpc_channel *channel;
+    struct address address;
+    char text[ADDRESS_TEXT_SIZE];
+    bool connected;
+    bool asking;   /* Info is under way */
+    bool answered; /* ... and was answered since it connected; master and epoch tell what */
+    bool master;
+    uint64_t epoch;
+    uint64_t opened_us;
+    uint64_t asked_us;
+    struct backoff ask_again;
+    uint64_t ask_at_us;
+};
+
+/* Where a request stands. Always waiting first; under way and waiting alternate. */
+enum request_state { REQUEST_WAITING, REQUEST_UNDER_WAY };
+
+struct request {
+    struct rpc_result result; /* first: what the closure gets */
+    struct request *prev, *next;
+    struct client *client;
+    enum client_call call;
+    client_done *done;
+    void *context;
+    char *room, *name, *text, *password, *after; /* into strings */
+    size_t strings_size;
+    enum client_manner manner;
+    bool again, private_room, joined, ban, active;
+    uint64_t before;
+    uint32_t limit;
+    uint8_t secret[CLIENT_TOKEN_BYTES]; /* CLIENT_LOGIN: the token */
+    uint8_t nonce[CLIENT_NONCE_BYTES];  /* CLIENT_LOGIN: of making the account */
+    bool registered;                    /* CLIENT_LOGIN: that part is done */
+    bool created;
+
+    enum request_state state;
+    bool ignored;     /* the closure that is about to run means nothing */
+    uint64_t session; /* with number, the uid; 0: none yet */
+    uint64_t number;
+    uint64_t call_id; /* the channel's, while under way */
+    uint32_t attempts;
+    uint64_t first_us, sent_us;
+    char strings[];
+};
+
+struct session {
+    bool active;
+    uint64_t id;
+    uint8_t token[CLIENT_TOKEN_BYTES];
+    char *name;
+    uint64_t next_number;
+    char *login_name; /* kept to log in again; NULL: not to be */
+    char *login_password;
+};
+
+struct heartbeat {
+    struct rpc_result result; /* first: what the closure gets */
+    struct client *client;
+    bool under_way;
+    uint64_t call_id;
+    uint64_t sent_us;
+    uint64_t due_us;
+    struct position cursor; /* at the last answer that told of undelivered messages */
+    bool stuck;             /* ... if it did */
+};
+
+struct stream {
+    struct rpc_result result; /* first: what the closure gets */
+    struct client *client;
+    bool open;
+    bool ignored; /* the closure that is about to run means nothing */
+    bool heard;   /* a page came in on this stream */
+    uint64_t call_id;
+    struct position cursor;
+    uint32_t pages; /* since credits were last given */
+    struct backoff backoff;
+    uint64_t open_at_us;
+    struct recent recent;
+};
+
+struct client {
+    struct client_observer observer;
+    void *context;
+    char *tls_authority, *program, *device;
+    size_t requests_max, bytes_max;
+    uint64_t (*clock_us)(void *source);
+    void (*random)(void *source, void *bytes, size_t size);
+    void *source;
+    struct task_queue *queue;
+    uint64_t now_us;
+    uint64_t wake_us; /* when there is something to do */
+
+    struct servers servers;
+    struct link *links[CLIENT_LINKS_MAX];
+    size_t link_count;
+    struct link *current;  /* one of links: the server in use */
+    struct address latest; /* of the last server in use */
+    bool had_server;
+    bool doubting; /* current may not be the one to use: others are asked */
+    bool told;     /* the owner knows that no server answers */
+    bool hinted;   /* a server named another one as master: */
+    struct address hint;
+    uint64_t heard_us;        /* when current last said anything */
+    uint64_t seeking_us;      /* since when there is no current */
+    uint64_t first_answer_us; /* since then, when a server first answered; 0: none has */
+    uint64_t open_next_us;
+    struct error_text problem; /* what went wrong last while connecting */
+
+    struct request *requests; /* in order; doubly linked */
+    size_t count, bytes, under_way;
+    uint64_t finished; /* how many have ended so far */
+    struct backoff retry;
+    uint64_t retry_set_us, resend_us;
+    size_t window;   /* how many may be under way: less than CLIENT_WINDOW while a server is short */
+    size_t accepted; /* answered since the window last changed */
+
+    struct session session;
+    struct heartbeat heartbeat;
+    struct stream stream;
+    uint32_t message_bytes;
+    uint64_t highest_epoch;
+    struct position sent;
+
+    struct client_figures figures; /* but for what is computed */
+    struct histogram latency;
+    uint64_t first_sent_us, last_acknowledged_us;
+};
+
+/* What the table says of a call. */
+struct call_kind {
+    const char *method;
+    bool session;  /* needs one */
+    bool numbered; /* changes something */
+    bool barrier;  /* alone: after everything before, and before everything after */
+    bool slow;     /* a password is hashed */
+};
+
+/* ---- client.c ---- */
+void client_wake_at(struct client *client, uint64_t at_us);
+uint32_t client_random32(struct client *client);
+void client_init_stub(struct client *client, struct rpc_stub *stub, uint32_t timeout_ms);
+struct position position_of(const Jackdaw__Position *position);
+int position_compare(struct position left, struct position right);
+
+/* ---- calls.c ---- */
+const struct call_kind *call_kind_of(enum client_call call);
+/* Makes the call of `request` on stub; closure may run at once. */
+void call_invoke(struct request *request, struct rpc_stub *stub, ProtobufCClosure closure);
+/* Makes a call that no request stands for. */
+void call_method(struct rpc_stub *stub, const char *method, const ProtobufCMessage *message,
+                 ProtobufCClosure closure, void *result);
+
+/* ---- link.c ---- */
+enum error link_open_first(struct client *client, struct error_text *why);
+void link_check_health(struct client *client);
+void link_seek(struct client *client);
+/* Asks the current server for Info. */
+void link_keep_alive(struct client *client);
+/* The current server answered as a server in charge does. */
+void link_trust(struct client *client);
+/* It answered that it cannot help; master: whom it named, or "". */
+void link_doubt(struct client *client, const char *master);
+void link_close_all(struct client *client);
+
+/* ---- request.c ---- */
+void request_finish(struct request *request, enum status status, const char *error,
+                    const void *reply);
+/* Puts a request in front of all others. ERROR_NO_MEMORY. */
+enum error request_put_first(struct client *client, const struct client_request *asked,
+                             client_done *done, void *context);
+
+/* ---- sender.c ---- */
+void sender_pump(struct client *client);
+
+/* ---- session.c ---- */
+void session_began(struct client *client, const struct request *request,
+                   const Jackdaw__LoginReply *reply);
+void session_over(struct client *client);
+void session_lost(struct client *client, enum status status, const char *text);
+void session_release(struct client *client);
+void heartbeat_tick(struct client *client);
+
+/* ---- stream.c ---- */
+void stream_start(struct client *client, struct position cursor);
+void stream_stop(struct client *client);
+/* Reads on from the cursor, in a new stream. */
+void stream_restart(struct client *client);
+void stream_tick(struct client *client);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/app.h"
+
+#include <string.h>
+
+/* With the server's view where there is a server, else with ours alone. */
+void run_status(struct invocation *invocation)
+{
+    struct client_view view;
+    client_look(invocation->app->client, &view);
+    if (view.server != NULL)
+        app_ask(invocation, &(struct client_request){.call = CLIENT_INFO});
+    else
+        app_end(invocation, STATUS_OK, "");
+}
+
+void run_stats(struct invocation *invocation)
+{
+    app_end(invocation, STATUS_OK, "");
+}
+
+void run_help(struct invocation *invocation)
+{
+    const char *name = invocation->arguments[0];
+    struct error_text why;
+    if (invocation->argument_count > 0) {
+        if (*name == '/')
+            name++;
+        if (command_named(name, strlen(name)) == NULL) {
+            (void)error_set(&why, OK, "there is no command /%s: /help lists them", name);
+            app_end(invocation, STATUS_NOT_FOUND, why.text);
+            return;
+        }
+        invocation->arguments[0] = invocation->arguments[0] + (*invocation->arguments[0] == '/');
+    }
+    app_end(invocation, STATUS_OK, "");
+}
+
+void run_quit(struct invocation *invocation)
+{
+    invocation->app->quitting = true;
+    app_end(invocation, STATUS_OK, "");
+}

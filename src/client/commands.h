@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* commands.h - what a person or a program can tell the client to do: one table for all screens. */
+#ifndef JACKDAW_CLIENT_COMMANDS_H
+#define JACKDAW_CLIENT_COMMANDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define COMMAND_ARGUMENTS_MAX 3
+
+struct invocation;
+
+/* What an argument is, for completion. */
+enum command_completion { COMPLETE_NOTHING, COMPLETE_ROOM, COMPLETE_PERSON, COMPLETE_COMMAND };
+
+struct command {
+    const char *name;      /* without '/' */
+    const char *synonym;   /* a whole first word ("!j"), or NULL */
+    const char *arguments; /* as in help; "" where there are none */
+    const char *help;      /* a phrase */
+    size_t least, most;    /* number of arguments */
+    bool rest;             /* the last argument is the rest of the line, spaces included */
+    bool local;            /* of this program's business: needs not wait for a person's others */
+    bool early;            /* needs not wait for messages before it */
+    bool message;          /* sends a message */
+    enum command_completion completion; /* of the first argument */
+    void (*run)(struct invocation *invocation);
+};
+
+/* The table, ended by a NULL name. */
+extern const struct command commands[];
+
+/* Finds a command by its name without '/' (length bytes), or NULL. */
+const struct command *command_named(const char *name, size_t length);
+
+/* What a line is. */
+enum line_kind {
+    LINE_EMPTY,
+    LINE_MESSAGE, /* *rest is the message */
+    LINE_COMMAND, /* *command, and *rest is what follows its name */
+    LINE_UNKNOWN, /* begins like a command that there is none of; *rest is its name on */
+};
+/* line: NUL-terminated. A line that begins with two slashes is a message that begins with one. */
+enum line_kind command_parse(const char *line, const struct command **command, const char **rest);
+
+/* Splits rest (changed) into arguments: words, of which the last keeps its spaces where the command
+ * says so. False: too many or too few. */
+bool command_split(const struct command *command, char *rest,
+                   char *arguments[static COMMAND_ARGUMENTS_MAX], size_t *count);
+
+/* ---- the handlers, by file ---- */
+/* command_account.c */
+void run_register(struct invocation *invocation);
+void run_login(struct invocation *invocation);
+void run_logout(struct invocation *invocation);
+void run_delete(struct invocation *invocation);
+void run_users(struct invocation *invocation);
+/* command_room.c */
+void run_join(struct invocation *invocation);
+void run_leave(struct invocation *invocation);
+void run_switch(struct invocation *invocation);
+void run_rooms(struct invocation *invocation);
+void run_members(struct invocation *invocation);
+void run_topic(struct invocation *invocation);
+void run_invite(struct invocation *invocation);
+void run_kick(struct invocation *invocation);
+void run_ban(struct invocation *invocation);
+/* command_message.c */
+void run_msg(struct invocation *invocation);
+void run_history(struct invocation *invocation);
+void run_deliver(struct invocation *invocation);
+void run_typing(struct invocation *invocation);
+/* command_other.c */
+void run_status(struct invocation *invocation);
+void run_stats(struct invocation *invocation);
+void run_help(struct invocation *invocation);
+void run_quit(struct invocation *invocation);
+
+#endif

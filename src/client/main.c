@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/app.h"
+#include "client/interactive.h"
+#include "client/piped.h"
+#include "client/screens.h"
+#include "client/signals.h"
+#include "client/terminal.h"
+#include "rpc/protocol.h"
+#include "version.h"
+
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static int fail(const char *sentence, const char *more)
+{
+    (void)fprintf(stderr, "jackdaw: %s\n%s", sentence, more);
+    return EXIT_FAILURE;
+}
+
+static int run(const struct settings *settings)
+{
+    struct app app;
+    struct error_text why;
+    bool terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    terminal_init(settings->json || settings->plain);
+    bool editing = terminal && !settings->json && !settings->plain && interactive_is_possible();
+    const struct screen *screen = settings->json         ? &json_screen
+                                  : isatty(STDIN_FILENO) ? &line_screen_asking
+                                                         : &line_screen;
+    if (app_init(&app, settings, screen, &why) != OK)
+        return fail(why.text, "");
+    signals_watch(app.client, editing);
+    if (editing)
+        interactive_run(&app);
+    else {
+        app_start_session(&app);
+        piped_run(&app);
+    }
+    app_leave(&app);
+    screen->stats(&app);
+    bool failed = app.commands_failed > 0;
+    signals_ignore();
+    app_release(&app);
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return fail("standard output cannot be written to", "");
+    /* Who typed has seen what failed; scripts look at the status. */
+    return failed && !editing ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    struct settings settings;
+    struct error_text why;
+    (void)setlocale(LC_ALL, "");
+    if (settings_parse(argc, argv, &settings, &why) != OK)
+        return fail(why.text, "Try --help.\n");
+    int result = EXIT_SUCCESS;
+    if (settings.help) {
+        settings_print_help(stdout);
+    } else if (settings.version) {
+        (void)printf("jackdaw %s (protocol %u.%u)\n", JACKDAW_VERSION, RPC_PROTOCOL_MAJOR,
+                     RPC_PROTOCOL_MINOR);
+    } else {
+        log_configure(settings.log_level, LOG_TEXT);
+        rpc_init();
+        result = run(&settings);
+    }
+    settings_release(&settings);
+    return result;
+}

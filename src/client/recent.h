@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* recent.h - which messages were seen lately, by uid, in bounded memory.
+ *
+ * Positions say what is new; uids are needed only where the log was cut short and written again,
+ * so the last RECENT_MAX messages are far more than a healed cluster can repeat. Grows as needed:
+ * an idle client pays for 64. One owner. */
+#ifndef JACKDAW_CLIENT_RECENT_H
+#define JACKDAW_CLIENT_RECENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RECENT_MAX 16384 /* a power of two */
+
+struct recent_uid {
+    uint64_t session;
+    uint64_t request;
+};
+
+struct recent {
+    struct recent_uid *ring; /* in the order of adding; capacity is a power of two */
+    uint32_t *slots;         /* open addressing, twice the capacity: index into ring + 1, or 0 */
+    size_t capacity;
+    size_t count;
+    size_t oldest;
+};
+
+/* Adds a uid; true when it is there already. Out of memory, the oldest is forgotten earlier (and
+ * with none at all, nothing is ever found). *recent starts zeroed. */
+bool recent_add(struct recent *recent, uint64_t session, uint64_t request);
+
+/* Forgets all and frees. */
+void recent_clear(struct recent *recent);
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/client_internal.h"
+
+#include "client/text.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#define STRINGS 5
+
+static size_t cost_of(const struct request *request)
+{
+    return sizeof *request + request->strings_size;
+}
+
+static struct request *copy(struct client *client, const struct client_request *asked)
+{
+    const char *from[STRINGS] = {asked->room, asked->name, asked->text, asked->password,
+                                 asked->after};
+    size_t sizes[STRINGS];
+    size_t total = 0;
+    for (size_t i = 0; i < STRINGS; i++) {
+        sizes[i] = (from[i] == NULL ? 0 : strlen(from[i])) + 1;
+        total += sizes[i];
+    }
+    struct request *request = calloc(1, sizeof *request + total);
+    if (request == NULL)
+        return NULL;
+    char **to[STRINGS] = {&request->room, &request->name, &request->text, &request->password,
+                          &request->after};
+    char *at = request->strings;
+    for (size_t i = 0; i < STRINGS; i++) {
+        *to[i] = at;
+        memcpy(at, from[i] == NULL ? "" : from[i], sizes[i]);
+        at += sizes[i];
+    }
+    request->strings_size = total;
+    request->client = client;
+    request->call = asked->call;
+    request->manner = asked->manner;
+    request->again = asked->again;
+    request->private_room = asked->private_room;
+    request->joined = asked->joined;
+    request->ban = asked->ban;
+    request->active = asked->active;
+    request->before = asked->before;
+    request->limit = asked->limit;
+    return request;
+}
+
+static void dispose(struct request *request)
+{
+    sodium_memzero(request, cost_of(request)); /* it may hold a password */
+    free(request);
+}
+
+static enum error check(const struct client_request *asked, struct error_text *why)
+{
+    const char *strings[STRINGS] = {asked->room, asked->name, asked->text, asked->password,
+                                    asked->after};
+    for (size_t i = 0; i < STRINGS; i++)
+        if (strings[i] != NULL && !text_is_valid(strings[i], strlen(strings[i])))
+            return error_set(why, ERROR_INVALID, "this is not text in UTF-8");
+    if (asked->call == CLIENT_SEND && (asked->text == NULL || *asked->text == '\0'))
+        return error_set(why, ERROR_INVALID, "a message must not be empty");
+    return OK;
+}
+
+static struct request *make(struct client *client, const struct client_request *asked,
+                            client_done *done, void *context)
+{
+    struct request *request = copy(client, asked);
+    if (request == NULL)
+        return NULL;
+    request->done = done;
+    request->context = context;
+    if (asked->call == CLIENT_LOGIN) {
+        client->random(client->source, request->secret, sizeof request->secret);
+        client->random(client->source, request->nonce, sizeof request->nonce);
+    }
+    client->count++;
+    client->bytes += cost_of(request);
+    client->wake_us = 0;
+    return request;
+}
+
+enum error client_ask(struct client *client, const struct client_request *request,
+                      client_done *done, void *context, struct error_text *why)
+{
+    enum error error = check(request, why);
+    if (error != OK)
+        return error;
+    if (!client_has_room(client, request->text == NULL ? 0 : strlen(request->text)))
+        return error_set(why, ERROR_FULL,
+                         "%zu requests wait for a server already: wait until some are answered",
+                         client->count);
+    struct request *made = make(client, request, done, context);
+    if (made == NULL)
+        return error_set(why, ERROR_NO_MEMORY, "out of memory");
+    DL_APPEND(client->requests, made);
+    return OK;
+}
+
+enum error request_put_first(struct client *client, const struct client_request *asked,
+                             client_done *done, void *context)
+{
+    struct request *made = make(client, asked, done, context);
+    if (made == NULL)
+        return ERROR_NO_MEMORY;
+    DL_PREPEND(client->requests, made);
+    return OK;
+}
+
+bool client_has_room(const struct client *client, size_t text_bytes)
+{
+    return client->count < client->requests_max &&
+           client->bytes + sizeof(struct request) + text_bytes <= client->bytes_max;
+}
+
+size_t client_unfinished(const struct client *client)
+{
+    return client->count;
+}
+
+/* ---- finishing ---- */
+
+static void count_message(struct client *client, const struct request *request, enum status status,
+                          uint64_t latency_us)
+{
+    if (request->call != CLIENT_SEND)
+        return;
+    if (status != STATUS_OK) {
+        client->figures.failed++;
+        return;
+    }
+    client->figures.sent++;
+    histogram_add(&client->latency, latency_us);
+    if (client->first_sent_us == 0)
+        client->first_sent_us = request->first_us;
+    client->last_acknowledged_us = client->now_us;
+}
+
+/* Makes the channel forget the call of a request. */
+static void abandon_call(struct request *request)
+{
+    struct client *client = request->client;
+    if (request->state != REQUEST_UNDER_WAY)
+        return;
+    request->ignored = true;
+    rpc_channel_cancel(client->current->channel, request->call_id);
+    request->ignored = false;
+    request->state = REQUEST_WAITING;
+    client->under_way--;
+}
+
+void request_finish(struct request *request, enum status status, const char *error,
+                    const void *reply)
+{
+    struct client *client = request->client;
+    abandon_call(request);
+    DL_DELETE(client->requests, request);
+    client->count--;
+    client->finished++;
+    client->bytes -= cost_of(request);
+    client->wake_us = 0;
+    struct client_result result = {
+        .call = request->call,
+        .status = status,
+        .error = error,
+        .room = request->room,
+        .name = request->name,
+        .text = request->text,
+        .session = request->session,
+        .request = request->number,
+        .attempts = request->attempts,
+        .latency_us = request->attempts == 0 ? 0 : client->now_us - request->first_us,
+        .created = request->created,
+        .reply.any = status == STATUS_OK ? reply : NULL,
+    };
+    count_message(client, request, status, result.latency_us);
+    if (request->done != NULL)
+        request->done(request->context, &result);
+    dispose(request);
+}
+
+void client_give_up(struct client *client, enum status status, const char *text)
+{
+    /* Callbacks may ask for more: only as many as wait now are ended. */
+    for (size_t left = client->count; left > 0 && client->requests != NULL; left--)
+        request_finish(client->requests, status, text, NULL);
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/client_internal.h"
+
+#include "client/text.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- answers ---- */
+
+/* A server that is short of something (its rate limit, a full queue) took so many and refused the
+ * next: to send it more than that at once is in vain. */
+static void narrow_window(struct client *client)
+{
+    client->window = client->accepted < client->window ? client->accepted : client->window;
+    if (client->window < CLIENT_WINDOW_LEAST)
+        client->window = CLIENT_WINDOW_LEAST;
+    client->accepted = 0;
+}
+
+/* A window that was taken whole grows by a quarter. */
+static void widen_window(struct client *client)
+{
+    if (++client->accepted < client->window)
+        return;
+    client->window += client->window / 4;
+    if (client->window > CLIENT_WINDOW)
+        client->window = CLIENT_WINDOW;
+    client->accepted = 0;
+}
+
+/* Nothing is sent before the pause is over. Failures that belong to the same round of attempts, as
+ * when one request of a pipeline is refused and all after it skip a number, make one pause. */
+static void pause_before_retry(struct request *request, uint32_t retry_ms)
+{
+    struct client *client = request->client;
+    if (request->sent_us < client->retry_set_us)
+        return;
+    if (request->result.status == STATUS_RESOURCE_EXHAUSTED)
+        narrow_window(client);
+    client->retry_set_us = client->now_us + 1;
+    client->resend_us =
+        client->now_us + backoff_next_us(&client->retry, retry_ms, client_random32(client));
+}
+
+static bool is_for_later(const struct request *request)
+{
+    const struct rpc_result *result = &request->result;
+    if (request->call == CLIENT_LOGIN && result->retry_ms > CLIENT_ANSWER_MS)
+        return false; /* too many devices, say: the user should know rather than wait */
+    switch (result->status) {
+    case STATUS_CANCELLED:
+    case STATUS_DEADLINE_EXCEEDED:
+    case STATUS_ABORTED:
+    case STATUS_UNAVAILABLE:
+        return true;
+    default:
+        return result->status != STATUS_OK && result->retry_ms > 0;
+    }
+}
+
+static void retry_later(struct request *request)
+{
+    struct client *client = request->client;
+    const struct rpc_result *result = &request->result;
+    pause_before_retry(request, result->retry_ms);
+    if (result->status == STATUS_UNAVAILABLE || *result->master != '\0')
+        link_doubt(client, result->master);
+    else if (result->retry_ms > 0)
+        client->heard_us = client->now_us;
+}
+
+/* The first half of a login that makes the account. */
+static bool goes_on_to_login(struct request *request)
+{
+    if (request->call != CLIENT_LOGIN || request->manner == CLIENT_ACCOUNT_EXISTS ||
+        request->registered)
+        return false;
+    enum status status = request->result.status;
+    bool exists = status == STATUS_ALREADY_EXISTS && request->manner == CLIENT_ACCOUNT_ENSURED;
+    if (status != STATUS_OK && !exists)
+        return false;
+    request->registered = true;
+    request->created = status == STATUS_OK;
+    request->attempts = 0;
+    request->client->wake_us = 0;
+    return true;
+}
+
+/* The server does not know the session, or not any more. */
+static void handle_no_session(struct request *request)
+{
+    struct client *client = request->client;
+    bool ends_it = request->call == CLIENT_LOGOUT || request->call == CLIENT_DELETE;
+    if (ends_it) {
+        /* Repeated: an earlier attempt did it, and its answer was lost. */
+        session_over(client);
+        if (request->attempts > 1)
+            request_finish(request, STATUS_OK, "", NULL);
+        else
+            request_finish(request, STATUS_UNAUTHENTICATED, request->result.message, NULL);
+        return;
+    }
+    if (client->session.active && request->session == client->session.id)
+        session_lost(client, STATUS_UNAUTHENTICATED, request->result.message);
+    if (request->attempts == 1 && client->session.login_name != NULL) {
+        /* Certainly not carried out: it may go out in the next session. */
+        request->number = 0;
+        request->session = 0;
+        return;
+    }
+    request_finish(request, STATUS_UNAUTHENTICATED, request->result.message, NULL);
+}
+
+static void note_positions(struct request *request, const ProtobufCMessage *reply)
+{
+    struct client *client = request->client;
+    if (request->call != CLIENT_SEND)
+        return;
+    client->sent = position_of(((const Jackdaw__SendReply *)reply)->position);
+    if (client->sent.epoch > client->highest_epoch)
+        client->highest_epoch = client->sent.epoch;
+}
+
+/* It was answered for good. */
+static void handle_outcome(struct request *request, const ProtobufCMessage *reply)
+{
+    struct client *client = request->client;
+    enum status status = request->result.status;
+    if (request->call != CLIENT_INFO)
+        link_trust(client);
+    backoff_clear(&client->retry);
+    widen_window(client);
+    if (goes_on_to_login(request))
+        return;
+    if (status == STATUS_UNAUTHENTICATED && call_kind_of(request->call)->session) {
+        handle_no_session(request);
+        return;
+    }
+    if (status == STATUS_OK) {
+        note_positions(request, reply);
+        if (request->call == CLIENT_LOGIN)
+            session_began(client, request, (const Jackdaw__LoginReply *)reply);
+        else if (request->call == CLIENT_LOGOUT || request->call == CLIENT_DELETE)
+            session_over(client);
+    }
+    request_finish(request, status, request->result.message, reply);
+}
+
+static void on_reply(const ProtobufCMessage *reply, void *closure_data)
+{
+    struct request *request = closure_data;
+    struct client *client = request->client;
+    if (request->ignored)
+        return;
+    request->state = REQUEST_WAITING;
+    client->under_way--;
+    if (is_for_later(request))
+        retry_later(request);
+    else
+        handle_outcome(request, reply);
+}
+
+/* ---- sending ---- */
+
+/* Why a request cannot be sent at all: a status other than OK, with a sentence. */
+static enum status check_before_sending(const struct request *request, struct error_text *why)
+{
+    const struct client *client = request->client;
+    const struct session *session = &client->session;
+    if (request->call == CLIENT_LOGIN && session->active &&
+        !text_same_name(request->name, session->name)) {
+        (void)error_set(why, OK, "you are logged in as %s: log out first", session->name);
+        return STATUS_FAILED_PRECONDITION;
+    }
+    if (call_kind_of(request->call)->session && !session->active) {
+        (void)error_set(why, OK, "you are not logged in: log in first");
+        return STATUS_UNAUTHENTICATED;
+    }
+    if (request->number != 0 && request->session != session->id) {
+        (void)error_set(why, OK,
+                        "the session ended before the server answered: "
+                        "whether this was carried out is not known");
+        return STATUS_UNAUTHENTICATED;
+    }
+    size_t size = strlen(request->text);
+    if (request->call == CLIENT_SEND && client->message_bytes > 0 && size > client->message_bytes) {
+        (void)error_set(why, OK, "the message has %zu bytes, and this server takes at most %u",
+                        size, client->message_bytes);
+        return STATUS_INVALID_ARGUMENT;
+    }
+    return STATUS_OK;
+}
+
+/* Whether it may go out now, given what is under way. */
+static bool is_in_turn(const struct request *request)
+{
+    const struct client *client = request->client;
+    if (call_kind_of(request->call)->barrier)
+        return client->requests == request;
+    if (request->number != 0 || !call_kind_of(request->call)->numbered)
+        return true;
+    const struct request *oldest = client->requests;
+    while (oldest->number == 0 && oldest != request)
+        oldest = oldest->next;
+    return oldest == request || client->session.next_number - oldest->number < CLIENT_WINDOW;
+}
+
+static void give_number(struct request *request)
+{
+    struct session *session = &request->client->session;
+    if (call_kind_of(request->call)->session)
+        request->session = session->id;
+    if (call_kind_of(request->call)->numbered && request->number == 0)
+        request->number = session->next_number++;
+    /* Logging in again under the same name: the password is checked, the session stays. */
+    if (request->call == CLIENT_LOGIN && session->active)
+        memcpy(request->secret, session->token, sizeof request->secret);
+}
+
+static void send_request(struct request *request)
+{
+    struct client *client = request->client;
+    give_number(request);
+    request->state = REQUEST_UNDER_WAY;
+    client->under_way++;
+    request->sent_us = client->now_us;
+    if (request->attempts == 0)
+        request->first_us = client->now_us;
+    else
+        client->figures.retries++;
+    request->attempts++;
+    struct rpc_stub stub;
+    bool slow = call_kind_of(request->call)->slow;
+    client_init_stub(client, &stub, slow ? CLIENT_SLOW_ANSWER_MS : CLIENT_ANSWER_MS);
+    call_invoke(request, &stub, on_reply);
+    if (stub.call != 0) /* otherwise it has ended already, and may be gone */
+        request->call_id = stub.call;
+}
+
+/* What became of a request that was looked at. */
+enum verdict { LOOK_AT_NEXT, LOOK_AGAIN, STOP };
+
+static enum verdict consider(struct request *request)
+{
+    struct client *client = request->client;
+    enum verdict after = call_kind_of(request->call)->barrier ? STOP : LOOK_AT_NEXT;
+    if (request->state == REQUEST_UNDER_WAY)
+        return after;
+    if (!is_in_turn(request))
+        return STOP;
+    struct error_text why;
+    enum status status = check_before_sending(request, &why);
+    if (status != STATUS_OK) {
+        request_finish(request, status, why.text, NULL);
+        return LOOK_AGAIN;
+    }
+    if (client->current == NULL)
+        return STOP;
+    if (client->under_way >= client->window)
+        return STOP;
+    if (client->now_us < client->resend_us) {
+        client_wake_at(client, client->resend_us);
+        return STOP;
+    }
+    uint64_t finished = client->finished;
+    send_request(request);
+    return client->finished == finished ? after : LOOK_AGAIN;
+}
+
+void sender_pump(struct client *client)
+{
+    struct request *request = client->requests;
+    for (size_t seen = 0; request != NULL && seen < CLIENT_WINDOW; seen++) {
+        switch (consider(request)) {
+        case LOOK_AT_NEXT:
+            request = request->next;
+            break;
+        case LOOK_AGAIN: /* callbacks have run: the queue may be another */
+            request = client->requests;
+            seen = 0;
+            break;
+        case STOP:
+            return;
+        }
+    }
+}

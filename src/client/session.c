@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/client_internal.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void wipe(char **text)
+{
+    if (*text != NULL)
+        sodium_memzero(*text, strlen(*text));
+    free(*text);
+    *text = NULL;
+}
+
+static void forget_password(struct session *session)
+{
+    wipe(&session->login_name);
+    wipe(&session->login_password);
+}
+
+static void remember_password(struct session *session, const struct request *request)
+{
+    forget_password(session);
+    if (!request->again)
+        return;
+    session->login_name = strdup(request->name);
+    session->login_password = strdup(request->password);
+    if (session->login_name == NULL || session->login_password == NULL)
+        forget_password(session);
+}
+
+static void set_name(struct session *session, const char *name)
+{
+    char *copy = strdup(name);
+    if (copy == NULL)
+        return; /* the old one will do */
+    free(session->name);
+    session->name = copy;
+}
+
+void session_began(struct client *client, const struct request *request,
+                   const Jackdaw__LoginReply *reply)
+{
+    struct session *session = &client->session;
+    remember_password(session, request);
+    if (session->active && session->id == reply->session)
+        return;
+    session->active = true;
+    session->id = reply->session;
+    session->next_number = 1;
+    memcpy(session->token, request->secret, sizeof session->token);
+    set_name(session, reply->name);
+    client->sent = (struct position){.epoch = 0};
+    client->heartbeat.stuck = false;
+    client->heartbeat.due_us = client->now_us + (uint64_t)CLIENT_HEARTBEAT_MS * 1000;
+    stream_start(client, position_of(reply->position));
+}
+
+static void end(struct client *client)
+{
+    client->session.active = false;
+    client->session.id = 0;
+    sodium_memzero(client->session.token, sizeof client->session.token);
+    stream_stop(client);
+}
+
+void session_over(struct client *client)
+{
+    if (!client->session.active)
+        return;
+    end(client);
+    forget_password(&client->session);
+}
+
+void session_release(struct client *client)
+{
+    forget_password(&client->session);
+    wipe(&client->session.name);
+    sodium_memzero(&client->session, sizeof client->session);
+}
+
+/* ---- losing it ---- */
+
+static void tell_end(struct client *client, enum status status, const char *text)
+{
+    forget_password(&client->session);
+    if (client->observer.session_ended != NULL)
+        client->observer.session_ended(client->context, status, text);
+}
+
+static void on_logged_in_again(void *context, const struct client_result *result)
+{
+    if (result->status != STATUS_OK)
+        tell_end(context, result->status, result->error);
+}
+
+void session_lost(struct client *client, enum status status, const char *text)
+{
+    struct session *session = &client->session;
+    const struct request *first = client->requests;
+    if (!session->active)
+        return;
+    if (first != NULL && first->attempts > 0 &&
+        (first->call == CLIENT_LOGOUT || first->call == CLIENT_DELETE))
+        return; /* our doing: the answer to that is still on its way, or lost */
+    end(client);
+    const struct client_request again = {
+        .call = CLIENT_LOGIN,
+        .name = session->login_name,
+        .password = session->login_password,
+        .again = true,
+    };
+    if (session->login_name == NULL ||
+        request_put_first(client, &again, on_logged_in_again, client) != OK)
+        tell_end(client, status, text);
+}
+
+/* ---- heartbeats ---- */
+
+/* Messages wait for us, and the stream brings nothing: it may have lost a page at its end. */
+static void compare_cursors(struct client *client, const Jackdaw__HeartbeatReply *reply)
+{
+    struct heartbeat *heartbeat = &client->heartbeat;
+    struct position cursor = client->stream.cursor;
+    bool waiting = reply->n_undelivered > 0;
+    if (waiting && heartbeat->stuck && position_compare(cursor, heartbeat->cursor) == 0) {
+        client->figures.gaps++;
+        stream_restart(client);
+        waiting = false;
+    }
+    heartbeat->stuck = waiting;
+    heartbeat->cursor = cursor;
+}
+
+static void on_heartbeat(const ProtobufCMessage *reply, void *closure_data)
+{
+    struct heartbeat *heartbeat = closure_data;
+    struct client *client = heartbeat->client;
+    const struct rpc_result *result = &heartbeat->result;
+    heartbeat->under_way = false;
+    if (result->status == STATUS_OK) {
+        link_trust(client);
+        compare_cursors(client, (const Jackdaw__HeartbeatReply *)reply);
+    } else if (result->status == STATUS_UNAUTHENTICATED) {
+        session_lost(client, result->status, result->message);
+    } else if (result->status == STATUS_UNAVAILABLE || *result->master != '\0') {
+        link_doubt(client, result->master);
+    }
+}
+
+static void send_heartbeat(struct client *client)
+{
+    struct heartbeat *heartbeat = &client->heartbeat;
+    Jackdaw__Position after = JACKDAW__POSITION__INIT;
+    Jackdaw__HeartbeatRequest request = JACKDAW__HEARTBEAT_REQUEST__INIT;
+    after.epoch = client->stream.cursor.epoch;
+    after.seq = client->stream.cursor.seq;
+    request.after = &after;
+    struct rpc_stub stub;
+    client_init_stub(client, &stub, CLIENT_ANSWER_MS);
+    heartbeat->under_way = true;
+    heartbeat->sent_us = client->now_us;
+    call_method(&stub, "Heartbeat", &request.base, on_heartbeat, heartbeat);
+}
+
+void heartbeat_tick(struct client *client)
+{
+    struct heartbeat *heartbeat = &client->heartbeat;
+    if (client->current == NULL || heartbeat->under_way)
+        return;
+    if (client->now_us >= heartbeat->due_us) {
+        heartbeat->due_us = client->now_us + (uint64_t)CLIENT_HEARTBEAT_MS * 1000;
+        if (client->session.active)
+            send_heartbeat(client);
+        else
+            link_keep_alive(client);
+    }
+    client_wake_at(client, heartbeat->due_us);
+}

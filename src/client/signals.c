@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/signals.h"
+
+#include "client/client.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+static struct client *_Atomic watched;
+static volatile sig_atomic_t interrupted, resized, stopped, continued, ended;
+
+static void on_signal(int number)
+{
+    switch (number) {
+    case SIGINT:
+        interrupted = 1;
+        break;
+    case SIGWINCH:
+        resized = 1;
+        break;
+    case SIGTSTP:
+        stopped = 1;
+        break;
+    case SIGCONT:
+        continued = 1;
+        break;
+    default:
+        ended = 1;
+        break;
+    }
+    struct client *client = atomic_load(&watched);
+    if (client != NULL)
+        client_wake(client);
+}
+
+static void handle(int number, void (*handler)(int))
+{
+    struct sigaction action = {.sa_handler = handler};
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(number, &action, NULL);
+}
+
+void signals_watch(struct client *client, bool terminal)
+{
+    atomic_store(&watched, client);
+    handle(SIGPIPE, SIG_IGN);
+    handle(SIGINT, on_signal);
+    handle(SIGTERM, on_signal);
+    handle(SIGHUP, on_signal);
+    if (!terminal)
+        return;
+    handle(SIGWINCH, on_signal);
+    handle(SIGTSTP, on_signal);
+    handle(SIGCONT, on_signal);
+}
+
+void signals_ignore(void)
+{
+    atomic_store(&watched, NULL);
+}
+
+static bool take(volatile sig_atomic_t *flag)
+{
+    bool was = *flag != 0;
+    *flag = 0;
+    return was;
+}
+
+bool signals_interrupted(void)
+{
+    return take(&interrupted);
+}
+
+bool signals_resized(void)
+{
+    return take(&resized);
+}
+
+bool signals_stopped(void)
+{
+    return take(&stopped);
+}
+
+bool signals_continued(void)
+{
+    return take(&continued);
+}
+
+bool signals_ended(void)
+{
+    return ended != 0;
+}
+
+void signals_stop_self(void)
+{
+    sigset_t set;
+    sigset_t old;
+    handle(SIGTSTP, SIG_DFL);
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTSTP);
+    (void)raise(SIGTSTP);
+    (void)sigprocmask(SIG_UNBLOCK, &set, &old); /* stops here if it was blocked */
+    handle(SIGTSTP, on_signal);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* text.h - text from people: checking it, comparing names, and making it harmless to show.
+ * Pure but for allocation, any thread. */
+#ifndef JACKDAW_CLIENT_TEXT_H
+#define JACKDAW_CLIENT_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Whether size bytes are UTF-8 without NUL (RFC 3629). */
+bool text_is_valid(const char *text, size_t size);
+
+/* Whether two names are one in the servers' eyes: case, width and composition do not count. */
+bool text_same_name(const char *left, const char *right);
+
+/* A copy of text (any bytes) that can be printed: no control characters (C0, C1, DEL), so no
+ * escape sequences; no characters that reorder or hide text (bidirectional controls and other
+ * invisible formatting, but for the joiners that scripts and emoji need), no unassigned or private
+ * ones. What is dropped from the middle of text leaves U+FFFD where it was visible. A line break
+ * becomes a new line that starts with `indent`, or a space where indent is NULL; a tab a space.
+ * NULL when out of memory; the caller frees it. */
+char *text_printable(const char *text, const char *indent);
+
+/* How many columns text takes, which came from text_printable without line breaks. */
+size_t text_columns(const char *text);
+
+#endif
