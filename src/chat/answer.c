@@ -149,6 +149,7 @@ enum error chat_answer_delete(struct chat *chat, struct chat_call *call,
                               Jackdaw__DeleteAccountReply *reply)
 {
     const struct account *account = call->session->account;
+    struct chat_call reading = *call; /* planning starts it afresh; the delta must stay */
     state_note_delivered(&chat->state, call->session->account,
                          seq_of_position(chat, request->after));
     Jackdaw__Undelivered **list;
@@ -158,13 +159,13 @@ enum error chat_answer_delete(struct chat *chat, struct chat_call *call,
     struct chat_plan *plan;
     struct chat_page page;
     if (error == OK)
-        error = chat_plan_receive(chat, call, account->noted_seq, chat->state.last.seq, &plan);
+        error = chat_plan_receive(chat, &reading, account->noted_seq, chat->state.last.seq, &plan);
     if (error == OK)
         error = chat_read(plan, chat->store, call->arena, &page);
     if (error != OK)
         return error;
     reply->n_undelivered = 0;
-    reply->undelivered = arena_alloc(call->arena, page.count * sizeof *reply->undelivered);
+    reply->undelivered = arena_alloc(call->arena, page.count * sizeof(Jackdaw__Event *));
     if (reply->undelivered == NULL)
         return ERROR_NO_MEMORY;
     return fill_messages(chat, call, &page, reply);

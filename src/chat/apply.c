@@ -115,10 +115,22 @@ enum error apply_store_row(struct apply *apply, struct room *room, const struct 
 
 void apply_emit_row(struct apply *apply, const struct timeline_row *row)
 {
-    struct chat_event events[2];
-    size_t count = event_expand(row, apply->position.epoch, events);
-    for (size_t i = 0; i < count; i++)
-        event_emit(apply->chat, &events[i]);
+    struct chat_event event = event_of_row(row, apply->position.epoch);
+    event_emit(apply->chat, &event);
+}
+
+enum error apply_store_owner(struct apply *apply, struct room *room, uint64_t owner)
+{
+    struct timeline_row row = apply_row(apply, room, JACKDAW__EVENT__KIND__OWNER, owner, 0, "");
+    enum error error = apply_put_room(apply, room, owner);
+    return error == OK && owner != 0 ? apply_store_row(apply, room, &row) : error;
+}
+
+void apply_emit_owner(struct apply *apply, const struct room *room, uint64_t owner)
+{
+    struct timeline_row row = apply_row(apply, room, JACKDAW__EVENT__KIND__OWNER, owner, 0, "");
+    if (owner != 0)
+        apply_emit_row(apply, &row);
 }
 
 enum error apply_put_room(struct apply *apply, const struct room *room, uint64_t owner)
@@ -136,9 +148,12 @@ enum error apply_put_room(struct apply *apply, const struct room *room, uint64_t
                                               });
 }
 
-struct account *apply_heir(const struct room *room, uint64_t leaver)
+uint64_t apply_heir(const struct room *room, uint64_t leaver)
 {
-    return room->owner == leaver ? state_eldest(room, leaver) : NULL;
+    if (room->owner != leaver)
+        return room->owner;
+    const struct account *eldest = state_eldest(room, leaver);
+    return eldest == NULL ? 0 : eldest->id;
 }
 
 enum error apply_put_member(struct apply *apply, const struct member *member)

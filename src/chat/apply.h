@@ -45,12 +45,16 @@ enum error apply_store_row(struct apply *apply, struct room *room, const struct 
 /* Tells the observer what the row tells. */
 void apply_emit_row(struct apply *apply, const struct timeline_row *row);
 
+/* The same for the event that tells who owns the room from now on, 0: nobody, which is no event.
+ * The first also writes the room's row; in memory the room's owner is left as it is. */
+enum error apply_store_owner(struct apply *apply, struct room *room, uint64_t owner);
+void apply_emit_owner(struct apply *apply, const struct room *room, uint64_t owner);
+
 enum error apply_put_room(struct apply *apply, const struct room *room, uint64_t owner);
 enum error apply_put_member(struct apply *apply, const struct member *member);
 
-/* Who owns the room once leaver has gone, where that was its owner; NULL: nothing changes, or
- * nobody is left. */
-struct account *apply_heir(const struct room *room, uint64_t leaver);
+/* Who owns the room once leaver has gone; 0: nobody. */
+uint64_t apply_heir(const struct room *room, uint64_t leaver);
 
 /* Forgets the oldest of too many places that the account was in or is invited to. */
 enum error apply_forget_former(struct apply *apply, struct account *account);

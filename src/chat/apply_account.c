@@ -59,31 +59,27 @@ static bool ends_with(const struct room *room, const struct member *last)
            (room->is_private || room_is_direct(room));
 }
 
-static struct timeline_row row_of_removal(const struct apply *apply, const struct member *member)
-{
-    const struct account *account = member->account;
-    const struct account *heir = apply_heir(member->room, account->id);
-    return apply_row(apply, member->room, JACKDAW__EVENT__KIND__REMOVED, account->id,
-                     heir == NULL ? 0 : heir->id, "");
-}
-
 static enum error store_removal(struct apply *apply, const struct member *member)
 {
     struct store *store = apply->chat->store;
     struct room *room = member->room;
+    uint64_t account = member->account->id;
     if (ends_with(room, member))
         return store_delete_room(store, room->id);
     if (member->state == MEMBER_IN) {
-        struct timeline_row row = row_of_removal(apply, member);
+        struct timeline_row row =
+            apply_row(apply, room, JACKDAW__EVENT__KIND__REMOVED, account, 0, "");
+        uint64_t owner = apply_heir(room, account);
         enum error error = apply_store_row(apply, room, &row);
-        if (error == OK && room->owner == member->account->id)
-            error = apply_put_room(apply, room, row.subject);
+        if (error == OK && owner != room->owner)
+            error = apply_store_owner(apply, room, owner);
         if (error != OK)
             return error;
     }
-    return store_delete_member(store, room->id, member->account->id);
+    return store_delete_member(store, room->id, account);
 }
 
+/* The same in memory; cannot fail. */
 static void carry_out_removal(struct apply *apply, struct member *member)
 {
     struct room *room = member->room;
@@ -92,12 +88,16 @@ static void carry_out_removal(struct apply *apply, struct member *member)
         return;
     }
     bool was_in = member->state == MEMBER_IN;
-    struct timeline_row row = row_of_removal(apply, member);
-    if (was_in && room->owner == member->account->id)
-        room->owner = row.subject;
+    struct timeline_row row =
+        apply_row(apply, room, JACKDAW__EVENT__KIND__REMOVED, member->account->id, 0, "");
+    uint64_t owner = apply_heir(room, member->account->id);
+    bool has_new_owner = owner != room->owner;
+    room->owner = owner;
     state_remove_member(member);
     if (was_in)
         apply_emit_row(apply, &row);
+    if (has_new_owner)
+        apply_emit_owner(apply, room, owner);
 }
 
 enum error apply_account_deleted(struct apply *apply)

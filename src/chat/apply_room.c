@@ -44,21 +44,22 @@ static enum error enter(struct apply *apply, struct account *account, struct roo
     state_move_member(member, MEMBER_IN, true);
     member->since_seq = apply->position.seq;
     member->until_seq = 0;
-    struct timeline_row row = apply_row(apply, room, JACKDAW__EVENT__KIND__JOINED, account->id,
-                                        becomes_owner ? account->id : 0, "");
-    enum error error = becomes_owner ? apply_put_room(apply, room, room->owner) : OK;
-    if (error == OK)
-        error = apply_put_member(apply, member);
+    struct timeline_row row =
+        apply_row(apply, room, JACKDAW__EVENT__KIND__JOINED, account->id, 0, "");
+    enum error error = apply_put_member(apply, member);
     if (error == OK)
         error = apply_store_row(apply, room, &row);
+    if (error == OK && becomes_owner)
+        error = apply_store_owner(apply, room, account->id);
+    const struct outcome_row outcome = {.room = room->id, .flags = is_new ? OUTCOME_CREATED : 0};
     if (error == OK)
-        error = apply_outcome(apply, (struct outcome_row){
-                                         .room = room->id,
-                                         .flags = is_new ? OUTCOME_CREATED : 0,
-                                     });
-    if (error == OK)
-        apply_emit_row(apply, &row);
-    return error;
+        error = apply_outcome(apply, outcome);
+    if (error != OK)
+        return error;
+    apply_emit_row(apply, &row);
+    if (becomes_owner)
+        apply_emit_owner(apply, room, account->id);
+    return OK;
 }
 
 enum error apply_room_joined(struct apply *apply)
@@ -101,15 +102,13 @@ static bool may_put_out(const struct apply *apply, const struct room *room,
 static struct timeline_row row_of_leaving(const struct apply *apply, const struct room *room,
                                           const Jackdaw__RoomLeft *left)
 {
-    const char *text = "";
-    uint64_t subject = left->by;
-    if (left->reason == JACKDAW__ROOM_LEFT__REASON__LEFT) {
-        const struct account *heir = apply_heir(room, left->account);
-        subject = heir == NULL ? 0 : heir->id;
-    } else {
-        text = left->reason == JACKDAW__ROOM_LEFT__REASON__BANNED ? "banned" : "kicked";
-    }
-    return apply_row(apply, room, JACKDAW__EVENT__KIND__LEFT, left->account, subject, text);
+    static const char *const texts[] = {
+        [JACKDAW__ROOM_LEFT__REASON__LEFT] = "",
+        [JACKDAW__ROOM_LEFT__REASON__KICKED] = "kicked",
+        [JACKDAW__ROOM_LEFT__REASON__BANNED] = "banned",
+    };
+    return apply_row(apply, room, JACKDAW__EVENT__KIND__LEFT, left->account, left->by,
+                     texts[left->reason]);
 }
 
 /* The last one leaves a private room: it ends, and its name is free. */
@@ -134,17 +133,20 @@ static enum error put_out(struct apply *apply, struct member *member, struct tim
     gone.state = state;
     if (was_in)
         gone.until_seq = apply->position.seq;
-    uint64_t owner = room->owner != row.account ? room->owner : row.subject;
+    uint64_t owner = apply_heir(room, row.account);
+    bool has_new_owner = owner != room->owner;
     enum error error = apply_put_member(apply, &gone);
     if (error == OK)
         error = apply_store_row(apply, room, &row);
-    if (error == OK && owner != room->owner)
-        error = apply_put_room(apply, room, owner);
+    if (error == OK && has_new_owner)
+        error = apply_store_owner(apply, room, owner);
     if (error == OK)
         error = apply_outcome(apply, (struct outcome_row){.room = room->id});
     if (error != OK)
         return error;
     apply_emit_row(apply, &row); /* the one who goes is still among the recipients */
+    if (has_new_owner)
+        apply_emit_owner(apply, room, owner);
     room->owner = owner;
     member->until_seq = gone.until_seq;
     state_move_member(member, state, true);

@@ -38,6 +38,10 @@ enum error chat_open(struct chat **out, struct store *store, const struct chat_l
         return error_set(why, ERROR_NO_MEMORY, "load the chat: out of memory");
     chat->store = store;
     chat->limits = *limits;
+    if (chat->limits.message_bytes > CHAT_MESSAGE_BYTES_MAX) /* what chat_apply takes */
+        chat->limits.message_bytes = CHAT_MESSAGE_BYTES_MAX;
+    if (chat->limits.history_on_join > CHAT_PAGE_EVENTS)
+        chat->limits.history_on_join = CHAT_PAGE_EVENTS;
     if (observer != NULL)
         chat->observer = *observer;
     chat->monotonic_ms = monotonic_ms;

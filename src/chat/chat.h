@@ -202,8 +202,7 @@ enum chat_decision chat_propose_register(struct chat *chat, struct chat_call *ca
 enum chat_decision chat_check_login(struct chat *chat, struct chat_call *call,
                                     const Jackdaw__LoginRequest *request, const char **hash);
 /* Second half, after the password was verified (or not: UNAUTHENTICATED). Carry call->account over
- * from the first half: it tells whose password it was, should the name have changed hands since
- * (0: whoever has the name now).
+ * from the first half: it tells whose password it was, should the name have changed hands since.
  * CHAT_ANSWER: the token has its session already (call->session is set to it). CHAT_PROPOSE: once
  * applied, chat_find_session(chat, delta->session_started->session) is the session. */
 enum chat_decision chat_propose_login(struct chat *chat, struct chat_call *call,
@@ -267,7 +266,8 @@ enum error chat_outcome_of(struct chat *chat, const struct chat_session *session
 
 /* Replies, filled from the state as it is now; parts in the arena. Errors: ERROR_NO_MEMORY and the
  * store's. Requests that are refused (unknown room, not a member, bad pattern) give OK with
- * call->status and call->text set; else call->status is STATUS_OK. */
+ * call->status and call->text set; else call->status is STATUS_OK. Undelivered messages are told of
+ * at most CHAT_LIST_MAX conversations; Receive gives all of them. */
 enum error chat_answer_login(struct chat *chat, struct chat_call *call, Jackdaw__LoginReply *reply);
 enum error chat_answer_heartbeat(struct chat *chat, struct chat_call *call,
                                  const Jackdaw__HeartbeatRequest *request,
@@ -318,12 +318,12 @@ struct chat_plan;
 
 /* History of a conversation the caller is in. limit 0: history_on_join. Refusals as above. */
 enum error chat_plan_history(struct chat *chat, struct chat_call *call, const char *room,
-                             uint64_t before, uint32_t limit, struct chat_plan **plan);
+                             uint64_t before, uint32_t limit, struct chat_plan **out);
 /* Everything that concerns the session's account after a position and up to until_seq: of each
  * conversation what lies between the account's coming in and its going out (the last of each, if
  * it came more than once; History has the rest), and invitations that are still open. */
 enum error chat_plan_receive(struct chat *chat, struct chat_call *call, uint64_t after_seq,
-                             uint64_t until_seq, struct chat_plan **plan);
+                             uint64_t until_seq, struct chat_plan **out);
 /* Carries a plan out: any thread, with a store (or reader) of that thread's. */
 enum error chat_read(const struct chat_plan *plan, struct store *store, struct arena *arena,
                      struct chat_page *page);

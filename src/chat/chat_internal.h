@@ -115,11 +115,8 @@ enum error account_hash(struct chat *chat, uint64_t account, struct arena *arena
 
 /* ---- event.c ---- */
 
-/* What a row of the timeline tells, as one or two events. JOINED, REMOVED, and LEFT without text,
- * with a subject: the subject owns the room from then on, an OWNER event follows. The texts are
- * the row's. */
-size_t event_expand(const struct timeline_row *row, uint64_t epoch,
-                    struct chat_event out[static 2]);
+/* What a row of the timeline tells; the text is the row's. */
+struct chat_event event_of_row(const struct timeline_row *row, uint64_t epoch);
 
 /* Whether the account may see what the row tells (an invitation is for the invited one alone). */
 static inline bool event_is_for(const struct timeline_row *row, uint64_t account)
@@ -144,7 +141,8 @@ uint64_t seq_of_position(const struct chat *chat, const Jackdaw__Position *posit
 /* How many messages of the conversation no device of the member's account received. */
 enum error count_undelivered(struct chat *chat, const struct member *member, uint64_t *count);
 
-/* Those conversations with at least one, in *list (of *count), in the arena; *total: messages. */
+/* Those conversations with at least one, in *list (of *count, at most CHAT_LIST_MAX), in the arena;
+ * *total: the messages of all of them. */
 enum error list_undelivered(struct chat *chat, const struct account *account, struct arena *arena,
                             Jackdaw__Undelivered ***list, size_t *count, uint64_t *total);
 

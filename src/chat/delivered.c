@@ -108,6 +108,12 @@ static enum error add_undelivered(struct chat *chat, const struct member *member
     return OK;
 }
 
+static Jackdaw__Undelivered **new_list(size_t conversations, struct arena *arena)
+{
+    size_t most = conversations < CHAT_LIST_MAX ? conversations : CHAT_LIST_MAX;
+    return arena_alloc(arena, most * sizeof(Jackdaw__Undelivered *));
+}
+
 enum error list_undelivered(struct chat *chat, const struct account *account, struct arena *arena,
                             Jackdaw__Undelivered ***list, size_t *count, uint64_t *total)
 {
@@ -119,17 +125,17 @@ enum error list_undelivered(struct chat *chat, const struct account *account, st
         enum error error = count_undelivered(chat, account->places[i], &messages);
         if (error != OK)
             return error;
-        if (messages == 0)
+        sum += messages;
+        if (messages == 0 || found == CHAT_LIST_MAX)
             continue;
         if (entries == NULL)
-            entries = arena_alloc(arena, (account->places_count - i) * sizeof *entries);
+            entries = new_list(account->places_count - i, arena);
         if (entries == NULL)
             return ERROR_NO_MEMORY;
         error = add_undelivered(chat, account->places[i], arena, messages, &entries[found]);
         if (error != OK)
             return error;
         found++;
-        sum += messages;
     }
     *list = entries;
     *count = found;

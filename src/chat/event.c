@@ -3,10 +3,10 @@
 
 #include <string.h>
 
-size_t event_expand(const struct timeline_row *row, uint64_t epoch, struct chat_event out[static 2])
+struct chat_event event_of_row(const struct timeline_row *row, uint64_t epoch)
 {
     bool is_message = row->kind == JACKDAW__EVENT__KIND__MESSAGE;
-    out[0] = (struct chat_event){
+    return (struct chat_event){
         .kind = (Jackdaw__Event__Kind)row->kind,
         .position = {.epoch = epoch, .seq = row->seq},
         .room = row->room,
@@ -18,17 +18,6 @@ size_t event_expand(const struct timeline_row *row, uint64_t epoch, struct chat_
         .time_ms = row->time_ms,
         .text = row->text,
     };
-    bool is_entry_or_exit = row->kind == JACKDAW__EVENT__KIND__JOINED ||
-                            row->kind == JACKDAW__EVENT__KIND__LEFT ||
-                            row->kind == JACKDAW__EVENT__KIND__REMOVED;
-    if (!is_entry_or_exit || row->subject == 0 || row->text_size > 0)
-        return 1;
-    out[1] = out[0];
-    out[0].subject = 0;
-    out[1].kind = JACKDAW__EVENT__KIND__OWNER;
-    out[1].account = row->subject;
-    out[1].subject = 0;
-    return 2;
 }
 
 void event_emit(struct chat *chat, const struct chat_event *event)

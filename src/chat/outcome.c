@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "chat/chat_internal.h"
+
 #include "chat/outcome.h"
 
 struct outcome_copy {

@@ -39,10 +39,9 @@ static enum error add_message(void *context, const struct timeline_row *row)
     struct messages *messages = context;
     if (messages->bytes >= CHAT_PAGE_BYTES)
         return ERROR_CANCELLED;
-    struct chat_event events[2];
-    event_expand(row, 0, events); /* a message is one event */
+    struct chat_event event = event_of_row(row, 0);
     enum error error =
-        copy_event(messages->arena, &events[0], row->text_size, &messages->events[messages->count]);
+        copy_event(messages->arena, &event, row->text_size, &messages->events[messages->count]);
     if (error != OK)
         return error;
     messages->count++;
@@ -155,25 +154,33 @@ static uint64_t epoch_of(const struct chat_plan *plan, uint64_t seq)
     return at == 0 ? 0 : plan->reigns[at - 1].epoch;
 }
 
+/* Whether this room alone has enough for a page. */
+static bool is_full(const struct gather *gather)
+{
+    return gather->fresh.count >= CHAT_PAGE_EVENTS || gather->fresh_bytes >= CHAT_PAGE_BYTES;
+}
+
+static uint64_t last_seq(const struct pieces *pieces)
+{
+    return pieces->count == 0 ? 0 : pieces->items[pieces->count - 1].event.position.seq;
+}
+
 static enum error gather_row(void *context, const struct timeline_row *row)
 {
     struct gather *gather = context;
     if (row->seq > gather->range->to)
         return ERROR_CANCELLED;
-    bool is_full =
-        gather->fresh.count >= CHAT_PAGE_EVENTS || gather->fresh_bytes >= CHAT_PAGE_BYTES;
-    if (row->seq > gather->bound || is_full) {
+    bool is_too_much = is_full(gather) && row->seq != last_seq(&gather->fresh);
+    if (row->seq > gather->bound || is_too_much) {
         gather->more = true;
         return ERROR_CANCELLED;
     }
     if (!event_is_for(row, gather->plan->viewer))
         return OK;
-    struct chat_event events[2];
-    size_t count = event_expand(row, epoch_of(gather->plan, row->seq), events);
-    for (size_t i = 0; i < count; i++)
-        if (!add_piece(&gather->fresh, &events[i], row->text_size))
-            return ERROR_NO_MEMORY;
-    gather->fresh_bytes += count * (row->text_size + EVENT_OVERHEAD_BYTES);
+    struct chat_event event = event_of_row(row, epoch_of(gather->plan, row->seq));
+    if (!add_piece(&gather->fresh, &event, row->text_size))
+        return ERROR_NO_MEMORY;
+    gather->fresh_bytes += row->text_size + EVENT_OVERHEAD_BYTES;
     return OK;
 }
 
@@ -233,10 +240,8 @@ static enum error gather_range(struct gather *gather, struct store *store, struc
                                           gather_row, gather);
     if (error != OK && error != ERROR_CANCELLED)
         return error;
-    bool is_full =
-        gather->fresh.count >= CHAT_PAGE_EVENTS || gather->fresh_bytes >= CHAT_PAGE_BYTES;
-    if (is_full)
-        gather->bound = gather->fresh.items[gather->fresh.count - 1].event.position.seq;
+    if (is_full(gather))
+        gather->bound = last_seq(&gather->fresh);
     if (!merge(page, &gather->fresh))
         return ERROR_NO_MEMORY;
     trim(page, gather);

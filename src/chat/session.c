@@ -205,8 +205,7 @@ enum chat_decision chat_propose_login(struct chat *chat, struct chat_call *call,
     if (decision != CHAT_PROPOSE)
         return decision;
     /* The account that the password was verified for, not one that took its name since. */
-    const struct account *account = call->account != 0 ? state_account(&chat->state, call->account)
-                                                       : account_of_login(chat, request);
+    const struct account *account = state_account(&chat->state, call->account);
     if (!verified || account == NULL)
         return refuse_login(call);
     chat_now(chat, call->monotonic_ms);

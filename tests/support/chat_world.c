@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "chat/chat_internal.h"
+
 #include "support/chat_world.h"
 
 #include <inttypes.h>
@@ -98,7 +99,7 @@ static void open_chat(struct world *world)
     chat_set_random(world->chat, &random);
 }
 
-void world_open(struct world *world, uint64_t seed, const char *folder)
+void world_open(struct world *world, uint64_t seed, char *folder)
 {
     *world = (struct world){
         .folder = folder, .random = seed, .time_ms = 1700000000000, .monotonic_ms = 1000000};

@@ -30,8 +30,8 @@ struct world {
     struct chat *chat;
     struct arena arena;
     struct chat_limits limits;
-    const char *folder; /* NULL: in memory */
-    uint64_t random;    /* state of the generator */
+    char *folder;    /* NULL: in memory */
+    uint64_t random; /* state of the generator */
     uint64_t time_ms;
     uint64_t monotonic_ms;
     uint64_t epoch;
@@ -44,7 +44,7 @@ struct world {
 };
 
 /* Opens a store and a chat, and begins the first reign. */
-void world_open(struct world *world, uint64_t seed, const char *folder);
+void world_open(struct world *world, uint64_t seed, char *folder);
 void world_close(struct world *world);
 
 /* Closes and opens the chat again over the same store (and the store too, where it has a

@@ -3,44 +3,13 @@
 
 #include "base/clock.h"
 
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #define PATIENCE_MS 30000
-
-/* ---- folders ---- */
-
-char *folder_new(void)
-{
-    const char *base = getenv("TMPDIR");
-    char path[4096];
-    (void)snprintf(path, sizeof path, "%s/jackdaw-test-XXXXXX",
-                   base == NULL || *base == '\0' ? "/tmp" : base);
-    if (mkdtemp(path) == NULL)
-        fail_msg("cannot make a folder like %s", path);
-    return strdup(path);
-}
-
-static int remove_one(const char *path, const struct stat *status, int flag, struct FTW *walk)
-{
-    (void)status;
-    (void)flag;
-    (void)walk;
-    return remove(path);
-}
-
-void folder_remove(char *folder)
-{
-    (void)nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    free(folder);
-}
 
 /* ---- life ---- */
 

@@ -78,10 +78,4 @@ void desk_break(struct desk *desk);
 
 uint64_t desk_random(struct desk *desk);
 
-/* ---- a folder of the test's ---- */
-
-/* Makes a new one in the system's place for temporary files; and removes it with what is in it. */
-char *folder_new(void);
-void folder_remove(char *folder);
-
 #endif

@@ -105,9 +105,18 @@ struct json_client *json_client_start(struct stage *stage,
         .arguments = words,
         .on_line = take_line,
         .context = client,
-        .quiet = options->quiet,
     };
     client->process = process_start(stage, &process_options);
+    return client;
+}
+
+struct json_client *json_client_visit(struct stage *stage, const char *address, const char *name,
+                                      const char *room)
+{
+    const struct json_client_options options = {.label = name, .addresses = {address}};
+    struct json_client *client = json_client_start(stage, &options);
+    (void)json_client_command(client, "/register %s secret", name);
+    (void)json_client_command(client, "/join %s", room);
     return client;
 }
 

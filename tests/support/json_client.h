@@ -24,12 +24,14 @@ struct json_client_options {
     const char *account; /* who will log in */
     const char *addresses[8]; /* of servers; ends with NULL */
     const char *arguments[JSON_CLIENT_ARGUMENTS_MAX]; /* beyond -a and --json; ends with NULL */
-    bool quiet; /* it will print much: not to be shown when the test fails */
 };
 
 /* Strings are borrowed for the call. */
 struct json_client *json_client_start(struct stage *stage,
                                       const struct json_client_options *options);
+/* One who comes for the first time: registers as name, with the password "secret", and joins room. */
+struct json_client *json_client_visit(struct stage *stage, const char *address, const char *name,
+                                      const char *room);
 /* Forgets the client; its process is the stage's. NULL is allowed. */
 void json_client_free(struct json_client *client);
 

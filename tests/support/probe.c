@@ -474,6 +474,30 @@ void probe_do(struct probe *probe, void (*function)(struct probe *probe, void *a
     (void)sem_destroy(&order.done);
 }
 
+static void run_post(struct task *task)
+{
+    struct order *order = (struct order *)task;
+    order->function(order->probe, order->argument);
+    free(order);
+}
+
+void probe_post(struct probe *probe, void (*function)(struct probe *probe, void *argument),
+                void *argument)
+{
+    struct order *order = calloc(1, sizeof *order);
+    ASSERT(order != NULL);
+    order->task.run = run_post;
+    order->probe = probe;
+    order->function = function;
+    order->argument = argument;
+    task_queue_push(probe->queue, &order->task);
+}
+
+struct rpc_server *probe_server(struct probe *probe)
+{
+    return probe->server;
+}
+
 static void pause_here(struct task *task)
 {
     struct order *order = (struct order *)task;

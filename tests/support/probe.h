@@ -82,6 +82,13 @@ void probe_release(struct probe *probe, size_t count, enum status with_status);
 void probe_do(struct probe *probe, void (*function)(struct probe *probe, void *argument),
               void *argument);
 
+/* The same without waiting: it runs after what is in the queue now. */
+void probe_post(struct probe *probe, void (*function)(struct probe *probe, void *argument),
+                void *argument);
+
+/* For what probe_do and probe_post run: the server itself. */
+struct rpc_server *probe_server(struct probe *probe);
+
 /* Stops the server's thread until probe_resume: what arrives waits in its queue. */
 void probe_pause(struct probe *probe);
 void probe_resume(struct probe *probe);

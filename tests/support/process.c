@@ -59,7 +59,6 @@ struct process {
     int input;  /* -1: closed */
     int output; /* -1: closed */
     bool end_input;
-    bool quiet;
     struct buffer unsent; /* behind `sent` bytes that went out already */
     size_t sent;
     struct buffer partial; /* a line whose end was not read yet */
@@ -299,8 +298,7 @@ static void print_all(const struct stage *stage)
     for (size_t i = 0; i < stage->process_count; i++) {
         const struct process *process = stage->processes[i];
         print_log_later(&printout, process);
-        if (!process->quiet)
-            print_lines_later(&printout, process->name, &process->lines);
+        print_lines_later(&printout, process->name, &process->lines);
     }
     qsort(printout.items, printout.count, sizeof *printout.items, compare_printed);
     size_t first = printout.count > PRINTED_LINES ? printout.count - PRINTED_LINES : 0;
@@ -522,7 +520,6 @@ struct process *process_start(struct stage *stage, const struct process_options 
     process->stage = stage;
     process->on_line = options->on_line;
     process->context = options->context;
-    process->quiet = options->quiet;
     int input[2];
     int output[2];
     if (pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0)

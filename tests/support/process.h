@@ -24,6 +24,7 @@
 #include <sys/types.h>
 
 #define STAGE_PATIENCE_MS 30000 /* how long a condition is waited for unless a test says otherwise */
+#define STAGE_LOOK_MS 20
 #define STAGE_PROCESSES_MAX 64  /* ever started on one stage */
 #define STAGE_PATH_SIZE 1024
 
@@ -55,7 +56,8 @@ _Noreturn void stage_fail(struct stage *stage, const char *format, ...)
 
 uint64_t stage_now_ms(void); /* monotonic */
 
-/* Turns until condition holds; fails the test if it does not within patience_ms. */
+/* Turns until condition holds; fails the test if it does not within patience_ms. It is looked at
+ * whenever something was read, and every STAGE_LOOK_MS: it may be about what no program prints. */
 #define STAGE_WAIT_MS(stage, patience_ms, condition)                                               \
     do {                                                                                           \
         uint64_t stage_until_ms = stage_now_ms() + (uint64_t)(patience_ms);                        \
@@ -63,7 +65,7 @@ uint64_t stage_now_ms(void); /* monotonic */
             if (stage_now_ms() >= stage_until_ms)                                                  \
                 stage_fail((stage), "%s:%d: waited %d ms in vain for: %s", __FILE__, __LINE__,     \
                            (int)(patience_ms), #condition);                                        \
-            stage_turn((stage), stage_until_ms);                                                   \
+            stage_turn((stage), stage_now_ms() + STAGE_LOOK_MS);                                   \
         }                                                                                          \
     } while (0)
 #define STAGE_WAIT(stage, condition) STAGE_WAIT_MS(stage, STAGE_PATIENCE_MS, condition)
@@ -81,7 +83,6 @@ struct process_options {
     /* Called for each line that was read, without its end. May be NULL. */
     void (*on_line)(void *context, const char *line, uint64_t time_us);
     void *context;
-    bool quiet; /* many lines: they are not printed when the test fails */
 };
 
 /* Strings are borrowed for the call. The process is the stage's. */

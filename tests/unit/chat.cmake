@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-add_library(chat_world STATIC ${CMAKE_SOURCE_DIR}/tests/support/chat_world.c)
+add_library(chat_world STATIC
+  ${CMAKE_SOURCE_DIR}/tests/support/chat_world.c ${CMAKE_SOURCE_DIR}/tests/support/folder.c)
 target_include_directories(chat_world PRIVATE ${CMAKE_SOURCE_DIR}/tests)
 target_link_libraries(chat_world PUBLIC jackdaw_chat PRIVATE PkgConfig::CMOCKA)
 

@@ -21,3 +21,6 @@ target_link_libraries(jackdaw_probe PUBLIC jackdaw_rpc jackdaw_sp_peer jackdaw_p
 
 jackdaw_unit_test(test_rpc_calls SOURCES test_rpc_calls.c LIBS jackdaw_probe)
 jackdaw_unit_test(test_rpc_streams SOURCES test_rpc_streams.c LIBS jackdaw_probe)
+jackdaw_unit_test(test_rpc_input SOURCES test_rpc_input.c LIBS jackdaw_probe)
+jackdaw_unit_test(test_rpc_overload SOURCES test_rpc_overload.c LIBS jackdaw_probe)
+jackdaw_unit_test(test_rpc_loss SOURCES test_rpc_loss.c LIBS jackdaw_probe TIMEOUT 300)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # The core without its wire: calls are the test's own (fake_call.c stands in for src/rpc).
-set(server_desk ../support/desk.c ../support/fake_call.c ../support/inbox.c)
+set(server_desk ../support/desk.c ../support/fake_call.c ../support/folder.c ../support/inbox.c)
 jackdaw_unit_test(test_server_ledger
   SOURCES test_server_ledger.c ../support/faulty_vfs.c ${server_desk}
   LIBS jackdaw_server PkgConfig::SQLITE TIMEOUT 300)
@@ -8,3 +8,11 @@ jackdaw_unit_test(test_server_mailbox SOURCES test_server_mailbox.c ${server_des
   LIBS jackdaw_server TIMEOUT 300)
 jackdaw_unit_test(test_server_mailbox_model SOURCES test_server_mailbox_model.c ${server_desk}
   LIBS jackdaw_server TIMEOUT 600)
+# The whole server in a thread, over loopback.
+set(server_live ../support/live_server.c ../support/folder.c)
+jackdaw_unit_test(test_server_calls SOURCES test_server_calls.c ${server_live}
+  LIBS jackdaw_server PkgConfig::SODIUM TIMEOUT 300)
+jackdaw_unit_test(test_server_wire SOURCES test_server_wire.c ${server_live}
+  LIBS jackdaw_server jackdaw_sp_peer PkgConfig::SODIUM TIMEOUT 300)
+jackdaw_unit_test(test_server_core SOURCES test_server_core.c ${server_live}
+  LIBS jackdaw_server PkgConfig::SODIUM TIMEOUT 300)

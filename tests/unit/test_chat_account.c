@@ -460,6 +460,7 @@ static void test_delete__hands_over_what_was_undelivered(void **state)
     Jackdaw__Delta *delta = call.delta;
     Jackdaw__DeleteAccountReply reply = JACKDAW__DELETE_ACCOUNT_REPLY__INIT;
     assert_int_equal(chat_answer_delete(world->chat, &call, &request, &reply), OK);
+    assert_ptr_equal(call.delta, delta); /* still there to be applied */
     assert_int_equal(world_apply(world, delta), OK);
     assert_int_equal(reply.undelivered_total, 300);
     assert_int_equal(reply.n_undelivered, CHAT_PAGE_EVENTS);

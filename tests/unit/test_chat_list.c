@@ -2,6 +2,7 @@
 /* Lists of accounts, rooms and members: src/chat/listing.c, roster.c; limits: answer.c. */
 #include "chat/roster.h"
 #include "support/chat_world.h"
+#include "support/text_append.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -54,10 +55,10 @@ static const char *accounts(struct world *world, const char *pattern, const char
         return status_name(call.status);
     text[0] = '\0';
     for (size_t i = 0; i < reply.n_accounts; i++) {
-        strcat(text, reply.accounts[i]->name);
-        strcat(text, " ");
+        text_append(text, sizeof text, "%s", reply.accounts[i]->name);
+        text_append(text, sizeof text, "%s", " ");
     }
-    strcat(text, reply.more ? "..." : "");
+    text_append(text, sizeof text, "%s", reply.more ? "..." : "");
     return text;
 }
 
@@ -78,11 +79,11 @@ static const char *rooms(struct world *world, struct chat_session *session, cons
     text[0] = '\0';
     for (size_t i = 0; i < reply.n_rooms; i++) {
         const Jackdaw__ListRoomsReply__Room *room = reply.rooms[i];
-        snprintf(text + strlen(text), sizeof text - strlen(text), "%s:%u%s%s%s%.0d ", room->name,
-                 room->members, room->joined ? "j" : "", room->private_ ? "p" : "",
-                 room->unread > 0 ? "u" : "", (int)room->unread);
+        text_append(text, sizeof text, "%s:%u%s%s%s%.0d ", room->name, room->members,
+                    room->joined ? "j" : "", room->private_ ? "p" : "", room->unread > 0 ? "u" : "",
+                    (int)room->unread);
     }
-    strcat(text, reply.more ? "..." : "");
+    text_append(text, sizeof text, "%s", reply.more ? "..." : "");
     return text;
 }
 
@@ -193,10 +194,10 @@ static const char *members(struct world *world, const char *room, const char *af
         return status_name(call.status);
     text[0] = '\0';
     for (size_t i = 0; i < reply.n_members; i++) {
-        strcat(text, reply.members[i]->name);
-        strcat(text, reply.members[i]->owner ? "* " : " ");
+        text_append(text, sizeof text, "%s", reply.members[i]->name);
+        text_append(text, sizeof text, "%s", reply.members[i]->owner ? "* " : " ");
     }
-    strcat(text, reply.more ? "..." : "");
+    text_append(text, sizeof text, "%s", reply.more ? "..." : "");
     return text;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Sending, direct conversations, typing, history: src/chat/message.c, typing.c, history.c. */
 #include "support/chat_world.h"
+#include "support/text_append.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -294,8 +295,7 @@ static const char *history(struct world *world, struct chat_session *session, co
                          OK);
         assert_int_equal(event.kind, JACKDAW__EVENT__KIND__MESSAGE);
         assert_int_equal(event.epoch, store_epoch_at(world->store, event.seq));
-        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%d:%s", i > 0 ? " " : "",
-                 (int)event.number, event.text);
+        text_append(text, sizeof text, "%s%d:%s", i > 0 ? " " : "", (int)event.number, event.text);
     }
     *more = page.more;
     return text;

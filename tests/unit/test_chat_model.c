@@ -5,6 +5,7 @@
  *
  * test_chat_model [SEED [REQUESTS]] replays one seed. */
 #include "support/chat_world.h"
+#include "support/text_append.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
@@ -139,37 +140,45 @@ static void happen(struct model *model, const char *kind, int room, int from, in
     }
 }
 
-static void shown_name(const struct model *model, int account, char *text)
+#define NAME_SIZE 32
+#define STORY_SIZE (1u << 20)
+
+static void shown_name(const struct model *model, int account, char text[static NAME_SIZE])
 {
-    if (model->accounts[account].alive)
-        strcpy(text, model->accounts[account].name);
+    const struct model_account *who = &model->accounts[account];
+    if (who->alive)
+        snprintf(text, NAME_SIZE, "%s", who->name);
     else
-        sprintf(text, "deleted:%06x", (unsigned)(model->accounts[account].id & 0xFFFFFF));
+        snprintf(text, NAME_SIZE, "deleted:%06x", (unsigned)(who->id & 0xFFFFFF));
+}
+
+static void shown_room(const struct model *model, const struct model_room *room, int viewer,
+                       char text[static NAME_SIZE + 1])
+{
+    if (room->pair[0] >= 0) {
+        text[0] = '@';
+        shown_name(model, room->pair[0] == viewer ? room->pair[1] : room->pair[0], text + 1);
+    } else if (room->exists) {
+        snprintf(text, NAME_SIZE, "%s", room->name);
+    } else {
+        snprintf(text, NAME_SIZE, "deleted:%06x", (unsigned)(room->id & 0xFFFFFF));
+    }
 }
 
 static void add_line(const struct model *model, const struct model_event *event, int viewer,
-                     char *out)
+                     char story[static STORY_SIZE])
 {
-    char room[32], from[32], subject[32] = "";
-    const struct model_room *where = &model->rooms[event->room];
+    char room[NAME_SIZE + 1], from[NAME_SIZE], subject[NAME_SIZE] = "";
+    shown_room(model, &model->rooms[event->room], viewer, room);
     shown_name(model, event->from, from);
     if (event->subject >= 0)
         shown_name(model, event->subject, subject);
-    if (where->pair[0] >= 0) {
-        int other = where->pair[0] == viewer ? where->pair[1] : where->pair[0];
-        room[0] = '@';
-        shown_name(model, other, room + 1);
-    } else if (where->exists) {
-        strcpy(room, where->name);
-    } else {
-        sprintf(room, "deleted:%06x", (unsigned)(where->id & 0xFFFFFF));
-    }
-    out += strlen(out);
-    sprintf(out, "%s%s %s %s", out[-1] != '\n' ? "; " : "", event->kind, room, from);
+    text_append(story, STORY_SIZE, "%s%s %s %s", story[0] != '\0' ? "; " : "", event->kind, room,
+                from);
     if (subject[0] != '\0')
-        sprintf(out + strlen(out), " %s", subject);
+        text_append(story, STORY_SIZE, " %s", subject);
     if (event->text[0] != '\0')
-        sprintf(out + strlen(out), " %s", event->text);
+        text_append(story, STORY_SIZE, " %s", event->text);
 }
 
 static bool would_read(const struct model *model, const struct model_event *event, int viewer)
@@ -368,7 +377,7 @@ static void do_topic(struct model *model, struct actor *actor)
     check_answer(actor, &answer, expected, "topic");
     if (expected != STATUS_OK || strcmp(model->rooms[room].topic, topic) == 0)
         return;
-    strcpy(model->rooms[room].topic, topic);
+    snprintf(model->rooms[room].topic, sizeof model->rooms[room].topic, "%s", topic);
     happen(model, "TOPIC", room, actor->account, -1, topic);
 }
 
@@ -509,7 +518,7 @@ static void do_delete(struct model *model, struct actor *actor)
     struct model_room *sorted[ROOMS_MAX];
     for (int i = 0; i < model->rooms_count; i++)
         sorted[i] = &model->rooms[i];
-    qsort(sorted, (size_t)model->rooms_count, sizeof sorted[0], compare_room_ids);
+    qsort(sorted, (size_t)model->rooms_count, sizeof(struct model_room *), compare_room_ids);
     for (int i = 0; i < model->rooms_count; i++) {
         struct model_room *room = sorted[i];
         int index = (int)(room - model->rooms);
@@ -558,7 +567,8 @@ static void do_arrive(struct model *model)
         assert_true(index < ACCOUNTS_MAX);
         model->holder[person] = index;
         model->accounts[index].alive = true;
-        strcpy(model->accounts[index].name, people[person]);
+        snprintf(model->accounts[index].name, sizeof model->accounts[index].name, "%s",
+                 people[person]);
     } else {
         assert_int_equal(world_register(&model->world, people[person]).status,
                          STATUS_ALREADY_EXISTS);
@@ -621,8 +631,8 @@ static void compare_members(struct model *model, struct chat_session *session, i
             int other = model->holder[p];
             if (other < 0 || model->rooms[room].standing[other] != IN)
                 continue;
-            sprintf(expected + strlen(expected), "%s%s%s", expected[0] != '\0' ? " " : "",
-                    people[p], model->rooms[room].owner == other ? "*" : "");
+            text_append(expected, sizeof expected, "%s%s%s", expected[0] != '\0' ? " " : "",
+                        people[p], model->rooms[room].owner == other ? "*" : "");
         }
         assert_string_equal(world_members(&model->world, session, room_names[i]),
                             is_hidden ? "NOT_FOUND" : expected);
@@ -631,22 +641,22 @@ static void compare_members(struct model *model, struct chat_session *session, i
 
 static void compare_device(struct model *model, int person, int d)
 {
-    static char expected[1 << 20];
+    static char expected[STORY_SIZE];
     const struct device *device = &model->devices[person][d];
     struct chat_session *session = session_of(model, person, d);
     int account = model->holder[person];
     assert_non_null(session);
     assert_int_equal(chat_session_last_request(session), device->last);
-    strcpy(expected, "\n");
+    expected[0] = '\0';
     for (int i = 0; i < device->live_count; i++)
         add_line(model, &model->events[device->live[i]], account, expected);
-    assert_string_equal(world_story(&model->world, session), expected + 1);
+    assert_string_equal(world_story(&model->world, session), expected);
     uint64_t after = roll(model, 2) ? 0 : roll(model, model->world.seq + 1);
-    strcpy(expected, "\n");
+    expected[0] = '\0';
     for (int i = 0; i < model->events_count; i++)
         if (model->events[i].seq > after && would_read(model, &model->events[i], account))
             add_line(model, &model->events[i], account, expected);
-    assert_string_equal(world_reads(&model->world, session, after), expected + 1);
+    assert_string_equal(world_reads(&model->world, session, after), expected);
     compare_members(model, session, account);
 }
 
@@ -731,7 +741,7 @@ static void test_model__random_requests(void **state)
 int main(int argc, char **argv)
 {
     first_seed = argc > 1 ? strtoull(argv[1], NULL, 0) : (uint64_t)time(NULL);
-    requests = argc > 2 ? atoi(argv[2]) : 1000;
+    requests = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 1000;
     seeds = argc > 1 ? 1 : 8;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_model__random_requests),

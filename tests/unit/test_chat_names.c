@@ -3,6 +3,7 @@
 #include "chat/name.h"
 #include "chat/pattern.h"
 #include "chat/text.h"
+#include "support/text_append.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -65,7 +66,7 @@ static void test_name_parse__composed_and_decomposed_are_one(void **state)
     /* 32 letters in 96 bytes of decomposed form */
     char text[32 * 3 + 1] = "";
     for (int i = 0; i < 32; i++)
-        strcat(text, "e\xCC\x81");
+        text_append(text, sizeof text, "%s", "e\xCC\x81");
     struct name name;
     assert_null(name_parse(text, &name));
     assert_int_equal(text_characters(name.shown), 32);
@@ -193,10 +194,10 @@ static void test_name_parse__lengths_from_both_sides(void **state)
     assert_refused(text, "32 characters");
     text[0] = '\0';
     for (int i = 0; i < 32; i++)
-        strcat(text, "\xF0\x9F\x90\xA6");
+        text_append(text, sizeof text, "%s", "\xF0\x9F\x90\xA6");
     assert_null(name_parse(text, &name));
     assert_int_equal(strlen(name.shown), 128);
-    strcat(text, "\xF0\x9F\x90\xA6");
+    text_append(text, sizeof text, "%s", "\xF0\x9F\x90\xA6");
     assert_refused(text, "32 characters");
 }
 
@@ -205,12 +206,14 @@ static void test_name_parse__folding_may_not_explode(void **state)
     (void)state;
     char text[3 * 32 + 1] = "";
     for (int i = 0; i < 32; i++)
-        strcat(text, "\xEF\xB7\xBA"); /* folds to 18 characters, some of them spaces */
+        text_append(text, sizeof text, "%s",
+                    "\xEF\xB7\xBA"); /* folds to 18 characters, some of them spaces */
     struct name name;
     assert_non_null(name_parse(text, &name));
     text[0] = '\0';
     for (int i = 0; i < 32; i++)
-        strcat(text, "\xE3\x8C\xA2"); /* a square of three katakana: 9 bytes */
+        text_append(text, sizeof text, "%s",
+                    "\xE3\x8C\xA2"); /* a square of three katakana: 9 bytes */
     assert_refused(text, "compound");
 }
 
@@ -357,8 +360,8 @@ static void test_pattern__many_stars_take_no_time(void **state)
     (void)state;
     char text[250] = "";
     for (int i = 0; i < 100; i++)
-        strcat(text, "*a");
-    strcat(text, "*b");
+        text_append(text, sizeof text, "%s", "*a");
+    text_append(text, sizeof text, "%s", "*b");
     struct pattern pattern;
     assert_true(pattern_parse(text, &pattern));
     char name[NAME_FOLDED_SIZE];

@@ -3,6 +3,7 @@
  * chat.c. */
 #include "chat/rate.h"
 #include "support/chat_world.h"
+#include "support/text_append.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -64,9 +65,9 @@ static const char *online(struct world *world)
     assert_int_equal(chat_answer_accounts(world->chat, &call, &request, &reply), OK);
     text[0] = '\0';
     for (size_t i = 0; i < reply.n_accounts; i++) {
-        strcat(text, i > 0 ? " " : "");
-        strcat(text, reply.accounts[i]->name);
-        strcat(text, reply.accounts[i]->online ? "+" : "-");
+        text_append(text, sizeof text, "%s", i > 0 ? " " : "");
+        text_append(text, sizeof text, "%s", reply.accounts[i]->name);
+        text_append(text, sizeof text, "%s", reply.accounts[i]->online ? "+" : "-");
     }
     return text;
 }

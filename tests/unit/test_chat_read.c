@@ -2,6 +2,7 @@
 /* What a device reads after having been away: pages, bounds, undelivered counts, cursors:
  * src/chat/receive.c, read.c, delivered.c. */
 #include "support/chat_world.h"
+#include "support/folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -213,6 +214,28 @@ static void test_receive__a_delta_is_never_cut_in_two(void **state)
     assert_int_equal(pages, 3);
 }
 
+static void test_receive__nor_within_one_room(void **state)
+{
+    struct world *world = *state;
+    for (int messages = 253; messages <= 256; messages++) {
+        world_join(world, alice(world), "one", 0);
+        world_join(world, bob(world), "one", 0);
+        uint64_t start = world->seq;
+        for (int i = 0; i < messages; i++)
+            world_send(world, alice(world), "one", "x", 0);
+        world_leave(world, alice(world), "one"); /* LEFT and OWNER */
+        world_send(world, bob(world), "one", "x", 0);
+        struct chat_page page = read_once(world, bob(world), start, world->seq);
+        size_t first = messages == 253 ? 256 : messages == 254 ? 256 : (size_t)messages;
+        assert_int_equal(page.count, first);
+        assert_int_equal(page.more, messages != 253);
+        page = read_once(world, bob(world), page.next.seq, world->seq);
+        assert_int_equal(page.count, (size_t)messages + 3 - first);
+        assert_false(page.more);
+        world_leave(world, bob(world), "one");
+    }
+}
+
 static void test_receive__epochs_of_several_reigns(void **state)
 {
     struct world *world = *state;
@@ -234,6 +257,43 @@ static void test_receive__epochs_of_several_reigns(void **state)
                 assert_int_equal(page.events[i].position.epoch,
                                  store_epoch_at(world->store, page.events[i].position.seq));
         }
+}
+
+static void test_receive__by_a_reader_that_knows_fewer_reigns(void **state)
+{
+    (void)state;
+    struct world world;
+    struct store *reader;
+    struct error_text why = {.text = ""};
+    char *folder = folder_new();
+    world_open(&world, 7, folder);
+    world_person(&world, "alice");
+    world_join(&world, alice(&world), "one", 0);
+    if (store_open_reader(&reader, world.store, &why) != OK)
+        fail_msg("%s", why.text);
+    uint64_t start = world.seq;
+    for (int i = 0; i < 3; i++) {
+        world_new_reign(&world);
+        world_send(&world, alice(&world), "one", "x", 0);
+    }
+    struct chat_call call = world_call(&world, alice(&world));
+    struct chat_plan *plan;
+    struct chat_page page;
+    assert_int_equal(chat_plan_receive(world.chat, &call, start, world.seq, &plan), OK);
+    assert_int_equal(chat_read(plan, reader, call.arena, &page), OK);
+    assert_int_equal(page.count, 3);
+    assert_int_equal(page.next.epoch, world.epoch);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(page.events[i].position.epoch,
+                         store_epoch_at(world.store, page.events[i].position.seq));
+    assert_int_equal(chat_plan_history(world.chat, &call, "one", 0, 0, &plan), OK);
+    assert_int_equal(chat_read(plan, reader, call.arena, &page), OK);
+    Jackdaw__Event event;
+    assert_int_equal(chat_event_fill(world.chat, &page.events[2], 0, call.arena, &event), OK);
+    assert_int_equal(event.epoch, world.epoch);
+    store_close(reader);
+    world_close(&world);
+    folder_remove(folder);
 }
 
 static void test_receive__invitations_of_others_do_not_fill_a_page(void **state)
@@ -349,6 +409,25 @@ static void test_undelivered__many_accounts_in_parts(void **state)
     free(after);
 }
 
+static void test_undelivered__of_very_many_conversations(void **state)
+{
+    struct world *world = *state;
+    char name[16];
+    size_t conversations;
+    for (int i = 0; i < CHAT_LIST_MAX + 1; i++) {
+        snprintf(name, sizeof name, "n%d", i);
+        world_send(world, world_person(world, name), "@bob", "x", 0);
+    }
+    undelivered(world, bob(world), "", &conversations);
+    assert_int_equal(conversations, CHAT_LIST_MAX);
+    Jackdaw__DeleteAccountRequest request = JACKDAW__DELETE_ACCOUNT_REQUEST__INIT;
+    Jackdaw__DeleteAccountReply reply = JACKDAW__DELETE_ACCOUNT_REPLY__INIT;
+    struct chat_call call = world_call(world, bob(world));
+    assert_int_equal(chat_answer_delete(world->chat, &call, &request, &reply), OK);
+    assert_int_equal(reply.undelivered_total, CHAT_LIST_MAX + 1);
+    assert_int_equal(reply.n_undelivered, CHAT_PAGE_EVENTS);
+}
+
 /* ---- cursors ---- */
 
 static uint64_t common(struct world *world, uint64_t epoch, uint64_t seq)
@@ -393,12 +472,15 @@ int main(void)
         WORLD_TEST(test_receive__until),
         WORLD_TEST(test_receive__nothing_for_somebody_new),
         WORLD_TEST(test_receive__a_delta_is_never_cut_in_two),
+        WORLD_TEST(test_receive__nor_within_one_room),
         WORLD_TEST(test_receive__epochs_of_several_reigns),
+        cmocka_unit_test(test_receive__by_a_reader_that_knows_fewer_reigns),
         WORLD_TEST(test_receive__invitations_of_others_do_not_fill_a_page),
         WORLD_TEST(test_undelivered__counts_messages_since_the_cursor),
         WORLD_TEST(test_undelivered__is_kept_by_a_delta),
         WORLD_TEST(test_undelivered__a_heartbeat_tells_how_far_the_device_is),
         WORLD_TEST(test_undelivered__many_accounts_in_parts),
+        WORLD_TEST(test_undelivered__of_very_many_conversations),
         WORLD_TEST(test_common_seq),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

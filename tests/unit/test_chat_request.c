@@ -2,13 +2,13 @@
 /* Numbered requests: each is carried out once and answered alike for ever (src/chat/propose.c,
  * outcome.c), and times that never go back. */
 #include "support/chat_world.h"
+#include "support/folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -25,9 +25,7 @@ static int open_world(void **state)
 static int open_world_in_folder(void **state)
 {
     struct world *world = malloc(sizeof *world);
-    char *folder = strdup("/tmp/jackdaw-test-XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    world_open(world, 4, folder);
+    world_open(world, 4, folder_new());
     world_person(world, "alice");
     world_person(world, "bob");
     *state = world;
@@ -37,14 +35,10 @@ static int open_world_in_folder(void **state)
 static int close_world(void **state)
 {
     struct world *world = *state;
-    const char *folder = world->folder;
+    char *folder = world->folder;
     world_close(world);
-    if (folder != NULL) {
-        char command[200];
-        snprintf(command, sizeof command, "rm -r '%s'", folder);
-        assert_int_equal(system(command), 0);
-        free((char *)folder);
-    }
+    if (folder != NULL)
+        folder_remove(folder);
     free(world);
     return 0;
 }

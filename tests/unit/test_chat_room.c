@@ -2,6 +2,7 @@
 /* Joining, leaving, topics, invitations, kicks, bans, and who sees what of them:
  * src/chat/room.c, membership.c, apply_room.c. */
 #include "support/chat_world.h"
+#include "support/text_append.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -316,9 +317,9 @@ static void test_topic__rules_from_both_sides(void **state)
     world_join(world, people->alice, "general", 0);
     char topic[4 * 257 + 1] = "";
     for (int i = 0; i < 256; i++)
-        strcat(topic, "\xF0\x9F\x90\xA6");
+        text_append(topic, sizeof topic, "%s", "\xF0\x9F\x90\xA6");
     assert_int_equal(world_topic(world, people->alice, "general", topic).status, STATUS_OK);
-    strcat(topic, "x");
+    text_append(topic, sizeof topic, "%s", "x");
     assert_answer(world_topic(world, people->alice, "general", topic), STATUS_INVALID_ARGUMENT,
                   rule);
     assert_answer(world_topic(world, people->alice, "general", "a\nb"), STATUS_INVALID_ARGUMENT,

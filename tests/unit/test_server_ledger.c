@@ -6,6 +6,7 @@
 #include "support/desk.h"
 #include "support/fake_call.h"
 #include "support/faulty_vfs.h"
+#include "support/folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

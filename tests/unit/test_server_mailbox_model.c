@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "support/desk.h"
 #include "support/fake_call.h"
+#include "support/folder.h"
 #include "support/inbox.h"
 
 #include <setjmp.h>
@@ -380,13 +381,17 @@ static void touch_stream(struct play *play)
 
 static void turn(struct play *play)
 {
-    switch (roll(play, 4)) {
+    switch (roll(play, 5)) {
     case 0: /* what the reader found is not back yet */
         (void)ledger_commit(play->desk.ledger);
         mailroom_deliver(play->desk.mailroom);
         break;
     case 1:
         desk_settle(&play->desk);
+        break;
+    case 2: /* before the commit */
+        desk_run(&play->desk);
+        mailroom_deliver(play->desk.mailroom);
         break;
     default:
         (void)desk_turn(&play->desk);

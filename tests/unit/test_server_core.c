@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a server: starting, stopping, starting again, a disk that is full, streams over the
+ * wire through all of it. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "rpc/protocol.h"
+#include "server/core.h"
+#include "support/folder.h"
+#include "support/live_server.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include <cmocka.h>
+
+#define TEXT(text) ((char *)(text))
+
+struct fixture {
+    char *folder;
+    struct live *live;
+    struct device ann;
+    struct device bob;
+};
+
+static void begin_with(struct fixture *f, const char *const *options)
+{
+    *f = (struct fixture){.folder = folder_new()};
+    f->live = live_start(f->folder, options);
+    device_open(&f->ann, f->live);
+    device_open(&f->bob, f->live);
+    assert_int_equal(device_register(&f->ann, "ann"), STATUS_OK);
+    assert_int_equal(device_login(&f->ann, "ann"), STATUS_OK);
+    assert_int_equal(device_register(&f->bob, "bob"), STATUS_OK);
+    assert_int_equal(device_login(&f->bob, "bob"), STATUS_OK);
+    assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
+    assert_int_equal(device_join(&f->bob, "lobby"), STATUS_OK);
+}
+
+static void begin(struct fixture *f)
+{
+    begin_with(f, NULL);
+}
+
+static void end(struct fixture *f)
+{
+    device_close(&f->ann);
+    device_close(&f->bob);
+    live_stop(f->live);
+    folder_remove(f->folder);
+}
+
+static void restart(struct fixture *f)
+{
+    live_stop(f->live);
+    f->live = live_start(f->folder, NULL);
+    device_reopen(&f->ann, f->live);
+    device_reopen(&f->bob, f->live);
+}
+
+/* ---- a stream over the wire ---- */
+
+struct stream {
+    struct answer answer; /* first */
+    struct device *device;
+    Jackdaw__Position cursor;
+    uint64_t numbers; /* messages that came, whose numbers are 1, 2, 3, ... */
+    bool in_order;
+    bool gone;       /* PRESENCE: somebody went */
+    uint32_t credit; /* given back for each page */
+};
+
+static void take_page(struct answer *answer, const ProtobufCMessage *reply)
+{
+    struct stream *stream = (struct stream *)answer;
+    const Jackdaw__ReceiveReply *page = (const Jackdaw__ReceiveReply *)reply;
+    if (page->after->seq != stream->cursor.seq || page->after->epoch != stream->cursor.epoch)
+        stream->in_order = false;
+    stream->cursor.seq = page->next->seq;
+    stream->cursor.epoch = page->next->epoch;
+    for (size_t i = 0; i < page->n_events; i++) {
+        const Jackdaw__Event *event = page->events[i];
+        if (event->kind == JACKDAW__EVENT__KIND__MESSAGE && event->number != ++stream->numbers)
+            stream->in_order = false;
+        if (event->kind == JACKDAW__EVENT__KIND__PRESENCE && !event->active)
+            stream->gone = true;
+    }
+    if (!answer->ended && stream->credit > 0)
+        rpc_channel_credit(stream->device->channel, answer->call, stream->credit);
+}
+
+static void stream_open(struct stream *stream, struct device *device, uint32_t credits)
+{
+    answer_clear(&stream->answer);
+    stream->device = device;
+    stream->in_order = true;
+    stream->answer.each = take_page;
+    Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
+    request.after = &stream->cursor;
+    uint32_t timeout_ms = device->timeout_ms;
+    device->timeout_ms = 0;
+    ask_start(device, &stream->answer, "Receive", &request.base, credits);
+    device->timeout_ms = timeout_ms;
+}
+
+static struct stream stream_from_start(void)
+{
+    struct stream stream = {.answer = {.context = NULL}, .credit = 1};
+    jackdaw__position__init(&stream.cursor);
+    return stream;
+}
+
+/* ---- stopping ---- */
+
+static void test_core_stop__open_polls_are_answered(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct stream of_ann = stream_from_start();
+    struct stream of_bob = stream_from_start();
+    stream_open(&of_ann, &f.ann, 10);
+    DEVICE_WAIT(&f.ann, of_ann.cursor.seq > 0);
+    stream_open(&of_bob, &f.bob, 1);
+    answer_wait(&f.bob, &of_bob.answer); /* what there is already */
+    stream_open(&of_bob, &f.bob, 1);
+    device_turn(&f.bob, 10);
+    assert_int_equal(device_send(&f.ann, "lobby", "one"), STATUS_OK);
+    answer_wait(&f.bob, &of_bob.answer);
+    stream_open(&of_bob, &f.bob, 1);
+    struct answer beat;
+    ASK(&f.bob, &beat, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL)); /* it has arrived */
+    answer_clear(&beat);
+    live_ask_to_stop(f.live);
+    answer_wait(&f.ann, &of_ann.answer);
+    answer_wait(&f.bob, &of_bob.answer);
+    assert_int_equal(of_ann.answer.status, STATUS_UNAVAILABLE);
+    assert_int_equal(of_bob.answer.status, STATUS_UNAVAILABLE);
+    assert_non_null(strstr(of_ann.answer.message, "shutting down"));
+    assert_non_null(strstr(of_bob.answer.message, "shutting down"));
+    answer_clear(&of_ann.answer);
+    answer_clear(&of_bob.answer);
+    end(&f);
+}
+
+/* Hashing all that waits would take seconds; nobody is kept waiting for it. */
+static void test_core_stop__logins_under_way_are_answered(void **state)
+{
+    (void)state;
+    enum { MANY = 64 };
+    struct fixture f;
+    begin_with(&f, (const char *[]){"--password_cost=interactive", NULL});
+    struct answer *answers = test_calloc(MANY, sizeof *answers);
+    uint8_t nonces[MANY][16];
+    char names[MANY][16];
+    for (size_t i = 0; i < MANY; i++) {
+        memset(nonces[i], (int)i, sizeof nonces[i]);
+        (void)snprintf(names[i], sizeof names[i], "new%zu", i);
+        Jackdaw__RegisterRequest request = JACKDAW__REGISTER_REQUEST__INIT;
+        request.name = names[i];
+        request.password = TEXT("pw");
+        request.nonce.data = nonces[i];
+        request.nonce.len = sizeof nonces[i];
+        ask_start(&f.ann, &answers[i], "RegisterAccount", &request.base, 0);
+    }
+    answer_wait(&f.ann, &answers[0]);
+    live_ask_to_stop(f.live);
+    size_t unavailable = 0;
+    for (size_t i = 0; i < MANY; i++) {
+        answer_wait(&f.ann, &answers[i]);
+        assert_true(answers[i].status == STATUS_OK || answers[i].status == STATUS_UNAVAILABLE);
+        unavailable += answers[i].status == STATUS_UNAVAILABLE &&
+                       strstr(answers[i].message, "shutting down") != NULL;
+        answer_clear(&answers[i]);
+    }
+    assert_true(unavailable > 0);
+    test_free(answers);
+    end(&f);
+}
+
+/* ---- starting ---- */
+
+static void expect_refusal(const char *folder, const char *const *options, const char *hint)
+{
+    struct error_text why = {.text = ""};
+    assert_null(live_try(folder, options, &why));
+    if (strstr(why.text, hint) == NULL)
+        fail_msg("\"%s\" does not tell of \"%s\"", why.text, hint);
+}
+
+static void test_core_open__what_another_server_has(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    char option[100];
+    char *other = folder_new();
+    expect_refusal(f.folder, NULL, f.folder);
+    (void)snprintf(option, sizeof option, "--client_address=127.0.0.1:%u",
+                   (unsigned)live_address(f.live)->port);
+    expect_refusal(other, (const char *[]){option, NULL}, "in use");
+    (void)snprintf(option, sizeof option, "--internal_address=127.0.0.1:%u",
+                   (unsigned)live_internal_address(f.live)->port);
+    for (int i = 0; i < 10; i++) /* everything was given back each time */
+        expect_refusal(other, (const char *[]){option, NULL}, "in use");
+    expect_refusal("/proc/nowhere", NULL, "/proc/nowhere");
+    assert_int_equal(device_send(&f.ann, "lobby", "undisturbed"), STATUS_OK);
+    live_stop(live_start(other, NULL));
+    folder_remove(other);
+    end(&f);
+}
+
+static void test_core_open__folder_of_another_id(void **state)
+{
+    (void)state;
+    char *folder = folder_new();
+    char from[4096];
+    char to[4096];
+    live_stop(live_start(folder, NULL));
+    (void)snprintf(from, sizeof from, "%s/1", folder);
+    (void)snprintf(to, sizeof to, "%s/2", folder);
+    assert_int_equal(rename(from, to), 0);
+    expect_refusal(folder, (const char *[]){"2", NULL}, "belongs to server 1");
+    folder_remove(folder);
+}
+
+/* ---- starting again ---- */
+
+static void test_core__nothing_is_lost_by_restarts(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct stream stream = stream_from_start();
+    uint64_t sent = 0;
+    for (int round = 0; round < 4; round++) {
+        stream_open(&stream, &f.bob, 10);
+        for (int i = 0; i < 25; i++, sent++)
+            assert_int_equal(device_send(&f.ann, "lobby", "x"), STATUS_OK);
+        if (round % 2 == 0)
+            DEVICE_WAIT(&f.bob, stream.numbers == sent);
+        restart(&f);
+        assert_true(stream.answer.ended); /* the channel was closed */
+    }
+    stream_open(&stream, &f.bob, 10);
+    DEVICE_WAIT(&f.bob, stream.numbers == sent);
+    assert_true(stream.in_order);
+    device_close(&f.bob);
+    answer_clear(&stream.answer);
+    device_open(&f.bob, f.live);
+    end(&f);
+}
+
+static void test_receive__slow_reader_over_the_wire(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct stream stream = stream_from_start();
+    stream.credit = 0;
+    stream_open(&stream, &f.bob, 2);
+    DEVICE_WAIT(&f.bob, stream.answer.replies > 0);
+    for (int i = 0; i < 3000; i++) {
+        struct answer answer = {.context = NULL};
+        Jackdaw__SendRequest request = JACKDAW__SEND_REQUEST__INIT;
+        request.request = ++f.ann.request;
+        request.to = TEXT("lobby");
+        request.text = TEXT("a message of some length, so that pages have a size");
+        ask_start(&f.ann, &answer, "Send", &request.base, 0);
+        answer_wait(&f.ann, &answer);
+        assert_int_equal(answer.status, STATUS_OK);
+        answer_clear(&answer);
+    }
+    assert_true(stream.answer.replies <= 2);
+    stream.credit = 1;
+    rpc_channel_credit(f.bob.channel, stream.answer.call, 1);
+    DEVICE_WAIT(&f.bob, stream.numbers == 3000);
+    assert_true(stream.in_order);
+    rpc_channel_cancel(f.bob.channel, stream.answer.call);
+    assert_int_equal(stream.answer.status, STATUS_CANCELLED);
+    answer_clear(&stream.answer);
+    end(&f);
+}
+
+static void test_receive__deadline_and_replacement(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct stream first = stream_from_start();
+    struct stream second = stream_from_start();
+    stream_open(&first, &f.bob, 10);
+    DEVICE_WAIT(&f.bob, first.cursor.seq > 0);
+    stream_open(&second, &f.bob, 10);
+    answer_wait(&f.bob, &first.answer);
+    assert_int_equal(first.answer.status, STATUS_ABORTED);
+    f.ann.timeout_ms = 100; /* both ends give up after this */
+    struct answer poll = {.context = NULL};
+    Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
+    Jackdaw__Position after = second.cursor;
+    DEVICE_WAIT(&f.bob, second.cursor.seq > 0);
+    after = second.cursor;
+    request.after = &after;
+    ask_start(&f.ann, &poll, "Receive", &request.base, 1);
+    answer_wait(&f.ann, &poll);
+    assert_int_equal(poll.status, STATUS_DEADLINE_EXCEEDED);
+    f.ann.timeout_ms = LIVE_PATIENCE_MS;
+    assert_int_equal(device_send(&f.ann, "lobby", "on"), STATUS_OK);
+    DEVICE_WAIT(&f.bob, second.numbers == 1);
+    answer_clear(&first.answer);
+    answer_clear(&poll);
+    device_close(&f.bob);
+    answer_clear(&second.answer);
+    device_open(&f.bob, f.live);
+    end(&f);
+}
+
+static void test_presence__silence_is_noticed(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin_with(&f, (const char *[]){"--session_timeout=100", NULL});
+    struct stream stream = stream_from_start();
+    stream_open(&stream, &f.bob, 10);
+    DEVICE_WAIT(&f.bob, stream.gone); /* ann was not heard since she joined */
+    device_close(&f.bob);
+    answer_clear(&stream.answer);
+    device_open(&f.bob, f.live);
+    end(&f);
+}
+
+/* ---- a full disk ---- */
+
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* Asks again, with the same number, for as long as the answer says that it makes sense. */
+static enum status send_stubbornly(struct device *device, const char *text)
+{
+    uint64_t until_ms = clock_monotonic_ms() + LIVE_PATIENCE_MS;
+    device->request++;
+    for (;;) {
+        struct answer answer;
+        ASK(device, &answer, "Send", Send, SEND,
+            (r.request = device->request, r.to = TEXT("lobby"), r.text = TEXT(text)));
+        enum status status = answer.status;
+        bool again = answer.retry_ms != 0 && clock_monotonic_ms() < until_ms;
+        answer_clear(&answer);
+        if (!again)
+            return status;
+    }
+}
+
+static void test_core__full_disk_loses_and_doubles_nothing(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct stream stream = stream_from_start();
+    stream_open(&stream, &f.bob, 10);
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(device_send(&f.ann, "lobby", "before"), STATUS_OK);
+        limit_files(0);
+        for (int i = 0; i < 10; i++) {
+            struct answer answer;
+            ASK(&f.ann, &answer, "Send", Send, SEND,
+                (r.request = f.ann.request + 1, r.to = TEXT("lobby"), r.text = TEXT("after")));
+            assert_int_equal(answer.status, STATUS_UNAVAILABLE);
+            assert_int_not_equal(answer.retry_ms, 0);
+            answer_clear(&answer);
+            /* Reading goes on. */
+            ASK(&f.ann, &answer, "History", History, HISTORY, (r.room = TEXT("lobby")));
+            assert_int_equal(answer.status, STATUS_OK);
+            answer_clear(&answer);
+            ASK(&f.ann, &answer, "ListMembers", ListMembers, LIST_MEMBERS,
+                (r.room = TEXT("lobby")));
+            assert_int_equal(answer.status, STATUS_OK);
+            answer_clear(&answer);
+        }
+        limit_files(RLIM_INFINITY);
+        assert_int_equal(send_stubbornly(&f.ann, "after"), STATUS_OK);
+    }
+    DEVICE_WAIT(&f.bob, stream.numbers == 6);
+    assert_true(stream.in_order);
+    restart(&f);
+    struct answer answer;
+    ASK(&f.ann, &answer, "History", History, HISTORY, (r.room = TEXT("lobby")));
+    const Jackdaw__HistoryReply *reply = (const Jackdaw__HistoryReply *)answer.reply;
+    assert_int_equal(reply->n_events, 6);
+    for (size_t i = 0; i < 6; i++)
+        assert_string_equal(reply->events[i]->text, i % 2 == 0 ? "before" : "after");
+    answer_clear(&answer);
+    answer_clear(&stream.answer);
+    end(&f);
+}
+
+/* Requests while the disk is full: a login, an account, a logout; nobody is told what is undone. */
+static void test_core__full_disk_and_sessions(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct stream stream = stream_from_start();
+    stream_open(&stream, &f.bob, 10);
+    DEVICE_WAIT(&f.bob, stream.cursor.seq > 0);
+    struct device other;
+    device_open(&other, f.live);
+    limit_files(0);
+    assert_int_equal(device_register(&other, "cy"), STATUS_UNAVAILABLE);
+    assert_int_equal(device_login(&other, "ann"), STATUS_UNAVAILABLE);
+    struct answer answer;
+    ASK(&f.bob, &answer, "Logout", Logout, LOGOUT, (r.request = f.bob.request + 1));
+    assert_int_equal(answer.status, STATUS_UNAVAILABLE);
+    answer_clear(&answer);
+    limit_files(RLIM_INFINITY);
+    /* Bob's session is there, and his stream was not told otherwise. */
+    ASK(&f.bob, &answer, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
+    assert_int_equal(answer.status, STATUS_OK);
+    answer_clear(&answer);
+    if (stream.answer.ended) {
+        assert_int_equal(stream.answer.status, STATUS_UNAVAILABLE);
+        stream_open(&stream, &f.bob, 10);
+    }
+    assert_int_equal(send_stubbornly(&f.ann, "on"), STATUS_OK);
+    DEVICE_WAIT(&f.bob, stream.numbers == 1);
+    device_close(&other);
+    device_close(&f.bob);
+    answer_clear(&stream.answer);
+    device_open(&f.bob, f.live);
+    end(&f);
+}
+
+int main(void)
+{
+    log_configure(LOG_SILENT, LOG_TEXT);
+    rpc_init();
+    (void)signal(SIGXFSZ, SIG_IGN);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_core_stop__open_polls_are_answered),
+        cmocka_unit_test(test_core_stop__logins_under_way_are_answered),
+        cmocka_unit_test(test_core_open__what_another_server_has),
+        cmocka_unit_test(test_core_open__folder_of_another_id),
+        cmocka_unit_test(test_core__nothing_is_lost_by_restarts),
+        cmocka_unit_test(test_receive__slow_reader_over_the_wire),
+        cmocka_unit_test(test_receive__deadline_and_replacement),
+        cmocka_unit_test(test_presence__silence_is_noticed),
+        cmocka_unit_test(test_core__full_disk_loses_and_doubles_nothing),
+        cmocka_unit_test(test_core__full_disk_and_sessions),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
