@@ -144,6 +144,12 @@ bool app_is_busy(const struct app *app)
 
 /* ---- invocations ---- */
 
+/* The name of a command, wherever it comes from. */
+static const char *word_of(const struct command *command)
+{
+    return command == NULL ? "" : command->name;
+}
+
 static struct invocation *make_invocation(struct app *app, const struct command *command,
                                           const char *rest, uint64_t line)
 {
@@ -187,6 +193,7 @@ static void conclude(struct invocation *invocation, const struct outcome *outcom
 void app_end(struct invocation *invocation, enum status status, const char *error)
 {
     const struct outcome outcome = {.command = invocation->command,
+                                    .word = word_of(invocation->command),
                                     .line = invocation->line,
                                     .status = status,
                                     .error = error,
@@ -236,6 +243,7 @@ static void on_done(void *context, const struct client_result *result)
     if (result->status == STATUS_OK)
         follow_result(invocation->app, result);
     const struct outcome outcome = {.command = invocation->command,
+                                    .word = word_of(invocation->command),
                                     .line = invocation->line,
                                     .status = result->status,
                                     .error = result->error,
@@ -275,7 +283,12 @@ static void refuse(struct app *app, const struct command *command, uint64_t line
                    const char *sentence)
 {
     const struct outcome outcome = {
-        .command = command, .line = line, .status = STATUS_INVALID_ARGUMENT, .error = sentence};
+        .command = command,
+        .word = word_of(command),
+        .line = line,
+        .status = STATUS_INVALID_ARGUMENT,
+        .error = sentence,
+    };
     app->commands_failed++;
     if (message)
         app->screen->sent(app, &outcome);
@@ -319,12 +332,16 @@ static void start_command(struct app *app, const struct command *command, const 
     command->run(invocation);
 }
 
-static void refuse_unknown(struct app *app, const char *name, uint64_t line)
+static void refuse_unknown(struct app *app, const char *rest, uint64_t line)
 {
     struct error_text why;
-    (void)error_set(&why, OK, "there is no command /%.*s: /help lists them",
-                    (int)strcspn(name, " \t"), name);
-    refuse(app, NULL, line, false, why.text);
+    struct error_text word;
+    (void)error_set(&word, OK, "%.*s", (int)strcspn(rest, " \t"), rest);
+    (void)error_set(&why, OK, "there is no command /%.64s: /help lists them", word.text);
+    const struct outcome outcome = {
+        .word = word.text, .line = line, .status = STATUS_INVALID_ARGUMENT, .error = why.text};
+    app->commands_failed++;
+    app->screen->result(app, &outcome);
 }
 
 void app_start_line(struct app *app, const char *line, size_t size, uint64_t number)

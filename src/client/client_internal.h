@@ -23,12 +23,13 @@
 #define CLIENT_NONCE_BYTES 16
 #define CLIENT_LINKS_MAX 4u          /* connections at once while looking for a server */
 #define CLIENT_STAGGER_MS 50u        /* between opening two of them */
+#define CLIENT_RECONNECT_MIN_MS 20u  /* first pause before a lost connection is tried again */
 #define CLIENT_CONNECT_MS 3000u      /* one that is not there by then makes room for another */
 #define CLIENT_SETTLE_MS 1000u       /* without a master for so long, any server will do */
 #define CLIENT_ASK_AGAIN_MIN_MS 50u  /* a server that is not master is asked again after this, */
 #define CLIENT_ASK_AGAIN_MAX_MS 500u /* and then less and less often */
-#define CLIENT_WINDOW_LEAST 8u        /* requests under way, however short of something a server is */
-#define CLIENT_PROBE_MS 2000u        /* silent so long with a slow call under way: ask for Info */
+#define CLIENT_WINDOW_LEAST 8u /* requests under way, however short of something a server is */
+#define CLIENT_PROBE_MS 2000u  /* silent so long with a slow call under way: ask for Info */
 
 struct position {
     uint64_t epoch;
@@ -110,12 +111,11 @@ struct stream {
     struct client *client;
     bool open;
     bool ignored; /* the closure that is about to run means nothing */
-    bool heard;   /* a page came in on this stream */
     uint64_t call_id;
     struct position cursor;
     uint32_t pages; /* since credits were last given */
     struct backoff backoff;
-    uint64_t open_at_us;
+    uint64_t opened_us, open_at_us;
     struct recent recent;
 };
 
@@ -152,7 +152,7 @@ struct client {
     uint64_t finished; /* how many have ended so far */
     struct backoff retry;
     uint64_t retry_set_us, resend_us;
-    size_t window;   /* how many may be under way: less than CLIENT_WINDOW while a server is short */
+    size_t window; /* how many may be under way: less than CLIENT_WINDOW while a server is short */
     size_t accepted; /* answered since the window last changed */
 
     struct session session;
@@ -206,6 +206,8 @@ void link_close_all(struct client *client);
 /* ---- request.c ---- */
 void request_finish(struct request *request, enum status status, const char *error,
                     const void *reply);
+/* Makes the channel forget the call of a request that is under way: it waits again. */
+void request_abandon(struct request *request);
 /* Puts a request in front of all others. ERROR_NO_MEMORY. */
 enum error request_put_first(struct client *client, const struct client_request *asked,
                              client_done *done, void *context);

@@ -78,7 +78,8 @@ static char *finish(struct completion *completion,
     for (size_t i = 1; i < fitting->count; i++)
         keep_common(common, fitting->items[i]);
     char *addition = NULL;
-    if (asprintf(&addition, "%s%s", common + known, fitting->count == 1 ? " " : "") < 0)
+    const char *rest = strlen(common) > known ? common + known : "";
+    if (asprintf(&addition, "%s%s", rest, fitting->count == 1 ? " " : "") < 0)
         addition = NULL;
     free(common);
     if (addition != NULL && *addition == '\0')

@@ -277,6 +277,8 @@ static int read_key(EditLine *editor, wchar_t *out)
         heed_signals(self);
         print_output(self);
     }
+    if (self->leaving)
+        terminal_erase(rows_above_cursor(self));
     self->editing = false;
     return self->leaving ? 0 : 1;
 }
@@ -418,6 +420,7 @@ void interactive_run(struct app *app)
         take_line(&self, typed);
         self.leaving = self.leaving || app->quitting;
     }
+    terminal_erase(0);
     send_rest(&self);
     print_output(&self);
     close_editor(&self);

@@ -75,7 +75,7 @@ static void print_result(struct app *app, const struct outcome *outcome)
 {
     json_t *object = json_object();
     json_put_text(object, "type", "result");
-    json_put_text(object, "command", outcome->command == NULL ? "" : outcome->command->name);
+    json_put_text(object, "command", outcome->word);
     put_problem(object, outcome->status, outcome->error);
     if (outcome->status == STATUS_OK)
         json_put_result(object, app, outcome);

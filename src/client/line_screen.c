@@ -101,12 +101,33 @@ static void show_other(struct app *app, const Jackdaw__Event *event, const char 
     }
 }
 
+/* What one's own commands did is told by their outcomes. */
+static bool is_own_doing(const struct app *app, const Jackdaw__Event *event)
+{
+    struct client_view view;
+    client_look(app->client, &view);
+    if (view.name == NULL || strcmp(view.name, event->from) != 0)
+        return false;
+    switch (event->kind) {
+    case JACKDAW__EVENT__KIND__JOINED:
+    case JACKDAW__EVENT__KIND__OWNER:
+    case JACKDAW__EVENT__KIND__PRESENCE:
+        return *event->subject == '\0';
+    case JACKDAW__EVENT__KIND__LEFT:
+        return *event->text == '\0';
+    default:
+        return false;
+    }
+}
+
 static void show_event(struct app *app, const Jackdaw__Event *event)
 {
     if (event->kind == JACKDAW__EVENT__KIND__MESSAGE) {
         show_message(app, event);
         return;
     }
+    if (is_own_doing(app, event))
+        return;
     char *from = lines_text(event->from, NULL);
     char *room = lines_text(event->room, NULL);
     char *subject = lines_text(event->subject, NULL);
@@ -120,11 +141,10 @@ static void show_event(struct app *app, const Jackdaw__Event *event)
 
 /* ---- outcomes ---- */
 
-static void show_error(struct app *app, const char *what, const char *text,
-                       const struct outcome *outcome)
+static void show_error(struct app *app, const char *what, const struct outcome *outcome)
 {
     char *error = lines_text(outcome->error, NULL);
-    lines_put(app, "%s! %s%s%s%s (%s)", style(STYLE_ERROR), what, text, style(STYLE_NORMAL), error,
+    lines_put(app, "%s! %s:%s %s (%s)", style(STYLE_ERROR), what, style(STYLE_NORMAL), error,
               status_name(outcome->status));
     free(error);
 }
@@ -135,22 +155,24 @@ static void show_sent(struct app *app, const struct outcome *outcome)
     if (outcome->status == STATUS_OK)
         return;
     const struct invocation *invocation = outcome->invocation;
-    char *text =
-        lines_text(invocation == NULL || invocation->text == NULL ? "" : invocation->text, NULL);
-    show_error(app, "not sent: ", *text == '\0' ? "" : text, outcome);
-    free(text);
+    const char *text = invocation == NULL ? NULL : invocation->text;
+    char *what = lines_text(text == NULL ? "a line" : text, NULL);
+    char *head = NULL;
+    if (asprintf(&head, "not sent: %s", what) >= 0)
+        show_error(app, head, outcome);
+    free(head);
+    free(what);
 }
 
 static void show_result(struct app *app, const struct outcome *outcome)
 {
+    char name[40];
     if (outcome->status == STATUS_OK) {
         lines_result(app, outcome);
         return;
     }
-    char name[32] = "";
-    if (outcome->command != NULL)
-        (void)snprintf(name, sizeof name, "/%s: ", outcome->command->name);
-    show_error(app, name, "", outcome);
+    (void)snprintf(name, sizeof name, "/%.32s", outcome->word);
+    show_error(app, name, outcome);
 }
 
 static void show_status(struct app *app, const char *server, const char *text)

@@ -78,6 +78,7 @@ static enum error open_link(struct client *client, const struct address *address
     const struct rpc_channel_options options = {
         .address = *address,
         .queue = client->queue,
+        .reconnect_min_ms = CLIENT_RECONNECT_MIN_MS,
         .tls_authority = client->tls_authority,
         .context = link,
         .connected = on_connected,

@@ -142,8 +142,7 @@ static void count_message(struct client *client, const struct request *request, 
     client->last_acknowledged_us = client->now_us;
 }
 
-/* Makes the channel forget the call of a request. */
-static void abandon_call(struct request *request)
+void request_abandon(struct request *request)
 {
     struct client *client = request->client;
     if (request->state != REQUEST_UNDER_WAY)
@@ -159,7 +158,7 @@ void request_finish(struct request *request, enum status status, const char *err
                     const void *reply)
 {
     struct client *client = request->client;
-    abandon_call(request);
+    request_abandon(request);
     DL_DELETE(client->requests, request);
     client->count--;
     client->finished++;
@@ -188,6 +187,11 @@ void request_finish(struct request *request, enum status status, const char *err
 void client_give_up(struct client *client, enum status status, const char *text)
 {
     /* Callbacks may ask for more: only as many as wait now are ended. */
-    for (size_t left = client->count; left > 0 && client->requests != NULL; left--)
-        request_finish(client->requests, status, text, NULL);
+    for (size_t left = client->count; left > 0 && client->requests != NULL; left--) {
+        struct request *first = client->requests;
+        struct error_text why;
+        (void)error_set(&why, OK, "%s%s", text,
+                        first->number == 0 ? "" : "; it may have been carried out all the same");
+        request_finish(first, status, why.text, NULL);
+    }
 }

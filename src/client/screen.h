@@ -12,7 +12,8 @@ struct invocation;
 
 /* How a line ended. */
 struct outcome {
-    const struct command *command; /* NULL: a plain message */
+    const struct command *command; /* NULL: a plain message, or no command there is */
+    const char *word;              /* its name; "" for a message */
     uint64_t line;
     enum status status;
     const char *error;                   /* "" when status is STATUS_OK */

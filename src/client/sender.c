@@ -59,11 +59,22 @@ static bool is_for_later(const struct request *request)
     }
 }
 
+/* The server misses a request before this one: it, and all between, go out again, too. */
+static void go_back(struct request *request)
+{
+    struct request *earlier = request->client->requests;
+    for (; earlier != request; earlier = earlier->next)
+        if (earlier->number != 0 && earlier->sent_us <= request->sent_us)
+            request_abandon(earlier);
+}
+
 static void retry_later(struct request *request)
 {
     struct client *client = request->client;
     const struct rpc_result *result = &request->result;
     pause_before_retry(request, result->retry_ms);
+    if (result->status == STATUS_ABORTED && request->number != 0)
+        go_back(request);
     if (result->status == STATUS_UNAVAILABLE || *result->master != '\0')
         link_doubt(client, result->master);
     else if (result->retry_ms > 0)

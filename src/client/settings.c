@@ -112,7 +112,12 @@ enum error settings_parse(int argc, char *const *argv, struct settings *settings
     if (error != OK)
         return error;
     const char *wrong = NULL;
-    if (settings->make_account && settings->user == NULL)
+    bool tls = false;
+    for (size_t i = 0; i < settings->addresses.count; i++)
+        tls = tls || settings->addresses.items[i].tls;
+    if (tls && settings->tls_ca == NULL)
+        wrong = "an address with tls+tcp:// needs --tls_ca, to check who answers there";
+    else if (settings->make_account && settings->user == NULL)
         wrong = "--register needs -u: whose account?";
     else if (settings->plain && settings->json)
         wrong = "--plain and --json are two screens: choose one";

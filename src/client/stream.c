@@ -3,6 +3,8 @@
 
 #include "rpc/protocol.h"
 
+#define LONG_POLL_US 1000000 /* an empty poll that took so long was worth asking for */
+
 /* One stream, which the server fills as long as it has credits. The cursor is the only thing that
  * counts: a stream that breaks, skips a page or ends is replaced by another from the cursor on. */
 
@@ -65,7 +67,6 @@ static void handle_page(struct client *client, const Jackdaw__ReceiveReply *page
 {
     struct stream *stream = &client->stream;
     uint64_t session = client->session.id;
-    stream->heard = true;
     client->heard_us = client->now_us;
     if (!follows(client, page)) {
         client->figures.gaps++;
@@ -101,8 +102,8 @@ static void handle_end(struct client *client, const struct rpc_result *result, b
 {
     client->stream.open = false;
     switch (result->status) {
-    case STATUS_OK: /* a long poll: the next one at once, unless there is nothing to be had */
-        if (brought_events)
+    case STATUS_OK: /* a long poll: the next one at once, unless this one was short and empty */
+        if (brought_events || client->now_us - client->stream.opened_us >= LONG_POLL_US)
             client->stream.open_at_us = client->now_us;
         else
             reopen_later(client, 0);
@@ -146,7 +147,7 @@ static void open_stream(struct client *client)
     after.seq = stream->cursor.seq;
     request.after = &after;
     stream->pages = 0;
-    stream->heard = false;
+    stream->opened_us = client->now_us;
     stream->open = true;
     struct rpc_stub stub;
     client_init_stub(client, &stub, 0);

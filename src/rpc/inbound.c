@@ -103,6 +103,10 @@ static void prepare(struct rpc_call *call)
         refuse(call, STATUS_INVALID_ARGUMENT, "the request is no %s", method->input->name);
         return;
     }
+    if (!wire_strings_are_whole(method->input, envelope->payload.data, envelope->payload.len)) {
+        refuse(call, STATUS_INVALID_ARGUMENT, "a text within the request holds a NUL character");
+        return;
+    }
     call->method = (unsigned)(method - descriptor->methods);
     call->entry = entry;
 }

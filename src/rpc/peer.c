@@ -112,7 +112,7 @@ static void on_adding(struct rpc_server *server, nng_pipe pipe)
     size_t count = atomic_fetch_add(&server->connections, 1) + 1;
     struct peer_event *event = NULL;
     struct rpc_peer *peer = NULL;
-    if (count <= server->options.peers_max) {
+    if (count <= server->options.peers_max && !atomic_load(&server->draining)) {
         event = new_event(server, pipe);
         peer = calloc(1, sizeof *peer);
     }

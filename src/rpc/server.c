@@ -184,9 +184,9 @@ void rpc_server_tick(struct rpc_server *server, uint64_t monotonic_ms)
 
 void rpc_server_drain(struct rpc_server *server, const char *text)
 {
+    /* Not by closing the listener: nng would close its connections with it. */
     server->drain_text = text;
-    if (nng_listener_id(server->listener) > 0)
-        (void)nng_listener_close(server->listener);
+    atomic_store(&server->draining, true);
 }
 
 void rpc_server_cancel_all(struct rpc_server *server)

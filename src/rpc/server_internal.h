@@ -106,6 +106,7 @@ struct rpc_server {
     struct rpc_call *timed;
     uint64_t now_ms;
     const char *drain_text; /* not NULL: draining */
+    atomic_bool draining;   /* the same for nng's threads: takes no connection any more */
     bool closing;
     uint64_t garbage_logged_ms;
 

@@ -48,15 +48,14 @@ static bool get_varint(const uint8_t **at, const uint8_t *end, uint64_t *value)
     return false;
 }
 
-/* A length-delimited field of the type, if it is one that matters here. */
+/* Of a length-delimited field. */
 static bool field_is_whole(const ProtobufCMessageDescriptor *type, uint64_t number,
                            const uint8_t *bytes, size_t size)
 {
-    if (number > UINT32_MAX)
-        return false;
     const ProtobufCFieldDescriptor *field =
-        protobuf_c_message_descriptor_get_field(type, (unsigned)number);
-    if (field == NULL)
+        number > UINT32_MAX ? NULL
+                            : protobuf_c_message_descriptor_get_field(type, (unsigned)number);
+    if (field == NULL || size == 0)
         return true;
     if (field->type == PROTOBUF_C_TYPE_STRING)
         return memchr(bytes, '\0', size) == NULL;
@@ -68,30 +67,25 @@ bool wire_strings_are_whole(const ProtobufCMessageDescriptor *type, const uint8_
                             size_t size)
 {
     enum { VARINT = 0, FIXED64 = 1, DELIMITED = 2, FIXED32 = 5 };
-    const uint8_t *end = bytes + size;
+    const uint8_t *end = size == 0 ? bytes : bytes + size;
     while (bytes < end) {
         uint64_t key;
         uint64_t length = 0;
         if (!get_varint(&bytes, end, &key))
             return false;
-        switch (key & 7u) {
-        case VARINT:
-            if (!get_varint(&bytes, end, &key))
-                return false;
-            break;
-        case FIXED64:
-        case FIXED32:
-            length = (key & 7u) == FIXED64 ? 8 : 4;
-            break;
-        case DELIMITED:
-            if (!get_varint(&bytes, end, &length) || length > (size_t)(end - bytes) ||
-                !field_is_whole(type, key >> 3, bytes, (size_t)length))
-                return false;
-            break;
-        default:
+        uint64_t wire_type = key & 7u;
+        bool has_number = wire_type == VARINT || wire_type == DELIMITED;
+        if (has_number && !get_varint(&bytes, end, &length))
             return false;
-        }
-        if (length > (size_t)(end - bytes))
+        if (wire_type == VARINT)
+            continue;
+        if (!has_number && wire_type != FIXED64 && wire_type != FIXED32)
+            return false;
+        if (!has_number)
+            length = wire_type == FIXED64 ? 8 : 4;
+        if (length > (uint64_t)(end - bytes))
+            return false;
+        if (wire_type == DELIMITED && !field_is_whole(type, key >> 3, bytes, (size_t)length))
             return false;
         bytes += length;
     }

@@ -227,8 +227,9 @@ void core_run(struct core *core)
 
 void core_stop(struct core *core)
 {
-    atomic_store(&core->stopping, true);
+    /* The flag last: once it is set, the core may be gone. The wake-up is only for haste. */
     task_queue_wake(core->queue);
+    atomic_store(&core->stopping, true);
 }
 
 /* ---- what the server is called ---- */

@@ -128,7 +128,7 @@ static void start_reading(struct gate *gate, bool committed)
     if (error != OK) {
         answer_error(core, reading->call, error);
     } else if (chat_call.status != STATUS_OK && reading->joining) {
-        answer_join(reading, &chat_call); /* has left since: joined, and nothing to show */
+        answer_join(reading, &chat_call); /* left since: it was joined, but there is no history */
     } else if (chat_call.status != STATUS_OK) {
         answer_refusal(core, reading->call, &chat_call);
     } else {
@@ -179,8 +179,7 @@ static void reply_join(struct core *core, struct rpc_call *call, struct chat_cal
 {
     Jackdaw__JoinRoomReply reply = JACKDAW__JOIN_ROOM_REPLY__INIT;
     enum error error = chat_answer_join(core->chat, chat_call, outcome, &reply);
-    /* Without members: the request came again, and the caller has left since. */
-    bool plain = error != OK || chat_call->status != STATUS_OK || reply.members == 0 ||
+    bool plain = error != OK || chat_call->status != STATUS_OK ||
                  core->options->limits.history_on_join == 0;
     const char *room = plain ? NULL : arena_strdup(chat_call->arena, reply.room);
     if (room == NULL)

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/handlers.h"
 
-#define SEND_OVERHEAD_BYTES 512 /* of a SendRequest beside its text */
-
 static const struct rpc_method_limit fixed_limits[] = {
     {.method = "Send", .request_bytes = 1024 * 1024}, /* chat refuses what is over its own limit */
     {.method = NULL},

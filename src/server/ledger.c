@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define BATCH_DELTAS_KEY (3u << 3 | 2u) /* Batch.deltas: number << 3 | length-delimited */
+#define BATCH_BYTES_KEPT (1024u * 1024u) /* of the memory that the largest batch so far took */
 #define PRUNED_ROWS_AT_ONCE 1024
 #define REST_MS 200 /* after the disk failed: loading the state again for each request costs more */
 
@@ -131,6 +132,11 @@ static enum error append_to_log(struct ledger *ledger)
 
 static void forget_batch(struct ledger *ledger)
 {
+    if (ledger->capacity > BATCH_BYTES_KEPT) {
+        free(ledger->bytes);
+        ledger->bytes = NULL;
+        ledger->capacity = 0;
+    }
     ledger->used = 0;
     ledger->first_seq = 0;
 }

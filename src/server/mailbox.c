@@ -225,6 +225,7 @@ static void stop_collecting(struct mailbox *mailbox, uint64_t next_seq)
             drop_back(mailbox, 1);
         mailbox->state = MAILBOX_BEHIND;
         mailbox->filled = next_seq - 1;
+        mark_dirty(mailbox); /* it may hold nothing that else would */
     } else {
         /* READING: what was collected is not needed; the reading itself goes on. */
         drop_back(mailbox, mailbox->collected);
@@ -313,30 +314,42 @@ static enum error plan_reading(struct reading *reading, struct mailbox *mailbox,
                              &reading->plan);
 }
 
-static void start_reading(struct mailbox *mailbox)
+/* NULL without memory: tried again at the next delivery. */
+static struct reading *new_reading(struct mailbox *mailbox, uint64_t until)
 {
     struct mailroom *mailroom = mailbox->mailroom;
-    if (mailbox->filled == ledger_applied(mailroom->options.ledger).seq) {
-        mailbox->state = MAILBOX_LIVE;
-        return;
-    }
-    if (mailroom->readings >= READS_MAX)
-        return;
     struct chat_session *session = chat_find_session(mailroom->chat, mailbox->session);
     ASSERT(session != NULL);
     struct reading *reading = calloc(1, sizeof *reading);
     if (reading == NULL)
-        return;
+        return NULL;
     mailroom->readings++;
-    mailroom->figures.store_reads++;
     reading->mailroom = mailroom;
     reading->task.run = read_now;
-    reading->until = ledger_applied(mailroom->options.ledger).seq;
+    reading->until = until;
     arena_init(&reading->arena, READ_ARENA_BYTES);
-    if (plan_reading(reading, mailbox, session) != OK) {
-        free_reading(reading);
+    if (plan_reading(reading, mailbox, session) == OK)
+        return reading;
+    free_reading(reading);
+    return NULL;
+}
+
+static void start_reading(struct mailbox *mailbox)
+{
+    struct mailroom *mailroom = mailbox->mailroom;
+    uint64_t applied = ledger_applied(mailroom->options.ledger).seq;
+    if (mailbox->filled == applied) {
+        mailbox->state = MAILBOX_LIVE;
         return;
     }
+    /* The reader sees what is committed; what is pushed from now on must follow that. */
+    bool readable = applied == ledger_committed(mailroom->options.ledger).seq;
+    if (!readable || mailroom->readings >= READS_MAX)
+        return;
+    struct reading *reading = new_reading(mailbox, applied);
+    if (reading == NULL)
+        return;
+    mailroom->figures.store_reads++;
     reading->mailbox = mailbox;
     mailbox->reading = reading;
     mailbox->state = MAILBOX_READING;

@@ -27,6 +27,14 @@ static void watch_signals(void)
     (void)sigaction(SIGPIPE, &ignore, NULL);
 }
 
+/* A second one must not meet a core that is being taken apart. */
+static void ignore_signals(void)
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    (void)sigaction(SIGTERM, &ignore, NULL);
+    (void)sigaction(SIGINT, &ignore, NULL);
+}
+
 static int fail(const char *sentence)
 {
     (void)fprintf(stderr, "jackdaw-server: %s\n", sentence);
@@ -68,6 +76,7 @@ static int serve(const struct server_options *options)
     log_identify(options->id, ledger_epoch(core.ledger));
     tell_ready(options);
     core_run(&core);
+    ignore_signals();
     log_info("server", "stopped", log_number("seq", ledger_committed(core.ledger).seq));
     core_release(&core);
     return EXIT_SUCCESS;

@@ -49,6 +49,13 @@ static enum error execute(struct store *store, const char *sql, struct error_tex
     return code == SQLITE_OK ? OK : open_problem(store, code, why);
 }
 
+/* A check's findings begin with a title on a line of its own. */
+static const char *last_line(const char *text)
+{
+    const char *end = strrchr(text, '\n');
+    return end == NULL ? text : end + 1;
+}
+
 /* Runs a pragma that answers with one word and compares. */
 static enum error expect(struct store *store, const char *sql, const char *answer, enum error other,
                          struct error_text *why)
@@ -63,13 +70,21 @@ static enum error expect(struct store *store, const char *sql, const char *answe
         if (text == NULL)
             error = error_set(why, ERROR_NO_MEMORY, "%s: out of memory", sql);
         else if (strcmp(text, answer) != 0)
-            error =
-                error_set(why, other, "%s (%s: %s)%s", error_name(other), sql, text, advice(other));
+            error = error_set(why, other, "%s (%s: %s)%s", error_name(other), sql, last_line(text),
+                              advice(other));
     } else {
         error = open_problem(store, code, why);
     }
     (void)sqlite3_finalize(statement);
     return error;
+}
+
+/* A check that runs out of memory says "corrupt" as well: it is believed when it says so twice. */
+static enum error check_whole(struct store *store, struct error_text *why)
+{
+    static const char sql[] = "PRAGMA quick_check(1)";
+    enum error error = expect(store, sql, "ok", ERROR_CORRUPT, NULL);
+    return error == OK ? OK : expect(store, sql, "ok", ERROR_CORRUPT, why);
 }
 
 /* A database that somebody else wrote may hold code as well as rows: none of it is run. */
@@ -141,7 +156,7 @@ static enum error load(struct store *store, const struct store_options *options,
 {
     enum error error = configure(store, why);
     if (error == OK && !options->skip_check)
-        error = expect(store, "PRAGMA quick_check(1)", "ok", ERROR_CORRUPT, why);
+        error = check_whole(store, why);
     if (error == OK)
         error = schema_migrate(store->database, schema_steps, schema_version, why);
     if (error == OK)

@@ -19,7 +19,7 @@ struct record {
     uint32_t attempts;
     uint64_t number;
     char text[FAKE_TEXT_SIZE];  /* of the message */
-    char error[FAKE_TEXT_SIZE]; /* cut */
+    char error[2 * FAKE_TEXT_SIZE]; /* cut */
 };
 
 struct world {
@@ -28,6 +28,7 @@ struct world {
     struct client *client;
     uint64_t ahead_us; /* of the real clock */
     uint32_t random;
+    uint64_t rate_start_ms; /* for tests */
     struct record *results;
     size_t result_count;
     struct record *events;

@@ -47,6 +47,8 @@ static void on_rolled_back(void *context, struct position position)
 {
     struct desk *desk = context;
     desk->rollbacks++;
+    if (desk->rolled_back != NULL)
+        desk->rolled_back(desk);
     mailroom_rolled_back(desk->mailroom, position);
 }
 

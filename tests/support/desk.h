@@ -38,6 +38,7 @@ struct desk {
     /* May be NULL; before the mailroom is told. */
     void (*event)(struct desk *desk, const struct chat_event *event);
     void (*session_ended)(struct desk *desk, uint64_t session);
+    void (*rolled_back)(struct desk *desk);
 };
 
 /* Fills in what a test may change before desk_open. folder: borrowed, NULL for none. */

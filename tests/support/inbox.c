@@ -4,21 +4,24 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
+
+#define INBOX_FIRST 64
 
 void inbox_init(struct inbox *inbox, struct desk *desk, uint64_t session)
 {
     *inbox = (struct inbox){.desk = desk, .session = session};
     inbox->page_ends = test_calloc(INBOX_PAGE_ENDS, sizeof *inbox->page_ends);
+    inbox->capacity = INBOX_FIRST;
+    inbox->got = test_calloc(inbox->capacity, sizeof *inbox->got);
 }
 
 void inbox_release(struct inbox *inbox)
 {
     fake_call_free(inbox->call);
-    free(inbox->got);
+    test_free(inbox->got);
     test_free(inbox->page_ends);
     *inbox = (struct inbox){.desk = NULL};
 }
@@ -26,9 +29,8 @@ void inbox_release(struct inbox *inbox)
 static void add_event(struct inbox *inbox, const Jackdaw__Event *event)
 {
     if (inbox->count == inbox->capacity) {
-        inbox->capacity = inbox->capacity * 2 + 64;
-        inbox->got = reallocarray(inbox->got, inbox->capacity, sizeof *inbox->got);
-        assert_non_null(inbox->got);
+        inbox->capacity *= 2;
+        inbox->got = test_realloc(inbox->got, inbox->capacity * sizeof *inbox->got);
     }
     struct got *got = &inbox->got[inbox->count++];
     *got = (struct got){.kind = event->kind,

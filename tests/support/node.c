@@ -18,6 +18,7 @@ struct words {
     const char *list[3 * NODE_OPTIONS_MAX];
     size_t count;
     char id[16];
+    char injection[128];
     char data_dir[STAGE_PATH_SIZE + 16];
 };
 
@@ -42,11 +43,48 @@ static void add_usual(struct words *words, const struct node *node)
     add(words, "--log_level=info");
 }
 
+/* The tracer is the server's grandchild, not its parent: signals and the exit status are its own. */
+static void add_tracer(struct words *words, const char *injection)
+{
+    (void)snprintf(words->injection, sizeof words->injection, "inject=%s", injection);
+    add(words, "strace");
+    add(words, "-D");
+    add(words, "-f");
+    add(words, "--seccomp-bpf");
+    add(words, "-qq");
+    add(words, "-e");
+    add(words, words->injection);
+    add(words, "-o");
+    add(words, "/dev/null");
+}
+
+/* The leak checker of the sanitizers cannot run in a process that is traced. */
+static void forget_leaks(void *context)
+{
+    (void)context;
+    (void)setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
+}
+
+bool node_can_inject(struct stage *stage)
+{
+    struct words words = {.count = 0};
+    add_tracer(&words, "fdatasync:error=EIO:when=1");
+    add(&words, "true");
+    const struct process_options options = {
+        .name = "strace", .program = words.list[0], .arguments = words.list + 1};
+    return process_wait(process_start(stage, &options), STAGE_PATIENCE_MS) == 0;
+}
+
+void node_inject(struct node *node, const char *injection)
+{
+    node->injection = injection;
+}
+
 void node_launch(struct node *node)
 {
     struct words words = {.count = 0};
-    for (size_t i = 0; node->wrapper[i] != NULL; i++)
-        add(&words, node->wrapper[i]);
+    if (node->injection != NULL)
+        add_tracer(&words, node->injection);
     add(&words, TEST_SERVER);
     add_usual(&words, node);
     for (size_t i = 0; node->options[i] != NULL; i++)
@@ -57,7 +95,7 @@ void node_launch(struct node *node)
         .name = name,
         .program = words.list[0],
         .arguments = words.list + 1,
-        .prepare = node->prepare,
+        .prepare = node->injection != NULL ? forget_leaks : node->prepare,
     };
     node->process = process_start(node->stage, &options);
     node->starts++;

@@ -18,8 +18,7 @@ struct node {
     const char *data_dir; /* NULL: a folder of the stage */
     const char *options[NODE_OPTIONS_MAX]; /* beyond the usual ones; ends with NULL */
     void (*prepare)(void *context); /* see struct process_options */
-    const char *wrapper[NODE_OPTIONS_MAX]; /* a program and its arguments that start the server;
-                                            * NULL: none */
+    const char *injection;          /* see node_inject */
 
     struct process *process; /* the last one started */
     unsigned starts;
@@ -32,6 +31,15 @@ void node_launch(struct node *node);
 
 /* Starts the server and waits until it is ready; fails the test if it ends instead. */
 void node_start(struct node *node);
+
+/* Whether system calls can be made to fail here. */
+bool node_can_inject(struct stage *stage);
+
+/* The server's next start is under a tracer that makes its system calls fail, kill it, or take
+ * long: "fdatasync:error=EIO:when=40..60", in the words of strace's option inject. Borrowed; NULL:
+ * an ordinary start again. Calls are counted for each thread by itself; the one that starts the
+ * server is the one that writes the database. */
+void node_inject(struct node *node, const char *injection);
 
 /* The address that clients are given, in parts. */
 struct address node_address(const struct node *node);

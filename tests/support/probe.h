@@ -151,4 +151,7 @@ void on_page(const Probe__Page *reply, void *outcome);
 /* Calls Echo and waits for its success. */
 void client_expect_service(struct client *client);
 
+/* The same, but calls again where the connection is lost meanwhile. */
+void client_await_service(struct client *client);
+
 #endif

@@ -27,7 +27,9 @@
 #define READ_BYTES 65536
 #define ARGUMENTS_MAX 64
 #define PATHS_MAX 256
-#define PRINTED_LINES 250       /* of all logs together, when a test fails */
+#define PRINTED_NOTES 100       /* when a test fails: the last of the test's own, */
+#define PRINTED_LOG_LINES 100   /* of each program's log, */
+#define PRINTED_LINES 30        /* and of what each printed */
 #define PRINTED_LINE_BYTES 400  /* of each line */
 #define LOG_BYTES_MAX (4 << 20) /* of a log, from its end */
 
@@ -136,6 +138,14 @@ uint64_t stage_now_ms(void)
     return clock_monotonic_ms();
 }
 
+size_t stage_lines(const struct stage *stage)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < stage->process_count; i++)
+        count += stage->processes[i]->lines.count;
+    return count;
+}
+
 static void on_child(int number)
 {
     (void)number; /* ends poll */
@@ -153,8 +163,25 @@ static void watch_children(struct stage *stage)
     (void)sigdelset(&stage->mask, SIGCHLD);
 }
 
+/* A test that fails while it is set up has no chance to close its stage. */
+static struct stage *open_now;
+
+static void close_open_stage(void)
+{
+    stage_close(open_now);
+}
+
+static void close_at_exit(void)
+{
+    static bool registered;
+    if (!registered && atexit(close_open_stage) == 0)
+        registered = true;
+}
+
 struct stage *stage_open(void)
 {
+    stage_close(open_now);
+    close_at_exit();
     struct stage *stage = need(calloc(1, sizeof *stage));
     const char *parent = getenv("TMPDIR");
     int length = snprintf(stage->folder, sizeof stage->folder, "%s/jackdaw-test.XXXXXX",
@@ -162,6 +189,7 @@ struct stage *stage_open(void)
     if (length < 0 || (size_t)length >= sizeof stage->folder || mkdtemp(stage->folder) == NULL)
         fail_msg("cannot make a folder like %s", stage->folder);
     watch_children(stage);
+    open_now = stage;
     return stage;
 }
 
@@ -237,9 +265,9 @@ static void print_later(struct printout *printout, uint64_t at_wall_us, const ch
 }
 
 static void print_lines_later(struct printout *printout, const char *name,
-                              const struct lines *lines)
+                              const struct lines *lines, size_t most)
 {
-    size_t first = lines->count > PRINTED_LINES ? lines->count - PRINTED_LINES : 0;
+    size_t first = lines->count > most ? lines->count - most : 0;
     for (size_t i = first; i < lines->count; i++)
         print_later(printout, lines->items[i].wall_us, name, lines->items[i].text,
                     strlen(lines->items[i].text));
@@ -262,10 +290,15 @@ static void print_log_later(struct printout *printout, const struct process *pro
 {
     char *log = process_log(process);
     uint64_t time_us = process->started_wall_us;
+    size_t lines = 0;
+    for (const char *at = log; *at != '\0'; at++)
+        lines += *at == '\n';
     for (const char *at = log; *at != '\0';) {
         size_t size = strcspn(at, "\n");
         time_us = log_time_us(at, time_us);
-        print_later(printout, time_us, process->name, at, size);
+        if (lines <= PRINTED_LOG_LINES)
+            print_later(printout, time_us, process->name, at, size);
+        lines -= lines > 0;
         at += size + (at[size] == '\n');
     }
     free(log);
@@ -294,19 +327,16 @@ static void print_one(const struct printed *printed)
 static void print_all(const struct stage *stage)
 {
     struct printout printout = {0};
-    print_lines_later(&printout, "test", &stage->notes);
+    print_lines_later(&printout, "test", &stage->notes, PRINTED_NOTES);
     for (size_t i = 0; i < stage->process_count; i++) {
         const struct process *process = stage->processes[i];
         print_log_later(&printout, process);
-        print_lines_later(&printout, process->name, &process->lines);
+        print_lines_later(&printout, process->name, &process->lines, PRINTED_LINES);
     }
     qsort(printout.items, printout.count, sizeof *printout.items, compare_printed);
-    size_t first = printout.count > PRINTED_LINES ? printout.count - PRINTED_LINES : 0;
-    (void)fprintf(stderr, "---- the last %zu of %zu lines of all logs, by time\n",
-                  printout.count - first, printout.count);
+    (void)fprintf(stderr, "---- the last lines of all logs, by time\n");
     for (size_t i = 0; i < printout.count; i++) {
-        if (i >= first)
-            print_one(&printout.items[i]);
+        print_one(&printout.items[i]);
         free(printout.items[i].text);
     }
     (void)fprintf(stderr, "----\n");
@@ -338,6 +368,7 @@ void stage_close(struct stage *stage)
 {
     if (stage == NULL)
         return;
+    open_now = NULL;
     for (size_t i = 0; i < stage->process_count; i++) {
         struct process *process = stage->processes[i];
         if (process->id != 0) {

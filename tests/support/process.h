@@ -32,6 +32,7 @@
 
 struct stage;
 
+/* One at a time: a stage that a failing set-up left open is closed first. */
 struct stage *stage_open(void);
 /* Ends everything; the folder is removed. NULL is allowed. With JACKDAW_TEST_KEEP in the
  * environment the folder stays, and its name is printed. */
@@ -56,6 +57,9 @@ _Noreturn void stage_fail(struct stage *stage, const char *format, ...)
 
 uint64_t stage_now_ms(void); /* monotonic */
 
+/* Lines that all programs have printed so far. */
+size_t stage_lines(const struct stage *stage);
+
 /* Turns until condition holds; fails the test if it does not within patience_ms. It is looked at
  * whenever something was read, and every STAGE_LOOK_MS: it may be about what no program prints. */
 #define STAGE_WAIT_MS(stage, patience_ms, condition)                                               \
@@ -69,6 +73,20 @@ uint64_t stage_now_ms(void); /* monotonic */
         }                                                                                          \
     } while (0)
 #define STAGE_WAIT(stage, condition) STAGE_WAIT_MS(stage, STAGE_PATIENCE_MS, condition)
+
+/* Turns until condition holds, or until no program has printed anything for quiet_ms: what is
+ * missing then will not come, and whoever judges can say what it is. */
+#define STAGE_SETTLE(stage, quiet_ms, condition)                                                   \
+    do {                                                                                           \
+        size_t stage_lines_before = stage_lines(stage);                                            \
+        uint64_t stage_until_ms = stage_now_ms() + (uint64_t)(quiet_ms);                           \
+        while (!(condition) && stage_now_ms() < stage_until_ms) {                                  \
+            stage_turn((stage), stage_now_ms() + STAGE_LOOK_MS);                                   \
+            if (stage_lines(stage) != stage_lines_before)                                          \
+                stage_until_ms = stage_now_ms() + (uint64_t)(quiet_ms);                            \
+            stage_lines_before = stage_lines(stage);                                               \
+        }                                                                                          \
+    } while (0)
 
 /* ---- programs ---- */
 

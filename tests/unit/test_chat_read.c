@@ -299,7 +299,7 @@ static void test_receive__by_a_reader_that_knows_fewer_reigns(void **state)
 static void test_receive__invitations_of_others_do_not_fill_a_page(void **state)
 {
     struct world *world = *state;
-    char name[16];
+    char name[32];
     world_join(world, alice(world), "one", 0);
     for (int i = 0; i < 300; i++) {
         snprintf(name, sizeof name, "guest%d", i);

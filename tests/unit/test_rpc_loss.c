@@ -87,7 +87,7 @@ static void test_handshake__that_is_reset(void **state)
             sp_reset(&peer);
     }
     client_expect_service(&fixture->client);
-    WAIT_UNTIL(&fixture->client, count_descriptors() == before);
+    WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
     WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
     struct sp_peer peer;
     assert_true(sp_open(&peer, probe_address(fixture->probe)));
@@ -139,7 +139,7 @@ static void test_peers__that_close_with_requests_in_flight(void **state)
             client_expect_service(&fixture->client);
     }
     client_expect_service(&fixture->client);
-    WAIT_UNTIL(&fixture->client, count_descriptors() == before);
+    WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
     WAIT_UNTIL(&fixture->client, fixture->counters->held == 0 && fixture->counters->working == 0);
     WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).open_calls == 0);
     assert_int_equal(probe_figures(fixture->probe).peers, 1);
@@ -200,7 +200,7 @@ static void test_server__dies_under_its_clients(void **state)
         assert_int_equal(client->connected, round + 1);
         assert_int_equal(rpc_channel_open_calls(client->channel), 0);
     }
-    WAIT_UNTIL(client, count_descriptors() == before);
+    WAIT_UNTIL(client, count_descriptors() <= before);
 }
 
 /* A request that could not be sent before its connection was lost, and so ended UNAVAILABLE, is not
@@ -239,7 +239,7 @@ static void test_server_free__with_calls_outstanding(void **state)
     struct client *client = &fixture->client;
     size_t before = count_descriptors();
     for (int round = 0; round < 200; round++) {
-        client_expect_service(client); /* or the calls would wait for the next server */
+        client_await_service(client); /* or the calls would wait for the next server */
         clear_outcomes(fixture);
         for (size_t i = 0; i < 60; i++) {
             if (i % 3 == 0)
@@ -255,8 +255,8 @@ static void test_server_free__with_calls_outstanding(void **state)
         for (size_t i = 0; i < 60; i++)
             WAIT_UNTIL(client, fixture->outcomes[i].ended);
     }
-    client_expect_service(client);
-    WAIT_UNTIL(client, count_descriptors() == before);
+    client_await_service(client);
+    WAIT_UNTIL(client, count_descriptors() <= before);
 }
 
 /* Handlers that keep their calls, and workers that answer, after the server is gone. */
@@ -345,7 +345,7 @@ static void test_channel_close__with_calls_outstanding(void **state)
         }
     }
     client_expect_service(&fixture->client);
-    WAIT_UNTIL(&fixture->client, count_descriptors() == before);
+    WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
     WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).open_calls == 0);
     WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
 }
@@ -365,7 +365,7 @@ static void test_channel_close__while_connecting(void **state)
             client_turn(&client, 1);
         client_close(&client);
     }
-    WAIT_UNTIL(&fixture->client, count_descriptors() == before);
+    WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
     rpc_channel_close(NULL);
 }
 
@@ -406,7 +406,7 @@ static void test_channel_close__from_its_own_closure(void **state)
             client_hold(&client, "h", closing);
             rpc_channel_cancel(client.channel, client.stub.call);
         }
-        for (size_t i = 20; i < 40; i++)
+        for (size_t i = 20; i < 40 && client.channel != NULL; i++)
             client_echo(&client, "x", 0, &fixture->outcomes[i]);
         WAIT_UNTIL(&client, client.channel == NULL);
         for (size_t i = 1; i < 20; i++) {
@@ -420,7 +420,7 @@ static void test_channel_close__from_its_own_closure(void **state)
         assert_int_equal(client.connected + client.disconnected, told);
         client_close(&client);
     }
-    WAIT_UNTIL(&fixture->client, count_descriptors() == before);
+    WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
     WAIT_UNTIL(&fixture->client, fixture->counters->held == 0);
 }
 

@@ -141,8 +141,8 @@ static void test_core_stop__open_polls_are_answered(void **state)
     answer_wait(&f.bob, &of_bob.answer);
     assert_int_equal(of_ann.answer.status, STATUS_UNAVAILABLE);
     assert_int_equal(of_bob.answer.status, STATUS_UNAVAILABLE);
-    assert_non_null(strstr(of_ann.answer.message, "shutting down"));
-    assert_non_null(strstr(of_bob.answer.message, "shutting down"));
+    assert_string_equal(of_ann.answer.message, "the server is shutting down");
+    assert_string_equal(of_bob.answer.message, "the server is shutting down");
     answer_clear(&of_ann.answer);
     answer_clear(&of_bob.answer);
     end(&f);
@@ -308,7 +308,8 @@ static void test_receive__deadline_and_replacement(void **state)
     request.after = &after;
     ask_start(&f.ann, &poll, "Receive", &request.base, 1);
     answer_wait(&f.ann, &poll);
-    assert_int_equal(poll.status, STATUS_DEADLINE_EXCEEDED);
+    /* Whichever end noticed first. */
+    assert_true(poll.status == STATUS_DEADLINE_EXCEEDED || poll.status == STATUS_CANCELLED);
     f.ann.timeout_ms = LIVE_PATIENCE_MS;
     assert_int_equal(device_send(&f.ann, "lobby", "on"), STATUS_OK);
     DEVICE_WAIT(&f.bob, second.numbers == 1);
@@ -422,7 +423,27 @@ static void test_core__full_disk_and_sessions(void **state)
     ASK(&f.bob, &answer, "Logout", Logout, LOGOUT, (r.request = f.bob.request + 1));
     assert_int_equal(answer.status, STATUS_UNAVAILABLE);
     answer_clear(&answer);
+    /* A logout and, in the same turn, what looks as if it came after it. */
+    struct answer logout = {.context = NULL};
+    struct answer beat = {.context = NULL};
+    Jackdaw__LogoutRequest logout_request = JACKDAW__LOGOUT_REQUEST__INIT;
+    logout_request.request = f.bob.request + 1;
+    Jackdaw__HeartbeatRequest beat_request = JACKDAW__HEARTBEAT_REQUEST__INIT;
+    bool undone = false; /* while the ledger rests, the logout is refused before that */
+    uint64_t until_ms = clock_monotonic_ms() + LIVE_PATIENCE_MS;
+    while (!undone && clock_monotonic_ms() < until_ms) {
+        ask_start(&f.bob, &logout, "Logout", &logout_request.base, 0);
+        ask_start(&f.bob, &beat, "Heartbeat", &beat_request.base, 0);
+        answer_wait(&f.bob, &logout);
+        answer_wait(&f.bob, &beat);
+        assert_int_equal(logout.status, STATUS_UNAVAILABLE);
+        assert_int_not_equal(beat.status, STATUS_UNAUTHENTICATED);
+        undone = beat.status == STATUS_UNAVAILABLE;
+        answer_clear(&logout);
+        answer_clear(&beat);
+    }
     limit_files(RLIM_INFINITY);
+    assert_true(undone);
     /* Bob's session is there, and his stream was not told otherwise. */
     ASK(&f.bob, &answer, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
     assert_int_equal(answer.status, STATUS_OK);

@@ -135,9 +135,10 @@ static void on_event(struct desk *desk, const struct chat_event *event)
         chat_each_recipient(desk->chat, event, tell, &telling);
 }
 
-static void settle_model(struct play *play)
+static void on_rolled_back(struct desk *desk)
 {
-    uint64_t committed = ledger_committed(play->desk.ledger).seq;
+    struct play *play = desk->context;
+    uint64_t committed = ledger_committed(desk->ledger).seq;
     for (size_t i = 0; i < play->people_count; i++) {
         struct person *person = &play->people[i];
         while (person->count > 0 && person->seen[person->count - 1].seq > committed)
@@ -237,7 +238,6 @@ static bool is_alive(struct play *play, const struct device *device)
 /* Notices streams and sessions that have ended. */
 static void look_around(struct play *play)
 {
-    settle_model(play);
     for (size_t i = 0; i < SESSIONS_MAX; i++) {
         struct device *device = &play->devices[i];
         if (device->person == NULL)
@@ -507,6 +507,7 @@ static void play_seed(uint64_t seed, const char *folder, unsigned steps)
     play->desk.limits.sessions_per_account = 6;
     play->desk.context = play;
     play->desk.event = on_event;
+    play->desk.rolled_back = on_rolled_back;
     desk_open(&play->desk);
     for (size_t i = 0; i < PEOPLE; i++)
         assert_non_null(add_person(play));

@@ -4,11 +4,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "rpc/protocol.h"
+#include "server/core.h"
 #include "support/folder.h"
 #include "support/live_server.h"
 #include "support/sp_peer.h"
 
 #include <dirent.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <sodium.h>
 #include <stdarg.h>
@@ -385,6 +388,69 @@ static void test_server__stops_with_everything_under_way(void **state)
     }
 }
 
+/* ---- released before it ran ---- */
+
+struct unrun {
+    struct server_options options;
+    struct address address;
+    sem_t opened;
+    uint64_t frames; /* are waited for */
+};
+
+/* As when opening fails after the client address was open: what came in meanwhile is not handled. */
+static void *open_and_release(void *argument)
+{
+    struct unrun *unrun = argument;
+    struct core core;
+    struct error_text why;
+    assert_int_equal(core_open(&core, &unrun->options, &why), OK);
+    rpc_server_address(core.clients, &unrun->address);
+    (void)sem_post(&unrun->opened);
+    struct rpc_server_figures figures = {.frames_received = 0};
+    uint64_t until_ms = clock_monotonic_ms() + LIVE_PATIENCE_MS;
+    while (figures.frames_received < unrun->frames && clock_monotonic_ms() < until_ms)
+        rpc_server_figures(core.clients, &figures);
+    core_release(&core);
+    return NULL;
+}
+
+static void test_core_release__with_requests_that_nobody_ran(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    live_stop(f.live);
+    char data[4096];
+    (void)snprintf(data, sizeof data, "--data_dir=%s", f.folder);
+    char *words[] = {(char *)"server", (char *)"--client_address=127.0.0.1:0",
+                     (char *)"--internal_address=127.0.0.1:0", data};
+    struct error_text why;
+    struct unrun unrun = {.frames = 3};
+    assert_int_equal(server_options_parse(4, words, &unrun.options, &why), OK);
+    (void)sem_init(&unrun.opened, 0, 0);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, open_and_release, &unrun), 0);
+    while (sem_wait(&unrun.opened) != 0)
+        ;
+    struct sp_peer peer;
+    assert_true(sp_open(&peer, &unrun.address));
+    for (uint64_t i = 0; i < unrun.frames; i++) {
+        struct frame frame = {.bytes = NULL};
+        add_all_kinds(&frame, &f.ann);
+        frame_send(&frame, &peer);
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    sp_close(&peer);
+    (void)sem_destroy(&unrun.opened);
+    server_options_release(&unrun.options);
+    /* And none of it was carried out. */
+    f.live = live_start(f.folder, NULL);
+    device_reopen(&f.ann, f.live);
+    f.ann.request = 1;
+    assert_int_equal(device_send(&f.ann, "lobby", "the next number"), STATUS_OK);
+    end(&f);
+}
+
 int main(void)
 {
     log_configure(LOG_SILENT, LOG_TEXT);
@@ -397,6 +463,7 @@ int main(void)
         cmocka_unit_test(test_frame__too_many_calls_end_the_connection),
         cmocka_unit_test(test_connection__ends_with_everything_under_way),
         cmocka_unit_test(test_server__stops_with_everything_under_way),
+        cmocka_unit_test(test_core_release__with_requests_that_nobody_ran),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

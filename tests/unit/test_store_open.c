@@ -694,6 +694,30 @@ static void test_store_open_reader__in_a_thread_of_its_own(void **state)
     store_close(store);
 }
 
+/* ---- nothing is left lying about ---- */
+
+static void test_store_delete__leaves_no_rows(void **state)
+{
+    struct fixture *fixture = *state;
+    fill(fixture->folder, 120);
+    struct store *store = open_store(fixture->folder);
+    assert_true(read_number(store->database, "SELECT count(*) FROM outcome_part") > 10);
+    assert_ok(store, store_begin(store));
+    for (uint64_t i = 0; i < WORK_SESSIONS; i++)
+        assert_ok(store, store_delete_session(store, test_id(200 + i)));
+    for (uint64_t i = 0; i < WORK_ROOMS; i++)
+        assert_ok(store, store_delete_room(store, test_id(i)));
+    assert_ok(store, store_commit(store));
+    static const char *const tables[] = {"outcome_part", "outcome_tail", "session", "room",
+                                         "member"};
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+        char sql[64];
+        (void)snprintf(sql, sizeof sql, "SELECT count(*) FROM %s", tables[i]);
+        assert_int_equal(read_number(store->database, sql), 0);
+    }
+    store_close(store);
+}
+
 /* ---- errors ---- */
 
 static void test_error_from_sqlite__every_class(void **state)
@@ -770,6 +794,7 @@ int main(void)
         TEST(test_store_open_reader__sees_what_is_committed),
         TEST(test_store_open_reader__of_a_store_in_memory),
         TEST(test_store_open_reader__in_a_thread_of_its_own),
+        TEST(test_store_delete__leaves_no_rows),
         TEST(test_error_from_sqlite__every_class),
     };
     return cmocka_run_group_tests_name("store opening", tests, NULL, NULL);

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT */
+/* A disk that takes nothing more, or fails: nothing is acknowledged that is not kept, and when the
+ * disk is well again the same clients go on. */
+#include "support/json_client.h"
+#include "support/node.h"
+#include "support/raw_chat.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define LINES 200 /* before, and again while nothing can be written */
+
+struct fixture {
+    struct stage *stage;
+    struct node node;
+    struct json_client *ann, *bob;
+    struct sp_peer peer; /* eve: sees what the server really answers */
+    uint8_t token[RAW_TOKEN_BYTES];
+    uint64_t request;
+    unsigned said;
+    unsigned raw_sent;
+    char mounted[STAGE_PATH_SIZE];
+};
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    fixture->stage = stage_open();
+    fixture->node = (struct node){.stage = fixture->stage, .id = 1};
+    fixture->peer.descriptor = -1;
+    fixture->token[0] = 42;
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    json_client_free(fixture->ann);
+    json_client_free(fixture->bob);
+    sp_close(&fixture->peer);
+    if (fixture->mounted[0] != '\0') {
+        if (fixture->node.process != NULL)
+            process_kill(fixture->node.process);
+        (void)umount2(fixture->mounted, MNT_DETACH);
+    }
+    stage_close(fixture->stage);
+    free(fixture);
+    return 0;
+}
+
+static struct json_client *visitor(struct fixture *fixture, const char *name)
+{
+    return json_client_visit(fixture->stage, fixture->node.clients, name, "lobby");
+}
+
+static void say(struct fixture *fixture, unsigned lines)
+{
+    for (unsigned i = 0; i < lines; i++)
+        json_client_say(fixture->ann, "line %u", fixture->said++);
+}
+
+/* ann and bob are in the lobby, ann has said something, eve is logged in by hand. */
+static void open_lobby(struct fixture *fixture)
+{
+    node_start(&fixture->node);
+    fixture->ann = visitor(fixture, "ann");
+    fixture->bob = visitor(fixture, "bob");
+    struct address address = node_address(&fixture->node);
+    assert_true(sp_open(&fixture->peer, &address));
+    assert_true(raw_login(&fixture->peer, "eve", fixture->token));
+    say(fixture, LINES);
+    STAGE_WAIT(fixture->stage, json_client_messages(fixture->bob) == fixture->said);
+}
+
+/* What eve's message gets. */
+static enum status eve_sends(struct fixture *fixture, uint64_t request, uint32_t *retry_ms)
+{
+    struct raw_reply reply;
+    char text[32];
+    (void)snprintf(text, sizeof text, "request %u", (unsigned)request);
+    if (!raw_send(&fixture->peer, fixture->token, request, "@bob", text, &reply))
+        stage_fail(fixture->stage, "the server did not answer eve");
+    stage_note(fixture->stage, "eve got %s: %s", status_name(reply.status), reply.text);
+    free(reply.payload);
+    if (retry_ms != NULL)
+        *retry_ms = reply.retry_ms;
+    return reply.status;
+}
+
+static void eve_succeeds(struct fixture *fixture)
+{
+    assert_int_equal(eve_sends(fixture, ++fixture->request, NULL), STATUS_OK);
+    fixture->raw_sent++;
+}
+
+/* While nothing can be written: refused for now, in words, and nobody is lied to. */
+static void assert_nothing_goes(struct fixture *fixture)
+{
+    size_t sent = json_client_sent(fixture->ann);
+    size_t seen = json_client_messages(fixture->bob);
+    say(fixture, LINES);
+    for (unsigned i = 0; i < 5; i++) {
+        uint32_t retry_ms = 0;
+        assert_int_equal(eve_sends(fixture, fixture->request + 1, &retry_ms), STATUS_UNAVAILABLE);
+        assert_true(retry_ms > 0);
+    }
+    STAGE_WAIT(fixture->stage, process_logged(fixture->node.process, "rolled_back"));
+    assert_int_equal(json_client_sent(fixture->ann), sent);
+    assert_int_equal(json_client_failed(fixture->ann), 0);
+    assert_int_equal(json_client_messages(fixture->bob), seen);
+    assert_true(process_id(fixture->node.process) != 0);
+}
+
+/* Once it can again: all that waited goes through, with the same clients, once. */
+static void assert_all_goes(struct fixture *fixture)
+{
+    uint64_t until_ms = stage_now_ms() + STAGE_PATIENCE_MS;
+    while (eve_sends(fixture, fixture->request + 1, NULL) != STATUS_OK) {
+        assert_true(stage_now_ms() < until_ms);
+        stage_turn(fixture->stage, stage_now_ms() + 50);
+    }
+    fixture->request++;
+    fixture->raw_sent++;
+    eve_succeeds(fixture);
+    say(fixture, LINES);
+    STAGE_WAIT(fixture->stage, json_client_sent(fixture->ann) == fixture->said);
+    STAGE_WAIT(fixture->stage, json_client_messages(fixture->ann) == fixture->said);
+    STAGE_WAIT(fixture->stage,
+               json_client_messages(fixture->bob) == fixture->said + fixture->raw_sent);
+}
+
+static void judge(struct fixture *fixture)
+{
+    struct checker *checker = checker_new();
+    checker_was_in(json_client_report(fixture->ann, checker), "lobby", 1, UINT64_MAX);
+    struct checker_client *bob = json_client_report(fixture->bob, checker);
+    checker_was_in(bob, "lobby", 1, UINT64_MAX);
+    checker_was_in(bob, "@eve", 1, UINT64_MAX);
+    assert_int_equal(checker_acknowledged(checker), fixture->said);
+    checker_verify(checker, CHECK_ALL);
+    checker_free(checker);
+}
+
+/* And it is all on the disk: kill -9, start again, ask for the last message. */
+static void assert_kept(struct fixture *fixture)
+{
+    judge(fixture);
+    node_kill(&fixture->node);
+    node_start(&fixture->node);
+    const json_t *result = json_client_command(fixture->bob, "/history 1");
+    const json_t *message = json_array_get(json_object_get(result, "history"), 0);
+    assert_int_equal(json_number(message, "number"), fixture->said);
+    assert_int_equal(json_client_leave(fixture->ann), 0);
+    assert_int_equal(json_client_leave(fixture->bob), 0);
+    assert_int_equal(node_stop(&fixture->node), 0);
+    stage_pass(fixture->stage);
+}
+
+/* ---- files that may not grow ---- */
+
+static void ignore_file_size_signal(void *context)
+{
+    (void)context;
+    (void)signal(SIGXFSZ, SIG_IGN); /* writing then fails with EFBIG */
+}
+
+static void limit_files(struct fixture *fixture, rlim_t bytes)
+{
+    const struct rlimit limit = {.rlim_cur = bytes, .rlim_max = RLIM_INFINITY};
+    stage_note(fixture->stage, "files may have %lld bytes", (long long)bytes);
+    assert_int_equal(
+        prlimit(process_id(fixture->node.process), RLIMIT_FSIZE, &limit, NULL), 0);
+}
+
+static void test_disk__files_cannot_grow(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->node.prepare = ignore_file_size_signal;
+    open_lobby(fixture);
+    for (unsigned i = 0; i < 3; i++) {
+        eve_succeeds(fixture);
+        limit_files(fixture, 32768); /* less than the write-ahead log has already */
+        assert_nothing_goes(fixture);
+        limit_files(fixture, RLIM_INFINITY);
+        assert_all_goes(fixture);
+    }
+    assert_kept(fixture);
+}
+
+/* Killed while the disk is full, and started again on the full disk: what was acknowledged is
+ * there once there is room. */
+static void test_disk__killed_while_files_cannot_grow(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->node.prepare = ignore_file_size_signal;
+    open_lobby(fixture);
+    limit_files(fixture, 32768);
+    assert_nothing_goes(fixture);
+    node_kill(&fixture->node);
+    sp_close(&fixture->peer);
+    node_start(&fixture->node);
+    struct address address = node_address(&fixture->node);
+    assert_true(sp_open(&fixture->peer, &address));
+    assert_all_goes(fixture);
+    assert_kept(fixture);
+}
+
+/* ---- a disk that is full ---- */
+
+/* A small file system in memory, seen by this test and its processes only. */
+static bool mount_small_disk(struct fixture *fixture, const char *size)
+{
+    const char *folder = stage_path(fixture->stage, "disk");
+    if (mkdir(folder, 0700) != 0 || unshare(CLONE_NEWNS) != 0 ||
+        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("jackdaw", folder, "tmpfs", 0, size) != 0)
+        return false;
+    (void)snprintf(fixture->mounted, sizeof fixture->mounted, "%s", folder);
+    return true;
+}
+
+/* Leaves not a byte. */
+static void fill_disk(struct fixture *fixture)
+{
+    char path[STAGE_PATH_SIZE + 16];
+    static const char zeros[65536];
+    (void)snprintf(path, sizeof path, "%s/ballast", fixture->mounted);
+    int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(file >= 0);
+    for (size_t size = sizeof zeros; size > 0;) {
+        ssize_t wrote = write(file, zeros, size);
+        if (wrote <= 0)
+            size /= 2;
+    }
+    (void)close(file);
+    stage_note(fixture->stage, "the disk is full");
+}
+
+static void make_room(struct fixture *fixture)
+{
+    char path[STAGE_PATH_SIZE + 16];
+    (void)snprintf(path, sizeof path, "%s/ballast", fixture->mounted);
+    assert_int_equal(unlink(path), 0);
+    stage_note(fixture->stage, "the disk has room");
+}
+
+static void test_disk__full(void **state)
+{
+    struct fixture *fixture = *state;
+    if (!mount_small_disk(fixture, "size=8m")) {
+        print_message("cannot mount a small disk (%s): skipped\n", strerror(errno));
+        stage_pass(fixture->stage);
+        skip();
+    }
+    fixture->node.data_dir = fixture->mounted;
+    open_lobby(fixture);
+    for (unsigned i = 0; i < 3; i++) {
+        fill_disk(fixture);
+        /* The write-ahead log has pages left that it may write over. */
+        uint64_t until_ms = stage_now_ms() + STAGE_PATIENCE_MS;
+        while (eve_sends(fixture, fixture->request + 1, NULL) == STATUS_OK) {
+            assert_true(stage_now_ms() < until_ms);
+            fixture->request++;
+            fixture->raw_sent++;
+        }
+        STAGE_WAIT(fixture->stage,
+                   json_client_messages(fixture->bob) == fixture->said + fixture->raw_sent);
+        assert_nothing_goes(fixture);
+        make_room(fixture);
+        assert_all_goes(fixture);
+    }
+    assert_kept(fixture);
+}
+
+/* ---- a disk that fails ---- */
+
+/* Every commit that is hit is answered UNAVAILABLE; those before and after are good. */
+static void test_disk__sync_fails(void **state)
+{
+    struct fixture *fixture = *state;
+    if (!node_can_inject(fixture->stage)) {
+        print_message("strace is not to be had here: skipped\n");
+        stage_pass(fixture->stage);
+        skip();
+    }
+    node_inject(&fixture->node, "fdatasync:error=EIO:when=40..60");
+    node_start(&fixture->node);
+    fixture->ann = visitor(fixture, "ann");
+    fixture->bob = visitor(fixture, "bob");
+    struct address address = node_address(&fixture->node);
+    assert_true(sp_open(&fixture->peer, &address));
+    assert_true(raw_login(&fixture->peer, "eve", fixture->token));
+    unsigned refused = 0;
+    for (unsigned i = 0; i < 400; i++) {
+        say(fixture, 1);
+        enum status status = eve_sends(fixture, fixture->request + 1, NULL);
+        if (status == STATUS_OK) {
+            fixture->request++;
+            fixture->raw_sent++;
+        } else {
+            assert_int_equal(status, STATUS_UNAVAILABLE);
+            refused++;
+        }
+        if (refused > 0 && status == STATUS_OK)
+            break; /* the disk is well again */
+    }
+    assert_true(refused > 0);
+    STAGE_WAIT(fixture->stage, process_logged(fixture->node.process, "rolled_back"));
+    assert_all_goes(fixture);
+    node_inject(&fixture->node, NULL);
+    assert_kept(fixture);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_disk__files_cannot_grow),
+        TEST(test_disk__killed_while_files_cannot_grow),
+        TEST(test_disk__sync_fails),
+        TEST(test_disk__full),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

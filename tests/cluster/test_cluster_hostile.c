@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: MIT */
+/* Peers that break every rule there is, against a real server, while two people chat: each peer
+ * gets its answer or its connection closed, the two notice nothing, and the server does not grow. */
+#include "support/json_client.h"
+#include "support/node.h"
+#include "support/raw_chat.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define CHAT_MS 5000          /* ordinary people wait for a message at most, on a busy machine */
+#define CLOSED_MS 15000       /* nng lets a peer say hello for 10 s */
+#define GROWTH_BYTES (48u << 20) /* resident memory that all of this may cost a server */
+#define DESCRIPTORS_SLACK 8
+
+#ifdef __SANITIZE_ADDRESS__
+#define MEMORY_IS_COUNTED 0 /* freed memory is kept back on purpose */
+#elif defined(__SANITIZE_THREAD__)
+#define MEMORY_IS_COUNTED 0
+#else
+#define MEMORY_IS_COUNTED 1
+#endif
+
+struct fixture {
+    struct stage *stage;
+    struct node node;
+    struct address address;
+    struct json_client *ann, *bob;
+    unsigned said;
+    size_t descriptors; /* of the server, before */
+    size_t resident_bytes;
+    uint32_t random;
+};
+
+/* ---- the two ---- */
+
+/* A line each way, and both see both. */
+static void chat(struct fixture *fixture)
+{
+    struct json_client *const people[] = {fixture->ann, fixture->bob};
+    fixture->said++;
+    for (size_t i = 0; i < 2; i++)
+        json_client_say(people[i], "line %u of %s", fixture->said,
+                        json_client_account(people[i]));
+    STAGE_WAIT_MS(fixture->stage, CHAT_MS,
+                  json_client_messages(fixture->ann) == 2 * fixture->said &&
+                      json_client_messages(fixture->bob) == 2 * fixture->said &&
+                      json_client_sent(fixture->ann) == fixture->said &&
+                      json_client_sent(fixture->bob) == fixture->said);
+}
+
+static struct json_client *visitor(struct fixture *fixture, const char *name)
+{
+    return json_client_visit(fixture->stage, fixture->node.clients, name, "lobby");
+}
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    fixture->stage = stage_open();
+    /* What each peer that sent garbage leaves in the log is of no use when this fails. */
+    fixture->node =
+        (struct node){.stage = fixture->stage, .id = 1, .options = {"--max_clients=400"}};
+    fixture->random = 12345;
+    node_start(&fixture->node);
+    fixture->address = node_address(&fixture->node);
+    fixture->ann = visitor(fixture, "ann");
+    fixture->bob = visitor(fixture, "bob");
+    for (int i = 0; i < 10; i++)
+        chat(fixture);
+    fixture->descriptors = process_descriptors(fixture->node.process);
+    fixture->resident_bytes = process_resident_bytes(fixture->node.process);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    json_client_free(fixture->ann);
+    json_client_free(fixture->bob);
+    stage_close(fixture->stage);
+    free(fixture);
+    return 0;
+}
+
+/* The end of each test: the two never lost their connection, and the server is as it was. */
+static void assert_unharmed(struct fixture *fixture)
+{
+    chat(fixture);
+    STAGE_WAIT_MS(fixture->stage, CLOSED_MS,
+                  process_descriptors(fixture->node.process) <=
+                      fixture->descriptors + DESCRIPTORS_SLACK);
+    size_t grown = process_resident_bytes(fixture->node.process) - fixture->resident_bytes;
+    if (MEMORY_IS_COUNTED && process_resident_bytes(fixture->node.process) >
+                                 fixture->resident_bytes + GROWTH_BYTES)
+        stage_fail(fixture->stage, "the server has grown by %zu KiB", grown / 1024);
+    assert_null(json_client_find(fixture->ann, 0, "{s:s}", "type", "notice"));
+    assert_null(json_client_find(fixture->bob, 0, "{s:s}", "type", "notice"));
+    assert_int_equal(json_client_leave(fixture->ann), 0);
+    assert_int_equal(json_client_leave(fixture->bob), 0);
+    assert_int_equal(node_stop(&fixture->node), 0);
+    struct checker *checker = checker_new();
+    checker_was_in(json_client_report(fixture->ann, checker), "lobby", 1, UINT64_MAX);
+    checker_was_in(json_client_report(fixture->bob, checker), "lobby", 1, UINT64_MAX);
+    checker_verify(checker, CHECK_ALL);
+    assert_int_equal(checker_acknowledged(checker), 2 * fixture->said);
+    checker_free(checker);
+    stage_pass(fixture->stage);
+}
+
+/* xorshift32: the same garbage each time. */
+static uint32_t draw(struct fixture *fixture)
+{
+    fixture->random ^= fixture->random << 13;
+    fixture->random ^= fixture->random >> 17;
+    fixture->random ^= fixture->random << 5;
+    return fixture->random;
+}
+
+static void fill(struct fixture *fixture, uint8_t *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (uint8_t)draw(fixture);
+}
+
+static void open_peer(struct fixture *fixture, struct sp_peer *peer)
+{
+    if (!sp_open(peer, &fixture->address))
+        stage_fail(fixture->stage, "the server does not take a connection");
+}
+
+/* ---- connections ---- */
+
+/* One connection that ends in its handshake has ended listeners before. */
+static void test_hostile__connect_and_reset_storm(void **state)
+{
+    struct fixture *fixture = *state;
+    static void (*const ends[])(struct sp_peer *) = {sp_close, sp_reset, sp_close_with_reset};
+    for (unsigned i = 0; i < 1500; i++) {
+        struct sp_peer peer;
+        if (!sp_connect(&peer, &fixture->address, 0))
+            stage_fail(fixture->stage, "the server does not take connection %u", i);
+        if (i % 4 == 1)
+            (void)sp_send_bytes(&peer, "\0SP\0", 4); /* half a handshake */
+        else if (i % 4 == 2)
+            (void)sp_send_bytes(&peer, "\0SP\0\0\x30\0\0", 8); /* a whole one */
+        ends[i % 3](&peer);
+        if (i % 250 == 0)
+            chat(fixture);
+    }
+    assert_unharmed(fixture);
+}
+
+static void test_hostile__hello_of_something_else(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const hellos[] = {
+        "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "SSH-2.0-OpenSSH_9.2\r\n", "\x16\x03\x01\x02\x00\x01",
+        "NICK ann\r\nUSER ann\r\n", "\xff\xff\xff\xff\xff\xff\xff\xff",
+    };
+    for (unsigned i = 0; i < 100; i++) {
+        struct sp_peer peer;
+        assert_true(sp_connect(&peer, &fixture->address, 0));
+        const char *hello = hellos[i % 5];
+        (void)sp_send_bytes(&peer, hello, strlen(hello) < 8 ? 8 : strlen(hello));
+        if (!sp_wait_closed(&peer, CLOSED_MS))
+            stage_fail(fixture->stage, "still connected after '%.8s'", hello);
+        sp_close(&peer);
+        if (i % 20 == 0)
+            chat(fixture);
+    }
+    /* Another protocol of the same family: PUB, PAIR, REP. */
+    static const unsigned protocols[] = {0x20, 0x10, SP_REP};
+    for (size_t i = 0; i < 3; i++) {
+        struct sp_peer peer;
+        assert_true(sp_connect(&peer, &fixture->address, 0));
+        const uint8_t bytes[] = {0, 'S', 'P', 0, 0, (uint8_t)protocols[i], 0, 0};
+        assert_true(sp_send_bytes(&peer, bytes, sizeof bytes));
+        assert_true(sp_wait_closed(&peer, CLOSED_MS));
+        sp_close(&peer);
+    }
+    assert_unharmed(fixture);
+}
+
+/* More connections than the server takes: those over the limit are closed, the two stay. */
+static void test_hostile__more_connections_than_allowed(void **state)
+{
+    struct fixture *fixture = *state;
+    enum { MANY = 500 };
+    struct sp_peer *peers = calloc(MANY, sizeof *peers);
+    for (size_t i = 0; i < MANY; i++) {
+        assert_true(sp_connect(&peers[i], &fixture->address, 0));
+        (void)sp_handshake(&peers[i], SP_REQ);
+        if (i % 100 == 0)
+            chat(fixture);
+    }
+    chat(fixture);
+    assert_true(process_descriptors(fixture->node.process) < 400 + fixture->descriptors + 64);
+    for (size_t i = 0; i < MANY; i++)
+        sp_close(&peers[i]);
+    free(peers);
+    /* There is room again. */
+    STAGE_WAIT_MS(fixture->stage, CLOSED_MS,
+                  process_descriptors(fixture->node.process) <=
+                      fixture->descriptors + DESCRIPTORS_SLACK);
+    struct sp_peer peer;
+    open_peer(fixture, &peer);
+    struct raw_reply reply;
+    assert_true(raw_chat(&peer, &(struct raw_call){.method = "Info"}, &reply));
+    assert_int_equal(reply.status, STATUS_OK);
+    free(reply.payload);
+    sp_close(&peer);
+    assert_unharmed(fixture);
+}
+
+/* ---- frames ---- */
+
+static void test_hostile__garbage_frames(void **state)
+{
+    struct fixture *fixture = *state;
+    uint8_t bytes[2048];
+    for (unsigned i = 0; i < 400; i++) {
+        struct sp_peer peer;
+        size_t size = draw(fixture) % sizeof bytes;
+        open_peer(fixture, &peer);
+        fill(fixture, bytes, sizeof bytes);
+        bytes[0] = 0xff; /* no tag of a frame: random bytes might be a valid, empty one */
+        (void)sp_send(&peer, SP_REQUEST_ID, bytes, size + 1);
+        if (!sp_wait_closed(&peer, CLOSED_MS))
+            stage_fail(fixture->stage, "still connected after garbage %u", i);
+        sp_close(&peer);
+        if (i % 50 == 0)
+            chat(fixture);
+    }
+    assert_unharmed(fixture);
+}
+
+/* A good frame with some bytes turned: whatever it means now, the server lives. */
+static void test_hostile__damaged_frames(void **state)
+{
+    struct fixture *fixture = *state;
+    Jackdaw__SendRequest send = JACKDAW__SEND_REQUEST__INIT;
+    send.request = 1;
+    send.to = (char *)"lobby";
+    send.text = (char *)"a text that is about to be damaged";
+    uint8_t token[RAW_TOKEN_BYTES] = {7};
+    size_t size;
+    uint8_t *good = raw_frame(
+        &(struct raw_call){.method = "Send", .message = &send.base, .token = token}, 3, &size);
+    uint8_t *bad = malloc(size);
+    struct sp_peer peer;
+    open_peer(fixture, &peer);
+    for (unsigned i = 0; i < 3000; i++) {
+        memcpy(bad, good, size);
+        for (unsigned turns = 1 + draw(fixture) % 4; turns > 0; turns--)
+            bad[draw(fixture) % size] = (uint8_t)draw(fixture);
+        size_t cut = draw(fixture) % 4 == 0 ? draw(fixture) % size : size;
+        struct sp_message message;
+        bool answered = sp_send(&peer, SP_REQUEST_ID, bad, cut) &&
+                        sp_receive(&peer, 20, &message) == SP_MESSAGE;
+        if (answered) {
+            free(message.body);
+        } else {
+            sp_close(&peer); /* or it was answered nothing: a frame without a request */
+            open_peer(fixture, &peer);
+        }
+        if (i % 500 == 0)
+            chat(fixture);
+    }
+    sp_close(&peer);
+    free(good);
+    free(bad);
+    assert_unharmed(fixture);
+}
+
+/* Frames that never come to their end, from peers that stay and from peers that leave. */
+static void test_hostile__half_frames(void **state)
+{
+    struct fixture *fixture = *state;
+    enum { STAYING = 40 };
+    struct sp_peer staying[STAYING];
+    uint8_t prefix[SP_PREFIX_BYTES];
+    uint8_t bytes[4096];
+    fill(fixture, bytes, sizeof bytes);
+    sp_prefix(prefix, SP_REQUEST_ID, 200000);
+    for (size_t i = 0; i < STAYING; i++) {
+        open_peer(fixture, &staying[i]);
+        assert_true(sp_send_bytes(&staying[i], prefix, i % 2 == 0 ? sizeof prefix : 5));
+        if (i % 2 == 0)
+            assert_true(sp_send_bytes(&staying[i], bytes, sizeof bytes));
+    }
+    for (unsigned i = 0; i < 300; i++) {
+        struct sp_peer peer;
+        open_peer(fixture, &peer);
+        (void)sp_send_bytes(&peer, prefix, 1 + i % sizeof prefix);
+        (void)sp_send_bytes(&peer, bytes, i % sizeof bytes);
+        if (i % 2 == 0)
+            sp_close(&peer);
+        else
+            sp_reset(&peer);
+        if (i % 60 == 0)
+            chat(fixture);
+    }
+    chat(fixture);
+    for (size_t i = 0; i < STAYING; i++)
+        sp_close(&staying[i]);
+    assert_unharmed(fixture);
+}
+
+/* Sizes that no server should take at its word. */
+static void test_hostile__oversize_frames(void **state)
+{
+    struct fixture *fixture = *state;
+    static const uint64_t sizes[] = {300u * 1024u,           64u << 20,  UINT32_MAX,
+                                     (uint64_t)INT64_MAX,    UINT64_MAX, UINT64_MAX - 3,
+                                     (uint64_t)INT64_MAX + 1};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct sp_peer peer;
+        uint8_t prefix[SP_PREFIX_BYTES] = {0};
+        open_peer(fixture, &peer);
+        for (int at = 0; at < 8; at++)
+            prefix[at] = (uint8_t)(sizes[i] >> (56 - 8 * at));
+        prefix[8] = 0x80;
+        (void)sp_send_bytes(&peer, prefix, sizeof prefix);
+        if (!sp_wait_closed(&peer, CLOSED_MS))
+            stage_fail(fixture->stage, "still connected after announcing %llu bytes",
+                       (unsigned long long)sizes[i]);
+        sp_close(&peer);
+        chat(fixture);
+    }
+    assert_unharmed(fixture);
+}
+
+/* Small frames that ask for much memory: thousands of empty envelopes. */
+static void test_hostile__frames_that_swell(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t size = 200u * 1024u;
+    uint8_t *bytes = calloc(1, size);
+    for (size_t i = 0; i < size; i += 2)
+        bytes[i] = 0x0a; /* Frame.envelopes, of length 0 */
+    for (unsigned i = 0; i < 50; i++) {
+        struct sp_peer peer;
+        open_peer(fixture, &peer);
+        (void)sp_send(&peer, SP_REQUEST_ID, bytes, size);
+        assert_true(sp_wait_closed(&peer, CLOSED_MS));
+        sp_close(&peer);
+    }
+    free(bytes);
+    assert_unharmed(fixture);
+}
+
+/* ---- calls ---- */
+
+static void assert_status(struct fixture *fixture, struct sp_peer *peer,
+                          const struct raw_call *call, enum status status, const char *naming)
+{
+    struct raw_reply reply;
+    if (!raw_chat(peer, call, &reply))
+        stage_fail(fixture->stage, "%s was not answered", call->method);
+    if (reply.status != status || strstr(reply.text, naming) == NULL)
+        stage_fail(fixture->stage, "%s got %s: %s", call->method, status_name(reply.status),
+                   reply.text);
+    free(reply.payload);
+}
+
+static void test_hostile__calls_that_make_no_sense(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peer;
+    open_peer(fixture, &peer);
+    const uint8_t token[RAW_TOKEN_BYTES] = {1, 2, 3};
+    static const uint8_t garbage[64] = {0xff, 0xff, 0xff};
+    uint8_t large[100000] = {0};
+    assert_status(fixture, &peer, &(struct raw_call){.method = "Info", .protocol = 7 << 16},
+                  STATUS_FAILED_PRECONDITION, "7.0");
+    assert_status(fixture, &peer, &(struct raw_call){.method = "Info", .service = "jackdaw.Shell"},
+                  STATUS_UNIMPLEMENTED, "jackdaw.Shell");
+    assert_status(fixture, &peer, &(struct raw_call){.method = "Format"}, STATUS_UNIMPLEMENTED,
+                  "Format");
+    assert_status(fixture, &peer, &(struct raw_call){.method = "Send"}, STATUS_UNAUTHENTICATED,
+                  "log in");
+    assert_status(fixture, &peer, &(struct raw_call){.method = "Receive", .token = token},
+                  STATUS_UNAUTHENTICATED, "log in");
+    assert_status(fixture, &peer,
+                  &(struct raw_call){
+                      .method = "Send", .payload = garbage, .payload_size = sizeof garbage},
+                  STATUS_INVALID_ARGUMENT, "SendRequest");
+    assert_status(
+        fixture, &peer,
+        &(struct raw_call){.method = "Login", .payload = large, .payload_size = sizeof large},
+        STATUS_INVALID_ARGUMENT, "100000");
+    assert_status(fixture, &peer, &(struct raw_call){.method = "Info"}, STATUS_OK, "");
+    sp_close(&peer);
+    assert_unharmed(fixture);
+}
+
+/* Strings that are no text, and names that are none. */
+static void test_hostile__strings_that_are_no_text(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peer;
+    open_peer(fixture, &peer);
+    static const char *const names[] = {"",         "\xff\xfe", "a\xc0\x80z", "\xed\xa0\x80",
+                                        "tab\there", "new\nline", "\x1b[2J"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        Jackdaw__RegisterRequest request = JACKDAW__REGISTER_REQUEST__INIT;
+        uint8_t nonce[16] = {(uint8_t)i};
+        request.name = (char *)names[i];
+        request.password = (char *)"a password";
+        request.nonce.data = nonce;
+        request.nonce.len = sizeof nonce;
+        assert_status(fixture, &peer,
+                      &(struct raw_call){.method = "RegisterAccount", .message = &request.base},
+                      STATUS_INVALID_ARGUMENT, "");
+    }
+    const uint8_t token[RAW_TOKEN_BYTES] = {9};
+    assert_true(raw_login(&peer, "eve", token));
+    static const char *const texts[] = {"", "\xff\xfe", "cut off: \xe2\x82"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        struct raw_reply reply;
+        assert_true(raw_send(&peer, token, i + 1, "@ann", texts[i], &reply));
+        assert_int_equal(reply.status, STATUS_INVALID_ARGUMENT);
+        free(reply.payload);
+    }
+    sp_close(&peer);
+    assert_unharmed(fixture);
+}
+
+/* Peers that ask and ask and never read an answer. */
+static void test_hostile__peers_that_never_read(void **state)
+{
+    struct fixture *fixture = *state;
+    enum { PEERS = 16, BYTES_EACH = 4 << 20 };
+    struct sp_peer peers[PEERS];
+    size_t size;
+    uint8_t *frame = raw_frame(&(struct raw_call){.method = "Info"}, 500, &size);
+    uint8_t prefix[SP_PREFIX_BYTES];
+    sp_prefix(prefix, SP_REQUEST_ID, size);
+    size_t framed = sizeof prefix + size;
+    uint8_t *bytes = malloc(framed);
+    memcpy(bytes, prefix, sizeof prefix);
+    memcpy(bytes + sizeof prefix, frame, size);
+    size_t sent[PEERS] = {0};
+    for (size_t i = 0; i < PEERS; i++) {
+        assert_true(sp_connect(&peers[i], &fixture->address, 4096));
+        assert_true(sp_handshake(&peers[i], SP_REQ));
+    }
+    for (unsigned round = 0; round < 40; round++) {
+        for (size_t i = 0; i < PEERS; i++) {
+            /* As much as it takes, going on in the middle of a frame where it took a part. */
+            for (size_t got = 1; got > 0 && sent[i] < BYTES_EACH; sent[i] += got) {
+                size_t at = sent[i] % framed;
+                got = sp_try_send_bytes(&peers[i], bytes + at, framed - at);
+            }
+        }
+        chat(fixture);
+    }
+    size_t total = 0;
+    for (size_t i = 0; i < PEERS; i++) {
+        total += sent[i];
+        sp_close(&peers[i]);
+    }
+    assert_true(total > 1u << 20);
+    free(bytes);
+    free(frame);
+    assert_unharmed(fixture);
+}
+
+/* Peers that leave while the server still works for them: passwords are hashed on a thread of
+ * their own. */
+static void test_hostile__leaving_with_requests_in_flight(void **state)
+{
+    struct fixture *fixture = *state;
+    for (unsigned i = 0; i < 200; i++) {
+        struct sp_peer peer;
+        Jackdaw__RegisterRequest request = JACKDAW__REGISTER_REQUEST__INIT;
+        uint8_t nonce[16] = {(uint8_t)i};
+        char name[32];
+        (void)snprintf(name, sizeof name, "visitor%u", i);
+        request.name = name;
+        request.password = (char *)"a password";
+        request.nonce.data = nonce;
+        request.nonce.len = sizeof nonce;
+        size_t size;
+        uint8_t *frame = raw_frame(
+            &(struct raw_call){.method = "RegisterAccount", .message = &request.base}, 20, &size);
+        open_peer(fixture, &peer);
+        assert_true(sp_send(&peer, SP_REQUEST_ID, frame, size));
+        if (i % 2 == 0)
+            sp_close(&peer);
+        else
+            sp_reset(&peer);
+        free(frame);
+        if (i % 40 == 0)
+            chat(fixture);
+    }
+    assert_unharmed(fixture);
+}
+
+/* A stream that is opened and never read, in a room where much is said. */
+static void test_hostile__member_that_never_reads(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peer;
+    const uint8_t token[RAW_TOKEN_BYTES] = {11};
+    assert_true(sp_connect(&peer, &fixture->address, 4096));
+    assert_true(sp_handshake(&peer, SP_REQ));
+    assert_true(raw_login(&peer, "eve", token));
+    Jackdaw__JoinRoomRequest join = JACKDAW__JOIN_ROOM_REQUEST__INIT;
+    join.request = 1;
+    join.room = (char *)"lobby";
+    assert_status(fixture, &peer,
+                  &(struct raw_call){.method = "JoinRoom", .message = &join.base, .token = token},
+                  STATUS_OK, "");
+    size_t size;
+    uint8_t *frame = raw_frame(
+        &(struct raw_call){.method = "Receive", .token = token, .credits = 1000}, 1, &size);
+    assert_true(sp_send(&peer, SP_REQUEST_ID, frame, size));
+    free(frame);
+    for (unsigned i = 0; i < 700; i++)
+        chat(fixture);
+    sp_close(&peer);
+    assert_unharmed(fixture);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_hostile__connect_and_reset_storm),
+        TEST(test_hostile__hello_of_something_else),
+        TEST(test_hostile__more_connections_than_allowed),
+        TEST(test_hostile__garbage_frames),
+        TEST(test_hostile__damaged_frames),
+        TEST(test_hostile__half_frames),
+        TEST(test_hostile__oversize_frames),
+        TEST(test_hostile__frames_that_swell),
+        TEST(test_hostile__calls_that_make_no_sense),
+        TEST(test_hostile__strings_that_are_no_text),
+        TEST(test_hostile__peers_that_never_read),
+        TEST(test_hostile__leaving_with_requests_in_flight),
+        TEST(test_hostile__member_that_never_reads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/* Processes that stop for a while or for good, and clocks that jump: nobody else notices, and who
+ * was away misses nothing. */
+#include "support/json_client.h"
+#include "support/node.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define MANY 6000 /* messages: more than a server holds for one device */
+#define QUIET_MS 8000 /* nothing comes any more */
+#define DAY_MS 86400000
+
+struct fixture {
+    struct stage *stage;
+    struct node node;
+    struct json_client *ann, *bob, *cat;
+    unsigned said;
+};
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    fixture->stage = stage_open();
+    fixture->node = (struct node){.stage = fixture->stage, .id = 1};
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    json_client_free(fixture->ann);
+    json_client_free(fixture->bob);
+    json_client_free(fixture->cat);
+    stage_close(fixture->stage);
+    free(fixture);
+    return 0;
+}
+
+static void open_lobby(struct fixture *fixture)
+{
+    node_start(&fixture->node);
+    fixture->ann = json_client_visit(fixture->stage, fixture->node.clients, "ann", "lobby");
+    fixture->bob = json_client_visit(fixture->stage, fixture->node.clients, "bob", "lobby");
+    fixture->cat = json_client_visit(fixture->stage, fixture->node.clients, "cat", "lobby");
+}
+
+static void say(struct fixture *fixture, unsigned lines)
+{
+    for (unsigned i = 0; i < lines; i++) {
+        json_client_say(fixture->ann, "line %u", fixture->said);
+        fixture->said++;
+    }
+}
+
+/* Until the reader has everything; what is missing then is the checker's to tell. */
+static void wait_for_all(struct fixture *fixture, struct json_client *reader)
+{
+    STAGE_SETTLE(fixture->stage, QUIET_MS, json_client_messages(reader) >= fixture->said);
+}
+
+static void judge_and_leave(struct fixture *fixture)
+{
+    struct json_client *const all[] = {fixture->ann, fixture->bob, fixture->cat};
+    struct checker *checker = checker_new();
+    STAGE_SETTLE(fixture->stage, QUIET_MS, json_client_sent(fixture->ann) == fixture->said);
+    for (size_t i = 0; i < 3; i++) {
+        wait_for_all(fixture, all[i]);
+        checker_was_in(json_client_report(all[i], checker), "lobby", 1, UINT64_MAX);
+    }
+    checker_verify(checker, CHECK_ALL);
+    assert_int_equal(checker_acknowledged(checker), fixture->said);
+    checker_free(checker);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(json_client_leave(all[i]), 0);
+    assert_int_equal(node_stop(&fixture->node), 0);
+    stage_pass(fixture->stage);
+}
+
+static void pause_process(struct process *process)
+{
+    process_signal(process, SIGSTOP);
+}
+
+static void resume_process(struct process *process)
+{
+    process_signal(process, SIGCONT);
+}
+
+/* ---- clients ---- */
+
+/* A device that reads nothing while much is said: its mailbox overflows, and is filled from the
+ * database when it goes on. The others are not kept waiting. */
+static void test_pause__of_a_reader(void **state)
+{
+    struct fixture *fixture = *state;
+    open_lobby(fixture);
+    for (unsigned i = 0; i < 3; i++) {
+        pause_process(json_client_process(fixture->bob));
+        say(fixture, MANY);
+        wait_for_all(fixture, fixture->cat);
+        resume_process(json_client_process(fixture->bob));
+        say(fixture, 100); /* while it catches up */
+    }
+    judge_and_leave(fixture);
+}
+
+/* The same, and the server is another one when it wakes up. */
+static void test_pause__of_a_reader_while_the_server_is_killed(void **state)
+{
+    struct fixture *fixture = *state;
+    open_lobby(fixture);
+    pause_process(json_client_process(fixture->bob));
+    say(fixture, MANY);
+    STAGE_WAIT(fixture->stage, json_client_messages(fixture->cat) > MANY / 2);
+    node_kill(&fixture->node);
+    node_start(&fixture->node);
+    wait_for_all(fixture, fixture->cat);
+    resume_process(json_client_process(fixture->bob));
+    say(fixture, 100);
+    judge_and_leave(fixture);
+}
+
+/* A device that dies is not a device that has read: the next one gets the rest. */
+static void test_kill__of_a_reader(void **state)
+{
+    struct fixture *fixture = *state;
+    open_lobby(fixture);
+    say(fixture, 100);
+    wait_for_all(fixture, fixture->bob);
+    process_kill(json_client_process(fixture->bob));
+    size_t seen = json_client_messages(fixture->bob);
+    say(fixture, MANY);
+    wait_for_all(fixture, fixture->cat);
+    json_client_free(fixture->bob);
+    const struct json_client_options options = {
+        .label = "bob again", .account = "bob", .addresses = {fixture->node.clients}};
+    fixture->bob = json_client_start(fixture->stage, &options);
+    (void)json_client_command(fixture->bob, "/login bob secret");
+    char last[32];
+    (void)snprintf(last, sizeof last, "line %u", fixture->said - 1);
+    (void)json_client_expect(fixture->bob, 0, "{s:s, s:s}", "type", "message", "text", last);
+    /* From where the dead one certainly was, at the latest. */
+    struct checker *checker = checker_new();
+    (void)json_client_report(fixture->ann, checker);
+    struct checker_client *bob = json_client_report(fixture->bob, checker);
+    checker_was_in(bob, "lobby", seen + 1, UINT64_MAX);
+    checker_verify(checker, CHECK_ALL);
+    checker_free(checker);
+    assert_int_equal(node_stop(&fixture->node), 0);
+    stage_pass(fixture->stage);
+}
+
+/* A writer that dies has not said what was not acknowledged, and has said what was; the others are
+ * in agreement about which. */
+static void test_kill__of_a_writer(void **state)
+{
+    struct fixture *fixture = *state;
+    open_lobby(fixture);
+    say(fixture, MANY);
+    STAGE_WAIT(fixture->stage, json_client_sent(fixture->ann) > 500);
+    process_kill(json_client_process(fixture->ann));
+    json_client_say(fixture->bob, "the end");
+    (void)json_client_expect(fixture->bob, 0, "{s:s, s:s}", "type", "message", "text", "the end");
+    (void)json_client_expect(fixture->cat, 0, "{s:s, s:s}", "type", "message", "text", "the end");
+    struct checker *checker = checker_new();
+    (void)json_client_report(fixture->ann, checker);
+    checker_was_in(json_client_report(fixture->bob, checker), "lobby", 1, UINT64_MAX);
+    checker_was_in(json_client_report(fixture->cat, checker), "lobby", 1, UINT64_MAX);
+    checker_verify(checker, CHECK_ALL);
+    checker_free(checker);
+    assert_int_equal(node_stop(&fixture->node), 0);
+    stage_pass(fixture->stage);
+}
+
+/* ---- the server ---- */
+
+/* It stops for longer than clients wait for an answer: they leave it, come back, and ask again for
+ * what it has meanwhile done. */
+static void test_pause__of_the_server(void **state)
+{
+    struct fixture *fixture = *state;
+    open_lobby(fixture);
+    say(fixture, MANY);
+    STAGE_WAIT(fixture->stage, json_client_sent(fixture->ann) > 100);
+    pause_process(fixture->node.process);
+    (void)json_client_expect(fixture->ann, 0, "{s:s, s:b}", "type", "status", "connected", 0);
+    resume_process(fixture->node.process);
+    judge_and_leave(fixture);
+}
+
+/* Short pauses are nobody's business. */
+static void test_pause__of_the_server_for_a_moment(void **state)
+{
+    struct fixture *fixture = *state;
+    open_lobby(fixture);
+    for (unsigned i = 0; i < 10; i++) {
+        say(fixture, 200);
+        pause_process(fixture->node.process);
+        uint64_t until_ms = stage_now_ms() + 50;
+        while (stage_now_ms() < until_ms)
+            stage_turn(fixture->stage, until_ms);
+        resume_process(fixture->node.process);
+        wait_for_all(fixture, fixture->bob);
+    }
+    assert_null(json_client_find(fixture->ann, 0, "{s:s, s:b}", "type", "status", "connected", 0));
+    judge_and_leave(fixture);
+}
+
+/* ---- clocks ---- */
+
+/* The wall clock of a node is the real one plus what stands in a file: see clock_jump.c. */
+static void use_jumping_clock(void *context)
+{
+    (void)context;
+    (void)setenv("LD_PRELOAD", TEST_CLOCK_JUMP, 1);
+}
+
+static volatile int64_t *map_offset(struct fixture *fixture)
+{
+    const char *path = stage_path(fixture->stage, "clock");
+    int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(file >= 0);
+    assert_int_equal(ftruncate(file, sizeof(int64_t)), 0);
+    void *memory = mmap(NULL, sizeof(int64_t), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    (void)close(file);
+    assert_true(memory != MAP_FAILED);
+    assert_int_equal(setenv("JACKDAW_TEST_CLOCK", path, 1), 0);
+    return memory;
+}
+
+/* Somebody sets the server's clock: days ahead, and years back. Nobody is logged out, nothing goes
+ * out of order, and what is written down never goes back in time. */
+static void test_clock__jumps(void **state)
+{
+    struct fixture *fixture = *state;
+    if (TEST_CLOCK_JUMP[0] == '\0') {
+        print_message("not with a sanitizer: skipped\n");
+        stage_pass(fixture->stage);
+        skip();
+    }
+    volatile int64_t *offset_ms = map_offset(fixture);
+    fixture->node.prepare = use_jumping_clock;
+    open_lobby(fixture);
+    static const int64_t jumps_ms[] = {0,           3 * DAY_MS, 0,      -400 * (int64_t)DAY_MS,
+                                       3600 * 1000, -1,         DAY_MS, 0};
+    uint64_t latest_ms = 0;
+    for (size_t i = 0; i < sizeof jumps_ms / sizeof jumps_ms[0]; i++) {
+        stage_note(fixture->stage, "the server's clock: %lld ms", (long long)jumps_ms[i]);
+        *offset_ms = jumps_ms[i];
+        say(fixture, 20);
+        wait_for_all(fixture, fixture->bob);
+        const json_t *page = json_client_command(fixture->bob, "/history 20");
+        for (size_t j = 0; j < 20; j++) {
+            const json_t *message = json_array_get(json_object_get(page, "history"), j);
+            uint64_t time_ms = json_number(message, "time_ms");
+            assert_true(time_ms >= latest_ms);
+            latest_ms = time_ms;
+        }
+        if (i == 1) /* it did jump */
+            assert_true(latest_ms > (uint64_t)time(NULL) * 1000 + 2 * DAY_MS);
+        if (i == 4) {
+            node_kill(&fixture->node);
+            node_start(&fixture->node);
+        }
+    }
+    assert_null(json_client_find(fixture->bob, 0, "{s:s}", "type", "session_ended"));
+    assert_null(json_client_find(fixture->bob, 0, "{s:s}", "type", "presence"));
+    judge_and_leave(fixture);
+    (void)munmap((void *)(uintptr_t)offset_ms, sizeof *offset_ms);
+    (void)unsetenv("JACKDAW_TEST_CLOCK");
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_pause__of_a_reader),
+        TEST(test_pause__of_a_reader_while_the_server_is_killed),
+        TEST(test_kill__of_a_reader),
+        TEST(test_kill__of_a_writer),
+        TEST(test_pause__of_the_server),
+        TEST(test_pause__of_the_server_for_a_moment),
+        TEST(test_clock__jumps),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: MIT */
+/* Starting and stopping: what stands in the way of a start, and what a stop leaves behind. */
+#include "store/store.h"
+#include "support/json_client.h"
+#include "support/node.h"
+#include "support/sp_peer.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define STOP_MS 2000 /* a server that is asked to stop does within */
+
+struct fixture {
+    struct stage *stage;
+    struct node node;
+    struct json_client *ann, *bob;
+};
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    fixture->stage = stage_open();
+    fixture->node = (struct node){.stage = fixture->stage, .id = 1};
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    json_client_free(fixture->ann);
+    json_client_free(fixture->bob);
+    stage_close(fixture->stage);
+    free(fixture);
+    return 0;
+}
+
+/* ---- programs that end with a sentence ---- */
+
+/* Runs a program with words, in the environment "NAME=VALUE" if given, until it ends. */
+struct run {
+    struct process *process;
+    int status;
+    char *log; /* stderr */
+};
+
+static void set_variable(void *context)
+{
+    if (context != NULL)
+        (void)putenv(context);
+}
+
+static struct run run_with(struct fixture *fixture, const char *program, const char *variable,
+                           const char *const *words)
+{
+    const struct process_options options = {.name = "program",
+                                            .program = program,
+                                            .arguments = words,
+                                            .prepare = set_variable,
+                                            .context = (char *)variable};
+    struct run run = {.process = process_start(fixture->stage, &options)};
+    process_end_input(run.process);
+    run.status = process_wait(run.process, STAGE_PATIENCE_MS);
+    run.log = process_log(run.process);
+    return run;
+}
+
+/* Status 1, nothing on stdout, and one sentence on stderr that names what is wrong. */
+static void assert_refused(struct fixture *fixture, const char *program, const char *variable,
+                           const char *const *words, const char *naming)
+{
+    struct run run = run_with(fixture, program, variable, words);
+    bool prefixed = strncmp(run.log, "jackdaw", 7) == 0;
+    if (run.status != 1 || process_lines(run.process) > 0 || strstr(run.log, naming) == NULL ||
+        !prefixed || strlen(run.log) < 20 || strstr(run.log, "assert") != NULL)
+        stage_fail(fixture->stage, "status %d, %zu lines on stdout, no '%s' in: %s", run.status,
+                   process_lines(run.process), naming, run.log);
+    free(run.log);
+}
+
+struct mistake {
+    const char *words[8];
+    const char *naming; /* what the sentence has to name */
+};
+
+#define ADDRESSES "127.0.0.1:0", "127.0.0.1:0"
+
+static void test_server__mistakes_on_the_command_line(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct mistake mistakes[] = {
+        {{"--nonsense"}, "nonsense"},
+        {{"-z"}, "-z"},
+        {{"0"}, "0"},
+        {{"65536"}, "65536"},
+        {{"-1"}, "-1"},
+        {{"one"}, "one"},
+        {{"1x"}, "1x"},
+        {{""}, "id"},
+        {{"1", "boss"}, "boss"},
+        {{"1", "master", "nonsense"}, "nonsense"},
+        {{"1", "master", "127.0.0.1:99999"}, "99999"},
+        {{"1", "master", "127.0.0.1:"}, "127.0.0.1:"},
+        {{"1", "master", "127.0.0.1:-5"}, "-5"},
+        {{"1", "master", "[::1:5"}, "[::1:5"},
+        {{"1", "master", "127.0.0.1:0", "elsewhere"}, "elsewhere"},
+        {{"1", "master", ADDRESSES, "more"}, "more"},
+        {{"1", "master", "127.0.0.1:2625", "127.0.0.1:2625"}, "differ"},
+        {{"1", "master", "tls+tcp://127.0.0.1:0"}, "tls_cert"},
+        {{"1", "master", ADDRESSES, "--tls_cert=a.pem", "--tls_key=b.pem"}, "tls"},
+        {{"1", "master", ADDRESSES, "--max_sessions=0"}, "max_sessions"},
+        {{"1", "master", ADDRESSES, "--max_sessions"}, "max_sessions"},
+        {{"1", "master", ADDRESSES, "--rate-limit=fast"}, "rate"},
+        {{"1", "master", ADDRESSES, "--log_level=loud"}, "loud"},
+        {{"1", "master", ADDRESSES, "--log_keep=99999999999999999999"}, "log_keep"},
+        {{"1", "master", "203.0.113.77:0"}, "203.0.113.77"},
+    };
+    for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++)
+        assert_refused(fixture, TEST_SERVER, NULL, mistakes[i].words, mistakes[i].naming);
+    stage_pass(fixture->stage);
+}
+
+static void test_server__mistake_in_the_environment(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const words[] = {"1", "master", ADDRESSES, NULL};
+    assert_refused(fixture, TEST_SERVER, "JACKDAW_MAX_SESSIONS=many", words,
+                   "JACKDAW_MAX_SESSIONS");
+    stage_pass(fixture->stage);
+}
+
+static void test_server__help_and_version(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const help[] = {"--help", NULL};
+    static const char *const version[] = {"--version", NULL};
+    struct run run = run_with(fixture, TEST_SERVER, NULL, help);
+    assert_int_equal(run.status, 0);
+    assert_string_equal(run.log, "");
+    assert_true(process_lines(run.process) > 20);
+    free(run.log);
+    run = run_with(fixture, TEST_SERVER, NULL, version);
+    assert_int_equal(run.status, 0);
+    assert_int_equal(process_lines(run.process), 1);
+    free(run.log);
+    stage_pass(fixture->stage);
+}
+
+static void test_client__mistakes_on_the_command_line(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct mistake mistakes[] = {
+        {{"--nonsense"}, "nonsense"},
+        {{"--json", "-a", "nonsense"}, "nonsense"},
+        {{"--json", "-a", "127.0.0.1:99999"}, "99999"},
+        {{"--json", "-a"}, "-a"},
+        {{"--json", "-a", "127.0.0.1:9", "--password_file=/nowhere/at/all", "-u", "ann"},
+         "/nowhere/at/all"},
+    };
+    for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++)
+        assert_refused(fixture, TEST_CLIENT, NULL, mistakes[i].words, mistakes[i].naming);
+    stage_pass(fixture->stage);
+}
+
+/* ---- folders and ports that are taken ---- */
+
+/* A second node fails to start, and says why. */
+static void assert_does_not_start(struct node *node, const char *naming)
+{
+    node_launch(node);
+    int status = process_wait(node->process, STAGE_PATIENCE_MS);
+    char *log = process_log(node->process);
+    /* The sentence is the last line, behind the log. */
+    const char *sentence = strstr(log, "jackdaw-server: ");
+    if (status != 1 || process_lines(node->process) > 0 || sentence == NULL ||
+        strstr(sentence, naming) == NULL)
+        stage_fail(node->stage, "status %d, no '%s' in: %s", status, naming, log);
+    free(log);
+}
+
+static struct json_client *visitor(struct fixture *fixture, const char *name)
+{
+    return json_client_visit(fixture->stage, fixture->node.clients, name, "lobby");
+}
+
+static void chat(struct fixture *fixture, const char *text)
+{
+    json_client_say(fixture->ann, "%s", text);
+    (void)json_client_expect(fixture->bob, 0, "{s:s, s:s, s:s}", "type", "message", "from", "ann",
+                             "text", text);
+    (void)json_client_expect(fixture->ann, 0, "{s:s, s:s, s:s}", "type", "message", "from", "ann",
+                             "text", text);
+}
+
+static void open_with_two(struct fixture *fixture)
+{
+    node_start(&fixture->node);
+    fixture->ann = visitor(fixture, "ann");
+    fixture->bob = visitor(fixture, "bob");
+    chat(fixture, "before");
+}
+
+static void test_start__folder_in_use(void **state)
+{
+    struct fixture *fixture = *state;
+    open_with_two(fixture);
+    struct node second = {.stage = fixture->stage, .id = 1};
+    char holder[32];
+    (void)snprintf(holder, sizeof holder, "in use by process %d",
+                   (int)process_id(fixture->node.process));
+    assert_does_not_start(&second, holder);
+    chat(fixture, "after");
+    stage_pass(fixture->stage);
+}
+
+static void test_start__ports_in_use(void **state)
+{
+    struct fixture *fixture = *state;
+    open_with_two(fixture);
+    struct node second = {
+        .stage = fixture->stage, .id = 1, .data_dir = stage_path(fixture->stage, "data2")};
+    (void)snprintf(second.clients, sizeof second.clients, "%s", fixture->node.clients);
+    assert_does_not_start(&second, fixture->node.clients);
+    second.clients[0] = '\0';
+    (void)snprintf(second.internal, sizeof second.internal, "%s", fixture->node.internal);
+    assert_does_not_start(&second, fixture->node.internal);
+    second.internal[0] = '\0';
+    node_start(&second); /* what failed before left nothing behind */
+    assert_int_equal(node_stop(&second), 0);
+    chat(fixture, "after");
+    stage_pass(fixture->stage);
+}
+
+static void test_start__folder_of_another_server(void **state)
+{
+    struct fixture *fixture = *state;
+    node_start(&fixture->node);
+    assert_int_equal(node_stop(&fixture->node), 0);
+    char from[STAGE_PATH_SIZE];
+    char to[STAGE_PATH_SIZE];
+    (void)snprintf(from, sizeof from, "%s", stage_path(fixture->stage, "data/1"));
+    (void)snprintf(to, sizeof to, "%s", stage_path(fixture->stage, "data/2"));
+    assert_int_equal(rename(from, to), 0);
+    struct node second = {.stage = fixture->stage, .id = 2};
+    assert_does_not_start(&second, "belongs to server 1");
+    stage_pass(fixture->stage);
+}
+
+static void write_file(const char *path, const char *text)
+{
+    int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(file >= 0);
+    for (int i = 0; i < 500; i++)
+        assert_int_equal(write(file, text, strlen(text)), strlen(text));
+    (void)close(file);
+}
+
+static void test_start__folder_that_is_none(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *file = stage_path(fixture->stage, "file");
+    write_file(file, "not a folder");
+    fixture->node.data_dir = file;
+    assert_does_not_start(&fixture->node, file);
+    fixture->node.data_dir = "/proc/nowhere";
+    assert_does_not_start(&fixture->node, "/proc/nowhere");
+    stage_pass(fixture->stage);
+}
+
+static void test_start__database_that_is_none(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(mkdir(stage_path(fixture->stage, "data"), 0700), 0);
+    assert_int_equal(mkdir(stage_path(fixture->stage, "data/1"), 0700), 0);
+    const char *file = stage_path(fixture->stage, "data/1/" STORE_FILE_NAME);
+    write_file(file, "This is not the database that you are looking for. ");
+    assert_does_not_start(&fixture->node, "data/1: corrupt data (file is not a database)");
+    stage_pass(fixture->stage);
+}
+
+/* ---- stopping ---- */
+
+/* Both clients hold a stream open: it must not hold up the stop. */
+static void stop_and_go_on(struct fixture *fixture, int number, const char *text)
+{
+    size_t mark = json_client_count(fixture->bob);
+    uint64_t before_ms = stage_now_ms();
+    process_signal(fixture->node.process, number);
+    assert_int_equal(process_wait(fixture->node.process, STAGE_PATIENCE_MS), 0);
+    uint64_t took_ms = stage_now_ms() - before_ms;
+    if (took_ms > STOP_MS)
+        stage_fail(fixture->stage, "the server took %u ms to stop", (unsigned)took_ms);
+    json_client_say(fixture->ann, "%s", text); /* while it is away */
+    node_start(&fixture->node);
+    (void)json_client_expect(fixture->bob, mark, "{s:s, s:s}", "type", "message", "text", text);
+}
+
+static void test_stop__clients_come_back_to_the_next_server(void **state)
+{
+    struct fixture *fixture = *state;
+    open_with_two(fixture);
+    stop_and_go_on(fixture, SIGTERM, "after SIGTERM");
+    stop_and_go_on(fixture, SIGINT, "after SIGINT");
+    chat(fixture, "and so on");
+    assert_int_equal(json_client_leave(fixture->ann), 0);
+    assert_int_equal(json_client_leave(fixture->bob), 0);
+    assert_int_equal(node_stop(&fixture->node), 0);
+    stage_pass(fixture->stage);
+}
+
+/* Neither do peers that never read, never write, or have not even said hello. */
+static void test_stop__idle_peers_do_not_hold_it_up(void **state)
+{
+    struct fixture *fixture = *state;
+    open_with_two(fixture);
+    struct address address = node_address(&fixture->node);
+    struct sp_peer mute[8];
+    struct sp_peer idle[8];
+    for (size_t i = 0; i < 8; i++) {
+        assert_true(sp_connect(&mute[i], &address, 0));
+        assert_true(sp_open(&idle[i], &address));
+    }
+    stop_and_go_on(fixture, SIGTERM, "after SIGTERM");
+    for (size_t i = 0; i < 8; i++) {
+        assert_true(sp_wait_closed(&mute[i], STOP_MS));
+        assert_true(sp_wait_closed(&idle[i], STOP_MS));
+        sp_close(&mute[i]);
+        sp_close(&idle[i]);
+    }
+    stage_pass(fixture->stage);
+}
+
+/* As soon as a server says that it is ready it can be asked to stop. */
+static void test_stop__right_after_the_start(void **state)
+{
+    struct fixture *fixture = *state;
+    for (int i = 0; i < 5; i++) {
+        node_start(&fixture->node);
+        assert_int_equal(node_stop(&fixture->node), 0);
+    }
+    stage_pass(fixture->stage);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_server__mistakes_on_the_command_line),
+        TEST(test_server__mistake_in_the_environment),
+        TEST(test_server__help_and_version),
+        TEST(test_client__mistakes_on_the_command_line),
+        TEST(test_start__folder_in_use),
+        TEST(test_start__ports_in_use),
+        TEST(test_start__folder_of_another_server),
+        TEST(test_start__folder_that_is_none),
+        TEST(test_start__database_that_is_none),
+        TEST(test_stop__clients_come_back_to_the_next_server),
+        TEST(test_stop__idle_peers_do_not_hold_it_up),
+        TEST(test_stop__right_after_the_start),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

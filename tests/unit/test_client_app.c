@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: MIT */
+/* Lines against a server: what they do, in which order, and what the JSON screen prints of it. */
+#include "client/app.h"
+#include "client/json_values.h"
+#include "client/lines.h"
+#include "client/screens.h"
+#include "support/client_world.h"
+
+#include <jansson.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define TOLD_MAX 1000
+
+/* What the screen was told: "sent text", "failed text STATUS", "join STATUS", "event text". */
+static char *told[TOLD_MAX];
+static size_t told_count;
+static bool recording = true;
+
+static void tell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void tell(const char *format, ...)
+{
+    va_list arguments;
+    if (!recording)
+        return;
+    assert_true(told_count < TOLD_MAX);
+    va_start(arguments, format);
+    assert_true(vasprintf(&told[told_count++], format, arguments) >= 0);
+    va_end(arguments);
+}
+
+static void tell_event(struct app *app, const Jackdaw__Event *event)
+{
+    (void)app;
+    tell("event %s", event->text);
+}
+
+static void tell_sent(struct app *app, const struct outcome *outcome)
+{
+    (void)app;
+    const char *text = outcome->invocation == NULL ? "" : outcome->invocation->text;
+    tell(outcome->status == STATUS_OK ? "sent %s%s" : "failed %s %s", text,
+         outcome->status == STATUS_OK ? "" : status_name(outcome->status));
+}
+
+static void tell_result(struct app *app, const struct outcome *outcome)
+{
+    (void)app;
+    tell("%s %s", outcome->word, status_name(outcome->status));
+}
+
+static void tell_status(struct app *app, const char *server, const char *text)
+{
+    (void)app, (void)server, (void)text;
+}
+
+static void tell_session_ended(struct app *app, enum status status, const char *text)
+{
+    (void)app, (void)text;
+    tell("ended %s", status_name(status));
+}
+
+static const struct screen recorder = {.password_words = true,
+                                       .event = tell_event,
+                                       .sent = tell_sent,
+                                       .result = tell_result,
+                                       .status = tell_status,
+                                       .session_ended = tell_session_ended};
+
+/* ---- a program on a fake cluster ---- */
+
+struct stage {
+    struct world *world;
+    struct settings settings;
+    struct app app;
+    uint64_t line;
+};
+
+static struct stage *stage_new(void)
+{
+    struct stage *stage = calloc(1, sizeof *stage);
+    struct error_text why;
+    assert_non_null(stage);
+    stage->world = world_new(1);
+    stage->settings.addresses.items = &stage->world->servers[0].address;
+    stage->settings.addresses.count = 1;
+    stage->settings.timeout_s = 30;
+    assert_int_equal(app_init(&stage->app, &stage->settings, &recorder, &why), OK);
+    return stage;
+}
+
+static void stage_free(struct stage *stage)
+{
+    app_release(&stage->app);
+    world_free(stage->world);
+    free(stage);
+    while (told_count > 0)
+        free(told[--told_count]);
+}
+
+static void turn(struct stage *stage)
+{
+    struct pollfd entries[2] = {
+        {.fd = task_queue_descriptor(stage->world->cluster.queue), .events = POLLIN},
+        {.fd = app_descriptor(&stage->app), .events = POLLIN},
+    };
+    int wait_ms = app_timeout_ms(&stage->app);
+    (void)poll(entries, 2, wait_ms < 0 || wait_ms > 5 ? 5 : wait_ms);
+    fake_cluster_turn(&stage->world->cluster, stage->world->servers, WORLD_SERVERS);
+    app_process(&stage->app);
+}
+
+#define STAGE_WAIT(stage, condition)               \
+    for (uint64_t since_ = 0; !(condition);) {     \
+        turn(stage);                               \
+        world_check_patience(&since_, #condition); \
+    }
+
+/* Starts lines as the loop for pipes does, and waits until all have ended. */
+static void run(struct stage *stage, const char *const *lines)
+{
+    for (; *lines != NULL; lines++) {
+        STAGE_WAIT(stage, app_may_start(&stage->app, *lines, strlen(*lines), true));
+        app_start_line(&stage->app, *lines, strlen(*lines), ++stage->line);
+    }
+    STAGE_WAIT(stage, !app_is_busy(&stage->app));
+}
+
+static void assert_told(const char *const *expected)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < told_count; i++) {
+        if (strncmp(told[i], "event ", 6) == 0)
+            continue; /* come when they like */
+        assert_non_null(expected[at]);
+        assert_string_equal(told[i], expected[at]);
+        at++;
+    }
+    assert_null(expected[at]);
+}
+
+#define LINES(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static void test_lines__a_whole_session(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    run(stage,
+        LINES("too early", "/join lobby", "/register ann secret", "/join lobby", "hi", "//slash"));
+    run(stage, LINES("/switch nowhere", "/switch @bob", "to bob", "/msg bob too", "/users"));
+    run(stage, LINES("/switch LOBBY", "back", "/leave", "nowhere", "/logout", "/login ann wrong",
+                     "/login ann secret", "/typo", "/join", "", "/quit"));
+    assert_told(LINES("failed too early FAILED_PRECONDITION", "join UNAUTHENTICATED", "register OK",
+                      "join OK", "sent hi", "sent /slash", "switch NOT_FOUND", "switch OK",
+                      "sent to bob", "sent too", "users OK", "switch OK", "sent back", "leave OK",
+                      "failed nowhere FAILED_PRECONDITION", "logout OK", "login UNAUTHENTICATED",
+                      "login OK", "typo INVALID_ARGUMENT", "join INVALID_ARGUMENT", "quit OK"));
+    static const char *const rooms[] = {"lobby", "lobby", "@bob", "@bob", "lobby"};
+    assert_int_equal(stage->world->cluster.message_count, 5);
+    for (size_t i = 0; i < 5; i++)
+        assert_string_equal(stage->world->cluster.messages[i].room, rooms[i]);
+    assert_true(stage->app.quitting);
+    assert_int_equal(stage->app.commands_failed, 7);
+    stage_free(stage);
+}
+
+static void test_lines__bad_input(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    run(stage, LINES("/register ann secret", "/join lobby"));
+    app_start_line(&stage->app, "a\0b", 3, 3);
+    app_start_line(&stage->app, "\xFF", 1, 4);
+    app_start_line(&stage->app, "/topic \xFF", 8, 5);
+    app_refuse_line(&stage->app, "much too long", 13, 6);
+    app_refuse_line(&stage->app, "/topic much too long", 20, 7);
+    app_refuse_line(&stage->app, "/msg bob much too long", 22, 8);
+    run(stage, LINES("still here"));
+    assert_told(LINES("register OK", "join OK", "failed  INVALID_ARGUMENT",
+                      "failed  INVALID_ARGUMENT", "topic INVALID_ARGUMENT",
+                      "failed  INVALID_ARGUMENT", "topic INVALID_ARGUMENT",
+                      "failed  INVALID_ARGUMENT", "sent still here"));
+    stage_free(stage);
+}
+
+static enum fake_action lose_sends(void *context, struct fake_server *server, const char *method,
+                                   uint64_t number)
+{
+    (void)context, (void)server, (void)number;
+    return strcmp(method, "Send") == 0 ? FAKE_LOSE : FAKE_OBEY;
+}
+
+static bool may_start(struct stage *stage, const char *line, bool patient)
+{
+    return app_may_start(&stage->app, line, strlen(line), patient);
+}
+
+static void test_may_start__order(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    run(stage, LINES("/register ann secret", "/join lobby"));
+    stage->world->cluster.judge = lose_sends;
+    app_start_line(&stage->app, "pending", 7, 3);
+    turn(stage);
+    /* A message waits: others follow it, commands do not, but for those that are early. */
+    assert_true(may_start(stage, "more", true));
+    assert_true(may_start(stage, "/msg bob more", true));
+    assert_true(may_start(stage, "/switch lobby", true));
+    assert_false(may_start(stage, "/topic x", true));
+    assert_false(may_start(stage, "/quit", true));
+    assert_false(may_start(stage, "/stats", true));
+    assert_true(may_start(stage, "/topic x", false)); /* a person may */
+    assert_true(may_start(stage, "/quit", false));
+    app_start_line(&stage->app, "/topic x", 8, 4);
+    /* A command waits: everything waits, but for what a person asks of the program. */
+    assert_false(may_start(stage, "more", true));
+    assert_false(may_start(stage, "/switch lobby", true));
+    assert_false(may_start(stage, "more", false));
+    assert_false(may_start(stage, "/join x", false));
+    assert_true(may_start(stage, "/status", false));
+    assert_true(may_start(stage, "/quit", false));
+    app_give_up(&stage->app, "enough");
+    assert_told(LINES("register OK", "join OK", "failed pending UNAVAILABLE", "topic UNAVAILABLE"));
+    run(stage, LINES("hopeless"));
+    assert_string_equal(told[told_count - 1], "failed hopeless UNAVAILABLE");
+    stage_free(stage);
+}
+
+static void test_may_start__waits_while_the_queue_is_full(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    run(stage, LINES("/register ann secret", "/join lobby"));
+    stage->world->cluster.judge = lose_sends;
+    size_t started = 0;
+    for (; may_start(stage, "message", true); started++)
+        app_start_line(&stage->app, "message", 7, started);
+    assert_int_equal(started, CLIENT_QUEUE_REQUESTS);
+    assert_int_equal(stage->app.commands_failed, 0);
+    recording = false;
+    client_give_up(stage->app.client, STATUS_UNAVAILABLE, "enough");
+    assert_int_equal(stage->app.commands_failed, CLIENT_QUEUE_REQUESTS);
+    assert_true(may_start(stage, "message", true));
+    recording = true;
+    stage_free(stage);
+}
+
+static void test_rooms__follow_events(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    run(stage, LINES("/register ann secret", "/join a", "/join b", "/join c", "/switch a"));
+    assert_string_equal(stage->app.current, "a");
+    run(stage, LINES("/leave a"));
+    assert_string_equal(stage->app.current, "c"); /* the one used before */
+    run(stage, LINES("/leave b", "/leave c"));
+    assert_null(stage->app.current);
+    stage_free(stage);
+}
+
+static void test_leave__waits_for_the_echo_and_logs_out(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    run(stage, LINES("/register ann secret", "/join lobby", "bye"));
+    /* The servers run on this thread: app_leave alone would wait for them in vain. */
+    STAGE_WAIT(stage, strcmp(told[told_count - 1], "event bye") == 0);
+    assert_false(stage->world->cluster.sessions[0].ended);
+    app_leave(&stage->app);
+    fake_cluster_turn(&stage->world->cluster, stage->world->servers, WORLD_SERVERS);
+    assert_true(stage->world->cluster.sessions[0].ended);
+    stage_free(stage);
+}
+
+/* ---- JSON ---- */
+
+static void assert_json(json_t *value, const char *expected)
+{
+    char *text = json_dumps(value, JSON_COMPACT);
+    assert_string_equal(text, expected);
+    free(text);
+    json_decref(value);
+}
+
+static Jackdaw__Event event_of(Jackdaw__Event__Kind kind)
+{
+    Jackdaw__Event event = JACKDAW__EVENT__INIT;
+    event.kind = kind;
+    event.epoch = 65537;
+    event.seq = 40;
+    event.time_ms = UINT64_C(1790000000000);
+    event.room = (char *)"lobby";
+    event.from = (char *)"ann";
+    return event;
+}
+
+static void test_json_event__every_kind(void **state)
+{
+    (void)state;
+    Jackdaw__Event event = event_of(JACKDAW__EVENT__KIND__MESSAGE);
+    event.text = (char *)"hi \"\x1b\xC3\xA4";
+    event.session = 0xAB;
+    event.request = 7;
+    event.number = 12;
+    assert_json(json_event(&event),
+                "{\"type\":\"message\",\"room\":\"lobby\",\"from\":\"ann\","
+                "\"text\":\"hi \\\"\\u001B\xC3\xA4\",\"uid\":\"00000000000000ab:7\",\"number\":12,"
+                "\"epoch\":65537,\"seq\":40,\"time_ms\":1790000000000}");
+    event = event_of(JACKDAW__EVENT__KIND__LEFT);
+    event.subject = (char *)"bob";
+    event.text = (char *)"kicked";
+    assert_json(json_event(&event),
+                "{\"type\":\"left\",\"room\":\"lobby\",\"from\":\"ann\",\"subject\":\"bob\","
+                "\"reason\":\"kicked\",\"epoch\":65537,\"seq\":40,\"time_ms\":1790000000000}");
+    event = event_of(JACKDAW__EVENT__KIND__PRESENCE);
+    event.room = (char *)"";
+    event.seq = event.epoch = 0;
+    event.active = true;
+    assert_json(json_event(&event), "{\"type\":\"presence\",\"from\":\"ann\",\"active\":true,"
+                                    "\"time_ms\":1790000000000}");
+    event = event_of(JACKDAW__EVENT__KIND__NOTICE);
+    event.room = event.from = (char *)"";
+    event.text = (char *)"\xFF";
+    event.seq = 0;
+    assert_json(json_event(&event), "{\"type\":\"notice\",\"text\":\"\xEF\xBF\xBD\","
+                                    "\"time_ms\":1790000000000}");
+    static const struct {
+        Jackdaw__Event__Kind kind;
+        const char *type;
+    } types[] = {
+        {JACKDAW__EVENT__KIND__JOINED, "joined"},   {JACKDAW__EVENT__KIND__REMOVED, "left"},
+        {JACKDAW__EVENT__KIND__TOPIC, "topic"},     {JACKDAW__EVENT__KIND__INVITED, "invited"},
+        {JACKDAW__EVENT__KIND__TYPING, "typing"},   {JACKDAW__EVENT__KIND__OWNER, "owner"},
+        {JACKDAW__EVENT__KIND__UNKNOWN, "unknown"}, {(Jackdaw__Event__Kind)99, "unknown"},
+    };
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        event = event_of(types[i].kind);
+        json_t *object = json_event(&event);
+        assert_string_equal(json_string_value(json_object_get(object, "type")), types[i].type);
+        json_decref(object);
+    }
+}
+
+/* ---- lines for people ---- */
+
+static void keep(void *context, const char *text)
+{
+    char *kept = context;
+    assert_true(strlen(kept) + strlen(text) < 4096);
+    strcat(kept, text);
+}
+
+static void test_lines__peers_cannot_drive_the_terminal(void **state)
+{
+    (void)state;
+    char kept[4096] = "";
+    struct stage *stage = stage_new();
+    stage->app.screen = &line_screen;
+    assert_true(line_screen.open(&stage->app));
+    stage->app.lines->put = keep;
+    stage->app.lines->put_context = kept;
+    const char *evil = "\x1b]0;owned\x07\r\x9b"
+                       "2J\nlobby> fake\x7f";
+    for (int kind = JACKDAW__EVENT__KIND__UNKNOWN; kind <= JACKDAW__EVENT__KIND__REMOVED; kind++) {
+        Jackdaw__Event event = event_of((Jackdaw__Event__Kind)kind);
+        event.room = event.from = event.subject = event.text = (char *)evil;
+        line_screen.event(&stage->app, &event);
+    }
+    const struct outcome outcome = {.word = evil, .status = STATUS_NOT_FOUND, .error = evil};
+    line_screen.sent(&stage->app, &outcome);
+    line_screen.session_ended(&stage->app, STATUS_UNAUTHENTICATED, evil);
+    assert_true(strlen(kept) > 200);
+    for (const char *at = kept; *at != '\0'; at++) {
+        assert_true((unsigned char)*at >= 0x20 || *at == '\n');
+        assert_true(*at != 0x7f);
+    }
+    /* A line break in a message does not look like the beginning of a line. */
+    assert_null(strstr(kept, "\nlobby> fake"));
+    assert_non_null(strstr(kept, "\n      lobby> fake"));
+    line_screen.close(&stage->app);
+    stage->app.screen = &recorder;
+    stage_free(stage);
+}
+
+/* After a login: what is undelivered comes by itself, and is not shown as history before that. */
+static void test_lines__nothing_is_shown_twice(void **state)
+{
+    (void)state;
+    char kept[4096] = "";
+    struct stage *stage = stage_new();
+    stage->app.screen = &line_screen;
+    assert_true(line_screen.open(&stage->app));
+    stage->app.lines->put = keep;
+    stage->app.lines->put_context = kept;
+    Jackdaw__Event events[4];
+    Jackdaw__Event *history[4];
+    for (uint64_t i = 0; i < 4; i++) {
+        static const char *const texts[] = {"<one>", "<two>", "<three>", "<four>"};
+        events[i] = event_of(JACKDAW__EVENT__KIND__MESSAGE);
+        events[i].number = i + 1;
+        events[i].text = (char *)texts[i];
+        history[i] = &events[i];
+    }
+    lines_room(&stage->app, "lobby")->undelivered = 2;
+    Jackdaw__JoinRoomReply reply = JACKDAW__JOIN_ROOM_REPLY__INIT;
+    reply.room = (char *)"lobby";
+    reply.history = history;
+    reply.n_history = 4;
+    reply.last_number = 4;
+    const struct client_result result = {.call = CLIENT_JOIN, .reply.join = &reply};
+    const struct outcome outcome = {.command = command_named("join", 4), .result = &result};
+    lines_result(&stage->app, &outcome);
+    assert_non_null(strstr(kept, "<two>"));
+    assert_null(strstr(kept, "<three>"));
+    line_screen.event(&stage->app, &events[2]);
+    line_screen.event(&stage->app, &events[3]);
+    kept[0] = '\0';
+    lines_result(&stage->app, &outcome);
+    assert_null(strstr(kept, "<"));
+    line_screen.close(&stage->app);
+    stage->app.screen = &recorder;
+    stage_free(stage);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lines__a_whole_session),
+        cmocka_unit_test(test_lines__bad_input),
+        cmocka_unit_test(test_may_start__order),
+        cmocka_unit_test(test_may_start__waits_while_the_queue_is_full),
+        cmocka_unit_test(test_rooms__follow_events),
+        cmocka_unit_test(test_leave__waits_for_the_echo_and_logs_out),
+        cmocka_unit_test(test_json_event__every_kind),
+        cmocka_unit_test(test_lines__peers_cannot_drive_the_terminal),
+        cmocka_unit_test(test_lines__nothing_is_shown_twice),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

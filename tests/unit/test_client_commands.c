@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: MIT */
+/* What the client program makes of words: the table of commands, lines from a pipe, names,
+ * completion, password files, options. No server is needed. */
+#include "client/app.h"
+#include "client/completion.h"
+#include "client/feeder.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* ---- the table ---- */
+
+static void test_commands__table_is_sound(void **state)
+{
+    (void)state;
+    static const char *const required[] = {
+        "register", "login",  "logout", "delete", "users", "join",   "leave", "rooms",
+        "members",  "topic",  "invite", "kick",   "ban",   "switch", "msg",   "history",
+        "deliver",  "status", "stats",  "help",   "quit",  "typing"};
+    for (size_t i = 0; i < sizeof required / sizeof required[0]; i++)
+        assert_non_null(command_named(required[i], strlen(required[i])));
+    for (const struct command *command = commands; command->name != NULL; command++) {
+        assert_true(command_named(command->name, strlen(command->name)) == command);
+        assert_true(command->least <= command->most);
+        assert_true(command->most <= COMMAND_ARGUMENTS_MAX);
+        assert_true(strlen(command->name) < 24); /* app_may_start looks at the beginning only */
+        assert_non_null(command->run);
+        assert_true(*command->help != '\0');
+    }
+    assert_null(command_named("joi", 3));
+    assert_null(command_named("", 0));
+}
+
+static void test_command_parse__kinds(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line;
+        enum line_kind kind;
+        const char *command;
+        const char *rest;
+    } cases[] = {
+        {"", LINE_EMPTY, NULL, ""},
+        {" \t ", LINE_EMPTY, NULL, " \t "},
+        {"hello", LINE_MESSAGE, NULL, "hello"},
+        {" /join", LINE_MESSAGE, NULL, " /join"},
+        {"//etc/passwd", LINE_MESSAGE, NULL, "/etc/passwd"},
+        {"/join lobby", LINE_COMMAND, "join", " lobby"},
+        {"/quit", LINE_COMMAND, "quit", ""},
+        {"/QUIT", LINE_UNKNOWN, NULL, "QUIT"},
+        {"/", LINE_UNKNOWN, NULL, ""},
+        {"/joining x", LINE_UNKNOWN, NULL, "joining x"},
+        {"!j lobby", LINE_COMMAND, "join", " lobby"},
+        {"!g", LINE_COMMAND, "rooms", ""},
+        {"!lm", LINE_COMMAND, "members", ""},
+        {"!w x", LINE_COMMAND, "switch", " x"},
+        {"!e", LINE_COMMAND, "leave", ""},
+        {"!q", LINE_COMMAND, "quit", ""},
+        {"!quick", LINE_MESSAGE, NULL, "!quick"},
+        {"!", LINE_MESSAGE, NULL, "!"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct command *command;
+        const char *rest;
+        assert_int_equal(command_parse(cases[i].line, &command, &rest), cases[i].kind);
+        assert_string_equal(rest, cases[i].rest);
+        if (cases[i].command == NULL)
+            assert_null(command);
+        else
+            assert_string_equal(command->name, cases[i].command);
+    }
+}
+
+/* Splits what follows a command's name; NULL: refused. Otherwise "a|b". */
+static const char *split(const char *name, const char *rest)
+{
+    static char result[256];
+    char copy[256];
+    char *arguments[COMMAND_ARGUMENTS_MAX];
+    size_t count;
+    (void)snprintf(copy, sizeof copy, "%s", rest);
+    if (!command_split(command_named(name, strlen(name)), copy, arguments, &count))
+        return NULL;
+    result[0] = '\0';
+    for (size_t i = 0; i < count; i++) {
+        strcat(result, i == 0 ? "" : "|");
+        strcat(result, arguments[i]);
+    }
+    return result;
+}
+
+static void test_command_split__arguments(void **state)
+{
+    (void)state;
+    assert_string_equal(split("join", "  lobby  "), "lobby");
+    assert_string_equal(split("join", " lobby private"), "lobby|private");
+    assert_null(split("join", ""));
+    assert_null(split("join", " a b c"));
+    assert_string_equal(split("msg", " bob  hello  there "), "bob|hello  there ");
+    assert_null(split("msg", " bob"));
+    assert_string_equal(split("login", " ann my pass word"), "ann|my pass word");
+    assert_string_equal(split("topic", " a long topic"), "a long topic");
+    assert_string_equal(split("topic", " "), "");
+    assert_null(split("quit", " now"));
+    assert_string_equal(split("history", "\t5\t7"), "5|7");
+}
+
+/* ---- lines from a pipe ---- */
+
+struct pipe_ends {
+    int out, in;
+};
+
+static void put(struct pipe_ends *ends, const void *bytes, size_t size)
+{
+    assert_int_equal(write(ends->in, bytes, size), (ssize_t)size);
+}
+
+static void assert_line(struct feeder *feeder, const char *text, uint64_t number)
+{
+    struct feeder_line line;
+    assert_true(feeder_peek(feeder, &line));
+    assert_false(line.too_long);
+    assert_int_equal(line.size, strlen(text));
+    assert_memory_equal(line.text, text, line.size);
+    assert_int_equal(line.number, number);
+    feeder_skip(feeder);
+}
+
+static void test_feeder__lines(void **state)
+{
+    (void)state;
+    struct feeder feeder;
+    struct feeder_line line;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    struct pipe_ends pipe_ends = {ends[0], ends[1]};
+    assert_int_equal(feeder_init(&feeder, ends[0]), OK);
+    put(&pipe_ends, "one\r\n\ntw", 8);
+    feeder_read(&feeder);
+    assert_line(&feeder, "one", 1);
+    assert_line(&feeder, "", 2);
+    assert_false(feeder_peek(&feeder, &line));
+    assert_false(feeder_is_final(&feeder));
+    put(&pipe_ends, "o\nend", 5);
+    feeder_read(&feeder);
+    assert_line(&feeder, "two", 3);
+    assert_false(feeder_peek(&feeder, &line));
+    (void)close(ends[1]);
+    assert_true(feeder_is_final(&feeder)); /* known before it is read */
+    feeder_read(&feeder);
+    assert_true(feeder.ended);
+    assert_line(&feeder, "end", 4);
+    assert_false(feeder_peek(&feeder, &line));
+    assert_false(feeder_wants(&feeder));
+    feeder_release(&feeder);
+    (void)close(ends[0]);
+}
+
+/* Reads a file of lines that are as long as may be, and of one byte more. */
+static void test_feeder__too_long(void **state)
+{
+    (void)state;
+    struct feeder feeder;
+    struct feeder_line line;
+    FILE *file = tmpfile();
+    char *text = malloc(FEEDER_LINE_MAX + 1);
+    assert_true(file != NULL && text != NULL);
+    memset(text, 'x', FEEDER_LINE_MAX + 1);
+    assert_int_equal(fwrite(text, 1, FEEDER_LINE_MAX, file), FEEDER_LINE_MAX);
+    (void)fputs("\r\n", file);
+    for (size_t more = 1; more < 300000; more += 99999) {
+        assert_int_equal(fwrite(text, 1, FEEDER_LINE_MAX + 1, file), FEEDER_LINE_MAX + 1);
+        for (size_t i = 1; i < more; i++)
+            (void)fputc('y', file);
+        (void)fputs("\nshort\n", file);
+    }
+    rewind(file);
+    assert_int_equal(feeder_init(&feeder, fileno(file)), OK);
+    assert_true(feeder_is_final(&feeder));
+    size_t longest = 0, too_long = 0, good = 0;
+    while (!feeder.ended || feeder_peek(&feeder, &line)) {
+        if (!feeder_peek(&feeder, &line)) {
+            feeder_read(&feeder);
+            continue;
+        }
+        assert_int_equal(line.number, longest + too_long + good + 1);
+        if (line.too_long)
+            too_long++;
+        else if (line.size == FEEDER_LINE_MAX)
+            longest++;
+        else {
+            assert_int_equal(line.size, 5);
+            assert_memory_equal(line.text, "short", 5);
+            good++;
+        }
+        feeder_skip(&feeder);
+    }
+    assert_int_equal(longest, 1);
+    assert_int_equal(too_long, 4);
+    assert_int_equal(good, 4);
+    feeder_release(&feeder);
+    free(text);
+    (void)fclose(file);
+}
+
+static void test_feeder__reads_no_more_than_it_keeps(void **state)
+{
+    (void)state;
+    struct feeder feeder;
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    for (size_t i = 0; i < 100000; i++)
+        (void)fprintf(file, "line %zu\n", i);
+    rewind(file);
+    assert_int_equal(feeder_init(&feeder, fileno(file)), OK);
+    int reads = 0;
+    for (; feeder_wants(&feeder); reads++)
+        feeder_read(&feeder);
+    assert_in_range(reads, 1, 20);
+    assert_true(feeder.used <= FEEDER_LINE_MAX + 2);
+    assert_false(feeder.ended);
+    size_t count = 0;
+    struct feeder_line line;
+    for (;; feeder_skip(&feeder)) {
+        while (!feeder_peek(&feeder, &line) && !feeder.ended)
+            feeder_read(&feeder);
+        if (!feeder_peek(&feeder, &line))
+            break;
+        char text[32];
+        int size = snprintf(text, sizeof text, "line %zu", count++);
+        assert_int_equal(line.size, size);
+        assert_memory_equal(line.text, text, line.size);
+    }
+    assert_int_equal(count, 100000);
+    feeder_release(&feeder);
+    (void)fclose(file);
+}
+
+/* ---- names and completion ---- */
+
+static void test_names__last_used_is_last(void **state)
+{
+    (void)state;
+    struct names names = {.items = NULL};
+    assert_null(names_last(&names));
+    names_add(&names, "Lobby");
+    names_add(&names, "dev");
+    names_add(&names, "Lobby");
+    assert_int_equal(names.count, 2);
+    assert_string_equal(names_last(&names), "Lobby");
+    assert_string_equal(names_find(&names, "lobby"), "Lobby");
+    assert_null(names_find(&names, "lobb"));
+    names_remove(&names, "LOBBY");
+    assert_string_equal(names_last(&names), "dev");
+    for (int i = 0; i < 2 * NAMES_MAX; i++) {
+        char text[32];
+        (void)snprintf(text, sizeof text, "room%d", i);
+        names_add(&names, text);
+    }
+    assert_int_equal(names.count, NAMES_MAX);
+    assert_null(names_find(&names, "dev"));
+    names_clear(&names);
+}
+
+static void count_candidate(void *context, const char *candidate)
+{
+    (void)candidate;
+    ++*(int *)context;
+}
+
+static void assert_completes(const struct app *app, const char *line, const char *addition,
+                             int shown)
+{
+    int count = 0;
+    char *got = completion_of(app, line, count_candidate, &count);
+    if (addition == NULL)
+        assert_null(got);
+    else
+        assert_string_equal(got, addition);
+    assert_int_equal(count, shown);
+    free(got);
+}
+
+static void test_completion(void **state)
+{
+    (void)state;
+    struct app app = {.client = NULL};
+    names_add(&app.rooms, "lobby");
+    names_add(&app.rooms, "lounge");
+    names_add(&app.people, "ann");
+    names_add(&app.people, "\xC3\xA4nne"); /* begins with the same byte as the next */
+    names_add(&app.people, "\xC3\xA5sa");
+    assert_completes(&app, "/he", "lp ", 0);
+    assert_completes(&app, "/le", "ave ", 0);
+    assert_completes(&app, "/l", "", 3); /* leave, login, logout */
+    assert_completes(&app, "/lo", "g", 0);
+    assert_completes(&app, "/log", "", 2);
+    assert_completes(&app, "/xy", NULL, 0);
+    assert_completes(&app, "/join l", "o", 0);
+    assert_completes(&app, "/join lob", "by ", 0);
+    assert_completes(&app, "/join lobby l", NULL, 0); /* not the first argument */
+    assert_completes(&app, "!w lou", "nge ", 0);
+    assert_completes(&app, "/msg a", "nn ", 0);
+    assert_completes(&app, "/msg @a", "nn ", 0);
+    assert_completes(&app, "/switch @a", "nn ", 0);
+    assert_completes(&app, "/help /joi", "n ", 0);
+    assert_completes(&app, "an", "n ", 0);
+    assert_completes(&app, "hello an", "n ", 0);
+    assert_completes(&app, "\xC3\xA4", "nne ", 0);
+    assert_completes(&app, "\xC3", "", 2); /* no half character is added */
+    names_clear(&app.rooms);
+    names_clear(&app.people);
+}
+
+/* ---- password files and options ---- */
+
+static enum error read_password(const char *content, size_t size, char *out)
+{
+    char path[] = "/tmp/test_client_commands.XXXXXX";
+    struct error_text why;
+    int file = mkstemp(path);
+    assert_true(file >= 0);
+    assert_int_equal(write(file, content, size), (ssize_t)size);
+    (void)close(file);
+    enum error error = password_read_file(path, out, &why);
+    (void)unlink(path);
+    return error;
+}
+
+static void test_password_read_file(void **state)
+{
+    (void)state;
+    char out[PASSWORD_SIZE];
+    char longest[300];
+    struct error_text why;
+    memset(longest, 'p', sizeof longest);
+    assert_int_equal(read_password("secret\nmore\n", 12, out), OK);
+    assert_string_equal(out, "secret");
+    assert_int_equal(read_password(" my secret \r\n", 13, out), OK);
+    assert_string_equal(out, " my secret ");
+    assert_int_equal(read_password(longest, 256, out), OK);
+    assert_int_equal(strlen(out), 256);
+    assert_int_equal(read_password(longest, 257, out), ERROR_INVALID);
+    assert_int_equal(read_password("", 0, out), ERROR_INVALID);
+    assert_int_equal(read_password("\nx", 2, out), ERROR_INVALID);
+    assert_int_equal(read_password("a\0b\n", 4, out), ERROR_INVALID);
+    assert_int_equal(read_password("\xFF\n", 2, out), ERROR_INVALID);
+    assert_int_equal(password_read_file("/nonexistent/file", out, &why), ERROR_NOT_FOUND);
+    assert_string_equal(why.text, "/nonexistent/file: No such file or directory");
+}
+
+#define SETTINGS(settings, ...)                                                       \
+    settings_parse((int)(sizeof((char *[]){"client", __VA_ARGS__}) / sizeof(char *)), \
+                   (char *[]){"client", __VA_ARGS__, NULL}, settings, &why)
+
+static void test_settings(void **state)
+{
+    (void)state;
+    struct settings settings;
+    struct error_text why;
+    assert_int_equal(SETTINGS(&settings, "-a", "a:1", "b:2", "c:3", "-u", "ann", "-r", "lobby",
+                              "-r", "dev", "--register", "--password-file", "x", "--timeout=5"),
+                     OK);
+    assert_int_equal(settings.addresses.count, 3);
+    assert_string_equal(settings.user, "ann");
+    assert_int_equal(settings.rooms.count, 2);
+    assert_true(settings.make_account);
+    assert_string_equal(settings.password_file, "x");
+    assert_int_equal(settings.timeout_s, 5);
+    assert_false(settings.json);
+    settings_release(&settings);
+    assert_int_equal(SETTINGS(&settings, "--json"), OK);
+    assert_int_equal(settings.addresses.count, 1);
+    assert_int_equal(settings.timeout_s, 30);
+    settings_release(&settings);
+    assert_int_equal(SETTINGS(&settings, "--register"), ERROR_INVALID);
+    assert_int_equal(SETTINGS(&settings, "--plain", "--json"), ERROR_INVALID);
+    assert_int_equal(SETTINGS(&settings, "--timeout=0"), ERROR_INVALID);
+    assert_int_equal(SETTINGS(&settings, "word"), ERROR_INVALID);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_commands__table_is_sound),
+        cmocka_unit_test(test_command_parse__kinds),
+        cmocka_unit_test(test_command_split__arguments),
+        cmocka_unit_test(test_feeder__lines),
+        cmocka_unit_test(test_feeder__too_long),
+        cmocka_unit_test(test_feeder__reads_no_more_than_it_keeps),
+        cmocka_unit_test(test_names__last_used_is_last),
+        cmocka_unit_test(test_completion),
+        cmocka_unit_test(test_password_read_file),
+        cmocka_unit_test(test_settings),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/options.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define WORDS_MAX 16
+
+/* Parses "server" and the words; why has the sentence. */
+static enum error parse(const char *const *words, struct server_options *out,
+                        struct error_text *why)
+{
+    char *argv[WORDS_MAX + 2] = {(char *)"server"};
+    int argc = 1;
+    for (; *words != NULL; words++) {
+        assert_true(argc <= WORDS_MAX);
+        argv[argc++] = (char *)*words;
+    }
+    why->text[0] = '\0';
+    return server_options_parse(argc, argv, out, why);
+}
+
+#define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static struct server_options expect_ok(const char *const *words)
+{
+    struct server_options options;
+    struct error_text why;
+    if (parse(words, &options, &why) != OK)
+        fail_msg("%s", why.text);
+    return options;
+}
+
+/* A mistake is a sentence that names what is wrong. */
+static void expect_mistake(const char *const *words, const char *hint)
+{
+    struct server_options options;
+    struct error_text why;
+    assert_int_equal(parse(words, &options, &why), ERROR_INVALID);
+    if (strstr(why.text, hint) == NULL || strchr(why.text, ' ') == NULL)
+        fail_msg("\"%s\" does not tell of \"%s\"", why.text, hint);
+}
+
+/* ---- numbers: every one from both sides ---- */
+
+struct number {
+    const char *name;
+    const char *variable;
+    uint64_t fallback;
+    uint64_t min;
+    uint64_t max;
+    size_t offset;
+    size_t size;
+};
+
+#define NUMBER(option, capitals, field, fallback_, min_, max_)                                     \
+    {                                                                                              \
+        .name = option, .variable = "JACKDAW_" capitals, .fallback = (fallback_), .min = (min_),   \
+        .max = (max_), .offset = offsetof(struct server_options, field),                           \
+        .size = sizeof(((struct server_options *)0)->field)                                        \
+    }
+
+static const struct number numbers[] = {
+    NUMBER("id", "ID", id, 1, 1, 65535),
+    NUMBER("log_keep", "LOG_KEEP", log_keep, 200000, 1000, 1000000000),
+    NUMBER("max_sessions", "MAX_SESSIONS", limits.sessions_per_account, 2, 1, 64),
+    NUMBER("max_message_bytes", "MAX_MESSAGE_BYTES", limits.message_bytes, 16384, 1, 131072),
+    NUMBER("history", "HISTORY", limits.history_on_join, 10, 0, CHAT_PAGE_EVENTS),
+    NUMBER("max_user_rooms", "MAX_USER_ROOMS", limits.rooms_per_account, 256, 1, 4096),
+    NUMBER("max_room_members", "MAX_ROOM_MEMBERS", limits.members_per_room, 1024, 2, 65536),
+    NUMBER("rate_limit", "RATE_LIMIT", limits.requests_per_second, 1000, 0, 10000000),
+    NUMBER("max_clients", "MAX_CLIENTS", clients_max, 10000, 1, 1000000),
+    NUMBER("session_timeout", "SESSION_TIMEOUT", limits.session_silence_ms, 60000, 100, 86400000),
+    NUMBER("idle_timeout", "IDLE_TIMEOUT", idle_timeout_ms, 90000, 1000, 86400000),
+};
+
+#define NUMBERS (sizeof numbers / sizeof *numbers)
+
+static uint64_t value_of(const struct number *number, const struct server_options *options)
+{
+    const char *field = (const char *)options + number->offset;
+    if (number->size == sizeof(uint64_t))
+        return *(const uint64_t *)(const void *)field;
+    return *(const uint32_t *)(const void *)field;
+}
+
+static void expect_number(const struct number *number, uint64_t value)
+{
+    char word[100];
+    (void)snprintf(word, sizeof word, "--%s=%llu", number->name, (unsigned long long)value);
+    struct server_options options = expect_ok(WORDS(word));
+    assert_int_equal(value_of(number, &options), value);
+    server_options_release(&options);
+}
+
+static void refuse_number(const struct number *number, const char *value)
+{
+    char word[100];
+    char hint[100];
+    (void)snprintf(word, sizeof word, "--%s=%s", number->name, value);
+    (void)snprintf(hint, sizeof hint, "--%s", number->name);
+    expect_mistake(WORDS(word), hint);
+}
+
+static void test_options__numbers_from_both_sides(void **state)
+{
+    (void)state;
+    struct server_options options = expect_ok(WORDS("--log_level=info"));
+    char text[32];
+    for (size_t i = 0; i < NUMBERS; i++) {
+        assert_int_equal(value_of(&numbers[i], &options), numbers[i].fallback);
+        expect_number(&numbers[i], numbers[i].min);
+        expect_number(&numbers[i], numbers[i].max);
+        (void)snprintf(text, sizeof text, "%llu", (unsigned long long)numbers[i].max + 1);
+        refuse_number(&numbers[i], text);
+        if (numbers[i].min > 0) {
+            (void)snprintf(text, sizeof text, "%llu", (unsigned long long)numbers[i].min - 1);
+            refuse_number(&numbers[i], text);
+        }
+        refuse_number(&numbers[i], "-1");
+        refuse_number(&numbers[i], "");
+        refuse_number(&numbers[i], "1e3");
+        refuse_number(&numbers[i], "ten");
+        refuse_number(&numbers[i], "18446744073709551617");
+    }
+    server_options_release(&options);
+}
+
+static void test_options__numbers_from_the_environment(void **state)
+{
+    (void)state;
+    char text[32];
+    for (size_t i = 0; i < NUMBERS; i++) {
+        (void)snprintf(text, sizeof text, "%llu", (unsigned long long)numbers[i].max);
+        assert_int_equal(setenv(numbers[i].variable, text, 1), 0);
+        struct server_options options = expect_ok(WORDS("--log_level=info"));
+        assert_int_equal(value_of(&numbers[i], &options), numbers[i].max);
+        server_options_release(&options);
+        expect_number(&numbers[i], numbers[i].min); /* the command line wins */
+        assert_int_equal(setenv(numbers[i].variable, "many", 1), 0);
+        expect_mistake(WORDS("--log_level=info"), numbers[i].variable);
+        assert_int_equal(setenv(numbers[i].variable, "", 1), 0); /* as if not set */
+        options = expect_ok(WORDS("--log_level=info"));
+        assert_int_equal(value_of(&numbers[i], &options), numbers[i].fallback);
+        server_options_release(&options);
+        assert_int_equal(unsetenv(numbers[i].variable), 0);
+    }
+}
+
+/* ---- words ---- */
+
+static void test_options__defaults(void **state)
+{
+    (void)state;
+    struct server_options options = expect_ok(WORDS(NULL));
+    assert_int_equal(options.role, SERVER_MASTER);
+    assert_string_equal(options.client_address.host, "");
+    assert_int_equal(options.client_address.port, 2625);
+    assert_int_equal(options.internal_address.port, 2626);
+    assert_string_equal(options.data_dir, "data");
+    assert_null(options.advertise_host);
+    assert_null(options.tls_cert);
+    assert_int_equal(options.password_cost, PASSWORD_COST_INTERACTIVE);
+    assert_int_equal(options.log_level, LOG_INFO);
+    assert_int_equal(options.log_format, LOG_TEXT);
+    assert_false(options.help);
+    assert_false(options.version);
+    server_options_release(&options);
+}
+
+static void test_options__all_shorter_forms(void **state)
+{
+    (void)state;
+    static const char *const forms[] = {"7", "slave", "host:1", ":2"};
+    const char *words[5] = {NULL};
+    for (size_t count = 0; count <= 4; count++) {
+        for (size_t i = 0; i < count; i++)
+            words[i] = forms[i];
+        words[count] = NULL;
+        struct server_options options = expect_ok(words);
+        assert_int_equal(options.id, count > 0 ? 7 : 1);
+        assert_int_equal(options.role, count > 1 ? SERVER_SLAVE : SERVER_MASTER);
+        assert_int_equal(options.client_address.port, count > 2 ? 1 : 2625);
+        assert_int_equal(options.internal_address.port, count > 3 ? 2 : 2626);
+        server_options_release(&options);
+    }
+    expect_mistake(WORDS("1", "master", ":1", ":2", "more"), "more");
+    expect_mistake(WORDS("0"), "0");
+    expect_mistake(WORDS("one"), "one");
+    expect_mistake(WORDS("1", "king"), "king");
+    expect_mistake(WORDS("1", "master", "nowhere"), "nowhere");
+    expect_mistake(WORDS("1", "master", ":1", ":65536"), "65536");
+}
+
+static void test_options__words_of_each_kind(void **state)
+{
+    (void)state;
+    struct server_options options =
+        expect_ok(WORDS("--data-dir", "/var/lib/x", "--advertise_host=chat.example",
+                        "--password_cost=minimal", "--log_level=debug", "--log_format=json",
+                        "--client_address=tls+tcp://[::1]:5", "--tls_cert=c.pem",
+                        "--tls_key=k.pem"));
+    assert_string_equal(options.data_dir, "/var/lib/x");
+    assert_string_equal(options.advertise_host, "chat.example");
+    assert_int_equal(options.password_cost, PASSWORD_COST_MINIMAL);
+    assert_int_equal(options.log_level, LOG_DEBUG);
+    assert_int_equal(options.log_format, LOG_JSON);
+    assert_true(options.client_address.tls);
+    assert_string_equal(options.client_address.host, "::1");
+    assert_string_equal(options.tls_cert, "c.pem");
+    assert_string_equal(options.tls_key, "k.pem");
+    server_options_release(&options);
+}
+
+static void test_options__words_from_the_environment(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        const char *value;
+    } variables[] = {
+        {"JACKDAW_DATA_DIR", "elsewhere"},    {"JACKDAW_ADVERTISE_HOST", "10.0.0.1"},
+        {"JACKDAW_PASSWORD_COST", "minimal"}, {"JACKDAW_LOG_LEVEL", "silent"},
+        {"JACKDAW_LOG_FORMAT", "json"},       {"JACKDAW_ROLE", "slave"},
+        {"JACKDAW_CLIENT_ADDRESS", "a:3"},    {"JACKDAW_INTERNAL_ADDRESS", "b:4"},
+    };
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
+        assert_int_equal(setenv(variables[i].name, variables[i].value, 1), 0);
+    struct server_options options = expect_ok(WORDS(NULL));
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
+        assert_int_equal(unsetenv(variables[i].name), 0);
+    assert_string_equal(options.data_dir, "elsewhere");
+    assert_string_equal(options.advertise_host, "10.0.0.1");
+    assert_int_equal(options.password_cost, PASSWORD_COST_MINIMAL);
+    assert_int_equal(options.log_level, LOG_SILENT);
+    assert_int_equal(options.log_format, LOG_JSON);
+    assert_int_equal(options.role, SERVER_SLAVE);
+    assert_string_equal(options.client_address.host, "a");
+    assert_int_equal(options.internal_address.port, 4);
+    server_options_release(&options);
+}
+
+static void test_options__mistakes_are_sentences(void **state)
+{
+    (void)state;
+    char long_host[400];
+    char long_word[440];
+    memset(long_host, 'h', sizeof long_host - 1);
+    long_host[sizeof long_host - 1] = '\0';
+    (void)snprintf(long_word, sizeof long_word, "--advertise_host=%s", long_host);
+    expect_mistake(WORDS("--colour=red"), "--colour");
+    expect_mistake(WORDS("-x"), "-x");
+    expect_mistake(WORDS("--history"), "--history");
+    expect_mistake(WORDS("--password_cost=cheap"), "interactive|minimal");
+    expect_mistake(WORDS("--log_level=loud"), "loud");
+    expect_mistake(WORDS("--log_format=xml"), "text|json");
+    expect_mistake(WORDS("--data_dir="), "--data_dir");
+    expect_mistake(WORDS("--advertise_host="), "--advertise_host");
+    expect_mistake(WORDS("--advertise_host=a b"), "a b");
+    expect_mistake(WORDS("--advertise_host=host:1"), "host:1");
+    expect_mistake(WORDS("--advertise_host=tcp://host"), "tcp://host");
+    expect_mistake(WORDS(long_word), "--advertise_host");
+    expect_mistake(WORDS("--client_address=:1", "--internal_address=:1"), "differ");
+    expect_mistake(WORDS("--client_address=tls+tcp://:1"), "--tls_cert");
+    expect_mistake(WORDS("--client_address=tls+tcp://:1", "--tls_cert=c"), "--tls_key");
+    expect_mistake(WORDS("--tls_cert=c", "--tls_key=k"), "tls+tcp://");
+    expect_mistake(WORDS("--internal_address=tls+tcp://:1"), "internal address");
+}
+
+static void test_options__what_is_no_mistake(void **state)
+{
+    (void)state;
+    static const char *const fine[] = {
+        "--advertise_host=::1",  "--advertise_host=192.0.2.7", "--advertise_host=a-b.example",
+        "--client_address=h:2626", "--client_address=:0",      "--help",
+        "-h",                    "--version",                  "-V",
+    };
+    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
+        struct server_options options = expect_ok(WORDS(fine[i]));
+        server_options_release(&options);
+    }
+    /* Both free ones: the kernel makes them differ. */
+    struct server_options options = expect_ok(WORDS("1", "master", ":0", ":0"));
+    server_options_release(&options);
+    /* Whoever asks for help is not told of mistakes that options make together. */
+    options = expect_ok(WORDS("--help", "--tls_cert=c"));
+    assert_true(options.help);
+    server_options_release(&options);
+}
+
+/* ---- --help ---- */
+
+static char *help_text(void)
+{
+    static char text[65536];
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    (void)fflush(stdout);
+    int saved = dup(STDOUT_FILENO);
+    assert_true(saved >= 0);
+    assert_true(dup2(fileno(file), STDOUT_FILENO) >= 0);
+    server_options_print_help();
+    (void)fflush(stdout);
+    assert_true(dup2(saved, STDOUT_FILENO) >= 0);
+    (void)close(saved);
+    rewind(file);
+    size_t size = fread(text, 1, sizeof text - 1, file);
+    text[size] = '\0';
+    (void)fclose(file);
+    return text;
+}
+
+static void test_options__help_has_each_with_its_default(void **state)
+{
+    (void)state;
+    static const char *const names[] = {
+        "--role",     "--client_address", "--internal_address", "--data_dir",
+        "--advertise_host", "--tls_cert", "--tls_key",          "--password_cost",
+        "--log_level",      "--log_format", "--help",           "--version",
+        "JACKDAW_",         "(default: data)", "(default: :2625)", "(default: :2626)",
+        "(default: interactive)", "(default: info)", "(default: text)", "(default: master)",
+    };
+    const char *help = help_text();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strstr(help, names[i]) == NULL)
+            fail_msg("--help does not tell of %s", names[i]);
+    for (size_t i = 0; i < NUMBERS; i++) {
+        char name[64];
+        char fallback[64];
+        (void)snprintf(name, sizeof name, "--%s", numbers[i].name);
+        (void)snprintf(fallback, sizeof fallback, "%llu)",
+                       (unsigned long long)numbers[i].fallback);
+        const char *at = strstr(help, name);
+        if (at == NULL || strstr(at, fallback) == NULL)
+            fail_msg("--help does not tell of %s or its default", name);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_options__numbers_from_both_sides),
+        cmocka_unit_test(test_options__numbers_from_the_environment),
+        cmocka_unit_test(test_options__defaults),
+        cmocka_unit_test(test_options__all_shorter_forms),
+        cmocka_unit_test(test_options__words_of_each_kind),
+        cmocka_unit_test(test_options__words_from_the_environment),
+        cmocka_unit_test(test_options__mistakes_are_sentences),
+        cmocka_unit_test(test_options__what_is_no_mistake),
+        cmocka_unit_test(test_options__help_has_each_with_its_default),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
