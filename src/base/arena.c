@@ -45,7 +45,11 @@ size_t arena_held_bytes(const struct arena *arena)
 
 static struct arena_block *add_block(struct arena *arena, size_t need)
 {
-    size_t size = arena->blocks == NULL ? FIRST_BLOCK_BYTES : arena->blocks->size * 2;
+    size_t size = FIRST_BLOCK_BYTES;
+    if (arena->blocks != NULL && arena->blocks->size * 2 > size)
+        size = arena->blocks->size * 2;
+    else if (arena->blocks == NULL && arena->first_block_bytes > 0)
+        size = arena->first_block_bytes;
     if (size > LARGEST_BLOCK_BYTES)
         size = LARGEST_BLOCK_BYTES;
     if (size < need)

@@ -15,6 +15,7 @@ struct arena {
     struct arena_block *blocks; /* newest first */
     size_t budget_bytes;        /* the most that all allocations together may take */
     size_t used_bytes;
+    size_t first_block_bytes; /* what is likely needed in all; 0: a default */
 };
 
 /* Prepares the caller's arena; allocates nothing yet. */
@@ -23,8 +24,8 @@ void arena_init(struct arena *arena, size_t budget_bytes);
 /* Gives back everything; the arena is as after arena_init. */
 void arena_clear(struct arena *arena);
 
-/* Bytes that the arena has from the heap: at most about twice what was asked of it, and 1 KiB where
- * little was. */
+/* Bytes that the arena has from the heap: at most about twice what was asked of it, and 1 KiB (or
+ * first_block_bytes) where little was. */
 size_t arena_held_bytes(const struct arena *arena);
 
 /* size bytes aligned for any type, valid until arena_clear; NULL when the budget or the machine's

@@ -79,9 +79,12 @@ void feeder_skip(struct feeder *feeder)
     drop_rest(feeder);
 }
 
-bool feeder_wants(const struct feeder *feeder)
+bool feeder_wants(struct feeder *feeder)
 {
-    return !feeder->ended && feeder->used - feeder->start <= BUFFER_BYTES - READ_BYTES_LEAST;
+    struct feeder_line line;
+    size_t left = feeder->used - feeder->start;
+    return !feeder->ended &&
+           (left <= BUFFER_BYTES - READ_BYTES_LEAST || !feeder_peek(feeder, &line));
 }
 
 bool feeder_is_final(const struct feeder *feeder)

@@ -32,8 +32,8 @@ struct feeder_line {
 enum error feeder_init(struct feeder *feeder, int descriptor);
 void feeder_release(struct feeder *feeder);
 
-/* Whether feeder_read is called for: there is place for a good deal more. */
-bool feeder_wants(const struct feeder *feeder);
+/* Whether feeder_read is called for: there is no line to show, or place for a good deal more. */
+bool feeder_wants(struct feeder *feeder);
 /* Whether nobody can add to the input any more: all of it was read, it is a file, or a pipe whose
  * other end is closed. */
 bool feeder_is_final(const struct feeder *feeder);

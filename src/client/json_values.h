@@ -15,12 +15,16 @@ void json_put_text(json_t *object, const char *key, const char *text);
 /* "epoch" and "seq". */
 void json_put_position(json_t *object, const Jackdaw__Position *position);
 
+json_t *json_text(const char *text);
 json_t *json_number(uint64_t number);
 /* "0123456789abcdef:12" */
 json_t *json_uid(uint64_t session, uint64_t request);
 json_t *json_event(const Jackdaw__Event *event);
+/* A list of them within another object. Messages then carry no type: a program that looks for the
+ * type of a line with simple means must not take them for events. */
+json_t *json_events(Jackdaw__Event *const *events, size_t count);
 
-/* The fields of a command that succeeded. */
+/* The fields of a command that succeeded; json_results.c. */
 void json_put_result(json_t *object, const struct app *app, const struct outcome *outcome);
 /* Those of {"type":"stats"}. */
 void json_put_figures(json_t *object, const struct app *app);

@@ -2,6 +2,7 @@
 #include "client/terminal.h"
 
 #include <curses.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,17 +19,17 @@ static const char *row_up, *rest_away;
 static struct termios shown_input;
 static bool hidden;
 
-/* A capability of the terminal, or NULL. */
+/* A capability of the terminal, or NULL. terminfo says NULL or -1 where there is none. */
 static const char *capability(const char *name)
 {
     const char *text = tigetstr(name);
-    return text == NULL || text == (const char *)-1 ? NULL : text;
+    return (intptr_t)text <= 0 ? NULL : text;
 }
 
 static void set_style(int style, const char *sequence)
 {
     if (sequence != NULL && strlen(sequence) < STYLE_SIZE)
-        (void)strcpy(styles[style], sequence);
+        memcpy(styles[style], sequence, strlen(sequence) + 1);
 }
 
 static void set_colour(int style, const char *format, int colour)

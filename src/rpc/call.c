@@ -8,61 +8,125 @@
 #include <string.h>
 
 #define RETRY_WHEN_DRAINING_MS 200u
+#define CALL_EXTRA_BYTES 256u /* of an arena's budget: header, token, refusal, rounding */
 
-static void link_call(struct rpc_call *call)
+/* ---- life ---- */
+
+struct rpc_call *call_new(struct rpc_server *server, const Jackdaw__Envelope *envelope,
+                          const void *header, size_t header_size)
 {
-    struct rpc_peer *peer = call->peer;
+    struct arena arena;
+    arena_init(&arena, sizeof(struct rpc_call) + CALL_EXTRA_BYTES);
+    arena.first_block_bytes = arena.budget_bytes + 2 * envelope->payload.len;
+    struct rpc_call *call = arena_zalloc(&arena, sizeof *call);
+    const uint8_t *kept_header = arena_copy(&arena, header, header_size);
+    size_t token_size =
+        envelope->token.len <= RPC_TOKEN_BYTES_MAX ? envelope->token.len : RPC_TOKEN_BYTES_MAX;
+    const uint8_t *token = arena_copy(&arena, envelope->token.data, token_size);
+    if (call == NULL || kept_header == NULL || token == NULL) {
+        arena_clear(&arena);
+        return NULL;
+    }
+    call->arena = arena;
+    call->server = server;
+    call->id = envelope->call;
+    call->header = kept_header;
+    call->header_size = header_size;
+    call->token = token;
+    call->token_size = token_size;
+    call->stream = envelope->credits > 1;
+    call->credits = envelope->credits > RPC_CREDITS_MAX ? RPC_CREDITS_MAX
+                    : envelope->credits == 0            ? 1
+                                                        : envelope->credits;
+    return call;
+}
+
+void call_free(struct rpc_call *call)
+{
+    struct arena arena = call->arena;
+    if (call->kept)
+        free(call);
+    arena_clear(&arena);
+}
+
+static void link_call(struct rpc_call *call, struct rpc_peer *peer)
+{
+    struct rpc_server *server = call->server;
+    call->peer = peer;
+    call->previous = NULL;
     call->next = peer->calls;
     if (call->next != NULL)
         call->next->previous = call;
     peer->calls = call;
+    peer->call_count++;
     if (call->deadline_ms != 0) {
-        struct rpc_server *server = call->server;
+        call->previous_timed = NULL;
         call->next_timed = server->timed;
         if (call->next_timed != NULL)
             call->next_timed->previous_timed = call;
         server->timed = call;
     }
-    call->server->open_calls++;
+    server->open_calls++;
+}
+
+static void unlink_timed(struct rpc_call *call)
+{
+    struct rpc_server *server = call->server;
+    if (server->timed_cursor == call)
+        server->timed_cursor = call->next_timed;
+    if (call->previous_timed != NULL)
+        call->previous_timed->next_timed = call->next_timed;
+    else
+        server->timed = call->next_timed;
+    if (call->next_timed != NULL)
+        call->next_timed->previous_timed = call->previous_timed;
+}
+
+void call_leave_peer(struct rpc_call *call)
+{
+    struct rpc_peer *peer = call->peer;
+    if (call->server->cursor == call)
+        call->server->cursor = call->next;
+    if (call->previous != NULL)
+        call->previous->next = call->next;
+    else
+        peer->calls = call->next;
+    if (call->next != NULL)
+        call->next->previous = call->previous;
+    call->next = NULL;
+    call->previous = NULL;
+    call->peer = NULL;
+    peer->call_count--;
 }
 
 static void unlink_call(struct rpc_call *call)
 {
-    struct rpc_server *server = call->server;
-    if (call->peer != NULL) {
-        if (call->previous != NULL)
-            call->previous->next = call->next;
-        else
-            call->peer->calls = call->next;
-        if (call->next != NULL)
-            call->next->previous = call->previous;
-    }
-    if (call->deadline_ms != 0) {
-        if (call->previous_timed != NULL)
-            call->previous_timed->next_timed = call->next_timed;
-        else
-            server->timed = call->next_timed;
-        if (call->next_timed != NULL)
-            call->next_timed->previous_timed = call->previous_timed;
-    }
-    server->open_calls--;
+    if (call->peer != NULL)
+        call_leave_peer(call);
+    if (call->deadline_ms != 0)
+        unlink_timed(call);
+    call->server->open_calls--;
 }
 
 static void finish_call(struct rpc_call *call)
 {
+    struct rpc_server *server = call->server;
     unlink_call(call);
-    inbound_release(call->inbound); /* may free call */
+    call_free(call);
+    server_release(server);
 }
+
+/* ---- replies ---- */
 
 static void send_reply(struct rpc_call *call, Jackdaw__Envelope *head,
                        const struct rpc_chunk *chunks, size_t count)
 {
-    if (call->peer == NULL)
+    if (call->peer == NULL || call->peer->gone || call->given_up || call->server->closing)
         return;
     head->kind = JACKDAW__ENVELOPE__KIND__REPLY;
     head->protocol = RPC_PROTOCOL;
     head->call = call->id;
-    peer_append(call->peer, call->server, call->inbound, head, chunks, count);
+    peer_append(call->peer, call, head, chunks, count);
 }
 
 static void end_with_status(struct rpc_call *call, enum status status, uint32_t retry_ms,
@@ -70,7 +134,7 @@ static void end_with_status(struct rpc_call *call, enum status status, uint32_t 
 {
     Jackdaw__Envelope head = JACKDAW__ENVELOPE__INIT;
     head.status = status;
-    head.message = (char *)text;
+    head.message = (char *)(text == NULL ? "" : text);
     head.retry_ms = retry_ms;
     if (call->master != NULL)
         head.master = (char *)call->master;
@@ -94,8 +158,7 @@ static void run_late(struct task *task)
     if (call->late_status == STATUS_OK)
         end_with_chunks(call, &(struct rpc_chunk){bytes, call->late_size}, 1);
     else
-        end_with_status(call, call->late_status, call->late_retry_ms,
-                        bytes == NULL ? "" : (const char *)bytes);
+        end_with_status(call, call->late_status, call->late_retry_ms, (const char *)bytes);
     free(bytes);
 }
 
@@ -156,7 +219,7 @@ void rpc_call_fail(struct rpc_call *call, enum status status, uint32_t retry_ms,
         return;
     }
     call->late_retry_ms = retry_ms;
-    call->late_bytes = (uint8_t *)strdup(text);
+    call->late_bytes = text == NULL ? NULL : (uint8_t *)strdup(text);
     push_late(call, status);
 }
 
@@ -167,7 +230,8 @@ void rpc_call_finish(struct rpc_call *call, const struct rpc_chunk *chunks, size
 
 void rpc_call_redirect(struct rpc_call *call, const char *master)
 {
-    call->master = arena_strdup(&call->inbound->arena, master);
+    call->arena.budget_bytes += strlen(master) + CALL_EXTRA_BYTES;
+    call->master = arena_strdup(&call->arena, master);
 }
 
 static void closure(const ProtobufCMessage *reply, void *context)
@@ -211,7 +275,7 @@ void call_credit(struct rpc_call *call, uint32_t credits)
 {
     uint32_t room = RPC_CREDITS_MAX - call->credits;
     call->credits += credits < room ? credits : room;
-    if (call->watch.credited != NULL)
+    if (call->watch.credited != NULL && call->credits > 0 && !call->cancelled)
         call->watch.credited(call->watch.context, call);
 }
 
@@ -231,64 +295,61 @@ static bool is_past_deadline(const struct rpc_call *call)
     return call->deadline_ms != 0 && call->server->now_ms >= call->deadline_ms;
 }
 
-void call_dispatch(struct rpc_call *call)
+void call_dispatch(struct rpc_call *call, struct rpc_peer *peer)
 {
-    link_call(call);
-    const struct rpc_server *server = call->server;
-    if (server->drain_text != NULL)
+    struct rpc_server *server = call->server;
+    link_call(call, peer);
+    if (server->drain_text != NULL) {
         end_with_status(call, STATUS_UNAVAILABLE, RETRY_WHEN_DRAINING_MS, server->drain_text);
-    else if (call->early_status != STATUS_OK)
+    } else if (call->early_status != STATUS_OK) {
         end_with_status(call, call->early_status, 0, call->early_text);
-    else if (is_past_deadline(call))
+    } else if (is_past_deadline(call)) {
         end_with_status(call, STATUS_DEADLINE_EXCEEDED, 0,
                         "the request waited longer than its caller does");
-    else
-        call->entry->service->invoke(call->entry->service, call->method, call->input, closure,
-                                     call);
+    } else if (peer->call_count > server->options.peer_calls_max) {
+        (void)atomic_fetch_add(&server->calls_rejected, 1);
+        end_with_status(call, STATUS_RESOURCE_EXHAUSTED, RETRY_WHEN_FULL_MS,
+                        "this connection has more calls open than it may; wait for some to end");
+    } else {
+        ProtobufCService *service = call->entry->service;
+        service->invoke(service, call->method, call->input, closure, call);
+    }
 }
 
 /* ---- keeping ---- */
 
-/* A kept call and the little that it needs of its frame, in one block. */
-struct kept {
-    struct inbound inbound; /* first: inbound_release frees it all */
-    struct rpc_call call;
-};
-
 struct rpc_call *rpc_call_keep(struct rpc_call *call)
 {
-    struct kept *kept = call->peer == NULL ? NULL : calloc(1, sizeof *kept);
+    struct rpc_peer *peer = call->peer;
+    struct rpc_call *kept = peer == NULL ? NULL : malloc(sizeof *kept + call->header_size);
     if (kept == NULL)
         return call;
-    const struct inbound *frame = call->inbound;
-    kept->inbound.server = call->server;
-    kept->inbound.references = 1;
-    kept->inbound.header_size = frame->header_size;
-    memcpy(kept->inbound.header, frame->header, frame->header_size);
-    arena_init(&kept->inbound.arena, RPC_DECODE_FLOOR);
     unlink_call(call);
-    kept->call = *call;
-    kept->call.inbound = &kept->inbound;
-    kept->call.envelope = NULL;
-    kept->call.input = NULL;
-    kept->call.previous = NULL;
-    kept->call.previous_timed = NULL;
-    link_call(&kept->call);
-    inbound_release(call->inbound);
-    return &kept->call;
+    *kept = *call;
+    memcpy(kept + 1, call->header, call->header_size);
+    kept->kept = true;
+    kept->header = (const uint8_t *)(kept + 1);
+    kept->token = NULL;
+    kept->token_size = 0;
+    kept->input = NULL;
+    kept->master = NULL;
+    arena_init(&kept->arena, RPC_DECODE_FLOOR);
+    link_call(kept, peer);
+    call_free(call);
+    return kept;
 }
 
 /* ---- what handlers ask ---- */
 
 const uint8_t *rpc_call_token(const struct rpc_call *call, size_t *size)
 {
-    *size = call->envelope == NULL ? 0 : call->envelope->token.len;
-    return call->envelope == NULL ? NULL : call->envelope->token.data;
+    *size = call->token_size;
+    return call->token;
 }
 
 struct arena *rpc_call_arena(struct rpc_call *call)
 {
-    return &call->inbound->arena;
+    return &call->arena;
 }
 
 const char *rpc_call_peer(const struct rpc_call *call)

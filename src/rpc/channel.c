@@ -9,23 +9,28 @@
 #include "spec.pb-c.h"
 
 #include <nng/protocol/reqrep0/req.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <uthash.h>
 
 #undef uthash_nonfatal_oom
 #define uthash_nonfatal_oom(element) ((element)->id = 0)
 
 #define REPLY_FRAME_BYTES_DEFAULT (4u * 1024u * 1024u)
-#define OUTPUT_FRAME_BYTES (64u * 1024u) /* requests are joined into frames up to this */
-#define OUTPUT_FRAMES_MAX 64u            /* waiting; beyond: RESOURCE_EXHAUSTED */
+#define OUTPUT_FRAMES_MAX 64u                   /* waiting; beyond: RESOURCE_EXHAUSTED */
+#define WAITING_BYTES_MAX (64u * 1024u * 1024u) /* memory of frames that the owner has not run yet */
 #define RETRY_WHEN_FULL_MS 20u
+#define FIRST_CONNECT_MS 50u   /* a channel younger than this may be shaking hands, */
+#define HANDSHAKE_WAIT_MS 20u  /* and is closed when it is through with it, or after this */
 #define SOCKET_REQUEST_ID 0x80000001u /* all calls of a channel share nng's request id */
 
 struct call {
     uint64_t id; /* key; 0 after the table ran out of memory */
     uint64_t deadline_ms; /* UINT64_MAX: none */
+    uint32_t credits_owed; /* granted, but the output was full */
     const ProtobufCMessageDescriptor *output;
     ProtobufCClosure closure;
     struct rpc_result *result;
@@ -37,6 +42,8 @@ struct report {
     struct task task;
     struct rpc_channel *channel;
     enum { REPORT_CONNECTED, REPORT_DISCONNECTED, REPORT_FRAME } kind;
+    uint32_t pipe;
+    size_t bytes; /* memory of the frame */
     struct arena arena;
     Jackdaw__Frame *frame;
 };
@@ -46,18 +53,27 @@ struct rpc_channel {
     nng_socket socket;
     nng_dialer dialer;
     bool open;
+    bool dialling;
     bool closing;
+    uint64_t opened_ms;
+    sem_t connected; /* posted for each connection */
     atomic_size_t references; /* the owner's and one for each of our tasks in the queue */
     struct receiver receiver;
     nng_aio *send_aio;
     struct task sent; /* pushed by the send callback; only while sending */
     bool sending;
-    size_t connections; /* 0 or 1; 2 for a moment when a new one comes before the old one's end */
-    uint64_t now_ms;
+    uint32_t pipe; /* nng's id of the connection; 0: none */
+    atomic_bool lost_event; /* a connection ended without memory to tell the owner */
+    atomic_size_t waiting_bytes;
+    uint64_t now_ms;           /* the latest that rpc_channel_tick was told */
     uint64_t next_deadline_ms; /* no call ends earlier */
     uint64_t last_id;
     struct call *calls; /* hash by id, in the order of making */
+    struct call *tick_cursor; /* where rpc_channel_tick goes on */
+    bool ticking;
+    bool owes_credits; /* some call has credits_owed */
     nng_msg *output[OUTPUT_FRAMES_MAX];
+    size_t output_envelopes[OUTPUT_FRAMES_MAX];
     size_t output_count;
 };
 
@@ -68,31 +84,45 @@ static void hold(struct rpc_channel *channel)
 
 static void release(struct rpc_channel *channel)
 {
-    if (atomic_fetch_sub(&channel->references, 1) == 1)
-        free(channel);
+    if (atomic_fetch_sub(&channel->references, 1) != 1)
+        return;
+    (void)sem_destroy(&channel->connected);
+    free(channel);
 }
 
 /* ---- ending calls ---- */
 
-/* Runs the closure with a status; call is out of the table and freed. */
-static void end_call(struct rpc_channel *channel, struct call *call, enum status status,
-                     uint32_t retry_ms, const char *message)
+static void forget_call(struct rpc_channel *channel, struct call *call)
 {
+    if (channel->tick_cursor == call)
+        channel->tick_cursor = call->hh.next;
     HASH_DELETE(hh, channel->calls, call);
-    *call->result = (struct rpc_result){
-        .status = status, .message = message, .master = "", .retry_ms = retry_ms};
-    ProtobufCClosure closure = call->closure;
-    void *result = call->result;
     free(call);
+}
+
+/* Ends the call without a message: forgets it and runs its closure. */
+static void end_call(struct rpc_channel *channel, struct call *call,
+                     const struct rpc_result *outcome)
+{
+    ProtobufCClosure closure = call->closure;
+    struct rpc_result *result = call->result;
+    forget_call(channel, call);
+    *result = *outcome;
     closure(NULL, result);
+}
+
+static struct rpc_result failure(enum status status, const char *message)
+{
+    return (struct rpc_result){.status = status, .message = message, .master = ""};
 }
 
 /* Ends those that exist now, not those that closures add. */
 static void end_all_calls(struct rpc_channel *channel, enum status status, const char *message)
 {
+    const struct rpc_result outcome = failure(status, message);
     uint64_t last_id = channel->last_id;
     while (channel->calls != NULL && channel->calls->id <= last_id)
-        end_call(channel, channel->calls, status, 0, message);
+        end_call(channel, channel->calls, &outcome);
 }
 
 /* ---- output ---- */
@@ -116,37 +146,82 @@ static nng_msg *new_frame(void)
     return message;
 }
 
+static bool last_frame_takes(const struct rpc_channel *channel, size_t size)
+{
+    if (channel->output_count == 0)
+        return false;
+    size_t last = channel->output_count - 1;
+    return channel->output_envelopes[last] < RPC_ENVELOPES_MAX &&
+           nng_msg_len(channel->output[last]) + size <= RPC_JOINED_FRAME_BYTES;
+}
+
 static enum error append(struct rpc_channel *channel, const Jackdaw__Envelope *head,
                          const struct rpc_chunk *payload, size_t count)
 {
     size_t size = wire_size(head, payload, count);
     if (size > RPC_FRAME_BYTES_DEFAULT)
         return ERROR_TOO_LARGE;
-    nng_msg *last =
-        channel->output_count == 0 ? NULL : channel->output[channel->output_count - 1];
-    if (last == NULL || nng_msg_len(last) + size > OUTPUT_FRAME_BYTES) {
+    if (!last_frame_takes(channel, size)) {
         if (channel->output_count == OUTPUT_FRAMES_MAX)
             return ERROR_FULL;
-        last = new_frame();
-        if (last == NULL)
+        nng_msg *frame = new_frame();
+        if (frame == NULL)
             return ERROR_NO_MEMORY;
-        channel->output[channel->output_count++] = last;
+        channel->output[channel->output_count] = frame;
+        channel->output_envelopes[channel->output_count++] = 0;
     }
-    return wire_append(last, head, payload, count);
+    size_t last = channel->output_count - 1;
+    enum error error = wire_append(channel->output[last], head, payload, count);
+    if (error == OK)
+        channel->output_envelopes[last]++;
+    return error;
 }
 
 void rpc_channel_flush(struct rpc_channel *channel)
 {
-    if (channel->sending || channel->output_count == 0 || channel->connections == 0)
+    if (channel->sending || channel->output_count == 0 || channel->pipe == 0)
         return;
     nng_msg *message = channel->output[0];
     channel->output_count--;
     memmove(&channel->output[0], &channel->output[1],
             channel->output_count * sizeof channel->output[0]);
+    memmove(&channel->output_envelopes[0], &channel->output_envelopes[1],
+            channel->output_count * sizeof channel->output_envelopes[0]);
     channel->sending = true;
     hold(channel); /* for the sent task */
     nng_aio_set_msg(channel->send_aio, message);
     nng_send_aio(channel->socket, channel->send_aio);
+}
+
+static enum error send_control(struct rpc_channel *channel, Jackdaw__Envelope__Kind kind,
+                               uint64_t call, uint32_t credits)
+{
+    Jackdaw__Envelope head = JACKDAW__ENVELOPE__INIT;
+    head.kind = kind;
+    head.call = call;
+    head.credits = credits;
+    return append(channel, &head, NULL, 0);
+}
+
+static void grant(struct rpc_channel *channel, struct call *call)
+{
+    if (call->credits_owed == 0)
+        return;
+    if (send_control(channel, JACKDAW__ENVELOPE__KIND__CREDIT, call->id, call->credits_owed) == OK)
+        call->credits_owed = 0;
+    else
+        channel->owes_credits = true; /* until the next frame has been sent */
+}
+
+/* Grants what could not be granted while the output was full. */
+static void pay_credits(struct rpc_channel *channel)
+{
+    if (!channel->owes_credits)
+        return;
+    channel->owes_credits = false;
+    for (struct call *call = channel->calls; call != NULL; call = call->hh.next)
+        if (call->credits_owed > 0)
+            grant(channel, call);
 }
 
 static void run_sent(struct task *task)
@@ -154,8 +229,10 @@ static void run_sent(struct task *task)
     struct rpc_channel *channel =
         (struct rpc_channel *)((char *)task - offsetof(struct rpc_channel, sent));
     channel->sending = false;
-    if (!channel->closing)
+    if (!channel->closing) {
+        pay_credits(channel);
         rpc_channel_flush(channel);
+    }
     release(channel);
 }
 
@@ -171,70 +248,98 @@ static void on_sent(void *context)
 
 /* ---- input ---- */
 
+/* A reply to a call that is not open: cancelled, timed out, or of an earlier connection. Where more
+ * would follow, the server has not heard that nobody waits for it. */
+static void ignore_reply(struct rpc_channel *channel, const Jackdaw__Envelope *envelope)
+{
+    if (envelope->more)
+        (void)send_control(channel, JACKDAW__ENVELOPE__KIND__CANCEL, envelope->call, 0);
+}
+
+static void handle_failure(struct rpc_channel *channel, struct call *call,
+                           const Jackdaw__Envelope *envelope)
+{
+    enum status status =
+        envelope->status < STATUS_COUNT ? (enum status)envelope->status : STATUS_UNKNOWN;
+    end_call(channel, call,
+             &(struct rpc_result){.status = status,
+                                  .message = envelope->message,
+                                  .master = envelope->master,
+                                  .retry_ms = envelope->retry_ms});
+}
+
+static void handle_success(struct rpc_channel *channel, struct report *report, struct call *call,
+                           const Jackdaw__Envelope *envelope)
+{
+    ProtobufCMessage *reply = wire_unpack(call->output, &envelope->payload, &report->arena);
+    if (reply == NULL) {
+        const struct rpc_result unreadable =
+            failure(STATUS_INTERNAL, "the server's reply cannot be read");
+        if (envelope->more)
+            ignore_reply(channel, envelope);
+        end_call(channel, call, &unreadable);
+        return;
+    }
+    struct rpc_result *result = call->result;
+    ProtobufCClosure closure = call->closure;
+    if (!envelope->more)
+        forget_call(channel, call);
+    *result = (struct rpc_result){
+        .status = STATUS_OK, .message = "", .master = "", .more = envelope->more};
+    closure(reply, result);
+}
+
 static void handle_reply(struct rpc_channel *channel, struct report *report,
                          const Jackdaw__Envelope *envelope)
 {
+    if (envelope->kind != JACKDAW__ENVELOPE__KIND__REPLY)
+        return;
     struct call *call;
     HASH_FIND(hh, channel->calls, &envelope->call, sizeof envelope->call, call);
-    if (call == NULL || envelope->kind != JACKDAW__ENVELOPE__KIND__REPLY)
-        return; /* cancelled, late, or of an earlier connection */
-    if (envelope->status != STATUS_OK) {
-        enum status status =
-            envelope->status < STATUS_COUNT ? (enum status)envelope->status : STATUS_UNKNOWN;
-        struct rpc_result *result = call->result;
-        ProtobufCClosure closure = call->closure;
-        HASH_DELETE(hh, channel->calls, call);
-        free(call);
-        *result = (struct rpc_result){.status = status,
-                                      .message = envelope->message,
-                                      .master = envelope->master,
-                                      .retry_ms = envelope->retry_ms};
-        closure(NULL, result);
-        return;
-    }
-    report->arena.budget_bytes += envelope->payload.len * RPC_DECODE_FACTOR + RPC_DECODE_FLOOR;
-    ProtobufCAllocator allocator = wire_allocator(&report->arena);
-    ProtobufCMessage *reply = protobuf_c_message_unpack(
-        call->output, &allocator, envelope->payload.len, envelope->payload.data);
-    if (reply == NULL) {
-        end_call(channel, call, STATUS_INTERNAL, 0, "the server's reply cannot be read");
-        return;
-    }
-    *call->result = (struct rpc_result){
-        .status = STATUS_OK, .message = "", .master = "", .more = envelope->more};
-    ProtobufCClosure closure = call->closure;
-    void *result = call->result;
-    if (!envelope->more) {
-        HASH_DELETE(hh, channel->calls, call);
-        free(call);
-    }
-    closure(reply, result);
+    if (call == NULL)
+        ignore_reply(channel, envelope);
+    else if (envelope->status != STATUS_OK)
+        handle_failure(channel, call, envelope);
+    else
+        handle_success(channel, report, call, envelope);
 }
 
 static void handle_frame(struct rpc_channel *channel, struct report *report)
 {
-    for (size_t i = 0; i < report->frame->n_envelopes; i++)
+    /* A closure may close the channel. */
+    for (size_t i = 0; i < report->frame->n_envelopes && !channel->closing; i++)
         handle_reply(channel, report, report->frame->envelopes[i]);
 }
 
-static void handle_connected(struct rpc_channel *channel)
+static void lose_connection(struct rpc_channel *channel)
 {
-    channel->connections++;
-    if (channel->connections == 1 && channel->options.connected != NULL)
-        channel->options.connected(channel->options.context, channel);
-    rpc_channel_flush(channel);
-}
-
-static void handle_disconnected(struct rpc_channel *channel)
-{
-    ASSERT(channel->connections > 0);
-    channel->connections--;
-    if (channel->connections > 0)
-        return;
+    channel->pipe = 0;
+    if (channel->sending)
+        nng_aio_cancel(channel->send_aio); /* or it would go out on the next connection */
     drop_output(channel);
     end_all_calls(channel, STATUS_UNAVAILABLE, "the connection to the server was lost");
-    if (channel->options.disconnected != NULL)
+    if (!channel->closing && channel->options.disconnected != NULL)
         channel->options.disconnected(channel->options.context, channel);
+}
+
+static void handle_connected(struct rpc_channel *channel, uint32_t pipe)
+{
+    if (channel->pipe != 0)
+        lose_connection(channel); /* its end has not been heard of */
+    if (channel->closing)
+        return;
+    channel->pipe = pipe;
+    atomic_store(&channel->lost_event, false); /* that was of an earlier one */
+    if (channel->options.connected != NULL)
+        channel->options.connected(channel->options.context, channel);
+    if (!channel->closing)
+        rpc_channel_flush(channel);
+}
+
+static void handle_disconnected(struct rpc_channel *channel, uint32_t pipe)
+{
+    if (channel->pipe == pipe)
+        lose_connection(channel);
 }
 
 static void run_report(struct task *task)
@@ -244,16 +349,17 @@ static void run_report(struct task *task)
     if (!channel->closing) {
         switch (report->kind) {
         case REPORT_CONNECTED:
-            handle_connected(channel);
+            handle_connected(channel, report->pipe);
             break;
         case REPORT_DISCONNECTED:
-            handle_disconnected(channel);
+            handle_disconnected(channel, report->pipe);
             break;
         case REPORT_FRAME:
             handle_frame(channel, report);
             break;
         }
     }
+    (void)atomic_fetch_sub(&channel->waiting_bytes, report->bytes);
     arena_clear(&report->arena);
     free(report);
     release(channel);
@@ -261,7 +367,7 @@ static void run_report(struct task *task)
 
 /* nng's threads from here to the end of the section. */
 
-static struct report *new_report(struct rpc_channel *channel, int kind, size_t budget_bytes)
+static struct report *new_report(struct rpc_channel *channel, int kind, nng_pipe pipe)
 {
     struct report *report = calloc(1, sizeof *report);
     if (report == NULL)
@@ -269,7 +375,7 @@ static struct report *new_report(struct rpc_channel *channel, int kind, size_t b
     report->task.run = run_report;
     report->channel = channel;
     report->kind = kind;
-    arena_init(&report->arena, budget_bytes);
+    report->pipe = (uint32_t)nng_pipe_id(pipe);
     return report;
 }
 
@@ -279,20 +385,33 @@ static void push(struct report *report)
     task_queue_push(report->channel->options.queue, &report->task);
 }
 
+/* Whether the frame can be read and the owner does not lag too far behind. */
+static bool take_frame(struct report *report, nng_msg *message)
+{
+    struct rpc_channel *channel = report->channel;
+    if (wire_decode(nng_msg_body(message), nng_msg_len(message), &report->arena, &report->frame) !=
+        OK)
+        return false;
+    report->bytes = arena_held_bytes(&report->arena);
+    size_t waiting = atomic_fetch_add(&channel->waiting_bytes, report->bytes) + report->bytes;
+    if (waiting <= WAITING_BYTES_MAX)
+        return true;
+    (void)atomic_fetch_sub(&channel->waiting_bytes, report->bytes);
+    return false;
+}
+
 static void on_message(void *context, nng_msg *message)
 {
     struct rpc_channel *channel = context;
-    size_t size = nng_msg_len(message);
-    struct report *report =
-        new_report(channel, REPORT_FRAME, size * RPC_DECODE_FACTOR + RPC_DECODE_FLOOR);
-    if (report == NULL ||
-        wire_decode(nng_msg_body(message), size, &report->arena, &report->frame) != OK) {
-        (void)nng_pipe_close(nng_msg_get_pipe(message));
+    nng_pipe pipe = nng_msg_get_pipe(message);
+    struct report *report = new_report(channel, REPORT_FRAME, pipe);
+    if (report != NULL && take_frame(report, message)) {
+        push(report);
+    } else {
+        (void)nng_pipe_close(pipe);
         if (report != NULL)
             arena_clear(&report->arena);
         free(report);
-    } else {
-        push(report);
     }
     nng_msg_free(message);
 }
@@ -301,11 +420,15 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev what, void *context)
 {
     struct rpc_channel *channel = context;
     int kind = what == NNG_PIPE_EV_ADD_PRE ? REPORT_CONNECTED : REPORT_DISCONNECTED;
-    struct report *report = new_report(channel, kind, 0);
+    if (kind == REPORT_CONNECTED)
+        (void)sem_post(&channel->connected);
+    struct report *report = new_report(channel, kind, pipe);
     if (report != NULL)
         push(report);
     else if (kind == REPORT_CONNECTED)
         (void)nng_pipe_close(pipe);
+    else
+        atomic_store(&channel->lost_event, true); /* rpc_channel_tick looks */
 }
 
 /* ---- life ---- */
@@ -347,21 +470,28 @@ static enum error open_socket(struct rpc_channel *channel)
     return receiver_start(&channel->receiver, channel->socket, on_message, channel);
 }
 
+static enum error set_up_tls(struct rpc_channel *channel, struct error_text *why)
+{
+    const struct address *address = &channel->options.address;
+    struct tls_files files = {.authority = channel->options.tls_authority};
+    /* The name that the certificate must be for is the one that is dialled. */
+    const char *name = address->host[0] == '\0' ? "127.0.0.1" : address->host;
+    return transport_tls_dialer(channel->dialer, name, &files, why);
+}
+
 static enum error start_dialer(struct rpc_channel *channel, struct error_text *why)
 {
-    const struct rpc_channel_options *options = &channel->options;
     char url[ADDRESS_TEXT_SIZE];
-    address_dial_url(&options->address, url);
+    address_dial_url(&channel->options.address, url);
     int result = nng_dialer_create(&channel->dialer, channel->socket, url);
-    if (result == 0 && options->address.tls) {
-        struct tls_files files = {.authority = options->tls_authority};
-        enum error error =
-            transport_tls_dialer(channel->dialer, options->address.host, &files, why);
+    if (result == 0 && channel->options.address.tls) {
+        enum error error = set_up_tls(channel, why);
         if (error != OK)
             return error;
     }
     if (result == 0)
         result = nng_dialer_start(channel->dialer, NNG_FLAG_NONBLOCK);
+    channel->dialling = result == 0;
     if (result != 0)
         return error_set(why, transport_error(result), "connect to %s: %s", url,
                          nng_strerror(result));
@@ -375,8 +505,9 @@ enum error rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_o
     if (channel == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
     atomic_init(&channel->references, 1);
+    (void)sem_init(&channel->connected, 0, 0);
+    channel->opened_ms = clock_monotonic_ms();
     channel->options = with_defaults(options);
-    channel->now_ms = clock_monotonic_ms();
     channel->next_deadline_ms = UINT64_MAX;
     enum error error = open_socket(channel);
     if (error != OK)
@@ -391,18 +522,36 @@ enum error rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_o
     return OK;
 }
 
+/* nng loses the descriptor of a connection that is closed in the moment when its handshake ends.
+ * That moment comes soon after opening, so wait for it a little. */
+static void let_handshake_end(struct rpc_channel *channel)
+{
+    if (!channel->dialling || channel->pipe != 0 ||
+        clock_monotonic_ms() - channel->opened_ms > FIRST_CONNECT_MS)
+        return;
+    struct timespec until;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += HANDSHAKE_WAIT_MS * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    (void)sem_clockwait(&channel->connected, CLOCK_MONOTONIC, &until);
+}
+
 void rpc_channel_close(struct rpc_channel *channel)
 {
-    if (channel == NULL)
-        return;
+    if (channel == NULL || channel->closing)
+        return; /* the latter from a closure that this runs */
     channel->closing = true;
-    receiver_release(&channel->receiver); /* before the socket: see transport.h */
-    if (channel->send_aio != NULL) {
+    let_handshake_end(channel);
+    receiver_release(&channel->receiver);
+    if (channel->send_aio != NULL)
         nng_aio_stop(channel->send_aio);
-        nng_aio_free(channel->send_aio);
-    }
     if (channel->open)
         (void)nng_close(channel->socket);
+    if (channel->send_aio != NULL)
+        nng_aio_free(channel->send_aio);
     end_all_calls(channel, STATUS_CANCELLED, "the channel was closed");
     drop_output(channel);
     release(channel); /* freed when its last task in the queue has run */
@@ -410,7 +559,7 @@ void rpc_channel_close(struct rpc_channel *channel)
 
 bool rpc_channel_is_connected(const struct rpc_channel *channel)
 {
-    return channel->connections > 0;
+    return channel->pipe != 0;
 }
 
 const struct address *rpc_channel_address(const struct rpc_channel *channel)
@@ -425,48 +574,47 @@ size_t rpc_channel_open_calls(const struct rpc_channel *channel)
 
 /* ---- deadlines, cancelling, credits ---- */
 
+static void end_late_calls(struct rpc_channel *channel, uint64_t now_ms)
+{
+    const struct rpc_result late =
+        failure(STATUS_DEADLINE_EXCEEDED, "the server did not answer in time");
+    uint64_t earliest_ms = UINT64_MAX;
+    /* Calls that closures make meanwhile lower this by themselves. */
+    channel->next_deadline_ms = UINT64_MAX;
+    uint64_t last_id = channel->last_id;
+    channel->tick_cursor = channel->calls;
+    while (channel->tick_cursor != NULL && channel->tick_cursor->id <= last_id) {
+        struct call *call = channel->tick_cursor;
+        channel->tick_cursor = call->hh.next;
+        if (call->deadline_ms <= now_ms)
+            end_call(channel, call, &late); /* its closure may end others, too */
+        else if (call->deadline_ms < earliest_ms)
+            earliest_ms = call->deadline_ms;
+    }
+    if (earliest_ms < channel->next_deadline_ms)
+        channel->next_deadline_ms = earliest_ms;
+}
+
 void rpc_channel_tick(struct rpc_channel *channel, uint64_t monotonic_ms)
 {
+    bool lost = atomic_exchange(&channel->lost_event, false);
     if (monotonic_ms > channel->now_ms)
         channel->now_ms = monotonic_ms;
-    if (channel->now_ms < channel->next_deadline_ms)
+    if (channel->ticking || (!lost && monotonic_ms < channel->next_deadline_ms))
         return;
-    uint64_t earliest_ms = UINT64_MAX;
-    uint64_t last_id = channel->last_id;
-    struct call *call = channel->calls;
-    while (call != NULL && call->id <= last_id) {
-        struct call *next = call->hh.next;
-        if (call->deadline_ms <= channel->now_ms) {
-            /* Its closure may end others: start again from the front. */
-            end_call(channel, call, STATUS_DEADLINE_EXCEEDED, 0,
-                     "the server did not answer in time");
-            next = channel->calls;
-            earliest_ms = UINT64_MAX;
-        } else if (call->deadline_ms < earliest_ms) {
-            earliest_ms = call->deadline_ms;
-        }
-        call = next;
-    }
-    for (; call != NULL; call = call->hh.next)
-        if (call->deadline_ms < earliest_ms)
-            earliest_ms = call->deadline_ms;
-    channel->next_deadline_ms = earliest_ms;
+    hold(channel); /* a closure may close it */
+    channel->ticking = true;
+    if (lost && channel->pipe != 0)
+        lose_connection(channel);
+    if (!channel->closing)
+        end_late_calls(channel, monotonic_ms);
+    channel->ticking = false;
+    release(channel);
 }
 
 uint64_t rpc_channel_next_tick(const struct rpc_channel *channel)
 {
     return channel->next_deadline_ms;
-}
-
-static void send_control(struct rpc_channel *channel, Jackdaw__Envelope__Kind kind, uint64_t call,
-                         uint32_t credits)
-{
-    Jackdaw__Envelope head = JACKDAW__ENVELOPE__INIT;
-    head.kind = kind;
-    head.call = call;
-    head.credits = credits;
-    /* A lost CANCEL costs the server an answer, a lost CREDIT is made good by the next. */
-    (void)append(channel, &head, NULL, 0);
 }
 
 void rpc_channel_cancel(struct rpc_channel *channel, uint64_t id)
@@ -475,16 +623,21 @@ void rpc_channel_cancel(struct rpc_channel *channel, uint64_t id)
     HASH_FIND(hh, channel->calls, &id, sizeof id, call);
     if (call == NULL)
         return;
-    send_control(channel, JACKDAW__ENVELOPE__KIND__CANCEL, id, 0);
-    end_call(channel, call, STATUS_CANCELLED, 0, "given up by the caller");
+    const struct rpc_result given_up = failure(STATUS_CANCELLED, "given up by the caller");
+    /* Should there be no room for it, the server answers a call that nobody waits for. */
+    (void)send_control(channel, JACKDAW__ENVELOPE__KIND__CANCEL, id, 0);
+    end_call(channel, call, &given_up);
 }
 
 void rpc_channel_credit(struct rpc_channel *channel, uint64_t id, uint32_t credits)
 {
     struct call *call;
     HASH_FIND(hh, channel->calls, &id, sizeof id, call);
-    if (call != NULL && credits > 0)
-        send_control(channel, JACKDAW__ENVELOPE__KIND__CREDIT, id, credits);
+    if (call == NULL)
+        return;
+    uint32_t room = RPC_CREDITS_MAX - call->credits_owed;
+    call->credits_owed += credits < room ? credits : room;
+    grant(channel, call);
 }
 
 /* ---- making calls ---- */
@@ -515,6 +668,16 @@ static enum error send_request(struct rpc_stub *stub, unsigned method_index,
     return error;
 }
 
+/* When a call that is made now ends. The owner may not have ticked for long, when nothing was due;
+ * its clock may also be ahead of the real one, as in tests. */
+static uint64_t deadline_after(const struct rpc_channel *channel, uint32_t timeout_ms)
+{
+    if (timeout_ms == 0)
+        return UINT64_MAX;
+    uint64_t now_ms = clock_monotonic_ms();
+    return (now_ms > channel->now_ms ? now_ms : channel->now_ms) + timeout_ms;
+}
+
 static enum error start_call(struct rpc_stub *stub, unsigned method_index,
                              const ProtobufCMessage *input, ProtobufCClosure closure, void *result)
 {
@@ -523,8 +686,7 @@ static enum error start_call(struct rpc_stub *stub, unsigned method_index,
     if (call == NULL)
         return ERROR_NO_MEMORY;
     call->id = ++channel->last_id;
-    call->deadline_ms =
-        stub->timeout_ms == 0 ? UINT64_MAX : channel->now_ms + stub->timeout_ms;
+    call->deadline_ms = deadline_after(channel, stub->timeout_ms);
     call->output = stub->service.descriptor->methods[method_index].output;
     call->closure = closure;
     call->result = result;
@@ -546,23 +708,38 @@ static enum error start_call(struct rpc_stub *stub, unsigned method_index,
     return OK;
 }
 
+/* How a call ends that could not be made. */
+static struct rpc_result refusal(enum error error)
+{
+    switch (error) {
+    case ERROR_TOO_LARGE:
+        return failure(STATUS_INVALID_ARGUMENT, "the request is larger than a frame may be");
+    case ERROR_CLOSED:
+        return failure(STATUS_CANCELLED, "the channel was closed");
+    case ERROR_FULL: {
+        struct rpc_result full =
+            failure(STATUS_RESOURCE_EXHAUSTED, "too many requests are waiting to be sent");
+        full.retry_ms = RETRY_WHEN_FULL_MS;
+        return full;
+    }
+    default:
+        return failure(STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    }
+}
+
 static void invoke(ProtobufCService *service, unsigned method_index, const ProtobufCMessage *input,
                    ProtobufCClosure closure, void *closure_data)
 {
     struct rpc_stub *stub = (struct rpc_stub *)service;
+    struct rpc_result *result = closure_data;
     stub->call = 0;
-    enum error error = start_call(stub, method_index, input, closure, closure_data);
+    enum error error = ERROR_CLOSED;
+    if (!stub->channel->closing)
+        error = start_call(stub, method_index, input, closure, result);
     if (error == OK)
         return;
-    struct rpc_result *result = closure_data;
-    *result = (struct rpc_result){
-        .status = error == ERROR_TOO_LARGE ? STATUS_INVALID_ARGUMENT : STATUS_RESOURCE_EXHAUSTED,
-        .message = error == ERROR_TOO_LARGE ? "the request is larger than a frame may be"
-                   : error == ERROR_FULL    ? "too many requests are waiting to be sent"
-                                            : "out of memory",
-        .master = "",
-        .retry_ms = error == ERROR_FULL ? RETRY_WHEN_FULL_MS : 0};
-    closure(NULL, closure_data);
+    *result = refusal(error);
+    closure(NULL, result);
 }
 
 void rpc_stub_init(struct rpc_stub *stub, struct rpc_channel *channel,

@@ -52,8 +52,8 @@ enum error rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_o
 
 /* Ends every open call with CANCELLED (closures run before this returns) and disconnects; waits for
  * nng's threads. The last bytes are freed when the tasks that it has in the queue have run. May be
- * called from closures and callbacks, also its own: nothing more is told after it. NULL is
- * allowed. */
+ * called from closures and callbacks, also its own: nothing more is told after it. A call that such
+ * a closure makes on this channel ends CANCELLED at once. NULL is allowed. */
 void rpc_channel_close(struct rpc_channel *channel);
 
 bool rpc_channel_is_connected(const struct rpc_channel *channel);
@@ -63,7 +63,7 @@ size_t rpc_channel_open_calls(const struct rpc_channel *channel);
 /* Sends what is buffered, if connected. At the end of each turn of the owner. */
 void rpc_channel_flush(struct rpc_channel *channel);
 
-/* Ends calls whose deadline has passed with DEADLINE_EXCEEDED. */
+/* Ends calls whose deadline has passed with DEADLINE_EXCEEDED. The server knows the deadline, too. */
 void rpc_channel_tick(struct rpc_channel *channel, uint64_t monotonic_ms);
 
 /* When rpc_channel_tick has something to do: a monotonic time in ms, or UINT64_MAX. */
@@ -73,7 +73,8 @@ uint64_t rpc_channel_next_tick(const struct rpc_channel *channel);
  * ignored (the call may just have ended). */
 void rpc_channel_cancel(struct rpc_channel *channel, uint64_t call);
 
-/* Allows the server to send `credits` more replies to an open stream. */
+/* Allows the server to send `credits` more replies to an open stream. It counts at most
+ * RPC_CREDITS_MAX that are not used: give more before so many have come, not after. */
 void rpc_channel_credit(struct rpc_channel *channel, uint64_t call, uint32_t credits);
 
 /* What every closure_data must point to: the channel fills it before it runs the closure. message
@@ -93,14 +94,15 @@ struct rpc_stub {
     ProtobufCService service; /* first: pass &stub.service to the generated functions */
     struct rpc_channel *channel;
     uint32_t timeout_ms;  /* 0: no deadline */
-    uint32_t credits;     /* more than 1 asks for a stream; 0 is 1 */
+    uint32_t credits;     /* more than 1 asks for a stream; 0 is 1; at most RPC_CREDITS_MAX count */
     const uint8_t *token; /* borrowed during the call's making */
     size_t token_size;
     uint64_t call; /* set by invoke: the id for rpc_channel_cancel and _credit; 0: see below */
 };
 
 /* descriptor: generated, of a service. invoke: when the request cannot even be buffered (no memory,
- * request over the frame size), the closure runs at once, before invoke returns, and call is 0. */
+ * request over the frame size, too much buffered, channel closed), the closure runs at once, before
+ * invoke returns, and call is 0. */
 void rpc_stub_init(struct rpc_stub *stub, struct rpc_channel *channel,
                    const ProtobufCServiceDescriptor *descriptor);
 

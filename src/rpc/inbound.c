@@ -1,33 +1,39 @@
 /* SPDX-License-Identifier: MIT */
 /* inbound.c - frames from the wire to calls: decoding and admission on nng's thread, dispatch on the
  * owner's. */
-#include "rpc/server_internal.h"
-
 #include "base/clock.h"
 #include "base/log.h"
 #include "rpc/protocol.h"
+#include "rpc/server_internal.h"
 #include "rpc/wire.h"
 
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define REQUEST_BYTES_DEFAULT 4096u
-#define RETRY_WHEN_FULL_MS 50u
-#define REJECTED_CALLS_PER_FRAME 64u
+#define REFUSAL_BYTES 256u
+#define QUOTED_SIZE 61
+#define KICK_LOG_INTERVAL_MS 1000u
 
-void inbound_release(struct inbound *inbound)
+static void drop_requests(struct inbound *inbound)
 {
-    ASSERT(inbound->references > 0);
-    inbound->references--;
-    if (inbound->references > 0)
-        return;
-    arena_clear(&inbound->arena);
+    for (size_t i = 0; i < inbound->item_count; i++) {
+        if (inbound->items[i].call != NULL)
+            call_free(inbound->items[i].call);
+        inbound->items[i].call = NULL;
+    }
+}
+
+static void release(struct inbound *inbound)
+{
+    drop_requests(inbound);
     free(inbound);
 }
 
-/* ---- nng's thread ---- */
+/* ---- nng's thread: decoding ---- */
 
 static const struct service_entry *find_service(const struct rpc_server *server, const char *name)
 {
@@ -49,19 +55,29 @@ static void refuse(struct rpc_call *call, enum status status, const char *format
     __attribute__((format(printf, 3, 4)));
 static void refuse(struct rpc_call *call, enum status status, const char *format, ...)
 {
-    char text[200];
+    char text[REFUSAL_BYTES];
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    char *kept = arena_strdup(&call->inbound->arena, text);
+    call->arena.budget_bytes += REFUSAL_BYTES;
+    char *kept = arena_strdup(&call->arena, text);
     call->early_status = status;
     call->early_text = kept == NULL ? "" : kept;
 }
 
-static bool version_fits(struct rpc_call *call)
+/* A peer's name for something, for a sentence: its beginning, as plain ASCII. */
+static const char *quote(const char *text, char quoted[static QUOTED_SIZE])
 {
-    uint32_t theirs = call->envelope->protocol;
+    size_t i = 0;
+    for (; i < QUOTED_SIZE - 1 && text[i] != '\0'; i++)
+        quoted[i] = text[i] >= ' ' && text[i] <= '~' ? text[i] : '?';
+    quoted[i] = '\0';
+    return quoted;
+}
+
+static bool version_fits(struct rpc_call *call, uint32_t theirs)
+{
     if (theirs >> 16 == RPC_PROTOCOL_MAJOR)
         return true;
     refuse(call, STATUS_FAILED_PRECONDITION,
@@ -71,175 +87,271 @@ static bool version_fits(struct rpc_call *call)
     return false;
 }
 
-/* Finds service and method and unpacks the request; on failure the call carries the refusal. */
-static void prepare(struct rpc_call *call)
+static bool token_fits(struct rpc_call *call, const Jackdaw__Envelope *envelope)
 {
-    const Jackdaw__Envelope *envelope = call->envelope;
-    if (!version_fits(call))
-        return;
+    if (envelope->token.len <= RPC_TOKEN_BYTES_MAX)
+        return true;
+    refuse(call, STATUS_INVALID_ARGUMENT, "a token has at most %u bytes, this one has %zu",
+           RPC_TOKEN_BYTES_MAX, envelope->token.len);
+    return false;
+}
+
+static const ProtobufCMethodDescriptor *find_method(struct rpc_call *call,
+                                                    const Jackdaw__Envelope *envelope)
+{
+    char quoted[QUOTED_SIZE];
     const struct service_entry *entry = find_service(call->server, envelope->service);
     if (entry == NULL) {
-        refuse(call, STATUS_UNIMPLEMENTED, "no service \"%.60s\" here", envelope->service);
-        return;
+        refuse(call, STATUS_UNIMPLEMENTED, "no service \"%s\" here",
+               quote(envelope->service, quoted));
+        return NULL;
     }
     const ProtobufCServiceDescriptor *descriptor = entry->service->descriptor;
     const ProtobufCMethodDescriptor *method =
         protobuf_c_service_descriptor_get_method_by_name(descriptor, envelope->method);
     if (method == NULL) {
-        refuse(call, STATUS_UNIMPLEMENTED, "no method \"%.60s\" in %s", envelope->method,
-               descriptor->name);
-        return;
+        refuse(call, STATUS_UNIMPLEMENTED, "no method \"%s\" in %s",
+               quote(envelope->method, quoted), descriptor->name);
+        return NULL;
     }
-    size_t limit = request_limit(entry, method->name);
-    if (envelope->payload.len > limit) {
-        refuse(call, STATUS_INVALID_ARGUMENT, "%s takes at most %zu bytes, this request has %zu",
-               method->name, limit, envelope->payload.len);
-        return;
-    }
-    ProtobufCAllocator allocator = wire_allocator(&call->inbound->arena);
-    call->input = protobuf_c_message_unpack(method->input, &allocator, envelope->payload.len,
-                                            envelope->payload.data);
-    if (call->input == NULL) {
-        refuse(call, STATUS_INVALID_ARGUMENT, "the request is no %s", method->input->name);
-        return;
-    }
-    if (!wire_strings_are_whole(method->input, envelope->payload.data, envelope->payload.len)) {
-        refuse(call, STATUS_INVALID_ARGUMENT, "a text within the request holds a NUL character");
-        return;
-    }
-    call->method = (unsigned)(method - descriptor->methods);
     call->entry = entry;
+    call->method = (unsigned)(method - descriptor->methods);
+    return method;
 }
 
-static size_t count_requests(const Jackdaw__Frame *frame)
+static void unpack_request(struct rpc_call *call, const ProtobufCMethodDescriptor *method,
+                           const ProtobufCBinaryData *payload)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < frame->n_envelopes; i++)
-        if (frame->envelopes[i]->kind == JACKDAW__ENVELOPE__KIND__REQUEST)
-            count++;
-    return count;
-}
-
-static enum error prepare_all(struct inbound *inbound)
-{
-    const Jackdaw__Frame *frame = inbound->frame;
-    inbound->request_count = count_requests(frame);
-    /* The calls themselves do not count against the sender's budget. */
-    inbound->arena.budget_bytes += inbound->request_count * (sizeof(struct rpc_call) + 256);
-    inbound->calls =
-        arena_zalloc(&inbound->arena, inbound->request_count * sizeof(struct rpc_call));
-    if (inbound->calls == NULL)
-        return ERROR_NO_MEMORY;
-    uint64_t now_ms = clock_monotonic_ms();
-    struct rpc_call *call = inbound->calls;
-    for (size_t i = 0; i < frame->n_envelopes; i++) {
-        const Jackdaw__Envelope *envelope = frame->envelopes[i];
-        if (envelope->kind != JACKDAW__ENVELOPE__KIND__REQUEST)
-            continue;
-        call->server = inbound->server;
-        call->inbound = inbound;
-        call->envelope = envelope;
-        call->id = envelope->call;
-        call->deadline_ms = envelope->timeout_ms == 0 ? 0 : now_ms + envelope->timeout_ms;
-        call->stream = envelope->credits > 1;
-        call->credits = envelope->credits > RPC_CREDITS_MAX ? RPC_CREDITS_MAX
-                        : envelope->credits == 0            ? 1
-                                                            : envelope->credits;
-        prepare(call);
-        call++;
+    size_t limit = request_limit(call->entry, method->name);
+    if (payload->len > limit) {
+        refuse(call, STATUS_INVALID_ARGUMENT, "%s takes at most %zu bytes, this request has %zu",
+               method->name, limit, payload->len);
+        return;
     }
+    call->input = wire_unpack(method->input, payload, &call->arena);
+    if (call->input == NULL)
+        refuse(call, STATUS_INVALID_ARGUMENT, "the request is no %s", method->input->name);
+    else if (!wire_strings_are_whole(method->input, payload->data, payload->len))
+        refuse(call, STATUS_INVALID_ARGUMENT, "a text within the request holds a NUL character");
+}
+
+/* Finds service and method and unpacks the request; on failure the call carries the refusal. */
+static void prepare(struct rpc_call *call, const Jackdaw__Envelope *envelope)
+{
+    if (!version_fits(call, envelope->protocol) || !token_fits(call, envelope))
+        return;
+    const ProtobufCMethodDescriptor *method = find_method(call, envelope);
+    if (method != NULL)
+        unpack_request(call, method, &envelope->payload);
+}
+
+static void inbound_run(struct task *task);
+
+/* An empty one with room for so many items. */
+static struct inbound *new_inbound(struct rpc_server *server, nng_pipe pipe, size_t items)
+{
+    size_t size = sizeof(struct inbound) + items * sizeof(struct inbound_item);
+    struct inbound *inbound = malloc(size);
+    if (inbound == NULL)
+        return NULL;
+    *inbound = (struct inbound){.task = {.run = inbound_run},
+                                .server = server,
+                                .peer_id = (uint32_t)nng_pipe_id(pipe),
+                                .waiting_bytes = size};
+    return inbound;
+}
+
+static enum error add_request(struct inbound *inbound, const Jackdaw__Envelope *envelope,
+                              nng_msg *message, uint64_t now_ms)
+{
+    struct rpc_call *call = call_new(inbound->server, envelope, nng_msg_header(message),
+                                     nng_msg_header_len(message));
+    if (call == NULL)
+        return ERROR_NO_MEMORY;
+    call->deadline_ms = envelope->timeout_ms == 0 ? 0 : now_ms + envelope->timeout_ms;
+    prepare(call, envelope);
+    inbound->items[inbound->item_count++] =
+        (struct inbound_item){.kind = ITEM_REQUEST, .call = call};
+    inbound->request_count++;
+    inbound->waiting_bytes += arena_held_bytes(&call->arena);
     return OK;
 }
 
+static void add_control(struct inbound *inbound, const Jackdaw__Envelope *envelope)
+{
+    bool cancel = envelope->kind == JACKDAW__ENVELOPE__KIND__CANCEL;
+    inbound->items[inbound->item_count++] =
+        (struct inbound_item){.kind = cancel ? ITEM_CANCEL : ITEM_CREDIT,
+                              .credits = envelope->credits,
+                              .id = envelope->call};
+}
+
+/* Copies what the owner needs out of the frame. */
+static enum error sort_out(struct inbound *inbound, const Jackdaw__Frame *frame, nng_msg *message)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    for (size_t i = 0; i < frame->n_envelopes; i++) {
+        const Jackdaw__Envelope *envelope = frame->envelopes[i];
+        enum error error = OK;
+        switch (envelope->kind) {
+        case JACKDAW__ENVELOPE__KIND__REQUEST:
+            error = add_request(inbound, envelope, message, now_ms);
+            break;
+        case JACKDAW__ENVELOPE__KIND__CANCEL:
+        case JACKDAW__ENVELOPE__KIND__CREDIT:
+            add_control(inbound, envelope);
+            break;
+        default:
+            break; /* of a later minor version */
+        }
+        if (error != OK)
+            return error;
+    }
+    inbound->waiting_calls = inbound->request_count;
+    return OK;
+}
+
+static enum error decode_into(struct arena *arena, struct rpc_server *server, nng_msg *message,
+                              struct inbound **out)
+{
+    Jackdaw__Frame *frame;
+    enum error error = wire_decode(nng_msg_body(message), nng_msg_len(message), arena, &frame);
+    if (error != OK)
+        return error;
+    struct inbound *inbound =
+        new_inbound(server, nng_msg_get_pipe(message), frame->n_envelopes);
+    if (inbound == NULL)
+        return ERROR_NO_MEMORY;
+    error = sort_out(inbound, frame, message);
+    if (error != OK) {
+        release(inbound);
+        return error;
+    }
+    *out = inbound;
+    return OK;
+}
+
+static enum error decode(struct rpc_server *server, nng_msg *message, struct inbound **out)
+{
+    if (nng_msg_len(message) > server->options.frame_bytes_max)
+        return ERROR_TOO_LARGE; /* by a few bytes: nng counts them with the header */
+    struct arena arena;
+    arena_init(&arena, 0);
+    enum error error = decode_into(&arena, server, message, out);
+    arena_clear(&arena);
+    return error;
+}
+
+/* ---- nng's thread: admission ---- */
+
 /* Counts the frame as waiting for the owner, unless too much waits already. Fetching first and
  * taking back keeps two threads from both taking the last place. */
-static bool admit(struct rpc_server *server, const struct inbound *inbound)
+static bool admit(struct inbound *inbound, size_t bytes_max)
 {
+    struct rpc_server *server = inbound->server;
     size_t calls =
-        atomic_fetch_add(&server->waiting_calls, inbound->request_count) + inbound->request_count;
-    size_t bytes = atomic_fetch_add(&server->waiting_bytes, inbound->bytes) + inbound->bytes;
-    if (calls <= server->options.waiting_calls_max && bytes <= server->options.waiting_bytes_max)
+        atomic_fetch_add(&server->waiting_calls, inbound->waiting_calls) + inbound->waiting_calls;
+    size_t bytes =
+        atomic_fetch_add(&server->waiting_bytes, inbound->waiting_bytes) + inbound->waiting_bytes;
+    if (calls <= server->options.waiting_calls_max && bytes <= bytes_max)
         return true;
-    (void)atomic_fetch_sub(&server->waiting_calls, inbound->request_count);
-    (void)atomic_fetch_sub(&server->waiting_bytes, inbound->bytes);
+    (void)atomic_fetch_sub(&server->waiting_calls, inbound->waiting_calls);
+    (void)atomic_fetch_sub(&server->waiting_bytes, inbound->waiting_bytes);
     return false;
 }
 
-static nng_msg *new_reply(const struct inbound *inbound)
+static nng_msg *new_reply(const struct rpc_call *call)
 {
     nng_msg *message;
     if (nng_msg_alloc(&message, 0) != 0)
         return NULL;
-    if (nng_msg_header_append(message, inbound->header, inbound->header_size) != 0) {
+    if (nng_msg_header_append(message, call->header, call->header_size) != 0) {
         nng_msg_free(message);
         return NULL;
     }
     return message;
 }
 
-/* Answers every request of a frame that was not admitted. Without memory for the answers the
- * peer's deadlines tell it. */
-static void reject(struct rpc_server *server, const struct inbound *inbound)
+static enum error append_rejection(nng_msg *message, const struct rpc_call *call)
 {
-    (void)atomic_fetch_add(&server->calls_rejected, inbound->request_count);
-    nng_msg *message = NULL;
-    for (size_t i = 0; i < inbound->request_count; i++) {
-        if (message == NULL && (message = new_reply(inbound)) == NULL)
-            return;
-        Jackdaw__Envelope head = JACKDAW__ENVELOPE__INIT;
-        head.kind = JACKDAW__ENVELOPE__KIND__REPLY;
-        head.protocol = RPC_PROTOCOL;
-        head.call = inbound->calls[i].id;
-        head.status = STATUS_RESOURCE_EXHAUSTED;
-        head.message = (char *)"the server has more requests waiting than it takes; try again";
-        head.retry_ms = RETRY_WHEN_FULL_MS;
-        (void)wire_append(message, &head, NULL, 0);
-        if (i % REJECTED_CALLS_PER_FRAME == REJECTED_CALLS_PER_FRAME - 1) {
-            peer_transmit(server->socket, server->reject_aio, message);
-            message = NULL;
-        }
-    }
-    if (message != NULL)
-        peer_transmit(server->socket, server->reject_aio, message);
+    Jackdaw__Envelope head = JACKDAW__ENVELOPE__INIT;
+    head.kind = JACKDAW__ENVELOPE__KIND__REPLY;
+    head.protocol = RPC_PROTOCOL;
+    head.call = call->id;
+    head.status = STATUS_RESOURCE_EXHAUSTED;
+    head.message = (char *)"the server is busy; try again";
+    head.retry_ms = RETRY_WHEN_FULL_MS;
+    return wire_append(message, &head, NULL, 0);
 }
 
-static void kick_sender_of_garbage(struct rpc_server *server, nng_pipe pipe)
+/* The answers to every request of a frame, in one frame: as many go out as came in. NULL without
+ * memory. */
+static nng_msg *new_rejection(const struct inbound *inbound)
 {
-    char text[PEER_TEXT_SIZE];
-    transport_peer_text(pipe, text, sizeof text);
+    nng_msg *message = NULL;
+    for (size_t i = 0; i < inbound->item_count; i++) {
+        const struct rpc_call *call = inbound->items[i].call;
+        if (call == NULL)
+            continue;
+        if (message == NULL && (message = new_reply(call)) == NULL)
+            return NULL;
+        if (append_rejection(message, call) != OK) {
+            nng_msg_free(message);
+            return NULL;
+        }
+    }
+    return message;
+}
+
+/* Answers and drops the requests of a frame that was not admitted. false: the peer will not hear. */
+static bool reject(struct inbound *inbound)
+{
+    struct rpc_server *server = inbound->server;
+    bool told = true;
+    if (inbound->request_count > 0) {
+        (void)atomic_fetch_add(&server->calls_rejected, inbound->request_count);
+        nng_msg *message = new_rejection(inbound);
+        told = message != NULL && peer_transmit(server->socket, server->reject_aio, message);
+    }
+    drop_requests(inbound);
+    return told;
+}
+
+/* A stream starves without its CREDIT: what controls open calls may wait beyond the bound, up to
+ * a quarter of it. */
+static bool admit_control(struct inbound *inbound)
+{
+    size_t bytes_max = inbound->server->options.waiting_bytes_max;
+    inbound->waiting_calls = 0;
+    inbound->waiting_bytes =
+        sizeof *inbound + inbound->item_count * sizeof(struct inbound_item);
+    return admit(inbound, bytes_max + bytes_max / 4);
+}
+
+/* Closes the connection that the frame came on, and says so at most once a second. */
+static void kick_sender(struct rpc_server *server, nng_pipe pipe, const char *reason)
+{
+    uint32_t id = (uint32_t)nng_pipe_id(pipe);
+    if (id == server->last_kicked)
+        return; /* it had sent more before it was closed */
+    server->last_kicked = id;
     uint64_t kicked = atomic_fetch_add(&server->peers_kicked, 1) + 1;
-    log_warning("rpc", "peer_kicked", log_string("peer", text),
-                log_string("reason", "sent what is no frame"), log_number("kicked", kicked));
+    uint64_t now_ms = clock_monotonic_ms();
+    if (server->kick_logged_ms == 0 || now_ms - server->kick_logged_ms >= KICK_LOG_INTERVAL_MS) {
+        char text[PEER_TEXT_SIZE];
+        transport_peer_text(pipe, text, sizeof text);
+        log_warning("rpc", "peer_kicked", log_string("peer", text), log_string("reason", reason),
+                    log_number("kicked", kicked));
+        server->kick_logged_ms = now_ms;
+    }
     (void)nng_pipe_close(pipe);
 }
 
-static void inbound_run(struct task *task);
-
-static struct inbound *decode(struct rpc_server *server, nng_msg *message)
+static const char *reason_for(enum error error)
 {
-    size_t size = nng_msg_len(message);
-    size_t header_size = nng_msg_header_len(message);
-    struct inbound *inbound = calloc(1, sizeof *inbound);
-    if (inbound == NULL || header_size > HEADER_BYTES_MAX || header_size < 4) {
-        free(inbound);
-        return NULL;
-    }
-    inbound->task.run = inbound_run;
-    inbound->server = server;
-    inbound->references = 1;
-    inbound->bytes = size;
-    inbound->header_size = header_size;
-    memcpy(inbound->header, nng_msg_header(message), header_size);
-    inbound->peer_id = (uint32_t)nng_pipe_id(nng_msg_get_pipe(message));
-    arena_init(&inbound->arena, size * RPC_DECODE_FACTOR + RPC_DECODE_FLOOR);
-    enum error error = wire_decode(nng_msg_body(message), size, &inbound->arena, &inbound->frame);
-    if (error == OK)
-        error = prepare_all(inbound);
-    if (error != OK) {
-        inbound_release(inbound);
-        return NULL;
-    }
-    return inbound;
+    return error == ERROR_NO_MEMORY  ? "no memory for what it sent"
+           : error == ERROR_TOO_LARGE ? "sent a frame that is too large"
+                                      : "sent what is no frame";
 }
 
 void inbound_receive(void *context, nng_msg *message)
@@ -247,18 +359,28 @@ void inbound_receive(void *context, nng_msg *message)
     struct rpc_server *server = context;
     (void)atomic_fetch_add(&server->frames_received, 1);
     nng_pipe pipe = nng_msg_get_pipe(message);
-    struct inbound *inbound = decode(server, message);
+    struct inbound *inbound = NULL;
+    enum error error = decode(server, message, &inbound);
     nng_msg_free(message);
-    if (inbound == NULL) {
-        kick_sender_of_garbage(server, pipe);
+    if (error != OK) {
+        kick_sender(server, pipe, reason_for(error));
         return;
     }
     (void)atomic_fetch_add(&server->calls_received, inbound->request_count);
-    if (admit(server, inbound)) {
+    if (admit(inbound, server->options.waiting_bytes_max)) {
+        task_queue_push(server->options.queue, &inbound->task);
+        return;
+    }
+    if (!reject(inbound)) {
+        release(inbound);
+        kick_sender(server, pipe, "cannot be told that the server is full");
+    } else if (inbound->item_count == inbound->request_count) {
+        release(inbound); /* no control in it */
+    } else if (admit_control(inbound)) {
         task_queue_push(server->options.queue, &inbound->task);
     } else {
-        reject(server, inbound);
-        inbound_release(inbound);
+        release(inbound);
+        kick_sender(server, pipe, "sent too much while the server is full");
     }
 }
 
@@ -272,41 +394,43 @@ static struct rpc_call *find_open_call(struct rpc_peer *peer, uint64_t id)
     return call;
 }
 
-static void handle_control(struct rpc_peer *peer, const Jackdaw__Envelope *envelope)
+static void handle_control(struct rpc_peer *peer, const struct inbound_item *item)
 {
-    struct rpc_call *call = find_open_call(peer, envelope->call);
+    struct rpc_call *call = find_open_call(peer, item->id);
     if (call == NULL)
         return; /* it has just ended */
-    if (envelope->kind == JACKDAW__ENVELOPE__KIND__CANCEL)
+    if (item->kind == ITEM_CANCEL) {
+        call->given_up = true;
         call_cancel(call);
-    else if (envelope->kind == JACKDAW__ENVELOPE__KIND__CREDIT)
-        call_credit(call, envelope->credits);
+    } else {
+        call_credit(call, item->credits);
+    }
+}
+
+static void dispatch(struct inbound *inbound, struct rpc_peer *peer)
+{
+    for (size_t i = 0; i < inbound->item_count; i++) {
+        struct inbound_item *item = &inbound->items[i];
+        struct rpc_call *call = item->call;
+        item->call = NULL;
+        if (item->kind != ITEM_REQUEST)
+            handle_control(peer, item);
+        else if (call != NULL)
+            call_dispatch(call, peer);
+    }
 }
 
 static void inbound_run(struct task *task)
 {
-    struct inbound *inbound = (struct inbound *)((char *)task - offsetof(struct inbound, task));
+    struct inbound *inbound = (struct inbound *)task;
     struct rpc_server *server = inbound->server;
-    (void)atomic_fetch_sub(&server->waiting_calls, inbound->request_count);
-    (void)atomic_fetch_sub(&server->waiting_bytes, inbound->bytes);
+    (void)atomic_fetch_sub(&server->waiting_calls, inbound->waiting_calls);
+    (void)atomic_fetch_sub(&server->waiting_bytes, inbound->waiting_bytes);
     struct rpc_peer *peer = server->closing ? NULL : peer_find(server, inbound->peer_id);
-    if (peer == NULL) {
-        inbound_release(inbound);
-        return;
+    if (peer != NULL) {
+        server->now_ms = clock_monotonic_ms();
+        peer->last_heard_ms = server->now_ms;
+        dispatch(inbound, peer);
     }
-    server->now_ms = clock_monotonic_ms();
-    peer->last_heard_ms = server->now_ms;
-    struct rpc_call *call = inbound->calls;
-    for (size_t i = 0; i < inbound->frame->n_envelopes; i++) {
-        const Jackdaw__Envelope *envelope = inbound->frame->envelopes[i];
-        if (envelope->kind == JACKDAW__ENVELOPE__KIND__REQUEST) {
-            inbound->references++;
-            call->peer = peer;
-            call_dispatch(call);
-            call++;
-        } else {
-            handle_control(peer, envelope);
-        }
-    }
-    inbound_release(inbound);
+    release(inbound);
 }

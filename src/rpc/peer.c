@@ -51,14 +51,10 @@ static void remove_peer(struct rpc_server *server, struct rpc_peer *peer)
 {
     HASH_DELETE(hh, server->peers, peer);
     drop_dirty(server, peer);
+    peer->gone = true; /* a handler that is told of one call may answer the others */
     while (peer->calls != NULL) {
         struct rpc_call *call = peer->calls;
-        peer->calls = call->next;
-        if (call->next != NULL)
-            call->next->previous = NULL;
-        call->next = NULL;
-        call->previous = NULL;
-        call->peer = NULL;
+        call_leave_peer(call);
         call_cancel(call);
     }
     log_debug("rpc", "peer_gone", log_string("peer", peer->text));
@@ -112,7 +108,7 @@ static void on_adding(struct rpc_server *server, nng_pipe pipe)
     size_t count = atomic_fetch_add(&server->connections, 1) + 1;
     struct peer_event *event = NULL;
     struct rpc_peer *peer = NULL;
-    if (count <= server->options.peers_max && !atomic_load(&server->draining)) {
+    if (count <= server->options.peers_max && !atomic_load(&server->turns_away)) {
         event = new_event(server, pipe);
         peer = calloc(1, sizeof *peer);
     }
@@ -136,7 +132,8 @@ static void on_removed(struct rpc_server *server, nng_pipe pipe)
     struct peer_event *event = new_event(server, pipe);
     if (event != NULL)
         task_queue_push(server->options.queue, &event->task);
-    /* Without memory the idle check removes the peer later. */
+    else
+        (void)atomic_fetch_add(&server->lost_events, 1); /* peer_tick looks for it */
 }
 
 static void notify(nng_pipe pipe, nng_pipe_ev what, void *context)
@@ -156,13 +153,15 @@ enum error peer_watch(struct rpc_server *server)
     return transport_error(result);
 }
 
-void peer_transmit(nng_socket socket, nng_aio *aio, nng_msg *message)
+bool peer_transmit(nng_socket socket, nng_aio *aio, nng_msg *message)
 {
     nng_aio_set_msg(aio, message);
     nng_send_aio(socket, aio);
     nng_aio_wait(aio);
-    if (nng_aio_result(aio) != 0)
-        nng_msg_free(message); /* still ours */
+    if (nng_aio_result(aio) == 0)
+        return true;
+    nng_msg_free(message); /* still ours */
+    return false;
 }
 
 /* ---- output ---- */
@@ -174,47 +173,63 @@ void peer_flush(struct rpc_peer *peer, struct rpc_server *server)
     nng_msg *message = peer->output;
     peer->output = NULL;
     server->frames_sent++;
-    peer_transmit(server->socket, server->send_aio, message);
+    (void)peer_transmit(server->socket, server->send_aio, message);
 }
 
-static bool shares_frame(const struct rpc_peer *peer, const struct inbound *inbound, size_t size)
+static bool shares_frame(const struct rpc_peer *peer, const struct rpc_call *call, size_t size)
 {
-    return peer->output != NULL && peer->output_header_size == inbound->header_size &&
-           memcmp(peer->output_header, inbound->header, inbound->header_size) == 0 &&
-           nng_msg_len(peer->output) + size <= RPC_REPLY_FRAME_BYTES;
+    return peer->output != NULL && peer->output_header_size == call->header_size &&
+           memcmp(peer->output_header, call->header, call->header_size) == 0 &&
+           peer->output_envelopes < RPC_ENVELOPES_MAX &&
+           nng_msg_len(peer->output) + size <= RPC_JOINED_FRAME_BYTES;
 }
 
-static bool start_frame(struct rpc_peer *peer, const struct inbound *inbound, size_t size)
+static bool start_frame(struct rpc_peer *peer, const struct rpc_call *call, size_t size)
 {
     nng_msg *message;
     if (nng_msg_alloc(&message, 0) != 0)
         return false;
     if (nng_msg_reserve(message, size) != 0 ||
-        nng_msg_header_append(message, inbound->header, inbound->header_size) != 0) {
+        nng_msg_header_append(message, call->header, call->header_size) != 0) {
         nng_msg_free(message);
         return false;
     }
-    memcpy(peer->output_header, inbound->header, inbound->header_size);
-    peer->output_header_size = inbound->header_size;
+    ASSERT(call->header_size <= sizeof peer->output_header);
+    memcpy(peer->output_header, call->header, call->header_size);
+    peer->output_header_size = call->header_size;
+    peer->output_envelopes = 0;
     peer->output = message;
     return true;
 }
 
-void peer_append(struct rpc_peer *peer, struct rpc_server *server, const struct inbound *inbound,
-                 const Jackdaw__Envelope *head, const struct rpc_chunk *chunks, size_t count)
+static void kick(struct rpc_server *server, const struct rpc_peer *peer, const char *reason)
+{
+    (void)atomic_fetch_add(&server->peers_kicked, 1);
+    log_info("rpc", "peer_kicked", log_string("peer", peer->text), log_string("reason", reason));
+    (void)nng_pipe_close(peer->pipe); /* nng tells on_removed */
+}
+
+static bool append(struct rpc_peer *peer, const struct rpc_call *call,
+                   const Jackdaw__Envelope *head, const struct rpc_chunk *chunks, size_t count)
 {
     size_t size = wire_size(head, chunks, count);
-    if (!shares_frame(peer, inbound, size)) {
-        peer_flush(peer, server);
-        if (!start_frame(peer, inbound, size)) {
-            peer_kick(server, peer, "no memory to answer it");
-            return;
-        }
+    if (!shares_frame(peer, call, size)) {
+        peer_flush(peer, call->server);
+        if (!start_frame(peer, call, size))
+            return false;
     }
-    if (wire_append(peer->output, head, chunks, count) != OK) {
-        peer_kick(server, peer, "no memory to answer it");
+    return wire_append(peer->output, head, chunks, count) == OK;
+}
+
+void peer_append(struct rpc_peer *peer, const struct rpc_call *call, const Jackdaw__Envelope *head,
+                 const struct rpc_chunk *chunks, size_t count)
+{
+    struct rpc_server *server = call->server;
+    if (!append(peer, call, head, chunks, count)) {
+        kick(server, peer, "no memory to answer it");
         return;
     }
+    peer->output_envelopes++;
     if (!peer->dirty) {
         peer->dirty = true;
         peer->next_dirty = server->dirty;
@@ -222,11 +237,41 @@ void peer_append(struct rpc_peer *peer, struct rpc_server *server, const struct 
     }
 }
 
-void peer_kick(struct rpc_server *server, const struct rpc_peer *peer, const char *reason)
+/* ---- connections that say nothing, and those that ended unheard ---- */
+
+static void kick_if_idle(struct rpc_server *server, struct rpc_peer *peer)
 {
-    (void)atomic_fetch_add(&server->peers_kicked, 1);
-    log_info("rpc", "peer_kicked", log_string("peer", peer->text), log_string("reason", reason));
-    (void)nng_pipe_close(peer->pipe); /* nng tells on_removed */
+    /* A peer may have been heard after the owner read its clock. */
+    if (server->options.idle_ms == 0 || server->now_ms <= peer->last_heard_ms ||
+        server->now_ms - peer->last_heard_ms <= server->options.idle_ms)
+        return;
+    kick(server, peer, "silent for too long");
+    peer->last_heard_ms = server->now_ms; /* once, until nng has closed it */
+}
+
+static bool is_gone(const struct rpc_peer *peer)
+{
+    nng_sockaddr ignored;
+    return nng_pipe_get_addr(peer->pipe, NNG_OPT_REMADDR, &ignored) == NNG_ENOENT;
+}
+
+void peer_tick(struct rpc_server *server)
+{
+    bool look_for_lost = atomic_load(&server->lost_events) > 0;
+    if (server->options.idle_ms == 0 && !look_for_lost)
+        return;
+    struct rpc_peer *peer;
+    struct rpc_peer *next;
+    HASH_ITER(hh, server->peers, peer, next)
+    {
+        if (look_for_lost && is_gone(peer)) {
+            (void)atomic_fetch_sub(&server->lost_events, 1);
+            look_for_lost = atomic_load(&server->lost_events) > 0;
+            remove_peer(server, peer);
+        } else {
+            kick_if_idle(server, peer);
+        }
+    }
 }
 
 void peer_free_all(struct rpc_server *server)

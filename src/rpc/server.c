@@ -24,6 +24,8 @@ static struct rpc_server_options with_defaults(const struct rpc_server_options *
         result.waiting_bytes_max = 64u * 1024u * 1024u;
     if (result.peers_max == 0)
         result.peers_max = 10000;
+    if (result.peer_calls_max == 0)
+        result.peer_calls_max = 4096;
     return result;
 }
 
@@ -45,6 +47,8 @@ static enum error open_socket(struct rpc_server *server)
         result = nng_aio_alloc(&server->reject_aio, NULL, NULL);
     if (result != 0)
         return transport_error(result);
+    /* nng's threads must not wait for each other: what cannot be queued at once is not sent. */
+    nng_aio_set_timeout(server->reject_aio, NNG_DURATION_ZERO);
     return peer_watch(server);
 }
 
@@ -106,28 +110,41 @@ static void learn_port(struct rpc_server *server)
         server->bound.port = ntohs(address.s_in6.sa_port);
 }
 
-enum error rpc_server_listen(struct rpc_server *server, struct error_text *why)
+static enum error start_listener(struct rpc_server *server, struct error_text *why)
 {
     const struct rpc_server_options *options = &server->options;
-    char url[ADDRESS_TEXT_SIZE];
     char text[ADDRESS_TEXT_SIZE];
-    address_listen_url(&options->address, url);
     address_format(&options->address, text);
-    int result = nng_listener_create(&server->listener, server->socket, url);
-    if (result != 0)
-        return explain_listen(result, text, why);
     if (options->address.tls) {
         struct tls_files files = {.certificate = options->tls_certificate, .key = options->tls_key};
         enum error error = transport_tls_listener(server->listener, &files, why);
         if (error != OK)
             return error;
     }
-    enum error error = receiver_start(&server->receiver, server->socket, inbound_receive, server);
-    if (error != OK)
-        return error_set(why, error, "receive on %s: %s", text, error_name(error));
-    result = nng_listener_start(server->listener, 0);
+    int result = nng_listener_start(server->listener, 0);
+    return result == 0 ? OK : explain_listen(result, text, why);
+}
+
+enum error rpc_server_listen(struct rpc_server *server, struct error_text *why)
+{
+    char url[ADDRESS_TEXT_SIZE];
+    char text[ADDRESS_TEXT_SIZE];
+    address_listen_url(&server->options.address, url);
+    address_format(&server->options.address, text);
+    if (server->receiver.aio == NULL) {
+        enum error error =
+            receiver_start(&server->receiver, server->socket, inbound_receive, server);
+        if (error != OK)
+            return error_set(why, error, "receive on %s: %s", text, error_name(error));
+    }
+    int result = nng_listener_create(&server->listener, server->socket, url);
     if (result != 0)
         return explain_listen(result, text, why);
+    enum error error = start_listener(server, why);
+    if (error != OK) {
+        (void)nng_listener_close(server->listener);
+        return error;
+    }
     learn_port(server);
     return OK;
 }
@@ -147,30 +164,17 @@ void rpc_server_flush(struct rpc_server *server)
     }
 }
 
-static void end_late_calls(struct rpc_server *server)
-{
-    struct rpc_call *call = server->timed;
-    while (call != NULL) {
-        struct rpc_call *next = call->next_timed;
-        /* A handler that is told may end this call, not others. */
-        if (server->now_ms >= call->deadline_ms && !call->cancelled)
-            call_cancel(call);
-        call = next;
-    }
-}
+/* Walks over calls keep their place in the server: a handler that is told of one call may end that
+ * one and any others, and finish_call moves the place on. */
 
-static void kick_idle_peers(struct rpc_server *server)
+static void cancel_late_calls(struct rpc_server *server)
 {
-    if (server->options.idle_ms == 0)
-        return;
-    struct rpc_peer *peer;
-    struct rpc_peer *next;
-    HASH_ITER(hh, server->peers, peer, next)
-    {
-        if (server->now_ms - peer->last_heard_ms > server->options.idle_ms) {
-            peer_kick(server, peer, "silent for too long");
-            peer->last_heard_ms = server->now_ms; /* once, until nng has closed it */
-        }
+    server->timed_cursor = server->timed;
+    while (server->timed_cursor != NULL) {
+        struct rpc_call *call = server->timed_cursor;
+        server->timed_cursor = call->next_timed;
+        if (server->now_ms >= call->deadline_ms)
+            call_cancel(call);
     }
 }
 
@@ -178,15 +182,15 @@ void rpc_server_tick(struct rpc_server *server, uint64_t monotonic_ms)
 {
     if (monotonic_ms > server->now_ms)
         server->now_ms = monotonic_ms;
-    end_late_calls(server);
-    kick_idle_peers(server);
+    cancel_late_calls(server);
+    peer_tick(server);
 }
 
 void rpc_server_drain(struct rpc_server *server, const char *text)
 {
-    /* Not by closing the listener: nng would close its connections with it. */
     server->drain_text = text;
-    atomic_store(&server->draining, true);
+    /* The listener stays: with it nng would close its connections. */
+    atomic_store(&server->turns_away, true);
 }
 
 void rpc_server_cancel_all(struct rpc_server *server)
@@ -195,13 +199,19 @@ void rpc_server_cancel_all(struct rpc_server *server)
     struct rpc_peer *next_peer;
     HASH_ITER(hh, server->peers, peer, next_peer)
     {
-        struct rpc_call *call = peer->calls;
-        while (call != NULL) {
-            struct rpc_call *next = call->next;
+        server->cursor = peer->calls;
+        while (server->cursor != NULL) {
+            struct rpc_call *call = server->cursor;
+            server->cursor = call->next;
             call_cancel(call);
-            call = next;
         }
     }
+}
+
+void server_release(struct rpc_server *server)
+{
+    if (server->closed && server->open_calls == 0)
+        free(server);
 }
 
 void rpc_server_free(struct rpc_server *server)
@@ -209,17 +219,19 @@ void rpc_server_free(struct rpc_server *server)
     if (server == NULL)
         return;
     server->closing = true;
-    receiver_release(&server->receiver); /* before the socket: see transport.h */
-    if (server->open)
+    receiver_release(&server->receiver);
+    if (server->open) {
         (void)nng_close(server->socket);
+        /* What nng's threads had pushed before they stopped refers to this server. */
+        (void)task_queue_run(server->options.queue, SIZE_MAX);
+    }
+    peer_free_all(server);
     if (server->send_aio != NULL)
         nng_aio_free(server->send_aio);
     if (server->reject_aio != NULL)
         nng_aio_free(server->reject_aio);
-    /* What nng's threads had pushed before they stopped refers to this server. */
-    (void)task_queue_run(server->options.queue, SIZE_MAX);
-    peer_free_all(server);
-    free(server);
+    server->closed = true;
+    server_release(server);
 }
 
 void rpc_server_figures(const struct rpc_server *server, struct rpc_server_figures *out)

@@ -7,8 +7,10 @@
  * of one turn to one peer share a frame; the owner flushes at the end of each turn.
  *
  * Bounds: frame size before reading, envelopes per frame, memory while decoding, request size per
- * method, calls and bytes waiting for the owner (beyond: RESOURCE_EXHAUSTED, at once), connections,
- * silence of a connection. A peer that sends what is no frame is disconnected and logged. */
+ * method, calls and bytes waiting for the owner (beyond: RESOURCE_EXHAUSTED, at once), open calls of
+ * a connection, connections, silence of a connection. A peer that sends what is no frame is
+ * disconnected and logged. nng holds at most 64 frames for a peer that does not read; further ones
+ * it drops without a word, so a caller treats a lost reply like a lost request. */
 #ifndef JACKDAW_RPC_SERVER_H
 #define JACKDAW_RPC_SERVER_H
 
@@ -30,15 +32,16 @@ struct rpc_server_options {
     struct address address;      /* where to listen; port 0: the kernel picks */
     struct task_queue *queue;    /* the owner's; must outlive the server */
     size_t frame_bytes_max;      /* 0: RPC_FRAME_BYTES_DEFAULT */
-    size_t waiting_calls_max;    /* 0: 16384 */
-    size_t waiting_bytes_max;    /* 0: 64 MiB */
+    size_t waiting_calls_max;    /* received, not yet run; 0: 16384 */
+    size_t waiting_bytes_max;    /* memory that those take; 0: 64 MiB */
     size_t peers_max;            /* connections; 0: 10000 */
+    size_t peer_calls_max;       /* open calls of one connection; 0: 4096 */
     uint32_t idle_ms;            /* a peer silent for longer is disconnected; 0: never */
     const char *tls_certificate; /* PEM file with certificate and chain, where address.tls */
     const char *tls_key;         /* PEM file */
 };
 
-/* Bounds of one method; those not listed have request_bytes 4096. */
+/* Bounds of one method, in bytes of its packed request; those not listed have 4096. */
 struct rpc_method_limit {
     const char *method; /* NULL ends a list */
     size_t request_bytes;
@@ -54,7 +57,8 @@ enum error rpc_server_add(struct rpc_server *server, ProtobufCService *service,
                           const struct rpc_method_limit *limits);
 
 /* Starts to listen. ERROR_IN_USE: another process has the address; ERROR_DENIED, ERROR_NOT_FOUND
- * (no such host or interface), ERROR_INVALID (certificate or key): sentence in why. */
+ * (no such host or interface), ERROR_INVALID (certificate or key): sentence in why. May be called
+ * again after an error. */
 enum error rpc_server_listen(struct rpc_server *server, struct error_text *why);
 
 /* Where it listens, with the port that the kernel picked. */
@@ -63,30 +67,33 @@ void rpc_server_address(const struct rpc_server *server, struct address *out);
 /* Sends what is buffered. Owner's thread, at the end of each turn. */
 void rpc_server_flush(struct rpc_server *server);
 
-/* Ends calls whose deadline has passed (their cancel callback runs) and disconnects idle peers.
- * Owner's thread, every 100 ms or so. */
+/* Cancels calls whose deadline has passed and disconnects idle peers. Owner's thread, every 100 ms
+ * or so. */
 void rpc_server_tick(struct rpc_server *server, uint64_t monotonic_ms);
 
-/* Accepts no new connections and answers every further request UNAVAILABLE with text (borrowed).
- * Open calls stay open: their handlers end them. */
+/* Turns away new connections and answers every further request UNAVAILABLE with text (borrowed,
+ * until rpc_server_free). Connections and open calls stay open: their handlers end them. Owner's
+ * thread. */
 void rpc_server_drain(struct rpc_server *server, const char *text);
 
-/* Closes all connections. Calls still open are then dead: handlers may end them as usual, which
- * sends nothing; all of them must have been ended before this returns them to the heap, so call
- * rpc_server_cancel_all first. NULL is allowed. Owner's thread, never from a handler. */
-void rpc_server_free(struct rpc_server *server);
-
-/* Runs the cancel callback of every open call. Handlers are expected to end them. */
+/* Cancels every open call. Handlers are expected to end them, then or later. */
 void rpc_server_cancel_all(struct rpc_server *server);
+
+/* Closes all connections, cancels the calls that are still open, and runs what is in the queue
+ * (what nng's threads had pushed refers to the server). Calls that stay open are then dead: they
+ * are to be ended as usual, from any thread, which sends nothing; the last bytes of the server go
+ * with the last of them, so the queue must be run until then. NULL is allowed. Owner's thread,
+ * never from a handler. */
+void rpc_server_free(struct rpc_server *server);
 
 struct rpc_server_figures {
     size_t peers;
     size_t open_calls;
     uint64_t frames_received;
-    uint64_t calls_received;
-    uint64_t calls_rejected; /* RESOURCE_EXHAUSTED */
+    uint64_t calls_received; /* with the rejected ones */
+    uint64_t calls_rejected; /* RESOURCE_EXHAUSTED: too many waited, or were open */
     uint64_t frames_sent;
-    uint64_t peers_kicked; /* idle or sent garbage */
+    uint64_t peers_kicked; /* idle, one too many, or sent garbage */
 };
 void rpc_server_figures(const struct rpc_server *server, struct rpc_server_figures *out);
 
@@ -102,8 +109,8 @@ void rpc_server_figures(const struct rpc_server *server, struct rpc_server_figur
 /* Ends the call with reply (borrowed, packed before return). */
 void rpc_call_reply(struct rpc_call *call, const ProtobufCMessage *reply);
 
-/* Ends the call with a status other than OK and a sentence for people (borrowed). retry_ms not 0:
- * the same request may succeed after that long. */
+/* Ends the call with a status other than OK and a sentence for people (borrowed; NULL is ""), valid
+ * UTF-8. retry_ms not 0: the same request may succeed after that long. */
 void rpc_call_fail(struct rpc_call *call, enum status status, uint32_t retry_ms, const char *text);
 
 /* Names the server that should be asked instead, for the rpc_call_fail that follows. */
@@ -128,11 +135,13 @@ uint32_t rpc_call_credits(const struct rpc_call *call);
 /* Whether the caller asked for a stream (more than one credit). */
 bool rpc_call_is_stream(const struct rpc_call *call);
 
-/* What happens to an open call, told on the owner's thread. */
+/* What happens to an open call, told on the owner's thread. Both may end this call and any others;
+ * both may be NULL. cancelled: nobody waits for the answer any more (the peer has gone, sent CANCEL,
+ * or the deadline has passed), told once. credited: rpc_call_send may send again. */
 struct rpc_call_watch {
     void *context;
-    void (*cancelled)(void *context, struct rpc_call *call); /* peer gone, CANCEL, deadline */
-    void (*credited)(void *context, struct rpc_call *call);  /* more credits; may be NULL */
+    void (*cancelled)(void *context, struct rpc_call *call);
+    void (*credited)(void *context, struct rpc_call *call);
 };
 void rpc_call_watch(struct rpc_call *call, const struct rpc_call_watch *watch);
 
@@ -144,10 +153,12 @@ struct rpc_call *rpc_call_keep(struct rpc_call *call);
 /* The token in the envelope; *size 0 when there was none. Valid until the call is ended. */
 const uint8_t *rpc_call_token(const struct rpc_call *call, size_t *size);
 
-/* The arena that the request was decoded into; it lives until the call is ended. */
+/* The call's own memory: it holds the request and lives until the call is ended. Its budget is what
+ * a request of that size may take; whoever needs much more raises it. */
 struct arena *rpc_call_arena(struct rpc_call *call);
 
-/* The peer's address, for logs ("192.0.2.7:50100"). Valid until the call is ended. */
+/* The peer's address, for logs ("192.0.2.7:50100", "[2001:db8::7]:50100"). Valid until the handler
+ * returns. */
 const char *rpc_call_peer(const struct rpc_call *call);
 
 /* Whether nobody waits for the answer any more. */

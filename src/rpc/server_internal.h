@@ -22,6 +22,7 @@
 #define SERVICES_MAX 8
 #define HEADER_BYTES_MAX 40 /* pipe id, up to 8 hops, request id */
 #define PEER_TEXT_SIZE 64
+#define RETRY_WHEN_FULL_MS 50u
 
 struct service_entry {
     ProtobufCService *service;
@@ -35,30 +36,39 @@ struct rpc_peer {
     char text[PEER_TEXT_SIZE];
     uint64_t last_heard_ms;
     struct rpc_call *calls; /* open ones, doubly linked */
-    nng_msg *output;        /* replies not yet sent, or NULL */
+    size_t call_count;
+    nng_msg *output; /* replies not yet sent, or NULL */
+    size_t output_envelopes;
     uint8_t output_header[HEADER_BYTES_MAX];
     size_t output_header_size;
     struct rpc_peer *next_dirty;
     bool dirty;
+    bool gone; /* out of the table; its calls are being cancelled */
     UT_hash_handle hh;
 };
 
+/* A request from its decoding to its end, in its own arena together with all that it needs, so that
+ * a call that stays open holds nothing of the frame that it came in. */
 struct rpc_call {
+    struct arena arena; /* holds this struct, too, unless kept */
     struct rpc_server *server;
-    struct inbound *inbound; /* holds the memory, this call's included */
-    struct rpc_peer *peer;   /* NULL: gone */
-    uint64_t id;                       /* the caller's */
-    const Jackdaw__Envelope *envelope; /* NULL once kept */
+    struct rpc_peer *peer; /* NULL: gone */
+    uint64_t id;
+    const uint8_t *header; /* what nng wants in front of a reply */
+    size_t header_size;
+    const uint8_t *token;
+    size_t token_size;
     const struct service_entry *entry; /* NULL: refused while decoding */
     unsigned method;
-    ProtobufCMessage *input;
     enum status early_status; /* not STATUS_OK: refused while decoding */
     const char *early_text;
+    ProtobufCMessage *input;
     uint64_t deadline_ms; /* 0: none */
     uint32_t credits;
     bool stream;
     bool cancelled;
-    bool drained; /* refused because the server is shutting down */
+    bool given_up; /* by its caller: no reply is sent */
+    bool kept;     /* moved by rpc_call_keep into a block of its own, out of the arena */
     const char *master;
     struct rpc_call_watch watch;
     struct rpc_call *previous; /* among the peer's, */
@@ -73,26 +83,31 @@ struct rpc_call {
     size_t late_size;
 };
 
-/* A frame that was received, with the calls in it. Lives until the last of them has ended. */
+/* One envelope of a frame, as the owner needs it. */
+struct inbound_item {
+    enum { ITEM_REQUEST, ITEM_CANCEL, ITEM_CREDIT } kind;
+    uint32_t credits;
+    uint64_t id;           /* CANCEL, CREDIT: of the open call */
+    struct rpc_call *call; /* REQUEST: owned until it is dispatched; NULL: answered already */
+};
+
+/* A frame that was received, on its way to the owner. */
 struct inbound {
-    struct task task;
+    struct task task; /* first */
     struct rpc_server *server;
-    struct arena arena;
     uint32_t peer_id;
-    uint8_t header[HEADER_BYTES_MAX];
-    size_t header_size;
-    size_t bytes;
-    size_t references;
     size_t request_count;
-    Jackdaw__Frame *frame;
-    struct rpc_call *calls; /* request_count of them, in the order of the frame */
+    size_t waiting_calls; /* what it counts for among those that wait for the owner */
+    size_t waiting_bytes;
+    size_t item_count;
+    struct inbound_item items[]; /* in the order of the frame */
 };
 
 struct rpc_server {
     struct rpc_server_options options;
     pthread_t owner;
     nng_socket socket;
-    nng_listener listener;
+    nng_listener listener; /* id 0: none */
     bool open;
     struct receiver receiver;
     nng_aio *send_aio;   /* owner's */
@@ -101,44 +116,60 @@ struct rpc_server {
     size_t service_count;
     struct address bound;
 
+    /* Owner's. */
     struct rpc_peer *peers; /* hash by id */
     struct rpc_peer *dirty;
     struct rpc_call *timed;
+    size_t open_calls;
+    struct rpc_call *cursor;       /* where a walk over a peer's calls goes on, */
+    struct rpc_call *timed_cursor; /* and one over those with a deadline */
     uint64_t now_ms;
+    uint64_t frames_sent;
     const char *drain_text; /* not NULL: draining */
-    atomic_bool draining;   /* the same for nng's threads: takes no connection any more */
     bool closing;
-    uint64_t garbage_logged_ms;
+    bool closed; /* lives on for its open calls */
 
+    /* The receiver callback's. */
+    uint32_t last_kicked;
+    uint64_t kick_logged_ms;
+
+    atomic_bool turns_away;    /* new connections */
     atomic_size_t connections; /* counted on nng's threads */
+    atomic_size_t lost_events; /* connections that ended without memory to tell the owner */
     atomic_size_t waiting_calls;
     atomic_size_t waiting_bytes;
     atomic_uint_fast64_t frames_received;
     atomic_uint_fast64_t calls_received;
     atomic_uint_fast64_t calls_rejected;
     atomic_uint_fast64_t peers_kicked;
-    uint64_t frames_sent;
-    size_t open_calls;
 };
 
 /* inbound.c */
 void inbound_receive(void *server, nng_msg *message);
-void inbound_release(struct inbound *inbound); /* one reference less */
 
 /* peer.c */
 enum error peer_watch(struct rpc_server *server);
 struct rpc_peer *peer_find(struct rpc_server *server, uint32_t id);
-void peer_append(struct rpc_peer *peer, struct rpc_server *server, const struct inbound *inbound,
-                 const Jackdaw__Envelope *head, const struct rpc_chunk *chunks, size_t count);
+void peer_append(struct rpc_peer *peer, const struct rpc_call *call, const Jackdaw__Envelope *head,
+                 const struct rpc_chunk *chunks, size_t count);
 void peer_flush(struct rpc_peer *peer, struct rpc_server *server);
-void peer_kick(struct rpc_server *server, const struct rpc_peer *peer, const char *reason);
+void peer_tick(struct rpc_server *server);
 void peer_free_all(struct rpc_server *server);
-/* Sends a message that has its header; takes it. Own aio per thread. */
-void peer_transmit(nng_socket socket, nng_aio *aio, nng_msg *message);
+/* Sends a message that has its header; takes it. Own aio per thread. false: dropped. */
+bool peer_transmit(nng_socket socket, nng_aio *aio, nng_msg *message);
 
 /* call.c */
-void call_dispatch(struct rpc_call *call);
+/* An unlinked call with its own copy of the header and of what the envelope says; NULL without
+ * memory. */
+struct rpc_call *call_new(struct rpc_server *server, const Jackdaw__Envelope *envelope,
+                          const void *header, size_t header_size);
+void call_free(struct rpc_call *call); /* one that is not linked */
+void call_dispatch(struct rpc_call *call, struct rpc_peer *peer);
 void call_cancel(struct rpc_call *call);
+void call_leave_peer(struct rpc_call *call); /* whose connection has ended */
 void call_credit(struct rpc_call *call, uint32_t credits);
+
+/* server.c */
+void server_release(struct rpc_server *server); /* frees one that is closed and has no open calls */
 
 #endif

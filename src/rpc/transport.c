@@ -58,24 +58,23 @@ void transport_peer_text(nng_pipe pipe, char *text, size_t size)
 {
     nng_sockaddr address;
     char host[INET6_ADDRSTRLEN] = "?";
-    unsigned port = 0;
-    if (nng_pipe_get_addr(pipe, NNG_OPT_REMADDR, &address) == 0) {
-        if (address.s_family == NNG_AF_INET) {
-            (void)inet_ntop(AF_INET, &address.s_in.sa_addr, host, sizeof host);
-            port = ntohs(address.s_in.sa_port);
-        } else if (address.s_family == NNG_AF_INET6) {
-            (void)inet_ntop(AF_INET6, &address.s_in6.sa_addr, host, sizeof host);
-            port = ntohs(address.s_in6.sa_port);
-        }
+    (void)snprintf(text, size, "?");
+    if (nng_pipe_get_addr(pipe, NNG_OPT_REMADDR, &address) != 0)
+        return;
+    if (address.s_family == NNG_AF_INET) {
+        (void)inet_ntop(AF_INET, &address.s_in.sa_addr, host, sizeof host);
+        (void)snprintf(text, size, "%s:%u", host, (unsigned)ntohs(address.s_in.sa_port));
+    } else if (address.s_family == NNG_AF_INET6) {
+        (void)inet_ntop(AF_INET6, &address.s_in6.sa_addr, host, sizeof host);
+        (void)snprintf(text, size, "[%s]:%u", host, (unsigned)ntohs(address.s_in6.sa_port));
     }
-    (void)snprintf(text, size, "%s:%u", host, port);
 }
 
 static void on_message(void *argument)
 {
     struct receiver *receiver = argument;
     if (nng_aio_result(receiver->aio) != 0)
-        return; /* closed */
+        return; /* stopped; nothing else ends a wait without time limit */
     receiver->take(receiver->context, nng_aio_get_msg(receiver->aio));
     for (int i = 0; i < BURST_MESSAGES; i++) {
         nng_recv_aio(receiver->socket, receiver->poll_aio);

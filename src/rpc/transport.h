@@ -13,7 +13,7 @@
 /* The enum error for a result of nng's; OK for 0. */
 enum error transport_error(int nng_result);
 
-/* Writes the peer's "ip:port" (or "?"), cut to size. */
+/* Writes the peer's "ip:port", "[v6]:port" or, when it has gone, "?". */
 void transport_peer_text(nng_pipe pipe, char *text, size_t size);
 
 /* TLS settings for an endpoint; exactly one of the two is used. Files are PEM. */
@@ -38,9 +38,8 @@ struct receiver {
 };
 enum error receiver_start(struct receiver *receiver, nng_socket socket,
                           void (*take)(void *context, nng_msg *message), void *context);
-/* Waits for the callback and frees. Also for one never started. To be called BEFORE the socket is
- * closed: a callback that arms the aio again while nng_close is under way would leave it in a queue
- * that nng then frees, and stopping it later would follow it there. A stopped aio cannot be armed. */
+/* Waits for the callback and frees. Before the socket is closed: nng leaves an aio that begins to
+ * receive while its socket closes on a queue that is then freed. Also for one never started. */
 void receiver_release(struct receiver *receiver);
 
 #endif

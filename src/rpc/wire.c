@@ -3,11 +3,12 @@
 
 #include "rpc/protocol.h"
 
+#include <stdbool.h>
 #include <string.h>
 
-/* Field keys of the protobuf encoding: number << 3 | 2 (length-delimited). */
-#define FRAME_ENVELOPES_KEY (1u << 3 | 2u)
-#define ENVELOPE_PAYLOAD_KEY (8u << 3 | 2u)
+/* Field numbers of spec.proto. In the encoding a key is number << 3 | wire type. */
+#define FRAME_ENVELOPES 1u
+#define ENVELOPE_PAYLOAD 8u
 
 static void *allocate(void *context, size_t size)
 {
@@ -20,15 +21,94 @@ static void give_back(void *context, void *pointer)
     (void)pointer;
 }
 
-ProtobufCAllocator wire_allocator(struct arena *arena)
+/* An allocator for protobuf-c that takes from the arena; giving back is the arena's. */
+static ProtobufCAllocator allocator_of(struct arena *arena)
 {
     return (ProtobufCAllocator){
         .alloc = allocate, .free = give_back, .allocator_data = arena};
 }
 
+/* ---- reading the protobuf encoding without decoding it ---- */
+
+/* Reads a varint at *at and moves *at behind it. */
+static bool read_varint(const uint8_t **at, const uint8_t *end, uint64_t *value)
+{
+    *value = 0;
+    for (unsigned shift = 0; shift < 70 && *at < end; shift += 7) {
+        uint8_t byte = *(*at)++;
+        if (shift < 64)
+            *value |= (uint64_t)(byte & 0x7Fu) << shift;
+        if (byte < 0x80)
+            return true;
+    }
+    return false;
+}
+
+enum wire_type { VARINT = 0, FIXED64 = 1, DELIMITED = 2, FIXED32 = 5 };
+
+struct field {
+    uint64_t number;
+    enum wire_type wire_type;
+    const uint8_t *bytes; /* DELIMITED */
+    size_t size;
+};
+
+/* Reads a field at *at and moves *at behind it. false: no field, or cut short. */
+static bool next_field(const uint8_t **at, const uint8_t *end, struct field *out)
+{
+    uint64_t key;
+    uint64_t size = 0;
+    if (!read_varint(at, end, &key))
+        return false;
+    *out = (struct field){.number = key >> 3, .wire_type = (enum wire_type)(key & 7u)};
+    switch (out->wire_type) {
+    case VARINT:
+        return read_varint(at, end, &size);
+    case FIXED64:
+        size = 8;
+        break;
+    case FIXED32:
+        size = 4;
+        break;
+    case DELIMITED:
+        if (!read_varint(at, end, &size))
+            return false;
+        break;
+    default:
+        return false;
+    }
+    if (size > (uint64_t)(end - *at))
+        return false;
+    out->bytes = *at;
+    out->size = (size_t)size;
+    *at += size;
+    return true;
+}
+
+/* Counts before anything is allocated: an empty envelope takes 2 bytes here and 150 decoded. */
+static bool count_envelopes(const uint8_t *bytes, size_t size, size_t *out)
+{
+    const uint8_t *at = bytes;
+    const uint8_t *end = size == 0 ? bytes : bytes + size;
+    size_t count = 0;
+    while (at < end) {
+        struct field field;
+        if (!next_field(&at, end, &field))
+            return false;
+        if (field.number == FRAME_ENVELOPES && field.wire_type == DELIMITED)
+            count++;
+    }
+    *out = count;
+    return true;
+}
+
 enum error wire_decode(const void *bytes, size_t size, struct arena *arena, Jackdaw__Frame **out)
 {
-    ProtobufCAllocator allocator = wire_allocator(arena);
+    size_t count;
+    if (!count_envelopes(bytes, size, &count) || count > RPC_ENVELOPES_MAX)
+        return ERROR_INVALID;
+    arena->budget_bytes += size * RPC_FRAME_FACTOR + (count + 1) * RPC_ENVELOPE_BYTES;
+    ProtobufCAllocator allocator = allocator_of(arena);
     Jackdaw__Frame *frame = jackdaw__frame__unpack(&allocator, size, bytes);
     if (frame == NULL || frame->n_envelopes > RPC_ENVELOPES_MAX)
         return ERROR_INVALID;
@@ -36,16 +116,12 @@ enum error wire_decode(const void *bytes, size_t size, struct arena *arena, Jack
     return OK;
 }
 
-static bool get_varint(const uint8_t **at, const uint8_t *end, uint64_t *value)
+ProtobufCMessage *wire_unpack(const ProtobufCMessageDescriptor *descriptor,
+                              const ProtobufCBinaryData *payload, struct arena *arena)
 {
-    *value = 0;
-    for (unsigned shift = 0; shift < 64 && *at < end; shift += 7) {
-        uint8_t byte = *(*at)++;
-        *value |= (uint64_t)(byte & 0x7fu) << shift;
-        if (byte < 0x80)
-            return true;
-    }
-    return false;
+    arena->budget_bytes += payload->len * RPC_DECODE_FACTOR + RPC_DECODE_FLOOR;
+    ProtobufCAllocator allocator = allocator_of(arena);
+    return protobuf_c_message_unpack(descriptor, &allocator, payload->len, payload->data);
 }
 
 /* Of a length-delimited field. */
@@ -66,28 +142,14 @@ static bool field_is_whole(const ProtobufCMessageDescriptor *type, uint64_t numb
 bool wire_strings_are_whole(const ProtobufCMessageDescriptor *type, const uint8_t *bytes,
                             size_t size)
 {
-    enum { VARINT = 0, FIXED64 = 1, DELIMITED = 2, FIXED32 = 5 };
+    const uint8_t *at = bytes;
     const uint8_t *end = size == 0 ? bytes : bytes + size;
-    while (bytes < end) {
-        uint64_t key;
-        uint64_t length = 0;
-        if (!get_varint(&bytes, end, &key))
+    while (at < end) {
+        struct field field;
+        if (!next_field(&at, end, &field) ||
+            (field.wire_type == DELIMITED &&
+             !field_is_whole(type, field.number, field.bytes, field.size)))
             return false;
-        uint64_t wire_type = key & 7u;
-        bool has_number = wire_type == VARINT || wire_type == DELIMITED;
-        if (has_number && !get_varint(&bytes, end, &length))
-            return false;
-        if (wire_type == VARINT)
-            continue;
-        if (!has_number && wire_type != FIXED64 && wire_type != FIXED32)
-            return false;
-        if (!has_number)
-            length = wire_type == FIXED64 ? 8 : 4;
-        if (length > (uint64_t)(end - bytes))
-            return false;
-        if (wire_type == DELIMITED && !field_is_whole(type, key >> 3, bytes, (size_t)length))
-            return false;
-        bytes += length;
     }
     return true;
 }
@@ -165,12 +227,12 @@ enum error wire_append(nng_msg *message, const Jackdaw__Envelope *head,
     uint8_t *at = extend(message, sizes.all);
     if (at == NULL)
         return ERROR_NO_MEMORY;
-    *at++ = FRAME_ENVELOPES_KEY;
+    *at++ = FRAME_ENVELOPES << 3 | DELIMITED;
     at = put_varint(at, sizes.envelope);
     at += jackdaw__envelope__pack(head, at);
     if (sizes.payload == 0)
         return OK;
-    *at++ = ENVELOPE_PAYLOAD_KEY;
+    *at++ = ENVELOPE_PAYLOAD << 3 | DELIMITED;
     at = put_varint(at, sizes.payload);
     for (size_t i = 0; i < count; i++) {
         if (chunks[i].size > 0)

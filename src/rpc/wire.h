@@ -11,12 +11,15 @@
 #include <nng/nng.h>
 #include <stdbool.h>
 
-/* An allocator for protobuf-c that takes from the arena; giving back is the arena's. */
-ProtobufCAllocator wire_allocator(struct arena *arena);
-
-/* Unpacks a frame into the arena. ERROR_INVALID: no frame, or more envelopes than allowed;
- * ERROR_NO_MEMORY is not told apart from it, because the budget is what malformed input hits. */
+/* Unpacks a frame into the arena, whose budget grows by what a frame of that size may take.
+ * ERROR_INVALID: no frame, or more envelopes than allowed; a budget that is used up is not told
+ * apart from it, because that is what malformed input runs into. */
 enum error wire_decode(const void *bytes, size_t size, struct arena *arena, Jackdaw__Frame **out);
+
+/* Unpacks a payload into the arena, whose budget grows by what a message of that size may take.
+ * NULL: the payload is no such message, or takes more. */
+ProtobufCMessage *wire_unpack(const ProtobufCMessageDescriptor *descriptor,
+                              const ProtobufCBinaryData *payload, struct arena *arena);
 
 /* Whether no string within a packed message of this type holds a NUL: protobuf-c would end it there
  * without a word. false also for what is no such message. */

@@ -110,8 +110,8 @@ void answer_anonymous(struct core *core, struct rpc_call *call, struct chat_call
     /* Room for what validating and answering need; what the request itself took is counted. */
     struct arena *arena = rpc_call_arena(call);
     arena->budget_bytes += ANSWER_ARENA_BYTES;
-    *out = (struct chat_call){
-        .time_ms = core->wall_ms, .monotonic_ms = core->now_ms, .arena = arena};
+    *out =
+        (struct chat_call){.time_ms = core->wall_ms, .monotonic_ms = core->now_ms, .arena = arena};
 }
 
 bool answer_begin(struct core *core, struct rpc_call *call, struct chat_call *out)
@@ -144,9 +144,8 @@ bool answer_propose(struct core *core, struct rpc_call *call, const struct chat_
 }
 
 /* The request was carried out, now or before: its outcome is the answer. */
-static void answer_by_outcome(struct core *core, struct rpc_call *call,
-                              struct chat_call *chat_call, uint64_t request,
-                              answer_outcome *reply)
+static void answer_by_outcome(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
+                              uint64_t request, answer_outcome *reply)
 {
     struct chat_outcome outcome;
     enum error error =

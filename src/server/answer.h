@@ -25,8 +25,8 @@ void answer_packed(struct core *core, struct rpc_call *call, const uint8_t *byte
 /* Ends the call with a refusal (chat_call.status, .text, .retry_ms), gated likewise. */
 void answer_refusal(struct core *core, struct rpc_call *call, const struct chat_call *refused);
 
-/* Refuses a caller without a session (UNAUTHENTICATED), gated likewise: its end may not be committed
- * yet. text NULL: the session has ended. */
+/* Refuses a caller without a session (UNAUTHENTICATED), gated likewise: its end may not be
+ * committed yet. text NULL: the session has ended. */
 void answer_ended(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
                   const char *text);
 
@@ -42,8 +42,8 @@ typedef void answer_outcome(struct core *core, struct rpc_call *call, struct cha
                             const struct chat_outcome *outcome);
 
 /* Carries a numbered request to its end: applies the delta, or remembers the refusal, or finds the
- * first answer again. reply: NULL where a success ends the session, so that a number with the outcome
- * OK was another request's. */
+ * first answer again. reply: NULL where a success ends the session, so that a number with the
+ * outcome OK was another request's. */
 void answer_numbered(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
                      uint64_t request, enum chat_decision decision, answer_outcome *reply);
 

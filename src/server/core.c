@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/core.h"
 
-#include "server/answer.h"
-#include "server/handlers.h"
-
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/answer.h"
+#include "server/handlers.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,8 +12,9 @@
 #define TASKS_PER_TURN 1024
 #define TICK_MS 100
 #define SECOND_MS 1000
-#define KEEP_UNREAD_MS 30000     /* events for a session whose stream has gone */
-#define FAREWELL_MS 300          /* the longest that answers get to leave when stopping */
+#define KEEP_UNREAD_MS 30000  /* events for a session whose stream has gone */
+#define FAREWELL_MS 300       /* the longest that answers get to leave when stopping */
+#define FAREWELL_BUSY_MS 3000 /* while a worker has what will be answered */
 
 static const char stopping_text[] = "the server is shutting down";
 
@@ -62,8 +62,8 @@ static enum error open_chat(struct core *core, struct error_text *why)
     struct chat_observer observer = {.context = core->mailroom,
                                      .event = mailroom_event,
                                      .session_ended = mailroom_session_ended};
-    error = chat_open(&core->chat, core->store, &core->options->limits, &observer, core->now_ms,
-                      why);
+    error =
+        chat_open(&core->chat, core->store, &core->options->limits, &observer, core->now_ms, why);
     if (error != OK)
         return error;
     mailroom_attach(core->mailroom, core->chat);
@@ -208,10 +208,14 @@ static void say_farewell(struct core *core)
     rpc_server_drain(core->internal, stopping_text);
     mailroom_hang_up(core->mailroom, stopping_text);
     /* Peers leave when they have read it; those that do not are cut off. */
-    uint64_t until_ms = clock_monotonic_ms() + FAREWELL_MS;
+    uint64_t start_ms = clock_monotonic_ms();
+    uint64_t until_ms = start_ms + FAREWELL_MS;
     struct rpc_server_figures figures;
     do {
         turn(core, 20);
+        bool is_busy = core->hashing + core->reading > 0;
+        if (is_busy && core->now_ms < start_ms + FAREWELL_BUSY_MS)
+            until_ms = core->now_ms + FAREWELL_MS;
         rpc_server_figures(core->clients, &figures);
     } while (figures.peers > 0 && core->now_ms < until_ms);
 }

@@ -28,14 +28,14 @@ struct core {
     struct ledger *ledger;
     struct chat *chat;
     struct mailroom *mailroom;
-    struct worker *reader;          /* reads history and what mailboxes missed */
-    struct worker *hasher;          /* hashes passwords */
-    size_t hashing;                 /* passwords under way, at most HASHING_MAX */
-    size_t reading;                 /* histories under way or gated, at most HISTORY_READS_MAX */
-    struct rpc_server *clients;     /* the client address */
-    struct rpc_server *internal;    /* the internal address */
+    struct worker *reader;       /* reads history and what mailboxes missed */
+    struct worker *hasher;       /* hashes passwords */
+    size_t hashing;              /* passwords under way, at most HASHING_MAX */
+    size_t reading;              /* histories under way or gated, at most HISTORY_READS_MAX */
+    struct rpc_server *clients;  /* the client address */
+    struct rpc_server *internal; /* the internal address */
     Jackdaw__Chat_Service service;
-    uint64_t now_ms;                /* monotonic, read once a turn */
+    uint64_t now_ms; /* monotonic, read once a turn */
     uint64_t wall_ms;
     uint64_t next_tick_ms;
     uint64_t next_second_ms;
@@ -43,7 +43,7 @@ struct core {
     atomic_bool stopping;
 };
 
-#define ANSWER_ARENA_BYTES (1024u * 1024u) /* a call may use beyond its request */
+#define ANSWER_ARENA_BYTES (1024u * 1024u)        /* a call may use beyond its request */
 #define READING_ARENA_BYTES (16u * 1024u * 1024u) /* a page of the largest messages fits */
 #define HASHING_MAX 64
 #define HISTORY_READS_MAX 1024

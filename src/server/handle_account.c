@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Accounts and sessions. Registering, login and deletion hash a password: they begin here, go to
- * the hasher's thread and come back; the state may have changed meanwhile, so src/chat checks again. */
-#include "server/answer.h"
-#include "server/handlers.h"
-
+ * the hasher's thread and come back; the state may have changed by then: src/chat checks again. */
 #include "base/log.h"
 #include "chat/password.h"
+#include "server/answer.h"
+#include "server/handlers.h"
 
 #include <string.h>
 
@@ -48,8 +47,8 @@ static void hash_on_worker(struct task *task)
     else if (hashing->expected != NULL)
         hashing->verified = password_verify(hashing->password, hashing->expected);
     else
-        hashing->error = password_hash(hashing->password, hashing->core->options->password_cost,
-                                       hashing->made);
+        hashing->error =
+            password_hash(hashing->password, hashing->core->options->password_cost, hashing->made);
     hashing->task.run = back_on_core;
     task_queue_push(hashing->core->queue, &hashing->task);
 }
@@ -231,8 +230,8 @@ HANDLER(logout, Logout)
 /* ---- DeleteAccount ---- */
 
 /* What is undelivered and the name are taken while there still is an account. */
-static void delete(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
-                   const Jackdaw__DeleteAccountRequest *request)
+static void delete (struct core *core, struct rpc_call *call, struct chat_call *chat_call,
+                    const Jackdaw__DeleteAccountRequest *request)
 {
     Jackdaw__DeleteAccountReply reply = JACKDAW__DELETE_ACCOUNT_REPLY__INIT;
     enum error error = chat_answer_delete(core->chat, chat_call, request, &reply);
@@ -264,7 +263,7 @@ static void go_on_deleting(struct hashing *hashing)
     enum chat_decision decision =
         chat_propose_delete(core->chat, &chat_call, request, hashing->verified);
     if (decision == CHAT_PROPOSE)
-        delete(core, hashing->call, &chat_call, request);
+        delete (core, hashing->call, &chat_call, request);
     else
         answer_numbered(core, hashing->call, &chat_call, request->request, decision, NULL);
 }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Joining a room and paging its history: both read the store on the reader's thread, after what
  * they depend on is committed, so that nothing lies between the history and the first event. */
+#include "base/log.h"
 #include "server/answer.h"
 #include "server/handlers.h"
-
-#include "base/log.h"
 
 #define RETRY_WHEN_READING_MS 100u
 
@@ -63,12 +62,11 @@ static void answer_history(struct reading *reading, struct chat_call *chat_call)
 static void answer_join(struct reading *reading, struct chat_call *chat_call)
 {
     Jackdaw__JoinRoomReply reply = JACKDAW__JOIN_ROOM_REPLY__INIT;
-    enum error error =
-        chat_answer_join(reading->core->chat, chat_call, &reading->outcome, &reply);
+    enum error error = chat_answer_join(reading->core->chat, chat_call, &reading->outcome, &reply);
     if (error == OK)
-        error = fill_events(reading->core, chat_call->arena,
-                            chat_session_account(chat_call->session), &reading->page,
-                            &reply.history);
+        error =
+            fill_events(reading->core, chat_call->arena, chat_session_account(chat_call->session),
+                        &reading->page, &reply.history);
     reply.n_history = reading->page.count;
     answer_either(reading->core, reading->call, chat_call, error, &reply.base);
 }
@@ -104,8 +102,8 @@ static void back_on_core(struct task *task)
 static void read_on_worker(struct task *task)
 {
     struct reading *reading = reading_of(task);
-    reading->error = chat_read(reading->plan, reading->core->reader_store,
-                               &reading->arena, &reading->page);
+    reading->error =
+        chat_read(reading->plan, reading->core->reader_store, &reading->arena, &reading->page);
     reading->task.run = back_on_core;
     task_queue_push(reading->core->queue, &reading->task);
 }
@@ -139,8 +137,8 @@ static void start_reading(struct gate *gate, bool committed)
     }
 }
 
-static void gate_reading(struct core *core, struct rpc_call *call, const struct chat_call *chat_call,
-                         const struct reading *what)
+static void gate_reading(struct core *core, struct rpc_call *call,
+                         const struct chat_call *chat_call, const struct reading *what)
 {
     if (core->reading >= HISTORY_READS_MAX) {
         rpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, RETRY_WHEN_READING_MS,
@@ -179,8 +177,8 @@ static void reply_join(struct core *core, struct rpc_call *call, struct chat_cal
 {
     Jackdaw__JoinRoomReply reply = JACKDAW__JOIN_ROOM_REPLY__INIT;
     enum error error = chat_answer_join(core->chat, chat_call, outcome, &reply);
-    bool plain = error != OK || chat_call->status != STATUS_OK ||
-                 core->options->limits.history_on_join == 0;
+    bool plain =
+        error != OK || chat_call->status != STATUS_OK || core->options->limits.history_on_join == 0;
     const char *room = plain ? NULL : arena_strdup(chat_call->arena, reply.room);
     if (room == NULL)
         answer_either(core, call, chat_call, error, &reply.base);

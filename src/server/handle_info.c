@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What the server is, and lists. */
-#include "server/answer.h"
-#include "server/handlers.h"
-
 #include "base/log.h"
 #include "rpc/protocol.h"
+#include "server/answer.h"
+#include "server/handlers.h"
 #include "version.h"
 
 HANDLER(info, Info)

@@ -17,8 +17,8 @@ static inline struct core *core_of(Jackdaw__Chat_Service *service)
     return (struct core *)((char *)service - offsetof(struct core, service));
 }
 
-#define HANDLER(name, type)                                                                       \
-    void handle_##name(Jackdaw__Chat_Service *service, const Jackdaw__##type##Request *request,   \
+#define HANDLER(name, type)                                                                     \
+    void handle_##name(Jackdaw__Chat_Service *service, const Jackdaw__##type##Request *request, \
                        Jackdaw__##type##Reply_Closure closure, void *closure_data)
 
 HANDLER(info, Info);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH_DELTAS_KEY (3u << 3 | 2u) /* Batch.deltas: number << 3 | length-delimited */
+#define BATCH_DELTAS_KEY (3u << 3 | 2u)  /* Batch.deltas: number << 3 | length-delimited */
 #define BATCH_BYTES_KEPT (1024u * 1024u) /* of the memory that the largest batch so far took */
 #define PRUNED_ROWS_AT_ONCE 1024
 #define REST_MS 200 /* after the disk failed: loading the state again for each request costs more */
@@ -86,8 +86,8 @@ static enum error reserve(struct ledger *ledger, size_t more)
 {
     if (ledger->capacity - ledger->used >= more)
         return OK;
-    size_t capacity = ledger->capacity * 2 > ledger->used + more ? ledger->capacity * 2
-                                                                  : ledger->used + more;
+    size_t capacity =
+        ledger->capacity * 2 > ledger->used + more ? ledger->capacity * 2 : ledger->used + more;
     uint8_t *bytes = realloc(ledger->bytes, capacity);
     if (bytes == NULL)
         return ERROR_NO_MEMORY;

@@ -63,8 +63,8 @@ const char *ledger_problem(const struct ledger *ledger);
 struct position ledger_applied(const struct ledger *ledger);
 struct position ledger_committed(const struct ledger *ledger);
 
-/* gate->open runs once the state as applied now is committed: at once if it is. A gate that comes up
- * while a delta is applied waits for that delta. */
+/* gate->open runs once the state as applied now is committed: at once if it is. A gate that comes
+ * up while a delta is applied waits for that delta. */
 void ledger_gate(struct ledger *ledger, struct gate *gate);
 
 uint64_t ledger_epoch(const struct ledger *ledger);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define READS_MAX 256           /* under way; further ones wait for the next delivery */
+#define READS_MAX 256 /* under way; further ones wait for the next delivery */
 #define RETRY_AFTER_FAILED_READ_MS 500
 #define RETRY_AFTER_ROLLBACK_MS 500
 #define RETRY_WITHOUT_MEMORY_MS 1000

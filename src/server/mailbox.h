@@ -61,7 +61,7 @@ void mailroom_deliver(struct mailroom *mailroom);
 /* Ends every stream with UNAVAILABLE and text. */
 void mailroom_hang_up(struct mailroom *mailroom, const char *text);
 
-/* Throws away what is held for sessions that have no stream since before_ms. About once a second. */
+/* Throws away what is held for sessions without a stream since before_ms. About once a second. */
 void mailroom_tidy(struct mailroom *mailroom, uint64_t before_ms, uint64_t now_ms);
 
 struct mailroom_figures {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "server/core.h"
-
 #include "base/log.h"
 #include "rpc/protocol.h"
+#include "server/core.h"
 #include "version.h"
 
 #include <signal.h>

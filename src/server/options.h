@@ -22,9 +22,9 @@ struct server_options {
     struct address client_address;
     struct address internal_address;
 
-    const char *data_dir; /* the node's folder is DATA_DIR/ID */
+    const char *data_dir;       /* the node's folder is DATA_DIR/ID */
     const char *advertise_host; /* NULL: the host of the client address, or what a client dialled */
-    uint64_t log_keep; /* deltas that the log keeps for other servers to catch up with */
+    uint64_t log_keep;          /* deltas that the log keeps for other servers to catch up with */
 
     struct chat_limits limits;
     enum password_cost password_cost;

@@ -59,7 +59,8 @@ enum error store_open(struct store **out, const struct store_options *options,
 /* Opens a second, read-only view of the same database for another thread; each read sees what was
  * committed when it starts, and what is answered from memory is as the last read saw it. To be
  * closed before the store. A store in memory has none: ERROR_INVALID. */
-enum error store_open_reader(struct store **out, const struct store *store, struct error_text *why);
+enum error store_open_reader(struct store **out, const struct store *writer,
+                             struct error_text *why);
 
 /* Closes; an open transaction is rolled back. Snapshots must have ended. NULL is allowed. */
 void store_close(struct store *store);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The checker finds what is wrong in histories made by hand, and nothing in those that are right. */
+/* The checker finds what is wrong in histories made by hand, and nothing where nothing is. */
 #include "support/checker.h"
 
 #include <setjmp.h>
@@ -206,8 +206,14 @@ static void test_checker__knows_a_direct_conversation_from_both_ends(void **stat
     struct world *world = *state;
     checker_was_in(world->ann, "@bob", 1, EVER);
     checker_was_in(world->bob, "@ann", 1, EVER);
-    struct observation seen = {.kind = OBSERVED_MESSAGE, .room = "@bob", .from = "ann",
-                               .uid = "a:1", .text = "psst", .number = 1, .epoch = 1, .seq = 1};
+    struct observation seen = {.kind = OBSERVED_MESSAGE,
+                               .room = "@bob",
+                               .from = "ann",
+                               .uid = "a:1",
+                               .text = "psst",
+                               .number = 1,
+                               .epoch = 1,
+                               .seq = 1};
     asks(world, world->ann, 1);
     checker_observe(world->ann, &(struct observation){.kind = OBSERVED_ASKED, .text = "psst"});
     checker_observe(world->ann, &seen);
@@ -254,8 +260,8 @@ static void test_checker__lets_two_events_of_one_change_pass(void **state)
     struct world *world = *state;
     conversation(world);
     for (int i = 0; i < 2; i++)
-        checker_observe(world->cat, &(struct observation){
-                                        .kind = OBSERVED_OTHER, .epoch = 65537, .seq = 200});
+        checker_observe(world->cat,
+                        &(struct observation){.kind = OBSERVED_OTHER, .epoch = 65537, .seq = 200});
     checker_observe(world->cat, &(struct observation){.kind = OBSERVED_OTHER}); /* presence */
     checker_verify(world->checker, CHECK_ALL);
 }
@@ -476,9 +482,13 @@ static void test_time__later_message_comes_first(void **state)
 static void test_form__no_number(void **state)
 {
     struct world *world = *state;
-    checker_observe(world->cat, &(struct observation){.kind = OBSERVED_MESSAGE, .room = "other",
-                                                      .from = "dan", .uid = "d:1", .text = "x",
-                                                      .epoch = 1, .seq = 1});
+    checker_observe(world->cat, &(struct observation){.kind = OBSERVED_MESSAGE,
+                                                      .room = "other",
+                                                      .from = "dan",
+                                                      .uid = "d:1",
+                                                      .text = "x",
+                                                      .epoch = 1,
+                                                      .seq = 1});
     assert_found(world, CHECK_FORM);
 }
 
@@ -488,9 +498,14 @@ static void test_form__no_uid(void **state)
     static const char *const uids[] = {NULL, "", ":", ":1", "abc", "abc:", "abc:x", "abc:1x"};
     for (size_t i = 0; i < sizeof uids / sizeof uids[0]; i++) {
         struct checker_client *dan = checker_add(world->checker, "dan", "dan's client");
-        checker_observe(dan, &(struct observation){.kind = OBSERVED_MESSAGE, .room = "other",
-                                                   .from = "eve", .uid = uids[i], .text = "x",
-                                                   .number = i + 1, .epoch = 1, .seq = i + 1});
+        checker_observe(dan, &(struct observation){.kind = OBSERVED_MESSAGE,
+                                                   .room = "other",
+                                                   .from = "eve",
+                                                   .uid = uids[i],
+                                                   .text = "x",
+                                                   .number = i + 1,
+                                                   .epoch = 1,
+                                                   .seq = i + 1});
         assert_int_equal(checker_run(world->checker, CHECK_FORM), i + 1);
     }
 }

@@ -159,8 +159,8 @@ static void test_chat__two_people(void **state)
     assert_true(json_number(to_bob, "time_ms") > 1500000000000);
     (void)expect_message(ann, "lobby", "bob",
                          "hello \"ann\" \\ \xc3\xa4\xe2\x82\xac\xf0\x9f\x90\xa6");
-    const json_t *sent = json_client_expect(ann, 0, "{s:s, s:s}", "type", "sent", "uid",
-                                            json_text(to_bob, "uid"));
+    const json_t *sent =
+        json_client_expect(ann, 0, "{s:s, s:s}", "type", "sent", "uid", json_text(to_bob, "uid"));
     assert_string_equal(json_text(sent, "room"), "lobby");
     assert_int_equal(json_number(sent, "number"), json_number(to_bob, "number"));
     assert_int_equal(json_number(sent, "epoch"), json_number(to_bob, "epoch"));
@@ -210,8 +210,7 @@ static void test_chat__messages_that_fail(void **state)
     char *large = calloc(1, 16386);
     memset(large, 'x', 16385);
     json_client_type(ann, "%s", large);
-    (void)json_client_expect(ann, 0, "{s:s, s:s}", "type", "failed", "status",
-                             "INVALID_ARGUMENT");
+    (void)json_client_expect(ann, 0, "{s:s, s:s}", "type", "failed", "status", "INVALID_ARGUMENT");
     large[16384] = '\0';
     json_client_type(ann, "%s", large);
     (void)expect_message(ann, "lobby", "ann", large);
@@ -350,17 +349,15 @@ static void test_rooms__private_ones(void **state)
     struct json_client *bob = person(fixture, "bob");
     assert_true(is_true(json_client_command(ann, "/join den private"), "private"));
     (void)json_client_refused(bob, "PERMISSION_DENIED", "/join den");
-    assert_false(
-        has_name(json_object_get(json_client_command(bob, "/rooms"), "rooms"), "den"));
+    assert_false(has_name(json_object_get(json_client_command(bob, "/rooms"), "rooms"), "den"));
     (void)json_client_command(ann, "/invite bob");
-    const json_t *invited = json_client_expect(bob, 0, "{s:s, s:s}", "type", "invited", "room",
-                                               "den");
+    const json_t *invited =
+        json_client_expect(bob, 0, "{s:s, s:s}", "type", "invited", "room", "den");
     assert_string_equal(json_text(invited, "from"), "ann");
     (void)json_client_command(bob, "/join den");
     json_client_say(bob, "cosy");
     (void)expect_message(ann, "den", "bob", "cosy");
-    assert_true(
-        has_name(json_object_get(json_client_command(bob, "/rooms d*"), "rooms"), "den"));
+    assert_true(has_name(json_object_get(json_client_command(bob, "/rooms d*"), "rooms"), "den"));
     (void)json_client_refused(ann, "NOT_FOUND", "/invite nobody");
     done(fixture);
 }
@@ -387,8 +384,7 @@ static void test_rooms__kick_and_ban(void **state)
     (void)json_client_command(bob, "/join lobby");
     json_client_say(ann, "behave");
     (void)expect_message(bob, "lobby", "ann", "behave");
-    assert_null(json_client_find(bob, 0, "{s:s, s:s}", "type", "message", "text",
-                                 "quiet at last"));
+    assert_null(json_client_find(bob, 0, "{s:s, s:s}", "type", "message", "text", "quiet at last"));
     done(fixture);
 }
 
@@ -408,8 +404,7 @@ static void test_rooms__lists(void **state)
     assert_false(is_true(entry_of(rooms, "attic"), "joined"));
     rooms = json_object_get(json_client_command(ann, "/rooms ?TT*"), "rooms");
     assert_int_equal(json_array_size(rooms), 1);
-    const json_t *members =
-        json_object_get(json_client_command(bob, "/members lobby"), "members");
+    const json_t *members = json_object_get(json_client_command(bob, "/members lobby"), "members");
     assert_int_equal(json_array_size(members), 2);
     assert_true(is_true(entry_of(members, "ann"), "owner"));
     assert_false(is_true(entry_of(members, "bob"), "owner"));
@@ -433,8 +428,8 @@ static size_t type_and_wait(struct json_client *client, size_t from, const char 
                             const char *command)
 {
     json_client_type(client, "%s", line);
-    const json_t *result = json_client_expect(client, from, "{s:s, s:s}", "type", "result",
-                                              "command", command);
+    const json_t *result =
+        json_client_expect(client, from, "{s:s, s:s}", "type", "result", "command", command);
     assert_string_equal(json_text(result, "status"), "OK");
     return json_client_count(client);
 }
@@ -552,8 +547,7 @@ static void test_delete__only_from_the_last_device(void **state)
     assert_string_equal(json_text(message, "text"), "remember me");
     assert_string_not_equal(json_text(message, "from"), "ann");
     (void)json_client_command(ann, "/register ann another secret");
-    const json_t *members =
-        json_object_get(json_client_command(bob, "/members lobby"), "members");
+    const json_t *members = json_object_get(json_client_command(bob, "/members lobby"), "members");
     assert_int_equal(json_array_size(members), 1);
     done(fixture);
 }
@@ -635,8 +629,8 @@ static void test_program__from_a_script(void **state)
         json_client_say(bot, "backup %d done", i);
         assert_int_equal(json_client_leave(bot), 0);
         (void)json_client_expect(bot, 0, "{s:s, s:s}", "type", "sent", "room", "lobby");
-        const json_t *last =
-            json_client_find(bot, json_client_count(bot) - 1, "{s:s, s:i}", "type", "stats", "sent", 1);
+        const json_t *last = json_client_find(bot, json_client_count(bot) - 1, "{s:s, s:i}", "type",
+                                              "stats", "sent", 1);
         assert_non_null(last);
     }
     (void)json_client_expect(ann, 0, "{s:s, s:s, s:s}", "type", "joined", "room", "attic", "from",
@@ -670,8 +664,7 @@ static void test_restart__remembers_everything(void **state)
     (void)json_client_refused(cat, "PERMISSION_DENIED", "/join lobby");
     (void)json_client_refused(cat, "PERMISSION_DENIED", "/join den");
     (void)json_client_command(bob, "/join den");
-    const json_t *members =
-        json_object_get(json_client_command(ann, "/members lobby"), "members");
+    const json_t *members = json_object_get(json_client_command(ann, "/members lobby"), "members");
     assert_int_equal(json_array_size(members), 2);
     assert_true(is_true(entry_of(members, "ann"), "owner"));
     struct json_client *second = device(fixture, "second", "ann");

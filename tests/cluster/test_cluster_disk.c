@@ -185,8 +185,7 @@ static void limit_files(struct fixture *fixture, rlim_t bytes)
 {
     const struct rlimit limit = {.rlim_cur = bytes, .rlim_max = RLIM_INFINITY};
     stage_note(fixture->stage, "files may have %lld bytes", (long long)bytes);
-    assert_int_equal(
-        prlimit(process_id(fixture->node.process), RLIMIT_FSIZE, &limit, NULL), 0);
+    assert_int_equal(prlimit(process_id(fixture->node.process), RLIMIT_FSIZE, &limit, NULL), 0);
 }
 
 static void test_disk__files_cannot_grow(void **state)

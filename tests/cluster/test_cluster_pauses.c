@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-#define MANY 6000 /* messages: more than a server holds for one device */
+#define MANY 6000     /* messages: more than a server holds for one device */
 #define QUIET_MS 8000 /* nothing comes any more */
 #define DAY_MS 86400000
 
@@ -288,12 +288,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_pause__of_a_reader),
-        TEST(test_pause__of_a_reader_while_the_server_is_killed),
-        TEST(test_kill__of_a_reader),
-        TEST(test_kill__of_a_writer),
-        TEST(test_pause__of_the_server),
-        TEST(test_pause__of_the_server_for_a_moment),
+        TEST(test_pause__of_a_reader),   TEST(test_pause__of_a_reader_while_the_server_is_killed),
+        TEST(test_kill__of_a_reader),    TEST(test_kill__of_a_writer),
+        TEST(test_pause__of_the_server), TEST(test_pause__of_the_server_for_a_moment),
         TEST(test_clock__jumps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

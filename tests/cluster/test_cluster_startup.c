@@ -3,7 +3,7 @@
 #include "store/store.h"
 #include "support/json_client.h"
 #include "support/node.h"
-#include "support/sp_peer.h"
+#include "support/raw_chat.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -18,8 +18,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-#define STOP_MS 2000 /* a server that is asked to stop does within */
 
 struct fixture {
     struct stage *stage;
@@ -299,7 +297,7 @@ static void stop_and_go_on(struct fixture *fixture, int number, const char *text
     process_signal(fixture->node.process, number);
     assert_int_equal(process_wait(fixture->node.process, STAGE_PATIENCE_MS), 0);
     uint64_t took_ms = stage_now_ms() - before_ms;
-    if (took_ms > STOP_MS)
+    if (took_ms > NODE_STOP_MS)
         stage_fail(fixture->stage, "the server took %u ms to stop", (unsigned)took_ms);
     json_client_say(fixture->ann, "%s", text); /* while it is away */
     node_start(&fixture->node);
@@ -333,11 +331,39 @@ static void test_stop__idle_peers_do_not_hold_it_up(void **state)
     }
     stop_and_go_on(fixture, SIGTERM, "after SIGTERM");
     for (size_t i = 0; i < 8; i++) {
-        assert_true(sp_wait_closed(&mute[i], STOP_MS));
-        assert_true(sp_wait_closed(&idle[i], STOP_MS));
+        assert_true(sp_wait_closed(&mute[i], NODE_STOP_MS));
+        assert_true(sp_wait_closed(&idle[i], NODE_STOP_MS));
         sp_close(&mute[i]);
         sp_close(&idle[i]);
     }
+    stage_pass(fixture->stage);
+}
+
+/* Somebody who waits for events is told why there will be none, before the connection ends. */
+static void test_stop__open_polls_are_answered(void **state)
+{
+    struct fixture *fixture = *state;
+    node_start(&fixture->node);
+    struct address address = node_address(&fixture->node);
+    const uint8_t token[RAW_TOKEN_BYTES] = {3};
+    struct sp_peer peer;
+    assert_true(sp_open(&peer, &address));
+    assert_true(raw_login(&peer, "eve", token));
+    const struct raw_call poll = {.method = "Receive", .token = token};
+    assert_true(raw_ask(&peer, &poll));
+    struct raw_reply reply;
+    /* It is open once another call that came later was answered; and there is nothing to tell. */
+    assert_true(raw_ask(&peer, &(struct raw_call){.method = "Info"}));
+    assert_true(raw_answer(&peer, &reply));
+    assert_int_equal(reply.status, STATUS_OK);
+    free(reply.payload);
+    process_signal(fixture->node.process, SIGTERM);
+    assert_true(raw_answer(&peer, &reply));
+    assert_int_equal(reply.status, STATUS_UNAVAILABLE);
+    assert_non_null(strstr(reply.text, "shutting down"));
+    free(reply.payload);
+    sp_close(&peer);
+    assert_int_equal(process_wait(fixture->node.process, NODE_STOP_MS), 0);
     stage_pass(fixture->stage);
 }
 
@@ -367,6 +393,7 @@ int main(void)
         TEST(test_start__database_that_is_none),
         TEST(test_stop__clients_come_back_to_the_next_server),
         TEST(test_stop__idle_peers_do_not_hold_it_up),
+        TEST(test_stop__open_polls_are_answered),
         TEST(test_stop__right_after_the_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

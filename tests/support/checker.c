@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <uthash.h>
 
 #include <cmocka.h>
-#include <uthash.h>
 
 #define KEPT_VIOLATIONS 64
 #define SHOWN_VIOLATIONS 12
@@ -28,7 +28,7 @@ struct item {
     enum observed kind;
     uint64_t time_us;
     const struct checker_client *client;
-    size_t place; /* in the client's history */
+    size_t place;     /* in the client's history */
     const char *room; /* canonical */
     const char *from;
     const char *uid;
@@ -107,8 +107,7 @@ void checker_free(struct checker *checker)
     }
     struct word *word;
     struct word *next;
-    HASH_ITER(hh, checker->words, word, next)
-    {
+    HASH_ITER(hh, checker->words, word, next) {
         HASH_DEL(checker->words, word);
         free(word);
     }
@@ -184,8 +183,7 @@ void checker_observe(struct checker_client *client, const struct observation *ob
 
 void checker_was_in(struct checker_client *client, const char *room, uint64_t first, uint64_t last)
 {
-    client->stays =
-        need(realloc(client->stays, (client->stay_count + 1) * sizeof *client->stays));
+    client->stays = need(realloc(client->stays, (client->stay_count + 1) * sizeof *client->stays));
     client->stays[client->stay_count++] =
         (struct stay){.room = canonical_room(client, room), .first = first, .last = last};
 }
@@ -378,11 +376,10 @@ static void check_lost_group(struct checker *checker, const struct item **items,
                 known = items[j];
         }
         if (!seen && must_have_seen(client, known))
-            violation(checker, CHECK_LOST,
-                      "%s never saw %s, number %" PRIu64 " of %s, which was %s %s", client->label,
-                      known->uid, known->number, shown(known->room),
-                      known->kind == OBSERVED_SENT ? "acknowledged to" : "seen by",
-                      known->client->label);
+            violation(
+                checker, CHECK_LOST, "%s never saw %s, number %" PRIu64 " of %s, which was %s %s",
+                client->label, known->uid, known->number, shown(known->room),
+                known->kind == OBSERVED_SENT ? "acknowledged to" : "seen by", known->client->label);
     }
 }
 
@@ -408,11 +405,12 @@ static void check_doubled_group(struct checker *checker, const struct item **ite
     for (size_t i = 1; i < count; i++) {
         for (size_t j = i; j > 0 && items[j - 1]->client == items[i]->client; j--) {
             bool twice = items[j - 1]->kind == items[i]->kind;
-            bool both = items[j - 1]->kind != OBSERVED_MESSAGE && items[i]->kind != OBSERVED_MESSAGE;
+            bool both =
+                items[j - 1]->kind != OBSERVED_MESSAGE && items[i]->kind != OBSERVED_MESSAGE;
             if (twice || both)
                 violation(checker, CHECK_DOUBLED, "%s: %s was %s", items[i]->client->label,
                           items[i]->uid,
-                          !twice                                ? "both acknowledged and given up"
+                          !twice                               ? "both acknowledged and given up"
                           : items[i]->kind == OBSERVED_MESSAGE ? "seen twice"
                                                                : "answered twice");
         }
@@ -450,10 +448,9 @@ static void check_same_message(struct checker *checker, const struct item *left,
                                const struct item *right)
 {
     if (left->uid != right->uid)
-        violation(checker, CHECK_ORDER,
-                  "number %" PRIu64 " of %s is %s for %s, and %s for %s", left->number,
-                  shown(left->room), shown(left->uid), left->client->label, shown(right->uid),
-                  right->client->label);
+        violation(checker, CHECK_ORDER, "number %" PRIu64 " of %s is %s for %s, and %s for %s",
+                  left->number, shown(left->room), shown(left->uid), left->client->label,
+                  shown(right->uid), right->client->label);
     else if (compare_positions(left, right) != 0)
         violation(checker, CHECK_ORDER,
                   "%s is at %" PRIu64 "/%" PRIu64 " for %s, and at %" PRIu64 "/%" PRIu64 " for %s",
@@ -549,8 +546,8 @@ static void check_forward(struct checker *checker)
                 continue;
             /* One change may make several events; of messages each has its own. */
             int order = last == NULL ? -1 : compare_positions(last, item);
-            bool messages = last != NULL && last->kind == OBSERVED_MESSAGE &&
-                            item->kind == OBSERVED_MESSAGE;
+            bool messages =
+                last != NULL && last->kind == OBSERVED_MESSAGE && item->kind == OBSERVED_MESSAGE;
             if (order > 0 || (order == 0 && messages))
                 violation(checker, CHECK_FORWARD,
                           "%s saw %" PRIu64 "/%" PRIu64 " (%s) after %" PRIu64 "/%" PRIu64 " (%s)",
@@ -741,8 +738,7 @@ static int compare_typed(const void *left, const void *right)
 {
     const struct typed *a = left;
     const struct typed *b = right;
-    int order =
-        compare_words((const char *)a->message->client, (const char *)b->message->client);
+    int order = compare_words((const char *)a->message->client, (const char *)b->message->client);
     if (order == 0)
         order = compare_words((const char *)a->line->client, (const char *)b->line->client);
     return order != 0 ? order : compare_numbers(a->message->place, b->message->place);
@@ -759,8 +755,7 @@ static void check_typed(struct checker *checker)
         const struct typed *before = &list.items[i - 1];
         const struct typed *typed = &list.items[i];
         if (before->message->client == typed->message->client &&
-            before->line->client == typed->line->client &&
-            before->line->place > typed->line->place)
+            before->line->client == typed->line->client && before->line->place > typed->line->place)
             violation(checker, CHECK_TYPED, "%s saw '%s' of %s only after '%s'",
                       typed->message->client->label, shown(typed->message->text),
                       typed->line->client->label, shown(before->message->text));

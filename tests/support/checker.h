@@ -68,16 +68,14 @@ struct checker *checker_new(void);
 void checker_free(struct checker *checker); /* NULL is allowed */
 
 /* One more client: a device on which account is logged in. label: for people. */
-struct checker_client *checker_add(struct checker *checker, const char *account,
-                                   const char *label);
+struct checker_client *checker_add(struct checker *checker, const char *account, const char *label);
 
 /* The next thing that this client observed. Everything is copied. */
 void checker_observe(struct checker_client *client, const struct observation *observation);
 
 /* The client was in the room from the message with number first until the one with number last
  * (UINT64_MAX: it still is), so it must have seen them. */
-void checker_was_in(struct checker_client *client, const char *room, uint64_t first,
-                    uint64_t last);
+void checker_was_in(struct checker_client *client, const char *room, uint64_t first, uint64_t last);
 
 /* Judges by the rules given. Returns the number of violations; the first ones are kept. */
 size_t checker_run(struct checker *checker, unsigned rules);

@@ -18,7 +18,7 @@ struct record {
     uint64_t session, request;
     uint32_t attempts;
     uint64_t number;
-    char text[FAKE_TEXT_SIZE];  /* of the message */
+    char text[FAKE_TEXT_SIZE];      /* of the message */
     char error[2 * FAKE_TEXT_SIZE]; /* cut */
 };
 

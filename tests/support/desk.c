@@ -208,11 +208,11 @@ uint64_t desk_login(struct desk *desk, const char *name)
 }
 
 /* A numbered request of the session; 0 where it has ended. */
-#define NUMBERED(desk, session, type, constant)                                                    \
-    struct chat_call call = begin((desk), (session));                                              \
-    Jackdaw__##type##Request request = JACKDAW__##constant##_REQUEST__INIT;                        \
-    if (call.session == NULL)                                                                      \
-        return false;                                                                              \
+#define NUMBERED(desk, session, type, constant)                             \
+    struct chat_call call = begin((desk), (session));                       \
+    Jackdaw__##type##Request request = JACKDAW__##constant##_REQUEST__INIT; \
+    if (call.session == NULL)                                               \
+        return false;                                                       \
     request.request = chat_session_last_request(call.session) + 1
 
 bool desk_logout(struct desk *desk, uint64_t session)

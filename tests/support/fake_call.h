@@ -29,7 +29,7 @@ struct rpc_call {
     void (*replied)(struct rpc_call *call, const Jackdaw__ReceiveReply *reply, size_t size);
 };
 
-/* A call as a client makes it: 1 credit is a long poll, more a stream. Ended with fake_call_free. */
+/* A call as a client makes it: 1 credit is a long poll, more a stream. Freed by fake_call_free. */
 struct rpc_call *fake_call_new(uint32_t credits);
 
 /* The call must have ended. */

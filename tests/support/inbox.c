@@ -44,7 +44,7 @@ static void add_event(struct inbox *inbox, const Jackdaw__Event *event)
     (void)snprintf(got->text, sizeof got->text, "%.31s", event->text);
 }
 
-/* Events ascend within (after, next]; a page that is over its bounds could not have been shorter. */
+/* Events ascend within (after, next]; a page over its bounds could not have been shorter. */
 static void check_page(const Jackdaw__ReceiveReply *page)
 {
     uint64_t last = page->after->seq;

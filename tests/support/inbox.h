@@ -25,8 +25,8 @@ struct inbox {
     uint64_t session;
     struct rpc_call *call; /* NULL: none open */
     struct position cursor;
-    bool fresh;       /* no page since it was opened: may be rewound */
-    bool losing;      /* pages get lost on their way from now on */
+    bool fresh;  /* no page since it was opened: may be rewound */
+    bool losing; /* pages get lost on their way from now on */
     struct got *got;
     size_t count;
     size_t capacity;
@@ -46,7 +46,7 @@ void inbox_release(struct inbox *inbox); /* its call must have ended */
 void inbox_open(struct inbox *inbox, uint32_t credits);
 void inbox_open_at(struct inbox *inbox, struct position after, uint32_t credits);
 
-/* What the mailbox ended the call with; then the call is gone. Fails the test if it is still open. */
+/* What the mailbox ended the call with; then the call is gone. Fails if it is still open. */
 enum status inbox_take_end(struct inbox *inbox);
 bool inbox_is_open(const struct inbox *inbox); /* has a call that has not ended */
 
@@ -56,7 +56,7 @@ void inbox_disconnect(struct inbox *inbox);
 /* Forgets what came. */
 void inbox_clear(struct inbox *inbox);
 
-/* How many events that are not ephemeral came; the place of the first such after index. */
+/* How many events that are not ephemeral came. */
 size_t inbox_kept(const struct inbox *inbox);
 
 #endif

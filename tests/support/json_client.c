@@ -235,8 +235,7 @@ json_t *json_client_command(struct json_client *client, const char *format, ...)
     return result;
 }
 
-json_t *json_client_refused(struct json_client *client, const char *status, const char *format,
-                            ...)
+json_t *json_client_refused(struct json_client *client, const char *status, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -247,8 +246,7 @@ json_t *json_client_refused(struct json_client *client, const char *status, cons
         stage_fail(client->stage, "%s: '%s' got %s instead of %s", client->label, format, got,
                    status);
     if (strlen(json_text(result, "error")) < 8)
-        stage_fail(client->stage, "%s: '%s' was refused without a sentence", client->label,
-                   format);
+        stage_fail(client->stage, "%s: '%s' was refused without a sentence", client->label, format);
     return result;
 }
 
@@ -426,8 +424,7 @@ static void report_object(const struct json_client *client, struct checker_clien
     }
 }
 
-struct checker_client *json_client_report(const struct json_client *client,
-                                          struct checker *checker)
+struct checker_client *json_client_report(const struct json_client *client, struct checker *checker)
 {
     struct checker_client *to = checker_add(checker, client->account, client->label);
     for (size_t i = 0; i < client->asked_count; i++)

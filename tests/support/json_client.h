@@ -20,16 +20,16 @@
 struct json_client;
 
 struct json_client_options {
-    const char *label;   /* for people */
-    const char *account; /* who will log in */
-    const char *addresses[8]; /* of servers; ends with NULL */
+    const char *label;                                /* for people */
+    const char *account;                              /* who will log in */
+    const char *addresses[8];                         /* of servers; ends with NULL */
     const char *arguments[JSON_CLIENT_ARGUMENTS_MAX]; /* beyond -a and --json; ends with NULL */
 };
 
 /* Strings are borrowed for the call. */
 struct json_client *json_client_start(struct stage *stage,
                                       const struct json_client_options *options);
-/* One who comes for the first time: registers as name, with the password "secret", and joins room. */
+/* Somebody new: registers as name, with the password "secret", and joins room. */
 struct json_client *json_client_visit(struct stage *stage, const char *address, const char *name,
                                       const char *room);
 /* Forgets the client; its process is the stage's. NULL is allowed. */
@@ -54,8 +54,8 @@ void json_client_tell(struct json_client *client, const char *name, const char *
 json_t *json_client_command(struct json_client *client, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* The same for a command that must be refused with a status, and a sentence. */
-json_t *json_client_refused(struct json_client *client, const char *status, const char *format,
-                            ...) __attribute__((format(printf, 3, 4)));
+json_t *json_client_refused(struct json_client *client, const char *status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* The end of its input; waits until it leaves, and returns its exit status. */
 int json_client_leave(struct json_client *client);

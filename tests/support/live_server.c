@@ -273,9 +273,8 @@ enum status device_login(struct device *device, const char *name)
     randombytes_buf(device->token, sizeof device->token);
     device->token_size = 0;
     ASK(device, &answer, "Login", Login, LOGIN,
-        (r.name = (char *)name, r.password = (char *)DEVICE_PASSWORD,
-         r.token.data = device->token, r.token.len = sizeof device->token,
-         r.device = (char *)"test"));
+        (r.name = (char *)name, r.password = (char *)DEVICE_PASSWORD, r.token.data = device->token,
+         r.token.len = sizeof device->token, r.device = (char *)"test"));
     if (answer.status == STATUS_OK) {
         device->token_size = sizeof device->token;
         device->request = 0;

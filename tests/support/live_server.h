@@ -71,7 +71,7 @@ struct answer {
     void (*each)(struct answer *answer, const ProtobufCMessage *reply); /* may be NULL */
 };
 
-/* Starts a call; it is flushed by the next device_turn. The answer stays where it is until ended. */
+/* Starts a call; the next device_turn flushes it. The answer stays where it is until ended. */
 void ask_start(struct device *device, struct answer *answer, const char *method,
                const ProtobufCMessage *request, uint32_t credits);
 /* And waits for its end. */
@@ -81,22 +81,22 @@ void answer_wait(struct device *device, struct answer *answer);
 void answer_clear(struct answer *answer);
 
 /* Asks with a request of the type; set is an expression that assigns to fields of r. */
-#define ASK(device, answer, method, type, constant, set)                                           \
-    do {                                                                                           \
-        Jackdaw__##type##Request r = JACKDAW__##constant##_REQUEST__INIT;                          \
-        (void)(set);                                                                               \
-        ask((device), (answer), (method), &r.base);                                                \
+#define ASK(device, answer, method, type, constant, set)                  \
+    do {                                                                  \
+        Jackdaw__##type##Request r = JACKDAW__##constant##_REQUEST__INIT; \
+        (void)(set);                                                      \
+        ask((device), (answer), (method), &r.base);                       \
     } while (0)
 
 /* Waits, turning the device, until condition holds. */
-#define DEVICE_WAIT(device, condition)                                                             \
-    do {                                                                                           \
-        uint64_t wait_until_ms = clock_monotonic_ms() + LIVE_PATIENCE_MS;                          \
-        while (!(condition)) {                                                                     \
-            if (clock_monotonic_ms() > wait_until_ms)                                              \
-                fail_msg("waited in vain for: %s", #condition);                                    \
-            device_turn((device), 10);                                                             \
-        }                                                                                          \
+#define DEVICE_WAIT(device, condition)                                    \
+    do {                                                                  \
+        uint64_t wait_until_ms = clock_monotonic_ms() + LIVE_PATIENCE_MS; \
+        while (!(condition)) {                                            \
+            if (clock_monotonic_ms() > wait_until_ms)                     \
+                fail_msg("waited in vain for: %s", #condition);           \
+            device_turn((device), 10);                                    \
+        }                                                                 \
     } while (0)
 
 /* ---- what most tests begin with; each gives the status ---- */

@@ -43,7 +43,7 @@ static void add_usual(struct words *words, const struct node *node)
     add(words, "--log_level=info");
 }
 
-/* The tracer is the server's grandchild, not its parent: signals and the exit status are its own. */
+/* The tracer is the server's child, not its parent: signals and exit status are the server's. */
 static void add_tracer(struct words *words, const char *injection)
 {
     (void)snprintf(words->injection, sizeof words->injection, "inject=%s", injection);
@@ -147,5 +147,5 @@ void node_kill(struct node *node)
 int node_stop(struct node *node)
 {
     process_signal(node->process, SIGTERM);
-    return process_wait(node->process, NODE_STOP_MS);
+    return process_wait(node->process, STAGE_PATIENCE_MS);
 }

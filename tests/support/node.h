@@ -8,21 +8,21 @@
 #include "support/process.h"
 
 #define NODE_OPTIONS_MAX 24
-#define NODE_STOP_MS 10000
+#define NODE_STOP_MS (2000 * STAGE_SLOWER) /* a server that is asked to stop does within */
 
 /* Set the first members, the others are the node's. */
 struct node {
     struct stage *stage;
     unsigned id;
-    const char *role;     /* NULL: "master" */
-    const char *data_dir; /* NULL: a folder of the stage */
+    const char *role;                      /* NULL: "master" */
+    const char *data_dir;                  /* NULL: a folder of the stage */
     const char *options[NODE_OPTIONS_MAX]; /* beyond the usual ones; ends with NULL */
-    void (*prepare)(void *context); /* see struct process_options */
-    const char *injection;          /* see node_inject */
+    void (*prepare)(void *context);        /* see struct process_options */
+    const char *injection;                 /* see node_inject */
 
     struct process *process; /* the last one started */
     unsigned starts;
-    char clients[ADDRESS_TEXT_SIZE];  /* where it listens: known since the first start */
+    char clients[ADDRESS_TEXT_SIZE]; /* where it listens: known since the first start */
     char internal[ADDRESS_TEXT_SIZE];
 };
 

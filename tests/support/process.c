@@ -26,7 +26,7 @@
 
 #define READ_BYTES 65536
 #define ARGUMENTS_MAX 64
-#define PATHS_MAX 256
+#define PATHS_MAX (STAGE_PROCESSES_MAX + 64)
 #define PRINTED_NOTES 100       /* when a test fails: the last of the test's own, */
 #define PRINTED_LOG_LINES 100   /* of each program's log, */
 #define PRINTED_LINES 30        /* and of what each printed */
@@ -178,6 +178,23 @@ static void close_at_exit(void)
         registered = true;
 }
 
+/* What the sanitizers pass over in tests (suppressions.c) they pass over in programs as well. */
+const char *__lsan_default_suppressions(void) __attribute__((weak));
+const char *__tsan_default_suppressions(void) __attribute__((weak));
+
+static void hand_on(struct stage *stage, const char *(*suppressions)(void), const char *variable)
+{
+    if (suppressions == NULL || suppressions()[0] == '\0')
+        return;
+    const char *path = stage_path(stage, variable);
+    FILE *file = fopen(path, "we");
+    if (file == NULL || fputs(suppressions(), file) < 0 || fclose(file) != 0)
+        fail_msg("cannot write %s", path);
+    char value[STAGE_PATH_SIZE + 64];
+    (void)snprintf(value, sizeof value, "suppressions=%s:print_suppressions=0", path);
+    (void)setenv(variable, value, 1);
+}
+
 struct stage *stage_open(void)
 {
     stage_close(open_now);
@@ -189,6 +206,8 @@ struct stage *stage_open(void)
     if (length < 0 || (size_t)length >= sizeof stage->folder || mkdtemp(stage->folder) == NULL)
         fail_msg("cannot make a folder like %s", stage->folder);
     watch_children(stage);
+    hand_on(stage, __lsan_default_suppressions, "LSAN_OPTIONS");
+    hand_on(stage, __tsan_default_suppressions, "TSAN_OPTIONS");
     open_now = stage;
     return stage;
 }

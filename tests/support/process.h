@@ -23,9 +23,15 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define STAGE_PATIENCE_MS 30000 /* how long a condition is waited for unless a test says otherwise */
+/* How much longer things may take in a build with sanitizers. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define STAGE_SLOWER 4
+#else
+#define STAGE_SLOWER 1
+#endif
+#define STAGE_PATIENCE_MS 30000 /* a condition is waited for, unless a test says otherwise */
 #define STAGE_LOOK_MS 20
-#define STAGE_PROCESSES_MAX 64  /* ever started on one stage */
+#define STAGE_PROCESSES_MAX 512 /* ever started on one stage */
 #define STAGE_PATH_SIZE 1024
 
 /* ---- stages ---- */
@@ -44,8 +50,7 @@ void stage_pass(struct stage *stage);
 const char *stage_path(struct stage *stage, const char *name);
 
 /* A remark between the logs: what the test does now. */
-void stage_note(struct stage *stage, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+void stage_note(struct stage *stage, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Reads and writes what can be read and written, waiting for it until until_ms (of the monotonic
  * clock) at most. */
@@ -62,30 +67,30 @@ size_t stage_lines(const struct stage *stage);
 
 /* Turns until condition holds; fails the test if it does not within patience_ms. It is looked at
  * whenever something was read, and every STAGE_LOOK_MS: it may be about what no program prints. */
-#define STAGE_WAIT_MS(stage, patience_ms, condition)                                               \
-    do {                                                                                           \
-        uint64_t stage_until_ms = stage_now_ms() + (uint64_t)(patience_ms);                        \
-        while (!(condition)) {                                                                     \
-            if (stage_now_ms() >= stage_until_ms)                                                  \
-                stage_fail((stage), "%s:%d: waited %d ms in vain for: %s", __FILE__, __LINE__,     \
-                           (int)(patience_ms), #condition);                                        \
-            stage_turn((stage), stage_now_ms() + STAGE_LOOK_MS);                                   \
-        }                                                                                          \
+#define STAGE_WAIT_MS(stage, patience_ms, condition)                                           \
+    do {                                                                                       \
+        uint64_t stage_until_ms = stage_now_ms() + (uint64_t)(patience_ms);                    \
+        while (!(condition)) {                                                                 \
+            if (stage_now_ms() >= stage_until_ms)                                              \
+                stage_fail((stage), "%s:%d: waited %d ms in vain for: %s", __FILE__, __LINE__, \
+                           (int)(patience_ms), #condition);                                    \
+            stage_turn((stage), stage_now_ms() + STAGE_LOOK_MS);                               \
+        }                                                                                      \
     } while (0)
 #define STAGE_WAIT(stage, condition) STAGE_WAIT_MS(stage, STAGE_PATIENCE_MS, condition)
 
 /* Turns until condition holds, or until no program has printed anything for quiet_ms: what is
  * missing then will not come, and whoever judges can say what it is. */
-#define STAGE_SETTLE(stage, quiet_ms, condition)                                                   \
-    do {                                                                                           \
-        size_t stage_lines_before = stage_lines(stage);                                            \
-        uint64_t stage_until_ms = stage_now_ms() + (uint64_t)(quiet_ms);                           \
-        while (!(condition) && stage_now_ms() < stage_until_ms) {                                  \
-            stage_turn((stage), stage_now_ms() + STAGE_LOOK_MS);                                   \
-            if (stage_lines(stage) != stage_lines_before)                                          \
-                stage_until_ms = stage_now_ms() + (uint64_t)(quiet_ms);                            \
-            stage_lines_before = stage_lines(stage);                                               \
-        }                                                                                          \
+#define STAGE_SETTLE(stage, quiet_ms, condition)                         \
+    do {                                                                 \
+        size_t stage_lines_before = stage_lines(stage);                  \
+        uint64_t stage_until_ms = stage_now_ms() + (uint64_t)(quiet_ms); \
+        while (!(condition) && stage_now_ms() < stage_until_ms) {        \
+            stage_turn((stage), stage_now_ms() + STAGE_LOOK_MS);         \
+            if (stage_lines(stage) != stage_lines_before)                \
+                stage_until_ms = stage_now_ms() + (uint64_t)(quiet_ms);  \
+            stage_lines_before = stage_lines(stage);                     \
+        }                                                                \
     } while (0)
 
 /* ---- programs ---- */
@@ -93,8 +98,8 @@ size_t stage_lines(const struct stage *stage);
 struct process;
 
 struct process_options {
-    const char *name;    /* in logs and messages; also of its log file */
-    const char *program; /* a path, or a name to be found in PATH */
+    const char *name;             /* in logs and messages; also of its log file */
+    const char *program;          /* a path, or a name to be found in PATH */
     const char *const *arguments; /* behind the program's name; ends with NULL */
     /* Runs in the new process just before the program: limits, environment. May be NULL. */
     void (*prepare)(void *context);

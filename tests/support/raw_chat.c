@@ -79,18 +79,28 @@ static bool take_reply(const struct sp_message *message, struct raw_reply *reply
     return good;
 }
 
-bool raw_chat(struct sp_peer *peer, const struct raw_call *call, struct raw_reply *reply)
+bool raw_ask(struct sp_peer *peer, const struct raw_call *call)
 {
     size_t size;
     uint8_t *frame = raw_frame(call, 1, &size);
     bool sent = sp_send(peer, SP_REQUEST_ID, frame, size);
     free(frame);
+    return sent;
+}
+
+bool raw_answer(struct sp_peer *peer, struct raw_reply *reply)
+{
     struct sp_message message;
-    if (!sent || sp_receive(peer, REPLY_MS, &message) != SP_MESSAGE)
+    if (sp_receive(peer, REPLY_MS, &message) != SP_MESSAGE)
         return false;
     bool good = take_reply(&message, reply);
     free(message.body);
     return good;
+}
+
+bool raw_chat(struct sp_peer *peer, const struct raw_call *call, struct raw_reply *reply)
+{
+    return raw_ask(peer, call) && raw_answer(peer, reply);
 }
 
 bool raw_login(struct sp_peer *peer, const char *name, const uint8_t token[static RAW_TOKEN_BYTES])

@@ -37,6 +37,11 @@ struct raw_reply {
 /* The bytes of a frame with count envelopes that all make this call: malloc, the caller's. */
 uint8_t *raw_frame(const struct raw_call *call, size_t count, size_t *size);
 
+/* Makes a call; waits for the next reply, whatever call it answers. false: the server closed the
+ * connection, or does not answer in time. */
+bool raw_ask(struct sp_peer *peer, const struct raw_call *call);
+bool raw_answer(struct sp_peer *peer, struct raw_reply *reply);
+
 /* Makes a call and waits for its reply. false: the server closed the connection, or did not answer
  * in time. */
 bool raw_chat(struct sp_peer *peer, const struct raw_call *call, struct raw_reply *reply);

@@ -9,7 +9,7 @@ jackdaw_unit_test(test_server_mailbox SOURCES test_server_mailbox.c ${server_des
 jackdaw_unit_test(test_server_mailbox_model SOURCES test_server_mailbox_model.c ${server_desk}
   LIBS jackdaw_server TIMEOUT 600)
 # The whole server in a thread, over loopback.
-set(server_live ../support/live_server.c ../support/folder.c)
+set(server_live ../support/live_server.c ../support/folder.c ../support/suppressions.c)
 jackdaw_unit_test(test_server_calls SOURCES test_server_calls.c ${server_live}
   LIBS jackdaw_server PkgConfig::SODIUM TIMEOUT 300)
 jackdaw_unit_test(test_server_wire SOURCES test_server_wire.c ${server_live}

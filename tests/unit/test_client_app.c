@@ -156,19 +156,20 @@ static void test_lines__a_whole_session(void **state)
     run(stage,
         LINES("too early", "/join lobby", "/register ann secret", "/join lobby", "hi", "//slash"));
     run(stage, LINES("/switch nowhere", "/switch @bob", "to bob", "/msg bob too", "/users"));
-    run(stage, LINES("/switch LOBBY", "back", "/leave", "nowhere", "/logout", "/login ann wrong",
-                     "/login ann secret", "/typo", "/join", "", "/quit"));
+    run(stage, LINES("/switch LOBBY", "back", "/leave", "nowhere", "/members", "/logout",
+                     "/login ann wrong", "/login ann secret", "/typo", "/join", "", "/quit"));
     assert_told(LINES("failed too early FAILED_PRECONDITION", "join UNAUTHENTICATED", "register OK",
                       "join OK", "sent hi", "sent /slash", "switch NOT_FOUND", "switch OK",
                       "sent to bob", "sent too", "users OK", "switch OK", "sent back", "leave OK",
-                      "failed nowhere FAILED_PRECONDITION", "logout OK", "login UNAUTHENTICATED",
-                      "login OK", "typo INVALID_ARGUMENT", "join INVALID_ARGUMENT", "quit OK"));
+                      "failed nowhere FAILED_PRECONDITION", "members FAILED_PRECONDITION",
+                      "logout OK", "login UNAUTHENTICATED", "login OK", "typo INVALID_ARGUMENT",
+                      "join INVALID_ARGUMENT", "quit OK"));
     static const char *const rooms[] = {"lobby", "lobby", "@bob", "@bob", "lobby"};
     assert_int_equal(stage->world->cluster.message_count, 5);
     for (size_t i = 0; i < 5; i++)
         assert_string_equal(stage->world->cluster.messages[i].room, rooms[i]);
     assert_true(stage->app.quitting);
-    assert_int_equal(stage->app.commands_failed, 7);
+    assert_int_equal(stage->app.commands_failed, 8);
     stage_free(stage);
 }
 

@@ -60,15 +60,15 @@ static void restart(struct fixture *f)
 }
 
 /* Asks and compares the status; the reply stays in f->answer. */
-#define EXPECT(f, device, expected, method, type, constant, set)                                   \
-    do {                                                                                           \
-        answer_clear(&(f)->answer);                                                                \
-        ASK((device), &(f)->answer, method, type, constant, set);                                  \
-        if ((f)->answer.status != (expected))                                                      \
-            fail_msg("%s: %s instead of %s (%s)", method, status_name((f)->answer.status),         \
-                     status_name(expected), (f)->answer.message);                                  \
-        if ((expected) != STATUS_OK)                                                               \
-            assert_true(strlen((f)->answer.message) > 0);                                          \
+#define EXPECT(f, device, expected, method, type, constant, set)                           \
+    do {                                                                                   \
+        answer_clear(&(f)->answer);                                                        \
+        ASK((device), &(f)->answer, method, type, constant, set);                          \
+        if ((f)->answer.status != (expected))                                              \
+            fail_msg("%s: %s instead of %s (%s)", method, status_name((f)->answer.status), \
+                     status_name(expected), (f)->answer.message);                          \
+        if ((expected) != STATUS_OK)                                                       \
+            assert_true(strlen((f)->answer.message) > 0);                                  \
     } while (0)
 
 #define REPLY(f, type) ((const Jackdaw__##type##Reply *)(f)->answer.reply)
@@ -87,9 +87,9 @@ static void test_info__needs_no_session_and_tells_the_limits(void **state)
 {
     (void)state;
     struct fixture f;
-    begin_with(&f, (const char *[]){"--max_sessions=3", "--history=7", "--rate_limit=500",
-                                    "--max_message_bytes=1000", "--advertise_host=chat.example",
-                                    NULL});
+    begin_with(&f,
+               (const char *[]){"--max_sessions=3", "--history=7", "--rate_limit=500",
+                                "--max_message_bytes=1000", "--advertise_host=chat.example", NULL});
     struct device nobody;
     device_open(&nobody, f.live);
     EXPECT(&f, &nobody, STATUS_OK, "Info", Info, INFO, (r.client = TEXT("test \x1b[2J \xff")));
@@ -273,11 +273,11 @@ static void test_login__refusals(void **state)
     expect_login(&f, &device, STATUS_INVALID_ARGUMENT, "bob", DEVICE_PASSWORD);
     char name[100];
     EXPECT(&f, &device, STATUS_INVALID_ARGUMENT, "Login", Login, LOGIN,
-           (r.name = TEXT("ann"), r.password = TEXT(DEVICE_PASSWORD),
-            r.token.data = device.token, r.token.len = 31));
+           (r.name = TEXT("ann"), r.password = TEXT(DEVICE_PASSWORD), r.token.data = device.token,
+            r.token.len = 31));
     EXPECT(&f, &device, STATUS_INVALID_ARGUMENT, "Login", Login, LOGIN,
-           (r.name = TEXT("ann"), r.password = TEXT(DEVICE_PASSWORD),
-            r.token.data = device.token, r.token.len = 32, r.device = repeat(name, 'd', 65)));
+           (r.name = TEXT("ann"), r.password = TEXT(DEVICE_PASSWORD), r.token.data = device.token,
+            r.token.len = 32, r.device = repeat(name, 'd', 65)));
     device_close(&device);
     end(&f);
 }
@@ -511,7 +511,8 @@ static void test_heartbeat__counts_what_is_undelivered(void **state)
     assert_int_equal(REPLY(&f, Heartbeat)->n_undelivered, 0);
     restart(&f);
     expect_login(&f, &f.bob, STATUS_OK, "bob", DEVICE_PASSWORD);
-    assert_in_range(REPLY(&f, Login)->n_undelivered, 0, 2); /* written now and then, and on logout */
+    assert_in_range(REPLY(&f, Login)->n_undelivered, 0,
+                    2); /* written now and then, and on logout */
     end(&f);
 }
 
@@ -616,9 +617,9 @@ static void test_private_room__invite_kick_ban(void **state)
            (r.request = ++f.bob.request, r.room = TEXT("vault"), r.name = TEXT("ann")));
     EXPECT(&f, &f.ann, STATUS_INVALID_ARGUMENT, "Kick", Kick, KICK,
            (r.request = ++f.ann.request, r.room = TEXT("vault"), r.name = TEXT("ann")));
-    EXPECT(&f, &f.ann, STATUS_OK, "Kick", Kick, KICK,
-           (r.request = ++f.ann.request, r.room = TEXT("vault"), r.name = TEXT("bob"),
-            r.ban = true));
+    EXPECT(
+        &f, &f.ann, STATUS_OK, "Kick", Kick, KICK,
+        (r.request = ++f.ann.request, r.room = TEXT("vault"), r.name = TEXT("bob"), r.ban = true));
     assert_int_equal(device_join(&f.bob, "vault"), STATUS_PERMISSION_DENIED);
     EXPECT(&f, &f.ann, STATUS_NOT_FOUND, "Kick", Kick, KICK,
            (r.request = ++f.ann.request, r.room = TEXT("vault"), r.name = TEXT("bob")));
@@ -636,12 +637,12 @@ static void test_leave_topic_list(void **state)
     assert_int_equal(device_leave(&f.bob, "lobby"), STATUS_PERMISSION_DENIED);
     EXPECT(&f, &f.bob, STATUS_PERMISSION_DENIED, "SetTopic", SetTopic, SET_TOPIC,
            (r.request = ++f.bob.request, r.room = TEXT("lobby"), r.topic = TEXT("mine")));
-    EXPECT(&f, &f.ann, STATUS_OK, "SetTopic", SetTopic, SET_TOPIC,
-           (r.request = ++f.ann.request, r.room = TEXT("lobby"),
-            r.topic = repeat(topic, 't', 256)));
-    EXPECT(&f, &f.ann, STATUS_INVALID_ARGUMENT, "SetTopic", SetTopic, SET_TOPIC,
-           (r.request = ++f.ann.request, r.room = TEXT("lobby"),
-            r.topic = repeat(topic, 't', 257)));
+    EXPECT(
+        &f, &f.ann, STATUS_OK, "SetTopic", SetTopic, SET_TOPIC,
+        (r.request = ++f.ann.request, r.room = TEXT("lobby"), r.topic = repeat(topic, 't', 256)));
+    EXPECT(
+        &f, &f.ann, STATUS_INVALID_ARGUMENT, "SetTopic", SetTopic, SET_TOPIC,
+        (r.request = ++f.ann.request, r.room = TEXT("lobby"), r.topic = repeat(topic, 't', 257)));
     EXPECT(&f, &f.bob, STATUS_OK, "ListRooms", ListRooms, LIST_ROOMS, (r.pattern = TEXT("LOB*")));
     assert_int_equal(REPLY(&f, ListRooms)->n_rooms, 1);
     assert_int_equal(strlen(REPLY(&f, ListRooms)->rooms[0]->topic), 256);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "server/ledger.h"
-
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/ledger.h"
 #include "support/desk.h"
 #include "support/fake_call.h"
 #include "support/faulty_vfs.h"
@@ -522,8 +521,8 @@ static void test_ledger_prune__keeps_what_it_shall(void **state)
         first = store_log_first(f.desk.store);
         assert_true(++rounds < 100);
     }
-    assert_true(rounds > 1);                  /* a bounded number of rows at a time */
-    assert_true(last - first + 1 >= 100);     /* never what is to be kept */
+    assert_true(rounds > 1);              /* a bounded number of rows at a time */
+    assert_true(last - first + 1 >= 100); /* never what is to be kept */
     assert_int_equal(ledger_prune(f.desk.ledger, 100), OK);
     assert_int_equal(store_log_first(f.desk.store), first);
     struct reading reading = {.next_seq = first};

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "server/mailbox.h"
-
 #include "base/log.h"
+#include "server/mailbox.h"
 #include "support/desk.h"
 #include "support/fake_call.h"
 #include "support/inbox.h"
@@ -300,7 +299,7 @@ static void delete_amid_messages(unsigned rooms, uint32_t credits)
         messages += f.of_bob.got[i].kind == JACKDAW__EVENT__KIND__MESSAGE;
     }
     assert_int_equal(messages, 400);
-    assert_int_equal(of_deletion, 2 * (rooms + 1)); /* the lobby, too */
+    assert_int_equal(of_deletion, 2 * (rooms + 1));        /* the lobby, too */
     assert_true(f.of_bob.largest_page >= 2 * (rooms + 1)); /* inbox checks that none is split */
     end(&f);
 }

@@ -9,9 +9,8 @@
  * before the account came into a room again (see chat_plan_receive).
  *
  * JACKDAW_TEST_SEED=n in the environment plays that seed alone. */
-#include "server/mailbox.h"
-
 #include "base/log.h"
+#include "server/mailbox.h"
 #include "support/desk.h"
 #include "support/fake_call.h"
 #include "support/folder.h"
@@ -46,7 +45,8 @@ struct seen {
 struct person {
     char name[16];
     uint64_t account;
-    uint64_t anchor; /* a session that stays, so that the chat always tells what is for the account */
+    uint64_t
+        anchor; /* a session that stays, so that the chat always tells what is for the account */
     struct seen *seen;
     size_t count;
     size_t capacity;
@@ -201,8 +201,7 @@ static struct person *add_person(struct play *play)
         return NULL;
     person->anchor = desk_login(&play->desk, person->name);
     assert_int_not_equal(person->anchor, 0);
-    person->account =
-        chat_session_account(chat_find_session(play->desk.chat, person->anchor));
+    person->account = chat_session_account(chat_find_session(play->desk.chat, person->anchor));
     play->people_count++;
     return person;
 }

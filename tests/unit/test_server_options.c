@@ -60,11 +60,11 @@ struct number {
     size_t size;
 };
 
-#define NUMBER(option, capitals, field, fallback_, min_, max_)                                     \
-    {                                                                                              \
-        .name = option, .variable = "JACKDAW_" capitals, .fallback = (fallback_), .min = (min_),   \
-        .max = (max_), .offset = offsetof(struct server_options, field),                           \
-        .size = sizeof(((struct server_options *)0)->field)                                        \
+#define NUMBER(option, capitals, field, fallback_, min_, max_)                                   \
+    {                                                                                            \
+        .name = option, .variable = "JACKDAW_" capitals, .fallback = (fallback_), .min = (min_), \
+        .max = (max_), .offset = offsetof(struct server_options, field),                         \
+        .size = sizeof(((struct server_options *)0)->field)                                      \
     }
 
 static const struct number numbers[] = {
@@ -202,11 +202,10 @@ static void test_options__all_shorter_forms(void **state)
 static void test_options__words_of_each_kind(void **state)
 {
     (void)state;
-    struct server_options options =
-        expect_ok(WORDS("--data-dir", "/var/lib/x", "--advertise_host=chat.example",
-                        "--password_cost=minimal", "--log_level=debug", "--log_format=json",
-                        "--client_address=tls+tcp://[::1]:5", "--tls_cert=c.pem",
-                        "--tls_key=k.pem"));
+    struct server_options options = expect_ok(
+        WORDS("--data-dir", "/var/lib/x", "--advertise_host=chat.example",
+              "--password_cost=minimal", "--log_level=debug", "--log_format=json",
+              "--client_address=tls+tcp://[::1]:5", "--tls_cert=c.pem", "--tls_key=k.pem"));
     assert_string_equal(options.data_dir, "/var/lib/x");
     assert_string_equal(options.advertise_host, "chat.example");
     assert_int_equal(options.password_cost, PASSWORD_COST_MINIMAL);
@@ -278,9 +277,15 @@ static void test_options__what_is_no_mistake(void **state)
 {
     (void)state;
     static const char *const fine[] = {
-        "--advertise_host=::1",  "--advertise_host=192.0.2.7", "--advertise_host=a-b.example",
-        "--client_address=h:2626", "--client_address=:0",      "--help",
-        "-h",                    "--version",                  "-V",
+        "--advertise_host=::1",
+        "--advertise_host=192.0.2.7",
+        "--advertise_host=a-b.example",
+        "--client_address=h:2626",
+        "--client_address=:0",
+        "--help",
+        "-h",
+        "--version",
+        "-V",
     };
     for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
         struct server_options options = expect_ok(WORDS(fine[i]));
@@ -321,11 +326,26 @@ static void test_options__help_has_each_with_its_default(void **state)
 {
     (void)state;
     static const char *const names[] = {
-        "--role",     "--client_address", "--internal_address", "--data_dir",
-        "--advertise_host", "--tls_cert", "--tls_key",          "--password_cost",
-        "--log_level",      "--log_format", "--help",           "--version",
-        "JACKDAW_",         "(default: data)", "(default: :2625)", "(default: :2626)",
-        "(default: interactive)", "(default: info)", "(default: text)", "(default: master)",
+        "--role",
+        "--client_address",
+        "--internal_address",
+        "--data_dir",
+        "--advertise_host",
+        "--tls_cert",
+        "--tls_key",
+        "--password_cost",
+        "--log_level",
+        "--log_format",
+        "--help",
+        "--version",
+        "JACKDAW_",
+        "(default: data)",
+        "(default: :2625)",
+        "(default: :2626)",
+        "(default: interactive)",
+        "(default: info)",
+        "(default: text)",
+        "(default: master)",
     };
     const char *help = help_text();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -335,8 +355,7 @@ static void test_options__help_has_each_with_its_default(void **state)
         char name[64];
         char fallback[64];
         (void)snprintf(name, sizeof name, "--%s", numbers[i].name);
-        (void)snprintf(fallback, sizeof fallback, "%llu)",
-                       (unsigned long long)numbers[i].fallback);
+        (void)snprintf(fallback, sizeof fallback, "%llu)", (unsigned long long)numbers[i].fallback);
         const char *at = strstr(help, name);
         if (at == NULL || strstr(at, fallback) == NULL)
             fail_msg("--help does not tell of %s or its default", name);

@@ -107,7 +107,7 @@ static void frame_send(struct frame *frame, struct sp_peer *peer)
     *frame = (struct frame){.bytes = NULL};
 }
 
-/* Hands replies to take until at least `count` calls have ended; fails the test when they do not. */
+/* Hands replies to take until at least `count` calls have ended; fails when they do not. */
 static void receive(struct sp_peer *peer, size_t count,
                     void (*take)(void *context, const Jackdaw__Envelope *reply), void *context)
 {
@@ -397,7 +397,7 @@ struct unrun {
     uint64_t frames; /* are waited for */
 };
 
-/* As when opening fails after the client address was open: what came in meanwhile is not handled. */
+/* As when opening fails after the client address was open: what came in is not handled. */
 static void *open_and_release(void *argument)
 {
     struct unrun *unrun = argument;

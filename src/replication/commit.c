@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/* What is committed, and whom the master waits for. */
+#include "replication/replica_internal.h"
+
+static uint64_t durable_on(struct replica *r, const struct replica_member *member)
+{
+    if (member->id == r->options.id)
+        return r->durable.seq;
+    const struct peer *peer = peer_find(r, member->id);
+    return peer != NULL && peer->follows ? peer->acked.seq : 0;
+}
+
+/* Durable on this node and on everybody in sync. */
+static uint64_t durable_on_all(struct replica *r)
+{
+    uint64_t seq = r->durable.seq;
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct replica_member *member = &r->members.items[i];
+        uint64_t there = durable_on(r, member);
+        if (member->in_sync && !member->left && there < seq)
+            seq = there;
+    }
+    return seq;
+}
+
+static uint64_t durable_on_majority(struct replica *r)
+{
+    uint64_t best = 0;
+    size_t majority = voters_count(r) / 2 + 1;
+    for (size_t i = 0; i < r->members.count; i++) {
+        uint64_t seq = durable_on(r, &r->members.items[i]);
+        size_t count = 0;
+        for (size_t k = 0; k < r->members.count; k++) {
+            const struct replica_member *voter = &r->members.items[k];
+            count += voter->voter && !voter->left && durable_on(r, voter) >= seq;
+        }
+        if (count >= majority && seq > best)
+            best = seq;
+    }
+    return best;
+}
+
+static uint64_t durable_enough(struct replica *r)
+{
+    switch (r->options.policy) {
+    case REPLICA_QUORUM:
+        return durable_on_majority(r);
+    case REPLICA_LOCAL:
+        return r->durable.seq;
+    default: {
+        /* The set that decides must itself be known to everybody in it. */
+        uint64_t seq = durable_on_all(r);
+        return seq >= r->members_position.seq ? seq : 0;
+    }
+    }
+}
+
+static void commit_to(struct replica *r, uint64_t seq)
+{
+    if (seq <= r->committed)
+        return;
+    r->committed = seq;
+    act(r, REPLICA_DO_COMMITTED)->seq = seq;
+}
+
+void commit_advance(struct replica *r)
+{
+    if (r->role != REPLICA_MASTER)
+        return;
+    uint64_t seq = durable_enough(r);
+    if (seq < r->reign_seq)
+        return;
+    commit_to(r, seq);
+    handover_committed(r);
+}
+
+void commit_learn(struct replica *r, uint64_t seq)
+{
+    if (r->follows)
+        commit_to(r, seq < r->last.seq ? seq : r->last.seq);
+}
+
+/* ---- who is in sync ---- */
+
+/* A voter is added one at a time, and only when the list before is committed: so that any two
+ * majorities that may decide at the same time share a node. */
+static bool may_change_voters(const struct replica *r)
+{
+    return r->options.policy != REPLICA_QUORUM ||
+           (r->committed >= r->members_position.seq && !r->members_changed);
+}
+
+static void let_in(struct replica *r, const struct peer *peer)
+{
+    const struct replica_member *member = member_find(r, peer->id);
+    if (member == NULL || member->left || member->in_sync || !peer->follows ||
+        peer->acked.seq < r->committed || peer->acked.seq < r->reign_seq ||
+        (!member->voter && !may_change_voters(r)))
+        return;
+    struct replica_member *edit = members_edit(r, peer->id);
+    edit->in_sync = true;
+    edit->voter = true;
+}
+
+void receive_ack(struct replica *r, const struct replica_message *message)
+{
+    struct peer *peer = peer_find(r, message->from);
+    if (r->role != REPLICA_MASTER || message->epoch != r->epoch || peer == NULL ||
+        !log_has(r, message->position))
+        return;
+    peer->follows = true; /* or it would not ack in this epoch */
+    if (message->position.seq > peer->acked.seq || message->position.seq == r->last.seq)
+        peer->progress_ms = r->now_ms;
+    if (message->position.seq > peer->acked.seq)
+        peer->acked = message->position;
+    commit_advance(r);
+    let_in(r, peer);
+}
+
+static void strike_off(struct replica *r, uint16_t id)
+{
+    struct replica_member *edit = members_edit(r, id);
+    if (edit != NULL)
+        edit->in_sync = false;
+}
+
+void slave_lost(struct replica *r, uint16_t id)
+{
+    if (member_is_in_sync(r, id) && id != r->options.id)
+        strike_off(r, id);
+}
+
+static bool is_silent(const struct replica *r, const struct peer *peer)
+{
+    if (r->now_ms - peer->heard_ms > r->options.ack_timeout_ms)
+        return true;
+    return peer->acked.seq < r->last.seq &&
+           r->now_ms - peer->progress_ms > r->options.ack_timeout_ms;
+}
+
+static bool hears_majority(struct replica *r)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct replica_member *member = &r->members.items[i];
+        const struct peer *peer = peer_find(r, member->id);
+        bool is_heard = member->id == r->options.id ||
+                        (peer != NULL && peer->link_down_ms == 0 &&
+                         r->now_ms - peer->heard_ms <= r->options.ack_timeout_ms);
+        count += member->voter && !member->left && is_heard;
+    }
+    return count >= voters_count(r) / 2 + 1;
+}
+
+void commit_tick(struct replica *r)
+{
+    if (is_sick(r) || (r->options.policy == REPLICA_QUORUM && !hears_majority(r))) {
+        step_down(r);
+        return;
+    }
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
+        const struct peer *peer = &r->peers[i];
+        if (peer->id != 0 && member_is_in_sync(r, peer->id) && is_silent(r, peer))
+            strike_off(r, peer->id);
+    }
+}

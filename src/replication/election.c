@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT */
+/* From "nobody hears a master" to a new reign. */
+#include "replication/replica_internal.h"
+
+#include <string.h>
+
+/* ---- does anybody hear a master? ---- */
+
+static void ask_all(struct replica *r)
+{
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct replica_member *member = &r->members.items[i];
+        if (member->id == r->options.id || member->left)
+            continue;
+        struct replica_message *hear = message_to(r, REPLICA_HEAR, member->id);
+        hear->node = r->poll.suspect;
+        hear->internal = r->internal;
+    }
+    for (size_t i = 0; i < r->seeds_count; i++) {
+        bool is_known = false;
+        for (size_t k = 0; k < r->members.count; k++)
+            is_known = is_known || strcmp(r->members.items[k].internal, r->seeds[i]) == 0;
+        if (!is_known)
+            message_to_address(r, REPLICA_HEAR, r->seeds[i])->internal = r->internal;
+    }
+    r->poll.next_ms = r->now_ms + POLL_MS;
+}
+
+void poll_begin(struct replica *r, uint64_t wait_ms, bool needs_all, uint16_t suspected)
+{
+    r->poll = (struct poll){
+        .since_ms = r->now_ms,
+        .elect_after_ms = r->now_ms + wait_ms,
+        .needs_all = needs_all,
+        .suspect = suspected,
+    };
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++)
+        r->peers[i].answered_ms = 0;
+    ask_all(r);
+}
+
+void poll_tick(struct replica *r)
+{
+    if (r->now_ms >= r->poll.next_ms)
+        ask_all(r);
+    poll_evaluate(r);
+}
+
+void receive_hear(struct replica *r, const struct replica_message *message)
+{
+    struct replica_message *heard = message_to(r, REPLICA_HEARD, message->from);
+    if (heard->address == NULL)
+        heard->address = message->internal;
+    heard->role = r->role;
+    heard->sick = is_sick(r);
+    heard->position = r->durable;
+    message_add_view(r, heard);
+    if (r->role == REPLICA_MASTER) {
+        heard->master = r->options.id;
+        heard->master_epoch = r->epoch;
+        heard->master_address = r->internal;
+    } else if (master_is_heard(r)) {
+        heard->master = r->master.id;
+        heard->master_epoch = r->master.epoch;
+        heard->master_address = r->master.address;
+        if (message->node == r->master.id)
+            send_ping(r); /* see for ourselves */
+    }
+}
+
+void receive_heard(struct replica *r, const struct replica_message *message)
+{
+    bool hears = message->master != 0 && message->master != r->options.id;
+    struct peer *peer = peer_find(r, message->from);
+    if (peer != NULL) {
+        peer->answered_ms = r->now_ms;
+        peer->role = message->role;
+        peer->sick = message->sick;
+        peer->has_data = message->position.seq > 0;
+        peer->hears = hears;
+        view_take(&r->poll.view, message->members_position, message->in_sync_ids,
+                  message->in_sync_count);
+    }
+    bool is_looking = r->role == REPLICA_LOOKING || r->role == REPLICA_SUSPECTING;
+    bool is_above = r->role == REPLICA_MASTER && message->master_epoch > r->epoch;
+    if (hears && (is_looking || is_above))
+        ask_to_join(r, message->master, message->master_address, false);
+    if (is_looking)
+        poll_evaluate(r);
+}
+
+static bool is_fresh(const struct replica *r, const struct peer *peer)
+{
+    return peer->answered_ms >= r->poll.since_ms && peer->answered_ms != 0 &&
+           r->now_ms - peer->answered_ms <= FRESH_MS && peer->link_down_ms == 0;
+}
+
+/* Whether everybody has answered who can be expected to. */
+static bool poll_is_complete(struct replica *r)
+{
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct replica_member *member = &r->members.items[i];
+        const struct peer *peer = peer_find(r, member->id);
+        if (peer == NULL || member->left || is_fresh(r, peer))
+            continue;
+        bool is_gone = peer->link_down_ms != 0 || member->id == r->poll.suspect;
+        if (r->poll.needs_all || !is_gone)
+            return false;
+    }
+    return true;
+}
+
+/* Whether somebody has a master, or is about to be one. */
+static bool somebody_reigns(struct replica *r)
+{
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
+        const struct peer *peer = &r->peers[i];
+        if (peer->id == 0 || !is_fresh(r, peer))
+            continue;
+        if (peer->hears) {
+            if (r->poll.next_ms > r->now_ms + POLL_MS / 4)
+                r->poll.next_ms = r->now_ms + POLL_MS / 4;
+            return true;
+        }
+        if (peer->role == REPLICA_ELECTING || peer->role == REPLICA_ADOPTING)
+            return true;
+    }
+    return false;
+}
+
+static bool may_succeed(struct replica *r)
+{
+    struct view view = r->poll.view;
+    view_take_own(r, &view);
+    size_t voters = 0;
+    bool has_in_sync = false;
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct replica_member *member = &r->members.items[i];
+        const struct peer *peer = peer_find(r, member->id);
+        bool is_here = member->id == r->options.id || (peer != NULL && is_fresh(r, peer));
+        if (member->left || !is_here)
+            continue;
+        voters += member->voter;
+        has_in_sync = has_in_sync || view_has(&view, member->id);
+    }
+    if (r->options.policy == REPLICA_QUORUM)
+        return voters >= voters_count(r) / 2 + 1;
+    return r->options.policy == REPLICA_LOCAL || has_in_sync;
+}
+
+/* How many have their turn before us. */
+static uint64_t rank_of_self(struct replica *r)
+{
+    uint64_t rank = 0;
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct replica_member *member = &r->members.items[i];
+        if (member->id == r->options.id)
+            break;
+        const struct peer *peer = peer_find(r, member->id);
+        rank += !member->left && member->voter && peer != NULL && is_fresh(r, peer) &&
+                !peer->sick && peer->has_data;
+    }
+    return rank;
+}
+
+void poll_evaluate(struct replica *r)
+{
+    const struct replica_member *self = member_find(r, r->options.id);
+    bool is_free = self != NULL && !self->left && self->voter && !is_sick(r) &&
+                   !somebody_reigns(r) &&
+                   (poll_is_complete(r) || r->now_ms >= r->poll.elect_after_ms) && may_succeed(r);
+    if (!is_free) {
+        r->poll.turn_since_ms = 0;
+        return;
+    }
+    if (r->poll.turn_since_ms == 0)
+        r->poll.turn_since_ms = r->now_ms;
+    if (r->now_ms - r->poll.turn_since_ms >= rank_of_self(r) * TURN_MS)
+        elect(r);
+}
+
+/* ---- promises ---- */
+
+uint64_t next_epoch(const struct replica *r)
+{
+    uint64_t highest = r->highest > r->promised ? r->highest : r->promised;
+    return ((highest >> 16) + 1) << 16 | r->options.id;
+}
+
+static void ask_for_promises(struct replica *r)
+{
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct replica_member *member = &r->members.items[i];
+        const struct peer *peer = peer_find(r, member->id);
+        if (peer == NULL || member->left || peer->promised || peer->refused)
+            continue;
+        struct replica_message *ask = message_to(r, REPLICA_PROMISE_ASK, member->id);
+        ask->epoch = r->epoch;
+        ask->position = r->last;
+    }
+    r->poll.next_ms = r->now_ms + POLL_MS;
+}
+
+void elect(struct replica *r)
+{
+    r->epoch = next_epoch(r);
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
+        r->peers[i].promised = false;
+        r->peers[i].refused = false;
+    }
+    if (r->role == REPLICA_MASTER)
+        r->poll = (struct poll){0}; /* reigning again, above somebody's promise */
+    promise(r, r->epoch);
+    become(r, REPLICA_ELECTING);
+    ask_for_promises(r);
+    election_check(r);
+}
+
+static void grant(struct replica *r, const struct replica_message *ask)
+{
+    struct replica_message *answer = message_to(r, REPLICA_PROMISE, ask->from);
+    answer->epoch = ask->epoch;
+    answer->granted = true;
+    answer->position = r->durable;
+    message_add_view(r, answer);
+}
+
+static void refuse(struct replica *r, const struct replica_message *ask)
+{
+    struct replica_message *answer = message_to(r, REPLICA_PROMISE, ask->from);
+    answer->epoch = ask->epoch;
+    if (master_is_heard(r)) {
+        answer->master = r->master.id;
+        answer->master_epoch = r->master.epoch;
+    }
+}
+
+void receive_promise_ask(struct replica *r, const struct replica_message *message)
+{
+    bool is_again = message->epoch == r->promised && r->role == REPLICA_LOOKING;
+    if (is_again) {
+        grant(r, message);
+        return;
+    }
+    bool has_other = master_is_heard(r) && r->master.id != message->from;
+    if (message->epoch <= r->promised || has_other || (message->epoch & 0xffffu) != message->from) {
+        refuse(r, message);
+        return;
+    }
+    promise(r, message->epoch);
+    become(r, REPLICA_LOOKING);
+    grant(r, message);
+    poll_begin(r, TURN_MS, false, 0);
+}
+
+void receive_promise(struct replica *r, const struct replica_message *message)
+{
+    struct peer *peer = peer_find(r, message->from);
+    if (r->role != REPLICA_ELECTING || message->epoch != r->epoch || peer == NULL)
+        return;
+    if (!message->granted) {
+        step_down(r);
+        if (message->master != 0 && message->master != r->options.id)
+            ask_to_join(r, message->master, NULL, false);
+        return;
+    }
+    peer->promised = true;
+    peer->promised_position = message->position;
+    view_take(&r->poll.view, message->members_position, message->in_sync_ids,
+              message->in_sync_count);
+    election_check(r);
+}
+
+/* ---- deciding ---- */
+
+static bool has_promise(struct replica *r, const struct replica_member *member)
+{
+    const struct peer *peer = peer_find(r, member->id);
+    return member->id == r->options.id || (peer != NULL && peer->promised);
+}
+
+static bool has_majority(struct replica *r)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct replica_member *member = &r->members.items[i];
+        count += member->voter && !member->left && has_promise(r, member);
+    }
+    return count >= voters_count(r) / 2 + 1;
+}
+
+static bool has_one_in_sync(struct replica *r)
+{
+    struct view view = r->poll.view;
+    view_take_own(r, &view);
+    for (size_t i = 0; i < r->members.count; i++)
+        if (has_promise(r, &r->members.items[i]) && view_has(&view, r->members.items[i].id))
+            return true;
+    return false;
+}
+
+static bool has_enough(struct replica *r)
+{
+    if (r->options.policy == REPLICA_QUORUM)
+        return has_majority(r);
+    return r->options.policy == REPLICA_LOCAL || has_one_in_sync(r);
+}
+
+static bool is_everybody_asked(struct replica *r)
+{
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct replica_member *member = &r->members.items[i];
+        const struct peer *peer = peer_find(r, member->id);
+        if (peer != NULL && !member->left && !peer->promised && peer->link_down_ms == 0 &&
+            member->id != r->poll.suspect)
+            return false;
+    }
+    return true;
+}
+
+void election_check(struct replica *r)
+{
+    bool is_late = r->now_ms - r->role_since_ms >= PROMISE_WAIT_MS;
+    if (!is_late && !is_everybody_asked(r))
+        return;
+    if (!has_enough(r)) {
+        if (is_late)
+            step_down(r);
+        return;
+    }
+    const struct peer *best = NULL;
+    struct replica_position position = r->last;
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
+        const struct peer *peer = &r->peers[i];
+        if (peer->id != 0 && peer->promised &&
+            replica_position_compare(peer->promised_position, position) > 0) {
+            best = peer;
+            position = peer->promised_position;
+        }
+    }
+    if (best == NULL)
+        reign(r);
+    else
+        adopt_from(r, best->id, position);
+}
+
+void election_tick(struct replica *r)
+{
+    if (r->now_ms >= r->poll.next_ms)
+        ask_for_promises(r);
+    election_check(r);
+}
+
+/* The best log is here. It may name other members than ours did. */
+void adopted(struct replica *r)
+{
+    if (is_member(r) && has_enough(r))
+        reign(r);
+    else
+        step_down(r);
+}
+
+/* ---- reigning ---- */
+
+static void begin_with_members(struct replica *r)
+{
+    if (member_find(r, r->options.id) == NULL)
+        (void)members_add(r, r->options.id, r->internal, r->client);
+    struct replica_member *self = members_edit(r, r->options.id);
+    for (size_t i = 0; i < r->next_members.count; i++) {
+        struct replica_member *member = &r->next_members.items[i];
+        member->in_sync = member->in_sync && has_promise(r, member);
+    }
+    self->in_sync = true;
+    self->voter = true;
+}
+
+void reign(struct replica *r)
+{
+    r->master = (struct leader){.id = r->options.id, .epoch = r->epoch, .heard_ms = r->now_ms};
+    memcpy(r->master.address, r->internal, sizeof r->master.address);
+    r->catch_up = (struct catch_up){0};
+    become(r, REPLICA_MASTER);
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
+        r->peers[i].heard_ms = r->now_ms;
+        r->peers[i].progress_ms = r->now_ms;
+    }
+    r->reign_seq = r->last.seq + 1;
+    begin_with_members(r);
+    members_flush(r);
+    for (size_t i = 0; i < r->members.count; i++)
+        if (r->members.items[i].id != r->options.id)
+            announce_to(r, r->members.items[i].id);
+    r->announce_ms = r->now_ms;
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/* Masters that meet, nodes that come back, orphans that find a home, members that leave. */
+#include "replication/replica_internal.h"
+
+/* ---- probing ---- */
+
+void announce_to(struct replica *r, uint16_t id)
+{
+    struct replica_message *announce = message_to(r, REPLICA_ANNOUNCE, id);
+    announce->epoch = r->epoch;
+    announce->last = r->last;
+}
+
+static void probe(struct replica *r)
+{
+    if (r->now_ms - r->announce_ms < ANNOUNCE_MS)
+        return;
+    r->announce_ms = r->now_ms;
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct peer *peer = peer_find(r, r->members.items[i].id);
+        if (peer != NULL && !r->members.items[i].left &&
+            (!peer->follows || r->now_ms - peer->heard_ms > r->options.ping_timeout_ms))
+            announce_to(r, peer->id);
+    }
+}
+
+/* Somebody reigns. Nothing is given up before that master has answered: one that can be heard but
+ * does not hear would take the whole cluster with it. */
+void receive_announce(struct replica *r, const struct replica_message *message)
+{
+    bool is_mine =
+        is_following(r) && r->master.id == message->from && r->master.epoch == message->epoch;
+    if (is_mine) {
+        r->master.heard_ms = r->now_ms;
+        if (r->role == REPLICA_SUSPECTING)
+            settle(r);
+        if (!r->follows && r->catch_up.source == 0)
+            ask_to_join(r, message->from, NULL, false);
+        return;
+    }
+    if (r->role == REPLICA_MASTER && message->epoch < r->epoch) {
+        announce_to(r, message->from);
+        return;
+    }
+    bool is_below = message->epoch < r->promised ||
+                    (is_following(r) && master_is_heard(r) && message->epoch < r->master.epoch);
+    if (!is_below || r->role == REPLICA_LOOKING) {
+        ask_to_join(r, message->from, NULL, false); /* below our promise: so that it learns of it */
+        return;
+    }
+    if (!master_is_heard(r) || r->master.epoch < message->epoch)
+        return;
+    struct replica_message *heard = message_to(r, REPLICA_HEARD, message->from);
+    heard->role = r->role;
+    heard->position = r->durable;
+    heard->master = r->master.id;
+    heard->master_epoch = r->master.epoch;
+    heard->master_address = r->master.address;
+    message_add_view(r, heard);
+}
+
+/* ---- orphans ---- */
+
+static void offer_orphans(struct replica *r)
+{
+    r->handover_ms = r->now_ms + 2 * RESEND_MS;
+    struct replica_message *message =
+        message_with(r, REPLICA_DO_SEND_ORPHANS, REPLICA_HANDOVER, r->master.id);
+    message->epoch = r->master.epoch;
+}
+
+static void take_over_own(struct replica *r)
+{
+    r->handover_ms = r->now_ms + 2 * RESEND_MS;
+    act(r, REPLICA_DO_TAKE_OVER);
+}
+
+void heal_tick(struct replica *r)
+{
+    if (r->role == REPLICA_MASTER)
+        probe(r);
+    if (r->last_orphan == 0 || r->now_ms < r->handover_ms)
+        return;
+    if (r->role == REPLICA_MASTER && r->own_orphan == 0)
+        take_over_own(r);
+    else if (is_following(r) && r->follows)
+        offer_orphans(r);
+}
+
+void receive_handover(struct replica *r, const struct replica_message *message)
+{
+    struct peer *peer = peer_find(r, message->from);
+    if (r->role != REPLICA_MASTER || message->epoch != r->epoch || peer == NULL)
+        return;
+    if (peer->handover == message->orphan) {
+        if (!peer->handover_due)
+            message_to(r, REPLICA_HANDOVER_DONE, message->from)->orphan = message->orphan;
+        return;
+    }
+    act(r, REPLICA_DO_TAKE_OVER)->message = message;
+}
+
+void taken_over(struct replica *r, const struct replica_event *event)
+{
+    if (r->role != REPLICA_MASTER)
+        return;
+    if (event->node == r->options.id) {
+        r->own_orphan = event->orphan;
+        r->own_orphan_seq = event->position.seq;
+    } else {
+        struct peer *peer = peer_find(r, event->node);
+        if (peer == NULL)
+            return;
+        peer->handover = event->orphan;
+        peer->handover_seq = event->position.seq;
+        peer->handover_due = true;
+    }
+    handover_committed(r);
+}
+
+static void drop_orphans(struct replica *r, uint64_t orphan)
+{
+    act(r, REPLICA_DO_DROP_ORPHANS)->orphan = orphan;
+    if (orphan >= r->last_orphan)
+        r->last_orphan = 0;
+    r->handover_ms = r->now_ms;
+}
+
+void handover_committed(struct replica *r)
+{
+    if (r->own_orphan != 0 && r->own_orphan_seq <= r->committed) {
+        drop_orphans(r, r->own_orphan);
+        r->own_orphan = 0;
+    }
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
+        struct peer *peer = &r->peers[i];
+        if (peer->id == 0 || !peer->handover_due || peer->handover_seq > r->committed)
+            continue;
+        peer->handover_due = false;
+        message_to(r, REPLICA_HANDOVER_DONE, peer->id)->orphan = peer->handover;
+    }
+}
+
+void receive_handover_done(struct replica *r, const struct replica_message *message)
+{
+    if (!is_following(r) || message->from != r->master.id || message->orphan == 0)
+        return;
+    drop_orphans(r, message->orphan);
+    if (r->last_orphan != 0)
+        offer_orphans(r);
+}
+
+/* ---- leaving for good ---- */
+
+/* Whether somebody else in sync has all that this master has, its own leaving included. */
+static bool has_heir(struct replica *r)
+{
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct replica_member *member = &r->members.items[i];
+        const struct peer *peer = peer_find(r, member->id);
+        if (peer != NULL && member->in_sync && !member->left && peer->follows &&
+            peer->acked.seq >= r->members_position.seq)
+            return true;
+    }
+    return false;
+}
+
+enum error leave_node(struct replica *r, uint16_t node)
+{
+    if (node == r->options.id && r->role != REPLICA_MASTER) {
+        r->wants_to_leave = true;
+        return OK;
+    }
+    if (r->role != REPLICA_MASTER)
+        return ERROR_REFUSED;
+    const struct replica_member *member = member_find(r, node);
+    if (member == NULL)
+        return ERROR_NOT_FOUND;
+    if (member->left)
+        return OK;
+    if (node == r->options.id && !has_heir(r))
+        return ERROR_REFUSED; /* nobody else has everything */
+    bool is_pending = r->committed < r->members_position.seq || r->members_changed;
+    if (r->options.policy == REPLICA_QUORUM && is_pending)
+        return ERROR_FULL; /* one change of the voters at a time */
+    struct replica_member *edit = members_edit(r, node);
+    edit->left = true;
+    edit->in_sync = false;
+    return OK;
+}
+
+void receive_leave(struct replica *r, const struct replica_message *message)
+{
+    if (r->role == REPLICA_MASTER)
+        (void)leave_node(r, message->node);
+}
+
+void leave_tick(struct replica *r)
+{
+    const struct replica_member *self = member_find(r, r->options.id);
+    if (self == NULL)
+        return;
+    bool is_known = r->committed >= r->members_position.seq &&
+                    (r->role == REPLICA_MASTER ? has_heir(r) : is_following(r));
+    if (self->left && is_known) {
+        become(r, REPLICA_LEFT);
+        return;
+    }
+    if (r->wants_to_leave && !self->left && r->last_orphan == 0 && is_following(r) &&
+        r->now_ms - r->leave_ms >= 2 * RESEND_MS) {
+        r->leave_ms = r->now_ms;
+        message_to(r, REPLICA_LEAVE, r->master.id)->node = r->options.id;
+    }
+}

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/* How a node comes to have another's log: a slave its master's, a candidate the best one's. */
+#include "replication/replica_internal.h"
+
+#include <string.h>
+
+/* ---- asking ---- */
+
+static void fill_join(struct replica *r, struct replica_message *join)
+{
+    join->internal = r->internal;
+    join->client = r->client;
+    join->position = r->last;
+    size_t count = r->reigns_count < REPLICA_REIGNS_SENT ? r->reigns_count : REPLICA_REIGNS_SENT;
+    if (count > 0)
+        memcpy(join->reigns, r->reigns + r->reigns_count - count, count * sizeof *join->reigns);
+    join->reigns_count = count;
+}
+
+void ask_to_join(struct replica *r, uint16_t id, const char *address, bool now)
+{
+    if (!now && r->join_target == id && r->now_ms - r->join_ms < RESEND_MS)
+        return;
+    r->join_target = id;
+    r->join_ms = r->now_ms;
+    struct replica_message *join = message_to(r, REPLICA_JOIN, id);
+    if (join->address == NULL)
+        join->address = address;
+    fill_join(r, join);
+}
+
+static void ask_to_adopt(struct replica *r)
+{
+    r->catch_up.asked_ms = r->now_ms;
+    struct replica_message *join = message_to(r, REPLICA_JOIN, r->catch_up.source);
+    fill_join(r, join);
+    join->adopting = true;
+    join->epoch = r->epoch;
+}
+
+void adopt_from(struct replica *r, uint16_t id, struct replica_position want)
+{
+    become(r, REPLICA_ADOPTING);
+    r->catch_up = (struct catch_up){.source = id, .want = want, .progress_ms = r->now_ms};
+    ask_to_adopt(r);
+}
+
+static void ask_for_chunk(struct replica *r)
+{
+    struct catch_up *catch_up = &r->catch_up;
+    catch_up->fetching = true;
+    catch_up->asked_ms = r->now_ms;
+    struct replica_message *ask = message_to(r, REPLICA_SNAPSHOT_ASK, catch_up->source);
+    ask->adopting = r->role == REPLICA_ADOPTING;
+    ask->epoch = ask->adopting ? r->epoch : r->master.epoch;
+    ask->snapshot = catch_up->snapshot_id;
+    ask->common = catch_up->common;
+    ask->offset = catch_up->offset;
+}
+
+/* ---- answering ---- */
+
+static enum replica_refusal refusal_of(struct replica *r, const struct replica_message *join)
+{
+    if (join->from == r->options.id)
+        return REPLICA_REFUSED_ID;
+    if (strcmp(join->internal, r->internal) == 0)
+        return REPLICA_REFUSED_ADDRESS;
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct replica_member *member = &r->members.items[i];
+        bool is_same_address = strcmp(member->internal, join->internal) == 0;
+        if (member->id != join->from && is_same_address && !member->left)
+            return REPLICA_REFUSED_ADDRESS;
+        if (member->id == join->from && member->left)
+            return REPLICA_REFUSED_LEFT;
+    }
+    if (member_find(r, join->from) == NULL && r->members.count == REPLICA_MEMBERS_MAX)
+        return REPLICA_REFUSED_FULL;
+    return 0;
+}
+
+static void register_member(struct replica *r, const struct replica_message *join)
+{
+    const struct replica_member *member = member_find(r, join->from);
+    if (member != NULL && strcmp(member->internal, join->internal) == 0 &&
+        strcmp(member->client, join->client) == 0)
+        return;
+    (void)members_add(r, join->from, join->internal, join->client);
+    members_flush(r);
+}
+
+static enum replica_answer answer_of(const struct replica *r, const struct replica_message *join,
+                                     struct replica_position common)
+{
+    if (replica_position_compare(common, join->position) != 0)
+        return REPLICA_DIVERGED;
+    return r->first_seq > common.seq + 1 ? REPLICA_SNAPSHOT : REPLICA_DELTAS;
+}
+
+static struct replica_message *answer_join(struct replica *r, const struct replica_message *join)
+{
+    struct replica_position common = log_common(r, join);
+    struct replica_message *joined = message_to(r, REPLICA_JOINED, join->from);
+    if (joined->address == NULL)
+        joined->address = join->internal;
+    joined->adopting = join->adopting;
+    joined->epoch = join->adopting ? join->epoch : r->epoch;
+    joined->answer = answer_of(r, join, common);
+    joined->position = join->position;
+    joined->common = common;
+    joined->last = r->last;
+    joined->committed = r->committed;
+    return joined;
+}
+
+void receive_join(struct replica *r, const struct replica_message *message)
+{
+    if (message->adopting) {
+        if (message->epoch == r->promised && r->role != REPLICA_MASTER)
+            answer_join(r, message);
+        return;
+    }
+    if (r->role != REPLICA_MASTER)
+        return; /* it finds out whom we follow by asking */
+    enum replica_refusal refusal = refusal_of(r, message);
+    if (refusal != 0) {
+        struct replica_message *refused = message_to(r, REPLICA_REFUSED, message->from);
+        refused->address = message->internal;
+        refused->refusal = refusal;
+        refused->epoch = r->epoch;
+        return;
+    }
+    if (message->promised > r->epoch) {
+        /* It can follow nobody below its promise; a stranger has no promise that we must mind. */
+        if (member_find(r, message->from) != NULL)
+            elect(r);
+        return;
+    }
+    register_member(r, message);
+    struct peer *peer = peer_find(r, message->from);
+    ASSERT(peer != NULL);
+    const struct replica_message *joined = answer_join(r, message);
+    peer->follows = joined->answer == REPLICA_DELTAS;
+    peer->heard_ms = r->now_ms;
+    peer->progress_ms = r->now_ms;
+}
+
+/* ---- the answer ---- */
+
+static void begin_catch_up(struct replica *r, const struct replica_message *joined)
+{
+    struct replica_position want = joined->adopting ? r->catch_up.want : joined->last;
+    r->catch_up = (struct catch_up){
+        .source = joined->from,
+        .want = want,
+        .common = joined->common,
+        .progress_ms = r->now_ms,
+        .snapshot = joined->answer != REPLICA_DELTAS,
+    };
+    if (r->catch_up.snapshot)
+        ask_for_chunk(r);
+    else if (r->last.seq < want.seq)
+        send_fetch(r);
+    else
+        caught_up(r);
+}
+
+void caught_up(struct replica *r)
+{
+    r->catch_up = (struct catch_up){0};
+    if (r->role == REPLICA_ADOPTING)
+        adopted(r);
+    else
+        settle(r);
+}
+
+static void follow(struct replica *r, const struct replica_message *joined)
+{
+    bool is_new = memcmp(r->cluster, joined->cluster, sizeof r->cluster) != 0;
+    memcpy(r->cluster, joined->cluster, sizeof r->cluster);
+    if (joined->epoch > r->promised)
+        promise(r, joined->epoch);
+    else if (is_new)
+        persist(r);
+    struct leader *master = &r->master;
+    const struct replica_member *member = member_find(r, joined->from);
+    master->id = joined->from;
+    master->epoch = joined->epoch;
+    master->heard_ms = r->now_ms;
+    if (member != NULL)
+        memcpy(master->address, member->internal, sizeof master->address);
+    r->follows = joined->answer == REPLICA_DELTAS;
+    if (r->role == REPLICA_JOINING)
+        tell_role(r);
+    become(r, REPLICA_JOINING);
+    if (r->follows)
+        commit_learn(r, joined->committed);
+    begin_catch_up(r, joined);
+    send_ack(r);
+    send_ping(r);
+}
+
+void receive_joined(struct replica *r, const struct replica_message *message)
+{
+    if (message->adopting) {
+        if (r->role == REPLICA_ADOPTING && message->from == r->catch_up.source &&
+            message->epoch == r->epoch && !r->catch_up.fetching &&
+            replica_position_compare(message->position, r->last) == 0)
+            begin_catch_up(r, message);
+        return;
+    }
+    if (message->epoch < r->promised || message->epoch == 0)
+        return;
+    bool is_known =
+        is_following(r) && r->master.id == message->from && r->master.epoch == message->epoch;
+    if (is_known && (r->follows || r->catch_up.snapshot))
+        return; /* asked twice */
+    if (r->role == REPLICA_MASTER || r->role == REPLICA_ELECTING || r->role == REPLICA_ADOPTING) {
+        if (message->epoch <= r->epoch)
+            return;
+        step_down(r);
+    }
+    if (replica_position_compare(message->position, r->last) != 0) {
+        ask_to_join(r, message->from, NULL, true);
+        return;
+    }
+    follow(r, message);
+}
+
+void receive_refused(struct replica *r, const struct replica_message *message)
+{
+    if (r->role == REPLICA_MASTER || message->from != r->join_target)
+        return;
+    act(r, REPLICA_DO_GIVE_UP)->refusal = message->refusal;
+    if (message->refusal == REPLICA_REFUSED_LEFT)
+        become(r, REPLICA_LEFT);
+}
+
+/* ---- snapshots ---- */
+
+void receive_snapshot_ask(struct replica *r, const struct replica_message *message)
+{
+    bool is_slave = r->role == REPLICA_MASTER && message->epoch == r->epoch;
+    bool is_candidate = message->adopting && message->epoch == r->promised;
+    if (!is_slave && !is_candidate)
+        return;
+    struct replica_message *chunk =
+        message_with(r, REPLICA_DO_SEND_CHUNK, REPLICA_SNAPSHOT_CHUNK, message->from);
+    chunk->epoch = message->epoch;
+    chunk->adopting = message->adopting;
+    chunk->snapshot = message->snapshot;
+    chunk->common = message->common;
+    chunk->offset = message->offset;
+}
+
+void receive_snapshot_chunk(struct replica *r, const struct replica_message *message)
+{
+    struct catch_up *catch_up = &r->catch_up;
+    bool is_adopting = r->role == REPLICA_ADOPTING;
+    uint64_t epoch = is_adopting ? r->epoch : r->master.epoch;
+    if (!catch_up->snapshot || message->from != catch_up->source || message->epoch != epoch ||
+        message->adopting != is_adopting)
+        return;
+    if (!is_adopting)
+        r->master.heard_ms = r->now_ms;
+    if (message->last.seq < catch_up->common.seq)
+        return; /* it would take away what we have, and what may count on us */
+    bool is_new = message->offset == 0 && message->snapshot != catch_up->snapshot_id;
+    if (!is_new &&
+        (message->snapshot != catch_up->snapshot_id || message->offset != catch_up->offset))
+        return;
+    catch_up->snapshot_id = message->snapshot;
+    catch_up->offset = message->offset + message->size;
+    catch_up->progress_ms = r->now_ms;
+    act(r, REPLICA_DO_KEEP_CHUNK)->message = message;
+    if (catch_up->offset < message->total)
+        ask_for_chunk(r);
+    else
+        act(r, REPLICA_DO_INSTALL)->position = catch_up->common;
+}
+
+void installed(struct replica *r, const struct replica_state *state)
+{
+    uint64_t common = r->catch_up.common.seq;
+    log_load(r, state);
+    r->needed = 0;
+    if (r->committed > common)
+        r->committed = common;
+    if (r->role == REPLICA_ADOPTING) {
+        struct catch_up *catch_up = &r->catch_up;
+        *catch_up = (struct catch_up){
+            .source = catch_up->source, .want = catch_up->want, .progress_ms = r->now_ms};
+        if (r->last.seq >= catch_up->want.seq)
+            caught_up(r);
+        else
+            ask_to_adopt(r);
+        return;
+    }
+    r->catch_up = (struct catch_up){0};
+    if (is_following(r))
+        ask_to_join(r, r->master.id, NULL, true);
+}
+
+/* ---- what is not answered is asked again ---- */
+
+void join_tick(struct replica *r)
+{
+    struct catch_up *catch_up = &r->catch_up;
+    if (r->role == REPLICA_ADOPTING && r->now_ms - catch_up->progress_ms > ADOPT_WAIT_MS) {
+        step_down(r);
+        return;
+    }
+    if (is_following(r) && !r->follows && catch_up->source == 0) {
+        ask_to_join(r, r->master.id, NULL, false);
+        return;
+    }
+    if (catch_up->source == 0 || r->now_ms - catch_up->asked_ms < RESEND_MS)
+        return;
+    if (catch_up->snapshot)
+        ask_for_chunk(r);
+    else if (r->role == REPLICA_ADOPTING && !catch_up->fetching)
+        ask_to_adopt(r);
+    else
+        send_fetch(r);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/* What this node's log looks like from here: its end, and which epoch wrote what. */
+#include "replication/replica_internal.h"
+
+#include <string.h>
+
+int replica_position_compare(struct replica_position left, struct replica_position right)
+{
+    if (left.epoch != right.epoch)
+        return left.epoch < right.epoch ? -1 : 1;
+    if (left.seq != right.seq)
+        return left.seq < right.seq ? -1 : 1;
+    return 0;
+}
+
+void log_load(struct replica *r, const struct replica_state *state)
+{
+    size_t skip =
+        state->reigns_count > REPLICA_REIGNS_MAX ? state->reigns_count - REPLICA_REIGNS_MAX : 0;
+    r->reigns_count = state->reigns_count - skip;
+    if (r->reigns_count > 0)
+        memcpy(r->reigns, state->reigns + skip, r->reigns_count * sizeof *r->reigns);
+    r->last = state->last;
+    r->durable = state->last;
+    r->first_seq = state->first_seq;
+    r->append_since_ms = 0;
+    r->last_orphan = state->last_orphan;
+    if (r->committed > r->last.seq)
+        r->committed = r->last.seq;
+    r->members.count = 0;
+    r->members_position = (struct replica_position){0, 0};
+    r->members_changed = false;
+    if (state->members != NULL)
+        ASSERT(members_load(r, state->members, state->members_size, state->members_position) == OK);
+}
+
+uint64_t log_epoch_at(const struct replica *r, uint64_t seq)
+{
+    if (seq == 0 || seq > r->last.seq)
+        return 0;
+    for (size_t i = r->reigns_count; i > 0; i--)
+        if (r->reigns[i - 1].first_seq <= seq)
+            return r->reigns[i - 1].epoch;
+    return 0;
+}
+
+bool log_has(const struct replica *r, struct replica_position position)
+{
+    return position.seq == 0 ? position.epoch == 0
+                             : log_epoch_at(r, position.seq) == position.epoch;
+}
+
+bool log_is_next(const struct replica *r, const struct replica_batch *batch)
+{
+    return batch->first_seq == r->last.seq + 1 && batch->last_seq >= batch->first_seq &&
+           batch->epoch >= r->last.epoch && batch->epoch != 0 &&
+           (batch->kind != REPLICA_MEMBERS || batch->last_seq == batch->first_seq);
+}
+
+static void add_reign(struct replica *r, uint64_t epoch, uint64_t first_seq)
+{
+    if (r->reigns_count == REPLICA_REIGNS_MAX) {
+        memmove(r->reigns, r->reigns + 1, (REPLICA_REIGNS_MAX - 1) * sizeof *r->reigns);
+        r->reigns_count--;
+    }
+    r->reigns[r->reigns_count++] = (struct replica_reign){.epoch = epoch, .first_seq = first_seq};
+}
+
+enum error log_append(struct replica *r, const struct replica_batch *batch)
+{
+    ASSERT(log_is_next(r, batch));
+    struct replica_position position = {.epoch = batch->epoch, .seq = batch->last_seq};
+    if (batch->kind == REPLICA_MEMBERS) {
+        enum error error = members_load(r, batch->bytes, batch->size, position);
+        if (error != OK)
+            return error;
+    }
+    if (batch->epoch != r->last.epoch || r->reigns_count == 0)
+        add_reign(r, batch->epoch, batch->first_seq);
+    r->last = position;
+    if (r->first_seq == 0)
+        r->first_seq = batch->first_seq;
+    if (r->append_since_ms == 0)
+        r->append_since_ms = r->now_ms == 0 ? 1 : r->now_ms;
+    act(r, REPLICA_DO_APPEND)->batch = *batch;
+    return OK;
+}
+
+/* Where the reign at index ends, in a log that ends at last_seq. */
+static uint64_t end_of(const struct replica_reign *reigns, size_t count, size_t index,
+                       uint64_t last_seq)
+{
+    return index + 1 < count ? reigns[index + 1].first_seq - 1 : last_seq;
+}
+
+struct replica_position log_common(const struct replica *r, const struct replica_message *join)
+{
+    /* Within an epoch both logs have the same batches, as one node alone wrote them. */
+    for (size_t i = join->reigns_count; i > 0; i--)
+        for (size_t k = r->reigns_count; k > 0; k--) {
+            if (r->reigns[k - 1].epoch != join->reigns[i - 1].epoch)
+                continue;
+            uint64_t theirs = end_of(join->reigns, join->reigns_count, i - 1, join->position.seq);
+            uint64_t ours = end_of(r->reigns, r->reigns_count, k - 1, r->last.seq);
+            return (struct replica_position){.epoch = r->reigns[k - 1].epoch,
+                                             .seq = theirs < ours ? theirs : ours};
+        }
+    return (struct replica_position){0, 0};
+}

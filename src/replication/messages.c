@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+#include "replication/replica_internal.h"
+
+#include <string.h>
+
+const char *replica_message_name(enum replica_message_kind kind)
+{
+    static const char *const names[REPLICA_MESSAGE_KINDS] = {
+        [REPLICA_PING] = "ping",
+        [REPLICA_PONG] = "pong",
+        [REPLICA_PUBLISH] = "publish",
+        [REPLICA_ACK] = "ack",
+        [REPLICA_FETCH] = "fetch",
+        [REPLICA_PAGE] = "page",
+        [REPLICA_JOIN] = "join",
+        [REPLICA_JOINED] = "joined",
+        [REPLICA_REFUSED] = "refused",
+        [REPLICA_SNAPSHOT_ASK] = "snapshot_ask",
+        [REPLICA_SNAPSHOT_CHUNK] = "snapshot_chunk",
+        [REPLICA_HEAR] = "hear",
+        [REPLICA_HEARD] = "heard",
+        [REPLICA_PROMISE_ASK] = "promise_ask",
+        [REPLICA_PROMISE] = "promise",
+        [REPLICA_ANNOUNCE] = "announce",
+        [REPLICA_HANDOVER] = "handover",
+        [REPLICA_HANDOVER_DONE] = "handover_done",
+        [REPLICA_LEAVE] = "leave",
+    };
+    return kind < REPLICA_MESSAGE_KINDS ? names[kind] : "?";
+}
+
+const char *replica_action_name(enum replica_action_kind kind)
+{
+    static const char *const names[REPLICA_ACTION_KINDS] = {
+        [REPLICA_DO_PERSIST] = "persist",
+        [REPLICA_DO_APPEND] = "append",
+        [REPLICA_DO_SEND] = "send",
+        [REPLICA_DO_PUBLISH] = "publish",
+        [REPLICA_DO_COMMITTED] = "committed",
+        [REPLICA_DO_ROLE] = "role",
+        [REPLICA_DO_SEND_PAGE] = "send_page",
+        [REPLICA_DO_SEND_CHUNK] = "send_chunk",
+        [REPLICA_DO_KEEP_CHUNK] = "keep_chunk",
+        [REPLICA_DO_INSTALL] = "install",
+        [REPLICA_DO_SEND_ORPHANS] = "send_orphans",
+        [REPLICA_DO_TAKE_OVER] = "take_over",
+        [REPLICA_DO_DROP_ORPHANS] = "drop_orphans",
+        [REPLICA_DO_GIVE_UP] = "give_up",
+    };
+    return kind < REPLICA_ACTION_KINDS ? names[kind] : "?";
+}
+
+struct replica_message *message_with(struct replica *r, enum replica_action_kind action,
+                                     enum replica_message_kind kind, uint16_t to)
+{
+    ASSERT(r->out->messages_count < REPLICA_ACTIONS_MAX);
+    struct replica_message *message = &r->out->messages[r->out->messages_count++];
+    memset(message, 0, sizeof *message);
+    message->kind = kind;
+    message->from = r->options.id;
+    message->to = to;
+    message->promised = r->promised;
+    memcpy(message->cluster, r->cluster, sizeof message->cluster);
+    const struct replica_member *member = member_find(r, to);
+    if (member != NULL)
+        message->address = member->internal;
+    else if (to != 0 && to == r->master.id)
+        message->address = r->master.address;
+    act(r, action)->message = message;
+    return message;
+}
+
+struct replica_message *message_to(struct replica *r, enum replica_message_kind kind, uint16_t to)
+{
+    return message_with(r, REPLICA_DO_SEND, kind, to);
+}
+
+struct replica_message *message_to_address(struct replica *r, enum replica_message_kind kind,
+                                           const char *address)
+{
+    struct replica_message *message = message_to(r, kind, 0);
+    message->address = address;
+    return message;
+}
+
+static bool is_address(const char *text)
+{
+    return text != NULL && strlen(text) < ADDRESS_TEXT_SIZE;
+}
+
+/* Numbers stay below 2^63: the store keeps them so, and nothing here can run over. */
+static bool are_numbers_sound(const struct replica_message *message)
+{
+    uint64_t all = message->epoch | message->promised | message->master_epoch |
+                   message->position.epoch | message->position.seq | message->last.epoch |
+                   message->last.seq | message->common.epoch | message->common.seq |
+                   message->committed | message->offset | message->total | message->orphan;
+    for (size_t i = 0; i < message->reigns_count; i++)
+        all |= message->reigns[i].epoch | message->reigns[i].first_seq;
+    for (size_t i = 0; i < message->batches_count; i++)
+        all |= message->batches[i].epoch | message->batches[i].first_seq |
+               message->batches[i].last_seq;
+    return all <= INT64_MAX && message->size <= INT64_MAX;
+}
+
+bool message_is_sound(const struct replica *r, const struct replica_message *message)
+{
+    if (message->kind >= REPLICA_MESSAGE_KINDS || message->from == 0 ||
+        message->in_sync_count > REPLICA_MEMBERS_MAX ||
+        message->reigns_count > REPLICA_REIGNS_SENT ||
+        message->batches_count > REPLICA_PAGE_BATCHES || !are_numbers_sound(message))
+        return false;
+    for (size_t i = 1; i < message->reigns_count; i++)
+        if (message->reigns[i].epoch <= message->reigns[i - 1].epoch ||
+            message->reigns[i].first_seq <= message->reigns[i - 1].first_seq)
+            return false;
+    if (message->from == r->options.id) /* somebody else has our id: told so, if it would join */
+        return message->kind == REPLICA_JOIN && is_address(message->internal);
+    if (message->kind == REPLICA_JOIN)
+        return is_address(message->internal) && is_address(message->client);
+    if (message->kind == REPLICA_PUBLISH)
+        return message->batches_count == 1;
+    if ((message->kind == REPLICA_HEARD || message->kind == REPLICA_PONG) && message->master != 0)
+        return is_address(message->master_address);
+    return true;
+}

@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: MIT */
+#include "replication/replica_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *replica_role_name(enum replica_role role)
+{
+    static const char *const names[REPLICA_ROLES] = {
+        [REPLICA_LOOKING] = "looking",   [REPLICA_JOINING] = "joining",
+        [REPLICA_SLAVE] = "slave",       [REPLICA_SUSPECTING] = "suspecting",
+        [REPLICA_ELECTING] = "electing", [REPLICA_ADOPTING] = "adopting",
+        [REPLICA_MASTER] = "master",     [REPLICA_LEFT] = "left",
+    };
+    return role < REPLICA_ROLES ? names[role] : "?";
+}
+
+/* ---- roles ---- */
+
+#define TO(role) (1u << (role))
+static const unsigned allowed_moves[REPLICA_ROLES] = {
+    [REPLICA_LOOKING] = TO(REPLICA_JOINING) | TO(REPLICA_ELECTING) | TO(REPLICA_MASTER),
+    [REPLICA_JOINING] = TO(REPLICA_SLAVE) | TO(REPLICA_SUSPECTING) | TO(REPLICA_LOOKING),
+    [REPLICA_SLAVE] = TO(REPLICA_JOINING) | TO(REPLICA_SUSPECTING) | TO(REPLICA_LOOKING),
+    [REPLICA_SUSPECTING] =
+        TO(REPLICA_JOINING) | TO(REPLICA_SLAVE) | TO(REPLICA_ELECTING) | TO(REPLICA_LOOKING),
+    [REPLICA_ELECTING] = TO(REPLICA_ADOPTING) | TO(REPLICA_MASTER) | TO(REPLICA_LOOKING),
+    [REPLICA_ADOPTING] = TO(REPLICA_MASTER) | TO(REPLICA_LOOKING),
+    [REPLICA_MASTER] = TO(REPLICA_ELECTING) | TO(REPLICA_LOOKING),
+    [REPLICA_LEFT] = 0,
+};
+
+/* What holds in a role, checked on every move and after every step. */
+static void check_role(const struct replica *r)
+{
+    ASSERT(r->durable.seq <= r->last.seq);
+    ASSERT(r->committed <= r->last.seq);
+    ASSERT(r->promised >= r->last.epoch || r->role == REPLICA_LOOKING);
+    switch (r->role) {
+    case REPLICA_SLAVE:
+        ASSERT(r->follows && member_is_in_sync(r, r->options.id));
+        ASSERT(r->master.epoch >= r->promised);
+        break;
+    case REPLICA_JOINING:
+        ASSERT(r->master.id != 0 && r->master.id != r->options.id);
+        ASSERT(r->master.epoch >= r->promised);
+        break;
+    case REPLICA_ELECTING:
+    case REPLICA_ADOPTING:
+        ASSERT(r->epoch == r->promised && !r->follows);
+        break;
+    case REPLICA_MASTER:
+        ASSERT(r->epoch == r->promised && (r->epoch & 0xffffu) == r->options.id);
+        ASSERT(r->master.id == r->options.id && !r->follows);
+        break;
+    default:
+        break;
+    }
+}
+
+void tell_role(struct replica *r)
+{
+    struct replica_action *action = act(r, REPLICA_DO_ROLE);
+    action->role = r->role;
+    action->master = r->master.id;
+    action->epoch = r->role == REPLICA_MASTER ? r->epoch : r->master.epoch;
+}
+
+static void forget_reign(struct replica *r)
+{
+    r->members_changed = false;
+    r->own_orphan = 0;
+    r->own_orphan_seq = 0;
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
+        r->peers[i].follows = false;
+        r->peers[i].acked = (struct replica_position){0, 0};
+        r->peers[i].handover = 0;
+        r->peers[i].handover_due = false;
+    }
+}
+
+void become(struct replica *r, enum replica_role role)
+{
+    if (role == r->role)
+        return;
+    ASSERT(role == REPLICA_LEFT || (allowed_moves[r->role] & TO(role)) != 0);
+    if (r->role == REPLICA_MASTER)
+        forget_reign(r);
+    if (role == REPLICA_LOOKING || role == REPLICA_ELECTING || role == REPLICA_LEFT) {
+        r->master.id = 0;
+        r->follows = false;
+        r->catch_up = (struct catch_up){0};
+    }
+    r->role = role;
+    r->role_since_ms = r->now_ms;
+    tell_role(r);
+}
+
+bool is_following(const struct replica *r)
+{
+    return r->role == REPLICA_JOINING || r->role == REPLICA_SLAVE || r->role == REPLICA_SUSPECTING;
+}
+
+bool is_sick(const struct replica *r)
+{
+    if (r->failed_ms != 0 && r->now_ms - r->failed_ms < r->options.ack_timeout_ms)
+        return true;
+    return r->append_since_ms != 0 && r->now_ms - r->append_since_ms > r->options.disk_timeout_ms;
+}
+
+void step_down(struct replica *r)
+{
+    become(r, REPLICA_LOOKING);
+    poll_begin(r, HEAR_WAIT_MS, false, 0);
+}
+
+void suspect(struct replica *r)
+{
+    if (r->role != REPLICA_JOINING && r->role != REPLICA_SLAVE)
+        return;
+    become(r, REPLICA_SUSPECTING);
+    poll_begin(r, HEAR_WAIT_MS, false, r->master.id);
+}
+
+/* ---- actions ---- */
+
+struct replica_action *act(struct replica *r, enum replica_action_kind kind)
+{
+    ASSERT(r->out->count < REPLICA_ACTIONS_MAX);
+    struct replica_action *action = &r->out->items[r->out->count++];
+    memset(action, 0, sizeof *action);
+    action->kind = kind;
+    return action;
+}
+
+void persist(struct replica *r)
+{
+    struct replica_action *action = act(r, REPLICA_DO_PERSIST);
+    action->promised = r->promised;
+    memcpy(action->cluster, r->cluster, sizeof action->cluster);
+}
+
+void promise(struct replica *r, uint64_t epoch)
+{
+    ASSERT(epoch >= r->promised);
+    if (epoch > r->highest)
+        r->highest = epoch;
+    if (epoch == r->promised)
+        return;
+    r->promised = epoch;
+    persist(r);
+}
+
+/* ---- events ---- */
+
+static bool has_cluster(const uint8_t cluster[static REPLICA_CLUSTER_BYTES])
+{
+    static const uint8_t none[REPLICA_CLUSTER_BYTES];
+    return memcmp(cluster, none, sizeof none) != 0;
+}
+
+static void start(struct replica *r, const struct replica_state *state)
+{
+    memcpy(r->cluster, state->cluster, sizeof r->cluster);
+    r->promised = state->promised;
+    r->highest = state->promised > state->last.epoch ? state->promised : state->last.epoch;
+    log_load(r, state);
+    bool is_empty = !has_cluster(r->cluster) && r->last.seq == 0;
+    if (is_empty && r->options.is_first && r->seeds_count == 0) {
+        memcpy(r->cluster, r->options.new_cluster, sizeof r->cluster);
+        r->epoch = next_epoch(r);
+        promise(r, r->epoch);
+        reign(r);
+        return;
+    }
+    poll_begin(r, r->options.look_ms, true, 0);
+    tell_role(r);
+}
+
+/* This process was stopped for a while: that nobody was heard meanwhile means nothing. */
+static void forgive_silence(struct replica *r)
+{
+    r->master.heard_ms = r->now_ms;
+    r->ping_ms = 0;
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
+        r->peers[i].heard_ms = r->now_ms;
+        r->peers[i].progress_ms = r->now_ms;
+        r->peers[i].answered_ms = 0;
+    }
+    if (r->role == REPLICA_LOOKING || r->role == REPLICA_SUSPECTING)
+        poll_begin(r, HEAR_WAIT_MS, r->poll.needs_all, r->poll.suspect);
+}
+
+static void durable(struct replica *r, struct replica_position position)
+{
+    /* What the log no longer holds (rolled back, replaced) may still be told. */
+    if (position.seq <= r->durable.seq || !log_has(r, position))
+        return;
+    r->durable = position;
+    r->append_since_ms = r->durable.seq == r->last.seq ? 0 : r->now_ms;
+    r->failed_ms = 0;
+    if (r->role == REPLICA_MASTER)
+        commit_advance(r);
+    else
+        send_ack(r);
+}
+
+static void failed(struct replica *r, const struct replica_state *state)
+{
+    r->failed_ms = r->now_ms;
+    if (r->role != REPLICA_LOOKING)
+        step_down(r);
+    /* A promise that did not reach the disk was sent to nobody: it must be made again. */
+    r->promised = state->promised;
+    memcpy(r->cluster, state->cluster, sizeof r->cluster);
+    log_load(r, state);
+}
+
+static void link_down(struct replica *r, uint16_t id)
+{
+    struct peer *peer = peer_find(r, id);
+    if (peer != NULL)
+        peer->link_down_ms = r->now_ms == 0 ? 1 : r->now_ms;
+    if (is_following(r) && id == r->master.id)
+        suspect(r);
+    if (r->role == REPLICA_MASTER)
+        slave_lost(r, id);
+    else if (r->role == REPLICA_LOOKING || r->role == REPLICA_SUSPECTING)
+        poll_evaluate(r);
+    else if (r->role == REPLICA_ELECTING)
+        election_check(r);
+    else if (r->role == REPLICA_ADOPTING && id == r->catch_up.source)
+        step_down(r);
+}
+
+typedef void receiver(struct replica *r, const struct replica_message *message);
+
+struct message_rule {
+    receiver *receive;
+    bool from_stranger; /* allowed from a node without a cluster */
+};
+
+static const struct message_rule rules[REPLICA_MESSAGE_KINDS] = {
+    [REPLICA_PING] = {receive_ping, false},
+    [REPLICA_PONG] = {receive_pong, false},
+    [REPLICA_PUBLISH] = {receive_publish, false},
+    [REPLICA_ACK] = {receive_ack, false},
+    [REPLICA_FETCH] = {receive_fetch, false},
+    [REPLICA_PAGE] = {receive_page, false},
+    [REPLICA_JOIN] = {receive_join, true},
+    [REPLICA_JOINED] = {receive_joined, false},
+    [REPLICA_REFUSED] = {receive_refused, true},
+    [REPLICA_SNAPSHOT_ASK] = {receive_snapshot_ask, false},
+    [REPLICA_SNAPSHOT_CHUNK] = {receive_snapshot_chunk, false},
+    [REPLICA_HEAR] = {receive_hear, true},
+    [REPLICA_HEARD] = {receive_heard, true},
+    [REPLICA_PROMISE_ASK] = {receive_promise_ask, false},
+    [REPLICA_PROMISE] = {receive_promise, false},
+    [REPLICA_ANNOUNCE] = {receive_announce, false},
+    [REPLICA_HANDOVER] = {receive_handover, false},
+    [REPLICA_HANDOVER_DONE] = {receive_handover_done, false},
+    [REPLICA_LEAVE] = {receive_leave, false},
+};
+
+static bool is_ours(const struct replica *r, const struct replica_message *message)
+{
+    if (!has_cluster(message->cluster))
+        return rules[message->kind].from_stranger;
+    return !has_cluster(r->cluster) || memcmp(message->cluster, r->cluster, sizeof r->cluster) == 0;
+}
+
+static void receive(struct replica *r, const struct replica_message *message)
+{
+    if (!is_ours(r, message)) {
+        if (message->kind == REPLICA_JOIN && r->role == REPLICA_MASTER)
+            message_to(r, REPLICA_REFUSED, message->from)->refusal = REPLICA_REFUSED_CLUSTER;
+        return;
+    }
+    struct peer *peer = peer_find(r, message->from);
+    if (peer != NULL) {
+        peer->heard_ms = r->now_ms;
+        peer->link_down_ms = 0;
+    }
+    if (message->promised > r->highest)
+        r->highest = message->promised;
+    rules[message->kind].receive(r, message);
+}
+
+static void tick(struct replica *r)
+{
+    if (r->role == REPLICA_LOOKING || r->role == REPLICA_SUSPECTING)
+        poll_tick(r);
+    if (is_following(r))
+        stream_tick(r);
+    if (is_following(r) || r->role == REPLICA_ADOPTING)
+        join_tick(r);
+    if (r->role == REPLICA_ELECTING)
+        election_tick(r);
+    if (r->role == REPLICA_MASTER)
+        commit_tick(r);
+    heal_tick(r);
+    leave_tick(r);
+}
+
+static enum error dispatch(struct replica *r, const struct replica_event *event)
+{
+    if (r->role == REPLICA_LEFT)
+        return event->kind == REPLICA_PROPOSE ? ERROR_REFUSED : OK;
+    switch (event->kind) {
+    case REPLICA_START:
+        start(r, event->state);
+        return OK;
+    case REPLICA_TICK:
+        tick(r);
+        return OK;
+    case REPLICA_RECEIVE:
+        receive(r, event->message);
+        return OK;
+    case REPLICA_LINK_DOWN:
+        link_down(r, event->node);
+        return OK;
+    case REPLICA_PROPOSE:
+        return propose(r, event);
+    case REPLICA_DURABLE:
+        durable(r, event->position);
+        return OK;
+    case REPLICA_FAILED:
+        failed(r, event->state);
+        return OK;
+    case REPLICA_INSTALLED:
+        installed(r, event->state);
+        return OK;
+    case REPLICA_TAKEN_OVER:
+        taken_over(r, event);
+        return OK;
+    case REPLICA_PRUNED:
+        r->first_seq = event->position.seq;
+        return OK;
+    case REPLICA_LEAVE_NODE:
+        return leave_node(r, event->node);
+    default:
+        return ERROR_INVALID;
+    }
+}
+
+enum error replica_step(struct replica *r, const struct replica_event *event,
+                        struct replica_actions *out)
+{
+    out->count = 0;
+    out->messages_count = 0;
+    if (event->kind == REPLICA_RECEIVE && !message_is_sound(r, event->message))
+        return ERROR_INVALID;
+    r->out = out;
+    bool was_stopped = r->now_ms != 0 && event->now_ms > r->now_ms + PAUSE_MS;
+    if (event->now_ms > r->now_ms)
+        r->now_ms = event->now_ms;
+    if (was_stopped)
+        forgive_silence(r);
+    enum error error = dispatch(r, event);
+    members_flush(r);
+    if (r->role == REPLICA_JOINING || r->role == REPLICA_SLAVE)
+        settle(r);
+    check_role(r);
+    r->out = NULL;
+    return error;
+}
+
+/* ---- life ---- */
+
+static uint32_t or_default(uint32_t value, uint32_t fallback)
+{
+    return value == 0 ? fallback : value;
+}
+
+static bool copy_address(char out[static ADDRESS_TEXT_SIZE], const char *text)
+{
+    if (text == NULL || strlen(text) >= ADDRESS_TEXT_SIZE)
+        return false;
+    memcpy(out, text, strlen(text) + 1);
+    return true;
+}
+
+static bool copy_options(struct replica *r, const struct replica_options *options)
+{
+    r->options = *options;
+    r->options.ping_ms = or_default(options->ping_ms, 100);
+    r->options.ping_timeout_ms = or_default(options->ping_timeout_ms, 500);
+    r->options.ack_timeout_ms = or_default(options->ack_timeout_ms, 1000);
+    r->options.disk_timeout_ms = or_default(options->disk_timeout_ms, 2000);
+    r->options.look_ms = or_default(options->look_ms, 1500);
+    if (options->id == 0 || options->seeds_count > REPLICA_SEEDS_MAX ||
+        !copy_address(r->internal, options->internal) || !copy_address(r->client, options->client))
+        return false;
+    for (size_t i = 0; i < options->seeds_count; i++)
+        if (!copy_address(r->seeds[i], options->seeds[i]))
+            return false;
+    r->seeds_count = options->seeds_count;
+    r->options.internal = r->internal;
+    r->options.client = r->client;
+    r->options.seeds = NULL;
+    return true;
+}
+
+enum error replica_new(struct replica **out, const struct replica_options *options)
+{
+    struct replica *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return ERROR_NO_MEMORY;
+    if (!copy_options(r, options)) {
+        free(r);
+        return ERROR_INVALID;
+    }
+    *out = r;
+    return OK;
+}
+
+void replica_free(struct replica *replica)
+{
+    free(replica);
+}
+
+/* ---- looking in ---- */
+
+uint64_t replica_deadline(const struct replica *r)
+{
+    uint64_t step = r->options.ping_ms / 2;
+    if (r->role == REPLICA_LOOKING || r->role == REPLICA_SUSPECTING ||
+        r->role == REPLICA_ELECTING || r->catch_up.source != 0)
+        step = POLL_MS / 4;
+    return r->now_ms + (step == 0 ? 1 : step);
+}
+
+enum replica_role replica_role(const struct replica *r)
+{
+    return r->role;
+}
+
+uint16_t replica_master(const struct replica *r)
+{
+    return r->master.id;
+}
+
+const char *replica_master_client(const struct replica *r)
+{
+    const struct replica_member *member = member_find(r, r->master.id);
+    return member == NULL ? NULL : member->client;
+}
+
+uint64_t replica_epoch(const struct replica *r)
+{
+    return r->role == REPLICA_MASTER ? r->epoch : r->master.id != 0 ? r->master.epoch : 0;
+}
+
+uint64_t replica_promised(const struct replica *r)
+{
+    return r->promised;
+}
+
+struct replica_position replica_last(const struct replica *r)
+{
+    return r->last;
+}
+
+struct replica_position replica_durable(const struct replica *r)
+{
+    return r->durable;
+}
+
+uint64_t replica_committed(const struct replica *r)
+{
+    return r->committed;
+}
+
+uint64_t replica_needed_seq(const struct replica *r)
+{
+    if (r->role != REPLICA_MASTER)
+        return r->needed < r->committed ? r->needed : r->committed;
+    uint64_t needed = r->committed;
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct replica_member *member = &r->members.items[i];
+        uint64_t acked = replica_acked(r, member->id).seq;
+        if (member->id != r->options.id && !member->left && acked < needed)
+            needed = acked;
+    }
+    return needed;
+}
+
+size_t replica_members(const struct replica *r, const struct replica_member **members)
+{
+    *members = r->members.items;
+    return r->members.count;
+}
+
+struct replica_position replica_acked(const struct replica *r, uint16_t node)
+{
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++)
+        if (r->peers[i].id == node && node != 0)
+            return r->peers[i].acked;
+    return (struct replica_position){0, 0};
+}

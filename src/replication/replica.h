@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT */
+/* replica.h - how servers agree: one node's protocol as a pure state machine.
+ *
+ * An event goes in, a list of actions comes out; nothing here does I/O, reads a clock, draws a
+ * random number, starts a thread or knows what a batch means. src/server carries actions out with
+ * rpc and store, tests/simulation on a simulated network and disk. One replica belongs to one
+ * thread. After replica_new nothing is allocated.
+ *
+ * What the driver keeps durable: the log of batches, the last members batch, the promise, the
+ * cluster's id, and orphans (see Heal below).
+ *
+ * THE CONTRACT OF ACTIONS
+ *   1. They are carried out in the order given, each before the next is begun. PERSIST and INSTALL
+ *      are durable when they end; APPEND is only begun (DURABLE is told when its fsync is done).
+ *      So a promise is on disk before it is sent, and an ack is of what is on disk.
+ *   2. If PERSIST, APPEND or INSTALL fails, the rest of the list is dropped, what was not durable is
+ *      rolled back, and FAILED is stepped with what is on the disk.
+ *   3. APPENDs reach the disk in order, and DURABLE events come in order.
+ *   4. A driver that applies before it proposes steps PROPOSE before any other event, so that the
+ *      position it applied at is the one that the replica gives.
+ *   5. Sending may fail, be late, doubled or out of order; nobody need be told. PUBLISH may drop.
+ *
+ * ROLES
+ *
+ *    START ---> LOOKING <------------------ from every role: promised to a candidate, stepped
+ *      |        |  ^  |                     down, lost the way
+ *      |   JOINED  |  nobody hears a master,
+ *      |        |  |  the turn is ours ------------> ELECTING ---> ADOPTING
+ *      |        v  |                                   ^  |           |
+ *      |     JOINING --- in sync ---> SLAVE            |  |  the best log is here
+ *      |        ^ |                    | ^             |  v           |
+ *      |        | +-- master silent ---+ |             |  MASTER <----+
+ *      |        |              v         |             |   ^
+ *      |        +-------- SUSPECTING ----+-------------+   |
+ *      +-- the first node of a new cluster ----------------+        any ---> LEFT
+ *
+ * COMMIT. `all`: durable on the master and every member in sync. `quorum`: durable on a majority of
+ * the voters, once that covers the start of the reign. `local`: durable on the master. A member is in
+ * sync, or a voter, when the last members batch in the log says so; the set that a reign begins with
+ * is the new master and those in sync who promised it.
+ *
+ * ELECTION. The smallest internal address among those that answer has the first turn; others wait
+ * turn_ms for each smaller one. It asks all for a promise; the log to reign with is the one with the
+ * highest (epoch, seq) of those who promised. In `all`, one of those in sync by the newest members
+ * batch among them must have promised, so that a node known to be behind does not reign alone.
+ *
+ * HEAL. A node whose log leads elsewhere than its master's installs a snapshot, and what it had
+ * after the common position is kept as *orphans*: durable, beside the log, in the same atomic step.
+ * It follows at once, and hands its orphans over for as long as it takes: the master's driver
+ * proposes the deltas that are not known there, and the orphans are dropped when those are
+ * committed. Doing so twice does no harm, and no crash on either side loses any.
+ *
+ * See ARCHITECTURE.md, "Replication", and docs/simulation.md. */
+#ifndef JACKDAW_REPLICATION_REPLICA_H
+#define JACKDAW_REPLICATION_REPLICA_H
+
+#include "base/address.h"
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define REPLICA_MEMBERS_MAX 32     /* nodes of one cluster, those that left included */
+#define REPLICA_SEEDS_MAX 16       /* addresses given at start */
+#define REPLICA_REIGNS_MAX 64      /* the last reigns remembered here */
+#define REPLICA_REIGNS_SENT 16     /* of these, the last that a JOIN tells */
+#define REPLICA_PAGE_BATCHES 64    /* most batches in a page */
+#define REPLICA_PAGE_BYTES 1048576 /* a page ends with the batch that passes this */
+#define REPLICA_CHUNK_BYTES 262144 /* of a snapshot */
+#define REPLICA_ACTIONS_MAX 256    /* of one step */
+#define REPLICA_CLUSTER_BYTES 16
+#define REPLICA_DIGEST_BYTES 32
+#define REPLICA_MEMBERS_BYTES_MAX (4 + REPLICA_MEMBERS_MAX * (7 + 2 * ADDRESS_TEXT_SIZE))
+
+/* ---- values ---- */
+
+/* A place in the log. (0, 0): before everything. */
+struct replica_position {
+    uint64_t epoch;
+    uint64_t seq;
+};
+/* By epoch, then by seq: less than, equal to or greater than 0. */
+int replica_position_compare(struct replica_position left, struct replica_position right);
+
+/* An epoch and the seq of the first entry written in it. */
+struct replica_reign {
+    uint64_t epoch; /* counter << 16 | node */
+    uint64_t first_seq;
+};
+
+enum replica_batch_kind {
+    REPLICA_CHAT = 0,    /* opaque: what the driver proposed */
+    REPLICA_MEMBERS = 1, /* the whole list of members, packed here; takes one seq */
+};
+
+/* One entry of the log. bytes are borrowed. digest is the driver's: the running digest after this
+ * batch, filled in where it sends the batch and compared where it appends it. */
+struct replica_batch {
+    enum replica_batch_kind kind;
+    uint64_t epoch;
+    uint64_t first_seq;
+    uint64_t last_seq;
+    const uint8_t *bytes;
+    size_t size;
+    uint8_t digest[REPLICA_DIGEST_BYTES];
+};
+
+enum replica_role {
+    REPLICA_LOOKING,    /* seeks a master; knows none that it can follow */
+    REPLICA_JOINING,    /* follows a master, not in sync: nobody waits for its acks */
+    REPLICA_SLAVE,      /* follows a master, in sync */
+    REPLICA_SUSPECTING, /* lost its master and asks whether others hear it */
+    REPLICA_ELECTING,   /* has taken a new epoch and asks for promises */
+    REPLICA_ADOPTING,   /* was promised to, fetches the best log before it reigns */
+    REPLICA_MASTER,     /* orders writes */
+    REPLICA_LEFT,       /* no longer a member, for good */
+    REPLICA_ROLES
+};
+const char *replica_role_name(enum replica_role role);
+
+enum replica_policy { REPLICA_ALL, REPLICA_QUORUM, REPLICA_LOCAL };
+
+struct replica_member {
+    uint16_t id;
+    bool in_sync;
+    bool voter; /* counts in majorities: has been in sync once */
+    bool left;
+    char internal[ADDRESS_TEXT_SIZE];
+    char client[ADDRESS_TEXT_SIZE];
+};
+
+/* What the disk holds. Pointers are borrowed for the step. */
+struct replica_state {
+    uint8_t cluster[REPLICA_CLUSTER_BYTES]; /* all zero: none yet */
+    uint64_t promised;
+    struct replica_position last;
+    uint64_t first_seq;                 /* the first still in the log; 0: the log is empty */
+    const struct replica_reign *reigns; /* ascending */
+    size_t reigns_count;
+    const uint8_t *members; /* bytes of the last members batch up to `last`; NULL: none */
+    size_t members_size;
+    struct replica_position members_position;
+    uint64_t last_orphan; /* orphans are numbered upward, never again from 1; 0: there are none */
+};
+
+/* ---- messages ----
+ *
+ * One flat struct; which fields a kind uses stands beside it. All carry from, to, cluster, epoch
+ * (the reign spoken of; 0: none) and promised (the sender's promise). */
+enum replica_message_kind {
+    REPLICA_PING,    /* slave to master: position (durable; an ack as well) */
+    REPLICA_PONG,    /* role, position (last), committed, needed, in_sync, disk_age_ms, master */
+    REPLICA_PUBLISH, /* master's feed: position (before), batches[1], committed, last */
+    REPLICA_ACK,     /* position (durable, cumulative) */
+    REPLICA_FETCH,   /* position (after which) */
+    REPLICA_PAGE,    /* position (after which), batches, last, committed; answer */
+    REPLICA_JOIN,    /* internal, client, position (last), reigns; adopting */
+    REPLICA_JOINED,  /* answer, position (as asked), common, last, committed; adopting */
+    REPLICA_REFUSED, /* refusal */
+    REPLICA_SNAPSHOT_ASK,   /* snapshot (0: a new one), offset, common; adopting */
+    REPLICA_SNAPSHOT_CHUNK, /* snapshot, offset, total, bytes, common, last (its position) */
+    REPLICA_HEAR,           /* do you hear a master? position; from a new node: internal */
+    REPLICA_HEARD,          /* role, master, sick, position, members_position, in_sync_ids */
+    REPLICA_PROMISE_ASK,    /* epoch, position */
+    REPLICA_PROMISE, /* epoch, granted, position (durable), members_position, in_sync_ids, master */
+    REPLICA_ANNOUNCE,      /* a master to those who do not follow it: last */
+    REPLICA_HANDOVER,      /* orphan (of the last batch here), batches */
+    REPLICA_HANDOVER_DONE, /* orphan */
+    REPLICA_LEAVE,         /* node: who shall leave */
+    REPLICA_MESSAGE_KINDS
+};
+const char *replica_message_name(enum replica_message_kind kind);
+
+enum replica_answer {
+    REPLICA_DELTAS,   /* your log is the beginning of mine: fetch from there */
+    REPLICA_SNAPSHOT, /* it is, but the batches after it are no longer kept */
+    REPLICA_DIVERGED, /* it leads elsewhere after `common` */
+};
+
+enum replica_refusal {
+    REPLICA_REFUSED_CLUSTER = 1, /* the node's data belongs to another cluster */
+    REPLICA_REFUSED_ID,          /* another live node has this id */
+    REPLICA_REFUSED_ADDRESS,     /* another node has this internal address */
+    REPLICA_REFUSED_LEFT,        /* the node has left this cluster for good */
+    REPLICA_REFUSED_FULL,        /* REPLICA_MEMBERS_MAX nodes are members */
+};
+
+/* Addresses in messages are borrowed; NULL where unused. */
+struct replica_message {
+    enum replica_message_kind kind;
+    uint16_t from;
+    uint16_t to;         /* 0: known by address only */
+    const char *address; /* internal address of `to`; not on the wire */
+    uint8_t cluster[REPLICA_CLUSTER_BYTES];
+    uint64_t epoch;
+    uint64_t promised;
+    struct replica_position position;
+    struct replica_position last;
+    struct replica_position common;
+    uint64_t committed;
+    uint64_t needed;
+    enum replica_role role;
+    enum replica_answer answer;
+    enum replica_refusal refusal;
+    bool adopting;
+    bool granted;
+    bool in_sync;
+    bool sick;
+    uint32_t disk_age_ms;
+    uint16_t node;
+    uint16_t master; /* whom the sender hears; 0: nobody */
+    uint64_t master_epoch;
+    const char *master_address;
+    const char *internal;
+    const char *client;
+    struct replica_position members_position;
+    uint16_t in_sync_ids[REPLICA_MEMBERS_MAX];
+    size_t in_sync_count;
+    struct replica_reign reigns[REPLICA_REIGNS_SENT];
+    size_t reigns_count;
+    const struct replica_batch *batches;
+    size_t batches_count;
+    uint64_t snapshot;
+    uint64_t offset;
+    uint64_t total;
+    const uint8_t *bytes;
+    size_t size;
+    uint64_t orphan;
+};
+
+/* ---- events ---- */
+
+enum replica_event_kind {
+    REPLICA_START,     /* first, once: state */
+    REPLICA_TICK,      /* time passed; due at replica_deadline at the latest */
+    REPLICA_RECEIVE,   /* message */
+    REPLICA_LINK_DOWN, /* the connection to node was closed or refused: its process is gone */
+    REPLICA_PROPOSE, /* bytes of a CHAT batch with count deltas; MASTER only (else ERROR_REFUSED) */
+    REPLICA_DURABLE, /* every entry up to position is on the disk */
+    REPLICA_FAILED,  /* the disk failed; state: what is on it */
+    REPLICA_INSTALLED,  /* state, after INSTALL */
+    REPLICA_TAKEN_OVER, /* after TAKE_OVER: what node (maybe self) had up to orphan is in the log */
+    REPLICA_PRUNED,     /* the log begins at position.seq now; see replica_needed_seq */
+    REPLICA_LEAVE_NODE, /* node shall leave for good: this one, or (on the master) any */
+    REPLICA_EVENT_KINDS
+};
+
+struct replica_event {
+    enum replica_event_kind kind;
+    uint64_t now_ms; /* monotonic */
+    const struct replica_state *state;
+    const struct replica_message *message;
+    uint16_t node;
+    struct replica_position position;
+    const uint8_t *bytes;
+    size_t size;
+    uint64_t count;
+    uint64_t orphan;
+};
+
+/* ---- actions ---- */
+
+enum replica_action_kind {
+    REPLICA_DO_PERSIST,   /* promised and cluster, durable before the next action */
+    REPLICA_DO_APPEND,    /* batch: apply and log it, begin its fsync */
+    REPLICA_DO_SEND,      /* message */
+    REPLICA_DO_PUBLISH,   /* message, to everybody on the feed */
+    REPLICA_DO_COMMITTED, /* everything up to seq is committed, and never less than told before,
+                             unless INSTALL came between */
+    REPLICA_DO_ROLE, /* role, master, epoch: the role or who reigns has changed. Leaving MASTER:
+                             what is proposed and not committed is in doubt */
+    REPLICA_DO_SEND_PAGE, /* message (a PAGE): add batches after message.position, and send */
+    REPLICA_DO_SEND_CHUNK, /* message (a SNAPSHOT_CHUNK): make a snapshot if message.snapshot is 0 (or
+                             gone), add the bytes at offset, and send. It has the log, too, as far
+                             back as it is here. One that ends before message.common is too old:
+                             make another, or send nothing while not so much is durable here.
+                             One serves all who ask: were each to get its own, none would end. A snapshot's id is any number
+                             that tells two of this node apart */
+    REPLICA_DO_KEEP_CHUNK,   /* message: write its bytes at its offset; at offset 0 begin anew */
+    REPLICA_DO_INSTALL,      /* the chunks kept are the whole: make them this node's database, with
+                             promise and cluster kept and the chat batches after `position` added
+                             to the orphans, atomically. Then step INSTALLED. The last of its list */
+    REPLICA_DO_SEND_ORPHANS, /* message (a HANDOVER): add the oldest orphans, and send */
+    REPLICA_DO_TAKE_OVER, /* message (a HANDOVER, or NULL: this node's own oldest orphans): propose the
+                             deltas that are unknown here, then step TAKEN_OVER */
+    REPLICA_DO_DROP_ORPHANS, /* orphan: forget those up to it; step nothing */
+    REPLICA_DO_GIVE_UP,      /* refusal: this node cannot be a member; the process should end */
+    REPLICA_ACTION_KINDS
+};
+const char *replica_action_name(enum replica_action_kind kind);
+
+struct replica_action {
+    enum replica_action_kind kind;
+    const struct replica_message *message; /* in replica_actions, or the event's */
+    struct replica_batch batch;
+    struct replica_position position;
+    uint64_t promised;
+    uint8_t cluster[REPLICA_CLUSTER_BYTES];
+    uint64_t seq;
+    uint64_t epoch;
+    uint64_t orphan;
+    enum replica_role role;
+    uint16_t master;
+    enum replica_refusal refusal;
+};
+
+/* Filled by a step; large, so the driver keeps one. Payloads are borrowed until the next step, those
+ * that came with the event until that ends. */
+struct replica_actions {
+    size_t count;
+    size_t messages_count;
+    struct replica_action items[REPLICA_ACTIONS_MAX];
+    struct replica_message messages[REPLICA_ACTIONS_MAX];
+};
+
+/* ---- the replica ---- */
+
+struct replica_options {
+    uint16_t id;          /* 1..65535 */
+    const char *internal; /* addresses as others reach them; copied */
+    const char *client;
+    enum replica_policy policy;
+    bool is_first; /* `master` and no members known: may start a new cluster */
+    uint8_t new_cluster[REPLICA_CLUSTER_BYTES]; /* random; used if it does */
+    const char *const *seeds; /* internal addresses of members, copied; at most REPLICA_SEEDS_MAX */
+    size_t seeds_count;
+    uint32_t ping_ms;         /* 0: 100 */
+    uint32_t ping_timeout_ms; /* 0: 500 */
+    uint32_t ack_timeout_ms;  /* 0: 1000 */
+    uint32_t disk_timeout_ms; /* 0: 2000; a write that takes longer makes the node sick */
+    uint32_t look_ms;         /* 0: 1500; how long a node that starts looks for its members */
+};
+
+struct replica;
+
+/* *out: ended with replica_free. ERROR_NO_MEMORY, or ERROR_INVALID for an option out of range. */
+enum error replica_new(struct replica **out, const struct replica_options *options);
+void replica_free(struct replica *replica); /* NULL is allowed */
+
+/* Consumes one event and fills *out with what to do, in order. event is borrowed for the call.
+ * OK; ERROR_INVALID: a malformed message, nothing was changed; ERROR_REFUSED: PROPOSE, or LEAVE_NODE
+ * for another node, on a node that is not the master. */
+enum error replica_step(struct replica *replica, const struct replica_event *event,
+                        struct replica_actions *out);
+
+/* The latest moment for the next TICK. */
+uint64_t replica_deadline(const struct replica *replica);
+
+/* ---- looking in ---- */
+
+enum replica_role replica_role(const struct replica *replica);
+uint16_t replica_master(const struct replica *replica);           /* 0: unknown */
+const char *replica_master_client(const struct replica *replica); /* client address or NULL */
+uint64_t replica_epoch(const struct replica *replica); /* of the reign followed, or own */
+uint64_t replica_promised(const struct replica *replica);
+struct replica_position replica_last(const struct replica *replica);
+struct replica_position replica_durable(const struct replica *replica);
+uint64_t replica_committed(const struct replica *replica);
+/* Entries up to this seq may be pruned: every member that has not left has them. What some member
+ * lacks may have to be handed over one day, should that one come to reign; a driver that bounds its
+ * log and prunes more loses that, and joins by snapshot. */
+uint64_t replica_needed_seq(const struct replica *replica);
+size_t replica_members(const struct replica *replica, const struct replica_member **members);
+/* On the master: up to where the member has acked. */
+struct replica_position replica_acked(const struct replica *replica, uint16_t node);
+
+/* Reads the bytes of a members batch. ERROR_INVALID: malformed. out: REPLICA_MEMBERS_MAX places. */
+enum error replica_members_unpack(const uint8_t *bytes, size_t size, struct replica_member *out,
+                                  size_t *count);
+
+#endif

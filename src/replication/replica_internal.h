@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/* replica_internal.h - what the files of src/replication share. */
+#ifndef JACKDAW_REPLICATION_REPLICA_INTERNAL_H
+#define JACKDAW_REPLICATION_REPLICA_INTERNAL_H
+
+#include "replication/replica.h"
+
+#define RESEND_MS 100    /* a request that was not answered is sent again */
+#define POLL_MS 40       /* how often others are asked whether they hear a master */
+#define FRESH_MS 400     /* how long such an answer counts */
+#define HEAR_WAIT_MS 120 /* how long one who suspects waits for those who do not answer */
+#define TURN_MS 250      /* how long each smaller address is waited for */
+#define PROMISE_WAIT_MS 150
+#define ADOPT_WAIT_MS 1000 /* without progress; then somebody else may try */
+#define ANNOUNCE_MS 200
+#define PAUSE_MS \
+    250 /* no event for so long: this process was stopped; others' silence proves nothing */
+
+/* What is known of another member; nothing of it is durable. */
+struct peer {
+    uint16_t id; /* 0: free */
+    uint64_t heard_ms;
+    uint64_t link_down_ms; /* 0: not known to be down */
+    /* As its master: */
+    bool follows; /* its log is a beginning of ours */
+    struct replica_position acked;
+    uint64_t progress_ms; /* when it last acked more, or had nothing to ack */
+    uint64_t handover;    /* last orphan taken over; committed with handover_seq */
+    uint64_t handover_seq;
+    bool handover_due;
+    /* As its voter or candidate: */
+    uint64_t answered_ms; /* 0: not answered */
+    enum replica_role role;
+    bool sick;
+    bool has_data;
+    bool hears; /* a master */
+    bool promised;
+    bool refused;
+    struct replica_position promised_position;
+};
+
+/* Who counts as in sync by the newest members batch that was heard of. */
+struct view {
+    struct replica_position position;
+    uint16_t ids[REPLICA_MEMBERS_MAX];
+    size_t count;
+};
+
+struct members {
+    struct replica_member items[REPLICA_MEMBERS_MAX]; /* by internal address, numerically */
+    size_t count;
+};
+
+struct leader {
+    uint16_t id; /* 0: none */
+    uint64_t epoch;
+    uint64_t heard_ms;
+    char address[ADDRESS_TEXT_SIZE];
+};
+
+/* Looking for a master, or for agreement that there is none. */
+struct poll {
+    uint64_t since_ms;
+    uint64_t next_ms;
+    uint64_t elect_after_ms; /* before it, everybody must have answered */
+    uint64_t turn_since_ms;  /* since when the way to an election is free; 0: it is not */
+    bool needs_all;          /* LOOKING at start: a refused connection is no answer */
+    uint16_t suspect;        /* who is not asked */
+    struct view view;
+};
+
+/* Fetching a log: the master's (JOINING, SLAVE) or the best one's (ADOPTING). */
+struct catch_up {
+    uint16_t source; /* 0: none */
+    bool fetching;   /* FETCH or SNAPSHOT_ASK was sent */
+    bool snapshot;
+    uint64_t asked_ms;
+    uint64_t progress_ms;
+    struct replica_position want;
+    struct replica_position common;
+    uint64_t snapshot_id;
+    uint64_t offset;
+};
+
+struct replica {
+    struct replica_options options;
+    char internal[ADDRESS_TEXT_SIZE];
+    char client[ADDRESS_TEXT_SIZE];
+    char seeds[REPLICA_SEEDS_MAX][ADDRESS_TEXT_SIZE];
+    size_t seeds_count;
+
+    enum replica_role role;
+    uint64_t now_ms;
+    uint64_t role_since_ms;
+
+    uint8_t cluster[REPLICA_CLUSTER_BYTES];
+    uint64_t promised;
+    uint64_t highest; /* epoch ever heard of */
+
+    struct replica_position last;
+    struct replica_position durable;
+    uint64_t first_seq;
+    uint64_t committed;
+    uint64_t needed;          /* as the master told last; see replica_needed_seq */
+    uint64_t append_since_ms; /* since when the oldest append waits for the disk; 0: none does */
+    uint64_t failed_ms;       /* when the disk failed last; 0: it works */
+    struct replica_reign reigns[REPLICA_REIGNS_MAX];
+    size_t reigns_count;
+
+    struct members members;
+    struct replica_position members_position;
+    struct members next_members;
+    bool members_changed;
+    uint8_t members_bytes[REPLICA_MEMBERS_BYTES_MAX];
+    struct peer peers[REPLICA_MEMBERS_MAX];
+
+    struct leader master;
+    bool follows; /* our log is a beginning of the master's */
+    uint64_t ping_ms;
+    uint64_t reign_seq; /* MASTER: the first entry of the reign */
+    uint64_t announce_ms;
+    uint16_t join_target; /* whom the last JOIN went to, and when */
+    uint64_t join_ms;
+
+    struct poll poll;
+    uint64_t epoch; /* ELECTING, ADOPTING, MASTER: ours */
+    struct catch_up catch_up;
+
+    uint64_t last_orphan; /* 0: there are none */
+    uint64_t own_orphan;  /* MASTER: taken over up to there; committed with own_orphan_seq */
+    uint64_t own_orphan_seq;
+    uint64_t handover_ms;
+    bool wants_to_leave;
+    uint64_t leave_ms;
+
+    struct replica_actions *out;
+};
+
+/* ---- replica.c: actions and roles ---- */
+struct replica_action *act(struct replica *r, enum replica_action_kind kind);
+void become(struct replica *r, enum replica_role role);
+bool is_following(const struct replica *r); /* JOINING, SLAVE, SUSPECTING */
+bool is_sick(const struct replica *r);
+void promise(struct replica *r, uint64_t epoch); /* raises the promise, durably */
+void persist(struct replica *r);
+void step_down(struct replica *r);
+void suspect(struct replica *r);
+void tell_role(struct replica *r);
+
+/* ---- log.c ---- */
+void log_load(struct replica *r, const struct replica_state *state);
+uint64_t log_epoch_at(const struct replica *r, uint64_t seq);
+bool log_has(const struct replica *r, struct replica_position position);
+bool log_is_next(const struct replica *r, const struct replica_batch *batch);
+enum error log_append(struct replica *r, const struct replica_batch *batch);
+struct replica_position log_common(const struct replica *r, const struct replica_message *join);
+
+/* ---- members.c ---- */
+const struct replica_member *member_find(const struct replica *r, uint16_t id);
+struct peer *peer_find(struct replica *r, uint16_t id); /* NULL: no such member */
+bool member_is_in_sync(const struct replica *r, uint16_t id);
+bool is_member(const struct replica *r); /* this node, and it has not left */
+size_t voters_count(const struct replica *r);
+enum error members_load(struct replica *r, const uint8_t *bytes, size_t size,
+                        struct replica_position position);
+size_t members_pack(const struct members *members, uint8_t *bytes);
+struct replica_member *members_edit(struct replica *r, uint16_t id); /* of the next list; NULL */
+struct replica_member *members_add(struct replica *r, uint16_t id, const char *internal,
+                                   const char *client);
+void members_flush(struct replica *r); /* appends the next list if it was changed */
+void view_take(struct view *view, struct replica_position position, const uint16_t *ids,
+               size_t count);
+void view_take_own(struct replica *r, struct view *view);
+bool view_has(const struct view *view, uint16_t id);
+
+/* ---- messages.c ---- */
+struct replica_message *message_to(struct replica *r, enum replica_message_kind kind, uint16_t to);
+struct replica_message *message_to_address(struct replica *r, enum replica_message_kind kind,
+                                           const char *address);
+/* A message that another action than SEND carries. */
+struct replica_message *message_with(struct replica *r, enum replica_action_kind action,
+                                     enum replica_message_kind kind, uint16_t to);
+void message_add_view(struct replica *r, struct replica_message *message);
+bool message_is_sound(const struct replica *r, const struct replica_message *message);
+
+/* ---- commit.c ---- */
+void commit_advance(struct replica *r);
+void commit_learn(struct replica *r, uint64_t seq);
+void receive_ack(struct replica *r, const struct replica_message *message);
+void commit_tick(struct replica *r);
+void slave_lost(struct replica *r, uint16_t id);
+
+/* ---- stream.c ---- */
+enum error propose(struct replica *r, const struct replica_event *event);
+void append_own(struct replica *r, enum replica_batch_kind kind, const uint8_t *bytes, size_t size,
+                uint64_t count);
+bool master_is_heard(const struct replica *r);
+void send_ack(struct replica *r);
+void send_ping(struct replica *r);
+void send_fetch(struct replica *r);
+void receive_publish(struct replica *r, const struct replica_message *message);
+void receive_fetch(struct replica *r, const struct replica_message *message);
+void receive_page(struct replica *r, const struct replica_message *message);
+void receive_ping(struct replica *r, const struct replica_message *message);
+void receive_pong(struct replica *r, const struct replica_message *message);
+void stream_tick(struct replica *r);
+void settle(struct replica *r); /* JOINING or SLAVE, by what the log says */
+
+/* ---- join.c ---- */
+void ask_to_join(struct replica *r, uint16_t id, const char *address, bool now);
+void adopt_from(struct replica *r, uint16_t id, struct replica_position want);
+void receive_join(struct replica *r, const struct replica_message *message);
+void receive_joined(struct replica *r, const struct replica_message *message);
+void receive_refused(struct replica *r, const struct replica_message *message);
+void receive_snapshot_ask(struct replica *r, const struct replica_message *message);
+void receive_snapshot_chunk(struct replica *r, const struct replica_message *message);
+void installed(struct replica *r, const struct replica_state *state);
+void caught_up(struct replica *r);
+void join_tick(struct replica *r);
+
+/* ---- election.c ---- */
+void poll_begin(struct replica *r, uint64_t wait_ms, bool needs_all, uint16_t suspect);
+void poll_tick(struct replica *r);
+void poll_evaluate(struct replica *r);
+void receive_hear(struct replica *r, const struct replica_message *message);
+void receive_heard(struct replica *r, const struct replica_message *message);
+void elect(struct replica *r);
+void receive_promise_ask(struct replica *r, const struct replica_message *message);
+void receive_promise(struct replica *r, const struct replica_message *message);
+void election_tick(struct replica *r);
+void election_check(struct replica *r);
+void adopted(struct replica *r);
+void reign(struct replica *r);
+uint64_t next_epoch(const struct replica *r);
+
+/* ---- heal.c ---- */
+void heal_tick(struct replica *r);
+void announce_to(struct replica *r, uint16_t id);
+void receive_announce(struct replica *r, const struct replica_message *message);
+void receive_handover(struct replica *r, const struct replica_message *message);
+void receive_handover_done(struct replica *r, const struct replica_message *message);
+void taken_over(struct replica *r, const struct replica_event *event);
+void handover_committed(struct replica *r);
+enum error leave_node(struct replica *r, uint16_t node);
+void receive_leave(struct replica *r, const struct replica_message *message);
+void leave_tick(struct replica *r);
+
+#endif

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/* Batches from master to slaves, and the pings that show that both are there. */
+#include "replication/replica_internal.h"
+
+/* ---- master ---- */
+
+/* Whoever had acked everything begins to owe an ack now. */
+static void note_debt(struct replica *r)
+{
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++)
+        if (r->peers[i].id != 0 && r->peers[i].acked.seq >= r->last.seq)
+            r->peers[i].progress_ms = r->now_ms;
+}
+
+void append_own(struct replica *r, enum replica_batch_kind kind, const uint8_t *bytes, size_t size,
+                uint64_t count)
+{
+    struct replica_position before = r->last;
+    struct replica_batch batch = {
+        .kind = kind,
+        .epoch = r->epoch,
+        .first_seq = before.seq + 1,
+        .last_seq = before.seq + count,
+        .bytes = bytes,
+        .size = size,
+    };
+    note_debt(r);
+    ASSERT(log_append(r, &batch) == OK);
+    struct replica_batch *published = &r->out->items[r->out->count - 1].batch;
+    struct replica_message *message = message_with(r, REPLICA_DO_PUBLISH, REPLICA_PUBLISH, 0);
+    message->epoch = r->epoch;
+    message->position = before;
+    message->last = r->last;
+    message->committed = r->committed;
+    message->batches = published;
+    message->batches_count = 1;
+}
+
+enum error propose(struct replica *r, const struct replica_event *event)
+{
+    if (r->role != REPLICA_MASTER || event->count == 0)
+        return ERROR_REFUSED;
+    append_own(r, REPLICA_CHAT, event->bytes, event->size, event->count);
+    return OK;
+}
+
+void receive_fetch(struct replica *r, const struct replica_message *message)
+{
+    bool is_slave = r->role == REPLICA_MASTER && message->epoch == r->epoch;
+    bool is_candidate = message->adopting && message->epoch == r->promised;
+    if (!is_slave && !is_candidate)
+        return;
+    bool is_kept = log_has(r, message->position) && r->first_seq <= message->position.seq + 1;
+    struct replica_message *page = message_with(r, is_kept ? REPLICA_DO_SEND_PAGE : REPLICA_DO_SEND,
+                                                REPLICA_PAGE, message->from);
+    page->epoch = message->epoch;
+    page->adopting = message->adopting;
+    page->position = message->position;
+    page->last = r->last;
+    page->committed = r->committed;
+    page->answer = is_kept ? REPLICA_DELTAS : REPLICA_DIVERGED;
+}
+
+void receive_ping(struct replica *r, const struct replica_message *message)
+{
+    const struct replica_member *member = member_find(r, message->from);
+    if (r->role == REPLICA_MASTER && message->promised > r->epoch && member != NULL &&
+        !member->left) {
+        elect(r); /* it can follow nobody below its promise */
+        return;
+    }
+    if (message->epoch == r->epoch)
+        receive_ack(r, message);
+    struct replica_message *pong = message_to(r, REPLICA_PONG, message->from);
+    pong->epoch = r->role == REPLICA_MASTER ? r->epoch : 0;
+    pong->role = r->role;
+    pong->position = r->last;
+    pong->committed = r->committed;
+    pong->needed = r->role == REPLICA_MASTER ? replica_needed_seq(r) : 0;
+    pong->in_sync = member_is_in_sync(r, message->from);
+    pong->disk_age_ms = r->append_since_ms == 0 ? 0 : (uint32_t)(r->now_ms - r->append_since_ms);
+    if (is_following(r) && master_is_heard(r)) {
+        pong->master = r->master.id;
+        pong->master_epoch = r->master.epoch;
+        pong->master_address = r->master.address;
+    }
+}
+
+/* ---- slave ---- */
+
+bool master_is_heard(const struct replica *r)
+{
+    if (r->role == REPLICA_MASTER)
+        return true;
+    return (r->role == REPLICA_JOINING || r->role == REPLICA_SLAVE) &&
+           r->now_ms - r->master.heard_ms <= r->options.ping_timeout_ms;
+}
+
+static bool is_from_master(const struct replica *r, const struct replica_message *message)
+{
+    return is_following(r) && message->from == r->master.id && message->epoch == r->master.epoch;
+}
+
+static void hear_master(struct replica *r)
+{
+    r->master.heard_ms = r->now_ms;
+    settle(r);
+}
+
+void settle(struct replica *r)
+{
+    if (!is_following(r))
+        return;
+    /* A gap on the way does not unmake a slave, but it takes the whole log to make one. */
+    bool is_slave = r->follows && member_is_in_sync(r, r->options.id) &&
+                    (r->role == REPLICA_SLAVE || r->catch_up.source == 0);
+    become(r, is_slave ? REPLICA_SLAVE : REPLICA_JOINING);
+}
+
+void send_ack(struct replica *r)
+{
+    if (!is_following(r) || !r->follows || r->master.epoch < r->promised)
+        return;
+    struct replica_message *ack = message_to(r, REPLICA_ACK, r->master.id);
+    ack->epoch = r->master.epoch;
+    ack->position = r->durable;
+}
+
+void send_ping(struct replica *r)
+{
+    r->ping_ms = r->now_ms;
+    struct replica_message *ping = message_to(r, REPLICA_PING, r->master.id);
+    ping->epoch = r->follows ? r->master.epoch : 0;
+    ping->position = r->durable;
+}
+
+void send_fetch(struct replica *r)
+{
+    struct catch_up *catch_up = &r->catch_up;
+    catch_up->fetching = true;
+    catch_up->asked_ms = r->now_ms;
+    struct replica_message *fetch = message_to(r, REPLICA_FETCH, catch_up->source);
+    fetch->adopting = r->role == REPLICA_ADOPTING;
+    fetch->epoch = fetch->adopting ? r->epoch : r->master.epoch;
+    fetch->position = r->last;
+}
+
+/* The master has more than we have, and it will not come by itself. */
+static void fetch_gap(struct replica *r, struct replica_position want)
+{
+    struct catch_up *catch_up = &r->catch_up;
+    if (catch_up->source == 0) {
+        *catch_up = (struct catch_up){.source = r->master.id, .progress_ms = r->now_ms};
+        settle(r);
+    }
+    if (want.seq > catch_up->want.seq)
+        catch_up->want = want;
+    if (!catch_up->fetching)
+        send_fetch(r);
+}
+
+/* Whether appending makes sense just now; a failing disk is left alone for a moment. */
+static bool may_append(const struct replica *r)
+{
+    return r->failed_ms == 0 || r->now_ms - r->failed_ms >= 2 * RESEND_MS;
+}
+
+static bool append_all(struct replica *r, const struct replica_message *message, uint64_t epoch)
+{
+    for (size_t i = 0; i < message->batches_count; i++) {
+        const struct replica_batch *batch = &message->batches[i];
+        if (batch->last_seq <= r->last.seq)
+            continue;
+        if (!log_is_next(r, batch) || batch->epoch > epoch || !may_append(r) ||
+            log_append(r, batch) != OK)
+            return false;
+    }
+    return true;
+}
+
+void receive_publish(struct replica *r, const struct replica_message *message)
+{
+    if (!is_from_master(r, message)) {
+        receive_announce(r, message);
+        return;
+    }
+    hear_master(r);
+    if (!r->follows)
+        return;
+    const struct replica_batch *batch = message->batches;
+    if (replica_position_compare(message->position, r->last) == 0)
+        append_all(r, message, r->master.epoch);
+    else if (batch->last_seq > r->last.seq)
+        fetch_gap(r, message->last);
+    if (r->catch_up.source != 0 && r->last.seq >= r->catch_up.want.seq)
+        caught_up(r);
+    commit_learn(r, message->committed);
+    settle(r);
+}
+
+void receive_page(struct replica *r, const struct replica_message *message)
+{
+    struct catch_up *catch_up = &r->catch_up;
+    bool is_adopting = r->role == REPLICA_ADOPTING && message->adopting;
+    if (message->from != catch_up->source || catch_up->snapshot ||
+        !(is_adopting ? message->epoch == r->epoch : is_from_master(r, message)))
+        return;
+    if (!is_adopting)
+        hear_master(r);
+    catch_up->fetching = false;
+    if (message->answer != REPLICA_DELTAS) {
+        if (is_adopting) {
+            step_down(r);
+            return;
+        }
+        r->follows = false;
+        settle(r);
+        ask_to_join(r, r->master.id, NULL, true);
+        return;
+    }
+    if (replica_position_compare(message->position, r->last) == 0) {
+        uint64_t before = r->last.seq;
+        append_all(r, message, is_adopting ? r->epoch : r->master.epoch);
+        if (r->last.seq > before)
+            catch_up->progress_ms = r->now_ms;
+        if (message->last.seq > catch_up->want.seq && !is_adopting)
+            catch_up->want = message->last;
+        if (r->last.seq == before && r->last.seq < catch_up->want.seq)
+            return; /* not there yet, or no place for it: ask again later */
+    }
+    if (r->last.seq < catch_up->want.seq)
+        send_fetch(r);
+    else
+        caught_up(r);
+    if (!is_adopting)
+        commit_learn(r, message->committed);
+}
+
+void receive_pong(struct replica *r, const struct replica_message *message)
+{
+    if (!is_following(r) || message->from != r->master.id)
+        return;
+    if (message->role != REPLICA_MASTER) {
+        suspect(r);
+        if (message->master != 0 && message->master != r->options.id &&
+            message->master_epoch >= r->promised)
+            ask_to_join(r, message->master, message->master_address, false);
+        return;
+    }
+    if (message->epoch != r->master.epoch) {
+        if (message->epoch > r->master.epoch && message->epoch >= r->promised)
+            ask_to_join(r, message->from, NULL, false);
+        return;
+    }
+    if (message->disk_age_ms > r->options.disk_timeout_ms) {
+        suspect(r);
+        return;
+    }
+    hear_master(r);
+    if (!r->follows)
+        return;
+    if (message->position.seq > r->last.seq)
+        fetch_gap(r, message->position);
+    r->needed = message->needed;
+    commit_learn(r, message->committed);
+    settle(r);
+}
+
+void stream_tick(struct replica *r)
+{
+    if (r->role != REPLICA_SUSPECTING &&
+        r->now_ms - r->master.heard_ms > r->options.ping_timeout_ms)
+        suspect(r);
+    if (r->now_ms - r->ping_ms >= r->options.ping_ms)
+        send_ping(r);
+}

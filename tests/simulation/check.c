@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: MIT */
+/* The promises, each as a function that ends the run when it is broken. */
+#include "sim.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the log ---- */
+
+/* Logs that agree at a position agree before it; and one master per epoch, because two would write
+ * different batches at the same position. digest runs over everything before. */
+void check_log_matching(struct world *world, const struct node *node, const struct row *row)
+{
+    if (world->log_facts_count * 2 >= world->log_facts_capacity) {
+        size_t capacity = world->log_facts_capacity == 0 ? 4096 : world->log_facts_capacity * 2;
+        struct log_fact *old = world->log_facts;
+        size_t old_capacity = world->log_facts_capacity;
+        world->log_facts = calloc(capacity, sizeof *world->log_facts);
+        ASSERT(world->log_facts != NULL);
+        world->log_facts_capacity = capacity;
+        for (size_t i = 0; i < old_capacity; i++)
+            if (old[i].seq != 0) {
+                size_t place = (old[i].seq * 0x9e3779b97f4a7c15u ^ old[i].epoch) % capacity;
+                while (world->log_facts[place].seq != 0)
+                    place = (place + 1) % capacity;
+                world->log_facts[place] = old[i];
+            }
+        free(old);
+    }
+    size_t place = (row->last_seq * 0x9e3779b97f4a7c15u ^ row->epoch) % world->log_facts_capacity;
+    for (; world->log_facts[place].seq != 0; place = (place + 1) % world->log_facts_capacity) {
+        if (world->log_facts[place].seq != row->last_seq ||
+            world->log_facts[place].epoch != row->epoch)
+            continue;
+        if (world->log_facts[place].digest != row->digest)
+            broken(world, "log_matching", "node %u has another log up to %llx.%llu", node->id,
+                   (unsigned long long)row->epoch, (unsigned long long)row->last_seq);
+        return;
+    }
+    world->log_facts[place].seq = row->last_seq;
+    world->log_facts[place].epoch = row->epoch;
+    world->log_facts[place].digest = row->digest;
+    world->log_facts_count++;
+}
+
+/* A promise is never taken back. */
+void check_promise(struct world *world, const struct node *node, uint64_t promised)
+{
+    if (promised < node->promised)
+        broken(world, "promise_grows", "node %u promised %llx, now %llx", node->id,
+               (unsigned long long)node->promised, (unsigned long long)promised);
+}
+
+/* What is told of the disk is on the disk: promises and acks. */
+void check_sent(struct world *world, const struct node *node, const struct replica_message *message)
+{
+    bool is_ack = message->kind == REPLICA_ACK || message->kind == REPLICA_PING;
+    bool is_grant = message->kind == REPLICA_PROMISE && message->granted;
+    bool is_ask = message->kind == REPLICA_PROMISE_ASK;
+    if ((is_grant || is_ask) && message->epoch > node->promised)
+        broken(world, "promise_before_send", "node %u tells of %llx, has %llx", node->id,
+               (unsigned long long)message->epoch, (unsigned long long)node->promised);
+    if (is_ack && message->epoch != 0 && message->epoch < node->promised)
+        broken(world, "no_ack_below_promise", "node %u acks in %llx, promised %llx", node->id,
+               (unsigned long long)message->epoch, (unsigned long long)node->promised);
+    if ((is_ack || is_grant) && message->position.seq > rows_end(&node->rows, node->durable).seq)
+        broken(world, "ack_after_fsync", "node %u acks %llu, synced %llu", node->id,
+               (unsigned long long)message->position.seq,
+               (unsigned long long)rows_end(&node->rows, node->durable).seq);
+}
+
+/* ---- committed ---- */
+
+static bool is_durable_on(const struct node *node, const struct row *row)
+{
+    size_t low = 0, high = node->durable;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (node->rows.items[middle].last_seq < row->last_seq)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < node->durable && node->rows.items[low].digest == row->digest;
+}
+
+static const struct row *row_at(const struct node *node, uint64_t seq)
+{
+    for (size_t i = node->rows.count; i > 0; i--)
+        if (node->rows.items[i - 1].first_seq <= seq)
+            return &node->rows.items[i - 1];
+    return NULL;
+}
+
+/* Committed means durable where the policy says. */
+static void check_durable(struct world *world, const struct node *node, const struct row *row)
+{
+    const struct replica_member *members;
+    size_t count = replica_members(node->replica, &members);
+    size_t voters = 0, here = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (members[i].left)
+            continue;
+        const struct node *other = node_of(world, members[i].id);
+        bool is_there = is_durable_on(other, row);
+        /* One that has gone on to another master had it when it acked; it is an orphan now. */
+        bool has_gone_on = other->promised > node->promised;
+        voters += members[i].voter;
+        here += members[i].voter && is_there;
+        bool is_needed =
+            world->options.policy == REPLICA_ALL ? members[i].in_sync : members[i].id == node->id;
+        if (world->options.policy != REPLICA_QUORUM && is_needed && !is_there && !has_gone_on)
+            broken(world, "committed_is_durable", "node %u commits %llu, not on node %u", node->id,
+                   (unsigned long long)row->last_seq, members[i].id);
+    }
+    if (world->options.policy == REPLICA_QUORUM && here * 2 <= voters)
+        broken(world, "committed_is_durable", "node %u commits %llu with %zu of %zu", node->id,
+               (unsigned long long)row->last_seq, here, voters);
+}
+
+/* Nothing is committed twice differently, and it never goes back. */
+void check_committed(struct world *world, const struct node *node, uint64_t seq)
+{
+    const struct row *row = row_at(node, seq);
+    if (row == NULL)
+        broken(world, "committed_is_kept", "node %u commits %llu, which it has not", node->id,
+               (unsigned long long)seq);
+    if (replica_role(node->replica) == REPLICA_MASTER)
+        check_durable(world, node, row);
+    if (!world->is_strict)
+        return;
+    if (row->last_seq >= world->committed_capacity) {
+        size_t capacity = (size_t)row->last_seq * 2 + 1024;
+        world->committed_digest =
+            realloc(world->committed_digest, capacity * sizeof *world->committed_digest);
+        ASSERT(world->committed_digest != NULL);
+        memset(world->committed_digest + world->committed_capacity, 0,
+               (capacity - world->committed_capacity) * sizeof *world->committed_digest);
+        world->committed_capacity = capacity;
+    }
+    uint64_t *known = &world->committed_digest[row->last_seq];
+    if (*known != 0 && *known != row->digest)
+        broken(world, "committed_once", "node %u commits something else at %llu", node->id,
+               (unsigned long long)seq);
+    *known = row->digest;
+}
+
+static uint64_t highest_acked(const struct client *client)
+{
+    uint64_t acked = client->base - 1;
+    for (uint64_t request = client->base; request < client->next; request++)
+        if (client->sent[request - client->first].acked)
+            acked = request;
+    return acked;
+}
+
+/* An acknowledged uid is in every later master's log. A session's requests are in the log without
+ * holes, so the last one tells. */
+void check_new_master(struct world *world, const struct node *node)
+{
+    if (!world->is_strict || !world->is_set_up || node->rows.count != node->applied)
+        return;
+    for (unsigned i = 0; i < world->clients_count; i++) {
+        const struct client *client = &world->clients[i];
+        const struct chat_session *session = chat_find_session(node->chat, client->session);
+        uint64_t acked = highest_acked(client);
+        if (session == NULL || chat_session_last_request(session) < acked) {
+            /* Deposed and not aware of it: it cannot commit any more, so it harms nobody. */
+            bool is_newest = true;
+            for (unsigned k = 0; k < world->nodes_count; k++)
+                is_newest = is_newest && world->nodes[k].promised <= node->promised;
+            if (is_newest)
+                broken(world, "acked_is_kept", "master %u lacks request %llu of client %d",
+                       node->id, (unsigned long long)acked, client->index);
+        }
+    }
+}
+
+/* ---- what clients see ---- */
+
+static void check_real_time(struct world *world, const struct client *client,
+                            const struct sent *sent)
+{
+    if (sent->number <= sent->floor)
+        broken(world, "after_what_was_acked",
+               "request %llu of client %d is number %llu, but %llu was acked before",
+               (unsigned long long)sent->request, client->index, (unsigned long long)sent->number,
+               (unsigned long long)sent->floor);
+}
+
+/* A retry gets the first answer. Where halves may have met, the message may have a new number. */
+static void check_same_answer(struct world *world, const struct client *client,
+                              const struct sent *sent, const struct packet *reply)
+{
+    bool is_same =
+        sent->status == reply->status &&
+        (!world->is_strict || (sent->number == reply->number && sent->seq == reply->position.seq));
+    if (!is_same)
+        broken(world, "first_answer", "request %llu of client %d: %d %llu, then %d %llu",
+               (unsigned long long)sent->request, client->index, (int)sent->status,
+               (unsigned long long)sent->number, (int)reply->status,
+               (unsigned long long)reply->number);
+}
+
+void check_ack(struct world *world, struct client *client, const struct packet *reply)
+{
+    struct sent *sent = &client->sent[reply->request - client->first];
+    enum status expected = sent->room < ROOMS ? STATUS_OK : STATUS_NOT_FOUND;
+    if (reply->status != expected)
+        broken(world, "right_answer", "request %llu of client %d: %d",
+               (unsigned long long)reply->request, client->index, (int)reply->status);
+    if (sent->acked) {
+        check_same_answer(world, client, sent, reply);
+        return;
+    }
+    trace(world, "client %d has request %llu acked: number %llu, seq %llx.%llu", client->index,
+          (unsigned long long)reply->request, (unsigned long long)reply->number,
+          (unsigned long long)reply->position.epoch, (unsigned long long)reply->position.seq);
+    sent->acked = true;
+    sent->status = reply->status;
+    sent->number = reply->number;
+    sent->seq = reply->position.seq;
+    world->acks++;
+    client->acks++;
+    if (sent->room == ROOMS || !world->is_strict)
+        return;
+    check_real_time(world, client, sent);
+    if (sent->number > world->acked_number[sent->room])
+        world->acked_number[sent->room] = sent->number;
+}
+
+static void check_told(struct world *world, unsigned room, const struct seen *seen)
+{
+    if (seen->number >= world->told_capacity[room]) {
+        size_t capacity = (size_t)seen->number * 2 + 256;
+        world->told[room] = realloc(world->told[room], capacity * sizeof *world->told[room]);
+        ASSERT(world->told[room] != NULL);
+        memset(world->told[room] + world->told_capacity[room], 0,
+               (capacity - world->told_capacity[room]) * sizeof *world->told[room]);
+        world->told_capacity[room] = capacity;
+    }
+    struct fact *fact = &world->told[room][seen->number];
+    if (fact->session != 0 && (fact->session != seen->session || fact->request != seen->request))
+        broken(world, "one_order", "room %u number %llu was another message for another reader",
+               room, (unsigned long long)seen->number);
+    *fact = (struct fact){.session = seen->session, .request = seen->request};
+}
+
+static unsigned room_index(const struct world *world, uint64_t room)
+{
+    unsigned index = 0;
+    while (index < ROOMS && world->rooms[index] != room)
+        index++;
+    return index;
+}
+
+/* Keeps the last position of each epoch, forgets those that are behind the page's start. */
+static void leave_trail(struct client *client, const struct packet *page)
+{
+    size_t kept = 0;
+    struct position trail[TRAIL] = {page->position};
+    size_t count = 1;
+    for (; kept < client->trail_count && count < TRAIL; kept++) {
+        const struct position *old = &client->trail[kept];
+        if (old->seq <= page->after_seq && old->epoch < page->position.epoch)
+            trail[count++] = *old;
+    }
+    memcpy(client->trail, trail, sizeof trail);
+    client->trail_count = count;
+}
+
+/* Cursors never go back unless told, numbers have no holes, everybody sees one order, nothing that
+ * is not committed. */
+void check_page(struct world *world, struct client *client, const struct packet *page)
+{
+    world->reads++;
+    trace(world, "client %d reads %zu messages from %llx.%llu%s to %llx.%llu", client->index,
+          page->seen_count, (unsigned long long)client->cursor.epoch,
+          (unsigned long long)client->cursor.seq, page->rewound ? ", rewound," : "",
+          (unsigned long long)page->position.epoch, (unsigned long long)page->position.seq);
+    if (page->rewound && world->is_strict)
+        broken(world, "cursor_forward", "client %d is rewound from %llx.%llu to %llu",
+               client->index, (unsigned long long)client->cursor.epoch,
+               (unsigned long long)client->cursor.seq, (unsigned long long)page->after_seq);
+    if (!page->rewound && page->position.seq < client->cursor.seq)
+        broken(world, "cursor_forward", "client %d from %llu to %llu", client->index,
+               (unsigned long long)client->cursor.seq, (unsigned long long)page->position.seq);
+    if (page->rewound)
+        memset(client->last_number, 0, sizeof client->last_number);
+    for (size_t i = 0; i < page->seen_count; i++) {
+        const struct seen *seen = &page->seen[i];
+        unsigned room = room_index(world, seen->room);
+        ASSERT(room < ROOMS);
+        uint64_t *last = &client->last_number[room];
+        if (*last != 0 && seen->number != *last + 1)
+            broken(world, "no_holes", "client %d reads number %llu after %llu", client->index,
+                   (unsigned long long)seen->number, (unsigned long long)*last);
+        *last = seen->number;
+        if (world->is_strict)
+            check_told(world, room, seen);
+    }
+    client->cursor = page->position;
+    leave_trail(client, page);
+}
+
+/* ---- at the end ---- */
+
+bool is_converged(struct world *world)
+{
+    const struct node *master = NULL;
+    for (unsigned i = 0; i < world->nodes_count; i++) {
+        const struct node *node = &world->nodes[i];
+        if (node->left)
+            continue;
+        if (!node->alive || node->orphans_count != 0)
+            return false;
+        if (replica_role(node->replica) == REPLICA_MASTER) {
+            if (master != NULL)
+                return false;
+            master = node;
+        }
+    }
+    if (master == NULL || !clients_done(world) || master->queue != NULL)
+        return false;
+    struct replica_position last = replica_last(master->replica);
+    for (unsigned i = 0; i < world->nodes_count; i++) {
+        const struct node *node = &world->nodes[i];
+        if (node->left)
+            continue;
+        enum replica_role role = replica_role(node->replica);
+        if ((node != master && role != REPLICA_SLAVE) ||
+            replica_master(node->replica) != master->id ||
+            replica_position_compare(replica_durable(node->replica), last) != 0 ||
+            replica_committed(node->replica) != last.seq)
+            return false;
+    }
+    return true;
+}
+
+struct scan {
+    struct world *world;
+    const struct node *node;
+    unsigned room;
+    uint64_t number;
+    uint64_t last_request[CLIENTS_MAX];
+    uint64_t ok_count[CLIENTS_MAX];
+};
+
+static enum error scan_event(void *context, const struct timeline_row *row)
+{
+    struct scan *scan = context;
+    struct world *world = scan->world;
+    if (row->kind != JACKDAW__EVENT__KIND__MESSAGE)
+        return OK;
+    if (row->number != ++scan->number)
+        broken(world, "no_holes", "node %u, room %u: number %llu follows %llu", scan->node->id,
+               scan->room, (unsigned long long)row->number, (unsigned long long)scan->number - 1);
+    for (unsigned i = 0; i < world->clients_count; i++) {
+        if (world->clients[i].session != row->session)
+            continue;
+        /* Ascending means once, too. */
+        if (row->request <= scan->last_request[i])
+            broken(world, "senders_order", "node %u, room %u: client %u's request %llu after %llu",
+                   scan->node->id, scan->room, i, (unsigned long long)row->request,
+                   (unsigned long long)scan->last_request[i]);
+        scan->last_request[i] = row->request;
+        struct sent *sent = &world->clients[i].sent[row->request - world->clients[i].first];
+        if (sent->room != scan->room)
+            broken(world, "right_room", "client %u's request %llu", i,
+                   (unsigned long long)row->request);
+        scan->ok_count[i]++;
+    }
+    return OK;
+}
+
+/* Every acknowledged message is there, exactly once, in its sender's order, on every node. */
+static void check_node(struct world *world, const struct node *node)
+{
+    for (unsigned room = 0; room < ROOMS; room++) {
+        struct scan scan = {.world = world, .node = node, .room = room};
+        if (store_events_after(node->store, world->rooms[room], 0, UINT64_MAX >> 1, 1u << 30,
+                               scan_event, &scan) != OK)
+            broken(world, "harness", "scan");
+        for (unsigned i = 0; i < world->clients_count; i++) {
+            const struct client *client = &world->clients[i];
+            uint64_t acked = 0;
+            for (uint64_t request = client->first; request < client->next; request++) {
+                const struct sent *sent = &client->sent[request - client->first];
+                acked += sent->acked && sent->room == room;
+            }
+            if (scan.ok_count[i] != acked)
+                broken(world, "acked_exactly_once",
+                       "node %u, room %u: %llu messages of client %u, acked %llu", node->id, room,
+                       (unsigned long long)scan.ok_count[i], i, (unsigned long long)acked);
+        }
+    }
+}
+
+void check_final(struct world *world)
+{
+    uint8_t first[STORE_DIGEST_BYTES];
+    const struct node *with = NULL;
+    for (unsigned i = 0; i < world->nodes_count; i++) {
+        const struct node *node = &world->nodes[i];
+        if (node->left)
+            continue;
+        uint8_t digest[STORE_DIGEST_BYTES];
+        store_digest(node->store, digest);
+        if (with == NULL)
+            memcpy(first, digest, sizeof first);
+        else if (memcmp(first, digest, sizeof first) != 0)
+            broken(world, "digests_agree", "nodes %u and %u", with->id, node->id);
+        with = with == NULL ? node : with;
+        check_node(world, node);
+    }
+}

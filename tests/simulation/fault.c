@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/* What goes wrong, and when. */
+#include "sim.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void fault_next(struct world *world)
+{
+    at(world, world->now + 5 * MS + below(world, 2 * world->fault_every), AT_FAULT, 0, 0, NULL);
+}
+
+static struct node *any_node(struct world *world)
+{
+    return &world->nodes[below(world, world->nodes_count)];
+}
+
+/* The master is the most interesting victim. */
+static struct node *victim(struct world *world)
+{
+    if (chance(world, 400))
+        for (unsigned i = 0; i < world->nodes_count; i++)
+            if (world->nodes[i].alive && replica_role(world->nodes[i].replica) == REPLICA_MASTER)
+                return &world->nodes[i];
+    return any_node(world);
+}
+
+static bool has_everything_acked(const struct world *world, const struct node *node)
+{
+    for (unsigned i = 0; i < world->clients_count; i++) {
+        const struct client *client = &world->clients[i];
+        struct chat_session *session = chat_find_session(node->chat, client->session);
+        uint64_t acked = client->base - 1;
+        for (uint64_t request = client->base; request < client->next; request++)
+            if (client->sent[request - client->first].acked)
+                acked = request;
+        if (session == NULL || chat_session_last_request(session) < acked)
+            return false;
+    }
+    enum replica_role role = replica_role(node->replica);
+    return role == REPLICA_MASTER || role == REPLICA_SLAVE;
+}
+
+static bool knows_itself_behind(const struct node *node)
+{
+    const struct replica_member *members;
+    size_t count = replica_members(node->replica, &members);
+    for (size_t i = 0; i < count; i++)
+        if (members[i].id == node->id)
+            return !members[i].in_sync &&
+                   replica_durable(node->replica).seq == replica_last(node->replica).seq;
+    return true;
+}
+
+static bool others_know_themselves_behind(const struct world *world, const struct node *node)
+{
+    for (unsigned i = 0; i < world->nodes_count; i++) {
+        const struct node *other = &world->nodes[i];
+        if (other != node && (!other->alive || !knows_itself_behind(other)))
+            return false;
+    }
+    return true;
+}
+
+/* N servers survive N-1 crashes: one of those that the master waits for must stay. */
+static bool may_crash(const struct world *world, const struct node *node)
+{
+    if (!world->is_gentle)
+        return true;
+    for (unsigned i = 0; i < world->nodes_count; i++) {
+        const struct node *other = &world->nodes[i];
+        if (other != node && other->alive && has_everything_acked(world, other))
+            return true;
+    }
+    /* Nobody has everything, but nobody thinks so either: they wait. */
+    return others_know_themselves_behind(world, node);
+}
+
+static void crash(struct world *world)
+{
+    struct node *node = victim(world);
+    if (node->alive && may_crash(world, node))
+        node_crash(world, node, chance(world, 500));
+    if (!world->is_gentle && chance(world, 60)) /* a power cut */
+        for (unsigned i = 0; i < world->nodes_count; i++)
+            if (world->nodes[i].alive)
+                node_crash(world, &world->nodes[i], chance(world, 500));
+}
+
+static void heal_cuts(struct world *world)
+{
+    memset(world->cut, 0, sizeof world->cut);
+}
+
+static void partition(struct world *world)
+{
+    size_t ends = NODES_MAX + CLIENTS_MAX;
+    bool side[NODES_MAX + CLIENTS_MAX + 1];
+    for (size_t i = 0; i < ends; i++)
+        side[i] = chance(world, 500);
+    bool one_way = chance(world, 300);
+    bool single = chance(world, 400);
+    size_t alone = (size_t)(victim(world)->id - 1);
+    for (size_t i = 0; i < ends && single; i++)
+        side[i] = i == alone || (i >= NODES_MAX && chance(world, 300));
+    heal_cuts(world);
+    for (size_t from = 0; from < ends; from++)
+        for (size_t to = 0; to < ends; to++)
+            world->cut[from][to] = side[from] != side[to] && (!one_way || side[from]);
+    trace(world, "partition%s", one_way ? ", one way" : "");
+    world->healed_at = world->now + 50 * MS + below(world, 4 * SECOND);
+    at(world, world->healed_at, AT_HEAL, 0, 0, NULL);
+}
+
+static void pause_node(struct world *world)
+{
+    struct node *node = victim(world);
+    node->paused_until = world->now + 20 * MS + below(world, 2500 * MS);
+    trace(world, "n%u pauses until %.3f", node->id, (double)node->paused_until / 1000.0);
+}
+
+static void disk(struct world *world)
+{
+    struct node *node = victim(world);
+    if (chance(world, 500)) {
+        node->disk_stalled_until = world->now + below(world, 3500 * MS);
+        trace(world, "n%u disk stalls", node->id);
+    } else {
+        node->disk_fails_until = world->now + below(world, 1500 * MS);
+        trace(world, "n%u disk is full", node->id);
+    }
+}
+
+/* Once in some runs a node leaves: one that asks for itself, or a dead one that the master removes. */
+static void leave_for_good(struct world *world)
+{
+    if (!world->may_leave || world->nodes_count < 3 || !chance(world, 60))
+        return;
+    struct node *master = NULL;
+    for (unsigned i = 0; i < world->nodes_count; i++)
+        if (world->nodes[i].alive && replica_role(world->nodes[i].replica) == REPLICA_MASTER)
+            master = &world->nodes[i];
+    struct node *leaver = any_node(world);
+    struct node *asked = chance(world, 500) ? master : leaver;
+    if (master == NULL || !asked->alive || asked->paused_until > world->now ||
+        asked->busy_until > world->now)
+        return;
+    trace(world, "n%u is told that n%u shall leave", asked->id, leaver->id);
+    world->may_leave = false;
+    node_step(world, asked,
+              &(struct replica_event){.kind = REPLICA_LEAVE_NODE, .node = leaver->id});
+}
+
+void fault_happens(struct world *world)
+{
+    if (world->is_quiet)
+        return;
+    fault_next(world);
+    struct node *node = any_node(world);
+    if (world->may_prune && node->alive && node->paused_until <= world->now &&
+        node->busy_until <= world->now)
+        node_prune(world, node);
+    leave_for_good(world);
+    unsigned kinds[8];
+    size_t count = 0;
+    for (unsigned bit = 1; bit <= FAULT_DISK; bit *= 2)
+        if ((world->options.faults & bit) != 0)
+            kinds[count++] = bit;
+    if (count == 0)
+        return;
+    switch (kinds[below(world, count)]) {
+    case FAULT_CRASH:
+        crash(world);
+        break;
+    case FAULT_PARTITION:
+        partition(world);
+        break;
+    case FAULT_PAUSE:
+        pause_node(world);
+        break;
+    case FAULT_DISK:
+        disk(world);
+        break;
+    default:
+        break;
+    }
+}
+
+void faults_end(struct world *world)
+{
+    world->is_quiet = true;
+    heal_cuts(world);
+    for (unsigned i = 0; i < world->nodes_count; i++) {
+        struct node *node = &world->nodes[i];
+        node->disk_stalled_until = 0;
+        node->disk_fails_until = 0;
+        if (node->paused_until > world->now)
+            node->paused_until = world->now;
+    }
+    trace(world, "no more faults");
+}

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+/* sim.h - a whole cluster in one process on a virtual clock: real replicas, real chat over real
+ * stores in memory; network, disks, crashes and clients from one seed. The same seed and options
+ * give the same run, event by event.
+ *
+ * Everything that travels (messages, batches, texts) lives in the world's arena until the run ends,
+ * so that a copy is a pointer. One thread. */
+#ifndef JACKDAW_TESTS_SIMULATION_SIM_H
+#define JACKDAW_TESTS_SIMULATION_SIM_H
+
+#include "base/arena.h"
+#include "chat/chat.h"
+#include "replication/replica.h"
+#include "store/store.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define NODES_MAX 7
+#define CLIENTS_MAX 4
+#define ROOMS 2
+#define WINDOW 256 /* requests that a client can send again */
+#define PIPELINE 3
+#define TRAIL 16 /* positions that a client remembers, one of each epoch */
+#define SETUP_REQUESTS ROOMS
+#define MS 1000u /* virtual time counts in microseconds */
+#define SECOND 1000000u
+
+enum fault_bits {
+    FAULT_CRASH = 1,     /* processes die, with or without what was not synced, and come back */
+    FAULT_LOSS = 2,      /* messages are lost, late, doubled, out of order; the feed drops */
+    FAULT_PARTITION = 4, /* groups of nodes and clients cannot reach each other, also one way */
+    FAULT_PAUSE = 8,     /* processes stop and go on */
+    FAULT_DISK = 16,     /* disks stall, fill up, fail */
+    FAULT_LEAVE = 32,    /* a node leaves for good */
+};
+
+struct options {
+    uint64_t seed;
+    uint64_t steps;
+    unsigned nodes;
+    enum replica_policy policy;
+    unsigned faults; /* fault_bits */
+    bool trace;
+};
+
+/* A batch in a node's log. digest is the running one of the simulator. */
+struct row {
+    enum replica_batch_kind kind;
+    uint64_t epoch;
+    uint64_t first_seq;
+    uint64_t last_seq;
+    const uint8_t *bytes;
+    size_t size;
+    uint64_t digest;
+};
+
+struct rows {
+    struct row *items;
+    size_t count;
+    size_t capacity;
+};
+
+struct orphan {
+    uint64_t id;
+    struct row row;
+};
+
+/* An answer that waits until seq is committed. */
+struct gate {
+    struct gate *next;
+    uint64_t seq;
+    struct packet *reply;
+};
+
+struct node {
+    uint16_t id;
+    char internal[32];
+    char client[32];
+    bool alive;
+    bool left;
+    uint64_t incarnation;
+    uint64_t paused_until;
+    uint64_t busy_until;
+
+    /* The disk: outlives a crash. */
+    struct store *store;
+    uint8_t cluster[16];
+    uint64_t promised;
+    struct orphan *orphans;
+    size_t orphans_count;
+    size_t orphans_capacity;
+    uint64_t next_orphan;
+
+    /* The log as appended; of it `applied` rows are in the store, `durable` of them committed. */
+    struct rows rows;
+    size_t applied;
+    size_t durable;
+    bool disk_busy;
+    uint64_t disk_stalled_until;
+    uint64_t disk_fails_until;
+    uint64_t pruned_before; /* rows that end before it are not served, as if they were pruned */
+
+    struct chat *chat;
+    struct replica *replica;
+    struct replica_actions actions;
+    uint64_t tick_at;
+    bool handling;
+
+    /* As master: */
+    struct packet *queue; /* requests that wait for the disk */
+    struct packet **queue_tail;
+    struct gate *gates;
+    struct gate **gates_tail;
+    uint64_t committed;
+    bool proposing;
+    bool refused;
+    struct packet *take_overs;
+    struct packet **take_overs_tail;
+
+    /* Snapshots: being sent, being received. */
+    uint64_t snapshot_id;
+    struct row *snapshot;
+    size_t snapshot_count;
+    struct rows kept;
+    uint64_t kept_pruned_before;
+};
+
+/* What travels: between replicas, or between a client and a node. */
+enum packet_kind { PACKET_REPLICA, PACKET_SEND, PACKET_READ, PACKET_REPLY, PACKET_PAGE };
+struct packet {
+    struct packet *next;
+    enum packet_kind kind;
+    int from; /* node id, or -1 - client */
+    int to;
+    struct replica_message message;
+    /* SEND and its REPLY; READ and its PAGE */
+    uint64_t request;
+    const char *room;
+    const char *text;
+    enum status status;
+    uint64_t number;
+    struct position position;
+    uint64_t expected; /* REPLY to a request that skips: what must come first */
+    uint16_t master;   /* REPLY, PAGE: a redirect; 0: none known */
+    bool redirect;
+    bool rewound;
+    uint64_t after_seq;           /* PAGE: where it really starts */
+    struct position trail[TRAIL]; /* READ: position and what came before, newest first */
+    size_t trail_count;
+    struct seen *seen;
+    size_t seen_count;
+    uint64_t read_id;
+};
+
+struct seen {
+    uint64_t room;
+    uint64_t number;
+    uint64_t session;
+    uint64_t request;
+    uint64_t seq;
+};
+
+struct sent {
+    uint64_t request;
+    unsigned room; /* ROOMS: one that does not exist */
+    bool acked;
+    enum status status;
+    uint64_t number;
+    uint64_t seq;
+    uint64_t floor; /* the highest acked number of its room when it was first sent */
+};
+
+struct client {
+    int index;
+    uint64_t session;
+    uint64_t account;
+    uint8_t token[CHAT_TOKEN_BYTES];
+    uint64_t next;     /* request */
+    uint64_t base;     /* the first not acked */
+    uint64_t first;    /* of the requests that the run sent */
+    struct sent *sent; /* of request `first` on */
+    size_t sent_capacity;
+    uint16_t target;
+    uint64_t resend_at;
+    uint64_t resend_from;
+    uint64_t heard_at;
+    /* Reading: */
+    struct position cursor;
+    struct position trail[TRAIL];
+    size_t trail_count;
+    uint64_t read_id;
+    uint64_t read_at;
+    uint64_t last_number[ROOMS];
+    uint64_t acks;
+};
+
+/* Everything that was acknowledged as message: room, number and who. */
+struct fact {
+    uint64_t session;
+    uint64_t request;
+};
+
+struct log_fact {
+    uint64_t epoch, seq, digest;
+};
+
+struct entry {
+    uint64_t at;
+    uint64_t order;
+    int kind;
+    int who;
+    uint64_t incarnation;
+    void *pointer;
+};
+
+struct world {
+    struct options options;
+    bool is_strict; /* promises hold at any time, not only after healing */
+    bool is_gentle; /* somebody who has everything stays alive */
+    uint64_t random;
+    uint64_t now;
+    uint64_t steps;
+    uint64_t order;
+    struct entry *heap;
+    size_t heap_count;
+    size_t heap_capacity;
+    struct arena arena;
+    struct arena scratch;
+    struct node nodes[NODES_MAX];
+    unsigned nodes_count;
+    struct client clients[CLIENTS_MAX];
+    unsigned clients_count;
+    bool is_set_up;
+    uint64_t fault_every; /* on average; how rough the run is */
+    bool may_prune;
+    bool may_leave;
+    bool is_quiet;     /* faults have stopped */
+    bool is_degraded;  /* faults have stopped, but somebody stays dead */
+    bool is_finishing; /* clients begin nothing new */
+    uint64_t rooms[ROOMS];
+    /* [from][to]; clients come after the nodes. */
+    bool cut[NODES_MAX + CLIENTS_MAX + 1][NODES_MAX + CLIENTS_MAX + 1];
+    uint64_t healed_at;
+    uint64_t next_snapshot;
+    uint64_t trace_hash;
+    /* What the checks remember. */
+    struct log_fact *log_facts;
+    size_t log_facts_capacity;
+    size_t log_facts_count;
+    uint64_t *committed_digest; /* by seq */
+    size_t committed_capacity;
+    struct fact *told[ROOMS]; /* by number */
+    size_t told_capacity[ROOMS];
+    uint64_t acked_number[ROOMS];
+    /* What happened, for the summary. */
+    uint64_t elections, crashes, snapshots, orphans, acks, reads, strikes;
+};
+
+/* ---- world.c ---- */
+uint64_t draw(struct world *world);
+uint64_t below(struct world *world, uint64_t bound); /* 0 .. bound - 1 */
+bool chance(struct world *world, unsigned per_mille);
+void *keep(struct world *world, const void *bytes, size_t size);
+void *make(struct world *world, size_t size); /* zeroed */
+const char *keep_text(struct world *world, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void trace(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void print_replay(const struct options *options);
+/* Ends the process: prints what broke and how to replay it. */
+_Noreturn void broken(struct world *world, const char *invariant, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+enum entry_kind {
+    AT_TICK,
+    AT_PACKET,
+    AT_DISK,
+    AT_CLIENT,
+    AT_FAULT,
+    AT_LINK_DOWN,
+    AT_RESTART,
+    AT_HEAL,
+    AT_GO_ON
+};
+void at(struct world *world, uint64_t time, enum entry_kind kind, int who, uint64_t incarnation,
+        void *pointer);
+bool next_entry(struct world *world, struct entry *out);
+
+void transmit(struct world *world, struct packet *packet, uint64_t delay, bool is_feed);
+bool is_cut(const struct world *world, int from, int to);
+struct node *node_of(struct world *world, int id);
+
+/* ---- node.c ---- */
+void node_start(struct world *world, struct node *node, bool is_first);
+void node_crash(struct world *world, struct node *node, bool with_unsynced);
+void node_step(struct world *world, struct node *node, const struct replica_event *event);
+void node_prune(struct world *world, struct node *node);
+void node_tick(struct world *world, struct node *node);
+void node_receive(struct world *world, struct node *node, struct packet *packet);
+void node_disk_done(struct world *world, struct node *node);
+void node_pump(struct world *world, struct node *node);
+void node_close(struct node *node);
+void rows_add(struct rows *rows, const struct row *row);
+struct replica_position rows_end(const struct rows *rows, size_t count);
+/* Appends a row to the log in memory; digest is computed. */
+void node_push_row(struct world *world, struct node *node, struct row row);
+enum error node_log_row(struct node *node, const struct row *row);
+void node_fail(struct world *world, struct node *node);
+
+/* ---- serve.c ---- */
+void serve_packet(struct world *world, struct node *node, struct packet *packet);
+void serve_pump(struct world *world,
+                struct node *node); /* a batch of what waits, if the disk is free */
+void serve_committed(struct world *world, struct node *node, uint64_t seq);
+void serve_lost(struct world *world, struct node *node); /* no longer master */
+void serve_take_over(struct world *world, struct node *node, const struct replica_message *message);
+
+/* ---- client.c ---- */
+void clients_begin(struct world *world);
+void client_wake(struct world *world, struct client *client);
+void client_receive(struct world *world, struct client *client, struct packet *packet);
+bool clients_done(const struct world *world);
+uint64_t token_word(int client, size_t index);
+
+/* ---- fault.c ---- */
+void fault_next(struct world *world);
+void fault_happens(struct world *world);
+void faults_end(struct world *world);
+
+/* ---- check.c: the invariants ---- */
+void check_log_matching(struct world *world, const struct node *node, const struct row *row);
+void check_promise(struct world *world, const struct node *node, uint64_t promised);
+void check_sent(struct world *world, const struct node *node,
+                const struct replica_message *message);
+void check_committed(struct world *world, const struct node *node, uint64_t seq);
+void check_new_master(struct world *world, const struct node *node);
+void check_ack(struct world *world, struct client *client, const struct packet *reply);
+void check_page(struct world *world, struct client *client, const struct packet *page);
+void check_final(struct world *world);
+bool is_converged(struct world *world);
+
+#endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/* The members batch, and who may become a member. */
+#include "test_replica_bench.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const struct replica_batch *last_members(const struct bench *bench, uint16_t id)
+{
+    const struct bench_node *node = &bench->nodes[id];
+    for (size_t i = node->rows_count; i > 0; i--)
+        if (node->rows[i - 1].kind == REPLICA_MEMBERS)
+            return &node->rows[i - 1];
+    return NULL;
+}
+
+static void test_replica_members_unpack__what_a_master_wrote(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 3, REPLICA_ALL);
+    const struct replica_batch *batch = last_members(&bench, 2);
+    static struct replica_member members[REPLICA_MEMBERS_MAX];
+    size_t count;
+    assert_int_equal(replica_members_unpack(batch->bytes, batch->size, members, &count), OK);
+    assert_int_equal(count, 3);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(members[i].id, i + 1);
+        assert_true(members[i].in_sync && members[i].voter && !members[i].left);
+    }
+    assert_string_equal(members[2].internal, "10.0.0.3:2626");
+    bench_close(&bench);
+}
+
+static void test_replica_members_unpack__cut_or_changed_bytes_are_refused(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 2, REPLICA_ALL);
+    const struct replica_batch *batch = last_members(&bench, 1);
+    static struct replica_member members[REPLICA_MEMBERS_MAX];
+    size_t count;
+    for (size_t size = 0; size < batch->size; size++)
+        assert_int_equal(replica_members_unpack(batch->bytes, size, members, &count),
+                         ERROR_INVALID);
+    uint8_t bytes[512];
+    assert_true(batch->size < sizeof bytes);
+    for (size_t i = 0; i < batch->size; i++)
+        for (unsigned value = 0; value < 256; value++) {
+            memcpy(bytes, batch->bytes, batch->size);
+            bytes[i] = (uint8_t)value;
+            enum error error = replica_members_unpack(bytes, batch->size, members, &count);
+            assert_true(error == OK || error == ERROR_INVALID);
+        }
+    bench_close(&bench);
+}
+
+static void test_join__an_id_that_is_taken_is_refused(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 2, REPLICA_ALL);
+    struct replica_message join = {
+        .kind = REPLICA_JOIN, .from = 3, .internal = "10.0.0.2:2626", .client = "10.0.0.2:2625"};
+    bench.count = 3;
+    memset(bench.sent, 0, sizeof bench.sent);
+    bench_step(&bench, 1, &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &join});
+    assert_int_equal(bench.sent[REPLICA_REFUSED], 1);
+    assert_int_equal(bench.sent[REPLICA_JOINED], 0);
+    bench.count = 2;
+    bench_close(&bench);
+}
+
+static void test_join__another_cluster_is_refused(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 1, REPLICA_ALL);
+    bench.count = 2;
+    memset(bench.nodes[2].cluster, 9, sizeof bench.nodes[2].cluster);
+    struct replica_message join = {
+        .kind = REPLICA_JOIN, .from = 2, .internal = "10.0.0.2:2626", .client = "10.0.0.2:2625"};
+    memset(join.cluster, 9, sizeof join.cluster);
+    bench_step(&bench, 1, &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &join});
+    assert_int_equal(bench.sent[REPLICA_REFUSED], 1);
+    bench_close(&bench);
+}
+
+static void test_leave__a_slave_that_asks_has_left_for_good(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 3, REPLICA_QUORUM);
+    bench_step(&bench, 3, &(struct replica_event){.kind = REPLICA_LEAVE_NODE, .node = 3});
+    bench_pass(&bench, 1000);
+    assert_int_equal(bench_role(&bench, 3), REPLICA_LEFT);
+    bench_kill(&bench, 3);
+    bench_start(&bench, 3, false);
+    bench_pass(&bench, 3000);
+    assert_int_equal(bench_role(&bench, 3), REPLICA_LEFT);
+    /* Two voters are left: the cluster needs both and no third. */
+    assert_int_equal(bench_propose(&bench, 1, 1), OK);
+    bench_settle(&bench);
+    assert_int_equal(bench.nodes[1].committed, bench_last(&bench, 1));
+    bench_close(&bench);
+}
+
+static void test_leave__a_dead_member_is_removed_by_the_master(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 3, REPLICA_QUORUM);
+    bench_kill(&bench, 3);
+    bench_pass(&bench, 500);
+    assert_int_equal(
+        bench_step(&bench, 2, &(struct replica_event){.kind = REPLICA_LEAVE_NODE, .node = 3}),
+        ERROR_REFUSED);
+    assert_int_equal(
+        bench_step(&bench, 1, &(struct replica_event){.kind = REPLICA_LEAVE_NODE, .node = 3}), OK);
+    bench_pass(&bench, 500);
+    const struct replica_member *members;
+    assert_int_equal(replica_members(bench.nodes[2].replica, &members), 3);
+    assert_true(members[2].left);
+    bench_close(&bench);
+}
+
+static void test_leave__a_master_that_leaves_is_followed_by_another(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 3, REPLICA_ALL);
+    assert_int_equal(
+        bench_step(&bench, 1, &(struct replica_event){.kind = REPLICA_LEAVE_NODE, .node = 1}), OK);
+    bench_pass(&bench, 2000);
+    assert_int_equal(bench_role(&bench, 1), REPLICA_LEFT);
+    assert_int_equal(bench_master(&bench), 2);
+    bench_close(&bench);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_replica_members_unpack__what_a_master_wrote),
+        cmocka_unit_test(test_replica_members_unpack__cut_or_changed_bytes_are_refused),
+        cmocka_unit_test(test_join__an_id_that_is_taken_is_refused),
+        cmocka_unit_test(test_join__another_cluster_is_refused),
+        cmocka_unit_test(test_leave__a_slave_that_asks_has_left_for_good),
+        cmocka_unit_test(test_leave__a_dead_member_is_removed_by_the_master),
+        cmocka_unit_test(test_leave__a_master_that_leaves_is_followed_by_another),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
