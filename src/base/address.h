@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ADDRESS_HOST_SIZE 256                 /* a DNS name has at most 253 characters */
+#define ADDRESS_HOST_SIZE 256                      /* a DNS name has at most 253 characters */
 #define ADDRESS_TEXT_SIZE (ADDRESS_HOST_SIZE + 24) /* scheme, brackets, colon, port, NUL */
 
 struct address {

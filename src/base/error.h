@@ -11,24 +11,24 @@
 
 enum error {
     OK = 0,
-    ERROR_NO_MEMORY,     /* an allocation failed, or a memory budget is used up */
-    ERROR_INVALID,       /* malformed input: bytes, text, an option, an address */
-    ERROR_TOO_LARGE,     /* well-formed, but over a named limit */
-    ERROR_NOT_FOUND,     /* no such thing */
-    ERROR_EXISTS,        /* there is one already */
-    ERROR_FULL,          /* a bounded queue or table has no place left; try again later */
-    ERROR_TIMEOUT,       /* not done in time */
-    ERROR_CANCELLED,     /* given up by the caller */
-    ERROR_CLOSED,        /* the object was closed, or the peer has gone */
-    ERROR_REFUSED,       /* nobody listens there */
-    ERROR_DENIED,        /* not permitted by the operating system or by a peer */
-    ERROR_IN_USE,        /* address, file or data folder is held by another process */
-    ERROR_DISK_FULL,     /* no space left for the database */
-    ERROR_IO,            /* reading or writing failed */
-    ERROR_CORRUPT,       /* stored data fails its checks */
-    ERROR_VERSION,       /* a newer schema, or another protocol version */
-    ERROR_MISMATCH,      /* belongs to another cluster, node or key */
-    ERROR_INTERNAL,      /* a library answered what it never should */
+    ERROR_NO_MEMORY, /* an allocation failed, or a memory budget is used up */
+    ERROR_INVALID,   /* malformed input: bytes, text, an option, an address */
+    ERROR_TOO_LARGE, /* well-formed, but over a named limit */
+    ERROR_NOT_FOUND, /* no such thing */
+    ERROR_EXISTS,    /* there is one already */
+    ERROR_FULL,      /* a bounded queue or table has no place left; try again later */
+    ERROR_TIMEOUT,   /* not done in time */
+    ERROR_CANCELLED, /* given up by the caller */
+    ERROR_CLOSED,    /* the object was closed, or the peer has gone */
+    ERROR_REFUSED,   /* nobody listens there */
+    ERROR_DENIED,    /* not permitted by the operating system or by a peer */
+    ERROR_IN_USE,    /* address, file or data folder is held by another process */
+    ERROR_DISK_FULL, /* no space left for the database */
+    ERROR_IO,        /* reading or writing failed */
+    ERROR_CORRUPT,   /* stored data fails its checks */
+    ERROR_VERSION,   /* a newer schema, or another protocol version */
+    ERROR_MISMATCH,  /* belongs to another cluster, node or key */
+    ERROR_INTERNAL,  /* a library answered what it never should */
     ERROR_COUNT
 };
 
@@ -55,8 +55,7 @@ enum error error_prefix(struct error_text *text, enum error error, const char *f
     __attribute__((format(printf, 3, 4)));
 
 /* Checks a promise between parts of this program; false is a bug, in release builds too. */
-#define ASSERT(condition) \
-    ((condition) ? (void)0 : assertion_failed(#condition, __FILE__, __LINE__))
+#define ASSERT(condition) ((condition) ? (void)0 : assertion_failed(#condition, __FILE__, __LINE__))
 _Noreturn void assertion_failed(const char *condition, const char *file, int line);
 
 #endif

@@ -14,11 +14,8 @@
 #define REPLACEMENT_CHARACTER 0xFFFDu
 
 static const char *const level_names[] = {
-    [LOG_DEBUG] = "debug",
-    [LOG_INFO] = "info",
-    [LOG_WARNING] = "warning",
-    [LOG_ERROR] = "error",
-    [LOG_SILENT] = "silent",
+    [LOG_DEBUG] = "debug", [LOG_INFO] = "info",     [LOG_WARNING] = "warning",
+    [LOG_ERROR] = "error", [LOG_SILENT] = "silent",
 };
 
 static enum log_level configured_level = LOG_INFO;

@@ -57,11 +57,11 @@ bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const char *module, const char *event,
                const struct log_field *fields);
 
-#define LOG_LINE(level, module, event, ...)                                                       \
-    do {                                                                                          \
-        if (log_enabled(level))                                                                   \
-            log_write(level, module, event,                                                       \
-                      (const struct log_field[]){__VA_ARGS__, {.key = NULL}});                    \
+#define LOG_LINE(level, module, event, ...)                                    \
+    do {                                                                       \
+        if (log_enabled(level))                                                \
+            log_write(level, module, event,                                    \
+                      (const struct log_field[]){__VA_ARGS__, {.key = NULL}}); \
     } while (0)
 #define log_debug(module, event, ...) LOG_LINE(LOG_DEBUG, module, event, __VA_ARGS__)
 #define log_info(module, event, ...) LOG_LINE(LOG_INFO, module, event, __VA_ARGS__)

@@ -11,12 +11,12 @@
 #include <unistd.h>
 
 struct task_queue {
-    int descriptor;         /* eventfd: non-zero while the owner should look */
-    atomic_bool signalled;  /* descriptor was written since the owner last looked */
-    pthread_mutex_t mutex;  /* protects head and tail */
+    int descriptor;        /* eventfd: non-zero while the owner should look */
+    atomic_bool signalled; /* descriptor was written since the owner last looked */
+    pthread_mutex_t mutex; /* protects head and tail */
     struct task *head;
     struct task **tail;
-    struct task *taken;     /* the owner's: taken out of the list, not yet run */
+    struct task *taken; /* the owner's: taken out of the list, not yet run */
 };
 
 enum error task_queue_new(struct task_queue **out)

@@ -20,16 +20,17 @@
 #define uthash_nonfatal_oom(element) ((element)->id = 0)
 
 #define REPLY_FRAME_BYTES_DEFAULT (4u * 1024u * 1024u)
-#define OUTPUT_FRAMES_MAX 64u                   /* waiting; beyond: RESOURCE_EXHAUSTED */
-#define WAITING_BYTES_MAX (64u * 1024u * 1024u) /* memory of frames that the owner has not run yet */
+#define OUTPUT_FRAMES_MAX 64u /* waiting; beyond: RESOURCE_EXHAUSTED */
+#define WAITING_BYTES_MAX \
+    (64u * 1024u * 1024u) /* memory of frames that the owner has not run yet */
 #define RETRY_WHEN_FULL_MS 20u
-#define FIRST_CONNECT_MS 50u   /* a channel younger than this may be shaking hands, */
-#define HANDSHAKE_WAIT_MS 20u  /* and is closed when it is through with it, or after this */
+#define FIRST_CONNECT_MS 50u          /* a channel younger than this may be shaking hands, */
+#define HANDSHAKE_WAIT_MS 20u         /* and is closed when it is through with it, or after this */
 #define SOCKET_REQUEST_ID 0x80000001u /* all calls of a channel share nng's request id */
 
 struct call {
-    uint64_t id; /* key; 0 after the table ran out of memory */
-    uint64_t deadline_ms; /* UINT64_MAX: none */
+    uint64_t id;           /* key; 0 after the table ran out of memory */
+    uint64_t deadline_ms;  /* UINT64_MAX: none */
     uint32_t credits_owed; /* granted, but the output was full */
     const ProtobufCMessageDescriptor *output;
     ProtobufCClosure closure;
@@ -56,19 +57,19 @@ struct rpc_channel {
     bool dialling;
     bool closing;
     uint64_t opened_ms;
-    sem_t connected; /* posted for each connection */
+    sem_t connected;          /* posted for each connection */
     atomic_size_t references; /* the owner's and one for each of our tasks in the queue */
     struct receiver receiver;
     nng_aio *send_aio;
     struct task sent; /* pushed by the send callback; only while sending */
     bool sending;
-    uint32_t pipe; /* nng's id of the connection; 0: none */
+    uint32_t pipe;          /* nng's id of the connection; 0: none */
     atomic_bool lost_event; /* a connection ended without memory to tell the owner */
     atomic_size_t waiting_bytes;
     uint64_t now_ms;           /* the latest that rpc_channel_tick was told */
     uint64_t next_deadline_ms; /* no call ends earlier */
     uint64_t last_id;
-    struct call *calls; /* hash by id, in the order of making */
+    struct call *calls;       /* hash by id, in the order of making */
     struct call *tick_cursor; /* where rpc_channel_tick goes on */
     bool ticking;
     bool owes_credits; /* some call has credits_owed */
@@ -745,6 +746,6 @@ static void invoke(ProtobufCService *service, unsigned method_index, const Proto
 void rpc_stub_init(struct rpc_stub *stub, struct rpc_channel *channel,
                    const ProtobufCServiceDescriptor *descriptor)
 {
-    *stub = (struct rpc_stub){
-        .service = {.descriptor = descriptor, .invoke = invoke}, .channel = channel};
+    *stub = (struct rpc_stub){.service = {.descriptor = descriptor, .invoke = invoke},
+                              .channel = channel};
 }

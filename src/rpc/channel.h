@@ -34,11 +34,11 @@ struct rpc_channel;
 
 struct rpc_channel_options {
     struct address address;
-    struct task_queue *queue;     /* the owner's; must outlive the channel */
-    size_t frame_bytes_max;       /* largest frame taken from the server; 0: 4 MiB */
-    uint32_t reconnect_min_ms;    /* first pause after a failed connect; 0: 50 */
-    uint32_t reconnect_max_ms;    /* 0: 1000 */
-    const char *tls_authority;    /* PEM file that the server's certificate is checked against */
+    struct task_queue *queue;  /* the owner's; must outlive the channel */
+    size_t frame_bytes_max;    /* largest frame taken from the server; 0: 4 MiB */
+    uint32_t reconnect_min_ms; /* first pause after a failed connect; 0: 50 */
+    uint32_t reconnect_max_ms; /* 0: 1000 */
+    const char *tls_authority; /* PEM file that the server's certificate is checked against */
     void *context;
     /* Told on the owner's thread; may be NULL. */
     void (*connected)(void *context, struct rpc_channel *channel);

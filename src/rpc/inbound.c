@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* inbound.c - frames from the wire to calls: decoding and admission on nng's thread, dispatch on the
  * owner's. */
+#include "rpc/server_internal.h"
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "rpc/protocol.h"
-#include "rpc/server_internal.h"
 #include "rpc/wire.h"
 
 #include <stdarg.h>
@@ -164,8 +165,8 @@ static struct inbound *new_inbound(struct rpc_server *server, nng_pipe pipe, siz
 static enum error add_request(struct inbound *inbound, const Jackdaw__Envelope *envelope,
                               nng_msg *message, uint64_t now_ms)
 {
-    struct rpc_call *call = call_new(inbound->server, envelope, nng_msg_header(message),
-                                     nng_msg_header_len(message));
+    struct rpc_call *call =
+        call_new(inbound->server, envelope, nng_msg_header(message), nng_msg_header_len(message));
     if (call == NULL)
         return ERROR_NO_MEMORY;
     call->deadline_ms = envelope->timeout_ms == 0 ? 0 : now_ms + envelope->timeout_ms;
@@ -218,8 +219,7 @@ static enum error decode_into(struct arena *arena, struct rpc_server *server, nn
     enum error error = wire_decode(nng_msg_body(message), nng_msg_len(message), arena, &frame);
     if (error != OK)
         return error;
-    struct inbound *inbound =
-        new_inbound(server, nng_msg_get_pipe(message), frame->n_envelopes);
+    struct inbound *inbound = new_inbound(server, nng_msg_get_pipe(message), frame->n_envelopes);
     if (inbound == NULL)
         return ERROR_NO_MEMORY;
     error = sort_out(inbound, frame, message);
@@ -323,8 +323,7 @@ static bool admit_control(struct inbound *inbound)
 {
     size_t bytes_max = inbound->server->options.waiting_bytes_max;
     inbound->waiting_calls = 0;
-    inbound->waiting_bytes =
-        sizeof *inbound + inbound->item_count * sizeof(struct inbound_item);
+    inbound->waiting_bytes = sizeof *inbound + inbound->item_count * sizeof(struct inbound_item);
     return admit(inbound, bytes_max + bytes_max / 4);
 }
 
@@ -349,7 +348,7 @@ static void kick_sender(struct rpc_server *server, nng_pipe pipe, const char *re
 
 static const char *reason_for(enum error error)
 {
-    return error == ERROR_NO_MEMORY  ? "no memory for what it sent"
+    return error == ERROR_NO_MEMORY   ? "no memory for what it sent"
            : error == ERROR_TOO_LARGE ? "sent a frame that is too large"
                                       : "sent what is no frame";
 }

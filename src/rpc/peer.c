@@ -262,8 +262,7 @@ void peer_tick(struct rpc_server *server)
         return;
     struct rpc_peer *peer;
     struct rpc_peer *next;
-    HASH_ITER(hh, server->peers, peer, next)
-    {
+    HASH_ITER(hh, server->peers, peer, next) {
         if (look_for_lost && is_gone(peer)) {
             (void)atomic_fetch_sub(&server->lost_events, 1);
             look_for_lost = atomic_load(&server->lost_events) > 0;
@@ -278,8 +277,7 @@ void peer_free_all(struct rpc_server *server)
 {
     struct rpc_peer *peer;
     struct rpc_peer *next;
-    HASH_ITER(hh, server->peers, peer, next)
-    {
+    HASH_ITER(hh, server->peers, peer, next) {
         remove_peer(server, peer);
     }
 }

@@ -197,8 +197,7 @@ void rpc_server_cancel_all(struct rpc_server *server)
 {
     struct rpc_peer *peer;
     struct rpc_peer *next_peer;
-    HASH_ITER(hh, server->peers, peer, next_peer)
-    {
+    HASH_ITER(hh, server->peers, peer, next_peer) {
         server->cursor = peer->calls;
         while (server->cursor != NULL) {
             struct rpc_call *call = server->cursor;

@@ -87,8 +87,9 @@ enum error transport_tls_dialer(nng_dialer dialer, const char *server_name,
                                 const struct tls_files *files, struct error_text *why)
 {
     if (files->authority == NULL)
-        return error_set(why, ERROR_INVALID,
-                         "a tls+tcp:// address needs the certificate authority to check it against");
+        return error_set(
+            why, ERROR_INVALID,
+            "a tls+tcp:// address needs the certificate authority to check it against");
     nng_tls_config *config;
     int result = nng_tls_config_alloc(&config, NNG_TLS_MODE_CLIENT);
     if (result != 0)

@@ -24,8 +24,7 @@ static void give_back(void *context, void *pointer)
 /* An allocator for protobuf-c that takes from the arena; giving back is the arena's. */
 static ProtobufCAllocator allocator_of(struct arena *arena)
 {
-    return (ProtobufCAllocator){
-        .alloc = allocate, .free = give_back, .allocator_data = arena};
+    return (ProtobufCAllocator){.alloc = allocate, .free = give_back, .allocator_data = arena};
 }
 
 /* ---- reading the protobuf encoding without decoding it ---- */

@@ -41,14 +41,18 @@ static bool has_everything_acked(const struct world *world, const struct node *n
     return role == REPLICA_MASTER || role == REPLICA_SLAVE;
 }
 
+/* By the last list of members in its log, whether it runs or not. */
 static bool knows_itself_behind(const struct node *node)
 {
-    const struct replica_member *members;
-    size_t count = replica_members(node->replica, &members);
+    static struct replica_member members[REPLICA_MEMBERS_MAX];
+    size_t count = 0;
+    for (size_t i = node->durable; i > 0 && count == 0; i--)
+        if (node->rows.items[i - 1].kind == REPLICA_MEMBERS)
+            (void)replica_members_unpack(node->rows.items[i - 1].bytes,
+                                         node->rows.items[i - 1].size, members, &count);
     for (size_t i = 0; i < count; i++)
         if (members[i].id == node->id)
-            return !members[i].in_sync &&
-                   replica_durable(node->replica).seq == replica_last(node->replica).seq;
+            return !members[i].in_sync && node->durable == node->rows.count;
     return true;
 }
 
@@ -56,7 +60,7 @@ static bool others_know_themselves_behind(const struct world *world, const struc
 {
     for (unsigned i = 0; i < world->nodes_count; i++) {
         const struct node *other = &world->nodes[i];
-        if (other != node && (!other->alive || !knows_itself_behind(other)))
+        if (other != node && !other->left && !knows_itself_behind(other))
             return false;
     }
     return true;
@@ -151,11 +155,12 @@ static void leave_for_good(struct world *world)
               &(struct replica_event){.kind = REPLICA_LEAVE_NODE, .node = leaver->id});
 }
 
-void fault_happens(struct world *world)
+void fault_happens(struct world *world, bool is_regular)
 {
     if (world->is_quiet)
         return;
-    fault_next(world);
+    if (is_regular)
+        fault_next(world);
     struct node *node = any_node(world);
     if (world->may_prune && node->alive && node->paused_until <= world->now &&
         node->busy_until <= world->now)

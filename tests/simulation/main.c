@@ -122,8 +122,12 @@ static void happen_on_node(struct world *world, const struct entry *entry)
 static void restart(struct world *world, const struct entry *entry)
 {
     struct node *node = node_of(world, entry->who);
-    if (!node->alive && !node->left && entry->incarnation == node->incarnation)
-        node_start(world, node, false);
+    if (node->alive || node->left || entry->incarnation != node->incarnation)
+        return;
+    node_start(world, node, false);
+    /* While it joins is a good moment for something to go wrong. */
+    if (chance(world, 300))
+        at(world, world->now + below(world, 8 * MS), AT_FAULT, 0, 1, NULL);
 }
 
 static void happen(struct world *world, const struct entry *entry)
@@ -135,7 +139,7 @@ static void happen(struct world *world, const struct entry *entry)
         client_wake(world, &world->clients[entry->who]);
         break;
     case AT_FAULT:
-        fault_happens(world);
+        fault_happens(world, entry->incarnation == 0);
         break;
     case AT_HEAL:
         if (world->now >= world->healed_at)

@@ -325,7 +325,7 @@ uint64_t token_word(int client, size_t index);
 
 /* ---- fault.c ---- */
 void fault_next(struct world *world);
-void fault_happens(struct world *world);
+void fault_happens(struct world *world, bool is_regular);
 void faults_end(struct world *world);
 
 /* ---- check.c: the invariants ---- */

@@ -22,8 +22,9 @@
 struct held {
     struct rpc_call *call;
     struct probe *probe;
-    const Probe__Text *text; /* Hold; lives as long as the call */
-    uint64_t next_page;      /* Flow */
+    char *text; /* Hold: what to answer */
+    uint64_t number;
+    uint64_t next_page; /* Flow */
     uint64_t last_page;
     uint32_t page_bytes;
     struct held *previous;
@@ -100,6 +101,7 @@ static struct rpc_call *let_go(struct held *held)
         held->next->previous = held->previous;
     else
         probe->newest = held->previous;
+    free(held->text);
     free(held);
     (void)atomic_fetch_sub(&probe->counters.held, 1);
     return call;
@@ -177,7 +179,10 @@ static void handle_hold(Probe__Probe_Service *service, const Probe__Text *text,
 {
     (void)closure;
     struct held *held = hold((struct probe *)service, context);
-    held->text = text;
+    held->text = strdup(text->text);
+    held->number = text->number;
+    if (text->keep)
+        held->call = rpc_call_keep(held->call);
     watch(held);
 }
 
@@ -189,6 +194,8 @@ static void handle_flow(Probe__Probe_Service *service, const Probe__FlowRequest 
     held->next_page = 1;
     held->last_page = request->pages == 0 ? UINT64_MAX : request->pages;
     held->page_bytes = request->page_bytes;
+    if (request->keep)
+        held->call = rpc_call_keep(held->call);
     watch(held);
     send_pages(held);
 }
@@ -215,6 +222,8 @@ static void handle_echo(Probe__Probe_Service *service, const Probe__Text *text,
     reply.number = text->number;
     reply.token.data = (uint8_t *)rpc_call_token(context, &reply.token.len);
     char *long_text = NULL;
+    if (text->ask_peer)
+        reply.text = (char *)rpc_call_peer(context);
     if (text->reply_bytes > 0) {
         long_text = malloc(text->reply_bytes + 1);
         ASSERT(long_text != NULL);
@@ -565,16 +574,17 @@ static void release(struct probe *probe, void *argument)
     const struct release *what = argument;
     for (size_t i = 0; i < what->count && probe->oldest != NULL; i++) {
         struct held *held = probe->oldest;
-        const Probe__Text *text = held->text;
-        struct rpc_call *call = let_go(held);
         if (what->status != STATUS_OK) {
-            rpc_call_fail(call, what->status, 0, "released");
+            rpc_call_fail(let_go(held), what->status, 0, "released");
             continue;
         }
+        char *text = held->text;
         Probe__Text reply = PROBE__TEXT__INIT;
-        reply.text = text->text;
-        reply.number = text->number;
-        rpc_call_reply(call, &reply.base);
+        reply.text = text;
+        reply.number = held->number;
+        held->text = NULL;
+        rpc_call_reply(let_go(held), &reply.base);
+        free(text);
     }
 }
 

@@ -21,14 +21,14 @@
 
 /* Runs the client's turns (NULL: just waits) until condition holds; fails the test when it does not
  * within PATIENCE_MS. */
-#define WAIT_UNTIL(client, condition)                                                              \
-    do {                                                                                           \
-        uint64_t wait_until_ms = clock_monotonic_ms() + PATIENCE_MS;                               \
-        while (!(condition)) {                                                                     \
-            if (clock_monotonic_ms() > wait_until_ms)                                              \
-                fail_msg("waited in vain for: %s", #condition);                                    \
-            client_turn((client), 10);                                                             \
-        }                                                                                          \
+#define WAIT_UNTIL(client, condition)                                \
+    do {                                                             \
+        uint64_t wait_until_ms = clock_monotonic_ms() + PATIENCE_MS; \
+        while (!(condition)) {                                       \
+            if (clock_monotonic_ms() > wait_until_ms)                \
+                fail_msg("waited in vain for: %s", #condition);      \
+            client_turn((client), 10);                               \
+        }                                                            \
     } while (0)
 
 /* Open descriptors of this process. */
@@ -43,9 +43,9 @@ struct probe;
 
 /* What the handler of Hold and Flow does when a call of its is cancelled. */
 enum probe_on_cancel {
-    PROBE_END_IT,    /* ends that call */
-    PROBE_END_ALL,   /* ends every call it holds, that one last */
-    PROBE_KEEP_IT,   /* does nothing: the test ends it later */
+    PROBE_END_IT,  /* ends that call */
+    PROBE_END_ALL, /* ends every call it holds, that one last */
+    PROBE_KEEP_IT, /* does nothing: the test ends it later */
 };
 
 struct probe_counters {
@@ -55,8 +55,8 @@ struct probe_counters {
     atomic_size_t held_ever;
     atomic_size_t cancelled;
     atomic_size_t credited;
-    atomic_size_t pages;        /* sent by Flow */
-    atomic_size_t working;      /* calls of Work that a worker holds now */
+    atomic_size_t pages;   /* sent by Flow */
+    atomic_size_t working; /* calls of Work that a worker holds now */
     atomic_size_t worked;
 };
 
@@ -120,10 +120,10 @@ struct outcome {
     char master[64];
     unsigned replies; /* closures run */
     bool ended;
-    uint64_t number;    /* of the last reply */
-    uint64_t gaps;      /* Flow: pages that did not follow the one before */
-    char text[128];     /* its beginning */
-    size_t text_size;   /* all of it */
+    uint64_t number;  /* of the last reply */
+    uint64_t gaps;    /* Flow: pages that did not follow the one before */
+    char text[128];   /* its beginning */
+    size_t text_size; /* all of it */
     uint8_t token[64];
     size_t token_size;
     void *context; /* the test's */

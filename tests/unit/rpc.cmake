@@ -25,3 +25,5 @@ jackdaw_unit_test(test_rpc_streams SOURCES test_rpc_streams.c LIBS jackdaw_probe
 jackdaw_unit_test(test_rpc_input SOURCES test_rpc_input.c LIBS jackdaw_probe)
 jackdaw_unit_test(test_rpc_overload SOURCES test_rpc_overload.c LIBS jackdaw_probe)
 jackdaw_unit_test(test_rpc_loss SOURCES test_rpc_loss.c LIBS jackdaw_probe TIMEOUT 300)
+jackdaw_unit_test(test_rpc_endpoints SOURCES test_rpc_endpoints.c LIBS jackdaw_probe)
+target_compile_definitions(test_rpc_endpoints PRIVATE TLS_FILES="${support}/tls")

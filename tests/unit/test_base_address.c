@@ -59,12 +59,36 @@ static void test_address_parse__refuses(void **state)
 {
     (void)state;
     static const char *const cases[] = {
-        "",           "host",         "host:",        "host:65536",   "host:-1",
-        "host:1x",    "host: 1",      "host:000001",  "::1:80",       "::1",
-        "[::1]",      "[::1]80",      "[::1:80",      "[]:80",        "[127.0.0.1]:80",
-        "[zz]:1",     "a b:80",       "a/b:80",       "a@b:80",       "http://a:80",
-        "tls+tcp://", "tcp://a",      "tcp://tcp://a:1", "a\nb:80",   "[fe80::1%eth0]:80",
-        "h\xc3\xa9:1", "a:1:2",       ":",            "[::1]:",       "[[::1]]:80",
+        "",
+        "host",
+        "host:",
+        "host:65536",
+        "host:-1",
+        "host:1x",
+        "host: 1",
+        "host:000001",
+        "::1:80",
+        "::1",
+        "[::1]",
+        "[::1]80",
+        "[::1:80",
+        "[]:80",
+        "[127.0.0.1]:80",
+        "[zz]:1",
+        "a b:80",
+        "a/b:80",
+        "a@b:80",
+        "http://a:80",
+        "tls+tcp://",
+        "tcp://a",
+        "tcp://tcp://a:1",
+        "a\nb:80",
+        "[fe80::1%eth0]:80",
+        "h\xc3\xa9:1",
+        "a:1:2",
+        ":",
+        "[::1]:",
+        "[[::1]]:80",
     };
     struct address before = {.host = "kept", .port = 9};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -144,10 +168,10 @@ static void test_address_compare__orders(void **state)
 {
     (void)state;
     static const char *const ordered[] = {
-        "9.0.0.1:1",      "10.0.0.1:9",     "10.0.0.1:10",    "10.0.0.2:1",  "10.0.0.10:1",
-        "192.168.0.9:1",  "[::1]:1",        "[::2]:1",        "[::10]:1",    "[2001:db8::]:1",
-        "[fe80::1]:1",    ":1",             "10.0.0.256:1",   "a:1",         "a:2",
-        "ab:1",           "b:1",            "host10:1",       "host9:1",
+        "9.0.0.1:1",     "10.0.0.1:9", "10.0.0.1:10",  "10.0.0.2:1", "10.0.0.10:1",
+        "192.168.0.9:1", "[::1]:1",    "[::2]:1",      "[::10]:1",   "[2001:db8::]:1",
+        "[fe80::1]:1",   ":1",         "10.0.0.256:1", "a:1",        "a:2",
+        "ab:1",          "b:1",        "host10:1",     "host9:1",
     };
     size_t count = sizeof ordered / sizeof ordered[0];
     for (size_t i = 0; i < count; i++) {
@@ -179,10 +203,18 @@ static void test_address_is_loopback__only_what_must_be(void **state)
         const char *text;
         bool loopback;
     } cases[] = {
-        {"127.0.0.1:1", true},  {"127.255.0.9:1", true}, {"[::1]:1", true},
-        {"localhost:1", true},  {"LOCALHOST:1", true},   {":1", false},
-        {"128.0.0.1:1", false}, {"[::2]:1", false},      {"[::ffff:127.0.0.1]:1", false},
-        {"0.0.0.0:1", false},   {"[::]:1", false},       {"localhost.example.org:1", false},
+        {"127.0.0.1:1", true},
+        {"127.255.0.9:1", true},
+        {"[::1]:1", true},
+        {"localhost:1", true},
+        {"LOCALHOST:1", true},
+        {":1", false},
+        {"128.0.0.1:1", false},
+        {"[::2]:1", false},
+        {"[::ffff:127.0.0.1]:1", false},
+        {"0.0.0.0:1", false},
+        {"[::]:1", false},
+        {"localhost.example.org:1", false},
         {"127.0.0.1.example.org:1", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

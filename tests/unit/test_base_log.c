@@ -163,14 +163,20 @@ static void test_log_text__escapes(void **state)
         {"\x7f", "\"\\u007f\""},
         {"caf\xc3\xa9", "\"caf\xc3\xa9\""},
         {"\xf0\x9f\x90\xa6", "\"\xf0\x9f\x90\xa6\""},
-        {"\xc2\x9b" "2J", "\"\\u009b2J\""},           /* the one-character form of ESC [ */
-        {"\x9b" "2J", "\"\\ufffd2J\""},               /* and its bare byte */
-        {"\xe2\x80\xae" "abc", "\"\\u202eabc\""},     /* writes from right to left */
-        {"\xe2\x80\xa8", "\"\\u2028\""},              /* line separator */
+        {"\xc2\x9b"
+         "2J",
+         "\"\\u009b2J\""}, /* the one-character form of ESC [ */
+        {"\x9b"
+         "2J",
+         "\"\\ufffd2J\""}, /* and its bare byte */
+        {"\xe2\x80\xae"
+         "abc",
+         "\"\\u202eabc\""},              /* writes from right to left */
+        {"\xe2\x80\xa8", "\"\\u2028\""}, /* line separator */
         {"\xff\xfe", "\"\\ufffd\\ufffd\""},
-        {"\xc3", "\"\\ufffd\""},                      /* cut short */
-        {"\xc0\xaf", "\"\\ufffd\\ufffd\""},           /* overlong */
-        {"\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\""}, /* half of a surrogate pair */
+        {"\xc3", "\"\\ufffd\""},                                  /* cut short */
+        {"\xc0\xaf", "\"\\ufffd\\ufffd\""},                       /* overlong */
+        {"\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\""},            /* half of a surrogate pair */
         {"\xf4\x90\x80\x80", "\"\\ufffd\\ufffd\\ufffd\\ufffd\""}, /* above the last character */
         {"\xf8\x90\x80\x80", "\"\\ufffd\\ufffd\\ufffd\\ufffd\""},
         {"\xe2\x82x", "\"\\ufffd\\ufffdx\""},

@@ -262,14 +262,14 @@ int main(int argc, char **argv)
     if (argc > 1)
         cmocka_set_test_filter(argv[1]); /* a pattern: only these */
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_task_queue_run__in_order_and_no_more_than_asked,
-                                        setup, teardown),
-        cmocka_unit_test_setup_teardown(test_task_queue_run__asked_for_none_keeps_the_signal,
-                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_task_queue_run__in_order_and_no_more_than_asked, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_task_queue_run__asked_for_none_keeps_the_signal, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_task_queue_run__a_task_pushes_itself, setup, teardown),
         cmocka_unit_test_setup_teardown(test_task_queue_run__from_within_a_task, setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            test_task_queue_wait__returns_for_a_task_a_wake_and_in_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_task_queue_wait__returns_for_a_task_a_wake_and_in_time,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_task_queue_wake__from_a_signal_handler, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_task_queue__many_pushers_waiting, setup, teardown),

@@ -44,11 +44,15 @@ static struct replica_message published(struct bench *bench, struct replica_batc
     const struct bench_node *master = &bench->nodes[1];
     *batch = master->rows[master->rows_count - 1];
     const struct replica_batch *before = &master->rows[master->rows_count - 2];
-    struct replica_message message = {.kind = REPLICA_PUBLISH, .from = 1, .to = 2,
-                                      .epoch = batch->epoch, .promised = batch->epoch,
+    struct replica_message message = {.kind = REPLICA_PUBLISH,
+                                      .from = 1,
+                                      .to = 2,
+                                      .epoch = batch->epoch,
+                                      .promised = batch->epoch,
                                       .position = {before->epoch, before->last_seq},
                                       .last = {batch->epoch, batch->last_seq},
-                                      .batches = batch, .batches_count = 1};
+                                      .batches = batch,
+                                      .batches_count = 1};
     memcpy(message.cluster, master->cluster, sizeof message.cluster);
     return message;
 }
@@ -90,9 +94,9 @@ static void test_join__what_was_pruned_comes_as_a_snapshot(void **state)
     uint64_t needed = replica_needed_seq(bench.nodes[1].replica);
     assert_true(needed < bench_last(&bench, 1) - 20); /* node 3 may need it */
     for (uint16_t id = 1; id <= 2; id++)
-        bench_step(&bench, id, &(struct replica_event){
-                                   .kind = REPLICA_PRUNED,
-                                   .position = {0, bench_last(&bench, 1) - 3}});
+        bench_step(&bench, id,
+                   &(struct replica_event){.kind = REPLICA_PRUNED,
+                                           .position = {0, bench_last(&bench, 1) - 3}});
     bench_start(&bench, 3, false);
     bench_pass(&bench, 500);
     assert_int_equal(bench.nodes[3].installs, 1);
@@ -188,11 +192,13 @@ static void make_nonsense(const struct bench *bench, struct replica_message *mes
     struct replica_position last = replica_last(replica);
     for (size_t i = 0; i < 4; i++) {
         uint64_t first = i == 0 && draw(2) == 0 ? last.seq + 1 : number(last.seq);
-        batches[i] = (struct replica_batch){
-            .kind = draw(4) == 0 ? REPLICA_MEMBERS : REPLICA_CHAT,
-            .epoch = draw(2) == 0 ? message->epoch : number(counter) << 16,
-            .first_seq = first, .last_seq = draw(3) == 0 ? number(first) : first,
-            .bytes = (const uint8_t *)"\1\0", .size = 2};
+        batches[i] =
+            (struct replica_batch){.kind = draw(4) == 0 ? REPLICA_MEMBERS : REPLICA_CHAT,
+                                   .epoch = draw(2) == 0 ? message->epoch : number(counter) << 16,
+                                   .first_seq = first,
+                                   .last_seq = draw(3) == 0 ? number(first) : first,
+                                   .bytes = (const uint8_t *)"\1\0",
+                                   .size = 2};
     }
     message->snapshot = draw(3);
     message->offset = draw(2);
@@ -220,9 +226,11 @@ static void test_receive__nonsense_ends_nothing(void **state)
             make_nonsense(bench, &message, batches);
             bench->now_ms += draw(30);
             struct replica_event event = {.kind = draw(6) == 0 ? REPLICA_TICK : REPLICA_RECEIVE,
-                                          .now_ms = bench->now_ms, .message = &message};
+                                          .now_ms = bench->now_ms,
+                                          .message = &message};
             (void)replica_step(bench->nodes[2].replica, &event, actions);
-            struct replica_event durable = {.kind = REPLICA_DURABLE, .now_ms = bench->now_ms,
+            struct replica_event durable = {.kind = REPLICA_DURABLE,
+                                            .now_ms = bench->now_ms,
                                             .position = replica_last(bench->nodes[2].replica)};
             (void)replica_step(bench->nodes[2].replica, &durable, actions);
         }

@@ -546,7 +546,8 @@ static void test_memory__of_calls_that_ended(void **state)
             memset(outcomes, 0, sizeof outcomes);
             for (int i = 0; i < 200; i++) {
                 if (i % 3 == 0)
-                    client_work(&fixture->client, "some text, so that it is not so small", &outcomes[i]);
+                    client_work(&fixture->client, "some text, so that it is not so small",
+                                &outcomes[i]);
                 else
                     client_echo(&fixture->client, "some text, so that it is not so small", 0,
                                 &outcomes[i]);

@@ -98,8 +98,8 @@ static void test_full_queue__every_call_is_answered(void **state)
     probe_resume(fixture->probe);
     for (size_t i = 0; i < COUNT; i++)
         WAIT_UNTIL(&fixture->client, fixture->outcomes[i].ended);
-    assert_int_equal(count_ended(fixture, STATUS_OK) + count_ended(fixture, STATUS_RESOURCE_EXHAUSTED),
-                     COUNT);
+    assert_int_equal(
+        count_ended(fixture, STATUS_OK) + count_ended(fixture, STATUS_RESOURCE_EXHAUSTED), COUNT);
     assert_int_equal(probe_figures(fixture->probe).calls_rejected, rejected);
     assert_int_equal(fixture->counters->echoed, 1 + COUNT - rejected);
     client_expect_service(&fixture->client);
