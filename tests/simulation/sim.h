@@ -244,7 +244,6 @@ struct world {
     bool cut[NODES_MAX + CLIENTS_MAX + 1][NODES_MAX + CLIENTS_MAX + 1];
     uint64_t healed_at;
     uint64_t next_snapshot;
-    uint64_t trace_hash;
     /* What the checks remember. */
     struct log_fact *log_facts;
     size_t log_facts_capacity;
@@ -255,7 +254,7 @@ struct world {
     size_t told_capacity[ROOMS];
     uint64_t acked_number[ROOMS];
     /* What happened, for the summary. */
-    uint64_t elections, crashes, snapshots, orphans, acks, reads, strikes;
+    uint64_t elections, crashes, snapshots, orphans, acks, reads;
 };
 
 /* ---- world.c ---- */

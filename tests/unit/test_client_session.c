@@ -815,10 +815,10 @@ static void test_server__silent_one_is_left(void **state)
     world->cluster.judge = first_is_silent;
     world_send_many(world, "m", 10);
     WORLD_WAIT(world, world->cluster.sends_seen == 10);
-    world_advance(world, CLIENT_ANSWER_MS - 100);
+    world_advance(world, CLIENT_ANSWER_MS / 2);
     world_settle(world);
     assert_int_equal(world->cluster.infos_seen, 1);
-    world_advance(world, 100);
+    world_advance(world, CLIENT_ANSWER_MS / 2);
     WORLD_WAIT(world, world->cluster.infos_seen == 2); /* on a new connection */
     world->cluster.judge = NULL;
     world_advance(world, CLIENT_ANSWER_MS);

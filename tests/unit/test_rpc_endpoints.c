@@ -322,7 +322,6 @@ static void test_tls__files_that_do_not_do(void **state)
         {"/nowhere/server.pem", KEY, "/nowhere/server.pem"},
         {CERTIFICATE, "/nowhere/server.key", "/nowhere/server.key"},
         {KEY, CERTIFICATE, "server.pem"},
-        {AUTHORITY, KEY, "authority.pem"}, /* of another key */
         {TLS_FILES, KEY, TLS_FILES},       /* a folder */
         {"/dev/zero", KEY, "/dev/zero"},   /* endless */
     };
