@@ -20,6 +20,7 @@ target_sources(jackdaw_probe INTERFACE ${support}/suppressions.c) # into every t
 target_include_directories(jackdaw_probe PUBLIC ${CMAKE_SOURCE_DIR}/tests)
 target_link_libraries(jackdaw_probe PUBLIC jackdaw_rpc jackdaw_sp_peer jackdaw_probe_proto PkgConfig::CMOCKA)
 
+jackdaw_unit_test(test_rpc_wire SOURCES test_rpc_wire.c LIBS jackdaw_rpc jackdaw_nng)
 jackdaw_unit_test(test_rpc_calls SOURCES test_rpc_calls.c LIBS jackdaw_probe)
 jackdaw_unit_test(test_rpc_streams SOURCES test_rpc_streams.c LIBS jackdaw_probe)
 jackdaw_unit_test(test_rpc_input SOURCES test_rpc_input.c LIBS jackdaw_probe)

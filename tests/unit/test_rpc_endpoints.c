@@ -322,8 +322,8 @@ static void test_tls__files_that_do_not_do(void **state)
         {"/nowhere/server.pem", KEY, "/nowhere/server.pem"},
         {CERTIFICATE, "/nowhere/server.key", "/nowhere/server.key"},
         {KEY, CERTIFICATE, "server.pem"},
-        {TLS_FILES, KEY, TLS_FILES},       /* a folder */
-        {"/dev/zero", KEY, "/dev/zero"},   /* endless */
+        {TLS_FILES, KEY, TLS_FILES},     /* a folder */
+        {"/dev/zero", KEY, "/dev/zero"}, /* endless */
     };
     size_t before = count_descriptors();
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -218,6 +218,90 @@ static void test_stream__credits_survive_a_full_output(void **state)
     assert_int_equal(flow->replies, 42);
 }
 
+/* ---- calls that are kept without their request ---- */
+
+static void hold_kept(struct client *client, const char *text, struct outcome *outcome)
+{
+    Probe__Text request = PROBE__TEXT__INIT;
+    request.text = (char *)text;
+    request.number = 7;
+    request.keep = true;
+    probe__probe__hold(&client->stub.service, &request, on_text, outcome);
+}
+
+static void test_keep__is_answered_cancelled_and_timed_out(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client *client = &fixture->client;
+    struct outcome *answered = fresh(fixture);
+    struct outcome *cancelled = fresh(fixture);
+    struct outcome *late = fresh(fixture);
+    struct outcome *plain = fresh(fixture);
+    hold_kept(client, "one", answered);
+    hold_kept(client, "two", cancelled);
+    uint64_t cancelled_call = client->stub.call;
+    client->stub.timeout_ms = 50;
+    hold_kept(client, "three", late);
+    client->stub.timeout_ms = 60000;
+    client_hold(client, "four", plain);
+    client->stub.timeout_ms = 0;
+    WAIT_UNTIL(client, fixture->counters->held_ever == 4);
+    WAIT_UNTIL(client, late->ended && fixture->counters->held == 3);
+    rpc_channel_cancel(client->channel, cancelled_call);
+    WAIT_UNTIL(client, fixture->counters->held == 2);
+    assert_int_equal(fixture->counters->cancelled, 2);
+    probe_release(fixture->probe, 2, STATUS_OK);
+    WAIT_UNTIL(client, answered->ended && plain->ended);
+    assert_string_equal(answered->text, "one");
+    assert_int_equal(answered->number, 7);
+    assert_string_equal(plain->text, "four");
+    assert_int_equal(probe_figures(fixture->probe).open_calls, 0);
+}
+
+static void test_keep__streams_on(void **state)
+{
+    struct fixture *fixture = *state;
+    struct outcome *flow = fresh(fixture);
+    Probe__FlowRequest request = PROBE__FLOW_REQUEST__INIT;
+    request.pages = 40;
+    request.page_bytes = 10;
+    request.keep = true;
+    fixture->client.stub.credits = 10;
+    probe__probe__flow(&fixture->client.stub.service, &request, on_page, flow);
+    uint64_t call = fixture->client.stub.call;
+    WAIT_UNTIL(&fixture->client, flow->replies == 10);
+    rpc_channel_credit(fixture->client.channel, call, 48);
+    WAIT_UNTIL(&fixture->client, flow->ended);
+    assert_int_equal(flow->replies, 40);
+    assert_int_equal(flow->gaps, 0);
+}
+
+/* Among others of its peer, while all of them are cancelled, and when the peer goes. */
+static void test_keep__among_others(void **state)
+{
+    struct fixture *fixture = *state;
+    for (int round = 0; round < 20; round++) {
+        struct client other;
+        client_open(&other, probe_address(fixture->probe), NULL);
+        static struct outcome outcomes[60];
+        memset(outcomes, 0, sizeof outcomes);
+        for (int i = 0; i < 60; i++) {
+            other.stub.timeout_ms = i % 4 == 0 ? 60000 : 0;
+            if (i % 3 == 0)
+                client_hold(&other, "plain", &outcomes[i]);
+            else
+                hold_kept(&other, "kept", &outcomes[i]);
+        }
+        WAIT_UNTIL(&other, fixture->counters->held == 60);
+        probe_release(fixture->probe, 15, STATUS_OK);
+        WAIT_UNTIL(&other, rpc_channel_open_calls(other.channel) == 45);
+        client_close(&other);
+        WAIT_UNTIL(&fixture->client, fixture->counters->held == 0);
+    }
+    assert_int_equal(fixture->counters->cancelled, 20 * 45);
+    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).open_calls == 0);
+}
+
 /* ---- giving up ---- */
 
 static void test_cancel__ends_here_and_there(void **state)
@@ -599,6 +683,9 @@ int main(int argc, char **argv)
         CASE(test_stream__credit_of_zero_and_of_unknown_calls),
         CASE(test_stream__two_at_once),
         CASE(test_stream__credits_survive_a_full_output),
+        CASE(test_keep__is_answered_cancelled_and_timed_out),
+        CASE(test_keep__streams_on),
+        CASE(test_keep__among_others),
         CASE(test_cancel__ends_here_and_there),
         CASE(test_cancel__is_not_answered),
         CASE(test_cancel__of_a_stream_in_flow),
