@@ -10,17 +10,20 @@ static uint64_t durable_on(struct replica *r, const struct replica_member *membe
     return peer != NULL && peer->follows ? peer->acked.seq : 0;
 }
 
-/* Durable on this node and on everybody in sync. */
+/* Durable on this node and on everybody in sync. A master that is leaving does not count: with nobody
+ * else in sync, nothing is committed. */
 static uint64_t durable_on_all(struct replica *r)
 {
     uint64_t seq = r->durable.seq;
+    bool is_kept = false;
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
         uint64_t there = durable_on(r, member);
+        is_kept = is_kept || (member->in_sync && !member->left);
         if (member->in_sync && !member->left && there < seq)
             seq = there;
     }
-    return seq;
+    return is_kept ? seq : 0;
 }
 
 static uint64_t durable_on_majority(struct replica *r)
@@ -46,7 +49,7 @@ static uint64_t durable_enough(struct replica *r)
     case REPLICA_QUORUM:
         return durable_on_majority(r);
     case REPLICA_LOCAL:
-        return r->durable.seq;
+        return is_member(r) ? r->durable.seq : durable_on_all(r);
     default: {
         /* The set that decides must itself be known to everybody in it. */
         uint64_t seq = durable_on_all(r);

@@ -229,7 +229,10 @@ void receive_joined(struct replica *r, const struct replica_message *message)
 
 void receive_refused(struct replica *r, const struct replica_message *message)
 {
-    if (r->role == REPLICA_MASTER || message->from != r->join_target)
+    /* A master believes it of a higher epoch only: the others have gone on without it. */
+    if (message->from != r->join_target ||
+        (r->role == REPLICA_MASTER &&
+         (message->epoch <= r->epoch || message->refusal != REPLICA_REFUSED_LEFT)))
         return;
     act(r, REPLICA_DO_GIVE_UP)->refusal = message->refusal;
     if (message->refusal == REPLICA_REFUSED_LEFT)

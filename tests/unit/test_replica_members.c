@@ -140,6 +140,41 @@ static void test_leave__a_master_that_leaves_is_followed_by_another(void **state
     bench_close(&bench);
 }
 
+/* Found by the simulator: the others know of the leaving, the master does not know that they do. */
+static void test_leave__a_master_that_was_cut_off_while_leaving_is_told(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 3, REPLICA_QUORUM);
+    bench_step(&bench, 1, &(struct replica_event){.kind = REPLICA_LEAVE_NODE, .node = 1});
+    bench.nodes[1].cut = true; /* what it has sent arrives, the acks do not */
+    bench_pass(&bench, 700);
+    assert_int_equal(bench_role(&bench, 2), REPLICA_MASTER);
+    assert_int_equal(bench_role(&bench, 1), REPLICA_MASTER);
+    bench.nodes[1].cut = false;
+    bench_pass(&bench, 250); /* before it would step down for want of a majority */
+    assert_int_equal(bench_role(&bench, 1), REPLICA_LEFT);
+    bench_close(&bench);
+}
+
+static void test_leave__a_master_that_leaves_commits_nothing_alone(void **state)
+{
+    (void)state;
+    for (unsigned policy = 0; policy < 3; policy++) {
+        struct bench bench;
+        bench_open(&bench, 2, (enum replica_policy)policy);
+        bench.nodes[2].cut = true;
+        bench_step(&bench, 1, &(struct replica_event){.kind = REPLICA_LEAVE_NODE, .node = 1});
+        uint64_t committed = bench.nodes[1].committed;
+        bench_propose(&bench, 1, 1);
+        bench_pass(&bench, 900);
+        bench_kill(&bench, 2);
+        bench_pass(&bench, 2000);
+        assert_int_equal(bench.nodes[1].committed, committed);
+        bench_close(&bench);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +185,8 @@ int main(void)
         cmocka_unit_test(test_leave__a_slave_that_asks_has_left_for_good),
         cmocka_unit_test(test_leave__a_dead_member_is_removed_by_the_master),
         cmocka_unit_test(test_leave__a_master_that_leaves_is_followed_by_another),
+        cmocka_unit_test(test_leave__a_master_that_was_cut_off_while_leaving_is_told),
+        cmocka_unit_test(test_leave__a_master_that_leaves_commits_nothing_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
