@@ -208,12 +208,24 @@ static void set_up_client(struct proposal *p, struct client *client)
 
 /* ---- handing over ---- */
 
+static void *from_scratch(void *arena, size_t size)
+{
+    return arena_alloc(arena, size);
+}
+
+static void back_to_scratch(void *arena, void *pointer)
+{
+    (void)arena;
+    (void)pointer;
+}
+
 /* Whether everything of the row is in the log now. A request whose predecessor is missing must wait
  * for whoever has that. */
 static bool take_row(struct proposal *p, const struct row *row)
 {
-    ProtobufCAllocator *allocator = NULL;
-    Jackdaw__Batch *batch = jackdaw__batch__unpack(allocator, row->size, row->bytes);
+    ProtobufCAllocator scratch = {
+        .alloc = from_scratch, .free = back_to_scratch, .allocator_data = &p->world->scratch};
+    Jackdaw__Batch *batch = jackdaw__batch__unpack(&scratch, row->size, row->bytes);
     ASSERT(batch != NULL);
     bool is_whole = true;
     for (size_t i = 0; i < batch->n_deltas; i++) {
@@ -228,14 +240,8 @@ static bool take_row(struct proposal *p, const struct row *row)
             is_whole = false;
             continue;
         }
-        /* The batch dies with this function, the delta is needed until it is packed. */
-        size_t size = jackdaw__delta__get_packed_size(delta);
-        uint8_t *bytes = arena_alloc(&p->world->scratch, size);
-        ASSERT(bytes != NULL);
-        jackdaw__delta__pack(delta, bytes);
-        apply(p, jackdaw__delta__unpack(NULL, size, bytes));
+        apply(p, delta); /* in the scratch arena, as it is needed until it is packed */
     }
-    jackdaw__batch__free_unpacked(batch, NULL);
     return is_whole;
 }
 
