@@ -39,10 +39,11 @@ struct call {
 };
 
 /* What nng's threads report, on its way to the owner's. */
+enum report_kind { REPORT_CONNECTED, REPORT_DISCONNECTED, REPORT_FRAME };
 struct report {
-    struct task task;
+    struct task task; /* first */
     struct rpc_channel *channel;
-    enum { REPORT_CONNECTED, REPORT_DISCONNECTED, REPORT_FRAME } kind;
+    enum report_kind kind;
     uint32_t pipe;
     size_t bytes; /* memory of the frame */
     struct arena arena;
@@ -368,7 +369,7 @@ static void run_report(struct task *task)
 
 /* nng's threads from here to the end of the section. */
 
-static struct report *new_report(struct rpc_channel *channel, int kind, nng_pipe pipe)
+static struct report *new_report(struct rpc_channel *channel, enum report_kind kind, nng_pipe pipe)
 {
     struct report *report = calloc(1, sizeof *report);
     if (report == NULL)
@@ -420,7 +421,7 @@ static void on_message(void *context, nng_msg *message)
 static void on_pipe(nng_pipe pipe, nng_pipe_ev what, void *context)
 {
     struct rpc_channel *channel = context;
-    int kind = what == NNG_PIPE_EV_ADD_PRE ? REPORT_CONNECTED : REPORT_DISCONNECTED;
+    enum report_kind kind = what == NNG_PIPE_EV_ADD_PRE ? REPORT_CONNECTED : REPORT_DISCONNECTED;
     if (kind == REPORT_CONNECTED)
         (void)sem_post(&channel->connected);
     struct report *report = new_report(channel, kind, pipe);

@@ -28,7 +28,7 @@ static void drop_requests(struct inbound *inbound)
     }
 }
 
-static void release(struct inbound *inbound)
+void inbound_release(struct inbound *inbound)
 {
     drop_requests(inbound);
     free(inbound);
@@ -224,14 +224,14 @@ static enum error decode_into(struct arena *arena, struct rpc_server *server, nn
         return ERROR_NO_MEMORY;
     error = sort_out(inbound, frame, message);
     if (error != OK) {
-        release(inbound);
+        inbound_release(inbound);
         return error;
     }
     *out = inbound;
     return OK;
 }
 
-static enum error decode(struct rpc_server *server, nng_msg *message, struct inbound **out)
+enum error inbound_decode(struct rpc_server *server, nng_msg *message, struct inbound **out)
 {
     if (nng_msg_len(message) > server->options.frame_bytes_max)
         return ERROR_TOO_LARGE; /* by a few bytes: nng counts them with the header */
@@ -359,7 +359,7 @@ void inbound_receive(void *context, nng_msg *message)
     (void)atomic_fetch_add(&server->frames_received, 1);
     nng_pipe pipe = nng_msg_get_pipe(message);
     struct inbound *inbound = NULL;
-    enum error error = decode(server, message, &inbound);
+    enum error error = inbound_decode(server, message, &inbound);
     nng_msg_free(message);
     if (error != OK) {
         kick_sender(server, pipe, reason_for(error));
@@ -371,14 +371,14 @@ void inbound_receive(void *context, nng_msg *message)
         return;
     }
     if (!reject(inbound)) {
-        release(inbound);
+        inbound_release(inbound);
         kick_sender(server, pipe, "cannot be told that the server is full");
     } else if (inbound->item_count == inbound->request_count) {
-        release(inbound); /* no control in it */
+        inbound_release(inbound); /* no control in it */
     } else if (admit_control(inbound)) {
         task_queue_push(server->options.queue, &inbound->task);
     } else {
-        release(inbound);
+        inbound_release(inbound);
         kick_sender(server, pipe, "sent too much while the server is full");
     }
 }
@@ -431,5 +431,5 @@ static void inbound_run(struct task *task)
         peer->last_heard_ms = server->now_ms;
         dispatch(inbound, peer);
     }
-    release(inbound);
+    inbound_release(inbound);
 }

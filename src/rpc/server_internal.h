@@ -146,6 +146,11 @@ struct rpc_server {
 
 /* inbound.c */
 void inbound_receive(void *server, nng_msg *message);
+/* What inbound_receive makes of a message (borrowed) before it admits it; ERROR_INVALID,
+ * ERROR_TOO_LARGE, ERROR_NO_MEMORY: *out unchanged. Needs of the server its services and options
+ * only. *out: ended with inbound_release. */
+enum error inbound_decode(struct rpc_server *server, nng_msg *message, struct inbound **out);
+void inbound_release(struct inbound *inbound);
 
 /* peer.c */
 enum error peer_watch(struct rpc_server *server);
