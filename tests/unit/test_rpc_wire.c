@@ -193,6 +193,55 @@ static void test_strings_are_whole(void **state)
     assert_true(wire_strings_are_whole(&jackdaw__send_request__descriptor, NULL, 0));
 }
 
+/* The example of docs/protocol.md, byte by byte. */
+static void test_documented_call(void **state)
+{
+    (void)state;
+    static const uint8_t request[] = {0x0a, 0x25, 0x10, 0x80, 0x80, 0x04, 0x18, 0x01, 0x22, 0x0c,
+                                      0x6a, 0x61, 0x63, 0x6b, 0x64, 0x61, 0x77, 0x2e, 0x43, 0x68,
+                                      0x61, 0x74, 0x2a, 0x04, 0x49, 0x6e, 0x66, 0x6f, 0x30, 0xd0,
+                                      0x0f, 0x42, 0x06, 0x0a, 0x04, 0x64, 0x65, 0x6d, 0x6f};
+    static const uint8_t reply[] = {
+        0x0a, 0x51, 0x08, 0x01, 0x10, 0x80, 0x80, 0x04, 0x18, 0x01, 0x42, 0x47, 0x0a, 0x0d,
+        0x6a, 0x61, 0x63, 0x6b, 0x64, 0x61, 0x77, 0x20, 0x30, 0x2e, 0x31, 0x2e, 0x30, 0x10,
+        0x01, 0x18, 0x01, 0x22, 0x0e, 0x31, 0x32, 0x37, 0x2e, 0x30, 0x2e, 0x30, 0x2e, 0x31,
+        0x3a, 0x32, 0x36, 0x32, 0x35, 0x28, 0x80, 0x80, 0x04, 0x32, 0x06, 0x08, 0x81, 0x80,
+        0x04, 0x10, 0x01, 0x3a, 0x16, 0x08, 0x80, 0x80, 0x01, 0x10, 0x20, 0x18, 0x02, 0x20,
+        0x80, 0x02, 0x28, 0x80, 0x08, 0x30, 0xe8, 0x07, 0x38, 0x0a, 0x40, 0x80, 0x02};
+    Jackdaw__Envelope head = JACKDAW__ENVELOPE__INIT;
+    head.protocol = RPC_PROTOCOL;
+    head.call = 1;
+    head.service = (char *)"jackdaw.Chat";
+    head.method = (char *)"Info";
+    head.timeout_ms = 2000;
+    static const uint8_t payload[] = {0x0a, 0x04, 'd', 'e', 'm', 'o'};
+    nng_msg *message;
+    assert_int_equal(nng_msg_alloc(&message, 0), 0);
+    assert_int_equal(wire_append(message, &head, &(struct rpc_chunk){payload, sizeof payload}, 1),
+                     OK);
+    assert_int_equal(nng_msg_len(message), sizeof request);
+    assert_memory_equal(nng_msg_body(message), request, sizeof request);
+    nng_msg_free(message);
+
+    struct arena arena;
+    arena_init(&arena, 0);
+    Jackdaw__Frame *frame = NULL;
+    assert_int_equal(wire_decode(reply, sizeof reply, &arena, &frame), OK);
+    assert_int_equal(frame->n_envelopes, 1);
+    assert_int_equal(frame->envelopes[0]->kind, JACKDAW__ENVELOPE__KIND__REPLY);
+    assert_int_equal(frame->envelopes[0]->call, 1);
+    const Jackdaw__InfoReply *info = (const Jackdaw__InfoReply *)wire_unpack(
+        &jackdaw__info_reply__descriptor, &frame->envelopes[0]->payload, &arena);
+    assert_non_null(info);
+    assert_true(info->master);
+    assert_int_equal(info->n_servers, 1);
+    assert_string_equal(info->servers[0], "127.0.0.1:2625");
+    assert_int_equal(info->protocol, RPC_PROTOCOL);
+    assert_int_equal(info->position->epoch, 65537);
+    assert_int_equal(info->limits->page_events, 256);
+    arena_clear(&arena);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -203,6 +252,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_decode__counts_before_it_allocates),
         cmocka_unit_test(test_unpack__budget),
         cmocka_unit_test(test_strings_are_whole),
+        cmocka_unit_test(test_documented_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
