@@ -1,50 +1,89 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/ledger.h"
 
-#include "base/clock.h"
 #include "base/log.h"
+#include "server/entries.h"
 
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define BATCH_DELTAS_KEY (3u << 3 | 2u)  /* Batch.deltas: number << 3 | length-delimited */
 #define BATCH_BYTES_KEPT (1024u * 1024u) /* of the memory that the largest batch so far took */
+#define ENTRIES_AT_ONCE 256              /* of others, in one transaction, */
+#define ENTRY_BYTES_AT_ONCE (4u * 1024u * 1024u)
 #define PRUNED_ROWS_AT_ONCE 1024
-#define REST_MS 200 /* after the disk failed: loading the state again for each request costs more */
+
+enum phase { FREE, OPEN, WRITING };
 
 struct ledger {
+    struct ledger_options options;
     struct store *store;
     struct chat *chat;
-    struct ledger_observer observer;
-    uint64_t node_id;
-    uint64_t epoch;
-    bool begin_reign;
+    enum phase phase;
+    uint64_t epoch; /* of the reign; 0: not the master */
     struct position applied;
-    struct position committed;
+    struct position durable;
+    uint64_t committed_seq; /* as the driver told: it may not be on this disk yet */
+    uint64_t prune_before;  /* 0: nothing is due */
+
+    struct entries waiting; /* of others; the first `taken` are applied in the open transaction */
+
     /* The batch: packed Batch.deltas fields one after the other. */
     uint8_t *bytes;
     size_t used;
     size_t capacity;
     uint64_t first_seq; /* 0: no batch is open */
+    bool is_logged;     /* the driver has put it into the log */
+
     struct gate *first_gate;
     struct gate **last_gate;
     struct error_text problem;
-    uint64_t rest_until_ms; /* 0: not resting */
-    enum error rest_reason;
+
+    /* The disk's thread: from `start` to `done` the store is its. */
+    struct task start;
+    struct task done;
+    sem_t finished;
+    enum error written;
+    bool is_settled; /* the core has waited for it; `done` is still on its way */
 };
 
 /* ---- gates ---- */
 
-static void open_gates(struct ledger *ledger, bool committed)
+static uint64_t shown_seq(const struct ledger *ledger)
 {
-    while (ledger->first_gate != NULL) {
-        struct gate *gate = ledger->first_gate;
-        if (committed && gate->seq > ledger->committed.seq)
-            break;
-        ledger->first_gate = gate->next;
-        if (ledger->first_gate == NULL)
-            ledger->last_gate = &ledger->first_gate;
-        gate->open(gate, committed);
+    return ledger->committed_seq < ledger->durable.seq ? ledger->committed_seq
+                                                       : ledger->durable.seq;
+}
+
+static void open_first_gate(struct ledger *ledger, bool committed)
+{
+    struct gate *gate = ledger->first_gate;
+    ledger->first_gate = gate->next;
+    if (ledger->first_gate == NULL)
+        ledger->last_gate = &ledger->first_gate;
+    gate->open(gate, committed);
+}
+
+static void open_gates(struct ledger *ledger)
+{
+    while (ledger->first_gate != NULL && ledger->first_gate->seq <= shown_seq(ledger))
+        open_first_gate(ledger, true);
+}
+
+/* Those behind positions after seq. They stand in the order of their positions. */
+static void fail_gates(struct ledger *ledger, uint64_t seq)
+{
+    struct gate **link = &ledger->first_gate;
+    while (*link != NULL && (*link)->seq <= seq)
+        link = &(*link)->next;
+    struct gate *failed = *link;
+    *link = NULL;
+    ledger->last_gate = link;
+    while (failed != NULL) {
+        struct gate *gate = failed;
+        failed = gate->next;
+        gate->open(gate, false);
     }
 }
 
@@ -52,7 +91,7 @@ void ledger_gate(struct ledger *ledger, struct gate *gate)
 {
     gate->seq = ledger->applied.seq;
     gate->next = NULL;
-    if (gate->seq <= ledger->committed.seq) {
+    if (gate->seq <= shown_seq(ledger)) {
         gate->open(gate, true);
         return;
     }
@@ -111,23 +150,15 @@ static enum error add_to_batch(struct ledger *ledger, const Jackdaw__Delta *delt
 }
 
 /* Batch.epoch and first_seq go behind the deltas: the order of fields means nothing. */
-static enum error append_to_log(struct ledger *ledger)
+static enum error finish_batch(struct ledger *ledger)
 {
     Jackdaw__Batch head = JACKDAW__BATCH__INIT;
     head.epoch = ledger->epoch;
     head.first_seq = ledger->first_seq;
     enum error error = reserve(ledger, jackdaw__batch__get_packed_size(&head));
-    if (error != OK)
-        return error;
-    ledger->used += jackdaw__batch__pack(&head, ledger->bytes + ledger->used);
-    struct log_row row = {
-        .epoch = ledger->epoch,
-        .first_seq = ledger->first_seq,
-        .last_seq = ledger->applied.seq,
-        .batch = ledger->bytes,
-        .batch_size = ledger->used,
-    };
-    return store_log_append(ledger->store, &row);
+    if (error == OK)
+        ledger->used += jackdaw__batch__pack(&head, ledger->bytes + ledger->used);
+    return error;
 }
 
 static void forget_batch(struct ledger *ledger)
@@ -139,86 +170,267 @@ static void forget_batch(struct ledger *ledger)
     }
     ledger->used = 0;
     ledger->first_seq = 0;
+    ledger->is_logged = false;
 }
 
-static void rest(struct ledger *ledger, enum error error)
+size_t ledger_batch_bytes(const struct ledger *ledger)
 {
-    if (error != ERROR_DISK_FULL && error != ERROR_IO)
-        return;
-    ledger->rest_until_ms = clock_monotonic_ms() + REST_MS;
-    ledger->rest_reason = error;
+    return ledger->used;
 }
 
-static bool is_resting(struct ledger *ledger)
+/* ---- rolling back ---- */
+
+void ledger_roll_back(struct ledger *ledger)
 {
-    if (ledger->rest_until_ms != 0 && clock_monotonic_ms() >= ledger->rest_until_ms)
-        ledger->rest_until_ms = 0;
-    return ledger->rest_until_ms != 0;
+    store_rollback(ledger->store);
+    forget_batch(ledger);
+    entries_clear(&ledger->waiting);
+    ledger->phase = ledger->is_settled ? WRITING : FREE;
+    bool was_undone = ledger->applied.seq != ledger->durable.seq;
+    ledger->applied = ledger->durable;
+    struct error_text why;
+    if (was_undone && chat_reload(ledger->chat, &why) != OK) {
+        log_error("ledger", "cannot_go_on", log_string("reason", why.text));
+        assertion_failed("the state can be loaded again after a rollback", __FILE__, __LINE__);
+    }
+    if (was_undone)
+        ledger->options.driver.rolled_back(ledger->options.driver.context, ledger->durable);
+    fail_gates(ledger, ledger->durable.seq);
 }
 
-static void roll_back(struct ledger *ledger, enum error error, const char *doing)
+static void note_problem(struct ledger *ledger, enum error error, const char *doing)
 {
     const char *detail = store_last_problem(ledger->store);
     (void)error_set(&ledger->problem, error, "%s: %s", error_name(error), doing);
     log_error("ledger", "rolled_back", log_string("doing", doing),
               log_string("error", error_name(error)), log_string("detail", detail),
-              log_number("deltas", ledger->applied.seq - ledger->committed.seq));
-    store_rollback(ledger->store);
-    forget_batch(ledger);
-    rest(ledger, error);
-    ledger->applied = ledger->committed;
-    struct error_text why;
-    enum error reload = chat_reload(ledger->chat, &why);
-    if (reload != OK) {
-        log_error("ledger", "cannot_go_on", log_string("reason", why.text));
-        assertion_failed("the state can be loaded again after a rollback", __FILE__, __LINE__);
-    }
-    ledger->observer.rolled_back(ledger->observer.context, ledger->committed);
-    open_gates(ledger, false);
+              log_number("deltas", ledger->applied.seq - ledger->durable.seq));
 }
 
-static enum error begin_batch(struct ledger *ledger)
+static void fail(struct ledger *ledger, enum error error, const char *doing)
 {
-    if (ledger->first_seq != 0)
+    note_problem(ledger, error, doing);
+    ledger_roll_back(ledger);
+    ledger->options.driver.failed(ledger->options.driver.context, error);
+}
+
+/* ---- applying ---- */
+
+static enum error open_transaction(struct ledger *ledger)
+{
+    ASSERT(ledger->phase != WRITING);
+    if (ledger->phase == OPEN)
         return OK;
     enum error error = store_begin(ledger->store);
     if (error == OK)
-        ledger->first_seq = ledger->applied.seq + 1;
+        ledger->phase = OPEN;
     return error;
+}
+
+/* What is wrong with a single request undoes the batch; what is wrong with the disk, or undoes entries
+ * that are the log's already, concerns the driver, too. */
+static void fail_proposal(struct ledger *ledger, enum error error)
+{
+    bool is_local = (error == ERROR_CORRUPT || error == ERROR_NO_MEMORY) &&
+                    ledger->first_seq == ledger->durable.seq + 1;
+    if (!is_local) {
+        fail(ledger, error, "while writing");
+        return;
+    }
+    note_problem(ledger, error, "while writing");
+    ledger_roll_back(ledger);
 }
 
 enum error ledger_propose(struct ledger *ledger, const Jackdaw__Delta *delta)
 {
-    if (is_resting(ledger))
-        return ledger->rest_reason;
+    if (ledger->epoch == 0)
+        return ERROR_CLOSED;
+    ASSERT(ledger->waiting.first == NULL);
     struct position position = {.epoch = ledger->epoch, .seq = ledger->applied.seq + 1};
-    enum error error = begin_batch(ledger);
+    enum error error = open_transaction(ledger);
+    if (ledger->first_seq == 0)
+        ledger->first_seq = position.seq;
     ledger->applied = position; /* gates that come up while it is applied wait for it, too */
     if (error == OK)
         error = chat_apply(ledger->chat, delta, position);
     if (error == OK)
         error = add_to_batch(ledger, delta);
     if (error != OK)
-        roll_back(ledger, error, "while writing");
+        fail_proposal(ledger, error);
     return error;
 }
 
-enum error ledger_commit(struct ledger *ledger)
+bool ledger_catch_up(struct ledger *ledger)
 {
-    if (ledger->first_seq == 0)
-        return OK;
-    enum error error = append_to_log(ledger);
-    if (error == OK)
-        error = store_commit(ledger->store);
-    if (error != OK) {
-        roll_back(ledger, error, "while committing");
+    size_t count = 0;
+    size_t bytes = 0;
+    while (ledger->waiting.first != NULL && count < ENTRIES_AT_ONCE &&
+           bytes < ENTRY_BYTES_AT_ONCE) {
+        const struct ledger_entry *entry = &ledger->waiting.first->entry;
+        enum error error = open_transaction(ledger);
+        ledger->applied = (struct position){.epoch = entry->first.epoch, .seq = entry->last_seq};
+        if (error == OK)
+            error = entry_apply(entry, ledger->chat, ledger->store);
+        if (error != OK) {
+            fail(ledger, error, "while following");
+            return true;
+        }
+        count++;
+        bytes += entry->size;
+        entries_drop_first(&ledger->waiting);
+    }
+    return ledger->waiting.first == NULL;
+}
+
+static enum error log_own(struct ledger *ledger, const struct ledger_entry *entry)
+{
+    ASSERT(entry->first.seq == ledger->first_seq && entry->last_seq == ledger->applied.seq);
+    ledger->is_logged = true;
+    return store_log_append(ledger->store, &(struct log_row){.kind = entry->kind,
+                                                             .epoch = entry->first.epoch,
+                                                             .first_seq = entry->first.seq,
+                                                             .last_seq = entry->last_seq,
+                                                             .batch = entry->bytes,
+                                                             .batch_size = entry->size});
+}
+
+enum error ledger_append(struct ledger *ledger, const struct ledger_entry *entry)
+{
+    bool is_own = ledger->first_seq != 0 && !ledger->is_logged && entry->bytes == ledger->bytes;
+    return is_own ? log_own(ledger, entry) : entries_push(&ledger->waiting, entry);
+}
+
+/* ---- writing ---- */
+
+static void write_on_disk(struct task *task)
+{
+    struct ledger *ledger = (struct ledger *)((char *)task - offsetof(struct ledger, start));
+    struct task_queue *queue = ledger->options.queue;
+    ledger->written = store_commit_write(ledger->store);
+    /* Once the semaphore is up the core may go on, but not without the task. */
+    (void)sem_post(&ledger->finished);
+    task_queue_push(queue, &ledger->done);
+}
+
+/* After the disk's thread: its half of the commit is judged. */
+static enum error finish_write(struct ledger *ledger)
+{
+    enum error error = store_commit_finish(ledger->store, ledger->written);
+    if (error != OK)
         return error;
+    ledger->durable = store_position(ledger->store);
+    ledger->problem.text[0] = '\0';
+    return OK;
+}
+
+static void tell_durable(struct ledger *ledger)
+{
+    open_gates(ledger);
+    ledger->options.driver.durable(ledger->options.driver.context, ledger->durable);
+}
+
+static void on_written(struct task *task)
+{
+    struct ledger *ledger = (struct ledger *)((char *)task - offsetof(struct ledger, done));
+    ledger->phase = FREE;
+    if (ledger->is_settled) {
+        ledger->is_settled = false;
+        tell_durable(ledger);
+        return;
+    }
+    while (sem_wait(&ledger->finished) != 0) {
+    }
+    enum error error = finish_write(ledger);
+    if (error != OK)
+        fail(ledger, error, "while committing");
+    else
+        tell_durable(ledger);
+}
+
+enum error ledger_settle(struct ledger *ledger)
+{
+    if (ledger->phase != WRITING || ledger->is_settled)
+        return OK;
+    while (sem_wait(&ledger->finished) != 0) {
+    }
+    ledger->is_settled = true;
+    enum error error = finish_write(ledger);
+    if (error == OK)
+        return OK;
+    note_problem(ledger, error, "while committing");
+    ledger_roll_back(ledger);
+    return error;
+}
+
+static void start_write(struct ledger *ledger)
+{
+    ledger->phase = WRITING;
+    ledger->start.run = write_on_disk;
+    ledger->done.run = on_written;
+    if (ledger->options.disk != NULL)
+        worker_push(ledger->options.disk, &ledger->start);
+    else
+        write_on_disk(&ledger->start);
+}
+
+/* Puts the batch into the log. false: it was rolled back. */
+static bool propose_batch(struct ledger *ledger)
+{
+    enum error error = finish_batch(ledger);
+    if (error != OK) {
+        fail_proposal(ledger, error);
+        return false;
+    }
+    const struct ledger_driver *driver = &ledger->options.driver;
+    uint64_t count = ledger->applied.seq - ledger->first_seq + 1;
+    bool is_accepted = driver->propose(driver->context, ledger->bytes, ledger->used, count);
+    if (!is_accepted && ledger->phase == OPEN)
+        ledger_roll_back(ledger);
+    return is_accepted;
+}
+
+static enum error prune(struct ledger *ledger)
+{
+    size_t deleted;
+    uint64_t before = ledger->prune_before;
+    ledger->prune_before = 0;
+    return before == 0 ? OK
+                       : store_log_prune(ledger->store, before, PRUNED_ROWS_AT_ONCE, &deleted);
+}
+
+void ledger_write(struct ledger *ledger)
+{
+    if (ledger->phase != OPEN || (ledger->first_seq != 0 && !propose_batch(ledger)))
+        return;
+    enum error error = prune(ledger);
+    if (error == OK)
+        error = store_commit_prepare(ledger->store);
+    if (error != OK) {
+        fail(ledger, error, "while committing");
+        return;
     }
     forget_batch(ledger);
-    ledger->committed = ledger->applied;
-    ledger->problem.text[0] = '\0';
-    open_gates(ledger, true);
+    start_write(ledger);
+}
+
+enum error ledger_prune(struct ledger *ledger, uint64_t before_seq)
+{
+    uint64_t first = store_log_first(ledger->store);
+    if (first != 0 && before_seq > first)
+        ledger->prune_before = before_seq;
     return OK;
+}
+
+/* ---- looking in, being told ---- */
+
+bool ledger_is_master(const struct ledger *ledger)
+{
+    return ledger->epoch != 0;
+}
+
+bool ledger_is_free(const struct ledger *ledger)
+{
+    return ledger->phase != WRITING;
 }
 
 const char *ledger_problem(const struct ledger *ledger)
@@ -233,98 +445,59 @@ struct position ledger_applied(const struct ledger *ledger)
 
 struct position ledger_committed(const struct ledger *ledger)
 {
-    return ledger->committed;
+    uint64_t seq = shown_seq(ledger);
+    return (struct position){.epoch = store_epoch_at(ledger->store, seq), .seq = seq};
 }
 
-uint64_t ledger_epoch(const struct ledger *ledger)
+void ledger_commit(struct ledger *ledger, uint64_t seq)
 {
-    return ledger->epoch;
+    ledger->committed_seq = seq;
+    open_gates(ledger);
 }
 
-enum error ledger_prune(struct ledger *ledger, uint64_t keep)
+void ledger_set_reign(struct ledger *ledger, uint64_t epoch)
 {
-    uint64_t first = store_log_first(ledger->store);
-    uint64_t last = ledger->committed.seq;
-    if (first == 0 || ledger->first_seq != 0 || last - first < keep)
-        return OK;
-    enum error error = store_begin(ledger->store);
-    size_t deleted = 0;
-    if (error == OK)
-        error = store_log_prune(ledger->store, last - keep, PRUNED_ROWS_AT_ONCE, &deleted);
-    if (error == OK)
-        error = store_commit(ledger->store);
-    if (error != OK)
-        store_rollback(ledger->store);
-    return error;
+    ledger->epoch = epoch;
+    if (epoch == 0)
+        fail_gates(ledger, 0);
+}
+
+void ledger_replaced(struct ledger *ledger, struct store *store, uint64_t committed_seq)
+{
+    ledger->store = store;
+    ledger->applied = ledger->durable = store_position(store);
+    ledger->committed_seq = committed_seq;
 }
 
 /* ---- life ---- */
 
-static enum error remember_last_reign(void *context, const struct reign_row *row)
-{
-    struct ledger *ledger = context;
-    ledger->epoch = row->epoch;
-    return OK;
-}
-
-enum error ledger_open(struct ledger **out, struct store *store, uint64_t node_id,
-                       const struct ledger_observer *observer, struct error_text *why)
+enum error ledger_new(struct ledger **out, const struct ledger_options *options)
 {
     struct ledger *ledger = calloc(1, sizeof *ledger);
     if (ledger == NULL)
-        return error_set(why, ERROR_NO_MEMORY, "out of memory");
-    ledger->store = store;
-    ledger->node_id = node_id;
-    ledger->observer = *observer;
+        return ERROR_NO_MEMORY;
+    ledger->options = *options;
+    ledger->store = options->store;
     ledger->last_gate = &ledger->first_gate;
-    ledger->applied = store_position(store);
-    ledger->committed = ledger->applied;
-    enum error error = store_each_reign(store, remember_last_reign, ledger);
-    if (error != OK) {
-        (void)error_set(why, error, "read the epochs: %s", store_last_problem(store));
-        free(ledger);
-        return error;
-    }
-    if (ledger->epoch == 0 || (ledger->epoch & 0xffffu) != node_id) {
-        ledger->epoch = ((ledger->epoch >> 16) + 1) << 16 | node_id;
-        ledger->begin_reign = true;
-    }
+    ledger->applied = ledger->durable = store_position(options->store);
+    (void)sem_init(&ledger->finished, 0, 0);
     *out = ledger;
     return OK;
 }
 
-static enum error start_reign(struct ledger *ledger, uint64_t time_ms)
-{
-    struct arena arena;
-    arena_init(&arena, 65536);
-    struct chat_call call = {.time_ms = time_ms, .arena = &arena};
-    enum error error = ERROR_NO_MEMORY;
-    if (chat_propose_epoch(ledger->chat, &call, ledger->epoch))
-        error = ledger_propose(ledger, call.delta);
-    if (error == OK)
-        error = ledger_commit(ledger);
-    arena_clear(&arena);
-    return error;
-}
-
-enum error ledger_attach(struct ledger *ledger, struct chat *chat, uint64_t time_ms,
-                         struct error_text *why)
+void ledger_attach(struct ledger *ledger, struct chat *chat)
 {
     ledger->chat = chat;
-    if (!ledger->begin_reign)
-        return OK;
-    ledger->begin_reign = false;
-    enum error error = start_reign(ledger, time_ms);
-    if (error != OK)
-        return error_set(why, error, "start the epoch: %s", ledger_problem(ledger));
-    return OK;
 }
 
-void ledger_close(struct ledger *ledger)
+void ledger_free(struct ledger *ledger)
 {
     if (ledger == NULL)
         return;
-    open_gates(ledger, false);
+    ASSERT(ledger->phase != WRITING);
+    fail_gates(ledger, 0);
+    entries_clear(&ledger->waiting);
     free(ledger->bytes);
+    (void)sem_destroy(&ledger->finished);
     free(ledger);
 }

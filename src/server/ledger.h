@@ -1,20 +1,34 @@
 /* SPDX-License-Identifier: MIT */
-/* ledger.h - the order of writes on this node, and what of it is committed.
+/* ledger.h - the order of writes on this node: what is applied, what is on the disk, what is
+ * committed.
  *
- * The service handlers see replication through this only: propose a delta, learn what is
- * committed, gate an answer on it. A proposed delta is applied at once, in the open transaction;
- * ledger_commit makes everything proposed since the last one durable: one transaction, one fsync,
- * one log row. An answer that tells of something not yet committed waits behind a gate.
+ * The chat's side sees replication through this only: propose a delta, learn what is committed
+ * (gates), learn the role. A proposed delta is applied at once, in the open transaction;
+ * ledger_write hands everything proposed since to the driver as one batch, and one transaction,
+ * one fsync and one entry of the log make it durable. An answer that tells of something not yet
+ * committed waits behind a gate. Reads are gated too, at the position of the state they were read
+ * from: so nothing uncommitted is ever shown, without a second copy of the state.
  *
- * Reads are gated too, at the position of the state they were read from: so nothing uncommitted is
- * ever shown, without a second copy of the state.
+ * The driver's side (cluster.h) puts entries into the log: its own, as it is handed one, or another
+ * node's, which are applied in their order as soon as the disk is free.
+ *
+ *            propose, or entries of others           ledger_write
+ *     FREE ------------------------------> OPEN --------------------> WRITING ---> FREE
+ *                                            |                           |
+ *                                            '------- rolled back <------'
+ *
+ * The disk works on a thread of its own. While it does (WRITING) nothing here may read or write the
+ * store, but acks are counted, gates open and the others are answered: a disk that hangs makes this
+ * node sick, not deaf.
  *
  * Core thread only. */
 #ifndef JACKDAW_SERVER_LEDGER_H
 #define JACKDAW_SERVER_LEDGER_H
 
 #include "base/error.h"
+#include "base/task_queue.h"
 #include "chat/chat.h"
+#include "server/worker.h"
 #include "store/store.h"
 
 #include <stdbool.h>
@@ -25,41 +39,65 @@ struct ledger;
 struct gate {
     struct gate *next; /* the ledger's */
     uint64_t seq;
-    /* committed: true when seq is committed; false when it was rolled back and never will be. */
+    /* committed: true when seq is committed; false when it was rolled back, or nobody here will
+     * ever know: another node reigns now. */
     void (*open)(struct gate *gate, bool committed);
 };
 
-struct ledger_observer {
+/* An entry of the log, as the driver knows it. bytes are borrowed. */
+struct ledger_entry {
+    enum log_kind kind;
+    struct position first; /* the epoch, and the seq of its first delta */
+    uint64_t last_seq;
+    const uint8_t *bytes;
+    size_t size;
+    const uint8_t *digest; /* what the log's digest must be after it; NULL: unknown */
+};
+
+/* Whose ledger it is. None of these may call ledger_propose or ledger_write. */
+struct ledger_driver {
     void *context;
-    /* Proposals were rolled back; the chat was loaded again as of `position`. */
+    /* The open batch is whole. Calls ledger_append with these very bytes before it returns true;
+     * false: this node may not order writes any longer, or could not log it. */
+    bool (*propose)(void *context, const uint8_t *bytes, size_t size, uint64_t count);
+    /* Everything up to position is on the disk. */
+    void (*durable)(void *context, struct position position);
+    /* The disk failed; the store is as it was after the last write that did not. */
+    void (*failed)(void *context, enum error error);
+    /* What was applied after position is undone; the chat was loaded again. Before failed. */
     void (*rolled_back)(void *context, struct position position);
 };
 
-/* Takes over the log of store at its last position and starts the node's reign there: a node
- * without a reign of its own as the last one begins the next epoch. All pointers are borrowed and
- * must outlive the ledger. Errors: the store's, with a sentence in why. */
-enum error ledger_open(struct ledger **out, struct store *store, uint64_t node_id,
-                       const struct ledger_observer *observer, struct error_text *why);
-void ledger_close(struct ledger *ledger); /* open gates are told false; NULL is allowed */
+struct ledger_options {
+    struct store *store;
+    struct task_queue *queue; /* where the disk's thread tells that it is done */
+    struct worker *disk;      /* NULL: writes on the core thread (in memory, tests) */
+    struct ledger_driver driver;
+};
 
-/* The chat whose deltas these are; once, before the first proposal. Starts the reign with a delta
- * where that is due. */
-enum error ledger_attach(struct ledger *ledger, struct chat *chat, uint64_t time_ms,
-                         struct error_text *why);
+/* All pointers are borrowed and must outlive the ledger. */
+enum error ledger_new(struct ledger **out, const struct ledger_options *options);
+/* Waits for the disk's thread. Open gates are told false. NULL is allowed. */
+void ledger_free(struct ledger *ledger);
 
-/* Applies delta and adds it to the batch. On error everything proposed since the last commit was
- * rolled back (gates told so), and the caller answers its own request. For a moment after the disk
- * failed every proposal is refused with that error at once. */
+/* The chat that entries are applied to; once, before anything else. */
+void ledger_attach(struct ledger *ledger, struct chat *chat);
+
+/* ---- the chat's side ---- */
+
+/* Whether this node orders writes now, and in which reign. */
+bool ledger_is_master(const struct ledger *ledger);
+
+/* Applies delta and adds it to the batch. Only while ledger_is_free or open. ERROR_CLOSED: not the
+ * master. On another error everything proposed since the last ledger_write was rolled back (gates
+ * told so), and the caller answers its own request. */
 enum error ledger_propose(struct ledger *ledger, const Jackdaw__Delta *delta);
 
-/* Makes everything proposed durable and opens the gates. OK also when there was nothing. On error
- * it was rolled back and the gates are told. */
-enum error ledger_commit(struct ledger *ledger);
-
-/* Why the last proposal or commit failed, for the answer; "" when it did not. */
+/* Why the last proposal or write failed, for the answer; "" when it did not. */
 const char *ledger_problem(const struct ledger *ledger);
 
-/* The position of the last delta applied; of the last one committed. */
+/* The position of the last delta applied; of the last one that is committed, and on the disk here:
+ * that is what may be shown. */
 struct position ledger_applied(const struct ledger *ledger);
 struct position ledger_committed(const struct ledger *ledger);
 
@@ -67,9 +105,46 @@ struct position ledger_committed(const struct ledger *ledger);
  * up while a delta is applied waits for that delta. */
 void ledger_gate(struct ledger *ledger, struct gate *gate);
 
-uint64_t ledger_epoch(const struct ledger *ledger);
+/* ---- the core's side ---- */
 
-/* Forgets log rows of batches before the newest `keep` deltas, a bounded number at a time. */
-enum error ledger_prune(struct ledger *ledger, uint64_t keep);
+/* Whether the store may be read and written: no write is under way. */
+bool ledger_is_free(const struct ledger *ledger);
+
+/* Bytes of the batch that is open. */
+size_t ledger_batch_bytes(const struct ledger *ledger);
+
+/* Applies entries of others that wait, in the open transaction, a bounded number of them. Only while
+ * free. false: some are left, and nothing may be proposed before the next ledger_write. */
+bool ledger_catch_up(struct ledger *ledger);
+
+/* Makes what was applied durable; does nothing where nothing was. */
+void ledger_write(struct ledger *ledger);
+
+/* Forgets log rows of batches that end before `before_seq`, a bounded number at a time. Only while
+ * free. */
+enum error ledger_prune(struct ledger *ledger, uint64_t before_seq);
+
+/* ---- the driver's side ---- */
+
+/* Puts the next entry into the log. Own ones: see ledger_driver.propose. */
+enum error ledger_append(struct ledger *ledger, const struct ledger_entry *entry);
+
+/* Everything up to seq is committed. */
+void ledger_commit(struct ledger *ledger, uint64_t seq);
+
+/* This node reigns in epoch from now on; or (0) does not: what is gated is in doubt and told so. */
+void ledger_set_reign(struct ledger *ledger, uint64_t epoch);
+
+/* Waits for the disk's thread, so that the store may be used. OK, or the error of the write: then
+ * everything not durable was rolled back (the driver is not told of this failure). What became
+ * durable is told to the driver later, as usual. */
+enum error ledger_settle(struct ledger *ledger);
+
+/* Forgets what is not durable: applied entries are undone, waiting ones dropped. After
+ * ledger_settle. */
+void ledger_roll_back(struct ledger *ledger);
+
+/* The store was replaced by another at this place; the chat was loaded from it. */
+void ledger_replaced(struct ledger *ledger, struct store *store, uint64_t committed_seq);
 
 #endif

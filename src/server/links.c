@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/links.h"
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "rpc/channel.h"
+#include "server/cluster_wire.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CALL_TIMEOUT_MS 1000
+#define WAIT_FOR_CONNECTION_MS 300 /* messages are soon stale */
+#define RECONNECT_MIN_MS 20
+#define RECONNECT_MAX_MS 200
+#define FRAME_BYTES_MAX (16u * 1024u * 1024u)
+#define UNUSED_MS 30000
+#define ARENA_BYTES (256u * 1024u) /* heads only: bytes are borrowed */
+
+struct link {
+    struct links *links;
+    struct rpc_channel *channel; /* NULL: a free place */
+    char address[ADDRESS_TEXT_SIZE];
+    uint16_t node; /* 0: not known yet */
+    bool is_member;
+    uint64_t used_ms;
+    uint64_t waiting_since_ms; /* for an answer; 0: for none */
+    struct rpc_stub stub;
+};
+
+/* One call; in the heap until its closure has run. */
+struct exchange {
+    struct rpc_result result; /* first: the channel fills it */
+    struct link *link;
+};
+
+struct links {
+    struct links_options options;
+    uint64_t now_ms;
+    struct arena arena;
+    struct link items[LINKS_MAX];
+};
+
+/* ---- finding ---- */
+
+static struct link *find(struct links *links, uint16_t node, const char *address)
+{
+    for (size_t i = 0; i < LINKS_MAX; i++) {
+        struct link *link = &links->items[i];
+        if (link->channel == NULL)
+            continue;
+        bool is_it = address != NULL ? strcmp(link->address, address) == 0 : link->node == node;
+        if (is_it)
+            return link;
+    }
+    return NULL;
+}
+
+/* ---- connections ---- */
+
+static void on_disconnected(void *context, struct rpc_channel *channel)
+{
+    (void)channel;
+    struct link *link = context;
+    link->waiting_since_ms = 0;
+    if (link->node != 0)
+        link->links->options.down(link->links->options.context, link->node);
+}
+
+static void close_link(struct link *link)
+{
+    struct rpc_channel *channel = link->channel;
+    link->channel = NULL;
+    rpc_channel_close(channel);
+}
+
+static struct link *open_link(struct links *links, const char *address)
+{
+    struct link *link = NULL;
+    for (size_t i = 0; i < LINKS_MAX && link == NULL; i++)
+        if (links->items[i].channel == NULL)
+            link = &links->items[i];
+    if (link == NULL)
+        return NULL;
+    *link = (struct link){.links = links, .used_ms = links->now_ms};
+    memcpy(link->address, address, strlen(address) + 1);
+    struct rpc_channel_options options = {
+        .queue = links->options.queue,
+        .frame_bytes_max = FRAME_BYTES_MAX,
+        .reconnect_min_ms = RECONNECT_MIN_MS,
+        .reconnect_max_ms = RECONNECT_MAX_MS,
+        .context = link,
+        .disconnected = on_disconnected,
+    };
+    struct error_text why;
+    enum error error = address_parse(address, &options.address, &why);
+    if (error == OK)
+        error = rpc_channel_open(&link->channel, &options, &why);
+    if (error != OK) {
+        log_warning("cluster", "cannot_dial", log_string("address", address),
+                    log_string("reason", why.text));
+        return NULL;
+    }
+    rpc_stub_init(&link->stub, link->channel, &jackdaw__cluster__descriptor);
+    return link;
+}
+
+void links_set_members(struct links *links, const struct replica_member *members, size_t count,
+                       uint16_t own)
+{
+    for (size_t i = 0; i < LINKS_MAX; i++) {
+        links->items[i].is_member = false;
+        links->items[i].node = 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct replica_member *member = &members[i];
+        if (member->id == own || member->left)
+            continue;
+        struct link *link = find(links, member->id, member->internal);
+        if (link == NULL)
+            link = open_link(links, member->internal);
+        if (link == NULL)
+            continue;
+        link->node = member->id;
+        link->is_member = true;
+    }
+}
+
+/* ---- sending ---- */
+
+static void on_answer(const Jackdaw__ClusterFrame *frame, void *data)
+{
+    struct exchange *exchange = data;
+    struct link *link = exchange->link;
+    struct links *links = link->links;
+    bool is_answered = exchange->result.status == STATUS_OK;
+    free(exchange);
+    if (!is_answered || frame == NULL)
+        return;
+    link->waiting_since_ms = 0;
+    for (size_t i = 0; i < frame->n_messages; i++)
+        links->options.received(links->options.context, frame->messages[i]);
+}
+
+static bool is_answered(enum replica_message_kind kind)
+{
+    return kind != REPLICA_ACK && kind != REPLICA_HANDOVER_DONE;
+}
+
+static void call(struct link *link, const struct cluster_frame *frame, bool wants_answer)
+{
+    struct links *links = link->links;
+    struct exchange *exchange = calloc(1, sizeof *exchange);
+    if (exchange == NULL)
+        return;
+    exchange->link = link;
+    bool is_connected = rpc_channel_is_connected(link->channel);
+    if (wants_answer && is_connected && link->waiting_since_ms == 0)
+        link->waiting_since_ms = links->now_ms;
+    link->used_ms = links->now_ms;
+    link->stub.timeout_ms = is_connected ? CALL_TIMEOUT_MS : WAIT_FOR_CONNECTION_MS;
+    jackdaw__cluster__exchange(&link->stub.service, &frame->frame, on_answer, exchange);
+}
+
+void links_send(struct links *links, const struct replica_message *message, const char *feed)
+{
+    struct link *link = find(links, message->to, message->address);
+    if (link == NULL && message->address != NULL)
+        link = open_link(links, message->address);
+    if (link == NULL)
+        return;
+    struct cluster_frame frame;
+    cluster_frame_init(&frame);
+    if (cluster_frame_add(&frame, message, feed, &links->arena) == OK)
+        call(link, &frame, is_answered(message->kind));
+    arena_clear(&links->arena);
+}
+
+bool links_is_connected(const struct links *links, uint16_t node)
+{
+    for (size_t i = 0; i < LINKS_MAX; i++) {
+        const struct link *link = &links->items[i];
+        if (link->channel != NULL && link->node == node)
+            return rpc_channel_is_connected(link->channel);
+    }
+    return false;
+}
+
+void links_flush(struct links *links)
+{
+    for (size_t i = 0; i < LINKS_MAX; i++)
+        if (links->items[i].channel != NULL)
+            rpc_channel_flush(links->items[i].channel);
+}
+
+/* A connection across a cut that has healed can sleep for as long again as the cut lasted: TCP sends
+ * again ever more seldom. A new one works at once. */
+static void refresh(struct link *link)
+{
+    link->waiting_since_ms = 0;
+    rpc_channel_reconnect(link->channel);
+}
+
+void links_tick(struct links *links, uint64_t now_ms)
+{
+    links->now_ms = now_ms;
+    for (size_t i = 0; i < LINKS_MAX; i++) {
+        struct link *link = &links->items[i];
+        if (link->channel == NULL)
+            continue;
+        rpc_channel_tick(link->channel, now_ms);
+        if (link->waiting_since_ms != 0 &&
+            now_ms - link->waiting_since_ms > links->options.silence_ms)
+            refresh(link);
+        if (!link->is_member && now_ms - link->used_ms > UNUSED_MS)
+            close_link(link);
+    }
+}
+
+/* ---- life ---- */
+
+enum error links_new(struct links **out, const struct links_options *options)
+{
+    struct links *links = calloc(1, sizeof *links);
+    if (links == NULL)
+        return ERROR_NO_MEMORY;
+    links->options = *options;
+    arena_init(&links->arena, ARENA_BYTES);
+    *out = links;
+    return OK;
+}
+
+void links_free(struct links *links)
+{
+    if (links == NULL)
+        return;
+    for (size_t i = 0; i < LINKS_MAX; i++)
+        if (links->items[i].channel != NULL)
+            close_link(&links->items[i]);
+    arena_clear(&links->arena);
+    free(links);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* links.h - connections from this server to the others of its cluster, one rpc channel each, by
+ * internal address. What is sent may be lost, late or doubled: the replica knows. Core thread only. */
+#ifndef JACKDAW_SERVER_LINKS_H
+#define JACKDAW_SERVER_LINKS_H
+
+#include "base/address.h"
+#include "base/task_queue.h"
+#include "replication/replica.h"
+#include "spec.pb-c.h"
+
+#include <stdbool.h>
+
+#define LINKS_MAX (REPLICA_MEMBERS_MAX + REPLICA_SEEDS_MAX + 16)
+
+struct links;
+
+struct links_options {
+    struct task_queue *queue;
+    uint32_t silence_ms; /* without any answer for so long, a connection is made anew */
+    void *context;
+    /* A message that came as an answer. Borrowed. */
+    void (*received)(void *context, const Jackdaw__ClusterMessage *message);
+    /* The connection to the node was closed: its process may be gone. */
+    void (*down)(void *context, uint16_t node);
+};
+
+enum error links_new(struct links **out, const struct links_options *options);
+void links_free(struct links *links); /* NULL is allowed */
+
+/* Who is there: connects to those that are new, and forgets connections to addresses that are none of
+ * these, are no seed and were not used lately. own: this server's id. */
+void links_set_members(struct links *links, const struct replica_member *members, size_t count,
+                       uint16_t own);
+
+/* Sends message to message->to, or to message->address where that is unknown; feed as in
+ * cluster_wire_encode. Without a place to send it to, or without memory, it is dropped. */
+void links_send(struct links *links, const struct replica_message *message, const char *feed);
+
+bool links_is_connected(const struct links *links, uint16_t node);
+
+void links_flush(struct links *links);
+void links_tick(struct links *links, uint64_t now_ms);
+
+#endif
