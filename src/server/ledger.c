@@ -293,28 +293,35 @@ enum error ledger_open(struct ledger **out, struct store *store, uint64_t node_i
     return OK;
 }
 
-static enum error start_reign(struct ledger *ledger, uint64_t time_ms)
+static enum error pass_reign(struct ledger *ledger, struct position position)
 {
-    struct arena arena;
-    arena_init(&arena, 65536);
-    struct chat_call call = {.time_ms = time_ms, .arena = &arena};
-    enum error error = ERROR_NO_MEMORY;
-    if (chat_propose_epoch(ledger->chat, &call, ledger->epoch))
-        error = ledger_propose(ledger, call.delta);
+    const struct reign_row reign = {.epoch = position.epoch, .first_seq = position.seq};
+    enum error error = begin_batch(ledger);
+    ledger->applied = position;
     if (error == OK)
-        error = ledger_commit(ledger);
-    arena_clear(&arena);
+        error = store_add_reign(ledger->store, &reign);
+    return error == OK ? chat_pass(ledger->chat, position) : error;
+}
+
+static enum error start_reign(struct ledger *ledger)
+{
+    struct position position = {.epoch = ledger->epoch, .seq = ledger->applied.seq + 1};
+    enum error error = pass_reign(ledger, position);
+    if (error == OK)
+        return ledger_commit(ledger);
+    roll_back(ledger, error, "while writing");
     return error;
 }
 
 enum error ledger_attach(struct ledger *ledger, struct chat *chat, uint64_t time_ms,
                          struct error_text *why)
 {
+    (void)time_ms;
     ledger->chat = chat;
     if (!ledger->begin_reign)
         return OK;
     ledger->begin_reign = false;
-    enum error error = start_reign(ledger, time_ms);
+    enum error error = start_reign(ledger);
     if (error != OK)
         return error_set(why, error, "start the epoch: %s", ledger_problem(ledger));
     return OK;
