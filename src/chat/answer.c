@@ -62,7 +62,8 @@ enum error chat_answer_heartbeat(struct chat *chat, struct chat_call *call,
                                  Jackdaw__HeartbeatReply *reply)
 {
     call_begin(call);
-    chat_note_delivered(chat, call->session, seq_of_position(chat, request->after));
+    chat_note_delivered(chat, call->session,
+                        chat_common_seq_of(chat, request->after, request->trail, request->n_trail));
     uint64_t total;
     enum error error = list_undelivered(chat, call->session->account, call->arena,
                                         &reply->undelivered, &reply->n_undelivered, &total);
@@ -151,7 +152,7 @@ enum error chat_answer_delete(struct chat *chat, struct chat_call *call,
     const struct account *account = call->session->account;
     struct chat_call reading = *call; /* planning starts it afresh; the delta must stay */
     state_note_delivered(&chat->state, call->session->account,
-                         seq_of_position(chat, request->after));
+                         chat_common_seq_of(chat, request->after, NULL, 0));
     Jackdaw__Undelivered **list;
     size_t count;
     enum error error =

@@ -14,7 +14,6 @@ struct kind {
 };
 
 static const struct kind kinds[] = {
-    [JACKDAW__DELTA__CHANGE_EPOCH_STARTED] = {apply_epoch_started, UID_NONE},
     [JACKDAW__DELTA__CHANGE_ACCOUNT_REGISTERED] = {apply_account_registered, UID_NONE},
     [JACKDAW__DELTA__CHANGE_ACCOUNT_DELETED] = {apply_account_deleted, UID_ALLOWED},
     [JACKDAW__DELTA__CHANGE_SESSION_STARTED] = {apply_session_started, UID_NONE},
@@ -73,6 +72,20 @@ enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct pos
     chat->state.last = position;
     if (delta->time_ms > chat->state.last_time_ms)
         chat->state.last_time_ms = delta->time_ms;
+    return OK;
+}
+
+enum error chat_pass(struct chat *chat, struct position position)
+{
+    struct state *state = &chat->state;
+    if (position.epoch == 0 || !position_follows(state, position))
+        return ERROR_CORRUPT;
+    const struct reign_row reign = {.epoch = position.epoch, .first_seq = position.seq};
+    bool is_new =
+        state->reigns_count == 0 || position.epoch > state->reigns[state->reigns_count - 1].epoch;
+    if (is_new && !state_add_reign(state, reign))
+        return ERROR_NO_MEMORY;
+    state->last = position;
     return OK;
 }
 

@@ -17,7 +17,6 @@ struct apply {
     bool is_answered;             /* its outcome was written, or went with its session */
 };
 
-enum error apply_epoch_started(struct apply *apply);
 enum error apply_account_registered(struct apply *apply);
 enum error apply_account_deleted(struct apply *apply);
 enum error apply_session_started(struct apply *apply);

@@ -1,25 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Reigns, what was received, and outcomes that change nothing else. */
+/* What was received, and outcomes that change nothing else. */
 #include "chat/apply.h"
 #include "chat/text.h"
 
 #include <string.h>
-
-enum error apply_epoch_started(struct apply *apply)
-{
-    struct state *state = &apply->chat->state;
-    uint64_t epoch = apply->delta->epoch_started->epoch;
-    bool is_newer =
-        state->reigns_count == 0 || epoch > state->reigns[state->reigns_count - 1].epoch;
-    if (epoch == 0 || epoch != apply->position.epoch || !is_newer)
-        return ERROR_CORRUPT;
-    const struct reign_row reign = {.epoch = epoch, .first_seq = apply->position.seq};
-    if (!state_add_reign(state, reign))
-        return ERROR_NO_MEMORY;
-    if (store_epoch_at(apply->chat->store, reign.first_seq) == epoch)
-        return OK; /* the caller's transaction has it already */
-    return store_add_reign(apply->chat->store, &reign);
-}
 
 enum error apply_delivered(struct apply *apply)
 {

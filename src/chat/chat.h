@@ -35,6 +35,7 @@
 #define CHAT_PAGE_BYTES 65536 /* a page ends with the event that passes this */
 #define CHAT_LIST_MAX 1000    /* most entries in one answer of a List call */
 #define CHAT_LIST_DEFAULT 100
+#define CHAT_TRAIL_MAX 16 /* most positions of a client's trail that are looked at */
 
 struct chat;
 struct chat_session; /* an account's session; valid until it ends or chat_reload */
@@ -140,10 +141,21 @@ bool chat_admit(struct chat *chat, struct chat_session *session, uint64_t monoto
  * last delta counts as the last delta). Kept in memory; chat_propose_delivered makes the delta. */
 void chat_note_delivered(struct chat *chat, struct chat_session *session, uint64_t seq);
 
-/* The last seq that a cursor has in common with this log: its own where the epoch wrote it here,
- * else where the epoch's part of the log ends. Of an epoch that left nothing here, only what was
- * before the reign it grew out of is sure. (0, 0) gives 0. */
-uint64_t chat_common_seq(const struct chat *chat, struct position position);
+/* The last seq that a client's log has in common with this one. trail: its cursor, then where it
+ * was when it last received something of each earlier epoch, newest first. An epoch that left
+ * nothing here says nothing (it may have grown out of any other), so the newest position of an
+ * epoch that is known here decides: its own seq where the epoch wrote it here, else where the
+ * epoch's part of the log ends. None known, or (0, 0): 0. */
+uint64_t chat_common_seq(const struct chat *chat, const struct position *trail, size_t count);
+
+/* The same of what a request tells; of a longer trail the newest CHAT_TRAIL_MAX count. after may
+ * be NULL. */
+uint64_t chat_common_seq_of(const struct chat *chat, const Jackdaw__Position *after,
+                            Jackdaw__Position *const *trail, size_t count);
+
+/* Whether the cursor is of a newer epoch than any here: it comes from a reign that this server has
+ * not heard of yet, so it must not tell the client that its part of the log was cut off. */
+bool chat_is_behind(const struct chat *chat, const Jackdaw__Position *cursor);
 
 /* ---- proposing: request -> delta ---- */
 
@@ -170,6 +182,7 @@ struct chat_call {
     enum status status;    /* CHAT_REFUSE */
     const char *text;      /* CHAT_REFUSE: a sentence that says what was wrong and what to do */
     uint32_t retry_ms;     /* CHAT_REFUSE: not 0: not an outcome, the same request may succeed */
+    uint64_t next_request; /* CHAT_REFUSE of a number that skips one: the one expected; else 0 */
     uint64_t account;      /* chat_check_login: whose password is to be verified */
 };
 
@@ -234,18 +247,20 @@ enum chat_decision chat_propose_send(struct chat *chat, struct chat_call *call,
  * when there are none (or no memory). At most 256 accounts each. */
 bool chat_propose_delivered(struct chat *chat, struct chat_call *call);
 
-/* The first delta of a reign. */
-bool chat_propose_epoch(struct chat *chat, struct chat_call *call, uint64_t epoch);
-
 /* ---- applying ---- */
 
-/* Writes delta, which gets the given position, into the state and the store's open transaction
- * (the reign of an EpochStarted too, if it is not there yet). The caller appends the batch to the
- * store's log itself. Positions must ascend. A delta older than the last one is taken with its own
+/* Writes delta, which gets the given position, into the state and the store's open transaction. The
+ * caller appends the batch to the store's log itself. Positions must ascend. A delta older than the last one is taken with its own
  * time: it may have been written in another half of a cluster that was split.
  * Errors: the store's, ERROR_NO_MEMORY, or ERROR_CORRUPT for a delta that contradicts the state (it
  * comes from a peer or a log; never crashes): then roll back and chat_reload. delta: borrowed. */
 enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct position position);
+
+/* Takes note of an entry of the log that is not chat's (the cluster's list of members, with which
+ * every reign begins): the next delta comes after it, and its epoch, if new, reigns from there on.
+ * The caller adds the reign to the store (store_add_reign), in the same transaction.
+ * ERROR_CORRUPT: the position does not ascend; ERROR_NO_MEMORY. */
+enum error chat_pass(struct chat *chat, struct position position);
 
 /* ---- answering ---- */
 

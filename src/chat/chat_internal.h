@@ -135,9 +135,6 @@ bool session_is_silent(const struct chat *chat, const struct chat_session *sessi
 
 /* ---- delivered.c ---- */
 
-/* The last seq of this log that the cursor of a client vouches for. */
-uint64_t seq_of_position(const struct chat *chat, const Jackdaw__Position *position);
-
 /* How many messages of the conversation no device of the member's account received. */
 enum error count_undelivered(struct chat *chat, const struct member *member, uint64_t *count);
 

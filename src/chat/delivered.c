@@ -4,28 +4,52 @@
 
 #define ACCOUNTS_PER_DELTA 256
 
-uint64_t chat_common_seq(const struct chat *chat, struct position position)
+/* The reign of an epoch; NULL: it left nothing here. */
+static const struct reign_row *reign_of(const struct state *state, uint64_t epoch)
 {
-    const struct state *state = &chat->state;
-    if (position.epoch == 0)
-        return 0;
     size_t at = state->reigns_count;
-    while (at > 0 && state->reigns[at - 1].epoch > position.epoch)
+    while (at > 0 && state->reigns[at - 1].epoch > epoch)
         at--;
-    if (at == 0)
-        return 0;
-    const struct reign_row *reign = &state->reigns[at - 1];
-    uint64_t end = at < state->reigns_count ? reign[1].first_seq - 1 : state->last.seq;
-    if (reign->epoch != position.epoch)
-        end = reign->first_seq - 1; /* a reign that left nothing here: it began somewhere therein */
-    return position.seq < end ? position.seq : end;
+    return at > 0 && state->reigns[at - 1].epoch == epoch ? &state->reigns[at - 1] : NULL;
 }
 
-uint64_t seq_of_position(const struct chat *chat, const Jackdaw__Position *position)
+/* Where the reign's part of the log ends. */
+static uint64_t end_of(const struct state *state, const struct reign_row *reign)
 {
-    if (position == NULL)
-        return 0;
-    return chat_common_seq(chat, (struct position){position->epoch, position->seq});
+    bool is_last = reign == &state->reigns[state->reigns_count - 1];
+    return is_last ? state->last.seq : reign[1].first_seq - 1;
+}
+
+uint64_t chat_common_seq(const struct chat *chat, const struct position *trail, size_t count)
+{
+    const struct state *state = &chat->state;
+    for (size_t i = 0; i < count; i++) {
+        const struct reign_row *reign = reign_of(state, trail[i].epoch);
+        if (reign == NULL)
+            continue;
+        uint64_t end = end_of(state, reign);
+        return trail[i].seq < end ? trail[i].seq : end;
+    }
+    return 0;
+}
+
+uint64_t chat_common_seq_of(const struct chat *chat, const Jackdaw__Position *after,
+                            Jackdaw__Position *const *trail, size_t count)
+{
+    struct position positions[1 + CHAT_TRAIL_MAX];
+    size_t used = 0;
+    if (after != NULL)
+        positions[used++] = (struct position){after->epoch, after->seq};
+    for (size_t i = 0; i < count && i < CHAT_TRAIL_MAX; i++)
+        positions[used++] = (struct position){trail[i]->epoch, trail[i]->seq};
+    return chat_common_seq(chat, positions, used);
+}
+
+bool chat_is_behind(const struct chat *chat, const Jackdaw__Position *cursor)
+{
+    const struct state *state = &chat->state;
+    uint64_t newest = state->reigns_count == 0 ? 0 : state->reigns[state->reigns_count - 1].epoch;
+    return cursor != NULL && cursor->epoch > newest;
 }
 
 void chat_note_delivered(struct chat *chat, struct chat_session *session, uint64_t seq)

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define ENTRIES_LOOKED_BACK 64 /* for the last batch: lists of members seldom come in a row */
+
 struct load {
     struct state *state;
     struct error_text *why;
@@ -116,21 +118,42 @@ static enum error load_member(void *context, const struct member_row *row)
 
 /* ---- the time of the last delta, which the next one must not be before ---- */
 
-static enum error load_last_batch(void *context, const struct log_row *row)
+struct looking_back {
+    const struct load *load;
+    uint64_t seq; /* of the entry before the one visited; 0: no need to look further */
+};
+
+/* An entry that is not chat's may hold any bytes: a batch tells its own place. */
+static bool is_batch_of(const Jackdaw__Batch *batch, const struct log_row *row)
 {
-    const struct load *load = context;
+    return batch != NULL && batch->epoch == row->epoch && batch->first_seq == row->first_seq &&
+           batch->n_deltas > 0 && batch->n_deltas - 1 == row->last_seq - row->first_seq;
+}
+
+static enum error look_back(void *context, const struct log_row *row)
+{
+    struct looking_back *back = context;
     Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, row->batch_size, row->batch);
-    for (size_t i = 0; batch != NULL && i < batch->n_deltas; i++)
-        see_time(load, batch->deltas[i]->time_ms);
+    back->seq = row->first_seq - 1;
+    if (is_batch_of(batch, row)) {
+        back->seq = 0;
+        for (size_t i = 0; i < batch->n_deltas; i++)
+            see_time(back->load, batch->deltas[i]->time_ms);
+    }
     jackdaw__batch__free_unpacked(batch, NULL);
-    return OK;
+    return ERROR_CANCELLED; /* one is enough */
 }
 
 static enum error load_time(struct load *load, struct store *store)
 {
-    if (load->state->last.seq == 0 || store_log_first(store) == 0)
-        return OK;
-    return store_log_read(store, load->state->last.seq, load_last_batch, load);
+    struct looking_back back = {.load = load, .seq = load->state->last.seq};
+    uint64_t first = store_log_first(store);
+    for (int i = 0; i < ENTRIES_LOOKED_BACK && first != 0 && back.seq >= first; i++) {
+        enum error error = store_log_read(store, back.seq, look_back, &back);
+        if (error != ERROR_CANCELLED)
+            return error;
+    }
+    return OK;
 }
 
 static enum error check_owners(const struct load *load)

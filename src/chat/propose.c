@@ -11,6 +11,7 @@ void call_begin(struct chat_call *call)
     call->status = STATUS_OK;
     call->text = "";
     call->retry_ms = 0;
+    call->next_request = 0;
 }
 
 enum chat_decision call_refuse(struct chat_call *call, enum status status, const char *format, ...)
@@ -26,6 +27,7 @@ enum chat_decision call_refuse(struct chat_call *call, enum status status, const
     call->delta = NULL;
     call->status = status;
     call->retry_ms = 0;
+    call->next_request = 0;
     return CHAT_REFUSE;
 }
 
@@ -37,6 +39,7 @@ enum chat_decision call_fail(struct chat_call *call, enum error error)
                      ? "The server is short of memory; try again in a moment."
                      : "The server cannot read its database; try again, or use another server.";
     call->retry_ms = CHAT_RETRY_MEMORY_MS;
+    call->next_request = 0;
     return CHAT_REFUSE;
 }
 
@@ -119,6 +122,7 @@ enum chat_decision chat_check_request(struct chat *chat, struct chat_call *call,
     call_refuse(call, STATUS_ABORTED, "Request %llu came before request %llu; send that one first.",
                 (unsigned long long)request, (unsigned long long)last + 1);
     call->retry_ms = CHAT_RETRY_MS;
+    call->next_request = last + 1;
     return CHAT_REFUSE;
 }
 
@@ -137,15 +141,4 @@ enum chat_decision chat_propose_refusal(struct chat *chat, struct chat_call *cal
         refused->message = (char *)text;
     }
     return call_propose(chat, call, request, JACKDAW__DELTA__CHANGE_REFUSED, refused);
-}
-
-bool chat_propose_epoch(struct chat *chat, struct chat_call *call, uint64_t epoch)
-{
-    call_begin(call);
-    Jackdaw__EpochStarted *started =
-        arena_message(call->arena, &jackdaw__epoch_started__descriptor);
-    if (started != NULL)
-        started->epoch = epoch;
-    return call_propose(chat, call, 0, JACKDAW__DELTA__CHANGE_EPOCH_STARTED, started) ==
-           CHAT_PROPOSE;
 }

@@ -226,7 +226,7 @@ enum chat_decision chat_propose_logout(struct chat *chat, struct chat_call *call
     Jackdaw__SessionEnded *ended = arena_message(call->arena, &jackdaw__session_ended__descriptor);
     if (ended != NULL) {
         ended->session = call->session->id;
-        ended->delivered_seq = seq_of_position(chat, request->after);
+        ended->delivered_seq = chat_common_seq_of(chat, request->after, NULL, 0);
     }
     return call_propose(chat, call, request->request, JACKDAW__DELTA__CHANGE_SESSION_ENDED, ended);
 }

@@ -3,6 +3,8 @@
 #include "server/answer.h"
 #include "server/handlers.h"
 
+#define RETRY_BEHIND_MS 200u /* by then a server that is a moment behind has heard */
+
 static void reply_send(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
                        const struct chat_outcome *outcome)
 {
@@ -36,15 +38,6 @@ HANDLER(set_typing, SetTyping)
     answer_either(core, call, &chat_call, error, &reply.base);
 }
 
-static void note_received(struct core *core, struct chat_session *session,
-                          const Jackdaw__Position *after)
-{
-    if (after == NULL)
-        return;
-    struct position position = {.epoch = after->epoch, .seq = after->seq};
-    chat_note_delivered(core->chat, session, chat_common_seq(core->chat, position));
-}
-
 HANDLER(heartbeat, Heartbeat)
 {
     (void)closure;
@@ -53,7 +46,6 @@ HANDLER(heartbeat, Heartbeat)
     struct chat_call chat_call;
     if (!answer_begin(core, call, &chat_call))
         return;
-    note_received(core, chat_call.session, request->after);
     struct position committed = ledger_committed(core->ledger);
     Jackdaw__Position position = JACKDAW__POSITION__INIT;
     position.epoch = committed.epoch;
@@ -74,6 +66,13 @@ HANDLER(receive, Receive)
     struct chat_call chat_call;
     if (!answer_begin(core, call, &chat_call))
         return;
-    note_received(core, chat_call.session, request->after);
+    if (chat_is_behind(core->chat, request->after)) {
+        rpc_call_fail(call, STATUS_UNAVAILABLE, RETRY_BEHIND_MS,
+                      "this server has not heard of the newest epoch yet");
+        return;
+    }
+    chat_note_delivered(
+        core->chat, chat_call.session,
+        chat_common_seq_of(core->chat, request->after, request->trail, request->n_trail));
     mailroom_receive(core->mailroom, chat_call.session, call, request);
 }

@@ -678,7 +678,8 @@ void mailroom_receive(struct mailroom *mailroom, struct chat_session *session,
     if (request->after != NULL)
         asked = (struct position){.epoch = request->after->epoch, .seq = request->after->seq};
     uint64_t committed = ledger_committed(mailroom->options.ledger).seq;
-    uint64_t common = chat_common_seq(mailroom->chat, asked);
+    uint64_t common =
+        chat_common_seq_of(mailroom->chat, request->after, request->trail, request->n_trail);
     struct position position = position_of(mailroom, common < committed ? common : committed);
     resume(mailbox, position);
     mailbox->rewound = position.seq != asked.seq || position.epoch != asked.epoch;

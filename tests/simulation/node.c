@@ -52,23 +52,16 @@ void node_push_row(struct world *world, struct node *node, struct row row)
 
 /* ---- the store ---- */
 
-/* A members batch is a delta that chat has no kind for yet: the first of an epoch stands for
- * EpochStarted, any other for one that changes nothing. */
+/* The first entry of a reign is always a members batch. */
 static enum error apply_members(struct node *node, const struct row *row)
 {
-    Jackdaw__EpochStarted started = JACKDAW__EPOCH_STARTED__INIT;
-    Jackdaw__Delivered nothing = JACKDAW__DELIVERED__INIT;
-    Jackdaw__Delta delta = JACKDAW__DELTA__INIT;
-    delta.time_ms = 1;
-    if (store_epoch_at(node->store, row->first_seq - 1) == row->epoch) {
-        delta.change_case = JACKDAW__DELTA__CHANGE_DELIVERED;
-        delta.delivered = &nothing;
-    } else {
-        started.epoch = row->epoch;
-        delta.change_case = JACKDAW__DELTA__CHANGE_EPOCH_STARTED;
-        delta.epoch_started = &started;
-    }
-    return chat_apply(node->chat, &delta, (struct position){row->epoch, row->first_seq});
+    const struct reign_row reign = {.epoch = row->epoch, .first_seq = row->first_seq};
+    enum error error = OK;
+    if (store_epoch_at(node->store, row->first_seq - 1) != row->epoch)
+        error = store_add_reign(node->store, &reign);
+    if (error != OK)
+        return error;
+    return chat_pass(node->chat, (struct position){row->epoch, row->first_seq});
 }
 
 static enum error apply_chat(struct node *node, const struct row *row)

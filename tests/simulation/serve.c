@@ -394,31 +394,6 @@ static void fill_page(struct world *world, struct packet *page, const struct cha
     page->position = (struct position){events->next.epoch, events->next.seq};
 }
 
-struct known {
-    uint64_t epoch;
-    bool found;
-};
-
-static enum error find_epoch(void *context, const struct reign_row *row)
-{
-    struct known *known = context;
-    known->found = known->found || row->epoch == known->epoch;
-    return OK;
-}
-
-/* Where the client's log and this one part. An epoch that is unknown here says nothing: it may have
- * grown out of any other. So the newest position in an epoch that both know decides. */
-static uint64_t common_seq(const struct node *node, const struct packet *request)
-{
-    for (size_t i = 0; i < request->trail_count; i++) {
-        struct known known = {.epoch = request->trail[i].epoch};
-        (void)store_each_reign(node->store, find_epoch, &known);
-        if (known.found)
-            return chat_common_seq(node->chat, request->trail[i]);
-    }
-    return 0;
-}
-
 static void read_page(struct world *world, struct node *node, const struct packet *request)
 {
     const struct client *client = &world->clients[-1 - request->from];
@@ -429,7 +404,7 @@ static void read_page(struct world *world, struct node *node, const struct packe
     /* Behind, or deposed and not aware of it: better no answer than a rewinding. */
     if (node->applied != node->rows.count || request->position.epoch > replica_epoch(node->replica))
         return;
-    page->after_seq = common_seq(node, request);
+    page->after_seq = chat_common_seq(node->chat, request->trail, request->trail_count);
     page->rewound = page->after_seq < request->position.seq;
     if (page->after_seq > node->committed)
         return; /* not known to be committed here yet */

@@ -131,21 +131,15 @@ void world_reopen(struct world *world)
     open_chat(world);
 }
 
-void world_new_reign(struct world *world)
-{
-    world->epoch = ((world->epoch >> 16) + 1) << 16 | 1;
-    struct chat_call call = world_call(world, NULL);
-    assert_true(chat_propose_epoch(world->chat, &call, world->epoch));
-    assert_int_equal(world_apply(world, call.delta), OK);
-}
-
 /* ---- applying ---- */
 
 static void record(struct world *world, const Jackdaw__Delta *delta, struct position position)
 {
     world->deltas = grow(world->deltas, world->deltas_count, sizeof *world->deltas);
     struct packed *packed = &world->deltas[world->deltas_count++];
-    packed->position = position;
+    *packed = (struct packed){.position = position};
+    if (delta == NULL)
+        return;
     packed->size = jackdaw__delta__get_packed_size(delta);
     packed->bytes = malloc(packed->size + 1);
     assert_non_null(packed->bytes);
@@ -158,7 +152,7 @@ static enum error append(struct world *world, const Jackdaw__Delta *delta)
     Jackdaw__Delta *deltas[] = {(Jackdaw__Delta *)delta};
     batch.epoch = world->epoch;
     batch.first_seq = world->seq + 1;
-    batch.n_deltas = 1;
+    batch.n_deltas = delta == NULL ? 0 : 1; /* NULL: the cluster's entry, not chat's */
     batch.deltas = deltas;
     size_t size = jackdaw__batch__get_packed_size(&batch);
     uint8_t *bytes = malloc(size);
@@ -196,6 +190,39 @@ enum error world_apply(struct world *world, const Jackdaw__Delta *delta)
     return OK;
 }
 
+static enum error pass(struct world *world, struct position position)
+{
+    const struct reign_row reign = {.epoch = position.epoch, .first_seq = position.seq};
+    enum error error = OK;
+    if (store_epoch_at(world->store, world->seq) != position.epoch)
+        error = store_add_reign(world->store, &reign);
+    if (error == OK)
+        error = chat_pass(world->chat, position);
+    return error == OK ? append(world, NULL) : error;
+}
+
+enum error world_pass(struct world *world)
+{
+    struct position position = {.epoch = world->epoch, .seq = world->seq + 1};
+    assert_int_equal(store_begin(world->store), OK);
+    enum error error = pass(world, position);
+    if (error == OK)
+        error = store_commit(world->store);
+    if (error != OK) {
+        store_rollback(world->store);
+        return error;
+    }
+    record(world, NULL, position);
+    world->seq++;
+    return OK;
+}
+
+void world_new_reign(struct world *world)
+{
+    world->epoch = ((world->epoch >> 16) + 1) << 16 | 1;
+    assert_int_equal(world_pass(world), OK);
+}
+
 struct chat_call world_call(struct world *world, struct chat_session *session)
 {
     arena_clear(&world->arena);
@@ -213,6 +240,7 @@ static void take_refusal(struct answer *answer, const struct chat_call *call)
 {
     answer->status = call->status;
     answer->retry_ms = call->retry_ms;
+    answer->next_request = call->next_request;
     snprintf(answer->text, sizeof answer->text, "%s", call->text);
 }
 

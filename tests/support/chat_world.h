@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes of a packed delta. */
+/* Bytes of a packed delta; NULL: an entry of the log that is not chat's. */
 struct packed {
     uint8_t *bytes;
     size_t size;
@@ -52,6 +52,8 @@ void world_close(struct world *world);
 void world_reopen(struct world *world);
 
 void world_new_reign(struct world *world);
+/* An entry of the log that is not chat's. */
+enum error world_pass(struct world *world);
 uint64_t world_random(struct world *world);
 
 /* Applies a delta in a transaction of its own, with its row in the log. After an error the
@@ -67,6 +69,7 @@ struct answer {
     enum status status;
     char text[600];
     uint32_t retry_ms;
+    uint64_t next_request;
     bool applied;                /* a delta was applied for it */
     struct chat_outcome outcome; /* text is not valid */
     struct position position;    /* of the delta applied */

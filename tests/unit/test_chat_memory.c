@@ -121,9 +121,13 @@ static void test_apply__every_allocation_fails(void **state)
     live(&life);
     be_blind(world);
     for (size_t i = 1; i < life.deltas_count; i++) {
+        world->epoch = life.deltas[i].position.epoch;
+        if (life.deltas[i].bytes == NULL) {
+            assert_int_equal(world_pass(world), OK);
+            continue;
+        }
         Jackdaw__Delta *delta =
             jackdaw__delta__unpack(NULL, life.deltas[i].size, life.deltas[i].bytes);
-        world->epoch = life.deltas[i].position.epoch;
         failures += apply_with_failures(world, delta);
         assert_int_equal(world_apply(world, delta), OK);
         jackdaw__delta__free_unpacked(delta, NULL);

@@ -432,7 +432,8 @@ static void test_undelivered__of_very_many_conversations(void **state)
 
 static uint64_t common(struct world *world, uint64_t epoch, uint64_t seq)
 {
-    return chat_common_seq(world->chat, (struct position){epoch, seq});
+    struct position position = {epoch, seq};
+    return chat_common_seq(world->chat, &position, 1);
 }
 
 static void test_common_seq(void **state)
@@ -455,9 +456,53 @@ static void test_common_seq(void **state)
     assert_int_equal(common(world, second, end + 1), end + 1);
     assert_int_equal(common(world, second, world->seq), world->seq);
     assert_int_equal(common(world, second, world->seq + 1), world->seq);
-    assert_int_equal(common(world, first + (1 << 16), end), 0);
-    assert_int_equal(common(world, second + (1 << 16), world->seq), end);
+    assert_int_equal(common(world, first + (1 << 16), end), 0); /* unknown: says nothing */
+    assert_int_equal(common(world, second + (1 << 16), world->seq), 0);
     assert_int_equal(common(world, 1, 5), 0);
+    assert_int_equal(chat_common_seq(world->chat, NULL, 0), 0);
+}
+
+/* first ... end, then `second` here; the client was in reigns that this server never heard of. */
+static void test_common_seq__of_a_trail(void **state)
+{
+    struct world *world = *state;
+    uint64_t first = world->epoch;
+    world_send(world, alice(world), "@bob", "x", 0);
+    uint64_t end = world->seq;
+    world->epoch += 4 << 16;
+    world_new_reign(world);
+    uint64_t lost = first + (1 << 16);
+    struct position trail[] = {{lost + (1 << 16), 90}, {lost, 80}, {first, end - 1}};
+    assert_int_equal(chat_common_seq(world->chat, trail, 3), end - 1);
+    assert_int_equal(chat_common_seq(world->chat, trail, 2), 0);
+    trail[2].seq = 70; /* it saw more of the first reign than is here */
+    assert_int_equal(chat_common_seq(world->chat, trail, 3), end);
+    trail[0] = (struct position){world->epoch, world->seq}; /* the newest known decides */
+    assert_int_equal(chat_common_seq(world->chat, trail, 3), world->seq);
+}
+
+static void test_common_seq_of__a_request(void **state)
+{
+    struct world *world = *state;
+    Jackdaw__Position after = JACKDAW__POSITION__INIT;
+    Jackdaw__Position known = JACKDAW__POSITION__INIT;
+    after.epoch = world->epoch + (1 << 16);
+    after.seq = 100;
+    known.epoch = world->epoch;
+    known.seq = world->seq;
+    Jackdaw__Position *trail[CHAT_TRAIL_MAX + 1];
+    for (size_t i = 0; i < CHAT_TRAIL_MAX; i++)
+        trail[i] = &after;
+    trail[CHAT_TRAIL_MAX] = &known;
+    assert_int_equal(chat_common_seq_of(world->chat, &known, NULL, 0), world->seq);
+    assert_int_equal(chat_common_seq_of(world->chat, &after, trail + CHAT_TRAIL_MAX, 1),
+                     world->seq);
+    assert_int_equal(chat_common_seq_of(world->chat, NULL, trail + CHAT_TRAIL_MAX, 1), world->seq);
+    assert_int_equal(chat_common_seq_of(world->chat, &after, trail, CHAT_TRAIL_MAX + 1), 0);
+    assert_int_equal(chat_common_seq_of(world->chat, NULL, NULL, 0), 0);
+    assert_true(chat_is_behind(world->chat, &after));
+    assert_false(chat_is_behind(world->chat, &known));
+    assert_false(chat_is_behind(world->chat, NULL));
 }
 
 #define WORLD_TEST(test) cmocka_unit_test_setup_teardown(test, open_world, close_world)
@@ -482,6 +527,8 @@ int main(void)
         WORLD_TEST(test_undelivered__many_accounts_in_parts),
         WORLD_TEST(test_undelivered__of_very_many_conversations),
         WORLD_TEST(test_common_seq),
+        WORLD_TEST(test_common_seq__of_a_trail),
+        WORLD_TEST(test_common_seq_of__a_request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

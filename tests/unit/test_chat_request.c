@@ -147,6 +147,7 @@ static void test_number__skipping_one_is_not_an_outcome(void **state)
     struct world *world = *state;
     struct answer answer = world_send(world, alice(world), "@bob", "two", 2);
     assert_int_equal(answer.status, STATUS_ABORTED);
+    assert_int_equal(answer.next_request, 1);
     assert_true(answer.retry_ms > 0);
     assert_false(answer.applied);
     assert_int_equal(world_send(world, alice(world), "@bob", "max", UINT64_MAX).status,
