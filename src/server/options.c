@@ -44,6 +44,29 @@ static enum error parse_format(const char *text, void *field, struct error_text 
     return log_format_parse(text, field);
 }
 
+static enum error parse_durability(const char *text, void *field, struct error_text *why)
+{
+    (void)why;
+    enum replica_policy *policy = field;
+    if (strcmp(text, "all") == 0)
+        *policy = REPLICA_ALL;
+    else if (strcmp(text, "quorum") == 0)
+        *policy = REPLICA_QUORUM;
+    else if (strcmp(text, "local") == 0)
+        *policy = REPLICA_LOCAL;
+    else
+        return ERROR_INVALID;
+    return OK;
+}
+
+static enum error parse_given(const char *text, void *field, struct error_text *why)
+{
+    struct given_address *given = field;
+    enum error error = address_parse(text, &given->address, why);
+    given->is_given = error == OK;
+    return error;
+}
+
 #define FIELD(name) OPTION_FIELD(struct server_options, name)
 
 static const struct option_spec specs[] = {
@@ -105,6 +128,74 @@ static const struct option_spec specs[] = {
      .group = "The server",
      .help = "changes kept in the log for other servers to catch up with",
      FIELD(log_keep)},
+
+    {.name = "master_address",
+     .kind = OPTION_ADDRESSES,
+     .argument = "ADDRESS[,ADDRESS...]",
+     .group = "The cluster",
+     .help = "internal addresses of servers of the cluster to join, up to 16; needed until this "
+             "server has joined once",
+     FIELD(masters)},
+    {.name = "durability",
+     .kind = OPTION_CHOICE,
+     .argument = "all|quorum|local",
+     .fallback = "all",
+     .parse = parse_durability,
+     .group = "The cluster",
+     .help = "where a message is on the disk before it is acknowledged: on every server in sync, "
+             "on a majority, on the master; the same on every server",
+     FIELD(durability)},
+    {.name = "feed_address",
+     .kind = OPTION_CHOICE,
+     .argument = "ADDRESS",
+     .parse = parse_given,
+     .group = "The cluster",
+     .help = "where other servers listen to what this one writes as master; if not given, the host "
+             "of the internal address and any free port",
+     FIELD(feed_address)},
+    {.name = "ping_interval",
+     .kind = OPTION_UNSIGNED,
+     .argument = "MS",
+     .fallback = "100",
+     .min = 10,
+     .max = 60000,
+     .group = "The cluster",
+     .help = "how often a slave asks whether its master is there",
+     FIELD(ping_interval_ms)},
+    {.name = "ping_timeout",
+     .kind = OPTION_UNSIGNED,
+     .argument = "MS",
+     .fallback = "500",
+     .min = 20,
+     .max = 600000,
+     .group = "The cluster",
+     .help = "a server that was not heard for this long is taken for lost; at least two ping "
+             "intervals",
+     FIELD(ping_timeout_ms)},
+    {.name = "ack_timeout",
+     .kind = OPTION_UNSIGNED,
+     .argument = "MS",
+     .fallback = "1000",
+     .min = 20,
+     .max = 600000,
+     .group = "The cluster",
+     .help = "a slave that has not written for this long is no longer waited for; at least the "
+             "ping timeout",
+     FIELD(ack_timeout_ms)},
+    {.name = "disk_timeout",
+     .kind = OPTION_UNSIGNED,
+     .argument = "MS",
+     .fallback = "2000",
+     .min = 100,
+     .max = 600000,
+     .group = "The cluster",
+     .help = "a master whose disk has not finished a write for this long is replaced",
+     FIELD(disk_timeout_ms)},
+    {.name = "forward",
+     .kind = OPTION_FLAG,
+     .group = "The cluster",
+     .help = "as a slave, carry clients' requests to the master instead of sending clients there",
+     FIELD(forward)},
 
     {.name = "max_sessions",
      .kind = OPTION_UNSIGNED,
@@ -226,6 +317,38 @@ static const struct option_spec specs[] = {
      .help = "how it is written",
      FIELD(log_format)},
 
+    {.name = "status",
+     .kind = OPTION_CHOICE,
+     .argument = "ADDRESS",
+     .parse = parse_given,
+     .private_line = true,
+     .group = "For operators (asks a running server and leaves)",
+     .help = "tell how the cluster is, as the server at that client or internal address knows it",
+     FIELD(status)},
+    {.name = "json",
+     .kind = OPTION_FLAG,
+     .private_line = true,
+     .group = "For operators (asks a running server and leaves)",
+     .help = "with --status: as JSON",
+     FIELD(json)},
+    {.name = "leave",
+     .kind = OPTION_CHOICE,
+     .argument = "ADDRESS",
+     .parse = parse_given,
+     .private_line = true,
+     .group = "For operators (asks a running server and leaves)",
+     .help = "the server at that internal address leaves the cluster for good",
+     FIELD(leave)},
+    {.name = "remove",
+     .kind = OPTION_UNSIGNED,
+     .argument = "ID",
+     .min = 1,
+     .max = 65535,
+     .private_line = true,
+     .group = "For operators (asks a running server and leaves)",
+     .help = "strike a dead server off the list for good; with --master_address",
+     FIELD(remove)},
+
     {.name = "help",
      .letter = 'h',
      .kind = OPTION_FLAG,
@@ -246,7 +369,10 @@ static const struct option_spec specs[] = {
 static const struct option_table table = {
     .specs = specs,
     .prefix = "JACKDAW_",
-    .usage = "server [ID [master|slave [CLIENT_ADDRESS [INTERNAL_ADDRESS]]]] [OPTION ...]",
+    .usage = "server [ID [master|slave [CLIENT_ADDRESS [INTERNAL_ADDRESS]]]] [OPTION ...]\n"
+             "       server --status ADDRESS [--json]\n"
+             "       server --leave ADDRESS\n"
+             "       server --remove ID --master_address=ADDRESS[,ADDRESS...]",
     .summary = "A server of Jackdaw, fault-tolerant group chat.",
     .closing = "With no words at all: server 1 master :2625 :2626\n",
 };
@@ -273,7 +399,7 @@ static enum error check_texts(const struct server_options *options, struct error
                      options->advertise_host);
 }
 
-static enum error check(const struct server_options *options, struct error_text *why)
+static enum error check_clients(const struct server_options *options, struct error_text *why)
 {
     bool has_pair = options->tls_cert != NULL && options->tls_key != NULL;
     if (options->client_address.tls && !has_pair)
@@ -283,15 +409,119 @@ static enum error check(const struct server_options *options, struct error_text 
         return error_set(why, ERROR_INVALID,
                          "--tls_cert and --tls_key are for a client address that begins with "
                          "tls+tcp://");
+    return OK;
+}
+
+static bool is_same(const struct address *left, const struct address *right)
+{
+    return left->port != 0 && left->port == right->port && strcmp(left->host, right->host) == 0;
+}
+
+static enum error check_addresses(const struct server_options *options, struct error_text *why)
+{
+    const struct address *feed = &options->feed_address.address;
     if (options->internal_address.tls)
         return error_set(why, ERROR_INVALID,
                          "the internal address takes no tls+tcp://: it is for servers only");
-    if (options->client_address.port != 0 &&
-        options->client_address.port == options->internal_address.port &&
-        strcmp(options->client_address.host, options->internal_address.host) == 0)
+    if (is_same(&options->client_address, &options->internal_address))
         return error_set(why, ERROR_INVALID,
                          "the client address and the internal address must differ");
+    if (!options->feed_address.is_given)
+        return OK;
+    if (feed->tls)
+        return error_set(why, ERROR_INVALID,
+                         "--feed_address takes no tls+tcp://: it is for servers only");
+    if (is_same(feed, &options->client_address) || is_same(feed, &options->internal_address))
+        return error_set(why, ERROR_INVALID,
+                         "--feed_address must differ from the client and the internal address");
+    return OK;
+}
+
+static enum error check_masters(const struct server_options *options, struct error_text *why)
+{
+    if (options->masters.count > REPLICA_SEEDS_MAX)
+        return error_set(why, ERROR_INVALID,
+                         "--master_address: %zu addresses are too many; %d suffice, any of which "
+                         "knows the others",
+                         options->masters.count, REPLICA_SEEDS_MAX);
+    for (size_t i = 0; i < options->masters.count; i++) {
+        const struct address *address = &options->masters.items[i];
+        char text[ADDRESS_TEXT_SIZE];
+        address_format(address, text);
+        if (address->tls)
+            return error_set(why, ERROR_INVALID,
+                             "--master_address: %s: servers talk to each other without tls+tcp://",
+                             text);
+        if (address->port == 0)
+            return error_set(why, ERROR_INVALID,
+                             "--master_address: %s: port 0 is nowhere; name the internal address "
+                             "of a server",
+                             text);
+    }
+    return OK;
+}
+
+static enum error check_times(const struct server_options *options, struct error_text *why)
+{
+    if (options->ping_timeout_ms < 2 * options->ping_interval_ms)
+        return error_set(why, ERROR_INVALID,
+                         "--ping_timeout: %u ms is too short for a --ping_interval of %u ms; "
+                         "it must be at least twice that, or one lost ping ends a reign",
+                         (unsigned)options->ping_timeout_ms, (unsigned)options->ping_interval_ms);
+    if (options->ack_timeout_ms < options->ping_timeout_ms)
+        return error_set(why, ERROR_INVALID,
+                         "--ack_timeout: %u ms is too short for a --ping_timeout of %u ms; it must "
+                         "be at least that",
+                         (unsigned)options->ack_timeout_ms, (unsigned)options->ping_timeout_ms);
+    return OK;
+}
+
+static enum error check_operator(const struct server_options *options, struct error_text *why)
+{
+    const struct given_address *asked =
+        options->status.is_given ? &options->status : &options->leave;
+    const char *name = options->status.is_given ? "--status" : "--leave";
+    if (options->status.is_given + options->leave.is_given + (options->remove != 0) > 1)
+        return error_set(why, ERROR_INVALID, "--status, --leave and --remove go one at a time");
+    if (asked->is_given && asked->address.port == 0)
+        return error_set(why, ERROR_INVALID, "%s: nobody can be reached at port 0", name);
+    if (options->leave.is_given && options->leave.address.tls)
+        return error_set(why, ERROR_INVALID,
+                         "--leave takes an internal address, which has no tls+tcp://");
+    if (options->remove != 0 && options->masters.count == 0)
+        return error_set(why, ERROR_INVALID,
+                         "--remove needs --master_address: the internal address of a server that "
+                         "lives");
+    if (options->json && !options->status.is_given)
+        return error_set(why, ERROR_INVALID, "--json goes with --status ADDRESS");
+    return options->remove != 0 ? check_masters(options, why) : OK;
+}
+
+static enum error check(const struct server_options *options, struct error_text *why)
+{
+    enum error error = check_operator(options, why);
+    if (error != OK || server_options_are_operators(options))
+        return error;
+    if ((error = check_clients(options, why)) != OK ||
+        (error = check_addresses(options, why)) != OK ||
+        (error = check_masters(options, why)) != OK || (error = check_times(options, why)) != OK)
+        return error;
     return check_texts(options, why);
+}
+
+/* Who gives every server the same list names each to itself, too. */
+static void leave_out_self(struct server_options *options)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < options->masters.count; i++)
+        if (address_compare(&options->masters.items[i], &options->internal_address) != 0)
+            options->masters.items[kept++] = options->masters.items[i];
+    options->masters.count = kept;
+}
+
+bool server_options_are_operators(const struct server_options *options)
+{
+    return options->status.is_given || options->leave.is_given || options->remove != 0;
 }
 
 enum error server_options_parse(int argc, char *const *argv, struct server_options *out,
@@ -305,6 +535,8 @@ enum error server_options_parse(int argc, char *const *argv, struct server_optio
     error = out->help || out->version ? OK : check(out, why);
     if (error != OK)
         options_release(&table, out);
+    else if (!server_options_are_operators(out))
+        leave_out_self(out);
     return error;
 }
 

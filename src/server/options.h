@@ -7,13 +7,21 @@
 #include "base/address.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/options.h"
 #include "chat/chat.h"
 #include "chat/password.h"
+#include "replication/replica.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 enum server_role { SERVER_MASTER, SERVER_SLAVE };
+
+/* An address that may be left out. */
+struct given_address {
+    bool is_given;
+    struct address address;
+};
 
 struct server_options {
     /* server [ID [master|slave [CLIENT_ADDRESS [INTERNAL_ADDRESS]]]] */
@@ -26,6 +34,17 @@ struct server_options {
     const char *advertise_host; /* NULL: the host of the client address, or what a client dialled */
     uint64_t log_keep;          /* deltas that the log keeps for other servers to catch up with */
 
+    /* The cluster. */
+    struct option_addresses masters;   /* internal addresses of members, without this server's own;
+                                          at most REPLICA_SEEDS_MAX, ports not 0 */
+    struct given_address feed_address; /* not given: host of the internal address, any port */
+    enum replica_policy durability;
+    uint32_t ack_timeout_ms; /* at least ping_timeout_ms */
+    uint32_t ping_interval_ms;
+    uint32_t ping_timeout_ms; /* at least 2 * ping_interval_ms */
+    uint32_t disk_timeout_ms;
+    bool forward;
+
     struct chat_limits limits;
     enum password_cost password_cost;
     uint32_t idle_timeout_ms;
@@ -37,9 +56,18 @@ struct server_options {
     enum log_level log_level;
     enum log_format log_format;
 
+    /* The operator's: at most one is given, and then no server is started. */
+    struct given_address status; /* who is asked; port not 0 */
+    bool json;                   /* with status */
+    struct given_address leave;  /* who shall leave */
+    uint32_t remove;             /* id of who shall be removed, through masters; 0: nobody */
+
     bool help;
     bool version;
 };
+
+/* Whether the process is to ask a running server instead of being one. */
+bool server_options_are_operators(const struct server_options *options);
 
 /* Reads command line and environment. ERROR_INVALID: a sentence in why. */
 enum error server_options_parse(int argc, char *const *argv, struct server_options *out,

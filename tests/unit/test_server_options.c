@@ -300,6 +300,188 @@ static void test_options__what_is_no_mistake(void **state)
     server_options_release(&options);
 }
 
+/* ---- the cluster ---- */
+
+static void test_options__cluster_defaults(void **state)
+{
+    (void)state;
+    struct server_options options = expect_ok(WORDS(NULL));
+    assert_int_equal(options.masters.count, 0);
+    assert_int_equal(options.durability, REPLICA_ALL);
+    assert_false(options.feed_address.is_given);
+    assert_int_equal(options.ping_interval_ms, 100);
+    assert_int_equal(options.ping_timeout_ms, 500);
+    assert_int_equal(options.ack_timeout_ms, 1000);
+    assert_int_equal(options.disk_timeout_ms, 2000);
+    assert_false(options.forward);
+    assert_false(server_options_are_operators(&options));
+    server_options_release(&options);
+}
+
+static void test_options__cluster_words(void **state)
+{
+    (void)state;
+    struct server_options options =
+        expect_ok(WORDS("2", "slave", "--master_address=a:1,[::1]:2", "--master-address", "c:3",
+                        "--durability=quorum", "--feed_address=:0", "--forward"));
+    assert_int_equal(options.masters.count, 3);
+    assert_string_equal(options.masters.items[1].host, "::1");
+    assert_int_equal(options.masters.items[2].port, 3);
+    assert_int_equal(options.durability, REPLICA_QUORUM);
+    assert_true(options.feed_address.is_given);
+    assert_int_equal(options.feed_address.address.port, 0);
+    assert_true(options.forward);
+    server_options_release(&options);
+    options = expect_ok(WORDS("--durability=local", "--feed_address=h:9", "--forward=no"));
+    assert_int_equal(options.durability, REPLICA_LOCAL);
+    assert_string_equal(options.feed_address.address.host, "h");
+    assert_false(options.forward);
+    server_options_release(&options);
+}
+
+static void test_options__cluster_words_from_the_environment(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        const char *value;
+    } variables[] = {
+        {"JACKDAW_MASTER_ADDRESS", "a:1,b:2"},
+        {"JACKDAW_FEED_ADDRESS", "f:3"},
+        {"JACKDAW_DURABILITY", "local"},
+        {"JACKDAW_PING_INTERVAL", "200"},
+        {"JACKDAW_PING_TIMEOUT", "400"},
+        {"JACKDAW_ACK_TIMEOUT", "600"},
+        {"JACKDAW_DISK_TIMEOUT", "800"},
+        {"JACKDAW_FORWARD", "yes"},
+        {"JACKDAW_STATUS", "a:1"},
+        {"JACKDAW_LEAVE", "a:1"},
+        {"JACKDAW_REMOVE", "1"},
+        {"JACKDAW_JSON", "yes"},
+    };
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
+        assert_int_equal(setenv(variables[i].name, variables[i].value, 1), 0);
+    struct server_options options = expect_ok(WORDS(NULL));
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
+        assert_int_equal(unsetenv(variables[i].name), 0);
+    assert_int_equal(options.masters.count, 2);
+    assert_int_equal(options.feed_address.address.port, 3);
+    assert_int_equal(options.durability, REPLICA_LOCAL);
+    assert_int_equal(options.ping_interval_ms, 200);
+    assert_int_equal(options.ping_timeout_ms, 400);
+    assert_int_equal(options.ack_timeout_ms, 600);
+    assert_int_equal(options.disk_timeout_ms, 800);
+    assert_true(options.forward);
+    assert_false(server_options_are_operators(&options)); /* these are for the command line alone */
+    assert_false(options.json);
+    server_options_release(&options);
+}
+
+/* Each from both sides, with the others so that they go together. */
+static void test_options__times_from_both_sides(void **state)
+{
+    (void)state;
+    struct server_options options = expect_ok(
+        WORDS("--ping_interval=10", "--ping_timeout=20", "--ack_timeout=20", "--disk_timeout=100"));
+    assert_int_equal(options.ack_timeout_ms, 20);
+    server_options_release(&options);
+    options = expect_ok(WORDS("--ping_interval=60000", "--ping_timeout=600000",
+                              "--ack_timeout=600000", "--disk_timeout=600000"));
+    assert_int_equal(options.ping_interval_ms, 60000);
+    server_options_release(&options);
+    expect_mistake(WORDS("--ping_interval=9"), "from 10 to 60000");
+    expect_mistake(WORDS("--ping_interval=60001"), "from 10 to 60000");
+    expect_mistake(WORDS("--ping_timeout=19"), "from 20 to 600000");
+    expect_mistake(WORDS("--ping_timeout=600001"), "from 20 to 600000");
+    expect_mistake(WORDS("--ack_timeout=19"), "from 20 to 600000");
+    expect_mistake(WORDS("--ack_timeout=600001"), "from 20 to 600000");
+    expect_mistake(WORDS("--disk_timeout=99"), "from 100 to 600000");
+    expect_mistake(WORDS("--disk_timeout=600001"), "from 100 to 600000");
+    expect_mistake(WORDS("--ping_timeout=199"), "at least twice");
+    expect_mistake(WORDS("--ping_interval=251"), "--ping_interval of 251 ms");
+    expect_mistake(WORDS("--ack_timeout=499"), "--ping_timeout of 500 ms");
+    expect_mistake(WORDS("--ping_timeout=1001"), "--ack_timeout");
+}
+
+static void test_options__cluster_mistakes_are_sentences(void **state)
+{
+    (void)state;
+    expect_mistake(WORDS("--durability=none"), "all|quorum|local");
+    expect_mistake(WORDS("--master_address=tls+tcp://a:1"), "tls+tcp://a:1");
+    expect_mistake(WORDS("--master_address=a:0"), "port 0");
+    expect_mistake(WORDS("--master_address=a:1,,b:2"), "empty");
+    expect_mistake(WORDS("--master_address=nowhere"), "nowhere");
+    expect_mistake(WORDS("--master_address=a:1,a:2,a:3,a:4,a:5,a:6,a:7,a:8,a:9,"
+                         "a:10,a:11,a:12,a:13,a:14,a:15,a:16,a:17"),
+                   "17 addresses");
+    expect_mistake(WORDS("--feed_address=tls+tcp://:1"), "--feed_address");
+    expect_mistake(WORDS("--feed_address=nowhere"), "--feed_address");
+    expect_mistake(WORDS("--feed_address=:2625"), "differ");
+    expect_mistake(WORDS("--feed_address=:2626"), "differ");
+    struct server_options options =
+        expect_ok(WORDS("--master_address=a:1,a:2,a:3,a:4,a:5,a:6,a:7,a:8,a:9,a:10,a:11,a:12,a:13,"
+                        "a:14,a:15,a:16"));
+    assert_int_equal(options.masters.count, 16);
+    server_options_release(&options);
+    /* Its data folder may know the members. */
+    options = expect_ok(WORDS("2", "slave"));
+    server_options_release(&options);
+}
+
+static void test_options__the_same_list_serves_every_server(void **state)
+{
+    (void)state;
+    struct server_options options =
+        expect_ok(WORDS("2", "slave", ":0", "B:2", "--master_address=a:1,b:2,c:3"));
+    assert_int_equal(options.masters.count, 2);
+    assert_string_equal(options.masters.items[0].host, "a");
+    assert_string_equal(options.masters.items[1].host, "c");
+    server_options_release(&options);
+}
+
+/* ---- the operator's ---- */
+
+static void test_options__the_operators_start_no_server(void **state)
+{
+    (void)state;
+    struct server_options options = expect_ok(WORDS("--status", "tls+tcp://h:1", "--json"));
+    assert_true(server_options_are_operators(&options));
+    assert_true(options.status.is_given && options.status.address.tls && options.json);
+    server_options_release(&options);
+    options = expect_ok(WORDS("--leave", "h:2"));
+    assert_true(server_options_are_operators(&options));
+    assert_int_equal(options.leave.address.port, 2);
+    server_options_release(&options);
+    options = expect_ok(WORDS("--remove=3", "--master_address=:2626,b:2"));
+    assert_true(server_options_are_operators(&options));
+    assert_int_equal(options.remove, 3);
+    assert_int_equal(options.masters.count, 2); /* this machine's server is one to ask */
+    server_options_release(&options);
+    /* What the environment says of a server does not matter. */
+    assert_int_equal(setenv("JACKDAW_TLS_CERT", "c.pem", 1), 0);
+    options = expect_ok(WORDS("--status=:2625"));
+    server_options_release(&options);
+    assert_int_equal(unsetenv("JACKDAW_TLS_CERT"), 0);
+}
+
+static void test_options__the_operators_mistakes_are_sentences(void **state)
+{
+    (void)state;
+    expect_mistake(WORDS("--status=:0"), "port 0");
+    expect_mistake(WORDS("--status=nowhere"), "--status");
+    expect_mistake(WORDS("--status"), "--status=ADDRESS");
+    expect_mistake(WORDS("--leave=:0"), "port 0");
+    expect_mistake(WORDS("--leave=tls+tcp://h:1"), "internal address");
+    expect_mistake(WORDS("--remove=0"), "--remove");
+    expect_mistake(WORDS("--remove=65536"), "--remove");
+    expect_mistake(WORDS("--remove=2"), "--master_address");
+    expect_mistake(WORDS("--remove=2", "--master_address=a:0"), "port 0");
+    expect_mistake(WORDS("--status=a:1", "--leave=a:1"), "one at a time");
+    expect_mistake(WORDS("--remove=1", "--leave=a:1"), "one at a time");
+    expect_mistake(WORDS("--json"), "--status");
+    expect_mistake(WORDS("--leave=a:1", "--json"), "--status");
+}
+
 /* ---- --help ---- */
 
 static char *help_text(void)
@@ -338,7 +520,19 @@ static void test_options__help_has_each_with_its_default(void **state)
         "--log_format",
         "--help",
         "--version",
+        "--master_address",
+        "--feed_address",
+        "--forward",
+        "--status ADDRESS",
+        "--json",
+        "--leave ADDRESS",
+        "--remove ID",
         "JACKDAW_",
+        "(default: all)",
+        "(default: 100)",
+        "(default: 500)",
+        "(default: 1000)",
+        "(default: 2000)",
         "(default: data)",
         "(default: :2625)",
         "(default: :2626)",
@@ -373,6 +567,14 @@ int main(void)
         cmocka_unit_test(test_options__words_from_the_environment),
         cmocka_unit_test(test_options__mistakes_are_sentences),
         cmocka_unit_test(test_options__what_is_no_mistake),
+        cmocka_unit_test(test_options__cluster_defaults),
+        cmocka_unit_test(test_options__cluster_words),
+        cmocka_unit_test(test_options__cluster_words_from_the_environment),
+        cmocka_unit_test(test_options__times_from_both_sides),
+        cmocka_unit_test(test_options__cluster_mistakes_are_sentences),
+        cmocka_unit_test(test_options__the_same_list_serves_every_server),
+        cmocka_unit_test(test_options__the_operators_start_no_server),
+        cmocka_unit_test(test_options__the_operators_mistakes_are_sentences),
         cmocka_unit_test(test_options__help_has_each_with_its_default),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
