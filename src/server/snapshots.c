@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/snapshots.h"
+
+#include "base/log.h"
+#include "server/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PATH_SIZE 4096
+#define KEPT_MS 30000 /* after the last one asked */
+#define PROGRESS_BYTES (64u * 1024u * 1024u)
+
+/* A copy of the database: being made, or made and open. */
+struct copy {
+    struct task task;
+    struct snapshots *snapshots;
+    struct store *reader;
+    struct position position;
+    enum error error;
+};
+
+struct snapshots {
+    struct snapshots_options options;
+    struct worker *worker; /* started at the first copy */
+    struct copy copy;
+    bool is_making;
+    bool is_unwanted; /* the copy being made */
+
+    char given_path[PATH_SIZE];
+    int given; /* descriptor, or -1 */
+    uint64_t id;
+    uint64_t total;
+    uint64_t asked_ms;
+    uint8_t bytes[REPLICA_CHUNK_BYTES];
+
+    char kept_path[PATH_SIZE];
+    int kept; /* descriptor, or -1 */
+    uint64_t kept_bytes;
+    uint64_t told_bytes;
+};
+
+/* ---- making a copy ---- */
+
+static void forget_given(struct snapshots *snapshots)
+{
+    if (snapshots->given < 0)
+        return;
+    (void)close(snapshots->given);
+    (void)unlink(snapshots->given_path);
+    snapshots->given = -1;
+    snapshots->id = 0;
+}
+
+static void open_given(struct snapshots *snapshots)
+{
+    struct stat about;
+    snapshots->given = open(snapshots->given_path, O_RDONLY | O_CLOEXEC);
+    if (snapshots->given < 0 || fstat(snapshots->given, &about) != 0) {
+        log_error("cluster", "snapshot_unreadable", log_string("file", snapshots->given_path),
+                  log_string("reason", strerror(errno)));
+        forget_given(snapshots);
+        return;
+    }
+    snapshots->total = (uint64_t)about.st_size;
+    snapshots->asked_ms = 0;
+    /* Any number that tells two of this node apart, also across a restart. */
+    do {
+        if (getrandom(&snapshots->id, sizeof snapshots->id, 0) != sizeof snapshots->id)
+            snapshots->id++;
+        snapshots->id &= INT64_MAX;
+    } while (snapshots->id == 0);
+    log_info("cluster", "snapshot_made", log_number("seq", snapshots->copy.position.seq),
+             log_number("bytes", snapshots->total));
+}
+
+static void on_copied(struct task *task)
+{
+    struct copy *copy = (struct copy *)task;
+    struct snapshots *snapshots = copy->snapshots;
+    snapshots->is_making = false;
+    store_close(copy->reader);
+    copy->reader = NULL;
+    if (copy->error == OK && !snapshots->is_unwanted) {
+        open_given(snapshots);
+        return;
+    }
+    if (copy->error != OK)
+        log_error("cluster", "snapshot_failed", log_string("error", error_name(copy->error)));
+    (void)unlink(snapshots->given_path);
+}
+
+static void make_copy(struct task *task)
+{
+    struct copy *copy = (struct copy *)task;
+    copy->error =
+        store_snapshot_take(copy->reader, copy->snapshots->given_path, &copy->position);
+    copy->task.run = on_copied;
+    task_queue_push(copy->snapshots->options.queue, &copy->task);
+}
+
+static void start_copy(struct snapshots *snapshots)
+{
+    struct copy *copy = &snapshots->copy;
+    struct error_text why;
+    enum error error = OK;
+    if (snapshots->worker == NULL)
+        error = worker_start(&snapshots->worker);
+    if (error == OK)
+        error = store_open_reader(&copy->reader, snapshots->options.store, &why);
+    if (error != OK) {
+        log_error("cluster", "snapshot_failed", log_string("error", error_name(error)));
+        return;
+    }
+    forget_given(snapshots);
+    copy->snapshots = snapshots;
+    copy->task.run = make_copy;
+    snapshots->is_making = true;
+    snapshots->is_unwanted = false;
+    worker_push(snapshots->worker, &copy->task);
+}
+
+/* ---- giving ---- */
+
+static bool fits(const struct snapshots *snapshots, const struct replica_message *chunk)
+{
+    return snapshots->given >= 0 && snapshots->copy.position.seq >= chunk->common.seq;
+}
+
+bool snapshots_give(struct snapshots *snapshots, struct replica_message *chunk, uint64_t now_ms)
+{
+    if (snapshots->options.folder == NULL || snapshots->is_making)
+        return false;
+    if (!fits(snapshots, chunk)) {
+        if (store_position(snapshots->options.store).seq >= chunk->common.seq)
+            start_copy(snapshots);
+        return false;
+    }
+    if (chunk->snapshot != snapshots->id)
+        chunk->offset = 0;
+    if (chunk->offset > snapshots->total)
+        return false;
+    ssize_t size =
+        pread(snapshots->given, snapshots->bytes, sizeof snapshots->bytes, (off_t)chunk->offset);
+    if (size < 0) {
+        forget_given(snapshots);
+        return false;
+    }
+    snapshots->asked_ms = now_ms;
+    chunk->snapshot = snapshots->id;
+    chunk->total = snapshots->total;
+    chunk->bytes = snapshots->bytes;
+    chunk->size = (size_t)size;
+    chunk->last = (struct replica_position){.epoch = snapshots->copy.position.epoch,
+                                            .seq = snapshots->copy.position.seq};
+    return true;
+}
+
+void snapshots_forget(struct snapshots *snapshots)
+{
+    forget_given(snapshots);
+    snapshots->is_unwanted = true;
+    if (snapshots->is_making) { /* its reader must be closed before the database is replaced */
+        worker_stop(snapshots->worker);
+        snapshots->worker = NULL;
+        store_close(snapshots->copy.reader);
+        snapshots->copy.reader = NULL;
+    }
+}
+
+void snapshots_tick(struct snapshots *snapshots, uint64_t now_ms)
+{
+    if (snapshots->given < 0)
+        return;
+    if (snapshots->asked_ms == 0)
+        snapshots->asked_ms = now_ms;
+    else if (now_ms > snapshots->asked_ms + KEPT_MS)
+        forget_given(snapshots);
+}
+
+/* ---- taking ---- */
+
+static enum error begin_kept(struct snapshots *snapshots)
+{
+    if (snapshots->kept >= 0)
+        (void)close(snapshots->kept);
+    snapshots->kept_bytes = 0;
+    snapshots->told_bytes = 0;
+    snapshots->kept = open(snapshots->kept_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    return snapshots->kept < 0 ? error_from_errno(errno) : OK;
+}
+
+static void tell_progress(struct snapshots *snapshots, uint64_t total)
+{
+    bool is_whole = snapshots->kept_bytes == total;
+    if (!is_whole && snapshots->kept_bytes - snapshots->told_bytes < PROGRESS_BYTES)
+        return;
+    snapshots->told_bytes = snapshots->kept_bytes;
+    log_info("cluster", is_whole ? "snapshot_received" : "snapshot_progress",
+             log_number("bytes", snapshots->kept_bytes), log_number("of", total));
+}
+
+enum error snapshots_keep(struct snapshots *snapshots, const struct replica_message *chunk)
+{
+    if (snapshots->options.folder == NULL)
+        return ERROR_INVALID;
+    enum error error = chunk->offset == 0 ? begin_kept(snapshots) : OK;
+    if (error == OK && (snapshots->kept < 0 || chunk->offset != snapshots->kept_bytes))
+        error = ERROR_INVALID;
+    size_t written = 0;
+    while (error == OK && written < chunk->size) {
+        ssize_t size = pwrite(snapshots->kept, chunk->bytes + written, chunk->size - written,
+                              (off_t)(chunk->offset + written));
+        if (size > 0)
+            written += (size_t)size;
+        else if (size == 0 || errno != EINTR)
+            error = error_from_errno(size == 0 ? ENOSPC : errno);
+    }
+    if (error != OK)
+        return error;
+    snapshots->kept_bytes += chunk->size;
+    tell_progress(snapshots, chunk->total);
+    return OK;
+}
+
+const char *snapshots_kept_file(const struct snapshots *snapshots)
+{
+    return snapshots->kept_path;
+}
+
+/* ---- life ---- */
+
+static bool set_path(char path[static PATH_SIZE], const char *folder, const char *name)
+{
+    int length = snprintf(path, PATH_SIZE, "%s/%s", folder, name);
+    return length > 0 && length < PATH_SIZE;
+}
+
+enum error snapshots_new(struct snapshots **out, const struct snapshots_options *options,
+                         struct error_text *why)
+{
+    struct snapshots *snapshots = calloc(1, sizeof *snapshots);
+    if (snapshots == NULL)
+        return error_set(why, ERROR_NO_MEMORY, "out of memory");
+    snapshots->options = *options;
+    snapshots->given = -1;
+    snapshots->kept = -1;
+    if (options->folder != NULL) {
+        if (!set_path(snapshots->given_path, options->folder, "snapshot-given.db") ||
+            !set_path(snapshots->kept_path, options->folder, "snapshot-taken.db")) {
+            free(snapshots);
+            return error_set(why, ERROR_INVALID, "the data folder's name is too long");
+        }
+        (void)unlink(snapshots->given_path);
+        (void)unlink(snapshots->kept_path);
+    }
+    *out = snapshots;
+    return OK;
+}
+
+void snapshots_free(struct snapshots *snapshots)
+{
+    if (snapshots == NULL)
+        return;
+    worker_stop(snapshots->worker);
+    if (snapshots->is_making)
+        (void)task_queue_run(snapshots->options.queue, SIZE_MAX);
+    forget_given(snapshots);
+    if (snapshots->kept >= 0)
+        (void)close(snapshots->kept);
+    free(snapshots);
+}

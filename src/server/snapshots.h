@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* snapshots.h - whole databases on their way from one server to another, in chunks.
+ *
+ * Giving: a copy of the database is made beside the writer, on a thread of its own, and kept for a
+ * while, so that all who ask get the same and a broken transfer goes on where it stopped. Taking:
+ * chunks are written to a file in the data folder, until it is whole. Core thread only. */
+#ifndef JACKDAW_SERVER_SNAPSHOTS_H
+#define JACKDAW_SERVER_SNAPSHOTS_H
+
+#include "base/task_queue.h"
+#include "replication/replica.h"
+#include "store/store.h"
+
+#include <stdbool.h>
+
+struct snapshots;
+
+struct snapshots_options {
+    const char *folder; /* of the node's data; NULL: in memory, gives and takes nothing */
+    struct store *store;
+    struct task_queue *queue;
+};
+
+/* Removes what an earlier process left behind. */
+enum error snapshots_new(struct snapshots **out, const struct snapshots_options *options,
+                         struct error_text *why);
+void snapshots_free(struct snapshots *snapshots); /* waits for a copy under way; NULL is allowed */
+
+/* Completes *chunk (a SNAPSHOT_CHUNK: its snapshot, offset and common as asked) with the bytes, which
+ * are valid until the next call. false: nothing can be sent yet; a copy is made if none fits, and
+ * whoever asked asks again. */
+bool snapshots_give(struct snapshots *snapshots, struct replica_message *chunk, uint64_t now_ms);
+
+/* Writes a chunk that came. ERROR_IO, ERROR_DISK_FULL, ERROR_INVALID (not the next one). */
+enum error snapshots_keep(struct snapshots *snapshots, const struct replica_message *chunk);
+
+/* The file that the chunks made. */
+const char *snapshots_kept_file(const struct snapshots *snapshots);
+
+/* Waits until no copy is under way and forgets the one that is kept for giving: the database is about
+ * to be replaced. */
+void snapshots_forget(struct snapshots *snapshots);
+
+/* Throws away a copy that nobody asked for lately. */
+void snapshots_tick(struct snapshots *snapshots, uint64_t now_ms);
+
+#endif
