@@ -9,11 +9,9 @@
 #include "spec.pb-c.h"
 
 #include <nng/protocol/reqrep0/req.h>
-#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <uthash.h>
 
 #undef uthash_nonfatal_oom
@@ -24,8 +22,6 @@
 #define WAITING_BYTES_MAX \
     (64u * 1024u * 1024u) /* memory of frames that the owner has not run yet */
 #define RETRY_WHEN_FULL_MS 20u
-#define FIRST_CONNECT_MS 50u          /* a channel younger than this may be shaking hands, */
-#define HANDSHAKE_WAIT_MS 20u         /* and is closed when it is through with it, or after this */
 #define SOCKET_REQUEST_ID 0x80000001u /* all calls of a channel share nng's request id */
 
 struct call {
@@ -57,8 +53,7 @@ struct rpc_channel {
     bool open;
     bool dialling;
     bool closing;
-    uint64_t opened_ms;
-    sem_t connected;          /* posted for each connection */
+    struct handshake handshake;
     atomic_size_t references; /* the owner's and one for each of our tasks in the queue */
     struct receiver receiver;
     nng_aio *send_aio;
@@ -88,7 +83,7 @@ static void release(struct rpc_channel *channel)
 {
     if (atomic_fetch_sub(&channel->references, 1) != 1)
         return;
-    (void)sem_destroy(&channel->connected);
+    handshake_release(&channel->handshake);
     free(channel);
 }
 
@@ -423,7 +418,7 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev what, void *context)
     struct rpc_channel *channel = context;
     enum report_kind kind = what == NNG_PIPE_EV_ADD_PRE ? REPORT_CONNECTED : REPORT_DISCONNECTED;
     if (kind == REPORT_CONNECTED)
-        (void)sem_post(&channel->connected);
+        handshake_done(&channel->handshake);
     struct report *report = new_report(channel, kind, pipe);
     if (report != NULL)
         push(report);
@@ -507,8 +502,7 @@ enum error rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_o
     if (channel == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
     atomic_init(&channel->references, 1);
-    (void)sem_init(&channel->connected, 0, 0);
-    channel->opened_ms = clock_monotonic_ms();
+    handshake_init(&channel->handshake);
     channel->options = with_defaults(options);
     channel->next_deadline_ms = UINT64_MAX;
     enum error error = open_socket(channel);
@@ -524,29 +518,13 @@ enum error rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_o
     return OK;
 }
 
-/* nng loses the descriptor of a connection that is closed in the moment when its handshake ends.
- * That moment comes soon after opening, so wait for it a little. */
-static void let_handshake_end(struct rpc_channel *channel)
-{
-    if (!channel->dialling || channel->pipe != 0 ||
-        clock_monotonic_ms() - channel->opened_ms > FIRST_CONNECT_MS)
-        return;
-    struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += HANDSHAKE_WAIT_MS * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
-    (void)sem_clockwait(&channel->connected, CLOCK_MONOTONIC, &until);
-}
-
 void rpc_channel_close(struct rpc_channel *channel)
 {
     if (channel == NULL || channel->closing)
         return; /* the latter from a closure that this runs */
     channel->closing = true;
-    let_handshake_end(channel);
+    if (channel->dialling && channel->pipe == 0)
+        handshake_wait(&channel->handshake);
     receiver_release(&channel->receiver);
     if (channel->send_aio != NULL)
         nng_aio_stop(channel->send_aio);

@@ -311,7 +311,7 @@ static bool reject(struct inbound *inbound)
     if (inbound->request_count > 0) {
         (void)atomic_fetch_add(&server->calls_rejected, inbound->request_count);
         nng_msg *message = new_rejection(inbound);
-        told = message != NULL && peer_transmit(server->socket, server->reject_aio, message);
+        told = message != NULL && transport_send(server->socket, server->reject_aio, message);
     }
     drop_requests(inbound);
     return told;

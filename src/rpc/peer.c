@@ -153,17 +153,6 @@ enum error peer_watch(struct rpc_server *server)
     return transport_error(result);
 }
 
-bool peer_transmit(nng_socket socket, nng_aio *aio, nng_msg *message)
-{
-    nng_aio_set_msg(aio, message);
-    nng_send_aio(socket, aio);
-    nng_aio_wait(aio);
-    if (nng_aio_result(aio) == 0)
-        return true;
-    nng_msg_free(message); /* still ours */
-    return false;
-}
-
 /* ---- output ---- */
 
 void peer_flush(struct rpc_peer *peer, struct rpc_server *server)
@@ -173,7 +162,7 @@ void peer_flush(struct rpc_peer *peer, struct rpc_server *server)
     nng_msg *message = peer->output;
     peer->output = NULL;
     server->frames_sent++;
-    (void)peer_transmit(server->socket, server->send_aio, message);
+    (void)transport_send(server->socket, server->send_aio, message);
 }
 
 static bool shares_frame(const struct rpc_peer *peer, const struct rpc_call *call, size_t size)

@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "rpc/protocol.h"
 
-#include <arpa/inet.h>
 #include <nng/protocol/reqrep0/rep.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,35 +80,6 @@ enum error rpc_server_add(struct rpc_server *server, ProtobufCService *service,
     return OK;
 }
 
-static enum error explain_listen(int result, const char *text, struct error_text *why)
-{
-    enum error error = transport_error(result);
-    switch (error) {
-    case ERROR_IN_USE:
-        return error_set(why, error,
-                         "%s is in use by another process: stop it, or choose another port", text);
-    case ERROR_DENIED:
-        return error_set(why, error,
-                         "not permitted to listen on %s: ports below 1024 need privileges", text);
-    case ERROR_INVALID:
-    case ERROR_NOT_FOUND:
-        return error_set(why, error, "cannot listen on %s: this machine has no such address", text);
-    default:
-        return error_set(why, error, "listen on %s: %s", text, nng_strerror(result));
-    }
-}
-
-static void learn_port(struct rpc_server *server)
-{
-    nng_sockaddr address;
-    if (nng_listener_get_addr(server->listener, NNG_OPT_LOCADDR, &address) != 0)
-        return;
-    if (address.s_family == NNG_AF_INET)
-        server->bound.port = ntohs(address.s_in.sa_port);
-    else if (address.s_family == NNG_AF_INET6)
-        server->bound.port = ntohs(address.s_in6.sa_port);
-}
-
 static enum error start_listener(struct rpc_server *server, struct error_text *why)
 {
     const struct rpc_server_options *options = &server->options;
@@ -122,7 +92,7 @@ static enum error start_listener(struct rpc_server *server, struct error_text *w
             return error;
     }
     int result = nng_listener_start(server->listener, 0);
-    return result == 0 ? OK : explain_listen(result, text, why);
+    return result == 0 ? OK : transport_explain_listen(result, text, why);
 }
 
 enum error rpc_server_listen(struct rpc_server *server, struct error_text *why)
@@ -139,13 +109,13 @@ enum error rpc_server_listen(struct rpc_server *server, struct error_text *why)
     }
     int result = nng_listener_create(&server->listener, server->socket, url);
     if (result != 0)
-        return explain_listen(result, text, why);
+        return transport_explain_listen(result, text, why);
     enum error error = start_listener(server, why);
     if (error != OK) {
         (void)nng_listener_close(server->listener);
         return error;
     }
-    learn_port(server);
+    server->bound.port = transport_bound_port(server->listener, server->bound.port);
     return OK;
 }
 

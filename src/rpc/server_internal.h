@@ -160,8 +160,6 @@ void peer_append(struct rpc_peer *peer, const struct rpc_call *call, const Jackd
 void peer_flush(struct rpc_peer *peer, struct rpc_server *server);
 void peer_tick(struct rpc_server *server);
 void peer_free_all(struct rpc_server *server);
-/* Sends a message that has its header; takes it. Own aio per thread. false: dropped. */
-bool peer_transmit(nng_socket socket, nng_aio *aio, nng_msg *message);
 
 /* call.c */
 /* An unlinked call with its own copy of the header and of what the envelope says; NULL without

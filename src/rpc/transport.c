@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "rpc/transport.h"
 
+#include "base/clock.h"
+
 #include <arpa/inet.h>
 #include <stdio.h>
+#include <time.h>
 
 #define BURST_MESSAGES 256
+#define FIRST_CONNECT_MS 50u  /* a dialer younger than this may be shaking hands, */
+#define HANDSHAKE_WAIT_MS 20u /* and is closed when it is through with it, or after this */
 
 enum error transport_error(int nng_result)
 {
@@ -70,6 +75,47 @@ void transport_peer_text(nng_pipe pipe, char *text, size_t size)
     }
 }
 
+enum error transport_explain_listen(int nng_result, const char *address, struct error_text *why)
+{
+    enum error error = transport_error(nng_result);
+    switch (error) {
+    case ERROR_IN_USE:
+        return error_set(why, error,
+                         "%s is in use by another process: stop it, or choose another port",
+                         address);
+    case ERROR_DENIED:
+        return error_set(
+            why, error, "not permitted to listen on %s: ports below 1024 need privileges", address);
+    case ERROR_INVALID:
+    case ERROR_NOT_FOUND:
+        return error_set(why, error, "cannot listen on %s: this machine has no such address",
+                         address);
+    default:
+        return error_set(why, error, "listen on %s: %s", address, nng_strerror(nng_result));
+    }
+}
+
+uint16_t transport_bound_port(nng_listener listener, uint16_t port)
+{
+    nng_sockaddr address;
+    if (nng_listener_get_addr(listener, NNG_OPT_LOCADDR, &address) != 0)
+        return port;
+    if (address.s_family == NNG_AF_INET)
+        return ntohs(address.s_in.sa_port);
+    return address.s_family == NNG_AF_INET6 ? ntohs(address.s_in6.sa_port) : port;
+}
+
+bool transport_send(nng_socket socket, nng_aio *aio, nng_msg *message)
+{
+    nng_aio_set_msg(aio, message);
+    nng_send_aio(socket, aio);
+    nng_aio_wait(aio);
+    if (nng_aio_result(aio) == 0)
+        return true;
+    nng_msg_free(message); /* still ours */
+    return false;
+}
+
 static void on_message(void *argument)
 {
     struct receiver *receiver = argument;
@@ -112,4 +158,34 @@ void receiver_release(struct receiver *receiver)
         nng_aio_free(receiver->poll_aio);
     receiver->aio = NULL;
     receiver->poll_aio = NULL;
+}
+
+void handshake_init(struct handshake *handshake)
+{
+    (void)sem_init(&handshake->connected, 0, 0);
+    handshake->began_ms = clock_monotonic_ms();
+}
+
+void handshake_release(struct handshake *handshake)
+{
+    (void)sem_destroy(&handshake->connected);
+}
+
+void handshake_done(struct handshake *handshake)
+{
+    (void)sem_post(&handshake->connected);
+}
+
+void handshake_wait(struct handshake *handshake)
+{
+    if (clock_monotonic_ms() - handshake->began_ms > FIRST_CONNECT_MS)
+        return;
+    struct timespec until;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += HANDSHAKE_WAIT_MS * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    (void)sem_clockwait(&handshake->connected, CLOCK_MONOTONIC, &until);
 }

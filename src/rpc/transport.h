@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* transport.h - what channel and server share of nng: error codes, addresses, receiving. Private to
- * src/rpc, the only folder that includes nng. */
+/* transport.h - what channel, server and feed share of nng: error codes, addresses, sending,
+ * receiving. Private to src/rpc, the only folder that includes nng. */
 #ifndef JACKDAW_RPC_TRANSPORT_H
 #define JACKDAW_RPC_TRANSPORT_H
 
@@ -8,13 +8,26 @@
 #include "base/error.h"
 
 #include <nng/nng.h>
+#include <semaphore.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* The enum error for a result of nng's; OK for 0. */
 enum error transport_error(int nng_result);
 
 /* Writes the peer's "ip:port", "[v6]:port" or, when it has gone, "?". */
 void transport_peer_text(nng_pipe pipe, char *text, size_t size);
+
+/* A sentence in why for what nng_listener_create or _start answered; address: as people write it. */
+enum error transport_explain_listen(int nng_result, const char *address, struct error_text *why);
+
+/* The port that a started listener has; port where nng does not tell. */
+uint16_t transport_bound_port(nng_listener listener, uint16_t port);
+
+/* Sends a message that has its header; takes it. Waits until it is queued: never long, since queues
+ * that are full drop. One aio per thread. false: dropped. */
+bool transport_send(nng_socket socket, nng_aio *aio, nng_msg *message);
 
 /* TLS settings for an endpoint; exactly one of the two is used. Files are PEM. */
 struct tls_files {
@@ -41,5 +54,16 @@ enum error receiver_start(struct receiver *receiver, nng_socket socket,
 /* Waits for the callback and frees. Before the socket is closed: nng leaves an aio that begins to
  * receive while its socket closes on a queue that is then freed. Also for one never started. */
 void receiver_release(struct receiver *receiver);
+
+/* nng loses the descriptor of a connection that is closed in the moment when its handshake ends.
+ * That moment comes soon after a dialer has started, so whoever closes one waits for it a little. */
+struct handshake {
+    sem_t connected; /* posted for each connection */
+    uint64_t began_ms;
+};
+void handshake_init(struct handshake *handshake);
+void handshake_release(struct handshake *handshake);
+void handshake_done(struct handshake *handshake); /* any thread */
+void handshake_wait(struct handshake *handshake); /* where there is no connection yet */
 
 #endif

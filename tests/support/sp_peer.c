@@ -115,8 +115,9 @@ static enum sp_event receive_bytes(struct sp_peer *peer, uint8_t *at, size_t siz
 bool sp_handshake(struct sp_peer *peer, unsigned protocol)
 {
     const uint8_t ours[SP_HANDSHAKE_BYTES] = {0, 'S', 'P', 0, 0, (uint8_t)protocol, 0, 0};
-    const uint8_t expected[SP_HANDSHAKE_BYTES] = {
-        0, 'S', 'P', 0, 0, protocol == SP_REQ ? SP_REP : SP_REQ, 0, 0};
+    /* The numbers of opposite protocols differ in their last bit. */
+    const uint8_t expected[SP_HANDSHAKE_BYTES] = {0, 'S', 'P', 0, 0, (uint8_t)(protocol ^ 1u),
+                                                  0, 0};
     uint8_t theirs[SP_HANDSHAKE_BYTES];
     return sp_send_bytes(peer, ours, sizeof ours) &&
            receive_bytes(peer, theirs, sizeof theirs, clock_monotonic_ms() + SP_PATIENCE_MS) ==

@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define SP_SUB 0x21u
 #define SP_REQ 0x30u
 #define SP_REP 0x31u
 #define SP_REQUEST_ID 0x80000001u

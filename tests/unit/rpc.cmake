@@ -21,6 +21,8 @@ target_include_directories(jackdaw_probe PUBLIC ${CMAKE_SOURCE_DIR}/tests)
 target_link_libraries(jackdaw_probe PUBLIC jackdaw_rpc jackdaw_sp_peer jackdaw_probe_proto PkgConfig::CMOCKA)
 
 jackdaw_unit_test(test_rpc_wire SOURCES test_rpc_wire.c LIBS jackdaw_rpc jackdaw_nng)
+jackdaw_unit_test(test_rpc_feed SOURCES test_rpc_feed.c ${support}/suppressions.c
+  LIBS jackdaw_rpc jackdaw_sp_peer jackdaw_nng)
 jackdaw_unit_test(test_rpc_calls SOURCES test_rpc_calls.c LIBS jackdaw_probe)
 jackdaw_unit_test(test_rpc_streams SOURCES test_rpc_streams.c LIBS jackdaw_probe)
 jackdaw_unit_test(test_rpc_input SOURCES test_rpc_input.c LIBS jackdaw_probe)
