@@ -119,6 +119,8 @@ static enum error load_member(void *context, const struct member_row *row)
 static enum error load_last_batch(void *context, const struct log_row *row)
 {
     const struct load *load = context;
+    if (row->kind != LOG_CHAT)
+        return OK;
     Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, row->batch_size, row->batch);
     for (size_t i = 0; batch != NULL && i < batch->n_deltas; i++)
         see_time(load, batch->deltas[i]->time_ms);

@@ -124,6 +124,7 @@ static enum error append_to_log(struct ledger *ledger)
         .epoch = ledger->epoch,
         .first_seq = ledger->first_seq,
         .last_seq = ledger->applied.seq,
+        .kind = LOG_CHAT,
         .batch = ledger->bytes,
         .batch_size = ledger->used,
     };

@@ -118,13 +118,20 @@ uint64_t store_epoch_at(const struct store *store, uint64_t seq);
 
 /* ---- the log ---- */
 
+/* The store knows no more of a batch than its kind. */
+enum log_kind {
+    LOG_CHAT = 0,    /* a packed jackdaw.Batch: deltas of the chat */
+    LOG_MEMBERS = 1, /* who is in the cluster from here on */
+};
+
 /* One batch. first_seq must follow the last one's last_seq, and epoch not be less than its epoch
  * (asserted). ERROR_INVALID: last_seq is over INT64_MAX. */
 struct log_row {
     uint64_t epoch;
     uint64_t first_seq;
     uint64_t last_seq;
-    const uint8_t *batch; /* the packed jackdaw.Batch */
+    enum log_kind kind;
+    const uint8_t *batch;
     size_t batch_size;
     uint8_t digest[STORE_DIGEST_BYTES]; /* after this batch; ignored and computed by append */
 };

@@ -98,6 +98,11 @@ static uint64_t epoch_of(uint64_t n)
     return ((n - 1) / WORK_EPOCH_BATCHES + 1) << 16 | TEST_NODE;
 }
 
+static enum log_kind kind_of(uint64_t n)
+{
+    return n % 5 == 3 ? LOG_MEMBERS : LOG_CHAT;
+}
+
 /* Some batches are small, some take several pages. */
 static size_t fill_batch(uint64_t n, uint8_t batch[static 20000])
 {
@@ -205,7 +210,8 @@ enum error work_write(struct store *store, uint64_t n)
     if (error == OK)
         error = store_put_value(store, "batch", &n, sizeof n);
     uint8_t batch[20000];
-    struct log_row row = {.epoch = epoch_of(n), .first_seq = first, .last_seq = last};
+    struct log_row row = {
+        .epoch = epoch_of(n), .first_seq = first, .last_seq = last, .kind = kind_of(n)};
     row.batch = batch;
     row.batch_size = fill_batch(n, batch);
     if (error == OK)
@@ -249,6 +255,7 @@ static enum error check_log_row(void *context, const struct log_row *row)
     assert_int_equal(row->epoch, epoch_of(n));
     assert_int_equal(row->first_seq, work_last_seq(n - 1) + 1);
     assert_int_equal(row->last_seq, work_last_seq(n));
+    assert_int_equal(row->kind, kind_of(n));
     assert_int_equal(row->batch_size, fill_batch(n, batch));
     assert_memory_equal(row->batch, batch, row->batch_size);
     check->count++;
