@@ -401,6 +401,14 @@ static enum error ignore_log(void *context, const struct log_row *row)
     return OK;
 }
 
+static enum error ignore_orphan(void *context, const struct orphan_row *row)
+{
+    unsigned *sum = context;
+    for (size_t i = 0; i < row->batch_size; i++)
+        *sum += row->batch[i];
+    return OK;
+}
+
 static void note(enum error error, enum error *worst)
 {
     if (error != OK && error != ERROR_NOT_FOUND && *worst == OK)
@@ -415,11 +423,14 @@ static enum error read_everything(struct store *store)
     uint8_t value[64];
     size_t used;
     uint64_t number;
+    struct position position;
     note(store_each_account(store, ignore_account, NULL), &worst);
     note(store_each_session(store, ignore_session, NULL), &worst);
     note(store_each_room(store, ignore_room, NULL), &worst);
     note(store_each_member(store, ignore_member, NULL), &worst);
     note(store_log_read(store, store_log_first(store), ignore_log, &sum), &worst);
+    note(store_get_members(store, &position, value, sizeof value, &used), &worst);
+    note(store_each_orphan(store, 0, ignore_orphan, &sum), &worst);
     note(store_get_value(store, "batch", value, sizeof value, &used), &worst);
     for (uint64_t i = 0; i < WORK_ROOMS; i++) {
         uint64_t room = test_id(i);
@@ -495,6 +506,11 @@ static void test_store__rows_of_the_wrong_kind(void **state)
         "UPDATE outcome_part SET outcomes = zeroblob(100)",
         "UPDATE value SET bytes = 'text'",
         "UPDATE value SET bytes = NULL",
+        "UPDATE cluster_members SET seq = -1",
+        "UPDATE cluster_members SET bytes = NULL",
+        "INSERT INTO orphan VALUES (7, 1, -1, 2, x'00')",
+        "INSERT INTO orphan VALUES (-7, 1, 1, 2, x'00')",
+        "INSERT INTO orphan VALUES (7, 1, 1, 2, 'text')",
     };
     fill(fixture->folder, 60);
     loosen(fixture->path);
