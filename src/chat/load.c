@@ -126,6 +126,7 @@ struct looking_back {
 /* An entry that is not chat's may hold any bytes: a batch tells its own place. */
 static bool is_batch_of(const Jackdaw__Batch *batch, const struct log_row *row)
 {
+<<<<<<< HEAD
     return batch != NULL && batch->epoch == row->epoch && batch->first_seq == row->first_seq &&
            batch->n_deltas > 0 && batch->n_deltas - 1 == row->last_seq - row->first_seq;
 }
@@ -133,6 +134,11 @@ static bool is_batch_of(const Jackdaw__Batch *batch, const struct log_row *row)
 static enum error look_back(void *context, const struct log_row *row)
 {
     struct looking_back *back = context;
+=======
+    const struct load *load = context;
+    if (row->kind != LOG_CHAT)
+        return OK;
+>>>>>>> w-store
     Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, row->batch_size, row->batch);
     back->seq = row->first_seq - 1;
     if (is_batch_of(batch, row)) {

@@ -143,12 +143,13 @@ enum error store_log_append(struct store *store, const struct log_row *row)
     digest_next(digest, row->batch, row->batch_size);
     struct query query;
     query_write(&query, store, STATEMENT_LOG_APPEND,
-                "INSERT INTO log (first_seq, last_seq, epoch, digest, batch)"
-                " VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO log (first_seq, last_seq, epoch, kind, digest, batch)"
+                " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 "append to the log");
     bind_number(&query, row->first_seq);
     bind_number(&query, row->last_seq);
     bind_number(&query, row->epoch);
+    bind_number(&query, row->kind);
     bind_bytes(&query, digest, sizeof digest);
     bind_bytes(&query, row->batch, row->batch_size);
     enum error error = query_run(&query);
@@ -166,6 +167,7 @@ static enum error read_row(struct query *query, struct log_row *row)
     row->first_seq = column_ordered(query);
     row->last_seq = column_ordered(query);
     row->epoch = column_number(query);
+    row->kind = (enum log_kind)column_small(query, LOG_MEMBERS);
     column_exactly(query, row->digest, STORE_DIGEST_BYTES);
     row->batch = column_bytes(query, &row->batch_size);
     return query_row_error(query);
@@ -178,7 +180,7 @@ enum error store_log_read(struct store *store, uint64_t first_seq,
     struct query query;
     bool more;
     query_read(&query, store, STATEMENT_LOG_READ,
-               "SELECT first_seq, last_seq, epoch, digest, batch FROM log WHERE first_seq >="
+               "SELECT first_seq, last_seq, epoch, kind, digest, batch FROM log WHERE first_seq >="
                " (SELECT max(first_seq) FROM log WHERE first_seq <= ?1) ORDER BY first_seq",
                "read the log");
     bind_number(&query, clamp_ordered(first_seq));

@@ -59,7 +59,25 @@ static const char version_1[] =
     " outcomes BLOB NOT NULL,"
     " PRIMARY KEY (session, slot)) STRICT, WITHOUT ROWID;";
 
-const char *const schema_steps[] = {version_1};
+static const char version_2[] =
+    /* log: with a kind. */
+    "CREATE TABLE log_2 ("
+    " first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, epoch INTEGER NOT NULL,"
+    " kind INTEGER NOT NULL, digest BLOB NOT NULL, batch BLOB NOT NULL) STRICT;"
+    "INSERT INTO log_2 SELECT first_seq, last_seq, epoch, 0, digest, batch FROM log;"
+    "DROP TABLE log;"
+    "ALTER TABLE log_2 RENAME TO log;"
+
+    /* cluster_members: one row, or none yet. */
+    "CREATE TABLE cluster_members ("
+    " one INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, seq INTEGER NOT NULL,"
+    " bytes BLOB NOT NULL) STRICT;"
+
+    "CREATE TABLE orphan ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, epoch INTEGER NOT NULL, first_seq INTEGER NOT NULL,"
+    " last_seq INTEGER NOT NULL, batch BLOB NOT NULL) STRICT;";
+
+const char *const schema_steps[] = {version_1, version_2};
 const int schema_version = sizeof schema_steps / sizeof *schema_steps;
 
 static int read_pragma(sqlite3 *database, const char *sql, int *value)

@@ -81,7 +81,9 @@ static enum error close_copy(struct store_snapshot *snapshot)
     if (code == SQLITE_OK)
         code = sqlite3_exec(snapshot->copy,
                             "PRAGMA journal_mode = MEMORY; BEGIN;"
-                            "UPDATE node SET node_id = 0; DELETE FROM value; COMMIT",
+                            "UPDATE node SET node_id = 0; DELETE FROM value;"
+                            "DELETE FROM orphan;"
+                            "DELETE FROM sqlite_sequence; COMMIT",
                             NULL, NULL, NULL);
     enum error error = code == SQLITE_OK ? OK : copy_problem(snapshot, code, "finish snapshot");
     (void)sqlite3_close(snapshot->copy);

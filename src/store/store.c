@@ -168,6 +168,8 @@ static enum error load(struct store *store, const struct store_options *options,
     if (error == OK)
         error = problem_of(store, epoch_load(store), why);
     if (error == OK)
+        error = problem_of(store, orphan_load(store), why);
+    if (error == OK)
         error = problem_of(store, timeline_load(store), why);
     return error;
 }

@@ -118,13 +118,20 @@ uint64_t store_epoch_at(const struct store *store, uint64_t seq);
 
 /* ---- the log ---- */
 
+/* The store knows no more of a batch than its kind. */
+enum log_kind {
+    LOG_CHAT = 0,    /* a packed jackdaw.Batch: deltas of the chat */
+    LOG_MEMBERS = 1, /* who is in the cluster from here on */
+};
+
 /* One batch. first_seq must follow the last one's last_seq, and epoch not be less than its epoch
  * (asserted). ERROR_INVALID: last_seq is over INT64_MAX. */
 struct log_row {
     uint64_t epoch;
     uint64_t first_seq;
     uint64_t last_seq;
-    const uint8_t *batch; /* the packed jackdaw.Batch */
+    enum log_kind kind;
+    const uint8_t *batch;
     size_t batch_size;
     uint8_t digest[STORE_DIGEST_BYTES]; /* after this batch; ignored and computed by append */
 };
@@ -142,6 +149,47 @@ enum error store_log_prune(struct store *store, uint64_t before_seq, size_t most
 
 /* First seq still in the log; 0 when the log is empty. */
 uint64_t store_log_first(const struct store *store);
+
+/* ---- the members of the cluster ---- */
+
+#define STORE_MEMBERS_MAX 65536 /* bytes of the list */
+
+/* The newest list of members and the position it took effect at: part of the replicated state,
+ * written with the entry of the log that changed it. ERROR_INVALID: over STORE_MEMBERS_MAX bytes,
+ * or the seq over INT64_MAX. */
+enum error store_put_members(struct store *store, struct position position, const uint8_t *bytes,
+                             size_t size);
+/* ERROR_NOT_FOUND: none yet. Copies at most size bytes, *used is the list's length. */
+enum error store_get_members(struct store *store, struct position *position, uint8_t *bytes,
+                             size_t size, size_t *used);
+
+/* ---- orphans ----
+ *
+ * Batches of the chat that this node wrote as a master and that are in nobody's log any more: kept
+ * until the new master has taken them over. They are the node's own, neither part of the
+ * replicated state nor of snapshots. store_install makes them of the log's end. */
+
+struct orphan_row {
+    uint64_t id; /* ascending; never used again. Ignored by add */
+    uint64_t epoch;
+    uint64_t first_seq;
+    uint64_t last_seq;
+    const uint8_t *batch;
+    size_t batch_size;
+};
+/* ERROR_INVALID: last_seq is less than first_seq or over INT64_MAX. */
+enum error store_add_orphan(struct store *store, const struct orphan_row *row);
+/* Those with an id > after, in order. */
+enum error store_each_orphan(struct store *store, uint64_t after,
+                             enum error (*visit)(void *context, const struct orphan_row *row),
+                             void *context);
+/* Drops those with an id of at most last. Outside a transaction it is one of its own, durable on
+ * return. */
+enum error store_drop_orphans(struct store *store, uint64_t last);
+
+/* From memory, so not for readers. The highest id there is, 0: there are none; how many. */
+uint64_t store_last_orphan(const struct store *store);
+uint64_t store_orphan_count(const struct store *store);
 
 /* ---- the state of the chat: rows ----
  *

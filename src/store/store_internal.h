@@ -33,6 +33,12 @@ enum statement {
     STATEMENT_LOG_APPEND,
     STATEMENT_LOG_READ,
     STATEMENT_LOG_PRUNE,
+    STATEMENT_PUT_MEMBERS,
+    STATEMENT_GET_MEMBERS,
+    STATEMENT_LOAD_ORPHANS,
+    STATEMENT_ADD_ORPHAN,
+    STATEMENT_EACH_ORPHAN,
+    STATEMENT_DROP_ORPHANS,
     STATEMENT_PUT_ACCOUNT,
     STATEMENT_GET_ACCOUNT,
     STATEMENT_SET_DELIVERED,
@@ -71,6 +77,8 @@ struct knowledge {
     struct position position;
     uint64_t log_first;
     uint64_t last_event; /* highest id of an event */
+    uint64_t last_orphan;
+    uint64_t orphan_count;
     size_t reign_count;
     uint8_t digest[STORE_DIGEST_BYTES];
     uint8_t cluster[STORE_CLUSTER_BYTES];
@@ -347,12 +355,13 @@ enum error store_end_alone(struct store *store, bool alone, enum error error);
 
 /* ---- what is kept in memory ---- */
 
-/* Fill store->now from the database (identity.c, epoch.c, log.c, timeline.c). log_load_position can
+/* Fill store->now from the database (identity.c, epoch.c, log.c, orphan.c, timeline.c). log_load_position can
  * also check that the last digest follows from the one before. */
 enum error identity_load(struct store *store, uint64_t *node_id);
 enum error identity_set_node(struct store *store, uint64_t node_id);
 enum error epoch_load(struct store *store);
 enum error log_load_position(struct store *store, bool check_digest);
+enum error orphan_load(struct store *store);
 enum error timeline_load(struct store *store);
 
 /* Makes what a reader knows equal to what its read transaction sees (log.c). */

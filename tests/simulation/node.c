@@ -79,13 +79,15 @@ static enum error apply_chat(struct node *node, const struct row *row)
 
 enum error node_log_row(struct node *node, const struct row *row)
 {
-    return store_log_append(node->store, &(struct log_row){
-                                             .epoch = row->epoch,
-                                             .first_seq = row->first_seq,
-                                             .last_seq = row->last_seq,
-                                             .batch = row->bytes,
-                                             .batch_size = row->size,
-                                         });
+    return store_log_append(node->store,
+                            &(struct log_row){
+                                .epoch = row->epoch,
+                                .first_seq = row->first_seq,
+                                .last_seq = row->last_seq,
+                                .kind = row->kind == REPLICA_MEMBERS ? LOG_MEMBERS : LOG_CHAT,
+                                .batch = row->bytes,
+                                .batch_size = row->size,
+                            });
 }
 
 static enum error apply_row(struct node *node, const struct row *row)

@@ -993,6 +993,147 @@ static void test_store_put_outcome__keeps_every_bit(void **state)
                  ERROR_NOT_FOUND);
 }
 
+/* ---- members of the cluster ---- */
+
+static void test_store_put_members__replaces_and_copies(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    static uint8_t list[STORE_MEMBERS_MAX + 1];
+    uint8_t bytes[4] = {9, 9, 9, 9};
+    struct position position = {.epoch = 1, .seq = 1};
+    size_t used = 7;
+    assert_error(store, store_get_members(store, &position, bytes, sizeof bytes, &used),
+                 ERROR_NOT_FOUND);
+    assert_int_equal(used, 7); /* written on success only */
+    assert_ok(store, store_begin(store));
+    position = (struct position){.epoch = UINT64_MAX, .seq = INT64_MAX};
+    memcpy(list, "one", 3);
+    assert_ok(store, store_put_members(store, position, list, STORE_MEMBERS_MAX));
+    assert_error(store, store_put_members(store, position, list, STORE_MEMBERS_MAX + 1),
+                 ERROR_INVALID);
+    position.seq++;
+    assert_error(store, store_put_members(store, position, list, 1), ERROR_INVALID);
+    assert_ok(store, store_commit(store));
+    store = reopen(fixture);
+    assert_ok(store, store_get_members(store, &position, bytes, 3, &used));
+    assert_int_equal(position.epoch, UINT64_MAX);
+    assert_int_equal(position.seq, INT64_MAX);
+    assert_int_equal(used, STORE_MEMBERS_MAX);
+    assert_memory_equal(bytes, "one\x09", 4);
+    assert_ok(store, store_begin(store));
+    position = (struct position){.epoch = 2, .seq = 3};
+    assert_ok(store, store_put_members(store, position, NULL, 0));
+    assert_ok(store, store_get_members(store, &position, bytes, sizeof bytes, &used));
+    assert_int_equal(used, 0);
+    store_rollback(store);
+    assert_ok(store, store_get_members(store, &position, NULL, 0, &used));
+    assert_int_equal(used, STORE_MEMBERS_MAX);
+}
+
+/* ---- orphans ---- */
+
+static void add_orphan(struct store *store, uint64_t seq)
+{
+    const uint8_t batch[] = {(uint8_t)seq, 1, 2, 3};
+    struct orphan_row row = {.id = 1000, /* does not matter */
+                             .epoch = UINT64_MAX - seq,
+                             .first_seq = seq,
+                             .last_seq = seq + 2,
+                             .batch = batch,
+                             .batch_size = seq % sizeof batch + 1};
+    assert_ok(store, store_add_orphan(store, &row));
+}
+
+struct orphans {
+    uint64_t id;
+    size_t count;
+    size_t most;
+};
+
+static enum error check_orphan(void *context, const struct orphan_row *row)
+{
+    struct orphans *orphans = context;
+    assert_int_equal(row->id, orphans->id++);
+    assert_int_equal(row->epoch, UINT64_MAX - row->first_seq);
+    assert_int_equal(row->first_seq, row->id * 10);
+    assert_int_equal(row->last_seq, row->first_seq + 2);
+    assert_int_equal(row->batch_size, row->first_seq % 4 + 1);
+    assert_int_equal(row->batch[0], row->first_seq);
+    return ++orphans->count == orphans->most ? ERROR_CANCELLED : OK;
+}
+
+/* The orphans there are have the ids first..last, and what add_orphan gives them for ten times
+ * their id. */
+static void expect_orphans(struct store *store, uint64_t first, uint64_t last)
+{
+    struct orphans orphans = {.id = first};
+    assert_ok(store, store_each_orphan(store, 0, check_orphan, &orphans));
+    assert_int_equal(orphans.count, last + 1 - first);
+    assert_int_equal(store_orphan_count(store), last + 1 - first);
+    assert_int_equal(store_last_orphan(store), last >= first ? last : 0);
+}
+
+static void test_store_orphans__kept_in_order_until_dropped(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    expect_orphans(store, 1, 0);
+    assert_ok(store, store_begin(store));
+    for (uint64_t id = 1; id <= 6; id++)
+        add_orphan(store, id * 10);
+    assert_ok(store, store_commit(store));
+    store = reopen(fixture);
+    expect_orphans(store, 1, 6);
+    struct orphans orphans = {.id = 3, .most = 2};
+    assert_error(store, store_each_orphan(store, 2, check_orphan, &orphans), ERROR_CANCELLED);
+    assert_int_equal(orphans.count, 2);
+    assert_ok(store, store_each_orphan(store, UINT64_MAX, check_orphan, &orphans));
+    assert_ok(store, store_drop_orphans(store, 2));
+    expect_orphans(store, 3, 6);
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_drop_orphans(store, 4));
+    expect_orphans(store, 5, 6);
+    add_orphan(store, 70);
+    expect_orphans(store, 5, 7);
+    store_rollback(store);
+    expect_orphans(store, 3, 6);
+    store = reopen(fixture);
+    expect_orphans(store, 3, 6);
+}
+
+static void test_store_orphans__ids_are_never_used_again(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    assert_ok(store, store_begin(store));
+    add_orphan(store, 10);
+    add_orphan(store, 20);
+    assert_ok(store, store_drop_orphans(store, UINT64_MAX));
+    assert_ok(store, store_commit(store));
+    expect_orphans(store, 1, 0);
+    assert_ok(store, store_drop_orphans(store, UINT64_MAX));
+    store = reopen(fixture);
+    assert_ok(store, store_begin(store));
+    add_orphan(store, 30);
+    assert_ok(store, store_commit(store));
+    expect_orphans(store, 3, 3);
+}
+
+static void test_store_add_orphan__out_of_range(void **state)
+{
+    struct store *store = ((struct fixture *)*state)->store;
+    struct orphan_row row = {.first_seq = 2, .last_seq = 1, .batch = (const uint8_t *)""};
+    assert_ok(store, store_begin(store));
+    assert_error(store, store_add_orphan(store, &row), ERROR_INVALID);
+    row.last_seq = (uint64_t)INT64_MAX + 1;
+    assert_error(store, store_add_orphan(store, &row), ERROR_INVALID);
+    row.last_seq = INT64_MAX;
+    assert_ok(store, store_add_orphan(store, &row));
+    assert_ok(store, store_commit(store));
+    assert_int_equal(store_last_orphan(store), 1);
+}
+
 /* ---- snapshots ---- */
 
 static bool file_exists(const char *path)
@@ -1163,6 +1304,10 @@ int main(void)
         BOTH(test_store_put_outcome__replaces),
         BOTH(test_store_put_outcome__rolled_back),
         BOTH(test_store_put_outcome__keeps_every_bit),
+        BOTH(test_store_put_members__replaces_and_copies),
+        BOTH(test_store_orphans__kept_in_order_until_dropped),
+        BOTH(test_store_orphans__ids_are_never_used_again),
+        BOTH(test_store_add_orphan__out_of_range),
         BOTH(test_store_snapshot__taken_while_writing),
         BOTH(test_store_snapshot__with_a_rollback_between),
         BOTH(test_store_snapshot_end__before_it_is_done),

@@ -253,6 +253,58 @@ static void test_schema_migrate__step_by_step(void **state)
     assert_int_equal(sqlite3_close(database), SQLITE_OK);
 }
 
+/* Makes a database of version 1 at path that holds what the one at newer holds. */
+static void make_version_1(const char *path, const char *newer)
+{
+    char sql[TEST_PATH_SIZE + 1024];
+    sqlite3 *database = NULL;
+    struct error_text why;
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    assert_int_equal(schema_migrate(database, schema_steps, 1, &why), OK);
+    assert_int_equal(sqlite3_close(database), SQLITE_OK);
+    (void)snprintf(sql, sizeof sql,
+                   "ATTACH '%s' AS newer; DELETE FROM node;"
+                   "INSERT INTO log"
+                   " SELECT first_seq, last_seq, epoch, digest, batch FROM newer.log;"
+                   "INSERT INTO node SELECT * FROM newer.node;"
+                   "INSERT INTO value SELECT * FROM newer.value;"
+                   "INSERT INTO reign SELECT * FROM newer.reign;"
+                   "INSERT INTO account SELECT * FROM newer.account;"
+                   "INSERT INTO session SELECT * FROM newer.session;"
+                   "INSERT INTO room SELECT * FROM newer.room;"
+                   "INSERT INTO member SELECT * FROM newer.member;"
+                   "INSERT INTO event SELECT * FROM newer.event;"
+                   "INSERT INTO run_tail SELECT * FROM newer.run_tail;"
+                   "INSERT INTO run_page SELECT * FROM newer.run_page;"
+                   "INSERT INTO outcome_tail SELECT * FROM newer.outcome_tail;"
+                   "INSERT INTO outcome_part SELECT * FROM newer.outcome_part",
+                   newer);
+    execute(path, sql);
+}
+
+static void test_store_open__of_version_1(void **state)
+{
+    struct fixture *fixture = *state;
+    char newer[TEST_PATH_SIZE];
+    join_path(newer, fixture->folder, "newer");
+    fill(fixture->folder, 2); /* chat only: version 1 had nothing else in its log */
+    assert_int_equal(rename(fixture->path, newer), 0);
+    make_version_1(fixture->path, newer);
+    struct store *store = open_store(fixture->folder);
+    assert_int_equal(read_number(store->database, "PRAGMA user_version"), schema_version);
+    assert_int_equal(read_number(store->database, "SELECT count(*) FROM log WHERE kind = 0"), 2);
+    assert_int_equal(read_number(store->database, "SELECT max(cid) FROM pragma_table_info('log')"
+                                                  " HAVING name = 'batch'"),
+                     5); /* it comes last */
+    work_check(store, 2, true);
+    for (uint64_t n = 3; n <= 12; n++)
+        assert_ok(store, work_apply(store, n));
+    store_close(store);
+    store = open_store(fixture->folder);
+    work_check(store, 12, true);
+    store_close(store);
+}
+
 /* Version 0 is an empty file: what a crash leaves between making the file and its first commit. */
 static void test_store_open__of_an_empty_file(void **state)
 {
@@ -349,6 +401,14 @@ static enum error ignore_log(void *context, const struct log_row *row)
     return OK;
 }
 
+static enum error ignore_orphan(void *context, const struct orphan_row *row)
+{
+    unsigned *sum = context;
+    for (size_t i = 0; i < row->batch_size; i++)
+        *sum += row->batch[i];
+    return OK;
+}
+
 static void note(enum error error, enum error *worst)
 {
     if (error != OK && error != ERROR_NOT_FOUND && *worst == OK)
@@ -363,11 +423,14 @@ static enum error read_everything(struct store *store)
     uint8_t value[64];
     size_t used;
     uint64_t number;
+    struct position position;
     note(store_each_account(store, ignore_account, NULL), &worst);
     note(store_each_session(store, ignore_session, NULL), &worst);
     note(store_each_room(store, ignore_room, NULL), &worst);
     note(store_each_member(store, ignore_member, NULL), &worst);
     note(store_log_read(store, store_log_first(store), ignore_log, &sum), &worst);
+    note(store_get_members(store, &position, value, sizeof value, &used), &worst);
+    note(store_each_orphan(store, 0, ignore_orphan, &sum), &worst);
     note(store_get_value(store, "batch", value, sizeof value, &used), &worst);
     for (uint64_t i = 0; i < WORK_ROOMS; i++) {
         uint64_t room = test_id(i);
@@ -443,6 +506,11 @@ static void test_store__rows_of_the_wrong_kind(void **state)
         "UPDATE outcome_part SET outcomes = zeroblob(100)",
         "UPDATE value SET bytes = 'text'",
         "UPDATE value SET bytes = NULL",
+        "UPDATE cluster_members SET seq = -1",
+        "UPDATE cluster_members SET bytes = NULL",
+        "INSERT INTO orphan VALUES (7, 1, -1, 2, x'00')",
+        "INSERT INTO orphan VALUES (-7, 1, 1, 2, x'00')",
+        "INSERT INTO orphan VALUES (7, 1, 1, 2, 'text')",
     };
     fill(fixture->folder, 60);
     loosen(fixture->path);
@@ -478,6 +546,8 @@ static void test_store_open__node_and_log_of_the_wrong_kind(void **state)
         "UPDATE log SET digest = zeroblob(31)",
         "UPDATE log SET last_seq = 0",
         "UPDATE log SET last_seq = -1",
+        "UPDATE log SET kind = 2",
+        "UPDATE log SET kind = NULL",
         "UPDATE log SET batch = NULL",
         "UPDATE reign SET epoch = 'x'",
         "DROP TABLE node",
@@ -781,6 +851,7 @@ int main(void)
         TEST(test_store_open__of_another_program),
         TEST(test_store_open__of_a_newer_version),
         TEST(test_schema_migrate__step_by_step),
+        TEST(test_store_open__of_version_1),
         TEST(test_store_open__of_an_empty_file),
         TEST(test_store_open__not_a_database),
         TEST(test_store_open__broken_digest),

@@ -98,6 +98,11 @@ static uint64_t epoch_of(uint64_t n)
     return ((n - 1) / WORK_EPOCH_BATCHES + 1) << 16 | TEST_NODE;
 }
 
+static enum log_kind kind_of(uint64_t n)
+{
+    return n % 5 == 3 ? LOG_MEMBERS : LOG_CHAT;
+}
+
 /* Some batches are small, some take several pages. */
 static size_t fill_batch(uint64_t n, uint8_t batch[static 20000])
 {
@@ -177,6 +182,15 @@ static enum error write_delta(struct store *store, uint64_t seq)
     return error;
 }
 
+/* The list of members is the batch that changed it, cut off. */
+static enum error write_members(struct store *store, uint64_t n)
+{
+    uint8_t batch[20000];
+    (void)fill_batch(n, batch);
+    struct position position = {.epoch = epoch_of(n), .seq = work_last_seq(n)};
+    return kind_of(n) == LOG_MEMBERS ? store_put_members(store, position, batch, 100 + n % 9) : OK;
+}
+
 static enum error write_account(struct store *store, uint64_t n)
 {
     char name[32];
@@ -203,9 +217,12 @@ enum error work_write(struct store *store, uint64_t n)
     if (error == OK)
         error = write_account(store, n);
     if (error == OK)
+        error = write_members(store, n);
+    if (error == OK)
         error = store_put_value(store, "batch", &n, sizeof n);
     uint8_t batch[20000];
-    struct log_row row = {.epoch = epoch_of(n), .first_seq = first, .last_seq = last};
+    struct log_row row = {
+        .epoch = epoch_of(n), .first_seq = first, .last_seq = last, .kind = kind_of(n)};
     row.batch = batch;
     row.batch_size = fill_batch(n, batch);
     if (error == OK)
@@ -249,6 +266,7 @@ static enum error check_log_row(void *context, const struct log_row *row)
     assert_int_equal(row->epoch, epoch_of(n));
     assert_int_equal(row->first_seq, work_last_seq(n - 1) + 1);
     assert_int_equal(row->last_seq, work_last_seq(n));
+    assert_int_equal(row->kind, kind_of(n));
     assert_int_equal(row->batch_size, fill_batch(n, batch));
     assert_memory_equal(row->batch, batch, row->batch_size);
     check->count++;
@@ -432,6 +450,24 @@ static void check_state(struct store *store, uint64_t n)
     assert_int_equal(check.count, least(last, WORK_ROOMS * WORK_ACCOUNTS));
 }
 
+static void check_members(struct store *store, uint64_t n)
+{
+    uint8_t batch[20000], bytes[128];
+    struct position position = {0};
+    size_t used = 0;
+    enum error error = store_get_members(store, &position, bytes, sizeof bytes, &used);
+    while (n > 0 && kind_of(n) != LOG_MEMBERS)
+        n--;
+    assert_error(store, error, n > 0 ? OK : ERROR_NOT_FOUND);
+    if (error != OK)
+        return;
+    (void)fill_batch(n, batch);
+    assert_int_equal(position.epoch, epoch_of(n));
+    assert_int_equal(position.seq, work_last_seq(n));
+    assert_int_equal(used, 100 + n % 9);
+    assert_memory_equal(bytes, batch, used);
+}
+
 static void check_values(struct store *store, uint64_t n, bool node_values)
 {
     uint64_t value = 0;
@@ -451,5 +487,6 @@ void work_check(struct store *store, uint64_t n, bool node_values)
     check_timelines(store, work_last_seq(n));
     check_outcomes(store, work_last_seq(n));
     check_state(store, n);
+    check_members(store, n);
     check_values(store, n, node_values);
 }

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/store_internal.h"
+
+#include <string.h>
+
+enum error store_put_members(struct store *store, struct position position, const uint8_t *bytes,
+                             size_t size)
+{
+    if (position.seq > INT64_MAX || size > STORE_MEMBERS_MAX)
+        return error_set(&store->problem, ERROR_INVALID,
+                         "keep the list of members: its seq or its size is out of range");
+    struct query query;
+    query_write(&query, store, STATEMENT_PUT_MEMBERS,
+                "INSERT OR REPLACE INTO cluster_members (one, epoch, seq, bytes)"
+                " VALUES (1, ?1, ?2, ?3)",
+                "keep the list of members");
+    bind_number(&query, position.epoch);
+    bind_number(&query, position.seq);
+    bind_bytes(&query, bytes, size);
+    return query_run(&query);
+}
+
+static enum error copy_row(struct query *query, struct position *position, uint8_t *bytes,
+                           size_t size, size_t *used)
+{
+    struct position at;
+    size_t length;
+    at.epoch = column_number(query);
+    at.seq = column_ordered(query);
+    const uint8_t *found = column_bytes(query, &length);
+    enum error error = query_row_error(query);
+    if (error != OK)
+        return error;
+    if (size > 0 && length > 0)
+        memcpy(bytes, found, length < size ? length : size);
+    *position = at;
+    *used = length;
+    return OK;
+}
+
+enum error store_get_members(struct store *store, struct position *position, uint8_t *bytes,
+                             size_t size, size_t *used)
+{
+    struct query query;
+    bool row;
+    query_read(&query, store, STATEMENT_GET_MEMBERS,
+               "SELECT epoch, seq, bytes FROM cluster_members WHERE one = 1",
+               "read the list of members");
+    enum error error = query_step(&query, &row);
+    if (error == OK)
+        error = row ? copy_row(&query, position, bytes, size, used) : ERROR_NOT_FOUND;
+    return query_end(&query, error);
+}
