@@ -383,10 +383,12 @@ static bool propose_batch(struct ledger *ledger)
     }
     const struct ledger_driver *driver = &ledger->options.driver;
     uint64_t count = ledger->applied.seq - ledger->first_seq + 1;
-    bool is_accepted = driver->propose(driver->context, ledger->bytes, ledger->used, count);
-    if (!is_accepted && ledger->phase == OPEN)
+    driver->propose(driver->context, ledger->bytes, ledger->used, count);
+    if (ledger->is_logged)
+        return true;
+    if (ledger->phase == OPEN)
         ledger_roll_back(ledger);
-    return is_accepted;
+    return false;
 }
 
 static enum error prune(struct ledger *ledger)
@@ -462,11 +464,10 @@ void ledger_set_reign(struct ledger *ledger, uint64_t epoch)
         fail_gates(ledger, 0);
 }
 
-void ledger_replaced(struct ledger *ledger, struct store *store, uint64_t committed_seq)
+void ledger_replaced(struct ledger *ledger)
 {
-    ledger->store = store;
-    ledger->applied = ledger->durable = store_position(store);
-    ledger->committed_seq = committed_seq;
+    ledger->applied = ledger->durable = store_position(ledger->store);
+    ledger->committed_seq = 0;
 }
 
 /* ---- life ---- */

@@ -57,9 +57,9 @@ struct ledger_entry {
 /* Whose ledger it is. None of these may call ledger_propose or ledger_write. */
 struct ledger_driver {
     void *context;
-    /* The open batch is whole. Calls ledger_append with these very bytes before it returns true;
-     * false: this node may not order writes any longer, or could not log it. */
-    bool (*propose)(void *context, const uint8_t *bytes, size_t size, uint64_t count);
+    /* The open batch is whole. Calls ledger_append with these very bytes before it returns; where it
+     * does not (this node may not order writes any longer), the batch is rolled back. */
+    void (*propose)(void *context, const uint8_t *bytes, size_t size, uint64_t count);
     /* Everything up to position is on the disk. */
     void (*durable)(void *context, struct position position);
     /* The disk failed; the store is as it was after the last write that did not. */
@@ -144,7 +144,7 @@ enum error ledger_settle(struct ledger *ledger);
  * ledger_settle. */
 void ledger_roll_back(struct ledger *ledger);
 
-/* The store was replaced by another at this place; the chat was loaded from it. */
-void ledger_replaced(struct ledger *ledger, struct store *store, uint64_t committed_seq);
+/* What the store holds was replaced, and the chat loaded from it. Nothing is known to be committed. */
+void ledger_replaced(struct ledger *ledger);
 
 #endif

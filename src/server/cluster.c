@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/cluster.h"
+
+#include "base/log.h"
+#include "server/advertise.h"
+#include "server/cluster_internal.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SERVER_PEERS_MAX 128
+#define SERVER_IDLE_MS 60000
+#define ARENA_BYTES (16u * 1024u * 1024u)
+#define SILENCE_FACTOR 2 /* ping timeouts without an answer: the connection is made anew */
+
+/* ---- events ---- */
+
+void cluster_step(struct cluster *cluster, struct replica_event *event)
+{
+    event->now_ms = cluster->now_ms;
+    enum error error = replica_step(cluster->replica, event, cluster->actions);
+    if (error != OK && error != ERROR_REFUSED)
+        log_warning("cluster", "event_refused", log_string("error", error_name(error)));
+    cluster_carry_out(cluster);
+    cluster_note_members(cluster);
+    cluster->deadline_ms = replica_deadline(cluster->replica);
+}
+
+/* ---- the feed of the master ---- */
+
+static void on_published(void *context, const uint8_t *bytes, size_t size)
+{
+    struct cluster *cluster = context;
+    struct arena arena;
+    arena_init(&arena, size * CLUSTER_UNPACK_FACTOR + CLUSTER_UNPACK_FLOOR);
+    struct replica_message message;
+    const char *feed;
+    if (cluster_wire_unpack(bytes, size, &arena, &message, &feed) == OK &&
+        message.kind == REPLICA_PUBLISH)
+        cluster_step(cluster,
+                     &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &message});
+    arena_clear(&arena);
+}
+
+static void leave_feed(struct cluster *cluster)
+{
+    struct rpc_follower *follower = cluster->follower;
+    cluster->follower = NULL;
+    cluster->followed[0] = '\0';
+    rpc_follower_close(follower);
+}
+
+static void follow_feed(struct cluster *cluster, const char *feed)
+{
+    if (strcmp(cluster->followed, feed) == 0)
+        return;
+    leave_feed(cluster);
+    struct rpc_follower_options options = {
+        .queue = cluster->options.queue,
+        .reconnect_min_ms = 20,
+        .reconnect_max_ms = 200,
+        .context = cluster,
+        .message = on_published,
+    };
+    struct error_text why;
+    enum error error = address_parse(feed, &options.address, &why);
+    if (error == OK)
+        error = rpc_follower_open(&cluster->follower, &options, &why);
+    if (error != OK) /* all is fetched then */
+        log_error("cluster", "cannot_follow", log_string("feed", feed),
+                  log_string("reason", why.text));
+    else
+        memcpy(cluster->followed, feed, strlen(feed) + 1);
+}
+
+/* ---- messages ---- */
+
+void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *in)
+{
+    struct arena arena;
+    arena_init(&arena, 1024 * 1024);
+    struct replica_message message;
+    const char *feed = NULL;
+    enum error error = cluster_wire_decode(in, &arena, &message, &feed);
+    if (error != OK)
+        log_warning("cluster", "malformed_message", log_number("from", in->from));
+    else
+        cluster_step(cluster,
+                     &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &message});
+    bool is_our_master = error == OK && message.kind == REPLICA_JOINED && feed != NULL &&
+                         strlen(feed) < ADDRESS_TEXT_SIZE && !message.adopting &&
+                         replica_master(cluster->replica) == message.from;
+    if (is_our_master)
+        follow_feed(cluster, feed);
+    arena_clear(&arena);
+}
+
+static void on_answered(void *context, const Jackdaw__ClusterMessage *message)
+{
+    cluster_receive(context, message);
+}
+
+static void on_link_down(void *context, uint16_t node)
+{
+    struct cluster *cluster = context;
+    log_info("cluster", "link_down", log_number("id", node));
+    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_LINK_DOWN, .node = node});
+}
+
+enum error cluster_leave(struct cluster *cluster, uint16_t node)
+{
+    struct replica_event event = {
+        .kind = REPLICA_LEAVE_NODE,
+        .now_ms = cluster->now_ms,
+        .node = node == 0 ? (uint16_t)cluster->options.options->id : node,
+    };
+    enum error error = replica_step(cluster->replica, &event, cluster->actions);
+    cluster_carry_out(cluster);
+    cluster_note_members(cluster);
+    return error;
+}
+
+/* ---- the ledger's driver ---- */
+
+static void on_propose(void *context, const uint8_t *bytes, size_t size, uint64_t count)
+{
+    cluster_step(context, &(struct replica_event){
+                              .kind = REPLICA_PROPOSE, .bytes = bytes, .size = size, .count = count});
+}
+
+static void tell_pruned(struct cluster *cluster)
+{
+    uint64_t first = store_log_first(cluster->store);
+    if (first == cluster->first_seq)
+        return;
+    cluster->first_seq = first;
+    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_PRUNED, .position = {0, first}});
+}
+
+static void on_durable(void *context, struct position position)
+{
+    struct cluster *cluster = context;
+    cluster_step(cluster, &(struct replica_event){
+                              .kind = REPLICA_DURABLE,
+                              .position = {.epoch = position.epoch, .seq = position.seq}});
+    tell_pruned(cluster);
+}
+
+static void on_failed(void *context, enum error error)
+{
+    struct cluster *cluster = context;
+    if (error == ERROR_CORRUPT) {
+        cluster->options.observer.ended(
+            cluster->options.observer.context,
+            "what the master sends does not fit this server's database: remove its data folder "
+            "to get a copy from the others");
+        return;
+    }
+    cluster_disk_failed(cluster);
+}
+
+static void on_rolled_back(void *context, struct position position)
+{
+    struct cluster *cluster = context;
+    cluster->options.observer.rolled_back(cluster->options.observer.context, position);
+}
+
+/* ---- turns ---- */
+
+void cluster_set_time(struct cluster *cluster, uint64_t now_ms, uint64_t wall_ms)
+{
+    cluster->now_ms = now_ms;
+    cluster->wall_ms = wall_ms;
+}
+
+uint64_t cluster_deadline(const struct cluster *cluster)
+{
+    return cluster->deadline_ms;
+}
+
+static void prune(struct cluster *cluster)
+{
+    uint64_t last = ledger_committed(cluster->ledger).seq;
+    uint64_t keep = cluster->options.options->log_keep;
+    if (last > keep)
+        ledger_prune(cluster->ledger, last - keep);
+}
+
+void cluster_tick(struct cluster *cluster)
+{
+    if (cluster->now_ms < cluster->deadline_ms || cluster->has_resigned)
+        return;
+    links_tick(cluster->links, cluster->now_ms);
+    rpc_server_tick(cluster->server, cluster->now_ms);
+    snapshots_tick(cluster->snapshots, cluster->now_ms);
+    prune(cluster);
+    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_TICK});
+}
+
+void cluster_flush(struct cluster *cluster)
+{
+    arena_clear(&cluster->arena);
+    if (cluster->has_resigned)
+        return;
+    links_flush(cluster->links);
+    rpc_server_flush(cluster->server);
+}
+
+/* ---- looking in ---- */
+
+struct ledger *cluster_ledger(const struct cluster *cluster)
+{
+    return cluster->ledger;
+}
+
+const struct replica *cluster_replica(const struct cluster *cluster)
+{
+    return cluster->replica;
+}
+
+bool cluster_reaches(const struct cluster *cluster, uint16_t node)
+{
+    return node == cluster->options.options->id || links_is_connected(cluster->links, node);
+}
+
+const struct rpc_server *cluster_server(const struct cluster *cluster)
+{
+    return cluster->server;
+}
+
+struct rpc_server *cluster_internal_server(struct cluster *cluster)
+{
+    return cluster->server;
+}
+
+const char *cluster_own_client(const struct cluster *cluster)
+{
+    return cluster->client;
+}
+
+/* ---- life ---- */
+
+static enum error open_server(struct cluster *cluster, struct error_text *why)
+{
+    struct rpc_server_options options = {
+        .address = cluster->options.options->internal_address,
+        .queue = cluster->options.queue,
+        .frame_bytes_max = INTERNAL_FRAME_BYTES,
+        .peers_max = SERVER_PEERS_MAX,
+        .idle_ms = SERVER_IDLE_MS,
+    };
+    return rpc_server_new(&cluster->server, &options, why);
+}
+
+static enum error open_feed(struct cluster *cluster, struct error_text *why)
+{
+    struct rpc_feed_options options = {.address = cluster->options.options->feed_address};
+    return rpc_feed_open(&cluster->feed, &options, why);
+}
+
+static enum error open_parts(struct cluster *cluster, struct error_text *why)
+{
+    const struct cluster_options *options = &cluster->options;
+    struct ledger_options ledger = {
+        .store = cluster->store,
+        .queue = options->queue,
+        .disk = options->disk,
+        .driver = {.context = cluster,
+                   .propose = on_propose,
+                   .durable = on_durable,
+                   .failed = on_failed,
+                   .rolled_back = on_rolled_back},
+    };
+    struct links_options links = {
+        .queue = options->queue,
+        .silence_ms = SILENCE_FACTOR * options->options->ping_timeout_ms,
+        .context = cluster,
+        .received = on_answered,
+        .down = on_link_down,
+    };
+    enum error error = ledger_new(&cluster->ledger, &ledger);
+    if (error == OK)
+        error = links_new(&cluster->links, &links);
+    if (error != OK)
+        return error_set(why, error, "out of memory");
+    error = snapshots_new(&cluster->snapshots,
+                          &(struct snapshots_options){.folder = options->folder,
+                                                      .store = cluster->store,
+                                                      .queue = options->queue},
+                          why);
+    if (error == OK)
+        error = store_open_reader(&cluster->log_reader, cluster->store, why);
+    if (error == OK)
+        error = open_server(cluster, why);
+    return error == OK ? open_feed(cluster, why) : error;
+}
+
+enum error cluster_new(struct cluster **out, const struct cluster_options *options,
+                       struct error_text *why)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    struct replica_actions *actions = malloc(sizeof *actions);
+    if (cluster == NULL || actions == NULL) {
+        free(cluster);
+        free(actions);
+        return error_set(why, ERROR_NO_MEMORY, "out of memory");
+    }
+    cluster->options = *options;
+    cluster->actions = actions;
+    cluster->store = options->store;
+    arena_init(&cluster->arena, ARENA_BYTES);
+    enum error error = open_parts(cluster, why);
+    if (error == OK)
+        error = cluster_register(cluster);
+    if (error != OK) {
+        cluster_free(cluster);
+        return error;
+    }
+    *out = cluster;
+    return OK;
+}
+
+static enum error find_addresses(struct cluster *cluster, struct error_text *why)
+{
+    const struct server_options *options = cluster->options.options;
+    struct address internal;
+    struct address client;
+    struct address feed;
+    rpc_server_address(cluster->server, &internal);
+    rpc_server_address(cluster->options.clients, &client);
+    rpc_feed_address(cluster->feed, &feed);
+    char host[ADDRESS_HOST_SIZE];
+    enum error error = advertise_host(options, host, why);
+    if (error != OK)
+        return error;
+    advertise_address(options, &internal, host, cluster->internal);
+    advertise_address(options, &client, host, cluster->client);
+    advertise_address(options, &feed, host, cluster->feed_address);
+    return OK;
+}
+
+static enum error new_replica(struct cluster *cluster)
+{
+    const struct server_options *options = cluster->options.options;
+    char seeds[REPLICA_SEEDS_MAX][ADDRESS_TEXT_SIZE];
+    const char *pointers[REPLICA_SEEDS_MAX];
+    for (size_t i = 0; i < options->master_addresses.count; i++) {
+        address_format(&options->master_addresses.items[i], seeds[i]);
+        pointers[i] = seeds[i];
+    }
+    struct replica_options replica = {
+        .id = (uint16_t)options->id,
+        .internal = cluster->internal,
+        .client = cluster->client,
+        .policy = options->durability,
+        .is_first = options->role == SERVER_MASTER,
+        .seeds = pointers,
+        .seeds_count = options->master_addresses.count,
+        .ping_ms = options->ping_interval_ms,
+        .ping_timeout_ms = options->ping_timeout_ms,
+        .ack_timeout_ms = options->ack_timeout_ms,
+        .disk_timeout_ms = options->disk_timeout_ms,
+    };
+    randombytes_buf(replica.new_cluster, sizeof replica.new_cluster);
+    return replica_new(&cluster->replica, &replica);
+}
+
+enum error cluster_start(struct cluster *cluster, struct chat *chat, uint64_t now_ms,
+                         struct error_text *why)
+{
+    cluster->chat = chat;
+    cluster->now_ms = now_ms;
+    ledger_attach(cluster->ledger, chat);
+    struct replica_state state;
+    enum error error = rpc_server_listen(cluster->server, why);
+    if (error == OK)
+        error = find_addresses(cluster, why);
+    if (error != OK)
+        return error;
+    error = new_replica(cluster);
+    if (error == OK)
+        error = cluster_describe(cluster, &state);
+    if (error != OK)
+        return error_set(why, error, "begin as a member: %s", error_name(error));
+    cluster->first_seq = state.first_seq;
+    cluster->members_changed = true;
+    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_START, .state = &state});
+    return OK;
+}
+
+void cluster_resign(struct cluster *cluster)
+{
+    if (cluster == NULL || cluster->has_resigned)
+        return;
+    cluster->has_resigned = true;
+    ledger_set_reign(cluster->ledger, 0);
+    leave_feed(cluster);
+    rpc_feed_free(cluster->feed);
+    cluster->feed = NULL;
+    rpc_server_free(cluster->server);
+    cluster->server = NULL;
+    links_free(cluster->links);
+    cluster->links = NULL;
+}
+
+void cluster_free(struct cluster *cluster)
+{
+    if (cluster == NULL)
+        return;
+    if (cluster->ledger != NULL)
+        (void)ledger_settle(cluster->ledger);
+    leave_feed(cluster);
+    rpc_feed_free(cluster->feed);
+    rpc_server_free(cluster->server);
+    links_free(cluster->links);
+    (void)task_queue_run(cluster->options.queue, SIZE_MAX);
+    snapshots_free(cluster->snapshots);
+    ledger_free(cluster->ledger);
+    cluster_forget_recent(cluster);
+    cluster_forget_handovers(cluster);
+    store_close(cluster->log_reader);
+    arena_clear(&cluster->arena);
+    replica_free(cluster->replica);
+    free(cluster->actions);
+    free(cluster);
+}

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: MIT */
+/* Carries out what the replica says; see "The contract of actions" in replication/replica.h. */
+#include "base/log.h"
+#include "server/cluster_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define PROMISE_KEY "promised"
+
+/* ---- what is on the disk ---- */
+
+struct reigns {
+    struct replica_reign *items; /* REPLICA_REIGNS_MAX places */
+    size_t count;
+};
+
+static enum error add_reign(void *context, const struct reign_row *row)
+{
+    struct reigns *reigns = context;
+    if (reigns->count == REPLICA_REIGNS_MAX) {
+        memmove(reigns->items, reigns->items + 1,
+                (REPLICA_REIGNS_MAX - 1) * sizeof *reigns->items);
+        reigns->count--;
+    }
+    reigns->items[reigns->count++] =
+        (struct replica_reign){.epoch = row->epoch, .first_seq = row->first_seq};
+    return OK;
+}
+
+static enum error describe_members(struct cluster *cluster, struct replica_state *state)
+{
+    struct position position;
+    enum error error = store_get_members(cluster->store, &position, cluster->members_bytes,
+                                         sizeof cluster->members_bytes, &state->members_size);
+    if (error == ERROR_NOT_FOUND)
+        return OK;
+    if (error != OK || state->members_size > sizeof cluster->members_bytes)
+        return error == OK ? ERROR_CORRUPT : error;
+    state->members = cluster->members_bytes;
+    state->members_position =
+        (struct replica_position){.epoch = position.epoch, .seq = position.seq};
+    return OK;
+}
+
+static enum error describe_promise(struct cluster *cluster, struct replica_state *state)
+{
+    size_t used;
+    enum error error = store_get_value(cluster->store, PROMISE_KEY, &state->promised,
+                                       sizeof state->promised, &used);
+    if (error == ERROR_NOT_FOUND)
+        state->promised = 0;
+    else if (error != OK)
+        return error;
+    /* A backup may have been put in place: what its log says is promised, too. */
+    if (state->promised < state->last.epoch)
+        state->promised = state->last.epoch;
+    return OK;
+}
+
+enum error cluster_describe(struct cluster *cluster, struct replica_state *state)
+{
+    *state = (struct replica_state){.reigns = cluster->reigns};
+    struct position last = store_position(cluster->store);
+    state->last = (struct replica_position){.epoch = last.epoch, .seq = last.seq};
+    state->first_seq = store_log_first(cluster->store);
+    state->last_orphan = store_last_orphan(cluster->store);
+    store_cluster(cluster->store, state->cluster);
+    struct reigns reigns = {.items = cluster->reigns};
+    enum error error = store_each_reign(cluster->store, add_reign, &reigns);
+    state->reigns_count = reigns.count;
+    if (error == OK)
+        error = describe_members(cluster, state);
+    if (error == OK)
+        error = describe_promise(cluster, state);
+    return error;
+}
+
+static void end(struct cluster *cluster, const char *sentence)
+{
+    cluster->options.observer.ended(cluster->options.observer.context, sentence);
+}
+
+void cluster_disk_failed(struct cluster *cluster)
+{
+    struct replica_state state;
+    cluster_forget_recent(cluster);
+    if (cluster_describe(cluster, &state) != OK) {
+        end(cluster, "the database cannot be read any more; see the log");
+        return;
+    }
+    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_FAILED, .state = &state});
+    ledger_commit(cluster->ledger, replica_committed(cluster->replica));
+}
+
+/* ---- the disk ---- */
+
+static bool has_cluster(const uint8_t id[static REPLICA_CLUSTER_BYTES])
+{
+    static const uint8_t none[REPLICA_CLUSTER_BYTES];
+    return memcmp(id, none, sizeof none) != 0;
+}
+
+static enum error persist(struct cluster *cluster, const struct replica_action *action)
+{
+    enum error error = ledger_settle(cluster->ledger);
+    if (error != OK)
+        return error;
+    struct store *store = cluster->store;
+    error = store_begin(store);
+    if (error == OK)
+        error = store_put_value(store, PROMISE_KEY, &action->promised, sizeof action->promised);
+    if (error == OK && has_cluster(action->cluster))
+        error = store_set_cluster(store, action->cluster);
+    if (error == OK)
+        error = store_commit(store);
+    if (error != OK) {
+        log_error("cluster", "cannot_promise", log_string("reason", store_last_problem(store)));
+        store_rollback(store);
+    }
+    return error;
+}
+
+static enum error append(struct cluster *cluster, const struct replica_batch *batch)
+{
+    static const uint8_t unknown[STORE_DIGEST_BYTES];
+    bool is_known = memcmp(batch->digest, unknown, sizeof unknown) != 0;
+    struct ledger_entry entry = {
+        .kind = batch->kind == REPLICA_MEMBERS ? LOG_MEMBERS : LOG_CHAT,
+        .first = {.epoch = batch->epoch, .seq = batch->first_seq},
+        .last_seq = batch->last_seq,
+        .bytes = batch->bytes,
+        .size = batch->size,
+        .digest = is_known ? batch->digest : NULL,
+    };
+    if (batch->kind == REPLICA_MEMBERS)
+        cluster->members_changed = true;
+    enum error error = ledger_append(cluster->ledger, &entry);
+    if (error == OK && replica_role(cluster->replica) == REPLICA_MASTER)
+        cluster_remember(cluster, &entry);
+    return error;
+}
+
+static void install(struct cluster *cluster, struct replica_position common)
+{
+    struct cluster_observer *observer = &cluster->options.observer;
+    struct position from = {.epoch = common.epoch, .seq = common.seq};
+    enum error error = ledger_settle(cluster->ledger);
+    ledger_roll_back(cluster->ledger);
+    observer->replacing(observer->context);
+    snapshots_forget(cluster->snapshots);
+    store_close(cluster->log_reader);
+    cluster->log_reader = NULL;
+    struct error_text why = {""};
+    if (error == OK)
+        error = store_install(cluster->store, snapshots_kept_file(cluster->snapshots), from, &why);
+    bool is_installed = error == OK;
+    if (!is_installed)
+        log_error("cluster", "cannot_install", log_string("reason", why.text));
+    struct error_text reopen = {""};
+    if (chat_reload(cluster->chat, &reopen) != OK ||
+        store_open_reader(&cluster->log_reader, cluster->store, &reopen) != OK) {
+        end(cluster, "the database cannot be read any more; see the log");
+        return;
+    }
+    ledger_replaced(cluster->ledger);
+    observer->replaced(observer->context, is_installed ? from : ledger_applied(cluster->ledger));
+    struct replica_state state;
+    if (!is_installed || cluster_describe(cluster, &state) != OK) {
+        cluster_disk_failed(cluster);
+        return;
+    }
+    log_info("cluster", "snapshot_installed", log_number("seq", state.last.seq),
+             log_number("common", common.seq), log_number("orphans", state.last_orphan));
+    cluster->members_changed = true;
+    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
+    ledger_commit(cluster->ledger, replica_committed(cluster->replica));
+}
+
+/* ---- the others ---- */
+
+/* Answers go with the reply of the exchange that asked. */
+static void send(struct cluster *cluster, const struct replica_message *message)
+{
+    const char *feed = message->kind == REPLICA_JOINED ? cluster->feed_address : NULL;
+    if (cluster->answer != NULL && message->to == cluster->answer_to &&
+        cluster_frame_add(cluster->answer, message, feed, &cluster->arena) == OK)
+        return;
+    if (!cluster->has_resigned)
+        links_send(cluster->links, message, feed);
+}
+
+static void publish(struct cluster *cluster, const struct replica_message *message)
+{
+    if (cluster->has_resigned)
+        return;
+    struct rpc_feed_figures figures;
+    rpc_feed_figures(cluster->feed, &figures);
+    if (figures.subscribers == 0)
+        return;
+    struct replica_message copy = *message;
+    struct replica_batch batch = *message->batches;
+    const struct waiting_entry *newest = cluster->recent.last;
+    if (newest != NULL && newest->entry.last_seq == batch.last_seq && newest->entry.digest != NULL)
+        memcpy(batch.digest, newest->digest, sizeof batch.digest);
+    copy.batches = &batch;
+    struct arena arena;
+    arena_init(&arena, batch.size + 65536);
+    ProtobufCBinaryData packed;
+    if (cluster_wire_pack(&copy, NULL, &arena, &packed) == OK)
+        rpc_feed_publish(cluster->feed,
+                         &(struct rpc_chunk){.bytes = packed.data, .size = packed.len}, 1);
+    arena_clear(&arena);
+}
+
+static void send_page(struct cluster *cluster, const struct replica_message *message)
+{
+    struct replica_message page = *message;
+    cluster_fill_page(cluster, &page);
+    send(cluster, &page);
+}
+
+static void send_chunk(struct cluster *cluster, const struct replica_message *message)
+{
+    struct replica_message chunk = *message;
+    if (snapshots_give(cluster->snapshots, &chunk, cluster->now_ms))
+        send(cluster, &chunk);
+}
+
+static void send_orphans(struct cluster *cluster, const struct replica_message *message)
+{
+    struct replica_message handover = *message;
+    if (cluster_fill_handover(cluster, &handover))
+        send(cluster, &handover);
+}
+
+/* ---- the role ---- */
+
+static void change_role(struct cluster *cluster, const struct replica_action *action)
+{
+    bool reigns = action->role == REPLICA_MASTER;
+    log_identify(cluster->options.options->id, action->epoch);
+    log_info("cluster", "role", log_string("role", replica_role_name(action->role)),
+             log_number("master", action->master), log_number("epoch", action->epoch));
+    bool reigned = ledger_is_master(cluster->ledger);
+    if (reigned != reigns) {
+        ledger_set_reign(cluster->ledger, reigns ? action->epoch : 0);
+        cluster_forget_recent(cluster);
+        cluster_forget_handovers(cluster);
+    }
+    if (reigns)
+        chat_touch_all(cluster->chat, cluster->now_ms);
+    cluster->options.observer.role(cluster->options.observer.context, action->role);
+    if (action->role == REPLICA_LEFT)
+        end(cluster, NULL);
+}
+
+static void give_up(struct cluster *cluster, enum replica_refusal refusal)
+{
+    static const char *const sentences[] = {
+        [REPLICA_REFUSED_CLUSTER] =
+            "the data folder belongs to another cluster: give this server an empty one",
+        [REPLICA_REFUSED_ID] = "another server of the cluster has this id: choose another",
+        [REPLICA_REFUSED_ADDRESS] =
+            "another server of the cluster has this internal address: choose another",
+        [REPLICA_REFUSED_LEFT] =
+            "the server with this id has left the cluster for good: take a new id and an empty "
+            "data folder",
+        [REPLICA_REFUSED_FULL] = "the cluster has as many servers as it can have",
+    };
+    end(cluster, sentences[refusal]);
+}
+
+/* ---- the list ---- */
+
+static enum error carry_out(struct cluster *cluster, const struct replica_action *action)
+{
+    switch (action->kind) {
+    case REPLICA_DO_PERSIST:
+        return persist(cluster, action);
+    case REPLICA_DO_APPEND:
+        return append(cluster, &action->batch);
+    case REPLICA_DO_SEND:
+        send(cluster, action->message);
+        break;
+    case REPLICA_DO_PUBLISH:
+        publish(cluster, action->message);
+        break;
+    case REPLICA_DO_COMMITTED:
+        ledger_commit(cluster->ledger, action->seq);
+        break;
+    case REPLICA_DO_ROLE:
+        change_role(cluster, action);
+        break;
+    case REPLICA_DO_SEND_PAGE:
+        send_page(cluster, action->message);
+        break;
+    case REPLICA_DO_SEND_CHUNK:
+        send_chunk(cluster, action->message);
+        break;
+    case REPLICA_DO_KEEP_CHUNK:
+        return snapshots_keep(cluster->snapshots, action->message);
+    case REPLICA_DO_SEND_ORPHANS:
+        send_orphans(cluster, action->message);
+        break;
+    case REPLICA_DO_TAKE_OVER:
+        cluster_note_handover(cluster, action->message);
+        break;
+    case REPLICA_DO_DROP_ORPHANS:
+        cluster->drop_orphans = action->orphan;
+        break;
+    case REPLICA_DO_GIVE_UP:
+        give_up(cluster, action->refusal);
+        break;
+    default:
+        break;
+    }
+    return OK;
+}
+
+void cluster_carry_out(struct cluster *cluster)
+{
+    const struct replica_actions *actions = cluster->actions;
+    for (size_t i = 0; i < actions->count; i++) {
+        const struct replica_action *action = &actions->items[i];
+        if (action->kind == REPLICA_DO_INSTALL) {
+            install(cluster, action->position);
+            return;
+        }
+        enum error error = carry_out(cluster, action);
+        if (error == OK)
+            continue;
+        log_error("cluster", "cannot_write", log_string("doing", replica_action_name(action->kind)),
+                  log_string("error", error_name(error)));
+        (void)ledger_settle(cluster->ledger);
+        ledger_roll_back(cluster->ledger);
+        cluster_disk_failed(cluster);
+        return;
+    }
+}

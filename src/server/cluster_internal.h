@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* cluster_internal.h - what the files named cluster_*.c share. */
+#ifndef JACKDAW_SERVER_CLUSTER_INTERNAL_H
+#define JACKDAW_SERVER_CLUSTER_INTERNAL_H
+
+#include "base/arena.h"
+#include "rpc/feed.h"
+#include "server/cluster.h"
+#include "server/cluster_wire.h"
+#include "server/entries.h"
+#include "server/links.h"
+#include "server/snapshots.h"
+
+#define INTERNAL_FRAME_BYTES (16u * 1024u * 1024u)
+#define HANDOVERS_MAX 8 /* waiting to be taken over */
+
+/* What a deposed master hands over, copied. */
+struct handover {
+    uint16_t node; /* may be this one */
+    uint64_t orphan;
+    struct entries entries;
+    bool is_done; /* everything in it is proposed, or was known */
+};
+
+struct cluster {
+    struct cluster_options options;
+    struct store *store;
+    struct store *log_reader; /* for pages, while the disk's thread has the store; NULL: in memory */
+    struct ledger *ledger;
+    struct chat *chat;
+    struct replica *replica;
+    struct replica_actions *actions;
+    uint64_t now_ms;
+    uint64_t wall_ms;
+    uint64_t deadline_ms;
+    uint64_t first_seq; /* of the log, as the replica knows it */
+    char internal[ADDRESS_TEXT_SIZE];
+    char client[ADDRESS_TEXT_SIZE];
+    char feed_address[ADDRESS_TEXT_SIZE];
+
+    struct rpc_server *server;
+    Jackdaw__Cluster_Service service;
+    struct links *links;
+    struct rpc_feed *feed;
+    struct snapshots *snapshots;
+    bool has_resigned;
+
+    /* The master's feed. */
+    struct rpc_follower *follower;
+    char followed[ADDRESS_TEXT_SIZE]; /* "": none */
+    char offered[ADDRESS_TEXT_SIZE];  /* by the JOINED that is being stepped */
+
+    /* The exchange being answered: what goes to its sender is its reply. */
+    struct cluster_frame *answer; /* NULL: none */
+    uint16_t answer_to;
+    struct arena arena; /* of what is being sent */
+
+    /* Entries of our own reign, for those who missed them. */
+    struct entries recent;
+    size_t recent_bytes;
+
+    struct replica_member members[REPLICA_MEMBERS_MAX]; /* as logged last */
+    size_t members_count;
+    bool members_changed;
+
+    struct handover handovers[HANDOVERS_MAX];
+    size_t handovers_count;
+    uint64_t drop_orphans; /* up to this one, when the store is free; 0: none */
+
+    /* What replica_state points to. */
+    struct replica_reign reigns[REPLICA_REIGNS_MAX];
+    uint8_t members_bytes[REPLICA_MEMBERS_BYTES_MAX];
+};
+
+/* ---- cluster.c ---- */
+void cluster_step(struct cluster *cluster, struct replica_event *event);
+void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *message);
+
+/* ---- cluster_actions.c ---- */
+/* Carries out the list in cluster->actions. */
+void cluster_carry_out(struct cluster *cluster);
+enum error cluster_describe(struct cluster *cluster, struct replica_state *state);
+/* The disk failed: tells the replica what is on it. */
+void cluster_disk_failed(struct cluster *cluster);
+
+/* ---- cluster_log.c: what others are sent of the log ---- */
+void cluster_remember(struct cluster *cluster, const struct ledger_entry *entry);
+void cluster_forget_recent(struct cluster *cluster);
+/* Adds batches after message->position; in cluster->arena. */
+void cluster_fill_page(struct cluster *cluster, struct replica_message *message);
+/* Adds the oldest orphans. false: there are none, or they cannot be read now. */
+bool cluster_fill_handover(struct cluster *cluster, struct replica_message *message);
+
+/* ---- cluster_handover.c ---- */
+/* message NULL: this node's own. */
+void cluster_note_handover(struct cluster *cluster, const struct replica_message *message);
+void cluster_forget_handovers(struct cluster *cluster);
+
+/* ---- cluster_members.c ---- */
+void cluster_note_members(struct cluster *cluster);
+
+/* ---- handle_cluster.c ---- */
+enum error cluster_register(struct cluster *cluster);
+
+#endif

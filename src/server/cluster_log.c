@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/* What the others are sent of the log: from memory where it is recent, else from the database, through
+ * a view of its own, so that the disk's thread is not waited for. */
+#include "base/log.h"
+#include "server/cluster_internal.h"
+
+#include <string.h>
+
+#define RECENT_MAX 512
+#define RECENT_BYTES_MAX (8u * 1024u * 1024u)
+
+/* ---- recent entries ---- */
+
+static void drop_oldest(struct cluster *cluster)
+{
+    cluster->recent_bytes -= cluster->recent.first->entry.size;
+    entries_drop_first(&cluster->recent);
+}
+
+void cluster_remember(struct cluster *cluster, const struct ledger_entry *entry)
+{
+    struct ledger_entry copy = *entry;
+    uint8_t digest[STORE_DIGEST_BYTES];
+    if (entry->kind == LOG_CHAT && store_position(cluster->store).seq == entry->last_seq) {
+        store_digest(cluster->store, digest);
+        copy.digest = digest;
+    }
+    if (entries_push(&cluster->recent, &copy) != OK) {
+        cluster_forget_recent(cluster); /* without a hole */
+        return;
+    }
+    cluster->recent_bytes += entry->size;
+    while (cluster->recent.count > RECENT_MAX || cluster->recent_bytes > RECENT_BYTES_MAX)
+        drop_oldest(cluster);
+}
+
+void cluster_forget_recent(struct cluster *cluster)
+{
+    entries_clear(&cluster->recent);
+    cluster->recent_bytes = 0;
+}
+
+/* ---- pages ---- */
+
+struct page {
+    struct arena *arena;
+    struct replica_batch *batches; /* REPLICA_PAGE_BATCHES places */
+    size_t count;
+    size_t bytes;
+    uint64_t next_seq;
+};
+
+static bool is_full(const struct page *page)
+{
+    return page->count == REPLICA_PAGE_BATCHES || page->bytes >= REPLICA_PAGE_BYTES;
+}
+
+static enum error add_batch(struct page *page, const struct replica_batch *batch)
+{
+    const uint8_t *copy = arena_copy(page->arena, batch->bytes, batch->size);
+    if (copy == NULL)
+        return ERROR_NO_MEMORY;
+    page->batches[page->count] = *batch;
+    page->batches[page->count].bytes = copy;
+    page->count++;
+    page->bytes += batch->size;
+    page->next_seq = batch->last_seq + 1;
+    return OK;
+}
+
+static void add_recent(struct cluster *cluster, struct page *page)
+{
+    for (const struct waiting_entry *each = cluster->recent.first;
+         each != NULL && !is_full(page); each = each->next) {
+        const struct ledger_entry *entry = &each->entry;
+        if (entry->first.seq != page->next_seq)
+            continue;
+        struct replica_batch batch = {
+            .kind = entry->kind == LOG_MEMBERS ? REPLICA_MEMBERS : REPLICA_CHAT,
+            .epoch = entry->first.epoch,
+            .first_seq = entry->first.seq,
+            .last_seq = entry->last_seq,
+            .bytes = entry->bytes,
+            .size = entry->size,
+        };
+        if (entry->digest != NULL)
+            memcpy(batch.digest, entry->digest, sizeof batch.digest);
+        if (add_batch(page, &batch) != OK)
+            return;
+    }
+}
+
+static enum error add_row(void *context, const struct log_row *row)
+{
+    struct page *page = context;
+    if (is_full(page))
+        return ERROR_FULL; /* ends the visit */
+    struct replica_batch batch = {
+        .kind = row->kind == LOG_MEMBERS ? REPLICA_MEMBERS : REPLICA_CHAT,
+        .epoch = row->epoch,
+        .first_seq = row->first_seq,
+        .last_seq = row->last_seq,
+        .bytes = row->batch,
+        .size = row->batch_size,
+    };
+    memcpy(batch.digest, row->digest, sizeof batch.digest);
+    return row->first_seq == page->next_seq ? add_batch(page, &batch) : ERROR_NOT_FOUND;
+}
+
+static bool is_recent(const struct cluster *cluster, uint64_t seq)
+{
+    const struct waiting_entry *first = cluster->recent.first;
+    return first != NULL && seq >= first->entry.first.seq;
+}
+
+void cluster_fill_page(struct cluster *cluster, struct replica_message *message)
+{
+    struct page page = {.arena = &cluster->arena, .next_seq = message->position.seq + 1};
+    page.batches =
+        arena_zalloc(&cluster->arena, REPLICA_PAGE_BATCHES * sizeof *page.batches);
+    if (page.batches == NULL)
+        return;
+    if (!is_recent(cluster, page.next_seq) && cluster->log_reader != NULL) {
+        enum error error =
+            store_log_read(cluster->log_reader, page.next_seq, add_row, &page);
+        if (error != OK && error != ERROR_FULL && error != ERROR_NOT_FOUND)
+            log_error("cluster", "cannot_read_log", log_string("error", error_name(error)),
+                      log_string("reason", store_last_problem(cluster->log_reader)));
+    }
+    add_recent(cluster, &page);
+    message->batches = page.batches;
+    message->batches_count = page.count;
+}
+
+/* ---- orphans ---- */
+
+struct offered {
+    struct page page;
+    uint64_t last;
+};
+
+static enum error add_orphan(void *context, const struct orphan_row *row)
+{
+    struct offered *offered = context;
+    if (is_full(&offered->page))
+        return ERROR_FULL;
+    enum error error = add_batch(&offered->page, &(struct replica_batch){
+                                                     .kind = REPLICA_CHAT,
+                                                     .epoch = row->epoch,
+                                                     .first_seq = row->first_seq,
+                                                     .last_seq = row->last_seq,
+                                                     .bytes = row->batch,
+                                                     .size = row->batch_size,
+                                                 });
+    if (error == OK)
+        offered->last = row->id;
+    return error;
+}
+
+bool cluster_fill_handover(struct cluster *cluster, struct replica_message *message)
+{
+    struct offered offered = {.page = {.arena = &cluster->arena}};
+    offered.page.batches =
+        arena_zalloc(&cluster->arena, REPLICA_PAGE_BATCHES * sizeof *offered.page.batches);
+    if (offered.page.batches == NULL || cluster->log_reader == NULL)
+        return false;
+    enum error error = store_each_orphan(cluster->log_reader, 0, add_orphan, &offered);
+    if ((error != OK && error != ERROR_FULL) || offered.page.count == 0)
+        return false;
+    message->batches = offered.page.batches;
+    message->batches_count = offered.page.count;
+    message->orphan = offered.last;
+    return true;
+}
