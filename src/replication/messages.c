@@ -120,6 +120,9 @@ bool message_is_sound(const struct replica *r, const struct replica_message *mes
         return is_address(message->internal) && is_address(message->client);
     if (message->kind == REPLICA_PUBLISH)
         return message->batches_count == 1;
+    if (message->kind ==
+        REPLICA_SNAPSHOT_CHUNK) /* nobody has a log from after the promise it made */
+        return message->last.epoch <= message->epoch;
     if ((message->kind == REPLICA_HEARD || message->kind == REPLICA_PONG) && message->master != 0)
         return is_address(message->master_address);
     return true;

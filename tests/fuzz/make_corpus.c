@@ -2,7 +2,7 @@
 /* Writes the seeds of the fuzz targets: good inputs of every kind, from which the fuzzer finds the
  * bad ones.
  *
- * usage: make_corpus FOLDER      (makes FOLDER/frame, FOLDER/reply, FOLDER/address) */
+ * usage: make_corpus FOLDER      (makes FOLDER/frame, FOLDER/reply, FOLDER/address, FOLDER/cluster) */
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/status.h"
@@ -127,7 +127,7 @@ static ProtobufCBinaryData packed(const ProtobufCMessageDescriptor *type, bool f
     return (ProtobufCBinaryData){size, bytes};
 }
 
-/* ---- the three corpora ---- */
+/* ---- the corpora ---- */
 
 static void write_methods(void)
 {
@@ -219,9 +219,181 @@ static void write_addresses(void)
     }
 }
 
+/* ---- what servers tell each other: scenes of fuzz_cluster.c ---- */
+
+#define EPOCH 65537u       /* of the scenes' reign, by node 1 */
+#define NEXT_EPOCH 131074u /* the next of node 2 */
+
+static Jackdaw__Position *at(uint64_t epoch, uint64_t seq)
+{
+    Jackdaw__Position *position = take(sizeof *position);
+    jackdaw__position__init(position);
+    position->epoch = epoch;
+    position->seq = seq;
+    return position;
+}
+
+/* From the master, at the end of the scenes' log. */
+static Jackdaw__ClusterMessage *message_of(int kind)
+{
+    static uint8_t cluster[] = "cluster of fuzz!";
+    static uint8_t chunk[] = "database";
+    Jackdaw__ClusterMessage *message = take(sizeof *message);
+    jackdaw__cluster_message__init(message);
+    message->kind = (Jackdaw__ClusterMessage__Kind)kind;
+    message->from = 1;
+    message->cluster = (ProtobufCBinaryData){16, cluster};
+    message->epoch = EPOCH;
+    message->promised = EPOCH;
+    message->position = at(EPOCH, 3);
+    message->last = at(EPOCH, 3);
+    message->common = at(EPOCH, 3);
+    message->committed = 3;
+    message->role = 6; /* master */
+    message->master = 1;
+    message->master_epoch = EPOCH;
+    message->master_address = (char *)"a:1";
+    message->internal = (char *)"a:1";
+    message->client = (char *)"a:2";
+    message->refusal = kind == JACKDAW__CLUSTER_MESSAGE__KIND__REFUSED;
+    message->bytes = (ProtobufCBinaryData){sizeof chunk, chunk};
+    message->total = sizeof chunk;
+    message->snapshot = 7;
+    message->orphan = 1;
+    message->node = 3;
+    message->granted = true;
+    return message;
+}
+
+static void add_entry(Jackdaw__ClusterMessage *message, bool is_members, uint64_t first,
+                      uint64_t last)
+{
+    static uint8_t digest[32];
+    static uint8_t list[] = "\x01\x02\x00\x01\x05\x00\x03"
+                            "a:1\x00\x03"
+                            "a:2"
+                            "\x00\x02\x05\x00\x03"
+                            "b:1\x00\x03"
+                            "b:2";
+    Jackdaw__LogEntry *entry = take(sizeof *entry);
+    jackdaw__log_entry__init(entry);
+    entry->kind = is_members ? JACKDAW__LOG_ENTRY__KIND__MEMBERS : JACKDAW__LOG_ENTRY__KIND__CHAT;
+    entry->epoch = message->epoch;
+    entry->first_seq = first;
+    entry->last_seq = last;
+    entry->bytes = (ProtobufCBinaryData){sizeof list - 1, list};
+    entry->digest = (ProtobufCBinaryData){sizeof digest, digest};
+    if (message->batches == NULL)
+        message->batches = take(8 * sizeof(Jackdaw__LogEntry *));
+    message->batches[message->n_batches++] = entry;
+}
+
+static void write_scene(const char *name, uint8_t setup, Jackdaw__ClusterMessage **messages,
+                        size_t count)
+{
+    Jackdaw__ClusterFrame frame = JACKDAW__CLUSTER_FRAME__INIT;
+    frame.messages = messages;
+    frame.n_messages = count;
+    uint8_t *bytes = take(jackdaw__cluster_frame__get_packed_size(&frame) + 1);
+    bytes[0] = setup;
+    write_seed("cluster", name, bytes, jackdaw__cluster_frame__pack(&frame, bytes + 1) + 1);
+}
+
+/* Each kind to a node in each state, from whom it would come and from somebody else. */
+static void write_kinds(void)
+{
+    for (uint8_t setup = 0; setup < 12; setup++)
+        for (int kind = 1; kind <= JACKDAW__CLUSTER_MESSAGE__KIND__LEAVE; kind++) {
+            char name[32];
+            (void)snprintf(name, sizeof name, "%u-%d", setup, kind);
+            Jackdaw__ClusterMessage *messages[3];
+            for (unsigned i = 0; i < 3; i++) {
+                messages[i] = message_of(kind);
+                messages[i]->from = i == 0 ? 1 : 3 + (i == 2);
+                add_entry(messages[i], i == 1, 4, 4);
+                messages[i]->internal = (char *)(i == 0 ? "a:1" : i == 1 ? "c:1" : "d:1");
+            }
+            if ((setup & 3u) == 3)
+                messages[1]->epoch = messages[2]->epoch = EPOCH + 65536;
+            write_scene(name, setup, messages, 3);
+        }
+}
+
+/* A slave's life: joins, follows, finds a gap, hands over, is asked for a promise. */
+static void write_following(void)
+{
+    Jackdaw__ClusterMessage *m[10];
+    static const int kinds[] = {
+        JACKDAW__CLUSTER_MESSAGE__KIND__ANNOUNCE,      JACKDAW__CLUSTER_MESSAGE__KIND__JOINED,
+        JACKDAW__CLUSTER_MESSAGE__KIND__PUBLISH,       JACKDAW__CLUSTER_MESSAGE__KIND__PONG,
+        JACKDAW__CLUSTER_MESSAGE__KIND__PAGE,          JACKDAW__CLUSTER_MESSAGE__KIND__PUBLISH,
+        JACKDAW__CLUSTER_MESSAGE__KIND__HANDOVER_DONE, JACKDAW__CLUSTER_MESSAGE__KIND__HEAR,
+        JACKDAW__CLUSTER_MESSAGE__KIND__PROMISE_ASK,   JACKDAW__CLUSTER_MESSAGE__KIND__REFUSED};
+    for (size_t i = 0; i < 10; i++)
+        m[i] = message_of(kinds[i]);
+    add_entry(m[2], false, 4, 5);
+    m[3]->position = at(EPOCH, 8);
+    m[4]->position = at(EPOCH, 5);
+    add_entry(m[4], true, 6, 6);
+    add_entry(m[4], false, 7, 8);
+    m[5]->position = at(EPOCH, 9);
+    m[5]->last = at(EPOCH, 12);
+    add_entry(m[5], false, 10, 12);
+    m[8]->to = 15;
+    m[8]->epoch = NEXT_EPOCH - 1;
+    write_scene("following", 2, m, 10);
+    Jackdaw__ClusterMessage *joins[] = {m[0], m[1], m[3]};
+    m[1]->position = at(0, 0);
+    m[1]->common = at(0, 0);
+    write_scene("joining", 0, joins, 3);
+    Jackdaw__ClusterMessage *chunk = message_of(JACKDAW__CLUSTER_MESSAGE__KIND__SNAPSHOT_CHUNK);
+    Jackdaw__ClusterMessage *installs[] = {m[0], m[1], chunk, m[1]};
+    m[1]->answer = 2;
+    write_scene("installing", 0, installs, 4);
+}
+
+/* Node 2 takes over: nobody hears a master, two promise, one has more than it. */
+static void write_election(void)
+{
+    Jackdaw__ClusterMessage *m[6];
+    static const int kinds[] = {
+        JACKDAW__CLUSTER_MESSAGE__KIND__HEARD,   JACKDAW__CLUSTER_MESSAGE__KIND__HEARD,
+        JACKDAW__CLUSTER_MESSAGE__KIND__PROMISE, JACKDAW__CLUSTER_MESSAGE__KIND__PROMISE,
+        JACKDAW__CLUSTER_MESSAGE__KIND__JOINED,  JACKDAW__CLUSTER_MESSAGE__KIND__PAGE};
+    for (size_t i = 0; i < 6; i++) {
+        m[i] = message_of(kinds[i]);
+        m[i]->from = i % 2 == 0 ? 1 : 3;
+        m[i]->role = 0;
+        m[i]->master = 0;
+        if (i < 2)
+            m[i]->position = NULL;
+        else
+            m[i]->epoch = NEXT_EPOCH;
+        m[i]->promised = m[i]->epoch;
+        m[i]->adopting = i > 3;
+    }
+    m[3]->position = at(EPOCH, 5);
+    m[4]->from = 3;
+    m[5]->from = 3;
+    add_entry(m[5], false, 4, 5);
+    m[5]->batches[0]->epoch = EPOCH;
+    for (uint8_t policy = 0; policy < 3; policy++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "election-%u", policy);
+        write_scene(name, (uint8_t)(2u | policy << 2), m, 6);
+    }
+}
+
+static void write_cluster(void)
+{
+    write_kinds();
+    write_following();
+    write_election();
+}
+
 int main(int argc, char **argv)
 {
-    static const char *const targets[] = {"frame", "reply", "address"};
+    static const char *const targets[] = {"frame", "reply", "address", "cluster"};
     if (argc != 2) {
         (void)fprintf(stderr, "usage: make_corpus FOLDER\n");
         return 2;
@@ -237,6 +409,7 @@ int main(int argc, char **argv)
     write_methods();
     write_odd_envelopes();
     write_addresses();
+    write_cluster();
     arena_clear(&memory);
     return 0;
 }

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/* What a server makes of replication messages from its peers: each is decoded and given to a replica,
+ * whose actions are carried out on a disk that always works. Whatever is sent, no assertion of the
+ * state machine may be hurt.
+ *
+ * The first byte is the scene: who the node is, and its policy. The rest is a ClusterFrame. As nobody
+ * reads `to`, it tells what happens before its message: its low bits, how much time passes; then, who
+ * is found to be gone. */
+#include "base/error.h"
+#include "fuzz.h"
+#include "server/cluster_wire.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define EPOCH 65537u /* the reign that the scenes begin in: the first one of node 1 */
+#define STEPS_MAX 1000
+
+static const uint8_t cluster_id[] = "cluster of fuzz!"; /* as in make_corpus.c */
+
+/* 1, 2 and 3, all in sync. */
+static const uint8_t members[] = "\x01\x03"
+                                 "\x00\x01\x05\x00\x03"
+                                 "a:1\x00\x03"
+                                 "a:2"
+                                 "\x00\x02\x05\x00\x03"
+                                 "b:1\x00\x03"
+                                 "b:2"
+                                 "\x00\x03\x05\x00\x03"
+                                 "c:1\x00\x03"
+                                 "c:2";
+
+static struct scene {
+    struct replica *replica;
+    struct replica_actions actions;
+    uint64_t now_ms;
+    uint64_t promised;
+    uint8_t cluster[REPLICA_CLUSTER_BYTES];
+    struct replica_position chunk_last; /* where the snapshot that is being sent ends */
+    size_t steps;
+} scene;
+
+static void step(struct replica_event event);
+
+/* What the disk holds in a scene that begins with data: a members batch and two more. */
+static struct replica_state stored(void)
+{
+    static const struct replica_reign reign = {.epoch = EPOCH, .first_seq = 1};
+    struct replica_state state = {.promised = EPOCH,
+                                  .last = {EPOCH, 3},
+                                  .first_seq = 1,
+                                  .reigns = &reign,
+                                  .reigns_count = 1,
+                                  .members = members,
+                                  .members_size = sizeof members - 1,
+                                  .members_position = {EPOCH, 1},
+                                  .last_orphan = 2};
+    memcpy(state.cluster, cluster_id, sizeof state.cluster);
+    return state;
+}
+
+/* The database that a snapshot would bring: it ends where its chunks say. */
+static void install(void)
+{
+    struct replica_reign reign = {.epoch = scene.chunk_last.epoch, .first_seq = 1};
+    struct replica_state state = stored();
+    state.promised = scene.promised;
+    memcpy(state.cluster, scene.cluster, sizeof state.cluster);
+    state.last = scene.chunk_last;
+    state.first_seq = state.last.seq == 0 ? 0 : state.last.seq;
+    state.reigns = &reign;
+    state.reigns_count = state.last.seq == 0 ? 0 : 1;
+    step((struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
+}
+
+static void take_over(const struct replica_message *message, uint16_t self)
+{
+    step((struct replica_event){.kind = REPLICA_TAKEN_OVER,
+                                .node = message == NULL ? self : message->from,
+                                .orphan = message == NULL ? 2 : message->orphan,
+                                .position = replica_last(scene.replica)});
+}
+
+/* What is sent must be such that the other side takes it apart again. */
+static void send(const struct replica_message *message)
+{
+    struct arena arena;
+    arena_init(&arena, 4u << 20);
+    ProtobufCBinaryData packed;
+    ASSERT(cluster_wire_pack(message, NULL, &arena, &packed) == OK);
+    Jackdaw__ClusterMessage *back = jackdaw__cluster_message__unpack(NULL, packed.len, packed.data);
+    ASSERT(back != NULL && (int)back->kind == (int)message->kind + 1);
+    jackdaw__cluster_message__free_unpacked(back, NULL);
+    arena_clear(&arena);
+}
+
+/* Carries out the actions of one step. What leads to further steps comes last, as those use the same
+ * storage. */
+static void carry_out(uint16_t self)
+{
+    struct replica_position appended = {0, 0};
+    const struct replica_message *handover = NULL;
+    struct replica_message copy;
+    bool takes_over = false;
+    bool installs = false;
+    for (size_t i = 0; i < scene.actions.count; i++) {
+        const struct replica_action *action = &scene.actions.items[i];
+        if (action->kind == REPLICA_DO_PERSIST) {
+            scene.promised = action->promised;
+            memcpy(scene.cluster, action->cluster, sizeof scene.cluster);
+        } else if (action->kind == REPLICA_DO_APPEND) {
+            appended = (struct replica_position){action->batch.epoch, action->batch.last_seq};
+        } else if (action->kind == REPLICA_DO_KEEP_CHUNK) {
+            scene.chunk_last = action->message->last;
+        } else if (action->kind == REPLICA_DO_TAKE_OVER) {
+            takes_over = true;
+            if (action->message != NULL) {
+                copy = *action->message;
+                handover = &copy;
+            }
+        } else if (action->kind == REPLICA_DO_INSTALL) {
+            installs = true;
+        } else if (action->message != NULL) {
+            send(action->message);
+        }
+    }
+    if (appended.seq != 0)
+        step((struct replica_event){.kind = REPLICA_DURABLE, .position = appended});
+    if (takes_over)
+        take_over(handover, self);
+    if (installs)
+        install();
+}
+
+static uint16_t self_of(uint8_t setup)
+{
+    return (setup & 3u) == 3 ? 1 : 2;
+}
+
+static uint8_t current_setup;
+
+static void step(struct replica_event event)
+{
+    if (scene.steps++ > STEPS_MAX)
+        return;
+    event.now_ms = scene.now_ms;
+    enum error error = replica_step(scene.replica, &event, &scene.actions);
+    ASSERT(error == OK || (error == ERROR_INVALID && event.kind == REPLICA_RECEIVE));
+    if (error == OK)
+        carry_out(self_of(current_setup));
+}
+
+/* 0: a new slave, 1: the first master, 2: a slave with data, 3: a master with data. Above: policy. */
+static void open_scene(uint8_t setup)
+{
+    static const char *const seeds[] = {"a:1", "c:1"};
+    uint8_t kind = setup & 3u;
+    struct replica_options options = {.id = self_of(setup),
+                                      .internal = kind == 3 ? "a:1" : "b:1",
+                                      .client = kind == 3 ? "a:2" : "b:2",
+                                      .policy = (enum replica_policy)((setup >> 2) % 3),
+                                      .is_first = kind == 1,
+                                      .seeds = seeds,
+                                      .seeds_count = kind == 0 ? 2 : 0};
+    memcpy(options.new_cluster, cluster_id, sizeof options.new_cluster);
+    scene = (struct scene){.now_ms = 1000};
+    current_setup = setup;
+    ASSERT(replica_new(&scene.replica, &options) == OK);
+    struct replica_state state = {0};
+    if (kind >= 2) {
+        state = stored();
+        scene.promised = state.promised;
+        memcpy(scene.cluster, state.cluster, sizeof scene.cluster);
+    }
+    step((struct replica_event){.kind = REPLICA_START, .state = &state});
+    if (kind == 3) { /* the others say that they have nothing and nobody, and it reigns */
+        for (uint16_t node = 2; node <= 3; node++) {
+            struct replica_message heard = {.kind = REPLICA_HEARD, .from = node};
+            memcpy(heard.cluster, cluster_id, sizeof heard.cluster);
+            step((struct replica_event){.kind = REPLICA_RECEIVE, .message = &heard});
+            struct replica_message promise = {
+                .kind = REPLICA_PROMISE, .from = node, .epoch = EPOCH + 65536, .granted = true};
+            memcpy(promise.cluster, cluster_id, sizeof promise.cluster);
+            step((struct replica_event){.kind = REPLICA_RECEIVE, .message = &promise});
+        }
+    }
+}
+
+static void let_pass(uint32_t what)
+{
+    for (uint32_t i = 0; i < (what & 15u); i++) {
+        scene.now_ms += 50;
+        step((struct replica_event){.kind = REPLICA_TICK});
+    }
+    for (uint16_t node = 1; node <= 4; node++)
+        if ((what >> (3 + node) & 1u) != 0)
+            step((struct replica_event){.kind = REPLICA_LINK_DOWN, .node = node});
+}
+
+static void receive(const Jackdaw__ClusterMessage *in, struct arena *arena)
+{
+    struct replica_message message;
+    const char *feed;
+    if (cluster_wire_decode(in, arena, &message, &feed) != OK)
+        return;
+    let_pass(message.to);
+    step((struct replica_event){.kind = REPLICA_RECEIVE, .message = &message});
+    if (replica_role(scene.replica) == REPLICA_MASTER && (message.to >> 8 & 1u) != 0)
+        step((struct replica_event){
+            .kind = REPLICA_PROPOSE, .bytes = cluster_id, .size = 4, .count = 2});
+}
+
+static void *allocate(void *context, size_t size)
+{
+    return arena_alloc(context, size);
+}
+
+static void give_back(void *context, void *pointer)
+{
+    (void)context;
+    (void)pointer;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size == 0)
+        return 0;
+    struct arena arena;
+    arena_init(&arena, size * 64 + 65536);
+    ProtobufCAllocator allocator = {.alloc = allocate, .free = give_back, .allocator_data = &arena};
+    Jackdaw__ClusterFrame *frame = jackdaw__cluster_frame__unpack(&allocator, size - 1, data + 1);
+    if (frame != NULL) {
+        open_scene(data[0]);
+        for (size_t i = 0; i < frame->n_messages && i < 64; i++)
+            receive(frame->messages[i], &arena);
+        let_pass(15);
+        replica_free(scene.replica);
+    }
+    arena_clear(&arena);
+    return 0;
+}
