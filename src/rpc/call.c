@@ -2,6 +2,7 @@
 /* call.c - one call from its dispatch to its end. */
 #include "rpc/server_internal.h"
 
+#include "base/clock.h"
 #include "rpc/protocol.h"
 
 #include <stdlib.h>
@@ -136,6 +137,7 @@ static void end_with_status(struct rpc_call *call, enum status status, uint32_t 
     head.status = status;
     head.message = (char *)(text == NULL ? "" : text);
     head.retry_ms = retry_ms;
+    head.next_request = call->next_request;
     if (call->master != NULL)
         head.master = (char *)call->master;
     send_reply(call, &head, NULL, 0);
@@ -234,6 +236,11 @@ void rpc_call_redirect(struct rpc_call *call, const char *master)
     call->master = arena_strdup(&call->arena, master);
 }
 
+void rpc_call_expect(struct rpc_call *call, uint64_t next_request)
+{
+    call->next_request = next_request;
+}
+
 static void closure(const ProtobufCMessage *reply, void *context)
 {
     struct rpc_call *call = context;
@@ -266,6 +273,16 @@ bool rpc_call_is_stream(const struct rpc_call *call)
     return call->stream;
 }
 
+uint32_t rpc_call_timeout_ms(const struct rpc_call *call)
+{
+    if (call->deadline_ms == 0)
+        return 0;
+    uint64_t now_ms = clock_monotonic_ms();
+    if (now_ms < call->server->now_ms)
+        now_ms = call->server->now_ms; /* the owner's may be ahead, as in tests */
+    return call->deadline_ms <= now_ms ? 1 : (uint32_t)(call->deadline_ms - now_ms);
+}
+
 void rpc_call_watch(struct rpc_call *call, const struct rpc_call_watch *watch)
 {
     call->watch = *watch;
@@ -295,6 +312,16 @@ static bool is_past_deadline(const struct rpc_call *call)
     return call->deadline_ms != 0 && call->server->now_ms >= call->deadline_ms;
 }
 
+/* To the hook, and where that does not take it, to the handler. */
+static void hand_over(struct rpc_call *call)
+{
+    const struct rpc_server_options *options = &call->server->options;
+    ProtobufCService *service = call->entry->service;
+    if (options->admit == NULL ||
+        options->admit(options->admit_context, call, service, call->method, call->input))
+        service->invoke(service, call->method, call->input, closure, call);
+}
+
 void call_dispatch(struct rpc_call *call, struct rpc_peer *peer)
 {
     struct rpc_server *server = call->server;
@@ -311,8 +338,7 @@ void call_dispatch(struct rpc_call *call, struct rpc_peer *peer)
         end_with_status(call, STATUS_RESOURCE_EXHAUSTED, RETRY_WHEN_FULL_MS,
                         "this connection has more calls open than it may; wait for some to end");
     } else {
-        ProtobufCService *service = call->entry->service;
-        service->invoke(service, call->method, call->input, closure, call);
+        hand_over(call);
     }
 }
 

@@ -86,6 +86,7 @@ struct rpc_result {
     const char *message;
     const char *master;
     uint32_t retry_ms;
+    uint64_t next_request; /* the request that the server expects instead; 0: it does not say */
     bool more;
 };
 

@@ -39,6 +39,14 @@ struct rpc_server_options {
     uint32_t idle_ms;            /* a peer silent for longer is disconnected; 0: never */
     const char *tls_certificate; /* PEM file with certificate and chain, where address.tls */
     const char *tls_key;         /* PEM file */
+    /* Asked on the owner's thread about every request, after all refusals of the server's own and
+     * before its handler; NULL: none. true: the handler is to have it. false: the hook has taken
+     * the call in the handler's place, and ends it, then or later, or has ended it. Whoever forwards
+     * it needs service and method (of its descriptor), input (until the call's end), the token,
+     * credits, what is left of its time, and a watch. */
+    bool (*admit)(void *context, struct rpc_call *call, const ProtobufCService *service,
+                  unsigned method, const ProtobufCMessage *input);
+    void *admit_context;
 };
 
 /* Bounds of one method, in bytes of its packed request; those not listed have 4096. */
@@ -113,8 +121,11 @@ void rpc_call_reply(struct rpc_call *call, const ProtobufCMessage *reply);
  * UTF-8. retry_ms not 0: the same request may succeed after that long. */
 void rpc_call_fail(struct rpc_call *call, enum status status, uint32_t retry_ms, const char *text);
 
-/* Names the server that should be asked instead, for the rpc_call_fail that follows. */
+/* Names the server that should be asked instead, for the rpc_call_fail that follows, also late. */
 void rpc_call_redirect(struct rpc_call *call, const char *master);
+
+/* Names the request that is expected instead, for the rpc_call_fail that follows, also late. */
+void rpc_call_expect(struct rpc_call *call, uint64_t next_request);
 
 /* Bytes that were packed before; several of them make one message, because concatenated protobuf
  * messages merge. */
@@ -134,6 +145,9 @@ uint32_t rpc_call_credits(const struct rpc_call *call);
 
 /* Whether the caller asked for a stream (more than one credit). */
 bool rpc_call_is_stream(const struct rpc_call *call);
+
+/* How long its caller still waits, at least 1; 0: it did not say. */
+uint32_t rpc_call_timeout_ms(const struct rpc_call *call);
 
 /* What happens to an open call, told on the owner's thread. Both may end this call and any others;
  * both may be NULL. cancelled: nobody waits for the answer any more (the peer has gone, sent CANCEL,

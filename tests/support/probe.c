@@ -278,6 +278,8 @@ static void handle_refuse(Probe__Probe_Service *service, const Probe__Refusal *r
 {
     if (refusal->master[0] != '\0')
         rpc_call_redirect(context, refusal->master);
+    if (refusal->next_request != 0)
+        rpc_call_expect(context, refusal->next_request);
     if (refusal->elsewhere)
         add_job((struct probe *)service, &(struct job){.call = context, .refusal = refusal});
     else if (refusal->status == STATUS_OK)
@@ -505,6 +507,11 @@ void probe_post(struct probe *probe, void (*function)(struct probe *probe, void 
 struct rpc_server *probe_server(struct probe *probe)
 {
     return probe->server;
+}
+
+struct task_queue *probe_queue(struct probe *probe)
+{
+    return probe->queue;
 }
 
 static void pause_here(struct task *task)

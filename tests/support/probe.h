@@ -88,6 +88,7 @@ void probe_post(struct probe *probe, void (*function)(struct probe *probe, void 
 
 /* For what probe_do and probe_post run: the server itself. */
 struct rpc_server *probe_server(struct probe *probe);
+struct task_queue *probe_queue(struct probe *probe);
 
 /* Stops the server's thread until probe_resume: what arrives waits in its queue. */
 void probe_pause(struct probe *probe);

@@ -252,6 +252,29 @@ static void test_fail__names_the_master(void **state)
     assert_string_equal(outcome.message, "");
 }
 
+static void test_fail__names_the_expected_request(void **state)
+{
+    struct fixture *fixture = *state;
+    for (unsigned elsewhere = 0; elsewhere < 2; elsewhere++) {
+        Probe__Refusal refusal = PROBE__REFUSAL__INIT;
+        refusal.status = STATUS_ABORTED;
+        refusal.retry_ms = 1;
+        refusal.next_request = UINT64_MAX - elsewhere;
+        refusal.elsewhere = elsewhere == 1;
+        struct outcome outcome;
+        refuse_with(&fixture->client, &refusal, &outcome);
+        assert_int_equal(outcome.result.status, STATUS_ABORTED);
+        assert_true(outcome.result.next_request == UINT64_MAX - elsewhere);
+        refusal.next_request = 0;
+        refuse_with(&fixture->client, &refusal, &outcome);
+        assert_true(outcome.result.next_request == 0);
+    }
+    struct outcome good = {.result = {.next_request = 5}};
+    client_echo(&fixture->client, "", 0, &good);
+    WAIT_UNTIL(&fixture->client, good.ended);
+    assert_true(good.result.next_request == 0);
+}
+
 static void test_closure__without_a_reply_is_internal(void **state)
 {
     struct fixture *fixture = *state;
@@ -580,6 +603,7 @@ int main(int argc, char **argv)
         CASE(test_call__answered_from_other_threads),
         CASE(test_fail__every_status_with_sentence_and_retry),
         CASE(test_fail__names_the_master),
+        CASE(test_fail__names_the_expected_request),
         CASE(test_closure__without_a_reply_is_internal),
         CASE(test_call__unknown_service),
         CASE(test_call__unknown_method),
