@@ -41,7 +41,7 @@ static enum error keep_text(struct store *store, const char *text, size_t size, 
 
 static enum error make_room(struct store *store, size_t count, size_t text_size)
 {
-    ASSERT(store->in_transaction);
+    ASSERT(store->in_transaction && !store->is_committing);
     if (store->failure != OK)
         return store->failure;
     size_t used = store->pending.text.size;

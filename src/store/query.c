@@ -52,13 +52,18 @@ static enum error remember(struct store *store, enum error error)
 }
 
 /* SQLite 3.40 keeps no errno of a failed commit, so the last system call's own is asked first. */
-enum error store_fail(struct store *store, int code, const char *what)
+static enum error describe(struct store *store, int code, const char *what,
+                           struct error_text *problem)
 {
     int number = errno != 0 ? errno : sqlite3_system_errno(store->database);
     enum error error = error_from_sqlite(code, number);
-    error_set(&store->problem, error, "%s: %s (%s)", what, error_name(error),
-              sqlite3_errmsg(store->database));
-    return remember(store, error);
+    return error_set(problem, error, "%s: %s (%s)", what, error_name(error),
+                     sqlite3_errmsg(store->database));
+}
+
+enum error store_fail(struct store *store, int code, const char *what)
+{
+    return remember(store, describe(store, code, what, &store->problem));
 }
 
 enum error store_fault(struct store *store, enum error error, const char *what, const char *detail)
@@ -82,6 +87,7 @@ static enum error prepare(struct store *store, enum statement which, const char 
 static void start(struct query *query, struct store *store, enum statement which, const char *sql,
                   const char *what)
 {
+    ASSERT(!store->is_committing);
     *query = (struct query){.store = store, .what = what};
     if (store->statements[which] == NULL)
         query->error = prepare(store, which, sql, what);
@@ -125,6 +131,17 @@ enum error control_run(struct store *store, enum statement which, const char *wh
     bool row;
     enum error error = query_step(&query, &row);
     (void)sqlite3_reset(query.statement);
+    return error;
+}
+
+enum error control_commit(struct store *store)
+{
+    sqlite3_stmt *statement = store->statements[STATEMENT_COMMIT];
+    errno = 0;
+    int code = sqlite3_step(statement);
+    enum error error =
+        code == SQLITE_DONE ? OK : describe(store, code, "commit", &store->commit_problem);
+    (void)sqlite3_reset(statement);
     return error;
 }
 

@@ -322,18 +322,37 @@ enum error store_begin(struct store *store)
     return OK;
 }
 
+enum error store_commit_prepare(struct store *store)
+{
+    ASSERT(store->in_transaction && !store->is_committing);
+    enum error error = pending_flush(store);
+    store->is_committing = error == OK;
+    return error;
+}
+
+enum error store_commit_write(struct store *store)
+{
+    return control_commit(store);
+}
+
+enum error store_commit_finish(struct store *store, enum error written)
+{
+    ASSERT(store->is_committing);
+    store->is_committing = false;
+    if (written == OK) {
+        store->in_transaction = false;
+        return OK;
+    }
+    store->commit_failed = true;
+    store->failure = written;
+    store->problem = store->commit_problem;
+    return written;
+}
+
 enum error store_commit(struct store *store)
 {
-    ASSERT(store->in_transaction);
-    enum error error = pending_flush(store);
-    if (error != OK)
-        return error;
-    error = control_run(store, STATEMENT_COMMIT, "commit");
-    if (error == OK)
-        store->in_transaction = false;
-    else
-        store->commit_failed = true;
-    return error;
+    enum error error = store_commit_prepare(store);
+    return error == OK ? store_commit_finish(store, store_commit_write(store)) : error;
 }
 
 /* A commit that failed while syncing has left its frames in the WAL, where the next one to open
@@ -359,6 +378,7 @@ void store_rollback(struct store *store)
 {
     if (!store->in_transaction)
         return;
+    ASSERT(!store->is_committing);
     if (sqlite3_get_autocommit(store->database) == 0)
         (void)control_run(store, STATEMENT_ROLLBACK, "roll back");
     ASSERT(sqlite3_get_autocommit(store->database) != 0);

@@ -75,6 +75,17 @@ enum error store_begin(struct store *store);
 enum error store_commit(struct store *store);
 void store_rollback(struct store *store); /* nothing to do when no transaction is open */
 
+/* store_commit in three parts, so that the thread that owns the store can go on while the disk
+ * works. After store_commit_prepare returned OK, any one thread calls store_commit_write, and the
+ * owner hands its result to store_commit_finish once that thread is done; an error of either of
+ * the owner's parts is one of store_commit. In between the owner may call only what is answered
+ * from memory: store_position, store_digest, store_cluster, store_epoch_at, store_each_reign,
+ * store_log_first, store_last_orphan, store_orphan_count and store_last_problem; the transaction
+ * still counts as open. */
+enum error store_commit_prepare(struct store *store);
+enum error store_commit_write(struct store *store);
+enum error store_commit_finish(struct store *store, enum error written);
+
 /* ---- identity, position, epochs ---- */
 
 struct position {

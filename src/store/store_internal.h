@@ -126,6 +126,7 @@ struct store {
     unsigned open_reads; /* what is being read inside the read transaction that is open */
 
     bool in_transaction;
+    bool is_committing; /* between store_commit_prepare and store_commit_finish */
     bool commit_failed; /* the open transaction may be in the files although it has failed */
     enum error failure; /* what broke the open transaction; nothing more is written then */
 
@@ -139,6 +140,7 @@ struct store {
     struct buffer scratch; /* what is being packed or unpacked just now */
 
     struct error_text problem;
+    struct error_text commit_problem; /* of store_commit_write, until store_commit_finish */
 };
 
 /* ---- folders and files (folder.c) ---- */
@@ -228,6 +230,8 @@ void read_leave(struct store *store);
  * take nor give anything. */
 enum error control_prepare(struct store *store);
 enum error control_run(struct store *store, enum statement which, const char *what);
+/* Runs COMMIT, and changes nothing of the store but commit_problem. */
+enum error control_commit(struct store *store);
 
 /* ---- packed numbers (pack.c): little-endian base 128, 7 bits a byte, as protobuf has them ---- */
 

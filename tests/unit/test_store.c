@@ -2,6 +2,8 @@
 /* What store.h promises, of a store in a folder and of one in memory alike. */
 #include "test_store_support.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -216,6 +218,70 @@ static void test_store_commit__of_nothing(void **state)
 }
 
 /* What is read inside a transaction includes what it has written, at any moment. */
+struct writing {
+    struct store *store;
+    enum error error;
+    atomic_bool is_over;
+};
+
+static void *write_commit(void *context)
+{
+    struct writing *writing = context;
+    writing->error = store_commit_write(writing->store);
+    atomic_store(&writing->is_over, true);
+    return NULL;
+}
+
+static enum error last_reign(void *context, const struct reign_row *row)
+{
+    *(struct reign_row *)context = *row;
+    return OK;
+}
+
+/* What may be called while another thread is in store_commit_write; batch n is being written. */
+static void ask_memory(struct store *store, uint64_t n)
+{
+    uint8_t digest[STORE_DIGEST_BYTES], cluster[STORE_CLUSTER_BYTES];
+    struct reign_row reign = {0};
+    assert_int_equal(store_position(store).seq, work_last_seq(n));
+    assert_int_equal(store_epoch_at(store, work_last_seq(n)), store_position(store).epoch);
+    assert_int_equal(store_epoch_at(store, work_last_seq(n) + 1), store_position(store).epoch);
+    assert_true(store_log_first(store) >= 1);
+    assert_int_equal(store_last_orphan(store), n);
+    assert_int_equal(store_orphan_count(store), n);
+    assert_int_equal(store_each_reign(store, last_reign, &reign), OK);
+    assert_int_equal(reign.epoch, store_position(store).epoch);
+    assert_string_equal(store_last_problem(store), "");
+    store_digest(store, digest);
+    store_cluster(store, cluster);
+}
+
+static void test_store_commit__in_parts(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    for (uint64_t n = 1; n <= 40; n++) {
+        struct writing writing = {.store = store};
+        pthread_t thread;
+        assert_ok(store, store_begin(store));
+        assert_ok(store, work_write(store, n));
+        struct orphan_row row = {
+            .first_seq = 1, .last_seq = 1, .batch = (const uint8_t *)"x", .batch_size = 1};
+        assert_ok(store, store_add_orphan(store, &row));
+        assert_ok(store, store_commit_prepare(store));
+        assert_int_equal(pthread_create(&thread, NULL, write_commit, &writing), 0);
+        do
+            ask_memory(store, n);
+        while (!atomic_load(&writing.is_over));
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_ok(store, store_commit_finish(store, writing.error));
+    }
+    store_rollback(store); /* nothing is open */
+    work_check(store, 40, true);
+    store = reopen(fixture);
+    work_check(store, 40, true);
+}
+
 static void test_store_begin__reads_its_own_writes(void **state)
 {
     struct store *store = ((struct fixture *)*state)->store;
@@ -1277,6 +1343,7 @@ int main(void)
         BOTH(test_store_rollback__without_transaction),
         BOTH(test_store_close__rolls_back),
         BOTH(test_store_commit__of_nothing),
+        BOTH(test_store_commit__in_parts),
         BOTH(test_store_begin__reads_its_own_writes),
         BOTH(test_store_set_cluster__once),
         BOTH(test_store_put_value__replaces_and_copies),

@@ -268,6 +268,35 @@ static void test_faults__disk_is_full(void **state)
     every_fault(make_checkpoint_scene, FAULTY_FULL, true);
 }
 
+/* A commit in parts whose write fails leaves nothing once it was rolled back. */
+static void test_faults__commit_in_parts(void **state)
+{
+    (void)state;
+    char folder[TEST_PATH_SIZE];
+    make_folder(folder);
+    struct store *store = open_store(folder);
+    assert_ok(store, work_apply(store, 1));
+    assert_ok(store, store_begin(store));
+    assert_ok(store, work_write(store, 2));
+    assert_ok(store, store_commit_prepare(store));
+    faulty_vfs_fail(FAULTY_FULL, 1, false);
+    enum error written = store_commit_write(store);
+    assert_int_equal(written, ERROR_DISK_FULL);
+    assert_string_equal(store_last_problem(store), "");
+    assert_error(store, store_commit_finish(store, written), ERROR_DISK_FULL);
+    assert_non_null(strstr(store_last_problem(store), "commit"));
+    assert_error(store, work_write(store, 3), ERROR_DISK_FULL); /* it is broken */
+    assert_error(store, store_commit_prepare(store), ERROR_DISK_FULL);
+    store_rollback(store);
+    work_check(store, 1, true);
+    check_crash_image(folder, 1);
+    assert_ok(store, work_apply(store, 2));
+    store_close(store);
+    check_reopened(folder, 2, false);
+    faulty_vfs_reset();
+    remove_folder(folder);
+}
+
 /* ---- power ---- */
 
 static bool try_power(const struct scene *scene, uint64_t k, uint64_t seed)
@@ -573,6 +602,7 @@ int main(void)
         cmocka_unit_test(test_faults__disk_stays_broken_in_a_checkpoint),
         cmocka_unit_test(test_faults__disk_is_full_once),
         cmocka_unit_test(test_faults__disk_is_full),
+        cmocka_unit_test(test_faults__commit_in_parts),
         cmocka_unit_test(test_power__nothing_unsynced_arrives),
         cmocka_unit_test(test_power__some_of_it_arrives_and_some_torn),
         cmocka_unit_test(test_store_snapshot__one_operation_fails),
