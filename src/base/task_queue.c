@@ -89,12 +89,20 @@ static bool is_empty(struct task_queue *queue)
     return empty;
 }
 
+void task_queue_wait_either(struct task_queue *first, struct task_queue *second, int timeout_ms)
+{
+    if (!is_empty(first) || (second != NULL && !is_empty(second)))
+        return;
+    struct pollfd entries[] = {
+        {.fd = first->descriptor, .events = POLLIN},
+        {.fd = second == NULL ? -1 : second->descriptor, .events = POLLIN},
+    };
+    (void)poll(entries, 2, timeout_ms);
+}
+
 void task_queue_wait(struct task_queue *queue, int timeout_ms)
 {
-    if (!is_empty(queue))
-        return;
-    struct pollfd entry = {.fd = queue->descriptor, .events = POLLIN};
-    (void)poll(&entry, 1, timeout_ms);
+    task_queue_wait_either(queue, NULL, timeout_ms);
 }
 
 static void take_all(struct task_queue *queue)

@@ -3,7 +3,8 @@
 
 #include "base/log.h"
 
-#define RETRY_AFTER_ROLLBACK_MS 500u
+#define RETRY_AFTER_ROLLBACK_MS 100u
+#define RETRY_ELSEWHERE_MS 50u
 
 /* An answer that waits for its position to be committed; in the call's arena. */
 struct gated {
@@ -12,19 +13,24 @@ struct gated {
     enum status status; /* STATUS_OK: bytes; else text */
     const char *text;
     uint32_t retry_ms;
+    uint64_t next_request;
     struct rpc_chunk bytes;
 };
 
 static void open_gated(struct gate *gate, bool committed)
 {
     struct gated *gated = (struct gated *)gate;
-    if (!committed)
+    if (!committed) {
         rpc_call_fail(gated->call, STATUS_UNAVAILABLE, RETRY_AFTER_ROLLBACK_MS,
-                      "the server could not write this down; nothing was changed, try again");
-    else if (gated->status != STATUS_OK)
+                      "the server cannot tell whether this was carried out; try again");
+    } else if (gated->status != STATUS_OK) {
+        if (gated->next_request != 0)
+            rpc_call_expect(gated->call, gated->next_request);
         rpc_call_fail(gated->call, gated->status, gated->retry_ms, gated->text);
-    else
+    } else
+{
         rpc_call_finish(gated->call, &gated->bytes, 1);
+    }
 }
 
 static void fail_without_memory(struct rpc_call *call)
@@ -73,6 +79,7 @@ void answer_refusal(struct core *core, struct rpc_call *call, const struct chat_
     gated->status = refused->status;
     gated->text = refused->text == NULL ? "" : refused->text;
     gated->retry_ms = refused->retry_ms;
+    gated->next_request = refused->next_request;
     ledger_gate(core->ledger, &gated->gate);
 }
 
@@ -87,6 +94,11 @@ void answer_ended(struct core *core, struct rpc_call *call, struct chat_call *ch
 
 void answer_error(struct core *core, struct rpc_call *call, enum error error)
 {
+    if (error == ERROR_CLOSED) {
+        rpc_call_fail(call, STATUS_UNAVAILABLE, RETRY_ELSEWHERE_MS,
+                      "this server is no longer the master; nothing was changed, try again");
+        return;
+    }
     const char *problem = ledger_problem(core->ledger);
     log_warning("server", "request_failed", log_string("peer", rpc_call_peer(call)),
                 log_string("error", error_name(error)), log_string("problem", problem));

@@ -255,7 +255,12 @@ static enum error open_server(struct cluster *cluster, struct error_text *why)
 
 static enum error open_feed(struct cluster *cluster, struct error_text *why)
 {
-    struct rpc_feed_options options = {.address = cluster->options.options->feed_address};
+    const struct server_options *given = cluster->options.options;
+    struct rpc_feed_options options = {.address = given->feed_address.address};
+    if (!given->feed_address.is_given) {
+        options.address = given->internal_address;
+        options.address.port = 0;
+    }
     return rpc_feed_open(&cluster->feed, &options, why);
 }
 
@@ -321,7 +326,7 @@ enum error cluster_new(struct cluster **out, const struct cluster_options *optio
     return OK;
 }
 
-static enum error find_addresses(struct cluster *cluster, struct error_text *why)
+static void find_addresses(struct cluster *cluster)
 {
     const struct server_options *options = cluster->options.options;
     struct address internal;
@@ -331,13 +336,10 @@ static enum error find_addresses(struct cluster *cluster, struct error_text *why
     rpc_server_address(cluster->options.clients, &client);
     rpc_feed_address(cluster->feed, &feed);
     char host[ADDRESS_HOST_SIZE];
-    enum error error = advertise_host(options, host, why);
-    if (error != OK)
-        return error;
+    advertise_host(options, host);
     advertise_address(options, &internal, host, cluster->internal);
     advertise_address(options, &client, host, cluster->client);
     advertise_address(options, &feed, host, cluster->feed_address);
-    return OK;
 }
 
 static enum error new_replica(struct cluster *cluster)
@@ -345,8 +347,8 @@ static enum error new_replica(struct cluster *cluster)
     const struct server_options *options = cluster->options.options;
     char seeds[REPLICA_SEEDS_MAX][ADDRESS_TEXT_SIZE];
     const char *pointers[REPLICA_SEEDS_MAX];
-    for (size_t i = 0; i < options->master_addresses.count; i++) {
-        address_format(&options->master_addresses.items[i], seeds[i]);
+    for (size_t i = 0; i < options->masters.count; i++) {
+        address_format(&options->masters.items[i], seeds[i]);
         pointers[i] = seeds[i];
     }
     struct replica_options replica = {
@@ -356,7 +358,7 @@ static enum error new_replica(struct cluster *cluster)
         .policy = options->durability,
         .is_first = options->role == SERVER_MASTER,
         .seeds = pointers,
-        .seeds_count = options->master_addresses.count,
+        .seeds_count = options->masters.count,
         .ping_ms = options->ping_interval_ms,
         .ping_timeout_ms = options->ping_timeout_ms,
         .ack_timeout_ms = options->ack_timeout_ms,
@@ -374,10 +376,9 @@ enum error cluster_start(struct cluster *cluster, struct chat *chat, uint64_t no
     ledger_attach(cluster->ledger, chat);
     struct replica_state state;
     enum error error = rpc_server_listen(cluster->server, why);
-    if (error == OK)
-        error = find_addresses(cluster, why);
     if (error != OK)
         return error;
+    find_addresses(cluster);
     error = new_replica(cluster);
     if (error == OK)
         error = cluster_describe(cluster, &state);

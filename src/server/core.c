@@ -10,6 +10,9 @@
 #include <string.h>
 
 #define TASKS_PER_TURN 1024
+#define TASKS_AT_ONCE 64
+#define BATCH_BYTES_ENOUGH (512u * 1024u)
+#define RESIGN_MS 300
 #define TICK_MS 100
 #define SECOND_MS 1000
 #define KEEP_UNREAD_MS 30000  /* events for a session whose stream has gone */
@@ -18,7 +21,43 @@
 
 static const char stopping_text[] = "the server is shutting down";
 
-/* ---- observers ---- */
+/* ---- the cluster's news ---- */
+
+static void on_role(void *context, enum replica_role role)
+{
+    struct core *core = context;
+    bool reigned = core->role == REPLICA_MASTER;
+    core->role = role;
+    if (reigned && role != REPLICA_MASTER)
+        mailroom_close_all(core->mailroom, "another server is the master now",
+                           replica_master_client(cluster_replica(core->cluster)));
+}
+
+static void on_replacing(void *context)
+{
+    struct core *core = context;
+    worker_stop(core->reader); /* what it has read is told, and thrown away */
+    core->reader = NULL;
+    store_close(core->reader_store);
+    core->reader_store = NULL;
+}
+
+static void on_replaced(void *context, struct position position)
+{
+    struct core *core = context;
+    struct error_text why = {""};
+    enum error error = store_open_reader(&core->reader_store, core->store, &why);
+    if (error == OK)
+        error = worker_start(&core->reader);
+    if (error != OK) {
+        core->has_failed = true;
+        (void)error_set(&core->problem, error, "open the database again: %s", why.text);
+        atomic_store(&core->stopping, true);
+        return;
+    }
+    mailroom_set_reader(core->mailroom, core->reader_store, core->reader);
+    mailroom_rolled_back(core->mailroom, position);
+}
 
 static void on_rolled_back(void *context, struct position position)
 {
@@ -26,14 +65,23 @@ static void on_rolled_back(void *context, struct position position)
     mailroom_rolled_back(core->mailroom, position);
 }
 
+static void on_ended(void *context, const char *sentence)
+{
+    struct core *core = context;
+    if (sentence != NULL && !core->has_failed) {
+        core->has_failed = true;
+        (void)error_set(&core->problem, ERROR_REFUSED, "%s", sentence);
+    }
+    atomic_store(&core->stopping, true);
+}
+
 /* ---- opening ---- */
 
-static enum error open_store(struct core *core, struct error_text *why)
+static enum error open_store(struct core *core, char *folder, size_t size, struct error_text *why)
 {
-    char folder[4096];
-    int length = snprintf(folder, sizeof folder, "%s/%u", core->options->data_dir,
+    int length = snprintf(folder, size, "%s/%u", core->options->data_dir,
                           (unsigned)core->options->id);
-    if (length < 0 || (size_t)length >= sizeof folder)
+    if (length < 0 || (size_t)length >= size)
         return error_set(why, ERROR_INVALID, "the data folder's name is too long");
     struct store_options options = {.folder = folder, .node_id = core->options->id};
     enum error error = store_open(&core->store, &options, why);
@@ -42,13 +90,30 @@ static enum error open_store(struct core *core, struct error_text *why)
     return error;
 }
 
+static enum error open_cluster(struct core *core, const char *folder, struct error_text *why)
+{
+    struct cluster_options options = {
+        .options = core->options,
+        .folder = folder,
+        .store = core->store,
+        .queue = core->cluster_queue,
+        .disk = core->disk,
+        .clients = core->clients,
+        .observer = {.context = core,
+                     .role = on_role,
+                     .replacing = on_replacing,
+                     .replaced = on_replaced,
+                     .rolled_back = on_rolled_back,
+                     .ended = on_ended},
+    };
+    enum error error = cluster_new(&core->cluster, &options, why);
+    if (error == OK)
+        core->ledger = cluster_ledger(core->cluster);
+    return error;
+}
+
 static enum error open_chat(struct core *core, struct error_text *why)
 {
-    struct ledger_observer ledger_observer = {.context = core, .rolled_back = on_rolled_back};
-    enum error error =
-        ledger_open(&core->ledger, core->store, core->options->id, &ledger_observer, why);
-    if (error != OK)
-        return error;
     struct mailroom_options mailroom_options = {
         .ledger = core->ledger,
         .store = core->store,
@@ -56,7 +121,7 @@ static enum error open_chat(struct core *core, struct error_text *why)
         .reader = core->reader,
         .queue = core->queue,
     };
-    error = mailroom_new(&core->mailroom, &mailroom_options);
+    enum error error = mailroom_new(&core->mailroom, &mailroom_options);
     if (error != OK)
         return error_set(why, error, "out of memory");
     struct chat_observer observer = {.context = core->mailroom,
@@ -64,10 +129,9 @@ static enum error open_chat(struct core *core, struct error_text *why)
                                      .session_ended = mailroom_session_ended};
     error =
         chat_open(&core->chat, core->store, &core->options->limits, &observer, core->now_ms, why);
-    if (error != OK)
-        return error;
-    mailroom_attach(core->mailroom, core->chat);
-    return ledger_attach(core->ledger, core->chat, core->wall_ms, why);
+    if (error == OK)
+        mailroom_attach(core->mailroom, core->chat);
+    return error;
 }
 
 static enum error start_workers(struct core *core, struct error_text *why)
@@ -75,6 +139,8 @@ static enum error start_workers(struct core *core, struct error_text *why)
     enum error error = worker_start(&core->reader);
     if (error == OK)
         error = worker_start(&core->hasher);
+    if (error == OK)
+        error = worker_start(&core->disk);
     if (error != OK)
         return error_set(why, error, "start a thread: %s", error_name(error));
     return OK;
@@ -90,6 +156,8 @@ static enum error open_clients(struct core *core, struct error_text *why)
         .idle_ms = options->idle_timeout_ms,
         .tls_certificate = options->tls_cert,
         .tls_key = options->tls_key,
+        .admit_context = core,
+        .admit = handlers_admit,
     };
     enum error error = rpc_server_new(&core->clients, &server_options, why);
     if (error == OK)
@@ -99,24 +167,39 @@ static enum error open_clients(struct core *core, struct error_text *why)
     return error;
 }
 
-static enum error open_internal(struct core *core, struct error_text *why)
-{
-    struct rpc_server_options server_options = {
-        .address = core->options->internal_address,
-        .queue = core->queue,
-        .peers_max = 64,
-        .idle_ms = core->options->idle_timeout_ms,
-    };
-    enum error error = rpc_server_new(&core->internal, &server_options, why);
-    if (error == OK)
-        error = rpc_server_listen(core->internal, why);
-    return error;
-}
-
 static void read_clocks(struct core *core)
 {
     core->now_ms = clock_monotonic_ms();
     core->wall_ms = clock_wall_ms();
+}
+
+static enum error open_queues(struct core *core, struct error_text *why)
+{
+    enum error error = task_queue_new(&core->queue);
+    if (error == OK)
+        error = task_queue_new(&core->cluster_queue);
+    if (error != OK)
+        return error_set(why, error, "start: %s", error_name(error));
+    return OK;
+}
+
+static enum error open_parts(struct core *core, struct error_text *why)
+{
+    char folder[4096];
+    enum error error = open_queues(core, why);
+    if (error == OK)
+        error = open_store(core, folder, sizeof folder, why);
+    if (error == OK)
+        error = start_workers(core, why);
+    if (error == OK)
+        error = open_clients(core, why);
+    if (error == OK)
+        error = open_cluster(core, folder, why);
+    if (error == OK)
+        error = open_chat(core, why);
+    if (error == OK)
+        error = cluster_start(core->cluster, core->chat, core->now_ms, why);
+    return error;
 }
 
 enum error core_open(struct core *core, const struct server_options *options,
@@ -126,18 +209,7 @@ enum error core_open(struct core *core, const struct server_options *options,
     read_clocks(core);
     core->next_tick_ms = core->now_ms + TICK_MS;
     core->next_second_ms = core->now_ms + SECOND_MS;
-    enum error error = task_queue_new(&core->queue);
-    if (error != OK)
-        return error_set(why, error, "start: %s", error_name(error));
-    error = open_store(core, why);
-    if (error == OK)
-        error = start_workers(core, why);
-    if (error == OK)
-        error = open_chat(core, why);
-    if (error == OK)
-        error = open_clients(core, why);
-    if (error == OK)
-        error = open_internal(core, why);
+    enum error error = open_parts(core, why);
     if (error != OK)
         core_release(core);
     return error;
@@ -161,10 +233,13 @@ static void write_delivered(struct core *core)
 
 static void every_second(struct core *core)
 {
-    chat_expire(core->chat, core->now_ms, core->wall_ms);
-    write_delivered(core);
+    core->second_is_due = false;
     uint64_t before_ms = core->now_ms > KEEP_UNREAD_MS ? core->now_ms - KEEP_UNREAD_MS : 0;
     mailroom_tidy(core->mailroom, before_ms, core->now_ms);
+    if (!ledger_is_master(core->ledger))
+        return;
+    chat_expire(core->chat, core->now_ms, core->wall_ms);
+    write_delivered(core);
 }
 
 static void tick(struct core *core)
@@ -173,39 +248,75 @@ static void tick(struct core *core)
         return;
     core->next_tick_ms = core->now_ms + TICK_MS;
     rpc_server_tick(core->clients, core->now_ms);
-    rpc_server_tick(core->internal, core->now_ms);
     if (core->now_ms >= core->next_second_ms) {
         core->next_second_ms = core->now_ms + SECOND_MS;
-        every_second(core);
+        core->second_is_due = true;
     }
-    core->prune_is_due = true;
 }
 
-/* Between two batches, and often enough to keep pace with them: each is a row. */
-static void prune(struct core *core)
+/* What wants the store. */
+static void work(struct core *core)
 {
-    if (!core->prune_is_due)
-        return;
-    core->prune_is_due = false;
-    (void)ledger_prune(core->ledger, core->options->log_keep);
+    core->is_behind = !ledger_catch_up(core->ledger);
+    if (!core->is_behind) {
+        cluster_work(core->cluster);
+        size_t count = 0;
+        size_t ran;
+        do {
+            ran = task_queue_run(core->queue, TASKS_AT_ONCE);
+            count += ran;
+        } while (ran == TASKS_AT_ONCE && count < TASKS_PER_TURN &&
+                 ledger_batch_bytes(core->ledger) < BATCH_BYTES_ENOUGH);
+        if (core->second_is_due)
+            every_second(core);
+    }
+    ledger_write(core->ledger);
+    cluster_finish_work(core->cluster);
+}
+
+static void wait_for_work(struct core *core, int most_ms)
+{
+    bool is_free = ledger_is_free(core->ledger);
+    uint64_t deadline = cluster_deadline(core->cluster);
+    uint64_t now_ms = clock_monotonic_ms();
+    int wait_ms = most_ms;
+    if (deadline < now_ms + (uint64_t)wait_ms)
+        wait_ms = deadline > now_ms ? (int)(deadline - now_ms) : 0;
+    if (is_free && core->is_behind)
+        wait_ms = 0;
+    task_queue_wait_either(core->cluster_queue, is_free ? core->queue : NULL, wait_ms);
 }
 
 static void turn(struct core *core, int wait_ms)
 {
-    task_queue_wait(core->queue, wait_ms);
+    wait_for_work(core, wait_ms);
     read_clocks(core);
-    (void)task_queue_run(core->queue, TASKS_PER_TURN);
+    cluster_set_time(core->cluster, core->now_ms, core->wall_ms);
+    (void)task_queue_run(core->cluster_queue, TASKS_PER_TURN);
+    cluster_tick(core->cluster);
     tick(core);
-    (void)ledger_commit(core->ledger); /* logged and answered where it fails */
+    if (ledger_is_free(core->ledger))
+        work(core);
     mailroom_deliver(core->mailroom);
     rpc_server_flush(core->clients);
-    rpc_server_flush(core->internal);
+    cluster_flush(core->cluster);
+}
+
+/* Lets the others have what is under way, and then see that this server goes: they need not find out
+ * by waiting. */
+static void resign(struct core *core)
+{
+    uint64_t until_ms = clock_monotonic_ms() + RESIGN_MS;
+    while (ledger_is_master(core->ledger) && ledger_has_gates(core->ledger) &&
+           core->now_ms < until_ms)
+        turn(core, 5);
+    cluster_resign(core->cluster);
 }
 
 static void say_farewell(struct core *core)
 {
     rpc_server_drain(core->clients, stopping_text);
-    rpc_server_drain(core->internal, stopping_text);
+    resign(core);
     mailroom_hang_up(core->mailroom, stopping_text);
     /* Peers leave when they have read it; those that do not are cut off. */
     uint64_t start_ms = clock_monotonic_ms();
@@ -220,36 +331,33 @@ static void say_farewell(struct core *core)
     } while (figures.peers > 0 && core->now_ms < until_ms);
 }
 
-void core_run(struct core *core)
+/* Whether clients can be served, here or by way of here. */
+static bool is_ready(const struct core *core)
+{
+    return !core->is_behind &&
+           (core->role == REPLICA_SLAVE ||
+            (core->role == REPLICA_MASTER &&
+             ledger_committed(core->ledger).seq == ledger_applied(core->ledger).seq));
+}
+
+bool core_run(struct core *core, void (*on_ready)(struct core *core))
 {
     while (!atomic_load(&core->stopping)) {
         turn(core, TICK_MS);
-        prune(core);
+        if (!core->was_ready && is_ready(core)) {
+            core->was_ready = true;
+            on_ready(core);
+        }
     }
     say_farewell(core);
+    return !core->has_failed;
 }
 
 void core_stop(struct core *core)
 {
     /* The flag last: once it is set, the core may be gone. The wake-up is only for haste. */
-    task_queue_wake(core->queue);
+    task_queue_wake(core->cluster_queue);
     atomic_store(&core->stopping, true);
-}
-
-/* ---- what the server is called ---- */
-
-void core_advertised_address(const struct core *core, char text[static ADDRESS_TEXT_SIZE])
-{
-    struct address address;
-    rpc_server_address(core->clients, &address);
-    const char *host = core->options->advertise_host;
-    if (host != NULL)
-        (void)snprintf(address.host, sizeof address.host, "%s", host);
-    else if (strcmp(address.host, "0.0.0.0") == 0 || strcmp(address.host, "::") == 0)
-        address.host[0] = '\0'; /* every interface: no address to dial */
-    text[0] = '\0';
-    if (address.host[0] != '\0') /* a client keeps the address that it dialled */
-        address_format(&address, text);
 }
 
 /* ---- closing ---- */
@@ -259,8 +367,6 @@ static void stop_requests(struct core *core)
 {
     if (core->clients != NULL)
         rpc_server_drain(core->clients, stopping_text);
-    if (core->internal != NULL)
-        rpc_server_drain(core->internal, stopping_text);
 }
 
 /* What the hasher finished last may be committed and then read history. */
@@ -269,8 +375,6 @@ static void stop_workers(struct core *core)
     worker_stop(core->hasher);
     if (core->queue != NULL)
         (void)task_queue_run(core->queue, SIZE_MAX);
-    if (core->ledger != NULL && core->chat != NULL)
-        (void)ledger_commit(core->ledger);
     worker_stop(core->reader);
     if (core->queue != NULL)
         (void)task_queue_run(core->queue, SIZE_MAX);
@@ -279,15 +383,21 @@ static void stop_workers(struct core *core)
 void core_release(struct core *core)
 {
     stop_requests(core);
+    cluster_resign(core->cluster);
+    worker_stop(core->disk);
+    if (core->cluster_queue != NULL)
+        (void)task_queue_run(core->cluster_queue, SIZE_MAX);
     stop_workers(core);
     if (core->clients != NULL)
         rpc_server_cancel_all(core->clients);
-    ledger_close(core->ledger);
+    if (core->mailroom != NULL)
+        mailroom_close_all(core->mailroom, stopping_text, NULL);
+    cluster_free(core->cluster);
     mailroom_free(core->mailroom);
     rpc_server_free(core->clients);
-    rpc_server_free(core->internal);
     chat_close(core->chat);
     store_close(core->reader_store);
     store_close(core->store);
+    task_queue_free(core->cluster_queue);
     task_queue_free(core->queue);
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* core.h - the server's one thread of state: its parts and the turns it goes through.
  *
- * A turn: run what nng's threads and the workers have pushed, commit what the handlers proposed,
- * deliver what is now committed, flush the replies. Nothing in a turn waits for a peer.
+ * A turn: hear the cluster; if the disk is free, apply what other servers wrote, run what clients
+ * and workers have pushed, and hand all of it to the disk as one write; deliver what is committed by
+ * now; flush the replies. Nothing in a turn waits for a peer, and while the disk works the next
+ * requests pile up: so batches grow with load by themselves.
  *
  * Everything below is the core thread's alone. */
 #ifndef JACKDAW_SERVER_CORE_H
@@ -12,6 +14,7 @@
 #include "base/task_queue.h"
 #include "chat/chat.h"
 #include "rpc/server.h"
+#include "server/cluster.h"
 #include "server/ledger.h"
 #include "server/mailbox.h"
 #include "server/options.h"
@@ -22,24 +25,31 @@
 
 struct core {
     const struct server_options *options;
-    struct task_queue *queue;
+    struct task_queue *queue;         /* of clients and workers: run while the disk is free */
+    struct task_queue *cluster_queue; /* of the cluster and the disk: run always */
     struct store *store;
-    struct store *reader_store;
-    struct ledger *ledger;
+    struct store *reader_store; /* the reader's */
+    struct cluster *cluster;
+    struct ledger *ledger; /* the cluster's */
     struct chat *chat;
     struct mailroom *mailroom;
     struct worker *reader;       /* reads history and what mailboxes missed */
     struct worker *hasher;       /* hashes passwords */
+    struct worker *disk;         /* commits */
     size_t hashing;              /* passwords under way, at most HASHING_MAX */
     size_t reading;              /* histories under way or gated, at most HISTORY_READS_MAX */
     struct rpc_server *clients;  /* the client address */
-    struct rpc_server *internal; /* the internal address */
     Jackdaw__Chat_Service service;
+    enum replica_role role;
     uint64_t now_ms; /* monotonic, read once a turn */
     uint64_t wall_ms;
     uint64_t next_tick_ms;
     uint64_t next_second_ms;
-    bool prune_is_due;
+    bool second_is_due;
+    bool is_behind; /* entries of others wait to be applied */
+    bool was_ready;
+    bool has_failed;
+    struct error_text problem; /* where it has failed */
     atomic_bool stopping;
 };
 
@@ -48,20 +58,18 @@ struct core {
 #define HASHING_MAX 64
 #define HISTORY_READS_MAX 1024
 
-/* Opens the data folder, loads the chat, starts the workers, listens. The core is the caller's
- * storage; options are borrowed. On error everything is released and why says what to do. */
+/* Opens the data folder, loads the chat, starts the workers, listens, and begins to look for the
+ * other servers. The core is the caller's storage; options are borrowed. On error everything is
+ * released and why says what to do. */
 enum error core_open(struct core *core, const struct server_options *options,
                      struct error_text *why);
 
-/* Runs turns until core_stop. Then answers open polls UNAVAILABLE and gives the answers a moment
- * to leave. */
-void core_run(struct core *core);
+/* Calls on_ready once, when this server reigns or follows a master in sync. Runs turns until core_stop, or until this server's time in the cluster is over: then false, with
+ * a sentence in core->problem, unless it left as it was asked to. Gives answers a moment to leave. */
+bool core_run(struct core *core, void (*on_ready)(struct core *core));
 
 /* Ends core_run. Async-signal-safe; any thread. */
 void core_stop(struct core *core);
-
-/* The client address to give to clients; "" where only the dialled one is known. */
-void core_advertised_address(const struct core *core, char text[static ADDRESS_TEXT_SIZE]);
 
 /* Closes everything; the database last. */
 void core_release(struct core *core);

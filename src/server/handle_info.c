@@ -6,6 +6,19 @@
 #include "server/handlers.h"
 #include "version.h"
 
+/* Client addresses, this server's first. */
+static size_t list_servers(const struct core *core, char *servers[static REPLICA_MEMBERS_MAX + 1])
+{
+    size_t count = 0;
+    servers[count++] = (char *)cluster_own_client(core->cluster);
+    const struct replica_member *members;
+    size_t members_count = replica_members(cluster_replica(core->cluster), &members);
+    for (size_t i = 0; i < members_count; i++)
+        if (members[i].id != core->options->id && !members[i].left)
+            servers[count++] = (char *)members[i].client;
+    return count;
+}
+
 HANDLER(info, Info)
 {
     (void)closure;
@@ -13,9 +26,8 @@ HANDLER(info, Info)
     struct rpc_call *call = closure_data;
     log_debug("server", "client", log_string("peer", rpc_call_peer(call)),
               log_string("client", request->client));
-    char address[ADDRESS_TEXT_SIZE];
-    core_advertised_address(core, address);
-    char *servers[] = {address};
+    char *servers[REPLICA_MEMBERS_MAX + 1];
+    size_t servers_count = list_servers(core, servers);
     struct position committed = ledger_committed(core->ledger);
     Jackdaw__Position position = JACKDAW__POSITION__INIT;
     position.epoch = committed.epoch;
@@ -25,8 +37,8 @@ HANDLER(info, Info)
     Jackdaw__InfoReply reply = JACKDAW__INFO_REPLY__INIT;
     reply.server = (char *)"jackdaw " JACKDAW_VERSION;
     reply.server_id = core->options->id;
-    reply.master = true;
-    reply.n_servers = address[0] == '\0' ? 0 : 1;
+    reply.master = ledger_is_master(core->ledger);
+    reply.n_servers = servers_count;
     reply.servers = servers;
     reply.protocol = RPC_PROTOCOL;
     reply.position = &position;

@@ -1,10 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/handlers.h"
 
+#include <string.h>
+
+#define RETRY_ELSEWHERE_MS 50u
+
 static const struct rpc_method_limit fixed_limits[] = {
     {.method = "Send", .request_bytes = 1024 * 1024}, /* chat refuses what is over its own limit */
     {.method = NULL},
 };
+
+bool handlers_admit(void *context, struct rpc_call *call, const ProtobufCService *service,
+                    unsigned method, const ProtobufCMessage *input)
+{
+    (void)input;
+    struct core *core = context;
+    bool is_open = service->descriptor != &jackdaw__chat__descriptor ||
+                   strcmp(service->descriptor->methods[method].name, "Info") == 0;
+    if (is_open || ledger_is_master(core->ledger))
+        return true;
+    const char *master = replica_master_client(cluster_replica(core->cluster));
+    if (master != NULL)
+        rpc_call_redirect(call, master);
+    rpc_call_fail(call, STATUS_UNAVAILABLE, RETRY_ELSEWHERE_MS,
+                  master != NULL ? "another server is the master now"
+                                 : "no server is the master yet; try again");
+    return false;
+}
 
 enum error handlers_register(struct core *core)
 {

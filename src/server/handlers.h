@@ -11,6 +11,11 @@
  * method's requests. */
 enum error handlers_register(struct core *core);
 
+/* rpc_server_options.admit; context is the core. Lets calls through that this server can answer; those
+ * that only a master can are sent there. */
+bool handlers_admit(void *context, struct rpc_call *call, const ProtobufCService *service,
+                    unsigned method, const ProtobufCMessage *input);
+
 /* The core that a handler's service belongs to. */
 static inline struct core *core_of(Jackdaw__Chat_Service *service)
 {

@@ -99,6 +99,11 @@ void ledger_gate(struct ledger *ledger, struct gate *gate)
     ledger->last_gate = &gate->next;
 }
 
+bool ledger_has_gates(const struct ledger *ledger)
+{
+    return ledger->first_gate != NULL;
+}
+
 /* ---- the batch ---- */
 
 static size_t varint_size(size_t value)

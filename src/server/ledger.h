@@ -105,6 +105,9 @@ struct position ledger_committed(const struct ledger *ledger);
  * up while a delta is applied waits for that delta. */
 void ledger_gate(struct ledger *ledger, struct gate *gate);
 
+/* Whether anybody waits. */
+bool ledger_has_gates(const struct ledger *ledger);
+
 /* ---- the core's side ---- */
 
 /* Whether the store may be read and written: no write is under way. */

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,6 +61,7 @@ struct mailbox {
 
 /* A page being read from the store. */
 struct reading {
+    struct gate gate; /* first: opens when `until` is committed, and the reader sees it */
     struct task task;
     struct mailroom *mailroom;
     struct mailbox *mailbox; /* NULL: gone meanwhile, or started anew */
@@ -276,6 +278,8 @@ static void push_to_session(void *context, struct chat_session *session)
 void mailroom_event(void *context, const struct chat_event *event)
 {
     struct mailroom *mailroom = context;
+    if (mailroom->mailboxes == NULL)
+        return; /* a slave */
     bool shared = chat_event_is_shared(mailroom->chat, event);
     mailroom->event = event;
     mailroom->encoded_for = shared ? 0 : UINT64_MAX; /* no account: encoded at the first */
@@ -289,9 +293,14 @@ void mailroom_event(void *context, const struct chat_event *event)
 
 static void finish_reading(struct task *task);
 
+static struct reading *reading_of(struct task *task)
+{
+    return (struct reading *)((char *)task - offsetof(struct reading, task));
+}
+
 static void read_now(struct task *task)
 {
-    struct reading *reading = (struct reading *)task;
+    struct reading *reading = reading_of(task);
     const struct mailroom_options *options = &reading->mailroom->options;
     struct store *store = options->reader_store == NULL ? options->store : options->reader_store;
     reading->error = chat_read(reading->plan, store, &reading->arena, &reading->page);
@@ -334,6 +343,23 @@ static struct reading *new_reading(struct mailbox *mailbox, uint64_t until)
     return NULL;
 }
 
+static void on_readable(struct gate *gate, bool committed)
+{
+    struct reading *reading = (struct reading *)gate;
+    const struct mailroom_options *options = &reading->mailroom->options;
+    if (!committed || reading->mailbox == NULL) {
+        if (reading->mailbox != NULL)
+            fall_behind(reading->mailbox, reading->mailbox->cursor.seq);
+        free_reading(reading);
+    } else if (options->reader == NULL) {
+        read_now(&reading->task);
+    } else {
+        worker_push(options->reader, &reading->task);
+    }
+}
+
+/* What is pushed from now on must follow what is read; so what is applied by now is read, once it is
+ * committed. */
 static void start_reading(struct mailbox *mailbox)
 {
     struct mailroom *mailroom = mailbox->mailroom;
@@ -342,9 +368,7 @@ static void start_reading(struct mailbox *mailbox)
         mailbox->state = MAILBOX_LIVE;
         return;
     }
-    /* The reader sees what is committed; what is pushed from now on must follow that. */
-    bool readable = applied == ledger_committed(mailroom->options.ledger).seq;
-    if (!readable || mailroom->readings >= READS_MAX)
+    if (mailroom->readings >= READS_MAX)
         return;
     struct reading *reading = new_reading(mailbox, applied);
     if (reading == NULL)
@@ -354,10 +378,8 @@ static void start_reading(struct mailbox *mailbox)
     mailbox->reading = reading;
     mailbox->state = MAILBOX_READING;
     mailbox->collected = 0;
-    if (mailroom->options.reader == NULL)
-        read_now(&reading->task);
-    else
-        worker_push(mailroom->options.reader, &reading->task);
+    reading->gate.open = on_readable;
+    ledger_gate(mailroom->options.ledger, &reading->gate);
 }
 
 /* Puts the page between what the mailbox held before the reading and what was collected since. */
@@ -415,7 +437,7 @@ static void end_stream(struct mailbox *mailbox, enum status status, uint32_t ret
 
 static void finish_reading(struct task *task)
 {
-    struct reading *reading = (struct reading *)task;
+    struct reading *reading = reading_of(task);
     struct mailbox *mailbox = reading->mailbox;
     if (mailbox != NULL) {
         mailbox->reading = NULL;
@@ -788,6 +810,27 @@ void mailroom_hang_up(struct mailroom *mailroom, const char *text)
 {
     for (struct mailbox *mailbox = mailroom->mailboxes; mailbox != NULL; mailbox = mailbox->next)
         end_stream(mailbox, STATUS_UNAVAILABLE, 0, text);
+}
+
+void mailroom_close_all(struct mailroom *mailroom, const char *text, const char *master)
+{
+    while (mailroom->mailboxes != NULL) {
+        struct mailbox *mailbox = mailroom->mailboxes;
+        if (mailbox->stream != NULL && master != NULL)
+            rpc_call_redirect(mailbox->stream, master);
+        end_stream(mailbox, STATUS_UNAVAILABLE, 0, text);
+        struct chat_session *session = chat_find_session(mailroom->chat, mailbox->session);
+        if (session != NULL)
+            *chat_session_attachment(session) = NULL;
+        free_mailbox(mailbox);
+    }
+}
+
+void mailroom_set_reader(struct mailroom *mailroom, struct store *reader_store,
+                         struct worker *reader)
+{
+    mailroom->options.reader_store = reader_store;
+    mailroom->options.reader = reader;
 }
 
 void mailroom_tidy(struct mailroom *mailroom, uint64_t before_ms, uint64_t now_ms)

@@ -41,30 +41,28 @@ static int fail(const char *sentence)
 }
 
 /* Scripts wait for this line, and read the ports from it that the kernel picked. */
-static void tell_ready(const struct server_options *options)
+static void tell_ready(struct core *ready)
 {
+    const struct server_options *options = ready->options;
     struct address address;
     char clients[ADDRESS_TEXT_SIZE];
     char internal[ADDRESS_TEXT_SIZE];
-    rpc_server_address(core.clients, &address);
+    rpc_server_address(ready->clients, &address);
     address_format(&address, clients);
-    rpc_server_address(core.internal, &address);
+    rpc_server_address(cluster_server(ready->cluster), &address);
     address_format(&address, internal);
-    (void)printf("jackdaw server %u ready: master, clients %s, internal %s, data %s/%u\n",
-                 (unsigned)options->id, clients, internal, options->data_dir,
-                 (unsigned)options->id);
+    (void)printf("jackdaw server %u ready: %s, clients %s, internal %s, data %s/%u\n",
+                 (unsigned)options->id, replica_role_name(ready->role), clients, internal,
+                 options->data_dir, (unsigned)options->id);
     (void)fflush(stdout);
     log_info("server", "ready", log_string("clients", clients), log_string("internal", internal),
-             log_number("seq", ledger_committed(core.ledger).seq));
+             log_number("seq", ledger_committed(ready->ledger).seq));
 }
 
 static int serve(const struct server_options *options)
 {
     log_configure(options->log_level, options->log_format);
     log_identify(options->id, 0);
-    if (options->role == SERVER_SLAVE)
-        return fail("a slave needs a cluster, and this version runs single servers only: "
-                    "start it as master");
     if (sodium_init() < 0)
         return fail("the system has no source of randomness");
     rpc_init();
@@ -72,13 +70,12 @@ static int serve(const struct server_options *options)
     if (core_open(&core, options, &why) != OK)
         return fail(why.text);
     watch_signals();
-    log_identify(options->id, ledger_epoch(core.ledger));
-    tell_ready(options);
-    core_run(&core);
+    bool in_good_order = core_run(&core, tell_ready);
     ignore_signals();
     log_info("server", "stopped", log_number("seq", ledger_committed(core.ledger).seq));
+    why = core.problem;
     core_release(&core);
-    return EXIT_SUCCESS;
+    return in_good_order ? EXIT_SUCCESS : fail(why.text);
 }
 
 int main(int argc, char **argv)
