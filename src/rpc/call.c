@@ -35,6 +35,9 @@ struct rpc_call *call_new(struct rpc_server *server, const Jackdaw__Envelope *en
     call->header_size = header_size;
     call->token = token;
     call->token_size = token_size;
+    call->one_way = envelope->kind == JACKDAW__ENVELOPE__KIND__NOTE;
+    if (call->one_way)
+        return call;
     call->stream = envelope->credits > 1;
     call->credits = envelope->credits > RPC_CREDITS_MAX ? RPC_CREDITS_MAX
                     : envelope->credits == 0            ? 1
@@ -122,7 +125,8 @@ static void finish_call(struct rpc_call *call)
 static void send_reply(struct rpc_call *call, Jackdaw__Envelope *head,
                        const struct rpc_chunk *chunks, size_t count)
 {
-    if (call->peer == NULL || call->peer->gone || call->given_up || call->server->closing)
+    if (call->peer == NULL || call->peer->gone || call->given_up || call->one_way ||
+        call->server->closing)
         return;
     head->kind = JACKDAW__ENVELOPE__KIND__REPLY;
     head->protocol = RPC_PROTOCOL;
@@ -271,6 +275,11 @@ uint32_t rpc_call_credits(const struct rpc_call *call)
 bool rpc_call_is_stream(const struct rpc_call *call)
 {
     return call->stream;
+}
+
+bool rpc_call_is_one_way(const struct rpc_call *call)
+{
+    return call->one_way;
 }
 
 uint32_t rpc_call_timeout_ms(const struct rpc_call *call)

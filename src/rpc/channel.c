@@ -623,20 +623,30 @@ void rpc_channel_credit(struct rpc_channel *channel, uint64_t id, uint32_t credi
 
 /* ---- making calls ---- */
 
-static enum error send_request(struct rpc_stub *stub, unsigned method_index,
-                               const ProtobufCMessage *input, uint64_t id)
+static Jackdaw__Envelope head_of(const struct rpc_stub *stub, unsigned method_index, uint64_t id)
 {
     const ProtobufCServiceDescriptor *descriptor = stub->service.descriptor;
     Jackdaw__Envelope head = JACKDAW__ENVELOPE__INIT;
-    head.kind = JACKDAW__ENVELOPE__KIND__REQUEST;
     head.protocol = RPC_PROTOCOL;
-    head.call = id;
     head.service = (char *)descriptor->name;
     head.method = (char *)descriptor->methods[method_index].name;
     head.timeout_ms = stub->timeout_ms;
-    head.credits = stub->credits > 1 ? stub->credits : 0;
     head.token.data = (uint8_t *)stub->token;
     head.token.len = stub->token_size;
+    if (stub->one_way) {
+        head.kind = JACKDAW__ENVELOPE__KIND__NOTE;
+    } else {
+        head.kind = JACKDAW__ENVELOPE__KIND__REQUEST;
+        head.call = id;
+        head.credits = stub->credits > 1 ? stub->credits : 0;
+    }
+    return head;
+}
+
+static enum error send_request(struct rpc_stub *stub, unsigned method_index,
+                               const ProtobufCMessage *input, uint64_t id)
+{
+    Jackdaw__Envelope head = head_of(stub, method_index, id);
     uint8_t small[1024];
     size_t size = protobuf_c_message_get_packed_size(input);
     uint8_t *bytes = size <= sizeof small ? small : malloc(size);
@@ -708,12 +718,27 @@ static struct rpc_result refusal(enum error error)
     }
 }
 
+static void send_note(struct rpc_stub *stub, unsigned method_index, const ProtobufCMessage *input)
+{
+    struct rpc_channel *channel = stub->channel;
+    uint64_t id = channel->last_id + 1;
+    if (!channel->closing && channel->pipe != 0 &&
+        send_request(stub, method_index, input, id) == OK) {
+        channel->last_id = id;
+        stub->call = id;
+    }
+}
+
 static void invoke(ProtobufCService *service, unsigned method_index, const ProtobufCMessage *input,
                    ProtobufCClosure closure, void *closure_data)
 {
     struct rpc_stub *stub = (struct rpc_stub *)service;
     struct rpc_result *result = closure_data;
     stub->call = 0;
+    if (stub->one_way) {
+        send_note(stub, method_index, input);
+        return;
+    }
     enum error error = ERROR_CLOSED;
     if (!stub->channel->closing)
         error = start_call(stub, method_index, input, closure, result);

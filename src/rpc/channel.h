@@ -96,6 +96,7 @@ struct rpc_stub {
     struct rpc_channel *channel;
     uint32_t timeout_ms;  /* 0: no deadline */
     uint32_t credits;     /* more than 1 asks for a stream; 0 is 1; at most RPC_CREDITS_MAX count */
+    bool one_way;         /* see below */
     const uint8_t *token; /* borrowed during the call's making */
     size_t token_size;
     uint64_t call; /* set by invoke: the id for rpc_channel_cancel and _credit; 0: see below */
@@ -103,7 +104,12 @@ struct rpc_stub {
 
 /* descriptor: generated, of a service. invoke: when the request cannot even be buffered (no memory,
  * request over the frame size, too much buffered, channel closed), the closure runs at once, before
- * invoke returns, and call is 0. */
+ * invoke returns, and call is 0.
+ *
+ * one_way: for what nobody waits for. The server handles it like any request and answers nothing;
+ * the closure may be NULL and is never run, timeout_ms tells the server only, credits nothing. What
+ * cannot be buffered, or is made while there is no connection, is dropped, and call is 0; what is
+ * buffered keeps its order among the other requests, and is lost with the connection. */
 void rpc_stub_init(struct rpc_stub *stub, struct rpc_channel *channel,
                    const ProtobufCServiceDescriptor *descriptor);
 

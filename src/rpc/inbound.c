@@ -196,6 +196,7 @@ static enum error sort_out(struct inbound *inbound, const Jackdaw__Frame *frame,
         enum error error = OK;
         switch (envelope->kind) {
         case JACKDAW__ENVELOPE__KIND__REQUEST:
+        case JACKDAW__ENVELOPE__KIND__NOTE:
             error = add_request(inbound, envelope, message, now_ms);
             break;
         case JACKDAW__ENVELOPE__KIND__CANCEL:
@@ -284,6 +285,19 @@ static enum error append_rejection(nng_msg *message, const struct rpc_call *call
     return wire_append(message, &head, NULL, 0);
 }
 
+static bool wants_answer(const struct inbound_item *item)
+{
+    return item->call != NULL && !item->call->one_way;
+}
+
+static bool any_wants_answer(const struct inbound *inbound)
+{
+    for (size_t i = 0; i < inbound->item_count; i++)
+        if (wants_answer(&inbound->items[i]))
+            return true;
+    return false;
+}
+
 /* The answers to every request of a frame, in one frame: as many go out as came in. NULL without
  * memory. */
 static nng_msg *new_rejection(const struct inbound *inbound)
@@ -291,7 +305,7 @@ static nng_msg *new_rejection(const struct inbound *inbound)
     nng_msg *message = NULL;
     for (size_t i = 0; i < inbound->item_count; i++) {
         const struct rpc_call *call = inbound->items[i].call;
-        if (call == NULL)
+        if (!wants_answer(&inbound->items[i]))
             continue;
         if (message == NULL && (message = new_reply(call)) == NULL)
             return NULL;
@@ -308,8 +322,8 @@ static bool reject(struct inbound *inbound)
 {
     struct rpc_server *server = inbound->server;
     bool told = true;
-    if (inbound->request_count > 0) {
-        (void)atomic_fetch_add(&server->calls_rejected, inbound->request_count);
+    (void)atomic_fetch_add(&server->calls_rejected, inbound->request_count);
+    if (any_wants_answer(inbound)) {
         nng_msg *message = new_rejection(inbound);
         told = message != NULL && transport_send(server->socket, server->reject_aio, message);
     }
@@ -388,7 +402,7 @@ void inbound_receive(void *context, nng_msg *message)
 static struct rpc_call *find_open_call(struct rpc_peer *peer, uint64_t id)
 {
     struct rpc_call *call = peer->calls;
-    while (call != NULL && call->id != id)
+    while (call != NULL && (call->id != id || call->one_way))
         call = call->next;
     return call;
 }

@@ -146,6 +146,10 @@ uint32_t rpc_call_credits(const struct rpc_call *call);
 /* Whether the caller asked for a stream (more than one credit). */
 bool rpc_call_is_stream(const struct rpc_call *call);
 
+/* Whether nobody waits for an answer from the start: it is to be ended like any call, and nothing
+ * is sent. It has no credits. */
+bool rpc_call_is_one_way(const struct rpc_call *call);
+
 /* How long its caller still waits, at least 1; 0: it did not say. */
 uint32_t rpc_call_timeout_ms(const struct rpc_call *call);
 

@@ -66,6 +66,7 @@ struct rpc_call {
     uint64_t deadline_ms; /* 0: none */
     uint32_t credits;
     bool stream;
+    bool one_way;
     bool cancelled;
     bool given_up; /* by its caller: no reply is sent */
     bool kept;     /* moved by rpc_call_keep into a block of its own, out of the arena */

@@ -27,7 +27,8 @@ static void check_call(const struct rpc_call *call)
     ASSERT((call->early_status == STATUS_OK) ==
            (call->entry != NULL && call->input != NULL && call->early_text == NULL));
     ASSERT(call->early_status == STATUS_OK || call->early_text != NULL);
-    ASSERT(call->credits >= 1 && call->credits <= RPC_CREDITS_MAX);
+    ASSERT(call->credits <= RPC_CREDITS_MAX);
+    ASSERT(call->one_way ? call->credits == 0 && !call->stream : call->credits >= 1);
     ASSERT(call->token_size <= RPC_TOKEN_BYTES_MAX);
     ASSERT(call->arena.used_bytes <= call->arena.budget_bytes);
     if (call->early_status == STATUS_OK)

@@ -184,6 +184,9 @@ static void write_odd_envelopes(void)
     envelope.service = (char *)"jackdaw.Chat";
     envelope.method = (char *)"Sing";
     write_frame("frame", "unknown-method", envelopes, 1);
+    envelope.kind = JACKDAW__ENVELOPE__KIND__NOTE;
+    envelope.method = (char *)"Info";
+    write_frame("frame", "notes", envelopes, 2);
     fill(&envelope.base);
     write_frame("frame", "every-field", envelopes, 1);
     envelope.kind = JACKDAW__ENVELOPE__KIND__REPLY;
