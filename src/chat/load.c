@@ -123,10 +123,9 @@ struct looking_back {
     uint64_t seq; /* of the entry before the one visited; 0: no need to look further */
 };
 
-/* An entry that is not chat's may hold any bytes: a batch tells its own place. */
+/* A batch tells its own place. */
 static bool is_batch_of(const Jackdaw__Batch *batch, const struct log_row *row)
 {
-<<<<<<< HEAD
     return batch != NULL && batch->epoch == row->epoch && batch->first_seq == row->first_seq &&
            batch->n_deltas > 0 && batch->n_deltas - 1 == row->last_seq - row->first_seq;
 }
@@ -134,13 +133,10 @@ static bool is_batch_of(const Jackdaw__Batch *batch, const struct log_row *row)
 static enum error look_back(void *context, const struct log_row *row)
 {
     struct looking_back *back = context;
-=======
-    const struct load *load = context;
-    if (row->kind != LOG_CHAT)
-        return OK;
->>>>>>> w-store
-    Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, row->batch_size, row->batch);
     back->seq = row->first_seq - 1;
+    if (row->kind != LOG_CHAT)
+        return ERROR_CANCELLED;
+    Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, row->batch_size, row->batch);
     if (is_batch_of(batch, row)) {
         back->seq = 0;
         for (size_t i = 0; i < batch->n_deltas; i++)

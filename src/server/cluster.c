@@ -229,11 +229,6 @@ const struct rpc_server *cluster_server(const struct cluster *cluster)
     return cluster->server;
 }
 
-struct rpc_server *cluster_internal_server(struct cluster *cluster)
-{
-    return cluster->server;
-}
-
 const char *cluster_own_client(const struct cluster *cluster)
 {
     return cluster->client;

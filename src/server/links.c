@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "rpc/channel.h"
 #include "server/cluster_wire.h"
+#include "server/stub.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -105,13 +106,18 @@ static struct link *open_link(struct links *links, const char *address)
     return link;
 }
 
+static void forget_node(struct links *links, uint16_t node)
+{
+    for (size_t i = 0; i < LINKS_MAX; i++)
+        if (links->items[i].node == node)
+            links->items[i].node = 0;
+}
+
 void links_set_members(struct links *links, const struct replica_member *members, size_t count,
                        uint16_t own)
 {
-    for (size_t i = 0; i < LINKS_MAX; i++) {
+    for (size_t i = 0; i < LINKS_MAX; i++)
         links->items[i].is_member = false;
-        links->items[i].node = 0;
-    }
     for (size_t i = 0; i < count; i++) {
         const struct replica_member *member = &members[i];
         if (member->id == own || member->left)
@@ -121,6 +127,7 @@ void links_set_members(struct links *links, const struct replica_member *members
             link = open_link(links, member->internal);
         if (link == NULL)
             continue;
+        forget_node(links, member->id); /* it may have been elsewhere before */
         link->node = member->id;
         link->is_member = true;
     }
@@ -138,6 +145,8 @@ static void on_answer(const Jackdaw__ClusterFrame *frame, void *data)
     if (!is_answered || frame == NULL)
         return;
     link->waiting_since_ms = 0;
+    if (link->node == 0 && frame->n_messages > 0)
+        link->node = (uint16_t)frame->messages[0]->from; /* a seed tells who it is */
     for (size_t i = 0; i < frame->n_messages; i++)
         links->options.received(links->options.context, frame->messages[i]);
 }
@@ -164,9 +173,12 @@ static void call(struct link *link, const struct cluster_frame *frame, bool want
 
 void links_send(struct links *links, const struct replica_message *message, const char *feed)
 {
-    struct link *link = find(links, message->to, message->address);
-    if (link == NULL && message->address != NULL)
-        link = open_link(links, message->address);
+    const char *address = message->address;
+    if (address != NULL && address[0] == '\0')
+        address = NULL;
+    struct link *link = find(links, message->to, address);
+    if (link == NULL && address != NULL)
+        link = open_link(links, address);
     if (link == NULL)
         return;
     struct cluster_frame frame;

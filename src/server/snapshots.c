@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/snapshots.h"
+#include "server/stub.h"
 
 #include "base/log.h"
 #include "server/worker.h"
