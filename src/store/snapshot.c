@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The copy is made under a temporary name beside path and gets its own name when it is complete
- * and synced, so that a file at path is always a whole one. */
+/* VACUUM INTO costs no more than copying page by page, and what it writes is compact and in no WAL
+ * mode: one file without companions. */
 #include "store/store_internal.h"
 
 #include <errno.h>
@@ -9,129 +9,133 @@
 #include <string.h>
 #include <unistd.h>
 
-struct store_snapshot {
+struct copy {
     struct store *store;
     char *path;
     char *partial; /* where it grows */
-    sqlite3 *copy;
-    sqlite3_backup *backup;
-    bool done;
+    sqlite3 *database;
+    struct position position;
 };
 
-static enum error copy_problem(struct store_snapshot *snapshot, int code, const char *what)
+static enum error system_problem(struct copy *copy, const char *what, int number)
 {
-    struct store *store = snapshot->store;
-    enum error error = error_from_sqlite(code, sqlite3_system_errno(snapshot->copy));
-    const char *detail =
-        (code & 0xff) == SQLITE_NOMEM ? sqlite3_errstr(code) : sqlite3_errmsg(snapshot->copy);
-    return error_set(&store->problem, error, "%s: %s (%s)", what, error_name(error), detail);
+    return error_set(&copy->store->problem, error_from_errno(number), "%s %s: %s", what,
+                     copy->partial, strerror(number));
 }
 
-static enum error open_copy(struct store_snapshot *snapshot)
+static enum error copy_problem(struct copy *copy, int code)
 {
-    (void)unlink(snapshot->partial);
-    int descriptor = open(snapshot->partial, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (descriptor < 0) {
-        int number = errno;
-        enum error error = error_from_errno(number);
-        return error_set(&snapshot->store->problem, error, "make snapshot %s: %s",
-                         snapshot->partial, strerror(number));
-    }
+    int number = errno != 0 ? errno : sqlite3_system_errno(copy->database);
+    enum error error = error_from_sqlite(code, number);
+    const char *detail = copy->database == NULL || (code & 0xff) == SQLITE_NOMEM
+                             ? sqlite3_errstr(code)
+                             : sqlite3_errmsg(copy->database);
+    return error_set(&copy->store->problem, error, "finish snapshot: %s (%s)", error_name(error),
+                     detail);
+}
+
+/* The file is made here, so that it is private from the start. */
+static enum error make_file(struct copy *copy)
+{
+    (void)unlink(copy->partial);
+    int descriptor = open(copy->partial, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (descriptor < 0)
+        return system_problem(copy, "make snapshot", errno);
     (void)close(descriptor);
-    int code =
-        sqlite3_open_v2(snapshot->partial, &snapshot->copy,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
-    if (code == SQLITE_OK)
-        code = sqlite3_exec(snapshot->copy,
-                            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
-                            "PRAGMA cache_size = -512",
-                            NULL, NULL, NULL);
-    if (code != SQLITE_OK)
-        return copy_problem(snapshot, code, "make snapshot");
-    snapshot->backup =
-        sqlite3_backup_init(snapshot->copy, "main", snapshot->store->database, "main");
-    if (snapshot->backup == NULL)
-        return copy_problem(snapshot, sqlite3_extended_errcode(snapshot->copy), "begin snapshot");
     return OK;
 }
 
-enum error store_snapshot_begin(struct store_snapshot **out, struct store *store, const char *path)
+static enum error copy_all(struct copy *copy)
 {
-    struct store_snapshot *snapshot = sqlite3_malloc64(sizeof *snapshot);
-    if (snapshot == NULL)
-        return store_fault(store, ERROR_NO_MEMORY, "begin snapshot", path);
-    const char *here = path[0] == '/' ? "" : "./"; /* never mistaken for a URI */
-    *snapshot = (struct store_snapshot){.store = store};
-    snapshot->path = sqlite3_mprintf("%s%s", here, path);
-    snapshot->partial = sqlite3_mprintf("%s%s.part", here, path);
-    enum error error = snapshot->path == NULL || snapshot->partial == NULL
-                           ? store_fault(store, ERROR_NO_MEMORY, "begin snapshot", path)
-                           : open_copy(snapshot);
-    if (error == OK)
-        *out = snapshot;
-    else
-        store_snapshot_end(snapshot);
-    return error;
+    char *sql = sqlite3_mprintf("VACUUM INTO %Q", copy->partial);
+    if (sql == NULL)
+        return store_fault(copy->store, ERROR_NO_MEMORY, "take a snapshot", copy->path);
+    errno = 0;
+    int code = sqlite3_exec(copy->store->database, sql, NULL, NULL, NULL);
+    sqlite3_free(sql);
+    return code == SQLITE_OK ? OK : store_fail(copy->store, code, "take a snapshot");
 }
 
-static enum error close_copy(struct store_snapshot *snapshot)
+static int read_position(struct copy *copy)
 {
-    int code = sqlite3_backup_finish(snapshot->backup);
-    snapshot->backup = NULL;
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(copy->database,
+                                  "SELECT epoch, last_seq FROM log ORDER BY first_seq DESC LIMIT 1",
+                                  -1, &statement, NULL);
     if (code == SQLITE_OK)
-        code = sqlite3_exec(snapshot->copy,
-                            "PRAGMA journal_mode = MEMORY; BEGIN;"
-                            "UPDATE node SET node_id = 0; DELETE FROM value;"
-                            "DELETE FROM orphan;"
-                            "DELETE FROM sqlite_sequence; COMMIT",
+        code = sqlite3_step(statement);
+    if (code == SQLITE_ROW) {
+        copy->position.epoch = (uint64_t)sqlite3_column_int64(statement, 0);
+        copy->position.seq = (uint64_t)sqlite3_column_int64(statement, 1);
+    }
+    (void)sqlite3_finalize(statement);
+    return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+/* Takes out what is the node's own; nothing of it stays in free pages. */
+static enum error make_nobodys(struct copy *copy)
+{
+    errno = 0;
+    int code =
+        sqlite3_open_v2(copy->partial, &copy->database,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(copy->database,
+                            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
+                            "PRAGMA cache_size = -512; PRAGMA secure_delete = ON;"
+                            "BEGIN; UPDATE node SET node_id = 0, failed_commits = 0;"
+                            "DELETE FROM value; DELETE FROM orphan; DELETE FROM sqlite_sequence;"
+                            "COMMIT",
                             NULL, NULL, NULL);
-    enum error error = code == SQLITE_OK ? OK : copy_problem(snapshot, code, "finish snapshot");
-    (void)sqlite3_close(snapshot->copy);
-    snapshot->copy = NULL;
+    if (code == SQLITE_OK)
+        code = read_position(copy);
+    enum error error = code == SQLITE_OK ? OK : copy_problem(copy, code);
+    (void)sqlite3_close(copy->database);
+    copy->database = NULL;
     return error;
 }
 
-static enum error publish(struct store_snapshot *snapshot)
+static enum error publish(struct copy *copy)
 {
-    int descriptor = open(snapshot->partial, O_RDWR | O_CLOEXEC);
+    int descriptor = open(copy->partial, O_RDWR | O_CLOEXEC);
     int number = descriptor < 0 || fsync(descriptor) != 0 ? errno : 0;
     if (descriptor >= 0)
         (void)close(descriptor);
-    if (number == 0 && rename(snapshot->partial, snapshot->path) != 0)
+    if (number == 0 && rename(copy->partial, copy->path) != 0)
         number = errno;
     if (number != 0)
-        return error_set(&snapshot->store->problem, error_from_errno(number),
-                         "finish snapshot %s: %s", snapshot->path, strerror(number));
-    return folder_sync_of(snapshot->path, &snapshot->store->problem);
+        return system_problem(copy, "finish snapshot", number);
+    return folder_sync_of(copy->path, &copy->store->problem);
 }
 
-enum error store_snapshot_step(struct store_snapshot *snapshot, int pages, bool *done)
+static enum error fill(struct copy *copy)
 {
-    ASSERT(!snapshot->done && !snapshot->store->in_transaction && snapshot->backup != NULL);
-    *done = false;
-    int code = sqlite3_backup_step(snapshot->backup, pages);
-    if (code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY || (code & 0xff) == SQLITE_LOCKED)
-        return OK;
-    if (code != SQLITE_DONE)
-        return copy_problem(snapshot, code, "copy into snapshot");
-    enum error error = close_copy(snapshot);
+    enum error error = make_file(copy);
+    if (error != OK)
+        return error;
+    error = copy_all(copy);
     if (error == OK)
-        error = publish(snapshot);
-    snapshot->done = error == OK;
-    *done = snapshot->done;
+        error = make_nobodys(copy);
+    if (error == OK)
+        error = publish(copy);
+    if (error != OK)
+        (void)unlink(copy->partial);
     return error;
 }
 
-void store_snapshot_end(struct store_snapshot *snapshot)
+enum error store_snapshot_take(struct store *store, const char *path, struct position *position)
 {
-    if (snapshot == NULL)
-        return;
-    if (snapshot->backup != NULL)
-        (void)sqlite3_backup_finish(snapshot->backup);
-    (void)sqlite3_close(snapshot->copy);
-    if (!snapshot->done && snapshot->partial != NULL)
-        (void)unlink(snapshot->partial);
-    sqlite3_free(snapshot->partial);
-    sqlite3_free(snapshot->path);
-    sqlite3_free(snapshot);
+    ASSERT(!store->in_transaction && store->open_reads == 0);
+    struct copy copy = {.store = store};
+    const char *here = path[0] == '/' ? "" : "./"; /* never mistaken for a URI */
+    copy.path = sqlite3_mprintf("%s%s", here, path);
+    copy.partial = sqlite3_mprintf("%s%s.part", here, path);
+    enum error error = copy.path == NULL || copy.partial == NULL
+                           ? store_fault(store, ERROR_NO_MEMORY, "take a snapshot", path)
+                           : fill(&copy);
+    if (error == OK)
+        *position = copy.position;
+    sqlite3_free(copy.path);
+    sqlite3_free(copy.partial);
+    return error;
 }

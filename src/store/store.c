@@ -291,7 +291,7 @@ void store_close(struct store *store)
     for (size_t i = 0; i < STATEMENT_COUNT; i++)
         (void)sqlite3_finalize(store->statements[i]);
     int code = sqlite3_close(store->database);
-    ASSERT(code == SQLITE_OK); /* else a snapshot is still open */
+    ASSERT(code == SQLITE_OK);
     if (store->lock >= 0)
         (void)close(store->lock);
     sqlite3_free(store->path);
@@ -305,6 +305,21 @@ void store_close(struct store *store)
 const char *store_last_problem(const struct store *store)
 {
     return store->problem.text;
+}
+
+enum error store_size(struct store *store, uint64_t *bytes)
+{
+    struct query query;
+    bool row;
+    query_read(&query, store, STATEMENT_SIZE,
+               "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
+               "ask for the size");
+    enum error error = query_step(&query, &row);
+    if (error == OK && row) {
+        *bytes = column_ordered(&query);
+        error = query_row_error(&query);
+    }
+    return query_end(&query, error);
 }
 
 /* ---- transactions ---- */

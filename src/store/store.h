@@ -62,7 +62,7 @@ enum error store_open(struct store **out, const struct store_options *options,
 enum error store_open_reader(struct store **out, const struct store *writer,
                              struct error_text *why);
 
-/* Closes; an open transaction is rolled back. Snapshots must have ended. NULL is allowed. */
+/* Closes; an open transaction is rolled back. NULL is allowed. */
 void store_close(struct store *store);
 
 /* The sentence for the last error of any function below; "" when there was none. Those that are
@@ -339,20 +339,19 @@ enum error store_get_outcome(struct store *store, uint64_t session, uint64_t req
 
 /* ---- snapshots ---- */
 
-struct store_snapshot;
+/* Makes a consistent copy of the database as a new file at path (replaced if there), compact and
+ * synced. *position: what the copy holds. It grows under the name path with ".part" behind it and
+ * gets its own name when it is complete. It opens like any data folder's database, but belongs to
+ * no node: the node that opens or installs it makes it its own, and values and orphans are not in
+ * it. The log is, as far back as here.
+ *
+ * Meant for a reader, in a thread of its own: the writer goes on meanwhile, but the WAL grows until
+ * the copy is done. A writer may call it outside of transactions. ERROR_NOT_FOUND, ERROR_DENIED and
+ * the like: of the path; a file there before is untouched. */
+enum error store_snapshot_take(struct store *store, const char *path, struct position *position);
 
-/* Begins a consistent copy of the database into a new file at path (replaced if there), which
- * holds the state as of the moment the last step is done. Writing to the store may go on between
- * steps; a step itself is taken outside of transactions. The copy grows under the name path with
- * ".part" behind it and gets its own name when complete. It opens like any data folder's database,
- * but belongs to no node: the node that opens it first makes it its own, and the values of
- * store_put_value are not in it. */
-enum error store_snapshot_begin(struct store_snapshot **out, struct store *store, const char *path);
-/* Copies up to pages pages (-1: all). *done: nothing is left, the file is complete and synced;
- * after that, and after an error, only store_snapshot_end may follow. */
-enum error store_snapshot_step(struct store_snapshot *snapshot, int pages, bool *done);
-/* Ends it, complete or not; an incomplete file is removed. NULL is allowed. */
-void store_snapshot_end(struct store_snapshot *snapshot);
+/* The size of the database: a snapshot of it takes no more. */
+enum error store_size(struct store *store, uint64_t *bytes);
 
 /* The name of the database file within a data folder. */
 #define STORE_FILE_NAME "jackdaw.db"

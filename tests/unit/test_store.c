@@ -1217,6 +1217,7 @@ static void check_copy(const char *folder, uint64_t n)
     if (store_open(&copy, &options, &why) != OK)
         fail_msg("%s", why.text);
     work_check(copy, n, false);
+    assert_int_equal(store_orphan_count(copy), 0);
     assert_ok(copy, work_apply(copy, n + 1)); /* and goes on from there */
     work_check(copy, n + 1, true);
     store_close(copy);
@@ -1224,7 +1225,19 @@ static void check_copy(const char *folder, uint64_t n)
     assert_int_equal(store_open(&copy, &options, &why), ERROR_MISMATCH);
 }
 
-static void test_store_snapshot__taken_while_writing(void **state)
+/* Whether the bytes occur anywhere in the file. */
+static bool file_holds(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    size_t matched = 0;
+    for (int c; text[matched] != '\0' && (c = getc(file)) != EOF;)
+        matched = (char)c == text[matched] ? matched + 1 : (char)c == text[0];
+    assert_int_equal(fclose(file), 0);
+    return text[matched] == '\0';
+}
+
+static void test_store_snapshot_take__all_but_the_nodes_own(void **state)
 {
     struct fixture *fixture = *state;
     struct store *store = fixture->store;
@@ -1232,100 +1245,114 @@ static void test_store_snapshot__taken_while_writing(void **state)
     make_folder(folder);
     join_path(path, folder, STORE_FILE_NAME);
     join_path(partial, folder, STORE_FILE_NAME ".part");
-    uint64_t n = 0;
-    while (n < 60)
-        assert_ok(store, work_apply(store, ++n));
-    struct store_snapshot *snapshot = NULL;
-    assert_ok(store, store_snapshot_begin(&snapshot, store, path));
-    bool done = false;
-    size_t steps = 0;
-    for (; !done; steps++) {
-        assert_false(file_exists(path));
-        assert_ok(store, store_snapshot_step(snapshot, 3, &done));
-        if (!done && n < 100)
-            assert_ok(store, work_apply(store, ++n));
-    }
-    assert_true(steps > 10);
-    uint64_t copied = n;
-    assert_false(file_exists(partial));
-    assert_ok(store, work_apply(store, ++n)); /* the copy does not follow any more */
-    store_snapshot_end(snapshot);
-    work_check(store, n, true);
-    check_copy(folder, copied);
-    remove_folder(folder);
-}
-
-static void test_store_snapshot__with_a_rollback_between(void **state)
-{
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
-    char folder[TEST_PATH_SIZE], path[TEST_PATH_SIZE];
-    make_folder(folder);
-    join_path(path, folder, STORE_FILE_NAME);
-    for (uint64_t n = 1; n <= 30; n++)
-        assert_ok(store, work_apply(store, n));
-    struct store_snapshot *snapshot = NULL;
-    bool done;
-    assert_ok(store, store_snapshot_begin(&snapshot, store, path));
-    assert_ok(store, store_snapshot_step(snapshot, 20, &done));
-    assert_ok(store, store_begin(store));
-    uint8_t *large = calloc(1, 4u << 20); /* spills before it is rolled back */
-    assert_non_null(large);
-    assert_ok(store, store_put_value(store, "large", large, 4u << 20));
-    free(large);
-    assert_ok(store, work_write(store, 31));
-    store_rollback(store);
-    assert_ok(store, store_snapshot_step(snapshot, -1, &done));
-    assert_true(done);
-    store_snapshot_end(snapshot);
-    check_copy(folder, 30);
-    remove_folder(folder);
-}
-
-static void test_store_snapshot_end__before_it_is_done(void **state)
-{
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
-    char folder[TEST_PATH_SIZE], path[TEST_PATH_SIZE], partial[TEST_PATH_SIZE];
-    make_folder(folder);
-    join_path(path, folder, STORE_FILE_NAME);
-    join_path(partial, folder, STORE_FILE_NAME ".part");
-    for (uint64_t n = 1; n <= 30; n++)
-        assert_ok(store, work_apply(store, n));
     FILE *old = fopen(path, "w");
     assert_non_null(old);
     assert_int_equal(fputs("what was there before", old), 1);
     assert_int_equal(fclose(old), 0);
-    struct store_snapshot *snapshot = NULL;
-    bool done = true;
-    assert_ok(store, store_snapshot_begin(&snapshot, store, path));
-    assert_ok(store, store_snapshot_step(snapshot, 1, &done));
-    assert_false(done);
-    store_snapshot_end(snapshot);
+    struct orphan_row row = {
+        .first_seq = 1, .last_seq = 1, .batch = (const uint8_t *)"jackdaw nest"};
+    row.batch_size = 12;
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_add_orphan(store, &row));
+    assert_ok(store, store_commit(store));
+    for (uint64_t n = 1; n <= 60; n++)
+        assert_ok(store, work_apply(store, n));
+    struct position position = {0};
+    assert_ok(store, store_snapshot_take(store, path, &position));
+    assert_int_equal(position.epoch, store_position(store).epoch);
+    assert_int_equal(position.seq, store_position(store).seq);
     assert_false(file_exists(partial));
+    assert_false(file_holds(path, "jackdaw nest"));
+    assert_true(file_holds(path, "kestrel")); /* a session's device: it is no blind search */
     struct stat status;
+    uint64_t size = 0;
     assert_int_equal(stat(path, &status), 0);
-    assert_int_equal(status.st_size, 21);
-    assert_ok(store,
-              store_snapshot_begin(&snapshot, store, path)); /* and replaced by a whole one */
-    while (!done)
-        assert_ok(store, store_snapshot_step(snapshot, 1, &done));
-    store_snapshot_end(snapshot);
-    store_snapshot_end(NULL);
-    check_copy(folder, 30);
+    assert_int_equal(status.st_mode & 0777, 0600);
+    assert_ok(store, store_size(store, &size));
+    assert_true((uint64_t)status.st_size <= size && (uint64_t)status.st_size > size / 2);
+    assert_ok(store, work_apply(store, 61)); /* the copy does not follow */
+    check_copy(folder, 60);
+    work_check(store, 61, true);
     remove_folder(folder);
 }
 
-static void test_store_snapshot_begin__no_such_folder(void **state)
+static void test_store_snapshot_take__of_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[TEST_PATH_SIZE], folder[TEST_PATH_SIZE];
+    make_folder(folder);
+    join_path(path, folder, STORE_FILE_NAME);
+    struct position position = {.epoch = 1, .seq = 1};
+    assert_ok(fixture->store, store_snapshot_take(fixture->store, path, &position));
+    assert_int_equal(position.epoch, 0);
+    assert_int_equal(position.seq, 0);
+    check_copy(folder, 0);
+    remove_folder(folder);
+}
+
+static void test_store_snapshot_take__no_such_folder(void **state)
 {
     struct fixture *fixture = *state;
     char path[TEST_PATH_SIZE];
+    struct position position;
     join_path(path, fixture->folder, "nowhere/copy.db");
-    struct store_snapshot *snapshot = NULL;
-    assert_error(fixture->store, store_snapshot_begin(&snapshot, fixture->store, path),
+    assert_error(fixture->store, store_snapshot_take(fixture->store, path, &position),
                  ERROR_NOT_FOUND);
-    assert_null(snapshot);
     assert_non_null(strstr(store_last_problem(fixture->store), "nowhere"));
+}
+
+#define COPIES 6
+
+struct copying {
+    struct store *reader;
+    char folders[COPIES][TEST_PATH_SIZE];
+    struct position positions[COPIES];
+    enum error error;
+    atomic_bool is_over;
+};
+
+static void *take_copies(void *context)
+{
+    struct copying *copying = context;
+    for (size_t i = 0; i < COPIES && copying->error == OK; i++) {
+        char path[TEST_PATH_SIZE + 16];
+        (void)snprintf(path, sizeof path, "%s/%s", copying->folders[i], STORE_FILE_NAME);
+        copying->error = store_snapshot_take(copying->reader, path, &copying->positions[i]);
+    }
+    atomic_store(&copying->is_over, true);
+    return NULL;
+}
+
+/* Each copy is one moment of the writer's, which never waits for it. */
+static void test_store_snapshot_take__by_a_reader_beside_the_writer(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    static struct copying copying;
+    struct error_text why;
+    pthread_t thread;
+    uint64_t n = 0;
+    while (n < 100)
+        assert_ok(store, work_apply(store, ++n));
+    for (size_t i = 0; i < COPIES; i++)
+        make_folder(copying.folders[i]);
+    assert_int_equal(store_open_reader(&copying.reader, store, &why), OK);
+    assert_int_equal(pthread_create(&thread, NULL, take_copies, &copying), 0);
+    while (!atomic_load(&copying.is_over))
+        assert_ok(store, work_apply(store, ++n));
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_ok(copying.reader, copying.error);
+    assert_true(n > 100 + COPIES);
+    assert_true(copying.positions[0].seq < copying.positions[COPIES - 1].seq);
+    for (size_t i = 0; i < COPIES; i++) {
+        check_copy(copying.folders[i], work_batches(copying.positions[i]));
+        remove_folder(copying.folders[i]);
+    }
+    uint64_t number;
+    assert_ok(copying.reader, store_number_at(copying.reader, test_id(0), 1, &number));
+    work_check(copying.reader, n, true);
+    store_close(copying.reader);
+    work_check(store, n, true);
 }
 
 #define BOTH(test)                                           \
@@ -1375,10 +1402,11 @@ int main(void)
         BOTH(test_store_orphans__kept_in_order_until_dropped),
         BOTH(test_store_orphans__ids_are_never_used_again),
         BOTH(test_store_add_orphan__out_of_range),
-        BOTH(test_store_snapshot__taken_while_writing),
-        BOTH(test_store_snapshot__with_a_rollback_between),
-        BOTH(test_store_snapshot_end__before_it_is_done),
-        BOTH(test_store_snapshot_begin__no_such_folder),
+        BOTH(test_store_snapshot_take__all_but_the_nodes_own),
+        BOTH(test_store_snapshot_take__of_nothing),
+        BOTH(test_store_snapshot_take__no_such_folder),
+        {"test_store_snapshot_take__by_a_reader_beside_the_writer",
+         test_store_snapshot_take__by_a_reader_beside_the_writer, setup, teardown, &in_folder},
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }

@@ -356,17 +356,6 @@ static bool file_exists(const char *path)
     return stat(path, &status) == 0;
 }
 
-static enum error take_snapshot(struct store *store, const char *path)
-{
-    struct store_snapshot *snapshot = NULL;
-    bool done = false;
-    enum error error = store_snapshot_begin(&snapshot, store, path);
-    while (error == OK && !done)
-        error = store_snapshot_step(snapshot, 5, &done);
-    store_snapshot_end(snapshot);
-    return error;
-}
-
 static void check_copy(const char *folder, uint64_t n)
 {
     struct store *copy = open_store(folder);
@@ -399,7 +388,8 @@ static bool try_snapshot(const struct scene *scene, uint64_t k, bool of_memory)
         fail_allocations(k, false);
     else
         faulty_vfs_fail(FAULTY_IO, k, false);
-    enum error error = take_snapshot(store, path);
+    struct position position;
+    enum error error = store_snapshot_take(store, path, &position);
     bool has_failed = of_memory ? memory.has_failed : faulty_vfs_has_failed();
     fail_allocations(0, false);
     faulty_vfs_fail(FAULTY_NONE, 0, false);
