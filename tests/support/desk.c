@@ -80,15 +80,75 @@ static void open_store(struct desk *desk)
     check(worker_start(&desk->reader), &why);
 }
 
+/* A cluster of one: what is on the disk is committed. */
+
+static void on_propose(void *context, const uint8_t *bytes, size_t size, uint64_t count)
+{
+    struct desk *desk = context;
+    uint64_t last = ledger_applied(desk->ledger).seq;
+    struct ledger_entry entry = {
+        .kind = LOG_CHAT,
+        .first = {.epoch = desk->epoch, .seq = last - count + 1},
+        .last_seq = last,
+        .bytes = bytes,
+        .size = size,
+    };
+    desk->written = ledger_append(desk->ledger, &entry);
+}
+
+static void on_durable(void *context, struct position position)
+{
+    struct desk *desk = context;
+    ledger_commit(desk->ledger, position.seq);
+}
+
+static void on_failed(void *context, enum error error)
+{
+    struct desk *desk = context;
+    desk->written = error;
+}
+
+enum error desk_commit(struct desk *desk)
+{
+    desk->written = OK;
+    ledger_write(desk->ledger);
+    return desk->written;
+}
+
+static void begin_reign(struct desk *desk)
+{
+    struct position last = ledger_applied(desk->ledger);
+    ledger_commit(desk->ledger, last.seq);
+    desk->epoch = ((last.epoch >> 16) + 1) << 16 | desk->node_id;
+    static const uint8_t members[] = {1, 0};
+    struct ledger_entry entry = {
+        .kind = LOG_MEMBERS,
+        .first = {.epoch = desk->epoch, .seq = last.seq + 1},
+        .last_seq = last.seq + 1,
+        .bytes = members,
+        .size = sizeof members,
+    };
+    assert_int_equal(ledger_append(desk->ledger, &entry), OK);
+    assert_true(ledger_catch_up(desk->ledger));
+    assert_int_equal(desk_commit(desk), OK);
+    ledger_set_reign(desk->ledger, desk->epoch);
+}
+
 void desk_open(struct desk *desk)
 {
     struct error_text why = {.text = ""};
     check(task_queue_new(&desk->queue), &why);
     open_store(desk);
-    check(ledger_open(&desk->ledger, desk->store, desk->node_id,
-                      &(struct ledger_observer){.context = desk, .rolled_back = on_rolled_back},
-                      &why),
-          &why);
+    struct ledger_options ledger_options = {
+        .store = desk->store,
+        .queue = desk->queue,
+        .driver = {.context = desk,
+                   .propose = on_propose,
+                   .durable = on_durable,
+                   .failed = on_failed,
+                   .rolled_back = on_rolled_back},
+    };
+    check(ledger_new(&desk->ledger, &ledger_options), &why);
     struct mailroom_options options = {
         .ledger = desk->ledger,
         .store = desk->store,
@@ -103,7 +163,8 @@ void desk_open(struct desk *desk)
     struct chat_random random = {.context = desk, .fill = fill_random};
     chat_set_random(desk->chat, &random);
     mailroom_attach(desk->mailroom, desk->chat);
-    check(ledger_attach(desk->ledger, desk->chat, desk->wall_ms, &why), &why);
+    ledger_attach(desk->ledger, desk->chat);
+    begin_reign(desk);
     arena_init(&desk->arena, 4u * 1024u * 1024u);
 }
 
@@ -111,8 +172,9 @@ void desk_close(struct desk *desk)
 {
     worker_stop(desk->reader);
     desk_run(desk);
-    (void)ledger_commit(desk->ledger);
-    ledger_close(desk->ledger);
+    (void)desk_commit(desk);
+    mailroom_close_all(desk->mailroom, "the server is closing", NULL);
+    ledger_free(desk->ledger);
     mailroom_free(desk->mailroom);
     chat_close(desk->chat);
     store_close(desk->reader_store);
@@ -131,7 +193,7 @@ void desk_run(struct desk *desk)
 enum error desk_turn(struct desk *desk)
 {
     desk_run(desk);
-    enum error error = ledger_commit(desk->ledger);
+    enum error error = desk_commit(desk);
     mailroom_deliver(desk->mailroom);
     return error;
 }

@@ -32,6 +32,8 @@ struct desk {
     uint64_t wall_ms;
     uint64_t now_ms;
     uint64_t random; /* ids and tokens are drawn from here */
+    uint64_t epoch;
+    enum error written; /* how the last write ended */
     unsigned rollbacks;
     enum error error; /* of the last proposal */
     void *context;
@@ -53,6 +55,9 @@ void desk_close(struct desk *desk);
 /* Runs what waits, commits, delivers. desk_run: the first of these only. */
 enum error desk_turn(struct desk *desk);
 void desk_run(struct desk *desk);
+
+/* Writes what was proposed, as a cluster of one. */
+enum error desk_commit(struct desk *desk);
 
 /* Turns until no reading is under way and nothing is left to deliver. */
 void desk_settle(struct desk *desk);

@@ -40,7 +40,7 @@ static void *run(void *argument)
     bool open = live->error == OK;
     if (open) {
         rpc_server_address(live->core.clients, &live->address);
-        rpc_server_address(live->core.internal, &live->internal);
+        rpc_server_address(cluster_server(live->core.cluster), &live->internal);
     }
     (void)sem_post(&live->opened);
     if (open) {

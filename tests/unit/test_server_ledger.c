@@ -106,7 +106,7 @@ static void test_ledger_gate__read_waits_for_what_it_saw(void **state)
     assert_int_equal(read.opened, 0);
     uint64_t expected = applied(&f.desk);
     assert_int_equal(committed(&f.desk), expected - 1);
-    assert_int_equal(ledger_commit(f.desk.ledger), OK);
+    assert_int_equal(desk_commit(&f.desk), OK);
     assert_int_equal(read.opened, 1);
     assert_true(read.committed);
     assert_int_equal(read.seen, expected);
@@ -124,7 +124,7 @@ static void test_ledger_gate__many_open_in_their_order(void **state)
             assert_true(desk_send(&f.desk, f.ann, "lobby", "x"));
         put_gate(&f.desk, &noted[i]);
     }
-    assert_int_equal(ledger_commit(f.desk.ledger), OK);
+    assert_int_equal(desk_commit(&f.desk), OK);
     for (unsigned i = 0; i < 50; i++) {
         assert_int_equal(noted[i].opened, 1);
         assert_int_equal(noted[i].turn, noted[0].turn + i);
@@ -151,7 +151,7 @@ static void test_ledger_gate__put_up_while_one_opens(void **state)
     struct noted last;
     ledger_gate(f.desk.ledger, &outer.gate);
     put_gate(&f.desk, &last);
-    assert_int_equal(ledger_commit(f.desk.ledger), OK);
+    assert_int_equal(desk_commit(&f.desk), OK);
     assert_int_equal(outer.opened, 1);
     assert_int_equal(inner.opened, 1);
     assert_true(inner.committed);
@@ -178,7 +178,7 @@ static void test_ledger_gate__put_up_while_a_delta_is_applied_waits_for_it(void 
     assert_true(desk_send(&f.desk, f.ann, "lobby", "one"));
     assert_ptr_equal(early.desk, &f.desk);
     assert_int_equal(early.opened, 0);
-    assert_int_equal(ledger_commit(f.desk.ledger), OK);
+    assert_int_equal(desk_commit(&f.desk), OK);
     assert_int_equal(early.opened, 1);
     assert_true(early.committed);
     end(&f);
@@ -253,7 +253,7 @@ static void test_ledger_propose__a_delta_that_contradicts_undoes_the_batch(void 
     assert_true(strlen(ledger_problem(f.desk.ledger)) > 0);
     /* And goes on. */
     assert_true(desk_send(&f.desk, f.ann, "lobby", "three"));
-    assert_int_equal(ledger_commit(f.desk.ledger), OK);
+    assert_int_equal(desk_commit(&f.desk), OK);
     assert_int_equal(committed(&f.desk), before + 1);
     assert_string_equal(ledger_problem(f.desk.ledger), "");
     end(&f);
@@ -267,7 +267,7 @@ static void send_until_it_works(struct fixture *f, const char *text)
         assert_int_not_equal(f->desk.error, OK);
         assert_true(clock_monotonic_ms() < until_ms);
     }
-    assert_int_equal(ledger_commit(f->desk.ledger), OK);
+    assert_int_equal(desk_commit(&f->desk), OK);
 }
 
 static enum error count_row(void *context, const struct timeline_row *row)
@@ -302,7 +302,7 @@ static bool send_with_fault(struct fixture *f, enum faulty_kind kind, uint64_t k
         proposed = desk_send(&f->desk, f->ann, "lobby", "perhaps");
     if (proposed)
         put_gate(&f->desk, &noted);
-    bool done = proposed && ledger_commit(f->desk.ledger) == OK;
+    bool done = proposed && desk_commit(&f->desk) == OK;
     faulty_vfs_fail(FAULTY_NONE, 0, false);
     assert_int_equal(committed(&f->desk), done ? before + 3 : before);
     assert_int_equal(applied(&f->desk), committed(&f->desk));
@@ -362,7 +362,7 @@ static void test_ledger_propose__rests_after_the_disk_failed(void **state)
     unsigned refused = 0;
     while (clock_monotonic_ms() < end_ms) {
         if (desk_send(&f.desk, f.ann, "lobby", "in vain"))
-            assert_int_not_equal(ledger_commit(f.desk.ledger), OK);
+            assert_int_not_equal(desk_commit(&f.desk), OK);
         else
             assert_int_equal(f.desk.error, ERROR_DISK_FULL);
         refused++;
@@ -483,8 +483,8 @@ static void test_ledger_commit__log_holds_every_delta_in_batches(void **state)
             text[i * 499] = '\0'; /* lengths that need one and two bytes to tell, and none */
             (void)desk_send(&f.desk, f.ann, "lobby", text);
         }
-        assert_int_equal(ledger_commit(f.desk.ledger), OK);
-        assert_int_equal(ledger_commit(f.desk.ledger), OK); /* nothing: no row */
+        assert_int_equal(desk_commit(&f.desk), OK);
+        assert_int_equal(desk_commit(&f.desk), OK); /* nothing: no row */
     }
     struct reading reading = {.next_seq = 1};
     assert_int_equal(store_log_read(f.desk.store, 1, read_batch, &reading), OK);
@@ -502,7 +502,7 @@ static void test_ledger_prune__keeps_what_it_shall(void **state)
     while (committed(&f.desk) < 3000) {
         for (int i = 0; i < 2; i++)
             assert_true(desk_send(&f.desk, f.ann, "lobby", "x"));
-        assert_int_equal(ledger_commit(f.desk.ledger), OK);
+        assert_int_equal(desk_commit(&f.desk), OK);
     }
     uint64_t last = committed(&f.desk);
     assert_int_equal(store_log_first(f.desk.store), 1);
@@ -512,7 +512,7 @@ static void test_ledger_prune__keeps_what_it_shall(void **state)
     assert_true(desk_send(&f.desk, f.ann, "lobby", "open"));
     assert_int_equal(ledger_prune(f.desk.ledger, 10), OK);
     assert_int_equal(store_log_first(f.desk.store), 1);
-    assert_int_equal(ledger_commit(f.desk.ledger), OK);
+    assert_int_equal(desk_commit(&f.desk), OK);
     last = committed(&f.desk);
     uint64_t first = 1;
     unsigned rounds = 0;
@@ -544,7 +544,7 @@ static void test_ledger_prune__keeps_pace_with_commits(void **state)
     begin(&f);
     for (int i = 0; i < 1200; i++) {
         assert_true(desk_send(&f.desk, f.ann, "lobby", "x"));
-        assert_int_equal(ledger_commit(f.desk.ledger), OK);
+        assert_int_equal(desk_commit(&f.desk), OK);
     }
     uint64_t before = store_log_first(f.desk.store);
     assert_int_equal(ledger_prune(f.desk.ledger, 100), OK);

@@ -410,7 +410,7 @@ static void send_while_reading(struct fixture *f, unsigned first, unsigned count
         char text[16];
         (void)snprintf(text, sizeof text, "%u", first + i);
         assert_true(desk_send(&f->desk, f->ann, "lobby", text));
-        assert_int_equal(ledger_commit(f->desk.ledger), OK);
+        assert_int_equal(desk_commit(&f->desk), OK);
         mailroom_deliver(f->desk.mailroom);
     }
 }

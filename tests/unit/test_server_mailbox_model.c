@@ -382,7 +382,7 @@ static void turn(struct play *play)
 {
     switch (roll(play, 5)) {
     case 0: /* what the reader found is not back yet */
-        (void)ledger_commit(play->desk.ledger);
+        (void)desk_commit(&play->desk);
         mailroom_deliver(play->desk.mailroom);
         break;
     case 1:
