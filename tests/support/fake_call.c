@@ -93,6 +93,12 @@ void rpc_call_fail(struct rpc_call *call, enum status status, uint32_t retry_ms,
     call->retry_ms = retry_ms;
 }
 
+void rpc_call_redirect(struct rpc_call *call, const char *master)
+{
+    assert_false(call->ended);
+    assert_non_null(master);
+}
+
 uint32_t rpc_call_credits(const struct rpc_call *call)
 {
     assert_false(call->ended);

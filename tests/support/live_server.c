@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <sodium.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,10 +29,23 @@ struct live {
     struct error_text why;
     struct address address;
     struct address internal;
+    bool is_told; /* that it is open, or never will be */
     bool asked; /* to stop: from then on the core may be gone */
 };
 
 /* ---- the server ---- */
+
+static void tell_opened(struct live *live)
+{
+    if (!live->is_told)
+        (void)sem_post(&live->opened);
+    live->is_told = true;
+}
+
+static void on_ready(struct core *core)
+{
+    tell_opened((struct live *)((char *)core - offsetof(struct live, core)));
+}
 
 static void *run(void *argument)
 {
@@ -42,11 +56,11 @@ static void *run(void *argument)
         rpc_server_address(live->core.clients, &live->address);
         rpc_server_address(cluster_server(live->core.cluster), &live->internal);
     }
-    (void)sem_post(&live->opened);
     if (open) {
-        core_run(&live->core);
+        core_run(&live->core, on_ready);
         core_release(&live->core);
     }
+    tell_opened(live);
     return NULL;
 }
 

@@ -184,42 +184,21 @@ static void test_ledger_gate__put_up_while_a_delta_is_applied_waits_for_it(void 
     end(&f);
 }
 
-static void test_ledger_close__tells_open_gates_false(void **state)
+static void test_ledger_set_reign__what_is_gated_is_in_doubt(void **state)
 {
     (void)state;
-    char *folder = folder_new();
-    struct store *store;
-    struct error_text why;
-    struct store_options options = {.folder = folder, .node_id = 1};
-    assert_int_equal(store_open(&store, &options, &why), OK);
-    struct ledger *ledger;
-    struct ledger_observer observer = {.context = NULL};
-    assert_int_equal(ledger_open(&ledger, store, 1, &observer, &why), OK);
-    struct chat *chat;
-    struct chat_limits limits;
-    chat_limits_default(&limits);
-    assert_int_equal(chat_open(&chat, store, &limits, NULL, 0, &why), OK);
-    assert_int_equal(ledger_attach(ledger, chat, 1, &why), OK);
-    Jackdaw__AccountRegistered registered = JACKDAW__ACCOUNT_REGISTERED__INIT;
-    uint8_t nonce[STORE_NONCE_BYTES] = {1};
-    registered.account = 7;
-    registered.name = (char *)"ann";
-    registered.password_hash = (char *)"none";
-    registered.nonce.data = nonce;
-    registered.nonce.len = sizeof nonce;
-    Jackdaw__Delta delta = JACKDAW__DELTA__INIT;
-    delta.change_case = JACKDAW__DELTA__CHANGE_ACCOUNT_REGISTERED;
-    delta.account_registered = &registered;
-    assert_int_equal(ledger_propose(ledger, &delta), OK);
-    struct desk desk = {.ledger = ledger};
+    struct fixture f;
+    begin(&f);
+    assert_true(desk_send(&f.desk, f.ann, "lobby", "one"));
     struct noted noted;
-    put_gate(&desk, &noted);
-    ledger_close(ledger);
+    put_gate(&f.desk, &noted);
+    ledger_set_reign(f.desk.ledger, 0);
     assert_int_equal(noted.opened, 1);
     assert_false(noted.committed);
-    chat_close(chat);
-    store_close(store);
-    folder_remove(folder);
+    assert_false(ledger_is_master(f.desk.ledger));
+    assert_false(desk_send(&f.desk, f.ann, "lobby", "two"));
+    assert_int_equal(f.desk.error, ERROR_CLOSED);
+    end(&f);
 }
 
 /* ---- rolling back ---- */
@@ -376,65 +355,6 @@ static void test_ledger_propose__rests_after_the_disk_failed(void **state)
     end(&f);
 }
 
-/* ---- epochs ---- */
-
-static void test_ledger_open__first_epoch_is_kept_over_restarts(void **state)
-{
-    (void)state;
-    struct fixture f;
-    begin(&f);
-    uint64_t epoch = ledger_epoch(f.desk.ledger);
-    assert_int_equal(epoch, 1u << 16 | 1u);
-    assert_int_equal(store_epoch_at(f.desk.store, 1), epoch);
-    struct position last = ledger_committed(f.desk.ledger);
-    assert_int_equal(last.epoch, epoch);
-    for (int i = 0; i < 3; i++) {
-        reopen(&f);
-        assert_int_equal(ledger_epoch(f.desk.ledger), epoch);
-        assert_int_equal(committed(&f.desk), last.seq);
-        assert_int_equal(ledger_committed(f.desk.ledger).epoch, epoch);
-    }
-    send_until_it_works(&f, "again");
-    assert_int_equal(committed(&f.desk), last.seq + 1);
-    end(&f);
-}
-
-static enum error add_reign_of_another(struct store *store)
-{
-    enum error error = store_begin(store);
-    struct reign_row reign = {.epoch = 5u << 16 | 9u, .first_seq = store_position(store).seq + 1};
-    if (error == OK)
-        error = store_add_reign(store, &reign);
-    return error == OK ? store_commit(store) : error;
-}
-
-static void test_ledger_open__begins_an_epoch_after_anothers(void **state)
-{
-    (void)state;
-    struct fixture f;
-    begin(&f);
-    uint64_t before = committed(&f.desk);
-    assert_true(desk_send(&f.desk, f.ann, "lobby", "one"));
-    assert_int_equal(desk_turn(&f.desk), OK);
-    desk_close(&f.desk);
-    struct store *store;
-    struct error_text why;
-    struct store_options options = {.folder = f.folder, .node_id = 1};
-    assert_int_equal(store_open(&store, &options, &why), OK);
-    assert_int_equal(add_reign_of_another(store), OK);
-    store_close(store);
-    /* Another's reign without a delta of it cannot be followed; ours comes behind it. */
-    assert_int_equal(store_open(&store, &options, &why), OK);
-    struct ledger *ledger;
-    struct ledger_observer observer = {.context = NULL};
-    assert_int_equal(ledger_open(&ledger, store, 1, &observer, &why), OK);
-    assert_int_equal(ledger_epoch(ledger), 6u << 16 | 1u);
-    assert_int_equal(ledger_committed(ledger).seq, before + 1);
-    ledger_close(ledger);
-    store_close(store);
-    folder_remove(f.folder);
-}
-
 /* ---- the log ---- */
 
 struct reading {
@@ -562,13 +482,11 @@ int main(void)
         cmocka_unit_test(test_ledger_gate__many_open_in_their_order),
         cmocka_unit_test(test_ledger_gate__put_up_while_one_opens),
         cmocka_unit_test(test_ledger_gate__put_up_while_a_delta_is_applied_waits_for_it),
-        cmocka_unit_test(test_ledger_close__tells_open_gates_false),
+        cmocka_unit_test(test_ledger_set_reign__what_is_gated_is_in_doubt),
         cmocka_unit_test(test_ledger_propose__a_delta_that_contradicts_undoes_the_batch),
         cmocka_unit_test(test_ledger_commit__disk_full_at_every_write),
         cmocka_unit_test(test_ledger_commit__disk_error_at_every_write),
         cmocka_unit_test(test_ledger_propose__rests_after_the_disk_failed),
-        cmocka_unit_test(test_ledger_open__first_epoch_is_kept_over_restarts),
-        cmocka_unit_test(test_ledger_open__begins_an_epoch_after_anothers),
         cmocka_unit_test(test_ledger_commit__log_holds_every_delta_in_batches),
         cmocka_unit_test(test_ledger_prune__keeps_what_it_shall),
         cmocka_unit_test(test_ledger_prune__keeps_pace_with_commits),

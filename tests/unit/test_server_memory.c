@@ -92,7 +92,7 @@ static void send_some(struct fixture *f, unsigned first, unsigned count)
         (void)snprintf(text, sizeof text, "%u", i);
         bool proposed = desk_send(&f->desk, f->ann, i % 7 == 3 ? "@bob" : "lobby", text);
         desk_run(&f->desk);
-        bool committed = ledger_commit(f->desk.ledger) == OK && proposed;
+        bool committed = desk_commit(&f->desk) == OK && proposed;
         mailroom_deliver(f->desk.mailroom);
         if (committed)
             f->sent[f->sent_count++] = i;
