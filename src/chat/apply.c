@@ -43,6 +43,8 @@ static enum error find_session(struct apply *apply, enum uid_rule rule)
     if (delta->session == 0 && delta->request == 0)
         return rule == UID_NEEDED ? ERROR_CORRUPT : OK;
     apply->session = state_session(&apply->chat->state, delta->session);
+    if (apply->session == NULL && delta->late)
+        apply->session = state_ended_session(&apply->chat->state, delta->session);
     if (rule == UID_NONE || apply->session == NULL || delta->request == 0 ||
         delta->request - 1 != apply->session->last_request)
         return ERROR_CORRUPT;
@@ -57,11 +59,22 @@ static bool position_follows(const struct state *state, struct position position
            position.epoch >= state->reigns[state->reigns_count - 1].epoch;
 }
 
+bool apply_fits_notice(const Jackdaw__Delta *delta)
+{
+    if (delta->notice == NULL || delta->notice[0] == '\0')
+        return true;
+    size_t size = strlen(delta->notice);
+    return delta->late && size <= CHAT_NOTICE_BYTES_MAX && text_is_utf8(delta->notice, size) &&
+           !text_has_control(delta->notice);
+}
+
 enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct position position)
 {
     struct apply apply = {.chat = chat, .delta = delta, .position = position};
     const struct kind *kind = kind_of(delta);
     if (kind == NULL || !position_follows(&chat->state, position))
+        return ERROR_CORRUPT;
+    if (!apply_fits_notice(delta))
         return ERROR_CORRUPT;
     enum error error = find_session(&apply, kind->uid);
     if (error == OK)
@@ -130,6 +143,19 @@ void apply_emit_row(struct apply *apply, const struct timeline_row *row)
 {
     struct chat_event event = event_of_row(row, apply->position.epoch);
     event_emit(apply->chat, &event);
+}
+
+enum error apply_notice(struct apply *apply, struct room *room, uint64_t account)
+{
+    const char *notice = apply->delta->notice;
+    if (notice == NULL || notice[0] == '\0')
+        return OK;
+    struct timeline_row row =
+        apply_row(apply, room, JACKDAW__EVENT__KIND__NOTICE, account, 0, notice);
+    enum error error = apply_store_row(apply, room, &row);
+    if (error == OK)
+        apply_emit_row(apply, &row);
+    return error;
 }
 
 enum error apply_store_owner(struct apply *apply, struct room *room, uint64_t owner)

@@ -4,15 +4,32 @@
 
 #include <string.h>
 
+/* What the server has to say to the account waits in its conversation with itself. */
+static enum error tell_of_itself(struct apply *apply, struct account *account)
+{
+    if (apply->delta->notice == NULL || apply->delta->notice[0] == '\0')
+        return OK;
+    struct room *room;
+    enum error error =
+        apply_make_direct(apply, apply->delta->notice_room, account, account->id, &room);
+    return error == OK ? apply_notice(apply, room, account->id) : error;
+}
+
+bool apply_fits_registered(const struct apply *apply, struct name *name)
+{
+    const Jackdaw__AccountRegistered *registered = apply->delta->account_registered;
+    return registered->account != 0 && registered->name != NULL &&
+           name_accept(registered->name, name) && registered->password_hash != NULL &&
+           strlen(registered->password_hash) < PASSWORD_HASH_SIZE &&
+           registered->nonce.len == STORE_NONCE_BYTES;
+}
+
 enum error apply_account_registered(struct apply *apply)
 {
     struct chat *chat = apply->chat;
     const Jackdaw__AccountRegistered *registered = apply->delta->account_registered;
     struct name name;
-    if (registered->account == 0 || registered->name == NULL ||
-        !name_accept(registered->name, &name) || registered->password_hash == NULL ||
-        strlen(registered->password_hash) >= PASSWORD_HASH_SIZE ||
-        registered->nonce.len != STORE_NONCE_BYTES ||
+    if (!apply_fits_registered(apply, &name) ||
         state_account_named(&chat->state, name.folded) != NULL)
         return ERROR_CORRUPT;
     enum error error = check_account_id_unused(chat, registered->account);
@@ -31,7 +48,8 @@ enum error apply_account_registered(struct apply *apply)
         .created_ms = account->created_ms,
     };
     memcpy(row.nonce, registered->nonce.data, STORE_NONCE_BYTES);
-    return store_put_account(chat->store, &row);
+    error = store_put_account(chat->store, &row);
+    return error == OK ? tell_of_itself(apply, account) : error;
 }
 
 /* ---- deletion ---- */
@@ -100,6 +118,19 @@ static void carry_out_removal(struct apply *apply, struct member *member)
         apply_emit_owner(apply, room, owner);
 }
 
+static enum error forget_ended(struct apply *apply, const struct account *account)
+{
+    struct chat_session *session, *next;
+    HASH_ITER(by_ended, apply->chat->state.sessions_ended, session, next) {
+        if (session->account != account)
+            continue;
+        enum error error = apply_forget_session(apply, session);
+        if (error != OK)
+            return error;
+    }
+    return OK;
+}
+
 enum error apply_account_deleted(struct apply *apply)
 {
     struct state *state = &apply->chat->state;
@@ -110,7 +141,9 @@ enum error apply_account_deleted(struct apply *apply)
     for (uint32_t i = 0; error == OK && i < account->places_count; i++)
         error = store_removal(apply, account->places[i]);
     while (error == OK && account->sessions != NULL)
-        error = apply_end_session(apply, account->sessions);
+        error = apply_forget_session(apply, account->sessions);
+    if (error == OK)
+        error = forget_ended(apply, account);
     if (error != OK)
         return error;
     while (account->places_count > 0)

@@ -16,15 +16,16 @@ static enum error join_direct(struct apply *apply, struct room *room, struct acc
     return apply_put_member(apply, member);
 }
 
-/* The first message of two people makes their conversation. */
-static enum error make_direct(struct apply *apply, uint64_t id, struct account *account,
-                              struct account *peer, struct room **out)
+enum error apply_make_direct(struct apply *apply, uint64_t id, struct account *account,
+                             uint64_t peer, struct room **out)
 {
     struct state *state = &apply->chat->state;
-    if (id == 0 || state_room(state, id) != NULL)
+    struct account *other = state_account(state, peer);
+    if (id == 0 || peer == 0 || state_room(state, id) != NULL ||
+        (other == NULL && !apply->delta->late))
         return ERROR_CORRUPT;
-    bool is_low = account->id < peer->id;
-    const uint64_t pair[2] = {is_low ? account->id : peer->id, is_low ? peer->id : account->id};
+    bool is_low = account->id < peer;
+    const uint64_t pair[2] = {is_low ? account->id : peer, is_low ? peer : account->id};
     struct room *room = state_add_room(state, id, "", "", pair, true);
     if (room == NULL)
         return ERROR_NO_MEMORY;
@@ -32,41 +33,58 @@ static enum error make_direct(struct apply *apply, uint64_t id, struct account *
     enum error error = apply_put_room(apply, room, 0);
     if (error == OK)
         error = join_direct(apply, room, account);
-    if (error == OK)
-        error = join_direct(apply, room, peer);
+    if (error == OK && other != NULL)
+        error = join_direct(apply, room, other);
     *out = room;
     return error;
 }
 
-static enum error find_room_of_message(struct apply *apply, const Jackdaw__MessageSent *sent,
-                                       struct account *account, struct room **out)
+/* A late message may be to a room that its author is no longer in. */
+static enum error find_named_room(struct apply *apply, const Jackdaw__MessageSent *sent,
+                                  struct account *account, struct room **out)
 {
-    struct state *state = &apply->chat->state;
-    if (sent->peer == 0) {
-        *out = state_room(state, sent->room);
-        bool is_member =
-            *out != NULL && !room_is_direct(*out) && member_is_in(state_member(account, *out));
-        return is_member ? OK : ERROR_CORRUPT;
+    bool is_late = apply->delta->late;
+    *out = state_room(&apply->chat->state, sent->room);
+    bool is_made = is_late && sent->made_as != NULL && sent->made_as[0] != '\0';
+    if (*out == NULL && is_made) {
+        enum error error = apply_make_room(apply, sent->room, sent->made_as, true, out);
+        if (error == OK)
+            error = apply_enter(apply, account, *out);
+        return error == OK ? apply_notice(apply, *out, account->id) : error;
     }
-    struct account *peer = state_account(state, sent->peer);
-    if (peer == NULL)
+    if (*out == NULL || room_is_direct(*out))
         return ERROR_CORRUPT;
-    *out = state_room_direct(state, account->id, peer->id);
-    if (*out != NULL)
-        return (*out)->id == sent->room ? OK : ERROR_CORRUPT;
-    return make_direct(apply, sent->room, account, peer, out);
+    return is_late || member_is_in(state_member(account, *out)) ? OK : ERROR_CORRUPT;
+}
+
+static enum error find_direct(struct apply *apply, const Jackdaw__MessageSent *sent,
+                              struct account *account, struct room **out)
+{
+    const struct state *state = &apply->chat->state;
+    *out = state_room_direct(state, account->id, sent->peer);
+    if (*out == NULL)
+        return apply_make_direct(apply, sent->room, account, sent->peer, out);
+    bool is_read = apply->delta->late || state_account(state, sent->peer) != NULL;
+    return (*out)->id == sent->room && is_read ? OK : ERROR_CORRUPT;
+}
+
+bool apply_fits_message(const struct apply *apply)
+{
+    const Jackdaw__MessageSent *sent = apply->delta->message_sent;
+    size_t size = sent->text == NULL ? 0 : strlen(sent->text);
+    return apply->session->account->id == sent->account && size >= 1 &&
+           size <= CHAT_MESSAGE_BYTES_MAX && text_is_utf8(sent->text, size);
 }
 
 enum error apply_message_sent(struct apply *apply)
 {
     const Jackdaw__MessageSent *sent = apply->delta->message_sent;
-    struct account *account = apply->session->account;
-    size_t size = sent->text == NULL ? 0 : strlen(sent->text);
-    if (account->id != sent->account || size < 1 || size > CHAT_MESSAGE_BYTES_MAX ||
-        !text_is_utf8(sent->text, size))
+    if (!apply_fits_message(apply))
         return ERROR_CORRUPT;
+    struct account *account = apply->session->account;
     struct room *room;
-    enum error error = find_room_of_message(apply, sent, account, &room);
+    enum error error = sent->peer == 0 ? find_named_room(apply, sent, account, &room)
+                                       : find_direct(apply, sent, account, &room);
     if (error != OK)
         return error;
     struct timeline_row row =

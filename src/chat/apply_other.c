@@ -27,12 +27,18 @@ enum error apply_delivered(struct apply *apply)
     return OK;
 }
 
+bool apply_fits_refused(const struct apply *apply)
+{
+    const Jackdaw__Refused *refused = apply->delta->refused;
+    return refused->status != STATUS_OK && refused->status < STATUS_COUNT &&
+           refused->message != NULL && strlen(refused->message) <= CHAT_REFUSAL_BYTES_MAX &&
+           text_is_utf8(refused->message, strlen(refused->message));
+}
+
 enum error apply_refused(struct apply *apply)
 {
     const Jackdaw__Refused *refused = apply->delta->refused;
-    if (refused->status == STATUS_OK || refused->status >= STATUS_COUNT ||
-        refused->message == NULL || strlen(refused->message) > CHAT_REFUSAL_BYTES_MAX ||
-        !text_is_utf8(refused->message, strlen(refused->message)))
+    if (!apply_fits_refused(apply))
         return ERROR_CORRUPT;
     return apply_outcome(apply, (struct outcome_row){
                                     .status = refused->status,

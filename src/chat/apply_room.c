@@ -6,34 +6,37 @@
 
 #include <string.h>
 
-static enum error make_room(struct apply *apply, const Jackdaw__RoomJoined *joined,
-                            struct room **out)
+enum error apply_make_room(struct apply *apply, uint64_t id, const char *shown, bool is_private,
+                           struct room **out)
 {
     struct state *state = &apply->chat->state;
     struct name name;
-    if (joined->room == 0 || state_room(state, joined->room) != NULL ||
-        !name_accept(joined->name, &name) || state_room_named(state, name.folded) != NULL)
+    if (id == 0 || state_room(state, id) != NULL || !name_accept(shown, &name) ||
+        state_room_named(state, name.folded) != NULL)
         return ERROR_CORRUPT;
     static const uint64_t not_direct[2] = {0, 0};
-    *out = state_add_room(state, joined->room, name.shown, name.folded, not_direct, true);
+    *out = state_add_room(state, id, name.shown, name.folded, not_direct, true);
     if (*out == NULL)
         return ERROR_NO_MEMORY;
-    (*out)->is_private = joined->private_ != 0;
+    (*out)->is_private = is_private;
     (*out)->created_ms = apply->delta->time_ms;
-    return OK;
+    if (!apply->delta->late)
+        return OK;
+    /* It may have been here before, and what was said in it still is. */
+    return store_number_at(apply->chat->store, id, INT64_MAX, &(*out)->last_number);
 }
 
-static bool may_enter(const struct room *room, const struct account *account)
+bool apply_may_enter(const struct apply *apply, const struct room *room,
+                     const struct account *account)
 {
     const struct member *member = state_member(account, room);
     enum member_state state = member == NULL ? MEMBER_OUT : member->state;
     if (room_is_direct(room) || state == MEMBER_IN || state == MEMBER_BANNED)
         return false;
-    return !room->is_private || state == MEMBER_INVITED;
+    return !room->is_private || state == MEMBER_INVITED || apply->delta->late;
 }
 
-static enum error enter(struct apply *apply, struct account *account, struct room *room,
-                        bool is_new)
+enum error apply_enter(struct apply *apply, struct account *account, struct room *room)
 {
     struct member *member = state_reserve_member(room, account);
     if (member == NULL)
@@ -51,9 +54,6 @@ static enum error enter(struct apply *apply, struct account *account, struct roo
         error = apply_store_row(apply, room, &row);
     if (error == OK && becomes_owner)
         error = apply_store_owner(apply, room, account->id);
-    const struct outcome_row outcome = {.room = room->id, .flags = is_new ? OUTCOME_CREATED : 0};
-    if (error == OK)
-        error = apply_outcome(apply, outcome);
     if (error != OK)
         return error;
     apply_emit_row(apply, &row);
@@ -71,16 +71,22 @@ enum error apply_room_joined(struct apply *apply)
         return ERROR_CORRUPT;
     bool is_new = joined->name[0] != '\0';
     struct room *room = NULL;
+    enum error error = OK;
     if (is_new) {
-        enum error error = make_room(apply, joined, &room);
-        if (error != OK)
-            return error;
+        error = apply_make_room(apply, joined->room, joined->name, joined->private_ != 0, &room);
     } else {
         room = state_room(state, joined->room);
-        if (room == NULL || !may_enter(room, account))
+        if (room == NULL || !apply_may_enter(apply, room, account))
             return ERROR_CORRUPT;
     }
-    return enter(apply, account, room, is_new);
+    if (error == OK)
+        error = apply_enter(apply, account, room);
+    if (error == OK)
+        error = apply_notice(apply, room, account->id);
+    const uint32_t flags = is_new ? OUTCOME_CREATED : 0;
+    return error == OK
+               ? apply_outcome(apply, (struct outcome_row){.room = joined->room, .flags = flags})
+               : error;
 }
 
 /* ---- leaving ---- */
@@ -153,15 +159,24 @@ static enum error put_out(struct apply *apply, struct member *member, struct tim
     return OK;
 }
 
+bool apply_fits_left(const struct apply *apply)
+{
+    const struct state *state = &apply->chat->state;
+    const Jackdaw__RoomLeft *left = apply->delta->room_left;
+    const struct account *account = state_account(state, left->account);
+    const struct room *room = state_room(state, left->room);
+    return account != NULL && room != NULL && !room_is_direct(room) &&
+           may_put_out(apply, room, left, state_member(account, room));
+}
+
 enum error apply_room_left(struct apply *apply)
 {
     struct state *state = &apply->chat->state;
     const Jackdaw__RoomLeft *left = apply->delta->room_left;
+    if (!apply_fits_left(apply))
+        return ERROR_CORRUPT;
     struct account *account = state_account(state, left->account);
     struct room *room = state_room(state, left->room);
-    if (account == NULL || room == NULL || room_is_direct(room) ||
-        !may_put_out(apply, room, left, state_member(account, room)))
-        return ERROR_CORRUPT;
     struct timeline_row row = row_of_leaving(apply, room, left);
     if (left->reason == JACKDAW__ROOM_LEFT__REASON__LEFT && room->is_private &&
         room->members.count == 1)
@@ -182,16 +197,25 @@ static bool topic_is_valid(const char *topic)
            text_characters(topic) <= CHAT_TOPIC_CHARACTERS_MAX;
 }
 
+bool apply_fits_topic(const struct apply *apply)
+{
+    const struct state *state = &apply->chat->state;
+    const Jackdaw__TopicSet *set = apply->delta->topic_set;
+    const struct account *account = state_account(state, set->account);
+    const struct room *room = state_room(state, set->room);
+    return account != NULL && room != NULL && !room_is_direct(room) &&
+           apply_is_by(apply, account->id) && member_is_in(state_member(account, room)) &&
+           topic_is_valid(set->topic);
+}
+
 enum error apply_topic_set(struct apply *apply)
 {
     struct state *state = &apply->chat->state;
     const Jackdaw__TopicSet *set = apply->delta->topic_set;
+    if (!apply_fits_topic(apply))
+        return ERROR_CORRUPT;
     const struct account *account = state_account(state, set->account);
     struct room *room = state_room(state, set->room);
-    if (account == NULL || room == NULL || room_is_direct(room) ||
-        !apply_is_by(apply, account->id) || !member_is_in(state_member(account, room)) ||
-        !topic_is_valid(set->topic))
-        return ERROR_CORRUPT;
     if (!state_set_topic(room, set->topic))
         return ERROR_NO_MEMORY;
     struct timeline_row row =
@@ -218,14 +242,22 @@ static bool may_invite(const struct apply *apply, const struct room *room, const
     return member->state == MEMBER_BANNED && room->owner == by->id;
 }
 
+bool apply_fits_invited(const struct apply *apply)
+{
+    const struct state *state = &apply->chat->state;
+    const Jackdaw__Invited *invited = apply->delta->invited;
+    return may_invite(apply, state_room(state, invited->room), state_account(state, invited->by),
+                      state_account(state, invited->account));
+}
+
 enum error apply_invited(struct apply *apply)
 {
     struct state *state = &apply->chat->state;
     const Jackdaw__Invited *invited = apply->delta->invited;
+    if (!apply_fits_invited(apply))
+        return ERROR_CORRUPT;
     struct account *guest = state_account(state, invited->account);
     struct room *room = state_room(state, invited->room);
-    if (!may_invite(apply, room, state_account(state, invited->by), guest))
-        return ERROR_CORRUPT;
     struct member *member = state_reserve_member(room, guest);
     if (member == NULL)
         return ERROR_NO_MEMORY;

@@ -2,28 +2,64 @@
 #include "chat/apply.h"
 #include "chat/text.h"
 
+#include <sodium.h>
 #include <string.h>
 
-enum error apply_end_session(struct apply *apply, struct chat_session *session)
+static void tell_ended(struct apply *apply, struct chat_session *session)
 {
-    struct chat *chat = apply->chat;
-    enum error error = store_delete_session(chat->store, session->id);
+    const struct chat_observer *observer = &apply->chat->observer;
+    if (observer->session_ended != NULL)
+        observer->session_ended(observer->context, session);
+}
+
+enum error apply_forget_session(struct apply *apply, struct chat_session *session)
+{
+    enum error error = store_delete_session(apply->chat->store, session->id);
     if (error != OK)
         return error;
-    if (chat->observer.session_ended != NULL)
-        chat->observer.session_ended(chat->observer.context, session);
+    if (!session->ended)
+        tell_ended(apply, session);
     if (apply->session == session) {
         apply->session = NULL;
         apply->is_answered = true;
     }
-    state_remove_session(&chat->state, session);
+    state_remove_session(&apply->chat->state, session);
     return OK;
 }
 
-static bool is_well_formed(const struct state *state, const Jackdaw__SessionStarted *started)
+/* An ended session's row: a token that nothing hashes to, and when it ended instead of when it
+ * started. */
+static enum error store_ended(struct apply *apply, const struct chat_session *session)
 {
+    return store_put_session(apply->chat->store, &(struct session_row){
+                                                     .id = session->id,
+                                                     .account = session->account->id,
+                                                     .device = "",
+                                                     .started_ms = apply->position.seq,
+                                                 });
+}
+
+enum error apply_end_session(struct apply *apply, struct chat_session *session)
+{
+    struct state *state = &apply->chat->state;
+    enum error error = store_ended(apply, session);
+    if (error != OK)
+        return error;
+    tell_ended(apply, session);
+    if (!state_end_session(state, session, apply->position.seq))
+        return ERROR_NO_MEMORY;
+    struct chat_session *oldest = state_oldest_ended(state);
+    return oldest == NULL ? OK : apply_forget_session(apply, oldest);
+}
+
+bool apply_fits_started(const struct apply *apply)
+{
+    const struct state *state = &apply->chat->state;
+    const Jackdaw__SessionStarted *started = apply->delta->session_started;
     return started->session != 0 && state_session(state, started->session) == NULL &&
+           state_ended_session(state, started->session) == NULL &&
            started->token_hash.len == STORE_TOKEN_HASH_BYTES &&
+           !sodium_is_zero(started->token_hash.data, STORE_TOKEN_HASH_BYTES) &&
            state_session_of_token(state, started->token_hash.data) == NULL &&
            started->device != NULL && strlen(started->device) <= CHAT_DEVICE_BYTES_MAX &&
            text_is_utf8(started->device, strlen(started->device));
@@ -48,7 +84,7 @@ enum error apply_session_started(struct apply *apply)
     struct chat *chat = apply->chat;
     const Jackdaw__SessionStarted *started = apply->delta->session_started;
     struct account *account = state_account(&chat->state, started->account);
-    if (account == NULL || !is_well_formed(&chat->state, started))
+    if (account == NULL || !apply_fits_started(apply))
         return ERROR_CORRUPT;
     bool was_online = account->heard > 0;
     enum error error = replace_sessions(apply, account, started);
@@ -89,7 +125,9 @@ enum error apply_session_ended(struct apply *apply)
             return error;
     }
     bool was_online = account->heard > 0;
-    enum error error = apply_end_session(apply, session);
+    enum error error = apply_outcome(apply, (struct outcome_row){.room = 0});
+    if (error == OK)
+        error = apply_end_session(apply, session);
     if (error != OK)
         return error;
     state_note_delivered(&chat->state, account, ended->delivered_seq);

@@ -262,6 +262,46 @@ enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct pos
  * ERROR_CORRUPT: the position does not ascend; ERROR_NO_MEMORY. */
 enum error chat_pass(struct chat *chat, struct position position);
 
+/* ---- taking over ----
+ *
+ * Two halves of a cluster that was split may both have written. When they meet, one log stays, and
+ * what the other one holds after the common position ("orphans") is offered to it, delta by delta,
+ * in the order it was written in; whole lists of them may come several times, from several nodes,
+ * and end in the middle. Whoever reigns asks of each orphan what to do:
+ *
+ *   - A request is its session's next one, or is known already (the client asked here, too), or
+ *     waits for the one before it. Sessions that have ended still count (the last
+ *     SESSIONS_ENDED_MAX of them), so nothing is done twice.
+ *   - It is proposed as a new delta, `late`, with its own uid, author and time, and gets a new
+ *     position (and number). What it was allowed to do it still may, even where the rules are
+ *     against it here: a message is kept though its author is no longer in the room, a full room
+ *     takes one more, an account one more device. What has no object left (kicking one who has
+ *     gone) changes nothing, but its number is used up.
+ *   - Direct conversations are one, whoever began them. Of two accounts, or two rooms, with one
+ *     name the one that came later into this log is renamed: name~2, name~3 ... Its sessions,
+ *     its password, its members and messages stay. A NOTICE tells: to the account, in its
+ *     conversation with itself, where it waits for it; in the room, to all who are in it.
+ *   - Where the reign's own log was to be believed before, it is: who was banned stays banned.
+ *   - How far accounts have received the other log means nothing in this one and is left out. */
+enum chat_taking {
+    CHAT_KNOWN, /* it is in this log, or has no effect here and no number: done */
+    CHAT_APPLY, /* apply and log call->delta, then it is done */
+    CHAT_WAIT,  /* something before it is missing here; offer it again later. call->text: what */
+    CHAT_DROP,  /* it can never be applied: done. call->text: why */
+};
+
+/* call: arena and times; the session is not looked at. CHAT_APPLY: call->delta lies in the arena and
+ * borrows from orphan; chat_apply takes it (never ERROR_CORRUPT), as long as nothing else was
+ * applied in between. call->text then is why it was changed, for the log; "" where it was not.
+ *
+ * CHAT_WAIT ends when another node hands over what is missing, or the client sends it again: its
+ * next request is answered ABORTED with next_request, and it still has its last 256. It lasts for
+ * ever only where both are gone: the node with what lies between for good, and the client, too. So
+ * the caller goes on with the orphans behind it, keeps the list, offers it again when something new
+ * was taken over, and may give it up after days (what waits was never readable here). */
+enum chat_taking chat_take_over(struct chat *chat, struct chat_call *call,
+                                const Jackdaw__Delta *orphan);
+
 /* ---- answering ---- */
 
 /* The outcome of a request of a session, from the store. text is copied into the arena.

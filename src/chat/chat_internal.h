@@ -13,6 +13,7 @@
 
 #define CHAT_MESSAGE_BYTES_MAX 1048576u /* the highest that limits.message_bytes may be */
 #define CHAT_REFUSAL_BYTES_MAX 512u
+#define CHAT_NOTICE_BYTES_MAX 512u
 #define CHAT_RETRY_MS 100u /* for what a moment may mend: a gap in the requests */
 #define CHAT_RETRY_MEMORY_MS 1000u
 

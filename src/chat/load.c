@@ -2,6 +2,7 @@
 /* From rows to the state in memory. */
 #include "chat/chat_internal.h"
 
+#include <sodium.h>
 #include <string.h>
 
 #define ENTRIES_LOOKED_BACK 64 /* for the last batch: lists of members seldom come in a row */
@@ -56,11 +57,26 @@ static enum error load_account(void *context, const struct account_row *row)
     return OK;
 }
 
+static enum error load_ended_session(const struct load *load, const struct session_row *row,
+                                     struct account *account)
+{
+    if (row->id == 0 || state_ended_session(load->state, row->id) != NULL)
+        return contradiction(load, "session", row->id);
+    struct chat_session *session =
+        state_add_ended_session(load->state, row->id, account, row->started_ms);
+    if (session == NULL)
+        return no_memory(load);
+    session->last_request = row->last_request;
+    return OK;
+}
+
 static enum error load_session(void *context, const struct session_row *row)
 {
     const struct load *load = context;
-    see_time(load, row->started_ms);
     struct account *account = state_account(load->state, row->account);
+    if (account != NULL && sodium_is_zero(row->token_hash, STORE_TOKEN_HASH_BYTES))
+        return load_ended_session(load, row, account);
+    see_time(load, row->started_ms);
     if (row->id == 0 || account == NULL || state_session(load->state, row->id) != NULL ||
         state_session_of_token(load->state, row->token_hash) != NULL)
         return contradiction(load, "session", row->id);

@@ -55,7 +55,8 @@ enum error draw_session_id(struct chat *chat, uint64_t *id)
 {
     for (int i = 0; i < DRAWS_MAX; i++) {
         *id = draw(chat);
-        if (*id != 0 && state_session(&chat->state, *id) == NULL)
+        if (*id != 0 && state_session(&chat->state, *id) == NULL &&
+            state_ended_session(&chat->state, *id) == NULL)
             return OK;
     }
     return ERROR_INTERNAL;

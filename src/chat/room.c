@@ -42,6 +42,9 @@ static enum chat_decision propose_entry(struct chat *chat, struct chat_call *cal
     joined->account = call->session->account->id;
     if (room != NULL) {
         joined->room = room->id;
+        joined->known_as = arena_strdup(call->arena, room->name);
+        if (joined->known_as == NULL)
+            return call_fail(call, ERROR_NO_MEMORY);
     } else {
         enum error error = draw_room_id(chat, &joined->room);
         if (error != OK)

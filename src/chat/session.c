@@ -96,10 +96,28 @@ static enum chat_decision check_login(struct chat_call *call, const Jackdaw__Log
     return CHAT_PROPOSE;
 }
 
-static enum chat_decision refuse_login(struct chat_call *call)
+/* Whoever was away when their account was renamed finds it by this. Names are no secret. */
+static const struct account *renamed(struct chat *chat, const Jackdaw__LoginRequest *request)
 {
+    const char *text = request->name[0] == '@' ? request->name + 1 : request->name;
+    char folded[NAME_FOLDED_SIZE + 2];
+    if (!name_fold(text, folded) || strlen(folded) + 3 > NAME_FOLDED_SIZE)
+        return NULL;
+    memcpy(folded + strlen(folded), "~2", 3);
+    return state_account_named(&chat->state, folded);
+}
+
+static enum chat_decision refuse_login(struct chat *chat, struct chat_call *call,
+                                       const Jackdaw__LoginRequest *request)
+{
+    const struct account *other = renamed(chat, request);
+    if (other == NULL)
+        return call_refuse(call, STATUS_UNAUTHENTICATED,
+                           "There is no such account, or the password is wrong; check both.");
     return call_refuse(call, STATUS_UNAUTHENTICATED,
-                       "There is no such account, or the password is wrong; check both.");
+                       "There is no such account, or the password is wrong; check both. An "
+                       "account that was renamed because two had one name may be @%s.",
+                       other->name);
 }
 
 enum chat_decision chat_check_login(struct chat *chat, struct chat_call *call,
@@ -207,7 +225,7 @@ enum chat_decision chat_propose_login(struct chat *chat, struct chat_call *call,
     /* The account that the password was verified for, not one that took its name since. */
     const struct account *account = state_account(&chat->state, call->account);
     if (!verified || account == NULL)
-        return refuse_login(call);
+        return refuse_login(chat, call, request);
     chat_now(chat, call->monotonic_ms);
     uint8_t hash[STORE_TOKEN_HASH_BYTES];
     hash_token(request->token.data, hash);

@@ -33,6 +33,10 @@ void state_release(struct state *state)
         HASH_DELETE(by_id, state->sessions_by_id, session);
         free(session);
     }
+    HASH_ITER(by_ended, state->sessions_ended, session, next_session) {
+        HASH_DELETE(by_ended, state->sessions_ended, session);
+        free(session);
+    }
     struct room *room, *next_room;
     HASH_ITER(by_id, state->rooms_by_id, room, next_room) {
         HASH_DELETE(by_id, state->rooms_by_id, room);
@@ -250,16 +254,89 @@ void state_silence(struct state *state, struct chat_session *session)
     session->account->heard--;
 }
 
-void state_remove_session(struct state *state, struct chat_session *session)
+static void unlink_session(struct state *state, struct chat_session *session)
 {
     state_silence(state, session);
     struct chat_session **link = &session->account->sessions;
     while (*link != session)
         link = &(*link)->next_of_account;
     *link = session->next_of_account;
+    session->next_of_account = NULL;
     HASH_DELETE(by_id, state->sessions_by_id, session);
     HASH_DELETE(by_token, state->sessions_by_token, session);
+}
+
+void state_remove_session(struct state *state, struct chat_session *session)
+{
+    if (session->ended)
+        HASH_DELETE(by_ended, state->sessions_ended, session);
+    else
+        unlink_session(state, session);
     free(session);
+}
+
+static bool index_ended(struct state *state, struct chat_session *session)
+{
+    HASH_ADD_KEYPTR_BYHASHVALUE(by_ended, state->sessions_ended, &session->id, sizeof session->id,
+                                hash_id(session->id), session);
+    return session->by_ended.tbl != NULL;
+}
+
+bool state_end_session(struct state *state, struct chat_session *session, uint64_t seq)
+{
+    if (!index_ended(state, session))
+        return false;
+    unlink_session(state, session);
+    session->attachment = NULL;
+    session->ended = true;
+    session->ended_seq = seq;
+    return true;
+}
+
+struct chat_session *state_ended_session(const struct state *state, uint64_t id)
+{
+    struct chat_session *session;
+    HASH_FIND_BYHASHVALUE(by_ended, state->sessions_ended, &id, sizeof id, hash_id(id), session);
+    return session;
+}
+
+struct chat_session *state_add_ended_session(struct state *state, uint64_t id,
+                                             struct account *account, uint64_t seq)
+{
+    struct chat_session *session = calloc(1, sizeof *session);
+    if (session == NULL)
+        return NULL;
+    session->id = id;
+    session->account = account;
+    session->silent = true;
+    session->ended = true;
+    session->ended_seq = seq;
+    if (index_ended(state, session))
+        return session;
+    free(session);
+    return NULL;
+}
+
+struct chat_session *state_oldest_ended(const struct state *state)
+{
+    if (HASH_CNT(by_ended, state->sessions_ended) <= SESSIONS_ENDED_MAX)
+        return NULL;
+    struct chat_session *oldest = state->sessions_ended;
+    for (struct chat_session *next = oldest->by_ended.next;
+         next != NULL && next->ended_seq == oldest->ended_seq; next = next->by_ended.next)
+        if (next->id < oldest->id)
+            oldest = next;
+    return oldest;
+}
+
+static int compare_ended(const struct chat_session *left, const struct chat_session *right)
+{
+    return left->ended_seq < right->ended_seq ? -1 : left->ended_seq > right->ended_seq;
+}
+
+void state_sort_ended(struct state *state)
+{
+    HASH_SRT(by_ended, state->sessions_ended, compare_ended);
 }
 
 /* ---- reigns ---- */

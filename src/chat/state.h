@@ -56,12 +56,15 @@ struct chat_session {
     void *attachment;
     uint64_t heard_ms;
     bool silent;
+    bool ended;         /* only its number of the last request still counts */
+    uint64_t ended_seq; /* when */
     struct rate rate;
     struct chat_session *next_of_account;
     struct chat_session *heard_next; /* sessions that are not silent, longest unheard first */
     struct chat_session *heard_previous;
     UT_hash_handle by_id;
     UT_hash_handle by_token;
+    UT_hash_handle by_ended;
 };
 
 struct room {
@@ -98,6 +101,10 @@ struct member {
  * when another one comes. A constant, because applying must not depend on an option. */
 #define PLACES_FORMER_MAX 256
 
+/* How many ended sessions are remembered, with their outcomes, so that requests of theirs that come
+ * from another half of a split cluster are not carried out twice. A constant for the same reason. */
+#define SESSIONS_ENDED_MAX 4096
+
 struct state {
     struct account *accounts_by_id;
     struct account *accounts_by_name;
@@ -105,6 +112,7 @@ struct state {
     struct account *dirty;
     struct chat_session *sessions_by_id;
     struct chat_session *sessions_by_token;
+    struct chat_session *sessions_ended; /* by id, the first ended first */
     struct chat_session *heard_first;
     struct chat_session *heard_last;
     struct room *rooms_by_id;
@@ -145,6 +153,17 @@ struct chat_session *state_session(const struct state *state, uint64_t id);
 struct chat_session *state_session_of_token(const struct state *state,
                                             const uint8_t hash[static STORE_TOKEN_HASH_BYTES]);
 void state_remove_session(struct state *state, struct chat_session *session);
+
+/* The session is found as an ended one only. False: no memory, nothing was changed. */
+bool state_end_session(struct state *state, struct chat_session *session, uint64_t seq);
+struct chat_session *state_ended_session(const struct state *state, uint64_t id);
+/* For loading. NULL: no memory. */
+struct chat_session *state_add_ended_session(struct state *state, uint64_t id,
+                                             struct account *account, uint64_t seq);
+/* After loading: brings them into the order they ended in. */
+void state_sort_ended(struct state *state);
+/* The one to be forgotten because there are too many; NULL: there are not. */
+struct chat_session *state_oldest_ended(const struct state *state);
 
 /* Puts the session at the end of the list of those heard; counts it where it was silent. */
 void state_hear(struct state *state, struct chat_session *session, uint64_t monotonic_ms);

@@ -274,6 +274,7 @@ void state_sort(struct state *state)
 {
     roster_sort(&state->accounts);
     roster_sort(&state->rooms);
+    state_sort_ended(state);
     struct room *room, *next;
     HASH_ITER(by_id, state->rooms_by_id, room, next)
         roster_sort(&room->members);

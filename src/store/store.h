@@ -234,7 +234,7 @@ struct session_row {
     uint64_t account;
     uint8_t token_hash[STORE_TOKEN_HASH_BYTES];
     const char *device;
-    uint64_t started_ms;
+    uint64_t started_ms; /* where the token hash is all zero: the seq of the delta that ended it */
     uint64_t last_request; /* read only: the highest request number among its outcomes, or 0 */
 };
 enum error store_put_session(struct store *store, const struct session_row *row);
