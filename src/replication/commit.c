@@ -6,7 +6,7 @@ static uint64_t durable_on(struct replica *r, const struct replica_member *membe
 {
     if (member->id == r->options.id)
         return r->durable.seq;
-    const struct peer *peer = member_peer(r, member->id);
+    const struct peer *peer = peer_of(r, member->id);
     return peer != NULL && peer->follows ? peer->acked.seq : 0;
 }
 
@@ -107,7 +107,7 @@ static void let_in(struct replica *r, const struct peer *peer)
 
 void receive_ack(struct replica *r, const struct replica_message *message)
 {
-    struct peer *peer = member_peer(r, message->from);
+    struct peer *peer = peer_of(r, message->from);
     if (r->role != REPLICA_MASTER || message->epoch != r->epoch || peer == NULL ||
         !log_has(r, message->position))
         return;
@@ -146,7 +146,7 @@ static bool hears_majority(struct replica *r)
     size_t count = 0;
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
-        const struct peer *peer = member_peer(r, member->id);
+        const struct peer *peer = peer_of(r, member->id);
         bool is_heard = member->id == r->options.id ||
                         (peer != NULL && peer->link_down_ms == 0 &&
                          r->now_ms - peer->heard_ms <= r->options.ack_timeout_ms);

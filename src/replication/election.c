@@ -71,7 +71,7 @@ void receive_hear(struct replica *r, const struct replica_message *message)
 void receive_heard(struct replica *r, const struct replica_message *message)
 {
     bool hears = message->master != 0 && message->master != r->options.id;
-    struct peer *peer = member_peer(r, message->from);
+    struct peer *peer = peer_of(r, message->from);
     if (peer != NULL) {
         peer->answered_ms = r->now_ms;
         peer->role = message->role;
@@ -100,7 +100,7 @@ static bool poll_is_complete(struct replica *r)
 {
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
-        const struct peer *peer = member_peer(r, member->id);
+        const struct peer *peer = peer_of(r, member->id);
         if (peer == NULL || member->left || is_fresh(r, peer))
             continue;
         bool is_gone = peer->link_down_ms != 0 || member->id == r->poll.suspect;
@@ -136,7 +136,7 @@ static bool may_succeed(struct replica *r)
     bool has_in_sync = false;
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
-        const struct peer *peer = member_peer(r, member->id);
+        const struct peer *peer = peer_of(r, member->id);
         bool is_here = member->id == r->options.id || (peer != NULL && is_fresh(r, peer));
         if (member->left || !is_here)
             continue;
@@ -156,7 +156,7 @@ static uint64_t rank_of_self(struct replica *r)
         const struct replica_member *member = &r->members.items[i];
         if (member->id == r->options.id)
             break;
-        const struct peer *peer = member_peer(r, member->id);
+        const struct peer *peer = peer_of(r, member->id);
         rank += !member->left && member->voter && peer != NULL && is_fresh(r, peer) &&
                 !peer->sick && peer->has_data;
     }
@@ -191,7 +191,7 @@ static void ask_for_promises(struct replica *r)
 {
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
-        const struct peer *peer = member_peer(r, member->id);
+        const struct peer *peer = peer_of(r, member->id);
         if (peer == NULL || member->left || peer->promised || peer->refused)
             continue;
         struct replica_message *ask = message_to(r, REPLICA_PROMISE_ASK, member->id);
@@ -255,7 +255,7 @@ void receive_promise_ask(struct replica *r, const struct replica_message *messag
 
 void receive_promise(struct replica *r, const struct replica_message *message)
 {
-    struct peer *peer = member_peer(r, message->from);
+    struct peer *peer = peer_of(r, message->from);
     if (r->role != REPLICA_ELECTING || message->epoch != r->epoch || peer == NULL)
         return;
     if (!message->granted) {
@@ -275,7 +275,7 @@ void receive_promise(struct replica *r, const struct replica_message *message)
 
 static bool has_promise(struct replica *r, const struct replica_member *member)
 {
-    const struct peer *peer = member_peer(r, member->id);
+    const struct peer *peer = peer_of(r, member->id);
     return member->id == r->options.id || (peer != NULL && peer->promised);
 }
 
@@ -310,7 +310,7 @@ static bool is_everybody_asked(struct replica *r)
 {
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
-        const struct peer *peer = member_peer(r, member->id);
+        const struct peer *peer = peer_of(r, member->id);
         if (peer != NULL && !member->left && !peer->promised && peer->link_down_ms == 0 &&
             member->id != r->poll.suspect)
             return false;

@@ -17,7 +17,7 @@ static void probe(struct replica *r)
         return;
     r->announce_ms = r->now_ms;
     for (size_t i = 0; i < r->members.count; i++) {
-        const struct peer *peer = member_peer(r, r->members.items[i].id);
+        const struct peer *peer = peer_of(r, r->members.items[i].id);
         if (peer != NULL && !r->members.items[i].left &&
             (!peer->follows || r->now_ms - peer->heard_ms > r->options.ping_timeout_ms))
             announce_to(r, peer->id);
@@ -89,7 +89,7 @@ void heal_tick(struct replica *r)
 
 void receive_handover(struct replica *r, const struct replica_message *message)
 {
-    struct peer *peer = member_peer(r, message->from);
+    struct peer *peer = peer_of(r, message->from);
     if (r->role != REPLICA_MASTER || message->epoch != r->epoch || peer == NULL)
         return;
     if (peer->handover == message->orphan) {
@@ -108,7 +108,7 @@ void taken_over(struct replica *r, const struct replica_event *event)
         r->own_orphan = event->orphan;
         r->own_orphan_seq = event->position.seq;
     } else {
-        struct peer *peer = member_peer(r, event->node);
+        struct peer *peer = peer_of(r, event->node);
         if (peer == NULL)
             return;
         peer->handover = event->orphan;
@@ -157,7 +157,7 @@ static bool has_heir(struct replica *r)
 {
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
-        const struct peer *peer = member_peer(r, member->id);
+        const struct peer *peer = peer_of(r, member->id);
         if (peer != NULL && member->in_sync && !member->left && peer->follows &&
             peer->acked.seq >= r->members_position.seq)
             return true;

@@ -137,7 +137,7 @@ void receive_join(struct replica *r, const struct replica_message *message)
         return;
     }
     register_member(r, message);
-    struct peer *peer = member_peer(r, message->from);
+    struct peer *peer = peer_of(r, message->from);
     ASSERT(peer != NULL);
     const struct replica_message *joined = answer_join(r, message);
     peer->follows = joined->answer == REPLICA_DELTAS;

@@ -94,7 +94,7 @@ const struct replica_member *member_find(const struct replica *r, uint16_t id)
     return NULL;
 }
 
-struct peer *member_peer(struct replica *r, uint16_t id)
+struct peer *peer_of(struct replica *r, uint16_t id)
 {
     for (size_t i = 0; id != 0 && i < REPLICA_MEMBERS_MAX; i++)
         if (r->peers[i].id == id)
@@ -131,7 +131,7 @@ static void sync_peers(struct replica *r)
             r->peers[i] = (struct peer){0};
     for (size_t i = 0; i < r->members.count; i++) {
         uint16_t id = r->members.items[i].id;
-        if (id == r->options.id || member_peer(r, id) != NULL)
+        if (id == r->options.id || peer_of(r, id) != NULL)
             continue;
         for (size_t k = 0; k < REPLICA_MEMBERS_MAX; k++)
             if (r->peers[k].id == 0) {

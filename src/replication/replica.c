@@ -218,7 +218,7 @@ static void failed(struct replica *r, const struct replica_state *state)
 
 static void link_down(struct replica *r, uint16_t id)
 {
-    struct peer *peer = member_peer(r, id);
+    struct peer *peer = peer_of(r, id);
     if (peer != NULL)
         peer->link_down_ms = r->now_ms == 0 ? 1 : r->now_ms;
     if (is_following(r) && id == r->master.id)
@@ -276,7 +276,7 @@ static void receive(struct replica *r, const struct replica_message *message)
             message_to(r, REPLICA_REFUSED, message->from)->refusal = REPLICA_REFUSED_CLUSTER;
         return;
     }
-    struct peer *peer = member_peer(r, message->from);
+    struct peer *peer = peer_of(r, message->from);
     if (peer != NULL) {
         peer->heard_ms = r->now_ms;
         peer->link_down_ms = 0;

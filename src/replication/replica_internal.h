@@ -157,7 +157,7 @@ struct replica_position log_common(const struct replica *r, const struct replica
 
 /* ---- members.c ---- */
 const struct replica_member *member_find(const struct replica *r, uint16_t id);
-struct peer *member_peer(struct replica *r, uint16_t id); /* NULL: no such member */
+struct peer *peer_of(struct replica *r, uint16_t id); /* NULL: no such member */
 bool member_is_in_sync(const struct replica *r, uint16_t id);
 bool is_member(const struct replica *r); /* this node, and it has not left */
 size_t voters_count(const struct replica *r);
