@@ -224,7 +224,7 @@ bool cluster_reaches(const struct cluster *cluster, uint16_t node)
     return node == cluster->options.options->id || links_is_connected(cluster->links, node);
 }
 
-const struct rpc_server *cluster_server(const struct cluster *cluster)
+struct rpc_server *cluster_server(const struct cluster *cluster)
 {
     return cluster->server;
 }

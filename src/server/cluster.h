@@ -86,7 +86,7 @@ void cluster_flush(struct cluster *cluster);
 
 const struct replica *cluster_replica(const struct cluster *cluster);
 bool cluster_reaches(const struct cluster *cluster, uint16_t node);
-const struct rpc_server *cluster_server(const struct cluster *cluster); /* the internal one */
+struct rpc_server *cluster_server(const struct cluster *cluster); /* the internal one */
 /* The addresses that this server is told to others by. */
 const char *cluster_own_client(const struct cluster *cluster);
 

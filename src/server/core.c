@@ -75,6 +75,32 @@ static void on_ended(void *context, const char *sentence)
     atomic_store(&core->stopping, true);
 }
 
+/* ---- the operator's questions ---- */
+
+static bool is_reachable(void *context, uint16_t id)
+{
+    const struct core *core = context;
+    return cluster_reaches(core->cluster, id);
+}
+
+static void look(void *context, struct operator_view *view)
+{
+    const struct core *core = context;
+    struct rpc_server_figures figures;
+    rpc_server_figures(core->clients, &figures);
+    struct position committed = ledger_committed(core->ledger);
+    *view = (struct operator_view){
+        .replica = cluster_replica(core->cluster),
+        .id = (uint16_t)core->options->id,
+        .durability = core->options->durability,
+        .committed = {.epoch = committed.epoch, .seq = committed.seq},
+        .orphans = store_orphan_count(core->store),
+        .clients = (uint32_t)figures.peers,
+        .uptime_ms = core->now_ms - core->started_ms,
+        .is_reachable = is_reachable,
+    };
+}
+
 /* ---- opening ---- */
 
 static enum error open_store(struct core *core, char *folder, size_t size, struct error_text *why)
@@ -107,9 +133,10 @@ static enum error open_cluster(struct core *core, const char *folder, struct err
                      .ended = on_ended},
     };
     enum error error = cluster_new(&core->cluster, &options, why);
-    if (error == OK)
-        core->ledger = cluster_ledger(core->cluster);
-    return error;
+    if (error != OK)
+        return error;
+    core->ledger = cluster_ledger(core->cluster);
+    return operator_desk_register(&core->operator_desk, cluster_server(core->cluster));
 }
 
 static enum error open_chat(struct core *core, struct error_text *why)
@@ -163,6 +190,8 @@ static enum error open_clients(struct core *core, struct error_text *why)
     if (error == OK)
         error = handlers_register(core);
     if (error == OK)
+        error = operator_desk_register(&core->operator_desk, core->clients);
+    if (error == OK)
         error = rpc_server_listen(core->clients, why);
     return error;
 }
@@ -207,6 +236,8 @@ enum error core_open(struct core *core, const struct server_options *options,
 {
     *core = (struct core){.options = options};
     read_clocks(core);
+    core->started_ms = core->now_ms;
+    operator_desk_init(&core->operator_desk, look, core);
     core->next_tick_ms = core->now_ms + TICK_MS;
     core->next_second_ms = core->now_ms + SECOND_MS;
     enum error error = open_parts(core, why);

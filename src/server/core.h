@@ -15,6 +15,7 @@
 #include "chat/chat.h"
 #include "rpc/server.h"
 #include "server/cluster.h"
+#include "server/handle_operator.h"
 #include "server/ledger.h"
 #include "server/mailbox.h"
 #include "server/options.h"
@@ -40,8 +41,10 @@ struct core {
     size_t reading;              /* histories under way or gated, at most HISTORY_READS_MAX */
     struct rpc_server *clients;  /* the client address */
     Jackdaw__Chat_Service service;
+    struct operator_desk operator_desk;
     enum replica_role role;
     uint64_t now_ms; /* monotonic, read once a turn */
+    uint64_t started_ms;
     uint64_t wall_ms;
     uint64_t next_tick_ms;
     uint64_t next_second_ms;

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "rpc/protocol.h"
 #include "server/core.h"
+#include "server/operator.h"
 #include "version.h"
 
 #include <signal.h>
@@ -78,6 +79,17 @@ static int serve(const struct server_options *options)
     return in_good_order ? EXIT_SUCCESS : fail(why.text);
 }
 
+/* Asks a running server what the options say. */
+static int ask(const struct server_options *options)
+{
+    struct error_text why = {.text = ""};
+    (void)signal(SIGPIPE, SIG_IGN);
+    rpc_init();
+    if (operator_run(options, stdout, &why) != OK)
+        return fail(why.text);
+    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 int main(int argc, char **argv)
 {
     struct server_options options;
@@ -93,7 +105,7 @@ int main(int argc, char **argv)
         (void)printf("jackdaw-server %s (protocol %u.%u)\n", JACKDAW_VERSION, RPC_PROTOCOL_MAJOR,
                      RPC_PROTOCOL_MINOR);
     else
-        result = serve(&options);
+        result = server_options_are_operators(&options) ? ask(&options) : serve(&options);
     server_options_release(&options);
     return result;
 }

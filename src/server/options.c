@@ -291,6 +291,13 @@ static const struct option_spec specs[] = {
      .group = "Security",
      .help = "private key (PEM) of the certificate",
      FIELD(tls_key)},
+    {.name = "tls_ca",
+     .kind = OPTION_STRING,
+     .argument = "FILE",
+     .group = "Security",
+     .help = "certificate authority (PEM) that other servers' tls+tcp:// client addresses are "
+             "checked against, with --forward or --status",
+     FIELD(tls_ca)},
     {.name = "password_cost",
      .kind = OPTION_CHOICE,
      .argument = "interactive|minimal",
@@ -488,6 +495,10 @@ static enum error check_operator(const struct server_options *options, struct er
     if (options->leave.is_given && options->leave.address.tls)
         return error_set(why, ERROR_INVALID,
                          "--leave takes an internal address, which has no tls+tcp://");
+    if (options->status.is_given && options->status.address.tls && options->tls_ca == NULL)
+        return error_set(why, ERROR_INVALID,
+                         "--status: an address with tls+tcp:// needs --tls_ca, to check who "
+                         "answers there");
     if (options->remove != 0 && options->masters.count == 0)
         return error_set(why, ERROR_INVALID,
                          "--remove needs --master_address: the internal address of a server that "

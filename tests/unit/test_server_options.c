@@ -444,7 +444,8 @@ static void test_options__the_same_list_serves_every_server(void **state)
 static void test_options__the_operators_start_no_server(void **state)
 {
     (void)state;
-    struct server_options options = expect_ok(WORDS("--status", "tls+tcp://h:1", "--json"));
+    struct server_options options =
+        expect_ok(WORDS("--status", "tls+tcp://h:1", "--json", "--tls_ca=a.pem"));
     assert_true(server_options_are_operators(&options));
     assert_true(options.status.is_given && options.status.address.tls && options.json);
     server_options_release(&options);
@@ -467,6 +468,7 @@ static void test_options__the_operators_start_no_server(void **state)
 static void test_options__the_operators_mistakes_are_sentences(void **state)
 {
     (void)state;
+    expect_mistake(WORDS("--status=tls+tcp://h:1"), "--tls_ca");
     expect_mistake(WORDS("--status=:0"), "port 0");
     expect_mistake(WORDS("--status=nowhere"), "--status");
     expect_mistake(WORDS("--status"), "--status=ADDRESS");

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/handle_operator.h"
+
+#include "version.h"
+
+static const char *name_of(enum replica_policy durability)
+{
+    static const char *const names[] = {
+        [REPLICA_ALL] = "all", [REPLICA_QUORUM] = "quorum", [REPLICA_LOCAL] = "local"};
+    return names[durability];
+}
+
+static void set_position(Jackdaw__Position *out, struct replica_position position)
+{
+    jackdaw__position__init(out);
+    out->epoch = position.epoch;
+    out->seq = position.seq;
+}
+
+/* What a member has on its disk for certain. The master knows it of those that follow it; others know
+ * it of themselves, and that a master has what is committed. */
+static struct replica_position position_of(const struct operator_view *view, uint16_t id)
+{
+    const struct replica *replica = view->replica;
+    if (id == view->id)
+        return replica_durable(replica);
+    if (replica_role(replica) == REPLICA_MASTER)
+        return replica_acked(replica, id);
+    if (id == replica_master(replica))
+        return view->committed;
+    return (struct replica_position){0, 0};
+}
+
+/* What it should have: all that the master has written, or is known to have committed. */
+static uint64_t goal_of(const struct operator_view *view)
+{
+    return replica_role(view->replica) == REPLICA_MASTER ? replica_last(view->replica).seq
+                                                         : view->committed.seq;
+}
+
+static void add_member(struct operator_status *out, const struct operator_view *view,
+                       const struct replica_member *member, void *context)
+{
+    size_t index = out->reply.n_members++;
+    Jackdaw__StatusReply__Member *to = &out->members[index];
+    out->list[index] = to;
+    jackdaw__status_reply__member__init(to);
+    to->id = member->id;
+    to->client = (char *)member->client;
+    to->internal = (char *)member->internal;
+    to->in_sync = member->in_sync;
+    to->voter = member->voter;
+    to->left = member->left;
+    to->reachable = member->id == view->id || view->is_reachable(context, member->id);
+    struct replica_position position = position_of(view, member->id);
+    if (position.seq == 0)
+        return;
+    set_position(&out->positions[index], position);
+    to->position = &out->positions[index];
+    uint64_t goal = goal_of(view);
+    to->lag = goal > position.seq ? goal - position.seq : 0;
+}
+
+/* One that this server has lost is no master to an operator, though it may turn out to live. */
+static void set_master(Jackdaw__StatusReply *reply, const struct replica *replica)
+{
+    if (replica_role(replica) == REPLICA_SUSPECTING)
+        return;
+    const char *client = replica_master_client(replica);
+    reply->master = replica_master(replica);
+    reply->epoch = replica_epoch(replica);
+    if (client != NULL)
+        reply->master_client = (char *)client;
+}
+
+void operator_status_fill(struct operator_status *out, const struct operator_view *view,
+                          void *context)
+{
+    const struct replica *replica = view->replica;
+    Jackdaw__StatusReply *reply = &out->reply;
+    jackdaw__status_reply__init(reply);
+    reply->server = (char *)"jackdaw " JACKDAW_VERSION;
+    reply->id = view->id;
+    reply->role = (char *)replica_role_name(replica_role(replica));
+    set_master(reply, replica);
+    reply->durability = (char *)name_of(view->durability);
+    set_position(&out->last, replica_last(replica));
+    set_position(&out->committed, view->committed);
+    reply->last = &out->last;
+    reply->committed = &out->committed;
+    reply->orphans = view->orphans;
+    reply->clients = view->clients;
+    reply->uptime_ms = view->uptime_ms;
+    reply->members = out->list;
+    const struct replica_member *members;
+    size_t count = replica_members(replica, &members);
+    for (size_t i = 0; i < count; i++)
+        add_member(out, view, &members[i], context);
+}
+
+static void handle_status(Jackdaw__Operator_Service *service, const Jackdaw__StatusRequest *request,
+                          Jackdaw__StatusReply_Closure closure, void *closure_data)
+{
+    (void)request;
+    struct operator_desk *desk = (struct operator_desk *)service;
+    struct operator_view view = {.replica = NULL};
+    struct operator_status status;
+    desk->look(desk->context, &view);
+    operator_status_fill(&status, &view, desk->context);
+    closure(&status.reply, closure_data);
+}
+
+void operator_desk_init(struct operator_desk *desk,
+                        void (*look)(void *context, struct operator_view *view), void *context)
+{
+    *desk = (struct operator_desk){
+        .service = {.base = {.descriptor = &jackdaw__operator__descriptor,
+                             .invoke = protobuf_c_service_invoke_internal},
+                    .status = handle_status},
+        .context = context,
+        .look = look,
+    };
+}
+
+enum error operator_desk_register(struct operator_desk *desk, struct rpc_server *server)
+{
+    return rpc_server_add(server, &desk->service.base, NULL);
+}

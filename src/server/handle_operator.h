@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* handle_operator.h - the Operator service (proto/spec.proto): how the cluster is, as this server
+ * knows it. Every server answers, also without a master. Core thread only. */
+#ifndef JACKDAW_SERVER_HANDLE_OPERATOR_H
+#define JACKDAW_SERVER_HANDLE_OPERATOR_H
+
+#include "base/error.h"
+#include "replication/replica.h"
+#include "rpc/server.h"
+#include "spec.pb-c.h"
+
+/* What an answer is made from. */
+struct operator_view {
+    const struct replica *replica;
+    uint16_t id;
+    enum replica_policy durability;
+    struct replica_position committed; /* as far as this server knows */
+    uint64_t orphans;                  /* deltas kept here that no master has taken over yet */
+    uint32_t clients;                  /* connections */
+    uint64_t uptime_ms;
+    /* Whether there is a connection to a member that is not this server; context is the desk's. */
+    bool (*is_reachable)(void *context, uint16_t id);
+};
+
+/* The service; the caller's storage, as long as the servers that it is registered with. */
+struct operator_desk {
+    Jackdaw__Operator_Service service; /* first */
+    void *context;
+    /* Fills *view, for the duration of one answer. */
+    void (*look)(void *context, struct operator_view *view);
+};
+
+/* look and context: borrowed with the desk. */
+void operator_desk_init(struct operator_desk *desk,
+                        void (*look)(void *context, struct operator_view *view), void *context);
+
+/* Registers it with a server that does not listen yet; the client address' and the internal one's.
+ * Errors: rpc_server_add's. */
+enum error operator_desk_register(struct operator_desk *desk, struct rpc_server *server);
+
+/* A reply with the storage for its parts. Not to be moved. */
+struct operator_status {
+    Jackdaw__StatusReply reply;
+    Jackdaw__StatusReply__Member *list[REPLICA_MEMBERS_MAX];
+    Jackdaw__StatusReply__Member members[REPLICA_MEMBERS_MAX];
+    Jackdaw__Position positions[REPLICA_MEMBERS_MAX];
+    Jackdaw__Position last;
+    Jackdaw__Position committed;
+};
+
+/* Fills *out; strings are borrowed from the replica. Exposed for tests. */
+void operator_status_fill(struct operator_status *out, const struct operator_view *view,
+                          void *context);
+
+#endif

@@ -1,0 +1,627 @@
+/* SPDX-License-Identifier: MIT */
+/* The operator's questions: what a server tells of the cluster, how it is printed, and what happens
+ * when the one who is asked refuses, is silent, or is somebody else. */
+#include "rpc/server.h"
+#include "server/handle_operator.h"
+#include "server/operator.h"
+#include "test_replica_bench.h"
+
+#include <arpa/inet.h>
+#include <jansson.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* ---- what a server tells ---- */
+
+static uint16_t unreachable; /* 0: nobody */
+
+static bool is_reachable(void *context, uint16_t id)
+{
+    assert_ptr_equal(context, &unreachable);
+    return id != unreachable;
+}
+
+static struct operator_view view_of(struct bench *bench, uint16_t id)
+{
+    const struct replica *replica = bench->nodes[id].replica;
+    return (struct operator_view){.replica = replica,
+                                  .id = id,
+                                  .durability = REPLICA_ALL,
+                                  .committed = replica_durable(replica),
+                                  .orphans = 5,
+                                  .clients = 12,
+                                  .uptime_ms = 3 * 3600000 + 61000,
+                                  .is_reachable = is_reachable};
+}
+
+static void fill(struct operator_status *status, struct bench *bench, uint16_t id)
+{
+    struct operator_view view = view_of(bench, id);
+    operator_status_fill(status, &view, &unreachable);
+}
+
+static void test_status__of_the_master(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct operator_status status;
+    bench_open(&bench, 3, REPLICA_LOCAL);
+    bench.nodes[3].cut = true; /* misses what is written now */
+    bench_propose(&bench, 1, 4);
+    bench_settle(&bench);
+    unreachable = 3;
+    fill(&status, &bench, 1);
+    const Jackdaw__StatusReply *reply = &status.reply;
+    assert_int_equal(reply->id, 1);
+    assert_string_equal(reply->role, "master");
+    assert_int_equal(reply->master, 1);
+    assert_string_equal(reply->master_client, replica_master_client(bench.nodes[1].replica));
+    assert_int_equal(reply->epoch, replica_epoch(bench.nodes[1].replica));
+    assert_string_equal(reply->durability, "all");
+    assert_int_equal(reply->last->seq, bench_last(&bench, 1));
+    assert_int_equal(reply->orphans, 5);
+    assert_int_equal(reply->clients, 12);
+    assert_int_equal(reply->n_members, 3);
+    for (size_t i = 0; i < 3; i++) {
+        const Jackdaw__StatusReply__Member *member = reply->members[i];
+        assert_int_equal(member->id, i + 1);
+        assert_true(member->in_sync && member->voter && !member->left);
+        assert_int_equal(member->reachable, member->id != 3);
+        assert_int_equal(member->position->seq, bench_last(&bench, (uint16_t)member->id));
+        assert_int_equal(member->lag, member->id == 3 ? 4 : 0);
+    }
+    unreachable = 0;
+    bench_close(&bench);
+}
+
+static void test_status__of_a_slave(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct operator_status status;
+    bench_open(&bench, 3, REPLICA_ALL);
+    fill(&status, &bench, 2);
+    const Jackdaw__StatusReply *reply = &status.reply;
+    assert_string_equal(reply->role, "slave");
+    assert_int_equal(reply->master, 1);
+    assert_non_null(reply->members[0]->position); /* what is committed */
+    assert_non_null(reply->members[1]->position);
+    assert_null(reply->members[2]->position);
+    assert_true(reply->members[1]->reachable);
+    bench_close(&bench);
+}
+
+static void test_status__without_a_master(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct operator_status status;
+    bench_open(&bench, 2, REPLICA_QUORUM);
+    bench_kill(&bench, 1);
+    bench_pass(&bench, 1000);
+    fill(&status, &bench, 2);
+    assert_int_equal(status.reply.master, 0);
+    assert_string_equal(status.reply.master_client, "");
+    assert_int_equal(status.reply.epoch, 0);
+    assert_string_not_equal(status.reply.role, "slave");
+    assert_int_equal(status.reply.n_members, 2);
+    bench_close(&bench);
+}
+
+/* ---- how it is printed ---- */
+
+static char *printed(const Jackdaw__StatusReply *reply, bool json)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *file = open_memstream(&text, &size);
+    assert_non_null(file);
+    if (json)
+        assert_true(operator_print_json(reply, file));
+    else
+        operator_print_text(reply, file);
+    assert_int_equal(fclose(file), 0);
+    return text;
+}
+
+static Jackdaw__StatusReply__Member member_at(uint32_t id, const char *client, const char *internal)
+{
+    Jackdaw__StatusReply__Member member = JACKDAW__STATUS_REPLY__MEMBER__INIT;
+    member.id = id;
+    member.client = (char *)client;
+    member.internal = (char *)internal;
+    member.in_sync = true;
+    member.voter = true;
+    member.reachable = true;
+    return member;
+}
+
+struct sample {
+    Jackdaw__StatusReply reply;
+    Jackdaw__StatusReply__Member members[4];
+    Jackdaw__StatusReply__Member *list[4];
+    Jackdaw__Position last;
+    Jackdaw__Position behind;
+};
+
+/* A master, a slave, one that lies behind and cannot be reached, one that left. */
+static void make_sample(struct sample *sample)
+{
+    jackdaw__status_reply__init(&sample->reply);
+    jackdaw__position__init(&sample->last);
+    jackdaw__position__init(&sample->behind);
+    sample->last.epoch = sample->behind.epoch = 196609;
+    sample->last.seq = 10492;
+    sample->behind.seq = 10400;
+    sample->members[0] = member_at(1, "10.0.0.1:2625", "10.0.0.1:2626");
+    sample->members[1] = member_at(2, "10.0.0.2:2625", "10.0.0.2:2626");
+    sample->members[2] = member_at(12, "chat.example:2625", "10.0.0.12:2626");
+    sample->members[3] = member_at(4, "", "10.0.0.4:2626");
+    sample->members[0].position = sample->members[1].position = &sample->last;
+    sample->members[2].position = &sample->behind;
+    sample->members[2].lag = 92;
+    sample->members[2].in_sync = sample->members[2].reachable = false;
+    sample->members[3].left = true;
+    sample->members[3].in_sync = sample->members[3].reachable = false;
+    for (size_t i = 0; i < 4; i++)
+        sample->list[i] = &sample->members[i];
+    sample->reply.n_members = 4;
+    sample->reply.members = sample->list;
+    sample->reply.server = (char *)"jackdaw 0.1.0";
+    sample->reply.id = 1;
+    sample->reply.role = (char *)"master";
+    sample->reply.master = 1;
+    sample->reply.master_client = (char *)"10.0.0.1:2625";
+    sample->reply.epoch = 196609;
+    sample->reply.durability = (char *)"all";
+    sample->reply.last = &sample->last;
+    sample->reply.committed = &sample->last;
+    sample->reply.clients = 12;
+    sample->reply.uptime_ms = 12061000;
+}
+
+static void expect_text(const Jackdaw__StatusReply *reply, const char *expected)
+{
+    char *text = printed(reply, false);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void expect_first_line(const Jackdaw__StatusReply *reply, const char *expected)
+{
+    char *text = printed(reply, false);
+    *strchr(text, '\n') = '\0';
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void test_print__a_cluster_at_a_glance(void **state)
+{
+    (void)state;
+    struct sample sample;
+    make_sample(&sample);
+    expect_text(
+        &sample.reply,
+        "server 1 is the master of epoch 3 (196609); 2 of 3 servers in sync, durability all\n"
+        "\n"
+        "  id  state    clients            internal        position  lag  note\n"
+        "   1  master   10.0.0.1:2625      10.0.0.1:2626    3:10492    0  asked\n"
+        "   2  in sync  10.0.0.2:2625      10.0.0.2:2626    3:10492    0\n"
+        "  12  behind   chat.example:2625  10.0.0.12:2626   3:10400   92  not reachable from "
+        "server 1\n"
+        "   4  left     -                  10.0.0.4:2626          -    -\n"
+        "\n"
+        "server 1: jackdaw 0.1.0, up 3 h 21 min, 12 clients, committed 3:10492 of 3:10492\n");
+}
+
+static void test_print__verdicts(void **state)
+{
+    (void)state;
+    struct sample sample;
+    make_sample(&sample);
+    sample.reply.id = 2;
+    sample.reply.role = (char *)"slave";
+    expect_first_line(&sample.reply,
+                      "server 2 is slave, its master is server 1 of epoch 3 (196609); 2 of 3 "
+                      "servers in sync, durability all");
+    sample.reply.master = 0;
+    sample.reply.epoch = 0;
+    sample.reply.role = (char *)"looking";
+    expect_first_line(&sample.reply, "NO MASTER that server 2 knows of (it is looking); 2 of 3 "
+                                     "servers in sync, durability all");
+    sample.reply.role = (char *)"left";
+    expect_first_line(&sample.reply, "server 2 has left the cluster for good");
+    sample.reply.n_members = 1;
+    sample.reply.role = (char *)"master";
+    sample.reply.master = sample.reply.id = 1;
+    sample.reply.epoch = 65537;
+    expect_first_line(
+        &sample.reply,
+        "server 1 is the master of epoch 1 (65537); 1 of 1 server in sync, durability all");
+}
+
+static void test_print__orphans_are_told(void **state)
+{
+    (void)state;
+    struct sample sample;
+    make_sample(&sample);
+    sample.reply.orphans = 2;
+    char *text = printed(&sample.reply, false);
+    assert_non_null(strstr(text, "2 changes of a lost reign wait here"));
+    free(text);
+}
+
+/* A server may be any, and the terminal is the operator's. */
+static void test_print__nothing_reaches_the_terminal_unseen(void **state)
+{
+    (void)state;
+    struct sample sample;
+    make_sample(&sample);
+    sample.members[1].client = (char *)"\x1b[2J:1\n";
+    sample.reply.server = (char *)"\x1b]0;x\x07";
+    sample.reply.role = (char *)"\r";
+    sample.reply.durability = (char *)"\xff\x80";
+    sample.reply.master = 0;
+    char *text = printed(&sample.reply, false);
+    for (const char *at = text; *at != '\0'; at++)
+        assert_true(*at == '\n' || (*at >= ' ' && *at < 0x7f));
+    free(text);
+    text = printed(&sample.reply, true);
+    for (const char *at = text; at[1] != '\0'; at++)
+        assert_true((unsigned char)*at >= ' ');
+    free(text);
+}
+
+static void test_print__json(void **state)
+{
+    (void)state;
+    struct sample sample;
+    make_sample(&sample);
+    char *text = printed(&sample.reply, true);
+    assert_string_equal(strchr(text, '\n'), "\n"); /* one line */
+    json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(object);
+    const char *type, *server, *role, *master_client, *durability;
+    json_int_t id, master, epoch, servers, in_sync, last_seq, committed_epoch, orphans, clients, up;
+    json_t *members;
+    assert_int_equal(
+        json_unpack(object,
+                    "{s:s,s:s,s:I,s:s,s:I,s:s,s:I,s:s,s:I,s:I,s:{s:I,s:I*},s:{s:I,s:I*},s:o,s:I,"
+                    "s:I,s:I!}",
+                    "type", &type, "server", &server, "id", &id, "role", &role, "master", &master,
+                    "master_client", &master_client, "epoch", &epoch, "durability", &durability,
+                    "servers", &servers, "in_sync", &in_sync, "last", "seq", &last_seq, "epoch",
+                    &epoch, "committed", "epoch", &committed_epoch, "seq", &last_seq, "members",
+                    &members, "orphans", &orphans, "clients", &clients, "uptime_ms", &up),
+        0);
+    assert_string_equal(type, "cluster");
+    assert_int_equal(master, 1);
+    assert_int_equal(servers, 3);
+    assert_int_equal(in_sync, 2);
+    assert_int_equal(committed_epoch, 196609);
+    assert_int_equal(json_array_size(members), 4);
+    const json_t *third = json_array_get(members, 2);
+    assert_string_equal(json_string_value(json_object_get(third, "state")), "behind");
+    assert_int_equal(json_integer_value(json_object_get(third, "lag")), 92);
+    assert_true(json_is_false(json_object_get(third, "reachable")));
+    const json_t *fourth = json_array_get(members, 3);
+    assert_true(json_is_null(json_object_get(fourth, "position")));
+    assert_true(json_is_null(json_object_get(fourth, "lag")));
+    json_decref(object);
+    free(text);
+}
+
+/* ---- asking over the wire ---- */
+
+/* A server with the Operator service, and a Cluster one that notes who shall leave. */
+struct post {
+    struct operator_desk desk; /* its handler is replaced by one that answers the sample */
+    Jackdaw__Cluster_Service cluster;
+    struct task_queue *queue;
+    struct rpc_server *server;
+    struct address address;
+    pthread_t thread;
+    atomic_bool stopping;
+    struct sample sample;
+    atomic_uint leave_calls;
+    atomic_uint leave_id;
+    enum status leave_status;
+};
+
+static struct post *post_of_desk(Jackdaw__Operator_Service *service)
+{
+    return (struct post *)service;
+}
+
+static void answer_status(Jackdaw__Operator_Service *service, const Jackdaw__StatusRequest *request,
+                          Jackdaw__StatusReply_Closure closure, void *closure_data)
+{
+    (void)request;
+    closure(&post_of_desk(service)->sample.reply, closure_data);
+}
+
+static void answer_leave(Jackdaw__Cluster_Service *service, const Jackdaw__LeaveRequest *request,
+                         Jackdaw__LeaveReply_Closure closure, void *closure_data)
+{
+    struct post *post = (struct post *)((char *)service - offsetof(struct post, cluster));
+    Jackdaw__LeaveReply reply = JACKDAW__LEAVE_REPLY__INIT;
+    atomic_fetch_add(&post->leave_calls, 1);
+    atomic_store(&post->leave_id, request->id);
+    if (post->leave_status == STATUS_OK)
+        closure(&reply, closure_data);
+    else
+        rpc_call_fail(closure_data, post->leave_status, 0, "nobody else has everything");
+}
+
+static void *serve(void *argument)
+{
+    struct post *post = argument;
+    while (!atomic_load(&post->stopping)) {
+        task_queue_wait(post->queue, 100);
+        (void)task_queue_run(post->queue, SIZE_MAX);
+        rpc_server_flush(post->server);
+    }
+    return NULL;
+}
+
+static void post_open(struct post *post, bool has_services)
+{
+    struct error_text why;
+    *post = (struct post){.leave_status = STATUS_OK};
+    make_sample(&post->sample);
+    assert_int_equal(task_queue_new(&post->queue), OK);
+    struct rpc_server_options options = {.address = {.host = "127.0.0.1"}, .queue = post->queue};
+    assert_int_equal(rpc_server_new(&post->server, &options, &why), OK);
+    operator_desk_init(&post->desk, NULL, NULL);
+    post->desk.service.status = answer_status;
+    post->cluster.base.descriptor = &jackdaw__cluster__descriptor;
+    post->cluster.base.invoke = protobuf_c_service_invoke_internal;
+    post->cluster.leave = answer_leave;
+    if (has_services) {
+        assert_int_equal(operator_desk_register(&post->desk, post->server), OK);
+        assert_int_equal(rpc_server_add(post->server, &post->cluster.base, NULL), OK);
+    }
+    assert_int_equal(rpc_server_listen(post->server, &why), OK);
+    rpc_server_address(post->server, &post->address);
+    /* The sample's master is this server. */
+    static char internal[ADDRESS_TEXT_SIZE];
+    address_format(&post->address, internal);
+    post->sample.members[0].internal = internal;
+    assert_int_equal(pthread_create(&post->thread, NULL, serve, post), 0);
+}
+
+static void post_close(struct post *post)
+{
+    atomic_store(&post->stopping, true);
+    task_queue_wake(post->queue);
+    assert_int_equal(pthread_join(post->thread, NULL), 0);
+    rpc_server_free(post->server);
+    (void)task_queue_run(post->queue, SIZE_MAX);
+    task_queue_free(post->queue);
+}
+
+/* Runs what an operator typed; *out (freed by the caller) has what was printed. */
+static enum error run(const char *option, const char *other, char **out, struct error_text *why)
+{
+    struct server_options options;
+    char *argv[] = {(char *)"server", (char *)option, (char *)other, NULL};
+    why->text[0] = '\0';
+    if (server_options_parse(other == NULL ? 2 : 3, argv, &options, why) != OK)
+        fail_msg("%s", why->text);
+    size_t size;
+    FILE *file = open_memstream(out, &size);
+    assert_non_null(file);
+    enum error error = operator_run(&options, file, why);
+    assert_int_equal(fclose(file), 0);
+    server_options_release(&options);
+    return error;
+}
+
+static void expect_answer(const char *option, const char *other, const char *hint)
+{
+    char *out;
+    struct error_text why;
+    if (run(option, other, &out, &why) != OK)
+        fail_msg("%s", why.text);
+    if (strstr(out, hint) == NULL)
+        fail_msg("\"%s\" does not tell \"%s\"", out, hint);
+    free(out);
+}
+
+static void expect_error(const char *option, const char *other, enum error error, const char *hint)
+{
+    char *out;
+    struct error_text why;
+    assert_int_equal(run(option, other, &out, &why), error);
+    if (strstr(why.text, hint) == NULL)
+        fail_msg("\"%s\" does not tell \"%s\"", why.text, hint);
+    assert_string_equal(out, "");
+    free(out);
+}
+
+static char *option_of(char text[static 400], const char *name, const struct address *address)
+{
+    char formatted[ADDRESS_TEXT_SIZE];
+    address_format(address, formatted);
+    (void)snprintf(text, 400, "--%s=%s", name, formatted);
+    return text;
+}
+
+static void test_operator__status_of_a_server(void **state)
+{
+    (void)state;
+    struct post post;
+    char status[400];
+    post_open(&post, true);
+    option_of(status, "status", &post.address);
+    expect_answer(status, NULL, "server 1 is the master of epoch 3");
+    expect_answer(status, "--json", "\"type\":\"cluster\"");
+    post_close(&post);
+}
+
+static void test_operator__leave(void **state)
+{
+    (void)state;
+    struct post post;
+    char leave[400];
+    post_open(&post, true);
+    option_of(leave, "leave", &post.address);
+    expect_answer(leave, NULL, "leaves the cluster for good");
+    assert_int_equal(post.leave_calls, 1);
+    assert_int_equal(post.leave_id, 0);
+    post.leave_status = STATUS_FAILED_PRECONDITION;
+    expect_error(leave, NULL, ERROR_DENIED, "nobody else has everything");
+    post_close(&post);
+}
+
+static void test_operator__remove_goes_to_the_master(void **state)
+{
+    (void)state;
+    struct post master, slave;
+    char through[400];
+    post_open(&master, true);
+    post_open(&slave, true);
+    slave.sample.reply.id = 2;
+    char internal[ADDRESS_TEXT_SIZE];
+    address_format(&master.address, internal);
+    slave.sample.members[0].internal = master.sample.members[0].internal = internal;
+    option_of(through, "master_address", &slave.address);
+    expect_answer("--remove=12", through, "server 12 is no longer a member");
+    assert_int_equal(master.leave_calls, 1);
+    assert_int_equal(master.leave_id, 12);
+    assert_int_equal(slave.leave_calls, 0);
+    post_close(&slave);
+    post_close(&master);
+}
+
+static void test_operator__remove_is_for_the_dead(void **state)
+{
+    (void)state;
+    struct post post;
+    char through[400];
+    post_open(&post, true);
+    option_of(through, "master_address", &post.address);
+    expect_error("--remove=2", through, ERROR_DENIED, "server 2 is alive");
+    expect_error("--remove=1", through, ERROR_DENIED, "server 1 is alive");
+    expect_error("--remove=7", through, ERROR_NOT_FOUND, "no server 7");
+    expect_answer("--remove=4", through, "already no longer a member");
+    assert_int_equal(post.leave_calls, 0);
+    post.sample.reply.master = 0;
+    expect_error("--remove=12", through, ERROR_REFUSED, "knows no master");
+    assert_int_equal(post.leave_calls, 0);
+    post_close(&post);
+}
+
+/* Binds a port: nobody listens there until somebody does. */
+static int bound_socket(struct address *address)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof name;
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&name, size), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&name, &size), 0);
+    *address = (struct address){.host = "127.0.0.1", .port = ntohs(name.sin_port)};
+    return fd;
+}
+
+static void test_operator__nobody_there(void **state)
+{
+    (void)state;
+    struct post post;
+    struct address nobody;
+    char text[400];
+    char both[900];
+    int fd = bound_socket(&nobody);
+    expect_error(option_of(text, "status", &nobody), NULL, ERROR_REFUSED, "no server answers at");
+    expect_error(option_of(text, "leave", &nobody), NULL, ERROR_REFUSED, "no server answers at");
+    expect_error("--remove=12", option_of(text, "master_address", &nobody), ERROR_REFUSED,
+                 "no server answers at");
+    /* The next of the list may be there. */
+    post_open(&post, true);
+    char living[ADDRESS_TEXT_SIZE];
+    address_format(&post.address, living);
+    (void)snprintf(both, sizeof both, "%s,%s", text, living);
+    expect_answer("--remove=12", both, "no longer a member");
+    post_close(&post);
+    (void)close(fd);
+}
+
+static void test_operator__somebody_else_there(void **state)
+{
+    (void)state;
+    struct address other;
+    char text[400];
+    int fd = bound_socket(&other);
+    assert_int_equal(listen(fd, 4), 0); /* the kernel accepts, and nobody says a word */
+    expect_error(option_of(text, "status", &other), NULL, ERROR_TIMEOUT, "no Jackdaw server");
+    (void)close(fd);
+}
+
+static void test_operator__a_server_that_does_not_know_the_question(void **state)
+{
+    (void)state;
+    struct post post;
+    char text[400];
+    post_open(&post, false);
+    expect_error(option_of(text, "status", &post.address), NULL, ERROR_VERSION, "another version");
+    expect_error(option_of(text, "leave", &post.address), NULL, ERROR_VERSION, "not the address");
+    post_close(&post);
+}
+
+/* ---- the desk itself over the wire ---- */
+
+static struct bench *looked_at;
+
+static void look(void *context, struct operator_view *view)
+{
+    assert_ptr_equal(context, &unreachable);
+    *view = view_of(looked_at, 1);
+}
+
+static void test_operator__the_desk_answers(void **state)
+{
+    (void)state;
+    struct post post;
+    struct bench bench;
+    char text[400];
+    post_open(&post, true);
+    bench_open(&bench, 3, REPLICA_ALL);
+    looked_at = &bench;
+    operator_desk_init(&post.desk, look, &unreachable);
+    expect_answer(option_of(text, "status", &post.address), NULL, "3 of 3 servers in sync");
+    bench_close(&bench);
+    post_close(&post);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_status__of_the_master),
+        cmocka_unit_test(test_status__of_a_slave),
+        cmocka_unit_test(test_status__without_a_master),
+        cmocka_unit_test(test_print__a_cluster_at_a_glance),
+        cmocka_unit_test(test_print__verdicts),
+        cmocka_unit_test(test_print__orphans_are_told),
+        cmocka_unit_test(test_print__nothing_reaches_the_terminal_unseen),
+        cmocka_unit_test(test_print__json),
+        cmocka_unit_test(test_operator__status_of_a_server),
+        cmocka_unit_test(test_operator__leave),
+        cmocka_unit_test(test_operator__remove_goes_to_the_master),
+        cmocka_unit_test(test_operator__remove_is_for_the_dead),
+        cmocka_unit_test(test_operator__nobody_there),
+        cmocka_unit_test(test_operator__somebody_else_there),
+        cmocka_unit_test(test_operator__a_server_that_does_not_know_the_question),
+        cmocka_unit_test(test_operator__the_desk_answers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
