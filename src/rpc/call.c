@@ -136,6 +136,7 @@ static void end_with_status(struct rpc_call *call, enum status status, uint32_t 
     head.status = status;
     head.message = (char *)(text == NULL ? "" : text);
     head.retry_ms = retry_ms;
+    head.next_request = call->next_request;
     if (call->master != NULL)
         head.master = (char *)call->master;
     send_reply(call, &head, NULL, 0);
@@ -232,6 +233,11 @@ void rpc_call_redirect(struct rpc_call *call, const char *master)
 {
     call->arena.budget_bytes += strlen(master) + CALL_EXTRA_BYTES;
     call->master = arena_strdup(&call->arena, master);
+}
+
+void rpc_call_expect(struct rpc_call *call, uint64_t next_request)
+{
+    call->next_request = next_request;
 }
 
 static void closure(const ProtobufCMessage *reply, void *context)

@@ -267,7 +267,8 @@ static void handle_failure(struct rpc_channel *channel, struct call *call,
              &(struct rpc_result){.status = status,
                                   .message = envelope->message,
                                   .master = envelope->master,
-                                  .retry_ms = envelope->retry_ms});
+                                  .retry_ms = envelope->retry_ms,
+                                  .next_request = envelope->next_request});
 }
 
 static void handle_success(struct rpc_channel *channel, struct report *report, struct call *call,

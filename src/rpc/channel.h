@@ -86,6 +86,7 @@ struct rpc_result {
     const char *message;
     const char *master;
     uint32_t retry_ms;
+    uint64_t next_request; /* of an ABORTED that skips: the number expected instead; else 0 */
     bool more;
 };
 

@@ -116,6 +116,9 @@ void rpc_call_fail(struct rpc_call *call, enum status status, uint32_t retry_ms,
 /* Names the server that should be asked instead, for the rpc_call_fail that follows. */
 void rpc_call_redirect(struct rpc_call *call, const char *master);
 
+/* Names the request number that is expected instead, for the rpc_call_fail that follows. */
+void rpc_call_expect(struct rpc_call *call, uint64_t next_request);
+
 /* Bytes that were packed before; several of them make one message, because concatenated protobuf
  * messages merge. */
 struct rpc_chunk {

@@ -70,6 +70,7 @@ struct rpc_call {
     bool given_up; /* by its caller: no reply is sent */
     bool kept;     /* moved by rpc_call_keep into a block of its own, out of the arena */
     const char *master;
+    uint64_t next_request;
     struct rpc_call_watch watch;
     struct rpc_call *previous; /* among the peer's, */
     struct rpc_call *next;
