@@ -2,12 +2,15 @@
 /* client_internal.h - what the files of the client library share. See client.h.
  *
  *     client.c    making, driving, looking
- *     link.c      connections: finding the server to use, noticing when to leave it
+ *     link.c      connections to servers
+ *     seek.c      finding the server to use
+ *     health.c    noticing when to leave it
  *     request.c   the queue of requests, from asking to finishing
+ *     kept.c      those that were answered and may have to be sent again
  *     calls.c     the table of calls, and what each sends
  *     sender.c    sending, sending again, answers
  *     session.c   logging in and out, heartbeats, losing the session
- *     stream.c  the stream of events */
+ *     stream.c    the stream of events */
 #ifndef JACKDAW_CLIENT_CLIENT_INTERNAL_H
 #define JACKDAW_CLIENT_CLIENT_INTERNAL_H
 
@@ -21,15 +24,24 @@
 
 #define CLIENT_TOKEN_BYTES 32
 #define CLIENT_NONCE_BYTES 16
-#define CLIENT_LINKS_MAX 4u          /* connections at once while looking for a server */
-#define CLIENT_STAGGER_MS 50u        /* between opening two of them */
-#define CLIENT_RECONNECT_MIN_MS 20u  /* first pause before a lost connection is tried again */
-#define CLIENT_CONNECT_MS 3000u      /* one that is not there by then makes room for another */
+#define CLIENT_LINKS_MAX 8u          /* connections at once while looking for a server */
+#define CLIENT_STAGGER_MS 20u        /* between opening two of them, the first time */
+#define CLIENT_OPEN_AGAIN_MS 1000u   /* after one that could not even be opened */
+#define CLIENT_HANDSHAKE_MS 60u      /* rpc_channel_close waits for younger connections */
+#define CLIENT_RECONNECT_MIN_MS 10u  /* first pause before a lost connection is tried again */
+#define CLIENT_RECONNECT_MAX_MS 500u /* ... and the longest */
+#define CLIENT_CONNECT_MS 1000u      /* one that is not there by then makes room for another */
 #define CLIENT_SETTLE_MS 1000u       /* without a master for so long, any server will do */
-#define CLIENT_ASK_AGAIN_MIN_MS 50u  /* a server that is not master is asked again after this, */
-#define CLIENT_ASK_AGAIN_MAX_MS 500u /* and then less and less often */
+#define CLIENT_ASK_AGAIN_PART 16u   /* a server that is not master is asked again after this part */
+#define CLIENT_ASK_AGAIN_MIN_MS 20u /* of the time since the search began, within these bounds, */
+#define CLIENT_ASK_AGAIN_MAX_MS 500u  /* of which half is left to chance */
+#define CLIENT_SESSION_DOUBT_MS 5000u /* a server that is new may not know the session so long */
 #define CLIENT_WINDOW_LEAST 8u /* requests under way, however short of something a server is */
-#define CLIENT_PROBE_MS 2000u  /* silent so long with a slow call under way: ask for Info */
+#define CLIENT_KEPT_MAX \
+    256u /* answered requests that can be sent again; servers remember so many */
+#define CLIENT_KEPT_BYTES (5u * 1024u * 1024u) /* enough for as many messages of 16 KiB */
+#define CLIENT_TRAIL_MAX 16u  /* earlier epochs of which the last position is known */
+#define CLIENT_PROBE_MS 2000u /* silent so long with a slow call under way: ask for Info */
 
 struct position {
     uint64_t epoch;
@@ -47,10 +59,11 @@ struct link {
     bool asking;   /* Info is under way */
     bool answered; /* ... and was answered since it connected; master and epoch tell what */
     bool master;
+    bool refused; /* it answered that it cannot help; and nothing else since */
+    uint64_t server_id;
     uint64_t epoch;
     uint64_t opened_us;
-    uint64_t asked_us;
-    struct backoff ask_again;
+    uint64_t asked_us, round_trip_us;
     uint64_t ask_at_us;
 };
 
@@ -77,16 +90,21 @@ struct request {
 
     enum request_state state;
     bool ignored;     /* the closure that is about to run means nothing */
+    bool answered;    /* its end was told: it is in kept, or is sent again */
     uint64_t session; /* with number, the uid; 0: none yet */
     uint64_t number;
     uint64_t call_id; /* the channel's, while under way */
     uint32_t attempts;
-    uint64_t first_us, sent_us;
+    uint64_t asked_us; /* when it was handed over, */
+    uint64_t first_us; /* first sent, */
+    uint64_t sent_us;  /* and last */
     char strings[];
 };
 
 struct session {
     bool active;
+    bool confirmed;      /* by the server in use, in its reign */
+    uint64_t unknown_us; /* since when one says that it does not know it; 0: none does */
     uint64_t id;
     uint8_t token[CLIENT_TOKEN_BYTES];
     char *name;
@@ -113,6 +131,10 @@ struct stream {
     bool ignored; /* the closure that is about to run means nothing */
     uint64_t call_id;
     struct position cursor;
+    /* Where the cursor was when it left each earlier epoch, newest first. */
+    struct position trail[CLIENT_TRAIL_MAX];
+    size_t trail_count;
+    bool rewound;   /* at least once in this session */
     uint32_t pages; /* since credits were last given */
     struct backoff backoff;
     uint64_t opened_us, open_at_us;
@@ -142,6 +164,7 @@ struct client {
     bool hinted;   /* a server named another one as master: */
     struct address hint;
     uint64_t heard_us;        /* when current last said anything */
+    uint64_t search_us;       /* since when there is none that serves, or doubt; 0: all is well */
     uint64_t seeking_us;      /* since when there is no current */
     uint64_t first_answer_us; /* since then, when a server first answered; 0: none has */
     uint64_t open_next_us;
@@ -149,7 +172,9 @@ struct client {
 
     struct request *requests; /* in order; doubly linked */
     size_t count, bytes, under_way;
-    uint64_t finished; /* how many have ended so far */
+    uint64_t finished;    /* how many have ended so far */
+    struct request *kept; /* answered, of this session, by number; doubly linked */
+    size_t kept_count, kept_bytes;
     struct backoff retry;
     uint64_t retry_set_us, resend_us;
     size_t window; /* how many may be under way: less than CLIENT_WINDOW while a server is short */
@@ -167,6 +192,14 @@ struct client {
     uint64_t first_sent_us, last_acknowledged_us;
 };
 
+/* Cursor and trail as a message has them. */
+struct place {
+    Jackdaw__Position after;
+    Jackdaw__Position trail[CLIENT_TRAIL_MAX];
+    Jackdaw__Position *list[CLIENT_TRAIL_MAX];
+    size_t count;
+};
+
 /* What the table says of a call. */
 struct call_kind {
     const char *method;
@@ -178,6 +211,8 @@ struct call_kind {
 
 /* ---- client.c ---- */
 void client_wake_at(struct client *client, uint64_t at_us);
+/* Whether so long has passed; otherwise the client wakes when it has. */
+bool client_is_over(struct client *client, uint64_t since_us, uint32_t ms);
 uint32_t client_random32(struct client *client);
 void client_init_stub(struct client *client, struct rpc_stub *stub, uint32_t timeout_ms);
 struct position position_of(const Jackdaw__Position *position);
@@ -192,16 +227,29 @@ void call_method(struct rpc_stub *stub, const char *method, const ProtobufCMessa
                  ProtobufCClosure closure, void *result);
 
 /* ---- link.c ---- */
-enum error link_open_first(struct client *client, struct error_text *why);
-void link_check_health(struct client *client);
-void link_seek(struct client *client);
-/* Asks the current server for Info. */
-void link_keep_alive(struct client *client);
-/* The current server answered as a server in charge does. */
-void link_trust(struct client *client);
-/* It answered that it cannot help; master: whom it named, or "". */
-void link_doubt(struct client *client, const char *master);
+enum error link_open(struct client *client, const struct address *address, struct error_text *why);
+/* For servers_next. */
+bool link_is_open(void *context, const struct address *address);
+void link_close(struct link *link);
+/* All but current, unless that would take time. */
+void link_close_others(struct client *client);
 void link_close_all(struct client *client);
+/* Asks for Info, unless that is under way. */
+void link_ask(struct link *link);
+
+/* ---- seek.c ---- */
+enum error seek_start(struct client *client, struct error_text *why);
+void seek_begin(struct client *client);
+void seek_tick(struct client *client);
+/* The current server answered as a server in charge does, or has become it. */
+void link_trust(struct client *client);
+void link_reigns(struct client *client);
+/* It answered that it cannot help. */
+void link_doubt(struct client *client, const struct rpc_result *why);
+void link_begin_doubt(struct client *client);
+
+/* ---- health.c ---- */
+void health_check(struct client *client);
 
 /* ---- request.c ---- */
 void request_finish(struct request *request, enum status status, const char *error,
@@ -212,6 +260,18 @@ void request_abandon(struct request *request);
 enum error request_put_first(struct client *client, const struct client_request *asked,
                              client_done *done, void *context);
 
+size_t request_cost(const struct request *request);
+void request_dispose(struct request *request);
+
+/* ---- kept.c ---- */
+/* Takes a request that has ended and is on no list. done: it was carried out; otherwise only its
+ * number is of use. */
+void kept_add(struct request *request, bool done);
+/* Servers miss the request `from`, which may have been answered before: it and all after it wait in
+ * front of the queue again. False: it is not kept any longer. */
+bool kept_send_again(struct client *client, uint64_t from);
+void kept_clear(struct client *client);
+
 /* ---- sender.c ---- */
 void sender_pump(struct client *client);
 
@@ -221,13 +281,21 @@ void session_began(struct client *client, const struct request *request,
 void session_over(struct client *client);
 void session_lost(struct client *client, enum status status, const char *text);
 void session_release(struct client *client);
+void session_is_new_to_server(struct client *client);
+void session_confirm(struct client *client);
+/* The server in use does not know the session. Whether it may learn of it yet: halves of a cluster
+ * that were cut off from each other take some time to meet. */
+bool session_may_be_late(struct client *client);
 void heartbeat_tick(struct client *client);
 
 /* ---- stream.c ---- */
 void stream_start(struct client *client, struct position cursor);
 void stream_stop(struct client *client);
+/* Opens it now, if it is due later. */
+void stream_hurry(struct client *client);
 /* Reads on from the cursor, in a new stream. */
 void stream_restart(struct client *client);
 void stream_tick(struct client *client);
+void stream_place(const struct client *client, struct place *place);
 
 #endif

@@ -10,7 +10,7 @@
 
 #define STRINGS 5
 
-static size_t cost_of(const struct request *request)
+size_t request_cost(const struct request *request)
 {
     return sizeof *request + request->strings_size;
 }
@@ -50,9 +50,9 @@ static struct request *copy(struct client *client, const struct client_request *
     return request;
 }
 
-static void dispose(struct request *request)
+void request_dispose(struct request *request)
 {
-    sodium_memzero(request, cost_of(request)); /* it may hold a password */
+    sodium_memzero(request, request_cost(request)); /* it may hold a password */
     free(request);
 }
 
@@ -76,12 +76,13 @@ static struct request *make(struct client *client, const struct client_request *
         return NULL;
     request->done = done;
     request->context = context;
+    request->asked_us = client->clock_us(client->source);
     if (asked->call == CLIENT_LOGIN) {
         client->random(client->source, request->secret, sizeof request->secret);
         client->random(client->source, request->nonce, sizeof request->nonce);
     }
     client->count++;
-    client->bytes += cost_of(request);
+    client->bytes += request_cost(request);
     client->wake_us = 0;
     return request;
 }
@@ -126,6 +127,22 @@ size_t client_unfinished(const struct client *client)
 
 /* ---- finishing ---- */
 
+/* The clock of a turn may stand a little before the moment of asking in it. */
+static uint64_t since(const struct client *client, uint64_t us)
+{
+    return client->now_us > us ? client->now_us - us : 0;
+}
+
+/* How long nothing was acknowledged although this one waited. */
+static void count_gap(struct client *client, const struct request *request)
+{
+    uint64_t start_us = request->asked_us > client->last_acknowledged_us
+                            ? request->asked_us
+                            : client->last_acknowledged_us;
+    if (since(client, start_us) > client->figures.longest_gap_us)
+        client->figures.longest_gap_us = since(client, start_us);
+}
+
 static void count_message(struct client *client, const struct request *request, enum status status,
                           uint64_t latency_us)
 {
@@ -136,6 +153,7 @@ static void count_message(struct client *client, const struct request *request, 
         return;
     }
     client->figures.sent++;
+    count_gap(client, request);
     histogram_add(&client->latency, latency_us);
     if (client->first_sent_us == 0)
         client->first_sent_us = request->first_us;
@@ -162,7 +180,7 @@ void request_finish(struct request *request, enum status status, const char *err
     DL_DELETE(client->requests, request);
     client->count--;
     client->finished++;
-    client->bytes -= cost_of(request);
+    client->bytes -= request_cost(request);
     client->wake_us = 0;
     struct client_result result = {
         .call = request->call,
@@ -174,14 +192,15 @@ void request_finish(struct request *request, enum status status, const char *err
         .session = request->session,
         .request = request->number,
         .attempts = request->attempts,
-        .latency_us = request->attempts == 0 ? 0 : client->now_us - request->first_us,
+        .latency_us = request->attempts == 0 ? 0 : since(client, request->asked_us),
         .created = request->created,
         .reply.any = status == STATUS_OK ? reply : NULL,
     };
-    count_message(client, request, status, result.latency_us);
+    if (!request->answered)
+        count_message(client, request, status, result.latency_us);
     if (request->done != NULL)
         request->done(request->context, &result);
-    dispose(request);
+    kept_add(request, status == STATUS_OK);
 }
 
 void client_give_up(struct client *client, enum status status, const char *text)

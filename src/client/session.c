@@ -47,9 +47,13 @@ void session_began(struct client *client, const struct request *request,
     if (session->active && session->id == reply->session)
         return;
     session->active = true;
+    session->confirmed = true;
+    session->unknown_us = 0;
     session->id = reply->session;
     session->next_number = 1;
     memcpy(session->token, request->secret, sizeof session->token);
+    if (session->name != NULL && strcmp(session->name, reply->name) != 0)
+        recent_clear(&client->stream.recent); /* told to somebody else */
     set_name(session, reply->name);
     client->sent = (struct position){.epoch = 0};
     client->heartbeat.stuck = false;
@@ -61,6 +65,7 @@ static void end(struct client *client)
 {
     client->session.active = false;
     client->session.id = 0;
+    kept_clear(client);
     sodium_memzero(client->session.token, sizeof client->session.token);
     stream_stop(client);
 }
@@ -75,9 +80,34 @@ void session_over(struct client *client)
 
 void session_release(struct client *client)
 {
+    kept_clear(client);
     forget_password(&client->session);
     wipe(&client->session.name);
     sodium_memzero(&client->session, sizeof client->session);
+}
+
+/* ---- whether the server knows it ---- */
+
+void session_is_new_to_server(struct client *client)
+{
+    client->session.confirmed = false;
+    client->session.unknown_us = 0;
+}
+
+void session_confirm(struct client *client)
+{
+    client->session.confirmed = true;
+    client->session.unknown_us = 0;
+}
+
+bool session_may_be_late(struct client *client)
+{
+    struct session *session = &client->session;
+    if (!session->active || session->confirmed)
+        return false;
+    if (session->unknown_us == 0)
+        session->unknown_us = client->now_us;
+    return client->now_us - session->unknown_us < (uint64_t)CLIENT_SESSION_DOUBT_MS * 1000;
 }
 
 /* ---- losing it ---- */
@@ -141,22 +171,25 @@ static void on_heartbeat(const ProtobufCMessage *reply, void *closure_data)
     heartbeat->under_way = false;
     if (result->status == STATUS_OK) {
         link_trust(client);
+        session_confirm(client);
         compare_cursors(client, (const Jackdaw__HeartbeatReply *)reply);
     } else if (result->status == STATUS_UNAUTHENTICATED) {
-        session_lost(client, result->status, result->message);
+        if (!session_may_be_late(client))
+            session_lost(client, result->status, result->message);
     } else if (result->status == STATUS_UNAVAILABLE || *result->master != '\0') {
-        link_doubt(client, result->master);
+        link_doubt(client, result);
     }
 }
 
 static void send_heartbeat(struct client *client)
 {
     struct heartbeat *heartbeat = &client->heartbeat;
-    Jackdaw__Position after = JACKDAW__POSITION__INIT;
+    struct place place;
     Jackdaw__HeartbeatRequest request = JACKDAW__HEARTBEAT_REQUEST__INIT;
-    after.epoch = client->stream.cursor.epoch;
-    after.seq = client->stream.cursor.seq;
-    request.after = &after;
+    stream_place(client, &place);
+    request.after = &place.after;
+    request.trail = place.list;
+    request.n_trail = place.count;
     struct rpc_stub stub;
     client_init_stub(client, &stub, CLIENT_ANSWER_MS);
     heartbeat->under_way = true;
@@ -174,7 +207,7 @@ void heartbeat_tick(struct client *client)
         if (client->session.active)
             send_heartbeat(client);
         else
-            link_keep_alive(client);
+            link_ask(client->current);
     }
     client_wake_at(client, heartbeat->due_us);
 }
