@@ -142,31 +142,6 @@ static void test_note__too_large(void **state)
     WAIT_UNTIL(&fixture->client, fixture->counters->echoed == echoed + 1);
 }
 
-/* Notes that find the server full are dropped; nobody is told, nobody is disconnected. */
-static void test_note__to_a_full_server(void **state)
-{
-    struct fixture *fixture = *state;
-    size_t echoed = fixture->counters->echoed;
-    probe_pause(fixture->probe);
-    for (uint64_t i = 0; i < 1000; i++) {
-        echo_note(fixture, 0);
-        if (i % 10 == 9)
-            client_turn(&fixture->client, 0);
-    }
-    struct outcome outcome = {.number = 0}; /* after them, in a frame with more of them */
-    echo_note(fixture, 0);
-    client_echo(&fixture->client, "", 0, &outcome);
-    WAIT_UNTIL(&fixture->client, outcome.ended);
-    assert_int_equal(outcome.result.status, STATUS_RESOURCE_EXHAUSTED);
-    probe_resume(fixture->probe);
-    WAIT_UNTIL(&fixture->client,
-               probe_figures(fixture->probe).calls_rejected + fixture->counters->echoed - echoed ==
-                   1002);
-    assert_in_range(fixture->counters->echoed, echoed + 1, echoed + 100);
-    client_expect_service(&fixture->client);
-    assert_int_equal(fixture->client.disconnected, 0);
-}
-
 static void test_note__more_open_than_a_connection_may_have(void **state)
 {
     struct fixture *fixture = *state;
@@ -218,13 +193,9 @@ static Jackdaw__Envelope note_to(const char *method)
     return note;
 }
 
-/* Calls, and expects that nothing but the one answer to that comes. */
-static void expect_one_answer(struct sp_peer *peer, uint64_t call)
+/* It is alone in the next frame that comes. */
+static void expect_answer_to(struct sp_peer *peer, uint64_t call)
 {
-    Jackdaw__Envelope request = note_to("Echo");
-    request.kind = JACKDAW__ENVELOPE__KIND__REQUEST;
-    request.call = call;
-    send_frame(peer, &request, 1);
     struct sp_message message;
     assert_int_equal(sp_receive(peer, SP_PATIENCE_MS, &message), SP_MESSAGE);
     Jackdaw__Frame *frame = jackdaw__frame__unpack(NULL, message.size, message.body);
@@ -233,6 +204,40 @@ static void expect_one_answer(struct sp_peer *peer, uint64_t call)
     assert_true(frame->envelopes[0]->call == call);
     jackdaw__frame__free_unpacked(frame, NULL);
     free(message.body);
+}
+
+/* Calls, and expects that nothing but the one answer to that comes. */
+static void expect_one_answer(struct sp_peer *peer, uint64_t call)
+{
+    Jackdaw__Envelope request = note_to("Echo");
+    request.kind = JACKDAW__ENVELOPE__KIND__REQUEST;
+    request.call = call;
+    send_frame(peer, &request, 1);
+    expect_answer_to(peer, call);
+}
+
+/* Notes that find the server full are dropped; nobody is told, nobody is disconnected. */
+static void test_note__to_a_full_server(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t echoed = fixture->counters->echoed;
+    Jackdaw__Envelope notes[10];
+    struct sp_peer peer;
+    for (size_t i = 0; i < 10; i++)
+        notes[i] = note_to("Echo");
+    assert_true(sp_open(&peer, probe_address(fixture->probe)));
+    probe_pause(fixture->probe);
+    for (size_t i = 0; i < 50; i++)
+        send_frame(&peer, notes, 10);
+    expect_one_answer(&peer, 1); /* also that it is full */
+    notes[9].kind = JACKDAW__ENVELOPE__KIND__REQUEST;
+    notes[9].call = 2;
+    send_frame(&peer, notes, 10);
+    expect_answer_to(&peer, 2);
+    probe_resume(fixture->probe);
+    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).calls_rejected == 411);
+    assert_int_equal(fixture->counters->echoed, echoed + 100);
+    sp_close(&peer);
 }
 
 /* Whatever a handler does, and whatever is wrong with a note. */
