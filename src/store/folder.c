@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,12 +37,28 @@ enum error folder_sync_of(const char *path, struct error_text *why)
     const char *slash = strrchr(path, '/');
     if (slash == NULL)
         return sync_folder(".", why);
-    char *folder = sqlite3_mprintf("%.*s", (int)(slash == path ? 1 : slash - path), path);
-    if (folder == NULL)
-        return error_set(why, ERROR_NO_MEMORY, "sync folder of %s: out of memory", path);
-    enum error error = sync_folder(folder, why);
-    sqlite3_free(folder);
-    return error;
+    char folder[PATH_MAX];
+    size_t size = slash == path ? 1 : (size_t)(slash - path);
+    if (size >= sizeof folder)
+        return error_set(why, ERROR_INVALID, "sync folder of %s: the name is too long", path);
+    memcpy(folder, path, size);
+    folder[size] = '\0';
+    return sync_folder(folder, why);
+}
+
+void folder_remove_leftovers(const char *path)
+{
+    static const char *const suffixes[] = {
+        STORE_NEW_SUFFIX,        STORE_NEW_SUFFIX "-wal",
+        STORE_NEW_SUFFIX "-shm", STORE_NEW_SUFFIX "-journal",
+        STORE_OLD_SUFFIX,
+    };
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        char *name = sqlite3_mprintf("%s%s", path, suffixes[i]);
+        if (name != NULL)
+            (void)unlink(name);
+        sqlite3_free(name);
+    }
 }
 
 static enum error make_one(const char *folder, struct error_text *why)

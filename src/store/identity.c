@@ -75,6 +75,35 @@ enum error store_put_value(struct store *store, const char *key, const void *byt
     return store_end_alone(store, alone, query_run(&query));
 }
 
+static enum error clear_values(struct store *store)
+{
+    struct query query;
+    query_write(&query, store, STATEMENT_CLEAR_VALUES, "DELETE FROM value", "clear the values");
+    return query_run(&query);
+}
+
+enum error identity_copy_values(struct store *to, struct store *from)
+{
+    enum error error = clear_values(to);
+    if (error != OK)
+        return error;
+    struct query query;
+    bool row;
+    query_read(&query, from, STATEMENT_EACH_VALUE, "SELECT key, bytes FROM value",
+               "read the values");
+    while ((error = query_step(&query, &row)) == OK && row) {
+        size_t size;
+        const char *key = column_string(&query);
+        const uint8_t *bytes = column_bytes(&query, &size);
+        error = query_row_error(&query);
+        if (error == OK)
+            error = store_put_value(to, key, bytes, size);
+        if (error != OK)
+            break;
+    }
+    return query_end(&query, error);
+}
+
 enum error store_get_value(struct store *store, const char *key, void *bytes, size_t size,
                            size_t *used)
 {

@@ -17,14 +17,17 @@ enum error orphan_load(struct store *store)
     return query_end(&query, error);
 }
 
-enum error store_add_orphan(struct store *store, const struct orphan_row *row)
+/* id 0: the next one. */
+static enum error add(struct store *store, uint64_t id, const struct orphan_row *row)
 {
     if (row->last_seq > INT64_MAX || row->first_seq > row->last_seq)
         return error_set(&store->problem, ERROR_INVALID, "keep an orphan: its seq is out of range");
     struct query query;
     query_write(&query, store, STATEMENT_ADD_ORPHAN,
-                "INSERT INTO orphan (epoch, first_seq, last_seq, batch) VALUES (?1, ?2, ?3, ?4)",
+                "INSERT INTO orphan (id, epoch, first_seq, last_seq, batch)"
+                " VALUES (nullif(?1, 0), ?2, ?3, ?4, ?5)",
                 "keep an orphan");
+    bind_number(&query, id);
     bind_number(&query, row->epoch);
     bind_number(&query, row->first_seq);
     bind_number(&query, row->last_seq);
@@ -35,6 +38,11 @@ enum error store_add_orphan(struct store *store, const struct orphan_row *row)
     store->now.last_orphan = (uint64_t)sqlite3_last_insert_rowid(store->database);
     store->now.orphan_count++;
     return OK;
+}
+
+enum error store_add_orphan(struct store *store, const struct orphan_row *row)
+{
+    return add(store, 0, row);
 }
 
 static enum error read_row(struct query *query, struct orphan_row *row)
@@ -87,6 +95,63 @@ enum error store_drop_orphans(struct store *store, uint64_t last)
     if (store->now.orphan_count == 0)
         store->now.last_orphan = 0;
     return store_end_alone(store, alone, error);
+}
+
+static enum error get_sequence(struct store *store, uint64_t *sequence)
+{
+    struct query query;
+    bool row;
+    query_read(&query, store, STATEMENT_GET_ORPHAN_SEQUENCE,
+               "SELECT seq FROM sqlite_sequence WHERE name = 'orphan'",
+               "read the last orphan's id");
+    enum error error = query_step(&query, &row);
+    *sequence = 0;
+    if (error == OK && row) {
+        *sequence = column_ordered(&query);
+        error = query_row_error(&query);
+    }
+    return query_end(&query, error);
+}
+
+static enum error clear(struct store *store)
+{
+    struct query query;
+    query_write(&query, store, STATEMENT_CLEAR_ORPHANS, "DELETE FROM orphan", "clear the orphans");
+    enum error error = query_run(&query);
+    store->now.last_orphan = 0;
+    store->now.orphan_count = 0;
+    if (error != OK)
+        return error;
+    query_write(&query, store, STATEMENT_CLEAR_SEQUENCES, "DELETE FROM sqlite_sequence",
+                "clear the orphans");
+    return query_run(&query);
+}
+
+static enum error set_sequence(struct store *store, uint64_t sequence)
+{
+    struct query query;
+    query_write(&query, store, STATEMENT_SET_ORPHAN_SEQUENCE,
+                "INSERT INTO sqlite_sequence (name, seq) VALUES ('orphan', ?1)",
+                "keep the last orphan's id");
+    bind_number(&query, sequence);
+    return query_run(&query);
+}
+
+static enum error copy(void *context, const struct orphan_row *row)
+{
+    struct store *to = context;
+    return add(to, row->id, row);
+}
+
+enum error orphan_copy(struct store *to, struct store *from)
+{
+    uint64_t sequence = 0;
+    enum error error = get_sequence(from, &sequence);
+    if (error == OK)
+        error = clear(to);
+    if (error == OK)
+        error = set_sequence(to, sequence);
+    return error == OK ? store_each_orphan(from, 0, copy, to) : error;
 }
 
 uint64_t store_last_orphan(const struct store *store)

@@ -109,6 +109,12 @@ static enum error configure_cache(struct store *store, int kib, struct error_tex
     return execute(store, sql, why);
 }
 
+enum error store_use_wal(struct store *store, bool wal, struct error_text *why)
+{
+    return wal ? expect(store, "PRAGMA journal_mode = WAL", "wal", ERROR_DENIED, why)
+               : expect(store, "PRAGMA journal_mode = DELETE", "delete", ERROR_DENIED, why);
+}
+
 static enum error configure(struct store *store, struct error_text *why)
 {
     char sql[192];
@@ -120,7 +126,7 @@ static enum error configure(struct store *store, struct error_text *why)
     (void)sqlite3_busy_timeout(store->database, BUSY_MS);
     enum error error = harden(store, why);
     if (error == OK && store->path != NULL)
-        error = expect(store, "PRAGMA journal_mode = WAL", "wal", ERROR_DENIED, why);
+        error = store_use_wal(store, true, why);
     if (error == OK)
         error = execute(store, sql, why);
     if (error == OK)
@@ -205,6 +211,7 @@ static enum error open_folder(struct store *store, const char *folder, struct er
     store->path = sqlite3_mprintf("%s%s/%s", here, folder, STORE_FILE_NAME);
     if (store->path == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
+    folder_remove_leftovers(store->path);
     return make_file(store, why);
 }
 
@@ -248,6 +255,36 @@ enum error store_open(struct store **out, const struct store_options *options,
     }
     *out = store;
     return OK;
+}
+
+static enum error check_ours(struct store *store, struct error_text *why)
+{
+    char ours[16];
+    (void)sqlite3_snprintf(sizeof ours, ours, "%d", SCHEMA_APPLICATION_ID);
+    return expect(store, "PRAGMA application_id", ours, ERROR_MISMATCH, why);
+}
+
+enum error store_open_file(struct store **out, const char *path,
+                           const struct store_options *options, struct error_text *why)
+{
+    struct store *store = new_store();
+    if (store == NULL)
+        return error_set(why, ERROR_NO_MEMORY, "out of memory");
+    enum error error = OK;
+    store->path = sqlite3_mprintf("%s", path);
+    if (store->path == NULL)
+        error = error_set(why, ERROR_NO_MEMORY, "out of memory");
+    if (error == OK)
+        error = open_database(store, SQLITE_OPEN_READWRITE, why);
+    if (error == OK)
+        error = check_ours(store, why);
+    if (error == OK)
+        error = load(store, options, why);
+    if (error == OK)
+        *out = store;
+    else
+        store_close(store);
+    return error;
 }
 
 enum error store_open_reader(struct store **out, const struct store *writer, struct error_text *why)

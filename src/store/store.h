@@ -350,6 +350,23 @@ enum error store_get_outcome(struct store *store, uint64_t session, uint64_t req
  * the like: of the path; a file there before is untouched. */
 enum error store_snapshot_take(struct store *store, const char *path, struct position *position);
 
+/* Makes the snapshot in `file` this node's database and *store the store of it; `file` lies on the
+ * same file system and is used up, whatever happens. It is checked as by store_open, need not be
+ * synced, and older schemas are migrated. What is the node's own goes over into it: its id, values
+ * and orphans, and as new orphans the batches of the chat that the log here has after `common`,
+ * the last position that both have (batches begin and end there, and here its epoch is the same).
+ *
+ * At any moment a crash finds either the old database or the new one, whole. On error *store is
+ * open and holds what it held, unless the disk failed in the very moment of the exchange and refused
+ * to undo it: *store is then NULL, and the next store_open finds one of the two.
+ *
+ * Readers must be closed before and opened again after it: ERROR_IN_USE. ERROR_CORRUPT, ERROR_VERSION:
+ * as of store_open. ERROR_MISMATCH: the file is of another cluster (unless none was set here), another
+ * node or another program. ERROR_INVALID: the store is in memory, or `common` is no such position, or
+ * is after the snapshot's last. ERROR_NOT_FOUND: no such file. A sentence is in why. */
+enum error store_install(struct store **store, const char *file, struct position common,
+                         const struct store_options *options, struct error_text *why);
+
 /* The size of the database: a snapshot of it takes no more. */
 enum error store_size(struct store *store, uint64_t *bytes);
 

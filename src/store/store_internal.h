@@ -26,6 +26,8 @@ enum statement {
     STATEMENT_SET_CLUSTER,
     STATEMENT_PUT_VALUE,
     STATEMENT_GET_VALUE,
+    STATEMENT_CLEAR_VALUES,
+    STATEMENT_EACH_VALUE,
     STATEMENT_ADD_REIGN,
     STATEMENT_EACH_REIGN,
     STATEMENT_LOG_FIRST,
@@ -40,6 +42,10 @@ enum statement {
     STATEMENT_ADD_ORPHAN,
     STATEMENT_EACH_ORPHAN,
     STATEMENT_DROP_ORPHANS,
+    STATEMENT_CLEAR_ORPHANS,
+    STATEMENT_GET_ORPHAN_SEQUENCE,
+    STATEMENT_CLEAR_SEQUENCES,
+    STATEMENT_SET_ORPHAN_SEQUENCE,
     STATEMENT_PUT_ACCOUNT,
     STATEMENT_GET_ACCOUNT,
     STATEMENT_SET_DELIVERED,
@@ -152,8 +158,13 @@ enum error folder_make(const char *folder, struct error_text *why);
 /* Locks the folder for this process. *lock: closed to unlock. ERROR_IN_USE names the holder. */
 enum error folder_lock(const char *folder, int *lock, struct error_text *why);
 
-/* Makes what happened to the names in the folder that holds path durable. */
+/* Makes what happened to the names in the folder that holds path durable. Needs no memory. */
 enum error folder_sync_of(const char *path, struct error_text *why);
+
+/* What an installation (install.c) that was cut short may leave beside the database at path. */
+#define STORE_NEW_SUFFIX ".new"
+#define STORE_OLD_SUFFIX ".old"
+void folder_remove_leftovers(const char *path);
 
 /* ---- errors (query.c) ---- */
 
@@ -351,6 +362,16 @@ extern const int schema_version; /* how many there are */
 enum error schema_migrate(sqlite3 *database, const char *const steps[], int version,
                           struct error_text *why);
 
+/* ---- opening (store.c) ---- */
+
+/* Opens the database of ours that is at path already; nothing is locked. */
+enum error store_open_file(struct store **out, const char *path,
+                           const struct store_options *options, struct error_text *why);
+
+/* Whether changes go through a WAL, or through a journal so that no other file is needed once they
+ * are done. For the only connection, outside of transactions. */
+enum error store_use_wal(struct store *store, bool wal, struct error_text *why);
+
 /* ---- transactions (store.c) ---- */
 
 /* For writes that may stand alone: opens a transaction unless one is open (*alone tells), and ends
@@ -368,6 +389,11 @@ enum error epoch_load(struct store *store);
 enum error log_load_position(struct store *store, bool check_digest);
 enum error orphan_load(struct store *store);
 enum error timeline_load(struct store *store);
+
+/* Make what `to` has equal to what `from` has, in the open transaction of `to`: the node's values,
+ * its orphans with their ids (identity.c, orphan.c). */
+enum error identity_copy_values(struct store *to, struct store *from);
+enum error orphan_copy(struct store *to, struct store *from);
 
 /* Makes what a reader knows equal to what its read transaction sees (log.c). */
 enum error reader_refresh(struct store *store);

@@ -63,5 +63,7 @@ enum error work_apply(struct store *store, uint64_t n);
 /* Fails the test unless the store holds exactly the first n batches. node_values: whether the
  * values of store_put_value are there (not so in a snapshot). */
 void work_check(struct store *store, uint64_t n, bool node_values);
+/* The same, and the values are whatever they are. */
+void work_check_replicated(struct store *store, uint64_t n);
 
 #endif

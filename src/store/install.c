@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+/* How a snapshot takes the place of the database. What may happen at any point is that the process
+ * dies, or the power fails; the name of the database then stands for the old one or for the new
+ * one, whole, and no WAL but its own lies beside it:
+ *
+ *   file -> X.new      so that it is used up, and found and removed by the next store_open
+ *   X.new              checked, migrated, given what is the node's own, without a WAL, synced
+ *   X                  without a WAL: its content goes into place and the WAL is removed
+ *   X = X.old          the old database has two names; the folder is synced
+ *   X.new -> X         the moment; the folder is synced
+ *   X                  opened; from here on a WAL beside it is the new one's
+ *   X.old              removed
+ *
+ * The old store stays open all along. Should the last steps fail, X.old -> X undoes them. */
+#include "store/store_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum name { NAME_NEW, NAME_OLD, NAME_WAL, NAME_SHM, NAME_JOURNAL, NAME_COUNT };
+
+static const char *const suffixes[NAME_COUNT] = {
+    [NAME_NEW] = STORE_NEW_SUFFIX, [NAME_OLD] = STORE_OLD_SUFFIX, [NAME_WAL] = "-wal",
+    [NAME_SHM] = "-shm",           [NAME_JOURNAL] = "-journal",
+};
+
+struct install {
+    struct store *old;
+    struct store *fresh; /* the snapshot, NULL while it is not open */
+    struct position common;
+    struct store_options options;
+    char *names[NAME_COUNT]; /* made first: undoing must not need memory */
+    struct error_text *why;
+};
+
+static enum error system_problem(struct install *install, const char *what, const char *path)
+{
+    int number = errno;
+    return error_set(install->why, error_from_errno(number), "%s %s: %s", what, path,
+                     strerror(number));
+}
+
+static enum error make_names(struct install *install)
+{
+    for (size_t i = 0; i < NAME_COUNT; i++) {
+        install->names[i] = sqlite3_mprintf("%s%s", install->old->path, suffixes[i]);
+        if (install->names[i] == NULL)
+            return error_set(install->why, ERROR_NO_MEMORY, "out of memory");
+    }
+    return OK;
+}
+
+static enum error check_common(struct install *install)
+{
+    uint64_t seq = install->common.seq;
+    if (seq == 0 || seq > store_position(install->old).seq ||
+        store_epoch_at(install->old, seq) == install->common.epoch)
+        return OK;
+    return error_set(install->why, ERROR_INVALID, "seq %llu is not of epoch %llu here",
+                     (unsigned long long)seq, (unsigned long long)install->common.epoch);
+}
+
+static enum error take_file(struct install *install, const char *file)
+{
+    folder_remove_leftovers(install->old->path);
+    if (rename(file, install->names[NAME_NEW]) != 0)
+        return system_problem(install, "rename", file);
+    return OK;
+}
+
+static enum error check_fresh(struct install *install)
+{
+    static const uint8_t unset[STORE_CLUSTER_BYTES];
+    const struct knowledge *old = &install->old->now;
+    const struct knowledge *fresh = &install->fresh->now;
+    if (memcmp(old->cluster, unset, sizeof unset) != 0 &&
+        memcmp(old->cluster, fresh->cluster, sizeof unset) != 0)
+        return error_set(install->why, ERROR_MISMATCH, "it is of another cluster");
+    if (fresh->position.seq < install->common.seq)
+        return error_set(install->why, ERROR_INVALID, "it ends at seq %llu, before %llu",
+                         (unsigned long long)fresh->position.seq,
+                         (unsigned long long)install->common.seq);
+    return OK;
+}
+
+static enum error add_if_chat(void *context, const struct log_row *row)
+{
+    struct install *install = context;
+    if (row->first_seq <= install->common.seq)
+        return error_set(&install->fresh->problem, ERROR_INVALID,
+                         "a batch lies on both sides of seq %llu",
+                         (unsigned long long)install->common.seq);
+    if (row->kind != LOG_CHAT)
+        return OK;
+    return store_add_orphan(install->fresh, &(struct orphan_row){.epoch = row->epoch,
+                                                                 .first_seq = row->first_seq,
+                                                                 .last_seq = row->last_seq,
+                                                                 .batch = row->batch,
+                                                                 .batch_size = row->batch_size});
+}
+
+/* What was pruned was everywhere, so it is in the snapshot, too. */
+static enum error add_end_of_log(struct install *install)
+{
+    uint64_t first = store_log_first(install->old);
+    if (first == 0 || install->common.seq >= store_position(install->old).seq)
+        return OK;
+    if (first <= install->common.seq)
+        first = install->common.seq + 1;
+    return store_log_read(install->old, first, add_if_chat, install);
+}
+
+static enum error carry_over(struct install *install)
+{
+    enum error error = store_begin(install->fresh);
+    if (error == OK)
+        error = identity_copy_values(install->fresh, install->old);
+    if (error == OK)
+        error = orphan_copy(install->fresh, install->old);
+    if (error == OK)
+        error = add_end_of_log(install);
+    if (error == OK)
+        error = store_commit(install->fresh);
+    if (error == OK)
+        return OK;
+    const char *problem = store_last_problem(install->fresh);
+    return error_set(install->why, error, "%s",
+                     problem[0] == '\0' ? store_last_problem(install->old) : problem);
+}
+
+/* Whoever wrote the file need not have synced it. */
+static enum error sync_file(struct install *install, const char *path)
+{
+    int descriptor = open(path, O_RDWR | O_CLOEXEC);
+    enum error error = OK;
+    if (descriptor < 0 || fsync(descriptor) != 0)
+        error = system_problem(install, "sync", path);
+    if (descriptor >= 0)
+        (void)close(descriptor);
+    return error;
+}
+
+static void close_fresh(struct install *install)
+{
+    store_close(install->fresh);
+    install->fresh = NULL;
+}
+
+static enum error make_ready(struct install *install)
+{
+    const char *path = install->names[NAME_NEW];
+    enum error error = store_open_file(&install->fresh, path, &install->options, install->why);
+    if (error != OK)
+        return error;
+    error = check_fresh(install);
+    if (error == OK)
+        error = carry_over(install);
+    if (error == OK)
+        error = store_use_wal(install->fresh, false, install->why);
+    close_fresh(install);
+    return error == OK ? sync_file(install, path) : error;
+}
+
+/* Without a WAL the old store works as well, only slower: that it stays without one when there is
+ * no memory is no reason to give up. */
+static void keep_old(struct install *install)
+{
+    (void)store_use_wal(install->old, true, NULL);
+}
+
+/* SQLite does not mind when it cannot remove a WAL that it is done with. Here it must be gone:
+ * another database comes to its side. */
+static enum error remove_companions(struct install *install, struct error_text *why)
+{
+    static const enum name companions[] = {NAME_WAL, NAME_SHM, NAME_JOURNAL};
+    for (size_t i = 0; i < sizeof companions / sizeof *companions; i++) {
+        const char *name = install->names[companions[i]];
+        int number = unlink(name) == 0 ? ENOENT : errno;
+        if (number != ENOENT)
+            return error_set(why, error_from_errno(number), "remove %s: %s", name,
+                             strerror(number));
+    }
+    return OK;
+}
+
+static enum error rename_and_open(struct install *install)
+{
+    const char *path = install->old->path;
+    if (rename(install->names[NAME_NEW], path) != 0)
+        return system_problem(install, "rename", install->names[NAME_NEW]);
+    enum error error = folder_sync_of(path, install->why);
+    if (error == OK) {
+        install->options.skip_check = true;
+        error = store_open_file(&install->fresh, path, &install->options, install->why);
+    }
+    return error;
+}
+
+/* Whether the name of the database is the old one's again. */
+static bool go_back(struct install *install)
+{
+    const char *path = install->old->path;
+    return remove_companions(install, NULL) == OK && folder_sync_of(path, NULL) == OK &&
+           rename(install->names[NAME_OLD], path) == 0 && folder_sync_of(path, NULL) == OK;
+}
+
+/* *lost: neither the new database nor the old one can be gone on with. */
+static enum error swap(struct install *install, bool *lost)
+{
+    struct store *old = install->old;
+    enum error error = store_use_wal(old, false, install->why);
+    if (error == OK)
+        error = remove_companions(install, install->why);
+    if (error == OK && link(old->path, install->names[NAME_OLD]) != 0)
+        error = system_problem(install, "link", old->path);
+    if (error == OK)
+        error = folder_sync_of(old->path, install->why);
+    if (error == OK) {
+        error = rename_and_open(install);
+        *lost = error != OK && !go_back(install);
+    }
+    if (error != OK && !*lost)
+        keep_old(install);
+    return error;
+}
+
+static void hand_over(struct install *install, struct store **store)
+{
+    install->fresh->lock = install->old->lock;
+    install->old->lock = -1;
+    store_close(install->old);
+    *store = install->fresh;
+    folder_remove_leftovers(install->fresh->path);
+}
+
+enum error store_install(struct store **store, const char *file, struct position common,
+                         const struct store_options *options, struct error_text *why)
+{
+    struct install install = {.old = *store, .common = common, .options = *options, .why = why};
+    struct store *old = *store;
+    bool lost = false;
+    ASSERT(!old->is_reader && !old->in_transaction && old->open_reads == 0);
+    if (old->path == NULL)
+        return error_set(why, ERROR_INVALID, "a store in memory installs no snapshots");
+    enum error error = make_names(&install);
+    if (error == OK)
+        error = check_common(&install);
+    if (error == OK)
+        error = take_file(&install, file);
+    if (error == OK)
+        error = make_ready(&install);
+    if (error == OK)
+        error = swap(&install, &lost);
+    if (error == OK) {
+        hand_over(&install, store);
+    } else if (lost) {
+        store_close(old);
+        *store = NULL;
+    } else {
+        folder_remove_leftovers(old->path);
+        (void)unlink(file);
+    }
+    for (size_t i = 0; i < NAME_COUNT; i++)
+        sqlite3_free(install.names[i]);
+    return error == OK ? OK : error_prefix(why, error, "install snapshot");
+}

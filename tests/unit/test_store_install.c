@@ -1,0 +1,754 @@
+/* SPDX-License-Identifier: MIT */
+/* A snapshot takes the place of the database of a node that went another way: what is the node's
+ * own goes over, and whatever fails or dies, the folder holds the old or the new one, whole. */
+#include "store/store_internal.h"
+
+#include "support/faulty_calls.h"
+#include "test_store_support.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define COMMON 6  /* batches that both have */
+#define MASTER 20 /* batches of the master */
+#define OWN_EPOCH (UINT64_C(100) << 16 | TEST_NODE)
+#define OWN_ENTRIES 4
+#define OLD_ORPHAN 2 /* the id of the one that was there before */
+
+static const uint8_t cluster[STORE_CLUSTER_BYTES] = {1, 2, 3};
+
+/* What each test starts from: the closed database of a node with the common batches, and a
+ * snapshot of the master's. */
+struct scene {
+    char folder[TEST_PATH_SIZE];
+    char path[TEST_PATH_SIZE];     /* of the node's database */
+    char snapshot[TEST_PATH_SIZE]; /* kept: copied for each try */
+    char file[TEST_PATH_SIZE];     /* the copy, beside the database */
+};
+
+static void copy_file(const char *from, const char *to)
+{
+    static char bytes[1 << 16];
+    int source = open(from, O_RDONLY | O_CLOEXEC);
+    int target = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(source >= 0 && target >= 0);
+    ssize_t size;
+    while ((size = read(source, bytes, sizeof bytes)) > 0)
+        assert_int_equal(write(target, bytes, (size_t)size), size);
+    assert_int_equal(close(source), 0);
+    assert_int_equal(close(target), 0);
+}
+
+static bool file_exists(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0;
+}
+
+static bool suffixed_exists(const char *path, const char *suffix)
+{
+    char name[TEST_PATH_SIZE + 16];
+    (void)snprintf(name, sizeof name, "%s%s", path, suffix);
+    return file_exists(name);
+}
+
+static void execute(const char *path, const char *sql)
+{
+    sqlite3 *database = NULL;
+    char *problem = NULL;
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    if (sqlite3_exec(database, sql, NULL, NULL, &problem) != SQLITE_OK)
+        fail_msg("%s: %s", sql, problem);
+    assert_int_equal(sqlite3_close(database), SQLITE_OK);
+}
+
+/* ---- the master and its snapshot ---- */
+
+static void take_masters(const char *path)
+{
+    char folder[TEST_PATH_SIZE];
+    make_folder(folder);
+    struct store_options options = {.folder = folder, .node_id = TEST_NODE + 1};
+    struct store *store = NULL;
+    struct error_text why;
+    struct position position;
+    assert_int_equal(store_open(&store, &options, &why), OK);
+    assert_ok(store, store_set_cluster(store, cluster));
+    assert_ok(store, store_put_value(store, "promise", "the master's", 12));
+    for (uint64_t n = 1; n <= MASTER; n++)
+        assert_ok(store, work_apply(store, n));
+    assert_ok(store, store_snapshot_take(store, path, &position));
+    store_close(store);
+    remove_folder(folder);
+}
+
+/* ---- the node ---- */
+
+static void fill_common(struct store *store)
+{
+    struct orphan_row row = {
+        .epoch = 5, .first_seq = 6, .last_seq = 7, .batch = (const uint8_t *)"o", .batch_size = 1};
+    assert_ok(store, store_set_cluster(store, cluster));
+    for (uint64_t n = 1; n <= COMMON; n++)
+        assert_ok(store, work_apply(store, n));
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_add_orphan(store, &row));
+    assert_ok(store, store_add_orphan(store, &row));
+    assert_ok(store, store_drop_orphans(store, 1));
+    assert_ok(store, store_commit(store));
+}
+
+static const struct log_row own_entries[OWN_ENTRIES] = {
+    {.first_seq = 1, .last_seq = 2, .kind = LOG_CHAT, .batch_size = 30},
+    {.first_seq = 3, .last_seq = 3, .kind = LOG_MEMBERS, .batch_size = 40},
+    {.first_seq = 4, .last_seq = 4, .kind = LOG_CHAT, .batch_size = 9000},
+    {.first_seq = 5, .last_seq = 7, .kind = LOG_CHAT, .batch_size = 0},
+};
+
+static struct log_row own_entry(size_t index)
+{
+    static const uint8_t bytes[9000] = {7, 7, 7};
+    struct log_row row = own_entries[index];
+    row.epoch = OWN_EPOCH;
+    row.first_seq += work_last_seq(COMMON);
+    row.last_seq += work_last_seq(COMMON);
+    row.batch = bytes;
+    return row;
+}
+
+static uint64_t own_last_seq(void)
+{
+    return own_entry(OWN_ENTRIES - 1).last_seq;
+}
+
+/* The node reigns and writes for itself. Without asserts, for a process of its own. */
+static enum error go_another_way(struct store *store)
+{
+    struct reign_row reign = {.epoch = OWN_EPOCH, .first_seq = work_last_seq(COMMON) + 1};
+    enum error error = store_begin(store);
+    if (error == OK)
+        error = store_add_reign(store, &reign);
+    if (error == OK)
+        error = store_put_value(store, "promise", "mine", 4);
+    for (size_t i = 0; i < OWN_ENTRIES && error == OK; i++) {
+        struct log_row row = own_entry(i);
+        error = store_log_append(store, &row);
+    }
+    return error == OK ? store_commit(store) : error;
+}
+
+static struct position common_position(void)
+{
+    return (struct position){.epoch = UINT64_C(1) << 16 | TEST_NODE, .seq = work_last_seq(COMMON)};
+}
+
+static enum error install(struct store **store, const struct scene *scene, struct error_text *why)
+{
+    const struct store_options options = {.folder = scene->folder, .node_id = TEST_NODE};
+    why->text[0] = '\0';
+    return store_install(store, scene->file, common_position(), &options, why);
+}
+
+/* ---- what is there then ---- */
+
+static void check_promise(struct store *store)
+{
+    char value[16];
+    uint64_t batch = 0;
+    size_t used;
+    assert_ok(store, store_get_value(store, "promise", value, sizeof value, &used));
+    assert_int_equal(used, 4);
+    assert_memory_equal(value, "mine", 4);
+    assert_ok(store, store_get_value(store, "batch", &batch, sizeof batch, &used));
+    assert_int_equal(batch, COMMON);
+}
+
+struct orphans {
+    uint64_t id;
+    size_t entry;
+};
+
+static enum error check_orphan(void *context, const struct orphan_row *row)
+{
+    struct orphans *orphans = context;
+    assert_int_equal(row->id, orphans->id++);
+    if (row->id == OLD_ORPHAN) {
+        assert_int_equal(row->epoch, 5);
+        assert_int_equal(row->last_seq, 7);
+        assert_int_equal(row->batch_size, 1);
+        return OK;
+    }
+    while (own_entries[orphans->entry].kind != LOG_CHAT)
+        orphans->entry++;
+    struct log_row expected = own_entry(orphans->entry++);
+    assert_int_equal(row->epoch, expected.epoch);
+    assert_int_equal(row->first_seq, expected.first_seq);
+    assert_int_equal(row->last_seq, expected.last_seq);
+    assert_int_equal(row->batch_size, expected.batch_size);
+    assert_memory_equal(row->batch, expected.batch, expected.batch_size);
+    return OK;
+}
+
+static void check_orphans(struct store *store, uint64_t last)
+{
+    struct orphans orphans = {.id = OLD_ORPHAN};
+    assert_ok(store, store_each_orphan(store, 0, check_orphan, &orphans));
+    assert_int_equal(orphans.id, last + 1);
+    assert_int_equal(store_last_orphan(store), last);
+    assert_int_equal(store_orphan_count(store), last + 1 - OLD_ORPHAN);
+}
+
+static void check_new(struct store *store)
+{
+    work_check_replicated(store, MASTER);
+    check_promise(store);
+    check_orphans(store, OLD_ORPHAN + 3);
+}
+
+static enum error check_own_entry(void *context, const struct log_row *row)
+{
+    size_t *index = context;
+    struct log_row expected = own_entry((*index)++);
+    assert_int_equal(row->epoch, expected.epoch);
+    assert_int_equal(row->first_seq, expected.first_seq);
+    assert_int_equal(row->last_seq, expected.last_seq);
+    assert_int_equal(row->kind, expected.kind);
+    assert_int_equal(row->batch_size, expected.batch_size);
+    return OK;
+}
+
+static void check_old(struct store *store)
+{
+    size_t entries = 0;
+    assert_int_equal(store_position(store).seq, own_last_seq());
+    assert_int_equal(store_position(store).epoch, OWN_EPOCH);
+    assert_ok(store, store_log_read(store, work_last_seq(COMMON) + 1, check_own_entry, &entries));
+    assert_int_equal(entries, OWN_ENTRIES);
+    check_promise(store);
+    check_orphans(store, OLD_ORPHAN);
+}
+
+/* Whether it is the new one; fails the test when it is neither. */
+static bool check_either(struct store *store)
+{
+    uint8_t found[STORE_CLUSTER_BYTES];
+    bool is_new = store_position(store).seq == work_last_seq(MASTER);
+    store_cluster(store, found);
+    assert_memory_equal(found, cluster, sizeof cluster);
+    if (is_new)
+        check_new(store);
+    else
+        check_old(store);
+    return is_new;
+}
+
+/* It takes writes, and still has them after the next opening, which also clears up. */
+static void check_goes_on(struct store *store, const struct scene *scene)
+{
+    struct position position;
+    size_t used;
+    uint8_t value[8];
+    assert_ok(store, store_put_value(store, "after", "that", 4));
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_put_members(store, (struct position){0, 0}, value, 0));
+    store_rollback(store);
+    assert_ok(store, store_get_members(store, &position, NULL, 0, &used));
+    bool was_new = check_either(store);
+    store_close(store);
+    store = open_store(scene->folder);
+    assert_ok(store, store_get_value(store, "after", value, sizeof value, &used));
+    assert_int_equal(check_either(store), was_new);
+    assert_false(suffixed_exists(scene->path, STORE_NEW_SUFFIX));
+    assert_false(suffixed_exists(scene->path, STORE_OLD_SUFFIX));
+    store_close(store);
+}
+
+/* ---- scenes ---- */
+
+static void make_scene(struct scene *scene, const char *snapshot)
+{
+    make_folder(scene->folder);
+    join_path(scene->path, scene->folder, STORE_FILE_NAME);
+    join_path(scene->file, scene->folder, "incoming");
+    (void)snprintf(scene->snapshot, sizeof scene->snapshot, "%s", snapshot);
+    struct store *store = open_store(scene->folder);
+    fill_common(store);
+    store_close(store);
+    copy_file(scene->snapshot, scene->file);
+}
+
+static struct {
+    char folder[TEST_PATH_SIZE];
+    char snapshot[TEST_PATH_SIZE];
+} masters;
+
+static int setup(void **state)
+{
+    struct scene *scene = calloc(1, sizeof *scene);
+    assert_non_null(scene);
+    make_scene(scene, masters.snapshot);
+    *state = scene;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct scene *scene = *state;
+    faulty_calls_arm(FAULTY_CALLS_NONE, 0, 0);
+    remove_folder(scene->folder);
+    free(scene);
+    return 0;
+}
+
+/* A scene like this one, from copies of its closed files. */
+static void copy_scene(struct scene *copy, const struct scene *scene)
+{
+    *copy = *scene;
+    make_folder(copy->folder);
+    join_path(copy->path, copy->folder, STORE_FILE_NAME);
+    join_path(copy->file, copy->folder, "incoming");
+    copy_file(scene->path, copy->path);
+    copy_file(scene->snapshot, copy->file);
+}
+
+/* ---- that it works ---- */
+
+static void test_store_install__takes_the_place(void **state)
+{
+    struct scene *scene = *state;
+    struct error_text why;
+    struct store *store = open_store(scene->folder);
+    assert_ok(store, go_another_way(store));
+    check_old(store);
+    if (install(&store, scene, &why) != OK)
+        fail_msg("%s", why.text);
+    assert_true(check_either(store));
+    assert_false(file_exists(scene->file));
+    assert_false(suffixed_exists(scene->path, STORE_NEW_SUFFIX));
+    assert_false(suffixed_exists(scene->path, STORE_OLD_SUFFIX));
+    struct store *second = NULL; /* the folder is still locked */
+    assert_int_equal(try_open(&second, scene->folder, &why), ERROR_IN_USE);
+    struct store *reader = NULL;
+    assert_int_equal(store_open_reader(&reader, store, &why), OK);
+    store_close(reader);
+    check_goes_on(store, scene);
+    store = open_store(scene->folder);
+    assert_ok(store, work_apply(store, MASTER + 1));
+    work_check(store, MASTER + 1, true);
+    store_close(store);
+}
+
+/* Ids of orphans are not used again when all were dropped before. */
+static void test_store_install__after_all_orphans_were_dropped(void **state)
+{
+    struct scene *scene = *state;
+    struct error_text why;
+    struct store *store = open_store(scene->folder);
+    assert_ok(store, store_drop_orphans(store, OLD_ORPHAN));
+    assert_int_equal(install(&store, scene, &why), OK); /* nothing after the common position */
+    assert_int_equal(store_orphan_count(store), 0);
+    struct orphan_row row = {.first_seq = 1, .last_seq = 1, .batch = (const uint8_t *)""};
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_add_orphan(store, &row));
+    assert_ok(store, store_commit(store));
+    assert_int_equal(store_last_orphan(store), OLD_ORPHAN + 1);
+    work_check_replicated(store, MASTER);
+    store_close(store);
+}
+
+/* A node that has just been made belongs to no cluster and has nothing. */
+static void test_store_install__into_an_empty_node(void **state)
+{
+    struct scene *scene = *state;
+    struct error_text why;
+    uint8_t found[STORE_CLUSTER_BYTES];
+    char folder[TEST_PATH_SIZE];
+    make_folder(folder);
+    struct store *store = open_store(folder);
+    struct store_options options = {.folder = folder, .node_id = TEST_NODE};
+    assert_int_equal(store_install(&store, scene->file, (struct position){0, 0}, &options, &why),
+                     OK);
+    store_cluster(store, found);
+    assert_memory_equal(found, cluster, sizeof cluster);
+    work_check(store, MASTER, false);
+    assert_int_equal(store_orphan_count(store), 0);
+    assert_ok(store, work_apply(store, MASTER + 1));
+    store_close(store);
+    remove_folder(folder);
+}
+
+static void test_store_install__of_an_older_version(void **state)
+{
+    struct scene *scene = *state;
+    struct error_text why;
+    execute(scene->file,
+            "CREATE TABLE log_1 (first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL,"
+            " epoch INTEGER NOT NULL, digest BLOB NOT NULL, batch BLOB NOT NULL) STRICT;"
+            "INSERT INTO log_1 SELECT first_seq, last_seq, epoch, digest, batch FROM log;"
+            "DROP TABLE log; ALTER TABLE log_1 RENAME TO log;"
+            "DROP TABLE orphan; DROP TABLE cluster_members; PRAGMA user_version = 1");
+    struct store *store = open_store(scene->folder);
+    assert_int_equal(install(&store, scene, &why), OK);
+    assert_int_equal(store_position(store).seq, work_last_seq(MASTER));
+    check_orphans(store, OLD_ORPHAN);
+    assert_ok(store, work_apply(store, MASTER + 1));
+    store_close(store);
+}
+
+/* ---- what is refused ---- */
+
+static void expect_refusal(const struct scene *scene, enum error expected, const char *word)
+{
+    struct error_text why;
+    struct store *store = open_store(scene->folder);
+    if (store_position(store).epoch != OWN_EPOCH)
+        assert_ok(store, go_another_way(store));
+    struct store *before = store;
+    enum error error = install(&store, scene, &why);
+    if (error != expected || strstr(why.text, word) == NULL)
+        fail_msg("\"%s\", not \"%s\" with \"%s\": %s", error_name(error), error_name(expected),
+                 word, why.text);
+    assert_ptr_equal(store, before);
+    assert_false(file_exists(scene->file));
+    assert_false(check_either(store));
+    check_goes_on(store, scene);
+}
+
+static void test_store_install__refuses_what_is_not_for_it(void **state)
+{
+    struct scene *scene = *state;
+    static const struct {
+        const char *change;
+        enum error error;
+        const char *word;
+    } cases[] = {
+        {"UPDATE node SET cluster = zeroblob(16)", ERROR_MISMATCH, "another cluster"},
+        {"UPDATE node SET cluster = randomblob(16)", ERROR_MISMATCH, "another cluster"},
+        {"UPDATE node SET node_id = 8", ERROR_MISMATCH, "belongs to server 8"},
+        {"PRAGMA application_id = 7", ERROR_MISMATCH, "application_id"},
+        {"PRAGMA user_version = 1000", ERROR_VERSION, "version 1000"},
+        {"DROP TABLE value", ERROR_CORRUPT, ""},
+        {"DROP TABLE orphan", ERROR_CORRUPT, ""},
+        {"UPDATE log SET digest = zeroblob(32)", ERROR_CORRUPT, "digest"},
+        {"DELETE FROM log", ERROR_INVALID, "ends at seq 0"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        copy_file(scene->snapshot, scene->file);
+        execute(scene->file, cases[i].change);
+        expect_refusal(scene, cases[i].error, cases[i].word);
+    }
+}
+
+static void test_store_install__refuses_what_is_not_whole(void **state)
+{
+    struct scene *scene = *state;
+    struct stat status;
+    assert_int_equal(stat(scene->file, &status), 0);
+    assert_int_equal(truncate(scene->file, status.st_size / 2), 0);
+    expect_refusal(scene, ERROR_CORRUPT, "");
+    copy_file(scene->snapshot, scene->file);
+    assert_int_equal(truncate(scene->file, 0), 0);
+    expect_refusal(scene, ERROR_MISMATCH, "application_id");
+    copy_file(scene->snapshot, scene->file);
+    int descriptor = open(scene->file, O_WRONLY | O_CLOEXEC);
+    char noise[4096];
+    memset(noise, 'x', sizeof noise);
+    assert_int_equal(write(descriptor, noise, sizeof noise), sizeof noise);
+    assert_int_equal(close(descriptor), 0);
+    expect_refusal(scene, ERROR_CORRUPT, "not a database");
+    expect_refusal(scene, ERROR_NOT_FOUND, "incoming"); /* it is used up */
+}
+
+static void test_store_install__common_position_that_is_none(void **state)
+{
+    struct scene *scene = *state;
+    static const struct position wrong[] = {
+        {OWN_EPOCH, 12}, {OWN_EPOCH, 13} /* within a batch */, {OWN_EPOCH, 1000}};
+    struct store *store = open_store(scene->folder);
+    const struct store_options options = {.folder = scene->folder, .node_id = TEST_NODE};
+    struct error_text why;
+    assert_int_equal(work_last_seq(COMMON), 12);
+    assert_ok(store, go_another_way(store));
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        copy_file(scene->snapshot, scene->file);
+        assert_int_equal(store_install(&store, scene->file, wrong[i], &options, &why),
+                         ERROR_INVALID);
+        check_old(store);
+    }
+    store_close(store);
+}
+
+static void test_store_install__in_memory(void **state)
+{
+    struct scene *scene = *state;
+    struct store *store = open_store(NULL);
+    struct error_text why;
+    assert_int_equal(install(&store, scene, &why), ERROR_INVALID);
+    assert_non_null(strstr(why.text, "memory"));
+    store_close(store);
+}
+
+/* ---- what may happen meanwhile ---- */
+
+static _Noreturn void install_and_die(const struct scene *scene, uint64_t k)
+{
+    struct store *store = NULL;
+    struct error_text why;
+    if (try_open(&store, scene->folder, &why) != OK || go_another_way(store) != OK)
+        _exit(2);
+    faulty_calls_arm(FAULTY_CALLS_DIE, k, 0);
+    _exit(install(&store, scene, &why) == OK ? 0 : 3);
+}
+
+/* Whether the process died; *is_new: what was found then. */
+static bool try_death(const struct scene *from, uint64_t k, bool *is_new)
+{
+    struct scene scene;
+    copy_scene(&scene, from);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        install_and_die(&scene, k);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_true(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == FAULTY_CALLS_EXIT);
+    struct store *store = open_store(scene.folder);
+    *is_new = check_either(store);
+    check_goes_on(store, &scene);
+    remove_folder(scene.folder);
+    return WEXITSTATUS(status) == FAULTY_CALLS_EXIT;
+}
+
+static void test_store_install__process_dies(void **state)
+{
+    struct scene *scene = *state;
+    bool is_new = false;
+    uint64_t old_count = 0, k = 1;
+    for (bool was_new = false; try_death(scene, k, &is_new); k++) {
+        assert_true(is_new || !was_new);
+        was_new = is_new;
+        old_count += !is_new;
+    }
+    assert_true(is_new);
+    assert_true(old_count > 30 && old_count < k - 3);
+}
+
+/* Whether a call failed. */
+static bool try_fault(const struct scene *from, enum faulty_calls kind, uint64_t k, int number)
+{
+    struct scene scene;
+    struct error_text why;
+    copy_scene(&scene, from);
+    struct store *store = open_store(scene.folder);
+    assert_ok(store, go_another_way(store));
+    faulty_calls_arm(kind, k, number);
+    enum error error = install(&store, &scene, &why);
+    bool has_failed = faulty_calls_have_failed();
+    faulty_calls_arm(FAULTY_CALLS_NONE, 0, 0);
+    if (error != OK) {
+        if (error != ERROR_IO && (number != ENOSPC || error != ERROR_DISK_FULL))
+            fail_msg("call %u: %s", (unsigned)k, why.text);
+        assert_true(strlen(why.text) > strlen("install snapshot: "));
+    }
+    if (store == NULL) {
+        assert_true(error != OK && kind == FAULTY_CALLS_FAIL);
+        store = open_store(scene.folder);
+        (void)check_either(store);
+    } else {
+        assert_int_equal(check_either(store), error == OK);
+    }
+    check_goes_on(store, &scene);
+    remove_folder(scene.folder);
+    return has_failed;
+}
+
+static void every_fault(const struct scene *scene, enum faulty_calls kind, int number)
+{
+    uint64_t k = 1;
+    while (try_fault(scene, kind, k, number))
+        k++;
+    assert_true(k > 40);
+}
+
+static void test_store_install__one_call_fails(void **state)
+{
+    every_fault(*state, FAULTY_CALLS_FAIL_ONCE, EIO);
+    every_fault(*state, FAULTY_CALLS_FAIL_ONCE, ENOSPC);
+}
+
+static void test_store_install__disk_stays_broken(void **state)
+{
+    every_fault(*state, FAULTY_CALLS_FAIL, EIO);
+}
+
+/* ---- power ---- */
+
+/* What a power failure could take: a file's content since it was synced, and what happened to
+ * names since the folder was. */
+struct order {
+    const struct scene *scene;
+    bool new_is_dirty;
+    bool old_is_dirty;
+    bool names_changed; /* a companion of the database, or the database itself */
+    bool is_swapped;
+    bool swap_is_synced;
+    uint64_t wal_writes;
+};
+
+static void watch_order(void *context, const char *name, const char *path, const char *other)
+{
+    struct order *order = context;
+    const char *database = order->scene->path;
+    bool is_write = strcmp(name, "write") == 0;
+    bool is_sync = strcmp(name, "sync") == 0;
+    char coming[TEST_PATH_SIZE + 16], wal[TEST_PATH_SIZE + 16];
+    (void)snprintf(coming, sizeof coming, "%s" STORE_NEW_SUFFIX, database);
+    (void)snprintf(wal, sizeof wal, "%s-wal", database);
+    if (strcmp(path, coming) == 0 && strcmp(name, "rename") == 0) {
+        assert_string_equal(other, database);
+        assert_false(order->new_is_dirty);
+        assert_false(order->old_is_dirty);
+        assert_false(order->names_changed);
+        assert_false(suffixed_exists(database, "-wal"));
+        assert_false(suffixed_exists(database, "-journal"));
+        order->is_swapped = true;
+    } else if (strcmp(path, order->scene->file) == 0) {
+        order->new_is_dirty = true; /* nobody has synced it yet */
+    } else if (strcmp(path, coming) == 0 && (is_write || is_sync)) {
+        order->new_is_dirty = is_write;
+    } else if (strcmp(path, database) == 0 && (is_write || is_sync)) {
+        order->old_is_dirty = is_write;
+    } else if (strcmp(path, order->scene->folder) == 0 && is_sync) {
+        order->names_changed = false;
+        order->swap_is_synced = order->is_swapped;
+    } else if (strncmp(path, database, strlen(database)) == 0 &&
+               (strcmp(name, "unlink") == 0 || strcmp(name, "link") == 0)) {
+        order->names_changed = true;
+    } else if (strcmp(path, wal) == 0 && is_write && order->is_swapped) {
+        assert_true(order->swap_is_synced);
+        order->wal_writes++;
+    }
+}
+
+static void test_store_install__synced_in_the_right_order(void **state)
+{
+    struct scene *scene = *state;
+    struct order order = {.scene = scene};
+    struct error_text why;
+    struct store *store = open_store(scene->folder);
+    assert_ok(store, go_another_way(store));
+    faulty_calls_watch(watch_order, &order);
+    enum error error = install(&store, scene, &why);
+    assert_ok(store, store_put_value(store, "more", "", 0));
+    faulty_calls_watch(NULL, NULL);
+    assert_int_equal(error, OK);
+    assert_true(order.is_swapped);
+    assert_true(order.wal_writes > 0);
+    store_close(store);
+}
+
+/* ---- memory ---- */
+
+static struct {
+    sqlite3_mem_methods real;
+    uint64_t fail_at; /* 0: never */
+    uint64_t count;
+} memory;
+
+static void *failing_malloc(int size)
+{
+    return ++memory.count == memory.fail_at ? NULL : memory.real.xMalloc(size);
+}
+
+static void *failing_realloc(void *old, int size)
+{
+    return ++memory.count == memory.fail_at ? NULL : memory.real.xRealloc(old, size);
+}
+
+static void install_failing_memory(void)
+{
+    sqlite3_mem_methods methods;
+    assert_int_equal(sqlite3_config(SQLITE_CONFIG_GETMALLOC, &memory.real), SQLITE_OK);
+    methods = memory.real;
+    methods.xMalloc = failing_malloc;
+    methods.xRealloc = failing_realloc;
+    assert_int_equal(sqlite3_config(SQLITE_CONFIG_MALLOC, &methods), SQLITE_OK);
+}
+
+static bool try_memory(const struct scene *from, uint64_t k)
+{
+    struct scene scene;
+    struct error_text why;
+    copy_scene(&scene, from);
+    struct store *store = open_store(scene.folder);
+    assert_ok(store, go_another_way(store));
+    memory.count = 0;
+    memory.fail_at = k;
+    enum error error = install(&store, &scene, &why);
+    bool has_failed = memory.count >= k;
+    memory.fail_at = 0;
+    if (error != OK)
+        assert_int_equal(error, ERROR_NO_MEMORY);
+    assert_non_null(store);
+    assert_int_equal(check_either(store), error == OK);
+    check_goes_on(store, &scene);
+    remove_folder(scene.folder);
+    return has_failed;
+}
+
+/* There are many, and they are much the same. */
+#define ALLOCATION_STRIDE 3
+
+static void test_store_install__one_allocation_fails(void **state)
+{
+    uint64_t k = 1;
+    while (try_memory(*state, k))
+        k += ALLOCATION_STRIDE;
+    assert_true(k > 100);
+}
+
+static int make_masters(void **state)
+{
+    (void)state;
+    make_folder(masters.folder);
+    join_path(masters.snapshot, masters.folder, "snapshot");
+    take_masters(masters.snapshot);
+    return 0;
+}
+
+static int remove_masters(void **state)
+{
+    (void)state;
+    remove_folder(masters.folder);
+    return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_store_install__takes_the_place),
+        TEST(test_store_install__after_all_orphans_were_dropped),
+        TEST(test_store_install__into_an_empty_node),
+        TEST(test_store_install__of_an_older_version),
+        TEST(test_store_install__refuses_what_is_not_for_it),
+        TEST(test_store_install__refuses_what_is_not_whole),
+        TEST(test_store_install__common_position_that_is_none),
+        TEST(test_store_install__in_memory),
+        TEST(test_store_install__process_dies),
+        TEST(test_store_install__one_call_fails),
+        TEST(test_store_install__disk_stays_broken),
+        TEST(test_store_install__synced_in_the_right_order),
+        TEST(test_store_install__one_allocation_fails),
+    };
+    install_failing_memory();
+    return cmocka_run_group_tests_name("store install", tests, make_masters, remove_masters);
+}
