@@ -383,7 +383,7 @@ static void write_election(void)
     for (uint8_t policy = 0; policy < 3; policy++) {
         char name[16];
         (void)snprintf(name, sizeof name, "election-%u", policy);
-        write_scene(name, (uint8_t)(2u | policy << 2), m, 6);
+        write_scene(name, (uint8_t)(2u + 4u * policy), m, 6);
     }
 }
 

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+#include "server/forward.h"
+
+#include "base/address.h"
+#include "base/log.h"
+#include "rpc/channel.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define RETRY_MS 100u           /* after which a client may find that there is a master */
+#define RETRY_WHEN_FULL_MS 200u /* as in src/rpc */
+
+struct forward {
+    struct forward_options options;
+    char address[ADDRESS_TEXT_SIZE]; /* "": there is no master */
+    struct rpc_channel *channels[FORWARD_CONNECTIONS];
+    size_t open_calls;
+};
+
+/* A call on its way. */
+struct passage {
+    struct rpc_result result; /* first: the channel fills it */
+    struct forward *forward;
+    struct rpc_channel *channel;
+    struct rpc_call *call;
+    uint64_t id;      /* the channel's */
+    uint32_t credits; /* replies that the master may still send */
+    bool is_given_up; /* by the caller */
+};
+
+/* ---- answers ---- */
+
+static void end(struct passage *passage, const ProtobufCMessage *reply)
+{
+    struct rpc_call *call = passage->call;
+    const struct rpc_result *result = &passage->result;
+    if (result->status == STATUS_OK) {
+        rpc_call_reply(call, reply);
+    } else if (result->status == STATUS_CANCELLED && !passage->is_given_up) {
+        rpc_call_fail(call, STATUS_UNAVAILABLE, RETRY_MS, "the server in charge has changed");
+    } else {
+        /* Its `master` stays here: the caller uses this server, whoever is in charge. */
+        uint32_t retry_ms = result->retry_ms;
+        if (result->status == STATUS_UNAVAILABLE && retry_ms == 0)
+            retry_ms = RETRY_MS;
+        rpc_call_expect(call, result->next_request);
+        rpc_call_fail(call, result->status, retry_ms, result->message);
+    }
+    passage->forward->open_calls--;
+    free(passage);
+}
+
+/* One reply of a stream. One that is lost here shows to the client, which asks again. */
+static void pass(struct passage *passage, const ProtobufCMessage *reply)
+{
+    if (passage->credits > 0)
+        passage->credits--;
+    size_t size = protobuf_c_message_get_packed_size(reply);
+    uint8_t *bytes = malloc(size + 1);
+    if (bytes == NULL)
+        return;
+    struct rpc_chunk chunk = {.bytes = bytes, .size = protobuf_c_message_pack(reply, bytes)};
+    (void)rpc_call_send(passage->call, &chunk, 1);
+    free(bytes);
+}
+
+static void on_reply(const ProtobufCMessage *reply, void *context)
+{
+    struct passage *passage = context;
+    if (passage->result.more)
+        pass(passage, reply);
+    else
+        end(passage, reply);
+}
+
+/* ---- what callers do meanwhile ---- */
+
+static void on_cancelled(void *context, struct rpc_call *call)
+{
+    (void)call;
+    struct passage *passage = context;
+    passage->is_given_up = true;
+    rpc_channel_cancel(passage->channel, passage->id); /* ends the passage */
+}
+
+/* What the caller allows in all, the master is to be allowed. */
+static void on_credited(void *context, struct rpc_call *call)
+{
+    struct passage *passage = context;
+    uint32_t allowed = rpc_call_credits(call);
+    if (allowed <= passage->credits)
+        return;
+    rpc_channel_credit(passage->channel, passage->id, allowed - passage->credits);
+    passage->credits = allowed;
+}
+
+/* ---- requests ---- */
+
+/* The same for all calls of a client. */
+static struct rpc_channel *channel_for(const struct forward *forward, const struct rpc_call *call)
+{
+    size_t hash = 5381;
+    for (const char *at = rpc_call_peer(call); *at != '\0'; at++)
+        hash = hash * 33 + (unsigned char)*at;
+    return forward->channels[hash % FORWARD_CONNECTIONS];
+}
+
+static struct passage *passage_new(struct forward *forward, struct rpc_channel *channel,
+                                   struct rpc_call *call)
+{
+    struct passage *passage = malloc(sizeof *passage);
+    if (passage == NULL)
+        return NULL;
+    *passage = (struct passage){.forward = forward, .channel = channel, .call = call};
+    if (rpc_call_is_stream(call))
+        passage->credits = rpc_call_credits(call);
+    forward->open_calls++;
+    return passage;
+}
+
+static void send(struct passage *passage, const ProtobufCService *service, unsigned method,
+                 const ProtobufCMessage *input)
+{
+    struct rpc_call *call = passage->call;
+    bool is_stream = rpc_call_is_stream(call);
+    struct rpc_stub stub;
+    rpc_stub_init(&stub, passage->channel, service->descriptor);
+    stub.timeout_ms = rpc_call_timeout_ms(call);
+    stub.credits = passage->credits;
+    stub.token = rpc_call_token(call, &stub.token_size);
+    stub.service.invoke(&stub.service, method, input, on_reply, passage);
+    if (stub.call == 0)
+        return; /* it could not be sent, and has ended */
+    passage->id = stub.call;
+    if (is_stream)
+        passage->call = rpc_call_keep(call);
+    const struct rpc_call_watch watch = {
+        .context = passage, .cancelled = on_cancelled, .credited = on_credited};
+    rpc_call_watch(passage->call, &watch);
+}
+
+void forward_call(struct forward *forward, struct rpc_call *call, const ProtobufCService *service,
+                  unsigned method, const ProtobufCMessage *input)
+{
+    struct rpc_channel *channel = channel_for(forward, call);
+    if (channel == NULL || rpc_call_is_one_way(call)) {
+        rpc_call_fail(call, STATUS_UNAVAILABLE, RETRY_MS, "no server is in charge just now");
+        return;
+    }
+    struct passage *passage = NULL;
+    if (forward->open_calls < forward->options.calls_max)
+        passage = passage_new(forward, channel, call);
+    if (passage == NULL)
+        rpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, RETRY_WHEN_FULL_MS,
+                      "this server forwards as many calls as it may; try again in a moment");
+    else
+        send(passage, service, method, input);
+}
+
+/* ---- whom to ---- */
+
+static void disconnect(struct forward *forward)
+{
+    for (size_t i = 0; i < FORWARD_CONNECTIONS; i++) {
+        struct rpc_channel *channel = forward->channels[i];
+        forward->channels[i] = NULL;
+        rpc_channel_close(channel); /* its calls end */
+    }
+    ASSERT(forward->open_calls == 0);
+}
+
+static void connect(struct forward *forward)
+{
+    struct rpc_channel_options options = {.queue = forward->options.queue,
+                                          .tls_authority = forward->options.tls_authority};
+    struct error_text why;
+    enum error error = address_parse(forward->address, &options.address, &why);
+    for (size_t i = 0; i < FORWARD_CONNECTIONS && error == OK; i++)
+        error = rpc_channel_open(&forward->channels[i], &options, &why);
+    if (error == OK)
+        return;
+    log_error("server", "forward_failed", log_string("master", forward->address),
+              log_string("error", why.text));
+    disconnect(forward);
+}
+
+void forward_to(struct forward *forward, const char *address)
+{
+    if (address == NULL)
+        address = "";
+    if (strcmp(address, forward->address) == 0 || strlen(address) >= ADDRESS_TEXT_SIZE)
+        return;
+    disconnect(forward);
+    memcpy(forward->address, address, strlen(address) + 1);
+    if (*address != '\0')
+        connect(forward);
+}
+
+/* ---- turns ---- */
+
+void forward_flush(struct forward *forward)
+{
+    for (size_t i = 0; i < FORWARD_CONNECTIONS; i++)
+        if (forward->channels[i] != NULL)
+            rpc_channel_flush(forward->channels[i]);
+}
+
+void forward_tick(struct forward *forward, uint64_t monotonic_ms)
+{
+    for (size_t i = 0; i < FORWARD_CONNECTIONS; i++)
+        if (forward->channels[i] != NULL)
+            rpc_channel_tick(forward->channels[i], monotonic_ms);
+}
+
+size_t forward_open_calls(const struct forward *forward)
+{
+    return forward->open_calls;
+}
+
+/* ---- life ---- */
+
+enum error forward_new(struct forward **out, const struct forward_options *options)
+{
+    struct forward *forward = calloc(1, sizeof *forward);
+    if (forward == NULL)
+        return ERROR_NO_MEMORY;
+    forward->options = *options;
+    if (forward->options.calls_max == 0)
+        forward->options.calls_max = FORWARD_CALLS_MAX;
+    *out = forward;
+    return OK;
+}
+
+void forward_free(struct forward *forward)
+{
+    if (forward == NULL)
+        return;
+    disconnect(forward);
+    free(forward);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* forward.h - --forward: a slave carries its clients' calls to the master, and the answers back, so
+ * that a client may use any server.
+ *
+ * It knows no method: requests and replies of any service go on as they are, with the token, what is
+ * left of the caller's time, and credits. A call that its caller gives up is given up there, too. Calls
+ * of one client share a connection, so that their order stays. Nothing is sent twice: when the master
+ * is lost or changes, open calls end UNAVAILABLE, and the client does what it does without --forward.
+ *
+ * Owner's thread only: that of the rpc server whose calls are forwarded. */
+#ifndef JACKDAW_SERVER_FORWARD_H
+#define JACKDAW_SERVER_FORWARD_H
+
+#include "base/error.h"
+#include "base/task_queue.h"
+#include "rpc/server.h"
+
+#include <protobuf-c/protobuf-c.h>
+
+#define FORWARD_CONNECTIONS 4    /* to the master */
+#define FORWARD_CALLS_MAX 12000u /* open at a time; a server takes 4,096 of a connection */
+
+struct forward;
+
+struct forward_options {
+    struct task_queue *queue;  /* the owner's; must outlive the forward */
+    size_t calls_max;          /* 0: FORWARD_CALLS_MAX */
+    const char *tls_authority; /* PEM file; for a master at a tls+tcp:// address; borrowed */
+};
+
+/* *out: ended with forward_free. ERROR_NO_MEMORY. Connects to nobody yet. */
+enum error forward_new(struct forward **out, const struct forward_options *options);
+
+/* Ends open calls UNAVAILABLE and closes the connections. Before the rpc server of the calls is freed;
+ * the queue is to be run afterwards. NULL is allowed. */
+void forward_free(struct forward *forward);
+
+/* The master's client address (copied), or NULL: there is none just now. Where it is another than
+ * before, open calls end UNAVAILABLE. Not from within a call's watch. */
+void forward_to(struct forward *forward, const char *address);
+
+/* Takes the call and will end it: for the admit hook of struct rpc_server_options, whose arguments
+ * these are. */
+void forward_call(struct forward *forward, struct rpc_call *call, const ProtobufCService *service,
+                  unsigned method, const ProtobufCMessage *input);
+
+/* At the end of each turn; and every 100 ms or so. */
+void forward_flush(struct forward *forward);
+void forward_tick(struct forward *forward, uint64_t monotonic_ms);
+
+/* Calls under way. */
+size_t forward_open_calls(const struct forward *forward);
+
+#endif
