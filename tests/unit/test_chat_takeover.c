@@ -217,6 +217,25 @@ static void test_message__of_one_put_out_here(void **state)
                      STATUS_PERMISSION_DENIED);
 }
 
+/* Asked in both halves, taken there, refused here: it may have been acknowledged there. */
+static void test_message__refused_here(void **state)
+{
+    struct halves *halves = *state;
+    world_kick(&halves->here, h(halves, "alice"), "general", "carol", false);
+    world_send(&halves->there, t(halves, "carol"), "#general", "kept", 0);
+    world_send(&halves->there, t(halves, "carol"), "@bob", "once", 0);
+    assert_int_equal(world_send(&halves->here, h(halves, "carol"), "#general", "kept", 0).status,
+                     STATUS_PERMISSION_DENIED);
+    world_send(&halves->here, h(halves, "carol"), "@bob", "once", 0);
+    take_all(halves);
+    assert_int_equal(halves->verdicts[CHAT_APPLY], 1);
+    assert_string_equal(reads(halves, "bob"),
+                        "LEFT general carol alice kicked; MESSAGE @carol carol "
+                        "once; MESSAGE general carol kept");
+    assert_int_equal(outcome(halves, "carol", 2).status, STATUS_PERMISSION_DENIED);
+    assert_int_equal(chat_session_last_request(h(halves, "carol")), 3);
+}
+
 static void test_direct__begun_in_both_halves(void **state)
 {
     struct halves *halves = *state;
@@ -658,6 +677,7 @@ int main(void)
         HALVES_TEST(test_message__asked_in_both_halves),
         HALVES_TEST(test_message__waits_for_the_one_before),
         HALVES_TEST(test_message__of_one_put_out_here),
+        HALVES_TEST(test_message__refused_here),
         HALVES_TEST(test_direct__begun_in_both_halves),
         HALVES_TEST(test_direct__to_one_who_is_gone),
         HALVES_TEST(test_room__made_in_both_halves),

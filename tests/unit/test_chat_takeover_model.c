@@ -286,6 +286,18 @@ static int compare_uids(const void *left, const void *right)
     return a->request < b->request ? -1 : a->request > b->request;
 }
 
+/* Refused here, taken there: it is kept, but comes late. */
+static bool was_refused_here(const struct model *model, const struct uid *uid)
+{
+    for (size_t i = 0; i < model->answered_count; i++) {
+        const struct answered *answered = &model->answered[i];
+        if (answered->side == HERE && answered->session == uid->session &&
+            answered->request == uid->request)
+            return answered->status != STATUS_OK;
+    }
+    return false;
+}
+
 static void collect(struct model *model, struct uids *uids)
 {
     struct store *store = model->sides[HERE].store;
@@ -300,24 +312,13 @@ static void collect(struct model *model, struct uids *uids)
         if (uid[-1].session != uid->session)
             continue;
         assert_true(uid[-1].request < uid->request); /* nothing twice */
-        assert_true(uid[-1].seq < uid->seq);         /* in the order they were sent in */
+        bool is_late = was_refused_here(model, uid) || was_refused_here(model, &uid[-1]);
+        assert_true(is_late || uid[-1].seq < uid->seq); /* in the order they were sent in */
     }
-}
-
-/* Asked in both halves, the answer of the one that stays holds. */
-static bool was_answered_here(const struct model *model, const struct answered *answered)
-{
-    for (size_t i = 0; i < model->answered_count; i++)
-        if (model->answered[i].side == HERE && model->answered[i].session == answered->session &&
-            model->answered[i].request == answered->request)
-            return true;
-    return false;
 }
 
 static bool is_excused(const struct model *model, const struct answered *answered)
 {
-    if (answered->side == THERE && was_answered_here(model, answered))
-        return true;
     const struct state *state = &model->sides[HERE].chat->state;
     const struct chat_session *session = state_session(state, answered->session);
     if (session == NULL)
