@@ -281,7 +281,9 @@ enum error chat_pass(struct chat *chat, struct position position);
  *     name the one that came later into this log is renamed: name~2, name~3 ... Its sessions,
  *     its password, its members and messages stay. A NOTICE tells: to the account, in its
  *     conversation with itself, where it waits for it; in the room, to all who are in it.
- *   - Where the reign's own log was to be believed before, it is: who was banned stays banned.
+ *   - Where the two contradict each other this log is right: who was banned here stays banned, and
+ *     a request that was carried out here has the answer it got here. But a message that was taken
+ *     there and refused here is kept: somebody may have been told that it was sent.
  *   - How far accounts have received the other log means nothing in this one and is left out. */
 enum chat_taking {
     CHAT_KNOWN, /* it is in this log, or has no effect here and no number: done */

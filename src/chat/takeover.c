@@ -12,6 +12,7 @@
 
 #define SUFFIXES_TRIED 99 /* name~2 ... name~99; then one with the id, which nobody else has */
 #define SUFFIX_BYTES_MAX 20
+#define MESSAGES_SEARCHED 65536 /* of a room, the newest */
 
 /* One orphan on its way. apply.delta is `late`, what will be proposed, apply.session whose request
  * it is, which may have ended. */
@@ -67,6 +68,8 @@ static enum chat_taking settle(struct taking *taking, uint64_t room, const char 
 /* As settle, for what was promised and cannot be kept: who asks again is told so. */
 static enum chat_taking refuse(struct taking *taking, const char *why)
 {
+    if (taking->late->request <= taking->apply.session->last_request)
+        return drop(taking, why);
     Jackdaw__Refused *refused = arena_message(taking->call->arena, &jackdaw__refused__descriptor);
     if (refused == NULL)
         return no_memory(taking);
@@ -500,6 +503,50 @@ static enum chat_taking missing_session(struct taking *taking)
     return wait_for(taking, "its session is not here yet");
 }
 
+struct search {
+    const Jackdaw__Delta *late;
+    bool found;
+};
+
+static enum error compare_uid(void *context, const struct timeline_row *row)
+{
+    struct search *search = context;
+    search->found = search->found || (row->session == search->late->session &&
+                                      row->request == search->late->request);
+    return search->found ? ERROR_EXISTS : OK;
+}
+
+static enum error note_status(void *context, const struct outcome_row *row)
+{
+    *(bool *)context = row->status != STATUS_OK;
+    return OK;
+}
+
+/* The request was carried out here, too. If it was a message that was taken there and may have been
+ * acknowledged, and is refused here (its room had another name by then), it is kept all the same,
+ * once: this happens so seldom that looking through the room costs little. CHAT_APPLY: it is to be
+ * kept. */
+static enum chat_taking take_again(struct taking *taking)
+{
+    struct store *store = taking->chat->store;
+    const Jackdaw__Delta *late = taking->late;
+    bool was_refused = false;
+    if (late->change_case != JACKDAW__DELTA__CHANGE_MESSAGE_SENT ||
+        store_get_outcome(store, late->session, late->request, note_status, &was_refused) != OK ||
+        !was_refused)
+        return CHAT_KNOWN;
+    const struct room *direct = state_room_direct(&taking->chat->state, late->message_sent->account,
+                                                  late->message_sent->peer);
+    uint64_t room =
+        late->message_sent->peer != 0 && direct != NULL ? direct->id : late->message_sent->room;
+    struct search search = {.late = late};
+    enum error error = store_messages_before(store, room, JACKDAW__EVENT__KIND__MESSAGE, 0,
+                                             MESSAGES_SEARCHED, compare_uid, &search);
+    if (error != OK && error != ERROR_EXISTS)
+        return wait_for(taking, "the database cannot be read");
+    return search.found ? CHAT_KNOWN : CHAT_APPLY;
+}
+
 /* Whose request it is, and whether it is the next one. CHAT_APPLY: it is, or nobody's. */
 static enum chat_taking check_number(struct taking *taking)
 {
@@ -512,8 +559,10 @@ static enum chat_taking check_number(struct taking *taking)
         session = state_ended_session(state, late->session);
     if (session == NULL)
         return missing_session(taking);
-    if (late->request <= session->last_request)
-        return CHAT_KNOWN;
+    if (late->request <= session->last_request) {
+        taking->apply.session = session;
+        return take_again(taking);
+    }
     if (late->request - session->last_request > 1)
         return wait_for(taking, "an earlier request of its session is not here yet");
     taking->apply.session = session;

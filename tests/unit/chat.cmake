@@ -14,6 +14,8 @@ jackdaw_unit_test(test_chat_list SOURCES test_chat_list.c LIBS chat_world)
 jackdaw_unit_test(test_chat_read SOURCES test_chat_read.c LIBS chat_world)
 jackdaw_unit_test(test_chat_model SOURCES test_chat_model.c LIBS chat_world)
 jackdaw_unit_test(test_chat_apply SOURCES test_chat_apply.c LIBS chat_world TIMEOUT 300)
+jackdaw_unit_test(test_chat_takeover SOURCES test_chat_takeover.c LIBS chat_world)
+jackdaw_unit_test(test_chat_takeover_model SOURCES test_chat_takeover_model.c LIBS chat_world)
 jackdaw_unit_test(test_chat_memory
   SOURCES test_chat_memory.c ${CMAKE_SOURCE_DIR}/tests/support/faulty_alloc.c LIBS chat_world)
 target_link_options(test_chat_memory PRIVATE
