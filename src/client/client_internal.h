@@ -4,10 +4,11 @@
  *     client.c    making, driving, looking
  *     link.c      connections: finding the server to use, noticing when to leave it
  *     request.c   the queue of requests, from asking to finishing
+ *     kept.c      those that were answered and may have to be sent again
  *     calls.c     the table of calls, and what each sends
  *     sender.c    sending, sending again, answers
  *     session.c   logging in and out, heartbeats, losing the session
- *     stream.c  the stream of events */
+ *     stream.c    the stream of events */
 #ifndef JACKDAW_CLIENT_CLIENT_INTERNAL_H
 #define JACKDAW_CLIENT_CLIENT_INTERNAL_H
 
@@ -29,7 +30,10 @@
 #define CLIENT_ASK_AGAIN_MIN_MS 50u  /* a server that is not master is asked again after this, */
 #define CLIENT_ASK_AGAIN_MAX_MS 500u /* and then less and less often */
 #define CLIENT_WINDOW_LEAST 8u /* requests under way, however short of something a server is */
-#define CLIENT_PROBE_MS 2000u  /* silent so long with a slow call under way: ask for Info */
+#define CLIENT_KEPT_MAX \
+    256u /* answered requests that can be sent again; servers remember so many */
+#define CLIENT_KEPT_BYTES (5u * 1024u * 1024u) /* enough for as many messages of 16 KiB */
+#define CLIENT_PROBE_MS 2000u /* silent so long with a slow call under way: ask for Info */
 
 struct position {
     uint64_t epoch;
@@ -77,6 +81,7 @@ struct request {
 
     enum request_state state;
     bool ignored;     /* the closure that is about to run means nothing */
+    bool answered;    /* its end was told: it is in kept, or is sent again */
     uint64_t session; /* with number, the uid; 0: none yet */
     uint64_t number;
     uint64_t call_id; /* the channel's, while under way */
@@ -149,7 +154,9 @@ struct client {
 
     struct request *requests; /* in order; doubly linked */
     size_t count, bytes, under_way;
-    uint64_t finished; /* how many have ended so far */
+    uint64_t finished;    /* how many have ended so far */
+    struct request *kept; /* answered, of this session, by number; doubly linked */
+    size_t kept_count, kept_bytes;
     struct backoff retry;
     uint64_t retry_set_us, resend_us;
     size_t window; /* how many may be under way: less than CLIENT_WINDOW while a server is short */
@@ -211,6 +218,18 @@ void request_abandon(struct request *request);
 /* Puts a request in front of all others. ERROR_NO_MEMORY. */
 enum error request_put_first(struct client *client, const struct client_request *asked,
                              client_done *done, void *context);
+
+size_t request_cost(const struct request *request);
+void request_dispose(struct request *request);
+
+/* ---- kept.c ---- */
+/* Takes a request that has ended and is on no list. done: it was carried out; otherwise only its
+ * number is of use. */
+void kept_add(struct request *request, bool done);
+/* Servers miss the request `from`, which may have been answered before: it and all after it wait in
+ * front of the queue again. False: it is not kept any longer. */
+bool kept_send_again(struct client *client, uint64_t from);
+void kept_clear(struct client *client);
 
 /* ---- sender.c ---- */
 void sender_pump(struct client *client);

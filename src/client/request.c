@@ -10,7 +10,7 @@
 
 #define STRINGS 5
 
-static size_t cost_of(const struct request *request)
+size_t request_cost(const struct request *request)
 {
     return sizeof *request + request->strings_size;
 }
@@ -50,9 +50,9 @@ static struct request *copy(struct client *client, const struct client_request *
     return request;
 }
 
-static void dispose(struct request *request)
+void request_dispose(struct request *request)
 {
-    sodium_memzero(request, cost_of(request)); /* it may hold a password */
+    sodium_memzero(request, request_cost(request)); /* it may hold a password */
     free(request);
 }
 
@@ -81,7 +81,7 @@ static struct request *make(struct client *client, const struct client_request *
         client->random(client->source, request->nonce, sizeof request->nonce);
     }
     client->count++;
-    client->bytes += cost_of(request);
+    client->bytes += request_cost(request);
     client->wake_us = 0;
     return request;
 }
@@ -162,7 +162,7 @@ void request_finish(struct request *request, enum status status, const char *err
     DL_DELETE(client->requests, request);
     client->count--;
     client->finished++;
-    client->bytes -= cost_of(request);
+    client->bytes -= request_cost(request);
     client->wake_us = 0;
     struct client_result result = {
         .call = request->call,
@@ -178,10 +178,11 @@ void request_finish(struct request *request, enum status status, const char *err
         .created = request->created,
         .reply.any = status == STATUS_OK ? reply : NULL,
     };
-    count_message(client, request, status, result.latency_us);
+    if (!request->answered)
+        count_message(client, request, status, result.latency_us);
     if (request->done != NULL)
         request->done(request->context, &result);
-    dispose(request);
+    kept_add(request, status == STATUS_OK);
 }
 
 void client_give_up(struct client *client, enum status status, const char *text)

@@ -68,13 +68,27 @@ static void go_back(struct request *request)
             request_abandon(earlier);
 }
 
+/* The session's numbers do not go on where this request stands. */
+static void handle_skip(struct request *request)
+{
+    struct client *client = request->client;
+    uint64_t expected = request->result.next_request;
+    bool possible = true;
+    if (expected != 0 && expected < request->number)
+        possible = kept_send_again(client, expected);
+    go_back(request);
+    if (!possible)
+        session_lost(client, STATUS_ABORTED,
+                     "the servers have lost more of this session than can be sent again");
+}
+
 static void retry_later(struct request *request)
 {
     struct client *client = request->client;
     const struct rpc_result *result = &request->result;
     pause_before_retry(request, result->retry_ms);
     if (result->status == STATUS_ABORTED && request->number != 0)
-        go_back(request);
+        handle_skip(request);
     if (result->status == STATUS_UNAVAILABLE || *result->master != '\0')
         link_doubt(client, result->master);
     else if (result->retry_ms > 0)
@@ -126,7 +140,7 @@ static void handle_no_session(struct request *request)
 static void note_positions(struct request *request, const ProtobufCMessage *reply)
 {
     struct client *client = request->client;
-    if (request->call != CLIENT_SEND)
+    if (request->call != CLIENT_SEND || request->answered)
         return;
     client->sent = position_of(((const Jackdaw__SendReply *)reply)->position);
     if (client->sent.epoch > client->highest_epoch)

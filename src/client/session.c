@@ -61,6 +61,7 @@ static void end(struct client *client)
 {
     client->session.active = false;
     client->session.id = 0;
+    kept_clear(client);
     sodium_memzero(client->session.token, sizeof client->session.token);
     stream_stop(client);
 }
@@ -75,6 +76,7 @@ void session_over(struct client *client)
 
 void session_release(struct client *client)
 {
+    kept_clear(client);
     forget_password(&client->session);
     wipe(&client->session.name);
     sodium_memzero(&client->session, sizeof client->session);

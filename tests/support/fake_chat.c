@@ -61,6 +61,14 @@ void fake_repeat(struct fake_cluster *cluster, const struct fake_message *old)
     message->request = copy.request;
 }
 
+void fake_forget(struct fake_cluster *cluster, size_t messages, size_t session, uint64_t request)
+{
+    cluster->message_count = messages;
+    cluster->seq = messages == 0 ? 0 : cluster->messages[messages - 1].seq;
+    cluster->epoch += 65536;
+    cluster->sessions[session].last_request = request;
+}
+
 /* ---- judging ---- */
 
 static void hold(struct fake_server *server, struct rpc_call *call)
@@ -250,6 +258,7 @@ static bool is_next(struct fake_server *server, struct rpc_call *call, struct fa
     }
     if (number > session->last_request) {
         cluster->skips_seen++;
+        rpc_call_expect(call, session->last_request + 1);
         rpc_call_fail(call, STATUS_ABORTED, ABORTED_RETRY_MS, "an earlier request is missing");
         *outcome = NULL;
     } else if (number == 0 || session->last_request - number >= FAKE_OUTCOMES) {

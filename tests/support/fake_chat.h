@@ -123,7 +123,10 @@ void fake_server_kill(struct fake_server *server);
 
 /* Somebody else says something. */
 void fake_say(struct fake_cluster *cluster, const char *room, const char *from, const char *text);
-/* As above, with a uid of choice: to repeat what was said. */
+/* Another half of the cluster takes over that never heard of what came after the first `messages`
+ * messages, nor of the session's requests after `request`. A new epoch begins. */
+void fake_forget(struct fake_cluster *cluster, size_t messages, size_t session, uint64_t request);
+/* As fake_say, with a uid of choice: to repeat what was said. */
 void fake_repeat(struct fake_cluster *cluster, const struct fake_message *message);
 
 #endif
