@@ -25,7 +25,7 @@ struct message {
         Jackdaw__HistoryRequest history;
         Jackdaw__SetTypingRequest typing;
     };
-    Jackdaw__Position cursor;
+    struct place place;
 };
 
 static const struct call_kind kinds[] = {
@@ -81,31 +81,26 @@ static void fill_login(struct request *request, struct message *message)
     message->login.device = request->client->device;
 }
 
-static void fill_cursor(const struct request *request, struct message *message)
-{
-    jackdaw__position__init(&message->cursor);
-    message->cursor.epoch = request->client->stream.cursor.epoch;
-    message->cursor.seq = request->client->stream.cursor.seq;
-}
-
 static void fill_session(struct request *request, struct message *message)
 {
-    fill_cursor(request, message);
+    stream_place(request->client, &message->place);
     switch (request->call) {
     case CLIENT_LOGOUT:
         jackdaw__logout_request__init(&message->logout);
         message->logout.request = request->number;
-        message->logout.after = &message->cursor;
+        message->logout.after = &message->place.after;
         break;
     case CLIENT_DELETE:
         jackdaw__delete_account_request__init(&message->delete_account);
         message->delete_account.request = request->number;
         message->delete_account.password = request->password;
-        message->delete_account.after = &message->cursor;
+        message->delete_account.after = &message->place.after;
         break;
     default:
         jackdaw__heartbeat_request__init(&message->heartbeat);
-        message->heartbeat.after = &message->cursor;
+        message->heartbeat.after = &message->place.after;
+        message->heartbeat.trail = message->place.list;
+        message->heartbeat.n_trail = message->place.count;
         break;
     }
 }

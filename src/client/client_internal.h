@@ -33,6 +33,7 @@
 #define CLIENT_KEPT_MAX \
     256u /* answered requests that can be sent again; servers remember so many */
 #define CLIENT_KEPT_BYTES (5u * 1024u * 1024u) /* enough for as many messages of 16 KiB */
+#define CLIENT_TRAIL_MAX 16u  /* earlier epochs of which the last position is known */
 #define CLIENT_PROBE_MS 2000u /* silent so long with a slow call under way: ask for Info */
 
 struct position {
@@ -118,6 +119,10 @@ struct stream {
     bool ignored; /* the closure that is about to run means nothing */
     uint64_t call_id;
     struct position cursor;
+    /* Where the cursor was when it left each earlier epoch, newest first. */
+    struct position trail[CLIENT_TRAIL_MAX];
+    size_t trail_count;
+    bool rewound;   /* at least once in this session */
     uint32_t pages; /* since credits were last given */
     struct backoff backoff;
     uint64_t opened_us, open_at_us;
@@ -172,6 +177,14 @@ struct client {
     struct client_figures figures; /* but for what is computed */
     struct histogram latency;
     uint64_t first_sent_us, last_acknowledged_us;
+};
+
+/* Cursor and trail as a message has them. */
+struct place {
+    Jackdaw__Position after;
+    Jackdaw__Position trail[CLIENT_TRAIL_MAX];
+    Jackdaw__Position *list[CLIENT_TRAIL_MAX];
+    size_t count;
 };
 
 /* What the table says of a call. */
@@ -248,5 +261,6 @@ void stream_stop(struct client *client);
 /* Reads on from the cursor, in a new stream. */
 void stream_restart(struct client *client);
 void stream_tick(struct client *client);
+void stream_place(const struct client *client, struct place *place);
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* recent.h - which messages were seen lately, by uid, in bounded memory.
  *
- * Positions say what is new; uids are needed only where the log was cut short and written again,
- * so the last RECENT_MAX messages are far more than a healed cluster can repeat. Grows as needed:
- * an idle client pays for 64. One owner. */
+ * Positions say what is new; uids are needed only where the log was cut short and written again:
+ * then everything since the cut may come a second time, which after a long split can be much. So
+ * RECENT_MAX is large (6 MiB when full). Grows as needed: an idle client pays for 64. One owner. */
 #ifndef JACKDAW_CLIENT_RECENT_H
 #define JACKDAW_CLIENT_RECENT_H
 
@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RECENT_MAX 16384 /* a power of two */
+#define RECENT_MAX 262144 /* a power of two */
 
 struct recent_uid {
     uint64_t session;

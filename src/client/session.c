@@ -50,6 +50,8 @@ void session_began(struct client *client, const struct request *request,
     session->id = reply->session;
     session->next_number = 1;
     memcpy(session->token, request->secret, sizeof session->token);
+    if (session->name != NULL && strcmp(session->name, reply->name) != 0)
+        recent_clear(&client->stream.recent); /* told to somebody else */
     set_name(session, reply->name);
     client->sent = (struct position){.epoch = 0};
     client->heartbeat.stuck = false;
@@ -154,11 +156,12 @@ static void on_heartbeat(const ProtobufCMessage *reply, void *closure_data)
 static void send_heartbeat(struct client *client)
 {
     struct heartbeat *heartbeat = &client->heartbeat;
-    Jackdaw__Position after = JACKDAW__POSITION__INIT;
+    struct place place;
     Jackdaw__HeartbeatRequest request = JACKDAW__HEARTBEAT_REQUEST__INIT;
-    after.epoch = client->stream.cursor.epoch;
-    after.seq = client->stream.cursor.seq;
-    request.after = &after;
+    stream_place(client, &place);
+    request.after = &place.after;
+    request.trail = place.list;
+    request.n_trail = place.count;
     struct rpc_stub stub;
     client_init_stub(client, &stub, CLIENT_ANSWER_MS);
     heartbeat->under_way = true;

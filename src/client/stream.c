@@ -3,6 +3,8 @@
 
 #include "rpc/protocol.h"
 
+#include <string.h>
+
 #define LONG_POLL_US 1000000 /* an empty poll that took so long was worth asking for */
 
 /* One stream, which the server fills as long as it has credits. The cursor is the only thing that
@@ -29,17 +31,81 @@ static void close_stream(struct client *client)
     stream->ignored = false;
 }
 
+/* ---- where we are ---- */
+
+static void leave_epoch(struct stream *stream, struct position last)
+{
+    if (last.epoch == 0)
+        return;
+    size_t kept =
+        stream->trail_count < CLIENT_TRAIL_MAX ? stream->trail_count : CLIENT_TRAIL_MAX - 1;
+    memmove(&stream->trail[1], &stream->trail[0], kept * sizeof stream->trail[0]);
+    stream->trail[0] = last;
+    stream->trail_count = kept + 1;
+}
+
+/* What came after `to` is no longer so. */
+static void rewind_to(struct stream *stream, struct position to)
+{
+    size_t gone = 0;
+    while (gone < stream->trail_count && stream->trail[gone].epoch >= to.epoch)
+        gone++;
+    stream->trail_count -= gone;
+    memmove(&stream->trail[0], &stream->trail[gone], stream->trail_count * sizeof stream->trail[0]);
+    stream->cursor = to;
+    stream->rewound = true;
+}
+
+static void set_position(Jackdaw__Position *out, struct position position)
+{
+    jackdaw__position__init(out);
+    out->epoch = position.epoch;
+    out->seq = position.seq;
+}
+
+void stream_place(const struct client *client, struct place *place)
+{
+    const struct stream *stream = &client->stream;
+    set_position(&place->after, stream->cursor);
+    place->count = stream->trail_count;
+    for (size_t i = 0; i < place->count; i++) {
+        set_position(&place->trail[i], stream->trail[i]);
+        place->list[i] = &place->trail[i];
+    }
+}
+
 /* ---- pages ---- */
+
+static uint64_t mix_text(uint64_t hash, const char *text)
+{
+    do
+        hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001B3); /* FNV-1a */
+    while (*text++ != '\0');
+    return hash;
+}
+
+/* Only messages have a uid; what else is kept is known by what it says. */
+static uint64_t fingerprint(const Jackdaw__Event *event)
+{
+    uint64_t hash = UINT64_C(0xCBF29CE484222325) ^ (uint64_t)event->kind;
+    hash = mix_text(hash, event->room);
+    hash = mix_text(hash, event->from);
+    hash = mix_text(hash, event->subject);
+    return mix_text(hash, event->text);
+}
 
 static bool is_known(struct client *client, const Jackdaw__Event *event)
 {
-    if (event->kind != JACKDAW__EVENT__KIND__MESSAGE ||
-        (event->session == 0 && event->request == 0))
-        return false;
-    if (!recent_add(&client->stream.recent, event->session, event->request))
-        return false;
-    client->figures.duplicates++;
-    return true;
+    struct recent *recent = &client->stream.recent;
+    bool known;
+    if (event->kind == JACKDAW__EVENT__KIND__MESSAGE)
+        known = (event->session != 0 || event->request != 0) &&
+                recent_add(recent, event->session, event->request);
+    else
+        known = event->epoch != 0 && recent_add(recent, fingerprint(event), event->time_ms) &&
+                client->stream.rewound;
+    client->figures.duplicates += known;
+    return known;
 }
 
 static void tell(struct client *client, const Jackdaw__Event *event)
@@ -52,15 +118,35 @@ static void tell(struct client *client, const Jackdaw__Event *event)
         client->observer.event(client->context, event);
 }
 
+static void tell_rewound(struct client *client)
+{
+    if (client->observer.status != NULL)
+        client->observer.status(client->context, client->current->text,
+                                "servers that were cut off are back: "
+                                "what was written there meanwhile follows");
+}
+
 /* Whether the page follows what was received. */
 static bool follows(struct client *client, const Jackdaw__ReceiveReply *page)
 {
     struct stream *stream = &client->stream;
     struct position after = position_of(page->after);
     struct position next = position_of(page->next);
+    if (page->rewound && after.seq < stream->cursor.seq)
+        tell_rewound(client);
     if (page->rewound)
-        stream->cursor = after;
+        rewind_to(stream, after);
     return after.seq == stream->cursor.seq && position_compare(next, after) >= 0;
+}
+
+/* at: how far the page has been read. */
+static void follow_event(struct stream *stream, struct position *at, const Jackdaw__Event *event)
+{
+    if (event->epoch == 0)
+        return;
+    if (event->epoch > at->epoch)
+        leave_epoch(stream, *at);
+    *at = (struct position){.epoch = event->epoch, .seq = event->seq};
 }
 
 static void handle_page(struct client *client, const Jackdaw__ReceiveReply *page)
@@ -77,10 +163,15 @@ static void handle_page(struct client *client, const Jackdaw__ReceiveReply *page
     if (page->n_events > 0)
         backoff_clear(&stream->backoff);
     struct position next = position_of(page->next);
-    for (size_t i = 0; i < page->n_events; i++)
+    struct position at = stream->cursor;
+    for (size_t i = 0; i < page->n_events; i++) {
         tell(client, page->events[i]);
-    if (client->session.id != session)
-        return;
+        if (client->session.id != session)
+            return;
+        follow_event(stream, &at, page->events[i]);
+    }
+    if (next.epoch > at.epoch)
+        leave_epoch(stream, at);
     stream->cursor = next;
     if (next.epoch > client->highest_epoch)
         client->highest_epoch = next.epoch;
@@ -141,11 +232,12 @@ static void on_page(const ProtobufCMessage *message, void *closure_data)
 static void open_stream(struct client *client)
 {
     struct stream *stream = &client->stream;
-    Jackdaw__Position after = JACKDAW__POSITION__INIT;
+    struct place place;
     Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
-    after.epoch = stream->cursor.epoch;
-    after.seq = stream->cursor.seq;
-    request.after = &after;
+    stream_place(client, &place);
+    request.after = &place.after;
+    request.trail = place.list;
+    request.n_trail = place.count;
     stream->pages = 0;
     stream->opened_us = client->now_us;
     stream->open = true;
@@ -186,5 +278,7 @@ void stream_stop(struct client *client)
 {
     close_stream(client);
     client->stream.cursor = (struct position){.epoch = 0};
+    client->stream.trail_count = 0;
+    client->stream.rewound = false;
     backoff_clear(&client->stream.backoff);
 }

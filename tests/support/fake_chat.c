@@ -40,6 +40,7 @@ static struct fake_message *add_message(struct fake_cluster *cluster, const char
     copy_text(message->room, room);
     copy_text(message->from, from);
     copy_text(message->text, text);
+    message->kind = JACKDAW__EVENT__KIND__MESSAGE;
     message->epoch = cluster->epoch;
     message->seq = ++cluster->seq;
     message->number = cluster->message_count;
@@ -53,10 +54,16 @@ void fake_say(struct fake_cluster *cluster, const char *room, const char *from, 
     message->request = ++cluster->said;
 }
 
+void fake_happen(struct fake_cluster *cluster, Jackdaw__Event__Kind kind, const char *from)
+{
+    add_message(cluster, "lobby", from, "")->kind = kind;
+}
+
 void fake_repeat(struct fake_cluster *cluster, const struct fake_message *old)
 {
     struct fake_message copy = *old;
     struct fake_message *message = add_message(cluster, copy.room, copy.from, copy.text);
+    message->kind = copy.kind;
     message->session = copy.session;
     message->request = copy.request;
 }
@@ -413,6 +420,16 @@ static void fake__list_rooms(Jackdaw__Chat_Service *service, const Jackdaw__List
     answer((struct fake_server *)service, closure_data, &reply.base, lose);
 }
 
+static void note_trail(struct fake_cluster *cluster, Jackdaw__Position *const *trail, size_t count)
+{
+    ASSERT(count <= FAKE_TRAIL_MAX);
+    cluster->trail_count = count;
+    for (size_t i = 0; i < count; i++) {
+        cluster->trail[i].epoch = trail[i]->epoch;
+        cluster->trail[i].seq = trail[i]->seq;
+    }
+}
+
 static void fake__heartbeat(Jackdaw__Chat_Service *service, const Jackdaw__HeartbeatRequest *input,
                             UNUSED_CLOSURE(HeartbeatReply), void *closure_data)
 {
@@ -420,6 +437,7 @@ static void fake__heartbeat(Jackdaw__Chat_Service *service, const Jackdaw__Heart
     bool lose;
     (void)closure;
     server->cluster->heartbeats_seen++;
+    note_trail(server->cluster, input->trail, input->n_trail);
     if (!admit(server, closure_data, "Heartbeat", 0, &lose))
         return;
     struct fake_session *session = session_of(server, closure_data);
@@ -454,6 +472,7 @@ static void fake__receive(Jackdaw__Chat_Service *service, const Jackdaw__Receive
     bool lose;
     (void)closure;
     server->cluster->receives_seen++;
+    note_trail(server->cluster, input->trail, input->n_trail);
     if (!admit(server, closure_data, "Receive", 0, &lose))
         return;
     struct fake_session *session = session_of(server, closure_data);
@@ -478,7 +497,7 @@ static void fake__receive(Jackdaw__Chat_Service *service, const Jackdaw__Receive
 static void fill_event(const struct fake_message *message, Jackdaw__Event *event)
 {
     jackdaw__event__init(event);
-    event->kind = JACKDAW__EVENT__KIND__MESSAGE;
+    event->kind = message->kind;
     event->epoch = message->epoch;
     event->seq = message->seq;
     event->room = (char *)message->room;
@@ -508,6 +527,14 @@ static void send_page(struct fake_stream *stream, Jackdaw__ReceiveReply *page)
     }
 }
 
+static uint64_t epoch_at(const struct fake_cluster *cluster, uint64_t seq)
+{
+    uint64_t epoch = 0;
+    for (size_t i = 0; i < cluster->message_count && cluster->messages[i].seq <= seq; i++)
+        epoch = cluster->messages[i].epoch;
+    return epoch;
+}
+
 /* Sends one page if there is something to send. */
 static bool feed(struct fake_stream *stream)
 {
@@ -520,6 +547,7 @@ static bool feed(struct fake_stream *stream)
     Jackdaw__Event *list[16];
     if (server->rewind_seq != 0 && stream->seq > server->rewind_seq) {
         stream->seq = server->rewind_seq;
+        stream->epoch = epoch_at(cluster, stream->seq);
         server->rewind_seq = 0;
         page.rewound = true;
     }

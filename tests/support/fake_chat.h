@@ -21,6 +21,7 @@
 #define FAKE_STREAMS_MAX 8
 #define FAKE_HELD_MAX 1024
 #define FAKE_TEXT_SIZE 64
+#define FAKE_TRAIL_MAX 16
 
 struct fake_server;
 
@@ -33,6 +34,7 @@ enum fake_action {
 };
 
 struct fake_message {
+    Jackdaw__Event__Kind kind;
     uint64_t epoch, seq, number, session, request;
     char room[FAKE_TEXT_SIZE];
     char from[FAKE_TEXT_SIZE];
@@ -81,6 +83,10 @@ struct fake_cluster {
     void *context;
     /* Seen so far. */
     size_t sends_seen, sends_done, infos_seen, receives_seen, heartbeats_seen, skips_seen;
+    struct {
+        uint64_t epoch, seq;
+    } trail[FAKE_TRAIL_MAX]; /* of the last Receive or Heartbeat */
+    size_t trail_count;
     uint64_t numbers_most_ahead; /* highest number seen minus last one carried out */
 };
 
@@ -123,6 +129,8 @@ void fake_server_kill(struct fake_server *server);
 
 /* Somebody else says something. */
 void fake_say(struct fake_cluster *cluster, const char *room, const char *from, const char *text);
+/* Somebody else does something that is kept, in "lobby". */
+void fake_happen(struct fake_cluster *cluster, Jackdaw__Event__Kind kind, const char *from);
 /* Another half of the cluster takes over that never heard of what came after the first `messages`
  * messages, nor of the session's requests after `request`. A new epoch begins. */
 void fake_forget(struct fake_cluster *cluster, size_t messages, size_t session, uint64_t request);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Receiving: the cursor, pages that get lost, rewinding, long polls, credits. */
+#include "client/client_internal.h"
+
 #include "rpc/protocol.h"
 #include "support/client_world.h"
 
@@ -150,6 +152,149 @@ static void test_receive__rewound(void **state)
     world_free(world);
 }
 
+static void check_trail(struct world *world, const uint64_t *expected, size_t count)
+{
+    size_t beats = world->cluster.heartbeats_seen;
+    world_settle(world);
+    world_advance(world, CLIENT_HEARTBEAT_MS);
+    WORLD_WAIT(world, world->cluster.heartbeats_seen > beats);
+    assert_int_equal(world->cluster.trail_count, count);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(world->cluster.trail[i].epoch >> 16, expected[2 * i]);
+        assert_int_equal(world->cluster.trail[i].seq, expected[2 * i + 1]);
+    }
+}
+
+/* For each earlier epoch the last position received in it, newest first; sent with heartbeats and
+ * with every new stream. */
+static void test_receive__leaves_a_trail(void **state)
+{
+    (void)state;
+    struct world *world = world_new(1);
+    world_connect(world, 1, NULL);
+    world_login(world);
+    say_many(world, 0, 3);
+    WORLD_WAIT(world, world->event_count == 3);
+    check_trail(world, NULL, 0);
+    world->cluster.epoch += 65536; /* 2 */
+    say_many(world, 3, 2);
+    WORLD_WAIT(world, world->event_count == 5);
+    check_trail(world, (uint64_t[]){1, 3}, 1);
+    world->cluster.epoch += 65536; /* 3, and in the same page 5 */
+    say_many(world, 5, 1);
+    world->cluster.epoch += 2 * 65536;
+    say_many(world, 6, 2);
+    WORLD_WAIT(world, world->event_count == 8);
+    check_trail(world, (uint64_t[]){3, 6, 2, 5, 1, 3}, 3);
+    world->cluster.trail_count = 0;
+    size_t receives = world->cluster.receives_seen;
+    fake_server_kill(&world->servers[0]);
+    fake_server_start(&world->servers[0], &world->cluster);
+    WORLD_WAIT(world, world->cluster.receives_seen > receives);
+    assert_int_equal(world->cluster.trail_count, 3);
+    world_free(world);
+}
+
+static void test_receive__trail_is_bounded(void **state)
+{
+    (void)state;
+    struct world *world = world_new(1);
+    world_connect(world, 1, NULL);
+    world_login(world);
+    for (size_t i = 0; i < 20; i++) {
+        say_many(world, i, 1);
+        world->cluster.epoch += 65536;
+    }
+    WORLD_WAIT(world, world->event_count == 20);
+    uint64_t expected[2 * CLIENT_TRAIL_MAX];
+    for (size_t i = 0; i < CLIENT_TRAIL_MAX; i++)
+        expected[2 * i] = expected[2 * i + 1] = 19 - i;
+    check_trail(world, expected, CLIENT_TRAIL_MAX);
+    world_free(world);
+}
+
+static void test_receive__rewinding_shortens_the_trail(void **state)
+{
+    (void)state;
+    struct world *world = world_new(1);
+    world_connect(world, 1, NULL);
+    world_login(world);
+    for (size_t i = 0; i < 4; i++) { /* epochs 1 to 4, two messages each */
+        say_many(world, 2 * i, 2);
+        world->cluster.epoch += 65536;
+    }
+    WORLD_WAIT(world, world->event_count == 8);
+    check_trail(world, (uint64_t[]){3, 6, 2, 4, 1, 2}, 3);
+    size_t status_count = world->status_count;
+    fake_server_kill(&world->servers[0]);
+    fake_forget(&world->cluster, 3, 0, 0); /* the common place is in epoch 2 */
+    world->servers[0].rewind_seq = 3;
+    fake_server_start(&world->servers[0], &world->cluster);
+    WORLD_WAIT(world, cursor_of(world) == 3);
+    assert_true(world->status_count > status_count);
+    assert_non_null(strstr(world->status, "cut off"));
+    check_trail(world, (uint64_t[]){1, 2}, 1);
+    say_many(world, 8, 1);
+    WORLD_WAIT(world, world->event_count == 9);
+    check_trail(world, (uint64_t[]){2, 3, 1, 2}, 2);
+    world_check_told(world, "m", 9);
+    world_free(world);
+}
+
+/* A long split: everything since comes again, in another order, with news in between. */
+static void test_receive__rewound_far(void **state)
+{
+    (void)state;
+    enum { LOST = 6000, NEWS = 500 };
+    struct world *world = world_new(1);
+    world->cluster.page_events = 16;
+    world_connect(world, 1, NULL);
+    world_login(world);
+    say_many(world, 0, 10 + LOST);
+    fake_happen(&world->cluster, JACKDAW__EVENT__KIND__JOINED, "eve");
+    WORLD_WAIT(world, world->event_count == 11 + LOST);
+    fake_server_kill(&world->servers[0]);
+    struct fake_message *lost = calloc(LOST + 1, sizeof *lost);
+    memcpy(lost, &world->cluster.messages[10], (LOST + 1) * sizeof *lost);
+    fake_forget(&world->cluster, 10, 0, 0);
+    world->cluster.said = 10 + LOST;
+    say_many(world, 10 + LOST, NEWS);
+    for (size_t i = 0; i <= LOST; i++)
+        fake_repeat(&world->cluster, &lost[i]);
+    free(lost);
+    fake_happen(&world->cluster, JACKDAW__EVENT__KIND__JOINED, "kim");
+    world->servers[0].rewind_seq = 10;
+    fake_server_start(&world->servers[0], &world->cluster);
+    WORLD_WAIT(world, cursor_of(world) == 10 + NEWS + LOST + 2);
+    assert_int_equal(world->event_count, 10 + LOST + 1 + NEWS + 1);
+    for (size_t i = 0; i < NEWS; i++) {
+        char text[FAKE_TEXT_SIZE];
+        (void)snprintf(text, sizeof text, "m%zu", 10 + LOST + i);
+        assert_string_equal(world->events[11 + LOST + i].text, text);
+    }
+    assert_int_equal(figures_of(world).duplicates, LOST + 1);
+    world_free(world);
+}
+
+/* What one person was told is no duplicate for the next. */
+static void test_receive__another_account_starts_afresh(void **state)
+{
+    (void)state;
+    struct world *world = world_new(1);
+    world_connect(world, 1, NULL);
+    world_login(world);
+    say_many(world, 0, 5);
+    WORLD_WAIT(world, world->event_count == 5);
+    world_ask(world, &(struct client_request){.call = CLIENT_LOGOUT});
+    world_ask(world, &(struct client_request){.call = CLIENT_LOGIN,
+                                              .name = "kim",
+                                              .password = "secret",
+                                              .manner = CLIENT_ACCOUNT_NEW});
+    WORLD_WAIT(world, world->event_count == 10);
+    assert_string_equal(world->events[5].text, "m0");
+    world_free(world);
+}
+
 /* Connections come and go, pages too; each message is told once, in order. */
 static void test_receive__over_many_connections(void **state)
 {
@@ -237,6 +382,11 @@ int main(void)
         cmocka_unit_test(test_receive__lost_page_is_fetched_again),
         cmocka_unit_test(test_receive__lost_last_page_is_noticed),
         cmocka_unit_test(test_receive__rewound),
+        cmocka_unit_test(test_receive__leaves_a_trail),
+        cmocka_unit_test(test_receive__trail_is_bounded),
+        cmocka_unit_test(test_receive__rewinding_shortens_the_trail),
+        cmocka_unit_test(test_receive__rewound_far),
+        cmocka_unit_test(test_receive__another_account_starts_afresh),
         cmocka_unit_test(test_receive__over_many_connections),
         cmocka_unit_test(test_receive__nonsense_is_not_followed),
         cmocka_unit_test(test_receive__refused_is_tried_again_slowly),
