@@ -94,8 +94,7 @@ static enum error start(struct client *client, struct error_text *why)
     if (error != OK)
         return error_set(why, error, "cannot make a queue: %s", error_name(error));
     client->now_us = client->clock_us(client->source);
-    client->seeking_us = client->now_us;
-    return link_open_first(client, why);
+    return seek_start(client, why);
 }
 
 enum error client_new(struct client **out, const struct client_options *options,
@@ -167,6 +166,15 @@ void client_wake_at(struct client *client, uint64_t at_us)
         client->wake_us = at_us;
 }
 
+bool client_is_over(struct client *client, uint64_t since_us, uint32_t ms)
+{
+    uint64_t end_us = since_us + (uint64_t)ms * 1000;
+    if (client->now_us >= end_us)
+        return true;
+    client_wake_at(client, end_us);
+    return false;
+}
+
 int client_timeout_ms(struct client *client)
 {
     if (client->wake_us == UINT64_MAX)
@@ -206,9 +214,9 @@ void client_process(struct client *client)
     (void)task_queue_run(client->queue, TASKS_A_TURN);
     client->now_us = client->clock_us(client->source);
     client->wake_us = UINT64_MAX;
-    link_check_health(client);
+    health_check(client);
     tick_channels(client);
-    link_seek(client);
+    seek_tick(client);
     heartbeat_tick(client);
     stream_tick(client);
     sender_pump(client);

@@ -45,9 +45,9 @@
 #define CLIENT_ANSWER_MS 5000u       /* a server that takes longer to answer is left */
 #define CLIENT_SLOW_ANSWER_MS 30000u /* the same, where a password has to be hashed */
 #define CLIENT_DOUBT_MS 300u         /* ... and after this the others are asked who is master */
-#define CLIENT_QUIET_MS 500u         /* a connection is back within this: nobody is told */
+#define CLIENT_QUIET_MS 300u         /* a connection is back within this: nobody is told */
 #define CLIENT_RETRY_MIN_MS 20u      /* pauses between attempts grow from this */
-#define CLIENT_RETRY_MAX_MS 2000u    /* to this */
+#define CLIENT_RETRY_MAX_MS 500u     /* to this */
 
 struct client;
 
@@ -168,7 +168,7 @@ struct client_result {
     uint64_t session; /* with request, the uid; both 0 where it never got one */
     uint64_t request;
     uint32_t attempts;   /* how often it was sent; 0: never */
-    uint64_t latency_us; /* from the first attempt to the answer */
+    uint64_t latency_us; /* from client_ask to the answer; 0: it was never sent */
     bool created;        /* CLIENT_LOGIN made the account */
     union {              /* where status is STATUS_OK, by call; NULL where the table says none */
         const void *any;
@@ -224,15 +224,18 @@ void client_look(const struct client *client, struct client_view *view);
 bool client_server(const struct client *client, size_t i, char text[static ADDRESS_TEXT_SIZE]);
 
 struct client_figures {
-    uint64_t sent;          /* messages acknowledged */
-    uint64_t received;      /* messages told as events, own ones too */
-    uint64_t failed;        /* messages refused or given up */
-    uint64_t retries;       /* times a request was sent again */
-    uint64_t reconnects;    /* times a server was found again or another one taken */
-    uint64_t gaps;          /* times the stream was started again because a page was missing */
-    uint64_t duplicates;    /* messages that came twice and were told once */
-    double sent_per_second; /* sent, from the first attempt to the last acknowledgement */
-    uint64_t p50_us, p99_us, max_us; /* first attempt to acknowledgement; see histogram.h */
+    uint64_t sent;           /* messages acknowledged */
+    uint64_t received;       /* messages told as events, own ones too */
+    uint64_t failed;         /* messages refused or given up */
+    uint64_t retries;        /* times a request was sent again */
+    uint64_t reconnects;     /* times a server was found again or another one taken */
+    uint64_t failovers;      /* ... another one than before */
+    uint64_t longest_gap_us; /* longest that no server was in use, or none of the waiting messages
+                                acknowledged */
+    uint64_t gaps;           /* times the stream was started again because a page was missing */
+    uint64_t duplicates;     /* messages that came twice and were told once */
+    double sent_per_second;  /* sent, from the first attempt to the last acknowledgement */
+    uint64_t p50_us, p99_us, max_us; /* client_ask to acknowledgement; see histogram.h */
 };
 void client_figures(const struct client *client, struct client_figures *out);
 

@@ -2,7 +2,9 @@
 /* client_internal.h - what the files of the client library share. See client.h.
  *
  *     client.c    making, driving, looking
- *     link.c      connections: finding the server to use, noticing when to leave it
+ *     link.c      connections to servers
+ *     seek.c      finding the server to use
+ *     health.c    noticing when to leave it
  *     request.c   the queue of requests, from asking to finishing
  *     kept.c      those that were answered and may have to be sent again
  *     calls.c     the table of calls, and what each sends
@@ -22,13 +24,18 @@
 
 #define CLIENT_TOKEN_BYTES 32
 #define CLIENT_NONCE_BYTES 16
-#define CLIENT_LINKS_MAX 4u          /* connections at once while looking for a server */
-#define CLIENT_STAGGER_MS 50u        /* between opening two of them */
-#define CLIENT_RECONNECT_MIN_MS 20u  /* first pause before a lost connection is tried again */
-#define CLIENT_CONNECT_MS 3000u      /* one that is not there by then makes room for another */
+#define CLIENT_LINKS_MAX 8u          /* connections at once while looking for a server */
+#define CLIENT_STAGGER_MS 20u        /* between opening two of them, the first time */
+#define CLIENT_OPEN_AGAIN_MS 1000u   /* after one that could not even be opened */
+#define CLIENT_HANDSHAKE_MS 60u      /* rpc_channel_close waits for younger connections */
+#define CLIENT_RECONNECT_MIN_MS 10u  /* first pause before a lost connection is tried again */
+#define CLIENT_RECONNECT_MAX_MS 500u /* ... and the longest */
+#define CLIENT_CONNECT_MS 1000u      /* one that is not there by then makes room for another */
 #define CLIENT_SETTLE_MS 1000u       /* without a master for so long, any server will do */
-#define CLIENT_ASK_AGAIN_MIN_MS 50u  /* a server that is not master is asked again after this, */
-#define CLIENT_ASK_AGAIN_MAX_MS 500u /* and then less and less often */
+#define CLIENT_ASK_AGAIN_PART 16u   /* a server that is not master is asked again after this part */
+#define CLIENT_ASK_AGAIN_MIN_MS 20u /* of the time since the search began, within these bounds, */
+#define CLIENT_ASK_AGAIN_MAX_MS 500u  /* of which half is left to chance */
+#define CLIENT_SESSION_DOUBT_MS 5000u /* a server that is new may not know the session so long */
 #define CLIENT_WINDOW_LEAST 8u /* requests under way, however short of something a server is */
 #define CLIENT_KEPT_MAX \
     256u /* answered requests that can be sent again; servers remember so many */
@@ -52,10 +59,11 @@ struct link {
     bool asking;   /* Info is under way */
     bool answered; /* ... and was answered since it connected; master and epoch tell what */
     bool master;
+    bool refused; /* it answered that it cannot help; and nothing else since */
+    uint64_t server_id;
     uint64_t epoch;
     uint64_t opened_us;
-    uint64_t asked_us;
-    struct backoff ask_again;
+    uint64_t asked_us, round_trip_us;
     uint64_t ask_at_us;
 };
 
@@ -87,12 +95,16 @@ struct request {
     uint64_t number;
     uint64_t call_id; /* the channel's, while under way */
     uint32_t attempts;
-    uint64_t first_us, sent_us;
+    uint64_t asked_us; /* when it was handed over, */
+    uint64_t first_us; /* first sent, */
+    uint64_t sent_us;  /* and last */
     char strings[];
 };
 
 struct session {
     bool active;
+    bool confirmed;      /* by the server in use, in its reign */
+    uint64_t unknown_us; /* since when one says that it does not know it; 0: none does */
     uint64_t id;
     uint8_t token[CLIENT_TOKEN_BYTES];
     char *name;
@@ -152,6 +164,7 @@ struct client {
     bool hinted;   /* a server named another one as master: */
     struct address hint;
     uint64_t heard_us;        /* when current last said anything */
+    uint64_t search_us;       /* since when there is none that serves, or doubt; 0: all is well */
     uint64_t seeking_us;      /* since when there is no current */
     uint64_t first_answer_us; /* since then, when a server first answered; 0: none has */
     uint64_t open_next_us;
@@ -198,6 +211,8 @@ struct call_kind {
 
 /* ---- client.c ---- */
 void client_wake_at(struct client *client, uint64_t at_us);
+/* Whether so long has passed; otherwise the client wakes when it has. */
+bool client_is_over(struct client *client, uint64_t since_us, uint32_t ms);
 uint32_t client_random32(struct client *client);
 void client_init_stub(struct client *client, struct rpc_stub *stub, uint32_t timeout_ms);
 struct position position_of(const Jackdaw__Position *position);
@@ -212,16 +227,29 @@ void call_method(struct rpc_stub *stub, const char *method, const ProtobufCMessa
                  ProtobufCClosure closure, void *result);
 
 /* ---- link.c ---- */
-enum error link_open_first(struct client *client, struct error_text *why);
-void link_check_health(struct client *client);
-void link_seek(struct client *client);
-/* Asks the current server for Info. */
-void link_keep_alive(struct client *client);
-/* The current server answered as a server in charge does. */
-void link_trust(struct client *client);
-/* It answered that it cannot help; master: whom it named, or "". */
-void link_doubt(struct client *client, const char *master);
+enum error link_open(struct client *client, const struct address *address, struct error_text *why);
+/* For servers_next. */
+bool link_is_open(void *context, const struct address *address);
+void link_close(struct link *link);
+/* All but current, unless that would take time. */
+void link_close_others(struct client *client);
 void link_close_all(struct client *client);
+/* Asks for Info, unless that is under way. */
+void link_ask(struct link *link);
+
+/* ---- seek.c ---- */
+enum error seek_start(struct client *client, struct error_text *why);
+void seek_begin(struct client *client);
+void seek_tick(struct client *client);
+/* The current server answered as a server in charge does, or has become it. */
+void link_trust(struct client *client);
+void link_reigns(struct client *client);
+/* It answered that it cannot help. */
+void link_doubt(struct client *client, const struct rpc_result *why);
+void link_begin_doubt(struct client *client);
+
+/* ---- health.c ---- */
+void health_check(struct client *client);
 
 /* ---- request.c ---- */
 void request_finish(struct request *request, enum status status, const char *error,
@@ -253,11 +281,18 @@ void session_began(struct client *client, const struct request *request,
 void session_over(struct client *client);
 void session_lost(struct client *client, enum status status, const char *text);
 void session_release(struct client *client);
+void session_is_new_to_server(struct client *client);
+void session_confirm(struct client *client);
+/* The server in use does not know the session. Whether it may learn of it yet: halves of a cluster
+ * that were cut off from each other take some time to meet. */
+bool session_may_be_late(struct client *client);
 void heartbeat_tick(struct client *client);
 
 /* ---- stream.c ---- */
 void stream_start(struct client *client, struct position cursor);
 void stream_stop(struct client *client);
+/* Opens it now, if it is due later. */
+void stream_hurry(struct client *client);
 /* Reads on from the cursor, in a new stream. */
 void stream_restart(struct client *client);
 void stream_tick(struct client *client);

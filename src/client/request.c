@@ -76,6 +76,7 @@ static struct request *make(struct client *client, const struct client_request *
         return NULL;
     request->done = done;
     request->context = context;
+    request->asked_us = client->clock_us(client->source);
     if (asked->call == CLIENT_LOGIN) {
         client->random(client->source, request->secret, sizeof request->secret);
         client->random(client->source, request->nonce, sizeof request->nonce);
@@ -126,6 +127,22 @@ size_t client_unfinished(const struct client *client)
 
 /* ---- finishing ---- */
 
+/* The clock of a turn may stand a little before the moment of asking in it. */
+static uint64_t since(const struct client *client, uint64_t us)
+{
+    return client->now_us > us ? client->now_us - us : 0;
+}
+
+/* How long nothing was acknowledged although this one waited. */
+static void count_gap(struct client *client, const struct request *request)
+{
+    uint64_t start_us = request->asked_us > client->last_acknowledged_us
+                            ? request->asked_us
+                            : client->last_acknowledged_us;
+    if (since(client, start_us) > client->figures.longest_gap_us)
+        client->figures.longest_gap_us = since(client, start_us);
+}
+
 static void count_message(struct client *client, const struct request *request, enum status status,
                           uint64_t latency_us)
 {
@@ -136,6 +153,7 @@ static void count_message(struct client *client, const struct request *request, 
         return;
     }
     client->figures.sent++;
+    count_gap(client, request);
     histogram_add(&client->latency, latency_us);
     if (client->first_sent_us == 0)
         client->first_sent_us = request->first_us;
@@ -174,7 +192,7 @@ void request_finish(struct request *request, enum status status, const char *err
         .session = request->session,
         .request = request->number,
         .attempts = request->attempts,
-        .latency_us = request->attempts == 0 ? 0 : client->now_us - request->first_us,
+        .latency_us = request->attempts == 0 ? 0 : since(client, request->asked_us),
         .created = request->created,
         .reply.any = status == STATUS_OK ? reply : NULL,
     };

@@ -43,6 +43,15 @@ static void pause_before_retry(struct request *request, uint32_t retry_ms)
         client->now_us + backoff_next_us(&client->retry, retry_ms, client_random32(client));
 }
 
+/* A logout that was sent before has most likely been carried out. */
+static bool is_session_late(const struct request *request)
+{
+    if (!call_kind_of(request->call)->session || request->session != request->client->session.id ||
+        (request->call == CLIENT_LOGOUT && request->attempts > 1))
+        return false;
+    return session_may_be_late(request->client);
+}
+
 static bool is_for_later(const struct request *request)
 {
     const struct rpc_result *result = &request->result;
@@ -54,6 +63,8 @@ static bool is_for_later(const struct request *request)
     case STATUS_ABORTED:
     case STATUS_UNAVAILABLE:
         return true;
+    case STATUS_UNAUTHENTICATED:
+        return is_session_late(request);
     default:
         return result->status != STATUS_OK && result->retry_ms > 0;
     }
@@ -89,10 +100,12 @@ static void retry_later(struct request *request)
     pause_before_retry(request, result->retry_ms);
     if (result->status == STATUS_ABORTED && request->number != 0)
         handle_skip(request);
-    if (result->status == STATUS_UNAVAILABLE || *result->master != '\0')
-        link_doubt(client, result->master);
-    else if (result->retry_ms > 0)
+    if (result->status != STATUS_CANCELLED && result->status != STATUS_DEADLINE_EXCEEDED)
         client->heard_us = client->now_us;
+    if (result->status == STATUS_UNAUTHENTICATED)
+        request->attempts--; /* certainly not carried out */
+    if (result->status == STATUS_UNAVAILABLE || *result->master != '\0')
+        link_doubt(client, result);
 }
 
 /* The first half of a login that makes the account. */
@@ -162,6 +175,8 @@ static void handle_outcome(struct request *request, const ProtobufCMessage *repl
         handle_no_session(request);
         return;
     }
+    if (status == STATUS_OK && call_kind_of(request->call)->session)
+        session_confirm(client);
     if (status == STATUS_OK) {
         note_positions(request, reply);
         if (request->call == CLIENT_LOGIN)

@@ -47,6 +47,8 @@ void session_began(struct client *client, const struct request *request,
     if (session->active && session->id == reply->session)
         return;
     session->active = true;
+    session->confirmed = true;
+    session->unknown_us = 0;
     session->id = reply->session;
     session->next_number = 1;
     memcpy(session->token, request->secret, sizeof session->token);
@@ -82,6 +84,30 @@ void session_release(struct client *client)
     forget_password(&client->session);
     wipe(&client->session.name);
     sodium_memzero(&client->session, sizeof client->session);
+}
+
+/* ---- whether the server knows it ---- */
+
+void session_is_new_to_server(struct client *client)
+{
+    client->session.confirmed = false;
+    client->session.unknown_us = 0;
+}
+
+void session_confirm(struct client *client)
+{
+    client->session.confirmed = true;
+    client->session.unknown_us = 0;
+}
+
+bool session_may_be_late(struct client *client)
+{
+    struct session *session = &client->session;
+    if (!session->active || session->confirmed)
+        return false;
+    if (session->unknown_us == 0)
+        session->unknown_us = client->now_us;
+    return client->now_us - session->unknown_us < (uint64_t)CLIENT_SESSION_DOUBT_MS * 1000;
 }
 
 /* ---- losing it ---- */
@@ -145,11 +171,13 @@ static void on_heartbeat(const ProtobufCMessage *reply, void *closure_data)
     heartbeat->under_way = false;
     if (result->status == STATUS_OK) {
         link_trust(client);
+        session_confirm(client);
         compare_cursors(client, (const Jackdaw__HeartbeatReply *)reply);
     } else if (result->status == STATUS_UNAUTHENTICATED) {
-        session_lost(client, result->status, result->message);
+        if (!session_may_be_late(client))
+            session_lost(client, result->status, result->message);
     } else if (result->status == STATUS_UNAVAILABLE || *result->master != '\0') {
-        link_doubt(client, result->master);
+        link_doubt(client, result);
     }
 }
 
@@ -179,7 +207,7 @@ void heartbeat_tick(struct client *client)
         if (client->session.active)
             send_heartbeat(client);
         else
-            link_keep_alive(client);
+            link_ask(client->current);
     }
     client_wake_at(client, heartbeat->due_us);
 }

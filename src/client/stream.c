@@ -154,6 +154,7 @@ static void handle_page(struct client *client, const Jackdaw__ReceiveReply *page
     struct stream *stream = &client->stream;
     uint64_t session = client->session.id;
     client->heard_us = client->now_us;
+    session_confirm(client);
     if (!follows(client, page)) {
         client->figures.gaps++;
         close_stream(client);
@@ -200,12 +201,13 @@ static void handle_end(struct client *client, const struct rpc_result *result, b
             reopen_later(client, 0);
         break;
     case STATUS_UNAUTHENTICATED:
-        session_lost(client, result->status, result->message);
+        if (!session_may_be_late(client))
+            session_lost(client, result->status, result->message);
         reopen_later(client, 0); /* if there is still, or again, a session */
         break;
     default:
         if (result->status == STATUS_UNAVAILABLE || *result->master != '\0')
-            link_doubt(client, result->master);
+            link_doubt(client, result);
         reopen_later(client, result->retry_ms);
         break;
     }
@@ -265,6 +267,12 @@ void stream_start(struct client *client, struct position cursor)
     client->stream.cursor = cursor;
     client->stream.open_at_us = client->now_us;
     client->wake_us = 0;
+}
+
+void stream_hurry(struct client *client)
+{
+    if (client->stream.open_at_us > client->now_us)
+        client->stream.open_at_us = client->now_us;
 }
 
 void stream_restart(struct client *client)

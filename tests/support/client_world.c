@@ -158,6 +158,17 @@ void world_free(struct world *world)
     free(world);
 }
 
+static void make_client(struct world *world, struct client_options options)
+{
+    options.observer = &observer;
+    options.context = world;
+    options.clock_us = clock_us;
+    options.random = fill_random;
+    options.source = world;
+    struct error_text why;
+    assert_int_equal(client_new(&world->client, &options, &why), OK);
+}
+
 void world_connect(struct world *world, size_t known, const struct client_options *base)
 {
     struct address addresses[WORLD_SERVERS];
@@ -168,13 +179,12 @@ void world_connect(struct world *world, size_t known, const struct client_option
         addresses[i] = world->servers[i].address;
     options.addresses = addresses;
     options.address_count = known;
-    options.observer = &observer;
-    options.context = world;
-    options.clock_us = clock_us;
-    options.random = fill_random;
-    options.source = world;
-    struct error_text why;
-    assert_int_equal(client_new(&world->client, &options, &why), OK);
+    make_client(world, options);
+}
+
+void world_connect_to(struct world *world, const struct address *addresses, size_t count)
+{
+    make_client(world, (struct client_options){.addresses = addresses, .address_count = count});
 }
 
 /* ---- doing ---- */

@@ -48,6 +48,9 @@ void world_free(struct world *world);
 /* Makes the client, which knows the first `known` servers. base: options to start from, or NULL. */
 void world_connect(struct world *world, size_t known, const struct client_options *base);
 
+/* The same, with these addresses. */
+void world_connect_to(struct world *world, const struct address *addresses, size_t count);
+
 /* One round of everything, waiting for at most a few milliseconds. */
 void world_turn(struct world *world);
 void world_advance(struct world *world, uint32_t ms);

@@ -2,7 +2,7 @@
 jackdaw_unit_test(test_options SOURCES test_options.c LIBS jackdaw_base)
 jackdaw_unit_test(test_client_parts SOURCES test_client_parts.c LIBS jackdaw_client)
 jackdaw_unit_test(test_client_commands SOURCES test_client_commands.c LIBS jackdaw_client_screens)
-foreach(test session stream replay)
+foreach(test session stream replay failover)
   jackdaw_unit_test(test_client_${test}
     SOURCES test_client_${test}.c ../support/client_world.c ../support/fake_chat.c
     LIBS jackdaw_client jackdaw_rpc)

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* health.c - noticing that the server in use has fallen silent. */
+#include "client/client_internal.h"
+
+/* When the call under way for longest was made, slow ones apart; UINT64_MAX: none is. */
+static uint64_t oldest_call_us(const struct client *client, bool slow)
+{
+    uint64_t oldest_us = UINT64_MAX;
+    size_t left = client->under_way;
+    for (const struct request *request = client->requests; left > 0; request = request->next) {
+        if (request->state != REQUEST_UNDER_WAY)
+            continue;
+        left--;
+        if (call_kind_of(request->call)->slow == slow && request->sent_us < oldest_us)
+            oldest_us = request->sent_us;
+    }
+    if (slow)
+        return oldest_us;
+    if (client->heartbeat.under_way && client->heartbeat.sent_us < oldest_us)
+        oldest_us = client->heartbeat.sent_us;
+    if (client->current->asking && client->current->asked_us < oldest_us)
+        oldest_us = client->current->asked_us;
+    return oldest_us;
+}
+
+/* A call that may take long says nothing about the server's health; Info does. */
+static void probe(struct client *client, uint64_t slow_since_us)
+{
+    uint64_t quiet_us = slow_since_us > client->heard_us ? slow_since_us : client->heard_us;
+    if (client_is_over(client, quiet_us, CLIENT_PROBE_MS))
+        link_ask(client->current);
+}
+
+static void leave(struct client *client)
+{
+    (void)error_set(&client->problem, OK, "%s does not answer", client->current->text);
+    link_close(client->current);
+}
+
+void health_check(struct client *client)
+{
+    if (client->current == NULL)
+        return;
+    /* Whoever only listens must notice, too, that it is time to listen elsewhere. */
+    if (client->servers.count > 1)
+        probe(client, client->heard_us);
+    uint64_t slow_us = oldest_call_us(client, true);
+    if (slow_us != UINT64_MAX)
+        probe(client, slow_us);
+    uint64_t oldest_us = oldest_call_us(client, false);
+    if (oldest_us == UINT64_MAX)
+        return;
+    /* A single answer that was lost is the deadline's business; silence is ours. */
+    uint64_t quiet_us = oldest_us > client->heard_us ? oldest_us : client->heard_us;
+    if (client_is_over(client, quiet_us, CLIENT_ANSWER_MS)) {
+        leave(client);
+        return;
+    }
+    if (!client->doubting && client->servers.count > 1 &&
+        client_is_over(client, quiet_us, CLIENT_DOUBT_MS)) {
+        (void)error_set(&client->problem, OK, "%s does not answer", client->current->text);
+        link_begin_doubt(client);
+    }
+}
