@@ -207,6 +207,7 @@ struct call_kind {
     bool numbered; /* changes something */
     bool barrier;  /* alone: after everything before, and before everything after */
     bool slow;     /* a password is hashed */
+    bool once;     /* not tried again, and not kept waiting */
 };
 
 /* ---- client.c ---- */

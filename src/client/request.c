@@ -100,7 +100,10 @@ enum error client_ask(struct client *client, const struct client_request *reques
     struct request *made = make(client, request, done, context);
     if (made == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
-    DL_APPEND(client->requests, made);
+    if (call_kind_of(made->call)->once)
+        DL_PREPEND(client->requests, made);
+    else
+        DL_APPEND(client->requests, made);
     return OK;
 }
 
