@@ -48,6 +48,7 @@
 #define CLIENT_DOUBT_MS 300u         /* ... and after this the others are asked who is master */
 #define CLIENT_STATUS_MS 1000u       /* CLIENT_STATUS is answered within this, or fails */
 #define CLIENT_QUIET_MS 300u         /* a connection is back within this: nobody is told */
+#define CLIENT_QUIET_DOUBT_MS 500u   /* the same, where it is there and does not answer */
 #define CLIENT_RETRY_MIN_MS 20u      /* pauses between attempts grow from this */
 #define CLIENT_RETRY_MAX_MS 500u     /* to this */
 

@@ -183,6 +183,7 @@ void request_finish(struct request *request, enum status status, const char *err
     DL_DELETE(client->requests, request);
     client->count--;
     client->finished++;
+    client->active_us = client->now_us;
     client->bytes -= request_cost(request);
     client->wake_us = 0;
     struct client_result result = {
