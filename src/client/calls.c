@@ -24,6 +24,7 @@ struct message {
         Jackdaw__SendRequest send;
         Jackdaw__HistoryRequest history;
         Jackdaw__SetTypingRequest typing;
+        Jackdaw__StatusRequest status;
     };
     struct place place;
 };
@@ -49,6 +50,7 @@ static const struct call_kind kinds[] = {
     [CLIENT_SEND] = {.method = "Send", .session = true, .numbered = true},
     [CLIENT_HISTORY] = {.method = "History", .session = true},
     [CLIENT_TYPING] = {.method = "SetTyping", .session = true},
+    [CLIENT_STATUS] = {.method = "Status", .once = true},
 };
 
 const struct call_kind *call_kind_of(enum client_call call)
@@ -221,6 +223,9 @@ static void fill(struct request *request, struct message *message)
     case CLIENT_TYPING:
         fill_talk(request, message);
         break;
+    case CLIENT_STATUS:
+        jackdaw__status_request__init(&message->status);
+        break;
     }
 }
 
@@ -239,6 +244,8 @@ void call_invoke(struct request *request, struct rpc_stub *stub, ProtobufCClosur
 {
     struct message message;
     fill(request, &message);
+    if (request->call == CLIENT_STATUS)
+        stub->service.descriptor = &jackdaw__operator__descriptor;
     bool registering = request->call == CLIENT_LOGIN && is_registering(request);
     call_method(stub, registering ? "RegisterAccount" : kinds[request->call].method, &message.base,
                 closure, request);

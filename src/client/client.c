@@ -237,6 +237,8 @@ void client_look(const struct client *client, struct client_view *view)
         .sent_seq = client->sent.seq,
         .highest_epoch = client->highest_epoch,
         .message_bytes = client->message_bytes,
+        .server_id = client->current == NULL ? 0 : client->current->server_id,
+        .round_trip_us = client->current == NULL ? 0 : client->current->round_trip_us,
         .servers = client->servers.count,
         .waiting = client->count - client->under_way,
         .under_way = client->under_way,

@@ -19,7 +19,8 @@
  * are pipelined, CLIENT_WINDOW of them at most; login, logout and deleting the account wait for all
  * before them and hold back all after them. A request ends exactly once, in its callback: carried
  * out, refused by a server, or given up by client_give_up. Nothing else ends it: while no server
- * answers it waits.
+ * answers it waits. (CLIENT_STATUS alone does not: it is asked of the server in use, ahead of what
+ * waits, and fails when that does not answer within CLIENT_STATUS_MS.)
  *
  * Threads: one, the owner's; all callbacks run on it, inside client_process (those of client_give_up
  * and client_free inside these). A callback may call everything here but client_process and
@@ -45,7 +46,9 @@
 #define CLIENT_ANSWER_MS 5000u       /* a server that takes longer to answer is left */
 #define CLIENT_SLOW_ANSWER_MS 30000u /* the same, where a password has to be hashed */
 #define CLIENT_DOUBT_MS 300u         /* ... and after this the others are asked who is master */
+#define CLIENT_STATUS_MS 1000u       /* CLIENT_STATUS is answered within this, or fails */
 #define CLIENT_QUIET_MS 300u         /* a connection is back within this: nobody is told */
+#define CLIENT_QUIET_DOUBT_MS 500u   /* the same, where it is there and does not answer */
 #define CLIENT_RETRY_MIN_MS 20u      /* pauses between attempts grow from this */
 #define CLIENT_RETRY_MAX_MS 500u     /* to this */
 
@@ -130,6 +133,7 @@ enum client_call {
     CLIENT_SEND,      /* a message                 room (or "@name") text       send */
     CLIENT_HISTORY,   /* older messages            room [before] [limit]        history */
     CLIENT_TYPING,    /* tell others               room active                  none */
+    CLIENT_STATUS,    /* how the cluster is        (asked once, and at once)    status */
 };
 
 /* What CLIENT_LOGIN does about an account that is not there. */
@@ -182,6 +186,7 @@ struct client_result {
         const Jackdaw__ListMembersReply *members;
         const Jackdaw__SendReply *send;
         const Jackdaw__HistoryReply *history;
+        const Jackdaw__StatusReply *status;
     } reply;
 };
 
@@ -213,6 +218,8 @@ struct client_view {
     uint64_t sent_epoch, sent_seq; /* position of the last message acknowledged */
     uint64_t highest_epoch;        /* seen so far */
     uint32_t message_bytes;        /* the server's limit; 0: not known yet */
+    uint64_t server_id;            /* number of the server in use; 0: none, or not known */
+    uint64_t round_trip_us;        /* to it, when it was last asked for Info */
     size_t servers;                /* known */
     size_t waiting;                /* requests not sent yet, or to be sent again */
     size_t under_way;

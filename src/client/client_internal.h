@@ -40,7 +40,9 @@
 #define CLIENT_KEPT_MAX \
     256u /* answered requests that can be sent again; servers remember so many */
 #define CLIENT_KEPT_BYTES (5u * 1024u * 1024u) /* enough for as many messages of 16 KiB */
-#define CLIENT_TRAIL_MAX 16u  /* earlier epochs of which the last position is known */
+#define CLIENT_TRAIL_MAX 16u    /* earlier epochs of which the last position is known */
+#define CLIENT_ACTIVE_MS 30000u /* after anything was sent or told, silence is noticed faster: */
+#define CLIENT_PROBE_ACTIVE_MS 500u
 #define CLIENT_PROBE_MS 2000u /* silent so long with a slow call under way: ask for Info */
 
 struct position {
@@ -164,6 +166,7 @@ struct client {
     bool hinted;   /* a server named another one as master: */
     struct address hint;
     uint64_t heard_us;        /* when current last said anything */
+    uint64_t active_us;       /* when a message was told or a request ended */
     uint64_t search_us;       /* since when there is none that serves, or doubt; 0: all is well */
     uint64_t seeking_us;      /* since when there is no current */
     uint64_t first_answer_us; /* since then, when a server first answered; 0: none has */
@@ -207,6 +210,7 @@ struct call_kind {
     bool numbered; /* changes something */
     bool barrier;  /* alone: after everything before, and before everything after */
     bool slow;     /* a password is hashed */
+    bool once;     /* not tried again, and not kept waiting */
 };
 
 /* ---- client.c ---- */

@@ -9,9 +9,32 @@ void run_status(struct invocation *invocation)
     struct client_view view;
     client_look(invocation->app->client, &view);
     if (view.server != NULL)
+        app_ask(invocation, &(struct client_request){.call = CLIENT_STATUS});
+    else
+        app_end(invocation, STATUS_OK, "");
+}
+
+bool status_goes_on(struct invocation *invocation, const struct client_result *result)
+{
+    if (result->status == STATUS_OK || result->call != CLIENT_STATUS)
+        return false;
+    if (result->status == STATUS_UNIMPLEMENTED)
         app_ask(invocation, &(struct client_request){.call = CLIENT_INFO});
     else
         app_end(invocation, STATUS_OK, "");
+    return true;
+}
+
+const char *status_state_of(const Jackdaw__StatusReply *status,
+                            const Jackdaw__StatusReply__Member *member)
+{
+    if (member->left)
+        return "left";
+    if (member->id == status->master)
+        return "master";
+    if (member->in_sync)
+        return "in sync";
+    return member->voter ? "behind" : "joining";
 }
 
 void run_stats(struct invocation *invocation)

@@ -31,6 +31,13 @@ static void probe(struct client *client, uint64_t slow_since_us)
         link_ask(client->current);
 }
 
+static void probe_when_idle(struct client *client)
+{
+    bool active = client->now_us - client->active_us < (uint64_t)CLIENT_ACTIVE_MS * 1000;
+    if (client_is_over(client, client->heard_us, active ? CLIENT_PROBE_ACTIVE_MS : CLIENT_PROBE_MS))
+        link_ask(client->current);
+}
+
 static void leave(struct client *client)
 {
     (void)error_set(&client->problem, OK, "%s does not answer", client->current->text);
@@ -43,7 +50,7 @@ void health_check(struct client *client)
         return;
     /* Whoever only listens must notice, too, that it is time to listen elsewhere. */
     if (client->servers.count > 1)
-        probe(client, client->heard_us);
+        probe_when_idle(client);
     uint64_t slow_us = oldest_call_us(client, true);
     if (slow_us != UINT64_MAX)
         probe(client, slow_us);

@@ -116,6 +116,8 @@ static void follow_result(struct app *app, const struct client_result *result)
 static void on_done(void *context, const struct client_result *result)
 {
     struct invocation *invocation = context;
+    if (status_goes_on(invocation, result))
+        return;
     if (result->status == STATUS_OK)
         follow_result(invocation->app, result);
     const struct outcome outcome = {.command = invocation->command,

@@ -27,7 +27,7 @@ static json_t *make_names(char *const *names, size_t count)
     return array;
 }
 
-static void put_session(json_t *object, uint64_t session)
+void json_put_session(json_t *object, uint64_t session)
 {
     char text[24];
     (void)snprintf(text, sizeof text, "%016" PRIx64, session);
@@ -38,7 +38,7 @@ static void put_login(json_t *object, const struct client_result *result)
 {
     const Jackdaw__LoginReply *reply = result->reply.login;
     json_put_text(object, "name", reply->name);
-    put_session(object, reply->session);
+    json_put_session(object, reply->session);
     json_put(object, "created", json_boolean(result->created));
     json_put(object, "sessions", json_number(reply->sessions));
     json_put(object, "rooms", make_names(reply->rooms, reply->n_rooms));
@@ -180,37 +180,6 @@ static void put_answer(json_t *object, const struct client_result *result)
 
 /* ---- what this program knows itself ---- */
 
-static void put_view(json_t *object, const struct app *app)
-{
-    struct client_view view;
-    client_look(app->client, &view);
-    json_put(object, "connected", json_boolean(view.server != NULL));
-    if (view.server != NULL)
-        json_put_text(object, "server", view.server);
-    json_t *servers = json_array();
-    char text[ADDRESS_TEXT_SIZE];
-    for (size_t i = 0; client_server(app->client, i, text); i++)
-        (void)json_array_append_new(servers, json_text(text));
-    json_put(object, "servers", servers);
-    if (view.name != NULL) {
-        json_put_text(object, "name", view.name);
-        put_session(object, view.session);
-        json_put(object, "cursor_epoch", json_number(view.epoch));
-        json_put(object, "cursor_seq", json_number(view.seq));
-    }
-    json_put(object, "room", app->current == NULL ? json_null() : json_text(app->current));
-    json_put(object, "waiting", json_number(view.waiting));
-    json_put(object, "under_way", json_number(view.under_way));
-}
-
-static void put_info(json_t *object, const Jackdaw__InfoReply *info)
-{
-    json_put_text(object, "version", info->server);
-    json_put(object, "server_id", json_number(info->server_id));
-    json_put(object, "master", json_boolean(info->master));
-    json_put_position(object, info->position);
-}
-
 static void put_help(json_t *object, const struct outcome *outcome)
 {
     const char *wanted = outcome->invocation->arguments[0];
@@ -238,6 +207,8 @@ void json_put_figures(json_t *object, const struct app *app)
     json_put(object, "failed", json_number(figures.failed));
     json_put(object, "retries", json_number(figures.retries));
     json_put(object, "reconnects", json_number(figures.reconnects));
+    json_put(object, "failovers", json_number(figures.failovers));
+    json_put(object, "longest_gap_us", json_number(figures.longest_gap_us));
     json_put(object, "gaps", json_number(figures.gaps));
     json_put(object, "duplicates", json_number(figures.duplicates));
     json_put(object, "sent_per_second", json_real(figures.sent_per_second));
@@ -252,9 +223,7 @@ void json_put_result(json_t *object, const struct app *app, const struct outcome
     const struct client_result *result = outcome->result;
     const struct command *command = outcome->command;
     if (command->run == run_status) {
-        put_view(object, app);
-        if (result != NULL)
-            put_info(object, result->reply.info);
+        json_put_status(object, app, result);
     } else if (command->run == run_topic) {
         put_topic(object, result);
     } else if (command->run == run_help) {

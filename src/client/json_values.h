@@ -26,6 +26,9 @@ json_t *json_events(Jackdaw__Event *const *events, size_t count);
 
 /* The fields of a command that succeeded; json_results.c. */
 void json_put_result(json_t *object, const struct app *app, const struct outcome *outcome);
+void json_put_session(json_t *object, uint64_t session);
+/* Those of /status; result: NULL where no server answered. json_status.c */
+void json_put_status(json_t *object, const struct app *app, const struct client_result *result);
 /* Those of {"type":"stats"}. */
 void json_put_figures(json_t *object, const struct app *app);
 

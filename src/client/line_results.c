@@ -182,35 +182,6 @@ static void show_answer(struct app *app, const struct client_result *result)
 
 /* ---- what this program knows itself ---- */
 
-static void show_status(struct app *app, const struct client_result *result)
-{
-    struct client_view view;
-    char text[ADDRESS_TEXT_SIZE];
-    client_look(app->client, &view);
-    if (result == NULL) {
-        lines_put(app, "  server    none answers");
-    } else {
-        const Jackdaw__InfoReply *info = result->reply.info;
-        char *version = lines_text(info->server, NULL);
-        lines_put(app, "  server    %s: number %" PRIu64 ", %s, %s",
-                  view.server == NULL ? "?" : view.server, info->server_id,
-                  info->master ? "master" : "slave", version);
-        if (info->position != NULL)
-            lines_put(app, "  log       epoch %" PRIu64 ", position %" PRIu64,
-                      info->position->epoch, info->position->seq);
-        free(version);
-    }
-    for (size_t i = 0; client_server(app->client, i, text); i++)
-        lines_put(app, "  known     %s", text);
-    if (view.name != NULL)
-        lines_put(app, "  session   %016" PRIx64 " of %s, received up to %" PRIu64, view.session,
-                  view.name, view.seq);
-    else
-        lines_put(app, "  session   none: /login or /register");
-    lines_put(app, "  room      %s", app->current == NULL ? "none" : app->current);
-    lines_put(app, "  waiting   %zu, under way %zu", view.waiting, view.under_way);
-}
-
 void lines_figures(struct app *app)
 {
     struct client_figures figures;
@@ -224,8 +195,11 @@ void lines_figures(struct app *app)
                   figures.sent_per_second, (double)figures.p50_us / 1000,
                   (double)figures.p99_us / 1000, (double)figures.max_us / 1000);
     if (figures.retries + figures.reconnects > 0)
-        lines_put(app, "-- %" PRIu64 " retries, %" PRIu64 " reconnects", figures.retries,
-                  figures.reconnects);
+        lines_put(app,
+                  "-- %" PRIu64 " retries, %" PRIu64 " reconnects, %" PRIu64
+                  " of them to another server; the longest gap was %.0f ms",
+                  figures.retries, figures.reconnects, figures.failovers,
+                  (double)figures.longest_gap_us / 1000);
 }
 
 static void show_help(struct app *app, const char *wanted)
@@ -248,7 +222,7 @@ void lines_result(struct app *app, const struct outcome *outcome)
 {
     const struct command *command = outcome->command;
     if (command->run == run_status)
-        show_status(app, outcome->result);
+        lines_status(app, outcome->result);
     else if (command->run == run_help)
         show_help(app, outcome->invocation->arguments[0]);
     else if (command->run == run_stats)

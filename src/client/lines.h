@@ -3,6 +3,7 @@
  *
  *     line_screen.c    messages, events, the connection, waiting messages
  *     line_results.c   outcomes of commands
+ *     line_status.c    the outcome of /status
  *     lines.c          putting lines where they belong */
 #ifndef JACKDAW_CLIENT_LINES_H
 #define JACKDAW_CLIENT_LINES_H
@@ -57,5 +58,7 @@ void lines_message(struct app *app, const Jackdaw__Event *event);
 /* The outcome of a command that succeeded; line_results.c. */
 void lines_result(struct app *app, const struct outcome *outcome);
 void lines_figures(struct app *app);
+/* That of /status; result: NULL where no server answered. line_status.c */
+void lines_status(struct app *app, const struct client_result *result);
 
 #endif

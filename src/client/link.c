@@ -158,7 +158,7 @@ static void on_info(const ProtobufCMessage *message, void *closure_data)
     link->asking = false;
     link->ask_at_us = client->now_us + ask_again_us(client, link->info_result.retry_ms);
     if (reply == NULL) {
-        if (link->info_result.status != STATUS_CANCELLED)
+        if (link->info_result.status != STATUS_CANCELLED && client->problem.text[0] == '\0')
             (void)error_set(&client->problem, OK, "%s: %s", link->text, link->info_result.message);
         return;
     }

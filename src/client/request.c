@@ -100,7 +100,10 @@ enum error client_ask(struct client *client, const struct client_request *reques
     struct request *made = make(client, request, done, context);
     if (made == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
-    DL_APPEND(client->requests, made);
+    if (call_kind_of(made->call)->once)
+        DL_PREPEND(client->requests, made);
+    else
+        DL_APPEND(client->requests, made);
     return OK;
 }
 
@@ -180,6 +183,7 @@ void request_finish(struct request *request, enum status status, const char *err
     DL_DELETE(client->requests, request);
     client->count--;
     client->finished++;
+    client->active_us = client->now_us;
     client->bytes -= request_cost(request);
     client->wake_us = 0;
     struct client_result result = {

@@ -55,8 +55,9 @@ static void tell_back(struct client *client)
 
 static void tell_when_lost(struct client *client)
 {
+    uint32_t quiet_ms = client->current == NULL ? CLIENT_QUIET_MS : CLIENT_QUIET_DOUBT_MS;
     if (client->told || (client->current != NULL && !client->doubting) ||
-        !client_is_over(client, client->search_us, CLIENT_QUIET_MS))
+        !client_is_over(client, client->search_us, quiet_ms))
         return;
     client->told = true;
     struct error_text text;
@@ -64,7 +65,7 @@ static void tell_when_lost(struct client *client)
     address_format(&client->servers.items[0].address, first);
     if (client->problem.text[0] != '\0')
         (void)error_set(&text, OK, "%s; trying %s", client->problem.text,
-                        client->servers.count == 1 ? "again" : "all servers");
+                        client->servers.count == 1 ? "again" : "other servers");
     else if (client->servers.count == 1)
         (void)error_set(&text, OK, "%s does not answer; trying again", first);
     else
@@ -108,8 +109,10 @@ static void take(struct client *client, struct link *link)
     client->resend_us = client->now_us;
     session_is_new_to_server(client);
     stream_restart(client);
-    if (link->master)
+    if (link->master) {
         client->search_us = 0;
+        client->problem.text[0] = '\0';
+    }
     if (first)
         tell_found(client);
     else if (client->told && link->master)
@@ -249,6 +252,7 @@ void link_trust(struct client *client)
     client->current->refused = false;
     client->doubting = false;
     client->search_us = 0;
+    client->problem.text[0] = '\0';
     if (client->told)
         tell_back(client);
 }

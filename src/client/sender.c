@@ -55,6 +55,8 @@ static bool is_session_late(const struct request *request)
 static bool is_for_later(const struct request *request)
 {
     const struct rpc_result *result = &request->result;
+    if (call_kind_of(request->call)->once)
+        return false;
     if (request->call == CLIENT_LOGIN && result->retry_ms > CLIENT_ANSWER_MS)
         return false; /* too many devices, say: the user should know rather than wait */
     switch (result->status) {
@@ -165,6 +167,10 @@ static void handle_outcome(struct request *request, const ProtobufCMessage *repl
 {
     struct client *client = request->client;
     enum status status = request->result.status;
+    if (call_kind_of(request->call)->once) {
+        request_finish(request, status, request->result.message, reply);
+        return;
+    }
     if (request->call != CLIENT_INFO)
         link_trust(client);
     backoff_clear(&client->retry);
@@ -258,6 +264,13 @@ static void give_number(struct request *request)
         memcpy(request->secret, session->token, sizeof request->secret);
 }
 
+static uint32_t patience_ms(const struct call_kind *kind)
+{
+    if (kind->once)
+        return CLIENT_STATUS_MS;
+    return kind->slow ? CLIENT_SLOW_ANSWER_MS : CLIENT_ANSWER_MS;
+}
+
 static void send_request(struct request *request)
 {
     struct client *client = request->client;
@@ -271,8 +284,7 @@ static void send_request(struct request *request)
         client->figures.retries++;
     request->attempts++;
     struct rpc_stub stub;
-    bool slow = call_kind_of(request->call)->slow;
-    client_init_stub(client, &stub, slow ? CLIENT_SLOW_ANSWER_MS : CLIENT_ANSWER_MS);
+    client_init_stub(client, &stub, patience_ms(call_kind_of(request->call)));
     call_invoke(request, &stub, on_reply);
     if (stub.call != 0) /* otherwise it has ended already, and may be gone */
         request->call_id = stub.call;
@@ -284,7 +296,8 @@ enum verdict { LOOK_AT_NEXT, LOOK_AGAIN, STOP };
 static enum verdict consider(struct request *request)
 {
     struct client *client = request->client;
-    enum verdict after = call_kind_of(request->call)->barrier ? STOP : LOOK_AT_NEXT;
+    const struct call_kind *kind = call_kind_of(request->call);
+    enum verdict after = kind->barrier ? STOP : LOOK_AT_NEXT;
     if (request->state == REQUEST_UNDER_WAY)
         return after;
     if (!is_in_turn(request))
@@ -295,11 +308,15 @@ static enum verdict consider(struct request *request)
         request_finish(request, status, why.text, NULL);
         return LOOK_AGAIN;
     }
+    if (client->current == NULL && kind->once) {
+        request_finish(request, STATUS_UNAVAILABLE, "no server answers", NULL);
+        return LOOK_AGAIN;
+    }
     if (client->current == NULL)
         return STOP;
-    if (client->under_way >= client->window)
+    if (client->under_way >= client->window && !kind->once)
         return STOP;
-    if (client->now_us < client->resend_us) {
+    if (client->now_us < client->resend_us && !kind->once) {
         client_wake_at(client, client->resend_us);
         return STOP;
     }

@@ -114,6 +114,7 @@ static void tell(struct client *client, const Jackdaw__Event *event)
         return;
     if (event->kind == JACKDAW__EVENT__KIND__MESSAGE)
         client->figures.received++;
+    client->active_us = client->now_us;
     if (client->observer.event != NULL)
         client->observer.event(client->context, event);
 }

@@ -27,8 +27,7 @@ static void open_gated(struct gate *gate, bool committed)
         if (gated->next_request != 0)
             rpc_call_expect(gated->call, gated->next_request);
         rpc_call_fail(gated->call, gated->status, gated->retry_ms, gated->text);
-    } else
-{
+    } else {
         rpc_call_finish(gated->call, &gated->bytes, 1);
     }
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/cluster.h"
+#include "server/cluster_internal.h"
 
 #include "base/log.h"
 #include "server/advertise.h"
-#include "server/cluster_internal.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -125,8 +125,9 @@ enum error cluster_leave(struct cluster *cluster, uint16_t node)
 
 static void on_propose(void *context, const uint8_t *bytes, size_t size, uint64_t count)
 {
-    cluster_step(context, &(struct replica_event){
-                              .kind = REPLICA_PROPOSE, .bytes = bytes, .size = size, .count = count});
+    cluster_step(context,
+                 &(struct replica_event){
+                     .kind = REPLICA_PROPOSE, .bytes = bytes, .size = size, .count = count});
 }
 
 static void tell_pruned(struct cluster *cluster)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Carries out what the replica says; see "The contract of actions" in replication/replica.h. */
-#include "base/log.h"
 #include "server/cluster_internal.h"
+
+#include "base/log.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -19,8 +20,7 @@ static enum error add_reign(void *context, const struct reign_row *row)
 {
     struct reigns *reigns = context;
     if (reigns->count == REPLICA_REIGNS_MAX) {
-        memmove(reigns->items, reigns->items + 1,
-                (REPLICA_REIGNS_MAX - 1) * sizeof *reigns->items);
+        memmove(reigns->items, reigns->items + 1, (REPLICA_REIGNS_MAX - 1) * sizeof *reigns->items);
         reigns->count--;
     }
     reigns->items[reigns->count++] =

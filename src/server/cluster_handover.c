@@ -2,8 +2,9 @@
 /* What deposed masters hand over, on its way into the log of the master: waits until the ledger is
  * free, is proposed delta by delta where the chat does not know it, and is told to be done once the
  * batch is in the log. */
-#include "base/log.h"
 #include "server/cluster_internal.h"
+
+#include "base/log.h"
 
 #include <string.h>
 
@@ -112,8 +113,7 @@ static bool take_entry(struct cluster *cluster, const struct ledger_entry *entry
 {
     struct arena arena;
     arena_init(&arena, ARENA_BYTES);
-    ProtobufCAllocator allocator = {
-        .alloc = allocate, .free = give_back, .allocator_data = &arena};
+    ProtobufCAllocator allocator = {.alloc = allocate, .free = give_back, .allocator_data = &arena};
     const Jackdaw__Batch *batch = jackdaw__batch__unpack(&allocator, entry->size, entry->bytes);
     bool goes_on = true;
     if (batch == NULL)
@@ -161,10 +161,10 @@ void cluster_finish_work(struct cluster *cluster)
         forget(cluster, 0);
         entries_clear(&done.entries);
         if (done.is_done && ledger_is_master(cluster->ledger))
-            cluster_step(cluster, &(struct replica_event){
-                                      .kind = REPLICA_TAKEN_OVER,
-                                      .node = done.node,
-                                      .orphan = done.orphan,
-                                      .position = replica_last(cluster->replica)});
+            cluster_step(cluster,
+                         &(struct replica_event){.kind = REPLICA_TAKEN_OVER,
+                                                 .node = done.node,
+                                                 .orphan = done.orphan,
+                                                 .position = replica_last(cluster->replica)});
     }
 }

@@ -26,7 +26,8 @@ struct handover {
 struct cluster {
     struct cluster_options options;
     struct store *store;
-    struct store *log_reader; /* for pages, while the disk's thread has the store; NULL: in memory */
+    struct store
+        *log_reader; /* for pages, while the disk's thread has the store; NULL: in memory */
     struct ledger *ledger;
     struct chat *chat;
     struct replica *replica;

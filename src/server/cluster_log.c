@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What the others are sent of the log: from memory where it is recent, else from the database, through
  * a view of its own, so that the disk's thread is not waited for. */
-#include "base/log.h"
 #include "server/cluster_internal.h"
+
+#include "base/log.h"
 
 #include <string.h>
 
@@ -70,8 +71,8 @@ static enum error add_batch(struct page *page, const struct replica_batch *batch
 
 static void add_recent(struct cluster *cluster, struct page *page)
 {
-    for (const struct waiting_entry *each = cluster->recent.first;
-         each != NULL && !is_full(page); each = each->next) {
+    for (const struct waiting_entry *each = cluster->recent.first; each != NULL && !is_full(page);
+         each = each->next) {
         const struct ledger_entry *entry = &each->entry;
         if (entry->first.seq != page->next_seq)
             continue;
@@ -116,13 +117,11 @@ static bool is_recent(const struct cluster *cluster, uint64_t seq)
 void cluster_fill_page(struct cluster *cluster, struct replica_message *message)
 {
     struct page page = {.arena = &cluster->arena, .next_seq = message->position.seq + 1};
-    page.batches =
-        arena_zalloc(&cluster->arena, REPLICA_PAGE_BATCHES * sizeof *page.batches);
+    page.batches = arena_zalloc(&cluster->arena, REPLICA_PAGE_BATCHES * sizeof *page.batches);
     if (page.batches == NULL)
         return;
     if (!is_recent(cluster, page.next_seq) && cluster->log_reader != NULL) {
-        enum error error =
-            store_log_read(cluster->log_reader, page.next_seq, add_row, &page);
+        enum error error = store_log_read(cluster->log_reader, page.next_seq, add_row, &page);
         if (error != OK && error != ERROR_FULL && error != ERROR_NOT_FOUND)
             log_error("cluster", "cannot_read_log", log_string("error", error_name(error)),
                       log_string("reason", store_last_problem(cluster->log_reader)));

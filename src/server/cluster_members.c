@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Tells the log, and the links, who is in the cluster now. */
-#include "base/log.h"
 #include "server/cluster_internal.h"
+
+#include "base/log.h"
 
 #include <string.h>
 
@@ -48,6 +49,5 @@ void cluster_note_members(struct cluster *cluster)
         memcpy(cluster->members, members, count * sizeof *members);
     cluster->members_count = count;
     if (!cluster->has_resigned)
-        links_set_members(cluster->links, members, count,
-                          (uint16_t)cluster->options.options->id);
+        links_set_members(cluster->links, members, count, (uint16_t)cluster->options.options->id);
 }

@@ -105,8 +105,8 @@ static void look(void *context, struct operator_view *view)
 
 static enum error open_store(struct core *core, char *folder, size_t size, struct error_text *why)
 {
-    int length = snprintf(folder, size, "%s/%u", core->options->data_dir,
-                          (unsigned)core->options->id);
+    int length =
+        snprintf(folder, size, "%s/%u", core->options->data_dir, (unsigned)core->options->id);
     if (length < 0 || (size_t)length >= size)
         return error_set(why, ERROR_INVALID, "the data folder's name is too long");
     struct store_options options = {.folder = folder, .node_id = core->options->id};

@@ -34,12 +34,12 @@ struct core {
     struct ledger *ledger; /* the cluster's */
     struct chat *chat;
     struct mailroom *mailroom;
-    struct worker *reader;       /* reads history and what mailboxes missed */
-    struct worker *hasher;       /* hashes passwords */
-    struct worker *disk;         /* commits */
-    size_t hashing;              /* passwords under way, at most HASHING_MAX */
-    size_t reading;              /* histories under way or gated, at most HISTORY_READS_MAX */
-    struct rpc_server *clients;  /* the client address */
+    struct worker *reader;      /* reads history and what mailboxes missed */
+    struct worker *hasher;      /* hashes passwords */
+    struct worker *disk;        /* commits */
+    size_t hashing;             /* passwords under way, at most HASHING_MAX */
+    size_t reading;             /* histories under way or gated, at most HISTORY_READS_MAX */
+    struct rpc_server *clients; /* the client address */
     Jackdaw__Chat_Service service;
     struct operator_desk operator_desk;
     enum replica_role role;

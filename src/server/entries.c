@@ -66,17 +66,16 @@ static enum error apply_batch(const struct ledger_entry *entry, struct chat *cha
 {
     struct arena arena;
     arena_init(&arena, entry->size * DECODE_FACTOR + DECODE_FLOOR);
-    ProtobufCAllocator allocator = {
-        .alloc = allocate, .free = give_back, .allocator_data = &arena};
+    ProtobufCAllocator allocator = {.alloc = allocate, .free = give_back, .allocator_data = &arena};
     const Jackdaw__Batch *batch = jackdaw__batch__unpack(&allocator, entry->size, entry->bytes);
     bool is_whole = batch != NULL && batch->epoch == entry->first.epoch &&
                     batch->first_seq == entry->first.seq &&
                     batch->n_deltas == entry->last_seq - entry->first.seq + 1;
     enum error error = is_whole ? OK : ERROR_CORRUPT;
     for (size_t i = 0; error == OK && i < batch->n_deltas; i++)
-        error = chat_apply(
-            chat, batch->deltas[i],
-            (struct position){.epoch = entry->first.epoch, .seq = entry->first.seq + i});
+        error =
+            chat_apply(chat, batch->deltas[i],
+                       (struct position){.epoch = entry->first.epoch, .seq = entry->first.seq + i});
     arena_clear(&arena);
     return error;
 }
@@ -121,7 +120,7 @@ enum error entry_apply(const struct ledger_entry *entry, struct chat *chat, stru
     if (entry->first.seq != last.seq + 1 || entry->last_seq < entry->first.seq ||
         entry->first.epoch < last.epoch)
         return ERROR_CORRUPT;
-    enum error error = entry->kind == LOG_MEMBERS ? apply_members(entry, chat, store)
-                                                  : apply_batch(entry, chat);
+    enum error error =
+        entry->kind == LOG_MEMBERS ? apply_members(entry, chat, store) : apply_batch(entry, chat);
     return error == OK ? log_entry(entry, store) : error;
 }

@@ -9,8 +9,7 @@ static struct cluster *cluster_of(Jackdaw__Cluster_Service *service)
     return (struct cluster *)((char *)service - offsetof(struct cluster, service));
 }
 
-static void handle_exchange(Jackdaw__Cluster_Service *service,
-                            const Jackdaw__ClusterFrame *request,
+static void handle_exchange(Jackdaw__Cluster_Service *service, const Jackdaw__ClusterFrame *request,
                             Jackdaw__ClusterFrame_Closure closure, void *closure_data)
 {
     (void)closure;

@@ -404,8 +404,7 @@ static enum error prune(struct ledger *ledger)
     size_t deleted;
     uint64_t before = ledger->prune_before;
     ledger->prune_before = 0;
-    return before == 0 ? OK
-                       : store_log_prune(ledger->store, before, PRUNED_ROWS_AT_ONCE, &deleted);
+    return before == 0 ? OK : store_log_prune(ledger->store, before, PRUNED_ROWS_AT_ONCE, &deleted);
 }
 
 void ledger_write(struct ledger *ledger)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/snapshots.h"
-#include "server/stub.h"
 
 #include "base/log.h"
+#include "server/stub.h"
 #include "server/worker.h"
 
 #include <errno.h>
@@ -100,8 +100,7 @@ static void on_copied(struct task *task)
 static void make_copy(struct task *task)
 {
     struct copy *copy = (struct copy *)task;
-    copy->error =
-        store_snapshot_take(copy->reader, copy->snapshots->given_path, &copy->position);
+    copy->error = store_snapshot_take(copy->reader, copy->snapshots->given_path, &copy->position);
     copy->task.run = on_copied;
     task_queue_push(copy->snapshots->options.queue, &copy->task);
 }

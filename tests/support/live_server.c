@@ -30,7 +30,7 @@ struct live {
     struct address address;
     struct address internal;
     bool is_told; /* that it is open, or never will be */
-    bool asked; /* to stop: from then on the core may be gone */
+    bool asked;   /* to stop: from then on the core may be gone */
 };
 
 /* ---- the server ---- */
