@@ -4,10 +4,9 @@
 #include "support/json_client.h"
 #include "support/node.h"
 #include "support/raw_chat.h"
+#include "support/small_disk.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -16,11 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -35,7 +30,7 @@ struct fixture {
     uint64_t request;
     unsigned said;
     unsigned raw_sent;
-    char mounted[STAGE_PATH_SIZE];
+    const char *disk;
 };
 
 static int setup(void **state)
@@ -55,11 +50,9 @@ static int teardown(void **state)
     json_client_free(fixture->ann);
     json_client_free(fixture->bob);
     sp_close(&fixture->peer);
-    if (fixture->mounted[0] != '\0') {
-        if (fixture->node.process != NULL)
-            process_kill(fixture->node.process);
-        (void)umount2(fixture->mounted, MNT_DETACH);
-    }
+    if (fixture->disk != NULL && fixture->node.process != NULL)
+        process_kill(fixture->node.process);
+    small_disk_unmount(fixture->disk);
     stage_close(fixture->stage);
     free(fixture);
     return 0;
@@ -223,55 +216,19 @@ static void test_disk__killed_while_files_cannot_grow(void **state)
 
 /* ---- a disk that is full ---- */
 
-/* A small file system in memory, seen by this test and its processes only. */
-static bool mount_small_disk(struct fixture *fixture, const char *size)
-{
-    const char *folder = stage_path(fixture->stage, "disk");
-    if (mkdir(folder, 0700) != 0 || unshare(CLONE_NEWNS) != 0 ||
-        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-        mount("jackdaw", folder, "tmpfs", 0, size) != 0)
-        return false;
-    (void)snprintf(fixture->mounted, sizeof fixture->mounted, "%s", folder);
-    return true;
-}
-
-/* Leaves not a byte. */
-static void fill_disk(struct fixture *fixture)
-{
-    char path[STAGE_PATH_SIZE + 16];
-    static const char zeros[65536];
-    (void)snprintf(path, sizeof path, "%s/ballast", fixture->mounted);
-    int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    assert_true(file >= 0);
-    for (size_t size = sizeof zeros; size > 0;) {
-        ssize_t wrote = write(file, zeros, size);
-        if (wrote <= 0)
-            size /= 2;
-    }
-    (void)close(file);
-    stage_note(fixture->stage, "the disk is full");
-}
-
-static void make_room(struct fixture *fixture)
-{
-    char path[STAGE_PATH_SIZE + 16];
-    (void)snprintf(path, sizeof path, "%s/ballast", fixture->mounted);
-    assert_int_equal(unlink(path), 0);
-    stage_note(fixture->stage, "the disk has room");
-}
-
 static void test_disk__full(void **state)
 {
     struct fixture *fixture = *state;
-    if (!mount_small_disk(fixture, "size=8m")) {
+    fixture->disk = small_disk_mount(fixture->stage, 8);
+    if (fixture->disk == NULL) {
         print_message("cannot mount a small disk (%s): skipped\n", strerror(errno));
         stage_pass(fixture->stage);
         skip();
     }
-    fixture->node.data_dir = fixture->mounted;
+    fixture->node.data_dir = fixture->disk;
     open_lobby(fixture);
     for (unsigned i = 0; i < 3; i++) {
-        fill_disk(fixture);
+        small_disk_fill(fixture->stage, fixture->disk);
         /* The write-ahead log has pages left that it may write over. */
         uint64_t until_ms = stage_now_ms() + STAGE_PATIENCE_MS;
         while (eve_sends(fixture, fixture->request + 1, NULL) == STATUS_OK) {
@@ -282,7 +239,7 @@ static void test_disk__full(void **state)
         STAGE_WAIT(fixture->stage,
                    json_client_messages(fixture->bob) == fixture->said + fixture->raw_sent);
         assert_nothing_goes(fixture);
-        make_room(fixture);
+        small_disk_make_room(fixture->stage, fixture->disk);
         assert_all_goes(fixture);
     }
     assert_kept(fixture);

@@ -156,45 +156,6 @@ static void finish_load(struct fixture *fixture)
                      all_arrived(fixture));
 }
 
-/* What the pages of history tell, from the oldest message on, as if it had been seen. */
-static void report_history(struct json_client *client, struct checker_client *to)
-{
-    json_t *pages = json_array();
-    uint64_t before = 0;
-    for (;;) {
-        json_t *result = before == 0 ? json_client_command(client, "/history %d", HISTORY_PAGE)
-                                     : json_client_command(client, "/history %d %llu", HISTORY_PAGE,
-                                                           (unsigned long long)before);
-        json_t *messages = json_object_get(result, "history");
-        assert_true(json_is_array(messages));
-        if (json_array_size(messages) == 0)
-            break;
-        (void)json_array_insert(pages, 0, messages);
-        before = json_number(json_array_get(messages, 0), "number");
-        if (before == 1)
-            break;
-    }
-    size_t i;
-    size_t j;
-    json_t *page;
-    json_t *message;
-    json_array_foreach(pages, i, page)
-    {
-        json_array_foreach(page, j, message)
-        {
-            checker_observe(to, &(struct observation){.kind = OBSERVED_MESSAGE,
-                                                      .room = json_text(message, "room"),
-                                                      .from = json_text(message, "from"),
-                                                      .uid = json_text(message, "uid"),
-                                                      .text = json_text(message, "text"),
-                                                      .number = json_number(message, "number"),
-                                                      .epoch = json_number(message, "epoch"),
-                                                      .seq = json_number(message, "seq")});
-        }
-    }
-    json_decref(pages);
-}
-
 static void judge(struct fixture *fixture)
 {
     struct checker *checker = checker_new();
@@ -212,7 +173,7 @@ static void judge(struct fixture *fixture)
         checker_was_in(json_client_report(fixture->readers[i], checker), "lobby", 1, UINT64_MAX);
     struct checker_client *late = checker_add(checker, "late", "the history");
     checker_was_in(late, "lobby", 1, UINT64_MAX);
-    report_history(fixture->late, late);
+    json_client_report_history(fixture->late, HISTORY_PAGE, late);
     checker_verify(checker, CHECK_ALL);
     assert_int_equal(checker_acknowledged(checker), (size_t)WRITERS * fixture->lines_each);
     assert_true(all_arrived(fixture));

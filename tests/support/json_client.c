@@ -438,3 +438,43 @@ struct checker_client *json_client_report(const struct json_client *client, stru
     }
     return to;
 }
+
+void json_client_report_history(struct json_client *client, unsigned page_messages,
+                                struct checker_client *to)
+{
+    json_t *pages = json_array();
+    uint64_t before = 0;
+    for (;;) {
+        json_t *result = before == 0
+                             ? json_client_command(client, "/history %u", page_messages)
+                             : json_client_command(client, "/history %u %llu", page_messages,
+                                                   (unsigned long long)before);
+        json_t *messages = json_object_get(result, "history");
+        assert_true(json_is_array(messages));
+        if (json_array_size(messages) == 0)
+            break;
+        (void)json_array_insert(pages, 0, messages);
+        before = json_number(json_array_get(messages, 0), "number");
+        if (before == 1)
+            break;
+    }
+    size_t i;
+    size_t j;
+    json_t *page;
+    json_t *message;
+    json_array_foreach(pages, i, page)
+    {
+        json_array_foreach(page, j, message)
+        {
+            checker_observe(to, &(struct observation){.kind = OBSERVED_MESSAGE,
+                                                      .room = json_text(message, "room"),
+                                                      .from = json_text(message, "from"),
+                                                      .uid = json_text(message, "uid"),
+                                                      .text = json_text(message, "text"),
+                                                      .number = json_number(message, "number"),
+                                                      .epoch = json_number(message, "epoch"),
+                                                      .seq = json_number(message, "seq")});
+        }
+    }
+    json_decref(pages);
+}

@@ -82,4 +82,9 @@ uint64_t json_number(const json_t *object, const char *member);
 struct checker_client *json_client_report(const struct json_client *client,
                                           struct checker *checker);
 
+/* Asks for the pages of the current room's history, and tells the checker all messages, from the
+ * oldest on, as if `to` had seen them. */
+void json_client_report_history(struct json_client *client, unsigned page_messages,
+                                struct checker_client *to);
+
 #endif

@@ -37,6 +37,10 @@ const char *netns_host(const struct netns *netns, size_t place);
 void netns_enter(struct netns *netns, size_t place);
 void netns_return(struct netns *netns);
 
+/* From now on, whoever dials `other` in this place gets to this place itself: to whatever listens at
+ * the other's address there. */
+void netns_impersonate(struct netns *netns, size_t place, size_t other);
+
 /* Whatever is sent from one place to the other is dropped from now on. */
 void netns_cut(struct netns *netns, size_t from, size_t to);
 /* Both ways. */

@@ -115,10 +115,9 @@ static void read_field(const char *line, const char *word, char out[static ADDRE
     out[size] = '\0';
 }
 
-void node_start(struct node *node)
+void node_wait_ready(struct node *node)
 {
     char prefix[64];
-    node_launch(node);
     (void)snprintf(prefix, sizeof prefix, "jackdaw server %u ready: ", node->id);
     const char *line = process_wait_line(node->process, 0, prefix, STAGE_PATIENCE_MS);
     if (line == NULL) {
@@ -129,6 +128,12 @@ void node_start(struct node *node)
     }
     read_field(line, "clients ", node->clients);
     read_field(line, "internal ", node->internal);
+}
+
+void node_start(struct node *node)
+{
+    node_launch(node);
+    node_wait_ready(node);
 }
 
 struct address node_address(const struct node *node)

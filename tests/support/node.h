@@ -29,7 +29,10 @@ struct node {
 /* Starts the server, without waiting for it to be ready. */
 void node_launch(struct node *node);
 
-/* Starts the server and waits until it is ready; fails the test if it ends instead. */
+/* Waits until the server that was launched is ready; fails the test if it ends instead. */
+void node_wait_ready(struct node *node);
+
+/* Both. */
 void node_start(struct node *node);
 
 /* Whether system calls can be made to fail here. */

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/* crowd.h - writers and readers at a cluster, each a `client --json` that knows all its servers,
+ * who go on whatever happens to these; and the verdict on what they saw.
+ *
+ * All are in one room; a line in so many goes to the next writer alone. Writers type at a steady
+ * rate, and wait when much of what they typed is not acknowledged. One thread. */
+#ifndef JACKDAW_TESTS_CROWD_H
+#define JACKDAW_TESTS_CROWD_H
+
+#include "support/checker.h"
+#include "support/cluster.h"
+#include "support/json_client.h"
+
+#define CROWD_CLIENTS_MAX 4 /* of each kind */
+#define CROWD_ROOM "lobby"
+
+struct crowd {
+    struct cluster *cluster;
+    size_t writer_count, reader_count;
+    struct json_client *writers[CROWD_CLIENTS_MAX];
+    struct json_client *readers[CROWD_CLIENTS_MAX];
+    unsigned typed[CROWD_CLIENTS_MAX];
+    unsigned lines_each; /* UINT32_MAX: until crowd_stop */
+    uint64_t started_ms;
+};
+
+/* Starts the clients; client i is where server i % count is, in a network with places. */
+void crowd_open(struct crowd *crowd, struct cluster *cluster, size_t writers, size_t readers);
+/* For crowds that are not opened as a whole: one more, where server `place` is. */
+void crowd_add_writer(struct crowd *crowd, struct cluster *cluster, size_t place);
+void crowd_add_reader(struct crowd *crowd, struct cluster *cluster, size_t place);
+/* Frees what the crowd knows; the processes are the stage's. */
+void crowd_free(struct crowd *crowd);
+
+/* Lets the writers type what is due. True: it stands in conditions, before all else. */
+bool crowd_feed(struct crowd *crowd);
+
+size_t crowd_acknowledged(const struct crowd *crowd);
+/* Of one writer. */
+size_t crowd_sent(const struct crowd *crowd, size_t writer);
+
+/* Waits until so many more lines are acknowledged; of each writer. */
+void crowd_go_on(struct crowd *crowd, size_t more);
+void crowd_each_goes_on(struct crowd *crowd, size_t more);
+
+/* The writers stop; waits until all is acknowledged, and has arrived at everyone. */
+void crowd_settle(struct crowd *crowd);
+
+/* Settles, lets somebody new read the history from each server, judges all that was seen by the
+ * rules, and lets the clients leave; the cluster's servers must be all alike then. */
+void crowd_finish(struct crowd *crowd, unsigned rules);
+
+/* The crowd waits for condition, while it goes on. */
+#define CROWD_WAIT(crowd, condition) \
+    STAGE_WAIT_MS((crowd)->cluster->stage, CLUSTER_PATIENCE_MS, crowd_feed(crowd) && (condition))
+
+#endif
