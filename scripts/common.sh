@@ -88,5 +88,5 @@ kill_server() { end_server KILL; }
 # port_of WHAT LINE: the port after a word of the readiness line, as in "clients 127.0.0.1:2625".
 port_of() { sed -n "s/.*$1 [^ ,]*:\([0-9][0-9]*\).*/\1/p" <<<"$2"; }
 
-# is_port_open PORT: whether something answers there on loopback.
-is_port_open() { (exec {fd}<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+# is_port_open PORT [HOST]: whether something answers there, by default on loopback.
+is_port_open() { (exec {fd}<>"/dev/tcp/${2:-127.0.0.1}/$1") 2>/dev/null; }
