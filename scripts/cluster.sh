@@ -88,6 +88,14 @@ check_addresses() {
 client_address() { printf '%s' "${host[$1]}:${client_port[$1]}"; }
 internal_address() { printf '%s' "${host[$1]}:${internal_port[$1]}"; }
 
+# client_addresses: of all servers, a blank before each.
+client_addresses() {
+  local k
+  for ((k = 1; k <= server_count; k++)); do
+    printf ' %s' "$(client_address "$k")"
+  done
+}
+
 # others_of N: the internal addresses of the other servers, with commas between.
 others_of() {
   local k list=''
@@ -206,11 +214,4 @@ stop_servers() {
   for n in "$@"; do
     rm -f "$run_dir/$n.pid"
   done
-}
-
-# in_sync_count ADDRESS: how many servers are in sync, as the server there knows.
-in_sync_count() {
-  local status
-  status=$("$build/server" --status "$1" --json 2>/dev/null) || status=''
-  grep -Eo '"in_sync": ?true' <<<"$status" | wc -l
 }

@@ -53,7 +53,7 @@ await_all_in_sync() {
 }
 
 start() {
-  local n list=''
+  local n
   [[ -x $build/server && -x $build/client ]] ||
     die "there is no $build/server yet: run 'make build' first."
   check_free
@@ -67,7 +67,6 @@ start() {
   await_all_in_sync
   keep_ports
   for n in "${numbers[@]}"; do
-    list+=" $(client_address "$n")"
     say "Server $n: clients $(client_address "$n"), internal $(internal_address "$n"), data $data_dir/$n, log $run_dir/$n.log"
   done
   if ((${#started[@]} == 0)); then
@@ -75,7 +74,7 @@ start() {
   else
     say "Started ${#started[@]} of $server_count; all are in sync."
   fi
-  say "Connect:       $build/client -a$list"
+  say "Connect:       $build/client -a$(client_addresses)"
   say "See and stop:  scripts/start_cluster.sh --status, scripts/start_cluster.sh --stop"
 }
 
