@@ -31,8 +31,8 @@ somebody_has_data() {
   return 1
 }
 
-if [ "$role" = master ] && [ -n "$others" ]; then
-  if [ -e "$data_dir/$id/jackdaw.db" ] || somebody_has_data; then
+if [ "$role" = master ] && [ -n "$others" ] && [ ! -e "$data_dir/$id/jackdaw.db" ]; then
+  if somebody_has_data; then
     role=slave
   else
     others=''

@@ -35,6 +35,6 @@ expect "options" "2 slave a:1 a:2 $data --master_address=b:2 --log_level=debug o
   "$(told 2 slave b:2 --log_level=debug)"
 mkdir -p "$JACKDAW_DATA_DIR/1"
 touch "$JACKDAW_DATA_DIR/1/jackdaw.db"
-expect "it has data" "1 slave a:1 a:2 $data --master_address=b:2,c:2 others:" "$(told 1 master b:2,c:2)"
+expect "it has data" "1 master a:1 a:2 $data --master_address=b:2,c:2 others:" "$(told 1 master b:2,c:2)"
 expect "alone with data" "1 master a:1 a:2 $data others:" "$(told 1 master '')"
 finish

@@ -17,6 +17,7 @@ jackdaw_unit_test(test_server_wire SOURCES test_server_wire.c ${server_live}
 jackdaw_unit_test(test_server_core SOURCES test_server_core.c ${server_live}
   LIBS jackdaw_server PkgConfig::SODIUM TIMEOUT 300)
 jackdaw_unit_test(test_server_cluster_wire SOURCES test_server_cluster_wire.c LIBS jackdaw_server)
+jackdaw_unit_test(test_server_advertise SOURCES test_server_advertise.c LIBS jackdaw_server)
 jackdaw_unit_test(test_server_options SOURCES test_server_options.c LIBS jackdaw_server)
 jackdaw_unit_test(test_server_memory SOURCES test_server_memory.c ${server_desk}
   LIBS jackdaw_server TIMEOUT 300)
