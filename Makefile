@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: MIT
 # Short names for what scripts/ and CMakePresets.json do.
 .DEFAULT_GOAL := build
-.PHONY: build run test format format-check install clean help
+.PHONY: build build-client run test format format-check install deploy deploy-logs undeploy clean help
 
 PREFIX ?= /usr/local
+COMPOSE = docker compose -f docker/compose.yaml $(if $(wildcard .env),--env-file .env)
 
 build: ## build build/server and build/client (the default)
 	@scripts/setup.sh
 	@scripts/build.sh release
+
+build-client: ## build build/client alone, for a machine that runs no server
+	@scripts/setup.sh
+	@scripts/build.sh release client
 
 run: ## start a server on loopback and chat; without a terminal, play a short conversation
 	@scripts/run.sh $(if $(filter command,$(origin PORT)),$(PORT))
@@ -23,6 +28,15 @@ format-check: ## tell which files are not formatted
 
 install: build ## install under PREFIX (/usr/local), or DESTDIR
 	@cmake --install build --prefix "$(PREFIX)"
+
+deploy: ## build the image and start three servers in Docker (docker/compose.yaml, .env)
+	@$(COMPOSE) up --detach --build --wait
+
+deploy-logs: ## follow what the servers in Docker log
+	@$(COMPOSE) logs --follow --tail 100
+
+undeploy: ## stop the servers in Docker; their data stays in its volumes
+	@$(COMPOSE) --profile client down
 
 clean: ## remove what was built; data/ and third_party/ stay
 	@rm -rf build build-*

@@ -1,10 +1,23 @@
 # SPDX-License-Identifier: MIT
-# cmake --install: jackdaw-server and jackdaw, their man pages, the documents. Include this after
-# the targets `server` and `client`. In the build folder the two keep their short names.
+# cmake --install: jackdaw-server and jackdaw, their man pages, the documents, the systemd unit. Include
+# this after the targets `server` and `client`. In the build folder the two keep their short names.
 include(GNUInstallDirs)
 
 install(PROGRAMS $<TARGET_FILE:server> DESTINATION ${CMAKE_INSTALL_BINDIR} RENAME jackdaw-server)
 install(PROGRAMS $<TARGET_FILE:client> DESTINATION ${CMAKE_INSTALL_BINDIR} RENAME jackdaw)
+
+install(PROGRAMS ${PROJECT_SOURCE_DIR}/scripts/serve.sh
+  DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/jackdaw RENAME serve)
+
+# The unit names the programs by their full path, which is known only when --prefix is.
+install(CODE "
+  set(BINDIR \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}\")
+  set(LIBEXECDIR \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_LIBEXECDIR}\")
+  configure_file(\"${PROJECT_SOURCE_DIR}/systemd/jackdaw-server@.service.in\"
+    \"${PROJECT_BINARY_DIR}/systemd/jackdaw-server@.service\" @ONLY)")
+install(FILES ${PROJECT_BINARY_DIR}/systemd/jackdaw-server@.service DESTINATION lib/systemd/system)
+install(FILES ${PROJECT_SOURCE_DIR}/systemd/jackdaw.sysusers
+  DESTINATION lib/sysusers.d RENAME jackdaw.conf)
 
 foreach(page jackdaw-server.1 jackdaw.1)
   configure_file(${PROJECT_SOURCE_DIR}/man/${page}.in ${PROJECT_BINARY_DIR}/man/${page} @ONLY)

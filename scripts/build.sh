@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Configures and builds one preset of CMakePresets.json.
+# Configures and builds one preset of CMakePresets.json, or some targets of it.
 #
-# usage: scripts/build.sh PRESET [-DNAME=VALUE ...]
+# usage: scripts/build.sh PRESET [TARGET ...] [-DNAME=VALUE ...]
 # CMAKE_BUILD_PARALLEL_LEVEL=1 builds one file at a time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,7 +15,14 @@ shift
 folder=build-$preset
 [[ $preset != release ]] || folder=build
 
-arguments=()
+arguments=() targets=()
+for argument in "$@"; do
+  if [[ $argument == -* ]]; then
+    arguments+=("$argument")
+  else
+    targets+=("$argument")
+  fi
+done
 if [[ -f $folder/CMakeCache.txt ]]; then
   # A folder that was configured by hand with another generator, or moved, cannot be used on.
   generator=$(sed -n 's/^CMAKE_GENERATOR:INTERNAL=//p' "$folder/CMakeCache.txt")
@@ -29,9 +36,9 @@ else
 fi
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-cmake --preset "$preset" "${arguments[@]}" "$@" >"$log" 2>&1 || {
+cmake --preset "$preset" "${arguments[@]}" >"$log" 2>&1 || {
   cat "$log" >&2
   die "cmake could not configure $folder (its words are above). If a package is missing, run scripts/setup.sh."
 }
-say "Building $folder."
-cmake --build "$folder" || die "the build in $folder failed: the compiler's words are above."
+say "Building ${targets[*]:+${targets[*]} in }$folder."
+cmake --build "$folder" ${targets[@]:+--target "${targets[@]}"} || die "the build in $folder failed: the compiler's words are above."

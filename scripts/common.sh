@@ -88,5 +88,17 @@ kill_server() { end_server KILL; }
 # port_of WHAT LINE: the port after a word of the readiness line, as in "clients 127.0.0.1:2625".
 port_of() { sed -n "s/.*$1 [^ ,]*:\([0-9][0-9]*\).*/\1/p" <<<"$2"; }
 
-# is_port_open PORT: whether something answers there on loopback.
-is_port_open() { (exec {fd}<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+# in_sync_count ADDRESS: how many servers are in sync, as the server there knows.
+in_sync_count() { grep -Eo '"in_sync": ?true' <<<"$(status_of "$1")" | wc -l; }
+
+# master_of ADDRESS: the id of the master that the server there knows; 0: none, or no answer.
+master_of() {
+  local id
+  id=$(status_of "$1" | sed -En 's/.*"master": ?([0-9]+).*/\1/p' | head -n 1)
+  printf '%s' "${id:-0}"
+}
+
+status_of() { "${build:-build}/server" --status "$1" --json 2>/dev/null || true; }
+
+# is_port_open PORT [HOST]: whether something answers there, by default on loopback.
+is_port_open() { (exec {fd}<>"/dev/tcp/${2:-127.0.0.1}/$1") 2>/dev/null; }

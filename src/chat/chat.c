@@ -116,9 +116,14 @@ static void keep_delivered(struct state *from, struct state *to)
 
 enum error chat_reload(struct chat *chat, struct error_text *why)
 {
+    return chat_move(chat, chat->store, why);
+}
+
+enum error chat_move(struct chat *chat, struct store *store, struct error_text *why)
+{
     struct state fresh;
     state_init(&fresh);
-    enum error error = load_state(&fresh, chat->store, why);
+    enum error error = load_state(&fresh, store, why);
     if (error != OK) {
         state_release(&fresh);
         return error;
@@ -128,6 +133,7 @@ enum error chat_reload(struct chat *chat, struct error_text *why)
     end_strays(chat, &chat->state);
     state_release(&chat->state);
     chat->state = fresh;
+    chat->store = store;
     chat->last_outcome = (struct outcome_row){0};
     return OK;
 }

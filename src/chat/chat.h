@@ -106,6 +106,9 @@ void chat_set_random(struct chat *chat, const struct chat_random *random);
  * others. On error the state is as before and the chat can only be closed. */
 enum error chat_reload(struct chat *chat, struct error_text *why);
 
+/* The same from another store, whose place the first one has given up. */
+enum error chat_move(struct chat *chat, struct store *store, struct error_text *why);
+
 /* ---- who asks ---- */
 
 /* The session whose token this is, or NULL. token: any bytes of any length. */

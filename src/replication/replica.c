@@ -165,8 +165,10 @@ static void start(struct replica *r, const struct replica_state *state)
     r->promised = state->promised;
     r->highest = state->promised > state->last.epoch ? state->promised : state->last.epoch;
     log_load(r, state);
-    bool is_empty = !has_cluster(r->cluster) && r->last.seq == 0;
-    if (is_empty && r->options.is_first && r->seeds_count == 0) {
+    /* Data without a cluster is of a single server of the time before there were clusters: it is for
+     * nobody else to found one with that. */
+    bool may_found = !has_cluster(r->cluster) && (r->seeds_count == 0 || r->last.seq > 0);
+    if (may_found && r->options.is_first) {
         memcpy(r->cluster, r->options.new_cluster, sizeof r->cluster);
         r->epoch = next_epoch(r);
         promise(r, r->epoch);

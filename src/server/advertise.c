@@ -59,11 +59,20 @@ static bool is_open(const char *host)
     return host[0] == '\0' || strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
 }
 
-void advertise_address(const struct server_options *options, const struct address *bound,
-                       const char *host, char text[static ADDRESS_TEXT_SIZE])
+void advertise_to_clients(const struct server_options *options, const struct address *bound,
+                          const char *host, char text[static ADDRESS_TEXT_SIZE])
 {
     struct address told = *bound;
     if (options->advertise_host != NULL || is_open(told.host))
+        (void)snprintf(told.host, sizeof told.host, "%s", host);
+    address_format(&told, text);
+}
+
+void advertise_to_servers(const struct address *bound, const char *host,
+                          char text[static ADDRESS_TEXT_SIZE])
+{
+    struct address told = *bound;
+    if (is_open(told.host))
         (void)snprintf(told.host, sizeof told.host, "%s", host);
     address_format(&told, text);
 }

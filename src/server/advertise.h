@@ -12,8 +12,13 @@
  * the world; 127.0.0.1. */
 void advertise_host(const struct server_options *options, char host[static ADDRESS_HOST_SIZE]);
 
-/* Writes where others reach what listens at `bound`. */
-void advertise_address(const struct server_options *options, const struct address *bound,
-                       const char *host, char text[static ADDRESS_TEXT_SIZE]);
+/* Writes where clients reach what listens at `bound`. */
+void advertise_to_clients(const struct server_options *options, const struct address *bound,
+                          const char *host, char text[static ADDRESS_TEXT_SIZE]);
+
+/* Where the other servers do. An internal address that names its host is told as it is, whatever
+ * clients are told: they may come from outside of a network that the servers have to themselves. */
+void advertise_to_servers(const struct address *bound, const char *host,
+                          char text[static ADDRESS_TEXT_SIZE]);
 
 #endif

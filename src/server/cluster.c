@@ -333,9 +333,9 @@ static void find_addresses(struct cluster *cluster)
     rpc_feed_address(cluster->feed, &feed);
     char host[ADDRESS_HOST_SIZE];
     advertise_host(options, host);
-    advertise_address(options, &internal, host, cluster->internal);
-    advertise_address(options, &client, host, cluster->client);
-    advertise_address(options, &feed, host, cluster->feed_address);
+    advertise_to_servers(&internal, host, cluster->internal);
+    advertise_to_clients(options, &client, host, cluster->client);
+    advertise_to_servers(&feed, host, cluster->feed_address);
 }
 
 static enum error new_replica(struct cluster *cluster)

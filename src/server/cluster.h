@@ -32,7 +32,7 @@ struct cluster_observer {
     /* The database is about to be replaced by a snapshot: whoever reads it must stop and close its
      * view; and has been: open it again, everything after position is to be read anew. */
     void (*replacing)(void *context);
-    void (*replaced)(void *context, struct position position);
+    void (*replaced)(void *context, struct store *store, struct position position);
     /* What was applied after position is undone. */
     void (*rolled_back)(void *context, struct position position);
     /* This server's time in the cluster is over. sentence: why, for the operator; NULL: it left as

@@ -141,37 +141,58 @@ static enum error append(struct cluster *cluster, const struct replica_batch *ba
     return error;
 }
 
-static void install(struct cluster *cluster, struct replica_position common)
+/* false: the database cannot be read any more. */
+static bool reopen(struct cluster *cluster)
 {
-    struct cluster_observer *observer = &cluster->options.observer;
-    struct position from = {.epoch = common.epoch, .seq = common.seq};
+    struct error_text why = {""};
+    if (cluster->store == NULL || chat_move(cluster->chat, cluster->store, &why) != OK ||
+        store_open_reader(&cluster->log_reader, cluster->store, &why) != OK) {
+        log_error("cluster", "cannot_go_on", log_string("reason", why.text));
+        end(cluster, "the database cannot be read any more; see the log");
+        return false;
+    }
+    snapshots_set_store(cluster->snapshots, cluster->store);
+    ledger_replaced(cluster->ledger, cluster->store);
+    return true;
+}
+
+static enum error exchange(struct cluster *cluster, struct position common)
+{
     enum error error = ledger_settle(cluster->ledger);
     ledger_roll_back(cluster->ledger);
-    observer->replacing(observer->context);
+    cluster->options.observer.replacing(cluster->options.observer.context);
     snapshots_forget(cluster->snapshots);
     store_close(cluster->log_reader);
     cluster->log_reader = NULL;
     struct error_text why = {""};
+    struct store_options options = {.folder = cluster->options.folder,
+                                    .node_id = cluster->options.options->id};
     if (error == OK)
-        error = store_install(cluster->store, snapshots_kept_file(cluster->snapshots), from, &why);
-    bool is_installed = error == OK;
-    if (!is_installed)
-        log_error("cluster", "cannot_install", log_string("reason", why.text));
-    struct error_text reopen = {""};
-    if (chat_reload(cluster->chat, &reopen) != OK ||
-        store_open_reader(&cluster->log_reader, cluster->store, &reopen) != OK) {
-        end(cluster, "the database cannot be read any more; see the log");
+        error = store_install(&cluster->store, snapshots_kept_file(cluster->snapshots), common,
+                              &options, &why);
+    if (error != OK)
+        log_error("cluster", "cannot_install", log_string("error", error_name(error)),
+                  log_string("reason", why.text));
+    return error;
+}
+
+static void install(struct cluster *cluster, struct replica_position position)
+{
+    struct position common = {.epoch = position.epoch, .seq = position.seq};
+    bool is_installed = exchange(cluster, common) == OK;
+    if (!reopen(cluster))
         return;
-    }
-    ledger_replaced(cluster->ledger);
-    observer->replaced(observer->context, is_installed ? from : ledger_applied(cluster->ledger));
+    cluster->options.observer.replaced(cluster->options.observer.context, cluster->store,
+                                       is_installed ? common : ledger_applied(cluster->ledger));
     struct replica_state state;
     if (!is_installed || cluster_describe(cluster, &state) != OK) {
         cluster_disk_failed(cluster);
         return;
     }
+    cluster->first_seq = state.first_seq;
     log_info("cluster", "snapshot_installed", log_number("seq", state.last.seq),
-             log_number("common", common.seq), log_number("orphans", state.last_orphan));
+             log_number("common", common.seq),
+             log_number("orphans", store_orphan_count(cluster->store)));
     cluster->members_changed = true;
     cluster_step(cluster, &(struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
     ledger_commit(cluster->ledger, replica_committed(cluster->replica));

@@ -10,7 +10,6 @@
 #include "server/entries.h"
 #include "server/links.h"
 #include "server/snapshots.h"
-#include "server/stub.h"
 
 #define INTERNAL_FRAME_BYTES (16u * 1024u * 1024u)
 #define HANDOVERS_MAX 8 /* waiting to be taken over */

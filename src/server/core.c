@@ -42,9 +42,10 @@ static void on_replacing(void *context)
     core->reader_store = NULL;
 }
 
-static void on_replaced(void *context, struct position position)
+static void on_replaced(void *context, struct store *store, struct position position)
 {
     struct core *core = context;
+    core->store = store;
     struct error_text why = {""};
     enum error error = store_open_reader(&core->reader_store, core->store, &why);
     if (error == OK)
@@ -55,7 +56,7 @@ static void on_replaced(void *context, struct position position)
         atomic_store(&core->stopping, true);
         return;
     }
-    mailroom_set_reader(core->mailroom, core->reader_store, core->reader);
+    mailroom_set_store(core->mailroom, core->store, core->reader_store, core->reader);
     mailroom_rolled_back(core->mailroom, position);
 }
 

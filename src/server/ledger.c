@@ -471,8 +471,9 @@ void ledger_set_reign(struct ledger *ledger, uint64_t epoch)
         fail_gates(ledger, 0);
 }
 
-void ledger_replaced(struct ledger *ledger)
+void ledger_replaced(struct ledger *ledger, struct store *store)
 {
+    ledger->store = store;
     ledger->applied = ledger->durable = store_position(ledger->store);
     ledger->committed_seq = 0;
 }

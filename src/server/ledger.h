@@ -147,7 +147,7 @@ enum error ledger_settle(struct ledger *ledger);
  * ledger_settle. */
 void ledger_roll_back(struct ledger *ledger);
 
-/* What the store holds was replaced, and the chat loaded from it. Nothing is known to be committed. */
-void ledger_replaced(struct ledger *ledger);
+/* The store is another one now, and the chat was loaded from it. Nothing is known to be committed. */
+void ledger_replaced(struct ledger *ledger, struct store *store);
 
 #endif

@@ -5,7 +5,6 @@
 #include "base/log.h"
 #include "rpc/channel.h"
 #include "server/cluster_wire.h"
-#include "server/stub.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,6 @@
 #include "server/snapshots.h"
 
 #include "base/log.h"
-#include "server/stub.h"
 #include "server/worker.h"
 
 #include <errno.h>
@@ -172,6 +171,11 @@ void snapshots_forget(struct snapshots *snapshots)
         store_close(snapshots->copy.reader);
         snapshots->copy.reader = NULL;
     }
+}
+
+void snapshots_set_store(struct snapshots *snapshots, struct store *store)
+{
+    snapshots->options.store = store;
 }
 
 void snapshots_tick(struct snapshots *snapshots, uint64_t now_ms)

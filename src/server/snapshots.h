@@ -41,6 +41,9 @@ const char *snapshots_kept_file(const struct snapshots *snapshots);
  * to be replaced. */
 void snapshots_forget(struct snapshots *snapshots);
 
+/* The database is another one now. */
+void snapshots_set_store(struct snapshots *snapshots, struct store *store);
+
 /* Throws away a copy that nobody asked for lately. */
 void snapshots_tick(struct snapshots *snapshots, uint64_t now_ms);
 

@@ -23,6 +23,7 @@ jackdaw_unit_test(test_server_forward SOURCES test_server_forward.c
   LIBS jackdaw_server jackdaw_probe)
 target_compile_definitions(test_server_forward PRIVATE
   TLS_FILES="${CMAKE_SOURCE_DIR}/tests/support/tls")
+jackdaw_unit_test(test_server_advertise SOURCES test_server_advertise.c LIBS jackdaw_server)
 jackdaw_unit_test(test_server_options SOURCES test_server_options.c LIBS jackdaw_server)
 jackdaw_unit_test(test_server_memory SOURCES test_server_memory.c ${server_desk}
   LIBS jackdaw_server TIMEOUT 300)

@@ -80,6 +80,28 @@ static void test_election__the_first_server_restarted_makes_no_second_cluster(vo
     bench_close(&bench);
 }
 
+/* Data of a single server of the time before there were clusters: a log, and nothing else. */
+static void test_election__data_without_a_cluster_founds_one(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 1, REPLICA_ALL);
+    bench_propose(&bench, 1, 3);
+    uint64_t last = bench_last(&bench, 1);
+    bench_kill(&bench, 1);
+    struct bench_node *node = &bench.nodes[1];
+    for (size_t i = 0; i < node->rows_count; i++)
+        node->rows[i].kind = REPLICA_CHAT;
+    memset(node->cluster, 0, sizeof node->cluster);
+    node->promised = 0;
+    bench_start(&bench, 1, true);
+    bench_pass(&bench, 100);
+    assert_int_equal(bench_master(&bench), 1);
+    assert_int_equal(bench_last(&bench, 1), last + 1);
+    assert_int_equal(node->committed, last + 1);
+    bench_close(&bench);
+}
+
 static void test_election__after_a_power_cut_the_longest_log_is_adopted(void **state)
 {
     (void)state;
@@ -184,6 +206,7 @@ int main(void)
         cmocka_unit_test(test_election__one_that_lost_only_its_own_link_elects_nobody),
         cmocka_unit_test(test_election__a_returning_smaller_address_takes_nothing_over),
         cmocka_unit_test(test_election__the_first_server_restarted_makes_no_second_cluster),
+        cmocka_unit_test(test_election__data_without_a_cluster_founds_one),
         cmocka_unit_test(test_election__after_a_power_cut_the_longest_log_is_adopted),
         cmocka_unit_test(test_election__quorum_of_one_of_three_waits),
         cmocka_unit_test(test_election__the_last_of_three_serves_in_all),
