@@ -28,6 +28,10 @@ static void on_role(void *context, enum replica_role role)
     struct core *core = context;
     bool reigned = core->role == REPLICA_MASTER;
     core->role = role;
+    if (core->forward != NULL)
+        forward_to(core->forward, role == REPLICA_MASTER
+                                      ? NULL
+                                      : replica_master_client(cluster_replica(core->cluster)));
     if (reigned && role != REPLICA_MASTER)
         mailroom_close_all(core->mailroom, "another server is the master now",
                            replica_master_client(cluster_replica(core->cluster)));
@@ -115,6 +119,15 @@ static enum error open_store(struct core *core, char *folder, size_t size, struc
     if (error == OK)
         error = store_open_reader(&core->reader_store, core->store, why);
     return error;
+}
+
+static enum error open_forward(struct core *core, struct error_text *why)
+{
+    if (!core->options->forward)
+        return OK;
+    struct forward_options options = {.queue = core->cluster_queue};
+    enum error error = forward_new(&core->forward, &options);
+    return error == OK ? OK : error_set(why, error, "forward calls: %s", error_name(error));
 }
 
 static enum error open_cluster(struct core *core, const char *folder, struct error_text *why)
@@ -222,6 +235,8 @@ static enum error open_parts(struct core *core, struct error_text *why)
     if (error == OK)
         error = start_workers(core, why);
     if (error == OK)
+        error = open_forward(core, why);
+    if (error == OK)
         error = open_clients(core, why);
     if (error == OK)
         error = open_cluster(core, folder, why);
@@ -280,6 +295,8 @@ static void tick(struct core *core)
         return;
     core->next_tick_ms = core->now_ms + TICK_MS;
     rpc_server_tick(core->clients, core->now_ms);
+    if (core->forward != NULL)
+        forward_tick(core->forward, core->now_ms);
     if (core->now_ms >= core->next_second_ms) {
         core->next_second_ms = core->now_ms + SECOND_MS;
         core->second_is_due = true;
@@ -330,6 +347,8 @@ static void turn(struct core *core, int wait_ms)
     if (ledger_is_free(core->ledger))
         work(core);
     mailroom_deliver(core->mailroom);
+    if (core->forward != NULL)
+        forward_flush(core->forward);
     rpc_server_flush(core->clients);
     cluster_flush(core->cluster);
 }
@@ -420,6 +439,7 @@ void core_release(struct core *core)
     if (core->cluster_queue != NULL)
         (void)task_queue_run(core->cluster_queue, SIZE_MAX);
     stop_workers(core);
+    forward_free(core->forward);
     if (core->clients != NULL)
         rpc_server_cancel_all(core->clients);
     if (core->mailroom != NULL)

@@ -15,6 +15,7 @@
 #include "chat/chat.h"
 #include "rpc/server.h"
 #include "server/cluster.h"
+#include "server/forward.h"
 #include "server/handle_operator.h"
 #include "server/ledger.h"
 #include "server/mailbox.h"
@@ -34,6 +35,7 @@ struct core {
     struct ledger *ledger; /* the cluster's */
     struct chat *chat;
     struct mailroom *mailroom;
+    struct forward *forward; /* NULL: clients are sent to the master */
     struct worker *reader;      /* reads history and what mailboxes missed */
     struct worker *hasher;      /* hashes passwords */
     struct worker *disk;        /* commits */

@@ -13,13 +13,16 @@ static const struct rpc_method_limit fixed_limits[] = {
 bool handlers_admit(void *context, struct rpc_call *call, const ProtobufCService *service,
                     unsigned method, const ProtobufCMessage *input)
 {
-    (void)input;
     struct core *core = context;
     bool is_open = service->descriptor != &jackdaw__chat__descriptor ||
                    strcmp(service->descriptor->methods[method].name, "Info") == 0;
     if (is_open || ledger_is_master(core->ledger))
         return true;
     const char *master = replica_master_client(cluster_replica(core->cluster));
+    if (master != NULL && core->forward != NULL) {
+        forward_call(core->forward, call, service, method, input);
+        return false;
+    }
     if (master != NULL)
         rpc_call_redirect(call, master);
     rpc_call_fail(call, STATUS_UNAVAILABLE, RETRY_ELSEWHERE_MS,

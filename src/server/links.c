@@ -150,12 +150,22 @@ static void on_answer(const Jackdaw__ClusterFrame *frame, void *data)
         links->options.received(links->options.context, frame->messages[i]);
 }
 
+/* Whether the receiver has something to say to it at once. */
 static bool is_answered(enum replica_message_kind kind)
 {
     return kind != REPLICA_ACK && kind != REPLICA_HANDOVER_DONE;
 }
 
-static void call(struct link *link, const struct cluster_frame *frame, bool wants_answer)
+/* Acks are many: an answer to each would cost more than what it is an answer to. */
+static void tell(struct link *link, const struct cluster_frame *frame)
+{
+    link->used_ms = link->links->now_ms;
+    link->stub.one_way = true;
+    jackdaw__cluster__exchange(&link->stub.service, &frame->frame, NULL, NULL);
+    link->stub.one_way = false;
+}
+
+static void call(struct link *link, const struct cluster_frame *frame)
 {
     struct links *links = link->links;
     struct exchange *exchange = calloc(1, sizeof *exchange);
@@ -163,7 +173,7 @@ static void call(struct link *link, const struct cluster_frame *frame, bool want
         return;
     exchange->link = link;
     bool is_connected = rpc_channel_is_connected(link->channel);
-    if (wants_answer && is_connected && link->waiting_since_ms == 0)
+    if (is_connected && link->waiting_since_ms == 0)
         link->waiting_since_ms = links->now_ms;
     link->used_ms = links->now_ms;
     link->stub.timeout_ms = is_connected ? CALL_TIMEOUT_MS : WAIT_FOR_CONNECTION_MS;
@@ -182,8 +192,11 @@ void links_send(struct links *links, const struct replica_message *message, cons
         return;
     struct cluster_frame frame;
     cluster_frame_init(&frame);
-    if (cluster_frame_add(&frame, message, feed, &links->arena) == OK)
-        call(link, &frame, is_answered(message->kind));
+    bool is_added = cluster_frame_add(&frame, message, feed, &links->arena) == OK;
+    if (is_added && is_answered(message->kind))
+        call(link, &frame);
+    else if (is_added)
+        tell(link, &frame);
     arena_clear(&links->arena);
 }
 
@@ -208,8 +221,13 @@ void links_flush(struct links *links)
  * again ever more seldom. A new one works at once. */
 static void refresh(struct link *link)
 {
-    link->waiting_since_ms = 0;
-    rpc_channel_reconnect(link->channel);
+    struct link before = *link;
+    close_link(link);
+    struct link *again = open_link(link->links, before.address);
+    if (again == NULL)
+        return;
+    again->node = before.node;
+    again->is_member = before.is_member;
 }
 
 void links_tick(struct links *links, uint64_t now_ms)
