@@ -422,12 +422,11 @@ void ledger_write(struct ledger *ledger)
     start_write(ledger);
 }
 
-enum error ledger_prune(struct ledger *ledger, uint64_t before_seq)
+void ledger_prune(struct ledger *ledger, uint64_t before_seq)
 {
     uint64_t first = store_log_first(ledger->store);
     if (first != 0 && before_seq > first)
         ledger->prune_before = before_seq;
-    return OK;
 }
 
 /* ---- looking in, being told ---- */

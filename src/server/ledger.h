@@ -123,9 +123,8 @@ bool ledger_catch_up(struct ledger *ledger);
 /* Makes what was applied durable; does nothing where nothing was. */
 void ledger_write(struct ledger *ledger);
 
-/* Forgets log rows of batches that end before `before_seq`, a bounded number at a time. Only while
- * free. */
-enum error ledger_prune(struct ledger *ledger, uint64_t before_seq);
+/* The next write forgets log rows of batches that end before `before_seq`, a bounded number of them. */
+void ledger_prune(struct ledger *ledger, uint64_t before_seq);
 
 /* ---- the driver's side ---- */
 

@@ -111,7 +111,7 @@ static void test_info__needs_no_session_and_tells_the_limits(void **state)
     end(&f);
 }
 
-static void test_info__every_interface_is_no_address_to_dial(void **state)
+static void test_info__every_interface_is_told_as_this_machines_own(void **state)
 {
     (void)state;
     char *folder = folder_new();
@@ -120,7 +120,13 @@ static void test_info__every_interface_is_no_address_to_dial(void **state)
     struct answer answer;
     device_open(&device, live);
     ASK(&device, &answer, "Info", Info, INFO, (r.client = TEXT("")));
-    assert_int_equal(((const Jackdaw__InfoReply *)answer.reply)->n_servers, 0);
+    const Jackdaw__InfoReply *reply = (const Jackdaw__InfoReply *)answer.reply;
+    assert_int_equal(reply->n_servers, 1);
+    struct address told;
+    assert_int_equal(address_parse(reply->servers[0], &told, NULL), OK);
+    assert_string_not_equal(told.host, "");
+    assert_string_not_equal(told.host, "0.0.0.0");
+    assert_int_equal(told.port, live_address(live)->port);
     answer_clear(&answer);
     device_close(&device);
     live_stop(live);
@@ -902,7 +908,7 @@ int main(void)
     rpc_init();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_info__needs_no_session_and_tells_the_limits),
-        cmocka_unit_test(test_info__every_interface_is_no_address_to_dial),
+        cmocka_unit_test(test_info__every_interface_is_told_as_this_machines_own),
         cmocka_unit_test(test_every_call__without_a_valid_token),
         cmocka_unit_test(test_register),
         cmocka_unit_test(test_register__one_name_by_many_at_once),
