@@ -287,6 +287,27 @@ enum error store_open_file(struct store **out, const char *path,
     return error;
 }
 
+enum error store_check(const char *path, struct error_text *why)
+{
+    struct store *store = new_store();
+    if (store == NULL)
+        return error_set(why, ERROR_NO_MEMORY, "check %s: out of memory", path);
+    store->path = sqlite3_mprintf("%s%s", path[0] == '/' ? "" : "./", path);
+    enum error error = OK;
+    if (store->path == NULL)
+        error = error_set(why, ERROR_NO_MEMORY, "out of memory");
+    if (error == OK)
+        error = open_database(store, SQLITE_OPEN_READONLY, why);
+    if (error == OK)
+        error = harden(store, why);
+    if (error == OK)
+        error = check_ours(store, why);
+    if (error == OK)
+        error = check_whole(store, why);
+    store_close(store);
+    return error == OK ? OK : error_prefix(why, error, "check %s", path);
+}
+
 enum error store_open_reader(struct store **out, const struct store *writer, struct error_text *why)
 {
     if (writer->path == NULL)
@@ -337,6 +358,11 @@ void store_close(struct store *store)
     pending_free(store);
     buffer_free(&store->scratch);
     sqlite3_free(store);
+}
+
+void store_cancel(struct store *reader)
+{
+    sqlite3_interrupt(reader->database);
 }
 
 const char *store_last_problem(const struct store *store)

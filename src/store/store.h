@@ -350,20 +350,33 @@ enum error store_get_outcome(struct store *store, uint64_t session, uint64_t req
  * the like: of the path; a file there before is untouched. */
 enum error store_snapshot_take(struct store *store, const char *path, struct position *position);
 
-/* Makes the snapshot in `file` this node's database and *store the store of it; `file` lies on the
- * same file system and is used up, whatever happens. It is checked as by store_open, need not be
- * synced, and older schemas are migrated. What is the node's own goes over into it: its id, values
- * and orphans, and as new orphans the batches of the chat that the log here has after `common`,
- * the last position that both have (batches begin and end there, and here its epoch is the same).
+/* For any thread while the store is open: what it is doing just now, a snapshot above all, soon
+ * ends with ERROR_CANCELLED. What it has not begun yet is not affected: call again. */
+void store_cancel(struct store *reader);
+
+/* Whether the file at path is a whole database of ours, as store_open and store_install check it
+ * unless told to skip that. It takes about a second for each 100 MB: so another thread can check a
+ * snapshot before it is installed. Its version is not looked at. Errors: as of store_open. */
+enum error store_check(const char *path, struct error_text *why);
+
+/* Makes the snapshot in `file` this node's database, and *store the store of it. What is the node's
+ * own goes over into it: its id, its values and orphans, and as new orphans the batches of the chat
+ * that the log here has after `common`, the last position that both have (here its epoch is the
+ * same, and a batch ends there). An older schema is migrated.
+ *
+ * file: on the same file system; used up, whatever happens; need not be synced. The process must
+ * not have it open: closing it later would take SQLite's locks away. Checked as by store_open.
+ * options: folder is that of *store.
  *
  * At any moment a crash finds either the old database or the new one, whole. On error *store is
- * open and holds what it held, unless the disk failed in the very moment of the exchange and refused
- * to undo it: *store is then NULL, and the next store_open finds one of the two.
+ * open and holds what it held, unless the disk failed in the very moment of the exchange and
+ * refused to undo it: *store is then NULL, and the next store_open finds one of the two.
  *
- * Readers must be closed before and opened again after it: ERROR_IN_USE. ERROR_CORRUPT, ERROR_VERSION:
- * as of store_open. ERROR_MISMATCH: the file is of another cluster (unless none was set here), another
- * node or another program. ERROR_INVALID: the store is in memory, or `common` is no such position, or
- * is after the snapshot's last. ERROR_NOT_FOUND: no such file. A sentence is in why. */
+ * ERROR_IN_USE: a reader is open; they are to be closed before and opened again after it.
+ * ERROR_CORRUPT, ERROR_VERSION: as of store_open. ERROR_MISMATCH: the file is of another cluster
+ * (unless none was set here), another node or another program. ERROR_INVALID: the store is in
+ * memory, or `common` is no such position or after the snapshot's last. ERROR_NOT_FOUND: no such
+ * file. Each with a sentence in why. */
 enum error store_install(struct store **store, const char *file, struct position common,
                          const struct store_options *options, struct error_text *why);
 

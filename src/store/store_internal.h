@@ -381,8 +381,8 @@ enum error store_end_alone(struct store *store, bool alone, enum error error);
 
 /* ---- what is kept in memory ---- */
 
-/* Fill store->now from the database (identity.c, epoch.c, log.c, orphan.c, timeline.c). log_load_position can
- * also check that the last digest follows from the one before. */
+/* Fill store->now from the database (identity.c, epoch.c, log.c, orphan.c, timeline.c).
+ * log_load_position can also check that the last digest follows from the one before. */
 enum error identity_load(struct store *store, uint64_t *node_id);
 enum error identity_set_node(struct store *store, uint64_t node_id);
 enum error epoch_load(struct store *store);

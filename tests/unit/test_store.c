@@ -1355,6 +1355,42 @@ static void test_store_snapshot_take__by_a_reader_beside_the_writer(void **state
     work_check(store, n, true);
 }
 
+static void *take_one_copy(void *context)
+{
+    struct copying *copying = context;
+    char path[TEST_PATH_SIZE + 16];
+    (void)snprintf(path, sizeof path, "%s/copy", copying->folders[0]);
+    while (copying->error == OK)
+        copying->error = store_snapshot_take(copying->reader, path, &copying->positions[0]);
+    atomic_store(&copying->is_over, true);
+    return NULL;
+}
+
+static void test_store_cancel__a_snapshot(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    static struct copying copying;
+    struct error_text why;
+    pthread_t thread;
+    for (uint64_t n = 1; n <= 60; n++)
+        assert_ok(store, work_apply(store, n));
+    make_folder(copying.folders[0]);
+    assert_int_equal(store_open_reader(&copying.reader, store, &why), OK);
+    assert_int_equal(pthread_create(&thread, NULL, take_one_copy, &copying), 0);
+    while (!atomic_load(&copying.is_over))
+        store_cancel(copying.reader);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_error(copying.reader, copying.error, ERROR_CANCELLED);
+    char partial[TEST_PATH_SIZE];
+    join_path(partial, copying.folders[0], "copy.part");
+    assert_false(file_exists(partial));
+    uint64_t number;
+    assert_ok(copying.reader, store_number_at(copying.reader, test_id(0), 1, &number));
+    store_close(copying.reader);
+    remove_folder(copying.folders[0]);
+}
+
 #define BOTH(test)                                           \
     {#test " [folder]", test, setup, teardown, &in_folder},  \
     {                                                        \
@@ -1407,6 +1443,8 @@ int main(void)
         BOTH(test_store_snapshot_take__no_such_folder),
         {"test_store_snapshot_take__by_a_reader_beside_the_writer",
          test_store_snapshot_take__by_a_reader_beside_the_writer, setup, teardown, &in_folder},
+        {"test_store_cancel__a_snapshot", test_store_cancel__a_snapshot, setup, teardown,
+         &in_folder},
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }

@@ -448,12 +448,17 @@ static void test_store_install__refuses_what_is_not_for_it(void **state)
 static void test_store_install__refuses_what_is_not_whole(void **state)
 {
     struct scene *scene = *state;
+    struct error_text why;
     struct stat status;
     assert_int_equal(stat(scene->file, &status), 0);
+    assert_int_equal(store_check(scene->file, &why), OK);
     assert_int_equal(truncate(scene->file, status.st_size / 2), 0);
+    assert_int_equal(store_check(scene->file, &why), ERROR_CORRUPT);
+    assert_non_null(strstr(why.text, scene->file));
     expect_refusal(scene, ERROR_CORRUPT, "");
     copy_file(scene->snapshot, scene->file);
     assert_int_equal(truncate(scene->file, 0), 0);
+    assert_int_equal(store_check(scene->file, &why), ERROR_MISMATCH);
     expect_refusal(scene, ERROR_MISMATCH, "application_id");
     copy_file(scene->snapshot, scene->file);
     int descriptor = open(scene->file, O_WRONLY | O_CLOEXEC);
@@ -463,6 +468,7 @@ static void test_store_install__refuses_what_is_not_whole(void **state)
     assert_int_equal(close(descriptor), 0);
     expect_refusal(scene, ERROR_CORRUPT, "not a database");
     expect_refusal(scene, ERROR_NOT_FOUND, "incoming"); /* it is used up */
+    assert_int_equal(store_check(scene->file, &why), ERROR_DENIED);
 }
 
 static void test_store_install__common_position_that_is_none(void **state)
@@ -482,6 +488,24 @@ static void test_store_install__common_position_that_is_none(void **state)
         check_old(store);
     }
     store_close(store);
+}
+
+static void test_store_install__beside_a_reader(void **state)
+{
+    struct scene *scene = *state;
+    struct store *store = open_store(scene->folder);
+    struct store *reader = NULL;
+    struct error_text why;
+    uint64_t number;
+    assert_ok(store, go_another_way(store));
+    assert_int_equal(store_open_reader(&reader, store, &why), OK);
+    assert_ok(reader, store_number_at(reader, test_id(0), 1, &number));
+    (void)sqlite3_busy_timeout(store->database, 0);
+    assert_int_equal(install(&store, scene, &why), ERROR_IN_USE);
+    check_old(store);
+    assert_ok(reader, store_number_at(reader, test_id(0), 1, &number));
+    store_close(reader);
+    check_goes_on(store, scene);
 }
 
 static void test_store_install__in_memory(void **state)
@@ -569,23 +593,24 @@ static bool try_fault(const struct scene *from, enum faulty_calls kind, uint64_t
     return has_failed;
 }
 
-static void every_fault(const struct scene *scene, enum faulty_calls kind, int number)
+static void every_fault(const struct scene *scene, enum faulty_calls kind, int number,
+                        uint64_t stride)
 {
     uint64_t k = 1;
     while (try_fault(scene, kind, k, number))
-        k++;
+        k += stride;
     assert_true(k > 40);
 }
 
 static void test_store_install__one_call_fails(void **state)
 {
-    every_fault(*state, FAULTY_CALLS_FAIL_ONCE, EIO);
-    every_fault(*state, FAULTY_CALLS_FAIL_ONCE, ENOSPC);
+    every_fault(*state, FAULTY_CALLS_FAIL_ONCE, EIO, 1);
+    every_fault(*state, FAULTY_CALLS_FAIL_ONCE, ENOSPC, 3);
 }
 
 static void test_store_install__disk_stays_broken(void **state)
 {
-    every_fault(*state, FAULTY_CALLS_FAIL, EIO);
+    every_fault(*state, FAULTY_CALLS_FAIL, EIO, 1);
 }
 
 /* ---- power ---- */
@@ -704,7 +729,7 @@ static bool try_memory(const struct scene *from, uint64_t k)
 }
 
 /* There are many, and they are much the same. */
-#define ALLOCATION_STRIDE 3
+#define ALLOCATION_STRIDE 7
 
 static void test_store_install__one_allocation_fails(void **state)
 {
@@ -742,6 +767,7 @@ int main(void)
         TEST(test_store_install__refuses_what_is_not_for_it),
         TEST(test_store_install__refuses_what_is_not_whole),
         TEST(test_store_install__common_position_that_is_none),
+        TEST(test_store_install__beside_a_reader),
         TEST(test_store_install__in_memory),
         TEST(test_store_install__process_dies),
         TEST(test_store_install__one_call_fails),
