@@ -125,7 +125,8 @@ static enum error open_forward(struct core *core, struct error_text *why)
 {
     if (!core->options->forward)
         return OK;
-    struct forward_options options = {.queue = core->cluster_queue};
+    struct forward_options options = {.queue = core->cluster_queue,
+                                      .tls_authority = core->options->tls_ca};
     enum error error = forward_new(&core->forward, &options);
     return error == OK ? OK : error_set(why, error, "forward calls: %s", error_name(error));
 }
@@ -367,6 +368,8 @@ static void resign(struct core *core)
 static void say_farewell(struct core *core)
 {
     rpc_server_drain(core->clients, stopping_text);
+    if (core->forward != NULL)
+        forward_to(core->forward, NULL);
     resign(core);
     mailroom_hang_up(core->mailroom, stopping_text);
     /* Peers leave when they have read it; those that do not are cut off. */

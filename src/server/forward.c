@@ -213,6 +213,11 @@ void forward_tick(struct forward *forward, uint64_t monotonic_ms)
             rpc_channel_tick(forward->channels[i], monotonic_ms);
 }
 
+bool forward_has_master(const struct forward *forward)
+{
+    return forward->channels[0] != NULL;
+}
+
 size_t forward_open_calls(const struct forward *forward)
 {
     return forward->open_calls;

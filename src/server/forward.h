@@ -16,6 +16,7 @@
 #include "rpc/server.h"
 
 #include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
 
 #define FORWARD_CONNECTIONS 4    /* to the master */
 #define FORWARD_CALLS_MAX 12000u /* open at a time; a server takes 4,096 of a connection */
@@ -47,6 +48,9 @@ void forward_call(struct forward *forward, struct rpc_call *call, const Protobuf
 /* At the end of each turn; and every 100 ms or so. */
 void forward_flush(struct forward *forward);
 void forward_tick(struct forward *forward, uint64_t monotonic_ms);
+
+/* Whether calls can be forwarded: there is a master, and a way to it. */
+bool forward_has_master(const struct forward *forward);
 
 /* Calls under way. */
 size_t forward_open_calls(const struct forward *forward);

@@ -37,7 +37,8 @@ HANDLER(info, Info)
     Jackdaw__InfoReply reply = JACKDAW__INFO_REPLY__INIT;
     reply.server = (char *)"jackdaw " JACKDAW_VERSION;
     reply.server_id = core->options->id;
-    reply.master = ledger_is_master(core->ledger);
+    reply.master = ledger_is_master(core->ledger) ||
+                   (core->forward != NULL && forward_has_master(core->forward));
     reply.n_servers = servers_count;
     reply.servers = servers;
     reply.protocol = RPC_PROTOCOL;

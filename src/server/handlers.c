@@ -18,11 +18,11 @@ bool handlers_admit(void *context, struct rpc_call *call, const ProtobufCService
                    strcmp(service->descriptor->methods[method].name, "Info") == 0;
     if (is_open || ledger_is_master(core->ledger))
         return true;
-    const char *master = replica_master_client(cluster_replica(core->cluster));
-    if (master != NULL && core->forward != NULL) {
+    if (core->forward != NULL && forward_has_master(core->forward)) {
         forward_call(core->forward, call, service, method, input);
         return false;
     }
+    const char *master = replica_master_client(cluster_replica(core->cluster));
     if (master != NULL)
         rpc_call_redirect(call, master);
     rpc_call_fail(call, STATUS_UNAVAILABLE, RETRY_ELSEWHERE_MS,

@@ -58,6 +58,12 @@ static const char *state_of(const Jackdaw__StatusReply *status,
     return member->voter ? "behind" : "joining";
 }
 
+/* Who has left is no longer told of what is written. */
+static bool has_lag(const Jackdaw__StatusReply__Member *member)
+{
+    return !member->left && member->position != NULL && member->position->seq != 0;
+}
+
 /* Of those that have not left. */
 static void count(const Jackdaw__StatusReply *status, unsigned *all, unsigned *in_sync)
 {
@@ -88,8 +94,8 @@ static void print_verdict(const Jackdaw__StatusReply *status, FILE *out)
     else if (status->master == status->id)
         (void)fprintf(out, "server %u is the master", status->id);
     else
-        (void)fprintf(out, "server %u is %s, its master is server %u", status->id, role,
-                      status->master);
+        (void)fprintf(out, "server %u is %s%s, its master is server %u", status->id,
+                      strcmp(role, "slave") == 0 ? "a " : "", role, status->master);
     if (status->master != 0)
         (void)fprintf(out, " of epoch %" PRIu64 " (%" PRIu64 ")", status->epoch >> 16,
                       status->epoch);
@@ -105,7 +111,7 @@ struct table {
 static void fill_row(char cells[COLUMNS][CELL_BYTES], const Jackdaw__StatusReply *status,
                      const Jackdaw__StatusReply__Member *member)
 {
-    bool is_known = member->position != NULL && member->position->seq != 0;
+    bool is_known = has_lag(member);
     (void)snprintf(cells[0], CELL_BYTES, "%u", member->id);
     (void)snprintf(cells[1], CELL_BYTES, "%s", state_of(status, member));
     write_clean(cells[2], *member->client == '\0' ? "-" : member->client);
@@ -248,10 +254,7 @@ static json_t *member_of(const Jackdaw__StatusReply *status,
     put_flag(&object, "reachable", member->reachable);
     put_position(&object, "position", member->position);
     if (object != NULL)
-        put(&object, "lag",
-            member->position == NULL || member->position->seq == 0
-                ? json_null()
-                : json_integer((json_int_t)member->lag));
+        put(&object, "lag", has_lag(member) ? json_integer((json_int_t)member->lag) : json_null());
     return object;
 }
 

@@ -24,6 +24,8 @@ jackdaw_unit_test(test_server_forward SOURCES test_server_forward.c
 target_compile_definitions(test_server_forward PRIVATE
   TLS_FILES="${CMAKE_SOURCE_DIR}/tests/support/tls")
 jackdaw_unit_test(test_server_advertise SOURCES test_server_advertise.c LIBS jackdaw_server)
+jackdaw_unit_test(test_server_forwarding SOURCES test_server_forwarding.c ${server_live}
+  LIBS jackdaw_server PkgConfig::SODIUM TIMEOUT 300)
 jackdaw_unit_test(test_server_options SOURCES test_server_options.c LIBS jackdaw_server)
 jackdaw_unit_test(test_server_memory SOURCES test_server_memory.c ${server_desk}
   LIBS jackdaw_server TIMEOUT 300)

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/* Two whole servers, of which clients know the slave alone (--forward). */
+#include "base/clock.h"
+#include "support/folder.h"
+#include "support/live_server.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct pair {
+    char *folder;
+    struct live *master;
+    struct live *slave;
+    struct device ann;
+};
+
+/* Waits until the slave takes writes: then it knows its master. */
+static void wait_for_master(struct device *device)
+{
+    struct answer answer;
+    bool has_master = false;
+    while (!has_master) {
+        ASK(device, &answer, "Info", Info, INFO, r.client = (char *)"test");
+        assert_int_equal(answer.status, STATUS_OK);
+        has_master = ((const Jackdaw__InfoReply *)answer.reply)->master;
+        answer_clear(&answer);
+    }
+}
+
+static void pair_open(struct pair *pair)
+{
+    char address[ADDRESS_TEXT_SIZE];
+    char option[ADDRESS_TEXT_SIZE + 20];
+    pair->folder = folder_new();
+    pair->master = live_start(pair->folder, NULL);
+    address_format(live_internal_address(pair->master), address);
+    (void)snprintf(option, sizeof option, "--master_address=%s", address);
+    pair->slave = live_start(pair->folder,
+                             (const char *[]){"--id=2", "--role=slave", "--forward", option, NULL});
+    device_open(&pair->ann, pair->slave);
+    wait_for_master(&pair->ann);
+}
+
+static void pair_close(struct pair *pair)
+{
+    device_close(&pair->ann);
+    live_stop(pair->slave);
+    if (pair->master != NULL)
+        live_stop(pair->master);
+    folder_remove(pair->folder);
+}
+
+static void note_events(struct answer *answer, const ProtobufCMessage *reply)
+{
+    const Jackdaw__ReceiveReply *page = (const Jackdaw__ReceiveReply *)reply;
+    char *last = answer->context;
+    for (size_t i = 0; i < page->n_events; i++)
+        if (page->events[i]->kind == JACKDAW__EVENT__KIND__MESSAGE)
+            (void)snprintf(last, 64, "%s", page->events[i]->text);
+}
+
+static void test_forwarding__a_client_that_knows_the_slave_alone(void **state)
+{
+    (void)state;
+    struct pair pair;
+    struct device bob;
+    pair_open(&pair);
+    assert_int_equal(device_register(&pair.ann, "ann"), STATUS_OK);
+    assert_int_equal(device_login(&pair.ann, "ann"), STATUS_OK);
+    assert_int_equal(device_join(&pair.ann, "lobby"), STATUS_OK);
+    char last[64] = "";
+    struct answer stream = {.context = last, .each = note_events};
+    Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
+    ask_start(&pair.ann, &stream, "Receive", &request.base, 16);
+    /* Somebody at the master says something, and she hears it; and what she says herself. */
+    device_open(&bob, pair.master);
+    assert_int_equal(device_register(&bob, "bob"), STATUS_OK);
+    assert_int_equal(device_login(&bob, "bob"), STATUS_OK);
+    assert_int_equal(device_join(&bob, "lobby"), STATUS_OK);
+    assert_int_equal(device_send(&bob, "lobby", "over there"), STATUS_OK);
+    DEVICE_WAIT(&pair.ann, strcmp(last, "over there") == 0);
+    assert_int_equal(device_send(&pair.ann, "lobby", "over here"), STATUS_OK);
+    DEVICE_WAIT(&pair.ann, strcmp(last, "over here") == 0);
+    device_close(&bob);
+    pair_close(&pair);
+    answer_clear(&stream);
+}
+
+/* The slave reigns, the session lives on, and what was carried before is there. */
+static void test_forwarding__the_master_goes(void **state)
+{
+    (void)state;
+    struct pair pair;
+    pair_open(&pair);
+    assert_int_equal(device_register(&pair.ann, "ann"), STATUS_OK);
+    assert_int_equal(device_login(&pair.ann, "ann"), STATUS_OK);
+    assert_int_equal(device_join(&pair.ann, "lobby"), STATUS_OK);
+    char last[64] = "";
+    struct answer stream = {.context = last, .each = note_events};
+    Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
+    ask_start(&pair.ann, &stream, "Receive", &request.base, 16);
+    assert_int_equal(device_send(&pair.ann, "lobby", "before"), STATUS_OK);
+    DEVICE_WAIT(&pair.ann, strcmp(last, "before") == 0);
+    live_stop(pair.master);
+    pair.master = NULL;
+    DEVICE_WAIT(&pair.ann, stream.ended); /* she is not left waiting */
+    assert_int_equal(stream.status, STATUS_UNAVAILABLE);
+    answer_clear(&stream);
+    wait_for_master(&pair.ann);
+    struct answer answer;
+    ASK(&pair.ann, &answer, "History", History, HISTORY, r.room = (char *)"lobby");
+    assert_int_equal(answer.status, STATUS_OK);
+    const Jackdaw__HistoryReply *history = (const Jackdaw__HistoryReply *)answer.reply;
+    assert_int_equal(history->n_events, 1);
+    assert_string_equal(history->events[0]->text, "before");
+    answer_clear(&answer);
+    assert_int_equal(device_send(&pair.ann, "lobby", "after"), STATUS_OK);
+    pair_close(&pair);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forwarding__a_client_that_knows_the_slave_alone),
+        cmocka_unit_test(test_forwarding__the_master_goes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
