@@ -280,10 +280,11 @@ enum error chat_pass(struct chat *chat, struct position position);
  *     against it here: a message is kept though its author is no longer in the room, a full room
  *     takes one more, an account one more device. What has no object left (kicking one who has
  *     gone) changes nothing, but its number is used up.
- *   - Direct conversations are one, whoever began them. Of two accounts, or two rooms, with one
- *     name the one that came later into this log is renamed: name~2, name~3 ... Its sessions,
- *     its password, its members and messages stay. A NOTICE tells: to the account, in its
- *     conversation with itself, where it waits for it; in the room, to all who are in it.
+ *   - Direct conversations are one, whoever began them, and so are public rooms of one name. Of two
+ *     accounts with one name, or two rooms of which one is private, the one that came later into
+ *     this log is renamed: name~2, name~3 ... Its sessions, its password, its members and messages
+ *     stay. A NOTICE tells: to the account, in its conversation with itself, where it waits for
+ *     it; in the room, to those who come in.
  *   - Where the two contradict each other this log is right: who was banned here stays banned, and
  *     a request that was carried out here has the answer it got here. But a message that was taken
  *     there and refused here is kept: somebody may have been told that it was sent.

@@ -61,6 +61,11 @@ enum chat_decision call_fail(struct chat_call *call, enum error error);
 enum chat_decision call_propose(struct chat *chat, struct chat_call *call, uint64_t request,
                                 Jackdaw__Delta__ChangeCase change_case, void *change);
 
+/* Adds the name of the room, if it is one with a name (NULL: there is none yet), to what was
+ * proposed. */
+enum chat_decision call_name_room(struct chat_call *call, enum chat_decision decision,
+                                  const struct room *room);
+
 /* CHAT_PROPOSE with a delta that only remembers that the request was fine. */
 enum chat_decision call_unchanged(struct chat *chat, struct chat_call *call, uint64_t request,
                                   const struct room *room);

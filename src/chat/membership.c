@@ -17,7 +17,9 @@ enum chat_decision chat_propose_leave(struct chat *chat, struct chat_call *call,
         left->account = call->session->account->id;
         left->reason = JACKDAW__ROOM_LEFT__REASON__LEFT;
     }
-    return call_propose(chat, call, request->request, JACKDAW__DELTA__CHANGE_ROOM_LEFT, left);
+    return call_name_room(
+        call, call_propose(chat, call, request->request, JACKDAW__DELTA__CHANGE_ROOM_LEFT, left),
+        room);
 }
 
 static enum chat_decision check_invitation(struct chat_call *call, const struct room *room,
@@ -58,7 +60,9 @@ enum chat_decision chat_propose_invite(struct chat *chat, struct chat_call *call
         invited->account = guest->id;
         invited->by = call->session->account->id;
     }
-    return call_propose(chat, call, request->request, JACKDAW__DELTA__CHANGE_INVITED, invited);
+    return call_name_room(
+        call, call_propose(chat, call, request->request, JACKDAW__DELTA__CHANGE_INVITED, invited),
+        room);
 }
 
 static enum chat_decision check_kick(struct chat *chat, struct chat_call *call,
@@ -110,5 +114,7 @@ enum chat_decision chat_propose_kick(struct chat *chat, struct chat_call *call,
             request->ban ? JACKDAW__ROOM_LEFT__REASON__BANNED : JACKDAW__ROOM_LEFT__REASON__KICKED;
         left->by = caller->id;
     }
-    return call_propose(chat, call, request->request, JACKDAW__DELTA__CHANGE_ROOM_LEFT, left);
+    return call_name_room(
+        call, call_propose(chat, call, request->request, JACKDAW__DELTA__CHANGE_ROOM_LEFT, left),
+        room);
 }

@@ -22,7 +22,7 @@ static enum chat_decision check_text(struct chat *chat, struct chat_call *call, 
 
 /* Where the message goes; a direct conversation that is new gets its id here. */
 static enum chat_decision address(struct chat *chat, struct chat_call *call, const char *to,
-                                  Jackdaw__MessageSent *sent)
+                                  Jackdaw__MessageSent *sent, const struct room **room)
 {
     struct conversation conversation;
     if (!find_conversation(chat, call, to, &conversation))
@@ -31,6 +31,7 @@ static enum chat_decision address(struct chat *chat, struct chat_call *call, con
         return call_refuse(call, STATUS_FAILED_PRECONDITION,
                            "The account was deleted, so nobody would read the message.");
     sent->peer = conversation.peer;
+    *room = conversation.room;
     if (conversation.room != NULL) {
         sent->room = conversation.room->id;
         return CHAT_PROPOSE;
@@ -52,12 +53,15 @@ enum chat_decision chat_propose_send(struct chat *chat, struct chat_call *call,
     Jackdaw__MessageSent *sent = arena_message(call->arena, &jackdaw__message_sent__descriptor);
     if (sent == NULL)
         return call_fail(call, ERROR_NO_MEMORY);
-    decision = address(chat, call, request->to, sent);
+    const struct room *room;
+    decision = address(chat, call, request->to, sent, &room);
     if (decision != CHAT_PROPOSE)
         return decision;
     sent->account = call->session->account->id;
     sent->text = arena_copy(call->arena, request->text, size + 1);
     if (sent->text == NULL)
         return call_fail(call, ERROR_NO_MEMORY);
-    return call_propose(chat, call, request->request, JACKDAW__DELTA__CHANGE_MESSAGE_SENT, sent);
+    return call_name_room(
+        call, call_propose(chat, call, request->request, JACKDAW__DELTA__CHANGE_MESSAGE_SENT, sent),
+        room);
 }

@@ -91,6 +91,15 @@ enum chat_decision call_propose(struct chat *chat, struct chat_call *call, uint6
     return CHAT_PROPOSE;
 }
 
+enum chat_decision call_name_room(struct chat_call *call, enum chat_decision decision,
+                                  const struct room *room)
+{
+    if (decision != CHAT_PROPOSE || room == NULL || room_is_direct(room))
+        return decision;
+    call->delta->room_name = arena_strdup(call->arena, room->name);
+    return call->delta->room_name == NULL ? call_fail(call, ERROR_NO_MEMORY) : CHAT_PROPOSE;
+}
+
 enum chat_decision call_unchanged(struct chat *chat, struct chat_call *call, uint64_t request,
                                   const struct room *room)
 {

@@ -42,9 +42,7 @@ static enum chat_decision propose_entry(struct chat *chat, struct chat_call *cal
     joined->account = call->session->account->id;
     if (room != NULL) {
         joined->room = room->id;
-        joined->known_as = arena_strdup(call->arena, room->name);
-        if (joined->known_as == NULL)
-            return call_fail(call, ERROR_NO_MEMORY);
+        joined->private_ = room->is_private;
     } else {
         enum error error = draw_room_id(chat, &joined->room);
         if (error != OK)
@@ -54,7 +52,10 @@ static enum chat_decision propose_entry(struct chat *chat, struct chat_call *cal
         if (joined->name == NULL)
             return call_fail(call, ERROR_NO_MEMORY);
     }
-    return call_propose(chat, call, request->request, JACKDAW__DELTA__CHANGE_ROOM_JOINED, joined);
+    return call_name_room(
+        call,
+        call_propose(chat, call, request->request, JACKDAW__DELTA__CHANGE_ROOM_JOINED, joined),
+        room);
 }
 
 enum chat_decision chat_propose_join(struct chat *chat, struct chat_call *call,
@@ -109,5 +110,7 @@ enum chat_decision chat_propose_topic(struct chat *chat, struct chat_call *call,
     set->topic = arena_strdup(call->arena, request->topic);
     if (set->topic == NULL)
         return call_fail(call, ERROR_NO_MEMORY);
-    return call_propose(chat, call, request->request, JACKDAW__DELTA__CHANGE_TOPIC_SET, set);
+    return call_name_room(
+        call, call_propose(chat, call, request->request, JACKDAW__DELTA__CHANGE_TOPIC_SET, set),
+        room);
 }

@@ -12,6 +12,7 @@
 
 #define RESEND_AFTER (60 * MS)
 #define SILENT_AFTER (150 * MS)
+#define EXTRA_EVERY (1500 * MS)
 
 static struct sent *sent_of(struct client *client, uint64_t request)
 {
@@ -34,6 +35,21 @@ static void try_another(struct world *world, struct client *client)
     client->heard_at = world->now;
 }
 
+static const char *name_of_target(struct world *world, const struct sent *sent)
+{
+    switch (sent->kind) {
+    case SENT_ROOM:
+        return keep_text(world, "room%u", sent->target);
+    case SENT_PERSON:
+        return keep_text(world, "@person%u", sent->target);
+    case SENT_JOIN:
+    case SENT_EXTRA:
+        return keep_text(world, "extra%u", sent->target);
+    default:
+        return "nowhere";
+    }
+}
+
 static void send_request(struct world *world, struct client *client, uint64_t request)
 {
     const struct sent *sent = sent_of(client, request);
@@ -42,7 +58,9 @@ static void send_request(struct world *world, struct client *client, uint64_t re
     packet->from = -1 - client->index;
     packet->to = client->target;
     packet->request = request;
-    packet->room = sent->room < ROOMS ? keep_text(world, "room%u", sent->room) : "nowhere";
+    packet->room = name_of_target(world, sent);
+    packet->is_join = sent->kind == SENT_JOIN;
+    packet->is_private = sent->target % 2 == 0;
     packet->text = keep_text(world, "%d:%llu", client->index, (unsigned long long)request);
     transmit(world, packet, 0, false);
 }
@@ -54,6 +72,28 @@ static void resend(struct world *world, struct client *client, uint64_t from)
         send_request(world, client, request);
 }
 
+/* Rooms are made by whoever comes first, in every half of the cluster: their names follow the clock,
+ * so that several hit upon one. */
+static void choose_target(struct world *world, struct client *client, struct sent *sent)
+{
+    unsigned dice = (unsigned)below(world, 1000);
+    if (dice < 50) {
+        sent->kind = SENT_NOWHERE;
+    } else if (dice < 150) {
+        sent->kind = SENT_PERSON;
+        sent->target = (unsigned)below(world, world->clients_count);
+    } else if (dice < 200) {
+        sent->kind = SENT_JOIN;
+        sent->target = client->extra = 1 + (unsigned)(world->now / EXTRA_EVERY);
+    } else if (dice < 350 && client->extra != 0) {
+        sent->kind = SENT_EXTRA;
+        sent->target = client->extra;
+    } else {
+        sent->kind = SENT_ROOM;
+        sent->target = (unsigned)below(world, ROOMS);
+    }
+}
+
 static void begin_request(struct world *world, struct client *client)
 {
     size_t index = client->next - client->first;
@@ -62,10 +102,11 @@ static void begin_request(struct world *world, struct client *client)
         client->sent = realloc(client->sent, client->sent_capacity * sizeof *client->sent);
         ASSERT(client->sent != NULL);
     }
-    unsigned room = chance(world, 50) ? ROOMS : (unsigned)below(world, ROOMS);
-    client->sent[index] = (struct sent){.request = client->next,
-                                        .room = room,
-                                        .floor = room < ROOMS ? world->acked_number[room] : 0};
+    struct sent *sent = &client->sent[index];
+    *sent = (struct sent){.request = client->next};
+    choose_target(world, client, sent);
+    if (sent->kind == SENT_ROOM)
+        sent->floor = world->acked_number[sent->target];
     send_request(world, client, client->next++);
 }
 

@@ -125,8 +125,25 @@ static void refuse(struct proposal *p, const struct packet *request, const struc
 {
     struct packet *reply = reply_to(p->world, p->node, request, PACKET_REPLY);
     reply->status = call->status;
-    reply->expected = call->session == NULL ? 0 : chat_session_last_request(call->session) + 1;
+    reply->expected = call->next_request;
     gate(p->world, p->node, reply, last_seq(p));
+}
+
+static enum chat_decision decide(struct proposal *p, const struct packet *request,
+                                 struct chat_call *call)
+{
+    if (request->is_join) {
+        Jackdaw__JoinRoomRequest join = JACKDAW__JOIN_ROOM_REQUEST__INIT;
+        join.request = request->request;
+        join.room = (char *)(uintptr_t)request->room;
+        join.private_ = request->is_private;
+        return chat_propose_join(p->node->chat, call, &join);
+    }
+    Jackdaw__SendRequest send = JACKDAW__SEND_REQUEST__INIT;
+    send.request = request->request;
+    send.to = (char *)(uintptr_t)request->room;
+    send.text = (char *)(uintptr_t)request->text;
+    return chat_propose_send(p->node->chat, call, &send);
 }
 
 static void carry_out(struct proposal *p, struct packet *request)
@@ -137,11 +154,7 @@ static void carry_out(struct proposal *p, struct packet *request)
     if (call.session == NULL)
         broken(p->world, "sessions_survive", "node %u does not know client %d", p->node->id,
                client->index);
-    Jackdaw__SendRequest send = JACKDAW__SEND_REQUEST__INIT;
-    send.request = request->request;
-    send.to = (char *)(uintptr_t)request->room;
-    send.text = (char *)(uintptr_t)request->text;
-    enum chat_decision decision = chat_propose_send(p->node->chat, &call, &send);
+    enum chat_decision decision = decide(p, request, &call);
     if (decision == CHAT_REFUSE && call.retry_ms == 0)
         decision = chat_propose_refusal(p->node->chat, &call, request->request);
     if (decision == CHAT_PROPOSE)
@@ -219,8 +232,28 @@ static void back_to_scratch(void *arena, void *pointer)
     (void)pointer;
 }
 
+/* Whether the orphan is dealt with. */
+static bool take_delta(struct proposal *p, const Jackdaw__Delta *orphan)
+{
+    struct chat_call call = call_of(p);
+    if (p->count == DELTAS_MAX)
+        return false;
+    switch (chat_take_over(p->node->chat, &call, orphan)) {
+    case CHAT_APPLY:
+        apply(p, call.delta);
+        return true;
+    case CHAT_WAIT:
+        return false;
+    case CHAT_DROP:
+        broken(p->world, "nothing_is_dropped", "node %u, request %llu: %s", p->node->id,
+               (unsigned long long)orphan->request, call.text);
+    default:
+        return true;
+    }
+}
+
 /* Whether everything of the row is in the log now. A request whose predecessor is missing must wait
- * for whoever has that. */
+ * for whoever has that. Deltas stay in the scratch arena until they are packed. */
 static bool take_row(struct proposal *p, const struct row *row)
 {
     ProtobufCAllocator scratch = {
@@ -228,20 +261,8 @@ static bool take_row(struct proposal *p, const struct row *row)
     Jackdaw__Batch *batch = jackdaw__batch__unpack(&scratch, row->size, row->bytes);
     ASSERT(batch != NULL);
     bool is_whole = true;
-    for (size_t i = 0; i < batch->n_deltas; i++) {
-        const Jackdaw__Delta *delta = batch->deltas[i];
-        struct chat_session *session = chat_find_session(p->node->chat, delta->session);
-        if (session == NULL)
-            continue; /* of the set-up, which every log has */
-        uint64_t last = chat_session_last_request(session);
-        if (delta->request <= last)
-            continue;
-        if (delta->request != last + 1 || p->count == DELTAS_MAX) {
-            is_whole = false;
-            continue;
-        }
-        apply(p, delta); /* in the scratch arena, as it is needed until it is packed */
-    }
+    for (size_t i = 0; i < batch->n_deltas; i++)
+        is_whole = take_delta(p, batch->deltas[i]) && is_whole;
     return is_whole;
 }
 

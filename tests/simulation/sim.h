@@ -139,6 +139,8 @@ struct packet {
     uint64_t request;
     const char *room;
     const char *text;
+    bool is_join;
+    bool is_private;
     enum status status;
     uint64_t number;
     struct position position;
@@ -162,10 +164,21 @@ struct seen {
     uint64_t seq;
 };
 
+enum sent_kind {
+    SENT_ROOM,    /* to a room of the set-up: number `target` */
+    SENT_NOWHERE, /* to one that does not exist */
+    SENT_PERSON,  /* to the client of this number */
+    SENT_JOIN,    /* joins or makes the room "extra<target>", private if target is even */
+    SENT_EXTRA,   /* to that room; a private one may have got another name since */
+};
 struct sent {
     uint64_t request;
-    unsigned room; /* ROOMS: one that does not exist */
+    enum sent_kind kind;
+    unsigned target;
     bool acked;
+    bool was_sent;    /* an answer said that it was carried out */
+    bool was_refused; /* an answer said that it was not */
+    unsigned found;   /* at the end, on one node */
     enum status status;
     uint64_t number;
     uint64_t seq;
@@ -194,6 +207,7 @@ struct client {
     uint64_t read_at;
     uint64_t last_number[ROOMS];
     uint64_t acks;
+    unsigned extra; /* the last room that it asked to join; 0: none */
 };
 
 /* Everything that was acknowledged as message: room, number and who. */

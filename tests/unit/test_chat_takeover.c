@@ -266,7 +266,7 @@ static void test_direct__to_one_who_is_gone(void **state)
 
 /* ---- rooms ---- */
 
-static void test_room__made_in_both_halves(void **state)
+static void test_room__public_ones_of_one_name_become_one(void **state)
 {
     struct halves *halves = *state;
     world_join(&halves->here, h(halves, "bob"), "new", 0);
@@ -274,9 +274,29 @@ static void test_room__made_in_both_halves(void **state)
     world_send(&halves->there, t(halves, "carol"), "#new", "one", 0);
     world_join(&halves->there, t(halves, "dave"), "new", 0);
     world_send(&halves->there, t(halves, "dave"), "#new", "two", 0);
+    world_topic(&halves->there, t(halves, "dave"), "new", "topic");
+    world_leave(&halves->there, t(halves, "carol"), "new");
+    take_all(halves);
+    assert_string_equal(world_members(&halves->here, h(halves, "bob"), "new"), "bob* dave");
+    assert_string_equal(reads(halves, "bob"),
+                        "JOINED new bob; OWNER new bob; JOINED new carol; MESSAGE new carol one; "
+                        "JOINED new dave; MESSAGE new dave two; TOPIC new dave topic; LEFT new "
+                        "carol");
+}
+
+static void test_room__a_private_one_of_a_name_that_is_taken(void **state)
+{
+    struct halves *halves = *state;
+    world_join(&halves->here, h(halves, "bob"), "new", 0);
+    world_join_private(&halves->there, t(halves, "carol"), "New");
+    world_send(&halves->there, t(halves, "carol"), "#new", "one", 0);
+    world_invite(&halves->there, t(halves, "carol"), "new", "dave");
+    world_join(&halves->there, t(halves, "dave"), "new", 0);
+    world_send(&halves->there, t(halves, "dave"), "#new", "two", 0);
     take_all(halves);
     assert_string_equal(world_members(&halves->here, h(halves, "bob"), "new"), "bob*");
     assert_string_equal(world_members(&halves->here, h(halves, "carol"), "new~2"), "carol* dave");
+    assert_string_equal(reads(halves, "bob"), "JOINED new bob; OWNER new bob");
     assert_string_equal(reads(halves, "dave"),
                         "JOINED New~2 dave; NOTICE New~2 dave This room is #New~2 now: while "
                         "servers were cut off from each other, another room was made as #New.; "
@@ -294,32 +314,27 @@ static void test_room__a_long_name_is_cut(void **state)
                                "abcdefghijklmnopqrstuvwx";
     assert_int_equal(text_characters(name), CHAT_NAME_CHARACTERS_MAX);
     world_join(&halves->here, h(halves, "bob"), name, 0);
-    static const char *const people[] = {"alice", "carol", "dave"};
-    for (size_t i = 0; i < 3; i++) {
-        world_join(&halves->there, t(halves, people[i]), name, 0);
-        if (i < 2)
-            world_leave(&halves->there, t(halves, people[i]), name);
-    }
+    world_join_private(&halves->there, t(halves, "dave"), name);
     take_all(halves);
     static const char cut[] = "\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9"
                               "abcdefghijklmnopqrstuv~2";
     assert_string_equal(world_members(&halves->here, h(halves, "dave"), cut), "dave*");
 }
 
-/* Asked here again and made anew: then those who were in the one there, but not its maker. */
+/* Its maker asked here again, and it was made anew. */
 static void test_room__whose_maker_asked_here_too(void **state)
 {
     struct halves *halves = *state;
-    world_join(&halves->there, t(halves, "carol"), "new", 0);
-    world_send(&halves->there, t(halves, "carol"), "#new", "one", 0);
+    world_join_private(&halves->there, t(halves, "carol"), "new");
+    world_invite(&halves->there, t(halves, "carol"), "new", "dave");
     world_join(&halves->there, t(halves, "dave"), "new", 0);
     world_send(&halves->there, t(halves, "dave"), "#new", "two", 0);
-    world_join(&halves->here, h(halves, "carol"), "new", 0);
-    world_send(&halves->here, h(halves, "carol"), "#new", "one", 0);
+    world_send(&halves->there, t(halves, "carol"), "#new", "one", 0);
+    world_join_private(&halves->here, h(halves, "carol"), "new");
     take_all(halves);
-    assert_string_equal(reads(halves, "carol"),
-                        "JOINED new carol; OWNER new carol; MESSAGE new carol one");
-    assert_non_null(strstr(reads(halves, "dave"), "MESSAGE new~2 dave two"));
+    assert_string_equal(reads(halves, "dave"), "JOINED new dave; MESSAGE new dave two; "
+                                               "MESSAGE new carol one");
+    assert_string_equal(world_members(&halves->here, h(halves, "carol"), "new"), "carol* dave");
 }
 
 static void test_room__ended_here(void **state)
@@ -337,19 +352,20 @@ static void test_room__ended_here(void **state)
     assert_int_equal(outcome(halves, "bob", 3).number, 2); /* "before" still counts */
 }
 
-static void test_room__a_message_to_one_that_nobody_can_name(void **state)
+static void test_room__of_a_message_is_not_here(void **state)
 {
     struct halves *halves = *state;
     world_join(&halves->there, t(halves, "carol"), "new", 0);
     world_send(&halves->there, t(halves, "carol"), "#new", "kept", 0);
     world_send(&halves->there, t(halves, "carol"), "#new", "too", 0);
+    world_join(&halves->here, h(halves, "bob"), "new", 0);
     world_topic(&halves->here, h(halves, "carol"), "general", "something else was asked here");
     take_all(halves);
     assert_string_equal(reads(halves, "carol"),
-                        "TOPIC general carol something else was asked here; JOINED room~2 carol; "
-                        "OWNER room~2 carol; NOTICE room~2 carol This room is #room~2: it holds "
-                        "what was said in a room that is no more while servers were cut off from "
-                        "each other.; MESSAGE room~2 carol kept; MESSAGE room~2 carol too");
+                        "TOPIC general carol something else was asked here; JOINED new~2 carol; "
+                        "OWNER new~2 carol; NOTICE new~2 carol This room is #new~2: it holds what "
+                        "was said in a room that is no more while servers were cut off from each "
+                        "other.; MESSAGE new~2 carol kept; MESSAGE new~2 carol too");
 }
 
 static void test_join__of_a_full_room_and_of_a_private_one(void **state)
@@ -680,11 +696,12 @@ int main(void)
         HALVES_TEST(test_message__refused_here),
         HALVES_TEST(test_direct__begun_in_both_halves),
         HALVES_TEST(test_direct__to_one_who_is_gone),
-        HALVES_TEST(test_room__made_in_both_halves),
+        HALVES_TEST(test_room__public_ones_of_one_name_become_one),
+        HALVES_TEST(test_room__a_private_one_of_a_name_that_is_taken),
         HALVES_TEST(test_room__a_long_name_is_cut),
         HALVES_TEST(test_room__whose_maker_asked_here_too),
         HALVES_TEST(test_room__ended_here),
-        HALVES_TEST(test_room__a_message_to_one_that_nobody_can_name),
+        HALVES_TEST(test_room__of_a_message_is_not_here),
         HALVES_TEST(test_join__of_a_full_room_and_of_a_private_one),
         HALVES_TEST(test_room__stale_doings_change_nothing),
         HALVES_TEST(test_outcomes__are_kept),

@@ -400,7 +400,7 @@ static void test_take_over__random_halves(void **state)
 {
     (void)state;
     const char *given = getenv("SEED");
-    uint64_t seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
+    uint64_t seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)time(NULL) * 1000;
     size_t from_there = 0;
     for (uint64_t i = 0; i < (given != NULL ? 1 : ROUNDS); i++) {
         print_message("seed %" PRIu64 "\n", seed + i);
