@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -578,6 +579,52 @@ static bool feed(struct fake_stream *stream)
     return stream->call != NULL;
 }
 
+/* ---- the operator's question ---- */
+
+/* Member i + 1 is the cluster's server i; the first is the one that is asked. */
+static void fake_operator__status(Jackdaw__Operator_Service *service,
+                                  const Jackdaw__StatusRequest *input,
+                                  Jackdaw__StatusReply_Closure closure, void *closure_data)
+{
+    struct fake_server *server =
+        (struct fake_server *)((char *)service - offsetof(struct fake_server, operator_service));
+    struct fake_cluster *cluster = server->cluster;
+    bool lose;
+    (void)input, (void)closure;
+    cluster->statuses_seen++;
+    if (!admit(server, closure_data, "Info", 0, &lose))
+        return;
+    Jackdaw__StatusReply reply = JACKDAW__STATUS_REPLY__INIT;
+    Jackdaw__Position position = JACKDAW__POSITION__INIT;
+    Jackdaw__StatusReply__Member members[4];
+    Jackdaw__StatusReply__Member *list[4];
+    position.epoch = cluster->epoch;
+    position.seq = 1042;
+    for (size_t i = 0; i < cluster->server_count; i++) {
+        jackdaw__status_reply__member__init(&members[i]);
+        members[i].id = (uint32_t)i + 1;
+        members[i].client = cluster->servers[i];
+        members[i].internal = (char *)"10.0.0.1:2626";
+        members[i].in_sync = i < 2;
+        members[i].voter = true;
+        members[i].reachable = i < 2;
+        members[i].position = &position;
+        members[i].lag = i < 2 ? 0 : 42;
+        list[i] = &members[i];
+    }
+    reply.server = (char *)"fake 1.0";
+    reply.id = 1;
+    reply.role = (char *)(server->master ? "master" : "slave");
+    reply.master = server->master ? 1 : 0;
+    reply.master_client = server->master ? cluster->servers[0] : (char *)"";
+    reply.epoch = cluster->epoch;
+    reply.durability = (char *)"all";
+    reply.last = reply.committed = &position;
+    reply.members = list;
+    reply.n_members = cluster->server_count;
+    answer(server, closure_data, &reply.base, lose);
+}
+
 /* ---- life ---- */
 
 void fake_cluster_turn(struct fake_cluster *cluster, struct fake_server *servers, size_t count)
@@ -594,6 +641,7 @@ void fake_cluster_turn(struct fake_cluster *cluster, struct fake_server *servers
 }
 
 static const Jackdaw__Chat_Service handlers = JACKDAW__CHAT__INIT(fake__);
+static const Jackdaw__Operator_Service operator_handlers = JACKDAW__OPERATOR__INIT(fake_operator__);
 
 void fake_server_start(struct fake_server *server, struct fake_cluster *cluster)
 {
@@ -607,6 +655,9 @@ void fake_server_start(struct fake_server *server, struct fake_cluster *cluster)
     struct error_text why;
     ASSERT(rpc_server_new(&server->rpc, &options, &why) == OK);
     ASSERT(rpc_server_add(server->rpc, &server->service.base, limits) == OK);
+    server->operator_service = operator_handlers;
+    if (!server->old)
+        ASSERT(rpc_server_add(server->rpc, &server->operator_service.base, NULL) == OK);
     enum error error = rpc_server_listen(server->rpc, &why);
     if (error != OK)
         (void)fprintf(stderr, "fake server: %s\n", why.text);

@@ -83,6 +83,7 @@ struct fake_cluster {
     void *context;
     /* Seen so far. */
     size_t sends_seen, sends_done, infos_seen, receives_seen, heartbeats_seen, skips_seen;
+    size_t statuses_seen;
     struct {
         uint64_t epoch, seq;
     } trail[FAKE_TRAIL_MAX]; /* of the last Receive or Heartbeat */
@@ -100,6 +101,8 @@ struct fake_stream {
 
 struct fake_server {
     Jackdaw__Chat_Service service; /* first */
+    Jackdaw__Operator_Service operator_service;
+    bool old; /* from before there was an operator's service; set before it is started */
     struct fake_cluster *cluster;
     struct rpc_server *rpc; /* NULL while dead */
     struct address address;

@@ -392,6 +392,107 @@ static void test_lines__peers_cannot_drive_the_terminal(void **state)
     stage_free(stage);
 }
 
+/* ---- /status ---- */
+
+static char *status_lines(struct stage *stage, char kept[static 4096])
+{
+    stage->app.screen = &line_screen;
+    assert_true(line_screen.open(&stage->app));
+    stage->app.lines->put = keep;
+    stage->app.lines->put_context = kept;
+    kept[0] = '\0';
+    run(stage, LINES("/status"));
+    line_screen.close(&stage->app);
+    stage->app.screen = &recorder;
+    return kept;
+}
+
+static void list_servers(struct stage *stage)
+{
+    struct fake_cluster *cluster = &stage->world->cluster;
+    address_format(&stage->world->servers[0].address, cluster->servers[0]);
+    (void)strcpy(cluster->servers[1], "10.0.0.2:2625");
+    (void)strcpy(cluster->servers[2], "10.0.0.3:2625");
+    cluster->server_count = 3;
+}
+
+static void test_status__in_lines(void **state)
+{
+    (void)state;
+    char kept[4096];
+    struct stage *stage = stage_new();
+    list_servers(stage);
+    run(stage, LINES("/register ann secret"));
+    status_lines(stage, kept);
+    assert_non_null(strstr(kept, "number 1, master, fake 1.0; answered in "));
+    assert_non_null(strstr(kept, "is master, epoch 1; durability all"));
+    assert_non_null(strstr(kept, "in sync   10.0.0.2:2625  10.0.0.1:2626  1:1042\n"));
+    assert_non_null(strstr(kept, "10.0.0.3:2625  10.0.0.1:2626  1:1042, 42 behind, not reachable"));
+    assert_non_null(strstr(kept, "pending   0 not sent"));
+    assert_null(strstr(kept, "known")); /* all of them are members */
+    fake_server_kill(&stage->world->servers[0]);
+    for (int i = 0; i < 5; i++)
+        turn(stage);
+    status_lines(stage, kept);
+    assert_non_null(strstr(kept, "server    none answers"));
+    assert_non_null(strstr(kept, "known     10.0.0.3:2625"));
+    assert_int_equal(stage->app.commands_failed, 0);
+    stage_free(stage);
+}
+
+static void test_status__of_an_old_server(void **state)
+{
+    (void)state;
+    char kept[4096];
+    struct stage *stage = stage_new();
+    fake_server_kill(&stage->world->servers[0]);
+    stage->world->servers[0].old = true;
+    fake_server_start(&stage->world->servers[0], &stage->world->cluster);
+    run(stage, LINES("/register ann secret"));
+    status_lines(stage, kept);
+    assert_non_null(strstr(kept, "master"));
+    assert_non_null(strstr(kept, "too old to tell of its cluster"));
+    stage_free(stage);
+}
+
+static json_t *last_status;
+
+static void keep_status(struct app *app, const struct outcome *outcome)
+{
+    json_decref(last_status);
+    last_status = json_object();
+    if (outcome->command->run == run_status)
+        json_put_result(last_status, app, outcome);
+}
+
+static void test_status__in_json(void **state)
+{
+    (void)state;
+    static const struct screen keeper = {.password_words = true,
+                                         .event = tell_event,
+                                         .sent = tell_sent,
+                                         .result = keep_status,
+                                         .status = tell_status,
+                                         .session_ended = tell_session_ended};
+    struct stage *stage = stage_new();
+    list_servers(stage);
+    stage->app.screen = &keeper;
+    run(stage, LINES("/register ann secret", "/status"));
+    const json_t *cluster = json_object_get(last_status, "cluster");
+    const json_t *third = json_array_get(json_object_get(cluster, "members"), 2);
+    assert_string_equal(json_string_value(json_object_get(cluster, "role")), "master");
+    assert_string_equal(json_string_value(json_object_get(cluster, "durability")), "all");
+    assert_int_equal(json_integer_value(json_object_get(cluster, "master")), 1);
+    assert_string_equal(json_string_value(json_object_get(third, "state")), "behind");
+    assert_int_equal(json_integer_value(json_object_get(third, "lag")), 42);
+    assert_true(json_is_true(json_object_get(last_status, "master")));
+    assert_true(json_is_true(json_object_get(last_status, "connected")));
+    json_decref(last_status);
+    last_status = NULL;
+    stage->app.screen = &recorder;
+    stage_free(stage);
+}
+
 /* After a login: what is undelivered comes by itself, and is not shown as history before that. */
 static void test_lines__nothing_is_shown_twice(void **state)
 {
@@ -443,6 +544,9 @@ int main(void)
         cmocka_unit_test(test_leave__waits_for_the_echo_and_logs_out),
         cmocka_unit_test(test_json_event__every_kind),
         cmocka_unit_test(test_lines__peers_cannot_drive_the_terminal),
+        cmocka_unit_test(test_status__in_lines),
+        cmocka_unit_test(test_status__of_an_old_server),
+        cmocka_unit_test(test_status__in_json),
         cmocka_unit_test(test_lines__nothing_is_shown_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -327,6 +327,55 @@ static void test_failover__session_stays_unknown(void **state)
     world_free(world);
 }
 
+/* ---- asking how the cluster is ---- */
+
+static enum fake_action lose_sends(void *context, struct fake_server *server, const char *method,
+                                   uint64_t number)
+{
+    (void)context, (void)server, (void)number;
+    return strcmp(method, "Send") == 0 ? FAKE_LOSE : FAKE_OBEY;
+}
+
+static void ask_status(struct world *world)
+{
+    assert_int_equal(world_ask(world, &(struct client_request){.call = CLIENT_STATUS}), OK);
+}
+
+/* That is asked when nothing goes on: it must not wait for what does not. */
+static void test_status__is_ahead_of_what_waits(void **state)
+{
+    (void)state;
+    struct world *world = world_of(1, 1);
+    world->cluster.judge = lose_sends;
+    world_send_many(world, "m", 2 * CLIENT_WINDOW);
+    WORLD_WAIT(world, world->cluster.sends_seen == CLIENT_WINDOW);
+    ask_status(world);
+    WORLD_WAIT(world, world->result_count == 1);
+    assert_int_equal(world->results[0].call, CLIENT_STATUS);
+    assert_int_equal(world->results[0].status, STATUS_OK);
+    world_free(world);
+}
+
+static void test_status__ends_without_an_answer(void **state)
+{
+    (void)state;
+    struct world *world = world_of(1, 1);
+    world->cluster.context = world;
+    world->cluster.judge = first_is_silent;
+    ask_status(world);
+    WORLD_WAIT(world, world->cluster.statuses_seen == 1);
+    world_advance(world, CLIENT_STATUS_MS + 1);
+    WORLD_WAIT(world, world->result_count == 1);
+    assert_int_equal(world->results[0].status, STATUS_DEADLINE_EXCEEDED);
+    fake_server_kill(&world->servers[0]);
+    world_settle(world);
+    ask_status(world);
+    WORLD_WAIT(world, world->result_count == 2);
+    assert_int_equal(world->results[1].status, STATUS_UNAVAILABLE);
+    assert_int_equal(world->cluster.statuses_seen, 1);
+    world_free(world);
+}
+
 /* ---- addresses that lead nowhere ---- */
 
 /* Dead ones before the one that lives: some refuse, one accepts and says nothing. */
@@ -369,6 +418,8 @@ int main(void)
         cmocka_unit_test(test_failover__redirect_loop),
         cmocka_unit_test(test_failover__session_is_not_known_yet),
         cmocka_unit_test(test_failover__session_stays_unknown),
+        cmocka_unit_test(test_status__is_ahead_of_what_waits),
+        cmocka_unit_test(test_status__ends_without_an_answer),
         cmocka_unit_test(test_failover__dead_addresses_at_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
