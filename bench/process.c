@@ -6,6 +6,7 @@
 #include <ftw.h>
 #include <linux/magic.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,7 +30,7 @@
 enum error scratch_make(char path[static PROCESS_PATH_SIZE], const char *parent,
                         struct error_text *why)
 {
-    int length = snprintf(path, PROCESS_PATH_SIZE, "%s/chat_load.XXXXXX", parent);
+    int length = snprintf(path, PROCESS_PATH_SIZE, "%s/bench.XXXXXX", parent);
     if (length >= PROCESS_PATH_SIZE - 64)
         return error_set(why, ERROR_TOO_LARGE, "%s: the path is too long", parent);
     if (mkdtemp(path) == NULL)
@@ -80,14 +81,22 @@ static void add(struct arguments *arguments, const char *format, ...)
     arguments->list[arguments->count++] = text;
 }
 
+static void add_address(struct arguments *arguments, const struct address *address)
+{
+    char text[ADDRESS_TEXT_SIZE] = "127.0.0.1:0";
+    if (address != NULL)
+        address_format(address, text);
+    add(arguments, "%s", text);
+}
+
 static void make_arguments(struct arguments *arguments, const struct process_options *options)
 {
     arguments->count = 0;
     add(arguments, "%s", options->program);
     add(arguments, "%u", options->server_id);
     add(arguments, "%s", options->master_address == NULL ? "master" : "slave");
-    add(arguments, "127.0.0.1:0");
-    add(arguments, "127.0.0.1:0");
+    add_address(arguments, options->clients);
+    add_address(arguments, options->internal);
     add(arguments, "--data_dir=%s/data", options->folder);
     if (options->master_address != NULL)
         add(arguments, "--master_address=%s", options->master_address);
@@ -104,14 +113,36 @@ static void die_with_parent(pid_t parent)
         _exit(1);
 }
 
-static _Noreturn void run_program(struct arguments *arguments, const char *log, int output)
+/* Ours and what is added; NULL: no memory. The strings stay where they are. */
+static char **make_environment(const char *const *added)
+{
+    size_t count = 0;
+    size_t more = 0;
+    while (environ[count] != NULL)
+        count++;
+    while (added != NULL && added[more] != NULL)
+        more++;
+    char **list = calloc(count + more + 1, sizeof *list);
+    for (size_t i = 0; i < more && list != NULL; i++) /* in front: the first of a name counts */
+        list[i] = (char *)added[i];
+    if (list != NULL)
+        memcpy(list + more, environ, count * sizeof *list);
+    return list;
+}
+
+static _Noreturn void run_program(struct arguments *arguments, char **environment, const char *log,
+                                  int output, int network)
 {
     int errors = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     int nothing = open("/dev/null", O_RDONLY);
     if (errors < 0 || nothing < 0 || dup2(nothing, 0) < 0 || dup2(output, 1) < 0 ||
         dup2(errors, 2) < 0)
         _exit(126);
-    (void)execv(arguments->list[0], arguments->list);
+    if (network != 0 && setns(network, CLONE_NEWNET) != 0) {
+        (void)dprintf(2, "enter the network namespace: %s\n", strerror(errno));
+        _exit(126);
+    }
+    (void)execve(arguments->list[0], arguments->list, environment);
     (void)dprintf(2, "%s: %s\n", arguments->list[0], strerror(errno));
     _exit(127);
 }
@@ -194,37 +225,63 @@ static void quote_log(const char *path, struct error_text *why)
     (void)error_set(why, ERROR_INTERNAL, "%s; it wrote: %s", before, text);
 }
 
-enum error process_start(struct process *process, const struct process_options *options,
+static void log_path(const struct process_options *options, char path[static ARGUMENT_SIZE])
+{
+    (void)snprintf(path, ARGUMENT_SIZE, "%s/%s", options->folder, LOG_NAME);
+}
+
+static pid_t fork_program(const struct process_options *options, struct arguments *arguments,
+                          char **environment, int output)
+{
+    char log[ARGUMENT_SIZE];
+    log_path(options, log);
+    make_arguments(arguments, options);
+    pid_t parent = getpid();
+    pid_t id = fork();
+    if (id == 0) {
+        die_with_parent(parent);
+        run_program(arguments, environment, log, output, options->network);
+    }
+    return id;
+}
+
+enum error process_spawn(struct process *process, const struct process_options *options,
                          struct error_text *why)
 {
     *process = (struct process){.output = -1};
     struct arguments *arguments = malloc(sizeof *arguments);
-    if (arguments == NULL)
-        return error_set(why, ERROR_NO_MEMORY, "out of memory");
-    make_arguments(arguments, options);
-    char log[ARGUMENT_SIZE];
-    (void)snprintf(log, sizeof log, "%s/%s", options->folder, LOG_NAME);
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) {
-        free(arguments);
-        return error_set(why, error_from_errno(errno), "pipe: %s", strerror(errno));
+    char **environment = make_environment(options->environment);
+    int ends[2] = {-1, -1};
+    enum error error = OK;
+    if (arguments == NULL || environment == NULL)
+        error = error_set(why, ERROR_NO_MEMORY, "out of memory");
+    else if (pipe2(ends, O_CLOEXEC) != 0)
+        error = error_set(why, error_from_errno(errno), "pipe: %s", strerror(errno));
+    if (error == OK) {
+        process->id = fork_program(options, arguments, environment, ends[1]);
+        (void)close(ends[1]);
+        process->output = ends[0];
+        if (process->id < 0) {
+            error = error_set(why, ERROR_FULL, "fork: %s", strerror(errno));
+            process->id = 0;
+            (void)process_stop(process);
+        }
     }
-    pid_t parent = getpid();
-    process->id = fork();
-    if (process->id == 0) {
-        die_with_parent(parent);
-        run_program(arguments, log, ends[1]);
-    }
+    free(environment);
     free(arguments);
-    (void)close(ends[1]);
-    process->output = ends[0];
-    if (process->id < 0) {
-        process->id = 0;
-        (void)process_stop(process);
-        return error_set(why, ERROR_FULL, "fork: %s", strerror(errno));
-    }
-    enum error error = wait_until_ready(process, why);
+    return error;
+}
+
+enum error process_start(struct process *process, const struct process_options *options,
+                         struct error_text *why)
+{
+    enum error error = process_spawn(process, options, why);
+    if (error != OK)
+        return error;
+    error = wait_until_ready(process, why);
     if (error != OK) {
+        char log[ARGUMENT_SIZE];
+        log_path(options, log);
         (void)process_stop(process);
         quote_log(log, why);
     }
@@ -293,6 +350,19 @@ bool process_stop(struct process *process)
     }
     process->id = 0;
     return ended && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+void process_kill(struct process *process)
+{
+    int status;
+    if (process->output >= 0)
+        (void)close(process->output);
+    process->output = -1;
+    if (process->id <= 0)
+        return;
+    (void)kill(process->id, SIGKILL);
+    (void)reap(process->id, STOP_TIMEOUT_MS, &status);
+    process->id = 0;
 }
 
 /* ---- measuring ---- */

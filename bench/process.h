@@ -35,18 +35,29 @@ struct process {
 struct process_options {
     const char *program;
     unsigned server_id;
-    const char *master_address; /* internal address of the master: a slave; NULL: a master */
+    const char *master_address; /* internal addresses of members: a slave; NULL: a master */
     const char *folder;         /* exists; the server's data and its log are made in it */
     const char *const *extra;   /* further arguments, NULL-terminated, at most PROCESS_EXTRA_MAX */
+    const char *const *environment; /* NAME=value, added to ours, NULL-terminated; NULL: nothing */
+    const struct address *clients;  /* where it listens; NULL: loopback, a port of the kernel's */
+    const struct address *internal;
+    int network; /* descriptor of the network namespace to run in; 0: ours */
 };
 
-/* Starts a server on loopback, on ports that the kernel picks, and waits until it answers. On any
- * error nothing is left running; why has the end of what it wrote to stderr. */
+/* Starts a server and waits until it is ready. On any error nothing is left running; why has the
+ * end of what it wrote to stderr. */
 enum error process_start(struct process *process, const struct process_options *options,
+                         struct error_text *why);
+
+/* The same without waiting: for one whose addresses are given. */
+enum error process_spawn(struct process *process, const struct process_options *options,
                          struct error_text *why);
 
 /* Asks it to end, waits a bounded time, kills it. False: it had ended before, or ended badly. */
 bool process_stop(struct process *process);
+
+/* kill -9, and waits until it has gone. Nothing if there is none. */
+void process_kill(struct process *process);
 
 /* Runs body(context, port_pipe) in a child process; what it writes to port_pipe (a port number, as
  * uint16_t) becomes clients.port on 127.0.0.1. For the servers of limits.c. */

@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: MIT */
+/* failover - how long does a cluster of three not acknowledge anything when one of its servers
+ * fails, and is everything acknowledged still there? See bench/README.md. */
+#include "base/options.h"
+#include "interrupt.h"
+#include "network.h"
+#include "process.h"
+#include "trial.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TRIALS_MAX 1000
+#define FIRST_PORT \
+    2700 /* in a network of our own no port is taken, and none of these is ephemeral */
+
+struct settings {
+    const char *server;
+    struct option_strings server_options;
+    const char *folder;
+    const char *hung_disk;
+    struct option_strings faults;
+    uint32_t trials;
+    uint32_t seed;
+    uint32_t every_us;
+    uint32_t in_flight;
+    uint32_t bound_ms;
+    bool keep;
+    bool json;
+    bool help;
+};
+
+static const struct option_spec specs[] = {
+    {.name = "server",
+     .kind = OPTION_STRING,
+     .argument = "FILE",
+     .group = "Servers",
+     .help = "the program to start; without it the file `server` beside this program",
+     OPTION_FIELD(struct settings, server)},
+    {.name = "server_option",
+     .kind = OPTION_STRINGS,
+     .argument = "OPTION",
+     .group = "Servers",
+     .help = "a further option for all of them, such as --durability=quorum; may be repeated",
+     OPTION_FIELD(struct settings, server_options)},
+    {.name = "folder",
+     .kind = OPTION_STRING,
+     .argument = "FOLDER",
+     .fallback = ".",
+     .group = "Servers",
+     .help = "where a temporary folder for data is made: on the disk to measure",
+     OPTION_FIELD(struct settings, folder)},
+    {.name = "hung_disk",
+     .kind = OPTION_STRING,
+     .argument = "FILE",
+     .group = "Servers",
+     .help = "the library that makes disks hang; without it the one of this build",
+     OPTION_FIELD(struct settings, hung_disk)},
+    {.name = "keep",
+     .kind = OPTION_FLAG,
+     .group = "Servers",
+     .help = "keep data and logs; those of a run that went wrong are always kept",
+     OPTION_FIELD(struct settings, keep)},
+
+    {.name = "faults",
+     .letter = 'f',
+     .kind = OPTION_STRINGS,
+     .argument = "NAME",
+     .group = "What to do",
+     .help =
+         "which ones (without it all): master_killed, master_stopped, master_cut, slave_killed, "
+         "slave_stopped, slave_cut, disk_hung, two_killed, all_killed",
+     OPTION_FIELD(struct settings, faults)},
+    {.name = "trials",
+     .letter = 'n',
+     .kind = OPTION_UNSIGNED,
+     .argument = "COUNT",
+     .fallback = "20",
+     .min = 1,
+     .max = TRIALS_MAX,
+     .group = "What to do",
+     .help = "of each",
+     OPTION_FIELD(struct settings, trials)},
+    {.name = "seed",
+     .kind = OPTION_UNSIGNED,
+     .argument = "NUMBER",
+     .group = "What to do",
+     .help = "of what is chosen at random; without it another one each time",
+     OPTION_FIELD(struct settings, seed)},
+    {.name = "every_us",
+     .kind = OPTION_UNSIGNED,
+     .argument = "US",
+     .fallback = "2000",
+     .min = 100,
+     .max = 1000000,
+     .group = "What to do",
+     .help = "the first client writes so often (the second when its last message is acknowledged)",
+     OPTION_FIELD(struct settings, every_us)},
+    {.name = "in_flight",
+     .kind = OPTION_UNSIGNED,
+     .argument = "COUNT",
+     .fallback = "64",
+     .min = 1,
+     .max = CLIENT_WINDOW,
+     .group = "What to do",
+     .help = "and has so many messages under way at most",
+     OPTION_FIELD(struct settings, in_flight)},
+    {.name = "bound_ms",
+     .kind = OPTION_UNSIGNED,
+     .argument = "MS",
+     .group = "What to do",
+     .help = "fail where a gap is longer",
+     OPTION_FIELD(struct settings, bound_ms)},
+
+    {.name = "json",
+     .kind = OPTION_FLAG,
+     .group = "Output",
+     .help = "one object per fault on stdout, the table on stderr",
+     OPTION_FIELD(struct settings, json)},
+    {.name = "help",
+     .letter = 'h',
+     .kind = OPTION_FLAG,
+     .group = "Output",
+     .private_line = true,
+     .help = "this text",
+     OPTION_FIELD(struct settings, help)},
+    {.name = NULL},
+};
+
+static const struct option_table table = {
+    .specs = specs,
+    .prefix = "FAILOVER_",
+    .usage = "failover [options]",
+    .summary = "Lets servers of a cluster of three fail while clients write, and measures the gap.",
+    .closing =
+        "Ends with 0 when no acknowledged message was lost, doubled or out of order, and the "
+        "cluster healed each time, whether or not aims were met.",
+};
+
+/* ---- what was measured ---- */
+
+struct series {
+    struct trial_result results[TRIALS_MAX];
+    size_t count;
+};
+
+typedef double column_of(const struct trial_result *result);
+
+static double worse_gap(const struct trial_result *result)
+{
+    return fmax(result->gap_ms[WRITER_PIPELINED], result->gap_ms[WRITER_SINGLE]);
+}
+static double pipelined_gap(const struct trial_result *result)
+{
+    return result->gap_ms[WRITER_PIPELINED];
+}
+static double single_gap(const struct trial_result *result)
+{
+    return result->gap_ms[WRITER_SINGLE];
+}
+static double return_gap(const struct trial_result *result)
+{
+    return result->return_ms;
+}
+static double healed(const struct trial_result *result)
+{
+    return result->healed_ms;
+}
+
+static int compare(const void *left, const void *right)
+{
+    double l = *(const double *)left;
+    double r = *(const double *)right;
+    return (l > r) - (l < r);
+}
+
+struct spread {
+    double median;
+    double worst;
+};
+
+static struct spread spread_of(const struct series *series, column_of *column)
+{
+    double sorted[TRIALS_MAX];
+    for (size_t i = 0; i < series->count; i++)
+        sorted[i] = column(&series->results[i]);
+    if (series->count == 0)
+        return (struct spread){(double)NAN, (double)NAN};
+    qsort(sorted, series->count, sizeof *sorted, compare);
+    size_t half = series->count / 2;
+    double median = series->count % 2 == 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+    return (struct spread){median, sorted[series->count - 1]};
+}
+
+static uint64_t count_messages(const struct series *series)
+{
+    uint64_t messages = 0;
+    for (size_t i = 0; i < series->count; i++)
+        messages += series->results[i].messages;
+    return messages;
+}
+
+static const char *judge(const struct fault *fault, struct spread gap)
+{
+    if (fault->aim_ms <= 0)
+        return "";
+    return gap.worst < fault->aim_ms    ? "met"
+           : gap.median < fault->aim_ms ? "met by the median"
+                                        : "missed";
+}
+
+static void print_head(FILE *stream)
+{
+    (void)fprintf(stream, "%-22s %6s  %-19s %-19s %-19s %9s %9s  %s\n", "", "", "gap, ms",
+                  "64 in flight, ms", "one at a time, ms", "return ms", "healed ms", "");
+    (void)fprintf(stream, "%-22s %6s %9s %9s %9s %9s %9s %9s %9s %9s %9s  %s\n", "fault", "trials",
+                  "median", "worst", "median", "worst", "median", "worst", "worst", "median",
+                  "messages", "aim");
+}
+
+static void print_row(FILE *stream, const struct fault *fault, const struct series *series)
+{
+    struct spread gap = spread_of(series, worse_gap);
+    struct spread pipelined = spread_of(series, pipelined_gap);
+    struct spread single = spread_of(series, single_gap);
+    (void)fprintf(stream, "%-22s %6zu %9.1f %9.1f %9.1f %9.1f %9.1f %9.1f %9.1f %9.1f %9llu",
+                  fault->title, series->count, gap.median, gap.worst, pipelined.median,
+                  pipelined.worst, single.median, single.worst, spread_of(series, return_gap).worst,
+                  spread_of(series, healed).median, (unsigned long long)count_messages(series));
+    if (fault->aim_ms > 0)
+        (void)fprintf(stream, "  < %.0f ms: %s", fault->aim_ms, judge(fault, gap));
+    (void)fputc('\n', stream);
+    (void)fflush(stream);
+}
+
+static void print_list(const char *name, const struct series *series, column_of *column)
+{
+    (void)printf(",\"%s\":[", name);
+    for (size_t i = 0; i < series->count; i++)
+        (void)printf("%s%.1f", i == 0 ? "" : ",", column(&series->results[i]));
+    (void)printf("]");
+}
+
+static void print_json(const struct fault *fault, const struct series *series)
+{
+    struct spread gap = spread_of(series, worse_gap);
+    (void)printf("{\"fault\":\"%s\",\"trials\":%zu,\"median_ms\":%.1f,\"worst_ms\":%.1f",
+                 fault->name, series->count, gap.median, gap.worst);
+    if (fault->aim_ms > 0)
+        (void)printf(",\"aim_ms\":%.0f,\"met\":%s", fault->aim_ms,
+                     gap.worst < fault->aim_ms ? "true" : "false");
+    (void)printf(",\"messages\":%llu", (unsigned long long)count_messages(series));
+    print_list("pipelined_ms", series, pipelined_gap);
+    print_list("single_ms", series, single_gap);
+    print_list("return_ms", series, return_gap);
+    print_list("healed_ms", series, healed);
+    (void)printf("}\n");
+    (void)fflush(stdout);
+}
+
+/* ---- the run ---- */
+
+struct run {
+    const struct settings *settings;
+    char folder[PROCESS_PATH_SIZE];
+    const char *extra[PROCESS_EXTRA_MAX + 1];
+    char hung_disk[PROCESS_PATH_SIZE]; /* "": disks cannot hang here */
+    bool has_network;
+    char no_network[ERROR_TEXT_SIZE]; /* why not */
+    uint32_t seed;
+    struct series series;
+    bool failed;
+};
+
+static bool is_possible(const struct run *run, const struct fault *fault)
+{
+    const char *reason = NULL;
+    if (fault->needs_network && !run->has_network)
+        reason = run->no_network;
+    else if (fault->needs_disk && run->hung_disk[0] == '\0')
+        reason = "there is no library here that makes disks hang";
+    if (reason != NULL)
+        (void)fprintf(stderr, "%s: left out: %s\n", fault->title, reason);
+    return reason == NULL;
+}
+
+static enum error open_scene(struct run *run, const struct fault *fault, struct network *network,
+                             const char *folder, struct scene *scene, struct error_text *why)
+{
+    struct scene_options options = {
+        .trio = {.program = run->settings->server,
+                 .folder = folder,
+                 .extra = run->extra,
+                 .hung_disk = fault->needs_disk ? run->hung_disk : NULL,
+                 .network = fault->needs_network ? network : NULL,
+                 .first_port = run->has_network ? FIRST_PORT : 0},
+        .seed = run->seed,
+        .every_us = run->settings->every_us,
+        .in_flight = run->settings->in_flight,
+    };
+    *scene = (struct scene){.random = 1};
+    if (fault->needs_network && network_open(network, TRIO_SERVERS, why) != OK)
+        return ERROR_REFUSED;
+    return scene_open(scene, &options, why);
+}
+
+static bool run_trials(struct run *run, const struct fault *fault, struct scene *scene)
+{
+    struct series *series = &run->series;
+    series->count = 0;
+    while (series->count < run->settings->trials) {
+        if (!trial_run(scene, fault, (unsigned)series->count + 1, &series->results[series->count]))
+            return false;
+        double gap_ms = worse_gap(&series->results[series->count++]);
+        if (run->settings->bound_ms > 0 && gap_ms > run->settings->bound_ms) {
+            scene_fail(scene, "a gap of %.1f ms, longer than it may be", gap_ms);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void report(const struct run *run, const struct fault *fault)
+{
+    if (run->series.count == 0)
+        return;
+    print_row(run->settings->json ? stderr : stdout, fault, &run->series);
+    if (run->settings->json)
+        print_json(fault, &run->series);
+}
+
+/* Servers of its own, in a folder of its own. */
+static void run_fault(struct run *run, const struct fault *fault)
+{
+    static struct scene scene; /* large */
+    struct network network = {.count = 0};
+    struct error_text why = {.text = ""};
+    char folder[PROCESS_PATH_SIZE + 32];
+    (void)snprintf(folder, sizeof folder, "%.*s/%s", PROCESS_PATH_SIZE - 64, run->folder,
+                   fault->name);
+    bool done = false;
+    if (mkdir(folder, 0700) != 0) {
+        (void)error_set(&why, error_from_errno(errno), "make %s: %s", folder, strerror(errno));
+    } else if (open_scene(run, fault, &network, folder, &scene, &why) == OK) {
+        done = run_trials(run, fault, &scene);
+        why = scene.problem;
+        report(run, fault);
+    }
+    if (!scene_close(&scene) && done) {
+        done = false;
+        (void)error_set(&why, ERROR_INTERNAL, "a server did not end well");
+    }
+    network_close(&network);
+    if (done && !run->settings->keep) {
+        scratch_remove(folder);
+    } else if (!done) {
+        run->failed = true;
+        (void)fprintf(stderr, "%s, trial %zu: %s\n  logs and data: %s\n", fault->title,
+                      run->series.count + 1, why.text, folder);
+    }
+}
+
+static bool is_wanted(const struct settings *settings, const char *name)
+{
+    bool wanted = settings->faults.count == 0;
+    for (size_t i = 0; i < settings->faults.count; i++)
+        wanted = wanted || strcmp(settings->faults.items[i], name) == 0;
+    return wanted;
+}
+
+static void run_all(struct run *run)
+{
+    print_head(run->settings->json ? stderr : stdout);
+    for (size_t i = 0; i < faults_count && !interrupted(); i++)
+        if (is_wanted(run->settings, faults[i].name) && is_possible(run, &faults[i]))
+            run_fault(run, &faults[i]);
+    if (run->settings->keep && !run->failed)
+        (void)fprintf(stderr, "logs and data: %s\n", run->folder);
+    else if (!run->failed)
+        scratch_remove(run->folder);
+}
+
+/* ---- before ---- */
+
+static enum error check_settings(const struct settings *settings, struct error_text *why)
+{
+    for (size_t i = 0; i < settings->faults.count; i++) {
+        size_t fault = 0;
+        while (fault < faults_count && strcmp(faults[fault].name, settings->faults.items[i]) != 0)
+            fault++;
+        if (fault == faults_count)
+            return error_set(why, ERROR_INVALID, "there is no fault %s: see --help",
+                             settings->faults.items[i]);
+    }
+    return OK;
+}
+
+/* The path of name beside this program; "" where there is no such file. */
+static void find_beside(const char *name, char path[static PROCESS_PATH_SIZE])
+{
+    ssize_t length = readlink("/proc/self/exe", path, PROCESS_PATH_SIZE - 64);
+    path[length > 0 ? length : 0] = '\0';
+    char *slash = strrchr(path, '/');
+    if (slash != NULL)
+        (void)snprintf(slash + 1, 64, "%s", name);
+    if (access(path, R_OK) != 0)
+        path[0] = '\0';
+}
+
+static enum error find_programs(struct run *run, struct settings *settings, struct error_text *why)
+{
+    static char server[PROCESS_PATH_SIZE];
+    find_beside("server", server);
+    if (settings->server == NULL)
+        settings->server = server;
+    if (settings->server[0] == '\0')
+        return error_set(why, ERROR_NOT_FOUND, "which server? say --server=FILE");
+    if (settings->hung_disk == NULL)
+        find_beside("libjackdaw_hung_disk.so", run->hung_disk);
+    else if (realpath(settings->hung_disk, run->hung_disk) == NULL)
+        run->hung_disk[0] = '\0';
+    return OK;
+}
+
+static void choose_options(struct run *run)
+{
+    size_t used = 0;
+    run->extra[used++] = "--rate_limit=0";
+    run->extra[used++] = "--password_cost=minimal";
+    const struct option_strings *more = &run->settings->server_options;
+    for (size_t i = 0; i < more->count && used < PROCESS_EXTRA_MAX; i++)
+        run->extra[used++] = more->items[i];
+}
+
+static enum error prepare(struct run *run, struct settings *settings, struct error_text *why)
+{
+    run->settings = settings;
+    run->seed = settings->seed;
+    if (run->seed == 0)
+        (void)!getrandom(&run->seed, sizeof run->seed, 0);
+    choose_options(run);
+    enum error error = find_programs(run, settings, why);
+    if (error != OK)
+        return error;
+    struct error_text refused;
+    run->has_network = network_enter(&refused) == OK;
+    if (!run->has_network)
+        (void)snprintf(run->no_network, sizeof run->no_network, "%s", refused.text);
+    error = scratch_make(run->folder, settings->folder, why);
+    if (error == OK && scratch_is_volatile(run->folder))
+        (void)fprintf(stderr, "failover: %s is in memory: flushes cost nothing there\n",
+                      settings->folder);
+    return error;
+}
+
+static int start(struct settings *settings)
+{
+    static struct run run; /* large */
+    struct error_text why;
+    enum error error = check_settings(settings, &why);
+    if (error == OK)
+        error = prepare(&run, settings, &why);
+    if (error != OK) {
+        (void)fprintf(stderr, "failover: %s\n", why.text);
+        return 2;
+    }
+    (void)fprintf(stderr, "failover: --seed=%u\n", run.seed);
+    run_all(&run);
+    return run.failed || interrupted() ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+    static struct settings settings;
+    struct error_text why;
+    if (options_parse(&table, argc, argv, &settings, &why) != OK) {
+        (void)fprintf(stderr, "failover: %s\n", why.text);
+        return 2;
+    }
+    int code = 0;
+    if (settings.help) {
+        options_print_help(&table, stdout);
+    } else {
+        (void)signal(SIGPIPE, SIG_IGN);
+        interrupt_on_signals();
+        code = start(&settings);
+    }
+    options_release(&table, &settings);
+    return code;
+}

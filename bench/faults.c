@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/* faults.c - what is done to the servers, and undone. */
+#include "trial.h"
+
+#include <string.h>
+
+#define RESTART_SPREAD_MS 300u
+
+/* ---- whom ---- */
+
+static size_t find_master(struct scene *scene)
+{
+    size_t master = trio_master(&scene->trio, scene->since_ms);
+    if (master == TRIO_SERVERS)
+        scene_fail(scene, "there is no master that all follow");
+    return master == TRIO_SERVERS ? 0 : master;
+}
+
+static size_t choose_slave(struct scene *scene)
+{
+    return (find_master(scene) + 1 + scene_draw(scene, TRIO_SERVERS - 1)) % TRIO_SERVERS;
+}
+
+static void kill_server(struct scene *scene, size_t i)
+{
+    scene->victims[scene->victims_count++] = i;
+    trio_kill(&scene->trio, i);
+}
+
+static void kill_none(struct scene *scene)
+{
+    scene->victims_count = 0;
+}
+
+/* ---- killed ---- */
+
+static void kill_master(struct scene *scene)
+{
+    kill_none(scene);
+    kill_server(scene, find_master(scene));
+}
+
+static void kill_slave(struct scene *scene)
+{
+    kill_none(scene);
+    kill_server(scene, choose_slave(scene));
+}
+
+static void kill_two(struct scene *scene)
+{
+    size_t spared = choose_slave(scene);
+    kill_none(scene);
+    kill_server(scene, find_master(scene)); /* the first is the harder loss */
+    for (size_t i = 0; i < TRIO_SERVERS; i++)
+        if (i != spared && i != scene->victims[0])
+            kill_server(scene, i);
+}
+
+static void restart_victims(struct scene *scene)
+{
+    for (size_t i = 0; i < scene->victims_count; i++) {
+        struct error_text why;
+        if (trio_restart(&scene->trio, scene->victims[i], &why) != OK)
+            scene_fail(scene, "%s", why.text);
+    }
+    kill_none(scene);
+}
+
+static void shuffle_victims(struct scene *scene)
+{
+    for (size_t i = scene->victims_count; i > 1; i--) {
+        size_t other = scene_draw(scene, i);
+        size_t kept = scene->victims[i - 1];
+        scene->victims[i - 1] = scene->victims[other];
+        scene->victims[other] = kept;
+    }
+}
+
+/* All at once; then they come back one by one. */
+static void kill_all(struct scene *scene)
+{
+    kill_none(scene);
+    for (size_t i = 0; i < TRIO_SERVERS; i++)
+        kill_server(scene, i);
+    shuffle_victims(scene);
+    for (size_t i = 0; i < TRIO_SERVERS; i++) {
+        struct error_text why;
+        if (trio_restart(&scene->trio, scene->victims[i], &why) != OK)
+            scene_fail(scene, "%s", why.text);
+        scene_run_for(scene, (uint32_t)scene_draw(scene, RESTART_SPREAD_MS));
+    }
+    kill_none(scene);
+}
+
+/* ---- silent ---- */
+
+static void stop_master(struct scene *scene)
+{
+    scene->victims[0] = find_master(scene);
+    trio_stop(&scene->trio, scene->victims[0]);
+}
+
+static void stop_slave(struct scene *scene)
+{
+    scene->victims[0] = choose_slave(scene);
+    trio_stop(&scene->trio, scene->victims[0]);
+}
+
+static void continue_victim(struct scene *scene)
+{
+    trio_continue(&scene->trio, scene->victims[0]);
+}
+
+static void unplug(struct scene *scene, size_t i)
+{
+    scene->victims[0] = i;
+    if (!trio_plug(&scene->trio, i, false))
+        scene_fail(scene, "server %zu cannot be unplugged", i + 1);
+}
+
+static void cut_master(struct scene *scene)
+{
+    unplug(scene, find_master(scene));
+}
+
+static void cut_slave(struct scene *scene)
+{
+    unplug(scene, choose_slave(scene));
+}
+
+static void plug_victim(struct scene *scene)
+{
+    if (!trio_plug(&scene->trio, scene->victims[0], true))
+        scene_fail(scene, "server %zu cannot be plugged in again", scene->victims[0] + 1);
+}
+
+static void hang_disk(struct scene *scene)
+{
+    scene->victims[0] = find_master(scene);
+    trio_hang_disk(&scene->trio, scene->victims[0], true);
+}
+
+static void free_disk(struct scene *scene)
+{
+    trio_hang_disk(&scene->trio, scene->victims[0], false);
+}
+
+const struct fault faults[] = {
+    {.name = "master_killed",
+     .title = "master killed",
+     .aim_ms = 100,
+     .hold_ms = 1000,
+     .strike = kill_master,
+     .mend = restart_victims},
+    {.name = "master_stopped",
+     .title = "master stopped",
+     .aim_ms = 700,
+     .hold_ms = 1500,
+     .strike = stop_master,
+     .mend = continue_victim},
+    {.name = "master_cut",
+     .title = "master cut off",
+     .aim_ms = 700,
+     .hold_ms = 1500,
+     .needs_network = true,
+     .strike = cut_master,
+     .mend = plug_victim},
+    {.name = "slave_killed",
+     .title = "slave killed",
+     .aim_ms = 50,
+     .hold_ms = 1000,
+     .strike = kill_slave,
+     .mend = restart_victims},
+    {.name = "slave_stopped",
+     .title = "slave stopped",
+     .hold_ms = 2000,
+     .strike = stop_slave,
+     .mend = continue_victim},
+    {.name = "slave_cut",
+     .title = "slave cut off",
+     .hold_ms = 2000,
+     .needs_network = true,
+     .strike = cut_slave,
+     .mend = plug_victim},
+    {.name = "disk_hung",
+     .title = "master's disk hung",
+     .aim_ms = 3000,
+     .hold_ms = 3000,
+     .needs_disk = true,
+     .strike = hang_disk,
+     .mend = free_disk},
+    {.name = "two_killed",
+     .title = "two of three killed",
+     .hold_ms = 1000,
+     .strike = kill_two,
+     .mend = restart_victims},
+    {.name = "all_killed", .title = "all killed, restarted", .hold_ms = 1000, .strike = kill_all},
+};
+const size_t faults_count = sizeof faults / sizeof *faults;
