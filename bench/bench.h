@@ -30,6 +30,8 @@ struct settings {
     uint32_t receivers;
     uint32_t in_flight;
     uint32_t idle_clients;
+    uint32_t servers;
+    uint32_t join_messages;
     uint32_t rounds;
     bool quick;
     bool json;
@@ -37,6 +39,7 @@ struct settings {
 };
 
 #define BENCH_TAG_SIZE 17
+#define VENUE_SERVERS_MAX 5
 
 struct bench {
     const struct settings *settings;
@@ -56,20 +59,34 @@ void bench_add(struct bench *bench, const struct figure *figure);
 /* Says what went wrong, and makes the run fail. */
 void bench_complain(struct bench *bench, const char *scenario, const char *problem);
 
-/* A server and the clients on it. With --address the server is the given one. */
+/* A server, or a master with slaves, and the clients on it. With --address the server is the given
+ * one. */
 struct venue {
-    struct process process; /* id 0 with --address */
-    pid_t server;           /* 0: not known */
+    struct bench *bench;
+    size_t clients;
+    const char *option;
+    struct process processes[VENUE_SERVERS_MAX]; /* the master first */
+    size_t count;                                /* 0 with --address */
+    pid_t server;                                /* the master; 0: not known */
     char folder[PROCESS_PATH_SIZE];
     struct address address;
     struct crowd crowd;
     char tag[BENCH_TAG_SIZE];
 };
 
-/* Starts the server with room for as many clients; no client yet. *venue: ended with venue_close,
+struct venue_options {
+    size_t clients;     /* there must be room for so many */
+    size_t servers;     /* 0 is 1; not with --address */
+    const char *option; /* for all of them; NULL: none */
+};
+
+/* Starts the servers and waits until all are in sync; no client yet. *venue: ended with venue_close,
  * also after an error. */
-enum error venue_open(struct venue *venue, struct bench *bench, size_t clients,
+enum error venue_open(struct venue *venue, struct bench *bench, const struct venue_options *options,
                       struct error_text *why);
+/* One more server, a slave of the first; returns when it is in sync, or with wait unset at once. Not
+ * with --address. */
+enum error venue_add_slave(struct venue *venue, bool wait, struct error_text *why);
 enum error venue_fill(struct venue *venue, size_t clients, size_t room_size,
                       struct error_text *why);
 /* False: the server did not end well. */
@@ -77,9 +94,17 @@ bool venue_close(struct venue *venue);
 
 /* ---- the scenarios: each adds its rows, and complains when something is wrong ---- */
 
-void scenario_send(struct bench *bench, size_t clients, size_t depth, bool one_room);
+struct send_case {
+    size_t clients;
+    size_t depth;
+    bool one_room;
+    size_t servers;
+};
+void scenario_send(struct bench *bench, const struct send_case *what);
 void scenario_deliver(struct bench *bench, const char *name, size_t in_flight, double target);
 void scenario_idle(struct bench *bench);
+/* What the master still does while a slave joins: one that needs the whole log, or a snapshot. */
+void scenario_join(struct bench *bench, bool snapshot);
 
 /* ---- the limits of the machine (limits.c, echo.c) ---- */
 

@@ -91,6 +91,24 @@ static const struct option_spec specs[] = {
      .group = "What to run",
      .help = "for idle",
      OPTION_FIELD(struct settings, idle_clients)},
+    {.name = "servers",
+     .kind = OPTION_UNSIGNED,
+     .argument = "COUNT",
+     .fallback = "3",
+     .min = 2,
+     .max = VENUE_SERVERS_MAX,
+     .group = "What to run",
+     .help = "for cluster: send, with so many servers on this machine",
+     OPTION_FIELD(struct settings, servers)},
+    {.name = "join_messages",
+     .kind = OPTION_UNSIGNED,
+     .argument = "COUNT",
+     .fallback = "500000",
+     .min = 1000,
+     .max = 100000000,
+     .group = "What to run",
+     .help = "for join: written before a slave joins",
+     OPTION_FIELD(struct settings, join_messages)},
     {.name = "text_bytes",
      .kind = OPTION_UNSIGNED,
      .argument = "BYTES",
@@ -190,24 +208,37 @@ static bool read_send(const char *text, size_t *clients, size_t *depth)
            read_count(&text, SEND_DEPTH_MAX, '\0', depth);
 }
 
-static void run_sends(struct bench *bench)
+/* All of --sends, on so many servers. */
+static void run_each_send(struct bench *bench, bool one_room, size_t servers)
 {
     for (size_t i = 0; i < bench->settings->sends.count && !interrupted(); i++) {
-        size_t clients;
-        size_t depth;
-        if (read_send(bench->settings->sends.items[i], &clients, &depth))
-            scenario_send(bench, clients, depth, false);
+        struct send_case what = {.one_room = one_room, .servers = servers};
+        if (read_send(bench->settings->sends.items[i], &what.clients, &what.depth) &&
+            (!one_room || what.clients > 1))
+            scenario_send(bench, &what);
     }
+}
+
+static void run_sends(struct bench *bench)
+{
+    run_each_send(bench, false, 1);
 }
 
 static void run_one_room(struct bench *bench)
 {
-    for (size_t i = 0; i < bench->settings->sends.count && !interrupted(); i++) {
-        size_t clients;
-        size_t depth;
-        if (read_send(bench->settings->sends.items[i], &clients, &depth) && clients > 1)
-            scenario_send(bench, clients, depth, true);
-    }
+    run_each_send(bench, true, 1);
+}
+
+static void run_cluster(struct bench *bench)
+{
+    run_each_send(bench, false, bench->settings->servers);
+}
+
+static void run_join(struct bench *bench)
+{
+    scenario_join(bench, false);
+    if (!interrupted())
+        scenario_join(bench, true);
 }
 
 static void run_lockstep(struct bench *bench)
@@ -226,6 +257,7 @@ static const struct {
 } scenarios[] = {
     {"limits", run_limits},     {"send", run_sends},          {"one_room", run_one_room},
     {"lockstep", run_lockstep}, {"pipelined", run_pipelined}, {"idle", scenario_idle},
+    {"cluster", run_cluster},   {"join", run_join},
 };
 #define SCENARIO_COUNT (sizeof scenarios / sizeof *scenarios)
 
@@ -243,7 +275,7 @@ static enum error check_settings(const struct settings *settings, struct error_t
         if (find_scenario(settings->scenarios.items[i]) == SCENARIO_COUNT)
             return error_set(why, ERROR_INVALID,
                              "there is no scenario %s: take some of limits, send, one_room, "
-                             "lockstep, pipelined and idle",
+                             "lockstep, pipelined, idle, cluster and join",
                              settings->scenarios.items[i]);
     for (size_t i = 0; i < settings->sends.count; i++) {
         size_t clients;
@@ -265,6 +297,7 @@ static void shorten(struct settings *settings)
     settings->receivers = 10;
     settings->in_flight = 20;
     settings->idle_clients = 50;
+    settings->join_messages = 2000;
     settings->rounds = 1;
 }
 

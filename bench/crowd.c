@@ -43,10 +43,11 @@ static bool send_request(struct client *client, const struct request *request)
     return true;
 }
 
-static bool send_payload(struct client *client, const char *method, const ProtobufCMessage *payload,
-                         bool with_token)
+static bool send_payload(struct client *client, const char *service, const char *method,
+                         const ProtobufCMessage *payload, bool with_token)
 {
-    return send_request(client, &(struct request){.method = method,
+    return send_request(client, &(struct request){.service = service,
+                                                  .method = method,
                                                   .call = CROWD_OTHER_CALL + client->stage,
                                                   .timeout_ms = CROWD_CALL_TIMEOUT_MS,
                                                   .token = with_token ? client->token : NULL,
@@ -59,7 +60,7 @@ static bool register_account(struct client *client)
     request.name = client->name;
     request.password = (char *)PASSWORD;
     request.nonce = (ProtobufCBinaryData){16, client->token}; /* as random as any */
-    return send_payload(client, "RegisterAccount", &request.base, false);
+    return send_payload(client, NULL, "RegisterAccount", &request.base, false);
 }
 
 static bool log_in(struct client *client)
@@ -69,7 +70,7 @@ static bool log_in(struct client *client)
     request.password = (char *)PASSWORD;
     request.token = (ProtobufCBinaryData){sizeof client->token, client->token};
     request.device = (char *)"chat_load";
-    return send_payload(client, "Login", &request.base, false);
+    return send_payload(client, NULL, "Login", &request.base, false);
 }
 
 static bool join(struct client *client)
@@ -77,7 +78,7 @@ static bool join(struct client *client)
     Jackdaw__JoinRoomRequest request = JACKDAW__JOIN_ROOM_REQUEST__INIT;
     request.request = 1;
     request.room = client->room;
-    return send_payload(client, "JoinRoom", &request.base, true);
+    return send_payload(client, NULL, "JoinRoom", &request.base, true);
 }
 
 static void send_stage(struct crowd *crowd, struct client *client)
@@ -297,16 +298,17 @@ static void on_pending_closed(void *context, struct link *link, const char *reas
     on_closed(pending->crowd, link, reason);
 }
 
-enum error crowd_call(struct crowd *crowd, struct client *client, const char *method,
-                      const ProtobufCMessage *payload, const ProtobufCMessageDescriptor *type,
-                      ProtobufCMessage **reply, struct error_text *why)
+enum error crowd_call(struct crowd *crowd, struct client *client, const char *service,
+                      const char *method, const ProtobufCMessage *payload,
+                      const ProtobufCMessageDescriptor *type, ProtobufCMessage **reply,
+                      struct error_text *why)
 {
     struct pending pending = {.crowd = crowd, .client = client, .type = type};
     struct loop_handler handler = crowd->loop.handler;
     crowd->loop.handler =
         (struct loop_handler){&pending, NULL, on_pending_frame, on_pending_closed};
     uint64_t end = loop_read_clock(&crowd->loop) + (uint64_t)CROWD_CALL_TIMEOUT_MS * 1000000u;
-    if (!send_payload(client, method, payload, true))
+    if (!send_payload(client, service, method, payload, true))
         crowd_fail(crowd, "%s: not connected", method);
     while (pending.reply == NULL && !crowd_has_failed(crowd)) {
         if (interrupted() || crowd->loop.now_ns >= end)

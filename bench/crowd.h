@@ -64,12 +64,13 @@ enum error crowd_open(struct crowd *crowd, const struct crowd_options *options,
                       struct error_text *why);
 void crowd_close(struct crowd *crowd);
 
-/* Makes one call of one ready client and waits for its reply, with the crowd's handler in place of
+/* Makes one call (service NULL: Chat) of one ready client and waits for its reply, with the crowd's handler in place of
  * the scenario's: what else arrives meanwhile is dropped. *reply: ended with
  * protobuf_c_message_free_unpacked. Refusals are ERROR_REFUSED with the server's sentence. */
-enum error crowd_call(struct crowd *crowd, struct client *client, const char *method,
-                      const ProtobufCMessage *payload, const ProtobufCMessageDescriptor *type,
-                      ProtobufCMessage **reply, struct error_text *why);
+enum error crowd_call(struct crowd *crowd, struct client *client, const char *service,
+                      const char *method, const ProtobufCMessage *payload,
+                      const ProtobufCMessageDescriptor *type, ProtobufCMessage **reply,
+                      struct error_text *why);
 
 /* Opens client's stream of events from client->position on, with this many credits. */
 bool crowd_receive(struct client *client, uint32_t credits);

@@ -6,21 +6,29 @@
 #define DRAIN_MS 5000u
 #define NS_PER_MS UINT64_C(1000000)
 
-static struct usage take_usage(pid_t server, uint64_t now_ns)
+static struct usage take_usage(const struct measure *measure, uint64_t now_ns)
 {
-    return (struct usage){
-        .at_ns = now_ns,
-        .server = server > 0 ? process_cpu(server) : (struct cpu_times){0},
-        .own = process_own_cpu(),
-        .machine_us = machine_busy_us(),
-    };
+    struct usage usage = {
+        .at_ns = now_ns, .own = process_own_cpu(), .machine_us = machine_busy_us()};
+    for (size_t i = 0; i < measure->servers_count; i++) {
+        struct cpu_times server = process_cpu(measure->servers[i]);
+        usage.server.user_us += server.user_us;
+        usage.server.system_us += server.system_us;
+    }
+    return usage;
 }
 
 void measure_begin(struct measure *measure, const struct measure_times *times, pid_t server,
                    uint64_t now_ns)
 {
-    *measure = (struct measure){
-        .times = *times, .server = server, .next_ns = now_ns + times->warm_up_ms * NS_PER_MS};
+    *measure = (struct measure){.times = *times, .next_ns = now_ns + times->warm_up_ms * NS_PER_MS};
+    measure_add_server(measure, server);
+}
+
+void measure_add_server(struct measure *measure, pid_t server)
+{
+    if (server > 0 && measure->servers_count < MEASURE_SERVERS_MAX)
+        measure->servers[measure->servers_count++] = server;
 }
 
 enum phase measure_step(struct measure *measure, uint64_t now_ns)
@@ -35,12 +43,12 @@ enum phase measure_step(struct measure *measure, uint64_t now_ns)
     case PHASE_WARM_UP:
         measure->phase = PHASE_MEASURED;
         measure->next_ns = now_ns + measure->times.measured_ms * NS_PER_MS;
-        measure->before = take_usage(measure->server, now_ns);
+        measure->before = take_usage(measure, now_ns);
         break;
     case PHASE_MEASURED:
         measure->phase = PHASE_DRAINING;
         measure->next_ns = now_ns + DRAIN_MS * NS_PER_MS;
-        measure->after = take_usage(measure->server, now_ns);
+        measure->after = take_usage(measure, now_ns);
         break;
     default:
         measure->phase = PHASE_OVER;
@@ -62,7 +70,7 @@ static void fill_cpu(const struct measure *measure, struct figure *figure)
     double operations = (double)measure->operations;
     double own = total_us(before->own, after->own);
     figure->columns[COLUMN_LOAD_US] = own / operations;
-    if (measure->server <= 0)
+    if (measure->servers_count == 0)
         return;
     double server = total_us(before->server, after->server);
     figure->columns[COLUMN_SERVER_US] = server / operations;

@@ -9,8 +9,11 @@
 #include "report.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#define MEASURE_SERVERS_MAX 8
 
 enum phase {
     PHASE_WARM_UP,
@@ -27,7 +30,7 @@ struct measure_times {
 /* What was used so far, by whom. */
 struct usage {
     uint64_t at_ns;
-    struct cpu_times server;
+    struct cpu_times server; /* all of them */
     struct cpu_times own;
     uint64_t machine_us;
 };
@@ -36,7 +39,8 @@ struct measure {
     enum phase phase;
     uint64_t next_ns; /* when the next phase begins */
     struct measure_times times;
-    pid_t server; /* 0: not known */
+    pid_t servers[MEASURE_SERVERS_MAX];
+    size_t servers_count; /* 0: not known */
     struct usage before;
     struct usage after;
     uint64_t operations;
@@ -47,6 +51,9 @@ struct measure {
 
 void measure_begin(struct measure *measure, const struct measure_times *times, pid_t server,
                    uint64_t now_ns);
+
+/* One more server whose CPU time counts. During the warm-up. */
+void measure_add_server(struct measure *measure, pid_t server);
 
 /* Goes on to the next phase when it is time. Call it every turn. Also ends on signals. */
 enum phase measure_step(struct measure *measure, uint64_t now_ns);

@@ -288,6 +288,17 @@ enum error process_start(struct process *process, const struct process_options *
     return error;
 }
 
+bool process_is_ready(struct process *process, bool *failed)
+{
+    struct pollfd entry = {.fd = process->output, .events = POLLIN};
+    struct error_text why;
+    *failed = false;
+    if (poll(&entry, 1, 0) <= 0)
+        return false;
+    *failed = wait_until_ready(process, &why) != OK;
+    return !*failed;
+}
+
 enum error process_fork(struct process *process, void (*body)(void *context, int port_pipe),
                         void *context, struct error_text *why)
 {

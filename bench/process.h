@@ -53,6 +53,10 @@ enum error process_start(struct process *process, const struct process_options *
 enum error process_spawn(struct process *process, const struct process_options *options,
                          struct error_text *why);
 
+/* Whether one that was spawned has got ready since; its addresses are known from then on. *failed: it
+ * ended, or said something else. */
+bool process_is_ready(struct process *process, bool *failed);
+
 /* Asks it to end, waits a bounded time, kills it. False: it had ended before, or ended badly. */
 bool process_stop(struct process *process);
 

@@ -48,7 +48,7 @@ static Jackdaw__Envelope head_of(const struct request *request)
     head.kind = JACKDAW__ENVELOPE__KIND__REQUEST;
     head.protocol = RPC_PROTOCOL;
     head.call = request->call;
-    head.service = (char *)SERVICE;
+    head.service = request->service == NULL ? (char *)SERVICE : (char *)request->service;
     head.method = (char *)request->method;
     head.timeout_ms = request->timeout_ms;
     head.credits = request->credits;

@@ -16,6 +16,7 @@
 
 /* What any request carries. Strings and pointers are borrowed for the call. */
 struct request {
+    const char *service; /* NULL: jackdaw.Chat */
     const char *method;
     uint64_t call;
     uint32_t timeout_ms;  /* 0: none */

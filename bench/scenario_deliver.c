@@ -255,7 +255,7 @@ void scenario_deliver(struct bench *bench, const char *name, size_t in_flight, d
     size_t clients = 1 + (size_t)bench->settings->receivers;
     struct venue venue;
     struct error_text why;
-    enum error error = venue_open(&venue, bench, clients, &why);
+    enum error error = venue_open(&venue, bench, &(struct venue_options){.clients = clients}, &why);
     if (error == OK)
         error = venue_fill(&venue, clients, clients, &why);
     if (error == OK) {

@@ -95,7 +95,8 @@ void scenario_idle(struct bench *bench)
     struct venue venue;
     struct error_text why;
     struct crowd second = {.loop.epoll = -1};
-    enum error error = venue_open(&venue, bench, bench->settings->idle_clients, &why);
+    enum error error = venue_open(
+        &venue, bench, &(struct venue_options){.clients = bench->settings->idle_clients}, &why);
     if (error == OK)
         error = run_in(bench, &venue, &second, &why);
     if (error != OK)

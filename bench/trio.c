@@ -246,8 +246,8 @@ static void on_status(const Jackdaw__StatusReply *reply, void *closure_data)
     };
     for (size_t i = 0; i < reply->n_members; i++) {
         const Jackdaw__StatusReply__Member *member = reply->members[i];
-        server->view.members += !member->left;
-        server->view.in_sync += !member->left && member->in_sync && member->reachable;
+        server->view.members += member->left ? 0 : 1;
+        server->view.in_sync += !member->left && member->in_sync && member->reachable ? 1 : 0;
     }
 }
 

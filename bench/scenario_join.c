@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* scenario_join.c - what a master still does while a slave joins it: many messages are written, then
+ * the rate is measured alone, while the slave catches up, and once it is in sync. */
+#include "interrupt.h"
+#include "send_run.h"
+
+#include <stdio.h>
+
+#define CLIENTS 64u
+#define FILL_DEPTH 16u
+#define JOIN_MS_MAX 120000u
+/* Deltas that the log keeps: who needs more gets a snapshot. */
+#define FEW_KEPT "--log_keep=1000"
+#define ALL_KEPT "--log_keep=1000000000"
+#define NS_PER_MS UINT64_C(1000000)
+
+struct join_run {
+    struct send_run sends;
+    struct venue *venue;
+    uint64_t fill; /* messages to write first */
+    uint64_t begun_ns;
+    uint64_t begun_with; /* operations at that time */
+};
+
+/* A span of time whose rate counts. */
+static void begin_span(struct join_run *run)
+{
+    run->begun_ns = run->sends.crowd->loop.now_ns;
+    run->begun_with = run->sends.measure.operations;
+}
+
+static double span_rate(const struct join_run *run)
+{
+    double took_s = (double)(run->sends.crowd->loop.now_ns - run->begun_ns) / 1e9;
+    return took_s > 0 ? (double)(run->sends.measure.operations - run->begun_with) / took_s : 0;
+}
+
+static bool goes_on(const struct join_run *run)
+{
+    return !crowd_has_failed(run->sends.crowd) && !interrupted();
+}
+
+static void run_for(struct join_run *run, uint32_t ms)
+{
+    uint64_t end_ns = loop_read_clock(&run->sends.crowd->loop) + ms * NS_PER_MS;
+    while (goes_on(run) && run->sends.crowd->loop.now_ns < end_ns)
+        send_run_turn(&run->sends);
+}
+
+static void fill(struct join_run *run)
+{
+    while (goes_on(run) && run->sends.measure.operations < run->fill)
+        send_run_turn(&run->sends);
+}
+
+static void wait_for_slave(struct join_run *run)
+{
+    struct crowd *crowd = run->sends.crowd;
+    uint64_t end_ns = loop_read_clock(&crowd->loop) + JOIN_MS_MAX * NS_PER_MS;
+    bool failed = false;
+    while (goes_on(run) && !process_is_ready(&run->venue->processes[1], &failed)) {
+        send_run_turn(&run->sends);
+        if (failed || crowd->loop.now_ns > end_ns)
+            crowd_fail(crowd, failed ? "the slave did not join" : "the slave never got in sync");
+    }
+}
+
+/* Nothing new is begun, and what is under way ends. */
+static void drain(struct join_run *run)
+{
+    run->sends.measure.phase = PHASE_DRAINING;
+    uint64_t end_ns = loop_read_clock(&run->sends.crowd->loop) + 5000 * NS_PER_MS;
+    while (goes_on(run) && send_run_open(&run->sends) > 0 && run->sends.crowd->loop.now_ns < end_ns)
+        send_run_turn(&run->sends);
+}
+
+static void add_row(struct bench *bench, const struct join_run *run, const char *name,
+                    const char *what, const char *unit, double value)
+{
+    struct figure figure;
+    char title[REPORT_NAME_SIZE];
+    (void)snprintf(title, sizeof title, "%s %s", name, what);
+    figure_init(&figure, title, unit, value);
+    if (unit[0] == '%')
+        figure_target(&figure, TARGET_AT_LEAST, 80);
+    figure.columns[COLUMN_ERRORS] = crowd_has_failed(run->sends.crowd) ? 1 : 0;
+    figure.columns[COLUMN_RETRIES] = (double)run->sends.measure.retries;
+    bench_add(bench, &figure);
+}
+
+static void measure_join(struct bench *bench, struct join_run *run, const char *name)
+{
+    struct error_text why;
+    uint32_t ms = bench->settings->measured_ms;
+    run->sends.measure.phase = PHASE_MEASURED;
+    send_run_start(&run->sends);
+    fill(run);
+    run_for(run, bench->settings->warm_up_ms);
+    begin_span(run);
+    run_for(run, ms);
+    double alone = span_rate(run);
+    begin_span(run);
+    if (goes_on(run) && venue_add_slave(run->venue, false, &why) != OK)
+        crowd_fail(run->sends.crowd, "%s", why.text);
+    wait_for_slave(run);
+    double during = span_rate(run);
+    double took_ms = (double)(run->sends.crowd->loop.now_ns - run->begun_ns) / 1e6;
+    begin_span(run);
+    run_for(run, ms);
+    double after = span_rate(run);
+    drain(run);
+    if (!interrupted())
+        send_run_check(&run->sends);
+    if (interrupted())
+        return;
+    add_row(bench, run, name, "before", "sends/s", alone);
+    add_row(bench, run, name, "during", "sends/s", during);
+    add_row(bench, run, name, "after", "sends/s", after);
+    add_row(bench, run, name, "kept", "%", alone > 0 ? 100 * during / alone : 0);
+    add_row(bench, run, name, "took", "ms", took_ms);
+}
+
+void scenario_join(struct bench *bench, bool snapshot)
+{
+    const char *name = snapshot ? "join, snapshot:" : "join, log:";
+    struct venue venue;
+    struct error_text why;
+    struct venue_options options = {.clients = CLIENTS, .option = snapshot ? FEW_KEPT : ALL_KEPT};
+    enum error error = venue_open(&venue, bench, &options, &why);
+    if (error == OK)
+        error = venue_fill(&venue, CLIENTS, 1, &why);
+    if (error == OK) {
+        struct join_run run = {
+            .sends = {.crowd = &venue.crowd, .rooms = CLIENTS, .depth = FILL_DEPTH},
+            .venue = &venue,
+            .fill = bench->settings->join_messages};
+        if (send_run_init(&run.sends, bench))
+            measure_join(bench, &run, name);
+        else
+            crowd_fail(&venue.crowd, "out of memory");
+        send_run_release(&run.sends);
+        if (crowd_has_failed(&venue.crowd))
+            bench_complain(bench, name, venue.crowd.problem.text);
+    } else {
+        bench_complain(bench, name, why.text);
+    }
+    if (!venue_close(&venue) && error == OK)
+        bench_complain(bench, name, "a server did not end well");
+}
