@@ -256,7 +256,7 @@ static void test_disk__sync_fails(void **state)
         stage_pass(fixture->stage);
         skip();
     }
-    node_inject(&fixture->node, "fdatasync:error=EIO:when=40..60");
+    node_inject(&fixture->node, "fdatasync:error=EIO:when=40..46");
     node_start(&fixture->node);
     fixture->ann = visitor(fixture, "ann");
     fixture->bob = visitor(fixture, "bob");
