@@ -3,19 +3,6 @@
 
 #include "chat/plan.h"
 
-/* The first number that must not be read: what the asker wants, or what is not committed yet. */
-static enum error bound(struct chat *chat, const struct chat_call *call, const struct room *room,
-                        uint64_t *before)
-{
-    if (call->committed_seq == 0 || room->last_seq <= call->committed_seq)
-        return OK;
-    uint64_t number;
-    enum error error = store_number_at(chat->store, room->id, call->committed_seq, &number);
-    if (error == OK && (*before == 0 || *before > number + 1))
-        *before = number + 1;
-    return error;
-}
-
 enum error chat_plan_history(struct chat *chat, struct chat_call *call, const char *room,
                              uint64_t before, uint32_t limit, struct chat_plan **out)
 {
@@ -37,9 +24,8 @@ enum error chat_plan_history(struct chat *chat, struct chat_call *call, const ch
     plan->before = before;
     if (conversation.room != NULL) {
         plan->room = conversation.room->id;
-        enum error error = bound(chat, call, conversation.room, &plan->before);
-        if (error != OK)
-            return error;
+        if (conversation.room->last_seq > call->committed_seq)
+            plan->committed_seq = call->committed_seq;
     }
     *out = plan;
     return OK;

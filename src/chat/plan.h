@@ -21,6 +21,7 @@ struct chat_plan {
     uint64_t room;
     uint64_t before;
     uint32_t limit;
+    uint64_t committed_seq; /* nothing of the room after this is told; 0: everything is */
 
     /* Receive */
     uint64_t until_seq;

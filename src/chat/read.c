@@ -59,6 +59,19 @@ static void reverse(struct chat_event *events, size_t count)
     }
 }
 
+/* The first number that must not be read: what the asker wants, or what is not committed yet. */
+static enum error bound(const struct chat_plan *plan, struct store *store, uint64_t *before)
+{
+    *before = plan->before;
+    if (plan->committed_seq == 0)
+        return OK;
+    uint64_t number;
+    enum error error = store_number_at(store, plan->room, plan->committed_seq, &number);
+    if (error == OK && (*before == 0 || *before > number + 1))
+        *before = number + 1;
+    return error;
+}
+
 static enum error read_history(const struct chat_plan *plan, struct store *store,
                                struct arena *arena, struct chat_page *page)
 {
@@ -66,10 +79,11 @@ static enum error read_history(const struct chat_plan *plan, struct store *store
     messages.events = arena_alloc(arena, plan->limit * sizeof *messages.events);
     if (messages.events == NULL)
         return ERROR_NO_MEMORY;
-    enum error error = OK;
-    if (plan->room != 0 && plan->limit > 0)
-        error = store_messages_before(store, plan->room, JACKDAW__EVENT__KIND__MESSAGE,
-                                      plan->before, plan->limit, add_message, &messages);
+    uint64_t before = 0;
+    enum error error = plan->room == 0 ? OK : bound(plan, store, &before);
+    if (error == OK && plan->room != 0 && plan->limit > 0)
+        error = store_messages_before(store, plan->room, JACKDAW__EVENT__KIND__MESSAGE, before,
+                                      plan->limit, add_message, &messages);
     if (error != OK && error != ERROR_CANCELLED)
         return error;
     reverse(messages.events, messages.count);

@@ -364,9 +364,8 @@ void adopted(struct replica *r)
 
 static void begin_with_members(struct replica *r)
 {
-    if (member_find(r, r->options.id) == NULL)
-        (void)members_add(r, r->options.id, r->internal, r->client);
-    struct replica_member *self = members_edit(r, r->options.id);
+    /* Also where it was known before: it may have moved. */
+    struct replica_member *self = members_add(r, r->options.id, r->internal, r->client);
     for (size_t i = 0; i < r->next_members.count; i++) {
         struct replica_member *member = &r->next_members.items[i];
         member->in_sync = member->in_sync && has_promise(r, member);

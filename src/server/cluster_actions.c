@@ -168,7 +168,7 @@ static enum error exchange(struct cluster *cluster, struct position common)
     struct store_options options = {.folder = cluster->options.folder,
                                     .node_id = cluster->options.options->id};
     if (error == OK)
-        error = store_install(&cluster->store, snapshots_kept_file(cluster->snapshots), common,
+        error = store_install(&cluster->store, snapshots_finish_kept(cluster->snapshots), common,
                               &options, &why);
     if (error != OK)
         log_error("cluster", "cannot_install", log_string("error", error_name(error)),

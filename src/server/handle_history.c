@@ -121,6 +121,7 @@ static void start_reading(struct gate *gate, bool committed)
     }
     if (!resume(reading, &chat_call))
         return;
+    chat_call.committed_seq = ledger_committed(core->ledger).seq;
     enum error error = chat_plan_history(core->chat, &chat_call, reading->room, reading->before,
                                          reading->limit, &reading->plan);
     if (error != OK) {

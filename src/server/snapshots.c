@@ -166,6 +166,7 @@ void snapshots_forget(struct snapshots *snapshots)
     forget_given(snapshots);
     snapshots->is_unwanted = true;
     if (snapshots->is_making) { /* its reader must be closed before the database is replaced */
+        store_cancel(snapshots->copy.reader);
         worker_stop(snapshots->worker);
         snapshots->worker = NULL;
         store_close(snapshots->copy.reader);
@@ -233,8 +234,12 @@ enum error snapshots_keep(struct snapshots *snapshots, const struct replica_mess
     return OK;
 }
 
-const char *snapshots_kept_file(const struct snapshots *snapshots)
+const char *snapshots_finish_kept(struct snapshots *snapshots)
 {
+    /* A descriptor closed later would drop SQLite's locks on the database that the file becomes. */
+    if (snapshots->kept >= 0)
+        (void)close(snapshots->kept);
+    snapshots->kept = -1;
     return snapshots->kept_path;
 }
 
@@ -272,6 +277,8 @@ void snapshots_free(struct snapshots *snapshots)
 {
     if (snapshots == NULL)
         return;
+    if (snapshots->is_making)
+        store_cancel(snapshots->copy.reader);
     worker_stop(snapshots->worker);
     if (snapshots->is_making)
         (void)task_queue_run(snapshots->options.queue, SIZE_MAX);

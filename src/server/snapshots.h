@@ -34,8 +34,8 @@ bool snapshots_give(struct snapshots *snapshots, struct replica_message *chunk, 
 /* Writes a chunk that came. ERROR_IO, ERROR_DISK_FULL, ERROR_INVALID (not the next one). */
 enum error snapshots_keep(struct snapshots *snapshots, const struct replica_message *chunk);
 
-/* The file that the chunks made. */
-const char *snapshots_kept_file(const struct snapshots *snapshots);
+/* Closes the file that the chunks made, for whoever takes it from there, and tells its name. */
+const char *snapshots_finish_kept(struct snapshots *snapshots);
 
 /* Waits until no copy is under way and forgets the one that is kept for giving: the database is about
  * to be replaced. */
