@@ -3,6 +3,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "rpc/failed_dials.h"
 #include "rpc/protocol.h"
 #include "rpc/transport.h"
 #include "rpc/wire.h"
@@ -22,6 +23,7 @@
 #define WAITING_BYTES_MAX \
     (64u * 1024u * 1024u) /* memory of frames that the owner has not run yet */
 #define RETRY_WHEN_FULL_MS 20u
+#define REDIAL_MS 250u
 #define SOCKET_REQUEST_ID 0x80000001u /* all calls of a channel share nng's request id */
 
 struct call {
@@ -35,13 +37,14 @@ struct call {
 };
 
 /* What nng's threads report, on its way to the owner's. */
-enum report_kind { REPORT_CONNECTED, REPORT_DISCONNECTED, REPORT_FRAME };
+enum report_kind { REPORT_CONNECTED, REPORT_DISCONNECTED, REPORT_REFUSED, REPORT_FRAME };
 struct report {
     struct task task; /* first */
     struct rpc_channel *channel;
     enum report_kind kind;
     uint32_t pipe;
-    size_t bytes; /* memory of the frame */
+    enum error error; /* REFUSED */
+    size_t bytes;     /* memory of the frame */
     struct arena arena;
     Jackdaw__Frame *frame;
 };
@@ -54,7 +57,8 @@ struct rpc_channel {
     bool dialling;
     bool closing;
     struct handshake handshake;
-    atomic_size_t references; /* the owner's and one for each of our tasks in the queue */
+    atomic_size_t references;     /* the owner's and one for each of our tasks in the queue */
+    struct dial_watch dial_watch; /* where the owner wants to know */
     struct receiver receiver;
     nng_aio *send_aio;
     struct task sent; /* pushed by the send callback; only while sending */
@@ -352,6 +356,10 @@ static void run_report(struct task *task)
         case REPORT_DISCONNECTED:
             handle_disconnected(channel, report->pipe);
             break;
+        case REPORT_REFUSED:
+            if (channel->pipe == 0)
+                channel->options.refused(channel->options.context, channel, report->error);
+            break;
         case REPORT_FRAME:
             handle_frame(channel, report);
             break;
@@ -365,7 +373,7 @@ static void run_report(struct task *task)
 
 /* nng's threads from here to the end of the section. */
 
-static struct report *new_report(struct rpc_channel *channel, enum report_kind kind, nng_pipe pipe)
+static struct report *new_report(struct rpc_channel *channel, enum report_kind kind, uint32_t pipe)
 {
     struct report *report = calloc(1, sizeof *report);
     if (report == NULL)
@@ -373,7 +381,7 @@ static struct report *new_report(struct rpc_channel *channel, enum report_kind k
     report->task.run = run_report;
     report->channel = channel;
     report->kind = kind;
-    report->pipe = (uint32_t)nng_pipe_id(pipe);
+    report->pipe = pipe;
     return report;
 }
 
@@ -402,7 +410,7 @@ static void on_message(void *context, nng_msg *message)
 {
     struct rpc_channel *channel = context;
     nng_pipe pipe = nng_msg_get_pipe(message);
-    struct report *report = new_report(channel, REPORT_FRAME, pipe);
+    struct report *report = new_report(channel, REPORT_FRAME, (uint32_t)nng_pipe_id(pipe));
     if (report != NULL && take_frame(report, message)) {
         push(report);
     } else {
@@ -420,13 +428,22 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev what, void *context)
     enum report_kind kind = what == NNG_PIPE_EV_ADD_PRE ? REPORT_CONNECTED : REPORT_DISCONNECTED;
     if (kind == REPORT_CONNECTED)
         handshake_done(&channel->handshake);
-    struct report *report = new_report(channel, kind, pipe);
+    struct report *report = new_report(channel, kind, (uint32_t)nng_pipe_id(pipe));
     if (report != NULL)
         push(report);
     else if (kind == REPORT_CONNECTED)
         (void)nng_pipe_close(pipe);
     else
         atomic_store(&channel->lost_event, true); /* rpc_channel_tick looks */
+}
+
+static void on_failed_dial(void *context, enum error error)
+{
+    struct report *report = new_report(context, REPORT_REFUSED, 0);
+    if (report == NULL)
+        return; /* it fails again */
+    report->error = error;
+    push(report);
 }
 
 /* ---- life ---- */
@@ -477,6 +494,16 @@ static enum error set_up_tls(struct rpc_channel *channel, struct error_text *why
     return transport_tls_dialer(channel->dialer, name, &files, why);
 }
 
+static void watch_dials(struct rpc_channel *channel)
+{
+    if (channel->options.refused == NULL)
+        return;
+    channel->dial_watch = (struct dial_watch){.socket = (uint32_t)nng_socket_id(channel->socket),
+                                              .context = channel,
+                                              .failed = on_failed_dial};
+    failed_dials_watch(&channel->dial_watch);
+}
+
 static enum error start_dialer(struct rpc_channel *channel, struct error_text *why)
 {
     char url[ADDRESS_TEXT_SIZE];
@@ -487,6 +514,7 @@ static enum error start_dialer(struct rpc_channel *channel, struct error_text *w
         if (error != OK)
             return error;
     }
+    handshake_begin(&channel->handshake);
     if (result == 0)
         result = nng_dialer_start(channel->dialer, NNG_FLAG_NONBLOCK);
     channel->dialling = result == 0;
@@ -509,8 +537,10 @@ enum error rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_o
     enum error error = open_socket(channel);
     if (error != OK)
         (void)error_set(why, error, "open a socket: %s", error_name(error));
-    else
+    if (error == OK) {
+        watch_dials(channel);
         error = start_dialer(channel, why);
+    }
     if (error != OK) {
         rpc_channel_close(channel);
         return error;
@@ -526,6 +556,7 @@ void rpc_channel_close(struct rpc_channel *channel)
     channel->closing = true;
     if (channel->dialling && channel->pipe == 0)
         handshake_wait(&channel->handshake);
+    failed_dials_forget(&channel->dial_watch);
     receiver_release(&channel->receiver);
     if (channel->send_aio != NULL)
         nng_aio_stop(channel->send_aio);
@@ -536,6 +567,21 @@ void rpc_channel_close(struct rpc_channel *channel)
     end_all_calls(channel, STATUS_CANCELLED, "the channel was closed");
     drop_output(channel);
     release(channel); /* freed when its last task in the queue has run */
+}
+
+void rpc_channel_reconnect(struct rpc_channel *channel)
+{
+    if (channel->closing)
+        return;
+    if (channel->pipe != 0) {
+        (void)nng_pipe_close((nng_pipe){.id = channel->pipe}); /* on_pipe is told */
+        return;
+    }
+    if (channel->dialling && clock_monotonic_ms() - channel->handshake.began_ms < REDIAL_MS)
+        return;
+    if (channel->dialling)
+        (void)nng_dialer_close(channel->dialer);
+    (void)start_dialer(channel, NULL); /* without memory for it: until the next call */
 }
 
 bool rpc_channel_is_connected(const struct rpc_channel *channel)

@@ -43,6 +43,10 @@ struct rpc_channel_options {
     /* Told on the owner's thread; may be NULL. */
     void (*connected)(void *context, struct rpc_channel *channel);
     void (*disconnected)(void *context, struct rpc_channel *channel);
+    /* An attempt to connect has failed. ERROR_REFUSED: the machine is there, and nobody listens;
+     * others (ERROR_TIMEOUT, ERROR_NOT_FOUND, ...): it cannot be reached. The first attempt after a
+     * loss comes within reconnect_min_ms. A hint: some may go untold. */
+    void (*refused)(void *context, struct rpc_channel *channel, enum error error);
 };
 
 /* Makes a channel and starts to connect. *out: ended with rpc_channel_close. ERROR_INVALID (address
@@ -59,6 +63,12 @@ void rpc_channel_close(struct rpc_channel *channel);
 bool rpc_channel_is_connected(const struct rpc_channel *channel);
 const struct address *rpc_channel_address(const struct rpc_channel *channel);
 size_t rpc_channel_open_calls(const struct rpc_channel *channel);
+
+/* Throws the connection away, which may be to a machine that is no longer there, and dials again;
+ * calls under way end UNAVAILABLE when the owner runs its queue. Without a connection the dialling
+ * begins anew (the kernel repeats a lost packet ever more rarely, and nng waits between attempts),
+ * but not more often than every 250 ms. */
+void rpc_channel_reconnect(struct rpc_channel *channel);
 
 /* Sends what is buffered, if connected. At the end of each turn of the owner. */
 void rpc_channel_flush(struct rpc_channel *channel);

@@ -163,6 +163,13 @@ void receiver_release(struct receiver *receiver)
 void handshake_init(struct handshake *handshake)
 {
     (void)sem_init(&handshake->connected, 0, 0);
+    handshake_begin(handshake);
+}
+
+void handshake_begin(struct handshake *handshake)
+{
+    while (sem_trywait(&handshake->connected) == 0)
+        continue; /* those of earlier ones */
     handshake->began_ms = clock_monotonic_ms();
 }
 

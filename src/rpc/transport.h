@@ -63,7 +63,8 @@ struct handshake {
 };
 void handshake_init(struct handshake *handshake);
 void handshake_release(struct handshake *handshake);
-void handshake_done(struct handshake *handshake); /* any thread */
-void handshake_wait(struct handshake *handshake); /* where there is no connection yet */
+void handshake_begin(struct handshake *handshake); /* a dialer starts anew */
+void handshake_done(struct handshake *handshake);  /* any thread */
+void handshake_wait(struct handshake *handshake);  /* where there is no connection yet */
 
 #endif

@@ -26,6 +26,7 @@ jackdaw_unit_test(test_rpc_feed SOURCES test_rpc_feed.c ${support}/suppressions.
 jackdaw_unit_test(test_rpc_calls SOURCES test_rpc_calls.c LIBS jackdaw_probe)
 jackdaw_unit_test(test_rpc_admit SOURCES test_rpc_admit.c LIBS jackdaw_probe)
 jackdaw_unit_test(test_rpc_notes SOURCES test_rpc_notes.c LIBS jackdaw_probe)
+jackdaw_unit_test(test_rpc_redial SOURCES test_rpc_redial.c LIBS jackdaw_probe)
 jackdaw_unit_test(test_rpc_streams SOURCES test_rpc_streams.c LIBS jackdaw_probe)
 jackdaw_unit_test(test_rpc_input SOURCES test_rpc_input.c LIBS jackdaw_probe)
 jackdaw_unit_test(test_rpc_overload SOURCES test_rpc_overload.c LIBS jackdaw_probe)
