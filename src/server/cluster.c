@@ -13,7 +13,7 @@
 #define SERVER_IDLE_MS 60000
 #define ARENA_BYTES (16u * 1024u * 1024u)
 #define KEPT_FOR_THE_ABSENT 10 /* times --log_keep */
-#define SILENCE_FACTOR 2 /* ping timeouts without an answer: the connection is made anew */
+#define SILENCE_FACTOR 2       /* ping timeouts without an answer: the connection is made anew */
 
 /* ---- events ---- */
 
@@ -105,7 +105,6 @@ static void on_answered(void *context, const Jackdaw__ClusterMessage *message)
 static void on_link_down(void *context, uint16_t node)
 {
     struct cluster *cluster = context;
-    log_info("cluster", "link_down", log_number("id", node));
     cluster_step(cluster, &(struct replica_event){.kind = REPLICA_LINK_DOWN, .node = node});
 }
 

@@ -35,7 +35,7 @@ struct core {
     struct ledger *ledger; /* the cluster's */
     struct chat *chat;
     struct mailroom *mailroom;
-    struct forward *forward; /* NULL: clients are sent to the master */
+    struct forward *forward;    /* NULL: clients are sent to the master */
     struct worker *reader;      /* reads history and what mailboxes missed */
     struct worker *hasher;      /* hashes passwords */
     struct worker *disk;        /* commits */

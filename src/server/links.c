@@ -25,6 +25,8 @@ struct link {
     bool is_member;
     uint64_t used_ms;
     uint64_t waiting_since_ms; /* for an answer; 0: for none */
+    uint64_t dialled_ms;       /* while there is no connection */
+    bool is_renewed;           /* by us: its loss tells nothing of the other side */
     struct rpc_stub stub;
 };
 
@@ -63,7 +65,26 @@ static void on_disconnected(void *context, struct rpc_channel *channel)
     (void)channel;
     struct link *link = context;
     link->waiting_since_ms = 0;
-    if (link->node != 0)
+    link->dialled_ms = link->links->now_ms;
+    bool was_lost = !link->is_renewed;
+    link->is_renewed = false;
+    if (link->node != 0 && was_lost)
+        link->links->options.down(link->links->options.context, link->node);
+}
+
+static void on_connected(void *context, struct rpc_channel *channel)
+{
+    (void)channel;
+    struct link *link = context;
+    link->is_renewed = false;
+}
+
+/* Nobody listens there. */
+static void on_refused(void *context, struct rpc_channel *channel, enum error error)
+{
+    (void)channel;
+    struct link *link = context;
+    if (error == ERROR_REFUSED && link->node != 0)
         link->links->options.down(link->links->options.context, link->node);
 }
 
@@ -82,7 +103,7 @@ static struct link *open_link(struct links *links, const char *address)
             link = &links->items[i];
     if (link == NULL)
         return NULL;
-    *link = (struct link){.links = links, .used_ms = links->now_ms};
+    *link = (struct link){.links = links, .used_ms = links->now_ms, .dialled_ms = links->now_ms};
     memcpy(link->address, address, strlen(address) + 1);
     struct rpc_channel_options options = {
         .queue = links->options.queue,
@@ -90,7 +111,9 @@ static struct link *open_link(struct links *links, const char *address)
         .reconnect_min_ms = RECONNECT_MIN_MS,
         .reconnect_max_ms = RECONNECT_MAX_MS,
         .context = link,
+        .connected = on_connected,
         .disconnected = on_disconnected,
+        .refused = on_refused,
     };
     struct error_text why;
     enum error error = address_parse(address, &options.address, &why);
@@ -217,17 +240,20 @@ void links_flush(struct links *links)
             rpc_channel_flush(links->items[i].channel);
 }
 
-/* A connection across a cut that has healed can sleep for as long again as the cut lasted: TCP sends
- * again ever more seldom. A new one works at once. */
-static void refresh(struct link *link)
+/* A connection across a cut that has healed can sleep for as long again as the cut lasted, and so can
+ * an attempt to make one: TCP sends again ever more seldom. A new one works at once. */
+static void renew(struct link *link, bool is_connected)
 {
-    struct link before = *link;
-    close_link(link);
-    struct link *again = open_link(link->links, before.address);
-    if (again == NULL)
-        return;
-    again->node = before.node;
-    again->is_member = before.is_member;
+    link->waiting_since_ms = 0;
+    link->dialled_ms = link->links->now_ms;
+    link->is_renewed = is_connected;
+    rpc_channel_reconnect(link->channel);
+}
+
+static bool is_stuck(const struct link *link, bool is_connected)
+{
+    uint64_t since_ms = is_connected ? link->waiting_since_ms : link->dialled_ms;
+    return since_ms != 0 && link->links->now_ms - since_ms > link->links->options.silence_ms;
 }
 
 void links_tick(struct links *links, uint64_t now_ms)
@@ -238,9 +264,9 @@ void links_tick(struct links *links, uint64_t now_ms)
         if (link->channel == NULL)
             continue;
         rpc_channel_tick(link->channel, now_ms);
-        if (link->waiting_since_ms != 0 &&
-            now_ms - link->waiting_since_ms > links->options.silence_ms)
-            refresh(link);
+        bool is_connected = rpc_channel_is_connected(link->channel);
+        if (is_stuck(link, is_connected))
+            renew(link, is_connected);
         if (!link->is_member && now_ms - link->used_ms > UNUSED_MS)
             close_link(link);
     }

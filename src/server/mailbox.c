@@ -826,8 +826,8 @@ void mailroom_close_all(struct mailroom *mailroom, const char *text, const char 
     }
 }
 
-void mailroom_set_store(struct mailroom *mailroom, struct store *store,
-                        struct store *reader_store, struct worker *reader)
+void mailroom_set_store(struct mailroom *mailroom, struct store *store, struct store *reader_store,
+                        struct worker *reader)
 {
     mailroom->options.store = store;
     mailroom->options.reader_store = reader_store;

@@ -66,8 +66,8 @@ void mailroom_hang_up(struct mailroom *mailroom, const char *text);
 void mailroom_close_all(struct mailroom *mailroom, const char *text, const char *master);
 
 /* The database, the reader's view of it and the reader are others from now on. */
-void mailroom_set_store(struct mailroom *mailroom, struct store *store,
-                        struct store *reader_store, struct worker *reader);
+void mailroom_set_store(struct mailroom *mailroom, struct store *store, struct store *reader_store,
+                        struct worker *reader);
 
 /* Throws away what is held for sessions without a stream since before_ms. About once a second. */
 void mailroom_tidy(struct mailroom *mailroom, uint64_t before_ms, uint64_t now_ms);

@@ -424,8 +424,8 @@ static void test_ledger_prune__keeps_what_it_shall(void **state)
         first = store_log_first(f.desk.store);
         assert_true(++rounds < 100);
     }
-    assert_true(rounds > 1);       /* a bounded number of rows at a time */
-    assert_true(first <= before);  /* never what is to be kept */
+    assert_true(rounds > 1);      /* a bounded number of rows at a time */
+    assert_true(first <= before); /* never what is to be kept */
     prune(&f, before - 50);
     assert_int_equal(store_log_first(f.desk.store), first);
     uint64_t last = committed(&f.desk);
