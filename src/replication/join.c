@@ -289,6 +289,11 @@ void installed(struct replica *r, const struct replica_state *state)
     r->needed = 0;
     if (r->committed > common)
         r->committed = common;
+    if (r->last.epoch > r->promised) { /* it is from after what its sender said: of another reign */
+        promise(r, r->last.epoch);
+        step_down(r);
+        return;
+    }
     if (r->role == REPLICA_ADOPTING) {
         struct catch_up *catch_up = &r->catch_up;
         *catch_up = (struct catch_up){
