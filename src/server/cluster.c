@@ -25,7 +25,10 @@ void cluster_step(struct cluster *cluster, struct replica_event *event)
         log_warning("cluster", "event_refused", log_string("error", error_name(error)));
     cluster_carry_out(cluster);
     cluster_note_members(cluster);
-    cluster->deadline_ms = replica_deadline(cluster->replica);
+    /* Events must not push the next tick away from them. */
+    uint64_t deadline_ms = replica_deadline(cluster->replica);
+    if (event->kind == REPLICA_TICK || deadline_ms < cluster->deadline_ms)
+        cluster->deadline_ms = deadline_ms;
 }
 
 /* ---- the feed of the master ---- */
