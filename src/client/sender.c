@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "client/client_internal.h"
+#include "client/client_internal.h"#define HANDOVER_WAIT_US 120000000u
+
 
 #include "client/text.h"
 
@@ -81,6 +82,15 @@ static void go_back(struct request *request)
             request_abandon(earlier);
 }
 
+/* Two halves of a cluster have met, and what the other one had acknowledged is on its way into the log
+ * of this one: nothing is lost yet. */
+static bool may_be_handed_over(struct client *client)
+{
+    if (client->gap_since_us == 0)
+        client->gap_since_us = client->now_us;
+    return client->now_us - client->gap_since_us < HANDOVER_WAIT_US;
+}
+
 /* The session's numbers do not go on where this request stands. */
 static void handle_skip(struct request *request)
 {
@@ -90,7 +100,7 @@ static void handle_skip(struct request *request)
     if (expected != 0 && expected < request->number)
         possible = kept_send_again(client, expected);
     go_back(request);
-    if (!possible)
+    if (!possible && !may_be_handed_over(client))
         session_lost(client, STATUS_ABORTED,
                      "the servers have lost more of this session than can be sent again");
 }
@@ -184,6 +194,8 @@ static void handle_outcome(struct request *request, const ProtobufCMessage *repl
     if (status == STATUS_OK && call_kind_of(request->call)->session)
         session_confirm(client);
     if (status == STATUS_OK) {
+        if (request->number != 0)
+            client->gap_since_us = 0;
         note_positions(request, reply);
         if (request->call == CLIENT_LOGIN)
             session_began(client, request, (const Jackdaw__LoginReply *)reply);

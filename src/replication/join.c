@@ -142,7 +142,9 @@ void receive_join(struct replica *r, const struct replica_message *message)
     const struct replica_message *joined = answer_join(r, message);
     peer->follows = joined->answer == REPLICA_DELTAS;
     peer->heard_ms = r->now_ms;
-    peer->progress_ms = r->now_ms;
+    /* One in sync that joins again and again (its disk is full) must not be waited for for ever. */
+    if (!member_is_in_sync(r, message->from))
+        peer->progress_ms = r->now_ms;
 }
 
 /* ---- the answer ---- */

@@ -27,7 +27,7 @@ void cluster_step(struct cluster *cluster, struct replica_event *event)
     cluster_note_members(cluster);
     /* Never put off: where much happens, the clock would stand still. */
     uint64_t deadline_ms = replica_deadline(cluster->replica);
-    if (deadline_ms < cluster->deadline_ms)
+    if (event->kind == REPLICA_TICK || deadline_ms < cluster->deadline_ms)
         cluster->deadline_ms = deadline_ms;
 }
 
