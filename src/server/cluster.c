@@ -380,6 +380,7 @@ enum error cluster_start(struct cluster *cluster, struct chat *chat, uint64_t no
 {
     cluster->chat = chat;
     cluster->now_ms = now_ms;
+    links_tick(cluster->links, now_ms);
     ledger_attach(cluster->ledger, chat);
     struct replica_state state;
     enum error error = rpc_server_listen(cluster->server, why);

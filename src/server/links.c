@@ -15,6 +15,7 @@
 #define RECONNECT_MAX_MS 200
 #define FRAME_BYTES_MAX (16u * 1024u * 1024u)
 #define UNUSED_MS 30000
+#define QUIET_MS 20000 /* the other side throws out who says nothing for longer than it likes */
 #define ARENA_BYTES (256u * 1024u) /* heads only: bytes are borrowed */
 
 struct link {
@@ -47,6 +48,8 @@ struct links {
 
 static struct link *find(struct links *links, uint16_t node, const char *address)
 {
+    if (node == 0 && address == NULL)
+        return NULL;
     for (size_t i = 0; i < LINKS_MAX; i++) {
         struct link *link = &links->items[i];
         if (link->channel == NULL)
@@ -95,13 +98,19 @@ static void close_link(struct link *link)
     rpc_channel_close(channel);
 }
 
+static struct link *free_place(struct links *links)
+{
+    for (size_t i = 0; i < LINKS_MAX; i++)
+        if (links->items[i].channel == NULL)
+            return &links->items[i];
+    return NULL;
+}
+
+/* NULL: there is no place for another one, or it is no address. */
 static struct link *open_link(struct links *links, const char *address)
 {
-    struct link *link = NULL;
-    for (size_t i = 0; i < LINKS_MAX && link == NULL; i++)
-        if (links->items[i].channel == NULL)
-            link = &links->items[i];
-    if (link == NULL)
+    struct link *link = free_place(links);
+    if (link == NULL || strlen(address) >= sizeof link->address)
         return NULL;
     *link = (struct link){.links = links, .used_ms = links->now_ms, .dialled_ms = links->now_ms};
     memcpy(link->address, address, strlen(address) + 1);
@@ -167,7 +176,7 @@ static void on_answer(const Jackdaw__ClusterFrame *frame, void *data)
     if (!is_answered || frame == NULL)
         return;
     link->waiting_since_ms = 0;
-    if (link->node == 0 && frame->n_messages > 0)
+    if (link->node == 0 && frame->n_messages > 0 && frame->messages[0]->from <= UINT16_MAX)
         link->node = (uint16_t)frame->messages[0]->from; /* a seed tells who it is */
     for (size_t i = 0; i < frame->n_messages; i++)
         links->options.received(links->options.context, frame->messages[i]);
@@ -227,8 +236,9 @@ bool links_is_connected(const struct links *links, uint16_t node)
 {
     for (size_t i = 0; i < LINKS_MAX; i++) {
         const struct link *link = &links->items[i];
-        if (link->channel != NULL && link->node == node)
-            return rpc_channel_is_connected(link->channel);
+        if (link->channel != NULL && link->node == node && node != 0 &&
+            rpc_channel_is_connected(link->channel))
+            return true;
     }
     return false;
 }
@@ -256,20 +266,33 @@ static bool is_stuck(const struct link *link, bool is_connected)
     return since_ms != 0 && link->links->now_ms - since_ms > link->links->options.silence_ms;
 }
 
+/* A master that only listens to a slave must not be taken for one that is gone, nor the other way. */
+static void say_nothing(struct link *link)
+{
+    struct cluster_frame nothing;
+    cluster_frame_init(&nothing);
+    tell(link, &nothing);
+}
+
+static void tick(struct link *link)
+{
+    uint64_t now_ms = link->links->now_ms;
+    rpc_channel_tick(link->channel, now_ms);
+    bool is_connected = rpc_channel_is_connected(link->channel);
+    if (is_stuck(link, is_connected))
+        renew(link, is_connected);
+    if (!link->is_member && now_ms - link->used_ms > UNUSED_MS)
+        close_link(link);
+    else if (link->is_member && is_connected && now_ms - link->used_ms > QUIET_MS)
+        say_nothing(link);
+}
+
 void links_tick(struct links *links, uint64_t now_ms)
 {
     links->now_ms = now_ms;
-    for (size_t i = 0; i < LINKS_MAX; i++) {
-        struct link *link = &links->items[i];
-        if (link->channel == NULL)
-            continue;
-        rpc_channel_tick(link->channel, now_ms);
-        bool is_connected = rpc_channel_is_connected(link->channel);
-        if (is_stuck(link, is_connected))
-            renew(link, is_connected);
-        if (!link->is_member && now_ms - link->used_ms > UNUSED_MS)
-            close_link(link);
-    }
+    for (size_t i = 0; i < LINKS_MAX; i++)
+        if (links->items[i].channel != NULL)
+            tick(&links->items[i]);
 }
 
 /* ---- life ---- */

@@ -28,8 +28,8 @@ struct links_options {
 enum error links_new(struct links **out, const struct links_options *options);
 void links_free(struct links *links); /* NULL is allowed */
 
-/* Who is there: connects to those that are new, and forgets connections to addresses that are none of
- * these, are no seed and were not used lately. own: this server's id. */
+/* Who is there: connects to those that are new, and keeps these connections up. Those to other
+ * addresses (seeds, who has left) go when they were not used for a while. own: this server's id. */
 void links_set_members(struct links *links, const struct replica_member *members, size_t count,
                        uint16_t own);
 
@@ -37,9 +37,13 @@ void links_set_members(struct links *links, const struct replica_member *members
  * cluster_wire_encode. Without a place to send it to, or without memory, it is dropped. */
 void links_send(struct links *links, const struct replica_message *message, const char *feed);
 
+/* false for 0. */
 bool links_is_connected(const struct links *links, uint16_t node);
 
+/* Sends what was collected. At the end of each turn. */
 void links_flush(struct links *links);
+
+/* Tells the time (monotonic): before the first message, and then every 10 to 100 ms. */
 void links_tick(struct links *links, uint64_t now_ms);
 
 #endif

@@ -31,3 +31,5 @@ jackdaw_unit_test(test_server_memory SOURCES test_server_memory.c ${server_desk}
   LIBS jackdaw_server TIMEOUT 300)
 target_link_options(test_server_memory PRIVATE
   LINKER:--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=reallocarray)
+jackdaw_unit_test(test_server_links SOURCES test_server_links.c ../support/suppressions.c
+  LIBS jackdaw_server)

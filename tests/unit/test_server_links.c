@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: MIT */
+/* Links to servers that are no more than the Cluster service, on the test's own thread. Their clock
+ * is the test's. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "rpc/protocol.h"
+#include "rpc/server.h"
+#include "server/cluster_wire.h"
+#include "server/links.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define PATIENCE_MS 30000
+#define SILENCE_MS 500
+#define CALLS_MAX 16
+
+struct world {
+    struct task_queue *queue;
+    struct links *links;
+    uint64_t ahead_ms; /* of the real clock */
+    unsigned received;
+    uint16_t last_from;
+    unsigned down;
+    uint16_t last_down;
+};
+
+/* A server of the cluster. */
+struct other {
+    Jackdaw__Cluster_Service service; /* first */
+    struct rpc_server *server;
+    uint16_t id;
+    char address[ADDRESS_TEXT_SIZE];
+    bool is_mute;
+    struct rpc_call *unanswered[CALLS_MAX];
+    size_t unanswered_count;
+    unsigned frames;
+    unsigned messages;
+    unsigned empty;
+};
+
+/* ---- the others ---- */
+
+static void answer(struct rpc_call *call, uint16_t id)
+{
+    struct cluster_frame frame;
+    struct arena arena;
+    cluster_frame_init(&frame);
+    arena_init(&arena, 65536);
+    struct replica_message pong = {.kind = REPLICA_PONG, .from = id, .to = 1};
+    assert_int_equal(cluster_frame_add(&frame, &pong, NULL, &arena), OK);
+    rpc_call_reply(call, &frame.frame.base);
+    arena_clear(&arena);
+}
+
+static void handle_exchange(Jackdaw__Cluster_Service *service, const Jackdaw__ClusterFrame *request,
+                            Jackdaw__ClusterFrame_Closure closure, void *call)
+{
+    (void)closure;
+    struct other *other = (struct other *)service;
+    other->frames++;
+    other->messages += (unsigned)request->n_messages;
+    other->empty += request->n_messages == 0;
+    if (other->is_mute && other->unanswered_count < CALLS_MAX)
+        other->unanswered[other->unanswered_count++] = call;
+    else
+        answer(call, other->id);
+}
+
+static void other_open(struct other *other, struct world *world, uint16_t id,
+                       const struct address *address)
+{
+    *other = (struct other){
+        .service = {.base = {.descriptor = &jackdaw__cluster__descriptor,
+                             .invoke = protobuf_c_service_invoke_internal},
+                    .exchange = handle_exchange},
+        .id = id,
+    };
+    struct rpc_server_options options = {.queue = world->queue};
+    struct error_text why = {.text = ""};
+    if (address != NULL)
+        options.address = *address;
+    else
+        assert_int_equal(address_parse("127.0.0.1:0", &options.address, &why), OK);
+    assert_int_equal(rpc_server_new(&other->server, &options, &why), OK);
+    assert_int_equal(rpc_server_add(other->server, &other->service.base, NULL), OK);
+    if (rpc_server_listen(other->server, &why) != OK)
+        fail_msg("%s", why.text);
+    struct address bound;
+    rpc_server_address(other->server, &bound);
+    address_format(&bound, other->address);
+}
+
+static void other_close(struct other *other)
+{
+    rpc_server_free(other->server);
+    other->server = NULL;
+    for (size_t i = 0; i < other->unanswered_count; i++)
+        rpc_call_fail(other->unanswered[i], STATUS_UNAVAILABLE, 0, "");
+    other->unanswered_count = 0;
+}
+
+static size_t connections(const struct other *other)
+{
+    struct rpc_server_figures figures;
+    rpc_server_figures(other->server, &figures);
+    return figures.peers;
+}
+
+/* ---- this server ---- */
+
+static void on_received(void *context, const Jackdaw__ClusterMessage *message)
+{
+    struct world *world = context;
+    world->received++;
+    world->last_from = (uint16_t)message->from;
+}
+
+static void on_down(void *context, uint16_t node)
+{
+    struct world *world = context;
+    world->down++;
+    world->last_down = node;
+}
+
+static uint64_t now(const struct world *world)
+{
+    return clock_monotonic_ms() + world->ahead_ms;
+}
+
+static void begin(struct world *world)
+{
+    *world = (struct world){.queue = NULL};
+    assert_int_equal(task_queue_new(&world->queue), OK);
+    struct links_options options = {.queue = world->queue,
+                                    .silence_ms = SILENCE_MS,
+                                    .context = world,
+                                    .received = on_received,
+                                    .down = on_down};
+    assert_int_equal(links_new(&world->links, &options), OK);
+    links_tick(world->links, now(world));
+}
+
+static void end(struct world *world)
+{
+    links_free(world->links);
+    (void)task_queue_run(world->queue, SIZE_MAX);
+    task_queue_free(world->queue);
+}
+
+static void turn(struct world *world, struct other *one, struct other *two)
+{
+    links_tick(world->links, now(world));
+    links_flush(world->links);
+    task_queue_wait(world->queue, 5);
+    (void)task_queue_run(world->queue, SIZE_MAX);
+    if (one != NULL && one->server != NULL)
+        rpc_server_flush(one->server);
+    if (two != NULL && two->server != NULL)
+        rpc_server_flush(two->server);
+}
+
+#define WAIT(world, one, two, condition)                             \
+    do {                                                             \
+        uint64_t wait_until_ms = clock_monotonic_ms() + PATIENCE_MS; \
+        while (!(condition)) {                                       \
+            if (clock_monotonic_ms() > wait_until_ms)                \
+                fail_msg("waited in vain for: %s", #condition);      \
+            turn((world), (one), (two));                             \
+        }                                                            \
+    } while (0)
+
+static void send(struct world *world, enum replica_message_kind kind, uint16_t to,
+                 const char *address)
+{
+    struct replica_message message = {.kind = kind, .from = 1, .to = to, .address = address};
+    links_send(world->links, &message, NULL);
+}
+
+static void set_member(struct world *world, uint16_t id, const char *internal)
+{
+    struct replica_member members[2] = {{.id = 1, .internal = "127.0.0.1:1"}, {.id = id}};
+    (void)snprintf(members[1].internal, sizeof members[1].internal, "%s", internal);
+    links_set_members(world->links, members, 2, 1);
+}
+
+/* ---- whom it reaches ---- */
+
+static void test_links_send__a_seed_tells_who_it_is(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 7, NULL);
+    send(&world, REPLICA_HEAR, 0, other.address);
+    WAIT(&world, &other, NULL, world.received == 1);
+    assert_int_equal(world.last_from, 7);
+    assert_true(links_is_connected(world.links, 7));
+    send(&world, REPLICA_PING, 7, NULL);
+    WAIT(&world, &other, NULL, world.received == 2);
+    assert_int_equal(connections(&other), 1);
+    other_close(&other);
+    end(&world);
+}
+
+static void test_links_send__nobody_known_is_nobody(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 7, NULL);
+    other.is_mute = true; /* there is a connection to nobody knows whom */
+    send(&world, REPLICA_HEAR, 0, other.address);
+    WAIT(&world, &other, NULL, other.messages == 1);
+    send(&world, REPLICA_PING, 0, NULL);
+    send(&world, REPLICA_PING, 0, "");
+    send(&world, REPLICA_PING, 9, NULL);
+    send(&world, REPLICA_PING, 9, "no address");
+    send(&world, REPLICA_HEAR, 0, other.address);
+    WAIT(&world, &other, NULL, other.messages == 2);
+    assert_false(links_is_connected(world.links, 0));
+    assert_false(links_is_connected(world.links, 9));
+    other_close(&other);
+    end(&world);
+}
+
+static void test_links_send__acks_are_not_answered(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    set_member(&world, 2, other.address);
+    WAIT(&world, &other, NULL, links_is_connected(world.links, 2));
+    send(&world, REPLICA_ACK, 2, NULL);
+    send(&world, REPLICA_PING, 2, NULL);
+    WAIT(&world, &other, NULL, world.received == 1);
+    assert_int_equal(other.messages, 2);
+    for (int i = 0; i < 10; i++)
+        turn(&world, &other, NULL);
+    assert_int_equal(world.received, 1);
+    other_close(&other);
+    end(&world);
+}
+
+static void test_links_set_members__one_that_has_moved(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other before;
+    struct other after;
+    begin(&world);
+    other_open(&before, &world, 2, NULL);
+    other_open(&after, &world, 2, NULL);
+    set_member(&world, 2, before.address);
+    WAIT(&world, &before, &after, connections(&before) == 1);
+    set_member(&world, 2, after.address);
+    WAIT(&world, &before, &after, connections(&after) == 1 && links_is_connected(world.links, 2));
+    send(&world, REPLICA_PING, 2, NULL);
+    WAIT(&world, &before, &after, world.received == 1);
+    assert_int_equal(after.messages, 1);
+    other_close(&before); /* which concerns nobody */
+    send(&world, REPLICA_PING, 2, NULL);
+    WAIT(&world, NULL, &after, world.received == 2);
+    assert_int_equal(world.down, 0);
+    other_close(&after);
+    end(&world);
+}
+
+/* ---- who is gone ---- */
+
+static void test_links_down__the_connection_is_closed(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    set_member(&world, 2, other.address);
+    WAIT(&world, &other, NULL, links_is_connected(world.links, 2));
+    assert_int_equal(world.down, 0);
+    struct address address;
+    rpc_server_address(other.server, &address);
+    other_close(&other);
+    WAIT(&world, NULL, NULL, world.down > 0);
+    assert_int_equal(world.last_down, 2);
+    assert_false(links_is_connected(world.links, 2));
+    other_open(&other, &world, 2, &address); /* and is found again */
+    WAIT(&world, &other, NULL, links_is_connected(world.links, 2));
+    send(&world, REPLICA_PING, 2, NULL);
+    WAIT(&world, &other, NULL, world.received == 1);
+    other_close(&other);
+    end(&world);
+}
+
+/* A machine that was cut off: the connection stands, and nothing comes. */
+static void test_links_tick__silence_makes_a_new_connection(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    other.is_mute = true;
+    set_member(&world, 2, other.address);
+    WAIT(&world, &other, NULL, links_is_connected(world.links, 2));
+    send(&world, REPLICA_PING, 2, NULL);
+    WAIT(&world, &other, NULL, other.messages == 1);
+    other.is_mute = false;
+    world.ahead_ms += SILENCE_MS + 1;
+    turn(&world, &other, NULL);
+    WAIT(&world, &other, NULL, links_is_connected(world.links, 2) && connections(&other) == 1);
+    send(&world, REPLICA_PING, 2, NULL);
+    WAIT(&world, &other, NULL, world.received == 1);
+    assert_true(rpc_call_is_cancelled(other.unanswered[0])); /* the old one has gone */
+    assert_int_equal(world.down, 0);                         /* which we did ourselves */
+    other_close(&other);
+    end(&world);
+}
+
+/* ---- how long, how many ---- */
+
+static void test_links_tick__a_member_hears_that_we_are_there(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    set_member(&world, 2, other.address);
+    WAIT(&world, &other, NULL, links_is_connected(world.links, 2));
+    assert_int_equal(other.frames, 0);
+    for (unsigned i = 1; i <= 3; i++) {
+        world.ahead_ms += 30000;
+        WAIT(&world, &other, NULL, other.empty == i);
+    }
+    assert_int_equal(other.frames, 3);
+    assert_int_equal(world.down, 0);
+    assert_true(links_is_connected(world.links, 2));
+    other_close(&other);
+    end(&world);
+}
+
+static void test_links_tick__a_stranger_is_forgotten(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    send(&world, REPLICA_HEAR, 0, other.address);
+    WAIT(&world, &other, NULL, world.received == 1);
+    world.ahead_ms += 31000;
+    WAIT(&world, &other, NULL, connections(&other) == 0);
+    assert_int_equal(other.frames, 1);
+    assert_int_equal(world.down, 0);
+    assert_false(links_is_connected(world.links, 2));
+    other_close(&other);
+    end(&world);
+}
+
+static void test_links_send__as_many_as_there_are_places(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    char address[ADDRESS_TEXT_SIZE];
+    for (unsigned i = 1; i <= LINKS_MAX; i++) {
+        (void)snprintf(address, sizeof address, "127.0.1.%u:1", i);
+        send(&world, REPLICA_HEAR, 0, address);
+    }
+    send(&world, REPLICA_HEAR, 0, other.address);
+    set_member(&world, 2, other.address);
+    for (int i = 0; i < 10; i++)
+        turn(&world, &other, NULL);
+    assert_int_equal(connections(&other), 0);
+    world.ahead_ms += 31000; /* those that nobody needed make place */
+    turn(&world, &other, NULL);
+    set_member(&world, 2, other.address);
+    WAIT(&world, &other, NULL, links_is_connected(world.links, 2));
+    send(&world, REPLICA_ACK, 2, NULL);
+    WAIT(&world, &other, NULL, other.messages == 1);
+    other_close(&other);
+    end(&world);
+}
+
+int main(void)
+{
+    log_configure(LOG_SILENT, LOG_TEXT);
+    rpc_init();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_links_send__a_seed_tells_who_it_is),
+        cmocka_unit_test(test_links_send__nobody_known_is_nobody),
+        cmocka_unit_test(test_links_send__acks_are_not_answered),
+        cmocka_unit_test(test_links_set_members__one_that_has_moved),
+        cmocka_unit_test(test_links_down__the_connection_is_closed),
+        cmocka_unit_test(test_links_tick__silence_makes_a_new_connection),
+        cmocka_unit_test(test_links_tick__a_member_hears_that_we_are_there),
+        cmocka_unit_test(test_links_tick__a_stranger_is_forgotten),
+        cmocka_unit_test(test_links_send__as_many_as_there_are_places),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
