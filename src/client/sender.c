@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "client/client_internal.h"#define HANDOVER_WAIT_US 120000000u
-
+#include "client/client_internal.h"
 
 #include "client/text.h"
 
 #include <stdio.h>
 #include <string.h>
+
+#define HANDOVER_WAIT_US 120000000u
 
 /* ---- answers ---- */
 
