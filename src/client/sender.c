@@ -55,8 +55,8 @@ static bool is_session_late(const struct request *request)
 static bool is_for_later(const struct request *request)
 {
     const struct rpc_result *result = &request->result;
-    if (call_kind_of(request->call)->once)
-        return false;
+    if (call_kind_of(request->call)->once) /* another server was taken: it knows more */
+        return result->status == STATUS_CANCELLED;
     if (request->call == CLIENT_LOGIN && result->retry_ms > CLIENT_ANSWER_MS)
         return false; /* too many devices, say: the user should know rather than wait */
     switch (result->status) {
