@@ -297,7 +297,10 @@ void link_doubt(struct client *client, const struct rpc_result *why)
     if (current == NULL)
         return;
     current->refused = true;
-    (void)error_set(&client->problem, OK, "%s: %s", current->text, why->message);
+    if (client->servers.count > 1)
+        (void)error_set(&client->problem, OK, "no server is in charge right now");
+    else
+        (void)error_set(&client->problem, OK, "%s: %s", current->text, why->message);
     if (*why->master != '\0')
         follow_hint(client, why->master);
     client->session.confirmed = false;
