@@ -154,7 +154,7 @@ struct client {
     struct task_queue *queue;
     uint64_t now_us;
     uint64_t gap_since_us; /* since when servers miss more of the session than can be sent again */
-    uint64_t wake_us; /* when there is something to do */
+    uint64_t wake_us;      /* when there is something to do */
 
     struct servers servers;
     struct link *links[CLIENT_LINKS_MAX];
