@@ -34,7 +34,9 @@
 #define CLIENT_SETTLE_MS 1000u       /* without a master for so long, any server will do */
 #define CLIENT_ASK_AGAIN_PART 16u   /* a server that is not master is asked again after this part */
 #define CLIENT_ASK_AGAIN_MIN_MS 20u /* of the time since the search began, within these bounds, */
-#define CLIENT_ASK_AGAIN_MAX_MS 500u  /* of which half is left to chance */
+#define CLIENT_ASK_AGAIN_MAX_MS 500u /* of which half is left to chance */
+/* What a server lacks and is not kept here, another will hand over to it; at last nobody does. */
+#define CLIENT_SHORT_MS 60000u
 #define CLIENT_SESSION_DOUBT_MS 5000u /* a server that is new may not know the session so long */
 #define CLIENT_WINDOW_LEAST 8u /* requests under way, however short of something a server is */
 #define CLIENT_KEPT_MAX \
@@ -106,6 +108,7 @@ struct request {
 struct session {
     bool active;
     bool confirmed;      /* by the server in use, in its reign */
+    uint64_t short_us;   /* since when one lacks more than is kept; 0: none does */
     uint64_t unknown_us; /* since when one says that it does not know it; 0: none does */
     uint64_t id;
     uint8_t token[CLIENT_TOKEN_BYTES];

@@ -81,6 +81,15 @@ static void go_back(struct request *request)
             request_abandon(earlier);
 }
 
+/* For so long that what is missing will not come any more. */
+static bool has_been_short(struct client *client)
+{
+    struct session *session = &client->session;
+    if (session->short_us == 0)
+        session->short_us = client->now_us;
+    return client->now_us - session->short_us >= (uint64_t)CLIENT_SHORT_MS * 1000;
+}
+
 /* The session's numbers do not go on where this request stands. */
 static void handle_skip(struct request *request)
 {
@@ -90,7 +99,7 @@ static void handle_skip(struct request *request)
     if (expected != 0 && expected < request->number)
         possible = kept_send_again(client, expected);
     go_back(request);
-    if (!possible)
+    if (!possible && has_been_short(client))
         session_lost(client, STATUS_ABORTED,
                      "the servers have lost more of this session than can be sent again");
 }
@@ -181,6 +190,8 @@ static void handle_outcome(struct request *request, const ProtobufCMessage *repl
         handle_no_session(request);
         return;
     }
+    if (request->number != 0)
+        client->session.short_us = 0;
     if (status == STATUS_OK && call_kind_of(request->call)->session)
         session_confirm(client);
     if (status == STATUS_OK) {

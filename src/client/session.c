@@ -49,6 +49,7 @@ void session_began(struct client *client, const struct request *request,
     session->active = true;
     session->confirmed = true;
     session->unknown_us = 0;
+    session->short_us = 0;
     session->id = reply->session;
     session->next_number = 1;
     memcpy(session->token, request->secret, sizeof session->token);

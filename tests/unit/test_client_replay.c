@@ -152,6 +152,28 @@ static void test_replay__given_up_numbers_are_filled(void **state)
     world_free(world);
 }
 
+/* More is missing than is kept, but the server gets it from the half that was deposed. */
+static void test_replay__too_much_is_missing_for_a_while(void **state)
+{
+    (void)state;
+    struct world *world = world_with_session();
+    world_send_many(world, "m", 600);
+    WORLD_WAIT(world, world->result_count == 600);
+    fake_forget(&world->cluster, 43, 0, 43);
+    world_send(world, "m600");
+    for (unsigned i = 0; i < 20; i++) {
+        world_advance(world, 1000);
+        world_turn(world);
+    }
+    assert_int_equal(world->result_count, 600);
+    fake_forget(&world->cluster, 600, 0, 600); /* as they were */
+    WORLD_WAIT(world, world->result_count == 601);
+    world_check_kept(world, "m", 601);
+    check_results(world, 601);
+    assert_int_equal(world->session_ends, 0);
+    world_free(world);
+}
+
 /* More is gone than is kept: that is said, instead of trying for ever. */
 static void test_replay__too_much_is_gone(void **state)
 {
@@ -161,6 +183,12 @@ static void test_replay__too_much_is_gone(void **state)
     WORLD_WAIT(world, world->result_count == 300);
     fake_forget(&world->cluster, 43, 0, 43); /* the 44th is the first missing, the 45th kept */
     world_send(world, "m300");
+    for (unsigned i = 0; i < 50; i++) {
+        world_advance(world, 1000);
+        world_turn(world);
+    }
+    assert_int_equal(world->session_ends, 0); /* it may come yet */
+    world_advance(world, 60000);
     WORLD_WAIT(world, world->session_ends == 1);
     WORLD_WAIT(world, world->result_count == 301);
     assert_int_equal(world->results[300].status, STATUS_UNAUTHENTICATED);
@@ -177,6 +205,7 @@ int main(void)
         cmocka_unit_test(test_replay__interrupted),
         cmocka_unit_test(test_replay__what_failed_stays_failed),
         cmocka_unit_test(test_replay__given_up_numbers_are_filled),
+        cmocka_unit_test(test_replay__too_much_is_missing_for_a_while),
         cmocka_unit_test(test_replay__too_much_is_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
