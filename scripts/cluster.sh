@@ -148,10 +148,11 @@ running_pid() {
   printf '%s' "$pid"
 }
 
-# launch N: starts server N in the background, in a session of its own.
+# launch N [NAME=VALUE ...]: starts server N in the background, in a session of its own; what is given wins.
 launch() {
   local n=$1 pid
   server_variables "$n"
+  variables+=("${@:2}")
   : >"$run_dir/$n.ready"
   (
     close_private_fds

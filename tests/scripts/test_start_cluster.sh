@@ -59,6 +59,13 @@ said=$(chat '/login ann correct-horse' '/history 10') || fail "a client afterwar
 expect_words "what was said before" '"text":"before"' "$(tail -n 4 <<<"$said")"
 expect_words "what was said meanwhile" '"text":"meanwhile"' "$(tail -n 4 <<<"$said")"
 
+# All are down, and the first one's disk is lost: it joins the others, and founds nothing.
+cluster --stop >/dev/null
+rm -r "${JACKDAW_DATA_DIR:?}/1"
+again=$(cluster) || end_badly "$again"
+said=$(chat '/login ann correct-horse' '/history 10') || fail "a client after a lost disk: $said"
+expect_words "what was said before, after a lost disk" '"text":"before"' "$(tail -n 4 <<<"$said")"
+
 # A pid that is another process's by now is nobody's business.
 cluster --stop >/dev/null
 sleep 600 &
