@@ -31,6 +31,17 @@ void cluster_step(struct cluster *cluster, struct replica_event *event)
         cluster->deadline_ms = deadline_ms;
 }
 
+/* ---- messages ---- */
+
+/* What it lets fall is asked for again, when the disk has caught up. */
+static void step_message(struct cluster *cluster, const struct replica_message *message)
+{
+    bool is_log = message->kind == REPLICA_PUBLISH || message->kind == REPLICA_PAGE;
+    if (is_log && ledger_is_full(cluster->ledger))
+        return;
+    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_RECEIVE, .message = message});
+}
+
 /* ---- the feed of the master ---- */
 
 static void on_published(void *context, const uint8_t *bytes, size_t size)
@@ -42,8 +53,7 @@ static void on_published(void *context, const uint8_t *bytes, size_t size)
     const char *feed;
     if (cluster_wire_unpack(bytes, size, &arena, &message, &feed) == OK &&
         message.kind == REPLICA_PUBLISH)
-        cluster_step(cluster,
-                     &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &message});
+        step_message(cluster, &message);
     arena_clear(&arena);
 }
 
@@ -78,7 +88,7 @@ static void follow_feed(struct cluster *cluster, const char *feed)
         memcpy(cluster->followed, feed, strlen(feed) + 1);
 }
 
-/* ---- messages ---- */
+/* ---- the others ---- */
 
 void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *in)
 {
@@ -90,8 +100,7 @@ void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *in)
     if (error != OK)
         log_warning("cluster", "malformed_message", log_number("from", in->from));
     else
-        cluster_step(cluster,
-                     &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &message});
+        step_message(cluster, &message);
     bool is_our_master = error == OK && message.kind == REPLICA_JOINED && feed != NULL &&
                          strlen(feed) < ADDRESS_TEXT_SIZE && !message.adopting &&
                          replica_master(cluster->replica) == message.from;
@@ -121,6 +130,7 @@ enum error cluster_leave(struct cluster *cluster, uint16_t node)
     enum error error = replica_step(cluster->replica, &event, cluster->actions);
     cluster_carry_out(cluster);
     cluster_note_members(cluster);
+    cluster->deadline_ms = replica_deadline(cluster->replica);
     return error;
 }
 
@@ -154,7 +164,7 @@ static void on_durable(void *context, struct position position)
 static void on_failed(void *context, enum error error)
 {
     struct cluster *cluster = context;
-    if (error == ERROR_CORRUPT) {
+    if (error == ERROR_CORRUPT && replica_role(cluster->replica) != REPLICA_MASTER) {
         cluster->options.observer.ended(
             cluster->options.observer.context,
             "what the master sends does not fit this server's database: remove its data folder "
@@ -167,6 +177,7 @@ static void on_failed(void *context, enum error error)
 static void on_rolled_back(void *context, struct position position)
 {
     struct cluster *cluster = context;
+    cluster_undo_handovers(cluster);
     cluster->options.observer.rolled_back(cluster->options.observer.context, position);
 }
 

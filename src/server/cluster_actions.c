@@ -141,19 +141,23 @@ static enum error append(struct cluster *cluster, const struct replica_batch *ba
     return error;
 }
 
-/* false: the database cannot be read any more. */
+/* Everybody is told of the new store, also where it turns out to be unreadable: the old one is gone.
+ * false: this server has to end. */
 static bool reopen(struct cluster *cluster)
 {
     struct error_text why = {""};
-    if (cluster->store == NULL || chat_move(cluster->chat, cluster->store, &why) != OK ||
-        store_open_reader(&cluster->log_reader, cluster->store, &why) != OK) {
-        log_error("cluster", "cannot_go_on", log_string("reason", why.text));
-        end(cluster, "the database cannot be read any more; see the log");
-        return false;
-    }
+    if (cluster->store == NULL) /* the disk took neither; the next start finds one of the two */
+        assertion_failed("a database is open after an exchange", __FILE__, __LINE__);
     snapshots_set_store(cluster->snapshots, cluster->store);
     ledger_replaced(cluster->ledger, cluster->store);
-    return true;
+    enum error error = chat_move(cluster->chat, cluster->store, &why);
+    if (error == OK)
+        error = store_open_reader(&cluster->log_reader, cluster->store, &why);
+    if (error == OK)
+        return true;
+    log_error("cluster", "cannot_go_on", log_string("reason", why.text));
+    end(cluster, "the database cannot be read any more; see the log");
+    return false;
 }
 
 static enum error exchange(struct cluster *cluster, struct position common)
@@ -180,10 +184,11 @@ static void install(struct cluster *cluster, struct replica_position position)
 {
     struct position common = {.epoch = position.epoch, .seq = position.seq};
     bool is_installed = exchange(cluster, common) == OK;
-    if (!reopen(cluster))
-        return;
+    bool is_open = reopen(cluster);
     cluster->options.observer.replaced(cluster->options.observer.context, cluster->store,
                                        is_installed ? common : ledger_applied(cluster->ledger));
+    if (!is_open)
+        return;
     struct replica_state state;
     if (!is_installed || cluster_describe(cluster, &state) != OK) {
         cluster_disk_failed(cluster);

@@ -8,7 +8,8 @@
 
 #include <string.h>
 
-#define ARENA_BYTES (64u * 1024u * 1024u)
+#define TAKE_FACTOR 64u /* memory for an entry, unpacked and made into deltas of this reign */
+#define TAKE_FLOOR (1024u * 1024u)
 
 static void forget(struct cluster *cluster, size_t index)
 {
@@ -22,6 +23,12 @@ void cluster_forget_handovers(struct cluster *cluster)
 {
     while (cluster->handovers_count > 0)
         forget(cluster, cluster->handovers_count - 1);
+}
+
+void cluster_undo_handovers(struct cluster *cluster)
+{
+    for (size_t i = 0; i < cluster->handovers_count; i++)
+        cluster->handovers[i].is_done = false;
 }
 
 /* One of a node at a time: it sends the same again until it is told. */
@@ -112,12 +119,14 @@ static bool take_entry(struct cluster *cluster, const struct ledger_entry *entry
                        struct tally *tally)
 {
     struct arena arena;
-    arena_init(&arena, ARENA_BYTES);
+    arena_init(&arena, entry->size * TAKE_FACTOR + TAKE_FLOOR);
     ProtobufCAllocator allocator = {.alloc = allocate, .free = give_back, .allocator_data = &arena};
     const Jackdaw__Batch *batch = jackdaw__batch__unpack(&allocator, entry->size, entry->bytes);
     bool goes_on = true;
-    if (batch == NULL)
+    if (batch == NULL) { /* for want of memory, more likely than not: it comes again */
         log_error("cluster", "orphan_unreadable", log_number("seq", entry->first.seq));
+        tally->waiting++;
+    }
     for (size_t i = 0; batch != NULL && goes_on && i < batch->n_deltas; i++)
         goes_on = take_delta(cluster, batch->deltas[i], &arena, tally);
     arena_clear(&arena);

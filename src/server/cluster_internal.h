@@ -58,7 +58,6 @@ struct cluster {
 
     /* Entries of our own reign, for those who missed them. */
     struct entries recent;
-    size_t recent_bytes;
 
     struct replica_member members[REPLICA_MEMBERS_MAX]; /* as logged last */
     size_t members_count;
@@ -96,6 +95,8 @@ bool cluster_fill_handover(struct cluster *cluster, struct replica_message *mess
 /* message NULL: this node's own. */
 void cluster_note_handover(struct cluster *cluster, const struct replica_message *message);
 void cluster_forget_handovers(struct cluster *cluster);
+/* What was proposed of them, and is not in the log yet, was rolled back. */
+void cluster_undo_handovers(struct cluster *cluster);
 
 /* ---- cluster_members.c ---- */
 void cluster_note_members(struct cluster *cluster);

@@ -12,12 +12,6 @@
 
 /* ---- recent entries ---- */
 
-static void drop_oldest(struct cluster *cluster)
-{
-    cluster->recent_bytes -= cluster->recent.first->entry.size;
-    entries_drop_first(&cluster->recent);
-}
-
 void cluster_remember(struct cluster *cluster, const struct ledger_entry *entry)
 {
     struct ledger_entry copy = *entry;
@@ -30,15 +24,13 @@ void cluster_remember(struct cluster *cluster, const struct ledger_entry *entry)
         cluster_forget_recent(cluster); /* without a hole */
         return;
     }
-    cluster->recent_bytes += entry->size;
-    while (cluster->recent.count > RECENT_MAX || cluster->recent_bytes > RECENT_BYTES_MAX)
-        drop_oldest(cluster);
+    while (cluster->recent.count > RECENT_MAX || cluster->recent.bytes > RECENT_BYTES_MAX)
+        entries_drop_first(&cluster->recent);
 }
 
 void cluster_forget_recent(struct cluster *cluster)
 {
     entries_clear(&cluster->recent);
-    cluster->recent_bytes = 0;
 }
 
 /* ---- pages ---- */

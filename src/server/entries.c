@@ -30,6 +30,7 @@ enum error entries_push(struct entries *entries, const struct ledger_entry *entr
         entries->last->next = waiting;
     entries->last = waiting;
     entries->count++;
+    entries->bytes += entry->size;
     return OK;
 }
 
@@ -40,6 +41,7 @@ void entries_drop_first(struct entries *entries)
     if (entries->first == NULL)
         entries->last = NULL;
     entries->count--;
+    entries->bytes -= first->entry.size;
     free(first);
 }
 
@@ -80,19 +82,25 @@ static enum error apply_batch(const struct ledger_entry *entry, struct chat *cha
     return error;
 }
 
-/* Every reign begins with one of these. */
 static enum error apply_members(const struct ledger_entry *entry, struct chat *chat,
                                 struct store *store)
 {
-    struct position position = entry->first;
-    enum error error = OK;
-    if (position.epoch != store_position(store).epoch)
-        error = store_add_reign(
-            store, &(struct reign_row){.epoch = position.epoch, .first_seq = position.seq});
+    if (entry->last_seq != entry->first.seq)
+        return ERROR_CORRUPT;
+    enum error error = store_put_members(store, entry->first, entry->bytes, entry->size);
     if (error == OK)
-        error = store_put_members(store, position, entry->bytes, entry->size);
-    if (error == OK)
-        error = chat_pass(chat, position);
+        error = chat_pass(chat, entry->first);
+    return error == ERROR_INVALID ? ERROR_CORRUPT : error;
+}
+
+/* A reign begins with the first entry of its epoch: a list of the members, but for those of a single
+ * server of the time before there were clusters. */
+static enum error begin_reign(const struct ledger_entry *entry, struct store *store)
+{
+    if (entry->first.epoch == store_position(store).epoch)
+        return OK;
+    enum error error = store_add_reign(
+        store, &(struct reign_row){.epoch = entry->first.epoch, .first_seq = entry->first.seq});
     return error == ERROR_INVALID ? ERROR_CORRUPT : error;
 }
 
@@ -120,7 +128,10 @@ enum error entry_apply(const struct ledger_entry *entry, struct chat *chat, stru
     if (entry->first.seq != last.seq + 1 || entry->last_seq < entry->first.seq ||
         entry->first.epoch < last.epoch)
         return ERROR_CORRUPT;
-    enum error error =
-        entry->kind == LOG_MEMBERS ? apply_members(entry, chat, store) : apply_batch(entry, chat);
+    enum error error = begin_reign(entry, store);
+    if (error == OK && entry->kind == LOG_MEMBERS)
+        error = apply_members(entry, chat, store);
+    else if (error == OK)
+        error = apply_batch(entry, chat);
     return error == OK ? log_entry(entry, store) : error;
 }

@@ -21,6 +21,7 @@ struct entries {
     struct waiting_entry *first;
     struct waiting_entry *last;
     size_t count;
+    size_t bytes; /* of all of them, as logged */
 };
 
 /* Appends a copy. ERROR_NO_MEMORY. */

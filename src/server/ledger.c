@@ -12,6 +12,8 @@
 #define BATCH_BYTES_KEPT (1024u * 1024u) /* of the memory that the largest batch so far took */
 #define ENTRIES_AT_ONCE 256              /* of others, in one transaction, */
 #define ENTRY_BYTES_AT_ONCE (4u * 1024u * 1024u)
+#define WAITING_BYTES_MAX (64u * 1024u * 1024u)
+#define WAITING_ENTRIES_MAX 65536
 #define PRUNED_ROWS_AT_ONCE 1024
 
 enum phase { FREE, OPEN, WRITING };
@@ -187,6 +189,7 @@ size_t ledger_batch_bytes(const struct ledger *ledger)
 
 void ledger_roll_back(struct ledger *ledger)
 {
+    ASSERT(ledger->phase != WRITING || ledger->is_settled);
     store_rollback(ledger->store);
     forget_batch(ledger);
     entries_clear(&ledger->waiting);
@@ -232,13 +235,18 @@ static enum error open_transaction(struct ledger *ledger)
     return error;
 }
 
+/* Whether entries that are the log's already are in the open transaction, before the batch. */
+static bool has_others(const struct ledger *ledger)
+{
+    return ledger->first_seq != ledger->durable.seq + 1;
+}
+
 /* What is wrong with a single request undoes the batch; what is wrong with the disk, or undoes entries
  * that are the log's already, concerns the driver, too. */
 static void fail_proposal(struct ledger *ledger, enum error error)
 {
-    bool is_local = (error == ERROR_CORRUPT || error == ERROR_NO_MEMORY) &&
-                    ledger->first_seq == ledger->durable.seq + 1;
-    if (!is_local) {
+    bool is_local = error == ERROR_CORRUPT || error == ERROR_NO_MEMORY;
+    if (!is_local || has_others(ledger)) {
         fail(ledger, error, "while writing");
         return;
     }
@@ -278,7 +286,7 @@ bool ledger_catch_up(struct ledger *ledger)
             error = entry_apply(entry, ledger->chat, ledger->store);
         if (error != OK) {
             fail(ledger, error, "while following");
-            return true;
+            break;
         }
         count++;
         bytes += entry->size;
@@ -394,7 +402,9 @@ static bool propose_batch(struct ledger *ledger)
     driver->propose(driver->context, ledger->bytes, ledger->used, count);
     if (ledger->is_logged)
         return true;
-    if (ledger->phase == OPEN)
+    if (ledger->phase == OPEN && has_others(ledger))
+        fail(ledger, ERROR_CLOSED, "while proposing");
+    else if (ledger->phase == OPEN)
         ledger_roll_back(ledger);
     return false;
 }
@@ -430,6 +440,11 @@ void ledger_prune(struct ledger *ledger, uint64_t before_seq)
 }
 
 /* ---- looking in, being told ---- */
+
+bool ledger_is_full(const struct ledger *ledger)
+{
+    return ledger->waiting.bytes > WAITING_BYTES_MAX || ledger->waiting.count > WAITING_ENTRIES_MAX;
+}
 
 bool ledger_is_master(const struct ledger *ledger)
 {
@@ -475,6 +490,7 @@ void ledger_replaced(struct ledger *ledger, struct store *store)
     ledger->store = store;
     ledger->applied = ledger->durable = store_position(ledger->store);
     ledger->committed_seq = 0;
+    fail_gates(ledger, 0);
 }
 
 /* ---- life ---- */

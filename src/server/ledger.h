@@ -77,7 +77,8 @@ struct ledger_options {
 
 /* All pointers are borrowed and must outlive the ledger. */
 enum error ledger_new(struct ledger **out, const struct ledger_options *options);
-/* Waits for the disk's thread. Open gates are told false. NULL is allowed. */
+/* No write may be under way: the disk's thread has ended, and the queue was run since. Open gates are
+ * told false. NULL is allowed. */
 void ledger_free(struct ledger *ledger);
 
 /* The chat that entries are applied to; once, before anything else. */
@@ -131,6 +132,10 @@ void ledger_prune(struct ledger *ledger, uint64_t before_seq);
 /* Puts the next entry into the log. Own ones: see ledger_driver.propose. */
 enum error ledger_append(struct ledger *ledger, const struct ledger_entry *entry);
 
+/* Whether more entries of others wait than are good for the memory: the disk is slow or hangs. Who can
+ * have them again later should not append them now. */
+bool ledger_is_full(const struct ledger *ledger);
+
 /* Everything up to seq is committed. */
 void ledger_commit(struct ledger *ledger, uint64_t seq);
 
@@ -146,7 +151,8 @@ enum error ledger_settle(struct ledger *ledger);
  * ledger_settle. */
 void ledger_roll_back(struct ledger *ledger);
 
-/* The store is another one now, and the chat was loaded from it. Nothing is known to be committed. */
+/* The store is another one now, and the chat is loaded from it. Nothing is known to be committed, and
+ * nobody will ever know what became of that which is gated. */
 void ledger_replaced(struct ledger *ledger, struct store *store);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,10 +32,11 @@ struct snapshots {
     struct worker *worker; /* started at the first copy */
     struct copy copy;
     bool is_making;
-    bool is_unwanted; /* the copy being made */
+    atomic_bool is_unwanted; /* the copy being made */
 
     char given_path[PATH_SIZE];
-    int given; /* descriptor, or -1 */
+    char partial_path[PATH_SIZE]; /* of a copy that is being made */
+    int given;                    /* descriptor, or -1 */
     uint64_t id;
     uint64_t total;
     uint64_t asked_ms;
@@ -87,11 +89,12 @@ static void on_copied(struct task *task)
     snapshots->is_making = false;
     store_close(copy->reader);
     copy->reader = NULL;
-    if (copy->error == OK && !snapshots->is_unwanted) {
+    bool is_wanted = !atomic_load(&snapshots->is_unwanted);
+    if (copy->error == OK && is_wanted) {
         open_given(snapshots);
         return;
     }
-    if (copy->error != OK)
+    if (copy->error != OK && is_wanted)
         log_error("cluster", "snapshot_failed", log_string("error", error_name(copy->error)));
     (void)unlink(snapshots->given_path);
 }
@@ -99,7 +102,11 @@ static void on_copied(struct task *task)
 static void make_copy(struct task *task)
 {
     struct copy *copy = (struct copy *)task;
-    copy->error = store_snapshot_take(copy->reader, copy->snapshots->given_path, &copy->position);
+    /* What is not begun cannot be cancelled otherwise. */
+    copy->error =
+        atomic_load(&copy->snapshots->is_unwanted)
+            ? ERROR_CANCELLED
+            : store_snapshot_take(copy->reader, copy->snapshots->given_path, &copy->position);
     copy->task.run = on_copied;
     task_queue_push(copy->snapshots->options.queue, &copy->task);
 }
@@ -121,15 +128,19 @@ static void start_copy(struct snapshots *snapshots)
     copy->snapshots = snapshots;
     copy->task.run = make_copy;
     snapshots->is_making = true;
-    snapshots->is_unwanted = false;
+    atomic_store(&snapshots->is_unwanted, false);
     worker_push(snapshots->worker, &copy->task);
 }
 
 /* ---- giving ---- */
 
+/* Whoever begins with it needs the log after it, too; whoever is in the middle goes on. */
 static bool fits(const struct snapshots *snapshots, const struct replica_message *chunk)
 {
-    return snapshots->given >= 0 && snapshots->copy.position.seq >= chunk->common.seq;
+    uint64_t seq = snapshots->copy.position.seq;
+    bool goes_on = chunk->snapshot == snapshots->id && chunk->offset > 0;
+    return snapshots->given >= 0 && seq >= chunk->common.seq &&
+           (goes_on || seq + 1 >= store_log_first(snapshots->options.store));
 }
 
 bool snapshots_give(struct snapshots *snapshots, struct replica_message *chunk, uint64_t now_ms)
@@ -161,17 +172,23 @@ bool snapshots_give(struct snapshots *snapshots, struct replica_message *chunk, 
     return true;
 }
 
+/* Its reader is closed then; on_copied is still to run. */
+static void end_copy(struct snapshots *snapshots)
+{
+    atomic_store(&snapshots->is_unwanted, true);
+    if (!snapshots->is_making || snapshots->copy.reader == NULL)
+        return;
+    store_cancel(snapshots->copy.reader);
+    worker_stop(snapshots->worker);
+    snapshots->worker = NULL;
+    store_close(snapshots->copy.reader);
+    snapshots->copy.reader = NULL;
+}
+
 void snapshots_forget(struct snapshots *snapshots)
 {
     forget_given(snapshots);
-    snapshots->is_unwanted = true;
-    if (snapshots->is_making) { /* its reader must be closed before the database is replaced */
-        store_cancel(snapshots->copy.reader);
-        worker_stop(snapshots->worker);
-        snapshots->worker = NULL;
-        store_close(snapshots->copy.reader);
-        snapshots->copy.reader = NULL;
-    }
+    end_copy(snapshots);
 }
 
 void snapshots_set_store(struct snapshots *snapshots, struct store *store)
@@ -191,10 +208,19 @@ void snapshots_tick(struct snapshots *snapshots, uint64_t now_ms)
 
 /* ---- taking ---- */
 
+/* What there is of it takes room that the disk may not have. */
+static void drop_kept(struct snapshots *snapshots)
+{
+    if (snapshots->kept < 0)
+        return;
+    (void)close(snapshots->kept);
+    (void)unlink(snapshots->kept_path);
+    snapshots->kept = -1;
+}
+
 static enum error begin_kept(struct snapshots *snapshots)
 {
-    if (snapshots->kept >= 0)
-        (void)close(snapshots->kept);
+    drop_kept(snapshots);
     snapshots->kept_bytes = 0;
     snapshots->told_bytes = 0;
     snapshots->kept = open(snapshots->kept_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -227,8 +253,10 @@ enum error snapshots_keep(struct snapshots *snapshots, const struct replica_mess
         else if (size == 0 || errno != EINTR)
             error = error_from_errno(size == 0 ? ENOSPC : errno);
     }
-    if (error != OK)
+    if (error != OK) {
+        drop_kept(snapshots);
         return error;
+    }
     snapshots->kept_bytes += chunk->size;
     tell_progress(snapshots, chunk->total);
     return OK;
@@ -262,11 +290,13 @@ enum error snapshots_new(struct snapshots **out, const struct snapshots_options 
     snapshots->kept = -1;
     if (options->folder != NULL) {
         if (!set_path(snapshots->given_path, options->folder, "snapshot-given.db") ||
+            !set_path(snapshots->partial_path, options->folder, "snapshot-given.db.part") ||
             !set_path(snapshots->kept_path, options->folder, "snapshot-taken.db")) {
             free(snapshots);
             return error_set(why, ERROR_INVALID, "the data folder's name is too long");
         }
         (void)unlink(snapshots->given_path);
+        (void)unlink(snapshots->partial_path);
         (void)unlink(snapshots->kept_path);
     }
     *out = snapshots;
@@ -277,13 +307,11 @@ void snapshots_free(struct snapshots *snapshots)
 {
     if (snapshots == NULL)
         return;
-    if (snapshots->is_making)
-        store_cancel(snapshots->copy.reader);
+    end_copy(snapshots);
     worker_stop(snapshots->worker);
     if (snapshots->is_making)
         (void)task_queue_run(snapshots->options.queue, SIZE_MAX);
     forget_given(snapshots);
-    if (snapshots->kept >= 0)
-        (void)close(snapshots->kept);
+    drop_kept(snapshots);
     free(snapshots);
 }

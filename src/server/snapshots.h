@@ -21,24 +21,27 @@ struct snapshots_options {
     struct task_queue *queue;
 };
 
-/* Removes what an earlier process left behind. */
+/* Removes what an earlier process left behind. ERROR_NO_MEMORY; ERROR_INVALID: folder's name is too
+ * long. */
 enum error snapshots_new(struct snapshots **out, const struct snapshots_options *options,
                          struct error_text *why);
-void snapshots_free(struct snapshots *snapshots); /* waits for a copy under way; NULL is allowed */
+/* Ends a copy under way, and runs the queue where there was one. NULL is allowed. */
+void snapshots_free(struct snapshots *snapshots);
 
 /* Completes *chunk (a SNAPSHOT_CHUNK: its snapshot, offset and common as asked) with the bytes, which
  * are valid until the next call. false: nothing can be sent yet; a copy is made if none fits, and
  * whoever asked asks again. */
 bool snapshots_give(struct snapshots *snapshots, struct replica_message *chunk, uint64_t now_ms);
 
-/* Writes a chunk that came. ERROR_IO, ERROR_DISK_FULL, ERROR_INVALID (not the next one). */
+/* Writes a chunk that came; the one at offset 0 begins anew. ERROR_IO, ERROR_DISK_FULL,
+ * ERROR_INVALID (not the next one): what was kept is thrown away then. */
 enum error snapshots_keep(struct snapshots *snapshots, const struct replica_message *chunk);
 
 /* Closes the file that the chunks made, for whoever takes it from there, and tells its name. */
 const char *snapshots_finish_kept(struct snapshots *snapshots);
 
-/* Waits until no copy is under way and forgets the one that is kept for giving: the database is about
- * to be replaced. */
+/* Ends a copy under way and forgets the one that is kept for giving: the database is about to be
+ * replaced, and may have no readers. */
 void snapshots_forget(struct snapshots *snapshots);
 
 /* The database is another one now. */

@@ -78,6 +78,8 @@ static void open_store(struct desk *desk)
         return;
     check(store_open_reader(&desk->reader_store, desk->store, &why), &why);
     check(worker_start(&desk->reader), &why);
+    if (desk->has_disk)
+        check(worker_start(&desk->disk), &why);
 }
 
 /* A cluster of one: what is on the disk is committed. */
@@ -85,6 +87,8 @@ static void open_store(struct desk *desk)
 static void on_propose(void *context, const uint8_t *bytes, size_t size, uint64_t count)
 {
     struct desk *desk = context;
+    if (desk->refuses)
+        return;
     uint64_t last = ledger_applied(desk->ledger).seq;
     struct ledger_entry entry = {
         .kind = LOG_CHAT,
@@ -106,12 +110,17 @@ static void on_failed(void *context, enum error error)
 {
     struct desk *desk = context;
     desk->written = error;
+    desk->failures++;
 }
 
 enum error desk_commit(struct desk *desk)
 {
     desk->written = OK;
     ledger_write(desk->ledger);
+    while (!ledger_is_free(desk->ledger)) {
+        task_queue_wait(desk->queue, 100);
+        desk_run(desk);
+    }
     return desk->written;
 }
 
@@ -142,6 +151,7 @@ void desk_open(struct desk *desk)
     struct ledger_options ledger_options = {
         .store = desk->store,
         .queue = desk->queue,
+        .disk = desk->disk,
         .driver = {.context = desk,
                    .propose = on_propose,
                    .durable = on_durable,
@@ -164,7 +174,8 @@ void desk_open(struct desk *desk)
     chat_set_random(desk->chat, &random);
     mailroom_attach(desk->mailroom, desk->chat);
     ledger_attach(desk->ledger, desk->chat);
-    begin_reign(desk);
+    if (!desk->follows)
+        begin_reign(desk);
     arena_init(&desk->arena, 4u * 1024u * 1024u);
 }
 
@@ -173,6 +184,8 @@ void desk_close(struct desk *desk)
     worker_stop(desk->reader);
     desk_run(desk);
     (void)desk_commit(desk);
+    worker_stop(desk->disk);
+    desk_run(desk);
     mailroom_close_all(desk->mailroom, "the server is closing", NULL);
     ledger_free(desk->ledger);
     mailroom_free(desk->mailroom);
@@ -182,6 +195,7 @@ void desk_close(struct desk *desk)
     task_queue_free(desk->queue);
     arena_clear(&desk->arena);
     desk->reader = NULL;
+    desk->disk = NULL;
     desk->reader_store = NULL;
 }
 

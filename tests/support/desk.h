@@ -21,10 +21,14 @@ struct desk {
     const char *folder; /* NULL: in memory, and reading happens on the test's thread */
     uint64_t node_id;
     struct chat_limits limits;
+    bool has_disk; /* commits on a thread of its own; needs a folder */
+    bool follows;  /* begins no reign: what it has is appended by the test */
+    bool refuses;  /* as a driver whose node may not order writes any longer */
     struct task_queue *queue;
     struct store *store;
     struct store *reader_store;
     struct worker *reader;
+    struct worker *disk;
     struct ledger *ledger;
     struct chat *chat;
     struct mailroom *mailroom;
@@ -35,6 +39,7 @@ struct desk {
     uint64_t epoch;
     enum error written; /* how the last write ended */
     unsigned rollbacks;
+    unsigned failures;
     enum error error; /* of the last proposal */
     void *context;
     /* May be NULL; before the mailroom is told. */
@@ -56,7 +61,7 @@ void desk_close(struct desk *desk);
 enum error desk_turn(struct desk *desk);
 void desk_run(struct desk *desk);
 
-/* Writes what was proposed, as a cluster of one. */
+/* Writes what was proposed, as a cluster of one, and waits for the disk. */
 enum error desk_commit(struct desk *desk);
 
 /* Turns until no reading is under way and nothing is left to deliver. */

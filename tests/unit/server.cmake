@@ -4,6 +4,11 @@ set(server_desk ../support/desk.c ../support/fake_call.c ../support/folder.c ../
 jackdaw_unit_test(test_server_ledger
   SOURCES test_server_ledger.c ../support/faulty_vfs.c ${server_desk}
   LIBS jackdaw_server PkgConfig::SQLITE TIMEOUT 300)
+jackdaw_unit_test(test_server_ledger_disk
+  SOURCES test_server_ledger_disk.c ../support/faulty_vfs.c ${server_desk}
+  LIBS jackdaw_server PkgConfig::SQLITE TIMEOUT 300)
+jackdaw_unit_test(test_server_snapshots SOURCES test_server_snapshots.c ${server_desk}
+  LIBS jackdaw_server TIMEOUT 300)
 jackdaw_unit_test(test_server_mailbox SOURCES test_server_mailbox.c ${server_desk}
   LIBS jackdaw_server TIMEOUT 300)
 jackdaw_unit_test(test_server_mailbox_model SOURCES test_server_mailbox_model.c ${server_desk}

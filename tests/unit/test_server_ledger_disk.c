@@ -1,0 +1,684 @@
+/* SPDX-License-Identifier: MIT */
+/* The ledger while the disk works on a thread of its own, and with entries that others wrote. The
+ * disk is held by a task in front of the commit, for as long as a test wants it to hang. */
+#include "base/log.h"
+#include "server/entries.h"
+#include "server/ledger.h"
+#include "support/desk.h"
+#include "support/faulty_vfs.h"
+#include "support/folder.h"
+
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MANY 600 /* entries: more than are applied in one transaction */
+
+/* ---- gates, and a disk that hangs ---- */
+
+struct noted {
+    struct gate gate;
+    unsigned opened;
+    bool committed;
+};
+
+static void note(struct gate *gate, bool committed)
+{
+    struct noted *noted = (struct noted *)gate;
+    noted->opened++;
+    noted->committed = committed;
+}
+
+static void put_gate(struct desk *desk, struct noted *noted)
+{
+    *noted = (struct noted){.gate = {.open = note}};
+    ledger_gate(desk->ledger, &noted->gate);
+}
+
+struct hold {
+    struct task task;
+    sem_t released;
+};
+
+static void wait_for_release(struct task *task)
+{
+    struct hold *hold = (struct hold *)task;
+    while (sem_wait(&hold->released) != 0)
+        ;
+}
+
+static void hold_disk(struct desk *desk, struct hold *hold)
+{
+    (void)sem_init(&hold->released, 0, 0);
+    hold->task.run = wait_for_release;
+    worker_push(desk->disk, &hold->task);
+}
+
+static void release_disk(struct hold *hold)
+{
+    (void)sem_post(&hold->released);
+}
+
+static void wait_for_disk(struct desk *desk)
+{
+    while (!ledger_is_free(desk->ledger)) {
+        task_queue_wait(desk->queue, 100);
+        desk_run(desk);
+    }
+}
+
+/* ---- one that orders writes ---- */
+
+struct fixture {
+    struct desk desk;
+    struct hold hold;
+    char *folder;
+    uint64_t ann;
+};
+
+static void begin_with(struct fixture *fixture, bool has_disk)
+{
+    fixture->folder = folder_new();
+    desk_init(&fixture->desk, fixture->folder);
+    fixture->desk.has_disk = has_disk;
+    desk_open(&fixture->desk);
+    assert_true(desk_register(&fixture->desk, "ann"));
+    fixture->ann = desk_login(&fixture->desk, "ann");
+    assert_true(desk_join(&fixture->desk, fixture->ann, "lobby"));
+    assert_int_equal(desk_turn(&fixture->desk), OK);
+}
+
+static void begin(struct fixture *fixture)
+{
+    begin_with(fixture, true);
+}
+
+static void end(struct fixture *fixture)
+{
+    desk_close(&fixture->desk);
+    faulty_vfs_reset();
+    folder_remove(fixture->folder);
+}
+
+static uint64_t applied(const struct desk *desk)
+{
+    return ledger_applied(desk->ledger).seq;
+}
+
+static uint64_t committed(const struct desk *desk)
+{
+    return ledger_committed(desk->ledger).seq;
+}
+
+/* Has something written that hangs. */
+static void begin_write(struct fixture *fixture, struct noted *noted)
+{
+    hold_disk(&fixture->desk, &fixture->hold);
+    assert_true(desk_send(&fixture->desk, fixture->ann, "lobby", "x"));
+    put_gate(&fixture->desk, noted);
+    ledger_write(fixture->desk.ledger);
+    assert_false(ledger_is_free(fixture->desk.ledger));
+}
+
+static void test_ledger_write__others_are_sooner(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct noted noted;
+    begin(&f);
+    uint64_t before = committed(&f.desk);
+    begin_write(&f, &noted);
+    assert_int_equal(noted.opened, 0);
+    ledger_commit(f.desk.ledger, before + 1); /* a majority has it, and this disk has not */
+    assert_int_equal(noted.opened, 0);
+    assert_int_equal(committed(&f.desk), before);
+    assert_int_equal(applied(&f.desk), before + 1);
+    ledger_write(f.desk.ledger); /* nothing to do */
+    release_disk(&f.hold);
+    wait_for_disk(&f.desk);
+    assert_int_equal(noted.opened, 1);
+    assert_true(noted.committed);
+    assert_int_equal(committed(&f.desk), before + 1);
+    end(&f);
+}
+
+static void test_ledger_settle__a_write_is_under_way(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct noted noted;
+    begin(&f);
+    uint64_t before = committed(&f.desk);
+    begin_write(&f, &noted);
+    release_disk(&f.hold);
+    assert_int_equal(ledger_settle(f.desk.ledger), OK);
+    assert_int_equal(ledger_settle(f.desk.ledger), OK);
+    /* The store can be used, and the driver is told later. */
+    assert_int_equal(store_position(f.desk.store).seq, before + 1);
+    assert_int_equal(store_put_value(f.desk.store, "promised", "1", 1), OK);
+    assert_int_equal(noted.opened, 0);
+    assert_false(ledger_is_free(f.desk.ledger));
+    wait_for_disk(&f.desk);
+    assert_int_equal(noted.opened, 1);
+    assert_true(noted.committed);
+    assert_int_equal(f.desk.failures, 0);
+    assert_true(desk_send(&f.desk, f.ann, "lobby", "y"));
+    assert_int_equal(desk_commit(&f.desk), OK);
+    assert_int_equal(committed(&f.desk), before + 2);
+    end(&f);
+}
+
+static void test_ledger_settle__nothing_is_under_way(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    assert_int_equal(ledger_settle(f.desk.ledger), OK);
+    assert_true(ledger_is_free(f.desk.ledger));
+    end(&f);
+}
+
+static void test_ledger_settle__the_write_fails(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct noted noted;
+    begin(&f);
+    uint64_t before = committed(&f.desk);
+    begin_write(&f, &noted);
+    faulty_vfs_fail(FAULTY_IO, 1, false);
+    release_disk(&f.hold);
+    assert_int_equal(ledger_settle(f.desk.ledger), ERROR_IO);
+    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    assert_int_equal(noted.opened, 1);
+    assert_false(noted.committed);
+    assert_int_equal(applied(&f.desk), before);
+    assert_int_equal(f.desk.rollbacks, 1);
+    assert_false(ledger_is_free(f.desk.ledger));
+    wait_for_disk(&f.desk);
+    assert_int_equal(f.desk.failures, 0); /* whoever settled knows */
+    assert_int_equal(committed(&f.desk), before);
+    assert_true(desk_send(&f.desk, f.ann, "lobby", "y"));
+    assert_int_equal(desk_commit(&f.desk), OK);
+    end(&f);
+}
+
+static void test_ledger_roll_back__after_a_write_that_was_settled(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct noted noted;
+    begin(&f);
+    uint64_t before = committed(&f.desk);
+    begin_write(&f, &noted);
+    release_disk(&f.hold);
+    assert_int_equal(ledger_settle(f.desk.ledger), OK);
+    ledger_roll_back(f.desk.ledger); /* it is durable: nothing is undone */
+    assert_int_equal(applied(&f.desk), before + 1);
+    assert_int_equal(f.desk.rollbacks, 0);
+    assert_false(ledger_is_free(f.desk.ledger));
+    wait_for_disk(&f.desk);
+    assert_true(noted.committed);
+    end(&f);
+}
+
+static void test_ledger_write__the_disk_fails(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct noted noted;
+    struct noted read;
+    begin(&f);
+    uint64_t before = committed(&f.desk);
+    begin_write(&f, &noted);
+    put_gate(&f.desk, &read); /* of something read meanwhile */
+    faulty_vfs_fail(FAULTY_IO, 1, false);
+    release_disk(&f.hold);
+    wait_for_disk(&f.desk);
+    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    assert_int_equal(f.desk.failures, 1);
+    assert_int_equal(f.desk.rollbacks, 1);
+    assert_int_equal(noted.opened, 1);
+    assert_false(noted.committed);
+    assert_int_equal(read.opened, 1);
+    assert_false(read.committed);
+    assert_int_equal(applied(&f.desk), before);
+    assert_true(strlen(ledger_problem(f.desk.ledger)) > 0);
+    assert_true(desk_send(&f.desk, f.ann, "lobby", "y"));
+    assert_int_equal(desk_commit(&f.desk), OK);
+    assert_string_equal(ledger_problem(f.desk.ledger), "");
+    end(&f);
+}
+
+static void test_ledger_set_reign__lost_while_the_disk_works(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct noted noted;
+    begin(&f);
+    uint64_t before = committed(&f.desk);
+    begin_write(&f, &noted);
+    ledger_set_reign(f.desk.ledger, 0);
+    assert_int_equal(noted.opened, 1); /* nobody here will know */
+    assert_false(noted.committed);
+    release_disk(&f.hold);
+    wait_for_disk(&f.desk);
+    assert_int_equal(noted.opened, 1);
+    assert_int_equal(applied(&f.desk),
+                     before + 1); /* it is in the log, and may be an orphan one day */
+    assert_false(desk_send(&f.desk, f.ann, "lobby", "y"));
+    assert_int_equal(f.desk.error, ERROR_CLOSED);
+    end(&f);
+}
+
+static void test_ledger_write__the_driver_takes_nothing_any_longer(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct noted noted;
+    begin(&f);
+    uint64_t before = committed(&f.desk);
+    assert_true(desk_send(&f.desk, f.ann, "lobby", "x"));
+    put_gate(&f.desk, &noted);
+    f.desk.refuses = true;
+    ledger_write(f.desk.ledger);
+    assert_true(ledger_is_free(f.desk.ledger));
+    assert_int_equal(noted.opened, 1);
+    assert_false(noted.committed);
+    assert_int_equal(applied(&f.desk), before);
+    assert_int_equal(f.desk.failures, 0);
+    end(&f);
+}
+
+static void test_ledger_replaced__what_is_gated_is_in_doubt(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct noted noted;
+    begin(&f);
+    ledger_commit(f.desk.ledger, committed(&f.desk) - 1);
+    put_gate(&f.desk, &noted);
+    assert_int_equal(noted.opened, 0);
+    ledger_replaced(f.desk.ledger, f.desk.store);
+    assert_int_equal(noted.opened, 1);
+    assert_false(noted.committed);
+    assert_int_equal(committed(&f.desk), 0);
+    end(&f);
+}
+
+/* ---- one that follows ---- */
+
+/* The log of a master, and a ledger that it is fed to. */
+struct pair {
+    struct fixture master;
+    struct desk slave;
+    struct hold hold;
+    char *folder;
+};
+
+static void begin_pair(struct pair *pair)
+{
+    begin_with(&pair->master, false);
+    pair->folder = folder_new();
+    desk_init(&pair->slave, pair->folder);
+    pair->slave.node_id = 2;
+    pair->slave.has_disk = true;
+    pair->slave.follows = true;
+    desk_open(&pair->slave);
+}
+
+static void end_pair(struct pair *pair)
+{
+    desk_close(&pair->slave);
+    folder_remove(pair->folder);
+    end(&pair->master);
+}
+
+static enum error feed_row(void *context, const struct log_row *row)
+{
+    struct desk *slave = context;
+    struct ledger_entry entry = {
+        .kind = row->kind,
+        .first = {.epoch = row->epoch, .seq = row->first_seq},
+        .last_seq = row->last_seq,
+        .bytes = row->batch,
+        .size = row->batch_size,
+        .digest = row->digest,
+    };
+    return ledger_append(slave->ledger, &entry);
+}
+
+/* Appends all that the master has from seq on. */
+static void feed(struct pair *pair, uint64_t seq)
+{
+    assert_int_equal(store_log_read(pair->master.desk.store, seq, feed_row, &pair->slave), OK);
+}
+
+static void say(struct pair *pair, const char *text)
+{
+    assert_true(desk_send(&pair->master.desk, pair->master.ann, "lobby", text));
+    assert_int_equal(desk_commit(&pair->master.desk), OK);
+}
+
+static void assert_alike(const struct pair *pair)
+{
+    uint8_t here[STORE_DIGEST_BYTES];
+    uint8_t there[STORE_DIGEST_BYTES];
+    struct position position = store_position(pair->slave.store);
+    assert_int_equal(position.seq, store_position(pair->master.desk.store).seq);
+    assert_int_equal(position.epoch, store_position(pair->master.desk.store).epoch);
+    assert_int_equal(store_epoch_at(pair->slave.store, 1), position.epoch);
+    store_digest(pair->slave.store, here);
+    store_digest(pair->master.desk.store, there);
+    assert_memory_equal(here, there, sizeof here);
+}
+
+static void test_ledger_catch_up__as_the_master_has_it(void **state)
+{
+    (void)state;
+    struct pair pair;
+    begin_pair(&pair);
+    feed(&pair, 1);
+    assert_int_equal(applied(&pair.slave), 0);
+    assert_true(ledger_catch_up(pair.slave.ledger));
+    assert_int_equal(applied(&pair.slave), applied(&pair.master.desk));
+    assert_int_equal(committed(&pair.slave), 0);
+    assert_int_equal(desk_commit(&pair.slave), OK);
+    assert_alike(&pair);
+    end_pair(&pair);
+}
+
+static void test_ledger_catch_up__a_bounded_number_at_once(void **state)
+{
+    (void)state;
+    struct pair pair;
+    begin_pair(&pair);
+    for (int i = 0; i < MANY; i++)
+        say(&pair, "x");
+    feed(&pair, 1);
+    unsigned rounds = 1;
+    while (!ledger_catch_up(pair.slave.ledger)) {
+        rounds++;
+        assert_int_equal(desk_commit(&pair.slave), OK);
+    }
+    assert_int_equal(desk_commit(&pair.slave), OK);
+    assert_true(rounds > 1);
+    assert_alike(&pair);
+    end_pair(&pair);
+}
+
+static void test_ledger_append__while_the_disk_works(void **state)
+{
+    (void)state;
+    struct pair pair;
+    begin_pair(&pair);
+    feed(&pair, 1);
+    hold_disk(&pair.slave, &pair.hold);
+    assert_true(ledger_catch_up(pair.slave.ledger));
+    ledger_write(pair.slave.ledger);
+    uint64_t before = applied(&pair.slave);
+    say(&pair, "x");
+    feed(&pair, before + 1);
+    assert_int_equal(applied(&pair.slave), before); /* waits */
+    release_disk(&pair.hold);
+    wait_for_disk(&pair.slave);
+    assert_true(ledger_catch_up(pair.slave.ledger));
+    assert_int_equal(applied(&pair.slave), before + 1);
+    assert_int_equal(desk_commit(&pair.slave), OK);
+    assert_alike(&pair);
+    end_pair(&pair);
+}
+
+/* What waited is dropped with what failed: the driver begins again with what is on the disk. */
+static void test_ledger_append__the_write_before_fails(void **state)
+{
+    (void)state;
+    struct pair pair;
+    begin_pair(&pair);
+    feed(&pair, 1);
+    hold_disk(&pair.slave, &pair.hold);
+    assert_true(ledger_catch_up(pair.slave.ledger));
+    ledger_write(pair.slave.ledger);
+    uint64_t before = applied(&pair.slave);
+    say(&pair, "x");
+    feed(&pair, before + 1);
+    faulty_vfs_fail(FAULTY_FULL, 1, false);
+    release_disk(&pair.hold);
+    wait_for_disk(&pair.slave);
+    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    assert_int_equal(pair.slave.failures, 1);
+    assert_int_equal(applied(&pair.slave), 0);
+    assert_true(ledger_catch_up(pair.slave.ledger)); /* nothing is left */
+    assert_int_equal(applied(&pair.slave), 0);
+    feed(&pair, 1);
+    assert_true(ledger_catch_up(pair.slave.ledger));
+    assert_int_equal(desk_commit(&pair.slave), OK);
+    assert_alike(&pair);
+    end_pair(&pair);
+}
+
+/* ---- what does not fit ---- */
+
+/* The last entry of the master's log, to be changed. */
+struct taken {
+    struct ledger_entry entry;
+    uint8_t bytes[4096];
+    uint8_t digest[STORE_DIGEST_BYTES];
+};
+
+static enum error take_row(void *context, const struct log_row *row)
+{
+    struct taken *taken = context;
+    assert_true(row->batch_size <= sizeof taken->bytes);
+    memcpy(taken->bytes, row->batch, row->batch_size);
+    memcpy(taken->digest, row->digest, sizeof taken->digest);
+    taken->entry = (struct ledger_entry){.kind = row->kind,
+                                         .first = {.epoch = row->epoch, .seq = row->first_seq},
+                                         .last_seq = row->last_seq,
+                                         .bytes = taken->bytes,
+                                         .size = row->batch_size,
+                                         .digest = taken->digest};
+    return OK;
+}
+
+enum damage {
+    NO_DAMAGE,
+    OTHER_DIGEST,
+    OTHER_BYTES,
+    NO_BYTES,
+    GAP,
+    TWICE,
+    ONE_TOO_MANY,
+    BACKWARDS,
+    OLD_EPOCH,
+    NEW_EPOCH,
+    LONG_MEMBERS,
+    DAMAGES
+};
+
+static void do_damage(struct taken *taken, enum damage damage)
+{
+    struct ledger_entry *entry = &taken->entry;
+    switch (damage) {
+    case OTHER_DIGEST:
+        taken->digest[7] ^= 1;
+        break;
+    case OTHER_BYTES:
+        memset(taken->bytes, 0xff, entry->size);
+        break;
+    case NO_BYTES:
+        entry->size = 0;
+        break;
+    case GAP:
+        entry->first.seq++;
+        entry->last_seq++;
+        break;
+    case TWICE:
+        entry->first.seq--;
+        entry->last_seq--;
+        break;
+    case ONE_TOO_MANY:
+        entry->last_seq++;
+        break;
+    case BACKWARDS:
+        entry->last_seq = entry->first.seq - 1;
+        break;
+    case OLD_EPOCH:
+        entry->first.epoch--;
+        break;
+    case NEW_EPOCH: /* the batch itself says another */
+        entry->first.epoch++;
+        break;
+    case LONG_MEMBERS:
+        entry->last_seq += 3;
+        entry->kind = LOG_MEMBERS;
+        break;
+    default:
+        break;
+    }
+}
+
+static void check_damage(enum damage damage)
+{
+    struct pair pair;
+    struct taken taken;
+    begin_pair(&pair);
+    feed(&pair, 1);
+    assert_true(ledger_catch_up(pair.slave.ledger));
+    assert_int_equal(desk_commit(&pair.slave), OK);
+    uint64_t before = applied(&pair.slave);
+    say(&pair, "x");
+    assert_int_equal(store_log_read(pair.master.desk.store, before + 1, take_row, &taken), OK);
+    do_damage(&taken, damage);
+    pair.slave.written = OK;
+    assert_int_equal(ledger_append(pair.slave.ledger, &taken.entry), OK);
+    assert_true(ledger_catch_up(pair.slave.ledger));
+    bool is_good = damage == NO_DAMAGE;
+    assert_int_equal(pair.slave.failures, is_good ? 0 : 1);
+    assert_int_equal(pair.slave.written, is_good ? OK : ERROR_CORRUPT);
+    assert_int_equal(applied(&pair.slave), is_good ? before + 1 : before);
+    feed(&pair, applied(&pair.slave) + (is_good ? 0 : 1)); /* the true one still fits */
+    end_pair(&pair);
+}
+
+static void test_ledger_catch_up__what_does_not_fit(void **state)
+{
+    (void)state;
+    for (enum damage damage = NO_DAMAGE; damage < DAMAGES; damage++)
+        check_damage(damage);
+}
+
+/* ---- both ---- */
+
+/* The first batch of a reign shares its transaction with the list that the reign begins with: where
+ * it cannot stay, the driver has to know that the list is undone as well. */
+static void test_ledger_propose__undoes_what_the_log_has_already(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    uint64_t before = committed(&f.desk);
+    static const uint8_t members[] = {1, 0};
+    struct ledger_entry entry = {
+        .kind = LOG_MEMBERS,
+        .first = {.epoch = f.desk.epoch, .seq = before + 1},
+        .last_seq = before + 1,
+        .bytes = members,
+        .size = sizeof members,
+    };
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(ledger_append(f.desk.ledger, &entry), OK);
+        assert_true(ledger_catch_up(f.desk.ledger));
+        assert_true(desk_send(&f.desk, f.ann, "lobby", "x"));
+        f.desk.refuses = true;
+        if (i == 0)
+            desk_break(&f.desk);
+        else
+            ledger_write(f.desk.ledger);
+        assert_int_equal(f.desk.failures, i + 1);
+        assert_int_equal(applied(&f.desk), before);
+    }
+    end(&f);
+}
+
+static void test_ledger_is_full__when_too_much_waits(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    size_t size = 1024 * 1024;
+    uint8_t *bytes = calloc(1, size);
+    assert_non_null(bytes);
+    struct ledger_entry entry = {.kind = LOG_CHAT,
+                                 .first = {.epoch = f.desk.epoch, .seq = 1},
+                                 .last_seq = 1,
+                                 .bytes = bytes,
+                                 .size = size};
+    unsigned count = 0;
+    for (; !ledger_is_full(f.desk.ledger); count++) {
+        assert_true(count < 100);
+        assert_int_equal(ledger_append(f.desk.ledger, &entry), OK);
+    }
+    assert_int_equal(count, 65);
+    ledger_roll_back(f.desk.ledger);
+    assert_false(ledger_is_full(f.desk.ledger));
+    free(bytes);
+    end(&f);
+}
+
+static void test_entries__count_what_they_hold(void **state)
+{
+    (void)state;
+    struct entries entries = {0};
+    struct ledger_entry entry = {.last_seq = 1, .bytes = (const uint8_t *)"abc", .size = 3};
+    uint8_t digest[STORE_DIGEST_BYTES] = {7};
+    assert_int_equal(entries_push(&entries, &entry), OK);
+    entry.digest = digest;
+    entry.last_seq = 2;
+    assert_int_equal(entries_push(&entries, &entry), OK);
+    digest[0] = 8; /* they hold copies */
+    assert_int_equal(entries.count, 2);
+    assert_int_equal(entries.bytes, 6);
+    assert_null(entries.first->entry.digest);
+    entries_drop_first(&entries);
+    assert_int_equal(entries.first->entry.last_seq, 2);
+    assert_int_equal(entries.first->entry.digest[0], 7);
+    assert_memory_equal(entries.first->entry.bytes, "abc", 3);
+    entries_clear(&entries);
+    assert_null(entries.first);
+    assert_null(entries.last);
+    assert_int_equal(entries.count + entries.bytes, 0);
+    assert_int_equal(entries_push(&entries, &entry), OK);
+    entries_clear(&entries);
+}
+
+int main(void)
+{
+    log_configure(LOG_SILENT, LOG_TEXT);
+    faulty_vfs_install();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ledger_write__others_are_sooner),
+        cmocka_unit_test(test_ledger_settle__a_write_is_under_way),
+        cmocka_unit_test(test_ledger_settle__nothing_is_under_way),
+        cmocka_unit_test(test_ledger_settle__the_write_fails),
+        cmocka_unit_test(test_ledger_roll_back__after_a_write_that_was_settled),
+        cmocka_unit_test(test_ledger_write__the_disk_fails),
+        cmocka_unit_test(test_ledger_set_reign__lost_while_the_disk_works),
+        cmocka_unit_test(test_ledger_write__the_driver_takes_nothing_any_longer),
+        cmocka_unit_test(test_ledger_replaced__what_is_gated_is_in_doubt),
+        cmocka_unit_test(test_ledger_catch_up__as_the_master_has_it),
+        cmocka_unit_test(test_ledger_catch_up__a_bounded_number_at_once),
+        cmocka_unit_test(test_ledger_append__while_the_disk_works),
+        cmocka_unit_test(test_ledger_append__the_write_before_fails),
+        cmocka_unit_test(test_ledger_catch_up__what_does_not_fit),
+        cmocka_unit_test(test_ledger_propose__undoes_what_the_log_has_already),
+        cmocka_unit_test(test_ledger_is_full__when_too_much_waits),
+        cmocka_unit_test(test_entries__count_what_they_hold),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: MIT */
+/* Databases on their way from one folder to another, without a network. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/snapshots.h"
+#include "support/desk.h"
+#include "support/folder.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PATIENCE_MS 30000
+#define NOW_MS 5000
+
+/* A master with a database of several chunks, and a slave's folder. */
+struct fixture {
+    struct desk desk;
+    uint64_t ann;
+    char *folder;
+    char *other;
+    struct snapshots *giver;
+    struct snapshots *taker;
+};
+
+static struct snapshots *open_snapshots(struct fixture *f, const char *folder)
+{
+    struct snapshots *snapshots;
+    struct error_text why = {.text = ""};
+    struct snapshots_options options = {
+        .folder = folder, .store = f->desk.store, .queue = f->desk.queue};
+    if (snapshots_new(&snapshots, &options, &why) != OK)
+        fail_msg("%s", why.text);
+    return snapshots;
+}
+
+static void say_much(struct fixture *f, int times)
+{
+    char text[4001];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    for (int i = 0; i < times; i++) {
+        assert_true(desk_send(&f->desk, f->ann, "lobby", text));
+        assert_int_equal(desk_commit(&f->desk), OK);
+    }
+}
+
+static void begin(struct fixture *f)
+{
+    f->folder = folder_new();
+    f->other = folder_new();
+    desk_init(&f->desk, f->folder);
+    desk_open(&f->desk);
+    assert_true(desk_register(&f->desk, "ann"));
+    f->ann = desk_login(&f->desk, "ann");
+    assert_true(desk_join(&f->desk, f->ann, "lobby"));
+    say_much(f, 200);
+    f->giver = open_snapshots(f, f->folder);
+    f->taker = open_snapshots(f, f->other);
+}
+
+static void end(struct fixture *f)
+{
+    snapshots_free(f->giver);
+    snapshots_free(f->taker);
+    desk_close(&f->desk);
+    folder_remove(f->folder);
+    folder_remove(f->other);
+}
+
+static void path_in(const char *folder, const char *name, char path[static 512])
+{
+    (void)snprintf(path, 512, "%s/%s", folder, name);
+}
+
+static bool exists(const char *folder, const char *name)
+{
+    char path[512];
+    path_in(folder, name, path);
+    return access(path, F_OK) == 0;
+}
+
+static uint64_t last_seq(const struct fixture *f)
+{
+    return store_position(f->desk.store).seq;
+}
+
+static bool give(struct fixture *f, struct replica_message *chunk)
+{
+    return snapshots_give(f->giver, chunk, NOW_MS);
+}
+
+/* Asks until there is something; it may take a copy. */
+static void must_give(struct fixture *f, struct replica_message *chunk)
+{
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    struct replica_message asked = *chunk;
+    while (!give(f, chunk)) {
+        assert_true(clock_monotonic_ms() < until_ms);
+        task_queue_wait(f->desk.queue, 100);
+        desk_run(&f->desk);
+        *chunk = asked;
+    }
+}
+
+/* What remains of the snapshot from the chunk on goes to the taker. */
+static void transfer(struct fixture *f, struct replica_message chunk)
+{
+    assert_int_equal(snapshots_keep(f->taker, &chunk), OK);
+    while (chunk.offset + chunk.size < chunk.total) {
+        chunk.offset += chunk.size;
+        must_give(f, &chunk);
+        assert_int_equal(snapshots_keep(f->taker, &chunk), OK);
+    }
+}
+
+/* Installs what the taker has into a database of its own. */
+static void check_taken(struct fixture *f, uint64_t seq)
+{
+    struct error_text why = {.text = ""};
+    struct store *store;
+    struct store_options options = {.folder = f->other, .node_id = 2};
+    assert_int_equal(store_open(&store, &options, &why), OK);
+    enum error error = store_install(&store, snapshots_finish_kept(f->taker),
+                                     (struct position){0, 0}, &options, &why);
+    if (error != OK)
+        fail_msg("%s", why.text);
+    assert_int_equal(store_position(store).seq, seq);
+    store_close(store);
+}
+
+/* ---- the whole way ---- */
+
+static void test_snapshots_give__a_whole_database(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    assert_false(give(&f, &chunk)); /* being made */
+    must_give(&f, &chunk);
+    assert_int_equal(chunk.offset, 0);
+    assert_int_not_equal(chunk.snapshot, 0);
+    assert_true(chunk.total > 2 * REPLICA_CHUNK_BYTES);
+    assert_int_equal(chunk.last.seq, last_seq(&f));
+    assert_int_equal(chunk.last.epoch, store_position(f.desk.store).epoch);
+    uint64_t seq = last_seq(&f);
+    say_much(&f, 1); /* which is no part of it any more */
+    transfer(&f, chunk);
+    check_taken(&f, seq);
+    end(&f);
+}
+
+static void test_snapshots_give__goes_on_where_it_stopped(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct replica_message first = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    must_give(&f, &first);
+    assert_int_equal(snapshots_keep(f.taker, &first), OK);
+    uint64_t seq = last_seq(&f);
+    struct replica_message other = {.kind = REPLICA_SNAPSHOT_CHUNK}; /* of a third server */
+    must_give(&f, &other);
+    assert_int_equal(other.snapshot, first.snapshot);
+    assert_int_equal(other.offset, 0);
+    struct replica_message next = {.snapshot = first.snapshot, .offset = first.size};
+    must_give(&f, &next);
+    assert_int_equal(next.snapshot, first.snapshot);
+    assert_int_equal(next.offset, first.size);
+    transfer(&f, next);
+    check_taken(&f, seq);
+    end(&f);
+}
+
+static void test_snapshots_give__another_one_begins_anew(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    must_give(&f, &chunk);
+    struct replica_message next = {.snapshot = chunk.snapshot + 1, .offset = chunk.size};
+    must_give(&f, &next);
+    assert_int_equal(next.snapshot, chunk.snapshot);
+    assert_int_equal(next.offset, 0);
+    struct replica_message beyond = {.snapshot = chunk.snapshot, .offset = chunk.total + 1};
+    assert_false(give(&f, &beyond));
+    end(&f);
+}
+
+/* ---- which one ---- */
+
+static void test_snapshots_give__too_old_for_who_asks(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    must_give(&f, &chunk);
+    say_much(&f, 3);
+    struct replica_message newer = {.common = {.seq = last_seq(&f)}};
+    assert_false(give(&f, &newer));
+    must_give(&f, &newer);
+    assert_int_not_equal(newer.snapshot, chunk.snapshot);
+    assert_int_equal(newer.last.seq, last_seq(&f));
+    end(&f);
+}
+
+static void test_snapshots_give__more_is_asked_than_there_is(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    for (int i = 0; i < 3; i++) {
+        struct replica_message chunk = {.common = {.seq = last_seq(&f) + 1}};
+        assert_false(give(&f, &chunk));
+        desk_run(&f.desk);
+    }
+    assert_false(exists(f.folder, "snapshot-given.db"));
+    struct replica_message chunk = {.common = {.seq = last_seq(&f)}};
+    must_give(&f, &chunk);
+    end(&f);
+}
+
+/* The entries after it are gone: whoever installed it would need another one at once. */
+static void test_snapshots_give__the_log_has_gone_on_without_it(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    must_give(&f, &chunk);
+    say_much(&f, 3);
+    ledger_prune(f.desk.ledger, last_seq(&f));
+    say_much(&f, 1);
+    assert_true(store_log_first(f.desk.store) > chunk.last.seq + 1);
+    struct replica_message goes_on = {.snapshot = chunk.snapshot, .offset = chunk.size};
+    assert_true(give(&f, &goes_on));
+    assert_int_equal(goes_on.snapshot, chunk.snapshot);
+    struct replica_message begins = {.snapshot = 0};
+    assert_false(give(&f, &begins));
+    must_give(&f, &begins);
+    assert_int_equal(begins.last.seq, last_seq(&f));
+    end(&f);
+}
+
+/* ---- how long ---- */
+
+static void test_snapshots_tick__nobody_asks(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    must_give(&f, &chunk);
+    snapshots_tick(f.giver, NOW_MS + 29000);
+    assert_true(exists(f.folder, "snapshot-given.db"));
+    assert_true(snapshots_give(f.giver, &chunk, NOW_MS + 29000));
+    snapshots_tick(f.giver, NOW_MS + 31000);
+    assert_true(exists(f.folder, "snapshot-given.db"));
+    snapshots_tick(f.giver, NOW_MS + 60000);
+    assert_false(exists(f.folder, "snapshot-given.db"));
+    uint64_t before = chunk.snapshot;
+    chunk.offset = chunk.size; /* begins anew */
+    must_give(&f, &chunk);
+    assert_int_not_equal(chunk.snapshot, before);
+    assert_int_equal(chunk.offset, 0);
+    end(&f);
+}
+
+static void test_snapshots_forget__while_one_is_made(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    assert_false(give(&f, &chunk));
+    snapshots_forget(f.giver);
+    snapshots_forget(f.giver);
+    assert_false(give(&f, &chunk)); /* its end is still to be told */
+    desk_run(&f.desk);
+    assert_false(exists(f.folder, "snapshot-given.db"));
+    assert_false(exists(f.folder, "snapshot-given.db.part"));
+    must_give(&f, &chunk);
+    snapshots_forget(f.giver);
+    assert_false(exists(f.folder, "snapshot-given.db"));
+    end(&f);
+}
+
+static void test_snapshots_free__while_one_is_made(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    assert_false(give(&f, &chunk));
+    snapshots_free(f.giver);
+    assert_false(exists(f.folder, "snapshot-given.db"));
+    assert_false(exists(f.folder, "snapshot-given.db.part"));
+    f.giver = NULL;
+    end(&f);
+}
+
+static void leave_behind(const char *folder, const char *name)
+{
+    char path[512];
+    path_in(folder, name, path);
+    int descriptor = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_true(descriptor >= 0);
+    (void)close(descriptor);
+}
+
+static void test_snapshots_new__removes_what_was_left_behind(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"snapshot-given.db", "snapshot-given.db.part",
+                                        "snapshot-taken.db"};
+    struct fixture f;
+    begin(&f);
+    snapshots_free(f.taker);
+    for (size_t i = 0; i < 3; i++)
+        leave_behind(f.other, names[i]);
+    f.taker = open_snapshots(&f, f.other);
+    for (size_t i = 0; i < 3; i++)
+        assert_false(exists(f.other, names[i]));
+    end(&f);
+}
+
+static void test_snapshots_new__a_folder_with_too_long_a_name(void **state)
+{
+    (void)state;
+    char folder[5000];
+    memset(folder, 'x', sizeof folder - 1);
+    folder[sizeof folder - 1] = '\0';
+    struct snapshots *snapshots;
+    struct error_text why = {.text = ""};
+    assert_int_equal(snapshots_new(&snapshots, &(struct snapshots_options){.folder = folder}, &why),
+                     ERROR_INVALID);
+    assert_true(strlen(why.text) > 0);
+}
+
+/* ---- keeping ---- */
+
+static void test_snapshots_keep__only_the_next_one(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    must_give(&f, &chunk);
+    struct replica_message later = chunk;
+    later.offset = chunk.size;
+    assert_int_equal(snapshots_keep(f.taker, &later), ERROR_INVALID);
+    assert_int_equal(snapshots_keep(f.taker, &chunk), OK);
+    later.offset = chunk.size - 1;
+    assert_int_equal(snapshots_keep(f.taker, &later), ERROR_INVALID);
+    assert_false(exists(f.other, "snapshot-taken.db"));
+    uint64_t seq = last_seq(&f);
+    transfer(&f, chunk); /* from the beginning */
+    check_taken(&f, seq);
+    end(&f);
+}
+
+static void test_snapshots_keep__the_disk_is_full(void **state)
+{
+    (void)state;
+    struct fixture f;
+    char path[512];
+    begin(&f);
+    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    must_give(&f, &chunk);
+    path_in(f.other, "snapshot-taken.db", path);
+    assert_int_equal(symlink("/dev/full", path), 0);
+    assert_int_equal(snapshots_keep(f.taker, &chunk), ERROR_DISK_FULL);
+    struct stat about;
+    assert_int_not_equal(lstat(path, &about), 0); /* what there was of it gives its room back */
+    uint64_t seq = last_seq(&f);
+    transfer(&f, chunk);
+    check_taken(&f, seq);
+    end(&f);
+}
+
+static void test_snapshots__in_memory_there_are_none(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct snapshots *none = open_snapshots(&f, NULL);
+    struct replica_message chunk = {.bytes = (const uint8_t *)"x", .size = 1, .total = 1};
+    assert_false(snapshots_give(none, &chunk, NOW_MS));
+    assert_int_equal(snapshots_keep(none, &chunk), ERROR_INVALID);
+    snapshots_tick(none, NOW_MS);
+    snapshots_forget(none);
+    snapshots_free(none);
+    snapshots_free(NULL);
+    end(&f);
+}
+
+int main(void)
+{
+    log_configure(LOG_SILENT, LOG_TEXT);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_snapshots_give__a_whole_database),
+        cmocka_unit_test(test_snapshots_give__goes_on_where_it_stopped),
+        cmocka_unit_test(test_snapshots_give__another_one_begins_anew),
+        cmocka_unit_test(test_snapshots_give__too_old_for_who_asks),
+        cmocka_unit_test(test_snapshots_give__more_is_asked_than_there_is),
+        cmocka_unit_test(test_snapshots_give__the_log_has_gone_on_without_it),
+        cmocka_unit_test(test_snapshots_tick__nobody_asks),
+        cmocka_unit_test(test_snapshots_forget__while_one_is_made),
+        cmocka_unit_test(test_snapshots_free__while_one_is_made),
+        cmocka_unit_test(test_snapshots_new__removes_what_was_left_behind),
+        cmocka_unit_test(test_snapshots_new__a_folder_with_too_long_a_name),
+        cmocka_unit_test(test_snapshots_keep__only_the_next_one),
+        cmocka_unit_test(test_snapshots_keep__the_disk_is_full),
+        cmocka_unit_test(test_snapshots__in_memory_there_are_none),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
