@@ -29,8 +29,23 @@ static const char *what_happened(const struct replica_member *before,
     return NULL;
 }
 
+/* A hanging disk is somebody else's business where somebody waits for this master, and could take its
+ * place. */
+static bool is_followed(const struct cluster *cluster)
+{
+    if (replica_role(cluster->replica) != REPLICA_MASTER)
+        return false;
+    const struct replica_member *members;
+    size_t count = replica_members(cluster->replica, &members);
+    for (size_t i = 0; i < count; i++)
+        if (members[i].id != cluster->options.options->id && !members[i].left)
+            return true;
+    return false;
+}
+
 void cluster_note_members(struct cluster *cluster)
 {
+    ledger_share_writes(cluster->ledger, is_followed(cluster));
     if (!cluster->members_changed)
         return;
     cluster->members_changed = false;
