@@ -14,7 +14,7 @@ build-client: ## build build/client alone, for a machine that runs no server
 	@scripts/setup.sh
 	@scripts/build.sh release client
 
-run: ## start a server on loopback and chat; without a terminal, play a short conversation
+run: ## start three servers on loopback and chat; without a terminal, play a short conversation
 	@scripts/run.sh $(if $(filter command,$(origin PORT)),$(PORT))
 
 test: ## build with tests in build-dev and run them all
@@ -46,4 +46,4 @@ help: ## this list
 	@echo "make TARGET, where TARGET is"
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/  \1: \2/p' $(MAKEFILE_LIST) | \
 		awk -F': ' '{ printf "%-16s %s\n", $$1, $$2 }'
-	@echo "make run PORT=4000 uses the ports 4000 and 4001."
+	@echo "make run PORT=4000 uses the ports 4000 to 4005; else those in .env, or 2625 to 2630."

@@ -53,7 +53,7 @@ static const struct option_spec specs[] = {
      .letter = 's',
      .kind = OPTION_STRINGS,
      .argument = "NAME",
-     .fallback = "limits,send,one_room,lockstep,pipelined,idle",
+     .fallback = "limits,send,one_room,lockstep,pipelined,idle,cluster,join",
      .group = "What to run",
      .help = "which ones, in this order within each round",
      OPTION_FIELD(struct settings, scenarios)},

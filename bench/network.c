@@ -144,8 +144,10 @@ enum error network_open(struct network *network, size_t count, struct error_text
 
 void network_close(struct network *network)
 {
-    for (size_t i = 0; i < network->count; i++)
-        (void)close(network->plugs[i]); /* the last of it, once its server has gone */
+    for (size_t i = 0; i < network->count; i++) {
+        (void)run_ip(-1, "link del plug%zu", i); /* now: else the kernel does it some time later */
+        (void)close(network->plugs[i]);
+    }
     if (network->count > 0)
         (void)run_ip(-1, "link del " BRIDGE);
     network->count = 0;

@@ -88,12 +88,13 @@ check_addresses() {
 client_address() { printf '%s' "${host[$1]}:${client_port[$1]}"; }
 internal_address() { printf '%s' "${host[$1]}:${internal_port[$1]}"; }
 
-# client_addresses: of all servers, a blank before each.
+# client_addresses: of all servers, on one line, a blank before each.
 client_addresses() {
   local k
   for ((k = 1; k <= server_count; k++)); do
     printf ' %s' "$(client_address "$k")"
   done
+  printf '\n'
 }
 
 # others_of N: the internal addresses of the other servers, with commas between.
@@ -147,10 +148,11 @@ running_pid() {
   printf '%s' "$pid"
 }
 
-# launch N: starts server N in the background, in a session of its own.
+# launch N [NAME=VALUE ...]: starts server N in the background, in a session of its own; what is given wins.
 launch() {
   local n=$1 pid
   server_variables "$n"
+  variables+=("${@:2}")
   : >"$run_dir/$n.ready"
   (
     close_private_fds

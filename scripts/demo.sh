@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# A short conversation between two people that shows what Jackdaw is for: the server is killed in
-# the middle, one of the two goes away and comes back, and every message arrives once and in order.
-# Plays on ports from the kernel and in a temporary folder, with what is in build/.
+# A short conversation between two people on three servers that shows what Jackdaw is for: the master is
+# killed in the middle of it, one of the two goes away and comes back, and every message arrives once and
+# in order. Plays on ports from the kernel and in a temporary folder, with what is in build/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/common.sh
@@ -10,12 +10,12 @@ source scripts/common.sh
 
 patience_s=20
 folder=$(mktemp -d "${TMPDIR:-/tmp}/jackdaw-demo.XXXXXX")
-log=$folder/server.log
+node_pid=() node_out=() client_port=() internal_port=()
 declare -A client_pid=() client_in=() sent=()
 
 cleanup() {
   local pid
-  for pid in "${client_pid[@]}" ${server_pid:+"$server_pid"}; do
+  for pid in "${client_pid[@]}" "${node_pid[@]}" ${server_pid:+"$server_pid"}; do
     kill -KILL "$pid" 2>/dev/null || true
   done
   wait 2>/dev/null || true
@@ -71,9 +71,30 @@ has_result() {
   grep -Eq '"status": ?"OK"' <<<"$line" || give_up "$1's /$2 was refused: $line"
 }
 
-start() {
-  start_server "$log" 1 master "127.0.0.1:$1" "127.0.0.1:$2" --data_dir="$folder/data" ||
-    give_up "the server did not start."
+# start_node N ROLE [ADDRESS,...]: starts server N, which is told of others; again on the ports it had.
+start_node() {
+  local n=$1
+  start_server "$folder/server$n.log" "$n" "$2" "127.0.0.1:${client_port[n]:-0}" "127.0.0.1:${internal_port[n]:-0}" \
+    --data_dir="$folder/data" ${3:+--master_address="$3"} || give_up "server $n did not start."
+  node_pid[n]=$server_pid node_out[n]=$server_out server_pid=''
+  client_port[n]=$(port_of clients "$server_ready")
+  internal_port[n]=$(port_of internal "$server_ready")
+  [[ -n ${client_port[n]} && -n ${internal_port[n]} ]] || give_up "the server's line names no ports: $server_ready"
+}
+
+# end_node N SIGNAL: as end_server does.
+end_node() {
+  server_pid=${node_pid[$1]:-} server_out=${node_out[$1]:-}
+  unset "node_pid[$1]" "node_out[$1]"
+  end_server "$2"
+}
+
+are_in_sync() { (($(in_sync_count "127.0.0.1:${client_port[$1]}") == $2)); }
+
+# has_other_master N OLD: server N knows a master, and it is not OLD.
+has_other_master() {
+  master=$(master_of "127.0.0.1:${client_port[$1]}")
+  ((master != 0 && master != $2))
 }
 
 # A visit is one run of a client: bob's second one is bob2.
@@ -85,7 +106,7 @@ arrive() {
     exec 0<"$folder/$visit.in"
     close_private_fds
     exec {fd}>&-
-    exec build/client --json -a "127.0.0.1:$client_port"
+    exec build/client --json -a "${client_port[@]/#/127.0.0.1:}"
   ) >"$folder/$visit.json" 2>"$folder/$visit.log" &
   client_pid[$visit]=$!
   client_in[$visit]=$fd
@@ -142,14 +163,38 @@ expect() {
   fi
 }
 
+count_aloud() {
+  local i
+  for i in {1..40}; do
+    utter "$1" "$i"
+    ((i != 15)) || kill -KILL "${node_pid[master]}"
+    sleep 0.02
+  done
+}
+
+# count_through VISIT: counts aloud, and kills the master in the middle of it. Sets longest_ms: the time
+# that the message waited longest that had to wait for its acknowledgement.
+count_through() {
+  local line first=${#lobby[@]}
+  count_aloud "$1" 2>/dev/null # where bash reports a killed job, which is no news
+  wait_until "bob has not got \"${lobby[-1]}\"" has_text bob "${lobby[-1]}"
+  wait_until "ann has not got \"${lobby[-1]}\"" has_text ann "${lobby[-1]}"
+  say "  ${lobby[first]}, ${lobby[first + 1]#*> }, ${lobby[first + 2]#*> } ... ${lobby[-1]#*> }"
+  command "$1" /stats
+  line=$(grep '"command": *"stats"' "$folder/$1.json" | tail -n 1)
+  longest_ms=$(sed -En 's/.*"max_us": ?([0-9]+)[0-9]{3}[^0-9].*/\1/p' <<<"$line")
+  end_node "$master" KILL || true
+}
+
 lobby=()
 password=correct-horse-battery
-say "There is no terminal here, so this plays a conversation between ann and bob."
-start 0 0
-client_port=$(port_of clients "$server_ready")
-internal_port=$(port_of internal "$server_ready")
-[[ -n $client_port && -n $internal_port ]] || give_up "the server's line names no ports: $server_ready"
-say "* the server is ready on port $client_port"
+say "There is no terminal here, so this plays a conversation between ann and bob, on three servers."
+start_node 1 master
+start_node 2 slave "127.0.0.1:${internal_port[1]}"
+start_node 3 slave "127.0.0.1:${internal_port[1]}"
+wait_until "the three servers are not in sync" are_in_sync 1 3
+master=1
+say "* three servers are ready, on the ports ${client_port[*]}; server 1 is the master"
 
 for who in ann bob; do
   arrive "$who"
@@ -159,17 +204,20 @@ for who in ann bob; do
 done
 
 talk ann "hi bob"
-talk bob "hi ann, how is the new server?"
-talk ann "it has not lost a word yet"
+talk bob "hi ann, how are the new servers?"
+talk ann "let me count, and you pull a plug"
 
-say "* kill -9: the server is dead, and ann writes on"
-kill_server || true
-utter ann "are you still there?"
-start "$client_port" "$internal_port"
-say "* the server is back on the same data"
-hear ann bob
-talk bob "I am, did anything happen?"
+say "* while ann counts, the master gets a kill -9"
+killed=$master
+count_through ann
+wait_until "no other server has become the master" has_other_master 2 "$killed"
+say "* server $master is the master now; the message that waited longest was acknowledged after ${longest_ms:-0} ms"
+talk bob "did anything happen?"
 talk ann "nothing that you would notice"
+
+start_node "$killed" slave "127.0.0.1:${internal_port[2]},127.0.0.1:${internal_port[3]}"
+wait_until "server $killed has not caught up" are_in_sync 2 3
+say "* server $killed is back, and has caught up"
 
 say "* bob leaves"
 leave bob
@@ -193,5 +241,7 @@ expect ann @bob "ann> $private"
 expect bob2 @ann "ann> $private"
 # What one visit has received, the next does not get again.
 expect bob2 lobby
-stop_server || give_up "the server did not stop cleanly."
-say "The server was killed once; all $((${#lobby[@]} + 1)) messages arrived exactly once and in order."
+for n in 1 2 3; do
+  end_node "$n" TERM || give_up "server $n did not stop cleanly."
+done
+say "The master was killed once; all $((${#lobby[@]} + 1)) messages arrived exactly once and in order."

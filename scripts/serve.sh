@@ -9,10 +9,11 @@
 #   JACKDAW_DATA_DIR          data
 # and every other option of the server. Arguments are further options. JACKDAW_SERVER names the program.
 #
-# The founder founds only where there is nothing yet: neither data of its own nor another server that
-# has some. So it can be started again and again, and one whose disk was lost joins the others instead
-# of beginning an empty cluster beside theirs. Used by every way of starting a cluster: the image of
-# docker/, the systemd unit, start_cluster.sh and setup_distributed.sh.
+# The founder founds only where there is nothing yet: neither data of its own nor another server that has
+# some. So it can be started again and again, and one whose disk was lost joins the others instead of
+# beginning an empty cluster beside theirs. Servers that do not answer may only be about to start: it asks
+# for JACKDAW_FOUND_AFTER_S seconds (10). Used by every way of starting a cluster: the image of docker/, the
+# systemd unit, start_cluster.sh and setup_distributed.sh.
 set -eu
 
 server=${JACKDAW_SERVER:-jackdaw-server}
@@ -20,19 +21,32 @@ id=${JACKDAW_ID:-1}
 role=${JACKDAW_ROLE:-master}
 others=${JACKDAW_MASTER_ADDRESS:-}
 data_dir=${JACKDAW_DATA_DIR:-data}
-unset JACKDAW_SERVER JACKDAW_MASTER_ADDRESS
+patience_s=${JACKDAW_FOUND_AFTER_S:-10}
+unset JACKDAW_SERVER JACKDAW_MASTER_ADDRESS JACKDAW_FOUND_AFTER_S
 
-somebody_has_data() {
+# look_around: asks the others. has_data: one of them has some; all_answered: and otherwise none has.
+look_around() {
+  has_data=no all_answered=yes
   for address in $(printf '%s' "$others" | tr , ' '); do
-    if "$server" --status "$address" --json 2>/dev/null | grep -Eq '"seq": ?[1-9]'; then
-      return 0
+    if answer=$("$server" --status "$address" --json 2>/dev/null); then
+      if printf '%s' "$answer" | grep -Eq '"seq": ?[1-9]'; then
+        has_data=yes
+        return
+      fi
+    else
+      all_answered=no
     fi
   done
-  return 1
 }
 
 if [ "$role" = master ] && [ -n "$others" ] && [ ! -e "$data_dir/$id/jackdaw.db" ]; then
-  if somebody_has_data; then
+  look_around
+  while [ "$has_data$all_answered" = nono ] && [ "$patience_s" -gt 0 ]; do
+    sleep 1
+    patience_s=$((patience_s - 1))
+    look_around
+  done
+  if [ "$has_data" = yes ]; then
     role=slave
   else
     others=''

@@ -84,7 +84,7 @@ start() {
     await_ready "$n"
     say "Server $n was running."
   else
-    ((n == 1)) || say "Server $n looks for the others, at $(others_of "$n")."
+    say "Server $n looks for the others, at $(others_of "$n")."
     launch "$n"
     await_ready "$n"
     say "Server $n is ready; its data is in $data_dir/$n, its log in $run_dir/$n.log."

@@ -30,11 +30,30 @@ recall_ports() {
   done
 }
 
-# begin N: starts server N unless it runs.
+# begin N [NAME=VALUE ...]: starts server N unless it runs.
 begin() {
   running_pid "$1" >/dev/null && return
-  launch "$1"
+  launch "$@"
   started+=("$1")
+}
+
+# Their folders are all here, so who has data need not be asked.
+has_any_data() {
+  local n
+  for n in "${numbers[@]}"; do
+    [[ ! -e $data_dir/$n/jackdaw.db ]] || return 0
+  done
+  return 1
+}
+
+begin_first() {
+  if [[ -e $data_dir/1/jackdaw.db ]]; then
+    begin 1
+  elif has_any_data; then
+    begin 1 JACKDAW_ROLE=slave
+  else
+    begin 1 JACKDAW_MASTER_ADDRESS=
+  fi
 }
 
 await_all_in_sync() {
@@ -58,7 +77,7 @@ start() {
     die "there is no $build/server yet: run 'make build' first."
   check_free
   started=()
-  begin 1
+  begin_first
   # Whoever does not know where the first one is can ask for it only when it is there.
   ((internal_port[1])) || await_ready 1
   for n in "${numbers[@]}"; do

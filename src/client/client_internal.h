@@ -24,7 +24,7 @@
 
 #define CLIENT_TOKEN_BYTES 32
 #define CLIENT_NONCE_BYTES 16
-#define CLIENT_LINKS_MAX 8u          /* connections at once while looking for a server */
+#define CLIENT_LINKS_MAX 16u         /* connections at once while looking for a server */
 #define CLIENT_STAGGER_MS 20u        /* between opening two of them, the first time */
 #define CLIENT_OPEN_AGAIN_MS 1000u   /* after one that could not even be opened */
 #define CLIENT_HANDSHAKE_MS 60u      /* rpc_channel_close waits for younger connections */
@@ -153,7 +153,8 @@ struct client {
     void *source;
     struct task_queue *queue;
     uint64_t now_us;
-    uint64_t wake_us; /* when there is something to do */
+    uint64_t gap_since_us; /* since when servers miss more of the session than can be sent again */
+    uint64_t wake_us;      /* when there is something to do */
 
     struct servers servers;
     struct link *links[CLIENT_LINKS_MAX];
@@ -169,6 +170,7 @@ struct client {
     uint64_t active_us;       /* when a message was told or a request ended */
     uint64_t search_us;       /* since when there is none that serves, or doubt; 0: all is well */
     uint64_t seeking_us;      /* since when there is no current */
+    uint64_t silent_us;       /* while doubting: since when an answer is missing */
     uint64_t first_answer_us; /* since then, when a server first answered; 0: none has */
     uint64_t open_next_us;
     struct error_text problem; /* what went wrong last while connecting */
@@ -250,7 +252,8 @@ void link_trust(struct client *client);
 void link_reigns(struct client *client);
 /* It answered that it cannot help. */
 void link_doubt(struct client *client, const struct rpc_result *why);
-void link_begin_doubt(struct client *client);
+/* since_us: when it should have answered. */
+void link_begin_doubt(struct client *client, uint64_t since_us);
 
 /* ---- health.c ---- */
 void health_check(struct client *client);

@@ -66,6 +66,6 @@ void health_check(struct client *client)
     if (!client->doubting && client->servers.count > 1 &&
         client_is_over(client, quiet_us, CLIENT_DOUBT_MS)) {
         (void)error_set(&client->problem, OK, "%s does not answer", client->current->text);
-        link_begin_doubt(client);
+        link_begin_doubt(client, quiet_us);
     }
 }

@@ -196,9 +196,10 @@ void lines_figures(struct app *app)
                   (double)figures.p99_us / 1000, (double)figures.max_us / 1000);
     if (figures.retries + figures.reconnects > 0)
         lines_put(app,
-                  "-- %" PRIu64 " retries, %" PRIu64 " reconnects, %" PRIu64
-                  " of them to another server; the longest gap was %.0f ms",
-                  figures.retries, figures.reconnects, figures.failovers,
+                  "-- %" PRIu64 " retr%s, %" PRIu64 " reconnect%s, %" PRIu64
+                  " to another server; the longest gap was %.0f ms",
+                  figures.retries, figures.retries == 1 ? "y" : "ies", figures.reconnects,
+                  plural(figures.reconnects), figures.failovers,
                   (double)figures.longest_gap_us / 1000);
 }
 

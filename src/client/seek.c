@@ -78,9 +78,7 @@ static void tell_when_lost(struct client *client)
 
 static void count_gap(struct client *client, const struct link *old)
 {
-    uint64_t since_us = client->seeking_us;
-    if (old != NULL)
-        since_us = client->heard_us < client->search_us ? client->heard_us : client->search_us;
+    uint64_t since_us = old == NULL ? client->seeking_us : client->silent_us;
     if (client->now_us - since_us > client->figures.longest_gap_us)
         client->figures.longest_gap_us = client->now_us - since_us;
 }
@@ -188,8 +186,10 @@ static const struct address *next_address(struct client *client)
 /* At first one after the other, as the first is likely to do; later, when time counts, all at once. */
 static void open_more(struct client *client)
 {
-    make_place(client);
-    while (client->link_count < CLIENT_LINKS_MAX) {
+    for (;;) {
+        make_place(client);
+        if (client->link_count == CLIENT_LINKS_MAX)
+            return;
         if (client->now_us < client->open_next_us) {
             client_wake_at(client, client->open_next_us);
             return;
@@ -265,10 +265,11 @@ void link_reigns(struct client *client)
     client->wake_us = 0;
 }
 
-void link_begin_doubt(struct client *client)
+void link_begin_doubt(struct client *client, uint64_t since_us)
 {
     if (client->doubting)
         return;
+    client->silent_us = since_us;
     client->open_next_us = client->now_us;
     client->wake_us = 0;
     client->doubting = true;
@@ -296,9 +297,12 @@ void link_doubt(struct client *client, const struct rpc_result *why)
     if (current == NULL)
         return;
     current->refused = true;
-    (void)error_set(&client->problem, OK, "%s: %s", current->text, why->message);
+    if (client->servers.count > 1)
+        (void)error_set(&client->problem, OK, "no server is in charge right now");
+    else
+        (void)error_set(&client->problem, OK, "%s: %s", current->text, why->message);
     if (*why->master != '\0')
         follow_hint(client, why->master);
     client->session.confirmed = false;
-    link_begin_doubt(client);
+    link_begin_doubt(client, client->now_us);
 }

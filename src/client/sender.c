@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define HANDOVER_WAIT_US 120000000u
+
 /* ---- answers ---- */
 
 /* A server that is short of something (its rate limit, a full queue) took so many and refused the
@@ -55,8 +57,8 @@ static bool is_session_late(const struct request *request)
 static bool is_for_later(const struct request *request)
 {
     const struct rpc_result *result = &request->result;
-    if (call_kind_of(request->call)->once)
-        return false;
+    if (call_kind_of(request->call)->once) /* another server was taken: it knows more */
+        return result->status == STATUS_CANCELLED;
     if (request->call == CLIENT_LOGIN && result->retry_ms > CLIENT_ANSWER_MS)
         return false; /* too many devices, say: the user should know rather than wait */
     switch (result->status) {
@@ -81,6 +83,15 @@ static void go_back(struct request *request)
             request_abandon(earlier);
 }
 
+/* Two halves of a cluster have met, and what the other one had acknowledged is on its way into the log
+ * of this one: nothing is lost yet. */
+static bool may_be_handed_over(struct client *client)
+{
+    if (client->gap_since_us == 0)
+        client->gap_since_us = client->now_us;
+    return client->now_us - client->gap_since_us < HANDOVER_WAIT_US;
+}
+
 /* The session's numbers do not go on where this request stands. */
 static void handle_skip(struct request *request)
 {
@@ -90,7 +101,7 @@ static void handle_skip(struct request *request)
     if (expected != 0 && expected < request->number)
         possible = kept_send_again(client, expected);
     go_back(request);
-    if (!possible)
+    if (!possible && !may_be_handed_over(client))
         session_lost(client, STATUS_ABORTED,
                      "the servers have lost more of this session than can be sent again");
 }
@@ -184,6 +195,8 @@ static void handle_outcome(struct request *request, const ProtobufCMessage *repl
     if (status == STATUS_OK && call_kind_of(request->call)->session)
         session_confirm(client);
     if (status == STATUS_OK) {
+        if (request->number != 0)
+            client->gap_since_us = 0;
         note_positions(request, reply);
         if (request->call == CLIENT_LOGIN)
             session_began(client, request, (const Jackdaw__LoginReply *)reply);

@@ -155,9 +155,21 @@ static bool hears_majority(struct replica *r)
     return count >= voters_count(r) / 2 + 1;
 }
 
+/* Whether anybody would be better off with another master. */
+static bool has_successor(const struct replica *r)
+{
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct replica_member *member = &r->members.items[i];
+        if (member->id != r->options.id && member->in_sync && !member->left)
+            return true;
+    }
+    return false;
+}
+
 void commit_tick(struct replica *r)
 {
-    if (is_sick(r) || (r->options.policy == REPLICA_QUORUM && !hears_majority(r))) {
+    bool is_replaceable = is_sick(r) && has_successor(r);
+    if (is_replaceable || (r->options.policy == REPLICA_QUORUM && !hears_majority(r))) {
         step_down(r);
         return;
     }

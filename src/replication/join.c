@@ -142,7 +142,9 @@ void receive_join(struct replica *r, const struct replica_message *message)
     const struct replica_message *joined = answer_join(r, message);
     peer->follows = joined->answer == REPLICA_DELTAS;
     peer->heard_ms = r->now_ms;
-    peer->progress_ms = r->now_ms;
+    /* One in sync that joins again and again (its disk is full) must not be waited for for ever. */
+    if (!member_is_in_sync(r, message->from))
+        peer->progress_ms = r->now_ms;
 }
 
 /* ---- the answer ---- */
@@ -289,6 +291,11 @@ void installed(struct replica *r, const struct replica_state *state)
     r->needed = 0;
     if (r->committed > common)
         r->committed = common;
+    if (r->last.epoch > r->promised) { /* it is from after what its sender said: of another reign */
+        promise(r, r->last.epoch);
+        step_down(r);
+        return;
+    }
     if (r->role == REPLICA_ADOPTING) {
         struct catch_up *catch_up = &r->catch_up;
         *catch_up = (struct catch_up){

@@ -25,7 +25,10 @@ void cluster_step(struct cluster *cluster, struct replica_event *event)
         log_warning("cluster", "event_refused", log_string("error", error_name(error)));
     cluster_carry_out(cluster);
     cluster_note_members(cluster);
-    cluster->deadline_ms = replica_deadline(cluster->replica);
+    /* Never put off: where much happens, the clock would stand still. */
+    uint64_t deadline_ms = replica_deadline(cluster->replica);
+    if (event->kind == REPLICA_TICK || deadline_ms < cluster->deadline_ms)
+        cluster->deadline_ms = deadline_ms;
 }
 
 /* ---- messages ---- */
@@ -214,6 +217,7 @@ void cluster_tick(struct cluster *cluster)
     rpc_server_tick(cluster->server, cluster->now_ms);
     snapshots_tick(cluster->snapshots, cluster->now_ms);
     prune(cluster);
+    cluster->deadline_ms = UINT64_MAX;
     cluster_step(cluster, &(struct replica_event){.kind = REPLICA_TICK});
 }
 

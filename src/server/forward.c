@@ -14,6 +14,7 @@
 struct forward {
     struct forward_options options;
     char address[ADDRESS_TEXT_SIZE]; /* "": there is no master */
+    bool is_unreachable;             /* nothing can be sent there: it lacks an authority file */
     struct rpc_channel *channels[FORWARD_CONNECTIONS];
     size_t open_calls;
 };
@@ -97,13 +98,33 @@ static void on_credited(void *context, struct rpc_call *call)
 
 /* ---- requests ---- */
 
-/* The same for all calls of a client. */
-static struct rpc_channel *channel_for(const struct forward *forward, const struct rpc_call *call)
+/* NULL: logged. */
+static struct rpc_channel *open_channel(struct forward *forward)
+{
+    struct rpc_channel_options options = {.queue = forward->options.queue,
+                                          .tls_authority = forward->options.tls_authority};
+    struct rpc_channel *channel = NULL;
+    struct error_text why;
+    enum error error = address_parse(forward->address, &options.address, &why);
+    if (error == OK)
+        error = rpc_channel_open(&channel, &options, &why);
+    if (error != OK)
+        log_error("server", "forward_failed", log_string("master", forward->address),
+                  log_string("error", why.text));
+    forward->is_unreachable = error == ERROR_INVALID;
+    return channel;
+}
+
+/* The same for all calls of a client; made when it is first needed. */
+static struct rpc_channel *channel_for(struct forward *forward, const struct rpc_call *call)
 {
     size_t hash = 5381;
     for (const char *at = rpc_call_peer(call); *at != '\0'; at++)
         hash = hash * 33 + (unsigned char)*at;
-    return forward->channels[hash % FORWARD_CONNECTIONS];
+    struct rpc_channel **channel = &forward->channels[hash % FORWARD_CONNECTIONS];
+    if (*channel == NULL && forward_has_master(forward))
+        *channel = open_channel(forward);
+    return *channel;
 }
 
 static struct passage *passage_new(struct forward *forward, struct rpc_channel *channel,
@@ -170,21 +191,6 @@ static void disconnect(struct forward *forward)
     ASSERT(forward->open_calls == 0);
 }
 
-static void connect(struct forward *forward)
-{
-    struct rpc_channel_options options = {.queue = forward->options.queue,
-                                          .tls_authority = forward->options.tls_authority};
-    struct error_text why;
-    enum error error = address_parse(forward->address, &options.address, &why);
-    for (size_t i = 0; i < FORWARD_CONNECTIONS && error == OK; i++)
-        error = rpc_channel_open(&forward->channels[i], &options, &why);
-    if (error == OK)
-        return;
-    log_error("server", "forward_failed", log_string("master", forward->address),
-              log_string("error", why.text));
-    disconnect(forward);
-}
-
 void forward_to(struct forward *forward, const char *address)
 {
     if (address == NULL)
@@ -193,8 +199,7 @@ void forward_to(struct forward *forward, const char *address)
         return;
     disconnect(forward);
     memcpy(forward->address, address, strlen(address) + 1);
-    if (*address != '\0')
-        connect(forward);
+    forward->is_unreachable = false;
 }
 
 /* ---- turns ---- */
@@ -215,7 +220,7 @@ void forward_tick(struct forward *forward, uint64_t monotonic_ms)
 
 bool forward_has_master(const struct forward *forward)
 {
-    return forward->channels[0] != NULL;
+    return forward->address[0] != '\0' && !forward->is_unreachable;
 }
 
 size_t forward_open_calls(const struct forward *forward)

@@ -49,7 +49,8 @@ void forward_call(struct forward *forward, struct rpc_call *call, const Protobuf
 void forward_flush(struct forward *forward);
 void forward_tick(struct forward *forward, uint64_t monotonic_ms);
 
-/* Whether calls can be forwarded: there is a master, and a way to it. */
+/* Whether calls can be forwarded, as far as is known: there is a master, and its address is one that
+ * this server can connect to. */
 bool forward_has_master(const struct forward *forward);
 
 /* Calls under way. */

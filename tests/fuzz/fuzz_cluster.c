@@ -59,7 +59,8 @@ static struct replica_state stored(void)
     return state;
 }
 
-/* The database that a snapshot would bring: it ends where its chunks say. */
+/* The database that a snapshot would bring. It ends where its chunks say, or, should they lie (odd
+ * snapshots do), in a later epoch. */
 static void install(void)
 {
     struct replica_reign reign = {.epoch = scene.chunk_last.epoch, .first_seq = 1};
@@ -112,6 +113,7 @@ static void carry_out(uint16_t self)
             appended = (struct replica_position){action->batch.epoch, action->batch.last_seq};
         } else if (action->kind == REPLICA_DO_KEEP_CHUNK) {
             scene.chunk_last = action->message->last;
+            scene.chunk_last.epoch += (action->message->snapshot & 1u) * 65536;
         } else if (action->kind == REPLICA_DO_TAKE_OVER) {
             takes_over = true;
             if (action->message != NULL) {

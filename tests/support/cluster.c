@@ -178,8 +178,9 @@ Jackdaw__StatusReply *cluster_ask(struct cluster *cluster, size_t i)
 {
     struct sp_peer peer = {.descriptor = -1};
     struct raw_reply reply = {.status = STATUS_UNAVAILABLE};
-    if ((cluster_running(cluster) & 1u << i) == 0)
-        return NULL;
+    if ((cluster_running(cluster) & 1u << i) == 0 ||
+        (cluster->servers[i].starts == 1 && !node_is_ready(&cluster->servers[i])))
+        return NULL; /* or nobody knows yet where it listens */
     struct address address = node_address(&cluster->servers[i]);
     cluster_enter(cluster, i);
     bool answered = sp_open(&peer, &address) && ask(&peer, &reply);
@@ -327,6 +328,8 @@ static void wait_until(struct cluster *cluster, unsigned group,
             stage_fail(cluster->stage, "servers %#x are not %s within %d ms", group, what,
                        CLUSTER_PATIENCE_MS);
         }
+        if (cluster->meanwhile != NULL)
+            cluster->meanwhile(cluster->context);
         stage_turn(cluster->stage, stage_now_ms() + STAGE_LOOK_MS);
     }
 }

@@ -29,6 +29,8 @@ struct cluster {
     size_t count;
     struct node servers[CLUSTER_SERVERS_MAX];
     bool asleep[CLUSTER_SERVERS_MAX];
+    void (*meanwhile)(void *context); /* called again and again while something is waited for */
+    void *context;
     char seeds[CLUSTER_SERVERS_MAX][CLUSTER_SERVERS_MAX * ADDRESS_TEXT_SIZE + 32];
 };
 

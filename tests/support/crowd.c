@@ -39,10 +39,17 @@ static struct json_client *visit(struct cluster *cluster, size_t place, const ch
     return client;
 }
 
+static void feed(void *context)
+{
+    (void)crowd_feed(context);
+}
+
 static void begin(struct crowd *crowd, struct cluster *cluster)
 {
     if (crowd->cluster != NULL)
         return;
+    cluster->meanwhile = feed;
+    cluster->context = crowd;
     *crowd =
         (struct crowd){.cluster = cluster, .lines_each = UINT32_MAX, .started_ms = stage_now_ms()};
 }
@@ -82,6 +89,8 @@ void crowd_free(struct crowd *crowd)
         json_client_free(crowd->writers[i]);
     for (size_t i = 0; i < crowd->reader_count; i++)
         json_client_free(crowd->readers[i]);
+    if (crowd->cluster != NULL)
+        crowd->cluster->meanwhile = NULL;
     *crowd = (struct crowd){.cluster = NULL};
 }
 
@@ -240,7 +249,10 @@ void crowd_finish(struct crowd *crowd, unsigned rules)
     checker_free(checker);
     checker_free(history);
     leave(crowd);
-    for (size_t i = 0; i < CLUSTER_SERVERS_MAX; i++)
+    for (size_t i = 0; i < CLUSTER_SERVERS_MAX; i++) {
+        if (late[i] != NULL)
+            assert_int_equal(json_client_leave(late[i]), 0);
         json_client_free(late[i]);
+    }
     cluster_assert_equal(crowd->cluster);
 }

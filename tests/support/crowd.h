@@ -50,7 +50,8 @@ void crowd_settle(struct crowd *crowd);
  * rules, and lets the clients leave; the cluster's servers must be all alike then. */
 void crowd_finish(struct crowd *crowd, unsigned rules);
 
-/* The crowd waits for condition, while it goes on. */
+/* Waits for condition, while the crowd goes on. It does so as well when the cluster is waited for
+ * (cluster.h). */
 #define CROWD_WAIT(crowd, condition) \
     STAGE_WAIT_MS((crowd)->cluster->stage, CLUSTER_PATIENCE_MS, crowd_feed(crowd) && (condition))
 

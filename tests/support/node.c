@@ -115,19 +115,30 @@ static void read_field(const char *line, const char *word, char out[static ADDRE
     out[size] = '\0';
 }
 
-void node_wait_ready(struct node *node)
+bool node_is_ready(struct node *node)
 {
     char prefix[64];
     (void)snprintf(prefix, sizeof prefix, "jackdaw server %u ready: ", node->id);
-    const char *line = process_wait_line(node->process, 0, prefix, STAGE_PATIENCE_MS);
-    if (line == NULL) {
-        char *log = process_log(node->process);
-        stage_note(node->stage, "server %u did not start: %s", node->id, log);
-        free(log);
-        stage_fail(node->stage, "server %u ended before it was ready", node->id);
+    for (size_t i = 0; i < process_lines(node->process); i++) {
+        const char *line = process_line(node->process, i);
+        if (strncmp(line, prefix, strlen(prefix)) != 0)
+            continue;
+        read_field(line, "clients ", node->clients);
+        read_field(line, "internal ", node->internal);
+        return true;
     }
-    read_field(line, "clients ", node->clients);
-    read_field(line, "internal ", node->internal);
+    return false;
+}
+
+void node_wait_ready(struct node *node)
+{
+    STAGE_WAIT(node->stage, node_is_ready(node) || process_ended(node->process));
+    if (node_is_ready(node))
+        return;
+    char *log = process_log(node->process);
+    stage_note(node->stage, "server %u did not start: %s", node->id, log);
+    free(log);
+    stage_fail(node->stage, "server %u ended before it was ready", node->id);
 }
 
 void node_start(struct node *node)

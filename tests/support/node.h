@@ -29,6 +29,9 @@ struct node {
 /* Starts the server, without waiting for it to be ready. */
 void node_launch(struct node *node);
 
+/* Whether the server that was launched has said that it is ready; where it listens is known then. */
+bool node_is_ready(struct node *node);
+
 /* Waits until the server that was launched is ready; fails the test if it ends instead. */
 void node_wait_ready(struct node *node);
 

@@ -80,6 +80,12 @@ struct stage {
     bool passed;
 };
 
+/* JACKDAW_TEST_ONLY='test_kill__*' runs these of a program's tests only. */
+__attribute__((constructor)) static void choose_tests(void)
+{
+    cmocka_set_test_filter(getenv("JACKDAW_TEST_ONLY"));
+}
+
 /* ---- memory: a test that has none fails ---- */
 
 static void *need(void *memory)

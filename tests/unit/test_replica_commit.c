@@ -79,6 +79,39 @@ static void test_propose__is_published_before_it_is_synced(void **state)
     bench_close(&bench);
 }
 
+/* Its disk takes nothing: it joins again and again, and is not waited for longer because of that. */
+static void test_ack_timeout__joining_again_is_no_progress(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 3, REPLICA_ALL);
+    bench.nodes[3].holds_sync = true;
+    bench_propose(&bench, 1, 1);
+    bench_settle(&bench);
+    uint64_t waiting = bench_last(&bench, 1);
+    const struct replica_message join = {
+        .kind = REPLICA_JOIN,
+        .from = 3,
+        .to = 1,
+        .internal = "10.0.0.3:2626",
+        .client = "10.0.0.3:2625",
+        .position = {65537, waiting - 1},
+        .reigns = {{65537, 1}},
+        .reigns_count = 1,
+    };
+    for (int i = 0; i < 15; i++) {
+        struct replica_message again = join;
+        memcpy(again.cluster, bench.nodes[1].cluster, sizeof again.cluster);
+        assert_int_equal(
+            bench_step(&bench, 1,
+                       &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &again}),
+            OK);
+        bench_pass(&bench, 100);
+    }
+    assert_true(bench.nodes[1].committed >= waiting);
+    bench_close(&bench);
+}
+
 static void test_ack_timeout__a_slave_that_does_not_ack_is_struck_off_and_comes_back(void **state)
 {
     (void)state;
@@ -151,6 +184,7 @@ int main(void)
         cmocka_unit_test(test_propose__local_needs_the_masters_disk_only),
         cmocka_unit_test(test_propose__a_slave_refuses),
         cmocka_unit_test(test_propose__is_published_before_it_is_synced),
+        cmocka_unit_test(test_ack_timeout__joining_again_is_no_progress),
         cmocka_unit_test(test_ack_timeout__a_slave_that_does_not_ack_is_struck_off_and_comes_back),
         cmocka_unit_test(test_quorum__a_master_without_a_majority_steps_down),
         cmocka_unit_test(test_failed__a_master_whose_disk_fails_is_replaced),

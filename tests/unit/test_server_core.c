@@ -321,6 +321,26 @@ static void test_receive__deadline_and_replacement(void **state)
     end(&f);
 }
 
+/* The cursor is of a reign that this server has not heard of: it must not say that it was cut off. */
+static void test_receive__from_an_epoch_that_is_still_to_come(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct answer poll = {.context = NULL};
+    Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
+    Jackdaw__Position after = JACKDAW__POSITION__INIT;
+    after.epoch = 1000u << 16 | 1;
+    after.seq = 1;
+    request.after = &after;
+    ask_start(&f.bob, &poll, "Receive", &request.base, 1);
+    answer_wait(&f.bob, &poll);
+    assert_int_equal(poll.status, STATUS_UNAVAILABLE);
+    assert_true(poll.retry_ms > 0);
+    answer_clear(&poll);
+    end(&f);
+}
+
 static void test_presence__silence_is_noticed(void **state)
 {
     (void)state;
@@ -478,6 +498,7 @@ int main(void)
         cmocka_unit_test(test_core__nothing_is_lost_by_restarts),
         cmocka_unit_test(test_receive__slow_reader_over_the_wire),
         cmocka_unit_test(test_receive__deadline_and_replacement),
+        cmocka_unit_test(test_receive__from_an_epoch_that_is_still_to_come),
         cmocka_unit_test(test_presence__silence_is_noticed),
         cmocka_unit_test(test_core__full_disk_loses_and_doubles_nothing),
         cmocka_unit_test(test_core__full_disk_and_sessions),

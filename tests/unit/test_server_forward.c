@@ -23,9 +23,11 @@ struct slave {
     struct task_queue *queue;
     struct rpc_server *server;
     struct forward *forward;
+    struct forward_options options;
     ProtobufCService service;
     struct address address;
     pthread_t thread;
+    atomic_bool is_started;
     atomic_bool stopping;
     atomic_size_t open_calls;
     char wanted[ADDRESS_TEXT_SIZE]; /* whom to; read when is_wanted */
@@ -50,9 +52,26 @@ static void never(ProtobufCService *service, unsigned method, const ProtobufCMes
     rpc_call_fail(context, STATUS_DATA_LOSS, 0, "the slave answered by itself");
 }
 
+/* On its thread, which is then the server's owner. */
+static void start(struct slave *slave)
+{
+    struct error_text why;
+    ASSERT(forward_new(&slave->forward, &slave->options) == OK);
+    struct rpc_server_options options = {.address = {.host = "127.0.0.1"},
+                                         .queue = slave->queue,
+                                         .admit = carry_on,
+                                         .admit_context = slave};
+    ASSERT(rpc_server_new(&slave->server, &options, &why) == OK);
+    ASSERT(rpc_server_add(slave->server, &slave->service, NULL) == OK);
+    ASSERT(rpc_server_listen(slave->server, &why) == OK);
+    rpc_server_address(slave->server, &slave->address);
+    atomic_store(&slave->is_started, true);
+}
+
 static void *serve(void *argument)
 {
     struct slave *slave = argument;
+    start(slave);
     while (!atomic_load(&slave->stopping)) {
         task_queue_wait(slave->queue, 20);
         if (atomic_load(&slave->is_wanted)) {
@@ -75,21 +94,12 @@ static void *serve(void *argument)
 
 static void slave_open(struct slave *slave, size_t calls_max, const char *authority)
 {
-    struct error_text why;
     *slave = (struct slave){.service = {.descriptor = &probe__probe__descriptor, .invoke = never}};
     assert_int_equal(task_queue_new(&slave->queue), OK);
-    struct forward_options forward_options = {
+    slave->options = (struct forward_options){
         .queue = slave->queue, .calls_max = calls_max, .tls_authority = authority};
-    assert_int_equal(forward_new(&slave->forward, &forward_options), OK);
-    struct rpc_server_options options = {.address = {.host = "127.0.0.1"},
-                                         .queue = slave->queue,
-                                         .admit = carry_on,
-                                         .admit_context = slave};
-    assert_int_equal(rpc_server_new(&slave->server, &options, &why), OK);
-    assert_int_equal(rpc_server_add(slave->server, &slave->service, NULL), OK);
-    assert_int_equal(rpc_server_listen(slave->server, &why), OK);
-    rpc_server_address(slave->server, &slave->address);
     assert_int_equal(pthread_create(&slave->thread, NULL, serve, slave), 0);
+    WAIT_UNTIL(NULL, atomic_load(&slave->is_started));
 }
 
 static void slave_close(struct slave *slave)

@@ -10,6 +10,7 @@
 #include <jansson.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -329,7 +330,10 @@ struct post {
     struct task_queue *queue;
     struct rpc_server *server;
     struct address address;
+    char internal[ADDRESS_TEXT_SIZE];
+    bool has_services;
     pthread_t thread;
+    sem_t started;
     atomic_bool stopping;
     struct sample sample;
     atomic_uint leave_calls;
@@ -362,41 +366,52 @@ static void answer_leave(Jackdaw__Cluster_Service *service, const Jackdaw__Leave
         rpc_call_fail(closure_data, post->leave_status, 0, "nobody else has everything");
 }
 
+/* On its thread, which is then the server's owner. */
+static void start(struct post *post)
+{
+    struct error_text why;
+    struct rpc_server_options options = {.address = {.host = "127.0.0.1"}, .queue = post->queue};
+    ASSERT(rpc_server_new(&post->server, &options, &why) == OK);
+    if (post->has_services) {
+        ASSERT(operator_desk_register(&post->desk, post->server) == OK);
+        ASSERT(rpc_server_add(post->server, &post->cluster.base, NULL) == OK);
+    }
+    ASSERT(rpc_server_listen(post->server, &why) == OK);
+    rpc_server_address(post->server, &post->address);
+    (void)sem_post(&post->started);
+}
+
 static void *serve(void *argument)
 {
     struct post *post = argument;
+    start(post);
     while (!atomic_load(&post->stopping)) {
         task_queue_wait(post->queue, 100);
         (void)task_queue_run(post->queue, SIZE_MAX);
         rpc_server_flush(post->server);
     }
+    rpc_server_free(post->server);
+    (void)task_queue_run(post->queue, SIZE_MAX);
     return NULL;
 }
 
 static void post_open(struct post *post, bool has_services)
 {
-    struct error_text why;
-    *post = (struct post){.leave_status = STATUS_OK};
+    *post = (struct post){.leave_status = STATUS_OK, .has_services = has_services};
     make_sample(&post->sample);
     assert_int_equal(task_queue_new(&post->queue), OK);
-    struct rpc_server_options options = {.address = {.host = "127.0.0.1"}, .queue = post->queue};
-    assert_int_equal(rpc_server_new(&post->server, &options, &why), OK);
     operator_desk_init(&post->desk, NULL, NULL);
     post->desk.service.status = answer_status;
     post->cluster.base.descriptor = &jackdaw__cluster__descriptor;
     post->cluster.base.invoke = protobuf_c_service_invoke_internal;
     post->cluster.leave = answer_leave;
-    if (has_services) {
-        assert_int_equal(operator_desk_register(&post->desk, post->server), OK);
-        assert_int_equal(rpc_server_add(post->server, &post->cluster.base, NULL), OK);
-    }
-    assert_int_equal(rpc_server_listen(post->server, &why), OK);
-    rpc_server_address(post->server, &post->address);
-    /* The sample's master is this server. */
-    static char internal[ADDRESS_TEXT_SIZE];
-    address_format(&post->address, internal);
-    post->sample.members[0].internal = internal;
+    assert_int_equal(sem_init(&post->started, 0, 0), 0);
     assert_int_equal(pthread_create(&post->thread, NULL, serve, post), 0);
+    while (sem_wait(&post->started) != 0)
+        ;
+    /* The sample's master is this server. */
+    address_format(&post->address, post->internal);
+    post->sample.members[0].internal = post->internal;
 }
 
 static void post_close(struct post *post)
@@ -404,8 +419,7 @@ static void post_close(struct post *post)
     atomic_store(&post->stopping, true);
     task_queue_wake(post->queue);
     assert_int_equal(pthread_join(post->thread, NULL), 0);
-    rpc_server_free(post->server);
-    (void)task_queue_run(post->queue, SIZE_MAX);
+    (void)sem_destroy(&post->started);
     task_queue_free(post->queue);
 }
 

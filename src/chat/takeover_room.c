@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/* Taking over rooms, who is in them, and messages. */
+#include "chat/takeover.h"
+
+#include <string.h>
+
+#define MESSAGES_SEARCHED 4096 /* of a room, the newest: what is offered again comes soon */
+
+/* ---- rooms ---- */
+
+static bool room_name_is_free(const struct state *state, const char *folded)
+{
+    return state_room_named(state, folded) == NULL;
+}
+
+/* The room of the orphan: the same one, or the one that took its place: of that name, and who did it
+ * is in it. NULL: there is none. */
+static const struct room *find_same(struct taking *taking, uint64_t id, uint64_t author)
+{
+    const struct state *state = &taking->chat->state;
+    const struct room *room = state_room(state, id);
+    const struct account *account = state_account(state, author);
+    struct name name;
+    if (room != NULL || account == NULL || taking->late->room_name == NULL ||
+        !name_accept(taking->late->room_name, &name))
+        return room;
+    room = state_room_named(state, name.folded);
+    return room != NULL && member_is_in(state_member(account, room)) ? room : NULL;
+}
+
+static bool say_room_was_renamed(struct taking *taking, const char *now, const char *wanted)
+{
+    return taking_say(
+        taking,
+        "This room is #%s now: while servers were cut off from each other, another room was "
+        "made as #%s.",
+        now, wanted);
+}
+
+/* Makes the room of the orphan here, under the name it had or one like it. */
+static enum chat_taking make_room(struct taking *taking, Jackdaw__RoomJoined *joined,
+                                  const char *wanted)
+{
+    struct name name;
+    if (joined->room == 0 || !name_accept(wanted, &name))
+        return taking_settle(taking, 0, "it is malformed");
+    joined->name = (char *)(uintptr_t)wanted;
+    if (room_name_is_free(&taking->chat->state, name.folded))
+        return taking_propose(taking);
+    char other[CHAT_NAME_BYTES_MAX];
+    if (!taking_find_name(taking, wanted, joined->room, room_name_is_free, other))
+        return taking_settle(taking, 0, "its name is taken, and so are all like it");
+    joined->name = arena_strdup(taking->call->arena, other);
+    if (joined->name == NULL || !say_room_was_renamed(taking, other, wanted))
+        return taking_no_memory(taking);
+    return taking_propose(taking);
+}
+
+/* Into a room that is here. Who comes into one that was renamed is told. */
+static enum chat_taking enter_room(struct taking *taking, Jackdaw__RoomJoined *joined,
+                                   const struct room *room, const char *wanted)
+{
+    const struct account *account = state_account(&taking->chat->state, joined->account);
+    if (!apply_may_enter(&taking->apply, room, account))
+        return taking_settle(taking, room->id, "they are in the room already, or banned from it");
+    joined->room = room->id;
+    joined->name = (char *)(uintptr_t) "";
+    struct name name;
+    if (name_accept(wanted, &name) && strcmp(name.folded, room->folded) != 0 &&
+        !say_room_was_renamed(taking, room->name, wanted))
+        return taking_no_memory(taking);
+    return taking_propose(taking);
+}
+
+/* Two public rooms of one name are one room: anybody may come into either, and everybody goes on
+ * calling it so. A private one stays for itself, but for who is invited here, too. */
+static const struct room *find_merged(const struct state *state, const Jackdaw__RoomJoined *joined,
+                                      const char *wanted)
+{
+    struct name name;
+    if (!name_accept(wanted, &name))
+        return NULL;
+    const struct room *room = state_room_named(state, name.folded);
+    if (room == NULL || (!joined->private_ && !room->is_private))
+        return room;
+    const struct member *member = state_member(state_account(state, joined->account), room);
+    return member != NULL && member->state == MEMBER_INVITED ? room : NULL;
+}
+
+enum chat_taking take_joined(struct taking *taking)
+{
+    const struct state *state = &taking->chat->state;
+    const Jackdaw__RoomJoined *old = taking->late->room_joined;
+    if (state_account(state, old->account) == NULL || !apply_is_by(&taking->apply, old->account))
+        return taking_settle(taking, old->room, "it is malformed");
+    Jackdaw__RoomJoined *joined = arena_copy(taking->call->arena, old, sizeof *old);
+    if (joined == NULL)
+        return taking_no_memory(taking);
+    taking->late->room_joined = joined;
+    const char *wanted = old->name[0] != '\0' ? old->name : taking->late->room_name;
+    const struct room *room = find_same(taking, old->room, old->account);
+    if (room == NULL)
+        room = find_merged(state, old, wanted);
+    return room != NULL ? enter_room(taking, joined, room, wanted)
+                        : make_room(taking, joined, wanted);
+}
+
+enum chat_taking take_left(struct taking *taking)
+{
+    Jackdaw__RoomLeft *left =
+        arena_copy(taking->call->arena, taking->late->room_left, sizeof *left);
+    if (left == NULL)
+        return taking_no_memory(taking);
+    taking->late->room_left = left;
+    const struct room *room =
+        find_same(taking, left->room, left->by != 0 ? left->by : left->account);
+    if (room != NULL)
+        left->room = room->id;
+    return apply_fits_left(&taking->apply)
+               ? taking_propose(taking)
+               : taking_settle(taking, left->room, "they left already, or it is not theirs to do");
+}
+
+enum chat_taking take_topic(struct taking *taking)
+{
+    Jackdaw__TopicSet *set = arena_copy(taking->call->arena, taking->late->topic_set, sizeof *set);
+    if (set == NULL)
+        return taking_no_memory(taking);
+    taking->late->topic_set = set;
+    const struct room *room = find_same(taking, set->room, set->account);
+    if (room != NULL)
+        set->room = room->id;
+    bool is_same = room != NULL && set->topic != NULL && strcmp(room->topic, set->topic) == 0;
+    if (is_same || !apply_fits_topic(&taking->apply))
+        return taking_settle(taking, set->room,
+                             "the topic is that already, or they are not in the room");
+    return taking_propose(taking);
+}
+
+enum chat_taking take_invited(struct taking *taking)
+{
+    Jackdaw__Invited *invited =
+        arena_copy(taking->call->arena, taking->late->invited, sizeof *invited);
+    if (invited == NULL)
+        return taking_no_memory(taking);
+    taking->late->invited = invited;
+    const struct room *room = find_same(taking, invited->room, invited->by);
+    if (room != NULL)
+        invited->room = room->id;
+    return apply_fits_invited(&taking->apply)
+               ? taking_propose(taking)
+               : taking_settle(taking, invited->room,
+                               "they are in already or invited, or who invited them is not");
+}
+
+/* ---- messages ---- */
+
+static enum chat_taking take_direct(struct taking *taking, Jackdaw__MessageSent *sent)
+{
+    const struct state *state = &taking->chat->state;
+    const struct room *room = state_room_direct(state, sent->account, sent->peer);
+    if (room != NULL)
+        sent->room = room->id; /* made in both halves: the one here stays */
+    else if (sent->room == 0 || state_room(state, sent->room) != NULL)
+        return taking_refuse(taking, "The message was malformed.");
+    return taking_propose(taking);
+}
+
+static enum chat_taking make_with_message(struct taking *taking, Jackdaw__MessageSent *sent,
+                                          const char *name)
+{
+    if (sent->room == 0)
+        return taking_refuse(taking, "The message was malformed.");
+    sent->made_as = arena_strdup(taking->call->arena, name);
+    if (sent->made_as == NULL ||
+        !taking_say(
+            taking,
+            "This room is #%s: it holds what was said in a room that is no more while servers were "
+            "cut off from each other.",
+            name))
+        return taking_no_memory(taking);
+    return taking_propose(taking);
+}
+
+/* Nobody whose coming in is known here was in the room, or it ended here. */
+static enum chat_taking take_into_new_room(struct taking *taking, Jackdaw__MessageSent *sent)
+{
+    char name[CHAT_NAME_BYTES_MAX];
+    const char *wanted = taking->late->room_name;
+    struct name checked;
+    if (wanted == NULL || !name_accept(wanted, &checked))
+        wanted = "room";
+    else if (room_name_is_free(&taking->chat->state, checked.folded))
+        return make_with_message(taking, sent, wanted);
+    if (!taking_find_name(taking, wanted, sent->room, room_name_is_free, name))
+        return taking_refuse(taking, "The room of the message is no more.");
+    return make_with_message(taking, sent, name);
+}
+
+enum chat_taking take_message(struct taking *taking)
+{
+    if (!apply_fits_message(&taking->apply))
+        return taking_refuse(taking, "The message was malformed.");
+    Jackdaw__MessageSent *sent =
+        arena_copy(taking->call->arena, taking->late->message_sent, sizeof *sent);
+    if (sent == NULL)
+        return taking_no_memory(taking);
+    sent->made_as = (char *)(uintptr_t) "";
+    taking->late->message_sent = sent;
+    if (sent->peer != 0)
+        return take_direct(taking, sent);
+    const struct room *room = find_same(taking, sent->room, sent->account);
+    if (room == NULL)
+        return take_into_new_room(taking, sent);
+    sent->room = room->id;
+    return room_is_direct(room) ? taking_refuse(taking, "The message was malformed.")
+                                : taking_propose(taking);
+}
+
+/* ---- messages that were refused here ---- */
+
+struct search {
+    const Jackdaw__Delta *late;
+    bool found;
+};
+
+static enum error compare_uid(void *context, const struct timeline_row *row)
+{
+    struct search *search = context;
+    search->found = search->found || (row->session == search->late->session &&
+                                      row->request == search->late->request);
+    return search->found ? ERROR_EXISTS : OK;
+}
+
+static enum error note_status(void *context, const struct outcome_row *row)
+{
+    *(bool *)context = row->status != STATUS_OK;
+    return OK;
+}
+
+static enum error search_room(struct taking *taking, uint64_t room, bool *found)
+{
+    struct search search = {.late = taking->late};
+    enum error error =
+        store_messages_before(taking->chat->store, room, JACKDAW__EVENT__KIND__MESSAGE, 0,
+                              MESSAGES_SEARCHED, compare_uid, &search);
+    *found = *found || search.found;
+    return error == ERROR_EXISTS ? OK : error;
+}
+
+/* In every room that it may have been put into: its own, and the one of that name. */
+static enum error search_message(struct taking *taking, const Jackdaw__MessageSent *sent,
+                                 bool *found)
+{
+    const struct state *state = &taking->chat->state;
+    struct name name;
+    const struct room *other = NULL;
+    if (sent->peer != 0)
+        other = state_room_direct(state, sent->account, sent->peer);
+    else if (taking->late->room_name != NULL && name_accept(taking->late->room_name, &name))
+        other = state_room_named(state, name.folded);
+    enum error error = search_room(taking, sent->room, found);
+    if (error == OK && other != NULL && !*found)
+        error = search_room(taking, other->id, found);
+    return error;
+}
+
+/* The request was carried out here, too. If it was a message that was taken there and may have been
+ * acknowledged, and is refused here (its room had another name by then), it is kept all the same,
+ * once: this happens so seldom that looking through the room costs little. CHAT_APPLY: it is to be
+ * kept. */
+enum chat_taking take_again(struct taking *taking)
+{
+    struct store *store = taking->chat->store;
+    const Jackdaw__Delta *late = taking->late;
+    bool was_refused = false;
+    bool was_found = false;
+    if (late->change_case != JACKDAW__DELTA__CHANGE_MESSAGE_SENT ||
+        store_get_outcome(store, late->session, late->request, note_status, &was_refused) != OK ||
+        !was_refused)
+        return CHAT_KNOWN;
+    enum error error = search_message(taking, late->message_sent, &was_found);
+    if (error != OK)
+        return taking_wait(taking, "the database cannot be read");
+    return was_found ? CHAT_KNOWN : CHAT_APPLY;
+}
