@@ -62,6 +62,7 @@ struct cluster {
     struct replica_member members[REPLICA_MEMBERS_MAX]; /* as logged last */
     size_t members_count;
     bool members_changed;
+    uint64_t told_epoch; /* of the reign of our own that began last */
 
     struct handover handovers[HANDOVERS_MAX];
     size_t handovers_count;
