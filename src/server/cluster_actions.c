@@ -334,6 +334,7 @@ static enum error carry_out(struct cluster *cluster, const struct replica_action
         break;
     case REPLICA_DO_DROP_ORPHANS:
         cluster->drop_orphans = action->orphan;
+        cluster->handed_over = action->orphan;
         break;
     case REPLICA_DO_GIVE_UP:
         give_up(cluster, action->refusal);

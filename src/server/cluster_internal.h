@@ -66,6 +66,7 @@ struct cluster {
     struct handover handovers[HANDOVERS_MAX];
     size_t handovers_count;
     uint64_t drop_orphans; /* up to this one, when the store is free; 0: none */
+    uint64_t handed_over;  /* orphans up to this one need not be offered again, dropped or not */
 
     /* What replica_state points to. */
     struct replica_reign reigns[REPLICA_REIGNS_MAX];

@@ -16,7 +16,8 @@ static void handle_exchange(Jackdaw__Cluster_Service *service, const Jackdaw__Cl
     struct cluster *cluster = cluster_of(service);
     struct cluster_frame answer;
     cluster_frame_init(&answer);
-    cluster->answer = &answer;
+    cluster->answer =
+        rpc_call_is_one_way(closure_data) ? NULL : &answer; /* that one goes nowhere */
     for (size_t i = 0; i < request->n_messages; i++) {
         cluster->answer_to = (uint16_t)request->messages[i]->from;
         cluster_receive(cluster, request->messages[i]);
