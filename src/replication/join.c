@@ -60,10 +60,16 @@ static void ask_for_chunk(struct replica *r)
 
 /* ---- answering ---- */
 
+/* Whether the member with this id follows us, where it is known to be. */
+static bool is_alive(struct replica *r, uint16_t id)
+{
+    const struct peer *peer = peer_of(r, id);
+    return peer != NULL && peer->follows && peer->link_down_ms == 0 &&
+           r->now_ms - peer->heard_ms <= r->options.ping_timeout_ms;
+}
+
 static enum replica_refusal refusal_of(struct replica *r, const struct replica_message *join)
 {
-    if (join->from == r->options.id)
-        return REPLICA_REFUSED_ID;
     if (strcmp(join->internal, r->internal) == 0)
         return REPLICA_REFUSED_ADDRESS;
     for (size_t i = 0; i < r->members.count; i++) {
@@ -73,6 +79,8 @@ static enum replica_refusal refusal_of(struct replica *r, const struct replica_m
             return REPLICA_REFUSED_ADDRESS;
         if (member->id == join->from && member->left)
             return REPLICA_REFUSED_LEFT;
+        if (member->id == join->from && !is_same_address && is_alive(r, join->from))
+            return REPLICA_REFUSED_ID;
     }
     if (member_find(r, join->from) == NULL && r->members.count == REPLICA_MEMBERS_MAX)
         return REPLICA_REFUSED_FULL;

@@ -271,15 +271,46 @@ static bool is_ours(const struct replica *r, const struct replica_message *messa
     return !has_cluster(r->cluster) || memcmp(message->cluster, r->cluster, sizeof r->cluster) == 0;
 }
 
+/* Another node has our id, or we asked ourselves: our own address may be among the seeds. The one that
+ * would begin is told by the one that is there. */
+static void receive_from_own_id(struct replica *r, const struct replica_message *message)
+{
+    if (message->kind == REPLICA_REFUSED) {
+        if (message->refusal == REPLICA_REFUSED_ID && r->role == REPLICA_LOOKING)
+            act(r, REPLICA_DO_GIVE_UP)->refusal = REPLICA_REFUSED_ID;
+        return;
+    }
+    bool begins = message->kind == REPLICA_JOIN || message->kind == REPLICA_HEAR;
+    if (!begins || !is_member(r) || strcmp(message->internal, r->internal) == 0)
+        return;
+    struct replica_message *refused = message_to(r, REPLICA_REFUSED, message->from);
+    refused->address = message->internal;
+    refused->refusal = REPLICA_REFUSED_ID;
+    refused->epoch = r->epoch;
+}
+
+/* From the address that the sender's id is known at, as far as the message tells. */
+static bool is_from_known_address(const struct replica *r, const struct replica_message *message)
+{
+    const struct replica_member *member = member_find(r, message->from);
+    bool tells = message->kind == REPLICA_JOIN || message->kind == REPLICA_HEAR;
+    return !tells || member == NULL || message->internal == NULL ||
+           strcmp(member->internal, message->internal) == 0;
+}
+
 static void receive(struct replica *r, const struct replica_message *message)
 {
+    if (message->from == r->options.id) {
+        receive_from_own_id(r, message);
+        return;
+    }
     if (!is_ours(r, message)) {
         if (message->kind == REPLICA_JOIN && r->role == REPLICA_MASTER)
             message_to(r, REPLICA_REFUSED, message->from)->refusal = REPLICA_REFUSED_CLUSTER;
         return;
     }
     struct peer *peer = peer_of(r, message->from);
-    if (peer != NULL) {
+    if (peer != NULL && is_from_known_address(r, message)) {
         peer->heard_ms = r->now_ms;
         peer->link_down_ms = 0;
     }
