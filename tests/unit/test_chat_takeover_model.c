@@ -22,6 +22,7 @@
 #define ROOMS 12
 #define ACTS_BEFORE 60
 #define ACTS_APART 420
+#define ACTS_BETWEEN 60
 #define ACTS_AFTER 60
 
 enum { HERE, THERE, ELSEWHERE, SIDES };
@@ -209,10 +210,10 @@ static void part(struct model *model)
 }
 
 /* The number of those that must wait. */
-static size_t take(struct model *model, int side, size_t first, size_t count)
+static size_t take(struct model *model, int into, int from, size_t first, size_t count)
 {
-    struct world *here = &model->sides[HERE];
-    const struct world *there = &model->sides[side];
+    struct world *here = &model->sides[into];
+    const struct world *there = &model->sides[from];
     size_t waiting = 0;
     for (size_t i = first; i - first < count && i < there->deltas_count; i++) {
         Jackdaw__Delta *delta =
@@ -231,18 +232,32 @@ static size_t take(struct model *model, int side, size_t first, size_t count)
 static void take_all(struct model *model)
 {
     for (int side = THERE; side < SIDES; side++)
-        assert_int_equal(take(model, side, model->parted, SIZE_MAX / 2), 0);
+        assert_int_equal(take(model, HERE, side, model->parted, SIZE_MAX / 2), 0);
+}
+
+/* Some of the tail of one, now or then more than once. */
+static void take_pieces(struct model *model, int into, int from, uint64_t most)
+{
+    size_t tail = model->sides[from].deltas_count - model->parted;
+    for (uint64_t pieces = roll(model, most); pieces > 0; pieces--)
+        take(model, into, from, model->parted + roll(model, tail + 1), roll(model, tail + 1));
+}
+
+/* What is taken over may have been taken over before, by one that did not stay. */
+static void meet_elsewhere(struct model *model)
+{
+    take_pieces(model, THERE, ELSEWHERE, 3);
+    for (int i = 0; i < ACTS_BETWEEN; i++)
+        act(model);
+    take_pieces(model, ELSEWHERE, THERE, 3);
 }
 
 static void meet(struct model *model)
 {
     model->are_apart = false;
     struct world *here = &model->sides[HERE];
-    for (uint64_t pieces = roll(model, 12); pieces > 0; pieces--) {
-        int side = THERE + (int)roll(model, SIDES - THERE);
-        size_t tail = model->sides[side].deltas_count - model->parted;
-        take(model, side, model->parted + roll(model, tail + 1), roll(model, tail + 1));
-    }
+    for (int i = 0; i < SIDES; i++)
+        take_pieces(model, HERE, THERE + (int)roll(model, SIDES - THERE), 4);
     take_all(model);
     char *before = world_rows(here);
     uint64_t seq = here->seq;
@@ -395,6 +410,7 @@ static size_t run(uint64_t seed)
     part(model);
     for (int i = 0; i < ACTS_APART; i++)
         act(model);
+    meet_elsewhere(model);
     meet(model);
     size_t from_there = check(model);
     for (int i = 0; i < ACTS_AFTER; i++)
