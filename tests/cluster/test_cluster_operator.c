@@ -289,6 +289,21 @@ static void test_refused__address_of_another(void **state)
     finish(fixture);
 }
 
+static void test_refused__data_of_another_cluster(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture);
+    struct node stranger = {.stage = fixture->stage, .id = 9};
+    node_start(&stranger);
+    assert_int_equal(node_stop(&stranger), 0);
+    refused(fixture, &stranger, "cluster");
+    stranger.role = "master"; /* and it still is what it was */
+    stranger.options[0] = NULL;
+    node_start(&stranger);
+    assert_int_equal(node_stop(&stranger), 0);
+    finish(fixture);
+}
+
 /* ---- forwarding ---- */
 
 /* What eve is told who knows this server only, and does not go anywhere else. */
@@ -400,6 +415,7 @@ int main(void)
         TEST(test_remove__a_dead_server),
         TEST(test_refused__id_of_another),
         TEST(test_refused__address_of_another),
+        TEST(test_refused__data_of_another_cluster),
         TEST(test_forward__without_it_a_slave_refuses),
         TEST(test_forward__a_slave_carries_requests),
         TEST(test_forward__a_client_that_reaches_one_slave_only),
