@@ -19,6 +19,7 @@
 #define ALL_SERVERS 7u
 #define A_LITTLE 50
 #define CUTS 8
+#define VISITORS 4 /* ann and bob, and one twin in each part */
 
 /* Two histories become one: who saw the one that gives way has seen other numbers. The order of
  * one sender's lines, and everything else, holds. */
@@ -29,7 +30,7 @@ struct fixture {
     struct netns *netns;
     struct cluster cluster;
     struct crowd crowd;
-    struct json_client *visitors[2];
+    struct json_client *visitors[VISITORS];
 };
 
 static int setup(void **state)
@@ -48,8 +49,8 @@ static int teardown(void **state)
 {
     struct fixture *fixture = *state;
     crowd_free(&fixture->crowd);
-    json_client_free(fixture->visitors[0]);
-    json_client_free(fixture->visitors[1]);
+    for (size_t i = 0; i < VISITORS; i++)
+        json_client_free(fixture->visitors[i]);
     stage_close(fixture->stage);
     netns_free(fixture->netns);
     free(fixture);
@@ -120,6 +121,36 @@ static void assert_founded(struct fixture *fixture, struct json_client *client, 
         stage_fail(fixture->stage, "the room of %s has another message", name);
 }
 
+static bool is_told_of_new_name(struct json_client *client)
+{
+    return json_client_find(client, 0, "{s:s, s:s}", "type", "notice", "room", "@twin~2") != NULL;
+}
+
+/* Two who took one name: there is one room of theirs, with what both said, and one of them has a new
+ * name and was told so. */
+static void assert_both_twins(struct fixture *fixture)
+{
+    struct json_client *ann = fixture->visitors[0];
+    struct json_client *const twins[] = {fixture->visitors[2], fixture->visitors[3]};
+    (void)json_client_command(ann, "/join room-of-twin");
+    json_t *result = json_client_command(ann, "/history 10");
+    const json_t *messages = json_object_get(result, "history");
+    unsigned named[2] = {0, 0};
+    size_t i;
+    json_t *message;
+    json_array_foreach(messages, i, message)
+    {
+        named[0] += strcmp(json_text(message, "from"), "twin") == 0;
+        named[1] += strcmp(json_text(message, "from"), "twin~2") == 0;
+    }
+    assert_int_equal(json_array_size(messages), 2);
+    assert_int_equal(named[0], 1);
+    assert_int_equal(named[1], 1);
+    STAGE_WAIT(fixture->stage, is_told_of_new_name(twins[0]) != is_told_of_new_name(twins[1]));
+    for (size_t j = 0; j < 2; j++)
+        (void)json_client_command(twins[j], "/topic still here");
+}
+
 static void both_go_on(struct fixture *fixture, size_t alone)
 {
     struct cluster *cluster = &fixture->cluster;
@@ -131,6 +162,8 @@ static void both_go_on(struct fixture *fixture, size_t alone)
     crowd_each_goes_on(crowd, A_LITTLE);
     fixture->visitors[0] = found_room(fixture, alone, "ann");
     fixture->visitors[1] = found_room(fixture, (alone + 1) % SERVERS, "bob");
+    fixture->visitors[2] = found_room(fixture, alone, "twin");
+    fixture->visitors[3] = found_room(fixture, (alone + 2) % SERVERS, "twin");
     heal(fixture);
     cluster_wait_in_sync(cluster, ALL_SERVERS);
     crowd_each_goes_on(crowd, A_LITTLE);
@@ -138,6 +171,7 @@ static void both_go_on(struct fixture *fixture, size_t alone)
     cluster_assert_equal(cluster);
     assert_founded(fixture, fixture->visitors[0], "ann", fixture->visitors[1]);
     assert_founded(fixture, fixture->visitors[1], "bob", fixture->visitors[0]);
+    assert_both_twins(fixture);
     finish(fixture, CHECK_MERGED);
 }
 
