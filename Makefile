@@ -46,4 +46,5 @@ help: ## this list
 	@echo "make TARGET, where TARGET is"
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/  \1: \2/p' $(MAKEFILE_LIST) | \
 		awk -F': ' '{ printf "%-16s %s\n", $$1, $$2 }'
-	@echo "make run PORT=4000 uses the ports 4000 to 4005; else those in .env, or 2625 to 2630."
+	@echo "make run uses the ports in .env, or 2625 to 2630; make run PORT=4000 those from 4000 to 4005,"
+	@echo "with data of its own."

@@ -9,9 +9,8 @@
 #define CLIENTS 64u
 #define FILL_DEPTH 16u
 #define JOIN_MS_MAX 120000u
-/* Deltas that the log keeps: who needs more gets a snapshot. */
-#define FEW_KEPT "--log_keep=1000"
-#define ALL_KEPT "--log_keep=1000000000"
+#define LOG_KEPT_MIN 1000u
+#define LOG_KEPT_ALL 1000000000u
 #define NS_PER_MS UINT64_C(1000000)
 
 struct join_run {
@@ -125,7 +124,11 @@ void scenario_join(struct bench *bench, bool snapshot)
     const char *name = snapshot ? "join, snapshot:" : "join, log:";
     struct venue venue;
     struct error_text why;
-    struct venue_options options = {.clients = CLIENTS, .option = snapshot ? FEW_KEPT : ALL_KEPT};
+    char keep[64]; /* deltas in the log: who needs more gets a snapshot */
+    uint32_t quarter = bench->settings->join_messages / 4;
+    uint32_t few = quarter < LOG_KEPT_MIN ? LOG_KEPT_MIN : quarter;
+    (void)snprintf(keep, sizeof keep, "--log_keep=%u", snapshot ? few : LOG_KEPT_ALL);
+    struct venue_options options = {.clients = CLIENTS, .option = keep};
     enum error error = venue_open(&venue, bench, &options, &why);
     if (error == OK)
         error = venue_fill(&venue, CLIENTS, 1, &why);

@@ -4,7 +4,7 @@
 # none of them runs they are started, and stopped when the client leaves. Without a terminal it plays
 # scripts/demo.sh instead.
 #
-# usage: scripts/run.sh [PORT]   (the six ports from PORT on; else those in .env, or from 2625 on)
+# usage: scripts/run.sh [PORT]   (the six ports from PORT on, with data of their own; else those in .env)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/common.sh
@@ -16,6 +16,7 @@ if [[ -n ${1:-} ]]; then
   if ! [[ $1 =~ ^[1-9][0-9]{0,4}$ ]] || (($1 > 65530)); then
     die "'$1' is no port to use: give a number from 1 to 65530, as in 'make run PORT=4000'."
   fi
+  export "JACKDAW_DATA_DIR=data/port-$1"
   for n in 1 2 3; do
     export "JACKDAW_CLIENT_PORT_$n=$(($1 + 2 * n - 2))" "JACKDAW_INTERNAL_PORT_$n=$(($1 + 2 * n - 1))"
   done

@@ -37,6 +37,17 @@ begin() {
   started+=("$1")
 }
 
+# Servers find each other at the addresses that they had: when all have others, none is found.
+check_moved() {
+  local n client internal
+  for n in "${numbers[@]}"; do
+    running_pid "$n" >/dev/null && return
+    { read -r client internal <"$run_dir/$n.ports"; } 2>/dev/null || return 0
+    ((internal != internal_port[n])) || return 0
+  done
+  die "the servers in $data_dir know each other at other ports ($(cat "$run_dir"/*.ports | tr '\n' ' ')): give them those, or choose another JACKDAW_DATA_DIR. A running cluster can be moved one server at a time."
+}
+
 # Their folders are all here, so who has data need not be asked.
 has_any_data() {
   local n
@@ -75,6 +86,7 @@ start() {
   local n
   [[ -x $build/server && -x $build/client ]] ||
     die "there is no $build/server yet: run 'make build' first."
+  check_moved
   check_free
   started=()
   begin_first

@@ -76,9 +76,46 @@ bool apply_fits_notice(const Jackdaw__Delta *delta)
            !text_has_control(delta->notice);
 }
 
+enum error chat_pass(struct chat *chat, struct position position)
+{
+    struct state *state = &chat->state;
+    if (position.epoch == 0 || !position_follows(state, position))
+        return ERROR_CORRUPT;
+    const struct reign_row reign = {.epoch = position.epoch, .first_seq = position.seq};
+    bool is_new =
+        state->reigns_count == 0 || position.epoch > state->reigns[state->reigns_count - 1].epoch;
+    if (is_new && !state_add_reign(state, reign))
+        return ERROR_NO_MEMORY;
+    state->last = position;
+    return OK;
+}
+
+/* Before there were clusters a reign began with a delta of this kind, which such a log still has. */
+#define REIGN_OF_OLD 10
+
+static bool is_reign_of_old(const Jackdaw__Delta *delta)
+{
+    return delta->change_case == JACKDAW__DELTA__CHANGE__NOT_SET &&
+           delta->base.n_unknown_fields == 1 && delta->base.unknown_fields[0].tag == REIGN_OF_OLD;
+}
+
+static enum error apply_reign_of_old(struct chat *chat, struct position position)
+{
+    const struct state *state = &chat->state;
+    const struct reign_row reign = {.epoch = position.epoch, .first_seq = position.seq};
+    if (state->reigns_count > 0 && state->reigns[state->reigns_count - 1].epoch >= position.epoch)
+        return ERROR_CORRUPT;
+    enum error error = chat_pass(chat, position);
+    if (error == OK)
+        error = store_add_reign(chat->store, &reign);
+    return error == ERROR_INVALID ? ERROR_CORRUPT : error;
+}
+
 enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct position position)
 {
     struct apply apply = {.chat = chat, .delta = delta, .position = position};
+    if (is_reign_of_old(delta))
+        return apply_reign_of_old(chat, position);
     const struct kind *kind = kind_of(delta);
     if (kind == NULL || !position_follows(&chat->state, position))
         return ERROR_CORRUPT;
@@ -93,20 +130,6 @@ enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct pos
     chat->state.last = position;
     if (delta->time_ms > chat->state.last_time_ms)
         chat->state.last_time_ms = delta->time_ms;
-    return OK;
-}
-
-enum error chat_pass(struct chat *chat, struct position position)
-{
-    struct state *state = &chat->state;
-    if (position.epoch == 0 || !position_follows(state, position))
-        return ERROR_CORRUPT;
-    const struct reign_row reign = {.epoch = position.epoch, .first_seq = position.seq};
-    bool is_new =
-        state->reigns_count == 0 || position.epoch > state->reigns[state->reigns_count - 1].epoch;
-    if (is_new && !state_add_reign(state, reign))
-        return ERROR_NO_MEMORY;
-    state->last = position;
     return OK;
 }
 

@@ -95,9 +95,21 @@ static bool is_fresh(const struct replica *r, const struct peer *peer)
            r->now_ms - peer->answered_ms <= FRESH_MS && peer->link_down_ms == 0;
 }
 
+/* Whether it knows nobody but itself, and was told of somebody: who may tell that it has come to the
+ * wrong place. */
+static bool is_new_here(const struct replica *r)
+{
+    for (size_t i = 0; i < r->members.count; i++)
+        if (r->members.items[i].id != r->options.id && !r->members.items[i].left)
+            return false;
+    return r->seeds_count > 0;
+}
+
 /* Whether everybody has answered who can be expected to. */
 static bool poll_is_complete(struct replica *r)
 {
+    if (r->poll.needs_all && is_new_here(r))
+        return false;
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
         const struct peer *peer = peer_of(r, member->id);

@@ -60,6 +60,13 @@ static void ask_for_chunk(struct replica *r)
 
 /* ---- answering ---- */
 
+static bool is_alive(struct replica *r, uint16_t id)
+{
+    const struct peer *peer = peer_of(r, id);
+    return peer != NULL && peer->link_down_ms == 0 &&
+           r->now_ms - peer->heard_ms <= r->options.ack_timeout_ms;
+}
+
 static enum replica_refusal refusal_of(struct replica *r, const struct replica_message *join)
 {
     if (join->from == r->options.id)
@@ -73,6 +80,8 @@ static enum replica_refusal refusal_of(struct replica *r, const struct replica_m
             return REPLICA_REFUSED_ADDRESS;
         if (member->id == join->from && member->left)
             return REPLICA_REFUSED_LEFT;
+        if (member->id == join->from && !is_same_address && is_alive(r, member->id))
+            return REPLICA_REFUSED_ID; /* at the address that it is known by */
     }
     if (member_find(r, join->from) == NULL && r->members.count == REPLICA_MEMBERS_MAX)
         return REPLICA_REFUSED_FULL;
@@ -231,6 +240,12 @@ void receive_joined(struct replica *r, const struct replica_message *message)
 
 void receive_refused(struct replica *r, const struct replica_message *message)
 {
+    if (message->refusal == REPLICA_REFUSED_CLUSTER) {
+        /* Only one that has found nobody of its own yet may have come to the wrong place. */
+        if (r->role == REPLICA_LOOKING && r->poll.needs_all)
+            act(r, REPLICA_DO_GIVE_UP)->refusal = message->refusal;
+        return;
+    }
     /* A master believes it of a higher epoch only: the others have gone on without it. */
     if (message->from != r->join_target ||
         (r->role == REPLICA_MASTER &&

@@ -266,20 +266,32 @@ static const struct message_rule rules[REPLICA_MESSAGE_KINDS] = {
 
 static bool is_ours(const struct replica *r, const struct replica_message *message)
 {
+    if (message->kind == REPLICA_REFUSED && message->refusal == REPLICA_REFUSED_CLUSTER)
+        return true; /* by another, to be sure */
     if (!has_cluster(message->cluster))
         return rules[message->kind].from_stranger;
     return !has_cluster(r->cluster) || memcmp(message->cluster, r->cluster, sizeof r->cluster) == 0;
 }
 
+/* Whether a member seems to speak from another address than the one it is known by: it has moved, or
+ * somebody else has taken its id. */
+static bool is_from_elsewhere(const struct replica *r, const struct replica_message *message)
+{
+    const struct replica_member *member = member_find(r, message->from);
+    bool tells = message->kind == REPLICA_JOIN || message->kind == REPLICA_HEAR;
+    return tells && member != NULL && message->internal != NULL &&
+           strcmp(member->internal, message->internal) != 0;
+}
+
 static void receive(struct replica *r, const struct replica_message *message)
 {
     if (!is_ours(r, message)) {
-        if (message->kind == REPLICA_JOIN && r->role == REPLICA_MASTER)
+        if (message->kind == REPLICA_JOIN || message->kind == REPLICA_HEAR)
             message_to(r, REPLICA_REFUSED, message->from)->refusal = REPLICA_REFUSED_CLUSTER;
         return;
     }
     struct peer *peer = peer_of(r, message->from);
-    if (peer != NULL) {
+    if (peer != NULL && !is_from_elsewhere(r, message)) {
         peer->heard_ms = r->now_ms;
         peer->link_down_ms = 0;
     }

@@ -35,6 +35,9 @@ struct cluster_observer {
     void (*replaced)(void *context, struct store *store, struct position position);
     /* What was applied after position is undone. */
     void (*rolled_back)(void *context, struct position position);
+    /* This server reigns, and the members have changed: a sentence for those who use the chat.
+     * has_begun: its reign begins with that, so that they come only now. */
+    void (*notice)(void *context, const char *sentence, bool has_begun);
     /* This server's time in the cluster is over. sentence: why, for the operator; NULL: it left as
      * it was asked to. */
     void (*ended)(void *context, const char *sentence);

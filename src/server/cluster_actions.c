@@ -281,7 +281,7 @@ static void change_role(struct cluster *cluster, const struct replica_action *ac
         end(cluster, NULL);
 }
 
-static void give_up(struct cluster *cluster, enum replica_refusal refusal)
+void cluster_give_up(struct cluster *cluster, enum replica_refusal refusal)
 {
     static const char *const sentences[] = {
         [REPLICA_REFUSED_CLUSTER] =
@@ -334,9 +334,10 @@ static enum error carry_out(struct cluster *cluster, const struct replica_action
         break;
     case REPLICA_DO_DROP_ORPHANS:
         cluster->drop_orphans = action->orphan;
+        cluster->handed_over = action->orphan;
         break;
     case REPLICA_DO_GIVE_UP:
-        give_up(cluster, action->refusal);
+        cluster_give_up(cluster, action->refusal);
         break;
     default:
         break;

@@ -151,9 +151,11 @@ void cluster_work(struct cluster *cluster)
 {
     if (cluster->drop_orphans != 0) {
         enum error error = store_drop_orphans(cluster->store, cluster->drop_orphans);
-        cluster->drop_orphans = 0; /* handed over again where that failed */
-        if (error != OK)
+        cluster->drop_orphans = 0;
+        if (error != OK) {
+            cluster->handed_over = 0; /* they are handed over again */
             log_warning("cluster", "cannot_drop_orphans", log_string("error", error_name(error)));
+        }
     }
     if (!ledger_is_master(cluster->ledger))
         return;

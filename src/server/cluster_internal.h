@@ -31,6 +31,7 @@ struct cluster {
     struct chat *chat;
     struct replica *replica;
     struct replica_actions *actions;
+    uint64_t instance; /* of this process */
     uint64_t now_ms;
     uint64_t wall_ms;
     uint64_t deadline_ms;
@@ -62,10 +63,12 @@ struct cluster {
     struct replica_member members[REPLICA_MEMBERS_MAX]; /* as logged last */
     size_t members_count;
     bool members_changed;
+    uint64_t told_epoch; /* of the reign of our own that began last */
 
     struct handover handovers[HANDOVERS_MAX];
     size_t handovers_count;
     uint64_t drop_orphans; /* up to this one, when the store is free; 0: none */
+    uint64_t handed_over;  /* orphans up to this one need not be offered again, dropped or not */
 
     /* What replica_state points to. */
     struct replica_reign reigns[REPLICA_REIGNS_MAX];
@@ -79,6 +82,7 @@ void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *mes
 /* ---- cluster_actions.c ---- */
 /* Carries out the list in cluster->actions. */
 void cluster_carry_out(struct cluster *cluster);
+void cluster_give_up(struct cluster *cluster, enum replica_refusal refusal);
 enum error cluster_describe(struct cluster *cluster, struct replica_state *state);
 /* The disk failed: tells the replica what is on it. */
 void cluster_disk_failed(struct cluster *cluster);

@@ -155,7 +155,8 @@ bool cluster_fill_handover(struct cluster *cluster, struct replica_message *mess
         arena_zalloc(&cluster->arena, REPLICA_PAGE_BATCHES * sizeof *offered.page.batches);
     if (offered.page.batches == NULL || cluster->log_reader == NULL)
         return false;
-    enum error error = store_each_orphan(cluster->log_reader, 0, add_orphan, &offered);
+    enum error error =
+        store_each_orphan(cluster->log_reader, cluster->handed_over, add_orphan, &offered);
     if ((error != OK && error != ERROR_FULL) || offered.page.count == 0)
         return false;
     message->batches = offered.page.batches;

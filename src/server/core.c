@@ -15,6 +15,7 @@
 #define RESIGN_MS 300
 #define TICK_MS 100
 #define SECOND_MS 1000
+#define GREETING_MS 15000     /* of sessions that come here because of a failover */
 #define KEEP_UNREAD_MS 30000  /* events for a session whose stream has gone */
 #define FAREWELL_MS 300       /* the longest that answers get to leave when stopping */
 #define FAREWELL_BUSY_MS 3000 /* while a worker has what will be answered */
@@ -68,6 +69,16 @@ static void on_rolled_back(void *context, struct position position)
 {
     struct core *core = context;
     mailroom_rolled_back(core->mailroom, position);
+}
+
+static void on_notice(void *context, const char *sentence, bool has_begun)
+{
+    struct core *core = context;
+    mailroom_notice(core->mailroom, sentence, core->wall_ms);
+    if (!has_begun)
+        return;
+    mailroom_greet(core->mailroom, sentence, core->wall_ms);
+    core->greet_until_ms = core->now_ms + GREETING_MS;
 }
 
 static void on_ended(void *context, const char *sentence)
@@ -145,6 +156,7 @@ static enum error open_cluster(struct core *core, const char *folder, struct err
                      .replacing = on_replacing,
                      .replaced = on_replaced,
                      .rolled_back = on_rolled_back,
+                     .notice = on_notice,
                      .ended = on_ended},
     };
     enum error error = cluster_new(&core->cluster, &options, why);
@@ -284,6 +296,10 @@ static void every_second(struct core *core)
     core->second_is_due = false;
     uint64_t before_ms = core->now_ms > KEEP_UNREAD_MS ? core->now_ms - KEEP_UNREAD_MS : 0;
     mailroom_tidy(core->mailroom, before_ms, core->now_ms);
+    if (core->greet_until_ms != 0 && core->now_ms >= core->greet_until_ms) {
+        core->greet_until_ms = 0;
+        mailroom_greet(core->mailroom, NULL, 0);
+    }
     if (!ledger_is_master(core->ledger))
         return;
     chat_expire(core->chat, core->now_ms, core->wall_ms);

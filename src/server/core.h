@@ -50,6 +50,7 @@ struct core {
     uint64_t wall_ms;
     uint64_t next_tick_ms;
     uint64_t next_second_ms;
+    uint64_t greet_until_ms; /* 0: nobody is greeted */
     bool second_is_due;
     bool is_behind; /* entries of others wait to be applied */
     bool was_ready;

@@ -47,6 +47,7 @@ struct ledger {
     struct task done;
     sem_t finished;
     enum error written;
+    bool shares_writes;
     bool is_settled; /* the core has waited for it; `done` is still on its way */
 };
 
@@ -380,7 +381,7 @@ static void start_write(struct ledger *ledger)
     ledger->phase = WRITING;
     ledger->start.run = write_on_disk;
     ledger->done.run = on_written;
-    if (ledger->options.disk != NULL) {
+    if (ledger->options.disk != NULL && ledger->shares_writes) {
         worker_push(ledger->options.disk, &ledger->start);
         return;
     }
@@ -446,6 +447,11 @@ bool ledger_is_full(const struct ledger *ledger)
     return ledger->waiting.bytes > WAITING_BYTES_MAX || ledger->waiting.count > WAITING_ENTRIES_MAX;
 }
 
+void ledger_share_writes(struct ledger *ledger, bool share)
+{
+    ledger->shares_writes = share;
+}
+
 bool ledger_is_master(const struct ledger *ledger)
 {
     return ledger->epoch != 0;
@@ -502,6 +508,7 @@ enum error ledger_new(struct ledger **out, const struct ledger_options *options)
         return ERROR_NO_MEMORY;
     ledger->options = *options;
     ledger->store = options->store;
+    ledger->shares_writes = true;
     ledger->last_gate = &ledger->first_gate;
     ledger->applied = ledger->durable = store_position(options->store);
     (void)sem_init(&ledger->finished, 0, 0);

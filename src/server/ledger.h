@@ -129,6 +129,11 @@ void ledger_prune(struct ledger *ledger, uint64_t before_seq);
 
 /* ---- the driver's side ---- */
 
+/* Whether the next writes are the disk's thread's (the default where there is one) or this thread's.
+ * Handing them over costs two switches of threads, which only pays where somebody must hear in the
+ * meantime how this node is: where others follow it. */
+void ledger_share_writes(struct ledger *ledger, bool share);
+
 /* Puts the next entry into the log. Own ones: see ledger_driver.propose. */
 enum error ledger_append(struct ledger *ledger, const struct ledger_entry *entry);
 

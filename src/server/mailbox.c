@@ -83,7 +83,8 @@ struct mailroom {
     size_t chunks_capacity;
     struct encoded *shared; /* of the event being pushed */
     const struct chat_event *event;
-    uint64_t encoded_for; /* account that `shared` is for; 0: everybody */
+    uint64_t encoded_for;     /* account that `shared` is for; 0: everybody */
+    struct encoded *greeting; /* NULL: none */
     size_t readings;
     struct mailroom_figures figures;
 };
@@ -96,28 +97,40 @@ static void drop(struct encoded *encoded)
         free(encoded);
 }
 
+/* NULL without memory. */
+static struct encoded *pack(Jackdaw__Event *event)
+{
+    Jackdaw__ReceiveReply reply = JACKDAW__RECEIVE_REPLY__INIT;
+    reply.n_events = 1;
+    reply.events = &event;
+    size_t size = jackdaw__receive_reply__get_packed_size(&reply);
+    struct encoded *encoded = malloc(sizeof *encoded + size);
+    if (encoded == NULL)
+        return NULL;
+    encoded->references = 1;
+    encoded->size = size;
+    (void)jackdaw__receive_reply__pack(&reply, encoded->bytes);
+    return encoded;
+}
+
 /* NULL without memory: the mailboxes concerned then fall behind and read it later. */
 static struct encoded *encode(struct mailroom *mailroom, const struct chat_event *event,
                               uint64_t viewer)
 {
     Jackdaw__Event filled = JACKDAW__EVENT__INIT;
     enum error error = chat_event_fill(mailroom->chat, event, viewer, &mailroom->scratch, &filled);
-    struct encoded *encoded = NULL;
-    if (error == OK) {
-        Jackdaw__Event *events[] = {&filled};
-        Jackdaw__ReceiveReply reply = JACKDAW__RECEIVE_REPLY__INIT;
-        reply.n_events = 1;
-        reply.events = events;
-        size_t size = jackdaw__receive_reply__get_packed_size(&reply);
-        encoded = malloc(sizeof *encoded + size);
-        if (encoded != NULL) {
-            encoded->references = 1;
-            encoded->size = size;
-            (void)jackdaw__receive_reply__pack(&reply, encoded->bytes);
-        }
-    }
+    struct encoded *encoded = error == OK ? pack(&filled) : NULL;
     arena_clear(&mailroom->scratch);
     return encoded;
+}
+
+static struct encoded *encode_notice(const char *text, uint64_t time_ms)
+{
+    Jackdaw__Event event = JACKDAW__EVENT__INIT;
+    event.kind = JACKDAW__EVENT__KIND__NOTICE;
+    event.time_ms = time_ms;
+    event.text = (char *)text;
+    return pack(&event);
 }
 
 /* ---- the ring ---- */
@@ -238,27 +251,32 @@ static void stop_collecting(struct mailbox *mailbox, uint64_t next_seq)
 
 /* ---- pushing ---- */
 
+/* false: it is full, or there is no memory. encoded may be NULL: there was none for it. */
+static bool insert(struct mailbox *mailbox, uint32_t index, struct encoded *encoded, uint64_t seq)
+{
+    bool full = mailbox->count >= MAILBOX_EVENTS_MAX || mailbox->bytes >= MAILBOX_BYTES_MAX;
+    if (full || encoded == NULL || !make_room(mailbox, 1))
+        return false;
+    encoded->references++;
+    mailbox->bytes += encoded->size;
+    for (uint32_t i = mailbox->count++; i > index; i--)
+        *entry_at(mailbox, i) = *entry_at(mailbox, i - 1);
+    *entry_at(mailbox, index) = (struct entry){.encoded = encoded, .seq = seq};
+    mark_dirty(mailbox);
+    return true;
+}
+
 static void push(struct mailbox *mailbox, struct encoded *encoded, uint64_t seq)
 {
     if (mailbox->state == MAILBOX_BEHIND)
         return;
     if (mailbox->state == MAILBOX_READING && mailbox->reading->overflowed)
         return;
-    bool full = mailbox->count >= MAILBOX_EVENTS_MAX || mailbox->bytes >= MAILBOX_BYTES_MAX;
-    if (seq == 0 && (full || encoded == NULL))
-        return; /* ephemeral: nothing is lost */
-    if (full || encoded == NULL || !make_room(mailbox, 1)) {
-        if (seq != 0)
-            stop_collecting(mailbox, seq);
-        return;
-    }
-    encoded->references++;
-    mailbox->bytes += encoded->size;
-    mailbox->count++;
-    *entry_at(mailbox, mailbox->count - 1) = (struct entry){.encoded = encoded, .seq = seq};
-    if (mailbox->state == MAILBOX_READING)
+    bool is_in = insert(mailbox, mailbox->count, encoded, seq);
+    if (is_in && mailbox->state == MAILBOX_READING)
         mailbox->collected++;
-    mark_dirty(mailbox);
+    if (!is_in && seq != 0) /* if ephemeral, nothing is lost */
+        stop_collecting(mailbox, seq);
 }
 
 static void push_to_session(void *context, struct chat_session *session)
@@ -287,6 +305,27 @@ void mailroom_event(void *context, const struct chat_event *event)
     chat_each_recipient(mailroom->chat, event, push_to_session, mailroom);
     drop(mailroom->shared);
     mailroom->shared = NULL;
+}
+
+/* Also to those that are behind: it is in no store. It waits for no reading. */
+static void push_notice(struct mailbox *mailbox, struct encoded *encoded)
+{
+    (void)insert(mailbox, mailbox->count - mailbox->collected, encoded, 0);
+}
+
+void mailroom_notice(struct mailroom *mailroom, const char *text, uint64_t time_ms)
+{
+    struct encoded *encoded = encode_notice(text, time_ms);
+    for (struct mailbox *mailbox = mailroom->mailboxes; mailbox != NULL; mailbox = mailbox->next)
+        if (mailbox->stream != NULL)
+            push_notice(mailbox, encoded);
+    drop(encoded);
+}
+
+void mailroom_greet(struct mailroom *mailroom, const char *text, uint64_t time_ms)
+{
+    drop(mailroom->greeting);
+    mailroom->greeting = text == NULL ? NULL : encode_notice(text, time_ms);
 }
 
 /* ---- reading the store ---- */
@@ -688,7 +727,8 @@ void mailroom_receive(struct mailroom *mailroom, struct chat_session *session,
                       struct rpc_call *call, const Jackdaw__ReceiveRequest *request)
 {
     struct mailbox *mailbox = *chat_session_attachment(session);
-    if (mailbox == NULL)
+    bool is_new = mailbox == NULL;
+    if (is_new)
         mailbox = new_mailbox(mailroom, session);
     if (mailbox == NULL) {
         rpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, RETRY_WITHOUT_MEMORY_MS,
@@ -712,6 +752,8 @@ void mailroom_receive(struct mailroom *mailroom, struct chat_session *session,
     rpc_call_watch(call, &(struct rpc_call_watch){.context = mailbox,
                                                   .cancelled = on_cancelled,
                                                   .credited = on_credited});
+    if (is_new)
+        push_notice(mailbox, mailroom->greeting);
     mark_dirty(mailbox);
 }
 
@@ -741,6 +783,7 @@ void mailroom_free(struct mailroom *mailroom)
         end_stream(mailroom->mailboxes, STATUS_CANCELLED, 0, "the server is closing");
         free_mailbox(mailroom->mailboxes);
     }
+    drop(mailroom->greeting);
     arena_clear(&mailroom->scratch);
     free(mailroom->chunks);
     free(mailroom);

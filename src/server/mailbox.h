@@ -55,6 +55,13 @@ void mailroom_rolled_back(struct mailroom *mailroom, struct position position);
 void mailroom_receive(struct mailroom *mailroom, struct chat_session *session,
                       struct rpc_call *call, const Jackdaw__ReceiveRequest *request);
 
+/* Tells every session that has a stream now: an ephemeral NOTICE. text: a sentence, borrowed. */
+void mailroom_notice(struct mailroom *mailroom, const char *text, uint64_t time_ms);
+
+/* From now on tells every session so when it first comes here: after a failover nobody is here yet.
+ * NULL: no longer. */
+void mailroom_greet(struct mailroom *mailroom, const char *text, uint64_t time_ms);
+
 /* Sends what is committed to whoever has credit. After each commit. */
 void mailroom_deliver(struct mailroom *mailroom);
 

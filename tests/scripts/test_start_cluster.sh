@@ -59,8 +59,12 @@ said=$(chat '/login ann correct-horse' '/history 10') || fail "a client afterwar
 expect_words "what was said before" '"text":"before"' "$(tail -n 4 <<<"$said")"
 expect_words "what was said meanwhile" '"text":"meanwhile"' "$(tail -n 4 <<<"$said")"
 
-# All are down, and the first one's disk is lost: it joins the others, and founds nothing.
+# All at other ports at once would not find each other, which is told instead of waited for.
 cluster --stop >/dev/null
+expect_refusal "all moved" "know each other at other ports" env JACKDAW_INTERNAL_PORT_1=1 JACKDAW_INTERNAL_PORT_2=2 \
+  JACKDAW_INTERNAL_PORT_3=3 scripts/start_cluster.sh
+
+# All are down, and the first one's disk is lost: it joins the others, and founds nothing.
 rm -r "${JACKDAW_DATA_DIR:?}/1"
 again=$(cluster) || end_badly "$again"
 said=$(chat '/login ann correct-horse' '/history 10') || fail "a client after a lost disk: $said"

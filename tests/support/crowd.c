@@ -50,8 +50,7 @@ static void begin(struct crowd *crowd, struct cluster *cluster)
         return;
     cluster->meanwhile = feed;
     cluster->context = crowd;
-    *crowd =
-        (struct crowd){.cluster = cluster, .lines_each = UINT32_MAX, .started_ms = stage_now_ms()};
+    *crowd = (struct crowd){.cluster = cluster, .started_ms = stage_now_ms()};
 }
 
 void crowd_add_writer(struct crowd *crowd, struct cluster *cluster, size_t place)
@@ -117,7 +116,7 @@ bool crowd_feed(struct crowd *crowd)
 {
     uint64_t due = (stage_now_ms() - crowd->started_ms) * LINES_PER_SECOND / 1000u;
     for (size_t i = 0; i < crowd->writer_count; i++)
-        while (crowd->typed[i] < crowd->lines_each && crowd->typed[i] < due &&
+        while (!crowd->is_quiet && crowd->typed[i] < due &&
                crowd->typed[i] < crowd_sent(crowd, i) + AHEAD_LINES)
             type_next(crowd, i);
     return true;
@@ -139,11 +138,13 @@ size_t crowd_acknowledged(const struct crowd *crowd)
 void crowd_go_on(struct crowd *crowd, size_t more)
 {
     size_t until = crowd_acknowledged(crowd) + more;
+    crowd->is_quiet = false;
     CROWD_WAIT(crowd, crowd_acknowledged(crowd) >= until);
 }
 
 void crowd_each_goes_on(struct crowd *crowd, size_t more)
 {
+    crowd->is_quiet = false;
     for (size_t i = 0; i < crowd->writer_count; i++) {
         size_t until = crowd_sent(crowd, i) + more;
         CROWD_WAIT(crowd, crowd_sent(crowd, i) >= until);
@@ -188,7 +189,7 @@ static bool all_arrived(const struct crowd *crowd)
 
 void crowd_settle(struct crowd *crowd)
 {
-    crowd->lines_each = 0;
+    crowd->is_quiet = true;
     size_t typed = typed_by_all(crowd);
     STAGE_SETTLE(crowd->cluster->stage, QUIET_MS,
                  crowd_acknowledged(crowd) == typed && all_arrived(crowd));

@@ -20,7 +20,7 @@ struct crowd {
     struct json_client *writers[CROWD_CLIENTS_MAX];
     struct json_client *readers[CROWD_CLIENTS_MAX];
     unsigned typed[CROWD_CLIENTS_MAX];
-    unsigned lines_each; /* UINT32_MAX: until crowd_stop */
+    bool is_quiet; /* since crowd_settle, until it goes on */
     uint64_t started_ms;
 };
 
@@ -43,7 +43,7 @@ size_t crowd_sent(const struct crowd *crowd, size_t writer);
 void crowd_go_on(struct crowd *crowd, size_t more);
 void crowd_each_goes_on(struct crowd *crowd, size_t more);
 
-/* The writers stop; waits until all is acknowledged, and has arrived at everyone. */
+/* The writers pause; waits until all is acknowledged, and has arrived at everyone. */
 void crowd_settle(struct crowd *crowd);
 
 /* Settles, lets somebody new read the history from each server, judges all that was seen by the

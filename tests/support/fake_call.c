@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,6 +98,7 @@ void rpc_call_redirect(struct rpc_call *call, const char *master)
 {
     assert_false(call->ended);
     assert_non_null(master);
+    (void)snprintf(call->master, sizeof call->master, "%s", master);
 }
 
 uint32_t rpc_call_credits(const struct rpc_call *call)

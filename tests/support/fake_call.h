@@ -23,6 +23,7 @@ struct rpc_call {
     bool ended;
     enum status status;
     uint32_t retry_ms;
+    char master[128]; /* named by a redirect */
     unsigned replies;
     void *context;
     /* A reply has come; it is freed after this. */

@@ -389,6 +389,19 @@ static void free_process(struct process *process)
     free(process);
 }
 
+/* What it printed, beside its log. */
+static void save_output(const struct process *process)
+{
+    char path[STAGE_PATH_SIZE + 8];
+    (void)snprintf(path, sizeof path, "%s.out", process->log);
+    FILE *file = fopen(path, "we");
+    if (file == NULL)
+        return;
+    for (size_t i = 0; i < process->lines.count; i++)
+        (void)fprintf(file, "%s\n", process->lines.items[i].text);
+    (void)fclose(file);
+}
+
 void stage_close(struct stage *stage)
 {
     if (stage == NULL)
@@ -403,8 +416,11 @@ void stage_close(struct stage *stage)
     }
     if (!stage->passed)
         print_all(stage);
-    for (size_t i = 0; i < stage->process_count; i++)
+    for (size_t i = 0; i < stage->process_count; i++) {
+        if (getenv("JACKDAW_TEST_KEEP") != NULL)
+            save_output(stage->processes[i]);
         free_process(stage->processes[i]);
+    }
     if (getenv("JACKDAW_TEST_KEEP") == NULL)
         (void)nftw(stage->folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
     else

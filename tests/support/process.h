@@ -41,7 +41,7 @@ struct stage;
 /* One at a time: a stage that a failing set-up left open is closed first. */
 struct stage *stage_open(void);
 /* Ends everything; the folder is removed. NULL is allowed. With JACKDAW_TEST_KEEP in the
- * environment the folder stays, and its name is printed. */
+ * environment the folder stays, with what the programs printed, and its name is printed. */
 void stage_close(struct stage *stage);
 /* The test came to its end: nothing is printed by stage_close. */
 void stage_pass(struct stage *stage);

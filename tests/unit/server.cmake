@@ -11,6 +11,8 @@ jackdaw_unit_test(test_server_snapshots SOURCES test_server_snapshots.c ${server
   LIBS jackdaw_server TIMEOUT 300)
 jackdaw_unit_test(test_server_mailbox SOURCES test_server_mailbox.c ${server_desk}
   LIBS jackdaw_server TIMEOUT 300)
+jackdaw_unit_test(test_server_mailbox_cluster SOURCES test_server_mailbox_cluster.c ${server_desk}
+  LIBS jackdaw_server TIMEOUT 300)
 jackdaw_unit_test(test_server_mailbox_model SOURCES test_server_mailbox_model.c ${server_desk}
   LIBS jackdaw_server TIMEOUT 600)
 # The whole server in a thread, over loopback.

@@ -200,6 +200,25 @@ static void test_pass__begins_a_reign(void **state)
     free(after);
 }
 
+/* The log of a server of the time before clusters, as one that joins it reads it. */
+static void test_apply__a_reign_of_old(void **state)
+{
+    struct scene *scene = *state;
+    struct world *world = &scene->world;
+    static const uint8_t bytes[] = {0x08, 1, 0x52, 2, 0x08, 5}; /* time_ms 1, EpochStarted 5 */
+    struct position position = {world->epoch + 65536, world->seq + 1};
+    Jackdaw__Delta *delta = jackdaw__delta__unpack(NULL, sizeof bytes, bytes);
+    assert_non_null(delta);
+    assert_int_equal(store_begin(world->store), OK);
+    assert_int_equal(chat_apply(world->chat, delta, position), OK);
+    assert_int_equal(store_epoch_at(world->store, position.seq), position.epoch);
+    assert_int_equal(chat_apply(world->chat, delta, position), ERROR_CORRUPT);
+    jackdaw__delta__free_unpacked(delta, NULL);
+    struct position end = {position.epoch, UINT64_MAX};
+    assert_int_equal(chat_common_seq(world->chat, &end, 1), position.seq);
+    store_rollback(world->store);
+}
+
 /* The clock must not go back after a restart, whatever the log ends with. */
 static void test_open__finds_the_last_time_before_other_entries(void **state)
 {
@@ -781,6 +800,7 @@ int main(int argc, char **argv)
         SCENE_TEST(test_corrupt__position),
         SCENE_TEST(test_pass__what_comes_later_ascends),
         SCENE_TEST(test_pass__begins_a_reign),
+        SCENE_TEST(test_apply__a_reign_of_old),
         SCENE_TEST(test_open__finds_the_last_time_before_other_entries),
         SCENE_TEST(test_corrupt__account_registered),
         SCENE_TEST(test_corrupt__an_id_of_the_dead),

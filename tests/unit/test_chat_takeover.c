@@ -704,6 +704,30 @@ static void test_take_over__random_bytes(void **state)
     world_reopen(&halves->here);
 }
 
+/* Short of memory it waits, and nothing else. */
+static void test_take_over__every_budget_is_too_small_for_a_while(void **state)
+{
+    struct halves *halves = *state;
+    world_register(&halves->here, "eve");
+    write_much(halves);
+    for (size_t i = halves->parted; i < halves->there.deltas_count; i++) {
+        Jackdaw__Delta *delta = unpack(&halves->there.deltas[i]);
+        for (size_t budget = 0; budget < 4096; budget += 16) {
+            struct arena arena;
+            arena_init(&arena, budget);
+            struct chat_call call = world_call(&halves->here, NULL);
+            call.arena = &arena;
+            enum chat_taking taking = chat_take_over(halves->here.chat, &call, delta);
+            assert_true(taking != CHAT_WAIT || call.text[0] != '\0');
+            assert_true(taking != CHAT_APPLY || call.delta != NULL);
+            assert_int_not_equal(taking, CHAT_DROP);
+            arena_clear(&arena);
+        }
+        take(halves, delta);
+        jackdaw__delta__free_unpacked(delta, NULL);
+    }
+}
+
 #define HALVES_TEST(test) cmocka_unit_test_setup_teardown(test, open_halves, close_halves)
 
 int main(void)
@@ -740,6 +764,7 @@ int main(void)
         HALVES_TEST(test_delivered__of_another_log_means_nothing),
         HALVES_TEST(test_unknown_kind__waits_for_a_newer_program),
         HALVES_TEST(test_take_over__random_bytes),
+        HALVES_TEST(test_take_over__every_budget_is_too_small_for_a_while),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/* Three servers under load that are killed, stopped and started: whoever writes and reads goes on,
+ * what was acknowledged is there exactly once, in one order, for everybody, and a server that comes
+ * back follows. */
+#include "support/crowd.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SERVERS 3
+#define ALL_SERVERS 7u
+#define A_LITTLE 50 /* acknowledged lines */
+
+struct fixture {
+    struct stage *stage;
+    struct cluster cluster;
+    struct crowd crowd;
+};
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    fixture->stage = stage_open();
+    cluster_init(&fixture->cluster, fixture->stage, NULL);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    crowd_free(&fixture->crowd);
+    stage_close(fixture->stage);
+    free(fixture);
+    return 0;
+}
+
+static void begin(struct fixture *fixture, const char *const *options)
+{
+    cluster_start(&fixture->cluster, SERVERS, options);
+    crowd_open(&fixture->crowd, &fixture->cluster, 2, 2);
+    crowd_go_on(&fixture->crowd, A_LITTLE);
+}
+
+static void finish(struct fixture *fixture)
+{
+    cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
+    crowd_finish(&fixture->crowd, CHECK_ALL);
+    cluster_stop_all(&fixture->cluster);
+    stage_pass(fixture->stage);
+}
+
+/* Of all three, started in the order of their ids; the smallest address need not be the first. */
+static size_t smallest_address(const struct fixture *fixture)
+{
+    size_t smallest = 0;
+    for (size_t i = 1; i < SERVERS; i++) {
+        struct address left;
+        struct address right;
+        (void)address_parse(fixture->cluster.servers[i].internal, &left, NULL);
+        (void)address_parse(fixture->cluster.servers[smallest].internal, &right, NULL);
+        smallest = address_compare(&left, &right) < 0 ? i : smallest;
+    }
+    return smallest;
+}
+
+/* A server that was away comes back as a slave, in sync, whatever it was before. */
+static void come_back(struct fixture *fixture, size_t i)
+{
+    struct cluster *cluster = &fixture->cluster;
+    size_t master = cluster_master(cluster, ALL_SERVERS & ~(1u << i));
+    cluster_run(cluster, i);
+    cluster_wait_in_sync(cluster, ALL_SERVERS);
+    crowd_go_on(&fixture->crowd, A_LITTLE);
+    assert_int_equal(cluster_master(cluster, ALL_SERVERS), master);
+}
+
+/* ---- killed ---- */
+
+static void test_kill__the_master_again_and_again(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = &fixture->cluster;
+    begin(fixture, NULL);
+    static const size_t moments[] = {1, 300, 40, 7, 700, 100};
+    bool smallest_was_away = false;
+    for (size_t i = 0; i < sizeof moments / sizeof moments[0]; i++) {
+        crowd_go_on(&fixture->crowd, moments[i]);
+        size_t master = cluster_master(cluster, ALL_SERVERS);
+        smallest_was_away = smallest_was_away || master == smallest_address(fixture);
+        cluster_kill(cluster, 1u << master);
+        crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+        come_back(fixture, master);
+    }
+    assert_true(smallest_was_away); /* so it did come back to a living master, and followed */
+    finish(fixture);
+}
+
+static void test_kill__a_slave(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, NULL);
+    size_t slave = (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS;
+    cluster_kill(&fixture->cluster, 1u << slave);
+    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    come_back(fixture, slave);
+    finish(fixture);
+}
+
+/* The last of three serves alone; first a slave is left, then the master. */
+static void test_kill__two_of_three_at_once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = &fixture->cluster;
+    begin(fixture, NULL);
+    for (size_t left = 1; left <= SERVERS; left += 2) {
+        size_t last = (cluster_master(cluster, ALL_SERVERS) + left) % SERVERS;
+        unsigned others = ALL_SERVERS & ~(1u << last);
+        cluster_kill(cluster, others);
+        crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+        for (size_t i = 0; i < SERVERS; i++)
+            if (i != last)
+                cluster_launch(cluster, i);
+        cluster_wait_in_sync(cluster, ALL_SERVERS);
+        assert_int_equal(cluster_master(cluster, ALL_SERVERS), last);
+    }
+    finish(fixture);
+}
+
+/* ---- stopped and awake again ---- */
+
+/* The old master does not know that time went by: two of them meet, and it follows. */
+static void test_sleep__the_master(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = &fixture->cluster;
+    begin(fixture, NULL);
+    for (size_t round = 0; round < 2; round++) {
+        size_t old = cluster_master(cluster, ALL_SERVERS);
+        unsigned others = ALL_SERVERS & ~(1u << old);
+        cluster_sleep(cluster, old);
+        crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+        cluster_wait_in_sync(cluster, others);
+        size_t new = cluster_master(cluster, others);
+        cluster_awake(cluster, old);
+        cluster_wait_in_sync(cluster, ALL_SERVERS);
+        assert_int_equal(cluster_master(cluster, ALL_SERVERS), new);
+        crowd_go_on(&fixture->crowd, A_LITTLE);
+    }
+    finish(fixture);
+}
+
+static void test_sleep__a_slave(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = &fixture->cluster;
+    begin(fixture, NULL);
+    size_t master = cluster_master(cluster, ALL_SERVERS);
+    size_t slave = (master + 1) % SERVERS;
+    cluster_sleep(cluster, slave);
+    cluster_wait_in_sync(cluster, ALL_SERVERS & ~(1u << slave));
+    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    cluster_awake(cluster, slave);
+    cluster_wait_in_sync(cluster, ALL_SERVERS);
+    assert_int_equal(cluster_master(cluster, ALL_SERVERS), master);
+    finish(fixture);
+}
+
+/* ---- asked to stop ---- */
+
+static void test_stop__one_after_the_other(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, NULL);
+    for (size_t i = 0; i < SERVERS; i++) {
+        cluster_stop(&fixture->cluster, i);
+        crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+        come_back(fixture, i);
+    }
+    finish(fixture);
+}
+
+/* ---- all at once ---- */
+
+static void start_in_order(struct fixture *fixture, const size_t order[static SERVERS])
+{
+    stage_note(fixture->stage, "all start again, in the order %zu %zu %zu", order[0] + 1,
+               order[1] + 1, order[2] + 1);
+    for (size_t i = 0; i < SERVERS; i++) {
+        cluster_launch(&fixture->cluster, order[i]);
+        cluster_wait_listening(&fixture->cluster, order[i]);
+    }
+    cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
+}
+
+static void power_cut_in_every_order(struct fixture *fixture)
+{
+    static const size_t orders[][SERVERS] = {{0, 1, 2}, {2, 1, 0}, {1, 2, 0},
+                                             {0, 2, 1}, {2, 0, 1}, {1, 0, 2}};
+    for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++) {
+        crowd_go_on(&fixture->crowd, A_LITTLE);
+        cluster_kill(&fixture->cluster, ALL_SERVERS);
+        start_in_order(fixture, orders[i]);
+    }
+    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    finish(fixture);
+}
+
+static void test_power_cut__all_start_again_in_every_order(void **state)
+{
+    begin(*state, NULL);
+    power_cut_in_every_order(*state);
+}
+
+static void test_power_cut__with_a_quorum(void **state)
+{
+    static const char *const options[] = {"--durability=quorum", NULL};
+    begin(*state, options);
+    power_cut_in_every_order(*state);
+}
+
+/* Who was left behind may not reign alone: it waits for those who know more. */
+static void test_power_cut__the_one_left_behind_comes_first(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = &fixture->cluster;
+    begin(fixture, NULL);
+    size_t behind = (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS;
+    cluster_kill(cluster, 1u << behind);
+    cluster_wait_in_sync(cluster, ALL_SERVERS & ~(1u << behind));
+    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    cluster_kill(cluster, cluster_running(cluster));
+    const size_t order[SERVERS] = {behind, (behind + 1) % SERVERS, (behind + 2) % SERVERS};
+    start_in_order(fixture, order);
+    finish(fixture);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_kill__the_master_again_and_again),
+        TEST(test_kill__a_slave),
+        TEST(test_kill__two_of_three_at_once),
+        TEST(test_sleep__the_master),
+        TEST(test_sleep__a_slave),
+        TEST(test_stop__one_after_the_other),
+        TEST(test_power_cut__all_start_again_in_every_order),
+        TEST(test_power_cut__with_a_quorum),
+        TEST(test_power_cut__the_one_left_behind_comes_first),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: MIT */
+/* What an operator does with a cluster: ask how it is, let a server leave, strike off a dead one;
+ * and what a server that does not belong is told. */
+#include "support/crowd.h"
+#include "support/raw_chat.h"
+
+#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SERVERS 3
+#define ALL_SERVERS 7u
+#define A_LITTLE 50
+
+struct fixture {
+    struct stage *stage;
+    struct cluster cluster;
+    struct crowd crowd;
+};
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    fixture->stage = stage_open();
+    cluster_init(&fixture->cluster, fixture->stage, NULL);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    crowd_free(&fixture->crowd);
+    stage_close(fixture->stage);
+    free(fixture);
+    return 0;
+}
+
+static void begin(struct fixture *fixture)
+{
+    cluster_start(&fixture->cluster, SERVERS, NULL);
+    crowd_open(&fixture->crowd, &fixture->cluster, 2, 1);
+    crowd_go_on(&fixture->crowd, A_LITTLE);
+}
+
+static void finish(struct fixture *fixture)
+{
+    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    crowd_finish(&fixture->crowd, CHECK_ALL);
+    cluster_stop_all(&fixture->cluster);
+    stage_pass(fixture->stage);
+}
+
+/* ---- commands ---- */
+
+/* Runs `server` with up to three words until it ends, while the crowd goes on; its exit status. */
+static int run(struct fixture *fixture, struct process **process, const char *first,
+               const char *second, const char *third)
+{
+    const char *words[] = {first, second, third, NULL};
+    const struct process_options options = {
+        .name = "operator", .program = TEST_SERVER, .arguments = words};
+    *process = process_start(fixture->stage, &options);
+    process_end_input(*process);
+    STAGE_WAIT(fixture->stage, process_ended(*process));
+    return process_wait(*process, STAGE_PATIENCE_MS);
+}
+
+static void assert_runs(struct fixture *fixture, const char *first, const char *second,
+                        const char *third)
+{
+    struct process *process;
+    int status = run(fixture, &process, first, second, third);
+    if (status != 0)
+        stage_fail(fixture->stage, "'%s %s' ended with status %d", first, second, status);
+}
+
+/* Status 1, and a sentence on stderr that names what is in the way. */
+static void assert_says(struct fixture *fixture, struct process *process, const char *naming)
+{
+    char *log = process_log(process);
+    int status = process_wait(process, STAGE_PATIENCE_MS);
+    if (status != 1 || strstr(log, naming) == NULL || strstr(log, "assert") != NULL)
+        stage_fail(fixture->stage, "status %d, and no '%s' in: %s", status, naming, log);
+    free(log);
+}
+
+static const char *all_lines(struct process *process, char *text, size_t size)
+{
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < process_lines(process) && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s\n", process_line(process, i));
+    return text;
+}
+
+/* ---- status ---- */
+
+static void assert_text_status(struct fixture *fixture, const char *address)
+{
+    char text[8192];
+    struct process *process;
+    assert_int_equal(run(fixture, &process, "--status", address, NULL), 0);
+    (void)all_lines(process, text, sizeof text);
+    bool tells = strstr(text, "master") != NULL && strstr(text, "in sync") != NULL;
+    for (size_t i = 0; i < SERVERS; i++)
+        tells = tells && strstr(text, fixture->cluster.servers[i].internal) != NULL &&
+                strstr(text, fixture->cluster.servers[i].clients) != NULL;
+    if (!tells)
+        stage_fail(fixture->stage, "the status does not tell all: %s", text);
+}
+
+static void assert_json_status(struct fixture *fixture, size_t i, const char *address,
+                               size_t master)
+{
+    static char text[65536];
+    struct process *process;
+    assert_int_equal(run(fixture, &process, "--status", address, "--json"), 0);
+    json_t *object = json_loads(all_lines(process, text, sizeof text), 0, NULL);
+    if (!json_is_object(object))
+        stage_fail(fixture->stage, "not a JSON object: %s", text);
+    assert_int_equal(json_number(object, "id"), i + 1);
+    assert_string_equal(json_text(object, "role"), i == master ? "master" : "slave");
+    assert_int_equal(json_number(object, "master"), master + 1);
+    assert_true(json_number(object, "epoch") > 0);
+    assert_string_equal(json_text(object, "durability"), "all");
+    const json_t *members = json_object_get(object, "members");
+    assert_int_equal(json_array_size(members), SERVERS);
+    size_t j;
+    json_t *member;
+    json_array_foreach(members, j, member)
+    {
+        size_t which = json_number(member, "id") - 1;
+        assert_true(which < SERVERS);
+        assert_string_equal(json_text(member, "client"), fixture->cluster.servers[which].clients);
+        assert_string_equal(json_text(member, "internal"),
+                            fixture->cluster.servers[which].internal);
+        assert_true(json_is_true(json_object_get(member, "in_sync")));
+    }
+    json_decref(object);
+}
+
+static void test_status__of_any_server_at_either_address(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = &fixture->cluster;
+    begin(fixture);
+    size_t master = cluster_master(cluster, ALL_SERVERS);
+    for (size_t i = 0; i < SERVERS; i++) {
+        assert_text_status(fixture, cluster->servers[i].clients);
+        assert_json_status(fixture, i, cluster->servers[i].clients, master);
+        assert_json_status(fixture, i, cluster->servers[i].internal, master);
+    }
+    finish(fixture);
+}
+
+static void test_status__of_a_server_that_is_not_there(void **state)
+{
+    struct fixture *fixture = *state;
+    struct process *process;
+    cluster_start(&fixture->cluster, 1, NULL);
+    const char *address = fixture->cluster.servers[0].clients;
+    cluster_stop(&fixture->cluster, 0);
+    (void)run(fixture, &process, "--status", address, NULL);
+    assert_says(fixture, process, address);
+    assert_int_equal(process_lines(process), 0);
+    stage_pass(fixture->stage);
+}
+
+/* ---- leaving ---- */
+
+static bool has_left(struct fixture *fixture, size_t asked, size_t i)
+{
+    Jackdaw__StatusReply *said = cluster_ask(&fixture->cluster, asked);
+    const Jackdaw__StatusReply__Member *member =
+        said == NULL ? NULL : cluster_member(said, (uint32_t)i + 1);
+    bool left = said != NULL && (member == NULL || member->left);
+    if (said != NULL)
+        jackdaw__status_reply__free_unpacked(said, NULL);
+    return left;
+}
+
+/* Who has left is told so when it comes again with the same arguments. */
+static void assert_stays_away(struct fixture *fixture, size_t i)
+{
+    cluster_launch(&fixture->cluster, i);
+    struct process *process = fixture->cluster.servers[i].process;
+    CROWD_WAIT(&fixture->crowd, process_ended(process));
+    assert_says(fixture, process, "left");
+}
+
+static void leaves(struct fixture *fixture, size_t i)
+{
+    struct cluster *cluster = &fixture->cluster;
+    unsigned others = cluster_running(cluster) & ~(1u << i);
+    assert_runs(fixture, "--leave", cluster->servers[i].internal, NULL);
+    CROWD_WAIT(&fixture->crowd, process_ended(cluster->servers[i].process));
+    assert_int_equal(process_wait(cluster->servers[i].process, STAGE_PATIENCE_MS), 0);
+    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    size_t master = cluster_master(cluster, others);
+    CROWD_WAIT(&fixture->crowd, has_left(fixture, master, i));
+    assert_stays_away(fixture, i);
+}
+
+/* First a slave, then the master: the last one goes on. */
+static void test_leave__for_good(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = &fixture->cluster;
+    begin(fixture);
+    leaves(fixture, (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS);
+    leaves(fixture, cluster_master(cluster, cluster_running(cluster)));
+    finish(fixture);
+}
+
+static void test_remove__a_dead_server(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = &fixture->cluster;
+    begin(fixture);
+    size_t master = cluster_master(cluster, ALL_SERVERS);
+    size_t dead = (master + 1) % SERVERS;
+    size_t third = (master + 2) % SERVERS;
+    char id[16];
+    char seed[STAGE_PATH_SIZE];
+    (void)snprintf(id, sizeof id, "%zu", dead + 1);
+    (void)snprintf(seed, sizeof seed, "--master_address=%s", cluster->servers[third].internal);
+    cluster_kill(cluster, 1u << dead);
+    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    assert_runs(fixture, "--remove", id, seed);
+    CROWD_WAIT(&fixture->crowd, has_left(fixture, third, dead));
+    assert_stays_away(fixture, dead);
+    finish(fixture);
+}
+
+/* ---- who does not belong ---- */
+
+/* A server that is refused: it ends, with a sentence, and the others are none the worse. */
+static void refused(struct fixture *fixture, struct node *stranger, const char *naming)
+{
+    struct cluster *cluster = &fixture->cluster;
+    char seed[STAGE_PATH_SIZE];
+    size_t master = cluster_master(cluster, cluster_running(cluster));
+    (void)snprintf(seed, sizeof seed, "--master_address=%s", cluster->servers[master].internal);
+    stranger->stage = fixture->stage;
+    stranger->role = "slave";
+    stranger->options[0] = seed;
+    node_launch(stranger);
+    CROWD_WAIT(&fixture->crowd, process_ended(stranger->process));
+    assert_int_equal(process_lines(stranger->process), 0); /* it was never ready */
+    assert_says(fixture, stranger->process, naming);
+    assert_int_equal(cluster_master(cluster, cluster_running(cluster)), master);
+}
+
+static void test_refused__address_of_another(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = &fixture->cluster;
+    begin(fixture);
+    size_t dead = (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS;
+    cluster_kill(cluster, 1u << dead);
+    struct node stranger = {.id = 9};
+    (void)snprintf(stranger.internal, sizeof stranger.internal, "%s",
+                   cluster->servers[dead].internal);
+    refused(fixture, &stranger, "address");
+    cluster_run(cluster, dead);
+    cluster_wait_in_sync(cluster, ALL_SERVERS);
+    finish(fixture);
+}
+
+/* ---- forwarding ---- */
+
+/* What eve is told who knows this server only, and does not go anywhere else. */
+static enum status eve_logs_in(struct fixture *fixture, size_t i, char *text, size_t size)
+{
+    struct sp_peer peer;
+    struct raw_reply reply = {.status = STATUS_OK};
+    Jackdaw__RegisterRequest account = JACKDAW__REGISTER_REQUEST__INIT;
+    uint8_t nonce[16] = {3};
+    account.name = (char *)"eve";
+    account.password = (char *)"secret";
+    account.nonce = (ProtobufCBinaryData){.data = nonce, .len = sizeof nonce};
+    struct address address = node_address(&fixture->cluster.servers[i]);
+    assert_true(sp_open(&peer, &address));
+    const struct raw_call call = {.method = "RegisterAccount", .message = &account.base};
+    assert_true(raw_chat(&peer, &call, &reply));
+    (void)snprintf(text, size, "%s", reply.text);
+    free(reply.payload);
+    sp_close(&peer);
+    return reply.status;
+}
+
+static void test_forward__without_it_a_slave_refuses(void **state)
+{
+    struct fixture *fixture = *state;
+    char text[256];
+    begin(fixture);
+    size_t master = cluster_master(&fixture->cluster, ALL_SERVERS);
+    for (size_t i = 1; i < SERVERS; i++)
+        assert_int_equal(eve_logs_in(fixture, (master + i) % SERVERS, text, sizeof text),
+                         STATUS_UNAVAILABLE);
+    assert_int_equal(eve_logs_in(fixture, master, text, sizeof text), STATUS_OK);
+    finish(fixture);
+}
+
+static void test_forward__a_slave_carries_requests(void **state)
+{
+    static const char *const options[] = {"--forward", NULL};
+    static const uint8_t token[RAW_TOKEN_BYTES] = {7};
+    struct fixture *fixture = *state;
+    cluster_start(&fixture->cluster, SERVERS, options);
+    crowd_open(&fixture->crowd, &fixture->cluster, 2, 1);
+    size_t slave = (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS;
+    struct sp_peer peer;
+    struct address address = node_address(&fixture->cluster.servers[slave]);
+    assert_true(sp_open(&peer, &address));
+    assert_true(raw_login(&peer, "eve", token));
+    for (uint64_t request = 1; request <= A_LITTLE; request++) {
+        struct raw_reply reply;
+        assert_true(raw_send(&peer, token, request, "@writer0", "through a slave", &reply));
+        if (reply.status != STATUS_OK)
+            stage_fail(fixture->stage, "eve got %s: %s", status_name(reply.status), reply.text);
+        free(reply.payload);
+    }
+    sp_close(&peer);
+    STAGE_WAIT(fixture->stage,
+               json_client_find(fixture->crowd.writers[0], 0, "{s:s, s:s, s:i}", "type", "message",
+                                "from", "eve", "number", A_LITTLE) != NULL);
+    stage_pass(fixture->stage);
+}
+
+/* A client that reaches a slave and nothing else writes and reads through it. */
+static void test_forward__a_client_that_reaches_one_slave_only(void **state)
+{
+    static const char *const options[] = {"--forward", NULL};
+    enum { PLACES = SERVERS + 1, OUTSIDE = SERVERS };
+    struct fixture *fixture = *state;
+    struct cluster *cluster = &fixture->cluster;
+    char why[128];
+    struct netns *netns = netns_new(PLACES, why);
+    if (netns == NULL) {
+        print_message("skipped: %s\n", why);
+        stage_pass(fixture->stage);
+        skip();
+    }
+    cluster->netns = netns;
+    cluster_start(cluster, SERVERS, options);
+    size_t slave = (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS;
+    for (size_t i = 0; i < SERVERS; i++)
+        if (i != slave)
+            netns_part(netns, OUTSIDE, i);
+    struct json_client *clients[2];
+    for (size_t i = 0; i < 2; i++) {
+        netns_enter(netns, OUTSIDE);
+        clients[i] = json_client_visit(fixture->stage, cluster->servers[slave].clients,
+                                       i == 0 ? "ann" : "bob", "lobby");
+        netns_return(netns);
+    }
+    for (unsigned i = 0; i < A_LITTLE; i++)
+        json_client_say(clients[0], "line %u", i);
+    STAGE_WAIT(fixture->stage, json_client_sent(clients[0]) == A_LITTLE &&
+                                   json_client_messages(clients[1]) == A_LITTLE);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(json_client_leave(clients[i]), 0);
+        json_client_free(clients[i]);
+    }
+    cluster_stop_all(cluster);
+    stage_pass(fixture->stage);
+    netns_free(netns);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_status__of_any_server_at_either_address),
+        TEST(test_status__of_a_server_that_is_not_there),
+        TEST(test_leave__for_good),
+        TEST(test_remove__a_dead_server),
+        TEST(test_refused__address_of_another),
+        TEST(test_forward__without_it_a_slave_refuses),
+        TEST(test_forward__a_slave_carries_requests),
+        TEST(test_forward__a_client_that_reaches_one_slave_only),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+/* Three servers in a network that is cut. With durability `all` every part goes on, and when they
+ * meet again nothing that either acknowledged is lost or doubled, and all servers keep the same.
+ * With `quorum` the smaller part refuses, and there is one history at all times. */
+#include "support/crowd.h"
+#include "support/raw_chat.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SERVERS 3
+#define ALL_SERVERS 7u
+#define A_LITTLE 50
+#define CUTS 8
+
+/* Two histories become one: who saw the one that gives way has seen other numbers. The order of
+ * one sender's lines, and everything else, holds. */
+#define CHECK_MERGED (CHECK_ALL & ~(unsigned)(CHECK_HOLES | CHECK_ORDER | CHECK_TIME))
+
+struct fixture {
+    struct stage *stage;
+    struct netns *netns;
+    struct cluster cluster;
+    struct crowd crowd;
+    struct json_client *visitors[2];
+};
+
+static int setup(void **state)
+{
+    char why[128];
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    fixture->stage = stage_open();
+    fixture->netns = netns_new(SERVERS, why);
+    assert_non_null(fixture->netns);
+    cluster_init(&fixture->cluster, fixture->stage, fixture->netns);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    crowd_free(&fixture->crowd);
+    json_client_free(fixture->visitors[0]);
+    json_client_free(fixture->visitors[1]);
+    stage_close(fixture->stage);
+    netns_free(fixture->netns);
+    free(fixture);
+    return 0;
+}
+
+/* A writer beside each server: writer i hears only what server i's part of the network hears. */
+static void begin(struct fixture *fixture, const char *durability)
+{
+    const char *const options[] = {durability, NULL};
+    cluster_start(&fixture->cluster, SERVERS, options);
+    crowd_open(&fixture->crowd, &fixture->cluster, SERVERS, 1);
+    crowd_go_on(&fixture->crowd, A_LITTLE);
+}
+
+static void finish(struct fixture *fixture, unsigned rules)
+{
+    cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
+    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    crowd_finish(&fixture->crowd, rules);
+    cluster_stop_all(&fixture->cluster);
+    stage_pass(fixture->stage);
+}
+
+static void isolate(struct fixture *fixture, size_t alone)
+{
+    stage_note(fixture->stage, "server %zu is cut off", alone + 1);
+    for (size_t i = 0; i < SERVERS; i++)
+        if (i != alone)
+            netns_part(fixture->netns, alone, i);
+}
+
+static void heal(struct fixture *fixture)
+{
+    stage_note(fixture->stage, "all ways are open again");
+    netns_heal(fixture->netns);
+}
+
+/* ---- both parts go on ---- */
+
+/* Somebody new in one part makes an account and a room there, and says something. */
+static struct json_client *found_room(struct fixture *fixture, size_t place, const char *name)
+{
+    const struct json_client_options options = {
+        .label = name, .addresses = {fixture->cluster.servers[place].clients}};
+    cluster_enter(&fixture->cluster, place);
+    struct json_client *client = json_client_start(fixture->stage, &options);
+    cluster_return(&fixture->cluster);
+    (void)json_client_command(client, "/register %s secret", name);
+    (void)json_client_command(client, "/join room-of-%s", name);
+    json_client_say(client, "founded by %s", name);
+    (void)json_client_expect(client, 0, "{s:s}", "type", "sent");
+    return client;
+}
+
+/* What was founded in either part is there for everybody, and its founder is still logged in. */
+static void assert_founded(struct fixture *fixture, struct json_client *client, const char *name,
+                           struct json_client *other)
+{
+    (void)json_client_command(client, "/topic still here");
+    (void)json_client_command(other, "/join room-of-%s", name);
+    json_t *result = json_client_command(other, "/history 10");
+    const json_t *messages = json_object_get(result, "history");
+    char text[64];
+    (void)snprintf(text, sizeof text, "founded by %s", name);
+    assert_int_equal(json_array_size(messages), 1);
+    if (strcmp(json_text(json_array_get(messages, 0), "text"), text) != 0)
+        stage_fail(fixture->stage, "the room of %s has another message", name);
+}
+
+static void both_go_on(struct fixture *fixture, size_t alone)
+{
+    struct cluster *cluster = &fixture->cluster;
+    struct crowd *crowd = &fixture->crowd;
+    isolate(fixture, alone);
+    crowd_each_goes_on(crowd, A_LITTLE);
+    cluster_wait_in_sync(cluster, 1u << alone);
+    cluster_wait_in_sync(cluster, ALL_SERVERS & ~(1u << alone));
+    crowd_each_goes_on(crowd, A_LITTLE);
+    fixture->visitors[0] = found_room(fixture, alone, "ann");
+    fixture->visitors[1] = found_room(fixture, (alone + 1) % SERVERS, "bob");
+    heal(fixture);
+    cluster_wait_in_sync(cluster, ALL_SERVERS);
+    crowd_each_goes_on(crowd, A_LITTLE);
+    crowd_settle(crowd);
+    cluster_assert_equal(cluster);
+    assert_founded(fixture, fixture->visitors[0], "ann", fixture->visitors[1]);
+    assert_founded(fixture, fixture->visitors[1], "bob", fixture->visitors[0]);
+    finish(fixture, CHECK_MERGED);
+}
+
+static void test_partition__the_master_alone_goes_on(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, "--durability=all");
+    both_go_on(fixture, cluster_master(&fixture->cluster, ALL_SERVERS));
+}
+
+static void test_partition__a_slave_alone_goes_on(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, "--durability=all");
+    both_go_on(fixture, (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS);
+}
+
+/* ---- one history ---- */
+
+/* What a client of one server only is told: UNAVAILABLE. */
+static void assert_refuses(struct fixture *fixture, size_t place)
+{
+    struct sp_peer peer;
+    struct raw_reply reply = {.status = STATUS_OK};
+    Jackdaw__LoginRequest login = JACKDAW__LOGIN_REQUEST__INIT;
+    uint8_t token[RAW_TOKEN_BYTES] = {9};
+    login.name = (char *)"writer0";
+    login.password = (char *)"secret";
+    login.token = (ProtobufCBinaryData){.data = token, .len = sizeof token};
+    struct address address = node_address(&fixture->cluster.servers[place]);
+    cluster_enter(&fixture->cluster, place);
+    assert_true(sp_open(&peer, &address));
+    cluster_return(&fixture->cluster);
+    const struct raw_call call = {.method = "Login", .message = &login.base};
+    assert_true(raw_chat(&peer, &call, &reply));
+    assert_int_equal(reply.status, STATUS_UNAVAILABLE);
+    assert_true(reply.retry_ms > 0);
+    free(reply.payload);
+    sp_close(&peer);
+}
+
+static bool has_stepped_down(struct fixture *fixture, size_t place)
+{
+    Jackdaw__StatusReply *said = cluster_ask(&fixture->cluster, place);
+    bool down = said != NULL && strcmp(said->role, "master") != 0 && said->master == 0;
+    if (said != NULL)
+        jackdaw__status_reply__free_unpacked(said, NULL);
+    return down;
+}
+
+static void minority_refuses(struct fixture *fixture, size_t alone)
+{
+    struct cluster *cluster = &fixture->cluster;
+    struct crowd *crowd = &fixture->crowd;
+    isolate(fixture, alone);
+    CROWD_WAIT(crowd, has_stepped_down(fixture, alone));
+    assert_refuses(fixture, alone);
+    size_t sent = crowd_sent(crowd, alone);
+    for (size_t i = 0; i < SERVERS; i++) {
+        size_t until = crowd_sent(crowd, i) + A_LITTLE;
+        if (i != alone)
+            CROWD_WAIT(crowd, crowd_sent(crowd, i) >= until);
+    }
+    assert_true(cluster_agrees(cluster, ALL_SERVERS & ~(1u << alone)));
+    assert_int_equal(crowd_sent(crowd, alone), sent);
+    assert_refuses(fixture, alone);
+    heal(fixture);
+    finish(fixture, CHECK_ALL);
+}
+
+static void test_quorum__the_master_alone_refuses(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, "--durability=quorum");
+    minority_refuses(fixture, cluster_master(&fixture->cluster, ALL_SERVERS));
+}
+
+static void test_quorum__a_slave_alone_refuses(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, "--durability=quorum");
+    minority_refuses(fixture, (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS);
+}
+
+/* Ways are cut at random, all of them more often than not one at a time. */
+static void test_quorum__ways_come_and_go(void **state)
+{
+    struct fixture *fixture = *state;
+    uint32_t chance = 20261;
+    begin(fixture, "--durability=quorum");
+    for (size_t i = 0; i < CUTS; i++) {
+        chance = chance * 1664525u + 1013904223u;
+        size_t from = (chance >> 16) % SERVERS;
+        size_t to = (from + 1 + (chance >> 24) % 2) % SERVERS;
+        stage_note(fixture->stage, "the way from %zu to %zu is cut", from + 1, to + 1);
+        netns_cut(fixture->netns, from, to);
+        size_t witness = SERVERS - from - to; /* reaches both: it goes on */
+        size_t until = crowd_sent(&fixture->crowd, witness) + A_LITTLE;
+        CROWD_WAIT(&fixture->crowd, crowd_sent(&fixture->crowd, witness) >= until);
+        if (i % 2 == 1)
+            heal(fixture);
+    }
+    heal(fixture);
+    finish(fixture, CHECK_ALL);
+}
+
+/* ---- one way only ---- */
+
+/* A slave that does not hear its master asks the third, who does: nobody is elected. The slave is
+ * struck off, and comes back when the way is open. */
+static void one_link_is_cut(struct fixture *fixture, bool to_slave, bool to_master)
+{
+    struct cluster *cluster = &fixture->cluster;
+    struct crowd *crowd = &fixture->crowd;
+    begin(fixture, "--durability=all");
+    size_t master = cluster_master(cluster, ALL_SERVERS);
+    size_t slave = (master + 1) % SERVERS;
+    size_t third = (master + 2) % SERVERS;
+    if (to_slave)
+        netns_cut(fixture->netns, master, slave);
+    if (to_master)
+        netns_cut(fixture->netns, slave, master);
+    cluster_wait_in_sync(cluster, 1u << master | 1u << third);
+    size_t until = crowd_sent(crowd, master) + A_LITTLE;
+    CROWD_WAIT(crowd, crowd_sent(crowd, master) >= until);
+    heal(fixture);
+    cluster_wait_in_sync(cluster, ALL_SERVERS);
+    assert_int_equal(cluster_master(cluster, ALL_SERVERS), master);
+    finish(fixture, CHECK_ALL);
+}
+
+static void test_link__master_to_slave_is_cut(void **state)
+{
+    one_link_is_cut(*state, true, false);
+}
+
+static void test_link__slave_to_master_is_cut(void **state)
+{
+    one_link_is_cut(*state, false, true);
+}
+
+static void test_link__both_ways_are_cut(void **state)
+{
+    one_link_is_cut(*state, true, true);
+}
+
+int main(void)
+{
+    if (!netns_is_possible())
+        return NETNS_SKIPPED;
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_partition__the_master_alone_goes_on),
+        TEST(test_partition__a_slave_alone_goes_on),
+        TEST(test_quorum__the_master_alone_refuses),
+        TEST(test_quorum__a_slave_alone_refuses),
+        TEST(test_quorum__ways_come_and_go),
+        TEST(test_link__master_to_slave_is_cut),
+        TEST(test_link__slave_to_master_is_cut),
+        TEST(test_link__both_ways_are_cut),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
