@@ -32,12 +32,20 @@ struct passage {
 
 /* ---- answers ---- */
 
+/* The caller's time is over, which the master may have seen first. */
+static bool is_late(const struct rpc_call *call)
+{
+    return rpc_call_timeout_ms(call) == 1;
+}
+
 static void end(struct passage *passage, const ProtobufCMessage *reply)
 {
     struct rpc_call *call = passage->call;
     const struct rpc_result *result = &passage->result;
     if (result->status == STATUS_OK) {
         rpc_call_reply(call, reply);
+    } else if (result->status == STATUS_CANCELLED && is_late(call)) {
+        rpc_call_fail(call, STATUS_DEADLINE_EXCEEDED, 0, "the server did not answer in time");
     } else if (result->status == STATUS_CANCELLED && !passage->is_given_up) {
         rpc_call_fail(call, STATUS_UNAVAILABLE, RETRY_MS, "the server in charge has changed");
     } else {
