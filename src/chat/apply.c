@@ -36,11 +36,12 @@ static const struct kind *kind_of(const Jackdaw__Delta *delta)
     return delta->unchanged == NULL ? NULL : &kinds[change_case]; /* the union holds pointers */
 }
 
-/* A message that was taken there and refused here keeps the outcome that it has. */
+/* A message that was taken there and refused here: its outcome, still kept, is replaced. */
 static bool is_again(const Jackdaw__Delta *delta, const struct chat_session *session)
 {
     return delta->late && delta->change_case == JACKDAW__DELTA__CHANGE_MESSAGE_SENT &&
-           delta->request <= session->last_request;
+           delta->request <= session->last_request &&
+           session->last_request - delta->request < STORE_OUTCOME_WINDOW;
 }
 
 /* The session whose next request this is. */
@@ -54,9 +55,8 @@ static enum error find_session(struct apply *apply, enum uid_rule rule)
         apply->session = state_ended_session(&apply->chat->state, delta->session);
     if (rule == UID_NONE || apply->session == NULL || delta->request == 0)
         return ERROR_CORRUPT;
-    apply->is_again = is_again(delta, apply->session);
     bool is_next = delta->request - 1 == apply->session->last_request;
-    return is_next || apply->is_again ? OK : ERROR_CORRUPT;
+    return is_next || is_again(delta, apply->session) ? OK : ERROR_CORRUPT;
 }
 
 static bool position_follows(const struct state *state, struct position position)
@@ -254,8 +254,6 @@ enum error apply_outcome(struct apply *apply, struct outcome_row row)
     if (apply->session == NULL)
         return OK;
     apply->is_answered = true;
-    if (apply->is_again)
-        return OK;
     row.session = apply->delta->session;
     row.request = apply->delta->request;
     row.seq = apply->position.seq;
@@ -265,7 +263,8 @@ enum error apply_outcome(struct apply *apply, struct outcome_row row)
     enum error error = store_put_outcome(apply->chat->store, &row);
     if (error != OK)
         return error;
-    apply->session->last_request = row.request;
+    if (row.request > apply->session->last_request)
+        apply->session->last_request = row.request;
     apply->chat->last_outcome = row.text[0] == '\0' ? row : (struct outcome_row){0};
     return OK;
 }

@@ -15,7 +15,6 @@ struct apply {
     struct position position;
     struct chat_session *session; /* whose request it was; NULL: nobody's, or it has ended */
     bool is_answered;             /* its outcome was written, or went with its session */
-    bool is_again;                /* its outcome was written long ago */
 };
 
 enum error apply_account_registered(struct apply *apply);

@@ -287,7 +287,8 @@ enum error chat_pass(struct chat *chat, struct position position);
  *     it; in the room, to those who come in.
  *   - Where the two contradict each other this log is right: who was banned here stays banned, and
  *     a request that was carried out here has the answer it got here. But a message that was taken
- *     there and refused here is kept: somebody may have been told that it was sent.
+ *     there and refused here is kept, once, and that is its answer from then on: somebody may have
+ *     been told that it was sent. (Only while its answer is kept: the last 256 of a session.)
  *   - How far accounts have received the other log means nothing in this one and is left out. */
 enum chat_taking {
     CHAT_KNOWN, /* it is in this log, or has no effect here and no number: done */

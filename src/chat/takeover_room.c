@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#define MESSAGES_SEARCHED 4096 /* of a room, the newest: what is offered again comes soon */
-
 /* ---- rooms ---- */
 
 static bool room_name_is_free(const struct state *state, const char *folded)
@@ -219,68 +217,25 @@ enum chat_taking take_message(struct taking *taking)
 
 /* ---- messages that were refused here ---- */
 
-struct search {
-    const Jackdaw__Delta *late;
-    bool found;
-};
-
-static enum error compare_uid(void *context, const struct timeline_row *row)
-{
-    struct search *search = context;
-    search->found = search->found || (row->session == search->late->session &&
-                                      row->request == search->late->request);
-    return search->found ? ERROR_EXISTS : OK;
-}
-
 static enum error note_status(void *context, const struct outcome_row *row)
 {
     *(bool *)context = row->status != STATUS_OK;
     return OK;
 }
 
-static enum error search_room(struct taking *taking, uint64_t room, bool *found)
-{
-    struct search search = {.late = taking->late};
-    enum error error =
-        store_messages_before(taking->chat->store, room, JACKDAW__EVENT__KIND__MESSAGE, 0,
-                              MESSAGES_SEARCHED, compare_uid, &search);
-    *found = *found || search.found;
-    return error == ERROR_EXISTS ? OK : error;
-}
-
-/* In every room that it may have been put into: its own, and the one of that name. */
-static enum error search_message(struct taking *taking, const Jackdaw__MessageSent *sent,
-                                 bool *found)
-{
-    const struct state *state = &taking->chat->state;
-    struct name name;
-    const struct room *other = NULL;
-    if (sent->peer != 0)
-        other = state_room_direct(state, sent->account, sent->peer);
-    else if (taking->late->room_name != NULL && name_accept(taking->late->room_name, &name))
-        other = state_room_named(state, name.folded);
-    enum error error = search_room(taking, sent->room, found);
-    if (error == OK && other != NULL && !*found)
-        error = search_room(taking, other->id, found);
-    return error;
-}
-
 /* The request was carried out here, too. If it was a message that was taken there and may have been
- * acknowledged, and is refused here (its room had another name by then), it is kept all the same,
- * once: this happens so seldom that looking through the room costs little. CHAT_APPLY: it is to be
- * kept. */
+ * acknowledged, and is refused here (its room had another name by then), it is kept all the same.
+ * That is its outcome from then on, so a third half that has it in yet another room adds nothing.
+ * CHAT_APPLY: it is to be kept. */
 enum chat_taking take_again(struct taking *taking)
 {
-    struct store *store = taking->chat->store;
     const Jackdaw__Delta *late = taking->late;
     bool was_refused = false;
-    bool was_found = false;
-    if (late->change_case != JACKDAW__DELTA__CHANGE_MESSAGE_SENT ||
-        store_get_outcome(store, late->session, late->request, note_status, &was_refused) != OK ||
-        !was_refused)
+    if (late->change_case != JACKDAW__DELTA__CHANGE_MESSAGE_SENT)
         return CHAT_KNOWN;
-    enum error error = search_message(taking, late->message_sent, &was_found);
-    if (error != OK)
+    enum error error = store_get_outcome(taking->chat->store, late->session, late->request,
+                                         note_status, &was_refused);
+    if (error != OK && error != ERROR_NOT_FOUND)
         return taking_wait(taking, "the database cannot be read");
-    return was_found ? CHAT_KNOWN : CHAT_APPLY;
+    return was_refused ? CHAT_APPLY : CHAT_KNOWN;
 }

@@ -76,8 +76,6 @@ static bool is_stranger(const struct replica_message *join)
 
 static enum replica_refusal refusal_of(struct replica *r, const struct replica_message *join)
 {
-    if (join->from == r->options.id)
-        return REPLICA_REFUSED_ID;
     if (strcmp(join->internal, r->internal) == 0)
         return REPLICA_REFUSED_ADDRESS;
     for (size_t i = 0; i < r->members.count; i++) {

@@ -228,7 +228,6 @@ void links_send(struct links *links, const struct replica_message *message, cons
         return;
     struct cluster_frame frame;
     cluster_frame_init(&frame);
-    frame.frame.instance = links->options.instance;
     bool is_added = cluster_frame_add(&frame, message, feed, &links->arena) == OK;
     if (is_added && is_answered(message->kind))
         call(link, &frame);

@@ -232,8 +232,28 @@ static void test_message__refused_here(void **state)
     assert_string_equal(reads(halves, "bob"),
                         "LEFT general carol alice kicked; MESSAGE @carol carol "
                         "once; MESSAGE general carol kept");
-    assert_int_equal(outcome(halves, "carol", 2).status, STATUS_PERMISSION_DENIED);
+    assert_int_equal(outcome(halves, "carol", 2).status, STATUS_OK);
+    assert_int_equal(outcome(halves, "carol", 2).number, 1);
     assert_int_equal(chat_session_last_request(h(halves, "carol")), 3);
+}
+
+/* Refused here, taken in two other halves that had each made a private room of that name. */
+static void test_message__refused_here_and_taken_twice(void **state)
+{
+    struct halves *halves = *state;
+    world_join_private(&halves->here, h(halves, "alice"), "den");
+    world_join(&halves->here, h(halves, "carol"), "den", 0);
+    world_send(&halves->here, h(halves, "carol"), "#den", "once", 0);
+    world_join_private(&halves->there, t(halves, "carol"), "den");
+    world_send(&halves->there, t(halves, "carol"), "#den", "once", 0);
+    take_all(halves);
+    assert_int_equal(halves->verdicts[CHAT_APPLY], 1);
+    Jackdaw__Delta *other = unpack(&halves->there.deltas[halves->there.deltas_count - 1]);
+    assert_int_equal(other->change_case, JACKDAW__DELTA__CHANGE_MESSAGE_SENT);
+    other->message_sent->room ^= 1;
+    assert_int_equal(take(halves, other), CHAT_KNOWN);
+    jackdaw__delta__free_unpacked(other, NULL);
+    assert_int_equal(outcome(halves, "carol", 3).status, STATUS_OK);
 }
 
 static void test_direct__begun_in_both_halves(void **state)
@@ -718,6 +738,7 @@ int main(void)
         HALVES_TEST(test_message__waits_for_the_one_before),
         HALVES_TEST(test_message__of_one_put_out_here),
         HALVES_TEST(test_message__refused_here),
+        HALVES_TEST(test_message__refused_here_and_taken_twice),
         HALVES_TEST(test_direct__begun_in_both_halves),
         HALVES_TEST(test_direct__to_one_who_is_gone),
         HALVES_TEST(test_room__public_ones_of_one_name_become_one),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Taking over, with chance: two chats part from a common log, people ask for things now in this
- * half and now in that one (asking again where a request is missing, as clients do), and then one
- * half takes over the other's tail, in pieces, several times. Nothing acknowledged is missing then,
+/* Taking over, with chance: three chats part from a common log, people ask for things now in this
+ * part and now in that one (asking again where a request is missing, as clients do), and then one
+ * takes over the others' tails, in pieces, several times. Nothing acknowledged is missing then,
  * nothing is there twice, and what one session said keeps its order. A seed that fails is told. */
 #include "chat/chat_internal.h"
 
@@ -19,11 +19,13 @@
 
 #define ROUNDS 60
 #define DEVICES 14
+#define ROOMS 12
 #define ACTS_BEFORE 60
-#define ACTS_APART 260
+#define ACTS_APART 420
+#define ACTS_BETWEEN 60
 #define ACTS_AFTER 60
 
-enum { HERE, THERE, SIDES };
+enum { HERE, THERE, ELSEWHERE, SIDES };
 
 struct device {
     int index;
@@ -51,7 +53,7 @@ struct model {
     size_t answered_count;
     uint64_t rooms[4096];
     size_t rooms_count;
-    uint64_t deleted[DEVICES * 2]; /* accounts that somebody deleted in either half */
+    uint64_t deleted[DEVICES * 2]; /* accounts that somebody deleted anywhere */
     size_t deleted_count;
 };
 
@@ -64,7 +66,7 @@ static uint64_t roll(struct model *model, uint64_t sides)
     return (z ^ z >> 31) % sides;
 }
 
-/* What the request of this number asks for: the same in both halves. */
+/* What the request of this number asks for: the same everywhere. */
 static uint64_t dice(uint64_t session, uint64_t request)
 {
     uint64_t z = session ^ request * UINT64_C(0x9E3779B97F4A7C15);
@@ -88,7 +90,7 @@ static struct answer say(struct world *world, struct chat_session *session, uint
     if (dice_now / 64 % 3 == 0)
         snprintf(to, sizeof to, "@p%u", (unsigned)(dice_now / 1024 % 5));
     else
-        snprintf(to, sizeof to, "#r%u", (unsigned)(dice_now / 1024 % 6));
+        snprintf(to, sizeof to, "#r%u", (unsigned)(dice_now / 1024 % ROOMS));
     snprintf(text, sizeof text, "%" PRIx64 ":%" PRIu64, chat_session_id(session),
              world_next(session));
     return world_send(world, session, to, text, 0);
@@ -98,15 +100,15 @@ static struct answer ask(struct world *world, struct chat_session *session, uint
                          bool *is_message)
 {
     char room[16], name[16];
-    snprintf(room, sizeof room, "r%u", (unsigned)(dice_now / 256 % 6));
+    snprintf(room, sizeof room, "r%u", (unsigned)(dice_now / 256 % ROOMS));
     snprintf(name, sizeof name, "p%u", (unsigned)(dice_now / 4096 % 5));
     *is_message = false;
     switch (dice_now % 24) {
     case 0:
     case 1:
     case 2:
-    case 3:
         return world_join(world, session, room, 0);
+    case 3:
     case 4:
         return world_join_private(world, session, room);
     case 5:
@@ -148,7 +150,7 @@ static void act(struct model *model)
 {
     struct device *device = &model->devices[roll(model, DEVICES)];
     if (roll(model, 12) == 0)
-        device->side = 1 - device->side;
+        device->side = (int)roll(model, SIDES);
     int side = model->are_apart ? device->side : HERE;
     struct world *world = &model->sides[side];
     world->time_ms += roll(model, 50);
@@ -200,20 +202,20 @@ static void replay(const struct world *from, struct world *to)
 static void part(struct model *model)
 {
     struct world *here = &model->sides[HERE];
-    struct world *there = &model->sides[THERE];
-    replay(here, there);
-    model->parted = there->deltas_count;
+    for (int side = THERE; side < SIDES; side++)
+        replay(here, &model->sides[side]);
+    model->parted = model->sides[THERE].deltas_count;
     world_new_reign(here);
     model->are_apart = true;
 }
 
 /* The number of those that must wait. */
-static size_t take(struct model *model, size_t first, size_t count)
+static size_t take(struct model *model, int into, int from, size_t first, size_t count)
 {
-    struct world *here = &model->sides[HERE];
-    struct world *there = &model->sides[THERE];
+    struct world *here = &model->sides[into];
+    const struct world *there = &model->sides[from];
     size_t waiting = 0;
-    for (size_t i = first; i < first + count && i < there->deltas_count; i++) {
+    for (size_t i = first; i - first < count && i < there->deltas_count; i++) {
         Jackdaw__Delta *delta =
             jackdaw__delta__unpack(NULL, there->deltas[i].size, there->deltas[i].bytes);
         struct chat_call call = world_call(here, NULL);
@@ -226,19 +228,42 @@ static size_t take(struct model *model, size_t first, size_t count)
     return waiting;
 }
 
+/* Each tail is whole by itself, so nothing of it waits for what only another one has. */
+static void take_all(struct model *model)
+{
+    for (int side = THERE; side < SIDES; side++)
+        assert_int_equal(take(model, HERE, side, model->parted, SIZE_MAX / 2), 0);
+}
+
+/* Some of the tail of one, now or then more than once. */
+static void take_pieces(struct model *model, int into, int from, uint64_t most)
+{
+    size_t tail = model->sides[from].deltas_count - model->parted;
+    for (uint64_t pieces = roll(model, most); pieces > 0; pieces--)
+        take(model, into, from, model->parted + roll(model, tail + 1), roll(model, tail + 1));
+}
+
+/* What is taken over may have been taken over before, by one that did not stay. */
+static void meet_elsewhere(struct model *model)
+{
+    take_pieces(model, THERE, ELSEWHERE, 3);
+    for (int i = 0; i < ACTS_BETWEEN; i++)
+        act(model);
+    take_pieces(model, ELSEWHERE, THERE, 3);
+}
+
 static void meet(struct model *model)
 {
     model->are_apart = false;
     struct world *here = &model->sides[HERE];
-    size_t tail = model->sides[THERE].deltas_count - model->parted;
-    for (uint64_t pieces = roll(model, 6); pieces > 0; pieces--)
-        take(model, model->parted + roll(model, tail + 1), roll(model, tail + 1));
-    assert_int_equal(take(model, model->parted, tail), 0);
+    for (int i = 0; i < SIDES; i++)
+        take_pieces(model, HERE, THERE + (int)roll(model, SIDES - THERE), 4);
+    take_all(model);
     char *before = world_rows(here);
     uint64_t seq = here->seq;
     if (roll(model, 2) == 0)
         world_reopen(here);
-    assert_int_equal(take(model, model->parted, tail), 0);
+    take_all(model);
     assert_int_equal(here->seq, seq);
     char *after = world_rows(here);
     assert_string_equal(after, before);
@@ -286,14 +311,14 @@ static int compare_uids(const void *left, const void *right)
     return a->request < b->request ? -1 : a->request > b->request;
 }
 
-/* Refused here, taken there: it is kept, but comes late. */
-static bool was_refused_here(const struct model *model, const struct uid *uid)
+/* Refused in one part, taken in another: it is kept, but comes late. */
+static bool was_refused(const struct model *model, const struct uid *uid)
 {
     for (size_t i = 0; i < model->answered_count; i++) {
         const struct answered *answered = &model->answered[i];
-        if (answered->side == HERE && answered->session == uid->session &&
-            answered->request == uid->request)
-            return answered->status != STATUS_OK;
+        if (answered->session == uid->session && answered->request == uid->request &&
+            answered->status != STATUS_OK)
+            return true;
     }
     return false;
 }
@@ -312,7 +337,7 @@ static void collect(struct model *model, struct uids *uids)
         if (uid[-1].session != uid->session)
             continue;
         assert_true(uid[-1].request < uid->request); /* nothing twice */
-        bool is_late = was_refused_here(model, uid) || was_refused_here(model, &uid[-1]);
+        bool is_late = was_refused(model, uid) || was_refused(model, &uid[-1]);
         assert_true(is_late || uid[-1].seq < uid->seq); /* in the order they were sent in */
     }
 }
@@ -339,7 +364,7 @@ static size_t check(struct model *model)
         if (bsearch(&key, uids->items, uids->count, sizeof key, compare_uids) == NULL)
             fail_msg("message %" PRIx64 ":%" PRIu64 ", acknowledged %s, is missing", key.session,
                      key.request, answered->side == HERE ? "here" : "there");
-        from_there += answered->side == THERE;
+        from_there += answered->side != HERE;
     }
     free(uids);
     return from_there;
@@ -372,8 +397,8 @@ static size_t run(uint64_t seed)
 {
     struct model *model = calloc(1, sizeof *model);
     model->random = seed;
-    world_open(&model->sides[HERE], seed * 2 + 1, NULL);
-    world_open(&model->sides[THERE], seed * 2 + 2, NULL);
+    for (int side = HERE; side < SIDES; side++)
+        world_open(&model->sides[side], seed * SIDES + 1 + (uint64_t)side, NULL);
     for (int i = 0; i < DEVICES; i++) {
         struct device *device = &model->devices[i];
         device->index = i;
@@ -385,18 +410,19 @@ static size_t run(uint64_t seed)
     part(model);
     for (int i = 0; i < ACTS_APART; i++)
         act(model);
+    meet_elsewhere(model);
     meet(model);
     size_t from_there = check(model);
     for (int i = 0; i < ACTS_AFTER; i++)
         act(model);
     compare_elsewhere(model);
-    world_close(&model->sides[HERE]);
-    world_close(&model->sides[THERE]);
+    for (int side = HERE; side < SIDES; side++)
+        world_close(&model->sides[side]);
     free(model);
     return from_there;
 }
 
-static void test_take_over__random_halves(void **state)
+static void test_take_over__random_parts(void **state)
 {
     (void)state;
     const char *given = getenv("SEED");
@@ -411,6 +437,6 @@ static void test_take_over__random_halves(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_take_over__random_halves)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_take_over__random_parts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
