@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+/* What deposed masters hand over, on its way into the log. The replica is the test's: it notes what it
+ * is told. */
+#include "server/cluster_internal.h"
+
+#include "base/log.h"
+#include "support/desk.h"
+#include "support/folder.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define OTHER 2
+
+struct fixture {
+    struct desk desk;    /* of the master */
+    struct desk deposed; /* whose log nobody else has */
+    struct server_options options;
+    struct cluster cluster;
+    char *folder;
+    char *other_folder;
+    struct replica_batch batch; /* the last of its log */
+    uint8_t bytes[4096];
+};
+
+/* Stands in for cluster.c. */
+static unsigned told;
+static uint16_t told_node;
+static uint64_t told_orphan;
+
+void cluster_step(struct cluster *cluster, struct replica_event *event)
+{
+    (void)cluster;
+    assert_int_equal(event->kind, REPLICA_TAKEN_OVER);
+    told++;
+    told_node = event->node;
+    told_orphan = event->orphan;
+}
+
+static void on_rolled_back(struct desk *desk)
+{
+    cluster_undo_handovers(desk->context);
+}
+
+static void open_cluster(struct fixture *f)
+{
+    struct replica_options options = {.id = 1, .internal = "127.0.0.1:1", .client = "127.0.0.1:2"};
+    f->options = (struct server_options){.id = 1};
+    f->cluster = (struct cluster){
+        .options = {.options = &f->options},
+        .store = f->desk.store,
+        .log_reader = f->desk.reader_store,
+        .ledger = f->desk.ledger,
+        .chat = f->desk.chat,
+        .now_ms = f->desk.now_ms,
+        .wall_ms = f->desk.wall_ms,
+    };
+    assert_int_equal(replica_new(&f->cluster.replica, &options), OK);
+    arena_init(&f->cluster.arena, 16u * 1024u * 1024u);
+    f->desk.context = &f->cluster;
+    f->desk.rolled_back = on_rolled_back;
+}
+
+static enum error take_row(void *context, const struct log_row *row)
+{
+    struct fixture *f = context;
+    assert_true(row->batch_size <= sizeof f->bytes);
+    memcpy(f->bytes, row->batch, row->batch_size);
+    f->batch = (struct replica_batch){.epoch = row->epoch,
+                                      .first_seq = row->first_seq,
+                                      .last_seq = row->last_seq,
+                                      .bytes = f->bytes,
+                                      .size = row->batch_size};
+    return OK;
+}
+
+/* carl has registered at the deposed master. */
+static void begin(struct fixture *f)
+{
+    told = 0;
+    f->folder = folder_new();
+    f->other_folder = folder_new();
+    desk_init(&f->desk, f->folder);
+    desk_open(&f->desk);
+    desk_init(&f->deposed, f->other_folder);
+    f->deposed.node_id = OTHER;
+    f->deposed.random = 77;
+    desk_open(&f->deposed);
+    assert_true(desk_register(&f->deposed, "carl"));
+    assert_int_equal(desk_commit(&f->deposed), OK);
+    uint64_t last = ledger_committed(f->deposed.ledger).seq;
+    assert_int_equal(store_log_read(f->deposed.store, last, take_row, f), OK);
+    open_cluster(f);
+}
+
+static void end(struct fixture *f)
+{
+    cluster_forget_handovers(&f->cluster);
+    arena_clear(&f->cluster.arena);
+    replica_free(f->cluster.replica);
+    desk_close(&f->desk);
+    desk_close(&f->deposed);
+    folder_remove(f->folder);
+    folder_remove(f->other_folder);
+}
+
+static void hand_over(struct fixture *f, uint16_t from, uint64_t orphan)
+{
+    struct replica_message message = {.kind = REPLICA_HANDOVER,
+                                      .from = from,
+                                      .orphan = orphan,
+                                      .batches = &f->batch,
+                                      .batches_count = 1};
+    cluster_note_handover(&f->cluster, &message);
+}
+
+static void turn(struct fixture *f)
+{
+    cluster_work(&f->cluster);
+    assert_int_equal(desk_commit(&f->desk), OK);
+    cluster_finish_work(&f->cluster);
+}
+
+static bool knows_carl(struct fixture *f)
+{
+    return desk_login(&f->desk, "carl") != 0;
+}
+
+static void test_handover__what_is_unknown_is_proposed(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    assert_false(knows_carl(&f));
+    hand_over(&f, OTHER, 5);
+    turn(&f);
+    assert_int_equal(told, 1);
+    assert_int_equal(told_node, OTHER);
+    assert_int_equal(told_orphan, 5);
+    assert_int_equal(f.cluster.handovers_count, 0);
+    /* And again, for the answer was lost: nothing is new. */
+    uint64_t before = ledger_applied(f.desk.ledger).seq;
+    hand_over(&f, OTHER, 5);
+    turn(&f);
+    assert_int_equal(told, 2);
+    assert_int_equal(ledger_applied(f.desk.ledger).seq, before);
+    assert_true(knows_carl(&f));
+    assert_int_equal(desk_commit(&f.desk), OK);
+    end(&f);
+}
+
+/* A request of the same turn undoes the batch: what was taken over is undone with it, and who would
+ * drop it now would lose it. */
+static void test_handover__undone_with_its_batch(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    hand_over(&f, OTHER, 5);
+    cluster_work(&f.cluster);
+    desk_break(&f.desk);
+    assert_int_equal(f.desk.rollbacks, 1);
+    assert_int_equal(desk_commit(&f.desk), OK);
+    cluster_finish_work(&f.cluster);
+    assert_int_equal(told, 0);
+    assert_false(knows_carl(&f));
+    hand_over(&f, OTHER, 5); /* it comes again */
+    turn(&f);
+    assert_int_equal(told, 1);
+    assert_true(knows_carl(&f));
+    assert_int_equal(desk_commit(&f.desk), OK);
+    end(&f);
+}
+
+static void test_handover__role_lost_before_it_is_told(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    hand_over(&f, OTHER, 5);
+    cluster_work(&f.cluster);
+    ledger_set_reign(f.desk.ledger, 0);
+    assert_int_equal(desk_commit(&f.desk), OK);
+    cluster_finish_work(&f.cluster);
+    assert_int_equal(told, 0);
+    hand_over(&f, OTHER, 5);
+    uint64_t before = ledger_applied(f.desk.ledger).seq;
+    turn(&f);
+    assert_int_equal(ledger_applied(f.desk.ledger).seq, before);
+    assert_int_equal(told, 0);
+    end(&f);
+}
+
+static void test_handover__one_of_a_node_and_so_many_nodes(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    hand_over(&f, OTHER, 5);
+    hand_over(&f, OTHER, 6);
+    assert_int_equal(f.cluster.handovers_count, 1);
+    assert_int_equal(f.cluster.handovers[0].orphan, 5);
+    for (uint16_t node = 3; node < 3 + 2 * HANDOVERS_MAX; node++)
+        hand_over(&f, node, 1);
+    assert_int_equal(f.cluster.handovers_count, HANDOVERS_MAX);
+    turn(&f);
+    assert_int_equal(told, HANDOVERS_MAX);
+    assert_int_equal(f.cluster.handovers_count, 0);
+    end(&f);
+}
+
+static void test_handover__bytes_that_are_no_batch_are_kept(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    memset(f.bytes, 0xff, f.batch.size);
+    hand_over(&f, OTHER, 5);
+    turn(&f);
+    assert_int_equal(told, 0);
+    end(&f);
+}
+
+static void test_handover__its_own(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    cluster_note_handover(&f.cluster, NULL);
+    assert_int_equal(f.cluster.handovers_count, 0); /* has none */
+    struct orphan_row row = {.epoch = f.batch.epoch,
+                             .first_seq = f.batch.first_seq,
+                             .last_seq = f.batch.last_seq,
+                             .batch = f.batch.bytes,
+                             .batch_size = f.batch.size};
+    assert_int_equal(store_begin(f.desk.store), OK);
+    assert_int_equal(store_add_orphan(f.desk.store, &row), OK);
+    assert_int_equal(store_commit(f.desk.store), OK);
+    cluster_note_handover(&f.cluster, NULL);
+    turn(&f);
+    assert_int_equal(told, 1);
+    assert_int_equal(told_node, 1);
+    assert_int_equal(told_orphan, store_last_orphan(f.desk.store));
+    f.cluster.drop_orphans = told_orphan;
+    turn(&f);
+    assert_int_equal(store_orphan_count(f.desk.store), 0);
+    assert_int_equal(f.cluster.drop_orphans, 0);
+    assert_true(knows_carl(&f));
+    assert_int_equal(desk_commit(&f.desk), OK);
+    end(&f);
+}
+
+int main(void)
+{
+    log_configure(LOG_SILENT, LOG_TEXT);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_handover__what_is_unknown_is_proposed),
+        cmocka_unit_test(test_handover__undone_with_its_batch),
+        cmocka_unit_test(test_handover__role_lost_before_it_is_told),
+        cmocka_unit_test(test_handover__one_of_a_node_and_so_many_nodes),
+        cmocka_unit_test(test_handover__bytes_that_are_no_batch_are_kept),
+        cmocka_unit_test(test_handover__its_own),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
