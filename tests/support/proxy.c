@@ -301,11 +301,14 @@ static void *run(void *context)
     struct proxy *proxy = context;
     struct pollfd entries[1 + CONNECTIONS_MAX * PROXY_WAYS * 2];
     netns_enter(proxy->netns, proxy->there);
+    bool held = false;
     for (;;) {
+        wait_for_work(proxy, held, entries);
+        /* After waiting: what comes after an order is treated by it. */
         struct orders orders = take_orders(proxy);
+        held = orders.held;
         if (orders.stopping)
             break;
-        wait_for_work(proxy, orders.held, entries);
         if (orders.held && !orders.cutting)
             continue;
         for (size_t i = 0; i < CONNECTIONS_MAX; i++)
