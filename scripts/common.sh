@@ -29,7 +29,7 @@ close_private_fds() {
 # its readiness line. Sets server_pid and server_ready (the line). Returns 1 when the server ends
 # or is silent for 20 s; what it had to say is then at the end of LOG.
 start_server() {
-  local log=$1 folder line deadline
+  local log=$1 folder line deadline part=''
   shift
   server_pid='' server_ready=''
   folder=$(mktemp -d)
@@ -48,12 +48,17 @@ start_server() {
   deadline=$(($(now_ms) + 20000))
   while (($(now_ms) < deadline)); do
     if read -r -t 0.2 -u "$server_out" line; then
+      line=$part$line part=''
       if [[ $line == *ready* ]]; then
         # shellcheck disable=SC2034 # for the caller
         server_ready=$line
         return 0
       fi
-    elif ! kill -0 "$server_pid" 2>/dev/null; then
+      continue
+    fi
+    # On a busy machine the time can be up in the middle of a line.
+    part+=$line
+    if ! kill -0 "$server_pid" 2>/dev/null; then
       break
     fi
   done

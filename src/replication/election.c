@@ -400,7 +400,7 @@ void reign(struct replica *r)
     begin_with_members(r);
     members_flush(r);
     for (size_t i = 0; i < r->members.count; i++)
-        if (r->members.items[i].id != r->options.id)
+        if (r->members.items[i].id != r->options.id && !r->members.items[i].left)
             announce_to(r, r->members.items[i].id);
     r->announce_ms = r->now_ms;
 }

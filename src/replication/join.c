@@ -67,10 +67,15 @@ static bool is_alive(struct replica *r, uint16_t id)
            r->now_ms - peer->heard_ms <= r->options.ack_timeout_ms;
 }
 
+/* Its data folder is new. */
+static bool is_stranger(const struct replica_message *join)
+{
+    static const uint8_t none[REPLICA_CLUSTER_BYTES];
+    return memcmp(join->cluster, none, sizeof none) == 0;
+}
+
 static enum replica_refusal refusal_of(struct replica *r, const struct replica_message *join)
 {
-    if (join->from == r->options.id)
-        return REPLICA_REFUSED_ID;
     if (strcmp(join->internal, r->internal) == 0)
         return REPLICA_REFUSED_ADDRESS;
     for (size_t i = 0; i < r->members.count; i++) {
@@ -80,12 +85,25 @@ static enum replica_refusal refusal_of(struct replica *r, const struct replica_m
             return REPLICA_REFUSED_ADDRESS;
         if (member->id == join->from && member->left)
             return REPLICA_REFUSED_LEFT;
+        if (member->id == join->from && member->in_sync && !is_same_address && is_stranger(join))
+            return REPLICA_REFUSED_ID; /* that one is there: nobody has lost it */
         if (member->id == join->from && !is_same_address && is_alive(r, member->id))
             return REPLICA_REFUSED_ID; /* at the address that it is known by */
     }
     if (member_find(r, join->from) == NULL && r->members.count == REPLICA_MEMBERS_MAX)
         return REPLICA_REFUSED_FULL;
     return 0;
+}
+
+/* Whoever has less than it acked in this reign has a new disk: it is not in sync, whatever was. */
+static void forget_lost_data(struct replica *r, const struct replica_message *join)
+{
+    struct peer *peer = peer_of(r, join->from);
+    if (peer == NULL || join->position.seq >= peer->acked.seq)
+        return;
+    peer->acked = (struct replica_position){0, 0};
+    slave_lost(r, join->from);
+    members_flush(r);
 }
 
 static void register_member(struct replica *r, const struct replica_message *join)
@@ -145,6 +163,7 @@ void receive_join(struct replica *r, const struct replica_message *message)
             elect(r);
         return;
     }
+    forget_lost_data(r, message);
     register_member(r, message);
     struct peer *peer = peer_of(r, message->from);
     ASSERT(peer != NULL);

@@ -273,6 +273,24 @@ static bool is_ours(const struct replica *r, const struct replica_message *messa
     return !has_cluster(r->cluster) || memcmp(message->cluster, r->cluster, sizeof r->cluster) == 0;
 }
 
+/* Another node has our id, or we asked ourselves: our own address may be among the seeds. The one that
+ * would begin is told by the one that is there. */
+static void receive_from_own_id(struct replica *r, const struct replica_message *message)
+{
+    if (message->kind == REPLICA_REFUSED) {
+        if (message->refusal == REPLICA_REFUSED_ID && r->role == REPLICA_LOOKING)
+            act(r, REPLICA_DO_GIVE_UP)->refusal = REPLICA_REFUSED_ID;
+        return;
+    }
+    bool begins = message->kind == REPLICA_JOIN || message->kind == REPLICA_HEAR;
+    if (!begins || !is_member(r) || strcmp(message->internal, r->internal) == 0)
+        return;
+    struct replica_message *refused = message_to(r, REPLICA_REFUSED, message->from);
+    refused->address = message->internal;
+    refused->refusal = REPLICA_REFUSED_ID;
+    refused->epoch = r->epoch;
+}
+
 /* Whether a member seems to speak from another address than the one it is known by: it has moved, or
  * somebody else has taken its id. */
 static bool is_from_elsewhere(const struct replica *r, const struct replica_message *message)
@@ -285,6 +303,10 @@ static bool is_from_elsewhere(const struct replica *r, const struct replica_mess
 
 static void receive(struct replica *r, const struct replica_message *message)
 {
+    if (message->from == r->options.id) {
+        receive_from_own_id(r, message);
+        return;
+    }
     if (!is_ours(r, message)) {
         if (message->kind == REPLICA_JOIN || message->kind == REPLICA_HEAR)
             message_to(r, REPLICA_REFUSED, message->from)->refusal = REPLICA_REFUSED_CLUSTER;

@@ -90,14 +90,6 @@ static void follow_feed(struct cluster *cluster, const char *feed)
 
 /* ---- the others ---- */
 
-/* Another process has this server's id, and was there first. */
-static bool is_refused_by_twin(const struct cluster *cluster, const struct replica_message *message)
-{
-    return message->kind == REPLICA_REFUSED && message->from == cluster->options.options->id &&
-           replica_role(cluster->replica) == REPLICA_LOOKING &&
-           replica_epoch(cluster->replica) == 0;
-}
-
 void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *in)
 {
     struct arena arena;
@@ -105,9 +97,7 @@ void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *in)
     struct replica_message message;
     const char *feed = NULL;
     enum error error = cluster_wire_decode(in, &arena, &message, &feed);
-    if (error == OK && is_refused_by_twin(cluster, &message))
-        cluster_give_up(cluster, REPLICA_REFUSED_ID);
-    else if (error != OK)
+    if (error != OK)
         log_warning("cluster", "malformed_message", log_number("from", in->from));
     else
         step_message(cluster, &message);
@@ -305,9 +295,7 @@ static enum error open_parts(struct cluster *cluster, struct error_text *why)
                    .failed = on_failed,
                    .rolled_back = on_rolled_back},
     };
-    randombytes_buf(&cluster->instance, sizeof cluster->instance);
     struct links_options links = {
-        .instance = cluster->instance,
         .queue = options->queue,
         .silence_ms = SILENCE_FACTOR * options->options->ping_timeout_ms,
         .context = cluster,

@@ -281,7 +281,7 @@ static void change_role(struct cluster *cluster, const struct replica_action *ac
         end(cluster, NULL);
 }
 
-void cluster_give_up(struct cluster *cluster, enum replica_refusal refusal)
+static void give_up(struct cluster *cluster, enum replica_refusal refusal)
 {
     static const char *const sentences[] = {
         [REPLICA_REFUSED_CLUSTER] =
@@ -337,7 +337,7 @@ static enum error carry_out(struct cluster *cluster, const struct replica_action
         cluster->handed_over = action->orphan;
         break;
     case REPLICA_DO_GIVE_UP:
-        cluster_give_up(cluster, action->refusal);
+        give_up(cluster, action->refusal);
         break;
     default:
         break;

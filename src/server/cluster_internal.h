@@ -31,7 +31,6 @@ struct cluster {
     struct chat *chat;
     struct replica *replica;
     struct replica_actions *actions;
-    uint64_t instance; /* of this process */
     uint64_t now_ms;
     uint64_t wall_ms;
     uint64_t deadline_ms;
@@ -82,7 +81,6 @@ void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *mes
 /* ---- cluster_actions.c ---- */
 /* Carries out the list in cluster->actions. */
 void cluster_carry_out(struct cluster *cluster);
-void cluster_give_up(struct cluster *cluster, enum replica_refusal refusal);
 enum error cluster_describe(struct cluster *cluster, struct replica_state *state);
 /* The disk failed: tells the replica what is on it. */
 void cluster_disk_failed(struct cluster *cluster);

@@ -74,25 +74,32 @@ static void add_change(struct notice *notice, const struct replica_member *befor
             before != NULL && before->voter ? "is back" : "has joined");
 }
 
-/* Tells nothing of a server that begins its reign alone, as it always was. */
-static void tell(struct cluster *cluster, struct notice *notice, bool has_begun)
+/* How many have everything. */
+static void add_tally(const struct cluster *cluster, struct notice *notice)
 {
-    const struct replica_member *members;
-    size_t count = replica_members(cluster->replica, &members);
     size_t servers = 0;
     size_t whole = 0;
-    for (size_t i = 0; i < count; i++) {
-        servers += !members[i].left;
-        whole += !members[i].left && members[i].in_sync;
+    for (size_t i = 0; i < cluster->members_count; i++) {
+        servers += !cluster->members[i].left;
+        whole += !cluster->members[i].left && cluster->members[i].in_sync;
     }
-    if (has_begun && servers > 1)
-        add(notice, "%sserver %u is the master now", notice->used == 0 ? "" : ", ",
-            (unsigned)cluster->options.options->id);
-    if (notice->used == 0)
-        return;
     add(notice, "; %zu of %zu server%s ha%s everything", whole, servers, servers == 1 ? "" : "s",
         whole == 1 ? "s" : "ve");
-    cluster->options.observer.notice(cluster->options.observer.context, notice->text, has_begun);
+}
+
+/* A reign begins with those alone that it was sure of: the others are told of when they are. One that
+ * begins without others, as it always was, is no news. */
+static void tell(struct cluster *cluster, struct notice *notice, bool has_begun)
+{
+    if (has_begun)
+        *notice = (struct notice){.used = 0};
+    if (has_begun && cluster->members_count > 1)
+        add(notice, "server %u is the master now", (unsigned)cluster->options.options->id);
+    else if (notice->used > 0)
+        add_tally(cluster, notice);
+    if (notice->used > 0)
+        cluster->options.observer.notice(cluster->options.observer.context, notice->text,
+                                         has_begun);
 }
 
 /* ---- a new list ---- */

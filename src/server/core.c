@@ -11,6 +11,7 @@
 
 #define TASKS_PER_TURN 1024
 #define TASKS_AT_ONCE 64
+#define RESTING_MS 30000
 #define BATCH_BYTES_ENOUGH (512u * 1024u)
 #define RESIGN_MS 300
 #define TICK_MS 100
@@ -29,6 +30,8 @@ static void on_role(void *context, enum replica_role role)
     struct core *core = context;
     bool reigned = core->role == REPLICA_MASTER;
     core->role = role;
+    if (role == REPLICA_JOINING)
+        core->joining_ms = core->now_ms;
     if (core->forward != NULL)
         forward_to(core->forward, role == REPLICA_MASTER
                                       ? NULL
@@ -320,10 +323,25 @@ static void tick(struct core *core)
     }
 }
 
+/* Nobody waits for a slave that joins, and others may need the machine, such as a master on the same
+ * one: it rests as long as it works. Not for ever: the master may write more than it gets done so. */
+static void rest(struct core *core)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    if (core->role == REPLICA_JOINING && now_ms - core->joining_ms < RESTING_MS)
+        core->rest_until_ms = now_ms + (now_ms - core->now_ms);
+}
+
+static bool is_resting(const struct core *core, uint64_t now_ms)
+{
+    return core->role == REPLICA_JOINING && now_ms < core->rest_until_ms;
+}
+
 /* What wants the store. */
 static void work(struct core *core)
 {
     core->is_behind = !ledger_catch_up(core->ledger);
+    rest(core);
     if (!core->is_behind) {
         cluster_work(core->cluster);
         size_t count = 0;
@@ -348,6 +366,11 @@ static void wait_for_work(struct core *core, int most_ms)
     int wait_ms = most_ms;
     if (deadline < now_ms + (uint64_t)wait_ms)
         wait_ms = deadline > now_ms ? (int)(deadline - now_ms) : 0;
+    if (is_resting(core, now_ms)) {
+        is_free = false;
+        if (core->rest_until_ms < now_ms + (uint64_t)wait_ms)
+            wait_ms = (int)(core->rest_until_ms - now_ms);
+    }
     if (is_free && core->is_behind)
         wait_ms = 0;
     task_queue_wait_either(core->cluster_queue, is_free ? core->queue : NULL, wait_ms);
@@ -361,7 +384,7 @@ static void turn(struct core *core, int wait_ms)
     (void)task_queue_run(core->cluster_queue, TASKS_PER_TURN);
     cluster_tick(core->cluster);
     tick(core);
-    if (ledger_is_free(core->ledger))
+    if (ledger_is_free(core->ledger) && !is_resting(core, core->now_ms))
         work(core);
     mailroom_deliver(core->mailroom);
     if (core->forward != NULL)

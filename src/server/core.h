@@ -52,7 +52,9 @@ struct core {
     uint64_t next_second_ms;
     uint64_t greet_until_ms; /* 0: nobody is greeted */
     bool second_is_due;
-    bool is_behind; /* entries of others wait to be applied */
+    bool is_behind;         /* entries of others wait to be applied */
+    uint64_t rest_until_ms; /* while joining; see rest */
+    uint64_t joining_ms;    /* since when */
     bool was_ready;
     bool has_failed;
     struct error_text problem; /* where it has failed */

@@ -9,26 +9,6 @@ static struct cluster *cluster_of(Jackdaw__Cluster_Service *service)
     return (struct cluster *)((char *)service - offsetof(struct cluster, service));
 }
 
-/* Another process has the same id. This server may also have dialled itself: then it hears nothing. */
-static bool is_from_twin(const struct cluster *cluster, const Jackdaw__ClusterFrame *frame,
-                         size_t index)
-{
-    return frame->messages[index]->from == cluster->options.options->id &&
-           frame->instance != cluster->instance;
-}
-
-static void refuse_twin(struct cluster *cluster)
-{
-    struct replica_message refused = {
-        .kind = REPLICA_REFUSED,
-        .from = (uint16_t)cluster->options.options->id,
-        .to = (uint16_t)cluster->options.options->id,
-        .refusal = REPLICA_REFUSED_ID,
-    };
-    if (cluster->answer != NULL)
-        (void)cluster_frame_add(cluster->answer, &refused, NULL, &cluster->arena);
-}
-
 static void handle_exchange(Jackdaw__Cluster_Service *service, const Jackdaw__ClusterFrame *request,
                             Jackdaw__ClusterFrame_Closure closure, void *closure_data)
 {
@@ -39,10 +19,6 @@ static void handle_exchange(Jackdaw__Cluster_Service *service, const Jackdaw__Cl
     cluster->answer =
         rpc_call_is_one_way(closure_data) ? NULL : &answer; /* that one goes nowhere */
     for (size_t i = 0; i < request->n_messages; i++) {
-        if (is_from_twin(cluster, request, i)) {
-            refuse_twin(cluster);
-            continue;
-        }
         cluster->answer_to = (uint16_t)request->messages[i]->from;
         cluster_receive(cluster, request->messages[i]);
     }

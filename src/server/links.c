@@ -28,6 +28,7 @@ struct link {
     uint64_t waiting_since_ms; /* for an answer; 0: for none */
     uint64_t dialled_ms;       /* while there is no connection */
     bool is_renewed;           /* by us: its loss tells nothing of the other side */
+    bool was_refused;          /* since it was connected last */
     struct rpc_stub stub;
 };
 
@@ -80,14 +81,17 @@ static void on_connected(void *context, struct rpc_channel *channel)
     (void)channel;
     struct link *link = context;
     link->is_renewed = false;
+    link->was_refused = false;
 }
 
-/* Nobody listens there. */
+/* Nobody listens there. Once is enough: whoever cannot be reached from here may well reach us. */
 static void on_refused(void *context, struct rpc_channel *channel, enum error error)
 {
     (void)channel;
     struct link *link = context;
-    if (error == ERROR_REFUSED && link->node != 0)
+    bool is_news = error == ERROR_REFUSED && link->node != 0 && !link->was_refused;
+    link->was_refused = link->was_refused || is_news;
+    if (is_news)
         link->links->options.down(link->links->options.context, link->node);
 }
 
@@ -224,7 +228,6 @@ void links_send(struct links *links, const struct replica_message *message, cons
         return;
     struct cluster_frame frame;
     cluster_frame_init(&frame);
-    frame.frame.instance = links->options.instance;
     bool is_added = cluster_frame_add(&frame, message, feed, &links->arena) == OK;
     if (is_added && is_answered(message->kind))
         call(link, &frame);

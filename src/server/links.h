@@ -16,7 +16,6 @@
 struct links;
 
 struct links_options {
-    uint64_t instance; /* of this process, in every frame */
     struct task_queue *queue;
     uint32_t silence_ms; /* without any answer for so long, a connection is made anew */
     void *context;

@@ -259,6 +259,20 @@ static void refused(struct fixture *fixture, struct node *stranger, const char *
     assert_int_equal(cluster_master(cluster, cluster_running(cluster)), master);
 }
 
+static void test_refused__id_of_another(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture);
+    for (unsigned id = 1; id <= SERVERS; id++) {
+        char folder[16];
+        (void)snprintf(folder, sizeof folder, "strange%u", id);
+        struct node stranger = {.id = id, .data_dir = stage_path(fixture->stage, folder)};
+        refused(fixture, &stranger, "id");
+    }
+    cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
+    finish(fixture);
+}
+
 static void test_refused__address_of_another(void **state)
 {
     struct fixture *fixture = *state;
@@ -384,6 +398,7 @@ int main(void)
         TEST(test_status__of_a_server_that_is_not_there),
         TEST(test_leave__for_good),
         TEST(test_remove__a_dead_server),
+        TEST(test_refused__id_of_another),
         TEST(test_refused__address_of_another),
         TEST(test_forward__without_it_a_slave_refuses),
         TEST(test_forward__a_slave_carries_requests),

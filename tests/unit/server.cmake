@@ -40,3 +40,5 @@ target_link_options(test_server_memory PRIVATE
   LINKER:--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=reallocarray)
 jackdaw_unit_test(test_server_links SOURCES test_server_links.c ../support/suppressions.c
   LIBS jackdaw_server)
+jackdaw_unit_test(test_server_cluster SOURCES test_server_cluster.c ${server_live}
+  LIBS jackdaw_server PkgConfig::SODIUM TIMEOUT 300)

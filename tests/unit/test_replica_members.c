@@ -74,6 +74,100 @@ static void test_join__an_id_that_is_taken_is_refused(void **state)
     bench_close(&bench);
 }
 
+/* A new data folder, and the number of a server that is there. */
+static void test_join__the_id_of_a_member_that_is_there(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 3, REPLICA_ALL);
+    struct replica_message join = {
+        .kind = REPLICA_JOIN, .from = 2, .internal = "10.0.0.9:2626", .client = "10.0.0.9:2625"};
+    const struct replica_batch *before = last_members(&bench, 1);
+    memset(bench.sent, 0, sizeof bench.sent);
+    bench_step(&bench, 1, &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &join});
+    assert_int_equal(bench.sent[REPLICA_REFUSED], 1);
+    assert_int_equal(bench.sent[REPLICA_JOINED], 0);
+    assert_ptr_equal(last_members(&bench, 1), before);
+    /* Once it is lost, another one may take its place. */
+    bench_kill(&bench, 2);
+    bench_step(&bench, 1, &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &join});
+    assert_int_equal(bench.sent[REPLICA_REFUSED], 1);
+    assert_int_equal(bench.sent[REPLICA_JOINED], 1);
+    bench_close(&bench);
+}
+
+/* The same server with an empty folder, before anybody has missed it. */
+static void test_join__who_has_lost_its_data_is_not_in_sync(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 3, REPLICA_ALL);
+    struct replica_message join = {
+        .kind = REPLICA_JOIN, .from = 2, .internal = "10.0.0.2:2626", .client = "10.0.0.2:2625"};
+    bench_step(&bench, 1, &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &join});
+    const struct replica_batch *batch = last_members(&bench, 1);
+    static struct replica_member members[REPLICA_MEMBERS_MAX];
+    size_t count;
+    assert_int_equal(replica_members_unpack(batch->bytes, batch->size, members, &count), OK);
+    assert_int_equal(members[1].id, 2);
+    assert_false(members[1].in_sync);
+    assert_int_equal(replica_acked(bench.nodes[1].replica, 2).seq, 0);
+    bench_close(&bench);
+}
+
+static void receive(struct bench *bench, uint16_t to, const struct replica_message *message)
+{
+    assert_int_equal(
+        bench_step(bench, to, &(struct replica_event){.kind = REPLICA_RECEIVE, .message = message}),
+        OK);
+}
+
+/* A stranger with the id of a slave that is there is refused; one that has moved is not. */
+static void test_join__the_id_of_a_living_member_is_refused(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 3, REPLICA_ALL);
+    const struct replica_message join = {
+        .kind = REPLICA_JOIN, .from = 2, .internal = "10.0.0.9:2626", .client = "10.0.0.9:2625"};
+    const struct replica_message hear = {
+        .kind = REPLICA_HEAR, .from = 2, .internal = "10.0.0.9:2626"};
+    memset(bench.sent, 0, sizeof bench.sent);
+    receive(&bench, 1, &join);
+    assert_int_equal(bench.sent[REPLICA_REFUSED], 1);
+    assert_int_equal(bench.sent[REPLICA_JOINED], 0);
+    bench_settle(&bench);
+    bench.nodes[2].cut = true;
+    for (int i = 0; i < 20; i++) { /* what the stranger says does not keep the other alive */
+        bench_pass(&bench, 100);
+        receive(&bench, 1, &hear);
+    }
+    receive(&bench, 1, &join);
+    assert_int_equal(bench.sent[REPLICA_REFUSED], 1);
+    const struct replica_member *members;
+    size_t count = replica_members(bench.nodes[1].replica, &members);
+    for (size_t i = 0; i < count; i++)
+        if (members[i].id == 2)
+            assert_string_equal(members[i].internal, join.internal);
+    bench_close(&bench);
+}
+
+/* Whoever begins with our own id hears of it from us, and gives up; asking ourselves is no matter. */
+static void test_join__our_own_id_is_refused(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 2, REPLICA_ALL);
+    struct replica_message hear = {.kind = REPLICA_HEAR, .from = 1, .internal = "10.0.0.1:2626"};
+    memset(bench.sent, 0, sizeof bench.sent);
+    receive(&bench, 1, &hear);
+    assert_int_equal(bench.sent[REPLICA_REFUSED] + bench.sent[REPLICA_HEARD], 0);
+    hear.internal = "10.0.0.9:2626";
+    receive(&bench, 1, &hear);
+    assert_int_equal(bench.sent[REPLICA_REFUSED], 1);
+    bench_close(&bench);
+}
+
 static void test_join__another_cluster_is_refused(void **state)
 {
     (void)state;
@@ -181,6 +275,10 @@ int main(void)
         cmocka_unit_test(test_replica_members_unpack__what_a_master_wrote),
         cmocka_unit_test(test_replica_members_unpack__cut_or_changed_bytes_are_refused),
         cmocka_unit_test(test_join__an_id_that_is_taken_is_refused),
+        cmocka_unit_test(test_join__the_id_of_a_member_that_is_there),
+        cmocka_unit_test(test_join__who_has_lost_its_data_is_not_in_sync),
+        cmocka_unit_test(test_join__the_id_of_a_living_member_is_refused),
+        cmocka_unit_test(test_join__our_own_id_is_refused),
         cmocka_unit_test(test_join__another_cluster_is_refused),
         cmocka_unit_test(test_leave__a_slave_that_asks_has_left_for_good),
         cmocka_unit_test(test_leave__a_dead_member_is_removed_by_the_master),

@@ -293,6 +293,10 @@ static void test_links_down__the_connection_is_closed(void **state)
     WAIT(&world, NULL, NULL, world.down > 0);
     assert_int_equal(world.last_down, 2);
     assert_false(links_is_connected(world.links, 2));
+    WAIT(&world, NULL, NULL, world.down == 2); /* nobody listens there, either */
+    for (int i = 0; i < 100; i++)
+        turn(&world, NULL, NULL);
+    assert_int_equal(world.down, 2);         /* which is told once */
     other_open(&other, &world, 2, &address); /* and is found again */
     WAIT(&world, &other, NULL, links_is_connected(world.links, 2));
     send(&world, REPLICA_PING, 2, NULL);

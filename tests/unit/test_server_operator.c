@@ -120,7 +120,7 @@ static void test_status__without_a_master(void **state)
 
 /* ---- how it is printed ---- */
 
-static char *printed(const Jackdaw__StatusReply *reply, bool json)
+__attribute__((noinline)) static char *printed(const Jackdaw__StatusReply *reply, bool json)
 {
     char *text = NULL;
     size_t size = 0;

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/* Several whole servers in one process, each with a thread of its own, which end and come back as
+ * they are told. What kills and cuts do is for tests/cluster. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "rpc/protocol.h"
+#include "store/store.h"
+#include "support/folder.h"
+#include "support/live_server.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SERVERS 3
+#define MANY 1500 /* more than a log keeps that shall keep 1000 entries */
+
+struct trio {
+    char *folder;
+    struct live *servers[SERVERS + 1]; /* by id; NULL: not running */
+    char internal[SERVERS + 1][ADDRESS_TEXT_SIZE];
+    struct device ann;
+    struct answer stream;
+    char notices[16][128];
+    size_t notices_count;
+    char last[64]; /* message */
+};
+
+/* Starts the server; one that joins is told of all that run. */
+static void start(struct trio *trio, unsigned id, const char *more)
+{
+    char number[16];
+    char members[32 + SERVERS * ADDRESS_TEXT_SIZE] = "--master_address=";
+    (void)snprintf(number, sizeof number, "--id=%u", id);
+    size_t count = 0;
+    for (unsigned i = 1; i <= SERVERS; i++) {
+        if (trio->servers[i] == NULL)
+            continue;
+        size_t used = strlen(members);
+        (void)snprintf(members + used, sizeof members - used, "%s%s", count++ == 0 ? "" : ",",
+                       trio->internal[i]);
+    }
+    const char *words[] = {number, count == 0 ? "--role=master" : "--role=slave",
+                           more == NULL ? "--log_keep=200000" : more, count == 0 ? NULL : members,
+                           NULL};
+    trio->servers[id] = live_start(trio->folder, words);
+    address_format(live_internal_address(trio->servers[id]), trio->internal[id]);
+}
+
+static void stop(struct trio *trio, unsigned id)
+{
+    live_stop(trio->servers[id]);
+    trio->servers[id] = NULL;
+}
+
+static void note_events(struct answer *answer, const ProtobufCMessage *reply)
+{
+    const Jackdaw__ReceiveReply *page = (const Jackdaw__ReceiveReply *)reply;
+    struct trio *trio = answer->context;
+    rpc_channel_credit(trio->ann.channel, answer->call, 1);
+    for (size_t i = 0; i < page->n_events; i++) {
+        const Jackdaw__Event *event = page->events[i];
+        if (event->kind == JACKDAW__EVENT__KIND__MESSAGE)
+            (void)snprintf(trio->last, sizeof trio->last, "%s", event->text);
+        if (event->kind == JACKDAW__EVENT__KIND__NOTICE && trio->notices_count < 16) {
+            assert_int_equal(event->seq, 0);
+            assert_int_not_equal(event->time_ms, 0);
+            (void)snprintf(trio->notices[trio->notices_count++], sizeof trio->notices[0], "%s",
+                           event->text);
+        }
+    }
+}
+
+static void listen_to(struct trio *trio)
+{
+    answer_clear(&trio->stream);
+    trio->stream = (struct answer){.context = trio, .each = note_events};
+    Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
+    ask_start(&trio->ann, &trio->stream, "Receive", &request.base, 16);
+}
+
+static bool is_told(const struct trio *trio, const char *sentence)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < trio->notices_count; i++)
+        count += strcmp(trio->notices[i], sentence) == 0;
+    assert_true(count <= 1);
+    return count == 1;
+}
+
+static bool is_master(struct trio *trio)
+{
+    struct answer answer;
+    ASK(&trio->ann, &answer, "Info", Info, INFO, r.client = (char *)"test");
+    assert_int_equal(answer.status, STATUS_OK);
+    bool is_it = ((const Jackdaw__InfoReply *)answer.reply)->master;
+    answer_clear(&answer);
+    return is_it;
+}
+
+/* Goes to whichever of the servers reigns, and listens there. */
+static unsigned go_to_master(struct trio *trio)
+{
+    uint64_t until_ms = clock_monotonic_ms() + LIVE_PATIENCE_MS;
+    for (unsigned id = 1;; id = id % SERVERS + 1) {
+        assert_true(clock_monotonic_ms() < until_ms);
+        if (trio->servers[id] == NULL)
+            continue;
+        device_reopen(&trio->ann, trio->servers[id]);
+        if (!is_master(trio))
+            continue;
+        listen_to(trio);
+        return id;
+    }
+}
+
+static void begin(struct trio *trio, unsigned count, const char *more)
+{
+    *trio = (struct trio){.folder = folder_new()};
+    for (unsigned id = 1; id <= count; id++)
+        start(trio, id, more);
+    device_open(&trio->ann, trio->servers[1]);
+    assert_int_equal(device_register(&trio->ann, "ann"), STATUS_OK);
+    assert_int_equal(device_login(&trio->ann, "ann"), STATUS_OK);
+    assert_int_equal(device_join(&trio->ann, "lobby"), STATUS_OK);
+    listen_to(trio);
+}
+
+static void end(struct trio *trio)
+{
+    device_close(&trio->ann);
+    for (unsigned id = 1; id <= SERVERS; id++)
+        if (trio->servers[id] != NULL)
+            stop(trio, id);
+    answer_clear(&trio->stream);
+    folder_remove(trio->folder);
+}
+
+static void say(struct trio *trio, const char *text)
+{
+    assert_int_equal(device_send(&trio->ann, "lobby", text), STATUS_OK);
+    DEVICE_WAIT(&trio->ann, strcmp(trio->last, text) == 0);
+}
+
+/* How many messages the room has, and that the last one is text. */
+static uint64_t count_messages(struct trio *trio, const char *text)
+{
+    struct answer answer;
+    ASK(&trio->ann, &answer, "History", History, HISTORY, r.room = (char *)"lobby");
+    assert_int_equal(answer.status, STATUS_OK);
+    const Jackdaw__HistoryReply *history = (const Jackdaw__HistoryReply *)answer.reply;
+    assert_true(history->n_events > 0);
+    const Jackdaw__Event *last = history->events[history->n_events - 1];
+    assert_string_equal(last->text, text);
+    uint64_t number = last->number;
+    answer_clear(&answer);
+    return number;
+}
+
+static void test_cluster__people_are_told(void **state)
+{
+    (void)state;
+    struct trio trio;
+    begin(&trio, 1, NULL);
+    say(&trio, "alone");
+    assert_int_equal(trio.notices_count, 0); /* nothing has happened */
+    start(&trio, 2, NULL);
+    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 2 has joined; 2 of 2 servers have everything"));
+    start(&trio, 3, NULL);
+    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 3 has joined; 3 of 3 servers have everything"));
+    stop(&trio, 3);
+    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 3 is away; 2 of 3 servers have everything"));
+    start(&trio, 3, NULL);
+    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 3 is back; 3 of 3 servers have everything"));
+    assert_int_equal(trio.notices_count, 4);
+    end(&trio);
+}
+
+static void test_cluster__the_master_goes_and_comes_back(void **state)
+{
+    (void)state;
+    struct trio trio;
+    begin(&trio, 3, NULL);
+    say(&trio, "before");
+    stop(&trio, 1);
+    DEVICE_WAIT(&trio.ann, trio.stream.ended);
+    trio.notices_count = 0;
+    unsigned master = go_to_master(&trio);
+    char sentence[64];
+    (void)snprintf(sentence, sizeof sentence, "server %u is the master now", master);
+    DEVICE_WAIT(&trio.ann, is_told(&trio, sentence));
+    assert_int_equal(count_messages(&trio, "before"), 1);
+    say(&trio, "meanwhile");
+    start(&trio, 1, NULL);
+    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 1 is back; 3 of 3 servers have everything"));
+    assert_true(is_master(&trio)); /* still: nobody takes it away */
+    assert_int_equal(count_messages(&trio, "meanwhile"), 2);
+    end(&trio);
+}
+
+/* Where the log of a server that has ended begins. */
+static uint64_t first_of_log(const struct trio *trio, unsigned id)
+{
+    char folder[512];
+    struct store *store;
+    struct error_text why = {.text = ""};
+    (void)snprintf(folder, sizeof folder, "%s/%u", trio->folder, id);
+    struct store_options options = {.folder = folder, .node_id = id};
+    if (store_open(&store, &options, &why) != OK)
+        fail_msg("%s", why.text);
+    uint64_t first = store_log_first(store);
+    store_close(store);
+    return first;
+}
+
+/* The others no longer have the log from its beginning. */
+static void test_cluster__one_joins_by_snapshot(void **state)
+{
+    (void)state;
+    struct trio trio;
+    begin(&trio, 1, "--log_keep=1000");
+    for (int i = 0; i < MANY; i++)
+        assert_int_equal(device_send(&trio.ann, "lobby", "x"), STATUS_OK);
+    start(&trio, 2, NULL);
+    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 2 has joined; 2 of 2 servers have everything"));
+    say(&trio, "last");
+    stop(&trio, 1);
+    DEVICE_WAIT(&trio.ann, trio.stream.ended);
+    assert_int_equal(go_to_master(&trio), 2);
+    assert_int_equal(count_messages(&trio, "last"), MANY + 1);
+    say(&trio, "and on");
+    start(&trio, 1, NULL);
+    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 1 is back; 2 of 2 servers have everything"));
+    stop(&trio, 2);
+    assert_true(first_of_log(&trio, 2) > 1);
+    end(&trio);
+}
+
+int main(void)
+{
+    log_configure(LOG_SILENT, LOG_TEXT);
+    rpc_init();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cluster__people_are_told),
+        cmocka_unit_test(test_cluster__the_master_goes_and_comes_back),
+        cmocka_unit_test(test_cluster__one_joins_by_snapshot),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
