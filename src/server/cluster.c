@@ -19,6 +19,8 @@
 
 void cluster_step(struct cluster *cluster, struct replica_event *event)
 {
+    if (event->kind != REPLICA_PROPOSE)
+        ledger_write(cluster->ledger); /* what is applied has the next place in the log */
     event->now_ms = cluster->now_ms;
     enum error error = replica_step(cluster->replica, event, cluster->actions);
     if (error != OK && error != ERROR_REFUSED)
@@ -127,6 +129,7 @@ enum error cluster_leave(struct cluster *cluster, uint16_t node)
         .now_ms = cluster->now_ms,
         .node = node == 0 ? (uint16_t)cluster->options.options->id : node,
     };
+    ledger_write(cluster->ledger);
     enum error error = replica_step(cluster->replica, &event, cluster->actions);
     cluster_carry_out(cluster);
     cluster_note_members(cluster);

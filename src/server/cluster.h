@@ -81,6 +81,7 @@ uint64_t cluster_deadline(const struct cluster *cluster);
 /* While the ledger is free: writes that waited for it, and, on the master, what deposed masters hand
  * over; the latter is told to be done by cluster_finish_work, after ledger_write. */
 void cluster_work(struct cluster *cluster);
+bool cluster_has_work(const struct cluster *cluster); /* that is to be finished */
 void cluster_finish_work(struct cluster *cluster);
 
 void cluster_flush(struct cluster *cluster);

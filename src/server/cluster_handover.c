@@ -164,6 +164,11 @@ void cluster_work(struct cluster *cluster)
             return;
 }
 
+bool cluster_has_work(const struct cluster *cluster)
+{
+    return cluster->handovers_count > 0;
+}
+
 void cluster_finish_work(struct cluster *cluster)
 {
     while (cluster->handovers_count > 0) {

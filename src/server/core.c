@@ -354,7 +354,8 @@ static void work(struct core *core)
         if (core->second_is_due)
             every_second(core);
     }
-    ledger_write(core->ledger);
+    if (!ledger_may_grow(core->ledger) || cluster_has_work(core->cluster))
+        ledger_write(core->ledger);
     cluster_finish_work(core->cluster);
 }
 

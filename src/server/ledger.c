@@ -15,6 +15,8 @@
 #define WAITING_BYTES_MAX (64u * 1024u * 1024u)
 #define WAITING_ENTRIES_MAX 65536
 #define PRUNED_ROWS_AT_ONCE 1024
+#define BATCH_BYTES_GROWN (64u * 1024u) /* of a batch that need not wait for more */
+#define BATCH_DELTAS_GROWN 256u
 
 enum phase { FREE, OPEN, WRITING };
 
@@ -416,6 +418,14 @@ static enum error prune(struct ledger *ledger)
     uint64_t before = ledger->prune_before;
     ledger->prune_before = 0;
     return before == 0 ? OK : store_log_prune(ledger->store, before, PRUNED_ROWS_AT_ONCE, &deleted);
+}
+
+bool ledger_may_grow(const struct ledger *ledger)
+{
+    bool is_own_alone = ledger->phase == OPEN && ledger->first_seq == ledger->durable.seq + 1;
+    bool is_awaited = ledger->shares_writes && ledger->committed_seq < ledger->durable.seq;
+    return is_own_alone && is_awaited && ledger->used < BATCH_BYTES_GROWN &&
+           ledger->applied.seq - ledger->durable.seq < BATCH_DELTAS_GROWN;
 }
 
 void ledger_write(struct ledger *ledger)

@@ -121,6 +121,10 @@ size_t ledger_batch_bytes(const struct ledger *ledger);
  * free. false: some are left, and nothing may be proposed before the next ledger_write. */
 bool ledger_catch_up(struct ledger *ledger);
 
+/* Whether the open batch had better wait for more: others still work at the one before, so that nobody
+ * gains by another, smaller one. Whatever happens in the cluster ends the waiting. */
+bool ledger_may_grow(const struct ledger *ledger);
+
 /* Makes what was applied durable; does nothing where nothing was. */
 void ledger_write(struct ledger *ledger);
 
