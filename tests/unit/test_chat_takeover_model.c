@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#define ROUNDS 60
+#define ROUNDS 30
 #define DEVICES 14
 #define ROOMS 12
 #define ACTS_BEFORE 60
