@@ -14,7 +14,7 @@
 #define LINES_PER_SECOND 400 /* of each writer */
 #define AHEAD_LINES 200      /* typed and not acknowledged */
 #define PRIVATE_EVERY 16
-#define QUIET_MS (10000 * STAGE_SLOWER) /* nothing comes any more */
+#define QUIET_MS 40000 /* nothing comes any more: a lost page is noticed by the second heartbeat */
 #define HISTORY_PAGE 200
 
 /* ---- coming ---- */
