@@ -135,6 +135,14 @@ size_t crowd_acknowledged(const struct crowd *crowd)
     return count;
 }
 
+bool crowd_is_stuck(const struct crowd *crowd)
+{
+    for (size_t i = 0; i < crowd->writer_count; i++)
+        if (crowd->typed[i] < crowd_sent(crowd, i) + AHEAD_LINES)
+            return false;
+    return true;
+}
+
 void crowd_go_on(struct crowd *crowd, size_t more)
 {
     size_t until = crowd_acknowledged(crowd) + more;
