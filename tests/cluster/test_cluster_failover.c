@@ -174,6 +174,28 @@ static void test_sleep__a_slave(void **state)
     finish(fixture);
 }
 
+/* What only the master has is not acknowledged; so nothing is missed when it dies, and stays away. */
+static void test_sleep__both_slaves_and_then_the_master_dies(void **state)
+{
+    static const char *const options[] = {"--ack_timeout=60000", NULL};
+    struct fixture *fixture = *state;
+    struct cluster *cluster = &fixture->cluster;
+    begin(fixture, options);
+    size_t master = cluster_master(cluster, ALL_SERVERS);
+    unsigned others = ALL_SERVERS & ~(1u << master);
+    for (size_t i = 1; i < SERVERS; i++)
+        cluster_sleep(cluster, (master + i) % SERVERS);
+    CROWD_WAIT(&fixture->crowd, crowd_is_stuck(&fixture->crowd));
+    cluster_kill(cluster, 1u << master);
+    for (size_t i = 1; i < SERVERS; i++)
+        cluster_awake(cluster, (master + i) % SERVERS);
+    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    cluster_wait_in_sync(cluster, others);
+    crowd_settle(&fixture->crowd);
+    come_back(fixture, master);
+    finish(fixture);
+}
+
 /* ---- asked to stop ---- */
 
 static void test_stop__one_after_the_other(void **state)
@@ -252,6 +274,7 @@ int main(void)
         TEST(test_kill__two_of_three_at_once),
         TEST(test_sleep__the_master),
         TEST(test_sleep__a_slave),
+        TEST(test_sleep__both_slaves_and_then_the_master_dies),
         TEST(test_stop__one_after_the_other),
         TEST(test_power_cut__all_start_again_in_every_order),
         TEST(test_power_cut__with_a_quorum),

@@ -14,7 +14,7 @@
 #define LINES_PER_SECOND 400 /* of each writer */
 #define AHEAD_LINES 200      /* typed and not acknowledged */
 #define PRIVATE_EVERY 16
-#define QUIET_MS (10000 * STAGE_SLOWER) /* nothing comes any more */
+#define QUIET_MS 40000 /* nothing comes any more: a lost page is noticed by the second heartbeat */
 #define HISTORY_PAGE 200
 
 /* ---- coming ---- */
@@ -133,6 +133,14 @@ size_t crowd_acknowledged(const struct crowd *crowd)
     for (size_t i = 0; i < crowd->writer_count; i++)
         count += crowd_sent(crowd, i);
     return count;
+}
+
+bool crowd_is_stuck(const struct crowd *crowd)
+{
+    for (size_t i = 0; i < crowd->writer_count; i++)
+        if (crowd->typed[i] < crowd_sent(crowd, i) + AHEAD_LINES)
+            return false;
+    return true;
 }
 
 void crowd_go_on(struct crowd *crowd, size_t more)

@@ -39,6 +39,9 @@ size_t crowd_acknowledged(const struct crowd *crowd);
 /* Of one writer. */
 size_t crowd_sent(const struct crowd *crowd, size_t writer);
 
+/* Whether every writer has typed as much as it may without being answered. */
+bool crowd_is_stuck(const struct crowd *crowd);
+
 /* Waits until so many more lines are acknowledged; of each writer. */
 void crowd_go_on(struct crowd *crowd, size_t more);
 void crowd_each_goes_on(struct crowd *crowd, size_t more);
