@@ -63,6 +63,8 @@ static enum chat_taking enter_room(struct taking *taking, Jackdaw__RoomJoined *j
         return taking_settle(taking, room->id, "they are in the room already, or banned from it");
     joined->room = room->id;
     joined->name = (char *)(uintptr_t) "";
+    /* For a half that has not heard of the room, should this one not stay either. */
+    taking->late->room_name = (char *)(uintptr_t)(wanted[0] != '\0' ? wanted : room->name);
     struct name name;
     if (name_accept(wanted, &name) && strcmp(name.folded, room->folded) != 0 &&
         !say_room_was_renamed(taking, room->name, wanted))

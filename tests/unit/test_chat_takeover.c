@@ -327,6 +327,21 @@ static void test_room__a_private_one_of_a_name_that_is_taken(void **state)
     assert_true(outcome(halves, "carol", 2).created);
 }
 
+/* What comes in so may be handed over once more, where the room is yet another. */
+static void test_room__made_in_both_keeps_its_name_for_a_third(void **state)
+{
+    struct halves *halves = *state;
+    world_join(&halves->here, h(halves, "bob"), "lobby", 0);
+    world_join(&halves->there, t(halves, "carol"), "lobby", 0);
+    take_all(halves);
+    Jackdaw__Delta *late = unpack(&halves->here.deltas[halves->here.deltas_count - 1]);
+    assert_int_equal(late->change_case, JACKDAW__DELTA__CHANGE_ROOM_JOINED);
+    assert_string_equal(late->room_joined->name, "");
+    assert_string_equal(late->room_name, "lobby");
+    jackdaw__delta__free_unpacked(late, NULL);
+    assert_string_equal(world_members(&halves->here, h(halves, "bob"), "lobby"), "bob* carol");
+}
+
 static void test_room__a_long_name_is_cut(void **state)
 {
     struct halves *halves = *state;
@@ -743,6 +758,7 @@ int main(void)
         HALVES_TEST(test_direct__to_one_who_is_gone),
         HALVES_TEST(test_room__public_ones_of_one_name_become_one),
         HALVES_TEST(test_room__a_private_one_of_a_name_that_is_taken),
+        HALVES_TEST(test_room__made_in_both_keeps_its_name_for_a_third),
         HALVES_TEST(test_room__a_long_name_is_cut),
         HALVES_TEST(test_room__whose_maker_asked_here_too),
         HALVES_TEST(test_room__ended_here),
