@@ -102,9 +102,9 @@ static void make_name(const struct send_case *what, char name[static REPORT_NAME
 {
     char who[32] = "send";
     if (what->servers > 1)
-        (void)snprintf(who, sizeof who, "%zu servers", what->servers);
-    (void)snprintf(name, REPORT_NAME_SIZE, "%s %zux%zu%s", who, what->clients, what->depth,
-                   what->one_room ? " one room" : "");
+        (void)snprintf(who, sizeof who, "%u servers", (unsigned)what->servers & 0xffu);
+    (void)snprintf(name, REPORT_NAME_SIZE, "%.12s %ux%u%s", who, (unsigned)what->clients,
+                   (unsigned)what->depth, what->one_room ? " one room" : "");
 }
 
 void scenario_send(struct bench *bench, const struct send_case *what)

@@ -64,7 +64,7 @@
 #define REPLICA_MEMBERS_MAX 32     /* nodes of one cluster, those that left included */
 #define REPLICA_SEEDS_MAX 16       /* addresses given at start */
 #define REPLICA_REIGNS_MAX 64      /* the last reigns remembered here */
-#define REPLICA_REIGNS_SENT 16     /* of these, the last that a JOIN tells */
+#define REPLICA_REIGNS_SENT 64     /* of these, the last that a JOIN tells */
 #define REPLICA_PAGE_BATCHES 64    /* most batches in a page */
 #define REPLICA_PAGE_BYTES 1048576 /* a page ends with the batch that passes this */
 #define REPLICA_CHUNK_BYTES 262144 /* of a snapshot */

@@ -19,7 +19,7 @@
 #define NETNS_PLACES_MAX 8
 #define NETNS_SKIPPED \
     77 /* exit status of a test that cannot have one: ctest then calls it skipped */
-#define NETNS_HOST_SIZE 16
+#define NETNS_HOST_SIZE 32
 
 struct netns;
 
