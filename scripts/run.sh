@@ -35,7 +35,12 @@ for ((n = 1; n <= server_count; n++)); do
   ! running_pid "$n" >/dev/null || were_running=1
 done
 ((were_running)) || trap 'scripts/start_cluster.sh --stop' EXIT
-scripts/start_cluster.sh
+if [[ -n ${1:-} ]]; then
+  # Other ports than those that start_cluster.sh looks at by itself.
+  scripts/start_cluster.sh | sed '/^See and stop:/d'
+else
+  scripts/start_cluster.sh
+fi
 for ((n = 1; n <= server_count; n++)); do
   read_ports "$n"
 done

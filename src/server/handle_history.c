@@ -122,6 +122,9 @@ static void start_reading(struct gate *gate, bool committed)
     if (!resume(reading, &chat_call))
         return;
     chat_call.committed_seq = ledger_committed(core->ledger).seq;
+    /* What was said since comes as events: also where it was committed at once, or asked again. */
+    if (reading->joining && chat_call.committed_seq > reading->outcome.position.seq)
+        chat_call.committed_seq = reading->outcome.position.seq;
     enum error error = chat_plan_history(core->chat, &chat_call, reading->room, reading->before,
                                          reading->limit, &reading->plan);
     if (error != OK) {
