@@ -15,6 +15,13 @@ const char *replica_role_name(enum replica_role role)
     return role < REPLICA_ROLES ? names[role] : "?";
 }
 
+const char *replica_policy_name(enum replica_policy policy)
+{
+    static const char *const names[] = {
+        [REPLICA_ALL] = "all", [REPLICA_QUORUM] = "quorum", [REPLICA_LOCAL] = "local"};
+    return policy <= REPLICA_LOCAL ? names[policy] : "?";
+}
+
 /* ---- roles ---- */
 
 #define TO(role) (1u << (role))

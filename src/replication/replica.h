@@ -120,6 +120,7 @@ enum replica_role {
 const char *replica_role_name(enum replica_role role);
 
 enum replica_policy { REPLICA_ALL, REPLICA_QUORUM, REPLICA_LOCAL };
+const char *replica_policy_name(enum replica_policy policy); /* as --durability has it */
 
 struct replica_member {
     uint16_t id;

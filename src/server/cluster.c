@@ -12,6 +12,7 @@
 #define SERVER_PEERS_MAX 128
 #define SERVER_IDLE_MS 60000
 #define ARENA_BYTES (16u * 1024u * 1024u)
+#define SEEKING_MS 10000       /* without a master, before the log says so, and again */
 #define KEPT_FOR_THE_ABSENT 10 /* times --log_keep */
 #define SILENCE_FACTOR 2       /* ping timeouts without an answer: the connection is made anew */
 
@@ -212,6 +213,23 @@ static void prune(struct cluster *cluster)
     ledger_prune(cluster->ledger, before);
 }
 
+/* Nobody is found: the operator should know, once in a while, and what may be wrong. */
+static void complain(struct cluster *cluster)
+{
+    bool seeks = replica_role(cluster->replica) == REPLICA_LOOKING;
+    if (!seeks || cluster->seeks_since_ms == 0)
+        cluster->seeks_since_ms = seeks ? cluster->now_ms : 0;
+    if (!seeks || cluster->now_ms - cluster->seeks_since_ms < SEEKING_MS)
+        return;
+    cluster->seeks_since_ms = cluster->now_ms;
+    bool knows_somebody = cluster->members_count > 0 || cluster->options.options->masters.count > 0;
+    log_warning(
+        "cluster", "no_master_found",
+        log_string("hint", knows_somebody
+                               ? "no server answers that could reign, or follows one that does"
+                               : "give --master_address, the internal address of a server"));
+}
+
 void cluster_tick(struct cluster *cluster)
 {
     if (cluster->now_ms < cluster->deadline_ms || cluster->has_resigned)
@@ -220,6 +238,7 @@ void cluster_tick(struct cluster *cluster)
     rpc_server_tick(cluster->server, cluster->now_ms);
     snapshots_tick(cluster->snapshots, cluster->now_ms);
     prune(cluster);
+    complain(cluster);
     cluster->deadline_ms = UINT64_MAX;
     cluster_step(cluster, &(struct replica_event){.kind = REPLICA_TICK});
 }
@@ -299,6 +318,7 @@ static enum error open_parts(struct cluster *cluster, struct error_text *why)
                    .rolled_back = on_rolled_back},
     };
     struct links_options links = {
+        .durability = replica_policy_name(options->options->durability),
         .queue = options->queue,
         .silence_ms = SILENCE_FACTOR * options->options->ping_timeout_ms,
         .context = cluster,

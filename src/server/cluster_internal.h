@@ -34,7 +34,9 @@ struct cluster {
     uint64_t now_ms;
     uint64_t wall_ms;
     uint64_t deadline_ms;
-    uint64_t first_seq; /* of the log, as the replica knows it */
+    uint64_t seeks_since_ms;  /* a master; 0: has one */
+    uint64_t differs_told_ms; /* that another server has another durability; 0: never */
+    uint64_t first_seq;       /* of the log, as the replica knows it */
     char internal[ADDRESS_TEXT_SIZE];
     char client[ADDRESS_TEXT_SIZE];
     char feed_address[ADDRESS_TEXT_SIZE];

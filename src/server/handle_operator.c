@@ -3,13 +3,6 @@
 
 #include "version.h"
 
-static const char *name_of(enum replica_policy durability)
-{
-    static const char *const names[] = {
-        [REPLICA_ALL] = "all", [REPLICA_QUORUM] = "quorum", [REPLICA_LOCAL] = "local"};
-    return names[durability];
-}
-
 static void set_position(Jackdaw__Position *out, struct replica_position position)
 {
     jackdaw__position__init(out);
@@ -83,7 +76,7 @@ void operator_status_fill(struct operator_status *out, const struct operator_vie
     reply->id = view->id;
     reply->role = (char *)replica_role_name(replica_role(replica));
     set_master(reply, replica);
-    reply->durability = (char *)name_of(view->durability);
+    reply->durability = (char *)replica_policy_name(view->durability);
     set_position(&out->last, replica_last(replica));
     set_position(&out->committed, view->committed);
     reply->last = &out->last;

@@ -228,6 +228,8 @@ void links_send(struct links *links, const struct replica_message *message, cons
         return;
     struct cluster_frame frame;
     cluster_frame_init(&frame);
+    if (links->options.durability != NULL)
+        frame.frame.durability = (char *)links->options.durability;
     bool is_added = cluster_frame_add(&frame, message, feed, &links->arena) == OK;
     if (is_added && is_answered(message->kind))
         call(link, &frame);

@@ -17,7 +17,8 @@ struct links;
 
 struct links_options {
     struct task_queue *queue;
-    uint32_t silence_ms; /* without any answer for so long, a connection is made anew */
+    const char *durability; /* told in every frame; NULL: none */
+    uint32_t silence_ms;    /* without any answer for so long, a connection is made anew */
     void *context;
     /* A message that came as an answer. Borrowed. */
     void (*received)(void *context, const Jackdaw__ClusterMessage *message);
