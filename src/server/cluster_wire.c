@@ -115,14 +115,23 @@ static bool is_all_zero(const uint8_t cluster[static REPLICA_CLUSTER_BYTES])
     return memcmp(cluster, none, sizeof none) == 0;
 }
 
+/* A copy: the message may be a local of whoever adds it to a frame that is sent later. */
+static bool add_cluster(const struct replica_message *message, struct arena *arena,
+                        Jackdaw__ClusterMessage *out)
+{
+    if (is_all_zero(message->cluster))
+        return true;
+    out->cluster.data = arena_copy(arena, message->cluster, sizeof message->cluster);
+    out->cluster.len = out->cluster.data == NULL ? 0 : sizeof message->cluster;
+    return out->cluster.data != NULL;
+}
+
 static void set_values(const struct replica_message *message, const char *feed,
                        Jackdaw__ClusterMessage *out)
 {
     out->kind = (Jackdaw__ClusterMessage__Kind)(message->kind + 1);
     out->from = message->from;
     out->to = message->to;
-    if (!is_all_zero(message->cluster))
-        out->cluster = borrow(message->cluster, sizeof message->cluster);
     out->epoch = message->epoch;
     out->promised = message->promised;
     out->committed = message->committed;
@@ -160,8 +169,9 @@ enum error cluster_wire_encode(const struct replica_message *message, const char
         return ERROR_NO_MEMORY;
     jackdaw__cluster_message__init(made);
     set_values(message, feed, made);
-    if (!add_positions(message, arena, made) || !add_ids(message, arena, made) ||
-        !add_reigns(message, arena, made) || !add_batches(message, arena, made))
+    if (!add_cluster(message, arena, made) || !add_positions(message, arena, made) ||
+        !add_ids(message, arena, made) || !add_reigns(message, arena, made) ||
+        !add_batches(message, arena, made))
         return ERROR_NO_MEMORY;
     *out = made;
     return OK;
