@@ -17,7 +17,8 @@
  *      rolled back, and FAILED is stepped with what is on the disk.
  *   3. APPENDs reach the disk in order, and DURABLE events come in order.
  *   4. A driver that applies before it proposes steps PROPOSE before any other event, so that the
- *      position it applied at is the one that the replica gives.
+ *      position it applied at is the one that the replica gives. (An ACK of a member in sync appends
+ *      nothing and may come before.)
  *   5. Sending may fail, be late, doubled or out of order; nobody need be told. PUBLISH may drop.
  *
  * ROLES

@@ -18,9 +18,25 @@
 
 /* ---- events ---- */
 
+/* Whether the replica may answer the event with an entry of its own. An ack of one in sync only moves
+ * what is committed; there are many, and a batch had better grow until they have all come. */
+static bool may_append(const struct cluster *cluster, const struct replica_event *event)
+{
+    if (event->kind == REPLICA_PROPOSE)
+        return false;
+    if (event->kind != REPLICA_RECEIVE || event->message->kind != REPLICA_ACK)
+        return true;
+    const struct replica_member *members;
+    size_t count = replica_members(cluster->replica, &members);
+    for (size_t i = 0; i < count; i++)
+        if (members[i].id == event->message->from)
+            return !members[i].in_sync || members[i].left;
+    return true;
+}
+
 void cluster_step(struct cluster *cluster, struct replica_event *event)
 {
-    if (event->kind != REPLICA_PROPOSE)
+    if (may_append(cluster, event))
         ledger_write(cluster->ledger); /* what is applied has the next place in the log */
     event->now_ms = cluster->now_ms;
     enum error error = replica_step(cluster->replica, event, cluster->actions);
