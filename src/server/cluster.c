@@ -12,9 +12,8 @@
 #define SERVER_PEERS_MAX 128
 #define SERVER_IDLE_MS 60000
 #define ARENA_BYTES (16u * 1024u * 1024u)
-#define SEEKING_MS 10000       /* without a master, before the log says so, and again */
-#define KEPT_FOR_THE_ABSENT 10 /* times --log_keep */
-#define SILENCE_FACTOR 2       /* ping timeouts without an answer: the connection is made anew */
+#define SEEKING_MS 10000 /* without a master, before the log says so, and again */
+#define SILENCE_FACTOR 2 /* ping timeouts without an answer: the connection is made anew */
 
 /* ---- events ---- */
 
@@ -214,19 +213,15 @@ uint64_t cluster_deadline(const struct cluster *cluster)
     return cluster->deadline_ms;
 }
 
-/* What a member that is away may need one day (or hand over, should it come to reign) is kept for
- * longer, but not for ever: then it gets a snapshot. */
 static void prune(struct cluster *cluster)
 {
-    uint64_t last = ledger_committed(cluster->ledger).seq;
-    uint64_t keep = cluster->options.options->log_keep;
-    uint64_t needed = replica_needed_seq(cluster->replica);
-    uint64_t before = last > keep ? last - keep : 0;
-    if (before > needed)
-        before = needed;
-    if (last > keep * KEPT_FOR_THE_ABSENT && before < last - keep * KEPT_FOR_THE_ABSENT)
-        before = last - keep * KEPT_FOR_THE_ABSENT;
-    ledger_prune(cluster->ledger, before);
+    struct cluster_kept kept = {
+        .last_seq = ledger_committed(cluster->ledger).seq,
+        .keep = cluster->options.options->log_keep,
+        .member_seq = replica_needed_seq(cluster->replica),
+        .copy_seq = snapshots_needed_seq(cluster->snapshots),
+    };
+    ledger_prune(cluster->ledger, cluster_prune_before(&kept));
 }
 
 /* Nobody is found: the operator should know, once in a while, and what may be wrong. */

@@ -88,6 +88,21 @@ enum error cluster_describe(struct cluster *cluster, struct replica_state *state
 void cluster_disk_failed(struct cluster *cluster);
 
 /* ---- cluster_log.c: what others are sent of the log ---- */
+
+struct cluster_kept {
+    uint64_t last_seq;   /* of the log */
+    uint64_t keep;       /* entries, in any case */
+    uint64_t member_seq; /* up to there every member has it */
+    uint64_t
+        copy_seq; /* up to there it is in the copy that somebody is getting; UINT64_MAX: none */
+};
+
+/* The seq up to which the log may be pruned. What a member that is away may need one day (or hand
+ * over, should it come to reign) is kept for longer, but not for ever: for ten times `keep`. What
+ * follows a copy is kept while the copy is, or whoever gets it would need another one at once, and so
+ * on while the load lasts; until there is more of it than went into the copy, which is then better
+ * made anew: twice as large, it has twice the time. */
+uint64_t cluster_prune_before(const struct cluster_kept *kept);
 void cluster_remember(struct cluster *cluster, const struct ledger_entry *entry);
 void cluster_forget_recent(struct cluster *cluster);
 /* Adds batches after message->position; in cluster->arena. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the others are sent of the log: from memory where it is recent, else from the database, through
- * a view of its own, so that the disk's thread is not waited for. */
+ * a view of its own, so that the disk's thread is not waited for. And for how long the log is kept. */
 #include "server/cluster_internal.h"
 
 #include "base/log.h"
@@ -9,6 +9,34 @@
 
 #define RECENT_MAX 512
 #define RECENT_BYTES_MAX (8u * 1024u * 1024u)
+#define KEPT_FOR_OTHERS 10 /* times --log_keep */
+
+/* ---- how much of it is kept ---- */
+
+static uint64_t back_from(uint64_t seq, uint64_t entries)
+{
+    return seq > entries ? seq - entries : 0;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t most(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+uint64_t cluster_prune_before(const struct cluster_kept *kept)
+{
+    uint64_t wanted =
+        least(back_from(kept->last_seq, kept->keep), least(kept->member_seq, kept->copy_seq));
+    uint64_t for_others = kept->keep * KEPT_FOR_OTHERS;
+    if (kept->copy_seq != UINT64_MAX)
+        for_others = most(for_others, kept->copy_seq);
+    return most(wanted, back_from(kept->last_seq, for_others));
+}
 
 /* ---- recent entries ---- */
 

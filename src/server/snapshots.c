@@ -37,6 +37,7 @@ struct snapshots {
     char given_path[PATH_SIZE];
     char partial_path[PATH_SIZE]; /* of a copy that is being made */
     int given;                    /* descriptor, or -1 */
+    uint64_t needed_seq;          /* the copy holds at least the log up to there */
     uint64_t id;
     uint64_t total;
     uint64_t asked_ms;
@@ -128,6 +129,7 @@ static void start_copy(struct snapshots *snapshots)
     copy->snapshots = snapshots;
     copy->task.run = make_copy;
     snapshots->is_making = true;
+    snapshots->needed_seq = store_position(snapshots->options.store).seq;
     atomic_store(&snapshots->is_unwanted, false);
     worker_push(snapshots->worker, &copy->task);
 }
@@ -170,6 +172,12 @@ bool snapshots_give(struct snapshots *snapshots, struct replica_message *chunk, 
     chunk->last = (struct replica_position){.epoch = snapshots->copy.position.epoch,
                                             .seq = snapshots->copy.position.seq};
     return true;
+}
+
+uint64_t snapshots_needed_seq(const struct snapshots *snapshots)
+{
+    bool has_copy = snapshots->is_making || snapshots->given >= 0;
+    return has_copy ? snapshots->needed_seq : UINT64_MAX;
 }
 
 /* Its reader is closed then; on_copied is still to run. */

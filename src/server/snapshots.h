@@ -33,6 +33,10 @@ void snapshots_free(struct snapshots *snapshots);
  * whoever asked asks again. */
 bool snapshots_give(struct snapshots *snapshots, struct replica_message *chunk, uint64_t now_ms);
 
+/* Whoever gets the copy that is being made, or kept for giving, goes on with the log after this seq.
+ * UINT64_MAX: there is no copy. */
+uint64_t snapshots_needed_seq(const struct snapshots *snapshots);
+
 /* Writes a chunk that came; the one at offset 0 begins anew. ERROR_IO, ERROR_DISK_FULL,
  * ERROR_INVALID (not the next one): what was kept is thrown away then. */
 enum error snapshots_keep(struct snapshots *snapshots, const struct replica_message *chunk);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Several whole servers in one process, each with a thread of its own, which end and come back as
  * they are told. What kills and cuts do is for tests/cluster. */
+#include "server/cluster_internal.h"
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "rpc/protocol.h"
@@ -239,11 +241,53 @@ static void test_cluster__one_joins_by_snapshot(void **state)
     end(&trio);
 }
 
+/* ---- how much of the log is kept ---- */
+
+static void check_prune(uint64_t before, struct cluster_kept kept)
+{
+    assert_int_equal(cluster_prune_before(&kept), before);
+}
+
+static void test_prune__for_those_who_are_there(void **state)
+{
+    (void)state;
+    check_prune(0, (struct cluster_kept){500, 1000, 500, UINT64_MAX});
+    check_prune(4000, (struct cluster_kept){5000, 1000, 5000, UINT64_MAX});
+    check_prune(4000, (struct cluster_kept){5000, 1000, 4900, UINT64_MAX});
+}
+
+static void test_prune__for_those_who_are_away(void **state)
+{
+    (void)state;
+    check_prune(7, (struct cluster_kept){5000, 1000, 7, UINT64_MAX});
+    check_prune(7, (struct cluster_kept){10007, 1000, 7, UINT64_MAX});
+    check_prune(8, (struct cluster_kept){10008, 1000, 7, UINT64_MAX});
+    check_prune(40000, (struct cluster_kept){50000, 1000, 0, UINT64_MAX});
+}
+
+/* A million went into the copy: so many more may follow until it is made anew. */
+static void test_prune__for_who_gets_a_copy(void **state)
+{
+    (void)state;
+    const uint64_t copy = 1000000;
+    check_prune(copy, (struct cluster_kept){copy + 5000, 1000, copy + 5000, copy});
+    check_prune(copy, (struct cluster_kept){copy + 90000, 1000, copy + 90000, copy});
+    check_prune(copy, (struct cluster_kept){copy + copy, 1000, copy + copy, copy});
+    check_prune(copy + 1, (struct cluster_kept){copy + copy + 1, 1000, copy + copy + 1, copy});
+    check_prune(copy - 8, (struct cluster_kept){copy + 90000, 1000, copy - 8, copy});
+    /* A small one: as for those who are away. */
+    check_prune(20, (struct cluster_kept){9000, 1000, 9000, 20});
+    check_prune(40000, (struct cluster_kept){50000, 1000, 50000, 20});
+}
+
 int main(void)
 {
     log_configure(LOG_SILENT, LOG_TEXT);
     rpc_init();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_prune__for_those_who_are_there),
+        cmocka_unit_test(test_prune__for_those_who_are_away),
+        cmocka_unit_test(test_prune__for_who_gets_a_copy),
         cmocka_unit_test(test_cluster__people_are_told),
         cmocka_unit_test(test_cluster__the_master_goes_and_comes_back),
         cmocka_unit_test(test_cluster__one_joins_by_snapshot),

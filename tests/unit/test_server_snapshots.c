@@ -255,6 +255,31 @@ static void test_snapshots_give__the_log_has_gone_on_without_it(void **state)
 
 /* ---- how long ---- */
 
+/* The log from there on is for whoever gets the copy: from the moment that it is begun. */
+static void test_snapshots_needed_seq(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    assert_int_equal(snapshots_needed_seq(f.giver), UINT64_MAX);
+    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    assert_false(give(&f, &chunk));
+    uint64_t seq = last_seq(&f);
+    assert_int_equal(snapshots_needed_seq(f.giver), seq);
+    must_give(&f, &chunk);
+    say_much(&f, 3);
+    assert_int_equal(snapshots_needed_seq(f.giver), seq);
+    assert_true(seq <= chunk.last.seq);
+    snapshots_tick(f.giver, NOW_MS + 31000);
+    assert_int_equal(snapshots_needed_seq(f.giver), UINT64_MAX);
+    assert_false(give(&f, &chunk));
+    assert_int_equal(snapshots_needed_seq(f.giver), last_seq(&f));
+    snapshots_forget(f.giver);
+    desk_run(&f.desk);
+    assert_int_equal(snapshots_needed_seq(f.giver), UINT64_MAX);
+    end(&f);
+}
+
 static void test_snapshots_tick__nobody_asks(void **state)
 {
     (void)state;
@@ -415,6 +440,7 @@ int main(void)
         cmocka_unit_test(test_snapshots_give__too_old_for_who_asks),
         cmocka_unit_test(test_snapshots_give__more_is_asked_than_there_is),
         cmocka_unit_test(test_snapshots_give__the_log_has_gone_on_without_it),
+        cmocka_unit_test(test_snapshots_needed_seq),
         cmocka_unit_test(test_snapshots_tick__nobody_asks),
         cmocka_unit_test(test_snapshots_forget__while_one_is_made),
         cmocka_unit_test(test_snapshots_free__while_one_is_made),
