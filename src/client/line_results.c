@@ -44,23 +44,35 @@ static void show_login(struct app *app, const struct client_result *result)
     }
 }
 
-/* What was shown before is not shown again, nor what will come by itself. */
+/* What was shown before is not shown again, nor what will come by itself. What was sent since the
+ * joining may have come before this; where something is missing between that and what was shown
+ * earlier, the history is shown whole. */
+static void show_join_history(struct app *app, const Jackdaw__JoinRoomReply *reply)
+{
+    struct lines_room *known = lines_room(app, reply->room);
+    struct lines_room before = {.name = NULL};
+    if (known != NULL)
+        before = *known;
+    for (size_t i = 0; i < reply->n_history; i++) {
+        const Jackdaw__Event *event = reply->history[i];
+        bool was_shown = event->number >= before.first && event->number <= before.shown;
+        if (event->kind != JACKDAW__EVENT__KIND__MESSAGE || was_shown ||
+            event->number + before.undelivered > reply->last_number)
+            continue;
+        lines_message(app, event);
+        if (known != NULL && event->number < known->first)
+            known->first = event->number;
+    }
+}
+
 static void show_join(struct app *app, const Jackdaw__JoinRoomReply *reply)
 {
     char *name = lines_text(reply->room, NULL);
     char *topic = lines_text(reply->topic, NULL);
-    const struct lines_room *known = lines_room(app, reply->room);
-    uint64_t after = known == NULL ? 0 : known->shown;
-    uint64_t to_come = known == NULL ? 0 : known->undelivered;
     lines_put(app, "-- %s %s%s, %u member%s%s%s", reply->created ? "made" : "joined",
               reply->private_ ? "private " : "", name, reply->members, plural(reply->members),
               *topic == '\0' ? "" : ": ", topic);
-    for (size_t i = 0; i < reply->n_history; i++) {
-        const Jackdaw__Event *event = reply->history[i];
-        if (event->kind == JACKDAW__EVENT__KIND__MESSAGE && event->number > after &&
-            event->number + to_come <= reply->last_number)
-            lines_message(app, event);
-    }
+    show_join_history(app, reply);
     free(name);
     free(topic);
 }

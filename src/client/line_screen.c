@@ -37,8 +37,11 @@ void lines_message(struct app *app, const Jackdaw__Event *event)
               elsewhere ? "[" : "", elsewhere ? room : "", elsewhere ? "] " : "",
               style(terminal_name_style(event->from)), from, style(STYLE_NORMAL), text);
     struct lines_room *known = lines_room(app, event->room);
-    if (known != NULL && event->number > known->shown)
+    if (known != NULL && event->number > known->shown) {
+        if (event->number > known->shown + 1 || known->first == 0)
+            known->first = event->number;
         known->shown = event->number;
+    }
     free(room);
     free(from);
     free(text);

@@ -18,7 +18,8 @@
 /* What was shown of a room. */
 struct lines_room {
     char *name;
-    uint64_t shown;       /* number of its latest message on the screen */
+    uint64_t first;       /* number of the message from which on all are on the screen, */
+    uint64_t shown;       /* up to this one, its latest */
     uint64_t undelivered; /* messages that are still to come by themselves, as of the login */
 };
 

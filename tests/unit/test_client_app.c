@@ -493,44 +493,111 @@ static void test_status__in_json(void **state)
     stage_free(stage);
 }
 
+/* ---- the history of a room that is joined ---- */
+
+#define HISTORY_SIZE 4
+
+/* A screen, and a lobby of four messages: <1> to <4>. */
+struct lobby {
+    struct stage *stage;
+    char kept[4096];
+    char texts[HISTORY_SIZE][8];
+    Jackdaw__Event events[HISTORY_SIZE];
+};
+
+static void open_lobby(struct lobby *lobby)
+{
+    *lobby = (struct lobby){.stage = stage_new()};
+    lobby->stage->app.screen = &line_screen;
+    assert_true(line_screen.open(&lobby->stage->app));
+    lobby->stage->app.lines->put = keep;
+    lobby->stage->app.lines->put_context = lobby->kept;
+    for (size_t i = 0; i < HISTORY_SIZE; i++) {
+        (void)snprintf(lobby->texts[i], sizeof lobby->texts[i], "<%zu>", i + 1);
+        lobby->events[i] = event_of(JACKDAW__EVENT__KIND__MESSAGE);
+        lobby->events[i].number = i + 1;
+        lobby->events[i].text = lobby->texts[i];
+    }
+}
+
+static void close_lobby(struct lobby *lobby)
+{
+    line_screen.close(&lobby->stage->app);
+    lobby->stage->app.screen = &recorder;
+    stage_free(lobby->stage);
+}
+
+/* Whoever joined is told of the first count messages; the messages that are shown, in their order. */
+static const char *shown_at_join(struct lobby *lobby, size_t count)
+{
+    static char shown[64];
+    Jackdaw__Event *history[HISTORY_SIZE];
+    for (size_t i = 0; i < count; i++)
+        history[i] = &lobby->events[i];
+    Jackdaw__JoinRoomReply reply = JACKDAW__JOIN_ROOM_REPLY__INIT;
+    reply.room = (char *)"lobby";
+    reply.history = history;
+    reply.n_history = count;
+    reply.last_number = HISTORY_SIZE;
+    const struct client_result result = {.call = CLIENT_JOIN, .reply.join = &reply};
+    const struct outcome outcome = {.command = command_named("join", 4), .result = &result};
+    lobby->kept[0] = '\0';
+    lines_result(&lobby->stage->app, &outcome);
+    size_t used = 0;
+    for (const char *at = lobby->kept; (at = strchr(at, '<')) != NULL; at++)
+        shown[used++] = at[1];
+    shown[used] = '\0';
+    return shown;
+}
+
+static void live(struct lobby *lobby, size_t number)
+{
+    line_screen.event(&lobby->stage->app, &lobby->events[number - 1]);
+}
+
 /* After a login: what is undelivered comes by itself, and is not shown as history before that. */
 static void test_lines__nothing_is_shown_twice(void **state)
 {
     (void)state;
-    char kept[4096] = "";
-    struct stage *stage = stage_new();
-    stage->app.screen = &line_screen;
-    assert_true(line_screen.open(&stage->app));
-    stage->app.lines->put = keep;
-    stage->app.lines->put_context = kept;
-    Jackdaw__Event events[4];
-    Jackdaw__Event *history[4];
-    for (uint64_t i = 0; i < 4; i++) {
-        static const char *const texts[] = {"<one>", "<two>", "<three>", "<four>"};
-        events[i] = event_of(JACKDAW__EVENT__KIND__MESSAGE);
-        events[i].number = i + 1;
-        events[i].text = (char *)texts[i];
-        history[i] = &events[i];
-    }
-    lines_room(&stage->app, "lobby")->undelivered = 2;
-    Jackdaw__JoinRoomReply reply = JACKDAW__JOIN_ROOM_REPLY__INIT;
-    reply.room = (char *)"lobby";
-    reply.history = history;
-    reply.n_history = 4;
-    reply.last_number = 4;
-    const struct client_result result = {.call = CLIENT_JOIN, .reply.join = &reply};
-    const struct outcome outcome = {.command = command_named("join", 4), .result = &result};
-    lines_result(&stage->app, &outcome);
-    assert_non_null(strstr(kept, "<two>"));
-    assert_null(strstr(kept, "<three>"));
-    line_screen.event(&stage->app, &events[2]);
-    line_screen.event(&stage->app, &events[3]);
-    kept[0] = '\0';
-    lines_result(&stage->app, &outcome);
-    assert_null(strstr(kept, "<"));
-    line_screen.close(&stage->app);
-    stage->app.screen = &recorder;
-    stage_free(stage);
+    struct lobby lobby;
+    open_lobby(&lobby);
+    lines_room(&lobby.stage->app, "lobby")->undelivered = 2;
+    assert_string_equal(shown_at_join(&lobby, 4), "12");
+    live(&lobby, 3);
+    live(&lobby, 4);
+    assert_string_equal(shown_at_join(&lobby, 4), "");
+    close_lobby(&lobby);
+}
+
+/* The history is read beside what is sent meanwhile, so that may come first. */
+static void test_lines__others_were_faster_than_the_history(void **state)
+{
+    (void)state;
+    struct lobby lobby;
+    open_lobby(&lobby);
+    live(&lobby, 3);
+    assert_string_equal(shown_at_join(&lobby, 2), "12");
+    live(&lobby, 4);
+    assert_string_equal(shown_at_join(&lobby, 4), "");
+    close_lobby(&lobby);
+}
+
+static void test_lines__what_was_missed_is_shown(void **state)
+{
+    (void)state;
+    struct lobby lobby;
+    open_lobby(&lobby);
+    live(&lobby, 1);
+    assert_string_equal(shown_at_join(&lobby, 3), "23");
+    live(&lobby, 4);
+    assert_string_equal(shown_at_join(&lobby, 4), "");
+    close_lobby(&lobby);
+    open_lobby(&lobby);
+    live(&lobby, 1);
+    live(&lobby, 4);
+    assert_string_equal(shown_at_join(&lobby, 3), "123");
+    assert_string_equal(shown_at_join(&lobby, 4), "");
+    close_lobby(&lobby);
 }
 
 int main(void)
@@ -548,6 +615,8 @@ int main(void)
         cmocka_unit_test(test_status__of_an_old_server),
         cmocka_unit_test(test_status__in_json),
         cmocka_unit_test(test_lines__nothing_is_shown_twice),
+        cmocka_unit_test(test_lines__others_were_faster_than_the_history),
+        cmocka_unit_test(test_lines__what_was_missed_is_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
