@@ -118,6 +118,13 @@ void app_refuse_line(struct app *app, const char *line, size_t size, uint64_t nu
     free(copy);
 }
 
+static bool is_starting(const struct app *app)
+{
+    struct client_view view;
+    client_look(app->client, &view);
+    return view.starting;
+}
+
 bool app_may_start(const struct app *app, const char *line, size_t size, bool patient)
 {
     char beginning[32]; /* enough for the longest name of a command */
@@ -134,5 +141,7 @@ bool app_may_start(const struct app *app, const char *line, size_t size, bool pa
         return false;
     if (message)
         return app->hopeless || client_has_room(app->client, size);
+    if (patient && kind == LINE_COMMAND && command->looks && !app->hopeless && is_starting(app))
+        return false;
     return !patient || (kind == LINE_COMMAND && command->early) || app->messages_open == 0;
 }

@@ -229,6 +229,7 @@ void client_look(const struct client *client, struct client_view *view)
 {
     *view = (struct client_view){
         .server = client->current == NULL ? NULL : client->current->text,
+        .starting = !client->had_server && !client->told,
         .name = client->session.active ? client->session.name : NULL,
         .session = client->session.active ? client->session.id : 0,
         .epoch = client->stream.cursor.epoch,

@@ -212,6 +212,7 @@ void client_give_up(struct client *client, enum status status, const char *text)
 
 struct client_view {
     const char *server;            /* address of the server in use; NULL: none answers */
+    bool starting;                 /* it is not known yet whether one answers */
     const char *name;              /* who is logged in; NULL: nobody */
     uint64_t session;              /* 0: none */
     uint64_t epoch, seq;           /* the cursor: everything up to here was told as events */

@@ -124,6 +124,7 @@ const struct command commands[] = {
      .arguments = "",
      .help = "show the cluster, the session, and what waits",
      .local = true,
+     .looks = true,
      .run = run_status},
     {.name = "stats",
      .arguments = "",

@@ -22,6 +22,7 @@ struct command {
     bool rest;             /* the last argument is the rest of the line, spaces included */
     bool local;            /* of this program's business: needs not wait for a person's others */
     bool early;            /* needs not wait for messages before it */
+    bool looks;            /* at the server: a script's waits until one answers, or none does */
     bool message;          /* sends a message */
     enum command_completion completion; /* of the first argument */
     void (*run)(struct invocation *invocation);

@@ -199,6 +199,13 @@ static enum fake_action lose_sends(void *context, struct fake_server *server, co
     return strcmp(method, "Send") == 0 ? FAKE_LOSE : FAKE_OBEY;
 }
 
+static enum fake_action lose_everything(void *context, struct fake_server *server,
+                                        const char *method, uint64_t number)
+{
+    (void)context, (void)server, (void)method, (void)number;
+    return FAKE_LOSE;
+}
+
 static bool may_start(struct stage *stage, const char *line, bool patient)
 {
     return app_may_start(&stage->app, line, strlen(line), patient);
@@ -233,6 +240,33 @@ static void test_may_start__order(void **state)
     assert_told(LINES("register OK", "join OK", "failed pending UNAVAILABLE", "topic UNAVAILABLE"));
     run(stage, LINES("hopeless"));
     assert_string_equal(told[told_count - 1], "failed hopeless UNAVAILABLE");
+    stage_free(stage);
+}
+
+/* A script that asks how things stand wants to know of the server, if there is one. */
+static void test_may_start__once_a_server_answers(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    assert_false(may_start(stage, "/status", true));
+    assert_true(may_start(stage, "/status", false));
+    assert_true(may_start(stage, "/stats", true));
+    STAGE_WAIT(stage, may_start(stage, "/status", true));
+    struct client_view view;
+    client_look(stage->app.client, &view);
+    assert_non_null(view.server);
+    stage_free(stage);
+}
+
+static void test_may_start__once_no_server_answers(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    stage->world->cluster.judge = lose_everything;
+    STAGE_WAIT(stage, may_start(stage, "/status", true));
+    struct client_view view;
+    client_look(stage->app.client, &view);
+    assert_null(view.server);
     stage_free(stage);
 }
 
@@ -606,6 +640,8 @@ int main(void)
         cmocka_unit_test(test_lines__a_whole_session),
         cmocka_unit_test(test_lines__bad_input),
         cmocka_unit_test(test_may_start__order),
+        cmocka_unit_test(test_may_start__once_a_server_answers),
+        cmocka_unit_test(test_may_start__once_no_server_answers),
         cmocka_unit_test(test_may_start__waits_while_the_queue_is_full),
         cmocka_unit_test(test_rooms__follow_events),
         cmocka_unit_test(test_leave__waits_for_the_echo_and_logs_out),
