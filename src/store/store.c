@@ -218,8 +218,9 @@ static enum error open_folder(struct store *store, const char *folder, struct er
 static enum error open_database(struct store *store, int flags, struct error_text *why)
 {
     const char *name = store->path == NULL ? ":memory:" : store->path;
-    int code = sqlite3_open_v2(name, &store->database,
-                               flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    int code =
+        sqlite3_open_v2(name, &store->database, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                        wal_writes_vfs());
     return code == SQLITE_OK ? OK : open_problem(store, code, why);
 }
 

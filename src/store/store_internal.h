@@ -362,6 +362,11 @@ extern const int schema_version; /* how many there are */
 enum error schema_migrate(sqlite3 *database, const char *const steps[], int version,
                           struct error_text *why);
 
+/* ---- the write-ahead log (wal_writes.c) ---- */
+
+/* Name of the VFS to open databases with. It wraps the one that is the default at the first call. */
+const char *wal_writes_vfs(void);
+
 /* ---- opening (store.c) ---- */
 
 /* Opens the database of ours that is at path already; nothing is locked. */

@@ -120,13 +120,13 @@ static void make_scene(struct scene *scene, uint64_t batches, uint64_t more)
 /* Nothing yet: opening makes everything. */
 static void make_fresh_scene(struct scene *scene)
 {
-    make_scene(scene, 0, 5);
+    make_scene(scene, 0, 20);
 }
 
 /* A database that moves its WAL's content into place several times while it is written to. */
 static void make_checkpoint_scene(struct scene *scene)
 {
-    make_scene(scene, 9, 6);
+    make_scene(scene, 9, 20);
     scene->checkpoints_soon = true;
 }
 
