@@ -275,6 +275,27 @@ static void test_links_set_members__one_that_has_moved(void **state)
     end(&world);
 }
 
+/* It answers as a seed, and we have not heard yet that it is no longer where it was. */
+static void test_links_send__to_one_that_is_known_elsewhere(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other before;
+    struct other after;
+    begin(&world);
+    other_open(&before, &world, 2, NULL);
+    other_open(&after, &world, 2, NULL);
+    set_member(&world, 2, before.address);
+    other_close(&before);
+    send(&world, REPLICA_HEAR, 0, after.address);
+    WAIT(&world, NULL, &after, world.received == 1);
+    send(&world, REPLICA_JOIN, 2, before.address);
+    WAIT(&world, NULL, &after, world.received == 2);
+    assert_int_equal(after.messages, 2);
+    other_close(&after);
+    end(&world);
+}
+
 /* ---- who is gone ---- */
 
 static void test_links_down__the_connection_is_closed(void **state)
@@ -407,6 +428,7 @@ int main(void)
         cmocka_unit_test(test_links_send__nobody_known_is_nobody),
         cmocka_unit_test(test_links_send__acks_are_not_answered),
         cmocka_unit_test(test_links_set_members__one_that_has_moved),
+        cmocka_unit_test(test_links_send__to_one_that_is_known_elsewhere),
         cmocka_unit_test(test_links_down__the_connection_is_closed),
         cmocka_unit_test(test_links_tick__silence_makes_a_new_connection),
         cmocka_unit_test(test_links_tick__a_member_hears_that_we_are_there),
