@@ -253,8 +253,11 @@ static void send_chunk(struct cluster *cluster, const struct replica_message *me
         send(cluster, &chunk);
 }
 
+/* Large, and offered again soon: it waits for no connection. */
 static void send_orphans(struct cluster *cluster, const struct replica_message *message)
 {
+    if (cluster->has_resigned || !links_is_connected(cluster->links, message->to))
+        return;
     struct replica_message handover = *message;
     if (cluster_fill_handover(cluster, &handover))
         send(cluster, &handover);

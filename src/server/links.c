@@ -132,6 +132,7 @@ static struct link *open_link(struct links *links, const char *address)
     struct rpc_channel_options options = {
         .queue = links->options.queue,
         .frame_bytes_max = FRAME_BYTES_MAX,
+        .request_bytes_max = FRAME_BYTES_MAX, /* what is handed over is a page of the log */
         .reconnect_min_ms = RECONNECT_MIN_MS,
         .reconnect_max_ms = RECONNECT_MAX_MS,
         .context = link,
