@@ -136,15 +136,15 @@ static bool take_entry(struct cluster *cluster, const struct ledger_entry *entry
 static bool take_handover(struct cluster *cluster, struct handover *handover)
 {
     struct tally tally = {0};
-    bool goes_on = true;
-    for (const struct waiting_entry *each = handover->entries.first; each != NULL && goes_on;
+    for (const struct waiting_entry *each = handover->entries.first; each != NULL;
          each = each->next)
-        goes_on = take_entry(cluster, &each->entry, &tally);
-    handover->is_done = goes_on && tally.waiting == 0;
+        if (!take_entry(cluster, &each->entry, &tally))
+            return false; /* and the handover may be gone, with the reign */
+    handover->is_done = tally.waiting == 0;
     log_info("cluster", "healed", log_number("from", handover->node),
              log_number("taken", tally.taken), log_number("known", tally.known),
              log_number("waiting", tally.waiting), log_number("dropped", tally.dropped));
-    return goes_on;
+    return true;
 }
 
 void cluster_work(struct cluster *cluster)
