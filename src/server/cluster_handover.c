@@ -29,6 +29,7 @@ void cluster_undo_handovers(struct cluster *cluster)
 {
     for (size_t i = 0; i < cluster->handovers_count; i++)
         cluster->handovers[i].is_done = false;
+    cluster->drop_orphans = cluster->handed_over; /* that may have been in it, too */
 }
 
 /* One of a node at a time: it sends the same again until it is told. */

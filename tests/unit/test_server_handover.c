@@ -94,6 +94,7 @@ static void begin(struct fixture *f)
 {
     told = 0;
     f->bytes = NULL;
+    faulty_vfs_reset();
     f->folder = folder_new();
     f->other_folder = folder_new();
     desk_init(&f->desk, f->folder);
@@ -308,6 +309,35 @@ static void test_handover__its_own(void **state)
     end(&f);
 }
 
+/* They went with a transaction that was undone: they are not offered again, but must go. */
+static void test_handover__dropping_is_undone(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct replica_state found;
+    begin(&f);
+    struct orphan_row row = {.epoch = f.batch.epoch,
+                             .first_seq = f.batch.first_seq,
+                             .last_seq = f.batch.last_seq,
+                             .batch = f.batch.bytes,
+                             .batch_size = f.batch.size};
+    assert_int_equal(store_begin(f.desk.store), OK);
+    assert_int_equal(store_add_orphan(f.desk.store, &row), OK);
+    assert_int_equal(store_commit(f.desk.store), OK);
+    f.cluster.handed_over = store_last_orphan(f.desk.store);
+    f.cluster.drop_orphans = f.cluster.handed_over;
+    assert_true(desk_register(&f.desk, "eve"));
+    cluster_work(&f.cluster);
+    assert_int_equal(store_orphan_count(f.desk.store), 0);
+    desk_break(&f.desk);
+    assert_int_equal(store_orphan_count(f.desk.store), 1);
+    assert_int_equal(cluster_describe(&f.cluster, &found), OK);
+    assert_int_equal(found.last_orphan, 0);
+    turn(&f);
+    assert_int_equal(store_orphan_count(f.desk.store), 0);
+    end(&f);
+}
+
 int main(void)
 {
     faulty_vfs_install();
@@ -320,6 +350,7 @@ int main(void)
         cmocka_unit_test(test_handover__one_of_a_node_and_so_many_nodes),
         cmocka_unit_test(test_handover__bytes_that_are_no_batch_are_kept),
         cmocka_unit_test(test_handover__its_own),
+        cmocka_unit_test(test_handover__dropping_is_undone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
