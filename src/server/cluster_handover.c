@@ -10,6 +10,7 @@
 
 #define TAKE_FACTOR 64u /* memory for an entry, unpacked and made into deltas of this reign */
 #define TAKE_FLOOR (1024u * 1024u)
+#define TAKEN_AT_ONCE (1024u * 1024u) /* bytes of a batch that takes no further handover */
 
 static void forget(struct cluster *cluster, size_t index)
 {
@@ -161,8 +162,9 @@ void cluster_work(struct cluster *cluster)
     if (!ledger_is_master(cluster->ledger))
         return;
     for (size_t i = 0; i < cluster->handovers_count; i++)
-        if (!take_handover(cluster, &cluster->handovers[i]))
-            return;
+        if (ledger_batch_bytes(cluster->ledger) >= TAKEN_AT_ONCE ||
+            !take_handover(cluster, &cluster->handovers[i]))
+            return; /* what is left comes again */
 }
 
 bool cluster_has_work(const struct cluster *cluster)

@@ -3,6 +3,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "rpc/feed.h"
+#include "rpc/protocol.h"
 #include "server/answer.h"
 #include "server/handlers.h"
 
@@ -10,7 +12,7 @@
 #include <string.h>
 
 #define TASKS_PER_TURN 1024
-#define TASKS_AT_ONCE 64
+#define TASKS_AT_ONCE 16 /* each a frame of a client */
 #define RESTING_MS 30000
 #define BATCH_BYTES_ENOUGH (512u * 1024u)
 #define RESIGN_MS 300
@@ -20,6 +22,10 @@
 #define KEEP_UNREAD_MS 30000  /* events for a session whose stream has gone */
 #define FAREWELL_MS 300       /* the longest that answers get to leave when stopping */
 #define FAREWELL_BUSY_MS 3000 /* while a worker has what will be answered */
+
+_Static_assert(BATCH_BYTES_ENOUGH + TASKS_AT_ONCE * RPC_FRAME_BYTES_DEFAULT <
+                   RPC_FEED_BYTES_DEFAULT,
+               "what clients ask for in a turn is an entry that can be published");
 
 static const char stopping_text[] = "the server is shutting down";
 
@@ -345,12 +351,12 @@ static void work(struct core *core)
     if (!core->is_behind) {
         cluster_work(core->cluster);
         size_t count = 0;
-        size_t ran;
-        do {
+        size_t ran = TASKS_AT_ONCE;
+        while (ran == TASKS_AT_ONCE && count < TASKS_PER_TURN &&
+               ledger_batch_bytes(core->ledger) < BATCH_BYTES_ENOUGH) {
             ran = task_queue_run(core->queue, TASKS_AT_ONCE);
             count += ran;
-        } while (ran == TASKS_AT_ONCE && count < TASKS_PER_TURN &&
-                 ledger_batch_bytes(core->ledger) < BATCH_BYTES_ENOUGH);
+        }
         if (core->second_is_due)
             every_second(core);
     }

@@ -208,13 +208,13 @@ static void test_handover__role_lost_before_it_is_told(void **state)
     end(&f);
 }
 
-/* dora comes, and says more than the database keeps in memory until it is committed. */
-static void say_much(struct fixture *f)
+/* Somebody comes, and says more than the database keeps in memory until it is committed. */
+static void say_much(struct fixture *f, const char *name)
 {
     static char text[LONG + 1];
     memset(text, 'x', LONG);
-    assert_true(desk_register(&f->deposed, "dora"));
-    uint64_t session = desk_login(&f->deposed, "dora");
+    assert_true(desk_register(&f->deposed, name));
+    uint64_t session = desk_login(&f->deposed, name);
     assert_true(desk_join(&f->deposed, session, "lobby"));
     for (int i = 0; i < MANY; i++)
         assert_true(desk_send(&f->deposed, session, "lobby", text));
@@ -233,7 +233,7 @@ static void test_handover__the_disk_is_full_in_the_middle(void **state)
     (void)state;
     struct fixture f;
     begin(&f);
-    say_much(&f);
+    say_much(&f, "dora");
     f.desk.failed = on_failed;
     hand_over(&f, OTHER, 5);
     faulty_vfs_fail(FAULTY_FULL, 1, true);
@@ -309,6 +309,29 @@ static void test_handover__its_own(void **state)
     end(&f);
 }
 
+/* One batch must not hold all that comes at the same time: it has to fit into a message. */
+static void test_handover__not_all_in_one_batch(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    say_much(&f, "dora");
+    hand_over(&f, OTHER, 5);
+    say_much(&f, "eric");
+    hand_over(&f, OTHER + 1, 6);
+    cluster_work(&f.cluster);
+    assert_true(ledger_batch_bytes(f.desk.ledger) < f.batch.size * 3 / 2);
+    assert_int_equal(desk_commit(&f.desk), OK);
+    cluster_finish_work(&f.cluster);
+    assert_int_equal(told, 1);
+    assert_int_equal(told_node, OTHER);
+    hand_over(&f, OTHER + 1, 6);
+    turn(&f);
+    assert_int_equal(told, 2);
+    assert_int_equal(told_node, OTHER + 1);
+    end(&f);
+}
+
 /* They went with a transaction that was undone: they are not offered again, but must go. */
 static void test_handover__dropping_is_undone(void **state)
 {
@@ -350,6 +373,7 @@ int main(void)
         cmocka_unit_test(test_handover__one_of_a_node_and_so_many_nodes),
         cmocka_unit_test(test_handover__bytes_that_are_no_batch_are_kept),
         cmocka_unit_test(test_handover__its_own),
+        cmocka_unit_test(test_handover__not_all_in_one_batch),
         cmocka_unit_test(test_handover__dropping_is_undone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
