@@ -128,13 +128,13 @@ static void look(void *context, struct operator_view *view)
 
 /* ---- opening ---- */
 
-static enum error open_store(struct core *core, char *folder, size_t size, struct error_text *why)
+static enum error open_store(struct core *core, struct error_text *why)
 {
-    int length =
-        snprintf(folder, size, "%s/%u", core->options->data_dir, (unsigned)core->options->id);
-    if (length < 0 || (size_t)length >= size)
+    int length = snprintf(core->folder, sizeof core->folder, "%s/%u", core->options->data_dir,
+                          (unsigned)core->options->id);
+    if (length < 0 || (size_t)length >= sizeof core->folder)
         return error_set(why, ERROR_INVALID, "the data folder's name is too long");
-    struct store_options options = {.folder = folder, .node_id = core->options->id};
+    struct store_options options = {.folder = core->folder, .node_id = core->options->id};
     enum error error = store_open(&core->store, &options, why);
     if (error == OK)
         error = store_open_reader(&core->reader_store, core->store, why);
@@ -151,11 +151,11 @@ static enum error open_forward(struct core *core, struct error_text *why)
     return error == OK ? OK : error_set(why, error, "forward calls: %s", error_name(error));
 }
 
-static enum error open_cluster(struct core *core, const char *folder, struct error_text *why)
+static enum error open_cluster(struct core *core, struct error_text *why)
 {
     struct cluster_options options = {
         .options = core->options,
-        .folder = folder,
+        .folder = core->folder,
         .store = core->store,
         .queue = core->cluster_queue,
         .disk = core->disk,
@@ -250,10 +250,9 @@ static enum error open_queues(struct core *core, struct error_text *why)
 
 static enum error open_parts(struct core *core, struct error_text *why)
 {
-    char folder[4096];
     enum error error = open_queues(core, why);
     if (error == OK)
-        error = open_store(core, folder, sizeof folder, why);
+        error = open_store(core, why);
     if (error == OK)
         error = start_workers(core, why);
     if (error == OK)
@@ -261,7 +260,7 @@ static enum error open_parts(struct core *core, struct error_text *why)
     if (error == OK)
         error = open_clients(core, why);
     if (error == OK)
-        error = open_cluster(core, folder, why);
+        error = open_cluster(core, why);
     if (error == OK)
         error = open_chat(core, why);
     if (error == OK)
