@@ -160,7 +160,7 @@ static enum error append(struct rpc_channel *channel, const Jackdaw__Envelope *h
                          const struct rpc_chunk *payload, size_t count)
 {
     size_t size = wire_size(head, payload, count);
-    if (size > RPC_FRAME_BYTES_DEFAULT)
+    if (size > channel->options.request_bytes_max)
         return ERROR_TOO_LARGE;
     if (!last_frame_takes(channel, size)) {
         if (channel->output_count == OUTPUT_FRAMES_MAX)
@@ -453,6 +453,8 @@ static struct rpc_channel_options with_defaults(const struct rpc_channel_options
     struct rpc_channel_options result = *options;
     if (result.frame_bytes_max == 0)
         result.frame_bytes_max = REPLY_FRAME_BYTES_DEFAULT;
+    if (result.request_bytes_max == 0)
+        result.request_bytes_max = RPC_FRAME_BYTES_DEFAULT;
     if (result.reconnect_min_ms == 0)
         result.reconnect_min_ms = 50;
     if (result.reconnect_max_ms == 0)

@@ -36,6 +36,7 @@ struct rpc_channel_options {
     struct address address;
     struct task_queue *queue;  /* the owner's; must outlive the channel */
     size_t frame_bytes_max;    /* largest frame taken from the server; 0: 4 MiB */
+    size_t request_bytes_max;  /* largest request; 0: RPC_FRAME_BYTES_DEFAULT, as servers take */
     uint32_t reconnect_min_ms; /* first pause after a failed connect; 0: 50 */
     uint32_t reconnect_max_ms; /* 0: 1000 */
     const char *tls_authority; /* PEM file that the server's certificate is checked against */
@@ -113,7 +114,7 @@ struct rpc_stub {
 };
 
 /* descriptor: generated, of a service. invoke: when the request cannot even be buffered (no memory,
- * request over the frame size, too much buffered, channel closed), the closure runs at once, before
+ * request over request_bytes_max, too much buffered, channel closed), the closure runs at once, before
  * invoke returns, and call is 0.
  *
  * one_way: for what nobody waits for. The server handles it like any request and answers nothing;

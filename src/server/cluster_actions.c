@@ -64,7 +64,8 @@ enum error cluster_describe(struct cluster *cluster, struct replica_state *state
     struct position last = store_position(cluster->store);
     state->last = (struct replica_position){.epoch = last.epoch, .seq = last.seq};
     state->first_seq = store_log_first(cluster->store);
-    state->last_orphan = store_last_orphan(cluster->store);
+    uint64_t last_orphan = store_last_orphan(cluster->store);
+    state->last_orphan = last_orphan > cluster->handed_over ? last_orphan : 0;
     store_cluster(cluster->store, state->cluster);
     struct reigns reigns = {.items = cluster->reigns};
     enum error error = store_each_reign(cluster->store, add_reign, &reigns);
@@ -253,8 +254,11 @@ static void send_chunk(struct cluster *cluster, const struct replica_message *me
         send(cluster, &chunk);
 }
 
+/* Large, and offered again soon: it waits for no connection. */
 static void send_orphans(struct cluster *cluster, const struct replica_message *message)
 {
+    if (cluster->has_resigned || !links_is_connected(cluster->links, message->to))
+        return;
     struct replica_message handover = *message;
     if (cluster_fill_handover(cluster, &handover))
         send(cluster, &handover);

@@ -10,6 +10,7 @@
 
 #define TAKE_FACTOR 64u /* memory for an entry, unpacked and made into deltas of this reign */
 #define TAKE_FLOOR (1024u * 1024u)
+#define TAKEN_AT_ONCE (1024u * 1024u) /* bytes of a batch that takes no further handover */
 
 static void forget(struct cluster *cluster, size_t index)
 {
@@ -29,6 +30,7 @@ void cluster_undo_handovers(struct cluster *cluster)
 {
     for (size_t i = 0; i < cluster->handovers_count; i++)
         cluster->handovers[i].is_done = false;
+    cluster->drop_orphans = cluster->handed_over; /* that may have been in it, too */
 }
 
 /* One of a node at a time: it sends the same again until it is told. */
@@ -136,15 +138,15 @@ static bool take_entry(struct cluster *cluster, const struct ledger_entry *entry
 static bool take_handover(struct cluster *cluster, struct handover *handover)
 {
     struct tally tally = {0};
-    bool goes_on = true;
-    for (const struct waiting_entry *each = handover->entries.first; each != NULL && goes_on;
+    for (const struct waiting_entry *each = handover->entries.first; each != NULL;
          each = each->next)
-        goes_on = take_entry(cluster, &each->entry, &tally);
-    handover->is_done = goes_on && tally.waiting == 0;
+        if (!take_entry(cluster, &each->entry, &tally))
+            return false; /* and the handover may be gone, with the reign */
+    handover->is_done = tally.waiting == 0;
     log_info("cluster", "healed", log_number("from", handover->node),
              log_number("taken", tally.taken), log_number("known", tally.known),
              log_number("waiting", tally.waiting), log_number("dropped", tally.dropped));
-    return goes_on;
+    return true;
 }
 
 void cluster_work(struct cluster *cluster)
@@ -160,8 +162,9 @@ void cluster_work(struct cluster *cluster)
     if (!ledger_is_master(cluster->ledger))
         return;
     for (size_t i = 0; i < cluster->handovers_count; i++)
-        if (!take_handover(cluster, &cluster->handovers[i]))
-            return;
+        if (ledger_batch_bytes(cluster->ledger) >= TAKEN_AT_ONCE ||
+            !take_handover(cluster, &cluster->handovers[i]))
+            return; /* what is left comes again */
 }
 
 bool cluster_has_work(const struct cluster *cluster)

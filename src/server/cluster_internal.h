@@ -114,7 +114,8 @@ bool cluster_fill_handover(struct cluster *cluster, struct replica_message *mess
 /* message NULL: this node's own. */
 void cluster_note_handover(struct cluster *cluster, const struct replica_message *message);
 void cluster_forget_handovers(struct cluster *cluster);
-/* What was proposed of them, and is not in the log yet, was rolled back. */
+/* What was proposed of them, and is not in the log yet, was rolled back; and what was dropped with it
+ * is to be dropped again. */
 void cluster_undo_handovers(struct cluster *cluster);
 
 /* ---- cluster_members.c ---- */

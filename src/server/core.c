@@ -3,6 +3,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "rpc/feed.h"
+#include "rpc/protocol.h"
 #include "server/answer.h"
 #include "server/handlers.h"
 
@@ -10,7 +12,7 @@
 #include <string.h>
 
 #define TASKS_PER_TURN 1024
-#define TASKS_AT_ONCE 64
+#define TASKS_AT_ONCE 16 /* each a frame of a client */
 #define RESTING_MS 30000
 #define BATCH_BYTES_ENOUGH (512u * 1024u)
 #define RESIGN_MS 300
@@ -20,6 +22,10 @@
 #define KEEP_UNREAD_MS 30000  /* events for a session whose stream has gone */
 #define FAREWELL_MS 300       /* the longest that answers get to leave when stopping */
 #define FAREWELL_BUSY_MS 3000 /* while a worker has what will be answered */
+
+_Static_assert(BATCH_BYTES_ENOUGH + TASKS_AT_ONCE * RPC_FRAME_BYTES_DEFAULT <
+                   RPC_FEED_BYTES_DEFAULT,
+               "what clients ask for in a turn is an entry that can be published");
 
 static const char stopping_text[] = "the server is shutting down";
 
@@ -122,13 +128,13 @@ static void look(void *context, struct operator_view *view)
 
 /* ---- opening ---- */
 
-static enum error open_store(struct core *core, char *folder, size_t size, struct error_text *why)
+static enum error open_store(struct core *core, struct error_text *why)
 {
-    int length =
-        snprintf(folder, size, "%s/%u", core->options->data_dir, (unsigned)core->options->id);
-    if (length < 0 || (size_t)length >= size)
+    int length = snprintf(core->folder, sizeof core->folder, "%s/%u", core->options->data_dir,
+                          (unsigned)core->options->id);
+    if (length < 0 || (size_t)length >= sizeof core->folder)
         return error_set(why, ERROR_INVALID, "the data folder's name is too long");
-    struct store_options options = {.folder = folder, .node_id = core->options->id};
+    struct store_options options = {.folder = core->folder, .node_id = core->options->id};
     enum error error = store_open(&core->store, &options, why);
     if (error == OK)
         error = store_open_reader(&core->reader_store, core->store, why);
@@ -145,11 +151,11 @@ static enum error open_forward(struct core *core, struct error_text *why)
     return error == OK ? OK : error_set(why, error, "forward calls: %s", error_name(error));
 }
 
-static enum error open_cluster(struct core *core, const char *folder, struct error_text *why)
+static enum error open_cluster(struct core *core, struct error_text *why)
 {
     struct cluster_options options = {
         .options = core->options,
-        .folder = folder,
+        .folder = core->folder,
         .store = core->store,
         .queue = core->cluster_queue,
         .disk = core->disk,
@@ -244,10 +250,9 @@ static enum error open_queues(struct core *core, struct error_text *why)
 
 static enum error open_parts(struct core *core, struct error_text *why)
 {
-    char folder[4096];
     enum error error = open_queues(core, why);
     if (error == OK)
-        error = open_store(core, folder, sizeof folder, why);
+        error = open_store(core, why);
     if (error == OK)
         error = start_workers(core, why);
     if (error == OK)
@@ -255,7 +260,7 @@ static enum error open_parts(struct core *core, struct error_text *why)
     if (error == OK)
         error = open_clients(core, why);
     if (error == OK)
-        error = open_cluster(core, folder, why);
+        error = open_cluster(core, why);
     if (error == OK)
         error = open_chat(core, why);
     if (error == OK)
@@ -345,12 +350,12 @@ static void work(struct core *core)
     if (!core->is_behind) {
         cluster_work(core->cluster);
         size_t count = 0;
-        size_t ran;
-        do {
+        size_t ran = TASKS_AT_ONCE;
+        while (ran == TASKS_AT_ONCE && count < TASKS_PER_TURN &&
+               ledger_batch_bytes(core->ledger) < BATCH_BYTES_ENOUGH) {
             ran = task_queue_run(core->queue, TASKS_AT_ONCE);
             count += ran;
-        } while (ran == TASKS_AT_ONCE && count < TASKS_PER_TURN &&
-                 ledger_batch_bytes(core->ledger) < BATCH_BYTES_ENOUGH);
+        }
         if (core->second_is_due)
             every_second(core);
     }

@@ -27,6 +27,7 @@
 
 struct core {
     const struct server_options *options;
+    char folder[4096];                /* of this server's data */
     struct task_queue *queue;         /* of clients and workers: run while the disk is free */
     struct task_queue *cluster_queue; /* of the cluster and the disk: run always */
     struct store *store;

@@ -62,6 +62,17 @@ static struct link *find(struct links *links, uint16_t node, const char *address
     return NULL;
 }
 
+/* NULL: there is no connection to it. */
+static struct link *find_connected(struct links *links, uint16_t node)
+{
+    for (size_t i = 0; i < LINKS_MAX && node != 0; i++) {
+        struct link *link = &links->items[i];
+        if (link->channel != NULL && link->node == node && rpc_channel_is_connected(link->channel))
+            return link;
+    }
+    return NULL;
+}
+
 /* ---- connections ---- */
 
 static void on_disconnected(void *context, struct rpc_channel *channel)
@@ -121,6 +132,7 @@ static struct link *open_link(struct links *links, const char *address)
     struct rpc_channel_options options = {
         .queue = links->options.queue,
         .frame_bytes_max = FRAME_BYTES_MAX,
+        .request_bytes_max = FRAME_BYTES_MAX, /* what is handed over is a page of the log */
         .reconnect_min_ms = RECONNECT_MIN_MS,
         .reconnect_max_ms = RECONNECT_MAX_MS,
         .context = link,
@@ -224,6 +236,10 @@ void links_send(struct links *links, const struct replica_message *message, cons
     struct link *link = find(links, message->to, address);
     if (link == NULL && address != NULL)
         link = open_link(links, address);
+    if (link == NULL || !rpc_channel_is_connected(link->channel)) {
+        struct link *other = find_connected(links, message->to); /* it has moved */
+        link = other != NULL ? other : link;
+    }
     if (link == NULL)
         return;
     struct cluster_frame frame;
@@ -238,15 +254,9 @@ void links_send(struct links *links, const struct replica_message *message, cons
     arena_clear(&links->arena);
 }
 
-bool links_is_connected(const struct links *links, uint16_t node)
+bool links_is_connected(struct links *links, uint16_t node)
 {
-    for (size_t i = 0; i < LINKS_MAX; i++) {
-        const struct link *link = &links->items[i];
-        if (link->channel != NULL && link->node == node && node != 0 &&
-            rpc_channel_is_connected(link->channel))
-            return true;
-    }
-    return false;
+    return find_connected(links, node) != NULL;
 }
 
 void links_flush(struct links *links)

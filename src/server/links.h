@@ -34,12 +34,13 @@ void links_free(struct links *links); /* NULL is allowed */
 void links_set_members(struct links *links, const struct replica_member *members, size_t count,
                        uint16_t own);
 
-/* Sends message to message->to, or to message->address where that is unknown; feed as in
- * cluster_wire_encode. Without a place to send it to, or without memory, it is dropped. */
+/* Sends message to message->address, or where that is unknown, or nobody is reached there, to where
+ * message->to has answered from; feed as in cluster_wire_encode. Without a place to send it to, or
+ * without memory, it is dropped. */
 void links_send(struct links *links, const struct replica_message *message, const char *feed);
 
 /* false for 0. */
-bool links_is_connected(const struct links *links, uint16_t node);
+bool links_is_connected(struct links *links, uint16_t node);
 
 /* Sends what was collected. At the end of each turn. */
 void links_flush(struct links *links);

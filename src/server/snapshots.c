@@ -12,10 +12,13 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define PATH_SIZE 4096
-#define KEPT_MS 30000 /* after the last one asked */
+#define KEPT_MS 30000                        /* after the last one asked */
+#define PAUSE_MS 5000                        /* after a copy that failed */
+#define ROOM_LEFT_BYTES (4u * 1024u * 1024u) /* beside a copy, for what is written meanwhile */
 #define PROGRESS_BYTES (64u * 1024u * 1024u)
 
 /* A copy of the database: being made, or made and open. */
@@ -41,6 +44,7 @@ struct snapshots {
     uint64_t id;
     uint64_t total;
     uint64_t asked_ms;
+    uint64_t retry_ms; /* after a copy that failed; 0: at once */
     uint8_t bytes[REPLICA_CHUNK_BYTES];
 
     char kept_path[PATH_SIZE];
@@ -91,6 +95,8 @@ static void on_copied(struct task *task)
     store_close(copy->reader);
     copy->reader = NULL;
     bool is_wanted = !atomic_load(&snapshots->is_unwanted);
+    if (copy->error == OK || !is_wanted)
+        snapshots->retry_ms = 0;
     if (copy->error == OK && is_wanted) {
         open_given(snapshots);
         return;
@@ -112,20 +118,41 @@ static void make_copy(struct task *task)
     task_queue_push(copy->snapshots->options.queue, &copy->task);
 }
 
-static void start_copy(struct snapshots *snapshots)
+/* A copy that fills the disk would take the room that this server needs to go on. */
+static enum error check_room(const struct snapshots *snapshots)
 {
+    uint64_t need;
+    struct statvfs disk;
+    enum error error = store_size(snapshots->copy.reader, &need);
+    if (error != OK)
+        return error;
+    if (statvfs(snapshots->options.folder, &disk) != 0)
+        return error_from_errno(errno);
+    uint64_t room = (uint64_t)disk.f_bavail * disk.f_frsize;
+    return room < need + ROOM_LEFT_BYTES ? ERROR_DISK_FULL : OK;
+}
+
+static void start_copy(struct snapshots *snapshots, uint64_t now_ms)
+{
+    if (now_ms < snapshots->retry_ms)
+        return;
     struct copy *copy = &snapshots->copy;
     struct error_text why;
     enum error error = OK;
+    snapshots->retry_ms = now_ms + PAUSE_MS;
+    forget_given(snapshots);
     if (snapshots->worker == NULL)
         error = worker_start(&snapshots->worker);
     if (error == OK)
         error = store_open_reader(&copy->reader, snapshots->options.store, &why);
+    if (error == OK)
+        error = check_room(snapshots);
     if (error != OK) {
         log_error("cluster", "snapshot_failed", log_string("error", error_name(error)));
+        store_close(copy->reader);
+        copy->reader = NULL;
         return;
     }
-    forget_given(snapshots);
     copy->snapshots = snapshots;
     copy->task.run = make_copy;
     snapshots->is_making = true;
@@ -151,7 +178,7 @@ bool snapshots_give(struct snapshots *snapshots, struct replica_message *chunk, 
         return false;
     if (!fits(snapshots, chunk)) {
         if (store_position(snapshots->options.store).seq >= chunk->common.seq)
-            start_copy(snapshots);
+            start_copy(snapshots, now_ms);
         return false;
     }
     if (chunk->snapshot != snapshots->id)

@@ -29,8 +29,8 @@ enum error snapshots_new(struct snapshots **out, const struct snapshots_options 
 void snapshots_free(struct snapshots *snapshots);
 
 /* Completes *chunk (a SNAPSHOT_CHUNK: its snapshot, offset and common as asked) with the bytes, which
- * are valid until the next call. false: nothing can be sent yet; a copy is made if none fits, and
- * whoever asked asks again. */
+ * are valid until the next call. false: nothing can be sent yet; a copy is made if none fits and the
+ * disk has room for it, and whoever asked asks again. */
 bool snapshots_give(struct snapshots *snapshots, struct replica_message *chunk, uint64_t now_ms);
 
 /* Whoever gets the copy that is being made, or kept for giving, goes on with the log after this seq.

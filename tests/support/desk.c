@@ -111,6 +111,8 @@ static void on_failed(void *context, enum error error)
     struct desk *desk = context;
     desk->written = error;
     desk->failures++;
+    if (desk->failed != NULL)
+        desk->failed(desk);
 }
 
 enum error desk_commit(struct desk *desk)

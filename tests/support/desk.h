@@ -46,6 +46,7 @@ struct desk {
     void (*event)(struct desk *desk, const struct chat_event *event);
     void (*session_ended)(struct desk *desk, uint64_t session);
     void (*rolled_back)(struct desk *desk);
+    void (*failed)(struct desk *desk);
 };
 
 /* Fills in what a test may change before desk_open. folder: borrowed, NULL for none. */

@@ -9,8 +9,10 @@ jackdaw_unit_test(test_server_ledger_disk
   LIBS jackdaw_server PkgConfig::SQLITE TIMEOUT 300)
 jackdaw_unit_test(test_server_snapshots SOURCES test_server_snapshots.c ${server_desk}
   LIBS jackdaw_server TIMEOUT 300)
-jackdaw_unit_test(test_server_handover SOURCES test_server_handover.c ${server_desk}
-  LIBS jackdaw_server TIMEOUT 300)
+target_link_options(test_server_snapshots PRIVATE LINKER:--wrap=statvfs)
+jackdaw_unit_test(test_server_handover
+  SOURCES test_server_handover.c ../support/faulty_vfs.c ${server_desk}
+  LIBS jackdaw_server PkgConfig::SQLITE TIMEOUT 300)
 jackdaw_unit_test(test_server_mailbox SOURCES test_server_mailbox.c ${server_desk}
   LIBS jackdaw_server TIMEOUT 300)
 jackdaw_unit_test(test_server_mailbox_cluster SOURCES test_server_mailbox_cluster.c ${server_desk}

@@ -19,6 +19,8 @@
 
 #define SERVERS 3
 #define MANY 1500 /* more than a log keeps that shall keep 1000 entries */
+#define LONG 16000
+#define ORPHANS 100
 
 struct trio {
     char *folder;
@@ -29,6 +31,7 @@ struct trio {
     char notices[16][128];
     size_t notices_count;
     char last[64]; /* message */
+    unsigned messages;
 };
 
 /* Starts the server; one that joins is told of all that run. */
@@ -65,8 +68,10 @@ static void note_events(struct answer *answer, const ProtobufCMessage *reply)
     rpc_channel_credit(trio->ann.channel, answer->call, 1);
     for (size_t i = 0; i < page->n_events; i++) {
         const Jackdaw__Event *event = page->events[i];
-        if (event->kind == JACKDAW__EVENT__KIND__MESSAGE)
+        if (event->kind == JACKDAW__EVENT__KIND__MESSAGE) {
             (void)snprintf(trio->last, sizeof trio->last, "%s", event->text);
+            trio->messages++;
+        }
         if (event->kind == JACKDAW__EVENT__KIND__NOTICE && trio->notices_count < 16) {
             assert_int_equal(event->seq, 0);
             assert_int_not_equal(event->time_ms, 0);
@@ -241,6 +246,31 @@ static void test_cluster__one_joins_by_snapshot(void **state)
     end(&trio);
 }
 
+/* What one server took while it was alone is more than a client may send at once. */
+static void test_cluster__much_is_handed_over(void **state)
+{
+    (void)state;
+    struct trio trio;
+    static char text[LONG + 1];
+    memset(text, 'x', LONG);
+    begin(&trio, 1, NULL);
+    say(&trio, "before");
+    start(&trio, 2, NULL);
+    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 2 has joined; 2 of 2 servers have everything"));
+    stop(&trio, 2);
+    for (int i = 0; i < ORPHANS; i++)
+        assert_int_equal(device_send(&trio.ann, "lobby", text), STATUS_OK);
+    stop(&trio, 1);
+    DEVICE_WAIT(&trio.ann, trio.stream.ended);
+    start(&trio, 2, NULL);
+    assert_int_equal(go_to_master(&trio), 2); /* which has heard of none of them */
+    trio.messages = 0;
+    start(&trio, 1, NULL);
+    DEVICE_WAIT(&trio.ann, trio.messages >= ORPHANS);
+    assert_int_equal(count_messages(&trio, text), 1 + ORPHANS);
+    end(&trio);
+}
+
 /* ---- how much of the log is kept ---- */
 
 static void check_prune(uint64_t before, struct cluster_kept kept)
@@ -291,6 +321,7 @@ int main(void)
         cmocka_unit_test(test_cluster__people_are_told),
         cmocka_unit_test(test_cluster__the_master_goes_and_comes_back),
         cmocka_unit_test(test_cluster__one_joins_by_snapshot),
+        cmocka_unit_test(test_cluster__much_is_handed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

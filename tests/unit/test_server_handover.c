@@ -5,16 +5,20 @@
 
 #include "base/log.h"
 #include "support/desk.h"
+#include "support/faulty_vfs.h"
 #include "support/folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #define OTHER 2
+#define MANY 250
+#define LONG 16000
 
 struct fixture {
     struct desk desk;    /* of the master */
@@ -24,7 +28,7 @@ struct fixture {
     char *folder;
     char *other_folder;
     struct replica_batch batch; /* the last of its log */
-    uint8_t bytes[4096];
+    uint8_t *bytes;             /* its bytes */
 };
 
 /* Stands in for cluster.c. */
@@ -68,7 +72,8 @@ static void open_cluster(struct fixture *f)
 static enum error take_row(void *context, const struct log_row *row)
 {
     struct fixture *f = context;
-    assert_true(row->batch_size <= sizeof f->bytes);
+    f->bytes = realloc(f->bytes, row->batch_size);
+    assert_non_null(f->bytes);
     memcpy(f->bytes, row->batch, row->batch_size);
     f->batch = (struct replica_batch){.epoch = row->epoch,
                                       .first_seq = row->first_seq,
@@ -78,10 +83,18 @@ static enum error take_row(void *context, const struct log_row *row)
     return OK;
 }
 
+static void read_batch(struct fixture *f)
+{
+    uint64_t last = ledger_committed(f->deposed.ledger).seq;
+    assert_int_equal(store_log_read(f->deposed.store, last, take_row, f), OK);
+}
+
 /* carl has registered at the deposed master. */
 static void begin(struct fixture *f)
 {
     told = 0;
+    f->bytes = NULL;
+    faulty_vfs_reset();
     f->folder = folder_new();
     f->other_folder = folder_new();
     desk_init(&f->desk, f->folder);
@@ -92,8 +105,7 @@ static void begin(struct fixture *f)
     desk_open(&f->deposed);
     assert_true(desk_register(&f->deposed, "carl"));
     assert_int_equal(desk_commit(&f->deposed), OK);
-    uint64_t last = ledger_committed(f->deposed.ledger).seq;
-    assert_int_equal(store_log_read(f->deposed.store, last, take_row, f), OK);
+    read_batch(f);
     open_cluster(f);
 }
 
@@ -106,6 +118,7 @@ static void end(struct fixture *f)
     desk_close(&f->deposed);
     folder_remove(f->folder);
     folder_remove(f->other_folder);
+    free(f->bytes);
 }
 
 static void hand_over(struct fixture *f, uint16_t from, uint64_t orphan)
@@ -195,6 +208,48 @@ static void test_handover__role_lost_before_it_is_told(void **state)
     end(&f);
 }
 
+/* Somebody comes, and says more than the database keeps in memory until it is committed. */
+static void say_much(struct fixture *f, const char *name)
+{
+    static char text[LONG + 1];
+    memset(text, 'x', LONG);
+    assert_true(desk_register(&f->deposed, name));
+    uint64_t session = desk_login(&f->deposed, name);
+    assert_true(desk_join(&f->deposed, session, "lobby"));
+    for (int i = 0; i < MANY; i++)
+        assert_true(desk_send(&f->deposed, session, "lobby", text));
+    assert_int_equal(desk_commit(&f->deposed), OK);
+    read_batch(f);
+}
+
+/* As a change of the role does. */
+static void on_failed(struct desk *desk)
+{
+    cluster_forget_handovers(desk->context);
+}
+
+static void test_handover__the_disk_is_full_in_the_middle(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    say_much(&f, "dora");
+    f.desk.failed = on_failed;
+    hand_over(&f, OTHER, 5);
+    faulty_vfs_fail(FAULTY_FULL, 1, true);
+    cluster_work(&f.cluster);
+    assert_true(faulty_vfs_has_failed());
+    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    assert_int_equal(f.desk.failures, 1);
+    assert_int_equal(f.cluster.handovers_count, 0);
+    cluster_finish_work(&f.cluster);
+    assert_int_equal(told, 0);
+    hand_over(&f, OTHER, 5);
+    turn(&f);
+    assert_int_equal(told, 1);
+    end(&f);
+}
+
 static void test_handover__one_of_a_node_and_so_many_nodes(void **state)
 {
     (void)state;
@@ -254,16 +309,72 @@ static void test_handover__its_own(void **state)
     end(&f);
 }
 
+/* One batch must not hold all that comes at the same time: it has to fit into a message. */
+static void test_handover__not_all_in_one_batch(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    say_much(&f, "dora");
+    hand_over(&f, OTHER, 5);
+    say_much(&f, "eric");
+    hand_over(&f, OTHER + 1, 6);
+    cluster_work(&f.cluster);
+    assert_true(ledger_batch_bytes(f.desk.ledger) < f.batch.size * 3 / 2);
+    assert_int_equal(desk_commit(&f.desk), OK);
+    cluster_finish_work(&f.cluster);
+    assert_int_equal(told, 1);
+    assert_int_equal(told_node, OTHER);
+    hand_over(&f, OTHER + 1, 6);
+    turn(&f);
+    assert_int_equal(told, 2);
+    assert_int_equal(told_node, OTHER + 1);
+    end(&f);
+}
+
+/* They went with a transaction that was undone: they are not offered again, but must go. */
+static void test_handover__dropping_is_undone(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct replica_state found;
+    begin(&f);
+    struct orphan_row row = {.epoch = f.batch.epoch,
+                             .first_seq = f.batch.first_seq,
+                             .last_seq = f.batch.last_seq,
+                             .batch = f.batch.bytes,
+                             .batch_size = f.batch.size};
+    assert_int_equal(store_begin(f.desk.store), OK);
+    assert_int_equal(store_add_orphan(f.desk.store, &row), OK);
+    assert_int_equal(store_commit(f.desk.store), OK);
+    f.cluster.handed_over = store_last_orphan(f.desk.store);
+    f.cluster.drop_orphans = f.cluster.handed_over;
+    assert_true(desk_register(&f.desk, "eve"));
+    cluster_work(&f.cluster);
+    assert_int_equal(store_orphan_count(f.desk.store), 0);
+    desk_break(&f.desk);
+    assert_int_equal(store_orphan_count(f.desk.store), 1);
+    assert_int_equal(cluster_describe(&f.cluster, &found), OK);
+    assert_int_equal(found.last_orphan, 0);
+    turn(&f);
+    assert_int_equal(store_orphan_count(f.desk.store), 0);
+    end(&f);
+}
+
 int main(void)
 {
+    faulty_vfs_install();
     log_configure(LOG_SILENT, LOG_TEXT);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_handover__what_is_unknown_is_proposed),
         cmocka_unit_test(test_handover__undone_with_its_batch),
         cmocka_unit_test(test_handover__role_lost_before_it_is_told),
+        cmocka_unit_test(test_handover__the_disk_is_full_in_the_middle),
         cmocka_unit_test(test_handover__one_of_a_node_and_so_many_nodes),
         cmocka_unit_test(test_handover__bytes_that_are_no_batch_are_kept),
         cmocka_unit_test(test_handover__its_own),
+        cmocka_unit_test(test_handover__not_all_in_one_batch),
+        cmocka_unit_test(test_handover__dropping_is_undone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

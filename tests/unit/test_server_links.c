@@ -19,6 +19,7 @@
 #define PATIENCE_MS 30000
 #define SILENCE_MS 500
 #define CALLS_MAX 16
+#define FRAME_BYTES (16u * 1024u * 1024u)
 
 struct world {
     struct task_queue *queue;
@@ -81,14 +82,19 @@ static void other_open(struct other *other, struct world *world, uint16_t id,
                     .exchange = handle_exchange},
         .id = id,
     };
-    struct rpc_server_options options = {.queue = world->queue};
+    /* As the real one: see cluster_register. */
+    static const struct rpc_method_limit limits[] = {
+        {.method = "Exchange", .request_bytes = FRAME_BYTES},
+        {.method = NULL},
+    };
+    struct rpc_server_options options = {.queue = world->queue, .frame_bytes_max = FRAME_BYTES};
     struct error_text why = {.text = ""};
     if (address != NULL)
         options.address = *address;
     else
         assert_int_equal(address_parse("127.0.0.1:0", &options.address, &why), OK);
     assert_int_equal(rpc_server_new(&other->server, &options, &why), OK);
-    assert_int_equal(rpc_server_add(other->server, &other->service.base, NULL), OK);
+    assert_int_equal(rpc_server_add(other->server, &other->service.base, limits), OK);
     if (rpc_server_listen(other->server, &why) != OK)
         fail_msg("%s", why.text);
     struct address bound;
@@ -251,6 +257,27 @@ static void test_links_send__acks_are_not_answered(void **state)
     end(&world);
 }
 
+/* A page of orphans that ends with a large batch. */
+static void test_links_send__what_is_handed_over_is_large(void **state)
+{
+    (void)state;
+    static uint8_t bytes[2 * REPLICA_PAGE_BYTES];
+    struct replica_batch batch = {
+        .epoch = 1u << 16 | 1, .first_seq = 1, .last_seq = 1, .bytes = bytes, .size = sizeof bytes};
+    struct replica_message handover = {
+        .kind = REPLICA_HANDOVER, .from = 1, .to = 2, .batches = &batch, .batches_count = 1};
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    set_member(&world, 2, other.address);
+    WAIT(&world, &other, NULL, links_is_connected(world.links, 2));
+    links_send(world.links, &handover, NULL);
+    WAIT(&world, &other, NULL, other.messages == 1);
+    other_close(&other);
+    end(&world);
+}
+
 static void test_links_set_members__one_that_has_moved(void **state)
 {
     (void)state;
@@ -271,6 +298,27 @@ static void test_links_set_members__one_that_has_moved(void **state)
     send(&world, REPLICA_PING, 2, NULL);
     WAIT(&world, NULL, &after, world.received == 2);
     assert_int_equal(world.down, 0);
+    other_close(&after);
+    end(&world);
+}
+
+/* It answers as a seed, and we have not heard yet that it is no longer where it was. */
+static void test_links_send__to_one_that_is_known_elsewhere(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other before;
+    struct other after;
+    begin(&world);
+    other_open(&before, &world, 2, NULL);
+    other_open(&after, &world, 2, NULL);
+    set_member(&world, 2, before.address);
+    other_close(&before);
+    send(&world, REPLICA_HEAR, 0, after.address);
+    WAIT(&world, NULL, &after, world.received == 1);
+    send(&world, REPLICA_JOIN, 2, before.address);
+    WAIT(&world, NULL, &after, world.received == 2);
+    assert_int_equal(after.messages, 2);
     other_close(&after);
     end(&world);
 }
@@ -406,7 +454,9 @@ int main(void)
         cmocka_unit_test(test_links_send__a_seed_tells_who_it_is),
         cmocka_unit_test(test_links_send__nobody_known_is_nobody),
         cmocka_unit_test(test_links_send__acks_are_not_answered),
+        cmocka_unit_test(test_links_send__what_is_handed_over_is_large),
         cmocka_unit_test(test_links_set_members__one_that_has_moved),
+        cmocka_unit_test(test_links_send__to_one_that_is_known_elsewhere),
         cmocka_unit_test(test_links_down__the_connection_is_closed),
         cmocka_unit_test(test_links_tick__silence_makes_a_new_connection),
         cmocka_unit_test(test_links_tick__a_member_hears_that_we_are_there),

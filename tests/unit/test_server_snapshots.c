@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -30,6 +31,19 @@ struct fixture {
     struct snapshots *giver;
     struct snapshots *taker;
 };
+
+static bool is_disk_small; /* of the giver: no room for a copy */
+
+int __real_statvfs(const char *path, struct statvfs *about);
+int __wrap_statvfs(const char *path, struct statvfs *about);
+
+int __wrap_statvfs(const char *path, struct statvfs *about)
+{
+    int result = __real_statvfs(path, about);
+    if (is_disk_small)
+        about->f_bavail = 1024 * 1024 / about->f_frsize;
+    return result;
+}
 
 static struct snapshots *open_snapshots(struct fixture *f, const char *folder)
 {
@@ -194,6 +208,28 @@ static void test_snapshots_give__another_one_begins_anew(void **state)
     assert_int_equal(next.offset, 0);
     struct replica_message beyond = {.snapshot = chunk.snapshot, .offset = chunk.total + 1};
     assert_false(give(&f, &beyond));
+    end(&f);
+}
+
+/* It would take what the giver needs itself. */
+static void test_snapshots_give__no_room_for_a_copy(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    is_disk_small = true;
+    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    assert_false(give(&f, &chunk));
+    assert_int_equal(snapshots_needed_seq(f.giver), UINT64_MAX); /* none is being made */
+    is_disk_small = false;
+    assert_false(give(&f, &chunk));
+    assert_int_equal(snapshots_needed_seq(f.giver), UINT64_MAX); /* not again at once */
+    assert_false(snapshots_give(f.giver, &chunk, NOW_MS + 5000));
+    assert_int_equal(snapshots_needed_seq(f.giver), last_seq(&f));
+    uint64_t seq = last_seq(&f);
+    must_give(&f, &chunk);
+    transfer(&f, chunk);
+    check_taken(&f, seq);
     end(&f);
 }
 
@@ -437,6 +473,7 @@ int main(void)
         cmocka_unit_test(test_snapshots_give__a_whole_database),
         cmocka_unit_test(test_snapshots_give__goes_on_where_it_stopped),
         cmocka_unit_test(test_snapshots_give__another_one_begins_anew),
+        cmocka_unit_test(test_snapshots_give__no_room_for_a_copy),
         cmocka_unit_test(test_snapshots_give__too_old_for_who_asks),
         cmocka_unit_test(test_snapshots_give__more_is_asked_than_there_is),
         cmocka_unit_test(test_snapshots_give__the_log_has_gone_on_without_it),
