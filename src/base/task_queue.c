@@ -89,7 +89,7 @@ static bool is_empty(struct task_queue *queue)
     return empty;
 }
 
-void task_queue_wait_either(struct task_queue *first, struct task_queue *second, int timeout_ms)
+void task_queue_wait_either(struct task_queue *first, struct task_queue *second, int64_t timeout_us)
 {
     if (!is_empty(first) || (second != NULL && !is_empty(second)))
         return;
@@ -97,12 +97,14 @@ void task_queue_wait_either(struct task_queue *first, struct task_queue *second,
         {.fd = first->descriptor, .events = POLLIN},
         {.fd = second == NULL ? -1 : second->descriptor, .events = POLLIN},
     };
-    (void)poll(entries, 2, timeout_ms);
+    struct timespec timeout = {.tv_sec = timeout_us / 1000000,
+                               .tv_nsec = timeout_us % 1000000 * 1000};
+    (void)ppoll(entries, 2, timeout_us < 0 ? NULL : &timeout, NULL);
 }
 
 void task_queue_wait(struct task_queue *queue, int timeout_ms)
 {
-    task_queue_wait_either(queue, NULL, timeout_ms);
+    task_queue_wait_either(queue, NULL, timeout_ms < 0 ? -1 : (int64_t)timeout_ms * 1000);
 }
 
 static void take_all(struct task_queue *queue)

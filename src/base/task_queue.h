@@ -40,8 +40,10 @@ void task_queue_wake(struct task_queue *queue);
  * Owner only. */
 void task_queue_wait(struct task_queue *queue, int timeout_ms);
 
-/* The same for two queues of one owner; second may be NULL: what is in it then wakes nobody. */
-void task_queue_wait_either(struct task_queue *first, struct task_queue *second, int timeout_ms);
+/* The same for two queues of one owner, up to timeout_us; second may be NULL: what is in it then wakes
+ * nobody. */
+void task_queue_wait_either(struct task_queue *first, struct task_queue *second,
+                            int64_t timeout_us);
 
 /* Runs tasks in the order of their pushing until none is left or most have run; returns how many.
  * Owner only; a task may push further tasks. */

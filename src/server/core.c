@@ -359,9 +359,18 @@ static void work(struct core *core)
         if (core->second_is_due)
             every_second(core);
     }
-    if (!ledger_may_grow(core->ledger) || cluster_has_work(core->cluster))
+    if (!ledger_may_grow(core->ledger, clock_monotonic_us()) || cluster_has_work(core->cluster))
         ledger_write(core->ledger);
     cluster_finish_work(core->cluster);
+}
+
+static int64_t wait_for_batch_us(const struct core *core, int64_t most_us)
+{
+    uint64_t now_us = clock_monotonic_us();
+    uint64_t until_us = ledger_grows_until_us(core->ledger, now_us);
+    if (until_us <= now_us)
+        return 0;
+    return until_us - now_us < (uint64_t)most_us ? (int64_t)(until_us - now_us) : most_us;
 }
 
 static void wait_for_work(struct core *core, int most_ms)
@@ -379,7 +388,8 @@ static void wait_for_work(struct core *core, int most_ms)
     }
     if (is_free && core->is_behind)
         wait_ms = 0;
-    task_queue_wait_either(core->cluster_queue, is_free ? core->queue : NULL, wait_ms);
+    task_queue_wait_either(core->cluster_queue, is_free ? core->queue : NULL,
+                           wait_for_batch_us(core, (int64_t)wait_ms * 1000));
 }
 
 static void turn(struct core *core, int wait_ms)

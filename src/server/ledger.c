@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "server/entries.h"
+#include "server/group_commit.h"
 
 #include <semaphore.h>
 #include <stdlib.h>
@@ -39,6 +40,8 @@ struct ledger {
     size_t capacity;
     uint64_t first_seq; /* 0: no batch is open */
     bool is_logged;     /* the driver has put it into the log */
+    struct group_commit group;
+    uint64_t answered_seq; /* the gates up to there were opened */
 
     struct gate *first_gate;
     struct gate **last_gate;
@@ -70,8 +73,17 @@ static void open_first_gate(struct ledger *ledger, bool committed)
     gate->open(gate, committed);
 }
 
+static uint64_t batch_count(const struct ledger *ledger)
+{
+    return ledger->first_seq == 0 ? 0 : ledger->applied.seq - ledger->first_seq + 1;
+}
+
 static void open_gates(struct ledger *ledger)
 {
+    uint64_t shown = shown_seq(ledger);
+    if (shown > ledger->answered_seq)
+        group_commit_answered(&ledger->group, shown - ledger->answered_seq, batch_count(ledger));
+    ledger->answered_seq = shown;
     while (ledger->first_gate != NULL && ledger->first_gate->seq <= shown_seq(ledger))
         open_first_gate(ledger, true);
 }
@@ -420,12 +432,20 @@ static enum error prune(struct ledger *ledger)
     return before == 0 ? OK : store_log_prune(ledger->store, before, PRUNED_ROWS_AT_ONCE, &deleted);
 }
 
-bool ledger_may_grow(const struct ledger *ledger)
+bool ledger_may_grow(struct ledger *ledger, uint64_t now_us)
 {
-    bool is_own_alone = ledger->phase == OPEN && ledger->first_seq == ledger->durable.seq + 1;
-    bool is_awaited = ledger->shares_writes && ledger->committed_seq < ledger->durable.seq;
-    return is_own_alone && is_awaited && ledger->used < BATCH_BYTES_GROWN &&
-           ledger->applied.seq - ledger->durable.seq < BATCH_DELTAS_GROWN;
+    bool has_others_batch = ledger->phase == OPEN && has_others(ledger);
+    if (!ledger->shares_writes || has_others_batch || ledger->used >= BATCH_BYTES_GROWN ||
+        batch_count(ledger) >= BATCH_DELTAS_GROWN)
+        return false;
+    bool is_awaited = ledger->committed_seq < ledger->durable.seq;
+    return is_awaited || group_commit_waits(&ledger->group, batch_count(ledger), now_us);
+}
+
+uint64_t ledger_grows_until_us(struct ledger *ledger, uint64_t now_us)
+{
+    bool may_begin = ledger->phase != WRITING && ledger->shares_writes;
+    return may_begin ? group_commit_deadline_us(&ledger->group, now_us) : UINT64_MAX;
 }
 
 void ledger_write(struct ledger *ledger)

@@ -121,9 +121,14 @@ size_t ledger_batch_bytes(const struct ledger *ledger);
  * free. false: some are left, and nothing may be proposed before the next ledger_write. */
 bool ledger_catch_up(struct ledger *ledger);
 
-/* Whether the open batch had better wait for more: others still work at the one before, so that nobody
- * gains by another, smaller one. Whatever happens in the cluster ends the waiting. */
-bool ledger_may_grow(const struct ledger *ledger);
+/* Whether the next batch had better wait for more: others still work at the one before, so that nobody
+ * gains by another, smaller one; or those who were answered are likely to ask again (group_commit.h).
+ * To be asked in each turn in which the ledger is free. Whatever happens in the cluster ends the
+ * waiting. */
+bool ledger_may_grow(struct ledger *ledger, uint64_t now_us);
+/* When it is to be asked again, though nothing happens, now that all is done; UINT64_MAX: nothing
+ * waits. */
+uint64_t ledger_grows_until_us(struct ledger *ledger, uint64_t now_us);
 
 /* Makes what was applied durable; does nothing where nothing was. */
 void ledger_write(struct ledger *ledger);
