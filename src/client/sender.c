@@ -194,9 +194,9 @@ static void handle_outcome(struct request *request, const ProtobufCMessage *repl
     }
     if (status == STATUS_OK && call_kind_of(request->call)->session)
         session_confirm(client);
+    if (request->number != 0)
+        client->gap_since_us = 0;
     if (status == STATUS_OK) {
-        if (request->number != 0)
-            client->gap_since_us = 0;
         note_positions(request, reply);
         if (request->call == CLIENT_LOGIN)
             session_began(client, request, (const Jackdaw__LoginReply *)reply);

@@ -210,7 +210,7 @@ void cluster_set_time(struct cluster *cluster, uint64_t now_ms, uint64_t wall_ms
 
 uint64_t cluster_deadline(const struct cluster *cluster)
 {
-    return cluster->deadline_ms;
+    return cluster->has_resigned ? UINT64_MAX : cluster->deadline_ms;
 }
 
 static void prune(struct cluster *cluster)

@@ -177,6 +177,45 @@ static void test_replay__too_much_is_gone(void **state)
     world_free(world);
 }
 
+static void wait_through(struct world *world, uint64_t ms)
+{
+    for (uint64_t waited = 0; waited < ms; waited += 25000) {
+        world_advance(world, 25000);
+        for (unsigned turn = 0; turn < 20; turn++)
+            world_turn(world);
+        assert_int_equal(world->session_ends, 0);
+    }
+}
+
+static enum fake_action refuse_sends(void *context, struct fake_server *server, const char *method,
+                                     uint64_t number)
+{
+    (void)context, (void)number;
+    server->fail_status = STATUS_NOT_FOUND;
+    return strcmp(method, "Send") == 0 ? FAKE_FAIL : FAKE_OBEY;
+}
+
+/* It was handed over, and what waited for it was refused: whatever is missing next has all the time. */
+static void test_replay__too_much_is_gone_twice(void **state)
+{
+    (void)state;
+    struct world *world = world_with_session();
+    world_send_many(world, "m", 300);
+    WORLD_WAIT(world, world->result_count == 300);
+    fake_forget(&world->cluster, 43, 0, 43);
+    world_send(world, "m300");
+    wait_through(world, 100000);
+    world->cluster.sessions[0].last_request = 300;
+    world->cluster.judge = refuse_sends;
+    WORLD_WAIT(world, world->result_count == 301);
+    assert_int_equal(world->results[300].status, STATUS_NOT_FOUND);
+    world->cluster.judge = NULL;
+    world->cluster.sessions[0].last_request = 43;
+    world_send(world, "m301");
+    wait_through(world, 100000);
+    world_free(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +225,7 @@ int main(void)
         cmocka_unit_test(test_replay__what_failed_stays_failed),
         cmocka_unit_test(test_replay__given_up_numbers_are_filled),
         cmocka_unit_test(test_replay__too_much_is_gone),
+        cmocka_unit_test(test_replay__too_much_is_gone_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
