@@ -49,7 +49,8 @@ const char *__lsan_default_suppressions(void)
  * them atomically, in code that is not instrumented, so the count is not seen. */
 const char *__tsan_default_suppressions(void)
 {
-    return "race:tcp_dowrite\n";
+    return "race:tcp_dowrite\n"
+           "race:nni_msg_free\n";
 }
 #endif
 
