@@ -38,7 +38,12 @@ static uint64_t told_orphan;
 
 void cluster_step(struct cluster *cluster, struct replica_event *event)
 {
-    (void)cluster;
+    static struct replica_actions actions;
+    if (event->kind == REPLICA_FAILED) {
+        assert_int_equal(replica_step(cluster->replica, event, &actions), OK);
+        cluster_note_members(cluster);
+        return;
+    }
     assert_int_equal(event->kind, REPLICA_TAKEN_OVER);
     told++;
     told_node = event->node;
@@ -283,6 +288,24 @@ static void test_handover__another_may_bring_what_it_waits_for(void **state)
     end(&f);
 }
 
+/* The master's list has another one, who has nothing yet. */
+static void somebody_comes(struct fixture *f)
+{
+    static struct replica_actions actions;
+    struct replica_state empty = {.first_seq = 0};
+    struct replica_event start = {.kind = REPLICA_START, .now_ms = 1, .state = &empty};
+    replica_free(f->cluster.replica);
+    struct replica_options options = {
+        .id = 1, .internal = "127.0.0.1:1", .client = "127.0.0.1:2", .is_first = true};
+    options.new_cluster[0] = 1;
+    assert_int_equal(replica_new(&f->cluster.replica, &options), OK);
+    assert_int_equal(replica_step(f->cluster.replica, &start, &actions), OK);
+    struct replica_message join = {
+        .kind = REPLICA_JOIN, .from = 3, .internal = "127.0.0.1:3", .client = "127.0.0.1:4"};
+    struct replica_event comes = {.kind = REPLICA_RECEIVE, .now_ms = 2, .message = &join};
+    assert_int_equal(replica_step(f->cluster.replica, &comes, &actions), OK);
+}
+
 /* Whoever is away may have it. */
 static void test_handover__one_that_is_away_is_waited_for_longer(void **state)
 {
@@ -290,19 +313,7 @@ static void test_handover__one_that_is_away_is_waited_for_longer(void **state)
     struct fixture f;
     begin(&f);
     lose_what_came_before(&f);
-    static struct replica_actions actions;
-    struct replica_state empty = {.first_seq = 0};
-    struct replica_event start = {.kind = REPLICA_START, .now_ms = 1, .state = &empty};
-    replica_free(f.cluster.replica);
-    struct replica_options options = {
-        .id = 1, .internal = "127.0.0.1:1", .client = "127.0.0.1:2", .is_first = true};
-    options.new_cluster[0] = 1;
-    assert_int_equal(replica_new(&f.cluster.replica, &options), OK);
-    assert_int_equal(replica_step(f.cluster.replica, &start, &actions), OK);
-    struct replica_message join = {
-        .kind = REPLICA_JOIN, .from = 3, .internal = "127.0.0.1:3", .client = "127.0.0.1:4"};
-    struct replica_event comes = {.kind = REPLICA_RECEIVE, .now_ms = 2, .message = &join};
-    assert_int_equal(replica_step(f.cluster.replica, &comes, &actions), OK);
+    somebody_comes(&f);
     assert_false(is_taken_after(&f, 0));
     assert_false(is_taken_after(&f, 60000));
     assert_false(is_taken_after(&f, 86400000 - 60000 - 1));
@@ -434,6 +445,22 @@ static void test_handover__not_all_in_one_batch(void **state)
     end(&f);
 }
 
+/* The list that the disk refused is no list: nobody has joined. */
+static void test_disk_failed__the_members_are_those_on_the_disk(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    somebody_comes(&f);
+    f.cluster.has_resigned = true; /* there are no links here */
+    f.cluster.members_changed = true;
+    cluster_note_members(&f.cluster);
+    assert_int_equal(f.cluster.members_count, 2);
+    cluster_disk_failed(&f.cluster);
+    assert_int_equal(f.cluster.members_count, 0);
+    end(&f);
+}
+
 /* They went with a transaction that was undone: they are not offered again, but must go. */
 static void test_handover__dropping_is_undone(void **state)
 {
@@ -480,6 +507,7 @@ int main(void)
         cmocka_unit_test(test_handover__its_own),
         cmocka_unit_test(test_handover__not_all_in_one_batch),
         cmocka_unit_test(test_handover__dropping_is_undone),
+        cmocka_unit_test(test_disk_failed__the_members_are_those_on_the_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
