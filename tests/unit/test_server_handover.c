@@ -461,6 +461,24 @@ static void test_disk_failed__the_members_are_those_on_the_disk(void **state)
     end(&f);
 }
 
+/* Pings go the same way, behind it: a slow one must not seem to be cut. */
+static void test_handover__little_at_a_time(void **state)
+{
+    (void)state;
+    static const uint8_t bytes[LONG];
+    struct fixture f;
+    begin(&f);
+    struct orphan_row row = {.epoch = 1u << 16, .batch = bytes, .batch_size = sizeof bytes};
+    assert_int_equal(store_begin(f.desk.store), OK);
+    for (row.first_seq = row.last_seq = 1; row.last_seq <= 60; row.first_seq = ++row.last_seq)
+        assert_int_equal(store_add_orphan(f.desk.store, &row), OK);
+    assert_int_equal(store_commit(f.desk.store), OK);
+    struct replica_message message = {.kind = REPLICA_HANDOVER};
+    assert_true(cluster_fill_handover(&f.cluster, &message));
+    assert_in_range(message.batches_count, 2, 64 * 1024 / LONG + 1);
+    end(&f);
+}
+
 /* They went with a transaction that was undone: they are not offered again, but must go. */
 static void test_handover__dropping_is_undone(void **state)
 {
@@ -506,6 +524,7 @@ int main(void)
         cmocka_unit_test(test_handover__bytes_that_are_no_batch_are_kept),
         cmocka_unit_test(test_handover__its_own),
         cmocka_unit_test(test_handover__not_all_in_one_batch),
+        cmocka_unit_test(test_handover__little_at_a_time),
         cmocka_unit_test(test_handover__dropping_is_undone),
         cmocka_unit_test(test_disk_failed__the_members_are_those_on_the_disk),
     };
