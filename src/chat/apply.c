@@ -36,12 +36,21 @@ static const struct kind *kind_of(const Jackdaw__Delta *delta)
     return delta->unchanged == NULL ? NULL : &kinds[change_case]; /* the union holds pointers */
 }
 
-/* A message that was taken there and refused here: its outcome, still kept, is replaced. */
+/* A message that was taken there and refused here: its outcome, still kept, is replaced. Or one that
+ * was given up for lost: it gets one. */
 static bool is_again(const Jackdaw__Delta *delta, const struct chat_session *session)
 {
     return delta->late && delta->change_case == JACKDAW__DELTA__CHANGE_MESSAGE_SENT &&
            delta->request <= session->last_request &&
            session->last_request - delta->request < STORE_OUTCOME_WINDOW;
+}
+
+/* Nothing is left out, but what the delta itself tells is lost. */
+static bool is_next(const Jackdaw__Delta *delta, const struct chat_session *session)
+{
+    uint64_t lost = delta->late ? delta->lost : 0;
+    return delta->request > session->last_request &&
+           delta->request - session->last_request - 1 == lost;
 }
 
 /* The session whose next request this is. */
@@ -55,8 +64,8 @@ static enum error find_session(struct apply *apply, enum uid_rule rule)
         apply->session = state_ended_session(&apply->chat->state, delta->session);
     if (rule == UID_NONE || apply->session == NULL || delta->request == 0)
         return ERROR_CORRUPT;
-    bool is_next = delta->request - 1 == apply->session->last_request;
-    return is_next || is_again(delta, apply->session) ? OK : ERROR_CORRUPT;
+    bool fits = is_next(delta, apply->session) || is_again(delta, apply->session);
+    return fits ? OK : ERROR_CORRUPT;
 }
 
 static bool position_follows(const struct state *state, struct position position)

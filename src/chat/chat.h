@@ -295,6 +295,7 @@ enum chat_taking {
     CHAT_APPLY, /* apply and log call->delta, then it is done */
     CHAT_WAIT,  /* something before it is missing here; offer it again later. call->text: what */
     CHAT_DROP,  /* it can never be applied: done. call->text: why */
+    CHAT_APPLY_FIRST, /* apply and log call->delta, then offer the orphan again */
 };
 
 /* call: arena and times; the session is not looked at. CHAT_APPLY: call->delta lies in the arena and
@@ -302,17 +303,21 @@ enum chat_taking {
  * applied in between. call->text then is why it was changed, for the log; "" where it was not.
  *
  * CHAT_WAIT ends when another node hands over what is missing, or the client sends it again: its
- * next request is answered ABORTED with next_request, and it still has its last 256. It lasts for
- * ever only where both are gone: the node with what lies between for good, and the client, too. So
- * the caller goes on with the orphans behind it, keeps the list, offers it again when something new
- * was taken over, and may give it up after days (what waits was never readable here). */
+ * next request is answered ABORTED with next_request, and it still has its last 256. Where both are
+ * gone it would last for ever. So the caller goes on with the orphans behind it, offers it again for
+ * a while, and then gives up what it waits for (gives_up): it is applied all the same, in order. The
+ * numbers between are used up, and have no outcome; a session that nobody has any more is begun
+ * under a token that nobody has (CHAT_APPLY_FIRST), and so is its account, as lost~2, lost~3 ...
+ * A message that was given up and comes after all is taken then, once, as long as its number is
+ * among the last 256 of its session: nothing tells any more what was given up before. What waits for
+ * a newer program, or for memory, is never given up. */
 enum chat_taking chat_take_over(struct chat *chat, struct chat_call *call,
-                                const Jackdaw__Delta *orphan);
+                                const Jackdaw__Delta *orphan, bool gives_up);
 
 /* ---- answering ---- */
 
 /* The outcome of a request of a session, from the store. text is copied into the arena.
- * ERROR_NOT_FOUND: not carried out or out of the window; the session itself ended with a Logout or
+ * ERROR_NOT_FOUND: not carried out, given up for lost, or out of the window; the session itself ended with a Logout or
  * DeleteAccount, whose outcome is that. */
 struct chat_outcome {
     enum status status;

@@ -37,6 +37,18 @@ enum chat_taking taking_propose(struct taking *taking)
     return CHAT_APPLY;
 }
 
+enum chat_taking taking_propose_first(struct taking *taking)
+{
+    Jackdaw__Delta *first = taking->late;
+    first->session = 0;
+    first->request = 0;
+    first->notice = (char *)(uintptr_t) "";
+    first->room_name = (char *)(uintptr_t) "";
+    taking->call->delta = first;
+    taking->call->text = "what came before it is lost";
+    return CHAT_APPLY_FIRST;
+}
+
 enum chat_taking taking_settle(struct taking *taking, uint64_t room, const char *why)
 {
     if (taking->late->request == 0)
@@ -201,13 +213,14 @@ static enum chat_taking missing_session(struct taking *taking)
         return taking_drop(taking, "its session is not here, and it changes nothing else");
     if (state_account(&taking->chat->state, author) == NULL)
         return taking_missing_account(taking, author);
-    return taking_wait(taking, "its session is not here yet");
+    return taking->gives_up ? taking_make_session(taking, author)
+                            : taking_wait(taking, "its session is not here yet");
 }
 
 /* Whose request it is, and whether it is the next one. CHAT_APPLY: it is, or nobody's. */
 static enum chat_taking check_number(struct taking *taking)
 {
-    const Jackdaw__Delta *late = taking->late;
+    Jackdaw__Delta *late = taking->late;
     const struct state *state = &taking->chat->state;
     if (late->session == 0 && late->request == 0)
         return CHAT_APPLY;
@@ -220,17 +233,20 @@ static enum chat_taking check_number(struct taking *taking)
         taking->apply.session = session;
         return take_again(taking);
     }
-    if (late->request - session->last_request > 1)
+    uint64_t missing = late->request - session->last_request - 1;
+    if (missing > 0 && !taking->gives_up)
         return taking_wait(taking, "an earlier request of its session is not here yet");
+    late->lost = missing;
     taking->apply.session = session;
     return CHAT_APPLY;
 }
 
 enum chat_taking chat_take_over(struct chat *chat, struct chat_call *call,
-                                const Jackdaw__Delta *orphan)
+                                const Jackdaw__Delta *orphan, bool gives_up)
 {
     call_begin(call);
-    struct taking taking = {.chat = chat, .call = call, .apply = {.chat = chat}};
+    struct taking taking = {
+        .chat = chat, .call = call, .apply = {.chat = chat}, .gives_up = gives_up};
     const struct kind *kind = kind_of(orphan);
     if (kind == NULL)
         return taking_wait(&taking, "this program does not know what it is");
@@ -240,6 +256,7 @@ enum chat_taking chat_take_over(struct chat *chat, struct chat_call *call,
     if (taking.late == NULL)
         return taking_no_memory(&taking);
     taking.late->late = true;
+    taking.late->lost = 0;
     taking.late->notice_room = 0;
     if (!orphan->late || !apply_fits_notice(orphan))
         taking.late->notice = (char *)(uintptr_t) "";

@@ -14,11 +14,14 @@ struct taking {
     struct chat *chat;
     struct chat_call *call;
     Jackdaw__Delta *late;
+    bool gives_up; /* nothing is waited for that may never come */
 };
 
 /* ---- verdicts ---- */
 
 enum chat_taking taking_propose(struct taking *taking);
+/* What is proposed is not the orphan, but what has to be there before: nobody's request. */
+enum chat_taking taking_propose_first(struct taking *taking);
 enum chat_taking taking_drop(struct taking *taking, const char *why);
 enum chat_taking taking_wait(struct taking *taking, const char *what);
 enum chat_taking taking_no_memory(struct taking *taking);
@@ -57,5 +60,8 @@ enum chat_taking take_again(struct taking *taking);
 
 /* For what an account that is not here did: was it ever? */
 enum chat_taking taking_missing_account(struct taking *taking, uint64_t account);
+
+/* The session of the orphan, which is in nobody's log any more: one that nobody can use. */
+enum chat_taking taking_make_session(struct taking *taking, uint64_t account);
 
 #endif

@@ -76,11 +76,32 @@ enum chat_taking take_registered(struct taking *taking)
     return match.matches ? CHAT_KNOWN : rename_account(taking, registered);
 }
 
+/* Nobody knows its name any more, nor its password: it is there for what was said by it. */
+static enum chat_taking make_account(struct taking *taking, uint64_t account)
+{
+    static const uint8_t no_nonce[STORE_NONCE_BYTES];
+    struct arena *arena = taking->call->arena;
+    Jackdaw__AccountRegistered *made =
+        arena_message(arena, &jackdaw__account_registered__descriptor);
+    char name[CHAT_NAME_BYTES_MAX];
+    if (!taking_find_name(taking, "lost", account, account_name_is_free, name))
+        return taking_drop(taking, "no name is free for its account");
+    if (made == NULL || (made->name = arena_strdup(arena, name)) == NULL)
+        return taking_no_memory(taking);
+    made->account = account;
+    made->nonce = (ProtobufCBinaryData){sizeof no_nonce, (uint8_t *)(uintptr_t)no_nonce};
+    taking->late->change_case = JACKDAW__DELTA__CHANGE_ACCOUNT_REGISTERED;
+    taking->late->account_registered = made;
+    return taking_propose_first(taking);
+}
+
 enum chat_taking taking_missing_account(struct taking *taking, uint64_t account)
 {
-    bool was_here = check_account_id_unused(taking->chat, account) == ERROR_EXISTS;
-    return was_here ? taking_drop(taking, "its account was deleted")
-                    : taking_wait(taking, "its account is not here yet");
+    enum error error = check_account_id_unused(taking->chat, account);
+    if (error == ERROR_EXISTS)
+        return taking_drop(taking, "its account was deleted");
+    return error == OK && taking->gives_up ? make_account(taking, account)
+                                           : taking_wait(taking, "its account is not here yet");
 }
 
 /* Who logged in with one token in both halves holds the session that is here; this one is kept for
@@ -95,6 +116,23 @@ static enum error spoil_token(struct taking *taking, Jackdaw__SessionStarted *st
                        sizeof started->session);
     started->token_hash.data = token;
     return OK;
+}
+
+enum chat_taking taking_make_session(struct taking *taking, uint64_t account)
+{
+    static const uint8_t no_token[STORE_TOKEN_HASH_BYTES];
+    Jackdaw__SessionStarted *made =
+        arena_message(taking->call->arena, &jackdaw__session_started__descriptor);
+    if (made == NULL)
+        return taking_no_memory(taking);
+    made->session = taking->late->session;
+    made->account = account;
+    made->token_hash = (ProtobufCBinaryData){sizeof no_token, (uint8_t *)(uintptr_t)no_token};
+    if (spoil_token(taking, made) != OK)
+        return taking_no_memory(taking);
+    taking->late->change_case = JACKDAW__DELTA__CHANGE_SESSION_STARTED;
+    taking->late->session_started = made;
+    return taking_propose_first(taking);
 }
 
 enum chat_taking take_started(struct taking *taking)

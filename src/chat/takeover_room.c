@@ -217,7 +217,7 @@ enum chat_taking take_message(struct taking *taking)
                                 : taking_propose(taking);
 }
 
-/* ---- messages that were refused here ---- */
+/* ---- messages that were refused here, or lost ---- */
 
 static enum error note_status(void *context, const struct outcome_row *row)
 {
@@ -225,19 +225,22 @@ static enum error note_status(void *context, const struct outcome_row *row)
     return OK;
 }
 
-/* The request was carried out here, too. If it was a message that was taken there and may have been
+/* The request was carried out here, too. Or it was given up for lost, and has no outcome: then it is
+ * taken now, if it is a message. If it was a message that was taken there and may have been
  * acknowledged, and is refused here (its room had another name by then), it is kept all the same.
  * That is its outcome from then on, so a third half that has it in yet another room adds nothing.
  * CHAT_APPLY: it is to be kept. */
 enum chat_taking take_again(struct taking *taking)
 {
     const Jackdaw__Delta *late = taking->late;
+    uint64_t behind = taking->apply.session->last_request - late->request;
     bool was_refused = false;
-    if (late->change_case != JACKDAW__DELTA__CHANGE_MESSAGE_SENT)
+    if (late->change_case != JACKDAW__DELTA__CHANGE_MESSAGE_SENT || behind >= STORE_OUTCOME_WINDOW)
         return CHAT_KNOWN;
     enum error error = store_get_outcome(taking->chat->store, late->session, late->request,
                                          note_status, &was_refused);
     if (error != OK && error != ERROR_NOT_FOUND)
         return taking_wait(taking, "the database cannot be read");
-    return was_refused ? CHAT_APPLY : CHAT_KNOWN;
+    bool was_lost = error == ERROR_NOT_FOUND;
+    return was_refused || was_lost ? CHAT_APPLY : CHAT_KNOWN;
 }

@@ -114,8 +114,9 @@ bool message_is_sound(const struct replica *r, const struct replica_message *mes
         if (message->reigns[i].epoch <= message->reigns[i - 1].epoch ||
             message->reigns[i].first_seq <= message->reigns[i - 1].first_seq)
             return false;
-    if (message->from == r->options.id) /* somebody else has our id, see receive_from_own_id */
-        return message->kind == REPLICA_REFUSED || is_address(message->internal);
+    bool begins = message->kind == REPLICA_JOIN || message->kind == REPLICA_HEAR;
+    if (message->from == r->options.id) /* see receive_from_own_id */
+        return !begins || is_address(message->internal);
     if (message->kind == REPLICA_JOIN)
         return is_address(message->internal) && is_address(message->client);
     if (message->kind == REPLICA_PUBLISH)

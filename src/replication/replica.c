@@ -280,8 +280,9 @@ static bool is_ours(const struct replica *r, const struct replica_message *messa
     return !has_cluster(r->cluster) || memcmp(message->cluster, r->cluster, sizeof r->cluster) == 0;
 }
 
-/* Another node has our id, or we asked ourselves: our own address may be among the seeds. The one that
- * would begin is told by the one that is there. */
+/* Another node has our id, or we spoke to ourselves: our own address may be among the seeds, or have
+ * been that of a member that is gone, whom a reign that begins is announced to there. The one that would
+ * begin is told by the one that is there. */
 static void receive_from_own_id(struct replica *r, const struct replica_message *message)
 {
     if (message->kind == REPLICA_REFUSED) {

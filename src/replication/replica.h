@@ -67,8 +67,8 @@
 #define REPLICA_REIGNS_MAX 64      /* the last reigns remembered here */
 #define REPLICA_REIGNS_SENT 64     /* of these, the last that a JOIN tells */
 #define REPLICA_PAGE_BATCHES 64    /* most batches in a page */
-#define REPLICA_PAGE_BYTES 1048576 /* a page ends with the batch that passes this */
-#define REPLICA_CHUNK_BYTES 262144 /* of a snapshot */
+#define REPLICA_PAGE_BYTES 262144  /* a page ends with the batch that passes this */
+#define REPLICA_CHUNK_BYTES 262144 /* of a snapshot, at most */
 #define REPLICA_ACTIONS_MAX 256    /* of one step */
 #define REPLICA_CLUSTER_BYTES 16
 #define REPLICA_DIGEST_BYTES 32

@@ -90,6 +90,7 @@ void cluster_disk_failed(struct cluster *cluster)
         end(cluster, "the database cannot be read any more; see the log");
         return;
     }
+    cluster->members_changed = true; /* back, perhaps, to those that are on the disk */
     cluster_step(cluster, &(struct replica_event){.kind = REPLICA_FAILED, .state = &state});
     ledger_commit(cluster->ledger, replica_committed(cluster->replica));
 }

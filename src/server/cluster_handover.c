@@ -12,6 +12,21 @@
 #define TAKE_FLOOR (1024u * 1024u)
 #define TAKEN_AT_ONCE (1024u * 1024u) /* bytes of a batch that takes no further handover */
 
+/* How long a node's orphans wait for what another node or a client may have: less than clients wait
+ * for what they cannot send again; and as long as it may take to bring a server back, while one that
+ * may have it is away. */
+#define PATIENCE_MS (60u * 1000u)
+#define PATIENCE_AWAY_MS (24u * 60u * 60u * 1000u)
+
+struct tally {
+    bool gives_up; /* what is waited for */
+    uint64_t taken;
+    uint64_t known;
+    uint64_t waiting;
+    uint64_t dropped;
+    uint64_t lost; /* requests before those taken */
+};
+
 static void forget(struct cluster *cluster, size_t index)
 {
     entries_clear(&cluster->handovers[index].entries);
@@ -24,6 +39,7 @@ void cluster_forget_handovers(struct cluster *cluster)
 {
     while (cluster->handovers_count > 0)
         forget(cluster, cluster->handovers_count - 1);
+    memset(cluster->waits, 0, sizeof cluster->waits);
 }
 
 void cluster_undo_handovers(struct cluster *cluster)
@@ -72,14 +88,61 @@ void cluster_note_handover(struct cluster *cluster, const struct replica_message
     }
 }
 
-/* ---- taking over ---- */
+/* ---- waiting ---- */
 
-struct tally {
-    uint64_t taken;
-    uint64_t known;
-    uint64_t waiting;
-    uint64_t dropped;
-};
+/* The node's, or a free one; NULL: there is none. */
+static struct wait *wait_of(struct cluster *cluster, uint16_t node)
+{
+    struct wait *free_one = NULL;
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
+        if (cluster->waits[i].node == node)
+            return &cluster->waits[i];
+        if (free_one == NULL && cluster->waits[i].node == 0)
+            free_one = &cluster->waits[i];
+    }
+    return free_one;
+}
+
+static bool is_somebody_away(const struct cluster *cluster)
+{
+    const struct replica_member *members;
+    size_t count = replica_members(cluster->replica, &members);
+    for (size_t i = 0; i < count; i++)
+        if (!members[i].left && !members[i].in_sync)
+            return true;
+    return false;
+}
+
+static bool is_waiting(struct cluster *cluster, uint16_t node)
+{
+    const struct wait *wait = wait_of(cluster, node);
+    return wait != NULL && wait->node == node;
+}
+
+static bool is_patience_over(struct cluster *cluster, uint16_t node)
+{
+    uint64_t patience_ms = is_somebody_away(cluster) ? PATIENCE_AWAY_MS : PATIENCE_MS;
+    return is_waiting(cluster, node) &&
+           cluster->now_ms - wait_of(cluster, node)->since_ms >= patience_ms;
+}
+
+/* What one brings may be what the others wait for. The patience with one that has nothing waiting any
+ * more begins anew; but once it is over it is over for all that the node has. */
+static void note_wait(struct cluster *cluster, uint16_t node, const struct tally *tally)
+{
+    struct wait *own = wait_of(cluster, node);
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++)
+        if (cluster->waits[i].node != node && tally->taken > 0 && !tally->gives_up)
+            cluster->waits[i].since_ms = cluster->now_ms;
+    if (own == NULL || tally->gives_up)
+        return;
+    if (tally->waiting == 0)
+        *own = (struct wait){0};
+    else if (own->node == 0)
+        *own = (struct wait){.node = node, .since_ms = cluster->now_ms};
+}
+
+/* ---- taking over ---- */
 
 /* false: the batch was rolled back. */
 static bool take_delta(struct cluster *cluster, const Jackdaw__Delta *delta, struct arena *arena,
@@ -87,12 +150,18 @@ static bool take_delta(struct cluster *cluster, const Jackdaw__Delta *delta, str
 {
     struct chat_call call = {
         .time_ms = cluster->wall_ms, .monotonic_ms = cluster->now_ms, .arena = arena};
-    switch (chat_take_over(cluster->chat, &call, delta)) {
+    enum chat_taking taking = chat_take_over(cluster->chat, &call, delta, tally->gives_up);
+    for (; taking == CHAT_APPLY_FIRST;
+         taking = chat_take_over(cluster->chat, &call, delta, tally->gives_up))
+        if (ledger_propose(cluster->ledger, call.delta) != OK)
+            return false;
+    switch (taking) {
     case CHAT_KNOWN:
         tally->known++;
         return true;
     case CHAT_APPLY:
         tally->taken++;
+        tally->lost += call.delta->lost;
         return ledger_propose(cluster->ledger, call.delta) == OK;
     case CHAT_WAIT:
         tally->waiting++;
@@ -137,15 +206,22 @@ static bool take_entry(struct cluster *cluster, const struct ledger_entry *entry
 
 static bool take_handover(struct cluster *cluster, struct handover *handover)
 {
-    struct tally tally = {0};
+    bool waited = is_waiting(cluster, handover->node);
+    struct tally tally = {.gives_up = is_patience_over(cluster, handover->node)};
     for (const struct waiting_entry *each = handover->entries.first; each != NULL;
          each = each->next)
         if (!take_entry(cluster, &each->entry, &tally))
             return false; /* and the handover may be gone, with the reign */
     handover->is_done = tally.waiting == 0;
-    log_info("cluster", "healed", log_number("from", handover->node),
-             log_number("taken", tally.taken), log_number("known", tally.known),
-             log_number("waiting", tally.waiting), log_number("dropped", tally.dropped));
+    note_wait(cluster, handover->node, &tally);
+    bool is_news = tally.taken > 0 || tally.waiting == 0 || !waited;
+    if (is_news) /* what waits is offered again and again */
+        log_info("cluster", "healed", log_number("from", handover->node),
+                 log_number("taken", tally.taken), log_number("known", tally.known),
+                 log_number("waiting", tally.waiting), log_number("dropped", tally.dropped));
+    if (tally.lost > 0)
+        log_warning("cluster", "requests_lost", log_number("from", handover->node),
+                    log_number("count", tally.lost));
     return true;
 }
 

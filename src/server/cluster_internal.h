@@ -22,6 +22,12 @@ struct handover {
     bool is_done; /* everything in it is proposed, or was known */
 };
 
+/* A node whose orphans wait for what is not here; in this reign. */
+struct wait {
+    uint16_t node; /* 0: a free place */
+    uint64_t since_ms;
+};
+
 struct cluster {
     struct cluster_options options;
     struct store *store;
@@ -68,6 +74,7 @@ struct cluster {
 
     struct handover handovers[HANDOVERS_MAX];
     size_t handovers_count;
+    struct wait waits[REPLICA_MEMBERS_MAX];
     uint64_t drop_orphans; /* up to this one, when the store is free; 0: none */
     uint64_t handed_over;  /* orphans up to this one need not be offered again, dropped or not */
 

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#define HANDOVER_BYTES \
+    65536u /* a handover ends with the batch that passes this: pings wait behind it */
 #define RECENT_MAX 512
 #define RECENT_BYTES_MAX (8u * 1024u * 1024u)
 #define KEPT_FOR_OTHERS 10 /* times --log_keep */
@@ -68,12 +70,13 @@ struct page {
     struct replica_batch *batches; /* REPLICA_PAGE_BATCHES places */
     size_t count;
     size_t bytes;
+    size_t most_bytes;
     uint64_t next_seq;
 };
 
 static bool is_full(const struct page *page)
 {
-    return page->count == REPLICA_PAGE_BATCHES || page->bytes >= REPLICA_PAGE_BYTES;
+    return page->count == REPLICA_PAGE_BATCHES || page->bytes >= page->most_bytes;
 }
 
 static enum error add_batch(struct page *page, const struct replica_batch *batch)
@@ -136,7 +139,9 @@ static bool is_recent(const struct cluster *cluster, uint64_t seq)
 
 void cluster_fill_page(struct cluster *cluster, struct replica_message *message)
 {
-    struct page page = {.arena = &cluster->arena, .next_seq = message->position.seq + 1};
+    struct page page = {.arena = &cluster->arena,
+                        .most_bytes = REPLICA_PAGE_BYTES,
+                        .next_seq = message->position.seq + 1};
     page.batches = arena_zalloc(&cluster->arena, REPLICA_PAGE_BATCHES * sizeof *page.batches);
     if (page.batches == NULL)
         return;
@@ -178,7 +183,7 @@ static enum error add_orphan(void *context, const struct orphan_row *row)
 
 bool cluster_fill_handover(struct cluster *cluster, struct replica_message *message)
 {
-    struct offered offered = {.page = {.arena = &cluster->arena}};
+    struct offered offered = {.page = {.arena = &cluster->arena, .most_bytes = HANDOVER_BYTES}};
     offered.page.batches =
         arena_zalloc(&cluster->arena, REPLICA_PAGE_BATCHES * sizeof *offered.page.batches);
     if (offered.page.batches == NULL || cluster->log_reader == NULL)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define CALL_TIMEOUT_MS 1000
+#define BULK_TIMEOUT_MS 5000 /* where much is on its way, here or there, and the way may be slow */
 #define WAIT_FOR_CONNECTION_MS 300 /* messages are soon stale */
 #define RECONNECT_MIN_MS 20
 #define RECONNECT_MAX_MS 200
@@ -24,6 +25,7 @@ struct link {
     char address[ADDRESS_TEXT_SIZE];
     uint16_t node; /* 0: not known yet */
     bool is_member;
+    bool has_bulk; /* a call that carries much is not answered yet */
     uint64_t used_ms;
     uint64_t waiting_since_ms; /* for an answer; 0: for none */
     uint64_t dialled_ms;       /* while there is no connection */
@@ -36,6 +38,7 @@ struct link {
 struct exchange {
     struct rpc_result result; /* first: the channel fills it */
     struct link *link;
+    bool is_bulk;
 };
 
 struct links {
@@ -188,6 +191,7 @@ static void on_answer(const Jackdaw__ClusterFrame *frame, void *data)
     struct link *link = exchange->link;
     struct links *links = link->links;
     bool is_answered = exchange->result.status == STATUS_OK;
+    link->has_bulk = link->has_bulk && !exchange->is_bulk;
     free(exchange);
     if (!is_answered || frame == NULL)
         return;
@@ -204,6 +208,12 @@ static bool is_answered(enum replica_message_kind kind)
     return kind != REPLICA_ACK && kind != REPLICA_HANDOVER_DONE;
 }
 
+/* Whether it is large, or its answer. */
+static bool is_bulk(enum replica_message_kind kind)
+{
+    return kind == REPLICA_FETCH || kind == REPLICA_SNAPSHOT_ASK || kind == REPLICA_HANDOVER;
+}
+
 /* Acks are many: an answer to each would cost more than what it is an answer to. */
 static void tell(struct link *link, const struct cluster_frame *frame)
 {
@@ -213,18 +223,21 @@ static void tell(struct link *link, const struct cluster_frame *frame)
     link->stub.one_way = false;
 }
 
-static void call(struct link *link, const struct cluster_frame *frame)
+static void call(struct link *link, const struct cluster_frame *frame, bool is_bulk)
 {
     struct links *links = link->links;
     struct exchange *exchange = calloc(1, sizeof *exchange);
     if (exchange == NULL)
         return;
     exchange->link = link;
+    exchange->is_bulk = is_bulk;
+    link->has_bulk = link->has_bulk || is_bulk;
     bool is_connected = rpc_channel_is_connected(link->channel);
     if (is_connected && link->waiting_since_ms == 0)
         link->waiting_since_ms = links->now_ms;
     link->used_ms = links->now_ms;
-    link->stub.timeout_ms = is_connected ? CALL_TIMEOUT_MS : WAIT_FOR_CONNECTION_MS;
+    uint32_t timeout_ms = is_bulk ? BULK_TIMEOUT_MS : CALL_TIMEOUT_MS;
+    link->stub.timeout_ms = is_connected ? timeout_ms : WAIT_FOR_CONNECTION_MS;
     jackdaw__cluster__exchange(&link->stub.service, &frame->frame, on_answer, exchange);
 }
 
@@ -240,7 +253,8 @@ void links_send(struct links *links, const struct replica_message *message, cons
         struct link *other = find_connected(links, message->to); /* it has moved */
         link = other != NULL ? other : link;
     }
-    if (link == NULL)
+    /* What is asked again while it is on its way would fill a slow way with the same. */
+    if (link == NULL || (is_bulk(message->kind) && link->has_bulk))
         return;
     struct cluster_frame frame;
     cluster_frame_init(&frame);
@@ -248,7 +262,7 @@ void links_send(struct links *links, const struct replica_message *message, cons
         frame.frame.durability = (char *)links->options.durability;
     bool is_added = cluster_frame_add(&frame, message, feed, &links->arena) == OK;
     if (is_added && is_answered(message->kind))
-        call(link, &frame);
+        call(link, &frame, is_bulk(message->kind));
     else if (is_added)
         tell(link, &frame);
     arena_clear(&links->arena);
@@ -279,7 +293,10 @@ static void renew(struct link *link, bool is_connected)
 static bool is_stuck(const struct link *link, bool is_connected)
 {
     uint64_t since_ms = is_connected ? link->waiting_since_ms : link->dialled_ms;
-    return since_ms != 0 && link->links->now_ms - since_ms > link->links->options.silence_ms;
+    uint64_t silence_ms = link->links->options.silence_ms;
+    if (is_connected && link->has_bulk && silence_ms < BULK_TIMEOUT_MS)
+        silence_ms = BULK_TIMEOUT_MS; /* answers may wait behind it */
+    return since_ms != 0 && link->links->now_ms - since_ms > silence_ms;
 }
 
 /* A master that only listens to a slave must not be taken for one that is gone, nor the other way. */

@@ -16,8 +16,9 @@
 #include <unistd.h>
 
 #define PATH_SIZE 4096
-#define KEPT_MS 30000                        /* after the last one asked */
-#define PAUSE_MS 5000                        /* after a copy that failed */
+#define CHUNK_BYTES 65536u /* given at a time: pongs wait behind it on a slow way */
+#define KEPT_MS 30000      /* after the last one asked */
+#define PAUSE_MS 5000      /* after a copy that failed */
 #define ROOM_LEFT_BYTES (4u * 1024u * 1024u) /* beside a copy, for what is written meanwhile */
 #define PROGRESS_BYTES (64u * 1024u * 1024u)
 
@@ -45,7 +46,7 @@ struct snapshots {
     uint64_t total;
     uint64_t asked_ms;
     uint64_t retry_ms; /* after a copy that failed; 0: at once */
-    uint8_t bytes[REPLICA_CHUNK_BYTES];
+    uint8_t bytes[CHUNK_BYTES];
 
     char kept_path[PATH_SIZE];
     int kept; /* descriptor, or -1 */

@@ -102,7 +102,8 @@ static enum error add_if_chat(void *context, const struct log_row *row)
                                                                  .batch_size = row->batch_size});
 }
 
-/* What was pruned was everywhere, so it is in the snapshot, too. */
+/* What was pruned was everywhere, so it is in the snapshot, too; or the log outgrew its bound: then what
+ * is left of it begins in the middle. */
 static enum error add_end_of_log(struct install *install)
 {
     uint64_t first = store_log_first(install->old);

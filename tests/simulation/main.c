@@ -21,7 +21,9 @@
 static void set_strictness(struct world *world)
 {
     const struct options *options = &world->options;
-    unsigned crash_only = options->faults & ~(unsigned)FAULT_CRASH;
+    unsigned faults =
+        options->faults & ~(unsigned)FAULT_HASTE; /* which matters only when halves meet */
+    unsigned crash_only = faults & ~(unsigned)FAULT_CRASH;
     switch (options->policy) {
     case REPLICA_QUORUM:
         world->is_strict = true;
@@ -31,7 +33,7 @@ static void set_strictness(struct world *world)
         world->is_gentle = world->is_strict;
         break;
     default:
-        world->is_strict = options->faults == 0;
+        world->is_strict = faults == 0;
         break;
     }
 }
@@ -46,6 +48,7 @@ static struct world *world_new(const struct options *options)
     arena_init(&world->arena, ARENA_BYTES);
     arena_init(&world->scratch, ARENA_BYTES);
     set_strictness(world);
+    world->is_hasty = (options->faults & FAULT_HASTE) != 0 && !world->is_strict;
     world->nodes_count = options->nodes;
     world->clients_count = 3;
     /* The order of addresses is not that of ids, and not that of their texts. */
@@ -275,7 +278,7 @@ static void converge(struct world *world)
 }
 
 struct totals {
-    uint64_t runs, steps, acks, reads, elections, crashes, snapshots, orphans, seconds;
+    uint64_t runs, steps, acks, reads, elections, crashes, snapshots, orphans, given_up, seconds;
 };
 
 static void run(const struct options *options, struct totals *totals)
@@ -297,6 +300,7 @@ static void run(const struct options *options, struct totals *totals)
     totals->crashes += world->crashes;
     totals->snapshots += world->snapshots;
     totals->orphans += world->orphans;
+    totals->given_up += world->given_up;
     totals->seconds += world->now / SECOND;
     world_free(world);
 }
@@ -333,19 +337,20 @@ static struct options options_of(const struct choice *choice, uint64_t seed)
     if (!choice->policy_given)
         options.policy = (enum replica_policy)(seed / 5 % 3);
     if (!choice->faults_given)
-        options.faults = profiles[seed / 15 % (sizeof profiles / sizeof *profiles)];
+        options.faults = profiles[seed / 15 % (sizeof profiles / sizeof *profiles)] |
+                         (seed % 2 == 0 ? FAULT_HASTE : 0);
     return options;
 }
 
 static void print_totals(const struct totals *totals, double seconds)
 {
     printf("%llu runs, %llu steps, %llu virtual s: %llu acks, %llu pages read, %llu reigns, "
-           "%llu crashes, %llu snapshots, %llu orphans; %.1f s\n",
+           "%llu crashes, %llu snapshots, %llu orphans, %llu given up; %.1f s\n",
            (unsigned long long)totals->runs, (unsigned long long)totals->steps,
            (unsigned long long)totals->seconds, (unsigned long long)totals->acks,
            (unsigned long long)totals->reads, (unsigned long long)totals->elections,
            (unsigned long long)totals->crashes, (unsigned long long)totals->snapshots,
-           (unsigned long long)totals->orphans, seconds);
+           (unsigned long long)totals->orphans, (unsigned long long)totals->given_up, seconds);
 }
 
 static void add_totals(struct totals *sum, const struct totals *part)
@@ -358,6 +363,7 @@ static void add_totals(struct totals *sum, const struct totals *part)
     sum->crashes += part->crashes;
     sum->snapshots += part->snapshots;
     sum->orphans += part->orphans;
+    sum->given_up += part->given_up;
     sum->seconds += part->seconds;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define ROWS_PER_TRANSACTION 64
+#define ROWS_KEPT_IN_HASTE 4
 #define CHUNK_ROWS 24 /* a snapshot is counted in rows here */
 
 /* ---- rows ---- */
@@ -353,8 +354,9 @@ static void send_page(struct world *world, struct node *node, const struct repli
  * turns in making those of the others void. */
 static bool is_current(const struct node *node, struct replica_position common)
 {
+    uint64_t end = node->snapshot_id == 0 ? 0 : node->snapshot[node->snapshot_count - 1].last_seq;
     return node->snapshot_id != 0 && node->durable - node->snapshot_count < 64 &&
-           node->snapshot[node->snapshot_count - 1].last_seq >= common.seq;
+           end >= common.seq && node->pruned_before <= end + 1;
 }
 
 static void make_snapshot(struct world *world, struct node *node)
@@ -402,7 +404,7 @@ static void keep_chunk(struct node *node, const struct replica_message *message)
 static void add_orphans(struct world *world, struct node *node, uint64_t after_seq)
 {
     /* What was pruned is gone. */
-    if (node->pruned_before > after_seq + 1 &&
+    if (!world->is_hasty && node->pruned_before > after_seq + 1 &&
         rows_end(&node->rows, node->rows.count).seq > after_seq)
         broken(world, "pruned_is_known",
                "node %u pruned up to %llu, common with its master is %llu", node->id,
@@ -411,6 +413,10 @@ static void add_orphans(struct world *world, struct node *node, uint64_t after_s
         const struct row *row = &node->rows.items[i];
         if (row->kind != REPLICA_CHAT || row->first_seq <= after_seq)
             continue;
+        if (row->first_seq < node->pruned_before) {
+            check_pruned(world, row);
+            continue;
+        }
         if (node->orphans_count == node->orphans_capacity) {
             node->orphans_capacity = node->orphans_capacity * 2 + 16;
             node->orphans = realloc(node->orphans, node->orphans_capacity * sizeof *node->orphans);
@@ -623,9 +629,18 @@ void node_step(struct world *world, struct node *node, const struct replica_even
     }
 }
 
-void node_prune(struct world *world, struct node *node)
+/* In haste the log has a bound: not even what others lack is kept for ever. */
+static uint64_t seq_to_prune(const struct world *world, const struct node *node)
 {
     uint64_t needed = replica_needed_seq(node->replica);
+    if (!world->is_hasty || node->committed <= needed + ROWS_KEPT_IN_HASTE)
+        return needed;
+    return node->committed - ROWS_KEPT_IN_HASTE;
+}
+
+void node_prune(struct world *world, struct node *node)
+{
+    uint64_t needed = seq_to_prune(world, node);
     size_t first = row_after(node, needed);
     if (first == 0 || first >= node->durable ||
         node->rows.items[first].first_seq <= node->pruned_before)

@@ -232,14 +232,15 @@ static void back_to_scratch(void *arena, void *pointer)
     (void)pointer;
 }
 
-/* Whether the orphan is dealt with. */
+/* Whether the orphan is dealt with. Sessions and accounts are of the set-up: everybody has them. */
 static bool take_delta(struct proposal *p, const Jackdaw__Delta *orphan)
 {
     struct chat_call call = call_of(p);
     if (p->count == DELTAS_MAX)
         return false;
-    switch (chat_take_over(p->node->chat, &call, orphan)) {
+    switch (chat_take_over(p->node->chat, &call, orphan, p->world->is_hasty)) {
     case CHAT_APPLY:
+        check_given_up(p->world, call.delta);
         apply(p, call.delta);
         return true;
     case CHAT_WAIT:

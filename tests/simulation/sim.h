@@ -34,6 +34,7 @@ enum fault_bits {
     FAULT_PAUSE = 8,     /* processes stop and go on */
     FAULT_DISK = 16,     /* disks stall, fill up, fail */
     FAULT_LEAVE = 32,    /* a node leaves for good */
+    FAULT_HASTE = 64,    /* logs are pruned too far, masters wait for nothing before an orphan */
 };
 
 struct options {
@@ -178,6 +179,8 @@ struct sent {
     bool acked;
     bool was_sent;    /* an answer said that it was carried out */
     bool was_refused; /* an answer said that it was not */
+    bool was_lost;    /* given up: what came after it in its session was taken over without it */
+    bool was_pruned;  /* from the log of a half that was the only one to have it */
     unsigned found;   /* at the end, on one node */
     enum status status;
     uint64_t number;
@@ -250,6 +253,7 @@ struct world {
     uint64_t fault_every; /* on average; how rough the run is */
     bool may_prune;
     bool may_leave;
+    bool is_hasty;     /* FAULT_HASTE, where halves may meet */
     bool is_quiet;     /* faults have stopped */
     bool is_degraded;  /* faults have stopped, but somebody stays dead */
     bool is_finishing; /* clients begin nothing new */
@@ -268,7 +272,7 @@ struct world {
     size_t told_capacity[ROOMS];
     uint64_t acked_number[ROOMS];
     /* What happened, for the summary. */
-    uint64_t elections, crashes, snapshots, orphans, acks, reads;
+    uint64_t elections, crashes, snapshots, orphans, given_up, acks, reads;
 };
 
 /* ---- world.c ---- */
@@ -348,6 +352,10 @@ void check_sent(struct world *world, const struct node *node,
                 const struct replica_message *message);
 void check_committed(struct world *world, const struct node *node, uint64_t seq);
 void check_new_master(struct world *world, const struct node *node);
+/* Notes what was in a row that could not be handed over. */
+void check_pruned(struct world *world, const struct row *row);
+/* Notes what the delta says is lost. */
+void check_given_up(struct world *world, const Jackdaw__Delta *delta);
 void check_ack(struct world *world, struct client *client, const struct packet *reply);
 void check_page(struct world *world, struct client *client, const struct packet *page);
 void check_final(struct world *world);

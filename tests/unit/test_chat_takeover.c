@@ -19,7 +19,8 @@ struct halves {
     struct world here;
     struct world there;
     size_t parted; /* how many entries of the log both have */
-    size_t verdicts[4];
+    size_t verdicts[5];
+    bool gives_up;
     char last_text[600];
 };
 
@@ -84,7 +85,7 @@ static int close_halves(void **state)
 static enum chat_taking take(struct halves *halves, const Jackdaw__Delta *orphan)
 {
     struct chat_call call = world_call(&halves->here, NULL);
-    enum chat_taking taking = chat_take_over(halves->here.chat, &call, orphan);
+    enum chat_taking taking = chat_take_over(halves->here.chat, &call, orphan, halves->gives_up);
     snprintf(halves->last_text, sizeof halves->last_text, "%s", call.text);
     halves->verdicts[taking]++;
     if (taking == CHAT_APPLY) {
@@ -93,6 +94,11 @@ static enum chat_taking take(struct halves *halves, const Jackdaw__Delta *orphan
         assert_int_equal(call.delta->request, orphan->request);
         assert_int_equal(call.delta->time_ms, orphan->time_ms);
         assert_int_equal(world_apply(&halves->here, call.delta), OK);
+    } else if (taking == CHAT_APPLY_FIRST) {
+        assert_true(halves->gives_up && call.delta->late);
+        assert_int_equal(call.delta->session, 0);
+        assert_int_equal(world_apply(&halves->here, call.delta), OK);
+        return take(halves, orphan);
     } else if (taking != CHAT_KNOWN) {
         assert_true(strlen(call.text) > 10);
     }
@@ -113,7 +119,7 @@ static void take_from(struct halves *halves, size_t first, size_t count)
 /* The second time nothing may change. */
 static void take_all(struct halves *halves)
 {
-    size_t verdicts[4];
+    size_t verdicts[5];
     take_from(halves, halves->parted, SIZE_MAX / 2);
     memcpy(verdicts, halves->verdicts, sizeof verdicts);
     char *rows = world_rows(&halves->here);
@@ -199,6 +205,108 @@ static void test_message__waits_for_the_one_before(void **state)
     world_send(&halves->here, h(halves, "carol"), "#general", "lost", 6);
     take_from(halves, halves->parted + 5, 1);
     assert_int_equal(halves->verdicts[CHAT_APPLY], 1);
+}
+
+/* The log of the other half began in the middle of a session, and neither the client nor anybody who
+ * has what came before comes back. */
+static void test_message__the_ones_before_are_lost(void **state)
+{
+    struct halves *halves = *state;
+    static const char *const texts[] = {"two", "three", "four", "five", "six"};
+    for (size_t i = 0; i < 5; i++)
+        world_send(&halves->there, t(halves, "carol"), "#general", texts[i], 0);
+    take_from(halves, halves->parted + 3, 2);
+    assert_int_equal(halves->verdicts[CHAT_WAIT], 2);
+    halves->gives_up = true;
+    take_from(halves, halves->parted + 3, 2);
+    assert_int_equal(halves->verdicts[CHAT_APPLY], 2);
+    assert_string_equal(reads(halves, "alice"),
+                        "MESSAGE general carol five; MESSAGE general carol six");
+    assert_int_equal(chat_session_last_request(h(halves, "carol")), 6);
+    world_reopen(&halves->here);
+    take_from(halves, halves->parted + 3, 2);
+    assert_int_equal(halves->verdicts[CHAT_KNOWN], 2);
+    /* Who asks for one of those between is told; the next one is carried out. */
+    struct answer answer = world_send(&halves->here, h(halves, "carol"), "#general", "three", 3);
+    assert_int_equal(answer.status, STATUS_DATA_LOSS);
+    assert_int_equal(answer.retry_ms, 0);
+    assert_false(answer.applied);
+    assert_int_equal(world_send(&halves->here, h(halves, "carol"), "#general", "7", 7).status,
+                     STATUS_OK);
+    /* They come after all: late, and once. */
+    halves->gives_up = false;
+    take_from(halves, halves->parted, 5);
+    assert_int_equal(halves->verdicts[CHAT_APPLY], 3);
+    assert_string_equal(reads(halves, "alice"),
+                        "MESSAGE general carol five; MESSAGE general carol six; MESSAGE general "
+                        "carol 7; MESSAGE general carol two; MESSAGE general carol three; MESSAGE "
+                        "general carol four");
+    assert_int_equal(outcome(halves, "carol", 3).status, STATUS_OK);
+    take_all(halves);
+    assert_int_equal(halves->verdicts[CHAT_KNOWN], 5);
+}
+
+/* So much is lost that nothing tells any more which numbers were. */
+static void test_message__more_are_lost_than_outcomes_are_kept(void **state)
+{
+    struct halves *halves = *state;
+    for (int i = 0; i < 2 * STORE_OUTCOME_WINDOW; i++)
+        world_send(&halves->there, t(halves, "carol"), "#general", "x", 0);
+    uint64_t last = chat_session_last_request(t(halves, "carol"));
+    halves->gives_up = true;
+    take_from(halves, halves->there.deltas_count - 1, 1);
+    assert_int_equal(halves->verdicts[CHAT_APPLY], 1);
+    assert_int_equal(chat_session_last_request(h(halves, "carol")), last);
+    struct answer answer = world_send(&halves->here, h(halves, "carol"), "#general", "x", 3);
+    assert_int_equal(answer.status, STATUS_OUT_OF_RANGE);
+    take_from(halves, halves->there.deltas_count - STORE_OUTCOME_WINDOW, STORE_OUTCOME_WINDOW);
+    assert_int_equal(halves->verdicts[CHAT_APPLY], STORE_OUTCOME_WINDOW - 1);
+    take_all(halves);
+    assert_int_equal(halves->verdicts[CHAT_APPLY], 0);
+}
+
+static void test_message__its_session_and_its_account_are_lost(void **state)
+{
+    struct halves *halves = *state;
+    world_device(&halves->there, "bob", "phone");
+    world_person(&halves->there, "zoe");
+    size_t from = halves->there.deltas_count;
+    world_send(&halves->there, t(halves, "phone"), "#general", "by bob", 0);
+    world_join(&halves->there, t(halves, "zoe"), "general", 0);
+    world_send(&halves->there, t(halves, "zoe"), "#general", "by zoe", 0);
+    take_from(halves, from, 3);
+    assert_int_equal(halves->verdicts[CHAT_WAIT], 3);
+    halves->gives_up = true;
+    take_from(halves, from, 3);
+    assert_int_equal(halves->verdicts[CHAT_APPLY], 3);
+    assert_int_equal(halves->verdicts[CHAT_APPLY_FIRST], 3);
+    assert_null(h(halves, "phone")); /* nobody has its token */
+    assert_string_equal(reads(halves, "alice"),
+                        "MESSAGE general bob by bob; JOINED general lost~2; MESSAGE general lost~2 "
+                        "by zoe");
+    halves->gives_up = false;
+    take_all(halves);
+    assert_int_equal(halves->verdicts[CHAT_APPLY], 0);
+    assert_int_equal(halves->verdicts[CHAT_WAIT], 0);
+}
+
+/* Only what is late may tell of what was lost. */
+static void test_message__no_number_is_left_out_otherwise(void **state)
+{
+    struct halves *halves = *state;
+    world_send(&halves->there, t(halves, "carol"), "#general", "x", 0);
+    Jackdaw__Delta *delta = unpack(&halves->there.deltas[halves->parted]);
+    delta->request += 3;
+    delta->lost = 3;
+    assert_int_equal(world_apply(&halves->here, delta), ERROR_CORRUPT);
+    delta->late = true;
+    delta->lost = 2;
+    assert_int_equal(world_apply(&halves->here, delta), ERROR_CORRUPT);
+    delta->lost = UINT64_MAX;
+    assert_int_equal(world_apply(&halves->here, delta), ERROR_CORRUPT);
+    delta->lost = 3;
+    assert_int_equal(world_apply(&halves->here, delta), OK);
+    jackdaw__delta__free_unpacked(delta, NULL);
 }
 
 static void test_message__of_one_put_out_here(void **state)
@@ -712,6 +820,7 @@ static void test_take_over__random_bytes(void **state)
         Jackdaw__Delta *delta = jackdaw__delta__unpack(NULL, packed->size, bytes);
         if (delta == NULL)
             continue;
+        halves->gives_up = world_random(&halves->there) % 2 == 0;
         if (halves->here.seq < 1000 || delta->session == 0) /* else the log grows and grows */
             take(halves, delta);
         jackdaw__delta__free_unpacked(delta, NULL);
@@ -732,7 +841,8 @@ static void test_take_over__every_budget_is_too_small_for_a_while(void **state)
             arena_init(&arena, budget);
             struct chat_call call = world_call(&halves->here, NULL);
             call.arena = &arena;
-            enum chat_taking taking = chat_take_over(halves->here.chat, &call, delta);
+            enum chat_taking taking =
+                chat_take_over(halves->here.chat, &call, delta, budget % 32 == 0);
             assert_true(taking != CHAT_WAIT || call.text[0] != '\0');
             assert_true(taking != CHAT_APPLY || call.delta != NULL);
             assert_int_not_equal(taking, CHAT_DROP);
@@ -751,6 +861,10 @@ int main(void)
         HALVES_TEST(test_message__gets_a_new_place_and_keeps_what_it_was),
         HALVES_TEST(test_message__asked_in_both_halves),
         HALVES_TEST(test_message__waits_for_the_one_before),
+        HALVES_TEST(test_message__the_ones_before_are_lost),
+        HALVES_TEST(test_message__more_are_lost_than_outcomes_are_kept),
+        HALVES_TEST(test_message__its_session_and_its_account_are_lost),
+        HALVES_TEST(test_message__no_number_is_left_out_otherwise),
         HALVES_TEST(test_message__of_one_put_out_here),
         HALVES_TEST(test_message__refused_here),
         HALVES_TEST(test_message__refused_here_and_taken_twice),

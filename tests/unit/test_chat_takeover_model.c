@@ -219,7 +219,7 @@ static size_t take(struct model *model, int into, int from, size_t first, size_t
         Jackdaw__Delta *delta =
             jackdaw__delta__unpack(NULL, there->deltas[i].size, there->deltas[i].bytes);
         struct chat_call call = world_call(here, NULL);
-        enum chat_taking taking = chat_take_over(here->chat, &call, delta);
+        enum chat_taking taking = chat_take_over(here->chat, &call, delta, false);
         if (taking == CHAT_APPLY)
             assert_int_equal(world_apply(here, call.delta), OK);
         waiting += taking == CHAT_WAIT;

@@ -168,6 +168,25 @@ static void test_join__our_own_id_is_refused(void **state)
     bench_close(&bench);
 }
 
+/* Our address was that of a member that is gone, and what is sent there comes here. */
+static void test_receive__what_we_said_ourselves_is_nothing(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 2, REPLICA_ALL);
+    for (int kind = 0; kind < REPLICA_MESSAGE_KINDS; kind++) {
+        struct replica_message message = {.kind = (enum replica_message_kind)kind, .from = 1};
+        bool needs_address = kind == REPLICA_JOIN || kind == REPLICA_HEAR;
+        struct replica_event event = {.kind = REPLICA_RECEIVE, .message = &message};
+        memset(bench.sent, 0, sizeof bench.sent);
+        assert_int_equal(bench_step(&bench, 1, &event), needs_address ? ERROR_INVALID : OK);
+        for (int sent = 0; sent < REPLICA_MESSAGE_KINDS; sent++)
+            assert_int_equal(bench.sent[sent], 0);
+        assert_int_equal(bench_role(&bench, 1), REPLICA_MASTER);
+    }
+    bench_close(&bench);
+}
+
 static void test_join__another_cluster_is_refused(void **state)
 {
     (void)state;
@@ -279,6 +298,7 @@ int main(void)
         cmocka_unit_test(test_join__who_has_lost_its_data_is_not_in_sync),
         cmocka_unit_test(test_join__the_id_of_a_living_member_is_refused),
         cmocka_unit_test(test_join__our_own_id_is_refused),
+        cmocka_unit_test(test_receive__what_we_said_ourselves_is_nothing),
         cmocka_unit_test(test_join__another_cluster_is_refused),
         cmocka_unit_test(test_leave__a_slave_that_asks_has_left_for_good),
         cmocka_unit_test(test_leave__a_dead_member_is_removed_by_the_master),

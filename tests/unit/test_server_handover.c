@@ -38,7 +38,12 @@ static uint64_t told_orphan;
 
 void cluster_step(struct cluster *cluster, struct replica_event *event)
 {
-    (void)cluster;
+    static struct replica_actions actions;
+    if (event->kind == REPLICA_FAILED) {
+        assert_int_equal(replica_step(cluster->replica, event, &actions), OK);
+        cluster_note_members(cluster);
+        return;
+    }
     assert_int_equal(event->kind, REPLICA_TAKEN_OVER);
     told++;
     told_node = event->node;
@@ -208,6 +213,114 @@ static void test_handover__role_lost_before_it_is_told(void **state)
     end(&f);
 }
 
+/* What carl says is in the second batch; the first, with his account, is in nobody's log. */
+static void lose_what_came_before(struct fixture *f)
+{
+    uint64_t session = desk_login(&f->deposed, "carl");
+    assert_true(desk_join(&f->deposed, session, "lobby"));
+    assert_true(desk_send(&f->deposed, session, "lobby", "hello"));
+    assert_int_equal(desk_commit(&f->deposed), OK);
+    read_batch(f);
+}
+
+static bool is_taken_after(struct fixture *f, uint64_t ms)
+{
+    unsigned before = told;
+    f->cluster.now_ms += ms;
+    hand_over(f, OTHER, 5);
+    turn(f);
+    return told > before;
+}
+
+/* Nobody has it, and the client does not come back: it is taken without. */
+static void test_handover__what_waits_is_not_waited_for_for_ever(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    lose_what_came_before(&f);
+    assert_false(is_taken_after(&f, 0));
+    assert_false(is_taken_after(&f, 59999));
+    assert_true(is_taken_after(&f, 1));
+    /* The patience with what else this one has is over, too. */
+    assert_true(desk_register(&f.deposed, "dora"));
+    assert_int_equal(desk_commit(&f.deposed), OK);
+    lose_what_came_before(&f);
+    assert_true(is_taken_after(&f, 0));
+    end(&f);
+}
+
+static void test_handover__another_may_bring_what_it_waits_for(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct replica_batch first = f.batch;
+    uint8_t *bytes = f.bytes;
+    f.bytes = NULL;
+    lose_what_came_before(&f);
+    assert_false(is_taken_after(&f, 0));
+    assert_false(is_taken_after(&f, 40000));
+    /* Something comes from another one: that may not have been all. */
+    struct replica_message message = {.from = OTHER + 1, .orphan = 9, .batches_count = 1};
+    assert_true(desk_register(&f.deposed, "dora"));
+    assert_int_equal(desk_commit(&f.deposed), OK);
+    struct replica_batch second = f.batch;
+    uint8_t *second_bytes = f.bytes;
+    f.bytes = NULL;
+    read_batch(&f);
+    message.batches = &f.batch;
+    cluster_note_handover(&f.cluster, &message);
+    turn(&f);
+    assert_int_equal(told, 1);
+    free(f.bytes);
+    f.batch = second;
+    f.bytes = second_bytes;
+    assert_false(is_taken_after(&f, 40000));
+    message.batches = &first;
+    cluster_note_handover(&f.cluster, &message);
+    turn(&f);
+    assert_int_equal(told, 2);
+    assert_true(is_taken_after(&f, 0));
+    assert_true(knows_carl(&f));
+    assert_int_equal(desk_commit(&f.desk), OK);
+    free(bytes);
+    end(&f);
+}
+
+/* The master's list has another one, who has nothing yet. */
+static void somebody_comes(struct fixture *f)
+{
+    static struct replica_actions actions;
+    struct replica_state empty = {.first_seq = 0};
+    struct replica_event start = {.kind = REPLICA_START, .now_ms = 1, .state = &empty};
+    replica_free(f->cluster.replica);
+    struct replica_options options = {
+        .id = 1, .internal = "127.0.0.1:1", .client = "127.0.0.1:2", .is_first = true};
+    options.new_cluster[0] = 1;
+    assert_int_equal(replica_new(&f->cluster.replica, &options), OK);
+    assert_int_equal(replica_step(f->cluster.replica, &start, &actions), OK);
+    struct replica_message join = {
+        .kind = REPLICA_JOIN, .from = 3, .internal = "127.0.0.1:3", .client = "127.0.0.1:4"};
+    struct replica_event comes = {.kind = REPLICA_RECEIVE, .now_ms = 2, .message = &join};
+    assert_int_equal(replica_step(f->cluster.replica, &comes, &actions), OK);
+}
+
+/* Whoever is away may have it. */
+static void test_handover__one_that_is_away_is_waited_for_longer(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    lose_what_came_before(&f);
+    somebody_comes(&f);
+    assert_false(is_taken_after(&f, 0));
+    assert_false(is_taken_after(&f, 60000));
+    assert_false(is_taken_after(&f, 86400000 - 60000 - 1));
+    assert_true(is_taken_after(&f, 1));
+    end(&f);
+}
+
 /* Somebody comes, and says more than the database keeps in memory until it is committed. */
 static void say_much(struct fixture *f, const char *name)
 {
@@ -332,6 +445,40 @@ static void test_handover__not_all_in_one_batch(void **state)
     end(&f);
 }
 
+/* The list that the disk refused is no list: nobody has joined. */
+static void test_disk_failed__the_members_are_those_on_the_disk(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    somebody_comes(&f);
+    f.cluster.has_resigned = true; /* there are no links here */
+    f.cluster.members_changed = true;
+    cluster_note_members(&f.cluster);
+    assert_int_equal(f.cluster.members_count, 2);
+    cluster_disk_failed(&f.cluster);
+    assert_int_equal(f.cluster.members_count, 0);
+    end(&f);
+}
+
+/* Pings go the same way, behind it: a slow one must not seem to be cut. */
+static void test_handover__little_at_a_time(void **state)
+{
+    (void)state;
+    static const uint8_t bytes[LONG];
+    struct fixture f;
+    begin(&f);
+    struct orphan_row row = {.epoch = 1u << 16, .batch = bytes, .batch_size = sizeof bytes};
+    assert_int_equal(store_begin(f.desk.store), OK);
+    for (row.first_seq = row.last_seq = 1; row.last_seq <= 60; row.first_seq = ++row.last_seq)
+        assert_int_equal(store_add_orphan(f.desk.store, &row), OK);
+    assert_int_equal(store_commit(f.desk.store), OK);
+    struct replica_message message = {.kind = REPLICA_HANDOVER};
+    assert_true(cluster_fill_handover(&f.cluster, &message));
+    assert_in_range(message.batches_count, 2, 64 * 1024 / LONG + 1);
+    end(&f);
+}
+
 /* They went with a transaction that was undone: they are not offered again, but must go. */
 static void test_handover__dropping_is_undone(void **state)
 {
@@ -369,12 +516,17 @@ int main(void)
         cmocka_unit_test(test_handover__what_is_unknown_is_proposed),
         cmocka_unit_test(test_handover__undone_with_its_batch),
         cmocka_unit_test(test_handover__role_lost_before_it_is_told),
+        cmocka_unit_test(test_handover__what_waits_is_not_waited_for_for_ever),
+        cmocka_unit_test(test_handover__another_may_bring_what_it_waits_for),
+        cmocka_unit_test(test_handover__one_that_is_away_is_waited_for_longer),
         cmocka_unit_test(test_handover__the_disk_is_full_in_the_middle),
         cmocka_unit_test(test_handover__one_of_a_node_and_so_many_nodes),
         cmocka_unit_test(test_handover__bytes_that_are_no_batch_are_kept),
         cmocka_unit_test(test_handover__its_own),
         cmocka_unit_test(test_handover__not_all_in_one_batch),
+        cmocka_unit_test(test_handover__little_at_a_time),
         cmocka_unit_test(test_handover__dropping_is_undone),
+        cmocka_unit_test(test_disk_failed__the_members_are_those_on_the_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

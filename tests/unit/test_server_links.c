@@ -278,6 +278,37 @@ static void test_links_send__what_is_handed_over_is_large(void **state)
     end(&world);
 }
 
+/* A slow way would carry nothing but repetitions. */
+static void test_links_send__what_is_large_is_sent_once_at_a_time(void **state)
+{
+    (void)state;
+    static const enum replica_message_kind kinds[] = {REPLICA_FETCH, REPLICA_SNAPSHOT_ASK,
+                                                      REPLICA_HANDOVER};
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    set_member(&world, 2, other.address);
+    WAIT(&world, &other, NULL, links_is_connected(world.links, 2));
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        unsigned before = other.messages;
+        other.is_mute = true;
+        send(&world, kinds[i], 2, NULL);
+        send(&world, kinds[i], 2, NULL);
+        send(&world, REPLICA_PING, 2, NULL);
+        WAIT(&world, &other, NULL, other.messages == before + 2);
+        other.is_mute = false;
+        while (other.unanswered_count > 0)
+            answer(other.unanswered[--other.unanswered_count], 2);
+        WAIT(&world, &other, NULL, world.received == before + 2);
+        send(&world, kinds[i], 2, NULL);
+        WAIT(&world, &other, NULL, world.received == before + 3);
+        assert_int_equal(other.messages, before + 3);
+    }
+    other_close(&other);
+    end(&world);
+}
+
 static void test_links_set_members__one_that_has_moved(void **state)
 {
     (void)state;
@@ -378,6 +409,40 @@ static void test_links_tick__silence_makes_a_new_connection(void **state)
     end(&world);
 }
 
+/* Much is on its way: that takes longer, but not for ever. */
+static void test_links_tick__what_is_large_takes_its_time(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    other.is_mute = true;
+    set_member(&world, 2, other.address);
+    WAIT(&world, &other, NULL, links_is_connected(world.links, 2));
+    send(&world, REPLICA_HANDOVER, 2, NULL);
+    WAIT(&world, &other, NULL, other.messages == 1);
+    world.ahead_ms += 4000;
+    for (int i = 0; i < 10; i++)
+        turn(&world, &other, NULL);
+    assert_true(links_is_connected(world.links, 2));
+    answer(other.unanswered[0], 2);
+    other.unanswered_count = 0;
+    WAIT(&world, &other, NULL, world.received == 1);
+    send(&world, REPLICA_HANDOVER, 2, NULL);
+    WAIT(&world, &other, NULL, other.messages == 2);
+    other.is_mute = false;
+    world.ahead_ms += 5001;
+    turn(&world, &other, NULL);
+    WAIT(&world, &other, NULL, rpc_call_is_cancelled(other.unanswered[0]));
+    WAIT(&world, &other, NULL, links_is_connected(world.links, 2) && connections(&other) == 1);
+    send(&world, REPLICA_HANDOVER, 2, NULL);
+    WAIT(&world, &other, NULL, world.received == 2);
+    assert_int_equal(world.down, 0);
+    other_close(&other);
+    end(&world);
+}
+
 /* ---- how long, how many ---- */
 
 static void test_links_tick__a_member_hears_that_we_are_there(void **state)
@@ -455,10 +520,12 @@ int main(void)
         cmocka_unit_test(test_links_send__nobody_known_is_nobody),
         cmocka_unit_test(test_links_send__acks_are_not_answered),
         cmocka_unit_test(test_links_send__what_is_handed_over_is_large),
+        cmocka_unit_test(test_links_send__what_is_large_is_sent_once_at_a_time),
         cmocka_unit_test(test_links_set_members__one_that_has_moved),
         cmocka_unit_test(test_links_send__to_one_that_is_known_elsewhere),
         cmocka_unit_test(test_links_down__the_connection_is_closed),
         cmocka_unit_test(test_links_tick__silence_makes_a_new_connection),
+        cmocka_unit_test(test_links_tick__what_is_large_takes_its_time),
         cmocka_unit_test(test_links_tick__a_member_hears_that_we_are_there),
         cmocka_unit_test(test_links_tick__a_stranger_is_forgotten),
         cmocka_unit_test(test_links_send__as_many_as_there_are_places),
