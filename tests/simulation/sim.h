@@ -34,6 +34,7 @@ enum fault_bits {
     FAULT_PAUSE = 8,     /* processes stop and go on */
     FAULT_DISK = 16,     /* disks stall, fill up, fail */
     FAULT_LEAVE = 32,    /* a node leaves for good */
+    FAULT_CHECK = 64,    /* a snapshot is looked at for a while first, and may be no good */
 };
 
 struct options {
@@ -125,6 +126,9 @@ struct node {
     size_t snapshot_count;
     struct rows kept;
     uint64_t kept_pruned_before;
+    uint64_t kept_id;     /* counts those that were begun */
+    uint64_t checking_id; /* being looked at; 0: none */
+    uint64_t checked_id;
 };
 
 /* What travels: between replicas, or between a client and a node. */
@@ -289,6 +293,7 @@ enum entry_kind {
     AT_TICK,
     AT_PACKET,
     AT_DISK,
+    AT_CHECKED,
     AT_CLIENT,
     AT_FAULT,
     AT_LINK_DOWN,
@@ -312,6 +317,7 @@ void node_prune(struct world *world, struct node *node);
 void node_tick(struct world *world, struct node *node);
 void node_receive(struct world *world, struct node *node, struct packet *packet);
 void node_disk_done(struct world *world, struct node *node);
+void node_checked(struct world *world, struct node *node);
 void node_pump(struct world *world, struct node *node);
 void node_close(struct node *node);
 void rows_add(struct rows *rows, const struct row *row);
