@@ -171,7 +171,8 @@ static enum error exchange(struct cluster *cluster, struct position common)
     cluster->log_reader = NULL;
     struct error_text why = {""};
     struct store_options options = {.folder = cluster->options.folder,
-                                    .node_id = cluster->options.options->id};
+                                    .node_id = cluster->options.options->id,
+                                    .skip_check = true}; /* it was, see snapshots_check_kept */
     if (error == OK)
         error = store_install(&cluster->store, snapshots_finish_kept(cluster->snapshots), common,
                               &options, &why);
@@ -181,8 +182,23 @@ static enum error exchange(struct cluster *cluster, struct position common)
     return error;
 }
 
+/* What was not durable is rolled back. */
+static void fall_back(struct cluster *cluster)
+{
+    (void)ledger_settle(cluster->ledger);
+    ledger_roll_back(cluster->ledger);
+    cluster_disk_failed(cluster);
+}
+
 static void install(struct cluster *cluster, struct replica_position position)
 {
+    enum error found;
+    if (!snapshots_check_kept(cluster->snapshots, &found))
+        return; /* INSTALL is said again then */
+    if (found != OK) {
+        fall_back(cluster);
+        return;
+    }
     struct position common = {.epoch = position.epoch, .seq = position.seq};
     bool is_installed = exchange(cluster, common) == OK;
     bool is_open = reopen(cluster);
@@ -363,9 +379,7 @@ void cluster_carry_out(struct cluster *cluster)
             continue;
         log_error("cluster", "cannot_write", log_string("doing", replica_action_name(action->kind)),
                   log_string("error", error_name(error)));
-        (void)ledger_settle(cluster->ledger);
-        ledger_roll_back(cluster->ledger);
-        cluster_disk_failed(cluster);
+        fall_back(cluster);
         return;
     }
 }

@@ -445,20 +445,30 @@ static void test_store_install__refuses_what_is_not_for_it(void **state)
     }
 }
 
+static enum error check_file(const char *path, struct error_text *why)
+{
+    struct store *store = NULL;
+    enum error error = store_open_check(&store, path, why);
+    if (error == OK)
+        error = store_check(store, why);
+    store_close(store);
+    return error;
+}
+
 static void test_store_install__refuses_what_is_not_whole(void **state)
 {
     struct scene *scene = *state;
     struct error_text why;
     struct stat status;
     assert_int_equal(stat(scene->file, &status), 0);
-    assert_int_equal(store_check(scene->file, &why), OK);
+    assert_int_equal(check_file(scene->file, &why), OK);
     assert_int_equal(truncate(scene->file, status.st_size / 2), 0);
-    assert_int_equal(store_check(scene->file, &why), ERROR_CORRUPT);
+    assert_int_equal(check_file(scene->file, &why), ERROR_CORRUPT);
     assert_non_null(strstr(why.text, scene->file));
     expect_refusal(scene, ERROR_CORRUPT, "");
     copy_file(scene->snapshot, scene->file);
     assert_int_equal(truncate(scene->file, 0), 0);
-    assert_int_equal(store_check(scene->file, &why), ERROR_MISMATCH);
+    assert_int_equal(check_file(scene->file, &why), ERROR_MISMATCH);
     expect_refusal(scene, ERROR_MISMATCH, "application_id");
     copy_file(scene->snapshot, scene->file);
     int descriptor = open(scene->file, O_WRONLY | O_CLOEXEC);
@@ -468,7 +478,7 @@ static void test_store_install__refuses_what_is_not_whole(void **state)
     assert_int_equal(close(descriptor), 0);
     expect_refusal(scene, ERROR_CORRUPT, "not a database");
     expect_refusal(scene, ERROR_NOT_FOUND, "incoming"); /* it is used up */
-    assert_int_equal(store_check(scene->file, &why), ERROR_DENIED);
+    assert_int_equal(check_file(scene->file, &why), ERROR_DENIED);
 }
 
 static void test_store_install__common_position_that_is_none(void **state)
