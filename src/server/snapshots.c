@@ -286,9 +286,27 @@ static void drop_kept(struct snapshots *snapshots)
     snapshots->has_kept = false;
 }
 
-static enum error begin_kept(struct snapshots *snapshots)
+/* Found out before any of it is fetched, not when the disk is full. */
+static enum error check_room_to_keep(const struct snapshots *snapshots, uint64_t total)
+{
+    struct statvfs disk;
+    if (statvfs(snapshots->options.folder, &disk) != 0)
+        return error_from_errno(errno);
+    uint64_t room = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (room >= ROOM_LEFT_BYTES && room - ROOM_LEFT_BYTES >= total)
+        return OK;
+    log_error("cluster", "no_room_for_snapshot", log_string("folder", snapshots->options.folder),
+              log_number("needed", total + ROOM_LEFT_BYTES), log_number("free", room),
+              log_string("hint", "make room there, or move the data folder to a larger disk"));
+    return ERROR_DISK_FULL;
+}
+
+static enum error begin_kept(struct snapshots *snapshots, uint64_t total)
 {
     drop_kept(snapshots);
+    enum error error = check_room_to_keep(snapshots, total);
+    if (error != OK)
+        return error;
     snapshots->kept_bytes = 0;
     snapshots->told_bytes = 0;
     snapshots->kept = open(snapshots->kept_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -310,7 +328,7 @@ enum error snapshots_keep(struct snapshots *snapshots, const struct replica_mess
 {
     if (snapshots->options.folder == NULL)
         return ERROR_INVALID;
-    enum error error = chunk->offset == 0 ? begin_kept(snapshots) : OK;
+    enum error error = chunk->offset == 0 ? begin_kept(snapshots, chunk->total) : OK;
     if (error == OK && (snapshots->kept < 0 || chunk->offset != snapshots->kept_bytes))
         error = ERROR_INVALID;
     size_t written = 0;

@@ -41,8 +41,9 @@ bool snapshots_give(struct snapshots *snapshots, struct replica_message *chunk, 
  * UINT64_MAX: there is no copy. */
 uint64_t snapshots_needed_seq(const struct snapshots *snapshots);
 
-/* Writes a chunk that came; the one at offset 0 begins anew. ERROR_IO, ERROR_DISK_FULL,
- * ERROR_INVALID (not the next one): what was kept is thrown away then. */
+/* Writes a chunk that came; the one at offset 0 begins anew. ERROR_IO, ERROR_DISK_FULL (already at
+ * offset 0 where there is no room for all, which is logged), ERROR_INVALID (not the next one): what
+ * was kept is thrown away then. */
 enum error snapshots_keep(struct snapshots *snapshots, const struct replica_message *chunk);
 
 /* Whether it is known what the file that the chunks made is good for; begins to look where nobody has,

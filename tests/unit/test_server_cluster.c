@@ -353,8 +353,10 @@ static void test_cluster__a_bad_snapshot_is_fetched_again(void **state)
     pthread_t starting;
     atomic_store(&checks.bad, 1);
     begin_check(&trio, false, &starting);
+    uint64_t since_ms = clock_monotonic_ms();
     end_check(starting);
     assert_int_equal(atomic_load(&checks.begun), 2);
+    assert_true(clock_monotonic_ms() - since_ms >= 4500); /* not at once, or that were all it did */
     end(&trio);
 }
 

@@ -443,6 +443,27 @@ static void test_snapshots_keep__only_the_next_one(void **state)
     end(&f);
 }
 
+/* Nothing is fetched in vain. */
+static void test_snapshots_keep__no_room_for_all_of_it(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    must_give(&f, &chunk);
+    is_disk_small = true;
+    assert_int_equal(snapshots_keep(f.taker, &chunk), ERROR_DISK_FULL);
+    is_disk_small = false;
+    assert_false(exists(f.other, "snapshot-taken.db"));
+    struct replica_message large = chunk;
+    large.total = INT64_MAX;
+    assert_int_equal(snapshots_keep(f.taker, &large), ERROR_DISK_FULL);
+    uint64_t seq = last_seq(&f);
+    transfer(&f, chunk);
+    check_taken(&f, seq);
+    end(&f);
+}
+
 static void test_snapshots_keep__the_disk_is_full(void **state)
 {
     (void)state;
@@ -606,6 +627,7 @@ int main(void)
         cmocka_unit_test(test_snapshots_new__removes_what_was_left_behind),
         cmocka_unit_test(test_snapshots_new__a_folder_with_too_long_a_name),
         cmocka_unit_test(test_snapshots_keep__only_the_next_one),
+        cmocka_unit_test(test_snapshots_keep__no_room_for_all_of_it),
         cmocka_unit_test(test_snapshots_keep__the_disk_is_full),
         cmocka_unit_test(test_snapshots_check_kept__beside_the_core),
         cmocka_unit_test(test_snapshots_check_kept__it_is_no_good),
