@@ -374,7 +374,8 @@ enum error store_check(struct store *store, struct error_text *why);
  *
  * At any moment a crash finds either the old database or the new one, whole. On error *store is
  * open and holds what it held, unless the disk failed in the very moment of the exchange and
- * refused to undo it: *store is then NULL, and the next store_open finds one of the two.
+ * refused to undo it, or the file system has no hard links, without which it cannot be undone: *store
+ * is then NULL, and the next store_open finds one of the two.
  *
  * ERROR_IN_USE: a reader is open; they are to be closed before and opened again after it.
  * ERROR_CORRUPT, ERROR_VERSION: as of store_open. ERROR_MISMATCH: the file is of another cluster
