@@ -311,11 +311,20 @@ void receive_snapshot_chunk(struct replica *r, const struct replica_message *mes
     catch_up->snapshot_id = message->snapshot;
     catch_up->offset = message->offset + message->size;
     catch_up->progress_ms = r->now_ms;
+    if (catch_up->is_whole && !is_new)
+        return; /* nothing: it was only asked for so that whoever has it keeps it */
     act(r, REPLICA_DO_KEEP_CHUNK)->message = message;
-    if (catch_up->offset < message->total)
-        ask_for_chunk(r);
-    else
+    catch_up->is_whole = catch_up->offset >= message->total;
+    if (catch_up->is_whole)
         act(r, REPLICA_DO_INSTALL)->position = catch_up->common;
+    else
+        ask_for_chunk(r);
+}
+
+void checked(struct replica *r)
+{
+    if (r->catch_up.is_whole)
+        act(r, REPLICA_DO_INSTALL)->position = r->catch_up.common;
 }
 
 void installed(struct replica *r, const struct replica_state *state)

@@ -371,6 +371,9 @@ static enum error dispatch(struct replica *r, const struct replica_event *event)
     case REPLICA_FAILED:
         failed(r, event->state);
         return OK;
+    case REPLICA_CHECKED:
+        checked(r);
+        return OK;
     case REPLICA_INSTALLED:
         installed(r, event->state);
         return OK;

@@ -20,6 +20,9 @@
  *      position it applied at is the one that the replica gives. (An ACK of a member in sync appends
  *      nothing and may come before.)
  *   5. Sending may fail, be late, doubled or out of order; nobody need be told. PUBLISH may drop.
+ *   6. INSTALL may wait: a driver that must look at what it kept, which takes time, does nothing at
+ *      first, goes on stepping other events, and steps CHECKED when it knows. INSTALL is said again
+ *      then, unless nobody wants it any more; where what was kept is no good, it fails.
  *
  * ROLES
  *
@@ -241,6 +244,7 @@ enum replica_event_kind {
     REPLICA_PROPOSE, /* bytes of a CHAT batch with count deltas; MASTER only (else ERROR_REFUSED) */
     REPLICA_DURABLE, /* every entry up to position is on the disk */
     REPLICA_FAILED,  /* the disk failed; state: what is on it */
+    REPLICA_CHECKED, /* what was kept for INSTALL has been looked at, for good or bad */
     REPLICA_INSTALLED,  /* state, after INSTALL */
     REPLICA_TAKEN_OVER, /* after TAKE_OVER: what node (maybe self) had up to orphan is in the log */
     REPLICA_PRUNED,     /* the log begins at position.seq now; see replica_needed_seq */
@@ -282,7 +286,8 @@ enum replica_action_kind {
     REPLICA_DO_KEEP_CHUNK,   /* message: write its bytes at its offset; at offset 0 begin anew */
     REPLICA_DO_INSTALL,      /* the chunks kept are the whole: make them this node's database, with
                              promise and cluster kept and the chat batches after `position` added
-                             to the orphans, atomically. Then step INSTALLED. The last of its list */
+                             to the orphans, atomically. Then step INSTALLED; or CHECKED, later.
+                             The last of its list */
     REPLICA_DO_SEND_ORPHANS, /* message (a HANDOVER): add the oldest orphans, and send */
     REPLICA_DO_TAKE_OVER, /* message (a HANDOVER, or NULL: this node's own oldest orphans): propose the
                              deltas that are unknown here, then step TAKEN_OVER */

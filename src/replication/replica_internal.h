@@ -74,6 +74,7 @@ struct catch_up {
     uint16_t source; /* 0: none */
     bool fetching;   /* FETCH or SNAPSHOT_ASK was sent */
     bool snapshot;
+    bool is_whole; /* all of the snapshot is here: INSTALL was said */
     uint64_t asked_ms;
     uint64_t progress_ms;
     struct replica_position want;
@@ -214,6 +215,7 @@ void receive_joined(struct replica *r, const struct replica_message *message);
 void receive_refused(struct replica *r, const struct replica_message *message);
 void receive_snapshot_ask(struct replica *r, const struct replica_message *message);
 void receive_snapshot_chunk(struct replica *r, const struct replica_message *message);
+void checked(struct replica *r);
 void installed(struct replica *r, const struct replica_state *state);
 void caught_up(struct replica *r);
 void join_tick(struct replica *r);

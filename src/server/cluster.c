@@ -200,6 +200,16 @@ static void on_rolled_back(void *context, struct position position)
     cluster->options.observer.rolled_back(cluster->options.observer.context, position);
 }
 
+/* ---- the snapshots' thread ---- */
+
+/* The roles may have changed meanwhile: the replica knows whether it is still to be installed. */
+static void on_checked(void *context)
+{
+    struct cluster *cluster = context;
+    if (!cluster->has_resigned)
+        cluster_step(cluster, &(struct replica_event){.kind = REPLICA_CHECKED});
+}
+
 /* ---- turns ---- */
 
 void cluster_set_time(struct cluster *cluster, uint64_t now_ms, uint64_t wall_ms)
@@ -344,7 +354,9 @@ static enum error open_parts(struct cluster *cluster, struct error_text *why)
     error = snapshots_new(&cluster->snapshots,
                           &(struct snapshots_options){.folder = options->folder,
                                                       .store = cluster->store,
-                                                      .queue = options->queue},
+                                                      .queue = options->queue,
+                                                      .context = cluster,
+                                                      .checked = on_checked},
                           why);
     if (error == OK)
         error = store_open_reader(&cluster->log_reader, cluster->store, why);

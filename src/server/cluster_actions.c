@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define PROMISE_KEY "promised"
+#define PAUSE_MS 5000 /* after a snapshot that could not be kept or installed */
 
 /* ---- what is on the disk ---- */
 
@@ -172,7 +173,8 @@ static enum error exchange(struct cluster *cluster, struct position common)
     cluster->log_reader = NULL;
     struct error_text why = {""};
     struct store_options options = {.folder = cluster->options.folder,
-                                    .node_id = cluster->options.options->id};
+                                    .node_id = cluster->options.options->id,
+                                    .skip_check = true}; /* it was, see snapshots_check_kept */
     if (error == OK)
         error = store_install(&cluster->store, snapshots_finish_kept(cluster->snapshots), common,
                               &options, &why);
@@ -182,10 +184,34 @@ static enum error exchange(struct cluster *cluster, struct position common)
     return error;
 }
 
+/* The next try would end as the last one did, and each begins with the whole database. */
+static void pause_snapshots(struct cluster *cluster)
+{
+    cluster->fetch_again_ms = cluster->now_ms + PAUSE_MS;
+}
+
+/* What was not durable is rolled back. */
+static void fall_back(struct cluster *cluster)
+{
+    (void)ledger_settle(cluster->ledger);
+    ledger_roll_back(cluster->ledger);
+    cluster_disk_failed(cluster);
+}
+
 static void install(struct cluster *cluster, struct replica_position position)
 {
+    enum error found;
+    if (!snapshots_check_kept(cluster->snapshots, &found))
+        return; /* INSTALL is said again then */
+    if (found != OK) {
+        pause_snapshots(cluster);
+        fall_back(cluster);
+        return;
+    }
     struct position common = {.epoch = position.epoch, .seq = position.seq};
     bool is_installed = exchange(cluster, common) == OK;
+    if (!is_installed)
+        pause_snapshots(cluster);
     bool is_open = reopen(cluster);
     cluster->options.observer.replaced(cluster->options.observer.context, cluster->store,
                                        is_installed ? common : ledger_applied(cluster->ledger));
@@ -211,6 +237,9 @@ static void install(struct cluster *cluster, struct replica_position position)
 static void send(struct cluster *cluster, const struct replica_message *message)
 {
     const char *feed = message->kind == REPLICA_JOINED ? cluster->feed_address : NULL;
+    bool begins_snapshot = message->kind == REPLICA_SNAPSHOT_ASK && message->offset == 0;
+    if (begins_snapshot && cluster->now_ms < cluster->fetch_again_ms)
+        return; /* it is asked again, and again */
     if (cluster->answer != NULL && message->to == cluster->answer_to &&
         cluster_frame_add(cluster->answer, message, feed, &cluster->arena) == OK)
         return;
@@ -364,9 +393,9 @@ void cluster_carry_out(struct cluster *cluster)
             continue;
         log_error("cluster", "cannot_write", log_string("doing", replica_action_name(action->kind)),
                   log_string("error", error_name(error)));
-        (void)ledger_settle(cluster->ledger);
-        ledger_roll_back(cluster->ledger);
-        cluster_disk_failed(cluster);
+        if (action->kind == REPLICA_DO_KEEP_CHUNK)
+            pause_snapshots(cluster);
+        fall_back(cluster);
         return;
     }
 }

@@ -52,6 +52,7 @@ struct cluster {
     struct links *links;
     struct rpc_feed *feed;
     struct snapshots *snapshots;
+    uint64_t fetch_again_ms; /* no snapshot is begun before; after one that failed */
     bool has_resigned;
 
     /* The master's feed. */

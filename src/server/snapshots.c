@@ -31,9 +31,19 @@ struct copy {
     enum error error;
 };
 
+/* What was kept is being looked at, or has been. */
+struct check {
+    struct task task;
+    struct snapshots *snapshots;
+    struct store *file;
+    enum error error;
+    struct error_text why;
+};
+
 struct snapshots {
     struct snapshots_options options;
-    struct worker *worker; /* started at the first copy */
+    struct worker *worker; /* started at the first copy or check */
+    bool is_ending;
     struct copy copy;
     bool is_making;
     atomic_bool is_unwanted; /* the copy being made */
@@ -49,9 +59,15 @@ struct snapshots {
     uint8_t bytes[CHUNK_BYTES];
 
     char kept_path[PATH_SIZE];
-    int kept; /* descriptor, or -1 */
+    int kept;      /* descriptor, or -1 */
+    bool has_kept; /* there is such a file, open or not */
     uint64_t kept_bytes;
     uint64_t told_bytes;
+
+    struct check check;
+    bool is_checking;
+    bool is_checked;             /* check.error is about the file that is kept */
+    atomic_bool is_check_needed; /* the one under way is about that file */
 };
 
 /* ---- making a copy ---- */
@@ -208,6 +224,15 @@ uint64_t snapshots_needed_seq(const struct snapshots *snapshots)
     return has_copy ? snapshots->needed_seq : UINT64_MAX;
 }
 
+/* What it does not wait for ends soon. */
+static void end_check(struct snapshots *snapshots)
+{
+    snapshots->is_checked = false;
+    atomic_store(&snapshots->is_check_needed, false);
+    if (snapshots->is_checking)
+        store_cancel(snapshots->check.file);
+}
+
 /* Its reader is closed then; on_copied is still to run. */
 static void end_copy(struct snapshots *snapshots)
 {
@@ -215,7 +240,7 @@ static void end_copy(struct snapshots *snapshots)
     if (!snapshots->is_making || snapshots->copy.reader == NULL)
         return;
     store_cancel(snapshots->copy.reader);
-    worker_stop(snapshots->worker);
+    worker_stop(snapshots->worker); /* a check under way ends, too, in its own time */
     snapshots->worker = NULL;
     store_close(snapshots->copy.reader);
     snapshots->copy.reader = NULL;
@@ -244,22 +269,49 @@ void snapshots_tick(struct snapshots *snapshots, uint64_t now_ms)
 
 /* ---- taking ---- */
 
-/* What there is of it takes room that the disk may not have. */
-static void drop_kept(struct snapshots *snapshots)
+static void close_kept(struct snapshots *snapshots)
 {
-    if (snapshots->kept < 0)
-        return;
-    (void)close(snapshots->kept);
-    (void)unlink(snapshots->kept_path);
+    if (snapshots->kept >= 0)
+        (void)close(snapshots->kept);
     snapshots->kept = -1;
 }
 
-static enum error begin_kept(struct snapshots *snapshots)
+/* What there is of it takes room that the disk may not have. A check under way goes on with a file
+ * that has no name any more, and is of no account. */
+static void drop_kept(struct snapshots *snapshots)
+{
+    end_check(snapshots);
+    close_kept(snapshots);
+    if (snapshots->has_kept)
+        (void)unlink(snapshots->kept_path);
+    snapshots->has_kept = false;
+}
+
+/* Found out before any of it is fetched, not when the disk is full. */
+static enum error check_room_to_keep(const struct snapshots *snapshots, uint64_t total)
+{
+    struct statvfs disk;
+    if (statvfs(snapshots->options.folder, &disk) != 0)
+        return error_from_errno(errno);
+    uint64_t room = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (room >= ROOM_LEFT_BYTES && room - ROOM_LEFT_BYTES >= total)
+        return OK;
+    log_error("cluster", "no_room_for_snapshot", log_string("folder", snapshots->options.folder),
+              log_number("needed", total + ROOM_LEFT_BYTES), log_number("free", room),
+              log_string("hint", "make room there, or move the data folder to a larger disk"));
+    return ERROR_DISK_FULL;
+}
+
+static enum error begin_kept(struct snapshots *snapshots, uint64_t total)
 {
     drop_kept(snapshots);
+    enum error error = check_room_to_keep(snapshots, total);
+    if (error != OK)
+        return error;
     snapshots->kept_bytes = 0;
     snapshots->told_bytes = 0;
     snapshots->kept = open(snapshots->kept_path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    snapshots->has_kept = snapshots->kept >= 0;
     return snapshots->kept < 0 ? error_from_errno(errno) : OK;
 }
 
@@ -277,7 +329,7 @@ enum error snapshots_keep(struct snapshots *snapshots, const struct replica_mess
 {
     if (snapshots->options.folder == NULL)
         return ERROR_INVALID;
-    enum error error = chunk->offset == 0 ? begin_kept(snapshots) : OK;
+    enum error error = chunk->offset == 0 ? begin_kept(snapshots, chunk->total) : OK;
     if (error == OK && (snapshots->kept < 0 || chunk->offset != snapshots->kept_bytes))
         error = ERROR_INVALID;
     size_t written = 0;
@@ -298,12 +350,95 @@ enum error snapshots_keep(struct snapshots *snapshots, const struct replica_mess
     return OK;
 }
 
+/* ---- looking at what was taken ---- */
+
+static void note_checked(struct snapshots *snapshots)
+{
+    const struct check *check = &snapshots->check;
+    if (check->error != OK) {
+        log_error("cluster", "snapshot_refused", log_string("error", error_name(check->error)),
+                  log_string("reason", check->why.text));
+        drop_kept(snapshots);
+    }
+    snapshots->is_checked = true;
+}
+
+static void on_checked(struct task *task)
+{
+    struct check *check = (struct check *)task;
+    struct snapshots *snapshots = check->snapshots;
+    snapshots->is_checking = false;
+    store_close(check->file);
+    check->file = NULL;
+    if (atomic_load(&snapshots->is_check_needed))
+        note_checked(snapshots);
+    if (!snapshots->is_ending && snapshots->options.checked != NULL)
+        snapshots->options.checked(snapshots->options.context);
+}
+
+/* Where much was written, it takes as long as the check. */
+static enum error sync_kept(const struct snapshots *snapshots, struct error_text *why)
+{
+    int descriptor = open(snapshots->kept_path, O_RDWR | O_CLOEXEC);
+    int number = descriptor < 0 || fsync(descriptor) != 0 ? errno : 0;
+    if (descriptor >= 0)
+        (void)close(descriptor);
+    return number == 0 ? OK
+                       : error_set(why, error_from_errno(number), "sync %s: %s",
+                                   snapshots->kept_path, strerror(number));
+}
+
+static void make_check(struct task *task)
+{
+    struct check *check = (struct check *)task;
+    struct snapshots *snapshots = check->snapshots;
+    /* What is not begun cannot be cancelled otherwise. */
+    check->error = atomic_load(&snapshots->is_check_needed) ? sync_kept(snapshots, &check->why)
+                                                            : ERROR_CANCELLED;
+    if (check->error == OK && atomic_load(&snapshots->is_check_needed))
+        check->error = store_check(check->file, &check->why);
+    check->task.run = on_checked;
+    task_queue_push(snapshots->options.queue, &check->task);
+}
+
+static enum error start_check(struct snapshots *snapshots)
+{
+    struct check *check = &snapshots->check;
+    close_kept(snapshots);
+    check->why.text[0] = '\0';
+    check->error = OK;
+    if (snapshots->worker == NULL)
+        check->error = worker_start(&snapshots->worker);
+    if (check->error == OK)
+        check->error = store_open_check(&check->file, snapshots->kept_path, &check->why);
+    if (check->error != OK)
+        return check->error;
+    check->snapshots = snapshots;
+    check->task.run = make_check;
+    snapshots->is_checking = true;
+    atomic_store(&snapshots->is_check_needed, true);
+    worker_push(snapshots->worker, &check->task);
+    return OK;
+}
+
+bool snapshots_check_kept(struct snapshots *snapshots, enum error *found)
+{
+    /* One that is of no account any more is still to end before the next. */
+    if (!snapshots->is_checked && !snapshots->is_checking && start_check(snapshots) != OK)
+        note_checked(snapshots);
+    if (!snapshots->is_checked)
+        return false;
+    *found = snapshots->check.error;
+    return true;
+}
+
 const char *snapshots_finish_kept(struct snapshots *snapshots)
 {
     /* A descriptor closed later would drop SQLite's locks on the database that the file becomes. */
-    if (snapshots->kept >= 0)
-        (void)close(snapshots->kept);
-    snapshots->kept = -1;
+    ASSERT(!snapshots->is_checking);
+    close_kept(snapshots);
+    snapshots->has_kept = false;
+    snapshots->is_checked = false;
     return snapshots->kept_path;
 }
 
@@ -343,9 +478,11 @@ void snapshots_free(struct snapshots *snapshots)
 {
     if (snapshots == NULL)
         return;
+    snapshots->is_ending = true;
+    end_check(snapshots);
     end_copy(snapshots);
     worker_stop(snapshots->worker);
-    if (snapshots->is_making)
+    if (snapshots->is_making || snapshots->is_checking)
         (void)task_queue_run(snapshots->options.queue, SIZE_MAX);
     forget_given(snapshots);
     drop_kept(snapshots);

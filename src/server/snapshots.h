@@ -3,7 +3,8 @@
  *
  * Giving: a copy of the database is made beside the writer, on a thread of its own, and kept for a
  * while, so that all who ask get the same and a broken transfer goes on where it stopped. Taking:
- * chunks are written to a file in the data folder, until it is whole. Core thread only. */
+ * chunks are written to a file in the data folder, until it is whole; then it is synced and checked,
+ * on that thread, too. Core thread only. */
 #ifndef JACKDAW_SERVER_SNAPSHOTS_H
 #define JACKDAW_SERVER_SNAPSHOTS_H
 
@@ -19,13 +20,16 @@ struct snapshots_options {
     const char *folder; /* of the node's data; NULL: in memory, gives and takes nothing */
     struct store *store;
     struct task_queue *queue;
+    void *context;
+    void (*checked)(void *context); /* from the queue: snapshots_check_kept may know more now */
 };
 
 /* Removes what an earlier process left behind. ERROR_NO_MEMORY; ERROR_INVALID: folder's name is too
  * long. */
 enum error snapshots_new(struct snapshots **out, const struct snapshots_options *options,
                          struct error_text *why);
-/* Ends a copy under way, and runs the queue where there was one. NULL is allowed. */
+/* Ends a copy and a check under way, and runs the queue where there was one; nobody is told of it.
+ * NULL is allowed. */
 void snapshots_free(struct snapshots *snapshots);
 
 /* Completes *chunk (a SNAPSHOT_CHUNK: its snapshot, offset and common as asked) with the bytes, which
@@ -37,11 +41,18 @@ bool snapshots_give(struct snapshots *snapshots, struct replica_message *chunk, 
  * UINT64_MAX: there is no copy. */
 uint64_t snapshots_needed_seq(const struct snapshots *snapshots);
 
-/* Writes a chunk that came; the one at offset 0 begins anew. ERROR_IO, ERROR_DISK_FULL,
- * ERROR_INVALID (not the next one): what was kept is thrown away then. */
+/* Writes a chunk that came; the one at offset 0 begins anew. ERROR_IO, ERROR_DISK_FULL (already at
+ * offset 0 where there is no room for all, which is logged), ERROR_INVALID (not the next one): what
+ * was kept is thrown away then. */
 enum error snapshots_keep(struct snapshots *snapshots, const struct replica_message *chunk);
 
-/* Closes the file that the chunks made, for whoever takes it from there, and tells its name. */
+/* Whether it is known what the file that the chunks made is good for; begins to look where nobody has,
+ * in which case options.checked is called later. *found: OK: it is on the disk, and a whole database;
+ * else it is thrown away, and what is wrong was logged. A chunk at offset 0 makes it unknown again. */
+bool snapshots_check_kept(struct snapshots *snapshots, enum error *found);
+
+/* Closes the file that the chunks made, for whoever takes it from there, and tells its name. It is not
+ * being checked. */
 const char *snapshots_finish_kept(struct snapshots *snapshots);
 
 /* Ends a copy under way and forgets the one that is kept for giving: the database is about to be

@@ -11,7 +11,10 @@
  *   X                  opened; from here on a WAL beside it is the new one's
  *   X.old              removed
  *
- * The old store stays open all along. Should the last steps fail, X.old -> X undoes them. */
+ * The old store stays open all along. Should the last steps fail, X.old -> X undoes them. A file
+ * system without hard links knows no second name: there all is the same but that nothing can be undone
+ * after the moment, so that what fails then ends the process, and the next one finds the new database
+ * (or, where the folder was not synced and the power fails, the old one). */
 #include "store/store_internal.h"
 
 #include <errno.h>
@@ -32,6 +35,8 @@ struct install {
     struct store *fresh; /* the snapshot, NULL while it is not open */
     struct position common;
     struct store_options options;
+    bool has_second_name;    /* the old database: X.old */
+    bool is_moved;           /* X.new is X */
     char *names[NAME_COUNT]; /* made first: undoing must not need memory */
     struct error_text *why;
 };
@@ -192,6 +197,7 @@ static enum error rename_and_open(struct install *install)
     const char *path = install->old->path;
     if (rename(install->names[NAME_NEW], path) != 0)
         return system_problem(install, "rename", install->names[NAME_NEW]);
+    install->is_moved = true;
     enum error error = folder_sync_of(path, install->why);
     if (error == OK) {
         install->options.skip_check = true;
@@ -200,10 +206,28 @@ static enum error rename_and_open(struct install *install)
     return error;
 }
 
-/* Whether the name of the database is the old one's again. */
+/* FAT, many network and shared folders; or the system forbids it for files of others. */
+static bool can_do_without_links(int number)
+{
+    return number == EPERM || number == ENOSYS || number == EOPNOTSUPP || number == ENOTSUP ||
+           number == EMLINK;
+}
+
+static enum error keep_second_name(struct install *install)
+{
+    const char *path = install->old->path;
+    install->has_second_name = link(path, install->names[NAME_OLD]) == 0;
+    return install->has_second_name || can_do_without_links(errno)
+               ? OK
+               : system_problem(install, "link", path);
+}
+
+/* Whether the name of the database is the old one's again, or still. */
 static bool go_back(struct install *install)
 {
     const char *path = install->old->path;
+    if (!install->has_second_name)
+        return !install->is_moved;
     return remove_companions(install, NULL) == OK && folder_sync_of(path, NULL) == OK &&
            rename(install->names[NAME_OLD], path) == 0 && folder_sync_of(path, NULL) == OK;
 }
@@ -215,8 +239,8 @@ static enum error swap(struct install *install, bool *lost)
     enum error error = store_use_wal(old, false, install->why);
     if (error == OK)
         error = remove_companions(install, install->why);
-    if (error == OK && link(old->path, install->names[NAME_OLD]) != 0)
-        error = system_problem(install, "link", old->path);
+    if (error == OK)
+        error = keep_second_name(install);
     if (error == OK)
         error = folder_sync_of(old->path, install->why);
     if (error == OK) {

@@ -84,7 +84,9 @@ static enum error check_whole(struct store *store, struct error_text *why)
 {
     static const char sql[] = "PRAGMA quick_check(1)";
     enum error error = expect(store, sql, "ok", ERROR_CORRUPT, NULL);
-    return error == OK ? OK : expect(store, sql, "ok", ERROR_CORRUPT, why);
+    if (error == OK || error == ERROR_CANCELLED)
+        return error;
+    return expect(store, sql, "ok", ERROR_CORRUPT, why);
 }
 
 /* A database that somebody else wrote may hold code as well as rows: none of it is run. */
@@ -288,25 +290,34 @@ enum error store_open_file(struct store **out, const char *path,
     return error;
 }
 
-enum error store_check(const char *path, struct error_text *why)
+enum error store_open_check(struct store **out, const char *path, struct error_text *why)
 {
     struct store *store = new_store();
     if (store == NULL)
         return error_set(why, ERROR_NO_MEMORY, "check %s: out of memory", path);
+    store->is_reader = true;
     store->path = sqlite3_mprintf("%s%s", path[0] == '/' ? "" : "./", path);
     enum error error = OK;
     if (store->path == NULL)
         error = error_set(why, ERROR_NO_MEMORY, "out of memory");
     if (error == OK)
         error = open_database(store, SQLITE_OPEN_READONLY, why);
-    if (error == OK)
-        error = harden(store, why);
+    if (error != OK) {
+        store_close(store);
+        return error_prefix(why, error, "check %s", path);
+    }
+    *out = store;
+    return OK;
+}
+
+enum error store_check(struct store *store, struct error_text *why)
+{
+    enum error error = harden(store, why);
     if (error == OK)
         error = check_ours(store, why);
     if (error == OK)
         error = check_whole(store, why);
-    store_close(store);
-    return error == OK ? OK : error_prefix(why, error, "check %s", path);
+    return error == OK ? OK : error_prefix(why, error, "check %s", store->path);
 }
 
 enum error store_open_reader(struct store **out, const struct store *writer, struct error_text *why)

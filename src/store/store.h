@@ -44,7 +44,7 @@ struct store;
 struct store_options {
     const char *folder; /* made (mode 0700) with its parents if missing; NULL: in memory */
     uint64_t node_id;   /* 1..65535; written into a new database, compared with an old one */
-    bool skip_check;    /* do not read the whole database to check it (tests of large ones) */
+    bool skip_check; /* do not read the whole database to check it: somebody has, or it is a test */
 };
 
 /* Opens or creates. *out: ended with store_close.
@@ -354,23 +354,28 @@ enum error store_snapshot_take(struct store *store, const char *path, struct pos
  * ends with ERROR_CANCELLED. What it has not begun yet is not affected: call again. */
 void store_cancel(struct store *reader);
 
-/* Whether the file at path is a whole database of ours, as store_open and store_install check it
- * unless told to skip that. It takes about a second for each 100 MB: so another thread can check a
- * snapshot before it is installed. Its version is not looked at. Errors: as of store_open. */
-enum error store_check(const char *path, struct error_text *why);
+/* Opens the file at path for nothing but store_check; *out is ended with store_close. Errors: as of
+ * store_open. */
+enum error store_open_check(struct store **out, const char *path, struct error_text *why);
+
+/* Whether the file is a whole database of ours, as store_open and store_install check it unless told
+ * to skip that. It takes about a second for each 100 MB: so another thread can check a snapshot
+ * before it is installed. Its version is not looked at. Errors: as of store_open; ERROR_CANCELLED. */
+enum error store_check(struct store *store, struct error_text *why);
 
 /* Makes the snapshot in `file` this node's database, and *store the store of it. What is the node's
  * own goes over into it: its id, its values and orphans, and as new orphans the batches of the chat
  * that the log here has after `common`, the last position that both have (here its epoch is the
  * same, and a batch ends there). An older schema is migrated.
  *
- * file: on the same file system; used up, whatever happens; need not be synced. The process must
+ * file: on the same file system; used up, whatever happens; need not be synced, which takes time then. The process must
  * not have it open: closing it later would take SQLite's locks away. Checked as by store_open.
  * options: folder is that of *store.
  *
  * At any moment a crash finds either the old database or the new one, whole. On error *store is
  * open and holds what it held, unless the disk failed in the very moment of the exchange and
- * refused to undo it: *store is then NULL, and the next store_open finds one of the two.
+ * refused to undo it, or the file system has no hard links, without which it cannot be undone: *store
+ * is then NULL, and the next store_open finds one of the two.
  *
  * ERROR_IN_USE: a reader is open; they are to be closed before and opened again after it.
  * ERROR_CORRUPT, ERROR_VERSION: as of store_open. ERROR_MISMATCH: the file is of another cluster

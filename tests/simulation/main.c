@@ -110,6 +110,9 @@ static void happen_on_node(struct world *world, const struct entry *entry)
     case AT_DISK:
         node_disk_done(world, node);
         break;
+    case AT_CHECKED:
+        node_checked(world, node);
+        break;
     case AT_LINK_DOWN: {
         const struct node *peer = entry->pointer;
         node_step(world, node,
@@ -319,7 +322,7 @@ static const unsigned profiles[] = {
     FAULT_LOSS | FAULT_PARTITION,
     FAULT_CRASH | FAULT_LOSS | FAULT_PARTITION | FAULT_PAUSE | FAULT_DISK,
     FAULT_CRASH | FAULT_PAUSE | FAULT_DISK,
-    FAULT_CRASH | FAULT_LOSS | FAULT_PARTITION | FAULT_PAUSE | FAULT_DISK,
+    FAULT_CRASH | FAULT_LOSS | FAULT_PARTITION | FAULT_PAUSE | FAULT_DISK | FAULT_CHECK,
 };
 
 /* What an option does not say, the seed decides. */

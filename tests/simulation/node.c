@@ -392,8 +392,10 @@ static void send_chunk(struct world *world, struct node *node,
 
 static void keep_chunk(struct node *node, const struct replica_message *message)
 {
-    if (message->offset == 0)
+    if (message->offset == 0) {
         node->kept.count = 0;
+        node->kept_id++;
+    }
     ASSERT(node->kept.count == message->offset);
     node->kept_pruned_before = message->orphan;
     const struct row *rows = (const struct row *)(const void *)message->bytes;
@@ -454,6 +456,7 @@ static void install(struct world *world, struct node *node, struct replica_posit
         broken(world, "harness", "commit");
     node->applied = node->durable = node->rows.count;
     node->snapshot_id = 0;
+    node->checked_id = 0;
     node->disk_busy = false;
     node->incarnation++; /* what was under way on the disk is void */
     node->tick_at = 0;
@@ -464,6 +467,33 @@ static void install(struct world *world, struct node *node, struct replica_posit
     node->pruned_before = node->kept_pruned_before;
     describe(world, node, &state);
     node_step(world, node, &(struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
+}
+
+/* Whether it is still to be looked at, which takes time. */
+static bool has_to_wait(struct world *world, struct node *node)
+{
+    if ((world->options.faults & FAULT_CHECK) == 0 || node->checked_id == node->kept_id)
+        return false;
+    if (node->checking_id == 0) {
+        node->checking_id = node->kept_id;
+        uint64_t most = world->is_quiet ? 100 * MS : 3 * SECOND;
+        at(world, world->now + below(world, most), AT_CHECKED, node->id, node->incarnation, NULL);
+    }
+    return true;
+}
+
+static bool is_kept_sound(struct world *world)
+{
+    bool may_be_bad = (world->options.faults & FAULT_CHECK) != 0 && !world->is_quiet;
+    return !may_be_bad || !chance(world, 200);
+}
+
+void node_checked(struct world *world, struct node *node)
+{
+    trace(world, "n%u has looked at what it kept", node->id);
+    node->checked_id = node->checking_id;
+    node->checking_id = 0;
+    node_step(world, node, &(struct replica_event){.kind = REPLICA_CHECKED});
 }
 
 static void send_orphans(struct world *world, struct node *node,
@@ -608,7 +638,12 @@ void node_step(struct world *world, struct node *node, const struct replica_even
         }
         if (action->kind == REPLICA_DO_INSTALL) {
             node->handling = false;
-            install(world, node, action->position);
+            if (has_to_wait(world, node))
+                break;
+            if (is_kept_sound(world))
+                install(world, node, action->position);
+            else
+                node_fail(world, node);
             return;
         }
         if (!carry_out(world, node, action)) {
@@ -734,6 +769,8 @@ void node_crash(struct world *world, struct node *node, bool with_unsynced)
     node->applied = node->durable;
     node->disk_busy = false;
     node->kept.count = 0;
+    node->checking_id = 0;
+    node->checked_id = 0;
     node->snapshot_id = 0;
     chat_close(node->chat);
     node->chat = NULL;

@@ -35,6 +35,7 @@ enum fault_bits {
     FAULT_DISK = 16,     /* disks stall, fill up, fail */
     FAULT_LEAVE = 32,    /* a node leaves for good */
     FAULT_HASTE = 64,    /* logs are pruned too far, masters wait for nothing before an orphan */
+    FAULT_CHECK = 128,   /* a snapshot is looked at for a while first, and may be no good */
 };
 
 struct options {
@@ -126,6 +127,9 @@ struct node {
     size_t snapshot_count;
     struct rows kept;
     uint64_t kept_pruned_before;
+    uint64_t kept_id;     /* counts those that were begun */
+    uint64_t checking_id; /* being looked at; 0: none */
+    uint64_t checked_id;
 };
 
 /* What travels: between replicas, or between a client and a node. */
@@ -293,6 +297,7 @@ enum entry_kind {
     AT_TICK,
     AT_PACKET,
     AT_DISK,
+    AT_CHECKED,
     AT_CLIENT,
     AT_FAULT,
     AT_LINK_DOWN,
@@ -316,6 +321,7 @@ void node_prune(struct world *world, struct node *node);
 void node_tick(struct world *world, struct node *node);
 void node_receive(struct world *world, struct node *node, struct packet *packet);
 void node_disk_done(struct world *world, struct node *node);
+void node_checked(struct world *world, struct node *node);
 void node_pump(struct world *world, struct node *node);
 void node_close(struct node *node);
 void rows_add(struct rows *rows, const struct row *row);

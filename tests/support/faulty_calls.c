@@ -15,6 +15,7 @@ static struct {
     uint64_t count;
     int number;
     bool has_failed;
+    int link_number;
     faulty_calls_watcher *watcher;
     void *context;
 } calls;
@@ -26,6 +27,11 @@ void faulty_calls_arm(enum faulty_calls kind, uint64_t k, int number)
     calls.count = 0;
     calls.number = number;
     calls.has_failed = false;
+}
+
+void faulty_calls_refuse_links(int number)
+{
+    calls.link_number = number;
 }
 
 bool faulty_calls_have_failed(void)
@@ -155,5 +161,9 @@ int link(const char *from, const char *to)
     static int (*real)(const char *, const char *);
     if (real == NULL)
         *(void **)&real = find("link");
+    if (calls.link_number != 0) {
+        errno = calls.link_number;
+        return -1;
+    }
     return fails() ? -1 : tell(real(from, to), "link", from, to);
 }

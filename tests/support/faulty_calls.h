@@ -22,6 +22,8 @@ enum faulty_calls {
 
 /* The k-th call from now on (k from 1). number: the errno of those that fail. */
 void faulty_calls_arm(enum faulty_calls kind, uint64_t k, int number);
+/* link fails with this errno, as on file systems without hard links, and is not counted; 0: it works. */
+void faulty_calls_refuse_links(int number);
 bool faulty_calls_have_failed(void);
 
 /* Calls see every call that succeeds from now on; NULL: no more. name: the call's; path: what it

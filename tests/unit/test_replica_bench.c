@@ -166,8 +166,8 @@ static void carry_out(struct bench *bench, uint16_t id, const struct replica_act
     case REPLICA_DO_SEND_CHUNK: /* the whole log as one chunk of one byte */
         copy = *action->message;
         copy.snapshot = 1;
-        copy.offset = 0;
-        copy.total = copy.size = 1;
+        copy.total = 1;
+        copy.size = copy.offset == 0 ? 1 : 0;
         copy.last = replica_durable(node->replica);
         copy.bytes = (const uint8_t *)node;
         send(bench, &copy);
@@ -213,6 +213,10 @@ enum error bench_step(struct bench *bench, uint16_t id, const struct replica_eve
     *actions = bench->actions;
     for (size_t i = 0; i < actions->count; i++) {
         struct replica_action *action = &actions->items[i];
+        if (action->kind == REPLICA_DO_INSTALL && node->holds_install) {
+            node->holds++;
+            break;
+        }
         if (action->kind == REPLICA_DO_INSTALL) {
             install(bench, id, action->position);
             break;

@@ -81,27 +81,82 @@ static void test_publish__what_comes_twice_or_from_the_past_is_ignored(void **st
     bench_close(&bench);
 }
 
+/* Node 3 is down, and the others no longer have what it lacks. */
+static void open_with_one_behind(struct bench *bench)
+{
+    bench_open(bench, 3, REPLICA_ALL);
+    bench_kill(bench, 3);
+    bench_settle(bench);
+    for (int i = 0; i < 20; i++)
+        bench_propose(bench, 1, 2);
+    bench_settle(bench);
+    uint64_t needed = replica_needed_seq(bench->nodes[1].replica);
+    assert_true(needed < bench_last(bench, 1) - 20); /* node 3 may need it */
+    for (uint16_t id = 1; id <= 2; id++)
+        bench_step(bench, id,
+                   &(struct replica_event){.kind = REPLICA_PRUNED,
+                                           .position = {0, bench_last(bench, 1) - 3}});
+}
+
 static void test_join__what_was_pruned_comes_as_a_snapshot(void **state)
 {
     (void)state;
     struct bench bench;
-    bench_open(&bench, 3, REPLICA_ALL);
-    bench_kill(&bench, 3);
-    bench_settle(&bench);
-    for (int i = 0; i < 20; i++)
-        bench_propose(&bench, 1, 2);
-    bench_settle(&bench);
-    uint64_t needed = replica_needed_seq(bench.nodes[1].replica);
-    assert_true(needed < bench_last(&bench, 1) - 20); /* node 3 may need it */
-    for (uint16_t id = 1; id <= 2; id++)
-        bench_step(&bench, id,
-                   &(struct replica_event){.kind = REPLICA_PRUNED,
-                                           .position = {0, bench_last(&bench, 1) - 3}});
+    open_with_one_behind(&bench);
     bench_start(&bench, 3, false);
     bench_pass(&bench, 500);
     assert_int_equal(bench.nodes[3].installs, 1);
     assert_int_equal(bench.nodes[3].orphans_count, 0);
     assert_int_equal(bench_role(&bench, 3), REPLICA_SLAVE);
+    bench_close(&bench);
+}
+
+/* A snapshot that is looked at first: meanwhile the node follows, and goes on asking, so that the
+ * master keeps what comes after it. */
+static void test_join__an_install_may_wait(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct replica_event checked = {.kind = REPLICA_CHECKED};
+    open_with_one_behind(&bench);
+    bench_step(&bench, 2, &checked); /* of no meaning to one that has nothing to install */
+    bench.nodes[3].holds_install = true;
+    bench_start(&bench, 3, false);
+    bench_pass(&bench, 500);
+    assert_int_equal(bench.nodes[3].holds, 1);
+    size_t asked = bench.sent[REPLICA_SNAPSHOT_ASK];
+    bench_pass(&bench, 30000);
+    assert_true(bench.sent[REPLICA_SNAPSHOT_ASK] >= asked + 200);
+    assert_int_equal(bench.nodes[3].holds, 1);
+    assert_int_equal(bench_role(&bench, 3), REPLICA_JOINING);
+    assert_int_equal(replica_master(bench.nodes[3].replica), 1);
+    bench.nodes[3].holds_install = false;
+    bench_step(&bench, 3, &checked);
+    assert_int_equal(bench.nodes[3].installs, 1);
+    bench_step(&bench, 3, &checked);
+    bench_pass(&bench, 500);
+    assert_int_equal(bench.nodes[3].installs, 1);
+    assert_int_equal(bench_role(&bench, 3), REPLICA_SLAVE);
+    bench_close(&bench);
+}
+
+/* It has come to reign itself meanwhile. */
+static void test_join__an_install_that_nobody_wants_any_more(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_with_one_behind(&bench);
+    bench.nodes[3].holds_install = true;
+    bench_start(&bench, 3, false);
+    bench_pass(&bench, 500);
+    assert_int_equal(bench.nodes[3].holds, 1);
+    bench_kill(&bench, 1);
+    bench_kill(&bench, 2);
+    bench_pass(&bench, 2000);
+    assert_int_equal(bench_role(&bench, 3), REPLICA_MASTER); /* what it has is all that there is */
+    bench_step(&bench, 3, &(struct replica_event){.kind = REPLICA_CHECKED});
+    assert_int_equal(bench.nodes[3].holds, 1);
+    assert_int_equal(bench.nodes[3].installs, 0);
     bench_close(&bench);
 }
 
@@ -247,6 +302,8 @@ int main(void)
         cmocka_unit_test(test_ping__shows_a_gap_that_nothing_follows),
         cmocka_unit_test(test_publish__what_comes_twice_or_from_the_past_is_ignored),
         cmocka_unit_test(test_join__what_was_pruned_comes_as_a_snapshot),
+        cmocka_unit_test(test_join__an_install_may_wait),
+        cmocka_unit_test(test_join__an_install_that_nobody_wants_any_more),
         cmocka_unit_test(test_step__cut_off_stopped_and_gone_on_it_accuses_nobody),
         cmocka_unit_test(test_receive__nonsense_ends_nothing),
     };

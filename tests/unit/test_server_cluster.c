@@ -10,10 +10,13 @@
 #include "support/folder.h"
 #include "support/live_server.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -21,6 +24,39 @@
 #define MANY 1500 /* more than a log keeps that shall keep 1000 entries */
 #define LONG 16000
 #define ORPHANS 100
+
+/* A check of a snapshot takes as long as the test says, as if the database were large. */
+static struct {
+    atomic_bool is_held;
+    atomic_uint begun;
+    atomic_uint bad;   /* so many more find something */
+    atomic_uint asked; /* chunks of any master, that is by who checks, too */
+} checks;
+
+enum error __real_store_check(struct store *store, struct error_text *why);
+enum error __wrap_store_check(struct store *store, struct error_text *why);
+bool __real_snapshots_give(struct snapshots *snapshots, struct replica_message *chunk,
+                           uint64_t now_ms);
+bool __wrap_snapshots_give(struct snapshots *snapshots, struct replica_message *chunk,
+                           uint64_t now_ms);
+
+enum error __wrap_store_check(struct store *store, struct error_text *why)
+{
+    atomic_fetch_add(&checks.begun, 1);
+    while (atomic_load(&checks.is_held))
+        (void)usleep(1000);
+    if (atomic_load(&checks.bad) == 0)
+        return __real_store_check(store, why);
+    atomic_fetch_sub(&checks.bad, 1);
+    return error_set(why, ERROR_CORRUPT, "a bad copy");
+}
+
+bool __wrap_snapshots_give(struct snapshots *snapshots, struct replica_message *chunk,
+                           uint64_t now_ms)
+{
+    atomic_fetch_add(&checks.asked, 1);
+    return __real_snapshots_give(snapshots, chunk, now_ms);
+}
 
 struct trio {
     char *folder;
@@ -246,6 +282,84 @@ static void test_cluster__one_joins_by_snapshot(void **state)
     end(&trio);
 }
 
+static void *start_second(void *argument)
+{
+    start(argument, 2, NULL);
+    return NULL;
+}
+
+/* The log of the first is too short for who joins; server 2 has all of a snapshot, and checks it. It
+ * is ready when the thread ends. */
+static void begin_check(struct trio *trio, bool with_third, pthread_t *starting)
+{
+    atomic_store(&checks.begun, 0);
+    atomic_store(&checks.is_held, true);
+    begin(trio, 1, "--log_keep=1000");
+    if (with_third)
+        start(trio, 3, "--log_keep=1000");
+    for (int i = 0; i < MANY; i++)
+        assert_int_equal(device_send(&trio->ann, "lobby", "x"), STATUS_OK);
+    assert_int_equal(pthread_create(starting, NULL, start_second, trio), 0);
+    DEVICE_WAIT(&trio->ann, atomic_load(&checks.begun) == 1);
+}
+
+static void end_check(pthread_t starting)
+{
+    atomic_store(&checks.is_held, false);
+    assert_int_equal(pthread_join(starting, NULL), 0);
+}
+
+/* It goes on meanwhile, and asks, so that the copy and the log after it are kept for it. */
+static void test_cluster__one_checks_a_snapshot(void **state)
+{
+    (void)state;
+    struct trio trio;
+    pthread_t starting;
+    begin_check(&trio, false, &starting);
+    unsigned asked = atomic_load(&checks.asked);
+    DEVICE_WAIT(&trio.ann, atomic_load(&checks.asked) >= asked + 5);
+    say(&trio, "last");
+    end_check(starting);
+    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 2 has joined; 2 of 2 servers have everything"));
+    assert_int_equal(atomic_load(&checks.begun), 1);
+    stop(&trio, 1);
+    DEVICE_WAIT(&trio.ann, trio.stream.ended);
+    assert_int_equal(go_to_master(&trio), 2);
+    assert_int_equal(count_messages(&trio, "last"), MANY + 1);
+    end(&trio);
+}
+
+static void test_cluster__the_master_goes_while_one_checks(void **state)
+{
+    (void)state;
+    struct trio trio;
+    pthread_t starting;
+    begin_check(&trio, true, &starting);
+    stop(&trio, 1);
+    DEVICE_WAIT(&trio.ann, trio.stream.ended);
+    assert_int_equal(go_to_master(&trio), 3);
+    end_check(starting);
+    stop(&trio, 3);
+    DEVICE_WAIT(&trio.ann, trio.stream.ended);
+    assert_int_equal(go_to_master(&trio), 2);
+    assert_int_equal(count_messages(&trio, "x"), MANY);
+    end(&trio);
+}
+
+static void test_cluster__a_bad_snapshot_is_fetched_again(void **state)
+{
+    (void)state;
+    struct trio trio;
+    pthread_t starting;
+    atomic_store(&checks.bad, 1);
+    begin_check(&trio, false, &starting);
+    uint64_t since_ms = clock_monotonic_ms();
+    end_check(starting);
+    assert_int_equal(atomic_load(&checks.begun), 2);
+    assert_true(clock_monotonic_ms() - since_ms >= 4500); /* not at once, or that were all it did */
+    end(&trio);
+}
+
 /* What one server took while it was alone is more than a client may send at once. */
 static void test_cluster__much_is_handed_over(void **state)
 {
@@ -321,6 +435,9 @@ int main(void)
         cmocka_unit_test(test_cluster__people_are_told),
         cmocka_unit_test(test_cluster__the_master_goes_and_comes_back),
         cmocka_unit_test(test_cluster__one_joins_by_snapshot),
+        cmocka_unit_test(test_cluster__one_checks_a_snapshot),
+        cmocka_unit_test(test_cluster__the_master_goes_while_one_checks),
+        cmocka_unit_test(test_cluster__a_bad_snapshot_is_fetched_again),
         cmocka_unit_test(test_cluster__much_is_handed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,6 +30,7 @@ struct fixture {
     char *other;
     struct snapshots *giver;
     struct snapshots *taker;
+    unsigned checked; /* how often it was told */
 };
 
 static bool is_disk_small; /* of the giver: no room for a copy */
@@ -45,12 +46,21 @@ int __wrap_statvfs(const char *path, struct statvfs *about)
     return result;
 }
 
+static void note_checked(void *context)
+{
+    struct fixture *f = context;
+    f->checked++;
+}
+
 static struct snapshots *open_snapshots(struct fixture *f, const char *folder)
 {
     struct snapshots *snapshots;
     struct error_text why = {.text = ""};
-    struct snapshots_options options = {
-        .folder = folder, .store = f->desk.store, .queue = f->desk.queue};
+    struct snapshots_options options = {.folder = folder,
+                                        .store = f->desk.store,
+                                        .queue = f->desk.queue,
+                                        .context = f,
+                                        .checked = note_checked};
     if (snapshots_new(&snapshots, &options, &why) != OK)
         fail_msg("%s", why.text);
     return snapshots;
@@ -69,6 +79,7 @@ static void say_much(struct fixture *f, int times)
 
 static void begin(struct fixture *f)
 {
+    f->checked = 0;
     f->folder = folder_new();
     f->other = folder_new();
     desk_init(&f->desk, f->folder);
@@ -143,6 +154,7 @@ static void check_taken(struct fixture *f, uint64_t seq)
     struct store *store;
     struct store_options options = {.folder = f->other, .node_id = 2};
     assert_int_equal(store_open(&store, &options, &why), OK);
+    options.skip_check = true;
     enum error error = store_install(&store, snapshots_finish_kept(f->taker),
                                      (struct position){0, 0}, &options, &why);
     if (error != OK)
@@ -431,6 +443,27 @@ static void test_snapshots_keep__only_the_next_one(void **state)
     end(&f);
 }
 
+/* Nothing is fetched in vain. */
+static void test_snapshots_keep__no_room_for_all_of_it(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    must_give(&f, &chunk);
+    is_disk_small = true;
+    assert_int_equal(snapshots_keep(f.taker, &chunk), ERROR_DISK_FULL);
+    is_disk_small = false;
+    assert_false(exists(f.other, "snapshot-taken.db"));
+    struct replica_message large = chunk;
+    large.total = INT64_MAX;
+    assert_int_equal(snapshots_keep(f.taker, &large), ERROR_DISK_FULL);
+    uint64_t seq = last_seq(&f);
+    transfer(&f, chunk);
+    check_taken(&f, seq);
+    end(&f);
+}
+
 static void test_snapshots_keep__the_disk_is_full(void **state)
 {
     (void)state;
@@ -447,6 +480,116 @@ static void test_snapshots_keep__the_disk_is_full(void **state)
     uint64_t seq = last_seq(&f);
     transfer(&f, chunk);
     check_taken(&f, seq);
+    end(&f);
+}
+
+/* ---- looking at what was kept ---- */
+
+static void take_all(struct fixture *f)
+{
+    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    must_give(f, &chunk);
+    transfer(f, chunk);
+}
+
+static void wait_until_checked(struct fixture *f)
+{
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    unsigned before = f->checked;
+    while (f->checked == before) {
+        assert_true(clock_monotonic_ms() < until_ms);
+        task_queue_wait(f->desk.queue, 100);
+        desk_run(&f->desk);
+    }
+}
+
+/* Breaks a page in the middle of what the taker has. */
+static void spoil(struct fixture *f)
+{
+    char path[512];
+    struct stat about;
+    static const char noise[8192] = {'x', 'y', 'z'};
+    path_in(f->other, "snapshot-taken.db", path);
+    int descriptor = open(path, O_WRONLY | O_CLOEXEC);
+    assert_true(descriptor >= 0);
+    assert_int_equal(fstat(descriptor, &about), 0);
+    assert_int_equal(pwrite(descriptor, noise, sizeof noise, about.st_size / 8192 / 2 * 8192),
+                     sizeof noise);
+    (void)close(descriptor);
+}
+
+/* Not on this thread, which has others to answer. */
+static void test_snapshots_check_kept__beside_the_core(void **state)
+{
+    (void)state;
+    struct fixture f;
+    enum error found = ERROR_INTERNAL;
+    begin(&f);
+    take_all(&f);
+    assert_false(snapshots_check_kept(f.taker, &found));
+    assert_false(snapshots_check_kept(f.taker, &found)); /* it goes on */
+    assert_int_equal(f.checked, 0);
+    wait_until_checked(&f);
+    assert_int_equal(f.checked, 1);
+    assert_true(snapshots_check_kept(f.taker, &found));
+    assert_int_equal(found, OK);
+    check_taken(&f, last_seq(&f));
+    end(&f);
+}
+
+static void test_snapshots_check_kept__it_is_no_good(void **state)
+{
+    (void)state;
+    struct fixture f;
+    enum error found = OK;
+    begin(&f);
+    take_all(&f);
+    spoil(&f);
+    assert_false(snapshots_check_kept(f.taker, &found));
+    wait_until_checked(&f);
+    assert_true(snapshots_check_kept(f.taker, &found));
+    assert_int_equal(found, ERROR_CORRUPT);
+    assert_false(exists(f.other, "snapshot-taken.db")); /* it gives its room back */
+    take_all(&f);
+    assert_false(snapshots_check_kept(f.taker, &found)); /* of another one nothing is known */
+    wait_until_checked(&f);
+    assert_true(snapshots_check_kept(f.taker, &found));
+    assert_int_equal(found, OK);
+    check_taken(&f, last_seq(&f));
+    end(&f);
+}
+
+/* What is found out about the first is of no account. */
+static void test_snapshots_check_kept__another_one_comes_meanwhile(void **state)
+{
+    (void)state;
+    struct fixture f;
+    enum error found = OK;
+    begin(&f);
+    take_all(&f);
+    spoil(&f);
+    assert_false(snapshots_check_kept(f.taker, &found));
+    take_all(&f); /* desk_run within may have told of the first */
+    while (!snapshots_check_kept(f.taker, &found))
+        wait_until_checked(&f);
+    assert_int_equal(found, OK);
+    check_taken(&f, last_seq(&f));
+    end(&f);
+}
+
+static void test_snapshots_free__while_one_is_checked(void **state)
+{
+    (void)state;
+    struct fixture f;
+    enum error found = OK;
+    begin(&f);
+    take_all(&f);
+    assert_false(snapshots_check_kept(f.taker, &found));
+    snapshots_free(f.taker);
+    desk_run(&f.desk);
+    assert_int_equal(f.checked, 0);
+    assert_false(exists(f.other, "snapshot-taken.db"));
+    f.taker = NULL;
     end(&f);
 }
 
@@ -484,7 +627,12 @@ int main(void)
         cmocka_unit_test(test_snapshots_new__removes_what_was_left_behind),
         cmocka_unit_test(test_snapshots_new__a_folder_with_too_long_a_name),
         cmocka_unit_test(test_snapshots_keep__only_the_next_one),
+        cmocka_unit_test(test_snapshots_keep__no_room_for_all_of_it),
         cmocka_unit_test(test_snapshots_keep__the_disk_is_full),
+        cmocka_unit_test(test_snapshots_check_kept__beside_the_core),
+        cmocka_unit_test(test_snapshots_check_kept__it_is_no_good),
+        cmocka_unit_test(test_snapshots_check_kept__another_one_comes_meanwhile),
+        cmocka_unit_test(test_snapshots_free__while_one_is_checked),
         cmocka_unit_test(test_snapshots__in_memory_there_are_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

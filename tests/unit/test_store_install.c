@@ -30,6 +30,7 @@ struct scene {
     char path[TEST_PATH_SIZE];     /* of the node's database */
     char snapshot[TEST_PATH_SIZE]; /* kept: copied for each try */
     char file[TEST_PATH_SIZE];     /* the copy, beside the database */
+    bool has_links;                /* hard ones */
 };
 
 static void copy_file(const char *from, const char *to)
@@ -281,6 +282,7 @@ static void make_scene(struct scene *scene, const char *snapshot)
     fill_common(store);
     store_close(store);
     copy_file(scene->snapshot, scene->file);
+    scene->has_links = true;
 }
 
 static struct {
@@ -301,6 +303,7 @@ static int teardown(void **state)
 {
     struct scene *scene = *state;
     faulty_calls_arm(FAULTY_CALLS_NONE, 0, 0);
+    faulty_calls_refuse_links(0);
     remove_folder(scene->folder);
     free(scene);
     return 0;
@@ -445,20 +448,30 @@ static void test_store_install__refuses_what_is_not_for_it(void **state)
     }
 }
 
+static enum error check_file(const char *path, struct error_text *why)
+{
+    struct store *store = NULL;
+    enum error error = store_open_check(&store, path, why);
+    if (error == OK)
+        error = store_check(store, why);
+    store_close(store);
+    return error;
+}
+
 static void test_store_install__refuses_what_is_not_whole(void **state)
 {
     struct scene *scene = *state;
     struct error_text why;
     struct stat status;
     assert_int_equal(stat(scene->file, &status), 0);
-    assert_int_equal(store_check(scene->file, &why), OK);
+    assert_int_equal(check_file(scene->file, &why), OK);
     assert_int_equal(truncate(scene->file, status.st_size / 2), 0);
-    assert_int_equal(store_check(scene->file, &why), ERROR_CORRUPT);
+    assert_int_equal(check_file(scene->file, &why), ERROR_CORRUPT);
     assert_non_null(strstr(why.text, scene->file));
     expect_refusal(scene, ERROR_CORRUPT, "");
     copy_file(scene->snapshot, scene->file);
     assert_int_equal(truncate(scene->file, 0), 0);
-    assert_int_equal(store_check(scene->file, &why), ERROR_MISMATCH);
+    assert_int_equal(check_file(scene->file, &why), ERROR_MISMATCH);
     expect_refusal(scene, ERROR_MISMATCH, "application_id");
     copy_file(scene->snapshot, scene->file);
     int descriptor = open(scene->file, O_WRONLY | O_CLOEXEC);
@@ -468,7 +481,7 @@ static void test_store_install__refuses_what_is_not_whole(void **state)
     assert_int_equal(close(descriptor), 0);
     expect_refusal(scene, ERROR_CORRUPT, "not a database");
     expect_refusal(scene, ERROR_NOT_FOUND, "incoming"); /* it is used up */
-    assert_int_equal(store_check(scene->file, &why), ERROR_DENIED);
+    assert_int_equal(check_file(scene->file, &why), ERROR_DENIED);
 }
 
 static void test_store_install__common_position_that_is_none(void **state)
@@ -564,6 +577,39 @@ static void test_store_install__process_dies(void **state)
     assert_true(old_count > 30 && old_count < k - 3);
 }
 
+/* On a file system that has none. */
+static void test_store_install__without_hard_links(void **state)
+{
+    struct scene *scene = *state;
+    struct error_text why;
+    static const int numbers[] = {EPERM, EOPNOTSUPP, ENOSYS};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        struct scene copy;
+        copy_scene(&copy, scene);
+        struct store *store = open_store(copy.folder);
+        assert_ok(store, go_another_way(store));
+        faulty_calls_refuse_links(numbers[i]);
+        if (install(&store, &copy, &why) != OK)
+            fail_msg("%s", why.text);
+        assert_true(check_either(store));
+        check_goes_on(store, &copy);
+        remove_folder(copy.folder);
+    }
+    struct store *store = open_store(scene->folder);
+    assert_ok(store, go_another_way(store));
+    faulty_calls_refuse_links(EACCES); /* another matter */
+    assert_int_equal(install(&store, scene, &why), ERROR_DENIED);
+    assert_non_null(strstr(why.text, "link"));
+    assert_false(check_either(store));
+    store_close(store);
+}
+
+static void test_store_install__process_dies_without_hard_links(void **state)
+{
+    faulty_calls_refuse_links(EPERM);
+    test_store_install__process_dies(state);
+}
+
 /* Whether a call failed. */
 static bool try_fault(const struct scene *from, enum faulty_calls kind, uint64_t k, int number)
 {
@@ -582,7 +628,7 @@ static bool try_fault(const struct scene *from, enum faulty_calls kind, uint64_t
         assert_true(strlen(why.text) > strlen("install snapshot: "));
     }
     if (store == NULL) {
-        assert_true(error != OK && kind == FAULTY_CALLS_FAIL);
+        assert_true(error != OK && (kind == FAULTY_CALLS_FAIL || !scene.has_links));
         store = open_store(scene.folder);
         (void)check_either(store);
     } else {
@@ -611,6 +657,15 @@ static void test_store_install__one_call_fails(void **state)
 static void test_store_install__disk_stays_broken(void **state)
 {
     every_fault(*state, FAULTY_CALLS_FAIL, EIO, 1);
+}
+
+static void test_store_install__one_call_fails_without_hard_links(void **state)
+{
+    struct scene *scene = *state;
+    scene->has_links = false;
+    faulty_calls_refuse_links(EPERM);
+    every_fault(scene, FAULTY_CALLS_FAIL_ONCE, EIO, 1);
+    every_fault(scene, FAULTY_CALLS_FAIL, EIO, 1);
 }
 
 /* ---- power ---- */
@@ -772,6 +827,9 @@ int main(void)
         TEST(test_store_install__process_dies),
         TEST(test_store_install__one_call_fails),
         TEST(test_store_install__disk_stays_broken),
+        TEST(test_store_install__without_hard_links),
+        TEST(test_store_install__process_dies_without_hard_links),
+        TEST(test_store_install__one_call_fails_without_hard_links),
         TEST(test_store_install__synced_in_the_right_order),
         TEST(test_store_install__one_allocation_fails),
     };
