@@ -2,6 +2,7 @@
 /* How a node comes to have another's log: a slave its master's, a candidate the best one's. */
 #include "replication/replica_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- asking ---- */
@@ -132,6 +133,10 @@ static struct replica_message *answer_join(struct replica *r, const struct repli
         joined->address = join->internal;
     joined->adopting = join->adopting;
     joined->epoch = join->adopting ? join->epoch : r->epoch;
+    if (!join->adopting) {
+        joined->master = r->options.id;
+        joined->master_address = r->internal;
+    }
     joined->answer = answer_of(r, join, common);
     joined->position = join->position;
     joined->common = common;
@@ -217,7 +222,9 @@ static void follow(struct replica *r, const struct replica_message *joined)
     master->id = joined->from;
     master->epoch = joined->epoch;
     master->heard_ms = r->now_ms;
-    if (member != NULL)
+    if (address_is_sound(joined->master_address)) /* its list may be old, or have nobody yet */
+        (void)snprintf(master->address, sizeof master->address, "%s", joined->master_address);
+    else if (member != NULL)
         memcpy(master->address, member->internal, sizeof master->address);
     r->follows = joined->answer == REPLICA_DELTAS;
     if (r->role == REPLICA_JOINING)

@@ -83,7 +83,7 @@ struct replica_message *message_to_address(struct replica *r, enum replica_messa
     return message;
 }
 
-static bool is_address(const char *text)
+bool address_is_sound(const char *text)
 {
     return text != NULL && strlen(text) < ADDRESS_TEXT_SIZE;
 }
@@ -116,15 +116,15 @@ bool message_is_sound(const struct replica *r, const struct replica_message *mes
             return false;
     bool begins = message->kind == REPLICA_JOIN || message->kind == REPLICA_HEAR;
     if (message->from == r->options.id) /* see receive_from_own_id */
-        return !begins || is_address(message->internal);
+        return !begins || address_is_sound(message->internal);
     if (message->kind == REPLICA_JOIN)
-        return is_address(message->internal) && is_address(message->client);
+        return address_is_sound(message->internal) && address_is_sound(message->client);
     if (message->kind == REPLICA_PUBLISH)
         return message->batches_count == 1;
     if (message->kind ==
         REPLICA_SNAPSHOT_CHUNK) /* nobody has a log from after the promise it made */
         return message->last.epoch <= message->epoch;
     if ((message->kind == REPLICA_HEARD || message->kind == REPLICA_PONG) && message->master != 0)
-        return is_address(message->master_address);
+        return address_is_sound(message->master_address);
     return true;
 }

@@ -161,7 +161,7 @@ enum replica_message_kind {
     REPLICA_FETCH,   /* position (after which) */
     REPLICA_PAGE,    /* position (after which), batches, last, committed; answer */
     REPLICA_JOIN,    /* internal, client, position (last), reigns; adopting */
-    REPLICA_JOINED,  /* answer, position (as asked), common, last, committed; adopting */
+    REPLICA_JOINED,  /* answer, position (as asked), common, last, committed, master; adopting */
     REPLICA_REFUSED, /* refusal */
     REPLICA_SNAPSHOT_ASK,   /* snapshot (0: a new one), offset, common; adopting */
     REPLICA_SNAPSHOT_CHUNK, /* snapshot, offset, total, bytes, common, last (its position) */

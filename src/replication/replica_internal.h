@@ -182,6 +182,7 @@ struct replica_message *message_to_address(struct replica *r, enum replica_messa
 struct replica_message *message_with(struct replica *r, enum replica_action_kind action,
                                      enum replica_message_kind kind, uint16_t to);
 void message_add_view(struct replica *r, struct replica_message *message);
+bool address_is_sound(const char *text); /* NULL is not */
 bool message_is_sound(const struct replica *r, const struct replica_message *message);
 
 /* ---- commit.c ---- */

@@ -187,6 +187,37 @@ static void test_receive__what_we_said_ourselves_is_nothing(void **state)
     bench_close(&bench);
 }
 
+/* The master was found where no list has it: it has moved, or there is no list here yet. */
+static void test_join__a_master_that_has_moved_is_asked_where_it_is(void **state)
+{
+    (void)state;
+    struct bench bench;
+    struct replica_actions actions;
+    bench_open(&bench, 1, REPLICA_ALL);
+    bench.nodes[1].cut = true;
+    bench.count = 2;
+    bench_start(&bench, 2, false);
+    const struct replica_message joined = {.kind = REPLICA_JOINED,
+                                           .from = 1,
+                                           .to = 2,
+                                           .epoch = 65537,
+                                           .answer = REPLICA_SNAPSHOT,
+                                           .last = {65537, 10},
+                                           .cluster = {7},
+                                           .master = 1,
+                                           .master_address = "10.0.0.9:2626"};
+    const struct replica_event event = {
+        .kind = REPLICA_RECEIVE, .now_ms = bench.now_ms, .message = &joined};
+    assert_int_equal(replica_step(bench.nodes[2].replica, &event, &actions), OK);
+    bool is_asked = false;
+    for (size_t i = 0; i < actions.messages_count; i++) {
+        assert_string_equal(actions.messages[i].address, joined.master_address);
+        is_asked = is_asked || actions.messages[i].kind == REPLICA_SNAPSHOT_ASK;
+    }
+    assert_true(is_asked);
+    bench_close(&bench);
+}
+
 static void test_join__another_cluster_is_refused(void **state)
 {
     (void)state;
@@ -299,6 +330,7 @@ int main(void)
         cmocka_unit_test(test_join__the_id_of_a_living_member_is_refused),
         cmocka_unit_test(test_join__our_own_id_is_refused),
         cmocka_unit_test(test_receive__what_we_said_ourselves_is_nothing),
+        cmocka_unit_test(test_join__a_master_that_has_moved_is_asked_where_it_is),
         cmocka_unit_test(test_join__another_cluster_is_refused),
         cmocka_unit_test(test_leave__a_slave_that_asks_has_left_for_good),
         cmocka_unit_test(test_leave__a_dead_member_is_removed_by_the_master),
