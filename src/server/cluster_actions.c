@@ -198,6 +198,17 @@ static void fall_back(struct cluster *cluster)
     cluster_disk_failed(cluster);
 }
 
+/* What this node wrote after `common` is to be handed over; the log may have outgrown its bound since. */
+static void tell_outgrown(const struct cluster *cluster, struct position common)
+{
+    uint64_t first = store_log_first(cluster->store);
+    if (store_position(cluster->store).seq > common.seq && first > common.seq + 1)
+        log_error("cluster", "log_outgrown", log_number("first", common.seq + 1),
+                  log_number("last", first - 1),
+                  log_string("hint", "what was written here alone is no longer in the log, and the "
+                                     "others never had it"));
+}
+
 static void install(struct cluster *cluster, struct replica_position position)
 {
     enum error found;
@@ -209,6 +220,7 @@ static void install(struct cluster *cluster, struct replica_position position)
         return;
     }
     struct position common = {.epoch = position.epoch, .seq = position.seq};
+    tell_outgrown(cluster, common);
     bool is_installed = exchange(cluster, common) == OK;
     if (!is_installed)
         pause_snapshots(cluster);
