@@ -522,7 +522,8 @@ uint64_t replica_needed_seq(const struct replica *r)
 {
     if (r->role != REPLICA_MASTER)
         return r->needed < r->committed ? r->needed : r->committed;
-    uint64_t needed = r->committed;
+    /* What is committed elsewhere need not be on this disk, and can be lost from here. */
+    uint64_t needed = r->committed < r->durable.seq ? r->committed : r->durable.seq;
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
         uint64_t acked = replica_acked(r, member->id).seq;

@@ -260,6 +260,7 @@ void check_ack(struct world *world, struct client *client, const struct packet *
                (unsigned long long)reply->request, client->index, (int)reply->status);
     sent->was_sent = sent->was_sent || (is_message(sent) && reply->status == STATUS_OK);
     sent->was_refused = sent->was_refused || reply->status != STATUS_OK;
+    client->answers++;
     if (sent->acked) {
         check_same_answer(world, client, sent, reply);
         return;
@@ -272,7 +273,6 @@ void check_ack(struct world *world, struct client *client, const struct packet *
     sent->number = reply->number;
     sent->seq = reply->position.seq;
     world->acks++;
-    client->acks++;
     if (sent->kind != SENT_ROOM || !world->is_strict)
         return;
     check_real_time(world, client, sent);

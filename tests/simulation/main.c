@@ -244,25 +244,39 @@ static bool is_settled(struct world *world)
 static bool are_all_served(struct world *world)
 {
     for (unsigned i = 0; i < world->clients_count; i++)
-        if (world->clients[i].acks == 0)
+        if (world->clients[i].answers == 0)
             return false;
     return true;
+}
+
+/* As the master lists them: who is about to leave does not count any more. */
+static unsigned count_members(struct world *world)
+{
+    unsigned members = 0;
+    for (unsigned i = 0; i < world->nodes_count; i++) {
+        const struct replica_member *list;
+        const struct replica *replica = world->nodes[i].replica;
+        if (!world->nodes[i].alive || replica_role(replica) != REPLICA_MASTER)
+            continue;
+        size_t count = replica_members(replica, &list);
+        for (size_t k = 0; k < count; k++)
+            members += !list[k].left;
+    }
+    return members;
 }
 
 /* All is well, then one is killed and stays dead: the others serve. */
 static void lose_one(struct world *world)
 {
     unsigned least = world->options.policy == REPLICA_QUORUM ? 3 : 2;
-    unsigned members = 0;
-    for (unsigned i = 0; i < world->nodes_count; i++)
-        members += !world->nodes[i].left;
+    unsigned members = count_members(world);
     struct node *node = &world->nodes[below(world, world->nodes_count)];
     if (members < least || node->left)
         return;
     world->is_degraded = true;
     node_crash(world, node, chance(world, 500));
     for (unsigned i = 0; i < world->clients_count; i++)
-        world->clients[i].acks = 0;
+        world->clients[i].answers = 0;
     world->is_finishing = false;
     run_until(world, are_all_served, DEGRADED_WITHIN, "not every client is served");
     world->is_finishing = true;

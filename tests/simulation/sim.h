@@ -213,8 +213,8 @@ struct client {
     uint64_t read_id;
     uint64_t read_at;
     uint64_t last_number[ROOMS];
-    uint64_t acks;
-    unsigned extra; /* the last room that it asked to join; 0: none */
+    uint64_t answers; /* for good, also to what was sent again */
+    unsigned extra;   /* the last room that it asked to join; 0: none */
 };
 
 /* Everything that was acknowledged as message: room, number and who. */
