@@ -155,6 +155,9 @@ void receive_join(struct replica *r, const struct replica_message *message)
     if (r->role != REPLICA_MASTER)
         return; /* it finds out whom we follow by asking */
     enum replica_refusal refusal = refusal_of(r, message);
+    bool is_list_committed = !r->members_changed && r->committed >= r->members_position.seq;
+    if (refusal == REPLICA_REFUSED_LEFT && !is_list_committed)
+        return; /* it would be gone for good, and another master may never hear of its leaving */
     if (refusal != 0) {
         struct replica_message *refused = message_to(r, REPLICA_REFUSED, message->from);
         refused->address = message->internal;

@@ -301,6 +301,28 @@ static void test_leave__a_master_that_was_cut_off_while_leaving_is_told(void **s
     bench_close(&bench);
 }
 
+/* Found by the simulator: a leaving that is not committed may never have been. */
+static void test_leave__nobody_is_told_before_it_is_committed(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 4, REPLICA_QUORUM);
+    for (uint16_t id = 1; id <= 4; id++)
+        bench.nodes[id].holds_sync = true;
+    bench_step(&bench, 1, &(struct replica_event){.kind = REPLICA_LEAVE_NODE, .node = 2});
+    bench_kill(&bench, 2);
+    bench_start(&bench, 2, false);
+    bench_pass(&bench, 300);
+    assert_int_not_equal(bench_role(&bench, 2), REPLICA_LEFT);
+    for (uint16_t id = 1; id <= 4; id++) {
+        bench.nodes[id].holds_sync = false;
+        bench_sync(&bench, id);
+    }
+    bench_pass(&bench, 300);
+    assert_int_equal(bench_role(&bench, 2), REPLICA_LEFT);
+    bench_close(&bench);
+}
+
 static void test_leave__a_master_that_leaves_commits_nothing_alone(void **state)
 {
     (void)state;
@@ -336,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_leave__a_dead_member_is_removed_by_the_master),
         cmocka_unit_test(test_leave__a_master_that_leaves_is_followed_by_another),
         cmocka_unit_test(test_leave__a_master_that_was_cut_off_while_leaving_is_told),
+        cmocka_unit_test(test_leave__nobody_is_told_before_it_is_committed),
         cmocka_unit_test(test_leave__a_master_that_leaves_commits_nothing_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
