@@ -125,15 +125,22 @@ static void on_logged_in_again(void *context, const struct client_result *result
         tell_end(context, result->status, result->error);
 }
 
+/* Whether it is our doing: the answer to that is still on its way, or lost. Only what never waits may
+ * stand before it. */
+static bool is_ending(const struct client *client)
+{
+    const struct request *first = client->requests;
+    while (first != NULL && call_kind_of(first->call)->once)
+        first = first->next;
+    return first != NULL && first->attempts > 0 &&
+           (first->call == CLIENT_LOGOUT || first->call == CLIENT_DELETE);
+}
+
 void session_lost(struct client *client, enum status status, const char *text)
 {
     struct session *session = &client->session;
-    const struct request *first = client->requests;
-    if (!session->active)
+    if (!session->active || is_ending(client))
         return;
-    if (first != NULL && first->attempts > 0 &&
-        (first->call == CLIENT_LOGOUT || first->call == CLIENT_DELETE))
-        return; /* our doing: the answer to that is still on its way, or lost */
     end(client);
     const struct client_request again = {
         .call = CLIENT_LOGIN,

@@ -127,7 +127,7 @@ bool ledger_catch_up(struct ledger *ledger);
  * waiting. */
 bool ledger_may_grow(struct ledger *ledger, uint64_t now_us);
 /* When it is to be asked again, though nothing happens, now that all is done; UINT64_MAX: nothing
- * waits. */
+ * waits, or only for the others, which will be heard. */
 uint64_t ledger_grows_until_us(struct ledger *ledger, uint64_t now_us);
 
 /* Makes what was applied durable; does nothing where nothing was. */

@@ -82,7 +82,7 @@ static void open_store(struct desk *desk)
         check(worker_start(&desk->disk), &why);
 }
 
-/* A cluster of one: what is on the disk is committed. */
+/* A cluster of one, where others are not awaited: what is on the disk is committed. */
 
 static void on_propose(void *context, const uint8_t *bytes, size_t size, uint64_t count)
 {
@@ -103,7 +103,8 @@ static void on_propose(void *context, const uint8_t *bytes, size_t size, uint64_
 static void on_durable(void *context, struct position position)
 {
     struct desk *desk = context;
-    ledger_commit(desk->ledger, position.seq);
+    if (!desk->is_awaited)
+        ledger_commit(desk->ledger, position.seq);
 }
 
 static void on_failed(void *context, enum error error)

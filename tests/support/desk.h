@@ -21,9 +21,10 @@ struct desk {
     const char *folder; /* NULL: in memory, and reading happens on the test's thread */
     uint64_t node_id;
     struct chat_limits limits;
-    bool has_disk; /* commits on a thread of its own; needs a folder */
-    bool follows;  /* begins no reign: what it has is appended by the test */
-    bool refuses;  /* as a driver whose node may not order writes any longer */
+    bool has_disk;   /* commits on a thread of its own; needs a folder */
+    bool follows;    /* begins no reign: what it has is appended by the test */
+    bool refuses;    /* as a driver whose node may not order writes any longer */
+    bool is_awaited; /* others have to write it, too: nothing is committed but by the test */
     struct task_queue *queue;
     struct store *store;
     struct store *reader_store;

@@ -468,6 +468,48 @@ static void test_logout__repeated_means_done(void **state)
     }
 }
 
+static enum fake_action lose_logout_and_status(void *context, struct fake_server *server,
+                                               const char *method, uint64_t number)
+{
+    (void)context, (void)server, (void)number;
+    if (strcmp(method, "Logout") == 0)
+        return FAKE_LOSE_ANSWER;
+    return strcmp(method, "Info") == 0 ? FAKE_LOSE : FAKE_OBEY; /* Status is judged as Info */
+}
+
+/* A server ends the stream before it answers; that is no reason to log in again. */
+static void test_logout__asked_for_status_meanwhile(void **state)
+{
+    (void)state;
+    struct world *world = world_new(1);
+    struct fake_stream *stream = &world->servers[0].streams[0];
+    world_connect(world, 1, NULL);
+    world_ask(world, &(struct client_request){.call = CLIENT_LOGIN,
+                                              .name = "ann",
+                                              .password = "secret",
+                                              .manner = CLIENT_ACCOUNT_NEW,
+                                              .again = true});
+    WORLD_WAIT(world, world->result_count == 1 && stream->call != NULL);
+    world->cluster.judge = lose_logout_and_status;
+    world_ask(world, &(struct client_request){.call = CLIENT_LOGOUT});
+    WORLD_WAIT(world, world->cluster.sessions[0].ended);
+    world_ask(world, &(struct client_request){.call = CLIENT_STATUS});
+    WORLD_WAIT(world, world->cluster.statuses_seen == 1);
+    struct rpc_call *call = stream->call;
+    stream->call = NULL;
+    rpc_call_fail(call, STATUS_UNAUTHENTICATED, 0, "the session has ended");
+    world_settle(world);
+    world->cluster.judge = NULL;
+    world_advance(world, CLIENT_ANSWER_MS);
+    WORLD_WAIT(world, world->result_count == 3);
+    world_settle(world);
+    assert_int_equal(world->results[2].call, CLIENT_LOGOUT);
+    assert_int_equal(world->results[2].status, STATUS_OK);
+    assert_int_equal(world->cluster.session_count, 1);
+    assert_int_equal(world->session_ends, 0);
+    world_free(world);
+}
+
 static void test_session__ended_by_the_server(void **state)
 {
     (void)state;
@@ -900,6 +942,7 @@ int main(void)
         cmocka_unit_test(test_login__again_keeps_the_session),
         cmocka_unit_test(test_login__lost_answers),
         cmocka_unit_test(test_logout__repeated_means_done),
+        cmocka_unit_test(test_logout__asked_for_status_meanwhile),
         cmocka_unit_test(test_session__ended_by_the_server),
         cmocka_unit_test(test_session__logs_in_again),
         cmocka_unit_test(test_session__unknown_outcome_is_not_doubled),

@@ -3,6 +3,7 @@
  * disk is held by a task in front of the commit, for as long as a test wants it to hang. */
 #include "base/log.h"
 #include "server/entries.h"
+#include "server/group_commit.h"
 #include "server/ledger.h"
 #include "support/desk.h"
 #include "support/faulty_vfs.h"
@@ -144,6 +145,27 @@ static void test_ledger_write__others_are_sooner(void **state)
     assert_int_equal(noted.opened, 1);
     assert_true(noted.committed);
     assert_int_equal(committed(&f.desk), before + 1);
+    end(&f);
+}
+
+/* What has happened since is for the others to answer: nobody is to look again before they do. */
+static void test_ledger_grows_until_us__others_still_work(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    uint64_t before = committed(&f.desk);
+    assert_true(ledger_may_grow(f.desk.ledger, 1)); /* for who was answered in the last write */
+    assert_int_equal(ledger_grows_until_us(f.desk.ledger, 1), 1 + GROUP_COMMIT_QUIET_US);
+    f.desk.is_awaited = true; /* ... and a ping, say, ends the waiting */
+    assert_true(desk_send(&f.desk, f.ann, "lobby", "x"));
+    assert_int_equal(desk_commit(&f.desk), OK);
+    assert_int_equal(committed(&f.desk), before);
+    assert_true(ledger_may_grow(f.desk.ledger, 5000));
+    assert_int_equal(ledger_grows_until_us(f.desk.ledger, 5000), UINT64_MAX);
+    ledger_commit(f.desk.ledger, before + 1);
+    assert_true(ledger_may_grow(f.desk.ledger, 6000));
+    assert_int_equal(ledger_grows_until_us(f.desk.ledger, 6000), 6000 + GROUP_COMMIT_QUIET_US);
     end(&f);
 }
 
@@ -663,6 +685,7 @@ int main(void)
     faulty_vfs_install();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ledger_write__others_are_sooner),
+        cmocka_unit_test(test_ledger_grows_until_us__others_still_work),
         cmocka_unit_test(test_ledger_settle__a_write_is_under_way),
         cmocka_unit_test(test_ledger_settle__nothing_is_under_way),
         cmocka_unit_test(test_ledger_settle__the_write_fails),
