@@ -2,7 +2,6 @@
 /* How a node comes to have another's log: a slave its master's, a candidate the best one's. */
 #include "replication/replica_internal.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* ---- asking ---- */
@@ -226,7 +225,7 @@ static void follow(struct replica *r, const struct replica_message *joined)
     master->epoch = joined->epoch;
     master->heard_ms = r->now_ms;
     if (address_is_sound(joined->master_address)) /* its list may be old, or have nobody yet */
-        (void)snprintf(master->address, sizeof master->address, "%s", joined->master_address);
+        memcpy(master->address, joined->master_address, strlen(joined->master_address) + 1);
     else if (member != NULL)
         memcpy(master->address, member->internal, sizeof master->address);
     r->follows = joined->answer == REPLICA_DELTAS;
