@@ -193,6 +193,7 @@ static void forget_batch(struct ledger *ledger)
     ledger->used = 0;
     ledger->first_seq = 0;
     ledger->is_logged = false;
+    ledger->group = (struct group_commit){0}; /* whoever comes now is in the next one */
 }
 
 size_t ledger_batch_bytes(const struct ledger *ledger)
@@ -432,24 +433,19 @@ static enum error prune(struct ledger *ledger)
     return before == 0 ? OK : store_log_prune(ledger->store, before, PRUNED_ROWS_AT_ONCE, &deleted);
 }
 
-/* Others still work at what is on the disk here. */
-static bool is_awaited(const struct ledger *ledger)
-{
-    return ledger->committed_seq < ledger->durable.seq;
-}
-
 bool ledger_may_grow(struct ledger *ledger, uint64_t now_us)
 {
     bool has_others_batch = ledger->phase == OPEN && has_others(ledger);
     if (!ledger->shares_writes || has_others_batch || ledger->used >= BATCH_BYTES_GROWN ||
         batch_count(ledger) >= BATCH_DELTAS_GROWN)
         return false;
-    return is_awaited(ledger) || group_commit_waits(&ledger->group, batch_count(ledger), now_us);
+    bool is_awaited = ledger->committed_seq < ledger->durable.seq;
+    return is_awaited || group_commit_waits(&ledger->group, batch_count(ledger), now_us);
 }
 
 uint64_t ledger_grows_until_us(struct ledger *ledger, uint64_t now_us)
 {
-    bool may_begin = ledger->phase != WRITING && ledger->shares_writes && !is_awaited(ledger);
+    bool may_begin = ledger->phase != WRITING && ledger->shares_writes;
     return may_begin ? group_commit_deadline_us(&ledger->group, now_us) : UINT64_MAX;
 }
 

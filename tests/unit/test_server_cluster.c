@@ -16,7 +16,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -27,11 +26,11 @@
 
 /* A check of a snapshot takes as long as the test says, as if the database were large. */
 static struct {
-    atomic_bool is_held;
+    pthread_mutex_t held; /* by the test */
     atomic_uint begun;
     atomic_uint bad;   /* so many more find something */
     atomic_uint asked; /* chunks of any master, that is by who checks, too */
-} checks;
+} checks = {.held = PTHREAD_MUTEX_INITIALIZER};
 
 enum error __real_store_check(struct store *store, struct error_text *why);
 enum error __wrap_store_check(struct store *store, struct error_text *why);
@@ -43,8 +42,8 @@ bool __wrap_snapshots_give(struct snapshots *snapshots, struct replica_message *
 enum error __wrap_store_check(struct store *store, struct error_text *why)
 {
     atomic_fetch_add(&checks.begun, 1);
-    while (atomic_load(&checks.is_held))
-        (void)usleep(1000);
+    (void)pthread_mutex_lock(&checks.held);
+    (void)pthread_mutex_unlock(&checks.held);
     if (atomic_load(&checks.bad) == 0)
         return __real_store_check(store, why);
     atomic_fetch_sub(&checks.bad, 1);
@@ -293,7 +292,7 @@ static void *start_second(void *argument)
 static void begin_check(struct trio *trio, bool with_third, pthread_t *starting)
 {
     atomic_store(&checks.begun, 0);
-    atomic_store(&checks.is_held, true);
+    (void)pthread_mutex_lock(&checks.held);
     begin(trio, 1, "--log_keep=1000");
     if (with_third)
         start(trio, 3, "--log_keep=1000");
@@ -305,7 +304,7 @@ static void begin_check(struct trio *trio, bool with_third, pthread_t *starting)
 
 static void end_check(pthread_t starting)
 {
-    atomic_store(&checks.is_held, false);
+    (void)pthread_mutex_unlock(&checks.held);
     assert_int_equal(pthread_join(starting, NULL), 0);
 }
 
