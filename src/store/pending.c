@@ -140,12 +140,18 @@ static enum error write_groups(struct store *store, size_t count,
     return error;
 }
 
+/* Texts without bytes take no room: before the first other one there is no buffer. */
+static const char *kept_text(const struct pending *pending, size_t at)
+{
+    return pending->text.bytes == NULL ? "" : (const char *)pending->text.bytes + at;
+}
+
 static enum error write_events(struct store *store)
 {
     struct pending *pending = &store->pending;
     for (size_t i = 0; i < pending->event_count; i++) {
         struct pending_event *event = &pending->events[i];
-        event->row.text = (const char *)pending->text.bytes + event->text_at;
+        event->row.text = kept_text(pending, event->text_at);
         pending->order[i] = (struct pending_order){.key = event->row.room, .index = i};
     }
     return write_groups(store, pending->event_count, timeline_write);
@@ -156,7 +162,7 @@ static enum error write_outcomes(struct store *store)
     struct pending *pending = &store->pending;
     for (size_t i = 0; i < pending->outcome_count; i++) {
         struct pending_outcome *outcome = &pending->outcomes[i];
-        outcome->row.text = (const char *)pending->text.bytes + outcome->text_at;
+        outcome->row.text = kept_text(pending, outcome->text_at);
         pending->order[i] = (struct pending_order){.key = outcome->row.session, .index = i};
     }
     return write_groups(store, pending->outcome_count, outcome_write);

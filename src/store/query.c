@@ -186,11 +186,11 @@ void bind_number(struct query *query, uint64_t value)
 
 void bind_text(struct query *query, const char *text, size_t size)
 {
-    ASSERT(text != NULL);
+    ASSERT(text != NULL || size == 0);
     query->bound++;
     if (query->error == OK)
-        bound(query, sqlite3_bind_text64(query->statement, query->bound, text, size, SQLITE_STATIC,
-                                         SQLITE_UTF8));
+        bound(query, sqlite3_bind_text64(query->statement, query->bound, size == 0 ? "" : text,
+                                         size, SQLITE_STATIC, SQLITE_UTF8));
 }
 
 void bind_string(struct query *query, const char *text)
@@ -201,6 +201,7 @@ void bind_string(struct query *query, const char *text)
 
 void bind_bytes(struct query *query, const void *bytes, size_t size)
 {
+    ASSERT(bytes != NULL || size == 0);
     query->bound++;
     if (query->error == OK)
         bound(query, sqlite3_bind_blob64(query->statement, query->bound, size == 0 ? "" : bytes,

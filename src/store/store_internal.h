@@ -201,6 +201,7 @@ void query_write(struct query *query, struct store *store, enum statement which,
 void query_read(struct query *query, struct store *store, enum statement which, const char *sql,
                 const char *what);
 
+/* Texts and bytes of size 0 may be NULL; SQLite gets them as empty, never as null. */
 void bind_number(struct query *query, uint64_t value);
 void bind_text(struct query *query, const char *text, size_t size);
 void bind_string(struct query *query, const char *text);

@@ -13,6 +13,7 @@ jackdaw_unit_test(test_chat_presence SOURCES test_chat_presence.c LIBS chat_worl
 jackdaw_unit_test(test_chat_list SOURCES test_chat_list.c LIBS chat_world)
 jackdaw_unit_test(test_chat_read SOURCES test_chat_read.c LIBS chat_world)
 jackdaw_unit_test(test_chat_model SOURCES test_chat_model.c LIBS chat_world)
+jackdaw_unit_test(test_chat_first SOURCES test_chat_first.c LIBS chat_world)
 jackdaw_unit_test(test_chat_apply SOURCES test_chat_apply.c LIBS chat_world TIMEOUT 300)
 jackdaw_unit_test(test_chat_takeover SOURCES test_chat_takeover.c LIBS chat_world)
 jackdaw_unit_test(test_chat_takeover_model SOURCES test_chat_takeover_model.c LIBS chat_world)
