@@ -15,6 +15,7 @@
 #define CONVERGE_WITHIN (20 * (uint64_t)SECOND)
 #define DEGRADED_WITHIN (2 * (uint64_t)SECOND)
 #define ARENA_BYTES ((size_t)1 << 30)
+#define SEEDS_FOR_FIRSTS 1000 /* in so many, every kind of delta must have come first */
 
 /* ---- one run ---- */
 
@@ -44,6 +45,7 @@ static struct world *world_new(const struct options *options)
     ASSERT(world != NULL);
     world->options = *options;
     world->random = options->seed * 0x2545f4914f6cdd1du + options->nodes;
+    world->guest_random = options->seed;
     world->now = 1000 * (uint64_t)MS;
     arena_init(&world->arena, ARENA_BYTES);
     arena_init(&world->scratch, ARENA_BYTES);
@@ -296,7 +298,15 @@ static void converge(struct world *world)
 
 struct totals {
     uint64_t runs, steps, acks, reads, elections, crashes, snapshots, orphans, given_up, seconds;
+    uint64_t firsts[FRESH_COUNT][DELTA_KINDS];
 };
+
+static void add_firsts(struct totals *totals, uint64_t (*firsts)[DELTA_KINDS])
+{
+    for (size_t fresh = 0; fresh < FRESH_COUNT; fresh++)
+        for (size_t kind = 0; kind < DELTA_KINDS; kind++)
+            totals->firsts[fresh][kind] += firsts[fresh][kind];
+}
 
 static void run(const struct options *options, struct totals *totals)
 {
@@ -319,6 +329,7 @@ static void run(const struct options *options, struct totals *totals)
     totals->orphans += world->orphans;
     totals->given_up += world->given_up;
     totals->seconds += world->now / SECOND;
+    add_firsts(totals, world->firsts);
     world_free(world);
 }
 
@@ -355,7 +366,7 @@ static struct options options_of(const struct choice *choice, uint64_t seed)
         options.policy = (enum replica_policy)(seed / 5 % 3);
     if (!choice->faults_given)
         options.faults = profiles[seed / 15 % (sizeof profiles / sizeof *profiles)] |
-                         (seed % 2 == 0 ? FAULT_HASTE : 0);
+                         (seed % 2 == 0 ? FAULT_HASTE : 0) | (seed % 3 != 0 ? FAULT_GUESTS : 0);
     return options;
 }
 
@@ -370,7 +381,30 @@ static void print_totals(const struct totals *totals, double seconds)
            (unsigned long long)totals->orphans, (unsigned long long)totals->given_up, seconds);
 }
 
-static void add_totals(struct totals *sum, const struct totals *part)
+static const char *const fresh_names[FRESH_COUNT] = {
+    [FRESH_START] = "start", [FRESH_SNAPSHOT] = "snapshot", [FRESH_ROLLBACK] = "rollback"};
+
+/* How often each kind of delta came first. Returns how many never did. */
+static unsigned print_firsts(struct totals *totals)
+{
+    const ProtobufCMessageDescriptor *delta = &jackdaw__delta__descriptor;
+    unsigned missing = 0;
+    for (size_t fresh = FRESH_START; fresh < FRESH_COUNT; fresh++) {
+        printf("first after a %s:", fresh_names[fresh]);
+        for (unsigned i = 0; i < delta->n_fields; i++) {
+            const ProtobufCFieldDescriptor *field = &delta->fields[i];
+            if ((field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) == 0)
+                continue;
+            ASSERT(field->id < DELTA_KINDS);
+            missing += totals->firsts[fresh][field->id] == 0;
+            printf(" %s %llu", field->name, (unsigned long long)totals->firsts[fresh][field->id]);
+        }
+        printf("\n");
+    }
+    return missing;
+}
+
+static void add_totals(struct totals *sum, struct totals *part)
 {
     sum->runs += part->runs;
     sum->steps += part->steps;
@@ -382,6 +416,7 @@ static void add_totals(struct totals *sum, const struct totals *part)
     sum->orphans += part->orphans;
     sum->given_up += part->given_up;
     sum->seconds += part->seconds;
+    add_firsts(sum, part->firsts);
 }
 
 static double now_seconds(void)
@@ -464,8 +499,12 @@ static int campaign(const struct choice *choice, uint64_t first, uint64_t count,
     for (unsigned i = 0; i < jobs; i++)
         add_totals(&totals, &table[i].totals);
     print_totals(&totals, now_seconds() - begun);
+    unsigned missing = print_firsts(&totals);
     printf("%llu of %llu seeds failed\n", (unsigned long long)failures, (unsigned long long)count);
-    return failures == 0 ? 0 : 1;
+    bool has_all = missing == 0 || count < SEEDS_FOR_FIRSTS || choice->faults_given;
+    if (!has_all)
+        printf("%u kinds of delta never came first\n", missing);
+    return failures == 0 && has_all ? 0 : 1;
 }
 
 static enum replica_policy policy_of(const char *text)

@@ -65,15 +65,25 @@ static enum error apply_members(struct node *node, const struct row *row)
     return chat_pass(node->chat, (struct position){row->epoch, row->first_seq});
 }
 
-static enum error apply_chat(struct node *node, const struct row *row)
+void node_note_delta(struct world *world, struct node *node, const Jackdaw__Delta *delta)
+{
+    ASSERT(delta->change_case < DELTA_KINDS);
+    if (node->fresh != NOT_FRESH)
+        world->firsts[node->fresh][delta->change_case]++;
+    node->fresh = NOT_FRESH;
+}
+
+static enum error apply_chat(struct world *world, struct node *node, const struct row *row)
 {
     Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, row->size, row->bytes);
     if (batch == NULL)
         return ERROR_CORRUPT;
     enum error error = OK;
-    for (size_t i = 0; i < batch->n_deltas && error == OK; i++)
+    for (size_t i = 0; i < batch->n_deltas && error == OK; i++) {
+        node_note_delta(world, node, batch->deltas[i]);
         error = chat_apply(node->chat, batch->deltas[i],
                            (struct position){row->epoch, row->first_seq + i});
+    }
     jackdaw__batch__free_unpacked(batch, NULL);
     return error;
 }
@@ -91,10 +101,10 @@ enum error node_log_row(struct node *node, const struct row *row)
                             });
 }
 
-static enum error apply_row(struct node *node, const struct row *row)
+static enum error apply_row(struct world *world, struct node *node, const struct row *row)
 {
     enum error error =
-        row->kind == REPLICA_MEMBERS ? apply_members(node, row) : apply_chat(node, row);
+        row->kind == REPLICA_MEMBERS ? apply_members(node, row) : apply_chat(world, node, row);
     return error == OK ? node_log_row(node, row) : error;
 }
 
@@ -166,6 +176,8 @@ static void forget_unsynced(struct world *world, struct node *node)
     struct error_text why;
     if (node->applied > node->durable && chat_reload(node->chat, &why) != OK)
         broken(world, "harness", "reload: %s", why.text);
+    if (node->applied > node->durable)
+        node->fresh = FRESH_ROLLBACK;
     node->rows.count = node->durable;
     node->applied = node->durable;
     node->disk_busy = false;
@@ -193,7 +205,7 @@ void node_pump(struct world *world, struct node *node)
         while (node->applied < node->rows.count &&
                node->applied - node->durable < ROWS_PER_TRANSACTION) {
             const struct row *row = &node->rows.items[node->applied];
-            enum error error = apply_row(node, row);
+            enum error error = apply_row(world, node, row);
             if (error != OK)
                 broken(world, "apply_succeeds", "node %u cannot apply seq %llu: %s (%s)", node->id,
                        (unsigned long long)row->first_seq, error_name(error),
@@ -442,18 +454,23 @@ static void install(struct world *world, struct node *node, struct replica_posit
     store_close(node->store);
     open_store(world, node);
     open_chat(world, node);
+    node->fresh = NOT_FRESH; /* until the copy is there */
     node->rows.count = 0;
     if (store_begin(node->store) != OK)
         broken(world, "harness", "begin");
     for (size_t i = 0; i < node->kept.count; i++) {
         struct row row = node->kept.items[i];
         node_push_row(world, node, row);
-        if (apply_row(node, &row) != OK)
+        if (apply_row(world, node, &row) != OK)
             broken(world, "apply_succeeds", "node %u cannot install seq %llu", node->id,
                    (unsigned long long)row.first_seq);
     }
     if (store_commit(node->store) != OK)
         broken(world, "harness", "commit");
+    chat_close(node->chat);
+    disk_reopen(world, node);
+    open_chat(world, node);
+    node->fresh = FRESH_SNAPSHOT;
     node->applied = node->durable = node->rows.count;
     node->snapshot_id = 0;
     node->checked_id = 0;
@@ -735,7 +752,10 @@ void node_start(struct world *world, struct node *node, bool is_first)
     trace(world, "n%u starts", node->id);
     if (node->store == NULL)
         open_store(world, node);
+    else
+        disk_reopen(world, node);
     open_chat(world, node);
+    node->fresh = FRESH_START;
     new_replica(world, node, is_first);
     node->alive = true;
     node->incarnation++;

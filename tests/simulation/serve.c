@@ -40,6 +40,7 @@ static uint64_t last_seq(const struct proposal *p)
 static void apply(struct proposal *p, const Jackdaw__Delta *delta)
 {
     struct position position = {p->epoch, p->first_seq + p->count};
+    node_note_delta(p->world, p->node, delta);
     enum error error = chat_apply(p->node->chat, delta, position);
     if (error != OK)
         broken(p->world, "apply_succeeds", "node %u proposing seq %llu: %s", p->node->id,
@@ -232,7 +233,16 @@ static void back_to_scratch(void *arena, void *pointer)
     (void)pointer;
 }
 
-/* Whether the orphan is dealt with. Sessions and accounts are of the set-up: everybody has them. */
+/* Sessions and accounts of clients are of the set-up: everybody has them. */
+static bool is_of_client(const struct world *world, const Jackdaw__Delta *delta)
+{
+    for (unsigned i = 0; i < world->clients_count; i++)
+        if (world->clients[i].session == delta->session)
+            return true;
+    return false;
+}
+
+/* Whether the orphan is dealt with. */
 static bool take_delta(struct proposal *p, const Jackdaw__Delta *orphan)
 {
     struct chat_call call = call_of(p);
@@ -243,9 +253,14 @@ static bool take_delta(struct proposal *p, const Jackdaw__Delta *orphan)
         check_given_up(p->world, call.delta);
         apply(p, call.delta);
         return true;
+    case CHAT_APPLY_FIRST:
+        apply(p, call.delta);
+        return take_delta(p, orphan);
     case CHAT_WAIT:
         return false;
     case CHAT_DROP:
+        if (!is_of_client(p->world, orphan))
+            return true;
         broken(p->world, "nothing_is_dropped", "node %u, request %llu: %s", p->node->id,
                (unsigned long long)orphan->request, call.text);
     default:
@@ -349,6 +364,9 @@ static void do_turn(struct world *world, struct node *node)
     if (world->rooms[0] == 0)
         for (unsigned i = 0; i < world->clients_count; i++)
             set_up_client(&p, &world->clients[i]);
+    struct chat_call guest = call_of(&p);
+    if (guest_acts(world, node, &guest))
+        apply(&p, guest.delta);
     struct packet *waiting = node->take_overs;
     node->take_overs = NULL;
     node->take_overs_tail = &node->take_overs;

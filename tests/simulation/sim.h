@@ -24,7 +24,10 @@
 #define PIPELINE 3
 #define TRAIL 16 /* positions that a client remembers, one of each epoch */
 #define SETUP_REQUESTS ROOMS
-#define MS 1000u /* virtual time counts in microseconds */
+#define GUESTS 4
+#define GUEST_ACTS 12  /* the kinds of delta */
+#define DELTA_KINDS 32 /* Jackdaw__Delta__ChangeCase is less */
+#define MS 1000u       /* virtual time counts in microseconds */
 #define SECOND 1000000u
 
 enum fault_bits {
@@ -36,6 +39,7 @@ enum fault_bits {
     FAULT_LEAVE = 32,    /* a node leaves for good */
     FAULT_HASTE = 64,    /* logs are pruned too far, masters wait for nothing before an orphan */
     FAULT_CHECK = 128,   /* a snapshot is looked at for a while first, and may be no good */
+    FAULT_GUESTS = 256,  /* no fault: guests do whatever a delta can be about (guest.c) */
 };
 
 struct options {
@@ -76,6 +80,9 @@ struct gate {
     struct packet *reply;
 };
 
+/* Why the next delta is the first one that a store and a chat get. */
+enum fresh { NOT_FRESH, FRESH_START, FRESH_SNAPSHOT, FRESH_ROLLBACK, FRESH_COUNT };
+
 struct node {
     uint16_t id;
     char internal[32];
@@ -105,6 +112,7 @@ struct node {
     uint64_t pruned_before; /* rows that end before it are not served, as if they were pruned */
 
     struct chat *chat;
+    enum fresh fresh;
     struct replica *replica;
     struct replica_actions actions;
     uint64_t tick_at;
@@ -217,6 +225,11 @@ struct client {
     unsigned extra;   /* the last room that it asked to join; 0: none */
 };
 
+/* Somebody who comes and goes. */
+struct guest {
+    uint64_t session; /* the last one that was begun; 0: none */
+};
+
 /* Everything that was acknowledged as message: room, number and who. */
 struct fact {
     uint64_t session;
@@ -253,6 +266,8 @@ struct world {
     unsigned nodes_count;
     struct client clients[CLIENTS_MAX];
     unsigned clients_count;
+    struct guest guests[GUESTS];
+    uint64_t guest_random;
     bool is_set_up;
     uint64_t fault_every; /* on average; how rough the run is */
     bool may_prune;
@@ -277,6 +292,7 @@ struct world {
     uint64_t acked_number[ROOMS];
     /* What happened, for the summary. */
     uint64_t elections, crashes, snapshots, orphans, given_up, acks, reads;
+    uint64_t firsts[FRESH_COUNT][DELTA_KINDS]; /* by kind: how often it came first */
 };
 
 /* ---- world.c ---- */
@@ -330,6 +346,16 @@ struct replica_position rows_end(const struct rows *rows, size_t count);
 void node_push_row(struct world *world, struct node *node, struct row row);
 enum error node_log_row(struct node *node, const struct row *row);
 void node_fail(struct world *world, struct node *node);
+/* Counts the delta that is about to be applied where it is the first. */
+void node_note_delta(struct world *world, struct node *node, const Jackdaw__Delta *delta);
+
+/* ---- disk.c ---- */
+/* Opens the node's database anew, as a process does that has just started. */
+void disk_reopen(struct world *world, struct node *node);
+
+/* ---- guest.c ---- */
+/* Whether some guest asks for something now: call->delta is to be applied. */
+bool guest_acts(struct world *world, struct node *node, struct chat_call *call);
 
 /* ---- serve.c ---- */
 void serve_packet(struct world *world, struct node *node, struct packet *packet);
