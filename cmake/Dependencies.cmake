@@ -17,7 +17,9 @@ set(JACKDAW_NNG_ROOT ${CMAKE_SOURCE_DIR}/third_party/nng CACHE PATH "Where scrip
 find_package(nng ${JACKDAW_NNG_MINIMUM} CONFIG QUIET)
 add_library(jackdaw_nng INTERFACE)
 if(nng_FOUND)
-  target_link_libraries(jackdaw_nng INTERFACE nng::nng)
+  # src/rpc does TLS itself, with the library that nng uses.
+  pkg_check_modules(MBEDTLS REQUIRED IMPORTED_TARGET mbedtls>=3.6 mbedx509 mbedcrypto)
+  target_link_libraries(jackdaw_nng INTERFACE nng::nng PkgConfig::MBEDTLS)
   message(STATUS "nng ${nng_VERSION}: the system's")
 else()
   file(GLOB JACKDAW_NNG_LIBDIR ${JACKDAW_NNG_ROOT}/usr/lib/*-linux-gnu*)

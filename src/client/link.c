@@ -47,6 +47,16 @@ static void on_disconnected(void *context, struct rpc_channel *channel)
     begin_seeking(client);
 }
 
+/* The server is there, and the connection fails all the same: TLS, or another program. */
+static void on_refused(void *context, struct rpc_channel *channel, enum error error)
+{
+    struct link *link = context;
+    const char *problem = rpc_channel_problem(channel);
+    (void)error;
+    if (problem != NULL)
+        (void)error_set(&link->client->problem, OK, "%s: %s", link->text, problem);
+}
+
 enum error link_open(struct client *client, const struct address *address, struct error_text *why)
 {
     struct link *link = calloc(1, sizeof *link);
@@ -65,6 +75,7 @@ enum error link_open(struct client *client, const struct address *address, struc
         .context = link,
         .connected = on_connected,
         .disconnected = on_disconnected,
+        .refused = on_refused,
     };
     enum error error = rpc_channel_open(&link->channel, &options, why);
     if (error != OK) {

@@ -4,7 +4,9 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "rpc/failed_dials.h"
+#include "rpc/greeting.h"
 #include "rpc/protocol.h"
+#include "rpc/tls_engine.h"
 #include "rpc/transport.h"
 #include "rpc/wire.h"
 #include "spec.pb-c.h"
@@ -37,14 +39,22 @@ struct call {
 };
 
 /* What nng's threads report, on its way to the owner's. */
-enum report_kind { REPORT_CONNECTED, REPORT_DISCONNECTED, REPORT_REFUSED, REPORT_FRAME };
+enum report_kind {
+    REPORT_CONNECTED,
+    REPORT_DISCONNECTED,
+    REPORT_GREETING, /* an attempt to connect came to the peer, and failed there */
+    REPORT_REFUSED,
+    REPORT_FRAME
+};
 struct report {
     struct task task; /* first */
     struct rpc_channel *channel;
     enum report_kind kind;
     uint32_t pipe;
-    enum error error; /* REFUSED */
-    size_t bytes;     /* memory of the frame */
+    enum error error;              /* REFUSED */
+    enum greeting_problem problem; /* GREETING */
+    int tls_error;                 /* GREETING */
+    size_t bytes;                  /* memory of the frame */
     struct arena arena;
     Jackdaw__Frame *frame;
 };
@@ -59,6 +69,9 @@ struct rpc_channel {
     struct handshake handshake;
     atomic_size_t references;     /* the owner's and one for each of our tasks in the queue */
     struct dial_watch dial_watch; /* where the owner wants to know */
+    struct tls_endpoint *tls;     /* NULL: the address is plain, or nothing was dialled yet */
+    struct greeting_watch greeting_watch;
+    char problem[GREETING_TEXT_SIZE]; /* of the latest attempt; "": none */
     struct receiver receiver;
     nng_aio *send_aio;
     struct task sent; /* pushed by the send callback; only while sending */
@@ -331,6 +344,7 @@ static void handle_connected(struct rpc_channel *channel, uint32_t pipe)
     if (channel->closing)
         return;
     channel->pipe = pipe;
+    channel->problem[0] = '\0';
     atomic_store(&channel->lost_event, false); /* that was of an earlier one */
     if (channel->options.connected != NULL)
         channel->options.connected(channel->options.context, channel);
@@ -342,6 +356,24 @@ static void handle_disconnected(struct rpc_channel *channel, uint32_t pipe)
 {
     if (channel->pipe == pipe)
         lose_connection(channel);
+}
+
+static void handle_greeting(struct rpc_channel *channel, const struct report *report)
+{
+    const struct greeting_failure failure = {.problem = report->problem,
+                                             .tls_error = report->tls_error};
+    if (channel->pipe == 0)
+        greeting_dial_text(&failure, channel->problem);
+}
+
+/* An attempt that did not come to the peer says nothing of the greeting there. */
+static void handle_refused(struct rpc_channel *channel, enum error error)
+{
+    if (channel->pipe != 0)
+        return;
+    if (error == ERROR_REFUSED || error == ERROR_TIMEOUT || error == ERROR_NOT_FOUND)
+        channel->problem[0] = '\0';
+    channel->options.refused(channel->options.context, channel, error);
 }
 
 static void run_report(struct task *task)
@@ -356,9 +388,11 @@ static void run_report(struct task *task)
         case REPORT_DISCONNECTED:
             handle_disconnected(channel, report->pipe);
             break;
+        case REPORT_GREETING:
+            handle_greeting(channel, report);
+            break;
         case REPORT_REFUSED:
-            if (channel->pipe == 0)
-                channel->options.refused(channel->options.context, channel, report->error);
+            handle_refused(channel, report->error);
             break;
         case REPORT_FRAME:
             handle_frame(channel, report);
@@ -446,6 +480,16 @@ static void on_failed_dial(void *context, enum error error)
     push(report);
 }
 
+static void on_failed_greeting(void *context, const struct greeting_failure *failure)
+{
+    struct report *report = new_report(context, REPORT_GREETING, 0);
+    if (report == NULL)
+        return; /* it fails again */
+    report->problem = failure->problem;
+    report->tls_error = failure->tls_error;
+    push(report);
+}
+
 /* ---- life ---- */
 
 static struct rpc_channel_options with_defaults(const struct rpc_channel_options *options)
@@ -490,10 +534,24 @@ static enum error open_socket(struct rpc_channel *channel)
 static enum error set_up_tls(struct rpc_channel *channel, struct error_text *why)
 {
     const struct address *address = &channel->options.address;
-    struct tls_files files = {.authority = channel->options.tls_authority};
+    const struct tls_files files = {.authority = channel->options.tls_authority};
     /* The name that the certificate must be for is the one that is dialled. */
     const char *name = address->host[0] == '\0' ? "127.0.0.1" : address->host;
-    return transport_tls_dialer(channel->dialer, name, &files, why);
+    enum error error = OK;
+    if (channel->tls == NULL)
+        error = transport_tls_open(&channel->tls, &files, name, on_failed_greeting, channel, why);
+    if (error == OK)
+        error = transport_tls_dialer(channel->dialer, channel->tls, why);
+    return error;
+}
+
+static void watch_greetings(struct rpc_channel *channel)
+{
+    if (channel->options.address.tls)
+        return; /* the TLS endpoint tells */
+    channel->greeting_watch = (struct greeting_watch){
+        .address = &channel->options.address, .context = channel, .failed = on_failed_greeting};
+    greeting_watch(&channel->greeting_watch);
 }
 
 static void watch_dials(struct rpc_channel *channel)
@@ -541,6 +599,7 @@ enum error rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_o
         (void)error_set(why, error, "open a socket: %s", error_name(error));
     if (error == OK) {
         watch_dials(channel);
+        watch_greetings(channel);
         error = start_dialer(channel, why);
     }
     if (error != OK) {
@@ -559,6 +618,8 @@ void rpc_channel_close(struct rpc_channel *channel)
     if (channel->dialling && channel->pipe == 0)
         handshake_wait(&channel->handshake);
     failed_dials_forget(&channel->dial_watch);
+    greeting_forget(&channel->greeting_watch);
+    tls_endpoint_close(channel->tls);
     receiver_release(&channel->receiver);
     if (channel->send_aio != NULL)
         nng_aio_stop(channel->send_aio);
@@ -589,6 +650,11 @@ void rpc_channel_reconnect(struct rpc_channel *channel)
 bool rpc_channel_is_connected(const struct rpc_channel *channel)
 {
     return channel->pipe != 0;
+}
+
+const char *rpc_channel_problem(const struct rpc_channel *channel)
+{
+    return channel->problem[0] == '\0' ? NULL : channel->problem;
 }
 
 const struct address *rpc_channel_address(const struct rpc_channel *channel)

@@ -62,6 +62,13 @@ enum error rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_o
 void rpc_channel_close(struct rpc_channel *channel);
 
 bool rpc_channel_is_connected(const struct rpc_channel *channel);
+
+/* What is wrong where an attempt to connect reached the peer and failed there: its certificate, TLS
+ * on one side only, another program. A sentence without its end that follows "ADDRESS: ", valid until
+ * the owner runs its queue; NULL: the latest attempt did not get that far, or it is connected. Set
+ * before refused is called. */
+const char *rpc_channel_problem(const struct rpc_channel *channel);
+
 const struct address *rpc_channel_address(const struct rpc_channel *channel);
 size_t rpc_channel_open_calls(const struct rpc_channel *channel);
 

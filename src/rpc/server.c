@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "rpc/protocol.h"
+#include "rpc/tls_engine.h"
 
 #include <nng/protocol/reqrep0/rep.h>
 #include <stdlib.h>
@@ -61,6 +62,7 @@ enum error rpc_server_new(struct rpc_server **out, const struct rpc_server_optio
     server->owner = pthread_self();
     server->bound = options->address;
     server->now_ms = clock_monotonic_ms();
+    greeting_log_init(&server->greeting_log);
     enum error error = open_socket(server);
     if (error != OK) {
         rpc_server_free(server);
@@ -80,19 +82,58 @@ enum error rpc_server_add(struct rpc_server *server, ProtobufCService *service,
     return OK;
 }
 
+/* nng's thread. */
+static void on_failed_greeting(void *context, const struct greeting_failure *failure)
+{
+    struct rpc_server *server = context;
+    greeting_log_write(&server->greeting_log, server->bound.port, failure, clock_monotonic_ms());
+}
+
+static struct tls_files tls_files_of(const struct rpc_server *server)
+{
+    return (struct tls_files){.certificate = server->options.tls_certificate,
+                              .key = server->options.tls_key};
+}
+
+static enum error set_up_tls(struct rpc_server *server, struct error_text *why)
+{
+    const struct tls_files files = tls_files_of(server);
+    enum error error = OK;
+    if (server->tls == NULL)
+        error = transport_tls_open(&server->tls, &files, NULL, on_failed_greeting, server, why);
+    if (error == OK)
+        error = transport_tls_listener(server->listener, server->tls, why);
+    return error;
+}
+
+enum error rpc_server_reread_tls(struct rpc_server *server, struct error_text *why)
+{
+    const struct tls_files files = tls_files_of(server);
+    return server->tls == NULL ? OK : transport_tls_reread(server->tls, &files, why);
+}
+
 static enum error start_listener(struct rpc_server *server, struct error_text *why)
 {
-    const struct rpc_server_options *options = &server->options;
     char text[ADDRESS_TEXT_SIZE];
-    address_format(&options->address, text);
-    if (options->address.tls) {
-        struct tls_files files = {.certificate = options->tls_certificate, .key = options->tls_key};
-        enum error error = transport_tls_listener(server->listener, &files, why);
+    address_format(&server->options.address, text);
+    if (server->options.address.tls) {
+        enum error error = set_up_tls(server, why);
         if (error != OK)
             return error;
     }
     int result = nng_listener_start(server->listener, 0);
     return result == 0 ? OK : transport_explain_listen(result, text, why);
+}
+
+static void watch_greetings(struct rpc_server *server)
+{
+    if (server->options.address.tls)
+        return; /* the TLS endpoint tells */
+    server->greeting_watch = (struct greeting_watch){.listens = true,
+                                                     .address = &server->bound,
+                                                     .context = server,
+                                                     .failed = on_failed_greeting};
+    greeting_watch(&server->greeting_watch);
 }
 
 enum error rpc_server_listen(struct rpc_server *server, struct error_text *why)
@@ -116,6 +157,7 @@ enum error rpc_server_listen(struct rpc_server *server, struct error_text *why)
         return error;
     }
     server->bound.port = transport_bound_port(server->listener, server->bound.port);
+    watch_greetings(server);
     return OK;
 }
 
@@ -179,8 +221,10 @@ void rpc_server_cancel_all(struct rpc_server *server)
 
 void server_release(struct rpc_server *server)
 {
-    if (server->closed && server->open_calls == 0)
-        free(server);
+    if (!server->closed || server->open_calls > 0)
+        return;
+    greeting_log_release(&server->greeting_log);
+    free(server);
 }
 
 void rpc_server_free(struct rpc_server *server)
@@ -188,6 +232,8 @@ void rpc_server_free(struct rpc_server *server)
     if (server == NULL)
         return;
     server->closing = true;
+    greeting_forget(&server->greeting_watch);
+    tls_endpoint_close(server->tls);
     receiver_release(&server->receiver);
     if (server->open) {
         (void)nng_close(server->socket);

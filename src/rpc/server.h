@@ -9,7 +9,8 @@
  * Bounds: frame size before reading, envelopes per frame, memory while decoding, request size per
  * method, calls and bytes waiting for the owner (beyond: RESOURCE_EXHAUSTED, at once), open calls of
  * a connection, connections, silence of a connection. A peer that sends what is no frame is
- * disconnected and logged. nng holds at most 64 frames for a peer that does not read; further ones
+ * disconnected and logged. A connection that ends in the TLS handshake, or speaks another protocol, is
+ * logged, at most once a minute for each host and cause. nng holds at most 64 frames for a peer that does not read; further ones
  * it drops without a word, so a caller treats a lost reply like a lost request. */
 #ifndef JACKDAW_RPC_SERVER_H
 #define JACKDAW_RPC_SERVER_H
@@ -65,9 +66,14 @@ enum error rpc_server_add(struct rpc_server *server, ProtobufCService *service,
                           const struct rpc_method_limit *limits);
 
 /* Starts to listen. ERROR_IN_USE: another process has the address; ERROR_DENIED, ERROR_NOT_FOUND
- * (no such host or interface), ERROR_INVALID (certificate or key): sentence in why. May be called
- * again after an error. */
+ * (no such host or interface), ERROR_INVALID (certificate or key), ERROR_MISMATCH (the key belongs to
+ * another certificate): sentence in why. May be called again after an error. */
 enum error rpc_server_listen(struct rpc_server *server, struct error_text *why);
+
+/* Reads the files of certificate and key again: handshakes to come use them, connections go on.
+ * ERROR_INVALID, ERROR_MISMATCH (the key belongs to another certificate), errors of reading: sentence
+ * in why, and those in use stay in use. OK also for a server without TLS. Owner's thread. */
+enum error rpc_server_reread_tls(struct rpc_server *server, struct error_text *why);
 
 /* Where it listens, with the port that the kernel picked. */
 void rpc_server_address(const struct rpc_server *server, struct address *out);

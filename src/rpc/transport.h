@@ -6,6 +6,7 @@
 
 #include "base/address.h"
 #include "base/error.h"
+#include "rpc/greeting.h"
 
 #include <nng/nng.h>
 #include <semaphore.h>
@@ -29,16 +30,32 @@ uint16_t transport_bound_port(nng_listener listener, uint16_t port);
  * that are full drop. One aio per thread. false: dropped. */
 bool transport_send(nng_socket socket, nng_aio *aio, nng_msg *message);
 
-/* TLS settings for an endpoint; exactly one of the two is used. Files are PEM. */
+/* Where TLS credentials are; a client has the authority only, a server the other two. PEM files. */
 struct tls_files {
     const char *authority;   /* client: what certificates are checked against */
     const char *certificate; /* server */
     const char *key;         /* server */
 };
-enum error transport_tls_listener(nng_listener listener, const struct tls_files *files,
+struct tls_endpoint;
+
+/* Reads and checks the files, and makes an endpoint for one listener (server_name NULL) or dialler
+ * (the name that the server's certificate must carry). failed, context: see greeting.h. *out: ended
+ * with tls_endpoint_close. Logs a warning where a certificate is expired or not valid yet, or
+ * others may read the key. ERROR_INVALID (no PEM, an encrypted key), ERROR_MISMATCH (the key belongs
+ * to another certificate), errors of reading: sentence in why. */
+enum error transport_tls_open(struct tls_endpoint **out, const struct tls_files *files,
+                              const char *server_name, greeting_failed *failed, void *context,
+                              struct error_text *why);
+
+/* Reads the files again for the handshakes to come. The same errors; the old ones stay in use. */
+enum error transport_tls_reread(struct tls_endpoint *endpoint, const struct tls_files *files,
+                                struct error_text *why);
+
+/* Before the listener, or dialler, is started. */
+enum error transport_tls_listener(nng_listener listener, struct tls_endpoint *endpoint,
                                   struct error_text *why);
-enum error transport_tls_dialer(nng_dialer dialer, const char *server_name,
-                                const struct tls_files *files, struct error_text *why);
+enum error transport_tls_dialer(nng_dialer dialer, struct tls_endpoint *endpoint,
+                                struct error_text *why);
 
 /* A socket's receiving end: one aio, one callback at a time, so the order in which a peer sent
  * survives, and a drain loop, so that a burst costs one wake-up and not one a message. */

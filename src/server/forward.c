@@ -15,6 +15,7 @@ struct forward {
     struct forward_options options;
     char address[ADDRESS_TEXT_SIZE]; /* "": there is no master */
     bool is_unreachable;             /* nothing can be sent there: it lacks an authority file */
+    bool has_told;                   /* why connections to it fail */
     struct rpc_channel *channels[FORWARD_CONNECTIONS];
     size_t open_calls;
 };
@@ -106,11 +107,34 @@ static void on_credited(void *context, struct rpc_call *call)
 
 /* ---- requests ---- */
 
+static void on_connected(void *context, struct rpc_channel *channel)
+{
+    (void)channel;
+    struct forward *forward = context;
+    forward->has_told = false;
+}
+
+/* Once until it is connected, or has another master: each of the connections fails, again and again. */
+static void on_refused(void *context, struct rpc_channel *channel, enum error error)
+{
+    struct forward *forward = context;
+    const char *problem = rpc_channel_problem(channel);
+    (void)error;
+    if (problem == NULL || forward->has_told)
+        return;
+    forward->has_told = true;
+    log_warning("server", "forward_failed", log_string("master", forward->address),
+                log_string("error", problem));
+}
+
 /* NULL: logged. */
 static struct rpc_channel *open_channel(struct forward *forward)
 {
     struct rpc_channel_options options = {.queue = forward->options.queue,
-                                          .tls_authority = forward->options.tls_authority};
+                                          .tls_authority = forward->options.tls_authority,
+                                          .context = forward,
+                                          .connected = on_connected,
+                                          .refused = on_refused};
     struct rpc_channel *channel = NULL;
     struct error_text why;
     enum error error = address_parse(forward->address, &options.address, &why);
@@ -208,6 +232,7 @@ void forward_to(struct forward *forward, const char *address)
     disconnect(forward);
     memcpy(forward->address, address, strlen(address) + 1);
     forward->is_unreachable = false;
+    forward->has_told = false;
 }
 
 /* ---- turns ---- */

@@ -71,7 +71,8 @@ struct question {
     bool has_ended;
     enum status status;
     char text[ERROR_TEXT_SIZE / 2];
-    ProtobufCMessage *reply; /* the asker's */
+    char problem[ERROR_TEXT_SIZE / 2]; /* of the connection; "": none */
+    ProtobufCMessage *reply;           /* the asker's */
 };
 
 static void on_connected(void *context, struct rpc_channel *channel)
@@ -79,6 +80,18 @@ static void on_connected(void *context, struct rpc_channel *channel)
     (void)channel;
     struct question *question = context;
     question->was_connected = true;
+}
+
+/* Asking again does not help against what is known to be wrong with the connection. */
+static void on_refused(void *context, struct rpc_channel *channel, enum error error)
+{
+    struct question *question = context;
+    const char *problem = rpc_channel_problem(channel);
+    (void)error;
+    if (problem == NULL || question->was_connected)
+        return;
+    (void)snprintf(question->problem, sizeof question->problem, "%s", problem);
+    question->has_ended = true;
 }
 
 static ProtobufCMessage *copy_of(const ProtobufCMessage *message)
@@ -124,6 +137,7 @@ static enum error carry(struct question *question, struct task_queue *queue, str
         .tls_authority = question->tls_authority,
         .context = question,
         .connected = on_connected,
+        .refused = on_refused,
     };
     enum error error = rpc_channel_open(&channel, &options, why);
     if (error != OK)
@@ -143,6 +157,8 @@ static enum error carry(struct question *question, struct task_queue *queue, str
 /* What the end of a question means, as a sentence. */
 static enum error judge(const struct question *question, const char *name, struct error_text *why)
 {
+    if (question->problem[0] != '\0')
+        return error_set(why, ERROR_DENIED, "the server at %s: %s", name, question->problem);
     switch (question->status) {
     case STATUS_OK:
         return question->reply != NULL ? OK : error_set(why, ERROR_NO_MEMORY, "out of memory");
@@ -150,8 +166,7 @@ static enum error judge(const struct question *question, const char *name, struc
     case STATUS_UNAVAILABLE:
         if (!question->was_connected)
             return error_set(why, ERROR_TIMEOUT,
-                             "what listens at %s is no Jackdaw server, or one that hangs%s", name,
-                             question->address->tls ? ", or its certificate is not trusted" : "");
+                             "what listens at %s is no Jackdaw server, or one that hangs", name);
         if (question->status == STATUS_DEADLINE_EXCEEDED)
             return error_set(why, ERROR_TIMEOUT,
                              "the server at %s did not answer within %d seconds", name,

@@ -33,3 +33,5 @@ jackdaw_unit_test(test_rpc_overload SOURCES test_rpc_overload.c LIBS jackdaw_pro
 jackdaw_unit_test(test_rpc_loss SOURCES test_rpc_loss.c LIBS jackdaw_probe TIMEOUT 300)
 jackdaw_unit_test(test_rpc_endpoints SOURCES test_rpc_endpoints.c LIBS jackdaw_probe)
 target_compile_definitions(test_rpc_endpoints PRIVATE TLS_FILES="${support}/tls")
+jackdaw_unit_test(test_rpc_tls SOURCES test_rpc_tls.c LIBS jackdaw_probe)
+target_compile_definitions(test_rpc_tls PRIVATE TLS_FILES="${support}/tls")

@@ -321,7 +321,7 @@ static void test_tls__files_that_do_not_do(void **state)
         {CERTIFICATE, NULL, "key"},
         {"/nowhere/server.pem", KEY, "/nowhere/server.pem"},
         {CERTIFICATE, "/nowhere/server.key", "/nowhere/server.key"},
-        {KEY, CERTIFICATE, "server.pem"},
+        {KEY, CERTIFICATE, "server.key"},
         {TLS_FILES, KEY, TLS_FILES},     /* a folder */
         {"/dev/zero", KEY, "/dev/zero"}, /* endless */
     };

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+#include "rpc/greeting.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <arpa/inet.h>
+#include <mbedtls/error.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#define SP_HEADER_BYTES 8 /* of nng's TCP transport, and of the length before each message */
+#define TLS_ALERT 0x15    /* types of records; source: RFC 8446, section 5.1 */
+#define TLS_HANDSHAKE 0x16
+
+/* ---- sentences ---- */
+
+static const char *const dial_texts[GREETING_PROBLEMS] = {
+    [GREETING_OK] = "",
+    [GREETING_OTHER_AUTHORITY] =
+        "its certificate is not signed by an authority in the file that --tls_ca names",
+    [GREETING_OTHER_HOST] = "its certificate is for another host name than the one dialled",
+    [GREETING_EXPIRED] = "its certificate has expired: renew it on the server",
+    [GREETING_NOT_YET_VALID] =
+        "its certificate is not valid yet: compare the clocks of this machine and the server's",
+    [GREETING_NO_COMMON_VERSION] = "it does not offer TLS 1.3, the only version used here",
+    [GREETING_PEER_IS_PLAIN] = "it does not use TLS: leave out tls+tcp://",
+    [GREETING_PEER_USES_TLS] = "it uses TLS: put tls+tcp:// before the address",
+    [GREETING_OTHER_PROGRAM] = "another program answers there, not a Jackdaw server",
+    [GREETING_TLS_FAILED] = "the TLS handshake fails",
+};
+
+static const char *const accept_texts[GREETING_PROBLEMS] = {
+    [GREETING_OK] = "",
+    [GREETING_OTHER_AUTHORITY] =
+        "the client does not trust the authority of this server's certificate: compare its "
+        "--tls_ca with --tls_cert",
+    [GREETING_OTHER_HOST] = "the client refuses this server's certificate: it is for another host "
+                            "name than the one that the client dials",
+    [GREETING_EXPIRED] = "the client finds this server's certificate expired: renew it, then send "
+                         "SIGHUP",
+    [GREETING_NOT_YET_VALID] = "the client does not accept this server's certificate: it may not "
+                               "be valid yet by the client's clock",
+    [GREETING_NO_COMMON_VERSION] = "the client does not offer TLS 1.3, the only version used here",
+    [GREETING_PEER_IS_PLAIN] =
+        "the client does not use TLS and this port does: its address needs tls+tcp://",
+    [GREETING_PEER_USES_TLS] =
+        "the client uses TLS and this port does not: leave out tls+tcp:// in its address",
+    [GREETING_OTHER_PROGRAM] = "what it sends is not Jackdaw's protocol: another program",
+    [GREETING_TLS_FAILED] = "the TLS handshake fails",
+};
+
+static void write_text(const struct greeting_failure *failure, const char *sentence,
+                       char text[static GREETING_TEXT_SIZE])
+{
+    char detail[96];
+    (void)snprintf(text, GREETING_TEXT_SIZE, "%s", sentence);
+    if (failure->problem != GREETING_TLS_FAILED || failure->tls_error == 0)
+        return;
+    mbedtls_strerror(failure->tls_error, detail, sizeof detail);
+    (void)snprintf(text, GREETING_TEXT_SIZE, "%s (%s)", sentence, detail);
+}
+
+void greeting_dial_text(const struct greeting_failure *failure,
+                        char text[static GREETING_TEXT_SIZE])
+{
+    write_text(failure, dial_texts[failure->problem], text);
+}
+
+void greeting_accept_text(const struct greeting_failure *failure,
+                          char text[static GREETING_TEXT_SIZE])
+{
+    write_text(failure, accept_texts[failure->problem], text);
+}
+
+/* ---- plain connections ---- */
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* protects watches */
+static struct greeting_watch *watches;
+
+void greeting_watch(struct greeting_watch *watch)
+{
+    (void)pthread_mutex_lock(&mutex);
+    watch->next = watches;
+    watches = watch;
+    (void)pthread_mutex_unlock(&mutex);
+}
+
+void greeting_forget(struct greeting_watch *watch)
+{
+    (void)pthread_mutex_lock(&mutex);
+    for (struct greeting_watch **link = &watches; *link != NULL; link = &(*link)->next) {
+        if (*link == watch) {
+            *link = watch->next;
+            break;
+        }
+    }
+    (void)pthread_mutex_unlock(&mutex);
+}
+
+static uint16_t port_of(const struct sockaddr_storage *address)
+{
+    if (address->ss_family == AF_INET)
+        return ntohs(((const struct sockaddr_in *)address)->sin_port);
+    if (address->ss_family == AF_INET6)
+        return ntohs(((const struct sockaddr_in6 *)address)->sin6_port);
+    return 0;
+}
+
+static void host_of(const struct sockaddr_storage *address, char text[static INET6_ADDRSTRLEN])
+{
+    text[0] = '\0';
+    if (address->ss_family == AF_INET)
+        (void)inet_ntop(AF_INET, &((const struct sockaddr_in *)address)->sin_addr, text,
+                        INET6_ADDRSTRLEN);
+    else if (address->ss_family == AF_INET6)
+        (void)inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)address)->sin6_addr, text,
+                        INET6_ADDRSTRLEN);
+}
+
+/* A host name may stand for any address. */
+static bool may_be_host(const char *host, const struct sockaddr_storage *address)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (inet_pton(AF_INET, host, &v4) == 1)
+        return address->ss_family == AF_INET &&
+               memcmp(&v4, &((const struct sockaddr_in *)address)->sin_addr, sizeof v4) == 0;
+    if (inet_pton(AF_INET6, host, &v6) == 1)
+        return address->ss_family == AF_INET6 &&
+               memcmp(&v6, &((const struct sockaddr_in6 *)address)->sin6_addr, sizeof v6) == 0;
+    return true;
+}
+
+static bool concerns(const struct greeting_watch *watch, const struct sockaddr_storage *local,
+                     const struct sockaddr_storage *peer)
+{
+    if (watch->listens)
+        return port_of(local) == watch->address->port;
+    return port_of(peer) == watch->address->port && may_be_host(watch->address->host, peer);
+}
+
+static void report(int descriptor, const uint8_t *bytes)
+{
+    struct greeting_failure failure = {.problem = GREETING_OTHER_PROGRAM};
+    struct sockaddr_storage local = {.ss_family = AF_UNSPEC};
+    socklen_t peer_size = sizeof failure.peer;
+    socklen_t local_size = sizeof local;
+    if (getpeername(descriptor, (struct sockaddr *)&failure.peer, &peer_size) != 0 ||
+        getsockname(descriptor, (struct sockaddr *)&local, &local_size) != 0)
+        return;
+    if (bytes[0] == TLS_HANDSHAKE || bytes[0] == TLS_ALERT)
+        failure.problem = GREETING_PEER_USES_TLS;
+    (void)pthread_mutex_lock(&mutex);
+    for (struct greeting_watch *watch = watches; watch != NULL; watch = watch->next)
+        if (concerns(watch, &local, &failure.peer))
+            watch->failed(watch->context, &failure);
+    (void)pthread_mutex_unlock(&mutex);
+}
+
+/* nng's TCP transport reads each header, and each length, with one readv of 8 bytes. Both begin
+ * with a zero byte. The linker puts this function before the C library's (--wrap=readv), because
+ * nng closes a connection that begins otherwise without telling whose it was. With an nng that is
+ * a shared library this function is not called, and the sentences are missing. */
+ssize_t __real_readv(int descriptor, const struct iovec *parts, int count);
+ssize_t __wrap_readv(int descriptor, const struct iovec *parts, int count);
+ssize_t __wrap_readv(int descriptor, const struct iovec *parts, int count)
+{
+    ssize_t size = __real_readv(descriptor, parts, count);
+    if (size > 0 && count == 1 && parts[0].iov_len == SP_HEADER_BYTES &&
+        *(const uint8_t *)parts[0].iov_base != 0)
+        report(descriptor, parts[0].iov_base);
+    return size;
+}
+
+/* ---- the log ---- */
+
+void greeting_log_init(struct greeting_log *log)
+{
+    *log = (struct greeting_log){.used = 0};
+    (void)pthread_mutex_init(&log->mutex, NULL);
+}
+
+void greeting_log_release(struct greeting_log *log)
+{
+    (void)pthread_mutex_destroy(&log->mutex);
+}
+
+/* The entry of the host; one whose line is old gives its place to a new host. */
+static struct greeting_host *find_host(struct greeting_log *log, const char *text,
+                                       enum greeting_problem problem, uint64_t now_ms)
+{
+    struct greeting_host *old = NULL;
+    for (size_t i = 0; i < log->used; i++) {
+        struct greeting_host *host = &log->hosts[i];
+        if (host->problem == problem && strcmp(host->text, text) == 0)
+            return host;
+        if (now_ms - host->logged_ms >= GREETING_LOG_MS)
+            old = host;
+    }
+    if (log->used < GREETING_HOSTS_MAX)
+        old = &log->hosts[log->used++];
+    bool is_shared = old == NULL;
+    if (is_shared)
+        old = &log->hosts[GREETING_HOSTS_MAX];
+    if (is_shared && old->text[0] != '\0')
+        return old;
+    *old = (struct greeting_host){.problem = problem};
+    (void)snprintf(old->text, sizeof old->text, "%s", is_shared ? "others" : text);
+    return old;
+}
+
+void greeting_log_write(struct greeting_log *log, uint16_t port,
+                        const struct greeting_failure *failure, uint64_t now_ms)
+{
+    char host_text[INET6_ADDRSTRLEN];
+    char reason[GREETING_TEXT_SIZE];
+    host_of(&failure->peer, host_text);
+    (void)pthread_mutex_lock(&log->mutex);
+    struct greeting_host *host = find_host(log, host_text, failure->problem, now_ms);
+    host->count++;
+    if (host->logged_ms == 0 || now_ms - host->logged_ms >= GREETING_LOG_MS) {
+        greeting_accept_text(failure, reason);
+        log_warning("rpc", "connection_failed", log_string("peer", host->text),
+                    log_number("port", port), log_number("count", host->count),
+                    log_string("reason", reason));
+        host->logged_ms = now_ms;
+        host->count = 0;
+    }
+    (void)pthread_mutex_unlock(&log->mutex);
+}
