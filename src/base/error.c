@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/error.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -134,6 +136,9 @@ enum error error_prefix(struct error_text *text, enum error error, const char *f
 
 void assertion_failed(const char *condition, const char *file, int line)
 {
-    (void)fprintf(stderr, "jackdaw: bug: %s:%d: assertion failed: %s\n", file, line, condition);
+    struct error_text text;
+    (void)error_set(&text, ERROR_INTERNAL, "jackdaw: bug: %s:%d: assertion failed: %s", file, line,
+                    condition);
+    log_last_words(text.text);
     abort();
 }

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/log.h"
 
+#include "base/log_writer.h"
+#include "base/output.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#define LINE_BYTES 2048
+#define FLUSH_MS 500        /* longest that the end of a process waits for a reader of its log */
 #define VALUE_TAIL_BYTES 16 /* a longest escape, a quote and the end of the line */
 #define REPLACEMENT_CHARACTER 0xFFFDu
 
@@ -24,7 +28,7 @@ static _Atomic uint64_t current_node;
 static _Atomic uint64_t current_epoch;
 
 struct line {
-    char text[LINE_BYTES];
+    char text[LOG_LINE_BYTES];
     size_t used;
     bool full;
 };
@@ -73,7 +77,7 @@ bool log_enabled(enum log_level level)
 static void put(struct line *line, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void put(struct line *line, const char *format, ...)
 {
-    size_t room = LINE_BYTES - 2 - line->used;
+    size_t room = LOG_LINE_BYTES - 2 - line->used;
     va_list arguments;
     va_start(arguments, format);
     int length = vsnprintf(line->text + line->used, room, format, arguments);
@@ -118,7 +122,7 @@ static void put_quoted(struct line *line, const char *text)
 {
     const unsigned char *at = (const unsigned char *)text;
     put(line, "\"");
-    while (*at != '\0' && LINE_BYTES - line->used > VALUE_TAIL_BYTES) {
+    while (*at != '\0' && LOG_LINE_BYTES - line->used > VALUE_TAIL_BYTES) {
         uint32_t code = REPLACEMENT_CHARACTER;
         size_t size = decode_character(at, &code);
         if (size == 0 || is_control(code))
@@ -144,7 +148,7 @@ static bool is_plain(const char *text)
 static void put_plain(struct line *line, const char *text)
 {
     size_t used = line->used + VALUE_TAIL_BYTES;
-    put(line, "%.*s", used < LINE_BYTES ? (int)(LINE_BYTES - used) : 0, text);
+    put(line, "%.*s", used < LOG_LINE_BYTES ? (int)(LOG_LINE_BYTES - used) : 0, text);
 }
 
 static void put_value(struct line *line, const struct log_field *field)
@@ -200,27 +204,87 @@ static void put_json_head(struct line *line, const char *level, const char *modu
         level, atomic_load(&current_node), atomic_load(&current_epoch), module, event);
 }
 
-void log_write(enum log_level level, const char *module, const char *event,
-               const struct log_field *fields)
+/* The bytes of the line are line->text[0..used). */
+static void make_line(struct line *line, enum log_level level, const char *module,
+                      const char *event, const struct log_field *fields)
 {
-    struct line line = {.used = 0};
+    line->used = 0;
+    line->full = false;
     bool json = configured_format == LOG_JSON;
     if (json)
-        put_json_head(&line, level_names[level], module, event);
+        put_json_head(line, level_names[level], module, event);
     else
-        put_text_head(&line, level_names[level], module, event);
+        put_text_head(line, level_names[level], module, event);
     for (const struct log_field *field = fields; field->key != NULL; field++) {
-        size_t before = line.used;
-        put(&line, json ? ",\"%s\":" : " %s=", field->key);
-        put_value(&line, field);
-        if (line.full) {
-            line.used = before; /* this field and those behind it are left out */
+        size_t before = line->used;
+        put(line, json ? ",\"%s\":" : " %s=", field->key);
+        put_value(line, field);
+        if (line->full) {
+            line->used = before; /* this field and those behind it are left out */
             break;
         }
     }
     if (json)
-        line.text[line.used++] = '}';
-    line.text[line.used++] = '\n';
-    ssize_t written = write(STDERR_FILENO, line.text, line.used);
-    (void)written; /* nobody is left to tell */
+        line->text[line->used++] = '}';
+    line->text[line->used++] = '\n';
+}
+
+void log_write(enum log_level level, const char *module, const char *event,
+               const struct log_field *fields)
+{
+    struct line line;
+    make_line(&line, level, module, event, fields);
+    log_writer_put(line.text, line.used);
+}
+
+/* ---- the thread that writes ---- */
+
+static size_t report_dropped(uint64_t dropped, char text[static LOG_LINE_BYTES])
+{
+    struct line line;
+    make_line(&line, LOG_WARNING, "log", "lines_dropped",
+              (const struct log_field[]){
+                  log_number("count", dropped),
+                  log_string("reason", "nobody read the log, or its disk took no more"),
+                  {.key = NULL}});
+    memcpy(text, line.text, line.used);
+    return line.used;
+}
+
+static void on_reopened(const char *file, const char *reason)
+{
+    if (reason == NULL)
+        log_info("log", "reopened", log_string("file", file));
+    else
+        log_error("log", "cannot_reopen", log_string("file", file), log_string("reason", reason),
+                  log_string("hint", "the log goes on in the file that was open before"));
+}
+
+enum error log_start(const char *file, struct error_text *why)
+{
+    enum error error = log_writer_start(file, report_dropped, why);
+    if (error == OK)
+        (void)atexit(log_flush);
+    return error;
+}
+
+void log_reopen(void)
+{
+    log_writer_reopen(on_reopened);
+}
+
+void log_flush(void)
+{
+    log_writer_flush(FLUSH_MS);
+}
+
+void log_last_words(const char *sentence)
+{
+    if (log_writer_has_file())
+        log_error("process", "ends", log_string("reason", sentence));
+    log_flush();
+    char text[LOG_LINE_BYTES];
+    int length = snprintf(text, sizeof text, "%s\n", sentence);
+    size_t size = length < 0 ? 0 : (size_t)length < sizeof text ? (size_t)length : sizeof text - 1;
+    (void)output_within(STDERR_FILENO, text, size, FLUSH_MS);
 }

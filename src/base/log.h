@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* log.h - structured log lines on stderr: `time level node epoch module event key=value ...`.
+/* log.h - structured log lines on standard error or in a file:
+ * `time level node epoch module event key=value ...`.
  *
  * Text for a terminal or one JSON object per line. Values are quoted and escaped, so what a peer
  * sends can neither forge a line nor drive a terminal; bytes that are no UTF-8 become U+FFFD. A
- * line has at most 2,048 bytes: a longer value is cut, fields behind it are left out. One write per
- * line; any thread. */
+ * line has at most 2,048 bytes: a longer value is cut, fields behind it are left out. No line is split
+ * between two writes. Any thread.
+ *
+ * After log_start a thread writes the lines, and logging never waits for whoever reads them: see
+ * base/log_writer.h for the bound and for lines that are dropped. Before it, and in programs that do
+ * not call it, each line is written at once. */
 #ifndef JACKDAW_BASE_LOG_H
 #define JACKDAW_BASE_LOG_H
 
@@ -49,6 +54,22 @@ void log_identify(uint64_t node, uint64_t epoch);
 /* Reads "debug", "info", "warning", "error" or "silent"; and "text" or "json". ERROR_INVALID. */
 enum error log_level_parse(const char *text, enum log_level *out);
 enum error log_format_parse(const char *text, enum log_format *out);
+
+/* Starts the thread that writes; call it once, after log_configure. file: appended to, made with mode
+ * 0640 (umask applies), borrowed for ever; NULL: standard error. The end of the process (exit) flushes.
+ * ERROR_*: the file cannot be opened, or there is no thread; a sentence in why. */
+enum error log_start(const char *file, struct error_text *why);
+
+/* Opens the file anew, for example after it was renamed. The thread does it and logs `reopened`, or
+ * `cannot_reopen`: the old file then stays in use. Without a file nothing happens. */
+void log_reopen(void);
+
+/* Waits until everything is written, for half a second at most. */
+void log_flush(void);
+
+/* For the end of a process: flushes, and then writes the sentence and a newline to standard error, for
+ * half a second each at most; and to the file, where there is one, as a line of the log. */
+void log_last_words(const char *sentence);
 
 bool log_enabled(enum log_level level);
 

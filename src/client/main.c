@@ -15,7 +15,9 @@
 
 static int fail(const char *sentence, const char *more)
 {
-    (void)fprintf(stderr, "jackdaw: %s\n%s", sentence, more);
+    struct error_text text;
+    (void)error_set(&text, OK, "jackdaw: %s%s", sentence, more);
+    log_last_words(text.text);
     return EXIT_FAILURE;
 }
 
@@ -55,7 +57,7 @@ int main(int argc, char **argv)
     struct error_text why;
     (void)setlocale(LC_ALL, "");
     if (settings_parse(argc, argv, &settings, &why) != OK)
-        return fail(why.text, "Try --help.\n");
+        return fail(why.text, "\nTry --help.");
     int result = EXIT_SUCCESS;
     if (settings.help) {
         settings_print_help(stdout);
@@ -65,7 +67,7 @@ int main(int argc, char **argv)
     } else {
         log_configure(settings.log_level, LOG_TEXT);
         rpc_init();
-        result = run(&settings);
+        result = log_start(NULL, &why) == OK ? run(&settings) : fail(why.text, "");
     }
     settings_release(&settings);
     return result;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/log.h"
+#include "base/output.h"
 #include "rpc/protocol.h"
 #include "server/core.h"
 #include "server/operator.h"
@@ -9,6 +10,9 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#define READY_LINE_BYTES 8192 /* the folder's name has up to 4,096 */
 
 static struct core core;
 
@@ -37,7 +41,9 @@ static void ignore_signals(void)
 
 static int fail(const char *sentence)
 {
-    (void)fprintf(stderr, "jackdaw-server: %s\n", sentence);
+    struct error_text text;
+    (void)error_set(&text, OK, "jackdaw-server: %s", sentence);
+    log_last_words(text.text);
     return EXIT_FAILURE;
 }
 
@@ -52,10 +58,13 @@ static void tell_ready(struct core *ready)
     address_format(&address, clients);
     rpc_server_address(cluster_server(ready->cluster), &address);
     address_format(&address, internal);
-    (void)printf("jackdaw server %u ready: %s, clients %s, internal %s, data %s/%u\n",
-                 (unsigned)options->id, replica_role_name(ready->role), clients, internal,
-                 options->data_dir, (unsigned)options->id);
-    (void)fflush(stdout);
+    char line[READY_LINE_BYTES];
+    int length = snprintf(line, sizeof line,
+                          "jackdaw server %u ready: %s, clients %s, internal %s, data %s/%u\n",
+                          (unsigned)options->id, replica_role_name(ready->role), clients, internal,
+                          options->data_dir, (unsigned)options->id);
+    if (length > 0 && (size_t)length < sizeof line)
+        output_later(STDOUT_FILENO, line);
     log_info("server", "ready", log_string("clients", clients), log_string("internal", internal),
              log_number("seq", ledger_committed(ready->ledger).seq));
 }
@@ -66,8 +75,10 @@ static int serve(const struct server_options *options)
     log_identify(options->id, 0);
     if (sodium_init() < 0)
         return fail("the system has no source of randomness");
-    rpc_init();
     struct error_text why;
+    if (log_start(NULL, &why) != OK)
+        return fail(why.text);
+    rpc_init();
     if (core_open(&core, options, &why) != OK)
         return fail(why.text);
     watch_signals();
@@ -95,7 +106,8 @@ int main(int argc, char **argv)
     struct server_options options;
     struct error_text why;
     if (server_options_parse(argc, argv, &options, &why) != OK) {
-        (void)fprintf(stderr, "jackdaw-server: %s\nTry --help.\n", why.text);
+        (void)fail(why.text);
+        log_last_words("Try --help.");
         return EXIT_FAILURE;
     }
     int result = EXIT_SUCCESS;

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/* What a server and a client are started with, and what the system does to them: descriptors that
+ * nobody reads or that are closed, signals, limits. */
+#include "support/json_client.h"
+#include "support/node.h"
+#include "support/raw_chat.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define LONG_LINES 1200 /* of 2 KB in the log: more than its buffer and a pipe hold together */
+#define LONG_NAME_BYTES 1900
+
+struct fixture {
+    struct stage *stage;
+    struct node node;
+    int reader; /* of the pipe that the server writes to; -1: none */
+};
+
+/* Two ends of a pipe: the server's standard error or output. Used between fork and exec. */
+static int pipe_ends[2] = {-1, -1};
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    fixture->stage = stage_open();
+    fixture->node = (struct node){.stage = fixture->stage, .id = 1};
+    fixture->reader = -1;
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    if (fixture->reader >= 0)
+        (void)close(fixture->reader);
+    stage_close(fixture->stage);
+    free(fixture);
+    return 0;
+}
+
+/* ---- a pipe that nobody reads ---- */
+
+static void write_errors_to_pipe(void *unused)
+{
+    (void)unused;
+    (void)dup2(pipe_ends[1], STDERR_FILENO);
+}
+
+static void write_output_to_pipe(void *unused)
+{
+    (void)unused;
+    (void)dup2(pipe_ends[1], STDOUT_FILENO);
+}
+
+static void launch_with_pipe(struct fixture *fixture, void (*prepare)(void *unused))
+{
+    fixture->node.prepare = prepare;
+    node_launch(&fixture->node);
+    (void)close(pipe_ends[1]);
+    fixture->reader = pipe_ends[0];
+}
+
+static void make_pipe(void)
+{
+    assert_int_equal(pipe2(pipe_ends, O_CLOEXEC | O_NONBLOCK), 0);
+    /* Only the reading end: the server's is as usual. */
+    assert_int_equal(fcntl(pipe_ends[1], F_SETFL, 0), 0);
+}
+
+static void fill_pipe(void)
+{
+    static const char zeros[4096];
+    assert_int_equal(fcntl(pipe_ends[1], F_SETFL, O_NONBLOCK), 0);
+    while (write(pipe_ends[1], zeros, sizeof zeros) > 0)
+        continue;
+    assert_int_equal(errno, EAGAIN);
+    assert_int_equal(fcntl(pipe_ends[1], F_SETFL, 0), 0);
+}
+
+/* Everything that comes until `text` does, or until the end. malloc. */
+static char *read_pipe_until(struct fixture *fixture, const char *text)
+{
+    size_t used = 0;
+    size_t room = 8u << 20;
+    char *said = malloc(room);
+    uint64_t until_ms = stage_now_ms() + STAGE_PATIENCE_MS;
+    said[0] = '\0';
+    while (strstr(said, text) == NULL && stage_now_ms() < until_ms && used + 1 < room) {
+        struct pollfd entry = {.fd = fixture->reader, .events = POLLIN};
+        (void)poll(&entry, 1, 100);
+        ssize_t got = read(fixture->reader, said + used, room - used - 1);
+        if (got == 0)
+            break;
+        for (ssize_t i = 0; i < got; i++)
+            if (said[used + (size_t)i] == '\0')
+                said[used + (size_t)i] = ' '; /* what filled it */
+        used += got > 0 ? (size_t)got : 0;
+        said[used] = '\0';
+    }
+    return said;
+}
+
+/* Asks the server something that makes a long line in its log. */
+static bool ask_long(struct sp_peer *peer)
+{
+    char name[LONG_NAME_BYTES + 1];
+    memset(name, 'n', LONG_NAME_BYTES);
+    name[LONG_NAME_BYTES] = '\0';
+    Jackdaw__InfoRequest request = JACKDAW__INFO_REQUEST__INIT;
+    request.client = name;
+    struct raw_reply reply;
+    const struct raw_call call = {.method = "Info", .message = &request.base};
+    if (!raw_chat(peer, &call, &reply))
+        return false;
+    free(reply.payload);
+    return reply.status == STATUS_OK;
+}
+
+static size_t count_lines_with(const char *log, const char *text)
+{
+    size_t count = 0;
+    for (const char *at = log; (at = strstr(at, text)) != NULL; at += strlen(text))
+        count++;
+    return count;
+}
+
+static void test_log__a_full_pipe_does_not_stop_the_server(void **state)
+{
+    struct fixture *fixture = *state;
+    make_pipe();
+    fixture->node.options[0] = "--log_level=debug";
+    launch_with_pipe(fixture, write_errors_to_pipe);
+    node_wait_ready(&fixture->node);
+    struct address address = node_address(&fixture->node);
+    struct sp_peer peer;
+    assert_true(sp_open(&peer, &address));
+    for (size_t i = 0; i < LONG_LINES; i++)
+        assert_true(ask_long(&peer));
+    /* Now somebody reads. What was dropped is told once, with the count. */
+    char *said = read_pipe_until(fixture, "lines_dropped");
+    size_t kept = count_lines_with(said, "server client ");
+    const char *report = strstr(said, "log lines_dropped count=");
+    unsigned long dropped = 0;
+    assert_non_null(report);
+    assert_int_equal(sscanf(report, "log lines_dropped count=%lu", &dropped), 1);
+    assert_in_range(kept, 400, LONG_LINES - 1);
+    assert_int_equal(kept + dropped, LONG_LINES);
+    free(said);
+    /* Later lines come again, and nothing more is dropped. */
+    assert_true(ask_long(&peer));
+    said = read_pipe_until(fixture, "server client ");
+    assert_non_null(strstr(said, "server client "));
+    assert_null(strstr(said, "lines_dropped"));
+    free(said);
+    sp_close(&peer);
+    assert_int_equal(node_stop(&fixture->node), 0);
+    stage_pass(fixture->stage);
+}
+
+/* The end waits for a reader, but not for ever. */
+static void test_log__a_full_pipe_does_not_hold_up_the_stop(void **state)
+{
+    struct fixture *fixture = *state;
+    make_pipe();
+    fill_pipe();
+    launch_with_pipe(fixture, write_errors_to_pipe);
+    node_wait_ready(&fixture->node);
+    assert_int_equal(node_stop(&fixture->node), 0);
+    stage_pass(fixture->stage);
+}
+
+static void test_ready_line__waits_for_its_reader_without_stopping_the_server(void **state)
+{
+    struct fixture *fixture = *state;
+    make_pipe();
+    fill_pipe();
+    launch_with_pipe(fixture, write_output_to_pipe);
+    STAGE_WAIT(fixture->stage, process_logged(fixture->node.process, "server ready clients="));
+    char *log = process_log(fixture->node.process);
+    struct address address;
+    struct sp_peer peer;
+    unsigned port = 0;
+    assert_int_equal(sscanf(strstr(log, "clients="), "clients=127.0.0.1:%5u", &port), 1);
+    free(log);
+    assert_int_equal(address_parse("127.0.0.1:1", &address, NULL), OK);
+    address.port = (uint16_t)port;
+    assert_true(sp_open(&peer, &address));
+    assert_true(ask_long(&peer)); /* it serves */
+    sp_close(&peer);
+    char *said = read_pipe_until(fixture, "ready: master");
+    assert_non_null(strstr(said, "jackdaw server 1 ready: master"));
+    free(said);
+    assert_int_equal(node_stop(&fixture->node), 0);
+    stage_pass(fixture->stage);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_log__a_full_pipe_does_not_stop_the_server),
+        TEST(test_log__a_full_pipe_does_not_hold_up_the_stop),
+        TEST(test_ready_line__waits_for_its_reader_without_stopping_the_server),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
