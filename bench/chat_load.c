@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* chat_load - how fast is a server, and what does this machine allow? See bench/README.md. */
+#include "base/output.h"
 #include "bench.h"
 #include "interrupt.h"
 
@@ -403,6 +404,7 @@ static int run(struct settings *settings)
 
 int main(int argc, char **argv)
 {
+    output_open_standard();
     static struct settings settings;
     struct error_text why;
     if (options_parse(&table, argc, argv, &settings, &why) != OK) {

@@ -2,6 +2,7 @@
 /* failover - how long does a cluster of three not acknowledge anything when one of its servers
  * fails, and is everything acknowledged still there? See bench/README.md. */
 #include "base/options.h"
+#include "base/output.h"
 #include "interrupt.h"
 #include "network.h"
 #include "process.h"
@@ -479,6 +480,7 @@ static int start(struct settings *settings)
 
 int main(int argc, char **argv)
 {
+    output_open_standard();
     static struct settings settings;
     struct error_text why;
     if (options_parse(&table, argc, argv, &settings, &why) != OK) {

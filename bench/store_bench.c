@@ -9,6 +9,7 @@
  * transactions for a second, then reads. The database is made in a new folder within folder
  * (default: TMPDIR or /tmp) and removed; choose one on the disk that is to be measured. */
 #include "base/clock.h"
+#include "base/output.h"
 #include "store/store.h"
 
 #include <ftw.h>
@@ -235,6 +236,7 @@ static uint64_t argument(int count, char **values, int index, uint64_t otherwise
 
 int main(int count, char **values)
 {
+    output_open_standard();
     const char *parent = getenv("TMPDIR") == NULL ? "/tmp" : getenv("TMPDIR");
     char folder[4096];
     (void)snprintf(folder, sizeof folder, "%s/store_bench.XXXXXX", count > 6 ? values[6] : parent);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "base/output.h"
 #include "client/app.h"
 #include "client/interactive.h"
 #include "client/piped.h"
@@ -53,6 +54,7 @@ static int run(const struct settings *settings)
 
 int main(int argc, char **argv)
 {
+    output_open_standard();
     struct settings settings;
     struct error_text why;
     (void)setlocale(LC_ALL, "");

@@ -103,6 +103,7 @@ static int ask(const struct server_options *options)
 
 int main(int argc, char **argv)
 {
+    output_open_standard();
     struct server_options options;
     struct error_text why;
     if (server_options_parse(argc, argv, &options, &why) != OK) {

@@ -208,6 +208,84 @@ static void test_ready_line__waits_for_its_reader_without_stopping_the_server(vo
     stage_pass(fixture->stage);
 }
 
+static bool file_has(const char *path, const char *text)
+{
+    char *bytes = calloc(1, 1u << 20);
+    FILE *file = fopen(path, "re");
+    if (file != NULL)
+        (void)!fread(bytes, 1, (1u << 20) - 1, file);
+    bool has = strstr(bytes, text) != NULL;
+    if (file != NULL)
+        (void)fclose(file);
+    free(bytes);
+    return has;
+}
+
+/* ---- descriptors that are closed ---- */
+
+static void close_standard(void *unused)
+{
+    (void)unused;
+    (void)close(STDIN_FILENO);
+    (void)close(STDOUT_FILENO);
+    (void)close(STDERR_FILENO);
+}
+
+static void close_input(void *unused)
+{
+    (void)unused;
+    (void)close(STDIN_FILENO);
+}
+
+static bool can_connect(const struct node *node)
+{
+    struct address address = node_address(node);
+    struct sp_peer peer;
+    bool is_open = sp_open(&peer, &address);
+    if (is_open)
+        sp_close(&peer);
+    return is_open;
+}
+
+static void test_descriptors__closed_at_the_start_of_a_server(void **state)
+{
+    struct fixture *fixture = *state;
+    node_start(&fixture->node); /* the kernel picks its ports */
+    assert_int_equal(node_stop(&fixture->node), 0);
+    fixture->node.prepare = close_standard;
+    node_launch(&fixture->node);
+    STAGE_WAIT(fixture->stage, can_connect(&fixture->node));
+    for (int number = 0; number <= 2; number++) {
+        char name[64];
+        char target[STAGE_PATH_SIZE];
+        (void)snprintf(name, sizeof name, "/proc/%d/fd/%d", (int)process_id(fixture->node.process),
+                       number);
+        ssize_t size = readlink(name, target, sizeof target - 1);
+        assert_true(size > 0);
+        target[size] = '\0';
+        assert_string_equal(target, "/dev/null");
+    }
+    assert_int_equal(node_stop(&fixture->node), 0);
+    const char *lock = stage_path(fixture->stage, "data/1/lock");
+    assert_true(file_has(lock, "\n"));
+    assert_false(file_has(lock, "role")); /* no log in it */
+    stage_pass(fixture->stage);
+}
+
+static void test_descriptors__closed_input_of_a_client_is_its_end(void **state)
+{
+    struct fixture *fixture = *state;
+    node_start(&fixture->node);
+    const char *const words[] = {"--json", "-a", fixture->node.clients, NULL};
+    const struct process_options options = {
+        .name = "client", .program = TEST_CLIENT, .arguments = words, .prepare = close_input};
+    struct process *client = process_start(fixture->stage, &options);
+    assert_int_equal(process_wait(client, STAGE_PATIENCE_MS), 0);
+    assert_non_null(process_wait_line(client, 0, "{\"type\":\"stats\"", STAGE_PATIENCE_MS));
+    assert_int_equal(node_stop(&fixture->node), 0);
+    stage_pass(fixture->stage);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -217,6 +295,8 @@ int main(int argc, char **argv)
         TEST(test_log__a_full_pipe_does_not_stop_the_server),
         TEST(test_log__a_full_pipe_does_not_hold_up_the_stop),
         TEST(test_ready_line__waits_for_its_reader_without_stopping_the_server),
+        TEST(test_descriptors__closed_at_the_start_of_a_server),
+        TEST(test_descriptors__closed_input_of_a_client_is_its_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
