@@ -41,13 +41,21 @@ static void handle(int number, void (*handler)(int))
     (void)sigaction(number, &action, NULL);
 }
 
+/* nohup: the end of the terminal is not the end of the client. */
+static bool ignores_hangup(void)
+{
+    struct sigaction inherited;
+    return sigaction(SIGHUP, NULL, &inherited) == 0 && inherited.sa_handler == SIG_IGN;
+}
+
 void signals_watch(struct client *client, bool terminal)
 {
     atomic_store(&watched, client);
     handle(SIGPIPE, SIG_IGN);
     handle(SIGINT, on_signal);
     handle(SIGTERM, on_signal);
-    handle(SIGHUP, on_signal);
+    if (!ignores_hangup())
+        handle(SIGHUP, on_signal);
     if (!terminal)
         return;
     handle(SIGWINCH, on_signal);

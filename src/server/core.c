@@ -453,6 +453,8 @@ bool core_run(struct core *core, void (*on_ready)(struct core *core))
 {
     while (!atomic_load(&core->stopping)) {
         turn(core, TICK_MS);
+        if (atomic_exchange(&core->reloading, false))
+            log_reopen();
         if (!core->was_ready && is_ready(core)) {
             core->was_ready = true;
             on_ready(core);
@@ -467,6 +469,12 @@ void core_stop(struct core *core)
     /* The flag last: once it is set, the core may be gone. The wake-up is only for haste. */
     task_queue_wake(core->cluster_queue);
     atomic_store(&core->stopping, true);
+}
+
+void core_reload(struct core *core)
+{
+    atomic_store(&core->reloading, true);
+    task_queue_wake(core->cluster_queue);
 }
 
 /* ---- closing ---- */

@@ -60,6 +60,7 @@ struct core {
     bool has_failed;
     struct error_text problem; /* where it has failed */
     atomic_bool stopping;
+    atomic_bool reloading;
 };
 
 #define ANSWER_ARENA_BYTES (1024u * 1024u)        /* a call may use beyond its request */
@@ -79,6 +80,10 @@ bool core_run(struct core *core, void (*on_ready)(struct core *core));
 
 /* Ends core_run. Async-signal-safe; any thread. */
 void core_stop(struct core *core);
+
+/* Makes the core open its log file anew in its next turn, and log that it did. Async-signal-safe; any
+ * thread, from core_open until core_release. */
+void core_reload(struct core *core);
 
 /* Closes everything; the database last. */
 void core_release(struct core *core);

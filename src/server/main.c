@@ -6,6 +6,7 @@
 #include "server/operator.h"
 #include "version.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -16,27 +17,51 @@
 
 static struct core core;
 
-static void on_signal(int number)
+static void on_stop(int number)
 {
     (void)number;
     core_stop(&core);
 }
 
-static void watch_signals(void)
+static void on_reload(int number)
 {
-    struct sigaction stop = {.sa_handler = on_signal};
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
-    (void)sigaction(SIGTERM, &stop, NULL);
-    (void)sigaction(SIGINT, &stop, NULL);
-    (void)sigaction(SIGPIPE, &ignore, NULL);
+    (void)number;
+    core_reload(&core);
+}
+
+static void handle(int number, void (*handler)(int))
+{
+    struct sigaction action = {.sa_handler = handler};
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(number, &action, NULL);
+}
+
+/* What SIGHUP means is decided at the start: when a terminal goes, the kernel takes it away from its
+ * processes before they can look. nohup asks for SIGHUP not to stop the program. */
+static void (*hangup_handler(void))(int)
+{
+    struct sigaction inherited;
+    bool is_ignored = sigaction(SIGHUP, NULL, &inherited) == 0 && inherited.sa_handler == SIG_IGN;
+    int terminal = open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+    if (terminal < 0)
+        return on_reload;
+    (void)close(terminal);
+    return is_ignored ? on_reload : on_stop;
+}
+
+static void watch_signals(void (*on_hangup)(int))
+{
+    handle(SIGTERM, on_stop);
+    handle(SIGINT, on_stop);
+    handle(SIGHUP, on_hangup);
 }
 
 /* A second one must not meet a core that is being taken apart. */
 static void ignore_signals(void)
 {
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
-    (void)sigaction(SIGTERM, &ignore, NULL);
-    (void)sigaction(SIGINT, &ignore, NULL);
+    handle(SIGTERM, SIG_IGN);
+    handle(SIGINT, SIG_IGN);
+    handle(SIGHUP, SIG_IGN);
 }
 
 static int fail(const char *sentence)
@@ -76,12 +101,16 @@ static int serve(const struct server_options *options)
     if (sodium_init() < 0)
         return fail("the system has no source of randomness");
     struct error_text why;
-    if (log_start(NULL, &why) != OK)
+    if (log_start(options->log_file, &why) != OK)
         return fail(why.text);
+    void (*on_hangup)(int) = hangup_handler();
+    handle(SIGPIPE, SIG_IGN);
+    if (on_hangup == on_reload)
+        handle(SIGHUP, SIG_IGN); /* there is nothing yet that could be stale */
     rpc_init();
     if (core_open(&core, options, &why) != OK)
         return fail(why.text);
-    watch_signals();
+    watch_signals(on_hangup);
     bool in_good_order = core_run(&core, tell_ready);
     ignore_signals();
     log_info("server", "stopped", log_number("seq", ledger_committed(core.ledger).seq));

@@ -312,7 +312,7 @@ static const struct option_spec specs[] = {
      .argument = "debug|info|warning|error|silent",
      .fallback = "info",
      .parse = parse_level,
-     .group = "Log (on stderr)",
+     .group = "Log",
      .help = "what is logged",
      FIELD(log_level)},
     {.name = "log_format",
@@ -320,9 +320,15 @@ static const struct option_spec specs[] = {
      .argument = "text|json",
      .fallback = "text",
      .parse = parse_format,
-     .group = "Log (on stderr)",
+     .group = "Log",
      .help = "how it is written",
      FIELD(log_format)},
+    {.name = "log_file",
+     .kind = OPTION_STRING,
+     .argument = "FILE",
+     .group = "Log",
+     .help = "where it is appended, instead of standard error; SIGHUP opens it anew",
+     FIELD(log_file)},
 
     {.name = "status",
      .kind = OPTION_CHOICE,
@@ -399,6 +405,10 @@ static enum error check_texts(const struct server_options *options, struct error
 {
     if (options->data_dir[0] == '\0')
         return error_set(why, ERROR_INVALID, "--data_dir: a folder has a name; \".\" is this one");
+    if (options->log_file != NULL && options->log_file[0] == '\0')
+        return error_set(why, ERROR_INVALID,
+                         "--log_file: a file has a name; leave the option out "
+                         "to log to standard error");
     if (options->advertise_host == NULL || is_host(options->advertise_host))
         return OK;
     return error_set(why, ERROR_INVALID,

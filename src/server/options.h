@@ -56,6 +56,7 @@ struct server_options {
 
     enum log_level log_level;
     enum log_format log_format;
+    const char *log_file; /* NULL: standard error */
 
     /* The operator's: at most one is given, and then no server is started. */
     struct given_address status; /* who is asked; port not 0 */

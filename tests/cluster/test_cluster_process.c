@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -208,6 +210,76 @@ static void test_ready_line__waits_for_its_reader_without_stopping_the_server(vo
     stage_pass(fixture->stage);
 }
 
+/* ---- SIGHUP ---- */
+
+static int terminal_ends[2] = {-1, -1}; /* the test's, the server's */
+
+static void leave_terminal(void *unused)
+{
+    (void)unused;
+    (void)setsid();
+}
+
+static void take_terminal(void *unused)
+{
+    (void)unused;
+    (void)setsid();
+    (void)ioctl(terminal_ends[1], TIOCSCTTY, 0);
+}
+
+static void take_terminal_under_nohup(void *unused)
+{
+    take_terminal(unused);
+    (void)signal(SIGHUP, SIG_IGN);
+}
+
+static void start_on_terminal(struct fixture *fixture, void (*prepare)(void *unused))
+{
+    terminal_ends[0] = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(terminal_ends[0] >= 0);
+    assert_int_equal(grantpt(terminal_ends[0]), 0);
+    assert_int_equal(unlockpt(terminal_ends[0]), 0);
+    terminal_ends[1] = open(ptsname(terminal_ends[0]), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(terminal_ends[1] >= 0);
+    fixture->node.prepare = prepare;
+    node_start(&fixture->node);
+    (void)close(terminal_ends[1]);
+}
+
+static void assert_stops_cleanly(struct fixture *fixture)
+{
+    assert_int_equal(process_wait(fixture->node.process, NODE_STOP_MS), 0);
+    assert_true(process_logged(fixture->node.process, "server stopped"));
+}
+
+static void assert_serves(struct fixture *fixture)
+{
+    struct address address = node_address(&fixture->node);
+    struct sp_peer peer;
+    assert_true(sp_open(&peer, &address));
+    assert_true(ask_long(&peer));
+    sp_close(&peer);
+}
+
+static void test_hangup__of_a_terminal_stops_the_server(void **state)
+{
+    struct fixture *fixture = *state;
+    start_on_terminal(fixture, take_terminal);
+    (void)close(terminal_ends[0]); /* as a window that is closed */
+    assert_stops_cleanly(fixture);
+    stage_pass(fixture->stage);
+}
+
+static void test_hangup__signal_with_a_terminal_stops_the_server(void **state)
+{
+    struct fixture *fixture = *state;
+    start_on_terminal(fixture, take_terminal);
+    process_signal(fixture->node.process, SIGHUP);
+    assert_stops_cleanly(fixture);
+    (void)close(terminal_ends[0]);
+    stage_pass(fixture->stage);
+}
+
 static bool file_has(const char *path, const char *text)
 {
     char *bytes = calloc(1, 1u << 20);
@@ -219,6 +291,88 @@ static bool file_has(const char *path, const char *text)
         (void)fclose(file);
     free(bytes);
     return has;
+}
+
+static void start_with_log_file(struct fixture *fixture, void (*prepare)(void *unused),
+                                const char *path)
+{
+    static char option[STAGE_PATH_SIZE + 16];
+    (void)snprintf(option, sizeof option, "--log_file=%s", path);
+    fixture->node.options[0] = option;
+    fixture->node.prepare = prepare;
+    node_start(&fixture->node);
+}
+
+static void test_hangup__without_a_terminal_opens_the_log_file_anew(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *path = stage_path(fixture->stage, "server.log");
+    const char *moved = stage_path(fixture->stage, "server.log.1");
+    start_with_log_file(fixture, leave_terminal, path);
+    STAGE_WAIT(fixture->stage, file_has(path, "server ready"));
+    assert_int_equal(rename(path, moved), 0);
+    process_signal(fixture->node.process, SIGHUP);
+    STAGE_WAIT(fixture->stage, file_has(path, "log reopened"));
+    assert_serves(fixture);
+    assert_int_equal(node_stop(&fixture->node), 0);
+    assert_true(file_has(path, "server stopped"));
+    assert_false(file_has(moved, "server stopped"));
+    char *log = process_log(fixture->node.process);
+    assert_string_equal(log, ""); /* standard error */
+    free(log);
+    stage_pass(fixture->stage);
+}
+
+/* What cannot be opened does not end the server, nor its log. */
+static void test_hangup__log_file_that_cannot_be_opened(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *path = stage_path(fixture->stage, "server.log");
+    const char *moved = stage_path(fixture->stage, "server.log.1");
+    start_with_log_file(fixture, leave_terminal, path);
+    assert_int_equal(rename(path, moved), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    process_signal(fixture->node.process, SIGHUP);
+    STAGE_WAIT(fixture->stage, file_has(moved, "log cannot_reopen"));
+    assert_serves(fixture);
+    assert_int_equal(node_stop(&fixture->node), 0);
+    assert_true(file_has(moved, "server stopped"));
+    stage_pass(fixture->stage);
+}
+
+/* The hangup of the terminal must not stop it. */
+static void test_hangup__under_nohup(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *path = stage_path(fixture->stage, "server.log");
+    static char option[STAGE_PATH_SIZE + 16];
+    (void)snprintf(option, sizeof option, "--log_file=%s", path);
+    fixture->node.options[0] = option;
+    start_on_terminal(fixture, take_terminal_under_nohup);
+    (void)close(terminal_ends[0]);
+    STAGE_WAIT(fixture->stage, file_has(path, "log reopened"));
+    assert_serves(fixture);
+    assert_int_equal(node_stop(&fixture->node), 0);
+    stage_pass(fixture->stage);
+}
+
+/* The sentence that ends a server is on standard error and in its log file. */
+static void test_log_file__has_the_reason_of_the_end(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *path = stage_path(fixture->stage, "server.log");
+    node_start(&fixture->node);
+    struct node second = fixture->node;
+    static char option[STAGE_PATH_SIZE + 16];
+    (void)snprintf(option, sizeof option, "--log_file=%s", path);
+    second.options[0] = option;
+    second.clients[0] = '\0';
+    second.internal[0] = '\0';
+    node_launch(&second);
+    assert_int_equal(process_wait(second.process, STAGE_PATIENCE_MS), 1);
+    assert_true(process_logged(second.process, "jackdaw-server: "));
+    assert_true(file_has(path, "process ends reason=\"jackdaw-server: "));
+    stage_pass(fixture->stage);
 }
 
 /* ---- descriptors that are closed ---- */
@@ -295,6 +449,12 @@ int main(int argc, char **argv)
         TEST(test_log__a_full_pipe_does_not_stop_the_server),
         TEST(test_log__a_full_pipe_does_not_hold_up_the_stop),
         TEST(test_ready_line__waits_for_its_reader_without_stopping_the_server),
+        TEST(test_hangup__of_a_terminal_stops_the_server),
+        TEST(test_hangup__signal_with_a_terminal_stops_the_server),
+        TEST(test_hangup__without_a_terminal_opens_the_log_file_anew),
+        TEST(test_hangup__log_file_that_cannot_be_opened),
+        TEST(test_hangup__under_nohup),
+        TEST(test_log_file__has_the_reason_of_the_end),
         TEST(test_descriptors__closed_at_the_start_of_a_server),
         TEST(test_descriptors__closed_input_of_a_client_is_its_end),
     };

@@ -170,6 +170,7 @@ static void test_options__defaults(void **state)
     assert_int_equal(options.password_cost, PASSWORD_COST_INTERACTIVE);
     assert_int_equal(options.log_level, LOG_INFO);
     assert_int_equal(options.log_format, LOG_TEXT);
+    assert_null(options.log_file);
     assert_false(options.help);
     assert_false(options.version);
     server_options_release(&options);
@@ -202,15 +203,16 @@ static void test_options__all_shorter_forms(void **state)
 static void test_options__words_of_each_kind(void **state)
 {
     (void)state;
-    struct server_options options = expect_ok(
-        WORDS("--data-dir", "/var/lib/x", "--advertise_host=chat.example",
-              "--password_cost=minimal", "--log_level=debug", "--log_format=json",
-              "--client_address=tls+tcp://[::1]:5", "--tls_cert=c.pem", "--tls_key=k.pem"));
+    struct server_options options = expect_ok(WORDS(
+        "--data-dir", "/var/lib/x", "--advertise_host=chat.example", "--password_cost=minimal",
+        "--log_level=debug", "--log_format=json", "--log_file=a.log",
+        "--client_address=tls+tcp://[::1]:5", "--tls_cert=c.pem", "--tls_key=k.pem"));
     assert_string_equal(options.data_dir, "/var/lib/x");
     assert_string_equal(options.advertise_host, "chat.example");
     assert_int_equal(options.password_cost, PASSWORD_COST_MINIMAL);
     assert_int_equal(options.log_level, LOG_DEBUG);
     assert_int_equal(options.log_format, LOG_JSON);
+    assert_string_equal(options.log_file, "a.log");
     assert_true(options.client_address.tls);
     assert_string_equal(options.client_address.host, "::1");
     assert_string_equal(options.tls_cert, "c.pem");
@@ -228,7 +230,8 @@ static void test_options__words_from_the_environment(void **state)
         {"JACKDAW_DATA_DIR", "elsewhere"},    {"JACKDAW_ADVERTISE_HOST", "10.0.0.1"},
         {"JACKDAW_PASSWORD_COST", "minimal"}, {"JACKDAW_LOG_LEVEL", "silent"},
         {"JACKDAW_LOG_FORMAT", "json"},       {"JACKDAW_ROLE", "slave"},
-        {"JACKDAW_CLIENT_ADDRESS", "a:3"},    {"JACKDAW_INTERNAL_ADDRESS", "b:4"},
+        {"JACKDAW_LOG_FILE", "b.log"},        {"JACKDAW_CLIENT_ADDRESS", "a:3"},
+        {"JACKDAW_INTERNAL_ADDRESS", "b:4"},
     };
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
         assert_int_equal(setenv(variables[i].name, variables[i].value, 1), 0);
@@ -241,6 +244,7 @@ static void test_options__words_from_the_environment(void **state)
     assert_int_equal(options.log_level, LOG_SILENT);
     assert_int_equal(options.log_format, LOG_JSON);
     assert_int_equal(options.role, SERVER_SLAVE);
+    assert_string_equal(options.log_file, "b.log");
     assert_string_equal(options.client_address.host, "a");
     assert_int_equal(options.internal_address.port, 4);
     server_options_release(&options);
@@ -260,6 +264,7 @@ static void test_options__mistakes_are_sentences(void **state)
     expect_mistake(WORDS("--password_cost=cheap"), "interactive|minimal");
     expect_mistake(WORDS("--log_level=loud"), "loud");
     expect_mistake(WORDS("--log_format=xml"), "text|json");
+    expect_mistake(WORDS("--log_file="), "--log_file");
     expect_mistake(WORDS("--data_dir="), "--data_dir");
     expect_mistake(WORDS("--advertise_host="), "--advertise_host");
     expect_mistake(WORDS("--advertise_host=a b"), "a b");
@@ -510,38 +515,17 @@ static void test_options__help_has_each_with_its_default(void **state)
 {
     (void)state;
     static const char *const names[] = {
-        "--role",
-        "--client_address",
-        "--internal_address",
-        "--data_dir",
-        "--advertise_host",
-        "--tls_cert",
-        "--tls_key",
-        "--password_cost",
-        "--log_level",
-        "--log_format",
-        "--help",
-        "--version",
-        "--master_address",
-        "--feed_address",
-        "--forward",
-        "--status ADDRESS",
-        "--json",
-        "--leave ADDRESS",
-        "--remove ID",
-        "JACKDAW_",
-        "(default: all)",
-        "(default: 100)",
-        "(default: 500)",
-        "(default: 1000)",
-        "(default: 2000)",
-        "(default: data)",
-        "(default: :2625)",
-        "(default: :2626)",
-        "(default: interactive)",
-        "(default: info)",
-        "(default: text)",
-        "(default: master)",
+        "--role",           "--client_address", "--internal_address",
+        "--data_dir",       "--advertise_host", "--tls_cert",
+        "--tls_key",        "--password_cost",  "--log_level",
+        "--log_format",     "--log_file",       "--help",
+        "--version",        "--master_address", "--feed_address",
+        "--forward",        "--status ADDRESS", "--json",
+        "--leave ADDRESS",  "--remove ID",      "JACKDAW_",
+        "(default: all)",   "(default: 100)",   "(default: 500)",
+        "(default: 1000)",  "(default: 2000)",  "(default: data)",
+        "(default: :2625)", "(default: :2626)", "(default: interactive)",
+        "(default: info)",  "(default: text)",  "(default: master)",
     };
     const char *help = help_text();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
