@@ -47,6 +47,8 @@ struct app {
     uint64_t commands_failed; /* of any kind, messages too */
     uint64_t progress_us;     /* when something last ended */
     bool quitting;            /* /quit was said: no more input is wanted */
+    bool password_asked;      /* somebody was: what was typed before must not become a message */
+    bool password_missing;    /* the line before needed one, and nobody could be asked */
     bool hopeless;            /* waiting for servers was given up: whatever is asked now fails */
 };
 

@@ -25,6 +25,13 @@ static void refuse(struct app *app, const struct command *command, uint64_t line
         app->screen->result(app, &outcome);
 }
 
+/* Whether its outcome is that of a message. */
+static bool is_message(enum line_kind kind, const struct command *command)
+{
+    return kind == LINE_MESSAGE || kind == LINE_DOUBTFUL ||
+           (kind == LINE_COMMAND && command->message);
+}
+
 static void start_message(struct app *app, const char *text, uint64_t line)
 {
     struct invocation *invocation = invocation_make(app, NULL, text, line);
@@ -65,12 +72,22 @@ static void refuse_unknown(struct app *app, const char *rest, uint64_t line)
 {
     struct error_text why;
     struct error_text word;
-    (void)error_set(&word, OK, "%.*s", (int)strcspn(rest, " \t"), rest);
+    (void)error_set(&word, OK, "%.*s", (int)command_name_size(rest), rest);
     (void)error_set(&why, OK, "there is no command /%.64s: /help lists them", word.text);
     const struct outcome outcome = {
         .word = word.text, .line = line, .status = STATUS_INVALID_ARGUMENT, .error = why.text};
     app->commands_failed++;
     app->screen->result(app, &outcome);
+}
+
+/* What a doubtful line says is not repeated: outcomes are kept in logs. */
+static void refuse_doubtful(struct app *app, const struct command *command, uint64_t line)
+{
+    struct error_text why;
+    (void)error_set(&why, OK,
+                    "did you mean /%s? The line was not sent; /say TEXT sends any text as it is",
+                    command->name);
+    refuse(app, NULL, line, true, why.text);
 }
 
 void app_start_line(struct app *app, const char *line, size_t size, uint64_t number)
@@ -83,22 +100,32 @@ void app_start_line(struct app *app, const char *line, size_t size, uint64_t num
         return;
     }
     enum line_kind kind = command_parse(copy, &command, &rest);
+    bool password_missing = app->password_missing;
+    if (kind != LINE_EMPTY)
+        app->password_missing = false;
     if (!text_is_valid(line, size)) {
-        bool message = kind == LINE_MESSAGE || (kind == LINE_COMMAND && command->message);
-        refuse(app, command, number, message, "the line is not text in UTF-8");
+        refuse(app, command, number, is_message(kind, command), "the line is not text in UTF-8");
         kind = LINE_EMPTY;
     }
     switch (kind) {
     case LINE_EMPTY:
         break;
     case LINE_MESSAGE:
-        start_message(app, rest, number);
+        if (password_missing)
+            refuse(app, NULL, number, true,
+                   "is this the password that the line before did without? The line was not sent; "
+                   "/say TEXT sends any text as it is");
+        else
+            start_message(app, rest, number);
         break;
     case LINE_COMMAND:
         start_command(app, command, rest, number);
         break;
     case LINE_UNKNOWN:
         refuse_unknown(app, rest, number);
+        break;
+    case LINE_DOUBTFUL:
+        refuse_doubtful(app, command, number);
         break;
     }
     sodium_memzero(copy, strlen(copy)); /* it may have held a password */
@@ -111,7 +138,7 @@ void app_refuse_line(struct app *app, const char *line, size_t size, uint64_t nu
     const char *rest;
     char *copy = strndup(line, size);
     enum line_kind kind = copy == NULL ? LINE_MESSAGE : command_parse(copy, &command, &rest);
-    bool message = kind == LINE_MESSAGE || (kind == LINE_COMMAND && command->message);
+    bool message = is_message(kind, command);
     struct error_text why;
     (void)error_set(&why, OK, "the line is longer than the %zu bytes that a line may have", size);
     refuse(app, command, number, message || kind == LINE_EMPTY, why.text);
@@ -128,13 +155,14 @@ static bool is_starting(const struct app *app)
 bool app_may_start(const struct app *app, const char *line, size_t size, bool patient)
 {
     char beginning[32]; /* enough for the longest name of a command */
-    size_t length = size < sizeof beginning - 1 ? size : sizeof beginning - 1;
-    memcpy(beginning, line, length);
+    size_t blank = text_blank_size(line, size);
+    size_t length = size - blank < sizeof beginning - 1 ? size - blank : sizeof beginning - 1;
+    memcpy(beginning, line + blank, length);
     beginning[length] = '\0';
     const struct command *command;
     const char *rest;
     enum line_kind kind = command_parse(beginning, &command, &rest);
-    bool message = kind == LINE_MESSAGE || (kind == LINE_COMMAND && command->message);
+    bool message = is_message(kind, command);
     if (!patient && kind == LINE_COMMAND && command->local)
         return true;
     if (app->commands_open > 0)

@@ -13,11 +13,13 @@ static bool ask_password(struct app *app, const char *prompt, bool new,
 {
     char again[APP_PASSWORD_SIZE];
     if (app->screen->read_password == NULL) {
+        app->password_missing = true;
         (void)error_set(why, OK, "a password is needed%s",
                         app->screen->password_words ? ": behind the name, or by --password_file"
                                                     : ": give it by --password_file");
         return false;
     }
+    app->password_asked = true;
     if (!app->screen->read_password(app, prompt, out, APP_PASSWORD_SIZE, why))
         return false;
     if (!new)

@@ -15,6 +15,16 @@ static bool read_number(const char *text, uint64_t *out)
     return true;
 }
 
+void run_say(struct invocation *invocation)
+{
+    const char *room = app_room_of(invocation, COMMAND_ARGUMENTS_MAX);
+    if (room == NULL)
+        return;
+    invocation->text = invocation->arguments[0];
+    app_ask(invocation,
+            &(struct client_request){.call = CLIENT_SEND, .room = room, .text = invocation->text});
+}
+
 void run_msg(struct invocation *invocation)
 {
     char room[512];

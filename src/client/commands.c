@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/commands.h"
 
+#include "client/text.h"
+
 #include <string.h>
 
-#define SPACES " \t"
+#define BYTE_ORDER_MARK "\xEF\xBB\xBF"
 
 const struct command commands[] = {
     {.name = "register",
@@ -12,6 +14,7 @@ const struct command commands[] = {
      .least = 1,
      .most = 2,
      .rest = true,
+     .password_words = 2,
      .run = run_register},
     {.name = "login",
      .arguments = "NAME",
@@ -19,6 +22,7 @@ const struct command commands[] = {
      .least = 1,
      .most = 2,
      .rest = true,
+     .password_words = 2,
      .completion = COMPLETE_PERSON,
      .run = run_login},
     {.name = "logout", .arguments = "", .help = "end this session", .run = run_logout},
@@ -27,6 +31,7 @@ const struct command commands[] = {
      .help = "delete your account, after asking for the password",
      .most = 1,
      .rest = true,
+     .password_words = 1,
      .run = run_delete},
     {.name = "users",
      .arguments = "[PATTERN [AFTER]]",
@@ -97,6 +102,14 @@ const struct command commands[] = {
      .most = 2,
      .completion = COMPLETE_PERSON,
      .run = run_ban},
+    {.name = "say",
+     .arguments = "TEXT",
+     .help = "write to the current room, whatever the text looks like",
+     .least = 1,
+     .most = 1,
+     .rest = true,
+     .message = true,
+     .run = run_say},
     {.name = "msg",
      .arguments = "NAME TEXT",
      .help = "write to one person",
@@ -164,44 +177,83 @@ static const struct command *command_of_synonym(const char *word, size_t length)
     return NULL;
 }
 
+size_t command_name_size(const char *text)
+{
+    const char *at = text;
+    const char *end = text;
+    for (;;) {
+        enum text_kind kind = text_next(&at);
+        if (kind == TEXT_END || kind == TEXT_SPACE || kind == TEXT_EMPTY)
+            return (size_t)(end - text);
+        end = at;
+    }
+}
+
 enum line_kind command_parse(const char *line, const struct command **command, const char **rest)
 {
+    if (strncmp(line, BYTE_ORDER_MARK, strlen(BYTE_ORDER_MARK)) == 0)
+        line += strlen(BYTE_ORDER_MARK);
     *command = NULL;
     *rest = line;
-    if (line[strspn(line, SPACES)] == '\0')
+    const char *start = line + text_blank_size(line, strlen(line));
+    if (*start == '\0')
         return LINE_EMPTY;
-    if (line[0] == '/' && line[1] == '/') {
-        *rest = line + 1;
+    if (start[0] == '/' && start[1] == '/') {
+        *rest = start + 1;
         return LINE_MESSAGE;
     }
-    size_t length = strcspn(line, SPACES);
-    if (line[0] == '/') {
-        *command = command_named(line + 1, length - 1);
-        *rest = *command == NULL ? line + 1 : line + length;
+    size_t size = command_name_size(start);
+    if (start[0] == '/') {
+        *command = command_named(start + 1, size - 1);
+        *rest = *command == NULL ? start + 1 : start + size;
         return *command == NULL ? LINE_UNKNOWN : LINE_COMMAND;
     }
-    *command = command_of_synonym(line, length);
-    if (*command == NULL)
-        return LINE_MESSAGE;
-    *rest = line + length;
-    return LINE_COMMAND;
+    *command = command_of_synonym(start, size);
+    if (*command != NULL) {
+        *rest = start + size;
+        return LINE_COMMAND;
+    }
+    *command = command_doubt(line);
+    return *command == NULL ? LINE_MESSAGE : LINE_DOUBTFUL;
+}
+
+/* Moves *at to the next space, or the end; a space is overwritten and passed. */
+static void end_word(char **at)
+{
+    for (;;) {
+        const char *next = *at;
+        enum text_kind kind = text_next(&next);
+        if (kind == TEXT_END)
+            return;
+        char *before = *at;
+        *at += next - before;
+        if (kind == TEXT_SPACE) {
+            *before = '\0';
+            return;
+        }
+    }
+}
+
+static void skip_spaces(char **at)
+{
+    const char *next = *at;
+    while (text_next(&next) == TEXT_SPACE)
+        *at += next - *at;
 }
 
 bool command_split(const struct command *command, char *rest,
                    char *arguments[static COMMAND_ARGUMENTS_MAX], size_t *count)
 {
     *count = 0;
-    rest += strspn(rest, SPACES);
+    skip_spaces(&rest);
     while (*rest != '\0') {
         if (*count == command->most)
             return false;
         arguments[(*count)++] = rest;
         if (command->rest && *count == command->most)
             break;
-        rest += strcspn(rest, SPACES);
-        if (*rest != '\0')
-            *rest++ = '\0';
-        rest += strspn(rest, SPACES);
+        end_word(&rest);
+        skip_spaces(&rest);
     }
     return *count >= command->least;
 }

@@ -24,6 +24,7 @@ struct command {
     bool early;            /* needs not wait for messages before it */
     bool looks;            /* at the server: a script's waits until one answers, or none does */
     bool message;          /* sends a message */
+    size_t password_words; /* with so many words behind it a password is among them; 0: never */
     enum command_completion completion; /* of the first argument */
     void (*run)(struct invocation *invocation);
 };
@@ -36,13 +37,28 @@ const struct command *command_named(const char *name, size_t length);
 
 /* What a line is. */
 enum line_kind {
-    LINE_EMPTY,
-    LINE_MESSAGE, /* *rest is the message */
-    LINE_COMMAND, /* *command, and *rest is what follows its name */
-    LINE_UNKNOWN, /* begins like a command that there is none of; *rest is its name on */
+    LINE_EMPTY,    /* nothing but white space and characters that show nothing */
+    LINE_MESSAGE,  /* *rest is the message */
+    LINE_COMMAND,  /* *command, and *rest is what follows its name */
+    LINE_UNKNOWN,  /* begins like a command that there is none of; *rest is its name on */
+    LINE_DOUBTFUL, /* a plain line that may have been meant as *command: it must not be sent */
 };
-/* line: NUL-terminated. A line that begins with two slashes is a message that begins with one. */
+/* line: NUL-terminated. A byte order mark at its beginning is no part of it. Blank before a command
+ * counts for nothing. A line that begins with two slashes is a message that begins with one. */
 enum line_kind command_parse(const char *line, const struct command **command, const char **rest);
+
+/* How many bytes the name of a command at the beginning of text (without '/') has. */
+size_t command_name_size(const char *text);
+
+/* The command that a line, which is none, may have been meant as; NULL: it is a message. There is a
+ * doubt when
+ *   - the line begins with a character that looks like a slash, and the name of a command follows;
+ *   - a command that takes a password stands anywhere as a word behind a slash, a backslash, "!" or
+ *     what looks like them ("> /login ann secret", "\/login ann secret"), or begins the line behind
+ *     signs or digits ("?login ann secret", "7login ann secret"), and so many words follow that the
+ *     password is among them.
+ * Case, width and invisible characters make no difference. */
+const struct command *command_doubt(const char *line);
 
 /* Splits rest (changed) into arguments: words, of which the last keeps its spaces where the command
  * says so. False: too many or too few. */
@@ -67,6 +83,7 @@ void run_invite(struct invocation *invocation);
 void run_kick(struct invocation *invocation);
 void run_ban(struct invocation *invocation);
 /* command_message.c */
+void run_say(struct invocation *invocation);
 void run_msg(struct invocation *invocation);
 void run_history(struct invocation *invocation);
 void run_deliver(struct invocation *invocation);

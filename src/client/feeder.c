@@ -79,6 +79,12 @@ void feeder_skip(struct feeder *feeder)
     drop_rest(feeder);
 }
 
+void feeder_drop(struct feeder *feeder)
+{
+    feeder->start = feeder->used = feeder->searched = 0;
+    feeder->skipping = false;
+}
+
 bool feeder_wants(struct feeder *feeder)
 {
     struct feeder_line line;

@@ -44,5 +44,7 @@ void feeder_read(struct feeder *feeder);
 bool feeder_peek(struct feeder *feeder, struct feeder_line *line);
 /* Goes past the line that feeder_peek shows. */
 void feeder_skip(struct feeder *feeder);
+/* Forgets all that was read. */
+void feeder_drop(struct feeder *feeder);
 
 #endif

@@ -132,6 +132,30 @@ static void print_output(struct interactive *self)
 
 /* ---- lines that wait for earlier ones ---- */
 
+/* What was typed before somebody was asked for a password may be the password. */
+static void drop_typed_ahead(struct interactive *self)
+{
+    if (self->app->password_asked)
+        self->key_start = self->key_end = 0;
+    self->app->password_asked = false;
+}
+
+static bool asks_for_password(const char *text)
+{
+    const struct command *command;
+    const char *rest;
+    return command_parse(text, &command, &rest) == LINE_COMMAND && command->password_words > 0;
+}
+
+/* Whether a line that waits will ask for a password: the next one typed may be that. */
+static bool is_password_due(const struct interactive *self)
+{
+    const struct waiting_line *line = self->waiting;
+    while (line != NULL && !asks_for_password(line->text))
+        line = line->next;
+    return line != NULL;
+}
+
 static void start_waiting(struct interactive *self)
 {
     while (self->waiting != NULL && !self->leaving) {
@@ -142,6 +166,7 @@ static void start_waiting(struct interactive *self)
         self->waiting = first->next;
         self->waiting_count--;
         app_start_line(self->app, first->text, size, ++self->lines_typed);
+        drop_typed_ahead(self);
         free(first);
     }
 }
@@ -156,6 +181,11 @@ static void start_or_wait(struct interactive *self, const char *text)
     bool local = command_parse(text, &command, &rest) == LINE_COMMAND && command->local;
     if ((self->waiting == NULL || local) && app_may_start(self->app, text, size, false)) {
         app_start_line(self->app, text, size, ++self->lines_typed);
+        drop_typed_ahead(self);
+        return;
+    }
+    if (is_password_due(self)) {
+        lines_put(self->app, "! not taken: a command that waits will ask for the password");
         return;
     }
     line = self->waiting_count < WAITING_LINES_MAX ? malloc(sizeof *line + size + 1) : NULL;
@@ -312,13 +342,14 @@ static unsigned char complete(EditLine *editor, int key)
 
 /* ---- lines ---- */
 
-/* A message is seen when it comes back; until then its line would stand there a second time. */
+/* A message is seen when it comes back; until then its line would stand there a second time. What may
+ * hold a password does not stay on the screen. */
 static void erase_typed(struct interactive *self, const char *text)
 {
     const struct command *command;
     const char *rest;
     enum line_kind kind = command_parse(text, &command, &rest);
-    if (kind != LINE_MESSAGE && kind != LINE_EMPTY)
+    if (kind != LINE_MESSAGE && kind != LINE_EMPTY && kind != LINE_DOUBTFUL)
         return;
     size_t columns = text_columns(self->prompt) + text_columns(text);
     terminal_erase(columns / terminal_columns() + 1);

@@ -33,6 +33,9 @@ static void start_lines(struct piped *piped)
         else
             app_start_line(piped->app, line.text, line.size, line.number);
         feeder_skip(&piped->feeder);
+        if (piped->app->password_asked)
+            feeder_drop(&piped->feeder); /* typed ahead: it may be the password */
+        piped->app->password_asked = false;
         if (piped->app->quitting)
             piped->closed = true;
     }

@@ -24,8 +24,94 @@ bool text_is_valid(const char *text, size_t size)
     return true;
 }
 
-static char *fold(const char *text)
+#define BRAILLE_BLANK 0x2800
+#define CHARACTER_BYTES 4 /* at most */
+
+static enum text_kind kind_of(utf8proc_int32_t character)
 {
+    if (character == BRAILLE_BLANK)
+        return TEXT_SPACE;
+    if ((character >= '\t' && character <= '\r') || character == 0x85)
+        return TEXT_SPACE;
+    if (utf8proc_get_property(character)->ignorable)
+        return TEXT_EMPTY;
+    switch (utf8proc_category(character)) {
+    case UTF8PROC_CATEGORY_ZS:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP:
+        return TEXT_SPACE;
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+        return TEXT_EMPTY;
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_NO:
+        return TEXT_WORD;
+    default:
+        return TEXT_OTHER;
+    }
+}
+
+/* The kind of the first character of text (size bytes, not 0), and how many bytes it has. */
+static enum text_kind look(const char *text, size_t size, size_t *length)
+{
+    utf8proc_int32_t character;
+    utf8proc_ssize_t taken =
+        utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size, &character);
+    *length = taken > 0 ? (size_t)taken : 1;
+    return taken > 0 ? kind_of(character) : TEXT_OTHER;
+}
+
+enum text_kind text_next(const char **at)
+{
+    size_t length;
+    if (**at == '\0')
+        return TEXT_END;
+    enum text_kind kind = look(*at, strnlen(*at, CHARACTER_BYTES), &length);
+    *at += length;
+    return kind;
+}
+
+size_t text_blank_size(const char *text, size_t size)
+{
+    size_t blank = 0;
+    while (blank < size) {
+        size_t length;
+        enum text_kind kind = look(text + blank, size - blank, &length);
+        if (kind != TEXT_SPACE && kind != TEXT_EMPTY)
+            break;
+        blank += length;
+    }
+    return blank;
+}
+
+/* The same result for ASCII as utf8proc gives, without its cost. */
+static char *fold_ascii(const char *text, size_t size)
+{
+    char *folded = malloc(size + 1);
+    if (folded == NULL)
+        return NULL;
+    for (size_t i = 0; i < size; i++)
+        folded[i] = (char)(text[i] >= 'A' && text[i] <= 'Z' ? text[i] - 'A' + 'a' : text[i]);
+    folded[size] = '\0';
+    return folded;
+}
+
+char *text_fold(const char *text)
+{
+    size_t ascii = 0;
+    while (text[ascii] != '\0' && (unsigned char)text[ascii] < 0x80)
+        ascii++;
+    if (text[ascii] == '\0')
+        return fold_ascii(text, ascii);
     utf8proc_uint8_t *folded = NULL;
     const utf8proc_option_t options = UTF8PROC_NULLTERM | UTF8PROC_STABLE | UTF8PROC_COMPOSE |
                                       UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_IGNORE;
@@ -36,8 +122,8 @@ static char *fold(const char *text)
 
 bool text_same_name(const char *left, const char *right)
 {
-    char *folded_left = fold(left);
-    char *folded_right = fold(right);
+    char *folded_left = text_fold(left);
+    char *folded_right = text_fold(right);
     bool same = folded_left != NULL && folded_right != NULL ? strcmp(folded_left, folded_right) == 0
                                                             : strcmp(left, right) == 0;
     free(folded_left);

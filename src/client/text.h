@@ -10,6 +10,25 @@
 /* Whether size bytes are UTF-8 without NUL (RFC 3629). */
 bool text_is_valid(const char *text, size_t size);
 
+/* What a character is. */
+enum text_kind {
+    TEXT_END,   /* the NUL */
+    TEXT_WORD,  /* a letter, a mark on one, or a digit */
+    TEXT_SPACE, /* white space of any width (Unicode's White_Space), line breaks included */
+    TEXT_EMPTY, /* shows nothing and takes no place: control, format and default ignorable ones */
+    TEXT_OTHER, /* punctuation, symbols, and bytes that are not UTF-8 */
+};
+
+/* The kind of the character at *at, which is moved behind it, but not past the NUL. */
+enum text_kind text_next(const char **at);
+
+/* How many bytes at the beginning of text (size bytes) are TEXT_SPACE and TEXT_EMPTY. */
+size_t text_blank_size(const char *text, size_t size);
+
+/* A copy in which case, width, composition and TEXT_EMPTY characters make no difference (NFKC,
+ * folded). NULL: out of memory, or not UTF-8; the caller frees it. */
+char *text_fold(const char *text);
+
 /* Whether two names are one in the servers' eyes: case, width and composition do not count. */
 bool text_same_name(const char *left, const char *right);
 

@@ -192,6 +192,25 @@ static void test_lines__bad_input(void **state)
     stage_free(stage);
 }
 
+/* Whatever may hold a password stays here; the outcome does not repeat it. */
+static void test_lines__passwords_are_not_published(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    run(stage, LINES("/register ann secret", "/join lobby"));
+    run(stage, LINES(" /login ann secret", "\xEF\xBB\xBF/login ann secret", "> /login ann secret",
+                     "!login ann secret"));
+    /* Nobody can be asked for it here: the next line may be it. */
+    run(stage, LINES("/join lobby", "/login ann", "", "secret", "hello", "/login ann",
+                     "/say secret", "hello", "/say > /login ann secret"));
+    assert_told(LINES("register OK", "join OK", "login OK", "login OK", "failed  INVALID_ARGUMENT",
+                      "failed  INVALID_ARGUMENT", "join OK", "login INVALID_ARGUMENT",
+                      "failed  INVALID_ARGUMENT", "sent hello", "login INVALID_ARGUMENT",
+                      "sent secret", "sent hello", "sent > /login ann secret"));
+    assert_int_equal(stage->world->cluster.message_count, 4);
+    stage_free(stage);
+}
+
 static enum fake_action lose_sends(void *context, struct fake_server *server, const char *method,
                                    uint64_t number)
 {
@@ -229,6 +248,7 @@ static void test_may_start__order(void **state)
     assert_true(may_start(stage, "/topic x", false)); /* a person may */
     assert_true(may_start(stage, "/quit", false));
     app_start_line(&stage->app, "/topic x", 8, 4);
+    assert_false(may_start(stage, "                                        /topic x", true));
     /* A command waits: everything waits, but for what a person asks of the program. */
     assert_false(may_start(stage, "more", true));
     assert_false(may_start(stage, "/switch lobby", true));
@@ -639,6 +659,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lines__a_whole_session),
         cmocka_unit_test(test_lines__bad_input),
+        cmocka_unit_test(test_lines__passwords_are_not_published),
         cmocka_unit_test(test_may_start__order),
         cmocka_unit_test(test_may_start__once_a_server_answers),
         cmocka_unit_test(test_may_start__once_no_server_answers),

@@ -52,7 +52,27 @@ static void test_command_parse__kinds(void **state)
         {"", LINE_EMPTY, NULL, ""},
         {" \t ", LINE_EMPTY, NULL, " \t "},
         {"hello", LINE_MESSAGE, NULL, "hello"},
-        {" /join", LINE_MESSAGE, NULL, " /join"},
+        {" /join", LINE_COMMAND, "join", ""},
+        {"\t\xC2\xA0/login ann secret", LINE_COMMAND, "login", " ann secret"},
+        {"\xE2\x80\x8B/login ann secret", LINE_COMMAND, "login", " ann secret"},
+        {"\xE3\x80\x80/login ann secret", LINE_COMMAND, "login", " ann secret"},
+        {"\xEF\xBB\xBF/login ann secret", LINE_COMMAND, "login", " ann secret"},
+        {"\xEF\xBB\xBF \xEF\xBB\xBF/quit", LINE_COMMAND, "quit", ""},
+        {"/login\xC2\xA0"
+         "ann",
+         LINE_COMMAND, "login",
+         "\xC2\xA0"
+         "ann"},
+        {"\xEF\xBB\xBFhello", LINE_MESSAGE, NULL, "hello"},
+        {"\xEF\xBB\xBF", LINE_EMPTY, NULL, ""},
+        {"\xC2\xA0\xE2\x80\x8B", LINE_EMPTY, NULL, "\xC2\xA0\xE2\x80\x8B"},
+        {"  hello", LINE_MESSAGE, NULL, "  hello"},
+        {" //etc", LINE_MESSAGE, NULL, "/etc"},
+        {" !j lobby", LINE_COMMAND, "join", " lobby"},
+        {" /nothing", LINE_UNKNOWN, NULL, "nothing"},
+        {"/LOGIN ann secret", LINE_UNKNOWN, NULL, "LOGIN ann secret"},
+        {"/ login ann secret", LINE_UNKNOWN, NULL, " login ann secret"},
+        {"/\xE2\x80\x8Blogin ann secret", LINE_UNKNOWN, NULL, "\xE2\x80\x8Blogin ann secret"},
         {"//etc/passwd", LINE_MESSAGE, NULL, "/etc/passwd"},
         {"/join lobby", LINE_COMMAND, "join", " lobby"},
         {"/quit", LINE_COMMAND, "quit", ""},
@@ -78,6 +98,88 @@ static void test_command_parse__kinds(void **state)
         else
             assert_string_equal(command->name, cases[i].command);
     }
+}
+
+static const char *doubt(const char *line)
+{
+    const struct command *command;
+    const char *rest;
+    enum line_kind kind = command_parse(line, &command, &rest);
+    assert_true(kind == LINE_DOUBTFUL || kind == LINE_MESSAGE);
+    return kind == LINE_MESSAGE ? "" : command->name;
+}
+
+/* Each of these was sent to the room, with the password. */
+static void test_command_doubt__passwords(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {
+        "\\/login ann secret",
+        "\\login ann secret",
+        "\xEF\xBC\x8Flogin ann secret", /* full-width solidus */
+        "\xEF\xBC\x8F\xEF\xBD\x8C\xEF\xBD\x8F\xEF\xBD\x87\xEF\xBD\x89\xEF\xBD\x8E ann secret",
+        "\xE2\x88\x95login ann secret",  /* division slash */
+        "\xE2\x81\x84login ann secret",  /* fraction slash */
+        " \xEF\xBC\xBClogin ann secret", /* full-width backslash */
+        "!login ann secret",
+        "!LOGIN ann secret",
+        "\xEF\xBC\x81login ann secret",
+        "?login ann secret",
+        "7login ann secret",
+        "-login ann secret",
+        ".login ann secret",
+        "\"/login ann secret\"",
+        "> /login ann secret",
+        ">/login ann secret",
+        "> login ann secret",
+        "$ /login ann secret",
+        "\xE2\x9D\xAF /login ann secret",
+        "lobby> /login ann secret",
+        "lobby>/login ann secret",
+        "(2 waiting) lobby> /LOGIN ann secret",
+        "hi\r/login ann secret",
+        "type /login ann secret",
+        "!login\xC2\xA0"
+        "ann\xC2\xA0secret",
+        "\\\xE2\x80\x8Blogin ann secret",
+        "!lo\xE2\x80\x8B"
+        "gin ann secret",
+        "\\/login  ann   my long secret",
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        assert_string_equal(doubt(lines[i]), "login");
+    assert_string_equal(doubt("!register ann secret"), "register");
+    assert_string_equal(doubt("> /delete secret"), "delete");
+    assert_string_equal(doubt("\xEF\xBC\x8Fjoin lobby"), "join");
+    assert_string_equal(doubt("\xEF\xBC\x8Fquit"), "quit");
+}
+
+static void test_command_doubt__messages(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {
+        "login ann secret", /* says so in docs/json.md */
+        "Login is broken today",
+        "please /login first",
+        "!ping",
+        "!help me please",
+        "!join the club now",
+        "!login",
+        "see https://example.org/login for more",
+        "https://login is down",
+        "and/or /join us there",
+        "/etc" + 1,
+        "\\o/ hooray for all",
+        "12 logins today",
+        "delete all of it",
+        "\xEF\xBC\x8F\xEF\xBC\x8F",
+        "\xEF\xBC\x8Fnothing at all",
+        "...",
+        "\xF0\x9F\x91\x8D",
+        "> quoted text",
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        assert_string_equal(doubt(lines[i]), "");
 }
 
 /* Splits what follows a command's name; NULL: refused. Otherwise "a|b". */
@@ -112,6 +214,10 @@ static void test_command_split__arguments(void **state)
     assert_string_equal(split("topic", " "), "");
     assert_null(split("quit", " now"));
     assert_string_equal(split("history", "\t5\t7"), "5|7");
+    assert_string_equal(split("login", "\xC2\xA0"
+                                       "ann\xC2\xA0"
+                                       "pass\xC2\xA0word"),
+                        "ann|pass\xC2\xA0word");
 }
 
 /* ---- lines from a pipe ---- */
@@ -395,6 +501,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_commands__table_is_sound),
         cmocka_unit_test(test_command_parse__kinds),
+        cmocka_unit_test(test_command_doubt__passwords),
+        cmocka_unit_test(test_command_doubt__messages),
         cmocka_unit_test(test_command_split__arguments),
         cmocka_unit_test(test_feeder__lines),
         cmocka_unit_test(test_feeder__too_long),
