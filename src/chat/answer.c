@@ -36,6 +36,11 @@ static enum error list_own_rooms(const struct account *account, struct arena *ar
     return OK;
 }
 
+struct device_copy {
+    struct arena *arena;
+    Jackdaw__Device *device;
+};
+
 enum error chat_answer_login(struct chat *chat, struct chat_call *call, Jackdaw__LoginReply *reply)
 {
     call_begin(call);
@@ -57,6 +62,48 @@ enum error chat_answer_login(struct chat *chat, struct chat_call *call, Jackdaw_
     return reply->name == NULL || reply->position == NULL ? ERROR_NO_MEMORY : OK;
 }
 
+static enum error copy_device(void *context, const struct session_row *row)
+{
+    struct device_copy *copy = context;
+    copy->device->name = arena_strdup(copy->arena, row->device);
+    copy->device->started_ms = row->started_ms;
+    return copy->device->name == NULL ? ERROR_NO_MEMORY : OK;
+}
+
+static enum error list_device(struct chat *chat, const struct chat_session *session,
+                              struct arena *arena, Jackdaw__LoginReply *reply)
+{
+    Jackdaw__Device *device = arena_message(arena, &jackdaw__device__descriptor);
+    if (device == NULL)
+        return ERROR_NO_MEMORY;
+    device->session = session->id;
+    device->silent_ms = chat->monotonic_ms - session->heard_ms;
+    reply->devices[reply->n_devices++] = device;
+    return store_get_session(chat->store, session->id, copy_device,
+                             &(struct device_copy){.arena = arena, .device = device});
+}
+
+enum error chat_answer_devices(struct chat *chat, struct chat_call *call,
+                               Jackdaw__LoginReply *reply)
+{
+    call_begin(call);
+    chat_now(chat, call->monotonic_ms);
+    const struct account *account = state_account(&chat->state, call->account);
+    ASSERT(account != NULL);
+    size_t count = 0;
+    for (const struct chat_session *session = account->sessions; session != NULL;
+         session = session->next_of_account)
+        count++;
+    reply->name = arena_strdup(call->arena, account->name);
+    reply->devices = arena_alloc(call->arena, count * sizeof *reply->devices);
+    enum error error = reply->name == NULL || reply->devices == NULL ? ERROR_NO_MEMORY : OK;
+    for (const struct chat_session *session = account->sessions; session != NULL && error == OK;
+         session = session->next_of_account)
+        error = list_device(chat, session, call->arena, reply);
+    reply->sessions = (uint32_t)reply->n_devices;
+    return error;
+}
+
 enum error chat_answer_heartbeat(struct chat *chat, struct chat_call *call,
                                  const Jackdaw__HeartbeatRequest *request,
                                  Jackdaw__HeartbeatReply *reply)
@@ -74,6 +121,7 @@ enum error chat_answer_heartbeat(struct chat *chat, struct chat_call *call,
         seq = call->committed_seq;
     reply->time_ms = call_time(chat, call);
     reply->position = position_at(chat, call->arena, seq);
+    reply->last_request = call->session->last_request;
     return reply->position == NULL ? ERROR_NO_MEMORY : OK;
 }
 

@@ -219,7 +219,8 @@ enum chat_decision chat_check_login(struct chat *chat, struct chat_call *call,
                                     const Jackdaw__LoginRequest *request, const char **hash);
 /* Second half, after the password was verified (or not: UNAUTHENTICATED). Carry call->account over
  * from the first half: it tells whose password it was, should the name have changed hands since.
- * CHAT_ANSWER: the token has its session already (call->session is set to it). CHAT_PROPOSE: once
+ * CHAT_ANSWER: the token has its session already (call->session is set to it), or, where that is
+ * NULL, the caller wants to choose one of the devices first: chat_answer_devices. CHAT_PROPOSE: once
  * applied, chat_find_session(chat, delta->session_started->session) is the session. */
 enum chat_decision chat_propose_login(struct chat *chat, struct chat_call *call,
                                       const Jackdaw__LoginRequest *request, bool verified);
@@ -336,6 +337,9 @@ enum error chat_outcome_of(struct chat *chat, const struct chat_session *session
  * call->status and call->text set; else call->status is STATUS_OK. Undelivered messages are told of
  * at most CHAT_LIST_MAX conversations; Receive gives all of them. */
 enum error chat_answer_login(struct chat *chat, struct chat_call *call, Jackdaw__LoginReply *reply);
+/* For Login without a session: the devices of call->account, and its name. */
+enum error chat_answer_devices(struct chat *chat, struct chat_call *call,
+                               Jackdaw__LoginReply *reply);
 enum error chat_answer_heartbeat(struct chat *chat, struct chat_call *call,
                                  const Jackdaw__HeartbeatRequest *request,
                                  Jackdaw__HeartbeatReply *reply);

@@ -150,24 +150,49 @@ static enum chat_decision answer_known(struct chat_call *call, struct chat_sessi
     return CHAT_ANSWER;
 }
 
-static struct chat_session *longest_silent(const struct chat *chat, const struct account *account,
-                                           const Jackdaw__SessionStarted *started)
+static bool is_replaced(const Jackdaw__SessionStarted *started, uint64_t session)
+{
+    for (size_t i = 0; i < started->n_replaces; i++)
+        if (started->replaces[i] == session)
+            return true;
+    return false;
+}
+
+/* The session, but for those replaced, that was not heard for longest. */
+static struct chat_session *longest_unheard(const struct account *account,
+                                            const Jackdaw__SessionStarted *started)
 {
     struct chat_session *longest = NULL;
     for (struct chat_session *session = account->sessions; session != NULL;
-         session = session->next_of_account) {
-        bool is_free = session_is_silent(chat, session);
-        for (size_t i = 0; i < started->n_replaces; i++)
-            is_free = is_free && started->replaces[i] != session->id;
-        if (is_free && (longest == NULL || session->heard_ms < longest->heard_ms))
+         session = session->next_of_account)
+        if (!is_replaced(started, session->id) &&
+            (longest == NULL || session->heard_ms < longest->heard_ms))
             longest = session;
-    }
     return longest;
 }
 
-/* Chooses the silent sessions that end, so that with the new one there are not too many. */
+/* longest: the first of the devices that may fall silent. */
+static enum chat_decision refuse_device(struct chat *chat, struct chat_call *call, size_t count,
+                                        const struct chat_session *longest)
+{
+    uint64_t silence_ms = chat->limits.session_silence_ms;
+    uint64_t silent_ms = chat->monotonic_ms - longest->heard_ms;
+    enum chat_decision decision = call_refuse(
+        call, STATUS_RESOURCE_EXHAUSTED,
+        "%zu %s logged in already; log out on one of them, replace one, or wait until one of them "
+        "has been silent for %llu s.",
+        count, count == 1 ? "device is" : "devices are",
+        (unsigned long long)(silence_ms + 999) / 1000);
+    call->retry_ms = silent_ms < silence_ms ? (uint32_t)(silence_ms - silent_ms) : 1;
+    return decision;
+}
+
+/* Chooses the sessions that end, so that with the new one there are not too many: the one that the
+ * user has named, then silent ones. CHAT_ANSWER: the user wants to choose first. */
 static enum chat_decision make_room(struct chat *chat, struct chat_call *call,
-                                    const struct account *account, Jackdaw__SessionStarted *started)
+                                    const struct account *account,
+                                    const Jackdaw__LoginRequest *request,
+                                    Jackdaw__SessionStarted *started)
 {
     size_t count = 0;
     for (const struct chat_session *session = account->sessions; session != NULL;
@@ -179,14 +204,15 @@ static enum chat_decision make_room(struct chat *chat, struct chat_call *call,
     started->replaces = arena_alloc(call->arena, count * sizeof *started->replaces);
     if (started->replaces == NULL)
         return call_fail(call, ERROR_NO_MEMORY);
+    const struct chat_session *named = state_session(&chat->state, request->replaces);
+    if (named != NULL && named->account == account)
+        started->replaces[started->n_replaces++] = named->id;
     while (count - started->n_replaces >= limit) {
-        const struct chat_session *session = longest_silent(chat, account, started);
-        if (session == NULL)
-            return call_refuse(call, STATUS_RESOURCE_EXHAUSTED,
-                               "%zu %s logged in already; log out on one of them, or wait a "
-                               "minute after closing it.",
-                               count - started->n_replaces,
-                               count - started->n_replaces == 1 ? "device is" : "devices are");
+        const struct chat_session *session = longest_unheard(account, started);
+        if (!session_is_silent(chat, session))
+            return request->choose && request->replaces == 0
+                       ? CHAT_ANSWER
+                       : refuse_device(chat, call, count - started->n_replaces, session);
         started->replaces[started->n_replaces++] = session->id;
     }
     return CHAT_PROPOSE;
@@ -201,7 +227,7 @@ static enum chat_decision propose_session(struct chat *chat, struct chat_call *c
         arena_message(call->arena, &jackdaw__session_started__descriptor);
     if (started == NULL)
         return call_fail(call, ERROR_NO_MEMORY);
-    enum chat_decision decision = make_room(chat, call, account, started);
+    enum chat_decision decision = make_room(chat, call, account, request, started);
     if (decision != CHAT_PROPOSE)
         return decision;
     enum error error = draw_session_id(chat, &started->session);

@@ -150,7 +150,9 @@ HANDLER(register_account, Register)
 static void answer_login(struct core *core, struct rpc_call *call, struct chat_call *chat_call)
 {
     Jackdaw__LoginReply reply = JACKDAW__LOGIN_REPLY__INIT;
-    enum error error = chat_answer_login(core->chat, chat_call, &reply);
+    enum error error = chat_call->session == NULL
+                           ? chat_answer_devices(core->chat, chat_call, &reply)
+                           : chat_answer_login(core->chat, chat_call, &reply);
     answer_either(core, call, chat_call, error, &reply.base);
 }
 

@@ -52,6 +52,32 @@ static enum error read_row(struct query *query, struct session_row *row)
     return query_row_error(query);
 }
 
+#define SELECT                                                                      \
+    "SELECT id, account, token_hash, device, started_ms, coalesce(last_request, 0)" \
+    " FROM session LEFT JOIN outcome_tail ON session = id"
+
+enum error store_get_session(struct store *store, uint64_t id,
+                             enum error (*visit)(void *context, const struct session_row *row),
+                             void *context)
+{
+    struct query query;
+    struct session_row row;
+    bool found;
+    enum error error = pending_flush(store);
+    if (error != OK)
+        return error;
+    query_read(&query, store, STATEMENT_GET_SESSION, SELECT " WHERE id = ?1", "read a session");
+    bind_number(&query, id);
+    error = query_step(&query, &found);
+    if (error == OK && !found)
+        error = ERROR_NOT_FOUND;
+    if (error == OK)
+        error = read_row(&query, &row);
+    if (error == OK)
+        error = visit(context, &row);
+    return query_end(&query, error);
+}
+
 enum error store_each_session(struct store *store,
                               enum error (*visit)(void *context, const struct session_row *row),
                               void *context)
@@ -61,10 +87,7 @@ enum error store_each_session(struct store *store,
     enum error error = pending_flush(store);
     if (error != OK)
         return error;
-    query_read(&query, store, STATEMENT_EACH_SESSION,
-               "SELECT id, account, token_hash, device, started_ms, coalesce(last_request, 0)"
-               " FROM session LEFT JOIN outcome_tail ON session = id ORDER BY id",
-               "read the sessions");
+    query_read(&query, store, STATEMENT_EACH_SESSION, SELECT " ORDER BY id", "read the sessions");
     while ((error = query_step(&query, &more)) == OK && more) {
         struct session_row row;
         error = read_row(&query, &row);

@@ -240,6 +240,10 @@ struct session_row {
 enum error store_put_session(struct store *store, const struct session_row *row);
 /* Also deletes its outcomes. Deleting what is not there is OK. */
 enum error store_delete_session(struct store *store, uint64_t id);
+/* ERROR_NOT_FOUND: no such id. */
+enum error store_get_session(struct store *store, uint64_t id,
+                             enum error (*visit)(void *context, const struct session_row *row),
+                             void *context);
 enum error store_each_session(struct store *store,
                               enum error (*visit)(void *context, const struct session_row *row),
                               void *context);

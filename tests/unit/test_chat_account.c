@@ -223,9 +223,96 @@ static void test_login__a_third_device_is_refused(void **state)
     world->monotonic_ms += 59999;
     struct answer answer = world_login(world, "alice", "three");
     assert_int_equal(answer.status, STATUS_RESOURCE_EXHAUSTED);
-    assert_string_equal(answer.text, "2 devices are logged in already; log out on one of them, or "
-                                     "wait a minute after closing it.");
+    assert_string_equal(answer.text, "2 devices are logged in already; log out on one of them, "
+                                     "replace one, or wait until one of them has been silent for "
+                                     "60 s.");
+    assert_int_equal(answer.retry_ms, 1);
     assert_null(world_session(world, "three"));
+}
+
+/* retry_ms is when the first of the devices may be silent. */
+static void test_login__tells_when_a_device_may_make_room(void **state)
+{
+    struct world *world = *state;
+    world_register(world, "alice");
+    world_device(world, "alice", "one");
+    world->monotonic_ms += 20000;
+    world_device(world, "alice", "two");
+    world->monotonic_ms += 10000;
+    struct answer answer = world_login(world, "alice", "three");
+    assert_int_equal(answer.status, STATUS_RESOURCE_EXHAUSTED);
+    assert_int_equal(answer.retry_ms, 30000);
+    /* A device that was in a tunnel meanwhile keeps its place. */
+    chat_touch(world->chat, world_session(world, "one"), world->monotonic_ms, world->time_ms);
+    assert_int_equal(world_login(world, "alice", "three").retry_ms, 50000);
+    world->monotonic_ms += 50000;
+    assert_int_equal(world_login(world, "alice", "three").status, STATUS_OK);
+    assert_null(world_session(world, "two"));
+}
+
+static struct chat_call login(struct world *world, const char *token,
+                              Jackdaw__LoginRequest *request, enum chat_decision expected)
+{
+    uint8_t bytes[CHAT_TOKEN_BYTES] = {0};
+    const char *hash;
+    (void)snprintf((char *)bytes, sizeof bytes, "%s", token);
+    request->name = (char *)"alice";
+    request->token.len = sizeof bytes;
+    request->token.data = bytes;
+    struct chat_call call = world_call(world, NULL);
+    assert_int_equal(chat_check_login(world->chat, &call, request, &hash), CHAT_PROPOSE);
+    assert_int_equal(chat_propose_login(world->chat, &call, request, true), expected);
+    return call;
+}
+
+static void test_login__shows_the_devices_to_choose_from(void **state)
+{
+    struct world *world = *state;
+    Jackdaw__LoginRequest request = JACKDAW__LOGIN_REQUEST__INIT;
+    world_register(world, "alice");
+    request.choose = true;
+    (void)login(world, "first", &request, CHAT_PROPOSE); /* there is place: nothing to choose */
+    world_device(world, "alice", "one");
+    uint64_t one_ms = world->time_ms;
+    world->monotonic_ms += 5000;
+    world->time_ms += 5000;
+    world_device(world, "alice", "two");
+    world->monotonic_ms += 1000;
+    struct chat_call call = login(world, "three", &request, CHAT_ANSWER);
+    assert_null(call.session);
+    Jackdaw__LoginReply reply = JACKDAW__LOGIN_REPLY__INIT;
+    assert_int_equal(chat_answer_devices(world->chat, &call, &reply), OK);
+    assert_int_equal(reply.session, 0);
+    assert_string_equal(reply.name, "alice");
+    assert_int_equal(reply.n_devices, 2);
+    const Jackdaw__Device *one = reply.devices[1]; /* the newest is first */
+    assert_int_equal(one->session, chat_session_id(world_session(world, "one")));
+    assert_string_equal(one->name, "terminal");
+    assert_int_equal(one->started_ms, one_ms);
+    assert_int_equal(one->silent_ms, 6000);
+    assert_int_equal(reply.devices[0]->silent_ms, 1000);
+}
+
+/* The one that was named ends, though it is not silent, and no other. */
+static void test_login__replaces_the_device_named(void **state)
+{
+    struct world *world = *state;
+    Jackdaw__LoginRequest request = JACKDAW__LOGIN_REQUEST__INIT;
+    world_person(world, "bob");
+    world_register(world, "alice");
+    world_device(world, "alice", "one");
+    world_device(world, "alice", "two");
+    request.choose = true;
+    request.replaces = chat_session_id(world_session(world, "bob"));
+    struct chat_call call = login(world, "three", &request, CHAT_REFUSE); /* somebody else's */
+    assert_int_equal(call.status, STATUS_RESOURCE_EXHAUSTED);
+    request.replaces = chat_session_id(world_session(world, "two"));
+    call = login(world, "three", &request, CHAT_PROPOSE);
+    assert_int_equal(call.delta->session_started->n_replaces, 1);
+    assert_int_equal(call.delta->session_started->replaces[0], request.replaces);
+    (void)world_logout(world, world_session(world, "one"), 0);
+    call = login(world, "three", &request, CHAT_PROPOSE); /* there is place now */
+    assert_int_equal(call.delta->session_started->n_replaces, 0);
 }
 
 static void test_login__a_silent_device_makes_room(void **state)
@@ -565,6 +652,9 @@ int main(void)
         WORLD_TEST(test_login__repeated_is_the_same_session),
         WORLD_TEST(test_login__somebody_elses_token),
         WORLD_TEST(test_login__a_third_device_is_refused),
+        WORLD_TEST(test_login__tells_when_a_device_may_make_room),
+        WORLD_TEST(test_login__shows_the_devices_to_choose_from),
+        WORLD_TEST(test_login__replaces_the_device_named),
         WORLD_TEST(test_login__a_silent_device_makes_room),
         WORLD_TEST(test_login__the_longest_silent_goes_first),
         WORLD_TEST(test_login__a_lowered_limit_replaces_as_many_as_needed),
