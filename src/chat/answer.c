@@ -79,6 +79,9 @@ static enum error list_device(struct chat *chat, const struct chat_session *sess
     device->session = session->id;
     device->silent_ms = chat->monotonic_ms - session->heard_ms;
     reply->devices[reply->n_devices++] = device;
+    uint32_t retry_ms = session_silent_in_ms(chat, session);
+    if (reply->retry_ms == 0 || retry_ms < reply->retry_ms)
+        reply->retry_ms = retry_ms;
     return store_get_session(chat->store, session->id, copy_device,
                              &(struct device_copy){.arena = arena, .device = device});
 }

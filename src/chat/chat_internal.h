@@ -119,6 +119,11 @@ const char *account_name(const struct chat *chat, uint64_t id, struct arena *are
 enum error account_hash(struct chat *chat, uint64_t account, struct arena *arena,
                         const char **hash);
 
+/* ---- session.c ---- */
+
+/* When the session may count as silent, at least 1. */
+uint32_t session_silent_in_ms(const struct chat *chat, const struct chat_session *session);
+
 /* ---- event.c ---- */
 
 /* What a row of the timeline tells; the text is the row's. */

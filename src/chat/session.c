@@ -171,19 +171,24 @@ static struct chat_session *longest_unheard(const struct account *account,
     return longest;
 }
 
+uint32_t session_silent_in_ms(const struct chat *chat, const struct chat_session *session)
+{
+    uint64_t silence_ms = chat->limits.session_silence_ms;
+    uint64_t silent_ms = chat->monotonic_ms - session->heard_ms;
+    return silent_ms < silence_ms ? (uint32_t)(silence_ms - silent_ms) : 1;
+}
+
 /* longest: the first of the devices that may fall silent. */
 static enum chat_decision refuse_device(struct chat *chat, struct chat_call *call, size_t count,
                                         const struct chat_session *longest)
 {
-    uint64_t silence_ms = chat->limits.session_silence_ms;
-    uint64_t silent_ms = chat->monotonic_ms - longest->heard_ms;
     enum chat_decision decision = call_refuse(
         call, STATUS_RESOURCE_EXHAUSTED,
         "%zu %s logged in already; log out on one of them, replace one, or wait until one of them "
         "has been silent for %llu s.",
         count, count == 1 ? "device is" : "devices are",
-        (unsigned long long)(silence_ms + 999) / 1000);
-    call->retry_ms = silent_ms < silence_ms ? (uint32_t)(silence_ms - silent_ms) : 1;
+        ((unsigned long long)chat->limits.session_silence_ms + 999) / 1000);
+    call->retry_ms = session_silent_in_ms(chat, longest);
     return decision;
 }
 

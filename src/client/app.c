@@ -65,11 +65,29 @@ void app_forget_rooms(struct app *app)
     app_set_current(app, NULL);
 }
 
+static void start_own_line(struct app *app, const char *command, const char *argument)
+{
+    struct error_text line; /* long enough for any name */
+    (void)error_set(&line, OK, "/%s %s", command, argument);
+    app_start_line(app, line.text, strlen(line.text), 0);
+}
+
+/* A program that logs in by its options does so again, or ends. */
+static void log_in_again(struct app *app)
+{
+    if (app->password[0] != '\0' && !app->quitting)
+        start_own_line(app, "login", app->settings->user);
+    else
+        app_cannot_log_in(app);
+}
+
 static void on_session_ended(void *context, enum status status, const char *text)
 {
     struct app *app = context;
     app_forget_rooms(app);
     app->screen->session_ended(app, status, text);
+    if (app_is_program(app) && app->settings->user != NULL)
+        log_in_again(app);
 }
 
 static const struct client_observer observer = {
@@ -118,6 +136,7 @@ void app_release(struct app *app)
         app->screen->close(app);
     names_clear(&app->rooms);
     names_clear(&app->people);
+    choice_clear(&app->choice);
     free(app->current);
     sodium_memzero(app, sizeof *app);
 }
@@ -125,11 +144,12 @@ void app_release(struct app *app)
 void app_process(struct app *app)
 {
     client_process(app->client);
+    login_tick(app);
 }
 
 int app_timeout_ms(struct app *app)
 {
-    return client_timeout_ms(app->client);
+    return login_timeout_ms(app, client_timeout_ms(app->client));
 }
 
 int app_descriptor(const struct app *app)
@@ -144,20 +164,21 @@ bool app_is_busy(const struct app *app)
 
 /* ---- the session that options ask for ---- */
 
-static void start_own_line(struct app *app, const char *command, const char *argument)
+void app_join_rooms(struct app *app)
 {
-    struct error_text line; /* long enough for any name */
-    (void)error_set(&line, OK, "/%s %s", command, argument);
-    app_start_line(app, line.text, strlen(line.text), 0);
+    if (app->rooms_asked)
+        return;
+    app->rooms_asked = true;
+    for (size_t i = 0; i < app->settings->rooms.count; i++)
+        start_own_line(app, "join", app->settings->rooms.items[i]);
 }
 
 void app_start_session(struct app *app)
 {
-    const struct settings *settings = app->settings;
-    if (settings->user != NULL)
-        start_own_line(app, "login", settings->user);
-    for (size_t i = 0; i < settings->rooms.count; i++)
-        start_own_line(app, "join", settings->rooms.items[i]);
+    if (app->settings->user != NULL)
+        start_own_line(app, "login", app->settings->user);
+    else
+        app_join_rooms(app);
 }
 
 /* ---- leaving ---- */
@@ -165,6 +186,7 @@ void app_start_session(struct app *app)
 void app_give_up(struct app *app, const char *text)
 {
     app->hopeless = true;
+    app_stop_login(app);
     client_give_up(app->client, STATUS_UNAVAILABLE, text);
 }
 

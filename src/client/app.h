@@ -33,6 +33,24 @@ struct invocation {
     char strings[];
 };
 
+/* The devices that had all places when a login was refused. */
+#define APP_DEVICES_MAX 64 /* the most that a server can be told to allow */
+struct choice {
+    char *name, *password; /* of the login */
+    uint64_t sessions[APP_DEVICES_MAX];
+    size_t count; /* 0: there is nothing to choose */
+};
+
+/* The exit status of the program: docs/json.md. */
+enum app_exit {
+    APP_EXIT_OK,
+    APP_EXIT_FAILED,      /* a command or message failed */
+    APP_EXIT_USAGE,       /* options, or files that they name */
+    APP_EXIT_LOGIN,       /* the servers refuse the login of -u */
+    APP_EXIT_UNAVAILABLE, /* no server answered in time */
+    APP_EXIT_STATE,       /* the state file cannot be used */
+};
+
 struct app {
     struct client *client;
     const struct settings *settings;
@@ -47,9 +65,18 @@ struct app {
     uint64_t commands_failed; /* of any kind, messages too */
     uint64_t progress_us;     /* when something last ended */
     bool quitting;            /* /quit was said: no more input is wanted */
-    bool password_asked;      /* somebody was: what was typed before must not become a message */
-    bool password_missing;    /* the line before needed one, and nobody could be asked */
-    bool hopeless;            /* waiting for servers was given up: whatever is asked now fails */
+    bool input_ended;         /* no more can come */
+    struct choice choice;
+    struct invocation *login; /* that of -u, which is tried again at login_due_us; NULL: none */
+    uint64_t login_due_us;
+    unsigned login_retries;
+    bool was_logged_in;    /* at least once */
+    bool rooms_asked;      /* those of -r */
+    bool replaced;         /* another device was, as --replace asks */
+    bool login_failed;     /* that of -u, for good */
+    bool password_asked;   /* somebody was: what was typed before must not become a message */
+    bool password_missing; /* the line before needed one, and nobody could be asked */
+    bool hopeless;         /* waiting for servers was given up: whatever is asked now fails */
 };
 
 /* Prepares *app; password file and client included. *app: ended with app_release. The sentence in
@@ -78,6 +105,12 @@ void app_refuse_line(struct app *app, const char *line, size_t size, uint64_t nu
 
 /* Logs in and joins as the settings say. */
 void app_start_session(struct app *app);
+
+/* Ends the login of -u where it waits to be tried again. */
+void app_stop_login(struct app *app);
+
+/* How the program shall end. */
+enum app_exit app_exit_status(const struct app *app);
 
 /* Whether anything has not ended. */
 bool app_is_busy(const struct app *app);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* app_internal.h - what the files of app.h share: app.c, app_lines.c, invocation.c. */
+/* app_internal.h - what the files of app.h share: app.c, app_lines.c, app_login.c, invocation.c. */
 #ifndef JACKDAW_CLIENT_APP_INTERNAL_H
 #define JACKDAW_CLIENT_APP_INTERNAL_H
 
@@ -12,6 +12,20 @@ struct invocation *invocation_make(struct app *app, const struct command *comman
 
 /* The name of a command; "" for NULL. */
 const char *invocation_word(const struct command *command);
+
+/* Whether nobody is there to be asked. */
+bool app_is_program(const struct app *app);
+
+/* A login has ended. True: it does not end here, it is asked again now or later. */
+bool login_goes_on(struct invocation *invocation, const struct client_result *result);
+/* A login of -u is refused for good: a program has nothing more to do. */
+void app_cannot_log_in(struct app *app);
+/* Tries again what waits for its time; how long to wait for that, or wait_ms if that is less. */
+void login_tick(struct app *app);
+int login_timeout_ms(const struct app *app, int wait_ms);
+/* Joins the rooms of -r, the first time. */
+void app_join_rooms(struct app *app);
+void choice_clear(struct choice *choice);
 
 /* The session is over: no room is joined any more, none is current. */
 void app_forget_rooms(struct app *app);

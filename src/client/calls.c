@@ -81,6 +81,8 @@ static void fill_login(struct request *request, struct message *message)
     message->login.token.data = request->secret;
     message->login.token.len = sizeof request->secret;
     message->login.device = request->client->device;
+    message->login.replaces = request->replaces;
+    message->login.choose = true;
 }
 
 static void fill_session(struct request *request, struct message *message)

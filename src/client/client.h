@@ -118,7 +118,7 @@ void client_wake(struct client *client);
  *              ---------------------------------- ---------------------------- ----- */
 enum client_call {
     CLIENT_INFO,      /* the server's figures                                   info */
-    CLIENT_LOGIN,     /* start a session           name password manner [again] login */
+    CLIENT_LOGIN,     /* start a session           name password manner [again] [replaces] login */
     CLIENT_LOGOUT,    /* end it                                                 none */
     CLIENT_DELETE,    /* delete the account        password                     delete_account */
     CLIENT_ACCOUNTS,  /* list accounts             [name: a pattern] [after]    accounts */
@@ -153,6 +153,7 @@ struct client_request {
     const char *after; /* lists: the last name of the page before */
     enum client_manner manner;
     bool again; /* keep the password in memory and log in again when a server ends the session */
+    uint64_t replaces; /* login: the session of the account that makes room; 0: none */
     bool private_room;
     bool joined; /* only rooms the caller is in */
     bool ban;
@@ -169,6 +170,12 @@ struct client_result {
     const char *room;  /* as asked */
     const char *name;
     const char *text;
+    const char *password;
+    uint32_t
+        retry_ms; /* status is not OK: the same request may succeed after this long; 0: never */
+    Jackdaw__Device *const
+        *devices; /* CLIENT_LOGIN with RESOURCE_EXHAUSTED: they have the places */
+    size_t device_count;
     uint64_t session; /* with request, the uid; both 0 where it never got one */
     uint64_t request;
     uint32_t attempts;   /* how often it was sent; 0: never */

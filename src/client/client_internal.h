@@ -84,6 +84,7 @@ struct request {
     enum client_manner manner;
     bool again, private_room, joined, ban, active;
     uint64_t before;
+    uint64_t replaces;
     uint32_t limit;
     uint8_t secret[CLIENT_TOKEN_BYTES]; /* CLIENT_LOGIN: the token */
     uint8_t nonce[CLIENT_NONCE_BYTES];  /* CLIENT_LOGIN: of making the account */

@@ -91,7 +91,8 @@ void run_register(struct invocation *invocation)
 
 void run_login(struct invocation *invocation)
 {
-    bool own = invocation->line == 0 && invocation->app->settings->make_account;
+    const struct app *app = invocation->app;
+    bool own = invocation->line == 0 && app->settings->make_account && !app->was_logged_in;
     log_in(invocation, own ? CLIENT_ACCOUNT_ENSURED : CLIENT_ACCOUNT_EXISTS);
 }
 

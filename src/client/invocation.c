@@ -116,10 +116,11 @@ static void follow_result(struct app *app, const struct client_result *result)
 static void on_done(void *context, const struct client_result *result)
 {
     struct invocation *invocation = context;
-    if (status_goes_on(invocation, result))
+    struct app *app = invocation->app;
+    if (status_goes_on(invocation, result) || login_goes_on(invocation, result))
         return;
     if (result->status == STATUS_OK)
-        follow_result(invocation->app, result);
+        follow_result(app, result);
     const struct outcome outcome = {.command = invocation->command,
                                     .word = invocation_word(invocation->command),
                                     .line = invocation->line,
@@ -128,6 +129,8 @@ static void on_done(void *context, const struct client_result *result)
                                     .result = result,
                                     .invocation = invocation};
     conclude(invocation, &outcome);
+    if (result->call == CLIENT_LOGIN && result->status == STATUS_OK)
+        app_join_rooms(app);
 }
 
 static enum status status_of(enum error error)

@@ -71,6 +71,36 @@ static void print_sent(struct app *app, const struct outcome *outcome)
     print(object);
 }
 
+static void put_refused_login(json_t *object, const struct client_result *result)
+{
+    if (result->retry_ms > 0)
+        json_put(object, "retry_ms", json_number(result->retry_ms));
+    if (result->device_count == 0)
+        return;
+    json_t *array = json_array();
+    for (size_t i = 0; i < result->device_count; i++) {
+        const Jackdaw__Device *device = result->devices[i];
+        json_t *entry = json_object();
+        json_put_session(entry, device->session);
+        json_put_text(entry, "device", device->name);
+        json_put(entry, "started_ms", json_number(device->started_ms));
+        json_put(entry, "silent_ms", json_number(device->silent_ms));
+        (void)json_array_append_new(array, entry);
+    }
+    json_put(object, "devices", array);
+}
+
+static void print_retry(struct app *app, const struct client_result *result)
+{
+    json_t *object = json_object();
+    (void)app;
+    json_put_text(object, "type", "retry");
+    json_put_text(object, "command", "login");
+    put_problem(object, result->status, result->error);
+    put_refused_login(object, result);
+    print(object);
+}
+
 static void print_result(struct app *app, const struct outcome *outcome)
 {
     json_t *object = json_object();
@@ -79,6 +109,8 @@ static void print_result(struct app *app, const struct outcome *outcome)
     put_problem(object, outcome->status, outcome->error);
     if (outcome->status == STATUS_OK)
         json_put_result(object, app, outcome);
+    else if (outcome->result != NULL && outcome->result->call == CLIENT_LOGIN)
+        put_refused_login(object, outcome->result);
     put_line(object, outcome);
     print(object);
 }
@@ -119,5 +151,6 @@ const struct screen json_screen = {
     .result = print_result,
     .status = print_status,
     .session_ended = print_session_ended,
+    .retry = print_retry,
     .stats = print_stats,
 };

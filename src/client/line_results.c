@@ -44,6 +44,22 @@ static void show_login(struct app *app, const struct client_result *result)
     }
 }
 
+void lines_devices(struct app *app, const struct client_result *result)
+{
+    for (size_t i = 0; i < result->device_count; i++) {
+        const Jackdaw__Device *device = result->devices[i];
+        char started[LINES_TIME_SIZE];
+        char *name = lines_text(*device->name == '\0' ? "(no name)" : device->name, NULL);
+        lines_time(device->started_ms, started);
+        lines_put(app, "  %zu  %s, logged in %s, last heard of %" PRIu64 " s ago", i + 1, name,
+                  started, device->silent_ms / 1000);
+        free(name);
+    }
+    if (result->device_count > 0)
+        lines_put(app, "** which one shall end? /replace 1%s logs you in in its place",
+                  result->device_count > 1 ? ", /replace 2 ..." : "");
+}
+
 /* What was shown before is not shown again, nor what will come by itself. What was sent since the
  * joining may have come before this; where something is missing between that and what was shown
  * earlier, the history is shown whole. */

@@ -176,6 +176,16 @@ static void show_result(struct app *app, const struct outcome *outcome)
     }
     (void)snprintf(name, sizeof name, "/%.32s", outcome->word);
     show_error(app, name, outcome);
+    if (outcome->result != NULL)
+        lines_devices(app, outcome->result);
+}
+
+static void show_retry(struct app *app, const struct client_result *result)
+{
+    char *error = lines_text(result->error, NULL);
+    lines_put(app, "%s** login: %s; trying again in %u s%s", style(STYLE_DIM), error,
+              (result->retry_ms + 999) / 1000, style(STYLE_NORMAL));
+    free(error);
 }
 
 static void show_status(struct app *app, const char *server, const char *text)
@@ -245,7 +255,7 @@ static void close_lines(struct app *app)
 #define LINE_SCREEN                                                                    \
     .open = open_lines, .close = close_lines, .event = show_event, .sent = show_sent,  \
     .result = show_result, .status = show_status, .session_ended = show_session_ended, \
-    .stats = lines_figures
+    .retry = show_retry, .stats = lines_figures
 
 const struct screen line_screen = {LINE_SCREEN};
 const struct screen line_screen_asking = {LINE_SCREEN, .read_password = prompt_password};

@@ -58,6 +58,8 @@ void lines_message(struct app *app, const Jackdaw__Event *event);
 
 /* The outcome of a command that succeeded; line_results.c. */
 void lines_result(struct app *app, const struct outcome *outcome);
+/* The devices that have all places of an account, to choose one from; nothing where there are none. */
+void lines_devices(struct app *app, const struct client_result *result);
 void lines_figures(struct app *app);
 /* That of /status; result: NULL where no server answered. line_status.c */
 void lines_status(struct app *app, const struct client_result *result);

@@ -11,15 +11,14 @@
 
 #include <locale.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
-static int fail(const char *sentence, const char *more)
+static int fail(enum app_exit status, const char *sentence, const char *more)
 {
     struct error_text text;
     (void)error_set(&text, OK, "jackdaw: %s%s", sentence, more);
     log_last_words(text.text);
-    return EXIT_FAILURE;
+    return status;
 }
 
 static int run(const struct settings *settings)
@@ -33,7 +32,7 @@ static int run(const struct settings *settings)
                                   : isatty(STDIN_FILENO) ? &line_screen_asking
                                                          : &line_screen;
     if (app_init(&app, settings, screen, &why) != OK)
-        return fail(why.text, "");
+        return fail(APP_EXIT_USAGE, why.text, "");
     signals_watch(app.client, editing);
     if (editing)
         interactive_run(&app);
@@ -43,13 +42,13 @@ static int run(const struct settings *settings)
     }
     app_leave(&app);
     screen->stats(&app);
-    bool failed = app.commands_failed > 0;
+    /* Who typed has seen what failed; scripts look at the status. */
+    enum app_exit status = editing ? APP_EXIT_OK : app_exit_status(&app);
     signals_ignore();
     app_release(&app);
     if (fflush(stdout) != 0 || ferror(stdout))
-        return fail("standard output cannot be written to", "");
-    /* Who typed has seen what failed; scripts look at the status. */
-    return failed && !editing ? EXIT_FAILURE : EXIT_SUCCESS;
+        return fail(APP_EXIT_FAILED, "standard output cannot be written to", "");
+    return status;
 }
 
 int main(int argc, char **argv)
@@ -59,8 +58,8 @@ int main(int argc, char **argv)
     struct error_text why;
     (void)setlocale(LC_ALL, "");
     if (settings_parse(argc, argv, &settings, &why) != OK)
-        return fail(why.text, "\nTry --help.");
-    int result = EXIT_SUCCESS;
+        return fail(APP_EXIT_USAGE, why.text, "\nTry --help.");
+    int result = APP_EXIT_OK;
     if (settings.help) {
         settings_print_help(stdout);
     } else if (settings.version) {
@@ -69,7 +68,8 @@ int main(int argc, char **argv)
     } else {
         log_configure(settings.log_level, LOG_TEXT);
         rpc_init();
-        result = log_start(NULL, &why) == OK ? run(&settings) : fail(why.text, "");
+        result = log_start(NULL, &why) == OK ? run(&settings)
+                                             : fail(APP_EXIT_FAILED, why.text, "");
     }
     settings_release(&settings);
     return result;

@@ -47,7 +47,8 @@ static void start_lines(struct piped *piped)
 static int patience_ms(struct piped *piped)
 {
     struct app *app = piped->app;
-    if (!piped->closed && !feeder_is_final(&piped->feeder))
+    app->input_ended = piped->closed || feeder_is_final(&piped->feeder);
+    if (!app->input_ended || app->login != NULL)
         return LOOK_AGAIN_MS;
     uint64_t now_us = clock_monotonic_us();
     if (piped->closed_us == 0)
@@ -89,8 +90,10 @@ static bool heed_signals(struct piped *piped, int *interruptions)
 {
     if (signals_interrupted() || (signals_ended() && *interruptions == 0))
         ++*interruptions;
-    if (*interruptions > 0)
+    if (*interruptions > 0) {
         piped->closed = true;
+        app_stop_login(piped->app);
+    }
     return *interruptions > 1 || ferror(stdout);
 }
 
@@ -102,6 +105,7 @@ void piped_run(struct app *app)
         return;
     for (;;) {
         app_process(app);
+        piped.closed = piped.closed || app->quitting;
         start_lines(&piped);
         if (heed_signals(&piped, &interruptions) || (piped.closed && !app_is_busy(app)))
             break;

@@ -47,6 +47,7 @@ static struct request *copy(struct client *client, const struct client_request *
     request->active = asked->active;
     request->before = asked->before;
     request->limit = asked->limit;
+    request->replaces = asked->replaces;
     return request;
 }
 
@@ -175,6 +176,13 @@ void request_abandon(struct request *request)
     client->under_way--;
 }
 
+static void add_devices(struct client_result *result, const Jackdaw__LoginReply *reply)
+{
+    result->devices = reply->devices;
+    result->device_count = reply->n_devices;
+    result->retry_ms = reply->retry_ms;
+}
+
 void request_finish(struct request *request, enum status status, const char *error,
                     const void *reply)
 {
@@ -193,6 +201,7 @@ void request_finish(struct request *request, enum status status, const char *err
         .room = request->room,
         .name = request->name,
         .text = request->text,
+        .password = request->password,
         .session = request->session,
         .request = request->number,
         .attempts = request->attempts,
@@ -200,6 +209,10 @@ void request_finish(struct request *request, enum status status, const char *err
         .created = request->created,
         .reply.any = status == STATUS_OK ? reply : NULL,
     };
+    if (request->result.status == status && status != STATUS_OK)
+        result.retry_ms = request->result.retry_ms;
+    if (request->call == CLIENT_LOGIN && status != STATUS_OK && reply != NULL)
+        add_devices(&result, reply);
     if (!request->answered)
         count_message(client, request, status, result.latency_us);
     if (request->done != NULL)

@@ -32,6 +32,8 @@ struct screen {
     void (*result)(struct app *app, const struct outcome *outcome); /* any other command */
     void (*status)(struct app *app, const char *server, const char *text);
     void (*session_ended)(struct app *app, enum status status, const char *text);
+    /* The login of -u was refused for now; it is tried again after result->retry_ms. */
+    void (*retry)(struct app *app, const struct client_result *result);
     void (*stats)(struct app *app);
     /* Asks for a password with echo off. False: there is nobody to ask, or they gave up; why says
      * so. NULL: there is nobody to ask. */

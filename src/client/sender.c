@@ -173,6 +173,15 @@ static void note_positions(struct request *request, const ProtobufCMessage *repl
         client->highest_epoch = client->sent.epoch;
 }
 
+/* All places of the account are taken: the answer tells by whom. */
+static void refuse_device(struct request *request, const Jackdaw__LoginReply *reply)
+{
+    struct error_text why;
+    (void)error_set(&why, OK, "%zu %s logged in already: replace one, or log out on it",
+                    reply->n_devices, reply->n_devices == 1 ? "device is" : "devices are");
+    request_finish(request, STATUS_RESOURCE_EXHAUSTED, why.text, reply);
+}
+
 /* It was answered for good. */
 static void handle_outcome(struct request *request, const ProtobufCMessage *reply)
 {
@@ -196,6 +205,11 @@ static void handle_outcome(struct request *request, const ProtobufCMessage *repl
         session_confirm(client);
     if (request->number != 0)
         client->gap_since_us = 0;
+    if (status == STATUS_OK && request->call == CLIENT_LOGIN &&
+        ((const Jackdaw__LoginReply *)reply)->session == 0) {
+        refuse_device(request, (const Jackdaw__LoginReply *)reply);
+        return;
+    }
     if (status == STATUS_OK) {
         note_positions(request, reply);
         if (request->call == CLIENT_LOGIN)

@@ -55,6 +55,11 @@ static const struct option_spec specs[] = {
      .group = "Who and where",
      .help = "the password is the first line of this file; without it a terminal is asked",
      FIELD(password_file)},
+    {.name = "replace",
+     .kind = OPTION_FLAG,
+     .group = "Who and where",
+     .help = "where all devices of -u are logged in, end the one that was not heard of for longest",
+     FIELD(replace)},
     {.name = "room",
      .letter = 'r',
      .kind = OPTION_STRINGS,
@@ -119,6 +124,8 @@ enum error settings_parse(int argc, char *const *argv, struct settings *settings
         wrong = "an address with tls+tcp:// needs --tls_ca, to check who answers there";
     else if (settings->make_account && settings->user == NULL)
         wrong = "--register needs -u: whose account?";
+    else if (settings->replace && settings->user == NULL)
+        wrong = "--replace needs -u: whose device?";
     else if (settings->plain && settings->json)
         wrong = "--plain and --json are two screens: choose one";
     if (wrong == NULL)

@@ -14,6 +14,7 @@ struct settings {
     struct option_strings rooms;
     bool make_account; /* --register */
     const char *password_file;
+    bool replace;
     bool plain;
     bool json;
     uint32_t timeout_s;

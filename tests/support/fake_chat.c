@@ -223,6 +223,49 @@ static struct fake_session *start_session(struct fake_cluster *cluster, const ch
     return session;
 }
 
+#define PLACE_RETRY_MS 40000
+
+/* How many sessions there are, of this many places; the one with the token is none of them. */
+static bool has_place(const struct fake_cluster *cluster, const Jackdaw__LoginRequest *input)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < cluster->session_count; i++) {
+        const struct fake_session *session = &cluster->sessions[i];
+        if (memcmp(session->token, input->token.data, sizeof session->token) == 0)
+            return true;
+        count += !session->ended;
+    }
+    return cluster->places == 0 || count < cluster->places;
+}
+
+static void end_replaced(struct fake_cluster *cluster, uint64_t id)
+{
+    for (size_t i = 0; i < cluster->session_count; i++)
+        if (cluster->sessions[i].id == id)
+            cluster->sessions[i].ended = true;
+}
+
+static void answer_devices(struct fake_server *server, struct rpc_call *call, bool lose)
+{
+    struct fake_cluster *cluster = server->cluster;
+    Jackdaw__LoginReply reply = JACKDAW__LOGIN_REPLY__INIT;
+    Jackdaw__Device devices[FAKE_SESSIONS_MAX];
+    Jackdaw__Device *list[FAKE_SESSIONS_MAX];
+    for (size_t i = 0; i < cluster->session_count; i++) {
+        if (cluster->sessions[i].ended)
+            continue;
+        Jackdaw__Device *device = &devices[reply.n_devices];
+        jackdaw__device__init(device);
+        device->session = cluster->sessions[i].id;
+        device->name = (char *)"device";
+        device->silent_ms = 1000 * (i + 1); /* the last one for longest */
+        list[reply.n_devices++] = device;
+    }
+    reply.devices = list;
+    reply.retry_ms = PLACE_RETRY_MS;
+    answer(server, call, &reply.base, lose);
+}
+
 static void fake__login(Jackdaw__Chat_Service *service, const Jackdaw__LoginRequest *input,
                         UNUSED_CLOSURE(LoginReply), void *closure_data)
 {
@@ -238,6 +281,11 @@ static void fake__login(Jackdaw__Chat_Service *service, const Jackdaw__LoginRequ
         return;
     }
     ASSERT(input->token.len == 32);
+    if (!has_place(cluster, input) && input->replaces == 0) {
+        answer_devices(server, closure_data, lose);
+        return;
+    }
+    end_replaced(cluster, input->replaces);
     struct fake_session *session = start_session(cluster, account->name, input->token.data);
     Jackdaw__LoginReply reply = JACKDAW__LOGIN_REPLY__INIT;
     Jackdaw__Position position = JACKDAW__POSITION__INIT;
@@ -452,6 +500,7 @@ static void fake__heartbeat(Jackdaw__Chat_Service *service, const Jackdaw__Heart
     undelivered.messages = server->cluster->seq - session->received_seq;
     reply.undelivered = list;
     reply.n_undelivered = undelivered.messages > 0 ? 1 : 0;
+    reply.last_request = session->last_request;
     answer(server, closure_data, &reply.base, lose);
 }
 

@@ -291,6 +291,7 @@ static void test_login__shows_the_devices_to_choose_from(void **state)
     assert_int_equal(one->started_ms, one_ms);
     assert_int_equal(one->silent_ms, 6000);
     assert_int_equal(reply.devices[0]->silent_ms, 1000);
+    assert_int_equal(reply.retry_ms, 54000);
 }
 
 /* The one that was named ends, though it is not silent, and no other. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Lines against a server: what they do, in which order, and what the JSON screen prints of it. */
+#include "base/clock.h"
 #include "client/app.h"
 #include "client/json_values.h"
 #include "client/lines.h"
@@ -68,11 +69,18 @@ static void tell_session_ended(struct app *app, enum status status, const char *
     tell("ended %s", status_name(status));
 }
 
+static void tell_retry(struct app *app, const struct client_result *result)
+{
+    (void)app;
+    tell("retry %s %u", status_name(result->status), (unsigned)result->retry_ms);
+}
+
 static const struct screen recorder = {.password_words = true,
                                        .event = tell_event,
                                        .sent = tell_sent,
                                        .result = tell_result,
                                        .status = tell_status,
+                                       .retry = tell_retry,
                                        .session_ended = tell_session_ended};
 
 /* ---- a program on a fake cluster ---- */
@@ -333,6 +341,133 @@ static void test_leave__waits_for_the_echo_and_logs_out(void **state)
     app_leave(&stage->app);
     fake_cluster_turn(&stage->world->cluster, stage->world->servers, WORLD_SERVERS);
     assert_true(stage->world->cluster.sessions[0].ended);
+    stage_free(stage);
+}
+
+/* ---- logins that are refused ---- */
+
+/* A program that logs in by its options, as ann in a cluster that has so many places, all taken. */
+static struct stage *stage_locked_out(size_t places)
+{
+    struct stage *stage = stage_new();
+    run(stage, LINES("/register ann secret", "/logout"));
+    for (size_t i = 0; i < places; i++) {
+        run(stage, LINES("/login ann secret"));
+        app_release(&stage->app);
+        struct error_text why;
+        assert_int_equal(app_init(&stage->app, &stage->settings, &recorder, &why), OK);
+    }
+    while (told_count > 0)
+        free(told[--told_count]);
+    stage->world->cluster.places = places;
+    stage->settings.user = "ann";
+    static char *rooms[] = {(char *)"lobby"};
+    stage->settings.rooms.items = rooms;
+    stage->settings.rooms.count = 1;
+    (void)snprintf(stage->app.password, sizeof stage->app.password, "secret");
+    return stage;
+}
+
+static void test_login__is_tried_again_when_there_may_be_place(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_locked_out(2);
+    app_start_session(&stage->app);
+    STAGE_WAIT(stage, told_count == 1);
+    assert_string_equal(told[0], "retry RESOURCE_EXHAUSTED 40000");
+    assert_in_range(stage->app.login_due_us - clock_monotonic_us(), 38000000, 40100000);
+    assert_false(may_start(stage, "hello", true));
+    stage->app.login_due_us = 0;
+    STAGE_WAIT(stage, told_count == 2);
+    assert_string_equal(told[1], "retry RESOURCE_EXHAUSTED 40000");
+    stage->world->cluster.sessions[1].ended = true;
+    stage->app.login_due_us = 0;
+    STAGE_WAIT(stage, !app_is_busy(&stage->app));
+    run(stage, LINES("hello"));
+    assert_told(LINES("retry RESOURCE_EXHAUSTED 40000", "retry RESOURCE_EXHAUSTED 40000",
+                      "login OK", "join OK", "sent hello"));
+    assert_int_equal(app_exit_status(&stage->app), APP_EXIT_OK);
+    stage_free(stage);
+}
+
+/* Without more input to come it does not go on for ever. */
+static void test_login__is_tried_three_times_after_the_end_of_the_input(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_locked_out(1);
+    stage->app.input_ended = true;
+    app_start_session(&stage->app);
+    for (size_t i = 1; i <= 3; i++) {
+        STAGE_WAIT(stage, told_count == i);
+        stage->app.login_due_us = 0;
+    }
+    STAGE_WAIT(stage, !app_is_busy(&stage->app));
+    assert_string_equal(told[3], "login RESOURCE_EXHAUSTED");
+    assert_true(stage->app.quitting);
+    assert_int_equal(app_exit_status(&stage->app), APP_EXIT_LOGIN);
+    stage_free(stage);
+}
+
+static void test_login__that_is_refused_ends_a_program(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_locked_out(2);
+    (void)snprintf(stage->app.password, sizeof stage->app.password, "wrong");
+    app_start_session(&stage->app);
+    STAGE_WAIT(stage, !app_is_busy(&stage->app));
+    assert_told(LINES("login UNAUTHENTICATED"));
+    assert_true(stage->app.quitting);
+    assert_int_equal(app_exit_status(&stage->app), APP_EXIT_LOGIN);
+    stage_free(stage);
+}
+
+static void test_login__that_is_stopped_while_it_waits(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_locked_out(2);
+    app_start_session(&stage->app);
+    STAGE_WAIT(stage, told_count == 1);
+    app_stop_login(&stage->app);
+    assert_false(app_is_busy(&stage->app));
+    assert_string_equal(told[1], "login CANCELLED");
+    assert_int_equal(app_exit_status(&stage->app), APP_EXIT_LOGIN);
+    stage_free(stage);
+}
+
+/* --replace ends the device that was silent for longest, and no second one. */
+static void test_login__replaces_a_device_once(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_locked_out(2);
+    const struct fake_session *sessions = stage->world->cluster.sessions;
+    stage->settings.replace = true;
+    app_start_session(&stage->app);
+    STAGE_WAIT(stage, told_count > 0 && !app_is_busy(&stage->app));
+    assert_told(LINES("login OK", "join OK"));
+    size_t count = stage->world->cluster.session_count;
+    assert_true(sessions[count - 2].ended);
+    assert_false(sessions[count - 3].ended);
+    /* Another one took the place: that one is not put out again. */
+    stage->world->cluster.sessions[count - 1].ended = true;
+    stage->world->cluster.places = 1;
+    STAGE_WAIT(stage, strcmp(told[told_count - 1], "retry RESOURCE_EXHAUSTED 40000") == 0);
+    assert_false(sessions[count - 3].ended);
+    stage_free(stage);
+}
+
+static void test_replace__takes_the_place_of_the_device_chosen(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_locked_out(2);
+    run(stage, LINES("/replace 1", "/login ann secret", "/replace 0", "/replace 3", "/replace x",
+                     "/replace 1", "/replace 1"));
+    assert_told(LINES("replace FAILED_PRECONDITION", "login RESOURCE_EXHAUSTED",
+                      "replace INVALID_ARGUMENT", "replace INVALID_ARGUMENT",
+                      "replace INVALID_ARGUMENT", "replace OK", "join OK",
+                      "replace FAILED_PRECONDITION"));
+    size_t count = stage->world->cluster.session_count;
+    assert_true(stage->world->cluster.sessions[count - 3].ended);
+    assert_false(stage->world->cluster.sessions[count - 2].ended);
     stage_free(stage);
 }
 
@@ -666,6 +801,12 @@ int main(void)
         cmocka_unit_test(test_may_start__waits_while_the_queue_is_full),
         cmocka_unit_test(test_rooms__follow_events),
         cmocka_unit_test(test_leave__waits_for_the_echo_and_logs_out),
+        cmocka_unit_test(test_login__is_tried_again_when_there_may_be_place),
+        cmocka_unit_test(test_login__is_tried_three_times_after_the_end_of_the_input),
+        cmocka_unit_test(test_login__that_is_refused_ends_a_program),
+        cmocka_unit_test(test_login__that_is_stopped_while_it_waits),
+        cmocka_unit_test(test_login__replaces_a_device_once),
+        cmocka_unit_test(test_replace__takes_the_place_of_the_device_chosen),
         cmocka_unit_test(test_json_event__every_kind),
         cmocka_unit_test(test_lines__peers_cannot_drive_the_terminal),
         cmocka_unit_test(test_status__in_lines),
