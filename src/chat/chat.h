@@ -99,6 +99,10 @@ void chat_close(struct chat *chat); /* NULL is allowed */
  * from the system again. */
 void chat_set_random(struct chat *chat, const struct chat_random *random);
 
+/* Whether chat_open would load the state from the store; nothing of it is kept. The store's thread, any
+ * number at once. Errors and sentences: as of chat_open. */
+enum error chat_check(struct store *store, struct error_text *why);
+
 /* Forgets the state in memory and loads it from the store again: after a rolled back transaction.
  * Every chat_session pointer becomes invalid. What a session has beyond its row (attachment, when
  * it was heard, its token bucket) is kept where the session still exists. session_ended is called

@@ -18,12 +18,12 @@ static enum error no_memory(const struct load *load)
                      "load the chat: out of memory; give the server more");
 }
 
+/* id: as SQLite shows it. */
 static enum error contradiction(const struct load *load, const char *what, uint64_t id)
 {
     return error_set(load->why, ERROR_CORRUPT,
-                     "load the chat: %s %llx contradicts other rows; restore the data folder from "
-                     "a backup or let this server copy another one",
-                     what, (unsigned long long)id);
+                     "load the chat: %s = %lld contradicts other rows; " STORE_DAMAGE_ADVICE, what,
+                     (long long)id);
 }
 
 static void see_time(const struct load *load, uint64_t time_ms)
@@ -47,7 +47,7 @@ static enum error load_account(void *context, const struct account_row *row)
         return OK;
     if (row->id == 0 || state_account(load->state, row->id) != NULL ||
         state_account_named(load->state, row->folded) != NULL)
-        return contradiction(load, "account", row->id);
+        return contradiction(load, "the row of table account with id", row->id);
     struct account *account =
         state_add_account(load->state, row->id, row->name, row->folded, false);
     if (account == NULL)
@@ -61,7 +61,7 @@ static enum error load_ended_session(const struct load *load, const struct sessi
                                      struct account *account)
 {
     if (row->id == 0 || state_ended_session(load->state, row->id) != NULL)
-        return contradiction(load, "session", row->id);
+        return contradiction(load, "the row of table session with id", row->id);
     struct chat_session *session =
         state_add_ended_session(load->state, row->id, account, row->started_ms);
     if (session == NULL)
@@ -79,7 +79,7 @@ static enum error load_session(void *context, const struct session_row *row)
     see_time(load, row->started_ms);
     if (row->id == 0 || account == NULL || state_session(load->state, row->id) != NULL ||
         state_session_of_token(load->state, row->token_hash) != NULL)
-        return contradiction(load, "session", row->id);
+        return contradiction(load, "the row of table session with id", row->id);
     struct chat_session *session =
         state_add_session(load->state, row->id, account, row->token_hash);
     if (session == NULL)
@@ -102,7 +102,7 @@ static enum error load_room(void *context, const struct room_row *row)
     const struct load *load = context;
     see_time(load, row->created_ms);
     if (!is_new_room(load->state, row))
-        return contradiction(load, "room", row->id);
+        return contradiction(load, "the row of table room with id", row->id);
     const uint64_t direct[2] = {row->direct_low, row->direct_high};
     struct room *room = state_add_room(load->state, row->id, row->name, row->folded, direct, false);
     if (room == NULL || !state_set_topic(room, row->topic))
@@ -122,7 +122,7 @@ static enum error load_member(void *context, const struct member_row *row)
     struct account *account = state_account(load->state, row->account);
     if (room == NULL || account == NULL || row->state < MEMBER_INVITED ||
         row->state > MEMBER_BANNED || state_member(account, room) != NULL)
-        return contradiction(load, "a member of room", row->room);
+        return contradiction(load, "a row of table member with room", row->room);
     struct member *member = state_reserve_member(room, account);
     if (member == NULL)
         return no_memory(load);
@@ -181,7 +181,7 @@ static enum error check_owners(const struct load *load)
         const struct account *owner = state_account(load->state, room->owner);
         bool is_owned = owner != NULL && member_is_in(state_member(owner, room));
         if (room->owner != 0 && !is_owned)
-            return contradiction(load, "the owner of room", room->id);
+            return contradiction(load, "the owner in the row of table room with id", room->id);
     }
     return OK;
 }
@@ -208,6 +208,16 @@ enum error load_state(struct state *state, struct store *store, struct error_tex
         error = check_owners(&load);
     }
     if (error != OK && load.why->text[0] == '\0')
-        error_set(load.why, error, "load the chat: %s", store_last_problem(store));
+        error_set(load.why, error, "load the chat: %s%s", store_last_problem(store),
+                  error == ERROR_CORRUPT ? "; " STORE_DAMAGE_ADVICE : "");
+    return error;
+}
+
+enum error chat_check(struct store *store, struct error_text *why)
+{
+    struct state state;
+    state_init(&state);
+    enum error error = load_state(&state, store, why);
+    state_release(&state);
     return error;
 }

@@ -13,6 +13,49 @@ int replica_position_compare(struct replica_position left, struct replica_positi
     return 0;
 }
 
+static bool is_in_range(struct replica_position position)
+{
+    return position.epoch < REPLICA_NUMBER_MAX && position.seq < REPLICA_NUMBER_MAX;
+}
+
+static bool are_reigns_sound(const struct replica_state *state)
+{
+    for (size_t i = 0; i < state->reigns_count; i++) {
+        const struct replica_reign *reign = &state->reigns[i];
+        bool ascends =
+            i == 0 || (reign->epoch > reign[-1].epoch && reign->first_seq > reign[-1].first_seq);
+        if (reign->epoch == 0 || reign->first_seq == 0 || !ascends)
+            return false;
+    }
+    if (state->reigns_count == 0 || state->last.seq == 0)
+        return state->reigns_count == 0;
+    const struct replica_reign *last = &state->reigns[state->reigns_count - 1];
+    return last->epoch == state->last.epoch && last->first_seq <= state->last.seq;
+}
+
+static bool are_members_sound(const struct replica_state *state)
+{
+    struct replica_member members[REPLICA_MEMBERS_MAX];
+    size_t count;
+    return state->members == NULL ||
+           (replica_members_unpack(state->members, state->members_size, members, &count) == OK &&
+            is_in_range(state->members_position) && state->members_position.seq <= state->last.seq);
+}
+
+enum error replica_state_check(const struct replica_state *state, struct error_text *why)
+{
+    const char *wrong = NULL;
+    if (!is_in_range(state->last) || state->first_seq > state->last.seq)
+        wrong = "epoch or seq of the last row of table log is out of range";
+    else if (state->promised >= REPLICA_NUMBER_MAX)
+        wrong = "the promise in table value is out of range";
+    else if (!are_reigns_sound(state))
+        wrong = "the rows of table reign do not lead to the last row of table log";
+    else if (!are_members_sound(state))
+        wrong = "the row of table cluster_members is not a list of members";
+    return wrong == NULL ? OK : error_set(why, ERROR_CORRUPT, "%s", wrong);
+}
+
 void log_load(struct replica *r, const struct replica_state *state)
 {
     size_t skip =

@@ -88,7 +88,7 @@ bool address_is_sound(const char *text)
     return text != NULL && strlen(text) < ADDRESS_TEXT_SIZE;
 }
 
-/* Numbers stay below 2^63: the store keeps them so, and nothing here can run over. */
+/* The store keeps numbers below 2^63. */
 static bool are_numbers_sound(const struct replica_message *message)
 {
     uint64_t all = message->epoch | message->promised | message->master_epoch |
@@ -100,7 +100,7 @@ static bool are_numbers_sound(const struct replica_message *message)
     for (size_t i = 0; i < message->batches_count; i++)
         all |= message->batches[i].epoch | message->batches[i].first_seq |
                message->batches[i].last_seq;
-    return all <= INT64_MAX && message->size <= INT64_MAX;
+    return all < REPLICA_NUMBER_MAX && message->size < REPLICA_NUMBER_MAX;
 }
 
 bool message_is_sound(const struct replica *r, const struct replica_message *message)

@@ -149,6 +149,14 @@ struct replica_state {
     uint64_t last_orphan; /* orphans are numbered upward, never again from 1; 0: there are none */
 };
 
+/* Epochs and seqs of a state or a message are at most this: what is added to them cannot run over. */
+#define REPLICA_NUMBER_MAX (UINT64_C(1) << 62)
+
+/* Whether a state that was read from a disk may be stepped: numbers in range, reigns ascending and
+ * the last one that of `last`, a list of members that is one. ERROR_CORRUPT, with what is wrong in
+ * why (NULL is allowed). Any thread. */
+enum error replica_state_check(const struct replica_state *state, struct error_text *why);
+
 /* ---- messages ----
  *
  * One flat struct; which fields a kind uses stands beside it. All carry from, to, cluster, epoch
@@ -254,8 +262,8 @@ enum replica_event_kind {
 
 struct replica_event {
     enum replica_event_kind kind;
-    uint64_t now_ms; /* monotonic */
-    const struct replica_state *state;
+    uint64_t now_ms;                   /* monotonic */
+    const struct replica_state *state; /* passed replica_state_check */
     const struct replica_message *message;
     uint16_t node;
     struct replica_position position;

@@ -186,8 +186,7 @@ static void on_failed(void *context, enum error error)
     if (error == ERROR_CORRUPT && replica_role(cluster->replica) != REPLICA_MASTER) {
         cluster->options.observer.ended(
             cluster->options.observer.context,
-            "what the master sends does not fit this server's database: remove its data folder "
-            "to get a copy from the others");
+            "what the master sends does not fit this server's database, or that is damaged: " STORE_DAMAGE_ADVICE);
         return;
     }
     cluster_disk_failed(cluster);
@@ -445,10 +444,11 @@ enum error cluster_start(struct cluster *cluster, struct chat *chat, uint64_t no
         return error;
     find_addresses(cluster);
     error = new_replica(cluster);
-    if (error == OK)
-        error = cluster_describe(cluster, &state);
     if (error != OK)
         return error_set(why, error, "begin as a member: %s", error_name(error));
+    error = cluster_describe(cluster, &state, why);
+    if (error != OK)
+        return error_prefix(why, error, "load the database in %s", cluster->options.folder);
     cluster->first_seq = state.first_seq;
     cluster->members_changed = true;
     cluster_step(cluster, &(struct replica_event){.kind = REPLICA_START, .state = &state});

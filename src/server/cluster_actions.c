@@ -7,74 +7,16 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PROMISE_KEY "promised"
 #define PAUSE_MS 5000 /* after a snapshot that could not be kept or installed */
 
 /* ---- what is on the disk ---- */
 
-struct reigns {
-    struct replica_reign *items; /* REPLICA_REIGNS_MAX places */
-    size_t count;
-};
-
-static enum error add_reign(void *context, const struct reign_row *row)
+enum error cluster_describe(struct cluster *cluster, struct replica_state *state,
+                            struct error_text *why)
 {
-    struct reigns *reigns = context;
-    if (reigns->count == REPLICA_REIGNS_MAX) {
-        memmove(reigns->items, reigns->items + 1, (REPLICA_REIGNS_MAX - 1) * sizeof *reigns->items);
-        reigns->count--;
-    }
-    reigns->items[reigns->count++] =
-        (struct replica_reign){.epoch = row->epoch, .first_seq = row->first_seq};
-    return OK;
-}
-
-static enum error describe_members(struct cluster *cluster, struct replica_state *state)
-{
-    struct position position;
-    enum error error = store_get_members(cluster->store, &position, cluster->members_bytes,
-                                         sizeof cluster->members_bytes, &state->members_size);
-    if (error == ERROR_NOT_FOUND)
-        return OK;
-    if (error != OK || state->members_size > sizeof cluster->members_bytes)
-        return error == OK ? ERROR_CORRUPT : error;
-    state->members = cluster->members_bytes;
-    state->members_position =
-        (struct replica_position){.epoch = position.epoch, .seq = position.seq};
-    return OK;
-}
-
-static enum error describe_promise(struct cluster *cluster, struct replica_state *state)
-{
-    size_t used;
-    enum error error = store_get_value(cluster->store, PROMISE_KEY, &state->promised,
-                                       sizeof state->promised, &used);
-    if (error == ERROR_NOT_FOUND)
-        state->promised = 0;
-    else if (error != OK)
-        return error;
-    /* A backup may have been put in place: what its log says is promised, too. */
-    if (state->promised < state->last.epoch)
-        state->promised = state->last.epoch;
-    return OK;
-}
-
-enum error cluster_describe(struct cluster *cluster, struct replica_state *state)
-{
-    *state = (struct replica_state){.reigns = cluster->reigns};
-    struct position last = store_position(cluster->store);
-    state->last = (struct replica_position){.epoch = last.epoch, .seq = last.seq};
-    state->first_seq = store_log_first(cluster->store);
+    enum error error = disk_state_read(&cluster->disk_state, cluster->store, state, why);
     uint64_t last_orphan = store_last_orphan(cluster->store);
     state->last_orphan = last_orphan > cluster->handed_over ? last_orphan : 0;
-    store_cluster(cluster->store, state->cluster);
-    struct reigns reigns = {.items = cluster->reigns};
-    enum error error = store_each_reign(cluster->store, add_reign, &reigns);
-    state->reigns_count = reigns.count;
-    if (error == OK)
-        error = describe_members(cluster, state);
-    if (error == OK)
-        error = describe_promise(cluster, state);
     return error;
 }
 
@@ -86,9 +28,11 @@ static void end(struct cluster *cluster, const char *sentence)
 void cluster_disk_failed(struct cluster *cluster)
 {
     struct replica_state state;
+    struct error_text why = {""};
     cluster_forget_recent(cluster);
-    if (cluster_describe(cluster, &state) != OK) {
-        end(cluster, "the database cannot be read any more; see the log");
+    if (cluster_describe(cluster, &state, &why) != OK) {
+        (void)error_prefix(&why, ERROR_CORRUPT, "the database cannot be read any more");
+        end(cluster, why.text);
         return;
     }
     cluster->members_changed = true; /* back, perhaps, to those that are on the disk */
@@ -158,8 +102,8 @@ static bool reopen(struct cluster *cluster)
         error = store_open_reader(&cluster->log_reader, cluster->store, &why);
     if (error == OK)
         return true;
-    log_error("cluster", "cannot_go_on", log_string("reason", why.text));
-    end(cluster, "the database cannot be read any more; see the log");
+    (void)error_prefix(&why, error, "the database cannot be read any more");
+    end(cluster, why.text);
     return false;
 }
 
@@ -173,8 +117,7 @@ static enum error exchange(struct cluster *cluster, struct position common)
     cluster->log_reader = NULL;
     struct error_text why = {""};
     struct store_options options = {.folder = cluster->options.folder,
-                                    .node_id = cluster->options.options->id,
-                                    .skip_check = true}; /* it was, see snapshots_check_kept */
+                                    .node_id = cluster->options.options->id};
     if (error == OK)
         error = store_install(&cluster->store, snapshots_finish_kept(cluster->snapshots), common,
                               &options, &why);
@@ -230,7 +173,7 @@ static void install(struct cluster *cluster, struct replica_position position)
     if (!is_open)
         return;
     struct replica_state state;
-    if (!is_installed || cluster_describe(cluster, &state) != OK) {
+    if (!is_installed || cluster_describe(cluster, &state, NULL) != OK) {
         cluster_disk_failed(cluster);
         return;
     }

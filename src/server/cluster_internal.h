@@ -7,6 +7,7 @@
 #include "rpc/feed.h"
 #include "server/cluster.h"
 #include "server/cluster_wire.h"
+#include "server/disk_state.h"
 #include "server/entries.h"
 #include "server/links.h"
 #include "server/snapshots.h"
@@ -79,9 +80,7 @@ struct cluster {
     uint64_t drop_orphans; /* up to this one, when the store is free; 0: none */
     uint64_t handed_over;  /* orphans up to this one need not be offered again, dropped or not */
 
-    /* What replica_state points to. */
-    struct replica_reign reigns[REPLICA_REIGNS_MAX];
-    uint8_t members_bytes[REPLICA_MEMBERS_BYTES_MAX];
+    struct disk_state disk_state; /* what a replica_state points to */
 };
 
 /* ---- cluster.c ---- */
@@ -91,7 +90,9 @@ void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *mes
 /* ---- cluster_actions.c ---- */
 /* Carries out the list in cluster->actions. */
 void cluster_carry_out(struct cluster *cluster);
-enum error cluster_describe(struct cluster *cluster, struct replica_state *state);
+/* As disk_state_read, of this server's database. */
+enum error cluster_describe(struct cluster *cluster, struct replica_state *state,
+                            struct error_text *why);
 /* The disk failed: tells the replica what is on it. */
 void cluster_disk_failed(struct cluster *cluster);
 

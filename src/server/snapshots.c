@@ -2,6 +2,7 @@
 #include "server/snapshots.h"
 
 #include "base/log.h"
+#include "server/database_check.h"
 #include "server/worker.h"
 
 #include <errno.h>
@@ -396,7 +397,7 @@ static void make_check(struct task *task)
     check->error = atomic_load(&snapshots->is_check_needed) ? sync_kept(snapshots, &check->why)
                                                             : ERROR_CANCELLED;
     if (check->error == OK && atomic_load(&snapshots->is_check_needed))
-        check->error = store_check(check->file, &check->why);
+        check->error = database_check(check->file, &snapshots->is_check_needed, &check->why);
     check->task.run = on_checked;
     task_queue_push(snapshots->options.queue, &check->task);
 }

@@ -47,7 +47,8 @@ uint64_t snapshots_needed_seq(const struct snapshots *snapshots);
 enum error snapshots_keep(struct snapshots *snapshots, const struct replica_message *chunk);
 
 /* Whether it is known what the file that the chunks made is good for; begins to look where nobody has,
- * in which case options.checked is called later. *found: OK: it is on the disk, and a whole database;
+ * in which case options.checked is called later. *found: OK: it is on the disk, and everything that this
+ * server would load from it was loaded (database_check.h);
  * else it is thrown away, and what is wrong was logged. A chunk at offset 0 makes it unknown again. */
 bool snapshots_check_kept(struct snapshots *snapshots, enum error *found);
 

@@ -109,7 +109,7 @@ enum error store_get_value(struct store *store, const char *key, void *bytes, si
 {
     struct query query;
     bool row;
-    query_read(&query, store, STATEMENT_GET_VALUE, "SELECT bytes FROM value WHERE key = ?1",
+    query_read(&query, store, STATEMENT_GET_VALUE, "SELECT key, bytes FROM value WHERE key = ?1",
                "read a value");
     bind_string(&query, key);
     enum error error = query_step(&query, &row);
@@ -117,6 +117,7 @@ enum error store_get_value(struct store *store, const char *key, void *bytes, si
         error = ERROR_NOT_FOUND;
     if (error == OK) {
         size_t length;
+        (void)column_string(&query);
         const uint8_t *found = column_bytes(&query, &length);
         error = query_row_error(&query);
         if (error == OK) {

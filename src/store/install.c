@@ -199,10 +199,8 @@ static enum error rename_and_open(struct install *install)
         return system_problem(install, "rename", install->names[NAME_NEW]);
     install->is_moved = true;
     enum error error = folder_sync_of(path, install->why);
-    if (error == OK) {
-        install->options.skip_check = true;
+    if (error == OK)
         error = store_open_file(&install->fresh, path, &install->options, install->why);
-    }
     return error;
 }
 

@@ -4,8 +4,7 @@
 #include <sodium.h>
 #include <string.h>
 
-static void digest_next(uint8_t digest[static STORE_DIGEST_BYTES], const uint8_t *batch,
-                        size_t size)
+void log_digest_next(uint8_t digest[static STORE_DIGEST_BYTES], const uint8_t *batch, size_t size)
 {
     crypto_generichash_state state;
     (void)crypto_generichash_init(&state, NULL, 0, STORE_DIGEST_BYTES);
@@ -69,7 +68,7 @@ static enum error check_link(void *context, const struct log_row *row)
 {
     struct chain *chain = context;
     if (chain->known || row->first_seq == 1) {
-        digest_next(chain->digest, row->batch, row->batch_size);
+        log_digest_next(chain->digest, row->batch, row->batch_size);
         if (memcmp(chain->digest, row->digest, STORE_DIGEST_BYTES) != 0)
             return store_fault(chain->store, ERROR_CORRUPT, "check the log",
                                "the last batch does not fit its digest");
@@ -140,7 +139,7 @@ enum error store_log_append(struct store *store, const struct log_row *row)
                          "append to the log: the seq is out of range");
     uint8_t digest[STORE_DIGEST_BYTES];
     memcpy(digest, now->digest, sizeof digest);
-    digest_next(digest, row->batch, row->batch_size);
+    log_digest_next(digest, row->batch, row->batch_size);
     struct query query;
     query_write(&query, store, STATEMENT_LOG_APPEND,
                 "INSERT INTO log (first_seq, last_seq, epoch, kind, digest, batch)"

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Ids are SQLite's own AUTOINCREMENT, which remembers the highest one ever given. */
+/* Ids are SQLite's own AUTOINCREMENT, which remembers the highest one ever given. Orphans are added at
+ * the end and dropped from the front, so ids have no holes and two of them tell how many there are:
+ * counting the rows would read all of them. */
 #include "store/store_internal.h"
 
 enum error orphan_load(struct store *store)
@@ -7,11 +9,14 @@ enum error orphan_load(struct store *store)
     struct query query;
     bool row;
     query_read(&query, store, STATEMENT_LOAD_ORPHANS,
-               "SELECT count(*), ifnull(max(id), 0) FROM orphan", "count the orphans");
+               "SELECT ifnull((SELECT min(id) FROM orphan), 1),"
+               " ifnull((SELECT max(id) FROM orphan), 0)",
+               "read the orphans' ids");
     enum error error = query_step(&query, &row);
     if (error == OK && row) {
-        store->now.orphan_count = column_ordered(&query);
+        uint64_t first = column_ordered(&query);
         store->now.last_orphan = column_ordered(&query);
+        store->now.orphan_count = store->now.last_orphan + 1 - first;
         error = query_row_error(&query);
     }
     return query_end(&query, error);

@@ -58,6 +58,22 @@ static bool unpack_outcome(struct unpacker one, struct outcome_row *row)
     return true;
 }
 
+bool outcomes_are_sound(const uint8_t *bytes, size_t size)
+{
+    struct unpacker all = {.bytes = bytes, .left = size};
+    unsigned seen = 0;
+    while (all.left > 0) {
+        uint8_t index;
+        struct outcome_row row;
+        struct unpacker one = take_outcome(&all, &index);
+        if (all.bad || index >= OUTCOMES_PER_PART || (seen & 1u << index) != 0 ||
+            !unpack_outcome(one, &row))
+            return false;
+        seen |= 1u << index;
+    }
+    return true;
+}
+
 /* Takes the outcome at index out of the part, if there is one. */
 static enum error remove_outcome(struct store *store, struct buffer *outcomes, uint8_t index)
 {
@@ -184,7 +200,7 @@ static enum error load_tail(struct store *store, struct part *tail, uint64_t *la
     struct query query;
     bool row;
     query_read(&query, store, STATEMENT_GET_OUTCOME_TAIL,
-               "SELECT part, last_request, outcomes FROM outcome_tail WHERE session = ?1",
+               "SELECT session, part, last_request, outcomes FROM outcome_tail WHERE session = ?1",
                "read the outcomes of a session");
     bind_number(&query, tail->session);
     enum error error = query_step(&query, &row);
@@ -192,6 +208,7 @@ static enum error load_tail(struct store *store, struct part *tail, uint64_t *la
     tail->outcomes.size = 0;
     *last_request = 0;
     if (error == OK && row) {
+        (void)column_number(&query);
         tail->part = column_ordered(&query);
         *last_request = column_ordered(&query);
         read_outcomes(&query, &tail->outcomes);
@@ -220,12 +237,14 @@ static enum error load_part(struct store *store, struct part *part)
     struct query query;
     bool row;
     query_read(&query, store, STATEMENT_GET_OUTCOME_PART,
-               "SELECT part, outcomes FROM outcome_part WHERE session = ?1 AND slot = ?2",
+               "SELECT session, part, outcomes FROM outcome_part WHERE session = ?1 AND slot = ?2",
                "read the outcomes of a session");
     bind_number(&query, part->session);
     bind_number(&query, part->part % PARTS);
     enum error error = query_step(&query, &row);
     part->outcomes.size = 0;
+    if (error == OK && row)
+        (void)column_number(&query);
     if (error == OK && row && column_ordered(&query) == part->part)
         read_outcomes(&query, &part->outcomes);
     if (error == OK)

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define ROW_TEXT_SIZE 160
+
 enum error error_from_sqlite(int code, int system_errno)
 {
     enum error system = error_from_errno(system_errno);
@@ -46,6 +48,10 @@ enum error error_from_sqlite(int code, int system_errno)
 
 static enum error remember(struct store *store, enum error error)
 {
+    if (error == ERROR_CORRUPT && !atomic_load(&store->is_damaged)) {
+        store->damage = store->problem;
+        atomic_store(&store->is_damaged, true);
+    }
     if (store->in_transaction && error != ERROR_EXISTS && store->failure == OK)
         store->failure = error;
     return error;
@@ -70,6 +76,14 @@ enum error store_fault(struct store *store, enum error error, const char *what, 
 {
     error_set(&store->problem, error, "%s: %s (%s)", what, error_name(error), detail);
     return remember(store, error);
+}
+
+bool store_is_damaged(struct store *store, struct error_text *why)
+{
+    bool is_damaged = atomic_load(&store->is_damaged);
+    if (is_damaged && why != NULL)
+        *why = store->damage;
+    return is_damaged;
 }
 
 /* A statement that does not fit the schema means that the schema is not what its version says. */
@@ -317,11 +331,34 @@ void column_exactly(struct query *query, uint8_t *bytes, size_t size)
         suspect(query);
 }
 
+/* All queries of rows name the table after FROM and have the key, or its first part, as their first
+ * column: an operator can find the row with that. */
+static void name_row(const struct query *query, char text[static ROW_TEXT_SIZE])
+{
+    sqlite3_stmt *statement = query->statement;
+    const char *from = strstr(sqlite3_sql(statement), " FROM ");
+    const char *table = from == NULL ? "" : from + strlen(" FROM ");
+    const char *key = (const char *)sqlite3_column_text(statement, 0);
+    (void)sqlite3_snprintf(ROW_TEXT_SIZE, text, "%s of the row with %s = %.40s in table %.*s",
+                           query->suspect, sqlite3_column_name(statement, 0),
+                           key == NULL ? "NULL" : key, (int)strcspn(table, " )"), table);
+}
+
 enum error query_row_error(struct query *query)
 {
-    if (query->error == OK && query->suspect != NULL)
-        query->error = store_fault(query->store, ERROR_CORRUPT, query->what, query->suspect);
+    if (query->error == OK && query->suspect != NULL) {
+        char text[ROW_TEXT_SIZE];
+        name_row(query, text);
+        query->error = store_fault(query->store, ERROR_CORRUPT, query->what, text);
+    }
     return query->error;
+}
+
+enum error query_suspect(struct query *query, const char *column)
+{
+    if (query->suspect == NULL)
+        query->suspect = column;
+    return query_row_error(query);
 }
 
 enum error query_end(struct query *query, enum error error)

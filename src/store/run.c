@@ -55,7 +55,7 @@ static enum error read_runs(struct query *query, struct run_page *page)
     unpacker.bytes = column_bytes(query, &unpacker.left);
     enum error error = query_row_error(query);
     if (error == OK && !unpack_runs(unpacker, page))
-        error = store_fault(query->store, ERROR_CORRUPT, query->what, "runs");
+        error = query_suspect(query, "runs");
     return error;
 }
 
@@ -69,11 +69,12 @@ enum error run_load_tail(struct store *store, uint64_t room, struct run_tail *ta
     struct query query;
     bool row;
     query_read(&query, store, STATEMENT_GET_RUN_TAIL,
-               "SELECT page, last_number, last_seq, runs FROM run_tail WHERE room = ?1",
+               "SELECT room, page, last_number, last_seq, runs FROM run_tail WHERE room = ?1",
                "find the end of a timeline");
     bind_number(&query, room);
     enum error error = query_step(&query, &row);
     if (error == OK && row) {
+        (void)column_number(&query);
         tail->page.page = column_ordered(&query);
         tail->last_number = column_ordered(&query);
         tail->last_seq = column_ordered(&query);
@@ -150,7 +151,7 @@ enum error run_append(struct store *store, struct run_tail *tail, const struct t
 
 /* ---- finding ---- */
 
-static enum error load_page(struct store *store, struct run_place *place, uint64_t page)
+enum error run_load_page(struct store *store, struct run_place *place, uint64_t page)
 {
     if (page == place->tail.page.page) {
         place->page = place->tail.page;
@@ -159,7 +160,7 @@ static enum error load_page(struct store *store, struct run_place *place, uint64
     struct query query;
     bool row;
     query_read(&query, store, STATEMENT_GET_RUN_PAGE,
-               "SELECT runs FROM run_page WHERE room = ?1 AND page = ?2",
+               "SELECT room, runs FROM run_page WHERE room = ?1 AND page = ?2",
                "read a part of a timeline");
     bind_number(&query, place->tail.page.room);
     bind_number(&query, page);
@@ -169,6 +170,7 @@ static enum error load_page(struct store *store, struct run_place *place, uint64
     if (error == OK) {
         place->page.room = place->tail.page.room;
         place->page.page = page;
+        (void)column_number(&query);
         error = read_runs(&query, &place->page);
     }
     return query_end(&query, error);
@@ -186,26 +188,26 @@ static enum error find_page(struct store *store, enum run_key key, uint64_t most
 {
     uint64_t low = 0;
     uint64_t high = place->tail.page.page;
-    enum error error = load_page(store, place, high);
+    enum error error = run_load_page(store, place, high);
     for (uint64_t step = 1; error == OK && low < high; step *= 2) {
         if (is_at_most(&place->page.runs[0], key, most)) {
             low = place->page.page;
             break;
         }
         high = place->page.page - 1;
-        error = load_page(store, place, high > step ? high - step : 0);
+        error = run_load_page(store, place, high > step ? high - step : 0);
         if (error == OK && place->page.page == 0)
             break;
     }
     while (error == OK && low < high) {
         uint64_t middle = low + (high - low + 1) / 2;
-        error = load_page(store, place, middle);
+        error = run_load_page(store, place, middle);
         if (error == OK && is_at_most(&place->page.runs[0], key, most))
             low = middle;
         else
             high = middle - 1;
     }
-    return error == OK && place->page.page != low ? load_page(store, place, low) : error;
+    return error == OK && place->page.page != low ? run_load_page(store, place, low) : error;
 }
 
 enum error run_find(struct store *store, uint64_t room, enum run_key key, uint64_t most,
@@ -239,7 +241,7 @@ enum error run_next(struct store *store, struct run_place *place)
     }
     place->found = place->page.page < place->tail.page.page;
     place->index = 0;
-    return place->found ? load_page(store, place, place->page.page + 1) : OK;
+    return place->found ? run_load_page(store, place, place->page.page + 1) : OK;
 }
 
 enum error run_previous(struct store *store, struct run_place *place)
@@ -251,7 +253,7 @@ enum error run_previous(struct store *store, struct run_place *place)
     place->found = place->page.page > 0;
     if (!place->found)
         return OK;
-    enum error error = load_page(store, place, place->page.page - 1);
+    enum error error = run_load_page(store, place, place->page.page - 1);
     if (error == OK)
         place->index = place->page.count - 1;
     return error;

@@ -23,8 +23,7 @@ static const char *advice(enum error error)
 {
     switch (error) {
     case ERROR_CORRUPT:
-        return "; move the file away so that the server copies it from another one, or restore a "
-               "backup";
+        return "; " STORE_DAMAGE_ADVICE;
     case ERROR_DISK_FULL:
         return "; free some space";
     case ERROR_DENIED:
@@ -159,18 +158,15 @@ static enum error check_node(struct store *store, uint64_t node_id, struct error
     return OK;
 }
 
-static enum error load(struct store *store, const struct store_options *options,
-                       struct error_text *why)
+/* Brings the schema up to date and reads what is kept in memory. */
+static enum error load_knowledge(struct store *store, struct error_text *why)
 {
-    enum error error = configure(store, why);
-    if (error == OK && !options->skip_check)
-        error = check_whole(store, why);
-    if (error == OK)
-        error = schema_migrate(store->database, schema_steps, schema_version, why);
+    uint64_t node_id;
+    enum error error = schema_migrate(store->database, schema_steps, schema_version, why);
     if (error == OK)
         error = problem_of(store, control_prepare(store), why);
     if (error == OK)
-        error = check_node(store, options->node_id, why);
+        error = problem_of(store, identity_load(store, &node_id), why);
     if (error == OK)
         error = problem_of(store, log_load_position(store, true), why);
     if (error == OK)
@@ -180,6 +176,15 @@ static enum error load(struct store *store, const struct store_options *options,
     if (error == OK)
         error = problem_of(store, timeline_load(store), why);
     return error;
+}
+
+static enum error load(struct store *store, const struct store_options *options,
+                       struct error_text *why)
+{
+    enum error error = configure(store, why);
+    if (error == OK)
+        error = load_knowledge(store, why);
+    return error == OK ? check_node(store, options->node_id, why) : error;
 }
 
 static struct store *new_store(void)
@@ -295,13 +300,12 @@ enum error store_open_check(struct store **out, const char *path, struct error_t
     struct store *store = new_store();
     if (store == NULL)
         return error_set(why, ERROR_NO_MEMORY, "check %s: out of memory", path);
-    store->is_reader = true;
     store->path = sqlite3_mprintf("%s%s", path[0] == '/' ? "" : "./", path);
     enum error error = OK;
     if (store->path == NULL)
         error = error_set(why, ERROR_NO_MEMORY, "out of memory");
     if (error == OK)
-        error = open_database(store, SQLITE_OPEN_READONLY, why);
+        error = open_database(store, SQLITE_OPEN_READWRITE, why);
     if (error != OK) {
         store_close(store);
         return error_prefix(why, error, "check %s", path);
@@ -315,8 +319,14 @@ enum error store_check(struct store *store, struct error_text *why)
     enum error error = harden(store, why);
     if (error == OK)
         error = check_ours(store, why);
+    if (error == OK) /* no WAL is left beside it, whatever its header says */
+        error = store_use_wal(store, false, why);
+    if (error == OK)
+        error = configure_cache(store, CACHE_KIB, why);
     if (error == OK)
         error = check_whole(store, why);
+    if (error == OK)
+        error = load_knowledge(store, why);
     return error == OK ? OK : error_prefix(why, error, "check %s", store->path);
 }
 

@@ -44,10 +44,10 @@ struct store;
 struct store_options {
     const char *folder; /* made (mode 0700) with its parents if missing; NULL: in memory */
     uint64_t node_id;   /* 1..65535; written into a new database, compared with an old one */
-    bool skip_check; /* do not read the whole database to check it: somebody has, or it is a test */
 };
 
-/* Opens or creates. *out: ended with store_close.
+/* Opens or creates. *out: ended with store_close. Reads a number of pages that does not depend on
+ * the size of the database; store_scan reads all of it.
  * ERROR_IN_USE: another process holds the folder. ERROR_MISMATCH: the database belongs to another
  * node or program. ERROR_VERSION: its schema is newer than this program. ERROR_CORRUPT: a check
  * failed, or it is no database. ERROR_DENIED, ERROR_DISK_FULL, ERROR_IO, ERROR_INVALID, ERROR_FULL
@@ -68,6 +68,15 @@ void store_close(struct store *store);
 /* The sentence for the last error of any function below; "" when there was none. Those that are
  * answers, ERROR_NOT_FOUND and what a visitor returned, have none. */
 const char *store_last_problem(const struct store *store);
+
+/* Whether any function has found damage in this store (ERROR_CORRUPT), even if it was closed to the
+ * caller since; *why: the first sentence. Any thread, while the store is open. */
+bool store_is_damaged(struct store *store, struct error_text *why);
+
+/* What an operator does about ERROR_CORRUPT; ends sentences. */
+#define STORE_DAMAGE_ADVICE                                                                      \
+    "keep the data folder; if other servers run, start this one as a slave with another, empty " \
+    "--data_dir, and it copies their database; if none does, restore a backup"
 
 /* ---- transactions ---- */
 
@@ -358,14 +367,41 @@ enum error store_snapshot_take(struct store *store, const char *path, struct pos
  * ends with ERROR_CANCELLED. What it has not begun yet is not affected: call again. */
 void store_cancel(struct store *reader);
 
-/* Opens the file at path for nothing but store_check; *out is ended with store_close. Errors: as of
- * store_open. */
+/* Opens the file at path, which no other connection has open, for store_check and for reading after
+ * it; *out is ended with store_close. Nothing in the file is run as code. Errors: as of store_open. */
 enum error store_open_check(struct store **out, const char *path, struct error_text *why);
 
-/* Whether the file is a whole database of ours, as store_open and store_install check it unless told
- * to skip that. It takes about a second for each 100 MB: so another thread can check a snapshot
- * before it is installed. Its version is not looked at. Errors: as of store_open; ERROR_CANCELLED. */
+/* Checks the structure of the file, brings an older schema up to date, and reads what store_open
+ * reads. store_scan is to follow: the two together find whatever could fail after store_install.
+ * Takes about a second for each 100 MB, in the caller's thread. Errors: as of store_open;
+ * ERROR_CANCELLED. */
 enum error store_check(struct store *store, struct error_text *why);
+
+/* ---- reading everything ----
+ *
+ * A scan reads and checks every row of every table, in slices, so that a reader can scan beside the
+ * writer: each slice is a read transaction of its own and sees what is committed when it begins.
+ * It finds rows of the wrong type, packed columns that are malformed, log batches that are missing
+ * or do not fit their digest, and events that their room does not list. */
+
+/* A scan's place; all zero: at the beginning. The fields up to is_done are scan.c's. */
+struct store_scan {
+    int part;
+    bool is_within;      /* key and the following are of a row that was read in this part */
+    uint64_t key;        /* of the last row read */
+    uint64_t second_key; /* where a key has two columns */
+    uint64_t last_event; /* at the beginning: later ones are not of this scan */
+    uint64_t listed;     /* a sum over the events that the rooms list, */
+    uint64_t found;      /* and over the events there are: they must be equal */
+    uint8_t digest[STORE_DIGEST_BYTES]; /* of the log up to key */
+
+    bool is_done;
+    uint64_t bytes; /* read so far, about */
+};
+
+/* Reads the next rows, until it has read about `most` bytes or, with is_done set, all of them. A row
+ * that is not as it should be: ERROR_CORRUPT, with table and key in store_last_problem. */
+enum error store_scan(struct store *store, struct store_scan *scan, size_t most);
 
 /* Makes the snapshot in `file` this node's database, and *store the store of it. What is the node's
  * own goes over into it: its id, its values and orphans, and as new orphans the batches of the chat
@@ -373,8 +409,8 @@ enum error store_check(struct store *store, struct error_text *why);
  * same, and a batch ends there). An older schema is migrated.
  *
  * file: on the same file system; used up, whatever happens; need not be synced, which takes time then. The process must
- * not have it open: closing it later would take SQLite's locks away. Checked as by store_open.
- * options: folder is that of *store.
+ * not have it open: closing it later would take SQLite's locks away. The caller has checked it with
+ * store_check and store_scan: only what store_open reads is checked here. options: folder is that of *store.
  *
  * At any moment a crash finds either the old database or the new one, whole. On error *store is
  * open and holds what it held, unless the disk failed in the very moment of the exchange and

@@ -10,6 +10,7 @@
 #include "store/store.h"
 
 #include <sqlite3.h>
+#include <stdatomic.h>
 
 /* ---- the body ---- */
 
@@ -76,6 +77,10 @@ enum statement {
     STATEMENT_PUT_OUTCOME_TAIL,
     STATEMENT_GET_OUTCOME_PART,
     STATEMENT_PUT_OUTCOME_PART,
+    STATEMENT_SCAN_EVENTS,
+    STATEMENT_SCAN_ROOMS,
+    STATEMENT_SCAN_OUTCOME_TAILS,
+    STATEMENT_SCAN_OUTCOME_PARTS,
     STATEMENT_COUNT
 };
 
@@ -148,6 +153,8 @@ struct store {
     struct buffer scratch; /* what is being packed or unpacked just now */
 
     struct error_text problem;
+    struct error_text damage; /* the first ERROR_CORRUPT; written before is_damaged is set */
+    atomic_bool is_damaged;
     struct error_text commit_problem; /* of store_commit_write, until store_commit_finish */
 };
 
@@ -176,7 +183,8 @@ enum error error_from_sqlite(int code, int system_errno);
  * (a refused duplicate, ERROR_EXISTS, does not break it). Returns the error. */
 enum error store_fail(struct store *store, int code, const char *what);
 
-/* As store_fail, for what this folder itself found: corrupt rows above all. */
+/* As store_fail, for what this folder itself found: corrupt rows above all. detail: which table and
+ * row, where it is one. */
 enum error store_fault(struct store *store, enum error error, const char *what, const char *detail);
 
 /* ---- queries (query.c) ----
@@ -218,6 +226,9 @@ const char *column_text(struct query *query, size_t *size); /* "" after an error
 const char *column_string(struct query *query);             /* text without NUL inside */
 const uint8_t *column_bytes(struct query *query, size_t *size);
 void column_exactly(struct query *query, uint8_t *bytes, size_t size);
+
+/* Finds fault with a column of the current row. ERROR_CORRUPT, or an error from before. */
+enum error query_suspect(struct query *query, const char *column);
 
 /* Whether all columns of the row were as they should be. */
 enum error query_row_error(struct query *query);
@@ -347,9 +358,25 @@ enum run_key { RUN_BY_NUMBER, RUN_BY_SEQ };
  * is then before the first run. Inside read_enter and read_leave, as the next two. */
 enum error run_find(struct store *store, uint64_t room, enum run_key key, uint64_t most,
                     struct run_place *place);
+/* Loads a page of the room whose tail is loaded. */
+enum error run_load_page(struct store *store, struct run_place *place, uint64_t page);
 /* Moves to the next or the previous run; found false when there is none. */
 enum error run_next(struct store *store, struct run_place *place);
 enum error run_previous(struct store *store, struct run_place *place);
+
+/* ---- for a scan (scan.c): the rest is in the files of the tables ---- */
+
+/* Visits the events with an id after `after`, of whatever room, in the order of their ids. */
+enum error timeline_each(struct store *store, uint64_t after,
+                         enum error (*visit)(void *context, uint64_t id,
+                                             const struct timeline_row *row),
+                         void *context);
+
+/* Whether packed outcomes are well formed, each of another place in its part. */
+bool outcomes_are_sound(const uint8_t *bytes, size_t size);
+
+/* Adds a batch to a running digest. */
+void log_digest_next(uint8_t digest[static STORE_DIGEST_BYTES], const uint8_t *batch, size_t size);
 
 /* ---- schema (schema.c) ---- */
 

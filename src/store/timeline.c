@@ -60,9 +60,9 @@ enum error timeline_write(struct store *store, const struct pending_order *order
 
 /* ---- reading ---- */
 
-static enum error read_row(struct query *query, uint64_t room, struct timeline_row *row)
+static enum error read_row(struct query *query, uint64_t *id, struct timeline_row *row)
 {
-    (void)column_ordered(query);
+    *id = column_ordered(query);
     row->room = column_number(query);
     row->number = column_ordered(query);
     row->seq = column_ordered(query);
@@ -73,9 +73,37 @@ static enum error read_row(struct query *query, uint64_t room, struct timeline_r
     row->request = column_number(query);
     row->time_ms = column_number(query);
     row->text = column_text(query, &row->text_size);
-    if (row->room != room && query->suspect == NULL)
-        query->suspect = "room";
     return query_row_error(query);
+}
+
+static enum error read_row_of(struct query *query, uint64_t room, struct timeline_row *row)
+{
+    uint64_t id;
+    enum error error = read_row(query, &id, row);
+    return error == OK && row->room != room ? query_suspect(query, "room") : error;
+}
+
+enum error timeline_each(struct store *store, uint64_t after,
+                         enum error (*visit)(void *context, uint64_t id,
+                                             const struct timeline_row *row),
+                         void *context)
+{
+    struct query query;
+    bool more;
+    query_read(&query, store, STATEMENT_SCAN_EVENTS,
+               "SELECT " COLUMNS " FROM event WHERE id > ?1 ORDER BY id", "read the events");
+    bind_number(&query, clamp_ordered(after));
+    enum error error;
+    while ((error = query_step(&query, &more)) == OK && more) {
+        struct timeline_row row;
+        uint64_t id;
+        error = read_row(&query, &id, &row);
+        if (error == OK)
+            error = visit(context, id, &row);
+        if (error != OK)
+            break;
+    }
+    return query_end(&query, error);
 }
 
 static void bind_run(struct query *query, const struct run *run)
@@ -98,7 +126,7 @@ static enum error visit_rows(struct query *query, struct visit *visit, bool keep
     bool more;
     while ((error = query_step(query, &more)) == OK && more) {
         struct timeline_row row;
-        error = read_row(query, visit->room, &row);
+        error = read_row_of(query, visit->room, &row);
         if (error != OK)
             break;
         if (visit->left == 0 && !(keep_seqs_together && row.seq == visit->last_seq))

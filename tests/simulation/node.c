@@ -111,7 +111,7 @@ static enum error apply_row(struct world *world, struct node *node, const struct
 static void open_store(struct world *world, struct node *node)
 {
     struct error_text why;
-    struct store_options options = {.node_id = node->id, .skip_check = true};
+    struct store_options options = {.node_id = node->id};
     if (store_open(&node->store, &options, &why) != OK)
         broken(world, "harness", "store: %s", why.text);
 }

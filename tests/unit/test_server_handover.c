@@ -501,7 +501,7 @@ static void test_handover__dropping_is_undone(void **state)
     assert_int_equal(store_orphan_count(f.desk.store), 0);
     desk_break(&f.desk);
     assert_int_equal(store_orphan_count(f.desk.store), 1);
-    assert_int_equal(cluster_describe(&f.cluster, &found), OK);
+    assert_int_equal(cluster_describe(&f.cluster, &found, NULL), OK);
     assert_int_equal(found.last_orphan, 0);
     turn(&f);
     assert_int_equal(store_orphan_count(f.desk.store), 0);

@@ -154,7 +154,6 @@ static void check_taken(struct fixture *f, uint64_t seq)
     struct store *store;
     struct store_options options = {.folder = f->other, .node_id = 2};
     assert_int_equal(store_open(&store, &options, &why), OK);
-    options.skip_check = true;
     enum error error = store_install(&store, snapshots_finish_kept(f->taker),
                                      (struct position){0, 0}, &options, &why);
     if (error != OK)

@@ -328,7 +328,7 @@ static void test_store_open__not_a_database(void **state)
     for (int i = 0; i < 1000; i++)
         assert_true(fputs("this is not a database\n", file) >= 0);
     assert_int_equal(fclose(file), 0);
-    expect_refusal(fixture->folder, ERROR_CORRUPT, "not a database", "move the file away");
+    expect_refusal(fixture->folder, ERROR_CORRUPT, "not a database", "keep the data folder");
 }
 
 static void test_store_open__broken_digest(void **state)
@@ -337,7 +337,7 @@ static void test_store_open__broken_digest(void **state)
     fill(fixture->folder, 5);
     execute(fixture->path, "UPDATE log SET batch = zeroblob(10) WHERE first_seq ="
                            " (SELECT max(first_seq) FROM log)");
-    expect_refusal(fixture->folder, ERROR_CORRUPT, "digest", "move the file away");
+    expect_refusal(fixture->folder, ERROR_CORRUPT, "digest", "keep the data folder");
     execute(fixture->path, "DELETE FROM log");
     fill(fixture->folder, 0); /* an empty log has nothing to contradict */
 }
@@ -612,8 +612,7 @@ static void test_store__bytes_changed_at_random(void **state)
         write_file(fixture->path, broken, kept);
         struct store *store = NULL;
         struct error_text why;
-        struct store_options options = {
-            .folder = fixture->folder, .node_id = TEST_NODE, .skip_check = round % 2 == 0};
+        struct store_options options = {.folder = fixture->folder, .node_id = TEST_NODE};
         enum error error = store_open(&store, &options, &why);
         if (error == OK) {
             error = read_everything(store);

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: MIT */
+/* Databases that are not what this program wrote: a server that starts with one, or is sent one as a
+ * snapshot, says so and never aborts; and a snapshot that was found whole lets a server start. */
+#include "base/log.h"
+#include "server/database_check.h"
+#include "support/folder.h"
+#include "support/live_server.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <sodium.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define CALL_MS 2000
+#define MUTATIONS 150
+
+struct fixture {
+    char *folder;
+    char whole[512]; /* the database as the server left it */
+    char live[512];  /* the one it starts with */
+    char taken[512]; /* the one it is sent */
+};
+
+static void execute(const char *path, const char *sql)
+{
+    sqlite3 *database = NULL;
+    char *problem = NULL;
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    if (sqlite3_exec(database, sql, NULL, NULL, &problem) != SQLITE_OK)
+        fail_msg("%s: %s", sql, problem);
+    assert_int_equal(sqlite3_close(database), SQLITE_OK);
+}
+
+static void copy_database(const char *from, const char *to)
+{
+    char command[1200];
+    char wal[520];
+    (void)snprintf(wal, sizeof wal, "%s-wal", to);
+    (void)unlink(to);
+    (void)unlink(wal);
+    (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", to);
+    execute(from, command);
+}
+
+/* Two people, a room, a direct conversation, an ended session: something in every table but orphan. */
+static void talk(const struct live *live)
+{
+    struct device ann, bob;
+    struct answer answer;
+    device_open(&ann, live);
+    device_open(&bob, live);
+    assert_int_equal(device_register(&ann, "ann"), STATUS_OK);
+    assert_int_equal(device_register(&bob, "bob"), STATUS_OK);
+    assert_int_equal(device_login(&ann, "ann"), STATUS_OK);
+    assert_int_equal(device_login(&bob, "bob"), STATUS_OK);
+    assert_int_equal(device_join(&ann, "lobby"), STATUS_OK);
+    assert_int_equal(device_join(&bob, "lobby"), STATUS_OK);
+    assert_int_equal(device_send(&ann, "@bob", "psst"), STATUS_OK);
+    for (int i = 0; i < 1200; i++)
+        assert_int_equal(device_send(i % 2 == 0 ? &ann : &bob, "lobby", "hello"), STATUS_OK);
+    ASK(&bob, &answer, "Logout", Logout, LOGOUT, (r.request = bob.request + 1));
+    answer_clear(&answer);
+    device_close(&ann);
+    device_close(&bob);
+}
+
+/* The tables without their STRICT, so that the test can put anything into any column; as a stranger
+ * might. */
+static void loosen(const char *path)
+{
+    execute(path, "PRAGMA writable_schema = ON;"
+                  "UPDATE sqlite_schema SET sql = replace(replace(sql, ' STRICT, WITHOUT',"
+                  " ' WITHOUT'), ' STRICT', '');"
+                  "UPDATE sqlite_schema SET sql = replace(sql, ' NOT NULL', '')");
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    f->folder = folder_new();
+    (void)snprintf(f->whole, sizeof f->whole, "%s/whole.db", f->folder);
+    (void)snprintf(f->live, sizeof f->live, "%s/1/%s", f->folder, STORE_FILE_NAME);
+    (void)snprintf(f->taken, sizeof f->taken, "%s/taken.db", f->folder);
+    struct live *live = live_start(f->folder, NULL);
+    talk(live);
+    live_stop(live);
+    copy_database(f->live, f->whole);
+    loosen(f->whole);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    folder_remove(f->folder);
+    free(f);
+    return 0;
+}
+
+/* Makes the server read what the damage may be in. */
+static void use(const struct live *live)
+{
+    struct device ann;
+    struct answer answer;
+    device_open(&ann, live);
+    ann.timeout_ms = CALL_MS;
+    if (device_login(&ann, "ann") == STATUS_OK) {
+        (void)device_join(&ann, "lobby");
+        (void)device_send(&ann, "lobby", "hello");
+        ASK(&ann, &answer, "History", History, HISTORY, (r.room = (char *)"lobby", r.limit = 100));
+        answer_clear(&answer);
+    }
+    device_close(&ann);
+}
+
+/* Starts a server with the changed database. */
+static enum error start_with(struct fixture *f, const char *change, struct error_text *why)
+{
+    copy_database(f->whole, f->live);
+    execute(f->live, change);
+    enum error error = OK;
+    why->text[0] = '\0';
+    struct live *live = live_try(f->folder, NULL, why);
+    if (live == NULL)
+        return ERROR_CORRUPT;
+    use(live);
+    live_stop(live);
+    return error;
+}
+
+/* Looks at it as at a snapshot. */
+static enum error take(struct fixture *f, const char *change, struct error_text *why)
+{
+    atomic_bool is_wanted = true;
+    struct store *store = NULL;
+    copy_database(f->whole, f->taken);
+    execute(f->taken, change);
+    execute(f->taken, "UPDATE node SET node_id = 0; DELETE FROM value; PRAGMA journal_mode = WAL");
+    enum error error = store_open_check(&store, f->taken, why);
+    if (error == OK)
+        error = database_check(store, &is_wanted, why);
+    store_close(store);
+    return error;
+}
+
+enum finding {
+    CHECK,
+    START
+}; /* who finds it: only who reads all, or whoever starts with it, too */
+
+static void test_database__one_field_is_not_as_it_should_be(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        enum finding finding;
+        const char *change;
+        const char *word; /* in the sentence */
+    } cases[] = {
+        {START, "UPDATE cluster_members SET bytes = x'ff00'", "cluster_members"},
+        {START, "UPDATE cluster_members SET bytes = x''", "cluster_members"},
+        {START, "UPDATE cluster_members SET bytes = bytes || x'00'", "cluster_members"},
+        {START, "UPDATE cluster_members SET bytes = zeroblob(60000)", "cluster_members"},
+        {START, "UPDATE cluster_members SET bytes = 'text'", "cluster_members"},
+        {START, "UPDATE cluster_members SET seq = 1 << 62", "cluster_members"},
+        {START, "UPDATE reign SET epoch = 1", "reign"},
+        {START, "UPDATE reign SET epoch = -1", "reign"},
+        {START, "UPDATE reign SET first_seq = 1000000", "reign"},
+        {START, "UPDATE log SET epoch = -1", "log"},
+        {START, "UPDATE log SET epoch = 1 << 62", "log"},
+        {START,
+         "UPDATE log SET last_seq = 9223372036854775807 WHERE first_seq ="
+         " (SELECT max(first_seq) FROM log)",
+         "log"},
+        {START, "UPDATE log SET digest = zeroblob(32)", "log"},
+        {START, "UPDATE log SET digest = x'00'", "log"},
+        {START, "DELETE FROM log", "reign"},
+        {START, "UPDATE account SET id = 0 WHERE name = 'ann'", "account with id = 0"},
+        {START, "UPDATE account SET nonce = x'00'", "nonce"},
+        {START, "UPDATE session SET id = 0 WHERE id = (SELECT max(id) FROM session)",
+         "session with id = 0"},
+        {START, "UPDATE session SET account = 4711", "session"},
+        {START, "UPDATE session SET token_hash = x'00'", "token_hash"},
+        {START, "UPDATE room SET id = 0 WHERE name = 'lobby'", "room with id = 0"},
+        {START, "UPDATE room SET owner = 4711", "room"},
+        {START, "UPDATE room SET direct_low = 0 WHERE name = ''", "room"},
+        {START, "UPDATE OR IGNORE member SET room = 4711", "member"},
+        {START, "UPDATE member SET account = account + 1", "member"},
+        {START, "UPDATE member SET state = 9", "state"},
+        {START, "UPDATE run_tail SET last_seq = 'x'", "last_seq"},
+        {START, "UPDATE outcome_tail SET last_request = -1", "last_request"},
+        {START, "INSERT INTO orphan VALUES (-7, 1, 1, 2, x'00')", "orphan"},
+        {CHECK, "UPDATE log SET batch = x'00' WHERE first_seq < 100", "log"},
+        {CHECK, "DELETE FROM log WHERE first_seq = 20", "missing"},
+        {CHECK, "UPDATE run_tail SET runs = x'ff'", "run_tail"},
+        {CHECK, "UPDATE run_tail SET runs = x''", "run_tail"},
+        {CHECK, "UPDATE run_tail SET page = 1000", "missing"},
+        {CHECK, "UPDATE run_page SET runs = x'ff'", "run_page"},
+        {CHECK, "DELETE FROM run_page", "missing"},
+        {CHECK, "DELETE FROM run_tail WHERE room = (SELECT min(room) FROM run_tail)", "event"},
+        {CHECK, "UPDATE event SET room = room + 1 WHERE id = 700", "event"},
+        {CHECK, "DELETE FROM event WHERE id = 700", "event"},
+        {CHECK, "UPDATE event SET text = x'00' WHERE id = 700", "event"},
+        {CHECK, "UPDATE event SET kind = -1 WHERE id = 700", "event"},
+        {CHECK, "UPDATE outcome_tail SET outcomes = x'ff'", "outcome_tail"},
+        {CHECK, "UPDATE outcome_part SET outcomes = zeroblob(100)", "outcome_part"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct error_text why = {.text = ""};
+        enum error error = take(f, cases[i].change, &why);
+        if (error != ERROR_CORRUPT || strstr(why.text, cases[i].word) == NULL)
+            fail_msg("taken: %s: %s: %s", cases[i].change, error_name(error), why.text);
+        error = start_with(f, cases[i].change, &why);
+        if (cases[i].finding == CHECK)
+            continue; /* it may start, and end later, but never abort */
+        if (error != ERROR_CORRUPT || strstr(why.text, cases[i].word) == NULL ||
+            strstr(why.text, "keep the data folder") == NULL)
+            fail_msg("start: %s: %s: %s", cases[i].change, error_name(error), why.text);
+    }
+}
+
+/* What is the node's own, and in no snapshot. */
+static void test_database__a_value_of_the_node(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const changes[] = {
+        "UPDATE value SET bytes = x'ffffffffffffffff' WHERE key = 'promised'",
+        "UPDATE value SET bytes = x'ff' WHERE key = 'promised'",
+        "UPDATE value SET bytes = 'text' WHERE key = 'promised'",
+    };
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        struct error_text why;
+        if (start_with(f, changes[i], &why) != ERROR_CORRUPT ||
+            strstr(why.text, "keep the data folder") == NULL)
+            fail_msg("%s: %s", changes[i], why.text);
+    }
+}
+
+static void test_database__a_whole_one(void **state)
+{
+    struct fixture *f = *state;
+    struct error_text why = {.text = ""};
+    if (take(f, "PRAGMA user_version", &why) != OK)
+        fail_msg("%s", why.text);
+    assert_int_equal(start_with(f, "PRAGMA user_version", &why), OK);
+}
+
+/* ---- at random ---- */
+
+static uint64_t next_random(uint64_t *random)
+{
+    *random ^= *random << 13;
+    *random ^= *random >> 7;
+    *random ^= *random << 17;
+    return *random;
+}
+
+static const char *const columns[][2] = {
+    {"cluster_members", "epoch"},
+    {"cluster_members", "seq"},
+    {"cluster_members", "bytes"},
+    {"reign", "epoch"},
+    {"reign", "first_seq"},
+    {"log", "first_seq"},
+    {"log", "last_seq"},
+    {"log", "epoch"},
+    {"log", "kind"},
+    {"log", "digest"},
+    {"log", "batch"},
+    {"account", "id"},
+    {"account", "name"},
+    {"account", "folded"},
+    {"account", "password_hash"},
+    {"account", "nonce"},
+    {"account", "created_ms"},
+    {"account", "deleted_ms"},
+    {"account", "delivered_seq"},
+    {"session", "id"},
+    {"session", "account"},
+    {"session", "token_hash"},
+    {"session", "device"},
+    {"session", "started_ms"},
+    {"room", "id"},
+    {"room", "name"},
+    {"room", "folded"},
+    {"room", "topic"},
+    {"room", "owner"},
+    {"room", "is_private"},
+    {"room", "direct_low"},
+    {"room", "direct_high"},
+    {"room", "created_ms"},
+    {"member", "room"},
+    {"member", "account"},
+    {"member", "state"},
+    {"member", "since_seq"},
+    {"member", "until_seq"},
+    {"event", "id"},
+    {"event", "room"},
+    {"event", "number"},
+    {"event", "seq"},
+    {"event", "kind"},
+    {"event", "account"},
+    {"event", "session"},
+    {"event", "request"},
+    {"event", "text"},
+    {"run_tail", "room"},
+    {"run_tail", "page"},
+    {"run_tail", "last_number"},
+    {"run_tail", "last_seq"},
+    {"run_tail", "runs"},
+    {"run_page", "page"},
+    {"run_page", "runs"},
+    {"outcome_tail", "session"},
+    {"outcome_tail", "part"},
+    {"outcome_tail", "last_request"},
+    {"outcome_tail", "outcomes"},
+    {"outcome_part", "slot"},
+    {"outcome_part", "outcomes"},
+};
+
+/* Another value for one column of one row, or of all rows. */
+static void mutate(uint64_t *random, char change[static 512])
+{
+    const char *const *column = columns[next_random(random) % (sizeof columns / sizeof *columns)];
+    const char *name = column[1];
+    char value[160];
+    uint64_t bits = next_random(random);
+    unsigned place = 1 + (unsigned)(next_random(random) % 40);
+    switch (next_random(random) % 7) {
+    case 0: /* a byte of a blob or a text is another */
+        (void)snprintf(value, sizeof value,
+                       "CAST(substr(%s, 1, %u) || x'%02x' || substr(%s, %u) AS BLOB)", name, place,
+                       (unsigned)(bits & 0xff), name, place + 2);
+        break;
+    case 1: /* it is cut */
+        (void)snprintf(value, sizeof value, "substr(%s, 1, %u)", name, place - 1);
+        break;
+    case 2:
+        (void)snprintf(value, sizeof value, "%s + %d", name, (int)(bits % 5) - 2);
+        break;
+    case 3:
+        (void)snprintf(value, sizeof value, "%" PRId64, (int64_t)bits);
+        break;
+    case 4:
+        (void)snprintf(value, sizeof value, "%s", bits % 2 == 0 ? "0" : "9223372036854775807");
+        break;
+    case 5:
+        (void)snprintf(value, sizeof value, "%s", bits % 2 == 0 ? "NULL" : "zeroblob(1000)");
+        break;
+    default:
+        (void)snprintf(value, sizeof value, "x'%08x'", (unsigned)bits);
+        break;
+    }
+    const char *key = strcmp(column[0], "member") == 0 || strcmp(column[0], "run_page") == 0 ||
+                              strcmp(column[0], "outcome_part") == 0
+                          ? ""
+                          : "rowid";
+    if (key[0] == '\0' || bits % 4 == 0)
+        (void)snprintf(change, 512, "UPDATE OR IGNORE %s SET %s = %s", column[0], name, value);
+    else
+        (void)snprintf(
+            change, 512,
+            "UPDATE OR IGNORE %s SET %s = %s WHERE rowid = (SELECT rowid FROM %s ORDER BY"
+            " rowid LIMIT 1 OFFSET %u)",
+            column[0], name, value, column[0], (unsigned)(bits % 8));
+}
+
+/* SQLite refuses some values for a key, or a second one. */
+static bool can_execute(const char *path, const char *sql)
+{
+    sqlite3 *database = NULL;
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    int code = sqlite3_exec(database, sql, NULL, NULL, NULL);
+    assert_int_equal(sqlite3_close(database), SQLITE_OK);
+    return code == SQLITE_OK;
+}
+
+static void test_database__mutated_at_random(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t random = 20261130;
+    unsigned refused = 0, whole = 0;
+    for (int i = 0; i < MUTATIONS; i++) {
+        char change[512];
+        mutate(&random, change);
+        copy_database(f->whole, f->taken);
+        if (!can_execute(f->taken, change))
+            continue;
+        struct error_text why = {.text = ""}, reason = {.text = ""};
+        enum error error = take(f, change, &why);
+        enum error started = start_with(f, change, &reason);
+        if (error == OK && started != OK)
+            fail_msg("found whole, but a server does not start: %s: %s", change, reason.text);
+        refused += error != OK;
+        whole += error == OK;
+    }
+    assert_true(refused > MUTATIONS / 4);
+    assert_true(whole > MUTATIONS / 20); /* a time, a name: another one, but one */
+}
+
+int main(void)
+{
+    log_configure(LOG_SILENT, LOG_TEXT);
+    assert_true(sodium_init() >= 0);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_database__a_whole_one),
+        cmocka_unit_test(test_database__one_field_is_not_as_it_should_be),
+        cmocka_unit_test(test_database__a_value_of_the_node),
+        cmocka_unit_test(test_database__mutated_at_random),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
