@@ -3,6 +3,7 @@
 #include "server/cluster_internal.h"
 
 #include "base/log.h"
+#include "server/fatal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -93,8 +94,9 @@ static enum error append(struct cluster *cluster, const struct replica_batch *ba
 static bool reopen(struct cluster *cluster)
 {
     struct error_text why = {""};
-    if (cluster->store == NULL) /* the disk took neither; the next start finds one of the two */
-        assertion_failed("a database is open after an exchange", __FILE__, __LINE__);
+    if (cluster->store == NULL) /* the next start finds one of the two */
+        fatal("cluster", "a snapshot could not take the place of the database, nor could that be "
+                         "undone: see the disk's errors in the log, and start the server again");
     snapshots_set_store(cluster->snapshots, cluster->store);
     ledger_replaced(cluster->ledger, cluster->store);
     enum error error = chat_move(cluster->chat, cluster->store, &why);

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "server/entries.h"
+#include "server/fatal.h"
 #include "server/group_commit.h"
 
 #include <semaphore.h>
@@ -213,10 +214,8 @@ void ledger_roll_back(struct ledger *ledger)
     bool was_undone = ledger->applied.seq != ledger->durable.seq;
     ledger->applied = ledger->durable;
     struct error_text why;
-    if (was_undone && chat_reload(ledger->chat, &why) != OK) {
-        log_error("ledger", "cannot_go_on", log_string("reason", why.text));
-        assertion_failed("the state can be loaded again after a rollback", __FILE__, __LINE__);
-    }
+    if (was_undone && chat_reload(ledger->chat, &why) != OK)
+        fatal("ledger", why.text); /* what is in memory was never durable */
     if (was_undone)
         ledger->options.driver.rolled_back(ledger->options.driver.context, ledger->durable);
     fail_gates(ledger, ledger->durable.seq);

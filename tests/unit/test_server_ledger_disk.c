@@ -11,10 +11,14 @@
 
 #include <semaphore.h>
 #include <setjmp.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -679,11 +683,53 @@ static void test_entries__count_what_they_hold(void **state)
     entries_clear(&entries);
 }
 
+/* Runs in a process of its own, which has to end. */
+static void roll_back_onto_damage(const char *folder)
+{
+    static const struct fixture nothing;
+    struct fixture f = nothing;
+    char path[512];
+    sqlite3 *database = NULL;
+    desk_init(&f.desk, folder);
+    desk_open(&f.desk);
+    if (!desk_register(&f.desk, "ann") || desk_commit(&f.desk) != OK)
+        return;
+    f.ann = desk_login(&f.desk, "ann");
+    if (desk_commit(&f.desk) != OK)
+        return;
+    (void)snprintf(path, sizeof path, "%s/%s", folder, STORE_FILE_NAME);
+    if (sqlite3_open(path, &database) == SQLITE_OK)
+        (void)sqlite3_exec(database, "UPDATE session SET id = 0", NULL, NULL, NULL);
+    (void)sqlite3_close(database);
+    if (desk_join(&f.desk, f.ann, "lobby"))
+        desk_break(&f.desk);
+}
+
+/* What is in memory was never durable, and what is on the disk cannot be loaded. */
+static void test_ledger_roll_back__onto_a_damaged_database(void **state)
+{
+    (void)state;
+    char *folder = folder_new();
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)close(STDERR_FILENO);
+        roll_back_onto_damage(folder);
+        _exit(EXIT_SUCCESS);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status)); /* no abort */
+    assert_int_equal(WEXITSTATUS(status), EXIT_FAILURE);
+    folder_remove(folder);
+}
+
 int main(void)
 {
     log_configure(LOG_SILENT, LOG_TEXT);
     faulty_vfs_install();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ledger_roll_back__onto_a_damaged_database),
         cmocka_unit_test(test_ledger_write__others_are_sooner),
         cmocka_unit_test(test_ledger_grows_until_us__others_still_work),
         cmocka_unit_test(test_ledger_settle__a_write_is_under_way),
