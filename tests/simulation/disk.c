@@ -21,7 +21,7 @@ static enum error load(struct store *store)
 void disk_reopen(struct world *world, struct node *node)
 {
     struct error_text why = {.text = ""};
-    struct store_options options = {.node_id = node->id, .skip_check = true};
+    struct store_options options = {.node_id = node->id};
     struct store *fresh;
     if (store_open(&fresh, &options, &why) != OK)
         broken(world, "harness", "store: %s", why.text);
