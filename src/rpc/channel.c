@@ -3,6 +3,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "rpc/connections.h"
 #include "rpc/failed_dials.h"
 #include "rpc/greeting.h"
 #include "rpc/protocol.h"
@@ -67,6 +68,7 @@ struct rpc_channel {
     bool dialling;
     bool closing;
     struct handshake handshake;
+    struct connections connections;
     atomic_size_t references;     /* the owner's and one for each of our tasks in the queue */
     struct dial_watch dial_watch; /* where the owner wants to know */
     struct tls_endpoint *tls;     /* NULL: the address is plain, or nothing was dialled yet */
@@ -101,6 +103,7 @@ static void release(struct rpc_channel *channel)
     if (atomic_fetch_sub(&channel->references, 1) != 1)
         return;
     handshake_release(&channel->handshake);
+    connections_release(&channel->connections);
     free(channel);
 }
 
@@ -448,7 +451,7 @@ static void on_message(void *context, nng_msg *message)
     if (report != NULL && take_frame(report, message)) {
         push(report);
     } else {
-        (void)nng_pipe_close(pipe);
+        connections_end(pipe, channel->options.address.tls);
         if (report != NULL)
             arena_clear(&report->arena);
         free(report);
@@ -459,6 +462,8 @@ static void on_message(void *context, nng_msg *message)
 static void on_pipe(nng_pipe pipe, nng_pipe_ev what, void *context)
 {
     struct rpc_channel *channel = context;
+    if (!connections_enter(&channel->connections, pipe, what))
+        return;
     enum report_kind kind = what == NNG_PIPE_EV_ADD_PRE ? REPORT_CONNECTED : REPORT_DISCONNECTED;
     if (kind == REPORT_CONNECTED)
         handshake_done(&channel->handshake);
@@ -469,6 +474,7 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev what, void *context)
         (void)nng_pipe_close(pipe);
     else
         atomic_store(&channel->lost_event, true); /* rpc_channel_tick looks */
+    connections_leave(&channel->connections);
 }
 
 static void on_failed_dial(void *context, enum error error)
@@ -592,6 +598,7 @@ enum error rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_o
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
     atomic_init(&channel->references, 1);
     handshake_init(&channel->handshake);
+    connections_init(&channel->connections);
     channel->options = with_defaults(options);
     channel->next_deadline_ms = UINT64_MAX;
     enum error error = open_socket(channel);
@@ -617,14 +624,17 @@ void rpc_channel_close(struct rpc_channel *channel)
     channel->closing = true;
     if (channel->dialling && channel->pipe == 0)
         handshake_wait(&channel->handshake);
+    if (channel->dialling && channel->options.address.tls)
+        transport_stop_dialling(channel->dialer);
     failed_dials_forget(&channel->dial_watch);
     greeting_forget(&channel->greeting_watch);
     tls_endpoint_close(channel->tls);
     receiver_release(&channel->receiver);
     if (channel->send_aio != NULL)
         nng_aio_stop(channel->send_aio);
-    if (channel->open)
-        (void)nng_close(channel->socket);
+    if (channel->open &&
+        !connections_close(&channel->connections, channel->socket, channel->options.address.tls))
+        hold(channel); /* for ever: nng may still call */
     if (channel->send_aio != NULL)
         nng_aio_free(channel->send_aio);
     end_all_calls(channel, STATUS_CANCELLED, "the channel was closed");
@@ -637,7 +647,7 @@ void rpc_channel_reconnect(struct rpc_channel *channel)
     if (channel->closing)
         return;
     if (channel->pipe != 0) {
-        (void)nng_pipe_close((nng_pipe){.id = channel->pipe}); /* on_pipe is told */
+        connections_end((nng_pipe){.id = channel->pipe}, channel->options.address.tls);
         return;
     }
     if (channel->dialling && clock_monotonic_ms() - channel->handshake.began_ms < REDIAL_MS)

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "rpc/connections.h"
 #include "rpc/transport.h"
 
 #include <nng/protocol/pubsub0/pub.h>
@@ -45,6 +46,7 @@ struct rpc_feed {
     bool open;
     struct address bound;
     nng_aio *send_aio;
+    struct connections connections;
     atomic_size_t subscribers; /* counted on nng's threads */
     uint64_t published;
     uint64_t dropped;
@@ -67,10 +69,13 @@ static struct rpc_feed_options feed_defaults(const struct rpc_feed_options *opti
 static void on_subscriber(nng_pipe pipe, nng_pipe_ev what, void *context)
 {
     struct rpc_feed *feed = context;
+    if (!connections_enter(&feed->connections, pipe, what))
+        return;
     if (what == NNG_PIPE_EV_REM_POST)
         (void)atomic_fetch_sub(&feed->subscribers, 1);
     else if (atomic_fetch_add(&feed->subscribers, 1) >= feed->options.subscribers_max)
         (void)nng_pipe_close(pipe);
+    connections_leave(&feed->connections);
 }
 
 static int set_up_feed(struct rpc_feed *feed)
@@ -116,6 +121,7 @@ enum error rpc_feed_open(struct rpc_feed **out, const struct rpc_feed_options *o
     struct rpc_feed *feed = calloc(1, sizeof *feed);
     if (feed == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
+    connections_init(&feed->connections);
     feed->options = feed_defaults(options);
     feed->bound = options->address;
     int result = set_up_feed(feed);
@@ -188,10 +194,12 @@ void rpc_feed_free(struct rpc_feed *feed)
 {
     if (feed == NULL)
         return;
-    if (feed->open)
-        (void)nng_close(feed->socket);
+    bool is_closed = !feed->open || connections_close(&feed->connections, feed->socket, false);
     if (feed->send_aio != NULL)
         nng_aio_free(feed->send_aio);
+    if (!is_closed)
+        return; /* nng may still call */
+    connections_release(&feed->connections);
     free(feed);
 }
 
@@ -205,6 +213,7 @@ struct rpc_follower {
     bool dialling;
     bool closing;
     struct handshake handshake;
+    struct connections connections;
     struct receiver receiver;
     atomic_size_t references; /* the owner's and one for each of our tasks in the queue */
     atomic_size_t waiting_bytes;
@@ -235,6 +244,7 @@ static void release(struct rpc_follower *follower)
     if (atomic_fetch_sub(&follower->references, 1) != 1)
         return;
     handshake_release(&follower->handshake);
+    connections_release(&follower->connections);
     free(follower);
 }
 
@@ -290,6 +300,8 @@ static void run_delivery(struct task *task)
 static void on_pipe(nng_pipe pipe, nng_pipe_ev what, void *context)
 {
     struct rpc_follower *follower = context;
+    if (!connections_enter(&follower->connections, pipe, what))
+        return;
     unsigned id = (unsigned)nng_pipe_id(pipe);
     if (what == NNG_PIPE_EV_ADD_PRE) {
         handshake_done(&follower->handshake);
@@ -297,11 +309,12 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev what, void *context)
     } else {
         (void)atomic_compare_exchange_strong(&follower->pipe, &id, 0);
     }
-    if (atomic_exchange(&follower->state_queued, true))
-        return;
-    follower->state.run = run_state;
-    hold(follower);
-    task_queue_push(follower->options.queue, &follower->state);
+    if (!atomic_exchange(&follower->state_queued, true)) {
+        follower->state.run = run_state;
+        hold(follower);
+        task_queue_push(follower->options.queue, &follower->state);
+    }
+    connections_leave(&follower->connections);
 }
 
 static void refuse_garbage(struct rpc_follower *follower, nng_msg *message)
@@ -433,6 +446,7 @@ enum error rpc_follower_open(struct rpc_follower **out, const struct rpc_followe
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
     atomic_init(&follower->references, 1);
     handshake_init(&follower->handshake);
+    connections_init(&follower->connections);
     follower->options = follower_defaults(options);
     enum error error = set_up_follower(follower, why);
     if (error == OK)
@@ -460,7 +474,7 @@ void rpc_follower_close(struct rpc_follower *follower)
     if (follower->dialling && atomic_load(&follower->pipe) == 0)
         handshake_wait(&follower->handshake);
     receiver_release(&follower->receiver);
-    if (follower->open)
-        (void)nng_close(follower->socket);
+    if (follower->open && !connections_close(&follower->connections, follower->socket, false))
+        hold(follower); /* for ever: nng may still call */
     release(follower);
 }

@@ -357,7 +357,7 @@ static void kick_sender(struct rpc_server *server, nng_pipe pipe, const char *re
                     log_number("kicked", kicked));
         server->kick_logged_ms = now_ms;
     }
-    (void)nng_pipe_close(pipe);
+    connections_end(pipe, server->options.address.tls);
 }
 
 static const char *reason_for(enum error error)

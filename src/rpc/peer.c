@@ -66,7 +66,7 @@ static void add_peer(struct rpc_server *server, struct rpc_peer *peer)
     peer->last_heard_ms = clock_monotonic_ms();
     HASH_ADD(hh, server->peers, id, sizeof peer->id, peer);
     if (peer->id == 0) { /* no memory for the table */
-        (void)nng_pipe_close(peer->pipe);
+        connections_end(peer->pipe, server->options.address.tls);
         free_peer(peer);
         return;
     }
@@ -105,10 +105,10 @@ static struct peer_event *new_event(struct rpc_server *server, nng_pipe pipe)
 
 static void on_adding(struct rpc_server *server, nng_pipe pipe)
 {
-    size_t count = atomic_fetch_add(&server->connections, 1) + 1;
     struct peer_event *event = NULL;
     struct rpc_peer *peer = NULL;
-    if (count <= server->options.peers_max && !atomic_load(&server->turns_away)) {
+    if (server->connections.count <= server->options.peers_max &&
+        !atomic_load(&server->turns_away)) {
         event = new_event(server, pipe);
         peer = calloc(1, sizeof *peer);
     }
@@ -128,7 +128,6 @@ static void on_adding(struct rpc_server *server, nng_pipe pipe)
 
 static void on_removed(struct rpc_server *server, nng_pipe pipe)
 {
-    (void)atomic_fetch_sub(&server->connections, 1);
     struct peer_event *event = new_event(server, pipe);
     if (event != NULL)
         task_queue_push(server->options.queue, &event->task);
@@ -138,11 +137,15 @@ static void on_removed(struct rpc_server *server, nng_pipe pipe)
 
 static void notify(nng_pipe pipe, nng_pipe_ev what, void *context)
 {
+    struct rpc_server *server = context;
+    if (!connections_enter(&server->connections, pipe, what))
+        return;
     /* Told before the connection is used, so that the table knows it before its first frame. */
     if (what == NNG_PIPE_EV_ADD_PRE)
-        on_adding(context, pipe);
+        on_adding(server, pipe);
     else if (what == NNG_PIPE_EV_REM_POST)
-        on_removed(context, pipe);
+        on_removed(server, pipe);
+    connections_leave(&server->connections);
 }
 
 enum error peer_watch(struct rpc_server *server)
@@ -195,7 +198,7 @@ static void kick(struct rpc_server *server, const struct rpc_peer *peer, const c
 {
     (void)atomic_fetch_add(&server->peers_kicked, 1);
     log_info("rpc", "peer_kicked", log_string("peer", peer->text), log_string("reason", reason));
-    (void)nng_pipe_close(peer->pipe); /* nng tells on_removed */
+    connections_end(peer->pipe, server->options.address.tls); /* nng tells on_removed */
 }
 
 static bool append(struct rpc_peer *peer, const struct rpc_call *call,

@@ -59,6 +59,7 @@ enum error rpc_server_new(struct rpc_server **out, const struct rpc_server_optio
     if (server == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
     server->options = with_defaults(options);
+    connections_init(&server->connections);
     server->owner = pthread_self();
     server->bound = options->address;
     server->now_ms = clock_monotonic_ms();
@@ -224,6 +225,7 @@ void server_release(struct rpc_server *server)
     if (!server->closed || server->open_calls > 0)
         return;
     greeting_log_release(&server->greeting_log);
+    connections_release(&server->connections);
     free(server);
 }
 
@@ -235,8 +237,10 @@ void rpc_server_free(struct rpc_server *server)
     greeting_forget(&server->greeting_watch);
     tls_endpoint_close(server->tls);
     receiver_release(&server->receiver);
+    bool is_closed = true;
     if (server->open) {
-        (void)nng_close(server->socket);
+        is_closed =
+            connections_close(&server->connections, server->socket, server->options.address.tls);
         /* What nng's threads had pushed before they stopped refers to this server. */
         (void)task_queue_run(server->options.queue, SIZE_MAX);
     }
@@ -245,7 +249,7 @@ void rpc_server_free(struct rpc_server *server)
         nng_aio_free(server->send_aio);
     if (server->reject_aio != NULL)
         nng_aio_free(server->reject_aio);
-    server->closed = true;
+    server->closed = is_closed; /* else it stays for ever: nng may still call */
     server_release(server);
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/arena.h"
 #include "base/task_queue.h"
+#include "rpc/connections.h"
 #include "rpc/server.h"
 #include "rpc/transport.h"
 #include "spec.pb-c.h"
@@ -138,8 +139,8 @@ struct rpc_server {
     uint32_t last_kicked;
     uint64_t kick_logged_ms;
 
+    struct connections connections;
     atomic_bool turns_away;    /* new connections */
-    atomic_size_t connections; /* counted on nng's threads */
     atomic_size_t lost_events; /* connections that ended without memory to tell the owner */
     atomic_size_t waiting_calls;
     atomic_size_t waiting_bytes;

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #define BURST_MESSAGES 256
+#define NEVER_MS 86400000     /* as a pause between dials; nng waits a random part of it */
 #define FIRST_CONNECT_MS 50u  /* a dialer younger than this may be shaking hands, */
 #define HANDSHAKE_WAIT_MS 20u /* and is closed when it is through with it, or after this */
 
@@ -103,6 +104,11 @@ uint16_t transport_bound_port(nng_listener listener, uint16_t port)
     if (address.s_family == NNG_AF_INET)
         return ntohs(address.s_in.sa_port);
     return address.s_family == NNG_AF_INET6 ? ntohs(address.s_in6.sa_port) : port;
+}
+
+void transport_stop_dialling(nng_dialer dialer)
+{
+    (void)nng_dialer_set_ms(dialer, NNG_OPT_RECONNMINT, NEVER_MS);
 }
 
 bool transport_send(nng_socket socket, nng_aio *aio, nng_msg *message)

@@ -26,6 +26,10 @@ enum error transport_explain_listen(int nng_result, const char *address, struct 
 /* The port that a started listener has; port where nng does not tell. */
 uint16_t transport_bound_port(nng_listener listener, uint16_t port);
 
+/* Keeps a dialer from dialling again after the end of its connection. For one that is about to be
+ * closed: nng leaks the descriptor of a connection whose handshake is under way then. */
+void transport_stop_dialling(nng_dialer dialer);
+
 /* Sends a message that has its header; takes it. Waits until it is queued: never long, since queues
  * that are full drop. One aio per thread. false: dropped. */
 bool transport_send(nng_socket socket, nng_aio *aio, nng_msg *message);

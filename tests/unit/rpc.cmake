@@ -35,3 +35,7 @@ jackdaw_unit_test(test_rpc_endpoints SOURCES test_rpc_endpoints.c LIBS jackdaw_p
 target_compile_definitions(test_rpc_endpoints PRIVATE TLS_FILES="${support}/tls")
 jackdaw_unit_test(test_rpc_tls SOURCES test_rpc_tls.c LIBS jackdaw_probe)
 target_compile_definitions(test_rpc_tls PRIVATE TLS_FILES="${support}/tls")
+jackdaw_unit_test(test_rpc_closing SOURCES test_rpc_closing.c ${support}/jitter.c LIBS jackdaw_probe jackdaw_nng)
+target_compile_definitions(test_rpc_closing PRIVATE TLS_FILES="${support}/tls")
+jackdaw_unit_test(test_rpc_hung SOURCES test_rpc_hung.c LIBS jackdaw_probe jackdaw_nng)
+target_link_options(test_rpc_hung PRIVATE -Wl,--wrap=nng_close)

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* connections.h - the connections of one nng socket, and closing them and the socket.
+ *
+ * nng 1.12 has a race in its TLS transport. If a connection is closed from outside while it is about to
+ * receive or to send again, that operation never ends. nng's reaper thread, of which a process has one,
+ * then waits for it for ever: nng_close does not return, and no loss of a connection is reported any
+ * more. A connection that ends by itself, because its descriptor reports an end or an error, does not
+ * meet the race. Therefore a connection with TLS is ended below nng first, by shutdown(2). nng does not
+ * tell the descriptor; it is the one with the addresses of the connection. nng overlooks the end if it
+ * comes while a message is handed on. After CONNECTIONS_DRAIN_MS nothing is under way on the connection
+ * any more, and nng is told to close it. connections_close closes the socket after all of that.
+ *
+ * nng's TCP transport has no such race, and its sockets are closed at once: while the connections end
+ * one by one, others arrive, and nng leaks the descriptor of a connection whose handshake is under way
+ * when its endpoint is closed.
+ *
+ * The remaining wait has a bound, too: nng_close runs in a thread of its own. If it does not return in
+ * time, the caller goes on without it.
+ *
+ * Private to src/rpc. */
+#ifndef JACKDAW_RPC_CONNECTIONS_H
+#define JACKDAW_RPC_CONNECTIONS_H
+
+#include <nng/nng.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CONNECTIONS_DRAIN_MS 100u /* after shutdown(2): so long data may be under way within nng */
+#define CONNECTIONS_END_MS 500u   /* so long connections_close waits for connections to end, */
+#define CONNECTIONS_CLOSE_MS 500u /* and so long for nng_close */
+
+struct connections {
+    pthread_mutex_t mutex; /* protects the rest; held from connections_enter to _leave */
+    pthread_cond_t changed;
+    bool closing;
+    size_t count;
+    size_t capacity;
+    uint32_t *ids; /* nng's pipe ids; [count] */
+};
+
+void connections_init(struct connections *connections);
+void connections_release(struct connections *connections);
+
+/* For the callback of nng_pipe_notify, for NNG_PIPE_EV_ADD_PRE and _REM_POST; nng's threads. Counts
+ * the connection. If it returns true, the caller reports the event to the owner and then calls
+ * connections_leave. If it returns false, the caller does nothing: the socket is being closed, or
+ * there is no memory for another connection, and a new connection has been closed. */
+bool connections_enter(struct connections *connections, nng_pipe pipe, nng_pipe_ev what);
+void connections_leave(struct connections *connections);
+
+/* Ends one connection. nng reports its end to the callback, with TLS up to CONNECTIONS_DRAIN_MS later.
+ * Any thread. */
+void connections_end(nng_pipe pipe, bool has_tls);
+
+/* Closes all connections and the socket; from the moment of the call connections_enter returns false.
+ * has_tls: the socket has or had connections with TLS. true: nng is done, and no callback runs any more. false: nng_close has not returned within
+ * CONNECTIONS_CLOSE_MS, which is logged. Callbacks may still run: the caller must never free
+ * connections, nor anything else that callbacks use before connections_enter. The process then exits
+ * without nng's own clean-up, which would wait, too. Any thread but nng's. */
+bool connections_close(struct connections *connections, nng_socket socket, bool has_tls);
+
+/* Whether that has happened in this process. */
+bool connections_have_hung(void);
+
+#endif

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* jitter.h - random pauses after the unlocking of mutexes, also of those inside libraries. */
+#ifndef JACKDAW_TESTS_JITTER_H
+#define JACKDAW_TESTS_JITTER_H
+
+#include <stdint.h>
+
+/* From here on every thread pauses now and then, up to 1 ms, after unlocking a mutex. Off at first. */
+void jitter_begin(uint64_t seed);
+void jitter_end(void);
+
+#endif
