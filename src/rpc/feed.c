@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/log_pace.h"
 #include "rpc/connections.h"
 #include "rpc/transport.h"
 
@@ -18,24 +19,9 @@
 #define SUBSCRIBER_BYTES_MAX 1u /* a subscriber has nothing to say */
 #define WAITING_BYTES_DEFAULT (64u * 1024u * 1024u)
 #define MESSAGE_EXTRA_BYTES 256u /* what nng keeps with a message, about */
-#define LOG_INTERVAL_MS 1000u
 
 #define MARK_BYTES 4u
 static const uint8_t mark[MARK_BYTES] = {'J', 'D', 'F', 1};
-
-/* Lets one line a second through. */
-struct log_pace {
-    uint64_t logged_ms;
-};
-
-static bool may_log(struct log_pace *pace)
-{
-    uint64_t now_ms = clock_monotonic_ms();
-    if (pace->logged_ms != 0 && now_ms - pace->logged_ms < LOG_INTERVAL_MS)
-        return false;
-    pace->logged_ms = now_ms;
-    return true;
-}
 
 /* ---- publishing ---- */
 
@@ -50,7 +36,6 @@ struct rpc_feed {
     atomic_size_t subscribers; /* counted on nng's threads */
     uint64_t published;
     uint64_t dropped;
-    struct log_pace pace;
 };
 
 static struct rpc_feed_options feed_defaults(const struct rpc_feed_options *options)
@@ -66,6 +51,15 @@ static struct rpc_feed_options feed_defaults(const struct rpc_feed_options *opti
 }
 
 /* nng's threads. */
+static void turn_away(const struct rpc_feed *feed, nng_pipe pipe)
+{
+    char peer[ADDRESS_TEXT_SIZE];
+    transport_peer_text(pipe, peer, sizeof peer);
+    log_warning_paced(NULL, "rpc", "subscribers_full", log_string("peer", peer),
+                      log_number("max", feed->options.subscribers_max));
+    (void)nng_pipe_close(pipe);
+}
+
 static void on_subscriber(nng_pipe pipe, nng_pipe_ev what, void *context)
 {
     struct rpc_feed *feed = context;
@@ -74,7 +68,7 @@ static void on_subscriber(nng_pipe pipe, nng_pipe_ev what, void *context)
     if (what == NNG_PIPE_EV_REM_POST)
         (void)atomic_fetch_sub(&feed->subscribers, 1);
     else if (atomic_fetch_add(&feed->subscribers, 1) >= feed->options.subscribers_max)
-        (void)nng_pipe_close(pipe);
+        turn_away(feed, pipe);
     connections_leave(&feed->connections);
 }
 
@@ -171,9 +165,8 @@ void rpc_feed_publish(struct rpc_feed *feed, const struct rpc_chunk *chunks, siz
     feed->published++;
     if (size > feed->options.message_bytes_max) {
         feed->dropped++;
-        if (may_log(&feed->pace))
-            log_warning("rpc", "feed_dropped", log_string("reason", "message too large"),
-                        log_number("bytes", size), log_number("dropped", feed->dropped));
+        log_warning_paced(NULL, "rpc", "feed_dropped", log_string("reason", "message too large"),
+                          log_number("bytes", size), log_number("dropped", feed->dropped));
         return;
     }
     if (atomic_load(&feed->subscribers) == 0)
@@ -224,7 +217,6 @@ struct rpc_follower {
     atomic_uint_fast64_t received;
     atomic_uint_fast64_t dropped;
     atomic_uint_fast64_t garbage;
-    struct log_pace pace; /* the receiver callback's */
 };
 
 /* A message on its way to the owner. */
@@ -321,11 +313,10 @@ static void refuse_garbage(struct rpc_follower *follower, nng_msg *message)
 {
     nng_pipe pipe = nng_msg_get_pipe(message);
     uint64_t count = atomic_fetch_add(&follower->garbage, 1) + 1;
-    if (may_log(&follower->pace)) {
-        char text[ADDRESS_TEXT_SIZE];
-        address_format(&follower->options.address, text);
-        log_warning("rpc", "feed_garbage", log_string("from", text), log_number("messages", count));
-    }
+    char text[ADDRESS_TEXT_SIZE];
+    address_format(&follower->options.address, text);
+    log_warning_paced(text, "rpc", "feed_garbage", log_string("from", text),
+                      log_number("messages", count));
     (void)nng_pipe_close(pipe);
     nng_msg_free(message);
 }

@@ -4,7 +4,7 @@
 #include "rpc/server_internal.h"
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/log_pace.h"
 #include "rpc/protocol.h"
 #include "rpc/wire.h"
 
@@ -17,7 +17,6 @@
 #define REQUEST_BYTES_DEFAULT 4096u
 #define REFUSAL_BYTES 256u
 #define QUOTED_SIZE 61
-#define KICK_LOG_INTERVAL_MS 1000u
 
 static void drop_requests(struct inbound *inbound)
 {
@@ -341,7 +340,7 @@ static bool admit_control(struct inbound *inbound)
     return admit(inbound, bytes_max + bytes_max / 4);
 }
 
-/* Closes the connection that the frame came on, and says so at most once a second. */
+/* Closes the connection that the frame came on. */
 static void kick_sender(struct rpc_server *server, nng_pipe pipe, const char *reason)
 {
     uint32_t id = (uint32_t)nng_pipe_id(pipe);
@@ -349,14 +348,10 @@ static void kick_sender(struct rpc_server *server, nng_pipe pipe, const char *re
         return; /* it had sent more before it was closed */
     server->last_kicked = id;
     uint64_t kicked = atomic_fetch_add(&server->peers_kicked, 1) + 1;
-    uint64_t now_ms = clock_monotonic_ms();
-    if (server->kick_logged_ms == 0 || now_ms - server->kick_logged_ms >= KICK_LOG_INTERVAL_MS) {
-        char text[PEER_TEXT_SIZE];
-        transport_peer_text(pipe, text, sizeof text);
-        log_warning("rpc", "peer_kicked", log_string("peer", text), log_string("reason", reason),
-                    log_number("kicked", kicked));
-        server->kick_logged_ms = now_ms;
-    }
+    char text[PEER_TEXT_SIZE];
+    transport_peer_text(pipe, text, sizeof text);
+    log_warning_paced(reason, "rpc", "peer_kicked", log_string("peer", text),
+                      log_string("reason", reason), log_number("kicked", kicked));
     connections_end(pipe, server->options.address.tls);
 }
 

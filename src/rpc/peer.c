@@ -3,7 +3,7 @@
 #include "rpc/server_internal.h"
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/log_pace.h"
 #include "rpc/protocol.h"
 #include "rpc/wire.h"
 
@@ -103,6 +103,17 @@ static struct peer_event *new_event(struct rpc_server *server, nng_pipe pipe)
     return event;
 }
 
+static void log_full(const struct rpc_server *server, nng_pipe pipe)
+{
+    char own[PEER_TEXT_SIZE];
+    char peer[PEER_TEXT_SIZE];
+    transport_own_text(pipe, own, sizeof own);
+    transport_peer_text(pipe, peer, sizeof peer);
+    log_warning_paced(own, "rpc", "connections_full", log_string("address", own),
+                      log_string("peer", peer), log_number("max", server->options.peers_max),
+                      log_string("hint", "this connection is turned away; see --max_clients"));
+}
+
 static void on_adding(struct rpc_server *server, nng_pipe pipe)
 {
     struct peer_event *event = NULL;
@@ -111,6 +122,8 @@ static void on_adding(struct rpc_server *server, nng_pipe pipe)
         !atomic_load(&server->turns_away)) {
         event = new_event(server, pipe);
         peer = calloc(1, sizeof *peer);
+    } else if (server->connections.count > server->options.peers_max) {
+        log_full(server, pipe);
     }
     if (event == NULL || peer == NULL) {
         free(event);
@@ -197,7 +210,8 @@ static bool start_frame(struct rpc_peer *peer, const struct rpc_call *call, size
 static void kick(struct rpc_server *server, const struct rpc_peer *peer, const char *reason)
 {
     (void)atomic_fetch_add(&server->peers_kicked, 1);
-    log_info("rpc", "peer_kicked", log_string("peer", peer->text), log_string("reason", reason));
+    log_info_paced(reason, "rpc", "peer_kicked", log_string("peer", peer->text),
+                   log_string("reason", reason));
     connections_end(peer->pipe, server->options.address.tls); /* nng tells on_removed */
 }
 

@@ -137,7 +137,6 @@ struct rpc_server {
 
     /* The receiver callback's. */
     uint32_t last_kicked;
-    uint64_t kick_logged_ms;
 
     struct connections connections;
     atomic_bool turns_away;    /* new connections */

@@ -60,12 +60,12 @@ enum error transport_error(int nng_result)
     }
 }
 
-void transport_peer_text(nng_pipe pipe, char *text, size_t size)
+static void write_address(nng_pipe pipe, const char *which, char *text, size_t size)
 {
     nng_sockaddr address;
     char host[INET6_ADDRSTRLEN] = "?";
     (void)snprintf(text, size, "?");
-    if (nng_pipe_get_addr(pipe, NNG_OPT_REMADDR, &address) != 0)
+    if (nng_pipe_get_addr(pipe, which, &address) != 0)
         return;
     if (address.s_family == NNG_AF_INET) {
         (void)inet_ntop(AF_INET, &address.s_in.sa_addr, host, sizeof host);
@@ -74,6 +74,16 @@ void transport_peer_text(nng_pipe pipe, char *text, size_t size)
         (void)inet_ntop(AF_INET6, &address.s_in6.sa_addr, host, sizeof host);
         (void)snprintf(text, size, "[%s]:%u", host, (unsigned)ntohs(address.s_in6.sa_port));
     }
+}
+
+void transport_peer_text(nng_pipe pipe, char *text, size_t size)
+{
+    write_address(pipe, NNG_OPT_REMADDR, text, size);
+}
+
+void transport_own_text(nng_pipe pipe, char *text, size_t size)
+{
+    write_address(pipe, NNG_OPT_LOCADDR, text, size);
 }
 
 enum error transport_explain_listen(int nng_result, const char *address, struct error_text *why)

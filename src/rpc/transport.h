@@ -20,6 +20,9 @@ enum error transport_error(int nng_result);
 /* Writes the peer's "ip:port", "[v6]:port" or, when it has gone, "?". */
 void transport_peer_text(nng_pipe pipe, char *text, size_t size);
 
+/* The same of this end. */
+void transport_own_text(nng_pipe pipe, char *text, size_t size);
+
 /* A sentence in why for what nng_listener_create or _start answered; address: as people write it. */
 enum error transport_explain_listen(int nng_result, const char *address, struct error_text *why);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/answer.h"
 
-#include "base/log.h"
+#include "base/log_pace.h"
 
 #define RETRY_AFTER_ROLLBACK_MS 100u
 #define RETRY_ELSEWHERE_MS 50u
@@ -99,8 +99,9 @@ void answer_error(struct core *core, struct rpc_call *call, enum error error)
         return;
     }
     const char *problem = ledger_problem(core->ledger);
-    log_warning("server", "request_failed", log_string("peer", rpc_call_peer(call)),
-                log_string("error", error_name(error)), log_string("problem", problem));
+    log_warning_paced(error_name(error), "server", "request_failed",
+                      log_string("peer", rpc_call_peer(call)),
+                      log_string("error", error_name(error)), log_string("problem", problem));
     rpc_call_fail(call, status_from_error(error), RETRY_AFTER_ROLLBACK_MS,
                   problem[0] == '\0' ? error_name(error) : problem);
 }

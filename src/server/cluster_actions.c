@@ -2,7 +2,7 @@
 /* Carries out what the replica says; see "The contract of actions" in replication/replica.h. */
 #include "server/cluster_internal.h"
 
-#include "base/log.h"
+#include "base/log_pace.h"
 #include "server/fatal.h"
 
 #include <stdio.h>
@@ -63,7 +63,8 @@ static enum error persist(struct cluster *cluster, const struct replica_action *
     if (error == OK)
         error = store_commit(store);
     if (error != OK) {
-        log_error("cluster", "cannot_promise", log_string("reason", store_last_problem(store)));
+        log_error_paced(NULL, "cluster", "cannot_promise",
+                        log_string("reason", store_last_problem(store)));
         store_rollback(store);
     }
     return error;
@@ -348,8 +349,9 @@ void cluster_carry_out(struct cluster *cluster)
         enum error error = carry_out(cluster, action);
         if (error == OK)
             continue;
-        log_error("cluster", "cannot_write", log_string("doing", replica_action_name(action->kind)),
-                  log_string("error", error_name(error)));
+        log_error_paced(replica_action_name(action->kind), "cluster", "cannot_write",
+                        log_string("doing", replica_action_name(action->kind)),
+                        log_string("error", error_name(error)));
         if (action->kind == REPLICA_DO_KEEP_CHUNK)
             pause_snapshots(cluster);
         fall_back(cluster);

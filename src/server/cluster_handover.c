@@ -4,7 +4,7 @@
  * batch is in the log. */
 #include "server/cluster_internal.h"
 
-#include "base/log.h"
+#include "base/log_pace.h"
 
 #include <string.h>
 
@@ -232,7 +232,8 @@ void cluster_work(struct cluster *cluster)
         cluster->drop_orphans = 0;
         if (error != OK) {
             cluster->handed_over = 0; /* they are handed over again */
-            log_warning("cluster", "cannot_drop_orphans", log_string("error", error_name(error)));
+            log_warning_paced(error_name(error), "cluster", "cannot_drop_orphans",
+                              log_string("error", error_name(error)));
         }
     }
     if (!ledger_is_master(cluster->ledger))

@@ -3,7 +3,7 @@
  * a view of its own, so that the disk's thread is not waited for. And for how long the log is kept. */
 #include "server/cluster_internal.h"
 
-#include "base/log.h"
+#include "base/log_pace.h"
 
 #include <string.h>
 
@@ -148,8 +148,9 @@ void cluster_fill_page(struct cluster *cluster, struct replica_message *message)
     if (!is_recent(cluster, page.next_seq) && cluster->log_reader != NULL) {
         enum error error = store_log_read(cluster->log_reader, page.next_seq, add_row, &page);
         if (error != OK && error != ERROR_FULL && error != ERROR_NOT_FOUND)
-            log_error("cluster", "cannot_read_log", log_string("error", error_name(error)),
-                      log_string("reason", store_last_problem(cluster->log_reader)));
+            log_error_paced(error_name(error), "cluster", "cannot_read_log",
+                            log_string("error", error_name(error)),
+                            log_string("reason", store_last_problem(cluster->log_reader)));
     }
     add_recent(cluster, &page);
     message->batches = page.batches;

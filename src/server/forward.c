@@ -2,7 +2,7 @@
 #include "server/forward.h"
 
 #include "base/address.h"
-#include "base/log.h"
+#include "base/log_pace.h"
 #include "rpc/channel.h"
 
 #include <stdlib.h>
@@ -141,8 +141,8 @@ static struct rpc_channel *open_channel(struct forward *forward)
     if (error == OK)
         error = rpc_channel_open(&channel, &options, &why);
     if (error != OK)
-        log_error("server", "forward_failed", log_string("master", forward->address),
-                  log_string("error", why.text));
+        log_error_paced(forward->address, "server", "forward_failed",
+                        log_string("master", forward->address), log_string("error", why.text));
     forward->is_unreachable = error == ERROR_INVALID;
     return channel;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/mailbox.h"
 
-#include "base/log.h"
+#include "base/log_pace.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -484,7 +484,8 @@ static void finish_reading(struct task *task)
             take_page(mailbox, reading);
             mark_dirty(mailbox);
         } else {
-            log_error("mailbox", "cannot_read", log_string("error", error_name(reading->error)));
+            log_error_paced(error_name(reading->error), "mailbox", "cannot_read",
+                            log_string("error", error_name(reading->error)));
             fall_behind(mailbox, mailbox->cursor.seq);
             end_stream(mailbox, STATUS_UNAVAILABLE, RETRY_AFTER_FAILED_READ_MS,
                        "the server cannot read what happened; try again");
