@@ -2,7 +2,7 @@
 #include "server/cluster.h"
 #include "server/cluster_internal.h"
 
-#include "base/log.h"
+#include "base/log_pace.h"
 #include "server/advertise.h"
 
 #include <sodium.h>
@@ -40,7 +40,8 @@ void cluster_step(struct cluster *cluster, struct replica_event *event)
     event->now_ms = cluster->now_ms;
     enum error error = replica_step(cluster->replica, event, cluster->actions);
     if (error != OK && error != ERROR_REFUSED)
-        log_warning("cluster", "event_refused", log_string("error", error_name(error)));
+        log_warning_paced(error_name(error), "cluster", "event_refused",
+                          log_string("error", error_name(error)));
     cluster_carry_out(cluster);
     cluster_note_members(cluster);
     /* Never put off: where much happens, the clock would stand still. */
@@ -100,8 +101,8 @@ static void follow_feed(struct cluster *cluster, const char *feed)
     if (error == OK)
         error = rpc_follower_open(&cluster->follower, &options, &why);
     if (error != OK) /* all is fetched then */
-        log_error("cluster", "cannot_follow", log_string("feed", feed),
-                  log_string("reason", why.text));
+        log_error_paced(feed, "cluster", "cannot_follow", log_string("feed", feed),
+                        log_string("reason", why.text));
     else
         memcpy(cluster->followed, feed, strlen(feed) + 1);
 }
@@ -116,7 +117,7 @@ void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *in)
     const char *feed = NULL;
     enum error error = cluster_wire_decode(in, &arena, &message, &feed);
     if (error != OK)
-        log_warning("cluster", "malformed_message", log_number("from", in->from));
+        log_warning_paced(NULL, "cluster", "malformed_message", log_number("from", in->from));
     else
         step_message(cluster, &message);
     bool is_our_master = error == OK && message.kind == REPLICA_JOINED && feed != NULL &&
@@ -242,6 +243,7 @@ static void complain(struct cluster *cluster)
     if (!seeks || cluster->now_ms - cluster->seeks_since_ms < SEEKING_MS)
         return;
     cluster->seeks_since_ms = cluster->now_ms;
+    links_complain(cluster->links);
     bool knows_somebody = cluster->members_count > 0 || cluster->options.options->masters.count > 0;
     log_warning(
         "cluster", "no_master_found",
@@ -340,6 +342,7 @@ static enum error open_parts(struct cluster *cluster, struct error_text *why)
     struct links_options links = {
         .durability = replica_policy_name(options->options->durability),
         .queue = options->queue,
+        .process = cluster->process,
         .silence_ms = SILENCE_FACTOR * options->options->ping_timeout_ms,
         .context = cluster,
         .received = on_answered,
@@ -377,6 +380,7 @@ enum error cluster_new(struct cluster **out, const struct cluster_options *optio
     cluster->options = *options;
     cluster->actions = actions;
     cluster->store = options->store;
+    randombytes_buf(&cluster->process, sizeof cluster->process);
     arena_init(&cluster->arena, ARENA_BYTES);
     enum error error = open_parts(cluster, why);
     if (error == OK)

@@ -41,9 +41,8 @@ struct cluster {
     uint64_t now_ms;
     uint64_t wall_ms;
     uint64_t deadline_ms;
-    uint64_t seeks_since_ms;  /* a master; 0: has one */
-    uint64_t differs_told_ms; /* that another server has another durability; 0: never */
-    uint64_t first_seq;       /* of the log, as the replica knows it */
+    uint64_t seeks_since_ms; /* a master; 0: has one */
+    uint64_t first_seq;      /* of the log, as the replica knows it */
     char internal[ADDRESS_TEXT_SIZE];
     char client[ADDRESS_TEXT_SIZE];
     char feed_address[ADDRESS_TEXT_SIZE];
@@ -72,6 +71,7 @@ struct cluster {
     struct replica_member members[REPLICA_MEMBERS_MAX]; /* as logged last */
     size_t members_count;
     bool members_changed;
+    uint64_t process;    /* drawn at the start; see ClusterFrame */
     uint64_t told_epoch; /* of the reign of our own that began last */
 
     struct handover handovers[HANDOVERS_MAX];

@@ -2,14 +2,17 @@
 #include "server/core.h"
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/log_pace.h"
 #include "rpc/feed.h"
 #include "rpc/protocol.h"
 #include "server/answer.h"
 #include "server/handlers.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TASKS_PER_TURN 1024
 #define TASKS_AT_ONCE 16 /* each a frame of a client */
@@ -314,6 +317,22 @@ static void every_second(struct core *core)
     write_delivered(core);
 }
 
+/* nng does not tell that it cannot accept: new connections wait in silence. */
+static void watch_descriptors(const struct core *core)
+{
+    int probe = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (probe >= 0)
+        (void)close(probe);
+    else if (errno == EMFILE || errno == ENFILE) {
+        struct rpc_server_figures figures;
+        rpc_server_figures(core->clients, &figures);
+        log_error_paced(NULL, "server", "descriptors_used_up", log_number("clients", figures.peers),
+                        log_string("reason", errno == EMFILE ? "of this process" : "of the system"),
+                        log_string("hint", "new connections wait: raise the limit (ulimit -Hn, "
+                                           "LimitNOFILE) or lower --max_clients"));
+    }
+}
+
 static void tick(struct core *core)
 {
     if (core->now_ms < core->next_tick_ms)
@@ -325,6 +344,7 @@ static void tick(struct core *core)
     if (core->now_ms >= core->next_second_ms) {
         core->next_second_ms = core->now_ms + SECOND_MS;
         core->second_is_due = true;
+        watch_descriptors(core);
     }
 }
 

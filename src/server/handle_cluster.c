@@ -2,12 +2,11 @@
 /* The Cluster service: what other servers ask. */
 #include "server/cluster_internal.h"
 
-#include "base/log.h"
+#include "base/log_pace.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
-
-#define DIFFERS_TOLD_MS 60000
 
 static struct cluster *cluster_of(Jackdaw__Cluster_Service *service)
 {
@@ -19,13 +18,12 @@ static void compare_durability(struct cluster *cluster, const Jackdaw__ClusterFr
 {
     const char *own = replica_policy_name(cluster->options.options->durability);
     bool differs = frame->durability[0] != '\0' && strcmp(frame->durability, own) != 0;
-    bool is_told = cluster->differs_told_ms != 0 &&
-                   cluster->now_ms - cluster->differs_told_ms < DIFFERS_TOLD_MS;
-    if (!differs || is_told || frame->n_messages == 0)
+    if (!differs || frame->n_messages == 0)
         return;
-    cluster->differs_told_ms = cluster->now_ms;
-    log_error("cluster", "durability_differs", log_number("id", frame->messages[0]->from),
-              log_string("there", frame->durability), log_string("here", own));
+    char id[16];
+    (void)snprintf(id, sizeof id, "%u", (unsigned)frame->messages[0]->from);
+    log_error_paced(id, "cluster", "durability_differs", log_number("id", frame->messages[0]->from),
+                    log_string("there", frame->durability), log_string("here", own));
 }
 
 static void handle_exchange(Jackdaw__Cluster_Service *service, const Jackdaw__ClusterFrame *request,
@@ -35,6 +33,7 @@ static void handle_exchange(Jackdaw__Cluster_Service *service, const Jackdaw__Cl
     struct cluster *cluster = cluster_of(service);
     struct cluster_frame answer;
     cluster_frame_init(&answer);
+    answer.frame.process = cluster->process;
     compare_durability(cluster, request);
     cluster->answer =
         rpc_call_is_one_way(closure_data) ? NULL : &answer; /* that one goes nowhere */

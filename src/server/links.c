@@ -2,9 +2,10 @@
 #include "server/links.h"
 
 #include "base/arena.h"
-#include "base/log.h"
+#include "base/log_pace.h"
 #include "rpc/channel.h"
 #include "server/cluster_wire.h"
+#include "server/link_log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #define RECONNECT_MAX_MS 200
 #define FRAME_BYTES_MAX (16u * 1024u * 1024u)
 #define UNUSED_MS 30000
+#define CLOSED_DIALS_TOLD 3
 #define QUIET_MS 20000 /* the other side throws out who says nothing for longer than it likes */
 #define ARENA_BYTES (256u * 1024u) /* heads only: bytes are borrowed */
 
@@ -31,6 +33,8 @@ struct link {
     uint64_t dialled_ms;       /* while there is no connection */
     bool is_renewed;           /* by us: its loss tells nothing of the other side */
     bool was_refused;          /* since it was connected last */
+    enum error dial_error;     /* of the last attempt that failed; OK: of none */
+    unsigned closed_dials;     /* in a row */
     struct rpc_stub stub;
 };
 
@@ -96,6 +100,17 @@ static void on_connected(void *context, struct rpc_channel *channel)
     struct link *link = context;
     link->is_renewed = false;
     link->was_refused = false;
+    link->dial_error = OK;
+    link->closed_dials = 0;
+}
+
+static void note_failed_dial(struct link *link, enum error error)
+{
+    /* A server that is killed closes what nobody has accepted. The next attempt is then refused. */
+    link->closed_dials = error == ERROR_CLOSED ? link->closed_dials + 1 : 0;
+    link->dial_error = error;
+    if (error != ERROR_CLOSED || link->closed_dials >= CLOSED_DIALS_TOLD)
+        link_log_failed(link->address, error);
 }
 
 /* Nobody listens there. Once is enough: whoever cannot be reached from here may well reach us. */
@@ -103,6 +118,7 @@ static void on_refused(void *context, struct rpc_channel *channel, enum error er
 {
     (void)channel;
     struct link *link = context;
+    note_failed_dial(link, error);
     bool is_news = error == ERROR_REFUSED && link->node != 0 && !link->was_refused;
     link->was_refused = link->was_refused || is_news;
     if (is_news)
@@ -148,8 +164,8 @@ static struct link *open_link(struct links *links, const char *address)
     if (error == OK)
         error = rpc_channel_open(&link->channel, &options, &why);
     if (error != OK) {
-        log_warning("cluster", "cannot_dial", log_string("address", address),
-                    log_string("reason", why.text));
+        log_warning_paced(address, "cluster", "cannot_dial", log_string("address", address),
+                          log_string("reason", why.text));
         return NULL;
     }
     rpc_stub_init(&link->stub, link->channel, &jackdaw__cluster__descriptor);
@@ -191,7 +207,11 @@ static void on_answer(const Jackdaw__ClusterFrame *frame, void *data)
     struct link *link = exchange->link;
     struct links *links = link->links;
     bool is_answered = exchange->result.status == STATUS_OK;
+    link_log_refused(link->address, exchange->result.status);
     link->has_bulk = link->has_bulk && !exchange->is_bulk;
+    if (is_answered && frame != NULL && links->options.process != 0 &&
+        frame->process == links->options.process)
+        link_log_self(link->address);
     free(exchange);
     if (!is_answered || frame == NULL)
         return;
@@ -258,6 +278,7 @@ void links_send(struct links *links, const struct replica_message *message, cons
         return;
     struct cluster_frame frame;
     cluster_frame_init(&frame);
+    frame.frame.process = links->options.process;
     if (links->options.durability != NULL)
         frame.frame.durability = (char *)links->options.durability;
     bool is_added = cluster_frame_add(&frame, message, feed, &links->arena) == OK;
@@ -318,6 +339,15 @@ static void tick(struct link *link)
         close_link(link);
     else if (link->is_member && is_connected && now_ms - link->used_ms > QUIET_MS)
         say_nothing(link);
+}
+
+void links_complain(const struct links *links)
+{
+    for (size_t i = 0; i < LINKS_MAX; i++) {
+        const struct link *link = &links->items[i];
+        if (link->channel != NULL && !rpc_channel_is_connected(link->channel))
+            link_log_silent(link->address, link->dial_error);
+    }
 }
 
 void links_tick(struct links *links, uint64_t now_ms)

@@ -18,7 +18,8 @@ struct links;
 struct links_options {
     struct task_queue *queue;
     const char *durability; /* told in every frame; NULL: none */
-    uint32_t silence_ms;    /* without any answer for so long, a connection is made anew */
+    uint64_t process;    /* told in every frame: an answer with it is this server's own; 0: none */
+    uint32_t silence_ms; /* without any answer for so long, a connection is made anew */
     void *context;
     /* A message that came as an answer. Borrowed. */
     void (*received)(void *context, const Jackdaw__ClusterMessage *message);
@@ -44,6 +45,9 @@ bool links_is_connected(struct links *links, uint16_t node);
 
 /* Sends what was collected. At the end of each turn. */
 void links_flush(struct links *links);
+
+/* Logs, at a bounded pace, each address that there is no connection to, and what is known of it. */
+void links_complain(const struct links *links);
 
 /* Tells the time (monotonic): before the first message, and then every 10 to 100 ms. */
 void links_tick(struct links *links, uint64_t now_ms);

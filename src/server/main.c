@@ -11,8 +11,10 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#define OTHER_DESCRIPTORS 512
 #define READY_LINE_BYTES 8192 /* the folder's name has up to 4,096 */
 
 static struct core core;
@@ -94,6 +96,22 @@ static void tell_ready(struct core *ready)
              log_number("seq", ledger_committed(ready->ledger).seq));
 }
 
+/* A connection is a descriptor; beyond the clients, other servers, files and threads have some. */
+static void raise_descriptor_limit(uint32_t clients_max)
+{
+    struct rlimit limit;
+    rlim_t needed = (rlim_t)clients_max + OTHER_DESCRIPTORS;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed)
+        return;
+    limit.rlim_cur = needed < limit.rlim_max ? needed : limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur == needed)
+        return;
+    log_warning("server", "few_descriptors", log_number("limit", limit.rlim_cur),
+                log_number("needed", needed),
+                log_string("hint", "raise the hard limit (ulimit -Hn, LimitNOFILE) or lower "
+                                   "--max_clients"));
+}
+
 static int serve(const struct server_options *options)
 {
     log_configure(options->log_level, options->log_format);
@@ -107,6 +125,7 @@ static int serve(const struct server_options *options)
     handle(SIGPIPE, SIG_IGN);
     if (on_hangup == on_reload)
         handle(SIGHUP, SIG_IGN); /* there is nothing yet that could be stale */
+    raise_descriptor_limit(options->clients_max);
     rpc_init();
     if (core_open(&core, options, &why) != OK)
         return fail(why.text);

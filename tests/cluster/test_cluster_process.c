@@ -7,7 +7,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -17,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -440,6 +444,192 @@ static void test_descriptors__closed_input_of_a_client_is_its_end(void **state)
     stage_pass(fixture->stage);
 }
 
+/* ---- limits ---- */
+
+#define FEW_DESCRIPTORS 64
+#define PEERS 100
+
+static struct rlimit descriptor_limit;
+
+static void limit_descriptors(void *unused)
+{
+    (void)unused;
+    (void)setrlimit(RLIMIT_NOFILE, &descriptor_limit);
+}
+
+static rlim_t soft_limit(const struct node *node)
+{
+    struct rlimit limit;
+    assert_int_equal(prlimit(process_id(node->process), RLIMIT_NOFILE, NULL, &limit), 0);
+    return limit.rlim_cur;
+}
+
+/* Connects without a handshake: the kernel takes what the server does not accept. */
+static void connect_many(const struct node *node, struct sp_peer *peers, size_t count)
+{
+    struct address address = node_address(node);
+    for (size_t i = 0; i < count; i++)
+        assert_true(sp_connect(&peers[i], &address, 0));
+}
+
+static void close_many(struct sp_peer *peers, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        sp_close(&peers[i]);
+}
+
+static void test_limits__descriptors_used_up(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peers[PEERS];
+    descriptor_limit = (struct rlimit){FEW_DESCRIPTORS, FEW_DESCRIPTORS};
+    fixture->node.prepare = limit_descriptors;
+    fixture->node.options[0] = "--max_clients=1000";
+    node_start(&fixture->node);
+    struct process *server = fixture->node.process;
+    STAGE_WAIT(fixture->stage, process_logged(server, "server few_descriptors limit=64 needed="));
+    connect_many(&fixture->node, peers, PEERS);
+    STAGE_WAIT(fixture->stage, process_logged(server, "server descriptors_used_up clients="));
+    close_many(peers, PEERS);
+    STAGE_WAIT(fixture->stage, can_connect(&fixture->node)); /* and it has recovered */
+    assert_int_equal(node_stop(&fixture->node), 0);
+    stage_pass(fixture->stage);
+}
+
+static void test_limits__soft_limit_is_raised(void **state)
+{
+    struct fixture *fixture = *state;
+    struct rlimit own;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &own), 0);
+    if (own.rlim_max < 2000)
+        skip();
+    descriptor_limit = (struct rlimit){FEW_DESCRIPTORS, own.rlim_max};
+    fixture->node.prepare = limit_descriptors;
+    fixture->node.options[0] = "--max_clients=1000";
+    node_start(&fixture->node);
+    assert_in_range(soft_limit(&fixture->node), 1000 + FEW_DESCRIPTORS, own.rlim_max);
+    assert_int_equal(node_stop(&fixture->node), 0);
+    assert_false(process_logged(fixture->node.process, "few_descriptors"));
+    stage_pass(fixture->stage);
+}
+
+static void test_limits__clients(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peers[PEERS];
+    char expected[512];
+    fixture->node.options[0] = "--max_clients=5";
+    node_start(&fixture->node);
+    struct address address = node_address(&fixture->node);
+    for (size_t i = 0; i < PEERS; i++)
+        assert_true(sp_open(&peers[i], &address) || i >= 5);
+    (void)snprintf(expected, sizeof expected,
+                   "rpc connections_full address=%s peer=127.0.0.1:", fixture->node.clients);
+    STAGE_WAIT(fixture->stage, process_logged(fixture->node.process, expected));
+    char *log = process_log(fixture->node.process);
+    assert_int_equal(count_lines_with(log, "connections_full"), 1); /* not 95 */
+    free(log);
+    close_many(peers, PEERS);
+    assert_int_equal(node_stop(&fixture->node), 0);
+    stage_pass(fixture->stage);
+}
+
+/* ---- what is at an address where a server should be ---- */
+
+/* Starts a slave that looks for its master at address, and waits for the line that tells what is there. */
+static void assert_found(struct fixture *fixture, const char *address, const char *found)
+{
+    char option[ADDRESS_TEXT_SIZE + 32];
+    char expected[ADDRESS_TEXT_SIZE + 128];
+    char folder[64];
+    (void)snprintf(option, sizeof option, "--master_address=%s", address);
+    (void)snprintf(expected, sizeof expected, "cluster no_server_there address=%s found=\"%s",
+                   address, found);
+    (void)snprintf(folder, sizeof folder, "seeking-%s", found);
+    struct node node = {.stage = fixture->stage,
+                        .id = 2,
+                        .role = "slave",
+                        .data_dir = stage_path(fixture->stage, folder),
+                        .options = {option}};
+    node_launch(&node);
+    STAGE_WAIT(fixture->stage, process_logged(node.process, expected));
+    char *log = process_log(node.process);
+    assert_int_equal(count_lines_with(log, "no_server_there"), 1);
+    free(log);
+    process_kill(node.process);
+}
+
+static void test_master_address__client_address_of_a_server(void **state)
+{
+    struct fixture *fixture = *state;
+    node_start(&fixture->node);
+    assert_found(fixture, fixture->node.clients, "the client address of a server");
+    assert_int_equal(node_stop(&fixture->node), 0);
+    stage_pass(fixture->stage);
+}
+
+static int listen_somewhere(char address[static ADDRESS_TEXT_SIZE])
+{
+    struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof own;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(listener >= 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&own, sizeof own), 0);
+    assert_int_equal(listen(listener, 16), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&own, &size), 0);
+    (void)snprintf(address, ADDRESS_TEXT_SIZE, "127.0.0.1:%u", (unsigned)ntohs(own.sin_port));
+    return listener;
+}
+
+/* Greets everybody, until the listener is shut down. */
+static void *greet(void *argument)
+{
+    static const char greeting[] = "SSH-2.0-OpenSSH_9.2\r\n";
+    int peer;
+    while ((peer = accept(*(int *)argument, NULL, NULL)) >= 0) {
+        (void)send(peer, greeting, sizeof greeting - 1, MSG_NOSIGNAL);
+        (void)close(peer);
+    }
+    return NULL;
+}
+
+static void test_master_address__another_program(void **state)
+{
+    struct fixture *fixture = *state;
+    char address[ADDRESS_TEXT_SIZE];
+    pthread_t thread;
+    int listener = listen_somewhere(address);
+    assert_int_equal(pthread_create(&thread, NULL, greet, &listener), 0);
+    assert_found(fixture, address, "another program");
+    (void)shutdown(listener, SHUT_RDWR);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    (void)close(listener);
+    stage_pass(fixture->stage);
+}
+
+/* By another name than the one that it listens at. */
+static void test_master_address__the_server_itself(void **state)
+{
+    struct fixture *fixture = *state;
+    node_start(&fixture->node); /* the kernel picks its ports */
+    process_kill(fixture->node.process);
+    struct address internal;
+    char option[ADDRESS_TEXT_SIZE];
+    assert_int_equal(address_parse(fixture->node.internal, &internal, NULL), OK);
+    (void)snprintf(option, sizeof option, "--master_address=127.0.0.2:%u", (unsigned)internal.port);
+    (void)snprintf(fixture->node.internal, sizeof fixture->node.internal, "0.0.0.0:%u",
+                   (unsigned)internal.port);
+    fixture->node.role = "slave";
+    fixture->node.id = 2;
+    fixture->node.options[0] = option;
+    fixture->node.options[1] = "--advertise_host=127.0.0.1";
+    node_launch(&fixture->node);
+    STAGE_WAIT(fixture->stage,
+               process_logged(fixture->node.process, "found=\"this server itself\""));
+    process_kill(fixture->node.process);
+    stage_pass(fixture->stage);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -457,6 +647,12 @@ int main(int argc, char **argv)
         TEST(test_log_file__has_the_reason_of_the_end),
         TEST(test_descriptors__closed_at_the_start_of_a_server),
         TEST(test_descriptors__closed_input_of_a_client_is_its_end),
+        TEST(test_limits__descriptors_used_up),
+        TEST(test_limits__soft_limit_is_raised),
+        TEST(test_limits__clients),
+        TEST(test_master_address__client_address_of_a_server),
+        TEST(test_master_address__another_program),
+        TEST(test_master_address__the_server_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

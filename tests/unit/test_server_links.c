@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -511,6 +513,39 @@ static void test_links_send__as_many_as_there_are_places(void **state)
     end(&world);
 }
 
+/* What is in the log of what body does. */
+static const char *log_of_complaint(struct links *links)
+{
+    static char text[4096];
+    int captured = memfd_create("stderr", MFD_CLOEXEC);
+    int before = dup(STDERR_FILENO);
+    assert_true(captured >= 0 && before >= 0 && dup2(captured, STDERR_FILENO) >= 0);
+    log_configure(LOG_INFO, LOG_TEXT);
+    links_complain(links);
+    log_configure(LOG_SILENT, LOG_TEXT);
+    (void)dup2(before, STDERR_FILENO);
+    ssize_t size = pread(captured, text, sizeof text - 1, 0);
+    assert_true(size >= 0);
+    text[size] = '\0';
+    (void)close(before);
+    (void)close(captured);
+    return text;
+}
+
+static void test_links_complain__tells_where_nobody_listens(void **state)
+{
+    (void)state;
+    struct world world;
+    begin(&world);
+    set_member(&world, 2, "127.0.0.1:1");
+    WAIT(&world, NULL, NULL, world.down == 1); /* refused */
+    const char *log = log_of_complaint(world.links);
+    assert_non_null(strstr(log, "no_server_there address=127.0.0.1:1 "
+                                "found=\"nothing that listens\""));
+    assert_string_equal(log_of_complaint(world.links), ""); /* at a bounded pace */
+    end(&world);
+}
+
 int main(void)
 {
     log_configure(LOG_SILENT, LOG_TEXT);
@@ -529,6 +564,7 @@ int main(void)
         cmocka_unit_test(test_links_tick__a_member_hears_that_we_are_there),
         cmocka_unit_test(test_links_tick__a_stranger_is_forgotten),
         cmocka_unit_test(test_links_send__as_many_as_there_are_places),
+        cmocka_unit_test(test_links_complain__tells_where_nobody_listens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
