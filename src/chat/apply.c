@@ -137,7 +137,7 @@ enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct pos
         return error;
     ASSERT(apply.is_answered || delta->request == 0);
     chat->state.last = position;
-    if (delta->time_ms > chat->state.last_time_ms)
+    if (!delta->late)
         chat->state.last_time_ms = delta->time_ms;
     return OK;
 }

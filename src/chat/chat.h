@@ -173,11 +173,16 @@ enum chat_decision {
     CHAT_REFUSE,  /* status and text; nothing to apply */
 };
 
+/* A delta has the time of the call, which may be earlier than that of the delta before: order is by
+ * position. Only where it would be earlier by no more than this does the delta get the time of the one
+ * before, so that the small differences between the clocks of servers do not show. */
+#define CHAT_TIME_SLACK_MS 5000
+
 /* Who asks, when, and where the answer goes. Requests are borrowed for each call only: what a
  * delta needs of them is copied into the arena. */
 struct chat_call {
     struct chat_session *session; /* NULL for RegisterAccount and Login */
-    uint64_t time_ms;             /* wall clock; chat makes it monotone */
+    uint64_t time_ms;             /* wall clock; see CHAT_TIME_SLACK_MS */
     uint64_t monotonic_ms;
     /* History and Heartbeat: nothing after this seq is told, because it is not committed yet;
      * 0: everything in the store is. */

@@ -70,7 +70,7 @@ enum chat_decision call_name_room(struct chat_call *call, enum chat_decision dec
 enum chat_decision call_unchanged(struct chat *chat, struct chat_call *call, uint64_t request,
                                   const struct room *room);
 
-/* The wall clock of the call, made monotone. */
+/* The time of the call, or that of the last delta, which is later by CHAT_TIME_SLACK_MS at most. */
 uint64_t call_time(const struct chat *chat, const struct chat_call *call);
 
 /* The latest of the monotonic clock; it never goes back. */

@@ -45,7 +45,9 @@ enum chat_decision call_fail(struct chat_call *call, enum error error)
 
 uint64_t call_time(const struct chat *chat, const struct chat_call *call)
 {
-    return call->time_ms > chat->state.last_time_ms ? call->time_ms : chat->state.last_time_ms;
+    uint64_t last_ms = chat->state.last_time_ms;
+    bool is_behind = call->time_ms < last_ms && last_ms - call->time_ms <= CHAT_TIME_SLACK_MS;
+    return is_behind ? last_ms : call->time_ms;
 }
 
 uint64_t chat_now(struct chat *chat, uint64_t monotonic_ms)

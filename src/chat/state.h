@@ -122,8 +122,8 @@ struct state {
     struct reign_row *reigns;
     size_t reigns_count;
     size_t reigns_capacity;
-    struct position last; /* of the last delta applied */
-    uint64_t last_time_ms;
+    struct position last;  /* of the last delta applied */
+    uint64_t last_time_ms; /* of the last delta that is not late */
     uint64_t mark;
     uint8_t hash_key[16]; /* names are chosen by users: they are hashed with a secret */
 };

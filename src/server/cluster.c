@@ -13,6 +13,7 @@
 #define SERVER_IDLE_MS 60000
 #define ARENA_BYTES (16u * 1024u * 1024u)
 #define SEEKING_MS 10000 /* without a master, before the log says so, and again */
+#define CLOCKS_CHECK_MS 1000
 #define SILENCE_FACTOR 2 /* ping timeouts without an answer: the connection is made anew */
 
 /* ---- events ---- */
@@ -154,6 +155,59 @@ enum error cluster_leave(struct cluster *cluster, uint16_t node)
     return error;
 }
 
+/* ---- clocks ---- */
+
+static bool is_member(const struct cluster *cluster, uint32_t node)
+{
+    const struct replica_member *members;
+    size_t count = replica_members(cluster->replica, &members);
+    for (size_t i = 0; i < count; i++)
+        if (members[i].id == node)
+            return !members[i].left;
+    return false;
+}
+
+void cluster_hear_clock(struct cluster *cluster, const Jackdaw__ClusterFrame *frame)
+{
+    if (frame->n_messages > 0 && is_member(cluster, frame->messages[0]->from))
+        clocks_hear(&cluster->clocks, (uint16_t)frame->messages[0]->from, frame->wall_ms);
+}
+
+static void on_clock(void *context, const Jackdaw__ClusterFrame *frame)
+{
+    cluster_hear_clock(context, frame);
+}
+
+static uint64_t own_wall_ms(void *context)
+{
+    const struct cluster *cluster = context;
+    return clocks_own(&cluster->clocks);
+}
+
+static void on_difference(void *context, uint16_t node, int64_t difference_ms)
+{
+    const struct cluster *cluster = context;
+    bool is_own = node == cluster->options.options->id;
+    log_warning("cluster", "clock_differs", log_number("id", node),
+                log_integer("difference_ms", difference_ms),
+                log_string("hint", is_own ? "this machine's clock differs from those of the other "
+                                            "servers, or was set just now: let NTP set it"
+                                          : "the clock of that machine differs: let NTP set it"));
+}
+
+static void check_clocks(struct cluster *cluster)
+{
+    if (cluster->now_ms - cluster->clocks_checked_ms < CLOCKS_CHECK_MS)
+        return;
+    cluster->clocks_checked_ms = cluster->now_ms;
+    clocks_check(&cluster->clocks, on_difference, cluster);
+}
+
+bool cluster_clock(const struct cluster *cluster, uint16_t node, int64_t *difference_ms)
+{
+    return clocks_difference(&cluster->clocks, node, difference_ms);
+}
+
 /* ---- the ledger's driver ---- */
 
 static void on_propose(void *context, const uint8_t *bytes, size_t size, uint64_t count)
@@ -215,7 +269,13 @@ static void on_checked(void *context)
 void cluster_set_time(struct cluster *cluster, uint64_t now_ms, uint64_t wall_ms)
 {
     cluster->now_ms = now_ms;
-    cluster->wall_ms = wall_ms;
+    clocks_set(&cluster->clocks, now_ms, wall_ms);
+    cluster->wall_ms = clocks_time(&cluster->clocks);
+}
+
+uint64_t cluster_time(const struct cluster *cluster)
+{
+    return cluster->wall_ms;
 }
 
 uint64_t cluster_deadline(const struct cluster *cluster)
@@ -261,6 +321,7 @@ void cluster_tick(struct cluster *cluster)
     snapshots_tick(cluster->snapshots, cluster->now_ms);
     prune(cluster);
     complain(cluster);
+    check_clocks(cluster);
     cluster->deadline_ms = UINT64_MAX;
     cluster_step(cluster, &(struct replica_event){.kind = REPLICA_TICK});
 }
@@ -345,6 +406,8 @@ static enum error open_parts(struct cluster *cluster, struct error_text *why)
         .process = cluster->process,
         .silence_ms = SILENCE_FACTOR * options->options->ping_timeout_ms,
         .context = cluster,
+        .wall_ms = own_wall_ms,
+        .clock = on_clock,
         .received = on_answered,
         .down = on_link_down,
     };
@@ -381,6 +444,7 @@ enum error cluster_new(struct cluster **out, const struct cluster_options *optio
     cluster->actions = actions;
     cluster->store = options->store;
     randombytes_buf(&cluster->process, sizeof cluster->process);
+    clocks_init(&cluster->clocks, (uint16_t)options->options->id);
     arena_init(&cluster->arena, ARENA_BYTES);
     enum error error = open_parts(cluster, why);
     if (error == OK)

@@ -74,6 +74,8 @@ struct ledger *cluster_ledger(const struct cluster *cluster);
 
 /* Before anything else of a turn. */
 void cluster_set_time(struct cluster *cluster, uint64_t now_ms, uint64_t wall_ms);
+/* What to stamp in this turn, ms since 1970: the wall clock, within what clocks.h allows. */
+uint64_t cluster_time(const struct cluster *cluster);
 /* Steps the replica's clock where that is due; about every 10 to 50 ms: see cluster_deadline. */
 void cluster_tick(struct cluster *cluster);
 uint64_t cluster_deadline(const struct cluster *cluster);
@@ -90,6 +92,8 @@ void cluster_flush(struct cluster *cluster);
 
 const struct replica *cluster_replica(const struct cluster *cluster);
 bool cluster_reaches(const struct cluster *cluster, uint16_t node);
+/* As clocks_difference. */
+bool cluster_clock(const struct cluster *cluster, uint16_t node, int64_t *difference_ms);
 struct rpc_server *cluster_server(const struct cluster *cluster); /* the internal one */
 /* The addresses that this server is told to others by. */
 const char *cluster_own_client(const struct cluster *cluster);

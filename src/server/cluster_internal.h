@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "rpc/feed.h"
+#include "server/clocks.h"
 #include "server/cluster.h"
 #include "server/cluster_wire.h"
 #include "server/disk_state.h"
@@ -39,7 +40,9 @@ struct cluster {
     struct replica *replica;
     struct replica_actions *actions;
     uint64_t now_ms;
-    uint64_t wall_ms;
+    uint64_t wall_ms; /* what is stamped: clocks_time */
+    struct clocks clocks;
+    uint64_t clocks_checked_ms;
     uint64_t deadline_ms;
     uint64_t seeks_since_ms; /* a master; 0: has one */
     uint64_t first_seq;      /* of the log, as the replica knows it */
@@ -86,6 +89,8 @@ struct cluster {
 /* ---- cluster.c ---- */
 void cluster_step(struct cluster *cluster, struct replica_event *event);
 void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *message);
+/* Takes the clock of a frame from a member. */
+void cluster_hear_clock(struct cluster *cluster, const Jackdaw__ClusterFrame *frame);
 
 /* ---- cluster_actions.c ---- */
 /* Carries out the list in cluster->actions. */

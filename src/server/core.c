@@ -111,6 +111,12 @@ static bool is_reachable(void *context, uint16_t id)
     return cluster_reaches(core->cluster, id);
 }
 
+static bool look_at_clock(void *context, uint16_t id, int64_t *difference_ms)
+{
+    const struct core *core = context;
+    return cluster_clock(core->cluster, id, difference_ms);
+}
+
 static void look(void *context, struct operator_view *view)
 {
     const struct core *core = context;
@@ -126,6 +132,7 @@ static void look(void *context, struct operator_view *view)
         .clients = (uint32_t)figures.peers,
         .uptime_ms = core->now_ms - core->started_ms,
         .is_reachable = is_reachable,
+        .clock = look_at_clock,
     };
 }
 
@@ -417,6 +424,7 @@ static void turn(struct core *core, int wait_ms)
     wait_for_work(core, wait_ms);
     read_clocks(core);
     cluster_set_time(core->cluster, core->now_ms, core->wall_ms);
+    core->wall_ms = cluster_time(core->cluster);
     (void)task_queue_run(core->cluster_queue, TASKS_PER_TURN);
     cluster_tick(core->cluster);
     tick(core);

@@ -45,6 +45,8 @@ static void add_member(struct operator_status *out, const struct operator_view *
     to->voter = member->voter;
     to->left = member->left;
     to->reachable = member->id == view->id || view->is_reachable(context, member->id);
+    if (view->clock != NULL && !member->left)
+        to->has_clock = view->clock(context, member->id, &to->clock_ms);
     struct replica_position position = position_of(view, member->id);
     if (position.seq == 0)
         return;

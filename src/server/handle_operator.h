@@ -20,6 +20,8 @@ struct operator_view {
     uint64_t uptime_ms;
     /* Whether there is a connection to a member that is not this server; context is the desk's. */
     bool (*is_reachable)(void *context, uint16_t id);
+    /* How far a server's clock is ahead of what this one stamps; false: unknown. NULL: of all. */
+    bool (*clock)(void *context, uint16_t id, int64_t *difference_ms);
 };
 
 /* The service; the caller's storage, as long as the servers that it is registered with. */

@@ -218,6 +218,8 @@ static void on_answer(const Jackdaw__ClusterFrame *frame, void *data)
     link->waiting_since_ms = 0;
     if (link->node == 0 && frame->n_messages > 0 && frame->messages[0]->from <= UINT16_MAX)
         link->node = (uint16_t)frame->messages[0]->from; /* a seed tells who it is */
+    if (links->options.clock != NULL)
+        links->options.clock(links->options.context, frame);
     for (size_t i = 0; i < frame->n_messages; i++)
         links->options.received(links->options.context, frame->messages[i]);
 }
@@ -281,6 +283,8 @@ void links_send(struct links *links, const struct replica_message *message, cons
     frame.frame.process = links->options.process;
     if (links->options.durability != NULL)
         frame.frame.durability = (char *)links->options.durability;
+    if (links->options.wall_ms != NULL)
+        frame.frame.wall_ms = links->options.wall_ms(links->options.context);
     bool is_added = cluster_frame_add(&frame, message, feed, &links->arena) == OK;
     if (is_added && is_answered(message->kind))
         call(link, &frame, is_bulk(message->kind));

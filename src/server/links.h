@@ -21,6 +21,9 @@ struct links_options {
     uint64_t process;    /* told in every frame: an answer with it is this server's own; 0: none */
     uint32_t silence_ms; /* without any answer for so long, a connection is made anew */
     void *context;
+    /* This server's clock, told in every frame; and another's, of an answer. NULL: not told. */
+    uint64_t (*wall_ms)(void *context);
+    void (*clock)(void *context, const Jackdaw__ClusterFrame *frame);
     /* A message that came as an answer. Borrowed. */
     void (*received)(void *context, const Jackdaw__ClusterMessage *message);
     /* The connection to the node was closed: its process may be gone. */

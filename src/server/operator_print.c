@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What --status prints. Texts come from a server that may be any: nothing of them reaches the terminal
  * but what can be seen. */
+#include "server/clocks.h"
 #include "server/operator.h"
 
 #include <inttypes.h>
@@ -108,6 +109,23 @@ struct table {
     size_t rows;
 };
 
+static void write_note(char out[static CELL_BYTES], const Jackdaw__StatusReply *status,
+                       const Jackdaw__StatusReply__Member *member)
+{
+    int length = 0;
+    out[0] = '\0';
+    if (member->id == status->id)
+        length = snprintf(out, CELL_BYTES, "asked");
+    else if (!member->left && !member->reachable)
+        length = snprintf(out, CELL_BYTES, "not reachable from server %u", status->id);
+    bool is_off = member->has_clock && (member->clock_ms > CLOCKS_TOLERANCE_MS ||
+                                        member->clock_ms < -CLOCKS_TOLERANCE_MS);
+    if (is_off)
+        (void)snprintf(out + length, CELL_BYTES - (size_t)length,
+                       "%sits clock differs: %+" PRId64 " s", length > 0 ? "; " : "",
+                       member->clock_ms / 1000);
+}
+
 static void fill_row(char cells[COLUMNS][CELL_BYTES], const Jackdaw__StatusReply *status,
                      const Jackdaw__StatusReply__Member *member)
 {
@@ -121,10 +139,7 @@ static void fill_row(char cells[COLUMNS][CELL_BYTES], const Jackdaw__StatusReply
         (void)snprintf(cells[5], CELL_BYTES, "%" PRIu64, member->lag);
     else
         (void)snprintf(cells[5], CELL_BYTES, "-");
-    if (member->id == status->id)
-        (void)snprintf(cells[6], CELL_BYTES, "asked");
-    else if (!member->left && !member->reachable)
-        (void)snprintf(cells[6], CELL_BYTES, "not reachable from server %u", status->id);
+    write_note(cells[6], status, member);
 }
 
 static void print_table(const struct table *table, FILE *out)
@@ -255,6 +270,8 @@ static json_t *member_of(const Jackdaw__StatusReply *status,
     put_position(&object, "position", member->position);
     if (object != NULL)
         put(&object, "lag", has_lag(member) ? json_integer((json_int_t)member->lag) : json_null());
+    if (object != NULL)
+        put(&object, "clock_ms", member->has_clock ? json_integer(member->clock_ms) : json_null());
     return object;
 }
 

@@ -34,6 +34,7 @@ jackdaw_unit_test(test_server_forward SOURCES test_server_forward.c
   LIBS jackdaw_server jackdaw_probe)
 target_compile_definitions(test_server_forward PRIVATE
   TLS_FILES="${CMAKE_SOURCE_DIR}/tests/support/tls")
+jackdaw_unit_test(test_server_clocks SOURCES test_server_clocks.c LIBS jackdaw_server)
 jackdaw_unit_test(test_server_group_commit SOURCES test_server_group_commit.c LIBS jackdaw_server)
 jackdaw_unit_test(test_server_advertise SOURCES test_server_advertise.c LIBS jackdaw_server)
 jackdaw_unit_test(test_server_forwarding SOURCES test_server_forwarding.c ${server_live}

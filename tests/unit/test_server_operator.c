@@ -31,6 +31,14 @@ static bool is_reachable(void *context, uint16_t id)
     return id != unreachable;
 }
 
+/* Server 2 is a year behind; nothing is known of server 3. */
+static bool clock_of(void *context, uint16_t id, int64_t *difference_ms)
+{
+    assert_ptr_equal(context, &unreachable);
+    *difference_ms = id == 2 ? -31536000000 : 0;
+    return id != 3;
+}
+
 static struct operator_view view_of(struct bench *bench, uint16_t id)
 {
     const struct replica *replica = bench->nodes[id].replica;
@@ -41,7 +49,8 @@ static struct operator_view view_of(struct bench *bench, uint16_t id)
                                   .orphans = 5,
                                   .clients = 12,
                                   .uptime_ms = 3 * 3600000 + 61000,
-                                  .is_reachable = is_reachable};
+                                  .is_reachable = is_reachable,
+                                  .clock = clock_of};
 }
 
 static void fill(struct operator_status *status, struct bench *bench, uint16_t id)
@@ -79,6 +88,8 @@ static void test_status__of_the_master(void **state)
         assert_int_equal(member->reachable, member->id != 3);
         assert_int_equal(member->position->seq, bench_last(&bench, (uint16_t)member->id));
         assert_int_equal(member->lag, member->id == 3 ? 4 : 0);
+        assert_int_equal(member->has_clock, member->id != 3);
+        assert_int_equal(member->clock_ms, member->id == 2 ? -31536000000 : 0);
     }
     unreachable = 0;
     bench_close(&bench);
@@ -171,6 +182,8 @@ static void make_sample(struct sample *sample)
     sample->members[2].position = &sample->behind;
     sample->members[2].lag = 92;
     sample->members[2].in_sync = sample->members[2].reachable = false;
+    sample->members[0].has_clock = sample->members[1].has_clock = true;
+    sample->members[1].clock_ms = 86400000;
     sample->members[3].left = true;
     sample->members[3].position = &sample->behind; /* where it was then */
     sample->members[3].in_sync = sample->members[3].reachable = false;
@@ -217,7 +230,8 @@ static void test_print__a_cluster_at_a_glance(void **state)
         "\n"
         "  id  state    clients            internal        position  lag  note\n"
         "   1  master   10.0.0.1:2625      10.0.0.1:2626    3:10492    0  asked\n"
-        "   2  in sync  10.0.0.2:2625      10.0.0.2:2626    3:10492    0\n"
+        "   2  in sync  10.0.0.2:2625      10.0.0.2:2626    3:10492    0  its clock differs: "
+        "+86400 s\n"
         "  12  behind   chat.example:2625  10.0.0.12:2626   3:10400   92  not reachable from "
         "server 1\n"
         "   4  left     -                  10.0.0.4:2626    3:10400    -\n"
@@ -317,6 +331,9 @@ static void test_print__json(void **state)
     assert_true(json_is_false(json_object_get(third, "reachable")));
     const json_t *fourth = json_array_get(members, 3);
     assert_true(json_is_null(json_object_get(fourth, "lag")));
+    const json_t *second = json_array_get(members, 1);
+    assert_int_equal(json_integer_value(json_object_get(second, "clock_ms")), 86400000);
+    assert_true(json_is_null(json_object_get(third, "clock_ms")));
     json_decref(object);
     free(text);
 }
