@@ -142,5 +142,7 @@ bool status_goes_on(struct invocation *invocation, const struct client_result *r
 /* "master", "in sync" ...: the words of server --status. */
 const char *status_state_of(const Jackdaw__StatusReply *status,
                             const Jackdaw__StatusReply__Member *member);
+/* Whether `lag` says anything: a member that has left is not told of what is written. */
+bool status_has_lag(const Jackdaw__StatusReply__Member *member);
 
 #endif

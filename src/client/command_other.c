@@ -37,6 +37,11 @@ const char *status_state_of(const Jackdaw__StatusReply *status,
     return member->voter ? "behind" : "joining";
 }
 
+bool status_has_lag(const Jackdaw__StatusReply__Member *member)
+{
+    return !member->left && member->position != NULL && member->position->seq != 0;
+}
+
 void run_stats(struct invocation *invocation)
 {
     app_end(invocation, STATUS_OK, "");

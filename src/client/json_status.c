@@ -53,7 +53,6 @@ static json_t *make_position(const Jackdaw__Position *position)
 static json_t *make_member(const Jackdaw__StatusReply *status,
                            const Jackdaw__StatusReply__Member *member)
 {
-    bool placed = member->position != NULL && member->position->seq != 0;
     json_t *object = json_object();
     json_put(object, "id", json_number(member->id));
     json_put_text(object, "state", status_state_of(status, member));
@@ -64,21 +63,30 @@ static json_t *make_member(const Jackdaw__StatusReply *status,
     json_put(object, "left", json_boolean(member->left));
     json_put(object, "reachable", json_boolean(member->reachable));
     json_put(object, "position", make_position(member->position));
-    json_put(object, "lag", placed ? json_number(member->lag) : json_null());
+    json_put(object, "lag", status_has_lag(member) ? json_number(member->lag) : json_null());
+    json_put(object, "clock_ms", member->has_clock ? json_integer(member->clock_ms) : json_null());
     return object;
 }
 
 static json_t *make_cluster(const Jackdaw__StatusReply *status)
 {
+    uint64_t servers = 0;
+    uint64_t in_sync = 0;
     json_t *members = json_array();
-    for (size_t i = 0; i < status->n_members; i++)
-        (void)json_array_append_new(members, make_member(status, status->members[i]));
+    for (size_t i = 0; i < status->n_members; i++) {
+        const Jackdaw__StatusReply__Member *member = status->members[i];
+        servers += !member->left;
+        in_sync += !member->left && member->in_sync;
+        (void)json_array_append_new(members, make_member(status, member));
+    }
     json_t *object = json_object();
     json_put_text(object, "role", status->role);
     json_put(object, "master", status->master == 0 ? json_null() : json_number(status->master));
     json_put_text(object, "master_client", status->master_client);
     json_put(object, "epoch", json_number(status->epoch));
     json_put_text(object, "durability", status->durability);
+    json_put(object, "servers", json_number(servers));
+    json_put(object, "in_sync", json_number(in_sync));
     json_put(object, "last", make_position(status->last));
     json_put(object, "committed", make_position(status->committed));
     json_put(object, "members", members);

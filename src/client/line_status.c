@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define PLACE_SIZE 48
+#define CLOCK_TOLD_MS 5000 /* a difference that servers warn of, too */
 
 /* "3:1042": the number of the reign, and of the change. */
 static const char *place(const Jackdaw__Position *position, char out[static PLACE_SIZE])
@@ -84,13 +85,19 @@ static void show_member(struct app *app, const Jackdaw__StatusReply *status,
 {
     char at[PLACE_SIZE];
     char behind[PLACE_SIZE] = "";
+    char clock[PLACE_SIZE] = "";
     char *client = lines_text(member->client, NULL);
     char *internal = lines_text(member->internal, NULL);
     bool away = !member->left && !member->reachable && member->id != status->id;
-    if (member->lag > 0 && member->position != NULL && member->position->seq != 0)
+    if (status_has_lag(member) && member->lag > 0)
         (void)snprintf(behind, sizeof behind, ", %" PRIu64 " behind", member->lag);
-    lines_put(app, "  %-3u       %-8s  %s  %s  %s%s%s", member->id, status_state_of(status, member),
-              client, internal, place(member->position, at), behind, away ? ", not reachable" : "");
+    if (member->has_clock &&
+        (member->clock_ms > CLOCK_TOLD_MS || member->clock_ms < -CLOCK_TOLD_MS))
+        (void)snprintf(clock, sizeof clock, ", its clock differs: %+" PRId64 " s",
+                       member->clock_ms / 1000);
+    lines_put(app, "  %-3u       %-8s  %s  %s  %s%s%s%s", member->id,
+              status_state_of(status, member), client, internal, place(member->position, at),
+              behind, clock, away ? ", not reachable" : "");
     free(client);
     free(internal);
 }

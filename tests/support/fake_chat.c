@@ -659,6 +659,9 @@ static void fake_operator__status(Jackdaw__Operator_Service *service,
         members[i].reachable = i < 2;
         members[i].position = &position;
         members[i].lag = i < 2 ? 0 : 42;
+        members[i].left = i == 3;
+        members[i].has_clock = i == 1;
+        members[i].clock_ms = i == 1 ? -31536000000 : 0;
         list[i] = &members[i];
     }
     reply.server = (char *)"fake 1.0";

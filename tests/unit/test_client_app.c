@@ -602,7 +602,8 @@ static void list_servers(struct stage *stage)
     address_format(&stage->world->servers[0].address, cluster->servers[0]);
     (void)strcpy(cluster->servers[1], "10.0.0.2:2625");
     (void)strcpy(cluster->servers[2], "10.0.0.3:2625");
-    cluster->server_count = 3;
+    (void)strcpy(cluster->servers[3], "10.0.0.4:2625");
+    cluster->server_count = 4; /* the last one has left */
 }
 
 static void test_status__in_lines(void **state)
@@ -615,7 +616,9 @@ static void test_status__in_lines(void **state)
     status_lines(stage, kept);
     assert_non_null(strstr(kept, "number 1, master, fake 1.0; answered in "));
     assert_non_null(strstr(kept, "is master, epoch 1; durability all"));
-    assert_non_null(strstr(kept, "in sync   10.0.0.2:2625  10.0.0.1:2626  1:1042\n"));
+    assert_non_null(strstr(kept, "in sync   10.0.0.2:2625  10.0.0.1:2626  1:1042, its clock "
+                                 "differs: -31536000 s\n"));
+    assert_non_null(strstr(kept, "left      10.0.0.4:2625  10.0.0.1:2626  1:1042\n"));
     assert_non_null(strstr(kept, "10.0.0.3:2625  10.0.0.1:2626  1:1042, 42 behind, not reachable"));
     assert_non_null(strstr(kept, "pending   0 not sent"));
     assert_null(strstr(kept, "known")); /* all of them are members */
@@ -674,6 +677,14 @@ static void test_status__in_json(void **state)
     assert_int_equal(json_integer_value(json_object_get(cluster, "master")), 1);
     assert_string_equal(json_string_value(json_object_get(third, "state")), "behind");
     assert_int_equal(json_integer_value(json_object_get(third, "lag")), 42);
+    assert_true(json_is_null(json_object_get(third, "clock_ms")));
+    const json_t *second = json_array_get(json_object_get(cluster, "members"), 1);
+    assert_int_equal(json_integer_value(json_object_get(second, "clock_ms")), -31536000000);
+    const json_t *fourth = json_array_get(json_object_get(cluster, "members"), 3);
+    assert_string_equal(json_string_value(json_object_get(fourth, "state")), "left");
+    assert_true(json_is_null(json_object_get(fourth, "lag")));
+    assert_int_equal(json_integer_value(json_object_get(cluster, "servers")), 3);
+    assert_int_equal(json_integer_value(json_object_get(cluster, "in_sync")), 2);
     assert_true(json_is_true(json_object_get(last_status, "master")));
     assert_true(json_is_true(json_object_get(last_status, "connected")));
     json_decref(last_status);
