@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/log.h"
 
+#include "base/character.h"
 #include "base/log_writer.h"
 #include "base/output.h"
 
@@ -88,49 +89,20 @@ static void put(struct line *line, const char *format, ...)
         line->used += (size_t)length;
 }
 
-/* Bytes of the UTF-8 character at text, and its number; 0 where there is no valid one.
- * Source: RFC 3629, section 4. */
-static size_t decode_character(const unsigned char *text, uint32_t *out)
-{
-    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    uint32_t code = text[0];
-    size_t size = code < 0x80 ? 1 : code < 0xE0 ? 2 : code < 0xF0 ? 3 : 4;
-    if ((code >= 0x80 && code < 0xC0) || code >= 0xF8)
-        return 0;
-    if (size > 1)
-        code &= 0x7Fu >> size;
-    for (size_t i = 1; i < size; i++) {
-        if ((text[i] & 0xC0u) != 0x80)
-            return 0; /* the NUL at the end, too */
-        code = code << 6 | (text[i] & 0x3Fu);
-    }
-    if (size > 1 && (code < smallest[size] || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)))
-        return 0;
-    *out = code;
-    return size;
-}
-
-/* Control characters, and those that end a line or turn the direction of writing. */
-static bool is_control(uint32_t code)
-{
-    return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x200E || code == 0x200F ||
-           (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
-}
-
 /* Ends early where the line is nearly full, always with the closing quote. */
 static void put_quoted(struct line *line, const char *text)
 {
-    const unsigned char *at = (const unsigned char *)text;
+    const char *at = text;
     put(line, "\"");
     while (*at != '\0' && LOG_LINE_BYTES - line->used > VALUE_TAIL_BYTES) {
         uint32_t code = REPLACEMENT_CHARACTER;
-        size_t size = decode_character(at, &code);
-        if (size == 0 || is_control(code))
+        size_t size = character_decode(at, &code);
+        if (size == 0 || character_is_unsafe(code))
             put(line, "\\u%04" PRIx32, code);
         else if (code == '"' || code == '\\')
             put(line, "\\%c", (int)code);
         else
-            put(line, "%.*s", (int)size, (const char *)at);
+            put(line, "%.*s", (int)size, at);
         at += size == 0 ? 1 : size;
     }
     put(line, "\"");

@@ -82,7 +82,7 @@ bool apply_fits_notice(const Jackdaw__Delta *delta)
         return true;
     size_t size = strlen(delta->notice);
     return delta->late && size <= CHAT_NOTICE_BYTES_MAX && text_is_utf8(delta->notice, size) &&
-           !text_has_control(delta->notice);
+           !text_has_unsafe(delta->notice);
 }
 
 enum error chat_pass(struct chat *chat, struct position position)

@@ -193,7 +193,7 @@ enum error apply_room_left(struct apply *apply)
 
 static bool topic_is_valid(const char *topic)
 {
-    return topic != NULL && text_is_utf8(topic, strlen(topic)) && !text_has_control(topic) &&
+    return topic != NULL && text_is_utf8(topic, strlen(topic)) && !text_has_unsafe(topic) &&
            text_characters(topic) <= CHAT_TOPIC_CHARACTERS_MAX;
 }
 

@@ -95,10 +95,11 @@ enum chat_decision chat_propose_topic(struct chat *chat, struct chat_call *call,
     const struct room *room = find_room_of_caller(chat, call, request->room);
     if (room == NULL)
         return CHAT_REFUSE;
-    if (!text_is_utf8(request->topic, strlen(request->topic)) || text_has_control(request->topic) ||
+    if (!text_is_utf8(request->topic, strlen(request->topic)) || text_has_unsafe(request->topic) ||
         text_characters(request->topic) > CHAT_TOPIC_CHARACTERS_MAX)
         return call_refuse(call, STATUS_INVALID_ARGUMENT,
-                           "A topic must be one line of at most %d characters; shorten it.",
+                           "A topic must be one line of at most %d characters, without control "
+                           "characters and marks of direction.",
                            CHAT_TOPIC_CHARACTERS_MAX);
     if (strcmp(request->topic, room->topic) == 0)
         return call_unchanged(chat, call, request->request, room);

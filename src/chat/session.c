@@ -89,10 +89,12 @@ static enum chat_decision check_login(struct chat_call *call, const Jackdaw__Log
                            CHAT_TOKEN_BYTES);
     size_t size = strlen(request->device);
     if (size > CHAT_DEVICE_BYTES_MAX || !text_is_utf8(request->device, size) ||
-        text_has_control(request->device))
-        return call_refuse(call, STATUS_INVALID_ARGUMENT,
-                           "The device's name must be one line of at most %d bytes of UTF-8.",
-                           CHAT_DEVICE_BYTES_MAX);
+        text_has_unsafe(request->device))
+        return call_refuse(
+            call, STATUS_INVALID_ARGUMENT,
+            "The device's name must be one line of at most %d bytes of UTF-8, without "
+            "control characters and marks of direction.",
+            CHAT_DEVICE_BYTES_MAX);
     return CHAT_PROPOSE;
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "chat/text.h"
 
+#include "base/character.h"
+
 #include <string.h>
 
 /* Bytes of a character by its first byte; 0: no character starts so. */
@@ -89,12 +91,12 @@ size_t text_characters(const char *text)
     return count;
 }
 
-bool text_has_control(const char *text)
+bool text_has_unsafe(const char *text)
 {
     while (*text != '\0') {
         uint32_t c;
         text += text_decode(text, &c);
-        if (c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0x2028 || c == 0x2029)
+        if (character_is_unsafe(c))
             return true;
     }
     return false;

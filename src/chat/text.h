@@ -16,8 +16,8 @@ size_t text_decode(const char *text, uint32_t *character);
 /* How many characters (code points) checked UTF-8 holds. */
 size_t text_characters(const char *text);
 
-/* Whether checked UTF-8 has a control character: U+0000 to U+001F, U+007F to U+009F, and the line
- * and paragraph separators U+2028 and U+2029. What has none is one line. */
-bool text_has_control(const char *text);
+/* Whether checked UTF-8 has an unsafe character (base/character.h). What has none is one line that
+ * drives no terminal and does not turn the direction of what stands beside it. */
+bool text_has_unsafe(const char *text);
 
 #endif

@@ -14,9 +14,20 @@ struct completion {
     struct names fitting;
 };
 
+/* A server may list anything as a name; what is completed is printed, and typed. */
+static bool is_printable(const char *text)
+{
+    char *printable = text_printable(text, NULL);
+    bool is_same = printable != NULL && strcmp(printable, text) == 0;
+    free(printable);
+    return is_same;
+}
+
 static void consider(struct completion *completion, const char *before, const char *candidate)
 {
     char text[600];
+    if (!is_printable(candidate))
+        return;
     int length = snprintf(text, sizeof text, "%s%s", before, candidate);
     if (length > 0 && (size_t)length < sizeof text &&
         strncmp(text, completion->word, strlen(completion->word)) == 0)

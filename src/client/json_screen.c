@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* json_screen.c - one JSON object per line: docs/json.md describes every field. */
+#include "base/character.h"
 #include "client/app.h"
 #include "client/json_values.h"
 #include "client/screens.h"
@@ -11,8 +12,10 @@
 static void print(json_t *object)
 {
     char *text = object == NULL ? NULL : json_dumps(object, JSON_COMPACT);
-    if (text != NULL)
-        (void)puts(text);
+    if (text != NULL) {
+        character_print_json(text, stdout);
+        (void)fputc('\n', stdout);
+    }
     free(text);
     json_decref(object);
     (void)fflush(stdout);

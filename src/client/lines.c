@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/lines.h"
 
+#include "base/character.h"
 #include "client/app.h"
 #include "client/text.h"
 
@@ -19,6 +20,47 @@ static void put(struct lines *lines, const char *text)
     (void)fflush(stdout);
 }
 
+/* Bytes of a sequence that sets a style, and does nothing else to a terminal; 0: at is none. */
+static size_t style_size(const char *at)
+{
+    if (at[0] != '\x1b' || at[1] != '[')
+        return 0;
+    size_t size = 2 + strspn(at + 2, "0123456789;");
+    return at[size] == 'm' ? size + 1 : 0;
+}
+
+/* Bytes of what may be printed as it is; 0: nothing may. */
+static size_t safe_size(const char *at)
+{
+    uint32_t character;
+    size_t size = character_decode(at, &character);
+    if (size > 0 && !character_is_unsafe(character))
+        return size;
+    if (at[0] == '\n' && at[1] == ' ')
+        return 1; /* text_printable indents what goes on in the next line */
+    return style_size(at);
+}
+
+/* Most texts were made printable before; this is for those that were forgotten. */
+static void make_safe(char *text)
+{
+    char *to = text;
+    for (const char *at = text; *at != '\0';) {
+        size_t size = safe_size(at);
+        if (size == 0) {
+            uint32_t ignored;
+            size_t skipped = character_decode(at, &ignored);
+            *to++ = '?';
+            at += skipped == 0 ? 1 : skipped;
+            continue;
+        }
+        memmove(to, at, size);
+        to += size;
+        at += size;
+    }
+    *to = '\0';
+}
+
 void lines_put(struct app *app, const char *format, ...)
 {
     char *text = NULL;
@@ -28,9 +70,10 @@ void lines_put(struct app *app, const char *format, ...)
     va_end(arguments);
     if (length < 0)
         return;
+    make_safe(text);
     char *line = realloc(text, (size_t)length + 2);
     if (line != NULL) {
-        memcpy(line + length, "\n", 2);
+        (void)strcat(line, "\n");
         put(app->lines, line);
     }
     free(line == NULL ? text : line);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What --status prints. Texts come from a server that may be any: nothing of them reaches the terminal
  * but what can be seen. */
+#include "base/character.h"
 #include "server/clocks.h"
 #include "server/operator.h"
 
@@ -316,8 +317,10 @@ bool operator_print_json(const Jackdaw__StatusReply *status, FILE *out)
 {
     json_t *object = object_of(status);
     char *text = object == NULL ? NULL : json_dumps(object, JSON_COMPACT);
-    if (text != NULL)
-        (void)fprintf(out, "%s\n", text);
+    if (text != NULL) {
+        character_print_json(text, out);
+        (void)fputc('\n', out);
+    }
     bool is_printed = text != NULL;
     free(text);
     json_decref(object);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/log.h"
+#include "support/unsafe_characters.h"
 
 #include <fcntl.h>
 #include <jansson.h>
@@ -238,6 +239,28 @@ static void test_log_json__long_lines_stay_valid(void **state)
     }
 }
 
+static void test_log__unsafe_characters_never_appear(void **state)
+{
+    (void)state;
+    static const enum log_format formats[] = {LOG_TEXT, LOG_JSON};
+    for (size_t f = 0; f < 2; f++) {
+        log_configure(LOG_INFO, formats[f]);
+        for (size_t i = 0; unsafe_characters[i] != 0; i++) {
+            char character[5];
+            char value[8] = "a";
+            (void)unsafe_encode(unsafe_characters[i], character);
+            (void)strcat(value, character);
+            (void)strcat(value, "b");
+            capture();
+            log_info("m", "e", log_string("value", value));
+            char *line = strdup(captured_text());
+            line[strlen(line) - 1] = '\0'; /* its end */
+            assert_null(strstr(line, character));
+            free(line);
+        }
+    }
+}
+
 static void test_log_text__long_lines_are_cut(void **state)
 {
     (void)state;
@@ -309,6 +332,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(test_log_text__escapes, teardown),
         cmocka_unit_test_teardown(test_log_json__line, teardown),
         cmocka_unit_test_teardown(test_log_json__long_lines_stay_valid, teardown),
+        cmocka_unit_test_teardown(test_log__unsafe_characters_never_appear, teardown),
         cmocka_unit_test_teardown(test_log_text__long_lines_are_cut, teardown),
         cmocka_unit_test_teardown(test_log__lines_of_threads_stay_whole, teardown),
     };

@@ -190,6 +190,9 @@ static void test_login__bad_token_or_device(void **state)
     assert_int_equal(chat_check_login(world->chat, &call, &request, &hash), CHAT_REFUSE);
     request.device = "a\nb";
     assert_int_equal(chat_check_login(world->chat, &call, &request, &hash), CHAT_REFUSE);
+    request.device = "a\xE2\x80\xAE"
+                     "b"; /* U+202E */
+    assert_int_equal(chat_check_login(world->chat, &call, &request, &hash), CHAT_REFUSE);
     request.device = "\xFF";
     assert_int_equal(chat_check_login(world->chat, &call, &request, &hash), CHAT_REFUSE);
     assert_int_equal(call.status, STATUS_INVALID_ARGUMENT);

@@ -4,6 +4,7 @@
 #include "chat/pattern.h"
 #include "chat/text.h"
 #include "support/text_append.h"
+#include "support/unsafe_characters.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -429,15 +430,26 @@ static void test_text_is_utf8__anywhere_in_long_text(void **state)
     }
 }
 
-static void test_text_has_control(void **state)
+static void test_text_has_unsafe(void **state)
 {
     (void)state;
-    assert_false(text_has_control("one line \xF0\x9F\x90\xA6"));
-    assert_true(text_has_control("two\nlines"));
-    assert_true(text_has_control("\x1B[31m"));
-    assert_true(text_has_control("\x7F"));
-    assert_true(text_has_control("\xC2\x9B"));
-    assert_true(text_has_control("\xE2\x80\xA8"));
+    assert_false(text_has_unsafe("one line \xF0\x9F\x90\xA6"));
+    assert_true(text_has_unsafe("two\nlines"));
+    assert_true(text_has_unsafe("\x1B[31m"));
+    assert_true(text_has_unsafe("\x7F"));
+    assert_true(text_has_unsafe("\xC2\x9B"));
+    assert_true(text_has_unsafe("\xE2\x80\xA8"));
+    for (size_t i = 0; unsafe_characters[i] != 0; i++) {
+        char character[5];
+        char text[8] = "a";
+        struct name name;
+        (void)unsafe_encode(unsafe_characters[i], character);
+        (void)strcat(text, character);
+        (void)strcat(text, "b");
+        assert_true(text_has_unsafe(text));
+        assert_non_null(name_parse(text, &name)); /* a name refuses more than these */
+        assert_false(name_accept(text, &name));
+    }
     assert_int_equal(text_characters("a\xC3\xAB\xF0\x9F\x90\xA6"), 3);
 }
 
@@ -464,7 +476,7 @@ int main(void)
         cmocka_unit_test(test_pattern__many_stars_take_no_time),
         cmocka_unit_test(test_text_is_utf8__every_short_sequence),
         cmocka_unit_test(test_text_is_utf8__anywhere_in_long_text),
-        cmocka_unit_test(test_text_has_control),
+        cmocka_unit_test(test_text_has_unsafe),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -313,7 +313,8 @@ static void test_topic__rules_from_both_sides(void **state)
 {
     struct people *people = *state;
     struct world *world = &people->world;
-    const char *rule = "A topic must be one line of at most 256 characters; shorten it.";
+    const char *rule = "A topic must be one line of at most 256 characters, without control "
+                       "characters and marks of direction.";
     world_join(world, people->alice, "general", 0);
     char topic[4 * 257 + 1] = "";
     for (int i = 0; i < 256; i++)
@@ -326,6 +327,12 @@ static void test_topic__rules_from_both_sides(void **state)
                   rule);
     assert_answer(world_topic(world, people->alice, "general", "\xFF"), STATUS_INVALID_ARGUMENT,
                   rule);
+    assert_answer(world_topic(world, people->alice, "general",
+                              "a\xE2\x80\xAE"
+                              "b"),
+                  STATUS_INVALID_ARGUMENT, rule); /* U+202E */
+    assert_answer(world_topic(world, people->alice, "general", "\xE2\x81\xA6"),
+                  STATUS_INVALID_ARGUMENT, rule); /* U+2066 */
     assert_int_equal(world_topic(world, people->bob, "general", "x").status,
                      STATUS_PERMISSION_DENIED);
 }

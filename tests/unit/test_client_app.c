@@ -568,6 +568,14 @@ static void test_lines__peers_cannot_drive_the_terminal(void **state)
     const struct outcome outcome = {.word = evil, .status = STATUS_NOT_FOUND, .error = evil};
     line_screen.sent(&stage->app, &outcome);
     line_screen.session_ended(&stage->app, STATUS_UNAUTHENTICATED, evil);
+    line_screen.status(&stage->app, NULL, evil); /* a server's sentence may be in it */
+    const struct command command = {.name = "switch", .run = run_switch};
+    const struct outcome outcome_of_switch = {
+        .command = &command, .word = "switch", .status = STATUS_OK, .error = ""};
+    stage->app.current = (char *)evil;
+    line_screen.result(&stage->app, &outcome_of_switch);
+    lines_status(&stage->app, NULL);
+    stage->app.current = NULL;
     assert_true(strlen(kept) > 200);
     for (const char *at = kept; *at != '\0'; at++) {
         assert_true((unsigned char)*at >= 0x20 || *at == '\n');

@@ -425,6 +425,9 @@ static void test_completion(void **state)
     assert_completes(&app, "hello an", "n ", 0);
     assert_completes(&app, "\xC3\xA4", "nne ", 0);
     assert_completes(&app, "\xC3", "", 2); /* no half character is added */
+    names_add(&app.people, "zo\x1B[2Je");  /* only a server that lies has such a name */
+    names_add(&app.people, "zu\xE2\x80\xAE");
+    assert_completes(&app, "z", NULL, 0);
     names_clear(&app.rooms);
     names_clear(&app.people);
 }

@@ -5,6 +5,7 @@
 #include "client/recent.h"
 #include "client/servers.h"
 #include "client/text.h"
+#include "support/unsafe_characters.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -251,6 +252,22 @@ static void test_text_printable__nothing_drives_a_terminal(void **state)
     }
 }
 
+static void test_text_printable__unsafe_characters_never_appear(void **state)
+{
+    (void)state;
+    for (size_t i = 0; unsafe_characters[i] != 0; i++) {
+        char character[5];
+        char text[8] = "a";
+        (void)unsafe_encode(unsafe_characters[i], character);
+        (void)strcat(text, character);
+        (void)strcat(text, "b");
+        char *got = text_printable(text, NULL);
+        assert_non_null(got);
+        assert_null(strstr(got, character));
+        free(got);
+    }
+}
+
 static void test_text_columns__wide_and_combining(void **state)
 {
     (void)state;
@@ -293,6 +310,7 @@ int main(void)
         cmocka_unit_test(test_servers__learned_are_completed),
         cmocka_unit_test(test_servers__take_turns),
         cmocka_unit_test(test_text_printable__nothing_drives_a_terminal),
+        cmocka_unit_test(test_text_printable__unsafe_characters_never_appear),
         cmocka_unit_test(test_text_columns__wide_and_combining),
         cmocka_unit_test(test_text_is_valid),
         cmocka_unit_test(test_text_same_name),

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/character.h"
+#include "support/unsafe_characters.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void test_unsafe__exactly_those(void **state)
+{
+    (void)state;
+    size_t count = 0;
+    for (uint32_t code = 0; code <= 0x10FFFF; code++)
+        count += character_is_unsafe(code);
+    /* 32 of C0, DEL and 32 of C1, 2 separators, 12 of direction */
+    assert_int_equal(count, 32 + 33 + 2 + 3 + 5 + 4);
+    size_t found = 0;
+    for (size_t i = 0; unsafe_characters[i] != 0; i++, found++)
+        assert_true(character_is_unsafe(unsafe_characters[i]));
+    assert_int_equal(found + 1, count); /* all but NUL */
+}
+
+static void test_decode__every_character(void **state)
+{
+    (void)state;
+    for (uint32_t code = 1; code <= 0x10FFFF; code++) {
+        if (code >= 0xD800 && code < 0xE000)
+            continue;
+        char text[5];
+        uint32_t got = 0;
+        size_t size = unsafe_encode(code, text);
+        assert_int_equal(character_decode(text, &got), size);
+        assert_int_equal(got, code);
+    }
+}
+
+static void test_decode__no_utf8(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"\x80",         "\xC0\x80",         "\xC2",
+                                        "\xE2\x80",     "\xED\xA0\x80",     "\xF4\x90\x80\x80",
+                                        "\xE0\x80\x80", "\xF0\x80\x80\x80", "\xFF"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        uint32_t got = 77;
+        assert_int_equal(character_decode(texts[i], &got), 0);
+        assert_int_equal(got, 77);
+    }
+}
+
+static void assert_json(const char *json, const char *expected)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    assert_non_null(out);
+    character_print_json(json, out);
+    assert_int_equal(fclose(out), 0);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void test_print_json__unsafe_ones_are_escaped(void **state)
+{
+    (void)state;
+    assert_json("", "");
+    assert_json("{\"a\":\"h\xC3\xA4 \xF0\x9F\x90\xA6\"}", "{\"a\":\"h\xC3\xA4 \xF0\x9F\x90\xA6\"}");
+    assert_json("\"a\xE2\x80\xAE"
+                "b\x7F\xC2\x9B\"",
+                "\"a\\u202Eb\\u007F\\u009B\"");
+    assert_json("\"\xD8\x9C\"", "\"\\u061C\"");
+    assert_json("\"\xFF\"", "\"\xFF\""); /* jansson makes none */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_unsafe__exactly_those),
+        cmocka_unit_test(test_decode__every_character),
+        cmocka_unit_test(test_decode__no_utf8),
+        cmocka_unit_test(test_print_json__unsafe_ones_are_escaped),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
