@@ -14,6 +14,10 @@
 #define READER_CACHE_KIB 512
 /* The commit that fills the WAL with this many pages also moves them into the database. */
 #define CHECKPOINT_PAGES 1000
+/* Where there is always a reader the WAL never begins anew by itself. The commit that fills it with
+ * this many pages, and with as many again, waits for those who read just then. */
+#define RESTART_PAGES 4096
+#define RESTART_WAIT_MS 50
 /* A WAL that had to grow (a long read, a large batch) gives its disk back down to this. */
 #define WAL_BYTES_KEPT (16 * 1024 * 1024)
 /* Only a reader's first moment can keep the writer waiting, or the other way round. */
@@ -116,14 +120,35 @@ enum error store_use_wal(struct store *store, bool wal, struct error_text *why)
                : expect(store, "PRAGMA journal_mode = DELETE", "delete", ERROR_DENIED, why);
 }
 
+/* After each commit, in its thread. A checkpoint that fails is made by a later commit. */
+static int on_wal_commit(void *context, sqlite3 *database, const char *name, int pages)
+{
+    struct store *store = context;
+    if (pages < RESTART_PAGES)
+        store->restart_pages = RESTART_PAGES;
+    if (pages < CHECKPOINT_PAGES)
+        return SQLITE_OK;
+    bool restarts = pages >= store->restart_pages;
+    if (restarts) {
+        store->restart_pages = pages + RESTART_PAGES;
+        (void)sqlite3_busy_timeout(database, RESTART_WAIT_MS);
+    }
+    (void)sqlite3_wal_checkpoint_v2(
+        database, name, restarts ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE, NULL,
+        NULL);
+    if (restarts)
+        (void)sqlite3_busy_timeout(database, BUSY_MS);
+    return SQLITE_OK;
+}
+
 static enum error configure(struct store *store, struct error_text *why)
 {
     char sql[192];
     (void)sqlite3_snprintf(sizeof sql, sql,
                            "PRAGMA synchronous = FULL; PRAGMA secure_delete = FAST;"
-                           "PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = %d;"
-                           "PRAGMA journal_size_limit = %d",
-                           CHECKPOINT_PAGES, WAL_BYTES_KEPT);
+                           "PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = %d",
+                           WAL_BYTES_KEPT);
+    (void)sqlite3_wal_hook(store->database, on_wal_commit, store);
     (void)sqlite3_busy_timeout(store->database, BUSY_MS);
     enum error error = harden(store, why);
     if (error == OK && store->path != NULL)

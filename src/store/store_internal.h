@@ -140,6 +140,7 @@ struct store {
 
     bool in_transaction;
     bool is_committing; /* between store_commit_prepare and store_commit_finish */
+    int restart_pages;  /* a WAL of this size is to begin anew; the committing thread's */
     bool commit_failed; /* the open transaction may be in the files although it has failed */
     enum error failure; /* what broke the open transaction; nothing more is written then */
 

@@ -763,6 +763,66 @@ static void test_store_open_reader__in_a_thread_of_its_own(void **state)
     store_close(store);
 }
 
+/* Adds a message of many pages. */
+static enum error add_much(struct store *store, uint64_t seq)
+{
+    static char text[400000];
+    memset(text, 'x', sizeof text);
+    enum error error = store_begin(store);
+    if (error == OK)
+        error = store_add_event(store, &(struct timeline_row){.room = test_id(2),
+                                                              .number = seq,
+                                                              .seq = seq,
+                                                              .kind = 1,
+                                                              .text = text,
+                                                              .text_size = sizeof text});
+    if (error == OK)
+        error = store_log_append(store, &(struct log_row){.epoch = 1,
+                                                          .first_seq = seq,
+                                                          .last_seq = seq,
+                                                          .batch = (const uint8_t *)"x",
+                                                          .batch_size = 1});
+    return error == OK ? store_commit(store) : error;
+}
+
+static void *read_much(void *context)
+{
+    struct reading *reading = context;
+    while (reading->error == OK && !atomic_load(&reading->is_over)) {
+        struct tally tally = {0};
+        reading->error =
+            store_messages_before(reading->store, test_id(2), 1, 0, 2, tally_event, &tally);
+    }
+    return NULL;
+}
+
+/* What a start after a crash has to read. */
+static void test_store_commit__the_wal_stays_small_beside_a_reader(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = open_store(fixture->folder);
+    struct reading reading = {.error = OK};
+    struct error_text why;
+    struct stat wal;
+    char path[TEST_PATH_SIZE];
+    pthread_t thread;
+    off_t most = 0;
+    join_path(path, fixture->folder, STORE_FILE_NAME "-wal");
+    assert_int_equal(store_open_reader(&reading.store, store, &why), OK);
+    assert_int_equal(pthread_create(&thread, NULL, read_much, &reading), 0);
+    for (uint64_t n = 1; n <= 500; n++) { /* 200 MB */
+        assert_ok(store, add_much(store, n));
+        assert_int_equal(stat(path, &wal), 0);
+        most = wal.st_size > most ? wal.st_size : most;
+    }
+    atomic_store(&reading.is_over, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_ok(reading.store, reading.error);
+    assert_true(most < 100 * 1024 * 1024); /* a busy machine may keep the reader for long */
+    store_close(reading.store);
+    store_close(store);
+}
+
 /* ---- nothing is left lying about ---- */
 
 static void test_store_delete__leaves_no_rows(void **state)
@@ -862,6 +922,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_store_commit__when_files_must_not_grow, setup,
                                         teardown_limit),
         TEST(test_store_open_reader__sees_what_is_committed),
+        TEST(test_store_commit__the_wal_stays_small_beside_a_reader),
         TEST(test_store_open_reader__of_a_store_in_memory),
         TEST(test_store_open_reader__in_a_thread_of_its_own),
         TEST(test_store_delete__leaves_no_rows),
