@@ -73,8 +73,10 @@ void log_load(struct replica *r, const struct replica_state *state)
     r->members.count = 0;
     r->members_position = (struct replica_position){0, 0};
     r->members_changed = false;
+    enum error error = OK;
     if (state->members != NULL)
-        ASSERT(members_load(r, state->members, state->members_size, state->members_position) == OK);
+        error = members_load(r, state->members, state->members_size, state->members_position);
+    ASSERT(error == OK);
 }
 
 uint64_t log_epoch_at(const struct replica *r, uint64_t seq)

@@ -25,7 +25,8 @@ void append_own(struct replica *r, enum replica_batch_kind kind, const uint8_t *
         .size = size,
     };
     note_debt(r);
-    ASSERT(log_append(r, &batch) == OK);
+    enum error error = log_append(r, &batch);
+    ASSERT(error == OK);
     struct replica_batch *published = &r->out->items[r->out->count - 1].batch;
     struct replica_message *message = message_with(r, REPLICA_DO_PUBLISH, REPLICA_PUBLISH, 0);
     message->epoch = r->epoch;
