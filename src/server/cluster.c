@@ -34,15 +34,45 @@ static bool may_append(const struct cluster *cluster, const struct replica_event
     return true;
 }
 
+static const char *name_of(enum replica_event_kind kind)
+{
+    static const char *const names[REPLICA_EVENT_KINDS] = {
+        [REPLICA_START] = "start",         [REPLICA_TICK] = "tick",
+        [REPLICA_RECEIVE] = "receive",     [REPLICA_LINK_DOWN] = "link_down",
+        [REPLICA_PROPOSE] = "propose",     [REPLICA_DURABLE] = "durable",
+        [REPLICA_FAILED] = "failed",       [REPLICA_CHECKED] = "checked",
+        [REPLICA_INSTALLED] = "installed", [REPLICA_TAKEN_OVER] = "taken_over",
+        [REPLICA_PRUNED] = "pruned",       [REPLICA_LEAVE_NODE] = "leave_node",
+    };
+    return names[kind] == NULL ? "unknown" : names[kind];
+}
+
+void cluster_log_refused(const struct replica_event *event, enum error error)
+{
+    if (event->kind != REPLICA_RECEIVE) {
+        log_warning_paced(name_of(event->kind), "cluster", "event_refused",
+                          log_string("event", name_of(event->kind)),
+                          log_string("error", error_name(error)));
+        return;
+    }
+    const ProtobufCEnumValue *kind = protobuf_c_enum_descriptor_get_value(
+        &jackdaw__cluster_message__kind__descriptor, (int)event->message->kind + 1);
+    const char *name = kind == NULL ? "unknown" : kind->name;
+    log_warning_paced(name, "cluster", "event_refused", log_string("event", name_of(event->kind)),
+                      log_string("message", name), log_number("from", event->message->from),
+                      log_number("epoch", event->message->epoch),
+                      log_string("error", error_name(error)));
+}
+
 void cluster_step(struct cluster *cluster, struct replica_event *event)
 {
+    ASSERT(!cluster->is_carrying_out); /* another step would replace the list */
     if (may_append(cluster, event))
         ledger_write(cluster->ledger); /* what is applied has the next place in the log */
     event->now_ms = cluster->now_ms;
     enum error error = replica_step(cluster->replica, event, cluster->actions);
     if (error != OK && error != ERROR_REFUSED)
-        log_warning_paced(error_name(error), "cluster", "event_refused",
-                          log_string("error", error_name(error)));
+        cluster_log_refused(event, error);
     cluster_carry_out(cluster);
     cluster_note_members(cluster);
     /* Never put off: where much happens, the clock would stand still. */
@@ -147,6 +177,7 @@ enum error cluster_leave(struct cluster *cluster, uint16_t node)
         .now_ms = cluster->now_ms,
         .node = node == 0 ? (uint16_t)cluster->options.options->id : node,
     };
+    ASSERT(!cluster->is_carrying_out);
     ledger_write(cluster->ledger);
     enum error error = replica_step(cluster->replica, &event, cluster->actions);
     cluster_carry_out(cluster);

@@ -340,9 +340,11 @@ static enum error carry_out(struct cluster *cluster, const struct replica_action
 void cluster_carry_out(struct cluster *cluster)
 {
     const struct replica_actions *actions = cluster->actions;
+    cluster->is_carrying_out = true;
     for (size_t i = 0; i < actions->count; i++) {
         const struct replica_action *action = &actions->items[i];
         if (action->kind == REPLICA_DO_INSTALL) {
+            cluster->is_carrying_out = false;
             install(cluster, action->position);
             return;
         }
@@ -354,7 +356,9 @@ void cluster_carry_out(struct cluster *cluster)
                         log_string("error", error_name(error)));
         if (action->kind == REPLICA_DO_KEEP_CHUNK)
             pause_snapshots(cluster);
+        cluster->is_carrying_out = false;
         fall_back(cluster);
         return;
     }
+    cluster->is_carrying_out = false;
 }

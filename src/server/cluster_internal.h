@@ -39,6 +39,7 @@ struct cluster {
     struct chat *chat;
     struct replica *replica;
     struct replica_actions *actions;
+    bool is_carrying_out; /* the list in actions is being read */
     uint64_t now_ms;
     uint64_t wall_ms; /* what is stamped: clocks_time */
     struct clocks clocks;
@@ -87,13 +88,18 @@ struct cluster {
 };
 
 /* ---- cluster.c ---- */
+/* Steps the replica and carries out what it says. Not to be called by what carries out one of its
+ * actions, except the last: see cluster_carry_out. */
 void cluster_step(struct cluster *cluster, struct replica_event *event);
+/* Writes event_refused, with the kind of the event, or of the message and who sent it. */
+void cluster_log_refused(const struct replica_event *event, enum error error);
 void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *message);
 /* Takes the clock of a frame from a member. */
 void cluster_hear_clock(struct cluster *cluster, const Jackdaw__ClusterFrame *frame);
 
 /* ---- cluster_actions.c ---- */
-/* Carries out the list in cluster->actions. */
+/* Carries out the list in cluster->actions. A failure, and an INSTALL, end the list and step the replica
+ * again. */
 void cluster_carry_out(struct cluster *cluster);
 /* As disk_state_read, of this server's database. */
 enum error cluster_describe(struct cluster *cluster, struct replica_state *state,

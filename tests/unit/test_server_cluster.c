@@ -10,12 +10,16 @@
 #include "support/folder.h"
 #include "support/live_server.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -423,11 +427,92 @@ static void test_prune__for_who_gets_a_copy(void **state)
     check_prune(40000, (struct cluster_kept){50000, 1000, 50000, 20});
 }
 
+/* ---- steps ---- */
+
+/* What this program says on standard error while it runs function in a child, which may abort. */
+static const char *said_by_child(void (*function)(void), bool *has_aborted)
+{
+    static char said[4096];
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)dup2(ends[1], STDERR_FILENO);
+        log_configure(LOG_INFO, LOG_TEXT);
+        function();
+        _exit(0);
+    }
+    (void)close(ends[1]);
+    size_t used = 0;
+    ssize_t size;
+    while ((size = read(ends[0], said + used, sizeof said - 1 - used)) > 0)
+        used += (size_t)size;
+    said[used] = '\0';
+    (void)close(ends[0]);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    *has_aborted = WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+    return said;
+}
+
+static void step_while_carrying_out(void)
+{
+    static struct cluster cluster = {.is_carrying_out = true};
+    cluster_step(&cluster, &(struct replica_event){.kind = REPLICA_TICK});
+}
+
+static void leave_while_carrying_out(void)
+{
+    static struct cluster cluster = {.is_carrying_out = true};
+    (void)cluster_leave(&cluster, 2);
+}
+
+static void test_step__is_not_entered_again(void **state)
+{
+    (void)state;
+    bool has_aborted;
+    assert_non_null(
+        strstr(said_by_child(step_while_carrying_out, &has_aborted), "is_carrying_out"));
+    assert_true(has_aborted);
+    assert_non_null(
+        strstr(said_by_child(leave_while_carrying_out, &has_aborted), "is_carrying_out"));
+    assert_true(has_aborted);
+}
+
+static void refuse_each(void)
+{
+    for (int kind = 0; kind < REPLICA_EVENT_KINDS; kind++) {
+        const struct replica_message message = {.kind = REPLICA_JOIN, .from = 7, .epoch = 65537};
+        const struct replica_event event = {.kind = (enum replica_event_kind)kind,
+                                            .message = &message};
+        cluster_log_refused(&event, ERROR_INVALID);
+    }
+}
+
+static void test_step__tells_which_event_was_refused(void **state)
+{
+    (void)state;
+    bool has_aborted;
+    const char *said = said_by_child(refuse_each, &has_aborted);
+    assert_false(has_aborted);
+    assert_non_null(
+        strstr(said, "event_refused event=receive message=JOIN from=7 epoch=65537 error="));
+    assert_non_null(strstr(said, "event_refused event=durable error="));
+    assert_null(strstr(said, "event=unknown"));
+    size_t lines = 0;
+    for (const char *at = said; *at != '\0'; at++)
+        lines += *at == '\n';
+    assert_int_equal(lines, REPLICA_EVENT_KINDS);
+}
+
 int main(void)
 {
     log_configure(LOG_SILENT, LOG_TEXT);
     rpc_init();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_step__is_not_entered_again), /* forks: before there are threads */
+        cmocka_unit_test(test_step__tells_which_event_was_refused),
         cmocka_unit_test(test_prune__for_those_who_are_there),
         cmocka_unit_test(test_prune__for_those_who_are_away),
         cmocka_unit_test(test_prune__for_who_gets_a_copy),
