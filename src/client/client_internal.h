@@ -61,7 +61,8 @@ struct link {
     bool asking;   /* Info is under way */
     bool answered; /* ... and was answered since it connected; master and epoch tell what */
     bool master;
-    bool refused; /* it answered that it cannot help; and nothing else since */
+    bool refused;     /* it answered that it cannot help; and nothing else since */
+    bool has_problem; /* its latest connection failed there, and the client was told why */
     uint64_t server_id;
     uint64_t epoch;
     uint64_t opened_us;

@@ -55,6 +55,9 @@ static void on_refused(void *context, struct rpc_channel *channel, enum error er
     (void)error;
     if (problem != NULL)
         (void)error_set(&link->client->problem, OK, "%s: %s", link->text, problem);
+    else if (link->has_problem)
+        link->client->problem.text[0] = '\0'; /* now it is another one */
+    link->has_problem = problem != NULL;
 }
 
 enum error link_open(struct client *client, const struct address *address, struct error_text *why)
