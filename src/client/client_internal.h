@@ -99,6 +99,8 @@ struct request {
     uint64_t number;
     uint64_t call_id; /* the channel's, while under way */
     uint32_t attempts;
+    uint32_t
+        unanswered; /* of these, those that ended with the connection, or the time, or elsewhere */
     uint64_t asked_us; /* when it was handed over, */
     uint64_t first_us; /* first sent, */
     uint64_t sent_us;  /* and last */

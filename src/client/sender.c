@@ -106,10 +106,21 @@ static void handle_skip(struct request *request)
                      "the servers have lost more of this session than can be sent again");
 }
 
+/* Whether the request may have ended the server that had it. A server that forwards says UNAVAILABLE
+ * when its master is gone; one that names another master has not looked at the request. */
+static bool is_unanswered(const struct request *request)
+{
+    const struct rpc_result *result = &request->result;
+    return result->status == STATUS_CANCELLED || result->status == STATUS_DEADLINE_EXCEEDED ||
+           (result->status == STATUS_UNAVAILABLE && *result->master == '\0');
+}
+
 static void retry_later(struct request *request)
 {
     struct client *client = request->client;
     const struct rpc_result *result = &request->result;
+    if (is_unanswered(request))
+        request->unanswered++;
     pause_before_retry(request, result->retry_ms);
     if (result->status == STATUS_ABORTED && request->number != 0)
         handle_skip(request);
@@ -134,6 +145,7 @@ static bool goes_on_to_login(struct request *request)
     request->registered = true;
     request->created = status == STATUS_OK;
     request->attempts = 0;
+    request->unanswered = 0;
     request->client->wake_us = 0;
     return true;
 }
@@ -312,6 +324,7 @@ static void send_request(struct request *request)
     request->attempts++;
     struct rpc_stub stub;
     client_init_stub(client, &stub, patience_ms(call_kind_of(request->call)));
+    stub.resent = request->unanswered;
     call_invoke(request, &stub, on_reply);
     if (stub.call != 0) /* otherwise it has ended already, and may be gone */
         request->call_id = stub.call;

@@ -11,6 +11,7 @@ static void fill_join(struct replica *r, struct replica_message *join)
     join->internal = r->internal;
     join->client = r->client;
     join->position = r->last;
+    join->common = r->avoid;
     size_t count = r->reigns_count < REPLICA_REIGNS_SENT ? r->reigns_count : REPLICA_REIGNS_SENT;
     if (count > 0)
         memcpy(join->reigns, r->reigns + r->reigns_count - count, count * sizeof *join->reigns);
@@ -55,6 +56,7 @@ static void ask_for_chunk(struct replica *r)
     ask->epoch = ask->adopting ? r->epoch : r->master.epoch;
     ask->snapshot = catch_up->snapshot_id;
     ask->common = catch_up->common;
+    ask->position = r->avoid;
     ask->offset = catch_up->offset;
 }
 
@@ -121,7 +123,8 @@ static enum replica_answer answer_of(const struct replica *r, const struct repli
 {
     if (replica_position_compare(common, join->position) != 0)
         return REPLICA_DIVERGED;
-    return r->first_seq > common.seq + 1 ? REPLICA_SNAPSHOT : REPLICA_DELTAS;
+    bool is_avoided = join->common.seq > common.seq && log_has(r, join->common);
+    return r->first_seq > common.seq + 1 || is_avoided ? REPLICA_SNAPSHOT : REPLICA_DELTAS;
 }
 
 static struct replica_message *answer_join(struct replica *r, const struct replica_message *join)
@@ -298,6 +301,7 @@ void receive_snapshot_ask(struct replica *r, const struct replica_message *messa
     chunk->adopting = message->adopting;
     chunk->snapshot = message->snapshot;
     chunk->common = message->common;
+    chunk->position = message->position;
     chunk->offset = message->offset;
 }
 
@@ -313,6 +317,8 @@ void receive_snapshot_chunk(struct replica *r, const struct replica_message *mes
         r->master.heard_ms = r->now_ms;
     if (message->last.seq < catch_up->common.seq)
         return; /* it would take away what we have, and what may count on us */
+    if (message->last.seq < r->avoid.seq)
+        return; /* the entry that is avoided would come as a batch */
     bool is_new = message->offset == 0 && message->snapshot != catch_up->snapshot_id;
     if (!is_new &&
         (message->snapshot != catch_up->snapshot_id || message->offset != catch_up->offset))

@@ -68,6 +68,7 @@ void log_load(struct replica *r, const struct replica_state *state)
     r->first_seq = state->first_seq;
     r->append_since_ms = 0;
     r->last_orphan = state->last_orphan;
+    r->avoid = state->avoid;
     if (r->committed > r->last.seq)
         r->committed = r->last.seq;
     r->members.count = 0;

@@ -147,6 +147,9 @@ struct replica_state {
     size_t members_size;
     struct replica_position members_position;
     uint64_t last_orphan; /* orphans are numbered upward, never again from 1; 0: there are none */
+    /* An entry that this node must not get as a batch, because applying it ends the process: it
+     * asks for a snapshot that contains it. (0, 0): none. */
+    struct replica_position avoid;
 };
 
 /* Epochs and seqs of a state or a message are at most this: what is added to them cannot run over. */
@@ -168,10 +171,10 @@ enum replica_message_kind {
     REPLICA_ACK,     /* position (durable, cumulative) */
     REPLICA_FETCH,   /* position (after which) */
     REPLICA_PAGE,    /* position (after which), batches, last, committed; answer */
-    REPLICA_JOIN,    /* internal, client, position (last), reigns; adopting */
+    REPLICA_JOIN,    /* internal, client, position (last), reigns, common (avoid); adopting */
     REPLICA_JOINED,  /* answer, position (as asked), common, last, committed, master; adopting */
     REPLICA_REFUSED, /* refusal */
-    REPLICA_SNAPSHOT_ASK,   /* snapshot (0: a new one), offset, common; adopting */
+    REPLICA_SNAPSHOT_ASK, /* snapshot (0: a new one), offset, common, position (avoid); adopting */
     REPLICA_SNAPSHOT_CHUNK, /* snapshot, offset, total, bytes, common, last (its position) */
     REPLICA_HEAR,           /* do you hear a master? position; from a new node: internal */
     REPLICA_HEARD,          /* role, master, sick, position, members_position, in_sync_ids */
@@ -187,7 +190,7 @@ const char *replica_message_name(enum replica_message_kind kind);
 
 enum replica_answer {
     REPLICA_DELTAS,   /* your log is the beginning of mine: fetch from there */
-    REPLICA_SNAPSHOT, /* it is, but the batches after it are no longer kept */
+    REPLICA_SNAPSHOT, /* it is, but the batches after it are no longer kept, or one is avoided */
     REPLICA_DIVERGED, /* it leads elsewhere after `common` */
 };
 

@@ -127,8 +127,9 @@ struct replica {
     uint64_t epoch; /* ELECTING, ADOPTING, MASTER: ours */
     struct catch_up catch_up;
 
-    uint64_t last_orphan; /* 0: there are none */
-    uint64_t own_orphan;  /* MASTER: taken over up to there; committed with own_orphan_seq */
+    struct replica_position avoid; /* see replica_state */
+    uint64_t last_orphan;          /* 0: there are none */
+    uint64_t own_orphan; /* MASTER: taken over up to there; committed with own_orphan_seq */
     uint64_t own_orphan_seq;
     uint64_t handover_ms;
     bool wants_to_leave;

@@ -35,6 +35,7 @@ struct rpc_call *call_new(struct rpc_server *server, const Jackdaw__Envelope *en
     call->header_size = header_size;
     call->token = token;
     call->token_size = token_size;
+    call->resent = envelope->resent;
     call->one_way = envelope->kind == JACKDAW__ENVELOPE__KIND__NOTE;
     if (call->one_way)
         return call;
@@ -126,7 +127,7 @@ static void send_reply(struct rpc_call *call, Jackdaw__Envelope *head,
                        const struct rpc_chunk *chunks, size_t count)
 {
     if (call->peer == NULL || call->peer->gone || call->given_up || call->one_way ||
-        call->server->closing)
+        call->server->closing || call->server->is_mute)
         return;
     head->kind = JACKDAW__ENVELOPE__KIND__REPLY;
     head->protocol = RPC_PROTOCOL;
@@ -390,6 +391,22 @@ struct arena *rpc_call_arena(struct rpc_call *call)
 const char *rpc_call_peer(const struct rpc_call *call)
 {
     return call->peer == NULL ? "a peer that has gone" : call->peer->text;
+}
+
+uint32_t rpc_call_resent(const struct rpc_call *call)
+{
+    return call->resent;
+}
+
+const char *rpc_call_method(const struct rpc_call *call)
+{
+    return call->entry->service->descriptor->methods[call->method].name;
+}
+
+void rpc_call_hand_over(struct rpc_call *call)
+{
+    ProtobufCService *service = call->entry->service;
+    service->invoke(service, call->method, call->input, closure, call);
 }
 
 bool rpc_call_is_cancelled(const struct rpc_call *call)

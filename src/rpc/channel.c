@@ -757,6 +757,7 @@ static Jackdaw__Envelope head_of(const struct rpc_stub *stub, unsigned method_in
     head.timeout_ms = stub->timeout_ms;
     head.token.data = (uint8_t *)stub->token;
     head.token.len = stub->token_size;
+    head.resent = stub->resent;
     if (stub->one_way) {
         head.kind = JACKDAW__ENVELOPE__KIND__NOTE;
     } else {

@@ -117,7 +117,8 @@ struct rpc_stub {
     bool one_way;         /* see below */
     const uint8_t *token; /* borrowed during the call's making */
     size_t token_size;
-    uint64_t call; /* set by invoke: the id for rpc_channel_cancel and _credit; 0: see below */
+    uint32_t resent; /* how often this request was sent before without an answer */
+    uint64_t call;   /* set by invoke: the id for rpc_channel_cancel and _credit; 0: see below */
 };
 
 /* descriptor: generated, of a service. invoke: when the request cannot even be buffered (no memory,

@@ -206,6 +206,11 @@ void rpc_server_drain(struct rpc_server *server, const char *text)
     atomic_store(&server->turns_away, true);
 }
 
+void rpc_server_mute(struct rpc_server *server)
+{
+    server->is_mute = true;
+}
+
 void rpc_server_cancel_all(struct rpc_server *server)
 {
     struct rpc_peer *peer;

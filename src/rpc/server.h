@@ -90,6 +90,9 @@ void rpc_server_tick(struct rpc_server *server, uint64_t monotonic_ms);
  * thread. */
 void rpc_server_drain(struct rpc_server *server, const char *text);
 
+/* From now on no reply is sent. For a copy of the process that shares its connections. */
+void rpc_server_mute(struct rpc_server *server);
+
 /* Cancels every open call. Handlers are expected to end them, then or later. */
 void rpc_server_cancel_all(struct rpc_server *server);
 
@@ -155,6 +158,16 @@ bool rpc_call_is_stream(const struct rpc_call *call);
 /* Whether nobody waits for an answer from the start: it is to be ended like any call, and nothing
  * is sent. It has no credits. */
 bool rpc_call_is_one_way(const struct rpc_call *call);
+
+/* How often its caller has sent this request before and got no answer, because a connection broke or
+ * its time was over. The caller's word. */
+uint32_t rpc_call_resent(const struct rpc_call *call);
+
+/* The name of its method. Valid until the call is ended. */
+const char *rpc_call_method(const struct rpc_call *call);
+
+/* Runs the handler of a call that the hook `admit` has taken. */
+void rpc_call_hand_over(struct rpc_call *call);
 
 /* How long its caller still waits, at least 1; 0: it did not say. */
 uint32_t rpc_call_timeout_ms(const struct rpc_call *call);

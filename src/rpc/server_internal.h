@@ -66,6 +66,7 @@ struct rpc_call {
     ProtobufCMessage *input;
     uint64_t deadline_ms; /* 0: none */
     uint32_t credits;
+    uint32_t resent;
     bool stream;
     bool one_way;
     bool cancelled;
@@ -133,7 +134,8 @@ struct rpc_server {
     uint64_t frames_sent;
     const char *drain_text; /* not NULL: draining */
     bool closing;
-    bool closed; /* lives on for its open calls */
+    bool is_mute; /* sends no replies */
+    bool closed;  /* lives on for its open calls */
 
     /* The receiver callback's. */
     uint32_t last_kicked;

@@ -177,8 +177,8 @@ static void answer_by_outcome(struct core *core, struct rpc_call *call, struct c
     answer_refusal(core, call, chat_call);
 }
 
-static void refuse(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
-                   uint64_t request)
+void answer_refused(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
+                    uint64_t request)
 {
     struct chat_call refused = *chat_call; /* proposing starts chat_call afresh */
     bool remember = chat_call->retry_ms == 0 &&
@@ -199,7 +199,7 @@ void answer_numbered(struct core *core, struct rpc_call *call, struct chat_call 
         answer_by_outcome(core, call, chat_call, request, reply);
         break;
     case CHAT_REFUSE:
-        refuse(core, call, chat_call, request);
+        answer_refused(core, call, chat_call, request);
         break;
     }
 }

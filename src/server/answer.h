@@ -47,6 +47,11 @@ typedef void answer_outcome(struct core *core, struct rpc_call *call, struct cha
 void answer_numbered(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
                      uint64_t request, enum chat_decision decision, answer_outcome *reply);
 
+/* Ends the call with the refusal in chat_call, which is remembered as the request's outcome where it
+ * is the session's next one and the refusal is one for good (retry_ms 0). */
+void answer_refused(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
+                    uint64_t request);
+
 /* Applies chat_call->delta. false: the call was answered with the error and is gone. */
 bool answer_propose(struct core *core, struct rpc_call *call, const struct chat_call *chat_call);
 

@@ -378,6 +378,11 @@ const struct replica *cluster_replica(const struct cluster *cluster)
     return cluster->replica;
 }
 
+bool cluster_has_poison_entry(const struct cluster *cluster)
+{
+    return cluster->has_poison_entry;
+}
+
 bool cluster_reaches(const struct cluster *cluster, uint16_t node)
 {
     return node == cluster->options.options->id || links_is_connected(cluster->links, node);
@@ -421,8 +426,13 @@ static enum error open_feed(struct cluster *cluster, struct error_text *why)
 static enum error open_parts(struct cluster *cluster, struct error_text *why)
 {
     const struct cluster_options *options = &cluster->options;
+    enum error error =
+        crash_note_open(&cluster->note, options->folder, store_position(cluster->store), why);
+    if (error != OK) /* it helps only where this program has a bug */
+        log_warning("cluster", "no_crash_note", log_string("reason", why->text));
     struct ledger_options ledger = {
         .store = cluster->store,
+        .note = cluster->note,
         .queue = options->queue,
         .disk = options->disk,
         .driver = {.context = cluster,
@@ -442,7 +452,7 @@ static enum error open_parts(struct cluster *cluster, struct error_text *why)
         .received = on_answered,
         .down = on_link_down,
     };
-    enum error error = ledger_new(&cluster->ledger, &ledger);
+    error = ledger_new(&cluster->ledger, &ledger);
     if (error == OK)
         error = links_new(&cluster->links, &links);
     if (error != OK)
@@ -582,6 +592,7 @@ void cluster_free(struct cluster *cluster)
     (void)task_queue_run(cluster->options.queue, SIZE_MAX);
     snapshots_free(cluster->snapshots);
     ledger_free(cluster->ledger);
+    crash_note_close(cluster->note);
     cluster_forget_recent(cluster);
     cluster_forget_handovers(cluster);
     store_close(cluster->log_reader);

@@ -98,6 +98,12 @@ struct rpc_server *cluster_server(const struct cluster *cluster); /* the interna
 /* The addresses that this server is told to others by. */
 const char *cluster_own_client(const struct cluster *cluster);
 
+/* How many changes of deposed masters were refused since the start, because they end a process. */
+uint64_t cluster_refused(const struct cluster *cluster);
+
+/* Whether an entry of the log was not applied here, because it had ended this server's process twice. */
+bool cluster_has_poison_entry(const struct cluster *cluster);
+
 /* Makes node (0: this one) leave for good. As replica_step of LEAVE_NODE. */
 enum error cluster_leave(struct cluster *cluster, uint16_t node);
 

@@ -12,12 +12,30 @@
 
 /* ---- what is on the disk ---- */
 
+/* What has ended this server's process twice, unless it is in the log by now. */
+static void describe_avoid(struct cluster *cluster, struct replica_state *state)
+{
+    struct position poison;
+    if (cluster->note == NULL || !crash_note_poison(cluster->note, &poison) ||
+        poison.seq <= state->last.seq)
+        return;
+    state->avoid = (struct replica_position){.epoch = poison.epoch, .seq = poison.seq};
+    if (!cluster->has_poison_entry)
+        log_error("cluster", "poison_entry", log_number("epoch", poison.epoch),
+                  log_number("seq", poison.seq),
+                  log_string("hint", "a bug: applying this entry of the log ended this server "
+                                     "twice; it asks for a snapshot instead. Report it with this "
+                                     "line and the last lines of the two that died"));
+    cluster->has_poison_entry = true;
+}
+
 enum error cluster_describe(struct cluster *cluster, struct replica_state *state,
                             struct error_text *why)
 {
     enum error error = disk_state_read(&cluster->disk_state, cluster->store, state, why);
     uint64_t last_orphan = store_last_orphan(cluster->store);
     state->last_orphan = last_orphan > cluster->handed_over ? last_orphan : 0;
+    describe_avoid(cluster, state);
     return error;
 }
 

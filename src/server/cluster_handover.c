@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* What deposed masters hand over, on its way into the log of the master: waits until the ledger is
  * free, is proposed delta by delta where the chat does not know it, and is told to be done once the
- * batch is in the log. */
+ * batch is in the log. It may have ended the master that wrote it, so it is tried in a child first
+ * (trial.h). A delta that ends two children is refused. */
 #include "server/cluster_internal.h"
 
 #include "base/log_pace.h"
+#include "server/trial.h"
 
 #include <string.h>
 
@@ -142,6 +144,60 @@ static void note_wait(struct cluster *cluster, uint16_t node, const struct tally
         *own = (struct wait){.node = node, .since_ms = cluster->now_ms};
 }
 
+/* ---- what ends a process ---- */
+
+#define DEATHS_TO_REFUSE 2
+#define UNKNOWNS_MAX 5 /* then a handover is taken untried: it must not wait for ever */
+
+static struct poison *poison_at(struct cluster *cluster, struct position at)
+{
+    for (size_t i = 0; i < POISONS_MAX; i++) {
+        struct poison *poison = &cluster->poisons[i];
+        if (poison->deaths > 0 && poison->at.epoch == at.epoch && poison->at.seq == at.seq)
+            return poison;
+    }
+    return NULL;
+}
+
+static void note_death(struct cluster *cluster, const struct trial_report *report)
+{
+    struct poison *poison = poison_at(cluster, report->at);
+    if (poison == NULL) {
+        poison = &cluster->poisons[cluster->next_poison++ % POISONS_MAX];
+        *poison = (struct poison){.at = report->at};
+    }
+    poison->deaths++;
+    log_warning("cluster", "trial_failed", log_number("epoch", report->at.epoch),
+                log_number("seq", report->at.seq), log_string("reason", report->text));
+}
+
+static bool is_poison(struct cluster *cluster, struct position at)
+{
+    const struct poison *poison = poison_at(cluster, at);
+    return poison != NULL && poison->deaths >= DEATHS_TO_REFUSE;
+}
+
+/* What is taken over in the place of a request that ends a process: its refusal. NULL: it is nobody's
+ * request, or there is no memory. */
+static const Jackdaw__Delta *refusal_of(const Jackdaw__Delta *orphan, struct arena *arena)
+{
+    static const char text[] = "this request ended a server process, so it was not carried out";
+    Jackdaw__Delta *delta = arena_zalloc(arena, sizeof *delta);
+    Jackdaw__Refused *refused = arena_zalloc(arena, sizeof *refused);
+    if (orphan->request == 0 || delta == NULL || refused == NULL)
+        return NULL;
+    jackdaw__delta__init(delta);
+    jackdaw__refused__init(refused);
+    refused->status = STATUS_INTERNAL;
+    refused->message = (char *)(uintptr_t)text;
+    delta->time_ms = orphan->time_ms;
+    delta->session = orphan->session;
+    delta->request = orphan->request;
+    delta->change_case = JACKDAW__DELTA__CHANGE_REFUSED;
+    delta->refused = refused;
+    return delta;
+}
+
 /* ---- taking over ---- */
 
 /* false: the batch was rolled back. */
@@ -186,6 +242,29 @@ static void give_back(void *arena, void *pointer)
     (void)pointer;
 }
 
+/* The rows are written at once, here as in a child. */
+static bool take_orphan(struct cluster *cluster, const Jackdaw__Delta *delta, struct position at,
+                        struct arena *arena, struct tally *tally)
+{
+    trial_mark(at);
+    if (is_poison(cluster, at)) {
+        log_error("cluster", "poison_refused", log_number("epoch", at.epoch),
+                  log_number("seq", at.seq), log_number("kind", (uint64_t)delta->change_case),
+                  log_number("session", delta->session), log_number("request", delta->request),
+                  log_string("hint", "a bug: this change of a lost reign ends a server; report it "
+                                     "with this line"));
+        cluster->refused++;
+        delta = refusal_of(delta, arena);
+        if (delta == NULL) {
+            tally->dropped++;
+            return true;
+        }
+    }
+    bool goes_on = take_delta(cluster, delta, arena, tally);
+    ledger_flush(cluster->ledger);
+    return goes_on && ledger_is_open(cluster->ledger);
+}
+
 static bool take_entry(struct cluster *cluster, const struct ledger_entry *entry,
                        struct tally *tally)
 {
@@ -199,7 +278,10 @@ static bool take_entry(struct cluster *cluster, const struct ledger_entry *entry
         tally->waiting++;
     }
     for (size_t i = 0; batch != NULL && goes_on && i < batch->n_deltas; i++)
-        goes_on = take_delta(cluster, batch->deltas[i], &arena, tally);
+        goes_on =
+            take_orphan(cluster, batch->deltas[i],
+                        (struct position){.epoch = entry->first.epoch, .seq = entry->first.seq + i},
+                        &arena, tally);
     arena_clear(&arena);
     return goes_on;
 }
@@ -225,6 +307,43 @@ static bool take_handover(struct cluster *cluster, struct handover *handover)
     return true;
 }
 
+struct attempt {
+    struct cluster *cluster;
+    struct handover *handover;
+};
+
+static void take_in_child(void *context)
+{
+    const struct attempt *attempt = context;
+    store_isolate(attempt->cluster->store);
+    (void)take_handover(attempt->cluster, attempt->handover);
+}
+
+/* Whether the handover may be taken. If not, it comes again. */
+static bool try_handover(struct cluster *cluster, struct handover *handover)
+{
+    struct attempt attempt = {.cluster = cluster, .handover = handover};
+    struct trial trial = {
+        .context = &attempt,
+        .run = take_in_child,
+        .bound_ms = trial_bound_ms(cluster->options.options->ping_timeout_ms),
+    };
+    struct trial_report report;
+    if (ledger_open(cluster->ledger) != OK)
+        return false;
+    trial_run(&trial, &report);
+    bool is_failure = report.end == TRIAL_DIED || report.end == TRIAL_LOOPED;
+    if (is_failure && report.has_begun)
+        note_death(cluster, &report);
+    cluster->unknowns = report.end == TRIAL_UNKNOWN ? cluster->unknowns + 1 : 0;
+    return report.end == TRIAL_PASSED || cluster->unknowns >= UNKNOWNS_MAX;
+}
+
+uint64_t cluster_refused(const struct cluster *cluster)
+{
+    return cluster->refused;
+}
+
 void cluster_work(struct cluster *cluster)
 {
     if (cluster->drop_orphans != 0) {
@@ -240,6 +359,7 @@ void cluster_work(struct cluster *cluster)
         return;
     for (size_t i = 0; i < cluster->handovers_count; i++)
         if (ledger_batch_bytes(cluster->ledger) >= TAKEN_AT_ONCE ||
+            !try_handover(cluster, &cluster->handovers[i]) ||
             !take_handover(cluster, &cluster->handovers[i]))
             return; /* what is left comes again */
 }

@@ -15,6 +15,7 @@
 
 #define INTERNAL_FRAME_BYTES (16u * 1024u * 1024u)
 #define HANDOVERS_MAX 8 /* waiting to be taken over */
+#define POISONS_MAX 16  /* orphans that ended a child, remembered */
 
 /* What a deposed master hands over, copied. */
 struct handover {
@@ -22,6 +23,12 @@ struct handover {
     uint64_t orphan;
     struct entries entries;
     bool is_done; /* everything in it is proposed, or was known */
+};
+
+/* An orphan that ended a child process in which it was tried. */
+struct poison {
+    struct position at;
+    unsigned deaths; /* 0: a free place */
 };
 
 /* A node whose orphans wait for what is not here; in this reign. */
@@ -34,7 +41,9 @@ struct cluster {
     struct cluster_options options;
     struct store *store;
     struct store
-        *log_reader; /* for pages, while the disk's thread has the store; NULL: in memory */
+        *log_reader;         /* for pages, while the disk's thread has the store; NULL: in memory */
+    struct crash_note *note; /* NULL: none could be made */
+    bool has_poison_entry;   /* a snapshot is asked for because of the note */
     struct ledger *ledger;
     struct chat *chat;
     struct replica *replica;
@@ -81,6 +90,10 @@ struct cluster {
     struct handover handovers[HANDOVERS_MAX];
     size_t handovers_count;
     struct wait waits[REPLICA_MEMBERS_MAX];
+    struct poison poisons[POISONS_MAX];
+    size_t next_poison;    /* the place to use next */
+    unsigned unknowns;     /* trials in a row that told nothing */
+    uint64_t refused;      /* orphans */
     uint64_t drop_orphans; /* up to this one, when the store is free; 0: none */
     uint64_t handed_over;  /* orphans up to this one need not be offered again, dropped or not */
 

@@ -17,7 +17,6 @@
 #define TASKS_PER_TURN 1024
 #define TASKS_AT_ONCE 16 /* each a frame of a client */
 #define RESTING_MS 30000
-#define BATCH_BYTES_ENOUGH (512u * 1024u)
 #define RESIGN_MS 300
 #define TICK_MS 100
 #define SECOND_MS 1000
@@ -26,8 +25,7 @@
 #define FAREWELL_MS 300       /* the longest that answers get to leave when stopping */
 #define FAREWELL_BUSY_MS 3000 /* while a worker has what will be answered */
 
-_Static_assert(BATCH_BYTES_ENOUGH + TASKS_AT_ONCE * RPC_FRAME_BYTES_DEFAULT <
-                   RPC_FEED_BYTES_DEFAULT,
+_Static_assert(CORE_BATCH_BYTES + TASKS_AT_ONCE * RPC_FRAME_BYTES_DEFAULT < RPC_FEED_BYTES_DEFAULT,
                "what clients ask for in a turn is an entry that can be published");
 
 static const char stopping_text[] = "the server is shutting down";
@@ -131,6 +129,8 @@ static void look(void *context, struct operator_view *view)
         .orphans = store_orphan_count(core->store),
         .clients = (uint32_t)figures.peers,
         .uptime_ms = core->now_ms - core->started_ms,
+        .poison_requests = core->suspects.refused + cluster_refused(core->cluster),
+        .poison_entries = cluster_has_poison_entry(core->cluster),
         .is_reachable = is_reachable,
         .clock = look_at_clock,
     };
@@ -379,10 +379,11 @@ static void work(struct core *core)
         size_t count = 0;
         size_t ran = TASKS_AT_ONCE;
         while (ran == TASKS_AT_ONCE && count < TASKS_PER_TURN &&
-               ledger_batch_bytes(core->ledger) < BATCH_BYTES_ENOUGH) {
+               ledger_batch_bytes(core->ledger) < CORE_BATCH_BYTES) {
             ran = task_queue_run(core->queue, TASKS_AT_ONCE);
             count += ran;
         }
+        suspects_work(core);
         if (core->second_is_due)
             every_second(core);
     }
@@ -413,7 +414,7 @@ static void wait_for_work(struct core *core, int most_ms)
         if (core->rest_until_ms < now_ms + (uint64_t)wait_ms)
             wait_ms = (int)(core->rest_until_ms - now_ms);
     }
-    if (is_free && core->is_behind)
+    if (is_free && (core->is_behind || core->suspects.first != NULL))
         wait_ms = 0;
     task_queue_wait_either(core->cluster_queue, is_free ? core->queue : NULL,
                            wait_for_batch_us(core, (int64_t)wait_ms * 1000));
@@ -528,6 +529,7 @@ static void stop_workers(struct core *core)
 void core_release(struct core *core)
 {
     stop_requests(core);
+    suspects_release(core, stopping_text);
     cluster_resign(core->cluster);
     worker_stop(core->disk);
     if (core->cluster_queue != NULL)

@@ -20,6 +20,7 @@
 #include "server/ledger.h"
 #include "server/mailbox.h"
 #include "server/options.h"
+#include "server/suspects.h"
 #include "server/worker.h"
 #include "store/store.h"
 
@@ -40,6 +41,7 @@ struct core {
     struct worker *reader;      /* reads history and what mailboxes missed */
     struct worker *hasher;      /* hashes passwords */
     struct worker *disk;        /* commits */
+    struct suspects suspects;   /* requests that are tried before they are carried out */
     size_t hashing;             /* passwords under way, at most HASHING_MAX */
     size_t reading;             /* histories under way or gated, at most HISTORY_READS_MAX */
     struct rpc_server *clients; /* the client address */
@@ -63,6 +65,7 @@ struct core {
     atomic_bool reloading;
 };
 
+#define CORE_BATCH_BYTES (512u * 1024u)           /* of a batch to which a turn adds no more */
 #define ANSWER_ARENA_BYTES (1024u * 1024u)        /* a call may use beyond its request */
 #define READING_ARENA_BYTES (16u * 1024u * 1024u) /* a page of the largest messages fits */
 #define HASHING_MAX 64

@@ -181,6 +181,7 @@ static void send(struct passage *passage, const ProtobufCService *service, unsig
     rpc_stub_init(&stub, passage->channel, service->descriptor);
     stub.timeout_ms = rpc_call_timeout_ms(call);
     stub.credits = passage->credits;
+    stub.resent = rpc_call_resent(call);
     stub.token = rpc_call_token(call, &stub.token_size);
     stub.service.invoke(&stub.service, method, input, on_reply, passage);
     if (stub.call == 0)

@@ -13,6 +13,7 @@
 /* A call on its way through the hasher; in the call's arena. */
 struct hashing {
     struct task task;
+    struct suspect held;
     struct core *core;
     struct rpc_call *call;
     uint64_t session; /* the caller's, 0: none */
@@ -26,6 +27,13 @@ struct hashing {
     void (*done)(struct hashing *hashing); /* on the core thread */
 };
 
+static void go_on(struct core *core, struct suspect *held)
+{
+    struct hashing *hashing = (struct hashing *)((char *)held - offsetof(struct hashing, held));
+    (void)core;
+    hashing->done(hashing);
+}
+
 static void back_on_core(struct task *task)
 {
     struct hashing *hashing = (struct hashing *)task;
@@ -35,7 +43,7 @@ static void back_on_core(struct task *task)
                       "the server is shutting down");
     else if (hashing->error != OK)
         answer_error(hashing->core, hashing->call, hashing->error);
-    else
+    else if (!suspects_hold(hashing->core, &hashing->held, hashing->call, hashing->request, go_on))
         hashing->done(hashing);
 }
 

@@ -86,6 +86,8 @@ void operator_status_fill(struct operator_status *out, const struct operator_vie
     reply->orphans = view->orphans;
     reply->clients = view->clients;
     reply->uptime_ms = view->uptime_ms;
+    reply->poison_requests = view->poison_requests;
+    reply->poison_entries = view->poison_entries;
     reply->members = out->list;
     const struct replica_member *members;
     size_t count = replica_members(replica, &members);

@@ -18,6 +18,8 @@ struct operator_view {
     uint64_t orphans;                  /* deltas kept here that no master has taken over yet */
     uint32_t clients;                  /* connections */
     uint64_t uptime_ms;
+    uint64_t poison_requests; /* as in StatusReply */
+    uint64_t poison_entries;
     /* Whether there is a connection to a member that is not this server; context is the desk's. */
     bool (*is_reachable)(void *context, uint16_t id);
     /* How far a server's clock is ahead of what this one stamps; false: unknown. NULL: of all. */

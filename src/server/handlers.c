@@ -16,8 +16,10 @@ bool handlers_admit(void *context, struct rpc_call *call, const ProtobufCService
     struct core *core = context;
     bool is_open = service->descriptor != &jackdaw__chat__descriptor ||
                    strcmp(service->descriptor->methods[method].name, "Info") == 0;
-    if (is_open || ledger_is_master(core->ledger))
+    if (is_open)
         return true;
+    if (ledger_is_master(core->ledger))
+        return !suspects_take(core, call, input);
     if (core->forward != NULL && forward_has_master(core->forward)) {
         forward_call(core->forward, call, service, method, input);
         return false;

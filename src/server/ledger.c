@@ -5,6 +5,7 @@
 #include "server/entries.h"
 #include "server/fatal.h"
 #include "server/group_commit.h"
+#include "server/trial.h"
 
 #include <semaphore.h>
 #include <stdlib.h>
@@ -221,8 +222,11 @@ void ledger_roll_back(struct ledger *ledger)
     fail_gates(ledger, ledger->durable.seq);
 }
 
+/* In a trial it is no verdict: the same will happen in the process that goes on. */
 static void note_problem(struct ledger *ledger, enum error error, const char *doing)
 {
+    if (trial_in_child())
+        trial_leave();
     const char *detail = store_last_problem(ledger->store);
     (void)error_set(&ledger->problem, error, "%s: %s", error_name(error), doing);
     log_error("ledger", "rolled_back", log_string("doing", doing),
@@ -238,6 +242,27 @@ static void fail(struct ledger *ledger, enum error error, const char *doing)
 }
 
 /* ---- applying ---- */
+
+/* One entry after the other where one of them has ended a process: so it is known which. */
+static size_t entries_at_once(const struct ledger *ledger)
+{
+    bool is_careful =
+        ledger->options.note != NULL && ledger->durable.seq < crash_note_seq(ledger->options.note);
+    return is_careful ? 1 : ENTRIES_AT_ONCE;
+}
+
+/* The entries that are about to be applied, or written. */
+static void note_entries(const struct ledger *ledger, struct position last, uint64_t first_seq)
+{
+    if (ledger->options.note != NULL)
+        crash_note_begin(ledger->options.note, last, first_seq);
+}
+
+static void note_end(const struct ledger *ledger)
+{
+    if (ledger->options.note != NULL)
+        crash_note_end(ledger->options.note);
+}
 
 static enum error open_transaction(struct ledger *ledger)
 {
@@ -269,6 +294,25 @@ static void fail_proposal(struct ledger *ledger, enum error error)
     ledger_roll_back(ledger);
 }
 
+enum error ledger_open(struct ledger *ledger)
+{
+    return open_transaction(ledger);
+}
+
+bool ledger_is_open(const struct ledger *ledger)
+{
+    return ledger->phase == OPEN;
+}
+
+void ledger_flush(struct ledger *ledger)
+{
+    if (ledger->phase != OPEN)
+        return;
+    enum error error = store_flush(ledger->store);
+    if (error != OK)
+        fail_proposal(ledger, error);
+}
+
 enum error ledger_propose(struct ledger *ledger, const Jackdaw__Delta *delta)
 {
     if (ledger->epoch == 0)
@@ -292,13 +336,17 @@ bool ledger_catch_up(struct ledger *ledger)
 {
     size_t count = 0;
     size_t bytes = 0;
-    while (ledger->waiting.first != NULL && count < ENTRIES_AT_ONCE &&
-           bytes < ENTRY_BYTES_AT_ONCE) {
+    size_t most = entries_at_once(ledger);
+    if (most == 1 && ledger->phase == OPEN)
+        return ledger->waiting.first == NULL;
+    while (ledger->waiting.first != NULL && count < most && bytes < ENTRY_BYTES_AT_ONCE) {
         const struct ledger_entry *entry = &ledger->waiting.first->entry;
         enum error error = open_transaction(ledger);
         ledger->applied = (struct position){.epoch = entry->first.epoch, .seq = entry->last_seq};
+        note_entries(ledger, ledger->applied, entry->first.seq);
         if (error == OK)
             error = entry_apply(entry, ledger->chat, ledger->store);
+        note_end(ledger);
         if (error != OK) {
             fail(ledger, error, "while following");
             break;
@@ -404,10 +452,13 @@ static void start_write(struct ledger *ledger)
     on_written(&ledger->done);
 }
 
-/* Puts the batch into the log. false: it was rolled back. */
+/* Puts the batch into the log. false: it was rolled back. The rows are written first: what is wrong
+ * with them, be it an error or a bug that ends the process, is nobody else's business yet. */
 static bool propose_batch(struct ledger *ledger)
 {
-    enum error error = finish_batch(ledger);
+    enum error error = store_flush(ledger->store);
+    if (error == OK)
+        error = finish_batch(ledger);
     if (error != OK) {
         fail_proposal(ledger, error);
         return false;
@@ -432,6 +483,18 @@ static enum error prune(struct ledger *ledger)
     return before == 0 ? OK : store_log_prune(ledger->store, before, PRUNED_ROWS_AT_ONCE, &deleted);
 }
 
+/* Writes the rows of what was applied. */
+static enum error prepare_commit(struct ledger *ledger)
+{
+    bool is_others = ledger->first_seq == 0 && ledger->applied.seq > ledger->durable.seq;
+    if (is_others)
+        note_entries(ledger, ledger->applied, ledger->durable.seq + 1);
+    enum error error = store_commit_prepare(ledger->store);
+    if (is_others)
+        note_end(ledger);
+    return error;
+}
+
 bool ledger_may_grow(struct ledger *ledger, uint64_t now_us)
 {
     bool has_others_batch = ledger->phase == OPEN && has_others(ledger);
@@ -454,7 +517,7 @@ void ledger_write(struct ledger *ledger)
         return;
     enum error error = prune(ledger);
     if (error == OK)
-        error = store_commit_prepare(ledger->store);
+        error = prepare_commit(ledger);
     if (error != OK) {
         fail(ledger, error, "while committing");
         return;

@@ -28,6 +28,7 @@
 #include "base/error.h"
 #include "base/task_queue.h"
 #include "chat/chat.h"
+#include "server/crash_note.h"
 #include "server/worker.h"
 #include "store/store.h"
 
@@ -70,6 +71,7 @@ struct ledger_driver {
 
 struct ledger_options {
     struct store *store;
+    struct crash_note *note; /* where entries of others are noted while they are applied; or NULL */
     struct task_queue *queue; /* where the disk's thread tells that it is done */
     struct worker *disk;      /* NULL: writes on the core thread (in memory, tests) */
     struct ledger_driver driver;
@@ -93,6 +95,17 @@ bool ledger_is_master(const struct ledger *ledger);
  * master. On another error everything proposed since the last ledger_write was rolled back (gates
  * told so), and the caller answers its own request. */
 enum error ledger_propose(struct ledger *ledger, const Jackdaw__Delta *delta);
+
+/* Opens the transaction that the next proposals go into, unless it is open. Only while free. Errors:
+ * store_begin's; nothing has changed then. */
+enum error ledger_open(struct ledger *ledger);
+
+/* Whether a transaction is open: false once what was in it was rolled back. */
+bool ledger_is_open(const struct ledger *ledger);
+
+/* Writes the rows of what was proposed so far, if a transaction is open. Where that fails, everything
+ * since the last ledger_write is rolled back, as after a proposal that fails. */
+void ledger_flush(struct ledger *ledger);
 
 /* Why the last proposal or write failed, for the answer; "" when it did not. */
 const char *ledger_problem(const struct ledger *ledger);

@@ -165,6 +165,21 @@ static void print_table(const struct table *table, FILE *out)
     }
 }
 
+/* What this program has a bug in. */
+static void print_poison(const Jackdaw__StatusReply *status, FILE *out)
+{
+    if (status->poison_requests > 0)
+        (void)fprintf(out,
+                      "server %u: refused %" PRIu64 " request%s that ended a server process; see "
+                      "poison_refused in its log\n",
+                      status->id, status->poison_requests, status->poison_requests == 1 ? "" : "s");
+    if (status->poison_entries > 0)
+        (void)fprintf(out,
+                      "server %u: died twice of an entry of the log and took a snapshot instead; "
+                      "see poison_entry in its log\n",
+                      status->id);
+}
+
 static void print_members(const Jackdaw__StatusReply *status, FILE *out)
 {
     static const char *const headings[COLUMNS] = {"id",       "state", "clients", "internal",
@@ -204,6 +219,7 @@ void operator_print_text(const Jackdaw__StatusReply *status, FILE *out)
                       "has taken them over; keep its data folder\n",
                       status->id, status->orphans, status->orphans == 1 ? "" : "s",
                       status->orphans == 1 ? "s" : "");
+    print_poison(status, out);
 }
 
 /* ---- for programs ---- */
@@ -310,6 +326,8 @@ static json_t *object_of(const Jackdaw__StatusReply *status)
     put_number(&object, "orphans", status->orphans);
     put_number(&object, "clients", status->clients);
     put_number(&object, "uptime_ms", status->uptime_ms);
+    put_number(&object, "poison_requests", status->poison_requests);
+    put_number(&object, "poison_entries", status->poison_entries);
     return object;
 }
 

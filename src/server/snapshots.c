@@ -181,12 +181,18 @@ static void start_copy(struct snapshots *snapshots, uint64_t now_ms)
 
 /* ---- giving ---- */
 
+/* What a copy must contain for the one who asks. */
+static uint64_t needed_seq(const struct replica_message *chunk)
+{
+    return chunk->common.seq > chunk->position.seq ? chunk->common.seq : chunk->position.seq;
+}
+
 /* Whoever begins with it needs the log after it, too; whoever is in the middle goes on. */
 static bool fits(const struct snapshots *snapshots, const struct replica_message *chunk)
 {
     uint64_t seq = snapshots->copy.position.seq;
     bool goes_on = chunk->snapshot == snapshots->id && chunk->offset > 0;
-    return snapshots->given >= 0 && seq >= chunk->common.seq &&
+    return snapshots->given >= 0 && seq >= needed_seq(chunk) &&
            (goes_on || seq + 1 >= store_log_first(snapshots->options.store));
 }
 
@@ -195,7 +201,7 @@ bool snapshots_give(struct snapshots *snapshots, struct replica_message *chunk, 
     if (snapshots->options.folder == NULL || snapshots->is_making)
         return false;
     if (!fits(snapshots, chunk)) {
-        if (store_position(snapshots->options.store).seq >= chunk->common.seq)
+        if (store_position(snapshots->options.store).seq >= needed_seq(chunk))
             start_copy(snapshots, now_ms);
         return false;
     }

@@ -32,7 +32,8 @@ enum error snapshots_new(struct snapshots **out, const struct snapshots_options 
  * NULL is allowed. */
 void snapshots_free(struct snapshots *snapshots);
 
-/* Completes *chunk (a SNAPSHOT_CHUNK: its snapshot, offset and common as asked) with the bytes, which
+/* Completes *chunk (a SNAPSHOT_CHUNK: its snapshot, offset, common and position as asked; the copy
+ * contains both of the latter) with the bytes, which
  * are valid until the next call. false: nothing can be sent yet; a copy is made if none fits and the
  * disk has room for it, and whoever asked asks again. */
 bool snapshots_give(struct snapshots *snapshots, struct replica_message *chunk, uint64_t now_ms);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/worker.h"
 
+#include "server/trial.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -55,6 +57,8 @@ enum error worker_start(struct worker **out)
 
 void worker_push(struct worker *worker, struct task *task)
 {
+    if (trial_in_child())
+        return; /* there is no thread, and the queue's lock may be held for ever */
     task_queue_push(worker->queue, task);
 }
 

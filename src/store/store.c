@@ -447,6 +447,20 @@ enum error store_begin(struct store *store)
     return OK;
 }
 
+enum error store_flush(struct store *store)
+{
+    ASSERT(store->in_transaction && !store->is_committing);
+    return pending_flush(store);
+}
+
+/* A cache that is full would otherwise spill changed pages into the log. */
+void store_isolate(struct store *store)
+{
+    ASSERT(!store->is_committing);
+    wal_writes_forbid();
+    (void)sqlite3_exec(store->database, "PRAGMA cache_spill = OFF", NULL, NULL, NULL);
+}
+
 enum error store_commit_prepare(struct store *store)
 {
     ASSERT(store->in_transaction && !store->is_committing);

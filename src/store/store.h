@@ -84,6 +84,15 @@ enum error store_begin(struct store *store);
 enum error store_commit(struct store *store);
 void store_rollback(struct store *store); /* nothing to do when no transaction is open */
 
+/* Writes what the open transaction has collected (events, outcomes), which store_commit does otherwise.
+ * Whatever is wrong with it shows here, before the log is told. Errors: those of store_commit. */
+enum error store_flush(struct store *store);
+
+/* For the copy that fork made of a process: from now on nothing of this store, nor of any other, is
+ * written to a file, and what the open transaction changes stays in memory. store_commit must not be
+ * called. The caller's thread owned the store when it forked, and no commit was under way. */
+void store_isolate(struct store *store);
+
 /* store_commit in three parts, so that the thread that owns the store can go on while the disk
  * works. After store_commit_prepare returned OK, any one thread calls store_commit_write, and the
  * owner hands its result to store_commit_finish once that thread is done; an error of either of

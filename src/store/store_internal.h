@@ -397,6 +397,9 @@ enum error schema_migrate(sqlite3 *database, const char *const steps[], int vers
 /* Name of the VFS to open databases with. It wraps the one that is the default at the first call. */
 const char *wal_writes_vfs(void);
 
+/* From now on this process writes to no write-ahead log: writes fail. */
+void wal_writes_forbid(void);
+
 /* ---- opening (store.c) ---- */
 
 /* Opens the database of ours that is at path already; nothing is locked. */

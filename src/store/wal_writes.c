@@ -32,6 +32,7 @@ struct wal_file {
 static struct {
     sqlite3_vfs vfs;
     sqlite3_vfs *real;
+    bool is_forbidden; /* to write */
 } wal;
 
 static struct wal_file *self(sqlite3_file *file)
@@ -77,6 +78,8 @@ static bool may_gather(struct wal_file *file, int size)
 static int wal_write(sqlite3_file *base, const void *bytes, int size, sqlite3_int64 offset)
 {
     struct wal_file *file = self(base);
+    if (wal.is_forbidden)
+        return SQLITE_READONLY;
     bool follows = offset == file->offset + file->used && size <= GATHERED_BYTES - file->used;
     if (!follows) {
         int code = write_gathered(file);
@@ -196,6 +199,11 @@ static void register_vfs(void)
     wal.vfs.xOpen = wal_open;
     int code = sqlite3_vfs_register(&wal.vfs, 0);
     ASSERT(code == SQLITE_OK);
+}
+
+void wal_writes_forbid(void)
+{
+    wal.is_forbidden = true;
 }
 
 const char *wal_writes_vfs(void)

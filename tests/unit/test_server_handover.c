@@ -58,7 +58,7 @@ static void on_rolled_back(struct desk *desk)
 static void open_cluster(struct fixture *f)
 {
     struct replica_options options = {.id = 1, .internal = "127.0.0.1:1", .client = "127.0.0.1:2"};
-    f->options = (struct server_options){.id = 1};
+    f->options = (struct server_options){.id = 1, .ping_timeout_ms = 500};
     f->cluster = (struct cluster){
         .options = {.options = &f->options},
         .store = f->desk.store,

@@ -276,6 +276,22 @@ static void test_print__orphans_are_told(void **state)
     free(text);
 }
 
+static void test_print__poison_is_told(void **state)
+{
+    (void)state;
+    struct sample sample;
+    make_sample(&sample);
+    char *text = printed(&sample.reply, false);
+    assert_null(strstr(text, "poison"));
+    free(text);
+    sample.reply.poison_requests = 1;
+    sample.reply.poison_entries = 1;
+    text = printed(&sample.reply, false);
+    assert_non_null(strstr(text, "refused 1 request that ended a server process"));
+    assert_non_null(strstr(text, "took a snapshot instead"));
+    free(text);
+}
+
 /* A server may be any, and the terminal is the operator's. */
 static void test_print__nothing_reaches_the_terminal_unseen(void **state)
 {
@@ -307,18 +323,22 @@ static void test_print__json(void **state)
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(object);
     const char *type, *server, *role, *master_client, *durability;
+    json_int_t requests, entries;
     json_int_t id, master, epoch, servers, in_sync, last_seq, committed_epoch, orphans, clients, up;
     json_t *members;
     assert_int_equal(
         json_unpack(object,
                     "{s:s,s:s,s:I,s:s,s:I,s:s,s:I,s:s,s:I,s:I,s:{s:I,s:I*},s:{s:I,s:I*},s:o,s:I,"
-                    "s:I,s:I!}",
+                    "s:I,s:I,s:I,s:I!}",
                     "type", &type, "server", &server, "id", &id, "role", &role, "master", &master,
                     "master_client", &master_client, "epoch", &epoch, "durability", &durability,
                     "servers", &servers, "in_sync", &in_sync, "last", "seq", &last_seq, "epoch",
                     &epoch, "committed", "epoch", &committed_epoch, "seq", &last_seq, "members",
-                    &members, "orphans", &orphans, "clients", &clients, "uptime_ms", &up),
+                    &members, "orphans", &orphans, "clients", &clients, "uptime_ms", &up,
+                    "poison_requests", &requests, "poison_entries", &entries),
         0);
+    assert_int_equal(requests, 0);
+    assert_int_equal(entries, 0);
     assert_string_equal(type, "cluster");
     assert_int_equal(master, 1);
     assert_int_equal(servers, 3);
@@ -643,6 +663,7 @@ int main(void)
         cmocka_unit_test(test_print__a_cluster_at_a_glance),
         cmocka_unit_test(test_print__verdicts),
         cmocka_unit_test(test_print__orphans_are_told),
+        cmocka_unit_test(test_print__poison_is_told),
         cmocka_unit_test(test_print__nothing_reaches_the_terminal_unseen),
         cmocka_unit_test(test_print__json),
         cmocka_unit_test(test_operator__status_of_a_server),

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/* A message that ends whoever writes it: it ends one server once, and no other. */
+#include "support/cluster.h"
+#include "support/json_client.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SERVERS 3
+#define ALL_SERVERS 7u
+#define POISON "arsenic"
+#define ABORTED (128 + SIGABRT)
+#define DEATHS_MAX 8
+
+struct fixture {
+    struct stage *stage;
+    struct cluster cluster;
+    struct json_client *ann, *bob;
+    bool is_watched[CLUSTER_SERVERS_MAX]; /* has been started and was not seen to end */
+    unsigned deaths[CLUSTER_SERVERS_MAX];
+    unsigned said;
+};
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    fixture->stage = stage_open();
+    cluster_init(&fixture->cluster, fixture->stage, NULL);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    json_client_free(fixture->ann);
+    json_client_free(fixture->bob);
+    stage_close(fixture->stage);
+    free(fixture);
+    return 0;
+}
+
+/* ---- servers that the message ends ---- */
+
+static void add_poison(void *context)
+{
+    (void)context;
+    (void)setenv("LD_PRELOAD", TEST_POISON, 1);
+    (void)setenv("JACKDAW_TEST_POISON", POISON, 1);
+}
+
+static void add_loop(void *context)
+{
+    add_poison(context);
+    (void)setenv("JACKDAW_TEST_POISON_LOOPS", "1", 1);
+}
+
+static bool can_poison(struct fixture *fixture)
+{
+    if (TEST_POISON[0] != '\0')
+        return true;
+    print_message("sanitizers must be loaded first: skipped\n");
+    stage_pass(fixture->stage);
+    return false;
+}
+
+/* Starts again whoever has ended, as an operator's supervisor does; counts. Stands in conditions. */
+static bool supervise(struct fixture *fixture)
+{
+    for (size_t i = 0; i < fixture->cluster.count; i++) {
+        struct node *node = &fixture->cluster.servers[i];
+        if (!fixture->is_watched[i] || !process_ended(node->process))
+            continue;
+        assert_int_equal(process_wait(node->process, 0), ABORTED);
+        assert_true(++fixture->deaths[i] <= DEATHS_MAX);
+        stage_note(fixture->stage, "server %zu has died %u times", i + 1, fixture->deaths[i]);
+        cluster_launch(&fixture->cluster, i);
+    }
+    return true;
+}
+
+static void meanwhile(void *context)
+{
+    (void)supervise(context);
+}
+
+static void begin(struct fixture *fixture, size_t servers, unsigned poisoned,
+                  void (*prepare)(void *context))
+{
+    struct cluster *cluster = &fixture->cluster;
+    for (size_t i = 0; i < servers; i++) {
+        (void)cluster_add(cluster, NULL);
+        if ((poisoned & 1u << i) != 0)
+            cluster->servers[i].prepare = prepare;
+        cluster_run(cluster, i);
+        fixture->is_watched[i] = true;
+    }
+    cluster->meanwhile = meanwhile;
+    cluster->context = fixture;
+    cluster_wait_in_sync(cluster, (1u << servers) - 1);
+    assert_int_equal(cluster_master(cluster, (1u << servers) - 1), 0);
+}
+
+static struct json_client *visit(struct fixture *fixture, const char *name)
+{
+    struct json_client_options options = {.label = name, .account = name};
+    for (size_t i = 0; i < fixture->cluster.count; i++)
+        options.addresses[i] = fixture->cluster.servers[i].clients;
+    struct json_client *client = json_client_start(fixture->stage, &options);
+    json_client_type(client, "/register %s secret", name);
+    (void)json_client_expect(client, 0, "{s:s, s:s, s:s}", "type", "result", "command", "register",
+                             "status", "OK");
+    (void)json_client_command(client, "/join lobby");
+    return client;
+}
+
+static void meet(struct fixture *fixture)
+{
+    fixture->ann = visit(fixture, "ann");
+    fixture->bob = visit(fixture, "bob");
+}
+
+/* A line of bob's, which ann sees. */
+static void bob_goes_on(struct fixture *fixture)
+{
+    char text[32];
+    snprintf(text, sizeof text, "line %u", ++fixture->said);
+    json_client_say(fixture->bob, "%s", text);
+    STAGE_WAIT_MS(fixture->stage, CLUSTER_PATIENCE_MS,
+                  supervise(fixture) && json_client_find(fixture->ann, 0, "{s:s, s:s}", "type",
+                                                         "message", "text", text) != NULL);
+}
+
+static unsigned all_deaths(const struct fixture *fixture)
+{
+    unsigned deaths = 0;
+    for (size_t i = 0; i < SERVERS; i++)
+        deaths += fixture->deaths[i];
+    return deaths;
+}
+
+static void finish(struct fixture *fixture)
+{
+    cluster_wait_in_sync(&fixture->cluster, (1u << fixture->cluster.count) - 1);
+    cluster_assert_equal(&fixture->cluster);
+    fixture->cluster.meanwhile = NULL;
+    cluster_stop_all(&fixture->cluster);
+    stage_pass(fixture->stage);
+}
+
+/* ---- the tests ---- */
+
+/* What ann is told of her message. */
+static void ann_is_refused(struct fixture *fixture)
+{
+    STAGE_WAIT_MS(fixture->stage, CLUSTER_PATIENCE_MS,
+                  supervise(fixture) && json_client_find(fixture->ann, 0, "{s:s, s:s}", "type",
+                                                         "failed", "status", "INTERNAL") != NULL);
+    const json_t *failed =
+        json_client_find(fixture->ann, 0, "{s:s, s:s}", "type", "failed", "status", "INTERNAL");
+    assert_non_null(strstr(json_text(failed, "error"), "ended a server process"));
+}
+
+/* How many requests the servers that run say that they refused. */
+static uint64_t count_refused(struct fixture *fixture)
+{
+    uint64_t refused = 0;
+    for (size_t i = 0; i < fixture->cluster.count; i++) {
+        Jackdaw__StatusReply *reply = cluster_ask(&fixture->cluster, i);
+        refused += reply == NULL ? 0 : reply->poison_requests;
+        if (reply != NULL)
+            jackdaw__status_reply__free_unpacked(reply, NULL);
+    }
+    return refused;
+}
+
+static void test_poison__ends_one_of_three_servers_once(void **state)
+{
+    struct fixture *fixture = *state;
+    if (!can_poison(fixture))
+        skip();
+    begin(fixture, SERVERS, ALL_SERVERS, add_poison);
+    meet(fixture);
+    bob_goes_on(fixture);
+    json_client_say(fixture->ann, "some " POISON " for you");
+    ann_is_refused(fixture);
+    bob_goes_on(fixture);
+    assert_int_equal(all_deaths(fixture), 1);
+    assert_int_equal(fixture->deaths[0], 1);
+    assert_int_equal(count_refused(fixture), 1);
+    json_client_say(fixture->ann, "never mind");
+    (void)json_client_expect(fixture->bob, 0, "{s:s, s:s}", "type", "message", "text",
+                             "never mind");
+    finish(fixture);
+}
+
+/* It comes back to the only server there is. */
+static void test_poison__ends_a_single_server_once(void **state)
+{
+    struct fixture *fixture = *state;
+    if (!can_poison(fixture))
+        skip();
+    begin(fixture, 1, 1u, add_poison);
+    meet(fixture);
+    json_client_say(fixture->ann, "some " POISON " for you");
+    ann_is_refused(fixture);
+    bob_goes_on(fixture);
+    assert_int_equal(all_deaths(fixture), 1);
+    assert_true(cluster_logged(&fixture->cluster, 0, "poison_refused method=Send account=ann"));
+    finish(fixture);
+}
+
+/* The master writes it, and those that follow it cannot. */
+static void test_poison__slaves_take_a_snapshot(void **state)
+{
+    struct fixture *fixture = *state;
+    if (!can_poison(fixture))
+        skip();
+    begin(fixture, SERVERS, ALL_SERVERS & ~1u, add_poison);
+    meet(fixture);
+    json_client_say(fixture->ann, "some " POISON " for you");
+    (void)json_client_expect(fixture->bob, 0, "{s:s, s:s}", "type", "message", "text",
+                             "some " POISON " for you");
+    bob_goes_on(fixture);
+    cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
+    assert_int_equal(cluster_master(&fixture->cluster, ALL_SERVERS), 0);
+    assert_int_equal(fixture->deaths[0], 0);
+    for (size_t i = 1; i < SERVERS; i++) {
+        assert_int_equal(fixture->deaths[i], 2);
+        assert_true(cluster_logged(&fixture->cluster, i, "poison_entry"));
+        assert_true(cluster_logged(&fixture->cluster, i, "snapshot_installed"));
+    }
+    bob_goes_on(fixture);
+    finish(fixture);
+}
+
+/* A server that computes for ever has not ended, but somebody ends it. */
+static void test_poison__may_compute_for_ever(void **state)
+{
+    struct fixture *fixture = *state;
+    if (!can_poison(fixture))
+        skip();
+    begin(fixture, 1, 1u, add_loop);
+    meet(fixture);
+    json_client_say(fixture->ann, "some " POISON " for you");
+    Jackdaw__StatusReply *reply = NULL;
+    STAGE_WAIT(fixture->stage, (reply = cluster_ask(&fixture->cluster, 0)) == NULL);
+    fixture->is_watched[0] = false;
+    cluster_kill(&fixture->cluster, 1u);
+    cluster_run(&fixture->cluster, 0);
+    fixture->is_watched[0] = true;
+    ann_is_refused(fixture);
+    bob_goes_on(fixture);
+    assert_int_equal(all_deaths(fixture), 0);
+    finish(fixture);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_poison__ends_one_of_three_servers_once),
+        TEST(test_poison__ends_a_single_server_once),
+        TEST(test_poison__slaves_take_a_snapshot),
+        TEST(test_poison__may_compute_for_ever),
+    };
+    return cmocka_run_group_tests_name("poison", tests, NULL, NULL);
+}
