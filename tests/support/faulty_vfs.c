@@ -37,6 +37,7 @@ static struct {
     bool lasting;
     bool has_failed;
     uint64_t count;
+    uint64_t reads;
     struct disk_file files[FILES_MAX];
 } disk;
 
@@ -192,6 +193,7 @@ static int faulty_close(sqlite3_file *file)
 static int faulty_read(sqlite3_file *file, void *bytes, int size, sqlite3_int64 offset)
 {
     sqlite3_file *real = self(file)->real;
+    disk.reads++;
     return power_is_off() ? SQLITE_IOERR_READ : real->pMethods->xRead(real, bytes, size, offset);
 }
 
@@ -383,6 +385,11 @@ void faulty_vfs_fail(enum faulty_kind kind, uint64_t k, bool lasting)
 bool faulty_vfs_has_failed(void)
 {
     return disk.has_failed;
+}
+
+uint64_t faulty_vfs_reads(void)
+{
+    return disk.reads;
 }
 
 uint64_t faulty_vfs_count(void)

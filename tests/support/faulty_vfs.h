@@ -33,6 +33,9 @@ void faulty_vfs_fail(enum faulty_kind kind, uint64_t k, bool lasting);
 bool faulty_vfs_has_failed(void);
 uint64_t faulty_vfs_count(void);
 
+/* How many reads there were since the process began; each of at most a page. */
+uint64_t faulty_vfs_reads(void);
+
 /* What the power failure left: every watched file becomes what was last synced of it, and if seed
  * is not 0 each later write also arrived or did not, or arrived in part, by chance. Databases must
  * be closed. */

@@ -583,9 +583,48 @@ static void test_memory__is_used_up(void **state)
     every_allocation(6, 2, true);
 }
 
+/* ---- what opening reads ---- */
+
+#define OPENING_READS_MAX 30 /* pages, and headers of the log */
+
+static uint64_t reads_to_open(uint64_t batches)
+{
+    char folder[TEST_PATH_SIZE];
+    make_folder(folder);
+    struct store *store = open_store(folder);
+    for (uint64_t n = 1; n <= batches; n++)
+        assert_ok(store, work_apply(store, n));
+    assert_ok(store, store_begin(store));
+    for (uint64_t n = 1; n <= batches; n++)
+        assert_ok(store, store_add_orphan(store, &(struct orphan_row){.first_seq = 1,
+                                                                      .last_seq = 1,
+                                                                      .batch = (uint8_t[1000]){1},
+                                                                      .batch_size = 1000}));
+    assert_ok(store, store_commit(store));
+    store_close(store);
+    uint64_t before = faulty_vfs_reads();
+    store = open_store(folder);
+    uint64_t reads = faulty_vfs_reads() - before;
+    store_close(store);
+    remove_folder(folder);
+    return reads;
+}
+
+/* A start takes as long with a long history as with a short one. */
+static void test_store_open__reads_a_bounded_number_of_pages(void **state)
+{
+    (void)state;
+    faulty_vfs_reset();
+    uint64_t few = reads_to_open(50);
+    uint64_t many = reads_to_open(1500);
+    assert_true(few > 0 && few <= OPENING_READS_MAX);
+    assert_true(many <= OPENING_READS_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_store_open__reads_a_bounded_number_of_pages),
         cmocka_unit_test(test_faults__one_operation_fails),
         cmocka_unit_test(test_faults__one_operation_fails_in_a_checkpoint),
         cmocka_unit_test(test_faults__disk_stays_broken),
