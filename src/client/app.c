@@ -7,6 +7,7 @@
 
 #include <poll.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -90,8 +91,19 @@ static void on_session_ended(void *context, enum status status, const char *text
         log_in_again(app);
 }
 
-static const struct client_observer observer = {
-    .event = on_event, .status = on_status, .session_ended = on_session_ended};
+static void on_state_failed(void *context, const char *text)
+{
+    struct app *app = context;
+    app->state_failed = true;
+    app->quitting = true;
+    (void)fprintf(stderr, "jackdaw: %s\n", text);
+}
+
+static const struct client_observer observer = {.event = on_event,
+                                                .status = on_status,
+                                                .restored = invocation_restore,
+                                                .state_failed = on_state_failed,
+                                                .session_ended = on_session_ended};
 
 /* ---- life ---- */
 
@@ -112,6 +124,37 @@ static enum error make_client(struct app *app, struct error_text *why)
     return client_new(&app->client, &options, why);
 }
 
+/* A file that keeps somebody else's session, or requests, is not the one that was meant. */
+static enum error check_account(const struct app *app, struct error_text *why)
+{
+    const struct settings *settings = app->settings;
+    struct client_view view;
+    client_look(app->client, &view);
+    bool counts = view.name != NULL || view.waiting > 0;
+    if (settings->user == NULL || view.account == NULL || !counts ||
+        text_same_name(view.account, settings->user))
+        return OK;
+    return error_set(
+        why, ERROR_MISMATCH,
+        "the state file %s belongs to %s, not to %s: name another file for --state, or "
+        "/logout as %s first",
+        settings->state, view.account, settings->user, view.account);
+}
+
+static enum error restore(struct app *app, struct error_text *why)
+{
+    enum error error = client_restore(app->client, app->settings->state, why);
+    if (error == OK)
+        error = check_account(app, why);
+    if (error != OK)
+        return error;
+    struct client_view view;
+    client_look(app->client, &view);
+    app->resumed = view.name != NULL;
+    app->first_line = view.tag;
+    return OK;
+}
+
 enum error app_init(struct app *app, const struct settings *settings, const struct screen *screen,
                     struct error_text *why)
 {
@@ -122,16 +165,23 @@ enum error app_init(struct app *app, const struct settings *settings, const stru
         error = password_read_file(settings->password_file, app->password, why);
     if (error == OK)
         error = make_client(app, why);
+    bool keeps = error == OK && settings->state != NULL;
+    if (keeps)
+        error = restore(app, why);
+    bool state_failed = keeps && error != OK;
     if (error == OK && screen->open != NULL && !screen->open(app))
         error = error_set(why, ERROR_NO_MEMORY, "out of memory");
     if (error != OK)
         app_release(app);
+    app->state_failed = state_failed;
     return error;
 }
 
 void app_release(struct app *app)
 {
+    app->released = true;
     client_free(app->client);
+    invocation_drop_all(app);
     if (app->screen->close != NULL)
         app->screen->close(app);
     names_clear(&app->rooms);
@@ -170,12 +220,17 @@ void app_join_rooms(struct app *app)
         return;
     app->rooms_asked = true;
     for (size_t i = 0; i < app->settings->rooms.count; i++)
-        start_own_line(app, "join", app->settings->rooms.items[i]);
+        if (!app->resumed || names_find(&app->rooms, app->settings->rooms.items[i]) == NULL)
+            start_own_line(app, "join", app->settings->rooms.items[i]);
 }
 
 void app_start_session(struct app *app)
 {
-    if (app->settings->user != NULL)
+    if (app->settings->state != NULL && app->screen->state != NULL)
+        app->screen->state(app);
+    if (app->resumed)
+        invocation_resume(app);
+    else if (app->settings->user != NULL)
         start_own_line(app, "login", app->settings->user);
     else
         app_join_rooms(app);
@@ -187,7 +242,8 @@ void app_give_up(struct app *app, const char *text)
 {
     app->hopeless = true;
     app_stop_login(app);
-    client_give_up(app->client, STATUS_UNAVAILABLE, text);
+    if (app->settings->state == NULL) /* else the next run goes on with it */
+        client_give_up(app->client, STATUS_UNAVAILABLE, text);
 }
 
 /* What is waited for before leaving. */
@@ -223,12 +279,14 @@ static bool is_logged_out(const struct app *app)
 void app_leave(struct app *app)
 {
     struct client_view view;
-    if (client_unfinished(app->client) > 0)
+    if (app->settings->state == NULL && client_unfinished(app->client) > 0)
         client_give_up(app->client, STATUS_UNAVAILABLE, "you left before a server answered");
     client_look(app->client, &view);
     if (view.server == NULL || view.name == NULL)
         return;
     run_until(app, is_up_to_date, ECHO_MS);
+    if (app->settings->state != NULL)
+        return; /* the session goes on in the next run */
     const struct client_request logout = {.call = CLIENT_LOGOUT};
     if (client_ask(app->client, &logout, NULL, NULL, NULL) == OK)
         run_until(app, is_logged_out, LEAVE_MS);

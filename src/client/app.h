@@ -74,13 +74,17 @@ struct app {
     bool rooms_asked;      /* those of -r */
     bool replaced;         /* another device was, as --replace asks */
     bool login_failed;     /* that of -u, for good */
+    bool state_failed;     /* the state file cannot be used: nothing more can be done */
+    bool resumed;          /* a session out of the state file */
+    bool released;         /* what ends now goes on in the next run, or is of no interest */
+    uint64_t first_line;   /* number before that of the first line of this run's input */
     bool password_asked;   /* somebody was: what was typed before must not become a message */
     bool password_missing; /* the line before needed one, and nobody could be asked */
     bool hopeless;         /* waiting for servers was given up: whatever is asked now fails */
 };
 
-/* Prepares *app; password file and client included. *app: ended with app_release. The sentence in
- * why is for the user. */
+/* Prepares *app; password file, client and state file included. *app: ended with app_release. The
+ * sentence in why is for the user; after an error only app->state_failed counts. */
 enum error app_init(struct app *app, const struct settings *settings, const struct screen *screen,
                     struct error_text *why);
 void app_release(struct app *app);

@@ -10,6 +10,14 @@
 struct invocation *invocation_make(struct app *app, const struct command *command, const char *rest,
                                    uint64_t line);
 
+/* Goes on with a request out of the state file: an invocation, for its end; the client's observer. */
+void invocation_restore(void *context, const struct client_request *request, client_done **done,
+                        void **done_context);
+/* Asks whether the session out of the state file is still there, and which rooms are joined. */
+void invocation_resume(struct app *app);
+/* Frees those that go on in the next run, without an outcome. */
+void invocation_drop_all(struct app *app);
+
 /* The name of a command; "" for NULL. */
 const char *invocation_word(const struct command *command);
 
@@ -26,6 +34,9 @@ int login_timeout_ms(const struct app *app, int wait_ms);
 /* Joins the rooms of -r, the first time. */
 void app_join_rooms(struct app *app);
 void choice_clear(struct choice *choice);
+
+/* The line has ended, or is in the state file otherwise. */
+void app_note_line(struct app *app, uint64_t line);
 
 /* The session is over: no room is joined any more, none is current. */
 void app_forget_rooms(struct app *app);

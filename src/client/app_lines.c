@@ -23,6 +23,7 @@ static void refuse(struct app *app, const struct command *command, uint64_t line
         app->screen->sent(app, &outcome);
     else
         app->screen->result(app, &outcome);
+    app_note_line(app, line);
 }
 
 /* Whether its outcome is that of a message. */
@@ -78,6 +79,7 @@ static void refuse_unknown(struct app *app, const char *rest, uint64_t line)
         .word = word.text, .line = line, .status = STATUS_INVALID_ARGUMENT, .error = why.text};
     app->commands_failed++;
     app->screen->result(app, &outcome);
+    app_note_line(app, line);
 }
 
 /* What a doubtful line says is not repeated: outcomes are kept in logs. */

@@ -69,6 +69,7 @@ static void log_in(struct invocation *invocation, const char *name, const char *
             &(struct client_request){.call = CLIENT_LOGIN,
                                      .name = name,
                                      .password = password,
+                                     .first = true,
                                      .replaces = replaces,
                                      .again = invocation->app->settings->password_file != NULL});
 }
@@ -169,6 +170,8 @@ void app_stop_login(struct app *app)
 
 enum app_exit app_exit_status(const struct app *app)
 {
+    if (app->state_failed)
+        return APP_EXIT_STATE;
     if (app->hopeless)
         return APP_EXIT_UNAVAILABLE;
     if (app->login_failed)

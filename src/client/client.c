@@ -131,6 +131,7 @@ void client_free(struct client *client)
     if (client == NULL)
         return;
     client->observer = (struct client_observer){.event = NULL};
+    persist_close(client); /* what ends from here on has not ended for the file */
     client_give_up(client, STATUS_CANCELLED, "the client is leaving");
     stream_stop(client);
     link_close_all(client);
@@ -221,6 +222,7 @@ void client_process(struct client *client)
     stream_tick(client);
     sender_pump(client);
     flush_channels(client);
+    persist_flush(client);
 }
 
 /* ---- looking ---- */
@@ -241,6 +243,9 @@ void client_look(const struct client *client, struct client_view *view)
         .server_id = client->current == NULL ? 0 : client->current->server_id,
         .round_trip_us = client->current == NULL ? 0 : client->current->round_trip_us,
         .servers = client->servers.count,
+        .tag = client->persist.tag,
+        .note = client->persist.note,
+        .account = client->session.name,
         .waiting = client->count - client->under_way,
         .under_way = client->under_way,
     };

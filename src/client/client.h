@@ -53,6 +53,11 @@
 #define CLIENT_RETRY_MAX_MS 500u     /* to this */
 
 struct client;
+struct client_request;
+struct client_result;
+
+/* A request has ended. */
+typedef void client_done(void *context, const struct client_result *result);
 
 /* ---- making one ---- */
 
@@ -63,6 +68,12 @@ struct client_observer {
     /* The connection: server is the address of the one that answers, or NULL while none does; text
      * is a sentence for a status line. Told when it changes, not for gaps under CLIENT_QUIET_MS. */
     void (*status)(void *context, const char *server, const char *text);
+    /* client_restore has read a request that has not ended. *done and *done_context may be set: they
+     * are called when it ends, as those of client_ask. */
+    void (*restored)(void *context, const struct client_request *request, client_done **done,
+                     void **done_context);
+    /* The state file cannot be used any more: nothing is sent from now on. text: for the user. */
+    void (*state_failed)(void *context, const char *text);
     /* The session has ended without being asked to, and is not coming back: a new login is needed.
      * Requests that waited have failed. */
     void (*session_ended)(void *context, enum status status, const char *text);
@@ -94,6 +105,24 @@ enum error client_new(struct client **out, const struct client_options *options,
 /* Ends every request with CANCELLED, disconnects and frees. The session lives on on the servers
  * for a while unless CLIENT_LOGOUT was asked before. NULL is allowed. */
 void client_free(struct client *client);
+
+/* Keeps what this client has to know in a file, made where it is not there, and goes on where the
+ * file's last client stopped, at whatever moment that was killed: in its session, with the requests
+ * that it had taken and not ended, from its last event. Right after client_new.
+ *
+ * A request of a kind that changes something is in the file when client_ask returns and
+ * client_process has run, and on the disk before it is sent; its end is there after its callback has
+ * returned. Events are told before the file says so. So a client that is killed sends nothing twice
+ * and misses nothing, and tells a last few ends and events again. Passwords are not kept; a login
+ * that was not answered is asked for again with the same token. Where the servers have seen requests
+ * of the session that the file does not know (it was cut, or is an old copy), state_failed.
+ *
+ * Errors: those of state_file_open, with a sentence; the client can only be freed then. */
+enum error client_restore(struct client *client, const char *path, struct error_text *why);
+
+/* Keeps a number and a text for the owner, who gets them by client_look; the highest number counts,
+ * tags of requests too. Nothing without a state file. */
+void client_note(struct client *client, uint64_t tag, const char *text);
 
 /* One more server. ERROR_NO_MEMORY. */
 enum error client_add_server(struct client *client, const struct address *address);
@@ -152,7 +181,9 @@ struct client_request {
     const char *password;
     const char *after; /* lists: the last name of the page before */
     enum client_manner manner;
-    bool again; /* keep the password in memory and log in again when a server ends the session */
+    bool again;   /* keep the password in memory and log in again when a server ends the session */
+    uint64_t tag; /* the owner's, see client_note */
+    bool first;   /* login: before all that waits */
     uint64_t replaces; /* login: the session of the account that makes room; 0: none */
     bool private_room;
     bool joined; /* only rooms the caller is in */
@@ -197,8 +228,6 @@ struct client_result {
     } reply;
 };
 
-typedef void client_done(void *context, const struct client_result *result);
-
 /* Queues a request. done (may be NULL) is called once, later, with context. ERROR_FULL: as much
  * waits as may; ask again when client_has_room. ERROR_INVALID: text that is not UTF-8, or empty
  * where it must not be. ERROR_NO_MEMORY. Sentence in why; done is then not called. */
@@ -229,6 +258,9 @@ struct client_view {
     uint64_t server_id;            /* number of the server in use; 0: none, or not known */
     uint64_t round_trip_us;        /* to it, when it was last asked for Info */
     size_t servers;                /* known */
+    uint64_t tag;                  /* client_note: the highest; 0: none */
+    const char *note;              /* ... and the text; NULL: none */
+    const char *account;           /* whose requests wait: name, or the one before; NULL: none */
     size_t waiting;                /* requests not sent yet, or to be sent again */
     size_t under_way;
 };

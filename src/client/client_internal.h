@@ -9,6 +9,7 @@
  *     kept.c      those that were answered and may have to be sent again
  *     calls.c     the table of calls, and what each sends
  *     sender.c    sending, sending again, answers
+ *     persist.c   what outlives the process, in state_file.c
  *     session.c   logging in and out, heartbeats, losing the session
  *     stream.c    the stream of events */
 #ifndef JACKDAW_CLIENT_CLIENT_INTERNAL_H
@@ -89,7 +90,9 @@ struct request {
     uint32_t limit;
     uint8_t secret[CLIENT_TOKEN_BYTES]; /* CLIENT_LOGIN: the token */
     uint8_t nonce[CLIENT_NONCE_BYTES];  /* CLIENT_LOGIN: of making the account */
-    bool registered;                    /* CLIENT_LOGIN: that part is done */
+    uint64_t id;                        /* in the state file; 0: it is not there */
+    uint64_t tag;
+    bool registered; /* CLIENT_LOGIN: that part is done */
     bool created;
 
     enum request_state state;
@@ -115,7 +118,9 @@ struct session {
     uint8_t token[CLIENT_TOKEN_BYTES];
     char *name;
     uint64_t next_number;
-    char *login_name; /* kept to log in again; NULL: not to be */
+    bool unverified;    /* out of the state file: what servers have of it is to be compared, */
+    uint64_t verify_us; /* next then */
+    char *login_name;   /* kept to log in again; NULL: not to be */
     char *login_password;
 };
 
@@ -145,6 +150,19 @@ struct stream {
     struct backoff backoff;
     uint64_t opened_us, open_at_us;
     struct recent recent;
+};
+
+/* What the state file says beyond the rest of the client. */
+struct persist {
+    struct state_file *file; /* NULL: there is none */
+    bool failed;             /* it was told */
+    bool unsynced;           /* something that must be on the disk before more is sent */
+    uint64_t last_id;
+    uint64_t tag;
+    char *note;
+    char *login_name; /* a login with this token may be under way; NULL: none is */
+    uint8_t token[CLIENT_TOKEN_BYTES];
+    uint8_t nonce[CLIENT_NONCE_BYTES];
 };
 
 struct client {
@@ -189,6 +207,7 @@ struct client {
     size_t window; /* how many may be under way: less than CLIENT_WINDOW while a server is short */
     size_t accepted; /* answered since the window last changed */
 
+    struct persist persist;
     struct session session;
     struct heartbeat heartbeat;
     struct stream stream;
@@ -282,6 +301,25 @@ void kept_add(struct request *request, bool done);
  * front of the queue again. False: it is not kept any longer. */
 bool kept_send_again(struct client *client, uint64_t from);
 void kept_clear(struct client *client);
+
+/* A request with the texts of asked, on no list. NULL: out of memory. */
+struct request *request_copy(struct client *client, const struct client_request *asked);
+
+/* ---- persist.c: nothing happens where there is no state file ---- */
+void persist_request(struct request *request); /* was taken */
+void persist_number(struct request *request);  /* its number has changed */
+void persist_end(struct request *request, bool done);
+void persist_login(struct request *request); /* its token is chosen, or was before */
+void persist_session(struct client *client); /* has begun, or is over */
+void persist_place(struct client *client);
+/* Writes what has to outlive the process. */
+void persist_flush(struct client *client);
+/* Before requests are sent: false, they must not be. */
+bool persist_sync(struct client *client);
+void persist_fail(struct client *client, const char *text);
+/* The servers know of more requests than the file. */
+void persist_refuse(struct client *client, uint64_t last_request);
+void persist_close(struct client *client);
 
 /* ---- sender.c ---- */
 void sender_pump(struct client *client);

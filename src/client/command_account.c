@@ -77,6 +77,7 @@ static void log_in(struct invocation *invocation, enum client_manner manner)
         .name = name,
         .password = password,
         .manner = manner,
+        .first = invocation->line == 0, /* what the state file has waits for it */
         /* A password that lies in a file may be used again without asking. */
         .again = app->settings->password_file != NULL,
     };

@@ -70,6 +70,7 @@ bool command_split(const struct command *command, char *rest,
 void run_register(struct invocation *invocation);
 void run_login(struct invocation *invocation);
 void run_replace(struct invocation *invocation); /* app_login.c */
+void run_resume(struct invocation *invocation);  /* invocation.c */
 void run_logout(struct invocation *invocation);
 void run_delete(struct invocation *invocation);
 void run_users(struct invocation *invocation);

@@ -410,7 +410,7 @@ static void close_editor(struct interactive *self)
 static void greet(struct app *app)
 {
     lines_put(app, "** jackdaw: /help lists the commands");
-    if (app->settings->user == NULL)
+    if (app->settings->user == NULL && !app->resumed)
         lines_put(app, "** /login NAME, or /register NAME for an account");
 }
 
@@ -422,7 +422,8 @@ static void send_rest(struct interactive *self)
     if (app_is_busy(self->app))
         lines_put(self->app, "** waiting for what is unsent; Ctrl-C leaves at once");
     print_output(self);
-    while (app_is_busy(self->app) && clock_monotonic_us() < end_us && !signals_interrupted()) {
+    while (app_is_busy(self->app) && !self->app->state_failed && clock_monotonic_us() < end_us &&
+           !signals_interrupted()) {
         turn(self, false, 100);
         print_output(self);
     }
@@ -430,7 +431,7 @@ static void send_rest(struct interactive *self)
 
 void interactive_run(struct app *app)
 {
-    struct interactive self = {.app = app};
+    struct interactive self = {.app = app, .lines_typed = app->first_line};
     if (!open_editor(&self)) {
         close_editor(&self);
         lines_put(app, "! the terminal cannot be used for editing: try --plain");

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#define RESUME_ROOMS_MAX 1000 /* of a page of the list; servers allow fewer for one account */
+
 const char *invocation_word(const struct command *command)
 {
     return command == NULL ? "" : command->name;
@@ -35,6 +37,17 @@ struct invocation *invocation_make(struct app *app, const struct command *comman
     return invocation;
 }
 
+static bool is_resume(const struct invocation *invocation)
+{
+    return invocation->command != NULL && invocation->command->run == run_resume;
+}
+
+void app_note_line(struct app *app, uint64_t line)
+{
+    if (app->client != NULL)
+        client_note(app->client, line, app->current);
+}
+
 /* It has ended: off the list, told, freed. */
 static void conclude(struct invocation *invocation, const struct outcome *outcome)
 {
@@ -44,13 +57,15 @@ static void conclude(struct invocation *invocation, const struct outcome *outcom
         app->messages_open--;
     else
         app->commands_open--;
-    if (outcome->status != STATUS_OK)
+    /* Where there is no session to resume, a login follows, or the end. */
+    if (outcome->status != STATUS_OK && !is_resume(invocation))
         app->commands_failed++;
     app->progress_us = clock_monotonic_us();
     if (invocation->message)
         app->screen->sent(app, outcome);
     else
         app->screen->result(app, outcome);
+    app_note_line(app, invocation->line);
     sodium_memzero(invocation->strings, strlen(invocation->strings));
     free(invocation);
 }
@@ -64,6 +79,22 @@ void app_end(struct invocation *invocation, enum status status, const char *erro
                                     .error = error,
                                     .invocation = invocation};
     conclude(invocation, &outcome);
+}
+
+/* What was current in the run before is so again. */
+static void follow_resume(struct app *app, const Jackdaw__ListRoomsReply *reply)
+{
+    struct client_view view;
+    client_look(app->client, &view);
+    char *current = view.note == NULL || *view.note == '\0' ? NULL : strdup(view.note);
+    app_forget_rooms(app);
+    for (size_t i = 0; i < reply->n_rooms; i++)
+        names_add(&app->rooms, reply->rooms[i]->name);
+    if (current != NULL && (*current == '@' || names_find(&app->rooms, current) != NULL))
+        app_set_current(app, current);
+    else if (app->rooms.count == 1)
+        app_set_current(app, app->rooms.items[0]);
+    free(current);
 }
 
 /* Where the current room is still joined (somebody logged in again), it stays current. */
@@ -117,9 +148,14 @@ static void on_done(void *context, const struct client_result *result)
 {
     struct invocation *invocation = context;
     struct app *app = invocation->app;
+    if (app->released)
+        return;
+    bool resumes = is_resume(invocation);
     if (status_goes_on(invocation, result) || login_goes_on(invocation, result))
         return;
-    if (result->status == STATUS_OK)
+    if (result->status == STATUS_OK && resumes)
+        follow_resume(app, result->reply.rooms);
+    else if (result->status == STATUS_OK)
         follow_result(app, result);
     const struct outcome outcome = {.command = invocation->command,
                                     .word = invocation_word(invocation->command),
@@ -129,8 +165,63 @@ static void on_done(void *context, const struct client_result *result)
                                     .result = result,
                                     .invocation = invocation};
     conclude(invocation, &outcome);
-    if (result->call == CLIENT_LOGIN && result->status == STATUS_OK)
+    if ((result->call == CLIENT_LOGIN || resumes) && result->status == STATUS_OK)
         app_join_rooms(app);
+}
+
+/* ---- out of the state file ---- */
+
+void run_resume(struct invocation *invocation)
+{
+    app_ask(invocation, &(struct client_request){
+                            .call = CLIENT_ROOMS, .joined = true, .limit = RESUME_ROOMS_MAX});
+}
+
+/* Not typed by anybody. */
+static const struct command resume = {
+    .name = "resume", .arguments = "", .help = "", .run = run_resume};
+
+void invocation_resume(struct app *app)
+{
+    struct invocation *invocation = invocation_make(app, &resume, "", 0);
+    if (invocation != NULL)
+        run_resume(invocation);
+}
+
+static const struct command *command_of(const struct client_request *request)
+{
+    static const char *const names[] = {
+        [CLIENT_JOIN] = "join",     [CLIENT_LEAVE] = "leave", [CLIENT_TOPIC] = "topic",
+        [CLIENT_INVITE] = "invite", [CLIENT_KICK] = "kick",
+    };
+    if (request->call == CLIENT_SEND)
+        return NULL;
+    const char *name = request->ban ? "ban" : names[request->call];
+    return command_named(name, strlen(name));
+}
+
+void invocation_restore(void *context, const struct client_request *request, client_done **done,
+                        void **done_context)
+{
+    struct app *app = context;
+    struct invocation *invocation =
+        invocation_make(app, command_of(request), request->text, request->tag);
+    if (invocation == NULL)
+        return; /* out of memory: its outcome is told to nobody */
+    if (invocation->message)
+        invocation->text = invocation->strings;
+    *done = on_done;
+    *done_context = invocation;
+}
+
+void invocation_drop_all(struct app *app)
+{
+    struct invocation *invocation, *next;
+    DL_FOREACH_SAFE(app->invocations, invocation, next) {
+        sodium_memzero(invocation->strings, strlen(invocation->strings));
+        free(invocation);
+    }
+    app->invocations = NULL;
 }
 
 static enum status status_of(enum error error)
@@ -153,7 +244,9 @@ void app_ask(struct invocation *invocation, const struct client_request *request
         app_end(invocation, STATUS_UNAVAILABLE, "no server answers, and waiting was given up");
         return;
     }
-    enum error error = client_ask(app->client, request, on_done, invocation, &why);
+    struct client_request tagged = *request;
+    tagged.tag = invocation->line;
+    enum error error = client_ask(app->client, &tagged, on_done, invocation, &why);
     if (error != OK)
         app_end(invocation, status_of(error), why.text);
 }

@@ -218,6 +218,20 @@ void json_put_figures(json_t *object, const struct app *app)
     json_put(object, "commands_failed", json_number(app->commands_failed));
 }
 
+static void put_resume(json_t *object, const struct app *app, const Jackdaw__ListRoomsReply *reply)
+{
+    struct client_view view;
+    json_t *rooms = json_array();
+    client_look(app->client, &view);
+    for (size_t i = 0; i < reply->n_rooms; i++)
+        (void)json_array_append_new(rooms, json_text(reply->rooms[i]->name));
+    json_put_text(object, "name", view.name);
+    json_put_session(object, view.session);
+    json_put(object, "rooms", rooms);
+    if (app->current != NULL)
+        json_put_text(object, "room", app->current);
+}
+
 void json_put_result(json_t *object, const struct app *app, const struct outcome *outcome)
 {
     const struct client_result *result = outcome->result;
@@ -232,6 +246,8 @@ void json_put_result(json_t *object, const struct app *app, const struct outcome
         json_put_figures(object, app);
     } else if (command->run == run_switch) {
         json_put_text(object, "room", app->current);
+    } else if (command->run == run_resume) {
+        put_resume(object, app, result->reply.rooms);
     } else if (result != NULL) {
         put_answer(object, result);
     }

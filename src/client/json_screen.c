@@ -139,6 +139,22 @@ static void print_session_ended(struct app *app, enum status status, const char 
     print(object);
 }
 
+static void print_state(struct app *app)
+{
+    struct client_view view;
+    json_t *object = json_object();
+    client_look(app->client, &view);
+    json_put_text(object, "type", "state");
+    json_put(object, "resumed", json_boolean(app->resumed));
+    if (app->resumed) {
+        json_put_text(object, "name", view.name);
+        json_put_session(object, view.session);
+    }
+    json_put(object, "lines", json_number(app->first_line));
+    json_put(object, "unanswered", json_number(view.waiting));
+    print(object);
+}
+
 static void print_stats(struct app *app)
 {
     json_t *object = json_object();
@@ -156,4 +172,5 @@ const struct screen json_screen = {
     .session_ended = print_session_ended,
     .retry = print_retry,
     .stats = print_stats,
+    .state = print_state,
 };

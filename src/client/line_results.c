@@ -260,6 +260,9 @@ void lines_result(struct app *app, const struct outcome *outcome)
         show_topic(app, outcome->result);
     else if (command->run == run_switch)
         lines_put(app, "-- now in %s", app->current);
+    else if (command->run == run_resume)
+        lines_put(app, "-- still logged in; in %zu room%s", app->rooms.count,
+                  plural(app->rooms.count));
     else if (outcome->result != NULL)
         show_answer(app, outcome->result);
 }

@@ -180,6 +180,18 @@ static void show_result(struct app *app, const struct outcome *outcome)
         lines_devices(app, outcome->result);
 }
 
+static void show_state(struct app *app)
+{
+    struct client_view view;
+    client_look(app->client, &view);
+    if (!app->resumed)
+        return;
+    char *name = lines_text(view.name, NULL);
+    lines_put(app, "%s** going on as %s; %zu line%s not answered yet%s", style(STYLE_DIM), name,
+              view.waiting, view.waiting == 1 ? " is" : "s are", style(STYLE_NORMAL));
+    free(name);
+}
+
 static void show_retry(struct app *app, const struct client_result *result)
 {
     char *error = lines_text(result->error, NULL);
@@ -255,7 +267,7 @@ static void close_lines(struct app *app)
 #define LINE_SCREEN                                                                    \
     .open = open_lines, .close = close_lines, .event = show_event, .sent = show_sent,  \
     .result = show_result, .status = show_status, .session_ended = show_session_ended, \
-    .retry = show_retry, .stats = lines_figures
+    .retry = show_retry, .stats = lines_figures, .state = show_state
 
 const struct screen line_screen = {LINE_SCREEN};
 const struct screen line_screen_asking = {LINE_SCREEN, .read_password = prompt_password};

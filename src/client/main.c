@@ -32,7 +32,7 @@ static int run(const struct settings *settings)
                                   : isatty(STDIN_FILENO) ? &line_screen_asking
                                                          : &line_screen;
     if (app_init(&app, settings, screen, &why) != OK)
-        return fail(APP_EXIT_USAGE, why.text, "");
+        return fail(app.state_failed ? APP_EXIT_STATE : APP_EXIT_USAGE, why.text, "");
     signals_watch(app.client, editing);
     if (editing)
         interactive_run(&app);
@@ -43,7 +43,7 @@ static int run(const struct settings *settings)
     app_leave(&app);
     screen->stats(&app);
     /* Who typed has seen what failed; scripts look at the status. */
-    enum app_exit status = editing ? APP_EXIT_OK : app_exit_status(&app);
+    enum app_exit status = editing && !app.state_failed ? APP_EXIT_OK : app_exit_status(&app);
     signals_ignore();
     app_release(&app);
     if (fflush(stdout) != 0 || ferror(stdout))

@@ -103,11 +103,13 @@ void piped_run(struct app *app)
     int interruptions = 0;
     if (feeder_init(&piped.feeder, STDIN_FILENO) != OK)
         return;
+    piped.feeder.number += app->first_line;
     for (;;) {
         app_process(app);
         piped.closed = piped.closed || app->quitting;
         start_lines(&piped);
-        if (heed_signals(&piped, &interruptions) || (piped.closed && !app_is_busy(app)))
+        if (heed_signals(&piped, &interruptions) || (piped.closed && !app_is_busy(app)) ||
+            app->state_failed || (app->hopeless && app->settings->state != NULL))
             break;
         int patience = patience_ms(&piped);
         if (patience == 0 && !app->hopeless)

@@ -15,7 +15,7 @@ size_t request_cost(const struct request *request)
     return sizeof *request + request->strings_size;
 }
 
-static struct request *copy(struct client *client, const struct client_request *asked)
+struct request *request_copy(struct client *client, const struct client_request *asked)
 {
     const char *from[STRINGS] = {asked->room, asked->name, asked->text, asked->password,
                                  asked->after};
@@ -48,6 +48,7 @@ static struct request *copy(struct client *client, const struct client_request *
     request->before = asked->before;
     request->limit = asked->limit;
     request->replaces = asked->replaces;
+    request->tag = asked->tag;
     return request;
 }
 
@@ -72,7 +73,7 @@ static enum error check(const struct client_request *asked, struct error_text *w
 static struct request *make(struct client *client, const struct client_request *asked,
                             client_done *done, void *context)
 {
-    struct request *request = copy(client, asked);
+    struct request *request = request_copy(client, asked);
     if (request == NULL)
         return NULL;
     request->done = done;
@@ -81,6 +82,7 @@ static struct request *make(struct client *client, const struct client_request *
     if (asked->call == CLIENT_LOGIN) {
         client->random(client->source, request->secret, sizeof request->secret);
         client->random(client->source, request->nonce, sizeof request->nonce);
+        persist_login(request);
     }
     client->count++;
     client->bytes += request_cost(request);
@@ -101,10 +103,11 @@ enum error client_ask(struct client *client, const struct client_request *reques
     struct request *made = make(client, request, done, context);
     if (made == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
-    if (call_kind_of(made->call)->once)
+    if (call_kind_of(made->call)->once || request->first)
         DL_PREPEND(client->requests, made);
     else
         DL_APPEND(client->requests, made);
+    persist_request(made);
     return OK;
 }
 
@@ -217,6 +220,7 @@ void request_finish(struct request *request, enum status status, const char *err
         count_message(client, request, status, result.latency_us);
     if (request->done != NULL)
         request->done(request->context, &result);
+    persist_end(request, status == STATUS_OK);
     kept_add(request, status == STATUS_OK);
 }
 

@@ -166,10 +166,12 @@ static void handle_no_session(struct request *request)
     }
     if (client->session.active && request->session == client->session.id)
         session_lost(client, STATUS_UNAUTHENTICATED, request->result.message);
-    if (request->attempts == 1 && client->session.login_name != NULL) {
+    bool logs_in = client->requests->call == CLIENT_LOGIN && request->number != 0;
+    if (request->attempts == 1 && (client->session.login_name != NULL || logs_in)) {
         /* Certainly not carried out: it may go out in the next session. */
         request->number = 0;
         request->session = 0;
+        persist_number(request);
         return;
     }
     request_finish(request, STATUS_UNAUTHENTICATED, request->result.message, NULL);
@@ -262,7 +264,7 @@ static enum status check_before_sending(const struct request *request, struct er
         (void)error_set(why, OK, "you are not logged in: log in first");
         return STATUS_UNAUTHENTICATED;
     }
-    if (request->number != 0 && request->session != session->id) {
+    if (request->number != 0 && request->session != session->id && request->attempts > 0) {
         (void)error_set(why, OK,
                         "the session ended before the server answered: "
                         "whether this was carried out is not known");
@@ -294,10 +296,13 @@ static bool is_in_turn(const struct request *request)
 static void give_number(struct request *request)
 {
     struct session *session = &request->client->session;
+    bool is_numbered = request->number != 0 && request->session == session->id;
     if (call_kind_of(request->call)->session)
         request->session = session->id;
-    if (call_kind_of(request->call)->numbered && request->number == 0)
+    if (call_kind_of(request->call)->numbered && !is_numbered) {
         request->number = session->next_number++;
+        persist_number(request);
+    }
     /* Logging in again under the same name: the password is checked, the session stays. */
     if (request->call == CLIENT_LOGIN && session->active)
         memcpy(request->secret, session->token, sizeof request->secret);
@@ -310,10 +315,40 @@ static uint32_t patience_ms(const struct call_kind *kind)
     return kind->slow ? CLIENT_SLOW_ANSWER_MS : CLIENT_ANSWER_MS;
 }
 
+/* With a state file, numbers are on the disk before any request is sent: those that may be sent now
+ * get theirs first, and one sync does for all. */
+static void number_ahead(struct client *client)
+{
+    const struct session *session = &client->session;
+    if (client->persist.file == NULL || !session->active)
+        return;
+    size_t seen = 0;
+    for (struct request *request = client->requests; request != NULL && seen < CLIENT_WINDOW;
+         request = request->next, seen++) {
+        struct error_text why;
+        if (!is_in_turn(request) || check_before_sending(request, &why) != STATUS_OK)
+            return;
+        if (call_kind_of(request->call)->numbered)
+            give_number(request);
+        if (call_kind_of(request->call)->barrier)
+            return;
+    }
+}
+
+/* Whether what must be on the disk before the request is sent is there. */
+static bool is_durable(struct request *request)
+{
+    struct client *client = request->client;
+    bool is_numbered = request->number != 0 && request->session == client->session.id;
+    if (call_kind_of(request->call)->numbered && !is_numbered)
+        number_ahead(client);
+    give_number(request);
+    return persist_sync(client);
+}
+
 static void send_request(struct request *request)
 {
     struct client *client = request->client;
-    give_number(request);
     request->state = REQUEST_UNDER_WAY;
     client->under_way++;
     request->sent_us = client->now_us;
@@ -352,7 +387,7 @@ static enum verdict consider(struct request *request)
         request_finish(request, STATUS_UNAVAILABLE, "no server answers", NULL);
         return LOOK_AGAIN;
     }
-    if (client->current == NULL)
+    if (client->current == NULL || (kind->numbered && client->session.unverified))
         return STOP;
     if (client->under_way >= client->window && !kind->once)
         return STOP;
@@ -360,6 +395,8 @@ static enum verdict consider(struct request *request)
         client_wake_at(client, client->resend_us);
         return STOP;
     }
+    if (!is_durable(request))
+        return STOP;
     uint64_t finished = client->finished;
     send_request(request);
     return client->finished == finished ? after : LOOK_AGAIN;

@@ -59,13 +59,16 @@ void session_began(struct client *client, const struct request *request,
     client->heartbeat.stuck = false;
     client->heartbeat.due_us = client->now_us + (uint64_t)CLIENT_HEARTBEAT_MS * 1000;
     stream_start(client, position_of(reply->position));
+    persist_session(client);
 }
 
 static void end(struct client *client)
 {
     client->session.active = false;
     client->session.id = 0;
+    client->session.unverified = false;
     kept_clear(client);
+    persist_session(client);
     sodium_memzero(client->session.token, sizeof client->session.token);
     stream_stop(client);
 }
@@ -170,6 +173,18 @@ static void compare_cursors(struct client *client, const Jackdaw__HeartbeatReply
     heartbeat->cursor = cursor;
 }
 
+/* Under numbers that the servers have seen, new requests would get old answers. */
+static void verify(struct client *client, const Jackdaw__HeartbeatReply *reply)
+{
+    struct session *session = &client->session;
+    if (!session->unverified)
+        return;
+    if (reply->last_request >= session->next_number)
+        persist_refuse(client, reply->last_request);
+    session->unverified = false;
+    client->wake_us = 0;
+}
+
 static void on_heartbeat(const ProtobufCMessage *reply, void *closure_data)
 {
     struct heartbeat *heartbeat = closure_data;
@@ -179,6 +194,7 @@ static void on_heartbeat(const ProtobufCMessage *reply, void *closure_data)
     if (result->status == STATUS_OK) {
         link_trust(client);
         session_confirm(client);
+        verify(client, (const Jackdaw__HeartbeatReply *)reply);
         compare_cursors(client, (const Jackdaw__HeartbeatReply *)reply);
     } else if (result->status == STATUS_UNAUTHENTICATED) {
         if (!session_may_be_late(client))
@@ -209,7 +225,9 @@ void heartbeat_tick(struct client *client)
     struct heartbeat *heartbeat = &client->heartbeat;
     if (client->current == NULL || heartbeat->under_way)
         return;
-    if (client->now_us >= heartbeat->due_us) {
+    bool verifies = client->session.unverified && client->now_us >= client->session.verify_us;
+    if (client->now_us >= heartbeat->due_us || verifies) {
+        client->session.verify_us = client->now_us + (uint64_t)CLIENT_RETRY_MAX_MS * 1000;
         heartbeat->due_us = client->now_us + (uint64_t)CLIENT_HEARTBEAT_MS * 1000;
         if (client->session.active)
             send_heartbeat(client);
@@ -217,4 +235,6 @@ void heartbeat_tick(struct client *client)
             link_ask(client->current);
     }
     client_wake_at(client, heartbeat->due_us);
+    if (client->session.unverified)
+        client_wake_at(client, client->session.verify_us);
 }

@@ -60,6 +60,13 @@ static const struct option_spec specs[] = {
      .group = "Who and where",
      .help = "where all devices of -u are logged in, end the one that was not heard of for longest",
      FIELD(replace)},
+    {.name = "state",
+     .kind = OPTION_STRING,
+     .argument = "FILE",
+     .group = "Who and where",
+     .help = "keep session, unanswered requests and cursor in this file, so that a client that is "
+             "killed goes on where it was; one file for each client",
+     FIELD(state)},
     {.name = "room",
      .letter = 'r',
      .kind = OPTION_STRINGS,

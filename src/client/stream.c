@@ -175,6 +175,7 @@ static void handle_page(struct client *client, const Jackdaw__ReceiveReply *page
     if (next.epoch > at.epoch)
         leave_epoch(stream, at);
     stream->cursor = next;
+    persist_place(client);
     if (next.epoch > client->highest_epoch)
         client->highest_epoch = next.epoch;
 }

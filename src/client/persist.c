@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: MIT */
+/* persist.c - what a client keeps in its state file: StateRecord in proto/spec.proto.
+ *
+ * The order of writing is what makes it safe. A request is in the file before its number is, the
+ * number is on the disk before the request is sent, and its end is written after it was told. Events
+ * are told before the place is written. What is lost is always the newest: a request that was not
+ * sent, an end or a place, which then come once more. */
+#include "client/client_internal.h"
+
+#include "client/state_file.h"
+#include "client/text.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+static bool is_kept(const struct request *request)
+{
+    const struct call_kind *kind = call_kind_of(request->call);
+    return kind->numbered && !kind->barrier;
+}
+
+static char *text_of(const char *text)
+{
+    return (char *)(text == NULL ? "" : text);
+}
+
+/* ---- writing ---- */
+
+static void add(struct client *client, Jackdaw__StateRecord__RecordCase which, void *part)
+{
+    struct state_file *file = client->persist.file;
+    if (file == NULL)
+        return;
+    Jackdaw__StateRecord record = JACKDAW__STATE_RECORD__INIT;
+    record.record_case = which;
+    record.login = part; /* the union's members are pointers all */
+    size_t size = jackdaw__state_record__get_packed_size(&record);
+    uint8_t *bytes = malloc(size + 1);
+    if (bytes == NULL) {
+        persist_fail(client, "out of memory");
+        return;
+    }
+    (void)jackdaw__state_record__pack(&record, bytes);
+    state_file_add(file, bytes, size);
+    sodium_memzero(bytes, size);
+    free(bytes);
+}
+
+static void add_request(struct client *client, const struct request *request, bool ended)
+{
+    Jackdaw__StateRecord__Request record = JACKDAW__STATE_RECORD__REQUEST__INIT;
+    record.id = request->id;
+    record.call = (uint32_t)request->call;
+    record.room = text_of(request->room);
+    record.name = text_of(request->name);
+    record.text = text_of(request->text);
+    record.private_ = request->private_room;
+    record.ban = request->ban;
+    record.tag = request->tag;
+    record.number = request->number;
+    record.session = request->session;
+    record.ended = ended;
+    add(client, JACKDAW__STATE_RECORD__RECORD_REQUEST, &record);
+}
+
+/* Requests that end the session: where it goes on after all, their numbers are used up. */
+static void add_harmless(struct client *client, struct request *request)
+{
+    Jackdaw__StateRecord__Request record = JACKDAW__STATE_RECORD__REQUEST__INIT;
+    if (request->id == 0)
+        request->id = ++client->persist.last_id;
+    record.id = request->id;
+    record.call = CLIENT_LEAVE;
+    record.number = request->number;
+    record.session = request->session;
+    record.ended = true;
+    add(client, JACKDAW__STATE_RECORD__RECORD_REQUEST, &record);
+}
+
+static void add_number(struct client *client, const struct request *request)
+{
+    Jackdaw__StateRecord__Number record = JACKDAW__STATE_RECORD__NUMBER__INIT;
+    record.id = request->id;
+    record.number = request->number;
+    add(client, JACKDAW__STATE_RECORD__RECORD_NUMBER, &record);
+}
+
+static void add_login(struct client *client)
+{
+    struct persist *persist = &client->persist;
+    Jackdaw__StateRecord__Login record = JACKDAW__STATE_RECORD__LOGIN__INIT;
+    record.name = persist->login_name;
+    record.token = (ProtobufCBinaryData){.len = sizeof persist->token, .data = persist->token};
+    record.nonce = (ProtobufCBinaryData){.len = sizeof persist->nonce, .data = persist->nonce};
+    add(client, JACKDAW__STATE_RECORD__RECORD_LOGIN, &record);
+}
+
+static void add_session(struct client *client)
+{
+    struct session *session = &client->session;
+    Jackdaw__StateRecord__Session record = JACKDAW__STATE_RECORD__SESSION__INIT;
+    record.session = session->id;
+    record.name = text_of(session->name);
+    record.next_request = session->next_number;
+    record.ended = !session->active;
+    if (session->active)
+        record.token = (ProtobufCBinaryData){.len = sizeof session->token, .data = session->token};
+    add(client, JACKDAW__STATE_RECORD__RECORD_SESSION, &record);
+}
+
+static void add_place(struct client *client)
+{
+    struct place place;
+    Jackdaw__StateRecord__Place record = JACKDAW__STATE_RECORD__PLACE__INIT;
+    stream_place(client, &place);
+    record.after = &place.after;
+    record.trail = place.list;
+    record.n_trail = place.count;
+    add(client, JACKDAW__STATE_RECORD__RECORD_PLACE, &record);
+}
+
+static void add_note(struct client *client)
+{
+    Jackdaw__StateRecord__Note record = JACKDAW__STATE_RECORD__NOTE__INIT;
+    record.tag = client->persist.tag;
+    record.text = text_of(client->persist.note);
+    add(client, JACKDAW__STATE_RECORD__RECORD_NOTE, &record);
+}
+
+/* All that counts now. */
+static void rewrite(struct client *client)
+{
+    struct persist *persist = &client->persist;
+    const struct request *request;
+    state_file_begin_rewrite(persist->file);
+    if (client->session.name != NULL)
+        add_session(client);
+    if (client->session.active)
+        add_place(client);
+    if (persist->login_name != NULL)
+        add_login(client);
+    add_note(client);
+    DL_FOREACH(client->kept, request) {
+        add_request(client, request, true);
+    }
+    DL_FOREACH(client->requests, request) {
+        if (request->id != 0 && is_kept(request))
+            add_request(client, request, request->answered);
+    }
+    state_file_end_rewrite(persist->file);
+}
+
+/* ---- what happens ---- */
+
+void persist_request(struct request *request)
+{
+    struct client *client = request->client;
+    if (client->persist.file == NULL || !is_kept(request))
+        return;
+    request->id = ++client->persist.last_id;
+    if (request->tag > client->persist.tag)
+        client->persist.tag = request->tag;
+    add_request(client, request, false);
+    client->persist.unsynced = true;
+}
+
+void persist_number(struct request *request)
+{
+    struct client *client = request->client;
+    if (client->persist.file == NULL)
+        return;
+    if (is_kept(request))
+        add_number(client, request);
+    else
+        add_harmless(client, request);
+    client->persist.unsynced = true;
+}
+
+void persist_end(struct request *request, bool done)
+{
+    struct client *client = request->client;
+    if (client->persist.file == NULL || request->id == 0 || !is_kept(request))
+        return;
+    Jackdaw__StateRecord__End record = JACKDAW__STATE_RECORD__END__INIT;
+    record.id = request->id;
+    record.refused = !done && !request->answered;
+    add(client, JACKDAW__STATE_RECORD__RECORD_END, &record);
+}
+
+void persist_login(struct request *request)
+{
+    struct client *client = request->client;
+    struct persist *persist = &client->persist;
+    if (persist->file == NULL)
+        return;
+    if (persist->login_name != NULL && text_same_name(persist->login_name, request->name)) {
+        memcpy(request->secret, persist->token, sizeof request->secret);
+        memcpy(request->nonce, persist->nonce, sizeof request->nonce);
+        return;
+    }
+    free(persist->login_name);
+    persist->login_name = strdup(request->name);
+    memcpy(persist->token, request->secret, sizeof persist->token);
+    memcpy(persist->nonce, request->nonce, sizeof persist->nonce);
+    if (persist->login_name == NULL) {
+        persist_fail(client, "out of memory");
+        return;
+    }
+    add_login(client);
+    persist->unsynced = true;
+}
+
+static void forget_login(struct persist *persist)
+{
+    free(persist->login_name);
+    persist->login_name = NULL;
+    sodium_memzero(persist->token, sizeof persist->token);
+}
+
+void persist_session(struct client *client)
+{
+    if (client->persist.file == NULL)
+        return;
+    if (client->session.active)
+        forget_login(&client->persist);
+    add_session(client);
+    if (client->session.active)
+        add_place(client);
+    client->persist.unsynced = true;
+}
+
+void persist_place(struct client *client)
+{
+    if (client->persist.file == NULL)
+        return;
+    add_place(client);
+    state_file_flush(client->persist.file); /* or a page more would be told again */
+}
+
+void client_note(struct client *client, uint64_t tag, const char *text)
+{
+    struct persist *persist = &client->persist;
+    const char *old = text_of(persist->note);
+    if (persist->file == NULL || (tag <= persist->tag && strcmp(old, text_of(text)) == 0))
+        return;
+    char *copy = strdup(text_of(text));
+    if (copy == NULL)
+        return;
+    free(persist->note);
+    persist->note = copy;
+    if (tag > persist->tag)
+        persist->tag = tag;
+    add_note(client);
+}
+
+/* ---- to the disk ---- */
+
+static void tell_failed(struct client *client, const char *text)
+{
+    if (client->persist.failed)
+        return;
+    client->persist.failed = true;
+    if (client->observer.state_failed != NULL)
+        client->observer.state_failed(client->context, text);
+}
+
+void persist_fail(struct client *client, const char *text)
+{
+    struct error_text why;
+    (void)error_set(&why, OK, "the state file cannot be kept: %s", text);
+    tell_failed(client, why.text);
+}
+
+void persist_refuse(struct client *client, uint64_t last_request)
+{
+    struct error_text why;
+    (void)error_set(
+        &why, OK,
+        "the state file is older than its session: it ends before request %llu, and the "
+        "servers have seen request %llu (the file was cut, or is an old copy); remove it "
+        "to log in anew",
+        (unsigned long long)client->session.next_number, (unsigned long long)last_request);
+    tell_failed(client, why.text);
+}
+
+void persist_flush(struct client *client)
+{
+    struct state_file *file = client->persist.file;
+    if (file == NULL || client->persist.failed)
+        return;
+    state_file_flush(file);
+    if (state_file_is_long(file))
+        rewrite(client);
+    if (state_file_problem(file) != NULL)
+        tell_failed(client, state_file_problem(file));
+}
+
+bool persist_sync(struct client *client)
+{
+    struct persist *persist = &client->persist;
+    if (persist->failed)
+        return false;
+    if (persist->file == NULL || !persist->unsynced)
+        return true;
+    persist->unsynced = false;
+    if (state_file_sync(persist->file))
+        return true;
+    tell_failed(client, state_file_problem(persist->file));
+    return false;
+}
+
+void persist_close(struct client *client)
+{
+    struct persist *persist = &client->persist;
+    state_file_close(persist->file);
+    persist->file = NULL;
+    forget_login(persist);
+    free(persist->note);
+    persist->note = NULL;
+}
+
+/* ---- reading ---- */
+
+static bool is_text(const char *text)
+{
+    return text_is_valid(text, strlen(text));
+}
+
+static struct request *find(struct client *client, uint64_t id)
+{
+    struct request *request = client->requests;
+    while (request != NULL && request->id != id)
+        request = request->next;
+    return request;
+}
+
+static void take_off(struct request *request)
+{
+    struct client *client = request->client;
+    DL_DELETE(client->requests, request);
+    client->count--;
+    client->bytes -= request_cost(request);
+}
+
+static enum error read_login(struct client *client, const Jackdaw__StateRecord__Login *record)
+{
+    struct persist *persist = &client->persist;
+    if (record->token.len != sizeof persist->token || record->nonce.len != sizeof persist->nonce ||
+        !is_text(record->name))
+        return ERROR_CORRUPT;
+    free(persist->login_name);
+    persist->login_name = strdup(record->name);
+    memcpy(persist->token, record->token.data, sizeof persist->token);
+    memcpy(persist->nonce, record->nonce.data, sizeof persist->nonce);
+    return persist->login_name == NULL ? ERROR_NO_MEMORY : OK;
+}
+
+static enum error read_session(struct client *client, const Jackdaw__StateRecord__Session *record)
+{
+    struct session *session = &client->session;
+    bool is_whole = record->token.len == sizeof session->token && record->session != 0 &&
+                    record->next_request != 0;
+    if ((!record->ended && !is_whole) || !is_text(record->name))
+        return ERROR_CORRUPT;
+    kept_clear(client);
+    free(session->name);
+    session->name = strdup(record->name);
+    if (session->name == NULL)
+        return ERROR_NO_MEMORY;
+    session->active = !record->ended;
+    session->unverified = session->active;
+    session->id = record->session;
+    session->next_number = record->next_request;
+    if (session->active) {
+        memcpy(session->token, record->token.data, sizeof session->token);
+        forget_login(&client->persist);
+    }
+    return OK;
+}
+
+/* 0: none after all. */
+static void set_number(struct request *request, uint64_t number, uint64_t session_id)
+{
+    struct session *session = &request->client->session;
+    request->number = number;
+    request->session = number == 0 ? 0 : session_id;
+    request->attempts = number == 0 ? 0 : 1; /* for all that is known */
+    if (request->session == session->id && number >= session->next_number)
+        session->next_number = number + 1;
+}
+
+static enum error read_request(struct client *client, const Jackdaw__StateRecord__Request *record)
+{
+    const struct client_request asked = {
+        .call = (enum client_call)record->call,
+        .room = record->room,
+        .name = record->name,
+        .text = record->text,
+        .private_room = record->private_,
+        .ban = record->ban,
+        .tag = record->tag,
+    };
+    if (record->call > CLIENT_STATUS || !is_text(record->room) || !is_text(record->name) ||
+        !is_text(record->text) || record->id <= client->persist.last_id ||
+        client->count > client->requests_max)
+        return ERROR_CORRUPT;
+    struct request *request = request_copy(client, &asked);
+    if (request == NULL)
+        return ERROR_NO_MEMORY;
+    if (!is_kept(request)) {
+        request_dispose(request);
+        return ERROR_CORRUPT;
+    }
+    request->id = client->persist.last_id = record->id;
+    if (record->tag > client->persist.tag)
+        client->persist.tag = record->tag;
+    set_number(request, record->number, record->session);
+    if (record->ended) {
+        kept_add(request, true);
+        return OK;
+    }
+    DL_APPEND(client->requests, request);
+    client->count++;
+    client->bytes += request_cost(request);
+    return OK;
+}
+
+static enum error read_number(struct client *client, const Jackdaw__StateRecord__Number *record)
+{
+    struct request *request = find(client, record->id);
+    if (request == NULL)
+        return ERROR_CORRUPT;
+    set_number(request, record->number, client->session.id);
+    return OK;
+}
+
+/* One that was sent again to servers that had not heard of it ends twice. */
+static enum error read_end(struct client *client, const Jackdaw__StateRecord__End *record)
+{
+    struct request *request = find(client, record->id);
+    if (request == NULL)
+        return OK;
+    take_off(request);
+    kept_add(request, !record->refused);
+    return OK;
+}
+
+static enum error read_place(struct client *client, const Jackdaw__StateRecord__Place *record)
+{
+    struct stream *stream = &client->stream;
+    if (record->after == NULL || record->n_trail > CLIENT_TRAIL_MAX)
+        return ERROR_CORRUPT;
+    stream->cursor = position_of(record->after);
+    stream->trail_count = record->n_trail;
+    for (size_t i = 0; i < record->n_trail; i++)
+        stream->trail[i] = position_of(record->trail[i]);
+    if (stream->cursor.epoch > client->highest_epoch)
+        client->highest_epoch = stream->cursor.epoch;
+    return OK;
+}
+
+static enum error read_note(struct client *client, const Jackdaw__StateRecord__Note *record)
+{
+    struct persist *persist = &client->persist;
+    if (!is_text(record->text))
+        return ERROR_CORRUPT;
+    free(persist->note);
+    persist->note = strdup(record->text);
+    if (record->tag > persist->tag)
+        persist->tag = record->tag;
+    return persist->note == NULL ? ERROR_NO_MEMORY : OK;
+}
+
+static enum error read_record(void *context, const void *payload, size_t size)
+{
+    struct client *client = context;
+    Jackdaw__StateRecord *record = jackdaw__state_record__unpack(NULL, size, payload);
+    enum error error = ERROR_CORRUPT;
+    if (record == NULL)
+        return error;
+    switch (record->record_case) {
+    case JACKDAW__STATE_RECORD__RECORD_LOGIN:
+        error = read_login(client, record->login);
+        break;
+    case JACKDAW__STATE_RECORD__RECORD_SESSION:
+        error = read_session(client, record->session);
+        break;
+    case JACKDAW__STATE_RECORD__RECORD_REQUEST:
+        error = read_request(client, record->request);
+        break;
+    case JACKDAW__STATE_RECORD__RECORD_NUMBER:
+        error = read_number(client, record->number);
+        break;
+    case JACKDAW__STATE_RECORD__RECORD_END:
+        error = read_end(client, record->end);
+        break;
+    case JACKDAW__STATE_RECORD__RECORD_PLACE:
+        error = read_place(client, record->place);
+        break;
+    case JACKDAW__STATE_RECORD__RECORD_NOTE:
+        error = read_note(client, record->note);
+        break;
+    default:
+        break;
+    }
+    jackdaw__state_record__free_unpacked(record, NULL);
+    return error;
+}
+
+static void tell_restored(struct client *client)
+{
+    struct request *request;
+    DL_FOREACH(client->requests, request) {
+        const struct client_request asked = {
+            .call = request->call,
+            .room = request->room,
+            .name = request->name,
+            .text = request->text,
+            .private_room = request->private_room,
+            .ban = request->ban,
+            .tag = request->tag,
+        };
+        request->asked_us = client->now_us;
+        if (client->observer.restored != NULL)
+            client->observer.restored(client->context, &asked, &request->done, &request->context);
+    }
+}
+
+enum error client_restore(struct client *client, const char *path, struct error_text *why)
+{
+    enum error error = state_file_open(&client->persist.file, path, read_record, client, why);
+    if (error != OK)
+        return error;
+    if (!client->session.active)
+        client->session.id = 0;
+    client->wake_us = 0;
+    rewrite(client);
+    tell_restored(client);
+    return OK;
+}
