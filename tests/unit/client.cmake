@@ -7,6 +7,7 @@ foreach(test session stream replay failover)
     SOURCES test_client_${test}.c ../support/client_world.c ../support/fake_chat.c
     LIBS jackdaw_client jackdaw_rpc)
 endforeach()
+target_compile_definitions(test_client_session PRIVATE TLS_FILES="${CMAKE_SOURCE_DIR}/tests/support/tls")
 jackdaw_unit_test(test_client_app
   SOURCES test_client_app.c ../support/client_world.c ../support/fake_chat.c
   LIBS jackdaw_client_screens jackdaw_rpc PkgConfig::JANSSON)

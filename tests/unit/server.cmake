@@ -30,6 +30,8 @@ jackdaw_unit_test(test_server_core SOURCES test_server_core.c ${server_live}
 jackdaw_unit_test(test_server_cluster_wire SOURCES test_server_cluster_wire.c LIBS jackdaw_server)
 jackdaw_unit_test(test_server_operator SOURCES test_server_operator.c ../support/suppressions.c
   LIBS jackdaw_server replica_bench PkgConfig::JANSSON)
+target_compile_definitions(test_server_operator PRIVATE
+  TLS_FILES="${CMAKE_SOURCE_DIR}/tests/support/tls")
 jackdaw_unit_test(test_server_forward SOURCES test_server_forward.c
   LIBS jackdaw_server jackdaw_probe)
 target_compile_definitions(test_server_forward PRIVATE

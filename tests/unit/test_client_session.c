@@ -889,6 +889,24 @@ static void test_server__idle_client_notices(void **state)
     world_free(world);
 }
 
+/* What is wrong with TLS is told in place of silence. */
+static void test_server__tls_on_one_side_only(void **state)
+{
+    (void)state;
+    struct world *world = world_new(1);
+    const struct client_options base = {.tls_authority = TLS_FILES "/authority.pem"};
+    world->servers[0].address.tls = true; /* it does not know */
+    world_connect(world, 1, &base);
+    uint64_t since = 0;
+    while (strstr(world->status, "it does not use TLS: leave out tls+tcp://; trying again") ==
+           NULL) {
+        world_turn(world);
+        world_check_patience(&since, "the reason is told");
+    }
+    assert_false(world->connected);
+    world_free(world);
+}
+
 static enum fake_action all_unavailable(void *context, struct fake_server *server,
                                         const char *method, uint64_t number)
 {
@@ -958,6 +976,7 @@ int main(void)
         cmocka_unit_test(test_server__doubt_ends_when_it_answers),
         cmocka_unit_test(test_server__silent_one_is_left),
         cmocka_unit_test(test_server__idle_client_notices),
+        cmocka_unit_test(test_server__tls_on_one_side_only),
         cmocka_unit_test(test_retry__backoff_grows_and_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,12 +5,15 @@
 #include "server/forward.h"
 #include "support/probe.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -417,6 +420,46 @@ static void test_forward__to_a_master_with_tls(void **state)
     probe_stop(master);
 }
 
+/* The log tells once why the master cannot be reached, however often it is tried. */
+static void test_forward__to_a_master_that_is_not_trusted(void **state)
+{
+    (void)state;
+    struct rpc_server_options options = {
+        .address = {.host = "127.0.0.1", .tls = true},
+        .tls_certificate = TLS_FILES "/server.pem",
+        .tls_key = TLS_FILES "/server.key",
+    };
+    struct probe *master = probe_start(&options);
+    struct slave slave;
+    struct client client;
+    int real_stderr = dup(STDERR_FILENO);
+    int captured = memfd_create("stderr", MFD_CLOEXEC);
+    assert_true(real_stderr >= 0 && captured >= 0);
+    assert_int_equal(fcntl(captured, F_SETFL, O_APPEND), 0);
+    assert_true(dup2(captured, STDERR_FILENO) >= 0);
+    slave_open(&slave, 0, TLS_FILES "/other_authority.pem");
+    slave_follow(&slave, probe_address(master));
+    client_open(&client, &slave.address, NULL);
+    struct outcome outcome = {.number = 0};
+    client.stub.timeout_ms = 1000; /* several attempts to connect */
+    client_echo(&client, "x", 0, &outcome);
+    WAIT_UNTIL(&client, outcome.ended);
+    assert_int_not_equal(outcome.result.status, STATUS_OK);
+    client_close(&client);
+    slave_close(&slave);
+    probe_stop(master);
+    static char said[8192];
+    (void)dup2(real_stderr, STDERR_FILENO);
+    ssize_t size = pread(captured, said, sizeof said - 1, 0);
+    assert_true(size > 0);
+    (void)close(captured);
+    (void)close(real_stderr);
+    const char *line = strstr(said, "server forward_failed master=tls+tcp://127.0.0.1:");
+    assert_non_null(line);
+    assert_non_null(strstr(line, "not signed by an authority"));
+    assert_null(strstr(line + 1, "server forward_failed"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -432,6 +475,7 @@ int main(void)
         cmocka_unit_test(test_forward__as_many_as_it_may),
         cmocka_unit_test(test_forward__ends_with_calls_open),
         cmocka_unit_test(test_forward__to_a_master_with_tls),
+        cmocka_unit_test(test_forward__to_a_master_that_is_not_trusted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

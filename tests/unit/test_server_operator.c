@@ -618,6 +618,20 @@ static void test_operator__somebody_else_there(void **state)
     (void)close(fd);
 }
 
+/* Asking goes no further than what is wrong with the connection. */
+static void test_operator__tls_on_one_side_only(void **state)
+{
+    (void)state;
+    struct post post;
+    char text[400];
+    post_open(&post, true);
+    struct address address = post.address;
+    address.tls = true;
+    expect_error(option_of(text, "status", &address), "--tls_ca=" TLS_FILES "/authority.pem",
+                 ERROR_DENIED, "it does not use TLS: leave out tls+tcp://");
+    post_close(&post);
+}
+
 static void test_operator__a_server_that_does_not_know_the_question(void **state)
 {
     (void)state;
@@ -672,6 +686,7 @@ int main(void)
         cmocka_unit_test(test_operator__remove_is_for_the_dead),
         cmocka_unit_test(test_operator__nobody_there),
         cmocka_unit_test(test_operator__somebody_else_there),
+        cmocka_unit_test(test_operator__tls_on_one_side_only),
         cmocka_unit_test(test_operator__a_server_that_does_not_know_the_question),
         cmocka_unit_test(test_operator__the_desk_answers),
     };
