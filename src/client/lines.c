@@ -73,7 +73,7 @@ void lines_put(struct app *app, const char *format, ...)
     make_safe(text);
     char *line = realloc(text, (size_t)length + 2);
     if (line != NULL) {
-        (void)strcat(line, "\n");
+        memcpy(line + strlen(line), "\n", 2);
         put(app->lines, line);
     }
     free(line == NULL ? text : line);

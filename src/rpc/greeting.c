@@ -164,8 +164,9 @@ static void report(int descriptor, const uint8_t *bytes)
  * with a zero byte. The linker puts this function before the C library's (--wrap=readv), because
  * nng closes a connection that begins otherwise without telling whose it was. With an nng that is
  * a shared library this function is not called, and the sentences are missing. */
-ssize_t __real_readv(int descriptor, const struct iovec *parts, int count);
-ssize_t __wrap_readv(int descriptor, const struct iovec *parts, int count);
+ssize_t __real_readv(int descriptor, const struct iovec *parts,
+                     int count); /* NOLINT: the linker's */
+ssize_t __wrap_readv(int descriptor, const struct iovec *parts, int count); /* NOLINT */
 ssize_t __wrap_readv(int descriptor, const struct iovec *parts, int count)
 {
     ssize_t size = __real_readv(descriptor, parts, count);

@@ -56,8 +56,8 @@ static void free_pem(unsigned char *text)
 static enum error load_certificates(mbedtls_x509_crt *certificates, const char *path,
                                     struct error_text *why)
 {
-    unsigned char *text;
-    size_t size;
+    unsigned char *text = NULL;
+    size_t size = 0;
     enum error error = read_pem(path, &text, &size, why);
     if (error != OK)
         return error;
@@ -87,8 +87,8 @@ static enum error explain_key(int result, const char *path, struct error_text *w
 
 static enum error load_key(mbedtls_pk_context *key, const char *path, struct error_text *why)
 {
-    unsigned char *text;
-    size_t size;
+    unsigned char *text = NULL;
+    size_t size = 0;
     enum error error = read_pem(path, &text, &size, why);
     if (error != OK)
         return error;
@@ -189,7 +189,7 @@ enum error transport_tls_open(struct tls_endpoint **out, const struct tls_files 
 enum error transport_tls_reread(struct tls_endpoint *endpoint, const struct tls_files *files,
                                 struct error_text *why)
 {
-    struct tls_credentials *credentials;
+    struct tls_credentials *credentials = NULL;
     enum error error = load(&credentials, files, why);
     if (error == OK)
         tls_endpoint_exchange(endpoint, credentials);
