@@ -586,7 +586,7 @@ static enum error start_dialer(struct rpc_channel *channel, struct error_text *w
     channel->dialling = result == 0;
     if (result != 0)
         return error_set(why, transport_error(result), "connect to %s: %s", url,
-                         nng_strerror(result));
+                         transport_problem(result));
     return OK;
 }
 

@@ -20,6 +20,9 @@ static enum error error_of(const char *reason)
     for (size_t i = 0; i < sizeof candidates / sizeof candidates[0]; i++)
         if (strcmp(reason, nng_strerror(candidates[i])) == 0)
             return transport_error(candidates[i]);
+    static const char by_number[] = "Unknown error #"; /* the system's, and the resolver's */
+    if (strncmp(reason, by_number, sizeof by_number - 1) == 0)
+        return transport_error((int)strtol(reason + sizeof by_number - 1, NULL, 10));
     return ERROR_IO;
 }
 

@@ -121,7 +121,7 @@ enum error rpc_feed_open(struct rpc_feed **out, const struct rpc_feed_options *o
     int result = set_up_feed(feed);
     enum error error = result == 0 ? listen_on(feed, why)
                                    : error_set(why, transport_error(result), "open a socket: %s",
-                                               nng_strerror(result));
+                                               transport_problem(result));
     if (error != OK) {
         rpc_feed_free(feed);
         return error;
@@ -423,7 +423,7 @@ static enum error dial(struct rpc_follower *follower, struct error_text *why)
     follower->dialling = result == 0;
     if (result != 0)
         return error_set(why, transport_error(result), "connect to %s: %s", url,
-                         nng_strerror(result));
+                         transport_problem(result));
     return OK;
 }
 

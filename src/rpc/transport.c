@@ -4,13 +4,22 @@
 #include "base/clock.h"
 
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
+#define RESOLVER_ERRORS 1000
 #define BURST_MESSAGES 256
 #define NEVER_MS 86400000     /* as a pause between dials; nng waits a random part of it */
 #define FIRST_CONNECT_MS 50u  /* a dialer younger than this may be shaking hands, */
 #define HANDSHAKE_WAIT_MS 20u /* and is closed when it is through with it, or after this */
+
+/* nng adds NNG_ESYSERR to errno, and also to the results of getaddrinfo, which are negative. */
+static bool is_resolver_error(int nng_result)
+{
+    return nng_result < NNG_ESYSERR && nng_result > NNG_ESYSERR - RESOLVER_ERRORS;
+}
 
 enum error transport_error(int nng_result)
 {
@@ -56,8 +65,20 @@ enum error transport_error(int nng_result)
     case NNG_EPROTO:
         return ERROR_VERSION;
     default:
-        return nng_result >= NNG_ESYSERR ? ERROR_IO : ERROR_INTERNAL;
+        if (is_resolver_error(nng_result))
+            return ERROR_NOT_FOUND;
+        return nng_result >= NNG_ESYSERR ? error_from_errno(nng_result - NNG_ESYSERR)
+                                         : ERROR_INTERNAL;
     }
+}
+
+const char *transport_problem(int nng_result)
+{
+    if (is_resolver_error(nng_result))
+        return gai_strerror(nng_result - NNG_ESYSERR);
+    if (nng_result >= NNG_ESYSERR && nng_result < NNG_ETRANERR)
+        return strerror(nng_result - NNG_ESYSERR); // NOLINT(concurrency-mt-unsafe)
+    return nng_strerror(nng_result);
 }
 
 static void write_address(nng_pipe pipe, const char *which, char *text, size_t size)
@@ -89,6 +110,11 @@ void transport_own_text(nng_pipe pipe, char *text, size_t size)
 enum error transport_explain_listen(int nng_result, const char *address, struct error_text *why)
 {
     enum error error = transport_error(nng_result);
+    if (is_resolver_error(nng_result))
+        return error_set(why, error,
+                         "cannot listen on %s: %s; name an address that this machine has (it may "
+                         "have only IPv6, [::]:PORT, or only IPv4, 0.0.0.0:PORT)",
+                         address, transport_problem(nng_result));
     switch (error) {
     case ERROR_IN_USE:
         return error_set(why, error,
@@ -102,7 +128,8 @@ enum error transport_explain_listen(int nng_result, const char *address, struct 
         return error_set(why, error, "cannot listen on %s: this machine has no such address",
                          address);
     default:
-        return error_set(why, error, "listen on %s: %s", address, nng_strerror(nng_result));
+        return error_set(why, error, "cannot listen on %s: %s", address,
+                         transport_problem(nng_result));
     }
 }
 

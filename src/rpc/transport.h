@@ -17,6 +17,10 @@
 /* The enum error for a result of nng's; OK for 0. */
 enum error transport_error(int nng_result);
 
+/* What is wrong, for people: also for the system's and the resolver's errors, which nng_strerror knows by
+ * number only. Valid until the next call in this thread. */
+const char *transport_problem(int nng_result);
+
 /* Writes the peer's "ip:port", "[v6]:port" or, when it has gone, "?". */
 void transport_peer_text(nng_pipe pipe, char *text, size_t size);
 

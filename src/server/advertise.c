@@ -2,14 +2,27 @@
 #include "server/advertise.h"
 
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* An address that is nobody's (RFC 5737): the way to it is the way to the world. */
-#define THE_WORLD "192.0.2.1"
+/* Addresses that are nobody's (RFC 5737, RFC 3849): the way to them is the way to the world. */
+#define THE_WORLD_IPV4 "192.0.2.1"
+#define THE_WORLD_IPV6 "2001:db8::1"
+#define LOOPBACK "127.0.0.1"
+
+/* ---- what the kernel knows ---- */
+
+static bool write_host(const struct sockaddr *address, socklen_t size,
+                       char host[static ADDRESS_HOST_SIZE])
+{
+    return getnameinfo(address, size, host, ADDRESS_HOST_SIZE, NULL, 0, NI_NUMERICHOST) == 0 &&
+           strchr(host, '%') == NULL; /* link-local: means nothing elsewhere */
+}
 
 /* Connecting a datagram socket sends nothing, but binds it to the address that would be used. */
 static bool find_own(const struct addrinfo *target, char host[static ADDRESS_HOST_SIZE])
@@ -21,58 +34,148 @@ static bool find_own(const struct addrinfo *target, char host[static ADDRESS_HOS
         return false;
     bool is_found = connect(descriptor, target->ai_addr, target->ai_addrlen) == 0 &&
                     getsockname(descriptor, (struct sockaddr *)&own, &size) == 0 &&
-                    getnameinfo((struct sockaddr *)&own, size, host, ADDRESS_HOST_SIZE, NULL, 0,
-                                NI_NUMERICHOST) == 0;
+                    write_host((struct sockaddr *)&own, size, host);
     (void)close(descriptor);
-    return is_found && strchr(host, '%') == NULL; /* link-local: means nothing elsewhere */
+    return is_found;
 }
 
-static bool find_own_towards(const char *target, char host[static ADDRESS_HOST_SIZE])
+/* family: AF_INET, AF_INET6, or AF_UNSPEC for either. An address that is not on loopback is preferred. */
+static bool find_own_towards(const char *target, int family, char host[static ADDRESS_HOST_SIZE])
 {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_DGRAM};
+    struct addrinfo hints = {.ai_family = family, .ai_socktype = SOCK_DGRAM};
     struct addrinfo *found = NULL;
-    const char *name = target[0] == '\0' ? "127.0.0.1" : target; /* as it is dialled */
+    const char *name = target[0] == '\0' ? LOOPBACK : target; /* as it is dialled */
     if (getaddrinfo(name, "9", &hints, &found) != 0)
         return false;
     bool is_found = false;
-    for (const struct addrinfo *each = found; each != NULL && !is_found; each = each->ai_next)
-        is_found = find_own(each, host);
+    for (const struct addrinfo *each = found; each != NULL; each = each->ai_next) {
+        char own[ADDRESS_HOST_SIZE];
+        if (!find_own(each, own) || (is_found && advertise_is_loopback(own)))
+            continue;
+        (void)snprintf(host, ADDRESS_HOST_SIZE, "%s", own);
+        is_found = true;
+        if (!advertise_is_loopback(own))
+            break;
+    }
     freeaddrinfo(found);
     return is_found;
 }
 
-void advertise_host(const struct server_options *options, char host[static ADDRESS_HOST_SIZE])
+static bool is_global(const struct sockaddr *address)
 {
-    if (options->advertise_host != NULL) {
-        (void)snprintf(host, ADDRESS_HOST_SIZE, "%s", options->advertise_host);
+    if (address->sa_family == AF_INET) {
+        uint32_t bits = ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr);
+        return bits >> 24 != 127 && bits >> 16 != 0xA9FE; /* link-local (RFC 3927) */
+    }
+    const struct in6_addr *bytes = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+    return !IN6_IS_ADDR_LINKLOCAL(bytes) && !IN6_IS_ADDR_LOOPBACK(bytes) &&
+           !IN6_IS_ADDR_MULTICAST(bytes);
+}
+
+bool advertise_interface(const struct ifaddrs *list, int family,
+                         char host[static ADDRESS_HOST_SIZE])
+{
+    socklen_t size = family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+    for (const struct ifaddrs *each = list; each != NULL; each = each->ifa_next) {
+        bool is_usable = each->ifa_addr != NULL && each->ifa_addr->sa_family == family &&
+                         (each->ifa_flags & IFF_UP) != 0 && (each->ifa_flags & IFF_LOOPBACK) == 0 &&
+                         is_global(each->ifa_addr);
+        if (is_usable && write_host(each->ifa_addr, size, host))
+            return true;
+    }
+    return false;
+}
+
+bool advertise_is_loopback(const char *host)
+{
+    struct in_addr ipv4;
+    struct in6_addr ipv6;
+    if (inet_pton(AF_INET, host, &ipv4) == 1)
+        return ntohl(ipv4.s_addr) >> 24 == 127;
+    if (inet_pton(AF_INET6, host, &ipv6) == 1)
+        return IN6_IS_ADDR_LOOPBACK(&ipv6) != 0;
+    return strcmp(host, "localhost") == 0;
+}
+
+/* ---- the choice ---- */
+
+static bool find_towards_members(const struct server_options *options, int family,
+                                 char host[static ADDRESS_HOST_SIZE])
+{
+    bool is_found = false;
+    for (size_t i = 0; i < options->masters.count; i++) {
+        char own[ADDRESS_HOST_SIZE];
+        if (!find_own_towards(options->masters.items[i].host, family, own) ||
+            (is_found && advertise_is_loopback(own)))
+            continue;
+        (void)snprintf(host, ADDRESS_HOST_SIZE, "%s", own);
+        is_found = true;
+        if (!advertise_is_loopback(own))
+            return true;
+    }
+    return is_found;
+}
+
+static bool find_of_family(const struct ifaddrs *list, int family,
+                           char host[static ADDRESS_HOST_SIZE])
+{
+    const char *world = family == AF_INET ? THE_WORLD_IPV4 : THE_WORLD_IPV6;
+    return (find_own_towards(world, family, host) && !advertise_is_loopback(host)) ||
+           advertise_interface(list, family, host);
+}
+
+void advertise_find(const struct server_options *options, struct advertise_hosts *out)
+{
+    *out = (struct advertise_hosts){.is_given = options->advertise_host != NULL};
+    if (out->is_given) {
+        (void)snprintf(out->any, sizeof out->any, "%s", options->advertise_host);
+        memcpy(out->ipv4, out->any, sizeof out->ipv4);
         return;
     }
-    for (size_t i = 0; i < options->masters.count; i++)
-        if (find_own_towards(options->masters.items[i].host, host))
-            return;
-    if (!find_own_towards(THE_WORLD, host))
-        (void)snprintf(host, ADDRESS_HOST_SIZE, "127.0.0.1");
+    struct ifaddrs *list = NULL;
+    if (getifaddrs(&list) != 0)
+        list = NULL;
+    if (!find_towards_members(options, AF_INET, out->ipv4) &&
+        !find_of_family(list, AF_INET, out->ipv4))
+        (void)snprintf(out->ipv4, sizeof out->ipv4, "%s", LOOPBACK);
+    if (!find_towards_members(options, AF_UNSPEC, out->any) &&
+        !find_of_family(list, AF_INET, out->any) && !find_of_family(list, AF_INET6, out->any))
+        (void)snprintf(out->any, sizeof out->any, "%s", LOOPBACK);
+    if (list != NULL)
+        freeifaddrs(list);
 }
 
-static bool is_open(const char *host)
+/* NULL: the address names its host. */
+static const char *host_for(const struct advertise_hosts *hosts, const struct address *bound)
 {
-    return host[0] == '\0' || strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
+    if (strcmp(bound->host, "0.0.0.0") == 0)
+        return hosts->ipv4;
+    return bound->host[0] == '\0' || strcmp(bound->host, "::") == 0 ? hosts->any : NULL;
 }
 
-void advertise_to_clients(const struct server_options *options, const struct address *bound,
-                          const char *host, char text[static ADDRESS_TEXT_SIZE])
+static void write_with(const char *host, const struct address *bound,
+                       char text[static ADDRESS_TEXT_SIZE])
 {
     struct address told = *bound;
-    if (options->advertise_host != NULL || is_open(told.host))
+    if (host != NULL)
         (void)snprintf(told.host, sizeof told.host, "%s", host);
     address_format(&told, text);
 }
 
-void advertise_to_servers(const struct address *bound, const char *host,
+void advertise_to_clients(const struct advertise_hosts *hosts, const struct address *bound,
                           char text[static ADDRESS_TEXT_SIZE])
 {
-    struct address told = *bound;
-    if (is_open(told.host))
-        (void)snprintf(told.host, sizeof told.host, "%s", host);
-    address_format(&told, text);
+    write_with(hosts->is_given ? hosts->any : host_for(hosts, bound), bound, text);
+}
+
+void advertise_to_servers(const struct advertise_hosts *hosts, const struct address *bound,
+                          char text[static ADDRESS_TEXT_SIZE])
+{
+    write_with(host_for(hosts, bound), bound, text);
+}
+
+bool advertise_hides(const struct advertise_hosts *hosts, const struct address *bound)
+{
+    const char *host = hosts->is_given ? NULL : host_for(hosts, bound);
+    return host != NULL && advertise_is_loopback(host);
 }

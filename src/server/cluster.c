@@ -140,6 +140,24 @@ static void follow_feed(struct cluster *cluster, const char *feed)
 
 /* ---- the others ---- */
 
+static bool is_on_loopback(const char *text)
+{
+    struct address address;
+    return address_parse(text, &address, NULL) == OK && advertise_is_loopback(address.host);
+}
+
+/* A master that knows no other address of its own than loopback tells us one that leads to ourselves. */
+static void compare_addresses(struct cluster *cluster, uint16_t master, const char *feed)
+{
+    const char *reached = links_address(cluster->links, master);
+    if (reached == NULL || is_on_loopback(reached) || !is_on_loopback(feed))
+        return;
+    log_warning_paced(reached, "cluster", "master_on_loopback", log_number("master", master),
+                      log_string("reached", reached), log_string("told", feed),
+                      log_string("hint", "the master tells addresses that only its own machine "
+                                         "reaches: give it --advertise_host"));
+}
+
 void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *in)
 {
     struct arena arena;
@@ -154,8 +172,10 @@ void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *in)
     bool is_our_master = error == OK && message.kind == REPLICA_JOINED && feed != NULL &&
                          strlen(feed) < ADDRESS_TEXT_SIZE && !message.adopting &&
                          replica_master(cluster->replica) == message.from;
-    if (is_our_master)
+    if (is_our_master) {
+        compare_addresses(cluster, message.from, feed);
         follow_feed(cluster, feed);
+    }
     arena_clear(&arena);
 }
 
@@ -507,11 +527,16 @@ static void find_addresses(struct cluster *cluster)
     rpc_server_address(cluster->server, &internal);
     rpc_server_address(cluster->options.clients, &client);
     rpc_feed_address(cluster->feed, &feed);
-    char host[ADDRESS_HOST_SIZE];
-    advertise_host(options, host);
-    advertise_to_servers(&internal, host, cluster->internal);
-    advertise_to_clients(options, &client, host, cluster->client);
-    advertise_to_servers(&feed, host, cluster->feed_address);
+    struct advertise_hosts hosts;
+    advertise_find(options, &hosts);
+    advertise_to_servers(&hosts, &internal, cluster->internal);
+    advertise_to_clients(&hosts, &client, cluster->client);
+    advertise_to_servers(&hosts, &feed, cluster->feed_address);
+    if (advertise_hides(&hosts, &internal) || advertise_hides(&hosts, &client))
+        log_warning("cluster", "only_loopback", log_string("internal", cluster->internal),
+                    log_string("client", cluster->client),
+                    log_string("hint", "servers and clients on other machines cannot use these "
+                                       "addresses: give --advertise_host"));
 }
 
 static enum error new_replica(struct cluster *cluster)

@@ -49,6 +49,8 @@ void link_log_refused(const char *address, enum status status)
 
 void link_log_self(const char *address)
 {
-    tell(address, "this server itself",
-         "leave it out of --master_address, or give the address of another server");
+    /* The lists of all servers may be the same: then it is no mistake. */
+    log_info_paced(address, "cluster", "no_server_there", log_string("address", address),
+                   log_string("found", "this server itself"),
+                   log_string("hint", "--master_address needs the address of another server, too"));
 }

@@ -16,7 +16,7 @@ void link_log_silent(const char *address, enum error error);
 /* What is there is a Jackdaw server, but refused to be asked as a member. */
 void link_log_refused(const char *address, enum status status);
 
-/* This server itself has answered. */
+/* This server itself has answered, which is no mistake where other addresses are given, too. */
 void link_log_self(const char *address);
 
 #endif

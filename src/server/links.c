@@ -298,6 +298,12 @@ bool links_is_connected(struct links *links, uint16_t node)
     return find_connected(links, node) != NULL;
 }
 
+const char *links_address(struct links *links, uint16_t node)
+{
+    const struct link *link = find_connected(links, node);
+    return link == NULL ? NULL : link->address;
+}
+
 void links_flush(struct links *links)
 {
     for (size_t i = 0; i < LINKS_MAX; i++)

@@ -46,6 +46,9 @@ void links_send(struct links *links, const struct replica_message *message, cons
 /* false for 0. */
 bool links_is_connected(struct links *links, uint16_t node);
 
+/* Where the connection to node leads, valid until the next call; NULL: there is none. */
+const char *links_address(struct links *links, uint16_t node);
+
 /* Sends what was collected. At the end of each turn. */
 void links_flush(struct links *links);
 

@@ -233,6 +233,19 @@ void netns_impersonate(struct netns *netns, size_t place, size_t other)
         fail_msg("%s cannot stand in for %s", netns->hosts[place], netns->hosts[other]);
 }
 
+const char *netns_use_ipv6(struct netns *netns, size_t place)
+{
+    struct script script = {.used = 0};
+    add(&script, "address del %s/24 dev eth0\n", netns->hosts[place]);
+    (void)snprintf(netns->hosts[place], NETNS_HOST_SIZE, "fd99::%zu", place + 1);
+    add(&script, "address add %s/64 dev eth0 nodad\n", netns->hosts[place]);
+    bool good = run(netns->places[place], &script);
+    netns_return(netns);
+    if (!good)
+        fail_msg("a place cannot be given an IPv6 address");
+    return netns->hosts[place];
+}
+
 /* ---- cutting ---- */
 
 static void tell(struct netns *netns, size_t from, size_t to)

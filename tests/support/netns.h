@@ -41,6 +41,10 @@ void netns_return(struct netns *netns);
  * the other's address there. */
 void netns_impersonate(struct netns *netns, size_t place, size_t other);
 
+/* From now on the place has no IPv4 address, but this IPv6 address, in one network with all places that
+ * this was done to. Ways cannot be cut there. Valid as long as netns. */
+const char *netns_use_ipv6(struct netns *netns, size_t place);
+
 /* Whatever is sent from one place to the other is dropped from now on. */
 void netns_cut(struct netns *netns, size_t from, size_t to);
 /* Both ways. */

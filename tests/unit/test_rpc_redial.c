@@ -134,6 +134,13 @@ static void test_refused__words_of_the_transport(void **state)
     assert_int_equal(failed_dials_read("NNG-CONN-FAIL", "socket<8>: Timed out", &socket),
                      ERROR_TIMEOUT);
     assert_int_equal(socket, 8);
+    /* What nng has no words for: EAI_ADDRFAMILY of the resolver, ENETDOWN of the system. */
+    assert_int_equal(
+        failed_dials_read("NNG-CONN-FAIL", "socket<8>: Unknown error #268435447", &socket),
+        ERROR_NOT_FOUND);
+    assert_int_equal(
+        failed_dials_read("NNG-CONN-FAIL", "socket<8>: Unknown error #268435556", &socket),
+        ERROR_IO);
     assert_int_equal(failed_dials_read("NNG-CONN-FAIL", "socket<9>: Bad weather", &socket),
                      ERROR_IO);
     assert_int_equal(failed_dials_read("NNG-ACCEPT", "socket<9>: Connection refused", &socket), OK);

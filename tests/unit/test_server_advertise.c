@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/advertise.h"
 
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,22 +21,22 @@ static struct address address_of(const char *text)
 static void expect_clients(const char *advertised, const char *bound, const char *expected)
 {
     struct server_options options = {.advertise_host = advertised};
-    char host[ADDRESS_HOST_SIZE];
+    struct advertise_hosts hosts;
     char text[ADDRESS_TEXT_SIZE];
     struct address address = address_of(bound);
-    advertise_host(&options, host);
-    advertise_to_clients(&options, &address, host, text);
+    advertise_find(&options, &hosts);
+    advertise_to_clients(&hosts, &address, text);
     assert_string_equal(text, expected);
 }
 
 static void expect_servers(const char *advertised, const char *bound, const char *expected)
 {
     struct server_options options = {.advertise_host = advertised};
-    char host[ADDRESS_HOST_SIZE];
+    struct advertise_hosts hosts;
     char text[ADDRESS_TEXT_SIZE];
     struct address address = address_of(bound);
-    advertise_host(&options, host);
-    advertise_to_servers(&address, host, text);
+    advertise_find(&options, &hosts);
+    advertise_to_servers(&hosts, &address, text);
     assert_string_equal(text, expected);
 }
 
@@ -67,9 +70,98 @@ static void test_advertise__towards_a_member_on_this_machine(void **state)
     (void)state;
     struct address member = address_of("127.0.0.1:2626");
     struct server_options options = {.masters = {.items = &member, .count = 1}};
+    struct advertise_hosts hosts;
+    advertise_find(&options, &hosts);
+    assert_string_equal(hosts.any, "127.0.0.1");
+    assert_string_equal(hosts.ipv4, "127.0.0.1");
+}
+
+static void test_advertise__each_open_host_has_its_family(void **state)
+{
+    (void)state;
+    const struct advertise_hosts hosts = {.any = "2001:db8::5", .ipv4 = "127.0.0.1"};
+    static const struct {
+        const char *bound;
+        const char *told;
+        bool is_hidden;
+    } cases[] = {
+        {":1", "[2001:db8::5]:1", false},      {"[::]:1", "[2001:db8::5]:1", false},
+        {"0.0.0.0:1", "127.0.0.1:1", true},    {"127.0.0.1:1", "127.0.0.1:1", false},
+        {"192.0.2.7:1", "192.0.2.7:1", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct address bound = address_of(cases[i].bound);
+        char text[ADDRESS_TEXT_SIZE];
+        advertise_to_servers(&hosts, &bound, text);
+        assert_string_equal(text, cases[i].told);
+        advertise_to_clients(&hosts, &bound, text);
+        assert_string_equal(text, cases[i].told);
+        assert_int_equal(advertise_hides(&hosts, &bound), cases[i].is_hidden);
+    }
+}
+
+/* ---- interfaces ---- */
+
+struct interface {
+    const char *address;
+    unsigned flags;
+};
+
+/* The host that is found among interfaces; "" where there is none. */
+static const char *found_among(const struct interface *interfaces, size_t count, int family)
+{
+    static char host[ADDRESS_HOST_SIZE];
+    struct ifaddrs list[8];
+    struct sockaddr_storage addresses[8];
+    memset(list, 0, sizeof list);
+    memset(addresses, 0, sizeof addresses);
+    assert_true(count > 0 && count <= 8);
+    for (size_t i = 0; i < count; i++) {
+        struct sockaddr_in *ipv4 = (struct sockaddr_in *)&addresses[i];
+        struct sockaddr_in6 *ipv6 = (struct sockaddr_in6 *)&addresses[i];
+        list[i].ifa_flags = interfaces[i].flags;
+        list[i].ifa_next = i + 1 < count ? &list[i + 1] : NULL;
+        if (interfaces[i].address == NULL)
+            continue; /* as a tunnel without an address */
+        list[i].ifa_addr = (struct sockaddr *)&addresses[i];
+        if (inet_pton(AF_INET, interfaces[i].address, &ipv4->sin_addr) == 1)
+            ipv4->sin_family = AF_INET;
+        else if (inet_pton(AF_INET6, interfaces[i].address, &ipv6->sin6_addr) == 1)
+            ipv6->sin6_family = AF_INET6;
+    }
+    return advertise_interface(list, family, host) ? host : "";
+}
+
+static void test_advertise_interface(void **state)
+{
+    (void)state;
+    const struct interface machine[] = {
+        {"127.0.0.1", IFF_UP | IFF_LOOPBACK},
+        {NULL, IFF_UP},
+        {"::1", IFF_UP | IFF_LOOPBACK},
+        {"10.0.0.9", 0}, /* down */
+        {"169.254.7.7", IFF_UP},
+        {"fe80::7", IFF_UP},
+        {"10.0.0.7", IFF_UP},
+        {"fd00::7", IFF_UP},
+    };
+    assert_string_equal(found_among(machine, 8, AF_INET), "10.0.0.7");
+    assert_string_equal(found_among(machine, 8, AF_INET6), "fd00::7");
+    assert_string_equal(found_among(machine, 6, AF_INET), "");
+    assert_string_equal(found_among(machine, 6, AF_INET6), "");
     char host[ADDRESS_HOST_SIZE];
-    advertise_host(&options, host);
-    assert_string_equal(host, "127.0.0.1");
+    assert_false(advertise_interface(NULL, AF_INET, host));
+}
+
+static void test_advertise_is_loopback(void **state)
+{
+    (void)state;
+    static const char *const here[] = {"127.0.0.1", "127.1.2.3", "::1", "localhost"};
+    static const char *const elsewhere[] = {"128.0.0.1", "0.0.0.0", "::", "fd00::1", "server1", ""};
+    for (size_t i = 0; i < sizeof here / sizeof *here; i++)
+        assert_true(advertise_is_loopback(here[i]));
+    for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
+        assert_false(advertise_is_loopback(elsewhere[i]));
 }
 
 int main(void)
@@ -79,6 +171,9 @@ int main(void)
         cmocka_unit_test(test_advertise__an_open_host_is_the_advertised_one),
         cmocka_unit_test(test_advertise__clients_and_servers_may_be_told_different_hosts),
         cmocka_unit_test(test_advertise__towards_a_member_on_this_machine),
+        cmocka_unit_test(test_advertise__each_open_host_has_its_family),
+        cmocka_unit_test(test_advertise_interface),
+        cmocka_unit_test(test_advertise_is_loopback),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/* Servers that listen at every address of their machine: which one they tell the others. Each machine is
+ * a network namespace without a route to the world. */
+#include "support/netns.h"
+#include "support/node.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define SERVERS 2
+
+struct fixture {
+    struct stage *stage;
+    struct netns *netns;
+    struct node nodes[SERVERS];
+    char seed[ADDRESS_TEXT_SIZE + 32];
+};
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    char why[128];
+    fixture->stage = stage_open();
+    fixture->netns = netns_new(SERVERS, why);
+    if (fixture->netns == NULL)
+        fail_msg("%s", why);
+    for (unsigned i = 0; i < SERVERS; i++)
+        fixture->nodes[i] = (struct node){
+            .stage = fixture->stage, .id = i + 1, .role = i == 0 ? "master" : "slave"};
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    netns_return(fixture->netns);
+    stage_close(fixture->stage);
+    netns_free(fixture->netns);
+    free(fixture);
+    return 0;
+}
+
+static void listen_at(struct node *node, const char *address)
+{
+    (void)snprintf(node->clients, sizeof node->clients, "%s", address);
+    (void)snprintf(node->internal, sizeof node->internal, "%s", address);
+}
+
+/* Starts server i on its machine. */
+static void start(struct fixture *fixture, size_t i)
+{
+    netns_enter(fixture->netns, i);
+    node_launch(&fixture->nodes[i]);
+    netns_return(fixture->netns);
+    node_wait_ready(&fixture->nodes[i]);
+}
+
+/* Tells the second server where the first one is, by the address of its machine. */
+static void set_seed(struct fixture *fixture)
+{
+    struct address address;
+    char text[ADDRESS_TEXT_SIZE];
+    assert_int_equal(address_parse(fixture->nodes[0].internal, &address, NULL), OK);
+    (void)snprintf(address.host, sizeof address.host, "%s", netns_host(fixture->netns, 0));
+    address_format(&address, text);
+    (void)snprintf(fixture->seed, sizeof fixture->seed, "--master_address=%s", text);
+    fixture->nodes[1].options[0] = fixture->seed;
+}
+
+/* Each server is in sync, and the others are told the address of its machine. */
+static void assert_told(const struct fixture *fixture)
+{
+    for (size_t i = 0; i < SERVERS; i++) {
+        char host[64];
+        char expected[128];
+        bool is_ipv6 = strchr(netns_host(fixture->netns, i), ':') != NULL;
+        (void)snprintf(host, sizeof host, is_ipv6 ? "[%s]" : "%s", netns_host(fixture->netns, i));
+        (void)snprintf(expected, sizeof expected, "id=%zu internal=%s:", i + 1, host);
+        STAGE_WAIT(fixture->stage, process_logged(fixture->nodes[0].process, expected));
+        (void)snprintf(expected, sizeof expected, " client=%s:", host);
+        STAGE_WAIT(fixture->stage, process_logged(fixture->nodes[0].process, expected));
+        assert_false(process_logged(fixture->nodes[i].process, "loopback"));
+    }
+}
+
+static void test_advertise__without_a_default_route(void **state)
+{
+    struct fixture *fixture = *state;
+    listen_at(&fixture->nodes[0], ":0");
+    listen_at(&fixture->nodes[1], ":0");
+    start(fixture, 0);
+    set_seed(fixture);
+    start(fixture, 1); /* and is ready: in sync */
+    assert_told(fixture);
+    stage_pass(fixture->stage);
+}
+
+static bool has_ipv6(void)
+{
+    return access("/proc/net/if_inet6", F_OK) == 0;
+}
+
+static void test_advertise__with_ipv6_only(void **state)
+{
+    struct fixture *fixture = *state;
+    if (!has_ipv6())
+        skip();
+    for (size_t i = 0; i < SERVERS; i++) {
+        (void)netns_use_ipv6(fixture->netns, i);
+        listen_at(&fixture->nodes[i], "[::]:0");
+    }
+    start(fixture, 0);
+    set_seed(fixture);
+    start(fixture, 1);
+    assert_told(fixture);
+    stage_pass(fixture->stage);
+}
+
+/* An address of a family that this machine does not have is an error with a sentence. */
+static void test_listen__ipv4_without_ipv4(void **state)
+{
+    struct fixture *fixture = *state;
+    if (!has_ipv6())
+        skip();
+    (void)netns_use_ipv6(fixture->netns, 0);
+    listen_at(&fixture->nodes[0], "0.0.0.0:0");
+    netns_enter(fixture->netns, 0);
+    node_launch(&fixture->nodes[0]);
+    netns_return(fixture->netns);
+    assert_int_equal(process_wait(fixture->nodes[0].process, STAGE_PATIENCE_MS), 1);
+    assert_true(process_logged(fixture->nodes[0].process, "cannot listen on 0.0.0.0:0: "));
+    assert_true(process_logged(fixture->nodes[0].process, "name an address that this machine has"));
+    assert_false(process_logged(fixture->nodes[0].process, "nknown error"));
+    stage_pass(fixture->stage);
+}
+
+/* Both sides say so, and what to do. */
+static void test_advertise__loopback_alone(void **state)
+{
+    struct fixture *fixture = *state;
+    listen_at(&fixture->nodes[0], ":0");
+    listen_at(&fixture->nodes[1], ":0");
+    fixture->nodes[0].options[0] =
+        "--advertise_host=127.0.0.1"; /* as where there is nothing else */
+    start(fixture, 0);
+    set_seed(fixture);
+    netns_enter(fixture->netns, 1);
+    node_launch(&fixture->nodes[1]);
+    netns_return(fixture->netns);
+    STAGE_WAIT(fixture->stage,
+               process_logged(fixture->nodes[1].process,
+                              "cluster master_on_loopback master=1 reached=10.99."));
+    assert_true(process_logged(fixture->nodes[1].process, "--advertise_host"));
+    stage_pass(fixture->stage);
+}
+
+static void take_interface_down(void *unused)
+{
+    (void)unused;
+    (void)!system("ip link set eth0 down");
+}
+
+static void test_advertise__no_address_but_loopback(void **state)
+{
+    struct fixture *fixture = *state;
+    listen_at(&fixture->nodes[0], ":0");
+    fixture->nodes[0].prepare = take_interface_down;
+    start(fixture, 0);
+    STAGE_WAIT(fixture->stage, process_logged(fixture->nodes[0].process,
+                                              "cluster only_loopback internal=127.0.0.1:"));
+    assert_true(process_logged(fixture->nodes[0].process, "give --advertise_host"));
+    stage_pass(fixture->stage);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
+    if (!netns_is_possible())
+        return NETNS_SKIPPED;
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_advertise__without_a_default_route), TEST(test_advertise__with_ipv6_only),
+        TEST(test_listen__ipv4_without_ipv4),          TEST(test_advertise__loopback_alone),
+        TEST(test_advertise__no_address_but_loopback),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
