@@ -4,7 +4,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "rpc/connections.h"
-#include "rpc/failed_dials.h"
+#include "rpc/dial.h"
 #include "rpc/greeting.h"
 #include "rpc/protocol.h"
 #include "rpc/tls_engine.h"
@@ -26,7 +26,6 @@
 #define WAITING_BYTES_MAX \
     (64u * 1024u * 1024u) /* memory of frames that the owner has not run yet */
 #define RETRY_WHEN_FULL_MS 20u
-#define REDIAL_MS 250u
 #define SOCKET_REQUEST_ID 0x80000001u /* all calls of a channel share nng's request id */
 
 struct call {
@@ -63,15 +62,12 @@ struct report {
 struct rpc_channel {
     struct rpc_channel_options options;
     nng_socket socket;
-    nng_dialer dialer;
     bool open;
-    bool dialling;
     bool closing;
-    struct handshake handshake;
+    struct dial *dial;
     struct connections connections;
-    atomic_size_t references;     /* the owner's and one for each of our tasks in the queue */
-    struct dial_watch dial_watch; /* where the owner wants to know */
-    struct tls_endpoint *tls;     /* NULL: the address is plain, or nothing was dialled yet */
+    atomic_size_t references; /* the owner's and one for each of our tasks in the queue */
+    struct tls_endpoint *tls; /* NULL: the address is plain */
     struct greeting_watch greeting_watch;
     char problem[GREETING_TEXT_SIZE]; /* of the latest attempt; "": none */
     struct receiver receiver;
@@ -102,7 +98,7 @@ static void release(struct rpc_channel *channel)
 {
     if (atomic_fetch_sub(&channel->references, 1) != 1)
         return;
-    handshake_release(&channel->handshake);
+    dial_free(channel->dial);
     connections_release(&channel->connections);
     free(channel);
 }
@@ -464,9 +460,14 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev what, void *context)
     struct rpc_channel *channel = context;
     if (!connections_enter(&channel->connections, pipe, what))
         return;
+    if (what == NNG_PIPE_EV_ADD_PRE && !dial_connected(channel->dial, pipe)) {
+        connections_leave(&channel->connections);
+        (void)nng_pipe_close(pipe);
+        return;
+    }
+    if (what == NNG_PIPE_EV_REM_POST)
+        dial_lost(channel->dial, pipe);
     enum report_kind kind = what == NNG_PIPE_EV_ADD_PRE ? REPORT_CONNECTED : REPORT_DISCONNECTED;
-    if (kind == REPORT_CONNECTED)
-        handshake_done(&channel->handshake);
     struct report *report = new_report(channel, kind, (uint32_t)nng_pipe_id(pipe));
     if (report != NULL)
         push(report);
@@ -521,12 +522,6 @@ static enum error open_socket(struct rpc_channel *channel)
     result = nng_socket_set_size(channel->socket, NNG_OPT_RECVMAXSZ,
                                  channel->options.frame_bytes_max + sizeof(uint32_t));
     if (result == 0)
-        result = nng_socket_set_ms(channel->socket, NNG_OPT_RECONNMINT,
-                                   (nng_duration)channel->options.reconnect_min_ms);
-    if (result == 0)
-        result = nng_socket_set_ms(channel->socket, NNG_OPT_RECONNMAXT,
-                                   (nng_duration)channel->options.reconnect_max_ms);
-    if (result == 0)
         result = nng_aio_alloc(&channel->send_aio, on_sent, channel);
     if (result == 0)
         result = nng_pipe_notify(channel->socket, NNG_PIPE_EV_ADD_PRE, on_pipe, channel);
@@ -537,57 +532,35 @@ static enum error open_socket(struct rpc_channel *channel)
     return receiver_start(&channel->receiver, channel->socket, on_message, channel);
 }
 
-static enum error set_up_tls(struct rpc_channel *channel, struct error_text *why)
+/* With TLS the endpoint tells why a greeting failed. */
+static enum error watch_greetings(struct rpc_channel *channel, struct error_text *why)
 {
     const struct address *address = &channel->options.address;
     const struct tls_files files = {.authority = channel->options.tls_authority};
-    /* The name that the certificate must be for is the one that is dialled. */
+    /* The name that the certificate must be for is the one that was given. */
     const char *name = address->host[0] == '\0' ? "127.0.0.1" : address->host;
-    enum error error = OK;
-    if (channel->tls == NULL)
-        error = transport_tls_open(&channel->tls, &files, name, on_failed_greeting, channel, why);
-    if (error == OK)
-        error = transport_tls_dialer(channel->dialer, channel->tls, why);
-    return error;
-}
-
-static void watch_greetings(struct rpc_channel *channel)
-{
-    if (channel->options.address.tls)
-        return; /* the TLS endpoint tells */
+    if (address->tls)
+        return transport_tls_open(&channel->tls, &files, name, on_failed_greeting, channel, why);
     channel->greeting_watch = (struct greeting_watch){
-        .address = &channel->options.address, .context = channel, .failed = on_failed_greeting};
+        .address = address, .context = channel, .failed = on_failed_greeting};
     greeting_watch(&channel->greeting_watch);
-}
-
-static void watch_dials(struct rpc_channel *channel)
-{
-    if (channel->options.refused == NULL)
-        return;
-    channel->dial_watch = (struct dial_watch){.socket = (uint32_t)nng_socket_id(channel->socket),
-                                              .context = channel,
-                                              .failed = on_failed_dial};
-    failed_dials_watch(&channel->dial_watch);
-}
-
-static enum error start_dialer(struct rpc_channel *channel, struct error_text *why)
-{
-    char url[ADDRESS_TEXT_SIZE];
-    address_dial_url(&channel->options.address, url);
-    int result = nng_dialer_create(&channel->dialer, channel->socket, url);
-    if (result == 0 && channel->options.address.tls) {
-        enum error error = set_up_tls(channel, why);
-        if (error != OK)
-            return error;
-    }
-    handshake_begin(&channel->handshake);
-    if (result == 0)
-        result = nng_dialer_start(channel->dialer, NNG_FLAG_NONBLOCK);
-    channel->dialling = result == 0;
-    if (result != 0)
-        return error_set(why, transport_error(result), "connect to %s: %s", url,
-                         transport_problem(result));
     return OK;
+}
+
+static enum error start_dialling(struct rpc_channel *channel, struct error_text *why)
+{
+    const struct rpc_channel_options *options = &channel->options;
+    return dial_start(&channel->dial,
+                      &(struct dial_options){
+                          .socket = channel->socket,
+                          .address = options->address,
+                          .tls = channel->tls,
+                          .pause_min_ms = options->reconnect_min_ms,
+                          .pause_max_ms = options->reconnect_max_ms,
+                          .context = channel,
+                          .failed = options->refused != NULL ? on_failed_dial : NULL,
+                      },
+                      why);
 }
 
 enum error rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_options *options,
@@ -597,18 +570,16 @@ enum error rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_o
     if (channel == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
     atomic_init(&channel->references, 1);
-    handshake_init(&channel->handshake);
     connections_init(&channel->connections);
     channel->options = with_defaults(options);
     channel->next_deadline_ms = UINT64_MAX;
     enum error error = open_socket(channel);
     if (error != OK)
         (void)error_set(why, error, "open a socket: %s", error_name(error));
-    if (error == OK) {
-        watch_dials(channel);
-        watch_greetings(channel);
-        error = start_dialer(channel, why);
-    }
+    if (error == OK)
+        error = watch_greetings(channel, why);
+    if (error == OK)
+        error = start_dialling(channel, why);
     if (error != OK) {
         rpc_channel_close(channel);
         return error;
@@ -622,11 +593,7 @@ void rpc_channel_close(struct rpc_channel *channel)
     if (channel == NULL || channel->closing)
         return; /* the latter from a closure that this runs */
     channel->closing = true;
-    if (channel->dialling && channel->pipe == 0)
-        handshake_wait(&channel->handshake);
-    if (channel->dialling && channel->options.address.tls)
-        transport_stop_dialling(channel->dialer);
-    failed_dials_forget(&channel->dial_watch);
+    dial_stop(channel->dial);
     greeting_forget(&channel->greeting_watch);
     tls_endpoint_close(channel->tls);
     receiver_release(&channel->receiver);
@@ -646,15 +613,12 @@ void rpc_channel_reconnect(struct rpc_channel *channel)
 {
     if (channel->closing)
         return;
-    if (channel->pipe != 0) {
-        connections_end((nng_pipe){.id = channel->pipe}, channel->options.address.tls);
+    if (channel->pipe == 0) {
+        dial_now(channel->dial);
         return;
     }
-    if (channel->dialling && clock_monotonic_ms() - channel->handshake.began_ms < REDIAL_MS)
-        return;
-    if (channel->dialling)
-        (void)nng_dialer_close(channel->dialer);
-    (void)start_dialer(channel, NULL); /* without memory for it: until the next call */
+    dial_elsewhere(channel->dial);
+    connections_end((nng_pipe){.id = channel->pipe}, channel->options.address.tls);
 }
 
 bool rpc_channel_is_connected(const struct rpc_channel *channel)

@@ -11,7 +11,8 @@
  * task_queue (or calls rpc_channel_tick, _close or _cancel). Requests wait in a buffer until
  * rpc_channel_flush, so that the requests of one turn share a frame.
  *
- * The channel connects by itself, and again after a loss, with a growing pause. Calls made while
+ * The channel connects by itself, and again after a loss, with a growing pause, to any of the addresses
+ * that its host has at that time. A dial ends after 3 s. Calls made while
  * there is no connection wait for one until their deadline; calls under way when a connection is
  * lost end UNAVAILABLE at once. It never sends a call twice: retrying is the caller's decision.
  *
@@ -44,8 +45,9 @@ struct rpc_channel_options {
     /* Told on the owner's thread; may be NULL. */
     void (*connected)(void *context, struct rpc_channel *channel);
     void (*disconnected)(void *context, struct rpc_channel *channel);
-    /* An attempt to connect has failed. ERROR_REFUSED: the machine is there, and nobody listens;
-     * others (ERROR_TIMEOUT, ERROR_NOT_FOUND, ...): it cannot be reached. The first attempt after a
+    /* An attempt to connect has failed, with all addresses of the host. ERROR_REFUSED: the machines
+     * are there, and nobody listens; others (ERROR_TIMEOUT, ERROR_NOT_FOUND, ...): one or all cannot
+     * be reached. The first attempt after a
      * loss comes within reconnect_min_ms. A hint: some may go untold. */
     void (*refused)(void *context, struct rpc_channel *channel, enum error error);
 };
@@ -73,9 +75,9 @@ const struct address *rpc_channel_address(const struct rpc_channel *channel);
 size_t rpc_channel_open_calls(const struct rpc_channel *channel);
 
 /* Throws the connection away, which may be to a machine that is no longer there, and dials again;
- * calls under way end UNAVAILABLE when the owner runs its queue. Without a connection the dialling
- * begins anew (the kernel repeats a lost packet ever more rarely, and nng waits between attempts),
- * but not more often than every 250 ms. */
+ * calls under way end UNAVAILABLE when the owner runs its queue. The dial begins with the address after
+ * the one that was in use, if the host has several. Without a connection it dials anew at once, but not
+ * more often than every 250 ms. */
 void rpc_channel_reconnect(struct rpc_channel *channel);
 
 /* Sends what is buffered, if connected. At the end of each turn of the owner. */

@@ -3,13 +3,13 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "rpc/transport.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -287,19 +287,11 @@ static struct closing *start_closing(nng_socket socket)
     closing->socket = socket;
     (void)sem_init(&closing->done, 0, 0);
     atomic_init(&closing->references, 2);
-    pthread_t thread;
-    sigset_t all;
-    sigset_t before;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are for the owner's threads */
-    int result = pthread_create(&thread, NULL, close_socket, closing);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (result != 0) {
+    if (!transport_start_thread(close_socket, closing)) {
         (void)sem_destroy(&closing->done);
         free(closing);
         return NULL;
     }
-    (void)pthread_detach(thread);
     return closing;
 }
 

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/log_pace.h"
 #include "rpc/connections.h"
+#include "rpc/dial.h"
 #include "rpc/transport.h"
 
 #include <nng/protocol/pubsub0/pub.h>
@@ -201,11 +202,9 @@ void rpc_feed_free(struct rpc_feed *feed)
 struct rpc_follower {
     struct rpc_follower_options options;
     nng_socket socket;
-    nng_dialer dialer;
     bool open;
-    bool dialling;
     bool closing;
-    struct handshake handshake;
+    struct dial *dial;
     struct connections connections;
     struct receiver receiver;
     atomic_size_t references; /* the owner's and one for each of our tasks in the queue */
@@ -235,7 +234,7 @@ static void release(struct rpc_follower *follower)
 {
     if (atomic_fetch_sub(&follower->references, 1) != 1)
         return;
-    handshake_release(&follower->handshake);
+    dial_free(follower->dial);
     connections_release(&follower->connections);
     free(follower);
 }
@@ -295,10 +294,15 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev what, void *context)
     if (!connections_enter(&follower->connections, pipe, what))
         return;
     unsigned id = (unsigned)nng_pipe_id(pipe);
+    if (what == NNG_PIPE_EV_ADD_PRE && !dial_connected(follower->dial, pipe)) {
+        connections_leave(&follower->connections);
+        (void)nng_pipe_close(pipe);
+        return;
+    }
     if (what == NNG_PIPE_EV_ADD_PRE) {
-        handshake_done(&follower->handshake);
         atomic_store(&follower->pipe, id);
     } else {
+        dial_lost(follower->dial, pipe);
         (void)atomic_compare_exchange_strong(&follower->pipe, &id, 0);
     }
     if (!atomic_exchange(&follower->state_queued, true)) {
@@ -385,12 +389,6 @@ static int configure(struct rpc_follower *follower)
     if (result == 0)
         result = nng_socket_set_int(socket, NNG_OPT_RECVBUF, BUFFER_MESSAGES_MAX);
     if (result == 0)
-        result =
-            nng_socket_set_ms(socket, NNG_OPT_RECONNMINT, (nng_duration)options->reconnect_min_ms);
-    if (result == 0)
-        result =
-            nng_socket_set_ms(socket, NNG_OPT_RECONNMAXT, (nng_duration)options->reconnect_max_ms);
-    if (result == 0)
         result = nng_sub0_socket_subscribe(socket, "", 0);
     if (result == 0)
         result = nng_pipe_notify(socket, NNG_PIPE_EV_ADD_PRE, on_pipe, follower);
@@ -413,18 +411,16 @@ static enum error set_up_follower(struct rpc_follower *follower, struct error_te
     return OK;
 }
 
-static enum error dial(struct rpc_follower *follower, struct error_text *why)
+static enum error start_dialling(struct rpc_follower *follower, struct error_text *why)
 {
-    char url[ADDRESS_TEXT_SIZE];
-    address_dial_url(&follower->options.address, url);
-    int result = nng_dialer_create(&follower->dialer, follower->socket, url);
-    if (result == 0)
-        result = nng_dialer_start(follower->dialer, NNG_FLAG_NONBLOCK);
-    follower->dialling = result == 0;
-    if (result != 0)
-        return error_set(why, transport_error(result), "connect to %s: %s", url,
-                         transport_problem(result));
-    return OK;
+    return dial_start(&follower->dial,
+                      &(struct dial_options){
+                          .socket = follower->socket,
+                          .address = follower->options.address,
+                          .pause_min_ms = follower->options.reconnect_min_ms,
+                          .pause_max_ms = follower->options.reconnect_max_ms,
+                      },
+                      why);
 }
 
 enum error rpc_follower_open(struct rpc_follower **out, const struct rpc_follower_options *options,
@@ -436,12 +432,11 @@ enum error rpc_follower_open(struct rpc_follower **out, const struct rpc_followe
     if (follower == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
     atomic_init(&follower->references, 1);
-    handshake_init(&follower->handshake);
     connections_init(&follower->connections);
     follower->options = follower_defaults(options);
     enum error error = set_up_follower(follower, why);
     if (error == OK)
-        error = dial(follower, why);
+        error = start_dialling(follower, why);
     if (error != OK) {
         rpc_follower_close(follower);
         return error;
@@ -462,8 +457,7 @@ void rpc_follower_close(struct rpc_follower *follower)
     if (follower == NULL || follower->closing)
         return;
     follower->closing = true;
-    if (follower->dialling && atomic_load(&follower->pipe) == 0)
-        handshake_wait(&follower->handshake);
+    dial_stop(follower->dial);
     receiver_release(&follower->receiver);
     if (follower->open && !connections_close(&follower->connections, follower->socket, false))
         hold(follower); /* for ever: nng may still call */

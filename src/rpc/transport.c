@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "rpc/transport.h"
 
-#include "base/clock.h"
-
 #include <arpa/inet.h>
 #include <netdb.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define RESOLVER_ERRORS 1000
 #define BURST_MESSAGES 256
-#define NEVER_MS 86400000     /* as a pause between dials; nng waits a random part of it */
-#define FIRST_CONNECT_MS 50u  /* a dialer younger than this may be shaking hands, */
-#define HANDSHAKE_WAIT_MS 20u /* and is closed when it is through with it, or after this */
 
 /* nng adds NNG_ESYSERR to errno, and also to the results of getaddrinfo, which are negative. */
 static bool is_resolver_error(int nng_result)
@@ -143,9 +139,18 @@ uint16_t transport_bound_port(nng_listener listener, uint16_t port)
     return address.s_family == NNG_AF_INET6 ? ntohs(address.s_in6.sa_port) : port;
 }
 
-void transport_stop_dialling(nng_dialer dialer)
+bool transport_start_thread(void *(*run)(void *), void *argument)
 {
-    (void)nng_dialer_set_ms(dialer, NNG_OPT_RECONNMINT, NEVER_MS);
+    pthread_t thread;
+    sigset_t all;
+    sigset_t before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    int result = pthread_create(&thread, NULL, run, argument);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (result == 0)
+        (void)pthread_detach(thread);
+    return result == 0;
 }
 
 bool transport_send(nng_socket socket, nng_aio *aio, nng_msg *message)
@@ -201,41 +206,4 @@ void receiver_release(struct receiver *receiver)
         nng_aio_free(receiver->poll_aio);
     receiver->aio = NULL;
     receiver->poll_aio = NULL;
-}
-
-void handshake_init(struct handshake *handshake)
-{
-    (void)sem_init(&handshake->connected, 0, 0);
-    handshake_begin(handshake);
-}
-
-void handshake_begin(struct handshake *handshake)
-{
-    while (sem_trywait(&handshake->connected) == 0)
-        continue; /* those of earlier ones */
-    handshake->began_ms = clock_monotonic_ms();
-}
-
-void handshake_release(struct handshake *handshake)
-{
-    (void)sem_destroy(&handshake->connected);
-}
-
-void handshake_done(struct handshake *handshake)
-{
-    (void)sem_post(&handshake->connected);
-}
-
-void handshake_wait(struct handshake *handshake)
-{
-    if (clock_monotonic_ms() - handshake->began_ms > FIRST_CONNECT_MS)
-        return;
-    struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += HANDSHAKE_WAIT_MS * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
-    (void)sem_clockwait(&handshake->connected, CLOCK_MONOTONIC, &until);
 }

@@ -9,7 +9,6 @@
 #include "rpc/greeting.h"
 
 #include <nng/nng.h>
-#include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,9 +32,8 @@ enum error transport_explain_listen(int nng_result, const char *address, struct 
 /* The port that a started listener has; port where nng does not tell. */
 uint16_t transport_bound_port(nng_listener listener, uint16_t port);
 
-/* Keeps a dialer from dialling again after the end of its connection. For one that is about to be
- * closed: nng leaks the descriptor of a connection whose handshake is under way then. */
-void transport_stop_dialling(nng_dialer dialer);
+/* Starts a detached thread in which all signals are blocked: they are for the threads of the program. */
+bool transport_start_thread(void *(*run)(void *), void *argument);
 
 /* Sends a message that has its header; takes it. Waits until it is queued: never long, since queues
  * that are full drop. One aio per thread. false: dropped. */
@@ -82,17 +80,5 @@ enum error receiver_start(struct receiver *receiver, nng_socket socket,
 /* Waits for the callback and frees. Before the socket is closed: nng leaves an aio that begins to
  * receive while its socket closes on a queue that is then freed. Also for one never started. */
 void receiver_release(struct receiver *receiver);
-
-/* nng loses the descriptor of a connection that is closed in the moment when its handshake ends.
- * That moment comes soon after a dialer has started, so whoever closes one waits for it a little. */
-struct handshake {
-    sem_t connected; /* posted for each connection */
-    uint64_t began_ms;
-};
-void handshake_init(struct handshake *handshake);
-void handshake_release(struct handshake *handshake);
-void handshake_begin(struct handshake *handshake); /* a dialer starts anew */
-void handshake_done(struct handshake *handshake);  /* any thread */
-void handshake_wait(struct handshake *handshake);  /* where there is no connection yet */
 
 #endif

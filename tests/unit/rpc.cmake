@@ -39,3 +39,6 @@ jackdaw_unit_test(test_rpc_closing SOURCES test_rpc_closing.c ${support}/jitter.
 target_compile_definitions(test_rpc_closing PRIVATE TLS_FILES="${support}/tls")
 jackdaw_unit_test(test_rpc_hung SOURCES test_rpc_hung.c LIBS jackdaw_probe jackdaw_nng)
 target_link_options(test_rpc_hung PRIVATE -Wl,--wrap=nng_close)
+jackdaw_unit_test(test_rpc_dial SOURCES test_rpc_dial.c LIBS jackdaw_probe jackdaw_nng)
+target_compile_definitions(test_rpc_dial PRIVATE TLS_FILES="${support}/tls")
+target_link_options(test_rpc_dial PRIVATE -Wl,--wrap=getaddrinfo)

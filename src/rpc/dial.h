@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* dial.h - keeps a socket connected to one address.
+ *
+ * A thread of its own resolves the host anew for each dial, because getaddrinfo(3) can block for many
+ * seconds, and dials the addresses as RFC 8305 (Happy Eyeballs) says: families alternate, the next
+ * address follows when one has failed or after DIAL_NEXT_MS, the first connection is kept. nng's own
+ * dialers know the first address only, never dial again here, and leave a dial to the kernel, which
+ * repeats a lost SYN ever more rarely: a dial ends after DIAL_TIMEOUT_MS. Between dials there is a
+ * random pause, which doubles with each failure.
+ *
+ * Private to src/rpc. The owner's thread, where nothing else is said. */
+#ifndef JACKDAW_RPC_DIAL_H
+#define JACKDAW_RPC_DIAL_H
+
+#include "base/address.h"
+#include "base/error.h"
+
+#include <nng/nng.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define DIAL_NEXT_MS 250u      /* RFC 8305, section 5: Connection Attempt Delay */
+#define DIAL_TIMEOUT_MS 3000u  /* for connection and handshake, after the last address was begun */
+#define DIAL_ADDRESSES_MAX 16u /* of a name; further ones are ignored */
+#define DIAL_RESOLVING_MAX 16u /* in one process at the same time; more fail with ERROR_FULL */
+
+struct dial;
+struct tls_endpoint;
+
+struct dial_options {
+    nng_socket socket;
+    struct address address;   /* an empty host is 127.0.0.1 */
+    struct tls_endpoint *tls; /* where address.tls; borrowed until dial_stop has returned */
+    uint32_t pause_min_ms;    /* the first pause is shorter than this, */
+    uint32_t pause_max_ms;    /* and each other one than this */
+    void *context;
+    /* Called when all addresses have failed, on the thread of the dial; NULL is allowed. ERROR_REFUSED:
+     * nobody listens at any address. ERROR_NOT_FOUND: the host has no address. */
+    void (*failed)(void *context, enum error error);
+};
+
+/* Begins. *out: ended with dial_stop and then dial_free. ERROR_INVALID (the address),
+ * ERROR_NO_MEMORY, ERROR_FULL: sentence in why, which may be NULL. */
+enum error dial_start(struct dial **out, const struct dial_options *options,
+                      struct error_text *why);
+
+/* Ends; the socket is to be closed after it. failed is not called any more. If a dial has just begun,
+ * this waits up to 20 ms for its result, because nng leaks the descriptor of a connection whose socket
+ * is closed during the handshake. NULL is allowed. */
+void dial_stop(struct dial *dial);
+
+/* Frees it, when nng calls the callbacks of connections no more. Any thread. NULL is allowed. */
+void dial_free(struct dial *dial);
+
+/* The owner throws the connection away: the next dial begins with the address after the one in use. */
+void dial_elsewhere(struct dial *dial);
+
+/* Without a connection: dials anew at once, unless the last dial has begun less than 250 ms ago. */
+void dial_now(struct dial *dial);
+
+/* For the callbacks of connections; nng's threads. dial_connected: false: there is one already, the
+ * caller closes this one. */
+bool dial_connected(struct dial *dial, nng_pipe pipe);
+void dial_lost(struct dial *dial, nng_pipe pipe);
+
+#endif
