@@ -93,6 +93,10 @@ static json_t *make_cluster(const Jackdaw__StatusReply *status)
     json_put(object, "orphans", json_number(status->orphans));
     json_put(object, "clients", json_number(status->clients));
     json_put(object, "uptime_ms", json_number(status->uptime_ms));
+    if (status->damage[0] == '\0')
+        json_put(object, "damage", json_null());
+    else
+        json_put_text(object, "damage", status->damage);
     return object;
 }
 

@@ -58,6 +58,8 @@ static void show_server(struct app *app, const struct client_view *view,
               (double)result->latency_us / 1000);
     lines_put(app, "  log       committed %s of %s", place(status->committed, committed),
               place(status->last, last));
+    if (status->damage[0] != '\0')
+        lines_put(app, "            its database is damaged: tell the operator");
     free(version);
     free(role);
 }

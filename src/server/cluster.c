@@ -413,6 +413,11 @@ struct rpc_server *cluster_server(const struct cluster *cluster)
     return cluster->server;
 }
 
+void cluster_set_damaged(struct cluster *cluster)
+{
+    snapshots_set_damaged(cluster->snapshots);
+}
+
 const char *cluster_own_client(const struct cluster *cluster)
 {
     return cluster->client;

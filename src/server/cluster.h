@@ -104,6 +104,9 @@ uint64_t cluster_refused(const struct cluster *cluster);
 /* Whether an entry of the log was not applied here, because it had ended this server's process twice. */
 bool cluster_has_poison_entry(const struct cluster *cluster);
 
+/* The database here is damaged: no snapshot of it is given any more. */
+void cluster_set_damaged(struct cluster *cluster);
+
 /* Makes node (0: this one) leave for good. As replica_step of LEAVE_NODE. */
 enum error cluster_leave(struct cluster *cluster, uint16_t node);
 

@@ -51,6 +51,8 @@ static void on_role(void *context, enum replica_role role)
 static void on_replacing(void *context)
 {
     struct core *core = context;
+    scrub_stop(core->scrub);
+    core->health.next_scrub_ms = 0;
     worker_stop(core->reader); /* what it has read is told, and thrown away */
     core->reader = NULL;
     store_close(core->reader_store);
@@ -131,6 +133,9 @@ static void look(void *context, struct operator_view *view)
         .uptime_ms = core->now_ms - core->started_ms,
         .poison_requests = core->suspects.refused + cluster_refused(core->cluster),
         .poison_entries = cluster_has_poison_entry(core->cluster),
+        .checked_ms = core->health.checked_ms,
+        .is_checking = scrub_is_running(core->scrub),
+        .damage = core->health.damage.text,
         .is_reachable = is_reachable,
         .clock = look_at_clock,
     };
@@ -209,7 +214,15 @@ static enum error open_chat(struct core *core, struct error_text *why)
 
 static enum error start_workers(struct core *core, struct error_text *why)
 {
-    enum error error = worker_start(&core->reader);
+    struct scrub_options scrub = {
+        .queue = core->cluster_queue,
+        .bytes_per_second = SCRUB_BYTES_PER_SECOND,
+        .context = core,
+        .ended = core_health_scrubbed,
+    };
+    enum error error = scrub_new(&core->scrub, &scrub);
+    if (error == OK)
+        error = worker_start(&core->reader);
     if (error == OK)
         error = worker_start(&core->hasher);
     if (error == OK)
@@ -352,6 +365,7 @@ static void tick(struct core *core)
         core->next_second_ms = core->now_ms + SECOND_MS;
         core->second_is_due = true;
         watch_descriptors(core);
+        core_health_tick(core);
     }
 }
 
@@ -531,6 +545,7 @@ void core_release(struct core *core)
     stop_requests(core);
     suspects_release(core, stopping_text);
     cluster_resign(core->cluster);
+    scrub_free(core->scrub);
     worker_stop(core->disk);
     if (core->cluster_queue != NULL)
         (void)task_queue_run(core->cluster_queue, SIZE_MAX);

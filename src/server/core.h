@@ -20,11 +20,21 @@
 #include "server/ledger.h"
 #include "server/mailbox.h"
 #include "server/options.h"
+#include "server/scrub.h"
 #include "server/suspects.h"
 #include "server/worker.h"
 #include "store/store.h"
 
 #include <stdatomic.h>
+
+/* What is known of the database's files and content; see core_health.c. */
+struct core_health {
+    uint64_t next_scrub_ms; /* no earlier */
+    uint64_t checked_ms;    /* wall clock: the last scan of all of it ended; 0: none did */
+    bool is_damaged;
+    uint64_t damaged_ms;      /* since when */
+    struct error_text damage; /* where it is damaged */
+};
 
 struct core {
     const struct server_options *options;
@@ -47,6 +57,8 @@ struct core {
     struct rpc_server *clients; /* the client address */
     Jackdaw__Chat_Service service;
     struct operator_desk operator_desk;
+    struct scrub *scrub;
+    struct core_health health;
     enum replica_role role;
     uint64_t now_ms; /* monotonic, read once a turn */
     uint64_t started_ms;
@@ -87,6 +99,14 @@ void core_stop(struct core *core);
 /* Makes the core open its log file anew in its next turn, and log that it did. Async-signal-safe; any
  * thread, from core_open until core_release. */
 void core_reload(struct core *core);
+
+/* ---- core_health.c, for core.c ---- */
+
+/* Once a second: notices when the data folder was removed or replaced, and ends the server; begins a
+ * scan of the whole database when one is due; and has a server with a damaged database end where
+ * another has everything. */
+void core_health_tick(struct core *core);
+void core_health_scrubbed(void *context, enum error error, const char *reason, uint64_t bytes);
 
 /* Closes everything; the database last. */
 void core_release(struct core *core);

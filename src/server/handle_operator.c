@@ -88,6 +88,10 @@ void operator_status_fill(struct operator_status *out, const struct operator_vie
     reply->uptime_ms = view->uptime_ms;
     reply->poison_requests = view->poison_requests;
     reply->poison_entries = view->poison_entries;
+    reply->checked_ms = view->checked_ms;
+    reply->checking = view->is_checking;
+    if (view->damage != NULL)
+        reply->damage = (char *)view->damage;
     reply->members = out->list;
     const struct replica_member *members;
     size_t count = replica_members(replica, &members);

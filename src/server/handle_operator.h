@@ -20,6 +20,10 @@ struct operator_view {
     uint64_t uptime_ms;
     uint64_t poison_requests; /* as in StatusReply */
     uint64_t poison_entries;
+    uint64_t
+        checked_ms;   /* the database: when all of it was read last, by the wall clock; 0: never */
+    bool is_checking; /* it is being read */
+    const char *damage; /* where it is damaged; "": nothing is known. Borrowed for the answer */
     /* Whether there is a connection to a member that is not this server; context is the desk's. */
     bool (*is_reachable)(void *context, uint16_t id);
     /* How far a server's clock is ahead of what this one stamps; false: unknown. NULL: of all. */

@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define CELL_BYTES 320
 #define COLUMNS 7
@@ -46,6 +47,16 @@ static void write_duration(char out[static CELL_BYTES], uint64_t ms)
     else
         (void)snprintf(out, CELL_BYTES, "%" PRIu64 " d %" PRIu64 " h", seconds / 86400,
                        seconds % 86400 / 3600);
+}
+
+/* "2026-11-30 01:02:03 UTC". */
+static void write_time(char out[static CELL_BYTES], uint64_t ms)
+{
+    time_t seconds = (time_t)(ms / 1000);
+    struct tm parts;
+    if (gmtime_r(&seconds, &parts) == NULL ||
+        strftime(out, CELL_BYTES, "%Y-%m-%d %H:%M:%S UTC", &parts) == 0)
+        (void)snprintf(out, CELL_BYTES, "%" PRIu64 " ms", ms);
 }
 
 static const char *state_of(const Jackdaw__StatusReply *status,
@@ -197,6 +208,22 @@ static void print_members(const Jackdaw__StatusReply *status, FILE *out)
     free(table.cells);
 }
 
+static void print_database(const Jackdaw__StatusReply *status, FILE *out)
+{
+    char text[CELL_BYTES];
+    if (status->damage[0] != '\0') {
+        write_clean(text, status->damage);
+        (void)fprintf(out, "server %u: DATABASE DAMAGED: %s; keep its data folder\n", status->id,
+                      text);
+    } else if (status->checked_ms != 0) {
+        write_time(text, status->checked_ms);
+        (void)fprintf(out, "server %u: database checked %s, no damage found%s\n", status->id, text,
+                      status->checking ? "; it is being checked again" : "");
+    } else if (status->checking) {
+        (void)fprintf(out, "server %u: the database is being checked\n", status->id);
+    }
+}
+
 void operator_print_text(const Jackdaw__StatusReply *status, FILE *out)
 {
     char server[CELL_BYTES];
@@ -213,6 +240,7 @@ void operator_print_text(const Jackdaw__StatusReply *status, FILE *out)
     (void)fprintf(out, "\nserver %u: %s, up %s, %u client%s, committed %s of %s\n", status->id,
                   server, uptime, status->clients, status->clients == 1 ? "" : "s", committed,
                   last);
+    print_database(status, out);
     if (status->orphans > 0)
         (void)fprintf(out,
                       "server %u: %" PRIu64 " change%s of a lost reign wait%s here until a master "
@@ -328,6 +356,14 @@ static json_t *object_of(const Jackdaw__StatusReply *status)
     put_number(&object, "uptime_ms", status->uptime_ms);
     put_number(&object, "poison_requests", status->poison_requests);
     put_number(&object, "poison_entries", status->poison_entries);
+    if (object != NULL)
+        put(&object, "checked_ms",
+            status->checked_ms == 0 ? json_null() : json_integer((json_int_t)status->checked_ms));
+    put_flag(&object, "checking", status->checking);
+    if (object != NULL && status->damage[0] == '\0')
+        put(&object, "damage", json_null());
+    else
+        put_text(&object, "damage", status->damage);
     return object;
 }
 

@@ -45,6 +45,7 @@ struct snapshots {
     struct snapshots_options options;
     struct worker *worker; /* started at the first copy or check */
     bool is_ending;
+    bool is_damaged; /* the database is */
     struct copy copy;
     bool is_making;
     atomic_bool is_unwanted; /* the copy being made */
@@ -198,7 +199,7 @@ static bool fits(const struct snapshots *snapshots, const struct replica_message
 
 bool snapshots_give(struct snapshots *snapshots, struct replica_message *chunk, uint64_t now_ms)
 {
-    if (snapshots->options.folder == NULL || snapshots->is_making)
+    if (snapshots->options.folder == NULL || snapshots->is_making || snapshots->is_damaged)
         return false;
     if (!fits(snapshots, chunk)) {
         if (store_position(snapshots->options.store).seq >= needed_seq(chunk))
@@ -262,6 +263,12 @@ void snapshots_forget(struct snapshots *snapshots)
 void snapshots_set_store(struct snapshots *snapshots, struct store *store)
 {
     snapshots->options.store = store;
+    snapshots->is_damaged = false;
+}
+
+void snapshots_set_damaged(struct snapshots *snapshots)
+{
+    snapshots->is_damaged = true;
 }
 
 void snapshots_tick(struct snapshots *snapshots, uint64_t now_ms)

@@ -61,6 +61,9 @@ const char *snapshots_finish_kept(struct snapshots *snapshots);
  * replaced, and may have no readers. */
 void snapshots_forget(struct snapshots *snapshots);
 
+/* The database is damaged: nothing is given any more, until it is another one. */
+void snapshots_set_damaged(struct snapshots *snapshots);
+
 /* The database is another one now. */
 void snapshots_set_store(struct snapshots *snapshots, struct store *store);
 

@@ -49,6 +49,9 @@ static struct operator_view view_of(struct bench *bench, uint16_t id)
                                   .orphans = 5,
                                   .clients = 12,
                                   .uptime_ms = 3 * 3600000 + 61000,
+                                  .checked_ms = 1796003265919,
+                                  .is_checking = true,
+                                  .damage = "row 7",
                                   .is_reachable = is_reachable,
                                   .clock = clock_of};
 }
@@ -326,16 +329,18 @@ static void test_print__json(void **state)
     json_int_t requests, entries;
     json_int_t id, master, epoch, servers, in_sync, last_seq, committed_epoch, orphans, clients, up;
     json_t *members;
+    int checking;
     assert_int_equal(
         json_unpack(object,
                     "{s:s,s:s,s:I,s:s,s:I,s:s,s:I,s:s,s:I,s:I,s:{s:I,s:I*},s:{s:I,s:I*},s:o,s:I,"
-                    "s:I,s:I,s:I,s:I!}",
+                    "s:I,s:I,s:I,s:I,s:n,s:b,s:n!}",
                     "type", &type, "server", &server, "id", &id, "role", &role, "master", &master,
                     "master_client", &master_client, "epoch", &epoch, "durability", &durability,
                     "servers", &servers, "in_sync", &in_sync, "last", "seq", &last_seq, "epoch",
                     &epoch, "committed", "epoch", &committed_epoch, "seq", &last_seq, "members",
                     &members, "orphans", &orphans, "clients", &clients, "uptime_ms", &up,
-                    "poison_requests", &requests, "poison_entries", &entries),
+                    "poison_requests", &requests, "poison_entries", &entries, "checked_ms",
+                    "checking", &checking, "damage"),
         0);
     assert_int_equal(requests, 0);
     assert_int_equal(entries, 0);
@@ -356,6 +361,41 @@ static void test_print__json(void **state)
     assert_true(json_is_null(json_object_get(third, "clock_ms")));
     json_decref(object);
     free(text);
+}
+
+static void test_print__the_database(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t checked_ms;
+        bool checking;
+        const char *damage;
+        const char *line;
+        const char *json;
+    } cases[] = {
+        {0, true, "", "server 1: the database is being checked\n",
+         "\"checked_ms\":null,\"checking\":true,\"damage\":null"},
+        {1796003265919, false, "",
+         "server 1: database checked 2026-11-30 01:47:45 UTC, no damage found\n",
+         "\"checked_ms\":1796003265919,\"checking\":false,\"damage\":null"},
+        {1796003265919, true, "", "no damage found; it is being checked again\n",
+         "\"checking\":true"},
+        {1796003265919, false, "row\x1b 7",
+         "server 1: DATABASE DAMAGED: row? 7; keep its data folder\n", "\"damage\":\"row"},
+    };
+    struct sample sample;
+    make_sample(&sample);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sample.reply.checked_ms = cases[i].checked_ms;
+        sample.reply.checking = cases[i].checking;
+        sample.reply.damage = (char *)cases[i].damage;
+        char *text = printed(&sample.reply, false);
+        char *json = printed(&sample.reply, true);
+        assert_non_null(strstr(text, cases[i].line));
+        assert_non_null(strstr(json, cases[i].json));
+        free(text);
+        free(json);
+    }
 }
 
 /* ---- asking over the wire ---- */
@@ -680,6 +720,7 @@ int main(void)
         cmocka_unit_test(test_print__poison_is_told),
         cmocka_unit_test(test_print__nothing_reaches_the_terminal_unseen),
         cmocka_unit_test(test_print__json),
+        cmocka_unit_test(test_print__the_database),
         cmocka_unit_test(test_operator__status_of_a_server),
         cmocka_unit_test(test_operator__leave),
         cmocka_unit_test(test_operator__remove_goes_to_the_master),

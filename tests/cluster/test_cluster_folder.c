@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* Three servers of which one loses its data folder, or finds its database damaged, while it runs: it
+ * ends with a sentence, and the others go on with everything that was acknowledged. */
+#include "support/crowd.h"
+
+#include <ftw.h>
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SERVERS 3
+#define A_LITTLE 50
+
+struct fixture {
+    struct stage *stage;
+    struct cluster cluster;
+    struct crowd crowd;
+};
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    fixture->stage = stage_open();
+    cluster_init(&fixture->cluster, fixture->stage, NULL);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    crowd_free(&fixture->crowd);
+    stage_close(fixture->stage);
+    free(fixture);
+    return 0;
+}
+
+static const char *folder_of(struct fixture *fixture, size_t i, const char *file)
+{
+    char name[64];
+    (void)snprintf(name, sizeof name, "data/%zu%s", i + 1, file);
+    return stage_path(fixture->stage, name);
+}
+
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *place)
+{
+    (void)status;
+    (void)kind;
+    (void)place;
+    return remove(path);
+}
+
+static void remove_folder(struct fixture *fixture, size_t i)
+{
+    assert_int_equal(nftw(folder_of(fixture, i, ""), remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+static void move_folder(struct fixture *fixture, size_t i)
+{
+    char to[STAGE_PATH_SIZE];
+    (void)snprintf(to, sizeof to, "%s", folder_of(fixture, i, "-away"));
+    assert_int_equal(rename(folder_of(fixture, i, ""), to), 0);
+}
+
+/* The others go on, and the one that ends says why. */
+static void expect_end(struct fixture *fixture, size_t i, const char *event, const char *sentence)
+{
+    struct cluster *cluster = &fixture->cluster;
+    CROWD_WAIT(&fixture->crowd, process_ended(cluster->servers[i].process));
+    assert_true(cluster_logged(cluster, i, event));
+    assert_true(cluster_logged(cluster, i, sentence));
+    cluster_wait_in_sync(cluster, 7u & ~(1u << i));
+    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+}
+
+static void finish(struct fixture *fixture)
+{
+    cluster_wait_in_sync(&fixture->cluster, 7u);
+    crowd_finish(&fixture->crowd, CHECK_ALL);
+    cluster_stop_all(&fixture->cluster);
+    stage_pass(fixture->stage);
+}
+
+/* The master's folder is removed under load; it comes back with an empty one. Then the new master's is
+ * moved away, and it comes back with that. */
+static void test_folder__goes_away_under_the_master(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = &fixture->cluster;
+    cluster_start(cluster, SERVERS, NULL);
+    crowd_open(&fixture->crowd, cluster, 2, 2);
+    crowd_go_on(&fixture->crowd, A_LITTLE);
+    size_t first = cluster_master(cluster, 7u);
+    remove_folder(fixture, first);
+    expect_end(fixture, first, "data_folder_gone", "is gone; put the folder back");
+    cluster->servers[first].role = "slave";
+    cluster_run(cluster, first);
+    cluster_wait_in_sync(cluster, 7u);
+    size_t second = cluster_master(cluster, 7u);
+    move_folder(fixture, second);
+    expect_end(fixture, second, "data_folder_gone", "put the folder back and start");
+    char from[STAGE_PATH_SIZE];
+    (void)snprintf(from, sizeof from, "%s", folder_of(fixture, second, "-away"));
+    assert_int_equal(rename(from, folder_of(fixture, second, "")), 0);
+    cluster_run(cluster, second);
+    finish(fixture);
+}
+
+static void damage(struct fixture *fixture, size_t i)
+{
+    sqlite3 *database = NULL;
+    assert_int_equal(sqlite3_open(folder_of(fixture, i, "/jackdaw.db"), &database), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(database, "UPDATE event SET room = room + 1 WHERE id = 3", NULL, NULL, NULL),
+        SQLITE_OK);
+    assert_int_equal(sqlite3_close(database), SQLITE_OK);
+}
+
+/* The scan beside the service finds it. */
+static void test_database__is_damaged(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = &fixture->cluster;
+    cluster_start(cluster, SERVERS, NULL);
+    crowd_open(&fixture->crowd, cluster, 2, 2);
+    crowd_go_on(&fixture->crowd, A_LITTLE);
+    size_t first = cluster_master(cluster, 7u);
+    cluster_kill(cluster, 1u << first);
+    damage(fixture, first);
+    cluster_wait_in_sync(cluster, 7u & ~(1u << first));
+    cluster_launch(cluster, first);
+    expect_end(fixture, first, "database_damaged", "keep the data folder");
+    move_folder(fixture, first);
+    cluster->servers[first].role = "slave";
+    cluster_run(cluster, first);
+    finish(fixture);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_folder__goes_away_under_the_master),
+        TEST(test_database__is_damaged),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

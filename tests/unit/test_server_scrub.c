@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/* The check of the whole database beside the one who writes it. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/scrub.h"
+#include "support/desk.h"
+#include "support/folder.h"
+
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define PATIENCE_MS 60000
+
+struct fixture {
+    struct desk desk;
+    struct scrub *scrub;
+    char *folder;
+    uint64_t ann;
+    unsigned ended;
+    enum error error;
+    char reason[ERROR_TEXT_SIZE];
+    uint64_t bytes;
+};
+
+static void note_end(void *context, enum error error, const char *reason, uint64_t bytes)
+{
+    struct fixture *f = context;
+    f->ended++;
+    f->error = error;
+    f->bytes = bytes;
+    (void)snprintf(f->reason, sizeof f->reason, "%s", reason);
+}
+
+static void begin(struct fixture *f, uint64_t bytes_per_second)
+{
+    *f = (struct fixture){.folder = folder_new()};
+    desk_init(&f->desk, f->folder);
+    desk_open(&f->desk);
+    assert_true(desk_register(&f->desk, "ann"));
+    f->ann = desk_login(&f->desk, "ann");
+    assert_true(desk_join(&f->desk, f->ann, "lobby"));
+    for (int i = 0; i < 3000; i++)
+        assert_true(desk_send(&f->desk, f->ann, "lobby", "hello"));
+    assert_int_equal(desk_commit(&f->desk), OK);
+    struct scrub_options options = {.queue = f->desk.queue,
+                                    .bytes_per_second = bytes_per_second,
+                                    .context = f,
+                                    .ended = note_end};
+    assert_int_equal(scrub_new(&f->scrub, &options), OK);
+}
+
+static void end(struct fixture *f)
+{
+    scrub_free(f->scrub);
+    desk_close(&f->desk);
+    folder_remove(f->folder);
+}
+
+static void start(struct fixture *f)
+{
+    struct error_text why = {.text = ""};
+    if (scrub_start(f->scrub, f->desk.store, &why) != OK)
+        fail_msg("%s", why.text);
+}
+
+static void wait_for_end(struct fixture *f)
+{
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    unsigned before = f->ended;
+    while (f->ended == before) {
+        assert_true(clock_monotonic_ms() < until_ms);
+        task_queue_wait(f->desk.queue, 100);
+        desk_run(&f->desk);
+    }
+}
+
+static void test_scrub__while_more_is_written(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f, 4 * 1024 * 1024);
+    start(&f);
+    start(&f); /* one is under way */
+    assert_true(scrub_is_running(f.scrub));
+    for (int i = 0; i < 500; i++) {
+        assert_true(desk_send(&f.desk, f.ann, "lobby", "more"));
+        assert_int_equal(desk_commit(&f.desk), OK);
+        ledger_prune(f.desk.ledger, store_position(f.desk.store).seq);
+    }
+    if (f.ended == 0)
+        wait_for_end(&f);
+    if (f.error != OK)
+        fail_msg("%s", f.reason);
+    assert_true(f.bytes > 3000 * 64);
+    assert_false(scrub_is_running(f.scrub));
+    start(&f);
+    wait_for_end(&f);
+    assert_int_equal(f.error, OK);
+    assert_int_equal(f.ended, 2);
+    end(&f);
+}
+
+static void test_scrub__finds_damage(void **state)
+{
+    (void)state;
+    struct fixture f;
+    char path[512];
+    sqlite3 *database = NULL;
+    begin(&f, UINT32_MAX);
+    (void)snprintf(path, sizeof path, "%s/%s", f.folder, STORE_FILE_NAME);
+    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(database, "DELETE FROM event WHERE id = 1000", NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_close(database), SQLITE_OK);
+    start(&f);
+    wait_for_end(&f);
+    assert_int_equal(f.error, ERROR_CORRUPT);
+    assert_non_null(strstr(f.reason, "table event"));
+    end(&f);
+}
+
+/* A pause between two slices does not keep it. */
+static void test_scrub_stop__in_a_pause(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f, 1);
+    start(&f);
+    scrub_stop(f.scrub);
+    assert_false(scrub_is_running(f.scrub));
+    start(&f); /* the end of the first is still to come */
+    assert_false(scrub_is_running(f.scrub));
+    desk_run(&f.desk);
+    start(&f);
+    assert_true(scrub_is_running(f.scrub));
+    scrub_free(f.scrub);
+    f.scrub = NULL;
+    assert_int_equal(f.ended, 0);
+    end(&f);
+}
+
+int main(void)
+{
+    log_configure(LOG_SILENT, LOG_TEXT);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_scrub__while_more_is_written),
+        cmocka_unit_test(test_scrub__finds_damage),
+        cmocka_unit_test(test_scrub_stop__in_a_pause),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
