@@ -142,3 +142,61 @@ enum error folder_lock(const char *folder, int *lock, struct error_text *why)
     sqlite3_free(path);
     return error;
 }
+
+/* ---- files that stay ---- */
+
+static bool name_file(const struct store *store, enum watched which, char path[static PATH_MAX])
+{
+    static const char *const suffixes[] = {
+        [WATCHED_DATABASE] = "", [WATCHED_WAL] = "-wal", [WATCHED_SHM] = "-shm"};
+    const char *slash = strrchr(store->path, '/');
+    int length =
+        which == WATCHED_LOCK
+            ? snprintf(path, PATH_MAX, "%.*s/lock", (int)(slash - store->path), store->path)
+            : snprintf(path, PATH_MAX, "%s%s", store->path, suffixes[which]);
+    return length > 0 && length < PATH_MAX;
+}
+
+void folder_watch_files(struct store *store)
+{
+    for (size_t i = 0; i < WATCHED_COUNT; i++) {
+        char path[PATH_MAX];
+        struct stat found;
+        store->files[i] = (struct watched_file){0};
+        if (name_file(store, (enum watched)i, path) && stat(path, &found) == 0)
+            store->files[i] = (struct watched_file){.device = found.st_dev, .inode = found.st_ino};
+    }
+}
+
+static enum error gone(const char *path, const char *how, struct error_text *why)
+{
+    return error_set(why, ERROR_CLOSED,
+                     "the data folder was removed or replaced under the running server: %s %s; put "
+                     "the folder back and start the server again; if it is lost and other servers "
+                     "run, start this one as a slave, and it copies their database",
+                     path, how);
+}
+
+enum error store_check_files(const struct store *store, struct error_text *why)
+{
+    if (store->path == NULL)
+        return OK;
+    for (size_t i = 0; i < WATCHED_COUNT; i++) {
+        const struct watched_file *file = &store->files[i];
+        char path[PATH_MAX];
+        struct stat found;
+        if (file->inode == 0 || !name_file(store, (enum watched)i, path))
+            continue;
+        if (stat(path, &found) != 0)
+            return errno == ENOENT || errno == ENOTDIR
+                       ? gone(path, "is gone", why)
+                       : error_set(why, ERROR_CLOSED,
+                                   "%s cannot be looked at any more: %s; check owner and "
+                                   "permissions of the data folder and of those above it, and "
+                                   "start the server again",
+                                   path, strerror(errno));
+        if (found.st_ino != file->inode || found.st_dev != file->device)
+            return gone(path, "is another file now", why);
+    }
+    return OK;
+}

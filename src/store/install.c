@@ -175,6 +175,8 @@ static enum error make_ready(struct install *install)
 static void keep_old(struct install *install)
 {
     (void)store_use_wal(install->old, true, NULL);
+    (void)store_size(install->old, &(uint64_t){0}); /* a read makes the WAL */
+    folder_watch_files(install->old);
 }
 
 /* SQLite does not mind when it cannot remove a WAL that it is done with. Here it must be gone:

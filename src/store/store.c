@@ -209,7 +209,11 @@ static enum error load(struct store *store, const struct store_options *options,
     enum error error = configure(store, why);
     if (error == OK)
         error = load_knowledge(store, why);
-    return error == OK ? check_node(store, options->node_id, why) : error;
+    if (error == OK)
+        error = check_node(store, options->node_id, why);
+    if (error == OK && store->path != NULL)
+        folder_watch_files(store); /* the WAL is there by now */
+    return error;
 }
 
 static struct store *new_store(void)
@@ -359,6 +363,8 @@ enum error store_open_reader(struct store **out, const struct store *writer, str
 {
     if (writer->path == NULL)
         return error_set(why, ERROR_INVALID, "a store in memory has no readers");
+    if (store_check_files(writer, why) != OK) /* it would read another database */
+        return error_prefix(why, ERROR_CLOSED, "open reader of %s", writer->path);
     struct store *store = new_store();
     if (store == NULL)
         return error_set(why, ERROR_NO_MEMORY, "open reader: out of memory");
@@ -395,6 +401,9 @@ void store_close(struct store *store)
     store_rollback(store);
     for (size_t i = 0; i < STATEMENT_COUNT; i++)
         (void)sqlite3_finalize(store->statements[i]);
+    /* Closing removes the WAL by its name, which may be another database's by now. */
+    if (store->database != NULL && store_check_files(store, NULL) != OK)
+        (void)sqlite3_db_config(store->database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     int code = sqlite3_close(store->database);
     ASSERT(code == SQLITE_OK);
     if (store->lock >= 0)

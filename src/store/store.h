@@ -62,6 +62,12 @@ enum error store_open(struct store **out, const struct store_options *options,
 enum error store_open_reader(struct store **out, const struct store *writer,
                              struct error_text *why);
 
+/* Whether the names in the data folder still lead to the files that the store has open. ERROR_CLOSED:
+ * the folder, or a file in it, was removed, moved, replaced or unmounted, or may no longer be looked
+ * at, so that nobody will find what is written; with a sentence in why. A store in memory: OK. A few
+ * microseconds; touches no disk. */
+enum error store_check_files(const struct store *store, struct error_text *why);
+
 /* Closes; an open transaction is rolled back. NULL is allowed. */
 void store_close(struct store *store);
 

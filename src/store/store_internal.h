@@ -11,6 +11,7 @@
 
 #include <sqlite3.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 
 /* ---- the body ---- */
 
@@ -130,11 +131,19 @@ struct recent_outcome {
     uint32_t flags;
 };
 
+/* The files that a store has open, by what their names led to then. */
+enum watched { WATCHED_DATABASE, WATCHED_WAL, WATCHED_SHM, WATCHED_LOCK, WATCHED_COUNT };
+struct watched_file {
+    dev_t device;
+    ino_t inode; /* 0: it is not watched */
+};
+
 struct store {
     sqlite3 *database;
     sqlite3_stmt *statements[STATEMENT_COUNT];
     char *path; /* of the database; NULL: in memory */
     int lock;   /* descriptor that holds the folder's lock, or -1 */
+    struct watched_file files[WATCHED_COUNT];
     bool is_reader;
     unsigned open_reads; /* what is being read inside the read transaction that is open */
 
@@ -166,6 +175,9 @@ enum error folder_make(const char *folder, struct error_text *why);
 
 /* Locks the folder for this process. *lock: closed to unlock. ERROR_IN_USE names the holder. */
 enum error folder_lock(const char *folder, int *lock, struct error_text *why);
+
+/* Keeps what the names of the store's files lead to, for store_check_files. */
+void folder_watch_files(struct store *store);
 
 /* Makes what happened to the names in the folder that holds path durable. Needs no memory. */
 enum error folder_sync_of(const char *path, struct error_text *why);

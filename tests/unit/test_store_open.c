@@ -823,6 +823,62 @@ static void test_store_commit__the_wal_stays_small_beside_a_reader(void **state)
     store_close(store);
 }
 
+/* ---- files that go away ---- */
+
+static void test_store_check_files__names_that_lead_elsewhere(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        const char *command; /* with the folder in F */
+        const char *word;    /* NULL: the files are still there */
+    } cases[] = {
+        {"true", NULL},
+        {"touch $F/other; chmod 0500 $F; chmod 0700 $F", NULL},
+        {"rm -rf $F", "is gone"},
+        {"mv $F $F-away", "is gone"},
+        {"cp -r $F $F-copy; rm -rf $F; mv $F-copy $F", "is another file"},
+        {"rm $F/jackdaw.db-wal", "jackdaw.db-wal is gone"},
+        {"rm $F/jackdaw.db-shm", "jackdaw.db-shm is gone"},
+        {"mv $F/lock $F/l; echo 1 > $F/lock", "lock is another file"},
+        {"rm -rf $F; echo > $F", "is gone"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char folder[TEST_PATH_SIZE];
+        struct error_text why = {.text = ""};
+        struct store *reader = NULL;
+        join_path(folder, fixture->folder, "f");
+        struct store *store = open_store(folder);
+        assert_ok(store, work_apply(store, 1));
+        assert_int_equal(store_check_files(store, &why), OK);
+        assert_int_equal(setenv("F", folder, 1), 0);
+        assert_int_equal(system(cases[i].command), 0);
+        enum error expected = cases[i].word == NULL ? OK : ERROR_CLOSED;
+        assert_int_equal(store_check_files(store, &why), expected);
+        if (expected != OK && strstr(why.text, cases[i].word) == NULL)
+            fail_msg("%s: %s", cases[i].command, why.text);
+        assert_int_equal(store_open_reader(&reader, store, &why), expected);
+        store_close(reader);
+        store_close(store);
+        assert_int_equal(system("rm -rf $F $F-away"), 0);
+    }
+}
+
+/* What has come into its place keeps its WAL. */
+static void test_store_close__beside_a_copy_in_its_place(void **state)
+{
+    struct fixture *fixture = *state;
+    char folder[TEST_PATH_SIZE];
+    join_path(folder, fixture->folder, "f");
+    struct store *store = open_store(folder);
+    assert_ok(store, work_apply(store, 1));
+    assert_int_equal(setenv("F", folder, 1), 0);
+    assert_int_equal(system("cp -r $F $F-copy; rm -rf $F; mv $F-copy $F"), 0);
+    store_close(store);
+    store = open_store(folder);
+    work_check(store, 1, true);
+    store_close(store);
+}
+
 /* ---- nothing is left lying about ---- */
 
 static void test_store_delete__leaves_no_rows(void **state)
@@ -923,6 +979,8 @@ int main(void)
                                         teardown_limit),
         TEST(test_store_open_reader__sees_what_is_committed),
         TEST(test_store_commit__the_wal_stays_small_beside_a_reader),
+        TEST(test_store_check_files__names_that_lead_elsewhere),
+        TEST(test_store_close__beside_a_copy_in_its_place),
         TEST(test_store_open_reader__of_a_store_in_memory),
         TEST(test_store_open_reader__in_a_thread_of_its_own),
         TEST(test_store_delete__leaves_no_rows),
