@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 #define DIGEST_BYTES 16u
-#define FRAME_BYTES (4u + DIGEST_BYTES)
+#define SIZE_BYTES 8u /* the size, and what makes sure of it */
+#define FRAME_BYTES (SIZE_BYTES + DIGEST_BYTES)
 #define MAGIC_BYTES (sizeof STATE_FILE_MAGIC - 1)
 
 struct buffer {
@@ -70,17 +71,6 @@ static void release(struct buffer *buffer)
     *buffer = (struct buffer){.used = 0};
 }
 
-static void put_size(uint8_t out[static 4], size_t size)
-{
-    for (size_t i = 0; i < 4; i++)
-        out[i] = (uint8_t)(size >> 8 * i);
-}
-
-static size_t get_size(const uint8_t in[static 4])
-{
-    return (size_t)in[0] | (size_t)in[1] << 8 | (size_t)in[2] << 16 | (size_t)in[3] << 24;
-}
-
 static void digest(const uint8_t size[static 4], const void *payload, size_t bytes,
                    uint8_t out[static DIGEST_BYTES])
 {
@@ -89,6 +79,24 @@ static void digest(const uint8_t size[static 4], const void *payload, size_t byt
     (void)crypto_generichash_update(&state, size, 4);
     (void)crypto_generichash_update(&state, payload, bytes);
     (void)crypto_generichash_final(&state, out, DIGEST_BYTES);
+}
+
+static void put_size(uint8_t out[static SIZE_BYTES], size_t size)
+{
+    uint8_t sum[DIGEST_BYTES];
+    for (size_t i = 0; i < 4; i++)
+        out[i] = (uint8_t)(size >> 8 * i);
+    digest(out, "", 0, sum);
+    memcpy(out + 4, sum, 4);
+}
+
+/* False: these bytes are no size. A wrong one must not pass for a record that was cut short. */
+static bool get_size(const uint8_t in[static SIZE_BYTES], size_t *out)
+{
+    uint8_t sum[DIGEST_BYTES];
+    *out = (size_t)in[0] | (size_t)in[1] << 8 | (size_t)in[2] << 16 | (size_t)in[3] << 24;
+    digest(in, "", 0, sum);
+    return memcmp(in + 4, sum, 4) == 0 && *out <= STATE_FILE_RECORD_MAX;
 }
 
 static bool write_fully(int descriptor, const uint8_t *bytes, size_t size, size_t offset)
@@ -128,14 +136,14 @@ static enum error visit_records(struct state_file *file, const uint8_t *bytes, s
 {
     size_t at = MAGIC_BYTES;
     while (size - at >= FRAME_BYTES && !is_zero(bytes + at, size - at)) {
-        size_t payload = get_size(bytes + at);
-        if (payload > STATE_FILE_RECORD_MAX)
+        size_t payload;
+        if (!get_size(bytes + at, &payload))
             return damaged(file, at, why);
         if (payload > size - at - FRAME_BYTES)
             break;
         uint8_t expected[DIGEST_BYTES];
         digest(bytes + at, bytes + at + FRAME_BYTES, payload, expected);
-        if (memcmp(expected, bytes + at + 4, DIGEST_BYTES) != 0)
+        if (memcmp(expected, bytes + at + SIZE_BYTES, DIGEST_BYTES) != 0)
             return damaged(file, at, why);
         enum error error = visit(context, bytes + at + FRAME_BYTES, payload);
         if (error == ERROR_NO_MEMORY)
@@ -363,7 +371,7 @@ void state_file_add(struct state_file *file, const void *payload, size_t size)
     }
     uint8_t *at = buffer->bytes + buffer->used;
     put_size(at, size);
-    digest(at, payload, size, at + 4);
+    digest(at, payload, size, at + SIZE_BYTES);
     memcpy(at + FRAME_BYTES, payload, size);
     buffer->used += FRAME_BYTES + size;
 }

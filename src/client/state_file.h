@@ -2,7 +2,7 @@
 /* state_file.h - a file of records that is appended to, and made anew when it has grown.
  *
  * The file begins with a line of text and then holds records: size (4 bytes, little endian), the
- * BLAKE2b-128 digest of size and payload, payload. A process that is killed, or a machine that loses
+ * first 4 bytes of the size's BLAKE2b-128 digest, the digest of size and payload, payload. A process that is killed, or a machine that loses
  * power, leaves a prefix of the records, and perhaps a part of one more, which is dropped at the next
  * start. Anything else that does not fit is damage: the file is refused and not touched.
  *

@@ -61,8 +61,28 @@ static void on_result(void *context, const struct client_result *result)
         world->on_result(world, result);
 }
 
-static const struct client_observer observer = {
-    .event = on_event, .status = on_status, .session_ended = on_session_ended};
+static void on_restored(void *context, const struct client_request *request, client_done **done,
+                        void **done_context)
+{
+    struct world *world = context;
+    (void)request;
+    world->restored_count++;
+    *done = on_result;
+    *done_context = world;
+}
+
+static void on_state_failed(void *context, const char *text)
+{
+    struct world *world = context;
+    world->state_failures++;
+    (void)snprintf(world->status, sizeof world->status, "%s", text);
+}
+
+static const struct client_observer observer = {.event = on_event,
+                                                .status = on_status,
+                                                .restored = on_restored,
+                                                .state_failed = on_state_failed,
+                                                .session_ended = on_session_ended};
 
 /* ---- time and chance ---- */
 
@@ -180,6 +200,13 @@ void world_connect(struct world *world, size_t known, const struct client_option
     options.addresses = addresses;
     options.address_count = known;
     make_client(world, options);
+}
+
+enum error world_connect_state(struct world *world, size_t known, const char *path)
+{
+    struct error_text why;
+    world_connect(world, known, NULL);
+    return client_restore(world->client, path, &why);
 }
 
 void world_connect_to(struct world *world, const struct address *addresses, size_t count)

@@ -33,7 +33,7 @@ struct world {
     size_t result_count;
     struct record *events;
     size_t event_count;
-    size_t status_count, session_ends;
+    size_t status_count, session_ends, restored_count, state_failures;
     bool connected;
     char status[256];
     char server[ADDRESS_TEXT_SIZE];
@@ -50,6 +50,9 @@ void world_connect(struct world *world, size_t known, const struct client_option
 
 /* The same, with these addresses. */
 void world_connect_to(struct world *world, const struct address *addresses, size_t count);
+
+/* The same, with a state file; what it holds goes to results when it ends. */
+enum error world_connect_state(struct world *world, size_t known, const char *path);
 
 /* One round of everything, waiting for at most a few milliseconds. */
 void world_turn(struct world *world);
