@@ -25,6 +25,7 @@
 
 #define CLIENT_TOKEN_BYTES 32
 #define CLIENT_NONCE_BYTES 16
+#define CLIENT_CLUSTER_BYTES 16
 #define CLIENT_LINKS_MAX 16u         /* connections at once while looking for a server */
 #define CLIENT_STAGGER_MS 20u        /* between opening two of them, the first time */
 #define CLIENT_OPEN_AGAIN_MS 1000u   /* after one that could not even be opened */
@@ -65,6 +66,7 @@ struct link {
     bool refused;     /* it answered that it cannot help; and nothing else since */
     bool has_problem; /* its latest connection failed there, and the client was told why */
     uint64_t server_id;
+    uint8_t cluster[CLIENT_CLUSTER_BYTES]; /* all zero: not known */
     uint64_t epoch;
     uint64_t opened_us;
     uint64_t asked_us, round_trip_us;
@@ -117,6 +119,7 @@ struct session {
     uint64_t id;
     uint8_t token[CLIENT_TOKEN_BYTES];
     char *name;
+    uint8_t cluster[CLIENT_CLUSTER_BYTES]; /* that it is in; all zero: not known */
     uint64_t next_number;
     bool unverified;    /* out of the state file: what servers have of it is to be compared, */
     uint64_t verify_us; /* next then */
@@ -156,6 +159,7 @@ struct stream {
 struct persist {
     struct state_file *file; /* NULL: there is none */
     bool failed;             /* it was told */
+    bool stranger_told;      /* a server of another cluster was */
     bool unsynced;           /* something that must be on the disk before more is sent */
     uint64_t last_id;
     uint64_t tag;
@@ -314,6 +318,9 @@ void persist_session(struct client *client); /* has begun, or is over */
 void persist_place(struct client *client);
 /* Writes what has to outlive the process. */
 void persist_flush(struct client *client);
+/* Whether the session of the state file can be in the server's cluster: one that is elsewhere is not
+ * to be lost to a stranger at a known address. Otherwise the owner is told, once. */
+bool persist_admits(struct client *client, const struct link *link);
 /* Before requests are sent: false, they must not be. */
 bool persist_sync(struct client *client);
 void persist_fail(struct client *client, const char *text);

@@ -3,6 +3,7 @@
 #include "client/client_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static void begin_seeking(struct client *client)
 {
@@ -164,6 +165,12 @@ static void use_info(struct client *client, const Jackdaw__InfoReply *reply, boo
         link_doubt(client, &deposed);
 }
 
+static void note_cluster(struct link *link, const ProtobufCBinaryData *cluster)
+{
+    if (cluster->len == sizeof link->cluster)
+        memcpy(link->cluster, cluster->data, sizeof link->cluster);
+}
+
 static void on_info(const ProtobufCMessage *message, void *closure_data)
 {
     struct link *link = closure_data;
@@ -176,6 +183,9 @@ static void on_info(const ProtobufCMessage *message, void *closure_data)
             (void)error_set(&client->problem, OK, "%s: %s", link->text, link->info_result.message);
         return;
     }
+    note_cluster(link, &reply->cluster);
+    if (!persist_admits(client, link))
+        return;
     bool was_master = link->master;
     learn(client, link, reply);
     link->answered = true;

@@ -105,8 +105,11 @@ static void add_session(struct client *client)
     record.name = text_of(session->name);
     record.next_request = session->next_number;
     record.ended = !session->active;
-    if (session->active)
+    if (session->active) {
         record.token = (ProtobufCBinaryData){.len = sizeof session->token, .data = session->token};
+        record.cluster =
+            (ProtobufCBinaryData){.len = sizeof session->cluster, .data = session->cluster};
+    }
     add(client, JACKDAW__STATE_RECORD__RECORD_SESSION, &record);
 }
 
@@ -285,6 +288,23 @@ void persist_refuse(struct client *client, uint64_t last_request)
     tell_failed(client, why.text);
 }
 
+bool persist_admits(struct client *client, const struct link *link)
+{
+    const struct session *session = &client->session;
+    if (client->persist.file == NULL || !session->active ||
+        sodium_is_zero(session->cluster, sizeof session->cluster) ||
+        sodium_is_zero(link->cluster, sizeof link->cluster) ||
+        memcmp(session->cluster, link->cluster, sizeof session->cluster) == 0)
+        return true;
+    (void)error_set(&client->problem, OK,
+                    "%s belongs to another cluster than the state file; it is not used",
+                    link->text);
+    if (!client->persist.stranger_told && client->observer.status != NULL)
+        client->observer.status(client->context, NULL, client->problem.text);
+    client->persist.stranger_told = true;
+    return false;
+}
+
 void persist_flush(struct client *client)
 {
     struct state_file *file = client->persist.file;
@@ -361,7 +381,7 @@ static enum error read_session(struct client *client, const Jackdaw__StateRecord
 {
     struct session *session = &client->session;
     bool is_whole = record->token.len == sizeof session->token && record->session != 0 &&
-                    record->next_request != 0;
+                    record->cluster.len == sizeof session->cluster && record->next_request != 0;
     if ((!record->ended && !is_whole) || !is_text(record->name))
         return ERROR_CORRUPT;
     kept_clear(client);
@@ -375,6 +395,7 @@ static enum error read_session(struct client *client, const Jackdaw__StateRecord
     session->next_number = record->next_request;
     if (session->active) {
         memcpy(session->token, record->token.data, sizeof session->token);
+        memcpy(session->cluster, record->cluster.data, sizeof session->cluster);
         forget_login(&client->persist);
     }
     return OK;

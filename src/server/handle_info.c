@@ -6,6 +6,8 @@
 #include "server/handlers.h"
 #include "version.h"
 
+#include <sodium.h>
+
 /* Client addresses, this server's first. */
 static size_t list_servers(const struct core *core, char *servers[static REPLICA_MEMBERS_MAX + 1])
 {
@@ -44,6 +46,10 @@ HANDLER(info, Info)
     reply.protocol = RPC_PROTOCOL;
     reply.position = &position;
     reply.limits = &limits;
+    uint8_t cluster[STORE_CLUSTER_BYTES];
+    store_cluster(core->store, cluster);
+    if (!sodium_is_zero(cluster, sizeof cluster))
+        reply.cluster = (ProtobufCBinaryData){.len = sizeof cluster, .data = cluster};
     rpc_call_reply(call, &reply.base);
 }
 

@@ -179,6 +179,8 @@ static void fake__info(Jackdaw__Chat_Service *service, const Jackdaw__InfoReques
     reply.limits = &limits;
     reply.servers = names;
     reply.n_servers = cluster->server_count;
+    reply.cluster =
+        (ProtobufCBinaryData){.len = sizeof server->cluster->id, .data = server->cluster->id};
     answer(server, closure_data, &reply.base, lose);
 }
 

@@ -73,6 +73,7 @@ struct fake_cluster {
     size_t account_count;
     struct fake_session sessions[FAKE_SESSIONS_MAX];
     size_t session_count;
+    uint8_t id[16];     /* the cluster's; all zero: none */
     size_t places;      /* sessions that there may be; 0: any number */
     size_t page_events; /* most in one page */
     uint32_t message_bytes;

@@ -291,6 +291,31 @@ static void test_restore__cut_at_every_byte(void **state)
     assert_string_equal(world->cluster.messages[4].text, "more");
 }
 
+/* Another cluster at the address: the session is not lost to it, nothing is sent, and it is told. */
+static void test_restore__another_cluster(void **state)
+{
+    struct fixture *fixture = *state;
+    struct world *world = fixture->world;
+    world->cluster.id[3] = 7;
+    client_free(world->client);
+    start_client(fixture);
+    world_login(world);
+    world_settle(world);
+    kill_client(fixture);
+    world->cluster.id[3] = 8;
+    start_client(fixture);
+    world_send(world, "m0");
+    WORLD_WAIT(world, strstr(world->status, "belongs to another cluster than the state file"));
+    world_settle(world);
+    assert_int_equal(world->cluster.message_count, 0);
+    assert_int_equal(world->session_ends, 0);
+    kill_client(fixture);
+    world->cluster.id[3] = 7;
+    start_client(fixture);
+    WORLD_WAIT(world, world->result_count == 1);
+    world_check_kept(world, "m", 1);
+}
+
 /* The servers have ended the session: what was certainly not sent goes out in the next one. */
 static void test_restore__a_session_that_is_over(void **state)
 {
@@ -357,6 +382,7 @@ int main(void)
         TEST(test_restore__no_password_is_kept),
         TEST(test_restore__an_old_copy_is_refused),
         TEST(test_restore__cut_at_every_byte),
+        TEST(test_restore__another_cluster),
         TEST(test_restore__a_session_that_is_over),
         TEST(test_restore__after_many_rewrites),
     };
