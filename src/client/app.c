@@ -96,7 +96,7 @@ static void on_state_failed(void *context, const char *text)
     struct app *app = context;
     app->state_failed = true;
     app->quitting = true;
-    (void)fprintf(stderr, "jackdaw: %s\n", text);
+    (void)fprintf(stderr, "jackdaw: --state=%s: %s\n", app->settings->state, text);
 }
 
 static const struct client_observer observer = {.event = on_event,
