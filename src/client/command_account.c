@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "client/app.h"
+#include "client/app_internal.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -57,6 +57,8 @@ static bool get_password(struct invocation *invocation, size_t argument, const c
     }
     if (ask_password(app, prompt, new, out, &why))
         return true;
+    if (invocation->line == 0)
+        app_cannot_log_in(app);
     app_end(invocation, STATUS_INVALID_ARGUMENT, why.text);
     return false;
 }

@@ -421,6 +421,20 @@ static void test_login__that_is_refused_ends_a_program(void **state)
     stage_free(stage);
 }
 
+/* Nobody can be asked for it. */
+static void test_login__without_a_password_ends_a_program(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_locked_out(2);
+    stage->app.password[0] = '\0';
+    app_start_session(&stage->app);
+    assert_false(app_is_busy(&stage->app));
+    assert_told(LINES("login INVALID_ARGUMENT"));
+    assert_true(stage->app.quitting);
+    assert_int_equal(app_exit_status(&stage->app), APP_EXIT_LOGIN);
+    stage_free(stage);
+}
+
 static void test_login__that_is_stopped_while_it_waits(void **state)
 {
     (void)state;
@@ -823,6 +837,7 @@ int main(void)
         cmocka_unit_test(test_login__is_tried_again_when_there_may_be_place),
         cmocka_unit_test(test_login__is_tried_three_times_after_the_end_of_the_input),
         cmocka_unit_test(test_login__that_is_refused_ends_a_program),
+        cmocka_unit_test(test_login__without_a_password_ends_a_program),
         cmocka_unit_test(test_login__that_is_stopped_while_it_waits),
         cmocka_unit_test(test_login__replaces_a_device_once),
         cmocka_unit_test(test_replace__takes_the_place_of_the_device_chosen),
