@@ -428,8 +428,11 @@ static void wait_for_work(struct core *core, int most_ms)
         if (core->rest_until_ms < now_ms + (uint64_t)wait_ms)
             wait_ms = (int)(core->rest_until_ms - now_ms);
     }
-    if (is_free && (core->is_behind || core->suspects.first != NULL))
+    if (is_free && core->is_behind)
         wait_ms = 0;
+    uint64_t trial_ms = suspects_deadline_ms(core);
+    if (is_free && trial_ms < now_ms + (uint64_t)wait_ms)
+        wait_ms = trial_ms > now_ms ? (int)(trial_ms - now_ms) : 0;
     task_queue_wait_either(core->cluster_queue, is_free ? core->queue : NULL,
                            wait_for_batch_us(core, (int64_t)wait_ms * 1000));
 }

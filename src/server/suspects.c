@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/suspects.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "server/answer.h"
 #include "server/core.h"
@@ -22,9 +23,17 @@ static const char refusal_text[] =
 
 /* ---- holding ---- */
 
+/* Tokens are random. */
+static uint8_t token_of(const struct rpc_call *call)
+{
+    size_t size;
+    const uint8_t *token = rpc_call_token(call, &size);
+    return size == 0 ? 0 : token[0];
+}
+
 static bool is_suspect(const struct core *core, const struct rpc_call *call)
 {
-    return rpc_call_resent(call) > 0 || core->suspects.first != NULL;
+    return rpc_call_resent(call) > 0 || core->suspects.tokens[token_of(call)] > 0;
 }
 
 static void push(struct suspects *suspects, struct suspect *suspect)
@@ -35,6 +44,7 @@ static void push(struct suspects *suspects, struct suspect *suspect)
     else
         suspects->last->next = suspect;
     suspects->last = suspect;
+    suspects->tokens[suspect->token]++;
     suspects->count++;
 }
 
@@ -42,6 +52,7 @@ static struct suspect *pop(struct suspects *suspects)
 {
     struct suspect *first = suspects->first;
     suspects->first = first->next;
+    suspects->tokens[first->token]--;
     suspects->count--;
     return first;
 }
@@ -52,7 +63,7 @@ bool suspects_hold(struct core *core, struct suspect *suspect, struct rpc_call *
 {
     if (trial_in_child() || !is_suspect(core, call))
         return false;
-    *suspect = (struct suspect){.call = call, .input = input, .run = run};
+    *suspect = (struct suspect){.call = call, .input = input, .run = run, .token = token_of(call)};
     push(&core->suspects, suspect);
     return true;
 }
@@ -203,6 +214,7 @@ static void try_some(struct core *core, size_t count)
                           .bound_ms = trial_bound_ms(core->options->ping_timeout_ms)};
     struct trial_report report;
     trial_run(&trial, &report);
+    core->suspects.next_ms = clock_monotonic_ms() + SUSPECTS_PAUSE * report.took_us / 1000;
     size_t passed = passed_of(&report);
     log_debug("server", "trial", log_number("count", count), log_number("passed", passed),
               log_number("fork_us", report.fork_us), log_number("took_us", report.took_us));
@@ -223,9 +235,15 @@ void suspects_work(struct core *core)
         }
         return;
     }
-    size_t count = count_for_batch(core);
+    bool is_due = clock_monotonic_ms() >= core->suspects.next_ms;
+    size_t count = is_due ? count_for_batch(core) : 0;
     if (count > 0 && ledger_open(core->ledger) == OK)
         try_some(core, count);
+}
+
+uint64_t suspects_deadline_ms(const struct core *core)
+{
+    return core->suspects.first == NULL ? UINT64_MAX : core->suspects.next_ms;
 }
 
 void suspects_release(struct core *core, const char *text)

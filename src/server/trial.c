@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define MOST(bound_us) ((bound_us) / 4 * 3)
-#define REAP_MS 20 /* that a child which was killed may take to end */
+#define REAP_MS 50 /* that is waited for a child which was killed; later trials wait, too */
 
 /* What the child tells, in memory that it shares with its parent. */
 struct progress {
@@ -33,8 +33,7 @@ static pid_t left_over; /* a child that was killed and has not ended yet; 0: non
 
 uint32_t trial_bound_ms(uint32_t ping_timeout_ms)
 {
-    uint32_t half_ms = ping_timeout_ms / 2;
-    return half_ms < TRIAL_MS ? half_ms + 1 : TRIAL_MS;
+    return ping_timeout_ms / 5 * 2 + 1;
 }
 
 bool trial_in_child(void)
@@ -99,14 +98,6 @@ static bool make_progress(void)
     return progress != NULL;
 }
 
-/* Whether no child of an earlier trial is there any more. */
-static bool reap_left_over(void)
-{
-    if (left_over != 0 && waitpid(left_over, NULL, WNOHANG) != 0)
-        left_over = 0;
-    return left_over == 0;
-}
-
 /* Reads what the child writes until it ends, which closes the pipe. false: it has not within the
  * bound. */
 static bool listen_until_end(int input, uint64_t until_us, char *text, size_t size)
@@ -149,6 +140,18 @@ static bool reap(pid_t child, int *status, struct rusage *usage)
     }
     left_over = child;
     return false;
+}
+
+/* Whether no child of an earlier trial is there any more. */
+static bool reap_left_over(void)
+{
+    int status;
+    struct rusage usage;
+    pid_t child = left_over;
+    left_over = 0;
+    if (child != 0)
+        (void)reap(child, &status, &usage);
+    return left_over == 0;
 }
 
 static uint64_t computed_us(const struct rusage *usage)

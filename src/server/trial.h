@@ -39,14 +39,12 @@ struct trial_report {
     struct position at; /* the last part that was marked */
     int signal;         /* TRIAL_DIED: 0: it exited with an error */
     uint64_t fork_us;   /* making the child took, */
-    uint64_t took_us;   /* and all of it */
+    uint64_t took_us;   /* and all of it; 0: no child was made */
     char text[256];     /* the first line that the child wrote to standard error; "": none */
 };
 
-#define TRIAL_MS 200u
-
-/* How long a trial may keep the core thread from answering pings: TRIAL_MS, and no more than half of
- * --ping_timeout, so that nobody replaces this master meanwhile. */
+/* How long a trial may keep the core thread from answering pings: two fifths of --ping_timeout, so that
+ * nobody replaces this master meanwhile. */
 uint32_t trial_bound_ms(uint32_t ping_timeout_ms);
 
 /* Runs it in a child and waits for the child's end. */

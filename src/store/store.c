@@ -462,12 +462,13 @@ enum error store_flush(struct store *store)
     return pending_flush(store);
 }
 
-/* A cache that is full would otherwise spill changed pages into the log. */
+/* A cache that is full would spill changed pages into the log. (PRAGMA cache_spill has no effect within a
+ * transaction.) */
 void store_isolate(struct store *store)
 {
     ASSERT(!store->is_committing);
     wal_writes_forbid();
-    (void)sqlite3_exec(store->database, "PRAGMA cache_spill = OFF", NULL, NULL, NULL);
+    (void)sqlite3_exec(store->database, "PRAGMA cache_size = -1048576", NULL, NULL, NULL);
 }
 
 enum error store_commit_prepare(struct store *store)

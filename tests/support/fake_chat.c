@@ -350,6 +350,7 @@ static void fake__send(Jackdaw__Chat_Service *service, const Jackdaw__SendReques
     bool lose;
     (void)closure;
     cluster->sends_seen++;
+    cluster->resent_seen += rpc_call_resent(closure_data) > 0;
     if (!admit(server, closure_data, "Send", input->request, &lose))
         return;
     struct fake_session *session = session_of(server, closure_data);

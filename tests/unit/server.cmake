@@ -37,6 +37,9 @@ jackdaw_unit_test(test_server_forward SOURCES test_server_forward.c
 target_compile_definitions(test_server_forward PRIVATE
   TLS_FILES="${CMAKE_SOURCE_DIR}/tests/support/tls")
 jackdaw_unit_test(test_server_clocks SOURCES test_server_clocks.c LIBS jackdaw_server)
+foreach(test test_server_trial test_server_crash_note)
+  jackdaw_unit_test(${test} SOURCES ${test}.c ../support/folder.c LIBS jackdaw_server)
+endforeach()
 jackdaw_unit_test(test_server_group_commit SOURCES test_server_group_commit.c LIBS jackdaw_server)
 jackdaw_unit_test(test_server_advertise SOURCES test_server_advertise.c LIBS jackdaw_server)
 jackdaw_unit_test(test_server_forwarding SOURCES test_server_forwarding.c ${server_live}

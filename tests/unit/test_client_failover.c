@@ -113,6 +113,8 @@ static void test_failover__again_and_again(void **state)
         assert_int_equal(world->results[i].request, i + 1);
     assert_int_equal(world->cluster.session_count, 1);
     assert_int_equal(figures_of(world).failovers, 6);
+    assert_true(world->cluster.resent_seen > 0); /* what was under way when a server died */
+    assert_true(world->cluster.resent_seen < world->cluster.sends_seen / 2);
     world_free(world);
 }
 
@@ -249,6 +251,7 @@ static void test_failover__redirect_is_followed_at_once(void **state)
     WORLD_WAIT(world, world->result_count == 3);
     assert_true(world_now_us(world) - start_us < FOUND_MS * 1000);
     check_server(world, 2);
+    assert_int_equal(world->cluster.resent_seen, 0); /* it was answered */
     world_free(world);
 }
 

@@ -51,7 +51,7 @@ static uint16_t id_of(const char *address)
 
 static void describe(struct bench *bench, struct bench_node *node, struct replica_state *state)
 {
-    *state = (struct replica_state){.promised = node->promised};
+    *state = (struct replica_state){.promised = node->promised, .avoid = node->avoid};
     memcpy(state->cluster, node->cluster, sizeof state->cluster);
     struct replica_reign *reigns = keep(bench, NULL, (node->synced + 1) * sizeof *reigns);
     for (size_t i = 0; i < node->synced; i++) {

@@ -29,8 +29,9 @@ struct bench_node {
     size_t taken_over;
     const struct replica_batch *kept;
     size_t kept_count;
-    bool holds_install; /* does not install yet: has to look first */
-    size_t holds;       /* how often INSTALL was said to it */
+    bool holds_install;            /* does not install yet: has to look first */
+    size_t holds;                  /* how often INSTALL was said to it */
+    struct replica_position avoid; /* of its state */
 };
 
 struct bench {

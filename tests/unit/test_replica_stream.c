@@ -111,6 +111,59 @@ static void test_join__what_was_pruned_comes_as_a_snapshot(void **state)
     bench_close(&bench);
 }
 
+/* Node 3 lacks entries that the others still have, and must not apply one of them. */
+static void open_with_one_to_avoid(struct bench *bench)
+{
+    bench_open(bench, 3, REPLICA_ALL);
+    bench_kill(bench, 3);
+    bench_settle(bench);
+    for (int i = 0; i < 5; i++)
+        bench_propose(bench, 1, 2);
+    bench_settle(bench);
+}
+
+static void test_join__what_is_avoided_comes_in_a_snapshot(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_with_one_to_avoid(&bench);
+    const struct bench_node *master = &bench.nodes[1];
+    const struct replica_batch *avoided = &master->rows[master->rows_count - 2];
+    bench.nodes[3].avoid = (struct replica_position){avoided->epoch, avoided->last_seq};
+    bench_start(&bench, 3, false);
+    bench_pass(&bench, 500);
+    assert_int_equal(bench.nodes[3].installs, 1);
+    assert_int_equal(bench_role(&bench, 3), REPLICA_SLAVE);
+    assert_int_equal(bench_last(&bench, 3), bench_last(&bench, 1));
+    /* It is in the log now: the next start needs nothing but what is new. */
+    bench_kill(&bench, 3);
+    bench_settle(&bench);
+    bench_propose(&bench, 1, 1);
+    bench_settle(&bench);
+    bench_start(&bench, 3, false);
+    bench_pass(&bench, 500);
+    assert_int_equal(bench.nodes[3].installs, 1);
+    assert_int_equal(bench_role(&bench, 3), REPLICA_SLAVE);
+    bench_close(&bench);
+}
+
+/* What nobody has any more at that place is not avoided. */
+static void test_join__what_is_avoided_may_be_gone(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_with_one_to_avoid(&bench);
+    const struct bench_node *master = &bench.nodes[1];
+    const struct replica_batch *last = &master->rows[master->rows_count - 1];
+    bench.nodes[3].avoid = (struct replica_position){last->epoch + (1u << 16), last->last_seq};
+    bench_start(&bench, 3, false);
+    bench_pass(&bench, 500);
+    assert_int_equal(bench.nodes[3].installs, 0);
+    assert_int_equal(bench_role(&bench, 3), REPLICA_SLAVE);
+    assert_int_equal(bench_last(&bench, 3), bench_last(&bench, 1));
+    bench_close(&bench);
+}
+
 /* A snapshot that is looked at first: meanwhile the node follows, and goes on asking, so that the
  * master keeps what comes after it. */
 static void test_join__an_install_may_wait(void **state)
@@ -302,6 +355,8 @@ int main(void)
         cmocka_unit_test(test_ping__shows_a_gap_that_nothing_follows),
         cmocka_unit_test(test_publish__what_comes_twice_or_from_the_past_is_ignored),
         cmocka_unit_test(test_join__what_was_pruned_comes_as_a_snapshot),
+        cmocka_unit_test(test_join__what_is_avoided_comes_in_a_snapshot),
+        cmocka_unit_test(test_join__what_is_avoided_may_be_gone),
         cmocka_unit_test(test_join__an_install_may_wait),
         cmocka_unit_test(test_join__an_install_that_nobody_wants_any_more),
         cmocka_unit_test(test_step__cut_off_stopped_and_gone_on_it_accuses_nobody),

@@ -19,6 +19,8 @@
 #define OTHER 2
 #define MANY 250
 #define LONG 16000
+#define PING_TIMEOUT_MS 60000 /* of which trials in a child process get a part */
+#define POISON "arsenic"
 
 struct fixture {
     struct desk desk;    /* of the master */
@@ -58,7 +60,7 @@ static void on_rolled_back(struct desk *desk)
 static void open_cluster(struct fixture *f)
 {
     struct replica_options options = {.id = 1, .internal = "127.0.0.1:1", .client = "127.0.0.1:2"};
-    f->options = (struct server_options){.id = 1, .ping_timeout_ms = 500};
+    f->options = (struct server_options){.id = 1, .ping_timeout_ms = PING_TIMEOUT_MS};
     f->cluster = (struct cluster){
         .options = {.options = &f->options},
         .store = f->desk.store,
@@ -445,6 +447,60 @@ static void test_handover__not_all_in_one_batch(void **state)
     end(&f);
 }
 
+/* ---- what ends a process ---- */
+
+static void end_process(struct desk *desk, const struct chat_event *event)
+{
+    (void)desk;
+    if (strcmp(event->text, POISON) == 0)
+        abort();
+}
+
+static void take_outcome(struct fixture *f, uint64_t request, struct chat_outcome *outcome)
+{
+    struct chat_session *session = NULL;
+    Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, f->batch.size, f->batch.bytes);
+    assert_non_null(batch);
+    for (size_t i = 0; i < batch->n_deltas && session == NULL; i++)
+        session = chat_find_session(f->desk.chat, batch->deltas[i]->session);
+    jackdaw__batch__free_unpacked(batch, NULL);
+    assert_non_null(session);
+    assert_int_equal(chat_session_last_request(session), 3);
+    assert_int_equal(chat_outcome_of(f->desk.chat, session, request, &f->cluster.arena, outcome),
+                     OK);
+}
+
+/* It ends two children, and not this process; what comes before and behind it is taken. */
+static void test_handover__poison_is_refused(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    f.desk.event = end_process;
+    assert_true(desk_register(&f.deposed, "dora"));
+    uint64_t session = desk_login(&f.deposed, "dora");
+    assert_true(desk_join(&f.deposed, session, "lobby"));
+    assert_true(desk_send(&f.deposed, session, "lobby", POISON));
+    assert_true(desk_send(&f.deposed, session, "lobby", "hello"));
+    assert_int_equal(desk_commit(&f.deposed), OK);
+    read_batch(&f);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(told, 0);
+        assert_int_equal(f.cluster.refused, 0);
+        hand_over(&f, OTHER, 5);
+        turn(&f);
+    }
+    assert_int_equal(told, 1);
+    assert_int_equal(f.cluster.refused, 1);
+    struct chat_outcome outcome;
+    take_outcome(&f, 2, &outcome);
+    assert_int_equal(outcome.status, STATUS_INTERNAL);
+    assert_non_null(strstr(outcome.text, "ended a server process"));
+    take_outcome(&f, 3, &outcome);
+    assert_int_equal(outcome.status, STATUS_OK);
+    end(&f);
+}
+
 /* The list that the disk refused is no list: nobody has joined. */
 static void test_disk_failed__the_members_are_those_on_the_disk(void **state)
 {
@@ -525,6 +581,7 @@ int main(void)
         cmocka_unit_test(test_handover__its_own),
         cmocka_unit_test(test_handover__not_all_in_one_batch),
         cmocka_unit_test(test_handover__little_at_a_time),
+        cmocka_unit_test(test_handover__poison_is_refused),
         cmocka_unit_test(test_handover__dropping_is_undone),
         cmocka_unit_test(test_disk_failed__the_members_are_those_on_the_disk),
     };

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/* What a process knows of how the one before it died. A process that dies is one that does not close
+ * its note in order. */
+#include "server/crash_note.h"
+#include "support/folder.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct crash_note *started(const char *folder, uint64_t last_seq)
+{
+    struct crash_note *note;
+    struct error_text why = {.text = ""};
+    if (crash_note_open(&note, folder, (struct position){1, last_seq}, &why) != OK)
+        fail_msg("%s", why.text);
+    return note;
+}
+
+/* Starts with a log up to before, and dies while it applies, or writes, first to last. */
+static void dies(const char *folder, uint64_t before, uint64_t first, uint64_t last)
+{
+    struct crash_note *note = started(folder, before);
+    crash_note_begin(note, (struct position){1, last}, first);
+    crash_note_close(note);
+}
+
+static bool has_poison(const char *folder, uint64_t before, struct position *at)
+{
+    struct crash_note *note = started(folder, before);
+    bool has = crash_note_poison(note, at);
+    crash_note_close(note);
+    return has;
+}
+
+static void test_note__the_second_death_at_an_entry(void **state)
+{
+    (void)state;
+    char *folder = folder_new();
+    struct position at;
+    assert_false(has_poison(folder, 5, &at));
+    dies(folder, 5, 6, 8);
+    assert_false(has_poison(folder, 5, &at));
+    dies(folder, 5, 6, 8);
+    assert_true(has_poison(folder, 5, &at));
+    assert_int_equal(at.epoch, 1);
+    assert_int_equal(at.seq, 8);
+    /* At every start, until the entry is in the log. */
+    assert_true(has_poison(folder, 5, &at));
+    assert_false(has_poison(folder, 8, &at));
+    assert_false(has_poison(folder, 5, &at));
+    folder_remove(folder);
+}
+
+/* The rows of many entries are written together: the second process finds out which it was. */
+static void test_note__a_range_is_applied_one_by_one(void **state)
+{
+    (void)state;
+    char *folder = folder_new();
+    struct position at;
+    dies(folder, 5, 6, 20);
+    struct crash_note *note = started(folder, 5);
+    assert_int_equal(crash_note_seq(note), 20);
+    for (uint64_t seq = 6; seq < 11; seq++) {
+        crash_note_begin(note, (struct position){1, seq}, seq);
+        crash_note_end(note);
+        assert_int_equal(crash_note_seq(note), 20);
+    }
+    crash_note_begin(note, (struct position){1, 11}, 11);
+    crash_note_close(note);
+    assert_true(has_poison(folder, 10, &at));
+    assert_int_equal(at.seq, 11);
+    folder_remove(folder);
+}
+
+static void test_note__deaths_elsewhere_do_not_add_up(void **state)
+{
+    (void)state;
+    char *folder = folder_new();
+    struct position at;
+    dies(folder, 5, 6, 6);
+    dies(folder, 6, 7, 7);
+    assert_false(has_poison(folder, 6, &at));
+    dies(folder, 9, 12, 12);
+    assert_false(has_poison(folder, 11, &at));
+    folder_remove(folder);
+}
+
+static void test_note__an_end_in_order_is_no_death(void **state)
+{
+    (void)state;
+    char *folder = folder_new();
+    struct position at;
+    for (int i = 0; i < 3; i++) {
+        struct crash_note *note = started(folder, 5);
+        crash_note_begin(note, (struct position){1, 6}, 6);
+        crash_note_end(note);
+        assert_int_equal(crash_note_seq(note), 0);
+        crash_note_close(note);
+    }
+    assert_false(has_poison(folder, 5, &at));
+    folder_remove(folder);
+}
+
+/* Whatever is in the file. */
+static void test_note__a_damaged_file_tells_nothing(void **state)
+{
+    (void)state;
+    char *folder = folder_new();
+    char path[4200];
+    (void)snprintf(path, sizeof path, "%s/%s", folder, CRASH_NOTE_FILE_NAME);
+    dies(folder, 5, 6, 6);
+    for (size_t size = 0; size < 200; size += 7) {
+        FILE *file = fopen(path, "w");
+        assert_non_null(file);
+        for (size_t i = 0; i < size; i++)
+            (void)fputc((int)(i * 37 + size) & 0xff, file);
+        assert_int_equal(fclose(file), 0);
+        struct position at;
+        assert_false(has_poison(folder, 5, &at));
+    }
+    dies(folder, 5, 6, 6);
+    struct crash_note *note = started(folder, 5);
+    assert_int_equal(crash_note_seq(note), 6);
+    crash_note_close(note);
+    folder_remove(folder);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_note__the_second_death_at_an_entry),
+        cmocka_unit_test(test_note__a_range_is_applied_one_by_one),
+        cmocka_unit_test(test_note__deaths_elsewhere_do_not_add_up),
+        cmocka_unit_test(test_note__an_end_in_order_is_no_death),
+        cmocka_unit_test(test_note__a_damaged_file_tells_nothing),
+    };
+    return cmocka_run_group_tests_name("crash note", tests, NULL, NULL);
+}

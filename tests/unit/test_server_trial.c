@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+/* What a trial in a child process tells of what was tried. */
+#include "base/error.h"
+#include "server/trial.h"
+#include "support/folder.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define LONG_MS 60000
+#define SHORT_MS 60
+#define TRIES_MAX 200
+
+/* None is made while the child before it, which was killed, has not ended. */
+static struct trial_report tried(void (*run)(void *context), void *context, uint32_t bound_ms)
+{
+    struct trial trial = {.run = run, .context = context, .bound_ms = bound_ms};
+    struct trial_report report = {.took_us = 0};
+    for (int i = 0; i < TRIES_MAX && report.took_us == 0; i++)
+        trial_run(&trial, &report);
+    assert_false(trial_in_child());
+    return report;
+}
+
+static void change(void *context)
+{
+    int *number = context;
+    trial_mark((struct position){.epoch = 3, .seq = 4});
+    *number = trial_in_child() ? 2 : 3;
+}
+
+static void test_trial__changes_nothing_here(void **state)
+{
+    (void)state;
+    int number = 1;
+    struct trial_report report = tried(change, &number, LONG_MS);
+    assert_int_equal(report.end, TRIAL_PASSED);
+    assert_true(report.has_begun);
+    assert_int_equal(report.at.epoch, 3);
+    assert_int_equal(report.at.seq, 4);
+    assert_int_equal(number, 1);
+}
+
+static void leave(void *context)
+{
+    (void)context;
+    trial_mark((struct position){.seq = 1});
+    trial_leave();
+}
+
+static void test_trial__may_leave(void **state)
+{
+    (void)state;
+    assert_int_equal(tried(leave, NULL, LONG_MS).end, TRIAL_PASSED);
+}
+
+static void fail_assertion(void *context)
+{
+    trial_mark((struct position){.seq = 7});
+    ASSERT(context != NULL);
+    trial_mark((struct position){.seq = 8});
+}
+
+static void test_trial__tells_what_it_died_of(void **state)
+{
+    (void)state;
+    struct trial_report report = tried(fail_assertion, NULL, LONG_MS);
+    assert_int_equal(report.end, TRIAL_DIED);
+    assert_int_equal(report.signal, SIGABRT);
+    assert_int_equal(report.at.seq, 7);
+    assert_non_null(strstr(report.text, "assertion failed: context != NULL"));
+    assert_null(strchr(report.text, '\n'));
+}
+
+/* As a sanitizer does. */
+static void exit_with_error(void *context)
+{
+    (void)context;
+    _exit(1);
+}
+
+static void test_trial__an_exit_with_an_error_is_a_death(void **state)
+{
+    (void)state;
+    struct trial_report report = tried(exit_with_error, NULL, LONG_MS);
+    assert_int_equal(report.end, TRIAL_DIED);
+    assert_int_equal(report.signal, 0);
+    assert_false(report.has_begun);
+}
+
+static void kill_from_outside(void *context)
+{
+    (void)context;
+    (void)raise(SIGKILL);
+}
+
+static void test_trial__killed_by_somebody_else_says_nothing(void **state)
+{
+    (void)state;
+    assert_int_equal(tried(kill_from_outside, NULL, LONG_MS).end, TRIAL_UNKNOWN);
+}
+
+static void compute(void *context)
+{
+    volatile unsigned turns = 0;
+    (void)context;
+    trial_mark((struct position){.seq = 1});
+    for (;;)
+        turns++;
+}
+
+/* On a busy machine it may have got too little of a processor to be sure. */
+static void test_trial__computes_for_ever(void **state)
+{
+    (void)state;
+    struct trial_report report = {.end = TRIAL_UNKNOWN};
+    for (int i = 0; i < TRIES_MAX && report.end == TRIAL_UNKNOWN; i++)
+        report = tried(compute, NULL, SHORT_MS);
+    assert_int_equal(report.end, TRIAL_LOOPED);
+    assert_int_equal(report.at.seq, 1);
+}
+
+static void hang(void *context)
+{
+    (void)context;
+    trial_mark((struct position){.seq = 1});
+    for (;;)
+        (void)pause();
+}
+
+static void test_trial__a_child_that_waits_says_nothing(void **state)
+{
+    (void)state;
+    struct trial_report report = tried(hang, NULL, SHORT_MS);
+    assert_int_equal(report.end, TRIAL_UNKNOWN);
+    assert_true(report.took_us >= SHORT_MS * 1000);
+}
+
+static void write_much(void *context)
+{
+    static const char bytes[4096] = "much\n";
+    (void)context;
+    for (int i = 0; i < 1000; i++)
+        if (write(STDERR_FILENO, bytes, sizeof bytes) < 0)
+            break; /* a full pipe keeps nobody waiting */
+}
+
+static void test_trial__may_say_much(void **state)
+{
+    (void)state;
+    struct trial_report report = tried(write_much, NULL, LONG_MS);
+    assert_int_equal(report.end, TRIAL_PASSED);
+    assert_string_equal(report.text, "much");
+}
+
+/* The child has the open transaction, and the files of the database are as they were. */
+static void write_rows(void *context)
+{
+    struct store *store = context;
+    static char text[1000];
+    memset(text, 'x', sizeof text - 1);
+    store_isolate(store);
+    for (uint64_t i = 1; i <= 20000; i++) {
+        struct timeline_row row = {.room = 1, .seq = i, .text = text, .text_size = sizeof text - 1};
+        ASSERT(store_add_event(store, &row) == OK);
+    }
+    ASSERT(store_flush(store) == OK);
+}
+
+static enum error count_row(void *context, const struct timeline_row *row)
+{
+    (void)row;
+    ++*(size_t *)context;
+    return OK;
+}
+
+static void test_trial__leaves_the_database_alone(void **state)
+{
+    (void)state;
+    char *folder = folder_new();
+    struct store_options options = {.folder = folder, .node_id = 1};
+    struct error_text why;
+    struct store *store;
+    assert_int_equal(store_open(&store, &options, &why), OK);
+    assert_int_equal(store_begin(store), OK);
+    assert_int_equal(tried(write_rows, store, LONG_MS).end, TRIAL_PASSED);
+    struct timeline_row row = {.room = 1, .seq = 1, .text = ""};
+    assert_int_equal(store_add_event(store, &row), OK);
+    assert_int_equal(store_commit(store), OK);
+    store_close(store);
+    assert_int_equal(store_open(&store, &options, &why), OK);
+    size_t count = 0;
+    assert_int_equal(store_events_after(store, 1, 0, UINT64_MAX, 100000, count_row, &count), OK);
+    assert_int_equal(count, 1);
+    store_close(store);
+    folder_remove(folder);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_trial__changes_nothing_here),
+        cmocka_unit_test(test_trial__may_leave),
+        cmocka_unit_test(test_trial__tells_what_it_died_of),
+        cmocka_unit_test(test_trial__an_exit_with_an_error_is_a_death),
+        cmocka_unit_test(test_trial__killed_by_somebody_else_says_nothing),
+        cmocka_unit_test(test_trial__computes_for_ever),
+        cmocka_unit_test(test_trial__a_child_that_waits_says_nothing),
+        cmocka_unit_test(test_trial__may_say_much),
+        cmocka_unit_test(test_trial__leaves_the_database_alone),
+    };
+    return cmocka_run_group_tests_name("trial", tests, NULL, NULL);
+}
