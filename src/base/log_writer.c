@@ -62,7 +62,7 @@ static void reopen(void)
 {
     int fresh = open_file(log_file);
     bool is_done = fresh >= 0 && dup3(fresh, descriptor, O_CLOEXEC) >= 0;
-    const char *reason = is_done ? NULL : strerror(errno); // NOLINT(concurrency-mt-unsafe)
+    const char *reason = is_done ? NULL : strerror(errno);
     if (fresh >= 0)
         (void)close(fresh);
     on_reopened(log_file, reason);
@@ -199,7 +199,7 @@ enum error log_writer_start(const char *file,
     int opened = file == NULL ? STDERR_FILENO : open_file(file);
     if (opened < 0)
         return error_set(why, error_from_errno(errno), "cannot open the log file %s: %s", file,
-                         strerror(errno)); // NOLINT(concurrency-mt-unsafe)
+                         strerror(errno));
     log_file = file;
     descriptor = opened;
     make_report = report;
@@ -210,7 +210,7 @@ enum error log_writer_start(const char *file,
         result = pthread_atfork(before_fork, in_parent, in_child);
     if (result != 0)
         return error_set(why, error_from_errno(result), "start the thread that writes the log: %s",
-                         strerror(result)); // NOLINT(concurrency-mt-unsafe)
+                         strerror(result));
     atomic_store(&has_thread, true);
     return OK;
 }

@@ -25,7 +25,7 @@ void output_open_standard(void)
         if (fcntl(number, F_GETFD) >= 0)
             continue;
         /* The lowest free number is this one. Programs that are started inherit it. */
-        if (open("/dev/null", O_RDWR) != number) // NOLINT(android-cloexec-open)
+        if (open("/dev/null", O_RDWR) != number)
             _exit(1);
     }
 }

@@ -20,6 +20,6 @@ bool output_within(int descriptor, const char *bytes, size_t size, uint32_t time
 /* Writes a line (with its newline; copied) without waiting: a thread of its own
  * waits for a descriptor that does not take it at once, until the process ends. Without memory or a
  * thread the line is lost. Any thread. */
-void output_later(int descriptor, const char *line);
+void output_later(int descriptor, const char *text);
 
 #endif

@@ -73,7 +73,7 @@ const char *transport_problem(int nng_result)
     if (is_resolver_error(nng_result))
         return gai_strerror(nng_result - NNG_ESYSERR);
     if (nng_result >= NNG_ESYSERR && nng_result < NNG_ETRANERR)
-        return strerror(nng_result - NNG_ESYSERR); // NOLINT(concurrency-mt-unsafe)
+        return strerror(nng_result - NNG_ESYSERR);
     return nng_strerror(nng_result);
 }
 

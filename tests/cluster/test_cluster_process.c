@@ -395,14 +395,15 @@ static void close_input(void *unused)
     (void)close(STDIN_FILENO);
 }
 
-static bool can_connect(const struct node *node)
+static bool serves(const struct node *node)
 {
     struct address address = node_address(node);
     struct sp_peer peer;
     bool is_open = sp_open(&peer, &address);
+    bool is_answered = is_open && ask_long(&peer);
     if (is_open)
         sp_close(&peer);
-    return is_open;
+    return is_answered;
 }
 
 static void test_descriptors__closed_at_the_start_of_a_server(void **state)
@@ -412,7 +413,7 @@ static void test_descriptors__closed_at_the_start_of_a_server(void **state)
     assert_int_equal(node_stop(&fixture->node), 0);
     fixture->node.prepare = close_standard;
     node_launch(&fixture->node);
-    STAGE_WAIT(fixture->stage, can_connect(&fixture->node));
+    STAGE_WAIT(fixture->stage, serves(&fixture->node));
     for (int number = 0; number <= 2; number++) {
         char name[64];
         char target[STAGE_PATH_SIZE];
@@ -491,7 +492,7 @@ static void test_limits__descriptors_used_up(void **state)
     connect_many(&fixture->node, peers, PEERS);
     STAGE_WAIT(fixture->stage, process_logged(server, "server descriptors_used_up clients="));
     close_many(peers, PEERS);
-    STAGE_WAIT(fixture->stage, can_connect(&fixture->node)); /* and it has recovered */
+    STAGE_WAIT(fixture->stage, serves(&fixture->node)); /* and it has recovered */
     assert_int_equal(node_stop(&fixture->node), 0);
     stage_pass(fixture->stage);
 }
