@@ -115,7 +115,7 @@ void address_format(const struct address *address, char text[static ADDRESS_TEXT
 
 void address_listen_url(const struct address *address, char url[static ADDRESS_TEXT_SIZE])
 {
-    const char *host = address->host[0] == '\0' ? "0.0.0.0" : address->host;
+    const char *host = address->host[0] == '\0' ? "::" : address->host;
     format(address->tls ? "tls+tcp://" : "tcp://", host, address->port, url);
 }
 

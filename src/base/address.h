@@ -26,7 +26,7 @@ enum error address_parse(const char *text, struct address *out, struct error_tex
 void address_format(const struct address *address, char text[static ADDRESS_TEXT_SIZE]);
 
 /* Writes the URL that the transport takes: "tcp://host:port"; an empty host becomes
- * "0.0.0.0" to listen and "127.0.0.1" to dial. */
+ * "[::]" to listen, which on Linux takes IPv4, too, and "127.0.0.1" to dial. */
 void address_listen_url(const struct address *address, char url[static ADDRESS_TEXT_SIZE]);
 void address_dial_url(const struct address *address, char url[static ADDRESS_TEXT_SIZE]);
 

@@ -207,6 +207,16 @@ static void open_more(struct client *client)
     }
 }
 
+/* One name may be that of several servers: after one that is not the master the next address is asked.
+ * The server in use is left only when the search has lasted for long. */
+static bool may_be_of_another(const struct client *client, const struct link *link)
+{
+    if (!link->answered || link->master || rpc_channel_addresses(link->channel) < 2)
+        return false;
+    return link != client->current || (link->refused && client->now_us - client->search_us >=
+                                                            (uint64_t)CLIENT_SETTLE_MS * 1000);
+}
+
 /* The one in use is asked, too, where it refused: it may become master itself. A silent one gets
  * enough requests. */
 static void ask_all(struct client *client)
@@ -215,7 +225,9 @@ static void ask_all(struct client *client)
         struct link *link = client->links[i];
         if (!link->connected || link->asking || (link == client->current && link->master))
             continue;
-        if (client->now_us >= link->ask_at_us)
+        if (client->now_us >= link->ask_at_us && may_be_of_another(client, link))
+            rpc_channel_reconnect(link->channel);
+        else if (client->now_us >= link->ask_at_us)
             link_ask(link);
         else
             client_wake_at(client, link->ask_at_us);

@@ -636,6 +636,11 @@ const struct address *rpc_channel_address(const struct rpc_channel *channel)
     return &channel->options.address;
 }
 
+size_t rpc_channel_addresses(const struct rpc_channel *channel)
+{
+    return dial_addresses(channel->dial);
+}
+
 size_t rpc_channel_open_calls(const struct rpc_channel *channel)
 {
     return HASH_COUNT(channel->calls);

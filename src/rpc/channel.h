@@ -72,6 +72,9 @@ bool rpc_channel_is_connected(const struct rpc_channel *channel);
 const char *rpc_channel_problem(const struct rpc_channel *channel);
 
 const struct address *rpc_channel_address(const struct rpc_channel *channel);
+/* How many addresses the host had when it was dialled last. Where there are several, each may be that
+ * of another server: rpc_channel_reconnect goes on to the next. */
+size_t rpc_channel_addresses(const struct rpc_channel *channel);
 size_t rpc_channel_open_calls(const struct rpc_channel *channel);
 
 /* Throws the connection away, which may be to a machine that is no longer there, and dials again;

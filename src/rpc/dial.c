@@ -38,6 +38,7 @@ struct dial {
     size_t begun;  /* addresses of this dial that were begun, */
     size_t failed; /* and those of them that have failed */
     enum error error;
+    size_t addresses; /* of the latest dial */
 
     /* The thread's. */
     char hosts[DIAL_ADDRESSES_MAX][HOST_SIZE]; /* in the order of dialling */
@@ -253,6 +254,7 @@ static enum error dial_once(struct dial *dial)
     (void)pthread_mutex_lock(&dial->mutex);
     if (dial->stopped)
         return OK;
+    dial->addresses = dial->count;
     rotate(dial);
     if (error == OK)
         error = dial_all(dial);
@@ -404,6 +406,14 @@ void dial_elsewhere(struct dial *dial)
     (void)pthread_mutex_lock(&dial->mutex);
     dial->elsewhere = true;
     (void)pthread_mutex_unlock(&dial->mutex);
+}
+
+size_t dial_addresses(struct dial *dial)
+{
+    (void)pthread_mutex_lock(&dial->mutex);
+    size_t addresses = dial->addresses;
+    (void)pthread_mutex_unlock(&dial->mutex);
+    return addresses;
 }
 
 void dial_now(struct dial *dial)

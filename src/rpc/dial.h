@@ -17,6 +17,7 @@
 
 #include <nng/nng.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define DIAL_NEXT_MS 250u      /* RFC 8305, section 5: Connection Attempt Delay */
@@ -57,6 +58,9 @@ void dial_elsewhere(struct dial *dial);
 
 /* Without a connection: dials anew at once, unless the last dial has begun less than 250 ms ago. */
 void dial_now(struct dial *dial);
+
+/* How many addresses the host had at the latest dial; 0: none yet. */
+size_t dial_addresses(struct dial *dial);
 
 /* For the callbacks of connections; nng's threads. dial_connected: false: there is one already, the
  * caller closes this one. */

@@ -92,19 +92,32 @@ static int set_up_feed(struct rpc_feed *feed)
     return result;
 }
 
-static enum error listen_on(struct rpc_feed *feed, struct error_text *why)
+static enum error listen_on(struct rpc_feed *feed, const char *host, struct error_text *why)
 {
     char url[ADDRESS_TEXT_SIZE];
     char text[ADDRESS_TEXT_SIZE];
-    address_listen_url(&feed->options.address, url);
-    address_format(&feed->options.address, text);
+    struct address address = feed->options.address;
+    address_format(&address, text);
+    memmove(address.host, host, strlen(host) + 1);
+    address.port = feed->bound.port;
+    address_listen_url(&address, url);
     int result = nng_listener_create(&feed->listener, feed->socket, url);
-    if (result == 0)
-        result = nng_listener_start(feed->listener, 0);
+    if (result == 0 && (result = nng_listener_start(feed->listener, 0)) != 0)
+        (void)nng_listener_close(feed->listener);
     if (result != 0)
         return transport_explain_listen(result, text, why);
     feed->bound.port = transport_bound_port(feed->listener, feed->bound.port);
     return OK;
+}
+
+static enum error start_listening(struct rpc_feed *feed, struct error_text *why)
+{
+    const char *hosts[LISTEN_HOSTS_MAX];
+    size_t count = transport_listen_hosts(&feed->options.address, hosts);
+    enum error error = listen_on(feed, hosts[0], why);
+    for (size_t i = 1; i < count && transport_listen_goes_on(error); i++)
+        error = listen_on(feed, hosts[i], why);
+    return error;
 }
 
 enum error rpc_feed_open(struct rpc_feed **out, const struct rpc_feed_options *options,
@@ -120,7 +133,7 @@ enum error rpc_feed_open(struct rpc_feed **out, const struct rpc_feed_options *o
     feed->options = feed_defaults(options);
     feed->bound = options->address;
     int result = set_up_feed(feed);
-    enum error error = result == 0 ? listen_on(feed, why)
+    enum error error = result == 0 ? start_listening(feed, why)
                                    : error_set(why, transport_error(result), "open a socket: %s",
                                                transport_problem(result));
     if (error != OK) {

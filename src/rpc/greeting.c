@@ -109,15 +109,19 @@ static uint16_t port_of(const struct sockaddr_storage *address)
     return 0;
 }
 
+/* A listener for both families sees an IPv4 peer as ::ffff:a.b.c.d (RFC 4291, section 2.5.5.2). */
 static void host_of(const struct sockaddr_storage *address, char text[static INET6_ADDRSTRLEN])
 {
     text[0] = '\0';
-    if (address->ss_family == AF_INET)
+    if (address->ss_family == AF_INET) {
         (void)inet_ntop(AF_INET, &((const struct sockaddr_in *)address)->sin_addr, text,
                         INET6_ADDRSTRLEN);
-    else if (address->ss_family == AF_INET6)
-        (void)inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)address)->sin6_addr, text,
+    } else if (address->ss_family == AF_INET6) {
+        const struct in6_addr *v6 = &((const struct sockaddr_in6 *)address)->sin6_addr;
+        bool is_v4 = IN6_IS_ADDR_V4MAPPED(v6);
+        (void)inet_ntop(is_v4 ? AF_INET : AF_INET6, is_v4 ? &v6->s6_addr[12] : v6->s6_addr, text,
                         INET6_ADDRSTRLEN);
+    }
 }
 
 /* A host name may stand for any address. */

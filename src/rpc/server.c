@@ -137,18 +137,15 @@ static void watch_greetings(struct rpc_server *server)
     greeting_watch(&server->greeting_watch);
 }
 
-enum error rpc_server_listen(struct rpc_server *server, struct error_text *why)
+static enum error listen_on(struct rpc_server *server, const char *host, struct error_text *why)
 {
     char url[ADDRESS_TEXT_SIZE];
     char text[ADDRESS_TEXT_SIZE];
-    address_listen_url(&server->options.address, url);
-    address_format(&server->options.address, text);
-    if (server->receiver.aio == NULL) {
-        enum error error =
-            receiver_start(&server->receiver, server->socket, inbound_receive, server);
-        if (error != OK)
-            return error_set(why, error, "receive on %s: %s", text, error_name(error));
-    }
+    struct address address = server->options.address;
+    address_format(&address, text);
+    memmove(address.host, host, strlen(host) + 1);
+    address.port = server->bound.port;
+    address_listen_url(&address, url);
     int result = nng_listener_create(&server->listener, server->socket, url);
     if (result != 0)
         return transport_explain_listen(result, text, why);
@@ -158,8 +155,26 @@ enum error rpc_server_listen(struct rpc_server *server, struct error_text *why)
         return error;
     }
     server->bound.port = transport_bound_port(server->listener, server->bound.port);
-    watch_greetings(server);
     return OK;
+}
+
+enum error rpc_server_listen(struct rpc_server *server, struct error_text *why)
+{
+    const char *hosts[LISTEN_HOSTS_MAX];
+    size_t count = transport_listen_hosts(&server->options.address, hosts);
+    if (server->receiver.aio == NULL) {
+        enum error error =
+            receiver_start(&server->receiver, server->socket, inbound_receive, server);
+        if (error != OK)
+            return error_set(why, error, "receive: %s", error_name(error));
+    }
+    server->bound.port = server->options.address.port;
+    enum error error = listen_on(server, hosts[0], why);
+    for (size_t i = 1; i < count && transport_listen_goes_on(error); i++)
+        error = listen_on(server, hosts[i], why);
+    if (error == OK)
+        watch_greetings(server);
+    return error;
 }
 
 void rpc_server_address(const struct rpc_server *server, struct address *out)

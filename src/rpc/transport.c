@@ -2,11 +2,13 @@
 #include "rpc/transport.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define RESOLVER_ERRORS 1000
 #define BURST_MESSAGES 256
@@ -77,6 +79,9 @@ const char *transport_problem(int nng_result)
     return nng_strerror(nng_result);
 }
 
+/* How a listener for both families sees an IPv4 peer (RFC 4291, section 2.5.5.2). */
+static const uint8_t ipv4_in_ipv6[12] = {[10] = 0xff, [11] = 0xff};
+
 static void write_address(nng_pipe pipe, const char *which, char *text, size_t size)
 {
     nng_sockaddr address;
@@ -88,8 +93,15 @@ static void write_address(nng_pipe pipe, const char *which, char *text, size_t s
         (void)inet_ntop(AF_INET, &address.s_in.sa_addr, host, sizeof host);
         (void)snprintf(text, size, "%s:%u", host, (unsigned)ntohs(address.s_in.sa_port));
     } else if (address.s_family == NNG_AF_INET6) {
-        (void)inet_ntop(AF_INET6, &address.s_in6.sa_addr, host, sizeof host);
-        (void)snprintf(text, size, "[%s]:%u", host, (unsigned)ntohs(address.s_in6.sa_port));
+        const uint8_t *bytes = address.s_in6.sa_addr;
+        unsigned port = ntohs(address.s_in6.sa_port);
+        if (memcmp(bytes, ipv4_in_ipv6, sizeof ipv4_in_ipv6) == 0) {
+            (void)inet_ntop(AF_INET, bytes + sizeof ipv4_in_ipv6, host, sizeof host);
+            (void)snprintf(text, size, "%s:%u", host, port);
+            return;
+        }
+        (void)inet_ntop(AF_INET6, bytes, host, sizeof host);
+        (void)snprintf(text, size, "[%s]:%u", host, port);
     }
 }
 
@@ -127,6 +139,35 @@ enum error transport_explain_listen(int nng_result, const char *address, struct 
         return error_set(why, error, "cannot listen on %s: %s", address,
                          transport_problem(nng_result));
     }
+}
+
+size_t transport_listen_hosts(const struct address *address, const char *hosts[LISTEN_HOSTS_MAX])
+{
+    if (address->host[0] != '\0') {
+        hosts[0] = address->host;
+        return 1;
+    }
+    hosts[0] = "::";
+    hosts[1] = "0.0.0.0";
+    return 2;
+}
+
+static bool ipv6_leaves_ipv4_out(void)
+{
+    char digit = '0';
+    int file = open("/proc/sys/net/ipv6/bindv6only", O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return false;
+    ssize_t size = read(file, &digit, 1);
+    (void)close(file);
+    return size == 1 && digit == '1';
+}
+
+bool transport_listen_goes_on(enum error error)
+{
+    if (error == OK)
+        return ipv6_leaves_ipv4_out();
+    return error != ERROR_IN_USE && error != ERROR_DENIED;
 }
 
 uint16_t transport_bound_port(nng_listener listener, uint16_t port)

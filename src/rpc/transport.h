@@ -29,6 +29,15 @@ void transport_own_text(nng_pipe pipe, char *text, size_t size);
 /* A sentence in why for what nng_listener_create or _start answered; address: as people write it. */
 enum error transport_explain_listen(int nng_result, const char *address, struct error_text *why);
 
+/* Which hosts to listen on for an address, in turn: as many as it returns are written to hosts (borrowed).
+ * An empty host is "::", which takes connections by IPv6 and by IPv4, and "0.0.0.0" after it. */
+#define LISTEN_HOSTS_MAX 2
+size_t transport_listen_hosts(const struct address *address, const char *hosts[LISTEN_HOSTS_MAX]);
+
+/* Whether the next of these hosts is to be listened on after one, with its result. Where there is no
+ * IPv6, or where "::" leaves IPv4 out (net.ipv6.bindv6only), "0.0.0.0" follows. */
+bool transport_listen_goes_on(enum error error);
+
 /* The port that a started listener has; port where nng does not tell. */
 uint16_t transport_bound_port(nng_listener listener, uint16_t port);
 

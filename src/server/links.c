@@ -18,6 +18,7 @@
 #define FRAME_BYTES_MAX (16u * 1024u * 1024u)
 #define UNUSED_MS 30000
 #define CLOSED_DIALS_TOLD 3
+#define NEXT_ADDRESS_MS 300 /* at least between two addresses of one name */
 #define QUIET_MS 20000 /* the other side throws out who says nothing for longer than it likes */
 #define ARENA_BYTES (256u * 1024u) /* heads only: bytes are borrowed */
 
@@ -35,6 +36,7 @@ struct link {
     bool was_refused;          /* since it was connected last */
     enum error dial_error;     /* of the last attempt that failed; OK: of none */
     unsigned closed_dials;     /* in a row */
+    bool has_answered;         /* on this connection */
     struct rpc_stub stub;
 };
 
@@ -102,6 +104,7 @@ static void on_connected(void *context, struct rpc_channel *channel)
     link->was_refused = false;
     link->dial_error = OK;
     link->closed_dials = 0;
+    link->has_answered = false;
 }
 
 static void note_failed_dial(struct link *link, enum error error)
@@ -216,6 +219,7 @@ static void on_answer(const Jackdaw__ClusterFrame *frame, void *data)
     if (!is_answered || frame == NULL)
         return;
     link->waiting_since_ms = 0;
+    link->has_answered = true;
     if (link->node == 0 && frame->n_messages > 0 && frame->messages[0]->from <= UINT16_MAX)
         link->node = (uint16_t)frame->messages[0]->from; /* a seed tells who it is */
     if (links->options.clock != NULL)
@@ -263,6 +267,29 @@ static void call(struct link *link, const struct cluster_frame *frame, bool is_b
     jackdaw__cluster__exchange(&link->stub.service, &frame->frame, on_answer, exchange);
 }
 
+/* A connection across a cut that has healed can sleep for as long again as the cut lasted, and so can
+ * an attempt to make one: TCP sends again ever more seldom. A new one works at once. */
+static void renew(struct link *link, bool is_connected)
+{
+    link->waiting_since_ms = 0;
+    link->dialled_ms = link->links->now_ms;
+    link->is_renewed = is_connected;
+    rpc_channel_reconnect(link->channel);
+}
+
+/* One name may be that of several servers, one of which has answered, and its answer did not suffice.
+ * The next question goes to the next address. */
+static void go_on_to_next(struct link *link)
+{
+    uint64_t now_ms = link->links->now_ms;
+    if (link->is_member || !link->has_answered || rpc_channel_addresses(link->channel) < 2 ||
+        now_ms - link->dialled_ms < NEXT_ADDRESS_MS)
+        return;
+    link->has_answered = false;
+    link->node = 0;
+    renew(link, true);
+}
+
 void links_send(struct links *links, const struct replica_message *message, const char *feed)
 {
     const char *address = message->address;
@@ -278,6 +305,8 @@ void links_send(struct links *links, const struct replica_message *message, cons
     /* What is asked again while it is on its way would fill a slow way with the same. */
     if (link == NULL || (is_bulk(message->kind) && link->has_bulk))
         return;
+    if (message->to == 0)
+        go_on_to_next(link);
     struct cluster_frame frame;
     cluster_frame_init(&frame);
     frame.frame.process = links->options.process;
@@ -309,16 +338,6 @@ void links_flush(struct links *links)
     for (size_t i = 0; i < LINKS_MAX; i++)
         if (links->items[i].channel != NULL)
             rpc_channel_flush(links->items[i].channel);
-}
-
-/* A connection across a cut that has healed can sleep for as long again as the cut lasted, and so can
- * an attempt to make one: TCP sends again ever more seldom. A new one works at once. */
-static void renew(struct link *link, bool is_connected)
-{
-    link->waiting_since_ms = 0;
-    link->dialled_ms = link->links->now_ms;
-    link->is_renewed = is_connected;
-    rpc_channel_reconnect(link->channel);
 }
 
 static bool is_stuck(const struct link *link, bool is_connected)

@@ -153,7 +153,7 @@ static void test_address_urls__empty_host(void **state)
     char url[ADDRESS_TEXT_SIZE];
     struct address address = parsed(":2625");
     address_listen_url(&address, url);
-    assert_string_equal(url, "tcp://0.0.0.0:2625");
+    assert_string_equal(url, "tcp://[::]:2625");
     address_dial_url(&address, url);
     assert_string_equal(url, "tcp://127.0.0.1:2625");
     address = parsed("tls+tcp://[::1]:7");

@@ -176,6 +176,71 @@ static void test_ipv4__peer_text(void **state)
     probe_stop(probe);
 }
 
+/* ---- an empty host ---- */
+
+static void expect_peer(const struct address *address, const char *host)
+{
+    struct client client;
+    client_open(&client, address, NULL);
+    Probe__Text request = PROBE__TEXT__INIT;
+    request.ask_peer = true;
+    struct outcome outcome = {.number = 0};
+    probe__probe__echo(&client.stub.service, &request, on_text, &outcome);
+    WAIT_UNTIL(&client, outcome.ended);
+    assert_memory_equal(outcome.text, host, strlen(host));
+    client_close(&client);
+}
+
+static void expect_handshake(const char *host, uint16_t port)
+{
+    struct address address = {.port = port};
+    (void)snprintf(address.host, sizeof address.host, "%s", host);
+    struct sp_peer peer;
+    assert_true(sp_open(&peer, &address));
+    sp_close(&peer);
+}
+
+static void test_listen__on_every_interface(void **state)
+{
+    (void)state;
+    struct task_queue *queue;
+    struct rpc_server *servers[2];
+    struct address bound;
+    struct error_text why = {""};
+    assert_int_equal(task_queue_new(&queue), OK);
+    struct rpc_server_options options = {.address = parsed(":0"), .queue = queue};
+    assert_int_equal(rpc_server_new(&servers[0], &options, &why), OK);
+    assert_int_equal(rpc_server_listen(servers[0], &why), OK);
+    rpc_server_address(servers[0], &bound);
+    assert_string_equal(bound.host, "");
+    expect_handshake("127.0.0.1", bound.port);
+    if (have_ipv6())
+        expect_handshake("::1", bound.port);
+    options.address.port = bound.port;
+    assert_int_equal(rpc_server_new(&servers[1], &options, &why), OK);
+    assert_int_equal(rpc_server_listen(servers[1], &why), ERROR_IN_USE);
+    assert_non_null(strstr(why.text, ":"));
+    rpc_server_free(servers[0]);
+    rpc_server_free(servers[1]);
+    task_queue_free(queue);
+}
+
+/* A peer that comes by IPv4 is told by its IPv4 address. */
+static void test_listen__peers_of_both_families(void **state)
+{
+    (void)state;
+    if (!have_ipv6())
+        skip();
+    struct rpc_server_options options = {.address = parsed("[::]:0")};
+    struct probe *probe = probe_start(&options);
+    struct address address = *probe_address(probe);
+    (void)snprintf(address.host, sizeof address.host, "127.0.0.1");
+    expect_peer(&address, "127.0.0.1:");
+    (void)snprintf(address.host, sizeof address.host, "::1");
+    expect_peer(&address, "[::1]:");
+    probe_stop(probe);
+}
+
 /* ---- TLS ---- */
 
 static struct probe *start_tls(const char *address)
@@ -371,6 +436,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_listen__again_after_an_error),
         cmocka_unit_test(test_listen__no_such_address),
         cmocka_unit_test(test_open__address_that_never_answers),
+        cmocka_unit_test(test_listen__on_every_interface),
+        cmocka_unit_test(test_listen__peers_of_both_families),
         cmocka_unit_test(test_ipv6__loopback),
         cmocka_unit_test(test_ipv4__peer_text),
         cmocka_unit_test(test_tls__round_trip),
