@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <setjmp.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -558,6 +559,49 @@ static void test_snapshots_check_kept__it_is_no_good(void **state)
     end(&f);
 }
 
+/* As a database it is whole; but no server could start with it. */
+static void test_snapshots_check_kept__no_server_can_load_it(void **state)
+{
+    (void)state;
+    static const char *const changes[] = {
+        "UPDATE session SET id = 0",
+        "INSERT OR REPLACE INTO cluster_members VALUES (1, 65537, 1, x'ff00')",
+        "UPDATE run_tail SET runs = x'ff'",
+    };
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        struct fixture f;
+        char path[512];
+        enum error found = OK;
+        sqlite3 *database = NULL;
+        begin(&f);
+        take_all(&f);
+        path_in(f.other, "snapshot-taken.db", path);
+        assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
+        assert_int_equal(sqlite3_exec(database, changes[i], NULL, NULL, NULL), SQLITE_OK);
+        assert_int_equal(sqlite3_close(database), SQLITE_OK);
+        assert_false(snapshots_check_kept(f.taker, &found));
+        wait_until_checked(&f);
+        assert_true(snapshots_check_kept(f.taker, &found));
+        assert_int_equal(found, ERROR_CORRUPT);
+        assert_false(exists(f.other, "snapshot-taken.db"));
+        end(&f);
+    }
+}
+
+static void test_snapshots_give__not_of_a_damaged_database(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    must_give(&f, &chunk);
+    snapshots_set_damaged(f.giver);
+    assert_false(give(&f, &chunk));
+    snapshots_set_store(f.giver, f.desk.store); /* another one */
+    assert_true(give(&f, &chunk));
+    end(&f);
+}
+
 /* What is found out about the first is of no account. */
 static void test_snapshots_check_kept__another_one_comes_meanwhile(void **state)
 {
@@ -630,6 +674,8 @@ int main(void)
         cmocka_unit_test(test_snapshots_keep__the_disk_is_full),
         cmocka_unit_test(test_snapshots_check_kept__beside_the_core),
         cmocka_unit_test(test_snapshots_check_kept__it_is_no_good),
+        cmocka_unit_test(test_snapshots_check_kept__no_server_can_load_it),
+        cmocka_unit_test(test_snapshots_give__not_of_a_damaged_database),
         cmocka_unit_test(test_snapshots_check_kept__another_one_comes_meanwhile),
         cmocka_unit_test(test_snapshots_free__while_one_is_checked),
         cmocka_unit_test(test_snapshots__in_memory_there_are_none),
