@@ -63,6 +63,8 @@ static void on_replaced(void *context, struct store *store, struct position posi
 {
     struct core *core = context;
     core->store = store;
+    core->health.is_damaged = false; /* of the one before */
+    core->health.damage.text[0] = '\0';
     struct error_text why = {""};
     enum error error = store_open_reader(&core->reader_store, core->store, &why);
     if (error == OK)

@@ -21,7 +21,7 @@
 #include <cmocka.h>
 
 #define CALL_MS 2000
-#define MUTATIONS 150
+#define MUTATIONS 100
 
 struct fixture {
     char *folder;
