@@ -497,12 +497,24 @@ static bool is_ready(const struct core *core)
              ledger_committed(core->ledger).seq == ledger_applied(core->ledger).seq));
 }
 
+static void reload(struct core *core)
+{
+    struct error_text why;
+    log_reopen();
+    if (rpc_server_reread_tls(core->clients, &why) != OK)
+        log_error("server", "cannot_reread_certificate", log_string("reason", why.text),
+                  log_string("hint", "new connections go on with the certificate from before"));
+    else if (core->options->client_address.tls)
+        log_info("server", "certificate_reread",
+                 log_string("certificate", core->options->tls_cert));
+}
+
 bool core_run(struct core *core, void (*on_ready)(struct core *core))
 {
     while (!atomic_load(&core->stopping)) {
         turn(core, TICK_MS);
         if (atomic_exchange(&core->reloading, false))
-            log_reopen();
+            reload(core);
         if (!core->was_ready && is_ready(core)) {
             core->was_ready = true;
             on_ready(core);

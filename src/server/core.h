@@ -96,7 +96,7 @@ bool core_run(struct core *core, void (*on_ready)(struct core *core));
 /* Ends core_run. Async-signal-safe; any thread. */
 void core_stop(struct core *core);
 
-/* Makes the core open its log file anew in its next turn, and log that it did. Async-signal-safe; any
+/* Makes the core open its log file anew and read its certificate again in its next turn, and log that. Async-signal-safe; any
  * thread, from core_open until core_release. */
 void core_reload(struct core *core);
 
