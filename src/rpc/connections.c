@@ -20,7 +20,7 @@
 
 #define HUNG_CLOSE_MS 20u /* instead of CONNECTIONS_CLOSE_MS, when one has hung before */
 
-static atomic_bool has_hung;
+static atomic_size_t hanging; /* calls of nng_close whose callers have gone on */
 
 void connections_init(struct connections *connections)
 {
@@ -247,7 +247,7 @@ static void end_all(struct connections *connections, bool has_tls)
         /* nng calls nothing back from here: its reaper does, and waits for the mutex meanwhile. */
         for (size_t i = 0; i < connections->count; i++)
             (void)nng_pipe_close((nng_pipe){.id = connections->ids[i]});
-        wait_for_ends(connections, atomic_load(&has_hung) ? HUNG_CLOSE_MS : CONNECTIONS_END_MS);
+        wait_for_ends(connections, atomic_load(&hanging) > 0 ? HUNG_CLOSE_MS : CONNECTIONS_END_MS);
     }
     (void)pthread_mutex_unlock(&connections->mutex);
 }
@@ -258,6 +258,7 @@ static void end_all(struct connections *connections, bool has_tls)
 struct closing {
     nng_socket socket;
     sem_t done;
+    atomic_bool is_decided; /* it has returned, or its caller has gone on */
     atomic_int references;
 };
 
@@ -273,6 +274,8 @@ static void *close_socket(void *argument)
 {
     struct closing *closing = argument;
     (void)nng_close(closing->socket);
+    if (atomic_exchange(&closing->is_decided, true))
+        (void)atomic_fetch_sub(&hanging, 1);
     (void)sem_post(&closing->done);
     let_go(closing);
     return NULL;
@@ -286,6 +289,7 @@ static struct closing *start_closing(nng_socket socket)
         return NULL;
     closing->socket = socket;
     (void)sem_init(&closing->done, 0, 0);
+    atomic_init(&closing->is_decided, false);
     atomic_init(&closing->references, 2);
     if (!transport_start_thread(close_socket, closing)) {
         (void)sem_destroy(&closing->done);
@@ -299,24 +303,27 @@ static struct closing *start_closing(nng_socket socket)
 static void leave_without_nng(int status, void *ignored)
 {
     (void)ignored;
+    if (atomic_load(&hanging) == 0)
+        return;
     (void)fflush(NULL);
     _exit(status);
 }
 
 static void note_hung(void)
 {
-    if (atomic_exchange(&has_hung, true))
-        return;
-    log_warning("rpc", "close_hangs", log_number("after_ms", CONNECTIONS_CLOSE_MS));
+    static atomic_bool is_registered;
+    log_warning("rpc", "close_hangs", log_number("after_ms", CONNECTIONS_CLOSE_MS),
+                log_number("hanging", atomic_load(&hanging)));
     /* Functions registered for exit run in reverse order: this one before nng's. */
-    (void)on_exit(leave_without_nng, NULL);
+    if (!atomic_exchange(&is_registered, true))
+        (void)on_exit(leave_without_nng, NULL);
 }
 
 bool connections_close(struct connections *connections, nng_socket socket, bool has_tls)
 {
     end_all(connections, has_tls);
     const struct timespec until =
-        from_now(atomic_load(&has_hung) ? HUNG_CLOSE_MS : CONNECTIONS_CLOSE_MS);
+        from_now(atomic_load(&hanging) > 0 ? HUNG_CLOSE_MS : CONNECTIONS_CLOSE_MS);
     struct closing *closing = start_closing(socket);
     if (closing == NULL)
         return nng_close(socket) == 0;
@@ -324,13 +331,21 @@ bool connections_close(struct connections *connections, nng_socket socket, bool 
     do
         result = sem_clockwait(&closing->done, CLOCK_MONOTONIC, &until);
     while (result != 0 && errno == EINTR);
+    bool is_closed = result == 0;
+    if (!is_closed) {
+        (void)atomic_fetch_add(&hanging, 1); /* first: the thread may take it back at once */
+        if (atomic_exchange(&closing->is_decided, true)) {
+            (void)atomic_fetch_sub(&hanging, 1);
+            is_closed = true;
+        }
+    }
     let_go(closing);
-    if (result != 0)
+    if (!is_closed)
         note_hung();
-    return result == 0;
+    return is_closed;
 }
 
-bool connections_have_hung(void)
+size_t connections_hanging(void)
 {
-    return atomic_load(&has_hung);
+    return atomic_load(&hanging);
 }

@@ -61,7 +61,7 @@ void connections_end(nng_pipe pipe, bool has_tls);
  * without nng's own clean-up, which would wait, too. Any thread but nng's. */
 bool connections_close(struct connections *connections, nng_socket socket, bool has_tls);
 
-/* Whether that has happened in this process. */
-bool connections_have_hung(void);
+/* How many calls of nng_close have not returned although their callers have gone on. */
+size_t connections_hanging(void);
 
 #endif

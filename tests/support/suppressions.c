@@ -24,7 +24,7 @@ const char *__tsan_default_suppressions(void);
  *
  * It forgets a TCP connection, and with it the endpoint, when the endpoint is closed in the moment
  * in which that connection's handshake has ended and its callback has not yet run: it then moves the
- * connection to a list that nobody looks at any more. Our own allocations have none of the frames of
+ * connection to a list that nobody looks at any more. With TLS as well. Our own allocations have none of the frames of
  * the first group below.
  *
  * It forgets a message that it has just received when its connection is closed before the message is
@@ -40,6 +40,15 @@ const char *__lsan_default_suppressions(void)
            "leak:tcptran_dialer_init\n"
            "leak:tcptran_dial_cb\n"
            "leak:nni_tcp_dial\n"
+           "leak:tlstran_ep_init_listener\n"
+           "leak:tlstran_ep_init_dialer\n"
+           "leak:tlstran_ep_bind\n"
+           "leak:tlstran_ep_connect\n"
+           "leak:tlstran_accept_cb\n"
+           "leak:tlstran_dial_cb\n"
+           "leak:nni_tls_listener_alloc\n"
+           "leak:tls_listener_accept\n"
+           "leak:tls_conn_cb\n"
            "leak:tcptran_pipe_recv_cb\n";
 }
 #endif

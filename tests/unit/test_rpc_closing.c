@@ -118,14 +118,17 @@ static int begin(void **state)
     return 0;
 }
 
-/* After each test: nng_close has always returned in time. */
-static int none_hung(void **state)
+/* After each test: what was slow comes to its end, and what hangs does not. */
+static int none_hangs(void **state)
 {
     (void)state;
-    return connections_have_hung() ? -1 : 0;
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    while (connections_hanging() > 0 && clock_monotonic_ms() < until_ms)
+        client_turn(NULL, 1);
+    return connections_hanging() == 0 ? 0 : -1;
 }
 
-#define CASE(name) cmocka_unit_test_teardown(name, none_hung)
+#define CASE(name) cmocka_unit_test_teardown(name, none_hangs)
 
 int main(int argc, char **argv)
 {

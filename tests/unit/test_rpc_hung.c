@@ -50,7 +50,7 @@ static void test_channel__closed_for_its_owner(void **state)
     assert_true(outcome.ended);
     assert_int_equal(outcome.result.status, STATUS_CANCELLED);
     assert_int_equal(atomic_load(&hanging), 1);
-    assert_true(connections_have_hung());
+    assert_int_equal(connections_hanging(), 1);
     client_open(&client, probe_address(probe), NULL);
     client_expect_service(&client);
     client_close(&client);
@@ -60,7 +60,7 @@ static void test_channel__closed_for_its_owner(void **state)
     atomic_store(&hangs, false);
     for (int i = 0; i < 3; i++)
         (void)sem_post(&go_on);
-    WAIT_UNTIL(NULL, atomic_load(&hanging) == 0);
+    WAIT_UNTIL(NULL, connections_hanging() == 0);
 }
 
 /* Before anything has started nng here: a child has none of its parent's threads. */
