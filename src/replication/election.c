@@ -8,21 +8,7 @@
 
 static void ask_all(struct replica *r)
 {
-    for (size_t i = 0; i < r->members.count; i++) {
-        const struct replica_member *member = &r->members.items[i];
-        if (member->id == r->options.id || member->left)
-            continue;
-        struct replica_message *hear = message_to(r, REPLICA_HEAR, member->id);
-        hear->node = r->poll.suspect;
-        hear->internal = r->internal;
-    }
-    for (size_t i = 0; i < r->seeds_count; i++) {
-        bool is_known = false;
-        for (size_t k = 0; k < r->members.count; k++)
-            is_known = is_known || strcmp(r->members.items[k].internal, r->seeds[i]) == 0;
-        if (!is_known)
-            message_to_address(r, REPLICA_HEAR, r->seeds[i])->internal = r->internal;
-    }
+    ask_everywhere(r);
     r->poll.next_ms = r->now_ms + POLL_MS;
 }
 
@@ -48,9 +34,12 @@ void poll_tick(struct replica *r)
 
 void receive_hear(struct replica *r, const struct replica_message *message)
 {
+    if (is_refused(r))
+        return;
     struct replica_message *heard = message_to(r, REPLICA_HEARD, message->from);
     if (heard->address == NULL)
         heard->address = message->internal;
+    places_add(r, heard);
     heard->role = r->role;
     heard->sick = is_sick(r);
     heard->position = r->durable;
@@ -72,7 +61,7 @@ void receive_heard(struct replica *r, const struct replica_message *message)
 {
     bool hears = message->master != 0 && message->master != r->options.id;
     struct peer *peer = peer_of(r, message->from);
-    if (peer != NULL) {
+    if (peer != NULL && has_cluster(message->cluster)) {
         peer->answered_ms = r->now_ms;
         peer->role = message->role;
         peer->sick = message->sick;
@@ -81,6 +70,10 @@ void receive_heard(struct replica *r, const struct replica_message *message)
         view_take(&r->poll.view, message->members_position, message->in_sync_ids,
                   message->in_sync_count);
     }
+    for (size_t i = 0; i < message->places_count; i++)
+        place_learn(r, message->places[i].id, message->places[i].address);
+    if (hears)
+        place_learn(r, message->master, message->master_address);
     bool is_looking = r->role == REPLICA_LOOKING || r->role == REPLICA_SUSPECTING;
     bool is_above = r->role == REPLICA_MASTER && message->master_epoch > r->epoch;
     if (hears && (is_looking || is_above))
@@ -178,7 +171,7 @@ static uint64_t rank_of_self(struct replica *r)
 void poll_evaluate(struct replica *r)
 {
     const struct replica_member *self = member_find(r, r->options.id);
-    bool is_free = self != NULL && !self->left && self->voter && !is_sick(r) &&
+    bool is_free = self != NULL && !self->left && self->voter && !is_sick(r) && !is_refused(r) &&
                    !somebody_reigns(r) &&
                    (poll_is_complete(r) || r->now_ms >= r->poll.elect_after_ms) && may_succeed(r);
     if (!is_free) {
@@ -249,6 +242,8 @@ static void refuse(struct replica *r, const struct replica_message *ask)
 
 void receive_promise_ask(struct replica *r, const struct replica_message *message)
 {
+    if (is_refused(r))
+        return;
     bool is_again = message->epoch == r->promised && r->role == REPLICA_LOOKING;
     if (is_again) {
         grant(r, message);

@@ -11,8 +11,29 @@ void announce_to(struct replica *r, uint16_t id)
     announce->last = r->last;
 }
 
+static bool is_lost(const struct replica *r, const struct peer *peer)
+{
+    return peer->link_down_ms != 0 || r->now_ms - peer->heard_ms > r->options.ping_timeout_ms;
+}
+
+/* A member that is lost may be somewhere else by now, and reign there. */
+static void look_for_lost(struct replica *r)
+{
+    if (r->now_ms - r->probe_ms < PROBE_MS)
+        return;
+    r->probe_ms = r->now_ms;
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct peer *peer = peer_of(r, r->members.items[i].id);
+        if (peer == NULL || r->members.items[i].left || !is_lost(r, peer))
+            continue;
+        ask_everywhere(r);
+        return;
+    }
+}
+
 static void probe(struct replica *r)
 {
+    look_for_lost(r);
     if (r->now_ms - r->announce_ms < ANNOUNCE_MS)
         return;
     r->announce_ms = r->now_ms;
@@ -35,7 +56,7 @@ void receive_announce(struct replica *r, const struct replica_message *message)
         if (r->role == REPLICA_SUSPECTING)
             settle(r);
         if (!r->follows && r->catch_up.source == 0)
-            ask_to_join(r, message->from, NULL, false);
+            ask_to_join(r, message->from, message->internal, false);
         return;
     }
     if (r->role == REPLICA_MASTER && message->epoch < r->epoch) {
@@ -45,7 +66,8 @@ void receive_announce(struct replica *r, const struct replica_message *message)
     bool is_below = message->epoch < r->promised ||
                     (is_following(r) && master_is_heard(r) && message->epoch < r->master.epoch);
     if (!is_below || r->role == REPLICA_LOOKING) {
-        ask_to_join(r, message->from, NULL, false); /* below our promise: so that it learns of it */
+        ask_to_join(r, message->from, message->internal,
+                    false); /* below our promise: so that it learns of it */
         return;
     }
     if (!master_is_heard(r) || r->master.epoch < message->epoch)

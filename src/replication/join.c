@@ -8,7 +8,6 @@
 
 static void fill_join(struct replica *r, struct replica_message *join)
 {
-    join->internal = r->internal;
     join->client = r->client;
     join->position = r->last;
     join->common = r->avoid;
@@ -65,34 +64,30 @@ static void ask_for_chunk(struct replica *r)
 static bool is_alive(struct replica *r, uint16_t id)
 {
     const struct peer *peer = peer_of(r, id);
-    return peer != NULL && peer->link_down_ms == 0 &&
-           r->now_ms - peer->heard_ms <= r->options.ack_timeout_ms;
+    return peer != NULL && peer_is_alive(r, peer);
 }
 
-/* Its data folder is new. */
-static bool is_stranger(const struct replica_message *join)
-{
-    static const uint8_t none[REPLICA_CLUSTER_BYTES];
-    return memcmp(join->cluster, none, sizeof none) == 0;
-}
-
+/* A member may come back at the address of another one that is gone; a new one may not, or that one
+ * has none to come back to. */
 static enum replica_refusal refusal_of(struct replica *r, const struct replica_message *join)
 {
+    bool is_known = member_find(r, join->from) != NULL;
     if (strcmp(join->internal, r->internal) == 0)
         return REPLICA_REFUSED_ADDRESS;
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
-        bool is_same_address = strcmp(member->internal, join->internal) == 0;
-        if (member->id != join->from && is_same_address && !member->left)
-            return REPLICA_REFUSED_ADDRESS;
-        if (member->id == join->from && member->left)
+        bool is_self = member->id == join->from;
+        if (is_self && member->left)
             return REPLICA_REFUSED_LEFT;
-        if (member->id == join->from && member->in_sync && !is_same_address && is_stranger(join))
-            return REPLICA_REFUSED_ID; /* that one is there: nobody has lost it */
-        if (member->id == join->from && !is_same_address && is_alive(r, member->id))
-            return REPLICA_REFUSED_ID; /* at the address that it is known by */
+        if (member->left || member->id == r->options.id)
+            continue;
+        bool is_there = strcmp(named_by(r, member->id), join->internal) == 0;
+        if (is_self && !is_there && is_alive(r, member->id))
+            return REPLICA_REFUSED_ID;
+        if (!is_self && is_there && (!is_known || is_alive(r, member->id)))
+            return REPLICA_REFUSED_ADDRESS;
     }
-    if (member_find(r, join->from) == NULL && r->members.count == REPLICA_MEMBERS_MAX)
+    if (!is_known && r->members.count == REPLICA_MEMBERS_MAX)
         return REPLICA_REFUSED_FULL;
     return 0;
 }
@@ -269,22 +264,28 @@ void receive_joined(struct replica *r, const struct replica_message *message)
     follow(r, message);
 }
 
-void receive_refused(struct replica *r, const struct replica_message *message)
+/* Only a node without data ends because of what it is told, but for one that has left. */
+void refused(struct replica *r, const struct replica_message *message)
 {
-    if (message->refusal == REPLICA_REFUSED_CLUSTER) {
-        /* Only one that has found nobody of its own yet may have come to the wrong place. */
-        if (r->role == REPLICA_LOOKING && r->poll.needs_all)
-            act(r, REPLICA_DO_GIVE_UP)->refusal = message->refusal;
+    bool has_left = message->refusal == REPLICA_REFUSED_LEFT;
+    if (!has_left && has_cluster(r->cluster)) {
+        r->refused_ms = r->now_ms == 0 ? 1 : r->now_ms;
+        tell_news(r, REPLICA_TURNED_AWAY, message, NULL)->refusal = message->refusal;
         return;
     }
+    act(r, REPLICA_DO_GIVE_UP)->refusal = message->refusal;
+    if (has_left)
+        become(r, REPLICA_LEFT);
+}
+
+void receive_refused(struct replica *r, const struct replica_message *message)
+{
     /* A master believes it of a higher epoch only: the others have gone on without it. */
-    if (message->from != r->join_target ||
+    if (message->refusal == REPLICA_REFUSED_CLUSTER || message->from != r->join_target ||
         (r->role == REPLICA_MASTER &&
          (message->epoch <= r->epoch || message->refusal != REPLICA_REFUSED_LEFT)))
         return;
-    act(r, REPLICA_DO_GIVE_UP)->refusal = message->refusal;
-    if (message->refusal == REPLICA_REFUSED_LEFT)
-        become(r, REPLICA_LEFT);
+    refused(r, message);
 }
 
 /* ---- snapshots ---- */

@@ -172,6 +172,11 @@ enum error members_load(struct replica *r, const uint8_t *bytes, size_t size,
     if (error != OK)
         return error;
     sort(found);
+    for (size_t i = 0; i < found->count; i++) {
+        const struct replica_member *before = member_find(r, found->items[i].id);
+        if (before != NULL)
+            place_listed(r, before, &found->items[i]);
+    }
     r->members = *found;
     r->members_position = position;
     sync_peers(r);

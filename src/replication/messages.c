@@ -46,6 +46,7 @@ const char *replica_action_name(enum replica_action_kind kind)
         [REPLICA_DO_TAKE_OVER] = "take_over",
         [REPLICA_DO_DROP_ORPHANS] = "drop_orphans",
         [REPLICA_DO_GIVE_UP] = "give_up",
+        [REPLICA_DO_TELL] = "tell",
     };
     return kind < REPLICA_ACTION_KINDS ? names[kind] : "?";
 }
@@ -61,10 +62,10 @@ struct replica_message *message_with(struct replica *r, enum replica_action_kind
     message->to = to;
     message->promised = r->promised;
     memcpy(message->cluster, r->cluster, sizeof message->cluster);
-    const struct replica_member *member = member_find(r, to);
-    if (member != NULL)
-        message->address = member->internal;
-    else if (to != 0 && to == r->master.id)
+    if (kind != REPLICA_PUBLISH && kind != REPLICA_ACK) /* of which there are many */
+        message->internal = r->internal;
+    message->address = place_of(r, to);
+    if (message->address == NULL && to != 0 && to == r->master.id)
         message->address = r->master.address;
     act(r, action)->message = message;
     return message;
@@ -88,6 +89,16 @@ bool address_is_sound(const char *text)
     return text != NULL && strlen(text) < ADDRESS_TEXT_SIZE;
 }
 
+static bool are_addresses_sound(const struct replica_message *message)
+{
+    if (message->internal != NULL && !address_is_sound(message->internal))
+        return false;
+    for (size_t i = 0; i < message->places_count; i++)
+        if (!address_is_sound(message->places[i].address))
+            return false;
+    return true;
+}
+
 /* The store keeps numbers below 2^63. */
 static bool are_numbers_sound(const struct replica_message *message)
 {
@@ -108,7 +119,9 @@ bool message_is_sound(const struct replica *r, const struct replica_message *mes
     if (message->kind >= REPLICA_MESSAGE_KINDS || message->from == 0 ||
         message->in_sync_count > REPLICA_MEMBERS_MAX ||
         message->reigns_count > REPLICA_REIGNS_SENT ||
-        message->batches_count > REPLICA_PAGE_BATCHES || !are_numbers_sound(message))
+        message->batches_count > REPLICA_PAGE_BATCHES ||
+        message->places_count > REPLICA_MEMBERS_MAX || !are_addresses_sound(message) ||
+        !are_numbers_sound(message))
         return false;
     for (size_t i = 1; i < message->reigns_count; i++)
         if (message->reigns[i].epoch <= message->reigns[i - 1].epoch ||

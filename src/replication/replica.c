@@ -160,12 +160,6 @@ void promise(struct replica *r, uint64_t epoch)
 
 /* ---- events ---- */
 
-static bool has_cluster(const uint8_t cluster[static REPLICA_CLUSTER_BYTES])
-{
-    static const uint8_t none[REPLICA_CLUSTER_BYTES];
-    return memcmp(cluster, none, sizeof none) != 0;
-}
-
 static void start(struct replica *r, const struct replica_state *state)
 {
     memcpy(r->cluster, state->cluster, sizeof r->cluster);
@@ -225,109 +219,110 @@ static void failed(struct replica *r, const struct replica_state *state)
     log_load(r, state);
 }
 
-static void link_down(struct replica *r, uint16_t id)
+void peer_lost(struct replica *r, struct peer *peer)
 {
-    struct peer *peer = peer_of(r, id);
-    if (peer != NULL)
-        peer->link_down_ms = r->now_ms == 0 ? 1 : r->now_ms;
-    if (is_following(r) && id == r->master.id)
+    peer->link_down_ms = r->now_ms == 0 ? 1 : r->now_ms;
+    if (is_following(r) && peer->id == r->master.id)
         suspect(r);
     if (r->role == REPLICA_MASTER)
-        slave_lost(r, id);
+        slave_lost(r, peer->id);
     else if (r->role == REPLICA_LOOKING || r->role == REPLICA_SUSPECTING)
         poll_evaluate(r);
     else if (r->role == REPLICA_ELECTING)
         election_check(r);
-    else if (r->role == REPLICA_ADOPTING && id == r->catch_up.source)
+    else if (r->role == REPLICA_ADOPTING && peer->id == r->catch_up.source)
         step_down(r);
+}
+
+bool is_refused(const struct replica *r)
+{
+    return r->refused_ms != 0 && r->now_ms - r->refused_ms < QUIET_MS;
 }
 
 typedef void receiver(struct replica *r, const struct replica_message *message);
 
+enum { FROM_EMPTY = 1, TO_EMPTY = 2, QUESTION = 4 };
+
 struct message_rule {
     receiver *receive;
-    bool from_stranger; /* allowed from a node without a cluster */
+    unsigned flags; /* FROM_EMPTY, TO_EMPTY: a node without a cluster says it, or may be told;
+                       QUESTION: another node than it is meant for answers in its own name */
 };
 
 static const struct message_rule rules[REPLICA_MESSAGE_KINDS] = {
-    [REPLICA_PING] = {receive_ping, false},
-    [REPLICA_PONG] = {receive_pong, false},
-    [REPLICA_PUBLISH] = {receive_publish, false},
-    [REPLICA_ACK] = {receive_ack, false},
-    [REPLICA_FETCH] = {receive_fetch, false},
-    [REPLICA_PAGE] = {receive_page, false},
-    [REPLICA_JOIN] = {receive_join, true},
-    [REPLICA_JOINED] = {receive_joined, false},
-    [REPLICA_REFUSED] = {receive_refused, true},
-    [REPLICA_SNAPSHOT_ASK] = {receive_snapshot_ask, false},
-    [REPLICA_SNAPSHOT_CHUNK] = {receive_snapshot_chunk, false},
-    [REPLICA_HEAR] = {receive_hear, true},
-    [REPLICA_HEARD] = {receive_heard, true},
-    [REPLICA_PROMISE_ASK] = {receive_promise_ask, false},
-    [REPLICA_PROMISE] = {receive_promise, false},
-    [REPLICA_ANNOUNCE] = {receive_announce, false},
-    [REPLICA_HANDOVER] = {receive_handover, false},
-    [REPLICA_HANDOVER_DONE] = {receive_handover_done, false},
-    [REPLICA_LEAVE] = {receive_leave, false},
+    [REPLICA_PING] = {receive_ping, QUESTION},
+    [REPLICA_PONG] = {receive_pong, 0},
+    [REPLICA_PUBLISH] = {receive_publish, 0},
+    [REPLICA_ACK] = {receive_ack, 0},
+    [REPLICA_FETCH] = {receive_fetch, QUESTION},
+    [REPLICA_PAGE] = {receive_page, 0},
+    [REPLICA_JOIN] = {receive_join, FROM_EMPTY | QUESTION},
+    [REPLICA_JOINED] = {receive_joined, TO_EMPTY},
+    [REPLICA_REFUSED] = {receive_refused, TO_EMPTY},
+    [REPLICA_SNAPSHOT_ASK] = {receive_snapshot_ask, QUESTION},
+    [REPLICA_SNAPSHOT_CHUNK] = {receive_snapshot_chunk, 0},
+    [REPLICA_HEAR] = {receive_hear, FROM_EMPTY | TO_EMPTY},
+    [REPLICA_HEARD] = {receive_heard, FROM_EMPTY | TO_EMPTY},
+    [REPLICA_PROMISE_ASK] = {receive_promise_ask, QUESTION},
+    [REPLICA_PROMISE] = {receive_promise, 0},
+    [REPLICA_ANNOUNCE] = {receive_announce, TO_EMPTY | QUESTION},
+    [REPLICA_HANDOVER] = {receive_handover, QUESTION},
+    [REPLICA_HANDOVER_DONE] = {receive_handover_done, 0},
+    [REPLICA_LEAVE] = {receive_leave, QUESTION},
 };
 
-static bool is_ours(const struct replica *r, const struct replica_message *message)
-{
-    if (message->kind == REPLICA_REFUSED && message->refusal == REPLICA_REFUSED_CLUSTER)
-        return true; /* by another, to be sure */
-    if (!has_cluster(message->cluster))
-        return rules[message->kind].from_stranger;
-    return !has_cluster(r->cluster) || memcmp(message->cluster, r->cluster, sizeof r->cluster) == 0;
-}
-
 /* Another node has our id, or we spoke to ourselves: our own address may be among the seeds, or have
- * been that of a member that is gone, whom a reign that begins is announced to there. The one that would
- * begin is told by the one that is there. */
+ * been that of a member that is gone. The one that would begin is told by the one that takes part. */
 static void receive_from_own_id(struct replica *r, const struct replica_message *message)
 {
     if (message->kind == REPLICA_REFUSED) {
         if (message->refusal == REPLICA_REFUSED_ID && r->role == REPLICA_LOOKING)
-            act(r, REPLICA_DO_GIVE_UP)->refusal = REPLICA_REFUSED_ID;
+            refused(r, message);
         return;
     }
     bool begins = message->kind == REPLICA_JOIN || message->kind == REPLICA_HEAR;
-    if (!begins || !is_member(r) || strcmp(message->internal, r->internal) == 0)
+    if (!begins || !is_member(r) || r->role == REPLICA_LOOKING ||
+        strcmp(message->internal, r->internal) == 0)
         return;
-    struct replica_message *refused = message_to(r, REPLICA_REFUSED, message->from);
-    refused->address = message->internal;
-    refused->refusal = REPLICA_REFUSED_ID;
-    refused->epoch = r->epoch;
+    struct replica_message *answer = message_to(r, REPLICA_REFUSED, message->from);
+    answer->address = message->internal;
+    answer->refusal = REPLICA_REFUSED_ID;
+    answer->epoch = r->epoch;
 }
 
-/* Whether a member seems to speak from another address than the one it is known by: it has moved, or
- * somebody else has taken its id. */
-static bool is_from_elsewhere(const struct replica *r, const struct replica_message *message)
+/* What is meant for another node has come here: this one has the address now. */
+static bool is_misdirected(const struct replica *r, const struct replica_message *message)
 {
-    const struct replica_member *member = member_find(r, message->from);
-    bool tells = message->kind == REPLICA_JOIN || message->kind == REPLICA_HEAR;
-    return tells && member != NULL && message->internal != NULL &&
-           strcmp(member->internal, message->internal) != 0;
+    return message->to != 0 && message->to != r->options.id && message->kind != REPLICA_HEAR;
 }
 
-static void receive(struct replica *r, const struct replica_message *message)
+static void receive(struct replica *r, const struct replica_message *message, const char *address)
 {
+    unsigned flags = rules[message->kind].flags;
+    bool is_empty = !has_cluster(r->cluster);
+    bool is_from_empty = !has_cluster(message->cluster);
+    if (!is_empty && !is_from_empty &&
+        memcmp(message->cluster, r->cluster, sizeof r->cluster) != 0) {
+        receive_stranger(r, message, address);
+        return;
+    }
     if (message->from == r->options.id) {
         receive_from_own_id(r, message);
         return;
     }
-    if (!is_ours(r, message)) {
-        if (message->kind == REPLICA_JOIN || message->kind == REPLICA_HEAR)
-            message_to(r, REPLICA_REFUSED, message->from)->refusal = REPLICA_REFUSED_CLUSTER;
+    if ((is_from_empty && (flags & FROM_EMPTY) == 0) || (is_empty && (flags & TO_EMPTY) == 0))
         return;
-    }
-    struct peer *peer = peer_of(r, message->from);
-    if (peer != NULL && !is_from_elsewhere(r, message)) {
-        peer->heard_ms = r->now_ms;
-        peer->link_down_ms = 0;
-    }
+    if (is_from_empty && !is_empty && address != NULL)
+        receive_stranger(r, message, address);
+    struct peer *peer = is_from_empty ? NULL : peer_of(r, message->from);
+    if (peer != NULL)
+        (void)place_note(r, peer, message, address);
     if (message->promised > r->highest)
         r->highest = message->promised;
-    rules[message->kind].receive(r, message);
+    if (!is_misdirected(r, message))
+        rules[message->kind].receive(r, message);
+    else if ((flags & QUESTION) != 0)
+        receive_hear(r, message);
 }
 
 static void tick(struct replica *r)
@@ -358,10 +353,11 @@ static enum error dispatch(struct replica *r, const struct replica_event *event)
         tick(r);
         return OK;
     case REPLICA_RECEIVE:
-        receive(r, event->message);
+        receive(r, event->message, event->address);
         return OK;
     case REPLICA_LINK_DOWN:
-        link_down(r, event->node);
+        if (event->address != NULL)
+            place_lost(r, event->address, 0);
         return OK;
     case REPLICA_PROPOSE:
         return propose(r, event);
@@ -516,6 +512,11 @@ struct replica_position replica_durable(const struct replica *r)
 uint64_t replica_committed(const struct replica *r)
 {
     return r->committed;
+}
+
+const uint8_t *replica_cluster(const struct replica *r)
+{
+    return r->cluster;
 }
 
 uint64_t replica_needed_seq(const struct replica *r)

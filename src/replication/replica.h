@@ -20,7 +20,8 @@
  *      position it applied at is the one that the replica gives. (An ACK of a member in sync appends
  *      nothing and may come before.)
  *   5. Sending may fail, be late, doubled or out of order; nobody need be told. PUBLISH may drop.
- *   6. INSTALL may wait: a driver that must look at what it kept, which takes time, does nothing at
+ *   6. An answer is stepped with the address that was asked, so that the replica learns who is there.
+ *   7. INSTALL may wait: a driver that must look at what it kept, which takes time, does nothing at
  *      first, goes on stepping other events, and steps CHECKED when it knows. INSTALL is said again
  *      then, unless nobody wants it any more; where what was kept is no good, it fails.
  *
@@ -43,8 +44,17 @@
  * sync, or a voter, when the last members batch in the log says so; the set that a reign begins with
  * is the new master and those in sync who promised it.
  *
- * ELECTION. The smallest internal address among those that answer has the first turn; others wait
- * turn_ms for each smaller one. It asks all for a promise; the log to reign with is the one with the
+ * WHO IS WHERE. A node is its cluster's id and its own id; an address is only where it was met. For each
+ * member the replica keeps the address that it answered at last, or named as its own, and sends there;
+ * it asks for a member that is lost at that address, at the listed one, at the seeds and at its own
+ * former address, at least every PROBE_MS, and members tell each other whom they hear where. A message
+ * that reaches another node than it is meant for is answered by that one in its own name.
+ *
+ * STRANGERS. A node of another cluster, or one without data, at a member's address means that the
+ * member is not there, and nothing else. Only a node without data ends because of a refusal.
+ *
+ * ELECTION. The smallest listed internal address among those that answer has the first turn; others
+ * wait TURN_MS for each smaller one. It asks all for a promise; the log to reign with is the one with the
  * highest (epoch, seq) of those who promised. In `all`, one of those in sync by the newest members
  * batch among them must have promised, so that a node known to be behind does not reign alone.
  *
@@ -163,7 +173,8 @@ enum error replica_state_check(const struct replica_state *state, struct error_t
 /* ---- messages ----
  *
  * One flat struct; which fields a kind uses stands beside it. All carry from, to, cluster, epoch
- * (the reign spoken of; 0: none) and promised (the sender's promise). */
+ * (the reign spoken of; 0: none) and promised (the sender's promise); all but PUBLISH and ACK internal,
+ * the address that the sender names as its own. */
 enum replica_message_kind {
     REPLICA_PING,    /* slave to master: position (durable; an ack as well) */
     REPLICA_PONG,    /* role, position (last), committed, needed, in_sync, disk_age_ms, master */
@@ -171,14 +182,14 @@ enum replica_message_kind {
     REPLICA_ACK,     /* position (durable, cumulative) */
     REPLICA_FETCH,   /* position (after which) */
     REPLICA_PAGE,    /* position (after which), batches, last, committed; answer */
-    REPLICA_JOIN,    /* internal, client, position (last), reigns, common (avoid); adopting */
+    REPLICA_JOIN,    /* client, position (last), reigns, common (avoid); adopting */
     REPLICA_JOINED,  /* answer, position (as asked), common, last, committed, master; adopting */
     REPLICA_REFUSED, /* refusal */
     REPLICA_SNAPSHOT_ASK, /* snapshot (0: a new one), offset, common, position (avoid); adopting */
     REPLICA_SNAPSHOT_CHUNK, /* snapshot, offset, total, bytes, common, last (its position) */
-    REPLICA_HEAR,           /* do you hear a master? position; from a new node: internal */
-    REPLICA_HEARD,          /* role, master, sick, position, members_position, in_sync_ids */
-    REPLICA_PROMISE_ASK,    /* epoch, position */
+    REPLICA_HEAR,           /* do you hear a master? node: who is lost */
+    REPLICA_HEARD,       /* role, master, sick, position, members_position, in_sync_ids, places */
+    REPLICA_PROMISE_ASK, /* epoch, position */
     REPLICA_PROMISE, /* epoch, granted, position (durable), members_position, in_sync_ids, master */
     REPLICA_ANNOUNCE,      /* a master to those who do not follow it: last */
     REPLICA_HANDOVER,      /* orphan (of the last batch here), batches */
@@ -200,6 +211,12 @@ enum replica_refusal {
     REPLICA_REFUSED_ADDRESS,     /* another node has this internal address */
     REPLICA_REFUSED_LEFT,        /* the node has left this cluster for good */
     REPLICA_REFUSED_FULL,        /* REPLICA_MEMBERS_MAX nodes are members */
+};
+
+/* Where the sender of a HEARD hears a member. */
+struct replica_place {
+    uint16_t id;
+    const char *address; /* borrowed */
 };
 
 /* Addresses in messages are borrowed; NULL where unused. */
@@ -233,6 +250,8 @@ struct replica_message {
     struct replica_position members_position;
     uint16_t in_sync_ids[REPLICA_MEMBERS_MAX];
     size_t in_sync_count;
+    struct replica_place places[REPLICA_MEMBERS_MAX];
+    size_t places_count;
     struct replica_reign reigns[REPLICA_REIGNS_SENT];
     size_t reigns_count;
     const struct replica_batch *batches;
@@ -250,8 +269,9 @@ struct replica_message {
 enum replica_event_kind {
     REPLICA_START,     /* first, once: state */
     REPLICA_TICK,      /* time passed; due at replica_deadline at the latest */
-    REPLICA_RECEIVE,   /* message */
-    REPLICA_LINK_DOWN, /* the connection to node was closed or refused: its process is gone */
+    REPLICA_RECEIVE,   /* message; address: where it was an answer, the one that was asked */
+    REPLICA_LINK_DOWN, /* the connection to address was closed or refused, or what answers there is
+                          no server: the process that was there is gone */
     REPLICA_PROPOSE, /* bytes of a CHAT batch with count deltas; MASTER only (else ERROR_REFUSED) */
     REPLICA_DURABLE, /* every entry up to position is on the disk */
     REPLICA_FAILED,  /* the disk failed; state: what is on it */
@@ -268,6 +288,7 @@ struct replica_event {
     uint64_t now_ms;                   /* monotonic */
     const struct replica_state *state; /* passed replica_state_check */
     const struct replica_message *message;
+    const char *address; /* borrowed; NULL: none */
     uint16_t node;
     struct replica_position position;
     const uint8_t *bytes;
@@ -304,12 +325,25 @@ enum replica_action_kind {
                              deltas that are unknown here, then step TAKEN_OVER */
     REPLICA_DO_DROP_ORPHANS, /* orphan: forget those up to it; step nothing */
     REPLICA_DO_GIVE_UP,      /* refusal: this node cannot be a member; the process should end */
+    REPLICA_DO_TELL,         /* news, message, address: for the log; comes often */
     REPLICA_ACTION_KINDS
 };
 const char *replica_action_name(enum replica_action_kind kind);
 
+/* What an operator should know. */
+enum replica_news {
+    REPLICA_STRANGER, /* message: from a node of another cluster, or without data; address: the member's
+                         or seed's that it answers at, or NULL: it has called */
+    REPLICA_MET,      /* message: from a member at another address than the listed one: address */
+    REPLICA_TURNED_AWAY, /* refusal: what the master, the sender of message, says of this node, which has
+                            data: it asks again */
+    REPLICA_NEWS
+};
+
 struct replica_action {
     enum replica_action_kind kind;
+    enum replica_news news;
+    const char *address;
     const struct replica_message *message; /* in replica_actions, or the event's */
     struct replica_batch batch;
     struct replica_position position;
@@ -375,6 +409,8 @@ uint64_t replica_promised(const struct replica *replica);
 struct replica_position replica_last(const struct replica *replica);
 struct replica_position replica_durable(const struct replica *replica);
 uint64_t replica_committed(const struct replica *replica);
+/* All zero: none yet. */
+const uint8_t *replica_cluster(const struct replica *replica);
 /* Entries up to this seq may be pruned: every member that has not left has them. What some member
  * lacks may have to be handed over one day, should that one come to reign; a driver that bounds its
  * log and prunes more loses that, and joins by snapshot. */

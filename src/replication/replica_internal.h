@@ -13,6 +13,10 @@
 #define PROMISE_WAIT_MS 150
 #define ADOPT_WAIT_MS 1000 /* without progress; then somebody else may try */
 #define ANNOUNCE_MS 200
+#define PROBE_MS 400   /* how often lost members are asked for where they may be */
+#define PLACE_MS 1000  /* how long an address counts as certain after an answer from there */
+#define GOSSIP_MS 2000 /* how long others are told where a member was heard */
+#define QUIET_MS 1000  /* how long a node with data keeps silent after it was refused */
 #define PAUSE_MS \
     250 /* no event for so long: this process was stopped; others' silence proves nothing */
 
@@ -20,7 +24,10 @@
 struct peer {
     uint16_t id; /* 0: free */
     uint64_t heard_ms;
-    uint64_t link_down_ms; /* 0: not known to be down */
+    uint64_t link_down_ms;            /* 0: not known to be down */
+    char told[ADDRESS_TEXT_SIZE];     /* the internal address that it names; "": as listed */
+    char answered[ADDRESS_TEXT_SIZE]; /* where it answered; "": nowhere yet, or not any more */
+    uint64_t answered_there_ms;
     /* As its master: */
     bool follows; /* its log is a beginning of ours */
     struct replica_position acked;
@@ -120,6 +127,8 @@ struct replica {
     uint64_t ping_ms;
     uint64_t reign_seq; /* MASTER: the first entry of the reign */
     uint64_t announce_ms;
+    uint64_t probe_ms;
+    uint64_t refused_ms;  /* when the master refused this node, which has data; 0: it has not */
     uint16_t join_target; /* whom the last JOIN went to, and when */
     uint64_t join_ms;
 
@@ -147,6 +156,8 @@ void promise(struct replica *r, uint64_t epoch); /* raises the promise, durably 
 void persist(struct replica *r);
 void step_down(struct replica *r);
 void suspect(struct replica *r);
+void peer_lost(struct replica *r, struct peer *peer);
+bool is_refused(const struct replica *r);
 void tell_role(struct replica *r);
 
 /* ---- log.c ---- */
@@ -174,6 +185,28 @@ void view_take(struct view *view, struct replica_position position, const uint16
                size_t count);
 void view_take_own(struct replica *r, struct view *view);
 bool view_has(const struct view *view, uint16_t id);
+
+/* ---- places.c: who is where ---- */
+bool has_cluster(const uint8_t cluster[static REPLICA_CLUSTER_BYTES]);
+const char *place_of(const struct replica *r, uint16_t id); /* of a member; NULL */
+const char *named_by(const struct replica *r, uint16_t id); /* as it names itself; NULL */
+bool peer_is_alive(const struct replica *r, const struct peer *peer);
+/* A message of the peer has come. False: of another process with its id, while it is alive. */
+bool place_note(struct replica *r, struct peer *peer, const struct replica_message *message,
+                const char *address);
+/* Somebody else says that it is there. */
+void place_learn(struct replica *r, uint16_t id, const char *address);
+/* Whoever was at address is not there: `by` (0: nobody) answers instead. */
+void place_lost(struct replica *r, const char *address, uint16_t by);
+/* The list has changed: the newer one knows better. */
+void place_listed(struct replica *r, const struct replica_member *before,
+                  const struct replica_member *now);
+void places_add(struct replica *r, struct replica_message *heard);
+void ask_everywhere(struct replica *r);
+void receive_stranger(struct replica *r, const struct replica_message *message,
+                      const char *address);
+struct replica_action *tell_news(struct replica *r, enum replica_news news,
+                                 const struct replica_message *message, const char *address);
 
 /* ---- messages.c ---- */
 struct replica_message *message_to(struct replica *r, enum replica_message_kind kind, uint16_t to);
@@ -214,6 +247,7 @@ void ask_to_join(struct replica *r, uint16_t id, const char *address, bool now);
 void adopt_from(struct replica *r, uint16_t id, struct replica_position want);
 void receive_join(struct replica *r, const struct replica_message *message);
 void receive_joined(struct replica *r, const struct replica_message *message);
+void refused(struct replica *r, const struct replica_message *message);
 void receive_refused(struct replica *r, const struct replica_message *message);
 void receive_snapshot_ask(struct replica *r, const struct replica_message *message);
 void receive_snapshot_chunk(struct replica *r, const struct replica_message *message);

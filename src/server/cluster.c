@@ -84,12 +84,14 @@ void cluster_step(struct cluster *cluster, struct replica_event *event)
 /* ---- messages ---- */
 
 /* What it lets fall is asked for again, when the disk has caught up. */
-static void step_message(struct cluster *cluster, const struct replica_message *message)
+static void step_message(struct cluster *cluster, const struct replica_message *message,
+                         const char *address)
 {
     bool is_log = message->kind == REPLICA_PUBLISH || message->kind == REPLICA_PAGE;
     if (is_log && ledger_is_full(cluster->ledger))
         return;
-    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_RECEIVE, .message = message});
+    cluster_step(cluster, &(struct replica_event){
+                              .kind = REPLICA_RECEIVE, .message = message, .address = address});
 }
 
 /* ---- the feed of the master ---- */
@@ -103,7 +105,7 @@ static void on_published(void *context, const uint8_t *bytes, size_t size)
     const char *feed;
     if (cluster_wire_unpack(bytes, size, &arena, &message, &feed) == OK &&
         message.kind == REPLICA_PUBLISH)
-        step_message(cluster, &message);
+        step_message(cluster, &message, NULL);
     arena_clear(&arena);
 }
 
@@ -158,7 +160,8 @@ static void compare_addresses(struct cluster *cluster, uint16_t master, const ch
                                          "reaches: give it --advertise_host"));
 }
 
-void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *in)
+void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *in,
+                     const char *address)
 {
     struct arena arena;
     arena_init(&arena, 1024 * 1024);
@@ -168,7 +171,7 @@ void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *in)
     if (error != OK)
         log_warning_paced(NULL, "cluster", "malformed_message", log_number("from", in->from));
     else
-        step_message(cluster, &message);
+        step_message(cluster, &message, address);
     bool is_our_master = error == OK && message.kind == REPLICA_JOINED && feed != NULL &&
                          strlen(feed) < ADDRESS_TEXT_SIZE && !message.adopting &&
                          replica_master(cluster->replica) == message.from;
@@ -179,15 +182,21 @@ void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *in)
     arena_clear(&arena);
 }
 
-static void on_answered(void *context, const Jackdaw__ClusterMessage *message)
-{
-    cluster_receive(context, message);
-}
-
-static void on_link_down(void *context, uint16_t node)
+static bool on_answered(void *context, const Jackdaw__ClusterMessage *message, const char *address)
 {
     struct cluster *cluster = context;
-    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_LINK_DOWN, .node = node});
+    cluster_receive(cluster, message, address);
+    static const uint8_t none[REPLICA_CLUSTER_BYTES];
+    const uint8_t *own = replica_cluster(cluster->replica);
+    return message->cluster.len == REPLICA_CLUSTER_BYTES &&
+           (memcmp(own, none, sizeof none) == 0 ||
+            memcmp(message->cluster.data, own, sizeof none) == 0);
+}
+
+static void on_link_down(void *context, const char *address)
+{
+    struct cluster *cluster = context;
+    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_LINK_DOWN, .address = address});
 }
 
 enum error cluster_leave(struct cluster *cluster, uint16_t node)

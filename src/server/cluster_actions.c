@@ -294,14 +294,12 @@ static void change_role(struct cluster *cluster, const struct replica_action *ac
 static void give_up(struct cluster *cluster, enum replica_refusal refusal)
 {
     static const char *const sentences[] = {
-        [REPLICA_REFUSED_CLUSTER] =
-            "the data folder belongs to another cluster: give this server an empty one",
         [REPLICA_REFUSED_ID] = "another server of the cluster has this id: choose another",
         [REPLICA_REFUSED_ADDRESS] =
             "another server of the cluster has this internal address: choose another",
         [REPLICA_REFUSED_LEFT] =
-            "the server with this id has left the cluster for good: take a new id and an empty "
-            "data folder",
+            "the server with this id has left the cluster for good: start it with an id that none "
+            "had, which takes a data folder of its own",
         [REPLICA_REFUSED_FULL] = "the cluster has as many servers as it can have",
     };
     end(cluster, sentences[refusal]);
@@ -345,6 +343,9 @@ static enum error carry_out(struct cluster *cluster, const struct replica_action
     case REPLICA_DO_DROP_ORPHANS:
         cluster->drop_orphans = action->orphan;
         cluster->handed_over = action->orphan;
+        break;
+    case REPLICA_DO_TELL:
+        cluster_tell(cluster, action);
         break;
     case REPLICA_DO_GIVE_UP:
         give_up(cluster, action->refusal);

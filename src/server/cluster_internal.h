@@ -16,6 +16,8 @@
 #define INTERNAL_FRAME_BYTES (16u * 1024u * 1024u)
 #define HANDOVERS_MAX 8 /* waiting to be taken over */
 #define POISONS_MAX 16  /* orphans that ended a child, remembered */
+#define NEWS_MAX 32     /* different ones that the log was told lately */
+#define CLUSTER_TEXT_SIZE (2 * REPLICA_CLUSTER_BYTES + 1)
 
 /* What a deposed master hands over, copied. */
 struct handover {
@@ -35,6 +37,15 @@ struct poison {
 struct wait {
     uint16_t node; /* 0: a free place */
     uint64_t since_ms;
+};
+
+/* Something that the log was told, so that it is not told again at once. */
+struct told_news {
+    enum replica_news news;
+    uint16_t from;
+    uint8_t cluster[REPLICA_CLUSTER_BYTES];
+    char address[ADDRESS_TEXT_SIZE];
+    uint64_t at_ms; /* 0: a free place */
 };
 
 struct cluster {
@@ -87,6 +98,8 @@ struct cluster {
     uint64_t process;    /* drawn at the start; see ClusterFrame */
     uint64_t told_epoch; /* of the reign of our own that began last */
 
+    struct told_news told_news[NEWS_MAX];
+
     struct handover handovers[HANDOVERS_MAX];
     size_t handovers_count;
     struct wait waits[REPLICA_MEMBERS_MAX];
@@ -106,9 +119,11 @@ struct cluster {
 void cluster_step(struct cluster *cluster, struct replica_event *event);
 /* Writes event_refused, with the kind of the event, or of the message and who sent it. */
 void cluster_log_refused(const struct replica_event *event, enum error error);
-void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *message);
 /* Takes the clock of a frame from a member. */
 void cluster_hear_clock(struct cluster *cluster, const Jackdaw__ClusterFrame *frame);
+/* address: that it is an answer from; NULL: it has come by itself. */
+void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *message,
+                     const char *address);
 
 /* ---- cluster_actions.c ---- */
 /* Carries out the list in cluster->actions. A failure, and an INSTALL, end the list and step the replica
@@ -153,6 +168,13 @@ void cluster_undo_handovers(struct cluster *cluster);
 
 /* ---- cluster_members.c ---- */
 void cluster_note_members(struct cluster *cluster);
+
+/* ---- cluster_news.c ---- */
+/* action: a TELL. */
+void cluster_tell(struct cluster *cluster, const struct replica_action *action);
+/* In hexadecimal digits. */
+void cluster_text(const uint8_t id[static REPLICA_CLUSTER_BYTES],
+                  char text[static CLUSTER_TEXT_SIZE]);
 
 /* ---- handle_cluster.c ---- */
 enum error cluster_register(struct cluster *cluster);

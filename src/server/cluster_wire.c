@@ -63,6 +63,26 @@ static bool add_ids(const struct replica_message *message, struct arena *arena,
     return true;
 }
 
+static bool add_places(const struct replica_message *message, struct arena *arena,
+                       Jackdaw__ClusterMessage *out)
+{
+    size_t count = message->places_count;
+    if (count == 0)
+        return true;
+    Jackdaw__Place *places = arena_alloc(arena, count * sizeof *places);
+    out->places = arena_alloc(arena, count * sizeof *out->places);
+    if (places == NULL || out->places == NULL)
+        return false;
+    out->n_places = count;
+    for (size_t i = 0; i < count; i++) {
+        out->places[i] = &places[i];
+        jackdaw__place__init(&places[i]);
+        places[i].id = message->places[i].id;
+        set_text(&places[i].address, message->places[i].address);
+    }
+    return true;
+}
+
 static bool add_reigns(const struct replica_message *message, struct arena *arena,
                        Jackdaw__ClusterMessage *out)
 {
@@ -162,6 +182,7 @@ enum error cluster_wire_encode(const struct replica_message *message, const char
                                struct arena *arena, Jackdaw__ClusterMessage **out)
 {
     ASSERT(message->kind < REPLICA_MESSAGE_KINDS && message->in_sync_count <= REPLICA_MEMBERS_MAX &&
+           message->places_count <= REPLICA_MEMBERS_MAX &&
            message->reigns_count <= REPLICA_REIGNS_SENT &&
            message->batches_count <= REPLICA_PAGE_BATCHES);
     Jackdaw__ClusterMessage *made = arena_alloc(arena, sizeof *made);
@@ -170,8 +191,8 @@ enum error cluster_wire_encode(const struct replica_message *message, const char
     jackdaw__cluster_message__init(made);
     set_values(message, feed, made);
     if (!add_cluster(message, arena, made) || !add_positions(message, arena, made) ||
-        !add_ids(message, arena, made) || !add_reigns(message, arena, made) ||
-        !add_batches(message, arena, made))
+        !add_ids(message, arena, made) || !add_places(message, arena, made) ||
+        !add_reigns(message, arena, made) || !add_batches(message, arena, made))
         return ERROR_NO_MEMORY;
     *out = made;
     return OK;
@@ -189,7 +210,8 @@ static bool are_ranges_kept(const Jackdaw__ClusterMessage *in)
     bool are_sizes = (in->cluster.len == 0 || in->cluster.len == REPLICA_CLUSTER_BYTES) &&
                      in->bytes.len <= REPLICA_CHUNK_BYTES &&
                      in->n_in_sync_ids <= REPLICA_MEMBERS_MAX &&
-                     in->n_reigns <= REPLICA_REIGNS_SENT && in->n_batches <= REPLICA_PAGE_BATCHES;
+                     in->n_places <= REPLICA_MEMBERS_MAX && in->n_reigns <= REPLICA_REIGNS_SENT &&
+                     in->n_batches <= REPLICA_PAGE_BATCHES;
     int kind = (int)in->kind;
     return kind >= JACKDAW__CLUSTER_MESSAGE__KIND__PING && kind <= REPLICA_MESSAGE_KINDS &&
            are_ids && are_choices && are_sizes;
@@ -206,6 +228,10 @@ static bool is_address(const char *text)
 static bool are_addresses(const Jackdaw__ClusterMessage *in)
 {
     bool needs_internal = in->kind == JACKDAW__CLUSTER_MESSAGE__KIND__JOIN;
+    for (size_t i = 0; i < in->n_places; i++)
+        if (in->places[i]->id < 1 || in->places[i]->id > UINT16_MAX ||
+            !is_address(in->places[i]->address) || *in->places[i]->address == '\0')
+            return false;
     return is_address(in->master_address) && is_address(in->internal) && is_address(in->client) &&
            is_address(in->feed) && (!needs_internal || *in->internal != '\0');
 }
@@ -285,6 +311,10 @@ static void take_lists(const Jackdaw__ClusterMessage *in, struct replica_batch *
     out->in_sync_count = in->n_in_sync_ids;
     for (size_t i = 0; i < in->n_in_sync_ids; i++)
         out->in_sync_ids[i] = (uint16_t)in->in_sync_ids[i];
+    out->places_count = in->n_places;
+    for (size_t i = 0; i < in->n_places; i++)
+        out->places[i] = (struct replica_place){.id = (uint16_t)in->places[i]->id,
+                                                .address = in->places[i]->address};
     out->reigns_count = in->n_reigns;
     for (size_t i = 0; i < in->n_reigns; i++)
         out->reigns[i] = (struct replica_reign){.epoch = in->reigns[i]->epoch,

@@ -41,7 +41,7 @@ static void handle_exchange(Jackdaw__Cluster_Service *service, const Jackdaw__Cl
         rpc_call_is_one_way(closure_data) ? NULL : &answer; /* that one goes nowhere */
     for (size_t i = 0; i < request->n_messages; i++) {
         cluster->answer_to = (uint16_t)request->messages[i]->from;
-        cluster_receive(cluster, request->messages[i]);
+        cluster_receive(cluster, request->messages[i], NULL);
     }
     cluster->answer = NULL;
     rpc_call_reply(closure_data, &answer.frame.base);

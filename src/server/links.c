@@ -26,9 +26,10 @@ struct link {
     struct links *links;
     struct rpc_channel *channel; /* NULL: a free place */
     char address[ADDRESS_TEXT_SIZE];
-    uint16_t node; /* 0: not known yet */
-    bool is_member;
-    bool has_bulk; /* a call that carries much is not answered yet */
+    uint16_t listed;  /* the member that is listed there; 0: none */
+    uint16_t node;    /* that answered since it was connected; 0: none yet */
+    bool is_stranger; /* of another cluster, or none: is what answered */
+    bool has_bulk;    /* a call that carries much is not answered yet */
     uint64_t used_ms;
     uint64_t waiting_since_ms; /* for an answer; 0: for none */
     uint64_t dialled_ms;       /* while there is no connection */
@@ -56,6 +57,12 @@ struct links {
 
 /* ---- finding ---- */
 
+static bool is_to(const struct link *link, uint16_t node)
+{
+    uint16_t there = link->node != 0 ? link->node : link->listed;
+    return node != 0 && there == node && !link->is_stranger;
+}
+
 static struct link *find(struct links *links, uint16_t node, const char *address)
 {
     if (node == 0 && address == NULL)
@@ -64,7 +71,7 @@ static struct link *find(struct links *links, uint16_t node, const char *address
         struct link *link = &links->items[i];
         if (link->channel == NULL)
             continue;
-        bool is_it = address != NULL ? strcmp(link->address, address) == 0 : link->node == node;
+        bool is_it = address != NULL ? strcmp(link->address, address) == 0 : is_to(link, node);
         if (is_it)
             return link;
     }
@@ -74,9 +81,9 @@ static struct link *find(struct links *links, uint16_t node, const char *address
 /* NULL: there is no connection to it. */
 static struct link *find_connected(struct links *links, uint16_t node)
 {
-    for (size_t i = 0; i < LINKS_MAX && node != 0; i++) {
+    for (size_t i = 0; i < LINKS_MAX; i++) {
         struct link *link = &links->items[i];
-        if (link->channel != NULL && link->node == node && rpc_channel_is_connected(link->channel))
+        if (link->channel != NULL && is_to(link, node) && rpc_channel_is_connected(link->channel))
             return link;
     }
     return NULL;
@@ -92,8 +99,10 @@ static void on_disconnected(void *context, struct rpc_channel *channel)
     link->dialled_ms = link->links->now_ms;
     bool was_lost = !link->is_renewed;
     link->is_renewed = false;
-    if (link->node != 0 && was_lost)
-        link->links->options.down(link->links->options.context, link->node);
+    link->node = 0;
+    link->is_stranger = false;
+    if (was_lost)
+        link->links->options.down(link->links->options.context, link->address);
 }
 
 static void on_connected(void *context, struct rpc_channel *channel)
@@ -122,14 +131,15 @@ static void on_refused(void *context, struct rpc_channel *channel, enum error er
     (void)channel;
     struct link *link = context;
     note_failed_dial(link, error);
-    bool is_news = error == ERROR_REFUSED && link->node != 0 && !link->was_refused;
+    bool is_news = error == ERROR_REFUSED && !link->was_refused;
     link->was_refused = link->was_refused || is_news;
     if (is_news)
-        link->links->options.down(link->links->options.context, link->node);
+        link->links->options.down(link->links->options.context, link->address);
 }
 
 static void close_link(struct link *link)
 {
+    link->is_renewed = true; /* its end tells nothing */
     struct rpc_channel *channel = link->channel;
     link->channel = NULL;
     rpc_channel_close(channel);
@@ -175,18 +185,11 @@ static struct link *open_link(struct links *links, const char *address)
     return link;
 }
 
-static void forget_node(struct links *links, uint16_t node)
-{
-    for (size_t i = 0; i < LINKS_MAX; i++)
-        if (links->items[i].node == node)
-            links->items[i].node = 0;
-}
-
 void links_set_members(struct links *links, const struct replica_member *members, size_t count,
                        uint16_t own)
 {
     for (size_t i = 0; i < LINKS_MAX; i++)
-        links->items[i].is_member = false;
+        links->items[i].listed = 0;
     for (size_t i = 0; i < count; i++) {
         const struct replica_member *member = &members[i];
         if (member->id == own || member->left)
@@ -194,11 +197,8 @@ void links_set_members(struct links *links, const struct replica_member *members
         struct link *link = find(links, member->id, member->internal);
         if (link == NULL)
             link = open_link(links, member->internal);
-        if (link == NULL)
-            continue;
-        forget_node(links, member->id); /* it may have been elsewhere before */
-        link->node = member->id;
-        link->is_member = true;
+        if (link != NULL)
+            link->listed = member->id;
     }
 }
 
@@ -209,23 +209,28 @@ static void on_answer(const Jackdaw__ClusterFrame *frame, void *data)
     struct exchange *exchange = data;
     struct link *link = exchange->link;
     struct links *links = link->links;
-    bool is_answered = exchange->result.status == STATUS_OK;
-    link_log_refused(link->address, exchange->result.status);
+    enum status status = exchange->result.status;
+    bool is_answered = status == STATUS_OK;
+    link_log_refused(link->address, status);
     link->has_bulk = link->has_bulk && !exchange->is_bulk;
     if (is_answered && frame != NULL && links->options.process != 0 &&
         frame->process == links->options.process)
         link_log_self(link->address);
     free(exchange);
+    if (status == STATUS_UNIMPLEMENTED) /* a server of something else */
+        links->options.down(links->options.context, link->address);
     if (!is_answered || frame == NULL)
         return;
     link->waiting_since_ms = 0;
     link->has_answered = true;
-    if (link->node == 0 && frame->n_messages > 0 && frame->messages[0]->from <= UINT16_MAX)
-        link->node = (uint16_t)frame->messages[0]->from; /* a seed tells who it is */
-    if (links->options.clock != NULL)
+    for (size_t i = 0; i < frame->n_messages; i++) {
+        const Jackdaw__ClusterMessage *message = frame->messages[i];
+        bool is_ours = links->options.received(links->options.context, message, link->address);
+        link->is_stranger = !is_ours;
+        link->node = is_ours && message->from <= UINT16_MAX ? (uint16_t)message->from : 0;
+    }
+    if (links->options.clock != NULL && !link->is_stranger)
         links->options.clock(links->options.context, frame);
-    for (size_t i = 0; i < frame->n_messages; i++)
-        links->options.received(links->options.context, frame->messages[i]);
 }
 
 /* Whether the receiver has something to say to it at once. */
@@ -282,7 +287,7 @@ static void renew(struct link *link, bool is_connected)
 static void go_on_to_next(struct link *link)
 {
     uint64_t now_ms = link->links->now_ms;
-    if (link->is_member || !link->has_answered || rpc_channel_addresses(link->channel) < 2 ||
+    if (link->listed != 0 || !link->has_answered || rpc_channel_addresses(link->channel) < 2 ||
         now_ms - link->dialled_ms < NEXT_ADDRESS_MS)
         return;
     link->has_answered = false;
@@ -364,9 +369,9 @@ static void tick(struct link *link)
     bool is_connected = rpc_channel_is_connected(link->channel);
     if (is_stuck(link, is_connected))
         renew(link, is_connected);
-    if (!link->is_member && now_ms - link->used_ms > UNUSED_MS)
+    if (link->listed == 0 && now_ms - link->used_ms > UNUSED_MS)
         close_link(link);
-    else if (link->is_member && is_connected && now_ms - link->used_ms > QUIET_MS)
+    else if (link->listed != 0 && is_connected && now_ms - link->used_ms > QUIET_MS)
         say_nothing(link);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* links.h - connections from this server to the others of its cluster, one rpc channel each, by
- * internal address. What is sent may be lost, late or doubled: the replica knows. Core thread only. */
+ * internal address; who is there is what it answers. What is sent may be lost, late or doubled: the replica knows. Core thread only. */
 #ifndef JACKDAW_SERVER_LINKS_H
 #define JACKDAW_SERVER_LINKS_H
 
@@ -24,10 +24,10 @@ struct links_options {
     /* This server's clock, told in every frame; and another's, of an answer. NULL: not told. */
     uint64_t (*wall_ms)(void *context);
     void (*clock)(void *context, const Jackdaw__ClusterFrame *frame);
-    /* A message that came as an answer. Borrowed. */
-    void (*received)(void *context, const Jackdaw__ClusterMessage *message);
-    /* The connection to the node was closed: its process may be gone. */
-    void (*down)(void *context, uint16_t node);
+    /* A message that came as an answer from address. Borrowed. Whether it is of this cluster. */
+    bool (*received)(void *context, const Jackdaw__ClusterMessage *message, const char *address);
+    /* The connection to address was closed or refused: the process there may be gone. */
+    void (*down)(void *context, const char *address);
 };
 
 enum error links_new(struct links **out, const struct links_options *options);

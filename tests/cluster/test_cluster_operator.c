@@ -2,6 +2,7 @@
 /* What an operator does with a cluster: ask how it is, let a server leave, strike off a dead one;
  * and what a server that does not belong is told. */
 #include "support/crowd.h"
+#include "support/json_client.h"
 #include "support/raw_chat.h"
 
 #include <jansson.h>
@@ -293,15 +294,27 @@ static void test_refused__data_of_another_cluster(void **state)
 {
     struct fixture *fixture = *state;
     begin(fixture);
+    struct cluster *cluster = &fixture->cluster;
+    size_t master = cluster_master(cluster, ALL_SERVERS);
     struct node stranger = {.stage = fixture->stage, .id = 9};
     node_start(&stranger);
+    struct json_client *zoe =
+        json_client_visit(fixture->stage, stranger.clients, "zoe", "elsewhere");
     assert_int_equal(node_stop(&stranger), 0);
-    refused(fixture, &stranger, "cluster");
-    stranger.role = "master"; /* and it still is what it was */
-    stranger.options[0] = NULL;
-    node_start(&stranger);
+    char seed[STAGE_PATH_SIZE];
+    (void)snprintf(seed, sizeof seed, "--master_address=%s", cluster->servers[master].internal);
+    stranger.role = "slave";
+    stranger.options[0] = seed;
+    node_start(&stranger); /* it goes on by itself, and both sides say so */
+    CROWD_WAIT(&fixture->crowd, process_logged(stranger.process, "other_cluster"));
+    CROWD_WAIT(&fixture->crowd, cluster_logged(cluster, master, "other_cluster"));
+    json_client_say(zoe, "still here");
+    (void)json_client_expect(zoe, 0, "{s:s, s:s}", "type", "sent", "room", "elsewhere");
+    assert_int_equal(json_client_leave(zoe), 0);
     assert_int_equal(node_stop(&stranger), 0);
+    assert_int_equal(cluster_master(cluster, ALL_SERVERS), master);
     finish(fixture);
+    json_client_free(zoe);
 }
 
 /* ---- forwarding ---- */

@@ -196,7 +196,10 @@ static void let_pass(uint32_t what)
     }
     for (uint16_t node = 1; node <= 4; node++)
         if ((what >> (3 + node) & 1u) != 0)
-            step((struct replica_event){.kind = REPLICA_LINK_DOWN, .node = node});
+            step((struct replica_event){.kind = REPLICA_LINK_DOWN,
+                                        .address = node == 1   ? "a:1"
+                                                   : node == 2 ? "b:1"
+                                                               : "c:1"});
 }
 
 static void receive(const Jackdaw__ClusterMessage *in, struct arena *arena)
@@ -205,9 +208,13 @@ static void receive(const Jackdaw__ClusterMessage *in, struct arena *arena)
     const char *feed;
     if (cluster_wire_decode(in, arena, &message, &feed) != OK)
         return;
-    let_pass(message.to);
-    step((struct replica_event){.kind = REPLICA_RECEIVE, .message = &message});
-    if (replica_role(scene.replica) == REPLICA_MASTER && (message.to >> 8 & 1u) != 0)
+    uint16_t what = message.to;
+    let_pass(what);
+    if ((what >> 9 & 1u) == 0)
+        message.to = 0;
+    const char *address = (what >> 10 & 1u) != 0 ? "c:1" : NULL;
+    step((struct replica_event){.kind = REPLICA_RECEIVE, .message = &message, .address = address});
+    if (replica_role(scene.replica) == REPLICA_MASTER && (what >> 8 & 1u) != 0)
         step((struct replica_event){
             .kind = REPLICA_PROPOSE, .bytes = cluster_id, .size = 4, .count = 2});
 }

@@ -2,6 +2,7 @@
 /* What goes wrong, and when. */
 #include "sim.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -155,6 +156,82 @@ static void leave_for_good(struct world *world)
               &(struct replica_event){.kind = REPLICA_LEAVE_NODE, .node = leaver->id});
 }
 
+/* ---- addresses ---- */
+
+static void give_host(struct node *node, unsigned host)
+{
+    (void)snprintf(node->internal, sizeof node->internal, "10.0.%u.%u:2626", host / 200,
+                   host % 200 + 8);
+}
+
+static void swap_addresses(struct world *world, struct node *one, struct node *other)
+{
+    char kept[sizeof one->internal];
+    memcpy(kept, one->internal, sizeof kept);
+    memcpy(one->internal, other->internal, sizeof kept);
+    memcpy(other->internal, kept, sizeof kept);
+    trace(world, "n%u and n%u swap: %s, %s", one->id, other->id, one->internal, other->internal);
+}
+
+/* Of the nodes that are dead, and of those that may die, some come back elsewhere. */
+static void move(struct world *world)
+{
+    unsigned per_mille = chance(world, 300) ? 1000 : 500;
+    struct node *before = NULL;
+    for (unsigned i = 0; i < world->nodes_count; i++) {
+        struct node *node = &world->nodes[i];
+        if (node->left || !chance(world, per_mille))
+            continue;
+        if (node->alive && may_crash(world, node))
+            node_crash(world, node, chance(world, 500));
+        if (node->alive)
+            continue;
+        world->strangers[i] = NO_STRANGER;
+        if (before != NULL && chance(world, 700))
+            swap_addresses(world, before, node);
+        else if (chance(world, 300)) {
+            give_host(node, 200 + world->hosts++);
+            trace(world, "n%u moves to %s", node->id, node->internal);
+        }
+        before = node;
+    }
+}
+
+static void put_stranger(struct world *world)
+{
+    struct node *node = victim(world);
+    if (node->alive && may_crash(world, node))
+        node_crash(world, node, chance(world, 500));
+    if (node->alive)
+        return;
+    world->strangers[node->id - 1] = chance(world, 300) ? EMPTY_STRANGER : OTHER_STRANGER;
+    trace(world, "somebody else is at n%u's address", node->id);
+}
+
+/* A member of another cluster believes that node is one of its own. */
+void fault_stranger_calls(struct world *world, struct node *node)
+{
+    static const enum replica_message_kind kinds[] = {REPLICA_HEAR, REPLICA_JOIN, REPLICA_ANNOUNCE,
+                                                      REPLICA_PROMISE_ASK, REPLICA_HEARD};
+    struct packet *call = make(world, sizeof *call);
+    call->kind = PACKET_REPLICA;
+    call->from = NODES_MAX + 1; /* nobody here: its answers go nowhere */
+    call->to = node->id;
+    call->dialled = keep_address(world, node->internal);
+    call->message = (struct replica_message){
+        .kind = kinds[below(world, sizeof kinds / sizeof *kinds)],
+        .from = (uint16_t)(1 + below(world, 9)),
+        .to = (uint16_t)(chance(world, 500) ? node->id : 0),
+        .epoch = UINT64_C(99) << 16 | 1,
+        .promised = UINT64_C(99) << 16 | 1,
+        .position = {UINT64_C(99) << 16 | 1, 5},
+        .internal = "10.9.9.9:2626",
+        .client = "10.9.9.9:2625",
+    };
+    memset(call->message.cluster, 0x66, sizeof call->message.cluster);
+    at(world, world->now + below(world, MS), AT_PACKET, node->id, 0, call);
+}
+
 void fault_happens(struct world *world, bool is_regular)
 {
     if (world->is_quiet)
@@ -166,10 +243,11 @@ void fault_happens(struct world *world, bool is_regular)
         node->busy_until <= world->now)
         node_prune(world, node);
     leave_for_good(world);
-    unsigned kinds[8];
+    unsigned kinds[10];
     size_t count = 0;
-    for (unsigned bit = 1; bit <= FAULT_DISK; bit *= 2)
-        if ((world->options.faults & bit) != 0)
+    for (unsigned bit = 1; bit <= FAULT_STRANGER; bit *= 2)
+        if ((world->options.faults & bit & ~(unsigned)(FAULT_LEAVE | FAULT_HASTE | FAULT_CHECK)) !=
+            0)
             kinds[count++] = bit;
     if (count == 0)
         return;
@@ -186,6 +264,15 @@ void fault_happens(struct world *world, bool is_regular)
     case FAULT_DISK:
         disk(world);
         break;
+    case FAULT_MOVE:
+        move(world);
+        break;
+    case FAULT_STRANGER:
+        if (chance(world, 500))
+            put_stranger(world);
+        else
+            fault_stranger_calls(world, any_node(world));
+        break;
     default:
         break;
     }
@@ -195,6 +282,7 @@ void faults_end(struct world *world)
 {
     world->is_quiet = true;
     heal_cuts(world);
+    memset(world->strangers, 0, sizeof world->strangers);
     for (unsigned i = 0; i < world->nodes_count; i++) {
         struct node *node = &world->nodes[i];
         node->disk_stalled_until = 0;

@@ -24,7 +24,7 @@ static void set_strictness(struct world *world)
     const struct options *options = &world->options;
     unsigned faults =
         options->faults & ~(unsigned)FAULT_HASTE; /* which matters only when halves meet */
-    unsigned crash_only = faults & ~(unsigned)FAULT_CRASH;
+    unsigned crash_only = faults & ~(unsigned)(FAULT_CRASH | FAULT_MOVE | FAULT_STRANGER);
     switch (options->policy) {
     case REPLICA_QUORUM:
         world->is_strict = true;
@@ -115,12 +115,10 @@ static void happen_on_node(struct world *world, const struct entry *entry)
     case AT_CHECKED:
         node_checked(world, node);
         break;
-    case AT_LINK_DOWN: {
-        const struct node *peer = entry->pointer;
+    case AT_LINK_DOWN:
         node_step(world, node,
-                  &(struct replica_event){.kind = REPLICA_LINK_DOWN, .node = peer->id});
+                  &(struct replica_event){.kind = REPLICA_LINK_DOWN, .address = entry->pointer});
         break;
-    }
     default:
         node_receive(world, node, entry->pointer);
         break;
@@ -348,6 +346,10 @@ static const unsigned profiles[] = {
     FAULT_CRASH | FAULT_LOSS | FAULT_PARTITION | FAULT_PAUSE | FAULT_DISK,
     FAULT_CRASH | FAULT_PAUSE | FAULT_DISK,
     FAULT_CRASH | FAULT_LOSS | FAULT_PARTITION | FAULT_PAUSE | FAULT_DISK | FAULT_CHECK,
+    FAULT_MOVE,
+    FAULT_CRASH | FAULT_STRANGER,
+    FAULT_CRASH | FAULT_PARTITION | FAULT_MOVE | FAULT_STRANGER,
+    FAULT_CRASH | FAULT_LOSS | FAULT_PAUSE | FAULT_MOVE | FAULT_STRANGER,
 };
 
 /* What an option does not say, the seed decides. */

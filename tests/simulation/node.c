@@ -276,34 +276,43 @@ static int node_at(struct world *world, const char *address)
     return 0;
 }
 
-/* Addresses are kept as the world's own strings. */
-static const char *lasting(struct world *world, const char *address)
+/* An answer goes to the process that asked, anything else to whoever is at the address. */
+static int receiver_of(struct world *world, const struct node *node,
+                       const struct replica_message *message, bool is_feed)
 {
-    int id = node_at(world, address);
-    if (id != 0)
-        return world->nodes[id - 1].internal;
-    for (unsigned i = 0; address != NULL && i < world->nodes_count; i++)
-        if (strcmp(world->nodes[i].client, address) == 0)
-            return world->nodes[i].client;
-    return address == NULL ? NULL : keep(world, address, strlen(address) + 1);
+    if (is_feed || (node->answering != NULL && message->to == node->answering->from))
+        return message->to;
+    return node_at(world, message->address);
 }
 
 static void send_message(struct world *world, struct node *node,
                          const struct replica_message *message, bool is_feed)
 {
-    int to = message->to != 0 ? message->to : node_at(world, message->address);
-    if (to == 0 || to == node->id)
+    int to = receiver_of(world, node, message, is_feed);
+    bool is_answer = !is_feed && node->answering != NULL && message->to == node->answering->from;
+    if (to == node->id || (to == 0 && message->address == NULL))
         return;
     check_sent(world, node, message);
+    if (to == 0) {
+        refuse_link(world, node, message->address, 0);
+        return;
+    }
     struct packet *packet = make(world, sizeof *packet);
     packet->kind = PACKET_REPLICA;
     packet->from = node->id;
     packet->to = to;
+    packet->is_answer = is_answer;
+    packet->life = is_answer ? node->answering->life : node->life;
+    packet->dialled = is_answer ? node->answering->dialled
+                      : is_feed ? node_of(world, to)->internal
+                                : keep_address(world, message->address);
     packet->message = *message;
     packet->message.address = NULL;
-    packet->message.internal = lasting(world, message->internal);
-    packet->message.client = lasting(world, message->client);
-    packet->message.master_address = lasting(world, message->master_address);
+    packet->message.internal = keep_address(world, message->internal);
+    packet->message.client = keep_address(world, message->client);
+    packet->message.master_address = keep_address(world, message->master_address);
+    for (size_t i = 0; i < message->places_count; i++)
+        packet->message.places[i].address = keep_address(world, message->places[i].address);
     uint64_t delay = node->busy_until > world->now ? node->busy_until - world->now : 0;
     trace(world, "n%u -> n%d %s epoch %llx pos %llx.%llu last %llu promised %llx master %u %s",
           node->id, to, replica_message_name(message->kind), (unsigned long long)message->epoch,
@@ -621,6 +630,8 @@ static bool carry_out(struct world *world, struct node *node, const struct repli
     case REPLICA_DO_DROP_ORPHANS:
         drop_orphans(node, action->orphan);
         return true;
+    case REPLICA_DO_TELL:
+        return true;
     case REPLICA_DO_GIVE_UP:
         node->left = node->left || action->refusal == REPLICA_REFUSED_LEFT;
         if (node->left)
@@ -719,8 +730,14 @@ void node_receive(struct world *world, struct node *node, struct packet *packet)
         serve_packet(world, node, packet);
         return;
     }
+    if (packet->is_answer && packet->life != node->life)
+        return;
+    node->answering = packet->is_answer ? NULL : packet;
     node_step(world, node,
-              &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &packet->message});
+              &(struct replica_event){.kind = REPLICA_RECEIVE,
+                                      .message = &packet->message,
+                                      .address = packet->is_answer ? packet->dialled : NULL});
+    node->answering = NULL;
     if (node->alive)
         serve_pump(world, node);
 }
@@ -734,6 +751,10 @@ static void new_replica(struct world *world, struct node *node, bool is_first)
     for (unsigned i = 0; i < world->nodes_count && !is_first; i++)
         if (i + 1 != node->id)
             seeds[count++] = world->nodes[i].internal;
+    /* As long as all are at addresses that somebody had, they find each other without being told. */
+    if ((world->options.faults & FAULT_MOVE) != 0 && world->is_set_up && world->hosts == 0 &&
+        chance(world, 500))
+        count = 0;
     struct replica_options options = {
         .id = node->id,
         .internal = node->internal,
@@ -758,6 +779,8 @@ void node_start(struct world *world, struct node *node, bool is_first)
     node->fresh = FRESH_START;
     new_replica(world, node, is_first);
     node->alive = true;
+    node->life++;
+    node->answering = NULL;
     node->incarnation++;
     node->tick_at = 0;
     node->busy_until = 0;
@@ -801,8 +824,7 @@ void node_crash(struct world *world, struct node *node, bool with_unsynced)
     for (unsigned i = 0; i < world->nodes_count; i++)
         if (&world->nodes[i] != node && world->nodes[i].alive &&
             !is_cut(world, node->id, (int)i + 1))
-            at(world, world->now + 100 + below(world, MS), AT_LINK_DOWN, (int)i + 1,
-               world->nodes[i].incarnation, node);
+            refuse_link(world, &world->nodes[i], node->internal, below(world, MS));
     if (!world->is_degraded)
         at(world, world->now + 5 * MS + below(world, 3 * SECOND), AT_RESTART, node->id,
            node->incarnation, NULL);

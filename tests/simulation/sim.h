@@ -39,7 +39,10 @@ enum fault_bits {
     FAULT_LEAVE = 32,    /* a node leaves for good */
     FAULT_HASTE = 64,    /* logs are pruned too far, masters wait for nothing before an orphan */
     FAULT_CHECK = 128,   /* a snapshot is looked at for a while first, and may be no good */
-    FAULT_GUESTS = 256,  /* no fault: guests do whatever a delta can be about (guest.c) */
+    FAULT_MOVE = 256,    /* nodes come back at other addresses, also at each other's */
+    FAULT_STRANGER =
+        512, /* where a node is dead, one of another cluster answers, or an empty one */
+    FAULT_GUESTS = 2048, /* no fault: guests do whatever a delta can be about (guest.c) */
 };
 
 struct options {
@@ -89,6 +92,7 @@ struct node {
     char client[32];
     bool alive;
     bool left;
+    uint64_t life; /* counts its processes */
     uint64_t incarnation;
     uint64_t paused_until;
     uint64_t busy_until;
@@ -117,6 +121,7 @@ struct node {
     struct replica_actions actions;
     uint64_t tick_at;
     bool handling;
+    const struct packet *answering; /* what is sent to its sender now is the answer */
 
     /* As master: */
     struct packet *queue; /* requests that wait for the disk */
@@ -148,6 +153,9 @@ struct packet {
     int from; /* node id, or -1 - client */
     int to;
     struct replica_message message;
+    const char *dialled; /* between nodes: the address that was asked */
+    bool is_answer;
+    uint64_t life; /* of the one that asked: its connection ends with it */
     /* SEND and its REPLY; READ and its PAGE */
     uint64_t request;
     const char *room;
@@ -281,6 +289,9 @@ struct world {
     bool cut[NODES_MAX + CLIENTS_MAX + 1][NODES_MAX + CLIENTS_MAX + 1];
     uint64_t healed_at;
     uint64_t next_snapshot;
+    unsigned hosts; /* addresses that were given out beyond the first ones */
+    /* By node: what answers at its address while it is dead. */
+    enum stranger { NO_STRANGER, EMPTY_STRANGER, OTHER_STRANGER } strangers[NODES_MAX];
     /* What the checks remember. */
     struct log_fact *log_facts;
     size_t log_facts_capacity;
@@ -326,6 +337,9 @@ void at(struct world *world, uint64_t time, enum entry_kind kind, int who, uint6
 bool next_entry(struct world *world, struct entry *out);
 
 void transmit(struct world *world, struct packet *packet, uint64_t delay, bool is_feed);
+/* from is told that nobody listens at address, or not any more. */
+void refuse_link(struct world *world, const struct node *from, const char *address, uint64_t after);
+const char *keep_address(struct world *world, const char *address);
 bool is_cut(const struct world *world, int from, int to);
 struct node *node_of(struct world *world, int id);
 
@@ -374,6 +388,7 @@ uint64_t token_word(int client, size_t index);
 
 /* ---- fault.c ---- */
 void fault_next(struct world *world);
+void fault_stranger_calls(struct world *world, struct node *node);
 void fault_happens(struct world *world, bool is_regular);
 void faults_end(struct world *world);
 

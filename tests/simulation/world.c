@@ -178,6 +178,44 @@ static const char *packet_name(enum packet_kind kind)
     return names[kind];
 }
 
+const char *keep_address(struct world *world, const char *address)
+{
+    for (unsigned i = 0; address != NULL && i < world->nodes_count; i++)
+        if (strcmp(world->nodes[i].client, address) == 0)
+            return world->nodes[i].client;
+    return address == NULL ? NULL : keep(world, address, strlen(address) + 1);
+}
+
+void refuse_link(struct world *world, const struct node *from, const char *address, uint64_t after)
+{
+    at(world, world->now + 100 + after, AT_LINK_DOWN, from->id, from->incarnation,
+       (void *)keep_address(world, address));
+}
+
+/* Answers in the name of what is at a dead node's address. */
+static void answer_as_stranger(struct world *world, const struct packet *packet,
+                               enum stranger stranger)
+{
+    struct node *asker = node_of(world, packet->from);
+    struct packet *answer = make(world, sizeof *answer);
+    *answer = (struct packet){.kind = PACKET_REPLICA,
+                              .from = packet->to,
+                              .to = packet->from,
+                              .is_answer = true,
+                              .life = packet->life,
+                              .dialled = packet->dialled};
+    answer->message = (struct replica_message){
+        .kind = stranger == EMPTY_STRANGER ? REPLICA_HEARD : REPLICA_REFUSED,
+        .from = (uint16_t)(chance(world, 500) ? (uint64_t)packet->to : 1 + below(world, 9)),
+        .to = asker->id,
+        .refusal = REPLICA_REFUSED_CLUSTER,
+        .internal = packet->dialled,
+    };
+    if (stranger == OTHER_STRANGER)
+        memset(answer->message.cluster, 0x66, sizeof answer->message.cluster);
+    at(world, world->now + delay_of(world), AT_PACKET, asker->id, 0, answer);
+}
+
 void transmit(struct world *world, struct packet *packet, uint64_t delay, bool is_feed)
 {
     bool is_bad = (world->options.faults & FAULT_LOSS) != 0 && !world->is_quiet;
@@ -187,16 +225,20 @@ void transmit(struct world *world, struct packet *packet, uint64_t delay, bool i
               packet->to < 0 ? "c" : "n", packet->to < 0 ? -1 - packet->to : packet->to,
               packet_name(packet->kind), (unsigned long long)packet->request,
               packet->redirect ? " redirect" : "", (int)packet->status, packet->master);
-    if (is_cut(world, packet->from, packet->to))
+    if (packet->to > NODES_MAX || is_cut(world, packet->from, packet->to))
         return;
     if (is_bad && chance(world, is_feed ? 60 : 25))
         return;
     struct node *node = node_of(world, packet->to);
     if (node != NULL && !node->alive) {
+        enum stranger stranger = world->strangers[node->id - 1];
+        bool asks = packet->from > 0 && !packet->is_answer && !is_feed;
         /* Refused: whoever dials a dead process is told. */
-        if (packet->from > 0)
-            at(world, world->now + delay + delay_of(world), AT_LINK_DOWN, packet->from,
-               world->nodes[packet->from - 1].incarnation, node);
+        if (asks && stranger == NO_STRANGER)
+            refuse_link(world, node_of(world, packet->from), packet->dialled,
+                        delay + delay_of(world));
+        else if (asks)
+            answer_as_stranger(world, packet, stranger);
         return;
     }
     at(world, world->now + delay + delay_of(world), AT_PACKET, packet->to, 0, packet);

@@ -36,7 +36,7 @@ static struct replica_batch keep_batch(struct bench *bench, const struct replica
     return copy;
 }
 
-static void address_of(uint16_t id, char text[static 32])
+void bench_address(uint16_t id, char text[static 32])
 {
     (void)snprintf(text, 32, "10.0.0.%u:2626", id);
 }
@@ -116,6 +116,10 @@ static void send(struct bench *bench, const struct replica_message *message)
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (*texts[i] != NULL)
             *texts[i] = keep(bench, *texts[i], strlen(*texts[i]) + 1);
+    for (size_t i = 0; i < copy->message.places_count; i++) {
+        const char **text = &copy->message.places[i].address;
+        *text = keep(bench, *text, strlen(*text) + 1);
+    }
     *bench->last = copy;
     bench->last = &copy->next;
 }
@@ -192,6 +196,9 @@ static void carry_out(struct bench *bench, uint16_t id, const struct replica_act
     case REPLICA_DO_DROP_ORPHANS:
         node->orphans_count = 0;
         break;
+    case REPLICA_DO_TELL:
+        node->told[action->news]++;
+        break;
     case REPLICA_DO_GIVE_UP:
         node->refusal = action->refusal;
         break;
@@ -247,9 +254,11 @@ void bench_settle(struct bench *bench)
         if (bench->first == NULL)
             bench->last = &bench->first;
         uint16_t to = message->message.to;
+        char address[32];
+        bench_address(to, address);
         if (bench->nodes[to].replica == NULL)
             bench_step(bench, message->message.from,
-                       &(struct replica_event){.kind = REPLICA_LINK_DOWN, .node = to});
+                       &(struct replica_event){.kind = REPLICA_LINK_DOWN, .address = address});
         else if (!bench->nodes[to].cut)
             bench_step(
                 bench, to,
@@ -273,8 +282,8 @@ void bench_start(struct bench *bench, uint16_t id, bool is_first)
 {
     struct bench_node *node = &bench->nodes[id];
     char internal[32], seed[32];
-    address_of(id, internal);
-    address_of(id == 1 ? 2 : 1, seed);
+    bench_address(id, internal);
+    bench_address(id == 1 ? 2 : 1, seed);
     const char *seeds[] = {seed};
     struct replica_options options = {
         .id = id,
@@ -298,10 +307,12 @@ void bench_kill(struct bench *bench, uint16_t id)
     replica_free(node->replica);
     node->replica = NULL;
     node->rows_count = node->synced;
+    char address[32];
+    bench_address(id, address);
     for (uint16_t other = 1; other <= bench->count; other++)
         if (other != id)
             bench_step(bench, other,
-                       &(struct replica_event){.kind = REPLICA_LINK_DOWN, .node = id});
+                       &(struct replica_event){.kind = REPLICA_LINK_DOWN, .address = address});
 }
 
 void bench_open(struct bench *bench, unsigned count, enum replica_policy policy)

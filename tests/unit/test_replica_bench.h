@@ -25,6 +25,7 @@ struct bench_node {
     /* what was told */
     uint64_t committed;
     enum replica_refusal refusal;
+    size_t told[REPLICA_NEWS]; /* by kind */
     size_t installs;
     size_t taken_over;
     const struct replica_batch *kept;
@@ -51,6 +52,7 @@ struct bench {
 void bench_open(struct bench *bench, unsigned count, enum replica_policy policy);
 void bench_close(struct bench *bench);
 
+void bench_address(uint16_t id, char text[static 32]);
 void bench_start(struct bench *bench, uint16_t id, bool is_first);
 /* The process ends; what was not synced is lost. Others are told that the link is down. */
 void bench_kill(struct bench *bench, uint16_t id);

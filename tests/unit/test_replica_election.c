@@ -43,7 +43,8 @@ static void test_election__one_that_lost_only_its_own_link_elects_nobody(void **
     bench.nodes[2].cut = true;
     bench_pass(&bench, 200);
     bench.nodes[2].cut = false;
-    bench_step(&bench, 2, &(struct replica_event){.kind = REPLICA_LINK_DOWN, .node = 1});
+    bench_step(&bench, 2,
+               &(struct replica_event){.kind = REPLICA_LINK_DOWN, .address = "10.0.0.1:2626"});
     bench_pass(&bench, 2000);
     assert_int_equal(bench_master(&bench), 1);
     assert_int_equal(replica_epoch(bench.nodes[1].replica), epoch);

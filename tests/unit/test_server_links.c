@@ -30,7 +30,9 @@ struct world {
     unsigned received;
     uint16_t last_from;
     unsigned down;
-    uint16_t last_down;
+    char last_down[ADDRESS_TEXT_SIZE];
+    char last_address[ADDRESS_TEXT_SIZE];
+    bool meets_strangers;
 };
 
 /* A server of the cluster. */
@@ -122,18 +124,20 @@ static size_t connections(const struct other *other)
 
 /* ---- this server ---- */
 
-static void on_received(void *context, const Jackdaw__ClusterMessage *message)
+static bool on_received(void *context, const Jackdaw__ClusterMessage *message, const char *address)
 {
     struct world *world = context;
     world->received++;
     world->last_from = (uint16_t)message->from;
+    (void)snprintf(world->last_address, sizeof world->last_address, "%s", address);
+    return !world->meets_strangers;
 }
 
-static void on_down(void *context, uint16_t node)
+static void on_down(void *context, const char *address)
 {
     struct world *world = context;
     world->down++;
-    world->last_down = node;
+    (void)snprintf(world->last_down, sizeof world->last_down, "%s", address);
 }
 
 static uint64_t now(const struct world *world)
@@ -327,10 +331,11 @@ static void test_links_set_members__one_that_has_moved(void **state)
     send(&world, REPLICA_PING, 2, NULL);
     WAIT(&world, &before, &after, world.received == 1);
     assert_int_equal(after.messages, 1);
-    other_close(&before); /* which concerns nobody */
+    assert_string_equal(world.last_address, after.address);
+    other_close(&before);
     send(&world, REPLICA_PING, 2, NULL);
     WAIT(&world, NULL, &after, world.received == 2);
-    assert_int_equal(world.down, 0);
+    assert_string_not_equal(world.last_down, after.address);
     other_close(&after);
     end(&world);
 }
@@ -356,6 +361,31 @@ static void test_links_send__to_one_that_is_known_elsewhere(void **state)
     end(&world);
 }
 
+/* What answers at a member's address is of another cluster: the member is not there. */
+static void test_links_send__a_stranger_at_the_address(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other stranger;
+    struct other other;
+    begin(&world);
+    other_open(&stranger, &world, 2, NULL);
+    other_open(&other, &world, 2, NULL);
+    set_member(&world, 2, stranger.address);
+    WAIT(&world, &stranger, &other, links_is_connected(world.links, 2));
+    world.meets_strangers = true;
+    send(&world, REPLICA_HEAR, 2, stranger.address);
+    WAIT(&world, &stranger, &other, world.received == 1);
+    assert_false(links_is_connected(world.links, 2));
+    world.meets_strangers = false;
+    send(&world, REPLICA_HEAR, 0, other.address);
+    WAIT(&world, &stranger, &other, world.received == 2);
+    assert_true(links_is_connected(world.links, 2));
+    other_close(&stranger);
+    other_close(&other);
+    end(&world);
+}
+
 /* ---- who is gone ---- */
 
 static void test_links_down__the_connection_is_closed(void **state)
@@ -372,7 +402,7 @@ static void test_links_down__the_connection_is_closed(void **state)
     rpc_server_address(other.server, &address);
     other_close(&other);
     WAIT(&world, NULL, NULL, world.down > 0);
-    assert_int_equal(world.last_down, 2);
+    assert_string_equal(world.last_down, other.address);
     assert_false(links_is_connected(world.links, 2));
     WAIT(&world, NULL, NULL, world.down == 2); /* nobody listens there, either */
     for (int i = 0; i < 100; i++)
@@ -558,6 +588,7 @@ int main(void)
         cmocka_unit_test(test_links_send__what_is_large_is_sent_once_at_a_time),
         cmocka_unit_test(test_links_set_members__one_that_has_moved),
         cmocka_unit_test(test_links_send__to_one_that_is_known_elsewhere),
+        cmocka_unit_test(test_links_send__a_stranger_at_the_address),
         cmocka_unit_test(test_links_down__the_connection_is_closed),
         cmocka_unit_test(test_links_tick__silence_makes_a_new_connection),
         cmocka_unit_test(test_links_tick__what_is_large_takes_its_time),
