@@ -48,25 +48,6 @@ check_moved() {
   die "the servers in $data_dir know each other at other ports ($(cat "$run_dir"/*.ports | tr '\n' ' ')): give them those, or choose another JACKDAW_DATA_DIR. A running cluster can be moved one server at a time."
 }
 
-# Their folders are all here, so who has data need not be asked.
-has_any_data() {
-  local n
-  for n in "${numbers[@]}"; do
-    [[ ! -e $data_dir/$n/jackdaw.db ]] || return 0
-  done
-  return 1
-}
-
-begin_first() {
-  if [[ -e $data_dir/1/jackdaw.db ]]; then
-    begin 1
-  elif has_any_data; then
-    begin 1 JACKDAW_ROLE=slave
-  else
-    begin 1 JACKDAW_MASTER_ADDRESS=
-  fi
-}
-
 await_all_in_sync() {
   local n deadline count=0
   deadline=$(($(now_ms) + patience_s * 1000))
@@ -89,9 +70,13 @@ start() {
   check_moved
   check_free
   started=()
-  begin_first
   # Whoever does not know where the first one is can ask for it only when it is there.
-  ((internal_port[1])) || await_ready 1
+  if ((internal_port[1])); then
+    begin 1
+  else
+    begin 1 JACKDAW_FOUNDING_WAIT=1000
+    await_ready 1
+  fi
   for n in "${numbers[@]}"; do
     begin "$n"
   done

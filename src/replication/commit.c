@@ -87,7 +87,7 @@ void commit_learn(struct replica *r, uint64_t seq)
 
 /* A voter is added one at a time, and only when the list before is committed: so that any two
  * majorities that may decide at the same time share a node. */
-static bool may_change_voters(const struct replica *r)
+bool may_change_voters(const struct replica *r)
 {
     return r->options.policy != REPLICA_QUORUM ||
            (r->committed >= r->members_position.seq && !r->members_changed);

@@ -16,12 +16,17 @@ static bool is_lost(const struct replica *r, const struct peer *peer)
     return peer->link_down_ms != 0 || r->now_ms - peer->heard_ms > r->options.ping_timeout_ms;
 }
 
-/* A member that is lost may be somewhere else by now, and reign there. */
+/* A member that is lost may be somewhere else by now, and reign there. And while there is nothing to
+ * lose, the seeds may be of an older cluster that only comes back. */
 static void look_for_lost(struct replica *r)
 {
     if (r->now_ms - r->probe_ms < PROBE_MS)
         return;
     r->probe_ms = r->now_ms;
+    if (r->is_blank && r->seeds_count > 0) {
+        ask_everywhere(r);
+        return;
+    }
     for (size_t i = 0; i < r->members.count; i++) {
         const struct peer *peer = peer_of(r, r->members.items[i].id);
         if (peer == NULL || r->members.items[i].left || !is_lost(r, peer))

@@ -103,6 +103,24 @@ static void forget_lost_data(struct replica *r, const struct replica_message *jo
     members_flush(r);
 }
 
+/* Whoever comes back without data must not be counted before it has again what it had: it is neither
+ * in sync nor a voter from here on. False: that has to be committed first; it asks again. */
+static bool is_vote_withdrawn(struct replica *r, const struct replica_message *join)
+{
+    const struct replica_member *member = member_find(r, join->from);
+    if (has_cluster(join->cluster) || member == NULL)
+        return true;
+    if ((member->voter || member->in_sync) && may_change_voters(r)) {
+        struct replica_member *edit = members_edit(r, join->from);
+        edit->in_sync = false;
+        edit->voter = false;
+        members_flush(r);
+    }
+    member = member_find(r, join->from);
+    return !member->voter && !member->in_sync && !r->members_changed &&
+           r->committed >= r->members_position.seq;
+}
+
 static void register_member(struct replica *r, const struct replica_message *join)
 {
     const struct replica_member *member = member_find(r, join->from);
@@ -113,16 +131,21 @@ static void register_member(struct replica *r, const struct replica_message *joi
     members_flush(r);
 }
 
+/* Old lists, read one after the other, would have a member that lost its data believe that it is in
+ * sync: it gets the newest one first, with a copy. */
 static enum replica_answer answer_of(const struct replica *r, const struct replica_message *join,
-                                     struct replica_position common)
+                                     struct replica_position common, bool was_member)
 {
+    if (was_member && join->position.seq == 0)
+        return REPLICA_SNAPSHOT;
     if (replica_position_compare(common, join->position) != 0)
         return REPLICA_DIVERGED;
     bool is_avoided = join->common.seq > common.seq && log_has(r, join->common);
     return r->first_seq > common.seq + 1 || is_avoided ? REPLICA_SNAPSHOT : REPLICA_DELTAS;
 }
 
-static struct replica_message *answer_join(struct replica *r, const struct replica_message *join)
+static struct replica_message *answer_join(struct replica *r, const struct replica_message *join,
+                                           bool was_member)
 {
     struct replica_position common = log_common(r, join);
     struct replica_message *joined = message_to(r, REPLICA_JOINED, join->from);
@@ -134,7 +157,7 @@ static struct replica_message *answer_join(struct replica *r, const struct repli
         joined->master = r->options.id;
         joined->master_address = r->internal;
     }
-    joined->answer = answer_of(r, join, common);
+    joined->answer = answer_of(r, join, common, was_member);
     joined->position = join->position;
     joined->common = common;
     joined->last = r->last;
@@ -146,7 +169,7 @@ void receive_join(struct replica *r, const struct replica_message *message)
 {
     if (message->adopting) {
         if (message->epoch == r->promised && r->role != REPLICA_MASTER)
-            answer_join(r, message);
+            answer_join(r, message, false);
         return;
     }
     if (r->role != REPLICA_MASTER)
@@ -169,10 +192,13 @@ void receive_join(struct replica *r, const struct replica_message *message)
         return;
     }
     forget_lost_data(r, message);
+    if (!is_vote_withdrawn(r, message))
+        return;
+    bool was_member = member_find(r, message->from) != NULL;
     register_member(r, message);
     struct peer *peer = peer_of(r, message->from);
     ASSERT(peer != NULL);
-    const struct replica_message *joined = answer_join(r, message);
+    const struct replica_message *joined = answer_join(r, message, was_member);
     peer->follows = joined->answer == REPLICA_DELTAS;
     peer->heard_ms = r->now_ms;
     /* One in sync that joins again and again (its disk is full) must not be waited for for ever. */

@@ -69,6 +69,7 @@ void log_load(struct replica *r, const struct replica_state *state)
     r->append_since_ms = 0;
     r->last_orphan = state->last_orphan;
     r->avoid = state->avoid;
+    r->is_blank = !state->has_chat && state->last_orphan == 0;
     if (r->committed > r->last.seq)
         r->committed = r->last.seq;
     r->members.count = 0;
@@ -124,6 +125,7 @@ enum error log_append(struct replica *r, const struct replica_batch *batch)
     if (batch->epoch != r->last.epoch || r->reigns_count == 0)
         add_reign(r, batch->epoch, batch->first_seq);
     r->last = position;
+    r->is_blank = r->is_blank && batch->kind == REPLICA_MEMBERS;
     if (r->first_seq == 0)
         r->first_seq = batch->first_seq;
     if (r->append_since_ms == 0)

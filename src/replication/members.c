@@ -137,6 +137,8 @@ static void sync_peers(struct replica *r)
             if (r->peers[k].id == 0) {
                 r->peers[k] =
                     (struct peer){.id = id, .heard_ms = r->now_ms, .progress_ms = r->now_ms};
+                if (id == r->master.id && is_following(r)) /* the list may be an old one */
+                    memcpy(r->peers[k].told, r->master.address, sizeof r->peers[k].told);
                 break;
             }
     }

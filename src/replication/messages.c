@@ -46,6 +46,7 @@ const char *replica_action_name(enum replica_action_kind kind)
         [REPLICA_DO_TAKE_OVER] = "take_over",
         [REPLICA_DO_DROP_ORPHANS] = "drop_orphans",
         [REPLICA_DO_GIVE_UP] = "give_up",
+        [REPLICA_DO_RESET] = "reset",
         [REPLICA_DO_TELL] = "tell",
     };
     return kind < REPLICA_ACTION_KINDS ? names[kind] : "?";
@@ -61,6 +62,8 @@ struct replica_message *message_with(struct replica *r, enum replica_action_kind
     message->from = r->options.id;
     message->to = to;
     message->promised = r->promised;
+    message->blank = r->is_blank;
+    message->founding = r->founding.is_due;
     memcpy(message->cluster, r->cluster, sizeof message->cluster);
     if (kind != REPLICA_PUBLISH && kind != REPLICA_ACK) /* of which there are many */
         message->internal = r->internal;

@@ -123,7 +123,7 @@ void place_listed(struct replica *r, const struct replica_member *before,
                   const struct replica_member *now)
 {
     struct peer *peer = peer_of(r, now->id);
-    if (peer == NULL || strcmp(before->internal, now->internal) == 0)
+    if (peer == NULL || peer_is_alive(r, peer) || strcmp(before->internal, now->internal) == 0)
         return;
     peer->told[0] = '\0';
     if (strcmp(peer->answered, now->internal) != 0)
@@ -161,6 +161,7 @@ static void ask(struct replica *r, size_t first, uint16_t to, const char *addres
         return;
     struct replica_message *hear = message_to(r, REPLICA_HEAR, to);
     hear->address = address;
+    message_add_view(r, hear);
     hear->node = r->role == REPLICA_MASTER ? 0 : r->poll.suspect;
 }
 
@@ -178,6 +179,8 @@ void ask_everywhere(struct replica *r)
             ask(r, first, r->members.items[i].id, r->members.items[i].internal);
     for (size_t i = 0; i < r->seeds_count; i++)
         ask(r, first, 0, r->seeds[i]);
+    if (r->caller[0] != '\0' && !has_cluster(r->cluster))
+        ask(r, first, 0, r->caller);
 }
 
 /* ---- strangers ---- */
@@ -188,7 +191,7 @@ static bool is_question(enum replica_message_kind kind)
            kind == REPLICA_ANNOUNCE || kind == REPLICA_PROMISE_ASK;
 }
 
-static bool is_members_place(const struct replica *r, const char *address)
+bool is_listed_place(const struct replica *r, const char *address)
 {
     for (size_t i = 0; i < r->members.count; i++)
         if (strcmp(r->members.items[i].internal, address) == 0)
@@ -198,13 +201,20 @@ static bool is_members_place(const struct replica *r, const char *address)
 
 void receive_stranger(struct replica *r, const struct replica_message *message, const char *address)
 {
-    if (has_cluster(message->cluster) || is_members_place(r, address))
+    bool is_empty = !has_cluster(message->cluster);
+    if (!is_empty && found_yield(r, message, address))
+        return;
+    if (!is_empty || is_listed_place(r, address))
         tell_news(r, REPLICA_STRANGER, message, address);
     if (address != NULL)
         place_lost(r, address, 0);
-    if (!has_cluster(message->cluster) || !is_question(message->kind))
+    if (is_empty || !is_question(message->kind))
         return;
     struct replica_message *refused = message_to(r, REPLICA_REFUSED, message->from);
     refused->address = message->internal;
     refused->refusal = REPLICA_REFUSED_CLUSTER;
+    const struct replica_member *member = member_find(r, message->from);
+    refused->granted = member != NULL && !member->left && message->internal != NULL &&
+                       strcmp(member->internal, message->internal) == 0;
+    message_add_view(r, refused);
 }

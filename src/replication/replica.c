@@ -168,14 +168,12 @@ static void start(struct replica *r, const struct replica_state *state)
     log_load(r, state);
     /* Data without a cluster is of a single server of the time before there were clusters: it is for
      * nobody else to found one with that. */
-    bool may_found = !has_cluster(r->cluster) && (r->seeds_count == 0 || r->last.seq > 0);
-    if (may_found && r->options.is_first) {
-        memcpy(r->cluster, r->options.new_cluster, sizeof r->cluster);
-        r->epoch = next_epoch(r);
-        promise(r, r->epoch);
-        reign(r);
+    bool may_found = !has_cluster(r->cluster) && r->options.is_first;
+    if (may_found && (r->last.seq > 0 || r->options.founding_wait_ms == 0)) {
+        found(r);
         return;
     }
+    r->founding = (struct founding){.is_due = may_found};
     poll_begin(r, r->options.look_ms, true, 0);
     tell_role(r);
 }
@@ -312,6 +310,8 @@ static void receive(struct replica *r, const struct replica_message *message, co
     }
     if ((is_from_empty && (flags & FROM_EMPTY) == 0) || (is_empty && (flags & TO_EMPTY) == 0))
         return;
+    if (is_empty)
+        found_note(r, message, address);
     if (is_from_empty && !is_empty && address != NULL)
         receive_stranger(r, message, address);
     struct peer *peer = is_from_empty ? NULL : peer_of(r, message->from);
@@ -327,6 +327,8 @@ static void receive(struct replica *r, const struct replica_message *message, co
 
 static void tick(struct replica *r)
 {
+    if (r->role == REPLICA_LOOKING)
+        found_tick(r);
     if (r->role == REPLICA_LOOKING || r->role == REPLICA_SUSPECTING)
         poll_tick(r);
     if (is_following(r))

@@ -53,6 +53,11 @@
  * STRANGERS. A node of another cluster, or one without data, at a member's address means that the
  * member is not there, and nothing else. Only a node without data ends because of a refusal.
  *
+ * FOUNDING. A node that may found a cluster, and has none, first asks its seeds and listens for
+ * founding_wait_ms. Where a node of a cluster answers or calls, it founds none and joins that one. A
+ * node whose cluster is *blank*, nothing but lists of members in its log, gives it up for one that has
+ * more and lists this node at this address, or is at a seed where no member of its own is: RESET.
+ *
  * ELECTION. The smallest listed internal address among those that answer has the first turn; others
  * wait TURN_MS for each smaller one. It asks all for a promise; the log to reign with is the one with the
  * highest (epoch, seq) of those who promised. In `all`, one of those in sync by the newest members
@@ -160,6 +165,7 @@ struct replica_state {
     /* An entry that this node must not get as a batch, because applying it ends the process: it
      * asks for a snapshot that contains it. (0, 0): none. */
     struct replica_position avoid;
+    bool has_chat;        /* a batch of the chat is, or was, in the log */
 };
 
 /* Epochs and seqs of a state or a message are at most this: what is added to them cannot run over. */
@@ -174,7 +180,7 @@ enum error replica_state_check(const struct replica_state *state, struct error_t
  *
  * One flat struct; which fields a kind uses stands beside it. All carry from, to, cluster, epoch
  * (the reign spoken of; 0: none) and promised (the sender's promise); all but PUBLISH and ACK internal,
- * the address that the sender names as its own. */
+ * the address that the sender names as its own, blank and founding. */
 enum replica_message_kind {
     REPLICA_PING,    /* slave to master: position (durable; an ack as well) */
     REPLICA_PONG,    /* role, position (last), committed, needed, in_sync, disk_age_ms, master */
@@ -184,10 +190,10 @@ enum replica_message_kind {
     REPLICA_PAGE,    /* position (after which), batches, last, committed; answer */
     REPLICA_JOIN,    /* client, position (last), reigns, common (avoid); adopting */
     REPLICA_JOINED,  /* answer, position (as asked), common, last, committed, master; adopting */
-    REPLICA_REFUSED, /* refusal */
+    REPLICA_REFUSED, /* refusal; CLUSTER: granted (the receiver is listed where it is), in_sync_ids */
     REPLICA_SNAPSHOT_ASK, /* snapshot (0: a new one), offset, common, position (avoid); adopting */
     REPLICA_SNAPSHOT_CHUNK, /* snapshot, offset, total, bytes, common, last (its position) */
-    REPLICA_HEAR,           /* do you hear a master? node: who is lost */
+    REPLICA_HEAR,           /* do you hear a master? node: who is lost; in_sync_ids */
     REPLICA_HEARD,       /* role, master, sick, position, members_position, in_sync_ids, places */
     REPLICA_PROMISE_ASK, /* epoch, position */
     REPLICA_PROMISE, /* epoch, granted, position (durable), members_position, in_sync_ids, master */
@@ -240,6 +246,8 @@ struct replica_message {
     bool granted;
     bool in_sync;
     bool sick;
+    bool blank;    /* the sender's log has nothing of a chat */
+    bool founding; /* it has no cluster, and may found one */
     uint32_t disk_age_ms;
     uint16_t node;
     uint16_t master; /* whom the sender hears; 0: nobody */
@@ -325,7 +333,10 @@ enum replica_action_kind {
                              deltas that are unknown here, then step TAKEN_OVER */
     REPLICA_DO_DROP_ORPHANS, /* orphan: forget those up to it; step nothing */
     REPLICA_DO_GIVE_UP,      /* refusal: this node cannot be a member; the process should end */
-    REPLICA_DO_TELL,         /* news, message, address: for the log; comes often */
+    REPLICA_DO_RESET, /* forget the cluster, the promise and the log, which has nothing but lists
+                                of members, durably and at once. Then step INSTALLED. The last of its
+                                list */
+    REPLICA_DO_TELL,  /* news, message, address: for the log; comes often */
     REPLICA_ACTION_KINDS
 };
 const char *replica_action_name(enum replica_action_kind kind);
@@ -337,6 +348,9 @@ enum replica_news {
     REPLICA_MET,      /* message: from a member at another address than the listed one: address */
     REPLICA_TURNED_AWAY, /* refusal: what the master, the sender of message, says of this node, which has
                             data: it asks again */
+    REPLICA_FOUNDED,     /* this node founds a cluster; no message */
+    REPLICA_NOT_FOUNDED, /* nor will it: the sender of message has a cluster */
+    REPLICA_YIELDED, /* this node gives its blank cluster up for that of the sender of message */
     REPLICA_NEWS
 };
 
@@ -373,7 +387,8 @@ struct replica_options {
     const char *internal; /* addresses as others reach them; copied */
     const char *client;
     enum replica_policy policy;
-    bool is_first; /* `master` and no members known: may start a new cluster */
+    bool is_first;             /* `master`: founds a cluster where it has none and finds none */
+    uint32_t founding_wait_ms; /* and so long looks for one before */
     uint8_t new_cluster[REPLICA_CLUSTER_BYTES]; /* random; used if it does */
     const char *const *seeds; /* internal addresses of members, copied; at most REPLICA_SEEDS_MAX */
     size_t seeds_count;

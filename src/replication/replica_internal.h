@@ -16,6 +16,7 @@
 #define PROBE_MS 400   /* how often lost members are asked for where they may be */
 #define PLACE_MS 1000  /* how long an address counts as certain after an answer from there */
 #define GOSSIP_MS 2000 /* how long others are told where a member was heard */
+#define LISTEN_MS 1000 /* the least to wait with founding where all seeds are without data */
 #define QUIET_MS 1000  /* how long a node with data keeps silent after it was refused */
 #define PAUSE_MS \
     250 /* no event for so long: this process was stopped; others' silence proves nothing */
@@ -65,6 +66,14 @@ struct leader {
     char address[ADDRESS_TEXT_SIZE];
 };
 
+/* Looking for a cluster before founding one. */
+struct founding {
+    bool is_due;                          /* it is to be founded unless there is one */
+    uint64_t since_ms;                    /* 0: it has not begun */
+    uint64_t empty_ms[REPLICA_SEEDS_MAX]; /* when a node without data answered there; 0: none has */
+    uint64_t other_ms; /* when another founder, which goes first, was heard; 0: never */
+};
+
 /* Looking for a master, or for agreement that there is none. */
 struct poll {
     uint64_t since_ms;
@@ -96,6 +105,7 @@ struct replica {
     char client[ADDRESS_TEXT_SIZE];
     char seeds[REPLICA_SEEDS_MAX][ADDRESS_TEXT_SIZE];
     size_t seeds_count;
+    char caller[ADDRESS_TEXT_SIZE]; /* a node of the cluster that this one would join; "": none */
 
     enum replica_role role;
     uint64_t now_ms;
@@ -128,6 +138,8 @@ struct replica {
     uint64_t reign_seq; /* MASTER: the first entry of the reign */
     uint64_t announce_ms;
     uint64_t probe_ms;
+    struct founding founding;
+    bool is_blank;        /* the log has nothing of a chat */
     uint64_t refused_ms;  /* when the master refused this node, which has data; 0: it has not */
     uint16_t join_target; /* whom the last JOIN went to, and when */
     uint64_t join_ms;
@@ -198,9 +210,11 @@ bool place_note(struct replica *r, struct peer *peer, const struct replica_messa
 void place_learn(struct replica *r, uint16_t id, const char *address);
 /* Whoever was at address is not there: `by` (0: nobody) answers instead. */
 void place_lost(struct replica *r, const char *address, uint16_t by);
-/* The list has changed: the newer one knows better. */
+/* The list has changed, which knows better where a member is that is not heard; another that catches up
+ * reads old lists. */
 void place_listed(struct replica *r, const struct replica_member *before,
                   const struct replica_member *now);
+bool is_listed_place(const struct replica *r, const char *address); /* of any member */
 void places_add(struct replica *r, struct replica_message *heard);
 void ask_everywhere(struct replica *r);
 void receive_stranger(struct replica *r, const struct replica_message *message,
@@ -224,6 +238,7 @@ void commit_advance(struct replica *r);
 void commit_learn(struct replica *r, uint64_t seq);
 void receive_ack(struct replica *r, const struct replica_message *message);
 void commit_tick(struct replica *r);
+bool may_change_voters(const struct replica *r);
 void slave_lost(struct replica *r, uint16_t id);
 
 /* ---- stream.c ---- */
@@ -241,6 +256,13 @@ void receive_ping(struct replica *r, const struct replica_message *message);
 void receive_pong(struct replica *r, const struct replica_message *message);
 void stream_tick(struct replica *r);
 void settle(struct replica *r); /* JOINING or SLAVE, by what the log says */
+
+/* ---- found.c ---- */
+void found(struct replica *r);
+void found_tick(struct replica *r);
+void found_note(struct replica *r, const struct replica_message *message, const char *address);
+/* Whether this node's cluster was given up for the sender's. */
+bool found_yield(struct replica *r, const struct replica_message *message, const char *address);
 
 /* ---- join.c ---- */
 void ask_to_join(struct replica *r, uint16_t id, const char *address, bool now);

@@ -568,6 +568,7 @@ static enum error new_replica(struct cluster *cluster)
         .client = cluster->client,
         .policy = options->durability,
         .is_first = options->role == SERVER_MASTER,
+        .founding_wait_ms = options->founding_wait_ms,
         .seeds = pointers,
         .seeds_count = options->masters.count,
         .ping_ms = options->ping_interval_ms,

@@ -128,7 +128,8 @@ static bool reopen(struct cluster *cluster)
     return false;
 }
 
-static enum error exchange(struct cluster *cluster, struct position common)
+/* Nothing uses the database any more. */
+static enum error set_free(struct cluster *cluster)
 {
     enum error error = ledger_settle(cluster->ledger);
     ledger_roll_back(cluster->ledger);
@@ -136,6 +137,12 @@ static enum error exchange(struct cluster *cluster, struct position common)
     snapshots_forget(cluster->snapshots);
     store_close(cluster->log_reader);
     cluster->log_reader = NULL;
+    return error;
+}
+
+static enum error exchange(struct cluster *cluster, struct position common)
+{
+    enum error error = set_free(cluster);
     struct error_text why = {""};
     struct store_options options = {.folder = cluster->options.folder,
                                     .node_id = cluster->options.options->id};
@@ -205,6 +212,30 @@ static void install(struct cluster *cluster, struct replica_position position)
     cluster->members_changed = true;
     cluster_step(cluster, &(struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
     ledger_commit(cluster->ledger, replica_committed(cluster->replica));
+}
+
+/* A blank cluster is given up. */
+static void reset(struct cluster *cluster)
+{
+    enum error error = set_free(cluster);
+    if (error == OK)
+        error = store_reset(cluster->store);
+    if (error != OK)
+        log_error("cluster", "cannot_reset", log_string("error", error_name(error)),
+                  log_string("reason", store_last_problem(cluster->store)));
+    bool is_open = reopen(cluster);
+    cluster->options.observer.replaced(cluster->options.observer.context, cluster->store,
+                                       ledger_applied(cluster->ledger));
+    if (!is_open)
+        return;
+    struct replica_state state;
+    if (error != OK || cluster_describe(cluster, &state, NULL) != OK) {
+        cluster_disk_failed(cluster);
+        return;
+    }
+    cluster->first_seq = state.first_seq;
+    cluster->members_changed = true;
+    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
 }
 
 /* ---- the others ---- */
@@ -365,6 +396,10 @@ void cluster_carry_out(struct cluster *cluster)
         if (action->kind == REPLICA_DO_INSTALL) {
             cluster->is_carrying_out = false;
             install(cluster, action->position);
+            return;
+        }
+        if (action->kind == REPLICA_DO_RESET) {
+            reset(cluster);
             return;
         }
         enum error error = carry_out(cluster, action);

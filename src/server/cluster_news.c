@@ -62,8 +62,26 @@ void cluster_text(const uint8_t id[static REPLICA_CLUSTER_BYTES],
     text[2 * REPLICA_CLUSTER_BYTES] = '\0';
 }
 
+/* What to do about another cluster. Nothing of either is lost by itself. */
+static const char *advice_on(const struct cluster *cluster, const struct replica_message *message,
+                             bool has_called, bool is_members)
+{
+    bool has_own = ledger_committed(cluster->ledger).seq > 0;
+    if (message->blank)
+        return "it has nothing of a chat: it joins by itself where it is listed or was told to; "
+               "else give the address to one cluster only";
+    if (has_called)
+        return "it believes that a server of its own is here, and both have data: give the address "
+               "to one cluster only; to join that one, move this server's data folder to another "
+               "place, where it is kept, and start it again";
+    if (is_members && has_own)
+        return "the member counts as absent until it answers here or elsewhere: give it its address "
+               "back, or start it at another one; both data folders are kept as they are";
+    return "look at --master_address";
+}
+
 static void tell_other_cluster(const struct cluster *cluster, const struct told_news *news,
-                               bool has_called)
+                               const struct replica_message *message, bool has_called)
 {
     char theirs[CLUSTER_TEXT_SIZE];
     char ours[CLUSTER_TEXT_SIZE];
@@ -71,26 +89,28 @@ static void tell_other_cluster(const struct cluster *cluster, const struct told_
     cluster_text(news->cluster, theirs);
     cluster_text(replica_cluster(cluster->replica), ours);
     (void)member_at(cluster, news->address, &member);
-    const char *hint =
-        has_called ? "it believes that a server of its own is here; neither takes part in the other"
-        : member != 0
-            ? "the member counts as absent until it answers here or elsewhere: give it its "
-              "address back, or start it at another one; both data folders are kept as they are"
-            : "look at --master_address";
+    const char *hint = advice_on(cluster, message, has_called, member != 0);
     log_warning("cluster", "other_cluster", log_string("address", news->address),
                 log_number("id", news->from), log_string("cluster", theirs),
                 log_string("own_cluster", ours), log_number("member", member),
+                log_string("there", message->blank ? "nothing of a chat" : "data"),
                 log_string("hint", hint));
 }
 
-static void tell_empty(const struct cluster *cluster, const struct told_news *news)
+static void tell_empty(const struct cluster *cluster, const struct told_news *news, bool is_founder)
 {
     uint64_t member = 0;
     (void)member_at(cluster, news->address, &member);
-    log_warning("cluster", "empty_server", log_string("address", news->address),
-                log_number("id", news->from), log_number("member", member),
-                log_string("hint", "it has no data, and gets a copy when there is a master; if its "
-                                   "disk is only not mounted, stop it and mount that first"));
+    log_warning(
+        "cluster", "empty_server", log_string("address", news->address),
+        log_number("id", news->from), log_number("member", member),
+        log_string("hint", is_founder
+                               ? "it has no data and was told to found a cluster, which is "
+                                 "refused: it joins; if its disk is only not mounted, stop "
+                                 "it and mount that first"
+                               : "it has no data, and gets a copy when there is a master; if "
+                                 "its disk is only not mounted, stop it and mount that "
+                                 "first"));
 }
 
 static void tell_turned_away(const struct told_news *news, enum replica_refusal refusal)
@@ -107,23 +127,56 @@ static void tell_turned_away(const struct told_news *news, enum replica_refusal 
                                  "other one, or this one"));
 }
 
+static void tell_founded(struct cluster *cluster, const char *address)
+{
+    char own[CLUSTER_TEXT_SIZE];
+    cluster_text(replica_cluster(cluster->replica), own);
+    log_info("cluster", "cluster_founded", log_string("cluster", own),
+             log_string("internal", address));
+}
+
+/* This server's own part: each is told whenever it happens. */
+static void tell_joining(const struct replica_action *action, const char *address)
+{
+    char theirs[CLUSTER_TEXT_SIZE];
+    cluster_text(action->message->cluster, theirs);
+    bool is_yielding = action->news == REPLICA_YIELDED;
+    log_warning("cluster", is_yielding ? "cluster_given_up" : "founding_refused",
+                log_string("address", address), log_number("id", action->message->from),
+                log_string("cluster", theirs),
+                log_string("hint", is_yielding
+                                       ? "the cluster of this server has nothing of a chat, "
+                                         "and that one has: this server joins it"
+                                       : "this server has no data, and there is a cluster: "
+                                         "it joins that; if its disk is only not mounted, "
+                                         "stop it and mount that first"));
+}
+
 void cluster_tell(struct cluster *cluster, const struct replica_action *action)
 {
+    if (action->news == REPLICA_FOUNDED) {
+        tell_founded(cluster, action->address);
+        return;
+    }
     const struct replica_message *message = action->message;
     const char *address = action->address != NULL ? action->address : message->internal;
     struct told_news news = {.news = action->news, .from = message->from};
     memcpy(news.cluster, message->cluster, sizeof news.cluster);
     if (address != NULL && strlen(address) < sizeof news.address)
         memcpy(news.address, address, strlen(address) + 1);
+    if (action->news == REPLICA_YIELDED || action->news == REPLICA_NOT_FOUNDED) {
+        tell_joining(action, news.address);
+        return;
+    }
     if (!is_due(cluster, &news))
         return;
     static const uint8_t none[REPLICA_CLUSTER_BYTES];
     switch (action->news) {
     case REPLICA_STRANGER:
         if (memcmp(news.cluster, none, sizeof none) == 0)
-            tell_empty(cluster, &news);
+            tell_empty(cluster, &news, message->founding);
         else
-            tell_other_cluster(cluster, &news, action->address == NULL);
+            tell_other_cluster(cluster, &news, message, action->address == NULL);
         break;
     case REPLICA_MET:
         log_info("cluster", "member_met", log_number("id", news.from),

@@ -163,6 +163,8 @@ static void set_values(const struct replica_message *message, const char *feed,
     out->granted = message->granted;
     out->in_sync = message->in_sync;
     out->sick = message->sick;
+    out->blank = message->blank;
+    out->founding = message->founding;
     out->disk_age_ms = message->disk_age_ms;
     out->node = message->node;
     out->master = message->master;
@@ -289,6 +291,8 @@ static void take_values(const Jackdaw__ClusterMessage *in, struct replica_messag
     out->granted = in->granted;
     out->in_sync = in->in_sync;
     out->sick = in->sick;
+    out->blank = in->blank;
+    out->founding = in->founding;
     out->disk_age_ms = in->disk_age_ms;
     out->node = (uint16_t)in->node;
     out->master = (uint16_t)in->master;

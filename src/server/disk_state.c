@@ -50,6 +50,14 @@ static enum error read_promise(struct store *store, struct replica_state *state)
     return OK;
 }
 
+static enum error read_chat(struct store *store, struct replica_state *state)
+{
+    bool is_blank = false;
+    enum error error = store_is_blank(store, &is_blank);
+    state->has_chat = !is_blank;
+    return error;
+}
+
 enum error disk_state_read(struct disk_state *disk, struct store *store,
                            struct replica_state *state, struct error_text *why)
 {
@@ -65,6 +73,8 @@ enum error disk_state_read(struct disk_state *disk, struct store *store,
         error = read_members(disk, store, state);
     if (error == OK)
         error = read_promise(store, state);
+    if (error == OK)
+        error = read_chat(store, state);
     if (error != OK)
         return error_set(why, error, "%s%s", store_last_problem(store),
                          error == ERROR_CORRUPT ? "; " STORE_DAMAGE_ADVICE : "");

@@ -197,8 +197,10 @@ void links_set_members(struct links *links, const struct replica_member *members
         struct link *link = find(links, member->id, member->internal);
         if (link == NULL)
             link = open_link(links, member->internal);
-        if (link != NULL)
-            link->listed = member->id;
+        if (link == NULL)
+            continue;
+        link->listed = member->id;
+        link->is_stranger = link->is_stranger && !member->in_sync;
     }
 }
 

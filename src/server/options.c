@@ -136,6 +136,15 @@ static const struct option_spec specs[] = {
      .help = "internal addresses of servers of the cluster to join, up to 16; needed until this "
              "server has joined once",
      FIELD(masters)},
+    {.name = "founding_wait",
+     .kind = OPTION_UNSIGNED,
+     .argument = "MS",
+     .fallback = "1000",
+     .max = 600000,
+     .group = "The cluster",
+     .help = "how long a master without data looks for a cluster, at --master_address and by "
+             "listening for members that look for it, before it founds one",
+     FIELD(founding_wait_ms)},
     {.name = "durability",
      .kind = OPTION_CHOICE,
      .argument = "all|quorum|local",

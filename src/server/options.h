@@ -38,6 +38,7 @@ struct server_options {
     struct option_addresses masters;   /* internal addresses of members, without this server's own;
                                           at most REPLICA_SEEDS_MAX, ports not 0 */
     struct given_address feed_address; /* not given: host of the internal address, any port */
+    uint32_t founding_wait_ms;         /* 0: a cluster is founded at once */
     enum replica_policy durability;
     uint32_t ack_timeout_ms; /* at least ping_timeout_ms */
     uint32_t ping_interval_ms;

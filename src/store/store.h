@@ -117,11 +117,18 @@ struct position {
     uint64_t seq;
 };
 
-/* The random id of the cluster; all zero until it was set (which happens once). Setting it to
- * another: ERROR_MISMATCH. Outside a transaction it is one of its own, durable on return. */
+/* The random id of the cluster; all zero until it was set (which happens once, or again after
+ * store_reset). Setting it to another: ERROR_MISMATCH. Outside a transaction it is one of its own, durable on return. */
 void store_cluster(const struct store *store, uint8_t cluster[static STORE_CLUSTER_BYTES]);
 enum error store_set_cluster(struct store *store,
                              const uint8_t cluster[static STORE_CLUSTER_BYTES]);
+
+/* Whether there is nothing of a chat: no batch of kind LOG_CHAT was ever written, and no orphan is
+ * kept. */
+enum error store_is_blank(struct store *store, bool *is_blank);
+/* Makes a blank database one of no cluster, with an empty log and without values; the node's id
+ * stays. A transaction of its own, durable on return. ERROR_MISMATCH: it is not blank. */
+enum error store_reset(struct store *store);
 
 /* Small named values of the node itself, not part of the replicated state (promises and the like).
  * Outside a transaction store_put_value is one of its own, durable on return.

@@ -12,6 +12,8 @@
  * different batches at the same position. digest runs over everything before. */
 void check_log_matching(struct world *world, const struct node *node, const struct row *row)
 {
+    if (node_is_elsewhere(node))
+        return;
     if (world->log_facts_count * 2 >= world->log_facts_capacity) {
         size_t capacity = world->log_facts_capacity == 0 ? 4096 : world->log_facts_capacity * 2;
         struct log_fact *old = world->log_facts;
@@ -103,7 +105,9 @@ static void check_durable(struct world *world, const struct node *node, const st
         if (members[i].left)
             continue;
         const struct node *other = node_of(world, members[i].id);
-        bool is_there = is_durable_on(other, row);
+        /* Or lost with its disk since it acked. */
+        bool is_there = is_durable_on(other, row) ||
+                        (other->emptied_at != 0 && world->now - other->emptied_at < 5 * SECOND);
         /* One that has gone on to another master had it when it acked; it is an orphan now. */
         bool has_gone_on = other->promised > node->promised;
         voters += members[i].voter;
@@ -128,7 +132,7 @@ void check_committed(struct world *world, const struct node *node, uint64_t seq)
                (unsigned long long)seq);
     if (replica_role(node->replica) == REPLICA_MASTER)
         check_durable(world, node, row);
-    if (!world->is_strict)
+    if (!world->is_strict || node_is_elsewhere(node))
         return;
     if (row->last_seq >= world->committed_capacity) {
         size_t capacity = (size_t)row->last_seq * 2 + 1024;
@@ -144,6 +148,24 @@ void check_committed(struct world *world, const struct node *node, uint64_t seq)
         broken(world, "committed_once", "node %u commits something else at %llu", node->id,
                (unsigned long long)seq);
     *known = row->digest;
+}
+
+/* Nothing stands between them, and the other one was there all the time. */
+static bool can_find(const struct world *world, const struct node *node, const struct node *other)
+{
+    unsigned hidden = FAULT_LOSS | FAULT_PARTITION | FAULT_PAUSE | FAULT_DISK;
+    return (world->options.faults & hidden) == 0 && other != node && other->alive &&
+           other->cluster[0] != 0 && !node_is_elsewhere(other) &&
+           other->started_at <= node->started_at && node->started_at + 900 * MS < world->now;
+}
+
+void check_founded(struct world *world, const struct node *node)
+{
+    trace(world, "n%u founds a cluster", node->id);
+    for (unsigned i = 0; i < world->nodes_count && world->is_set_up; i++)
+        if (can_find(world, node, &world->nodes[i]))
+            broken(world, "one_cluster", "node %u founds one, and node %u is there", node->id,
+                   i + 1);
 }
 
 static uint64_t highest_acked(const struct client *client)
@@ -364,7 +386,7 @@ bool is_converged(struct world *world)
         const struct node *node = &world->nodes[i];
         if (node->left)
             continue;
-        if (!node->alive || node->orphans_count != 0)
+        if (!node->alive || node->orphans_count != 0 || node_is_elsewhere(node))
             return false;
         if (replica_role(node->replica) == REPLICA_MASTER) {
             if (master != NULL)

@@ -42,6 +42,22 @@ static bool has_everything_acked(const struct world *world, const struct node *n
     return role == REPLICA_MASTER || role == REPLICA_SLAVE;
 }
 
+/* Somebody else has all of its log, and everything that was acknowledged. */
+bool fault_may_empty(const struct world *world, const struct node *node)
+{
+    size_t end = node->durable;
+    for (unsigned i = 0; i < world->nodes_count && node->orphans_count == 0; i++) {
+        const struct node *other = &world->nodes[i];
+        if (other == node || !other->alive || node_is_elsewhere(other) ||
+            other->durable < other->rows.count || !has_everything_acked(world, other))
+            continue;
+        if (end == 0 || (other->durable >= end &&
+                         other->rows.items[end - 1].digest == node->rows.items[end - 1].digest))
+            return true;
+    }
+    return false;
+}
+
 /* By the last list of members in its log, whether it runs or not. */
 static bool knows_itself_behind(const struct node *node)
 {

@@ -24,7 +24,8 @@ static void set_strictness(struct world *world)
     const struct options *options = &world->options;
     unsigned faults =
         options->faults & ~(unsigned)FAULT_HASTE; /* which matters only when halves meet */
-    unsigned crash_only = faults & ~(unsigned)(FAULT_CRASH | FAULT_MOVE | FAULT_STRANGER);
+    unsigned crash_only =
+        faults & ~(unsigned)(FAULT_CRASH | FAULT_MOVE | FAULT_STRANGER | FAULT_EMPTY);
     switch (options->policy) {
     case REPLICA_QUORUM:
         world->is_strict = true;
@@ -115,6 +116,9 @@ static void happen_on_node(struct world *world, const struct entry *entry)
     case AT_CHECKED:
         node_checked(world, node);
         break;
+    case AT_REFUSED:
+        node_crash(world, node, false);
+        break;
     case AT_LINK_DOWN:
         node_step(world, node,
                   &(struct replica_event){.kind = REPLICA_LINK_DOWN, .address = entry->pointer});
@@ -130,7 +134,11 @@ static void restart(struct world *world, const struct entry *entry)
     struct node *node = node_of(world, entry->who);
     if (node->alive || node->left || entry->incarnation != node->incarnation)
         return;
-    node_start(world, node, false);
+    bool loses_disk = (world->options.faults & FAULT_EMPTY) != 0 && !world->is_quiet &&
+                      chance(world, 250) && fault_may_empty(world, node);
+    if (loses_disk)
+        node_empty(world, node);
+    node_start(world, node, (world->options.faults & FAULT_EMPTY) != 0 && chance(world, 500));
     /* While it joins is a good moment for something to go wrong. */
     if (chance(world, 300))
         at(world, world->now + below(world, 8 * MS), AT_FAULT, 0, 1, NULL);
@@ -350,6 +358,9 @@ static const unsigned profiles[] = {
     FAULT_CRASH | FAULT_STRANGER,
     FAULT_CRASH | FAULT_PARTITION | FAULT_MOVE | FAULT_STRANGER,
     FAULT_CRASH | FAULT_LOSS | FAULT_PAUSE | FAULT_MOVE | FAULT_STRANGER,
+    FAULT_CRASH | FAULT_EMPTY,
+    FAULT_CRASH | FAULT_MOVE | FAULT_EMPTY,
+    FAULT_CRASH | FAULT_PARTITION | FAULT_LOSS | FAULT_EMPTY,
 };
 
 /* What an option does not say, the seed decides. */

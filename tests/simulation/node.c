@@ -125,6 +125,13 @@ static void fill_random(void *context, void *bytes, size_t size)
     }
 }
 
+#define FIRST_CLUSTER 0x4a
+
+bool node_is_elsewhere(const struct node *node)
+{
+    return node->cluster[0] != 0 && node->cluster[0] != FIRST_CLUSTER;
+}
+
 static void open_chat(struct world *world, struct node *node)
 {
     struct error_text why;
@@ -154,6 +161,7 @@ static void describe(struct world *world, struct node *node, struct replica_stat
             state->members_size = row->size;
             state->members_position = (struct replica_position){row->epoch, row->last_seq};
         }
+        state->has_chat = state->has_chat || row->kind == REPLICA_CHAT;
         if (row->first_seq >= node->pruned_before && state->first_seq == 0)
             state->first_seq = row->first_seq;
     }
@@ -495,6 +503,45 @@ static void install(struct world *world, struct node *node, struct replica_posit
     node_step(world, node, &(struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
 }
 
+static void forget_disk(struct node *node)
+{
+    store_close(node->store);
+    node->store = NULL;
+    node->rows.count = 0;
+    node->applied = node->durable = 0;
+    node->pruned_before = 0;
+    node->snapshot_id = 0;
+    node->committed = 0;
+    node->promised = 0;
+    memset(node->cluster, 0, sizeof node->cluster);
+}
+
+static void reset(struct world *world, struct node *node)
+{
+    trace(world, "n%u gives its blank cluster up", node->id);
+    for (size_t i = 0; i < node->rows.count; i++)
+        if (node->rows.items[i].kind != REPLICA_MEMBERS)
+            broken(world, "nothing_is_dropped", "node %u gives up a cluster with a chat", node->id);
+    store_rollback(node->store);
+    chat_close(node->chat);
+    forget_disk(node);
+    open_store(world, node);
+    open_chat(world, node);
+    node->disk_busy = false;
+    node->incarnation++;
+    node->tick_at = 0;
+    struct replica_state state;
+    describe(world, node, &state);
+    node_step(world, node, &(struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
+}
+
+void node_empty(struct world *world, struct node *node)
+{
+    trace(world, "n%u loses its disk", node->id);
+    forget_disk(node);
+    node->emptied_at = world->now;
+}
+
 /* Whether it is still to be looked at, which takes time. */
 static bool has_to_wait(struct world *world, struct node *node)
 {
@@ -631,8 +678,15 @@ static bool carry_out(struct world *world, struct node *node, const struct repli
         drop_orphans(node, action->orphan);
         return true;
     case REPLICA_DO_TELL:
+        if (action->news == REPLICA_FOUNDED)
+            check_founded(world, node);
         return true;
     case REPLICA_DO_GIVE_UP:
+        if (node->cluster[0] == 0 && action->refusal != REPLICA_REFUSED_LEFT &&
+            (world->options.faults & FAULT_EMPTY) != 0) {
+            at(world, world->now + MS, AT_REFUSED, node->id, node->incarnation, NULL);
+            return true;
+        }
         node->left = node->left || action->refusal == REPLICA_REFUSED_LEFT;
         if (node->left)
             return true;
@@ -664,6 +718,11 @@ void node_step(struct world *world, struct node *node, const struct replica_even
             node_crash(world, node, chance(world, 500));
             return;
         }
+        if (action->kind == REPLICA_DO_RESET) {
+            node->handling = false;
+            reset(world, node);
+            return;
+        }
         if (action->kind == REPLICA_DO_INSTALL) {
             node->handling = false;
             if (has_to_wait(world, node))
@@ -681,7 +740,7 @@ void node_step(struct world *world, struct node *node, const struct replica_even
         }
     }
     node->handling = false;
-    bool is_master = replica_role(node->replica) == REPLICA_MASTER;
+    bool is_master = replica_role(node->replica) == REPLICA_MASTER && !node_is_elsewhere(node);
     if (is_master && event->kind != REPLICA_PROPOSE)
         check_new_master(world, node);
     node_pump(world, node);
@@ -748,7 +807,8 @@ static void new_replica(struct world *world, struct node *node, bool is_first)
 {
     const char *seeds[NODES_MAX];
     size_t count = 0;
-    for (unsigned i = 0; i < world->nodes_count && !is_first; i++)
+    bool is_alone = is_first && !world->is_set_up;
+    for (unsigned i = 0; i < world->nodes_count && !is_alone; i++)
         if (i + 1 != node->id)
             seeds[count++] = world->nodes[i].internal;
     /* As long as all are at addresses that somebody had, they find each other without being told. */
@@ -761,10 +821,14 @@ static void new_replica(struct world *world, struct node *node, bool is_first)
         .client = node->client,
         .policy = world->options.policy,
         .is_first = is_first,
+        .founding_wait_ms = world->is_set_up ? 1000 : 0,
         .seeds = seeds,
         .seeds_count = count,
     };
-    memset(options.new_cluster, 0x4a, sizeof options.new_cluster);
+    memset(options.new_cluster, FIRST_CLUSTER, sizeof options.new_cluster);
+    if (world->is_set_up)
+        memset(options.new_cluster, 0x80 + (int)(world->clusters++ % 64),
+               sizeof options.new_cluster);
     ASSERT(replica_new(&node->replica, &options) == OK);
 }
 
@@ -780,6 +844,7 @@ void node_start(struct world *world, struct node *node, bool is_first)
     new_replica(world, node, is_first);
     node->alive = true;
     node->life++;
+    node->started_at = world->now;
     node->answering = NULL;
     node->incarnation++;
     node->tick_at = 0;

@@ -461,6 +461,8 @@ static void read_page(struct world *world, struct node *node, const struct packe
 void serve_packet(struct world *world, struct node *node, struct packet *packet)
 {
     bool is_send = packet->kind == PACKET_SEND;
+    if (node_is_elsewhere(node))
+        return; /* clients do not follow it there */
     if (replica_role(node->replica) != REPLICA_MASTER) {
         redirect(world, node, packet, is_send ? PACKET_REPLY : PACKET_PAGE);
         return;

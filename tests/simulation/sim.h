@@ -39,10 +39,10 @@ enum fault_bits {
     FAULT_LEAVE = 32,    /* a node leaves for good */
     FAULT_HASTE = 64,    /* logs are pruned too far, masters wait for nothing before an orphan */
     FAULT_CHECK = 128,   /* a snapshot is looked at for a while first, and may be no good */
-    FAULT_MOVE = 256,    /* nodes come back at other addresses, also at each other's */
-    FAULT_STRANGER =
-        512, /* where a node is dead, one of another cluster answers, or an empty one */
-    FAULT_GUESTS = 2048, /* no fault: guests do whatever a delta can be about (guest.c) */
+    FAULT_MOVE = 256,      /* nodes come back at other addresses, also at each other's */
+    FAULT_STRANGER = 512,  /* at a dead node's address another cluster answers, or an empty node */
+    FAULT_EMPTY = 1024,    /* nodes come back without data, also told to found a cluster */
+    FAULT_GUESTS = 2048,   /* no fault: guests do whatever a delta can be about (guest.c) */
 };
 
 struct options {
@@ -93,6 +93,8 @@ struct node {
     bool alive;
     bool left;
     uint64_t life; /* counts its processes */
+    uint64_t started_at;
+    uint64_t emptied_at; /* 0: never */
     uint64_t incarnation;
     uint64_t paused_until;
     uint64_t busy_until;
@@ -302,6 +304,7 @@ struct world {
     size_t told_capacity[ROOMS];
     uint64_t acked_number[ROOMS];
     /* What happened, for the summary. */
+    unsigned clusters; /* founded after the first one */
     uint64_t elections, crashes, snapshots, orphans, given_up, acks, reads;
     uint64_t firsts[FRESH_COUNT][DELTA_KINDS]; /* by kind: how often it came first */
 };
@@ -328,6 +331,7 @@ enum entry_kind {
     AT_CLIENT,
     AT_FAULT,
     AT_LINK_DOWN,
+    AT_REFUSED, /* a node without data ends */
     AT_RESTART,
     AT_HEAL,
     AT_GO_ON
@@ -345,6 +349,10 @@ struct node *node_of(struct world *world, int id);
 
 /* ---- node.c ---- */
 void node_start(struct world *world, struct node *node, bool is_first);
+/* Takes a dead node's data away. */
+void node_empty(struct world *world, struct node *node);
+/* Whether it is in a cluster that was founded beside the first one. */
+bool node_is_elsewhere(const struct node *node);
 void node_crash(struct world *world, struct node *node, bool with_unsynced);
 void node_step(struct world *world, struct node *node, const struct replica_event *event);
 void node_prune(struct world *world, struct node *node);
@@ -391,6 +399,8 @@ void fault_next(struct world *world);
 void fault_stranger_calls(struct world *world, struct node *node);
 void fault_happens(struct world *world, bool is_regular);
 void faults_end(struct world *world);
+/* Whether nothing that anybody was promised is lost with the data of this dead node. */
+bool fault_may_empty(const struct world *world, const struct node *node);
 
 /* ---- check.c: the invariants ---- */
 void check_log_matching(struct world *world, const struct node *node, const struct row *row);
@@ -398,6 +408,8 @@ void check_promise(struct world *world, const struct node *node, uint64_t promis
 void check_sent(struct world *world, const struct node *node,
                 const struct replica_message *message);
 void check_committed(struct world *world, const struct node *node, uint64_t seq);
+/* Nobody founds a cluster beside one that it could find. */
+void check_founded(struct world *world, const struct node *node);
 void check_new_master(struct world *world, const struct node *node);
 /* Notes what was in a row that could not be handed over. */
 void check_pruned(struct world *world, const struct row *row);

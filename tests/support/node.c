@@ -40,6 +40,7 @@ static void add_usual(struct words *words, const struct node *node)
     add(words, words->data_dir);
     add(words, "--password_cost=minimal");
     add(words, "--rate_limit=0");
+    add(words, "--founding_wait=0");
     add(words, "--log_level=info");
 }
 

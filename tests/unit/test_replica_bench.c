@@ -11,6 +11,8 @@
 
 struct bench_message {
     struct bench_message *next;
+    uint16_t to;
+    bool is_answer;
     struct replica_message message;
 };
 
@@ -67,6 +69,8 @@ static void describe(struct bench *bench, struct bench_node *node, struct replic
         state->first_seq = node->rows[0].first_seq;
         state->last = (struct replica_position){row->epoch, row->last_seq};
     }
+    for (size_t i = 0; i < node->synced; i++)
+        state->has_chat = state->has_chat || node->rows[i].kind == REPLICA_CHAT;
     state->reigns = reigns;
     state->last_orphan = node->orphans_count;
 }
@@ -97,6 +101,18 @@ static void install(struct bench *bench, uint16_t id, struct replica_position co
     bench_step(bench, id, &(struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
 }
 
+static void reset(struct bench *bench, uint16_t id)
+{
+    struct bench_node *node = &bench->nodes[id];
+    node->rows_count = node->synced = 0;
+    node->promised = 0;
+    memset(node->cluster, 0, sizeof node->cluster);
+    struct replica_state state;
+    describe(bench, node, &state);
+    assert_false(state.has_chat);
+    bench_step(bench, id, &(struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
+}
+
 /* ---- actions ---- */
 
 static void send(struct bench *bench, const struct replica_message *message)
@@ -106,8 +122,8 @@ static void send(struct bench *bench, const struct replica_message *message)
         return;
     bench->sent[message->kind]++;
     struct bench_message *copy = keep(bench, NULL, sizeof *copy);
-    *copy = (struct bench_message){.message = *message};
-    copy->message.to = to;
+    bool is_answer = bench->answering != 0 && message->to == bench->answering;
+    *copy = (struct bench_message){.message = *message, .to = to, .is_answer = is_answer};
     if (message->batches_count > 0)
         copy->message.batches =
             keep(bench, message->batches, message->batches_count * sizeof *message->batches);
@@ -224,6 +240,10 @@ enum error bench_step(struct bench *bench, uint16_t id, const struct replica_eve
             node->holds++;
             break;
         }
+        if (action->kind == REPLICA_DO_RESET) {
+            reset(bench, id);
+            break;
+        }
         if (action->kind == REPLICA_DO_INSTALL) {
             install(bench, id, action->position);
             break;
@@ -253,16 +273,22 @@ void bench_settle(struct bench *bench)
         bench->first = message->next;
         if (bench->first == NULL)
             bench->last = &bench->first;
-        uint16_t to = message->message.to;
+        uint16_t to = message->to;
         char address[32];
+        char asked[32];
         bench_address(to, address);
+        bench_address(message->message.from, asked);
         if (bench->nodes[to].replica == NULL)
             bench_step(bench, message->message.from,
                        &(struct replica_event){.kind = REPLICA_LINK_DOWN, .address = address});
-        else if (!bench->nodes[to].cut)
-            bench_step(
-                bench, to,
-                &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &message->message});
+        else if (!bench->nodes[to].cut) {
+            bench->answering = message->is_answer ? 0 : message->message.from;
+            bench_step(bench, to,
+                       &(struct replica_event){.kind = REPLICA_RECEIVE,
+                                               .message = &message->message,
+                                               .address = message->is_answer ? asked : NULL});
+            bench->answering = 0;
+        }
     }
 }
 
@@ -281,10 +307,19 @@ void bench_pass(struct bench *bench, uint64_t ms)
 void bench_start(struct bench *bench, uint16_t id, bool is_first)
 {
     struct bench_node *node = &bench->nodes[id];
-    char internal[32], seed[32];
+    char internal[32], texts[BENCH_NODES][32];
+    const char *seeds[BENCH_NODES];
+    size_t count = 0;
     bench_address(id, internal);
-    bench_address(id == 1 ? 2 : 1, seed);
-    const char *seeds[] = {seed};
+    for (uint16_t other = 1; other <= BENCH_NODES; other++) {
+        bool is_seed =
+            is_first ? bench->founding_wait_ms != 0 && other <= bench->count : count == 0;
+        if (other == id || !is_seed)
+            continue;
+        bench_address(other, texts[count]);
+        seeds[count] = texts[count];
+        count++;
+    }
     struct replica_options options = {
         .id = id,
         .internal = internal,
@@ -292,9 +327,11 @@ void bench_start(struct bench *bench, uint16_t id, bool is_first)
         .policy = bench->policy,
         .is_first = is_first,
         .seeds = seeds,
-        .seeds_count = is_first ? 0 : 1,
+        .seeds_count = count,
+        .founding_wait_ms = bench->founding_wait_ms,
     };
-    memset(options.new_cluster, 7, sizeof options.new_cluster);
+    memset(options.new_cluster, bench->founding_wait_ms == 0 ? 7 : 20 + id,
+           sizeof options.new_cluster);
     assert_int_equal(replica_new(&node->replica, &options), OK);
     struct replica_state state;
     describe(bench, node, &state);

@@ -40,6 +40,8 @@ struct bench {
     unsigned count;
     enum replica_policy policy;
     uint64_t now_ms;
+    uint32_t founding_wait_ms; /* not 0: those that are first have all others as seeds */
+    uint16_t answering;        /* whom the step that is being made has heard; 0: nobody */
     struct replica_actions actions;
     struct bench_message *first;
     struct bench_message **last;

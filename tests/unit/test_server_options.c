@@ -312,6 +312,7 @@ static void test_options__cluster_defaults(void **state)
     (void)state;
     struct server_options options = expect_ok(WORDS(NULL));
     assert_int_equal(options.masters.count, 0);
+    assert_int_equal(options.founding_wait_ms, 1000);
     assert_int_equal(options.durability, REPLICA_ALL);
     assert_false(options.feed_address.is_given);
     assert_int_equal(options.ping_interval_ms, 100);
@@ -394,6 +395,7 @@ static void test_options__times_from_both_sides(void **state)
                               "--ack_timeout=600000", "--disk_timeout=600000"));
     assert_int_equal(options.ping_interval_ms, 60000);
     server_options_release(&options);
+    expect_mistake(WORDS("--founding_wait=600001"), "600000");
     expect_mistake(WORDS("--ping_interval=9"), "from 10 to 60000");
     expect_mistake(WORDS("--ping_interval=60001"), "from 10 to 60000");
     expect_mistake(WORDS("--ping_timeout=19"), "from 20 to 600000");

@@ -306,6 +306,58 @@ static void test_store_begin__reads_its_own_writes(void **state)
 
 /* ---- identity and values ---- */
 
+/* What a server that founded a cluster by mistake has: lists of members, and nothing else. */
+static void test_store_reset__a_blank_cluster(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    const uint8_t ours[STORE_CLUSTER_BYTES] = {1, 2, 3};
+    const uint8_t other[STORE_CLUSTER_BYTES] = {4};
+    uint8_t found[STORE_CLUSTER_BYTES];
+    struct log_row row = {.epoch = 65537,
+                          .first_seq = 1,
+                          .last_seq = 1,
+                          .kind = LOG_MEMBERS,
+                          .batch = (const uint8_t *)"list",
+                          .batch_size = 4};
+    bool is_blank = false;
+    size_t used;
+    assert_ok(store, store_begin(store));
+    assert_ok(store, store_set_cluster(store, ours));
+    assert_ok(store, store_put_value(store, "promised", "p", 1));
+    assert_ok(store, store_add_reign(store, &(struct reign_row){.epoch = 65537, .first_seq = 1}));
+    assert_ok(store, store_put_members(store, (struct position){65537, 1}, row.batch, 4));
+    assert_ok(store, store_log_append(store, &row));
+    assert_ok(store, store_commit(store));
+    assert_ok(store, store_is_blank(store, &is_blank));
+    assert_true(is_blank);
+    assert_ok(store, store_reset(store));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(store_position(store).seq, 0);
+        assert_int_equal(store_log_first(store), 0);
+        assert_int_equal(store_epoch_at(store, 1), 0);
+        store_cluster(store, found);
+        assert_int_equal(found[0], 0);
+        assert_int_equal(store_get_value(store, "promised", NULL, 0, &used), ERROR_NOT_FOUND);
+        store = reopen(fixture);
+    }
+    assert_ok(store, store_set_cluster(store, other));
+}
+
+static void test_store_reset__not_with_a_chat(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    bool is_blank = true;
+    assert_ok(store, store_begin(store));
+    append(store, 65537, 1, "delta");
+    assert_ok(store, store_commit(store));
+    assert_ok(store, store_is_blank(store, &is_blank));
+    assert_false(is_blank);
+    assert_error(store, store_reset(store), ERROR_MISMATCH);
+    assert_int_equal(store_position(store).seq, 1);
+}
+
 static void test_store_set_cluster__once(void **state)
 {
     struct fixture *fixture = *state;
@@ -1409,6 +1461,8 @@ int main(void)
         BOTH(test_store_commit__in_parts),
         BOTH(test_store_begin__reads_its_own_writes),
         BOTH(test_store_set_cluster__once),
+        BOTH(test_store_reset__a_blank_cluster),
+        BOTH(test_store_reset__not_with_a_chat),
         BOTH(test_store_put_value__replaces_and_copies),
         BOTH(test_store_put_value__inside_a_transaction),
         BOTH(test_store_add_reign__ascending_only),

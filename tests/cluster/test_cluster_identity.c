@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+/* Who is who: strangers at the address of a member, folders that are lost, addresses that change. */
+#include "support/crowd.h"
+#include "support/json_client.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define SERVERS 3
+#define ALL_SERVERS 7u
+#define OTHERS 6u /* all but the first */
+#define A_LITTLE 50
+
+struct fixture {
+    struct stage *stage;
+    struct cluster cluster;
+    struct crowd crowd;
+    char options[CLUSTER_SERVERS_MAX][STAGE_PATH_SIZE];
+};
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    fixture->stage = stage_open();
+    cluster_init(&fixture->cluster, fixture->stage, NULL);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    crowd_free(&fixture->crowd);
+    stage_close(fixture->stage);
+    free(fixture);
+    return 0;
+}
+
+static void begin(struct fixture *fixture)
+{
+    cluster_start(&fixture->cluster, SERVERS, NULL);
+    crowd_open(&fixture->crowd, &fixture->cluster, 2, 1);
+    crowd_go_on(&fixture->crowd, A_LITTLE);
+}
+
+/* Everybody has everything, and nothing that was acknowledged is missing. */
+static void finish(struct fixture *fixture)
+{
+    cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
+    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    crowd_finish(&fixture->crowd, CHECK_ALL);
+    cluster_assert_equal(&fixture->cluster);
+    cluster_stop_all(&fixture->cluster);
+    stage_pass(fixture->stage);
+}
+
+static void lose_folder(struct fixture *fixture, size_t i)
+{
+    char from[STAGE_PATH_SIZE];
+    char to[STAGE_PATH_SIZE];
+    char name[32];
+    (void)snprintf(name, sizeof name, "data/%zu", i + 1);
+    (void)snprintf(from, sizeof from, "%s", stage_path(fixture->stage, name));
+    (void)snprintf(name, sizeof name, "lost%zu", i + 1);
+    (void)snprintf(to, sizeof to, "%s", stage_path(fixture->stage, name));
+    assert_int_equal(rename(from, to), 0);
+}
+
+/* A database of no bytes, as a disk that was full leaves it. */
+static void leave_empty_database(struct fixture *fixture, size_t i)
+{
+    char name[32];
+    (void)snprintf(name, sizeof name, "data/%zu", i + 1);
+    assert_int_equal(mkdir(stage_path(fixture->stage, name), 0700), 0);
+    (void)snprintf(name, sizeof name, "data/%zu/jackdaw.db", i + 1);
+    FILE *file = fopen(stage_path(fixture->stage, name), "we");
+    assert_non_null(file);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void set_seeds(struct fixture *fixture, size_t i)
+{
+    struct cluster *cluster = &fixture->cluster;
+    char *text = fixture->options[i];
+    size_t used = (size_t)snprintf(text, STAGE_PATH_SIZE, "--master_address=");
+    for (size_t j = 0; j < SERVERS; j++)
+        if (j != i)
+            used +=
+                (size_t)snprintf(text + used, STAGE_PATH_SIZE - used, "%s%s",
+                                 text[used - 1] == '=' ? "" : ",", cluster->servers[j].internal);
+    cluster->servers[i].options[0] = text;
+    cluster->servers[i].options[1] = NULL;
+}
+
+static void unset_seeds(struct fixture *fixture, size_t i)
+{
+    fixture->cluster.servers[i].options[0] = NULL;
+}
+
+/* ---- strangers ---- */
+
+/* All three are killed, and the address of the first is given to another cluster, which has data. The
+ * two others, which have all of theirs, go on. */
+static void test_stranger__at_the_address_of_a_member(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = &fixture->cluster;
+    begin(fixture);
+    cluster_kill(cluster, ALL_SERVERS);
+    struct node stranger = {
+        .stage = fixture->stage, .id = 1, .data_dir = stage_path(fixture->stage, "elsewhere")};
+    (void)snprintf(stranger.internal, sizeof stranger.internal, "%s", cluster->servers[0].internal);
+    node_start(&stranger);
+    struct json_client *zoe =
+        json_client_visit(fixture->stage, stranger.clients, "zoe", "elsewhere");
+    cluster_launch(cluster, 1);
+    cluster_launch(cluster, 2);
+    cluster_wait_in_sync(cluster, OTHERS);
+    STAGE_WAIT(fixture->stage, cluster_logged(cluster, 1, "other_cluster"));
+    STAGE_WAIT(fixture->stage, process_logged(stranger.process, "other_cluster"));
+    json_client_say(zoe, "none of it concerns me");
+    (void)json_client_expect(zoe, 0, "{s:s, s:s}", "type", "sent", "room", "elsewhere");
+    assert_int_equal(json_client_leave(zoe), 0);
+    assert_int_equal(node_stop(&stranger), 0);
+    cluster_launch(cluster, 0); /* it gets its address back */
+    finish(fixture);
+    json_client_free(zoe);
+}
+
+/* ---- lost folders ---- */
+
+/* The first one starts first, without its data and told to found a cluster, and founds one, as nobody is
+ * there; then the others come, which have the data. */
+static void founds_then_yields(struct fixture *fixture)
+{
+    struct cluster *cluster = &fixture->cluster;
+    begin(fixture);
+    cluster_kill(cluster, ALL_SERVERS);
+    lose_folder(fixture, 0);
+    cluster_run(cluster, 0);
+    assert_true(cluster_logged(cluster, 0, "cluster_founded"));
+    cluster_launch(cluster, 1);
+    cluster_launch(cluster, 2);
+    STAGE_WAIT(fixture->stage, cluster_logged(cluster, 0, "cluster_given_up"));
+    finish(fixture);
+}
+
+static void test_founding__given_up_when_the_others_come(void **state)
+{
+    founds_then_yields(*state);
+}
+
+/* The others are there: it does not found one at all, wherever it was told of them or not. */
+static void refuses_founding(struct fixture *fixture, bool has_seeds, bool has_file)
+{
+    struct cluster *cluster = &fixture->cluster;
+    begin(fixture);
+    cluster_kill(cluster, 1u);
+    lose_folder(fixture, 0);
+    if (has_file)
+        leave_empty_database(fixture, 0);
+    struct node *first = &cluster->servers[0];
+    size_t used = 0;
+    if (has_seeds) {
+        set_seeds(fixture, 0);
+        used = 1;
+    }
+    first->options[used] = "--founding_wait=2000";
+    first->options[used + 1] = NULL;
+    cluster_launch(cluster, 0);
+    cluster_wait_in_sync(cluster, ALL_SERVERS);
+    assert_true(cluster_logged(cluster, 0, "founding_refused"));
+    assert_false(cluster_logged(cluster, 0, "cluster_founded"));
+    finish(fixture);
+}
+
+static void test_founding__refused_by_who_is_asked(void **state)
+{
+    refuses_founding(*state, true, false);
+}
+
+static void test_founding__refused_by_who_calls(void **state)
+{
+    refuses_founding(*state, false, true);
+}
+
+/* ---- addresses ---- */
+
+static void swap_addresses(struct fixture *fixture, size_t one, size_t other)
+{
+    struct node *nodes = fixture->cluster.servers;
+    char kept[ADDRESS_TEXT_SIZE];
+    memcpy(kept, nodes[one].internal, sizeof kept);
+    memcpy(nodes[one].internal, nodes[other].internal, sizeof kept);
+    memcpy(nodes[other].internal, kept, sizeof kept);
+}
+
+/* Nobody is told of it: they find each other at the addresses that they know. */
+static void test_moved__two_have_swapped(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = &fixture->cluster;
+    begin(fixture);
+    cluster_kill(cluster, OTHERS);
+    swap_addresses(fixture, 1, 2);
+    for (size_t i = 1; i < SERVERS; i++) {
+        unset_seeds(fixture, i);
+        cluster_launch(cluster, i);
+    }
+    cluster_wait_in_sync(cluster, ALL_SERVERS);
+    STAGE_WAIT(fixture->stage, cluster_logged(cluster, 0, "member_met"));
+    finish(fixture);
+}
+
+static void test_moved__all_in_a_circle(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = &fixture->cluster;
+    begin(fixture);
+    cluster_kill(cluster, ALL_SERVERS);
+    swap_addresses(fixture, 0, 1);
+    swap_addresses(fixture, 1, 2);
+    for (size_t i = 0; i < SERVERS; i++) {
+        unset_seeds(fixture, i);
+        cluster_launch(cluster, i);
+    }
+    finish(fixture);
+}
+
+/* To addresses that nobody has had: each is told of the others. */
+static void test_moved__all_to_new_addresses(void **state)
+{
+    struct fixture *fixture = *state;
+    struct cluster *cluster = &fixture->cluster;
+    begin(fixture);
+    cluster_kill(cluster, ALL_SERVERS);
+    for (size_t i = 0; i < SERVERS; i++) { /* what listens there now keeps these ports free */
+        struct node other = {.stage = fixture->stage,
+                             .id = (unsigned)i + 10,
+                             .data_dir = stage_path(fixture->stage, "ports")};
+        node_start(&other);
+        (void)snprintf(cluster->servers[i].internal, ADDRESS_TEXT_SIZE, "%s", other.internal);
+        assert_int_equal(node_stop(&other), 0);
+    }
+    for (size_t i = 0; i < SERVERS; i++)
+        set_seeds(fixture, i);
+    for (size_t i = 0; i < SERVERS; i++)
+        cluster_launch(cluster, i);
+    finish(fixture);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_stranger__at_the_address_of_a_member),
+        TEST(test_founding__given_up_when_the_others_come),
+        TEST(test_founding__refused_by_who_is_asked),
+        TEST(test_founding__refused_by_who_calls),
+        TEST(test_moved__two_have_swapped),
+        TEST(test_moved__all_in_a_circle),
+        TEST(test_moved__all_to_new_addresses),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
