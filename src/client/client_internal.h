@@ -25,7 +25,6 @@
 
 #define CLIENT_TOKEN_BYTES 32
 #define CLIENT_NONCE_BYTES 16
-#define CLIENT_CLUSTER_BYTES 16
 #define CLIENT_LINKS_MAX 16u         /* connections at once while looking for a server */
 #define CLIENT_STAGGER_MS 20u        /* between opening two of them, the first time */
 #define CLIENT_OPEN_AGAIN_MS 1000u   /* after one that could not even be opened */
@@ -34,6 +33,9 @@
 #define CLIENT_RECONNECT_MAX_MS 500u /* ... and the longest */
 #define CLIENT_CONNECT_MS 1000u      /* one that is not there by then makes room for another */
 #define CLIENT_SETTLE_MS 1000u       /* without a master for so long, any server will do */
+#define CLIENT_LONE_MS \
+    300u /* so long others are waited for where one knows fewer than were given */
+#define CLIENT_CLUSTER_BYTES 16u
 #define CLIENT_ASK_AGAIN_PART 16u   /* a server that is not master is asked again after this part */
 #define CLIENT_ASK_AGAIN_MIN_MS 20u /* of the time since the search began, within these bounds, */
 #define CLIENT_ASK_AGAIN_MAX_MS 500u  /* of which half is left to chance */
@@ -68,6 +70,7 @@ struct link {
     uint64_t server_id;
     uint8_t cluster[CLIENT_CLUSTER_BYTES]; /* all zero: not known */
     uint64_t epoch;
+    size_t servers_count;                  /* that it knows, itself included */
     uint64_t opened_us;
     uint64_t asked_us, round_trip_us;
     uint64_t ask_at_us;
@@ -118,8 +121,8 @@ struct session {
     uint64_t unknown_us; /* since when one says that it does not know it; 0: none does */
     uint64_t id;
     uint8_t token[CLIENT_TOKEN_BYTES];
+    uint8_t cluster[CLIENT_CLUSTER_BYTES]; /* that it is of; all zero: not known */
     char *name;
-    uint8_t cluster[CLIENT_CLUSTER_BYTES]; /* that it is in; all zero: not known */
     uint64_t next_number;
     bool unverified;    /* out of the state file: what servers have of it is to be compared, */
     uint64_t verify_us; /* next then */
@@ -159,7 +162,6 @@ struct stream {
 struct persist {
     struct state_file *file; /* NULL: there is none */
     bool failed;             /* it was told */
-    bool stranger_told;      /* a server of another cluster was */
     bool unsynced;           /* something that must be on the disk before more is sent */
     uint64_t last_id;
     uint64_t tag;
@@ -271,6 +273,8 @@ void link_close_all(struct client *client);
 void link_ask(struct link *link);
 
 /* ---- seek.c ---- */
+/* Whether it is of another cluster than the session. */
+bool seek_is_foreign(const struct client *client, const struct link *link);
 enum error seek_start(struct client *client, struct error_text *why);
 void seek_begin(struct client *client);
 void seek_tick(struct client *client);
@@ -318,9 +322,6 @@ void persist_session(struct client *client); /* has begun, or is over */
 void persist_place(struct client *client);
 /* Writes what has to outlive the process. */
 void persist_flush(struct client *client);
-/* Whether the session of the state file can be in the server's cluster: one that is elsewhere is not
- * to be lost to a stranger at a known address. Otherwise the owner is told, once. */
-bool persist_admits(struct client *client, const struct link *link);
 /* Before requests are sent: false, they must not be. */
 bool persist_sync(struct client *client);
 void persist_fail(struct client *client, const char *text);

@@ -165,12 +165,6 @@ static void use_info(struct client *client, const Jackdaw__InfoReply *reply, boo
         link_doubt(client, &deposed);
 }
 
-static void note_cluster(struct link *link, const ProtobufCBinaryData *cluster)
-{
-    if (cluster->len == sizeof link->cluster)
-        memcpy(link->cluster, cluster->data, sizeof link->cluster);
-}
-
 static void on_info(const ProtobufCMessage *message, void *closure_data)
 {
     struct link *link = closure_data;
@@ -183,11 +177,15 @@ static void on_info(const ProtobufCMessage *message, void *closure_data)
             (void)error_set(&client->problem, OK, "%s: %s", link->text, link->info_result.message);
         return;
     }
-    note_cluster(link, &reply->cluster);
-    if (!persist_admits(client, link))
-        return;
     bool was_master = link->master;
-    learn(client, link, reply);
+    memset(link->cluster, 0, sizeof link->cluster);
+    if (reply->cluster.len == sizeof link->cluster)
+        memcpy(link->cluster, reply->cluster.data, sizeof link->cluster);
+    link->servers_count = reply->n_servers;
+    if (seek_is_foreign(client, link))
+        (void)error_set(&client->problem, OK, "%s belongs to another cluster now", link->text);
+    else
+        learn(client, link, reply);
     link->answered = true;
     link->master = reply->master;
     link->server_id = reply->server_id;

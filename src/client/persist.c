@@ -288,23 +288,6 @@ void persist_refuse(struct client *client, uint64_t last_request)
     tell_failed(client, why.text);
 }
 
-bool persist_admits(struct client *client, const struct link *link)
-{
-    const struct session *session = &client->session;
-    if (client->persist.file == NULL || !session->active ||
-        sodium_is_zero(session->cluster, sizeof session->cluster) ||
-        sodium_is_zero(link->cluster, sizeof link->cluster) ||
-        memcmp(session->cluster, link->cluster, sizeof session->cluster) == 0)
-        return true;
-    (void)error_set(&client->problem, OK,
-                    "%s belongs to another cluster than the state file; it is not used",
-                    link->text);
-    if (!client->persist.stranger_told && client->observer.status != NULL)
-        client->observer.status(client->context, NULL, client->problem.text);
-    client->persist.stranger_told = true;
-    return false;
-}
-
 void persist_flush(struct client *client)
 {
     struct state_file *file = client->persist.file;

@@ -2,6 +2,8 @@
 /* seek.c - finding the server to use, and telling the owner how that goes. */
 #include "client/client_internal.h"
 
+#include <string.h>
+
 /* Which server is used, and when another one is looked for:
  *
  *                    one says it is master,
@@ -135,19 +137,66 @@ static bool is_better(const struct client *client, const struct link *link)
     return link->epoch > client->highest_epoch;
 }
 
+bool seek_is_foreign(const struct client *client, const struct link *link)
+{
+    static const uint8_t none[CLIENT_CLUSTER_BYTES];
+    const uint8_t *own = client->session.cluster;
+    return client->session.active && memcmp(own, none, sizeof none) != 0 &&
+           memcmp(link->cluster, none, sizeof none) != 0 &&
+           memcmp(link->cluster, own, sizeof none) != 0;
+}
+
+/* Whether every known server answers and belongs to another cluster than the session: no server of the
+ * session's cluster may come back. A state file names its cluster, and is for no other. */
+static bool are_all_foreign(const struct client *client)
+{
+    size_t count = 0;
+    if (client->persist.file != NULL)
+        return false;
+    for (size_t i = 0; i < client->link_count; i++) {
+        const struct link *link = client->links[i];
+        count += link->connected && link->answered && seek_is_foreign(client, link);
+    }
+    return count == client->servers.count;
+}
+
+/* One that knows fewer servers than the user named may have been set up beside the others by mistake:
+ * these are waited for. A session's servers are known by their cluster. */
+static bool may_be_lone(struct client *client, const struct link *link)
+{
+    size_t given = 0;
+    for (size_t i = 0; i < client->servers.count; i++)
+        given += client->servers.items[i].given;
+    return !client->session.active && link->servers_count > 0 && link->servers_count < given &&
+           !client_is_over(client, client->first_answer_us, CLIENT_LONE_MS);
+}
+
+static bool is_preferred(const struct link *link, const struct link *to)
+{
+    if (to == NULL || link->master != to->master)
+        return to == NULL || link->master;
+    return link->servers_count > to->servers_count;
+}
+
 static struct link *choose(struct client *client)
 {
+    struct link *best = NULL;
     struct link *second = NULL;
     for (size_t i = 0; i < client->link_count; i++) {
         struct link *link = client->links[i];
-        if (!link->connected || !link->answered || link == client->current)
+        if (!link->connected || !link->answered || link == client->current ||
+            (seek_is_foreign(client, link) && !are_all_foreign(client)) ||
+            may_be_lone(client, link))
             continue;
-        if (client->current != NULL ? is_better(client, link)
-                                    : link->master && link->epoch >= client->highest_epoch)
-            return link;
-        if (second == NULL || (link->master && !second->master))
+        if ((client->current != NULL ? is_better(client, link)
+                                     : link->master && link->epoch >= client->highest_epoch) &&
+            is_preferred(link, best))
+            best = link;
+        if (is_preferred(link, second))
             second = link;
     }
+    if (best != NULL)
+        return best;
     if (client->current != NULL || second == NULL)
         return NULL;
     /* No master: a server that is alone, or one that carries requests to it, or none for now. */

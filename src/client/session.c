@@ -52,7 +52,9 @@ void session_began(struct client *client, const struct request *request,
     session->id = reply->session;
     session->next_number = 1;
     memcpy(session->token, request->secret, sizeof session->token);
-    memcpy(session->cluster, client->current->cluster, sizeof session->cluster);
+    memset(session->cluster, 0, sizeof session->cluster);
+    if (client->current != NULL)
+        memcpy(session->cluster, client->current->cluster, sizeof session->cluster);
     if (session->name != NULL && strcmp(session->name, reply->name) != 0)
         recent_clear(&client->stream.recent); /* told to somebody else */
     set_name(session, reply->name);

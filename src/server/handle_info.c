@@ -46,10 +46,10 @@ HANDLER(info, Info)
     reply.protocol = RPC_PROTOCOL;
     reply.position = &position;
     reply.limits = &limits;
-    uint8_t cluster[STORE_CLUSTER_BYTES];
-    store_cluster(core->store, cluster);
-    if (!sodium_is_zero(cluster, sizeof cluster))
-        reply.cluster = (ProtobufCBinaryData){.len = sizeof cluster, .data = cluster};
+    const uint8_t *cluster = replica_cluster(cluster_replica(core->cluster));
+    if (!sodium_is_zero(cluster, REPLICA_CLUSTER_BYTES))
+        reply.cluster =
+            (ProtobufCBinaryData){.len = REPLICA_CLUSTER_BYTES, .data = (uint8_t *)(uintptr_t)cluster};
     rpc_call_reply(call, &reply.base);
 }
 

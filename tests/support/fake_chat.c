@@ -179,8 +179,13 @@ static void fake__info(Jackdaw__Chat_Service *service, const Jackdaw__InfoReques
     reply.limits = &limits;
     reply.servers = names;
     reply.n_servers = cluster->server_count;
-    reply.cluster =
-        (ProtobufCBinaryData){.len = sizeof server->cluster->id, .data = server->cluster->id};
+    uint8_t id[sizeof server->cluster->id];
+    memcpy(id, server->cluster->id, sizeof id);
+    if (server->cluster_id != 0)
+        memset(id, server->cluster_id, sizeof id);
+    reply.cluster = (ProtobufCBinaryData){.data = id, .len = sizeof id};
+    if (server->is_lone)
+        reply.n_servers = 1;
     answer(server, closure_data, &reply.base, lose);
 }
 

@@ -448,6 +448,87 @@ static void test_failover__many_dead_addresses(void **state)
     world_free(world);
 }
 
+/* ---- servers of another cluster ---- */
+
+/* The own server is away, and one of another cluster, a master, is at a known address: it is told of
+ * once, and not used while the own one may come back. */
+static void test_cluster__another_one_is_not_used(void **state)
+{
+    (void)state;
+    struct world *world = world_new(2);
+    for (size_t i = 0; i < 2; i++) {
+        address_format(&world->servers[i].address, world->cluster.servers[i]);
+        world->servers[i].cluster_id = (uint8_t)(i + 1);
+        world->servers[i].master = i == 0;
+    }
+    world->cluster.server_count = 2;
+    world_connect(world, 2, NULL);
+    world_login(world);
+    world_settle(world);
+    check_server(world, 0);
+    size_t status_count = world->status_count;
+    fake_server_kill(&world->servers[0]);
+    world->servers[1].master = true;
+    world->cluster.epoch += 65536;
+    world_send_many(world, "m", 3);
+    WORLD_WAIT(world, world->status_count > status_count);
+    assert_non_null(strstr(world->status, "belongs to another cluster"));
+    run_for(world, 2 * CLIENT_SETTLE_MS);
+    assert_int_equal(world->result_count, 0);
+    assert_int_equal(world->status_count, status_count + 1);
+    fake_server_start(&world->servers[0], &world->cluster);
+    WORLD_WAIT(world, world->result_count == 3);
+    check_server(world, 0);
+    world_free(world);
+}
+
+/* Where every server is of another cluster, nobody is left to come back. */
+static void test_cluster__all_are_of_another_one(void **state)
+{
+    (void)state;
+    struct world *world = world_new(1);
+    address_format(&world->servers[0].address, world->cluster.servers[0]);
+    world->cluster.server_count = 1;
+    world->servers[0].cluster_id = 1;
+    world_connect(world, 1, NULL);
+    world_login(world);
+    world_settle(world);
+    fake_server_kill(&world->servers[0]);
+    world->servers[0].cluster_id = 2;
+    world_send_many(world, "m", 1);
+    fake_server_start(&world->servers[0], &world->cluster);
+    WORLD_WAIT(world, world->result_count == 1);
+    world_free(world);
+}
+
+/* Without a session: the first address is of a server that was set up alone, by mistake. */
+static void test_cluster__a_lone_server_is_not_preferred(void **state)
+{
+    (void)state;
+    struct world *world = world_new(3);
+    for (size_t i = 0; i < 3; i++)
+        address_format(&world->servers[i].address, world->cluster.servers[i]);
+    world->cluster.server_count = 3;
+    world->servers[0].is_lone = true;
+    world->servers[0].cluster_id = 1;
+    world->servers[1].cluster_id = world->servers[2].cluster_id = 2;
+    world->servers[2].master = true;
+    world_connect(world, 3, NULL);
+    WORLD_WAIT(world, world->connected);
+    check_server(world, 2);
+    world_free(world);
+    /* Where nobody else answers it is better than none. */
+    world = world_new(3);
+    world->cluster.server_count = 3;
+    world->servers[0].is_lone = true;
+    fake_server_kill(&world->servers[1]);
+    fake_server_kill(&world->servers[2]);
+    world_connect(world, 3, NULL);
+    WORLD_WAIT(world, world->connected);
+    check_server(world, 0);
+    world_free(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -467,6 +548,9 @@ int main(void)
         cmocka_unit_test(test_status__ends_without_an_answer),
         cmocka_unit_test(test_failover__dead_addresses_at_start),
         cmocka_unit_test(test_failover__many_dead_addresses),
+        cmocka_unit_test(test_cluster__another_one_is_not_used),
+        cmocka_unit_test(test_cluster__all_are_of_another_one),
+        cmocka_unit_test(test_cluster__a_lone_server_is_not_preferred),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

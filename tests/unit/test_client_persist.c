@@ -305,7 +305,7 @@ static void test_restore__another_cluster(void **state)
     world->cluster.id[3] = 8;
     start_client(fixture);
     world_send(world, "m0");
-    WORLD_WAIT(world, strstr(world->status, "belongs to another cluster than the state file"));
+    WORLD_WAIT(world, strstr(world->status, "belongs to another cluster now"));
     world_settle(world);
     assert_int_equal(world->cluster.message_count, 0);
     assert_int_equal(world->session_ends, 0);
