@@ -37,17 +37,6 @@ begin() {
   started+=("$1")
 }
 
-# Servers find each other at the addresses that they had: when all have others, none is found.
-check_moved() {
-  local n client internal
-  for n in "${numbers[@]}"; do
-    running_pid "$n" >/dev/null && return
-    { read -r client internal <"$run_dir/$n.ports"; } 2>/dev/null || return 0
-    ((internal != internal_port[n])) || return 0
-  done
-  die "the servers in $data_dir know each other at other ports ($(cat "$run_dir"/*.ports | tr '\n' ' ')): give them those, or choose another JACKDAW_DATA_DIR. A running cluster can be moved one server at a time."
-}
-
 await_all_in_sync() {
   local n deadline count=0
   deadline=$(($(now_ms) + patience_s * 1000))
@@ -67,7 +56,6 @@ start() {
   local n
   [[ -x $build/server && -x $build/client ]] ||
     die "there is no $build/server yet: run 'make build' first."
-  check_moved
   check_free
   started=()
   # Whoever does not know where the first one is can ask for it only when it is there.

@@ -108,7 +108,8 @@ static void forget_cluster(struct replica *r)
 
 bool found_yield(struct replica *r, const struct replica_message *message, const char *address)
 {
-    bool is_call = message->kind == REPLICA_HEAR && message->to == r->options.id;
+    bool is_call =
+        message->kind == REPLICA_HEAR && (message->to == r->options.id || message->granted);
     bool is_answer = message->kind == REPLICA_REFUSED && address != NULL;
     bool is_listed = is_call || (is_answer && message->granted);
     /* Where a member of this cluster is listed, it has only lost its address to the other. */

@@ -201,6 +201,8 @@ void receive_join(struct replica *r, const struct replica_message *message)
     const struct replica_message *joined = answer_join(r, message, was_member);
     peer->follows = joined->answer == REPLICA_DELTAS;
     peer->heard_ms = r->now_ms;
+    peer->spoke_ms = r->now_ms == 0 ? 1 : r->now_ms;
+    peer->link_down_ms = 0;
     /* One in sync that joins again and again (its disk is full) must not be waited for for ever. */
     if (!member_is_in_sync(r, message->from))
         peer->progress_ms = r->now_ms;

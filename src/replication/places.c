@@ -53,7 +53,8 @@ static bool is_at(const struct replica *r, const struct peer *peer, const char *
 
 bool peer_is_alive(const struct replica *r, const struct peer *peer)
 {
-    return peer->link_down_ms == 0 && r->now_ms - peer->heard_ms <= r->options.ack_timeout_ms;
+    return peer->spoke_ms != 0 && peer->link_down_ms == 0 &&
+           r->now_ms - peer->spoke_ms <= r->options.ack_timeout_ms;
 }
 
 static void copy(char out[static ADDRESS_TEXT_SIZE], const char *address)
@@ -88,6 +89,7 @@ bool place_note(struct replica *r, struct peer *peer, const struct replica_messa
     if (address != NULL)
         note_answer(r, peer, address);
     peer->heard_ms = r->now_ms;
+    peer->spoke_ms = r->now_ms == 0 ? 1 : r->now_ms;
     peer->link_down_ms = 0;
     return true;
 }
@@ -137,7 +139,7 @@ void places_add(struct replica *r, struct replica_message *heard)
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
         const struct peer *peer = &r->peers[i];
         if (peer->id != 0 && peer->id != heard->to && peer->link_down_ms == 0 &&
-            r->now_ms - peer->heard_ms <= GOSSIP_MS)
+            peer->spoke_ms != 0 && r->now_ms - peer->spoke_ms <= GOSSIP_MS)
             heard->places[heard->places_count++] =
                 (struct replica_place){.id = peer->id, .address = place_of(r, peer->id)};
     }
@@ -155,13 +157,14 @@ static bool is_asked(const struct replica *r, size_t first, const char *address)
 }
 
 /* Each address once; to: who is expected there, 0: whoever it is. */
-static void ask(struct replica *r, size_t first, uint16_t to, const char *address)
+static void ask(struct replica *r, size_t first, uint16_t to, const char *address, bool is_seed)
 {
     if (address == NULL || strcmp(address, r->internal) == 0 || is_asked(r, first, address))
         return;
     struct replica_message *hear = message_to(r, REPLICA_HEAR, to);
     hear->address = address;
     message_add_view(r, hear);
+    hear->granted = is_seed;
     hear->node = r->role == REPLICA_MASTER ? 0 : r->poll.suspect;
 }
 
@@ -171,16 +174,16 @@ void ask_everywhere(struct replica *r)
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
         if (member->id != r->options.id && !member->left)
-            ask(r, first, member->id, place_of(r, member->id));
+            ask(r, first, member->id, place_of(r, member->id), false);
     }
     /* Where they are listed; where this node is, somebody else may be by now. */
     for (size_t i = 0; i < r->members.count; i++)
         if (!r->members.items[i].left)
-            ask(r, first, r->members.items[i].id, r->members.items[i].internal);
+            ask(r, first, r->members.items[i].id, r->members.items[i].internal, false);
     for (size_t i = 0; i < r->seeds_count; i++)
-        ask(r, first, 0, r->seeds[i]);
+        ask(r, first, 0, r->seeds[i], true);
     if (r->caller[0] != '\0' && !has_cluster(r->cluster))
-        ask(r, first, 0, r->caller);
+        ask(r, first, 0, r->caller, false);
 }
 
 /* ---- strangers ---- */

@@ -185,6 +185,7 @@ static void forgive_silence(struct replica *r)
     r->ping_ms = 0;
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
         r->peers[i].heard_ms = r->now_ms;
+        r->peers[i].spoke_ms = r->peers[i].spoke_ms == 0 ? 0 : r->now_ms;
         r->peers[i].progress_ms = r->now_ms;
         r->peers[i].answered_ms = 0;
     }

@@ -56,7 +56,8 @@
  * FOUNDING. A node that may found a cluster, and has none, first asks its seeds and listens for
  * founding_wait_ms. Where a node of a cluster answers or calls, it founds none and joins that one. A
  * node whose cluster is *blank*, nothing but lists of members in its log, gives it up for one that has
- * more and lists this node at this address, or is at a seed where no member of its own is: RESET.
+ * more and lists this node at this address, or of which a node is at a seed where no member of its
+ * own is, or has this one as a seed: RESET.
  *
  * ELECTION. The smallest listed internal address among those that answer has the first turn; others
  * wait TURN_MS for each smaller one. It asks all for a promise; the log to reign with is the one with the
@@ -193,8 +194,8 @@ enum replica_message_kind {
     REPLICA_REFUSED, /* refusal; CLUSTER: granted (the receiver is listed where it is), in_sync_ids */
     REPLICA_SNAPSHOT_ASK, /* snapshot (0: a new one), offset, common, position (avoid); adopting */
     REPLICA_SNAPSHOT_CHUNK, /* snapshot, offset, total, bytes, common, last (its position) */
-    REPLICA_HEAR,           /* do you hear a master? node: who is lost; in_sync_ids */
-    REPLICA_HEARD,       /* role, master, sick, position, members_position, in_sync_ids, places */
+    REPLICA_HEAR,  /* do you hear a master? node: who is lost; granted: at a seed; in_sync_ids */
+    REPLICA_HEARD, /* role, master, sick, position, members_position, in_sync_ids, places */
     REPLICA_PROMISE_ASK, /* epoch, position */
     REPLICA_PROMISE, /* epoch, granted, position (durable), members_position, in_sync_ids, master */
     REPLICA_ANNOUNCE,      /* a master to those who do not follow it: last */

@@ -23,8 +23,9 @@
 
 /* What is known of another member; nothing of it is durable. */
 struct peer {
-    uint16_t id; /* 0: free */
-    uint64_t heard_ms;
+    uint16_t id;                      /* 0: free */
+    uint64_t heard_ms;                /* or since when it is waited for */
+    uint64_t spoke_ms;                /* when it really was heard; 0: never */
     uint64_t link_down_ms;            /* 0: not known to be down */
     char told[ADDRESS_TEXT_SIZE];     /* the internal address that it names; "": as listed */
     char answered[ADDRESS_TEXT_SIZE]; /* where it answered; "": nowhere yet, or not any more */

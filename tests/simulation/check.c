@@ -156,7 +156,7 @@ static bool can_find(const struct world *world, const struct node *node, const s
     unsigned hidden = FAULT_LOSS | FAULT_PARTITION | FAULT_PAUSE | FAULT_DISK;
     return (world->options.faults & hidden) == 0 && other != node && other->alive &&
            other->cluster[0] != 0 && !node_is_elsewhere(other) &&
-           other->started_at <= node->started_at && node->started_at + 900 * MS < world->now;
+           other->started_at <= node->started_at;
 }
 
 void check_founded(struct world *world, const struct node *node)

@@ -42,22 +42,6 @@ static bool has_everything_acked(const struct world *world, const struct node *n
     return role == REPLICA_MASTER || role == REPLICA_SLAVE;
 }
 
-/* Somebody else has all of its log, and everything that was acknowledged. */
-bool fault_may_empty(const struct world *world, const struct node *node)
-{
-    size_t end = node->durable;
-    for (unsigned i = 0; i < world->nodes_count && node->orphans_count == 0; i++) {
-        const struct node *other = &world->nodes[i];
-        if (other == node || !other->alive || node_is_elsewhere(other) ||
-            other->durable < other->rows.count || !has_everything_acked(world, other))
-            continue;
-        if (end == 0 || (other->durable >= end &&
-                         other->rows.items[end - 1].digest == node->rows.items[end - 1].digest))
-            return true;
-    }
-    return false;
-}
-
 /* By the last list of members in its log, whether it runs or not. */
 static bool knows_itself_behind(const struct node *node)
 {
@@ -71,6 +55,37 @@ static bool knows_itself_behind(const struct node *node)
         if (members[i].id == node->id)
             return !members[i].in_sync && node->durable == node->rows.count;
     return true;
+}
+
+/* Without it, and without those that have lost theirs already, a majority has its data. */
+static bool is_minority(const struct world *world, const struct node *node)
+{
+    unsigned members = 0;
+    unsigned whole = 0;
+    for (unsigned i = 0; i < world->nodes_count; i++) {
+        members += !world->nodes[i].left;
+        whole +=
+            !world->nodes[i].left && !world->nodes[i].is_recovering && &world->nodes[i] != node;
+    }
+    return whole * 2 > members;
+}
+
+/* Somebody else has all of its log on the disk, and may reign with it. */
+bool fault_may_empty(const struct world *world, const struct node *node)
+{
+    size_t end = node->durable;
+    if (world->options.policy == REPLICA_QUORUM && !is_minority(world, node))
+        return false;
+    for (unsigned i = 0; i < world->nodes_count && node->orphans_count == 0; i++) {
+        const struct node *other = &world->nodes[i];
+        bool may_reign = world->options.policy != REPLICA_ALL || !knows_itself_behind(other);
+        if (other == node || other->left || node_is_elsewhere(other) || other->durable < end ||
+            !may_reign)
+            continue;
+        if (end == 0 || other->rows.items[end - 1].digest == node->rows.items[end - 1].digest)
+            return true;
+    }
+    return false;
 }
 
 static bool others_know_themselves_behind(const struct world *world, const struct node *node)

@@ -68,7 +68,9 @@ static struct world *world_new(const struct options *options)
     static const uint64_t every[] = {60 * MS, 300 * MS, 300 * MS, 1500 * MS};
     world->fault_every = every[below(world, sizeof every / sizeof *every)];
     world->may_prune = chance(world, 500);
-    world->may_leave = chance(world, 150) && world->is_strict;
+    /* Who leaves while another has lost its data can take the majority with it. */
+    world->may_leave =
+        chance(world, 150) && world->is_strict && (options->faults & FAULT_EMPTY) == 0;
     return world;
 }
 

@@ -540,6 +540,7 @@ void node_empty(struct world *world, struct node *node)
     trace(world, "n%u loses its disk", node->id);
     forget_disk(node);
     node->emptied_at = world->now;
+    node->is_recovering = true;
 }
 
 /* Whether it is still to be looked at, which takes time. */
@@ -600,6 +601,8 @@ static void role_changed(struct world *world, struct node *node,
 {
     trace(world, "n%u is %s, master %u, epoch %llx", node->id, replica_role_name(action->role),
           action->master, (unsigned long long)action->epoch);
+    if (action->role == REPLICA_SLAVE && !node_is_elsewhere(node))
+        node->is_recovering = false;
     if (action->role == REPLICA_MASTER) {
         world->elections++;
         chat_touch_all(node->chat, world->now / MS);

@@ -95,6 +95,7 @@ struct node {
     uint64_t life; /* counts its processes */
     uint64_t started_at;
     uint64_t emptied_at; /* 0: never */
+    bool is_recovering;  /* it was not in sync since */
     uint64_t incarnation;
     uint64_t paused_until;
     uint64_t busy_until;

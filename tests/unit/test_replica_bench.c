@@ -38,15 +38,21 @@ static struct replica_batch keep_batch(struct bench *bench, const struct replica
     return copy;
 }
 
-void bench_address(uint16_t id, char text[static 32])
+void bench_address(const struct bench *bench, uint16_t id, char text[static 32])
 {
-    (void)snprintf(text, 32, "10.0.0.%u:2626", id);
+    unsigned host = bench->hosts[id] == 0 ? id : bench->hosts[id];
+    (void)snprintf(text, 32, "10.0.0.%u:2626", host);
 }
 
-static uint16_t id_of(const char *address)
+static uint16_t id_of(const struct bench *bench, const char *address)
 {
-    unsigned id = 0;
-    return address != NULL && sscanf(address, "10.0.0.%u:", &id) == 1 ? (uint16_t)id : 0;
+    char text[32];
+    for (uint16_t id = 1; id <= bench->count && address != NULL; id++) {
+        bench_address(bench, id, text);
+        if (strcmp(text, address) == 0)
+            return id;
+    }
+    return 0;
 }
 
 /* ---- the disk ---- */
@@ -117,10 +123,13 @@ static void reset(struct bench *bench, uint16_t id)
 
 static void send(struct bench *bench, const struct replica_message *message)
 {
-    uint16_t to = message->to != 0 ? message->to : id_of(message->address);
-    if (to == 0 || to > bench->count || bench->nodes[message->from].cut || bench->nodes[to].cut)
+    bool is_direct = message->kind == REPLICA_PUBLISH || message->to == bench->answering;
+    uint16_t to = is_direct && message->to != 0 ? message->to : id_of(bench, message->address);
+    if (bench->nodes[message->from].cut)
         return;
     bench->sent[message->kind]++;
+    if (to == 0 || to > bench->count || bench->nodes[to].cut)
+        return;
     struct bench_message *copy = keep(bench, NULL, sizeof *copy);
     bool is_answer = bench->answering != 0 && message->to == bench->answering;
     *copy = (struct bench_message){.message = *message, .to = to, .is_answer = is_answer};
@@ -276,8 +285,8 @@ void bench_settle(struct bench *bench)
         uint16_t to = message->to;
         char address[32];
         char asked[32];
-        bench_address(to, address);
-        bench_address(message->message.from, asked);
+        bench_address(bench, to, address);
+        bench_address(bench, message->message.from, asked);
         if (bench->nodes[to].replica == NULL)
             bench_step(bench, message->message.from,
                        &(struct replica_event){.kind = REPLICA_LINK_DOWN, .address = address});
@@ -310,13 +319,13 @@ void bench_start(struct bench *bench, uint16_t id, bool is_first)
     char internal[32], texts[BENCH_NODES][32];
     const char *seeds[BENCH_NODES];
     size_t count = 0;
-    bench_address(id, internal);
+    bench_address(bench, id, internal);
     for (uint16_t other = 1; other <= BENCH_NODES; other++) {
         bool is_seed =
             is_first ? bench->founding_wait_ms != 0 && other <= bench->count : count == 0;
         if (other == id || !is_seed)
             continue;
-        bench_address(other, texts[count]);
+        bench_address(bench, other, texts[count]);
         seeds[count] = texts[count];
         count++;
     }
@@ -345,7 +354,7 @@ void bench_kill(struct bench *bench, uint16_t id)
     node->replica = NULL;
     node->rows_count = node->synced;
     char address[32];
-    bench_address(id, address);
+    bench_address(bench, id, address);
     for (uint16_t other = 1; other <= bench->count; other++)
         if (other != id)
             bench_step(bench, other,

@@ -40,8 +40,9 @@ struct bench {
     unsigned count;
     enum replica_policy policy;
     uint64_t now_ms;
-    uint32_t founding_wait_ms; /* not 0: those that are first have all others as seeds */
-    uint16_t answering;        /* whom the step that is being made has heard; 0: nobody */
+    uint32_t founding_wait_ms;       /* not 0: those that are first have all others as seeds */
+    unsigned hosts[BENCH_NODES + 1]; /* by id: of its address; 0: its id */
+    uint16_t answering;              /* whom the step that is being made has heard; 0: nobody */
     struct replica_actions actions;
     struct bench_message *first;
     struct bench_message **last;
@@ -54,7 +55,7 @@ struct bench {
 void bench_open(struct bench *bench, unsigned count, enum replica_policy policy);
 void bench_close(struct bench *bench);
 
-void bench_address(uint16_t id, char text[static 32]);
+void bench_address(const struct bench *bench, uint16_t id, char text[static 32]);
 void bench_start(struct bench *bench, uint16_t id, bool is_first);
 /* The process ends; what was not synced is lost. Others are told that the link is down. */
 void bench_kill(struct bench *bench, uint16_t id);
