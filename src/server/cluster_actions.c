@@ -393,13 +393,12 @@ void cluster_carry_out(struct cluster *cluster)
     cluster->is_carrying_out = true;
     for (size_t i = 0; i < actions->count; i++) {
         const struct replica_action *action = &actions->items[i];
-        if (action->kind == REPLICA_DO_INSTALL) {
-            cluster->is_carrying_out = false;
-            install(cluster, action->position);
-            return;
-        }
-        if (action->kind == REPLICA_DO_RESET) {
-            reset(cluster);
+        if (action->kind == REPLICA_DO_INSTALL || action->kind == REPLICA_DO_RESET) {
+            cluster->is_carrying_out = false; /* the last of its list */
+            if (action->kind == REPLICA_DO_INSTALL)
+                install(cluster, action->position);
+            else
+                reset(cluster);
             return;
         }
         enum error error = carry_out(cluster, action);
