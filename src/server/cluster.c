@@ -182,15 +182,20 @@ void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *in,
     arena_clear(&arena);
 }
 
+static bool is_ours(const struct cluster *cluster, const Jackdaw__ClusterMessage *message)
+{
+    return message->cluster.len == REPLICA_CLUSTER_BYTES &&
+           memcmp(message->cluster.data, replica_cluster(cluster->replica),
+                  REPLICA_CLUSTER_BYTES) == 0;
+}
+
 static bool on_answered(void *context, const Jackdaw__ClusterMessage *message, const char *address)
 {
     struct cluster *cluster = context;
     cluster_receive(cluster, message, address);
-    static const uint8_t none[REPLICA_CLUSTER_BYTES];
-    const uint8_t *own = replica_cluster(cluster->replica);
-    return message->cluster.len == REPLICA_CLUSTER_BYTES &&
-           (memcmp(own, none, sizeof none) == 0 ||
-            memcmp(message->cluster.data, own, sizeof none) == 0);
+    return is_ours(cluster, message) ||
+           (message->cluster.len == REPLICA_CLUSTER_BYTES &&
+            sodium_is_zero(replica_cluster(cluster->replica), REPLICA_CLUSTER_BYTES));
 }
 
 static void on_link_down(void *context, const char *address)
@@ -229,7 +234,8 @@ static bool is_member(const struct cluster *cluster, uint32_t node)
 
 void cluster_hear_clock(struct cluster *cluster, const Jackdaw__ClusterFrame *frame)
 {
-    if (frame->n_messages > 0 && is_member(cluster, frame->messages[0]->from))
+    if (frame->n_messages > 0 && is_ours(cluster, frame->messages[0]) &&
+        is_member(cluster, frame->messages[0]->from))
         clocks_hear(&cluster->clocks, (uint16_t)frame->messages[0]->from, frame->wall_ms);
 }
 
