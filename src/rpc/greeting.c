@@ -2,7 +2,7 @@
 #include "rpc/greeting.h"
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/log_pace.h"
 
 #include <arpa/inet.h>
 #include <mbedtls/error.h>
@@ -182,57 +182,14 @@ ssize_t __wrap_readv(int descriptor, const struct iovec *parts, int count)
 
 /* ---- the log ---- */
 
-void greeting_log_init(struct greeting_log *log)
+void greeting_log(uint16_t port, const struct greeting_failure *failure)
 {
-    *log = (struct greeting_log){.used = 0};
-    (void)pthread_mutex_init(&log->mutex, NULL);
-}
-
-void greeting_log_release(struct greeting_log *log)
-{
-    (void)pthread_mutex_destroy(&log->mutex);
-}
-
-/* The entry of the host; one whose line is old gives its place to a new host. */
-static struct greeting_host *find_host(struct greeting_log *log, const char *text,
-                                       enum greeting_problem problem, uint64_t now_ms)
-{
-    struct greeting_host *old = NULL;
-    for (size_t i = 0; i < log->used; i++) {
-        struct greeting_host *host = &log->hosts[i];
-        if (host->problem == problem && strcmp(host->text, text) == 0)
-            return host;
-        if (now_ms - host->logged_ms >= GREETING_LOG_MS)
-            old = host;
-    }
-    if (log->used < GREETING_HOSTS_MAX)
-        old = &log->hosts[log->used++];
-    bool is_shared = old == NULL;
-    if (is_shared)
-        old = &log->hosts[GREETING_HOSTS_MAX];
-    if (is_shared && old->text[0] != '\0')
-        return old;
-    *old = (struct greeting_host){.problem = problem};
-    (void)snprintf(old->text, sizeof old->text, "%s", is_shared ? "others" : text);
-    return old;
-}
-
-void greeting_log_write(struct greeting_log *log, uint16_t port,
-                        const struct greeting_failure *failure, uint64_t now_ms)
-{
-    char host_text[INET6_ADDRSTRLEN];
+    char host[INET6_ADDRSTRLEN];
     char reason[GREETING_TEXT_SIZE];
-    host_of(&failure->peer, host_text);
-    (void)pthread_mutex_lock(&log->mutex);
-    struct greeting_host *host = find_host(log, host_text, failure->problem, now_ms);
-    host->count++;
-    if (host->logged_ms == 0 || now_ms - host->logged_ms >= GREETING_LOG_MS) {
-        greeting_accept_text(failure, reason);
-        log_warning("rpc", "connection_failed", log_string("peer", host->text),
-                    log_number("port", port), log_number("count", host->count),
-                    log_string("reason", reason));
-        host->logged_ms = now_ms;
-        host->count = 0;
-    }
-    (void)pthread_mutex_unlock(&log->mutex);
+    char key[INET6_ADDRSTRLEN + GREETING_TEXT_SIZE + 8];
+    host_of(&failure->peer, host);
+    greeting_accept_text(failure, reason);
+    (void)snprintf(key, sizeof key, "%s %u %s", host, (unsigned)port, reason);
+    log_warning_paced(key, "rpc", "connection_failed", log_string("peer", host),
+                      log_number("port", port), log_string("reason", reason));
 }

@@ -62,27 +62,8 @@ struct greeting_watch {
 void greeting_watch(struct greeting_watch *watch);
 void greeting_forget(struct greeting_watch *watch); /* also of one that does not watch */
 
-/* ---- the log of who listens ---- */
-
-/* Writes at most one line for each host and problem in GREETING_LOG_MS, with the number of
- * connections since the line before. Hosts beyond GREETING_HOSTS_MAX share one line. Any thread. */
-#define GREETING_LOG_MS 60000u
-#define GREETING_HOSTS_MAX 32u
-struct greeting_log {
-    pthread_mutex_t mutex;
-    struct greeting_host {
-        char text[64];
-        enum greeting_problem problem;
-        uint64_t logged_ms; /* monotonic */
-        uint64_t count;     /* since that line */
-    } hosts[GREETING_HOSTS_MAX + 1];
-    size_t used; /* of the first GREETING_HOSTS_MAX; the last is for all others */
-};
-void greeting_log_init(struct greeting_log *log);
-void greeting_log_release(struct greeting_log *log);
-
-/* port: where the peer connected to. */
-void greeting_log_write(struct greeting_log *log, uint16_t port,
-                        const struct greeting_failure *failure, uint64_t now_ms);
+/* Logs a failure on the accepting side, at the pace of base/log_pace.h for each host, port and reason.
+ * port: where the peer connected to. Any thread. */
+void greeting_log(uint16_t port, const struct greeting_failure *failure);
 
 #endif

@@ -63,7 +63,6 @@ enum error rpc_server_new(struct rpc_server **out, const struct rpc_server_optio
     server->owner = pthread_self();
     server->bound = options->address;
     server->now_ms = clock_monotonic_ms();
-    greeting_log_init(&server->greeting_log);
     enum error error = open_socket(server);
     if (error != OK) {
         rpc_server_free(server);
@@ -87,7 +86,7 @@ enum error rpc_server_add(struct rpc_server *server, ProtobufCService *service,
 static void on_failed_greeting(void *context, const struct greeting_failure *failure)
 {
     struct rpc_server *server = context;
-    greeting_log_write(&server->greeting_log, server->bound.port, failure, clock_monotonic_ms());
+    greeting_log(server->bound.port, failure);
 }
 
 static struct tls_files tls_files_of(const struct rpc_server *server)
@@ -244,7 +243,6 @@ void server_release(struct rpc_server *server)
 {
     if (!server->closed || server->open_calls > 0)
         return;
-    greeting_log_release(&server->greeting_log);
     connections_release(&server->connections);
     free(server);
 }

@@ -115,7 +115,6 @@ struct rpc_server {
     bool open;
     struct tls_endpoint *tls; /* NULL: the address is plain, or it does not listen yet */
     struct greeting_watch greeting_watch;
-    struct greeting_log greeting_log;
     struct receiver receiver;
     nng_aio *send_aio;   /* owner's */
     nng_aio *reject_aio; /* the receiver callback's */

@@ -16,7 +16,6 @@
 #define INTERNAL_FRAME_BYTES (16u * 1024u * 1024u)
 #define HANDOVERS_MAX 8 /* waiting to be taken over */
 #define POISONS_MAX 16  /* orphans that ended a child, remembered */
-#define NEWS_MAX 32     /* different ones that the log was told lately */
 #define CLUSTER_TEXT_SIZE (2 * REPLICA_CLUSTER_BYTES + 1)
 
 /* What a deposed master hands over, copied. */
@@ -37,15 +36,6 @@ struct poison {
 struct wait {
     uint16_t node; /* 0: a free place */
     uint64_t since_ms;
-};
-
-/* Something that the log was told, so that it is not told again at once. */
-struct told_news {
-    enum replica_news news;
-    uint16_t from;
-    uint8_t cluster[REPLICA_CLUSTER_BYTES];
-    char address[ADDRESS_TEXT_SIZE];
-    uint64_t at_ms; /* 0: a free place */
 };
 
 struct cluster {
@@ -98,8 +88,6 @@ struct cluster {
     uint64_t process;    /* drawn at the start; see ClusterFrame */
     uint64_t told_epoch; /* of the reign of our own that began last */
 
-    struct told_news told_news[NEWS_MAX];
-
     struct handover handovers[HANDOVERS_MAX];
     size_t handovers_count;
     struct wait waits[REPLICA_MEMBERS_MAX];
@@ -126,7 +114,7 @@ void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *mes
                      const char *address);
 
 /* ---- cluster_actions.c ---- */
-/* Carries out the list in cluster->actions. A failure, and an INSTALL, end the list and step the replica
+/* Carries out the list in cluster->actions. A failure, an INSTALL and a RESET end the list and step the replica
  * again. */
 void cluster_carry_out(struct cluster *cluster);
 /* As disk_state_read, of this server's database. */

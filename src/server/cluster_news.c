@@ -1,54 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-/* Tells the log whom the replica has met where; what is the same is told once a minute. */
+/* Logs whom the replica has met where. */
 #include "server/cluster_internal.h"
 
-#include "base/log.h"
+#include "base/log_pace.h"
 
+#include <sodium.h>
+#include <stdio.h>
 #include <string.h>
 
-#define AGAIN_MS 60000
-
-/* ---- the pace ---- */
-
-static bool is_same(const struct told_news *told, const struct told_news *news)
-{
-    return told->news == news->news && told->from == news->from &&
-           memcmp(told->cluster, news->cluster, sizeof told->cluster) == 0 &&
-           strcmp(told->address, news->address) == 0;
-}
-
-/* Whether it is to be told now. What does not fit takes the place of the oldest. */
-static bool is_due(struct cluster *cluster, const struct told_news *news)
-{
-    struct told_news *place = &cluster->told_news[0];
-    for (size_t i = 0; i < NEWS_MAX; i++) {
-        struct told_news *told = &cluster->told_news[i];
-        if (told->at_ms != 0 && is_same(told, news)) {
-            if (cluster->now_ms - told->at_ms < AGAIN_MS)
-                return false;
-            place = told;
-            break;
-        }
-        if (told->at_ms < place->at_ms)
-            place = told;
-    }
-    *place = *news;
-    place->at_ms = cluster->now_ms == 0 ? 1 : cluster->now_ms;
-    return true;
-}
-
-/* ---- the lines ---- */
-
-static const char *member_at(const struct cluster *cluster, const char *address, uint64_t *id)
+/* The id of the member that is listed at address; 0: none is. */
+static uint64_t member_at(const struct cluster *cluster, const char *address)
 {
     const struct replica_member *members;
     size_t count = replica_members(cluster->replica, &members);
     for (size_t i = 0; i < count; i++)
-        if (!members[i].left && strcmp(members[i].internal, address) == 0) {
-            *id = members[i].id;
-            return members[i].internal;
-        }
-    return NULL;
+        if (!members[i].left && strcmp(members[i].internal, address) == 0)
+            return members[i].id;
+    return 0;
 }
 
 void cluster_text(const uint8_t id[static REPLICA_CLUSTER_BYTES],
@@ -80,40 +48,56 @@ static const char *advice_on(const struct cluster *cluster, const struct replica
     return "look at --master_address";
 }
 
-static void tell_other_cluster(const struct cluster *cluster, const struct told_news *news,
-                               const struct replica_message *message, bool has_called)
+/* Whom the replica has met. key: what is the same is logged at the pace of log_pace.h. */
+struct news {
+    const struct replica_message *message;
+    const char *address; /* where; "": unknown */
+    uint64_t member;     /* that is listed there; 0: none */
+    char key[ADDRESS_TEXT_SIZE + CLUSTER_TEXT_SIZE + 8];
+};
+
+static struct news news_of(const struct cluster *cluster, const struct replica_action *action)
+{
+    struct news news = {.message = action->message, .address = action->address};
+    char theirs[CLUSTER_TEXT_SIZE];
+    if (news.address == NULL)
+        news.address = news.message->internal == NULL ? "" : news.message->internal;
+    news.member = member_at(cluster, news.address);
+    cluster_text(news.message->cluster, theirs);
+    (void)snprintf(news.key, sizeof news.key, "%u %s %s", (unsigned)news.message->from,
+                   news.address, theirs);
+    return news;
+}
+
+static void log_other_cluster(const struct cluster *cluster, const struct news *news,
+                              bool has_called)
 {
     char theirs[CLUSTER_TEXT_SIZE];
     char ours[CLUSTER_TEXT_SIZE];
-    uint64_t member = 0;
-    cluster_text(news->cluster, theirs);
+    cluster_text(news->message->cluster, theirs);
     cluster_text(replica_cluster(cluster->replica), ours);
-    (void)member_at(cluster, news->address, &member);
-    const char *hint = advice_on(cluster, message, has_called, member != 0);
-    log_warning("cluster", "other_cluster", log_string("address", news->address),
-                log_number("id", news->from), log_string("cluster", theirs),
-                log_string("own_cluster", ours), log_number("member", member),
-                log_string("there", message->blank ? "nothing of a chat" : "data"),
-                log_string("hint", hint));
+    const char *hint = advice_on(cluster, news->message, has_called, news->member != 0);
+    log_warning_paced(news->key, "cluster", "other_cluster", log_string("address", news->address),
+                      log_number("id", news->message->from), log_string("cluster", theirs),
+                      log_string("own_cluster", ours), log_number("member", news->member),
+                      log_string("there", news->message->blank ? "nothing of a chat" : "data"),
+                      log_string("hint", hint));
 }
 
-static void tell_empty(const struct cluster *cluster, const struct told_news *news, bool is_founder)
+static void log_empty(const struct news *news)
 {
-    uint64_t member = 0;
-    (void)member_at(cluster, news->address, &member);
-    log_warning(
-        "cluster", "empty_server", log_string("address", news->address),
-        log_number("id", news->from), log_number("member", member),
-        log_string("hint", is_founder
-                               ? "it has no data and was told to found a cluster, which is "
-                                 "refused: it joins; if its disk is only not mounted, stop "
-                                 "it and mount that first"
-                               : "it has no data, and gets a copy when there is a master; if "
-                                 "its disk is only not mounted, stop it and mount that "
-                                 "first"));
+    const char *hint =
+        news->message->founding
+            ? "it has no data and was told to found a cluster, which is refused: it joins; if its "
+              "disk is only not mounted, stop it and mount that first"
+            : "it has no data, and gets a copy when there is a master; if its disk is only not "
+              "mounted, stop it and mount that first";
+    log_warning_paced(news->key, "cluster", "empty_server", log_string("address", news->address),
+                      log_number("id", news->message->from), log_number("member", news->member),
+                      log_string("hint", hint));
 }
 
-static void tell_turned_away(const struct told_news *news, enum replica_refusal refusal)
+static void log_turned_away(const struct news *news, enum replica_refusal refusal)
 {
     static const char *const reasons[] = {
         [REPLICA_REFUSED_ID] = "a server that answers has this id",
@@ -121,13 +105,13 @@ static void tell_turned_away(const struct told_news *news, enum replica_refusal 
         [REPLICA_REFUSED_LEFT] = "the server with this id has left for good",
         [REPLICA_REFUSED_FULL] = "the cluster has as many servers as it can have",
     };
-    log_error("cluster", "turned_away", log_number("by", news->from),
-              log_string("address", news->address), log_string("reason", reasons[refusal]),
-              log_string("hint", "this server asks again, and takes no part until then: stop the "
-                                 "other one, or this one"));
+    log_error_paced(news->key, "cluster", "turned_away", log_number("by", news->message->from),
+                    log_string("address", news->address), log_string("reason", reasons[refusal]),
+                    log_string("hint", "this server asks again, and takes no part until then: stop "
+                                       "the other one, or this one"));
 }
 
-static void tell_founded(struct cluster *cluster, const char *address)
+static void log_founded(struct cluster *cluster, const char *address)
 {
     char own[CLUSTER_TEXT_SIZE];
     cluster_text(replica_cluster(cluster->replica), own);
@@ -136,7 +120,7 @@ static void tell_founded(struct cluster *cluster, const char *address)
 }
 
 /* This server's own part: each is told whenever it happens. */
-static void tell_joining(const struct replica_action *action, const char *address)
+static void log_joining(const struct replica_action *action, const char *address)
 {
     char theirs[CLUSTER_TEXT_SIZE];
     cluster_text(action->message->cluster, theirs);
@@ -155,35 +139,27 @@ static void tell_joining(const struct replica_action *action, const char *addres
 void cluster_tell(struct cluster *cluster, const struct replica_action *action)
 {
     if (action->news == REPLICA_FOUNDED) {
-        tell_founded(cluster, action->address);
+        log_founded(cluster, action->address);
         return;
     }
-    const struct replica_message *message = action->message;
-    const char *address = action->address != NULL ? action->address : message->internal;
-    struct told_news news = {.news = action->news, .from = message->from};
-    memcpy(news.cluster, message->cluster, sizeof news.cluster);
-    if (address != NULL && strlen(address) < sizeof news.address)
-        memcpy(news.address, address, strlen(address) + 1);
-    if (action->news == REPLICA_YIELDED || action->news == REPLICA_NOT_FOUNDED) {
-        tell_joining(action, news.address);
-        return;
-    }
-    if (!is_due(cluster, &news))
-        return;
-    static const uint8_t none[REPLICA_CLUSTER_BYTES];
+    const struct news news = news_of(cluster, action);
     switch (action->news) {
+    case REPLICA_YIELDED:
+    case REPLICA_NOT_FOUNDED:
+        log_joining(action, news.address);
+        break;
     case REPLICA_STRANGER:
-        if (memcmp(news.cluster, none, sizeof none) == 0)
-            tell_empty(cluster, &news, message->founding);
+        if (sodium_is_zero(news.message->cluster, sizeof news.message->cluster))
+            log_empty(&news);
         else
-            tell_other_cluster(cluster, &news, message, action->address == NULL);
+            log_other_cluster(cluster, &news, action->address == NULL);
         break;
     case REPLICA_MET:
-        log_info("cluster", "member_met", log_number("id", news.from),
-                 log_string("address", news.address));
+        log_info_paced(news.key, "cluster", "member_met", log_number("id", news.message->from),
+                       log_string("address", news.address));
         break;
     case REPLICA_TURNED_AWAY:
-        tell_turned_away(&news, action->refusal);
+        log_turned_away(&news, action->refusal);
         break;
     default:
         break;
