@@ -125,9 +125,11 @@ static enum error carry_over(struct install *install)
     if (error == OK)
         error = identity_copy_values(install->fresh, install->old);
     if (error == OK)
-        error = orphan_copy(install->fresh, install->old);
+        error = orphan_begin(install->fresh, install->old);
     if (error == OK)
         error = add_end_of_log(install);
+    if (error == OK)
+        error = orphan_copy(install->fresh, install->old);
     if (error == OK)
         error = store_commit(install->fresh);
     if (error == OK)

@@ -142,21 +142,30 @@ static enum error set_sequence(struct store *store, uint64_t sequence)
     return query_run(&query);
 }
 
-static enum error copy(void *context, const struct orphan_row *row)
-{
-    struct store *to = context;
-    return add(to, row->id, row);
-}
-
-enum error orphan_copy(struct store *to, struct store *from)
+enum error orphan_begin(struct store *to, struct store *from)
 {
     uint64_t sequence = 0;
     enum error error = get_sequence(from, &sequence);
     if (error == OK)
         error = clear(to);
-    if (error == OK)
-        error = set_sequence(to, sequence);
-    return error == OK ? store_each_orphan(from, 0, copy, to) : error;
+    return error == OK ? set_sequence(to, sequence) : error;
+}
+
+struct copying {
+    struct store *to;
+    bool renumbers;
+};
+
+static enum error copy(void *context, const struct orphan_row *row)
+{
+    const struct copying *copying = context;
+    return add(copying->to, copying->renumbers ? 0 : row->id, row);
+}
+
+enum error orphan_copy(struct store *to, struct store *from)
+{
+    struct copying copying = {.to = to, .renumbers = to->now.orphan_count > 0};
+    return store_each_orphan(from, 0, copy, &copying);
 }
 
 uint64_t store_last_orphan(const struct store *store)

@@ -428,7 +428,9 @@ enum error store_scan(struct store *store, struct store_scan *scan, size_t most)
 /* Makes the snapshot in `file` this node's database, and *store the store of it. What is the node's
  * own goes over into it: its id, its values and orphans, and as new orphans the batches of the chat
  * that the log here has after `common`, the last position that both have (here its epoch is the
- * same, and a batch ends there). An older schema is migrated.
+ * same, and a batch ends there). The new orphans come first, and the others get new ids behind them: a
+ * request in the log never follows one that is still an orphan, but an orphan may follow one in the log.
+ * An older schema is migrated.
  *
  * file: on the same file system; used up, whatever happens; need not be synced, which takes time then. The process must
  * not have it open: closing it later would take SQLite's locks away. The caller has checked it with

@@ -445,9 +445,13 @@ enum error log_load_position(struct store *store, bool check_digest);
 enum error orphan_load(struct store *store);
 enum error timeline_load(struct store *store);
 
-/* Make what `to` has equal to what `from` has, in the open transaction of `to`: the node's values,
- * its orphans with their ids (identity.c, orphan.c). */
+/* Gives `to` the values of `from`, in the open transaction of `to` (identity.c). */
 enum error identity_copy_values(struct store *to, struct store *from);
+
+/* In the open transaction of `to` (orphan.c). orphan_begin drops the orphans of `to` and goes on with
+ * the ids of `from`. orphan_copy then adds the orphans of `from`: with their ids, or, behind orphans
+ * that were added in between, with new ones. */
+enum error orphan_begin(struct store *to, struct store *from);
 enum error orphan_copy(struct store *to, struct store *from);
 
 /* Makes what a reader knows equal to what its read transaction sees (log.c). */

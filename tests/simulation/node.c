@@ -432,6 +432,19 @@ static void keep_chunk(struct node *node, const struct replica_message *message)
         rows_add(&node->kept, &rows[i]);
 }
 
+/* As store_install does: the new orphans come first, and the others get new ids behind them. */
+static void put_new_orphans_first(struct world *world, struct node *node, size_t old_count)
+{
+    size_t added = node->orphans_count - old_count;
+    if (added == 0 || old_count == 0)
+        return;
+    struct orphan *old = make(world, old_count * sizeof *old);
+    memcpy(old, node->orphans, old_count * sizeof *old);
+    memmove(node->orphans, node->orphans + old_count, added * sizeof *old);
+    for (size_t i = 0; i < old_count; i++)
+        node->orphans[added + i] = (struct orphan){.id = ++node->next_orphan, .row = old[i].row};
+}
+
 static void add_orphans(struct world *world, struct node *node, uint64_t after_seq)
 {
     /* What was pruned is gone. */
@@ -440,6 +453,7 @@ static void add_orphans(struct world *world, struct node *node, uint64_t after_s
         broken(world, "pruned_is_known",
                "node %u pruned up to %llu, common with its master is %llu", node->id,
                (unsigned long long)node->pruned_before, (unsigned long long)after_seq);
+    size_t old_count = node->orphans_count;
     for (size_t i = 0; i < node->rows.count; i++) {
         const struct row *row = &node->rows.items[i];
         if (row->kind != REPLICA_CHAT || row->first_seq <= after_seq)
@@ -457,6 +471,7 @@ static void add_orphans(struct world *world, struct node *node, uint64_t after_s
             (struct orphan){.id = ++node->next_orphan, .row = *row};
         world->orphans++;
     }
+    put_new_orphans_first(world, node, old_count);
 }
 
 static void install(struct world *world, struct node *node, struct replica_position common)
