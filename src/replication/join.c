@@ -330,7 +330,8 @@ void receive_snapshot_ask(struct replica *r, const struct replica_message *messa
     chunk->adopting = message->adopting;
     chunk->snapshot = message->snapshot;
     chunk->common = message->common;
-    chunk->position = message->position;
+    if (log_has(r, message->position)) /* or nobody gets it from here */
+        chunk->position = message->position;
     chunk->offset = message->offset;
 }
 
@@ -346,7 +347,7 @@ void receive_snapshot_chunk(struct replica *r, const struct replica_message *mes
         r->master.heard_ms = r->now_ms;
     if (message->last.seq < catch_up->common.seq)
         return; /* it would take away what we have, and what may count on us */
-    if (message->last.seq < r->avoid.seq)
+    if (message->last.seq < message->position.seq)
         return; /* the entry that is avoided would come as a batch */
     bool is_new = message->offset == 0 && message->snapshot != catch_up->snapshot_id;
     if (!is_new &&

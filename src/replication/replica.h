@@ -166,7 +166,7 @@ struct replica_state {
     /* An entry that this node must not get as a batch, because applying it ends the process: it
      * asks for a snapshot that contains it. (0, 0): none. */
     struct replica_position avoid;
-    bool has_chat;        /* a batch of the chat is, or was, in the log */
+    bool has_chat; /* a batch of the chat is, or was, in the log */
 };
 
 /* Epochs and seqs of a state or a message are at most this: what is added to them cannot run over. */
@@ -193,7 +193,8 @@ enum replica_message_kind {
     REPLICA_JOINED,  /* answer, position (as asked), common, last, committed, master; adopting */
     REPLICA_REFUSED, /* refusal; CLUSTER: granted (the receiver is listed where it is), in_sync_ids */
     REPLICA_SNAPSHOT_ASK, /* snapshot (0: a new one), offset, common, position (avoid); adopting */
-    REPLICA_SNAPSHOT_CHUNK, /* snapshot, offset, total, bytes, common, last (its position) */
+    REPLICA_SNAPSHOT_CHUNK, /* snapshot, offset, total, bytes, common, last (its position), position
+                               (avoid, where the sender's log has it) */
     REPLICA_HEAR,  /* do you hear a master? node: who is lost; granted: at a seed; in_sync_ids */
     REPLICA_HEARD, /* role, master, sick, position, members_position, in_sync_ids, places */
     REPLICA_PROMISE_ASK, /* epoch, position */

@@ -164,6 +164,22 @@ static void test_join__what_is_avoided_may_be_gone(void **state)
     bench_close(&bench);
 }
 
+/* Nor does a snapshot have to reach so far: what is avoided was of a lost reign with a longer log. */
+static void test_join__a_snapshot_may_end_before_what_is_avoided_and_gone(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_with_one_behind(&bench);
+    const struct bench_node *master = &bench.nodes[1];
+    const struct replica_batch *last = &master->rows[master->rows_count - 1];
+    bench.nodes[3].avoid = (struct replica_position){last->epoch + 1, last->last_seq + 1000};
+    bench_start(&bench, 3, false);
+    bench_pass(&bench, 500);
+    assert_int_equal(bench.nodes[3].installs, 1);
+    assert_int_equal(bench_role(&bench, 3), REPLICA_SLAVE);
+    bench_close(&bench);
+}
+
 /* A snapshot that is looked at first: meanwhile the node follows, and goes on asking, so that the
  * master keeps what comes after it. */
 static void test_join__an_install_may_wait(void **state)
@@ -357,6 +373,7 @@ int main(void)
         cmocka_unit_test(test_join__what_was_pruned_comes_as_a_snapshot),
         cmocka_unit_test(test_join__what_is_avoided_comes_in_a_snapshot),
         cmocka_unit_test(test_join__what_is_avoided_may_be_gone),
+        cmocka_unit_test(test_join__a_snapshot_may_end_before_what_is_avoided_and_gone),
         cmocka_unit_test(test_join__an_install_may_wait),
         cmocka_unit_test(test_join__an_install_that_nobody_wants_any_more),
         cmocka_unit_test(test_step__cut_off_stopped_and_gone_on_it_accuses_nobody),
