@@ -420,7 +420,8 @@ bool cluster_has_poison_entry(const struct cluster *cluster)
 
 bool cluster_reaches(const struct cluster *cluster, uint16_t node)
 {
-    return node == cluster->options.options->id || links_is_connected(cluster->links, node);
+    return node == cluster->options.options->id ||
+           (!cluster->has_resigned && links_is_connected(cluster->links, node));
 }
 
 struct rpc_server *cluster_server(const struct cluster *cluster)

@@ -91,6 +91,7 @@ void cluster_flush(struct cluster *cluster);
 /* ---- looking in ---- */
 
 const struct replica *cluster_replica(const struct cluster *cluster);
+/* Whether node is this server, or connected; after cluster_resign nobody is. */
 bool cluster_reaches(const struct cluster *cluster, uint16_t node);
 /* As clocks_difference. */
 bool cluster_clock(const struct cluster *cluster, uint16_t node, int64_t *difference_ms);

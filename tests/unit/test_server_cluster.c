@@ -480,6 +480,17 @@ static void test_step__is_not_entered_again(void **state)
     assert_true(has_aborted);
 }
 
+/* A status may be asked for in the turn in which a server resigns. */
+static void test_reaches__nobody_after_resigning(void **state)
+{
+    (void)state;
+    struct server_options options = {.id = 1};
+    static struct cluster cluster = {.has_resigned = true};
+    cluster.options.options = &options;
+    assert_true(cluster_reaches(&cluster, 1));
+    assert_false(cluster_reaches(&cluster, 2));
+}
+
 static void refuse_each(void)
 {
     for (int kind = 0; kind < REPLICA_EVENT_KINDS; kind++) {
@@ -513,6 +524,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_step__is_not_entered_again), /* forks: before there are threads */
         cmocka_unit_test(test_step__tells_which_event_was_refused),
+        cmocka_unit_test(test_reaches__nobody_after_resigning),
         cmocka_unit_test(test_prune__for_those_who_are_there),
         cmocka_unit_test(test_prune__for_those_who_are_away),
         cmocka_unit_test(test_prune__for_who_gets_a_copy),
