@@ -296,7 +296,10 @@ static void fail_proposal(struct ledger *ledger, enum error error)
 
 enum error ledger_open(struct ledger *ledger)
 {
-    return open_transaction(ledger);
+    enum error error = open_transaction(ledger);
+    if (error != OK)
+        fail(ledger, error, "while writing");
+    return error;
 }
 
 bool ledger_is_open(const struct ledger *ledger)

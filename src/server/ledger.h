@@ -97,7 +97,7 @@ bool ledger_is_master(const struct ledger *ledger);
 enum error ledger_propose(struct ledger *ledger, const Jackdaw__Delta *delta);
 
 /* Opens the transaction that the next proposals go into, unless it is open. Only while free. Errors:
- * store_begin's; nothing has changed then. */
+ * store_begin's, after the driver was told that the disk failed. */
 enum error ledger_open(struct ledger *ledger);
 
 /* Whether a transaction is open: false once what was in it was rolled back. */

@@ -24,6 +24,18 @@
 
 #define MANY 600 /* entries: more than are applied in one transaction */
 
+/* ---- a disk on which no transaction begins ---- */
+
+static enum error begin_error;
+
+enum error __real_store_begin(struct store *store);
+enum error __wrap_store_begin(struct store *store);
+
+enum error __wrap_store_begin(struct store *store)
+{
+    return begin_error == OK ? __real_store_begin(store) : begin_error;
+}
+
 /* ---- gates, and a disk that hangs ---- */
 
 struct noted {
@@ -278,6 +290,23 @@ static void test_ledger_write__the_disk_fails(void **state)
     assert_true(desk_send(&f.desk, f.ann, "lobby", "y"));
     assert_int_equal(desk_commit(&f.desk), OK);
     assert_string_equal(ledger_problem(f.desk.ledger), "");
+    end(&f);
+}
+
+/* Whoever only wants to try something must not try it for ever: the driver is told. */
+static void test_ledger_open__the_disk_fails(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    begin_error = ERROR_IO;
+    assert_int_equal(ledger_open(f.desk.ledger), ERROR_IO);
+    begin_error = OK;
+    assert_int_equal(f.desk.failures, 1);
+    assert_int_equal(f.desk.rollbacks, 0); /* of nothing */
+    assert_false(ledger_is_open(f.desk.ledger));
+    assert_true(desk_send(&f.desk, f.ann, "lobby", "y"));
+    assert_int_equal(desk_commit(&f.desk), OK);
     end(&f);
 }
 
@@ -737,6 +766,7 @@ int main(void)
         cmocka_unit_test(test_ledger_settle__the_write_fails),
         cmocka_unit_test(test_ledger_roll_back__after_a_write_that_was_settled),
         cmocka_unit_test(test_ledger_write__the_disk_fails),
+        cmocka_unit_test(test_ledger_open__the_disk_fails),
         cmocka_unit_test(test_ledger_set_reign__lost_while_the_disk_works),
         cmocka_unit_test(test_ledger_write__the_driver_takes_nothing_any_longer),
         cmocka_unit_test(test_ledger_replaced__what_is_gated_is_in_doubt),
