@@ -46,6 +46,7 @@ static void push(struct suspects *suspects, struct suspect *suspect)
     suspects->last = suspect;
     suspects->tokens[suspect->token]++;
     suspects->count++;
+    suspects->bytes += suspect->bytes;
 }
 
 static struct suspect *pop(struct suspects *suspects)
@@ -54,6 +55,7 @@ static struct suspect *pop(struct suspects *suspects)
     suspects->first = first->next;
     suspects->tokens[first->token]--;
     suspects->count--;
+    suspects->bytes -= first->bytes;
     return first;
 }
 
@@ -63,7 +65,13 @@ bool suspects_hold(struct core *core, struct suspect *suspect, struct rpc_call *
 {
     if (trial_in_child() || !is_suspect(core, call))
         return false;
-    *suspect = (struct suspect){.call = call, .input = input, .run = run, .token = token_of(call)};
+    *suspect = (struct suspect){
+        .call = call,
+        .input = input,
+        .run = run,
+        .bytes = arena_held_bytes(rpc_call_arena(call)),
+        .token = token_of(call),
+    };
     push(&core->suspects, suspect);
     return true;
 }
@@ -86,7 +94,7 @@ bool suspects_take(struct core *core, struct rpc_call *call, const ProtobufCMess
     struct arena *arena = rpc_call_arena(call);
     arena->budget_bytes += HELD_BYTES;
     struct suspect *suspect = NULL;
-    if (core->suspects.count < SUSPECTS_MAX)
+    if (core->suspects.count < SUSPECTS_MAX && core->suspects.bytes < SUSPECTS_BYTES_MAX)
         suspect = arena_zalloc(arena, sizeof *suspect);
     if (suspect == NULL)
         rpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, RETRY_WHEN_FULL_MS,

@@ -30,6 +30,7 @@
 struct core;
 
 #define SUSPECTS_MAX 16384u /* held at once; more are refused with RESOURCE_EXHAUSTED */
+#define SUSPECTS_BYTES_MAX (64u * 1024u * 1024u) /* of memory that they take, likewise */
 #define SUSPECTS_AT_ONCE 256u
 #define SUSPECTS_TOKENS 256u /* classes of tokens, by their first byte */
 #define SUSPECTS_PAUSE \
@@ -43,6 +44,7 @@ struct suspect {
     const ProtobufCMessage *input; /* its request */
     /* Carries it out, here and in the child. */
     void (*run)(struct core *core, struct suspect *suspect);
+    size_t bytes;    /* of its call, when it was put here */
     uint8_t token;   /* class */
     unsigned deaths; /* of children */
     unsigned unknowns;
@@ -53,6 +55,7 @@ struct suspects {
     struct suspect *first;
     struct suspect *last;
     size_t count;
+    size_t bytes;
     uint32_t tokens[SUSPECTS_TOKENS]; /* how many of each class are held */
     uint64_t next_ms;                 /* no trial before; monotonic */
     uint64_t refused;                 /* since the start */

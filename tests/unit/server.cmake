@@ -8,6 +8,7 @@ jackdaw_unit_test(test_server_ledger_disk
   SOURCES test_server_ledger_disk.c ../support/faulty_vfs.c ${server_desk}
   LIBS jackdaw_server PkgConfig::SQLITE TIMEOUT 300)
 target_link_options(test_server_ledger_disk PRIVATE LINKER:--wrap=store_begin)
+jackdaw_unit_test(test_server_suspects SOURCES test_server_suspects.c LIBS jackdaw_server jackdaw_nng)
 jackdaw_unit_test(test_server_snapshots SOURCES test_server_snapshots.c ${server_desk}
   LIBS jackdaw_server PkgConfig::SQLITE TIMEOUT 300)
 target_link_options(test_server_snapshots PRIVATE LINKER:--wrap=statvfs)
