@@ -102,7 +102,6 @@ static void forget_cluster(struct replica *r)
     r->epoch = 0;
     r->needed = 0;
     log_load(r, &nothing);
-    memset(r->peers, 0, sizeof r->peers);
     r->master = (struct leader){.id = 0};
 }
 

@@ -78,6 +78,8 @@ void log_load(struct replica *r, const struct replica_state *state)
     enum error error = OK;
     if (state->members != NULL)
         error = members_load(r, state->members, state->members_size, state->members_position);
+    else
+        memset(r->peers, 0, sizeof r->peers); /* each is of a member */
     ASSERT(error == OK);
 }
 

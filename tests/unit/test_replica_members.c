@@ -238,6 +238,34 @@ static void test_join__another_cluster_is_refused(void **state)
     bench_close(&bench);
 }
 
+/* A new node whose disk fails before it holds a list knows nobody again, whoever speaks to it. */
+static void test_failed__before_the_first_list_is_on_the_disk(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 2, REPLICA_ALL);
+    bench.count = 3;
+    struct bench_node *node = &bench.nodes[3];
+    node->holds_sync = true;
+    bench_start(&bench, 3, false);
+    bench_pass(&bench, 300);
+    assert_true(node->rows_count > 0);
+    assert_int_equal(node->synced, 0);
+    node->rows_count = 0;
+    struct replica_state disk = {.promised = node->promised};
+    memcpy(disk.cluster, node->cluster, sizeof disk.cluster);
+    bench_step(&bench, 3, &(struct replica_event){.kind = REPLICA_FAILED, .state = &disk});
+    const struct replica_member *members;
+    assert_int_equal(replica_members(node->replica, &members), 0);
+    node->holds_sync = false;
+    bench_kill(&bench, 1); /* and node 2 asks node 3 whom it hears */
+    bench_pass(&bench, 3000);
+    assert_int_equal(bench_master(&bench), 2);
+    assert_int_equal(bench_role(&bench, 3), REPLICA_SLAVE);
+    assert_int_equal(bench_last(&bench, 3), bench_last(&bench, 2));
+    bench_close(&bench);
+}
+
 static void test_leave__a_slave_that_asks_has_left_for_good(void **state)
 {
     (void)state;
@@ -359,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_receive__what_we_said_ourselves_is_nothing),
         cmocka_unit_test(test_join__a_master_that_has_moved_is_asked_where_it_is),
         cmocka_unit_test(test_join__another_cluster_is_refused),
+        cmocka_unit_test(test_failed__before_the_first_list_is_on_the_disk),
         cmocka_unit_test(test_leave__a_slave_that_asks_has_left_for_good),
         cmocka_unit_test(test_leave__a_dead_member_is_removed_by_the_master),
         cmocka_unit_test(test_leave__a_master_that_leaves_is_followed_by_another),
