@@ -37,14 +37,14 @@ static void lower_priority(void)
 static void pause_us(struct scrub *scrub, uint64_t us)
 {
     struct timespec until;
-    (void)clock_gettime(CLOCK_REALTIME, &until);
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += (time_t)(us / 1000000);
     until.tv_nsec += (long)(us % 1000000 * 1000);
     if (until.tv_nsec >= 1000000000) {
         until.tv_sec++;
         until.tv_nsec -= 1000000000;
     }
-    (void)sem_timedwait(&scrub->stopped, &until);
+    (void)sem_clockwait(&scrub->stopped, CLOCK_MONOTONIC, &until);
 }
 
 /* The slice, and as long a pause as the pace asks for. */

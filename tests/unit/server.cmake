@@ -60,3 +60,4 @@ jackdaw_unit_test(test_server_database SOURCES test_server_database.c ${server_l
   LIBS jackdaw_server PkgConfig::SODIUM PkgConfig::SQLITE TIMEOUT 300)
 jackdaw_unit_test(test_server_scrub SOURCES test_server_scrub.c ${server_desk}
   LIBS jackdaw_server PkgConfig::SQLITE TIMEOUT 300)
+target_link_options(test_server_scrub PRIVATE LINKER:--wrap=clock_gettime)

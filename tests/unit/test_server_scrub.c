@@ -9,14 +9,33 @@
 #include <setjmp.h>
 #include <sqlite3.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
 #define PATIENCE_MS 60000
+#define AHEAD_S (365 * 24 * 3600)
+#define AHEAD_PATIENCE_MS 10000
+
+/* The wall clock that this program reads may be a year ahead of the kernel's, as if it was set back
+ * just after it was read. */
+static atomic_bool is_ahead;
+
+int __real_clock_gettime(clockid_t id, struct timespec *time);
+int __wrap_clock_gettime(clockid_t id, struct timespec *time);
+
+int __wrap_clock_gettime(clockid_t id, struct timespec *time)
+{
+    int result = __real_clock_gettime(id, time);
+    if (id == CLOCK_REALTIME && atomic_load(&is_ahead))
+        time->tv_sec += AHEAD_S;
+    return result;
+}
 
 struct fixture {
     struct desk desk;
@@ -70,15 +89,20 @@ static void start(struct fixture *f)
         fail_msg("%s", why.text);
 }
 
-static void wait_for_end(struct fixture *f)
+static void wait_for_end_within(struct fixture *f, uint64_t patience_ms)
 {
-    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    uint64_t until_ms = clock_monotonic_ms() + patience_ms;
     unsigned before = f->ended;
     while (f->ended == before) {
         assert_true(clock_monotonic_ms() < until_ms);
         task_queue_wait(f->desk.queue, 100);
         desk_run(&f->desk);
     }
+}
+
+static void wait_for_end(struct fixture *f)
+{
+    wait_for_end_within(f, PATIENCE_MS);
 }
 
 static void test_scrub__while_more_is_written(void **state)
@@ -126,6 +150,20 @@ static void test_scrub__finds_damage(void **state)
     end(&f);
 }
 
+/* A pause lasts as long as it should, whatever the wall clock says. */
+static void test_scrub__the_wall_clock_is_set_back(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f, 4 * 1024 * 1024);
+    atomic_store(&is_ahead, true);
+    start(&f);
+    wait_for_end_within(&f, AHEAD_PATIENCE_MS);
+    atomic_store(&is_ahead, false);
+    assert_int_equal(f.error, OK);
+    end(&f);
+}
+
 /* A pause between two slices does not keep it. */
 static void test_scrub_stop__in_a_pause(void **state)
 {
@@ -152,6 +190,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scrub__while_more_is_written),
         cmocka_unit_test(test_scrub__finds_damage),
+        cmocka_unit_test(test_scrub__the_wall_clock_is_set_back),
         cmocka_unit_test(test_scrub_stop__in_a_pause),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
