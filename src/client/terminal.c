@@ -26,10 +26,23 @@ static const char *capability(const char *name)
     return (intptr_t)text <= 0 ? NULL : text;
 }
 
+/* Takes of a sequence each ESC [ numbers m, which is all that lines_put lets pass. terminfo adds
+ * padding ($<2>), and SI or ESC ( B to leave line drawing, which nothing here enters. */
 static void set_style(int style, const char *sequence)
 {
-    if (sequence != NULL && strlen(sequence) < STYLE_SIZE)
-        memcpy(styles[style], sequence, strlen(sequence) + 1);
+    char *to = styles[style];
+    *to = '\0';
+    if (sequence == NULL || strlen(sequence) >= STYLE_SIZE)
+        return;
+    for (const char *at = sequence; (at = strstr(at, "\x1b[")) != NULL;) {
+        size_t size = 2 + strspn(at + 2, "0123456789;");
+        if (at[size] == 'm') {
+            memcpy(to, at, ++size);
+            to += size;
+        }
+        at += size;
+    }
+    *to = '\0';
 }
 
 static void set_colour(int style, const char *format, int colour)

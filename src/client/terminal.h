@@ -14,7 +14,8 @@ enum style { STYLE_NORMAL, STYLE_DIM, STYLE_BOLD, STYLE_ERROR, STYLE_NAME_FIRST 
  * no terminal, every style is "". */
 void terminal_init(bool plain);
 
-/* The sequence that turns a style on; STYLE_NORMAL ends all others. Static. */
+/* The sequence that turns a style on, ESC [ numbers m once or more, or "" where the terminal has
+ * none; STYLE_NORMAL ends all others. Static. */
 const char *terminal_style(int style);
 
 /* The style of a name: the same in every run and on every machine. */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 jackdaw_unit_test(test_options SOURCES test_options.c LIBS jackdaw_base)
 jackdaw_unit_test(test_client_parts SOURCES test_client_parts.c LIBS jackdaw_client)
+jackdaw_unit_test(test_client_terminal SOURCES test_client_terminal.c LIBS jackdaw_client_screens)
 jackdaw_unit_test(test_client_commands SOURCES test_client_commands.c LIBS jackdaw_client_screens)
 foreach(test session stream replay failover)
   jackdaw_unit_test(test_client_${test}
