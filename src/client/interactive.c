@@ -242,7 +242,7 @@ static void heed_signals(struct interactive *self)
     }
     if (signals_resized())
         el_resize(self->editor);
-    if (signals_ended() || self->app->quitting)
+    if (signals_ended() > 0 || self->app->quitting)
         self->leaving = true;
 }
 

@@ -88,13 +88,14 @@ static void wait_for_work(struct piped *piped, int patience)
 /* True: leave at once. */
 static bool heed_signals(struct piped *piped, int *interruptions)
 {
-    if (signals_interrupted() || (signals_ended() && *interruptions == 0))
-        ++*interruptions;
-    if (*interruptions > 0) {
+    *interruptions += signals_interrupted() ? 1 : 0;
+    int orders = *interruptions + signals_ended();
+    if (orders > 0) {
+        signals_leave();
         piped->closed = true;
         app_stop_login(piped->app);
     }
-    return *interruptions > 1 || ferror(stdout);
+    return orders > 1 || ferror(stdout);
 }
 
 void piped_run(struct app *app)

@@ -26,7 +26,7 @@ static bool read_line(struct app *app, char line[static LINE_BYTES], struct erro
             {.fd = app_descriptor(app), .events = POLLIN},
         };
         int ready = poll(entries, 2, app_timeout_ms(app));
-        if (signals_interrupted() || signals_ended()) {
+        if (signals_interrupted() || signals_ended() > 0) {
             (void)error_set(why, OK, "interrupted");
             return false;
         }

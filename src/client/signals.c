@@ -1,19 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/signals.h"
 
+#include "client/app.h"
 #include "client/client.h"
 
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <unistd.h>
 
 static struct client *_Atomic watched;
-static volatile sig_atomic_t interrupted, resized, stopped, continued, ended;
+static volatile sig_atomic_t interrupted, resized, stopped, continued, ended, leaving;
+static bool edits; /* SIGINT drops the line that is being typed */
+
+/* The second order to end. The loop does not see it while it writes what nobody reads. */
+static void insist(void)
+{
+    if (leaving || interrupted || ended > 0)
+        (void)alarm(SIGNALS_GRACE_S);
+}
+
+static void on_alarm(int number)
+{
+    (void)number;
+    _exit(APP_EXIT_FAILED);
+}
 
 static void on_signal(int number)
 {
     switch (number) {
     case SIGINT:
+        if (!edits)
+            insist();
         interrupted = 1;
         break;
     case SIGWINCH:
@@ -26,7 +44,8 @@ static void on_signal(int number)
         continued = 1;
         break;
     default:
-        ended = 1;
+        insist();
+        ended = ended + 1;
         break;
     }
     struct client *client = atomic_load(&watched);
@@ -36,7 +55,8 @@ static void on_signal(int number)
 
 static void handle(int number, void (*handler)(int))
 {
-    struct sigaction action = {.sa_handler = handler};
+    /* stdio takes a write that was interrupted for one that failed. poll is never restarted. */
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
     (void)sigemptyset(&action.sa_mask);
     (void)sigaction(number, &action, NULL);
 }
@@ -50,8 +70,10 @@ static bool ignores_hangup(void)
 
 void signals_watch(struct client *client, bool terminal)
 {
+    edits = terminal;
     atomic_store(&watched, client);
     handle(SIGPIPE, SIG_IGN);
+    handle(SIGALRM, on_alarm);
     handle(SIGINT, on_signal);
     handle(SIGTERM, on_signal);
     if (!ignores_hangup())
@@ -95,9 +117,14 @@ bool signals_continued(void)
     return take(&continued);
 }
 
-bool signals_ended(void)
+int signals_ended(void)
 {
-    return ended != 0;
+    return ended;
+}
+
+void signals_leave(void)
+{
+    leaving = 1;
 }
 
 void signals_stop_self(void)

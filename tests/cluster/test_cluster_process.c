@@ -445,6 +445,86 @@ static void test_descriptors__closed_input_of_a_client_is_its_end(void **state)
     stage_pass(fixture->stage);
 }
 
+/* ---- a client that is told to end ---- */
+
+#define TALK_LINES 2000 /* more objects than a pipe holds */
+
+/* Its output is the pipe; the test keeps both ends, to see when the pipe is full. */
+static struct process *talk_into_pipe(struct fixture *fixture)
+{
+    node_start(&fixture->node);
+    make_pipe();
+    fixture->reader = pipe_ends[0];
+    const char *const words[] = {"--json", "-a", fixture->node.clients, NULL};
+    const struct process_options options = {.name = "client",
+                                            .program = TEST_CLIENT,
+                                            .arguments = words,
+                                            .prepare = write_output_to_pipe};
+    struct process *client = process_start(fixture->stage, &options);
+    static const char hello[] = "/register ann secret\n/join lobby\n";
+    process_write(client, hello, sizeof hello - 1);
+    for (size_t i = 0; i < TALK_LINES; i++)
+        process_write(client, "hello\n", 6);
+    return client;
+}
+
+static bool pipe_is_full(void)
+{
+    struct pollfd entry = {.fd = pipe_ends[1], .events = POLLOUT};
+    return poll(&entry, 1, 0) == 0;
+}
+
+static void test_order_to_end__waits_for_a_slow_reader(void **state)
+{
+    struct fixture *fixture = *state;
+    struct process *client = talk_into_pipe(fixture);
+    STAGE_WAIT(fixture->stage, pipe_is_full());
+    process_signal(client, SIGTERM);
+    (void)close(pipe_ends[1]);
+    char *said = read_pipe_until(fixture, "{\"type\":\"stats\"");
+    assert_null(strstr(said, "{\"type\":\"failed\""));
+    assert_non_null(strstr(said, "{\"type\":\"stats\""));
+    free(said);
+    assert_int_equal(process_wait(client, STAGE_PATIENCE_MS), 0);
+    assert_int_equal(node_stop(&fixture->node), 0);
+    stage_pass(fixture->stage);
+}
+
+/* Two signals, for of one that comes twice before it is delivered the kernel keeps one. */
+static void test_order_to_end__the_second_needs_no_reader(void **state)
+{
+    struct fixture *fixture = *state;
+    struct process *client = talk_into_pipe(fixture);
+    STAGE_WAIT(fixture->stage, pipe_is_full());
+    process_signal(client, SIGTERM);
+    process_signal(client, SIGINT);
+    assert_int_equal(process_wait(client, STAGE_PATIENCE_MS), 1);
+    (void)close(pipe_ends[1]);
+    assert_int_equal(node_stop(&fixture->node), 0);
+    stage_pass(fixture->stage);
+}
+
+static void test_order_to_end__the_second_needs_no_server(void **state)
+{
+    struct fixture *fixture = *state;
+    node_start(&fixture->node);
+    const struct json_client_options options = {.label = "ann",
+                                                .account = "ann",
+                                                .addresses = {fixture->node.clients},
+                                                .arguments = {"--timeout=3600"}};
+    struct json_client *ann = json_client_start(fixture->stage, &options);
+    (void)json_client_command(ann, "/register ann secret");
+    (void)json_client_command(ann, "/join lobby");
+    process_kill(fixture->node.process);
+    json_client_type(ann, "is anybody there?");
+    (void)json_client_expect(ann, 0, "{s:s, s:b}", "type", "status", "connected", 0);
+    process_signal(json_client_process(ann), SIGTERM);
+    process_signal(json_client_process(ann), SIGHUP);
+    assert_int_equal(process_wait(json_client_process(ann), STAGE_PATIENCE_MS), 1);
+    json_client_free(ann);
+    stage_pass(fixture->stage);
+}
+
 /* ---- limits ---- */
 
 #define FEW_DESCRIPTORS 64
@@ -648,6 +728,9 @@ int main(int argc, char **argv)
         TEST(test_log_file__has_the_reason_of_the_end),
         TEST(test_descriptors__closed_at_the_start_of_a_server),
         TEST(test_descriptors__closed_input_of_a_client_is_its_end),
+        TEST(test_order_to_end__waits_for_a_slow_reader),
+        TEST(test_order_to_end__the_second_needs_no_reader),
+        TEST(test_order_to_end__the_second_needs_no_server),
         TEST(test_limits__descriptors_used_up),
         TEST(test_limits__soft_limit_is_raised),
         TEST(test_limits__clients),
