@@ -70,7 +70,7 @@ struct link {
     uint64_t server_id;
     uint8_t cluster[CLIENT_CLUSTER_BYTES]; /* all zero: not known */
     uint64_t epoch;
-    size_t servers_count;                  /* that it knows, itself included */
+    size_t servers_count; /* that it knows, itself included */
     uint64_t opened_us;
     uint64_t asked_us, round_trip_us;
     uint64_t ask_at_us;
@@ -166,7 +166,8 @@ struct persist {
     uint64_t last_id;
     uint64_t tag;
     char *note;
-    char *login_name; /* a login with this token may be under way; NULL: none is */
+    char *login_name;      /* a login with this token may be under way; NULL: none is */
+    bool login_unanswered; /* an earlier process may have sent it, and got no answer */
     uint8_t token[CLIENT_TOKEN_BYTES];
     uint8_t nonce[CLIENT_NONCE_BYTES];
 };

@@ -44,6 +44,7 @@ void kept_add(struct request *request, bool done)
     if (!done && !request->answered)
         make_harmless(request);
     request->answered = true;
+    request->unanswered = 0; /* it ended no server */
     request->done = NULL;
     insert(client, request);
     client->kept_count++;

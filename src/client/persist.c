@@ -192,6 +192,14 @@ void persist_end(struct request *request, bool done)
     add(client, JACKDAW__STATE_RECORD__RECORD_END, &record);
 }
 
+static void forget_login(struct persist *persist)
+{
+    free(persist->login_name);
+    persist->login_name = NULL;
+    persist->login_unanswered = false;
+    sodium_memzero(persist->token, sizeof persist->token);
+}
+
 void persist_login(struct request *request)
 {
     struct client *client = request->client;
@@ -203,7 +211,7 @@ void persist_login(struct request *request)
         memcpy(request->nonce, persist->nonce, sizeof request->nonce);
         return;
     }
-    free(persist->login_name);
+    forget_login(persist);
     persist->login_name = strdup(request->name);
     memcpy(persist->token, request->secret, sizeof persist->token);
     memcpy(persist->nonce, request->nonce, sizeof persist->nonce);
@@ -213,13 +221,6 @@ void persist_login(struct request *request)
     }
     add_login(client);
     persist->unsynced = true;
-}
-
-static void forget_login(struct persist *persist)
-{
-    free(persist->login_name);
-    persist->login_name = NULL;
-    sodium_memzero(persist->token, sizeof persist->token);
 }
 
 void persist_session(struct client *client)
@@ -357,6 +358,7 @@ static enum error read_login(struct client *client, const Jackdaw__StateRecord__
     persist->login_name = strdup(record->name);
     memcpy(persist->token, record->token.data, sizeof persist->token);
     memcpy(persist->nonce, record->nonce.data, sizeof persist->nonce);
+    persist->login_unanswered = true;
     return persist->login_name == NULL ? ERROR_NO_MEMORY : OK;
 }
 
@@ -384,13 +386,14 @@ static enum error read_session(struct client *client, const Jackdaw__StateRecord
     return OK;
 }
 
-/* 0: none after all. */
+/* number 0: none after all. A request with a number may have been sent, and the server that had it may
+ * have ended because of it: the next server must be told (Envelope.resent). */
 static void set_number(struct request *request, uint64_t number, uint64_t session_id)
 {
     struct session *session = &request->client->session;
     request->number = number;
     request->session = number == 0 ? 0 : session_id;
-    request->attempts = number == 0 ? 0 : 1; /* for all that is known */
+    request->attempts = request->unanswered = number == 0 ? 0 : 1;
     if (request->session == session->id && number >= session->next_number)
         session->next_number = number + 1;
 }

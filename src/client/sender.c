@@ -360,6 +360,8 @@ static void send_request(struct request *request)
     struct rpc_stub stub;
     client_init_stub(client, &stub, patience_ms(call_kind_of(request->call)));
     stub.resent = request->unanswered;
+    if (request->call == CLIENT_LOGIN && client->persist.login_unanswered)
+        stub.resent++;
     call_invoke(request, &stub, on_reply);
     if (stub.call != 0) /* otherwise it has ended already, and may be gone */
         request->call_id = stub.call;

@@ -280,6 +280,7 @@ static void fake__login(Jackdaw__Chat_Service *service, const Jackdaw__LoginRequ
     struct fake_cluster *cluster = server->cluster;
     bool lose;
     (void)closure;
+    server->cluster->logins_resent_seen += rpc_call_resent(closure_data) > 0;
     if (!admit(server, closure_data, "Login", 0, &lose))
         return;
     struct fake_account *account = account_of(cluster, input->name);

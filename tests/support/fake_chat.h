@@ -87,6 +87,7 @@ struct fake_cluster {
     size_t sends_seen, sends_done, infos_seen, receives_seen, heartbeats_seen, skips_seen;
     size_t statuses_seen;
     size_t resent_seen; /* Sends that say that they were sent before without an answer */
+    size_t logins_resent_seen;
     struct {
         uint64_t epoch, seq;
     } trail[FAKE_TRAIL_MAX]; /* of the last Receive or Heartbeat */

@@ -146,7 +146,10 @@ static void test_restore__requests_that_were_carried_out(void **state)
     judge(fixture, NULL, NULL);
     start_client(fixture);
     assert_int_equal(world->restored_count, 300);
+    assert_int_equal(world->cluster.resent_seen, 0);
     WORLD_WAIT(world, world->result_count == 300);
+    /* One of those that were sent may have ended the server: the next one must know. */
+    assert_int_equal(world->cluster.resent_seen, CLIENT_WINDOW);
     assert_int_equal(world_count(world, STATUS_OK), 300);
     world_check_kept(world, "m", 300);
 }
@@ -172,6 +175,7 @@ static void test_restore__requests_that_were_not_sent(void **state)
     world->servers[0].master = true;
     WORLD_WAIT(world, world->result_count == 11);
     world_check_kept(world, "m", 10);
+    assert_int_equal(world->cluster.resent_seen, 0);
     assert_int_equal(world->results[10].call, CLIENT_JOIN);
     assert_int_equal(world->results[10].status, STATUS_OK);
     struct client_view view;
@@ -202,6 +206,7 @@ static void test_restore__a_login_that_was_not_answered(void **state)
     WORLD_WAIT(world, world->result_count == 1);
     assert_int_equal(world->results[0].status, STATUS_OK); /* the account is its own, too */
     assert_int_equal(world->cluster.session_count, 1);
+    assert_int_equal(world->cluster.logins_resent_seen, 1); /* it may have ended the server */
 }
 
 static void test_restore__no_password_is_kept(void **state)
@@ -369,6 +374,7 @@ static void test_restore__after_many_rewrites(void **state)
     world_send(world, "m400");
     WORLD_WAIT(world, world->result_count == 1);
     world_check_kept(world, "m", 401);
+    assert_int_equal(world->cluster.resent_seen, 0); /* they were answered */
 }
 
 int main(void)
