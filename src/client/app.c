@@ -47,11 +47,18 @@ static void follow_event(struct app *app, const Jackdaw__Event *event)
     }
 }
 
+void app_check_output(struct app *app)
+{
+    if (ferror(stdout))
+        client_stop_keeping(app->client);
+}
+
 static void on_event(void *context, const Jackdaw__Event *event)
 {
     struct app *app = context;
     follow_event(app, event);
     app->screen->event(app, event);
+    app_check_output(app);
 }
 
 static void on_status(void *context, const char *server, const char *text)

@@ -35,6 +35,10 @@ int login_timeout_ms(const struct app *app, int wait_ms);
 void app_join_rooms(struct app *app);
 void choice_clear(struct choice *choice);
 
+/* Something was told to the screen. Where standard output has failed, it was told to nobody: the state
+ * file does not note it. */
+void app_check_output(struct app *app);
+
 /* The line has ended, or is in the state file otherwise. */
 void app_note_line(struct app *app, uint64_t line);
 

@@ -124,6 +124,10 @@ enum error client_restore(struct client *client, const char *path, struct error_
  * tags of requests too. Nothing without a state file. */
 void client_note(struct client *client, uint64_t tag, const char *text);
 
+/* The owner could not pass on what it was told: the state file stays as it is, so that the next client
+ * is told again. No request is sent any more. Nothing happens without a state file. */
+void client_stop_keeping(struct client *client);
+
 /* One more server. ERROR_NO_MEMORY. */
 enum error client_add_server(struct client *client, const struct address *address);
 

@@ -161,7 +161,7 @@ struct stream {
 /* What the state file says beyond the rest of the client. */
 struct persist {
     struct state_file *file; /* NULL: there is none */
-    bool failed;             /* it was told */
+    bool failed;             /* nothing is added any more, and nothing is sent */
     bool unsynced;           /* something that must be on the disk before more is sent */
     uint64_t last_id;
     uint64_t tag;

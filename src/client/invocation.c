@@ -44,8 +44,10 @@ static bool is_resume(const struct invocation *invocation)
 
 void app_note_line(struct app *app, uint64_t line)
 {
-    if (app->client != NULL)
-        client_note(app->client, line, app->current);
+    if (app->client == NULL)
+        return;
+    app_check_output(app);
+    client_note(app->client, line, app->current);
 }
 
 /* It has ended: off the list, told, freed. */

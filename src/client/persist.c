@@ -31,7 +31,7 @@ static char *text_of(const char *text)
 static void add(struct client *client, Jackdaw__StateRecord__RecordCase which, void *part)
 {
     struct state_file *file = client->persist.file;
-    if (file == NULL)
+    if (file == NULL || client->persist.failed)
         return;
     Jackdaw__StateRecord record = JACKDAW__STATE_RECORD__INIT;
     record.record_case = which;
@@ -287,6 +287,11 @@ void persist_refuse(struct client *client, uint64_t last_request)
         "to log in anew",
         (unsigned long long)client->session.next_number, (unsigned long long)last_request);
     tell_failed(client, why.text);
+}
+
+void client_stop_keeping(struct client *client)
+{
+    client->persist.failed = client->persist.failed || client->persist.file != NULL;
 }
 
 void persist_flush(struct client *client)

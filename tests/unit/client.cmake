@@ -16,5 +16,5 @@ jackdaw_unit_test(test_client_persist
   SOURCES test_client_persist.c ../support/client_world.c ../support/fake_chat.c ../support/folder.c
   LIBS jackdaw_client jackdaw_rpc)
 jackdaw_unit_test(test_client_app
-  SOURCES test_client_app.c ../support/client_world.c ../support/fake_chat.c
+  SOURCES test_client_app.c ../support/client_world.c ../support/fake_chat.c ../support/folder.c
   LIBS jackdaw_client_screens jackdaw_rpc PkgConfig::JANSSON)

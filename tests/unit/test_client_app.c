@@ -6,6 +6,7 @@
 #include "client/lines.h"
 #include "client/screens.h"
 #include "support/client_world.h"
+#include "support/folder.h"
 
 #include <jansson.h>
 #include <poll.h>
@@ -603,6 +604,51 @@ static void test_lines__peers_cannot_drive_the_terminal(void **state)
     stage_free(stage);
 }
 
+/* ---- the state file ---- */
+
+static void start_again(struct stage *stage)
+{
+    struct error_text why;
+    app_release(&stage->app);
+    assert_int_equal(app_init(&stage->app, &stage->settings, &recorder, &why), OK);
+}
+
+/* What could not be printed is printed by the next run. */
+static void test_state__output_that_fails(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    char *folder = folder_new();
+    char path[512];
+    FILE *real = stdout;
+    (void)snprintf(path, sizeof path, "%s/state", folder);
+    stage->settings.state = path;
+    start_again(stage);
+    run(stage, LINES("/register ann secret", "/join lobby"));
+    size_t before = told_count;
+    stdout = fopen("/dev/full", "w");
+    assert_non_null(stdout);
+    (void)fputc('x', stdout);
+    assert_int_not_equal(fflush(stdout), 0);
+    fake_say(&stage->world->cluster, "lobby", "bob", "new");
+    STAGE_WAIT(stage, told_count > before);
+    app_start_line(&stage->app, "mine", 4, ++stage->line);
+    turn(stage);
+    (void)fclose(stdout);
+    stdout = real;
+    before = told_count;
+    start_again(stage);
+    assert_int_equal(stage->app.first_line, 2); /* "mine" is to be given again */
+    app_start_session(&stage->app);
+    STAGE_WAIT(stage, told_count == before + 2);
+    bool resumed = strcmp(told[before], "resume OK") == 0;
+    assert_string_equal(told[before + resumed], "event new");
+    assert_string_equal(told[before + !resumed], "resume OK");
+    assert_int_equal(stage->world->cluster.sends_seen, 0);
+    stage_free(stage);
+    folder_remove(folder);
+}
+
 /* ---- /status ---- */
 
 static char *status_lines(struct stage *stage, char kept[static 4096])
@@ -843,6 +889,7 @@ int main(void)
         cmocka_unit_test(test_replace__takes_the_place_of_the_device_chosen),
         cmocka_unit_test(test_json_event__every_kind),
         cmocka_unit_test(test_lines__peers_cannot_drive_the_terminal),
+        cmocka_unit_test(test_state__output_that_fails),
         cmocka_unit_test(test_status__in_lines),
         cmocka_unit_test(test_status__of_an_old_server),
         cmocka_unit_test(test_status__in_json),
