@@ -66,11 +66,9 @@ static void add_request(struct client *client, const struct request *request, bo
 }
 
 /* Requests that end the session: where it goes on after all, their numbers are used up. */
-static void add_harmless(struct client *client, struct request *request)
+static void add_harmless(struct client *client, const struct request *request)
 {
     Jackdaw__StateRecord__Request record = JACKDAW__STATE_RECORD__REQUEST__INIT;
-    if (request->id == 0)
-        request->id = ++client->persist.last_id;
     record.id = request->id;
     record.call = CLIENT_LEAVE;
     record.number = request->number;
@@ -151,6 +149,8 @@ static void rewrite(struct client *client)
     DL_FOREACH(client->requests, request) {
         if (request->id != 0 && is_kept(request))
             add_request(client, request, request->answered);
+        else if (request->id != 0)
+            add_harmless(client, request);
     }
     state_file_end_rewrite(persist->file);
 }
@@ -174,6 +174,8 @@ void persist_number(struct request *request)
     struct client *client = request->client;
     if (client->persist.file == NULL)
         return;
+    if (request->id == 0)
+        request->id = ++client->persist.last_id;
     if (is_kept(request))
         add_number(client, request);
     else
@@ -414,8 +416,9 @@ static enum error read_request(struct client *client, const Jackdaw__StateRecord
         .ban = record->ban,
         .tag = record->tag,
     };
+    bool is_double = record->id <= client->persist.last_id && find(client, record->id) != NULL;
     if (record->call > CLIENT_STATUS || !is_text(record->room) || !is_text(record->name) ||
-        !is_text(record->text) || record->id <= client->persist.last_id ||
+        !is_text(record->text) || record->id == 0 || is_double ||
         client->count > client->requests_max)
         return ERROR_CORRUPT;
     struct request *request = request_copy(client, &asked);
@@ -425,7 +428,9 @@ static enum error read_request(struct client *client, const Jackdaw__StateRecord
         request_dispose(request);
         return ERROR_CORRUPT;
     }
-    request->id = client->persist.last_id = record->id;
+    request->id = record->id;
+    if (record->id > client->persist.last_id)
+        client->persist.last_id = record->id;
     if (record->tag > client->persist.tag)
         client->persist.tag = record->tag;
     set_number(request, record->number, record->session);

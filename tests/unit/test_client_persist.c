@@ -321,6 +321,35 @@ static void test_restore__another_cluster(void **state)
     world_check_kept(world, "m", 1);
 }
 
+static enum fake_action refuse_deletion(void *context, struct fake_server *server,
+                                        const char *method, uint64_t number)
+{
+    server->fail_status = STATUS_PERMISSION_DENIED;
+    return strcmp(method, "DeleteAccount") == 0 ? FAKE_FAIL : lose(context, server, method, number);
+}
+
+/* A deletion is not in the file, but its number is used up: what waits behind it keeps its place. */
+static void test_restore__requests_behind_a_deletion(void **state)
+{
+    struct fixture *fixture = *state;
+    struct world *world = fixture->world;
+    world_login(world);
+    assert_int_equal(
+        world_ask(world, &(struct client_request){.call = CLIENT_DELETE, .password = "wrong"}), OK);
+    world_send_many(world, "m", 3);
+    judge(fixture, refuse_deletion, "Send");
+    WORLD_WAIT(world, world->result_count == 1 && world->cluster.sends_seen == 3);
+    assert_int_equal(world->results[0].status, STATUS_PERMISSION_DENIED);
+    for (int life = 0; life < 2; life++)
+        kill_and_start(fixture); /* the second reads what the first made anew */
+    judge(fixture, NULL, NULL);
+    WORLD_WAIT(world, world->result_count == 3);
+    assert_int_equal(world_count(world, STATUS_OK), 3);
+    assert_int_equal(world->cluster.message_count, 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(world->cluster.messages[i].request, i + 2);
+}
+
 /* The servers have ended the session: what was certainly not sent goes out in the next one. */
 static void test_restore__a_session_that_is_over(void **state)
 {
@@ -389,6 +418,7 @@ int main(void)
         TEST(test_restore__an_old_copy_is_refused),
         TEST(test_restore__cut_at_every_byte),
         TEST(test_restore__another_cluster),
+        TEST(test_restore__requests_behind_a_deletion),
         TEST(test_restore__a_session_that_is_over),
         TEST(test_restore__after_many_rewrites),
     };
