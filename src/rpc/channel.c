@@ -458,15 +458,14 @@ static void on_message(void *context, nng_msg *message)
 static void on_pipe(nng_pipe pipe, nng_pipe_ev what, void *context)
 {
     struct rpc_channel *channel = context;
-    if (!connections_enter(&channel->connections, pipe, what))
-        return;
     if (what == NNG_PIPE_EV_ADD_PRE && !dial_connected(channel->dial, pipe)) {
-        connections_leave(&channel->connections);
         (void)nng_pipe_close(pipe);
         return;
     }
     if (what == NNG_PIPE_EV_REM_POST)
         dial_lost(channel->dial, pipe);
+    if (!connections_enter(&channel->connections, pipe, what))
+        return;
     enum report_kind kind = what == NNG_PIPE_EV_ADD_PRE ? REPORT_CONNECTED : REPORT_DISCONNECTED;
     struct report *report = new_report(channel, kind, (uint32_t)nng_pipe_id(pipe));
     if (report != NULL)
@@ -547,20 +546,32 @@ static enum error watch_greetings(struct rpc_channel *channel, struct error_text
     return OK;
 }
 
+/* The dial's thread; nng is done with the socket. */
+static void on_closed(void *context)
+{
+    release(context);
+}
+
 static enum error start_dialling(struct rpc_channel *channel, struct error_text *why)
 {
     const struct rpc_channel_options *options = &channel->options;
-    return dial_start(&channel->dial,
-                      &(struct dial_options){
-                          .socket = channel->socket,
-                          .address = options->address,
-                          .tls = channel->tls,
-                          .pause_min_ms = options->reconnect_min_ms,
-                          .pause_max_ms = options->reconnect_max_ms,
-                          .context = channel,
-                          .failed = options->refused != NULL ? on_failed_dial : NULL,
-                      },
-                      why);
+    hold(channel); /* for on_closed */
+    enum error error = dial_start(&channel->dial,
+                                  &(struct dial_options){
+                                      .socket = channel->socket,
+                                      .connections = &channel->connections,
+                                      .address = options->address,
+                                      .tls = channel->tls,
+                                      .pause_min_ms = options->reconnect_min_ms,
+                                      .pause_max_ms = options->reconnect_max_ms,
+                                      .context = channel,
+                                      .failed = options->refused != NULL ? on_failed_dial : NULL,
+                                      .closed = on_closed,
+                                  },
+                                  why);
+    if (error != OK)
+        release(channel);
+    return error;
 }
 
 enum error rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_options *options,
@@ -593,17 +604,18 @@ void rpc_channel_close(struct rpc_channel *channel)
     if (channel == NULL || channel->closing)
         return; /* the latter from a closure that this runs */
     channel->closing = true;
-    dial_stop(channel->dial);
+    connections_stop(&channel->connections);
+    receiver_release(&channel->receiver);
+    if (channel->send_aio != NULL) {
+        nng_aio_stop(channel->send_aio);
+        nng_aio_free(channel->send_aio);
+    }
+    if (channel->dial != NULL)
+        dial_stop(channel->dial);
+    else if (channel->open)
+        (void)nng_close(channel->socket); /* it has never had a connection */
     greeting_forget(&channel->greeting_watch);
     tls_endpoint_close(channel->tls);
-    receiver_release(&channel->receiver);
-    if (channel->send_aio != NULL)
-        nng_aio_stop(channel->send_aio);
-    if (channel->open &&
-        !connections_close(&channel->connections, channel->socket, channel->options.address.tls))
-        hold(channel); /* for ever: nng may still call */
-    if (channel->send_aio != NULL)
-        nng_aio_free(channel->send_aio);
     end_all_calls(channel, STATUS_CANCELLED, "the channel was closed");
     drop_output(channel);
     release(channel); /* freed when its last task in the queue has run */

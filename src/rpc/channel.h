@@ -57,10 +57,11 @@ struct rpc_channel_options {
 enum error rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_options *options,
                             struct error_text *why);
 
-/* Ends every open call with CANCELLED (closures run before this returns) and disconnects; waits for
- * nng's threads. The last bytes are freed when the tasks that it has in the queue have run. May be
- * called from closures and callbacks, also its own: nothing more is told after it. A call that such
- * a closure makes on this channel ends CANCELLED at once. NULL is allowed. */
+/* Ends every open call with CANCELLED (closures run before this returns), and does not wait for the
+ * network: another thread then disconnects, at once unless it is just connecting. The last bytes are
+ * freed when that is done and the tasks that it has in the queue have run. May be called from closures
+ * and callbacks, also its own: nothing more is told after it. A call that such a closure makes on this
+ * channel ends CANCELLED at once. NULL is allowed. */
 void rpc_channel_close(struct rpc_channel *channel);
 
 bool rpc_channel_is_connected(const struct rpc_channel *channel);

@@ -87,6 +87,13 @@ void connections_leave(struct connections *connections)
     (void)pthread_mutex_unlock(&connections->mutex);
 }
 
+void connections_stop(struct connections *connections)
+{
+    (void)pthread_mutex_lock(&connections->mutex);
+    connections->closing = true;
+    (void)pthread_mutex_unlock(&connections->mutex);
+}
+
 static struct timespec from_now(uint32_t ms)
 {
     struct timespec time;

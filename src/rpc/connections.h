@@ -15,7 +15,7 @@
  * when its endpoint is closed.
  *
  * The remaining wait has a bound, too: nng_close runs in a thread of its own. If it does not return in
- * time, the caller goes on without it.
+ * time, the caller goes on without it. Of channels and followers the dial's thread is the caller.
  *
  * Private to src/rpc. */
 #ifndef JACKDAW_RPC_CONNECTIONS_H
@@ -54,11 +54,14 @@ void connections_leave(struct connections *connections);
  * Any thread. */
 void connections_end(nng_pipe pipe, bool has_tls);
 
+/* From its return on connections_enter returns false, and nothing is reported any more. Any thread. */
+void connections_stop(struct connections *connections);
+
 /* Closes all connections and the socket; from the moment of the call connections_enter returns false.
- * has_tls: the socket has or had connections with TLS. true: nng is done, and no callback runs any more. false: nng_close has not returned within
- * CONNECTIONS_CLOSE_MS, which is logged. Callbacks may still run: the caller must never free
- * connections, nor anything else that callbacks use before connections_enter. The process then exits
- * without nng's own clean-up, which would wait, too. Any thread but nng's. */
+ * has_tls: the socket has or had connections with TLS. true: nng is done, and no callback runs any more.
+ * false: nng_close has not returned within CONNECTIONS_CLOSE_MS, which is logged. Callbacks may still run:
+ * the caller must never free connections, nor anything else that callbacks use before connections_enter.
+ * The process then exits without nng's own clean-up, which would wait, too. Any thread but nng's. */
 bool connections_close(struct connections *connections, nng_socket socket, bool has_tls);
 
 /* How many calls of nng_close have not returned although their callers have gone on. */

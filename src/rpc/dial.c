@@ -2,6 +2,7 @@
 #include "rpc/dial.h"
 
 #include "base/clock.h"
+#include "rpc/connections.h"
 #include "rpc/failed_dials.h"
 #include "rpc/transport.h"
 
@@ -14,10 +15,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define AGAIN_MS 250u         /* dial_now leaves a younger dial alone */
-#define FIRST_CONNECT_MS 50u  /* a dialer younger than this may be in its handshake, */
-#define HANDSHAKE_WAIT_MS 20u /* which dial_stop waits for */
-#define NEVER_MS 86400000     /* nng's pause between dials: these are begun here */
+#define AGAIN_MS 250u     /* dial_now leaves a younger dial alone */
+#define NEVER_MS 86400000 /* nng's pause between dials: these are begun here */
 #define HOST_SIZE INET6_ADDRSTRLEN
 
 struct dial {
@@ -28,7 +27,6 @@ struct dial {
     pthread_mutex_t mutex; /* protects the rest, except for what is the thread's */
     pthread_cond_t changed;
     bool stopped;
-    bool is_closing_dialers; /* the thread, without the mutex */
     bool hurried;
     bool elsewhere;     /* the next dial does not begin with `latest` */
     int pipe;           /* the connection; 0: none */
@@ -196,7 +194,6 @@ static void close_dialers(struct dial *dial)
 {
     uint32_t used = dial->was_connected ? dial->dialer : 0;
     bool is_kept = dial->pipe != 0;
-    dial->is_closing_dialers = true;
     (void)pthread_mutex_unlock(&dial->mutex);
     for (size_t i = 0; i < dial->begun; i++) {
         nng_dialer *dialer = &dial->dialers[i];
@@ -210,8 +207,6 @@ static void close_dialers(struct dial *dial)
         dialer->id = 0;
     }
     (void)pthread_mutex_lock(&dial->mutex);
-    dial->is_closing_dialers = false;
-    (void)pthread_cond_broadcast(&dial->changed);
 }
 
 /* OK: there is a connection, or the thread is not to wait on. */
@@ -262,9 +257,29 @@ static enum error dial_once(struct dial *dial)
         close_dialers(dial);
     while (dial->pipe != 0 && !dial->stopped)
         (void)pthread_cond_wait(&dial->changed, &dial->mutex);
-    if (!dial->stopped)
+    if (!dial->stopped) {
         close_dialers(dial);
+        dial->begun = 0;
+    }
     return error;
+}
+
+/* nng leaks the descriptor of a connection whose handshake moves on in the moment in which its socket is
+ * closed, and gives up a handshake itself after 10 s. With the mutex. */
+static void wait_for_handshakes(struct dial *dial)
+{
+    uint64_t until_ms = dial->began_ms + DIAL_END_MS;
+    while (!dial->was_connected && dial->failed < dial->begun && clock_monotonic_ms() < until_ms)
+        wait_until(dial, until_ms);
+}
+
+/* Nothing of the owner's is used any more once `closed` has been called. */
+static void close_socket(struct dial *dial)
+{
+    const struct dial_options *options = &dial->options;
+    failed_dials_forget(&dial->watch);
+    if (connections_close(options->connections, options->socket, options->address.tls))
+        options->closed(options->context);
 }
 
 static void *run(void *argument)
@@ -284,7 +299,9 @@ static void *run(void *argument)
         if (error != OK)
             pause_ms = pause_ms < options->pause_max_ms / 2 ? pause_ms * 2 : options->pause_max_ms;
     }
+    wait_for_handshakes(dial);
     (void)pthread_mutex_unlock(&dial->mutex);
+    close_socket(dial);
     release(dial);
     return NULL;
 }
@@ -303,10 +320,10 @@ static void on_failed(void *context, enum error error)
 bool dial_connected(struct dial *dial, nng_pipe pipe)
 {
     (void)pthread_mutex_lock(&dial->mutex);
-    bool is_first = dial->pipe == 0;
+    bool is_first = dial->pipe == 0 && !dial->stopped;
+    dial->was_connected = true;
     if (is_first) {
         dial->pipe = nng_pipe_id(pipe);
-        dial->was_connected = true;
         dial->dialer = nng_pipe_dialer(pipe).id;
     }
     (void)pthread_cond_broadcast(&dial->changed);
@@ -370,29 +387,12 @@ enum error dial_start(struct dial **out, const struct dial_options *options, str
     return error;
 }
 
-/* With the mutex. */
-static void wait_for_handshake(struct dial *dial)
-{
-    uint64_t until_ms = clock_monotonic_ms() + HANDSHAKE_WAIT_MS;
-    while (dial->pipe == 0 && dial->failed < dial->begun &&
-           clock_monotonic_ms() <= dial->began_ms + FIRST_CONNECT_MS &&
-           clock_monotonic_ms() < until_ms)
-        wait_until(dial, until_ms);
-}
-
 void dial_stop(struct dial *dial)
 {
-    if (dial == NULL)
-        return;
     (void)pthread_mutex_lock(&dial->mutex);
-    wait_for_handshake(dial);
     dial->stopped = true;
     (void)pthread_cond_broadcast(&dial->changed);
-    while (
-        dial->is_closing_dialers) /* nng aborts where a dialer and its socket are closed at once */
-        (void)pthread_cond_wait(&dial->changed, &dial->mutex);
     (void)pthread_mutex_unlock(&dial->mutex);
-    failed_dials_forget(&dial->watch);
 }
 
 void dial_free(struct dial *dial)

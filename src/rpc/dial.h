@@ -20,37 +20,46 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DIAL_NEXT_MS 250u      /* RFC 8305, section 5: Connection Attempt Delay */
-#define DIAL_TIMEOUT_MS 3000u  /* for connection and handshake, after the last address was begun */
+#define DIAL_NEXT_MS 250u     /* RFC 8305, section 5: Connection Attempt Delay */
+#define DIAL_TIMEOUT_MS 3000u /* for connection and handshake, after the last address was begun */
+#define DIAL_END_MS 12000u /* so long after that a dial that was stopped may still end by itself */
 #define DIAL_ADDRESSES_MAX 16u /* of a name; further ones are ignored */
 #define DIAL_RESOLVING_MAX 16u /* in one process at the same time; more fail with ERROR_FULL */
 
+struct connections;
 struct dial;
 struct tls_endpoint;
 
 struct dial_options {
     nng_socket socket;
-    struct address address;   /* an empty host is 127.0.0.1 */
-    struct tls_endpoint *tls; /* where address.tls; borrowed until dial_stop has returned */
-    uint32_t pause_min_ms;    /* the first pause is shorter than this, */
-    uint32_t pause_max_ms;    /* and each other one than this */
+    struct connections *connections; /* of the socket; borrowed until closed is called */
+    struct address address;          /* an empty host is 127.0.0.1 */
+    struct tls_endpoint *tls;        /* where address.tls; borrowed until dial_stop has returned */
+    uint32_t pause_min_ms;           /* the first pause is shorter than this, */
+    uint32_t pause_max_ms;           /* and each other one than this */
     void *context;
     /* Called when all addresses have failed, on the thread of the dial; NULL is allowed. ERROR_REFUSED:
      * nobody listens at any address. ERROR_NOT_FOUND: the host has no address. */
     void (*failed)(void *context, enum error error);
+    /* Called once after dial_stop, on the thread of the dial: the socket is closed, and neither nng nor
+     * the dial uses anything of the owner's any more. Never called where connections_close fails. */
+    void (*closed)(void *context);
 };
 
-/* Begins. *out: ended with dial_stop and then dial_free. ERROR_INVALID (the address),
- * ERROR_NO_MEMORY, ERROR_FULL: sentence in why, which may be NULL. */
+/* Begins. *out: ended with dial_stop and, when closed has been called, with dial_free. On errors the
+ * socket stays open. ERROR_INVALID (the address), ERROR_NO_MEMORY, ERROR_FULL: sentence in why, which
+ * may be NULL. */
 enum error dial_start(struct dial **out, const struct dial_options *options,
                       struct error_text *why);
 
-/* Ends; the socket is to be closed after it. failed is not called any more. If a dial has just begun,
- * this waits up to 20 ms for its result, because nng leaks the descriptor of a connection whose socket
- * is closed during the handshake. NULL is allowed. */
+/* Ends, without waiting: failed is not called any more. The thread closes the connections and the
+ * socket. A dial that is under way ends by itself before, within DIAL_END_MS of its last address,
+ * because nng leaks the descriptor of a connection whose handshake moves on while its socket is closed;
+ * a name that is being resolved is waited for, too. The owner has called connections_stop before, and has
+ * ended what sends and receives on the socket. */
 void dial_stop(struct dial *dial);
 
-/* Frees it, when nng calls the callbacks of connections no more. Any thread. NULL is allowed. */
+/* Any thread. NULL is allowed. */
 void dial_free(struct dial *dial);
 
 /* The owner throws the connection away: the next dial begins with the address after the one in use. */
@@ -62,8 +71,9 @@ void dial_now(struct dial *dial);
 /* How many addresses the host had at the latest dial; 0: none yet. */
 size_t dial_addresses(struct dial *dial);
 
-/* For the callbacks of connections; nng's threads. dial_connected: false: there is one already, the
- * caller closes this one. */
+/* For the callbacks of connections, for each one and before connections_enter; nng's threads.
+ * dial_connected: false: there is one already, or the dial has been stopped: the caller closes this
+ * one. */
 bool dial_connected(struct dial *dial, nng_pipe pipe);
 void dial_lost(struct dial *dial, nng_pipe pipe);
 

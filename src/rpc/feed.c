@@ -304,20 +304,19 @@ static void run_delivery(struct task *task)
 static void on_pipe(nng_pipe pipe, nng_pipe_ev what, void *context)
 {
     struct rpc_follower *follower = context;
-    if (!connections_enter(&follower->connections, pipe, what))
-        return;
-    unsigned id = (unsigned)nng_pipe_id(pipe);
     if (what == NNG_PIPE_EV_ADD_PRE && !dial_connected(follower->dial, pipe)) {
-        connections_leave(&follower->connections);
         (void)nng_pipe_close(pipe);
         return;
     }
-    if (what == NNG_PIPE_EV_ADD_PRE) {
-        atomic_store(&follower->pipe, id);
-    } else {
+    if (what == NNG_PIPE_EV_REM_POST)
         dial_lost(follower->dial, pipe);
+    if (!connections_enter(&follower->connections, pipe, what))
+        return;
+    unsigned id = (unsigned)nng_pipe_id(pipe);
+    if (what == NNG_PIPE_EV_ADD_PRE)
+        atomic_store(&follower->pipe, id);
+    else
         (void)atomic_compare_exchange_strong(&follower->pipe, &id, 0);
-    }
     if (!atomic_exchange(&follower->state_queued, true)) {
         follower->state.run = run_state;
         hold(follower);
@@ -424,16 +423,29 @@ static enum error set_up_follower(struct rpc_follower *follower, struct error_te
     return OK;
 }
 
+/* The dial's thread; nng is done with the socket. */
+static void on_closed(void *context)
+{
+    release(context);
+}
+
 static enum error start_dialling(struct rpc_follower *follower, struct error_text *why)
 {
-    return dial_start(&follower->dial,
-                      &(struct dial_options){
-                          .socket = follower->socket,
-                          .address = follower->options.address,
-                          .pause_min_ms = follower->options.reconnect_min_ms,
-                          .pause_max_ms = follower->options.reconnect_max_ms,
-                      },
-                      why);
+    hold(follower); /* for on_closed */
+    enum error error = dial_start(&follower->dial,
+                                  &(struct dial_options){
+                                      .socket = follower->socket,
+                                      .connections = &follower->connections,
+                                      .address = follower->options.address,
+                                      .pause_min_ms = follower->options.reconnect_min_ms,
+                                      .pause_max_ms = follower->options.reconnect_max_ms,
+                                      .context = follower,
+                                      .closed = on_closed,
+                                  },
+                                  why);
+    if (error != OK)
+        release(follower);
+    return error;
 }
 
 enum error rpc_follower_open(struct rpc_follower **out, const struct rpc_follower_options *options,
@@ -470,9 +482,11 @@ void rpc_follower_close(struct rpc_follower *follower)
     if (follower == NULL || follower->closing)
         return;
     follower->closing = true;
-    dial_stop(follower->dial);
+    connections_stop(&follower->connections);
     receiver_release(&follower->receiver);
-    if (follower->open && !connections_close(&follower->connections, follower->socket, false))
-        hold(follower); /* for ever: nng may still call */
+    if (follower->dial != NULL)
+        dial_stop(follower->dial);
+    else if (follower->open)
+        (void)nng_close(follower->socket); /* it has never had a connection */
     release(follower);
 }

@@ -87,9 +87,9 @@ struct rpc_follower_figures {
 };
 void rpc_follower_figures(const struct rpc_follower *follower, struct rpc_follower_figures *out);
 
-/* Ends it: nothing is told after that, also when called from one of its callbacks. Waits for nng's
- * threads. The last bytes are freed when the tasks that it has in the queue have run. NULL is
- * allowed. */
+/* Ends it: nothing is told after that, also when called from one of its callbacks. Another thread
+ * disconnects. The last bytes are freed when that is done and the tasks that it has in the queue have
+ * run. NULL is allowed. */
 void rpc_follower_close(struct rpc_follower *follower);
 
 #endif

@@ -51,6 +51,30 @@ static void test_channel__closed_after_a_reply(void **state)
     probe_stop(probe);
 }
 
+/* It closes at any time of its dial: nng would leak a descriptor in some moments of the handshake. */
+static void test_channel__closed_while_it_connects(void **state)
+{
+    (void)state;
+    for (int has_tls = 0; has_tls < 2; has_tls++) {
+        struct probe *probe = has_tls ? start_tls() : probe_start(NULL);
+        struct client watch;
+        open_tls(&watch, probe);
+        client_expect_service(&watch);
+        size_t before = count_descriptors();
+        for (int i = 0; i < (has_tls ? 2 : 10) * ROUNDS; i++) {
+            struct client client;
+            open_tls(&client, probe);
+            for (int turns = 0; turns < i % 5; turns++)
+                client_turn(&client, 1);
+            client_close(&client);
+        }
+        WAIT_UNTIL(&watch, count_descriptors() <= before);
+        WAIT_UNTIL(&watch, probe_figures(probe).peers == 1);
+        client_close(&watch);
+        probe_stop(probe);
+    }
+}
+
 /* It closes while much more is on its way to it. */
 static void test_channel__closed_while_a_stream_arrives(void **state)
 {
@@ -135,6 +159,7 @@ int main(int argc, char **argv)
     if (argc > 1)
         cmocka_set_test_filter(argv[1]); /* a pattern: only these */
     const struct CMUnitTest tests[] = {
+        CASE(test_channel__closed_while_it_connects),
         CASE(test_channel__closed_after_a_reply),
         CASE(test_channel__closed_while_a_stream_arrives),
         CASE(test_server__freed_while_clients_send),
