@@ -192,7 +192,7 @@ static enum error append(struct rpc_channel *channel, const Jackdaw__Envelope *h
 
 void rpc_channel_flush(struct rpc_channel *channel)
 {
-    if (channel->sending || channel->output_count == 0 || channel->pipe == 0)
+    if (channel->closing || channel->sending || channel->output_count == 0 || channel->pipe == 0)
         return;
     nng_msg *message = channel->output[0];
     channel->output_count--;

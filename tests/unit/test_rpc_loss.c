@@ -513,6 +513,32 @@ static void retry_in_closure(struct outcome *outcome)
         client_echo(next->context != NULL ? next->context : NULL, "retry", 0, next);
 }
 
+static void flush_in_closure(struct outcome *outcome)
+{
+    struct client *client = outcome->context;
+    rpc_channel_flush(client->channel);
+}
+
+/* What still waits to be sent then is not sent any more. */
+static void test_channel_close__closures_flush(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client client;
+    client_open(&client, probe_address(fixture->probe), NULL);
+    client_expect_service(&client);
+    size_t echoed = fixture->counters->echoed;
+    for (size_t i = 0; i < 10; i++) {
+        fixture->outcomes[i].context = &client;
+        fixture->outcomes[i].then = flush_in_closure;
+        client_echo(&client, "x", 0, &fixture->outcomes[i]);
+    }
+    client_close(&client);
+    for (size_t i = 0; i < 10; i++)
+        assert_int_equal(fixture->outcomes[i].result.status, STATUS_CANCELLED);
+    client_expect_service(&fixture->client);
+    assert_int_equal(fixture->counters->echoed, echoed + 1);
+}
+
 /* Closures that retry while their channel is being closed: the retry ends at once, too. */
 static void test_channel_close__closures_call_again(void **state)
 {
@@ -607,6 +633,7 @@ int main(int argc, char **argv)
         CASE(test_channel_close__from_its_own_closure),
         CASE(test_channel_close__from_its_callbacks),
         CASE(test_channel_close__from_a_closure_of_the_loss),
+        CASE(test_channel_close__closures_flush),
         CASE(test_channel_close__closures_call_again),
         CASE(test_reconnect__closures_call_again),
         CASE(test_drain__refuses_what_is_new_and_keeps_what_is_open),
