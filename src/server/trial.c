@@ -98,6 +98,15 @@ static bool make_progress(void)
     return progress != NULL;
 }
 
+/* Where SIGCHLD is ignored, which a process inherits from who started it, the kernel keeps no status
+ * of a child's end. */
+static void keep_status_of_children(void)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGCHLD, &action, NULL);
+}
+
 /* Reads what the child writes until it ends, which closes the pipe. false: it has not within the
  * bound. */
 static bool listen_until_end(int input, uint64_t until_us, char *text, size_t size)
@@ -205,6 +214,7 @@ void trial_run(const struct trial *trial, struct trial_report *report)
     uint64_t begun_us = clock_monotonic_us();
     if (!reap_left_over() || !make_progress() || pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
         return;
+    keep_status_of_children();
     pid_t parent = getpid();
     pid_t child = fork();
     if (child == 0)

@@ -10,7 +10,7 @@
  * malloc is safe; a lock within SQLite that another connection held for a moment makes the child hang,
  * which ends as TRIAL_UNKNOWN: try again.
  *
- * Core thread only; one trial at a time. */
+ * Core thread only; one trial at a time. SIGCHLD gets its default action. */
 #ifndef JACKDAW_SERVER_TRIAL_H
 #define JACKDAW_SERVER_TRIAL_H
 

@@ -107,6 +107,17 @@ static void test_trial__killed_by_somebody_else_says_nothing(void **state)
     assert_int_equal(tried(kill_from_outside, NULL, LONG_MS).end, TRIAL_UNKNOWN);
 }
 
+/* Whoever starts a server may have ignored the ends of its own children: that is inherited. */
+static void test_trial__where_ends_of_children_are_ignored(void **state)
+{
+    (void)state;
+    int number = 1;
+    (void)signal(SIGCHLD, SIG_IGN);
+    assert_int_equal(tried(change, &number, LONG_MS).end, TRIAL_PASSED);
+    assert_int_equal(tried(exit_with_error, NULL, LONG_MS).end, TRIAL_DIED);
+    (void)signal(SIGCHLD, SIG_DFL);
+}
+
 static void compute(void *context)
 {
     volatile unsigned turns = 0;
@@ -211,6 +222,7 @@ int main(void)
         cmocka_unit_test(test_trial__tells_what_it_died_of),
         cmocka_unit_test(test_trial__an_exit_with_an_error_is_a_death),
         cmocka_unit_test(test_trial__killed_by_somebody_else_says_nothing),
+        cmocka_unit_test(test_trial__where_ends_of_children_are_ignored),
         cmocka_unit_test(test_trial__computes_for_ever),
         cmocka_unit_test(test_trial__a_child_that_waits_says_nothing),
         cmocka_unit_test(test_trial__may_say_much),
