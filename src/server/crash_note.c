@@ -122,9 +122,10 @@ void crash_note_end(struct crash_note *note)
     note->noted->is_applying = 0;
 }
 
-uint64_t crash_note_seq(const struct crash_note *note)
+bool crash_note_covers(const struct crash_note *note, uint64_t seq)
 {
-    return note->noted->deaths > 0 ? note->noted->died.last_seq : 0;
+    const struct span *died = &note->noted->died;
+    return note->noted->deaths > 0 && seq >= died->first_seq && seq <= died->last_seq;
 }
 
 bool crash_note_poison(const struct crash_note *note, struct position *at)

@@ -38,8 +38,9 @@ void crash_note_close(struct crash_note *note); /* NULL is allowed */
 void crash_note_begin(struct crash_note *note, struct position last, uint64_t first_seq);
 void crash_note_end(struct crash_note *note);
 
-/* Entries up to this seq are to be applied in a transaction each; 0: none. */
-uint64_t crash_note_seq(const struct crash_note *note);
+/* Whether the entry at seq is one of those that the process before may have died of: these are to be
+ * applied in a transaction each. */
+bool crash_note_covers(const struct crash_note *note, uint64_t seq);
 
 /* The entry that ended CRASH_NOTE_DEATHS_MAX processes; false: there is none. *at: its last delta. */
 bool crash_note_poison(const struct crash_note *note, struct position *at);

@@ -246,8 +246,8 @@ static void fail(struct ledger *ledger, enum error error, const char *doing)
 /* One entry after the other where one of them has ended a process: so it is known which. */
 static size_t entries_at_once(const struct ledger *ledger)
 {
-    bool is_careful =
-        ledger->options.note != NULL && ledger->durable.seq < crash_note_seq(ledger->options.note);
+    const struct crash_note *note = ledger->options.note;
+    bool is_careful = note != NULL && crash_note_covers(note, ledger->durable.seq + 1);
     return is_careful ? 1 : ENTRIES_AT_ONCE;
 }
 
