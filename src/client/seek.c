@@ -55,6 +55,14 @@ static void tell_back(struct client *client)
     tell(client, link->text, &text);
 }
 
+static size_t count_answering(const struct client *client)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < client->link_count; i++)
+        count += client->links[i]->connected && client->links[i]->answered;
+    return count;
+}
+
 static void tell_when_lost(struct client *client)
 {
     uint32_t quiet_ms = client->current == NULL ? CLIENT_QUIET_MS : CLIENT_QUIET_DOUBT_MS;
@@ -70,6 +78,9 @@ static void tell_when_lost(struct client *client)
                         client->servers.count == 1 ? "again" : "other servers");
     else if (client->servers.count == 1)
         (void)error_set(&text, OK, "%s does not answer; trying again", first);
+    else if (count_answering(client) > 0)
+        (void)error_set(&text, OK, "no server is the master now, %zu of %zu answer; trying again",
+                        count_answering(client), client->servers.count);
     else
         (void)error_set(&text, OK, "none of %zu servers answers; trying again",
                         client->servers.count);
@@ -169,6 +180,16 @@ static bool may_be_lone(struct client *client, const struct link *link)
         given += client->servers.items[i].given;
     return !client->session.active && link->servers_count > 0 && link->servers_count < given &&
            !client_is_over(client, client->first_answer_us, CLIENT_LONE_MS);
+}
+
+/* Whether a server is there and only CLIENT_LONE_MS keep it from being taken. */
+static bool has_lone(struct client *client)
+{
+    for (size_t i = 0; i < client->link_count; i++)
+        if (client->links[i]->connected && client->links[i]->answered &&
+            may_be_lone(client, client->links[i]))
+            return true;
+    return false;
 }
 
 static bool is_preferred(const struct link *link, const struct link *to)
@@ -294,7 +315,8 @@ void seek_tick(struct client *client)
     struct link *link = choose(client);
     if (link != NULL)
         take(client, link);
-    tell_when_lost(client);
+    if (client->current != NULL || !has_lone(client))
+        tell_when_lost(client);
 }
 
 enum error seek_start(struct client *client, struct error_text *why)

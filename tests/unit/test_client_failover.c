@@ -526,6 +526,23 @@ static void test_cluster__a_lone_server_is_not_preferred(void **state)
     world_connect(world, 3, NULL);
     WORLD_WAIT(world, world->connected);
     check_server(world, 0);
+    assert_int_equal(world->status_count, 1); /* that it is connected: the wait is no failure */
+    world_free(world);
+}
+
+/* Servers that answer without a master among them are not told as silent. */
+static void test_failover__no_master_at_the_start(void **state)
+{
+    (void)state;
+    struct world *world = world_new(3);
+    world->servers[0].master = false;
+    world_connect(world, 3, NULL);
+    WORLD_WAIT(world, world->status_count > 0);
+    assert_false(world->connected);
+    assert_non_null(strstr(world->status, "no server is the master now, "));
+    elect(world, 1);
+    WORLD_WAIT(world, world->connected);
+    check_server(world, 1);
     world_free(world);
 }
 
@@ -535,6 +552,7 @@ int main(void)
         cmocka_unit_test(test_failover__master_is_killed),
         cmocka_unit_test(test_failover__again_and_again),
         cmocka_unit_test(test_failover__long_gap_is_told),
+        cmocka_unit_test(test_failover__no_master_at_the_start),
         cmocka_unit_test(test_failover__long_election),
         cmocka_unit_test(test_failover__current_one_is_elected),
         cmocka_unit_test(test_failover__master_stops),
