@@ -48,12 +48,15 @@ static void on_disconnected(void *context, struct rpc_channel *channel)
     begin_seeking(client);
 }
 
-/* The server is there, and the connection fails all the same: TLS, or another program. */
+/* The server is there, and the connection fails all the same: TLS, or another program. Or its name
+ * is wrong. A server that is down needs no reason: that it does not answer says it. */
 static void on_refused(void *context, struct rpc_channel *channel, enum error error)
 {
     struct link *link = context;
     const char *problem = rpc_channel_problem(channel);
-    (void)error;
+    bool is_told = !link->has_problem && link->client->problem.text[0] != '\0';
+    if (problem == NULL && error == ERROR_NOT_FOUND && !is_told)
+        problem = "the name has no address";
     if (problem != NULL)
         (void)error_set(&link->client->problem, OK, "%s: %s", link->text, problem);
     else if (link->has_problem)

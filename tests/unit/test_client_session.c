@@ -907,6 +907,23 @@ static void test_server__tls_on_one_side_only(void **state)
     world_free(world);
 }
 
+/* Without asking the DNS: no label has so many characters. */
+static void test_server__name_without_address(void **state)
+{
+    (void)state;
+    struct world *world = world_new(1);
+    struct address address = {.port = 2625};
+    memset(address.host, 'x', 64);
+    world_connect_to(world, &address, 1);
+    uint64_t since = 0;
+    while (strstr(world->status, ": the name has no address; trying again") == NULL) {
+        world_turn(world);
+        world_check_patience(&since, "the reason is told");
+    }
+    assert_false(world->connected);
+    world_free(world);
+}
+
 static enum fake_action all_unavailable(void *context, struct fake_server *server,
                                         const char *method, uint64_t number)
 {
@@ -977,6 +994,7 @@ int main(void)
         cmocka_unit_test(test_server__silent_one_is_left),
         cmocka_unit_test(test_server__idle_client_notices),
         cmocka_unit_test(test_server__tls_on_one_side_only),
+        cmocka_unit_test(test_server__name_without_address),
         cmocka_unit_test(test_retry__backoff_grows_and_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
