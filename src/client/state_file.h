@@ -2,9 +2,10 @@
 /* state_file.h - a file of records that is appended to, and made anew when it has grown.
  *
  * The file begins with a line of text and then holds records: size (4 bytes, little endian), the
- * first 4 bytes of the size's BLAKE2b-128 digest, the digest of size and payload, payload. A process that is killed, or a machine that loses
- * power, leaves a prefix of the records, and perhaps a part of one more, which is dropped at the next
- * start. Anything else that does not fit is damage: the file is refused and not touched.
+ * first 4 bytes of the size's BLAKE2b-128 digest, the digest of size and payload, payload. When a
+ * process is killed, or a machine loses power, the file is a prefix of the records, and perhaps a part
+ * of one more, which state_file_open drops. Anything else that does not fit is damage: state_file_open
+ * refuses the file and does not change it.
  *
  * The file has mode 0600. A new one is written beside it (PATH.new), synced and renamed. PATH.lock is
  * locked while the file is open, so that two processes do not write it.
