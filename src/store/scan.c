@@ -296,62 +296,55 @@ static enum error read_outcomes(struct query *query, size_t *size)
                                                             : error;
 }
 
-static enum error scan_outcome_tails(struct slice *slice)
+/* Reads the rows of a table of outcomes, which begin with the key; that of parts has two columns. */
+static enum error scan_outcomes(struct slice *slice, struct query *query, bool of_parts)
 {
     struct store_scan *scan = slice->scan;
-    uint64_t key;
-    if (!begin_key(scan, &key))
-        return next_part(slice);
-    struct query query;
     bool more;
-    query_read(&query, slice->store, STATEMENT_SCAN_OUTCOME_TAILS,
-               "SELECT session, part, last_request, outcomes FROM outcome_tail"
-               " WHERE session >= ?1 ORDER BY session",
-               "read the outcomes");
-    bind_number(&query, key);
     enum error error;
-    while ((error = query_step(&query, &more)) == OK && more) {
+    while ((error = query_step(query, &more)) == OK && more) {
         size_t size;
-        scan->key = column_number(&query);
+        scan->key = column_number(query);
+        uint64_t second = column_ordered(query);
+        if (of_parts)
+            scan->second_key = second;
         scan->is_within = true;
-        (void)column_ordered(&query);
-        (void)column_ordered(&query);
-        error = read_outcomes(&query, &size);
+        (void)column_ordered(query);
+        error = read_outcomes(query, &size);
         if (error == OK && !count(slice, ROW_BYTES + size))
             error = ERROR_CANCELLED;
         if (error != OK)
             break;
     }
-    error = query_end(&query, error);
+    error = query_end(query, error);
     return error == OK ? next_part(slice) : error;
+}
+
+static enum error scan_outcome_tails(struct slice *slice)
+{
+    uint64_t key;
+    if (!begin_key(slice->scan, &key))
+        return next_part(slice);
+    struct query query;
+    query_read(&query, slice->store, STATEMENT_SCAN_OUTCOME_TAILS,
+               "SELECT session, part, last_request, outcomes FROM outcome_tail"
+               " WHERE session >= ?1 ORDER BY session",
+               "read the outcomes");
+    bind_number(&query, key);
+    return scan_outcomes(slice, &query, false);
 }
 
 static enum error scan_outcome_parts(struct slice *slice)
 {
     struct store_scan *scan = slice->scan;
     struct query query;
-    bool more;
     query_read(&query, slice->store, STATEMENT_SCAN_OUTCOME_PARTS,
                "SELECT session, slot, part, outcomes FROM outcome_part"
                " WHERE (session, slot) > (?1, ?2) ORDER BY session, slot",
                "read the outcomes");
     bind_number(&query, scan->is_within ? scan->key : (uint64_t)INT64_MIN);
     bind_number(&query, scan->is_within ? scan->second_key : (uint64_t)INT64_MIN);
-    enum error error;
-    while ((error = query_step(&query, &more)) == OK && more) {
-        size_t size;
-        scan->key = column_number(&query);
-        scan->second_key = column_ordered(&query);
-        scan->is_within = true;
-        (void)column_ordered(&query);
-        error = read_outcomes(&query, &size);
-        if (error == OK && !count(slice, ROW_BYTES + size))
-            error = ERROR_CANCELLED;
-        if (error != OK)
-            break;
-    }
-    error = query_end(&query, error);
-    return error == OK ? next_part(slice) : error;
+    return scan_outcomes(slice, &query, true);
 }
 
 /* ---- all of it ---- */
