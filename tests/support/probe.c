@@ -4,6 +4,7 @@
 #include "base/clock.h"
 
 #include <dirent.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -622,6 +624,17 @@ void probe_free_server(struct probe *probe)
     probe_do(probe, free_server_now, NULL);
 }
 
+bool probe_have_ipv6(void)
+{
+    const struct sockaddr_in6 loopback = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
+    int descriptor = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (descriptor < 0)
+        return false;
+    int result = bind(descriptor, (const struct sockaddr *)&loopback, sizeof loopback);
+    (void)close(descriptor);
+    return result == 0;
+}
+
 /* ---- the client ---- */
 
 static void on_connected(void *context, struct rpc_channel *channel)
@@ -813,4 +826,13 @@ size_t resident_bytes(void)
     (void)fclose(file);
     ASSERT(fields == 2);
     return resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+void client_expect_service_at(const struct address *address, const char *authority)
+{
+    struct client client;
+    struct rpc_channel_options options = {.tls_authority = authority};
+    client_open(&client, address, &options);
+    client_expect_service(&client);
+    client_close(&client);
 }

@@ -104,6 +104,9 @@ void probe_drain(struct probe *probe);
  * thread goes on running its queue. */
 void probe_free_server(struct probe *probe);
 
+/* Whether this machine has IPv6, on loopback at least. */
+bool probe_have_ipv6(void);
+
 /* ---- the client ---- */
 
 struct client {
@@ -152,7 +155,10 @@ void on_page(const Probe__Page *reply, void *outcome);
 /* Calls Echo and waits for its success. */
 void client_expect_service(struct client *client);
 
-/* The same, but calls again where the connection is lost meanwhile. */
+/* The same with a client of its own. authority: see tls_authority of rpc_channel_options. */
+void client_expect_service_at(const struct address *address, const char *authority);
+
+/* The same as client_expect_service, but calls again where the connection is lost meanwhile. */
 void client_await_service(struct client *client);
 
 #endif

@@ -56,7 +56,7 @@ jackdaw_unit_test(test_server_links SOURCES test_server_links.c ../support/suppr
 jackdaw_unit_test(test_server_cluster SOURCES test_server_cluster.c ${server_live}
   LIBS jackdaw_server PkgConfig::SODIUM TIMEOUT 300)
 target_link_options(test_server_cluster PRIVATE LINKER:--wrap=store_check,--wrap=snapshots_give)
-jackdaw_unit_test(test_server_database SOURCES test_server_database.c ${server_live}
+jackdaw_unit_test(test_server_database SOURCES test_server_database.c ../support/damage.c ${server_live}
   LIBS jackdaw_server PkgConfig::SODIUM PkgConfig::SQLITE TIMEOUT 300)
 jackdaw_unit_test(test_server_scrub SOURCES test_server_scrub.c ${server_desk}
   LIBS jackdaw_server PkgConfig::SQLITE TIMEOUT 300)

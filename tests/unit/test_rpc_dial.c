@@ -115,17 +115,6 @@ static struct probe *start_at(const char *host, uint16_t port)
     return probe_start(&options);
 }
 
-static bool have_ipv6(void)
-{
-    const struct sockaddr_in6 loopback = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
-    int descriptor = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (descriptor < 0)
-        return false;
-    int result = bind(descriptor, (const struct sockaddr *)&loopback, sizeof loopback);
-    (void)close(descriptor);
-    return result == 0;
-}
-
 /* A listener that is full: what is sent to it is dropped, as by a machine that is gone. */
 struct silent {
     int listener;
@@ -185,7 +174,7 @@ static void test_name__second_address(void **state)
     static const char *const second[] = {"127.0.0.3", "127.0.0.2", NULL};
     static const char *const second_family[] = {"::1", "127.0.0.2", NULL};
     struct probe *probe = start_at("127.0.0.2", 0);
-    for (int i = 0; i < (have_ipv6() ? 2 : 1); i++) {
+    for (int i = 0; i < (probe_have_ipv6() ? 2 : 1); i++) {
         struct fixture fixture;
         answer_with(i == 0 ? second : second_family);
         open_channel(&fixture, NAME, probe_address(probe)->port);

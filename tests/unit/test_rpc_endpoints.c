@@ -31,17 +31,6 @@ static struct address parsed(const char *text)
     return address;
 }
 
-static bool have_ipv6(void)
-{
-    const struct sockaddr_in6 loopback = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
-    int descriptor = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (descriptor < 0)
-        return false;
-    int result = bind(descriptor, (const struct sockaddr *)&loopback, sizeof loopback);
-    (void)close(descriptor);
-    return result == 0;
-}
-
 /* ---- listening ---- */
 
 static void test_listen__port_from_the_kernel(void **state)
@@ -139,7 +128,7 @@ static void test_open__address_that_never_answers(void **state)
 static void test_ipv6__loopback(void **state)
 {
     (void)state;
-    if (!have_ipv6())
+    if (!probe_have_ipv6())
         skip();
     struct rpc_server_options options = {.address = parsed("[::1]:0")};
     struct probe *probe = probe_start(&options);
@@ -214,7 +203,7 @@ static void test_listen__on_every_interface(void **state)
     rpc_server_address(servers[0], &bound);
     assert_string_equal(bound.host, "");
     expect_handshake("127.0.0.1", bound.port);
-    if (have_ipv6())
+    if (probe_have_ipv6())
         expect_handshake("::1", bound.port);
     options.address.port = bound.port;
     assert_int_equal(rpc_server_new(&servers[1], &options, &why), OK);
@@ -229,7 +218,7 @@ static void test_listen__on_every_interface(void **state)
 static void test_listen__peers_of_both_families(void **state)
 {
     (void)state;
-    if (!have_ipv6())
+    if (!probe_have_ipv6())
         skip();
     struct rpc_server_options options = {.address = parsed("[::]:0")};
     struct probe *probe = probe_start(&options);
@@ -264,15 +253,6 @@ static void expect_no_service(const struct address *address, const char *authori
     client_close(&client);
 }
 
-static void expect_service(const struct address *address, const char *authority)
-{
-    struct client client;
-    struct rpc_channel_options options = {.tls_authority = authority};
-    client_open(&client, address, &options);
-    client_expect_service(&client);
-    client_close(&client);
-}
-
 static void test_tls__round_trip(void **state)
 {
     (void)state;
@@ -303,18 +283,18 @@ static void test_tls__name_that_fits(void **state)
     (void)state;
     struct probe *probe = start_tls("tls+tcp://127.0.0.1:0");
     struct address address = *probe_address(probe);
-    expect_service(&address, AUTHORITY);
+    client_expect_service_at(&address, AUTHORITY);
     (void)snprintf(address.host, sizeof address.host, "localhost");
-    expect_service(&address, AUTHORITY);
+    client_expect_service_at(&address, AUTHORITY);
     address.host[0] = '\0'; /* dials 127.0.0.1 */
-    expect_service(&address, AUTHORITY);
+    client_expect_service_at(&address, AUTHORITY);
     probe_stop(probe);
 }
 
 static void test_tls__name_that_does_not_fit(void **state)
 {
     (void)state;
-    if (!have_ipv6())
+    if (!probe_have_ipv6())
         skip();
     struct probe *probe = start_tls("tls+tcp://[::1]:0");
     expect_no_service(probe_address(probe), AUTHORITY);
@@ -328,7 +308,7 @@ static void test_tls__wrong_authority(void **state)
     struct probe *probe = start_tls("tls+tcp://127.0.0.1:0");
     expect_no_service(probe_address(probe), OTHER_AUTHORITY);
     assert_int_equal(probe_counters(probe)->echoed, 0);
-    expect_service(probe_address(probe), AUTHORITY);
+    client_expect_service_at(probe_address(probe), AUTHORITY);
     probe_stop(probe);
 }
 
@@ -355,7 +335,7 @@ static void test_tls__handshake_that_ends_early(void **state)
 {
     (void)state;
     struct probe *probe = start_tls("tls+tcp://127.0.0.1:0");
-    expect_service(probe_address(probe), AUTHORITY);
+    client_expect_service_at(probe_address(probe), AUTHORITY);
     size_t before = count_descriptors();
     for (int i = 0; i < 300; i++) {
         struct sp_peer peer;
@@ -370,7 +350,7 @@ static void test_tls__handshake_that_ends_early(void **state)
             sp_close(&peer);
     }
     WAIT_UNTIL(NULL, count_descriptors() <= before);
-    expect_service(probe_address(probe), AUTHORITY);
+    client_expect_service_at(probe_address(probe), AUTHORITY);
     probe_stop(probe);
 }
 

@@ -328,15 +328,6 @@ static void reread(struct probe *probe, void *argument)
     result->error = rpc_server_reread_tls(probe_server(probe), &result->why);
 }
 
-static void expect_service(const struct address *address, const char *authority)
-{
-    struct client client;
-    struct rpc_channel_options options = {.tls_authority = authority};
-    client_open(&client, address, &options);
-    client_expect_service(&client);
-    client_close(&client);
-}
-
 static void expect_no_trust(const struct address *address, const char *authority)
 {
     struct client client;
@@ -360,10 +351,10 @@ static void test_reread__new_pair_for_new_connections(void **state)
     client_expect_service(&old);
 
     pair_write(&pair, FILE_OF("other_server.pem"), FILE_OF("other_server.key"), 0600);
-    expect_service(probe_address(probe), AUTHORITY); /* files alone change nothing */
+    client_expect_service_at(probe_address(probe), AUTHORITY); /* files alone change nothing */
     probe_do(probe, reread, &result);
     assert_int_equal(result.error, OK);
-    expect_service(probe_address(probe), OTHER_AUTHORITY);
+    client_expect_service_at(probe_address(probe), OTHER_AUTHORITY);
     expect_no_trust(probe_address(probe), AUTHORITY);
     client_expect_service(&old);
     assert_int_equal(old.connected, 1);
@@ -386,11 +377,11 @@ static void test_reread__bad_pair_is_refused(void **state)
     probe_do(probe, reread, &result);
     assert_int_equal(result.error, ERROR_MISMATCH);
     assert_non_null(strstr(result.why.text, "does not belong"));
-    expect_service(probe_address(probe), AUTHORITY);
+    client_expect_service_at(probe_address(probe), AUTHORITY);
     pair_remove(&pair);
     probe_do(probe, reread, &result);
     assert_int_equal(result.error, ERROR_NOT_FOUND);
-    expect_service(probe_address(probe), AUTHORITY);
+    client_expect_service_at(probe_address(probe), AUTHORITY);
     probe_stop(probe);
 }
 

@@ -3,6 +3,7 @@
  * snapshot, says so and never aborts; and a snapshot that was found whole lets a server start. */
 #include "base/log.h"
 #include "server/database_check.h"
+#include "support/damage.h"
 #include "support/folder.h"
 #include "support/live_server.h"
 
@@ -30,16 +31,6 @@ struct fixture {
     char taken[512]; /* the one it is sent */
 };
 
-static void execute(const char *path, const char *sql)
-{
-    sqlite3 *database = NULL;
-    char *problem = NULL;
-    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
-    if (sqlite3_exec(database, sql, NULL, NULL, &problem) != SQLITE_OK)
-        fail_msg("%s: %s", sql, problem);
-    assert_int_equal(sqlite3_close(database), SQLITE_OK);
-}
-
 static void copy_database(const char *from, const char *to)
 {
     char command[1200];
@@ -48,7 +39,7 @@ static void copy_database(const char *from, const char *to)
     (void)unlink(to);
     (void)unlink(wal);
     (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", to);
-    execute(from, command);
+    damage_execute(from, command);
 }
 
 /* Two people, a room, a direct conversation, an ended session: something in every table but orphan. */
@@ -73,16 +64,6 @@ static void talk(const struct live *live)
     device_close(&bob);
 }
 
-/* The tables without their STRICT, so that the test can put anything into any column; as a stranger
- * might. */
-static void loosen(const char *path)
-{
-    execute(path, "PRAGMA writable_schema = ON;"
-                  "UPDATE sqlite_schema SET sql = replace(replace(sql, ' STRICT, WITHOUT',"
-                  " ' WITHOUT'), ' STRICT', '');"
-                  "UPDATE sqlite_schema SET sql = replace(sql, ' NOT NULL', '')");
-}
-
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
@@ -95,7 +76,7 @@ static int setup(void **state)
     talk(live);
     live_stop(live);
     copy_database(f->live, f->whole);
-    loosen(f->whole);
+    damage_loosen(f->whole);
     *state = f;
     return 0;
 }
@@ -128,7 +109,7 @@ static void use(const struct live *live)
 static enum error start_with(struct fixture *f, const char *change, struct error_text *why)
 {
     copy_database(f->whole, f->live);
-    execute(f->live, change);
+    damage_execute(f->live, change);
     enum error error = OK;
     why->text[0] = '\0';
     struct live *live = live_try(f->folder, NULL, why);
@@ -145,8 +126,9 @@ static enum error take(struct fixture *f, const char *change, struct error_text 
     atomic_bool is_wanted = true;
     struct store *store = NULL;
     copy_database(f->whole, f->taken);
-    execute(f->taken, change);
-    execute(f->taken, "UPDATE node SET node_id = 0; DELETE FROM value; PRAGMA journal_mode = WAL");
+    damage_execute(f->taken, change);
+    damage_execute(f->taken,
+                   "UPDATE node SET node_id = 0; DELETE FROM value; PRAGMA journal_mode = WAL");
     enum error error = store_open_check(&store, f->taken, why);
     if (error == OK)
         error = database_check(store, &is_wanted, why);

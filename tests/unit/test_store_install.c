@@ -3,6 +3,7 @@
  * own goes over, and whatever fails or dies, the folder holds the old or the new one, whole. */
 #include "store/store_internal.h"
 
+#include "support/damage.h"
 #include "support/faulty_calls.h"
 #include "test_store_support.h"
 
@@ -57,16 +58,6 @@ static bool suffixed_exists(const char *path, const char *suffix)
     char name[TEST_PATH_SIZE + 16];
     (void)snprintf(name, sizeof name, "%s%s", path, suffix);
     return file_exists(name);
-}
-
-static void execute(const char *path, const char *sql)
-{
-    sqlite3 *database = NULL;
-    char *problem = NULL;
-    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
-    if (sqlite3_exec(database, sql, NULL, NULL, &problem) != SQLITE_OK)
-        fail_msg("%s: %s", sql, problem);
-    assert_int_equal(sqlite3_close(database), SQLITE_OK);
 }
 
 /* ---- the master and its snapshot ---- */
@@ -392,12 +383,12 @@ static void test_store_install__of_an_older_version(void **state)
 {
     struct scene *scene = *state;
     struct error_text why;
-    execute(scene->file,
-            "CREATE TABLE log_1 (first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL,"
-            " epoch INTEGER NOT NULL, digest BLOB NOT NULL, batch BLOB NOT NULL) STRICT;"
-            "INSERT INTO log_1 SELECT first_seq, last_seq, epoch, digest, batch FROM log;"
-            "DROP TABLE log; ALTER TABLE log_1 RENAME TO log;"
-            "DROP TABLE orphan; DROP TABLE cluster_members; PRAGMA user_version = 1");
+    damage_execute(scene->file,
+                   "CREATE TABLE log_1 (first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL,"
+                   " epoch INTEGER NOT NULL, digest BLOB NOT NULL, batch BLOB NOT NULL) STRICT;"
+                   "INSERT INTO log_1 SELECT first_seq, last_seq, epoch, digest, batch FROM log;"
+                   "DROP TABLE log; ALTER TABLE log_1 RENAME TO log;"
+                   "DROP TABLE orphan; DROP TABLE cluster_members; PRAGMA user_version = 1");
     struct store *store = open_store(scene->folder);
     assert_int_equal(install(&store, scene, &why), OK);
     assert_int_equal(store_position(store).seq, work_last_seq(MASTER));
@@ -445,7 +436,7 @@ static void test_store_install__refuses_what_is_not_for_it(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         copy_file(scene->snapshot, scene->file);
-        execute(scene->file, cases[i].change);
+        damage_execute(scene->file, cases[i].change);
         expect_refusal(scene, cases[i].error, cases[i].word);
     }
 }

@@ -2,6 +2,7 @@
 /* Opening: the folder and its lock, versions, databases that are not ours or not whole, readers. */
 #include "store/store_internal.h"
 
+#include "support/damage.h"
 #include "test_store_support.h"
 
 #include <errno.h>
@@ -55,16 +56,6 @@ static void expect_refusal(const char *folder, enum error expected, const char *
 }
 
 /* Changes a closed database with SQL of the test's own. */
-static void execute(const char *path, const char *sql)
-{
-    sqlite3 *database = NULL;
-    char *problem = NULL;
-    assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
-    if (sqlite3_exec(database, sql, NULL, NULL, &problem) != SQLITE_OK)
-        fail_msg("%s: %s", sql, problem);
-    assert_int_equal(sqlite3_close(database), SQLITE_OK);
-}
-
 static void fill(const char *folder, uint64_t batches)
 {
     struct store *store = open_store(folder);
@@ -192,9 +183,9 @@ static void test_store_open__of_another_node(void **state)
 static void test_store_open__of_another_program(void **state)
 {
     struct fixture *fixture = *state;
-    execute(fixture->path, "CREATE TABLE notes (text)");
+    damage_execute(fixture->path, "CREATE TABLE notes (text)");
     expect_refusal(fixture->folder, ERROR_MISMATCH, "another program", "another data folder");
-    execute(fixture->path, "DROP TABLE notes; PRAGMA application_id = 77");
+    damage_execute(fixture->path, "DROP TABLE notes; PRAGMA application_id = 77");
     expect_refusal(fixture->folder, ERROR_MISMATCH, "another program", fixture->folder);
 }
 
@@ -202,13 +193,13 @@ static void test_store_open__of_a_newer_version(void **state)
 {
     struct fixture *fixture = *state;
     fill(fixture->folder, 3);
-    execute(fixture->path, "PRAGMA user_version = 1000");
+    damage_execute(fixture->path, "PRAGMA user_version = 1000");
     expect_refusal(fixture->folder, ERROR_VERSION, "version 1000", "newer program");
-    execute(fixture->path, "PRAGMA user_version = -1");
+    damage_execute(fixture->path, "PRAGMA user_version = -1");
     expect_refusal(fixture->folder, ERROR_CORRUPT, "version -1", "");
     char sql[64];
     (void)snprintf(sql, sizeof sql, "PRAGMA user_version = %d", schema_version);
-    execute(fixture->path, sql); /* refusing changed nothing */
+    damage_execute(fixture->path, sql); /* refusing changed nothing */
     struct store *store = open_store(fixture->folder);
     work_check(store, 3, true);
     store_close(store);
@@ -279,7 +270,7 @@ static void make_version_1(const char *path, const char *newer)
                    "INSERT INTO outcome_tail SELECT * FROM newer.outcome_tail;"
                    "INSERT INTO outcome_part SELECT * FROM newer.outcome_part",
                    newer);
-    execute(path, sql);
+    damage_execute(path, sql);
 }
 
 static void test_store_open__of_version_1(void **state)
@@ -335,10 +326,10 @@ static void test_store_open__broken_digest(void **state)
 {
     struct fixture *fixture = *state;
     fill(fixture->folder, 5);
-    execute(fixture->path, "UPDATE log SET batch = zeroblob(10) WHERE first_seq ="
-                           " (SELECT max(first_seq) FROM log)");
+    damage_execute(fixture->path, "UPDATE log SET batch = zeroblob(10) WHERE first_seq ="
+                                  " (SELECT max(first_seq) FROM log)");
     expect_refusal(fixture->folder, ERROR_CORRUPT, "digest", "keep the data folder");
-    execute(fixture->path, "DELETE FROM log");
+    damage_execute(fixture->path, "DELETE FROM log");
     fill(fixture->folder, 0); /* an empty log has nothing to contradict */
 }
 
@@ -346,8 +337,9 @@ static void test_store_open__log_with_a_hole(void **state)
 {
     struct fixture *fixture = *state;
     fill(fixture->folder, 6);
-    execute(fixture->path, "DELETE FROM log WHERE first_seq = (SELECT max(first_seq) FROM log"
-                           " WHERE first_seq < (SELECT max(first_seq) FROM log))");
+    damage_execute(fixture->path,
+                   "DELETE FROM log WHERE first_seq = (SELECT max(first_seq) FROM log"
+                   " WHERE first_seq < (SELECT max(first_seq) FROM log))");
     expect_refusal(fixture->folder, ERROR_CORRUPT, "missing", "");
 }
 
@@ -355,7 +347,7 @@ static void test_store_open__reigns_that_do_not_ascend(void **state)
 {
     struct fixture *fixture = *state;
     fill(fixture->folder, 14);
-    execute(fixture->path, "UPDATE reign SET epoch = 1 WHERE first_seq > 1");
+    damage_execute(fixture->path, "UPDATE reign SET epoch = 1 WHERE first_seq > 1");
     expect_refusal(fixture->folder, ERROR_CORRUPT, "ascend", "");
 }
 
@@ -447,15 +439,6 @@ static enum error read_everything(struct store *store)
     return worst;
 }
 
-/* The tables without their STRICT, so that the test can put anything into any column. */
-static void loosen(const char *path)
-{
-    execute(path, "PRAGMA writable_schema = ON;"
-                  "UPDATE sqlite_schema SET sql = replace(replace(sql, ' STRICT, WITHOUT',"
-                  " ' WITHOUT'), ' STRICT', '');"
-                  "UPDATE sqlite_schema SET sql = replace(sql, ' NOT NULL', '')");
-}
-
 static void test_store__rows_of_the_wrong_kind(void **state)
 {
     struct fixture *fixture = *state;
@@ -513,16 +496,16 @@ static void test_store__rows_of_the_wrong_kind(void **state)
         "INSERT INTO orphan VALUES (7, 1, 1, 2, 'text')",
     };
     fill(fixture->folder, 60);
-    loosen(fixture->path);
+    damage_loosen(fixture->path);
     char copy[TEST_PATH_SIZE], command[3 * TEST_PATH_SIZE];
     join_path(copy, fixture->folder, "copy");
     (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", copy);
-    execute(fixture->path, command);
+    damage_execute(fixture->path, command);
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         assert_int_equal(unlink(fixture->path), 0);
         (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", fixture->path);
-        execute(copy, command);
-        execute(fixture->path, changes[i]);
+        damage_execute(copy, command);
+        damage_execute(fixture->path, changes[i]);
         struct store *store = NULL;
         struct error_text why;
         enum error error = try_open(&store, fixture->folder, &why);
@@ -555,16 +538,16 @@ static void test_store_open__node_and_log_of_the_wrong_kind(void **state)
         "ALTER TABLE reign RENAME COLUMN epoch TO age",
     };
     fill(fixture->folder, 20);
-    loosen(fixture->path);
+    damage_loosen(fixture->path);
     char copy[TEST_PATH_SIZE], command[3 * TEST_PATH_SIZE];
     join_path(copy, fixture->folder, "copy");
     (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", copy);
-    execute(fixture->path, command);
+    damage_execute(fixture->path, command);
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         assert_int_equal(unlink(fixture->path), 0);
         (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", fixture->path);
-        execute(copy, command);
-        execute(fixture->path, changes[i]);
+        damage_execute(copy, command);
+        damage_execute(fixture->path, changes[i]);
         expect_refusal(fixture->folder, ERROR_CORRUPT, fixture->folder, "");
     }
 }
