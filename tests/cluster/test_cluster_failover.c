@@ -10,7 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -19,38 +18,14 @@
 #define ALL_SERVERS 7u
 #define A_LITTLE 50 /* acknowledged lines */
 
-struct fixture {
-    struct stage *stage;
-    struct cluster cluster;
-    struct crowd crowd;
-};
-
-static int setup(void **state)
-{
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->stage = stage_open();
-    cluster_init(&fixture->cluster, fixture->stage, NULL);
-    *state = fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    crowd_free(&fixture->crowd);
-    stage_close(fixture->stage);
-    free(fixture);
-    return 0;
-}
-
-static void begin(struct fixture *fixture, const char *const *options)
+static void begin(struct crowd_fixture *fixture, const char *const *options)
 {
     cluster_start(&fixture->cluster, SERVERS, options);
     crowd_open(&fixture->crowd, &fixture->cluster, 2, 2);
     crowd_go_on(&fixture->crowd, A_LITTLE);
 }
 
-static void finish(struct fixture *fixture)
+static void finish(struct crowd_fixture *fixture)
 {
     cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
     crowd_finish(&fixture->crowd, CHECK_ALL);
@@ -59,7 +34,7 @@ static void finish(struct fixture *fixture)
 }
 
 /* Of all three, started in the order of their ids; the smallest address need not be the first. */
-static size_t smallest_address(const struct fixture *fixture)
+static size_t smallest_address(const struct crowd_fixture *fixture)
 {
     size_t smallest = 0;
     for (size_t i = 1; i < SERVERS; i++) {
@@ -73,7 +48,7 @@ static size_t smallest_address(const struct fixture *fixture)
 }
 
 /* A server that was away comes back as a slave, in sync, whatever it was before. */
-static void come_back(struct fixture *fixture, size_t i)
+static void come_back(struct crowd_fixture *fixture, size_t i)
 {
     struct cluster *cluster = &fixture->cluster;
     size_t master = cluster_master(cluster, ALL_SERVERS & ~(1u << i));
@@ -87,7 +62,7 @@ static void come_back(struct fixture *fixture, size_t i)
 
 static void test_kill__the_master_again_and_again(void **state)
 {
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture, NULL);
     static const size_t moments[] = {1, 300, 40, 7, 700, 100};
@@ -106,7 +81,7 @@ static void test_kill__the_master_again_and_again(void **state)
 
 static void test_kill__a_slave(void **state)
 {
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     begin(fixture, NULL);
     size_t slave = (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS;
     cluster_kill(&fixture->cluster, 1u << slave);
@@ -118,7 +93,7 @@ static void test_kill__a_slave(void **state)
 /* The last of three serves alone; first a slave is left, then the master. */
 static void test_kill__two_of_three_at_once(void **state)
 {
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture, NULL);
     for (size_t left = 1; left <= SERVERS; left += 2) {
@@ -140,7 +115,7 @@ static void test_kill__two_of_three_at_once(void **state)
 /* The old master does not know that time went by: two of them meet, and it follows. */
 static void test_sleep__the_master(void **state)
 {
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture, NULL);
     for (size_t round = 0; round < 2; round++) {
@@ -160,7 +135,7 @@ static void test_sleep__the_master(void **state)
 
 static void test_sleep__a_slave(void **state)
 {
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture, NULL);
     size_t master = cluster_master(cluster, ALL_SERVERS);
@@ -178,7 +153,7 @@ static void test_sleep__a_slave(void **state)
 static void test_sleep__both_slaves_and_then_the_master_dies(void **state)
 {
     static const char *const options[] = {"--ack_timeout=60000", NULL};
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture, options);
     size_t master = cluster_master(cluster, ALL_SERVERS);
@@ -200,7 +175,7 @@ static void test_sleep__both_slaves_and_then_the_master_dies(void **state)
 
 static void test_stop__one_after_the_other(void **state)
 {
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     begin(fixture, NULL);
     for (size_t i = 0; i < SERVERS; i++) {
         cluster_stop(&fixture->cluster, i);
@@ -212,7 +187,7 @@ static void test_stop__one_after_the_other(void **state)
 
 /* ---- all at once ---- */
 
-static void start_in_order(struct fixture *fixture, const size_t order[static SERVERS])
+static void start_in_order(struct crowd_fixture *fixture, const size_t order[static SERVERS])
 {
     stage_note(fixture->stage, "all start again, in the order %zu %zu %zu", order[0] + 1,
                order[1] + 1, order[2] + 1);
@@ -223,7 +198,7 @@ static void start_in_order(struct fixture *fixture, const size_t order[static SE
     cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
 }
 
-static void power_cut_in_every_order(struct fixture *fixture)
+static void power_cut_in_every_order(struct crowd_fixture *fixture)
 {
     static const size_t orders[][SERVERS] = {{0, 1, 2}, {2, 1, 0}, {1, 2, 0},
                                              {0, 2, 1}, {2, 0, 1}, {1, 0, 2}};
@@ -252,7 +227,7 @@ static void test_power_cut__with_a_quorum(void **state)
 /* Who was left behind may not reign alone: it waits for those who know more. */
 static void test_power_cut__the_one_left_behind_comes_first(void **state)
 {
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture, NULL);
     size_t behind = (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS;
@@ -267,7 +242,7 @@ static void test_power_cut__the_one_left_behind_comes_first(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, crowd_setup, crowd_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_kill__the_master_again_and_again),
         TEST(test_kill__a_slave),

@@ -10,7 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -18,31 +17,7 @@
 #define SERVERS 3
 #define A_LITTLE 50
 
-struct fixture {
-    struct stage *stage;
-    struct cluster cluster;
-    struct crowd crowd;
-};
-
-static int setup(void **state)
-{
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->stage = stage_open();
-    cluster_init(&fixture->cluster, fixture->stage, NULL);
-    *state = fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    crowd_free(&fixture->crowd);
-    stage_close(fixture->stage);
-    free(fixture);
-    return 0;
-}
-
-static const char *folder_of(struct fixture *fixture, size_t i, const char *file)
+static const char *folder_of(struct crowd_fixture *fixture, size_t i, const char *file)
 {
     char name[64];
     (void)snprintf(name, sizeof name, "data/%zu%s", i + 1, file);
@@ -57,12 +32,12 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
     return remove(path);
 }
 
-static void remove_folder(struct fixture *fixture, size_t i)
+static void remove_folder(struct crowd_fixture *fixture, size_t i)
 {
     assert_int_equal(nftw(folder_of(fixture, i, ""), remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
-static void move_folder(struct fixture *fixture, size_t i)
+static void move_folder(struct crowd_fixture *fixture, size_t i)
 {
     char to[STAGE_PATH_SIZE];
     (void)snprintf(to, sizeof to, "%s", folder_of(fixture, i, "-away"));
@@ -70,7 +45,8 @@ static void move_folder(struct fixture *fixture, size_t i)
 }
 
 /* The others go on, and the one that ends says why. */
-static void expect_end(struct fixture *fixture, size_t i, const char *event, const char *sentence)
+static void expect_end(struct crowd_fixture *fixture, size_t i, const char *event,
+                       const char *sentence)
 {
     struct cluster *cluster = &fixture->cluster;
     CROWD_WAIT(&fixture->crowd, process_ended(cluster->servers[i].process));
@@ -80,7 +56,7 @@ static void expect_end(struct fixture *fixture, size_t i, const char *event, con
     crowd_each_goes_on(&fixture->crowd, A_LITTLE);
 }
 
-static void finish(struct fixture *fixture)
+static void finish(struct crowd_fixture *fixture)
 {
     cluster_wait_in_sync(&fixture->cluster, 7u);
     crowd_finish(&fixture->crowd, CHECK_ALL);
@@ -92,7 +68,7 @@ static void finish(struct fixture *fixture)
  * moved away, and it comes back with that. */
 static void test_folder__goes_away_under_the_master(void **state)
 {
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     cluster_start(cluster, SERVERS, NULL);
     crowd_open(&fixture->crowd, cluster, 2, 2);
@@ -113,7 +89,7 @@ static void test_folder__goes_away_under_the_master(void **state)
     finish(fixture);
 }
 
-static void damage(struct fixture *fixture, size_t i)
+static void damage(struct crowd_fixture *fixture, size_t i)
 {
     sqlite3 *database = NULL;
     assert_int_equal(sqlite3_open(folder_of(fixture, i, "/jackdaw.db"), &database), SQLITE_OK);
@@ -126,7 +102,7 @@ static void damage(struct fixture *fixture, size_t i)
 /* The scan beside the service finds it. */
 static void test_database__is_damaged(void **state)
 {
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     cluster_start(cluster, SERVERS, NULL);
     crowd_open(&fixture->crowd, cluster, 2, 2);
@@ -145,7 +121,7 @@ static void test_database__is_damaged(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, crowd_setup, crowd_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_folder__goes_away_under_the_master),
         TEST(test_database__is_damaged),

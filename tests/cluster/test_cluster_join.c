@@ -9,7 +9,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -20,52 +19,28 @@
 #define MISSED_MESSAGES 100000
 #define MOVED_MS (2000 * STAGE_SLOWER) /* the writers' longest wait while somebody joins */
 
-struct fixture {
-    struct stage *stage;
-    struct cluster cluster;
-    struct crowd crowd;
-};
-
-static int setup(void **state)
-{
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->stage = stage_open();
-    cluster_init(&fixture->cluster, fixture->stage, NULL);
-    *state = fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    crowd_free(&fixture->crowd);
-    stage_close(fixture->stage);
-    free(fixture);
-    return 0;
-}
-
-static void begin(struct fixture *fixture, const char *const *options)
+static void begin(struct crowd_fixture *fixture, const char *const *options)
 {
     cluster_start(&fixture->cluster, SERVERS, options);
     crowd_open(&fixture->crowd, &fixture->cluster, 2, 2);
     crowd_go_on(&fixture->crowd, A_LITTLE);
 }
 
-static void finish(struct fixture *fixture)
+static void finish(struct crowd_fixture *fixture)
 {
     crowd_finish(&fixture->crowd, CHECK_ALL);
     cluster_stop_all(&fixture->cluster);
     stage_pass(fixture->stage);
 }
 
-static const char *master_address(struct fixture *fixture)
+static const char *master_address(struct crowd_fixture *fixture)
 {
     struct cluster *cluster = &fixture->cluster;
     return cluster->servers[cluster_master(cluster, cluster_running(cluster))].clients;
 }
 
 /* Waits until all are in sync; the writers never wait long meanwhile. */
-static void wait_without_a_pause(struct fixture *fixture, unsigned group)
+static void wait_without_a_pause(struct crowd_fixture *fixture, unsigned group)
 {
     size_t acknowledged = crowd_acknowledged(&fixture->crowd);
     uint64_t moved_ms = stage_now_ms();
@@ -88,7 +63,7 @@ static void wait_without_a_pause(struct fixture *fixture, unsigned group)
 }
 
 /* A fourth server comes to a loaded cluster that has a database. */
-static void join_under_load(struct fixture *fixture, const char *durability)
+static void join_under_load(struct crowd_fixture *fixture, const char *durability)
 {
     const char *const options[] = {durability, NULL};
     begin(fixture, options);
@@ -117,7 +92,7 @@ static void test_join__under_load_with_local_durability(void **state)
 }
 
 /* A slave is away while 100,000 messages are sent. */
-static void miss_many(struct fixture *fixture, const char *const *options)
+static void miss_many(struct crowd_fixture *fixture, const char *const *options)
 {
     struct cluster *cluster = &fixture->cluster;
     begin(fixture, options);
@@ -147,7 +122,7 @@ static void test_missed__100000_are_no_longer_kept(void **state)
 static void test_missed__killed_while_it_gets_a_copy(void **state)
 {
     static const char *const options[] = {"--log_keep=1000", NULL};
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture, options);
     size_t away = (cluster_master(cluster, 7u) + 1) % SERVERS;
@@ -167,7 +142,7 @@ static void test_missed__killed_while_it_gets_a_copy(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, crowd_setup, crowd_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_join__under_load),
         TEST(test_join__under_load_with_a_quorum),

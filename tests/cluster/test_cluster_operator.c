@@ -20,38 +20,14 @@
 #define ALL_SERVERS 7u
 #define A_LITTLE 50
 
-struct fixture {
-    struct stage *stage;
-    struct cluster cluster;
-    struct crowd crowd;
-};
-
-static int setup(void **state)
-{
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->stage = stage_open();
-    cluster_init(&fixture->cluster, fixture->stage, NULL);
-    *state = fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    crowd_free(&fixture->crowd);
-    stage_close(fixture->stage);
-    free(fixture);
-    return 0;
-}
-
-static void begin(struct fixture *fixture)
+static void begin(struct crowd_fixture *fixture)
 {
     cluster_start(&fixture->cluster, SERVERS, NULL);
     crowd_open(&fixture->crowd, &fixture->cluster, 2, 1);
     crowd_go_on(&fixture->crowd, A_LITTLE);
 }
 
-static void finish(struct fixture *fixture)
+static void finish(struct crowd_fixture *fixture)
 {
     crowd_each_goes_on(&fixture->crowd, A_LITTLE);
     crowd_finish(&fixture->crowd, CHECK_ALL);
@@ -62,7 +38,7 @@ static void finish(struct fixture *fixture)
 /* ---- commands ---- */
 
 /* Runs `server` with up to three words until it ends, while the crowd goes on; its exit status. */
-static int run(struct fixture *fixture, struct process **process, const char *first,
+static int run(struct crowd_fixture *fixture, struct process **process, const char *first,
                const char *second, const char *third)
 {
     const char *words[] = {first, second, third, NULL};
@@ -74,7 +50,7 @@ static int run(struct fixture *fixture, struct process **process, const char *fi
     return process_wait(*process, STAGE_PATIENCE_MS);
 }
 
-static void assert_runs(struct fixture *fixture, const char *first, const char *second,
+static void assert_runs(struct crowd_fixture *fixture, const char *first, const char *second,
                         const char *third)
 {
     struct process *process;
@@ -84,7 +60,7 @@ static void assert_runs(struct fixture *fixture, const char *first, const char *
 }
 
 /* Status 1, and a sentence on stderr that names what is in the way. */
-static void assert_says(struct fixture *fixture, struct process *process, const char *naming)
+static void assert_says(struct crowd_fixture *fixture, struct process *process, const char *naming)
 {
     char *log = process_log(process);
     int status = process_wait(process, STAGE_PATIENCE_MS);
@@ -104,7 +80,7 @@ static const char *all_lines(struct process *process, char *text, size_t size)
 
 /* ---- status ---- */
 
-static void assert_text_status(struct fixture *fixture, const char *address)
+static void assert_text_status(struct crowd_fixture *fixture, const char *address)
 {
     char text[8192];
     struct process *process;
@@ -118,7 +94,7 @@ static void assert_text_status(struct fixture *fixture, const char *address)
         stage_fail(fixture->stage, "the status does not tell all: %s", text);
 }
 
-static void assert_json_status(struct fixture *fixture, size_t i, const char *address,
+static void assert_json_status(struct crowd_fixture *fixture, size_t i, const char *address,
                                size_t master)
 {
     static char text[65536];
@@ -150,7 +126,7 @@ static void assert_json_status(struct fixture *fixture, size_t i, const char *ad
 
 static void test_status__of_any_server_at_either_address(void **state)
 {
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture);
     size_t master = cluster_master(cluster, ALL_SERVERS);
@@ -164,7 +140,7 @@ static void test_status__of_any_server_at_either_address(void **state)
 
 static void test_status__of_a_server_that_is_not_there(void **state)
 {
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     struct process *process;
     cluster_start(&fixture->cluster, 1, NULL);
     const char *address = fixture->cluster.servers[0].clients;
@@ -177,7 +153,7 @@ static void test_status__of_a_server_that_is_not_there(void **state)
 
 /* ---- leaving ---- */
 
-static bool has_left(struct fixture *fixture, size_t asked, size_t i)
+static bool has_left(struct crowd_fixture *fixture, size_t asked, size_t i)
 {
     Jackdaw__StatusReply *said = cluster_ask(&fixture->cluster, asked);
     const Jackdaw__StatusReply__Member *member =
@@ -189,7 +165,7 @@ static bool has_left(struct fixture *fixture, size_t asked, size_t i)
 }
 
 /* Who has left is told so when it comes again with the same arguments. */
-static void assert_stays_away(struct fixture *fixture, size_t i)
+static void assert_stays_away(struct crowd_fixture *fixture, size_t i)
 {
     cluster_launch(&fixture->cluster, i);
     struct process *process = fixture->cluster.servers[i].process;
@@ -197,7 +173,7 @@ static void assert_stays_away(struct fixture *fixture, size_t i)
     assert_says(fixture, process, "left");
 }
 
-static void leaves(struct fixture *fixture, size_t i)
+static void leaves(struct crowd_fixture *fixture, size_t i)
 {
     struct cluster *cluster = &fixture->cluster;
     unsigned others = cluster_running(cluster) & ~(1u << i);
@@ -213,7 +189,7 @@ static void leaves(struct fixture *fixture, size_t i)
 /* First a slave, then the master: the last one goes on. */
 static void test_leave__for_good(void **state)
 {
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture);
     leaves(fixture, (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS);
@@ -223,7 +199,7 @@ static void test_leave__for_good(void **state)
 
 static void test_remove__a_dead_server(void **state)
 {
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture);
     size_t master = cluster_master(cluster, ALL_SERVERS);
@@ -244,7 +220,7 @@ static void test_remove__a_dead_server(void **state)
 /* ---- who does not belong ---- */
 
 /* A server that is refused: it ends, with a sentence, and the others are none the worse. */
-static void refused(struct fixture *fixture, struct node *stranger, const char *naming)
+static void refused(struct crowd_fixture *fixture, struct node *stranger, const char *naming)
 {
     struct cluster *cluster = &fixture->cluster;
     char seed[STAGE_PATH_SIZE];
@@ -262,7 +238,7 @@ static void refused(struct fixture *fixture, struct node *stranger, const char *
 
 static void test_refused__id_of_another(void **state)
 {
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     begin(fixture);
     for (unsigned id = 1; id <= SERVERS; id++) {
         char folder[16];
@@ -276,7 +252,7 @@ static void test_refused__id_of_another(void **state)
 
 static void test_refused__address_of_another(void **state)
 {
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture);
     size_t dead = (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS;
@@ -292,7 +268,7 @@ static void test_refused__address_of_another(void **state)
 
 static void test_refused__data_of_another_cluster(void **state)
 {
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     begin(fixture);
     struct cluster *cluster = &fixture->cluster;
     size_t master = cluster_master(cluster, ALL_SERVERS);
@@ -320,7 +296,7 @@ static void test_refused__data_of_another_cluster(void **state)
 /* ---- forwarding ---- */
 
 /* What eve is told who knows this server only, and does not go anywhere else. */
-static enum status eve_logs_in(struct fixture *fixture, size_t i, char *text, size_t size)
+static enum status eve_logs_in(struct crowd_fixture *fixture, size_t i, char *text, size_t size)
 {
     struct sp_peer peer;
     struct raw_reply reply = {.status = STATUS_OK};
@@ -341,7 +317,7 @@ static enum status eve_logs_in(struct fixture *fixture, size_t i, char *text, si
 
 static void test_forward__without_it_a_slave_refuses(void **state)
 {
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     char text[256];
     begin(fixture);
     size_t master = cluster_master(&fixture->cluster, ALL_SERVERS);
@@ -356,7 +332,7 @@ static void test_forward__a_slave_carries_requests(void **state)
 {
     static const char *const options[] = {"--forward", NULL};
     static const uint8_t token[RAW_TOKEN_BYTES] = {7};
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     cluster_start(&fixture->cluster, SERVERS, options);
     crowd_open(&fixture->crowd, &fixture->cluster, 2, 1);
     size_t slave = (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS;
@@ -383,7 +359,7 @@ static void test_forward__a_client_that_reaches_one_slave_only(void **state)
 {
     static const char *const options[] = {"--forward", NULL};
     enum { PLACES = SERVERS + 1, OUTSIDE = SERVERS };
-    struct fixture *fixture = *state;
+    struct crowd_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     char why[128];
     struct netns *netns = netns_new(PLACES, why);
@@ -420,7 +396,7 @@ static void test_forward__a_client_that_reaches_one_slave_only(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, crowd_setup, crowd_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_status__of_any_server_at_either_address),
         TEST(test_status__of_a_server_that_is_not_there),

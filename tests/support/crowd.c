@@ -265,3 +265,23 @@ void crowd_finish(struct crowd *crowd, unsigned rules)
     }
     cluster_assert_equal(crowd->cluster);
 }
+
+/* ---- a fixture ---- */
+
+int crowd_setup(void **state)
+{
+    struct crowd_fixture *fixture = calloc(1, sizeof *fixture);
+    fixture->stage = stage_open();
+    cluster_init(&fixture->cluster, fixture->stage, NULL);
+    *state = fixture;
+    return 0;
+}
+
+int crowd_teardown(void **state)
+{
+    struct crowd_fixture *fixture = *state;
+    crowd_free(&fixture->crowd);
+    stage_close(fixture->stage);
+    free(fixture);
+    return 0;
+}

@@ -53,6 +53,16 @@ void crowd_settle(struct crowd *crowd);
  * rules, and lets the clients leave; the cluster's servers must be all alike then. */
 void crowd_finish(struct crowd *crowd, unsigned rules);
 
+/* What tests of a cluster with a crowd work with, and cmocka's setup and teardown of it. The cluster has
+ * no servers yet, and no network of its own. */
+struct crowd_fixture {
+    struct stage *stage;
+    struct cluster cluster;
+    struct crowd crowd;
+};
+int crowd_setup(void **state);
+int crowd_teardown(void **state);
+
 /* Waits for condition, while the crowd goes on. It does so as well when the cluster is waited for
  * (cluster.h). */
 #define CROWD_WAIT(crowd, condition) \
