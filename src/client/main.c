@@ -68,8 +68,7 @@ int main(int argc, char **argv)
     } else {
         log_configure(settings.log_level, LOG_TEXT);
         rpc_init();
-        result = log_start(NULL, &why) == OK ? run(&settings)
-                                             : fail(APP_EXIT_FAILED, why.text, "");
+        result = log_start(NULL, &why) == OK ? run(&settings) : fail(APP_EXIT_FAILED, why.text, "");
     }
     settings_release(&settings);
     return result;

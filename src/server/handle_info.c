@@ -48,8 +48,8 @@ HANDLER(info, Info)
     reply.limits = &limits;
     const uint8_t *cluster = replica_cluster(cluster_replica(core->cluster));
     if (!sodium_is_zero(cluster, REPLICA_CLUSTER_BYTES))
-        reply.cluster =
-            (ProtobufCBinaryData){.len = REPLICA_CLUSTER_BYTES, .data = (uint8_t *)(uintptr_t)cluster};
+        reply.cluster = (ProtobufCBinaryData){.len = REPLICA_CLUSTER_BYTES,
+                                              .data = (uint8_t *)(uintptr_t)cluster};
     rpc_call_reply(call, &reply.base);
 }
 

@@ -31,18 +31,18 @@
 #define SECOND 1000000u
 
 enum fault_bits {
-    FAULT_CRASH = 1,     /* processes die, with or without what was not synced, and come back */
-    FAULT_LOSS = 2,      /* messages are lost, late, doubled, out of order; the feed drops */
-    FAULT_PARTITION = 4, /* groups of nodes and clients cannot reach each other, also one way */
-    FAULT_PAUSE = 8,     /* processes stop and go on */
-    FAULT_DISK = 16,     /* disks stall, fill up, fail */
-    FAULT_LEAVE = 32,    /* a node leaves for good */
-    FAULT_HASTE = 64,    /* logs are pruned too far, masters wait for nothing before an orphan */
-    FAULT_CHECK = 128,   /* a snapshot is looked at for a while first, and may be no good */
-    FAULT_MOVE = 256,      /* nodes come back at other addresses, also at each other's */
-    FAULT_STRANGER = 512,  /* at a dead node's address another cluster answers, or an empty node */
-    FAULT_EMPTY = 1024,    /* nodes come back without data, also told to found a cluster */
-    FAULT_GUESTS = 2048,   /* no fault: guests do whatever a delta can be about (guest.c) */
+    FAULT_CRASH = 1,      /* processes die, with or without what was not synced, and come back */
+    FAULT_LOSS = 2,       /* messages are lost, late, doubled, out of order; the feed drops */
+    FAULT_PARTITION = 4,  /* groups of nodes and clients cannot reach each other, also one way */
+    FAULT_PAUSE = 8,      /* processes stop and go on */
+    FAULT_DISK = 16,      /* disks stall, fill up, fail */
+    FAULT_LEAVE = 32,     /* a node leaves for good */
+    FAULT_HASTE = 64,     /* logs are pruned too far, masters wait for nothing before an orphan */
+    FAULT_CHECK = 128,    /* a snapshot is looked at for a while first, and may be no good */
+    FAULT_MOVE = 256,     /* nodes come back at other addresses, also at each other's */
+    FAULT_STRANGER = 512, /* at a dead node's address another cluster answers, or an empty node */
+    FAULT_EMPTY = 1024,   /* nodes come back without data, also told to found a cluster */
+    FAULT_GUESTS = 2048,  /* no fault: guests do whatever a delta can be about (guest.c) */
 };
 
 struct options {
