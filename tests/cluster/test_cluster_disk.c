@@ -106,8 +106,10 @@ static void eve_succeeds(struct fixture *fixture)
 /* While nothing can be written: refused for now, in words, and nobody is lied to. */
 static void assert_nothing_goes(struct fixture *fixture)
 {
-    size_t sent = json_client_sent(fixture->ann);
-    size_t seen = json_client_messages(fixture->bob);
+    size_t sent = fixture->said;
+    size_t seen = fixture->said + fixture->raw_sent;
+    STAGE_WAIT(fixture->stage, json_client_sent(fixture->ann) == sent);
+    STAGE_WAIT(fixture->stage, json_client_messages(fixture->bob) == seen);
     say(fixture, LINES);
     for (unsigned i = 0; i < 5; i++) {
         uint32_t retry_ms = 0;
