@@ -32,6 +32,7 @@ struct dial {
     int pipe;           /* the connection; 0: none */
     bool was_connected; /* in this dial, if only for a moment */
     uint32_t dialer;    /* that made the connection */
+    uint64_t connected_ms;
     uint64_t began_ms;
     size_t begun;  /* addresses of this dial that were begun, */
     size_t failed; /* and those of them that have failed */
@@ -264,6 +265,15 @@ static enum error dial_once(struct dial *dial)
     return error;
 }
 
+/* A peer that accepts and ends the connection soon after, for example because it is full, is no success.
+ * With the mutex. */
+static bool has_succeeded(const struct dial *dial, enum error error)
+{
+    bool is_brief = dial->was_connected && !dial->elsewhere &&
+                    clock_monotonic_ms() - dial->connected_ms < DIAL_BRIEF_MS;
+    return error == OK && !is_brief;
+}
+
 /* nng leaks the descriptor of a connection whose handshake moves on in the moment in which its socket is
  * closed, and gives up a handshake itself after 10 s. With the mutex. */
 static void wait_for_handshakes(struct dial *dial)
@@ -294,9 +304,10 @@ static void *run(void *argument)
             break;
         if (error != OK && options->failed != NULL)
             options->failed(options->context, error);
-        pause_ms = error == OK ? options->pause_min_ms : pause_ms;
+        bool is_success = has_succeeded(dial, error);
+        pause_ms = is_success ? options->pause_min_ms : pause_ms;
         rest(dial, pause_ms);
-        if (error != OK)
+        if (!is_success)
             pause_ms = pause_ms < options->pause_max_ms / 2 ? pause_ms * 2 : options->pause_max_ms;
     }
     wait_for_handshakes(dial);
@@ -325,6 +336,7 @@ bool dial_connected(struct dial *dial, nng_pipe pipe)
     if (is_first) {
         dial->pipe = nng_pipe_id(pipe);
         dial->dialer = nng_pipe_dialer(pipe).id;
+        dial->connected_ms = clock_monotonic_ms();
     }
     (void)pthread_cond_broadcast(&dial->changed);
     (void)pthread_mutex_unlock(&dial->mutex);

@@ -6,7 +6,7 @@
  * address follows when one has failed or after DIAL_NEXT_MS, the first connection is kept. nng's own
  * dialers know the first address only, never dial again here, and leave a dial to the kernel, which
  * repeats a lost SYN ever more rarely: a dial ends after DIAL_TIMEOUT_MS. Between dials there is a
- * random pause, which doubles with each failure.
+ * random pause, which doubles with each failure, and with each connection that the peer ends at once.
  *
  * Private to src/rpc. The owner's thread, where nothing else is said. */
 #ifndef JACKDAW_RPC_DIAL_H
@@ -22,7 +22,8 @@
 
 #define DIAL_NEXT_MS 250u     /* RFC 8305, section 5: Connection Attempt Delay */
 #define DIAL_TIMEOUT_MS 3000u /* for connection and handshake, after the last address was begun */
-#define DIAL_END_MS 12000u /* so long after that a dial that was stopped may still end by itself */
+#define DIAL_BRIEF_MS 1000u /* a connection that ends earlier counts as a failure for the pauses */
+#define DIAL_END_MS 12000u  /* so long after that a dial that was stopped may still end by itself */
 #define DIAL_ADDRESSES_MAX 16u /* of a name; further ones are ignored */
 #define DIAL_RESOLVING_MAX 16u /* in one process at the same time; more fail with ERROR_FULL */
 

@@ -228,6 +228,19 @@ static void test_refused__not_by_a_server_that_turns_away(void **state)
     assert_int_equal(fixture->refused, 0);
 }
 
+/* It is not dialled without end: from the eighth time on the pauses are below 100 ms, not below 1 ms. */
+static void test_refused__pauses_grow_where_connections_end_at_once(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->probe = probe_start(NULL);
+    probe_drain(fixture->probe);
+    struct rpc_channel_options options = {.reconnect_min_ms = 1, .reconnect_max_ms = 100};
+    uint64_t began_ms = clock_monotonic_ms();
+    client_open(&fixture->client, probe_address(fixture->probe), &options);
+    WAIT_UNTIL(&fixture->client, fixture->client.disconnected >= 24);
+    assert_true(clock_monotonic_ms() - began_ms >= 100);
+}
+
 /* ---- reconnecting ---- */
 
 static void test_reconnect__calls_under_way_end(void **state)
@@ -324,6 +337,7 @@ int main(void)
         CASE(test_refused__owner_closes),
         CASE(test_refused__closed_at_any_time),
         CASE(test_refused__not_by_a_server_that_turns_away),
+        CASE(test_refused__pauses_grow_where_connections_end_at_once),
         CASE(test_reconnect__calls_under_way_end),
         CASE(test_reconnect__to_a_server_that_was_stuck),
         CASE(test_reconnect__without_a_connection),
