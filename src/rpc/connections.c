@@ -20,7 +20,8 @@
 
 #define HUNG_CLOSE_MS 20u /* instead of CONNECTIONS_CLOSE_MS, when one has hung before */
 
-static atomic_size_t hanging; /* calls of nng_close whose callers have gone on */
+static atomic_size_t hanging;              /* calls of nng_close whose callers have gone on */
+static _Atomic(struct connections *) hung; /* never freed; from here leak checkers reach them */
 
 void connections_init(struct connections *connections)
 {
@@ -316,9 +317,12 @@ static void leave_without_nng(int status, void *ignored)
     _exit(status);
 }
 
-static void note_hung(void)
+static void note_hung(struct connections *connections)
 {
     static atomic_bool is_registered;
+    connections->next_hung = atomic_load(&hung);
+    while (!atomic_compare_exchange_weak(&hung, &connections->next_hung, connections))
+        continue;
     log_warning("rpc", "close_hangs", log_number("after_ms", CONNECTIONS_CLOSE_MS),
                 log_number("hanging", atomic_load(&hanging)));
     /* Functions registered for exit run in reverse order: this one before nng's. */
@@ -349,7 +353,7 @@ bool connections_close(struct connections *connections, nng_socket socket, bool 
     }
     let_go(closing);
     if (!is_closed)
-        note_hung();
+        note_hung(connections);
     return is_closed;
 }
 

@@ -38,6 +38,7 @@ struct connections {
     size_t count;
     size_t capacity;
     uint32_t *ids; /* nng's pipe ids; [count] */
+    struct connections *next_hung;
 };
 
 void connections_init(struct connections *connections);
