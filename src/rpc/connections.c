@@ -11,7 +11,6 @@
 #include <netinet/in.h>
 #include <semaphore.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -307,27 +306,13 @@ static struct closing *start_closing(nng_socket socket)
     return closing;
 }
 
-/* At exit nng closes its sockets; that would wait for the hung one. */
-static void leave_without_nng(int status, void *ignored)
-{
-    (void)ignored;
-    if (atomic_load(&hanging) == 0)
-        return;
-    (void)fflush(NULL);
-    _exit(status);
-}
-
 static void note_hung(struct connections *connections)
 {
-    static atomic_bool is_registered;
     connections->next_hung = atomic_load(&hung);
     while (!atomic_compare_exchange_weak(&hung, &connections->next_hung, connections))
         continue;
     log_warning("rpc", "close_hangs", log_number("after_ms", CONNECTIONS_CLOSE_MS),
                 log_number("hanging", atomic_load(&hanging)));
-    /* Functions registered for exit run in reverse order: this one before nng's. */
-    if (!atomic_exchange(&is_registered, true))
-        (void)on_exit(leave_without_nng, NULL);
 }
 
 bool connections_close(struct connections *connections, nng_socket socket, bool has_tls)

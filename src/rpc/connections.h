@@ -62,7 +62,7 @@ void connections_stop(struct connections *connections);
  * has_tls: the socket has or had connections with TLS. true: nng is done, and no callback runs any more.
  * false: nng_close has not returned within CONNECTIONS_CLOSE_MS, which is logged. Callbacks may still run:
  * the caller must never free connections, nor anything else that callbacks use before connections_enter.
- * The process then exits without nng's own clean-up, which would wait, too. Any thread but nng's. */
+ * Any thread but nng's. */
 bool connections_close(struct connections *connections, nng_socket socket, bool has_tls);
 
 /* How many calls of nng_close have not returned although their callers have gone on. */

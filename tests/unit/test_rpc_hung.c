@@ -77,7 +77,7 @@ static void test_process__ends(void **state)
         atomic_store(&hangs, true);
         client_close(&client);
         WAIT_UNTIL(NULL, connections_hanging() == 1);
-        exit(STATUS_AT_THE_END); /* nng would close the probe's socket here */
+        exit(STATUS_AT_THE_END);
     }
     int status = 0;
     assert_int_equal(waitpid(child, &status, 0), child);
