@@ -5,10 +5,12 @@
 #include "base/log_pace.h"
 
 #include <arpa/inet.h>
+#include <linux/tcp.h>
 #include <mbedtls/error.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 
 #define SP_HEADER_BYTES 8 /* of nng's TCP transport, and of the length before each message */
@@ -164,6 +166,18 @@ static void report(int descriptor, const uint8_t *bytes)
     (void)pthread_mutex_unlock(&mutex);
 }
 
+/* Whether what was read are the first bytes of the connection: a part of a message may be as long as a
+ * header. The descriptor is asked for what is unread first, since more may arrive meanwhile. */
+static bool is_beginning(int descriptor, size_t size)
+{
+    int unread = 0;
+    struct tcp_info info = {.tcpi_bytes_received = 0};
+    socklen_t info_size = sizeof info;
+    return ioctl(descriptor, FIONREAD, &unread) == 0 &&
+           getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &info_size) == 0 &&
+           info.tcpi_bytes_received <= size + (size_t)unread;
+}
+
 /* nng's TCP transport reads each header, and each length, with one readv of 8 bytes. Both begin
  * with a zero byte. The linker puts this function before the C library's (--wrap=readv), because
  * nng closes a connection that begins otherwise without telling whose it was. With an nng that is
@@ -175,7 +189,7 @@ ssize_t __wrap_readv(int descriptor, const struct iovec *parts, int count)
 {
     ssize_t size = __real_readv(descriptor, parts, count);
     if (size > 0 && count == 1 && parts[0].iov_len == SP_HEADER_BYTES &&
-        *(const uint8_t *)parts[0].iov_base != 0)
+        *(const uint8_t *)parts[0].iov_base != 0 && is_beginning(descriptor, (size_t)size))
         report(descriptor, parts[0].iov_base);
     return size;
 }

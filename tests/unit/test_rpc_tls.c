@@ -395,6 +395,21 @@ static void test_reread__server_without_tls(void **state)
     probe_stop(probe);
 }
 
+/* A part of a message may be as long as a header, and begin with any byte. */
+static void test_other_program__not_in_the_middle(void **state)
+{
+    (void)state;
+    struct probe *probe = probe_start(NULL);
+    struct sp_peer peer;
+    assert_true(sp_open(&peer, probe_address(probe)));
+    assert_true(sp_send(&peer, 0x80000001u, "abcd", 4)); /* eight bytes with the id */
+    assert_true(sp_wait_closed(&peer, PATIENCE_MS));
+    sp_close(&peer);
+    probe_stop(probe);
+    assert_true(has_said("peer_kicked"));
+    assert_false(has_said("connection_failed"));
+}
+
 /* ---- the pace of the log ---- */
 
 static struct greeting_failure failure_of(uint32_t host, enum greeting_problem problem)
@@ -436,6 +451,7 @@ int main(int argc, char **argv)
         TEST(test_sentence__server_is_plain),
         TEST(test_other_program__at_the_server),
         TEST(test_other_program__at_the_client),
+        TEST(test_other_program__not_in_the_middle),
         TEST(test_tls12__refused),
         TEST(test_files__key_of_another_certificate),
         TEST(test_files__encrypted_key),
