@@ -240,7 +240,6 @@ static void rest(struct dial *dial, uint32_t below_ms)
 /* One dial, and the life of the connection that it makes. With the mutex. */
 static enum error dial_once(struct dial *dial)
 {
-    dial->hurried = false;
     dial->was_connected = false;
     dial->began_ms = clock_monotonic_ms();
     dial->begun = 0;
@@ -248,6 +247,7 @@ static enum error dial_once(struct dial *dial)
     (void)pthread_mutex_unlock(&dial->mutex);
     enum error error = resolve(dial);
     (void)pthread_mutex_lock(&dial->mutex);
+    dial->hurried = false; /* or a slow resolver would be asked for ever */
     if (dial->stopped)
         return OK;
     dial->addresses = dial->count;

@@ -274,6 +274,30 @@ static void test_name__resolver_that_hangs(void **state)
     probe_stop(probe);
 }
 
+/* An owner that asks for a new dial more often than the resolver answers gets its connection all the
+ * same: the answer that comes is new enough. */
+static void test_name__hurried_while_it_is_resolved(void **state)
+{
+    (void)state;
+    static const char *const one[] = {"127.0.0.2", NULL};
+    struct fixture fixture;
+    struct probe *probe = start_at("127.0.0.2", 0);
+    answer_with(one);
+    block(true);
+    unsigned before = counted(&asked);
+    open_channel(&fixture, NAME, probe_address(probe)->port);
+    WAIT_UNTIL(&fixture.client, counted(&inside) == 1);
+    uint64_t until_ms = clock_monotonic_ms() + 260; /* dial_now leaves a younger dial alone */
+    while (clock_monotonic_ms() < until_ms)
+        client_turn(&fixture.client, 10);
+    rpc_channel_reconnect(fixture.client.channel);
+    block(false);
+    client_expect_service(&fixture.client);
+    assert_int_equal(counted(&asked), before + 1);
+    client_close(&fixture.client);
+    probe_stop(probe);
+}
+
 /* The certificate is checked against the name that was given, not against what it resolves to. */
 static void test_name__in_the_certificate(void **state)
 {
@@ -312,6 +336,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_name__resolved_anew),
         cmocka_unit_test(test_name__of_two_servers),
         cmocka_unit_test(test_name__resolver_that_hangs),
+        cmocka_unit_test(test_name__hurried_while_it_is_resolved),
         cmocka_unit_test(test_name__in_the_certificate),
     };
     return cmocka_run_group_tests_name("rpc_dial", tests, NULL, NULL);
