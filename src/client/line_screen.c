@@ -210,8 +210,7 @@ static void show_session_ended(struct app *app, enum status status, const char *
 {
     (void)status;
     char *reason = lines_text(text, NULL);
-    lines_put(app, "%s** the session has ended:%s %s. /login again", style(STYLE_ERROR),
-              style(STYLE_NORMAL), reason);
+    lines_put(app, "%s** logged out:%s %s", style(STYLE_ERROR), style(STYLE_NORMAL), reason);
     free(reason);
 }
 

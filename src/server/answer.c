@@ -86,7 +86,7 @@ void answer_ended(struct core *core, struct rpc_call *call, struct chat_call *ch
                   const char *text)
 {
     chat_call->status = STATUS_UNAUTHENTICATED;
-    chat_call->text = text == NULL ? "this session has ended: log in again" : text;
+    chat_call->text = text == NULL ? "the session has ended; log in again" : text;
     chat_call->retry_ms = 0;
     answer_refusal(core, call, chat_call);
 }

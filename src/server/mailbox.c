@@ -803,7 +803,7 @@ static void end_farewell(struct gate *gate, bool committed)
     const struct farewell *farewell = (struct farewell *)gate;
     if (committed)
         rpc_call_fail(farewell->stream, STATUS_UNAUTHENTICATED, 0,
-                      "the session has ended: log in again");
+                      "the session has ended; log in again");
     else
         rpc_call_fail(farewell->stream, STATUS_UNAVAILABLE, RETRY_AFTER_ROLLBACK_MS,
                       "the server could not write down what happened; try again");
