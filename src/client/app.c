@@ -80,10 +80,11 @@ static void start_own_line(struct app *app, const char *command, const char *arg
     app_start_line(app, line.text, strlen(line.text), 0);
 }
 
-/* A program that logs in by its options does so again, or ends. */
+/* A program that logs in by its options does so again, or ends. So does one that only has a state
+ * file: its lines are for the session that it held. */
 static void log_in_again(struct app *app)
 {
-    if (app->password[0] != '\0' && !app->quitting)
+    if (app->settings->user != NULL && app->password[0] != '\0' && !app->quitting)
         start_own_line(app, "login", app->settings->user);
     else
         app_cannot_log_in(app);
@@ -94,7 +95,7 @@ static void on_session_ended(void *context, enum status status, const char *text
     struct app *app = context;
     app_forget_rooms(app);
     app->screen->session_ended(app, status, text);
-    if (app_is_program(app) && app->settings->user != NULL)
+    if (app_is_program(app) && (app->settings->user != NULL || app->settings->state != NULL))
         log_in_again(app);
 }
 

@@ -331,6 +331,25 @@ static void test_rooms__follow_events(void **state)
     stage_free(stage);
 }
 
+/* With a state file alone it ends and leaves the lines to the next run; otherwise lines log in. */
+static void test_session__ended_under_a_state_file(void **state)
+{
+    (void)state;
+    for (int has_file = 0; has_file <= 1; has_file++) {
+        struct stage *stage = stage_new();
+        run(stage, LINES("/register ann secret"));
+        stage->settings.state = has_file ? "ann.state" : NULL;
+        stage->world->cluster.sessions[0].ended = true;
+        run(stage, LINES("/users"));
+        STAGE_WAIT(stage, strcmp(told[told_count - 1], "ended UNAUTHENTICATED") == 0 ||
+                              strcmp(told[told_count - 2], "ended UNAUTHENTICATED") == 0);
+        assert_int_equal(stage->app.quitting, has_file);
+        assert_int_equal(app_exit_status(&stage->app), has_file ? APP_EXIT_LOGIN : APP_EXIT_FAILED);
+        stage->settings.state = NULL;
+        stage_free(stage);
+    }
+}
+
 static void test_leave__waits_for_the_echo_and_logs_out(void **state)
 {
     (void)state;
@@ -879,6 +898,7 @@ int main(void)
         cmocka_unit_test(test_may_start__once_no_server_answers),
         cmocka_unit_test(test_may_start__waits_while_the_queue_is_full),
         cmocka_unit_test(test_rooms__follow_events),
+        cmocka_unit_test(test_session__ended_under_a_state_file),
         cmocka_unit_test(test_leave__waits_for_the_echo_and_logs_out),
         cmocka_unit_test(test_login__is_tried_again_when_there_may_be_place),
         cmocka_unit_test(test_login__is_tried_three_times_after_the_end_of_the_input),
