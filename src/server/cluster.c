@@ -375,7 +375,7 @@ static void complain(struct cluster *cluster)
         "cluster", "no_master_found",
         log_string("hint", knows_somebody
                                ? "no server answers that could reign, or follows one that does"
-                               : "give --master_address, the internal address of a server"));
+                               : "give --master_address, the internal address of another server"));
 }
 
 void cluster_tick(struct cluster *cluster)

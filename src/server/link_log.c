@@ -52,5 +52,6 @@ void link_log_self(const char *address)
     /* The lists of all servers may be the same: then it is no mistake. */
     log_info_paced(address, "cluster", "no_server_there", log_string("address", address),
                    log_string("found", "this server itself"),
-                   log_string("hint", "--master_address needs the address of another server, too"));
+                   log_string("hint", "this is right if --master_address names another server, "
+                                      "too, or if this server has moved to this address"));
 }
