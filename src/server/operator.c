@@ -174,9 +174,13 @@ static enum error judge(const struct question *question, const char *name, struc
         return error_set(why, ERROR_REFUSED, "the server at %s: %s", name, question->text);
     case STATUS_UNIMPLEMENTED:
         return error_set(why, ERROR_VERSION,
-                         "the server at %s does not know what it was asked: it is of another "
-                         "version, or this is not the address for it (%s)",
-                         name, question->text);
+                         "the server at %s does not know what it was asked: %sit is of another "
+                         "version (%s)",
+                         name,
+                         question->service == &jackdaw__cluster__descriptor
+                             ? "give its internal address, if this is its client address; or "
+                             : "",
+                         question->text);
     default:
         return error_set(why, ERROR_DENIED, "the server at %s refuses: %s", name, question->text);
     }

@@ -679,7 +679,8 @@ static void test_operator__a_server_that_does_not_know_the_question(void **state
     char text[400];
     post_open(&post, false);
     expect_error(option_of(text, "status", &post.address), NULL, ERROR_VERSION, "another version");
-    expect_error(option_of(text, "leave", &post.address), NULL, ERROR_VERSION, "not the address");
+    expect_error(option_of(text, "leave", &post.address), NULL, ERROR_VERSION,
+                 "give its internal address");
     post_close(&post);
 }
 
