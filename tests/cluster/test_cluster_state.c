@@ -285,7 +285,8 @@ static void test_state__a_bot_killed_at_any_moment(void **state)
     size_t all = (size_t)bot->lines + fixture->other_typed;
     STAGE_SETTLE(fixture->stage, QUIET_MS,
                  feed(fixture) && bot->sent == bot->lines && bot->messages == all &&
-                     json_client_messages(fixture->reader) == all);
+                     json_client_messages(fixture->reader) == all &&
+                     json_client_messages(fixture->other) == all);
     process_end_input(bot->process);
     assert_int_equal(process_wait(bot->process, STAGE_PATIENCE_MS), 0);
     judge(fixture);
