@@ -5,7 +5,7 @@ jackdaw_unit_test(test_client_terminal SOURCES test_client_terminal.c LIBS jackd
 jackdaw_unit_test(test_client_commands SOURCES test_client_commands.c LIBS jackdaw_client_screens)
 foreach(test session stream replay failover)
   jackdaw_unit_test(test_client_${test}
-    SOURCES test_client_${test}.c ../support/client_world.c ../support/fake_chat.c
+    SOURCES test_client_${test}.c ../support/client_world.c ../support/fake_chat.c ../support/suppressions.c
     LIBS jackdaw_client jackdaw_rpc)
 endforeach()
 target_compile_definitions(test_client_session PRIVATE TLS_FILES="${CMAKE_SOURCE_DIR}/tests/support/tls")
@@ -13,8 +13,8 @@ jackdaw_unit_test(test_client_state_file
   SOURCES test_client_state_file.c ../support/faulty_calls.c ../support/folder.c
   LIBS jackdaw_client ${CMAKE_DL_LIBS})
 jackdaw_unit_test(test_client_persist
-  SOURCES test_client_persist.c ../support/client_world.c ../support/fake_chat.c ../support/folder.c
+  SOURCES test_client_persist.c ../support/client_world.c ../support/fake_chat.c ../support/suppressions.c ../support/folder.c
   LIBS jackdaw_client jackdaw_rpc)
 jackdaw_unit_test(test_client_app
-  SOURCES test_client_app.c ../support/client_world.c ../support/fake_chat.c ../support/folder.c
+  SOURCES test_client_app.c ../support/client_world.c ../support/fake_chat.c ../support/suppressions.c ../support/folder.c
   LIBS jackdaw_client_screens jackdaw_rpc PkgConfig::JANSSON)
