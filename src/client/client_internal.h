@@ -191,9 +191,10 @@ struct client {
     struct link *current;  /* one of links: the server in use */
     struct address latest; /* of the last server in use */
     bool had_server;
-    bool doubting; /* current may not be the one to use: others are asked */
-    bool told;     /* the owner knows that no server answers */
-    bool hinted;   /* a server named another one as master: */
+    bool doubting;       /* current may not be the one to use: others are asked */
+    bool told;           /* the owner knows that no server answers, */
+    bool told_no_reason; /* and nothing of why */
+    bool hinted;         /* a server named another one as master: */
     struct address hint;
     uint64_t heard_us;        /* when current last said anything */
     uint64_t active_us;       /* when a message was told or a request ended */

@@ -62,6 +62,8 @@ static void on_refused(void *context, struct rpc_channel *channel, enum error er
     else if (link->has_problem)
         link->client->problem.text[0] = '\0'; /* now it is another one */
     link->has_problem = problem != NULL;
+    if (problem != NULL && link->client->told_no_reason)
+        link->client->told = false; /* the reason is news */
 }
 
 enum error link_open(struct client *client, const struct address *address, struct error_text *why)

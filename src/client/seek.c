@@ -70,6 +70,7 @@ static void tell_when_lost(struct client *client)
         !client_is_over(client, client->search_us, quiet_ms))
         return;
     client->told = true;
+    client->told_no_reason = client->problem.text[0] == '\0';
     struct error_text text;
     char first[ADDRESS_TEXT_SIZE];
     address_format(&client->servers.items[0].address, first);

@@ -907,6 +907,31 @@ static void test_server__tls_on_one_side_only(void **state)
     world_free(world);
 }
 
+/* The reason comes up after it was told that the server does not answer. */
+static void test_server__tells_the_reason_later(void **state)
+{
+    (void)state;
+    struct world *world = world_new(1);
+    const struct client_options base = {.tls_authority = TLS_FILES "/authority.pem"};
+    fake_server_kill(&world->servers[0]);
+    world->servers[0].address.tls = true;
+    world_connect(world, 1, &base);
+    uint64_t since = 0;
+    while (strstr(world->status, "does not answer") == NULL) {
+        world_turn(world);
+        world_check_patience(&since, "the server does not answer");
+    }
+    world->servers[0].address.tls = false;
+    fake_server_start(&world->servers[0], &world->cluster);
+    since = 0;
+    while (strstr(world->status, "it does not use TLS") == NULL) {
+        world_turn(world);
+        world_check_patience(&since, "the reason is told");
+    }
+    assert_int_equal(world->status_count, 2);
+    world_free(world);
+}
+
 /* Without asking the DNS: no label has so many characters. */
 static void test_server__name_without_address(void **state)
 {
@@ -994,6 +1019,7 @@ int main(void)
         cmocka_unit_test(test_server__silent_one_is_left),
         cmocka_unit_test(test_server__idle_client_notices),
         cmocka_unit_test(test_server__tls_on_one_side_only),
+        cmocka_unit_test(test_server__tells_the_reason_later),
         cmocka_unit_test(test_server__name_without_address),
         cmocka_unit_test(test_retry__backoff_grows_and_is_bounded),
     };
