@@ -16,8 +16,8 @@ size_t text_decode(const char *text, uint32_t *character);
 /* How many characters (code points) checked UTF-8 holds. */
 size_t text_characters(const char *text);
 
-/* Whether checked UTF-8 has an unsafe character (base/character.h). What has none is one line that
- * drives no terminal and does not turn the direction of what stands beside it. */
+/* Whether checked UTF-8 has an unsafe character (base/character.h). Text without one is a
+ * single line, drives no terminal, and does not change the direction of text beside it. */
 bool text_has_unsafe(const char *text);
 
 #endif

@@ -82,7 +82,7 @@ static void refuse_unknown(struct app *app, const char *rest, uint64_t line)
     app_note_line(app, line);
 }
 
-/* What a doubtful line says is not repeated: outcomes are kept in logs. */
+/* The outcome does not repeat the line, because programs keep outcomes in logs. */
 static void refuse_doubtful(struct app *app, const struct command *command, uint64_t line)
 {
     struct error_text why;

@@ -158,7 +158,7 @@ struct stream {
     struct recent recent;
 };
 
-/* What the state file says beyond the rest of the client. */
+/* The state file, and its contents that the client keeps nowhere else. */
 struct persist {
     struct state_file *file; /* NULL: there is none */
     bool failed;             /* nothing is added any more, and nothing is sent */

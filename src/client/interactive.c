@@ -132,7 +132,7 @@ static void print_output(struct interactive *self)
 
 /* ---- lines that wait for earlier ones ---- */
 
-/* What was typed before somebody was asked for a password may be the password. */
+/* Text that the user typed before the prompt for a password may be the password. */
 static void drop_typed_ahead(struct interactive *self)
 {
     if (self->app->password_asked)
