@@ -25,6 +25,7 @@ struct disk_file {
     char *path; /* NULL: this place is free */
     uint8_t *synced;
     size_t synced_size;
+    size_t synced_capacity;
     struct change *first;
     struct change *last;
 };
@@ -78,7 +79,10 @@ static void forget_file(struct disk_file *file)
 
 static void resize(struct disk_file *file, size_t size)
 {
-    file->synced = must_alloc(file->synced, size);
+    if (size > file->synced_capacity) {
+        file->synced_capacity = 2 * size; /* it grows page by page */
+        file->synced = must_alloc(file->synced, file->synced_capacity);
+    }
     if (size > file->synced_size)
         memset(file->synced + file->synced_size, 0, size - file->synced_size);
     file->synced_size = size;
@@ -93,7 +97,8 @@ static void apply(struct disk_file *file, const struct change *change, size_t si
     }
     if (change->offset + size > file->synced_size)
         resize(file, (size_t)change->offset + size);
-    memcpy(file->synced + change->offset, change->bytes, size);
+    if (size > 0)
+        memcpy(file->synced + change->offset, change->bytes, size);
 }
 
 static void note_change(struct disk_file *file, uint64_t offset, const void *bytes, size_t size)
