@@ -342,8 +342,8 @@ static unsigned char complete(EditLine *editor, int key)
 
 /* ---- lines ---- */
 
-/* A message is seen when it comes back; until then its line would stand there a second time. What may
- * hold a password does not stay on the screen. */
+/* Erases the typed line: the screen shows a message when the server returns it, and must not show a
+ * line that may hold a password. */
 static void erase_typed(struct interactive *self, const char *text)
 {
     const struct command *command;

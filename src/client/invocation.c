@@ -83,7 +83,7 @@ void app_end(struct invocation *invocation, enum status status, const char *erro
     conclude(invocation, &outcome);
 }
 
-/* What was current in the run before is so again. */
+/* Makes the current room of the run before current again. */
 static void follow_resume(struct app *app, const Jackdaw__ListRoomsReply *reply)
 {
     struct client_view view;

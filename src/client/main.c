@@ -42,7 +42,7 @@ static int run(const struct settings *settings)
     }
     app_leave(&app);
     screen->stats(&app);
-    /* Who typed has seen what failed; scripts look at the status. */
+    /* The user of a terminal has seen every failure; a script looks at the status. */
     enum app_exit status = editing && !app.state_failed ? APP_EXIT_OK : app_exit_status(&app);
     signals_ignore();
     app_release(&app);

@@ -3,8 +3,8 @@
  *
  * The order of writing is what makes it safe. A request is in the file before its number is, the
  * number is on the disk before the request is sent, and its end is written after it was told. Events
- * are told before the place is written. What is lost is always the newest: a request that was not
- * sent, an end or a place, which then come once more. */
+ * are told before the place is written. A kill loses only the newest record: a request that was
+ * not sent, or an end or a place, which the next run tells once more. */
 #include "client/client_internal.h"
 
 #include "client/state_file.h"
@@ -453,7 +453,7 @@ static enum error read_number(struct client *client, const Jackdaw__StateRecord_
     return OK;
 }
 
-/* One that was sent again to servers that had not heard of it ends twice. */
+/* A request ends twice if the client sent it again to servers that did not know it. */
 static enum error read_end(struct client *client, const Jackdaw__StateRecord__End *record)
 {
     struct request *request = find(client, record->id);

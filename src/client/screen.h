@@ -35,7 +35,7 @@ struct screen {
     /* The login of -u was refused for now; it is tried again after result->retry_ms. */
     void (*retry)(struct app *app, const struct client_result *result);
     void (*stats)(struct app *app);
-    /* What the state file said: app->resumed, app->first_line, and client_look. May be NULL. */
+    /* Shows the contents of the state file: app->resumed, app->first_line, client_look. May be NULL. */
     void (*state)(struct app *app);
     /* Asks for a password with echo off. False: there is nobody to ask, or they gave up; why says
      * so. NULL: there is nobody to ask. */

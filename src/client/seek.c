@@ -172,8 +172,8 @@ static bool are_all_foreign(const struct client *client)
     return count == client->servers.count;
 }
 
-/* One that knows fewer servers than the user named may have been set up beside the others by mistake:
- * these are waited for. A session's servers are known by their cluster. */
+/* A server that knows fewer servers than the user named may be a cluster founded by mistake: the client
+ * waits for the other servers. With a session, the id of the cluster decides instead. */
 static bool may_be_lone(struct client *client, const struct link *link)
 {
     size_t given = 0;

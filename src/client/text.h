@@ -10,7 +10,7 @@
 /* Whether size bytes are UTF-8 without NUL (RFC 3629). */
 bool text_is_valid(const char *text, size_t size);
 
-/* What a character is. */
+/* The kind of a character. */
 enum text_kind {
     TEXT_END,   /* the NUL */
     TEXT_WORD,  /* a letter, a mark on one, or a digit */

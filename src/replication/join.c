@@ -103,8 +103,8 @@ static void forget_lost_data(struct replica *r, const struct replica_message *jo
     members_flush(r);
 }
 
-/* Whoever comes back without data must not be counted before it has again what it had: it is neither
- * in sync nor a voter from here on. False: that has to be committed first; it asks again. */
+/* A member that returns without data counts in no majority before it has its data again: the master
+ * withdraws its vote and its place in the in-sync set. False: that is not committed yet. */
 static bool is_vote_withdrawn(struct replica *r, const struct replica_message *join)
 {
     const struct replica_member *member = member_find(r, join->from);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Who is where: a node is its cluster's id and its own id, and an address is only where it was met. */
+/* The addresses of nodes. The ids of cluster and node identify a node; its address may change. */
 #include "replication/replica_internal.h"
 
 #include <string.h>

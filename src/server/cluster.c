@@ -55,9 +55,7 @@ void cluster_log_refused(const struct replica_event *event, enum error error)
                           log_string("error", error_name(error)));
         return;
     }
-    const ProtobufCEnumValue *kind = protobuf_c_enum_descriptor_get_value(
-        &jackdaw__cluster_message__kind__descriptor, (int)event->message->kind + 1);
-    const char *name = kind == NULL ? "unknown" : kind->name;
+    const char *name = replica_message_name(event->message->kind);
     log_warning_paced(name, "cluster", "event_refused", log_string("event", name_of(event->kind)),
                       log_string("message", name), log_number("from", event->message->from),
                       log_number("epoch", event->message->epoch),

@@ -508,7 +508,7 @@ static void test_step__tells_which_event_was_refused(void **state)
     const char *said = said_by_child(refuse_each, &has_aborted);
     assert_false(has_aborted);
     assert_non_null(
-        strstr(said, "event_refused event=receive message=JOIN from=7 epoch=65537 error="));
+        strstr(said, "event_refused event=receive message=join from=7 epoch=65537 error="));
     assert_non_null(strstr(said, "event_refused event=durable error="));
     assert_null(strstr(said, "event=unknown"));
     size_t lines = 0;
