@@ -186,9 +186,9 @@ void receive_join(struct replica *r, const struct replica_message *message)
         return;
     }
     if (message->promised > r->epoch) {
-        /* It can follow nobody below its promise; a stranger has no promise that we must mind. */
+        /* A stranger has no promise that we must mind. */
         if (member_find(r, message->from) != NULL)
-            elect(r);
+            renew_epoch(r);
         return;
     }
     forget_lost_data(r, message);

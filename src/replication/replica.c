@@ -121,6 +121,14 @@ void step_down(struct replica *r)
     poll_begin(r, HEAR_WAIT_MS, false, 0);
 }
 
+void renew_epoch(struct replica *r)
+{
+    if (is_sick(r))
+        step_down(r);
+    else
+        elect(r);
+}
+
 void suspect(struct replica *r)
 {
     if (r->role != REPLICA_JOINING && r->role != REPLICA_SLAVE)
@@ -178,7 +186,8 @@ static void start(struct replica *r, const struct replica_state *state)
     tell_role(r);
 }
 
-/* This process was stopped for a while: that nobody was heard meanwhile means nothing. */
+/* This process was stopped for a while: that nobody was heard meanwhile means nothing. The others may
+ * have elected a master, and closed connections that are made again in a moment. */
 static void forgive_silence(struct replica *r)
 {
     r->master.heard_ms = r->now_ms;
@@ -189,8 +198,10 @@ static void forgive_silence(struct replica *r)
         r->peers[i].progress_ms = r->now_ms;
         r->peers[i].answered_ms = 0;
     }
+    if (r->role == REPLICA_ELECTING || r->role == REPLICA_ADOPTING)
+        become(r, REPLICA_LOOKING);
     if (r->role == REPLICA_LOOKING || r->role == REPLICA_SUSPECTING)
-        poll_begin(r, HEAR_WAIT_MS, r->poll.needs_all, r->poll.suspect);
+        poll_begin(r, HEAR_WAIT_MS, true, r->poll.suspect);
 }
 
 static void durable(struct replica *r, struct replica_position position)

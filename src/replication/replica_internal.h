@@ -168,6 +168,10 @@ bool is_sick(const struct replica *r);
 void promise(struct replica *r, uint64_t epoch); /* raises the promise, durably */
 void persist(struct replica *r);
 void step_down(struct replica *r);
+/* Starts an election above the promise of a member, which can follow no lower epoch. A master whose
+ * disk hangs steps down instead: it cannot make a promise durable, and would replace the master that
+ * was elected meanwhile. */
+void renew_epoch(struct replica *r);
 void suspect(struct replica *r);
 void peer_lost(struct replica *r, struct peer *peer);
 bool is_refused(const struct replica *r);

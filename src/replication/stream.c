@@ -67,7 +67,7 @@ void receive_ping(struct replica *r, const struct replica_message *message)
     const struct replica_member *member = member_find(r, message->from);
     if (r->role == REPLICA_MASTER && message->promised > r->epoch && member != NULL &&
         !member->left) {
-        elect(r); /* it can follow nobody below its promise */
+        renew_epoch(r);
         return;
     }
     if (message->epoch == r->epoch)

@@ -67,6 +67,66 @@ static void test_election__a_returning_smaller_address_takes_nothing_over(void *
     bench_close(&bench);
 }
 
+/* Node 2 has promised more than the epoch of node 1, and pings it. */
+static void ping_with_higher_promise(struct bench *bench)
+{
+    struct replica_message ping = {
+        .kind = REPLICA_PING,
+        .from = 2,
+        .to = 1,
+        .promised = replica_epoch(bench->nodes[1].replica) + (1u << 16),
+    };
+    memcpy(ping.cluster, bench->nodes[2].cluster, sizeof ping.cluster);
+    bench_step(bench, 1, &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &ping});
+}
+
+static void test_election__a_master_is_elected_again_above_a_promise(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 3, REPLICA_ALL);
+    uint64_t epoch = replica_epoch(bench.nodes[1].replica);
+    ping_with_higher_promise(&bench);
+    assert_int_equal(bench_role(&bench, 1), REPLICA_ELECTING);
+    bench_pass(&bench, 1000);
+    assert_int_equal(bench_master(&bench), 1);
+    assert_true(replica_epoch(bench.nodes[1].replica) > epoch + (1u << 16));
+    bench_close(&bench);
+}
+
+static void test_election__a_master_with_a_hung_disk_is_not_elected_again(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 3, REPLICA_ALL);
+    uint64_t promised = bench.nodes[1].promised;
+    bench.nodes[1].holds_sync = true;
+    bench_propose(&bench, 1, 1);
+    bench_pass(&bench, 2000);
+    bench.now_ms += 10; /* the ping comes before the tick that would end the reign */
+    ping_with_higher_promise(&bench);
+    assert_int_equal(bench_role(&bench, 1), REPLICA_LOOKING);
+    assert_int_equal(bench.nodes[1].promised, promised);
+    bench_close(&bench);
+}
+
+/* A promise that takes long to reach the disk stops the whole node: by then there is a master. */
+static void test_election__a_candidate_that_was_stopped_asks_anew(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 3, REPLICA_ALL);
+    ping_with_higher_promise(&bench);
+    assert_int_equal(bench_role(&bench, 1), REPLICA_ELECTING);
+    bench.now_ms += 8000;
+    bench_step(&bench, 1,
+               &(struct replica_event){.kind = REPLICA_LINK_DOWN, .address = "10.0.0.2:2626"});
+    bench_step(&bench, 1,
+               &(struct replica_event){.kind = REPLICA_LINK_DOWN, .address = "10.0.0.3:2626"});
+    assert_int_equal(bench_role(&bench, 1), REPLICA_LOOKING);
+    bench_close(&bench);
+}
+
 static void test_election__the_first_server_restarted_makes_no_second_cluster(void **state)
 {
     (void)state;
@@ -206,6 +266,9 @@ int main(void)
         cmocka_unit_test(test_election__a_silent_master_is_replaced_within_700_ms),
         cmocka_unit_test(test_election__one_that_lost_only_its_own_link_elects_nobody),
         cmocka_unit_test(test_election__a_returning_smaller_address_takes_nothing_over),
+        cmocka_unit_test(test_election__a_master_is_elected_again_above_a_promise),
+        cmocka_unit_test(test_election__a_master_with_a_hung_disk_is_not_elected_again),
+        cmocka_unit_test(test_election__a_candidate_that_was_stopped_asks_anew),
         cmocka_unit_test(test_election__the_first_server_restarted_makes_no_second_cluster),
         cmocka_unit_test(test_election__data_without_a_cluster_founds_one),
         cmocka_unit_test(test_election__after_a_power_cut_the_longest_log_is_adopted),
