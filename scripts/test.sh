@@ -6,5 +6,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 scripts/setup.sh --test
 scripts/build.sh dev
-# exec: ctest's summary is the last word.
-exec ctest --preset dev "$@"
+# Two tests at once, except those that measure time or start servers (RUN_SERIAL).
+# exec: ctest's summary is the last output.
+exec ctest --preset dev -j2 "$@"
