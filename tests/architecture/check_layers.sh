@@ -84,6 +84,7 @@ check_rules() {
 
 # facts FILE...: what the files say without their comments and strings, one fact a line:
 # file|line|include|"header" or <header>, file|line|call|name, file|line|type|Package__Type.
+# A call or a type stands once for each file.
 facts() {
   awk '
     FNR == 1 { in_comment = 0 }
@@ -122,8 +123,9 @@ facts() {
         rest = substr(rest, RSTART + RLENGTH)
         name = word
         sub(/[ \t]*\(?$/, "", name)
-        if (word ~ /\($/) print FILENAME "|" FNR "|call|" name
-        if (name ~ /^[A-Z][A-Za-z0-9]*__[A-Z]/) print FILENAME "|" FNR "|type|" name
+        if (word ~ /\($/ && !called[FILENAME, name]++) print FILENAME "|" FNR "|call|" name
+        if (name ~ /^[A-Z][A-Za-z0-9]*__[A-Z]/ && !used[FILENAME, name]++)
+          print FILENAME "|" FNR "|type|" name
       }
     }' "$@"
 }
@@ -139,13 +141,17 @@ matches() {
   return 1
 }
 
-# layer_of FILE HEADER: prints the layer that a header in quotes belongs to; fails when it is none's.
-layer_of() {
+# find_layer FILE HEADER: sets `target` to the layer that a header in quotes belongs to; fails when
+# no layer has it.
+declare -A layer_of_header=()
+find_layer() {
   local file=$1 header=$2 path
   if [[ $header == *.pb-c.h ]]; then
-    printf proto
+    target=proto
     return
   fi
+  target=${layer_of_header[$header]:-}
+  [[ -z $target ]] || return 0
   if [[ -f $root/src/$header ]]; then
     path=$root/src/$header
   elif [[ -f $(dirname "$file")/$header ]]; then
@@ -156,7 +162,8 @@ layer_of() {
   path=$(realpath "$path")
   [[ $path == "$source_root"/*/* ]] || return 1
   path=${path#"$source_root"/}
-  printf '%s' "${path%%/*}"
+  target=${path%%/*}
+  [[ $header != */* ]] || layer_of_header[$header]=$target
 }
 
 # check_layer LAYER FACTS
@@ -196,7 +203,7 @@ check_layer() {
         if matches "$header" "${never_headers[@]}"; then
           problem "$where: $layer must never include $value."
         elif [[ $value == \"* ]]; then
-          if ! target=$(layer_of "$file" "$header"); then
+          if ! find_layer "$file" "$header"; then
             # Without a folder it is made by the build, for its own layer.
             if [[ $header != */* ]] && ! matches "$header" "${owned[@]}"; then
               continue
