@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 jackdaw_unit_test(test_options SOURCES test_options.c LIBS jackdaw_base)
 jackdaw_unit_test(test_client_parts SOURCES test_client_parts.c LIBS jackdaw_client)
-jackdaw_unit_test(test_client_terminal SOURCES test_client_terminal.c LIBS jackdaw_client_screens)
-jackdaw_unit_test(test_client_commands SOURCES test_client_commands.c LIBS jackdaw_client_screens)
+jackdaw_unit_test(test_client_terminal SOURCES test_client_terminal.c LIBS jackdaw_cli)
+jackdaw_unit_test(test_client_commands SOURCES test_client_commands.c LIBS jackdaw_cli)
 foreach(test session stream replay failover)
   jackdaw_unit_test(test_client_${test}
     SOURCES test_client_${test}.c ../support/client_world.c ../support/fake_chat.c ../support/suppressions.c
@@ -17,4 +17,4 @@ jackdaw_unit_test(test_client_persist
   LIBS jackdaw_client jackdaw_rpc)
 jackdaw_unit_test(test_client_app
   SOURCES test_client_app.c ../support/client_world.c ../support/fake_chat.c ../support/suppressions.c ../support/folder.c
-  LIBS jackdaw_client_screens jackdaw_rpc PkgConfig::JANSSON)
+  LIBS jackdaw_cli jackdaw_rpc PkgConfig::JANSSON)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Lines against a server: what they do, in which order, and what the JSON screen prints of it. */
 #include "base/clock.h"
-#include "client/app.h"
-#include "client/json_values.h"
-#include "client/lines.h"
-#include "client/screens.h"
+#include "cli/app.h"
+#include "cli/json_values.h"
+#include "cli/lines.h"
+#include "cli/screens.h"
 #include "support/client_world.h"
 #include "support/folder.h"
 

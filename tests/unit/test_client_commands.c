@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What the client program makes of words: the table of commands, lines from a pipe, names,
  * completion, password files, options. No server is needed. */
-#include "client/app.h"
-#include "client/completion.h"
-#include "client/feeder.h"
+#include "cli/app.h"
+#include "cli/completion.h"
+#include "cli/feeder.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

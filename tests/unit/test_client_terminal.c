@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Styles of real terminals (terminfo): what lines_put writes of them is nothing but ESC [ numbers m. */
-#include "client/app.h"
-#include "client/lines.h"
-#include "client/terminal.h"
+#include "cli/app.h"
+#include "cli/lines.h"
+#include "cli/terminal.h"
 
 #include <curses.h>
 #include <fcntl.h>

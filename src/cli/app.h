@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/* app.h - the client program without a look: where lines come from and where outcomes go is the
+ * screen's business (screen.h); what they mean is here and in commands.h.
+ *
+ * A line is a command, or a message to the current room. Lines are started in their order:
+ * messages follow each other without waiting; any other command waits until all before it have
+ * ended (but see app_may_start), and what follows waits for it. */
+#ifndef JACKDAW_CLI_APP_H
+#define JACKDAW_CLI_APP_H
+
+#include "cli/commands.h"
+#include "cli/names.h"
+#include "cli/password.h"
+#include "cli/screen.h"
+#include "cli/settings.h"
+#include "client/client.h"
+
+#define APP_PASSWORD_SIZE PASSWORD_SIZE
+
+/* A line that was started and has not ended. */
+struct invocation {
+    struct invocation *prev, *next;
+    struct app *app;
+    const struct command *command; /* NULL: a plain message */
+    uint64_t line;                 /* of the input, from 1; 0: not from the input */
+    uint64_t started_us;
+    bool message; /* ends as sent or failed */
+    bool shown;   /* the screen's: it was shown as waiting */
+    char *room;   /* message: where to; the arguments' memory */
+    char *text;   /* message: what */
+    size_t argument_count;
+    char *arguments[COMMAND_ARGUMENTS_MAX];
+    char strings[];
+};
+
+/* The devices that had all places when a login was refused. */
+#define APP_DEVICES_MAX 64 /* the most that a server can be told to allow */
+struct choice {
+    char *name, *password; /* of the login */
+    uint64_t sessions[APP_DEVICES_MAX];
+    size_t count; /* 0: there is nothing to choose */
+};
+
+/* The exit status of the program: docs/json.md. */
+enum app_exit {
+    APP_EXIT_OK,
+    APP_EXIT_FAILED,      /* a command or message failed */
+    APP_EXIT_USAGE,       /* options, or files that they name */
+    APP_EXIT_LOGIN,       /* the servers refuse the login of -u */
+    APP_EXIT_UNAVAILABLE, /* no server answered in time */
+    APP_EXIT_STATE,       /* the state file cannot be used */
+};
+
+struct app {
+    struct client *client;
+    const struct settings *settings;
+    const struct screen *screen;
+    struct lines *lines;              /* the line screen's: lines.h */
+    struct names rooms;               /* joined; the last one used is last */
+    struct names people;              /* seen, for completion */
+    char *current;                    /* where plain lines go: a room or "@name"; NULL: nowhere */
+    char password[APP_PASSWORD_SIZE]; /* of the password file; "": there is none */
+    struct invocation *invocations;
+    size_t messages_open, commands_open;
+    uint64_t commands_failed; /* of any kind, messages too */
+    uint64_t progress_us;     /* when something last ended */
+    bool quitting;            /* /quit was said: no more input is wanted */
+    bool input_ended;         /* no more can come */
+    struct choice choice;
+    struct invocation *login; /* that of -u, which is tried again at login_due_us; NULL: none */
+    uint64_t login_due_us;
+    unsigned login_retries;
+    bool was_logged_in;    /* at least once */
+    bool rooms_asked;      /* those of -r */
+    bool replaced;         /* another device was, as --replace asks */
+    bool login_failed;     /* that of -u, for good */
+    bool state_failed;     /* the state file cannot be used: nothing more can be done */
+    bool resumed;          /* a session out of the state file */
+    bool released;         /* what ends now goes on in the next run, or is of no interest */
+    uint64_t first_line;   /* number before that of the first line of this run's input */
+    bool password_asked;   /* somebody was: what was typed before must not become a message */
+    bool password_missing; /* the line before needed one, and nobody could be asked */
+    bool hopeless;         /* waiting for servers was given up: whatever is asked now fails */
+};
+
+/* Prepares *app; password file, client and state file included. *app: ended with app_release. The
+ * sentence in why is for the user; after an error only app->state_failed counts. */
+enum error app_init(struct app *app, const struct settings *settings, const struct screen *screen,
+                    struct error_text *why);
+void app_release(struct app *app);
+
+/* Does all that is due, and tells the screen. */
+void app_process(struct app *app);
+
+/* How long to wait for input or app_descriptor, for poll. */
+int app_timeout_ms(struct app *app);
+int app_descriptor(const struct app *app);
+
+/* Whether a line may be started now. patient: as described above. Otherwise, for a person who
+ * types, commands wait for commands only, and those that ask no server for nothing. */
+bool app_may_start(const struct app *app, const char *line, size_t size, bool patient);
+
+/* Starts a line: size bytes without line break, which need not be text. Lines of white space are
+ * nothing. */
+void app_start_line(struct app *app, const char *line, size_t size, uint64_t number);
+
+/* Reports a line that is too long, of which this is the beginning. */
+void app_refuse_line(struct app *app, const char *line, size_t size, uint64_t number);
+
+/* Logs in and joins as the settings say. */
+void app_start_session(struct app *app);
+
+/* Ends the login of -u where it waits to be tried again. */
+void app_stop_login(struct app *app);
+
+/* How the program shall end. */
+enum app_exit app_exit_status(const struct app *app);
+
+/* Whether anything has not ended. */
+bool app_is_busy(const struct app *app);
+
+/* Fails everything that waits, and whatever comes. */
+void app_give_up(struct app *app, const char *text);
+
+/* Waits a moment until what was sent has come back as events, then ends the session, if servers
+ * answer: neither takes longer than a few seconds. */
+void app_leave(struct app *app);
+
+/* ---- for commands ---- */
+
+/* Ends an invocation that asked no server. error: a sentence, "" where status is OK. */
+void app_end(struct invocation *invocation, enum status status, const char *error);
+
+/* Asks; the outcome is told when it comes. */
+void app_ask(struct invocation *invocation, const struct client_request *request);
+
+/* Makes a room or "@name" current. NULL: none. */
+void app_set_current(struct app *app, const char *room);
+
+/* The room an argument names: the argument, or the current room where it is missing. Without
+ * either the invocation is ended and the result NULL. */
+const char *app_room_of(struct invocation *invocation, size_t argument);
+
+/* Whether a failed question of /status is followed by another, or by an end of its own. */
+bool status_goes_on(struct invocation *invocation, const struct client_result *result);
+/* "master", "in sync" ...: the words of server --status. */
+const char *status_state_of(const Jackdaw__StatusReply *status,
+                            const Jackdaw__StatusReply__Member *member);
+/* Whether `lag` says anything: a member that has left is not told of what is written. */
+bool status_has_lag(const Jackdaw__StatusReply__Member *member);
+
+#endif

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/settings.h"
+
+static enum error parse_level(const char *text, void *field, struct error_text *why)
+{
+    (void)why;
+    return log_level_parse(text, field);
+}
+
+#define FIELD(name) OPTION_FIELD(struct settings, name)
+
+static const struct option_spec specs[] = {
+    {.name = "address",
+     .letter = 'a',
+     .kind = OPTION_ADDRESSES,
+     .argument = "ADDRESS",
+     .fallback = "127.0.0.1:2625",
+     .greedy = true,
+     .group = "Servers",
+     .help = "servers to talk to, as host:port or tls+tcp://host:port, whichever answers; further "
+             "ones are learned from them",
+     FIELD(addresses)},
+    {.name = "tls_ca",
+     .kind = OPTION_STRING,
+     .argument = "FILE",
+     .group = "Servers",
+     .help = "certificates (PEM) that servers with TLS are checked against",
+     FIELD(tls_ca)},
+    {.name = "timeout",
+     .kind = OPTION_UNSIGNED,
+     .argument = "SECONDS",
+     .fallback = "30",
+     .min = 1,
+     .max = 86400,
+     .group = "Servers",
+     .help = "at the end of piped input, how long to wait for servers that do not answer before "
+             "what is unsent fails",
+     FIELD(timeout_s)},
+    {.name = "user",
+     .letter = 'u',
+     .kind = OPTION_STRING,
+     .argument = "USER",
+     .group = "Who and where",
+     .help = "log in at the start",
+     FIELD(user)},
+    {.name = "register",
+     .kind = OPTION_FLAG,
+     .group = "Who and where",
+     .help = "make the account of -u first if it is not there",
+     .private_line = true,
+     FIELD(make_account)},
+    {.name = "password_file",
+     .kind = OPTION_STRING,
+     .argument = "FILE",
+     .group = "Who and where",
+     .help = "the password is the first line of this file; without it a terminal is asked",
+     FIELD(password_file)},
+    {.name = "replace",
+     .kind = OPTION_FLAG,
+     .group = "Who and where",
+     .help = "where all devices of -u are logged in, end the one that was not heard of for longest",
+     FIELD(replace)},
+    {.name = "state",
+     .kind = OPTION_STRING,
+     .argument = "FILE",
+     .group = "Who and where",
+     .help = "keep session, unanswered requests and cursor in this file, so that a client that is "
+             "killed goes on where it was; one file for each client",
+     FIELD(state)},
+    {.name = "room",
+     .letter = 'r',
+     .kind = OPTION_STRINGS,
+     .argument = "ROOM",
+     .group = "Who and where",
+     .help = "join at the start; may be repeated, the last one is current",
+     FIELD(rooms)},
+    {.name = "plain",
+     .kind = OPTION_FLAG,
+     .group = "Screen",
+     .help = "lines without colours, editing or cursor movement",
+     FIELD(plain)},
+    {.name = "json",
+     .kind = OPTION_FLAG,
+     .group = "Screen",
+     .help = "for programs: commands on standard input, one JSON object per line on standard "
+             "output",
+     FIELD(json)},
+    {.name = "log_level",
+     .kind = OPTION_CHOICE,
+     .argument = "debug|info|warning|error|silent",
+     .fallback = "error",
+     .parse = parse_level,
+     .group = "Other",
+     .help = "what is logged on standard error",
+     FIELD(log_level)},
+    {.name = "help",
+     .letter = 'h',
+     .kind = OPTION_FLAG,
+     .group = "Other",
+     .help = "print this",
+     .private_line = true,
+     FIELD(help)},
+    {.name = "version",
+     .kind = OPTION_FLAG,
+     .group = "Other",
+     .help = "print the version",
+     .private_line = true,
+     FIELD(version)},
+    {.name = NULL},
+};
+
+static const struct option_table table = {
+    .specs = specs,
+    .prefix = "JACKDAW_",
+    .usage = "client [-a ADDRESS ...] [-u USER] [-r ROOM]... [--plain|--json] [options]",
+    .summary = "Chats through a cluster of jackdaw servers.",
+    .closing = "/help within the client lists its commands.",
+};
+
+enum error settings_parse(int argc, char *const *argv, struct settings *settings,
+                          struct error_text *why)
+{
+    enum error error = options_parse(&table, argc, argv, settings, why);
+    if (error != OK)
+        return error;
+    const char *wrong = NULL;
+    bool tls = false;
+    for (size_t i = 0; i < settings->addresses.count; i++)
+        tls = tls || settings->addresses.items[i].tls;
+    if (tls && settings->tls_ca == NULL)
+        wrong = "an address with tls+tcp:// needs --tls_ca, to check who answers there";
+    else if (settings->make_account && settings->user == NULL)
+        wrong = "--register needs -u: whose account?";
+    else if (settings->replace && settings->user == NULL)
+        wrong = "--replace needs -u: whose device?";
+    else if (settings->plain && settings->json)
+        wrong = "--plain and --json are two screens: choose one";
+    if (wrong == NULL)
+        return OK;
+    options_release(&table, settings);
+    return error_set(why, ERROR_INVALID, "%s", wrong);
+}
+
+void settings_release(struct settings *settings)
+{
+    options_release(&table, settings);
+}
+
+void settings_print_help(FILE *stream)
+{
+    options_print_help(&table, stream);
+}
