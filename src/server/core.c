@@ -19,6 +19,7 @@
 #define RESTING_MS 30000
 #define RESIGN_MS 300
 #define TICK_MS 100
+#define ENDING_TICK_MS 20
 #define SECOND_MS 1000
 #define GREETING_MS 15000     /* of sessions that come here because of a failover */
 #define KEEP_UNREAD_MS 30000  /* events for a session whose stream has gone */
@@ -417,31 +418,30 @@ static int64_t wait_for_batch_us(const struct core *core, int64_t most_us)
     return until_us - now_us < (uint64_t)most_us ? (int64_t)(until_us - now_us) : most_us;
 }
 
-static void wait_for_work(struct core *core, int most_ms)
+void core_look_ahead(const struct core *core, struct core_wait *wait)
 {
-    bool is_free = ledger_is_free(core->ledger);
-    uint64_t deadline = cluster_deadline(core->cluster);
     uint64_t now_ms = clock_monotonic_ms();
-    int wait_ms = most_ms;
-    if (deadline < now_ms + (uint64_t)wait_ms)
-        wait_ms = deadline > now_ms ? (int)(deadline - now_ms) : 0;
+    uint64_t deadline_ms = cluster_deadline(core->cluster);
+    uint64_t trial_ms = suspects_deadline_ms(core);
+    bool is_free = ledger_is_free(core->ledger);
+    uint64_t until_ms = now_ms + (core->phase == CORE_RUNS ? TICK_MS : ENDING_TICK_MS);
+    if (deadline_ms < until_ms)
+        until_ms = deadline_ms;
     if (is_resting(core, now_ms)) {
         is_free = false;
-        if (core->rest_until_ms < now_ms + (uint64_t)wait_ms)
-            wait_ms = (int)(core->rest_until_ms - now_ms);
+        if (core->rest_until_ms < until_ms)
+            until_ms = core->rest_until_ms;
     }
     if (is_free && core->is_behind)
-        wait_ms = 0;
-    uint64_t trial_ms = suspects_deadline_ms(core);
-    if (is_free && trial_ms < now_ms + (uint64_t)wait_ms)
-        wait_ms = trial_ms > now_ms ? (int)(trial_ms - now_ms) : 0;
-    task_queue_wait_either(core->cluster_queue, is_free ? core->queue : NULL,
-                           wait_for_batch_us(core, (int64_t)wait_ms * 1000));
+        until_ms = now_ms;
+    if (is_free && trial_ms < until_ms)
+        until_ms = trial_ms;
+    int64_t most_us = until_ms > now_ms ? (int64_t)(until_ms - now_ms) * 1000 : 0;
+    *wait = (struct core_wait){.requests = is_free, .timeout_us = wait_for_batch_us(core, most_us)};
 }
 
-static void turn(struct core *core, int wait_ms)
+static void turn(struct core *core)
 {
-    wait_for_work(core, wait_ms);
     read_clocks(core);
     cluster_set_time(core->cluster, core->now_ms, core->wall_ms);
     core->wall_ms = cluster_time(core->cluster);
@@ -457,35 +457,43 @@ static void turn(struct core *core, int wait_ms)
     cluster_flush(core->cluster);
 }
 
-/* Lets the others have what is under way, and then see that this server goes: they need not find out
- * by waiting. */
-static void resign(struct core *core)
-{
-    uint64_t until_ms = clock_monotonic_ms() + RESIGN_MS;
-    while (ledger_is_master(core->ledger) && ledger_has_gates(core->ledger) &&
-           core->now_ms < until_ms)
-        turn(core, 5);
-    cluster_resign(core->cluster);
-}
+/* ---- ending ---- */
 
-static void say_farewell(struct core *core)
+/* Refuses new requests. The other servers get what is under way before this server leaves them. */
+static void begin_to_finish(struct core *core)
 {
     rpc_server_drain(core->clients, stopping_text);
     if (core->forward != NULL)
         forward_to(core->forward, NULL);
-    resign(core);
+    core->phase = CORE_FINISHES;
+    core->phase_ms = clock_monotonic_ms();
+}
+
+static bool is_finishing(const struct core *core)
+{
+    return ledger_is_master(core->ledger) && ledger_has_gates(core->ledger) &&
+           core->now_ms < core->phase_ms + RESIGN_MS;
+}
+
+/* Tells the other servers that this server goes: they need not find out by waiting. */
+static void say_farewell(struct core *core)
+{
+    cluster_resign(core->cluster);
     mailroom_hang_up(core->mailroom, stopping_text);
-    /* Peers leave when they have read it; those that do not are cut off. */
-    uint64_t start_ms = clock_monotonic_ms();
-    uint64_t until_ms = start_ms + FAREWELL_MS;
+    core->phase = CORE_SAYS_FAREWELL;
+    core->phase_ms = clock_monotonic_ms();
+    core->farewell_until_ms = core->phase_ms + FAREWELL_MS;
+}
+
+/* Clients leave when they have read the farewell; the rest is cut off. */
+static bool has_clients(struct core *core)
+{
+    bool is_busy = core->hashing + core->reading > 0;
+    if (is_busy && core->now_ms < core->phase_ms + FAREWELL_BUSY_MS)
+        core->farewell_until_ms = core->now_ms + FAREWELL_MS;
     struct rpc_server_figures figures;
-    do {
-        turn(core, 20);
-        bool is_busy = core->hashing + core->reading > 0;
-        if (is_busy && core->now_ms < start_ms + FAREWELL_BUSY_MS)
-            until_ms = core->now_ms + FAREWELL_MS;
-        rpc_server_figures(core->clients, &figures);
-    } while (figures.peers > 0 && core->now_ms < until_ms);
+    rpc_server_figures(core->clients, &figures);
+    return figures.peers > 0 && core->now_ms < core->farewell_until_ms;
 }
 
 /* Whether clients can be served, here or by way of here. */
@@ -509,18 +517,39 @@ static void reload(struct core *core)
                  log_string("certificate", core->options->tls_cert));
 }
 
-bool core_run(struct core *core, void (*on_ready)(struct core *core))
+bool core_step(struct core *core)
 {
-    while (!atomic_load(&core->stopping)) {
-        turn(core, TICK_MS);
+    turn(core);
+    switch (core->phase) {
+    case CORE_RUNS:
         if (atomic_exchange(&core->reloading, false))
             reload(core);
-        if (!core->was_ready && is_ready(core)) {
-            core->was_ready = true;
-            on_ready(core);
-        }
+        core->was_ready = core->was_ready || is_ready(core);
+        if (atomic_load(&core->stopping))
+            begin_to_finish(core);
+        return true;
+    case CORE_FINISHES:
+        if (!is_finishing(core))
+            say_farewell(core);
+        return true;
+    default:
+        return has_clients(core);
     }
-    say_farewell(core);
+}
+
+bool core_run(struct core *core, void (*on_ready)(struct core *core))
+{
+    bool was_ready = false;
+    do {
+        struct core_wait wait;
+        core_look_ahead(core, &wait);
+        if (!atomic_load(&core->stopping) || core->phase != CORE_RUNS)
+            task_queue_wait_either(core->cluster_queue, wait.requests ? core->queue : NULL,
+                                   wait.timeout_us);
+        if (core->was_ready && !was_ready)
+            on_ready(core);
+        was_ready = core->was_ready;
+    } while (core_step(core));
     return !core->has_failed;
 }
 

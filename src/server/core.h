@@ -36,6 +36,13 @@ struct core_health {
     struct error_text damage; /* where it is damaged */
 };
 
+/* The phases of a core's life, in this order. */
+enum core_phase {
+    CORE_RUNS,
+    CORE_FINISHES,     /* refuses requests; those under way are replicated */
+    CORE_SAYS_FAREWELL /* has left the cluster; clients read their last replies */
+};
+
 struct core {
     const struct server_options *options;
     char folder[4096];                /* of this server's data */
@@ -73,8 +80,17 @@ struct core {
     bool was_ready;
     bool has_failed;
     struct error_text problem; /* where it has failed */
+    enum core_phase phase;
+    uint64_t phase_ms;          /* its begin; unset for CORE_RUNS */
+    uint64_t farewell_until_ms; /* set in CORE_SAYS_FAREWELL */
     atomic_bool stopping;
     atomic_bool reloading;
+};
+
+/* What the thread waits for between two steps. */
+struct core_wait {
+    bool requests; /* a task in core->queue ends the wait, too; one in cluster_queue always does */
+    int64_t timeout_us; /* 0: the next step is due now */
 };
 
 #define CORE_BATCH_BYTES (512u * 1024u)           /* of a batch to which a turn adds no more */
@@ -89,8 +105,16 @@ struct core {
 enum error core_open(struct core *core, const struct server_options *options,
                      struct error_text *why);
 
-/* Calls on_ready once, when this server reigns or follows a master in sync. Runs turns until core_stop, or until this server's time in the cluster is over: then false, with
- * a sentence in core->problem, unless it left as it was asked to. Gives answers a moment to leave. */
+/* Does all that is due now and returns without waiting. false: the core has ended; with has_failed,
+ * core->problem says why. */
+bool core_step(struct core *core);
+
+/* What to wait for before the next core_step. */
+void core_look_ahead(const struct core *core, struct core_wait *wait);
+
+/* Steps and waits until core_stop, or until this server's time in the cluster is over: then false, with
+ * a sentence in core->problem, unless it left as it was asked to. Calls on_ready once, when this server
+ * reigns or follows a master in sync. Gives replies a moment to leave. */
 bool core_run(struct core *core, void (*on_ready)(struct core *core));
 
 /* Ends core_run. Async-signal-safe; any thread. */
