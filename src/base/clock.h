@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* clock.h - the two clocks. Durations and timeouts use the monotonic one, stamps that people read
- * use the wall clock, within the bounds of server/clocks.h; nothing else uses the wall clock. Any thread. */
+ * use the wall clock, within the bounds of cluster/clocks.h; nothing else uses the wall clock. Any
+ * thread. */
 #ifndef JACKDAW_BASE_CLOCK_H
 #define JACKDAW_BASE_CLOCK_H
 

@@ -48,6 +48,12 @@ struct option_addresses {
     size_t count;
 };
 
+/* An address that may be left out; for a parse function of OPTION_CHOICE. */
+struct option_address {
+    bool is_given;
+    struct address address;
+};
+
 struct option_spec {
     const char *name; /* long name, in lower case with '_'; NULL ends a table */
     char letter;      /* short name; 0: none */

@@ -128,8 +128,8 @@ static void look(void *context, struct operator_view *view)
     struct position committed = ledger_committed(core->ledger);
     *view = (struct operator_view){
         .replica = cluster_replica(core->cluster),
-        .id = (uint16_t)core->options->id,
-        .durability = core->options->durability,
+        .id = (uint16_t)core->options->cluster.id,
+        .durability = core->options->cluster.durability,
         .committed = {.epoch = committed.epoch, .seq = committed.seq},
         .orphans = store_orphan_count(core->store),
         .clients = (uint32_t)figures.peers,
@@ -149,10 +149,10 @@ static void look(void *context, struct operator_view *view)
 static enum error open_store(struct core *core, struct error_text *why)
 {
     int length = snprintf(core->folder, sizeof core->folder, "%s/%u", core->options->data_dir,
-                          (unsigned)core->options->id);
+                          (unsigned)core->options->cluster.id);
     if (length < 0 || (size_t)length >= sizeof core->folder)
         return error_set(why, ERROR_INVALID, "the data folder's name is too long");
-    struct store_options options = {.folder = core->folder, .node_id = core->options->id};
+    struct store_options options = {.folder = core->folder, .node_id = core->options->cluster.id};
     enum error error = store_open(&core->store, &options, why);
     if (error == OK)
         error = store_open_reader(&core->reader_store, core->store, why);
@@ -172,7 +172,7 @@ static enum error open_forward(struct core *core, struct error_text *why)
 static enum error open_cluster(struct core *core, struct error_text *why)
 {
     struct cluster_options options = {
-        .options = core->options,
+        .settings = &core->options->cluster,
         .folder = core->folder,
         .store = core->store,
         .queue = core->cluster_queue,

@@ -82,7 +82,7 @@ static bool has_other_in_sync(const struct core *core)
     const struct replica_member *members;
     size_t count = replica_members(cluster_replica(core->cluster), &members);
     for (size_t i = 0; i < count; i++)
-        if (members[i].id != core->options->id && members[i].in_sync && !members[i].left &&
+        if (members[i].id != core->options->cluster.id && members[i].in_sync && !members[i].left &&
             cluster_reaches(core->cluster, members[i].id))
             return true;
     return false;

@@ -16,7 +16,7 @@ static size_t list_servers(const struct core *core, char *servers[static REPLICA
     const struct replica_member *members;
     size_t members_count = replica_members(cluster_replica(core->cluster), &members);
     for (size_t i = 0; i < members_count; i++)
-        if (members[i].id != core->options->id && !members[i].left)
+        if (members[i].id != core->options->cluster.id && !members[i].left)
             servers[count++] = (char *)members[i].client;
     return count;
 }
@@ -38,7 +38,7 @@ HANDLER(info, Info)
     chat_answer_limits(core->chat, &limits);
     Jackdaw__InfoReply reply = JACKDAW__INFO_REPLY__INIT;
     reply.server = (char *)"jackdaw " JACKDAW_VERSION;
-    reply.server_id = core->options->id;
+    reply.server_id = core->options->cluster.id;
     reply.master = ledger_is_master(core->ledger) ||
                    (core->forward != NULL && forward_has_master(core->forward));
     reply.n_servers = servers_count;

@@ -18,9 +18,9 @@
 #define JACKDAW_SERVER_MAILBOX_H
 
 #include "chat/chat.h"
+#include "cluster/ledger.h"
+#include "cluster/worker.h"
 #include "rpc/server.h"
-#include "server/ledger.h"
-#include "server/worker.h"
 #include "store/store.h"
 
 /* Held for one session; beyond, it is filled from the store. */

@@ -88,8 +88,8 @@ static void tell_ready(struct core *ready)
     char line[READY_LINE_BYTES];
     int length = snprintf(line, sizeof line,
                           "jackdaw server %u ready: %s, clients %s, internal %s, data %s/%u\n",
-                          (unsigned)options->id, replica_role_name(ready->role), clients, internal,
-                          options->data_dir, (unsigned)options->id);
+                          (unsigned)options->cluster.id, replica_role_name(ready->role), clients,
+                          internal, options->data_dir, (unsigned)options->cluster.id);
     if (length > 0 && (size_t)length < sizeof line)
         output_later(STDOUT_FILENO, line);
     log_info("server", "ready", log_string("clients", clients), log_string("internal", internal),
@@ -115,7 +115,7 @@ static void raise_descriptor_limit(uint32_t clients_max)
 static int serve(const struct server_options *options)
 {
     log_configure(options->log_level, options->log_format);
-    log_identify(options->id, 0);
+    log_identify(options->cluster.id, 0);
     if (sodium_init() < 0)
         return fail("the system has no source of randomness");
     struct error_text why;

@@ -331,8 +331,8 @@ static enum error remove_member(const struct server_options *options, FILE *out,
 {
     bool was_done = false;
     enum error error = ERROR_REFUSED;
-    for (size_t i = 0; i < options->masters.count; i++) {
-        error = remove_through(&options->masters.items[i], options->remove, &was_done, why);
+    for (size_t i = 0; i < options->cluster.masters.count; i++) {
+        error = remove_through(&options->cluster.masters.items[i], options->remove, &was_done, why);
         if (error == OK || error == ERROR_NOT_FOUND || error == ERROR_DENIED)
             break;
     }

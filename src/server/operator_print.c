@@ -2,7 +2,7 @@
 /* What --status prints. Texts come from a server that may be any: nothing of them reaches the terminal
  * but what can be seen. */
 #include "base/character.h"
-#include "server/clocks.h"
+#include "cluster/clocks.h"
 #include "server/operator.h"
 
 #include <inttypes.h>

@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/options.h"
 
-#include "base/options.h"
-
 #include <stdio.h>
 #include <string.h>
 
 static enum error parse_role(const char *text, void *field, struct error_text *why)
 {
     (void)why;
-    enum server_role *role = field;
-    if (strcmp(text, "master") == 0)
-        *role = SERVER_MASTER;
-    else if (strcmp(text, "slave") == 0)
-        *role = SERVER_SLAVE;
-    else
+    bool *is_first = field;
+    if (strcmp(text, "master") != 0 && strcmp(text, "slave") != 0)
         return ERROR_INVALID;
+    *is_first = text[0] == 'm';
     return OK;
 }
 
@@ -61,7 +56,7 @@ static enum error parse_durability(const char *text, void *field, struct error_t
 
 static enum error parse_given(const char *text, void *field, struct error_text *why)
 {
-    struct given_address *given = field;
+    struct option_address *given = field;
     enum error error = address_parse(text, &given->address, why);
     given->is_given = error == OK;
     return error;
@@ -79,7 +74,7 @@ static const struct option_spec specs[] = {
      .positional = true,
      .group = "The server",
      .help = "number of this server, different for every server of a cluster",
-     FIELD(id)},
+     FIELD(cluster.id)},
     {.name = "role",
      .kind = OPTION_CHOICE,
      .argument = "master|slave",
@@ -88,7 +83,7 @@ static const struct option_spec specs[] = {
      .positional = true,
      .group = "The server",
      .help = "whether it starts a cluster or joins one",
-     FIELD(role)},
+     FIELD(cluster.is_first)},
     {.name = "client_address",
      .kind = OPTION_ADDRESS,
      .argument = "ADDRESS",
@@ -105,7 +100,7 @@ static const struct option_spec specs[] = {
      .positional = true,
      .group = "The server",
      .help = "where the other servers of the cluster connect",
-     FIELD(internal_address)},
+     FIELD(cluster.internal_address)},
     {.name = "data_dir",
      .kind = OPTION_STRING,
      .argument = "FOLDER",
@@ -118,7 +113,7 @@ static const struct option_spec specs[] = {
      .argument = "HOST",
      .group = "The server",
      .help = "host that clients are told to find this server at, if not that of the client address",
-     FIELD(advertise_host)},
+     FIELD(cluster.advertise_host)},
     {.name = "log_keep",
      .kind = OPTION_UNSIGNED,
      .argument = "N",
@@ -127,7 +122,7 @@ static const struct option_spec specs[] = {
      .max = 1000000000,
      .group = "The server",
      .help = "changes kept in the log for other servers to catch up with",
-     FIELD(log_keep)},
+     FIELD(cluster.log_keep)},
 
     {.name = "master_address",
      .kind = OPTION_ADDRESSES,
@@ -135,7 +130,7 @@ static const struct option_spec specs[] = {
      .group = "The cluster",
      .help = "internal addresses of servers of the cluster to join, up to 16; needed until this "
              "server has joined once",
-     FIELD(masters)},
+     FIELD(cluster.masters)},
     {.name = "founding_wait",
      .kind = OPTION_UNSIGNED,
      .argument = "MS",
@@ -144,7 +139,7 @@ static const struct option_spec specs[] = {
      .group = "The cluster",
      .help = "how long a master without data looks for a cluster, at --master_address and by "
              "listening for members that look for it, before it founds one",
-     FIELD(founding_wait_ms)},
+     FIELD(cluster.founding_wait_ms)},
     {.name = "durability",
      .kind = OPTION_CHOICE,
      .argument = "all|quorum|local",
@@ -153,7 +148,7 @@ static const struct option_spec specs[] = {
      .group = "The cluster",
      .help = "where a message is on the disk before it is acknowledged: on every server in sync, "
              "on a majority, on the master; the same on every server",
-     FIELD(durability)},
+     FIELD(cluster.durability)},
     {.name = "feed_address",
      .kind = OPTION_CHOICE,
      .argument = "ADDRESS",
@@ -161,7 +156,7 @@ static const struct option_spec specs[] = {
      .group = "The cluster",
      .help = "where other servers listen to what this one writes as master; if not given, the host "
              "of the internal address and any free port",
-     FIELD(feed_address)},
+     FIELD(cluster.feed_address)},
     {.name = "ping_interval",
      .kind = OPTION_UNSIGNED,
      .argument = "MS",
@@ -170,7 +165,7 @@ static const struct option_spec specs[] = {
      .max = 60000,
      .group = "The cluster",
      .help = "how often a slave asks whether its master is there",
-     FIELD(ping_interval_ms)},
+     FIELD(cluster.ping_interval_ms)},
     {.name = "ping_timeout",
      .kind = OPTION_UNSIGNED,
      .argument = "MS",
@@ -180,7 +175,7 @@ static const struct option_spec specs[] = {
      .group = "The cluster",
      .help = "a server that was not heard for this long is taken for lost; at least two ping "
              "intervals",
-     FIELD(ping_timeout_ms)},
+     FIELD(cluster.ping_timeout_ms)},
     {.name = "ack_timeout",
      .kind = OPTION_UNSIGNED,
      .argument = "MS",
@@ -190,7 +185,7 @@ static const struct option_spec specs[] = {
      .group = "The cluster",
      .help = "a slave that has not written for this long is no longer waited for; at least the "
              "ping timeout",
-     FIELD(ack_timeout_ms)},
+     FIELD(cluster.ack_timeout_ms)},
     {.name = "disk_timeout",
      .kind = OPTION_UNSIGNED,
      .argument = "MS",
@@ -199,7 +194,7 @@ static const struct option_spec specs[] = {
      .max = 600000,
      .group = "The cluster",
      .help = "a master whose disk has not finished a write for this long is replaced",
-     FIELD(disk_timeout_ms)},
+     FIELD(cluster.disk_timeout_ms)},
     {.name = "forward",
      .kind = OPTION_FLAG,
      .group = "The cluster",
@@ -418,11 +413,11 @@ static enum error check_texts(const struct server_options *options, struct error
         return error_set(why, ERROR_INVALID,
                          "--log_file: a file has a name; leave the option out "
                          "to log to standard error");
-    if (options->advertise_host == NULL || is_host(options->advertise_host))
+    if (options->cluster.advertise_host == NULL || is_host(options->cluster.advertise_host))
         return OK;
     return error_set(why, ERROR_INVALID,
                      "--advertise_host: \"%.100s\" is not the name or address of a host",
-                     options->advertise_host);
+                     options->cluster.advertise_host);
 }
 
 static enum error check_clients(const struct server_options *options, struct error_text *why)
@@ -445,19 +440,20 @@ static bool is_same(const struct address *left, const struct address *right)
 
 static enum error check_addresses(const struct server_options *options, struct error_text *why)
 {
-    const struct address *feed = &options->feed_address.address;
-    if (options->internal_address.tls)
+    const struct address *feed = &options->cluster.feed_address.address;
+    if (options->cluster.internal_address.tls)
         return error_set(why, ERROR_INVALID,
                          "the internal address takes no tls+tcp://: it is for servers only");
-    if (is_same(&options->client_address, &options->internal_address))
+    if (is_same(&options->client_address, &options->cluster.internal_address))
         return error_set(why, ERROR_INVALID,
                          "the client address and the internal address must differ");
-    if (!options->feed_address.is_given)
+    if (!options->cluster.feed_address.is_given)
         return OK;
     if (feed->tls)
         return error_set(why, ERROR_INVALID,
                          "--feed_address takes no tls+tcp://: it is for servers only");
-    if (is_same(feed, &options->client_address) || is_same(feed, &options->internal_address))
+    if (is_same(feed, &options->client_address) ||
+        is_same(feed, &options->cluster.internal_address))
         return error_set(why, ERROR_INVALID,
                          "--feed_address must differ from the client and the internal address");
     return OK;
@@ -465,13 +461,13 @@ static enum error check_addresses(const struct server_options *options, struct e
 
 static enum error check_masters(const struct server_options *options, struct error_text *why)
 {
-    if (options->masters.count > REPLICA_SEEDS_MAX)
+    if (options->cluster.masters.count > REPLICA_SEEDS_MAX)
         return error_set(why, ERROR_INVALID,
                          "--master_address: %zu addresses are too many; %d suffice, any of which "
                          "knows the others",
-                         options->masters.count, REPLICA_SEEDS_MAX);
-    for (size_t i = 0; i < options->masters.count; i++) {
-        const struct address *address = &options->masters.items[i];
+                         options->cluster.masters.count, REPLICA_SEEDS_MAX);
+    for (size_t i = 0; i < options->cluster.masters.count; i++) {
+        const struct address *address = &options->cluster.masters.items[i];
         char text[ADDRESS_TEXT_SIZE];
         address_format(address, text);
         if (address->tls)
@@ -489,22 +485,24 @@ static enum error check_masters(const struct server_options *options, struct err
 
 static enum error check_times(const struct server_options *options, struct error_text *why)
 {
-    if (options->ping_timeout_ms < 2 * options->ping_interval_ms)
+    if (options->cluster.ping_timeout_ms < 2 * options->cluster.ping_interval_ms)
         return error_set(why, ERROR_INVALID,
                          "--ping_timeout: %u ms is too short for a --ping_interval of %u ms; "
                          "it must be at least twice that, or one lost ping ends a reign",
-                         (unsigned)options->ping_timeout_ms, (unsigned)options->ping_interval_ms);
-    if (options->ack_timeout_ms < options->ping_timeout_ms)
+                         (unsigned)options->cluster.ping_timeout_ms,
+                         (unsigned)options->cluster.ping_interval_ms);
+    if (options->cluster.ack_timeout_ms < options->cluster.ping_timeout_ms)
         return error_set(why, ERROR_INVALID,
                          "--ack_timeout: %u ms is too short for a --ping_timeout of %u ms; it must "
                          "be at least that",
-                         (unsigned)options->ack_timeout_ms, (unsigned)options->ping_timeout_ms);
+                         (unsigned)options->cluster.ack_timeout_ms,
+                         (unsigned)options->cluster.ping_timeout_ms);
     return OK;
 }
 
 static enum error check_operator(const struct server_options *options, struct error_text *why)
 {
-    const struct given_address *asked =
+    const struct option_address *asked =
         options->status.is_given ? &options->status : &options->leave;
     const char *name = options->status.is_given ? "--status" : "--leave";
     if (options->status.is_given + options->leave.is_given + (options->remove != 0) > 1)
@@ -518,7 +516,7 @@ static enum error check_operator(const struct server_options *options, struct er
         return error_set(why, ERROR_INVALID,
                          "--status: an address with tls+tcp:// needs --tls_ca, to check who "
                          "answers there");
-    if (options->remove != 0 && options->masters.count == 0)
+    if (options->remove != 0 && options->cluster.masters.count == 0)
         return error_set(why, ERROR_INVALID,
                          "--remove needs --master_address: the internal address of a server that "
                          "lives");
@@ -543,10 +541,11 @@ static enum error check(const struct server_options *options, struct error_text 
 static void leave_out_self(struct server_options *options)
 {
     size_t kept = 0;
-    for (size_t i = 0; i < options->masters.count; i++)
-        if (address_compare(&options->masters.items[i], &options->internal_address) != 0)
-            options->masters.items[kept++] = options->masters.items[i];
-    options->masters.count = kept;
+    for (size_t i = 0; i < options->cluster.masters.count; i++)
+        if (address_compare(&options->cluster.masters.items[i],
+                            &options->cluster.internal_address) != 0)
+            options->cluster.masters.items[kept++] = options->cluster.masters.items[i];
+    options->cluster.masters.count = kept;
 }
 
 bool server_options_are_operators(const struct server_options *options)

@@ -10,40 +10,16 @@
 #include "base/options.h"
 #include "chat/chat.h"
 #include "chat/password.h"
-#include "replication/replica.h"
+#include "cluster/settings.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-enum server_role { SERVER_MASTER, SERVER_SLAVE };
-
-/* An address that may be left out. */
-struct given_address {
-    bool is_given;
-    struct address address;
-};
-
 struct server_options {
     /* server [ID [master|slave [CLIENT_ADDRESS [INTERNAL_ADDRESS]]]] */
-    uint32_t id; /* 1..65535 */
-    enum server_role role;
+    struct cluster_settings cluster; /* id, role, internal address and what follows "The cluster" */
     struct address client_address;
-    struct address internal_address;
-
-    const char *data_dir;       /* the node's folder is DATA_DIR/ID */
-    const char *advertise_host; /* NULL: the host of the client address, or what a client dialled */
-    uint64_t log_keep;          /* deltas that the log keeps for other servers to catch up with */
-
-    /* The cluster. */
-    struct option_addresses masters;   /* internal addresses of members, without this server's own;
-                                          at most REPLICA_SEEDS_MAX, ports not 0 */
-    struct given_address feed_address; /* not given: host of the internal address, any port */
-    uint32_t founding_wait_ms;         /* 0: a cluster is founded at once */
-    enum replica_policy durability;
-    uint32_t ack_timeout_ms; /* at least ping_timeout_ms */
-    uint32_t ping_interval_ms;
-    uint32_t ping_timeout_ms; /* at least 2 * ping_interval_ms */
-    uint32_t disk_timeout_ms;
+    const char *data_dir; /* the node's folder is DATA_DIR/ID */
     bool forward;
 
     struct chat_limits limits;
@@ -60,10 +36,10 @@ struct server_options {
     const char *log_file; /* NULL: standard error */
 
     /* The operator's: at most one is given, and then no server is started. */
-    struct given_address status; /* who is asked; port not 0 */
-    bool json;                   /* with status */
-    struct given_address leave;  /* who shall leave */
-    uint32_t remove;             /* id of who shall be removed, through masters; 0: nobody */
+    struct option_address status; /* who is asked; port not 0 */
+    bool json;                    /* with status */
+    struct option_address leave;  /* who shall leave */
+    uint32_t remove;              /* id of who shall be removed, through masters; 0: nobody */
 
     bool help;
     bool version;

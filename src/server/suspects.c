@@ -3,10 +3,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "cluster/trial.h"
 #include "server/answer.h"
 #include "server/core.h"
 #include "server/handlers.h"
-#include "server/trial.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -219,7 +219,7 @@ static void try_some(struct core *core, size_t count)
     struct attempt attempt = {.core = core, .count = count};
     struct trial trial = {.context = &attempt,
                           .run = run_in_child,
-                          .bound_ms = trial_bound_ms(core->options->ping_timeout_ms)};
+                          .bound_ms = trial_bound_ms(core->options->cluster.ping_timeout_ms)};
     struct trial_report report;
     trial_run(&trial, &report);
     core->suspects.next_ms = clock_monotonic_ms() + SUSPECTS_PAUSE * report.took_us / 1000;

@@ -7,8 +7,8 @@
  * reads `to`, it tells what happens before its message: its low bits, how much time passes; then, who
  * is found to be gone. */
 #include "base/error.h"
+#include "cluster/cluster_wire.h"
 #include "fuzz.h"
-#include "server/cluster_wire.h"
 
 #include <stdlib.h>
 #include <string.h>

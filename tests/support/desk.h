@@ -9,9 +9,9 @@
 #define JACKDAW_TESTS_DESK_H
 
 #include "chat/chat.h"
-#include "server/ledger.h"
+#include "cluster/ledger.h"
+#include "cluster/worker.h"
 #include "server/mailbox.h"
-#include "server/worker.h"
 #include "store/store.h"
 
 #include <stdbool.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "server/advertise.h"
+#include "cluster/advertise.h"
 
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -20,22 +20,22 @@ static struct address address_of(const char *text)
 
 static void expect_clients(const char *advertised, const char *bound, const char *expected)
 {
-    struct server_options options = {.advertise_host = advertised};
+    struct cluster_settings settings = {.advertise_host = advertised};
     struct advertise_hosts hosts;
     char text[ADDRESS_TEXT_SIZE];
     struct address address = address_of(bound);
-    advertise_find(&options, &hosts);
+    advertise_find(&settings, &hosts);
     advertise_to_clients(&hosts, &address, text);
     assert_string_equal(text, expected);
 }
 
 static void expect_servers(const char *advertised, const char *bound, const char *expected)
 {
-    struct server_options options = {.advertise_host = advertised};
+    struct cluster_settings settings = {.advertise_host = advertised};
     struct advertise_hosts hosts;
     char text[ADDRESS_TEXT_SIZE];
     struct address address = address_of(bound);
-    advertise_find(&options, &hosts);
+    advertise_find(&settings, &hosts);
     advertise_to_servers(&hosts, &address, text);
     assert_string_equal(text, expected);
 }
@@ -69,9 +69,9 @@ static void test_advertise__towards_a_member_on_this_machine(void **state)
 {
     (void)state;
     struct address member = address_of("127.0.0.1:2626");
-    struct server_options options = {.masters = {.items = &member, .count = 1}};
+    struct cluster_settings settings = {.masters = {.items = &member, .count = 1}};
     struct advertise_hosts hosts;
-    advertise_find(&options, &hosts);
+    advertise_find(&settings, &hosts);
     assert_string_equal(hosts.any, "127.0.0.1");
     assert_string_equal(hosts.ipv4, "127.0.0.1");
 }

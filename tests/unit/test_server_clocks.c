@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "server/clocks.h"
+#include "cluster/clocks.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Several whole servers in one process, each with a thread of its own, which end and come back as
  * they are told. What kills and cuts do is for tests/cluster. */
-#include "server/cluster_internal.h"
+#include "cluster/cluster_internal.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -484,9 +484,9 @@ static void test_step__is_not_entered_again(void **state)
 static void test_reaches__nobody_after_resigning(void **state)
 {
     (void)state;
-    struct server_options options = {.id = 1};
+    struct cluster_settings settings = {.id = 1};
     static struct cluster cluster = {.has_resigned = true};
-    cluster.options.options = &options;
+    cluster.options.settings = &settings;
     assert_true(cluster_reaches(&cluster, 1));
     assert_false(cluster_reaches(&cluster, 2));
 }

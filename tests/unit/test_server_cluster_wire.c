@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Replication messages to the wire and back: nothing is lost, and nothing out of range comes in. */
-#include "server/cluster_wire.h"
+#include "cluster/cluster_wire.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,7 +2,7 @@
 /* Databases that are not what this program wrote: a server that starts with one, or is sent one as a
  * snapshot, says so and never aborts; and a snapshot that was found whole lets a server start. */
 #include "base/log.h"
-#include "server/database_check.h"
+#include "cluster/database_check.h"
 #include "support/damage.h"
 #include "support/folder.h"
 #include "support/live_server.h"

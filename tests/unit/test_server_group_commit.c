@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* How long a commit waits for those who were answered last. */
-#include "server/group_commit.h"
+#include "cluster/group_commit.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What deposed masters hand over, on its way into the log. The replica is the test's: it notes what it
  * is told. */
-#include "server/cluster_internal.h"
+#include "cluster/cluster_internal.h"
 
 #include "base/log.h"
 #include "support/desk.h"
@@ -25,7 +25,7 @@
 struct fixture {
     struct desk desk;    /* of the master */
     struct desk deposed; /* whose log nobody else has */
-    struct server_options options;
+    struct cluster_settings settings;
     struct cluster cluster;
     char *folder;
     char *other_folder;
@@ -60,9 +60,9 @@ static void on_rolled_back(struct desk *desk)
 static void open_cluster(struct fixture *f)
 {
     struct replica_options options = {.id = 1, .internal = "127.0.0.1:1", .client = "127.0.0.1:2"};
-    f->options = (struct server_options){.id = 1, .ping_timeout_ms = PING_TIMEOUT_MS};
+    f->settings = (struct cluster_settings){.id = 1, .ping_timeout_ms = PING_TIMEOUT_MS};
     f->cluster = (struct cluster){
-        .options = {.options = &f->options},
+        .options = {.settings = &f->settings},
         .store = f->desk.store,
         .log_reader = f->desk.reader_store,
         .ledger = f->desk.ledger,

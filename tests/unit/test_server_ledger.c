@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/ledger.h"
+#include "cluster/ledger.h"
 #include "support/desk.h"
 #include "support/fake_call.h"
 #include "support/faulty_vfs.h"

@@ -2,9 +2,9 @@
 /* The ledger while the disk works on a thread of its own, and with entries that others wrote. The
  * disk is held by a task in front of the commit, for as long as a test wants it to hang. */
 #include "base/log.h"
-#include "server/entries.h"
-#include "server/group_commit.h"
-#include "server/ledger.h"
+#include "cluster/entries.h"
+#include "cluster/group_commit.h"
+#include "cluster/ledger.h"
 #include "support/desk.h"
 #include "support/faulty_vfs.h"
 #include "support/folder.h"

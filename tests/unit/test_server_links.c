@@ -3,10 +3,10 @@
  * is the test's. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "cluster/cluster_wire.h"
+#include "cluster/links.h"
 #include "rpc/protocol.h"
 #include "rpc/server.h"
-#include "server/cluster_wire.h"
-#include "server/links.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -68,8 +68,8 @@ struct number {
     }
 
 static const struct number numbers[] = {
-    NUMBER("id", "ID", id, 1, 1, 65535),
-    NUMBER("log_keep", "LOG_KEEP", log_keep, 200000, 1000, 1000000000),
+    NUMBER("id", "ID", cluster.id, 1, 1, 65535),
+    NUMBER("log_keep", "LOG_KEEP", cluster.log_keep, 200000, 1000, 1000000000),
     NUMBER("max_sessions", "MAX_SESSIONS", limits.sessions_per_account, 2, 1, 64),
     NUMBER("max_message_bytes", "MAX_MESSAGE_BYTES", limits.message_bytes, 16384, 1, 131072),
     NUMBER("history", "HISTORY", limits.history_on_join, 10, 0, CHAT_PAGE_EVENTS),
@@ -160,12 +160,12 @@ static void test_options__defaults(void **state)
 {
     (void)state;
     struct server_options options = expect_ok(WORDS(NULL));
-    assert_int_equal(options.role, SERVER_MASTER);
+    assert_int_equal(options.cluster.is_first, true);
     assert_string_equal(options.client_address.host, "");
     assert_int_equal(options.client_address.port, 2625);
-    assert_int_equal(options.internal_address.port, 2626);
+    assert_int_equal(options.cluster.internal_address.port, 2626);
     assert_string_equal(options.data_dir, "data");
-    assert_null(options.advertise_host);
+    assert_null(options.cluster.advertise_host);
     assert_null(options.tls_cert);
     assert_int_equal(options.password_cost, PASSWORD_COST_INTERACTIVE);
     assert_int_equal(options.log_level, LOG_INFO);
@@ -186,10 +186,10 @@ static void test_options__all_shorter_forms(void **state)
             words[i] = forms[i];
         words[count] = NULL;
         struct server_options options = expect_ok(words);
-        assert_int_equal(options.id, count > 0 ? 7 : 1);
-        assert_int_equal(options.role, count > 1 ? SERVER_SLAVE : SERVER_MASTER);
+        assert_int_equal(options.cluster.id, count > 0 ? 7 : 1);
+        assert_int_equal(options.cluster.is_first, count <= 1);
         assert_int_equal(options.client_address.port, count > 2 ? 1 : 2625);
-        assert_int_equal(options.internal_address.port, count > 3 ? 2 : 2626);
+        assert_int_equal(options.cluster.internal_address.port, count > 3 ? 2 : 2626);
         server_options_release(&options);
     }
     expect_mistake(WORDS("1", "master", ":1", ":2", "more"), "more");
@@ -208,7 +208,7 @@ static void test_options__words_of_each_kind(void **state)
         "--log_level=debug", "--log_format=json", "--log_file=a.log",
         "--client_address=tls+tcp://[::1]:5", "--tls_cert=c.pem", "--tls_key=k.pem"));
     assert_string_equal(options.data_dir, "/var/lib/x");
-    assert_string_equal(options.advertise_host, "chat.example");
+    assert_string_equal(options.cluster.advertise_host, "chat.example");
     assert_int_equal(options.password_cost, PASSWORD_COST_MINIMAL);
     assert_int_equal(options.log_level, LOG_DEBUG);
     assert_int_equal(options.log_format, LOG_JSON);
@@ -239,14 +239,14 @@ static void test_options__words_from_the_environment(void **state)
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
         assert_int_equal(unsetenv(variables[i].name), 0);
     assert_string_equal(options.data_dir, "elsewhere");
-    assert_string_equal(options.advertise_host, "10.0.0.1");
+    assert_string_equal(options.cluster.advertise_host, "10.0.0.1");
     assert_int_equal(options.password_cost, PASSWORD_COST_MINIMAL);
     assert_int_equal(options.log_level, LOG_SILENT);
     assert_int_equal(options.log_format, LOG_JSON);
-    assert_int_equal(options.role, SERVER_SLAVE);
+    assert_int_equal(options.cluster.is_first, false);
     assert_string_equal(options.log_file, "b.log");
     assert_string_equal(options.client_address.host, "a");
-    assert_int_equal(options.internal_address.port, 4);
+    assert_int_equal(options.cluster.internal_address.port, 4);
     server_options_release(&options);
 }
 
@@ -311,14 +311,14 @@ static void test_options__cluster_defaults(void **state)
 {
     (void)state;
     struct server_options options = expect_ok(WORDS(NULL));
-    assert_int_equal(options.masters.count, 0);
-    assert_int_equal(options.founding_wait_ms, 1000);
-    assert_int_equal(options.durability, REPLICA_ALL);
-    assert_false(options.feed_address.is_given);
-    assert_int_equal(options.ping_interval_ms, 100);
-    assert_int_equal(options.ping_timeout_ms, 500);
-    assert_int_equal(options.ack_timeout_ms, 1000);
-    assert_int_equal(options.disk_timeout_ms, 2000);
+    assert_int_equal(options.cluster.masters.count, 0);
+    assert_int_equal(options.cluster.founding_wait_ms, 1000);
+    assert_int_equal(options.cluster.durability, REPLICA_ALL);
+    assert_false(options.cluster.feed_address.is_given);
+    assert_int_equal(options.cluster.ping_interval_ms, 100);
+    assert_int_equal(options.cluster.ping_timeout_ms, 500);
+    assert_int_equal(options.cluster.ack_timeout_ms, 1000);
+    assert_int_equal(options.cluster.disk_timeout_ms, 2000);
     assert_false(options.forward);
     assert_false(server_options_are_operators(&options));
     server_options_release(&options);
@@ -330,17 +330,17 @@ static void test_options__cluster_words(void **state)
     struct server_options options =
         expect_ok(WORDS("2", "slave", "--master_address=a:1,[::1]:2", "--master-address", "c:3",
                         "--durability=quorum", "--feed_address=:0", "--forward"));
-    assert_int_equal(options.masters.count, 3);
-    assert_string_equal(options.masters.items[1].host, "::1");
-    assert_int_equal(options.masters.items[2].port, 3);
-    assert_int_equal(options.durability, REPLICA_QUORUM);
-    assert_true(options.feed_address.is_given);
-    assert_int_equal(options.feed_address.address.port, 0);
+    assert_int_equal(options.cluster.masters.count, 3);
+    assert_string_equal(options.cluster.masters.items[1].host, "::1");
+    assert_int_equal(options.cluster.masters.items[2].port, 3);
+    assert_int_equal(options.cluster.durability, REPLICA_QUORUM);
+    assert_true(options.cluster.feed_address.is_given);
+    assert_int_equal(options.cluster.feed_address.address.port, 0);
     assert_true(options.forward);
     server_options_release(&options);
     options = expect_ok(WORDS("--durability=local", "--feed_address=h:9", "--forward=no"));
-    assert_int_equal(options.durability, REPLICA_LOCAL);
-    assert_string_equal(options.feed_address.address.host, "h");
+    assert_int_equal(options.cluster.durability, REPLICA_LOCAL);
+    assert_string_equal(options.cluster.feed_address.address.host, "h");
     assert_false(options.forward);
     server_options_release(&options);
 }
@@ -370,13 +370,13 @@ static void test_options__cluster_words_from_the_environment(void **state)
     struct server_options options = expect_ok(WORDS(NULL));
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
         assert_int_equal(unsetenv(variables[i].name), 0);
-    assert_int_equal(options.masters.count, 2);
-    assert_int_equal(options.feed_address.address.port, 3);
-    assert_int_equal(options.durability, REPLICA_LOCAL);
-    assert_int_equal(options.ping_interval_ms, 200);
-    assert_int_equal(options.ping_timeout_ms, 400);
-    assert_int_equal(options.ack_timeout_ms, 600);
-    assert_int_equal(options.disk_timeout_ms, 800);
+    assert_int_equal(options.cluster.masters.count, 2);
+    assert_int_equal(options.cluster.feed_address.address.port, 3);
+    assert_int_equal(options.cluster.durability, REPLICA_LOCAL);
+    assert_int_equal(options.cluster.ping_interval_ms, 200);
+    assert_int_equal(options.cluster.ping_timeout_ms, 400);
+    assert_int_equal(options.cluster.ack_timeout_ms, 600);
+    assert_int_equal(options.cluster.disk_timeout_ms, 800);
     assert_true(options.forward);
     assert_false(server_options_are_operators(&options)); /* these are for the command line alone */
     assert_false(options.json);
@@ -389,11 +389,11 @@ static void test_options__times_from_both_sides(void **state)
     (void)state;
     struct server_options options = expect_ok(
         WORDS("--ping_interval=10", "--ping_timeout=20", "--ack_timeout=20", "--disk_timeout=100"));
-    assert_int_equal(options.ack_timeout_ms, 20);
+    assert_int_equal(options.cluster.ack_timeout_ms, 20);
     server_options_release(&options);
     options = expect_ok(WORDS("--ping_interval=60000", "--ping_timeout=600000",
                               "--ack_timeout=600000", "--disk_timeout=600000"));
-    assert_int_equal(options.ping_interval_ms, 60000);
+    assert_int_equal(options.cluster.ping_interval_ms, 60000);
     server_options_release(&options);
     expect_mistake(WORDS("--founding_wait=600001"), "600000");
     expect_mistake(WORDS("--ping_interval=9"), "from 10 to 60000");
@@ -428,7 +428,7 @@ static void test_options__cluster_mistakes_are_sentences(void **state)
     struct server_options options =
         expect_ok(WORDS("--master_address=a:1,a:2,a:3,a:4,a:5,a:6,a:7,a:8,a:9,a:10,a:11,a:12,a:13,"
                         "a:14,a:15,a:16"));
-    assert_int_equal(options.masters.count, 16);
+    assert_int_equal(options.cluster.masters.count, 16);
     server_options_release(&options);
     /* Its data folder may know the members. */
     options = expect_ok(WORDS("2", "slave"));
@@ -440,9 +440,9 @@ static void test_options__the_same_list_serves_every_server(void **state)
     (void)state;
     struct server_options options =
         expect_ok(WORDS("2", "slave", ":0", "B:2", "--master_address=a:1,b:2,c:3"));
-    assert_int_equal(options.masters.count, 2);
-    assert_string_equal(options.masters.items[0].host, "a");
-    assert_string_equal(options.masters.items[1].host, "c");
+    assert_int_equal(options.cluster.masters.count, 2);
+    assert_string_equal(options.cluster.masters.items[0].host, "a");
+    assert_string_equal(options.cluster.masters.items[1].host, "c");
     server_options_release(&options);
 }
 
@@ -463,7 +463,7 @@ static void test_options__the_operators_start_no_server(void **state)
     options = expect_ok(WORDS("--remove=3", "--master_address=:2626,b:2"));
     assert_true(server_options_are_operators(&options));
     assert_int_equal(options.remove, 3);
-    assert_int_equal(options.masters.count, 2); /* this machine's server is one to ask */
+    assert_int_equal(options.cluster.masters.count, 2); /* this machine's server is one to ask */
     server_options_release(&options);
     /* What the environment says of a server does not matter. */
     assert_int_equal(setenv("JACKDAW_TLS_CERT", "c.pem", 1), 0);

@@ -2,7 +2,7 @@
 /* Databases on their way from one folder to another, without a network. */
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/snapshots.h"
+#include "cluster/snapshots.h"
 #include "support/desk.h"
 #include "support/folder.h"
 

@@ -1,0 +1,649 @@
+/* SPDX-License-Identifier: MIT */
+#include "cluster/cluster.h"
+#include "cluster/cluster_internal.h"
+
+#include "base/log_pace.h"
+#include "cluster/advertise.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SERVER_PEERS_MAX 128
+#define SERVER_IDLE_MS 60000
+#define ARENA_BYTES (16u * 1024u * 1024u)
+#define SEEKING_MS 10000 /* without a master, before the log says so, and again */
+#define CLOCKS_CHECK_MS 1000
+#define SILENCE_FACTOR 2 /* ping timeouts without an answer: the connection is made anew */
+
+/* ---- events ---- */
+
+/* Whether the replica may answer the event with an entry of its own. An ack of one in sync only moves
+ * what is committed; there are many, and a batch had better grow until they have all come. */
+static bool may_append(const struct cluster *cluster, const struct replica_event *event)
+{
+    if (event->kind == REPLICA_PROPOSE)
+        return false;
+    if (event->kind != REPLICA_RECEIVE || event->message->kind != REPLICA_ACK)
+        return true;
+    const struct replica_member *members;
+    size_t count = replica_members(cluster->replica, &members);
+    for (size_t i = 0; i < count; i++)
+        if (members[i].id == event->message->from)
+            return !members[i].in_sync || members[i].left;
+    return true;
+}
+
+static const char *name_of(enum replica_event_kind kind)
+{
+    static const char *const names[REPLICA_EVENT_KINDS] = {
+        [REPLICA_START] = "start",         [REPLICA_TICK] = "tick",
+        [REPLICA_RECEIVE] = "receive",     [REPLICA_LINK_DOWN] = "link_down",
+        [REPLICA_PROPOSE] = "propose",     [REPLICA_DURABLE] = "durable",
+        [REPLICA_FAILED] = "failed",       [REPLICA_CHECKED] = "checked",
+        [REPLICA_INSTALLED] = "installed", [REPLICA_TAKEN_OVER] = "taken_over",
+        [REPLICA_PRUNED] = "pruned",       [REPLICA_LEAVE_NODE] = "leave_node",
+    };
+    return names[kind] == NULL ? "unknown" : names[kind];
+}
+
+void cluster_log_refused(const struct replica_event *event, enum error error)
+{
+    if (event->kind != REPLICA_RECEIVE) {
+        log_warning_paced(name_of(event->kind), "cluster", "event_refused",
+                          log_string("event", name_of(event->kind)),
+                          log_string("error", error_name(error)));
+        return;
+    }
+    const char *name = replica_message_name(event->message->kind);
+    log_warning_paced(name, "cluster", "event_refused", log_string("event", name_of(event->kind)),
+                      log_string("message", name), log_number("from", event->message->from),
+                      log_number("epoch", event->message->epoch),
+                      log_string("error", error_name(error)));
+}
+
+void cluster_step(struct cluster *cluster, struct replica_event *event)
+{
+    ASSERT(!cluster->is_carrying_out); /* another step would replace the list */
+    if (may_append(cluster, event))
+        ledger_write(cluster->ledger); /* what is applied has the next place in the log */
+    event->now_ms = cluster->now_ms;
+    enum error error = replica_step(cluster->replica, event, cluster->actions);
+    if (error != OK && error != ERROR_REFUSED)
+        cluster_log_refused(event, error);
+    cluster_carry_out(cluster);
+    cluster_note_members(cluster);
+    /* Never put off: where much happens, the clock would stand still. */
+    uint64_t deadline_ms = replica_deadline(cluster->replica);
+    if (event->kind == REPLICA_TICK || deadline_ms < cluster->deadline_ms)
+        cluster->deadline_ms = deadline_ms;
+}
+
+/* ---- messages ---- */
+
+/* What it lets fall is asked for again, when the disk has caught up. */
+static void step_message(struct cluster *cluster, const struct replica_message *message,
+                         const char *address)
+{
+    bool is_log = message->kind == REPLICA_PUBLISH || message->kind == REPLICA_PAGE;
+    if (is_log && ledger_is_full(cluster->ledger))
+        return;
+    cluster_step(cluster, &(struct replica_event){
+                              .kind = REPLICA_RECEIVE, .message = message, .address = address});
+}
+
+/* ---- the feed of the master ---- */
+
+static void on_published(void *context, const uint8_t *bytes, size_t size)
+{
+    struct cluster *cluster = context;
+    struct arena arena;
+    arena_init(&arena, size * CLUSTER_UNPACK_FACTOR + CLUSTER_UNPACK_FLOOR);
+    struct replica_message message;
+    const char *feed;
+    if (cluster_wire_unpack(bytes, size, &arena, &message, &feed) == OK &&
+        message.kind == REPLICA_PUBLISH)
+        step_message(cluster, &message, NULL);
+    arena_clear(&arena);
+}
+
+static void leave_feed(struct cluster *cluster)
+{
+    struct rpc_follower *follower = cluster->follower;
+    cluster->follower = NULL;
+    cluster->followed[0] = '\0';
+    rpc_follower_close(follower);
+}
+
+static void follow_feed(struct cluster *cluster, const char *feed)
+{
+    if (strcmp(cluster->followed, feed) == 0)
+        return;
+    leave_feed(cluster);
+    struct rpc_follower_options options = {
+        .queue = cluster->options.queue,
+        .reconnect_min_ms = 20,
+        .reconnect_max_ms = 200,
+        .context = cluster,
+        .message = on_published,
+    };
+    struct error_text why;
+    enum error error = address_parse(feed, &options.address, &why);
+    if (error == OK)
+        error = rpc_follower_open(&cluster->follower, &options, &why);
+    if (error != OK) /* all is fetched then */
+        log_error_paced(feed, "cluster", "cannot_follow", log_string("feed", feed),
+                        log_string("reason", why.text));
+    else
+        memcpy(cluster->followed, feed, strlen(feed) + 1);
+}
+
+/* ---- the others ---- */
+
+static bool is_on_loopback(const char *text)
+{
+    struct address address;
+    return address_parse(text, &address, NULL) == OK && advertise_is_loopback(address.host);
+}
+
+/* A master that knows no other address of its own than loopback tells us one that leads to ourselves. */
+static void compare_addresses(struct cluster *cluster, uint16_t master, const char *feed)
+{
+    const char *reached = links_address(cluster->links, master);
+    if (reached == NULL || is_on_loopback(reached) || !is_on_loopback(feed))
+        return;
+    log_warning_paced(reached, "cluster", "master_on_loopback", log_number("master", master),
+                      log_string("reached", reached), log_string("told", feed),
+                      log_string("hint", "the master tells addresses that only its own machine "
+                                         "reaches: give it --advertise_host"));
+}
+
+void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *in,
+                     const char *address)
+{
+    struct arena arena;
+    arena_init(&arena, 1024 * 1024);
+    struct replica_message message;
+    const char *feed = NULL;
+    enum error error = cluster_wire_decode(in, &arena, &message, &feed);
+    if (error != OK)
+        log_warning_paced(NULL, "cluster", "malformed_message", log_number("from", in->from));
+    else
+        step_message(cluster, &message, address);
+    bool is_our_master = error == OK && message.kind == REPLICA_JOINED && feed != NULL &&
+                         strlen(feed) < ADDRESS_TEXT_SIZE && !message.adopting &&
+                         replica_master(cluster->replica) == message.from;
+    if (is_our_master) {
+        compare_addresses(cluster, message.from, feed);
+        follow_feed(cluster, feed);
+    }
+    arena_clear(&arena);
+}
+
+static bool is_ours(const struct cluster *cluster, const Jackdaw__ClusterMessage *message)
+{
+    return message->cluster.len == REPLICA_CLUSTER_BYTES &&
+           memcmp(message->cluster.data, replica_cluster(cluster->replica),
+                  REPLICA_CLUSTER_BYTES) == 0;
+}
+
+static bool on_answered(void *context, const Jackdaw__ClusterMessage *message, const char *address)
+{
+    struct cluster *cluster = context;
+    cluster_receive(cluster, message, address);
+    return is_ours(cluster, message) ||
+           (message->cluster.len == REPLICA_CLUSTER_BYTES &&
+            sodium_is_zero(replica_cluster(cluster->replica), REPLICA_CLUSTER_BYTES));
+}
+
+static void on_link_down(void *context, const char *address)
+{
+    struct cluster *cluster = context;
+    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_LINK_DOWN, .address = address});
+}
+
+enum error cluster_leave(struct cluster *cluster, uint16_t node)
+{
+    struct replica_event event = {
+        .kind = REPLICA_LEAVE_NODE,
+        .now_ms = cluster->now_ms,
+        .node = node == 0 ? (uint16_t)cluster->options.settings->id : node,
+    };
+    ASSERT(!cluster->is_carrying_out);
+    ledger_write(cluster->ledger);
+    enum error error = replica_step(cluster->replica, &event, cluster->actions);
+    cluster_carry_out(cluster);
+    cluster_note_members(cluster);
+    cluster->deadline_ms = replica_deadline(cluster->replica);
+    return error;
+}
+
+/* ---- clocks ---- */
+
+static bool is_member(const struct cluster *cluster, uint32_t node)
+{
+    const struct replica_member *members;
+    size_t count = replica_members(cluster->replica, &members);
+    for (size_t i = 0; i < count; i++)
+        if (members[i].id == node)
+            return !members[i].left;
+    return false;
+}
+
+void cluster_hear_clock(struct cluster *cluster, const Jackdaw__ClusterFrame *frame)
+{
+    if (frame->n_messages > 0 && is_ours(cluster, frame->messages[0]) &&
+        is_member(cluster, frame->messages[0]->from))
+        clocks_hear(&cluster->clocks, (uint16_t)frame->messages[0]->from, frame->wall_ms);
+}
+
+static void on_clock(void *context, const Jackdaw__ClusterFrame *frame)
+{
+    cluster_hear_clock(context, frame);
+}
+
+static uint64_t own_wall_ms(void *context)
+{
+    const struct cluster *cluster = context;
+    return clocks_own(&cluster->clocks);
+}
+
+static void on_difference(void *context, uint16_t node, int64_t difference_ms)
+{
+    const struct cluster *cluster = context;
+    bool is_own = node == cluster->options.settings->id;
+    log_warning("cluster", "clock_differs", log_number("id", node),
+                log_integer("difference_ms", difference_ms),
+                log_string("hint", is_own ? "this machine's clock differs from those of the other "
+                                            "servers, or was set just now: let NTP set it"
+                                          : "the clock of that machine differs: let NTP set it"));
+}
+
+static void check_clocks(struct cluster *cluster)
+{
+    if (cluster->now_ms - cluster->clocks_checked_ms < CLOCKS_CHECK_MS)
+        return;
+    cluster->clocks_checked_ms = cluster->now_ms;
+    clocks_check(&cluster->clocks, on_difference, cluster);
+}
+
+bool cluster_clock(const struct cluster *cluster, uint16_t node, int64_t *difference_ms)
+{
+    return clocks_difference(&cluster->clocks, node, difference_ms);
+}
+
+/* ---- the ledger's driver ---- */
+
+static void on_propose(void *context, const uint8_t *bytes, size_t size, uint64_t count)
+{
+    cluster_step(context,
+                 &(struct replica_event){
+                     .kind = REPLICA_PROPOSE, .bytes = bytes, .size = size, .count = count});
+}
+
+static void tell_pruned(struct cluster *cluster)
+{
+    uint64_t first = store_log_first(cluster->store);
+    if (first == cluster->first_seq)
+        return;
+    cluster->first_seq = first;
+    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_PRUNED, .position = {0, first}});
+}
+
+static void on_durable(void *context, struct position position)
+{
+    struct cluster *cluster = context;
+    cluster_step(cluster, &(struct replica_event){
+                              .kind = REPLICA_DURABLE,
+                              .position = {.epoch = position.epoch, .seq = position.seq}});
+    tell_pruned(cluster);
+}
+
+static void on_failed(void *context, enum error error)
+{
+    struct cluster *cluster = context;
+    if (error == ERROR_CORRUPT && replica_role(cluster->replica) != REPLICA_MASTER) {
+        cluster->options.observer.ended(
+            cluster->options.observer.context,
+            "what the master sends does not fit this server's database, or that is damaged: " STORE_DAMAGE_ADVICE);
+        return;
+    }
+    cluster_disk_failed(cluster);
+}
+
+static void on_rolled_back(void *context, struct position position)
+{
+    struct cluster *cluster = context;
+    cluster_undo_handovers(cluster);
+    cluster->options.observer.rolled_back(cluster->options.observer.context, position);
+}
+
+/* ---- the snapshots' thread ---- */
+
+/* The roles may have changed meanwhile: the replica knows whether it is still to be installed. */
+static void on_checked(void *context)
+{
+    struct cluster *cluster = context;
+    if (!cluster->has_resigned)
+        cluster_step(cluster, &(struct replica_event){.kind = REPLICA_CHECKED});
+}
+
+/* ---- turns ---- */
+
+void cluster_set_time(struct cluster *cluster, uint64_t now_ms, uint64_t wall_ms)
+{
+    cluster->now_ms = now_ms;
+    clocks_set(&cluster->clocks, now_ms, wall_ms);
+    cluster->wall_ms = clocks_time(&cluster->clocks);
+}
+
+uint64_t cluster_time(const struct cluster *cluster)
+{
+    return cluster->wall_ms;
+}
+
+uint64_t cluster_deadline(const struct cluster *cluster)
+{
+    return cluster->has_resigned ? UINT64_MAX : cluster->deadline_ms;
+}
+
+static void prune(struct cluster *cluster)
+{
+    struct cluster_kept kept = {
+        .last_seq = ledger_committed(cluster->ledger).seq,
+        .keep = cluster->options.settings->log_keep,
+        .member_seq = replica_needed_seq(cluster->replica),
+        .copy_seq = snapshots_needed_seq(cluster->snapshots),
+    };
+    ledger_prune(cluster->ledger, cluster_prune_before(&kept));
+}
+
+/* Nobody is found: the operator should know, once in a while, and what may be wrong. */
+static void complain(struct cluster *cluster)
+{
+    bool seeks = replica_role(cluster->replica) == REPLICA_LOOKING;
+    if (!seeks || cluster->seeks_since_ms == 0)
+        cluster->seeks_since_ms = seeks ? cluster->now_ms : 0;
+    if (!seeks || cluster->now_ms - cluster->seeks_since_ms < SEEKING_MS)
+        return;
+    cluster->seeks_since_ms = cluster->now_ms;
+    links_complain(cluster->links);
+    bool knows_somebody =
+        cluster->members_count > 0 || cluster->options.settings->masters.count > 0;
+    log_warning(
+        "cluster", "no_master_found",
+        log_string("hint", knows_somebody
+                               ? "no server answers that could reign, or follows one that does"
+                               : "give --master_address, the internal address of another server"));
+}
+
+void cluster_tick(struct cluster *cluster)
+{
+    if (cluster->now_ms < cluster->deadline_ms || cluster->has_resigned)
+        return;
+    links_tick(cluster->links, cluster->now_ms);
+    rpc_server_tick(cluster->server, cluster->now_ms);
+    snapshots_tick(cluster->snapshots, cluster->now_ms);
+    prune(cluster);
+    complain(cluster);
+    check_clocks(cluster);
+    cluster->deadline_ms = UINT64_MAX;
+    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_TICK});
+}
+
+void cluster_flush(struct cluster *cluster)
+{
+    arena_clear(&cluster->arena);
+    if (cluster->has_resigned)
+        return;
+    links_flush(cluster->links);
+    rpc_server_flush(cluster->server);
+}
+
+/* ---- looking in ---- */
+
+struct ledger *cluster_ledger(const struct cluster *cluster)
+{
+    return cluster->ledger;
+}
+
+const struct replica *cluster_replica(const struct cluster *cluster)
+{
+    return cluster->replica;
+}
+
+bool cluster_has_poison_entry(const struct cluster *cluster)
+{
+    return cluster->has_poison_entry;
+}
+
+bool cluster_reaches(const struct cluster *cluster, uint16_t node)
+{
+    return node == cluster->options.settings->id ||
+           (!cluster->has_resigned && links_is_connected(cluster->links, node));
+}
+
+struct rpc_server *cluster_server(const struct cluster *cluster)
+{
+    return cluster->server;
+}
+
+void cluster_set_damaged(struct cluster *cluster)
+{
+    snapshots_set_damaged(cluster->snapshots);
+}
+
+const char *cluster_own_client(const struct cluster *cluster)
+{
+    return cluster->client;
+}
+
+/* ---- life ---- */
+
+static enum error open_server(struct cluster *cluster, struct error_text *why)
+{
+    struct rpc_server_options options = {
+        .address = cluster->options.settings->internal_address,
+        .queue = cluster->options.queue,
+        .frame_bytes_max = INTERNAL_FRAME_BYTES,
+        .peers_max = SERVER_PEERS_MAX,
+        .idle_ms = SERVER_IDLE_MS,
+    };
+    return rpc_server_new(&cluster->server, &options, why);
+}
+
+static enum error open_feed(struct cluster *cluster, struct error_text *why)
+{
+    const struct cluster_settings *given = cluster->options.settings;
+    struct rpc_feed_options options = {.address = given->feed_address.address};
+    if (!given->feed_address.is_given) {
+        options.address = given->internal_address;
+        options.address.port = 0;
+    }
+    return rpc_feed_open(&cluster->feed, &options, why);
+}
+
+static enum error open_parts(struct cluster *cluster, struct error_text *why)
+{
+    const struct cluster_options *options = &cluster->options;
+    enum error error =
+        crash_note_open(&cluster->note, options->folder, store_position(cluster->store), why);
+    if (error != OK) /* it helps only where this program has a bug */
+        log_warning("cluster", "no_crash_note", log_string("reason", why->text));
+    struct ledger_options ledger = {
+        .store = cluster->store,
+        .note = cluster->note,
+        .queue = options->queue,
+        .disk = options->disk,
+        .driver = {.context = cluster,
+                   .propose = on_propose,
+                   .durable = on_durable,
+                   .failed = on_failed,
+                   .rolled_back = on_rolled_back},
+    };
+    struct links_options links = {
+        .durability = replica_policy_name(options->settings->durability),
+        .queue = options->queue,
+        .process = cluster->process,
+        .silence_ms = SILENCE_FACTOR * options->settings->ping_timeout_ms,
+        .context = cluster,
+        .wall_ms = own_wall_ms,
+        .clock = on_clock,
+        .received = on_answered,
+        .down = on_link_down,
+    };
+    error = ledger_new(&cluster->ledger, &ledger);
+    if (error == OK)
+        error = links_new(&cluster->links, &links);
+    if (error != OK)
+        return error_set(why, error, "out of memory");
+    error = snapshots_new(&cluster->snapshots,
+                          &(struct snapshots_options){.folder = options->folder,
+                                                      .store = cluster->store,
+                                                      .queue = options->queue,
+                                                      .context = cluster,
+                                                      .checked = on_checked},
+                          why);
+    if (error == OK)
+        error = store_open_reader(&cluster->log_reader, cluster->store, why);
+    if (error == OK)
+        error = open_server(cluster, why);
+    return error == OK ? open_feed(cluster, why) : error;
+}
+
+enum error cluster_new(struct cluster **out, const struct cluster_options *options,
+                       struct error_text *why)
+{
+    struct cluster *cluster = calloc(1, sizeof *cluster);
+    struct replica_actions *actions = malloc(sizeof *actions);
+    if (cluster == NULL || actions == NULL) {
+        free(cluster);
+        free(actions);
+        return error_set(why, ERROR_NO_MEMORY, "out of memory");
+    }
+    cluster->options = *options;
+    cluster->actions = actions;
+    cluster->store = options->store;
+    randombytes_buf(&cluster->process, sizeof cluster->process);
+    clocks_init(&cluster->clocks, (uint16_t)options->settings->id);
+    arena_init(&cluster->arena, ARENA_BYTES);
+    enum error error = open_parts(cluster, why);
+    if (error == OK)
+        error = cluster_register(cluster);
+    if (error != OK) {
+        cluster_free(cluster);
+        return error;
+    }
+    *out = cluster;
+    return OK;
+}
+
+static void find_addresses(struct cluster *cluster)
+{
+    const struct cluster_settings *settings = cluster->options.settings;
+    struct address internal;
+    struct address client;
+    struct address feed;
+    rpc_server_address(cluster->server, &internal);
+    rpc_server_address(cluster->options.clients, &client);
+    rpc_feed_address(cluster->feed, &feed);
+    struct advertise_hosts hosts;
+    advertise_find(settings, &hosts);
+    advertise_to_servers(&hosts, &internal, cluster->internal);
+    advertise_to_clients(&hosts, &client, cluster->client);
+    advertise_to_servers(&hosts, &feed, cluster->feed_address);
+    if (advertise_hides(&hosts, &internal) || advertise_hides(&hosts, &client))
+        log_warning("cluster", "only_loopback", log_string("internal", cluster->internal),
+                    log_string("client", cluster->client),
+                    log_string("hint", "servers and clients on other machines cannot use these "
+                                       "addresses: give --advertise_host"));
+}
+
+static enum error new_replica(struct cluster *cluster)
+{
+    const struct cluster_settings *settings = cluster->options.settings;
+    char seeds[REPLICA_SEEDS_MAX][ADDRESS_TEXT_SIZE];
+    const char *pointers[REPLICA_SEEDS_MAX];
+    for (size_t i = 0; i < settings->masters.count; i++) {
+        address_format(&settings->masters.items[i], seeds[i]);
+        pointers[i] = seeds[i];
+    }
+    struct replica_options replica = {
+        .id = (uint16_t)settings->id,
+        .internal = cluster->internal,
+        .client = cluster->client,
+        .policy = settings->durability,
+        .is_first = settings->is_first,
+        .founding_wait_ms = settings->founding_wait_ms,
+        .seeds = pointers,
+        .seeds_count = settings->masters.count,
+        .ping_ms = settings->ping_interval_ms,
+        .ping_timeout_ms = settings->ping_timeout_ms,
+        .ack_timeout_ms = settings->ack_timeout_ms,
+        .disk_timeout_ms = settings->disk_timeout_ms,
+    };
+    randombytes_buf(replica.new_cluster, sizeof replica.new_cluster);
+    return replica_new(&cluster->replica, &replica);
+}
+
+enum error cluster_start(struct cluster *cluster, struct chat *chat, uint64_t now_ms,
+                         struct error_text *why)
+{
+    cluster->chat = chat;
+    cluster->now_ms = now_ms;
+    links_tick(cluster->links, now_ms);
+    ledger_attach(cluster->ledger, chat);
+    struct replica_state state;
+    enum error error = rpc_server_listen(cluster->server, why);
+    if (error != OK)
+        return error;
+    find_addresses(cluster);
+    error = new_replica(cluster);
+    if (error != OK)
+        return error_set(why, error, "begin as a member: %s", error_name(error));
+    error = cluster_describe(cluster, &state, why);
+    if (error != OK)
+        return error_prefix(why, error, "load the database in %s", cluster->options.folder);
+    cluster->first_seq = state.first_seq;
+    cluster->members_changed = true;
+    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_START, .state = &state});
+    return OK;
+}
+
+void cluster_resign(struct cluster *cluster)
+{
+    if (cluster == NULL || cluster->has_resigned)
+        return;
+    cluster->has_resigned = true;
+    ledger_set_reign(cluster->ledger, 0);
+    leave_feed(cluster);
+    rpc_feed_free(cluster->feed);
+    cluster->feed = NULL;
+    rpc_server_free(cluster->server);
+    cluster->server = NULL;
+    links_free(cluster->links);
+    cluster->links = NULL;
+}
+
+void cluster_free(struct cluster *cluster)
+{
+    if (cluster == NULL)
+        return;
+    if (cluster->ledger != NULL)
+        (void)ledger_settle(cluster->ledger);
+    leave_feed(cluster);
+    rpc_feed_free(cluster->feed);
+    rpc_server_free(cluster->server);
+    links_free(cluster->links);
+    (void)task_queue_run(cluster->options.queue, SIZE_MAX);
+    snapshots_free(cluster->snapshots);
+    ledger_free(cluster->ledger);
+    crash_note_close(cluster->note);
+    cluster_forget_recent(cluster);
+    cluster_forget_handovers(cluster);
+    store_close(cluster->log_reader);
+    arena_clear(&cluster->arena);
+    replica_free(cluster->replica);
+    free(cluster->actions);
+    free(cluster);
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/* cluster.h - one server among others: drives the replica (replication/replica.h) with what really
+ * happens, and carries out what it says with the ledger, the store, links and the feed.
+ *
+ *     requests and answers of others --.                         .--> ledger: append, commit, reign
+ *     the feed of the master ----------+--> replica_step --------+--> links, answers, the feed
+ *     the clock, the disk, proposals --'                         '--> snapshots, orphans, promises
+ *
+ * The rest of the server sees little of it: the ledger, the role, and who is there.
+ *
+ * Core thread only. */
+#ifndef JACKDAW_CLUSTER_CLUSTER_H
+#define JACKDAW_CLUSTER_CLUSTER_H
+
+#include "base/error.h"
+#include "base/task_queue.h"
+#include "chat/chat.h"
+#include "cluster/ledger.h"
+#include "cluster/settings.h"
+#include "replication/replica.h"
+#include "rpc/server.h"
+#include "store/store.h"
+
+#include <stdbool.h>
+
+struct cluster;
+
+struct cluster_observer {
+    void *context;
+    /* Who reigns has changed, or this server's part in it. */
+    void (*role)(void *context, enum replica_role role);
+    /* The database is about to be replaced by a snapshot: whoever reads it must stop and close its
+     * view; and has been: open it again, everything after position is to be read anew. */
+    void (*replacing)(void *context);
+    void (*replaced)(void *context, struct store *store, struct position position);
+    /* What was applied after position is undone. */
+    void (*rolled_back)(void *context, struct position position);
+    /* This server reigns, and the members have changed: a sentence for those who use the chat.
+     * has_begun: its reign begins with that, so that they come only now. */
+    void (*notice)(void *context, const char *sentence, bool has_begun);
+    /* This server's time in the cluster is over. sentence: why, for the operator; NULL: it left as
+     * it was asked to. */
+    void (*ended)(void *context, const char *sentence);
+};
+
+struct cluster_options {
+    const struct cluster_settings *settings;
+    const char *folder; /* of the node's data */
+    struct store *store;
+    struct task_queue *queue; /* of everything that concerns the cluster */
+    struct worker *disk;
+    const struct rpc_server *clients; /* listening: for the address that others are told */
+    struct cluster_observer observer;
+};
+
+/* Makes the ledger, listens on the internal address and for the feed. All pointers are borrowed and
+ * must outlive the cluster. */
+enum error cluster_new(struct cluster **out, const struct cluster_options *options,
+                       struct error_text *why);
+
+/* Begins, with the chat that the log is applied to. */
+enum error cluster_start(struct cluster *cluster, struct chat *chat, uint64_t now_ms,
+                         struct error_text *why);
+
+/* Seen by the others, this server is gone after that. */
+void cluster_resign(struct cluster *cluster);
+
+/* After cluster_resign. Runs the queue. NULL is allowed. */
+void cluster_free(struct cluster *cluster);
+
+struct ledger *cluster_ledger(const struct cluster *cluster);
+
+/* ---- turns ---- */
+
+/* Before anything else of a turn. */
+void cluster_set_time(struct cluster *cluster, uint64_t now_ms, uint64_t wall_ms);
+/* What to stamp in this turn, ms since 1970: the wall clock, within what clocks.h allows. */
+uint64_t cluster_time(const struct cluster *cluster);
+/* Steps the replica's clock where that is due; about every 10 to 50 ms: see cluster_deadline. */
+void cluster_tick(struct cluster *cluster);
+uint64_t cluster_deadline(const struct cluster *cluster);
+
+/* While the ledger is free: writes that waited for it, and, on the master, what deposed masters hand
+ * over; the latter is told to be done by cluster_finish_work, after ledger_write. */
+void cluster_work(struct cluster *cluster);
+bool cluster_has_work(const struct cluster *cluster); /* that is to be finished */
+void cluster_finish_work(struct cluster *cluster);
+
+void cluster_flush(struct cluster *cluster);
+
+/* ---- looking in ---- */
+
+const struct replica *cluster_replica(const struct cluster *cluster);
+/* Whether node is this server, or connected; after cluster_resign nobody is. */
+bool cluster_reaches(const struct cluster *cluster, uint16_t node);
+/* As clocks_difference. */
+bool cluster_clock(const struct cluster *cluster, uint16_t node, int64_t *difference_ms);
+struct rpc_server *cluster_server(const struct cluster *cluster); /* the internal one */
+/* The addresses that this server is told to others by. */
+const char *cluster_own_client(const struct cluster *cluster);
+
+/* How many changes of deposed masters were refused since the start, because they end a process. */
+uint64_t cluster_refused(const struct cluster *cluster);
+
+/* Whether an entry of the log was not applied here, because it had ended this server's process twice. */
+bool cluster_has_poison_entry(const struct cluster *cluster);
+
+/* The database here is damaged: no snapshot of it is given any more. */
+void cluster_set_damaged(struct cluster *cluster);
+
+/* Makes node (0: this one) leave for good. As replica_step of LEAVE_NODE. */
+enum error cluster_leave(struct cluster *cluster, uint16_t node);
+
+#endif

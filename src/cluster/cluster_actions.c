@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: MIT */
+/* Carries out what the replica says; see "The contract of actions" in replication/replica.h. */
+#include "cluster/cluster_internal.h"
+
+#include "base/log_pace.h"
+#include "cluster/fatal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define PAUSE_MS 5000 /* after a snapshot that could not be kept or installed */
+
+/* ---- what is on the disk ---- */
+
+/* What has ended this server's process twice, unless it is in the log by now. */
+static void describe_avoid(struct cluster *cluster, struct replica_state *state)
+{
+    struct position poison;
+    if (cluster->note == NULL || !crash_note_poison(cluster->note, &poison) ||
+        poison.seq <= state->last.seq)
+        return;
+    state->avoid = (struct replica_position){.epoch = poison.epoch, .seq = poison.seq};
+    if (!cluster->has_poison_entry)
+        log_error("cluster", "poison_entry", log_number("epoch", poison.epoch),
+                  log_number("seq", poison.seq),
+                  log_string("hint", "a bug: applying this entry of the log ended this server "
+                                     "twice; it asks for a snapshot instead. Report it with this "
+                                     "line and the last lines of the two that died"));
+    cluster->has_poison_entry = true;
+}
+
+enum error cluster_describe(struct cluster *cluster, struct replica_state *state,
+                            struct error_text *why)
+{
+    enum error error = disk_state_read(&cluster->disk_state, cluster->store, state, why);
+    uint64_t last_orphan = store_last_orphan(cluster->store);
+    state->last_orphan = last_orphan > cluster->handed_over ? last_orphan : 0;
+    describe_avoid(cluster, state);
+    return error;
+}
+
+static void end(struct cluster *cluster, const char *sentence)
+{
+    cluster->options.observer.ended(cluster->options.observer.context, sentence);
+}
+
+void cluster_disk_failed(struct cluster *cluster)
+{
+    struct replica_state state;
+    struct error_text why = {""};
+    cluster_forget_recent(cluster);
+    if (cluster_describe(cluster, &state, &why) != OK) {
+        (void)error_prefix(&why, ERROR_CORRUPT, "the database cannot be read any more");
+        end(cluster, why.text);
+        return;
+    }
+    cluster->members_changed = true; /* back, perhaps, to those that are on the disk */
+    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_FAILED, .state = &state});
+    ledger_commit(cluster->ledger, replica_committed(cluster->replica));
+}
+
+/* ---- the disk ---- */
+
+static bool has_cluster(const uint8_t id[static REPLICA_CLUSTER_BYTES])
+{
+    static const uint8_t none[REPLICA_CLUSTER_BYTES];
+    return memcmp(id, none, sizeof none) != 0;
+}
+
+static enum error persist(struct cluster *cluster, const struct replica_action *action)
+{
+    enum error error = ledger_settle(cluster->ledger);
+    if (error != OK)
+        return error;
+    struct store *store = cluster->store;
+    error = store_begin(store);
+    if (error == OK)
+        error = store_put_value(store, PROMISE_KEY, &action->promised, sizeof action->promised);
+    if (error == OK && has_cluster(action->cluster))
+        error = store_set_cluster(store, action->cluster);
+    if (error == OK)
+        error = store_commit(store);
+    if (error != OK) {
+        log_error_paced(NULL, "cluster", "cannot_promise",
+                        log_string("reason", store_last_problem(store)));
+        store_rollback(store);
+    }
+    return error;
+}
+
+static enum error append(struct cluster *cluster, const struct replica_batch *batch)
+{
+    static const uint8_t unknown[STORE_DIGEST_BYTES];
+    bool is_known = memcmp(batch->digest, unknown, sizeof unknown) != 0;
+    struct ledger_entry entry = {
+        .kind = batch->kind == REPLICA_MEMBERS ? LOG_MEMBERS : LOG_CHAT,
+        .first = {.epoch = batch->epoch, .seq = batch->first_seq},
+        .last_seq = batch->last_seq,
+        .bytes = batch->bytes,
+        .size = batch->size,
+        .digest = is_known ? batch->digest : NULL,
+    };
+    if (batch->kind == REPLICA_MEMBERS)
+        cluster->members_changed = true;
+    enum error error = ledger_append(cluster->ledger, &entry);
+    if (error == OK && replica_role(cluster->replica) == REPLICA_MASTER)
+        cluster_remember(cluster, &entry);
+    return error;
+}
+
+/* Everybody is told of the new store, also where it turns out to be unreadable: the old one is gone.
+ * false: this server has to end. */
+static bool reopen(struct cluster *cluster)
+{
+    struct error_text why = {""};
+    if (cluster->store == NULL) /* the next start finds one of the two */
+        fatal("cluster", "a snapshot could not take the place of the database, nor could that be "
+                         "undone: see the disk's errors in the log, and start the server again");
+    snapshots_set_store(cluster->snapshots, cluster->store);
+    ledger_replaced(cluster->ledger, cluster->store);
+    enum error error = chat_move(cluster->chat, cluster->store, &why);
+    if (error == OK)
+        error = store_open_reader(&cluster->log_reader, cluster->store, &why);
+    if (error == OK)
+        return true;
+    (void)error_prefix(&why, error, "the database cannot be read any more");
+    end(cluster, why.text);
+    return false;
+}
+
+/* Nothing uses the database any more. */
+static enum error set_free(struct cluster *cluster)
+{
+    enum error error = ledger_settle(cluster->ledger);
+    ledger_roll_back(cluster->ledger);
+    cluster->options.observer.replacing(cluster->options.observer.context);
+    snapshots_forget(cluster->snapshots);
+    store_close(cluster->log_reader);
+    cluster->log_reader = NULL;
+    return error;
+}
+
+static enum error exchange(struct cluster *cluster, struct position common)
+{
+    enum error error = set_free(cluster);
+    struct error_text why = {""};
+    struct store_options options = {.folder = cluster->options.folder,
+                                    .node_id = cluster->options.settings->id};
+    if (error == OK)
+        error = store_install(&cluster->store, snapshots_finish_kept(cluster->snapshots), common,
+                              &options, &why);
+    if (error != OK)
+        log_error("cluster", "cannot_install", log_string("error", error_name(error)),
+                  log_string("reason", why.text));
+    return error;
+}
+
+/* The next try would end as the last one did, and each begins with the whole database. */
+static void pause_snapshots(struct cluster *cluster)
+{
+    cluster->fetch_again_ms = cluster->now_ms + PAUSE_MS;
+}
+
+/* What was not durable is rolled back. */
+static void fall_back(struct cluster *cluster)
+{
+    (void)ledger_settle(cluster->ledger);
+    ledger_roll_back(cluster->ledger);
+    cluster_disk_failed(cluster);
+}
+
+/* What this node wrote after `common` is to be handed over; the log may have outgrown its bound since. */
+static void tell_outgrown(const struct cluster *cluster, struct position common)
+{
+    uint64_t first = store_log_first(cluster->store);
+    if (store_position(cluster->store).seq > common.seq && first > common.seq + 1)
+        log_error("cluster", "log_outgrown", log_number("first", common.seq + 1),
+                  log_number("last", first - 1),
+                  log_string("hint", "what was written here alone is no longer in the log, and the "
+                                     "others never had it"));
+}
+
+static void install(struct cluster *cluster, struct replica_position position)
+{
+    enum error found;
+    if (!snapshots_check_kept(cluster->snapshots, &found))
+        return; /* INSTALL is said again then */
+    if (found != OK) {
+        pause_snapshots(cluster);
+        fall_back(cluster);
+        return;
+    }
+    struct position common = {.epoch = position.epoch, .seq = position.seq};
+    tell_outgrown(cluster, common);
+    bool is_installed = exchange(cluster, common) == OK;
+    if (!is_installed)
+        pause_snapshots(cluster);
+    bool is_open = reopen(cluster);
+    cluster->options.observer.replaced(cluster->options.observer.context, cluster->store,
+                                       is_installed ? common : ledger_applied(cluster->ledger));
+    if (!is_open)
+        return;
+    struct replica_state state;
+    if (!is_installed || cluster_describe(cluster, &state, NULL) != OK) {
+        cluster_disk_failed(cluster);
+        return;
+    }
+    cluster->first_seq = state.first_seq;
+    log_info("cluster", "snapshot_installed", log_number("seq", state.last.seq),
+             log_number("common", common.seq),
+             log_number("orphans", store_orphan_count(cluster->store)));
+    cluster->members_changed = true;
+    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
+    ledger_commit(cluster->ledger, replica_committed(cluster->replica));
+}
+
+/* A blank cluster is given up. */
+static void reset(struct cluster *cluster)
+{
+    enum error error = set_free(cluster);
+    if (error == OK)
+        error = store_reset(cluster->store);
+    if (error != OK)
+        log_error("cluster", "cannot_reset", log_string("error", error_name(error)),
+                  log_string("reason", store_last_problem(cluster->store)));
+    bool is_open = reopen(cluster);
+    cluster->options.observer.replaced(cluster->options.observer.context, cluster->store,
+                                       ledger_applied(cluster->ledger));
+    if (!is_open)
+        return;
+    struct replica_state state;
+    if (error != OK || cluster_describe(cluster, &state, NULL) != OK) {
+        cluster_disk_failed(cluster);
+        return;
+    }
+    cluster->first_seq = state.first_seq;
+    cluster->members_changed = true;
+    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
+}
+
+/* ---- the others ---- */
+
+/* Answers go with the reply of the exchange that asked. */
+static void send(struct cluster *cluster, const struct replica_message *message)
+{
+    const char *feed = message->kind == REPLICA_JOINED ? cluster->feed_address : NULL;
+    bool begins_snapshot = message->kind == REPLICA_SNAPSHOT_ASK && message->offset == 0;
+    if (begins_snapshot && cluster->now_ms < cluster->fetch_again_ms)
+        return; /* it is asked again, and again */
+    if (cluster->answer != NULL && message->to == cluster->answer_to &&
+        cluster_frame_add(cluster->answer, message, feed, &cluster->arena) == OK)
+        return;
+    if (!cluster->has_resigned)
+        links_send(cluster->links, message, feed);
+}
+
+static void publish(struct cluster *cluster, const struct replica_message *message)
+{
+    if (cluster->has_resigned)
+        return;
+    struct rpc_feed_figures figures;
+    rpc_feed_figures(cluster->feed, &figures);
+    if (figures.subscribers == 0)
+        return;
+    struct replica_message copy = *message;
+    struct replica_batch batch = *message->batches;
+    const struct waiting_entry *newest = cluster->recent.last;
+    if (newest != NULL && newest->entry.last_seq == batch.last_seq && newest->entry.digest != NULL)
+        memcpy(batch.digest, newest->digest, sizeof batch.digest);
+    copy.batches = &batch;
+    struct arena arena;
+    arena_init(&arena, batch.size + 65536);
+    ProtobufCBinaryData packed;
+    if (cluster_wire_pack(&copy, NULL, &arena, &packed) == OK)
+        rpc_feed_publish(cluster->feed,
+                         &(struct rpc_chunk){.bytes = packed.data, .size = packed.len}, 1);
+    arena_clear(&arena);
+}
+
+static void send_page(struct cluster *cluster, const struct replica_message *message)
+{
+    struct replica_message page = *message;
+    cluster_fill_page(cluster, &page);
+    send(cluster, &page);
+}
+
+static void send_chunk(struct cluster *cluster, const struct replica_message *message)
+{
+    struct replica_message chunk = *message;
+    if (snapshots_give(cluster->snapshots, &chunk, cluster->now_ms))
+        send(cluster, &chunk);
+}
+
+/* Large, and offered again soon: it waits for no connection. */
+static void send_orphans(struct cluster *cluster, const struct replica_message *message)
+{
+    if (cluster->has_resigned || !links_is_connected(cluster->links, message->to))
+        return;
+    struct replica_message handover = *message;
+    if (cluster_fill_handover(cluster, &handover))
+        send(cluster, &handover);
+}
+
+/* ---- the role ---- */
+
+static void change_role(struct cluster *cluster, const struct replica_action *action)
+{
+    bool reigns = action->role == REPLICA_MASTER;
+    log_identify(cluster->options.settings->id, action->epoch);
+    log_info("cluster", "role", log_string("role", replica_role_name(action->role)),
+             log_number("master", action->master), log_number("epoch", action->epoch));
+    bool reigned = ledger_is_master(cluster->ledger);
+    if (reigned != reigns) {
+        ledger_set_reign(cluster->ledger, reigns ? action->epoch : 0);
+        cluster_forget_recent(cluster);
+        cluster_forget_handovers(cluster);
+    }
+    if (reigns)
+        chat_touch_all(cluster->chat, cluster->now_ms);
+    cluster->options.observer.role(cluster->options.observer.context, action->role);
+    if (action->role == REPLICA_LEFT)
+        end(cluster, NULL);
+}
+
+static void give_up(struct cluster *cluster, enum replica_refusal refusal)
+{
+    static const char *const sentences[] = {
+        [REPLICA_REFUSED_ID] = "another server of the cluster has this id: choose another",
+        [REPLICA_REFUSED_ADDRESS] =
+            "another server of the cluster has this internal address: choose another",
+        [REPLICA_REFUSED_LEFT] =
+            "the server with this id has left the cluster for good: start it with an id that none "
+            "had, which takes a data folder of its own",
+        [REPLICA_REFUSED_FULL] = "the cluster has as many servers as it can have",
+    };
+    end(cluster, sentences[refusal]);
+}
+
+/* ---- the list ---- */
+
+static enum error carry_out(struct cluster *cluster, const struct replica_action *action)
+{
+    switch (action->kind) {
+    case REPLICA_DO_PERSIST:
+        return persist(cluster, action);
+    case REPLICA_DO_APPEND:
+        return append(cluster, &action->batch);
+    case REPLICA_DO_SEND:
+        send(cluster, action->message);
+        break;
+    case REPLICA_DO_PUBLISH:
+        publish(cluster, action->message);
+        break;
+    case REPLICA_DO_COMMITTED:
+        ledger_commit(cluster->ledger, action->seq);
+        break;
+    case REPLICA_DO_ROLE:
+        change_role(cluster, action);
+        break;
+    case REPLICA_DO_SEND_PAGE:
+        send_page(cluster, action->message);
+        break;
+    case REPLICA_DO_SEND_CHUNK:
+        send_chunk(cluster, action->message);
+        break;
+    case REPLICA_DO_KEEP_CHUNK:
+        return snapshots_keep(cluster->snapshots, action->message);
+    case REPLICA_DO_SEND_ORPHANS:
+        send_orphans(cluster, action->message);
+        break;
+    case REPLICA_DO_TAKE_OVER:
+        cluster_note_handover(cluster, action->message);
+        break;
+    case REPLICA_DO_DROP_ORPHANS:
+        cluster->drop_orphans = action->orphan;
+        cluster->handed_over = action->orphan;
+        break;
+    case REPLICA_DO_TELL:
+        cluster_tell(cluster, action);
+        break;
+    case REPLICA_DO_GIVE_UP:
+        give_up(cluster, action->refusal);
+        break;
+    default:
+        break;
+    }
+    return OK;
+}
+
+void cluster_carry_out(struct cluster *cluster)
+{
+    const struct replica_actions *actions = cluster->actions;
+    cluster->is_carrying_out = true;
+    for (size_t i = 0; i < actions->count; i++) {
+        const struct replica_action *action = &actions->items[i];
+        if (action->kind == REPLICA_DO_INSTALL || action->kind == REPLICA_DO_RESET) {
+            cluster->is_carrying_out = false; /* the last of its list */
+            if (action->kind == REPLICA_DO_INSTALL)
+                install(cluster, action->position);
+            else
+                reset(cluster);
+            return;
+        }
+        enum error error = carry_out(cluster, action);
+        if (error == OK)
+            continue;
+        log_error_paced(replica_action_name(action->kind), "cluster", "cannot_write",
+                        log_string("doing", replica_action_name(action->kind)),
+                        log_string("error", error_name(error)));
+        if (action->kind == REPLICA_DO_KEEP_CHUNK)
+            pause_snapshots(cluster);
+        cluster->is_carrying_out = false;
+        fall_back(cluster);
+        return;
+    }
+    cluster->is_carrying_out = false;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/* cluster_internal.h - what the files named cluster_*.c share. */
+#ifndef JACKDAW_CLUSTER_CLUSTER_INTERNAL_H
+#define JACKDAW_CLUSTER_CLUSTER_INTERNAL_H
+
+#include "base/arena.h"
+#include "cluster/clocks.h"
+#include "cluster/cluster.h"
+#include "cluster/cluster_wire.h"
+#include "cluster/disk_state.h"
+#include "cluster/entries.h"
+#include "cluster/links.h"
+#include "cluster/snapshots.h"
+#include "rpc/feed.h"
+
+#define INTERNAL_FRAME_BYTES (16u * 1024u * 1024u)
+#define HANDOVERS_MAX 8 /* waiting to be taken over */
+#define POISONS_MAX 16  /* orphans that ended a child, remembered */
+#define CLUSTER_TEXT_SIZE (2 * REPLICA_CLUSTER_BYTES + 1)
+
+/* What a deposed master hands over, copied. */
+struct handover {
+    uint16_t node; /* may be this one */
+    uint64_t orphan;
+    struct entries entries;
+    bool is_done; /* everything in it is proposed, or was known */
+};
+
+/* An orphan that ended a child process in which it was tried. */
+struct poison {
+    struct position at;
+    unsigned deaths; /* 0: a free place */
+};
+
+/* A node whose orphans wait for what is not here; in this reign. */
+struct wait {
+    uint16_t node; /* 0: a free place */
+    uint64_t since_ms;
+};
+
+struct cluster {
+    struct cluster_options options;
+    struct store *store;
+    struct store
+        *log_reader;         /* for pages, while the disk's thread has the store; NULL: in memory */
+    struct crash_note *note; /* NULL: none could be made */
+    bool has_poison_entry;   /* a snapshot is asked for because of the note */
+    struct ledger *ledger;
+    struct chat *chat;
+    struct replica *replica;
+    struct replica_actions *actions;
+    bool is_carrying_out; /* the list in actions is being read */
+    uint64_t now_ms;
+    uint64_t wall_ms; /* what is stamped: clocks_time */
+    struct clocks clocks;
+    uint64_t clocks_checked_ms;
+    uint64_t deadline_ms;
+    uint64_t seeks_since_ms; /* a master; 0: has one */
+    uint64_t first_seq;      /* of the log, as the replica knows it */
+    char internal[ADDRESS_TEXT_SIZE];
+    char client[ADDRESS_TEXT_SIZE];
+    char feed_address[ADDRESS_TEXT_SIZE];
+
+    struct rpc_server *server;
+    Jackdaw__Cluster_Service service;
+    struct links *links;
+    struct rpc_feed *feed;
+    struct snapshots *snapshots;
+    uint64_t fetch_again_ms; /* no snapshot is begun before; after one that failed */
+    bool has_resigned;
+
+    /* The master's feed. */
+    struct rpc_follower *follower;
+    char followed[ADDRESS_TEXT_SIZE]; /* "": none */
+    char offered[ADDRESS_TEXT_SIZE];  /* by the JOINED that is being stepped */
+
+    /* The exchange being answered: what goes to its sender is its reply. */
+    struct cluster_frame *answer; /* NULL: none */
+    uint16_t answer_to;
+    struct arena arena; /* of what is being sent */
+
+    /* Entries of our own reign, for those who missed them. */
+    struct entries recent;
+
+    struct replica_member members[REPLICA_MEMBERS_MAX]; /* as logged last */
+    size_t members_count;
+    bool members_changed;
+    uint64_t process;    /* drawn at the start; see ClusterFrame */
+    uint64_t told_epoch; /* of the reign of our own that began last */
+
+    struct handover handovers[HANDOVERS_MAX];
+    size_t handovers_count;
+    struct wait waits[REPLICA_MEMBERS_MAX];
+    struct poison poisons[POISONS_MAX];
+    size_t next_poison;    /* the place to use next */
+    unsigned unknowns;     /* trials in a row that told nothing */
+    uint64_t refused;      /* orphans */
+    uint64_t drop_orphans; /* up to this one, when the store is free; 0: none */
+    uint64_t handed_over;  /* orphans up to this one need not be offered again, dropped or not */
+
+    struct disk_state disk_state; /* what a replica_state points to */
+};
+
+/* ---- cluster.c ---- */
+/* Steps the replica and carries out what it says. Not to be called by what carries out one of its
+ * actions, except the last: see cluster_carry_out. */
+void cluster_step(struct cluster *cluster, struct replica_event *event);
+/* Writes event_refused, with the kind of the event, or of the message and who sent it. */
+void cluster_log_refused(const struct replica_event *event, enum error error);
+/* Takes the clock of a frame from a member. */
+void cluster_hear_clock(struct cluster *cluster, const Jackdaw__ClusterFrame *frame);
+/* address: that it is an answer from; NULL: it has come by itself. */
+void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *message,
+                     const char *address);
+
+/* ---- cluster_actions.c ---- */
+/* Carries out the list in cluster->actions. A failure, an INSTALL and a RESET end the list and step the replica
+ * again. */
+void cluster_carry_out(struct cluster *cluster);
+/* As disk_state_read, of this server's database. */
+enum error cluster_describe(struct cluster *cluster, struct replica_state *state,
+                            struct error_text *why);
+/* The disk failed: tells the replica what is on it. */
+void cluster_disk_failed(struct cluster *cluster);
+
+/* ---- cluster_log.c: what others are sent of the log ---- */
+
+struct cluster_kept {
+    uint64_t last_seq;   /* of the log */
+    uint64_t keep;       /* entries, in any case */
+    uint64_t member_seq; /* up to there every member has it */
+    uint64_t
+        copy_seq; /* up to there it is in the copy that somebody is getting; UINT64_MAX: none */
+};
+
+/* The seq up to which the log may be pruned. What a member that is away may need one day (or hand
+ * over, should it come to reign) is kept for longer, but not for ever: for ten times `keep`. What
+ * follows a copy is kept while the copy is, or whoever gets it would need another one at once, and so
+ * on while the load lasts; until there is more of it than went into the copy, which is then better
+ * made anew: twice as large, it has twice the time. */
+uint64_t cluster_prune_before(const struct cluster_kept *kept);
+void cluster_remember(struct cluster *cluster, const struct ledger_entry *entry);
+void cluster_forget_recent(struct cluster *cluster);
+/* Adds batches after message->position; in cluster->arena. */
+void cluster_fill_page(struct cluster *cluster, struct replica_message *message);
+/* Adds the oldest orphans. false: there are none, or they cannot be read now. */
+bool cluster_fill_handover(struct cluster *cluster, struct replica_message *message);
+
+/* ---- cluster_handover.c ---- */
+/* message NULL: this node's own. */
+void cluster_note_handover(struct cluster *cluster, const struct replica_message *message);
+void cluster_forget_handovers(struct cluster *cluster);
+/* What was proposed of them, and is not in the log yet, was rolled back; and what was dropped with it
+ * is to be dropped again. */
+void cluster_undo_handovers(struct cluster *cluster);
+
+/* ---- cluster_members.c ---- */
+void cluster_note_members(struct cluster *cluster);
+
+/* ---- cluster_news.c ---- */
+/* action: a TELL. */
+void cluster_tell(struct cluster *cluster, const struct replica_action *action);
+/* In hexadecimal digits. */
+void cluster_text(const uint8_t id[static REPLICA_CLUSTER_BYTES],
+                  char text[static CLUSTER_TEXT_SIZE]);
+
+/* ---- handle_cluster.c ---- */
+enum error cluster_register(struct cluster *cluster);
+
+#endif

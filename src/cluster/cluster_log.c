@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/* What the others are sent of the log: from memory where it is recent, else from the database, through
+ * a view of its own, so that the disk's thread is not waited for. And for how long the log is kept. */
+#include "cluster/cluster_internal.h"
+
+#include "base/log_pace.h"
+
+#include <string.h>
+
+#define HANDOVER_BYTES \
+    65536u /* a handover ends with the batch that passes this: pings wait behind it */
+#define RECENT_MAX 512
+#define RECENT_BYTES_MAX (8u * 1024u * 1024u)
+#define KEPT_FOR_OTHERS 10 /* times --log_keep */
+
+/* ---- how much of it is kept ---- */
+
+static uint64_t back_from(uint64_t seq, uint64_t entries)
+{
+    return seq > entries ? seq - entries : 0;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t most(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+uint64_t cluster_prune_before(const struct cluster_kept *kept)
+{
+    uint64_t wanted =
+        least(back_from(kept->last_seq, kept->keep), least(kept->member_seq, kept->copy_seq));
+    uint64_t for_others = kept->keep * KEPT_FOR_OTHERS;
+    if (kept->copy_seq != UINT64_MAX)
+        for_others = most(for_others, kept->copy_seq);
+    return most(wanted, back_from(kept->last_seq, for_others));
+}
+
+/* ---- recent entries ---- */
+
+void cluster_remember(struct cluster *cluster, const struct ledger_entry *entry)
+{
+    struct ledger_entry copy = *entry;
+    uint8_t digest[STORE_DIGEST_BYTES];
+    if (entry->kind == LOG_CHAT && store_position(cluster->store).seq == entry->last_seq) {
+        store_digest(cluster->store, digest);
+        copy.digest = digest;
+    }
+    if (entries_push(&cluster->recent, &copy) != OK) {
+        cluster_forget_recent(cluster); /* without a hole */
+        return;
+    }
+    while (cluster->recent.count > RECENT_MAX || cluster->recent.bytes > RECENT_BYTES_MAX)
+        entries_drop_first(&cluster->recent);
+}
+
+void cluster_forget_recent(struct cluster *cluster)
+{
+    entries_clear(&cluster->recent);
+}
+
+/* ---- pages ---- */
+
+struct page {
+    struct arena *arena;
+    struct replica_batch *batches; /* REPLICA_PAGE_BATCHES places */
+    size_t count;
+    size_t bytes;
+    size_t most_bytes;
+    uint64_t next_seq;
+};
+
+static bool is_full(const struct page *page)
+{
+    return page->count == REPLICA_PAGE_BATCHES || page->bytes >= page->most_bytes;
+}
+
+static enum error add_batch(struct page *page, const struct replica_batch *batch)
+{
+    const uint8_t *copy = arena_copy(page->arena, batch->bytes, batch->size);
+    if (copy == NULL)
+        return ERROR_NO_MEMORY;
+    page->batches[page->count] = *batch;
+    page->batches[page->count].bytes = copy;
+    page->count++;
+    page->bytes += batch->size;
+    page->next_seq = batch->last_seq + 1;
+    return OK;
+}
+
+static void add_recent(struct cluster *cluster, struct page *page)
+{
+    for (const struct waiting_entry *each = cluster->recent.first; each != NULL && !is_full(page);
+         each = each->next) {
+        const struct ledger_entry *entry = &each->entry;
+        if (entry->first.seq != page->next_seq)
+            continue;
+        struct replica_batch batch = {
+            .kind = entry->kind == LOG_MEMBERS ? REPLICA_MEMBERS : REPLICA_CHAT,
+            .epoch = entry->first.epoch,
+            .first_seq = entry->first.seq,
+            .last_seq = entry->last_seq,
+            .bytes = entry->bytes,
+            .size = entry->size,
+        };
+        if (entry->digest != NULL)
+            memcpy(batch.digest, entry->digest, sizeof batch.digest);
+        if (add_batch(page, &batch) != OK)
+            return;
+    }
+}
+
+static enum error add_row(void *context, const struct log_row *row)
+{
+    struct page *page = context;
+    if (is_full(page))
+        return ERROR_FULL; /* ends the visit */
+    struct replica_batch batch = {
+        .kind = row->kind == LOG_MEMBERS ? REPLICA_MEMBERS : REPLICA_CHAT,
+        .epoch = row->epoch,
+        .first_seq = row->first_seq,
+        .last_seq = row->last_seq,
+        .bytes = row->batch,
+        .size = row->batch_size,
+    };
+    memcpy(batch.digest, row->digest, sizeof batch.digest);
+    return row->first_seq == page->next_seq ? add_batch(page, &batch) : ERROR_NOT_FOUND;
+}
+
+static bool is_recent(const struct cluster *cluster, uint64_t seq)
+{
+    const struct waiting_entry *first = cluster->recent.first;
+    return first != NULL && seq >= first->entry.first.seq;
+}
+
+void cluster_fill_page(struct cluster *cluster, struct replica_message *message)
+{
+    struct page page = {.arena = &cluster->arena,
+                        .most_bytes = REPLICA_PAGE_BYTES,
+                        .next_seq = message->position.seq + 1};
+    page.batches = arena_zalloc(&cluster->arena, REPLICA_PAGE_BATCHES * sizeof *page.batches);
+    if (page.batches == NULL)
+        return;
+    if (!is_recent(cluster, page.next_seq) && cluster->log_reader != NULL) {
+        enum error error = store_log_read(cluster->log_reader, page.next_seq, add_row, &page);
+        if (error != OK && error != ERROR_FULL && error != ERROR_NOT_FOUND)
+            log_error_paced(error_name(error), "cluster", "cannot_read_log",
+                            log_string("error", error_name(error)),
+                            log_string("reason", store_last_problem(cluster->log_reader)));
+    }
+    add_recent(cluster, &page);
+    message->batches = page.batches;
+    message->batches_count = page.count;
+}
+
+/* ---- orphans ---- */
+
+struct offered {
+    struct page page;
+    uint64_t last;
+};
+
+static enum error add_orphan(void *context, const struct orphan_row *row)
+{
+    struct offered *offered = context;
+    if (is_full(&offered->page))
+        return ERROR_FULL;
+    enum error error = add_batch(&offered->page, &(struct replica_batch){
+                                                     .kind = REPLICA_CHAT,
+                                                     .epoch = row->epoch,
+                                                     .first_seq = row->first_seq,
+                                                     .last_seq = row->last_seq,
+                                                     .bytes = row->batch,
+                                                     .size = row->batch_size,
+                                                 });
+    if (error == OK)
+        offered->last = row->id;
+    return error;
+}
+
+bool cluster_fill_handover(struct cluster *cluster, struct replica_message *message)
+{
+    struct offered offered = {.page = {.arena = &cluster->arena, .most_bytes = HANDOVER_BYTES}};
+    offered.page.batches =
+        arena_zalloc(&cluster->arena, REPLICA_PAGE_BATCHES * sizeof *offered.page.batches);
+    if (offered.page.batches == NULL || cluster->log_reader == NULL)
+        return false;
+    enum error error =
+        store_each_orphan(cluster->log_reader, cluster->handed_over, add_orphan, &offered);
+    if ((error != OK && error != ERROR_FULL) || offered.page.count == 0)
+        return false;
+    message->batches = offered.page.batches;
+    message->batches_count = offered.page.count;
+    message->orphan = offered.last;
+    return true;
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/* Logs whom the replica has met where. */
+#include "cluster/cluster_internal.h"
+
+#include "base/log_pace.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The id of the member that is listed at address; 0: none is. */
+static uint64_t member_at(const struct cluster *cluster, const char *address)
+{
+    const struct replica_member *members;
+    size_t count = replica_members(cluster->replica, &members);
+    for (size_t i = 0; i < count; i++)
+        if (!members[i].left && strcmp(members[i].internal, address) == 0)
+            return members[i].id;
+    return 0;
+}
+
+void cluster_text(const uint8_t id[static REPLICA_CLUSTER_BYTES],
+                  char text[static CLUSTER_TEXT_SIZE])
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < REPLICA_CLUSTER_BYTES; i++) {
+        text[2 * i] = digits[id[i] >> 4];
+        text[2 * i + 1] = digits[id[i] & 15];
+    }
+    text[2 * REPLICA_CLUSTER_BYTES] = '\0';
+}
+
+/* What to do about another cluster. Nothing of either is lost by itself. */
+static const char *advice_on(const struct cluster *cluster, const struct replica_message *message,
+                             bool has_called, bool is_members)
+{
+    bool has_own = ledger_committed(cluster->ledger).seq > 0;
+    if (message->blank)
+        return "it has nothing of a chat: it joins by itself where it is listed or was told to; "
+               "else give the address to one cluster only";
+    if (has_called)
+        return "it believes that a server of its own is here, and both have data: give the address "
+               "to one cluster only; to join that one, move this server's data folder to another "
+               "place, where it is kept, and start it again";
+    if (is_members && has_own)
+        return "the member counts as absent until it answers here or elsewhere: give it its address "
+               "back, or start it at another one; both data folders are kept as they are";
+    return "look at --master_address";
+}
+
+/* Whom the replica has met. key: what is the same is logged at the pace of log_pace.h. */
+struct news {
+    const struct replica_message *message;
+    const char *address; /* where; "": unknown */
+    uint64_t member;     /* that is listed there; 0: none */
+    char key[ADDRESS_TEXT_SIZE + CLUSTER_TEXT_SIZE + 8];
+};
+
+static struct news news_of(const struct cluster *cluster, const struct replica_action *action)
+{
+    struct news news = {.message = action->message, .address = action->address};
+    char theirs[CLUSTER_TEXT_SIZE];
+    if (news.address == NULL)
+        news.address = news.message->internal == NULL ? "" : news.message->internal;
+    news.member = member_at(cluster, news.address);
+    cluster_text(news.message->cluster, theirs);
+    (void)snprintf(news.key, sizeof news.key, "%u %s %s", (unsigned)news.message->from,
+                   news.address, theirs);
+    return news;
+}
+
+static void log_other_cluster(const struct cluster *cluster, const struct news *news,
+                              bool has_called)
+{
+    char theirs[CLUSTER_TEXT_SIZE];
+    char ours[CLUSTER_TEXT_SIZE];
+    cluster_text(news->message->cluster, theirs);
+    cluster_text(replica_cluster(cluster->replica), ours);
+    const char *hint = advice_on(cluster, news->message, has_called, news->member != 0);
+    log_warning_paced(news->key, "cluster", "other_cluster", log_string("address", news->address),
+                      log_number("id", news->message->from), log_string("cluster", theirs),
+                      log_string("own_cluster", ours), log_number("member", news->member),
+                      log_string("there", news->message->blank ? "nothing of a chat" : "data"),
+                      log_string("hint", hint));
+}
+
+static void log_empty(const struct news *news)
+{
+    const char *hint =
+        news->message->founding
+            ? "it has no data and was told to found a cluster, which is refused: it joins; if its "
+              "disk is only not mounted, stop it and mount that first"
+            : "it has no data, and gets a copy when there is a master; if its disk is only not "
+              "mounted, stop it and mount that first";
+    log_warning_paced(news->key, "cluster", "empty_server", log_string("address", news->address),
+                      log_number("id", news->message->from), log_number("member", news->member),
+                      log_string("hint", hint));
+}
+
+static void log_turned_away(const struct news *news, enum replica_refusal refusal)
+{
+    static const char *const reasons[] = {
+        [REPLICA_REFUSED_ID] = "a server that answers has this id",
+        [REPLICA_REFUSED_ADDRESS] = "a server that answers has this internal address",
+        [REPLICA_REFUSED_LEFT] = "the server with this id has left for good",
+        [REPLICA_REFUSED_FULL] = "the cluster has as many servers as it can have",
+    };
+    log_error_paced(news->key, "cluster", "turned_away", log_number("by", news->message->from),
+                    log_string("address", news->address), log_string("reason", reasons[refusal]),
+                    log_string("hint", "this server asks again, and takes no part until then: stop "
+                                       "the other one, or this one"));
+}
+
+static void log_founded(struct cluster *cluster, const char *address)
+{
+    char own[CLUSTER_TEXT_SIZE];
+    cluster_text(replica_cluster(cluster->replica), own);
+    log_info("cluster", "cluster_founded", log_string("cluster", own),
+             log_string("internal", address));
+}
+
+/* This server's own part: each is told whenever it happens. */
+static void log_joining(const struct replica_action *action, const char *address)
+{
+    char theirs[CLUSTER_TEXT_SIZE];
+    cluster_text(action->message->cluster, theirs);
+    bool is_yielding = action->news == REPLICA_YIELDED;
+    log_warning("cluster", is_yielding ? "cluster_given_up" : "founding_refused",
+                log_string("address", address), log_number("id", action->message->from),
+                log_string("cluster", theirs),
+                log_string("hint", is_yielding
+                                       ? "the cluster of this server has nothing of a chat, "
+                                         "and that one has: this server joins it"
+                                       : "this server has no data, and there is a cluster: "
+                                         "it joins that; if its disk is only not mounted, "
+                                         "stop it and mount that first"));
+}
+
+void cluster_tell(struct cluster *cluster, const struct replica_action *action)
+{
+    if (action->news == REPLICA_FOUNDED) {
+        log_founded(cluster, action->address);
+        return;
+    }
+    const struct news news = news_of(cluster, action);
+    switch (action->news) {
+    case REPLICA_YIELDED:
+    case REPLICA_NOT_FOUNDED:
+        log_joining(action, news.address);
+        break;
+    case REPLICA_STRANGER:
+        if (sodium_is_zero(news.message->cluster, sizeof news.message->cluster))
+            log_empty(&news);
+        else
+            log_other_cluster(cluster, &news, action->address == NULL);
+        break;
+    case REPLICA_MET:
+        log_info_paced(news.key, "cluster", "member_met", log_number("id", news.message->from),
+                       log_string("address", news.address));
+        break;
+    case REPLICA_TURNED_AWAY:
+        log_turned_away(&news, action->refusal);
+        break;
+    default:
+        break;
+    }
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* crash_note.h - which entries of the log a server was applying when its process died.
+ *
+ * A slave applies what its master says. If that ends its process, so it does at every start. The note
+ * tells: it lies in a file of the data folder that is mapped into memory, so that noting costs a few
+ * stores and the kernel keeps them when the process dies. (A power cut may lose them. That costs a
+ * death more.) Once the same entry has ended two processes, the server asks for a snapshot that
+ * contains it instead.
+ *
+ * Rows are written for several entries together, so the first death may point at a range. The process
+ * after it applies that range entry by entry. A process that is killed from outside while it applies
+ * counts, too: twice at the same entry makes a snapshot, which is no harm.
+ *
+ * Core thread only. */
+#ifndef JACKDAW_CLUSTER_CRASH_NOTE_H
+#define JACKDAW_CLUSTER_CRASH_NOTE_H
+
+#include "base/error.h"
+#include "store/store.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CRASH_NOTE_FILE_NAME "applying"
+#define CRASH_NOTE_DEATHS_MAX 2
+
+struct crash_note;
+
+/* Opens or makes the note in folder and counts the death that it tells of, if it does. last: of the
+ * log on this disk; what was noted up to there is over. A file that is damaged tells nothing. *out:
+ * ended with crash_note_close. Errors: of the file; sentence in why. */
+enum error crash_note_open(struct crash_note **out, const char *folder, struct position last,
+                           struct error_text *why);
+void crash_note_close(struct crash_note *note); /* NULL is allowed */
+
+/* The entries whose deltas have the seqs from first_seq on, up to last, are about to be applied, or
+ * their rows to be written; and are. */
+void crash_note_begin(struct crash_note *note, struct position last, uint64_t first_seq);
+void crash_note_end(struct crash_note *note);
+
+/* Whether the entry at seq is one of those that the process before may have died of: these are to be
+ * applied in a transaction each. */
+bool crash_note_covers(const struct crash_note *note, uint64_t seq);
+
+/* The entry that ended CRASH_NOTE_DEATHS_MAX processes; false: there is none. *at: its last delta. */
+bool crash_note_poison(const struct crash_note *note, struct position *at);
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+#include "cluster/disk_state.h"
+
+#include <string.h>
+
+static enum error add_reign(void *context, const struct reign_row *row)
+{
+    struct disk_state *disk = context;
+    if (disk->reigns_count == REPLICA_REIGNS_MAX) {
+        memmove(disk->reigns, disk->reigns + 1, (REPLICA_REIGNS_MAX - 1) * sizeof *disk->reigns);
+        disk->reigns_count--;
+    }
+    disk->reigns[disk->reigns_count++] =
+        (struct replica_reign){.epoch = row->epoch, .first_seq = row->first_seq};
+    return OK;
+}
+
+static enum error read_members(struct disk_state *disk, struct store *store,
+                               struct replica_state *state)
+{
+    struct position position;
+    enum error error = store_get_members(store, &position, disk->members, sizeof disk->members,
+                                         &state->members_size);
+    if (error == ERROR_NOT_FOUND)
+        return OK;
+    if (error != OK)
+        return error;
+    if (state->members_size > sizeof disk->members)
+        state->members_size = 0; /* replica_state_check finds fault with that */
+    state->members = disk->members;
+    state->members_position =
+        (struct replica_position){.epoch = position.epoch, .seq = position.seq};
+    return OK;
+}
+
+static enum error read_promise(struct store *store, struct replica_state *state)
+{
+    size_t used;
+    enum error error =
+        store_get_value(store, PROMISE_KEY, &state->promised, sizeof state->promised, &used);
+    if (error == ERROR_NOT_FOUND)
+        state->promised = 0;
+    else if (error != OK)
+        return error;
+    else if (used != sizeof state->promised)
+        state->promised = UINT64_MAX; /* as above */
+    /* A backup may have been put in place: what its log says is promised, too. */
+    if (state->promised < state->last.epoch)
+        state->promised = state->last.epoch;
+    return OK;
+}
+
+static enum error read_chat(struct store *store, struct replica_state *state)
+{
+    bool is_blank = false;
+    enum error error = store_is_blank(store, &is_blank);
+    state->has_chat = !is_blank;
+    return error;
+}
+
+enum error disk_state_read(struct disk_state *disk, struct store *store,
+                           struct replica_state *state, struct error_text *why)
+{
+    *state = (struct replica_state){.reigns = disk->reigns};
+    struct position last = store_position(store);
+    state->last = (struct replica_position){.epoch = last.epoch, .seq = last.seq};
+    state->first_seq = store_log_first(store);
+    store_cluster(store, state->cluster);
+    disk->reigns_count = 0;
+    enum error error = store_each_reign(store, add_reign, disk);
+    state->reigns_count = disk->reigns_count;
+    if (error == OK)
+        error = read_members(disk, store, state);
+    if (error == OK)
+        error = read_promise(store, state);
+    if (error == OK)
+        error = read_chat(store, state);
+    if (error != OK)
+        return error_set(why, error, "%s%s", store_last_problem(store),
+                         error == ERROR_CORRUPT ? "; " STORE_DAMAGE_ADVICE : "");
+    struct error_text wrong;
+    error = replica_state_check(state, &wrong);
+    return error == OK ? OK : error_set(why, error, "%s; " STORE_DAMAGE_ADVICE, wrong.text);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* disk_state.h - what a database holds for the replica: read from a store, and checked. */
+#ifndef JACKDAW_CLUSTER_DISK_STATE_H
+#define JACKDAW_CLUSTER_DISK_STATE_H
+
+#include "replication/replica.h"
+#include "store/store.h"
+
+#define PROMISE_KEY "promised" /* of the value that holds the promise: 8 bytes of this machine */
+
+/* Storage for what a state points to; the caller's. */
+struct disk_state {
+    struct replica_reign reigns[REPLICA_REIGNS_MAX]; /* the last ones */
+    size_t reigns_count;
+    uint8_t members[REPLICA_MEMBERS_BYTES_MAX];
+};
+
+/* Fills *state, which points into *disk, from the store, and checks it: it may be stepped. The store's
+ * errors, or ERROR_CORRUPT, with a sentence in why (NULL is allowed). The store's thread. */
+enum error disk_state_read(struct disk_state *disk, struct store *store,
+                           struct replica_state *state, struct error_text *why);
+
+#endif

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+#include "cluster/trial.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MOST(bound_us) ((bound_us) / 4 * 3)
+#define REAP_MS 50 /* that is waited for a child which was killed; later trials wait, too */
+
+/* What the child tells, in memory that it shares with its parent. */
+struct progress {
+    bool has_begun;
+    struct position at;
+    uint64_t marked_us;
+};
+
+static struct progress *progress; /* NULL: no trial was run yet */
+static bool is_child;
+static pid_t left_over; /* a child that was killed and has not ended yet; 0: none */
+
+uint32_t trial_bound_ms(uint32_t ping_timeout_ms)
+{
+    return ping_timeout_ms / 5 * 2 + 1;
+}
+
+bool trial_in_child(void)
+{
+    return is_child;
+}
+
+void trial_mark(struct position part)
+{
+    if (!is_child)
+        return;
+    progress->at = part;
+    progress->marked_us = clock_monotonic_us();
+    progress->has_begun = true;
+}
+
+_Noreturn void trial_leave(void)
+{
+    _exit(0);
+}
+
+/* ---- the child ---- */
+
+/* Signals that ask for something are the parent's; those that a fault raises end the child. */
+static void block_signals(void)
+{
+    static const int faults[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+    sigset_t all;
+    (void)sigfillset(&all);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        (void)sigdelset(&all, faults[i]);
+    (void)sigprocmask(SIG_SETMASK, &all, NULL);
+}
+
+/* No core is written: the first process that died has left one, and writing takes longer than the
+ * bound. */
+static _Noreturn void be_child(const struct trial *trial, pid_t parent, int output)
+{
+    is_child = true;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(0);
+    (void)prctl(PR_SET_DUMPABLE, 0);
+    block_signals();
+    log_configure(LOG_SILENT, LOG_TEXT);
+    (void)dup2(output, STDERR_FILENO);
+    trial->run(trial->context);
+    _exit(0);
+}
+
+/* ---- the parent ---- */
+
+static bool make_progress(void)
+{
+    if (progress == NULL) {
+        void *memory =
+            mmap(NULL, sizeof *progress, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        progress = memory == MAP_FAILED ? NULL : memory;
+    }
+    if (progress != NULL)
+        memset(progress, 0, sizeof *progress);
+    return progress != NULL;
+}
+
+/* Where SIGCHLD is ignored, which a process inherits from who started it, the kernel keeps no status
+ * of a child's end. */
+static void keep_status_of_children(void)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGCHLD, &action, NULL);
+}
+
+/* Reads what the child writes until it ends, which closes the pipe. false: it has not within the
+ * bound. */
+static bool listen_until_end(int input, uint64_t until_us, char *text, size_t size)
+{
+    size_t used = 0;
+    for (;;) {
+        uint64_t now_us = clock_monotonic_us();
+        if (now_us >= until_us)
+            return false;
+        struct pollfd waiting = {.fd = input, .events = POLLIN};
+        int ready = poll(&waiting, 1, (int)((until_us - now_us) / 1000) + 1);
+        if (ready <= 0)
+            continue; /* the time is over, or a signal came */
+        char bytes[512];
+        ssize_t count = read(input, bytes, sizeof bytes);
+        if (count == 0)
+            return true;
+        for (ssize_t i = 0; i < count && used + 1 < size; i++)
+            text[used++] = bytes[i];
+        text[used] = '\0';
+    }
+}
+
+static bool is_fault(int signal)
+{
+    return signal == SIGSEGV || signal == SIGABRT || signal == SIGBUS || signal == SIGFPE ||
+           signal == SIGILL || signal == SIGTRAP || signal == SIGSYS;
+}
+
+/* false: it does not end; it is reaped later. */
+static bool reap(pid_t child, int *status, struct rusage *usage)
+{
+    for (int i = 0; i < REAP_MS; i++) {
+        pid_t ended = wait4(child, status, WNOHANG, usage);
+        if (ended == child)
+            return true;
+        if (ended < 0 && errno != EINTR)
+            return false;
+        (void)poll(NULL, 0, 1);
+    }
+    left_over = child;
+    return false;
+}
+
+/* Whether no child of an earlier trial is there any more. */
+static bool reap_left_over(void)
+{
+    int status;
+    struct rusage usage;
+    pid_t child = left_over;
+    left_over = 0;
+    if (child != 0)
+        (void)reap(child, &status, &usage);
+    return left_over == 0;
+}
+
+static uint64_t computed_us(const struct rusage *usage)
+{
+    return (uint64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000u +
+           (uint64_t)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec);
+}
+
+/* A child that waits for a lock computes nothing, and one that waits for a processor little. A quarter
+ * of the bound is hundreds of times what a request takes. */
+static bool has_looped(const struct rusage *usage, uint64_t bound_us)
+{
+    return progress->has_begun && clock_monotonic_us() - progress->marked_us >= MOST(bound_us) &&
+           computed_us(usage) >= bound_us / 4;
+}
+
+static void judge(struct trial_report *report, int status)
+{
+    if (WIFEXITED(status)) {
+        report->end = WEXITSTATUS(status) == 0 ? TRIAL_PASSED : TRIAL_DIED;
+    } else if (WIFSIGNALED(status) && is_fault(WTERMSIG(status))) {
+        report->end = TRIAL_DIED;
+        report->signal = WTERMSIG(status);
+    }
+}
+
+static void watch(const struct trial *trial, pid_t child, int input, uint64_t begun_us,
+                  struct trial_report *report)
+{
+    uint64_t bound_us = (uint64_t)trial->bound_ms * 1000;
+    int status = 0;
+    struct rusage usage = {0};
+    bool has_ended =
+        listen_until_end(input, begun_us + bound_us, report->text, sizeof report->text);
+    if (!has_ended)
+        (void)kill(child, SIGKILL);
+    bool is_reaped = reap(child, &status, &usage);
+    if (is_reaped && has_ended)
+        judge(report, status);
+    else if (is_reaped && has_looped(&usage, bound_us))
+        report->end = TRIAL_LOOPED;
+    report->has_begun = progress->has_begun;
+    report->at = progress->at;
+    report->text[strcspn(report->text, "\n")] = '\0';
+}
+
+void trial_run(const struct trial *trial, struct trial_report *report)
+{
+    *report = (struct trial_report){.end = TRIAL_UNKNOWN};
+    int ends[2];
+    uint64_t begun_us = clock_monotonic_us();
+    if (!reap_left_over() || !make_progress() || pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
+        return;
+    keep_status_of_children();
+    pid_t parent = getpid();
+    pid_t child = fork();
+    if (child == 0)
+        be_child(trial, parent, ends[1]);
+    report->fork_us = clock_monotonic_us() - begun_us;
+    (void)close(ends[1]);
+    if (child > 0)
+        watch(trial, child, ends[0], begun_us, report);
+    (void)close(ends[0]);
+    report->took_us = clock_monotonic_us() - begun_us;
+}
