@@ -52,7 +52,7 @@ struct trio_options {
     const char *program;
     const char *folder;            /* exists; each server gets a folder in it */
     const char *const *extra;      /* options for all servers, NULL-terminated */
-    const char *hung_disk;         /* the shim of tests/support, or NULL: disks do not hang */
+    const char *hung_disk;         /* the shim of tests/harness, or NULL: disks do not hang */
     const struct network *network; /* a plug for each server; NULL: all on the loopback */
     uint16_t first_port;           /* six from here on are free; 0: the kernel picks */
 };

@@ -28,7 +28,7 @@ shift $((OPTIND - 1))
 cd "$(dirname "$0")/.." || exit 2
 if [ $# -eq 0 ]; then
     # shellcheck disable=SC2046 # names without blanks
-    set -- $(for source in tests/unit/test_*.c; do basename "$source" .c; done)
+    set -- $(for source in tests/unit/*/test_*.c; do basename "$source" .c; done)
 fi
 folder=$(mktemp -d) || exit 2
 trap 'rm -rf "$folder"' EXIT

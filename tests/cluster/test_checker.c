@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The checker finds what is wrong in histories made by hand, and nothing where nothing is. */
-#include "support/checker.h"
+#include "harness/checker.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Servers that listen at every address of their machine: which one they tell the others. Each machine is
  * a network namespace without a route to the world. */
-#include "support/netns.h"
-#include "support/node.h"
+#include "harness/netns.h"
+#include "harness/node.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What people do with each other, from terminal to terminal, through a real server. */
-#include "support/json_client.h"
-#include "support/node.h"
+#include "harness/json_client.h"
+#include "harness/node.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* A disk that takes nothing more, or fails: nothing is acknowledged that is not kept, and when the
  * disk is well again the same clients go on. */
-#include "support/json_client.h"
-#include "support/node.h"
-#include "support/raw_chat.h"
-#include "support/small_disk.h"
+#include "harness/json_client.h"
+#include "harness/node.h"
+#include "harness/raw_chat.h"
+#include "harness/small_disk.h"
 
 #include <errno.h>
 #include <setjmp.h>

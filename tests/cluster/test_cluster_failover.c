@@ -2,7 +2,7 @@
 /* Three servers under load that are killed, stopped and started: whoever writes and reads goes on,
  * what was acknowledged is there exactly once, in one order, for everybody, and a server that comes
  * back follows. */
-#include "support/crowd.h"
+#include "harness/crowd.h"
 
 #include <setjmp.h>
 #include <signal.h>

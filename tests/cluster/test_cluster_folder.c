@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Three servers of which one loses its data folder, or finds its database damaged, while it runs: it
  * ends with a sentence, and the others go on with everything that was acknowledged. */
-#include "support/crowd.h"
+#include "harness/crowd.h"
 
 #include <ftw.h>
 #include <setjmp.h>

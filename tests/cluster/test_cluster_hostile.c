@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Peers that break every rule there is, against a real server, while two people chat: each peer
  * gets an answer or its connection closed, the two notice nothing, and the server does not grow. */
-#include "support/json_client.h"
-#include "support/node.h"
-#include "support/raw_chat.h"
+#include "harness/json_client.h"
+#include "harness/node.h"
+#include "harness/raw_chat.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Who is who: strangers at the address of a member, folders that are lost, addresses that change. */
-#include "support/crowd.h"
-#include "support/json_client.h"
+#include "harness/crowd.h"
+#include "harness/json_client.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

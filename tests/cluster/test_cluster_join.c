@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Servers that join a cluster under load: new ones, and such as missed much; by what they missed,
  * or by a copy of everything where that is no longer kept. */
-#include "support/crowd.h"
-#include "support/flood.h"
+#include "harness/crowd.h"
+#include "harness/flood.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* A server that is killed again and again under load, while nobody restarts a client: everything
  * that was acknowledged is there exactly once, in one order, for everybody. */
-#include "support/json_client.h"
-#include "support/node.h"
-#include "support/raw_chat.h"
+#include "harness/json_client.h"
+#include "harness/node.h"
+#include "harness/raw_chat.h"
 
 #include <setjmp.h>
 #include <signal.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Servers and clients that are given names with several addresses. The test has a network and an
  * /etc/hosts of its own: localhost is ::1 first there, and chat is three servers. */
-#include "support/json_client.h"
-#include "support/process.h"
+#include "harness/json_client.h"
+#include "harness/process.h"
 
 #include <fcntl.h>
 #include <netdb.h>

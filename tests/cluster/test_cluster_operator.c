@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What an operator does with a cluster: ask how it is, let a server leave, strike off a dead one;
  * and what a server that does not belong is told. */
-#include "support/crowd.h"
-#include "support/json_client.h"
-#include "support/raw_chat.h"
+#include "harness/crowd.h"
+#include "harness/json_client.h"
+#include "harness/raw_chat.h"
 
 #include <jansson.h>
 #include <setjmp.h>

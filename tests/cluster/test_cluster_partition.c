@@ -2,8 +2,8 @@
 /* Three servers in a network that is cut. With durability `all` every part goes on, and when they
  * meet again nothing that either acknowledged is lost or doubled, and all servers keep the same.
  * With `quorum` the smaller part refuses, and there is one history at all times. */
-#include "support/crowd.h"
-#include "support/raw_chat.h"
+#include "harness/crowd.h"
+#include "harness/raw_chat.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

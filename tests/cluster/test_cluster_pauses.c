@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Processes that stop for a while or for good, and clocks that jump: nobody else notices, and who
  * was away misses nothing. */
-#include "support/cluster.h"
-#include "support/json_client.h"
-#include "support/node.h"
+#include "harness/cluster.h"
+#include "harness/json_client.h"
+#include "harness/node.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

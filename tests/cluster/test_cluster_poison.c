@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A message that ends whoever writes it: it ends one server once, and no other. */
-#include "support/cluster.h"
-#include "support/json_client.h"
+#include "harness/cluster.h"
+#include "harness/json_client.h"
 
 #include <setjmp.h>
 #include <signal.h>

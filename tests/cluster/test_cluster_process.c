@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What a server and a client are started with, and what the system does to them: descriptors that
  * nobody reads or that are closed, signals, limits. */
-#include "support/json_client.h"
-#include "support/node.h"
-#include "support/raw_chat.h"
+#include "harness/json_client.h"
+#include "harness/node.h"
+#include "harness/raw_chat.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Three servers of which one has a disk that is full, or hangs: as master it is replaced, as slave
  * it is not waited for, and when the disk is well again it follows, without being asked to. */
-#include "support/crowd.h"
-#include "support/small_disk.h"
+#include "harness/crowd.h"
+#include "harness/small_disk.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Starting and stopping: what stands in the way of a start, and what a stop leaves behind. */
+#include "harness/json_client.h"
+#include "harness/node.h"
+#include "harness/raw_chat.h"
 #include "store/store.h"
-#include "support/json_client.h"
-#include "support/node.h"
-#include "support/raw_chat.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A bot with a state file that is killed again and again, at any moment, as is its server: every line
  * that it was given is sent exactly once, in order, and it is told everything. */
-#include "support/json_client.h"
-#include "support/node.h"
+#include "harness/json_client.h"
+#include "harness/node.h"
 
 #include <setjmp.h>
 #include <signal.h>

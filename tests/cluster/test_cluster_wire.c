@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Clients who reach three servers over bad wires only, while the servers die: messages between them
  * come late, twice, not at all, or break off in the middle. */
-#include "support/crowd.h"
-#include "support/proxy.h"
+#include "harness/crowd.h"
+#include "harness/proxy.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

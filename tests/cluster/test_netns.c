@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The network that the partition tests stand on: it carries, drops one way, and carries again. */
-#include "support/netns.h"
+#include "harness/netns.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

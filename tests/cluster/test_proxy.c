@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The bad wire itself: every fault that it is told to make is made, and no other. */
-#include "support/proxy.h"
-#include "support/sp_peer.h"
+#include "harness/proxy.h"
+#include "harness/sp_peer.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

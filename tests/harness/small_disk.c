@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+#include "harness/small_disk.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void ballast_path(const char *folder, char path[static STAGE_PATH_SIZE])
+{
+    (void)snprintf(path, STAGE_PATH_SIZE, "%s/ballast", folder);
+}
+
+const char *small_disk_mount(struct stage *stage, unsigned megabytes)
+{
+    char options[32];
+    const char *folder = stage_path(stage, "disk");
+    (void)snprintf(options, sizeof options, "size=%um", megabytes);
+    if (mkdir(folder, 0700) != 0 || unshare(CLONE_NEWNS) != 0 ||
+        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("jackdaw", folder, "tmpfs", 0, options) != 0)
+        return NULL;
+    return folder;
+}
+
+void small_disk_unmount(const char *folder)
+{
+    if (folder != NULL)
+        (void)umount2(folder, MNT_DETACH);
+}
+
+void small_disk_fill(struct stage *stage, const char *folder)
+{
+    char path[STAGE_PATH_SIZE];
+    static const char zeros[65536];
+    ballast_path(folder, path);
+    int file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    assert_true(file >= 0);
+    for (size_t size = sizeof zeros; size > 0;) {
+        ssize_t wrote = write(file, zeros, size);
+        if (wrote <= 0)
+            size /= 2;
+    }
+    (void)close(file);
+    stage_note(stage, "the disk is full");
+}
+
+void small_disk_make_room(struct stage *stage, const char *folder)
+{
+    char path[STAGE_PATH_SIZE];
+    ballast_path(folder, path);
+    assert_int_equal(unlink(path), 0);
+    stage_note(stage, "the disk has room");
+}

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: MIT */
+/* Every kind of delta as the first one that a store and a chat get: after a start, in a server that
+ * joins, after a snapshot was installed, after a rollback; and as the one in whose middle the rows
+ * that wait for the commit are written. The database must be the one of a store that was never
+ * interrupted. A kind of delta without a row in `firsts` fails the test. */
+#include "chat/chat_internal.h"
+
+#include "chat_world.h"
+#include "support/folder.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SEED 7
+#define PENDING_ROWS 4096 /* PENDING_ROWS_MAX of src/store/pending.c */
+#define SILENCE_MS 3600000
+
+/* ---- what everything begins with ---- */
+
+static struct chat_session *session_of(struct world *world, const char *name)
+{
+    struct chat_session *session = world_session(world, name);
+    assert_non_null(session);
+    return session;
+}
+
+/* ann owns both rooms, bob has a session that has ended, cid is invited to the private room. */
+static void prepare(struct world *world)
+{
+    struct chat_session *ann = world_person(world, "ann");
+    struct chat_session *bob = world_person(world, "bob");
+    (void)world_person(world, "cid");
+    struct chat_session *old = world_device(world, "bob", "bob's old phone");
+    assert_int_equal(world_join(world, ann, "lobby", 0).status, STATUS_OK);
+    assert_int_equal(world_join(world, bob, "lobby", 0).status, STATUS_OK);
+    assert_int_equal(world_join(world, old, "attic", 0).status, STATUS_OK);
+    assert_int_equal(world_topic(world, ann, "lobby", "coffee").status, STATUS_OK);
+    assert_int_equal(world_join_private(world, ann, "plans").status, STATUS_OK);
+    assert_int_equal(world_invite(world, ann, "plans", "cid").status, STATUS_OK);
+    assert_int_equal(world_send(world, ann, "lobby", "hello", 0).status, STATUS_OK);
+    assert_int_equal(world_send(world, bob, "@ann", "hi", 0).status, STATUS_OK);
+    assert_int_equal(world_logout(world, old, 0).status, STATUS_OK);
+    chat_note_delivered(world->chat, session_of(world, "bob"), world->seq);
+}
+
+/* ---- what comes first ---- */
+
+static void register_dora(struct world *world)
+{
+    assert_int_equal(world_register(world, "dora").status, STATUS_OK);
+}
+
+/* Taken over from another half, with a notice: an account and a conversation with itself. */
+static void register_late(struct world *world)
+{
+    Jackdaw__Delta delta = JACKDAW__DELTA__INIT;
+    Jackdaw__AccountRegistered registered = JACKDAW__ACCOUNT_REGISTERED__INIT;
+    uint8_t nonce[STORE_NONCE_BYTES] = {1};
+    registered.account = 77;
+    registered.name = "eve~2";
+    registered.password_hash = "hash of password";
+    registered.nonce = (ProtobufCBinaryData){.len = sizeof nonce, .data = nonce};
+    delta.time_ms = world->time_ms;
+    delta.late = true;
+    delta.notice = "you are eve~2 now";
+    delta.notice_room = 78;
+    delta.change_case = JACKDAW__DELTA__CHANGE_ACCOUNT_REGISTERED;
+    delta.account_registered = &registered;
+    assert_int_equal(world_apply(world, &delta), OK);
+}
+
+static void delete_bob(struct world *world)
+{
+    assert_int_equal(world_delete(world, session_of(world, "bob"), true).status, STATUS_OK);
+}
+
+/* The owner: two events in the lobby; and the private room ends. */
+static void delete_ann(struct world *world)
+{
+    assert_int_equal(world_delete(world, session_of(world, "ann"), true).status, STATUS_OK);
+}
+
+static void log_in(struct world *world)
+{
+    (void)world_device(world, "ann", "ann's phone");
+}
+
+static void log_in_and_replace(struct world *world)
+{
+    world->limits.sessions_per_account = 1;
+    chat_expire(world->chat, world->monotonic_ms += SILENCE_MS, world->time_ms);
+    (void)world_device(world, "bob", "bob's new phone");
+}
+
+static void log_out(struct world *world)
+{
+    assert_int_equal(world_logout(world, session_of(world, "bob"), world->seq).status, STATUS_OK);
+}
+
+static void make_room(struct world *world)
+{
+    assert_int_equal(world_join(world, session_of(world, "cid"), "cellar", 0).status, STATUS_OK);
+}
+
+static void join_room(struct world *world)
+{
+    assert_int_equal(world_join(world, session_of(world, "cid"), "lobby", 0).status, STATUS_OK);
+}
+
+static void leave_room(struct world *world)
+{
+    assert_int_equal(world_leave(world, session_of(world, "bob"), "lobby").status, STATUS_OK);
+}
+
+static void owner_leaves(struct world *world)
+{
+    assert_int_equal(world_leave(world, session_of(world, "ann"), "lobby").status, STATUS_OK);
+}
+
+static void ban_bob(struct world *world)
+{
+    assert_int_equal(world_kick(world, session_of(world, "ann"), "lobby", "bob", true).status,
+                     STATUS_OK);
+}
+
+static void set_topic(struct world *world)
+{
+    assert_int_equal(world_topic(world, session_of(world, "bob"), "lobby", "tea").status,
+                     STATUS_OK);
+}
+
+static void clear_topic(struct world *world)
+{
+    assert_int_equal(world_topic(world, session_of(world, "bob"), "lobby", "").status, STATUS_OK);
+}
+
+static void invite_bob(struct world *world)
+{
+    assert_int_equal(world_invite(world, session_of(world, "ann"), "plans", "bob").status,
+                     STATUS_OK);
+}
+
+static void send_to_room(struct world *world)
+{
+    assert_int_equal(world_send(world, session_of(world, "bob"), "lobby", "x", 0).status,
+                     STATUS_OK);
+}
+
+static void send_to_person(struct world *world)
+{
+    assert_int_equal(world_send(world, session_of(world, "cid"), "@bob", "x", 0).status, STATUS_OK);
+}
+
+static void deliver(struct world *world)
+{
+    assert_true(world_deliver(world));
+}
+
+static void refuse(struct world *world)
+{
+    assert_int_equal(world_send(world, session_of(world, "bob"), "nowhere", "x", 0).status,
+                     STATUS_NOT_FOUND);
+}
+
+static void change_nothing(struct world *world)
+{
+    assert_int_equal(world_join(world, session_of(world, "bob"), "lobby", 0).status, STATUS_OK);
+}
+
+#define FIRST(kind, function)                              \
+    {                                                      \
+        JACKDAW__DELTA__CHANGE_##kind, #function, function \
+    }
+static const struct first {
+    Jackdaw__Delta__ChangeCase kind;
+    const char *name;
+    void (*happen)(struct world *world);
+} firsts[] = {
+    FIRST(ACCOUNT_REGISTERED, register_dora),
+    FIRST(ACCOUNT_REGISTERED, register_late),
+    FIRST(ACCOUNT_DELETED, delete_bob),
+    FIRST(ACCOUNT_DELETED, delete_ann),
+    FIRST(SESSION_STARTED, log_in),
+    FIRST(SESSION_STARTED, log_in_and_replace),
+    FIRST(SESSION_ENDED, log_out),
+    FIRST(ROOM_JOINED, make_room),
+    FIRST(ROOM_JOINED, join_room),
+    FIRST(ROOM_LEFT, leave_room),
+    FIRST(ROOM_LEFT, owner_leaves),
+    FIRST(ROOM_LEFT, ban_bob),
+    FIRST(TOPIC_SET, set_topic),
+    FIRST(TOPIC_SET, clear_topic),
+    FIRST(INVITED, invite_bob),
+    FIRST(MESSAGE_SENT, send_to_room),
+    FIRST(MESSAGE_SENT, send_to_person),
+    FIRST(DELIVERED, deliver),
+    FIRST(REFUSED, refuse),
+    FIRST(UNCHANGED, change_nothing),
+};
+#define FIRSTS (sizeof firsts / sizeof firsts[0])
+
+/* ---- the same from a log ---- */
+
+static Jackdaw__Delta *unpack(const struct packed *packed)
+{
+    Jackdaw__Delta *delta = jackdaw__delta__unpack(NULL, packed->size, packed->bytes);
+    assert_non_null(delta);
+    return delta;
+}
+
+/* The entries [from, to) of the log of another world; the start of the reign is there already. */
+static void follow(struct world *world, const struct world *leader, size_t from, size_t to)
+{
+    for (size_t i = from; i < to; i++) {
+        Jackdaw__Delta *delta = unpack(&leader->deltas[i]);
+        if (world_apply(world, delta) != OK)
+            fail_msg("delta %zu: %s", i, store_last_problem(world->store));
+        jackdaw__delta__free_unpacked(delta, NULL);
+    }
+}
+
+/* ---- how it comes to be the first ---- */
+
+/* Where an interrupted world stands, and what it is to apply next. */
+struct scene {
+    struct world world;
+    const struct packed *next;
+    char *snapshot;
+};
+
+static void nothing_happens(struct scene *scene)
+{
+    (void)scene;
+}
+
+static void start_again(struct scene *scene)
+{
+    world_reopen(&scene->world);
+}
+
+static void take_snapshot(struct scene *scene, const char *folder, const char *name)
+{
+    struct position position;
+    assert_true(asprintf(&scene->snapshot, "%s/%s", folder, name) > 0);
+    assert_int_equal(store_snapshot_take(scene->world.store, scene->snapshot, &position), OK);
+}
+
+/* A server that has never run here finds a copy of the database in its folder. */
+static void join(struct scene *scene)
+{
+    char *folder = folder_new();
+    take_snapshot(scene, folder, STORE_FILE_NAME);
+    chat_close(scene->world.chat);
+    store_close(scene->world.store);
+    folder_remove(scene->world.folder);
+    scene->world.folder = folder;
+    struct error_text why;
+    struct store_options options = {.folder = folder, .node_id = 1};
+    assert_int_equal(store_open(&scene->world.store, &options, &why), OK);
+    const struct chat_observer observer = {0};
+    assert_int_equal(chat_open(&scene->world.chat, scene->world.store, &scene->world.limits,
+                               &observer, scene->world.monotonic_ms, &why),
+                     OK);
+}
+
+/* A running server's database is replaced by a copy of this one. */
+static void install_snapshot(struct scene *scene)
+{
+    struct world fresh;
+    world_open(&fresh, SEED, folder_new());
+    chat_close(fresh.chat);
+    store_close(fresh.store);
+    folder_remove(fresh.folder);
+    fresh.folder = folder_new();
+    struct error_text why;
+    struct store_options options = {.folder = fresh.folder, .node_id = 1};
+    const struct chat_observer observer = {0};
+    assert_int_equal(store_open(&fresh.store, &options, &why), OK);
+    assert_int_equal(
+        chat_open(&fresh.chat, fresh.store, &fresh.limits, &observer, fresh.monotonic_ms, &why),
+        OK);
+    take_snapshot(scene, fresh.folder, "incoming");
+    if (store_install(&fresh.store, scene->snapshot, (struct position){0, 0}, &options, &why) != OK)
+        fail_msg("%s", why.text);
+    assert_int_equal(chat_move(fresh.chat, fresh.store, &why), OK);
+    struct store *installed = fresh.store;
+    struct chat *moved = fresh.chat;
+    char *folder = fresh.folder;
+    fresh.chat = scene->world.chat;
+    fresh.store = scene->world.store;
+    fresh.folder = scene->world.folder;
+    scene->world.chat = moved;
+    scene->world.store = installed;
+    scene->world.folder = folder;
+    char *old = fresh.folder;
+    world_close(&fresh);
+    folder_remove(old);
+}
+
+/* A server has just started, and what it applies first is rolled back. */
+static void roll_back(struct scene *scene)
+{
+    struct world *world = &scene->world;
+    world_reopen(world);
+    Jackdaw__Delta *delta = unpack(scene->next);
+    struct error_text why;
+    assert_int_equal(store_begin(world->store), OK);
+    assert_int_equal(
+        chat_apply(world->chat, delta, (struct position){world->epoch, world->seq + 1}), OK);
+    store_rollback(world->store);
+    assert_int_equal(chat_reload(world->chat, &why), OK);
+    jackdaw__delta__free_unpacked(delta, NULL);
+}
+
+static const struct situation {
+    const char *name;
+    void (*interrupt)(struct scene *scene);
+} situations[] = {
+    {"goes on", nothing_happens},
+    {"starts", start_again},
+    {"joins", join},
+    {"has installed a snapshot", install_snapshot},
+    {"has rolled it back", roll_back},
+};
+
+/* ---- the test ---- */
+
+/* A world that has done everything, and where in its log `first` begins. */
+static size_t lead(struct world *leader, const struct first *first)
+{
+    world_open(leader, SEED, NULL);
+    prepare(leader);
+    size_t begins = leader->deltas_count;
+    first->happen(leader);
+    if (leader->deltas_count <= begins)
+        fail_msg("%s: nothing was applied", first->name);
+    Jackdaw__Delta *delta = unpack(&leader->deltas[begins]);
+    if (delta->change_case != first->kind)
+        fail_msg("%s: is of kind %d", first->name, (int)delta->change_case);
+    jackdaw__delta__free_unpacked(delta, NULL);
+    return begins;
+}
+
+static void check_text(char *found, char *expected, const char *name, const char *situation)
+{
+    if (strcmp(found, expected) != 0)
+        fail_msg("%s first when a server %s:\n%s\nis not\n%s", name, situation, found, expected);
+    free(found);
+    free(expected);
+}
+
+static void check_rows(struct world *world, struct world *leader, const char *name,
+                       const char *situation)
+{
+    check_text(world_rows(world), world_rows(leader), name, situation);
+}
+
+/* The log and the rows are the leader's, and the state in memory is what a start loads. */
+static void check_same(struct world *world, struct world *leader, const char *name,
+                       const char *situation)
+{
+    uint8_t digests[2][STORE_DIGEST_BYTES];
+    store_digest(world->store, digests[0]);
+    store_digest(leader->store, digests[1]);
+    if (memcmp(digests[0], digests[1], STORE_DIGEST_BYTES) != 0)
+        fail_msg("%s first when a server %s: the logs differ", name, situation);
+    check_rows(world, leader, name, situation);
+    char *kept = world_portrait(world);
+    world_reopen(world);
+    check_text(kept, world_portrait(world), name, situation);
+}
+
+static void close_scene(struct scene *scene)
+{
+    char *folder = scene->world.folder;
+    world_close(&scene->world);
+    folder_remove(folder);
+    free(scene->snapshot);
+}
+
+static void test_first__leaves_the_same_database(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < FIRSTS; i++) {
+        struct world leader;
+        size_t begins = lead(&leader, &firsts[i]);
+        for (size_t k = 0; k < sizeof situations / sizeof situations[0]; k++) {
+            struct scene scene = {.next = &leader.deltas[begins]};
+            world_open(&scene.world, SEED, folder_new());
+            follow(&scene.world, &leader, 1, begins);
+            situations[k].interrupt(&scene);
+            follow(&scene.world, &leader, begins, leader.deltas_count);
+            check_same(&scene.world, &leader, firsts[i].name, situations[k].name);
+            close_scene(&scene);
+        }
+        world_close(&leader);
+    }
+}
+
+/* Rows of a room that nobody is in, so many that soon no more can wait for the commit. */
+static void fill(struct world *world, size_t rows)
+{
+    struct timeline_row row = {.room = 1, .seq = world->seq, .text = ""};
+    for (size_t i = 0; i < rows; i++)
+        assert_int_equal(store_add_event(world->store, &row), OK);
+}
+
+static void apply_after(struct world *world, const struct packed *packed, size_t rows)
+{
+    Jackdaw__Delta *delta = unpack(packed);
+    assert_int_equal(store_begin(world->store), OK);
+    fill(world, rows);
+    if (chat_apply(world->chat, delta, packed->position) != OK)
+        fail_msg("%s", store_last_problem(world->store));
+    assert_int_equal(store_commit(world->store), OK);
+    world->seq = packed->position.seq;
+    jackdaw__delta__free_unpacked(delta, NULL);
+}
+
+/* The first row of the delta finds no place any more, or the one after it. */
+static void test_first__is_written_in_its_middle(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < FIRSTS; i++) {
+        struct world leader;
+        size_t begins = lead(&leader, &firsts[i]);
+        for (size_t rows = PENDING_ROWS - 2; rows <= PENDING_ROWS; rows++) {
+            struct scene scene = {.snapshot = NULL};
+            world_open(&scene.world, SEED, folder_new());
+            follow(&scene.world, &leader, 1, begins);
+            world_reopen(&scene.world);
+            for (size_t at = begins; at < leader.deltas_count; at++)
+                apply_after(&scene.world, &leader.deltas[at], rows);
+            check_rows(&scene.world, &leader, firsts[i].name, "has much to write");
+            close_scene(&scene);
+        }
+        world_close(&leader);
+    }
+}
+
+static void test_first__is_of_every_kind(void **state)
+{
+    (void)state;
+    const ProtobufCMessageDescriptor *delta = &jackdaw__delta__descriptor;
+    for (unsigned i = 0; i < delta->n_fields; i++) {
+        const ProtobufCFieldDescriptor *field = &delta->fields[i];
+        bool is_covered = (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) == 0;
+        for (size_t k = 0; k < FIRSTS; k++)
+            is_covered = is_covered || field->id == (uint32_t)firsts[k].kind;
+        if (!is_covered)
+            fail_msg("Delta.%s has no row in `firsts`", field->name);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_first__is_of_every_kind),
+        cmocka_unit_test(test_first__leaves_the_same_database),
+        cmocka_unit_test(test_first__is_written_in_its_middle),
+    };
+    return cmocka_run_group_tests_name("chat first", tests, NULL, NULL);
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* What one message costs in src/chat: token, rate limit, proposal, delta, recipients. Prints
+ * nanoseconds of CPU time without and with the store (in memory); run with a number of messages
+ * for a figure, as a test it only checks that nothing has become absurdly slow.
+ *
+ * test_chat_speed [MESSAGES] */
+#include "chat_world.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#define PEOPLE 1000
+#define ROOMS 100
+#define BATCH 500
+#define TEXT_BYTES 100
+
+enum error __real_store_add_event(struct store *store, const struct timeline_row *row);
+enum error __real_store_put_outcome(struct store *store, const struct outcome_row *row);
+enum error __wrap_store_add_event(struct store *store, const struct timeline_row *row);
+enum error __wrap_store_put_outcome(struct store *store, const struct outcome_row *row);
+
+static bool has_store = true;
+
+enum error __wrap_store_add_event(struct store *store, const struct timeline_row *row)
+{
+    return has_store ? __real_store_add_event(store, row) : OK;
+}
+
+enum error __wrap_store_put_outcome(struct store *store, const struct outcome_row *row)
+{
+    return has_store ? __real_store_put_outcome(store, row) : OK;
+}
+
+static unsigned long messages = 20000;
+static uint8_t tokens[PEOPLE][CHAT_TOKEN_BYTES];
+static uint64_t recipients;
+static struct chat *visited;
+
+static void count_recipient(void *context, struct chat_session *session)
+{
+    (void)context;
+    recipients += *chat_session_attachment(session) == NULL;
+}
+
+static void on_event(void *context, const struct chat_event *event)
+{
+    (void)context;
+    chat_each_recipient(visited, event, count_recipient, NULL);
+}
+
+static double now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
+}
+
+static void fill_world(struct world *world)
+{
+    for (int i = 0; i < PEOPLE; i++) {
+        char name[32], room[32];
+        snprintf(name, sizeof name, "person%d", i);
+        struct chat_session *session = world_person(world, name);
+        memcpy(tokens[i], name, strlen(name));
+        for (int k = 0; k < 3; k++) {
+            snprintf(room, sizeof room, "room%d", (i + k * 37) % ROOMS);
+            world_join(world, session, room, 0);
+        }
+    }
+}
+
+/* One message as the server handles it, but for decoding it and for its batch. */
+static void send_one(struct world *world, unsigned long i, char *text, uint64_t *seq)
+{
+    struct chat *chat = world->chat;
+    unsigned long person = i * 7919 % PEOPLE;
+    char to[32];
+    snprintf(to, sizeof to, "#room%lu", person % ROOMS);
+    struct chat_session *session = chat_authenticate(chat, tokens[person], CHAT_TOKEN_BYTES);
+    uint32_t retry_ms;
+    assert_true(chat_admit(chat, session, world->monotonic_ms + i, &retry_ms));
+    chat_touch(chat, session, world->monotonic_ms + i, world->time_ms + i);
+    Jackdaw__SendRequest request = JACKDAW__SEND_REQUEST__INIT;
+    request.request = chat_session_last_request(session) + 1;
+    request.to = to;
+    request.text = text;
+    struct arena arena;
+    arena_init(&arena, 65536);
+    struct chat_call call = {.session = session, .time_ms = world->time_ms + i, .arena = &arena};
+    assert_int_equal(chat_propose_send(chat, &call, &request), CHAT_PROPOSE);
+    struct position position = {world->epoch, ++*seq};
+    assert_int_equal(chat_apply(chat, call.delta, position), OK);
+    arena_clear(&arena);
+}
+
+static double measure(struct world *world)
+{
+    char text[TEXT_BYTES + 1];
+    memset(text, 'x', TEXT_BYTES);
+    text[TEXT_BYTES] = '\0';
+    uint64_t seq = world->seq;
+    struct error_text why;
+    double start = now_ns();
+    for (unsigned long i = 0; i < messages; i++) {
+        if (i % BATCH == 0)
+            assert_int_equal(store_begin(world->store), OK);
+        send_one(world, i, text, &seq);
+        if ((i + 1) % BATCH == 0 && i + 1 < messages)
+            assert_int_equal(store_commit(world->store), OK);
+    }
+    double spent = now_ns() - start;
+    store_rollback(world->store);
+    assert_int_equal(chat_reload(world->chat, &why), OK);
+    return spent / (double)messages;
+}
+
+static void test_message__costs(void **state)
+{
+    (void)state;
+    struct world world;
+    world_open(&world, 10, NULL);
+    fill_world(&world);
+    chat_close(world.chat);
+    const struct chat_observer observer = {.event = on_event};
+    assert_int_equal(
+        chat_open(&world.chat, world.store, &world.limits, &observer, world.monotonic_ms, NULL),
+        OK);
+    visited = world.chat;
+    has_store = false;
+    double without = measure(&world);
+    has_store = true;
+    double with = measure(&world);
+    print_message("%lu messages of %d bytes, %.1f recipients each: %.0f ns in chat, "
+                  "%.0f ns with the store in memory\n",
+                  messages, TEXT_BYTES, (double)recipients / (double)messages / 2, without, with);
+    assert_true(without < 100000);
+    world_close(&world);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        messages = strtoul(argv[1], NULL, 10);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_message__costs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

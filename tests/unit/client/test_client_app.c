@@ -1,0 +1,921 @@
+/* SPDX-License-Identifier: MIT */
+/* Lines against a server: what they do, in which order, and what the JSON screen prints of it. */
+#include "base/clock.h"
+#include "cli/app.h"
+#include "cli/json_values.h"
+#include "cli/lines.h"
+#include "cli/screens.h"
+#include "client_world.h"
+#include "support/folder.h"
+
+#include <jansson.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define TOLD_MAX 1000
+
+/* What the screen was told: "sent text", "failed text STATUS", "join STATUS", "event text". */
+static char *told[TOLD_MAX];
+static size_t told_count;
+static bool recording = true;
+
+static void tell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void tell(const char *format, ...)
+{
+    va_list arguments;
+    if (!recording)
+        return;
+    assert_true(told_count < TOLD_MAX);
+    va_start(arguments, format);
+    assert_true(vasprintf(&told[told_count++], format, arguments) >= 0);
+    va_end(arguments);
+}
+
+static void tell_event(struct app *app, const Jackdaw__Event *event)
+{
+    (void)app;
+    tell("event %s", event->text);
+}
+
+static void tell_sent(struct app *app, const struct outcome *outcome)
+{
+    (void)app;
+    const char *text = outcome->invocation == NULL ? "" : outcome->invocation->text;
+    tell(outcome->status == STATUS_OK ? "sent %s%s" : "failed %s %s", text,
+         outcome->status == STATUS_OK ? "" : status_name(outcome->status));
+}
+
+static void tell_result(struct app *app, const struct outcome *outcome)
+{
+    (void)app;
+    tell("%s %s", outcome->word, status_name(outcome->status));
+}
+
+static void tell_status(struct app *app, const char *server, const char *text)
+{
+    (void)app, (void)server, (void)text;
+}
+
+static void tell_session_ended(struct app *app, enum status status, const char *text)
+{
+    (void)app, (void)text;
+    tell("ended %s", status_name(status));
+}
+
+static void tell_retry(struct app *app, const struct client_result *result)
+{
+    (void)app;
+    tell("retry %s %u", status_name(result->status), (unsigned)result->retry_ms);
+}
+
+static const struct screen recorder = {.password_words = true,
+                                       .event = tell_event,
+                                       .sent = tell_sent,
+                                       .result = tell_result,
+                                       .status = tell_status,
+                                       .retry = tell_retry,
+                                       .session_ended = tell_session_ended};
+
+/* ---- a program on a fake cluster ---- */
+
+struct stage {
+    struct world *world;
+    struct settings settings;
+    struct app app;
+    uint64_t line;
+};
+
+static struct stage *stage_new(void)
+{
+    struct stage *stage = calloc(1, sizeof *stage);
+    struct error_text why;
+    assert_non_null(stage);
+    stage->world = world_new(1);
+    stage->settings.addresses.items = &stage->world->servers[0].address;
+    stage->settings.addresses.count = 1;
+    stage->settings.timeout_s = 30;
+    assert_int_equal(app_init(&stage->app, &stage->settings, &recorder, &why), OK);
+    return stage;
+}
+
+static void stage_free(struct stage *stage)
+{
+    app_release(&stage->app);
+    world_free(stage->world);
+    free(stage);
+    while (told_count > 0)
+        free(told[--told_count]);
+}
+
+static void turn(struct stage *stage)
+{
+    struct pollfd entries[2] = {
+        {.fd = task_queue_descriptor(stage->world->cluster.queue), .events = POLLIN},
+        {.fd = app_descriptor(&stage->app), .events = POLLIN},
+    };
+    int wait_ms = app_timeout_ms(&stage->app);
+    (void)poll(entries, 2, wait_ms < 0 || wait_ms > 5 ? 5 : wait_ms);
+    fake_cluster_turn(&stage->world->cluster, stage->world->servers, WORLD_SERVERS);
+    app_process(&stage->app);
+}
+
+#define STAGE_WAIT(stage, condition)               \
+    for (uint64_t since_ = 0; !(condition);) {     \
+        turn(stage);                               \
+        world_check_patience(&since_, #condition); \
+    }
+
+/* Starts lines as the loop for pipes does, and waits until all have ended. */
+static void run(struct stage *stage, const char *const *lines)
+{
+    for (; *lines != NULL; lines++) {
+        STAGE_WAIT(stage, app_may_start(&stage->app, *lines, strlen(*lines), true));
+        app_start_line(&stage->app, *lines, strlen(*lines), ++stage->line);
+    }
+    STAGE_WAIT(stage, !app_is_busy(&stage->app));
+}
+
+static void assert_told(const char *const *expected)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < told_count; i++) {
+        if (strncmp(told[i], "event ", 6) == 0)
+            continue; /* come when they like */
+        assert_non_null(expected[at]);
+        assert_string_equal(told[i], expected[at]);
+        at++;
+    }
+    assert_null(expected[at]);
+}
+
+#define LINES(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static void test_lines__a_whole_session(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    run(stage,
+        LINES("too early", "/join lobby", "/register ann secret", "/join lobby", "hi", "//slash"));
+    run(stage, LINES("/switch nowhere", "/switch @bob", "to bob", "/msg bob too", "/users"));
+    run(stage, LINES("/switch LOBBY", "back", "/leave", "nowhere", "/members", "/logout",
+                     "/login ann wrong", "/login ann secret", "/typo", "/join", "", "/quit"));
+    assert_told(LINES("failed too early FAILED_PRECONDITION", "join UNAUTHENTICATED", "register OK",
+                      "join OK", "sent hi", "sent /slash", "switch NOT_FOUND", "switch OK",
+                      "sent to bob", "sent too", "users OK", "switch OK", "sent back", "leave OK",
+                      "failed nowhere FAILED_PRECONDITION", "members FAILED_PRECONDITION",
+                      "logout OK", "login UNAUTHENTICATED", "login OK", "typo INVALID_ARGUMENT",
+                      "join INVALID_ARGUMENT", "quit OK"));
+    static const char *const rooms[] = {"lobby", "lobby", "@bob", "@bob", "lobby"};
+    assert_int_equal(stage->world->cluster.message_count, 5);
+    for (size_t i = 0; i < 5; i++)
+        assert_string_equal(stage->world->cluster.messages[i].room, rooms[i]);
+    assert_true(stage->app.quitting);
+    assert_int_equal(stage->app.commands_failed, 8);
+    stage_free(stage);
+}
+
+static void test_lines__bad_input(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    run(stage, LINES("/register ann secret", "/join lobby"));
+    app_start_line(&stage->app, "a\0b", 3, 3);
+    app_start_line(&stage->app, "\xFF", 1, 4);
+    app_start_line(&stage->app, "/topic \xFF", 8, 5);
+    app_refuse_line(&stage->app, "much too long", 13, 6);
+    app_refuse_line(&stage->app, "/topic much too long", 20, 7);
+    app_refuse_line(&stage->app, "/msg bob much too long", 22, 8);
+    run(stage, LINES("still here"));
+    assert_told(LINES("register OK", "join OK", "failed  INVALID_ARGUMENT",
+                      "failed  INVALID_ARGUMENT", "topic INVALID_ARGUMENT",
+                      "failed  INVALID_ARGUMENT", "topic INVALID_ARGUMENT",
+                      "failed  INVALID_ARGUMENT", "sent still here"));
+    stage_free(stage);
+}
+
+/* Whatever may hold a password stays here; the outcome does not repeat it. */
+static void test_lines__passwords_are_not_published(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    run(stage, LINES("/register ann secret", "/join lobby"));
+    run(stage, LINES(" /login ann secret", "\xEF\xBB\xBF/login ann secret", "> /login ann secret",
+                     "!login ann secret"));
+    /* Nobody can be asked for it here: the next line may be it. */
+    run(stage, LINES("/join lobby", "/login ann", "", "secret", "hello", "/login ann",
+                     "/say secret", "hello", "/say > /login ann secret"));
+    assert_told(LINES("register OK", "join OK", "login OK", "login OK", "failed  INVALID_ARGUMENT",
+                      "failed  INVALID_ARGUMENT", "join OK", "login INVALID_ARGUMENT",
+                      "failed  INVALID_ARGUMENT", "sent hello", "login INVALID_ARGUMENT",
+                      "sent secret", "sent hello", "sent > /login ann secret"));
+    assert_int_equal(stage->world->cluster.message_count, 4);
+    stage_free(stage);
+}
+
+static enum fake_action lose_sends(void *context, struct fake_server *server, const char *method,
+                                   uint64_t number)
+{
+    (void)context, (void)server, (void)number;
+    return strcmp(method, "Send") == 0 ? FAKE_LOSE : FAKE_OBEY;
+}
+
+static enum fake_action lose_everything(void *context, struct fake_server *server,
+                                        const char *method, uint64_t number)
+{
+    (void)context, (void)server, (void)method, (void)number;
+    return FAKE_LOSE;
+}
+
+static bool may_start(struct stage *stage, const char *line, bool patient)
+{
+    return app_may_start(&stage->app, line, strlen(line), patient);
+}
+
+static void test_may_start__order(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    run(stage, LINES("/register ann secret", "/join lobby"));
+    stage->world->cluster.judge = lose_sends;
+    app_start_line(&stage->app, "pending", 7, 3);
+    turn(stage);
+    /* A message waits: others follow it, commands do not, but for those that are early. */
+    assert_true(may_start(stage, "more", true));
+    assert_true(may_start(stage, "/msg bob more", true));
+    assert_true(may_start(stage, "/switch lobby", true));
+    assert_false(may_start(stage, "/topic x", true));
+    assert_false(may_start(stage, "/quit", true));
+    assert_false(may_start(stage, "/stats", true));
+    assert_true(may_start(stage, "/topic x", false)); /* a person may */
+    assert_true(may_start(stage, "/quit", false));
+    app_start_line(&stage->app, "/topic x", 8, 4);
+    assert_false(may_start(stage, "                                        /topic x", true));
+    /* A command waits: everything waits, but for what a person asks of the program. */
+    assert_false(may_start(stage, "more", true));
+    assert_false(may_start(stage, "/switch lobby", true));
+    assert_false(may_start(stage, "more", false));
+    assert_false(may_start(stage, "/join x", false));
+    assert_true(may_start(stage, "/status", false));
+    assert_true(may_start(stage, "/quit", false));
+    app_give_up(&stage->app, "enough");
+    assert_told(LINES("register OK", "join OK", "failed pending UNAVAILABLE", "topic UNAVAILABLE"));
+    run(stage, LINES("hopeless"));
+    assert_string_equal(told[told_count - 1], "failed hopeless UNAVAILABLE");
+    stage_free(stage);
+}
+
+/* A script that asks how things stand wants to know of the server, if there is one. */
+static void test_may_start__once_a_server_answers(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    assert_false(may_start(stage, "/status", true));
+    assert_true(may_start(stage, "/status", false));
+    assert_true(may_start(stage, "/stats", true));
+    STAGE_WAIT(stage, may_start(stage, "/status", true));
+    struct client_view view;
+    client_look(stage->app.client, &view);
+    assert_non_null(view.server);
+    stage_free(stage);
+}
+
+static void test_may_start__once_no_server_answers(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    stage->world->cluster.judge = lose_everything;
+    STAGE_WAIT(stage, may_start(stage, "/status", true));
+    struct client_view view;
+    client_look(stage->app.client, &view);
+    assert_null(view.server);
+    stage_free(stage);
+}
+
+static void test_may_start__waits_while_the_queue_is_full(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    run(stage, LINES("/register ann secret", "/join lobby"));
+    stage->world->cluster.judge = lose_sends;
+    size_t started = 0;
+    for (; may_start(stage, "message", true); started++)
+        app_start_line(&stage->app, "message", 7, started);
+    assert_int_equal(started, CLIENT_QUEUE_REQUESTS);
+    assert_int_equal(stage->app.commands_failed, 0);
+    recording = false;
+    client_give_up(stage->app.client, STATUS_UNAVAILABLE, "enough");
+    assert_int_equal(stage->app.commands_failed, CLIENT_QUEUE_REQUESTS);
+    assert_true(may_start(stage, "message", true));
+    recording = true;
+    stage_free(stage);
+}
+
+static void test_rooms__follow_events(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    run(stage, LINES("/register ann secret", "/join a", "/join b", "/join c", "/switch a"));
+    assert_string_equal(stage->app.current, "a");
+    run(stage, LINES("/leave a"));
+    assert_string_equal(stage->app.current, "c"); /* the one used before */
+    run(stage, LINES("/leave b", "/leave c"));
+    assert_null(stage->app.current);
+    stage_free(stage);
+}
+
+/* With a state file alone it ends and leaves the lines to the next run; otherwise lines log in. */
+static void test_session__ended_under_a_state_file(void **state)
+{
+    (void)state;
+    for (int has_file = 0; has_file <= 1; has_file++) {
+        struct stage *stage = stage_new();
+        run(stage, LINES("/register ann secret"));
+        stage->settings.state = has_file ? "ann.state" : NULL;
+        stage->world->cluster.sessions[0].ended = true;
+        run(stage, LINES("/users"));
+        STAGE_WAIT(stage, strcmp(told[told_count - 1], "ended UNAUTHENTICATED") == 0 ||
+                              strcmp(told[told_count - 2], "ended UNAUTHENTICATED") == 0);
+        assert_int_equal(stage->app.quitting, has_file);
+        assert_int_equal(app_exit_status(&stage->app), has_file ? APP_EXIT_LOGIN : APP_EXIT_FAILED);
+        stage->settings.state = NULL;
+        stage_free(stage);
+    }
+}
+
+static void test_leave__waits_for_the_echo_and_logs_out(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    run(stage, LINES("/register ann secret", "/join lobby", "bye"));
+    /* The servers run on this thread: app_leave alone would wait for them in vain. */
+    STAGE_WAIT(stage, strcmp(told[told_count - 1], "event bye") == 0);
+    assert_false(stage->world->cluster.sessions[0].ended);
+    app_leave(&stage->app);
+    fake_cluster_turn(&stage->world->cluster, stage->world->servers, WORLD_SERVERS);
+    assert_true(stage->world->cluster.sessions[0].ended);
+    stage_free(stage);
+}
+
+/* ---- logins that are refused ---- */
+
+/* A program that logs in by its options, as ann in a cluster that has so many places, all taken. */
+static struct stage *stage_locked_out(size_t places)
+{
+    struct stage *stage = stage_new();
+    run(stage, LINES("/register ann secret", "/logout"));
+    for (size_t i = 0; i < places; i++) {
+        run(stage, LINES("/login ann secret"));
+        app_release(&stage->app);
+        struct error_text why;
+        assert_int_equal(app_init(&stage->app, &stage->settings, &recorder, &why), OK);
+    }
+    while (told_count > 0)
+        free(told[--told_count]);
+    stage->world->cluster.places = places;
+    stage->settings.user = "ann";
+    static char *rooms[] = {(char *)"lobby"};
+    stage->settings.rooms.items = rooms;
+    stage->settings.rooms.count = 1;
+    (void)snprintf(stage->app.password, sizeof stage->app.password, "secret");
+    return stage;
+}
+
+static void test_login__is_tried_again_when_there_may_be_place(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_locked_out(2);
+    app_start_session(&stage->app);
+    STAGE_WAIT(stage, told_count == 1);
+    assert_string_equal(told[0], "retry RESOURCE_EXHAUSTED 40000");
+    assert_in_range(stage->app.login_due_us - clock_monotonic_us(), 38000000, 40100000);
+    assert_false(may_start(stage, "hello", true));
+    stage->app.login_due_us = 0;
+    STAGE_WAIT(stage, told_count == 2);
+    assert_string_equal(told[1], "retry RESOURCE_EXHAUSTED 40000");
+    stage->world->cluster.sessions[1].ended = true;
+    stage->app.login_due_us = 0;
+    STAGE_WAIT(stage, !app_is_busy(&stage->app));
+    run(stage, LINES("hello"));
+    assert_told(LINES("retry RESOURCE_EXHAUSTED 40000", "retry RESOURCE_EXHAUSTED 40000",
+                      "login OK", "join OK", "sent hello"));
+    assert_int_equal(app_exit_status(&stage->app), APP_EXIT_OK);
+    stage_free(stage);
+}
+
+/* Without more input to come it does not go on for ever. */
+static void test_login__is_tried_three_times_after_the_end_of_the_input(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_locked_out(1);
+    stage->app.input_ended = true;
+    app_start_session(&stage->app);
+    for (size_t i = 1; i <= 3; i++) {
+        STAGE_WAIT(stage, told_count == i);
+        stage->app.login_due_us = 0;
+    }
+    STAGE_WAIT(stage, !app_is_busy(&stage->app));
+    assert_string_equal(told[3], "login RESOURCE_EXHAUSTED");
+    assert_true(stage->app.quitting);
+    assert_int_equal(app_exit_status(&stage->app), APP_EXIT_LOGIN);
+    stage_free(stage);
+}
+
+static void test_login__that_is_refused_ends_a_program(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_locked_out(2);
+    (void)snprintf(stage->app.password, sizeof stage->app.password, "wrong");
+    app_start_session(&stage->app);
+    STAGE_WAIT(stage, !app_is_busy(&stage->app));
+    assert_told(LINES("login UNAUTHENTICATED"));
+    assert_true(stage->app.quitting);
+    assert_int_equal(app_exit_status(&stage->app), APP_EXIT_LOGIN);
+    stage_free(stage);
+}
+
+/* Nobody can be asked for it. */
+static void test_login__without_a_password_ends_a_program(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_locked_out(2);
+    stage->app.password[0] = '\0';
+    app_start_session(&stage->app);
+    assert_false(app_is_busy(&stage->app));
+    assert_told(LINES("login INVALID_ARGUMENT"));
+    assert_true(stage->app.quitting);
+    assert_int_equal(app_exit_status(&stage->app), APP_EXIT_LOGIN);
+    stage_free(stage);
+}
+
+static void test_login__that_is_stopped_while_it_waits(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_locked_out(2);
+    app_start_session(&stage->app);
+    STAGE_WAIT(stage, told_count == 1);
+    app_stop_login(&stage->app);
+    assert_false(app_is_busy(&stage->app));
+    assert_string_equal(told[1], "login CANCELLED");
+    assert_int_equal(app_exit_status(&stage->app), APP_EXIT_LOGIN);
+    stage_free(stage);
+}
+
+/* --replace ends the device that was silent for longest, and no second one. */
+static void test_login__replaces_a_device_once(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_locked_out(2);
+    const struct fake_session *sessions = stage->world->cluster.sessions;
+    stage->settings.replace = true;
+    app_start_session(&stage->app);
+    STAGE_WAIT(stage, told_count > 0 && !app_is_busy(&stage->app));
+    assert_told(LINES("login OK", "join OK"));
+    size_t count = stage->world->cluster.session_count;
+    assert_true(sessions[count - 2].ended);
+    assert_false(sessions[count - 3].ended);
+    /* Another one took the place: that one is not put out again. */
+    stage->world->cluster.sessions[count - 1].ended = true;
+    stage->world->cluster.places = 1;
+    STAGE_WAIT(stage, strcmp(told[told_count - 1], "retry RESOURCE_EXHAUSTED 40000") == 0);
+    assert_false(sessions[count - 3].ended);
+    stage_free(stage);
+}
+
+static void test_replace__takes_the_place_of_the_device_chosen(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_locked_out(2);
+    run(stage, LINES("/replace 1", "/login ann secret", "/replace 0", "/replace 3", "/replace x",
+                     "/replace 1", "/replace 1"));
+    assert_told(LINES("replace FAILED_PRECONDITION", "login RESOURCE_EXHAUSTED",
+                      "replace INVALID_ARGUMENT", "replace INVALID_ARGUMENT",
+                      "replace INVALID_ARGUMENT", "replace OK", "join OK",
+                      "replace FAILED_PRECONDITION"));
+    size_t count = stage->world->cluster.session_count;
+    assert_true(stage->world->cluster.sessions[count - 3].ended);
+    assert_false(stage->world->cluster.sessions[count - 2].ended);
+    stage_free(stage);
+}
+
+/* ---- JSON ---- */
+
+static void assert_json(json_t *value, const char *expected)
+{
+    char *text = json_dumps(value, JSON_COMPACT);
+    assert_string_equal(text, expected);
+    free(text);
+    json_decref(value);
+}
+
+static Jackdaw__Event event_of(Jackdaw__Event__Kind kind)
+{
+    Jackdaw__Event event = JACKDAW__EVENT__INIT;
+    event.kind = kind;
+    event.epoch = 65537;
+    event.seq = 40;
+    event.time_ms = UINT64_C(1790000000000);
+    event.room = (char *)"lobby";
+    event.from = (char *)"ann";
+    return event;
+}
+
+static void test_json_event__every_kind(void **state)
+{
+    (void)state;
+    Jackdaw__Event event = event_of(JACKDAW__EVENT__KIND__MESSAGE);
+    event.text = (char *)"hi \"\x1b\xC3\xA4";
+    event.session = 0xAB;
+    event.request = 7;
+    event.number = 12;
+    assert_json(json_event(&event),
+                "{\"type\":\"message\",\"room\":\"lobby\",\"from\":\"ann\","
+                "\"text\":\"hi \\\"\\u001B\xC3\xA4\",\"uid\":\"00000000000000ab:7\",\"number\":12,"
+                "\"epoch\":65537,\"seq\":40,\"time_ms\":1790000000000}");
+    event = event_of(JACKDAW__EVENT__KIND__LEFT);
+    event.subject = (char *)"bob";
+    event.text = (char *)"kicked";
+    assert_json(json_event(&event),
+                "{\"type\":\"left\",\"room\":\"lobby\",\"from\":\"ann\",\"subject\":\"bob\","
+                "\"reason\":\"kicked\",\"epoch\":65537,\"seq\":40,\"time_ms\":1790000000000}");
+    event = event_of(JACKDAW__EVENT__KIND__PRESENCE);
+    event.room = (char *)"";
+    event.seq = event.epoch = 0;
+    event.active = true;
+    assert_json(json_event(&event), "{\"type\":\"presence\",\"from\":\"ann\",\"active\":true,"
+                                    "\"time_ms\":1790000000000}");
+    event = event_of(JACKDAW__EVENT__KIND__NOTICE);
+    event.room = event.from = (char *)"";
+    event.text = (char *)"\xFF";
+    event.seq = 0;
+    assert_json(json_event(&event), "{\"type\":\"notice\",\"text\":\"\xEF\xBF\xBD\","
+                                    "\"time_ms\":1790000000000}");
+    static const struct {
+        Jackdaw__Event__Kind kind;
+        const char *type;
+    } types[] = {
+        {JACKDAW__EVENT__KIND__JOINED, "joined"},   {JACKDAW__EVENT__KIND__REMOVED, "left"},
+        {JACKDAW__EVENT__KIND__TOPIC, "topic"},     {JACKDAW__EVENT__KIND__INVITED, "invited"},
+        {JACKDAW__EVENT__KIND__TYPING, "typing"},   {JACKDAW__EVENT__KIND__OWNER, "owner"},
+        {JACKDAW__EVENT__KIND__UNKNOWN, "unknown"}, {(Jackdaw__Event__Kind)99, "unknown"},
+    };
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        event = event_of(types[i].kind);
+        json_t *object = json_event(&event);
+        assert_string_equal(json_string_value(json_object_get(object, "type")), types[i].type);
+        json_decref(object);
+    }
+}
+
+/* ---- lines for people ---- */
+
+static void keep(void *context, const char *text)
+{
+    char *kept = context;
+    assert_true(strlen(kept) + strlen(text) < 4096);
+    strcat(kept, text);
+}
+
+static void test_lines__peers_cannot_drive_the_terminal(void **state)
+{
+    (void)state;
+    char kept[4096] = "";
+    struct stage *stage = stage_new();
+    stage->app.screen = &line_screen;
+    assert_true(line_screen.open(&stage->app));
+    stage->app.lines->put = keep;
+    stage->app.lines->put_context = kept;
+    const char *evil = "\x1b]0;owned\x07\r\x9b"
+                       "2J\nlobby> fake\x7f";
+    for (int kind = JACKDAW__EVENT__KIND__UNKNOWN; kind <= JACKDAW__EVENT__KIND__REMOVED; kind++) {
+        Jackdaw__Event event = event_of((Jackdaw__Event__Kind)kind);
+        event.room = event.from = event.subject = event.text = (char *)evil;
+        line_screen.event(&stage->app, &event);
+    }
+    const struct outcome outcome = {.word = evil, .status = STATUS_NOT_FOUND, .error = evil};
+    line_screen.sent(&stage->app, &outcome);
+    line_screen.session_ended(&stage->app, STATUS_UNAUTHENTICATED, evil);
+    line_screen.status(&stage->app, NULL, evil); /* a server's sentence may be in it */
+    const struct command command = {.name = "switch", .run = run_switch};
+    const struct outcome outcome_of_switch = {
+        .command = &command, .word = "switch", .status = STATUS_OK, .error = ""};
+    stage->app.current = (char *)evil;
+    line_screen.result(&stage->app, &outcome_of_switch);
+    lines_status(&stage->app, NULL);
+    stage->app.current = NULL;
+    assert_true(strlen(kept) > 200);
+    for (const char *at = kept; *at != '\0'; at++) {
+        assert_true((unsigned char)*at >= 0x20 || *at == '\n');
+        assert_true(*at != 0x7f);
+    }
+    /* A line break in a message does not look like the beginning of a line. */
+    assert_null(strstr(kept, "\nlobby> fake"));
+    assert_non_null(strstr(kept, "\n      lobby> fake"));
+    line_screen.close(&stage->app);
+    stage->app.screen = &recorder;
+    stage_free(stage);
+}
+
+/* ---- the state file ---- */
+
+static void start_again(struct stage *stage)
+{
+    struct error_text why;
+    app_release(&stage->app);
+    assert_int_equal(app_init(&stage->app, &stage->settings, &recorder, &why), OK);
+}
+
+/* What could not be printed is printed by the next run. */
+static void test_state__output_that_fails(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    char *folder = folder_new();
+    char path[512];
+    FILE *real = stdout;
+    (void)snprintf(path, sizeof path, "%s/state", folder);
+    stage->settings.state = path;
+    start_again(stage);
+    run(stage, LINES("/register ann secret", "/join lobby"));
+    size_t before = told_count;
+    stdout = fopen("/dev/full", "w");
+    assert_non_null(stdout);
+    (void)fputc('x', stdout);
+    assert_int_not_equal(fflush(stdout), 0);
+    fake_say(&stage->world->cluster, "lobby", "bob", "new");
+    STAGE_WAIT(stage, told_count > before);
+    app_start_line(&stage->app, "mine", 4, ++stage->line);
+    turn(stage);
+    (void)fclose(stdout);
+    stdout = real;
+    before = told_count;
+    start_again(stage);
+    assert_int_equal(stage->app.first_line, 2); /* "mine" is to be given again */
+    app_start_session(&stage->app);
+    STAGE_WAIT(stage, told_count == before + 2);
+    bool resumed = strcmp(told[before], "resume OK") == 0;
+    assert_string_equal(told[before + resumed], "event new");
+    assert_string_equal(told[before + !resumed], "resume OK");
+    assert_int_equal(stage->world->cluster.sends_seen, 0);
+    stage_free(stage);
+    folder_remove(folder);
+}
+
+/* ---- /status ---- */
+
+static char *status_lines(struct stage *stage, char kept[static 4096])
+{
+    stage->app.screen = &line_screen;
+    assert_true(line_screen.open(&stage->app));
+    stage->app.lines->put = keep;
+    stage->app.lines->put_context = kept;
+    kept[0] = '\0';
+    run(stage, LINES("/status"));
+    line_screen.close(&stage->app);
+    stage->app.screen = &recorder;
+    return kept;
+}
+
+static void list_servers(struct stage *stage)
+{
+    struct fake_cluster *cluster = &stage->world->cluster;
+    address_format(&stage->world->servers[0].address, cluster->servers[0]);
+    (void)strcpy(cluster->servers[1], "10.0.0.2:2625");
+    (void)strcpy(cluster->servers[2], "10.0.0.3:2625");
+    (void)strcpy(cluster->servers[3], "10.0.0.4:2625");
+    cluster->server_count = 4; /* the last one has left */
+}
+
+static void test_status__in_lines(void **state)
+{
+    (void)state;
+    char kept[4096];
+    struct stage *stage = stage_new();
+    list_servers(stage);
+    run(stage, LINES("/register ann secret"));
+    status_lines(stage, kept);
+    assert_non_null(strstr(kept, "number 1, master, fake 1.0; answered in "));
+    assert_non_null(strstr(kept, "is master, epoch 1; durability all"));
+    assert_non_null(strstr(kept, "in sync   10.0.0.2:2625  10.0.0.1:2626  1:1042, its clock "
+                                 "differs: -31536000 s\n"));
+    assert_non_null(strstr(kept, "left      10.0.0.4:2625  10.0.0.1:2626  1:1042\n"));
+    assert_non_null(strstr(kept, "10.0.0.3:2625  10.0.0.1:2626  1:1042, 42 behind, not reachable"));
+    assert_non_null(strstr(kept, "pending   0 not sent"));
+    assert_null(strstr(kept, "known")); /* all of them are members */
+    fake_server_kill(&stage->world->servers[0]);
+    for (int i = 0; i < 5; i++)
+        turn(stage);
+    status_lines(stage, kept);
+    assert_non_null(strstr(kept, "server    none answers"));
+    assert_non_null(strstr(kept, "known     10.0.0.3:2625"));
+    assert_int_equal(stage->app.commands_failed, 0);
+    stage_free(stage);
+}
+
+static void test_status__of_an_old_server(void **state)
+{
+    (void)state;
+    char kept[4096];
+    struct stage *stage = stage_new();
+    fake_server_kill(&stage->world->servers[0]);
+    stage->world->servers[0].old = true;
+    fake_server_start(&stage->world->servers[0], &stage->world->cluster);
+    run(stage, LINES("/register ann secret"));
+    status_lines(stage, kept);
+    assert_non_null(strstr(kept, "master"));
+    assert_non_null(strstr(kept, "too old to tell of its cluster"));
+    stage_free(stage);
+}
+
+static json_t *last_status;
+
+static void keep_status(struct app *app, const struct outcome *outcome)
+{
+    json_decref(last_status);
+    last_status = json_object();
+    if (outcome->command->run == run_status)
+        json_put_result(last_status, app, outcome);
+}
+
+static void test_status__in_json(void **state)
+{
+    (void)state;
+    static const struct screen keeper = {.password_words = true,
+                                         .event = tell_event,
+                                         .sent = tell_sent,
+                                         .result = keep_status,
+                                         .status = tell_status,
+                                         .session_ended = tell_session_ended};
+    struct stage *stage = stage_new();
+    list_servers(stage);
+    stage->app.screen = &keeper;
+    run(stage, LINES("/register ann secret", "/status"));
+    const json_t *cluster = json_object_get(last_status, "cluster");
+    const json_t *third = json_array_get(json_object_get(cluster, "members"), 2);
+    assert_string_equal(json_string_value(json_object_get(cluster, "role")), "master");
+    assert_string_equal(json_string_value(json_object_get(cluster, "durability")), "all");
+    assert_int_equal(json_integer_value(json_object_get(cluster, "master")), 1);
+    assert_string_equal(json_string_value(json_object_get(third, "state")), "behind");
+    assert_int_equal(json_integer_value(json_object_get(third, "lag")), 42);
+    assert_true(json_is_null(json_object_get(third, "clock_ms")));
+    const json_t *second = json_array_get(json_object_get(cluster, "members"), 1);
+    assert_int_equal(json_integer_value(json_object_get(second, "clock_ms")), -31536000000);
+    const json_t *fourth = json_array_get(json_object_get(cluster, "members"), 3);
+    assert_string_equal(json_string_value(json_object_get(fourth, "state")), "left");
+    assert_true(json_is_null(json_object_get(fourth, "lag")));
+    assert_int_equal(json_integer_value(json_object_get(cluster, "servers")), 3);
+    assert_int_equal(json_integer_value(json_object_get(cluster, "in_sync")), 2);
+    assert_true(json_is_true(json_object_get(last_status, "master")));
+    assert_true(json_is_true(json_object_get(last_status, "connected")));
+    json_decref(last_status);
+    last_status = NULL;
+    stage->app.screen = &recorder;
+    stage_free(stage);
+}
+
+/* ---- the history of a room that is joined ---- */
+
+#define HISTORY_SIZE 4
+
+/* A screen, and a lobby of four messages: <1> to <4>. */
+struct lobby {
+    struct stage *stage;
+    char kept[4096];
+    char texts[HISTORY_SIZE][8];
+    Jackdaw__Event events[HISTORY_SIZE];
+};
+
+static void open_lobby(struct lobby *lobby)
+{
+    *lobby = (struct lobby){.stage = stage_new()};
+    lobby->stage->app.screen = &line_screen;
+    assert_true(line_screen.open(&lobby->stage->app));
+    lobby->stage->app.lines->put = keep;
+    lobby->stage->app.lines->put_context = lobby->kept;
+    for (size_t i = 0; i < HISTORY_SIZE; i++) {
+        (void)snprintf(lobby->texts[i], sizeof lobby->texts[i], "<%zu>", i + 1);
+        lobby->events[i] = event_of(JACKDAW__EVENT__KIND__MESSAGE);
+        lobby->events[i].number = i + 1;
+        lobby->events[i].text = lobby->texts[i];
+    }
+}
+
+static void close_lobby(struct lobby *lobby)
+{
+    line_screen.close(&lobby->stage->app);
+    lobby->stage->app.screen = &recorder;
+    stage_free(lobby->stage);
+}
+
+/* Whoever joined is told of the first count messages; the messages that are shown, in their order. */
+static const char *shown_at_join(struct lobby *lobby, size_t count)
+{
+    static char shown[64];
+    Jackdaw__Event *history[HISTORY_SIZE];
+    for (size_t i = 0; i < count; i++)
+        history[i] = &lobby->events[i];
+    Jackdaw__JoinRoomReply reply = JACKDAW__JOIN_ROOM_REPLY__INIT;
+    reply.room = (char *)"lobby";
+    reply.history = history;
+    reply.n_history = count;
+    reply.last_number = HISTORY_SIZE;
+    const struct client_result result = {.call = CLIENT_JOIN, .reply.join = &reply};
+    const struct outcome outcome = {.command = command_named("join", 4), .result = &result};
+    lobby->kept[0] = '\0';
+    lines_result(&lobby->stage->app, &outcome);
+    size_t used = 0;
+    for (const char *at = lobby->kept; (at = strchr(at, '<')) != NULL; at++)
+        shown[used++] = at[1];
+    shown[used] = '\0';
+    return shown;
+}
+
+static void live(struct lobby *lobby, size_t number)
+{
+    line_screen.event(&lobby->stage->app, &lobby->events[number - 1]);
+}
+
+/* After a login: what is undelivered comes by itself, and is not shown as history before that. */
+static void test_lines__nothing_is_shown_twice(void **state)
+{
+    (void)state;
+    struct lobby lobby;
+    open_lobby(&lobby);
+    lines_room(&lobby.stage->app, "lobby")->undelivered = 2;
+    assert_string_equal(shown_at_join(&lobby, 4), "12");
+    live(&lobby, 3);
+    live(&lobby, 4);
+    assert_string_equal(shown_at_join(&lobby, 4), "");
+    close_lobby(&lobby);
+}
+
+/* The history is read beside what is sent meanwhile, so that may come first. */
+static void test_lines__others_were_faster_than_the_history(void **state)
+{
+    (void)state;
+    struct lobby lobby;
+    open_lobby(&lobby);
+    live(&lobby, 3);
+    assert_string_equal(shown_at_join(&lobby, 2), "12");
+    live(&lobby, 4);
+    assert_string_equal(shown_at_join(&lobby, 4), "");
+    close_lobby(&lobby);
+}
+
+static void test_lines__what_was_missed_is_shown(void **state)
+{
+    (void)state;
+    struct lobby lobby;
+    open_lobby(&lobby);
+    live(&lobby, 1);
+    assert_string_equal(shown_at_join(&lobby, 3), "23");
+    live(&lobby, 4);
+    assert_string_equal(shown_at_join(&lobby, 4), "");
+    close_lobby(&lobby);
+    open_lobby(&lobby);
+    live(&lobby, 1);
+    live(&lobby, 4);
+    assert_string_equal(shown_at_join(&lobby, 3), "123");
+    assert_string_equal(shown_at_join(&lobby, 4), "");
+    close_lobby(&lobby);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lines__a_whole_session),
+        cmocka_unit_test(test_lines__bad_input),
+        cmocka_unit_test(test_lines__passwords_are_not_published),
+        cmocka_unit_test(test_may_start__order),
+        cmocka_unit_test(test_may_start__once_a_server_answers),
+        cmocka_unit_test(test_may_start__once_no_server_answers),
+        cmocka_unit_test(test_may_start__waits_while_the_queue_is_full),
+        cmocka_unit_test(test_rooms__follow_events),
+        cmocka_unit_test(test_session__ended_under_a_state_file),
+        cmocka_unit_test(test_leave__waits_for_the_echo_and_logs_out),
+        cmocka_unit_test(test_login__is_tried_again_when_there_may_be_place),
+        cmocka_unit_test(test_login__is_tried_three_times_after_the_end_of_the_input),
+        cmocka_unit_test(test_login__that_is_refused_ends_a_program),
+        cmocka_unit_test(test_login__without_a_password_ends_a_program),
+        cmocka_unit_test(test_login__that_is_stopped_while_it_waits),
+        cmocka_unit_test(test_login__replaces_a_device_once),
+        cmocka_unit_test(test_replace__takes_the_place_of_the_device_chosen),
+        cmocka_unit_test(test_json_event__every_kind),
+        cmocka_unit_test(test_lines__peers_cannot_drive_the_terminal),
+        cmocka_unit_test(test_state__output_that_fails),
+        cmocka_unit_test(test_status__in_lines),
+        cmocka_unit_test(test_status__of_an_old_server),
+        cmocka_unit_test(test_status__in_json),
+        cmocka_unit_test(test_lines__nothing_is_shown_twice),
+        cmocka_unit_test(test_lines__others_were_faster_than_the_history),
+        cmocka_unit_test(test_lines__what_was_missed_is_shown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

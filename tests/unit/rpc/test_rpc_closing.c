@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/* Closing sockets whose connections are in use, with TLS, while threads run in any order. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "jitter.h"
+#include "probe.h"
+#include "rpc/connections.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* TLS_FILES is the folder of the certificates, from CMake. */
+#define ROUNDS 20
+#define SEED 20
+
+static struct probe *start_tls(void)
+{
+    struct rpc_server_options options = {
+        .address = {.host = "127.0.0.1", .tls = true},
+        .tls_certificate = TLS_FILES "/server.pem",
+        .tls_key = TLS_FILES "/server.key",
+    };
+    return probe_start(&options);
+}
+
+static void open_tls(struct client *client, const struct probe *probe)
+{
+    struct rpc_channel_options options = {
+        .tls_authority = TLS_FILES "/authority.pem", .reconnect_min_ms = 1, .reconnect_max_ms = 50};
+    client_open(client, probe_address(probe), &options);
+}
+
+/* The client closes as soon as it has its answer, while nng turns to receiving again. */
+static void test_channel__closed_after_a_reply(void **state)
+{
+    (void)state;
+    struct probe *probe = start_tls();
+    for (int i = 0; i < ROUNDS; i++) {
+        struct client client;
+        open_tls(&client, probe);
+        client_expect_service(&client);
+        client_close(&client);
+    }
+    probe_stop(probe);
+}
+
+/* It closes at any time of its dial: nng would leak a descriptor in some moments of the handshake. */
+static void test_channel__closed_while_it_connects(void **state)
+{
+    (void)state;
+    for (int has_tls = 0; has_tls < 2; has_tls++) {
+        struct probe *probe = has_tls ? start_tls() : probe_start(NULL);
+        struct client watch;
+        open_tls(&watch, probe);
+        client_expect_service(&watch);
+        size_t before = count_descriptors();
+        for (int i = 0; i < (has_tls ? 2 : 10) * ROUNDS; i++) {
+            struct client client;
+            open_tls(&client, probe);
+            for (int turns = 0; turns < i % 5; turns++)
+                client_turn(&client, 1);
+            client_close(&client);
+        }
+        WAIT_UNTIL(&watch, count_descriptors() <= before);
+        WAIT_UNTIL(&watch, probe_figures(probe).peers == 1);
+        client_close(&watch);
+        probe_stop(probe);
+    }
+}
+
+/* It closes while much more is on its way to it. */
+static void test_channel__closed_while_a_stream_arrives(void **state)
+{
+    (void)state;
+    struct probe *probe = start_tls();
+    for (int i = 0; i < ROUNDS; i++) {
+        struct client client;
+        struct outcome outcome = {.number = 0};
+        open_tls(&client, probe);
+        client_flow(&client, 0, i % 2 == 0 ? 40 : 20000, 1000, &outcome);
+        WAIT_UNTIL(&client, outcome.number > 2);
+        client_close(&client);
+    }
+    probe_stop(probe);
+}
+
+/* The server is freed, and started again, while clients send. */
+static void test_server__freed_while_clients_send(void **state)
+{
+    (void)state;
+    for (int i = 0; i < ROUNDS / 2; i++) {
+        struct probe *probe = start_tls();
+        struct client clients[4];
+        static struct outcome outcomes[4][100];
+        memset(outcomes, 0, sizeof outcomes);
+        for (size_t k = 0; k < 4; k++)
+            open_tls(&clients[k], probe);
+        for (size_t n = 0; n < 100; n++)
+            for (size_t k = 0; k < 4; k++)
+                client_echo(&clients[k], "x", 0, &outcomes[k][n]);
+        for (size_t k = 0; k < 4; k++) {
+            WAIT_UNTIL(&clients[k], clients[k].connected > 0);
+            rpc_channel_flush(clients[k].channel);
+        }
+        probe_stop(probe);
+        for (size_t k = 0; k < 4; k++)
+            client_close(&clients[k]);
+    }
+}
+
+/* The owner throws the connection away while a stream arrives on it. */
+static void test_channel__reconnects_while_a_stream_arrives(void **state)
+{
+    (void)state;
+    struct probe *probe = start_tls();
+    struct client client;
+    open_tls(&client, probe);
+    for (unsigned i = 1; i <= ROUNDS; i++) {
+        struct outcome outcome = {.number = 0};
+        client_flow(&client, 0, i % 2 == 0 ? 40 : 20000, 1000, &outcome);
+        WAIT_UNTIL(&client, outcome.number > 2);
+        rpc_channel_reconnect(client.channel);
+        WAIT_UNTIL(&client, outcome.ended);
+        WAIT_UNTIL(&client, client.connected > i);
+    }
+    client_close(&client);
+    probe_stop(probe);
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    log_configure(LOG_SILENT, LOG_TEXT);
+    jitter_begin(SEED);
+    return 0;
+}
+
+/* After each test: what was slow comes to its end, and what hangs does not. */
+static int none_hangs(void **state)
+{
+    (void)state;
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    while (connections_hanging() > 0 && clock_monotonic_ms() < until_ms)
+        client_turn(NULL, 1);
+    return connections_hanging() == 0 ? 0 : -1;
+}
+
+#define CASE(name) cmocka_unit_test_teardown(name, none_hangs)
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
+    const struct CMUnitTest tests[] = {
+        CASE(test_channel__closed_while_it_connects),
+        CASE(test_channel__closed_after_a_reply),
+        CASE(test_channel__closed_while_a_stream_arrives),
+        CASE(test_server__freed_while_clients_send),
+        CASE(test_channel__reconnects_while_a_stream_arrives),
+    };
+    return cmocka_run_group_tests_name("rpc_closing", tests, begin, NULL);
+}

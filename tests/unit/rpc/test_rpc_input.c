@@ -1,0 +1,1001 @@
+/* SPDX-License-Identifier: MIT */
+/* What strangers send: broken framing, broken frames, frames that ask for too much, peers that are
+ * silent, too many or do not read. Each gets a status or a closed connection, and everyone else is
+ * served as before. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "harness/sp_peer.h"
+#include "probe.h"
+#include "rpc/protocol.h"
+#include "spec.pb-c.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+struct fixture {
+    struct probe *probe;
+    struct probe_counters *counters;
+    struct client client; /* a bystander */
+};
+
+static int start(void **state, const struct rpc_server_options *options)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    log_configure(LOG_SILENT, LOG_TEXT);
+    fixture->probe = probe_start(options);
+    fixture->counters = probe_counters(fixture->probe);
+    client_open(&fixture->client, probe_address(fixture->probe), NULL);
+    client_expect_service(&fixture->client);
+    *state = fixture;
+    return 0;
+}
+
+static int setup(void **state)
+{
+    return start(state, NULL);
+}
+
+static int setup_few_peers(void **state)
+{
+    return start(state, &(struct rpc_server_options){.peers_max = 3});
+}
+
+static int setup_impatient(void **state)
+{
+    return start(state, &(struct rpc_server_options){.idle_ms = 250});
+}
+
+static int setup_small_frames(void **state)
+{
+    return start(state, &(struct rpc_server_options){.frame_bytes_max = 2000});
+}
+
+static int setup_few_calls(void **state)
+{
+    return start(state, &(struct rpc_server_options){.peer_calls_max = 10});
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    client_close(&fixture->client);
+    probe_stop(fixture->probe);
+    free(fixture);
+    log_configure(LOG_INFO, LOG_TEXT);
+    return 0;
+}
+
+static void expect_service(struct fixture *fixture)
+{
+    client_expect_service(&fixture->client);
+    assert_int_equal(fixture->client.disconnected, 0);
+}
+
+/* ---- frames by hand ---- */
+
+struct bytes {
+    uint8_t *at;
+    size_t size;
+    size_t capacity;
+};
+
+static void add(struct bytes *bytes, const void *more, size_t size)
+{
+    if (bytes->size + size > bytes->capacity) {
+        bytes->capacity = (bytes->size + size) * 2;
+        bytes->at = realloc(bytes->at, bytes->capacity);
+        assert_non_null(bytes->at);
+    }
+    memcpy(bytes->at + bytes->size, more, size);
+    bytes->size += size;
+}
+
+static void add_varint(struct bytes *bytes, uint64_t value)
+{
+    do {
+        uint8_t byte = (uint8_t)((value & 0x7f) | (value >= 0x80 ? 0x80 : 0));
+        add(bytes, &byte, 1);
+        value >>= 7;
+    } while (value > 0);
+}
+
+static void add_field(struct bytes *bytes, unsigned number, const void *value, size_t size)
+{
+    add_varint(bytes, number << 3 | 2);
+    add_varint(bytes, size);
+    add(bytes, value, size);
+}
+
+static void add_envelope(struct bytes *frame, const Jackdaw__Envelope *envelope)
+{
+    size_t size = jackdaw__envelope__get_packed_size(envelope);
+    uint8_t *packed = malloc(size + 1);
+    (void)jackdaw__envelope__pack(envelope, packed);
+    add_field(frame, 1, packed, size);
+    free(packed);
+}
+
+static Jackdaw__Envelope request_of(const char *method, uint64_t call)
+{
+    Jackdaw__Envelope envelope = JACKDAW__ENVELOPE__INIT;
+    envelope.kind = JACKDAW__ENVELOPE__KIND__REQUEST;
+    envelope.protocol = RPC_PROTOCOL;
+    envelope.call = call;
+    envelope.service = (char *)"probe.Probe";
+    envelope.method = (char *)method;
+    return envelope;
+}
+
+static void send_frame(struct sp_peer *peer, struct bytes *frame)
+{
+    assert_true(sp_send(peer, SP_REQUEST_ID, frame->at, frame->size));
+    free(frame->at);
+    *frame = (struct bytes){.at = NULL};
+}
+
+static void send_envelope(struct sp_peer *peer, const Jackdaw__Envelope *envelope)
+{
+    struct bytes frame = {.at = NULL};
+    add_envelope(&frame, envelope);
+    send_frame(peer, &frame);
+}
+
+/* The next frame of replies; the caller frees it. */
+static Jackdaw__Frame *receive_frame(struct sp_peer *peer)
+{
+    struct sp_message message;
+    assert_int_equal(sp_receive(peer, PATIENCE_MS, &message), SP_MESSAGE);
+    assert_int_equal(message.id, SP_REQUEST_ID);
+    Jackdaw__Frame *frame = jackdaw__frame__unpack(NULL, message.size, message.body);
+    free(message.body);
+    assert_non_null(frame);
+    return frame;
+}
+
+static void free_frame(Jackdaw__Frame *frame)
+{
+    jackdaw__frame__free_unpacked(frame, NULL);
+}
+
+/* The next reply, alone in its frame, must have this status; its text is copied. */
+static void expect_reply(struct sp_peer *peer, uint64_t call, enum status status, char text[256])
+{
+    Jackdaw__Frame *frame = receive_frame(peer);
+    assert_int_equal(frame->n_envelopes, 1);
+    const Jackdaw__Envelope *reply = frame->envelopes[0];
+    assert_int_equal(reply->kind, JACKDAW__ENVELOPE__KIND__REPLY);
+    assert_int_equal(reply->call, call);
+    assert_int_equal(reply->protocol, RPC_PROTOCOL);
+    if (reply->status != status)
+        fail_msg("%s: %s", status_name((enum status)reply->status), reply->message);
+    if (text != NULL)
+        (void)snprintf(text, 256, "%s", reply->message);
+    free_frame(frame);
+}
+
+static struct sp_peer open_peer(const struct fixture *fixture)
+{
+    struct sp_peer peer;
+    assert_true(sp_open(&peer, probe_address(fixture->probe)));
+    return peer;
+}
+
+static void expect_kicked(struct fixture *fixture, struct sp_peer *peer)
+{
+    assert_true(sp_wait_closed(peer, PATIENCE_MS));
+    sp_close(peer);
+    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
+    expect_service(fixture);
+}
+
+/* ---- versions ---- */
+
+static void test_version__another_major_names_both(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peer = open_peer(fixture);
+    static const uint32_t versions[] = {0, 7, 0x0000ffff, 2u << 16 | 5, 0xffffffff};
+    for (size_t i = 0; i < sizeof versions / sizeof versions[0]; i++) {
+        Jackdaw__Envelope request = request_of("Echo", i + 1);
+        request.protocol = versions[i];
+        send_envelope(&peer, &request);
+        char text[256];
+        char theirs[32];
+        expect_reply(&peer, i + 1, STATUS_FAILED_PRECONDITION, text);
+        (void)snprintf(theirs, sizeof theirs, "%u.%u", versions[i] >> 16, versions[i] & 0xffff);
+        assert_non_null(strstr(text, theirs));
+        assert_non_null(strstr(text, "1.0"));
+    }
+    assert_int_equal(fixture->counters->echoed, 1);
+    sp_close(&peer);
+}
+
+static void test_version__another_minor_is_served(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peer = open_peer(fixture);
+    Jackdaw__Envelope request = request_of("Echo", 9);
+    request.protocol = RPC_PROTOCOL + 77;
+    send_envelope(&peer, &request);
+    expect_reply(&peer, 9, STATUS_OK, NULL);
+    sp_close(&peer);
+}
+
+/* What a later minor version may add: unknown kinds, unknown fields. */
+static void test_version__unknown_kinds_and_fields_are_ignored(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peer = open_peer(fixture);
+    struct bytes envelope = {.at = NULL};
+    struct bytes frame = {.at = NULL};
+    Jackdaw__Envelope odd = request_of("Echo", 1);
+    odd.kind = (Jackdaw__Envelope__Kind)77;
+    add_envelope(&frame, &odd);
+    odd.kind = JACKDAW__ENVELOPE__KIND__REPLY;
+    add_envelope(&frame, &odd);
+    Jackdaw__Envelope request = request_of("Echo", 2);
+    uint8_t packed[200];
+    add(&envelope, packed, jackdaw__envelope__pack(&request, packed));
+    add_field(&envelope, 100, "a field of a later version", 26);
+    add_varint(&envelope, 101u << 3);
+    add_varint(&envelope, 5);
+    add_field(&frame, 1, envelope.at, envelope.size);
+    add_field(&frame, 9, "and one of the frame", 20);
+    free(envelope.at);
+    send_frame(&peer, &frame);
+    expect_reply(&peer, 2, STATUS_OK, NULL);
+    sp_close(&peer);
+    expect_service(fixture);
+}
+
+/* ---- what is refused politely ---- */
+
+static void test_unknown_names__cannot_forge_the_sentence(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peer = open_peer(fixture);
+    Jackdaw__Envelope request = request_of("Echo", 1);
+    request.service = (char *)"evil\x1b[2J\xff\xc3";
+    send_envelope(&peer, &request);
+    char text[256];
+    expect_reply(&peer, 1, STATUS_UNIMPLEMENTED, text);
+    for (const char *at = text; *at != '\0'; at++)
+        assert_in_range((unsigned char)*at, 0x20, 0x7e);
+    assert_non_null(strstr(text, "evil"));
+    char long_name[5000];
+    memset(long_name, 'n', sizeof long_name - 1);
+    long_name[sizeof long_name - 1] = '\0';
+    request = request_of(long_name, 2);
+    send_envelope(&peer, &request);
+    expect_reply(&peer, 2, STATUS_UNIMPLEMENTED, text);
+    assert_true(strlen(text) < 120);
+    sp_close(&peer);
+}
+
+static void test_payload__that_is_no_such_message(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peer = open_peer(fixture);
+    static const uint8_t payloads[][4] = {
+        {0x0a, 0x7f, 'x', 'y'},   /* a string longer than the payload */
+        {0x0f, 0x01, 0x01, 0x01}, /* no such wire type */
+        {0xff, 0xff, 0xff, 0xff}, /* a key without end */
+        {0x0a, 0x02, 'x', 0x00},  /* a NUL within a text */
+        {0x10, 0x80, 0x80, 0x80}, /* a number without end */
+    };
+    for (size_t i = 0; i < sizeof payloads / sizeof payloads[0]; i++) {
+        Jackdaw__Envelope request = request_of("Echo", i + 1);
+        request.payload.data = (uint8_t *)payloads[i];
+        request.payload.len = 4;
+        send_envelope(&peer, &request);
+        expect_reply(&peer, i + 1, STATUS_INVALID_ARGUMENT, NULL);
+    }
+    assert_int_equal(fixture->counters->echoed, 1);
+    sp_close(&peer);
+    expect_service(fixture);
+}
+
+/* A frame with good and bad requests: each gets its own answer, in order. */
+static void test_frame__of_good_and_bad(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peer = open_peer(fixture);
+    struct bytes frame = {.at = NULL};
+    Jackdaw__Envelope one = request_of("Echo", 1);
+    add_envelope(&frame, &one);
+    Jackdaw__Envelope two = request_of("Sing", 2);
+    add_envelope(&frame, &two);
+    Jackdaw__Envelope three = request_of("Echo", 3);
+    three.protocol = 0;
+    add_envelope(&frame, &three);
+    Jackdaw__Envelope four = request_of("Echo", 4);
+    add_envelope(&frame, &four);
+    send_frame(&peer, &frame);
+    Jackdaw__Frame *replies = receive_frame(&peer);
+    static const uint32_t expected[] = {STATUS_OK, STATUS_UNIMPLEMENTED, STATUS_FAILED_PRECONDITION,
+                                        STATUS_OK};
+    assert_int_equal(replies->n_envelopes, 4);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(replies->envelopes[i]->call, i + 1);
+        assert_int_equal(replies->envelopes[i]->status, expected[i]);
+    }
+    free_frame(replies);
+    sp_close(&peer);
+}
+
+static void test_frame__empty(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peer = open_peer(fixture);
+    assert_true(sp_send(&peer, SP_REQUEST_ID, "", 0));
+    Jackdaw__Envelope request = request_of("Echo", 1);
+    send_envelope(&peer, &request);
+    expect_reply(&peer, 1, STATUS_OK, NULL);
+    sp_close(&peer);
+}
+
+/* Replies go to the request id of their own frame. */
+static void test_frame__ids_are_kept_apart(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peer = open_peer(fixture);
+    probe_pause(fixture->probe);
+    for (uint32_t i = 0; i < 20; i++) {
+        struct bytes frame = {.at = NULL};
+        Jackdaw__Envelope request = request_of("Echo", 100 + i);
+        add_envelope(&frame, &request);
+        assert_true(sp_send(&peer, 0x80000000u | i, frame.at, frame.size));
+        free(frame.at);
+    }
+    probe_resume(fixture->probe);
+    for (uint32_t i = 0; i < 20; i++) {
+        struct sp_message message;
+        assert_int_equal(sp_receive(&peer, PATIENCE_MS, &message), SP_MESSAGE);
+        assert_int_equal(message.id, 0x80000000u | i);
+        Jackdaw__Frame *frame = jackdaw__frame__unpack(NULL, message.size, message.body);
+        assert_int_equal(frame->n_envelopes, 1);
+        assert_int_equal(frame->envelopes[0]->call, 100 + i);
+        free_frame(frame);
+        free(message.body);
+    }
+    sp_close(&peer);
+}
+
+/* A request that came through relays carries their ids; the reply goes the same way back. */
+static void test_frame__hops_come_back(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peer = open_peer(fixture);
+    struct bytes frame = {.at = NULL};
+    add(&frame, "\x00\x00\x00\x07\x80\x00\x00\x09", 8); /* a second hop and the request's id */
+    Jackdaw__Envelope request = request_of("Echo", 1);
+    add_envelope(&frame, &request);
+    assert_true(sp_send(&peer, 5, frame.at, frame.size));
+    free(frame.at);
+    struct sp_message message;
+    assert_int_equal(sp_receive(&peer, PATIENCE_MS, &message), SP_MESSAGE);
+    assert_int_equal(message.id, 5);
+    assert_memory_equal(message.body, "\x00\x00\x00\x07\x80\x00\x00\x09", 8);
+    free(message.body);
+    sp_close(&peer);
+}
+
+/* ---- what closes a connection ---- */
+
+static void test_garbage__every_kind(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        const char *bytes;
+        size_t size;
+    } cases[] = {
+        {"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 12}, /* a key without end */
+        {"\x0a\x05"
+         "abc",
+         5}, /* an envelope cut short */
+        {"\x0a\x03"
+         "abc",
+         5},                                                  /* an envelope of rubbish */
+        {"\x0b", 1},                                          /* a group */
+        {"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11}, /* 2^64 - 1 bytes of envelope */
+        {"\x0a", 1},
+        {"hello server", 12},
+        {"GET / HTTP/1.1\r\n\r\n", 18},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sp_peer peer = open_peer(fixture);
+        assert_true(sp_send(&peer, SP_REQUEST_ID, cases[i].bytes, cases[i].size));
+        expect_kicked(fixture, &peer);
+        assert_int_equal(probe_figures(fixture->probe).peers_kicked, i + 1);
+    }
+}
+
+/* Random bytes, and good frames with a few bytes changed. */
+static void test_garbage__at_random(void **state)
+{
+    struct fixture *fixture = *state;
+    uint32_t seed = 12345;
+    struct bytes good = {.at = NULL};
+    for (uint64_t i = 0; i < 5; i++) {
+        Jackdaw__Envelope request = request_of("Echo", i);
+        request.payload.data = (uint8_t *)"\x0a\x03"
+                                          "abc";
+        request.payload.len = 5;
+        add_envelope(&good, &request);
+    }
+    for (int round = 0; round < 400; round++) {
+        struct sp_peer peer = open_peer(fixture);
+        uint8_t *bad = malloc(good.size);
+        memcpy(bad, good.at, good.size);
+        for (int i = 0; i < (round % 2 == 0 ? 3 : 200); i++) {
+            seed = seed * 1664525u + 1013904223u;
+            bad[(seed >> 8) % good.size] = (uint8_t)(seed >> 24);
+        }
+        assert_true(sp_send(&peer, SP_REQUEST_ID, bad, good.size));
+        free(bad);
+        sp_close(&peer);
+    }
+    free(good.at);
+    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
+    expect_service(fixture);
+    assert_int_equal(probe_figures(fixture->probe).open_calls, 0);
+}
+
+static void test_framing__broken(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        const char *bytes;
+        size_t size;
+    } cases[] = {
+        {"\x00\x00\x00\x00\x00\x00\x00\x00", 8},                  /* a message without id */
+        {"\x00\x00\x00\x00\x00\x00\x00\x03\x80\x00\x00", 11},     /* half an id */
+        {"\x00\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x01", 12}, /* an id without its last hop */
+        {"\xff\xff\xff\xff\xff\xff\xff\xff", 8},                  /* 2^64 - 1 bytes */
+        {"\x00\x00\x00\x01\x00\x00\x00\x00", 8},                  /* 4 GiB */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sp_peer peer = open_peer(fixture);
+        assert_true(sp_send_bytes(&peer, cases[i].bytes, cases[i].size));
+        expect_kicked(fixture, &peer);
+    }
+}
+
+static void test_handshake__of_something_else(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const cases[] = {
+        "\x00SP\x00\x00\x31\x00\x00", /* another server */
+        "\x00SP\x00\x00\x20\x00\x00", /* a publisher */
+        "\x00SP\x01\x00\x30\x00\x00", /* a later SP */
+        "GET / HT",
+        "\xff\xff\xff\xff\xff\xff\xff\xff",
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sp_peer peer;
+        assert_true(sp_connect(&peer, probe_address(fixture->probe), 0));
+        assert_true(sp_send_bytes(&peer, cases[i], SP_HANDSHAKE_BYTES));
+        expect_kicked(fixture, &peer);
+    }
+}
+
+/* 256 KiB of frame are taken, one byte more is not. */
+static void test_frame__at_and_over_its_bound(void **state)
+{
+    struct fixture *fixture = *state;
+    for (size_t over = 0; over < 2; over++) {
+        struct bytes frame = {.at = NULL};
+        Jackdaw__Envelope request = request_of("Echo", 1);
+        add_envelope(&frame, &request);
+        size_t left = RPC_FRAME_BYTES_DEFAULT + over - frame.size;
+        uint8_t *filling = calloc(1, left);
+        add_field(&frame, 15, filling, left - 1 - 3); /* its key takes 1 byte, its length 3 */
+        free(filling);
+        assert_int_equal(frame.size, RPC_FRAME_BYTES_DEFAULT + over);
+        struct sp_peer peer = open_peer(fixture);
+        send_frame(&peer, &frame);
+        if (over == 0) {
+            expect_reply(&peer, 1, STATUS_OK, NULL);
+            sp_close(&peer);
+        } else {
+            expect_kicked(fixture, &peer);
+        }
+    }
+    assert_int_equal(fixture->counters->echoed, 3);
+}
+
+static void test_frame__of_another_bound(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peer = open_peer(fixture);
+    uint8_t filling[2000] = {0};
+    struct bytes frame = {.at = NULL};
+    add_field(&frame, 15, filling, 2000 - 3);
+    assert_int_equal(frame.size, 2000);
+    send_frame(&peer, &frame);
+    add_field(&frame, 15, filling, 2000 - 2);
+    Jackdaw__Envelope request = request_of("Echo", 1);
+    send_envelope(&peer, &request);
+    expect_reply(&peer, 1, STATUS_OK, NULL);
+    send_frame(&peer, &frame);
+    expect_kicked(fixture, &peer);
+}
+
+/* Of one frame as many replies as it may have requests; with one more it is no frame. */
+static void test_frame__envelopes_at_and_over_their_bound(void **state)
+{
+    struct fixture *fixture = *state;
+    for (unsigned over = 0; over < 2; over++) {
+        struct bytes frame = {.at = NULL};
+        for (unsigned i = 0; i < RPC_ENVELOPES_MAX + over; i++) {
+            Jackdaw__Envelope request = request_of("Echo", i);
+            add_envelope(&frame, &request);
+        }
+        struct sp_peer peer = open_peer(fixture);
+        send_frame(&peer, &frame);
+        if (over == 0) {
+            uint64_t replies = 0;
+            while (replies < RPC_ENVELOPES_MAX) {
+                Jackdaw__Frame *got = receive_frame(&peer);
+                for (size_t i = 0; i < got->n_envelopes; i++)
+                    assert_int_equal(got->envelopes[i]->call, replies++);
+                free_frame(got);
+            }
+            sp_close(&peer);
+        } else {
+            expect_kicked(fixture, &peer);
+        }
+    }
+}
+
+/* The smallest envelopes there are: control messages. All of a full frame are taken. */
+static void test_frame__full_of_control(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peer = open_peer(fixture);
+    struct bytes frame = {.at = NULL};
+    for (unsigned i = 0; i < RPC_ENVELOPES_MAX; i++) {
+        Jackdaw__Envelope control = JACKDAW__ENVELOPE__INIT;
+        control.kind =
+            i % 2 == 0 ? JACKDAW__ENVELOPE__KIND__CANCEL : JACKDAW__ENVELOPE__KIND__CREDIT;
+        control.call = i % 3;
+        add_envelope(&frame, &control);
+    }
+    send_frame(&peer, &frame);
+    Jackdaw__Envelope request = request_of("Echo", 1);
+    send_envelope(&peer, &request);
+    expect_reply(&peer, 1, STATUS_OK, NULL);
+    sp_close(&peer);
+}
+
+/* ---- what asks for much memory or time ---- */
+
+static size_t cpu_ms(void)
+{
+    struct timespec used;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (size_t)used.tv_sec * 1000 + (size_t)used.tv_nsec / 1000000;
+}
+
+/* Sends the frame 20 times and wants neither 30 MB nor 2 s for it. Returns on a kick, too. */
+static void expect_cheap(struct fixture *fixture, const struct bytes *frame)
+{
+    size_t memory_before = resident_bytes();
+    size_t cpu_before = cpu_ms();
+    for (int i = 0; i < 20; i++) {
+        struct sp_peer peer = open_peer(fixture);
+        assert_true(sp_send(&peer, SP_REQUEST_ID, frame->at, frame->size));
+        Jackdaw__Envelope request = request_of("Echo", 1);
+        struct bytes end = {.at = NULL};
+        add_envelope(&end, &request);
+        (void)sp_send(&peer, SP_REQUEST_ID, end.at, end.size);
+        free(end.at);
+        struct sp_message message;
+        enum sp_event event = sp_receive(&peer, PATIENCE_MS, &message);
+        assert_int_not_equal(event, SP_TIMEOUT);
+        if (event == SP_MESSAGE)
+            free(message.body);
+        sp_close(&peer);
+    }
+    expect_service(fixture);
+    size_t memory = resident_bytes();
+    assert_true(cpu_ms() - cpu_before < 4000);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    assert_true(memory < memory_before + (30u << 20));
+#endif
+    (void)memory;
+    (void)memory_before;
+}
+
+static void test_bomb__empty_envelopes(void **state)
+{
+    struct fixture *fixture = *state;
+    struct bytes frame = {.at = NULL};
+    while (frame.size + 2 <= RPC_FRAME_BYTES_DEFAULT)
+        add(&frame, "\x0a\x00", 2);
+    expect_cheap(fixture, &frame);
+    free(frame.at);
+}
+
+static void test_bomb__unknown_fields(void **state)
+{
+    struct fixture *fixture = *state;
+    struct bytes frame = {.at = NULL};
+    while (frame.size + 2 <= RPC_FRAME_BYTES_DEFAULT)
+        add(&frame, "\x78\x00", 2);
+    expect_cheap(fixture, &frame);
+    frame.size = 0;
+    struct bytes envelope = {.at = NULL};
+    while (envelope.size + 10 <= RPC_FRAME_BYTES_DEFAULT)
+        add(&envelope, "\xfa\x01\x00", 3);
+    add_field(&frame, 1, envelope.at, envelope.size);
+    expect_cheap(fixture, &frame);
+    free(envelope.at);
+    free(frame.at);
+}
+
+static void test_bomb__fields_given_again_and_again(void **state)
+{
+    struct fixture *fixture = *state;
+    struct bytes envelope = {.at = NULL};
+    while (envelope.size + 40 <= RPC_FRAME_BYTES_DEFAULT)
+        add(&envelope,
+            "\x2a\x04"
+            "Echo"
+            "\x3a\x06"
+            "tokens"
+            "\x42\x02"
+            "\x0a\x00",
+            18);
+    struct bytes frame = {.at = NULL};
+    add_field(&frame, 1, envelope.at, envelope.size);
+    expect_cheap(fixture, &frame);
+    free(envelope.at);
+    free(frame.at);
+}
+
+/* Payloads of 64 KiB for Swallow, in one frame each. */
+static void expect_cheap_payload(struct fixture *fixture, const char *unit, size_t unit_size)
+{
+    struct bytes payload = {.at = NULL};
+    while (payload.size + unit_size <= 65536)
+        add(&payload, unit, unit_size);
+    Jackdaw__Envelope request = request_of("Swallow", 1);
+    request.payload.data = payload.at;
+    request.payload.len = payload.size;
+    struct bytes frame = {.at = NULL};
+    for (int i = 0; i < 3; i++)
+        add_envelope(&frame, &request);
+    expect_cheap(fixture, &frame);
+    free(frame.at);
+    free(payload.at);
+}
+
+static void test_bomb__empty_repeated_messages(void **state)
+{
+    expect_cheap_payload(*state, "\x0a\x00", 2);
+}
+
+static void test_bomb__one_message_merged_again_and_again(void **state)
+{
+    struct fixture *fixture = *state;
+    expect_cheap_payload(fixture, "\x12\x02\x08\x01", 4);
+    expect_cheap_payload(fixture, "\x12\x02\x20\x01", 4); /* its list grows with each */
+    expect_cheap_payload(fixture,
+                         "\x12\x03\x1a\x01"
+                         "x",
+                         5);                              /* its text is copied each time */
+    expect_cheap_payload(fixture, "\x12\x02\x78\x01", 4); /* its unknown fields pile up */
+}
+
+static void test_bomb__unknown_fields_of_a_request(void **state)
+{
+    expect_cheap_payload(*state, "\x78\x00", 2);
+}
+
+/* A request of its full size and an honest shape is not taken for a bomb. */
+static void test_bomb__honest_requests_are_no_bombs(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        const char *unit;
+        size_t size;
+    } cases[] = {
+        {"\x0a\x08\x08\x05\x10\x05\x1a\x02"
+         "ab",
+         10}, /* pieces with three fields */
+        {"\x0a\x06\x08\x01\x1a\x02"
+         "ab",
+         8},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        struct bytes payload = {.at = NULL};
+        uint64_t pieces = 0;
+        for (; payload.size + cases[i].size <= 65536; pieces++)
+            add(&payload, cases[i].unit, cases[i].size);
+        struct sp_peer peer = open_peer(fixture);
+        Jackdaw__Envelope request = request_of("Swallow", 1);
+        request.payload.data = payload.at;
+        request.payload.len = payload.size;
+        send_envelope(&peer, &request);
+        Jackdaw__Frame *frame = receive_frame(&peer);
+        assert_int_equal(frame->envelopes[0]->status, STATUS_OK);
+        Probe__Text *text = probe__text__unpack(NULL, frame->envelopes[0]->payload.len,
+                                                frame->envelopes[0]->payload.data);
+        assert_int_equal(text->number, pieces);
+        probe__text__free_unpacked(text, NULL);
+        free_frame(frame);
+        sp_close(&peer);
+        free(payload.at);
+    }
+}
+
+/* ---- peers: halves, crowds, silence, deafness ---- */
+
+/* A frame that arrives byte by byte from one, while the others are served. */
+static void test_half_frames__do_not_hold_up_others(void **state)
+{
+    struct fixture *fixture = *state;
+    struct bytes frame = {.at = NULL};
+    Jackdaw__Envelope request = request_of("Echo", 1);
+    add_envelope(&frame, &request);
+    uint8_t prefix[SP_PREFIX_BYTES];
+    sp_prefix(prefix, SP_REQUEST_ID, frame.size);
+    struct sp_peer peer = open_peer(fixture);
+    for (size_t i = 0; i < sizeof prefix; i++) {
+        assert_true(sp_send_bytes(&peer, &prefix[i], 1));
+        expect_service(fixture);
+    }
+    for (size_t i = 0; i < frame.size; i++) {
+        assert_true(sp_send_bytes(&peer, &frame.at[i], 1));
+        if (i % 8 == 0)
+            expect_service(fixture);
+    }
+    expect_reply(&peer, 1, STATUS_OK, NULL);
+    /* The next one is never finished. */
+    assert_true(sp_send_bytes(&peer, prefix, sizeof prefix));
+    assert_true(sp_send_bytes(&peer, frame.at, frame.size / 2));
+    expect_service(fixture);
+    sp_close(&peer);
+    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
+    assert_int_equal(fixture->counters->out_of_order, 0);
+    free(frame.at);
+}
+
+static void test_peers__one_too_many_is_turned_away(void **state)
+{
+    struct fixture *fixture = *state;
+    Jackdaw__Envelope request = request_of("Echo", 1);
+    for (int round = 0; round < 20; round++) {
+        struct sp_peer two = open_peer(fixture);
+        struct sp_peer three = open_peer(fixture);
+        send_envelope(&two, &request);
+        expect_reply(&two, 1, STATUS_OK, NULL);
+        send_envelope(&three, &request);
+        expect_reply(&three, 1, STATUS_OK, NULL);
+        for (int i = 0; i < 5; i++) {
+            struct sp_peer four;
+            assert_true(sp_connect(&four, probe_address(fixture->probe), 0));
+            (void)sp_handshake(&four, SP_REQ);
+            assert_true(sp_wait_closed(&four, PATIENCE_MS));
+            sp_close(&four);
+        }
+        assert_int_equal(probe_figures(fixture->probe).peers, 3);
+        sp_close(&two);
+        sp_close(&three);
+        WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
+    }
+    expect_service(fixture);
+    assert_int_equal(probe_figures(fixture->probe).peers_kicked, 100);
+}
+
+static void test_peers__silent_ones_are_disconnected(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer silent = open_peer(fixture);
+    struct sp_peer talking = open_peer(fixture);
+    uint64_t start_ms = clock_monotonic_ms();
+    uint64_t calls = 0;
+    bool closed = false;
+    while (!closed) {
+        Jackdaw__Envelope request = request_of("Echo", ++calls);
+        send_envelope(&talking, &request);
+        expect_reply(&talking, calls, STATUS_OK, NULL);
+        expect_service(fixture);
+        closed = sp_wait_closed(&silent, 20);
+        assert_true(clock_monotonic_ms() - start_ms < PATIENCE_MS);
+    }
+    assert_true(clock_monotonic_ms() - start_ms >= 200);
+    assert_int_equal(probe_figures(fixture->probe).peers_kicked, 1);
+    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 2);
+    sp_close(&silent);
+    sp_close(&talking);
+}
+
+static void tick(struct probe *probe, void *monotonic_ms)
+{
+    rpc_server_tick(probe_server(probe), *(const uint64_t *)monotonic_ms);
+}
+
+/* An owner reads its clock, then runs its queue, then ticks: a peer that it met in between is newer
+ * than its clock, which is no silence of 2^64 milliseconds. */
+static void test_peers__new_ones_are_not_idle(void **state)
+{
+    struct fixture *fixture = *state;
+    Jackdaw__Envelope request = request_of("Echo", 1);
+    for (int i = 0; i < 50; i++) {
+        struct sp_peer peer;
+        assert_true(sp_connect(&peer, probe_address(fixture->probe), 0));
+        probe_pause(fixture->probe);
+        uint64_t clock_ms = clock_monotonic_ms();
+        assert_true(sp_handshake(&peer, SP_REQ));
+        WAIT_UNTIL(NULL, clock_monotonic_ms() > clock_ms + 3); /* for the connection to be queued */
+        probe_post(fixture->probe, tick, &clock_ms);
+        probe_resume(fixture->probe);
+        send_envelope(&peer, &request);
+        expect_reply(&peer, 1, STATUS_OK, NULL);
+        sp_close(&peer);
+        expect_service(fixture);
+    }
+    assert_int_equal(probe_figures(fixture->probe).peers_kicked, 0);
+}
+
+static void test_calls__too_many_open_on_one_connection(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peer = open_peer(fixture);
+    struct bytes frame = {.at = NULL};
+    for (uint64_t i = 1; i <= 13; i++) {
+        Jackdaw__Envelope request = request_of("Hold", i);
+        add_envelope(&frame, &request);
+    }
+    send_frame(&peer, &frame);
+    Jackdaw__Frame *replies = receive_frame(&peer);
+    assert_int_equal(replies->n_envelopes, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(replies->envelopes[i]->call, 11 + i);
+        assert_int_equal(replies->envelopes[i]->status, STATUS_RESOURCE_EXHAUSTED);
+        assert_true(replies->envelopes[i]->retry_ms > 0);
+    }
+    free_frame(replies);
+    assert_int_equal(fixture->counters->held, 10);
+    probe_release(fixture->probe, 1, STATUS_OK);
+    expect_reply(&peer, 1, STATUS_OK, NULL);
+    Jackdaw__Envelope again = request_of("Hold", 14);
+    send_envelope(&peer, &again);
+    WAIT_UNTIL(&fixture->client, fixture->counters->held == 10);
+    assert_int_equal(probe_figures(fixture->probe).calls_rejected, 3);
+    sp_close(&peer);
+    WAIT_UNTIL(&fixture->client, fixture->counters->held == 0);
+}
+
+/* Sends 40,000 calls with answers of 2 KB, and reads none. The others notice nothing, and the
+ * server keeps no more than the transport's queue for it. */
+static void test_deaf_peer__others_are_served(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer deaf;
+    assert_true(sp_connect(&deaf, probe_address(fixture->probe), 2048));
+    assert_true(sp_handshake(&deaf, SP_REQ));
+    struct bytes frame = {.at = NULL};
+    Probe__Text text = PROBE__TEXT__INIT;
+    text.reply_bytes = 2000;
+    uint8_t packed[32];
+    for (uint64_t i = 1; i <= 100; i++) {
+        Jackdaw__Envelope request = request_of("Echo", i);
+        request.payload.data = packed;
+        request.payload.len = probe__text__pack(&text, packed);
+        add_envelope(&frame, &request);
+    }
+    struct bytes message = {.at = NULL};
+    uint8_t prefix[SP_PREFIX_BYTES];
+    sp_prefix(prefix, SP_REQUEST_ID, frame.size);
+    add(&message, prefix, sizeof prefix);
+    add(&message, frame.at, frame.size);
+    size_t before = resident_bytes();
+    uint64_t worst_ms = 0;
+    for (int i = 0; i < 400; i++) {
+        assert_true(sp_send_bytes(&deaf, message.at, message.size));
+        uint64_t start_ms = clock_monotonic_ms();
+        expect_service(fixture);
+        uint64_t took_ms = clock_monotonic_ms() - start_ms;
+        if (took_ms > worst_ms)
+            worst_ms = took_ms;
+    }
+    assert_true(worst_ms < 1000);
+    WAIT_UNTIL(&fixture->client, fixture->counters->echoed >= 40000 + 400);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    assert_true(resident_bytes() < before + (24u << 20)); /* of 80 MB */
+#endif
+    (void)before;
+    sp_close(&deaf);
+    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
+    free(message.at);
+    free(frame.at);
+}
+
+/* A stream to one that does not read stops with its credits. */
+static void test_deaf_peer__stream_stops(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer deaf;
+    assert_true(sp_connect(&deaf, probe_address(fixture->probe), 2048));
+    assert_true(sp_handshake(&deaf, SP_REQ));
+    Probe__FlowRequest flow = PROBE__FLOW_REQUEST__INIT;
+    flow.page_bytes = 60000;
+    uint8_t packed[32];
+    Jackdaw__Envelope request = request_of("Flow", 1);
+    request.credits = 1000;
+    request.payload.data = packed;
+    request.payload.len = probe__flow_request__pack(&flow, packed);
+    send_envelope(&deaf, &request);
+    WAIT_UNTIL(&fixture->client, fixture->counters->pages == RPC_CREDITS_MAX);
+    expect_service(fixture);
+    assert_int_equal(fixture->counters->pages, RPC_CREDITS_MAX);
+    /* It was only slow: every page is there. */
+    uint64_t pages = 0;
+    while (pages < RPC_CREDITS_MAX) {
+        Jackdaw__Frame *frame = receive_frame(&deaf);
+        for (size_t i = 0; i < frame->n_envelopes; i++) {
+            assert_true(frame->envelopes[i]->more);
+            pages++;
+        }
+        free_frame(frame);
+    }
+    sp_close(&deaf);
+    WAIT_UNTIL(&fixture->client, fixture->counters->held == 0);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
+    const struct CMUnitTest tests[] = {
+        CASE(test_version__another_major_names_both),
+        CASE(test_version__another_minor_is_served),
+        CASE(test_version__unknown_kinds_and_fields_are_ignored),
+        CASE(test_unknown_names__cannot_forge_the_sentence),
+        CASE(test_payload__that_is_no_such_message),
+        CASE(test_frame__of_good_and_bad),
+        CASE(test_frame__empty),
+        CASE(test_frame__ids_are_kept_apart),
+        CASE(test_frame__hops_come_back),
+        CASE(test_garbage__every_kind),
+        CASE(test_garbage__at_random),
+        CASE(test_framing__broken),
+        CASE(test_handshake__of_something_else),
+        CASE(test_frame__at_and_over_its_bound),
+        cmocka_unit_test_setup_teardown(test_frame__of_another_bound, setup_small_frames, teardown),
+        CASE(test_frame__envelopes_at_and_over_their_bound),
+        CASE(test_frame__full_of_control),
+        CASE(test_bomb__empty_envelopes),
+        CASE(test_bomb__unknown_fields),
+        CASE(test_bomb__fields_given_again_and_again),
+        CASE(test_bomb__empty_repeated_messages),
+        CASE(test_bomb__one_message_merged_again_and_again),
+        CASE(test_bomb__unknown_fields_of_a_request),
+        CASE(test_bomb__honest_requests_are_no_bombs),
+        CASE(test_half_frames__do_not_hold_up_others),
+        cmocka_unit_test_setup_teardown(test_peers__one_too_many_is_turned_away, setup_few_peers,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_peers__silent_ones_are_disconnected, setup_impatient,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_peers__new_ones_are_not_idle, setup_impatient,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_calls__too_many_open_on_one_connection,
+                                        setup_few_calls, teardown),
+        CASE(test_deaf_peer__others_are_served),
+        CASE(test_deaf_peer__stream_stops),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

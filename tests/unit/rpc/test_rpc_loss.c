@@ -1,0 +1,642 @@
+/* SPDX-License-Identifier: MIT */
+/* Connections and ends that go away at the worst moment, hundreds of times, with descriptors and
+ * calls counted. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "harness/sp_peer.h"
+#include "probe.h"
+#include "rpc/protocol.h"
+#include "spec.pb-c.h"
+
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define OUTCOMES 2000
+
+struct fixture {
+    struct probe *probe;
+    struct probe_counters *counters;
+    struct client client;
+    struct outcome outcomes[OUTCOMES];
+};
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    log_configure(LOG_SILENT, LOG_TEXT);
+    fixture->probe = probe_start(NULL);
+    fixture->counters = probe_counters(fixture->probe);
+    client_open(&fixture->client, probe_address(fixture->probe), NULL);
+    client_expect_service(&fixture->client);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    client_close(&fixture->client);
+    probe_stop(fixture->probe);
+    free(fixture);
+    log_configure(LOG_INFO, LOG_TEXT);
+    return 0;
+}
+
+static void clear_outcomes(struct fixture *fixture)
+{
+    memset(fixture->outcomes, 0, sizeof fixture->outcomes);
+}
+
+/* A new probe on the port of the one that was. */
+static void restart(struct fixture *fixture)
+{
+    struct rpc_server_options options = {.address = *probe_address(fixture->probe)};
+    probe_stop(fixture->probe);
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    do {
+        fixture->probe = probe_try_start(&options, NULL);
+        assert_true(clock_monotonic_ms() < until_ms);
+    } while (fixture->probe == NULL);
+    fixture->counters = probe_counters(fixture->probe);
+}
+
+/* ---- peers ---- */
+
+static void test_handshake__that_is_reset(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t before = count_descriptors();
+    for (int i = 0; i < 500; i++) {
+        struct sp_peer peer;
+        assert_true(sp_connect(&peer, probe_address(fixture->probe), 0));
+        if (i % 5 == 1)
+            assert_true(sp_send_bytes(&peer, "\x00SP", 3));
+        if (i % 5 == 2)
+            assert_true(sp_send_bytes(&peer, "\x00SP\x00\x00\x30\x00\x00", 8));
+        if (i % 2 == 0)
+            sp_close_with_reset(&peer);
+        else
+            sp_reset(&peer);
+    }
+    client_expect_service(&fixture->client);
+    WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
+    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
+    struct sp_peer peer;
+    assert_true(sp_open(&peer, probe_address(fixture->probe)));
+    sp_close(&peer);
+}
+
+static void pack_requests(const char *method, size_t count, struct sp_message *out)
+{
+    Jackdaw__Envelope request = JACKDAW__ENVELOPE__INIT;
+    request.protocol = RPC_PROTOCOL;
+    request.service = (char *)"probe.Probe";
+    request.method = (char *)method;
+    Jackdaw__Envelope *envelopes[64];
+    assert_true(count <= 64);
+    for (size_t i = 0; i < count; i++)
+        envelopes[i] = &request;
+    Jackdaw__Frame frame = JACKDAW__FRAME__INIT;
+    frame.envelopes = envelopes;
+    frame.n_envelopes = count;
+    out->size = jackdaw__frame__get_packed_size(&frame);
+    out->body = malloc(out->size);
+    (void)jackdaw__frame__pack(&frame, out->body);
+}
+
+/* Pipelined requests that are answered at once, later, from other threads; then the peer goes, in
+ * every way, before it has read the answers. */
+static void test_peers__that_close_with_requests_in_flight(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const methods[] = {"Echo", "Hold", "Work"};
+    struct sp_message messages[3];
+    for (int i = 0; i < 3; i++)
+        pack_requests(methods[i], 20, &messages[i]);
+    size_t before = count_descriptors();
+    for (int i = 0; i < 600; i++) {
+        struct sp_peer peer;
+        assert_true(sp_open(&peer, probe_address(fixture->probe)));
+        for (int k = 0; k < 3; k++) {
+            const struct sp_message *message = &messages[(i + k) % 3];
+            assert_true(sp_send(&peer, SP_REQUEST_ID, message->body, message->size));
+        }
+        if (i % 3 == 0)
+            sp_close(&peer);
+        else if (i % 3 == 1)
+            sp_close_with_reset(&peer);
+        else
+            sp_reset(&peer);
+        if (i % 100 == 0)
+            client_expect_service(&fixture->client);
+    }
+    client_expect_service(&fixture->client);
+    WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
+    WAIT_UNTIL(&fixture->client, fixture->counters->held == 0 && fixture->counters->working == 0);
+    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).open_calls == 0);
+    assert_int_equal(probe_figures(fixture->probe).peers, 1);
+    for (int i = 0; i < 3; i++)
+        free(messages[i].body);
+}
+
+/* Answers from other threads meet a peer that is just leaving, or has left. */
+static void test_late_replies__race_with_the_end_of_the_peer(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_message message;
+    pack_requests("Work", 64, &message);
+    for (int i = 0; i < 200; i++) {
+        struct sp_peer peer;
+        assert_true(sp_open(&peer, probe_address(fixture->probe)));
+        probe_block_workers(fixture->probe, true);
+        assert_true(sp_send(&peer, SP_REQUEST_ID, message.body, message.size));
+        WAIT_UNTIL(NULL, fixture->counters->working > 0);
+        if (i % 2 == 0)
+            sp_reset(&peer);
+        probe_block_workers(fixture->probe, false);
+        sp_close(&peer);
+    }
+    WAIT_UNTIL(&fixture->client, fixture->counters->working == 0);
+    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).open_calls == 0);
+    client_expect_service(&fixture->client);
+    free(message.body);
+}
+
+/* ---- the server's end ---- */
+
+static void test_server__dies_under_its_clients(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client *client = &fixture->client;
+    size_t before = count_descriptors();
+    for (unsigned round = 1; round <= 60; round++) {
+        clear_outcomes(fixture);
+        for (size_t i = 0; i < 50; i++)
+            client_hold(client, "h", &fixture->outcomes[i]);
+        WAIT_UNTIL(client, fixture->counters->held == 50);
+        for (size_t i = 50; i < 100; i++) /* under way, or still in the buffer */
+            client_echo(client, "x", 0, &fixture->outcomes[i]);
+        if (round % 2 == 0)
+            rpc_channel_flush(client->channel);
+        restart(fixture);
+        for (size_t i = 0; i < 100; i++) {
+            WAIT_UNTIL(client, fixture->outcomes[i].ended);
+            enum status status = fixture->outcomes[i].result.status;
+            if (i < 50)
+                assert_true(status == STATUS_UNAVAILABLE || status == STATUS_CANCELLED);
+            else
+                assert_true(status == STATUS_UNAVAILABLE || status == STATUS_OK);
+        }
+        client_await_service(client); /* the loss may not have been heard of yet */
+        assert_int_equal(client->disconnected, round);
+        assert_int_equal(client->connected, round + 1);
+        assert_int_equal(rpc_channel_open_calls(client->channel), 0);
+    }
+    WAIT_UNTIL(client, count_descriptors() <= before);
+}
+
+/* A request that could not be sent before its connection was lost, and so ended UNAVAILABLE, is not
+ * sent on the next one. */
+static void test_reconnect__sends_nothing_that_has_ended(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client *client = &fixture->client;
+    for (int round = 0; round < 20; round++) {
+        clear_outcomes(fixture);
+        restart(fixture);
+        /* The channel's end has been told, its owner has not. */
+        struct pollfd entry = {.fd = task_queue_descriptor(client->queue), .events = POLLIN};
+        assert_int_equal(poll(&entry, 1, PATIENCE_MS), 1);
+        client_echo(client, "stale", 0, &fixture->outcomes[0]);
+        rpc_channel_flush(client->channel);
+        client_echo(client, "stale", 0, &fixture->outcomes[1]);
+        WAIT_UNTIL(client, fixture->outcomes[0].ended && fixture->outcomes[1].ended);
+        if (fixture->outcomes[0].result.status == STATUS_OK)
+            continue; /* it was the new connection that was told of */
+        assert_int_equal(fixture->outcomes[0].result.status, STATUS_UNAVAILABLE);
+        assert_int_equal(fixture->outcomes[1].result.status, STATUS_UNAVAILABLE);
+        client_work(client, "new", &fixture->outcomes[2]);
+        WAIT_UNTIL(client, fixture->outcomes[2].ended);
+        assert_int_equal(fixture->outcomes[2].result.status, STATUS_OK);
+        client_work(client, "new", &fixture->outcomes[3]);
+        WAIT_UNTIL(client, fixture->outcomes[3].ended);
+        assert_int_equal(fixture->counters->echoed, 0);
+    }
+}
+
+/* The whole server is freed with calls held, with workers at work, with requests coming in. */
+static void test_server_free__with_calls_outstanding(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client *client = &fixture->client;
+    size_t before = count_descriptors();
+    for (int round = 0; round < 200; round++) {
+        client_await_service(client); /* or the calls would wait for the next server */
+        clear_outcomes(fixture);
+        for (size_t i = 0; i < 60; i++) {
+            if (i % 3 == 0)
+                client_hold(client, "h", &fixture->outcomes[i]);
+            else if (i % 3 == 1)
+                client_work(client, "w", &fixture->outcomes[i]);
+            else
+                client_flow(client, 0, 50, 20, &fixture->outcomes[i]);
+        }
+        for (int i = 0; i < round % 4; i++)
+            client_turn(client, 1);
+        restart(fixture);
+        for (size_t i = 0; i < 60; i++)
+            WAIT_UNTIL(client, fixture->outcomes[i].ended);
+    }
+    client_await_service(client);
+    WAIT_UNTIL(client, count_descriptors() <= before);
+}
+
+/* Handlers that keep their calls, and workers that answer, after the server is gone. */
+static void test_server_free__calls_end_later(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client *client = &fixture->client;
+    for (int round = 0; round < 50; round++) {
+        clear_outcomes(fixture);
+        probe_on_cancel(fixture->probe, PROBE_KEEP_IT);
+        probe_block_workers(fixture->probe, true);
+        for (size_t i = 0; i < 30; i++) {
+            client->stub.timeout_ms = i % 2 == 0 ? 0 : 60000;
+            if (i < 15)
+                client_hold(client, "h", &fixture->outcomes[i]);
+            else
+                client_work(client, "w", &fixture->outcomes[i]);
+        }
+        client->stub.timeout_ms = 0;
+        WAIT_UNTIL(client, fixture->counters->held == 15 && fixture->counters->working == 15);
+        probe_free_server(fixture->probe);
+        assert_int_equal(fixture->counters->held, 15);
+        assert_int_equal(fixture->counters->cancelled, 15);
+        probe_block_workers(fixture->probe, false);
+        probe_release(fixture->probe, 10, round % 2 == 0 ? STATUS_OK : STATUS_ABORTED);
+        WAIT_UNTIL(client, fixture->counters->working == 0);
+        probe_release(fixture->probe, 5, STATUS_OK);
+        assert_int_equal(fixture->counters->held, 0);
+        for (size_t i = 0; i < 30; i++) {
+            WAIT_UNTIL(client, fixture->outcomes[i].ended);
+            assert_int_equal(fixture->outcomes[i].result.status, STATUS_UNAVAILABLE);
+        }
+        restart(fixture);
+        client_expect_service(client);
+    }
+}
+
+static void test_server_free__never_listened(void **state)
+{
+    (void)state;
+    struct task_queue *queue;
+    assert_int_equal(task_queue_new(&queue), OK);
+    struct rpc_server_options options = {.address = {.host = "127.0.0.1"}, .queue = queue};
+    size_t before = count_descriptors();
+    for (int i = 0; i < 50; i++) {
+        struct rpc_server *server;
+        assert_int_equal(rpc_server_new(&server, &options, NULL), OK);
+        rpc_server_drain(server, "never began");
+        rpc_server_cancel_all(server);
+        rpc_server_tick(server, clock_monotonic_ms());
+        rpc_server_flush(server);
+        rpc_server_free(server);
+    }
+    rpc_server_free(NULL);
+    assert_int_equal(count_descriptors(), before);
+    task_queue_free(queue);
+}
+
+/* ---- the channel's end ---- */
+
+static void test_channel_close__with_calls_outstanding(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t before = count_descriptors();
+    for (int round = 0; round < 500; round++) {
+        struct client client;
+        clear_outcomes(fixture);
+        client_open(&client, probe_address(fixture->probe), NULL);
+        for (size_t i = 0; i < 40; i++) {
+            if (i % 4 == 0)
+                client_hold(&client, "h", &fixture->outcomes[i]);
+            else if (i % 4 == 1)
+                client_work(&client, "w", &fixture->outcomes[i]);
+            else if (i % 4 == 2)
+                client_flow(&client, 0, 100, 30, &fixture->outcomes[i]);
+            else
+                client_echo(&client, "x", 0, &fixture->outcomes[i]);
+        }
+        for (int i = 0; i < round % 5; i++)
+            client_turn(&client, 1);
+        client_close(&client);
+        for (size_t i = 0; i < 40; i++) {
+            assert_true(fixture->outcomes[i].ended);
+            assert_true(fixture->outcomes[i].result.status == STATUS_CANCELLED ||
+                        fixture->outcomes[i].result.status == STATUS_OK);
+        }
+    }
+    client_expect_service(&fixture->client);
+    WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
+    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).open_calls == 0);
+    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
+}
+
+static void test_channel_close__while_connecting(void **state)
+{
+    struct fixture *fixture = *state;
+    struct address nowhere = *probe_address(fixture->probe);
+    struct probe *gone = probe_start(NULL);
+    nowhere.port = probe_address(gone)->port;
+    probe_stop(gone);
+    size_t before = count_descriptors();
+    for (int round = 0; round < 200; round++) {
+        struct client client;
+        client_open(&client, round % 2 == 0 ? &nowhere : probe_address(fixture->probe), NULL);
+        if (round % 3 == 0)
+            client_turn(&client, 1);
+        client_close(&client);
+    }
+    WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
+    rpc_channel_close(NULL);
+}
+
+static void close_in_closure(struct outcome *outcome)
+{
+    struct client *client = outcome->context;
+    struct rpc_channel *channel = client->channel;
+    client->channel = NULL;
+    rpc_channel_close(channel);
+}
+
+/* From the closure of a reply, of a page, of a deadline, of another's cancelling. */
+static void test_channel_close__from_its_own_closure(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t before = count_descriptors();
+    for (int round = 0; round < 200; round++) {
+        struct client client;
+        clear_outcomes(fixture);
+        client_open(&client, probe_address(fixture->probe), NULL);
+        struct outcome *closing = &fixture->outcomes[0];
+        closing->context = &client;
+        closing->then = close_in_closure;
+        for (size_t i = 1; i < 20; i++) {
+            client.stub.timeout_ms = i % 2 == 0 ? 0 : 60000;
+            client_hold(&client, "h", &fixture->outcomes[i]);
+        }
+        client.stub.timeout_ms = 0;
+        if (round % 4 == 0)
+            client_echo(&client, "x", 0, closing);
+        else if (round % 4 == 1)
+            client_flow(&client, 0, 10, 5, closing);
+        client.stub.timeout_ms = 10;
+        if (round % 4 == 2)
+            client_hold(&client, "h", closing);
+        client.stub.timeout_ms = 0;
+        if (round % 4 == 3) {
+            client_hold(&client, "h", closing);
+            rpc_channel_cancel(client.channel, client.stub.call);
+        }
+        for (size_t i = 20; i < 40 && client.channel != NULL; i++)
+            client_echo(&client, "x", 0, &fixture->outcomes[i]);
+        WAIT_UNTIL(&client, client.channel == NULL);
+        for (size_t i = 1; i < 20; i++) {
+            assert_true(fixture->outcomes[i].ended);
+            assert_int_equal(fixture->outcomes[i].result.status, STATUS_CANCELLED);
+            assert_int_equal(fixture->outcomes[i].replies, 1);
+        }
+        unsigned told = client.connected + client.disconnected;
+        client_turn(&client, 0);
+        client_turn(&client, 0);
+        assert_int_equal(client.connected + client.disconnected, told);
+        client_close(&client);
+    }
+    WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
+    WAIT_UNTIL(&fixture->client, fixture->counters->held == 0);
+}
+
+struct suicidal {
+    struct client client;
+    bool on_connected;
+    unsigned told_after;
+};
+
+static void told(struct suicidal *suicidal, bool close)
+{
+    struct rpc_channel *channel = suicidal->client.channel;
+    if (channel == NULL) {
+        suicidal->told_after++;
+    } else if (close) {
+        suicidal->client.channel = NULL;
+        rpc_channel_close(channel);
+    }
+}
+
+static void suicidal_connected(void *context, struct rpc_channel *channel)
+{
+    (void)channel;
+    struct suicidal *suicidal = context;
+    told(suicidal, suicidal->on_connected);
+}
+
+static void suicidal_disconnected(void *context, struct rpc_channel *channel)
+{
+    (void)channel;
+    struct suicidal *suicidal = context;
+    told(suicidal, !suicidal->on_connected);
+}
+
+static void test_channel_close__from_its_callbacks(void **state)
+{
+    struct fixture *fixture = *state;
+    for (int round = 0; round < 60; round++) {
+        struct suicidal suicidal = {.on_connected = round % 2 == 0};
+        clear_outcomes(fixture);
+        struct rpc_channel_options options = {.context = &suicidal,
+                                              .connected = suicidal_connected,
+                                              .disconnected = suicidal_disconnected};
+        client_open(&suicidal.client, probe_address(fixture->probe), &options);
+        for (size_t i = 0; i < 10; i++)
+            client_hold(&suicidal.client, "h", &fixture->outcomes[i]);
+        if (round % 2 == 1) {
+            WAIT_UNTIL(&suicidal.client, fixture->counters->held == 10);
+            restart(fixture);
+        }
+        WAIT_UNTIL(&suicidal.client, suicidal.client.channel == NULL);
+        for (size_t i = 0; i < 10; i++)
+            assert_true(fixture->outcomes[i].ended);
+        client_turn(&suicidal.client, 0);
+        client_close(&suicidal.client);
+        assert_int_equal(suicidal.told_after, 0);
+    }
+}
+
+/* A closure that hears of the lost connection closes the channel: `disconnected` is not told. */
+static void test_channel_close__from_a_closure_of_the_loss(void **state)
+{
+    struct fixture *fixture = *state;
+    for (int round = 0; round < 20; round++) {
+        struct suicidal suicidal = {.on_connected = false};
+        clear_outcomes(fixture);
+        struct rpc_channel_options options = {.context = &suicidal,
+                                              .connected = suicidal_connected,
+                                              .disconnected = suicidal_disconnected};
+        client_open(&suicidal.client, probe_address(fixture->probe), &options);
+        for (size_t i = 0; i < 10; i++) {
+            fixture->outcomes[i].context = &suicidal.client;
+            client_hold(&suicidal.client, "h", &fixture->outcomes[i]);
+        }
+        fixture->outcomes[4].then = close_in_closure;
+        WAIT_UNTIL(&suicidal.client, fixture->counters->held == 10);
+        restart(fixture);
+        WAIT_UNTIL(&suicidal.client, suicidal.client.channel == NULL);
+        for (size_t i = 0; i < 10; i++)
+            assert_int_equal(fixture->outcomes[i].replies, 1);
+        client_close(&suicidal.client);
+        assert_int_equal(suicidal.told_after, 0);
+    }
+}
+
+static void retry_in_closure(struct outcome *outcome)
+{
+    struct outcome *next = outcome->context;
+    if (next != NULL)
+        client_echo(next->context != NULL ? next->context : NULL, "retry", 0, next);
+}
+
+static void flush_in_closure(struct outcome *outcome)
+{
+    struct client *client = outcome->context;
+    rpc_channel_flush(client->channel);
+}
+
+/* What still waits to be sent then is not sent any more. */
+static void test_channel_close__closures_flush(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client client;
+    client_open(&client, probe_address(fixture->probe), NULL);
+    client_expect_service(&client);
+    size_t echoed = fixture->counters->echoed;
+    for (size_t i = 0; i < 10; i++) {
+        fixture->outcomes[i].context = &client;
+        fixture->outcomes[i].then = flush_in_closure;
+        client_echo(&client, "x", 0, &fixture->outcomes[i]);
+    }
+    client_close(&client);
+    for (size_t i = 0; i < 10; i++)
+        assert_int_equal(fixture->outcomes[i].result.status, STATUS_CANCELLED);
+    client_expect_service(&fixture->client);
+    assert_int_equal(fixture->counters->echoed, echoed + 1);
+}
+
+/* Closures that retry while their channel is being closed: the retry ends at once, too. */
+static void test_channel_close__closures_call_again(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client client;
+    client_open(&client, probe_address(fixture->probe), NULL);
+    for (size_t i = 0; i < 10; i++) {
+        fixture->outcomes[100 + i].context = &client;
+        fixture->outcomes[i].context = &fixture->outcomes[100 + i];
+        fixture->outcomes[i].then = retry_in_closure;
+        client_hold(&client, "h", &fixture->outcomes[i]);
+    }
+    client_close(&client);
+    for (size_t i = 0; i < 10; i++) {
+        assert_int_equal(fixture->outcomes[i].replies, 1);
+        assert_int_equal(fixture->outcomes[100 + i].replies, 1);
+        assert_int_equal(fixture->outcomes[100 + i].result.status, STATUS_CANCELLED);
+    }
+}
+
+/* Closures that retry when the connection is lost: the retry waits for the next one. */
+static void test_reconnect__closures_call_again(void **state)
+{
+    struct fixture *fixture = *state;
+    for (int round = 0; round < 20; round++) {
+        clear_outcomes(fixture);
+        for (size_t i = 0; i < 10; i++) {
+            fixture->outcomes[100 + i].context = &fixture->client;
+            fixture->outcomes[i].context = &fixture->outcomes[100 + i];
+            fixture->outcomes[i].then = retry_in_closure;
+            client_hold(&fixture->client, "h", &fixture->outcomes[i]);
+        }
+        WAIT_UNTIL(&fixture->client, fixture->counters->held == 10);
+        restart(fixture);
+        for (size_t i = 0; i < 10; i++) {
+            WAIT_UNTIL(&fixture->client, fixture->outcomes[100 + i].ended);
+            /* A CANCELLED from the old server, then a retry that meets its end. */
+            if (fixture->outcomes[i].result.status == STATUS_UNAVAILABLE)
+                assert_int_equal(fixture->outcomes[100 + i].result.status, STATUS_OK);
+        }
+    }
+}
+
+/* ---- shutting down in peace ---- */
+
+static void test_drain__refuses_what_is_new_and_keeps_what_is_open(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client *client = &fixture->client;
+    client_hold(client, "open before", &fixture->outcomes[0]);
+    WAIT_UNTIL(client, fixture->counters->held == 1);
+    probe_drain(fixture->probe);
+    client_echo(client, "x", 0, &fixture->outcomes[1]);
+    WAIT_UNTIL(client, fixture->outcomes[1].ended);
+    assert_int_equal(fixture->outcomes[1].result.status, STATUS_UNAVAILABLE);
+    assert_string_equal(fixture->outcomes[1].message, "the server is shutting down");
+    assert_true(fixture->outcomes[1].result.retry_ms > 0);
+    assert_false(fixture->outcomes[0].ended);
+    struct sp_peer late;
+    if (sp_connect(&late, probe_address(fixture->probe), 0)) {
+        (void)sp_handshake(&late, SP_REQ);
+        assert_true(sp_wait_closed(&late, PATIENCE_MS));
+        sp_close(&late);
+    }
+    probe_release(fixture->probe, 1, STATUS_OK);
+    WAIT_UNTIL(client, fixture->outcomes[0].ended);
+    assert_int_equal(fixture->outcomes[0].result.status, STATUS_OK);
+    assert_string_equal(fixture->outcomes[0].text, "open before");
+    assert_int_equal(client->disconnected, 0);
+    restart(fixture);
+    WAIT_UNTIL(client, client->disconnected == 1);
+    client_expect_service(client);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
+    const struct CMUnitTest tests[] = {
+        CASE(test_handshake__that_is_reset),
+        CASE(test_peers__that_close_with_requests_in_flight),
+        CASE(test_late_replies__race_with_the_end_of_the_peer),
+        CASE(test_server__dies_under_its_clients),
+        CASE(test_reconnect__sends_nothing_that_has_ended),
+        CASE(test_server_free__with_calls_outstanding),
+        CASE(test_server_free__calls_end_later),
+        CASE(test_server_free__never_listened),
+        CASE(test_channel_close__with_calls_outstanding),
+        CASE(test_channel_close__while_connecting),
+        CASE(test_channel_close__from_its_own_closure),
+        CASE(test_channel_close__from_its_callbacks),
+        CASE(test_channel_close__from_a_closure_of_the_loss),
+        CASE(test_channel_close__closures_flush),
+        CASE(test_channel_close__closures_call_again),
+        CASE(test_reconnect__closures_call_again),
+        CASE(test_drain__refuses_what_is_new_and_keeps_what_is_open),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT */
+/* Requests that nobody waits for: carried out, in order, and never answered. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "harness/sp_peer.h"
+#include "probe.h"
+#include "rpc/protocol.h"
+#include "spec.pb-c.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct fixture {
+    struct probe *probe;
+    struct probe_counters *counters;
+    struct client client;
+    struct rpc_stub stub; /* one way */
+};
+
+static int start(void **state, const struct rpc_server_options *options)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    log_configure(LOG_SILENT, LOG_TEXT);
+    fixture->probe = probe_start(options);
+    fixture->counters = probe_counters(fixture->probe);
+    client_open(&fixture->client, probe_address(fixture->probe), NULL);
+    client_expect_service(&fixture->client);
+    rpc_stub_init(&fixture->stub, fixture->client.channel, &probe__probe__descriptor);
+    fixture->stub.one_way = true;
+    *state = fixture;
+    return 0;
+}
+
+static int setup(void **state)
+{
+    return start(state, NULL);
+}
+
+static int setup_few_calls(void **state)
+{
+    return start(state,
+                 &(struct rpc_server_options){.waiting_calls_max = 100, .peer_calls_max = 50});
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    client_close(&fixture->client);
+    probe_stop(fixture->probe);
+    free(fixture);
+    log_configure(LOG_INFO, LOG_TEXT);
+    return 0;
+}
+
+static void echo_note(struct fixture *fixture, uint64_t number)
+{
+    Probe__Text request = PROBE__TEXT__INIT;
+    request.number = number;
+    request.text = (char *)"note";
+    probe__probe__echo(&fixture->stub.service, &request, NULL, NULL);
+}
+
+/* ---- a caller of ours ---- */
+
+static void test_note__is_carried_out_in_order(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t echoed = fixture->counters->echoed;
+    uint64_t frames = probe_figures(fixture->probe).frames_sent;
+    for (uint64_t number = 1; number <= 3000; number++) {
+        echo_note(fixture, number);
+        assert_true(fixture->stub.call != 0);
+        if (number % 700 == 0)
+            client_turn(&fixture->client, 0);
+    }
+    assert_int_equal(rpc_channel_open_calls(fixture->client.channel), 0);
+    struct outcome outcome = {.number = 0};
+    client_echo(&fixture->client, "call", 3001, &outcome);
+    WAIT_UNTIL(&fixture->client, outcome.ended);
+    assert_int_equal(outcome.result.status, STATUS_OK);
+    assert_int_equal(fixture->counters->echoed, echoed + 3001);
+    assert_int_equal(fixture->counters->out_of_order, 0);
+    assert_int_equal(probe_figures(fixture->probe).open_calls, 0);
+    assert_int_equal(probe_figures(fixture->probe).frames_sent, frames + 1);
+}
+
+static void test_note__that_is_held_is_an_open_call(void **state)
+{
+    struct fixture *fixture = *state;
+    Probe__Text request = PROBE__TEXT__INIT;
+    for (unsigned keep = 0; keep < 2; keep++) {
+        request.keep = keep == 1;
+        probe__probe__hold(&fixture->stub.service, &request, NULL, NULL);
+        WAIT_UNTIL(&fixture->client, fixture->counters->held == 1);
+        assert_int_equal(probe_figures(fixture->probe).open_calls, 1);
+        uint64_t frames = probe_figures(fixture->probe).frames_sent;
+        probe_release(fixture->probe, 1, STATUS_OK);
+        assert_int_equal(fixture->counters->held, 0);
+        assert_int_equal(probe_figures(fixture->probe).open_calls, 0);
+        client_expect_service(&fixture->client);
+        assert_int_equal(probe_figures(fixture->probe).frames_sent, frames + 1);
+    }
+}
+
+static void test_note__without_a_connection_is_dropped(void **state)
+{
+    struct fixture *fixture = *state;
+    struct rpc_server_options options = {.address = *probe_address(fixture->probe)};
+    probe_stop(fixture->probe);
+    WAIT_UNTIL(&fixture->client, !rpc_channel_is_connected(fixture->client.channel));
+    echo_note(fixture, 1);
+    assert_true(fixture->stub.call == 0);
+    while ((fixture->probe = probe_try_start(&options, NULL)) == NULL)
+        client_turn(&fixture->client, 10);
+    fixture->counters = probe_counters(fixture->probe);
+    client_expect_service(&fixture->client);
+    assert_int_equal(fixture->counters->echoed, 1);
+    echo_note(fixture, 1);
+    assert_true(fixture->stub.call != 0);
+    WAIT_UNTIL(&fixture->client, fixture->counters->echoed == 2);
+}
+
+/* A note that is too large is dropped, those after it are not. */
+static void test_note__too_large(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t echoed = fixture->counters->echoed;
+    char *text = calloc(1, RPC_FRAME_BYTES_DEFAULT + 1);
+    memset(text, 'x', RPC_FRAME_BYTES_DEFAULT);
+    Probe__Text request = PROBE__TEXT__INIT;
+    request.text = text;
+    probe__probe__echo(&fixture->stub.service, &request, NULL, NULL);
+    assert_true(fixture->stub.call == 0);
+    free(text);
+    echo_note(fixture, 1);
+    WAIT_UNTIL(&fixture->client, fixture->counters->echoed == echoed + 1);
+}
+
+static void test_note__more_open_than_a_connection_may_have(void **state)
+{
+    struct fixture *fixture = *state;
+    Probe__Text request = PROBE__TEXT__INIT;
+    for (size_t i = 0; i < 60; i++)
+        probe__probe__hold(&fixture->stub.service, &request, NULL, NULL);
+    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).calls_rejected == 10);
+    assert_int_equal(fixture->counters->held, 50);
+    probe_release(fixture->probe, 50, STATUS_OK);
+    client_expect_service(&fixture->client);
+    assert_int_equal(fixture->client.disconnected, 0);
+}
+
+/* ---- a caller of any kind ---- */
+
+static ProtobufCBinaryData packed(const ProtobufCMessage *message)
+{
+    ProtobufCBinaryData out = {.len = protobuf_c_message_get_packed_size(message)};
+    out.data = malloc(out.len + 1);
+    (void)protobuf_c_message_pack(message, out.data);
+    return out;
+}
+
+static void send_frame(struct sp_peer *peer, Jackdaw__Envelope *envelopes, size_t count)
+{
+    Jackdaw__Envelope *pointers[16];
+    assert_true(count <= 16);
+    for (size_t i = 0; i < count; i++)
+        pointers[i] = &envelopes[i];
+    Jackdaw__Frame frame = JACKDAW__FRAME__INIT;
+    frame.envelopes = pointers;
+    frame.n_envelopes = count;
+    size_t size = jackdaw__frame__get_packed_size(&frame);
+    uint8_t *bytes = malloc(size + 1);
+    (void)jackdaw__frame__pack(&frame, bytes);
+    assert_true(sp_send(peer, SP_REQUEST_ID, bytes, size));
+    free(bytes);
+}
+
+static Jackdaw__Envelope note_to(const char *method)
+{
+    Jackdaw__Envelope note = JACKDAW__ENVELOPE__INIT;
+    note.kind = JACKDAW__ENVELOPE__KIND__NOTE;
+    note.protocol = RPC_PROTOCOL;
+    note.service = (char *)"probe.Probe";
+    note.method = (char *)method;
+    note.call = 7; /* of no account */
+    note.credits = 10;
+    return note;
+}
+
+/* It is alone in the next frame that comes. */
+static void expect_answer_to(struct sp_peer *peer, uint64_t call)
+{
+    struct sp_message message;
+    assert_int_equal(sp_receive(peer, SP_PATIENCE_MS, &message), SP_MESSAGE);
+    Jackdaw__Frame *frame = jackdaw__frame__unpack(NULL, message.size, message.body);
+    assert_non_null(frame);
+    assert_int_equal(frame->n_envelopes, 1);
+    assert_true(frame->envelopes[0]->call == call);
+    jackdaw__frame__free_unpacked(frame, NULL);
+    free(message.body);
+}
+
+/* Calls, and expects that nothing but the one answer to that comes. */
+static void expect_one_answer(struct sp_peer *peer, uint64_t call)
+{
+    Jackdaw__Envelope request = note_to("Echo");
+    request.kind = JACKDAW__ENVELOPE__KIND__REQUEST;
+    request.call = call;
+    send_frame(peer, &request, 1);
+    expect_answer_to(peer, call);
+}
+
+/* Notes that find the server full are dropped; nobody is told, nobody is disconnected. */
+static void test_note__to_a_full_server(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t echoed = fixture->counters->echoed;
+    Jackdaw__Envelope notes[10];
+    struct sp_peer peer;
+    for (size_t i = 0; i < 10; i++)
+        notes[i] = note_to("Echo");
+    assert_true(sp_open(&peer, probe_address(fixture->probe)));
+    probe_pause(fixture->probe);
+    for (size_t i = 0; i < 50; i++)
+        send_frame(&peer, notes, 10);
+    expect_one_answer(&peer, 1); /* also that it is full */
+    notes[9].kind = JACKDAW__ENVELOPE__KIND__REQUEST;
+    notes[9].call = 2;
+    send_frame(&peer, notes, 10);
+    expect_answer_to(&peer, 2);
+    probe_resume(fixture->probe);
+    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).calls_rejected == 411);
+    assert_int_equal(fixture->counters->echoed, echoed + 100);
+    sp_close(&peer);
+}
+
+/* Whatever a handler does, and whatever is wrong with a note. */
+static void test_note__is_never_answered(void **state)
+{
+    struct fixture *fixture = *state;
+    Probe__Refusal refusal = PROBE__REFUSAL__INIT;
+    refusal.status = STATUS_ABORTED;
+    Probe__Refusal elsewhere = refusal;
+    elsewhere.elsewhere = true;
+    Probe__FlowRequest flow = PROBE__FLOW_REQUEST__INIT;
+    flow.pages = 0;
+    Jackdaw__Envelope notes[] = {note_to("Echo"),   note_to("Work"), note_to("Refuse"),
+                                 note_to("Refuse"), note_to("Flow"), note_to("Sing"),
+                                 note_to("Echo"),   note_to("Echo"), note_to("Hold")};
+    uint8_t large[5000] = {0};
+    uint8_t broken[] = {0x0a, 0xff};
+    notes[2].payload = packed(&refusal.base);
+    notes[3].payload = packed(&elsewhere.base);
+    notes[4].payload = packed(&flow.base);
+    notes[6].protocol = 2u << 16;
+    notes[7].payload = (ProtobufCBinaryData){sizeof broken, broken};
+    notes[8].payload = (ProtobufCBinaryData){sizeof large, large};
+    struct sp_peer peer;
+    assert_true(sp_open(&peer, probe_address(fixture->probe)));
+    send_frame(&peer, notes, sizeof notes / sizeof notes[0]);
+    expect_one_answer(&peer, 1);
+    WAIT_UNTIL(&fixture->client, fixture->counters->worked == 2);
+    assert_int_equal(probe_figures(fixture->probe).open_calls, 1); /* Flow waits for credits */
+    assert_int_equal(fixture->counters->pages, 0);
+    probe_drain(fixture->probe);
+    send_frame(&peer, notes, 1);
+    expect_one_answer(&peer, 2);
+    for (size_t i = 2; i <= 4; i++)
+        free(notes[i].payload.data);
+    sp_close(&peer);
+    WAIT_UNTIL(&fixture->client, fixture->counters->cancelled == 1); /* told like any call's end */
+}
+
+/* CANCEL and CREDIT are about calls: a note has no number of its own. */
+static void test_note__is_not_controlled(void **state)
+{
+    struct fixture *fixture = *state;
+    Jackdaw__Envelope envelopes[] = {note_to("Hold"), JACKDAW__ENVELOPE__INIT,
+                                     JACKDAW__ENVELOPE__INIT};
+    envelopes[1].kind = JACKDAW__ENVELOPE__KIND__CREDIT;
+    envelopes[1].credits = 5;
+    envelopes[2].kind = JACKDAW__ENVELOPE__KIND__CANCEL;
+    envelopes[1].call = envelopes[2].call = envelopes[0].call;
+    struct sp_peer peer;
+    assert_true(sp_open(&peer, probe_address(fixture->probe)));
+    send_frame(&peer, envelopes, 3);
+    expect_one_answer(&peer, 1);
+    assert_int_equal(fixture->counters->held, 1);
+    assert_int_equal(fixture->counters->cancelled, 0);
+    assert_int_equal(fixture->counters->credited, 0);
+    probe_release(fixture->probe, 1, STATUS_OK);
+    sp_close(&peer);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define FULL_CASE(name) cmocka_unit_test_setup_teardown(name, setup_few_calls, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(test_note__is_carried_out_in_order),
+        CASE(test_note__that_is_held_is_an_open_call),
+        CASE(test_note__without_a_connection_is_dropped),
+        CASE(test_note__too_large),
+        FULL_CASE(test_note__to_a_full_server),
+        FULL_CASE(test_note__more_open_than_a_connection_may_have),
+        CASE(test_note__is_never_answered),
+        CASE(test_note__is_not_controlled),
+    };
+    return cmocka_run_group_tests_name("rpc_notes", tests, NULL, NULL);
+}

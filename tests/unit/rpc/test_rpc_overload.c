@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+/* More than the owner can take: every call is answered, nothing is dropped, memory stays bounded. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "harness/sp_peer.h"
+#include "probe.h"
+#include "rpc/protocol.h"
+#include "spec.pb-c.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define WAITING_CALLS 500
+#define WAITING_BYTES (1u << 20)
+#define COUNT 5000
+
+struct fixture {
+    struct probe *probe;
+    struct probe_counters *counters;
+    struct client client;
+    struct outcome outcomes[COUNT];
+};
+
+static int start(void **state, const struct rpc_server_options *options)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    log_configure(LOG_SILENT, LOG_TEXT);
+    fixture->probe = probe_start(options);
+    fixture->counters = probe_counters(fixture->probe);
+    client_open(&fixture->client, probe_address(fixture->probe), NULL);
+    client_expect_service(&fixture->client);
+    *state = fixture;
+    return 0;
+}
+
+static int setup_few_calls(void **state)
+{
+    return start(state, &(struct rpc_server_options){.waiting_calls_max = WAITING_CALLS,
+                                                     .peer_calls_max = 100000});
+}
+
+static int setup_few_bytes(void **state)
+{
+    return start(state, &(struct rpc_server_options){.waiting_bytes_max = WAITING_BYTES});
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    client_close(&fixture->client);
+    probe_stop(fixture->probe);
+    free(fixture);
+    log_configure(LOG_INFO, LOG_TEXT);
+    return 0;
+}
+
+static size_t count_ended(const struct fixture *fixture, enum status status)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < COUNT; i++)
+        count += fixture->outcomes[i].ended && fixture->outcomes[i].result.status == status;
+    return count;
+}
+
+static void call_all(struct fixture *fixture, const char *text)
+{
+    for (size_t i = 0; i < COUNT; i++) {
+        client_echo(&fixture->client, text, 0, &fixture->outcomes[i]);
+        rpc_channel_flush(fixture->client.channel);
+        if (i % 40 == 0)
+            client_turn(&fixture->client, 0); /* frames of all sizes */
+    }
+}
+
+/* While the owner is stuck, callers hear at once that the queue is full; what was taken before is
+ * answered when the owner goes on. */
+static void test_full_queue__every_call_is_answered(void **state)
+{
+    struct fixture *fixture = *state;
+    probe_pause(fixture->probe);
+    call_all(fixture, "x");
+    WAIT_UNTIL(&fixture->client,
+               count_ended(fixture, STATUS_RESOURCE_EXHAUSTED) >= COUNT - WAITING_CALLS);
+    size_t rejected = count_ended(fixture, STATUS_RESOURCE_EXHAUSTED);
+    assert_true(rejected < COUNT);
+    for (size_t i = 0; i < COUNT; i++) {
+        if (fixture->outcomes[i].ended) {
+            assert_true(fixture->outcomes[i].result.retry_ms > 0);
+            assert_true(strlen(fixture->outcomes[i].message) > 0);
+        }
+    }
+    probe_resume(fixture->probe);
+    for (size_t i = 0; i < COUNT; i++)
+        WAIT_UNTIL(&fixture->client, fixture->outcomes[i].ended);
+    assert_int_equal(
+        count_ended(fixture, STATUS_OK) + count_ended(fixture, STATUS_RESOURCE_EXHAUSTED), COUNT);
+    assert_int_equal(probe_figures(fixture->probe).calls_rejected, rejected);
+    assert_int_equal(fixture->counters->echoed, 1 + COUNT - rejected);
+    client_expect_service(&fixture->client);
+    assert_int_equal(fixture->client.disconnected, 0);
+}
+
+/* A full frame of calls is rejected in one frame of answers: nng drops none of them. */
+static void test_full_queue__frames_of_many_calls(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sp_peer peer;
+    assert_true(sp_open(&peer, probe_address(fixture->probe)));
+    Jackdaw__Envelope request = JACKDAW__ENVELOPE__INIT;
+    request.protocol = RPC_PROTOCOL;
+    request.service = (char *)"probe.Probe";
+    request.method = (char *)"Echo";
+    Jackdaw__Envelope *envelopes[RPC_ENVELOPES_MAX];
+    for (size_t i = 0; i < RPC_ENVELOPES_MAX; i++)
+        envelopes[i] = &request;
+    Jackdaw__Frame frame = JACKDAW__FRAME__INIT;
+    frame.envelopes = envelopes;
+    frame.n_envelopes = RPC_ENVELOPES_MAX;
+    size_t size = jackdaw__frame__get_packed_size(&frame);
+    uint8_t *packed = malloc(size);
+    (void)jackdaw__frame__pack(&frame, packed);
+    probe_pause(fixture->probe);
+    for (int i = 0; i < 60; i++) /* all of them before reading a single answer */
+        assert_true(sp_send(&peer, SP_REQUEST_ID, packed, size));
+    free(packed);
+    size_t answers = 0;
+    while (answers < (size_t)60 * RPC_ENVELOPES_MAX) {
+        struct sp_message message;
+        assert_int_equal(sp_receive(&peer, PATIENCE_MS, &message), SP_MESSAGE);
+        Jackdaw__Frame *reply = jackdaw__frame__unpack(NULL, message.size, message.body);
+        assert_non_null(reply);
+        for (size_t i = 0; i < reply->n_envelopes; i++) {
+            assert_int_equal(reply->envelopes[i]->status, STATUS_RESOURCE_EXHAUSTED);
+            assert_true(reply->envelopes[i]->retry_ms > 0);
+        }
+        answers += reply->n_envelopes;
+        jackdaw__frame__free_unpacked(reply, NULL);
+        free(message.body);
+    }
+    probe_resume(fixture->probe);
+    client_expect_service(&fixture->client);
+    sp_close(&peer);
+}
+
+static void test_full_queue__of_bytes(void **state)
+{
+    struct fixture *fixture = *state;
+    char text[3000];
+    memset(text, 't', sizeof text);
+    text[sizeof text - 1] = '\0';
+    probe_pause(fixture->probe);
+    call_all(fixture, text);
+    /* A call takes at least its text. */
+    WAIT_UNTIL(&fixture->client, count_ended(fixture, STATUS_RESOURCE_EXHAUSTED) >=
+                                     COUNT - WAITING_BYTES / sizeof text);
+    assert_true(count_ended(fixture, STATUS_RESOURCE_EXHAUSTED) < COUNT);
+    probe_resume(fixture->probe);
+    for (size_t i = 0; i < COUNT; i++)
+        WAIT_UNTIL(&fixture->client, fixture->outcomes[i].ended);
+    client_expect_service(&fixture->client);
+}
+
+static void send_endlessly(struct fixture *fixture, const uint8_t *body, size_t size)
+{
+    struct sp_peer peer;
+    assert_true(sp_open(&peer, probe_address(fixture->probe)));
+    uint8_t prefix[SP_PREFIX_BYTES];
+    sp_prefix(prefix, SP_REQUEST_ID, size);
+    uint8_t burst[SP_PREFIX_BYTES * 2000];
+    size_t used = 0;
+    while (used + SP_PREFIX_BYTES + size <= sizeof burst) {
+        memcpy(burst + used, prefix, sizeof prefix);
+        memcpy(burst + used + sizeof prefix, body, size);
+        used += sizeof prefix + size;
+    }
+    probe_pause(fixture->probe);
+    size_t before = resident_bytes();
+    for (int i = 0; i < 60; i++)
+        if (!sp_send_bytes(&peer, burst, used))
+            break; /* disconnected: fine */
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    assert_true(resident_bytes() < before + (20u << 20)); /* 100,000 frames */
+#endif
+    (void)before;
+    probe_resume(fixture->probe);
+    client_expect_service(&fixture->client);
+    sp_close(&peer);
+    assert_int_equal(fixture->client.disconnected, 0);
+}
+
+/* Frames without a request have nothing to be answered, and still take memory. */
+static void test_full_queue__of_empty_frames(void **state)
+{
+    send_endlessly(*state, (const uint8_t *)"", 0);
+}
+
+static void test_full_queue__of_control_frames(void **state)
+{
+    send_endlessly(*state, (const uint8_t *)"\x0a\x04\x08\x02\x18\x05", 6);
+}
+
+/* While requests are rejected, control messages for open calls still get through, also those in a
+ * frame with rejected requests. */
+static void test_full_queue__control_gets_through(void **state)
+{
+    struct fixture *fixture = *state;
+    struct client *client = &fixture->client;
+    struct outcome *flow = &fixture->outcomes[0];
+    struct outcome *held = &fixture->outcomes[1];
+    client_flow(client, 0, 10, 5, flow);
+    uint64_t flow_call = client->stub.call;
+    client_hold(client, "h", held);
+    uint64_t held_call = client->stub.call;
+    WAIT_UNTIL(client, flow->replies == 5 && fixture->counters->held == 2);
+    probe_pause(fixture->probe);
+    char text[3000];
+    memset(text, 't', sizeof text);
+    text[sizeof text - 1] = '\0';
+    for (size_t i = 2; i < 1000; i++) {
+        client_echo(client, text, 0, &fixture->outcomes[i]);
+        client_turn(client, 0);
+    }
+    WAIT_UNTIL(client, count_ended(fixture, STATUS_RESOURCE_EXHAUSTED) > 0);
+    size_t rejected = count_ended(fixture, STATUS_RESOURCE_EXHAUSTED);
+    client_echo(client, text, 0, &fixture->outcomes[1000]);
+    rpc_channel_credit(client->channel, flow_call, 3);
+    rpc_channel_cancel(client->channel, held_call);
+    client_echo(client, text, 0, &fixture->outcomes[1001]);
+    rpc_channel_flush(client->channel);
+    WAIT_UNTIL(client, fixture->outcomes[1000].ended && fixture->outcomes[1001].ended);
+    assert_int_equal(fixture->outcomes[1000].result.status, STATUS_RESOURCE_EXHAUSTED);
+    assert_true(rejected > 0);
+    probe_resume(fixture->probe);
+    WAIT_UNTIL(client, flow->replies == 8);
+    WAIT_UNTIL(client, fixture->counters->cancelled == 1);
+    assert_int_equal(flow->gaps, 0);
+    assert_int_equal(client->disconnected, 0);
+    for (size_t i = 2; i < 1002; i++)
+        WAIT_UNTIL(client, fixture->outcomes[i].ended);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_full_queue__every_call_is_answered, setup_few_calls,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_full_queue__frames_of_many_calls, setup_few_calls,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_full_queue__of_bytes, setup_few_bytes, teardown),
+        cmocka_unit_test_setup_teardown(test_full_queue__of_empty_frames, setup_few_bytes,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_full_queue__of_control_frames, setup_few_bytes,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_full_queue__control_gets_through, setup_few_bytes,
+                                        teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

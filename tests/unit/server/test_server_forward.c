@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: MIT */
+/* --forward: a client, a server that carries its calls on, and the one that answers them. The service
+ * is the tests' own, so that nothing can depend on what is carried. */
+#include "base/clock.h"
+#include "probe.h"
+#include "server/forward.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* TLS_FILES is the folder of the certificates, from CMake. */
+#define AUTHORITY TLS_FILES "/authority.pem"
+
+/* ---- the one between ---- */
+
+struct slave {
+    struct task_queue *queue;
+    struct rpc_server *server;
+    struct forward *forward;
+    struct forward_options options;
+    ProtobufCService service;
+    struct address address;
+    pthread_t thread;
+    atomic_bool is_started;
+    atomic_bool stopping;
+    atomic_size_t open_calls;
+    char wanted[ADDRESS_TEXT_SIZE]; /* whom to; read when is_wanted */
+    atomic_bool is_wanted;
+};
+
+static bool carry_on(void *context, struct rpc_call *call, const ProtobufCService *service,
+                     unsigned method, const ProtobufCMessage *input)
+{
+    struct slave *slave = context;
+    forward_call(slave->forward, call, service, method, input);
+    return false;
+}
+
+static void never(ProtobufCService *service, unsigned method, const ProtobufCMessage *input,
+                  ProtobufCClosure closure, void *context)
+{
+    (void)service;
+    (void)method;
+    (void)input;
+    (void)closure;
+    rpc_call_fail(context, STATUS_DATA_LOSS, 0, "the slave answered by itself");
+}
+
+/* On its thread, which is then the server's owner. */
+static void start(struct slave *slave)
+{
+    struct error_text why;
+    ASSERT(forward_new(&slave->forward, &slave->options) == OK);
+    struct rpc_server_options options = {.address = {.host = "127.0.0.1"},
+                                         .queue = slave->queue,
+                                         .admit = carry_on,
+                                         .admit_context = slave};
+    ASSERT(rpc_server_new(&slave->server, &options, &why) == OK);
+    ASSERT(rpc_server_add(slave->server, &slave->service, NULL) == OK);
+    ASSERT(rpc_server_listen(slave->server, &why) == OK);
+    rpc_server_address(slave->server, &slave->address);
+    atomic_store(&slave->is_started, true);
+}
+
+static void *serve(void *argument)
+{
+    struct slave *slave = argument;
+    start(slave);
+    while (!atomic_load(&slave->stopping)) {
+        task_queue_wait(slave->queue, 20);
+        if (atomic_load(&slave->is_wanted)) {
+            forward_to(slave->forward, slave->wanted[0] == '\0' ? NULL : slave->wanted);
+            atomic_store(&slave->is_wanted, false);
+        }
+        (void)task_queue_run(slave->queue, SIZE_MAX);
+        uint64_t now_ms = clock_monotonic_ms();
+        rpc_server_tick(slave->server, now_ms);
+        forward_tick(slave->forward, now_ms);
+        forward_flush(slave->forward);
+        rpc_server_flush(slave->server);
+        atomic_store(&slave->open_calls, forward_open_calls(slave->forward));
+    }
+    forward_free(slave->forward);
+    rpc_server_free(slave->server);
+    (void)task_queue_run(slave->queue, SIZE_MAX);
+    return NULL;
+}
+
+static void slave_open(struct slave *slave, size_t calls_max, const char *authority)
+{
+    *slave = (struct slave){.service = {.descriptor = &probe__probe__descriptor, .invoke = never}};
+    assert_int_equal(task_queue_new(&slave->queue), OK);
+    slave->options = (struct forward_options){
+        .queue = slave->queue, .calls_max = calls_max, .tls_authority = authority};
+    assert_int_equal(pthread_create(&slave->thread, NULL, serve, slave), 0);
+    WAIT_UNTIL(NULL, atomic_load(&slave->is_started));
+}
+
+static void slave_close(struct slave *slave)
+{
+    atomic_store(&slave->stopping, true);
+    task_queue_wake(slave->queue);
+    assert_int_equal(pthread_join(slave->thread, NULL), 0);
+    task_queue_free(slave->queue);
+}
+
+/* The master is at this address from now on; NULL: nowhere. */
+static void slave_follow(struct slave *slave, const struct address *address)
+{
+    slave->wanted[0] = '\0';
+    if (address != NULL)
+        address_format(address, slave->wanted);
+    atomic_store(&slave->is_wanted, true);
+    task_queue_wake(slave->queue);
+    WAIT_UNTIL(NULL, !atomic_load(&slave->is_wanted));
+}
+
+/* ---- all three ---- */
+
+struct row {
+    struct probe *master;
+    struct slave slave;
+    struct client client;
+};
+
+static void row_open(struct row *row, size_t calls_max)
+{
+    row->master = probe_start(NULL);
+    slave_open(&row->slave, calls_max, NULL);
+    slave_follow(&row->slave, probe_address(row->master));
+    client_open(&row->client, &row->slave.address, NULL);
+}
+
+static void row_close(struct row *row)
+{
+    client_close(&row->client);
+    slave_close(&row->slave);
+    probe_stop(row->master);
+}
+
+static void test_forward__a_call_and_its_answer(void **state)
+{
+    (void)state;
+    struct row row;
+    row_open(&row, 0);
+    static const uint8_t token[] = {1, 0, 255};
+    row.client.stub.token = token;
+    row.client.stub.token_size = sizeof token;
+    struct outcome outcome = {.number = 0};
+    client_echo(&row.client, "hello", 7, &outcome);
+    WAIT_UNTIL(&row.client, outcome.ended);
+    assert_int_equal(outcome.result.status, STATUS_OK);
+    assert_string_equal(outcome.text, "hello");
+    assert_int_equal(outcome.number, 7);
+    assert_int_equal(outcome.token_size, sizeof token);
+    assert_memory_equal(outcome.token, token, sizeof token);
+    assert_int_equal(probe_counters(row.master)->echoed, 1);
+    row_close(&row);
+}
+
+/* All that a refusal tells, but not whom to ask instead: the client asks this server. */
+static void test_forward__a_refusal(void **state)
+{
+    (void)state;
+    struct row row;
+    row_open(&row, 0);
+    Probe__Refusal request = PROBE__REFUSAL__INIT;
+    request.status = STATUS_ABORTED;
+    request.retry_ms = 77;
+    request.text = (char *)"not now";
+    request.master = (char *)"10.0.0.9:1";
+    request.next_request = 5;
+    struct outcome outcome = {.number = 0};
+    probe__probe__refuse(&row.client.stub.service, &request, on_text, &outcome);
+    WAIT_UNTIL(&row.client, outcome.ended);
+    assert_int_equal(outcome.result.status, STATUS_ABORTED);
+    assert_int_equal(outcome.result.retry_ms, 77);
+    assert_int_equal(outcome.result.next_request, 5);
+    assert_string_equal(outcome.message, "not now");
+    assert_string_equal(outcome.master, "");
+    row_close(&row);
+}
+
+static void test_forward__the_order_of_a_clients_calls(void **state)
+{
+    (void)state;
+    enum { CALLS = 2000 };
+    struct row row;
+    row_open(&row, 0);
+    struct outcome *outcomes = calloc(CALLS, sizeof *outcomes);
+    assert_non_null(outcomes);
+    for (unsigned i = 0; i < CALLS; i++)
+        client_echo(&row.client, "x", i + 1, &outcomes[i]);
+    for (unsigned i = 0; i < CALLS; i++) {
+        WAIT_UNTIL(&row.client, outcomes[i].ended);
+        assert_int_equal(outcomes[i].result.status, STATUS_OK);
+        assert_int_equal(outcomes[i].number, i + 1);
+    }
+    assert_int_equal(probe_counters(row.master)->out_of_order, 0);
+    free(outcomes);
+    row_close(&row);
+}
+
+/* ---- streams ---- */
+
+static void test_forward__a_stream_and_its_credits(void **state)
+{
+    (void)state;
+    struct row row;
+    row_open(&row, 0);
+    struct outcome outcome = {.number = 0};
+    client_flow(&row.client, 0, 100, 8, &outcome);
+    uint64_t call = row.client.stub.call;
+    WAIT_UNTIL(&row.client, outcome.number == 8);
+    /* A call that goes the same way finds that no more has come meanwhile. */
+    client_expect_service(&row.client);
+    assert_int_equal(probe_counters(row.master)->pages, 8);
+    rpc_channel_credit(row.client.channel, call, 3);
+    WAIT_UNTIL(&row.client, outcome.number == 11);
+    client_expect_service(&row.client);
+    assert_int_equal(probe_counters(row.master)->pages, 11);
+    for (unsigned i = 0; i < 100; i++) { /* more than 48, in pieces */
+        rpc_channel_credit(row.client.channel, call, 7);
+        WAIT_UNTIL(&row.client, outcome.number == 11 + (i + 1) * 7);
+    }
+    assert_int_equal(outcome.gaps, 0);
+    assert_false(outcome.ended);
+    rpc_channel_cancel(row.client.channel, call);
+    WAIT_UNTIL(&row.client, probe_counters(row.master)->held == 0);
+    WAIT_UNTIL(&row.client, row.slave.open_calls == 0);
+    row_close(&row);
+}
+
+static void test_forward__a_stream_ends_with_its_last_page(void **state)
+{
+    (void)state;
+    struct row row;
+    row_open(&row, 0);
+    struct outcome outcome = {.number = 0};
+    client_flow(&row.client, 5, 20000, 48, &outcome);
+    WAIT_UNTIL(&row.client, outcome.ended);
+    assert_int_equal(outcome.result.status, STATUS_OK);
+    assert_int_equal(outcome.number, 5);
+    assert_int_equal(outcome.gaps, 0);
+    assert_int_equal(outcome.text_size, 20000);
+    row_close(&row);
+}
+
+/* ---- giving up ---- */
+
+static void test_forward__what_the_caller_gives_up_is_given_up(void **state)
+{
+    (void)state;
+    struct row row;
+    row_open(&row, 0);
+    struct outcome outcomes[3] = {{.number = 0}};
+    client_hold(&row.client, "a", &outcomes[0]);
+    uint64_t call = row.client.stub.call;
+    WAIT_UNTIL(&row.client, probe_counters(row.master)->held == 1);
+    rpc_channel_cancel(row.client.channel, call);
+    WAIT_UNTIL(&row.client, probe_counters(row.master)->held == 0);
+    row.client.stub.timeout_ms = 50; /* a deadline goes on with the call */
+    client_hold(&row.client, "b", &outcomes[1]);
+    WAIT_UNTIL(&row.client, probe_counters(row.master)->cancelled == 2);
+    WAIT_UNTIL(&row.client, outcomes[1].ended);
+    assert_int_equal(outcomes[1].result.status, STATUS_DEADLINE_EXCEEDED);
+    row.client.stub.timeout_ms = 0;
+    client_hold(&row.client, "c", &outcomes[2]);
+    client_flow(&row.client, 0, 10, 4, &outcomes[0]);
+    WAIT_UNTIL(&row.client, probe_counters(row.master)->held == 2);
+    client_close(&row.client); /* who goes gives up everything */
+    WAIT_UNTIL(NULL, probe_counters(row.master)->held == 0);
+    WAIT_UNTIL(NULL, row.slave.open_calls == 0);
+    client_open(&row.client, &row.slave.address, NULL);
+    row_close(&row);
+}
+
+/* ---- masters come and go ---- */
+
+static void expect_unavailable(struct client *client, const char *hint)
+{
+    struct outcome outcome = {.number = 0};
+    client_echo(client, "anybody?", 0, &outcome);
+    WAIT_UNTIL(client, outcome.ended);
+    assert_int_equal(outcome.result.status, STATUS_UNAVAILABLE);
+    assert_true(outcome.result.retry_ms > 0);
+    assert_non_null(strstr(outcome.message, hint));
+}
+
+static void test_forward__no_master(void **state)
+{
+    (void)state;
+    struct row row;
+    row_open(&row, 0);
+    slave_follow(&row.slave, NULL);
+    expect_unavailable(&row.client, "in charge");
+    slave_follow(&row.slave, probe_address(row.master));
+    client_expect_service(&row.client);
+    row_close(&row);
+}
+
+static void test_forward__the_master_is_lost(void **state)
+{
+    (void)state;
+    struct row row;
+    row_open(&row, 0);
+    struct outcome hold = {.number = 0};
+    struct outcome flow = {.number = 0};
+    client_hold(&row.client, "a", &hold);
+    client_flow(&row.client, 0, 10, 4, &flow);
+    WAIT_UNTIL(&row.client, flow.number == 4);
+    WAIT_UNTIL(&row.client, probe_counters(row.master)->held == 2);
+    probe_stop(row.master);
+    WAIT_UNTIL(&row.client, hold.ended && flow.ended);
+    assert_int_equal(hold.result.status, STATUS_UNAVAILABLE);
+    assert_int_equal(flow.result.status, STATUS_UNAVAILABLE);
+    assert_true(hold.result.retry_ms > 0);
+    assert_int_equal(row.client.disconnected, 0);
+    row.master = probe_start(NULL);
+    slave_follow(&row.slave, probe_address(row.master));
+    client_expect_service(&row.client);
+    row_close(&row);
+}
+
+static void test_forward__another_master(void **state)
+{
+    (void)state;
+    struct row row;
+    row_open(&row, 0);
+    struct outcome hold = {.number = 0};
+    client_hold(&row.client, "a", &hold);
+    WAIT_UNTIL(&row.client, probe_counters(row.master)->held == 1);
+    slave_follow(&row.slave, probe_address(row.master)); /* the same: nothing happens */
+    client_expect_service(&row.client);
+    assert_false(hold.ended);
+    struct probe *other = probe_start(NULL);
+    slave_follow(&row.slave, probe_address(other));
+    WAIT_UNTIL(&row.client, hold.ended);
+    assert_int_equal(hold.result.status, STATUS_UNAVAILABLE);
+    assert_non_null(strstr(hold.message, "has changed"));
+    client_expect_service(&row.client);
+    assert_int_equal(probe_counters(other)->echoed, 1);
+    WAIT_UNTIL(&row.client, probe_counters(row.master)->held == 0);
+    row_close(&row);
+    probe_stop(other);
+}
+
+/* ---- bounds ---- */
+
+static void test_forward__as_many_as_it_may(void **state)
+{
+    (void)state;
+    struct row row;
+    row_open(&row, 2);
+    struct outcome outcomes[3] = {{.number = 0}};
+    for (size_t i = 0; i < 3; i++)
+        client_hold(&row.client, "a", &outcomes[i]);
+    WAIT_UNTIL(&row.client, outcomes[2].ended);
+    assert_int_equal(outcomes[2].result.status, STATUS_RESOURCE_EXHAUSTED);
+    assert_true(outcomes[2].result.retry_ms > 0);
+    WAIT_UNTIL(&row.client, probe_counters(row.master)->held == 2);
+    probe_release(row.master, 1, STATUS_OK);
+    WAIT_UNTIL(&row.client, outcomes[0].ended);
+    WAIT_UNTIL(&row.client, row.slave.open_calls == 1);
+    client_expect_service(&row.client);
+    row_close(&row);
+}
+
+/* Everything at once, while calls are open: nothing is left behind. */
+static void test_forward__ends_with_calls_open(void **state)
+{
+    (void)state;
+    struct row row;
+    row_open(&row, 0);
+    struct outcome outcomes[4] = {{.number = 0}};
+    client_hold(&row.client, "a", &outcomes[0]);
+    client_flow(&row.client, 0, 10, 4, &outcomes[1]);
+    WAIT_UNTIL(&row.client, probe_counters(row.master)->held == 2);
+    slave_close(&row.slave);
+    WAIT_UNTIL(&row.client, outcomes[0].ended && outcomes[1].ended);
+    WAIT_UNTIL(NULL, probe_counters(row.master)->held == 0);
+    client_close(&row.client);
+    probe_stop(row.master);
+}
+
+/* ---- TLS ---- */
+
+static void test_forward__to_a_master_with_tls(void **state)
+{
+    (void)state;
+    struct rpc_server_options options = {
+        .address = {.host = "127.0.0.1", .tls = true},
+        .tls_certificate = TLS_FILES "/server.pem",
+        .tls_key = TLS_FILES "/server.key",
+    };
+    struct probe *master = probe_start(&options);
+    static const char *const authorities[] = {AUTHORITY, NULL};
+    for (size_t i = 0; i < 2; i++) {
+        struct slave slave;
+        struct client client;
+        slave_open(&slave, 0, authorities[i]);
+        slave_follow(&slave, probe_address(master));
+        client_open(&client, &slave.address, NULL);
+        if (authorities[i] != NULL)
+            client_expect_service(&client);
+        else
+            expect_unavailable(&client, "in charge");
+        client_close(&client);
+        slave_close(&slave);
+    }
+    probe_stop(master);
+}
+
+/* The log tells once why the master cannot be reached, however often it is tried. */
+static void test_forward__to_a_master_that_is_not_trusted(void **state)
+{
+    (void)state;
+    struct rpc_server_options options = {
+        .address = {.host = "127.0.0.1", .tls = true},
+        .tls_certificate = TLS_FILES "/server.pem",
+        .tls_key = TLS_FILES "/server.key",
+    };
+    struct probe *master = probe_start(&options);
+    struct slave slave;
+    struct client client;
+    int real_stderr = dup(STDERR_FILENO);
+    int captured = memfd_create("stderr", MFD_CLOEXEC);
+    assert_true(real_stderr >= 0 && captured >= 0);
+    assert_int_equal(fcntl(captured, F_SETFL, O_APPEND), 0);
+    assert_true(dup2(captured, STDERR_FILENO) >= 0);
+    slave_open(&slave, 0, TLS_FILES "/other_authority.pem");
+    slave_follow(&slave, probe_address(master));
+    client_open(&client, &slave.address, NULL);
+    struct outcome outcome = {.number = 0};
+    client.stub.timeout_ms = 1000; /* several attempts to connect */
+    client_echo(&client, "x", 0, &outcome);
+    WAIT_UNTIL(&client, outcome.ended);
+    assert_int_not_equal(outcome.result.status, STATUS_OK);
+    client_close(&client);
+    slave_close(&slave);
+    probe_stop(master);
+    static char said[8192];
+    (void)dup2(real_stderr, STDERR_FILENO);
+    ssize_t size = pread(captured, said, sizeof said - 1, 0);
+    assert_true(size > 0);
+    (void)close(captured);
+    (void)close(real_stderr);
+    const char *line = strstr(said, "server forward_failed master=tls+tcp://127.0.0.1:");
+    assert_non_null(line);
+    assert_non_null(strstr(line, "not signed by an authority"));
+    assert_null(strstr(line + 1, "server forward_failed"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forward__a_call_and_its_answer),
+        cmocka_unit_test(test_forward__a_refusal),
+        cmocka_unit_test(test_forward__the_order_of_a_clients_calls),
+        cmocka_unit_test(test_forward__a_stream_and_its_credits),
+        cmocka_unit_test(test_forward__a_stream_ends_with_its_last_page),
+        cmocka_unit_test(test_forward__what_the_caller_gives_up_is_given_up),
+        cmocka_unit_test(test_forward__no_master),
+        cmocka_unit_test(test_forward__the_master_is_lost),
+        cmocka_unit_test(test_forward__another_master),
+        cmocka_unit_test(test_forward__as_many_as_it_may),
+        cmocka_unit_test(test_forward__ends_with_calls_open),
+        cmocka_unit_test(test_forward__to_a_master_with_tls),
+        cmocka_unit_test(test_forward__to_a_master_that_is_not_trusted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
