@@ -7,7 +7,7 @@
 #include "base/address.h"
 #include "base/error.h"
 #include "base/options.h"
-#include "crowd.h"
+#include "client_pool.h"
 #include "measure.h"
 #include "process.h"
 #include "report.h"
@@ -39,7 +39,7 @@ struct settings {
 };
 
 #define BENCH_TAG_SIZE 17
-#define VENUE_SERVERS_MAX 5
+#define LOAD_FIXTURE_SERVERS_MAX 5
 
 struct bench {
     const struct settings *settings;
@@ -55,42 +55,43 @@ struct bench {
 };
 
 /* Keeps and prints a row; one with errors makes the run fail. */
-void bench_add(struct bench *bench, const struct figure *figure);
+void bench_add(struct bench *bench, const struct metric *metric);
 /* Says what went wrong, and makes the run fail. */
 void bench_complain(struct bench *bench, const char *scenario, const char *problem);
 
 /* A server, or a master with slaves, and the clients on it. With --address the server is the given
  * one. */
-struct venue {
+struct load_fixture {
     struct bench *bench;
     size_t clients;
     const char *option;
-    struct process processes[VENUE_SERVERS_MAX]; /* the master first */
-    size_t count;                                /* 0 with --address */
-    pid_t server;                                /* the master; 0: not known */
+    struct process processes[LOAD_FIXTURE_SERVERS_MAX]; /* the master first */
+    size_t count;                                       /* 0 with --address */
+    pid_t server;                                       /* the master; 0: not known */
     char folder[PROCESS_PATH_SIZE];
     struct address address;
-    struct crowd crowd;
+    struct pool pool;
     char tag[BENCH_TAG_SIZE];
 };
 
-struct venue_options {
+struct load_fixture_options {
     size_t clients;     /* there must be room for so many */
     size_t servers;     /* 0 is 1; not with --address */
     const char *option; /* for all of them; NULL: none */
 };
 
-/* Starts the servers and waits until all are in sync; no client yet. *venue: ended with venue_close,
+/* Starts the servers and waits until all are in sync; no client yet. *venue: ended with load_fixture_close,
  * also after an error. */
-enum error venue_open(struct venue *venue, struct bench *bench, const struct venue_options *options,
-                      struct error_text *why);
+enum error load_fixture_open(struct load_fixture *load_fixture, struct bench *bench,
+                             const struct load_fixture_options *options, struct error_text *why);
 /* One more server, a slave of the first; returns when it is in sync, or with wait unset at once. Not
  * with --address. */
-enum error venue_add_slave(struct venue *venue, bool wait, struct error_text *why);
-enum error venue_fill(struct venue *venue, size_t clients, size_t room_size,
-                      struct error_text *why);
+enum error load_fixture_add_slave(struct load_fixture *load_fixture, bool wait,
+                                  struct error_text *why);
+enum error load_fixture_fill(struct load_fixture *load_fixture, size_t clients, size_t room_size,
+                             struct error_text *why);
 /* False: the server did not end well. */
-bool venue_close(struct venue *venue);
+bool load_fixture_close(struct load_fixture *load_fixture);
 
 /* ---- the scenarios: each adds its rows, and complains when something is wrong ---- */
 

@@ -97,7 +97,7 @@ static const struct option_spec specs[] = {
      .argument = "COUNT",
      .fallback = "3",
      .min = 2,
-     .max = VENUE_SERVERS_MAX,
+     .max = LOAD_FIXTURE_SERVERS_MAX,
      .group = "What to run",
      .help = "for cluster: send, with so many servers on this machine",
      OPTION_FIELD(struct settings, servers)},

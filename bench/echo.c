@@ -139,7 +139,7 @@ static void serve_plainly(void *context, int port_pipe)
 
 struct echo_run {
     struct loop loop;
-    struct link *links;
+    struct connection *connections;
     size_t count;
     size_t depth;
     size_t body_bytes;
@@ -149,25 +149,25 @@ struct echo_run {
 
 /* Each frame holds the time when it was sent: with several threads behind it an echo may overtake
  * another. */
-static void send_one(struct echo_run *run, struct link *link)
+static void send_one(struct echo_run *run, struct connection *connection)
 {
-    uint8_t *body = link_append(link, run->body_bytes);
+    uint8_t *body = sp_connection_append(connection, run->body_bytes);
     if (body == NULL)
         return;
     memset(body, 0, run->body_bytes);
     memcpy(body, &run->loop.now_ns, sizeof run->loop.now_ns);
-    link_keep(link, run->body_bytes);
-    link_end_frame(link);
+    sp_connection_keep(connection, run->body_bytes);
+    sp_connection_end_frame(connection);
 }
 
-static void on_established(void *context, struct link *link)
+static void on_established(void *context, struct connection *connection)
 {
     struct echo_run *run = context;
     for (size_t i = 0; i < run->depth; i++)
-        send_one(run, link);
+        send_one(run, connection);
 }
 
-static void on_frame(void *context, struct link *link, const uint8_t *body, size_t size)
+static void on_frame(void *context, struct connection *connection, const uint8_t *body, size_t size)
 {
     struct echo_run *run = context;
     uint64_t sent_ns;
@@ -179,12 +179,12 @@ static void on_frame(void *context, struct link *link, const uint8_t *body, size
     measure_latency(&run->measure, sent_ns, run->loop.now_ns);
     measure_count(&run->measure, 1);
     if (run->measure.phase < PHASE_DRAINING)
-        send_one(run, link);
+        send_one(run, connection);
 }
 
-static void on_closed(void *context, struct link *link, const char *reason)
+static void on_closed(void *context, struct connection *connection, const char *reason)
 {
-    (void)link;
+    (void)connection;
     struct echo_run *run = context;
     run->measure.errors++;
     (void)error_set(&run->problem, ERROR_CLOSED, "%s", reason);
@@ -195,7 +195,8 @@ static enum error drive(struct echo_run *run, const struct process *server,
 {
     run->loop.handler = (struct loop_handler){run, on_established, on_frame, on_closed};
     for (size_t i = 0; i < run->count; i++) {
-        enum error error = link_open(&run->links[i], &run->loop, &server->clients, why);
+        enum error error =
+            sp_connection_open(&run->connections[i], &run->loop, &server->clients, why);
         if (error != OK)
             return error;
     }
@@ -223,21 +224,21 @@ void limit_echo(struct bench *bench, size_t clients, size_t depth, bool with_nng
     struct echo_run run = {.count = clients,
                            .depth = depth,
                            .body_bytes = bench->settings->text_bytes + SEND_OVERHEAD_BYTES};
-    run.links = calloc(clients, sizeof *run.links);
-    error = run.links == NULL ? error_set(&why, ERROR_NO_MEMORY, "out of memory")
-                              : loop_init(&run.loop, &why);
+    run.connections = calloc(clients, sizeof *run.connections);
+    error = run.connections == NULL ? error_set(&why, ERROR_NO_MEMORY, "out of memory")
+                                    : loop_init(&run.loop, &why);
     if (error == OK)
         error = drive(&run, &server, &bench->limit_times, &why);
     if (error == OK && !interrupted()) {
-        struct figure figure;
-        measure_figure(&run.measure, name, "echoes/s", &figure);
-        bench_add(bench, &figure);
+        struct metric metric;
+        measure_metric(&run.measure, name, "echoes/s", &metric);
+        bench_add(bench, &metric);
     } else if (error != OK) {
         bench_complain(bench, name, why.text);
     }
-    for (size_t i = 0; i < clients && run.links != NULL; i++)
-        link_close(&run.links[i]);
-    free(run.links);
+    for (size_t i = 0; i < clients && run.connections != NULL; i++)
+        sp_connection_close(&run.connections[i]);
+    free(run.connections);
     loop_release(&run.loop);
     (void)process_stop(&server); /* ended by the signal, as it should */
 }

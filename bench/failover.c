@@ -3,10 +3,10 @@
  * fails, and is everything acknowledged still there? See bench/README.md. */
 #include "base/options.h"
 #include "base/output.h"
+#include "fault_trial.h"
 #include "interrupt.h"
 #include "network.h"
 #include "process.h"
-#include "trial.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -149,29 +149,29 @@ static const struct option_table table = {
 /* ---- what was measured ---- */
 
 struct series {
-    struct trial_result results[TRIALS_MAX];
+    struct fault_trial_result results[TRIALS_MAX];
     size_t count;
 };
 
-typedef double column_of(const struct trial_result *result);
+typedef double column_of(const struct fault_trial_result *result);
 
-static double worse_gap(const struct trial_result *result)
+static double worse_gap(const struct fault_trial_result *result)
 {
     return fmax(result->gap_ms[WRITER_PIPELINED], result->gap_ms[WRITER_SINGLE]);
 }
-static double pipelined_gap(const struct trial_result *result)
+static double pipelined_gap(const struct fault_trial_result *result)
 {
     return result->gap_ms[WRITER_PIPELINED];
 }
-static double single_gap(const struct trial_result *result)
+static double single_gap(const struct fault_trial_result *result)
 {
     return result->gap_ms[WRITER_SINGLE];
 }
-static double return_gap(const struct trial_result *result)
+static double return_gap(const struct fault_trial_result *result)
 {
     return result->return_ms;
 }
-static double healed(const struct trial_result *result)
+static double healed(const struct fault_trial_result *result)
 {
     return result->healed_ms;
 }
@@ -297,18 +297,18 @@ static enum error open_scene(struct run *run, const struct fault *fault, struct 
                              const char *folder, struct scene *scene, struct error_text *why)
 {
     struct scene_options options = {
-        .trio = {.program = run->settings->server,
-                 .folder = folder,
-                 .extra = run->extra,
-                 .hung_disk = fault->needs_disk ? run->hung_disk : NULL,
-                 .network = fault->needs_network ? network : NULL,
-                 .first_port = run->has_network ? FIRST_PORT : 0},
+        .cluster = {.program = run->settings->server,
+                    .folder = folder,
+                    .extra = run->extra,
+                    .hung_disk = fault->needs_disk ? run->hung_disk : NULL,
+                    .network = fault->needs_network ? network : NULL,
+                    .first_port = run->has_network ? FIRST_PORT : 0},
         .seed = run->seed,
         .every_us = run->settings->every_us,
         .in_flight = run->settings->in_flight,
     };
     *scene = (struct scene){.random = 1};
-    if (fault->needs_network && network_open(network, TRIO_SERVERS, why) != OK)
+    if (fault->needs_network && network_open(network, BENCH_CLUSTER_SERVERS, why) != OK)
         return ERROR_REFUSED;
     return scene_open(scene, &options, why);
 }
@@ -318,7 +318,8 @@ static bool run_trials(struct run *run, const struct fault *fault, struct scene 
     struct series *series = &run->series;
     series->count = 0;
     while (series->count < run->settings->trials) {
-        if (!trial_run(scene, fault, (unsigned)series->count + 1, &series->results[series->count]))
+        if (!fault_trial_run(scene, fault, (unsigned)series->count + 1,
+                             &series->results[series->count]))
             return false;
         double gap_ms = worse_gap(&series->results[series->count++]);
         if (run->settings->bound_ms > 0 && gap_ms > run->settings->bound_ms) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* faults.c - what is done to the servers, and undone. */
-#include "trial.h"
+#include "fault_trial.h"
 
 #include <string.h>
 
@@ -10,21 +10,22 @@
 
 static size_t find_master(struct scene *scene)
 {
-    size_t master = trio_master(&scene->trio, scene->since_ms);
-    if (master == TRIO_SERVERS)
+    size_t master = bench_cluster_master(&scene->cluster, scene->since_ms);
+    if (master == BENCH_CLUSTER_SERVERS)
         scene_fail(scene, "there is no master that all follow");
-    return master == TRIO_SERVERS ? 0 : master;
+    return master == BENCH_CLUSTER_SERVERS ? 0 : master;
 }
 
 static size_t choose_slave(struct scene *scene)
 {
-    return (find_master(scene) + 1 + scene_draw(scene, TRIO_SERVERS - 1)) % TRIO_SERVERS;
+    return (find_master(scene) + 1 + scene_draw(scene, BENCH_CLUSTER_SERVERS - 1)) %
+           BENCH_CLUSTER_SERVERS;
 }
 
 static void kill_server(struct scene *scene, size_t i)
 {
     scene->victims[scene->victims_count++] = i;
-    trio_kill(&scene->trio, i);
+    bench_cluster_kill(&scene->cluster, i);
 }
 
 static void kill_none(struct scene *scene)
@@ -51,7 +52,7 @@ static void kill_two(struct scene *scene)
     size_t spared = choose_slave(scene);
     kill_none(scene);
     kill_server(scene, find_master(scene)); /* the first is the harder loss */
-    for (size_t i = 0; i < TRIO_SERVERS; i++)
+    for (size_t i = 0; i < BENCH_CLUSTER_SERVERS; i++)
         if (i != spared && i != scene->victims[0])
             kill_server(scene, i);
 }
@@ -60,7 +61,7 @@ static void restart_victims(struct scene *scene)
 {
     for (size_t i = 0; i < scene->victims_count; i++) {
         struct error_text why;
-        if (trio_restart(&scene->trio, scene->victims[i], &why) != OK)
+        if (bench_cluster_restart(&scene->cluster, scene->victims[i], &why) != OK)
             scene_fail(scene, "%s", why.text);
     }
     kill_none(scene);
@@ -80,12 +81,12 @@ static void shuffle_victims(struct scene *scene)
 static void kill_all(struct scene *scene)
 {
     kill_none(scene);
-    for (size_t i = 0; i < TRIO_SERVERS; i++)
+    for (size_t i = 0; i < BENCH_CLUSTER_SERVERS; i++)
         kill_server(scene, i);
     shuffle_victims(scene);
-    for (size_t i = 0; i < TRIO_SERVERS; i++) {
+    for (size_t i = 0; i < BENCH_CLUSTER_SERVERS; i++) {
         struct error_text why;
-        if (trio_restart(&scene->trio, scene->victims[i], &why) != OK)
+        if (bench_cluster_restart(&scene->cluster, scene->victims[i], &why) != OK)
             scene_fail(scene, "%s", why.text);
         scene_run_for(scene, (uint32_t)scene_draw(scene, RESTART_SPREAD_MS));
     }
@@ -97,24 +98,24 @@ static void kill_all(struct scene *scene)
 static void stop_master(struct scene *scene)
 {
     scene->victims[0] = find_master(scene);
-    trio_stop(&scene->trio, scene->victims[0]);
+    bench_cluster_stop(&scene->cluster, scene->victims[0]);
 }
 
 static void stop_slave(struct scene *scene)
 {
     scene->victims[0] = choose_slave(scene);
-    trio_stop(&scene->trio, scene->victims[0]);
+    bench_cluster_stop(&scene->cluster, scene->victims[0]);
 }
 
 static void continue_victim(struct scene *scene)
 {
-    trio_continue(&scene->trio, scene->victims[0]);
+    bench_cluster_continue(&scene->cluster, scene->victims[0]);
 }
 
 static void unplug(struct scene *scene, size_t i)
 {
     scene->victims[0] = i;
-    if (!trio_plug(&scene->trio, i, false))
+    if (!bench_cluster_plug(&scene->cluster, i, false))
         scene_fail(scene, "server %zu cannot be unplugged", i + 1);
 }
 
@@ -130,19 +131,19 @@ static void cut_slave(struct scene *scene)
 
 static void plug_victim(struct scene *scene)
 {
-    if (!trio_plug(&scene->trio, scene->victims[0], true))
+    if (!bench_cluster_plug(&scene->cluster, scene->victims[0], true))
         scene_fail(scene, "server %zu cannot be plugged in again", scene->victims[0] + 1);
 }
 
 static void hang_disk(struct scene *scene)
 {
     scene->victims[0] = find_master(scene);
-    trio_hang_disk(&scene->trio, scene->victims[0], true);
+    bench_cluster_hang_disk(&scene->cluster, scene->victims[0], true);
 }
 
 static void free_disk(struct scene *scene)
 {
-    trio_hang_disk(&scene->trio, scene->victims[0], false);
+    bench_cluster_hang_disk(&scene->cluster, scene->victims[0], false);
 }
 
 const struct fault faults[] = {
@@ -150,50 +151,50 @@ const struct fault faults[] = {
      .title = "master killed",
      .aim_ms = 100,
      .hold_ms = 1000,
-     .strike = kill_master,
-     .mend = restart_victims},
+     .inject = kill_master,
+     .repair = restart_victims},
     {.name = "master_stopped",
      .title = "master stopped",
      .aim_ms = 700,
      .hold_ms = 1500,
-     .strike = stop_master,
-     .mend = continue_victim},
+     .inject = stop_master,
+     .repair = continue_victim},
     {.name = "master_cut",
      .title = "master cut off",
      .aim_ms = 700,
      .hold_ms = 1500,
      .needs_network = true,
-     .strike = cut_master,
-     .mend = plug_victim},
+     .inject = cut_master,
+     .repair = plug_victim},
     {.name = "slave_killed",
      .title = "slave killed",
      .aim_ms = 50,
      .hold_ms = 1000,
-     .strike = kill_slave,
-     .mend = restart_victims},
+     .inject = kill_slave,
+     .repair = restart_victims},
     {.name = "slave_stopped",
      .title = "slave stopped",
      .hold_ms = 2000,
-     .strike = stop_slave,
-     .mend = continue_victim},
+     .inject = stop_slave,
+     .repair = continue_victim},
     {.name = "slave_cut",
      .title = "slave cut off",
      .hold_ms = 2000,
      .needs_network = true,
-     .strike = cut_slave,
-     .mend = plug_victim},
+     .inject = cut_slave,
+     .repair = plug_victim},
     {.name = "disk_hung",
      .title = "master's disk hung",
      .aim_ms = 3000,
      .hold_ms = 3000,
      .needs_disk = true,
-     .strike = hang_disk,
-     .mend = free_disk},
+     .inject = hang_disk,
+     .repair = free_disk},
     {.name = "two_killed",
      .title = "two of three killed",
      .hold_ms = 1000,
-     .strike = kill_two,
-     .mend = restart_victims},
-    {.name = "all_killed", .title = "all killed, restarted", .hold_ms = 1000, .strike = kill_all},
+     .inject = kill_two,
+     .repair = restart_victims},
+    {.name = "all_killed", .title = "all killed, restarted", .hold_ms = 1000, .inject = kill_all},
 };
 const size_t faults_count = sizeof faults / sizeof *faults;

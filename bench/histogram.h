@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* histogram.h - latencies counted in buckets of 1.6% width: a few nanoseconds per value, a fixed
- * 20 KB, and percentiles without keeping the values. One thread. Tests: bench/test_figures.c. */
+ * 20 KB, and percentiles without keeping the values. One thread. Tests: bench/test_metrics.c. */
 #ifndef JACKDAW_BENCH_HISTOGRAM_H
 #define JACKDAW_BENCH_HISTOGRAM_H
 

@@ -64,9 +64,9 @@ static void measure_disk(struct bench *bench, const char *name, bool append)
     if (file >= 0 && (append || fill_blocks(file))) {
         measure_begin(&measure, &bench->limit_times, 0, now_ns());
         if (flush_blocks(file, append ? 0 : REWRITTEN_BLOCKS, &measure)) {
-            struct figure figure;
-            measure_figure(&measure, name, "flushes/s", &figure);
-            bench_add(bench, &figure);
+            struct metric metric;
+            measure_metric(&measure, name, "flushes/s", &metric);
+            bench_add(bench, &metric);
         } else {
             bench_complain(bench, name, strerror(errno));
         }
@@ -98,7 +98,7 @@ struct store_run {
     uint8_t *batch;
     uint64_t seq;
     uint64_t requests[SESSIONS];
-    uint64_t numbers[ROOMS];
+    uint64_t sequence_set[ROOMS];
 };
 
 /* Writes what the server writes for one message. */
@@ -110,10 +110,10 @@ static enum error put_message(struct store_run *run)
     uint64_t room_id = UINT64_C(0xc2b2ae3d27d4eb4f) * (room + 1);
     run->seq++;
     run->requests[who]++;
-    run->numbers[room]++;
+    run->sequence_set[room]++;
     enum error error =
         store_add_event(run->store, &(struct timeline_row){.room = room_id,
-                                                           .number = run->numbers[room],
+                                                           .number = run->sequence_set[room],
                                                            .seq = run->seq,
                                                            .kind = 1,
                                                            .account = session ^ 1,
@@ -127,7 +127,7 @@ static enum error put_message(struct store_run *run)
     return store_put_outcome(run->store, &(struct outcome_row){.session = session,
                                                                .request = run->requests[who],
                                                                .room = room_id,
-                                                               .number = run->numbers[room],
+                                                               .number = run->sequence_set[room],
                                                                .seq = run->seq,
                                                                .time_ms = clock_wall_ms(),
                                                                .text = ""});
@@ -176,7 +176,7 @@ static enum error run_store(struct bench *bench, const char *folder, size_t rows
     run.batch = calloc(rows, run.text_bytes + DELTA_BYTES);
     error = run.batch == NULL ? ERROR_NO_MEMORY : store_begin(run.store);
     if (error == OK)
-        error = store_add_reign(run.store, &(struct reign_row){.epoch = EPOCH, .first_seq = 1});
+        error = store_add_epoch(run.store, &(struct epoch_row){.epoch = EPOCH, .first_seq = 1});
     if (error == OK)
         error = store_commit(run.store);
     measure_begin(measure, &bench->limit_times, 0, now_ns());
@@ -198,9 +198,9 @@ void limit_store(struct bench *bench, size_t rows_per_commit)
     struct measure measure;
     struct error_text why;
     if (run_store(bench, folder, rows_per_commit, &measure, &why) == OK) {
-        struct figure figure;
-        measure_figure(&measure, name, "messages/s", &figure);
-        bench_add(bench, &figure);
+        struct metric metric;
+        measure_metric(&measure, name, "messages/s", &metric);
+        bench_add(bench, &metric);
     } else {
         bench_complain(bench, name, why.text);
     }

@@ -27,8 +27,8 @@ struct history {
     uint64_t accounts;
     uint64_t rooms;
     uint64_t seq;
-    uint64_t *numbers;  /* of each room's last message */
-    uint64_t *requests; /* of each session's last request */
+    uint64_t *sequence_set; /* of each room's last message */
+    uint64_t *requests;     /* of each session's last request */
     uint64_t random;
     uint8_t batch[BATCH * (TEXT_BYTES + 48)];
 };
@@ -99,7 +99,7 @@ static void add_message(struct history *history)
     uint64_t person = draw(history) % history->accounts;
     uint64_t room = person % history->rooms;
     struct timeline_row event = {.room = id_of(room, 2),
-                                 .number = ++history->numbers[room],
+                                 .number = ++history->sequence_set[room],
                                  .seq = ++history->seq,
                                  .kind = MESSAGE_KIND,
                                  .account = id_of(person, 0),
@@ -128,7 +128,7 @@ static void add_batch(struct history *history)
     size_t deleted;
     must(history, store_begin(history->store));
     if (row.first_seq == 1)
-        must(history, store_add_reign(history->store, &(struct reign_row){EPOCH, 1}));
+        must(history, store_add_epoch(history->store, &(struct epoch_row){EPOCH, 1}));
     for (int i = 0; i < BATCH; i++)
         add_message(history);
     must(history, store_log_append(history->store, &row));
@@ -166,12 +166,12 @@ int main(int count, char **values)
     history.messages = argument(count, values, 2, 1000000);
     history.accounts = argument(count, values, 3, 1000);
     history.rooms = argument(count, values, 4, 100);
-    history.numbers = calloc(history.rooms, sizeof *history.numbers);
+    history.sequence_set = calloc(history.rooms, sizeof *history.sequence_set);
     history.requests = calloc(history.accounts, sizeof *history.requests);
     const char *slash = strrchr(values[1], '/');
     uint64_t id = strtoull(slash == NULL ? values[1] : slash + 1, NULL, 10);
     struct store_options options = {.folder = values[1], .node_id = id};
-    if (history.numbers == NULL || history.requests == NULL || id == 0 || id > UINT16_MAX ||
+    if (history.sequence_set == NULL || history.requests == NULL || id == 0 || id > UINT16_MAX ||
         store_open(&history.store, &options, &why) != OK) {
         (void)fprintf(stderr, "make_history: %s cannot be used; its name ends with an id\n",
                       values[1]);
@@ -183,7 +183,7 @@ int main(int count, char **values)
     (void)printf("%" PRIu64 " messages of %" PRIu64 " accounts in %" PRIu64 " rooms\n", history.seq,
                  history.accounts, history.rooms);
     store_close(history.store);
-    free(history.numbers);
+    free(history.sequence_set);
     free(history.requests);
     return 0;
 }

@@ -63,37 +63,37 @@ static double total_us(struct cpu_times before, struct cpu_times after)
            (double)before.system_us;
 }
 
-static void fill_cpu(const struct measure *measure, struct figure *figure)
+static void fill_cpu(const struct measure *measure, struct metric *metric)
 {
     const struct usage *before = &measure->before;
     const struct usage *after = &measure->after;
     double operations = (double)measure->operations;
     double own = total_us(before->own, after->own);
-    figure->columns[COLUMN_LOAD_US] = own / operations;
+    metric->columns[COLUMN_LOAD_US] = own / operations;
     if (measure->servers_count == 0)
         return;
     double server = total_us(before->server, after->server);
-    figure->columns[COLUMN_SERVER_US] = server / operations;
-    figure->columns[COLUMN_SERVER_SYSTEM_US] =
+    metric->columns[COLUMN_SERVER_US] = server / operations;
+    metric->columns[COLUMN_SERVER_SYSTEM_US] =
         ((double)after->server.system_us - (double)before->server.system_us) / operations;
     double all = (double)(after->at_ns - before->at_ns) / 1e3 * machine_processors();
     double others = (double)after->machine_us - (double)before->machine_us - own - server;
-    figure->columns[COLUMN_OTHERS] = others > 0 && all > 0 ? 100 * others / all : 0;
+    metric->columns[COLUMN_OTHERS] = others > 0 && all > 0 ? 100 * others / all : 0;
 }
 
-void measure_figure(const struct measure *measure, const char *name, const char *unit,
-                    struct figure *figure)
+void measure_metric(const struct measure *measure, const char *name, const char *unit,
+                    struct metric *metric)
 {
     bool whole = measure->after.at_ns > 0; /* else it ended early, and its errors say why */
     double took_s = (double)(measure->after.at_ns - measure->before.at_ns) / 1e9;
-    figure_init(figure, name, unit, whole ? (double)measure->operations / took_s : 0);
+    metric_init(metric, name, unit, whole ? (double)measure->operations / took_s : 0);
     if (whole && measure->operations > 0)
-        fill_cpu(measure, figure);
+        fill_cpu(measure, metric);
     if (measure->latency.count > 0) {
-        figure->columns[COLUMN_P50_US] = (double)histogram_quantile(&measure->latency, 0.5) / 1e3;
-        figure->columns[COLUMN_P99_US] = (double)histogram_quantile(&measure->latency, 0.99) / 1e3;
-        figure->columns[COLUMN_MAX_US] = (double)measure->latency.max / 1e3;
+        metric->columns[COLUMN_P50_US] = (double)histogram_quantile(&measure->latency, 0.5) / 1e3;
+        metric->columns[COLUMN_P99_US] = (double)histogram_quantile(&measure->latency, 0.99) / 1e3;
+        metric->columns[COLUMN_MAX_US] = (double)measure->latency.max / 1e3;
     }
-    figure->columns[COLUMN_RETRIES] = (double)measure->retries;
-    figure->columns[COLUMN_ERRORS] = (double)measure->errors;
+    metric->columns[COLUMN_RETRIES] = (double)measure->retries;
+    metric->columns[COLUMN_ERRORS] = (double)measure->errors;
 }

@@ -73,7 +73,7 @@ static inline void measure_latency(struct measure *measure, uint64_t begun_ns, u
 }
 
 /* The row: operations per second and all columns but the target. */
-void measure_figure(const struct measure *measure, const char *name, const char *unit,
-                    struct figure *figure);
+void measure_metric(const struct measure *measure, const char *name, const char *unit,
+                    struct metric *metric);
 
 #endif

@@ -5,19 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-void figure_init(struct figure *figure, const char *name, const char *unit, double value)
+void metric_init(struct metric *metric, const char *name, const char *unit, double value)
 {
-    *figure = (struct figure){.unit = unit};
-    (void)snprintf(figure->name, sizeof figure->name, "%s", name);
+    *metric = (struct metric){.unit = unit};
+    (void)snprintf(metric->name, sizeof metric->name, "%s", name);
     for (int i = 0; i < COLUMN_COUNT; i++)
-        figure->columns[i] = (double)NAN;
-    figure->columns[COLUMN_VALUE] = value;
+        metric->columns[i] = (double)NAN;
+    metric->columns[COLUMN_VALUE] = value;
 }
 
-void figure_target(struct figure *figure, enum target_kind kind, double target)
+void metric_target(struct metric *metric, enum target_kind kind, double target)
 {
-    figure->target_kind = kind;
-    figure->columns[COLUMN_TARGET] = target;
+    metric->target_kind = kind;
+    metric->columns[COLUMN_TARGET] = target;
 }
 
 static const struct report_row *find(const struct report *report, const char *name)
@@ -28,14 +28,14 @@ static const struct report_row *find(const struct report *report, const char *na
     return NULL;
 }
 
-static struct report_row *find_or_make(struct report *report, const struct figure *figure)
+static struct report_row *find_or_make(struct report *report, const struct metric *metric)
 {
-    struct report_row *row = (struct report_row *)find(report, figure->name);
+    struct report_row *row = (struct report_row *)find(report, metric->name);
     if (row == NULL && report->count < REPORT_ROWS_MAX) {
         row = &report->rows[report->count++];
-        memcpy(row->name, figure->name, sizeof row->name);
-        row->unit = figure->unit;
-        row->target_kind = figure->target_kind;
+        memcpy(row->name, metric->name, sizeof row->name);
+        row->unit = metric->unit;
+        row->target_kind = metric->target_kind;
     }
     return row;
 }
@@ -155,12 +155,12 @@ static void print_line(FILE *stream, const char *name, const char *unit,
     }
 }
 
-void report_add(struct report *report, const struct figure *figure, FILE *progress)
+void report_add(struct report *report, const struct metric *metric, FILE *progress)
 {
-    struct report_row *row = find_or_make(report, figure);
+    struct report_row *row = find_or_make(report, metric);
     if (row != NULL && row->rounds < REPORT_ROUNDS_MAX) {
         for (int i = 0; i < COLUMN_COUNT; i++)
-            row->values[i][row->rounds] = figure->columns[i];
+            row->values[i][row->rounds] = metric->columns[i];
         row->rounds++;
     }
     if (progress == NULL)
@@ -168,7 +168,7 @@ void report_add(struct report *report, const struct figure *figure, FILE *progre
     if (!report->headed)
         print_head(progress, report->targets);
     report->headed = true;
-    print_line(progress, figure->name, figure->unit, figure->columns, figure->target_kind,
+    print_line(progress, metric->name, metric->unit, metric->columns, metric->target_kind,
                report->targets);
     (void)fputc('\n', progress);
     (void)fflush(progress);

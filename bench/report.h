@@ -33,7 +33,7 @@ enum column {
 enum target_kind { TARGET_AT_LEAST, TARGET_BELOW };
 
 /* One measurement. */
-struct figure {
+struct metric {
     char name[REPORT_NAME_SIZE];
     const char *unit; /* static */
     enum target_kind target_kind;
@@ -41,8 +41,8 @@ struct figure {
 };
 
 /* A figure without any column but its value. */
-void figure_init(struct figure *figure, const char *name, const char *unit, double value);
-void figure_target(struct figure *figure, enum target_kind kind, double target);
+void metric_init(struct metric *metric, const char *name, const char *unit, double value);
+void metric_target(struct metric *metric, enum target_kind kind, double target);
 
 struct report_row {
     char name[REPORT_NAME_SIZE];
@@ -61,7 +61,7 @@ struct report {
 };
 
 /* Keeps a figure, and prints it to progress (NULL: not) as a line of the table. */
-void report_add(struct report *report, const struct figure *figure, FILE *progress);
+void report_add(struct report *report, const struct metric *metric, FILE *progress);
 
 /* The median of a column; NAN where there is no such row. */
 double report_median(const struct report *report, const char *name, enum column column);

@@ -28,9 +28,9 @@ struct flight {
 };
 
 struct deliver_run {
-    struct crowd *crowd;
+    struct pool *pool;
     struct sender sender; /* of client 0; the others receive */
-    struct numbers numbers;
+    struct sequence_set sequence_set;
     struct receiver_state *receivers; /* by client's index; [0] is not used */
     struct flight *flights;           /* ring by request number */
     size_t flight_mask;
@@ -44,7 +44,8 @@ static void fail(struct deliver_run *run, const struct client *client, const cha
                  uint64_t number)
 {
     run->deliveries.errors++;
-    crowd_fail(run->crowd, "receiver %zu, number %" PRIu64 ": %s", client->index, number, what);
+    client_pool_fail(run->pool, "receiver %zu, number %" PRIu64 ": %s", client->index, number,
+                     what);
 }
 
 /* ---- sending ---- */
@@ -56,7 +57,7 @@ static void send_more(struct deliver_run *run)
            sender->next - run->completed < run->in_flight_max) {
         struct flight *flight = &run->flights[sender->next & run->flight_mask];
         *flight =
-            (struct flight){.begun_ns = run->crowd->loop.now_ns, .remaining = run->crowd->count};
+            (struct flight){.begun_ns = run->pool->loop.now_ns, .remaining = run->pool->count};
         if (!sender_send(sender))
             return;
     }
@@ -68,7 +69,7 @@ static void arrive(struct deliver_run *run, uint64_t request)
     flight->remaining--;
     if (flight->remaining > 0)
         return;
-    measure_latency(&run->deliveries, flight->begun_ns, run->crowd->loop.now_ns);
+    measure_latency(&run->deliveries, flight->begun_ns, run->pool->loop.now_ns);
     while (run->completed < run->sender.next &&
            run->flights[run->completed & run->flight_mask].remaining == 0)
         run->completed++;
@@ -77,7 +78,7 @@ static void arrive(struct deliver_run *run, uint64_t request)
 /* ---- receiving ---- */
 
 static bool check_event(struct deliver_run *run, const struct client *client,
-                        const struct scan_event *event)
+                        const struct parse_event *event)
 {
     const struct sender *sender = &run->sender;
     struct receiver_state *state = &run->receivers[client->index];
@@ -92,20 +93,20 @@ static bool check_event(struct deliver_run *run, const struct client *client,
     return false;
 }
 
-static void take_page(struct deliver_run *run, struct client *client, struct scan_bytes payload)
+static void take_page(struct deliver_run *run, struct client *client, struct parse_bytes payload)
 {
-    struct scan_page page;
-    if (!scan_page(payload, &page) || page.after.seq != client->position.seq ||
+    struct parse_page page;
+    if (!parse_page(payload, &page) || page.after.seq != client->position.seq ||
         page.after.epoch != client->position.epoch) {
         fail(run, client, "a page does not follow the one before", 0);
         return;
     }
     client->position = page.next;
-    struct scan_cursor cursor = {payload.at, payload.at + payload.size};
-    struct scan_event event;
-    enum scan_result result;
+    struct parse_cursor cursor = {payload.at, payload.at + payload.size};
+    struct parse_event event;
+    enum parse_result result;
     uint64_t count = 0;
-    while ((result = scan_event(&cursor, &event)) == SCAN_FOUND) {
+    while ((result = parse_event(&cursor, &event)) == PARSE_FOUND) {
         if (event.kind != JACKDAW__EVENT__KIND__MESSAGE)
             continue;
         if (!check_event(run, client, &event))
@@ -114,7 +115,7 @@ static void take_page(struct deliver_run *run, struct client *client, struct sca
         count++;
         arrive(run, event.request);
     }
-    if (result == SCAN_BROKEN)
+    if (result == PARSE_BROKEN)
         fail(run, client, "a page is none", 0);
     measure_count(&run->deliveries, count);
 }
@@ -125,69 +126,71 @@ static void top_up(struct deliver_run *run, struct client *client)
     state->credits--;
     if (state->credits > TOP_UP_AT)
         return;
-    uint8_t *bytes = link_append(&client->link, REQUEST_CREDIT_BYTES_MAX);
+    uint8_t *bytes = sp_connection_append(&client->connection, REQUEST_CREDIT_BYTES_MAX);
     if (bytes == NULL)
         return;
     uint32_t credits = RPC_CREDITS_MAX - state->credits;
-    link_keep(&client->link, request_pack_credit(CROWD_RECEIVE_CALL, credits, bytes));
+    sp_connection_keep(&client->connection,
+                       request_pack_credit(CLIENT_POOL_RECEIVE_CALL, credits, bytes));
     state->credits = RPC_CREDITS_MAX;
 }
 
 static void on_receiver(struct deliver_run *run, struct client *client,
-                        const struct scan_envelope *envelope)
+                        const struct parse_envelope *envelope)
 {
-    if (envelope->call != CROWD_RECEIVE_CALL)
+    if (envelope->call != CLIENT_POOL_RECEIVE_CALL)
         return;
     if (envelope->status != STATUS_OK || !envelope->more) {
         run->deliveries.errors++;
-        crowd_fail(run->crowd, "receiver %zu: the stream ended: %s (%.*s)", client->index,
-                   status_name((enum status)envelope->status), (int)envelope->message.size,
-                   (const char *)envelope->message.at);
+        client_pool_fail(run->pool, "receiver %zu: the stream ended: %s (%.*s)", client->index,
+                         status_name((enum status)envelope->status), (int)envelope->message.size,
+                         (const char *)envelope->message.at);
         return;
     }
     take_page(run, client, envelope->payload);
     top_up(run, client);
 }
 
-static void on_frame(void *context, struct link *link, const uint8_t *body, size_t size)
+static void on_frame(void *context, struct connection *connection, const uint8_t *body, size_t size)
 {
     struct deliver_run *run = context;
-    struct client *client = (struct client *)link;
-    struct scan_cursor frame = {body, body + size};
-    struct scan_envelope envelope;
-    struct scan_send_reply reply;
-    enum scan_result result;
-    while ((result = scan_envelope(&frame, &envelope)) == SCAN_FOUND) {
+    struct client *client = (struct client *)connection;
+    struct parse_cursor frame = {body, body + size};
+    struct parse_envelope envelope;
+    struct parse_send_reply reply;
+    enum parse_result result;
+    while ((result = parse_envelope(&frame, &envelope)) == PARSE_FOUND) {
         if (client->index > 0)
             on_receiver(run, client, &envelope);
         else if (sender_take(&run->sender, &envelope, &reply))
             arrive(run, envelope.call);
     }
-    if (result == SCAN_BROKEN)
+    if (result == PARSE_BROKEN)
         fail(run, client, "the server sent what is no frame", 0);
     send_more(run);
 }
 
-static void on_closed(void *context, struct link *link, const char *reason)
+static void on_closed(void *context, struct connection *connection, const char *reason)
 {
-    fail(context, (struct client *)link, reason, 0);
+    fail(context, (struct client *)connection, reason, 0);
 }
 
 /* ---- the scenario ---- */
 
 static void drive(struct deliver_run *run)
 {
-    struct crowd *crowd = run->crowd;
-    struct loop *loop = &crowd->loop;
+    struct pool *pool = run->pool;
+    struct loop *loop = &pool->loop;
     loop->handler = (struct loop_handler){run, NULL, on_frame, on_closed};
-    for (size_t i = 1; i < crowd->count; i++) {
-        run->receivers[i] = (struct receiver_state){.expected = crowd->clients[0].room_number + 1,
+    for (size_t i = 1; i < pool->count; i++) {
+        run->receivers[i] = (struct receiver_state){.expected = pool->clients[0].room_number + 1,
                                                     .credits = RPC_CREDITS_MAX};
-        if (!crowd_receive(&crowd->clients[i], RPC_CREDITS_MAX))
-            crowd_fail(crowd, "out of memory");
+        if (!client_pool_receive(&pool->clients[i], RPC_CREDITS_MAX))
+            client_pool_fail(pool, "out of memory");
     }
     send_more(run);
-    while (measure_step(&run->deliveries, loop->now_ns) != PHASE_OVER && !crowd_has_failed(crowd)) {
+    while (measure_step(&run->deliveries, loop->now_ns) != PHASE_OVER &&
+           !client_pool_has_failed(pool)) {
         (void)measure_step(&run->sends, loop->now_ns);
         loop_turn(loop, TURN_MS);
         sender_tick(&run->sender);
@@ -199,16 +202,16 @@ static void drive(struct deliver_run *run)
 
 static bool prepare(struct deliver_run *run, const struct bench *bench)
 {
-    struct crowd *crowd = run->crowd;
+    struct pool *pool = run->pool;
     size_t flights = 1;
     while (flights < run->in_flight_max)
         flights *= 2;
     run->flight_mask = flights - 1;
     run->flights = calloc(flights, sizeof *run->flights);
-    run->receivers = calloc(crowd->count, sizeof *run->receivers);
-    numbers_init(&run->numbers, crowd->clients[0].room_number);
+    run->receivers = calloc(pool->count, sizeof *run->receivers);
+    sequence_set_init(&run->sequence_set, pool->clients[0].room_number);
     if (run->flights == NULL || run->receivers == NULL ||
-        !sender_init(&run->sender, crowd, &crowd->clients[0], &run->sends, &run->numbers,
+        !sender_init(&run->sender, pool, &pool->clients[0], &run->sends, &run->sequence_set,
                      bench->text, run->in_flight_max))
         return false;
     run->completed = run->sender.next;
@@ -218,34 +221,34 @@ static bool prepare(struct deliver_run *run, const struct bench *bench)
 static void release(struct deliver_run *run)
 {
     sender_release(&run->sender);
-    numbers_release(&run->numbers);
+    sequence_set_release(&run->sequence_set);
     free(run->receivers);
     free(run->flights);
 }
 
-static void run_in(struct bench *bench, const struct venue *venue, struct deliver_run *run,
-                   const char *name, double target)
+static void run_in(struct bench *bench, const struct load_fixture *load_fixture,
+                   struct deliver_run *run, const char *name, double target)
 {
     if (prepare(run, bench)) {
-        uint64_t now_ns = loop_read_clock(&run->crowd->loop);
-        measure_begin(&run->deliveries, &bench->times, venue->server, now_ns);
+        uint64_t now_ns = loop_read_clock(&run->pool->loop);
+        measure_begin(&run->deliveries, &bench->times, load_fixture->server, now_ns);
         measure_begin(&run->sends, &bench->times, 0, now_ns);
         drive(run);
         if (!interrupted() && run->completed != run->sender.next)
-            crowd_fail(run->crowd, "%" PRIu64 " messages did not reach everyone",
-                       run->sender.next - run->completed);
+            client_pool_fail(run->pool, "%" PRIu64 " messages did not reach everyone",
+                             run->sender.next - run->completed);
     } else {
-        crowd_fail(run->crowd, "out of memory");
+        client_pool_fail(run->pool, "out of memory");
     }
     if (!interrupted()) {
-        struct figure figure;
+        struct metric metric;
         run->deliveries.retries = run->sends.retries;
         run->deliveries.errors += run->sends.errors;
-        if (crowd_has_failed(run->crowd))
+        if (client_pool_has_failed(run->pool))
             run->deliveries.errors++;
-        measure_figure(&run->deliveries, name, "deliveries/s", &figure);
-        figure_target(&figure, TARGET_AT_LEAST, target);
-        bench_add(bench, &figure);
+        measure_metric(&run->deliveries, name, "deliveries/s", &metric);
+        metric_target(&metric, TARGET_AT_LEAST, target);
+        bench_add(bench, &metric);
     }
     release(run);
 }
@@ -253,19 +256,20 @@ static void run_in(struct bench *bench, const struct venue *venue, struct delive
 void scenario_deliver(struct bench *bench, const char *name, size_t in_flight, double target)
 {
     size_t clients = 1 + (size_t)bench->settings->receivers;
-    struct venue venue;
+    struct load_fixture load_fixture;
     struct error_text why;
-    enum error error = venue_open(&venue, bench, &(struct venue_options){.clients = clients}, &why);
+    enum error error = load_fixture_open(&load_fixture, bench,
+                                         &(struct load_fixture_options){.clients = clients}, &why);
     if (error == OK)
-        error = venue_fill(&venue, clients, clients, &why);
+        error = load_fixture_fill(&load_fixture, clients, clients, &why);
     if (error == OK) {
-        struct deliver_run run = {.crowd = &venue.crowd, .in_flight_max = in_flight};
-        run_in(bench, &venue, &run, name, target);
-        if (crowd_has_failed(&venue.crowd))
-            bench_complain(bench, name, venue.crowd.problem.text);
+        struct deliver_run run = {.pool = &load_fixture.pool, .in_flight_max = in_flight};
+        run_in(bench, &load_fixture, &run, name, target);
+        if (client_pool_has_failed(&load_fixture.pool))
+            bench_complain(bench, name, load_fixture.pool.problem.text);
     } else {
         bench_complain(bench, name, why.text);
     }
-    if (!venue_close(&venue) && error == OK)
+    if (!load_fixture_close(&load_fixture) && error == OK)
         bench_complain(bench, name, "the server did not end well");
 }

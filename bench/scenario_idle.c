@@ -13,71 +13,72 @@
 #define KILOBYTE 1e3
 #define MEGABYTE 1e6
 
-static void on_frame(void *context, struct link *link, const uint8_t *body, size_t size)
+static void on_frame(void *context, struct connection *connection, const uint8_t *body, size_t size)
 {
     (void)context;
-    (void)link;
+    (void)connection;
     (void)body;
     (void)size;
 }
 
-static void on_closed(void *context, struct link *link, const char *reason)
+static void on_closed(void *context, struct connection *connection, const char *reason)
 {
-    crowd_fail(context, "client %zu: %s", ((struct client *)link)->index, reason);
+    client_pool_fail(context, "client %zu: %s", ((struct client *)connection)->index, reason);
 }
 
 /* Reads and drops what arrives, for a while. */
-static void settle(struct crowd *crowd)
+static void settle(struct pool *pool)
 {
-    struct loop *loop = &crowd->loop;
+    struct loop *loop = &pool->loop;
     uint64_t end = loop_read_clock(loop) + SETTLE_NS;
-    while (loop->now_ns < end && !crowd_has_failed(crowd) && !interrupted())
+    while (loop->now_ns < end && !client_pool_has_failed(pool) && !interrupted())
         loop_turn(loop, TURN_MS);
 }
 
-static void listen_all(struct crowd *crowd)
+static void listen_all(struct pool *pool)
 {
-    crowd->loop.handler = (struct loop_handler){crowd, NULL, on_frame, on_closed};
-    for (size_t i = 0; i < crowd->count; i++)
-        if (!crowd_receive(&crowd->clients[i], RPC_CREDITS_MAX))
-            crowd_fail(crowd, "out of memory");
-    settle(crowd);
+    pool->loop.handler = (struct loop_handler){pool, NULL, on_frame, on_closed};
+    for (size_t i = 0; i < pool->count; i++)
+        if (!client_pool_receive(&pool->clients[i], RPC_CREDITS_MAX))
+            client_pool_fail(pool, "out of memory");
+    settle(pool);
 }
 
 static void add_row(struct bench *bench, const char *name, const char *unit, double value,
                     double target)
 {
-    struct figure figure;
-    figure_init(&figure, name, unit, value);
+    struct metric metric;
+    metric_init(&metric, name, unit, value);
     if (target > 0)
-        figure_target(&figure, TARGET_BELOW, target);
-    bench_add(bench, &figure);
+        metric_target(&metric, TARGET_BELOW, target);
+    bench_add(bench, &metric);
 }
 
 /* Two crowds, one after the other: what the second adds is the price of a further client, without
  * what a server allocates once it has any. */
-static enum error run_in(struct bench *bench, struct venue *venue, struct crowd *second,
-                         struct error_text *why)
+static enum error run_in(struct bench *bench, struct load_fixture *load_fixture,
+                         struct pool *second, struct error_text *why)
 {
     size_t half = (bench->settings->idle_clients + 1) / 2;
-    struct memory before = process_memory(venue->server);
-    enum error error = venue_fill(venue, half, ROOM_SIZE, why);
+    struct memory before = process_memory(load_fixture->server);
+    enum error error = load_fixture_fill(load_fixture, half, ROOM_SIZE, why);
     if (error != OK)
         return error;
-    listen_all(&venue->crowd);
-    struct memory middle = process_memory(venue->server);
+    listen_all(&load_fixture->pool);
+    struct memory middle = process_memory(load_fixture->server);
     char tag[BENCH_TAG_SIZE + 1];
-    (void)snprintf(tag, sizeof tag, "%.15sb", venue->tag);
-    error = crowd_open(second, &(struct crowd_options){venue->address, half, ROOM_SIZE, tag}, why);
+    (void)snprintf(tag, sizeof tag, "%.15sb", load_fixture->tag);
+    error = client_pool_open(
+        second, &(struct client_pool_options){load_fixture->address, half, ROOM_SIZE, tag}, why);
     if (error != OK)
         return error;
     listen_all(second);
-    settle(&venue->crowd);
-    struct memory after = process_memory(venue->server);
-    if (crowd_has_failed(&venue->crowd) || crowd_has_failed(second))
-        return error_set(why, ERROR_CLOSED, "%s%s", venue->crowd.problem.text,
+    settle(&load_fixture->pool);
+    struct memory after = process_memory(load_fixture->server);
+    if (client_pool_has_failed(&load_fixture->pool) || client_pool_has_failed(second))
+        return error_set(why, ERROR_CLOSED, "%s%s", load_fixture->pool.problem.text,
                          second->problem.text);
-    if (venue->server == 0 || interrupted())
+    if (load_fixture->server == 0 || interrupted())
         return OK;
     double per_client = ((double)after.resident_bytes - (double)before.resident_bytes) /
                         (double)(2 * half) / KILOBYTE;
@@ -92,16 +93,17 @@ static enum error run_in(struct bench *bench, struct venue *venue, struct crowd 
 
 void scenario_idle(struct bench *bench)
 {
-    struct venue venue;
+    struct load_fixture load_fixture;
     struct error_text why;
-    struct crowd second = {.loop.epoll = -1};
-    enum error error = venue_open(
-        &venue, bench, &(struct venue_options){.clients = bench->settings->idle_clients}, &why);
+    struct pool second = {.loop.epoll = -1};
+    enum error error = load_fixture_open(
+        &load_fixture, bench,
+        &(struct load_fixture_options){.clients = bench->settings->idle_clients}, &why);
     if (error == OK)
-        error = run_in(bench, &venue, &second, &why);
+        error = run_in(bench, &load_fixture, &second, &why);
     if (error != OK)
         bench_complain(bench, "idle", why.text);
-    crowd_close(&second);
-    if (!venue_close(&venue) && error == OK)
+    client_pool_close(&second);
+    if (!load_fixture_close(&load_fixture) && error == OK)
         bench_complain(bench, "idle", "the server did not end well");
 }

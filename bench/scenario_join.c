@@ -15,7 +15,7 @@
 
 struct join_run {
     struct send_run sends;
-    struct venue *venue;
+    struct load_fixture *load_fixture;
     uint64_t fill; /* messages to write first */
     uint64_t begun_ns;
     uint64_t begun_with; /* operations at that time */
@@ -24,25 +24,25 @@ struct join_run {
 /* A span of time whose rate counts. */
 static void begin_span(struct join_run *run)
 {
-    run->begun_ns = run->sends.crowd->loop.now_ns;
+    run->begun_ns = run->sends.pool->loop.now_ns;
     run->begun_with = run->sends.measure.operations;
 }
 
 static double span_rate(const struct join_run *run)
 {
-    double took_s = (double)(run->sends.crowd->loop.now_ns - run->begun_ns) / 1e9;
+    double took_s = (double)(run->sends.pool->loop.now_ns - run->begun_ns) / 1e9;
     return took_s > 0 ? (double)(run->sends.measure.operations - run->begun_with) / took_s : 0;
 }
 
 static bool goes_on(const struct join_run *run)
 {
-    return !crowd_has_failed(run->sends.crowd) && !interrupted();
+    return !client_pool_has_failed(run->sends.pool) && !interrupted();
 }
 
 static void run_for(struct join_run *run, uint32_t ms)
 {
-    uint64_t end_ns = loop_read_clock(&run->sends.crowd->loop) + ms * NS_PER_MS;
-    while (goes_on(run) && run->sends.crowd->loop.now_ns < end_ns)
+    uint64_t end_ns = loop_read_clock(&run->sends.pool->loop) + ms * NS_PER_MS;
+    while (goes_on(run) && run->sends.pool->loop.now_ns < end_ns)
         send_run_turn(&run->sends);
 }
 
@@ -54,13 +54,14 @@ static void fill(struct join_run *run)
 
 static void wait_for_slave(struct join_run *run)
 {
-    struct crowd *crowd = run->sends.crowd;
-    uint64_t end_ns = loop_read_clock(&crowd->loop) + JOIN_MS_MAX * NS_PER_MS;
+    struct pool *pool = run->sends.pool;
+    uint64_t end_ns = loop_read_clock(&pool->loop) + JOIN_MS_MAX * NS_PER_MS;
     bool failed = false;
-    while (goes_on(run) && !process_is_ready(&run->venue->processes[1], &failed)) {
+    while (goes_on(run) && !process_is_ready(&run->load_fixture->processes[1], &failed)) {
         send_run_turn(&run->sends);
-        if (failed || crowd->loop.now_ns > end_ns)
-            crowd_fail(crowd, failed ? "the slave did not join" : "the slave never got in sync");
+        if (failed || pool->loop.now_ns > end_ns)
+            client_pool_fail(pool,
+                             failed ? "the slave did not join" : "the slave never got in sync");
     }
 }
 
@@ -68,23 +69,23 @@ static void wait_for_slave(struct join_run *run)
 static void drain(struct join_run *run)
 {
     run->sends.measure.phase = PHASE_DRAINING;
-    uint64_t end_ns = loop_read_clock(&run->sends.crowd->loop) + 5000 * NS_PER_MS;
-    while (goes_on(run) && send_run_open(&run->sends) > 0 && run->sends.crowd->loop.now_ns < end_ns)
+    uint64_t end_ns = loop_read_clock(&run->sends.pool->loop) + 5000 * NS_PER_MS;
+    while (goes_on(run) && send_run_open(&run->sends) > 0 && run->sends.pool->loop.now_ns < end_ns)
         send_run_turn(&run->sends);
 }
 
 static void add_row(struct bench *bench, const struct join_run *run, const char *name,
                     const char *what, const char *unit, double value)
 {
-    struct figure figure;
+    struct metric metric;
     char title[REPORT_NAME_SIZE];
     (void)snprintf(title, sizeof title, "%s %s", name, what);
-    figure_init(&figure, title, unit, value);
+    metric_init(&metric, title, unit, value);
     if (unit[0] == '%')
-        figure_target(&figure, TARGET_AT_LEAST, 80);
-    figure.columns[COLUMN_ERRORS] = crowd_has_failed(run->sends.crowd) ? 1 : 0;
-    figure.columns[COLUMN_RETRIES] = (double)run->sends.measure.retries;
-    bench_add(bench, &figure);
+        metric_target(&metric, TARGET_AT_LEAST, 80);
+    metric.columns[COLUMN_ERRORS] = client_pool_has_failed(run->sends.pool) ? 1 : 0;
+    metric.columns[COLUMN_RETRIES] = (double)run->sends.measure.retries;
+    bench_add(bench, &metric);
 }
 
 static void measure_join(struct bench *bench, struct join_run *run, const char *name)
@@ -99,11 +100,11 @@ static void measure_join(struct bench *bench, struct join_run *run, const char *
     run_for(run, ms);
     double alone = span_rate(run);
     begin_span(run);
-    if (goes_on(run) && venue_add_slave(run->venue, false, &why) != OK)
-        crowd_fail(run->sends.crowd, "%s", why.text);
+    if (goes_on(run) && load_fixture_add_slave(run->load_fixture, false, &why) != OK)
+        client_pool_fail(run->sends.pool, "%s", why.text);
     wait_for_slave(run);
     double during = span_rate(run);
-    double took_ms = (double)(run->sends.crowd->loop.now_ns - run->begun_ns) / 1e6;
+    double took_ms = (double)(run->sends.pool->loop.now_ns - run->begun_ns) / 1e6;
     begin_span(run);
     run_for(run, ms);
     double after = span_rate(run);
@@ -122,31 +123,31 @@ static void measure_join(struct bench *bench, struct join_run *run, const char *
 void scenario_join(struct bench *bench, bool snapshot)
 {
     const char *name = snapshot ? "join, snapshot:" : "join, log:";
-    struct venue venue;
+    struct load_fixture load_fixture;
     struct error_text why;
     char keep[64]; /* deltas in the log: who needs more gets a snapshot */
     uint32_t quarter = bench->settings->join_messages / 4;
     uint32_t few = quarter < LOG_KEPT_MIN ? LOG_KEPT_MIN : quarter;
     (void)snprintf(keep, sizeof keep, "--log_keep=%u", snapshot ? few : LOG_KEPT_ALL);
-    struct venue_options options = {.clients = CLIENTS, .option = keep};
-    enum error error = venue_open(&venue, bench, &options, &why);
+    struct load_fixture_options options = {.clients = CLIENTS, .option = keep};
+    enum error error = load_fixture_open(&load_fixture, bench, &options, &why);
     if (error == OK)
-        error = venue_fill(&venue, CLIENTS, 1, &why);
+        error = load_fixture_fill(&load_fixture, CLIENTS, 1, &why);
     if (error == OK) {
         struct join_run run = {
-            .sends = {.crowd = &venue.crowd, .rooms = CLIENTS, .depth = FILL_DEPTH},
-            .venue = &venue,
+            .sends = {.pool = &load_fixture.pool, .rooms = CLIENTS, .depth = FILL_DEPTH},
+            .load_fixture = &load_fixture,
             .fill = bench->settings->join_messages};
         if (send_run_init(&run.sends, bench))
             measure_join(bench, &run, name);
         else
-            crowd_fail(&venue.crowd, "out of memory");
+            client_pool_fail(&load_fixture.pool, "out of memory");
         send_run_release(&run.sends);
-        if (crowd_has_failed(&venue.crowd))
-            bench_complain(bench, name, venue.crowd.problem.text);
+        if (client_pool_has_failed(&load_fixture.pool))
+            bench_complain(bench, name, load_fixture.pool.problem.text);
     } else {
         bench_complain(bench, name, why.text);
     }
-    if (!venue_close(&venue) && error == OK)
+    if (!load_fixture_close(&load_fixture) && error == OK)
         bench_complain(bench, name, "a server did not end well");
 }

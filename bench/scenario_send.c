@@ -8,10 +8,10 @@
 
 static void drive(struct send_run *run)
 {
-    struct crowd *crowd = run->crowd;
+    struct pool *pool = run->pool;
     send_run_start(run);
-    while (measure_step(&run->measure, crowd->loop.now_ns) != PHASE_OVER &&
-           !crowd_has_failed(crowd)) {
+    while (measure_step(&run->measure, pool->loop.now_ns) != PHASE_OVER &&
+           !client_pool_has_failed(pool)) {
         send_run_turn(run);
         if (run->measure.phase == PHASE_DRAINING && send_run_open(run) == 0)
             break;
@@ -26,15 +26,15 @@ static void check_in_sync(struct send_run *run, size_t servers)
     Jackdaw__StatusRequest request = JACKDAW__STATUS_REQUEST__INIT;
     ProtobufCMessage *reply;
     struct error_text why;
-    if (crowd_call(run->crowd, &run->crowd->clients[0], "jackdaw.Operator", "Status", &request.base,
-                   &jackdaw__status_reply__descriptor, &reply, &why) != OK)
+    if (client_pool_call(run->pool, &run->pool->clients[0], "jackdaw.Operator", "Status",
+                         &request.base, &jackdaw__status_reply__descriptor, &reply, &why) != OK)
         return; /* the crowd has failed */
     const Jackdaw__StatusReply *status = (const Jackdaw__StatusReply *)reply;
     size_t in_sync = 0;
     for (size_t i = 0; i < status->n_members; i++)
         in_sync += status->members[i]->in_sync ? 1 : 0;
     if (in_sync != servers)
-        crowd_fail(run->crowd, "%zu of %zu servers are in sync", in_sync, servers);
+        client_pool_fail(run->pool, "%zu of %zu servers are in sync", in_sync, servers);
     protobuf_c_message_free_unpacked(reply, NULL);
 }
 
@@ -53,21 +53,21 @@ static const struct {
 /* One client alone: what it waits for is the figure. */
 static void add_single_row(struct bench *bench, const char *name, double p50_us, double aim_us)
 {
-    struct figure figure;
-    figure_init(&figure, name, "us", p50_us);
-    figure_target(&figure, TARGET_BELOW, aim_us);
-    bench_add(bench, &figure);
+    struct metric metric;
+    metric_init(&metric, name, "us", p50_us);
+    metric_target(&metric, TARGET_BELOW, aim_us);
+    bench_add(bench, &metric);
 }
 
 static void add_rows(struct bench *bench, const struct send_run *run, const char *name)
 {
-    struct figure figure;
-    measure_figure(&run->measure, name, "sends/s", &figure);
+    struct metric metric;
+    measure_metric(&run->measure, name, "sends/s", &metric);
     for (size_t i = 0; i < sizeof aims / sizeof *aims; i++)
         if (strcmp(name, aims[i].name) == 0)
-            figure_target(&figure, TARGET_AT_LEAST, aims[i].least);
-    bench_add(bench, &figure);
-    double p50_us = figure.columns[COLUMN_P50_US];
+            metric_target(&metric, TARGET_AT_LEAST, aims[i].least);
+    bench_add(bench, &metric);
+    double p50_us = metric.columns[COLUMN_P50_US];
     if (strcmp(name, "send 1x1") == 0)
         add_single_row(bench, "send 1x1 p50", p50_us,
                        2 * (report_last(&bench->report, DISK_ROW, COLUMN_P50_US) +
@@ -76,22 +76,23 @@ static void add_rows(struct bench *bench, const struct send_run *run, const char
         add_single_row(bench, "3 servers 1x1 p50", p50_us, 600);
 }
 
-static void run_in(struct bench *bench, struct venue *venue, struct send_run *run, const char *name)
+static void run_in(struct bench *bench, struct load_fixture *load_fixture, struct send_run *run,
+                   const char *name)
 {
     if (send_run_init(run, bench)) {
-        measure_begin(&run->measure, &bench->times, venue->server,
-                      loop_read_clock(&run->crowd->loop));
-        for (size_t i = 1; i < venue->count; i++)
-            measure_add_server(&run->measure, venue->processes[i].id);
+        measure_begin(&run->measure, &bench->times, load_fixture->server,
+                      loop_read_clock(&run->pool->loop));
+        for (size_t i = 1; i < load_fixture->count; i++)
+            measure_add_server(&run->measure, load_fixture->processes[i].id);
         drive(run);
         if (!interrupted())
             send_run_check(run);
-        if (venue->count > 1 && !interrupted())
-            check_in_sync(run, venue->count);
+        if (load_fixture->count > 1 && !interrupted())
+            check_in_sync(run, load_fixture->count);
     } else {
-        crowd_fail(run->crowd, "out of memory");
+        client_pool_fail(run->pool, "out of memory");
     }
-    if (crowd_has_failed(run->crowd))
+    if (client_pool_has_failed(run->pool))
         run->measure.errors++;
     if (!interrupted())
         add_rows(bench, run, name);
@@ -112,21 +113,22 @@ void scenario_send(struct bench *bench, const struct send_case *what)
     char name[REPORT_NAME_SIZE];
     make_name(what, name);
     size_t clients = what->clients;
-    struct venue venue;
+    struct load_fixture load_fixture;
     struct error_text why;
-    struct venue_options options = {.clients = clients, .servers = what->servers};
-    enum error error = venue_open(&venue, bench, &options, &why);
+    struct load_fixture_options options = {.clients = clients, .servers = what->servers};
+    enum error error = load_fixture_open(&load_fixture, bench, &options, &why);
     if (error == OK)
-        error = venue_fill(&venue, clients, what->one_room ? clients : 1, &why);
+        error = load_fixture_fill(&load_fixture, clients, what->one_room ? clients : 1, &why);
     if (error == OK) {
-        struct send_run run = {
-            .crowd = &venue.crowd, .rooms = what->one_room ? 1 : clients, .depth = what->depth};
-        run_in(bench, &venue, &run, name);
-        if (crowd_has_failed(&venue.crowd))
-            bench_complain(bench, name, venue.crowd.problem.text);
+        struct send_run run = {.pool = &load_fixture.pool,
+                               .rooms = what->one_room ? 1 : clients,
+                               .depth = what->depth};
+        run_in(bench, &load_fixture, &run, name);
+        if (client_pool_has_failed(&load_fixture.pool))
+            bench_complain(bench, name, load_fixture.pool.problem.text);
     } else {
         bench_complain(bench, name, why.text);
     }
-    if (!venue_close(&venue) && error == OK)
+    if (!load_fixture_close(&load_fixture) && error == OK)
         bench_complain(bench, name, "a server did not end well");
 }

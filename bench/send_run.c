@@ -9,54 +9,54 @@
 #define TURN_MS 10
 #define CHECKED_PAGE 256u
 
-static void on_frame(void *context, struct link *link, const uint8_t *body, size_t size)
+static void on_frame(void *context, struct connection *connection, const uint8_t *body, size_t size)
 {
     struct send_run *run = context;
-    struct sender *sender = &run->senders[((struct client *)link)->index];
-    struct scan_cursor frame = {body, body + size};
-    struct scan_envelope envelope;
-    struct scan_send_reply reply;
-    enum scan_result result;
-    while ((result = scan_envelope(&frame, &envelope)) == SCAN_FOUND)
+    struct sender *sender = &run->senders[((struct client *)connection)->index];
+    struct parse_cursor frame = {body, body + size};
+    struct parse_envelope envelope;
+    struct parse_send_reply reply;
+    enum parse_result result;
+    while ((result = parse_envelope(&frame, &envelope)) == PARSE_FOUND)
         (void)sender_take(sender, &envelope, &reply);
-    if (result == SCAN_BROKEN)
-        crowd_fail(run->crowd, "the server sent what is no frame");
+    if (result == PARSE_BROKEN)
+        client_pool_fail(run->pool, "the server sent what is no frame");
     if (run->measure.phase < PHASE_DRAINING)
         sender_fill(sender);
 }
 
-static void on_closed(void *context, struct link *link, const char *reason)
+static void on_closed(void *context, struct connection *connection, const char *reason)
 {
     struct send_run *run = context;
     run->measure.errors++;
-    crowd_fail(run->crowd, "client %zu: %s", ((struct client *)link)->index, reason);
+    client_pool_fail(run->pool, "client %zu: %s", ((struct client *)connection)->index, reason);
 }
 
 size_t send_run_open(const struct send_run *run)
 {
     size_t open = 0;
-    for (size_t i = 0; i < run->crowd->count; i++)
+    for (size_t i = 0; i < run->pool->count; i++)
         open += run->senders[i].open;
     return open;
 }
 
 void send_run_start(struct send_run *run)
 {
-    struct loop *loop = &run->crowd->loop;
+    struct loop *loop = &run->pool->loop;
     loop->handler = (struct loop_handler){run, NULL, on_frame, on_closed};
     run->tick_ns = loop_read_clock(loop);
-    for (size_t i = 0; i < run->crowd->count; i++)
+    for (size_t i = 0; i < run->pool->count; i++)
         sender_fill(&run->senders[i]);
 }
 
 void send_run_turn(struct send_run *run)
 {
-    struct loop *loop = &run->crowd->loop;
+    struct loop *loop = &run->pool->loop;
     loop_turn(loop, TURN_MS);
     if (loop->now_ns - run->tick_ns < TURN_MS * UINT64_C(1000000))
         return;
     run->tick_ns = loop->now_ns;
-    for (size_t i = 0; i < run->crowd->count; i++)
+    for (size_t i = 0; i < run->pool->count; i++)
         sender_tick(&run->senders[i]);
 }
 
@@ -67,19 +67,19 @@ static void check_page(struct send_run *run, const struct sender *sender,
                        const Jackdaw__HistoryReply *page)
 {
     size_t count = page->n_events;
-    if (count == 0 || page->events[count - 1]->number != sender->numbers->highest) {
-        crowd_fail(run->crowd,
-                   "client %zu: the newest message in the history is not number %" PRIu64,
-                   sender->client->index, sender->numbers->highest);
+    if (count == 0 || page->events[count - 1]->number != sender->sequence_set->highest) {
+        client_pool_fail(run->pool,
+                         "client %zu: the newest message in the history is not number %" PRIu64,
+                         sender->client->index, sender->sequence_set->highest);
         return;
     }
     for (size_t i = 0; i < count; i++) {
         const Jackdaw__Event *event = page->events[i];
         uint64_t request = event->number - sender->client->room_number - 1 + sender->first;
         if (event->session != sender->client->session || event->request != request)
-            crowd_fail(run->crowd,
-                       "client %zu: number %" PRIu64 " in the history is another message",
-                       sender->client->index, event->number);
+            client_pool_fail(run->pool,
+                             "client %zu: number %" PRIu64 " in the history is another message",
+                             sender->client->index, event->number);
     }
 }
 
@@ -90,8 +90,8 @@ static void check_history(struct send_run *run, const struct sender *sender)
     request.limit = CHECKED_PAGE;
     ProtobufCMessage *reply;
     struct error_text why;
-    if (crowd_call(run->crowd, sender->client, NULL, "History", &request.base,
-                   &jackdaw__history_reply__descriptor, &reply, &why) != OK)
+    if (client_pool_call(run->pool, sender->client, NULL, "History", &request.base,
+                         &jackdaw__history_reply__descriptor, &reply, &why) != OK)
         return; /* the crowd has failed */
     check_page(run, sender, (const Jackdaw__HistoryReply *)reply);
     protobuf_c_message_free_unpacked(reply, NULL);
@@ -101,15 +101,15 @@ void send_run_check(struct send_run *run)
 {
     size_t open = send_run_open(run);
     if (open > 0)
-        crowd_fail(run->crowd, "%zu messages were never answered", open);
+        client_pool_fail(run->pool, "%zu messages were never answered", open);
     for (size_t i = 0; i < run->rooms; i++) {
-        uint64_t missing = numbers_missing(&run->numbers[i]);
+        uint64_t missing = sequence_set_missing(&run->sequence_set[i]);
         if (missing > 0)
-            crowd_fail(run->crowd, "room %zu: %" PRIu64 " numbers were given to nobody", i,
-                       missing);
+            client_pool_fail(run->pool, "room %zu: %" PRIu64 " numbers were given to nobody", i,
+                             missing);
     }
-    for (size_t i = 0; i < run->crowd->count && run->rooms == run->crowd->count; i++)
-        if (!crowd_has_failed(run->crowd))
+    for (size_t i = 0; i < run->pool->count && run->rooms == run->pool->count; i++)
+        if (!client_pool_has_failed(run->pool))
             check_history(run, &run->senders[i]);
 }
 
@@ -117,16 +117,16 @@ void send_run_check(struct send_run *run)
 
 bool send_run_init(struct send_run *run, const struct bench *bench)
 {
-    struct crowd *crowd = run->crowd;
-    run->senders = calloc(crowd->count, sizeof *run->senders);
-    run->numbers = calloc(run->rooms, sizeof *run->numbers);
-    if (run->senders == NULL || run->numbers == NULL)
+    struct pool *pool = run->pool;
+    run->senders = calloc(pool->count, sizeof *run->senders);
+    run->sequence_set = calloc(run->rooms, sizeof *run->sequence_set);
+    if (run->senders == NULL || run->sequence_set == NULL)
         return false;
     for (size_t i = 0; i < run->rooms; i++)
-        numbers_init(&run->numbers[i], crowd->clients[i].room_number);
-    for (size_t i = 0; i < crowd->count; i++) {
-        struct numbers *numbers = &run->numbers[run->rooms == 1 ? 0 : i];
-        if (!sender_init(&run->senders[i], crowd, &crowd->clients[i], &run->measure, numbers,
+        sequence_set_init(&run->sequence_set[i], pool->clients[i].room_number);
+    for (size_t i = 0; i < pool->count; i++) {
+        struct sequence_set *sequence_set = &run->sequence_set[run->rooms == 1 ? 0 : i];
+        if (!sender_init(&run->senders[i], pool, &pool->clients[i], &run->measure, sequence_set,
                          bench->text, run->depth))
             return false;
     }
@@ -135,10 +135,10 @@ bool send_run_init(struct send_run *run, const struct bench *bench)
 
 void send_run_release(struct send_run *run)
 {
-    for (size_t i = 0; i < run->crowd->count && run->senders != NULL; i++)
+    for (size_t i = 0; i < run->pool->count && run->senders != NULL; i++)
         sender_release(&run->senders[i]);
-    for (size_t i = 0; i < run->rooms && run->numbers != NULL; i++)
-        numbers_release(&run->numbers[i]);
+    for (size_t i = 0; i < run->rooms && run->sequence_set != NULL; i++)
+        sequence_set_release(&run->sequence_set[i]);
     free(run->senders);
-    free(run->numbers);
+    free(run->sequence_set);
 }

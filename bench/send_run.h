@@ -8,9 +8,9 @@
 #include "sender.h"
 
 struct send_run {
-    struct crowd *crowd;
-    struct sender *senders;  /* by client's index */
-    struct numbers *numbers; /* one, or one per client */
+    struct pool *pool;
+    struct sender *senders;            /* by client's index */
+    struct sequence_set *sequence_set; /* one, or one per client */
     size_t rooms;
     size_t depth;
     uint64_t tick_ns;

@@ -9,16 +9,17 @@
 #define LOST_AFTER_NS UINT64_C(3000000000) /* no answer for so long: the reply was lost */
 #define NS_PER_MS UINT64_C(1000000)
 
-bool sender_init(struct sender *sender, struct crowd *crowd, struct client *client,
-                 struct measure *measure, struct numbers *numbers, const char *text, size_t depth)
+bool sender_init(struct sender *sender, struct pool *pool, struct client *client,
+                 struct measure *measure, struct sequence_set *sequence_set, const char *text,
+                 size_t depth)
 {
     size_t slots = 1;
     while (slots < depth)
         slots *= 2;
-    *sender = (struct sender){.crowd = crowd,
+    *sender = (struct sender){.pool = pool,
                               .client = client,
                               .measure = measure,
-                              .numbers = numbers,
+                              .sequence_set = sequence_set,
                               .slot_mask = slots - 1,
                               .depth = depth,
                               .first = client->next_request,
@@ -44,14 +45,14 @@ static struct slot *slot_of(struct sender *sender, uint64_t request)
 
 static void put(struct sender *sender, uint64_t request)
 {
-    struct link *link = &sender->client->link;
-    uint8_t *bytes = link_append(link, send_template_size_max(&sender->template));
+    struct connection *connection = &sender->client->connection;
+    uint8_t *bytes = sp_connection_append(connection, send_template_size_max(&sender->template));
     if (bytes == NULL) {
-        crowd_fail(sender->crowd, "client %zu: cannot send", sender->client->index);
+        client_pool_fail(sender->pool, "client %zu: cannot send", sender->client->index);
         return;
     }
-    link_keep(link, send_template_write(&sender->template, request, request, bytes));
-    slot_of(sender, request)->sent_ns = sender->crowd->loop.now_ns;
+    sp_connection_keep(connection, send_template_write(&sender->template, request, request, bytes));
+    slot_of(sender, request)->sent_ns = sender->pool->loop.now_ns;
 }
 
 bool sender_send(struct sender *sender)
@@ -59,7 +60,7 @@ bool sender_send(struct sender *sender)
     if (sender->next - sender->oldest >= sender->depth)
         return false;
     struct slot *slot = slot_of(sender, sender->next);
-    *slot = (struct slot){.state = SLOT_OPEN, .begun_ns = sender->crowd->loop.now_ns};
+    *slot = (struct slot){.state = SLOT_OPEN, .begun_ns = sender->pool->loop.now_ns};
     put(sender, sender->next++);
     sender->open++;
     return true;
@@ -84,22 +85,22 @@ static void close_slot(struct sender *sender, struct slot *slot)
 static void report_error(struct sender *sender, const char *what, uint64_t request, uint64_t number)
 {
     if (sender->measure->errors++ == 0)
-        crowd_fail(sender->crowd, "client %zu, request %llu, number %llu: %s",
-                   sender->client->index, (unsigned long long)request, (unsigned long long)number,
-                   what);
+        client_pool_fail(sender->pool, "client %zu, request %llu, number %llu: %s",
+                         sender->client->index, (unsigned long long)request,
+                         (unsigned long long)number, what);
 }
 
 /* A later request has the later number and position; each number is seen once. Alone in a room,
- * the numbers therefore have no holes, which numbers_missing tells at the end. */
-static void check(struct sender *sender, uint64_t request, const struct scan_send_reply *reply)
+ * the numbers therefore have no holes, which sequence_set_missing tells at the end. */
+static void check(struct sender *sender, uint64_t request, const struct parse_send_reply *reply)
 {
-    const struct scan_send_reply *last = &sender->last;
+    const struct parse_send_reply *last = &sender->last;
     bool later = request > sender->last_request;
     if ((reply->number > last->number) != later ||
         (reply->position.seq > last->position.seq) != later)
         report_error(sender, "the order of the numbers is not that of the requests", request,
                      reply->number);
-    else if (!numbers_add(sender->numbers, reply->number))
+    else if (!sequence_set_add(sender->sequence_set, reply->number))
         report_error(sender, "this number was given before", request, reply->number);
     if (later) {
         sender->last = *reply;
@@ -109,27 +110,27 @@ static void check(struct sender *sender, uint64_t request, const struct scan_sen
 
 static void wait_to_retry(struct sender *sender, struct slot *slot, uint32_t retry_ms)
 {
-    uint64_t at_ns = sender->crowd->loop.now_ns + retry_ms * NS_PER_MS;
+    uint64_t at_ns = sender->pool->loop.now_ns + retry_ms * NS_PER_MS;
     slot->state = SLOT_WAITING;
     if (sender->retry_at_ns == 0 || at_ns > sender->retry_at_ns)
         sender->retry_at_ns = at_ns;
 }
 
-static void refuse(struct sender *sender, struct slot *slot, const struct scan_envelope *envelope)
+static void refuse(struct sender *sender, struct slot *slot, const struct parse_envelope *envelope)
 {
     if (envelope->retry_ms != 0) {
         wait_to_retry(sender, slot, envelope->retry_ms);
         return;
     }
     sender->measure->errors++;
-    crowd_fail(sender->crowd, "client %zu: Send was refused: %s (%.*s)", sender->client->index,
-               status_name((enum status)envelope->status), (int)envelope->message.size,
-               (const char *)envelope->message.at);
+    client_pool_fail(sender->pool, "client %zu: Send was refused: %s (%.*s)", sender->client->index,
+                     status_name((enum status)envelope->status), (int)envelope->message.size,
+                     (const char *)envelope->message.at);
     close_slot(sender, slot);
 }
 
-bool sender_take(struct sender *sender, const struct scan_envelope *envelope,
-                 struct scan_send_reply *out)
+bool sender_take(struct sender *sender, const struct parse_envelope *envelope,
+                 struct parse_send_reply *out)
 {
     uint64_t request = envelope->call;
     struct slot *slot = slot_of(sender, request);
@@ -143,13 +144,13 @@ bool sender_take(struct sender *sender, const struct scan_envelope *envelope,
         refuse(sender, slot, envelope);
         return false;
     }
-    if (!scan_send_reply(envelope->payload, out)) {
+    if (!parse_send_reply(envelope->payload, out)) {
         report_error(sender, "the reply is no SendReply", request, 0);
         return false;
     }
     check(sender, request, out);
     measure_count(sender->measure, 1);
-    measure_latency(sender->measure, slot->begun_ns, sender->crowd->loop.now_ns);
+    measure_latency(sender->measure, slot->begun_ns, sender->pool->loop.now_ns);
     close_slot(sender, slot);
     return true;
 }
@@ -177,7 +178,7 @@ static void send_again(struct sender *sender, uint64_t now_ns)
 
 void sender_tick(struct sender *sender)
 {
-    uint64_t now_ns = sender->crowd->loop.now_ns;
+    uint64_t now_ns = sender->pool->loop.now_ns;
     if (sender->retry_at_ns != 0 && now_ns >= sender->retry_at_ns) {
         sender->retry_at_ns = 0;
         send_again(sender, now_ns);

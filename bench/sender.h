@@ -10,10 +10,10 @@
 #ifndef JACKDAW_BENCH_SENDER_H
 #define JACKDAW_BENCH_SENDER_H
 
-#include "crowd.h"
+#include "client_pool.h"
 #include "measure.h"
-#include "numbers.h"
 #include "request.h"
+#include "sequence_set.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,10 +29,10 @@ struct slot {
 };
 
 struct sender {
-    struct crowd *crowd;
+    struct pool *pool;
     struct client *client;
     struct measure *measure;
-    struct numbers *numbers; /* of its room; shared by those who send to the same */
+    struct sequence_set *sequence_set; /* of its room; shared by those who send to the same */
     struct send_template template;
     struct slot *slots; /* ring by request number */
     size_t slot_mask;
@@ -42,12 +42,13 @@ struct sender {
     uint64_t oldest;      /* no number below is open */
     uint64_t next;        /* the next Send's */
     uint64_t retry_at_ns; /* when there is something to send again; 0: nothing */
-    struct scan_send_reply last;
+    struct parse_send_reply last;
     uint64_t last_request; /* that last answers */
 };
 
-bool sender_init(struct sender *sender, struct crowd *crowd, struct client *client,
-                 struct measure *measure, struct numbers *numbers, const char *text, size_t depth);
+bool sender_init(struct sender *sender, struct pool *pool, struct client *client,
+                 struct measure *measure, struct sequence_set *sequence_set, const char *text,
+                 size_t depth);
 void sender_release(struct sender *sender);
 
 /* Sends one more message, if fewer than depth are under way. */
@@ -55,8 +56,8 @@ bool sender_send(struct sender *sender);
 void sender_fill(struct sender *sender); /* as many as there may be */
 
 /* A reply. True: a message was acknowledged with *out (and counted in measure). */
-bool sender_take(struct sender *sender, const struct scan_envelope *envelope,
-                 struct scan_send_reply *out);
+bool sender_take(struct sender *sender, const struct parse_envelope *envelope,
+                 struct parse_send_reply *out);
 
 /* Sends again what waited long enough. Call every turn. */
 void sender_tick(struct sender *sender);

@@ -29,8 +29,8 @@ struct bench {
     uint64_t sessions;
     size_t bytes;
     uint64_t seq;
-    uint64_t *numbers;  /* last message number of each room */
-    uint64_t *requests; /* last request of each session */
+    uint64_t *sequence_set; /* last message number of each room */
+    uint64_t *requests;     /* last request of each session */
     char *text;
     uint8_t *batch;
     uint64_t random;
@@ -85,7 +85,7 @@ static void add_message(struct bench *bench)
     uint64_t session = draw(bench) % bench->sessions;
     struct timeline_row event = {
         .room = id_of(room),
-        .number = ++bench->numbers[room],
+        .number = ++bench->sequence_set[room],
         .seq = ++bench->seq,
         .kind = MESSAGE_KIND,
         .account = id_of(session + 1000000),
@@ -250,11 +250,11 @@ int main(int count, char **values)
                           .sessions = argument(count, values, 4, 64),
                           .bytes = argument(count, values, 5, 100),
                           .random = 88172645463325252u};
-    bench.numbers = calloc(bench.rooms, sizeof *bench.numbers);
+    bench.sequence_set = calloc(bench.rooms, sizeof *bench.sequence_set);
     bench.requests = calloc(bench.sessions, sizeof *bench.requests);
     bench.text = malloc(bench.bytes);
     bench.batch = malloc(batch * (bench.bytes + 48));
-    if (bench.numbers == NULL || bench.requests == NULL || bench.text == NULL ||
+    if (bench.sequence_set == NULL || bench.requests == NULL || bench.text == NULL ||
         bench.batch == NULL)
         must(&bench, ERROR_NO_MEMORY, "start");
     memset(bench.text, 'x', bench.bytes);
@@ -276,7 +276,7 @@ int main(int count, char **values)
     (void)printf("resident at the end %ld KiB\n", resident_kib());
     store_close(bench.store);
     (void)nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    free(bench.numbers);
+    free(bench.sequence_set);
     free(bench.requests);
     free(bench.text);
     free(bench.batch);

@@ -35,16 +35,16 @@ static void assert_send(const Jackdaw__Envelope *envelope, uint64_t call, uint64
 static void test_send_template_write__makes_frames_of_any_number(void **state)
 {
     (void)state;
-    static const uint64_t numbers[] = {1, 127, 128, 16384, 1u << 28, UINT64_MAX};
+    static const uint64_t sequence_set[] = {1, 127, 128, 16384, 1u << 28, UINT64_MAX};
     struct send_template template;
     assert_true(send_template_init(&template, token, "lobby", "hello", 5000));
-    size_t count = sizeof numbers / sizeof *numbers;
+    size_t count = sizeof sequence_set / sizeof *sequence_set;
     uint8_t *bytes = malloc(count * send_template_size_max(&template));
     assert_non_null(bytes);
     size_t size = 0;
     for (size_t i = 0; i < count; i++) {
-        size_t written =
-            send_template_write(&template, numbers[i], numbers[count - 1 - i], bytes + size);
+        size_t written = send_template_write(&template, sequence_set[i],
+                                             sequence_set[count - 1 - i], bytes + size);
         assert_true(written <= send_template_size_max(&template));
         size += written;
     }
@@ -52,7 +52,7 @@ static void test_send_template_write__makes_frames_of_any_number(void **state)
     assert_non_null(frame);
     assert_int_equal(frame->n_envelopes, count);
     for (size_t i = 0; i < count; i++)
-        assert_send(frame->envelopes[i], numbers[i], numbers[count - 1 - i]);
+        assert_send(frame->envelopes[i], sequence_set[i], sequence_set[count - 1 - i]);
     jackdaw__frame__free_unpacked(frame, NULL);
     free(bytes);
     send_template_release(&template);

@@ -72,7 +72,7 @@ enum chat_decision chat_propose_register(struct chat *chat, struct chat_call *ca
         arena_message(call->arena, &jackdaw__account_registered__descriptor);
     if (registered == NULL)
         return call_fail(call, ERROR_NO_MEMORY);
-    enum error error = draw_account_id(chat, &registered->account);
+    enum error error = new_account_id(chat, &registered->account);
     if (error != OK)
         return call_fail(call, error);
     registered->name = arena_strdup(call->arena, name.shown);

@@ -24,8 +24,8 @@ static enum error list_own_rooms(const struct account *account, struct arena *ar
     if (reply->rooms == NULL)
         return ERROR_NO_MEMORY;
     reply->n_rooms = 0;
-    for (uint32_t i = 0; i < account->places_count; i++) {
-        const struct member *member = account->places[i];
+    for (uint32_t i = 0; i < account->memberships_count; i++) {
+        const struct member *member = account->memberships[i];
         if (member->state != MEMBER_IN || room_is_direct(member->room))
             continue;
         char *name = arena_strdup(arena, member->room->name);
@@ -77,7 +77,7 @@ static enum error list_device(struct chat *chat, const struct chat_session *sess
     if (device == NULL)
         return ERROR_NO_MEMORY;
     device->session = session->id;
-    device->silent_ms = chat->monotonic_ms - session->heard_ms;
+    device->silent_ms = chat->monotonic_ms - session->last_seen_ms;
     reply->devices[reply->n_devices++] = device;
     uint32_t retry_ms = session_silent_in_ms(chat, session);
     if (reply->retry_ms == 0 || retry_ms < reply->retry_ms)
@@ -113,7 +113,8 @@ enum error chat_answer_heartbeat(struct chat *chat, struct chat_call *call,
 {
     call_begin(call);
     chat_note_delivered(chat, call->session,
-                        chat_common_seq_of(chat, request->after, request->trail, request->n_trail));
+                        chat_common_seq_of(chat, request->after, request->cursor_history,
+                                           request->n_cursor_history));
     uint64_t total;
     enum error error = list_undelivered(chat, call->session->account, call->arena,
                                         &reply->undelivered, &reply->n_undelivered, &total);

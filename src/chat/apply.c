@@ -72,8 +72,8 @@ static bool position_follows(const struct state *state, struct position position
 {
     if (position.seq <= state->last.seq)
         return false;
-    return state->reigns_count == 0 ||
-           position.epoch >= state->reigns[state->reigns_count - 1].epoch;
+    return state->epoch_starts_count == 0 ||
+           position.epoch >= state->epoch_starts[state->epoch_starts_count - 1].epoch;
 }
 
 bool apply_fits_notice(const Jackdaw__Delta *delta)
@@ -90,41 +90,43 @@ enum error chat_pass(struct chat *chat, struct position position)
     struct state *state = &chat->state;
     if (position.epoch == 0 || !position_follows(state, position))
         return ERROR_CORRUPT;
-    const struct reign_row reign = {.epoch = position.epoch, .first_seq = position.seq};
-    bool is_new =
-        state->reigns_count == 0 || position.epoch > state->reigns[state->reigns_count - 1].epoch;
-    if (is_new && !state_add_reign(state, reign))
+    const struct epoch_row epoch_start = {.epoch = position.epoch, .first_seq = position.seq};
+    bool is_new = state->epoch_starts_count == 0 ||
+                  position.epoch > state->epoch_starts[state->epoch_starts_count - 1].epoch;
+    if (is_new && !state_add_epoch(state, epoch_start))
         return ERROR_NO_MEMORY;
     state->last = position;
     return OK;
 }
 
-/* Before there were clusters a reign began with a delta of this kind, which such a log still has. */
-#define REIGN_OF_OLD 10
+/* Before there were clusters an epoch began with a delta of this kind, which such a log still has. */
+#define EPOCH_START_OF_OLD 10
 
-static bool is_reign_of_old(const Jackdaw__Delta *delta)
+static bool is_epoch_start_of_old(const Jackdaw__Delta *delta)
 {
     return delta->change_case == JACKDAW__DELTA__CHANGE__NOT_SET &&
-           delta->base.n_unknown_fields == 1 && delta->base.unknown_fields[0].tag == REIGN_OF_OLD;
+           delta->base.n_unknown_fields == 1 &&
+           delta->base.unknown_fields[0].tag == EPOCH_START_OF_OLD;
 }
 
-static enum error apply_reign_of_old(struct chat *chat, struct position position)
+static enum error apply_epoch_start_of_old(struct chat *chat, struct position position)
 {
     const struct state *state = &chat->state;
-    const struct reign_row reign = {.epoch = position.epoch, .first_seq = position.seq};
-    if (state->reigns_count > 0 && state->reigns[state->reigns_count - 1].epoch >= position.epoch)
+    const struct epoch_row epoch_start = {.epoch = position.epoch, .first_seq = position.seq};
+    if (state->epoch_starts_count > 0 &&
+        state->epoch_starts[state->epoch_starts_count - 1].epoch >= position.epoch)
         return ERROR_CORRUPT;
     enum error error = chat_pass(chat, position);
     if (error == OK)
-        error = store_add_reign(chat->store, &reign);
+        error = store_add_epoch(chat->store, &epoch_start);
     return error == ERROR_INVALID ? ERROR_CORRUPT : error;
 }
 
 enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct position position)
 {
     struct apply apply = {.chat = chat, .delta = delta, .position = position};
-    if (is_reign_of_old(delta))
-        return apply_reign_of_old(chat, position);
+    if (is_epoch_start_of_old(delta))
+        return apply_epoch_start_of_old(chat, position);
     const struct kind *kind = kind_of(delta);
     if (kind == NULL || !position_follows(&chat->state, position))
         return ERROR_CORRUPT;
@@ -227,7 +229,7 @@ enum error apply_put_room(struct apply *apply, const struct room *room, uint64_t
                                               });
 }
 
-uint64_t apply_heir(const struct room *room, uint64_t leaver)
+uint64_t apply_successor(const struct room *room, uint64_t leaver)
 {
     if (room->owner != leaver)
         return room->owner;
@@ -246,10 +248,10 @@ enum error apply_put_member(struct apply *apply, const struct member *member)
                                                 });
 }
 
-enum error apply_forget_former(struct apply *apply, struct account *account)
+enum error apply_forget_past_membership(struct apply *apply, struct account *account)
 {
-    while (account->former > PLACES_FORMER_MAX) {
-        struct member *oldest = state_oldest_former(account);
+    while (account->past_memberships > PAST_MEMBERSHIPS_MAX) {
+        struct member *oldest = state_oldest_past_membership(account);
         enum error error = store_delete_member(apply->chat->store, oldest->room->id, account->id);
         if (error != OK)
             return error;

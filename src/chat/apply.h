@@ -79,10 +79,10 @@ enum error apply_put_room(struct apply *apply, const struct room *room, uint64_t
 enum error apply_put_member(struct apply *apply, const struct member *member);
 
 /* Who owns the room once leaver has gone; 0: nobody. */
-uint64_t apply_heir(const struct room *room, uint64_t leaver);
+uint64_t apply_successor(const struct room *room, uint64_t leaver);
 
 /* Forgets the oldest of too many places that the account was in or is invited to. */
-enum error apply_forget_former(struct apply *apply, struct account *account);
+enum error apply_forget_past_membership(struct apply *apply, struct account *account);
 
 /* Writes the outcome of the request, if there was one; session, request, seq and time are filled
  * in here. */

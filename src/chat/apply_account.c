@@ -87,7 +87,7 @@ static enum error store_removal(struct apply *apply, const struct member *member
     if (member->state == MEMBER_IN) {
         struct timeline_row row =
             apply_row(apply, room, JACKDAW__EVENT__KIND__REMOVED, account, 0, "");
-        uint64_t owner = apply_heir(room, account);
+        uint64_t owner = apply_successor(room, account);
         enum error error = apply_store_row(apply, room, &row);
         if (error == OK && owner != room->owner)
             error = apply_store_owner(apply, room, owner);
@@ -108,7 +108,7 @@ static void carry_out_removal(struct apply *apply, struct member *member)
     bool was_in = member->state == MEMBER_IN;
     struct timeline_row row =
         apply_row(apply, room, JACKDAW__EVENT__KIND__REMOVED, member->account->id, 0, "");
-    uint64_t owner = apply_heir(room, member->account->id);
+    uint64_t owner = apply_successor(room, member->account->id);
     bool has_new_owner = owner != room->owner;
     room->owner = owner;
     state_remove_member(member);
@@ -138,16 +138,17 @@ enum error apply_account_deleted(struct apply *apply)
     if (account == NULL || !apply_is_by(apply, account->id))
         return ERROR_CORRUPT;
     enum error error = store_tombstone(apply, account);
-    for (uint32_t i = 0; error == OK && i < account->places_count; i++)
-        error = store_removal(apply, account->places[i]);
+    for (uint32_t i = 0; error == OK && i < account->memberships_count; i++)
+        error = store_removal(apply, account->memberships[i]);
     while (error == OK && account->sessions != NULL)
         error = apply_forget_session(apply, account->sessions);
     if (error == OK)
         error = forget_ended(apply, account);
     if (error != OK)
         return error;
-    while (account->places_count > 0)
-        carry_out_removal(apply, account->places[0]); /* events in the order they are read in */
+    while (account->memberships_count > 0)
+        carry_out_removal(apply,
+                          account->memberships[0]); /* events in the order they are read in */
     state_remove_account(state, account);
     return OK;
 }

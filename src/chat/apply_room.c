@@ -139,7 +139,7 @@ static enum error put_out(struct apply *apply, struct member *member, struct tim
     gone.state = state;
     if (was_in)
         gone.until_seq = apply->position.seq;
-    uint64_t owner = apply_heir(room, row.account);
+    uint64_t owner = apply_successor(room, row.account);
     bool has_new_owner = owner != room->owner;
     enum error error = apply_put_member(apply, &gone);
     if (error == OK)
@@ -186,7 +186,7 @@ enum error apply_room_left(struct apply *apply)
         return ERROR_NO_MEMORY;
     bool is_ban = left->reason == JACKDAW__ROOM_LEFT__REASON__BANNED;
     enum error error = put_out(apply, member, row, is_ban ? MEMBER_BANNED : MEMBER_OUT);
-    return error == OK ? apply_forget_former(apply, account) : error;
+    return error == OK ? apply_forget_past_membership(apply, account) : error;
 }
 
 /* ---- topic, invitation ---- */
@@ -271,7 +271,7 @@ enum error apply_invited(struct apply *apply)
     if (error == OK)
         error = apply_outcome(apply, (struct outcome_row){.room = room->id});
     if (error == OK)
-        error = apply_forget_former(apply, guest);
+        error = apply_forget_past_membership(apply, guest);
     if (error == OK)
         apply_emit_row(apply, &row);
     return error;

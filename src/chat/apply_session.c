@@ -86,7 +86,7 @@ enum error apply_session_started(struct apply *apply)
     struct account *account = state_account(&chat->state, started->account);
     if (account == NULL || !apply_fits_started(apply))
         return ERROR_CORRUPT;
-    bool was_online = account->heard > 0;
+    bool was_online = account->present > 0;
     enum error error = replace_sessions(apply, account, started);
     if (error != OK)
         return error;
@@ -104,7 +104,7 @@ enum error apply_session_started(struct apply *apply)
     if (session == NULL)
         return ERROR_NO_MEMORY;
     rate_init(&session->rate, chat->limits.requests_per_second, chat->monotonic_ms);
-    state_hear(&chat->state, session, chat->monotonic_ms);
+    state_mark_seen(&chat->state, session, chat->monotonic_ms);
     if (!was_online)
         emit_presence(chat, account, row.started_ms);
     return OK;
@@ -124,7 +124,7 @@ enum error apply_session_ended(struct apply *apply)
         if (error != OK)
             return error;
     }
-    bool was_online = account->heard > 0;
+    bool was_online = account->present > 0;
     enum error error = apply_outcome(apply, (struct outcome_row){.room = 0});
     if (error == OK)
         error = apply_end_session(apply, session);
@@ -132,7 +132,7 @@ enum error apply_session_ended(struct apply *apply)
         return error;
     state_note_delivered(&chat->state, account, ended->delivered_seq);
     state_apply_delivered(&chat->state, account, ended->delivered_seq);
-    if (was_online && account->heard == 0)
+    if (was_online && account->present == 0)
         emit_presence(chat, account, apply->delta->time_ms);
     return OK;
 }

@@ -18,11 +18,11 @@ void chat_limits_default(struct chat_limits *limits)
     };
 }
 
-static void hear_all_anew(struct chat *chat, struct state *state)
+static void mark_all_seen(struct chat *chat, struct state *state)
 {
     struct chat_session *session, *next;
     HASH_ITER(by_id, state->sessions_by_id, session, next) {
-        state_hear(state, session, chat->monotonic_ms);
+        state_mark_seen(state, session, chat->monotonic_ms);
         rate_init(&session->rate, chat->limits.requests_per_second, chat->monotonic_ms);
     }
 }
@@ -52,7 +52,7 @@ enum error chat_open(struct chat **out, struct store *store, const struct chat_l
         chat_close(chat);
         return error;
     }
-    hear_all_anew(chat, &chat->state);
+    mark_all_seen(chat, &chat->state);
     *out = chat;
     return OK;
 }
@@ -68,28 +68,28 @@ void chat_close(struct chat *chat)
 /* ---- reload ---- */
 
 /* Carries over what no row has, in the order in which sessions were heard. */
-static void keep_heard(struct state *from, struct state *to)
+static void keep_seen(struct state *from, struct state *to)
 {
-    for (struct chat_session *old = from->heard_first; old != NULL; old = old->heard_next) {
+    for (struct chat_session *old = from->present_first; old != NULL; old = old->present_next) {
         struct chat_session *session = state_session(to, old->id);
         if (session != NULL)
-            state_hear(to, session, old->heard_ms);
+            state_mark_seen(to, session, old->last_seen_ms);
     }
 }
 
 static void keep_sessions(struct chat *chat, struct state *from, struct state *to)
 {
     struct chat_session *session, *next;
-    keep_heard(from, to);
+    keep_seen(from, to);
     HASH_ITER(by_id, to->sessions_by_id, session, next) {
         struct chat_session *old = state_session(from, session->id);
         if (old == NULL) {
-            state_hear(to, session, chat->monotonic_ms);
+            state_mark_seen(to, session, chat->monotonic_ms);
             rate_init(&session->rate, chat->limits.requests_per_second, chat->monotonic_ms);
             continue;
         }
         session->attachment = old->attachment;
-        session->heard_ms = old->heard_ms;
+        session->last_seen_ms = old->last_seen_ms;
         session->rate = old->rate;
         old->attachment = NULL;
     }

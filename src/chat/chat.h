@@ -35,7 +35,7 @@
 #define CHAT_PAGE_BYTES 65536 /* a page ends with the event that passes this */
 #define CHAT_LIST_MAX 1000    /* most entries in one answer of a List call */
 #define CHAT_LIST_DEFAULT 100
-#define CHAT_TRAIL_MAX 16 /* most positions of a client's trail that are looked at */
+#define CHAT_CURSOR_HISTORY_MAX 16 /* most positions of a client's trail that are looked at */
 
 struct chat;
 struct chat_session; /* an account's session; valid until it ends or chat_reload */
@@ -124,7 +124,7 @@ uint64_t chat_session_account(const struct chat_session *session);
 const char *chat_session_name(const struct chat_session *session); /* the account's name */
 uint64_t chat_session_last_request(const struct chat_session *session);
 
-/* A place for the server to keep what it knows of the session (its mailbox); NULL at first. */
+/* A place for the server to keep what it knows of the session (its subscription); NULL at first. */
 void **chat_session_attachment(struct chat_session *session);
 
 /* The session was heard: it counts as alive, and its account as online (a PRESENCE event when that
@@ -153,14 +153,15 @@ void chat_note_delivered(struct chat *chat, struct chat_session *session, uint64
  * nothing here says nothing (it may have grown out of any other), so the newest position of an
  * epoch that is known here decides: its own seq where the epoch wrote it here, else where the
  * epoch's part of the log ends. None known, or (0, 0): 0. */
-uint64_t chat_common_seq(const struct chat *chat, const struct position *trail, size_t count);
+uint64_t chat_common_seq(const struct chat *chat, const struct position *cursor_history,
+                         size_t count);
 
-/* The same of what a request tells; of a longer trail the newest CHAT_TRAIL_MAX count. after may
+/* The same of what a request tells; of a longer trail the newest CHAT_CURSOR_HISTORY_MAX count. after may
  * be NULL. */
 uint64_t chat_common_seq_of(const struct chat *chat, const Jackdaw__Position *after,
-                            Jackdaw__Position *const *trail, size_t count);
+                            Jackdaw__Position *const *cursor_history, size_t count);
 
-/* Whether the cursor is of a newer epoch than any here: it comes from a reign that this server has
+/* Whether the cursor is of a newer epoch than any here: it comes from an epoch that this server has
  * not heard of yet, so it must not tell the client that its part of the log was cut off. */
 bool chat_is_behind(const struct chat *chat, const Jackdaw__Position *cursor);
 
@@ -270,8 +271,8 @@ bool chat_propose_delivered(struct chat *chat, struct chat_call *call);
 enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct position position);
 
 /* Takes note of an entry of the log that is not chat's (the cluster's list of members, with which
- * every reign begins): the next delta comes after it, and its epoch, if new, reigns from there on.
- * The caller adds the reign to the store (store_add_reign), in the same transaction.
+ * every epoch begins): the next delta comes after it, and its epoch, if new, epochs from there on.
+ * The caller adds the epoch to the store (store_add_epoch), in the same transaction.
  * ERROR_CORRUPT: the position does not ascend; ERROR_NO_MEMORY. */
 enum error chat_pass(struct chat *chat, struct position position);
 
@@ -280,7 +281,7 @@ enum error chat_pass(struct chat *chat, struct position position);
  * Two halves of a cluster that was split may both have written. When they meet, one log stays, and
  * what the other one holds after the common position ("orphans") is offered to it, delta by delta,
  * in the order it was written in; whole lists of them may come several times, from several nodes,
- * and end in the middle. Whoever reigns asks of each orphan what to do:
+ * and end in the middle. Whoever is the master asks of each orphan what to do:
  *
  *   - A request is its session's next one, or is known already (the client asked here, too), or
  *     waits for the one before it. Sessions that have ended still count (the last
@@ -300,12 +301,12 @@ enum error chat_pass(struct chat *chat, struct position position);
  *     there and refused here is kept, once, and that is its answer from then on: somebody may have
  *     been told that it was sent. (Only while its answer is kept: the last 256 of a session.)
  *   - How far accounts have received the other log means nothing in this one and is left out. */
-enum chat_taking {
+enum chat_merge {
     CHAT_KNOWN, /* it is in this log, or has no effect here and no number: done */
     CHAT_APPLY, /* apply and log call->delta, then it is done */
     CHAT_WAIT,  /* something before it is missing here; offer it again later. call->text: what */
     CHAT_DROP,  /* it can never be applied: done. call->text: why */
-    CHAT_APPLY_FIRST, /* apply and log call->delta, then offer the orphan again */
+    CHAT_MERGE_PREREQUISITE, /* apply and log call->delta, then offer the orphan again */
 };
 
 /* call: arena and times; the session is not looked at. CHAT_APPLY: call->delta lies in the arena and
@@ -317,12 +318,12 @@ enum chat_taking {
  * gone it would last for ever. So the caller goes on with the orphans behind it, offers it again for
  * a while, and then gives up what it waits for (gives_up): it is applied all the same, in order. The
  * numbers between are used up, and have no outcome; a session that nobody has any more is begun
- * under a token that nobody has (CHAT_APPLY_FIRST), and so is its account, as lost~2, lost~3 ...
+ * under a token that nobody has (CHAT_MERGE_PREREQUISITE), and so is its account, as lost~2, lost~3 ...
  * A message that was given up and comes after all is taken then, once, as long as its number is
  * among the last 256 of its session: nothing tells any more what was given up before. What waits for
  * a newer program, or for memory, is never given up. */
-enum chat_taking chat_take_over(struct chat *chat, struct chat_call *call,
-                                const Jackdaw__Delta *orphan, bool gives_up);
+enum chat_merge chat_merge_orphan(struct chat *chat, struct chat_call *call,
+                                  const Jackdaw__Delta *orphan, bool gives_up);
 
 /* ---- answering ---- */
 
@@ -384,7 +385,7 @@ enum error chat_set_typing(struct chat *chat, struct chat_call *call,
  * CHAT_PAGE_EVENTS events and end with the delta that passes CHAT_PAGE_BYTES; they always hold
  * whole deltas, so a single one with more events than that (somebody who shared many rooms deletes
  * their account) makes a longer page. Events of History have no epoch yet, chat_event_fill knows
- * it: reigns are looked up on the core thread only, or carried in the plan. */
+ * it: is the master are looked up on the core thread only, or carried in the plan. */
 struct chat_page {
     struct chat_event *events;
     size_t count;

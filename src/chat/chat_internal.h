@@ -33,13 +33,13 @@ struct chat {
 /* Fills an empty state from the store's rows. */
 enum error load_state(struct state *state, struct store *store, struct error_text *why);
 
-/* ---- random.c ---- */
+/* ---- ids.c ---- */
 
 /* Random ids, never 0 and never one in use. OK, ERROR_INTERNAL when the generator only repeats
  * itself, or the store's errors. */
-enum error draw_account_id(struct chat *chat, uint64_t *id);
-enum error draw_session_id(struct chat *chat, uint64_t *id);
-enum error draw_room_id(struct chat *chat, uint64_t *id);
+enum error new_account_id(struct chat *chat, uint64_t *id);
+enum error new_session_id(struct chat *chat, uint64_t *id);
+enum error new_room_id(struct chat *chat, uint64_t *id);
 
 /* ERROR_EXISTS: an account of this id was there before it was deleted; OK: none was. */
 enum error check_account_id_unused(struct chat *chat, uint64_t id);
@@ -82,7 +82,7 @@ void *arena_message(struct arena *arena, const ProtobufCMessageDescriptor *descr
 /* A string for a reply, in the arena. On no memory returns NULL. */
 char *arena_address(struct arena *arena, char sign, const char *name); /* "#name", "@name" */
 
-/* ---- find.c ---- */
+/* ---- resolve.c ---- */
 
 /* The account that "name" or "@name" means; NULL: refused. */
 struct account *find_account(struct chat *chat, struct chat_call *call, const char *text);
@@ -137,7 +137,7 @@ static inline bool event_is_for(const struct timeline_row *row, uint64_t account
 
 void event_emit(struct chat *chat, const struct chat_event *event);
 
-/* ---- heard.c ---- */
+/* ---- presence.c ---- */
 
 /* Tells those who share a conversation with the account whether it is online now. */
 void emit_presence(struct chat *chat, const struct account *account, uint64_t time_ms);

@@ -4,51 +4,55 @@
 
 #define ACCOUNTS_PER_DELTA 256
 
-/* The reign of an epoch; NULL: it left nothing here. */
-static const struct reign_row *reign_of(const struct state *state, uint64_t epoch)
+/* The epoch of an epoch; NULL: it left nothing here. */
+static const struct epoch_row *epoch_start_of(const struct state *state, uint64_t epoch)
 {
-    size_t at = state->reigns_count;
-    while (at > 0 && state->reigns[at - 1].epoch > epoch)
+    size_t at = state->epoch_starts_count;
+    while (at > 0 && state->epoch_starts[at - 1].epoch > epoch)
         at--;
-    return at > 0 && state->reigns[at - 1].epoch == epoch ? &state->reigns[at - 1] : NULL;
+    return at > 0 && state->epoch_starts[at - 1].epoch == epoch ? &state->epoch_starts[at - 1]
+                                                                : NULL;
 }
 
-/* Where the reign's part of the log ends. */
-static uint64_t end_of(const struct state *state, const struct reign_row *reign)
+/* Where the epoch's part of the log ends. */
+static uint64_t end_of(const struct state *state, const struct epoch_row *epoch_start)
 {
-    bool is_last = reign == &state->reigns[state->reigns_count - 1];
-    return is_last ? state->last.seq : reign[1].first_seq - 1;
+    bool is_last = epoch_start == &state->epoch_starts[state->epoch_starts_count - 1];
+    return is_last ? state->last.seq : epoch_start[1].first_seq - 1;
 }
 
-uint64_t chat_common_seq(const struct chat *chat, const struct position *trail, size_t count)
+uint64_t chat_common_seq(const struct chat *chat, const struct position *cursor_history,
+                         size_t count)
 {
     const struct state *state = &chat->state;
     for (size_t i = 0; i < count; i++) {
-        const struct reign_row *reign = reign_of(state, trail[i].epoch);
-        if (reign == NULL)
+        const struct epoch_row *epoch_start = epoch_start_of(state, cursor_history[i].epoch);
+        if (epoch_start == NULL)
             continue;
-        uint64_t end = end_of(state, reign);
-        return trail[i].seq < end ? trail[i].seq : end;
+        uint64_t end = end_of(state, epoch_start);
+        return cursor_history[i].seq < end ? cursor_history[i].seq : end;
     }
     return 0;
 }
 
 uint64_t chat_common_seq_of(const struct chat *chat, const Jackdaw__Position *after,
-                            Jackdaw__Position *const *trail, size_t count)
+                            Jackdaw__Position *const *cursor_history, size_t count)
 {
-    struct position positions[1 + CHAT_TRAIL_MAX];
+    struct position positions[1 + CHAT_CURSOR_HISTORY_MAX];
     size_t used = 0;
     if (after != NULL)
         positions[used++] = (struct position){after->epoch, after->seq};
-    for (size_t i = 0; i < count && i < CHAT_TRAIL_MAX; i++)
-        positions[used++] = (struct position){trail[i]->epoch, trail[i]->seq};
+    for (size_t i = 0; i < count && i < CHAT_CURSOR_HISTORY_MAX; i++)
+        positions[used++] = (struct position){cursor_history[i]->epoch, cursor_history[i]->seq};
     return chat_common_seq(chat, positions, used);
 }
 
 bool chat_is_behind(const struct chat *chat, const Jackdaw__Position *cursor)
 {
     const struct state *state = &chat->state;
-    uint64_t newest = state->reigns_count == 0 ? 0 : state->reigns[state->reigns_count - 1].epoch;
+    uint64_t newest = state->epoch_starts_count == 0
+                          ? 0
+                          : state->epoch_starts[state->epoch_starts_count - 1].epoch;
     return cursor != NULL && cursor->epoch > newest;
 }
 
@@ -144,19 +148,19 @@ enum error list_undelivered(struct chat *chat, const struct account *account, st
     Jackdaw__Undelivered **entries = NULL;
     size_t found = 0;
     uint64_t sum = 0;
-    for (uint32_t i = 0; i < account->places_count; i++) {
+    for (uint32_t i = 0; i < account->memberships_count; i++) {
         uint64_t messages;
-        enum error error = count_undelivered(chat, account->places[i], &messages);
+        enum error error = count_undelivered(chat, account->memberships[i], &messages);
         if (error != OK)
             return error;
         sum += messages;
         if (messages == 0 || found == CHAT_LIST_MAX)
             continue;
         if (entries == NULL)
-            entries = new_list(account->places_count - i, arena);
+            entries = new_list(account->memberships_count - i, arena);
         if (entries == NULL)
             return ERROR_NO_MEMORY;
-        error = add_undelivered(chat, account->places[i], arena, messages, &entries[found]);
+        error = add_undelivered(chat, account->memberships[i], arena, messages, &entries[found]);
         if (error != OK)
             return error;
         found++;

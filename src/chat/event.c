@@ -97,10 +97,10 @@ static void visit_acquainted(struct chat *chat, struct account *account, session
 {
     uint64_t mark = ++chat->state.mark;
     account->mark = mark;
-    for (uint32_t i = 0; i < account->places_count; i++) {
-        if (account->places[i]->state != MEMBER_IN)
+    for (uint32_t i = 0; i < account->memberships_count; i++) {
+        if (account->memberships[i]->state != MEMBER_IN)
             continue;
-        const struct roster *members = &account->places[i]->room->members;
+        const struct name_index *members = &account->memberships[i]->room->members;
         for (size_t k = 0; k < members->count; k++) {
             struct account *other = ((struct member *)members->entries[k].item)->account;
             if (other->mark == mark)

@@ -8,8 +8,8 @@
 #include <string.h>
 
 /* Where a page begins and how long it is; false: refused. */
-static bool start(struct chat_call *call, const struct roster *roster, const char *after, char sign,
-                  uint32_t limit, size_t *at, size_t *most)
+static bool start(struct chat_call *call, const struct name_index *name_index, const char *after,
+                  char sign, uint32_t limit, size_t *at, size_t *most)
 {
     char folded[NAME_FOLDED_SIZE];
     if (limit > CHAT_LIST_MAX) {
@@ -26,8 +26,8 @@ static bool start(struct chat_call *call, const struct roster *roster, const cha
                     "A list goes on after a name; give the last one of the page before.");
         return false;
     }
-    *at = roster_seek(roster, folded);
-    if (*at < roster->count && strcmp(roster->entries[*at].folded, folded) == 0)
+    *at = name_index_seek(name_index, folded);
+    if (*at < name_index->count && strcmp(name_index->entries[*at].folded, folded) == 0)
         ++*at;
     return true;
 }
@@ -43,12 +43,13 @@ static bool read_pattern(struct chat_call *call, const char *text, char sign,
 }
 
 /* Skips what is before every match, and tells at the first entry that is behind them all. */
-static size_t skip_to_prefix(const struct roster *roster, const struct pattern *pattern, size_t at)
+static size_t skip_to_prefix(const struct name_index *name_index, const struct pattern *pattern,
+                             size_t at)
 {
     char prefix[NAME_FOLDED_SIZE];
     memcpy(prefix, pattern->folded, pattern->prefix);
     prefix[pattern->prefix] = '\0';
-    size_t first = roster_seek(roster, prefix);
+    size_t first = name_index_seek(name_index, prefix);
     return first > at ? first : at;
 }
 
@@ -68,7 +69,7 @@ static enum error add_account(struct arena *arena, const struct account *account
     if (entry == NULL || name == NULL)
         return ERROR_NO_MEMORY;
     entry->name = name;
-    entry->online = account->heard > 0;
+    entry->online = account->present > 0;
     reply->accounts[reply->n_accounts++] = entry;
     return OK;
 }
@@ -78,18 +79,18 @@ enum error chat_answer_accounts(struct chat *chat, struct chat_call *call,
                                 Jackdaw__ListAccountsReply *reply)
 {
     call_begin(call);
-    const struct roster *roster = &chat->state.accounts;
+    const struct name_index *name_index = &chat->state.accounts;
     struct pattern pattern;
     size_t at, most;
     if (!read_pattern(call, request->pattern, '@', &pattern) ||
-        !start(call, roster, request->after, '@', request->limit, &at, &most))
+        !start(call, name_index, request->after, '@', request->limit, &at, &most))
         return OK;
     reply->n_accounts = 0;
     reply->accounts = arena_alloc(call->arena, most * sizeof(void *));
     if (reply->accounts == NULL)
         return ERROR_NO_MEMORY;
-    for (at = skip_to_prefix(roster, &pattern, at); at < roster->count; at++) {
-        const struct account *account = roster->entries[at].item;
+    for (at = skip_to_prefix(name_index, &pattern, at); at < name_index->count; at++) {
+        const struct account *account = name_index->entries[at].item;
         if (is_past_prefix(account->folded, &pattern))
             break;
         if (!pattern_matches(&pattern, account->folded))
@@ -130,20 +131,20 @@ static enum error add_room(struct chat *chat, struct chat_call *call, const stru
 }
 
 static enum error list_rooms(struct chat *chat, struct chat_call *call,
-                             const Jackdaw__ListRoomsRequest *request, const struct roster *roster,
-                             Jackdaw__ListRoomsReply *reply)
+                             const Jackdaw__ListRoomsRequest *request,
+                             const struct name_index *name_index, Jackdaw__ListRoomsReply *reply)
 {
     struct pattern pattern;
     size_t at, most;
     if (!read_pattern(call, request->pattern, '#', &pattern) ||
-        !start(call, roster, request->after, '#', request->limit, &at, &most))
+        !start(call, name_index, request->after, '#', request->limit, &at, &most))
         return OK;
     reply->n_rooms = 0;
     reply->rooms = arena_alloc(call->arena, most * sizeof(void *));
     if (reply->rooms == NULL)
         return ERROR_NO_MEMORY;
-    for (at = skip_to_prefix(roster, &pattern, at); at < roster->count; at++) {
-        const struct room *room = roster->entries[at].item;
+    for (at = skip_to_prefix(name_index, &pattern, at); at < name_index->count; at++) {
+        const struct room *room = name_index->entries[at].item;
         if (is_past_prefix(room->folded, &pattern))
             break;
         if (!pattern_matches(&pattern, room->folded) ||
@@ -160,17 +161,17 @@ static enum error list_rooms(struct chat *chat, struct chat_call *call,
     return OK;
 }
 
-/* The rooms the caller is in, as a roster of their own: there are not many. */
-static bool gather_own(const struct account *account, struct roster *own)
+/* The rooms the caller is in, as a name index of their own: there are not many. */
+static bool gather_own(const struct account *account, struct name_index *own)
 {
-    if (!roster_reserve(own, account->rooms_in))
+    if (!name_index_reserve(own, account->rooms_in))
         return false;
-    for (uint32_t i = 0; i < account->places_count; i++) {
-        const struct member *member = account->places[i];
+    for (uint32_t i = 0; i < account->memberships_count; i++) {
+        const struct member *member = account->memberships[i];
         if (member->state == MEMBER_IN && !room_is_direct(member->room))
-            roster_append(own, member->room->folded, member->room);
+            name_index_append(own, member->room->folded, member->room);
     }
-    roster_sort(own);
+    name_index_sort(own);
     return true;
 }
 
@@ -181,11 +182,11 @@ enum error chat_answer_rooms(struct chat *chat, struct chat_call *call,
     call_begin(call);
     if (!request->joined)
         return list_rooms(chat, call, request, &chat->state.rooms, reply);
-    struct roster own = {.entries = NULL};
+    struct name_index own = {.entries = NULL};
     if (!gather_own(call->session->account, &own))
         return ERROR_NO_MEMORY;
     enum error error = list_rooms(chat, call, request, &own, reply);
-    roster_release(&own);
+    name_index_release(&own);
     return error;
 }
 
@@ -230,7 +231,7 @@ enum error chat_answer_members(struct chat *chat, struct chat_call *call,
             return ERROR_NO_MEMORY;
         entry->name = name;
         entry->owner = room->owner == member->account->id;
-        entry->online = member->account->heard > 0;
+        entry->online = member->account->present > 0;
         reply->members[reply->n_members++] = entry;
     }
     reply->more = left > count;

@@ -32,10 +32,10 @@ static void see_time(const struct load *load, uint64_t time_ms)
         load->state->last_time_ms = time_ms;
 }
 
-static enum error load_reign(void *context, const struct reign_row *row)
+static enum error load_epoch_start(void *context, const struct epoch_row *row)
 {
     const struct load *load = context;
-    return state_add_reign(load->state, *row) ? OK : no_memory(load);
+    return state_add_epoch(load->state, *row) ? OK : no_memory(load);
 }
 
 static enum error load_account(void *context, const struct account_row *row)
@@ -192,7 +192,7 @@ enum error load_state(struct state *state, struct store *store, struct error_tex
     struct load load = {.state = state, .why = why != NULL ? why : &nothing};
     load.why->text[0] = '\0';
     state->last = store_position(store);
-    enum error error = store_each_reign(store, load_reign, &load);
+    enum error error = store_each_epoch(store, load_epoch_start, &load);
     if (error == OK)
         error = store_each_account(store, load_account, &load);
     if (error == OK)

@@ -36,7 +36,7 @@ static enum chat_decision address(struct chat *chat, struct chat_call *call, con
         sent->room = conversation.room->id;
         return CHAT_PROPOSE;
     }
-    enum error error = draw_room_id(chat, &sent->room);
+    enum error error = new_room_id(chat, &sent->room);
     return error == OK ? CHAT_PROPOSE : call_fail(call, error);
 }
 

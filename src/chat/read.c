@@ -162,10 +162,10 @@ static bool add_piece(struct pieces *pieces, const struct chat_event *event, siz
 
 static uint64_t epoch_of(const struct chat_plan *plan, uint64_t seq)
 {
-    size_t at = plan->reigns_count;
-    while (at > 0 && plan->reigns[at - 1].first_seq > seq)
+    size_t at = plan->epoch_starts_count;
+    while (at > 0 && plan->epoch_starts[at - 1].first_seq > seq)
         at--;
-    return at == 0 ? 0 : plan->reigns[at - 1].epoch;
+    return at == 0 ? 0 : plan->epoch_starts[at - 1].epoch;
 }
 
 /* Whether this room alone has enough for a page. */

@@ -44,7 +44,7 @@ static enum chat_decision propose_entry(struct chat *chat, struct chat_call *cal
         joined->room = room->id;
         joined->private_ = room->is_private;
     } else {
-        enum error error = draw_room_id(chat, &joined->room);
+        enum error error = new_room_id(chat, &joined->room);
         if (error != OK)
             return call_fail(call, error);
         joined->private_ = request->private_;

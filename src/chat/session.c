@@ -168,7 +168,7 @@ static struct chat_session *longest_unheard(const struct account *account,
     for (struct chat_session *session = account->sessions; session != NULL;
          session = session->next_of_account)
         if (!is_replaced(started, session->id) &&
-            (longest == NULL || session->heard_ms < longest->heard_ms))
+            (longest == NULL || session->last_seen_ms < longest->last_seen_ms))
             longest = session;
     return longest;
 }
@@ -176,7 +176,7 @@ static struct chat_session *longest_unheard(const struct account *account,
 uint32_t session_silent_in_ms(const struct chat *chat, const struct chat_session *session)
 {
     uint64_t silence_ms = chat->limits.session_silence_ms;
-    uint64_t silent_ms = chat->monotonic_ms - session->heard_ms;
+    uint64_t silent_ms = chat->monotonic_ms - session->last_seen_ms;
     return silent_ms < silence_ms ? (uint32_t)(silence_ms - silent_ms) : 1;
 }
 
@@ -237,7 +237,7 @@ static enum chat_decision propose_session(struct chat *chat, struct chat_call *c
     enum chat_decision decision = make_room(chat, call, account, request, started);
     if (decision != CHAT_PROPOSE)
         return decision;
-    enum error error = draw_session_id(chat, &started->session);
+    enum error error = new_session_id(chat, &started->session);
     if (error != OK)
         return call_fail(call, error);
     started->account = account->id;

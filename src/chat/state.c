@@ -15,13 +15,13 @@ static void free_members(struct room *room)
 {
     for (size_t i = 0; i < room->members.count; i++)
         free(room->members.entries[i].item);
-    for (uint32_t i = 0; i < room->others_count; i++)
-        free(room->others[i]);
-    roster_release(&room->members);
-    free(room->others);
+    for (uint32_t i = 0; i < room->non_members_count; i++)
+        free(room->non_members[i]);
+    name_index_release(&room->members);
+    free(room->non_members);
 }
 
-/* All at once and without any order being kept: the rosters may not be sorted yet. */
+/* All at once and without any order being kept: the name indexes may not be sorted yet. */
 void state_release(struct state *state)
 {
     HASH_CLEAR(by_token, state->sessions_by_token);
@@ -47,12 +47,12 @@ void state_release(struct state *state)
     struct account *account, *next_account;
     HASH_ITER(by_id, state->accounts_by_id, account, next_account) {
         HASH_DELETE(by_id, state->accounts_by_id, account);
-        free(account->places);
+        free(account->memberships);
         free(account);
     }
-    roster_release(&state->accounts);
-    roster_release(&state->rooms);
-    free(state->reigns);
+    name_index_release(&state->accounts);
+    name_index_release(&state->rooms);
+    free(state->epoch_starts);
     *state = (struct state){.accounts_by_id = NULL};
 }
 
@@ -84,14 +84,14 @@ struct account *state_add_account(struct state *state, uint64_t id, const char *
     account->id = id;
     account->name = memcpy(account->text, shown, shown_size);
     account->folded = memcpy(account->text + shown_size, folded, folded_size);
-    if (!roster_reserve(&state->accounts, 1) || !index_account(state, account)) {
+    if (!name_index_reserve(&state->accounts, 1) || !index_account(state, account)) {
         free(account);
         return NULL;
     }
     if (is_sorted)
-        roster_add(&state->accounts, account->folded, account);
+        name_index_add(&state->accounts, account->folded, account);
     else
-        roster_append(&state->accounts, account->folded, account);
+        name_index_append(&state->accounts, account->folded, account);
     return account;
 }
 
@@ -127,10 +127,10 @@ static void unlink_dirty(struct state *state, struct account *account)
 void state_remove_account(struct state *state, struct account *account)
 {
     unlink_dirty(state, account);
-    roster_remove(&state->accounts, account->folded);
+    name_index_remove(&state->accounts, account->folded);
     HASH_DELETE(by_id, state->accounts_by_id, account);
     HASH_DELETE(by_name, state->accounts_by_name, account);
-    free(account->places);
+    free(account->memberships);
     free(account);
 }
 
@@ -213,45 +213,45 @@ struct chat_session *state_session_of_token(const struct state *state,
     return session;
 }
 
-static void unlink_heard(struct state *state, struct chat_session *session)
+static void unlink_present(struct state *state, struct chat_session *session)
 {
-    if (session->heard_previous != NULL)
-        session->heard_previous->heard_next = session->heard_next;
+    if (session->present_previous != NULL)
+        session->present_previous->present_next = session->present_next;
     else
-        state->heard_first = session->heard_next;
-    if (session->heard_next != NULL)
-        session->heard_next->heard_previous = session->heard_previous;
+        state->present_first = session->present_next;
+    if (session->present_next != NULL)
+        session->present_next->present_previous = session->present_previous;
     else
-        state->heard_last = session->heard_previous;
-    session->heard_next = session->heard_previous = NULL;
+        state->present_last = session->present_previous;
+    session->present_next = session->present_previous = NULL;
 }
 
-void state_hear(struct state *state, struct chat_session *session, uint64_t monotonic_ms)
+void state_mark_seen(struct state *state, struct chat_session *session, uint64_t monotonic_ms)
 {
-    session->heard_ms = monotonic_ms;
-    if (state->heard_last == session)
+    session->last_seen_ms = monotonic_ms;
+    if (state->present_last == session)
         return;
     if (session->silent) {
         session->silent = false;
-        session->account->heard++;
+        session->account->present++;
     } else {
-        unlink_heard(state, session);
+        unlink_present(state, session);
     }
-    session->heard_previous = state->heard_last;
-    if (state->heard_last != NULL)
-        state->heard_last->heard_next = session;
+    session->present_previous = state->present_last;
+    if (state->present_last != NULL)
+        state->present_last->present_next = session;
     else
-        state->heard_first = session;
-    state->heard_last = session;
+        state->present_first = session;
+    state->present_last = session;
 }
 
 void state_silence(struct state *state, struct chat_session *session)
 {
     if (session->silent)
         return;
-    unlink_heard(state, session);
+    unlink_present(state, session);
     session->silent = true;
-    session->account->heard--;
+    session->account->present--;
 }
 
 static void unlink_session(struct state *state, struct chat_session *session)
@@ -339,32 +339,33 @@ void state_sort_ended(struct state *state)
     HASH_SRT(by_ended, state->sessions_ended, compare_ended);
 }
 
-/* ---- reigns ---- */
+/* ---- is the master ---- */
 
-bool state_add_reign(struct state *state, struct reign_row reign)
+bool state_add_epoch(struct state *state, struct epoch_row epoch_start)
 {
-    if (state->reigns_count == state->reigns_capacity) {
-        size_t capacity = state->reigns_capacity == 0 ? 8 : state->reigns_capacity * 2;
-        struct reign_row *reigns = reallocarray(state->reigns, capacity, sizeof *reigns);
-        if (reigns == NULL)
+    if (state->epoch_starts_count == state->epoch_starts_capacity) {
+        size_t capacity = state->epoch_starts_capacity == 0 ? 8 : state->epoch_starts_capacity * 2;
+        struct epoch_row *epoch_starts =
+            reallocarray(state->epoch_starts, capacity, sizeof *epoch_starts);
+        if (epoch_starts == NULL)
             return false;
-        state->reigns = reigns;
-        state->reigns_capacity = capacity;
+        state->epoch_starts = epoch_starts;
+        state->epoch_starts_capacity = capacity;
     }
-    state->reigns[state->reigns_count++] = reign;
+    state->epoch_starts[state->epoch_starts_count++] = epoch_start;
     return true;
 }
 
 uint64_t state_epoch_at(const struct state *state, uint64_t seq)
 {
     size_t low = 0;
-    size_t high = state->reigns_count;
+    size_t high = state->epoch_starts_count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (state->reigns[middle].first_seq <= seq)
+        if (state->epoch_starts[middle].first_seq <= seq)
             low = middle + 1;
         else
             high = middle;
     }
-    return low == 0 ? 0 : state->reigns[low - 1].epoch;
+    return low == 0 ? 0 : state->epoch_starts[low - 1].epoch;
 }

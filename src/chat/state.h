@@ -15,8 +15,8 @@
 
 #include "chat/chat.h"
 #include "chat/name.h"
+#include "chat/name_index.h"
 #include "chat/rate.h"
-#include "chat/roster.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,13 +33,14 @@ struct account {
     uint64_t delivered_seq;        /* as applied */
     uint64_t noted_seq;            /* at least that, and what chat_note_delivered told since */
     struct chat_session *sessions; /* linked by next_of_account, newest first */
-    struct member **places;        /* sorted by the room's id */
-    uint32_t places_count;
-    uint32_t places_capacity;
+    struct member **memberships;   /* sorted by the room's id */
+    uint32_t memberships_count;
+    uint32_t memberships_capacity;
     uint32_t rooms_in; /* rooms with a name it is in */
-    uint32_t former;   /* places it was in or is invited to: bounded by PLACES_FORMER_MAX */
-    uint32_t heard;    /* sessions that are not silent; online while there is one */
-    uint64_t mark;     /* equals state.mark: visited by the walk under way */
+    uint32_t
+        past_memberships; /* places it was in or is invited to: bounded by PAST_MEMBERSHIPS_MAX */
+    uint32_t present;     /* sessions that are not silent; online while there is one */
+    uint64_t mark;        /* equals state.mark: visited by the walk under way */
     struct account *dirty_next; /* accounts with noted_seq > delivered_seq */
     struct account *dirty_previous;
     bool dirty;
@@ -54,14 +55,14 @@ struct chat_session {
     uint64_t last_request;
     uint8_t token_hash[STORE_TOKEN_HASH_BYTES];
     void *attachment;
-    uint64_t heard_ms;
+    uint64_t last_seen_ms;
     bool silent;
     bool ended;         /* only its number of the last request still counts */
     uint64_t ended_seq; /* when */
     struct rate rate;
     struct chat_session *next_of_account;
-    struct chat_session *heard_next; /* sessions that are not silent, longest unheard first */
-    struct chat_session *heard_previous;
+    struct chat_session *present_next; /* sessions that are not silent, longest unheard first */
+    struct chat_session *present_previous;
     UT_hash_handle by_id;
     UT_hash_handle by_token;
     UT_hash_handle by_ended;
@@ -77,10 +78,10 @@ struct room {
     uint64_t created_ms;
     uint64_t last_number;
     uint64_t last_seq;
-    struct roster members; /* of struct member: those who are in */
-    struct member **others;
-    uint32_t others_count;
-    uint32_t others_capacity;
+    struct name_index members; /* of struct member: those who are in */
+    struct member **non_members;
+    uint32_t non_members_count;
+    uint32_t non_members_capacity;
     uint32_t banned;
     bool is_private;
     UT_hash_handle by_id;
@@ -94,12 +95,12 @@ struct member {
     uint64_t since_seq; /* what the account sees of the room in Receive: from here, 0: nothing, */
     uint64_t until_seq; /* to here, inclusive; 0: for ever */
     enum member_state state;
-    uint32_t others_index;
+    uint32_t non_members_index;
 };
 
 /* How many rooms an account was in, or is invited to, are remembered; the oldest is forgotten
  * when another one comes. A constant, because applying must not depend on an option. */
-#define PLACES_FORMER_MAX 256
+#define PAST_MEMBERSHIPS_MAX 256
 
 /* How many ended sessions are remembered, with their outcomes, so that requests of theirs that come
  * from another half of a split cluster are not carried out twice. A constant for the same reason. */
@@ -108,20 +109,20 @@ struct member {
 struct state {
     struct account *accounts_by_id;
     struct account *accounts_by_name;
-    struct roster accounts;
+    struct name_index accounts;
     struct account *dirty;
     struct chat_session *sessions_by_id;
     struct chat_session *sessions_by_token;
     struct chat_session *sessions_ended; /* by id, the first ended first */
-    struct chat_session *heard_first;
-    struct chat_session *heard_last;
+    struct chat_session *present_first;
+    struct chat_session *present_last;
     struct room *rooms_by_id;
     struct room *rooms_by_name;
     struct room *rooms_by_pair;
-    struct roster rooms; /* those with a name */
-    struct reign_row *reigns;
-    size_t reigns_count;
-    size_t reigns_capacity;
+    struct name_index rooms; /* those with a name */
+    struct epoch_row *epoch_starts;
+    size_t epoch_starts_count;
+    size_t epoch_starts_capacity;
     struct position last;  /* of the last delta applied */
     uint64_t last_time_ms; /* of the last delta that is not late */
     uint64_t mark;
@@ -133,7 +134,7 @@ void state_release(struct state *state);
 
 /* ---- accounts ---- */
 
-/* is_sorted: the roster stays sorted (false while loading: state_sort comes at the end). */
+/* is_sorted: the name index stays sorted (false while loading: state_sort comes at the end). */
 struct account *state_add_account(struct state *state, uint64_t id, const char *shown,
                                   const char *folded, bool is_sorted);
 struct account *state_account(const struct state *state, uint64_t id);
@@ -166,7 +167,7 @@ void state_sort_ended(struct state *state);
 struct chat_session *state_oldest_ended(const struct state *state);
 
 /* Puts the session at the end of the list of those heard; counts it where it was silent. */
-void state_hear(struct state *state, struct chat_session *session, uint64_t monotonic_ms);
+void state_mark_seen(struct state *state, struct chat_session *session, uint64_t monotonic_ms);
 /* Takes it off that list and out of the count. */
 void state_silence(struct state *state, struct chat_session *session);
 
@@ -215,14 +216,14 @@ static inline bool member_is_in(const struct member *member)
 struct account *state_eldest(const struct room *room, uint64_t except);
 
 /* Of the places that the account was in or is invited to, the one left to itself for longest. */
-struct member *state_oldest_former(const struct account *account);
+struct member *state_oldest_past_membership(const struct account *account);
 
-/* After loading: brings every roster into order. */
+/* After loading: brings every name index into order. */
 void state_sort(struct state *state);
 
-/* ---- reigns ---- */
+/* ---- is the master ---- */
 
-bool state_add_reign(struct state *state, struct reign_row reign);
+bool state_add_epoch(struct state *state, struct epoch_row epoch_start);
 /* The epoch that wrote seq; 0: none did. */
 uint64_t state_epoch_at(const struct state *state, uint64_t seq);
 

@@ -50,7 +50,7 @@ struct room *state_add_room(struct state *state, uint64_t id, const char *shown,
     struct room *room = new_room(id, shown, folded, direct);
     if (room == NULL)
         return NULL;
-    if (!roster_reserve(&state->rooms, 1) || !index_room(state, room)) {
+    if (!name_index_reserve(&state->rooms, 1) || !index_room(state, room)) {
         free(room->topic);
         free(room);
         return NULL;
@@ -58,9 +58,9 @@ struct room *state_add_room(struct state *state, uint64_t id, const char *shown,
     if (room_is_direct(room))
         return room;
     if (is_sorted)
-        roster_add(&state->rooms, room->folded, room);
+        name_index_add(&state->rooms, room->folded, room);
     else
-        roster_append(&state->rooms, room->folded, room);
+        name_index_append(&state->rooms, room->folded, room);
     return room;
 }
 
@@ -101,17 +101,17 @@ void state_remove_room(struct state *state, struct room *room)
 {
     while (room->members.count > 0)
         state_remove_member(room->members.entries[room->members.count - 1].item);
-    while (room->others_count > 0)
-        state_remove_member(room->others[room->others_count - 1]);
+    while (room->non_members_count > 0)
+        state_remove_member(room->non_members[room->non_members_count - 1]);
     HASH_DELETE(by_id, state->rooms_by_id, room);
     if (room_is_direct(room)) {
         HASH_DELETE(by_key, state->rooms_by_pair, room);
     } else {
         HASH_DELETE(by_key, state->rooms_by_name, room);
-        roster_remove(&state->rooms, room->folded);
+        name_index_remove(&state->rooms, room->folded);
     }
-    roster_release(&room->members);
-    free(room->others);
+    name_index_release(&room->members);
+    free(room->non_members);
     free(room->topic);
     free(room);
 }
@@ -119,13 +119,13 @@ void state_remove_room(struct state *state, struct room *room)
 /* ---- members ---- */
 
 /* The place of the first entry of the account's that is not before the room. */
-static uint32_t seek_place(const struct account *account, uint64_t room)
+static uint32_t seek_membership(const struct account *account, uint64_t room)
 {
     uint32_t low = 0;
-    uint32_t high = account->places_count;
+    uint32_t high = account->memberships_count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (account->places[middle]->room->id < room)
+        if (account->memberships[middle]->room->id < room)
             low = middle + 1;
         else
             high = middle;
@@ -135,10 +135,10 @@ static uint32_t seek_place(const struct account *account, uint64_t room)
 
 struct member *state_member(const struct account *account, const struct room *room)
 {
-    uint32_t at = seek_place(account, room->id);
-    if (at == account->places_count || account->places[at]->room != room)
+    uint32_t at = seek_membership(account, room->id);
+    if (at == account->memberships_count || account->memberships[at]->room != room)
         return NULL;
-    return account->places[at];
+    return account->memberships[at];
 }
 
 static bool reserve(struct member ***array, uint32_t count, uint32_t *capacity)
@@ -154,7 +154,7 @@ static bool reserve(struct member ***array, uint32_t count, uint32_t *capacity)
     return true;
 }
 
-static bool is_former(enum member_state state)
+static bool is_past_membership(enum member_state state)
 {
     return state == MEMBER_OUT || state == MEMBER_INVITED;
 }
@@ -162,34 +162,34 @@ static bool is_former(enum member_state state)
 static void count(struct member *member, int by)
 {
     uint32_t step = (uint32_t)by;
-    if (is_former(member->state))
-        member->account->former += step;
+    if (is_past_membership(member->state))
+        member->account->past_memberships += step;
     if (member->state == MEMBER_BANNED)
         member->room->banned += step;
     if (member->state == MEMBER_IN && !room_is_direct(member->room))
         member->account->rooms_in += step;
 }
 
-static void enter_others(struct member *member)
+static void enter_non_members(struct member *member)
 {
     struct room *room = member->room;
-    member->others_index = room->others_count;
-    room->others[room->others_count++] = member;
+    member->non_members_index = room->non_members_count;
+    room->non_members[room->non_members_count++] = member;
 }
 
-static void leave_others(struct member *member)
+static void leave_non_members(struct member *member)
 {
     struct room *room = member->room;
-    struct member *last = room->others[--room->others_count];
-    room->others[member->others_index] = last;
-    last->others_index = member->others_index;
+    struct member *last = room->non_members[--room->non_members_count];
+    room->non_members[member->non_members_index] = last;
+    last->non_members_index = member->non_members_index;
 }
 
 struct member *state_reserve_member(struct room *room, struct account *account)
 {
-    if (!roster_reserve(&room->members, 1) ||
-        !reserve(&room->others, room->others_count, &room->others_capacity) ||
-        !reserve(&account->places, account->places_count, &account->places_capacity))
+    if (!name_index_reserve(&room->members, 1) ||
+        !reserve(&room->non_members, room->non_members_count, &room->non_members_capacity) ||
+        !reserve(&account->memberships, account->memberships_count, &account->memberships_capacity))
         return NULL;
     struct member *member = state_member(account, room);
     if (member != NULL)
@@ -198,19 +198,19 @@ struct member *state_reserve_member(struct room *room, struct account *account)
     if (member == NULL)
         return NULL;
     *member = (struct member){.room = room, .account = account, .state = MEMBER_OUT};
-    uint32_t at = seek_place(account, room->id);
-    memmove(&account->places[at + 1], &account->places[at],
-            (account->places_count - at) * sizeof(struct member *));
-    account->places[at] = member;
-    account->places_count++;
-    enter_others(member);
+    uint32_t at = seek_membership(account, room->id);
+    memmove(&account->memberships[at + 1], &account->memberships[at],
+            (account->memberships_count - at) * sizeof(struct member *));
+    account->memberships[at] = member;
+    account->memberships_count++;
+    enter_non_members(member);
     count(member, 1);
     return member;
 }
 
 void state_move_member(struct member *member, enum member_state to, bool is_sorted)
 {
-    struct roster *members = &member->room->members;
+    struct name_index *members = &member->room->members;
     bool was_in = member->state == MEMBER_IN;
     count(member, -1);
     member->state = to;
@@ -218,15 +218,15 @@ void state_move_member(struct member *member, enum member_state to, bool is_sort
     if (was_in == (to == MEMBER_IN))
         return;
     if (was_in) {
-        roster_remove(members, member->account->folded);
-        enter_others(member);
+        name_index_remove(members, member->account->folded);
+        enter_non_members(member);
         return;
     }
-    leave_others(member);
+    leave_non_members(member);
     if (is_sorted)
-        roster_add(members, member->account->folded, member);
+        name_index_add(members, member->account->folded, member);
     else
-        roster_append(members, member->account->folded, member);
+        name_index_append(members, member->account->folded, member);
 }
 
 void state_remove_member(struct member *member)
@@ -234,13 +234,13 @@ void state_remove_member(struct member *member)
     struct account *account = member->account;
     count(member, -1);
     if (member->state == MEMBER_IN)
-        roster_remove(&member->room->members, account->folded);
+        name_index_remove(&member->room->members, account->folded);
     else
-        leave_others(member);
-    uint32_t at = seek_place(account, member->room->id);
-    account->places_count--;
-    memmove(&account->places[at], &account->places[at + 1],
-            (account->places_count - at) * sizeof(struct member *));
+        leave_non_members(member);
+    uint32_t at = seek_membership(account, member->room->id);
+    account->memberships_count--;
+    memmove(&account->memberships[at], &account->memberships[at + 1],
+            (account->memberships_count - at) * sizeof(struct member *));
     free(member);
 }
 
@@ -257,12 +257,12 @@ struct account *state_eldest(const struct room *room, uint64_t except)
     return eldest == NULL ? NULL : eldest->account;
 }
 
-struct member *state_oldest_former(const struct account *account)
+struct member *state_oldest_past_membership(const struct account *account)
 {
     struct member *oldest = NULL;
-    for (uint32_t i = 0; i < account->places_count; i++) {
-        struct member *member = account->places[i];
-        if (!is_former(member->state))
+    for (uint32_t i = 0; i < account->memberships_count; i++) {
+        struct member *member = account->memberships[i];
+        if (!is_past_membership(member->state))
             continue;
         if (oldest == NULL || member->until_seq < oldest->until_seq)
             oldest = member;
@@ -272,10 +272,10 @@ struct member *state_oldest_former(const struct account *account)
 
 void state_sort(struct state *state)
 {
-    roster_sort(&state->accounts);
-    roster_sort(&state->rooms);
+    name_index_sort(&state->accounts);
+    name_index_sort(&state->rooms);
     state_sort_ended(state);
     struct room *room, *next;
     HASH_ITER(by_id, state->rooms_by_id, room, next)
-        roster_sort(&room->members);
+        name_index_sort(&room->members);
 }

@@ -21,7 +21,7 @@
 static bool is_me(const struct app *app, const char *name)
 {
     struct client_view view;
-    client_look(app->client, &view);
+    client_inspect(app->client, &view);
     return view.name != NULL && strcmp(view.name, name) == 0;
 }
 
@@ -57,14 +57,14 @@ static void on_event(void *context, const Jackdaw__Event *event)
 {
     struct app *app = context;
     follow_event(app, event);
-    app->screen->event(app, event);
+    app->ui->event(app, event);
     app_check_output(app);
 }
 
 static void on_status(void *context, const char *server, const char *text)
 {
     struct app *app = context;
-    app->screen->status(app, server, text);
+    app->ui->status(app, server, text);
 }
 
 void app_forget_rooms(struct app *app)
@@ -94,7 +94,7 @@ static void on_session_ended(void *context, enum status status, const char *text
 {
     struct app *app = context;
     app_forget_rooms(app);
-    app->screen->session_ended(app, status, text);
+    app->ui->session_ended(app, status, text);
     if (app_is_program(app) && (app->settings->user != NULL || app->settings->state != NULL))
         log_in_again(app);
 }
@@ -137,7 +137,7 @@ static enum error check_account(const struct app *app, struct error_text *why)
 {
     const struct settings *settings = app->settings;
     struct client_view view;
-    client_look(app->client, &view);
+    client_inspect(app->client, &view);
     bool counts = view.name != NULL || view.waiting > 0;
     if (settings->user == NULL || view.account == NULL || !counts ||
         text_same_name(view.account, settings->user))
@@ -157,16 +157,16 @@ static enum error restore(struct app *app, struct error_text *why)
     if (error != OK)
         return error;
     struct client_view view;
-    client_look(app->client, &view);
+    client_inspect(app->client, &view);
     app->resumed = view.name != NULL;
     app->first_line = view.tag;
     return OK;
 }
 
-enum error app_init(struct app *app, const struct settings *settings, const struct screen *screen,
+enum error app_init(struct app *app, const struct settings *settings, const struct ui *ui,
                     struct error_text *why)
 {
-    *app = (struct app){.settings = settings, .screen = screen};
+    *app = (struct app){.settings = settings, .ui = ui};
     app->progress_us = clock_monotonic_us();
     enum error error = OK;
     if (settings->password_file != NULL)
@@ -177,7 +177,7 @@ enum error app_init(struct app *app, const struct settings *settings, const stru
     if (keeps)
         error = restore(app, why);
     bool state_failed = keeps && error != OK;
-    if (error == OK && screen->open != NULL && !screen->open(app))
+    if (error == OK && ui->open != NULL && !ui->open(app))
         error = error_set(why, ERROR_NO_MEMORY, "out of memory");
     if (error != OK)
         app_release(app);
@@ -190,8 +190,8 @@ void app_release(struct app *app)
     app->released = true;
     client_free(app->client);
     invocation_drop_all(app);
-    if (app->screen->close != NULL)
-        app->screen->close(app);
+    if (app->ui->close != NULL)
+        app->ui->close(app);
     names_clear(&app->rooms);
     names_clear(&app->people);
     choice_clear(&app->choice);
@@ -234,8 +234,8 @@ void app_join_rooms(struct app *app)
 
 void app_start_session(struct app *app)
 {
-    if (app->settings->state != NULL && app->screen->state != NULL)
-        app->screen->state(app);
+    if (app->settings->state != NULL && app->ui->state != NULL)
+        app->ui->state(app);
     if (app->resumed)
         invocation_resume(app);
     else if (app->settings->user != NULL)
@@ -258,7 +258,7 @@ void app_give_up(struct app *app, const char *text)
 static bool is_up_to_date(const struct app *app)
 {
     struct client_view view;
-    client_look(app->client, &view);
+    client_inspect(app->client, &view);
     return view.name == NULL || view.epoch > view.sent_epoch ||
            (view.epoch == view.sent_epoch && view.seq >= view.sent_seq);
 }
@@ -289,7 +289,7 @@ void app_leave(struct app *app)
     struct client_view view;
     if (app->settings->state == NULL && client_unfinished(app->client) > 0)
         client_give_up(app->client, STATUS_UNAVAILABLE, "you left before a server answered");
-    client_look(app->client, &view);
+    client_inspect(app->client, &view);
     if (view.server == NULL || view.name == NULL)
         return;
     run_until(app, is_up_to_date, ECHO_MS);

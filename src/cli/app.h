@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* app.h - the client program without a look: where lines come from and where outcomes go is the
- * screen's business (screen.h); what they mean is here and in commands.h.
+ * screen's business (ui.h); what they mean is here and in commands.h.
  *
  * A line is a command, or a message to the current room. Lines are started in their order:
  * messages follow each other without waiting; any other command waits until all before it have
@@ -11,8 +11,8 @@
 #include "cli/commands.h"
 #include "cli/names.h"
 #include "cli/password.h"
-#include "cli/screen.h"
 #include "cli/settings.h"
+#include "cli/ui.h"
 #include "client/client.h"
 
 #define APP_PASSWORD_SIZE PASSWORD_SIZE
@@ -54,8 +54,8 @@ enum app_exit {
 struct app {
     struct client *client;
     const struct settings *settings;
-    const struct screen *screen;
-    struct lines *lines;              /* the line screen's: lines.h */
+    const struct ui *ui;
+    struct text_output *lines;        /* the line screen's: text_output.h */
     struct names rooms;               /* joined; the last one used is last */
     struct names people;              /* seen, for completion */
     char *current;                    /* where plain lines go: a room or "@name"; NULL: nowhere */
@@ -85,7 +85,7 @@ struct app {
 
 /* Prepares *app; password file, client and state file included. *app: ended with app_release. The
  * sentence in why is for the user; after an error only app->state_failed counts. */
-enum error app_init(struct app *app, const struct settings *settings, const struct screen *screen,
+enum error app_init(struct app *app, const struct settings *settings, const struct ui *ui,
                     struct error_text *why);
 void app_release(struct app *app);
 

@@ -20,16 +20,16 @@ static void refuse(struct app *app, const struct command *command, uint64_t line
     };
     app->commands_failed++;
     if (message)
-        app->screen->sent(app, &outcome);
+        app->ui->sent(app, &outcome);
     else
-        app->screen->result(app, &outcome);
+        app->ui->result(app, &outcome);
     app_note_line(app, line);
 }
 
 /* Whether its outcome is that of a message. */
 static bool is_message(enum line_kind kind, const struct command *command)
 {
-    return kind == LINE_MESSAGE || kind == LINE_DOUBTFUL ||
+    return kind == LINE_MESSAGE || kind == LINE_SUSPICIOUS ||
            (kind == LINE_COMMAND && command->message);
 }
 
@@ -78,12 +78,12 @@ static void refuse_unknown(struct app *app, const char *rest, uint64_t line)
     const struct outcome outcome = {
         .word = word.text, .line = line, .status = STATUS_INVALID_ARGUMENT, .error = why.text};
     app->commands_failed++;
-    app->screen->result(app, &outcome);
+    app->ui->result(app, &outcome);
     app_note_line(app, line);
 }
 
 /* The outcome does not repeat the line, because programs keep outcomes in logs. */
-static void refuse_doubtful(struct app *app, const struct command *command, uint64_t line)
+static void refuse_suspicious(struct app *app, const struct command *command, uint64_t line)
 {
     struct error_text why;
     (void)error_set(&why, OK,
@@ -126,8 +126,8 @@ void app_start_line(struct app *app, const char *line, size_t size, uint64_t num
     case LINE_UNKNOWN:
         refuse_unknown(app, rest, number);
         break;
-    case LINE_DOUBTFUL:
-        refuse_doubtful(app, command, number);
+    case LINE_SUSPICIOUS:
+        refuse_suspicious(app, command, number);
         break;
     }
     sodium_memzero(copy, strlen(copy)); /* it may have held a password */
@@ -150,7 +150,7 @@ void app_refuse_line(struct app *app, const char *line, size_t size, uint64_t nu
 static bool is_starting(const struct app *app)
 {
     struct client_view view;
-    client_look(app->client, &view);
+    client_inspect(app->client, &view);
     return view.starting;
 }
 

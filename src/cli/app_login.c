@@ -13,7 +13,7 @@
 
 bool app_is_program(const struct app *app)
 {
-    return app->screen->read_password == NULL;
+    return app->ui->read_password == NULL;
 }
 
 /* ---- the choice of a device ---- */
@@ -104,7 +104,7 @@ static bool try_later(struct invocation *invocation, const struct client_result 
     app->login = invocation;
     app->login_due_us =
         clock_monotonic_us() + ((uint64_t)result->retry_ms + LOGIN_RETRY_MORE_MS) * 1000;
-    app->screen->retry(app, result);
+    app->ui->retry(app, result);
     return true;
 }
 

@@ -12,19 +12,19 @@ static bool ask_password(struct app *app, const char *prompt, bool new,
                          char out[static APP_PASSWORD_SIZE], struct error_text *why)
 {
     char again[APP_PASSWORD_SIZE];
-    if (app->screen->read_password == NULL) {
+    if (app->ui->read_password == NULL) {
         app->password_missing = true;
         (void)error_set(why, OK, "a password is needed%s",
-                        app->screen->password_words ? ": behind the name, or by --password_file"
-                                                    : ": give it by --password_file");
+                        app->ui->password_words ? ": behind the name, or by --password_file"
+                                                : ": give it by --password_file");
         return false;
     }
     app->password_asked = true;
-    if (!app->screen->read_password(app, prompt, out, APP_PASSWORD_SIZE, why))
+    if (!app->ui->read_password(app, prompt, out, APP_PASSWORD_SIZE, why))
         return false;
     if (!new)
         return true;
-    bool same = app->screen->read_password(app, "Once more: ", again, sizeof again, why);
+    bool same = app->ui->read_password(app, "Once more: ", again, sizeof again, why);
     if (same && strcmp(out, again) != 0) {
         (void)error_set(why, OK, "the two passwords are not the same");
         same = false;
@@ -41,7 +41,7 @@ static bool get_password(struct invocation *invocation, size_t argument, const c
     struct app *app = invocation->app;
     bool in_line = invocation->argument_count > argument;
     struct error_text why;
-    if (in_line && !app->screen->password_words) {
+    if (in_line && !app->ui->password_words) {
         app_end(invocation, STATUS_INVALID_ARGUMENT,
                 "a password does not belong in the line, where others see it: it is asked for");
         return false;

@@ -7,7 +7,7 @@
 void run_status(struct invocation *invocation)
 {
     struct client_view view;
-    client_look(invocation->app->client, &view);
+    client_inspect(invocation->app->client, &view);
     if (view.server != NULL)
         app_ask(invocation, &(struct client_request){.call = CLIENT_STATUS});
     else

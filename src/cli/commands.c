@@ -219,8 +219,8 @@ enum line_kind command_parse(const char *line, const struct command **command, c
         *rest = start + size;
         return LINE_COMMAND;
     }
-    *command = command_doubt(line);
-    return *command == NULL ? LINE_MESSAGE : LINE_DOUBTFUL;
+    *command = command_guard(line);
+    return *command == NULL ? LINE_MESSAGE : LINE_SUSPICIOUS;
 }
 
 /* Moves *at to the next space, or the end; a space is overwritten and passed. */

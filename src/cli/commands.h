@@ -37,11 +37,11 @@ const struct command *command_named(const char *name, size_t length);
 
 /* What a line is. */
 enum line_kind {
-    LINE_EMPTY,    /* nothing but white space and characters that show nothing */
-    LINE_MESSAGE,  /* *rest is the message */
-    LINE_COMMAND,  /* *command, and *rest is what follows its name */
-    LINE_UNKNOWN,  /* begins like a command that there is none of; *rest is its name on */
-    LINE_DOUBTFUL, /* a plain line that may have been meant as *command: it must not be sent */
+    LINE_EMPTY,      /* nothing but white space and characters that show nothing */
+    LINE_MESSAGE,    /* *rest is the message */
+    LINE_COMMAND,    /* *command, and *rest is what follows its name */
+    LINE_UNKNOWN,    /* begins like a command that there is none of; *rest is its name on */
+    LINE_SUSPICIOUS, /* a plain line that may have been meant as *command: it must not be sent */
 };
 /* line: NUL-terminated. A byte order mark at its beginning is no part of it. Blank before a command
  * counts for nothing. A line that begins with two slashes is a message that begins with one. */
@@ -58,7 +58,7 @@ size_t command_name_size(const char *text);
  *     signs or digits ("?login ann secret", "7login ann secret"), and so many words follow that the
  *     password is among them.
  * Case, width and invisible characters make no difference. */
-const struct command *command_doubt(const char *line);
+const struct command *command_guard(const char *line);
 
 /* Splits rest (changed) into arguments: words, of which the last keeps its spaces where the command
  * says so. False: too many or too few. */

@@ -4,10 +4,10 @@
 #include "base/clock.h"
 #include "cli/app.h"
 #include "cli/completion.h"
-#include "cli/lines.h"
-#include "cli/screens.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
+#include "cli/text_output.h"
+#include "cli/ui_list.h"
 #include "client/text.h"
 
 #include <errno.h>
@@ -62,7 +62,7 @@ static struct interactive *self_of(EditLine *editor)
 static void make_prompt(struct interactive *self)
 {
     const struct app *app = self->app;
-    char *room = lines_text(app->current == NULL ? "" : app->current, NULL);
+    char *room = text_output_text(app->current == NULL ? "" : app->current, NULL);
     size_t waiting = self->waiting_count;
     for (const struct invocation *open = app->invocations; open != NULL; open = open->next)
         waiting += open->shown;
@@ -185,12 +185,12 @@ static void start_or_wait(struct interactive *self, const char *text)
         return;
     }
     if (is_password_due(self)) {
-        lines_put(self->app, "! not taken: a command that waits will ask for the password");
+        text_output_put(self->app, "! not taken: a command that waits will ask for the password");
         return;
     }
     line = self->waiting_count < WAITING_LINES_MAX ? malloc(sizeof *line + size + 1) : NULL;
     if (line == NULL) {
-        lines_put(self->app, "! too much is waiting already; not taken: /status tells why");
+        text_output_put(self->app, "! too much is waiting already; not taken: /status tells why");
         return;
     }
     line->next = NULL;
@@ -261,7 +261,7 @@ static void turn(struct interactive *self, bool keys, int most_ms)
         {.fd = app_descriptor(app), .events = POLLIN},
         {.fd = keys ? STDIN_FILENO : -1, .events = POLLIN},
     };
-    int wait_ms = soonest(app_timeout_ms(app), line_screen_timeout_ms(app));
+    int wait_ms = soonest(app_timeout_ms(app), text_ui_timeout_ms(app));
     int ready = poll(entries, 2, soonest(wait_ms, most_ms));
     if (ready > 0 && entries[1].revents != 0) {
         size_t left = self->key_end - self->key_start;
@@ -276,7 +276,7 @@ static void turn(struct interactive *self, bool keys, int most_ms)
     }
     app_process(app);
     start_waiting(self);
-    line_screen_tick(app);
+    text_ui_tick(app);
 }
 
 /* Takes one character out of the keys that were read: 1, or 0 when a part of it is missing. */
@@ -317,7 +317,7 @@ static int read_key(EditLine *editor, wchar_t *out)
 
 static void show_candidate(void *context, const char *text)
 {
-    lines_put(context, "  %s", text);
+    text_output_put(context, "  %s", text);
 }
 
 static unsigned char complete(EditLine *editor, int key)
@@ -349,7 +349,7 @@ static void erase_typed(struct interactive *self, const char *text)
     const struct command *command;
     const char *rest;
     enum line_kind kind = command_parse(text, &command, &rest);
-    if (kind != LINE_MESSAGE && kind != LINE_EMPTY && kind != LINE_DOUBTFUL)
+    if (kind != LINE_MESSAGE && kind != LINE_EMPTY && kind != LINE_SUSPICIOUS)
         return;
     size_t columns = text_columns(self->prompt) + text_columns(text);
     terminal_erase(columns / terminal_columns() + 1);
@@ -409,9 +409,9 @@ static void close_editor(struct interactive *self)
 
 static void greet(struct app *app)
 {
-    lines_put(app, "** jackdaw: /help lists the commands");
+    text_output_put(app, "** jackdaw: /help lists the commands");
     if (app->settings->user == NULL && !app->resumed)
-        lines_put(app, "** /login NAME, or /register NAME for an account");
+        text_output_put(app, "** /login NAME, or /register NAME for an account");
 }
 
 /* What is unsent gets some time, unless Ctrl-C says that it is not worth it. */
@@ -420,7 +420,7 @@ static void send_rest(struct interactive *self)
     uint64_t end_us = clock_monotonic_us() + PATIENCE_MS * 1000;
     (void)signals_interrupted();
     if (app_is_busy(self->app))
-        lines_put(self->app, "** waiting for what is unsent; Ctrl-C leaves at once");
+        text_output_put(self->app, "** waiting for what is unsent; Ctrl-C leaves at once");
     print_output(self);
     while (app_is_busy(self->app) && !self->app->state_failed && clock_monotonic_us() < end_us &&
            !signals_interrupted()) {
@@ -434,7 +434,7 @@ void interactive_run(struct app *app)
     struct interactive self = {.app = app, .lines_typed = app->first_line};
     if (!open_editor(&self)) {
         close_editor(&self);
-        lines_put(app, "! the terminal cannot be used for editing: try --plain");
+        text_output_put(app, "! the terminal cannot be used for editing: try --plain");
         return;
     }
     app->lines->put = keep_output;

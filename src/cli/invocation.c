@@ -64,9 +64,9 @@ static void conclude(struct invocation *invocation, const struct outcome *outcom
         app->commands_failed++;
     app->progress_us = clock_monotonic_us();
     if (invocation->message)
-        app->screen->sent(app, outcome);
+        app->ui->sent(app, outcome);
     else
-        app->screen->result(app, outcome);
+        app->ui->result(app, outcome);
     app_note_line(app, invocation->line);
     sodium_memzero(invocation->strings, strlen(invocation->strings));
     free(invocation);
@@ -87,7 +87,7 @@ void app_end(struct invocation *invocation, enum status status, const char *erro
 static void follow_resume(struct app *app, const Jackdaw__ListRoomsReply *reply)
 {
     struct client_view view;
-    client_look(app->client, &view);
+    client_inspect(app->client, &view);
     char *current = view.note == NULL || *view.note == '\0' ? NULL : strdup(view.note);
     app_forget_rooms(app);
     for (size_t i = 0; i < reply->n_rooms; i++)

@@ -198,23 +198,23 @@ static void put_help(json_t *object, const struct outcome *outcome)
     json_put(object, "commands", array);
 }
 
-void json_put_figures(json_t *object, const struct app *app)
+void json_put_stats(json_t *object, const struct app *app)
 {
-    struct client_figures figures;
-    client_figures(app->client, &figures);
-    json_put(object, "sent", json_number(figures.sent));
-    json_put(object, "received", json_number(figures.received));
-    json_put(object, "failed", json_number(figures.failed));
-    json_put(object, "retries", json_number(figures.retries));
-    json_put(object, "reconnects", json_number(figures.reconnects));
-    json_put(object, "failovers", json_number(figures.failovers));
-    json_put(object, "longest_gap_us", json_number(figures.longest_gap_us));
-    json_put(object, "gaps", json_number(figures.gaps));
-    json_put(object, "duplicates", json_number(figures.duplicates));
-    json_put(object, "sent_per_second", json_real(figures.sent_per_second));
-    json_put(object, "p50_us", json_number(figures.p50_us));
-    json_put(object, "p99_us", json_number(figures.p99_us));
-    json_put(object, "max_us", json_number(figures.max_us));
+    struct client_stats stats;
+    client_stats(app->client, &stats);
+    json_put(object, "sent", json_number(stats.sent));
+    json_put(object, "received", json_number(stats.received));
+    json_put(object, "failed", json_number(stats.failed));
+    json_put(object, "retries", json_number(stats.retries));
+    json_put(object, "reconnects", json_number(stats.reconnects));
+    json_put(object, "failovers", json_number(stats.failovers));
+    json_put(object, "longest_gap_us", json_number(stats.longest_gap_us));
+    json_put(object, "gaps", json_number(stats.gaps));
+    json_put(object, "duplicates", json_number(stats.duplicates));
+    json_put(object, "sent_per_second", json_real(stats.sent_per_second));
+    json_put(object, "p50_us", json_number(stats.p50_us));
+    json_put(object, "p99_us", json_number(stats.p99_us));
+    json_put(object, "max_us", json_number(stats.max_us));
     json_put(object, "commands_failed", json_number(app->commands_failed));
 }
 
@@ -222,7 +222,7 @@ static void put_resume(json_t *object, const struct app *app, const Jackdaw__Lis
 {
     struct client_view view;
     json_t *rooms = json_array();
-    client_look(app->client, &view);
+    client_inspect(app->client, &view);
     for (size_t i = 0; i < reply->n_rooms; i++)
         (void)json_array_append_new(rooms, json_text(reply->rooms[i]->name));
     json_put_text(object, "name", view.name);
@@ -243,7 +243,7 @@ void json_put_result(json_t *object, const struct app *app, const struct outcome
     } else if (command->run == run_help) {
         put_help(object, outcome);
     } else if (command->run == run_stats) {
-        json_put_figures(object, app);
+        json_put_stats(object, app);
     } else if (command->run == run_switch) {
         json_put_text(object, "room", app->current);
     } else if (command->run == run_resume) {

@@ -9,7 +9,7 @@
 static void put_view(json_t *object, const struct app *app)
 {
     struct client_view view;
-    client_look(app->client, &view);
+    client_inspect(app->client, &view);
     json_put(object, "connected", json_boolean(view.server != NULL));
     if (view.server != NULL)
         json_put_text(object, "server", view.server);

@@ -4,7 +4,7 @@
 #ifndef JACKDAW_CLI_JSON_VALUES_H
 #define JACKDAW_CLI_JSON_VALUES_H
 
-#include "cli/screen.h"
+#include "cli/ui.h"
 
 #include <jansson.h>
 
@@ -30,6 +30,6 @@ void json_put_session(json_t *object, uint64_t session);
 /* Those of /status; result: NULL where no server answered. json_status.c */
 void json_put_status(json_t *object, const struct app *app, const struct client_result *result);
 /* Those of {"type":"stats"}. */
-void json_put_figures(json_t *object, const struct app *app);
+void json_put_stats(json_t *object, const struct app *app);
 
 #endif

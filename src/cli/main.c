@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/output.h"
 #include "cli/app.h"
+#include "cli/batch_mode.h"
 #include "cli/interactive.h"
-#include "cli/piped.h"
-#include "cli/screens.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
+#include "cli/ui_list.h"
 #include "rpc/protocol.h"
 #include "version.h"
 
@@ -28,20 +28,20 @@ static int run(const struct settings *settings)
     bool terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     terminal_init(settings->json || settings->plain);
     bool editing = terminal && !settings->json && !settings->plain && interactive_is_possible();
-    const struct screen *screen = settings->json         ? &json_screen
-                                  : isatty(STDIN_FILENO) ? &line_screen_asking
-                                                         : &line_screen;
-    if (app_init(&app, settings, screen, &why) != OK)
+    const struct ui *ui = settings->json         ? &json_ui
+                          : isatty(STDIN_FILENO) ? &text_ui_asking
+                                                 : &text_ui;
+    if (app_init(&app, settings, ui, &why) != OK)
         return fail(app.state_failed ? APP_EXIT_STATE : APP_EXIT_USAGE, why.text, "");
     signals_watch(app.client, editing);
     if (editing)
         interactive_run(&app);
     else {
         app_start_session(&app);
-        piped_run(&app);
+        batch_mode_run(&app);
     }
     app_leave(&app);
-    screen->stats(&app);
+    ui->stats(&app);
     /* The user of a terminal has seen every failure; a script looks at the status. */
     enum app_exit status = editing && !app.state_failed ? APP_EXIT_OK : app_exit_status(&app);
     signals_ignore();

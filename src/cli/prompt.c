@@ -2,9 +2,9 @@
 #include "cli/prompt.h"
 
 #include "cli/app.h"
-#include "cli/lines.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
+#include "cli/text_output.h"
 #include "client/text.h"
 
 #include <errno.h>
@@ -62,7 +62,7 @@ bool prompt_password(struct app *app, const char *prompt, char *out, size_t size
                      struct error_text *why)
 {
     char line[LINE_BYTES];
-    char *shown = lines_text(prompt, NULL);
+    char *shown = text_output_text(prompt, NULL);
     (void)fputs(shown, stdout);
     (void)fflush(stdout);
     free(shown);
@@ -70,12 +70,12 @@ bool prompt_password(struct app *app, const char *prompt, char *out, size_t size
         (void)error_set(why, OK, "the terminal cannot hide what is typed: use --password_file");
         return false;
     }
-    lines_hold(app);
+    text_output_hold(app);
     bool done = read_line(app, line, why);
     terminal_show_input();
     if (!done)
         (void)fputs("\n", stdout);
-    lines_release(app);
+    text_output_release(app);
     done = done && check(line, size, why);
     if (done)
         (void)memcpy(out, line, strlen(line) + 1);

@@ -26,7 +26,7 @@ static const char *capability(const char *name)
     return (intptr_t)text <= 0 ? NULL : text;
 }
 
-/* Takes of a sequence each ESC [ numbers m, which is all that lines_put lets pass. terminfo adds
+/* Takes of a sequence each ESC [ numbers m, which is all that text_output_put lets pass. terminfo adds
  * padding ($<2>), and SI or ESC ( B to leave line drawing, which nothing here enters. */
 static void set_style(int style, const char *sequence)
 {

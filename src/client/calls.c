@@ -26,7 +26,7 @@ struct message {
         Jackdaw__SetTypingRequest typing;
         Jackdaw__StatusRequest status;
     };
-    struct place place;
+    struct read_position read_position;
 };
 
 static const struct call_kind kinds[] = {
@@ -87,24 +87,24 @@ static void fill_login(struct request *request, struct message *message)
 
 static void fill_session(struct request *request, struct message *message)
 {
-    stream_place(request->client, &message->place);
+    stream_read_position(request->client, &message->read_position);
     switch (request->call) {
     case CLIENT_LOGOUT:
         jackdaw__logout_request__init(&message->logout);
         message->logout.request = request->number;
-        message->logout.after = &message->place.after;
+        message->logout.after = &message->read_position.after;
         break;
     case CLIENT_DELETE:
         jackdaw__delete_account_request__init(&message->delete_account);
         message->delete_account.request = request->number;
         message->delete_account.password = request->password;
-        message->delete_account.after = &message->place.after;
+        message->delete_account.after = &message->read_position.after;
         break;
     default:
         jackdaw__heartbeat_request__init(&message->heartbeat);
-        message->heartbeat.after = &message->place.after;
-        message->heartbeat.trail = message->place.list;
-        message->heartbeat.n_trail = message->place.count;
+        message->heartbeat.after = &message->read_position.after;
+        message->heartbeat.cursor_history = message->read_position.list;
+        message->heartbeat.n_cursor_history = message->read_position.count;
         break;
     }
 }

@@ -94,7 +94,7 @@ static enum error start(struct client *client, struct error_text *why)
     if (error != OK)
         return error_set(why, error, "cannot make a queue: %s", error_name(error));
     client->now_us = client->clock_us(client->source);
-    return seek_start(client, why);
+    return server_selection_start(client, why);
 }
 
 enum error client_new(struct client **out, const struct client_options *options,
@@ -134,13 +134,13 @@ void client_free(struct client *client)
     persist_close(client); /* what ends from here on has not ended for the file */
     client_give_up(client, STATUS_CANCELLED, "the client is leaving");
     stream_stop(client);
-    link_close_all(client);
+    connection_close_all(client);
     if (client->queue != NULL)
         while (task_queue_run(client->queue, TASKS_A_TURN) > 0)
             continue;
     task_queue_free(client->queue);
     session_release(client);
-    recent_clear(&client->stream.recent);
+    dedup_clear(&client->stream.dedup);
     servers_release(&client->servers);
     free(client->tls_authority);
     free(client->program);
@@ -194,14 +194,14 @@ void client_wake(struct client *client)
 
 static void tick_channels(struct client *client)
 {
-    for (size_t i = 0; i < client->link_count; i++)
-        rpc_channel_tick(client->links[i]->channel, client->now_us / 1000);
+    for (size_t i = 0; i < client->connection_count; i++)
+        rpc_channel_tick(client->connections[i]->channel, client->now_us / 1000);
 }
 
 static void flush_channels(struct client *client)
 {
-    for (size_t i = 0; i < client->link_count; i++) {
-        struct rpc_channel *channel = client->links[i]->channel;
+    for (size_t i = 0; i < client->connection_count; i++) {
+        struct rpc_channel *channel = client->connections[i]->channel;
         rpc_channel_flush(channel);
         uint64_t tick_ms = rpc_channel_next_tick(channel);
         if (tick_ms != UINT64_MAX)
@@ -217,7 +217,7 @@ void client_process(struct client *client)
     client->wake_us = UINT64_MAX;
     health_check(client);
     tick_channels(client);
-    seek_tick(client);
+    server_selection_tick(client);
     heartbeat_tick(client);
     stream_tick(client);
     sender_pump(client);
@@ -227,7 +227,7 @@ void client_process(struct client *client)
 
 /* ---- looking ---- */
 
-void client_look(const struct client *client, struct client_view *view)
+void client_inspect(const struct client *client, struct client_view *view)
 {
     *view = (struct client_view){
         .server = client->current == NULL ? NULL : client->current->text,
@@ -259,9 +259,9 @@ bool client_server(const struct client *client, size_t i, char text[static ADDRE
     return true;
 }
 
-void client_figures(const struct client *client, struct client_figures *out)
+void client_stats(const struct client *client, struct client_stats *out)
 {
-    *out = client->figures;
+    *out = client->stats;
     uint64_t took_us = client->last_acknowledged_us - client->first_sent_us;
     if (out->sent > 0 && took_us > 0)
         out->sent_per_second = (double)out->sent * 1e6 / (double)took_us;

@@ -45,10 +45,10 @@
 #define CLIENT_HEARTBEAT_MS 15000u   /* how often the session is kept alive */
 #define CLIENT_ANSWER_MS 5000u       /* a server that takes longer to answer is left */
 #define CLIENT_SLOW_ANSWER_MS 30000u /* the same, where a password has to be hashed */
-#define CLIENT_DOUBT_MS 300u         /* ... and after this the others are asked who is master */
+#define CLIENT_SUSPECT_MS 300u       /* ... and after this the others are asked who is master */
 #define CLIENT_STATUS_MS 1000u       /* CLIENT_STATUS is answered within this, or fails */
 #define CLIENT_QUIET_MS 300u         /* a connection is back within this: nobody is told */
-#define CLIENT_QUIET_DOUBT_MS 500u   /* the same, where it is there and does not answer */
+#define CLIENT_QUIET_SUSPECT_MS 500u /* the same, where it is there and does not answer */
 #define CLIENT_RETRY_MIN_MS 20u      /* pauses between attempts grow from this */
 #define CLIENT_RETRY_MAX_MS 500u     /* to this */
 
@@ -120,7 +120,7 @@ void client_free(struct client *client);
  * Errors: those of state_file_open, with a sentence; the client can only be freed then. */
 enum error client_restore(struct client *client, const char *path, struct error_text *why);
 
-/* Keeps a number and a text for the owner, who gets them by client_look; the highest number counts,
+/* Keeps a number and a text for the owner, who gets them by client_inspect; the highest number counts,
  * tags of requests too. Nothing without a state file. */
 void client_note(struct client *client, uint64_t tag, const char *text);
 
@@ -269,12 +269,12 @@ struct client_view {
     size_t under_way;
 };
 /* Strings are valid until the next call of anything else. */
-void client_look(const struct client *client, struct client_view *view);
+void client_inspect(const struct client *client, struct client_view *view);
 
 /* Address i of the servers known, in text form. False when there are not so many. */
 bool client_server(const struct client *client, size_t i, char text[static ADDRESS_TEXT_SIZE]);
 
-struct client_figures {
+struct client_stats {
     uint64_t sent;           /* messages acknowledged */
     uint64_t received;       /* messages told as events, own ones too */
     uint64_t failed;         /* messages refused or given up */
@@ -288,6 +288,6 @@ struct client_figures {
     double sent_per_second;  /* sent, from the first attempt to the last acknowledgement */
     uint64_t p50_us, p99_us, max_us; /* client_ask to acknowledgement; see histogram.h */
 };
-void client_figures(const struct client *client, struct client_figures *out);
+void client_stats(const struct client *client, struct client_stats *out);
 
 #endif

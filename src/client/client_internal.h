@@ -2,11 +2,11 @@
 /* client_internal.h - what the files of the client library share. See client.h.
  *
  *     client.c    making, driving, looking
- *     link.c      connections to servers
- *     seek.c      finding the server to use
+ *     connection.c      connections to servers
+ *     server_selection.c      finding the server to use
  *     health.c    noticing when to leave it
  *     request.c   the queue of requests, from asking to finishing
- *     kept.c      those that were answered and may have to be sent again
+ *     replay_buffer.c      those that were answered and may have to be sent again
  *     calls.c     the table of calls, and what each sends
  *     sender.c    sending, sending again, answers
  *     persist.c   what outlives the process, in state_file.c
@@ -18,33 +18,33 @@
 #include "base/task_queue.h"
 #include "client/backoff.h"
 #include "client/client.h"
+#include "client/dedup.h"
 #include "client/histogram.h"
-#include "client/recent.h"
 #include "client/servers.h"
 #include "rpc/channel.h"
 
 #define CLIENT_TOKEN_BYTES 32
 #define CLIENT_NONCE_BYTES 16
-#define CLIENT_LINKS_MAX 16u         /* connections at once while looking for a server */
+#define CLIENT_CONNECTIONS_MAX 16u   /* connections at once while looking for a server */
 #define CLIENT_STAGGER_MS 20u        /* between opening two of them, the first time */
 #define CLIENT_OPEN_AGAIN_MS 1000u   /* after one that could not even be opened */
 #define CLIENT_HANDSHAKE_MS 60u      /* rpc_channel_close waits for younger connections */
 #define CLIENT_RECONNECT_MIN_MS 10u  /* first pause before a lost connection is tried again */
 #define CLIENT_RECONNECT_MAX_MS 500u /* ... and the longest */
 #define CLIENT_CONNECT_MS 1000u      /* one that is not there by then makes room for another */
-#define CLIENT_SETTLE_MS 1000u       /* without a master for so long, any server will do */
+#define CLIENT_ANY_SERVER_MS 1000u   /* without a master for so long, any server will do */
 #define CLIENT_LONE_MS \
     300u /* so long others are waited for where one knows fewer than were given */
 #define CLIENT_CLUSTER_BYTES 16u
 #define CLIENT_ASK_AGAIN_PART 16u   /* a server that is not master is asked again after this part */
 #define CLIENT_ASK_AGAIN_MIN_MS 20u /* of the time since the search began, within these bounds, */
-#define CLIENT_ASK_AGAIN_MAX_MS 500u  /* of which half is left to chance */
-#define CLIENT_SESSION_DOUBT_MS 5000u /* a server that is new may not know the session so long */
+#define CLIENT_ASK_AGAIN_MAX_MS 500u    /* of which half is left to chance */
+#define CLIENT_SESSION_UNKNOWN_MS 5000u /* a server that is new may not know the session so long */
 #define CLIENT_WINDOW_LEAST 8u /* requests under way, however short of something a server is */
-#define CLIENT_KEPT_MAX \
+#define CLIENT_REPLAY_MAX \
     256u /* answered requests that can be sent again; servers remember so many */
-#define CLIENT_KEPT_BYTES (5u * 1024u * 1024u) /* enough for as many messages of 16 KiB */
-#define CLIENT_TRAIL_MAX 16u    /* earlier epochs of which the last position is known */
+#define CLIENT_REPLAY_BYTES (5u * 1024u * 1024u) /* enough for as many messages of 16 KiB */
+#define CLIENT_CURSOR_HISTORY_MAX 16u /* earlier epochs of which the last position is known */
 #define CLIENT_ACTIVE_MS 30000u /* after anything was sent or told, silence is noticed faster: */
 #define CLIENT_PROBE_ACTIVE_MS 500u
 #define CLIENT_PROBE_MS 2000u /* silent so long with a slow call under way: ask for Info */
@@ -55,7 +55,7 @@ struct position {
 };
 
 /* A connection to one server. */
-struct link {
+struct connection {
     struct rpc_result info_result; /* first: what the closure of Info gets */
     struct client *client;
     struct rpc_channel *channel;
@@ -117,7 +117,7 @@ struct request {
 
 struct session {
     bool active;
-    bool confirmed;      /* by the server in use, in its reign */
+    bool confirmed;      /* by the server in use, in its epoch */
     uint64_t unknown_us; /* since when one says that it does not know it; 0: none does */
     uint64_t id;
     uint8_t token[CLIENT_TOKEN_BYTES];
@@ -149,13 +149,13 @@ struct stream {
     uint64_t call_id;
     struct position cursor;
     /* Where the cursor was when it left each earlier epoch, newest first. */
-    struct position trail[CLIENT_TRAIL_MAX];
-    size_t trail_count;
-    bool rewound;   /* at least once in this session */
-    uint32_t pages; /* since credits were last given */
+    struct position cursor_history[CLIENT_CURSOR_HISTORY_MAX];
+    size_t cursor_history_count;
+    bool cursor_reset; /* at least once in this session */
+    uint32_t pages;    /* since credits were last given */
     struct backoff backoff;
     uint64_t opened_us, open_at_us;
-    struct recent recent;
+    struct dedup dedup;
 };
 
 /* The state file, and its contents that the client keeps nowhere else. */
@@ -186,20 +186,20 @@ struct client {
     uint64_t wake_us;      /* when there is something to do */
 
     struct servers servers;
-    struct link *links[CLIENT_LINKS_MAX];
-    size_t link_count;
-    struct link *current;  /* one of links: the server in use */
-    struct address latest; /* of the last server in use */
+    struct connection *connections[CLIENT_CONNECTIONS_MAX];
+    size_t connection_count;
+    struct connection *current; /* one of links: the server in use */
+    struct address latest;      /* of the last server in use */
     bool had_server;
-    bool doubting;       /* current may not be the one to use: others are asked */
-    bool told;           /* the owner knows that no server answers, */
-    bool told_no_reason; /* and nothing of why */
-    bool hinted;         /* a server named another one as master: */
-    struct address hint;
-    uint64_t heard_us;        /* when current last said anything */
+    bool suspecting;         /* current may not be the one to use: others are asked */
+    bool told;               /* the owner knows that no server answers, */
+    bool reported_no_reason; /* and nothing of why */
+    bool redirected;         /* a server named another one as master: */
+    struct address redirect;
+    uint64_t last_seen_us;    /* when current last said anything */
     uint64_t active_us;       /* when a message was told or a request ended */
     uint64_t search_us;       /* since when there is none that serves, or doubt; 0: all is well */
-    uint64_t seeking_us;      /* since when there is no current */
+    uint64_t selecting_us;    /* since when there is no current */
     uint64_t silent_us;       /* while doubting: since when an answer is missing */
     uint64_t first_answer_us; /* since then, when a server first answered; 0: none has */
     uint64_t open_next_us;
@@ -207,9 +207,9 @@ struct client {
 
     struct request *requests; /* in order; doubly linked */
     size_t count, bytes, under_way;
-    uint64_t finished;    /* how many have ended so far */
-    struct request *kept; /* answered, of this session, by number; doubly linked */
-    size_t kept_count, kept_bytes;
+    uint64_t finished;             /* how many have ended so far */
+    struct request *replay_buffer; /* answered, of this session, by number; doubly linked */
+    size_t replay_count, replay_bytes;
     struct backoff retry;
     uint64_t retry_set_us, resend_us;
     size_t window; /* how many may be under way: less than CLIENT_WINDOW while a server is short */
@@ -223,16 +223,16 @@ struct client {
     uint64_t highest_epoch;
     struct position sent;
 
-    struct client_figures figures; /* but for what is computed */
+    struct client_stats stats; /* but for what is computed */
     struct histogram latency;
     uint64_t first_sent_us, last_acknowledged_us;
 };
 
 /* Cursor and trail as a message has them. */
-struct place {
+struct read_position {
     Jackdaw__Position after;
-    Jackdaw__Position trail[CLIENT_TRAIL_MAX];
-    Jackdaw__Position *list[CLIENT_TRAIL_MAX];
+    Jackdaw__Position cursor_history[CLIENT_CURSOR_HISTORY_MAX];
+    Jackdaw__Position *list[CLIENT_CURSOR_HISTORY_MAX];
     size_t count;
 };
 
@@ -263,30 +263,31 @@ void call_invoke(struct request *request, struct rpc_stub *stub, ProtobufCClosur
 void call_method(struct rpc_stub *stub, const char *method, const ProtobufCMessage *message,
                  ProtobufCClosure closure, void *result);
 
-/* ---- link.c ---- */
-enum error link_open(struct client *client, const struct address *address, struct error_text *why);
+/* ---- connection.c ---- */
+enum error connection_open(struct client *client, const struct address *address,
+                           struct error_text *why);
 /* For servers_next. */
-bool link_is_open(void *context, const struct address *address);
-void link_close(struct link *link);
+bool connection_is_open(void *context, const struct address *address);
+void connection_close(struct connection *connection);
 /* All but current, unless that would take time. */
-void link_close_others(struct client *client);
-void link_close_all(struct client *client);
+void connection_close_others(struct client *client);
+void connection_close_all(struct client *client);
 /* Asks for Info, unless that is under way. */
-void link_ask(struct link *link);
+void connection_ask(struct connection *connection);
 
-/* ---- seek.c ---- */
+/* ---- server_selection.c ---- */
 /* Whether it is of another cluster than the session. */
-bool seek_is_foreign(const struct client *client, const struct link *link);
-enum error seek_start(struct client *client, struct error_text *why);
-void seek_begin(struct client *client);
-void seek_tick(struct client *client);
+bool server_selection_is_foreign(const struct client *client, const struct connection *connection);
+enum error server_selection_start(struct client *client, struct error_text *why);
+void server_selection_begin(struct client *client);
+void server_selection_tick(struct client *client);
 /* The current server answered as a server in charge does, or has become it. */
-void link_trust(struct client *client);
-void link_reigns(struct client *client);
+void connection_confirm(struct client *client);
+void connection_confirm_master(struct client *client);
 /* It answered that it cannot help. */
-void link_doubt(struct client *client, const struct rpc_result *why);
+void connection_reject(struct client *client, const struct rpc_result *why);
 /* since_us: when it should have answered. */
-void link_begin_doubt(struct client *client, uint64_t since_us);
+void connection_suspect(struct client *client, uint64_t since_us);
 
 /* ---- health.c ---- */
 void health_check(struct client *client);
@@ -303,14 +304,14 @@ enum error request_put_first(struct client *client, const struct client_request 
 size_t request_cost(const struct request *request);
 void request_dispose(struct request *request);
 
-/* ---- kept.c ---- */
+/* ---- replay_buffer.c ---- */
 /* Takes a request that has ended and is on no list. done: it was carried out; otherwise only its
  * number is of use. */
-void kept_add(struct request *request, bool done);
+void replay_buffer_add(struct request *request, bool done);
 /* Servers miss the request `from`, which may have been answered before: it and all after it wait in
  * front of the queue again. False: it is not kept any longer. */
-bool kept_send_again(struct client *client, uint64_t from);
-void kept_clear(struct client *client);
+bool replay_buffer_resend(struct client *client, uint64_t from);
+void replay_buffer_clear(struct client *client);
 
 /* A request with the texts of asked, on no list. NULL: out of memory. */
 struct request *request_copy(struct client *client, const struct client_request *asked);
@@ -321,7 +322,7 @@ void persist_number(struct request *request);  /* its number has changed */
 void persist_end(struct request *request, bool done);
 void persist_login(struct request *request); /* its token is chosen, or was before */
 void persist_session(struct client *client); /* has begun, or is over */
-void persist_place(struct client *client);
+void persist_read_position(struct client *client);
 /* Writes what has to outlive the process. */
 void persist_flush(struct client *client);
 /* Before requests are sent: false, they must not be. */
@@ -355,6 +356,6 @@ void stream_hurry(struct client *client);
 /* Reads on from the cursor, in a new stream. */
 void stream_restart(struct client *client);
 void stream_tick(struct client *client);
-void stream_place(const struct client *client, struct place *place);
+void stream_read_position(const struct client *client, struct read_position *read_position);
 
 #endif

@@ -26,22 +26,23 @@ static uint64_t oldest_call_us(const struct client *client, bool slow)
 /* A call that may take long says nothing about the server's health; Info does. */
 static void probe(struct client *client, uint64_t slow_since_us)
 {
-    uint64_t quiet_us = slow_since_us > client->heard_us ? slow_since_us : client->heard_us;
+    uint64_t quiet_us = slow_since_us > client->last_seen_us ? slow_since_us : client->last_seen_us;
     if (client_is_over(client, quiet_us, CLIENT_PROBE_MS))
-        link_ask(client->current);
+        connection_ask(client->current);
 }
 
 static void probe_when_idle(struct client *client)
 {
     bool active = client->now_us - client->active_us < (uint64_t)CLIENT_ACTIVE_MS * 1000;
-    if (client_is_over(client, client->heard_us, active ? CLIENT_PROBE_ACTIVE_MS : CLIENT_PROBE_MS))
-        link_ask(client->current);
+    if (client_is_over(client, client->last_seen_us,
+                       active ? CLIENT_PROBE_ACTIVE_MS : CLIENT_PROBE_MS))
+        connection_ask(client->current);
 }
 
 static void leave(struct client *client)
 {
     (void)error_set(&client->problem, OK, "%s does not answer", client->current->text);
-    link_close(client->current);
+    connection_close(client->current);
 }
 
 void health_check(struct client *client)
@@ -58,14 +59,14 @@ void health_check(struct client *client)
     if (oldest_us == UINT64_MAX)
         return;
     /* A single answer that was lost is the deadline's business; silence is ours. */
-    uint64_t quiet_us = oldest_us > client->heard_us ? oldest_us : client->heard_us;
+    uint64_t quiet_us = oldest_us > client->last_seen_us ? oldest_us : client->last_seen_us;
     if (client_is_over(client, quiet_us, CLIENT_ANSWER_MS)) {
         leave(client);
         return;
     }
-    if (!client->doubting && client->servers.count > 1 &&
-        client_is_over(client, quiet_us, CLIENT_DOUBT_MS)) {
+    if (!client->suspecting && client->servers.count > 1 &&
+        client_is_over(client, quiet_us, CLIENT_SUSPECT_MS)) {
         (void)error_set(&client->problem, OK, "%s does not answer", client->current->text);
-        link_begin_doubt(client, quiet_us);
+        connection_suspect(client, quiet_us);
     }
 }

@@ -111,15 +111,15 @@ static void add_session(struct client *client)
     add(client, JACKDAW__STATE_RECORD__RECORD_SESSION, &record);
 }
 
-static void add_place(struct client *client)
+static void add_read_position(struct client *client)
 {
-    struct place place;
-    Jackdaw__StateRecord__Place record = JACKDAW__STATE_RECORD__PLACE__INIT;
-    stream_place(client, &place);
-    record.after = &place.after;
-    record.trail = place.list;
-    record.n_trail = place.count;
-    add(client, JACKDAW__STATE_RECORD__RECORD_PLACE, &record);
+    struct read_position read_position;
+    Jackdaw__StateRecord__ReadPosition record = JACKDAW__STATE_RECORD__READ_POSITION__INIT;
+    stream_read_position(client, &read_position);
+    record.after = &read_position.after;
+    record.cursor_history = read_position.list;
+    record.n_cursor_history = read_position.count;
+    add(client, JACKDAW__STATE_RECORD__RECORD_READ_POSITION, &record);
 }
 
 static void add_note(struct client *client)
@@ -139,11 +139,11 @@ static void rewrite(struct client *client)
     if (client->session.name != NULL)
         add_session(client);
     if (client->session.active)
-        add_place(client);
+        add_read_position(client);
     if (persist->login_name != NULL)
         add_login(client);
     add_note(client);
-    DL_FOREACH(client->kept, request) {
+    DL_FOREACH(client->replay_buffer, request) {
         add_request(client, request, true);
     }
     DL_FOREACH(client->requests, request) {
@@ -233,15 +233,15 @@ void persist_session(struct client *client)
         forget_login(&client->persist);
     add_session(client);
     if (client->session.active)
-        add_place(client);
+        add_read_position(client);
     client->persist.unsynced = true;
 }
 
-void persist_place(struct client *client)
+void persist_read_position(struct client *client)
 {
     if (client->persist.file == NULL)
         return;
-    add_place(client);
+    add_read_position(client);
     state_file_flush(client->persist.file); /* or a page more would be told again */
 }
 
@@ -376,7 +376,7 @@ static enum error read_session(struct client *client, const Jackdaw__StateRecord
                     record->cluster.len == sizeof session->cluster && record->next_request != 0;
     if ((!record->ended && !is_whole) || !is_text(record->name))
         return ERROR_CORRUPT;
-    kept_clear(client);
+    replay_buffer_clear(client);
     free(session->name);
     session->name = strdup(record->name);
     if (session->name == NULL)
@@ -435,7 +435,7 @@ static enum error read_request(struct client *client, const Jackdaw__StateRecord
         client->persist.tag = record->tag;
     set_number(request, record->number, record->session);
     if (record->ended) {
-        kept_add(request, true);
+        replay_buffer_add(request, true);
         return OK;
     }
     DL_APPEND(client->requests, request);
@@ -460,19 +460,20 @@ static enum error read_end(struct client *client, const Jackdaw__StateRecord__En
     if (request == NULL)
         return OK;
     take_off(request);
-    kept_add(request, !record->refused);
+    replay_buffer_add(request, !record->refused);
     return OK;
 }
 
-static enum error read_place(struct client *client, const Jackdaw__StateRecord__Place *record)
+static enum error load_read_position(struct client *client,
+                                     const Jackdaw__StateRecord__ReadPosition *record)
 {
     struct stream *stream = &client->stream;
-    if (record->after == NULL || record->n_trail > CLIENT_TRAIL_MAX)
+    if (record->after == NULL || record->n_cursor_history > CLIENT_CURSOR_HISTORY_MAX)
         return ERROR_CORRUPT;
     stream->cursor = position_of(record->after);
-    stream->trail_count = record->n_trail;
-    for (size_t i = 0; i < record->n_trail; i++)
-        stream->trail[i] = position_of(record->trail[i]);
+    stream->cursor_history_count = record->n_cursor_history;
+    for (size_t i = 0; i < record->n_cursor_history; i++)
+        stream->cursor_history[i] = position_of(record->cursor_history[i]);
     if (stream->cursor.epoch > client->highest_epoch)
         client->highest_epoch = stream->cursor.epoch;
     return OK;
@@ -513,8 +514,8 @@ static enum error read_record(void *context, const void *payload, size_t size)
     case JACKDAW__STATE_RECORD__RECORD_END:
         error = read_end(client, record->end);
         break;
-    case JACKDAW__STATE_RECORD__RECORD_PLACE:
-        error = read_place(client, record->place);
+    case JACKDAW__STATE_RECORD__RECORD_READ_POSITION:
+        error = load_read_position(client, record->read_position);
         break;
     case JACKDAW__STATE_RECORD__RECORD_NOTE:
         error = read_note(client, record->note);

@@ -146,8 +146,8 @@ static void count_gap(struct client *client, const struct request *request)
     uint64_t start_us = request->asked_us > client->last_acknowledged_us
                             ? request->asked_us
                             : client->last_acknowledged_us;
-    if (since(client, start_us) > client->figures.longest_gap_us)
-        client->figures.longest_gap_us = since(client, start_us);
+    if (since(client, start_us) > client->stats.longest_gap_us)
+        client->stats.longest_gap_us = since(client, start_us);
 }
 
 static void count_message(struct client *client, const struct request *request, enum status status,
@@ -156,10 +156,10 @@ static void count_message(struct client *client, const struct request *request, 
     if (request->call != CLIENT_SEND)
         return;
     if (status != STATUS_OK) {
-        client->figures.failed++;
+        client->stats.failed++;
         return;
     }
-    client->figures.sent++;
+    client->stats.sent++;
     count_gap(client, request);
     histogram_add(&client->latency, latency_us);
     if (client->first_sent_us == 0)
@@ -221,7 +221,7 @@ void request_finish(struct request *request, enum status status, const char *err
     if (request->done != NULL)
         request->done(request->context, &result);
     persist_end(request, status == STATUS_OK);
-    kept_add(request, status == STATUS_OK);
+    replay_buffer_add(request, status == STATUS_OK);
 }
 
 void client_give_up(struct client *client, enum status status, const char *text)

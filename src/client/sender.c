@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HANDOVER_WAIT_US 120000000u
+#define ORPHAN_TRANSFER_WAIT_US 120000000u
 
 /* ---- answers ---- */
 
@@ -89,7 +89,7 @@ static bool may_be_handed_over(struct client *client)
 {
     if (client->gap_since_us == 0)
         client->gap_since_us = client->now_us;
-    return client->now_us - client->gap_since_us < HANDOVER_WAIT_US;
+    return client->now_us - client->gap_since_us < ORPHAN_TRANSFER_WAIT_US;
 }
 
 /* The session's numbers do not go on where this request stands. */
@@ -99,7 +99,7 @@ static void handle_skip(struct request *request)
     uint64_t expected = request->result.next_request;
     bool possible = true;
     if (expected != 0 && expected < request->number)
-        possible = kept_send_again(client, expected);
+        possible = replay_buffer_resend(client, expected);
     go_back(request);
     if (!possible && !may_be_handed_over(client))
         session_lost(client, STATUS_ABORTED,
@@ -125,11 +125,11 @@ static void retry_later(struct request *request)
     if (result->status == STATUS_ABORTED && request->number != 0)
         handle_skip(request);
     if (result->status != STATUS_CANCELLED && result->status != STATUS_DEADLINE_EXCEEDED)
-        client->heard_us = client->now_us;
+        client->last_seen_us = client->now_us;
     if (result->status == STATUS_UNAUTHENTICATED)
         request->attempts--; /* certainly not carried out */
     if (result->status == STATUS_UNAVAILABLE || *result->master != '\0')
-        link_doubt(client, result);
+        connection_reject(client, result);
 }
 
 /* The first half of a login that makes the account. */
@@ -206,7 +206,7 @@ static void handle_outcome(struct request *request, const ProtobufCMessage *repl
         return;
     }
     if (request->call != CLIENT_INFO)
-        link_trust(client);
+        connection_confirm(client);
     backoff_clear(&client->retry);
     widen_window(client);
     if (goes_on_to_login(request))
@@ -355,7 +355,7 @@ static void send_request(struct request *request)
     if (request->attempts == 0)
         request->first_us = client->now_us;
     else
-        client->figures.retries++;
+        client->stats.retries++;
     request->attempts++;
     struct rpc_stub stub;
     client_init_stub(client, &stub, patience_ms(call_kind_of(request->call)));

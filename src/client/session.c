@@ -56,7 +56,7 @@ void session_began(struct client *client, const struct request *request,
     if (client->current != NULL)
         memcpy(session->cluster, client->current->cluster, sizeof session->cluster);
     if (session->name != NULL && strcmp(session->name, reply->name) != 0)
-        recent_clear(&client->stream.recent); /* told to somebody else */
+        dedup_clear(&client->stream.dedup); /* told to somebody else */
     set_name(session, reply->name);
     client->sent = (struct position){.epoch = 0};
     client->heartbeat.stuck = false;
@@ -70,7 +70,7 @@ static void end(struct client *client)
     client->session.active = false;
     client->session.id = 0;
     client->session.unverified = false;
-    kept_clear(client);
+    replay_buffer_clear(client);
     persist_session(client);
     sodium_memzero(client->session.token, sizeof client->session.token);
     stream_stop(client);
@@ -86,7 +86,7 @@ void session_over(struct client *client)
 
 void session_release(struct client *client)
 {
-    kept_clear(client);
+    replay_buffer_clear(client);
     forget_password(&client->session);
     wipe(&client->session.name);
     sodium_memzero(&client->session, sizeof client->session);
@@ -113,7 +113,7 @@ bool session_may_be_late(struct client *client)
         return false;
     if (session->unknown_us == 0)
         session->unknown_us = client->now_us;
-    return client->now_us - session->unknown_us < (uint64_t)CLIENT_SESSION_DOUBT_MS * 1000;
+    return client->now_us - session->unknown_us < (uint64_t)CLIENT_SESSION_UNKNOWN_MS * 1000;
 }
 
 /* ---- losing it ---- */
@@ -168,7 +168,7 @@ static void compare_cursors(struct client *client, const Jackdaw__HeartbeatReply
     struct position cursor = client->stream.cursor;
     bool waiting = reply->n_undelivered > 0;
     if (waiting && heartbeat->stuck && position_compare(cursor, heartbeat->cursor) == 0) {
-        client->figures.gaps++;
+        client->stats.gaps++;
         stream_restart(client);
         waiting = false;
     }
@@ -195,7 +195,7 @@ static void on_heartbeat(const ProtobufCMessage *reply, void *closure_data)
     const struct rpc_result *result = &heartbeat->result;
     heartbeat->under_way = false;
     if (result->status == STATUS_OK) {
-        link_trust(client);
+        connection_confirm(client);
         session_confirm(client);
         verify(client, (const Jackdaw__HeartbeatReply *)reply);
         compare_cursors(client, (const Jackdaw__HeartbeatReply *)reply);
@@ -203,19 +203,19 @@ static void on_heartbeat(const ProtobufCMessage *reply, void *closure_data)
         if (!session_may_be_late(client))
             session_lost(client, result->status, result->message);
     } else if (result->status == STATUS_UNAVAILABLE || *result->master != '\0') {
-        link_doubt(client, result);
+        connection_reject(client, result);
     }
 }
 
 static void send_heartbeat(struct client *client)
 {
     struct heartbeat *heartbeat = &client->heartbeat;
-    struct place place;
+    struct read_position read_position;
     Jackdaw__HeartbeatRequest request = JACKDAW__HEARTBEAT_REQUEST__INIT;
-    stream_place(client, &place);
-    request.after = &place.after;
-    request.trail = place.list;
-    request.n_trail = place.count;
+    stream_read_position(client, &read_position);
+    request.after = &read_position.after;
+    request.cursor_history = read_position.list;
+    request.n_cursor_history = read_position.count;
     struct rpc_stub stub;
     client_init_stub(client, &stub, CLIENT_ANSWER_MS);
     heartbeat->under_way = true;
@@ -235,7 +235,7 @@ void heartbeat_tick(struct client *client)
         if (client->session.active)
             send_heartbeat(client);
         else
-            link_ask(client->current);
+            connection_ask(client->current);
     }
     client_wake_at(client, heartbeat->due_us);
     if (client->session.unverified)

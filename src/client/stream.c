@@ -37,23 +37,26 @@ static void leave_epoch(struct stream *stream, struct position last)
 {
     if (last.epoch == 0)
         return;
-    size_t kept =
-        stream->trail_count < CLIENT_TRAIL_MAX ? stream->trail_count : CLIENT_TRAIL_MAX - 1;
-    memmove(&stream->trail[1], &stream->trail[0], kept * sizeof stream->trail[0]);
-    stream->trail[0] = last;
-    stream->trail_count = kept + 1;
+    size_t replay_buffer = stream->cursor_history_count < CLIENT_CURSOR_HISTORY_MAX
+                               ? stream->cursor_history_count
+                               : CLIENT_CURSOR_HISTORY_MAX - 1;
+    memmove(&stream->cursor_history[1], &stream->cursor_history[0],
+            replay_buffer * sizeof stream->cursor_history[0]);
+    stream->cursor_history[0] = last;
+    stream->cursor_history_count = replay_buffer + 1;
 }
 
 /* What came after `to` is no longer so. */
 static void rewind_to(struct stream *stream, struct position to)
 {
     size_t gone = 0;
-    while (gone < stream->trail_count && stream->trail[gone].epoch >= to.epoch)
+    while (gone < stream->cursor_history_count && stream->cursor_history[gone].epoch >= to.epoch)
         gone++;
-    stream->trail_count -= gone;
-    memmove(&stream->trail[0], &stream->trail[gone], stream->trail_count * sizeof stream->trail[0]);
+    stream->cursor_history_count -= gone;
+    memmove(&stream->cursor_history[0], &stream->cursor_history[gone],
+            stream->cursor_history_count * sizeof stream->cursor_history[0]);
     stream->cursor = to;
-    stream->rewound = true;
+    stream->cursor_reset = true;
 }
 
 static void set_position(Jackdaw__Position *out, struct position position)
@@ -63,14 +66,14 @@ static void set_position(Jackdaw__Position *out, struct position position)
     out->seq = position.seq;
 }
 
-void stream_place(const struct client *client, struct place *place)
+void stream_read_position(const struct client *client, struct read_position *read_position)
 {
     const struct stream *stream = &client->stream;
-    set_position(&place->after, stream->cursor);
-    place->count = stream->trail_count;
-    for (size_t i = 0; i < place->count; i++) {
-        set_position(&place->trail[i], stream->trail[i]);
-        place->list[i] = &place->trail[i];
+    set_position(&read_position->after, stream->cursor);
+    read_position->count = stream->cursor_history_count;
+    for (size_t i = 0; i < read_position->count; i++) {
+        set_position(&read_position->cursor_history[i], stream->cursor_history[i]);
+        read_position->list[i] = &read_position->cursor_history[i];
     }
 }
 
@@ -96,15 +99,15 @@ static uint64_t fingerprint(const Jackdaw__Event *event)
 
 static bool is_known(struct client *client, const Jackdaw__Event *event)
 {
-    struct recent *recent = &client->stream.recent;
+    struct dedup *dedup = &client->stream.dedup;
     bool known;
     if (event->kind == JACKDAW__EVENT__KIND__MESSAGE)
         known = (event->session != 0 || event->request != 0) &&
-                recent_add(recent, event->session, event->request);
+                dedup_add(dedup, event->session, event->request);
     else
-        known = event->epoch != 0 && recent_add(recent, fingerprint(event), event->time_ms) &&
-                client->stream.rewound;
-    client->figures.duplicates += known;
+        known = event->epoch != 0 && dedup_add(dedup, fingerprint(event), event->time_ms) &&
+                client->stream.cursor_reset;
+    client->stats.duplicates += known;
     return known;
 }
 
@@ -113,13 +116,13 @@ static void tell(struct client *client, const Jackdaw__Event *event)
     if (is_known(client, event))
         return;
     if (event->kind == JACKDAW__EVENT__KIND__MESSAGE)
-        client->figures.received++;
+        client->stats.received++;
     client->active_us = client->now_us;
     if (client->observer.event != NULL)
         client->observer.event(client->context, event);
 }
 
-static void tell_rewound(struct client *client)
+static void report_cursor_reset(struct client *client)
 {
     if (client->observer.status != NULL)
         client->observer.status(client->context, client->current->text,
@@ -133,9 +136,9 @@ static bool follows(struct client *client, const Jackdaw__ReceiveReply *page)
     struct stream *stream = &client->stream;
     struct position after = position_of(page->after);
     struct position next = position_of(page->next);
-    if (page->rewound && after.seq < stream->cursor.seq)
-        tell_rewound(client);
-    if (page->rewound)
+    if (page->cursor_reset && after.seq < stream->cursor.seq)
+        report_cursor_reset(client);
+    if (page->cursor_reset)
         rewind_to(stream, after);
     return after.seq == stream->cursor.seq && position_compare(next, after) >= 0;
 }
@@ -154,10 +157,10 @@ static void handle_page(struct client *client, const Jackdaw__ReceiveReply *page
 {
     struct stream *stream = &client->stream;
     uint64_t session = client->session.id;
-    client->heard_us = client->now_us;
+    client->last_seen_us = client->now_us;
     session_confirm(client);
     if (!follows(client, page)) {
-        client->figures.gaps++;
+        client->stats.gaps++;
         close_stream(client);
         reopen_later(client, 0);
         return;
@@ -175,7 +178,7 @@ static void handle_page(struct client *client, const Jackdaw__ReceiveReply *page
     if (next.epoch > at.epoch)
         leave_epoch(stream, at);
     stream->cursor = next;
-    persist_place(client);
+    persist_read_position(client);
     if (next.epoch > client->highest_epoch)
         client->highest_epoch = next.epoch;
 }
@@ -209,7 +212,7 @@ static void handle_end(struct client *client, const struct rpc_result *result, b
         break;
     default:
         if (result->status == STATUS_UNAVAILABLE || *result->master != '\0')
-            link_doubt(client, result);
+            connection_reject(client, result);
         reopen_later(client, result->retry_ms);
         break;
     }
@@ -236,12 +239,12 @@ static void on_page(const ProtobufCMessage *message, void *closure_data)
 static void open_stream(struct client *client)
 {
     struct stream *stream = &client->stream;
-    struct place place;
+    struct read_position read_position;
     Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
-    stream_place(client, &place);
-    request.after = &place.after;
-    request.trail = place.list;
-    request.n_trail = place.count;
+    stream_read_position(client, &read_position);
+    request.after = &read_position.after;
+    request.cursor_history = read_position.list;
+    request.n_cursor_history = read_position.count;
     stream->pages = 0;
     stream->opened_us = client->now_us;
     stream->open = true;
@@ -288,7 +291,7 @@ void stream_stop(struct client *client)
 {
     close_stream(client);
     client->stream.cursor = (struct position){.epoch = 0};
-    client->stream.trail_count = 0;
-    client->stream.rewound = false;
+    client->stream.cursor_history_count = 0;
+    client->stream.cursor_reset = false;
     backoff_clear(&client->stream.backoff);
 }

@@ -56,7 +56,7 @@ uint64_t clocks_own(const struct clocks *clocks)
 
 static bool is_fresh(const struct clocks *clocks, const struct clocks_other *other)
 {
-    return clocks->now_ms - other->heard_ms < CLOCKS_FRESH_MS;
+    return clocks->now_ms - other->last_seen_ms < CLOCKS_FRESH_MS;
 }
 
 static struct clocks_other *place_for(struct clocks *clocks, uint16_t node)
@@ -75,14 +75,14 @@ static struct clocks_other *place_for(struct clocks *clocks, uint16_t node)
     return &clocks->others[clocks->others_count++];
 }
 
-void clocks_hear(struct clocks *clocks, uint16_t node, uint64_t wall_ms)
+void clocks_note(struct clocks *clocks, uint16_t node, uint64_t wall_ms)
 {
     if (wall_ms == 0 || wall_ms > INT64_MAX / 2 || node == clocks->own)
         return;
     struct clocks_other *other = place_for(clocks, node);
     if (other == NULL)
         return;
-    other->heard_ms = clocks->now_ms;
+    other->last_seen_ms = clocks->now_ms;
     other->offset_ms = (int64_t)(wall_ms - clocks->now_ms);
 }
 

@@ -31,7 +31,7 @@
 /* Wall minus monotonic time, in ms. */
 struct clocks_other {
     uint16_t node;
-    uint64_t heard_ms; /* monotonic */
+    uint64_t last_seen_ms; /* monotonic */
     int64_t offset_ms;
     uint64_t told_ms; /* monotonic; 0: never */
 };
@@ -57,7 +57,7 @@ void clocks_set(struct clocks *clocks, uint64_t now_ms, uint64_t wall_ms);
 
 /* Server node, a member, tells its settled clock; 0: it tells none. More than REPLICA_MEMBERS_MAX
  * servers are not heard. */
-void clocks_hear(struct clocks *clocks, uint16_t node, uint64_t wall_ms);
+void clocks_note(struct clocks *clocks, uint16_t node, uint64_t wall_ms);
 
 /* What the others are told: the settled clock; 0 before clocks_set. */
 uint64_t clocks_own(const struct clocks *clocks);

@@ -38,10 +38,10 @@ static const char *name_of(enum replica_event_kind kind)
 {
     static const char *const names[REPLICA_EVENT_KINDS] = {
         [REPLICA_START] = "start",         [REPLICA_TICK] = "tick",
-        [REPLICA_RECEIVE] = "receive",     [REPLICA_LINK_DOWN] = "link_down",
+        [REPLICA_RECEIVE] = "receive",     [REPLICA_DISCONNECTED] = "link_down",
         [REPLICA_PROPOSE] = "propose",     [REPLICA_DURABLE] = "durable",
         [REPLICA_FAILED] = "failed",       [REPLICA_CHECKED] = "checked",
-        [REPLICA_INSTALLED] = "installed", [REPLICA_TAKEN_OVER] = "taken_over",
+        [REPLICA_INSTALLED] = "installed", [REPLICA_ORPHANS_MERGED] = "taken_over",
         [REPLICA_PRUNED] = "pruned",       [REPLICA_LEAVE_NODE] = "leave_node",
     };
     return names[kind] == NULL ? "unknown" : names[kind];
@@ -66,7 +66,7 @@ void cluster_step(struct cluster *cluster, struct replica_event *event)
 {
     ASSERT(!cluster->is_carrying_out); /* another step would replace the list */
     if (may_append(cluster, event))
-        ledger_write(cluster->ledger); /* what is applied has the next place in the log */
+        commit_log_write(cluster->commit_log); /* what is applied has the next place in the log */
     event->now_ms = cluster->now_ms;
     enum error error = replica_step(cluster->replica, event, cluster->actions);
     if (error != OK && error != ERROR_REFUSED)
@@ -85,8 +85,8 @@ void cluster_step(struct cluster *cluster, struct replica_event *event)
 static void step_message(struct cluster *cluster, const struct replica_message *message,
                          const char *address)
 {
-    bool is_log = message->kind == REPLICA_PUBLISH || message->kind == REPLICA_PAGE;
-    if (is_log && ledger_is_full(cluster->ledger))
+    bool is_log = message->kind == REPLICA_APPEND || message->kind == REPLICA_ENTRIES;
+    if (is_log && commit_log_is_full(cluster->commit_log))
         return;
     cluster_step(cluster, &(struct replica_event){
                               .kind = REPLICA_RECEIVE, .message = message, .address = address});
@@ -102,7 +102,7 @@ static void on_published(void *context, const uint8_t *bytes, size_t size)
     struct replica_message message;
     const char *feed;
     if (cluster_wire_unpack(bytes, size, &arena, &message, &feed) == OK &&
-        message.kind == REPLICA_PUBLISH)
+        message.kind == REPLICA_APPEND)
         step_message(cluster, &message, NULL);
     arena_clear(&arena);
 }
@@ -149,7 +149,7 @@ static bool is_on_loopback(const char *text)
 /* A master that knows no other address of its own than loopback tells us one that leads to ourselves. */
 static void compare_addresses(struct cluster *cluster, uint16_t master, const char *feed)
 {
-    const char *reached = links_address(cluster->links, master);
+    const char *reached = peer_connections_address(cluster->peer_connections, master);
     if (reached == NULL || is_on_loopback(reached) || !is_on_loopback(feed))
         return;
     log_warning_paced(reached, "cluster", "master_on_loopback", log_number("master", master),
@@ -170,8 +170,8 @@ void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *in,
         log_warning_paced(NULL, "cluster", "malformed_message", log_number("from", in->from));
     else
         step_message(cluster, &message, address);
-    bool is_our_master = error == OK && message.kind == REPLICA_JOINED && feed != NULL &&
-                         strlen(feed) < ADDRESS_TEXT_SIZE && !message.adopting &&
+    bool is_our_master = error == OK && message.kind == REPLICA_JOIN_REPLY && feed != NULL &&
+                         strlen(feed) < ADDRESS_TEXT_SIZE && !message.recovering_log &&
                          replica_master(cluster->replica) == message.from;
     if (is_our_master) {
         compare_addresses(cluster, message.from, feed);
@@ -196,10 +196,11 @@ static bool on_answered(void *context, const Jackdaw__ClusterMessage *message, c
             sodium_is_zero(replica_cluster(cluster->replica), REPLICA_CLUSTER_BYTES));
 }
 
-static void on_link_down(void *context, const char *address)
+static void on_disconnected(void *context, const char *address)
 {
     struct cluster *cluster = context;
-    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_LINK_DOWN, .address = address});
+    cluster_step(cluster,
+                 &(struct replica_event){.kind = REPLICA_DISCONNECTED, .address = address});
 }
 
 enum error cluster_leave(struct cluster *cluster, uint16_t node)
@@ -210,7 +211,7 @@ enum error cluster_leave(struct cluster *cluster, uint16_t node)
         .node = node == 0 ? (uint16_t)cluster->options.settings->id : node,
     };
     ASSERT(!cluster->is_carrying_out);
-    ledger_write(cluster->ledger);
+    commit_log_write(cluster->commit_log);
     enum error error = replica_step(cluster->replica, &event, cluster->actions);
     cluster_carry_out(cluster);
     cluster_note_members(cluster);
@@ -230,16 +231,16 @@ static bool is_member(const struct cluster *cluster, uint32_t node)
     return false;
 }
 
-void cluster_hear_clock(struct cluster *cluster, const Jackdaw__ClusterFrame *frame)
+void cluster_note_clock(struct cluster *cluster, const Jackdaw__ClusterFrame *frame)
 {
     if (frame->n_messages > 0 && is_ours(cluster, frame->messages[0]) &&
         is_member(cluster, frame->messages[0]->from))
-        clocks_hear(&cluster->clocks, (uint16_t)frame->messages[0]->from, frame->wall_ms);
+        clocks_note(&cluster->clocks, (uint16_t)frame->messages[0]->from, frame->wall_ms);
 }
 
 static void on_clock(void *context, const Jackdaw__ClusterFrame *frame)
 {
-    cluster_hear_clock(context, frame);
+    cluster_note_clock(context, frame);
 }
 
 static uint64_t own_wall_ms(void *context)
@@ -272,7 +273,7 @@ bool cluster_clock(const struct cluster *cluster, uint16_t node, int64_t *differ
     return clocks_difference(&cluster->clocks, node, difference_ms);
 }
 
-/* ---- the ledger's driver ---- */
+/* ---- the commit log's driver ---- */
 
 static void on_propose(void *context, const uint8_t *bytes, size_t size, uint64_t count)
 {
@@ -314,7 +315,7 @@ static void on_failed(void *context, enum error error)
 static void on_rolled_back(void *context, struct position position)
 {
     struct cluster *cluster = context;
-    cluster_undo_handovers(cluster);
+    cluster_undo_orphan_transfers(cluster);
     cluster->options.observer.rolled_back(cluster->options.observer.context, position);
 }
 
@@ -349,17 +350,17 @@ uint64_t cluster_deadline(const struct cluster *cluster)
 
 static void prune(struct cluster *cluster)
 {
-    struct cluster_kept kept = {
-        .last_seq = ledger_committed(cluster->ledger).seq,
+    struct cluster_log_needs kept = {
+        .last_seq = commit_log_committed(cluster->commit_log).seq,
         .keep = cluster->options.settings->log_keep,
         .member_seq = replica_needed_seq(cluster->replica),
         .copy_seq = snapshots_needed_seq(cluster->snapshots),
     };
-    ledger_prune(cluster->ledger, cluster_prune_before(&kept));
+    commit_log_prune(cluster->commit_log, cluster_prune_before(&kept));
 }
 
 /* Nobody is found: the operator should know, once in a while, and what may be wrong. */
-static void complain(struct cluster *cluster)
+static void warn_no_master(struct cluster *cluster)
 {
     bool seeks = replica_role(cluster->replica) == REPLICA_LOOKING;
     if (!seeks || cluster->seeks_since_ms == 0)
@@ -367,25 +368,26 @@ static void complain(struct cluster *cluster)
     if (!seeks || cluster->now_ms - cluster->seeks_since_ms < SEEKING_MS)
         return;
     cluster->seeks_since_ms = cluster->now_ms;
-    links_complain(cluster->links);
+    peer_connections_log_unreachable(cluster->peer_connections);
     bool knows_somebody =
         cluster->members_count > 0 || cluster->options.settings->masters.count > 0;
     log_warning(
         "cluster", "no_master_found",
-        log_string("hint", knows_somebody
-                               ? "no server answers that could reign, or follows one that does"
-                               : "give --master_address, the internal address of another server"));
+        log_string("hint",
+                   knows_somebody
+                       ? "no server answers that could be the master, or follows one that does"
+                       : "give --master_address, the internal address of another server"));
 }
 
 void cluster_tick(struct cluster *cluster)
 {
     if (cluster->now_ms < cluster->deadline_ms || cluster->has_resigned)
         return;
-    links_tick(cluster->links, cluster->now_ms);
+    peer_connections_tick(cluster->peer_connections, cluster->now_ms);
     rpc_server_tick(cluster->server, cluster->now_ms);
     snapshots_tick(cluster->snapshots, cluster->now_ms);
     prune(cluster);
-    complain(cluster);
+    warn_no_master(cluster);
     check_clocks(cluster);
     cluster->deadline_ms = UINT64_MAX;
     cluster_step(cluster, &(struct replica_event){.kind = REPLICA_TICK});
@@ -396,15 +398,15 @@ void cluster_flush(struct cluster *cluster)
     arena_clear(&cluster->arena);
     if (cluster->has_resigned)
         return;
-    links_flush(cluster->links);
+    peer_connections_flush(cluster->peer_connections);
     rpc_server_flush(cluster->server);
 }
 
 /* ---- looking in ---- */
 
-struct ledger *cluster_ledger(const struct cluster *cluster)
+struct commit_log *cluster_commit_log(const struct cluster *cluster)
 {
-    return cluster->ledger;
+    return cluster->commit_log;
 }
 
 const struct replica *cluster_replica(const struct cluster *cluster)
@@ -420,7 +422,8 @@ bool cluster_has_poison_entry(const struct cluster *cluster)
 bool cluster_reaches(const struct cluster *cluster, uint16_t node)
 {
     return node == cluster->options.settings->id ||
-           (!cluster->has_resigned && links_is_connected(cluster->links, node));
+           (!cluster->has_resigned &&
+            peer_connections_is_connected(cluster->peer_connections, node));
 }
 
 struct rpc_server *cluster_server(const struct cluster *cluster)
@@ -470,7 +473,7 @@ static enum error open_parts(struct cluster *cluster, struct error_text *why)
         crash_note_open(&cluster->note, options->folder, store_position(cluster->store), why);
     if (error != OK) /* it helps only where this program has a bug */
         log_warning("cluster", "no_crash_note", log_string("reason", why->text));
-    struct ledger_options ledger = {
+    struct commit_log_options commit_log = {
         .store = cluster->store,
         .note = cluster->note,
         .queue = options->queue,
@@ -481,7 +484,7 @@ static enum error open_parts(struct cluster *cluster, struct error_text *why)
                    .failed = on_failed,
                    .rolled_back = on_rolled_back},
     };
-    struct links_options links = {
+    struct peer_connections_options peer_connections = {
         .durability = replica_policy_name(options->settings->durability),
         .queue = options->queue,
         .process = cluster->process,
@@ -490,11 +493,11 @@ static enum error open_parts(struct cluster *cluster, struct error_text *why)
         .wall_ms = own_wall_ms,
         .clock = on_clock,
         .received = on_answered,
-        .down = on_link_down,
+        .down = on_disconnected,
     };
-    error = ledger_new(&cluster->ledger, &ledger);
+    error = commit_log_new(&cluster->commit_log, &commit_log);
     if (error == OK)
-        error = links_new(&cluster->links, &links);
+        error = peer_connections_new(&cluster->peer_connections, &peer_connections);
     if (error != OK)
         return error_set(why, error, "out of memory");
     error = snapshots_new(&cluster->snapshots,
@@ -591,8 +594,8 @@ enum error cluster_start(struct cluster *cluster, struct chat *chat, uint64_t no
 {
     cluster->chat = chat;
     cluster->now_ms = now_ms;
-    links_tick(cluster->links, now_ms);
-    ledger_attach(cluster->ledger, chat);
+    peer_connections_tick(cluster->peer_connections, now_ms);
+    commit_log_attach(cluster->commit_log, chat);
     struct replica_state state;
     enum error error = rpc_server_listen(cluster->server, why);
     if (error != OK)
@@ -615,32 +618,32 @@ void cluster_resign(struct cluster *cluster)
     if (cluster == NULL || cluster->has_resigned)
         return;
     cluster->has_resigned = true;
-    ledger_set_reign(cluster->ledger, 0);
+    commit_log_set_epoch(cluster->commit_log, 0);
     leave_feed(cluster);
     rpc_feed_free(cluster->feed);
     cluster->feed = NULL;
     rpc_server_free(cluster->server);
     cluster->server = NULL;
-    links_free(cluster->links);
-    cluster->links = NULL;
+    peer_connections_free(cluster->peer_connections);
+    cluster->peer_connections = NULL;
 }
 
 void cluster_free(struct cluster *cluster)
 {
     if (cluster == NULL)
         return;
-    if (cluster->ledger != NULL)
-        (void)ledger_settle(cluster->ledger);
+    if (cluster->commit_log != NULL)
+        (void)commit_log_wait_for_disk(cluster->commit_log);
     leave_feed(cluster);
     rpc_feed_free(cluster->feed);
     rpc_server_free(cluster->server);
-    links_free(cluster->links);
+    peer_connections_free(cluster->peer_connections);
     (void)task_queue_run(cluster->options.queue, SIZE_MAX);
     snapshots_free(cluster->snapshots);
-    ledger_free(cluster->ledger);
+    commit_log_free(cluster->commit_log);
     crash_note_close(cluster->note);
-    cluster_forget_recent(cluster);
-    cluster_forget_handovers(cluster);
+    cluster_clear_entry_cache(cluster);
+    cluster_forget_orphan_transfers(cluster);
     store_close(cluster->log_reader);
     arena_clear(&cluster->arena);
     replica_free(cluster->replica);

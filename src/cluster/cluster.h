@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* cluster.h - one server among others: drives the replica (replication/replica.h) with what really
- * happens, and carries out what it says with the ledger, the store, links and the feed.
+ * happens, and carries out what it says with the commit log, the store, links and the feed.
  *
- *     requests and answers of others --.                         .--> ledger: append, commit, reign
+ *     requests and answers of others --.                         .--> commit log: append, commit, epoch
  *     the feed of the master ----------+--> replica_step --------+--> links, answers, the feed
  *     the clock, the disk, proposals --'                         '--> snapshots, orphans, promises
  *
- * The rest of the server sees little of it: the ledger, the role, and who is there.
+ * The rest of the server sees little of it: the commit log, the role, and who is there.
  *
  * Core thread only. */
 #ifndef JACKDAW_CLUSTER_CLUSTER_H
@@ -15,7 +15,7 @@
 #include "base/error.h"
 #include "base/task_queue.h"
 #include "chat/chat.h"
-#include "cluster/ledger.h"
+#include "cluster/commit_log.h"
 #include "cluster/settings.h"
 #include "replication/replica.h"
 #include "rpc/server.h"
@@ -27,7 +27,7 @@ struct cluster;
 
 struct cluster_observer {
     void *context;
-    /* Who reigns has changed, or this server's part in it. */
+    /* Who is the master has changed, or this server's part in it. */
     void (*role)(void *context, enum replica_role role);
     /* The database is about to be replaced by a snapshot: whoever reads it must stop and close its
      * view; and has been: open it again, everything after position is to be read anew. */
@@ -35,8 +35,8 @@ struct cluster_observer {
     void (*replaced)(void *context, struct store *store, struct position position);
     /* What was applied after position is undone. */
     void (*rolled_back)(void *context, struct position position);
-    /* This server reigns, and the members have changed: a sentence for those who use the chat.
-     * has_begun: its reign begins with that, so that they come only now. */
+    /* This server is the master, and the members have changed: a sentence for those who use the chat.
+     * has_begun: its epoch begins with that, so that they come only now. */
     void (*notice)(void *context, const char *sentence, bool has_begun);
     /* This server's time in the cluster is over. sentence: why, for the operator; NULL: it left as
      * it was asked to. */
@@ -53,7 +53,7 @@ struct cluster_options {
     struct cluster_observer observer;
 };
 
-/* Makes the ledger, listens on the internal address and for the feed. All pointers are borrowed and
+/* Makes the commit log, listens on the internal address and for the feed. All pointers are borrowed and
  * must outlive the cluster. */
 enum error cluster_new(struct cluster **out, const struct cluster_options *options,
                        struct error_text *why);
@@ -68,7 +68,7 @@ void cluster_resign(struct cluster *cluster);
 /* After cluster_resign. Runs the queue. NULL is allowed. */
 void cluster_free(struct cluster *cluster);
 
-struct ledger *cluster_ledger(const struct cluster *cluster);
+struct commit_log *cluster_commit_log(const struct cluster *cluster);
 
 /* ---- turns ---- */
 
@@ -80,8 +80,8 @@ uint64_t cluster_time(const struct cluster *cluster);
 void cluster_tick(struct cluster *cluster);
 uint64_t cluster_deadline(const struct cluster *cluster);
 
-/* While the ledger is free: writes that waited for it, and, on the master, what deposed masters hand
- * over; the latter is told to be done by cluster_finish_work, after ledger_write. */
+/* While the commit log is free: writes that waited for it, and, on the master, what deposed masters hand
+ * over; the latter is told to be done by cluster_finish_work, after commit_log_write. */
 void cluster_work(struct cluster *cluster);
 bool cluster_has_work(const struct cluster *cluster); /* that is to be finished */
 void cluster_finish_work(struct cluster *cluster);

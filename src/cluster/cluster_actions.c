@@ -34,7 +34,7 @@ enum error cluster_describe(struct cluster *cluster, struct replica_state *state
 {
     enum error error = disk_state_read(&cluster->disk_state, cluster->store, state, why);
     uint64_t last_orphan = store_last_orphan(cluster->store);
-    state->last_orphan = last_orphan > cluster->handed_over ? last_orphan : 0;
+    state->last_orphan = last_orphan > cluster->transferred_orphan ? last_orphan : 0;
     describe_avoid(cluster, state);
     return error;
 }
@@ -48,7 +48,7 @@ void cluster_disk_failed(struct cluster *cluster)
 {
     struct replica_state state;
     struct error_text why = {""};
-    cluster_forget_recent(cluster);
+    cluster_clear_entry_cache(cluster);
     if (cluster_describe(cluster, &state, &why) != OK) {
         (void)error_prefix(&why, ERROR_CORRUPT, "the database cannot be read any more");
         end(cluster, why.text);
@@ -56,7 +56,7 @@ void cluster_disk_failed(struct cluster *cluster)
     }
     cluster->members_changed = true; /* back, perhaps, to those that are on the disk */
     cluster_step(cluster, &(struct replica_event){.kind = REPLICA_FAILED, .state = &state});
-    ledger_commit(cluster->ledger, replica_committed(cluster->replica));
+    commit_log_commit(cluster->commit_log, replica_committed(cluster->replica));
 }
 
 /* ---- the disk ---- */
@@ -69,7 +69,7 @@ static bool has_cluster(const uint8_t id[static REPLICA_CLUSTER_BYTES])
 
 static enum error persist(struct cluster *cluster, const struct replica_action *action)
 {
-    enum error error = ledger_settle(cluster->ledger);
+    enum error error = commit_log_wait_for_disk(cluster->commit_log);
     if (error != OK)
         return error;
     struct store *store = cluster->store;
@@ -92,7 +92,7 @@ static enum error append(struct cluster *cluster, const struct replica_batch *ba
 {
     static const uint8_t unknown[STORE_DIGEST_BYTES];
     bool is_known = memcmp(batch->digest, unknown, sizeof unknown) != 0;
-    struct ledger_entry entry = {
+    struct commit_log_entry entry = {
         .kind = batch->kind == REPLICA_MEMBERS ? LOG_MEMBERS : LOG_CHAT,
         .first = {.epoch = batch->epoch, .seq = batch->first_seq},
         .last_seq = batch->last_seq,
@@ -102,7 +102,7 @@ static enum error append(struct cluster *cluster, const struct replica_batch *ba
     };
     if (batch->kind == REPLICA_MEMBERS)
         cluster->members_changed = true;
-    enum error error = ledger_append(cluster->ledger, &entry);
+    enum error error = commit_log_append(cluster->commit_log, &entry);
     if (error == OK && replica_role(cluster->replica) == REPLICA_MASTER)
         cluster_remember(cluster, &entry);
     return error;
@@ -117,7 +117,7 @@ static bool reopen(struct cluster *cluster)
         fatal("cluster", "a snapshot could not take the place of the database, nor could that be "
                          "undone: see the disk's errors in the log, and start the server again");
     snapshots_set_store(cluster->snapshots, cluster->store);
-    ledger_replaced(cluster->ledger, cluster->store);
+    commit_log_replaced(cluster->commit_log, cluster->store);
     enum error error = chat_move(cluster->chat, cluster->store, &why);
     if (error == OK)
         error = store_open_reader(&cluster->log_reader, cluster->store, &why);
@@ -131,8 +131,8 @@ static bool reopen(struct cluster *cluster)
 /* Nothing uses the database any more. */
 static enum error set_free(struct cluster *cluster)
 {
-    enum error error = ledger_settle(cluster->ledger);
-    ledger_roll_back(cluster->ledger);
+    enum error error = commit_log_wait_for_disk(cluster->commit_log);
+    commit_log_roll_back(cluster->commit_log);
     cluster->options.observer.replacing(cluster->options.observer.context);
     snapshots_forget(cluster->snapshots);
     store_close(cluster->log_reader);
@@ -147,8 +147,8 @@ static enum error exchange(struct cluster *cluster, struct position common)
     struct store_options options = {.folder = cluster->options.folder,
                                     .node_id = cluster->options.settings->id};
     if (error == OK)
-        error = store_install(&cluster->store, snapshots_finish_kept(cluster->snapshots), common,
-                              &options, &why);
+        error = store_install(&cluster->store, snapshots_finish_received(cluster->snapshots),
+                              common, &options, &why);
     if (error != OK)
         log_error("cluster", "cannot_install", log_string("error", error_name(error)),
                   log_string("reason", why.text));
@@ -164,8 +164,8 @@ static void pause_snapshots(struct cluster *cluster)
 /* What was not durable is rolled back. */
 static void fall_back(struct cluster *cluster)
 {
-    (void)ledger_settle(cluster->ledger);
-    ledger_roll_back(cluster->ledger);
+    (void)commit_log_wait_for_disk(cluster->commit_log);
+    commit_log_roll_back(cluster->commit_log);
     cluster_disk_failed(cluster);
 }
 
@@ -183,7 +183,7 @@ static void tell_outgrown(const struct cluster *cluster, struct position common)
 static void install(struct cluster *cluster, struct replica_position position)
 {
     enum error found;
-    if (!snapshots_check_kept(cluster->snapshots, &found))
+    if (!snapshots_check_received(cluster->snapshots, &found))
         return; /* INSTALL is said again then */
     if (found != OK) {
         pause_snapshots(cluster);
@@ -197,7 +197,8 @@ static void install(struct cluster *cluster, struct replica_position position)
         pause_snapshots(cluster);
     bool is_open = reopen(cluster);
     cluster->options.observer.replaced(cluster->options.observer.context, cluster->store,
-                                       is_installed ? common : ledger_applied(cluster->ledger));
+                                       is_installed ? common
+                                                    : commit_log_applied(cluster->commit_log));
     if (!is_open)
         return;
     struct replica_state state;
@@ -211,7 +212,7 @@ static void install(struct cluster *cluster, struct replica_position position)
              log_number("orphans", store_orphan_count(cluster->store)));
     cluster->members_changed = true;
     cluster_step(cluster, &(struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
-    ledger_commit(cluster->ledger, replica_committed(cluster->replica));
+    commit_log_commit(cluster->commit_log, replica_committed(cluster->replica));
 }
 
 /* A blank cluster is given up. */
@@ -225,7 +226,7 @@ static void reset(struct cluster *cluster)
                   log_string("reason", store_last_problem(cluster->store)));
     bool is_open = reopen(cluster);
     cluster->options.observer.replaced(cluster->options.observer.context, cluster->store,
-                                       ledger_applied(cluster->ledger));
+                                       commit_log_applied(cluster->commit_log));
     if (!is_open)
         return;
     struct replica_state state;
@@ -243,28 +244,28 @@ static void reset(struct cluster *cluster)
 /* Answers go with the reply of the exchange that asked. */
 static void send(struct cluster *cluster, const struct replica_message *message)
 {
-    const char *feed = message->kind == REPLICA_JOINED ? cluster->feed_address : NULL;
-    bool begins_snapshot = message->kind == REPLICA_SNAPSHOT_ASK && message->offset == 0;
+    const char *feed = message->kind == REPLICA_JOIN_REPLY ? cluster->feed_address : NULL;
+    bool begins_snapshot = message->kind == REPLICA_SNAPSHOT_REQUEST && message->offset == 0;
     if (begins_snapshot && cluster->now_ms < cluster->fetch_again_ms)
         return; /* it is asked again, and again */
     if (cluster->answer != NULL && message->to == cluster->answer_to &&
         cluster_frame_add(cluster->answer, message, feed, &cluster->arena) == OK)
         return;
     if (!cluster->has_resigned)
-        links_send(cluster->links, message, feed);
+        peer_connections_send(cluster->peer_connections, message, feed);
 }
 
 static void publish(struct cluster *cluster, const struct replica_message *message)
 {
     if (cluster->has_resigned)
         return;
-    struct rpc_feed_figures figures;
-    rpc_feed_figures(cluster->feed, &figures);
-    if (figures.subscribers == 0)
+    struct rpc_feed_stats stats;
+    rpc_feed_stats(cluster->feed, &stats);
+    if (stats.subscribers == 0)
         return;
     struct replica_message copy = *message;
     struct replica_batch batch = *message->batches;
-    const struct waiting_entry *newest = cluster->recent.last;
+    const struct queued_entry *newest = cluster->entry_cache.last;
     if (newest != NULL && newest->entry.last_seq == batch.last_seq && newest->entry.digest != NULL)
         memcpy(batch.digest, newest->digest, sizeof batch.digest);
     copy.batches = &batch;
@@ -277,61 +278,62 @@ static void publish(struct cluster *cluster, const struct replica_message *messa
     arena_clear(&arena);
 }
 
-static void send_page(struct cluster *cluster, const struct replica_message *message)
+static void send_entries(struct cluster *cluster, const struct replica_message *message)
 {
     struct replica_message page = *message;
-    cluster_fill_page(cluster, &page);
+    cluster_fill_entries(cluster, &page);
     send(cluster, &page);
 }
 
 static void send_chunk(struct cluster *cluster, const struct replica_message *message)
 {
     struct replica_message chunk = *message;
-    if (snapshots_give(cluster->snapshots, &chunk, cluster->now_ms))
+    if (snapshots_send(cluster->snapshots, &chunk, cluster->now_ms))
         send(cluster, &chunk);
 }
 
 /* Large, and offered again soon: it waits for no connection. */
 static void send_orphans(struct cluster *cluster, const struct replica_message *message)
 {
-    if (cluster->has_resigned || !links_is_connected(cluster->links, message->to))
+    if (cluster->has_resigned ||
+        !peer_connections_is_connected(cluster->peer_connections, message->to))
         return;
-    struct replica_message handover = *message;
-    if (cluster_fill_handover(cluster, &handover))
-        send(cluster, &handover);
+    struct replica_message orphan_transfer = *message;
+    if (cluster_fill_orphans(cluster, &orphan_transfer))
+        send(cluster, &orphan_transfer);
 }
 
 /* ---- the role ---- */
 
 static void change_role(struct cluster *cluster, const struct replica_action *action)
 {
-    bool reigns = action->role == REPLICA_MASTER;
+    bool epoch_starts = action->role == REPLICA_MASTER;
     log_identify(cluster->options.settings->id, action->epoch);
     log_info("cluster", "role", log_string("role", replica_role_name(action->role)),
              log_number("master", action->master), log_number("epoch", action->epoch));
-    bool reigned = ledger_is_master(cluster->ledger);
-    if (reigned != reigns) {
-        ledger_set_reign(cluster->ledger, reigns ? action->epoch : 0);
-        cluster_forget_recent(cluster);
-        cluster_forget_handovers(cluster);
+    bool was_master = commit_log_is_master(cluster->commit_log);
+    if (was_master != epoch_starts) {
+        commit_log_set_epoch(cluster->commit_log, epoch_starts ? action->epoch : 0);
+        cluster_clear_entry_cache(cluster);
+        cluster_forget_orphan_transfers(cluster);
     }
-    if (reigns)
+    if (epoch_starts)
         chat_touch_all(cluster->chat, cluster->now_ms);
     cluster->options.observer.role(cluster->options.observer.context, action->role);
-    if (action->role == REPLICA_LEFT)
+    if (action->role == REPLICA_REMOVED)
         end(cluster, NULL);
 }
 
-static void give_up(struct cluster *cluster, enum replica_refusal refusal)
+static void give_up(struct cluster *cluster, enum replica_rejection refusal)
 {
     static const char *const sentences[] = {
-        [REPLICA_REFUSED_ID] = "another server of the cluster has this id: choose another",
-        [REPLICA_REFUSED_ADDRESS] =
+        [REPLICA_REJECTED_ID] = "another server of the cluster has this id: choose another",
+        [REPLICA_REJECTED_ADDRESS] =
             "another server of the cluster has this internal address: choose another",
-        [REPLICA_REFUSED_LEFT] =
+        [REPLICA_REJECTED_REMOVED] =
             "the server with this id has left the cluster for good: start it with an id that none "
             "had, which takes a data folder of its own",
-        [REPLICA_REFUSED_FULL] = "the cluster has as many servers as it can have",
+        [REPLICA_REJECTED_FULL] = "the cluster has as many servers as it can have",
     };
     end(cluster, sentences[refusal]);
 }
@@ -352,33 +354,33 @@ static enum error carry_out(struct cluster *cluster, const struct replica_action
         publish(cluster, action->message);
         break;
     case REPLICA_DO_COMMITTED:
-        ledger_commit(cluster->ledger, action->seq);
+        commit_log_commit(cluster->commit_log, action->seq);
         break;
     case REPLICA_DO_ROLE:
         change_role(cluster, action);
         break;
-    case REPLICA_DO_SEND_PAGE:
-        send_page(cluster, action->message);
+    case REPLICA_DO_SEND_ENTRIES:
+        send_entries(cluster, action->message);
         break;
     case REPLICA_DO_SEND_CHUNK:
         send_chunk(cluster, action->message);
         break;
-    case REPLICA_DO_KEEP_CHUNK:
-        return snapshots_keep(cluster->snapshots, action->message);
+    case REPLICA_DO_STORE_CHUNK:
+        return snapshots_receive(cluster->snapshots, action->message);
     case REPLICA_DO_SEND_ORPHANS:
         send_orphans(cluster, action->message);
         break;
-    case REPLICA_DO_TAKE_OVER:
-        cluster_note_handover(cluster, action->message);
+    case REPLICA_DO_MERGE_ORPHANS:
+        cluster_note_orphan_transfer(cluster, action->message);
         break;
     case REPLICA_DO_DROP_ORPHANS:
         cluster->drop_orphans = action->orphan;
-        cluster->handed_over = action->orphan;
+        cluster->transferred_orphan = action->orphan;
         break;
-    case REPLICA_DO_TELL:
+    case REPLICA_DO_REPORT:
         cluster_tell(cluster, action);
         break;
-    case REPLICA_DO_GIVE_UP:
+    case REPLICA_DO_EXIT:
         give_up(cluster, action->refusal);
         break;
     default:
@@ -407,7 +409,7 @@ void cluster_carry_out(struct cluster *cluster)
         log_error_paced(replica_action_name(action->kind), "cluster", "cannot_write",
                         log_string("doing", replica_action_name(action->kind)),
                         log_string("error", error_name(error)));
-        if (action->kind == REPLICA_DO_KEEP_CHUNK)
+        if (action->kind == REPLICA_DO_STORE_CHUNK)
             pause_snapshots(cluster);
         cluster->is_carrying_out = false;
         fall_back(cluster);

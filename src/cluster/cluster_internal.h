@@ -8,21 +8,21 @@
 #include "cluster/cluster.h"
 #include "cluster/cluster_wire.h"
 #include "cluster/disk_state.h"
-#include "cluster/entries.h"
-#include "cluster/links.h"
+#include "cluster/entry_queue.h"
+#include "cluster/peer_connections.h"
 #include "cluster/snapshots.h"
 #include "rpc/feed.h"
 
 #define INTERNAL_FRAME_BYTES (16u * 1024u * 1024u)
-#define HANDOVERS_MAX 8 /* waiting to be taken over */
-#define POISONS_MAX 16  /* orphans that ended a child, remembered */
+#define ORPHAN_TRANSFERS_MAX 8 /* waiting to be taken over */
+#define POISONS_MAX 16         /* orphans that ended a child, remembered */
 #define CLUSTER_TEXT_SIZE (2 * REPLICA_CLUSTER_BYTES + 1)
 
 /* What a deposed master hands over, copied. */
-struct handover {
+struct orphan_transfer {
     uint16_t node; /* may be this one */
     uint64_t orphan;
-    struct entries entries;
+    struct entry_queue entries;
     bool is_done; /* everything in it is proposed, or was known */
 };
 
@@ -32,7 +32,7 @@ struct poison {
     unsigned deaths; /* 0: a free place */
 };
 
-/* A node whose orphans wait for what is not here; in this reign. */
+/* A node whose orphans wait for what is not here; in this epoch. */
 struct wait {
     uint16_t node; /* 0: a free place */
     uint64_t since_ms;
@@ -45,7 +45,7 @@ struct cluster {
         *log_reader;         /* for pages, while the disk's thread has the store; NULL: in memory */
     struct crash_note *note; /* NULL: none could be made */
     bool has_poison_entry;   /* a snapshot is asked for because of the note */
-    struct ledger *ledger;
+    struct commit_log *commit_log;
     struct chat *chat;
     struct replica *replica;
     struct replica_actions *actions;
@@ -63,7 +63,7 @@ struct cluster {
 
     struct rpc_server *server;
     Jackdaw__Cluster_Service service;
-    struct links *links;
+    struct peer_connections *peer_connections;
     struct rpc_feed *feed;
     struct snapshots *snapshots;
     uint64_t fetch_again_ms; /* no snapshot is begun before; after one that failed */
@@ -72,31 +72,32 @@ struct cluster {
     /* The master's feed. */
     struct rpc_follower *follower;
     char followed[ADDRESS_TEXT_SIZE]; /* "": none */
-    char offered[ADDRESS_TEXT_SIZE];  /* by the JOINED that is being stepped */
+    char offered[ADDRESS_TEXT_SIZE];  /* by the JOIN_REPLY that is being stepped */
 
     /* The exchange being answered: what goes to its sender is its reply. */
     struct cluster_frame *answer; /* NULL: none */
     uint16_t answer_to;
     struct arena arena; /* of what is being sent */
 
-    /* Entries of our own reign, for those who missed them. */
-    struct entries recent;
+    /* Entries of our own epoch, for those who missed them. */
+    struct entry_queue entry_cache;
 
     struct replica_member members[REPLICA_MEMBERS_MAX]; /* as logged last */
     size_t members_count;
     bool members_changed;
     uint64_t process;    /* drawn at the start; see ClusterFrame */
-    uint64_t told_epoch; /* of the reign of our own that began last */
+    uint64_t told_epoch; /* of the epoch of our own that began last */
 
-    struct handover handovers[HANDOVERS_MAX];
-    size_t handovers_count;
+    struct orphan_transfer orphan_transfers[ORPHAN_TRANSFERS_MAX];
+    size_t orphan_transfers_count;
     struct wait waits[REPLICA_MEMBERS_MAX];
     struct poison poisons[POISONS_MAX];
     size_t next_poison;    /* the place to use next */
     unsigned unknowns;     /* trials in a row that told nothing */
     uint64_t refused;      /* orphans */
     uint64_t drop_orphans; /* up to this one, when the store is free; 0: none */
-    uint64_t handed_over;  /* orphans up to this one need not be offered again, dropped or not */
+    uint64_t
+        transferred_orphan; /* orphans up to this one need not be offered again, dropped or not */
 
     struct disk_state disk_state; /* what a replica_state points to */
 };
@@ -108,7 +109,7 @@ void cluster_step(struct cluster *cluster, struct replica_event *event);
 /* Writes event_refused, with the kind of the event, or of the message and who sent it. */
 void cluster_log_refused(const struct replica_event *event, enum error error);
 /* Takes the clock of a frame from a member. */
-void cluster_hear_clock(struct cluster *cluster, const Jackdaw__ClusterFrame *frame);
+void cluster_note_clock(struct cluster *cluster, const Jackdaw__ClusterFrame *frame);
 /* address: that it is an answer from; NULL: it has come by itself. */
 void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *message,
                      const char *address);
@@ -125,7 +126,7 @@ void cluster_disk_failed(struct cluster *cluster);
 
 /* ---- cluster_log.c: what others are sent of the log ---- */
 
-struct cluster_kept {
+struct cluster_log_needs {
     uint64_t last_seq;   /* of the log */
     uint64_t keep;       /* entries, in any case */
     uint64_t member_seq; /* up to there every member has it */
@@ -134,31 +135,31 @@ struct cluster_kept {
 };
 
 /* The seq up to which the log may be pruned. What a member that is away may need one day (or hand
- * over, should it come to reign) is kept for longer, but not for ever: for ten times `keep`. What
+ * over, should it come to be the master) is kept for longer, but not for ever: for ten times `keep`. What
  * follows a copy is kept while the copy is, or whoever gets it would need another one at once, and so
  * on while the load lasts; until there is more of it than went into the copy, which is then better
  * made anew: twice as large, it has twice the time. */
-uint64_t cluster_prune_before(const struct cluster_kept *kept);
-void cluster_remember(struct cluster *cluster, const struct ledger_entry *entry);
-void cluster_forget_recent(struct cluster *cluster);
+uint64_t cluster_prune_before(const struct cluster_log_needs *kept);
+void cluster_remember(struct cluster *cluster, const struct commit_log_entry *entry);
+void cluster_clear_entry_cache(struct cluster *cluster);
 /* Adds batches after message->position; in cluster->arena. */
-void cluster_fill_page(struct cluster *cluster, struct replica_message *message);
+void cluster_fill_entries(struct cluster *cluster, struct replica_message *message);
 /* Adds the oldest orphans. false: there are none, or they cannot be read now. */
-bool cluster_fill_handover(struct cluster *cluster, struct replica_message *message);
+bool cluster_fill_orphans(struct cluster *cluster, struct replica_message *message);
 
-/* ---- cluster_handover.c ---- */
+/* ---- cluster_orphans.c ---- */
 /* message NULL: this node's own. */
-void cluster_note_handover(struct cluster *cluster, const struct replica_message *message);
-void cluster_forget_handovers(struct cluster *cluster);
+void cluster_note_orphan_transfer(struct cluster *cluster, const struct replica_message *message);
+void cluster_forget_orphan_transfers(struct cluster *cluster);
 /* What was proposed of them, and is not in the log yet, was rolled back; and what was dropped with it
  * is to be dropped again. */
-void cluster_undo_handovers(struct cluster *cluster);
+void cluster_undo_orphan_transfers(struct cluster *cluster);
 
 /* ---- cluster_members.c ---- */
 void cluster_note_members(struct cluster *cluster);
 
 /* ---- cluster_news.c ---- */
-/* action: a TELL. */
+/* action: a REPORT. */
 void cluster_tell(struct cluster *cluster, const struct replica_action *action);
 /* In hexadecimal digits. */
 void cluster_text(const uint8_t id[static REPLICA_CLUSTER_BYTES],

@@ -7,10 +7,10 @@
 
 #include <string.h>
 
-#define HANDOVER_BYTES \
-    65536u /* a handover ends with the batch that passes this: pings wait behind it */
-#define RECENT_MAX 512
-#define RECENT_BYTES_MAX (8u * 1024u * 1024u)
+#define ORPHAN_TRANSFER_BYTES \
+    65536u /* a orphan transfer ends with the batch that passes this: pings wait behind it */
+#define ENTRY_CACHE_MAX 512
+#define ENTRY_CACHE_BYTES_MAX (8u * 1024u * 1024u)
 #define KEPT_FOR_OTHERS 10 /* times --log_keep */
 
 /* ---- how much of it is kept ---- */
@@ -30,7 +30,7 @@ static uint64_t most(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-uint64_t cluster_prune_before(const struct cluster_kept *kept)
+uint64_t cluster_prune_before(const struct cluster_log_needs *kept)
 {
     uint64_t wanted =
         least(back_from(kept->last_seq, kept->keep), least(kept->member_seq, kept->copy_seq));
@@ -42,32 +42,33 @@ uint64_t cluster_prune_before(const struct cluster_kept *kept)
 
 /* ---- recent entries ---- */
 
-void cluster_remember(struct cluster *cluster, const struct ledger_entry *entry)
+void cluster_remember(struct cluster *cluster, const struct commit_log_entry *entry)
 {
-    struct ledger_entry copy = *entry;
+    struct commit_log_entry copy = *entry;
     uint8_t digest[STORE_DIGEST_BYTES];
     if (entry->kind == LOG_CHAT && store_position(cluster->store).seq == entry->last_seq) {
         store_digest(cluster->store, digest);
         copy.digest = digest;
     }
-    if (entries_push(&cluster->recent, &copy) != OK) {
-        cluster_forget_recent(cluster); /* without a hole */
+    if (entry_queue_push(&cluster->entry_cache, &copy) != OK) {
+        cluster_clear_entry_cache(cluster); /* without a hole */
         return;
     }
-    while (cluster->recent.count > RECENT_MAX || cluster->recent.bytes > RECENT_BYTES_MAX)
-        entries_drop_first(&cluster->recent);
+    while (cluster->entry_cache.count > ENTRY_CACHE_MAX ||
+           cluster->entry_cache.bytes > ENTRY_CACHE_BYTES_MAX)
+        entry_queue_drop_first(&cluster->entry_cache);
 }
 
-void cluster_forget_recent(struct cluster *cluster)
+void cluster_clear_entry_cache(struct cluster *cluster)
 {
-    entries_clear(&cluster->recent);
+    entry_queue_clear(&cluster->entry_cache);
 }
 
 /* ---- pages ---- */
 
 struct page {
     struct arena *arena;
-    struct replica_batch *batches; /* REPLICA_PAGE_BATCHES places */
+    struct replica_batch *batches; /* REPLICA_ENTRIES_MAX places */
     size_t count;
     size_t bytes;
     size_t most_bytes;
@@ -76,7 +77,7 @@ struct page {
 
 static bool is_full(const struct page *page)
 {
-    return page->count == REPLICA_PAGE_BATCHES || page->bytes >= page->most_bytes;
+    return page->count == REPLICA_ENTRIES_MAX || page->bytes >= page->most_bytes;
 }
 
 static enum error add_batch(struct page *page, const struct replica_batch *batch)
@@ -92,11 +93,11 @@ static enum error add_batch(struct page *page, const struct replica_batch *batch
     return OK;
 }
 
-static void add_recent(struct cluster *cluster, struct page *page)
+static void add_to_entry_cache(struct cluster *cluster, struct page *page)
 {
-    for (const struct waiting_entry *each = cluster->recent.first; each != NULL && !is_full(page);
-         each = each->next) {
-        const struct ledger_entry *entry = &each->entry;
+    for (const struct queued_entry *each = cluster->entry_cache.first;
+         each != NULL && !is_full(page); each = each->next) {
+        const struct commit_log_entry *entry = &each->entry;
         if (entry->first.seq != page->next_seq)
             continue;
         struct replica_batch batch = {
@@ -131,28 +132,28 @@ static enum error add_row(void *context, const struct log_row *row)
     return row->first_seq == page->next_seq ? add_batch(page, &batch) : ERROR_NOT_FOUND;
 }
 
-static bool is_recent(const struct cluster *cluster, uint64_t seq)
+static bool is_in_entry_cache(const struct cluster *cluster, uint64_t seq)
 {
-    const struct waiting_entry *first = cluster->recent.first;
+    const struct queued_entry *first = cluster->entry_cache.first;
     return first != NULL && seq >= first->entry.first.seq;
 }
 
-void cluster_fill_page(struct cluster *cluster, struct replica_message *message)
+void cluster_fill_entries(struct cluster *cluster, struct replica_message *message)
 {
     struct page page = {.arena = &cluster->arena,
-                        .most_bytes = REPLICA_PAGE_BYTES,
+                        .most_bytes = REPLICA_ENTRIES_BYTES,
                         .next_seq = message->position.seq + 1};
-    page.batches = arena_zalloc(&cluster->arena, REPLICA_PAGE_BATCHES * sizeof *page.batches);
+    page.batches = arena_zalloc(&cluster->arena, REPLICA_ENTRIES_MAX * sizeof *page.batches);
     if (page.batches == NULL)
         return;
-    if (!is_recent(cluster, page.next_seq) && cluster->log_reader != NULL) {
+    if (!is_in_entry_cache(cluster, page.next_seq) && cluster->log_reader != NULL) {
         enum error error = store_log_read(cluster->log_reader, page.next_seq, add_row, &page);
         if (error != OK && error != ERROR_FULL && error != ERROR_NOT_FOUND)
             log_error_paced(error_name(error), "cluster", "cannot_read_log",
                             log_string("error", error_name(error)),
                             log_string("reason", store_last_problem(cluster->log_reader)));
     }
-    add_recent(cluster, &page);
+    add_to_entry_cache(cluster, &page);
     message->batches = page.batches;
     message->batches_count = page.count;
 }
@@ -182,15 +183,16 @@ static enum error add_orphan(void *context, const struct orphan_row *row)
     return error;
 }
 
-bool cluster_fill_handover(struct cluster *cluster, struct replica_message *message)
+bool cluster_fill_orphans(struct cluster *cluster, struct replica_message *message)
 {
-    struct offered offered = {.page = {.arena = &cluster->arena, .most_bytes = HANDOVER_BYTES}};
+    struct offered offered = {
+        .page = {.arena = &cluster->arena, .most_bytes = ORPHAN_TRANSFER_BYTES}};
     offered.page.batches =
-        arena_zalloc(&cluster->arena, REPLICA_PAGE_BATCHES * sizeof *offered.page.batches);
+        arena_zalloc(&cluster->arena, REPLICA_ENTRIES_MAX * sizeof *offered.page.batches);
     if (offered.page.batches == NULL || cluster->log_reader == NULL)
         return false;
     enum error error =
-        store_each_orphan(cluster->log_reader, cluster->handed_over, add_orphan, &offered);
+        store_each_orphan(cluster->log_reader, cluster->transferred_orphan, add_orphan, &offered);
     if ((error != OK && error != ERROR_FULL) || offered.page.count == 0)
         return false;
     message->batches = offered.page.batches;

@@ -87,7 +87,7 @@ static void add_tally(const struct cluster *cluster, struct notice *notice)
         whole == 1 ? "s" : "ve");
 }
 
-/* A reign begins with those alone that it was sure of: the others are told of when they are. One that
+/* An epoch begins with those alone that it was sure of: the others are told of when they are. One that
  * begins without others, as it always was, is no news. */
 static void tell(struct cluster *cluster, struct notice *notice, bool has_begun)
 {
@@ -133,7 +133,7 @@ static bool is_followed(const struct cluster *cluster)
 
 void cluster_note_members(struct cluster *cluster)
 {
-    ledger_share_writes(cluster->ledger, is_followed(cluster));
+    commit_log_share_writes(cluster->commit_log, is_followed(cluster));
     if (!cluster->members_changed)
         return;
     cluster->members_changed = false;
@@ -147,7 +147,8 @@ void cluster_note_members(struct cluster *cluster)
     cluster->members_count = count;
     if (cluster->has_resigned)
         return;
-    links_set_members(cluster->links, members, count, (uint16_t)cluster->options.settings->id);
+    peer_connections_set_members(cluster->peer_connections, members, count,
+                                 (uint16_t)cluster->options.settings->id);
     if (replica_role(cluster->replica) != REPLICA_MASTER)
         return;
     bool has_begun = cluster->told_epoch != replica_epoch(cluster->replica);

@@ -34,7 +34,7 @@ void cluster_text(const uint8_t id[static REPLICA_CLUSTER_BYTES],
 static const char *advice_on(const struct cluster *cluster, const struct replica_message *message,
                              bool has_called, bool is_members)
 {
-    bool has_own = ledger_committed(cluster->ledger).seq > 0;
+    bool has_own = commit_log_committed(cluster->commit_log).seq > 0;
     if (message->blank)
         return "it has nothing of a chat: it joins by itself where it is listed or was told to; "
                "else give the address to one cluster only";
@@ -97,13 +97,13 @@ static void log_empty(const struct news *news)
                       log_string("hint", hint));
 }
 
-static void log_turned_away(const struct news *news, enum replica_refusal refusal)
+static void log_turned_away(const struct news *news, enum replica_rejection refusal)
 {
     static const char *const reasons[] = {
-        [REPLICA_REFUSED_ID] = "a server that answers has this id",
-        [REPLICA_REFUSED_ADDRESS] = "a server that answers has this internal address",
-        [REPLICA_REFUSED_LEFT] = "the server with this id has left for good",
-        [REPLICA_REFUSED_FULL] = "the cluster has as many servers as it can have",
+        [REPLICA_REJECTED_ID] = "a server that answers has this id",
+        [REPLICA_REJECTED_ADDRESS] = "a server that answers has this internal address",
+        [REPLICA_REJECTED_REMOVED] = "the server with this id has left for good",
+        [REPLICA_REJECTED_FULL] = "the cluster has as many servers as it can have",
     };
     log_error_paced(news->key, "cluster", "turned_away", log_number("by", news->message->from),
                     log_string("address", news->address), log_string("reason", reasons[refusal]),
@@ -124,7 +124,7 @@ static void log_joining(const struct replica_action *action, const char *address
 {
     char theirs[CLUSTER_TEXT_SIZE];
     cluster_text(action->message->cluster, theirs);
-    bool is_yielding = action->news == REPLICA_YIELDED;
+    bool is_yielding = action->news == REPLICA_CLUSTER_GIVEN_UP;
     log_warning("cluster", is_yielding ? "cluster_given_up" : "founding_refused",
                 log_string("address", address), log_number("id", action->message->from),
                 log_string("cluster", theirs),
@@ -138,27 +138,27 @@ static void log_joining(const struct replica_action *action, const char *address
 
 void cluster_tell(struct cluster *cluster, const struct replica_action *action)
 {
-    if (action->news == REPLICA_FOUNDED) {
+    if (action->news == REPLICA_FOUNDING_CLUSTER) {
         log_founded(cluster, action->address);
         return;
     }
     const struct news news = news_of(cluster, action);
     switch (action->news) {
-    case REPLICA_YIELDED:
-    case REPLICA_NOT_FOUNDED:
+    case REPLICA_CLUSTER_GIVEN_UP:
+    case REPLICA_CLUSTER_FOUND:
         log_joining(action, news.address);
         break;
-    case REPLICA_STRANGER:
+    case REPLICA_FOREIGN_NODE:
         if (sodium_is_zero(news.message->cluster, sizeof news.message->cluster))
             log_empty(&news);
         else
             log_other_cluster(cluster, &news, action->address == NULL);
         break;
-    case REPLICA_MET:
+    case REPLICA_MEMBER_MOVED:
         log_info_paced(news.key, "cluster", "member_met", log_number("id", news.message->from),
                        log_string("address", news.address));
         break;
-    case REPLICA_TURNED_AWAY:
+    case REPLICA_NODE_REJECTED:
         log_turned_away(&news, action->refusal);
         break;
     default:

@@ -6,7 +6,7 @@
 /* The wire's kinds are the enum's plus one: 0 is what a message without a kind has. */
 #define SAME(wire, value) _Static_assert((int)(wire) == (int)(value), "kinds differ")
 SAME(JACKDAW__CLUSTER_MESSAGE__KIND__PING, REPLICA_PING + 1);
-SAME(JACKDAW__CLUSTER_MESSAGE__KIND__HEAR, REPLICA_HEAR + 1);
+SAME(JACKDAW__CLUSTER_MESSAGE__KIND__LEADER_QUERY, REPLICA_LEADER_QUERY + 1);
 SAME(JACKDAW__CLUSTER_MESSAGE__KIND__LEAVE, REPLICA_LEAVE + 1);
 SAME(JACKDAW__CLUSTER_MESSAGE__KIND__LEAVE, REPLICA_MESSAGE_KINDS);
 SAME(JACKDAW__LOG_ENTRY__KIND__CHAT, REPLICA_CHAT);
@@ -63,42 +63,42 @@ static bool add_ids(const struct replica_message *message, struct arena *arena,
     return true;
 }
 
-static bool add_places(const struct replica_message *message, struct arena *arena,
-                       Jackdaw__ClusterMessage *out)
+static bool add_locations(const struct replica_message *message, struct arena *arena,
+                          Jackdaw__ClusterMessage *out)
 {
-    size_t count = message->places_count;
+    size_t count = message->locations_count;
     if (count == 0)
         return true;
-    Jackdaw__Place *places = arena_alloc(arena, count * sizeof *places);
-    out->places = arena_alloc(arena, count * sizeof *out->places);
-    if (places == NULL || out->places == NULL)
+    Jackdaw__Location *locations = arena_alloc(arena, count * sizeof *locations);
+    out->locations = arena_alloc(arena, count * sizeof *out->locations);
+    if (locations == NULL || out->locations == NULL)
         return false;
-    out->n_places = count;
+    out->n_locations = count;
     for (size_t i = 0; i < count; i++) {
-        out->places[i] = &places[i];
-        jackdaw__place__init(&places[i]);
-        places[i].id = message->places[i].id;
-        set_text(&places[i].address, message->places[i].address);
+        out->locations[i] = &locations[i];
+        jackdaw__location__init(&locations[i]);
+        locations[i].id = message->locations[i].id;
+        set_text(&locations[i].address, message->locations[i].address);
     }
     return true;
 }
 
-static bool add_reigns(const struct replica_message *message, struct arena *arena,
-                       Jackdaw__ClusterMessage *out)
+static bool add_epoch_starts(const struct replica_message *message, struct arena *arena,
+                             Jackdaw__ClusterMessage *out)
 {
-    size_t count = message->reigns_count;
+    size_t count = message->epoch_starts_count;
     if (count == 0)
         return true;
-    Jackdaw__Reign *reigns = arena_alloc(arena, count * sizeof *reigns);
-    out->reigns = arena_alloc(arena, count * sizeof *out->reigns);
-    if (reigns == NULL || out->reigns == NULL)
+    Jackdaw__EpochStart *epoch_starts = arena_alloc(arena, count * sizeof *epoch_starts);
+    out->epoch_starts = arena_alloc(arena, count * sizeof *out->epoch_starts);
+    if (epoch_starts == NULL || out->epoch_starts == NULL)
         return false;
-    out->n_reigns = count;
+    out->n_epoch_starts = count;
     for (size_t i = 0; i < count; i++) {
-        out->reigns[i] = &reigns[i];
-        jackdaw__reign__init(&reigns[i]);
-        reigns[i].epoch = message->reigns[i].epoch;
-        reigns[i].first_seq = message->reigns[i].first_seq;
+        out->epoch_starts[i] = &epoch_starts[i];
+        jackdaw__epoch_start__init(&epoch_starts[i]);
+        epoch_starts[i].epoch = message->epoch_starts[i].epoch;
+        epoch_starts[i].first_seq = message->epoch_starts[i].first_seq;
     }
     return true;
 }
@@ -159,10 +159,10 @@ static void set_values(const struct replica_message *message, const char *feed,
     out->role = (uint32_t)message->role;
     out->answer = (uint32_t)message->answer;
     out->refusal = (uint32_t)message->refusal;
-    out->adopting = message->adopting;
+    out->recovering_log = message->recovering_log;
     out->granted = message->granted;
     out->in_sync = message->in_sync;
-    out->sick = message->sick;
+    out->unhealthy = message->unhealthy;
     out->blank = message->blank;
     out->founding = message->founding;
     out->disk_age_ms = message->disk_age_ms;
@@ -184,17 +184,17 @@ enum error cluster_wire_encode(const struct replica_message *message, const char
                                struct arena *arena, Jackdaw__ClusterMessage **out)
 {
     ASSERT(message->kind < REPLICA_MESSAGE_KINDS && message->in_sync_count <= REPLICA_MEMBERS_MAX &&
-           message->places_count <= REPLICA_MEMBERS_MAX &&
-           message->reigns_count <= REPLICA_REIGNS_SENT &&
-           message->batches_count <= REPLICA_PAGE_BATCHES);
+           message->locations_count <= REPLICA_MEMBERS_MAX &&
+           message->epoch_starts_count <= REPLICA_EPOCH_STARTS_SENT &&
+           message->batches_count <= REPLICA_ENTRIES_MAX);
     Jackdaw__ClusterMessage *made = arena_alloc(arena, sizeof *made);
     if (made == NULL)
         return ERROR_NO_MEMORY;
     jackdaw__cluster_message__init(made);
     set_values(message, feed, made);
     if (!add_cluster(message, arena, made) || !add_positions(message, arena, made) ||
-        !add_ids(message, arena, made) || !add_places(message, arena, made) ||
-        !add_reigns(message, arena, made) || !add_batches(message, arena, made))
+        !add_ids(message, arena, made) || !add_locations(message, arena, made) ||
+        !add_epoch_starts(message, arena, made) || !add_batches(message, arena, made))
         return ERROR_NO_MEMORY;
     *out = made;
     return OK;
@@ -206,14 +206,15 @@ static bool are_ranges_kept(const Jackdaw__ClusterMessage *in)
 {
     bool are_ids = in->from >= 1 && in->from <= UINT16_MAX && in->to <= UINT16_MAX &&
                    in->node <= UINT16_MAX && in->master <= UINT16_MAX;
-    bool are_choices = in->role < REPLICA_ROLES && in->answer <= REPLICA_DIVERGED &&
-                       in->refusal <= REPLICA_REFUSED_FULL &&
-                       (in->refusal != 0 || in->kind != JACKDAW__CLUSTER_MESSAGE__KIND__REFUSED);
-    bool are_sizes = (in->cluster.len == 0 || in->cluster.len == REPLICA_CLUSTER_BYTES) &&
-                     in->bytes.len <= REPLICA_CHUNK_BYTES &&
-                     in->n_in_sync_ids <= REPLICA_MEMBERS_MAX &&
-                     in->n_places <= REPLICA_MEMBERS_MAX && in->n_reigns <= REPLICA_REIGNS_SENT &&
-                     in->n_batches <= REPLICA_PAGE_BATCHES;
+    bool are_choices =
+        in->role < REPLICA_ROLES && in->answer <= REPLICA_DIVERGED &&
+        in->refusal <= REPLICA_REJECTED_FULL &&
+        (in->refusal != 0 || in->kind != JACKDAW__CLUSTER_MESSAGE__KIND__JOIN_REJECTED);
+    bool are_sizes =
+        (in->cluster.len == 0 || in->cluster.len == REPLICA_CLUSTER_BYTES) &&
+        in->bytes.len <= REPLICA_CHUNK_BYTES && in->n_in_sync_ids <= REPLICA_MEMBERS_MAX &&
+        in->n_locations <= REPLICA_MEMBERS_MAX && in->n_epoch_starts <= REPLICA_EPOCH_STARTS_SENT &&
+        in->n_batches <= REPLICA_ENTRIES_MAX;
     int kind = (int)in->kind;
     return kind >= JACKDAW__CLUSTER_MESSAGE__KIND__PING && kind <= REPLICA_MESSAGE_KINDS &&
            are_ids && are_choices && are_sizes;
@@ -230,9 +231,9 @@ static bool is_address(const char *text)
 static bool are_addresses(const Jackdaw__ClusterMessage *in)
 {
     bool needs_internal = in->kind == JACKDAW__CLUSTER_MESSAGE__KIND__JOIN;
-    for (size_t i = 0; i < in->n_places; i++)
-        if (in->places[i]->id < 1 || in->places[i]->id > UINT16_MAX ||
-            !is_address(in->places[i]->address) || *in->places[i]->address == '\0')
+    for (size_t i = 0; i < in->n_locations; i++)
+        if (in->locations[i]->id < 1 || in->locations[i]->id > UINT16_MAX ||
+            !is_address(in->locations[i]->address) || *in->locations[i]->address == '\0')
             return false;
     return is_address(in->master_address) && is_address(in->internal) && is_address(in->client) &&
            is_address(in->feed) && (!needs_internal || *in->internal != '\0');
@@ -286,11 +287,11 @@ static void take_values(const Jackdaw__ClusterMessage *in, struct replica_messag
     out->needed = in->needed;
     out->role = (enum replica_role)in->role;
     out->answer = (enum replica_answer)in->answer;
-    out->refusal = (enum replica_refusal)in->refusal;
-    out->adopting = in->adopting;
+    out->refusal = (enum replica_rejection)in->refusal;
+    out->recovering_log = in->recovering_log;
     out->granted = in->granted;
     out->in_sync = in->in_sync;
-    out->sick = in->sick;
+    out->unhealthy = in->unhealthy;
     out->blank = in->blank;
     out->founding = in->founding;
     out->disk_age_ms = in->disk_age_ms;
@@ -315,14 +316,14 @@ static void take_lists(const Jackdaw__ClusterMessage *in, struct replica_batch *
     out->in_sync_count = in->n_in_sync_ids;
     for (size_t i = 0; i < in->n_in_sync_ids; i++)
         out->in_sync_ids[i] = (uint16_t)in->in_sync_ids[i];
-    out->places_count = in->n_places;
-    for (size_t i = 0; i < in->n_places; i++)
-        out->places[i] = (struct replica_place){.id = (uint16_t)in->places[i]->id,
-                                                .address = in->places[i]->address};
-    out->reigns_count = in->n_reigns;
-    for (size_t i = 0; i < in->n_reigns; i++)
-        out->reigns[i] = (struct replica_reign){.epoch = in->reigns[i]->epoch,
-                                                .first_seq = in->reigns[i]->first_seq};
+    out->locations_count = in->n_locations;
+    for (size_t i = 0; i < in->n_locations; i++)
+        out->locations[i] = (struct replica_location){.id = (uint16_t)in->locations[i]->id,
+                                                      .address = in->locations[i]->address};
+    out->epoch_starts_count = in->n_epoch_starts;
+    for (size_t i = 0; i < in->n_epoch_starts; i++)
+        out->epoch_starts[i] = (struct replica_epoch_start){
+            .epoch = in->epoch_starts[i]->epoch, .first_seq = in->epoch_starts[i]->first_seq};
     out->batches = batches;
     out->batches_count = in->n_batches;
     for (size_t i = 0; i < in->n_batches; i++) {

@@ -23,7 +23,7 @@
 #define CLUSTER_FRAME_BYTES 1048576 /* a frame ends before the message that would pass this */
 
 /* Makes the message for the wire. *out and its parts are in the arena; what message points to (strings,
- * batches, bytes of chunks) is borrowed, the message itself is not. feed: where the master publishes, in a JOINED; NULL: none.
+ * batches, bytes of chunks) is borrowed, the message itself is not. feed: where the master publishes, in a JOIN_REPLY; NULL: none.
  * ERROR_NO_MEMORY: the arena is used up. */
 enum error cluster_wire_encode(const struct replica_message *message, const char *feed,
                                struct arena *arena, Jackdaw__ClusterMessage **out);

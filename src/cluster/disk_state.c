@@ -3,15 +3,16 @@
 
 #include <string.h>
 
-static enum error add_reign(void *context, const struct reign_row *row)
+static enum error add_epoch_start(void *context, const struct epoch_row *row)
 {
     struct disk_state *disk = context;
-    if (disk->reigns_count == REPLICA_REIGNS_MAX) {
-        memmove(disk->reigns, disk->reigns + 1, (REPLICA_REIGNS_MAX - 1) * sizeof *disk->reigns);
-        disk->reigns_count--;
+    if (disk->epoch_starts_count == REPLICA_EPOCH_STARTS_MAX) {
+        memmove(disk->epoch_starts, disk->epoch_starts + 1,
+                (REPLICA_EPOCH_STARTS_MAX - 1) * sizeof *disk->epoch_starts);
+        disk->epoch_starts_count--;
     }
-    disk->reigns[disk->reigns_count++] =
-        (struct replica_reign){.epoch = row->epoch, .first_seq = row->first_seq};
+    disk->epoch_starts[disk->epoch_starts_count++] =
+        (struct replica_epoch_start){.epoch = row->epoch, .first_seq = row->first_seq};
     return OK;
 }
 
@@ -61,14 +62,14 @@ static enum error read_chat(struct store *store, struct replica_state *state)
 enum error disk_state_read(struct disk_state *disk, struct store *store,
                            struct replica_state *state, struct error_text *why)
 {
-    *state = (struct replica_state){.reigns = disk->reigns};
+    *state = (struct replica_state){.epoch_starts = disk->epoch_starts};
     struct position last = store_position(store);
     state->last = (struct replica_position){.epoch = last.epoch, .seq = last.seq};
     state->first_seq = store_log_first(store);
     store_cluster(store, state->cluster);
-    disk->reigns_count = 0;
-    enum error error = store_each_reign(store, add_reign, disk);
-    state->reigns_count = disk->reigns_count;
+    disk->epoch_starts_count = 0;
+    enum error error = store_each_epoch(store, add_epoch_start, disk);
+    state->epoch_starts_count = disk->epoch_starts_count;
     if (error == OK)
         error = read_members(disk, store, state);
     if (error == OK)

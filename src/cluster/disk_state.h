@@ -10,8 +10,8 @@
 
 /* Storage for what a state points to; the caller's. */
 struct disk_state {
-    struct replica_reign reigns[REPLICA_REIGNS_MAX]; /* the last ones */
-    size_t reigns_count;
+    struct replica_epoch_start epoch_starts[REPLICA_EPOCH_STARTS_MAX]; /* the last ones */
+    size_t epoch_starts_count;
     uint8_t members[REPLICA_MEMBERS_BYTES_MAX];
 };
 

@@ -36,7 +36,7 @@ static void handle_exchange(Jackdaw__Cluster_Service *service, const Jackdaw__Cl
     answer.frame.process = cluster->process;
     answer.frame.wall_ms = clocks_own(&cluster->clocks);
     compare_durability(cluster, request);
-    cluster_hear_clock(cluster, request);
+    cluster_note_clock(cluster, request);
     cluster->answer =
         rpc_call_is_one_way(closure_data) ? NULL : &answer; /* that one goes nowhere */
     for (size_t i = 0; i < request->n_messages; i++) {

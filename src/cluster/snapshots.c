@@ -197,7 +197,7 @@ static bool fits(const struct snapshots *snapshots, const struct replica_message
            (goes_on || seq + 1 >= store_log_first(snapshots->options.store));
 }
 
-bool snapshots_give(struct snapshots *snapshots, struct replica_message *chunk, uint64_t now_ms)
+bool snapshots_send(struct snapshots *snapshots, struct replica_message *chunk, uint64_t now_ms)
 {
     if (snapshots->options.folder == NULL || snapshots->is_making || snapshots->is_damaged)
         return false;
@@ -339,7 +339,7 @@ static void tell_progress(struct snapshots *snapshots, uint64_t total)
              log_number("bytes", snapshots->kept_bytes), log_number("of", total));
 }
 
-enum error snapshots_keep(struct snapshots *snapshots, const struct replica_message *chunk)
+enum error snapshots_receive(struct snapshots *snapshots, const struct replica_message *chunk)
 {
     if (snapshots->options.folder == NULL)
         return ERROR_INVALID;
@@ -435,7 +435,7 @@ static enum error start_check(struct snapshots *snapshots)
     return OK;
 }
 
-bool snapshots_check_kept(struct snapshots *snapshots, enum error *found)
+bool snapshots_check_received(struct snapshots *snapshots, enum error *found)
 {
     /* One that is of no account any more is still to end before the next. */
     if (!snapshots->is_checked && !snapshots->is_checking && start_check(snapshots) != OK)
@@ -446,7 +446,7 @@ bool snapshots_check_kept(struct snapshots *snapshots, enum error *found)
     return true;
 }
 
-const char *snapshots_finish_kept(struct snapshots *snapshots)
+const char *snapshots_finish_received(struct snapshots *snapshots)
 {
     /* A descriptor closed later would drop SQLite's locks on the database that the file becomes. */
     ASSERT(!snapshots->is_checking);

@@ -21,7 +21,7 @@ struct snapshots_options {
     struct store *store;
     struct task_queue *queue;
     void *context;
-    void (*checked)(void *context); /* from the queue: snapshots_check_kept may know more now */
+    void (*checked)(void *context); /* from the queue: snapshots_check_received may know more now */
 };
 
 /* Removes what an earlier process left behind. ERROR_NO_MEMORY; ERROR_INVALID: folder's name is too
@@ -36,7 +36,7 @@ void snapshots_free(struct snapshots *snapshots);
  * contains both of the latter) with the bytes, which
  * are valid until the next call. false: nothing can be sent yet; a copy is made if none fits and the
  * disk has room for it, and whoever asked asks again. */
-bool snapshots_give(struct snapshots *snapshots, struct replica_message *chunk, uint64_t now_ms);
+bool snapshots_send(struct snapshots *snapshots, struct replica_message *chunk, uint64_t now_ms);
 
 /* Whoever gets the copy that is being made, or kept for giving, goes on with the log after this seq.
  * UINT64_MAX: there is no copy. */
@@ -45,17 +45,17 @@ uint64_t snapshots_needed_seq(const struct snapshots *snapshots);
 /* Writes a chunk that came; the one at offset 0 begins anew. ERROR_IO, ERROR_DISK_FULL (already at
  * offset 0 where there is no room for all, which is logged), ERROR_INVALID (not the next one): what
  * was kept is thrown away then. */
-enum error snapshots_keep(struct snapshots *snapshots, const struct replica_message *chunk);
+enum error snapshots_receive(struct snapshots *snapshots, const struct replica_message *chunk);
 
 /* Whether it is known what the file that the chunks made is good for; begins to look where nobody has,
  * in which case options.checked is called later. *found: OK: it is on the disk, and everything that this
  * server would load from it was loaded (database_check.h);
  * else it is thrown away, and what is wrong was logged. A chunk at offset 0 makes it unknown again. */
-bool snapshots_check_kept(struct snapshots *snapshots, enum error *found);
+bool snapshots_check_received(struct snapshots *snapshots, enum error *found);
 
 /* Closes the file that the chunks made, for whoever takes it from there, and tells its name. It is not
  * being checked. */
-const char *snapshots_finish_kept(struct snapshots *snapshots);
+const char *snapshots_finish_received(struct snapshots *snapshots);
 
 /* Ends a copy under way and forgets the one that is kept for giving: the database is about to be
  * replaced, and may have no readers. */

@@ -71,10 +71,10 @@ void commit_advance(struct replica *r)
     if (r->role != REPLICA_MASTER)
         return;
     uint64_t seq = durable_enough(r);
-    if (seq < r->reign_seq)
+    if (seq < r->epoch_first_seq)
         return;
     commit_to(r, seq);
-    handover_committed(r);
+    orphan_transfer_committed(r);
 }
 
 void commit_learn(struct replica *r, uint64_t seq)
@@ -93,11 +93,11 @@ bool may_change_voters(const struct replica *r)
            (r->committed >= r->members_position.seq && !r->members_changed);
 }
 
-static void let_in(struct replica *r, const struct peer *peer)
+static void in_sync_add(struct replica *r, const struct peer *peer)
 {
     const struct replica_member *member = member_find(r, peer->id);
     if (member == NULL || member->left || member->in_sync || !peer->follows ||
-        peer->acked.seq < r->committed || peer->acked.seq < r->reign_seq ||
+        peer->acked.seq < r->committed || peer->acked.seq < r->epoch_first_seq ||
         (!member->voter && !may_change_voters(r)))
         return;
     struct replica_member *edit = members_edit(r, peer->id);
@@ -117,39 +117,39 @@ void receive_ack(struct replica *r, const struct replica_message *message)
     if (message->position.seq > peer->acked.seq)
         peer->acked = message->position;
     commit_advance(r);
-    let_in(r, peer);
+    in_sync_add(r, peer);
 }
 
-static void strike_off(struct replica *r, uint16_t id)
+static void in_sync_remove(struct replica *r, uint16_t id)
 {
     struct replica_member *edit = members_edit(r, id);
     if (edit != NULL)
         edit->in_sync = false;
 }
 
-void slave_lost(struct replica *r, uint16_t id)
+void in_sync_leave(struct replica *r, uint16_t id)
 {
     if (member_is_in_sync(r, id) && id != r->options.id)
-        strike_off(r, id);
+        in_sync_remove(r, id);
 }
 
 static bool is_silent(const struct replica *r, const struct peer *peer)
 {
-    if (r->now_ms - peer->heard_ms > r->options.ack_timeout_ms)
+    if (r->now_ms - peer->last_seen_ms > r->options.ack_timeout_ms)
         return true;
     return peer->acked.seq < r->last.seq &&
            r->now_ms - peer->progress_ms > r->options.ack_timeout_ms;
 }
 
-static bool hears_majority(struct replica *r)
+static bool sees_majority(struct replica *r)
 {
     size_t count = 0;
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
         const struct peer *peer = peer_of(r, member->id);
         bool is_heard = member->id == r->options.id ||
-                        (peer != NULL && peer->link_down_ms == 0 &&
-                         r->now_ms - peer->heard_ms <= r->options.ack_timeout_ms);
+                        (peer != NULL && peer->disconnected_ms == 0 &&
+                         r->now_ms - peer->last_seen_ms <= r->options.ack_timeout_ms);
         count += member->voter && !member->left && is_heard;
     }
     return count >= voters_count(r) / 2 + 1;
@@ -168,14 +168,14 @@ static bool has_successor(const struct replica *r)
 
 void commit_tick(struct replica *r)
 {
-    bool is_replaceable = is_sick(r) && has_successor(r);
-    if (is_replaceable || (r->options.policy == REPLICA_QUORUM && !hears_majority(r))) {
+    bool is_replaceable = is_unhealthy(r) && has_successor(r);
+    if (is_replaceable || (r->options.policy == REPLICA_QUORUM && !sees_majority(r))) {
         step_down(r);
         return;
     }
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
         const struct peer *peer = &r->peers[i];
         if (peer->id != 0 && member_is_in_sync(r, peer->id) && is_silent(r, peer))
-            strike_off(r, peer->id);
+            in_sync_remove(r, peer->id);
     }
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* From "nobody hears a master" to a new reign. */
+/* From "nobody hears a master" to a new epoch. */
 #include "replication/replica_internal.h"
 
 #include <string.h>
@@ -32,51 +32,51 @@ void poll_tick(struct replica *r)
     poll_evaluate(r);
 }
 
-void receive_hear(struct replica *r, const struct replica_message *message)
+void receive_leader_query(struct replica *r, const struct replica_message *message)
 {
     if (is_refused(r))
         return;
-    struct replica_message *heard = message_to(r, REPLICA_HEARD, message->from);
-    if (heard->address == NULL)
-        heard->address = message->internal;
-    places_add(r, heard);
-    heard->role = r->role;
-    heard->sick = is_sick(r);
-    heard->position = r->durable;
-    message_add_view(r, heard);
+    struct replica_message *info = message_to(r, REPLICA_LEADER_INFO, message->from);
+    if (info->address == NULL)
+        info->address = message->internal;
+    locations_add(r, info);
+    info->role = r->role;
+    info->unhealthy = is_unhealthy(r);
+    info->position = r->durable;
+    message_add_in_sync_set(r, info);
     if (r->role == REPLICA_MASTER) {
-        heard->master = r->options.id;
-        heard->master_epoch = r->epoch;
-        heard->master_address = r->internal;
-    } else if (master_is_heard(r)) {
-        heard->master = r->master.id;
-        heard->master_epoch = r->master.epoch;
-        heard->master_address = r->master.address;
+        info->master = r->options.id;
+        info->master_epoch = r->epoch;
+        info->master_address = r->internal;
+    } else if (master_is_seen(r)) {
+        info->master = r->master.id;
+        info->master_epoch = r->master.epoch;
+        info->master_address = r->master.address;
         if (message->node == r->master.id)
             send_ping(r); /* see for ourselves */
     }
 }
 
-void receive_heard(struct replica *r, const struct replica_message *message)
+void receive_leader_info(struct replica *r, const struct replica_message *message)
 {
-    bool hears = message->master != 0 && message->master != r->options.id;
+    bool sees_master = message->master != 0 && message->master != r->options.id;
     struct peer *peer = peer_of(r, message->from);
     if (peer != NULL && has_cluster(message->cluster)) {
         peer->answered_ms = r->now_ms;
         peer->role = message->role;
-        peer->sick = message->sick;
+        peer->unhealthy = message->unhealthy;
         peer->has_data = message->position.seq > 0;
-        peer->hears = hears;
-        view_take(&r->poll.view, message->members_position, message->in_sync_ids,
-                  message->in_sync_count);
+        peer->sees_master = sees_master;
+        in_sync_set_update(&r->poll.in_sync_set, message->members_position, message->in_sync_ids,
+                           message->in_sync_count);
     }
-    for (size_t i = 0; i < message->places_count; i++)
-        place_learn(r, message->places[i].id, message->places[i].address);
-    if (hears)
-        place_learn(r, message->master, message->master_address);
+    for (size_t i = 0; i < message->locations_count; i++)
+        location_learn(r, message->locations[i].id, message->locations[i].address);
+    if (sees_master)
+        location_learn(r, message->master, message->master_address);
     bool is_looking = r->role == REPLICA_LOOKING || r->role == REPLICA_SUSPECTING;
     bool is_above = r->role == REPLICA_MASTER && message->master_epoch > r->epoch;
-    if (hears && (is_looking || is_above))
+    if (sees_master && (is_looking || is_above))
         ask_to_join(r, message->master, message->master_address, false);
     if (is_looking)
         poll_evaluate(r);
@@ -85,7 +85,7 @@ void receive_heard(struct replica *r, const struct replica_message *message)
 static bool is_fresh(const struct replica *r, const struct peer *peer)
 {
     return peer->answered_ms >= r->poll.since_ms && peer->answered_ms != 0 &&
-           r->now_ms - peer->answered_ms <= FRESH_MS && peer->link_down_ms == 0;
+           r->now_ms - peer->answered_ms <= FRESH_MS && peer->disconnected_ms == 0;
 }
 
 /* Whether it knows nobody but itself, and was told of somebody: who may tell that it has come to the
@@ -108,7 +108,7 @@ static bool poll_is_complete(struct replica *r)
         const struct peer *peer = peer_of(r, member->id);
         if (peer == NULL || member->left || is_fresh(r, peer))
             continue;
-        bool is_gone = peer->link_down_ms != 0 || member->id == r->poll.suspect;
+        bool is_gone = peer->disconnected_ms != 0 || member->id == r->poll.suspect;
         if (r->poll.needs_all || !is_gone)
             return false;
     }
@@ -116,18 +116,18 @@ static bool poll_is_complete(struct replica *r)
 }
 
 /* Whether somebody has a master, or is about to be one. */
-static bool somebody_reigns(struct replica *r)
+static bool somebody_is_master(struct replica *r)
 {
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
         const struct peer *peer = &r->peers[i];
         if (peer->id == 0 || !is_fresh(r, peer))
             continue;
-        if (peer->hears) {
+        if (peer->sees_master) {
             if (r->poll.next_ms > r->now_ms + POLL_MS / 4)
                 r->poll.next_ms = r->now_ms + POLL_MS / 4;
             return true;
         }
-        if (peer->role == REPLICA_ELECTING || peer->role == REPLICA_ADOPTING)
+        if (peer->role == REPLICA_CANDIDATE || peer->role == REPLICA_RECOVERING_LOG)
             return true;
     }
     return false;
@@ -135,8 +135,8 @@ static bool somebody_reigns(struct replica *r)
 
 static bool may_succeed(struct replica *r)
 {
-    struct view view = r->poll.view;
-    view_take_own(r, &view);
+    struct in_sync_set in_sync_set = r->poll.in_sync_set;
+    in_sync_set_update_own(r, &in_sync_set);
     size_t voters = 0;
     bool has_in_sync = false;
     for (size_t i = 0; i < r->members.count; i++) {
@@ -146,7 +146,7 @@ static bool may_succeed(struct replica *r)
         if (member->left || !is_here)
             continue;
         voters += member->voter;
-        has_in_sync = has_in_sync || view_has(&view, member->id);
+        has_in_sync = has_in_sync || in_sync_set_has(&in_sync_set, member->id);
     }
     if (r->options.policy == REPLICA_QUORUM)
         return voters >= voters_count(r) / 2 + 1;
@@ -163,7 +163,7 @@ static uint64_t rank_of_self(struct replica *r)
             break;
         const struct peer *peer = peer_of(r, member->id);
         rank += !member->left && member->voter && peer != NULL && is_fresh(r, peer) &&
-                !peer->sick && peer->has_data;
+                !peer->unhealthy && peer->has_data;
     }
     return rank;
 }
@@ -171,8 +171,8 @@ static uint64_t rank_of_self(struct replica *r)
 void poll_evaluate(struct replica *r)
 {
     const struct replica_member *self = member_find(r, r->options.id);
-    bool is_free = self != NULL && !self->left && self->voter && !is_sick(r) && !is_refused(r) &&
-                   !somebody_reigns(r) &&
+    bool is_free = self != NULL && !self->left && self->voter && !is_unhealthy(r) &&
+                   !is_refused(r) && !somebody_is_master(r) &&
                    (poll_is_complete(r) || r->now_ms >= r->poll.elect_after_ms) && may_succeed(r);
     if (!is_free) {
         r->poll.turn_since_ms = 0;
@@ -181,7 +181,7 @@ void poll_evaluate(struct replica *r)
     if (r->poll.turn_since_ms == 0)
         r->poll.turn_since_ms = r->now_ms;
     if (r->now_ms - r->poll.turn_since_ms >= rank_of_self(r) * TURN_MS)
-        elect(r);
+        start_election(r);
 }
 
 /* ---- promises ---- */
@@ -199,14 +199,14 @@ static void ask_for_promises(struct replica *r)
         const struct peer *peer = peer_of(r, member->id);
         if (peer == NULL || member->left || peer->promised || peer->refused)
             continue;
-        struct replica_message *ask = message_to(r, REPLICA_PROMISE_ASK, member->id);
+        struct replica_message *ask = message_to(r, REPLICA_PREPARE, member->id);
         ask->epoch = r->epoch;
         ask->position = r->last;
     }
     r->poll.next_ms = r->now_ms + POLL_MS;
 }
 
-void elect(struct replica *r)
+void start_election(struct replica *r)
 {
     r->epoch = next_epoch(r);
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
@@ -214,9 +214,9 @@ void elect(struct replica *r)
         r->peers[i].refused = false;
     }
     if (r->role == REPLICA_MASTER)
-        r->poll = (struct poll){0}; /* reigning again, above somebody's promise */
+        r->poll = (struct poll){0}; /* being the master again, above somebody's promise */
     promise(r, r->epoch);
-    become(r, REPLICA_ELECTING);
+    become(r, REPLICA_CANDIDATE);
     ask_for_promises(r);
     election_check(r);
 }
@@ -227,20 +227,20 @@ static void grant(struct replica *r, const struct replica_message *ask)
     answer->epoch = ask->epoch;
     answer->granted = true;
     answer->position = r->durable;
-    message_add_view(r, answer);
+    message_add_in_sync_set(r, answer);
 }
 
 static void refuse(struct replica *r, const struct replica_message *ask)
 {
     struct replica_message *answer = message_to(r, REPLICA_PROMISE, ask->from);
     answer->epoch = ask->epoch;
-    if (master_is_heard(r)) {
+    if (master_is_seen(r)) {
         answer->master = r->master.id;
         answer->master_epoch = r->master.epoch;
     }
 }
 
-void receive_promise_ask(struct replica *r, const struct replica_message *message)
+void receive_prepare(struct replica *r, const struct replica_message *message)
 {
     if (is_refused(r))
         return;
@@ -249,7 +249,7 @@ void receive_promise_ask(struct replica *r, const struct replica_message *messag
         grant(r, message);
         return;
     }
-    bool has_other = master_is_heard(r) && r->master.id != message->from;
+    bool has_other = master_is_seen(r) && r->master.id != message->from;
     if (message->epoch <= r->promised || has_other || (message->epoch & 0xffffu) != message->from) {
         refuse(r, message);
         return;
@@ -263,7 +263,7 @@ void receive_promise_ask(struct replica *r, const struct replica_message *messag
 void receive_promise(struct replica *r, const struct replica_message *message)
 {
     struct peer *peer = peer_of(r, message->from);
-    if (r->role != REPLICA_ELECTING || message->epoch != r->epoch || peer == NULL)
+    if (r->role != REPLICA_CANDIDATE || message->epoch != r->epoch || peer == NULL)
         return;
     if (!message->granted) {
         step_down(r);
@@ -273,8 +273,8 @@ void receive_promise(struct replica *r, const struct replica_message *message)
     }
     peer->promised = true;
     peer->promised_position = message->position;
-    view_take(&r->poll.view, message->members_position, message->in_sync_ids,
-              message->in_sync_count);
+    in_sync_set_update(&r->poll.in_sync_set, message->members_position, message->in_sync_ids,
+                       message->in_sync_count);
     election_check(r);
 }
 
@@ -298,10 +298,11 @@ static bool has_majority(struct replica *r)
 
 static bool has_one_in_sync(struct replica *r)
 {
-    struct view view = r->poll.view;
-    view_take_own(r, &view);
+    struct in_sync_set in_sync_set = r->poll.in_sync_set;
+    in_sync_set_update_own(r, &in_sync_set);
     for (size_t i = 0; i < r->members.count; i++)
-        if (has_promise(r, &r->members.items[i]) && view_has(&view, r->members.items[i].id))
+        if (has_promise(r, &r->members.items[i]) &&
+            in_sync_set_has(&in_sync_set, r->members.items[i].id))
             return true;
     return false;
 }
@@ -318,7 +319,7 @@ static bool is_everybody_asked(struct replica *r)
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
         const struct peer *peer = peer_of(r, member->id);
-        if (peer != NULL && !member->left && !peer->promised && peer->link_down_ms == 0 &&
+        if (peer != NULL && !member->left && !peer->promised && peer->disconnected_ms == 0 &&
             member->id != r->poll.suspect)
             return false;
     }
@@ -346,9 +347,9 @@ void election_check(struct replica *r)
         }
     }
     if (best == NULL)
-        reign(r);
+        become_master(r);
     else
-        adopt_from(r, best->id, position);
+        recover_log_from(r, best->id, position);
 }
 
 void election_tick(struct replica *r)
@@ -359,15 +360,15 @@ void election_tick(struct replica *r)
 }
 
 /* The best log is here. It may name other members than ours did. */
-void adopted(struct replica *r)
+void log_recovered(struct replica *r)
 {
     if (is_member(r) && has_enough(r))
-        reign(r);
+        become_master(r);
     else
         step_down(r);
 }
 
-/* ---- reigning ---- */
+/* ---- being the master ---- */
 
 static void begin_with_members(struct replica *r)
 {
@@ -381,17 +382,17 @@ static void begin_with_members(struct replica *r)
     self->voter = true;
 }
 
-void reign(struct replica *r)
+void become_master(struct replica *r)
 {
-    r->master = (struct leader){.id = r->options.id, .epoch = r->epoch, .heard_ms = r->now_ms};
+    r->master = (struct leader){.id = r->options.id, .epoch = r->epoch, .last_seen_ms = r->now_ms};
     memcpy(r->master.address, r->internal, sizeof r->master.address);
     r->catch_up = (struct catch_up){0};
     become(r, REPLICA_MASTER);
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
-        r->peers[i].heard_ms = r->now_ms;
+        r->peers[i].last_seen_ms = r->now_ms;
         r->peers[i].progress_ms = r->now_ms;
     }
-    r->reign_seq = r->last.seq + 1;
+    r->epoch_first_seq = r->last.seq + 1;
     begin_with_members(r);
     members_flush(r);
     for (size_t i = 0; i < r->members.count; i++)

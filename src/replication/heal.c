@@ -13,10 +13,11 @@ void announce_to(struct replica *r, uint16_t id)
 
 static bool is_lost(const struct replica *r, const struct peer *peer)
 {
-    return peer->link_down_ms != 0 || r->now_ms - peer->heard_ms > r->options.ping_timeout_ms;
+    return peer->disconnected_ms != 0 ||
+           r->now_ms - peer->last_seen_ms > r->options.ping_timeout_ms;
 }
 
-/* A member that is lost may be somewhere else by now, and reign there. And while there is nothing to
+/* A member that is lost may be somewhere else by now, and be the master there. And while there is nothing to
  * lose, the seeds may be of an older cluster that only comes back. */
 static void look_for_lost(struct replica *r)
 {
@@ -45,21 +46,21 @@ static void probe(struct replica *r)
     for (size_t i = 0; i < r->members.count; i++) {
         const struct peer *peer = peer_of(r, r->members.items[i].id);
         if (peer != NULL && !r->members.items[i].left &&
-            (!peer->follows || r->now_ms - peer->heard_ms > r->options.ping_timeout_ms))
+            (!peer->follows || r->now_ms - peer->last_seen_ms > r->options.ping_timeout_ms))
             announce_to(r, peer->id);
     }
 }
 
-/* Somebody reigns. Nothing is given up before that master has answered: one that can be heard but
+/* Somebody is the master. Nothing is given up before that master has answered: one that can be heard but
  * does not hear would take the whole cluster with it. */
 void receive_announce(struct replica *r, const struct replica_message *message)
 {
     bool is_mine =
         is_following(r) && r->master.id == message->from && r->master.epoch == message->epoch;
     if (is_mine) {
-        r->master.heard_ms = r->now_ms;
+        r->master.last_seen_ms = r->now_ms;
         if (r->role == REPLICA_SUSPECTING)
-            settle(r);
+            update_follower_role(r);
         if (!r->follows && r->catch_up.source == 0)
             ask_to_join(r, message->from, message->internal, false);
         return;
@@ -69,65 +70,65 @@ void receive_announce(struct replica *r, const struct replica_message *message)
         return;
     }
     bool is_below = message->epoch < r->promised ||
-                    (is_following(r) && master_is_heard(r) && message->epoch < r->master.epoch);
+                    (is_following(r) && master_is_seen(r) && message->epoch < r->master.epoch);
     if (!is_below || r->role == REPLICA_LOOKING) {
         ask_to_join(r, message->from, message->internal,
                     false); /* below our promise: so that it learns of it */
         return;
     }
-    if (!master_is_heard(r) || r->master.epoch < message->epoch)
+    if (!master_is_seen(r) || r->master.epoch < message->epoch)
         return;
-    struct replica_message *heard = message_to(r, REPLICA_HEARD, message->from);
-    heard->role = r->role;
-    heard->position = r->durable;
-    heard->master = r->master.id;
-    heard->master_epoch = r->master.epoch;
-    heard->master_address = r->master.address;
-    message_add_view(r, heard);
+    struct replica_message *info = message_to(r, REPLICA_LEADER_INFO, message->from);
+    info->role = r->role;
+    info->position = r->durable;
+    info->master = r->master.id;
+    info->master_epoch = r->master.epoch;
+    info->master_address = r->master.address;
+    message_add_in_sync_set(r, info);
 }
 
 /* ---- orphans ---- */
 
 static void offer_orphans(struct replica *r)
 {
-    r->handover_ms = r->now_ms + 2 * RESEND_MS;
+    r->orphan_transfer_ms = r->now_ms + 2 * RESEND_MS;
     struct replica_message *message =
-        message_with(r, REPLICA_DO_SEND_ORPHANS, REPLICA_HANDOVER, r->master.id);
+        message_with(r, REPLICA_DO_SEND_ORPHANS, REPLICA_ORPHAN_TRANSFER, r->master.id);
     message->epoch = r->master.epoch;
 }
 
-static void take_over_own(struct replica *r)
+static void merge_own_orphans(struct replica *r)
 {
-    r->handover_ms = r->now_ms + 2 * RESEND_MS;
-    act(r, REPLICA_DO_TAKE_OVER);
+    r->orphan_transfer_ms = r->now_ms + 2 * RESEND_MS;
+    act(r, REPLICA_DO_MERGE_ORPHANS);
 }
 
 void heal_tick(struct replica *r)
 {
     if (r->role == REPLICA_MASTER)
         probe(r);
-    if (r->last_orphan == 0 || r->now_ms < r->handover_ms)
+    if (r->last_orphan == 0 || r->now_ms < r->orphan_transfer_ms)
         return;
     if (r->role == REPLICA_MASTER && r->own_orphan == 0)
-        take_over_own(r);
+        merge_own_orphans(r);
     else if (is_following(r) && r->follows)
         offer_orphans(r);
 }
 
-void receive_handover(struct replica *r, const struct replica_message *message)
+void receive_orphan_transfer(struct replica *r, const struct replica_message *message)
 {
     struct peer *peer = peer_of(r, message->from);
     if (r->role != REPLICA_MASTER || message->epoch != r->epoch || peer == NULL)
         return;
-    if (peer->handover == message->orphan) {
-        if (!peer->handover_due)
-            message_to(r, REPLICA_HANDOVER_DONE, message->from)->orphan = message->orphan;
+    if (peer->orphan_transfer == message->orphan) {
+        if (!peer->orphan_transfer_due)
+            message_to(r, REPLICA_ORPHAN_TRANSFER_DONE, message->from)->orphan = message->orphan;
         return;
     }
-    act(r, REPLICA_DO_TAKE_OVER)->message = message;
+    act(r, REPLICA_DO_MERGE_ORPHANS)->message = message;
 }
 
-void taken_over(struct replica *r, const struct replica_event *event)
+void orphans_merged(struct replica *r, const struct replica_event *event)
 {
     if (r->role != REPLICA_MASTER)
         return;
@@ -138,11 +139,11 @@ void taken_over(struct replica *r, const struct replica_event *event)
         struct peer *peer = peer_of(r, event->node);
         if (peer == NULL)
             return;
-        peer->handover = event->orphan;
-        peer->handover_seq = event->position.seq;
-        peer->handover_due = true;
+        peer->orphan_transfer = event->orphan;
+        peer->orphan_transfer_seq = event->position.seq;
+        peer->orphan_transfer_due = true;
     }
-    handover_committed(r);
+    orphan_transfer_committed(r);
 }
 
 static void drop_orphans(struct replica *r, uint64_t orphan)
@@ -150,10 +151,10 @@ static void drop_orphans(struct replica *r, uint64_t orphan)
     act(r, REPLICA_DO_DROP_ORPHANS)->orphan = orphan;
     if (orphan >= r->last_orphan)
         r->last_orphan = 0;
-    r->handover_ms = r->now_ms;
+    r->orphan_transfer_ms = r->now_ms;
 }
 
-void handover_committed(struct replica *r)
+void orphan_transfer_committed(struct replica *r)
 {
     if (r->own_orphan != 0 && r->own_orphan_seq <= r->committed) {
         drop_orphans(r, r->own_orphan);
@@ -161,14 +162,14 @@ void handover_committed(struct replica *r)
     }
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
         struct peer *peer = &r->peers[i];
-        if (peer->id == 0 || !peer->handover_due || peer->handover_seq > r->committed)
+        if (peer->id == 0 || !peer->orphan_transfer_due || peer->orphan_transfer_seq > r->committed)
             continue;
-        peer->handover_due = false;
-        message_to(r, REPLICA_HANDOVER_DONE, peer->id)->orphan = peer->handover;
+        peer->orphan_transfer_due = false;
+        message_to(r, REPLICA_ORPHAN_TRANSFER_DONE, peer->id)->orphan = peer->orphan_transfer;
     }
 }
 
-void receive_handover_done(struct replica *r, const struct replica_message *message)
+void receive_orphan_transfer_done(struct replica *r, const struct replica_message *message)
 {
     if (!is_following(r) || message->from != r->master.id || message->orphan == 0)
         return;
@@ -180,7 +181,7 @@ void receive_handover_done(struct replica *r, const struct replica_message *mess
 /* ---- leaving for good ---- */
 
 /* Whether somebody else in sync has all that this master has, its own leaving included. */
-static bool has_heir(struct replica *r)
+static bool has_successor(struct replica *r)
 {
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
@@ -205,7 +206,7 @@ enum error leave_node(struct replica *r, uint16_t node)
         return ERROR_NOT_FOUND;
     if (member->left)
         return OK;
-    if (node == r->options.id && !has_heir(r))
+    if (node == r->options.id && !has_successor(r))
         return ERROR_REFUSED; /* nobody else has everything */
     bool is_pending = r->committed < r->members_position.seq || r->members_changed;
     if (r->options.policy == REPLICA_QUORUM && is_pending)
@@ -228,9 +229,9 @@ void leave_tick(struct replica *r)
     if (self == NULL)
         return;
     bool is_known = r->committed >= r->members_position.seq &&
-                    (r->role == REPLICA_MASTER ? has_heir(r) : is_following(r));
+                    (r->role == REPLICA_MASTER ? has_successor(r) : is_following(r));
     if (self->left && is_known) {
-        become(r, REPLICA_LEFT);
+        become(r, REPLICA_REMOVED);
         return;
     }
     if (r->wants_to_leave && !self->left && r->last_orphan == 0 && is_following(r) &&

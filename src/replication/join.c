@@ -11,10 +11,12 @@ static void fill_join(struct replica *r, struct replica_message *join)
     join->client = r->client;
     join->position = r->last;
     join->common = r->avoid;
-    size_t count = r->reigns_count < REPLICA_REIGNS_SENT ? r->reigns_count : REPLICA_REIGNS_SENT;
+    size_t count = r->epoch_starts_count < REPLICA_EPOCH_STARTS_SENT ? r->epoch_starts_count
+                                                                     : REPLICA_EPOCH_STARTS_SENT;
     if (count > 0)
-        memcpy(join->reigns, r->reigns + r->reigns_count - count, count * sizeof *join->reigns);
-    join->reigns_count = count;
+        memcpy(join->epoch_starts, r->epoch_starts + r->epoch_starts_count - count,
+               count * sizeof *join->epoch_starts);
+    join->epoch_starts_count = count;
 }
 
 void ask_to_join(struct replica *r, uint16_t id, const char *address, bool now)
@@ -29,20 +31,20 @@ void ask_to_join(struct replica *r, uint16_t id, const char *address, bool now)
     fill_join(r, join);
 }
 
-static void ask_to_adopt(struct replica *r)
+static void request_recovery(struct replica *r)
 {
     r->catch_up.asked_ms = r->now_ms;
     struct replica_message *join = message_to(r, REPLICA_JOIN, r->catch_up.source);
     fill_join(r, join);
-    join->adopting = true;
+    join->recovering_log = true;
     join->epoch = r->epoch;
 }
 
-void adopt_from(struct replica *r, uint16_t id, struct replica_position want)
+void recover_log_from(struct replica *r, uint16_t id, struct replica_position want)
 {
-    become(r, REPLICA_ADOPTING);
+    become(r, REPLICA_RECOVERING_LOG);
     r->catch_up = (struct catch_up){.source = id, .want = want, .progress_ms = r->now_ms};
-    ask_to_adopt(r);
+    request_recovery(r);
 }
 
 static void ask_for_chunk(struct replica *r)
@@ -50,9 +52,9 @@ static void ask_for_chunk(struct replica *r)
     struct catch_up *catch_up = &r->catch_up;
     catch_up->fetching = true;
     catch_up->asked_ms = r->now_ms;
-    struct replica_message *ask = message_to(r, REPLICA_SNAPSHOT_ASK, catch_up->source);
-    ask->adopting = r->role == REPLICA_ADOPTING;
-    ask->epoch = ask->adopting ? r->epoch : r->master.epoch;
+    struct replica_message *ask = message_to(r, REPLICA_SNAPSHOT_REQUEST, catch_up->source);
+    ask->recovering_log = r->role == REPLICA_RECOVERING_LOG;
+    ask->epoch = ask->recovering_log ? r->epoch : r->master.epoch;
     ask->snapshot = catch_up->snapshot_id;
     ask->common = catch_up->common;
     ask->position = r->avoid;
@@ -69,37 +71,37 @@ static bool is_alive(struct replica *r, uint16_t id)
 
 /* A member may come back at the address of another one that is gone; a new one may not, or that one
  * has none to come back to. */
-static enum replica_refusal refusal_of(struct replica *r, const struct replica_message *join)
+static enum replica_rejection refusal_of(struct replica *r, const struct replica_message *join)
 {
     bool is_known = member_find(r, join->from) != NULL;
     if (strcmp(join->internal, r->internal) == 0)
-        return REPLICA_REFUSED_ADDRESS;
+        return REPLICA_REJECTED_ADDRESS;
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
         bool is_self = member->id == join->from;
         if (is_self && member->left)
-            return REPLICA_REFUSED_LEFT;
+            return REPLICA_REJECTED_REMOVED;
         if (member->left || member->id == r->options.id)
             continue;
         bool is_there = strcmp(named_by(r, member->id), join->internal) == 0;
         if (is_self && !is_there && is_alive(r, member->id))
-            return REPLICA_REFUSED_ID;
+            return REPLICA_REJECTED_ID;
         if (!is_self && is_there && (!is_known || is_alive(r, member->id)))
-            return REPLICA_REFUSED_ADDRESS;
+            return REPLICA_REJECTED_ADDRESS;
     }
     if (!is_known && r->members.count == REPLICA_MEMBERS_MAX)
-        return REPLICA_REFUSED_FULL;
+        return REPLICA_REJECTED_FULL;
     return 0;
 }
 
-/* Whoever has less than it acked in this reign has a new disk: it is not in sync, whatever was. */
+/* Whoever has less than it acked in this epoch has a new disk: it is not in sync, whatever was. */
 static void forget_lost_data(struct replica *r, const struct replica_message *join)
 {
     struct peer *peer = peer_of(r, join->from);
     if (peer == NULL || join->position.seq >= peer->acked.seq)
         return;
     peer->acked = (struct replica_position){0, 0};
-    slave_lost(r, join->from);
+    in_sync_leave(r, join->from);
     members_flush(r);
 }
 
@@ -148,12 +150,12 @@ static struct replica_message *answer_join(struct replica *r, const struct repli
                                            bool was_member)
 {
     struct replica_position common = log_common(r, join);
-    struct replica_message *joined = message_to(r, REPLICA_JOINED, join->from);
+    struct replica_message *joined = message_to(r, REPLICA_JOIN_REPLY, join->from);
     if (joined->address == NULL)
         joined->address = join->internal;
-    joined->adopting = join->adopting;
-    joined->epoch = join->adopting ? join->epoch : r->epoch;
-    if (!join->adopting) {
+    joined->recovering_log = join->recovering_log;
+    joined->epoch = join->recovering_log ? join->epoch : r->epoch;
+    if (!join->recovering_log) {
         joined->master = r->options.id;
         joined->master_address = r->internal;
     }
@@ -167,19 +169,19 @@ static struct replica_message *answer_join(struct replica *r, const struct repli
 
 void receive_join(struct replica *r, const struct replica_message *message)
 {
-    if (message->adopting) {
+    if (message->recovering_log) {
         if (message->epoch == r->promised && r->role != REPLICA_MASTER)
             answer_join(r, message, false);
         return;
     }
     if (r->role != REPLICA_MASTER)
         return; /* it finds out whom we follow by asking */
-    enum replica_refusal refusal = refusal_of(r, message);
+    enum replica_rejection refusal = refusal_of(r, message);
     bool is_list_committed = !r->members_changed && r->committed >= r->members_position.seq;
-    if (refusal == REPLICA_REFUSED_LEFT && !is_list_committed)
+    if (refusal == REPLICA_REJECTED_REMOVED && !is_list_committed)
         return; /* it would be gone for good, and another master may never hear of its leaving */
     if (refusal != 0) {
-        struct replica_message *refused = message_to(r, REPLICA_REFUSED, message->from);
+        struct replica_message *refused = message_to(r, REPLICA_JOIN_REJECTED, message->from);
         refused->address = message->internal;
         refused->refusal = refusal;
         refused->epoch = r->epoch;
@@ -200,9 +202,9 @@ void receive_join(struct replica *r, const struct replica_message *message)
     ASSERT(peer != NULL);
     const struct replica_message *joined = answer_join(r, message, was_member);
     peer->follows = joined->answer == REPLICA_DELTAS;
-    peer->heard_ms = r->now_ms;
+    peer->last_seen_ms = r->now_ms;
     peer->spoke_ms = r->now_ms == 0 ? 1 : r->now_ms;
-    peer->link_down_ms = 0;
+    peer->disconnected_ms = 0;
     /* One in sync that joins again and again (its disk is full) must not be waited for for ever. */
     if (!member_is_in_sync(r, message->from))
         peer->progress_ms = r->now_ms;
@@ -212,7 +214,7 @@ void receive_join(struct replica *r, const struct replica_message *message)
 
 static void begin_catch_up(struct replica *r, const struct replica_message *joined)
 {
-    struct replica_position want = joined->adopting ? r->catch_up.want : joined->last;
+    struct replica_position want = joined->recovering_log ? r->catch_up.want : joined->last;
     r->catch_up = (struct catch_up){
         .source = joined->from,
         .want = want,
@@ -231,10 +233,10 @@ static void begin_catch_up(struct replica *r, const struct replica_message *join
 void caught_up(struct replica *r)
 {
     r->catch_up = (struct catch_up){0};
-    if (r->role == REPLICA_ADOPTING)
-        adopted(r);
+    if (r->role == REPLICA_RECOVERING_LOG)
+        log_recovered(r);
     else
-        settle(r);
+        update_follower_role(r);
 }
 
 static void follow(struct replica *r, const struct replica_message *joined)
@@ -249,7 +251,7 @@ static void follow(struct replica *r, const struct replica_message *joined)
     const struct replica_member *member = member_find(r, joined->from);
     master->id = joined->from;
     master->epoch = joined->epoch;
-    master->heard_ms = r->now_ms;
+    master->last_seen_ms = r->now_ms;
     if (address_is_sound(joined->master_address)) /* its list may be old, or have nobody yet */
         memcpy(master->address, joined->master_address, strlen(joined->master_address) + 1);
     else if (member != NULL)
@@ -265,10 +267,10 @@ static void follow(struct replica *r, const struct replica_message *joined)
     send_ping(r);
 }
 
-void receive_joined(struct replica *r, const struct replica_message *message)
+void receive_join_reply(struct replica *r, const struct replica_message *message)
 {
-    if (message->adopting) {
-        if (r->role == REPLICA_ADOPTING && message->from == r->catch_up.source &&
+    if (message->recovering_log) {
+        if (r->role == REPLICA_RECOVERING_LOG && message->from == r->catch_up.source &&
             message->epoch == r->epoch && !r->catch_up.fetching &&
             replica_position_compare(message->position, r->last) == 0)
             begin_catch_up(r, message);
@@ -280,7 +282,8 @@ void receive_joined(struct replica *r, const struct replica_message *message)
         is_following(r) && r->master.id == message->from && r->master.epoch == message->epoch;
     if (is_known && (r->follows || r->catch_up.snapshot))
         return; /* asked twice */
-    if (r->role == REPLICA_MASTER || r->role == REPLICA_ELECTING || r->role == REPLICA_ADOPTING) {
+    if (r->role == REPLICA_MASTER || r->role == REPLICA_CANDIDATE ||
+        r->role == REPLICA_RECOVERING_LOG) {
         if (message->epoch <= r->epoch)
             return;
         step_down(r);
@@ -295,39 +298,39 @@ void receive_joined(struct replica *r, const struct replica_message *message)
 /* Only a node without data ends because of what it is told, but for one that has left. */
 void refused(struct replica *r, const struct replica_message *message)
 {
-    bool has_left = message->refusal == REPLICA_REFUSED_LEFT;
+    bool has_left = message->refusal == REPLICA_REJECTED_REMOVED;
     if (!has_left && has_cluster(r->cluster)) {
         r->refused_ms = r->now_ms == 0 ? 1 : r->now_ms;
-        tell_news(r, REPLICA_TURNED_AWAY, message, NULL)->refusal = message->refusal;
+        tell_news(r, REPLICA_NODE_REJECTED, message, NULL)->refusal = message->refusal;
         return;
     }
-    act(r, REPLICA_DO_GIVE_UP)->refusal = message->refusal;
+    act(r, REPLICA_DO_EXIT)->refusal = message->refusal;
     if (has_left)
-        become(r, REPLICA_LEFT);
+        become(r, REPLICA_REMOVED);
 }
 
-void receive_refused(struct replica *r, const struct replica_message *message)
+void receive_join_rejected(struct replica *r, const struct replica_message *message)
 {
     /* A master believes it of a higher epoch only: the others have gone on without it. */
-    if (message->refusal == REPLICA_REFUSED_CLUSTER || message->from != r->join_target ||
+    if (message->refusal == REPLICA_REJECTED_CLUSTER || message->from != r->join_target ||
         (r->role == REPLICA_MASTER &&
-         (message->epoch <= r->epoch || message->refusal != REPLICA_REFUSED_LEFT)))
+         (message->epoch <= r->epoch || message->refusal != REPLICA_REJECTED_REMOVED)))
         return;
     refused(r, message);
 }
 
 /* ---- snapshots ---- */
 
-void receive_snapshot_ask(struct replica *r, const struct replica_message *message)
+void receive_snapshot_request(struct replica *r, const struct replica_message *message)
 {
     bool is_slave = r->role == REPLICA_MASTER && message->epoch == r->epoch;
-    bool is_candidate = message->adopting && message->epoch == r->promised;
+    bool is_candidate = message->recovering_log && message->epoch == r->promised;
     if (!is_slave && !is_candidate)
         return;
     struct replica_message *chunk =
         message_with(r, REPLICA_DO_SEND_CHUNK, REPLICA_SNAPSHOT_CHUNK, message->from);
     chunk->epoch = message->epoch;
-    chunk->adopting = message->adopting;
+    chunk->recovering_log = message->recovering_log;
     chunk->snapshot = message->snapshot;
     chunk->common = message->common;
     if (log_has(r, message->position)) /* or nobody gets it from here */
@@ -338,13 +341,13 @@ void receive_snapshot_ask(struct replica *r, const struct replica_message *messa
 void receive_snapshot_chunk(struct replica *r, const struct replica_message *message)
 {
     struct catch_up *catch_up = &r->catch_up;
-    bool is_adopting = r->role == REPLICA_ADOPTING;
-    uint64_t epoch = is_adopting ? r->epoch : r->master.epoch;
+    bool is_recovering_log = r->role == REPLICA_RECOVERING_LOG;
+    uint64_t epoch = is_recovering_log ? r->epoch : r->master.epoch;
     if (!catch_up->snapshot || message->from != catch_up->source || message->epoch != epoch ||
-        message->adopting != is_adopting)
+        message->recovering_log != is_recovering_log)
         return;
-    if (!is_adopting)
-        r->master.heard_ms = r->now_ms;
+    if (!is_recovering_log)
+        r->master.last_seen_ms = r->now_ms;
     if (message->last.seq < catch_up->common.seq)
         return; /* it would take away what we have, and what may count on us */
     if (message->last.seq < message->position.seq)
@@ -358,7 +361,7 @@ void receive_snapshot_chunk(struct replica *r, const struct replica_message *mes
     catch_up->progress_ms = r->now_ms;
     if (catch_up->is_whole && !is_new)
         return; /* nothing: it was only asked for so that whoever has it keeps it */
-    act(r, REPLICA_DO_KEEP_CHUNK)->message = message;
+    act(r, REPLICA_DO_STORE_CHUNK)->message = message;
     catch_up->is_whole = catch_up->offset >= message->total;
     if (catch_up->is_whole)
         act(r, REPLICA_DO_INSTALL)->position = catch_up->common;
@@ -379,19 +382,19 @@ void installed(struct replica *r, const struct replica_state *state)
     r->needed = 0;
     if (r->committed > common)
         r->committed = common;
-    if (r->last.epoch > r->promised) { /* it is from after what its sender said: of another reign */
+    if (r->last.epoch > r->promised) { /* it is from after what its sender said: of another epoch */
         promise(r, r->last.epoch);
         step_down(r);
         return;
     }
-    if (r->role == REPLICA_ADOPTING) {
+    if (r->role == REPLICA_RECOVERING_LOG) {
         struct catch_up *catch_up = &r->catch_up;
         *catch_up = (struct catch_up){
             .source = catch_up->source, .want = catch_up->want, .progress_ms = r->now_ms};
         if (r->last.seq >= catch_up->want.seq)
             caught_up(r);
         else
-            ask_to_adopt(r);
+            request_recovery(r);
         return;
     }
     r->catch_up = (struct catch_up){0};
@@ -404,7 +407,7 @@ void installed(struct replica *r, const struct replica_state *state)
 void join_tick(struct replica *r)
 {
     struct catch_up *catch_up = &r->catch_up;
-    if (r->role == REPLICA_ADOPTING && r->now_ms - catch_up->progress_ms > ADOPT_WAIT_MS) {
+    if (r->role == REPLICA_RECOVERING_LOG && r->now_ms - catch_up->progress_ms > RECOVERY_WAIT_MS) {
         step_down(r);
         return;
     }
@@ -416,8 +419,8 @@ void join_tick(struct replica *r)
         return;
     if (catch_up->snapshot)
         ask_for_chunk(r);
-    else if (r->role == REPLICA_ADOPTING && !catch_up->fetching)
-        ask_to_adopt(r);
+    else if (r->role == REPLICA_RECOVERING_LOG && !catch_up->fetching)
+        request_recovery(r);
     else
         send_fetch(r);
 }

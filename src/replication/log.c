@@ -18,18 +18,18 @@ static bool is_in_range(struct replica_position position)
     return position.epoch < REPLICA_NUMBER_MAX && position.seq < REPLICA_NUMBER_MAX;
 }
 
-static bool are_reigns_sound(const struct replica_state *state)
+static bool are_epoch_starts_sound(const struct replica_state *state)
 {
-    for (size_t i = 0; i < state->reigns_count; i++) {
-        const struct replica_reign *reign = &state->reigns[i];
-        bool ascends =
-            i == 0 || (reign->epoch > reign[-1].epoch && reign->first_seq > reign[-1].first_seq);
-        if (reign->epoch == 0 || reign->first_seq == 0 || !ascends)
+    for (size_t i = 0; i < state->epoch_starts_count; i++) {
+        const struct replica_epoch_start *epoch_start = &state->epoch_starts[i];
+        bool ascends = i == 0 || (epoch_start->epoch > epoch_start[-1].epoch &&
+                                  epoch_start->first_seq > epoch_start[-1].first_seq);
+        if (epoch_start->epoch == 0 || epoch_start->first_seq == 0 || !ascends)
             return false;
     }
-    if (state->reigns_count == 0 || state->last.seq == 0)
-        return state->reigns_count == 0;
-    const struct replica_reign *last = &state->reigns[state->reigns_count - 1];
+    if (state->epoch_starts_count == 0 || state->last.seq == 0)
+        return state->epoch_starts_count == 0;
+    const struct replica_epoch_start *last = &state->epoch_starts[state->epoch_starts_count - 1];
     return last->epoch == state->last.epoch && last->first_seq <= state->last.seq;
 }
 
@@ -49,8 +49,8 @@ enum error replica_state_check(const struct replica_state *state, struct error_t
         wrong = "epoch or seq of the last row of table log is out of range";
     else if (state->promised >= REPLICA_NUMBER_MAX)
         wrong = "the promise in table value is out of range";
-    else if (!are_reigns_sound(state))
-        wrong = "the rows of table reign do not lead to the last row of table log";
+    else if (!are_epoch_starts_sound(state))
+        wrong = "the rows of table epoch_start do not lead to the last row of table log";
     else if (!are_members_sound(state))
         wrong = "the row of table cluster_members is not a list of members";
     return wrong == NULL ? OK : error_set(why, ERROR_CORRUPT, "%s", wrong);
@@ -58,11 +58,13 @@ enum error replica_state_check(const struct replica_state *state, struct error_t
 
 void log_load(struct replica *r, const struct replica_state *state)
 {
-    size_t skip =
-        state->reigns_count > REPLICA_REIGNS_MAX ? state->reigns_count - REPLICA_REIGNS_MAX : 0;
-    r->reigns_count = state->reigns_count - skip;
-    if (r->reigns_count > 0)
-        memcpy(r->reigns, state->reigns + skip, r->reigns_count * sizeof *r->reigns);
+    size_t skip = state->epoch_starts_count > REPLICA_EPOCH_STARTS_MAX
+                      ? state->epoch_starts_count - REPLICA_EPOCH_STARTS_MAX
+                      : 0;
+    r->epoch_starts_count = state->epoch_starts_count - skip;
+    if (r->epoch_starts_count > 0)
+        memcpy(r->epoch_starts, state->epoch_starts + skip,
+               r->epoch_starts_count * sizeof *r->epoch_starts);
     r->last = state->last;
     r->durable = state->last;
     r->first_seq = state->first_seq;
@@ -87,9 +89,9 @@ uint64_t log_epoch_at(const struct replica *r, uint64_t seq)
 {
     if (seq == 0 || seq > r->last.seq)
         return 0;
-    for (size_t i = r->reigns_count; i > 0; i--)
-        if (r->reigns[i - 1].first_seq <= seq)
-            return r->reigns[i - 1].epoch;
+    for (size_t i = r->epoch_starts_count; i > 0; i--)
+        if (r->epoch_starts[i - 1].first_seq <= seq)
+            return r->epoch_starts[i - 1].epoch;
     return 0;
 }
 
@@ -106,13 +108,15 @@ bool log_is_next(const struct replica *r, const struct replica_batch *batch)
            (batch->kind != REPLICA_MEMBERS || batch->last_seq == batch->first_seq);
 }
 
-static void add_reign(struct replica *r, uint64_t epoch, uint64_t first_seq)
+static void add_epoch_start(struct replica *r, uint64_t epoch, uint64_t first_seq)
 {
-    if (r->reigns_count == REPLICA_REIGNS_MAX) {
-        memmove(r->reigns, r->reigns + 1, (REPLICA_REIGNS_MAX - 1) * sizeof *r->reigns);
-        r->reigns_count--;
+    if (r->epoch_starts_count == REPLICA_EPOCH_STARTS_MAX) {
+        memmove(r->epoch_starts, r->epoch_starts + 1,
+                (REPLICA_EPOCH_STARTS_MAX - 1) * sizeof *r->epoch_starts);
+        r->epoch_starts_count--;
     }
-    r->reigns[r->reigns_count++] = (struct replica_reign){.epoch = epoch, .first_seq = first_seq};
+    r->epoch_starts[r->epoch_starts_count++] =
+        (struct replica_epoch_start){.epoch = epoch, .first_seq = first_seq};
 }
 
 enum error log_append(struct replica *r, const struct replica_batch *batch)
@@ -124,8 +128,8 @@ enum error log_append(struct replica *r, const struct replica_batch *batch)
         if (error != OK)
             return error;
     }
-    if (batch->epoch != r->last.epoch || r->reigns_count == 0)
-        add_reign(r, batch->epoch, batch->first_seq);
+    if (batch->epoch != r->last.epoch || r->epoch_starts_count == 0)
+        add_epoch_start(r, batch->epoch, batch->first_seq);
     r->last = position;
     r->is_blank = r->is_blank && batch->kind == REPLICA_MEMBERS;
     if (r->first_seq == 0)
@@ -136,23 +140,24 @@ enum error log_append(struct replica *r, const struct replica_batch *batch)
     return OK;
 }
 
-/* Where the reign at index ends, in a log that ends at last_seq. */
-static uint64_t end_of(const struct replica_reign *reigns, size_t count, size_t index,
+/* Where the epoch at index ends, in a log that ends at last_seq. */
+static uint64_t end_of(const struct replica_epoch_start *epoch_starts, size_t count, size_t index,
                        uint64_t last_seq)
 {
-    return index + 1 < count ? reigns[index + 1].first_seq - 1 : last_seq;
+    return index + 1 < count ? epoch_starts[index + 1].first_seq - 1 : last_seq;
 }
 
 struct replica_position log_common(const struct replica *r, const struct replica_message *join)
 {
     /* Within an epoch both logs have the same batches, as one node alone wrote them. */
-    for (size_t i = join->reigns_count; i > 0; i--)
-        for (size_t k = r->reigns_count; k > 0; k--) {
-            if (r->reigns[k - 1].epoch != join->reigns[i - 1].epoch)
+    for (size_t i = join->epoch_starts_count; i > 0; i--)
+        for (size_t k = r->epoch_starts_count; k > 0; k--) {
+            if (r->epoch_starts[k - 1].epoch != join->epoch_starts[i - 1].epoch)
                 continue;
-            uint64_t theirs = end_of(join->reigns, join->reigns_count, i - 1, join->position.seq);
-            uint64_t ours = end_of(r->reigns, r->reigns_count, k - 1, r->last.seq);
-            return (struct replica_position){.epoch = r->reigns[k - 1].epoch,
+            uint64_t theirs =
+                end_of(join->epoch_starts, join->epoch_starts_count, i - 1, join->position.seq);
+            uint64_t ours = end_of(r->epoch_starts, r->epoch_starts_count, k - 1, r->last.seq);
+            return (struct replica_position){.epoch = r->epoch_starts[k - 1].epoch,
                                              .seq = theirs < ours ? theirs : ours};
         }
     return (struct replica_position){0, 0};

@@ -136,7 +136,7 @@ static void sync_peers(struct replica *r)
         for (size_t k = 0; k < REPLICA_MEMBERS_MAX; k++)
             if (r->peers[k].id == 0) {
                 r->peers[k] =
-                    (struct peer){.id = id, .heard_ms = r->now_ms, .progress_ms = r->now_ms};
+                    (struct peer){.id = id, .last_seen_ms = r->now_ms, .progress_ms = r->now_ms};
                 if (id == r->master.id && is_following(r)) /* the list may be an old one */
                     memcpy(r->peers[k].told, r->master.address, sizeof r->peers[k].told);
                 break;
@@ -177,7 +177,7 @@ enum error members_load(struct replica *r, const uint8_t *bytes, size_t size,
     for (size_t i = 0; i < found->count; i++) {
         const struct replica_member *before = member_find(r, found->items[i].id);
         if (before != NULL)
-            place_listed(r, before, &found->items[i]);
+            location_listed(r, before, &found->items[i]);
     }
     r->members = *found;
     r->members_position = position;
@@ -231,15 +231,15 @@ void members_flush(struct replica *r)
 
 /* ---- views ---- */
 
-void view_take(struct view *view, struct replica_position position, const uint16_t *ids,
-               size_t count)
+void in_sync_set_update(struct in_sync_set *in_sync_set, struct replica_position position,
+                        const uint16_t *ids, size_t count)
 {
     if (count == 0 || count > REPLICA_MEMBERS_MAX ||
-        replica_position_compare(position, view->position) <= 0)
+        replica_position_compare(position, in_sync_set->position) <= 0)
         return;
-    view->position = position;
-    memcpy(view->ids, ids, count * sizeof *ids);
-    view->count = count;
+    in_sync_set->position = position;
+    memcpy(in_sync_set->ids, ids, count * sizeof *ids);
+    in_sync_set->count = count;
 }
 
 static size_t list_in_sync(const struct replica *r, uint16_t ids[static REPLICA_MEMBERS_MAX])
@@ -251,22 +251,22 @@ static size_t list_in_sync(const struct replica *r, uint16_t ids[static REPLICA_
     return count;
 }
 
-void view_take_own(struct replica *r, struct view *view)
+void in_sync_set_update_own(struct replica *r, struct in_sync_set *in_sync_set)
 {
     uint16_t ids[REPLICA_MEMBERS_MAX];
     size_t count = list_in_sync(r, ids);
-    view_take(view, r->members_position, ids, count);
+    in_sync_set_update(in_sync_set, r->members_position, ids, count);
 }
 
-bool view_has(const struct view *view, uint16_t id)
+bool in_sync_set_has(const struct in_sync_set *in_sync_set, uint16_t id)
 {
-    for (size_t i = 0; i < view->count; i++)
-        if (view->ids[i] == id)
+    for (size_t i = 0; i < in_sync_set->count; i++)
+        if (in_sync_set->ids[i] == id)
             return true;
     return false;
 }
 
-void message_add_view(struct replica *r, struct replica_message *message)
+void message_add_in_sync_set(struct replica *r, struct replica_message *message)
 {
     message->members_position = r->members_position;
     message->in_sync_count = list_in_sync(r, message->in_sync_ids);

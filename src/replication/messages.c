@@ -8,22 +8,22 @@ const char *replica_message_name(enum replica_message_kind kind)
     static const char *const names[REPLICA_MESSAGE_KINDS] = {
         [REPLICA_PING] = "ping",
         [REPLICA_PONG] = "pong",
-        [REPLICA_PUBLISH] = "publish",
+        [REPLICA_APPEND] = "append",
         [REPLICA_ACK] = "ack",
         [REPLICA_FETCH] = "fetch",
-        [REPLICA_PAGE] = "page",
+        [REPLICA_ENTRIES] = "entries",
         [REPLICA_JOIN] = "join",
-        [REPLICA_JOINED] = "joined",
-        [REPLICA_REFUSED] = "refused",
-        [REPLICA_SNAPSHOT_ASK] = "snapshot_ask",
+        [REPLICA_JOIN_REPLY] = "join_reply",
+        [REPLICA_JOIN_REJECTED] = "join_rejected",
+        [REPLICA_SNAPSHOT_REQUEST] = "snapshot_request",
         [REPLICA_SNAPSHOT_CHUNK] = "snapshot_chunk",
-        [REPLICA_HEAR] = "hear",
-        [REPLICA_HEARD] = "heard",
-        [REPLICA_PROMISE_ASK] = "promise_ask",
+        [REPLICA_LEADER_QUERY] = "leader_query",
+        [REPLICA_LEADER_INFO] = "leader_info",
+        [REPLICA_PREPARE] = "prepare",
         [REPLICA_PROMISE] = "promise",
         [REPLICA_ANNOUNCE] = "announce",
-        [REPLICA_HANDOVER] = "handover",
-        [REPLICA_HANDOVER_DONE] = "handover_done",
+        [REPLICA_ORPHAN_TRANSFER] = "orphan_transfer",
+        [REPLICA_ORPHAN_TRANSFER_DONE] = "orphan_transfer_done",
         [REPLICA_LEAVE] = "leave",
     };
     return kind < REPLICA_MESSAGE_KINDS ? names[kind] : "?";
@@ -38,16 +38,16 @@ const char *replica_action_name(enum replica_action_kind kind)
         [REPLICA_DO_PUBLISH] = "publish",
         [REPLICA_DO_COMMITTED] = "committed",
         [REPLICA_DO_ROLE] = "role",
-        [REPLICA_DO_SEND_PAGE] = "send_page",
+        [REPLICA_DO_SEND_ENTRIES] = "send_entries",
         [REPLICA_DO_SEND_CHUNK] = "send_chunk",
-        [REPLICA_DO_KEEP_CHUNK] = "keep_chunk",
+        [REPLICA_DO_STORE_CHUNK] = "store_chunk",
         [REPLICA_DO_INSTALL] = "install",
         [REPLICA_DO_SEND_ORPHANS] = "send_orphans",
-        [REPLICA_DO_TAKE_OVER] = "take_over",
+        [REPLICA_DO_MERGE_ORPHANS] = "merge_orphans",
         [REPLICA_DO_DROP_ORPHANS] = "drop_orphans",
-        [REPLICA_DO_GIVE_UP] = "give_up",
+        [REPLICA_DO_EXIT] = "exit",
         [REPLICA_DO_RESET] = "reset",
-        [REPLICA_DO_TELL] = "tell",
+        [REPLICA_DO_REPORT] = "report",
     };
     return kind < REPLICA_ACTION_KINDS ? names[kind] : "?";
 }
@@ -65,9 +65,9 @@ struct replica_message *message_with(struct replica *r, enum replica_action_kind
     message->blank = r->is_blank;
     message->founding = r->founding.is_due;
     memcpy(message->cluster, r->cluster, sizeof message->cluster);
-    if (kind != REPLICA_PUBLISH && kind != REPLICA_ACK) /* of which there are many */
+    if (kind != REPLICA_APPEND && kind != REPLICA_ACK) /* of which there are many */
         message->internal = r->internal;
-    message->address = place_of(r, to);
+    message->address = location_of(r, to);
     if (message->address == NULL && to != 0 && to == r->master.id)
         message->address = r->master.address;
     act(r, action)->message = message;
@@ -96,8 +96,8 @@ static bool are_addresses_sound(const struct replica_message *message)
 {
     if (message->internal != NULL && !address_is_sound(message->internal))
         return false;
-    for (size_t i = 0; i < message->places_count; i++)
-        if (!address_is_sound(message->places[i].address))
+    for (size_t i = 0; i < message->locations_count; i++)
+        if (!address_is_sound(message->locations[i].address))
             return false;
     return true;
 }
@@ -109,8 +109,8 @@ static bool are_numbers_sound(const struct replica_message *message)
                    message->position.epoch | message->position.seq | message->last.epoch |
                    message->last.seq | message->common.epoch | message->common.seq |
                    message->committed | message->offset | message->total | message->orphan;
-    for (size_t i = 0; i < message->reigns_count; i++)
-        all |= message->reigns[i].epoch | message->reigns[i].first_seq;
+    for (size_t i = 0; i < message->epoch_starts_count; i++)
+        all |= message->epoch_starts[i].epoch | message->epoch_starts[i].first_seq;
     for (size_t i = 0; i < message->batches_count; i++)
         all |= message->batches[i].epoch | message->batches[i].first_seq |
                message->batches[i].last_seq;
@@ -121,26 +121,27 @@ bool message_is_sound(const struct replica *r, const struct replica_message *mes
 {
     if (message->kind >= REPLICA_MESSAGE_KINDS || message->from == 0 ||
         message->in_sync_count > REPLICA_MEMBERS_MAX ||
-        message->reigns_count > REPLICA_REIGNS_SENT ||
-        message->batches_count > REPLICA_PAGE_BATCHES ||
-        message->places_count > REPLICA_MEMBERS_MAX || !are_addresses_sound(message) ||
+        message->epoch_starts_count > REPLICA_EPOCH_STARTS_SENT ||
+        message->batches_count > REPLICA_ENTRIES_MAX ||
+        message->locations_count > REPLICA_MEMBERS_MAX || !are_addresses_sound(message) ||
         !are_numbers_sound(message))
         return false;
-    for (size_t i = 1; i < message->reigns_count; i++)
-        if (message->reigns[i].epoch <= message->reigns[i - 1].epoch ||
-            message->reigns[i].first_seq <= message->reigns[i - 1].first_seq)
+    for (size_t i = 1; i < message->epoch_starts_count; i++)
+        if (message->epoch_starts[i].epoch <= message->epoch_starts[i - 1].epoch ||
+            message->epoch_starts[i].first_seq <= message->epoch_starts[i - 1].first_seq)
             return false;
-    bool begins = message->kind == REPLICA_JOIN || message->kind == REPLICA_HEAR;
+    bool begins = message->kind == REPLICA_JOIN || message->kind == REPLICA_LEADER_QUERY;
     if (message->from == r->options.id) /* see receive_from_own_id */
         return !begins || address_is_sound(message->internal);
     if (message->kind == REPLICA_JOIN)
         return address_is_sound(message->internal) && address_is_sound(message->client);
-    if (message->kind == REPLICA_PUBLISH)
+    if (message->kind == REPLICA_APPEND)
         return message->batches_count == 1;
     if (message->kind ==
         REPLICA_SNAPSHOT_CHUNK) /* nobody has a log from after the promise it made */
         return message->last.epoch <= message->epoch;
-    if ((message->kind == REPLICA_HEARD || message->kind == REPLICA_PONG) && message->master != 0)
+    if ((message->kind == REPLICA_LEADER_INFO || message->kind == REPLICA_PONG) &&
+        message->master != 0)
         return address_is_sound(message->master_address);
     return true;
 }

@@ -7,10 +7,10 @@
 const char *replica_role_name(enum replica_role role)
 {
     static const char *const names[REPLICA_ROLES] = {
-        [REPLICA_LOOKING] = "looking",   [REPLICA_JOINING] = "joining",
-        [REPLICA_SLAVE] = "slave",       [REPLICA_SUSPECTING] = "suspecting",
-        [REPLICA_ELECTING] = "electing", [REPLICA_ADOPTING] = "adopting",
-        [REPLICA_MASTER] = "master",     [REPLICA_LEFT] = "left",
+        [REPLICA_LOOKING] = "looking",     [REPLICA_JOINING] = "joining",
+        [REPLICA_SLAVE] = "slave",         [REPLICA_SUSPECTING] = "suspecting",
+        [REPLICA_CANDIDATE] = "candidate", [REPLICA_RECOVERING_LOG] = "recovering_log",
+        [REPLICA_MASTER] = "master",       [REPLICA_REMOVED] = "removed",
     };
     return role < REPLICA_ROLES ? names[role] : "?";
 }
@@ -26,15 +26,15 @@ const char *replica_policy_name(enum replica_policy policy)
 
 #define TO(role) (1u << (role))
 static const unsigned allowed_moves[REPLICA_ROLES] = {
-    [REPLICA_LOOKING] = TO(REPLICA_JOINING) | TO(REPLICA_ELECTING) | TO(REPLICA_MASTER),
+    [REPLICA_LOOKING] = TO(REPLICA_JOINING) | TO(REPLICA_CANDIDATE) | TO(REPLICA_MASTER),
     [REPLICA_JOINING] = TO(REPLICA_SLAVE) | TO(REPLICA_SUSPECTING) | TO(REPLICA_LOOKING),
     [REPLICA_SLAVE] = TO(REPLICA_JOINING) | TO(REPLICA_SUSPECTING) | TO(REPLICA_LOOKING),
     [REPLICA_SUSPECTING] =
-        TO(REPLICA_JOINING) | TO(REPLICA_SLAVE) | TO(REPLICA_ELECTING) | TO(REPLICA_LOOKING),
-    [REPLICA_ELECTING] = TO(REPLICA_ADOPTING) | TO(REPLICA_MASTER) | TO(REPLICA_LOOKING),
-    [REPLICA_ADOPTING] = TO(REPLICA_MASTER) | TO(REPLICA_LOOKING),
-    [REPLICA_MASTER] = TO(REPLICA_ELECTING) | TO(REPLICA_LOOKING),
-    [REPLICA_LEFT] = 0,
+        TO(REPLICA_JOINING) | TO(REPLICA_SLAVE) | TO(REPLICA_CANDIDATE) | TO(REPLICA_LOOKING),
+    [REPLICA_CANDIDATE] = TO(REPLICA_RECOVERING_LOG) | TO(REPLICA_MASTER) | TO(REPLICA_LOOKING),
+    [REPLICA_RECOVERING_LOG] = TO(REPLICA_MASTER) | TO(REPLICA_LOOKING),
+    [REPLICA_MASTER] = TO(REPLICA_CANDIDATE) | TO(REPLICA_LOOKING),
+    [REPLICA_REMOVED] = 0,
 };
 
 /* What holds in a role, checked on every move and after every step. */
@@ -52,8 +52,8 @@ static void check_role(const struct replica *r)
         ASSERT(r->master.id != 0 && r->master.id != r->options.id);
         ASSERT(r->master.epoch >= r->promised);
         break;
-    case REPLICA_ELECTING:
-    case REPLICA_ADOPTING:
+    case REPLICA_CANDIDATE:
+    case REPLICA_RECOVERING_LOG:
         ASSERT(r->epoch == r->promised && !r->follows);
         break;
     case REPLICA_MASTER:
@@ -73,7 +73,7 @@ void tell_role(struct replica *r)
     action->epoch = r->role == REPLICA_MASTER ? r->epoch : r->master.epoch;
 }
 
-static void forget_reign(struct replica *r)
+static void forget_epoch_start(struct replica *r)
 {
     r->members_changed = false;
     r->own_orphan = 0;
@@ -81,8 +81,8 @@ static void forget_reign(struct replica *r)
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
         r->peers[i].follows = false;
         r->peers[i].acked = (struct replica_position){0, 0};
-        r->peers[i].handover = 0;
-        r->peers[i].handover_due = false;
+        r->peers[i].orphan_transfer = 0;
+        r->peers[i].orphan_transfer_due = false;
     }
 }
 
@@ -90,10 +90,10 @@ void become(struct replica *r, enum replica_role role)
 {
     if (role == r->role)
         return;
-    ASSERT(role == REPLICA_LEFT || (allowed_moves[r->role] & TO(role)) != 0);
+    ASSERT(role == REPLICA_REMOVED || (allowed_moves[r->role] & TO(role)) != 0);
     if (r->role == REPLICA_MASTER)
-        forget_reign(r);
-    if (role == REPLICA_LOOKING || role == REPLICA_ELECTING || role == REPLICA_LEFT) {
+        forget_epoch_start(r);
+    if (role == REPLICA_LOOKING || role == REPLICA_CANDIDATE || role == REPLICA_REMOVED) {
         r->master.id = 0;
         r->follows = false;
         r->catch_up = (struct catch_up){0};
@@ -108,7 +108,7 @@ bool is_following(const struct replica *r)
     return r->role == REPLICA_JOINING || r->role == REPLICA_SLAVE || r->role == REPLICA_SUSPECTING;
 }
 
-bool is_sick(const struct replica *r)
+bool is_unhealthy(const struct replica *r)
 {
     if (r->failed_ms != 0 && r->now_ms - r->failed_ms < r->options.ack_timeout_ms)
         return true;
@@ -118,15 +118,15 @@ bool is_sick(const struct replica *r)
 void step_down(struct replica *r)
 {
     become(r, REPLICA_LOOKING);
-    poll_begin(r, HEAR_WAIT_MS, false, 0);
+    poll_begin(r, LEADER_INFO_WAIT_MS, false, 0);
 }
 
 void renew_epoch(struct replica *r)
 {
-    if (is_sick(r))
+    if (is_unhealthy(r))
         step_down(r);
     else
-        elect(r);
+        start_election(r);
 }
 
 void suspect(struct replica *r)
@@ -134,7 +134,7 @@ void suspect(struct replica *r)
     if (r->role != REPLICA_JOINING && r->role != REPLICA_SLAVE)
         return;
     become(r, REPLICA_SUSPECTING);
-    poll_begin(r, HEAR_WAIT_MS, false, r->master.id);
+    poll_begin(r, LEADER_INFO_WAIT_MS, false, r->master.id);
 }
 
 /* ---- actions ---- */
@@ -190,18 +190,18 @@ static void start(struct replica *r, const struct replica_state *state)
  * have elected a master, and closed connections that are made again in a moment. */
 static void forgive_silence(struct replica *r)
 {
-    r->master.heard_ms = r->now_ms;
+    r->master.last_seen_ms = r->now_ms;
     r->ping_ms = 0;
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
-        r->peers[i].heard_ms = r->now_ms;
+        r->peers[i].last_seen_ms = r->now_ms;
         r->peers[i].spoke_ms = r->peers[i].spoke_ms == 0 ? 0 : r->now_ms;
         r->peers[i].progress_ms = r->now_ms;
         r->peers[i].answered_ms = 0;
     }
-    if (r->role == REPLICA_ELECTING || r->role == REPLICA_ADOPTING)
+    if (r->role == REPLICA_CANDIDATE || r->role == REPLICA_RECOVERING_LOG)
         become(r, REPLICA_LOOKING);
     if (r->role == REPLICA_LOOKING || r->role == REPLICA_SUSPECTING)
-        poll_begin(r, HEAR_WAIT_MS, true, r->poll.suspect);
+        poll_begin(r, LEADER_INFO_WAIT_MS, true, r->poll.suspect);
 }
 
 static void durable(struct replica *r, struct replica_position position)
@@ -231,16 +231,16 @@ static void failed(struct replica *r, const struct replica_state *state)
 
 void peer_lost(struct replica *r, struct peer *peer)
 {
-    peer->link_down_ms = r->now_ms == 0 ? 1 : r->now_ms;
+    peer->disconnected_ms = r->now_ms == 0 ? 1 : r->now_ms;
     if (is_following(r) && peer->id == r->master.id)
         suspect(r);
     if (r->role == REPLICA_MASTER)
-        slave_lost(r, peer->id);
+        in_sync_leave(r, peer->id);
     else if (r->role == REPLICA_LOOKING || r->role == REPLICA_SUSPECTING)
         poll_evaluate(r);
-    else if (r->role == REPLICA_ELECTING)
+    else if (r->role == REPLICA_CANDIDATE)
         election_check(r);
-    else if (r->role == REPLICA_ADOPTING && peer->id == r->catch_up.source)
+    else if (r->role == REPLICA_RECOVERING_LOG && peer->id == r->catch_up.source)
         step_down(r);
 }
 
@@ -262,22 +262,22 @@ struct message_rule {
 static const struct message_rule rules[REPLICA_MESSAGE_KINDS] = {
     [REPLICA_PING] = {receive_ping, QUESTION},
     [REPLICA_PONG] = {receive_pong, 0},
-    [REPLICA_PUBLISH] = {receive_publish, 0},
+    [REPLICA_APPEND] = {receive_append, 0},
     [REPLICA_ACK] = {receive_ack, 0},
     [REPLICA_FETCH] = {receive_fetch, QUESTION},
-    [REPLICA_PAGE] = {receive_page, 0},
+    [REPLICA_ENTRIES] = {receive_entries, 0},
     [REPLICA_JOIN] = {receive_join, FROM_EMPTY | QUESTION},
-    [REPLICA_JOINED] = {receive_joined, TO_EMPTY},
-    [REPLICA_REFUSED] = {receive_refused, TO_EMPTY},
-    [REPLICA_SNAPSHOT_ASK] = {receive_snapshot_ask, QUESTION},
+    [REPLICA_JOIN_REPLY] = {receive_join_reply, TO_EMPTY},
+    [REPLICA_JOIN_REJECTED] = {receive_join_rejected, TO_EMPTY},
+    [REPLICA_SNAPSHOT_REQUEST] = {receive_snapshot_request, QUESTION},
     [REPLICA_SNAPSHOT_CHUNK] = {receive_snapshot_chunk, 0},
-    [REPLICA_HEAR] = {receive_hear, FROM_EMPTY | TO_EMPTY},
-    [REPLICA_HEARD] = {receive_heard, FROM_EMPTY | TO_EMPTY},
-    [REPLICA_PROMISE_ASK] = {receive_promise_ask, QUESTION},
+    [REPLICA_LEADER_QUERY] = {receive_leader_query, FROM_EMPTY | TO_EMPTY},
+    [REPLICA_LEADER_INFO] = {receive_leader_info, FROM_EMPTY | TO_EMPTY},
+    [REPLICA_PREPARE] = {receive_prepare, QUESTION},
     [REPLICA_PROMISE] = {receive_promise, 0},
     [REPLICA_ANNOUNCE] = {receive_announce, TO_EMPTY | QUESTION},
-    [REPLICA_HANDOVER] = {receive_handover, QUESTION},
-    [REPLICA_HANDOVER_DONE] = {receive_handover_done, 0},
+    [REPLICA_ORPHAN_TRANSFER] = {receive_orphan_transfer, QUESTION},
+    [REPLICA_ORPHAN_TRANSFER_DONE] = {receive_orphan_transfer_done, 0},
     [REPLICA_LEAVE] = {receive_leave, QUESTION},
 };
 
@@ -285,25 +285,26 @@ static const struct message_rule rules[REPLICA_MESSAGE_KINDS] = {
  * been that of a member that is gone. The one that would begin is told by the one that takes part. */
 static void receive_from_own_id(struct replica *r, const struct replica_message *message)
 {
-    if (message->kind == REPLICA_REFUSED) {
-        if (message->refusal == REPLICA_REFUSED_ID && r->role == REPLICA_LOOKING)
+    if (message->kind == REPLICA_JOIN_REJECTED) {
+        if (message->refusal == REPLICA_REJECTED_ID && r->role == REPLICA_LOOKING)
             refused(r, message);
         return;
     }
-    bool begins = message->kind == REPLICA_JOIN || message->kind == REPLICA_HEAR;
+    bool begins = message->kind == REPLICA_JOIN || message->kind == REPLICA_LEADER_QUERY;
     if (!begins || !is_member(r) || r->role == REPLICA_LOOKING ||
         strcmp(message->internal, r->internal) == 0)
         return;
-    struct replica_message *answer = message_to(r, REPLICA_REFUSED, message->from);
+    struct replica_message *answer = message_to(r, REPLICA_JOIN_REJECTED, message->from);
     answer->address = message->internal;
-    answer->refusal = REPLICA_REFUSED_ID;
+    answer->refusal = REPLICA_REJECTED_ID;
     answer->epoch = r->epoch;
 }
 
 /* What is meant for another node has come here: this one has the address now. */
 static bool is_misdirected(const struct replica *r, const struct replica_message *message)
 {
-    return message->to != 0 && message->to != r->options.id && message->kind != REPLICA_HEAR;
+    return message->to != 0 && message->to != r->options.id &&
+           message->kind != REPLICA_LEADER_QUERY;
 }
 
 static void receive(struct replica *r, const struct replica_message *message, const char *address)
@@ -328,13 +329,13 @@ static void receive(struct replica *r, const struct replica_message *message, co
         receive_stranger(r, message, address);
     struct peer *peer = is_from_empty ? NULL : peer_of(r, message->from);
     if (peer != NULL)
-        (void)place_note(r, peer, message, address);
+        (void)location_note(r, peer, message, address);
     if (message->promised > r->highest)
         r->highest = message->promised;
     if (!is_misdirected(r, message))
         rules[message->kind].receive(r, message);
     else if ((flags & QUESTION) != 0)
-        receive_hear(r, message);
+        receive_leader_query(r, message);
 }
 
 static void tick(struct replica *r)
@@ -345,9 +346,9 @@ static void tick(struct replica *r)
         poll_tick(r);
     if (is_following(r))
         stream_tick(r);
-    if (is_following(r) || r->role == REPLICA_ADOPTING)
+    if (is_following(r) || r->role == REPLICA_RECOVERING_LOG)
         join_tick(r);
-    if (r->role == REPLICA_ELECTING)
+    if (r->role == REPLICA_CANDIDATE)
         election_tick(r);
     if (r->role == REPLICA_MASTER)
         commit_tick(r);
@@ -357,7 +358,7 @@ static void tick(struct replica *r)
 
 static enum error dispatch(struct replica *r, const struct replica_event *event)
 {
-    if (r->role == REPLICA_LEFT)
+    if (r->role == REPLICA_REMOVED)
         return event->kind == REPLICA_PROPOSE ? ERROR_REFUSED : OK;
     switch (event->kind) {
     case REPLICA_START:
@@ -369,9 +370,9 @@ static enum error dispatch(struct replica *r, const struct replica_event *event)
     case REPLICA_RECEIVE:
         receive(r, event->message, event->address);
         return OK;
-    case REPLICA_LINK_DOWN:
+    case REPLICA_DISCONNECTED:
         if (event->address != NULL)
-            place_lost(r, event->address, 0);
+            location_lost(r, event->address, 0);
         return OK;
     case REPLICA_PROPOSE:
         return propose(r, event);
@@ -387,8 +388,8 @@ static enum error dispatch(struct replica *r, const struct replica_event *event)
     case REPLICA_INSTALLED:
         installed(r, event->state);
         return OK;
-    case REPLICA_TAKEN_OVER:
-        taken_over(r, event);
+    case REPLICA_ORPHANS_MERGED:
+        orphans_merged(r, event);
         return OK;
     case REPLICA_PRUNED:
         r->first_seq = event->position.seq;
@@ -416,7 +417,7 @@ enum error replica_step(struct replica *r, const struct replica_event *event,
     enum error error = dispatch(r, event);
     members_flush(r);
     if (r->role == REPLICA_JOINING || r->role == REPLICA_SLAVE)
-        settle(r);
+        update_follower_role(r);
     check_role(r);
     r->out = NULL;
     return error;
@@ -482,7 +483,7 @@ uint64_t replica_deadline(const struct replica *r)
 {
     uint64_t step = r->options.ping_ms / 2;
     if (r->role == REPLICA_LOOKING || r->role == REPLICA_SUSPECTING ||
-        r->role == REPLICA_ELECTING || r->catch_up.source != 0)
+        r->role == REPLICA_CANDIDATE || r->catch_up.source != 0)
         step = POLL_MS / 4;
     return r->now_ms + (step == 0 ? 1 : step);
 }

@@ -19,7 +19,7 @@
  *   4. A driver that applies before it proposes steps PROPOSE before any other event, so that the
  *      position it applied at is the one that the replica gives. (An ACK of a member in sync appends
  *      nothing and may come before.)
- *   5. Sending may fail, be late, doubled or out of order; nobody need be told. PUBLISH may drop.
+ *   5. Sending may fail, be late, doubled or out of order; nobody need be told. APPEND may drop.
  *   6. An answer is stepped with the address that was asked, so that the replica learns who is there.
  *   7. INSTALL may wait: a driver that must look at what it kept, which takes time, does nothing at
  *      first, goes on stepping other events, and steps CHECKED when it knows. INSTALL is said again
@@ -29,19 +29,19 @@
  *
  *    START ---> LOOKING <------------------ from every role: promised to a candidate, stepped
  *      |        |  ^  |                     down, lost the way
- *      |   JOINED  |  nobody hears a master,
- *      |        |  |  the turn is ours ------------> ELECTING ---> ADOPTING
+ *      |   JOIN_REPLY  |  nobody hears a master,
+ *      |        |  |  the turn is ours ------------> CANDIDATE ---> RECOVERING_LOG
  *      |        v  |                                   ^  |           |
  *      |     JOINING --- in sync ---> SLAVE            |  |  the best log is here
  *      |        ^ |                    | ^             |  v           |
  *      |        | +-- master silent ---+ |             |  MASTER <----+
  *      |        |              v         |             |   ^
  *      |        +-------- SUSPECTING ----+-------------+   |
- *      +-- the first node of a new cluster ----------------+        any ---> LEFT
+ *      +-- the first node of a new cluster ----------------+        any ---> REMOVED
  *
  * COMMIT. `all`: durable on the master and every member in sync. `quorum`: durable on a majority of
- * the voters, once that covers the start of the reign. `local`: durable on the master. A member is in
- * sync, or a voter, when the last members batch in the log says so; the set that a reign begins with
+ * the voters, once that covers the start of the epoch. `local`: durable on the master. A member is in
+ * sync, or a voter, when the last members batch in the log says so; the set that an epoch begins with
  * is the new master and those in sync who promised it.
  *
  * WHO IS WHERE. A node is its cluster's id and its own id; an address is only where it was met. For each
@@ -60,9 +60,9 @@
  * own is, or has this one as a seed: RESET.
  *
  * ELECTION. The smallest listed internal address among those that answer has the first turn; others
- * wait TURN_MS for each smaller one. It asks all for a promise; the log to reign with is the one with the
+ * wait TURN_MS for each smaller one. It asks all for a promise; the log to be the master with is the one with the
  * highest (epoch, seq) of those who promised. In `all`, one of those in sync by the newest members
- * batch among them must have promised, so that a node known to be behind does not reign alone.
+ * batch among them must have promised, so that a node known to be behind does not be the master alone.
  *
  * HEAL. A node whose log leads elsewhere than its master's installs a snapshot, and what it had
  * after the common position is kept as *orphans*: durable, beside the log, in the same atomic step.
@@ -81,14 +81,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define REPLICA_MEMBERS_MAX 32     /* nodes of one cluster, those that left included */
-#define REPLICA_SEEDS_MAX 16       /* addresses given at start */
-#define REPLICA_REIGNS_MAX 64      /* the last reigns remembered here */
-#define REPLICA_REIGNS_SENT 64     /* of these, the last that a JOIN tells */
-#define REPLICA_PAGE_BATCHES 64    /* most batches in a page */
-#define REPLICA_PAGE_BYTES 262144  /* a page ends with the batch that passes this */
-#define REPLICA_CHUNK_BYTES 262144 /* of a snapshot, at most */
-#define REPLICA_ACTIONS_MAX 256    /* of one step */
+#define REPLICA_MEMBERS_MAX 32       /* nodes of one cluster, those that left included */
+#define REPLICA_SEEDS_MAX 16         /* addresses given at start */
+#define REPLICA_EPOCH_STARTS_MAX 64  /* the last epochs remembered here */
+#define REPLICA_EPOCH_STARTS_SENT 64 /* of these, the last that a JOIN tells */
+#define REPLICA_ENTRIES_MAX 64       /* most batches in a page */
+#define REPLICA_ENTRIES_BYTES 262144 /* a page ends with the batch that passes this */
+#define REPLICA_CHUNK_BYTES 262144   /* of a snapshot, at most */
+#define REPLICA_ACTIONS_MAX 256      /* of one step */
 #define REPLICA_CLUSTER_BYTES 16
 #define REPLICA_DIGEST_BYTES 32
 #define REPLICA_MEMBERS_BYTES_MAX (4 + REPLICA_MEMBERS_MAX * (7 + 2 * ADDRESS_TEXT_SIZE))
@@ -104,7 +104,7 @@ struct replica_position {
 int replica_position_compare(struct replica_position left, struct replica_position right);
 
 /* An epoch and the seq of the first entry written in it. */
-struct replica_reign {
+struct replica_epoch_start {
     uint64_t epoch; /* counter << 16 | node */
     uint64_t first_seq;
 };
@@ -127,14 +127,14 @@ struct replica_batch {
 };
 
 enum replica_role {
-    REPLICA_LOOKING,    /* seeks a master; knows none that it can follow */
-    REPLICA_JOINING,    /* follows a master, not in sync: nobody waits for its acks */
-    REPLICA_SLAVE,      /* follows a master, in sync */
-    REPLICA_SUSPECTING, /* lost its master and asks whether others hear it */
-    REPLICA_ELECTING,   /* has taken a new epoch and asks for promises */
-    REPLICA_ADOPTING,   /* was promised to, fetches the best log before it reigns */
-    REPLICA_MASTER,     /* orders writes */
-    REPLICA_LEFT,       /* no longer a member, for good */
+    REPLICA_LOOKING,        /* seeks a master; knows none that it can follow */
+    REPLICA_JOINING,        /* follows a master, not in sync: nobody waits for its acks */
+    REPLICA_SLAVE,          /* follows a master, in sync */
+    REPLICA_SUSPECTING,     /* lost its master and asks whether others hear it */
+    REPLICA_CANDIDATE,      /* has taken a new epoch and asks for promises */
+    REPLICA_RECOVERING_LOG, /* was promised to, fetches the best log before it is the master */
+    REPLICA_MASTER,         /* orders writes */
+    REPLICA_REMOVED,        /* no longer a member, for good */
     REPLICA_ROLES
 };
 const char *replica_role_name(enum replica_role role);
@@ -156,9 +156,9 @@ struct replica_state {
     uint8_t cluster[REPLICA_CLUSTER_BYTES]; /* all zero: none yet */
     uint64_t promised;
     struct replica_position last;
-    uint64_t first_seq;                 /* the first still in the log; 0: the log is empty */
-    const struct replica_reign *reigns; /* ascending */
-    size_t reigns_count;
+    uint64_t first_seq; /* the first still in the log; 0: the log is empty */
+    const struct replica_epoch_start *epoch_starts; /* ascending */
+    size_t epoch_starts_count;
     const uint8_t *members; /* bytes of the last members batch up to `last`; NULL: none */
     size_t members_size;
     struct replica_position members_position;
@@ -172,7 +172,7 @@ struct replica_state {
 /* Epochs and seqs of a state or a message are at most this: what is added to them cannot run over. */
 #define REPLICA_NUMBER_MAX (UINT64_C(1) << 62)
 
-/* Whether a state that was read from a disk may be stepped: numbers in range, reigns ascending and
+/* Whether a state that was read from a disk may be stepped: numbers in range, epochs ascending and
  * the last one that of `last`, a list of members that is one. ERROR_CORRUPT, with what is wrong in
  * why (NULL is allowed). Any thread. */
 enum error replica_state_check(const struct replica_state *state, struct error_text *why);
@@ -180,29 +180,29 @@ enum error replica_state_check(const struct replica_state *state, struct error_t
 /* ---- messages ----
  *
  * One flat struct; which fields a kind uses stands beside it. All carry from, to, cluster, epoch
- * (the reign spoken of; 0: none) and promised (the sender's promise); all but PUBLISH and ACK internal,
+ * (the epoch spoken of; 0: none) and promised (the sender's promise); all but APPEND and ACK internal,
  * the address that the sender names as its own, blank and founding. */
 enum replica_message_kind {
-    REPLICA_PING,    /* slave to master: position (durable; an ack as well) */
-    REPLICA_PONG,    /* role, position (last), committed, needed, in_sync, disk_age_ms, master */
-    REPLICA_PUBLISH, /* master's feed: position (before), batches[1], committed, last */
-    REPLICA_ACK,     /* position (durable, cumulative) */
-    REPLICA_FETCH,   /* position (after which) */
-    REPLICA_PAGE,    /* position (after which), batches, last, committed; answer */
-    REPLICA_JOIN,    /* client, position (last), reigns, common (avoid); adopting */
-    REPLICA_JOINED,  /* answer, position (as asked), common, last, committed, master; adopting */
-    REPLICA_REFUSED, /* refusal; CLUSTER: granted (the receiver is listed where it is), in_sync_ids */
-    REPLICA_SNAPSHOT_ASK, /* snapshot (0: a new one), offset, common, position (avoid); adopting */
+    REPLICA_PING,       /* slave to master: position (durable; an ack as well) */
+    REPLICA_PONG,       /* role, position (last), committed, needed, in_sync, disk_age_ms, master */
+    REPLICA_APPEND,     /* master's feed: position (before), batches[1], committed, last */
+    REPLICA_ACK,        /* position (durable, cumulative) */
+    REPLICA_FETCH,      /* position (after which) */
+    REPLICA_ENTRIES,    /* position (after which), batches, last, committed; answer */
+    REPLICA_JOIN,       /* client, position (last), is the master, common (avoid); adopting */
+    REPLICA_JOIN_REPLY, /* answer, position (as asked), common, last, committed, master; adopting */
+    REPLICA_JOIN_REJECTED, /* refusal; CLUSTER: granted (the receiver is listed where it is), in_sync_ids */
+    REPLICA_SNAPSHOT_REQUEST, /* snapshot (0: a new one), offset, common, position (avoid); adopting */
     REPLICA_SNAPSHOT_CHUNK, /* snapshot, offset, total, bytes, common, last (its position), position
                                (avoid, where the sender's log has it) */
-    REPLICA_HEAR,  /* do you hear a master? node: who is lost; granted: at a seed; in_sync_ids */
-    REPLICA_HEARD, /* role, master, sick, position, members_position, in_sync_ids, places */
-    REPLICA_PROMISE_ASK, /* epoch, position */
+    REPLICA_LEADER_QUERY, /* do you hear a master? node: who is lost; granted: at a seed; in_sync_ids */
+    REPLICA_LEADER_INFO, /* role, master, unhealthy, position, members_position, in_sync_ids, places */
+    REPLICA_PREPARE,     /* epoch, position */
     REPLICA_PROMISE, /* epoch, granted, position (durable), members_position, in_sync_ids, master */
-    REPLICA_ANNOUNCE,      /* a master to those who do not follow it: last */
-    REPLICA_HANDOVER,      /* orphan (of the last batch here), batches */
-    REPLICA_HANDOVER_DONE, /* orphan */
-    REPLICA_LEAVE,         /* node: who shall leave */
+    REPLICA_ANNOUNCE,             /* a master to those who do not follow it: last */
+    REPLICA_ORPHAN_TRANSFER,      /* orphan (of the last batch here), batches */
+    REPLICA_ORPHAN_TRANSFER_DONE, /* orphan */
+    REPLICA_LEAVE,                /* node: who shall leave */
     REPLICA_MESSAGE_KINDS
 };
 const char *replica_message_name(enum replica_message_kind kind);
@@ -213,16 +213,16 @@ enum replica_answer {
     REPLICA_DIVERGED, /* it leads elsewhere after `common` */
 };
 
-enum replica_refusal {
-    REPLICA_REFUSED_CLUSTER = 1, /* the node's data belongs to another cluster */
-    REPLICA_REFUSED_ID,          /* another live node has this id */
-    REPLICA_REFUSED_ADDRESS,     /* another node has this internal address */
-    REPLICA_REFUSED_LEFT,        /* the node has left this cluster for good */
-    REPLICA_REFUSED_FULL,        /* REPLICA_MEMBERS_MAX nodes are members */
+enum replica_rejection {
+    REPLICA_REJECTED_CLUSTER = 1, /* the node's data belongs to another cluster */
+    REPLICA_REJECTED_ID,          /* another live node has this id */
+    REPLICA_REJECTED_ADDRESS,     /* another node has this internal address */
+    REPLICA_REJECTED_REMOVED,     /* the node has left this cluster for good */
+    REPLICA_REJECTED_FULL,        /* REPLICA_MEMBERS_MAX nodes are members */
 };
 
-/* Where the sender of a HEARD hears a member. */
-struct replica_place {
+/* Where the sender of a LEADER_INFO hears a member. */
+struct replica_location {
     uint16_t id;
     const char *address; /* borrowed */
 };
@@ -243,11 +243,11 @@ struct replica_message {
     uint64_t needed;
     enum replica_role role;
     enum replica_answer answer;
-    enum replica_refusal refusal;
-    bool adopting;
+    enum replica_rejection refusal;
+    bool recovering_log;
     bool granted;
     bool in_sync;
-    bool sick;
+    bool unhealthy;
     bool blank;    /* the sender's log has nothing of a chat */
     bool founding; /* it has no cluster, and may found one */
     uint32_t disk_age_ms;
@@ -260,10 +260,10 @@ struct replica_message {
     struct replica_position members_position;
     uint16_t in_sync_ids[REPLICA_MEMBERS_MAX];
     size_t in_sync_count;
-    struct replica_place places[REPLICA_MEMBERS_MAX];
-    size_t places_count;
-    struct replica_reign reigns[REPLICA_REIGNS_SENT];
-    size_t reigns_count;
+    struct replica_location locations[REPLICA_MEMBERS_MAX];
+    size_t locations_count;
+    struct replica_epoch_start epoch_starts[REPLICA_EPOCH_STARTS_SENT];
+    size_t epoch_starts_count;
     const struct replica_batch *batches;
     size_t batches_count;
     uint64_t snapshot;
@@ -277,19 +277,19 @@ struct replica_message {
 /* ---- events ---- */
 
 enum replica_event_kind {
-    REPLICA_START,     /* first, once: state */
-    REPLICA_TICK,      /* time passed; due at replica_deadline at the latest */
-    REPLICA_RECEIVE,   /* message; address: where it was an answer, the one that was asked */
-    REPLICA_LINK_DOWN, /* the connection to address was closed or refused, or what answers there is
+    REPLICA_START,        /* first, once: state */
+    REPLICA_TICK,         /* time passed; due at replica_deadline at the latest */
+    REPLICA_RECEIVE,      /* message; address: where it was an answer, the one that was asked */
+    REPLICA_DISCONNECTED, /* the connection to address was closed or refused, or what answers there is
                           no server: the process that was there is gone */
     REPLICA_PROPOSE, /* bytes of a CHAT batch with count deltas; MASTER only (else ERROR_REFUSED) */
     REPLICA_DURABLE, /* every entry up to position is on the disk */
     REPLICA_FAILED,  /* the disk failed; state: what is on it */
     REPLICA_CHECKED, /* what was kept for INSTALL has been looked at, for good or bad */
-    REPLICA_INSTALLED,  /* state, after INSTALL */
-    REPLICA_TAKEN_OVER, /* after TAKE_OVER: what node (maybe self) had up to orphan is in the log */
-    REPLICA_PRUNED,     /* the log begins at position.seq now; see replica_needed_seq */
-    REPLICA_LEAVE_NODE, /* node shall leave for good: this one, or (on the master) any */
+    REPLICA_INSTALLED,      /* state, after INSTALL */
+    REPLICA_ORPHANS_MERGED, /* after TAKE_OVER: what node (maybe self) had up to orphan is in the log */
+    REPLICA_PRUNED,         /* the log begins at position.seq now; see replica_needed_seq */
+    REPLICA_LEAVE_NODE,     /* node shall leave for good: this one, or (on the master) any */
     REPLICA_EVENT_KINDS
 };
 
@@ -316,43 +316,43 @@ enum replica_action_kind {
     REPLICA_DO_PUBLISH,   /* message, to everybody on the feed */
     REPLICA_DO_COMMITTED, /* everything up to seq is committed, and never less than told before,
                              unless INSTALL came between */
-    REPLICA_DO_ROLE, /* role, master, epoch: the role or who reigns has changed. Leaving MASTER:
+    REPLICA_DO_ROLE, /* role, master, epoch: the role or who is the master has changed. Leaving MASTER:
                              what is proposed and not committed is in doubt */
-    REPLICA_DO_SEND_PAGE, /* message (a PAGE): add batches after message.position, and send */
+    REPLICA_DO_SEND_ENTRIES, /* message (a ENTRIES): add batches after message.position, and send */
     REPLICA_DO_SEND_CHUNK, /* message (a SNAPSHOT_CHUNK): make a snapshot if message.snapshot is 0 (or
                              gone), add the bytes at offset, and send. It has the log, too, as far
                              back as it is here. One that ends before message.common is too old:
                              make another, or send nothing while not so much is durable here.
                              One serves all who ask: were each to get its own, none would end. A snapshot's id is any number
                              that tells two of this node apart */
-    REPLICA_DO_KEEP_CHUNK,   /* message: write its bytes at its offset; at offset 0 begin anew */
+    REPLICA_DO_STORE_CHUNK,  /* message: write its bytes at its offset; at offset 0 begin anew */
     REPLICA_DO_INSTALL,      /* the chunks kept are the whole: make them this node's database, with
                              promise and cluster kept and the chat batches after `position` added
                              to the orphans, atomically. Then step INSTALLED; or CHECKED, later.
                              The last of its list */
-    REPLICA_DO_SEND_ORPHANS, /* message (a HANDOVER): add the oldest orphans, and send */
-    REPLICA_DO_TAKE_OVER, /* message (a HANDOVER, or NULL: this node's own oldest orphans): propose the
+    REPLICA_DO_SEND_ORPHANS, /* message (a ORPHAN_TRANSFER): add the oldest orphans, and send */
+    REPLICA_DO_MERGE_ORPHANS, /* message (a ORPHAN_TRANSFER, or NULL: this node's own oldest orphans): propose the
                              deltas that are unknown here, then step TAKEN_OVER */
     REPLICA_DO_DROP_ORPHANS, /* orphan: forget those up to it; step nothing */
-    REPLICA_DO_GIVE_UP,      /* refusal: this node cannot be a member; the process should end */
-    REPLICA_DO_RESET, /* forget the cluster, the promise and the log, which has nothing but lists
+    REPLICA_DO_EXIT,         /* refusal: this node cannot be a member; the process should end */
+    REPLICA_DO_RESET,  /* forget the cluster, the promise and the log, which has nothing but lists
                                 of members, durably and at once. Then step INSTALLED. The last of its
                                 list */
-    REPLICA_DO_TELL,  /* news, message, address: for the log; comes often */
+    REPLICA_DO_REPORT, /* news, message, address: for the log; comes often */
     REPLICA_ACTION_KINDS
 };
 const char *replica_action_name(enum replica_action_kind kind);
 
 /* What an operator should know. */
 enum replica_news {
-    REPLICA_STRANGER, /* message: from a node of another cluster, or without data; address: the member's
+    REPLICA_FOREIGN_NODE, /* message: from a node of another cluster, or without data; address: the member's
                          or seed's that it answers at, or NULL: it has called */
-    REPLICA_MET,      /* message: from a member at another address than the listed one: address */
-    REPLICA_TURNED_AWAY, /* refusal: what the master, the sender of message, says of this node, which has
+    REPLICA_MEMBER_MOVED, /* message: from a member at another address than the listed one: address */
+    REPLICA_NODE_REJECTED, /* refusal: what the master, the sender of message, says of this node, which has
                             data: it asks again */
-    REPLICA_FOUNDED,     /* this node founds a cluster; no message */
-    REPLICA_NOT_FOUNDED, /* nor will it: the sender of message has a cluster */
-    REPLICA_YIELDED, /* this node gives its blank cluster up for that of the sender of message */
+    REPLICA_FOUNDING_CLUSTER, /* this node founds a cluster; no message */
+    REPLICA_CLUSTER_FOUND,    /* nor will it: the sender of message has a cluster */
+    REPLICA_CLUSTER_GIVEN_UP, /* this node gives its blank cluster up for that of the sender of message */
     REPLICA_NEWS
 };
 
@@ -370,7 +370,7 @@ struct replica_action {
     uint64_t orphan;
     enum replica_role role;
     uint16_t master;
-    enum replica_refusal refusal;
+    enum replica_rejection refusal;
 };
 
 /* Filled by a step; large, so the driver keeps one. Payloads are borrowed until the next step, those
@@ -397,7 +397,7 @@ struct replica_options {
     uint32_t ping_ms;         /* 0: 100 */
     uint32_t ping_timeout_ms; /* 0: 500 */
     uint32_t ack_timeout_ms;  /* 0: 1000 */
-    uint32_t disk_timeout_ms; /* 0: 2000; a write that takes longer makes the node sick */
+    uint32_t disk_timeout_ms; /* 0: 2000; a write that takes longer makes the node unhealthy */
     uint32_t look_ms;         /* 0: 1500; how long a node that starts looks for its members */
 };
 
@@ -421,7 +421,7 @@ uint64_t replica_deadline(const struct replica *replica);
 enum replica_role replica_role(const struct replica *replica);
 uint16_t replica_master(const struct replica *replica);           /* 0: unknown */
 const char *replica_master_client(const struct replica *replica); /* client address or NULL */
-uint64_t replica_epoch(const struct replica *replica); /* of the reign followed, or own */
+uint64_t replica_epoch(const struct replica *replica); /* of the epoch followed, or own */
 uint64_t replica_promised(const struct replica *replica);
 struct replica_position replica_last(const struct replica *replica);
 struct replica_position replica_durable(const struct replica *replica);
@@ -429,7 +429,7 @@ uint64_t replica_committed(const struct replica *replica);
 /* All zero: none yet. */
 const uint8_t *replica_cluster(const struct replica *replica);
 /* Entries up to this seq may be pruned: every member that has not left has them. What some member
- * lacks may have to be handed over one day, should that one come to reign; a driver that bounds its
+ * lacks may have to be handed over one day, should that one come to be the master; a driver that bounds its
  * log and prunes more loses that, and joins by snapshot. */
 uint64_t replica_needed_seq(const struct replica *replica);
 size_t replica_members(const struct replica *replica, const struct replica_member **members);

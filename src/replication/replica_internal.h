@@ -5,51 +5,51 @@
 
 #include "replication/replica.h"
 
-#define RESEND_MS 100    /* a request that was not answered is sent again */
-#define POLL_MS 40       /* how often others are asked whether they hear a master */
-#define FRESH_MS 400     /* how long such an answer counts */
-#define HEAR_WAIT_MS 120 /* how long one who suspects waits for those who do not answer */
-#define TURN_MS 250      /* how long each smaller address is waited for */
+#define RESEND_MS 100           /* a request that was not answered is sent again */
+#define POLL_MS 40              /* how often others are asked whether they hear a master */
+#define FRESH_MS 400            /* how long such an answer counts */
+#define LEADER_INFO_WAIT_MS 120 /* how long one who suspects waits for those who do not answer */
+#define TURN_MS 250             /* how long each smaller address is waited for */
 #define PROMISE_WAIT_MS 150
-#define ADOPT_WAIT_MS 1000 /* without progress; then somebody else may try */
+#define RECOVERY_WAIT_MS 1000 /* without progress; then somebody else may try */
 #define ANNOUNCE_MS 200
-#define PROBE_MS 400   /* how often lost members are asked for where they may be */
-#define PLACE_MS 1000  /* how long an address counts as certain after an answer from there */
-#define GOSSIP_MS 2000 /* how long others are told where a member was heard */
-#define LISTEN_MS 1000 /* the least to wait with founding where all seeds are without data */
-#define QUIET_MS 1000  /* how long a node with data keeps silent after it was refused */
+#define PROBE_MS 400     /* how often lost members are asked for where they may be */
+#define LOCATION_MS 1000 /* how long an address counts as certain after an answer from there */
+#define GOSSIP_MS 2000   /* how long others are told where a member was heard */
+#define LISTEN_MS 1000   /* the least to wait with founding where all seeds are without data */
+#define QUIET_MS 1000    /* how long a node with data keeps silent after it was refused */
 #define PAUSE_MS \
     250 /* no event for so long: this process was stopped; others' silence proves nothing */
 
 /* What is known of another member; nothing of it is durable. */
 struct peer {
     uint16_t id;                      /* 0: free */
-    uint64_t heard_ms;                /* or since when it is waited for */
+    uint64_t last_seen_ms;            /* or since when it is waited for */
     uint64_t spoke_ms;                /* when it really was heard; 0: never */
-    uint64_t link_down_ms;            /* 0: not known to be down */
+    uint64_t disconnected_ms;         /* 0: not known to be down */
     char told[ADDRESS_TEXT_SIZE];     /* the internal address that it names; "": as listed */
     char answered[ADDRESS_TEXT_SIZE]; /* where it answered; "": nowhere yet, or not any more */
     uint64_t answered_there_ms;
     /* As its master: */
     bool follows; /* its log is a beginning of ours */
     struct replica_position acked;
-    uint64_t progress_ms; /* when it last acked more, or had nothing to ack */
-    uint64_t handover;    /* last orphan taken over; committed with handover_seq */
-    uint64_t handover_seq;
-    bool handover_due;
+    uint64_t progress_ms;     /* when it last acked more, or had nothing to ack */
+    uint64_t orphan_transfer; /* last orphan taken over; committed with orphan_transfer_seq */
+    uint64_t orphan_transfer_seq;
+    bool orphan_transfer_due;
     /* As its voter or candidate: */
     uint64_t answered_ms; /* 0: not answered */
     enum replica_role role;
-    bool sick;
+    bool unhealthy;
     bool has_data;
-    bool hears; /* a master */
+    bool sees_master; /* a master */
     bool promised;
     bool refused;
     struct replica_position promised_position;
 };
 
 /* Who counts as in sync by the newest members batch that was heard of. */
-struct view {
+struct in_sync_set {
     struct replica_position position;
     uint16_t ids[REPLICA_MEMBERS_MAX];
     size_t count;
@@ -63,7 +63,7 @@ struct members {
 struct leader {
     uint16_t id; /* 0: none */
     uint64_t epoch;
-    uint64_t heard_ms;
+    uint64_t last_seen_ms;
     char address[ADDRESS_TEXT_SIZE];
 };
 
@@ -83,13 +83,13 @@ struct poll {
     uint64_t turn_since_ms;  /* since when the way to an election is free; 0: it is not */
     bool needs_all;          /* LOOKING at start: a refused connection is no answer */
     uint16_t suspect;        /* who is not asked */
-    struct view view;
+    struct in_sync_set in_sync_set;
 };
 
-/* Fetching a log: the master's (JOINING, SLAVE) or the best one's (ADOPTING). */
+/* Fetching a log: the master's (JOINING, SLAVE) or the best one's (RECOVERING_LOG). */
 struct catch_up {
     uint16_t source; /* 0: none */
-    bool fetching;   /* FETCH or SNAPSHOT_ASK was sent */
+    bool fetching;   /* FETCH or SNAPSHOT_REQUEST was sent */
     bool snapshot;
     bool is_whole; /* all of the snapshot is here: INSTALL was said */
     uint64_t asked_ms;
@@ -123,8 +123,8 @@ struct replica {
     uint64_t needed;          /* as the master told last; see replica_needed_seq */
     uint64_t append_since_ms; /* since when the oldest append waits for the disk; 0: none does */
     uint64_t failed_ms;       /* when the disk failed last; 0: it works */
-    struct replica_reign reigns[REPLICA_REIGNS_MAX];
-    size_t reigns_count;
+    struct replica_epoch_start epoch_starts[REPLICA_EPOCH_STARTS_MAX];
+    size_t epoch_starts_count;
 
     struct members members;
     struct replica_position members_position;
@@ -136,7 +136,7 @@ struct replica {
     struct leader master;
     bool follows; /* our log is a beginning of the master's */
     uint64_t ping_ms;
-    uint64_t reign_seq; /* MASTER: the first entry of the reign */
+    uint64_t epoch_first_seq; /* MASTER: the first entry of the epoch */
     uint64_t announce_ms;
     uint64_t probe_ms;
     struct founding founding;
@@ -146,14 +146,14 @@ struct replica {
     uint64_t join_ms;
 
     struct poll poll;
-    uint64_t epoch; /* ELECTING, ADOPTING, MASTER: ours */
+    uint64_t epoch; /* CANDIDATE, RECOVERING_LOG, MASTER: ours */
     struct catch_up catch_up;
 
     struct replica_position avoid; /* see replica_state */
     uint64_t last_orphan;          /* 0: there are none */
     uint64_t own_orphan; /* MASTER: taken over up to there; committed with own_orphan_seq */
     uint64_t own_orphan_seq;
-    uint64_t handover_ms;
+    uint64_t orphan_transfer_ms;
     bool wants_to_leave;
     uint64_t leave_ms;
 
@@ -164,7 +164,7 @@ struct replica {
 struct replica_action *act(struct replica *r, enum replica_action_kind kind);
 void become(struct replica *r, enum replica_role role);
 bool is_following(const struct replica *r); /* JOINING, SLAVE, SUSPECTING */
-bool is_sick(const struct replica *r);
+bool is_unhealthy(const struct replica *r);
 void promise(struct replica *r, uint64_t epoch); /* raises the promise, durably */
 void persist(struct replica *r);
 void step_down(struct replica *r);
@@ -198,29 +198,29 @@ struct replica_member *members_edit(struct replica *r, uint16_t id); /* of the n
 struct replica_member *members_add(struct replica *r, uint16_t id, const char *internal,
                                    const char *client);
 void members_flush(struct replica *r); /* appends the next list if it was changed */
-void view_take(struct view *view, struct replica_position position, const uint16_t *ids,
-               size_t count);
-void view_take_own(struct replica *r, struct view *view);
-bool view_has(const struct view *view, uint16_t id);
+void in_sync_set_update(struct in_sync_set *in_sync_set, struct replica_position position,
+                        const uint16_t *ids, size_t count);
+void in_sync_set_update_own(struct replica *r, struct in_sync_set *in_sync_set);
+bool in_sync_set_has(const struct in_sync_set *in_sync_set, uint16_t id);
 
-/* ---- places.c: who is where ---- */
+/* ---- locations.c: who is where ---- */
 bool has_cluster(const uint8_t cluster[static REPLICA_CLUSTER_BYTES]);
-const char *place_of(const struct replica *r, uint16_t id); /* of a member; NULL */
-const char *named_by(const struct replica *r, uint16_t id); /* as it names itself; NULL */
+const char *location_of(const struct replica *r, uint16_t id); /* of a member; NULL */
+const char *named_by(const struct replica *r, uint16_t id);    /* as it names itself; NULL */
 bool peer_is_alive(const struct replica *r, const struct peer *peer);
 /* A message of the peer has come. False: of another process with its id, while it is alive. */
-bool place_note(struct replica *r, struct peer *peer, const struct replica_message *message,
-                const char *address);
+bool location_note(struct replica *r, struct peer *peer, const struct replica_message *message,
+                   const char *address);
 /* Somebody else says that it is there. */
-void place_learn(struct replica *r, uint16_t id, const char *address);
+void location_learn(struct replica *r, uint16_t id, const char *address);
 /* Whoever was at address is not there: `by` (0: nobody) answers instead. */
-void place_lost(struct replica *r, const char *address, uint16_t by);
+void location_lost(struct replica *r, const char *address, uint16_t by);
 /* The list has changed, which knows better where a member is that is not heard; another that catches up
  * reads old lists. */
-void place_listed(struct replica *r, const struct replica_member *before,
-                  const struct replica_member *now);
-bool is_listed_place(const struct replica *r, const char *address); /* of any member */
-void places_add(struct replica *r, struct replica_message *heard);
+void location_listed(struct replica *r, const struct replica_member *before,
+                     const struct replica_member *now);
+bool is_listed_location(const struct replica *r, const char *address); /* of any member */
+void locations_add(struct replica *r, struct replica_message *info);
 void ask_everywhere(struct replica *r);
 void receive_stranger(struct replica *r, const struct replica_message *message,
                       const char *address);
@@ -234,7 +234,7 @@ struct replica_message *message_to_address(struct replica *r, enum replica_messa
 /* A message that another action than SEND carries. */
 struct replica_message *message_with(struct replica *r, enum replica_action_kind action,
                                      enum replica_message_kind kind, uint16_t to);
-void message_add_view(struct replica *r, struct replica_message *message);
+void message_add_in_sync_set(struct replica *r, struct replica_message *message);
 bool address_is_sound(const char *text); /* NULL is not */
 bool message_is_sound(const struct replica *r, const struct replica_message *message);
 
@@ -244,25 +244,25 @@ void commit_learn(struct replica *r, uint64_t seq);
 void receive_ack(struct replica *r, const struct replica_message *message);
 void commit_tick(struct replica *r);
 bool may_change_voters(const struct replica *r);
-void slave_lost(struct replica *r, uint16_t id);
+void in_sync_leave(struct replica *r, uint16_t id);
 
 /* ---- stream.c ---- */
 enum error propose(struct replica *r, const struct replica_event *event);
 void append_own(struct replica *r, enum replica_batch_kind kind, const uint8_t *bytes, size_t size,
                 uint64_t count);
-bool master_is_heard(const struct replica *r);
+bool master_is_seen(const struct replica *r);
 void send_ack(struct replica *r);
 void send_ping(struct replica *r);
 void send_fetch(struct replica *r);
-void receive_publish(struct replica *r, const struct replica_message *message);
+void receive_append(struct replica *r, const struct replica_message *message);
 void receive_fetch(struct replica *r, const struct replica_message *message);
-void receive_page(struct replica *r, const struct replica_message *message);
+void receive_entries(struct replica *r, const struct replica_message *message);
 void receive_ping(struct replica *r, const struct replica_message *message);
 void receive_pong(struct replica *r, const struct replica_message *message);
 void stream_tick(struct replica *r);
-void settle(struct replica *r); /* JOINING or SLAVE, by what the log says */
+void update_follower_role(struct replica *r); /* JOINING or SLAVE, by what the log says */
 
-/* ---- found.c ---- */
+/* ---- founding.c ---- */
 void found(struct replica *r);
 void found_tick(struct replica *r);
 void found_note(struct replica *r, const struct replica_message *message, const char *address);
@@ -271,12 +271,12 @@ bool found_yield(struct replica *r, const struct replica_message *message, const
 
 /* ---- join.c ---- */
 void ask_to_join(struct replica *r, uint16_t id, const char *address, bool now);
-void adopt_from(struct replica *r, uint16_t id, struct replica_position want);
+void recover_log_from(struct replica *r, uint16_t id, struct replica_position want);
 void receive_join(struct replica *r, const struct replica_message *message);
-void receive_joined(struct replica *r, const struct replica_message *message);
+void receive_join_reply(struct replica *r, const struct replica_message *message);
 void refused(struct replica *r, const struct replica_message *message);
-void receive_refused(struct replica *r, const struct replica_message *message);
-void receive_snapshot_ask(struct replica *r, const struct replica_message *message);
+void receive_join_rejected(struct replica *r, const struct replica_message *message);
+void receive_snapshot_request(struct replica *r, const struct replica_message *message);
 void receive_snapshot_chunk(struct replica *r, const struct replica_message *message);
 void checked(struct replica *r);
 void installed(struct replica *r, const struct replica_state *state);
@@ -287,25 +287,25 @@ void join_tick(struct replica *r);
 void poll_begin(struct replica *r, uint64_t wait_ms, bool needs_all, uint16_t suspect);
 void poll_tick(struct replica *r);
 void poll_evaluate(struct replica *r);
-void receive_hear(struct replica *r, const struct replica_message *message);
-void receive_heard(struct replica *r, const struct replica_message *message);
-void elect(struct replica *r);
-void receive_promise_ask(struct replica *r, const struct replica_message *message);
+void receive_leader_query(struct replica *r, const struct replica_message *message);
+void receive_leader_info(struct replica *r, const struct replica_message *message);
+void start_election(struct replica *r);
+void receive_prepare(struct replica *r, const struct replica_message *message);
 void receive_promise(struct replica *r, const struct replica_message *message);
 void election_tick(struct replica *r);
 void election_check(struct replica *r);
-void adopted(struct replica *r);
-void reign(struct replica *r);
+void log_recovered(struct replica *r);
+void become_master(struct replica *r);
 uint64_t next_epoch(const struct replica *r);
 
 /* ---- heal.c ---- */
 void heal_tick(struct replica *r);
 void announce_to(struct replica *r, uint16_t id);
 void receive_announce(struct replica *r, const struct replica_message *message);
-void receive_handover(struct replica *r, const struct replica_message *message);
-void receive_handover_done(struct replica *r, const struct replica_message *message);
-void taken_over(struct replica *r, const struct replica_event *event);
-void handover_committed(struct replica *r);
+void receive_orphan_transfer(struct replica *r, const struct replica_message *message);
+void receive_orphan_transfer_done(struct replica *r, const struct replica_message *message);
+void orphans_merged(struct replica *r, const struct replica_event *event);
+void orphan_transfer_committed(struct replica *r);
 enum error leave_node(struct replica *r, uint16_t node);
 void receive_leave(struct replica *r, const struct replica_message *message);
 void leave_tick(struct replica *r);

@@ -28,7 +28,7 @@ void append_own(struct replica *r, enum replica_batch_kind kind, const uint8_t *
     enum error error = log_append(r, &batch);
     ASSERT(error == OK);
     struct replica_batch *published = &r->out->items[r->out->count - 1].batch;
-    struct replica_message *message = message_with(r, REPLICA_DO_PUBLISH, REPLICA_PUBLISH, 0);
+    struct replica_message *message = message_with(r, REPLICA_DO_PUBLISH, REPLICA_APPEND, 0);
     message->epoch = r->epoch;
     message->position = before;
     message->last = r->last;
@@ -48,14 +48,14 @@ enum error propose(struct replica *r, const struct replica_event *event)
 void receive_fetch(struct replica *r, const struct replica_message *message)
 {
     bool is_slave = r->role == REPLICA_MASTER && message->epoch == r->epoch;
-    bool is_candidate = message->adopting && message->epoch == r->promised;
+    bool is_candidate = message->recovering_log && message->epoch == r->promised;
     if (!is_slave && !is_candidate)
         return;
     bool is_kept = log_has(r, message->position) && r->first_seq <= message->position.seq + 1;
-    struct replica_message *page = message_with(r, is_kept ? REPLICA_DO_SEND_PAGE : REPLICA_DO_SEND,
-                                                REPLICA_PAGE, message->from);
+    struct replica_message *page = message_with(
+        r, is_kept ? REPLICA_DO_SEND_ENTRIES : REPLICA_DO_SEND, REPLICA_ENTRIES, message->from);
     page->epoch = message->epoch;
-    page->adopting = message->adopting;
+    page->recovering_log = message->recovering_log;
     page->position = message->position;
     page->last = r->last;
     page->committed = r->committed;
@@ -80,7 +80,7 @@ void receive_ping(struct replica *r, const struct replica_message *message)
     pong->needed = r->role == REPLICA_MASTER ? replica_needed_seq(r) : 0;
     pong->in_sync = member_is_in_sync(r, message->from);
     pong->disk_age_ms = r->append_since_ms == 0 ? 0 : (uint32_t)(r->now_ms - r->append_since_ms);
-    if (is_following(r) && master_is_heard(r)) {
+    if (is_following(r) && master_is_seen(r)) {
         pong->master = r->master.id;
         pong->master_epoch = r->master.epoch;
         pong->master_address = r->master.address;
@@ -89,12 +89,12 @@ void receive_ping(struct replica *r, const struct replica_message *message)
 
 /* ---- slave ---- */
 
-bool master_is_heard(const struct replica *r)
+bool master_is_seen(const struct replica *r)
 {
     if (r->role == REPLICA_MASTER)
         return true;
     return (r->role == REPLICA_JOINING || r->role == REPLICA_SLAVE) &&
-           r->now_ms - r->master.heard_ms <= r->options.ping_timeout_ms;
+           r->now_ms - r->master.last_seen_ms <= r->options.ping_timeout_ms;
 }
 
 static bool is_from_master(const struct replica *r, const struct replica_message *message)
@@ -102,13 +102,13 @@ static bool is_from_master(const struct replica *r, const struct replica_message
     return is_following(r) && message->from == r->master.id && message->epoch == r->master.epoch;
 }
 
-static void hear_master(struct replica *r)
+static void note_master(struct replica *r)
 {
-    r->master.heard_ms = r->now_ms;
-    settle(r);
+    r->master.last_seen_ms = r->now_ms;
+    update_follower_role(r);
 }
 
-void settle(struct replica *r)
+void update_follower_role(struct replica *r)
 {
     if (!is_following(r))
         return;
@@ -141,8 +141,8 @@ void send_fetch(struct replica *r)
     catch_up->fetching = true;
     catch_up->asked_ms = r->now_ms;
     struct replica_message *fetch = message_to(r, REPLICA_FETCH, catch_up->source);
-    fetch->adopting = r->role == REPLICA_ADOPTING;
-    fetch->epoch = fetch->adopting ? r->epoch : r->master.epoch;
+    fetch->recovering_log = r->role == REPLICA_RECOVERING_LOG;
+    fetch->epoch = fetch->recovering_log ? r->epoch : r->master.epoch;
     fetch->position = r->last;
 }
 
@@ -152,7 +152,7 @@ static void fetch_gap(struct replica *r, struct replica_position want)
     struct catch_up *catch_up = &r->catch_up;
     if (catch_up->source == 0) {
         *catch_up = (struct catch_up){.source = r->master.id, .progress_ms = r->now_ms};
-        settle(r);
+        update_follower_role(r);
     }
     if (want.seq > catch_up->want.seq)
         catch_up->want = want;
@@ -179,13 +179,13 @@ static bool append_all(struct replica *r, const struct replica_message *message,
     return true;
 }
 
-void receive_publish(struct replica *r, const struct replica_message *message)
+void receive_append(struct replica *r, const struct replica_message *message)
 {
     if (!is_from_master(r, message)) {
         receive_announce(r, message);
         return;
     }
-    hear_master(r);
+    note_master(r);
     if (!r->follows)
         return;
     const struct replica_batch *batch = message->batches;
@@ -196,35 +196,35 @@ void receive_publish(struct replica *r, const struct replica_message *message)
     if (r->catch_up.source != 0 && r->last.seq >= r->catch_up.want.seq)
         caught_up(r);
     commit_learn(r, message->committed);
-    settle(r);
+    update_follower_role(r);
 }
 
-void receive_page(struct replica *r, const struct replica_message *message)
+void receive_entries(struct replica *r, const struct replica_message *message)
 {
     struct catch_up *catch_up = &r->catch_up;
-    bool is_adopting = r->role == REPLICA_ADOPTING && message->adopting;
+    bool is_recovering_log = r->role == REPLICA_RECOVERING_LOG && message->recovering_log;
     if (message->from != catch_up->source || catch_up->snapshot ||
-        !(is_adopting ? message->epoch == r->epoch : is_from_master(r, message)))
+        !(is_recovering_log ? message->epoch == r->epoch : is_from_master(r, message)))
         return;
-    if (!is_adopting)
-        hear_master(r);
+    if (!is_recovering_log)
+        note_master(r);
     catch_up->fetching = false;
     if (message->answer != REPLICA_DELTAS) {
-        if (is_adopting) {
+        if (is_recovering_log) {
             step_down(r);
             return;
         }
         r->follows = false;
-        settle(r);
+        update_follower_role(r);
         ask_to_join(r, r->master.id, NULL, true);
         return;
     }
     if (replica_position_compare(message->position, r->last) == 0) {
         uint64_t before = r->last.seq;
-        append_all(r, message, is_adopting ? r->epoch : r->master.epoch);
+        append_all(r, message, is_recovering_log ? r->epoch : r->master.epoch);
         if (r->last.seq > before)
             catch_up->progress_ms = r->now_ms;
-        if (message->last.seq > catch_up->want.seq && !is_adopting)
+        if (message->last.seq > catch_up->want.seq && !is_recovering_log)
             catch_up->want = message->last;
         if (r->last.seq == before && r->last.seq < catch_up->want.seq)
             return; /* not there yet, or no place for it: ask again later */
@@ -233,7 +233,7 @@ void receive_page(struct replica *r, const struct replica_message *message)
         send_fetch(r);
     else
         caught_up(r);
-    if (!is_adopting)
+    if (!is_recovering_log)
         commit_learn(r, message->committed);
 }
 
@@ -257,20 +257,20 @@ void receive_pong(struct replica *r, const struct replica_message *message)
         suspect(r);
         return;
     }
-    hear_master(r);
+    note_master(r);
     if (!r->follows)
         return;
     if (message->position.seq > r->last.seq)
         fetch_gap(r, message->position);
     r->needed = message->needed;
     commit_learn(r, message->committed);
-    settle(r);
+    update_follower_role(r);
 }
 
 void stream_tick(struct replica *r)
 {
     if (r->role != REPLICA_SUSPECTING &&
-        r->now_ms - r->master.heard_ms > r->options.ping_timeout_ms)
+        r->now_ms - r->master.last_seen_ms > r->options.ping_timeout_ms)
         suspect(r);
     if (r->now_ms - r->ping_ms >= r->options.ping_ms)
         send_ping(r);

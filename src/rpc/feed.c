@@ -190,11 +190,11 @@ void rpc_feed_publish(struct rpc_feed *feed, const struct rpc_chunk *chunks, siz
         feed->dropped++;
 }
 
-void rpc_feed_figures(const struct rpc_feed *feed, struct rpc_feed_figures *out)
+void rpc_feed_stats(const struct rpc_feed *feed, struct rpc_feed_stats *out)
 {
-    *out = (struct rpc_feed_figures){.subscribers = atomic_load(&feed->subscribers),
-                                     .published = feed->published,
-                                     .dropped = feed->dropped};
+    *out = (struct rpc_feed_stats){.subscribers = atomic_load(&feed->subscribers),
+                                   .published = feed->published,
+                                   .dropped = feed->dropped};
 }
 
 void rpc_feed_free(struct rpc_feed *feed)
@@ -470,11 +470,11 @@ enum error rpc_follower_open(struct rpc_follower **out, const struct rpc_followe
     return OK;
 }
 
-void rpc_follower_figures(const struct rpc_follower *follower, struct rpc_follower_figures *out)
+void rpc_follower_stats(const struct rpc_follower *follower, struct rpc_follower_stats *out)
 {
-    *out = (struct rpc_follower_figures){.received = atomic_load(&follower->received),
-                                         .dropped = atomic_load(&follower->dropped),
-                                         .garbage = atomic_load(&follower->garbage)};
+    *out = (struct rpc_follower_stats){.received = atomic_load(&follower->received),
+                                       .dropped = atomic_load(&follower->dropped),
+                                       .garbage = atomic_load(&follower->garbage)};
 }
 
 void rpc_follower_close(struct rpc_follower *follower)

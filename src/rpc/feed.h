@@ -45,12 +45,12 @@ void rpc_feed_address(const struct rpc_feed *feed, struct address *out);
  * never fails; a message that is too large is dropped and logged. */
 void rpc_feed_publish(struct rpc_feed *feed, const struct rpc_chunk *chunks, size_t count);
 
-struct rpc_feed_figures {
+struct rpc_feed_stats {
     size_t subscribers; /* connections, also those that are only just beginning */
     uint64_t published; /* messages, whether anybody was subscribed or not */
     uint64_t dropped;   /* too large, or no memory: sent to nobody */
 };
-void rpc_feed_figures(const struct rpc_feed *feed, struct rpc_feed_figures *out);
+void rpc_feed_stats(const struct rpc_feed *feed, struct rpc_feed_stats *out);
 
 /* Closes all connections; what they had not been sent yet is gone. NULL is allowed. */
 void rpc_feed_free(struct rpc_feed *feed);
@@ -80,12 +80,12 @@ struct rpc_follower_options {
 enum error rpc_follower_open(struct rpc_follower **out, const struct rpc_follower_options *options,
                              struct error_text *why);
 
-struct rpc_follower_figures {
+struct rpc_follower_stats {
     uint64_t received;
     uint64_t dropped; /* the owner lagged too far behind, or no memory */
     uint64_t garbage; /* came without the 4 bytes */
 };
-void rpc_follower_figures(const struct rpc_follower *follower, struct rpc_follower_figures *out);
+void rpc_follower_stats(const struct rpc_follower *follower, struct rpc_follower_stats *out);
 
 /* Ends it: nothing is told after that, also when called from one of its callbacks. Another thread
  * disconnects. The last bytes are freed when that is done and the tasks that it has in the queue have

@@ -271,9 +271,9 @@ void rpc_server_free(struct rpc_server *server)
     server_release(server);
 }
 
-void rpc_server_figures(const struct rpc_server *server, struct rpc_server_figures *out)
+void rpc_server_stats(const struct rpc_server *server, struct rpc_server_stats *out)
 {
-    *out = (struct rpc_server_figures){
+    *out = (struct rpc_server_stats){
         .peers = HASH_COUNT(server->peers),
         .open_calls = server->open_calls,
         .frames_received = atomic_load(&server->frames_received),

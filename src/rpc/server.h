@@ -103,7 +103,7 @@ void rpc_server_cancel_all(struct rpc_server *server);
  * never from a handler. */
 void rpc_server_free(struct rpc_server *server);
 
-struct rpc_server_figures {
+struct rpc_server_stats {
     size_t peers;
     size_t open_calls;
     uint64_t frames_received;
@@ -112,7 +112,7 @@ struct rpc_server_figures {
     uint64_t frames_sent;
     uint64_t peers_kicked; /* idle, one too many, or sent garbage */
 };
-void rpc_server_figures(const struct rpc_server *server, struct rpc_server_figures *out);
+void rpc_server_stats(const struct rpc_server *server, struct rpc_server_stats *out);
 
 /* ---- a call, as its handler sees it ----
  *

@@ -7,8 +7,8 @@
 #define RETRY_ELSEWHERE_MS 50u
 
 /* An answer that waits for its position to be committed; in the call's arena. */
-struct gated {
-    struct gate gate;
+struct pending_answer {
+    struct commit_waiter commit_waiter;
     struct rpc_call *call;
     enum status status; /* STATUS_OK: bytes; else text */
     const char *text;
@@ -17,18 +17,19 @@ struct gated {
     struct rpc_chunk bytes;
 };
 
-static void open_gated(struct gate *gate, bool committed)
+static void send_pending_answer(struct commit_waiter *commit_waiter, bool committed)
 {
-    struct gated *gated = (struct gated *)gate;
+    struct pending_answer *pending_answer = (struct pending_answer *)commit_waiter;
     if (!committed) {
-        rpc_call_fail(gated->call, STATUS_UNAVAILABLE, RETRY_AFTER_ROLLBACK_MS,
+        rpc_call_fail(pending_answer->call, STATUS_UNAVAILABLE, RETRY_AFTER_ROLLBACK_MS,
                       "the server cannot tell whether this was carried out; try again");
-    } else if (gated->status != STATUS_OK) {
-        if (gated->next_request != 0)
-            rpc_call_expect(gated->call, gated->next_request);
-        rpc_call_fail(gated->call, gated->status, gated->retry_ms, gated->text);
+    } else if (pending_answer->status != STATUS_OK) {
+        if (pending_answer->next_request != 0)
+            rpc_call_expect(pending_answer->call, pending_answer->next_request);
+        rpc_call_fail(pending_answer->call, pending_answer->status, pending_answer->retry_ms,
+                      pending_answer->text);
     } else {
-        rpc_call_finish(gated->call, &gated->bytes, 1);
+        rpc_call_finish(pending_answer->call, &pending_answer->bytes, 1);
     }
 }
 
@@ -37,25 +38,26 @@ static void fail_without_memory(struct rpc_call *call)
     rpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, 0, "the request needs more memory than it may");
 }
 
-static struct gated *new_gated(struct rpc_call *call)
+static struct pending_answer *new_pending_answer(struct rpc_call *call)
 {
-    struct gated *gated = arena_zalloc(rpc_call_arena(call), sizeof *gated);
-    if (gated == NULL) {
+    struct pending_answer *pending_answer =
+        arena_zalloc(rpc_call_arena(call), sizeof *pending_answer);
+    if (pending_answer == NULL) {
         fail_without_memory(call);
         return NULL;
     }
-    gated->gate.open = open_gated;
-    gated->call = call;
-    return gated;
+    pending_answer->commit_waiter.open = send_pending_answer;
+    pending_answer->call = call;
+    return pending_answer;
 }
 
 void answer_packed(struct core *core, struct rpc_call *call, const uint8_t *bytes, size_t size)
 {
-    struct gated *gated = new_gated(call);
-    if (gated == NULL)
+    struct pending_answer *pending_answer = new_pending_answer(call);
+    if (pending_answer == NULL)
         return;
-    gated->bytes = (struct rpc_chunk){.bytes = bytes, .size = size};
-    ledger_gate(core->ledger, &gated->gate);
+    pending_answer->bytes = (struct rpc_chunk){.bytes = bytes, .size = size};
+    commit_log_wait(core->commit_log, &pending_answer->commit_waiter);
 }
 
 void answer_message(struct core *core, struct rpc_call *call, const ProtobufCMessage *reply)
@@ -72,14 +74,14 @@ void answer_message(struct core *core, struct rpc_call *call, const ProtobufCMes
 
 void answer_refusal(struct core *core, struct rpc_call *call, const struct chat_call *refused)
 {
-    struct gated *gated = new_gated(call);
-    if (gated == NULL)
+    struct pending_answer *pending_answer = new_pending_answer(call);
+    if (pending_answer == NULL)
         return;
-    gated->status = refused->status;
-    gated->text = refused->text == NULL ? "" : refused->text;
-    gated->retry_ms = refused->retry_ms;
-    gated->next_request = refused->next_request;
-    ledger_gate(core->ledger, &gated->gate);
+    pending_answer->status = refused->status;
+    pending_answer->text = refused->text == NULL ? "" : refused->text;
+    pending_answer->retry_ms = refused->retry_ms;
+    pending_answer->next_request = refused->next_request;
+    commit_log_wait(core->commit_log, &pending_answer->commit_waiter);
 }
 
 void answer_ended(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
@@ -98,7 +100,7 @@ void answer_error(struct core *core, struct rpc_call *call, enum error error)
                       "this server is no longer the master; nothing was changed, try again");
         return;
     }
-    const char *problem = ledger_problem(core->ledger);
+    const char *problem = commit_log_problem(core->commit_log);
     log_warning_paced(error_name(error), "server", "request_failed",
                       log_string("peer", rpc_call_peer(call)),
                       log_string("error", error_name(error)), log_string("problem", problem));
@@ -148,7 +150,7 @@ bool answer_begin(struct core *core, struct rpc_call *call, struct chat_call *ou
 
 bool answer_propose(struct core *core, struct rpc_call *call, const struct chat_call *chat_call)
 {
-    enum error error = ledger_propose(core->ledger, chat_call->delta);
+    enum error error = commit_log_propose(core->commit_log, chat_call->delta);
     if (error == OK)
         return true;
     answer_error(core, call, error);

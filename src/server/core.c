@@ -23,8 +23,8 @@
 #define SECOND_MS 1000
 #define GREETING_MS 15000     /* of sessions that come here because of a failover */
 #define KEEP_UNREAD_MS 30000  /* events for a session whose stream has gone */
-#define FAREWELL_MS 300       /* the longest that answers get to leave when stopping */
-#define FAREWELL_BUSY_MS 3000 /* while a worker has what will be answered */
+#define SHUTDOWN_MS 300       /* the longest that answers get to leave when stopping */
+#define SHUTDOWN_BUSY_MS 3000 /* while a worker has what will be answered */
 
 _Static_assert(CORE_BATCH_BYTES + TASKS_AT_ONCE * RPC_FRAME_BYTES_DEFAULT < RPC_FEED_BYTES_DEFAULT,
                "what clients ask for in a turn is an entry that can be published");
@@ -36,7 +36,7 @@ static const char stopping_text[] = "the server is shutting down";
 static void on_role(void *context, enum replica_role role)
 {
     struct core *core = context;
-    bool reigned = core->role == REPLICA_MASTER;
+    bool was_master = core->role == REPLICA_MASTER;
     core->role = role;
     if (role == REPLICA_JOINING)
         core->joining_ms = core->now_ms;
@@ -44,9 +44,9 @@ static void on_role(void *context, enum replica_role role)
         forward_to(core->forward, role == REPLICA_MASTER
                                       ? NULL
                                       : replica_master_client(cluster_replica(core->cluster)));
-    if (reigned && role != REPLICA_MASTER)
-        mailroom_close_all(core->mailroom, "another server is the master now",
-                           replica_master_client(cluster_replica(core->cluster)));
+    if (was_master && role != REPLICA_MASTER)
+        subscriptions_close_all(core->subscriptions, "another server is the master now",
+                                replica_master_client(cluster_replica(core->cluster)));
 }
 
 static void on_replacing(void *context)
@@ -76,24 +76,24 @@ static void on_replaced(void *context, struct store *store, struct position posi
         atomic_store(&core->stopping, true);
         return;
     }
-    mailroom_set_store(core->mailroom, core->store, core->reader_store, core->reader);
-    mailroom_rolled_back(core->mailroom, position);
+    subscriptions_set_store(core->subscriptions, core->store, core->reader_store, core->reader);
+    subscriptions_rolled_back(core->subscriptions, position);
 }
 
 static void on_rolled_back(void *context, struct position position)
 {
     struct core *core = context;
-    mailroom_rolled_back(core->mailroom, position);
+    subscriptions_rolled_back(core->subscriptions, position);
 }
 
 static void on_notice(void *context, const char *sentence, bool has_begun)
 {
     struct core *core = context;
-    mailroom_notice(core->mailroom, sentence, core->wall_ms);
+    subscriptions_notice(core->subscriptions, sentence, core->wall_ms);
     if (!has_begun)
         return;
-    mailroom_greet(core->mailroom, sentence, core->wall_ms);
-    core->greet_until_ms = core->now_ms + GREETING_MS;
+    subscriptions_set_failover_notice(core->subscriptions, sentence, core->wall_ms);
+    core->failover_notice_until_ms = core->now_ms + GREETING_MS;
 }
 
 static void on_ended(void *context, const char *sentence)
@@ -120,19 +120,19 @@ static bool look_at_clock(void *context, uint16_t id, int64_t *difference_ms)
     return cluster_clock(core->cluster, id, difference_ms);
 }
 
-static void look(void *context, struct operator_view *view)
+static void fill_status(void *context, struct operator_view *view)
 {
     const struct core *core = context;
-    struct rpc_server_figures figures;
-    rpc_server_figures(core->clients, &figures);
-    struct position committed = ledger_committed(core->ledger);
+    struct rpc_server_stats stats;
+    rpc_server_stats(core->clients, &stats);
+    struct position committed = commit_log_committed(core->commit_log);
     *view = (struct operator_view){
         .replica = cluster_replica(core->cluster),
         .id = (uint16_t)core->options->cluster.id,
         .durability = core->options->cluster.durability,
         .committed = {.epoch = committed.epoch, .seq = committed.seq},
         .orphans = store_orphan_count(core->store),
-        .clients = (uint32_t)figures.peers,
+        .clients = (uint32_t)stats.peers,
         .uptime_ms = core->now_ms - core->started_ms,
         .poison_requests = core->suspects.refused + cluster_refused(core->cluster),
         .poison_entries = cluster_has_poison_entry(core->cluster),
@@ -189,29 +189,29 @@ static enum error open_cluster(struct core *core, struct error_text *why)
     enum error error = cluster_new(&core->cluster, &options, why);
     if (error != OK)
         return error;
-    core->ledger = cluster_ledger(core->cluster);
-    return operator_desk_register(&core->operator_desk, cluster_server(core->cluster));
+    core->commit_log = cluster_commit_log(core->cluster);
+    return operator_service_register(&core->operator_service, cluster_server(core->cluster));
 }
 
 static enum error open_chat(struct core *core, struct error_text *why)
 {
-    struct mailroom_options mailroom_options = {
-        .ledger = core->ledger,
+    struct subscriptions_options subscriptions_options = {
+        .commit_log = core->commit_log,
         .store = core->store,
         .reader_store = core->reader_store,
         .reader = core->reader,
         .queue = core->queue,
     };
-    enum error error = mailroom_new(&core->mailroom, &mailroom_options);
+    enum error error = subscriptions_new(&core->subscriptions, &subscriptions_options);
     if (error != OK)
         return error_set(why, error, "out of memory");
-    struct chat_observer observer = {.context = core->mailroom,
-                                     .event = mailroom_event,
-                                     .session_ended = mailroom_session_ended};
+    struct chat_observer observer = {.context = core->subscriptions,
+                                     .event = subscriptions_event,
+                                     .session_ended = subscriptions_session_ended};
     error =
         chat_open(&core->chat, core->store, &core->options->limits, &observer, core->now_ms, why);
     if (error == OK)
-        mailroom_attach(core->mailroom, core->chat);
+        subscriptions_attach(core->subscriptions, core->chat);
     return error;
 }
 
@@ -252,7 +252,7 @@ static enum error open_clients(struct core *core, struct error_text *why)
     if (error == OK)
         error = handlers_register(core);
     if (error == OK)
-        error = operator_desk_register(&core->operator_desk, core->clients);
+        error = operator_service_register(&core->operator_service, core->clients);
     if (error == OK)
         error = rpc_server_listen(core->clients, why);
     return error;
@@ -300,7 +300,7 @@ enum error core_open(struct core *core, const struct server_options *options,
     *core = (struct core){.options = options};
     read_clocks(core);
     core->started_ms = core->now_ms;
-    operator_desk_init(&core->operator_desk, look, core);
+    operator_service_init(&core->operator_service, fill_status, core);
     core->next_tick_ms = core->now_ms + TICK_MS;
     core->next_second_ms = core->now_ms + SECOND_MS;
     enum error error = open_parts(core, why);
@@ -318,7 +318,7 @@ static void write_delivered(struct core *core)
     struct chat_call call = {
         .time_ms = core->wall_ms, .monotonic_ms = core->now_ms, .arena = &arena};
     while (chat_propose_delivered(core->chat, &call)) {
-        if (ledger_propose(core->ledger, call.delta) != OK)
+        if (commit_log_propose(core->commit_log, call.delta) != OK)
             break;
         arena_clear(&arena);
     }
@@ -329,12 +329,12 @@ static void every_second(struct core *core)
 {
     core->second_is_due = false;
     uint64_t before_ms = core->now_ms > KEEP_UNREAD_MS ? core->now_ms - KEEP_UNREAD_MS : 0;
-    mailroom_tidy(core->mailroom, before_ms, core->now_ms);
-    if (core->greet_until_ms != 0 && core->now_ms >= core->greet_until_ms) {
-        core->greet_until_ms = 0;
-        mailroom_greet(core->mailroom, NULL, 0);
+    subscriptions_tidy(core->subscriptions, before_ms, core->now_ms);
+    if (core->failover_notice_until_ms != 0 && core->now_ms >= core->failover_notice_until_ms) {
+        core->failover_notice_until_ms = 0;
+        subscriptions_set_failover_notice(core->subscriptions, NULL, 0);
     }
-    if (!ledger_is_master(core->ledger))
+    if (!commit_log_is_master(core->commit_log))
         return;
     chat_expire(core->chat, core->now_ms, core->wall_ms);
     write_delivered(core);
@@ -347,9 +347,9 @@ static void watch_descriptors(const struct core *core)
     if (probe >= 0)
         (void)close(probe);
     else if (errno == EMFILE || errno == ENFILE) {
-        struct rpc_server_figures figures;
-        rpc_server_figures(core->clients, &figures);
-        log_error_paced(NULL, "server", "descriptors_used_up", log_number("clients", figures.peers),
+        struct rpc_server_stats stats;
+        rpc_server_stats(core->clients, &stats);
+        log_error_paced(NULL, "server", "descriptors_used_up", log_number("clients", stats.peers),
                         log_string("reason", errno == EMFILE ? "of this process" : "of the system"),
                         log_string("hint", "new connections wait: raise the limit (ulimit -Hn, "
                                            "LimitNOFILE) or lower --max_clients"));
@@ -374,29 +374,29 @@ static void tick(struct core *core)
 
 /* Nobody waits for a slave that joins, and others may need the machine, such as a master on the same
  * one: it rests as long as it works. Not for ever: the master may write more than it gets done so. */
-static void rest(struct core *core)
+static void throttle(struct core *core)
 {
     uint64_t now_ms = clock_monotonic_ms();
     if (core->role == REPLICA_JOINING && now_ms - core->joining_ms < RESTING_MS)
-        core->rest_until_ms = now_ms + (now_ms - core->now_ms);
+        core->throttle_until_ms = now_ms + (now_ms - core->now_ms);
 }
 
 static bool is_resting(const struct core *core, uint64_t now_ms)
 {
-    return core->role == REPLICA_JOINING && now_ms < core->rest_until_ms;
+    return core->role == REPLICA_JOINING && now_ms < core->throttle_until_ms;
 }
 
 /* What wants the store. */
 static void work(struct core *core)
 {
-    core->is_behind = !ledger_catch_up(core->ledger);
-    rest(core);
+    core->is_behind = !commit_log_catch_up(core->commit_log);
+    throttle(core);
     if (!core->is_behind) {
         cluster_work(core->cluster);
         size_t count = 0;
         size_t ran = TASKS_AT_ONCE;
         while (ran == TASKS_AT_ONCE && count < TASKS_PER_TURN &&
-               ledger_batch_bytes(core->ledger) < CORE_BATCH_BYTES) {
+               commit_log_batch_bytes(core->commit_log) < CORE_BATCH_BYTES) {
             ran = task_queue_run(core->queue, TASKS_AT_ONCE);
             count += ran;
         }
@@ -404,15 +404,16 @@ static void work(struct core *core)
         if (core->second_is_due)
             every_second(core);
     }
-    if (!ledger_may_grow(core->ledger, clock_monotonic_us()) || cluster_has_work(core->cluster))
-        ledger_write(core->ledger);
+    if (!commit_log_may_grow(core->commit_log, clock_monotonic_us()) ||
+        cluster_has_work(core->cluster))
+        commit_log_write(core->commit_log);
     cluster_finish_work(core->cluster);
 }
 
 static int64_t wait_for_batch_us(const struct core *core, int64_t most_us)
 {
     uint64_t now_us = clock_monotonic_us();
-    uint64_t until_us = ledger_grows_until_us(core->ledger, now_us);
+    uint64_t until_us = commit_log_grows_until_us(core->commit_log, now_us);
     if (until_us <= now_us)
         return 0;
     return until_us - now_us < (uint64_t)most_us ? (int64_t)(until_us - now_us) : most_us;
@@ -423,14 +424,14 @@ void core_look_ahead(const struct core *core, struct core_wait *wait)
     uint64_t now_ms = clock_monotonic_ms();
     uint64_t deadline_ms = cluster_deadline(core->cluster);
     uint64_t trial_ms = suspects_deadline_ms(core);
-    bool is_free = ledger_is_free(core->ledger);
+    bool is_free = commit_log_is_free(core->commit_log);
     uint64_t until_ms = now_ms + (core->phase == CORE_RUNS ? TICK_MS : ENDING_TICK_MS);
     if (deadline_ms < until_ms)
         until_ms = deadline_ms;
     if (is_resting(core, now_ms)) {
         is_free = false;
-        if (core->rest_until_ms < until_ms)
-            until_ms = core->rest_until_ms;
+        if (core->throttle_until_ms < until_ms)
+            until_ms = core->throttle_until_ms;
     }
     if (is_free && core->is_behind)
         until_ms = now_ms;
@@ -448,9 +449,9 @@ static void turn(struct core *core)
     (void)task_queue_run(core->cluster_queue, TASKS_PER_TURN);
     cluster_tick(core->cluster);
     tick(core);
-    if (ledger_is_free(core->ledger) && !is_resting(core, core->now_ms))
+    if (commit_log_is_free(core->commit_log) && !is_resting(core, core->now_ms))
         work(core);
-    mailroom_deliver(core->mailroom);
+    subscriptions_deliver(core->subscriptions);
     if (core->forward != NULL)
         forward_flush(core->forward);
     rpc_server_flush(core->clients);
@@ -471,29 +472,29 @@ static void begin_to_finish(struct core *core)
 
 static bool is_finishing(const struct core *core)
 {
-    return ledger_is_master(core->ledger) && ledger_has_gates(core->ledger) &&
+    return commit_log_is_master(core->commit_log) && commit_log_has_waiters(core->commit_log) &&
            core->now_ms < core->phase_ms + RESIGN_MS;
 }
 
 /* Tells the other servers that this server goes: they need not find out by waiting. */
-static void say_farewell(struct core *core)
+static void begin_shutdown(struct core *core)
 {
     cluster_resign(core->cluster);
-    mailroom_hang_up(core->mailroom, stopping_text);
+    subscriptions_end_all(core->subscriptions, stopping_text);
     core->phase = CORE_SAYS_FAREWELL;
     core->phase_ms = clock_monotonic_ms();
-    core->farewell_until_ms = core->phase_ms + FAREWELL_MS;
+    core->farewell_until_ms = core->phase_ms + SHUTDOWN_MS;
 }
 
 /* Clients leave when they have read the farewell; the rest is cut off. */
 static bool has_clients(struct core *core)
 {
     bool is_busy = core->hashing + core->reading > 0;
-    if (is_busy && core->now_ms < core->phase_ms + FAREWELL_BUSY_MS)
-        core->farewell_until_ms = core->now_ms + FAREWELL_MS;
-    struct rpc_server_figures figures;
-    rpc_server_figures(core->clients, &figures);
-    return figures.peers > 0 && core->now_ms < core->farewell_until_ms;
+    if (is_busy && core->now_ms < core->phase_ms + SHUTDOWN_BUSY_MS)
+        core->farewell_until_ms = core->now_ms + SHUTDOWN_MS;
+    struct rpc_server_stats stats;
+    rpc_server_stats(core->clients, &stats);
+    return stats.peers > 0 && core->now_ms < core->farewell_until_ms;
 }
 
 /* Whether clients can be served, here or by way of here. */
@@ -501,8 +502,8 @@ static bool is_ready(const struct core *core)
 {
     return !core->is_behind &&
            (core->role == REPLICA_SLAVE ||
-            (core->role == REPLICA_MASTER &&
-             ledger_committed(core->ledger).seq == ledger_applied(core->ledger).seq));
+            (core->role == REPLICA_MASTER && commit_log_committed(core->commit_log).seq ==
+                                                 commit_log_applied(core->commit_log).seq));
 }
 
 static void reload(struct core *core)
@@ -530,7 +531,7 @@ bool core_step(struct core *core)
         return true;
     case CORE_FINISHES:
         if (!is_finishing(core))
-            say_farewell(core);
+            begin_shutdown(core);
         return true;
     default:
         return has_clients(core);
@@ -599,10 +600,10 @@ void core_release(struct core *core)
     forward_free(core->forward);
     if (core->clients != NULL)
         rpc_server_cancel_all(core->clients);
-    if (core->mailroom != NULL)
-        mailroom_close_all(core->mailroom, stopping_text, NULL);
+    if (core->subscriptions != NULL)
+        subscriptions_close_all(core->subscriptions, stopping_text, NULL);
     cluster_free(core->cluster);
-    mailroom_free(core->mailroom);
+    subscriptions_free(core->subscriptions);
     rpc_server_free(core->clients);
     chat_close(core->chat);
     store_close(core->reader_store);

@@ -14,14 +14,14 @@
 #include "base/task_queue.h"
 #include "chat/chat.h"
 #include "cluster/cluster.h"
-#include "cluster/ledger.h"
+#include "cluster/commit_log.h"
 #include "cluster/worker.h"
 #include "rpc/server.h"
 #include "server/forward.h"
 #include "server/handle_operator.h"
-#include "server/mailbox.h"
 #include "server/options.h"
 #include "server/scrub.h"
+#include "server/subscriptions.h"
 #include "server/suspects.h"
 #include "store/store.h"
 
@@ -51,11 +51,11 @@ struct core {
     struct store *store;
     struct store *reader_store; /* the reader's */
     struct cluster *cluster;
-    struct ledger *ledger; /* the cluster's */
+    struct commit_log *commit_log; /* the cluster's */
     struct chat *chat;
-    struct mailroom *mailroom;
+    struct subscriptions *subscriptions;
     struct forward *forward;    /* NULL: clients are sent to the master */
-    struct worker *reader;      /* reads history and what mailboxes missed */
+    struct worker *reader;      /* reads history and what subscriptions missed */
     struct worker *hasher;      /* hashes passwords */
     struct worker *disk;        /* commits */
     struct suspects suspects;   /* requests that are tried before they are carried out */
@@ -63,7 +63,7 @@ struct core {
     size_t reading;             /* histories under way or gated, at most HISTORY_READS_MAX */
     struct rpc_server *clients; /* the client address */
     Jackdaw__Chat_Service service;
-    struct operator_desk operator_desk;
+    struct operator_service operator_service;
     struct scrub *scrub;
     struct core_health health;
     enum replica_role role;
@@ -72,11 +72,11 @@ struct core {
     uint64_t wall_ms;
     uint64_t next_tick_ms;
     uint64_t next_second_ms;
-    uint64_t greet_until_ms; /* 0: nobody is greeted */
+    uint64_t failover_notice_until_ms; /* 0: nobody is greeted */
     bool second_is_due;
-    bool is_behind;         /* entries of others wait to be applied */
-    uint64_t rest_until_ms; /* while joining; see rest */
-    uint64_t joining_ms;    /* since when */
+    bool is_behind;             /* entries of others wait to be applied */
+    uint64_t throttle_until_ms; /* while joining; see rest */
+    uint64_t joining_ms;        /* since when */
     bool was_ready;
     bool has_failed;
     struct error_text problem; /* where it has failed */
@@ -114,7 +114,7 @@ void core_look_ahead(const struct core *core, struct core_wait *wait);
 
 /* Steps and waits until core_stop, or until this server's time in the cluster is over: then false, with
  * a sentence in core->problem, unless it left as it was asked to. Calls on_ready once, when this server
- * reigns or follows a master in sync. Gives replies a moment to leave. */
+ * is the master or follows a master in sync. Gives replies a moment to leave. */
 bool core_run(struct core *core, void (*on_ready)(struct core *core));
 
 /* Ends core_run. Async-signal-safe; any thread. */

@@ -9,7 +9,7 @@
 
 /* A history on its way; in the call's arena. */
 struct reading {
-    struct gate gate; /* first: opens it */
+    struct commit_waiter commit_waiter; /* first: opens it */
     struct task task;
     struct core *core;
     struct rpc_call *call;
@@ -108,9 +108,9 @@ static void read_on_worker(struct task *task)
     task_queue_push(reading->core->queue, &reading->task);
 }
 
-static void start_reading(struct gate *gate, bool committed)
+static void start_reading(struct commit_waiter *commit_waiter, bool committed)
 {
-    struct reading *reading = (struct reading *)gate;
+    struct reading *reading = (struct reading *)commit_waiter;
     struct core *core = reading->core;
     struct chat_call chat_call;
     core->reading--;
@@ -121,7 +121,7 @@ static void start_reading(struct gate *gate, bool committed)
     }
     if (!resume(reading, &chat_call))
         return;
-    chat_call.committed_seq = ledger_committed(core->ledger).seq;
+    chat_call.committed_seq = commit_log_committed(core->commit_log).seq;
     /* What was said since comes as events: also where it was committed at once, or asked again. */
     if (reading->joining && chat_call.committed_seq > reading->outcome.position.seq)
         chat_call.committed_seq = reading->outcome.position.seq;
@@ -141,8 +141,8 @@ static void start_reading(struct gate *gate, bool committed)
     }
 }
 
-static void gate_reading(struct core *core, struct rpc_call *call,
-                         const struct chat_call *chat_call, const struct reading *what)
+static void wait_for_reading(struct core *core, struct rpc_call *call,
+                             const struct chat_call *chat_call, const struct reading *what)
 {
     if (core->reading >= HISTORY_READS_MAX) {
         rpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, RETRY_WHEN_READING_MS,
@@ -154,12 +154,12 @@ static void gate_reading(struct core *core, struct rpc_call *call,
         answer_error(core, call, ERROR_NO_MEMORY);
         return;
     }
-    reading->gate.open = start_reading;
+    reading->commit_waiter.open = start_reading;
     reading->core = core;
     reading->call = call;
     reading->session = chat_session_id(chat_call->session);
     core->reading++;
-    ledger_gate(core->ledger, &reading->gate);
+    commit_log_wait(core->commit_log, &reading->commit_waiter);
 }
 
 HANDLER(history, History)
@@ -169,10 +169,10 @@ HANDLER(history, History)
     struct rpc_call *call = closure_data;
     struct chat_call chat_call;
     if (answer_begin(core, call, &chat_call))
-        gate_reading(core, call, &chat_call,
-                     &(struct reading){.room = request->room,
-                                       .before = request->before,
-                                       .limit = request->limit});
+        wait_for_reading(core, call, &chat_call,
+                         &(struct reading){.room = request->room,
+                                           .before = request->before,
+                                           .limit = request->limit});
 }
 
 /* The room's name is not in the outcome; the reply has it, and chat_plan_history wants it. */
@@ -187,8 +187,8 @@ static void reply_join(struct core *core, struct rpc_call *call, struct chat_cal
     if (room == NULL)
         answer_either(core, call, chat_call, error, &reply.base);
     else
-        gate_reading(core, call, chat_call,
-                     &(struct reading){.room = room, .joining = true, .outcome = *outcome});
+        wait_for_reading(core, call, chat_call,
+                         &(struct reading){.room = room, .joining = true, .outcome = *outcome});
 }
 
 HANDLER(join_room, JoinRoom)

@@ -30,7 +30,7 @@ HANDLER(info, Info)
               log_string("client", request->client));
     char *servers[REPLICA_MEMBERS_MAX + 1];
     size_t servers_count = list_servers(core, servers);
-    struct position committed = ledger_committed(core->ledger);
+    struct position committed = commit_log_committed(core->commit_log);
     Jackdaw__Position position = JACKDAW__POSITION__INIT;
     position.epoch = committed.epoch;
     position.seq = committed.seq;
@@ -39,7 +39,7 @@ HANDLER(info, Info)
     Jackdaw__InfoReply reply = JACKDAW__INFO_REPLY__INIT;
     reply.server = (char *)"jackdaw " JACKDAW_VERSION;
     reply.server_id = core->options->cluster.id;
-    reply.master = ledger_is_master(core->ledger) ||
+    reply.master = commit_log_is_master(core->commit_log) ||
                    (core->forward != NULL && forward_has_master(core->forward));
     reply.n_servers = servers_count;
     reply.servers = servers;

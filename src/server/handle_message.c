@@ -46,7 +46,7 @@ HANDLER(heartbeat, Heartbeat)
     struct chat_call chat_call;
     if (!answer_begin(core, call, &chat_call))
         return;
-    struct position committed = ledger_committed(core->ledger);
+    struct position committed = commit_log_committed(core->commit_log);
     Jackdaw__Position position = JACKDAW__POSITION__INIT;
     position.epoch = committed.epoch;
     position.seq = committed.seq;
@@ -71,8 +71,8 @@ HANDLER(receive, Receive)
                       "this server has not heard of the newest epoch yet");
         return;
     }
-    chat_note_delivered(
-        core->chat, chat_call.session,
-        chat_common_seq_of(core->chat, request->after, request->trail, request->n_trail));
-    mailroom_receive(core->mailroom, chat_call.session, call, request);
+    chat_note_delivered(core->chat, chat_call.session,
+                        chat_common_seq_of(core->chat, request->after, request->cursor_history,
+                                           request->n_cursor_history));
+    subscriptions_receive(core->subscriptions, chat_call.session, call, request);
 }

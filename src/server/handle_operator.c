@@ -103,27 +103,29 @@ static void handle_status(Jackdaw__Operator_Service *service, const Jackdaw__Sta
                           Jackdaw__StatusReply_Closure closure, void *closure_data)
 {
     (void)request;
-    struct operator_desk *desk = (struct operator_desk *)service;
+    struct operator_service *operator_service = (struct operator_service *)service;
     struct operator_view view = {.replica = NULL};
     struct operator_status status;
-    desk->look(desk->context, &view);
-    operator_status_fill(&status, &view, desk->context);
+    operator_service->fill_status(operator_service->context, &view);
+    operator_status_fill(&status, &view, operator_service->context);
     closure(&status.reply, closure_data);
 }
 
-void operator_desk_init(struct operator_desk *desk,
-                        void (*look)(void *context, struct operator_view *view), void *context)
+void operator_service_init(struct operator_service *operator_service,
+                           void (*fill_status)(void *context, struct operator_view *view),
+                           void *context)
 {
-    *desk = (struct operator_desk){
+    *operator_service = (struct operator_service){
         .service = {.base = {.descriptor = &jackdaw__operator__descriptor,
                              .invoke = protobuf_c_service_invoke_internal},
                     .status = handle_status},
         .context = context,
-        .look = look,
+        .fill_status = fill_status,
     };
 }
 
-enum error operator_desk_register(struct operator_desk *desk, struct rpc_server *server)
+enum error operator_service_register(struct operator_service *operator_service,
+                                     struct rpc_server *server)
 {
-    return rpc_server_add(server, &desk->service.base, NULL);
+    return rpc_server_add(server, &operator_service->service.base, NULL);
 }

@@ -31,20 +31,22 @@ struct operator_view {
 };
 
 /* The service; the caller's storage, as long as the servers that it is registered with. */
-struct operator_desk {
+struct operator_service {
     Jackdaw__Operator_Service service; /* first */
     void *context;
     /* Fills *view, for the duration of one answer. */
-    void (*look)(void *context, struct operator_view *view);
+    void (*fill_status)(void *context, struct operator_view *view);
 };
 
 /* look and context: borrowed with the desk. */
-void operator_desk_init(struct operator_desk *desk,
-                        void (*look)(void *context, struct operator_view *view), void *context);
+void operator_service_init(struct operator_service *operator_service,
+                           void (*fill_status)(void *context, struct operator_view *view),
+                           void *context);
 
 /* Registers it with a server that does not listen yet; the client address' and the internal one's.
  * Errors: rpc_server_add's. */
-enum error operator_desk_register(struct operator_desk *desk, struct rpc_server *server);
+enum error operator_service_register(struct operator_service *operator_service,
+                                     struct rpc_server *server);
 
 /* A reply with the storage for its parts. Not to be moved. */
 struct operator_status {

@@ -18,7 +18,7 @@ bool handlers_admit(void *context, struct rpc_call *call, const ProtobufCService
                    strcmp(service->descriptor->methods[method].name, "Info") == 0;
     if (is_open)
         return true;
-    if (ledger_is_master(core->ledger))
+    if (commit_log_is_master(core->commit_log))
         return !suspects_take(core, call, input);
     if (core->forward != NULL && forward_has_master(core->forward)) {
         forward_call(core->forward, call, service, method, input);

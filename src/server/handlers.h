@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* handlers.h - the handlers of the Chat service, one per call of proto/spec.proto. A handler
- * validates through src/chat, proposes to the ledger and answers through answer.h; those that need
+ * validates through src/chat, proposes to the commit log and answers through answer.h; those that need
  * a worker go on when it is done. Core thread only. */
 #ifndef JACKDAW_SERVER_HANDLERS_H
 #define JACKDAW_SERVER_HANDLERS_H

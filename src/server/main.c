@@ -93,7 +93,7 @@ static void tell_ready(struct core *ready)
     if (length > 0 && (size_t)length < sizeof line)
         output_later(STDOUT_FILENO, line);
     log_info("server", "ready", log_string("clients", clients), log_string("internal", internal),
-             log_number("seq", ledger_committed(ready->ledger).seq));
+             log_number("seq", commit_log_committed(ready->commit_log).seq));
 }
 
 /* A connection is a descriptor; beyond the clients, other servers, files and threads have some. */
@@ -132,7 +132,7 @@ static int serve(const struct server_options *options)
     watch_signals(on_hangup);
     bool in_good_order = core_run(&core, tell_ready);
     ignore_signals();
-    log_info("server", "stopped", log_number("seq", ledger_committed(core.ledger).seq));
+    log_info("server", "stopped", log_number("seq", commit_log_committed(core.commit_log).seq));
     why = core.problem;
     core_release(&core);
     return in_good_order ? EXIT_SUCCESS : fail(why.text);

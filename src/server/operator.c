@@ -37,7 +37,7 @@ static int connect_within(const struct addrinfo *to, int timeout_ms)
 }
 
 /* A channel tries until its deadline and cannot tell why it failed. This can, and at once. */
-static enum error knock(const struct address *address, const char *name, struct error_text *why)
+static enum error probe_tcp(const struct address *address, const char *name, struct error_text *why)
 {
     char port[8];
     (void)snprintf(port, sizeof port, "%u", (unsigned)address->port);
@@ -191,7 +191,7 @@ static enum error ask(struct question *question, struct error_text *why)
 {
     char name[ADDRESS_TEXT_SIZE];
     address_format(question->address, name);
-    enum error error = knock(question->address, name, why);
+    enum error error = probe_tcp(question->address, name, why);
     if (error != OK)
         return error;
     struct task_queue *queue;

@@ -24,7 +24,7 @@ static void write_clean(char out[static CELL_BYTES], const char *text)
     out[i] = '\0';
 }
 
-/* "3:1042": the reign's number and the seq. */
+/* "3:1042": the epoch's number and the seq. */
 static void write_position(char out[static CELL_BYTES], const Jackdaw__Position *position)
 {
     if (position == NULL || position->seq == 0)
@@ -98,7 +98,7 @@ static void print_verdict(const Jackdaw__StatusReply *status, FILE *out)
     write_clean(role, status->role);
     write_clean(durability, status->durability);
     count(status, &all, &in_sync);
-    if (strcmp(role, "left") == 0) {
+    if (strcmp(role, "removed") == 0) {
         (void)fprintf(out, "server %u has left the cluster for good\n", status->id);
         return;
     }
@@ -243,7 +243,7 @@ void operator_print_text(const Jackdaw__StatusReply *status, FILE *out)
     print_database(status, out);
     if (status->orphans > 0)
         (void)fprintf(out,
-                      "server %u: %" PRIu64 " change%s of a lost reign wait%s here until a master "
+                      "server %u: %" PRIu64 " change%s of a lost epoch wait%s here until a master "
                       "has taken them over; keep its data folder\n",
                       status->id, status->orphans, status->orphans == 1 ? "" : "s",
                       status->orphans == 1 ? "s" : "");

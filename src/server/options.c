@@ -488,7 +488,7 @@ static enum error check_times(const struct server_options *options, struct error
     if (options->cluster.ping_timeout_ms < 2 * options->cluster.ping_interval_ms)
         return error_set(why, ERROR_INVALID,
                          "--ping_timeout: %u ms is too short for a --ping_interval of %u ms; "
-                         "it must be at least twice that, or one lost ping ends a reign",
+                         "it must be at least twice that, or one lost ping ends an epoch",
                          (unsigned)options->cluster.ping_timeout_ms,
                          (unsigned)options->cluster.ping_interval_ms);
     if (options->cluster.ack_timeout_ms < options->cluster.ping_timeout_ms)

@@ -76,10 +76,10 @@ bool suspects_hold(struct core *core, struct suspect *suspect, struct rpc_call *
     return true;
 }
 
-/* It may have waited for longer than this server reigned. */
+/* It may have waited for longer than this server was the master. */
 static void run_handler(struct core *core, struct suspect *suspect)
 {
-    if (ledger_is_master(core->ledger))
+    if (commit_log_is_master(core->commit_log))
         rpc_call_hand_over(suspect->call);
     else
         rpc_call_fail(suspect->call, STATUS_UNAVAILABLE, RETRY_ELSEWHERE_MS,
@@ -109,7 +109,7 @@ bool suspects_take(struct core *core, struct rpc_call *call, const ProtobufCMess
 /* How many fit into the batch that is open. */
 static size_t count_for_batch(const struct core *core)
 {
-    size_t bytes = ledger_batch_bytes(core->ledger);
+    size_t bytes = commit_log_batch_bytes(core->commit_log);
     size_t count = 0;
     for (const struct suspect *each = core->suspects.first;
          each != NULL && count < SUSPECTS_AT_ONCE && bytes < CORE_BATCH_BYTES; each = each->next) {
@@ -123,7 +123,7 @@ static size_t count_for_batch(const struct core *core)
 static void carry_out(struct core *core, struct suspect *suspect)
 {
     suspect->run(core, suspect);
-    ledger_flush(core->ledger);
+    commit_log_flush(core->commit_log);
 }
 
 struct attempt {
@@ -226,9 +226,9 @@ static void try_some(struct core *core, size_t count)
     size_t passed = passed_of(&report);
     log_debug("server", "trial", log_number("count", count), log_number("passed", passed),
               log_number("fork_us", report.fork_us), log_number("took_us", report.took_us));
-    for (size_t i = 0; i < passed && ledger_is_open(core->ledger); i++)
+    for (size_t i = 0; i < passed && commit_log_is_open(core->commit_log); i++)
         carry_out(core, pop(&core->suspects));
-    if (report.end != TRIAL_PASSED && ledger_is_open(core->ledger))
+    if (report.end != TRIAL_PASSED && commit_log_is_open(core->commit_log))
         judge_first(core, &report);
 }
 
@@ -236,7 +236,7 @@ void suspects_work(struct core *core)
 {
     if (core->suspects.first == NULL)
         return;
-    if (!ledger_is_master(core->ledger)) {
+    if (!commit_log_is_master(core->commit_log)) {
         while (core->suspects.first != NULL) {
             struct suspect *first = pop(&core->suspects);
             first->run(core, first);
@@ -245,7 +245,7 @@ void suspects_work(struct core *core)
     }
     bool is_due = clock_monotonic_ms() >= core->suspects.next_ms;
     size_t count = is_due ? count_for_batch(core) : 0;
-    if (count > 0 && ledger_open(core->ledger) == OK)
+    if (count > 0 && commit_log_open(core->commit_log) == OK)
         try_some(core, count);
 }
 

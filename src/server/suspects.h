@@ -71,7 +71,7 @@ bool suspects_hold(struct core *core, struct suspect *suspect, struct rpc_call *
                    const ProtobufCMessage *input,
                    void (*run)(struct core *core, struct suspect *suspect));
 
-/* Tries and carries out what is held, as much as a turn takes. While the ledger is free. */
+/* Tries and carries out what is held, as much as a turn takes. While the commit log is free. */
 void suspects_work(struct core *core);
 
 /* When suspects_work has something to do: a monotonic time in ms, or UINT64_MAX. */

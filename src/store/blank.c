@@ -27,7 +27,7 @@ static enum error forget(struct store *store)
 {
     enum error error = run(store, STATEMENT_RESET_NODE, "UPDATE node SET cluster = zeroblob(16)");
     if (error == OK)
-        error = run(store, STATEMENT_RESET_REIGNS, "DELETE FROM reign");
+        error = run(store, STATEMENT_RESET_EPOCH_STARTS, "DELETE FROM epoch_start");
     if (error == OK)
         error = run(store, STATEMENT_RESET_LOG, "DELETE FROM log");
     if (error == OK)

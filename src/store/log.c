@@ -104,7 +104,7 @@ enum error log_load_position(struct store *store, bool check_digest)
     return error;
 }
 
-/* The last reign is the last one to change, and every reign begins with a delta. */
+/* The last epoch is the last one to change, and every epoch begins with a delta. */
 enum error reader_refresh(struct store *store)
 {
     struct position before = store->now.position;

@@ -12,7 +12,7 @@ static const char version_1[] =
     "INSERT INTO node VALUES (1, 0, zeroblob(16), 0);"
     "CREATE TABLE value (key TEXT PRIMARY KEY, bytes BLOB NOT NULL) STRICT, WITHOUT ROWID;"
 
-    "CREATE TABLE reign (first_seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE epoch_start (first_seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT;"
     /* batch comes last: what stands before it is read without following its overflow pages. */
     "CREATE TABLE log ("
     " first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, epoch INTEGER NOT NULL,"

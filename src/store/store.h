@@ -103,7 +103,7 @@ void store_isolate(struct store *store);
  * works. After store_commit_prepare returned OK, any one thread calls store_commit_write, and the
  * owner hands its result to store_commit_finish once that thread is done; an error of either of
  * the owner's parts is one of store_commit. In between the owner may call only what is answered
- * from memory: store_position, store_digest, store_cluster, store_epoch_at, store_each_reign,
+ * from memory: store_position, store_digest, store_cluster, store_epoch_at, store_each_epoch,
  * store_log_first, store_last_orphan, store_orphan_count and store_last_problem; the transaction
  * still counts as open. */
 enum error store_commit_prepare(struct store *store);
@@ -144,18 +144,18 @@ struct position store_position(const struct store *store);
  * digest of an empty log is all zero. */
 void store_digest(const struct store *store, uint8_t digest[static STORE_DIGEST_BYTES]);
 
-/* Reigns in ascending order: the epoch and the seq of its first delta. Adding one that does not
+/* Epochs in ascending order: the epoch and the seq of its first delta. Adding one that does not
  * ascend in both: ERROR_INVALID. */
-struct reign_row {
+struct epoch_row {
     uint64_t epoch;
     uint64_t first_seq;
 };
-enum error store_add_reign(struct store *store, const struct reign_row *reign);
-enum error store_each_reign(struct store *store,
-                            enum error (*visit)(void *context, const struct reign_row *row),
+enum error store_add_epoch(struct store *store, const struct epoch_row *epoch_start);
+enum error store_each_epoch(struct store *store,
+                            enum error (*visit)(void *context, const struct epoch_row *row),
                             void *context);
 /* The epoch that wrote seq, 0 when none did. Answered from memory. While a transaction is open,
- * every seq after the position counts as the last reign's: those deltas are being applied. */
+ * every seq after the position counts as the last epoch's: those deltas are being applied. */
 uint64_t store_epoch_at(const struct store *store, uint64_t seq);
 
 /* ---- the log ---- */

@@ -31,12 +31,12 @@ enum statement {
     STATEMENT_CLEAR_VALUES,
     STATEMENT_HAS_CHAT,
     STATEMENT_RESET_NODE,
-    STATEMENT_RESET_REIGNS,
+    STATEMENT_RESET_EPOCH_STARTS,
     STATEMENT_RESET_LOG,
     STATEMENT_RESET_MEMBERS,
     STATEMENT_EACH_VALUE,
-    STATEMENT_ADD_REIGN,
-    STATEMENT_EACH_REIGN,
+    STATEMENT_ADD_EPOCH_START,
+    STATEMENT_EACH_EPOCH_START,
     STATEMENT_LOG_FIRST,
     STATEMENT_LOG_LAST,
     STATEMENT_LOG_BEFORE_LAST,
@@ -91,14 +91,14 @@ enum statement {
 };
 
 /* What is known without asking the database; store_rollback puts back what it was at store_begin.
- * Reigns are only ever appended, so their number is enough. */
+ * Epochs are only ever appended, so their number is enough. */
 struct knowledge {
     struct position position;
     uint64_t log_first;
     uint64_t last_event; /* highest id of an event */
     uint64_t last_orphan;
     uint64_t orphan_count;
-    size_t reign_count;
+    size_t epoch_start_count;
     uint8_t digest[STORE_DIGEST_BYTES];
     uint8_t cluster[STORE_CLUSTER_BYTES];
 };
@@ -160,8 +160,8 @@ struct store {
 
     struct knowledge now;
     struct knowledge at_begin;
-    struct reign_row *reigns;
-    size_t reign_capacity;
+    struct epoch_row *epoch_starts;
+    size_t epoch_start_capacity;
 
     struct recent_outcome *recent; /* RECENT_OUTCOMES, or NULL */
     struct pending pending;

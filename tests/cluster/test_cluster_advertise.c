@@ -18,7 +18,7 @@
 #define SERVERS 2
 
 struct fixture {
-    struct stage *stage;
+    struct process_group *group;
     struct netns *netns;
     struct node nodes[SERVERS];
     char seed[ADDRESS_TEXT_SIZE + 32];
@@ -28,13 +28,13 @@ static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
     char why[128];
-    fixture->stage = stage_open();
+    fixture->group = process_group_open();
     fixture->netns = netns_new(SERVERS, why);
     if (fixture->netns == NULL)
         fail_msg("%s", why);
     for (unsigned i = 0; i < SERVERS; i++)
         fixture->nodes[i] = (struct node){
-            .stage = fixture->stage, .id = i + 1, .role = i == 0 ? "master" : "slave"};
+            .group = fixture->group, .id = i + 1, .role = i == 0 ? "master" : "slave"};
     *state = fixture;
     return 0;
 }
@@ -43,7 +43,7 @@ static int teardown(void **state)
 {
     struct fixture *fixture = *state;
     netns_return(fixture->netns);
-    stage_close(fixture->stage);
+    process_group_close(fixture->group);
     netns_free(fixture->netns);
     free(fixture);
     return 0;
@@ -85,9 +85,9 @@ static void assert_told(const struct fixture *fixture)
         bool is_ipv6 = strchr(netns_host(fixture->netns, i), ':') != NULL;
         (void)snprintf(host, sizeof host, is_ipv6 ? "[%s]" : "%s", netns_host(fixture->netns, i));
         (void)snprintf(expected, sizeof expected, "id=%zu internal=%s:", i + 1, host);
-        STAGE_WAIT(fixture->stage, process_logged(fixture->nodes[0].process, expected));
+        PROCESS_GROUP_WAIT(fixture->group, process_logged(fixture->nodes[0].process, expected));
         (void)snprintf(expected, sizeof expected, " client=%s:", host);
-        STAGE_WAIT(fixture->stage, process_logged(fixture->nodes[0].process, expected));
+        PROCESS_GROUP_WAIT(fixture->group, process_logged(fixture->nodes[0].process, expected));
         assert_false(process_logged(fixture->nodes[i].process, "loopback"));
     }
 }
@@ -101,7 +101,7 @@ static void test_advertise__without_a_default_route(void **state)
     set_seed(fixture);
     start(fixture, 1); /* and is ready: in sync */
     assert_told(fixture);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static bool has_ipv6(void)
@@ -122,7 +122,7 @@ static void test_advertise__with_ipv6_only(void **state)
     set_seed(fixture);
     start(fixture, 1);
     assert_told(fixture);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* An address of a family that this machine does not have is an error with a sentence. */
@@ -136,11 +136,11 @@ static void test_listen__ipv4_without_ipv4(void **state)
     netns_enter(fixture->netns, 0);
     node_launch(&fixture->nodes[0]);
     netns_return(fixture->netns);
-    assert_int_equal(process_wait(fixture->nodes[0].process, STAGE_PATIENCE_MS), 1);
+    assert_int_equal(process_wait(fixture->nodes[0].process, PROCESS_GROUP_PATIENCE_MS), 1);
     assert_true(process_logged(fixture->nodes[0].process, "cannot listen on 0.0.0.0:0: "));
     assert_true(process_logged(fixture->nodes[0].process, "name an address that this machine has"));
     assert_false(process_logged(fixture->nodes[0].process, "nknown error"));
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* Both sides say so, and what to do. */
@@ -156,11 +156,11 @@ static void test_advertise__loopback_alone(void **state)
     netns_enter(fixture->netns, 1);
     node_launch(&fixture->nodes[1]);
     netns_return(fixture->netns);
-    STAGE_WAIT(fixture->stage,
-               process_logged(fixture->nodes[1].process,
-                              "cluster master_on_loopback master=1 reached=10.99."));
+    PROCESS_GROUP_WAIT(fixture->group,
+                       process_logged(fixture->nodes[1].process,
+                                      "cluster master_on_loopback master=1 reached=10.99."));
     assert_true(process_logged(fixture->nodes[1].process, "--advertise_host"));
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void take_interface_down(void *unused)
@@ -175,10 +175,10 @@ static void test_advertise__no_address_but_loopback(void **state)
     listen_at(&fixture->nodes[0], ":0");
     fixture->nodes[0].prepare = take_interface_down;
     start(fixture, 0);
-    STAGE_WAIT(fixture->stage, process_logged(fixture->nodes[0].process,
-                                              "cluster only_loopback internal=127.0.0.1:"));
+    PROCESS_GROUP_WAIT(fixture->group, process_logged(fixture->nodes[0].process,
+                                                      "cluster only_loopback internal=127.0.0.1:"));
     assert_true(process_logged(fixture->nodes[0].process, "give --advertise_host"));
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 int main(int argc, char **argv)

@@ -18,7 +18,7 @@
 #define CLIENTS_MAX 8
 
 struct fixture {
-    struct stage *stage;
+    struct process_group *group;
     struct node node;
     struct json_client *clients[CLIENTS_MAX];
     size_t client_count;
@@ -27,8 +27,8 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->stage = stage_open();
-    fixture->node = (struct node){.stage = fixture->stage, .id = 1};
+    fixture->group = process_group_open();
+    fixture->node = (struct node){.group = fixture->group, .id = 1};
     node_start(&fixture->node);
     *state = fixture;
     return 0;
@@ -39,7 +39,7 @@ static int teardown(void **state)
     struct fixture *fixture = *state;
     for (size_t i = 0; i < fixture->client_count; i++)
         json_client_free(fixture->clients[i]);
-    stage_close(fixture->stage);
+    process_group_close(fixture->group);
     free(fixture);
     return 0;
 }
@@ -48,7 +48,7 @@ static int teardown(void **state)
 static void done(struct fixture *fixture)
 {
     assert_int_equal(node_stop(&fixture->node), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* A client that has not logged in yet. */
@@ -57,7 +57,7 @@ static struct json_client *device(struct fixture *fixture, const char *label, co
     const struct json_client_options options = {
         .label = label, .account = account, .addresses = {fixture->node.clients}};
     assert_true(fixture->client_count < CLIENTS_MAX);
-    struct json_client *client = json_client_start(fixture->stage, &options);
+    struct json_client *client = json_client_start(fixture->group, &options);
     fixture->clients[fixture->client_count++] = client;
     return client;
 }
@@ -182,9 +182,10 @@ static void test_chat__many_lines_at_once_keep_their_order(void **state)
         json_client_say(ann, "ann's %u", i);
         json_client_say(bob, "bob's %u", i);
     }
-    STAGE_WAIT(fixture->stage,
-               json_client_messages(ann) == 2000 && json_client_messages(bob) == 2000);
-    STAGE_WAIT(fixture->stage, json_client_sent(ann) == 1000 && json_client_sent(bob) == 1000);
+    PROCESS_GROUP_WAIT(fixture->group,
+                       json_client_messages(ann) == 2000 && json_client_messages(bob) == 2000);
+    PROCESS_GROUP_WAIT(fixture->group,
+                       json_client_sent(ann) == 1000 && json_client_sent(bob) == 1000);
     struct checker *checker = checker_new();
     checker_was_in(json_client_report(ann, checker), "lobby", 1, UINT64_MAX);
     checker_was_in(json_client_report(bob, checker), "lobby", 1, UINT64_MAX);
@@ -271,7 +272,7 @@ static void test_direct__kept_for_the_absent(void **state)
         json_client_tell(ann, "bob", "call me %u", i);
     json_client_say(ann, "bob is away");
     json_client_say(ann, "let us wait");
-    STAGE_WAIT(fixture->stage, json_client_sent(ann) == 6);
+    PROCESS_GROUP_WAIT(fixture->group, json_client_sent(ann) == 6);
     assert_int_equal(node_stop(&fixture->node), 0);
     node_start(&fixture->node);
     bob = device(fixture, "bob again", "bob");
@@ -292,7 +293,7 @@ static void test_history__on_joining_and_paged(void **state)
     struct json_client *ann = member(fixture, "ann", "lobby");
     for (unsigned i = 1; i <= 25; i++)
         json_client_say(ann, "number %u", i);
-    STAGE_WAIT(fixture->stage, json_client_sent(ann) == 25);
+    PROCESS_GROUP_WAIT(fixture->group, json_client_sent(ann) == 25);
     struct json_client *bob = person(fixture, "bob");
     const json_t *joined = json_client_command(bob, "/join lobby");
     const json_t *history = json_object_get(joined, "history");
@@ -448,7 +449,7 @@ static void test_synonyms__mean_the_same(void **state)
     mark = type_and_wait(ann, mark, "!lm lobby", "members");
     mark = type_and_wait(ann, mark, "!e attic", "leave");
     mark = type_and_wait(ann, mark, "!q", "quit");
-    assert_int_equal(process_wait(json_client_process(ann), STAGE_PATIENCE_MS), 0);
+    assert_int_equal(process_wait(json_client_process(ann), PROCESS_GROUP_PATIENCE_MS), 0);
     done(fixture);
 }
 
@@ -612,11 +613,11 @@ static void test_typing_and_presence(void **state)
 static void test_program__from_a_script(void **state)
 {
     struct fixture *fixture = *state;
-    const char *secret = stage_path(fixture->stage, "secret");
+    const char *secret = process_group_path(fixture->group, "secret");
     int file = open(secret, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     assert_int_equal(write(file, "from a file\n", 12), 12);
     (void)close(file);
-    char password[STAGE_PATH_SIZE + 32];
+    char password[PROCESS_GROUP_PATH_SIZE + 32];
     (void)snprintf(password, sizeof password, "--password_file=%s", secret);
     struct json_client *ann = member(fixture, "ann", "attic");
     for (int i = 0; i < 2; i++) { /* the second time the account is there */
@@ -624,7 +625,7 @@ static void test_program__from_a_script(void **state)
             .label = "bot",
             .addresses = {fixture->node.clients},
             .arguments = {"-u", "bot", "--register", "-r", "attic", "-r", "lobby", password}};
-        struct json_client *bot = json_client_start(fixture->stage, &options);
+        struct json_client *bot = json_client_start(fixture->group, &options);
         fixture->clients[fixture->client_count++] = bot;
         json_client_say(bot, "backup %d done", i);
         assert_int_equal(json_client_leave(bot), 0);

@@ -22,7 +22,7 @@
 #define LINES 200 /* before, and again while nothing can be written */
 
 struct fixture {
-    struct stage *stage;
+    struct process_group *group;
     struct node node;
     struct json_client *ann, *bob;
     struct sp_peer peer; /* eve: sees what the server really answers */
@@ -36,8 +36,8 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->stage = stage_open();
-    fixture->node = (struct node){.stage = fixture->stage, .id = 1};
+    fixture->group = process_group_open();
+    fixture->node = (struct node){.group = fixture->group, .id = 1};
     fixture->peer.descriptor = -1;
     fixture->token[0] = 42;
     *state = fixture;
@@ -53,14 +53,14 @@ static int teardown(void **state)
     if (fixture->disk != NULL && fixture->node.process != NULL)
         process_kill(fixture->node.process);
     small_disk_unmount(fixture->disk);
-    stage_close(fixture->stage);
+    process_group_close(fixture->group);
     free(fixture);
     return 0;
 }
 
 static struct json_client *visitor(struct fixture *fixture, const char *name)
 {
-    return json_client_visit(fixture->stage, fixture->node.clients, name, "lobby");
+    return json_client_visit(fixture->group, fixture->node.clients, name, "lobby");
 }
 
 static void say(struct fixture *fixture, unsigned lines)
@@ -79,7 +79,7 @@ static void open_lobby(struct fixture *fixture)
     assert_true(sp_open(&fixture->peer, &address));
     assert_true(raw_login(&fixture->peer, "eve", fixture->token));
     say(fixture, LINES);
-    STAGE_WAIT(fixture->stage, json_client_messages(fixture->bob) == fixture->said);
+    PROCESS_GROUP_WAIT(fixture->group, json_client_messages(fixture->bob) == fixture->said);
 }
 
 /* What eve's message gets. */
@@ -89,8 +89,8 @@ static enum status eve_sends(struct fixture *fixture, uint64_t request, uint32_t
     char text[32];
     (void)snprintf(text, sizeof text, "request %u", (unsigned)request);
     if (!raw_send(&fixture->peer, fixture->token, request, "@bob", text, &reply))
-        stage_fail(fixture->stage, "the server did not answer eve");
-    stage_note(fixture->stage, "eve got %s: %s", status_name(reply.status), reply.text);
+        process_group_fail(fixture->group, "the server did not answer eve");
+    process_group_note(fixture->group, "eve got %s: %s", status_name(reply.status), reply.text);
     free(reply.payload);
     if (retry_ms != NULL)
         *retry_ms = reply.retry_ms;
@@ -108,15 +108,15 @@ static void assert_nothing_goes(struct fixture *fixture)
 {
     size_t sent = fixture->said;
     size_t seen = fixture->said + fixture->raw_sent;
-    STAGE_WAIT(fixture->stage, json_client_sent(fixture->ann) == sent);
-    STAGE_WAIT(fixture->stage, json_client_messages(fixture->bob) == seen);
+    PROCESS_GROUP_WAIT(fixture->group, json_client_sent(fixture->ann) == sent);
+    PROCESS_GROUP_WAIT(fixture->group, json_client_messages(fixture->bob) == seen);
     say(fixture, LINES);
     for (unsigned i = 0; i < 5; i++) {
         uint32_t retry_ms = 0;
         assert_int_equal(eve_sends(fixture, fixture->request + 1, &retry_ms), STATUS_UNAVAILABLE);
         assert_true(retry_ms > 0);
     }
-    STAGE_WAIT(fixture->stage, process_logged(fixture->node.process, "rolled_back"));
+    PROCESS_GROUP_WAIT(fixture->group, process_logged(fixture->node.process, "rolled_back"));
     assert_int_equal(json_client_sent(fixture->ann), sent);
     assert_int_equal(json_client_failed(fixture->ann), 0);
     assert_int_equal(json_client_messages(fixture->bob), seen);
@@ -126,19 +126,19 @@ static void assert_nothing_goes(struct fixture *fixture)
 /* Once it can again: all that waited goes through, with the same clients, once. */
 static void assert_all_goes(struct fixture *fixture)
 {
-    uint64_t until_ms = stage_now_ms() + STAGE_PATIENCE_MS;
+    uint64_t until_ms = process_group_now_ms() + PROCESS_GROUP_PATIENCE_MS;
     while (eve_sends(fixture, fixture->request + 1, NULL) != STATUS_OK) {
-        assert_true(stage_now_ms() < until_ms);
-        stage_turn(fixture->stage, stage_now_ms() + 50);
+        assert_true(process_group_now_ms() < until_ms);
+        process_group_turn(fixture->group, process_group_now_ms() + 50);
     }
     fixture->request++;
     fixture->raw_sent++;
     eve_succeeds(fixture);
     say(fixture, LINES);
-    STAGE_WAIT(fixture->stage, json_client_sent(fixture->ann) == fixture->said);
-    STAGE_WAIT(fixture->stage, json_client_messages(fixture->ann) == fixture->said);
-    STAGE_WAIT(fixture->stage,
-               json_client_messages(fixture->bob) == fixture->said + fixture->raw_sent);
+    PROCESS_GROUP_WAIT(fixture->group, json_client_sent(fixture->ann) == fixture->said);
+    PROCESS_GROUP_WAIT(fixture->group, json_client_messages(fixture->ann) == fixture->said);
+    PROCESS_GROUP_WAIT(fixture->group,
+                       json_client_messages(fixture->bob) == fixture->said + fixture->raw_sent);
 }
 
 static void judge(struct fixture *fixture)
@@ -165,7 +165,7 @@ static void assert_kept(struct fixture *fixture)
     assert_int_equal(json_client_leave(fixture->ann), 0);
     assert_int_equal(json_client_leave(fixture->bob), 0);
     assert_int_equal(node_stop(&fixture->node), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* ---- files that may not grow ---- */
@@ -179,7 +179,7 @@ static void ignore_file_size_signal(void *context)
 static void limit_files(struct fixture *fixture, rlim_t bytes)
 {
     const struct rlimit limit = {.rlim_cur = bytes, .rlim_max = RLIM_INFINITY};
-    stage_note(fixture->stage, "files may have %lld bytes", (long long)bytes);
+    process_group_note(fixture->group, "files may have %lld bytes", (long long)bytes);
     assert_int_equal(prlimit(process_id(fixture->node.process), RLIMIT_FSIZE, &limit, NULL), 0);
 }
 
@@ -221,27 +221,27 @@ static void test_disk__killed_while_files_cannot_grow(void **state)
 static void test_disk__full(void **state)
 {
     struct fixture *fixture = *state;
-    fixture->disk = small_disk_mount(fixture->stage, 8);
+    fixture->disk = small_disk_mount(fixture->group, 8);
     if (fixture->disk == NULL) {
         print_message("cannot mount a small disk (%s): skipped\n", strerror(errno));
-        stage_pass(fixture->stage);
+        process_group_pass(fixture->group);
         skip();
     }
     fixture->node.data_dir = fixture->disk;
     open_lobby(fixture);
     for (unsigned i = 0; i < 3; i++) {
-        small_disk_fill(fixture->stage, fixture->disk);
+        small_disk_fill(fixture->group, fixture->disk);
         /* The write-ahead log has pages left that it may write over. */
-        uint64_t until_ms = stage_now_ms() + STAGE_PATIENCE_MS;
+        uint64_t until_ms = process_group_now_ms() + PROCESS_GROUP_PATIENCE_MS;
         while (eve_sends(fixture, fixture->request + 1, NULL) == STATUS_OK) {
-            assert_true(stage_now_ms() < until_ms);
+            assert_true(process_group_now_ms() < until_ms);
             fixture->request++;
             fixture->raw_sent++;
         }
-        STAGE_WAIT(fixture->stage,
-                   json_client_messages(fixture->bob) == fixture->said + fixture->raw_sent);
+        PROCESS_GROUP_WAIT(fixture->group,
+                           json_client_messages(fixture->bob) == fixture->said + fixture->raw_sent);
         assert_nothing_goes(fixture);
-        small_disk_make_room(fixture->stage, fixture->disk);
+        small_disk_make_room(fixture->group, fixture->disk);
         assert_all_goes(fixture);
     }
     assert_kept(fixture);
@@ -253,9 +253,9 @@ static void test_disk__full(void **state)
 static void test_disk__sync_fails(void **state)
 {
     struct fixture *fixture = *state;
-    if (!node_can_inject(fixture->stage)) {
+    if (!node_can_inject(fixture->group)) {
         print_message("strace is not to be had here: skipped\n");
-        stage_pass(fixture->stage);
+        process_group_pass(fixture->group);
         skip();
     }
     node_inject(&fixture->node, "fdatasync:error=EIO:when=40..46");
@@ -280,7 +280,7 @@ static void test_disk__sync_fails(void **state)
             break; /* the disk is well again */
     }
     assert_true(refused > 0);
-    STAGE_WAIT(fixture->stage, process_logged(fixture->node.process, "rolled_back"));
+    PROCESS_GROUP_WAIT(fixture->group, process_logged(fixture->node.process, "rolled_back"));
     assert_all_goes(fixture);
     node_inject(&fixture->node, NULL);
     assert_kept(fixture);

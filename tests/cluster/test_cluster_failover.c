@@ -2,7 +2,7 @@
 /* Three servers under load that are killed, stopped and started: whoever writes and reads goes on,
  * what was acknowledged is there exactly once, in one order, for everybody, and a server that comes
  * back follows. */
-#include "harness/crowd.h"
+#include "harness/client_pool.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -18,23 +18,23 @@
 #define ALL_SERVERS 7u
 #define A_LITTLE 50 /* acknowledged lines */
 
-static void begin(struct crowd_fixture *fixture, const char *const *options)
+static void begin(struct client_pool_fixture *fixture, const char *const *options)
 {
     cluster_start(&fixture->cluster, SERVERS, options);
-    crowd_open(&fixture->crowd, &fixture->cluster, 2, 2);
-    crowd_go_on(&fixture->crowd, A_LITTLE);
+    client_pool_open(&fixture->pool, &fixture->cluster, 2, 2);
+    client_pool_go_on(&fixture->pool, A_LITTLE);
 }
 
-static void finish(struct crowd_fixture *fixture)
+static void finish(struct client_pool_fixture *fixture)
 {
     cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
-    crowd_finish(&fixture->crowd, CHECK_ALL);
+    client_pool_finish(&fixture->pool, CHECK_ALL);
     cluster_stop_all(&fixture->cluster);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* Of all three, started in the order of their ids; the smallest address need not be the first. */
-static size_t smallest_address(const struct crowd_fixture *fixture)
+static size_t smallest_address(const struct client_pool_fixture *fixture)
 {
     size_t smallest = 0;
     for (size_t i = 1; i < SERVERS; i++) {
@@ -48,13 +48,13 @@ static size_t smallest_address(const struct crowd_fixture *fixture)
 }
 
 /* A server that was away comes back as a slave, in sync, whatever it was before. */
-static void come_back(struct crowd_fixture *fixture, size_t i)
+static void come_back(struct client_pool_fixture *fixture, size_t i)
 {
     struct cluster *cluster = &fixture->cluster;
     size_t master = cluster_master(cluster, ALL_SERVERS & ~(1u << i));
     cluster_run(cluster, i);
     cluster_wait_in_sync(cluster, ALL_SERVERS);
-    crowd_go_on(&fixture->crowd, A_LITTLE);
+    client_pool_go_on(&fixture->pool, A_LITTLE);
     assert_int_equal(cluster_master(cluster, ALL_SERVERS), master);
 }
 
@@ -62,17 +62,17 @@ static void come_back(struct crowd_fixture *fixture, size_t i)
 
 static void test_kill__the_master_again_and_again(void **state)
 {
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture, NULL);
     static const size_t moments[] = {1, 300, 40, 7, 700, 100};
     bool smallest_was_away = false;
     for (size_t i = 0; i < sizeof moments / sizeof moments[0]; i++) {
-        crowd_go_on(&fixture->crowd, moments[i]);
+        client_pool_go_on(&fixture->pool, moments[i]);
         size_t master = cluster_master(cluster, ALL_SERVERS);
         smallest_was_away = smallest_was_away || master == smallest_address(fixture);
         cluster_kill(cluster, 1u << master);
-        crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+        client_pool_each_goes_on(&fixture->pool, A_LITTLE);
         come_back(fixture, master);
     }
     assert_true(smallest_was_away); /* so it did come back to a living master, and followed */
@@ -81,11 +81,11 @@ static void test_kill__the_master_again_and_again(void **state)
 
 static void test_kill__a_slave(void **state)
 {
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     begin(fixture, NULL);
     size_t slave = (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS;
     cluster_kill(&fixture->cluster, 1u << slave);
-    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
     come_back(fixture, slave);
     finish(fixture);
 }
@@ -93,14 +93,14 @@ static void test_kill__a_slave(void **state)
 /* The last of three serves alone; first a slave is left, then the master. */
 static void test_kill__two_of_three_at_once(void **state)
 {
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture, NULL);
     for (size_t left = 1; left <= SERVERS; left += 2) {
         size_t last = (cluster_master(cluster, ALL_SERVERS) + left) % SERVERS;
         unsigned others = ALL_SERVERS & ~(1u << last);
         cluster_kill(cluster, others);
-        crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+        client_pool_each_goes_on(&fixture->pool, A_LITTLE);
         for (size_t i = 0; i < SERVERS; i++)
             if (i != last)
                 cluster_launch(cluster, i);
@@ -115,34 +115,34 @@ static void test_kill__two_of_three_at_once(void **state)
 /* The old master does not know that time went by: two of them meet, and it follows. */
 static void test_sleep__the_master(void **state)
 {
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture, NULL);
     for (size_t round = 0; round < 2; round++) {
         size_t old = cluster_master(cluster, ALL_SERVERS);
         unsigned others = ALL_SERVERS & ~(1u << old);
         cluster_sleep(cluster, old);
-        crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+        client_pool_each_goes_on(&fixture->pool, A_LITTLE);
         cluster_wait_in_sync(cluster, others);
         size_t new = cluster_master(cluster, others);
         cluster_awake(cluster, old);
         cluster_wait_in_sync(cluster, ALL_SERVERS);
         assert_int_equal(cluster_master(cluster, ALL_SERVERS), new);
-        crowd_go_on(&fixture->crowd, A_LITTLE);
+        client_pool_go_on(&fixture->pool, A_LITTLE);
     }
     finish(fixture);
 }
 
 static void test_sleep__a_slave(void **state)
 {
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture, NULL);
     size_t master = cluster_master(cluster, ALL_SERVERS);
     size_t slave = (master + 1) % SERVERS;
     cluster_sleep(cluster, slave);
     cluster_wait_in_sync(cluster, ALL_SERVERS & ~(1u << slave));
-    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
     cluster_awake(cluster, slave);
     cluster_wait_in_sync(cluster, ALL_SERVERS);
     assert_int_equal(cluster_master(cluster, ALL_SERVERS), master);
@@ -153,20 +153,20 @@ static void test_sleep__a_slave(void **state)
 static void test_sleep__both_slaves_and_then_the_master_dies(void **state)
 {
     static const char *const options[] = {"--ack_timeout=60000", NULL};
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture, options);
     size_t master = cluster_master(cluster, ALL_SERVERS);
     unsigned others = ALL_SERVERS & ~(1u << master);
     for (size_t i = 1; i < SERVERS; i++)
         cluster_sleep(cluster, (master + i) % SERVERS);
-    CROWD_WAIT(&fixture->crowd, crowd_is_stuck(&fixture->crowd));
+    CLIENT_POOL_WAIT(&fixture->pool, client_pool_is_stuck(&fixture->pool));
     cluster_kill(cluster, 1u << master);
     for (size_t i = 1; i < SERVERS; i++)
         cluster_awake(cluster, (master + i) % SERVERS);
-    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
     cluster_wait_in_sync(cluster, others);
-    crowd_settle(&fixture->crowd);
+    client_pool_settle(&fixture->pool);
     come_back(fixture, master);
     finish(fixture);
 }
@@ -175,11 +175,11 @@ static void test_sleep__both_slaves_and_then_the_master_dies(void **state)
 
 static void test_stop__one_after_the_other(void **state)
 {
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     begin(fixture, NULL);
     for (size_t i = 0; i < SERVERS; i++) {
         cluster_stop(&fixture->cluster, i);
-        crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+        client_pool_each_goes_on(&fixture->pool, A_LITTLE);
         come_back(fixture, i);
     }
     finish(fixture);
@@ -187,10 +187,10 @@ static void test_stop__one_after_the_other(void **state)
 
 /* ---- all at once ---- */
 
-static void start_in_order(struct crowd_fixture *fixture, const size_t order[static SERVERS])
+static void start_in_order(struct client_pool_fixture *fixture, const size_t order[static SERVERS])
 {
-    stage_note(fixture->stage, "all start again, in the order %zu %zu %zu", order[0] + 1,
-               order[1] + 1, order[2] + 1);
+    process_group_note(fixture->group, "all start again, in the order %zu %zu %zu", order[0] + 1,
+                       order[1] + 1, order[2] + 1);
     for (size_t i = 0; i < SERVERS; i++) {
         cluster_launch(&fixture->cluster, order[i]);
         cluster_wait_listening(&fixture->cluster, order[i]);
@@ -198,16 +198,16 @@ static void start_in_order(struct crowd_fixture *fixture, const size_t order[sta
     cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
 }
 
-static void power_cut_in_every_order(struct crowd_fixture *fixture)
+static void power_cut_in_every_order(struct client_pool_fixture *fixture)
 {
     static const size_t orders[][SERVERS] = {{0, 1, 2}, {2, 1, 0}, {1, 2, 0},
                                              {0, 2, 1}, {2, 0, 1}, {1, 0, 2}};
     for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++) {
-        crowd_go_on(&fixture->crowd, A_LITTLE);
+        client_pool_go_on(&fixture->pool, A_LITTLE);
         cluster_kill(&fixture->cluster, ALL_SERVERS);
         start_in_order(fixture, orders[i]);
     }
-    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
     finish(fixture);
 }
 
@@ -224,16 +224,16 @@ static void test_power_cut__with_a_quorum(void **state)
     power_cut_in_every_order(*state);
 }
 
-/* Who was left behind may not reign alone: it waits for those who know more. */
+/* Who was left behind may not be the master alone: it waits for those who know more. */
 static void test_power_cut__the_one_left_behind_comes_first(void **state)
 {
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture, NULL);
     size_t behind = (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS;
     cluster_kill(cluster, 1u << behind);
     cluster_wait_in_sync(cluster, ALL_SERVERS & ~(1u << behind));
-    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
     cluster_kill(cluster, cluster_running(cluster));
     const size_t order[SERVERS] = {behind, (behind + 1) % SERVERS, (behind + 2) % SERVERS};
     start_in_order(fixture, order);
@@ -242,7 +242,7 @@ static void test_power_cut__the_one_left_behind_comes_first(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, crowd_setup, crowd_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, client_pool_setup, client_pool_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_kill__the_master_again_and_again),
         TEST(test_kill__a_slave),

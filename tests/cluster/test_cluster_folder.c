@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Three servers of which one loses its data folder, or finds its database damaged, while it runs: it
  * ends with a sentence, and the others go on with everything that was acknowledged. */
-#include "harness/crowd.h"
+#include "harness/client_pool.h"
 
 #include <ftw.h>
 #include <setjmp.h>
@@ -17,11 +17,11 @@
 #define SERVERS 3
 #define A_LITTLE 50
 
-static const char *folder_of(struct crowd_fixture *fixture, size_t i, const char *file)
+static const char *folder_of(struct client_pool_fixture *fixture, size_t i, const char *file)
 {
     char name[64];
     (void)snprintf(name, sizeof name, "data/%zu%s", i + 1, file);
-    return stage_path(fixture->stage, name);
+    return process_group_path(fixture->group, name);
 }
 
 static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *place)
@@ -32,47 +32,47 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
     return remove(path);
 }
 
-static void remove_folder(struct crowd_fixture *fixture, size_t i)
+static void remove_folder(struct client_pool_fixture *fixture, size_t i)
 {
     assert_int_equal(nftw(folder_of(fixture, i, ""), remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
-static void move_folder(struct crowd_fixture *fixture, size_t i)
+static void move_folder(struct client_pool_fixture *fixture, size_t i)
 {
-    char to[STAGE_PATH_SIZE];
+    char to[PROCESS_GROUP_PATH_SIZE];
     (void)snprintf(to, sizeof to, "%s", folder_of(fixture, i, "-away"));
     assert_int_equal(rename(folder_of(fixture, i, ""), to), 0);
 }
 
 /* The others go on, and the one that ends says why. */
-static void expect_end(struct crowd_fixture *fixture, size_t i, const char *event,
+static void expect_end(struct client_pool_fixture *fixture, size_t i, const char *event,
                        const char *sentence)
 {
     struct cluster *cluster = &fixture->cluster;
-    CROWD_WAIT(&fixture->crowd, process_ended(cluster->servers[i].process));
+    CLIENT_POOL_WAIT(&fixture->pool, process_ended(cluster->servers[i].process));
     assert_true(cluster_logged(cluster, i, event));
     assert_true(cluster_logged(cluster, i, sentence));
     cluster_wait_in_sync(cluster, 7u & ~(1u << i));
-    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
 }
 
-static void finish(struct crowd_fixture *fixture)
+static void finish(struct client_pool_fixture *fixture)
 {
     cluster_wait_in_sync(&fixture->cluster, 7u);
-    crowd_finish(&fixture->crowd, CHECK_ALL);
+    client_pool_finish(&fixture->pool, CHECK_ALL);
     cluster_stop_all(&fixture->cluster);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* The master's folder is removed under load; it comes back with an empty one. Then the new master's is
  * moved away, and it comes back with that. */
 static void test_folder__goes_away_under_the_master(void **state)
 {
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     cluster_start(cluster, SERVERS, NULL);
-    crowd_open(&fixture->crowd, cluster, 2, 2);
-    crowd_go_on(&fixture->crowd, A_LITTLE);
+    client_pool_open(&fixture->pool, cluster, 2, 2);
+    client_pool_go_on(&fixture->pool, A_LITTLE);
     size_t first = cluster_master(cluster, 7u);
     remove_folder(fixture, first);
     expect_end(fixture, first, "data_folder_gone", "is gone; put the folder back");
@@ -82,14 +82,14 @@ static void test_folder__goes_away_under_the_master(void **state)
     size_t second = cluster_master(cluster, 7u);
     move_folder(fixture, second);
     expect_end(fixture, second, "data_folder_gone", "put the folder back and start");
-    char from[STAGE_PATH_SIZE];
+    char from[PROCESS_GROUP_PATH_SIZE];
     (void)snprintf(from, sizeof from, "%s", folder_of(fixture, second, "-away"));
     assert_int_equal(rename(from, folder_of(fixture, second, "")), 0);
     cluster_run(cluster, second);
     finish(fixture);
 }
 
-static void damage(struct crowd_fixture *fixture, size_t i)
+static void damage(struct client_pool_fixture *fixture, size_t i)
 {
     sqlite3 *database = NULL;
     assert_int_equal(sqlite3_open(folder_of(fixture, i, "/jackdaw.db"), &database), SQLITE_OK);
@@ -102,11 +102,11 @@ static void damage(struct crowd_fixture *fixture, size_t i)
 /* The scan beside the service finds it. */
 static void test_database__is_damaged(void **state)
 {
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     cluster_start(cluster, SERVERS, NULL);
-    crowd_open(&fixture->crowd, cluster, 2, 2);
-    crowd_go_on(&fixture->crowd, A_LITTLE);
+    client_pool_open(&fixture->pool, cluster, 2, 2);
+    client_pool_go_on(&fixture->pool, A_LITTLE);
     size_t first = cluster_master(cluster, 7u);
     cluster_kill(cluster, 1u << first);
     damage(fixture, first);
@@ -121,7 +121,7 @@ static void test_database__is_damaged(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, crowd_setup, crowd_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, client_pool_setup, client_pool_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_folder__goes_away_under_the_master),
         TEST(test_database__is_damaged),

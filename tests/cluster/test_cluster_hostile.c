@@ -15,14 +15,14 @@
 
 #include <cmocka.h>
 
-#define CHAT_MS (5000 * STAGE_SLOWER) /* people wait for a message at most */
-#define CLOSED_MS 20000               /* nng lets a peer say hello for 10 s */
-#define GROWTH_BYTES (32u << 20)      /* resident memory that all of this may cost a server */
+#define CHAT_MS (5000 * PROCESS_GROUP_SLOWER) /* people wait for a message at most */
+#define CLOSED_MS 20000                       /* nng lets a peer say hello for 10 s */
+#define GROWTH_BYTES (32u << 20) /* resident memory that all of this may cost a server */
 #define DESCRIPTORS_SLACK 8
 #define CONNECTIONS_MAX 400 /* as the server is told below */
 
 struct fixture {
-    struct stage *stage;
+    struct process_group *group;
     struct node node;
     struct address address;
     struct json_client *ann, *bob;
@@ -42,25 +42,25 @@ static void chat(struct fixture *fixture)
     fixture->said++;
     for (size_t i = 0; i < 2; i++)
         json_client_say(people[i], "line %u of %s", fixture->said, json_client_account(people[i]));
-    STAGE_WAIT_MS(fixture->stage, CHAT_MS,
-                  json_client_messages(fixture->ann) == 2 * fixture->said &&
-                      json_client_messages(fixture->bob) == 2 * fixture->said &&
-                      json_client_sent(fixture->ann) == fixture->said &&
-                      json_client_sent(fixture->bob) == fixture->said);
+    PROCESS_GROUP_WAIT_MS(fixture->group, CHAT_MS,
+                          json_client_messages(fixture->ann) == 2 * fixture->said &&
+                              json_client_messages(fixture->bob) == 2 * fixture->said &&
+                              json_client_sent(fixture->ann) == fixture->said &&
+                              json_client_sent(fixture->bob) == fixture->said);
 }
 
 static struct json_client *visitor(struct fixture *fixture, const char *name)
 {
-    return json_client_visit(fixture->stage, fixture->node.clients, name, "lobby");
+    return json_client_visit(fixture->group, fixture->node.clients, name, "lobby");
 }
 
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->stage = stage_open();
+    fixture->group = process_group_open();
     /* What each peer that sent garbage leaves in the log is of no use when this fails. */
     fixture->node =
-        (struct node){.stage = fixture->stage, .id = 1, .options = {"--max_clients=400"}};
+        (struct node){.group = fixture->group, .id = 1, .options = {"--max_clients=400"}};
     fixture->random = 12345;
     fixture->growth_bytes = GROWTH_BYTES;
     node_start(&fixture->node);
@@ -80,7 +80,7 @@ static int teardown(void **state)
     struct fixture *fixture = *state;
     json_client_free(fixture->ann);
     json_client_free(fixture->bob);
-    stage_close(fixture->stage);
+    process_group_close(fixture->group);
     free(fixture);
     return 0;
 }
@@ -89,13 +89,14 @@ static int teardown(void **state)
 static void assert_unharmed(struct fixture *fixture)
 {
     chat(fixture);
-    STAGE_WAIT_MS(fixture->stage, CLOSED_MS,
-                  process_descriptors(fixture->node.process) <=
-                      fixture->descriptors + DESCRIPTORS_SLACK);
+    PROCESS_GROUP_WAIT_MS(fixture->group, CLOSED_MS,
+                          process_descriptors(fixture->node.process) <=
+                              fixture->descriptors + DESCRIPTORS_SLACK);
     size_t resident_bytes = process_resident_bytes(fixture->node.process);
-    if (STAGE_SLOWER == 1 && resident_bytes > fixture->resident_bytes + fixture->growth_bytes)
-        stage_fail(fixture->stage, "the server has grown by %zu KiB",
-                   (resident_bytes - fixture->resident_bytes) / 1024);
+    if (PROCESS_GROUP_SLOWER == 1 &&
+        resident_bytes > fixture->resident_bytes + fixture->growth_bytes)
+        process_group_fail(fixture->group, "the server has grown by %zu KiB",
+                           (resident_bytes - fixture->resident_bytes) / 1024);
     assert_null(json_client_find(fixture->ann, 0, "{s:s}", "type", "notice"));
     assert_null(json_client_find(fixture->bob, 0, "{s:s}", "type", "notice"));
     assert_int_equal(json_client_leave(fixture->ann), 0);
@@ -107,7 +108,7 @@ static void assert_unharmed(struct fixture *fixture)
     checker_verify(checker, CHECK_ALL);
     assert_int_equal(checker_acknowledged(checker), 2 * fixture->said);
     checker_free(checker);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* xorshift32: the same garbage each time. */
@@ -128,7 +129,7 @@ static void fill(struct fixture *fixture, uint8_t *bytes, size_t size)
 static void open_peer(struct fixture *fixture, struct sp_peer *peer)
 {
     if (!sp_open(peer, &fixture->address))
-        stage_fail(fixture->stage, "the server does not take a connection");
+        process_group_fail(fixture->group, "the server does not take a connection");
 }
 
 /* ---- connections ---- */
@@ -141,7 +142,7 @@ static void test_hostile__connect_and_reset_storm(void **state)
     for (unsigned i = 0; i < 1500; i++) {
         struct sp_peer peer;
         if (!sp_connect(&peer, &fixture->address, 0))
-            stage_fail(fixture->stage, "the server does not take connection %u", i);
+            process_group_fail(fixture->group, "the server does not take connection %u", i);
         if (i % 4 == 1)
             (void)sp_send_bytes(&peer, "\0SP\0", 4); /* half a handshake */
         else if (i % 4 == 2)
@@ -167,7 +168,7 @@ static void test_hostile__hello_of_something_else(void **state)
         const char *hello = hellos[i % 5];
         (void)sp_send_bytes(&peer, hello, sizeof hellos[0]);
         if (!sp_wait_closed(&peer, CLOSED_MS))
-            stage_fail(fixture->stage, "still connected after '%.8s'", hello);
+            process_group_fail(fixture->group, "still connected after '%.8s'", hello);
         sp_close(&peer);
         if (i % 20 == 0)
             chat(fixture);
@@ -198,16 +199,16 @@ static void test_hostile__more_connections_than_allowed(void **state)
             chat(fixture);
     }
     chat(fixture);
-    STAGE_WAIT_MS(fixture->stage, CLOSED_MS,
-                  process_descriptors(fixture->node.process) <
-                      CONNECTIONS_MAX + fixture->descriptors + DESCRIPTORS_SLACK);
+    PROCESS_GROUP_WAIT_MS(fixture->group, CLOSED_MS,
+                          process_descriptors(fixture->node.process) <
+                              CONNECTIONS_MAX + fixture->descriptors + DESCRIPTORS_SLACK);
     for (size_t i = 0; i < MANY; i++)
         sp_close(&peers[i]);
     free(peers);
     /* There is room again. */
-    STAGE_WAIT_MS(fixture->stage, CLOSED_MS,
-                  process_descriptors(fixture->node.process) <=
-                      fixture->descriptors + DESCRIPTORS_SLACK);
+    PROCESS_GROUP_WAIT_MS(fixture->group, CLOSED_MS,
+                          process_descriptors(fixture->node.process) <=
+                              fixture->descriptors + DESCRIPTORS_SLACK);
     struct sp_peer peer;
     open_peer(fixture, &peer);
     struct raw_reply reply;
@@ -232,7 +233,7 @@ static void test_hostile__garbage_frames(void **state)
         bytes[0] = 0xff; /* no tag of a frame: random bytes might be a valid, empty one */
         (void)sp_send(&peer, SP_REQUEST_ID, bytes, size + 1);
         if (!sp_wait_closed(&peer, CLOSED_MS))
-            stage_fail(fixture->stage, "still connected after garbage %u", i);
+            process_group_fail(fixture->group, "still connected after garbage %u", i);
         sp_close(&peer);
         if (i % 50 == 0)
             chat(fixture);
@@ -328,8 +329,8 @@ static void test_hostile__oversize_frames(void **state)
         prefix[8] = 0x80;
         (void)sp_send_bytes(&peer, prefix, sizeof prefix);
         if (!sp_wait_closed(&peer, CLOSED_MS))
-            stage_fail(fixture->stage, "still connected after announcing %llu bytes",
-                       (unsigned long long)sizes[i]);
+            process_group_fail(fixture->group, "still connected after announcing %llu bytes",
+                               (unsigned long long)sizes[i]);
         sp_close(&peer);
         chat(fixture);
     }
@@ -362,10 +363,10 @@ static void assert_status(struct fixture *fixture, struct sp_peer *peer,
 {
     struct raw_reply reply;
     if (!raw_chat(peer, call, &reply))
-        stage_fail(fixture->stage, "%s was not answered", call->method);
+        process_group_fail(fixture->group, "%s was not answered", call->method);
     if (reply.status != status || strstr(reply.text, naming) == NULL)
-        stage_fail(fixture->stage, "%s got %s: %s", call->method, status_name(reply.status),
-                   reply.text);
+        process_group_fail(fixture->group, "%s got %s: %s", call->method, status_name(reply.status),
+                           reply.text);
     free(reply.payload);
 }
 

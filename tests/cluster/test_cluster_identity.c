@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Who is who: strangers at the address of a member, folders that are lost, addresses that change. */
-#include "harness/crowd.h"
+#include "harness/client_pool.h"
 #include "harness/json_client.h"
 
 #include <setjmp.h>
@@ -21,17 +21,17 @@
 #define A_LITTLE 50
 
 struct fixture {
-    struct stage *stage;
+    struct process_group *group;
     struct cluster cluster;
-    struct crowd crowd;
-    char options[CLUSTER_SERVERS_MAX][STAGE_PATH_SIZE];
+    struct pool pool;
+    char options[CLUSTER_SERVERS_MAX][PROCESS_GROUP_PATH_SIZE];
 };
 
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->stage = stage_open();
-    cluster_init(&fixture->cluster, fixture->stage, NULL);
+    fixture->group = process_group_open();
+    cluster_init(&fixture->cluster, fixture->group, NULL);
     *state = fixture;
     return 0;
 }
@@ -39,8 +39,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *fixture = *state;
-    crowd_free(&fixture->crowd);
-    stage_close(fixture->stage);
+    client_pool_free(&fixture->pool);
+    process_group_close(fixture->group);
     free(fixture);
     return 0;
 }
@@ -48,30 +48,30 @@ static int teardown(void **state)
 static void begin(struct fixture *fixture)
 {
     cluster_start(&fixture->cluster, SERVERS, NULL);
-    crowd_open(&fixture->crowd, &fixture->cluster, 2, 1);
-    crowd_go_on(&fixture->crowd, A_LITTLE);
+    client_pool_open(&fixture->pool, &fixture->cluster, 2, 1);
+    client_pool_go_on(&fixture->pool, A_LITTLE);
 }
 
 /* Everybody has everything, and nothing that was acknowledged is missing. */
 static void finish(struct fixture *fixture)
 {
     cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
-    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
-    crowd_finish(&fixture->crowd, CHECK_ALL);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
+    client_pool_finish(&fixture->pool, CHECK_ALL);
     cluster_assert_equal(&fixture->cluster);
     cluster_stop_all(&fixture->cluster);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void lose_folder(struct fixture *fixture, size_t i)
 {
-    char from[STAGE_PATH_SIZE];
-    char to[STAGE_PATH_SIZE];
+    char from[PROCESS_GROUP_PATH_SIZE];
+    char to[PROCESS_GROUP_PATH_SIZE];
     char name[32];
     (void)snprintf(name, sizeof name, "data/%zu", i + 1);
-    (void)snprintf(from, sizeof from, "%s", stage_path(fixture->stage, name));
+    (void)snprintf(from, sizeof from, "%s", process_group_path(fixture->group, name));
     (void)snprintf(name, sizeof name, "lost%zu", i + 1);
-    (void)snprintf(to, sizeof to, "%s", stage_path(fixture->stage, name));
+    (void)snprintf(to, sizeof to, "%s", process_group_path(fixture->group, name));
     assert_int_equal(rename(from, to), 0);
 }
 
@@ -80,9 +80,9 @@ static void leave_empty_database(struct fixture *fixture, size_t i)
 {
     char name[32];
     (void)snprintf(name, sizeof name, "data/%zu", i + 1);
-    assert_int_equal(mkdir(stage_path(fixture->stage, name), 0700), 0);
+    assert_int_equal(mkdir(process_group_path(fixture->group, name), 0700), 0);
     (void)snprintf(name, sizeof name, "data/%zu/jackdaw.db", i + 1);
-    FILE *file = fopen(stage_path(fixture->stage, name), "we");
+    FILE *file = fopen(process_group_path(fixture->group, name), "we");
     assert_non_null(file);
     assert_int_equal(fclose(file), 0);
 }
@@ -91,11 +91,11 @@ static void set_seeds(struct fixture *fixture, size_t i)
 {
     struct cluster *cluster = &fixture->cluster;
     char *text = fixture->options[i];
-    size_t used = (size_t)snprintf(text, STAGE_PATH_SIZE, "--master_address=");
+    size_t used = (size_t)snprintf(text, PROCESS_GROUP_PATH_SIZE, "--master_address=");
     for (size_t j = 0; j < SERVERS; j++)
         if (j != i)
             used +=
-                (size_t)snprintf(text + used, STAGE_PATH_SIZE - used, "%s%s",
+                (size_t)snprintf(text + used, PROCESS_GROUP_PATH_SIZE - used, "%s%s",
                                  text[used - 1] == '=' ? "" : ",", cluster->servers[j].internal);
     cluster->servers[i].options[0] = text;
     cluster->servers[i].options[1] = NULL;
@@ -116,17 +116,18 @@ static void test_stranger__at_the_address_of_a_member(void **state)
     struct cluster *cluster = &fixture->cluster;
     begin(fixture);
     cluster_kill(cluster, ALL_SERVERS);
-    struct node stranger = {
-        .stage = fixture->stage, .id = 1, .data_dir = stage_path(fixture->stage, "elsewhere")};
+    struct node stranger = {.group = fixture->group,
+                            .id = 1,
+                            .data_dir = process_group_path(fixture->group, "elsewhere")};
     (void)snprintf(stranger.internal, sizeof stranger.internal, "%s", cluster->servers[0].internal);
     node_start(&stranger);
     struct json_client *zoe =
-        json_client_visit(fixture->stage, stranger.clients, "zoe", "elsewhere");
+        json_client_visit(fixture->group, stranger.clients, "zoe", "elsewhere");
     cluster_launch(cluster, 1);
     cluster_launch(cluster, 2);
     cluster_wait_in_sync(cluster, OTHERS);
-    STAGE_WAIT(fixture->stage, cluster_logged(cluster, 1, "other_cluster"));
-    STAGE_WAIT(fixture->stage, process_logged(stranger.process, "other_cluster"));
+    PROCESS_GROUP_WAIT(fixture->group, cluster_logged(cluster, 1, "other_cluster"));
+    PROCESS_GROUP_WAIT(fixture->group, process_logged(stranger.process, "other_cluster"));
     json_client_say(zoe, "none of it concerns me");
     (void)json_client_expect(zoe, 0, "{s:s, s:s}", "type", "sent", "room", "elsewhere");
     assert_int_equal(json_client_leave(zoe), 0);
@@ -150,7 +151,7 @@ static void founds_then_yields(struct fixture *fixture)
     assert_true(cluster_logged(cluster, 0, "cluster_founded"));
     cluster_launch(cluster, 1);
     cluster_launch(cluster, 2);
-    STAGE_WAIT(fixture->stage, cluster_logged(cluster, 0, "cluster_given_up"));
+    PROCESS_GROUP_WAIT(fixture->group, cluster_logged(cluster, 0, "cluster_given_up"));
     finish(fixture);
 }
 
@@ -217,7 +218,7 @@ static void test_moved__two_have_swapped(void **state)
         cluster_launch(cluster, i);
     }
     cluster_wait_in_sync(cluster, ALL_SERVERS);
-    STAGE_WAIT(fixture->stage, cluster_logged(cluster, 0, "member_met"));
+    PROCESS_GROUP_WAIT(fixture->group, cluster_logged(cluster, 0, "member_met"));
     finish(fixture);
 }
 
@@ -244,9 +245,9 @@ static void test_moved__all_to_new_addresses(void **state)
     begin(fixture);
     cluster_kill(cluster, ALL_SERVERS);
     for (size_t i = 0; i < SERVERS; i++) { /* what listens there now keeps these ports free */
-        struct node other = {.stage = fixture->stage,
+        struct node other = {.group = fixture->group,
                              .id = (unsigned)i + 10,
-                             .data_dir = stage_path(fixture->stage, "ports")};
+                             .data_dir = process_group_path(fixture->group, "ports")};
         node_start(&other);
         (void)snprintf(cluster->servers[i].internal, ADDRESS_TEXT_SIZE, "%s", other.internal);
         assert_int_equal(node_stop(&other), 0);

@@ -27,7 +27,7 @@
 #define ROUNDS_MAX 16
 
 struct fixture {
-    struct stage *stage;
+    struct process_group *group;
     struct node node;
     struct json_client *writers[WRITERS];
     struct json_client *readers[READERS];
@@ -39,8 +39,8 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->stage = stage_open();
-    fixture->node = (struct node){.stage = fixture->stage, .id = 1};
+    fixture->group = process_group_open();
+    fixture->node = (struct node){.group = fixture->group, .id = 1};
     fixture->lines_each = LINES_EACH;
     node_start(&fixture->node);
     for (size_t i = 0; i < WRITERS + READERS; i++) {
@@ -49,7 +49,7 @@ static int setup(void **state)
         (void)snprintf(label, sizeof label, "%s%zu", writes ? "writer" : "reader",
                        writes ? i : i - WRITERS);
         struct json_client *client =
-            json_client_visit(fixture->stage, fixture->node.clients, label, "lobby");
+            json_client_visit(fixture->group, fixture->node.clients, label, "lobby");
         if (writes)
             fixture->writers[i] = client;
         else
@@ -67,7 +67,7 @@ static int teardown(void **state)
     for (size_t i = 0; i < READERS; i++)
         json_client_free(fixture->readers[i]);
     json_client_free(fixture->late);
-    stage_close(fixture->stage);
+    process_group_close(fixture->group);
     free(fixture);
     return 0;
 }
@@ -151,9 +151,10 @@ static bool all_arrived(const struct fixture *fixture)
 
 static void finish_load(struct fixture *fixture)
 {
-    STAGE_SETTLE(fixture->stage, QUIET_MS,
-                 feed(fixture) && acknowledged(fixture) == (size_t)WRITERS * fixture->lines_each &&
-                     all_arrived(fixture));
+    PROCESS_GROUP_SETTLE(fixture->group, QUIET_MS,
+                         feed(fixture) &&
+                             acknowledged(fixture) == (size_t)WRITERS * fixture->lines_each &&
+                             all_arrived(fixture));
 }
 
 static void judge(struct fixture *fixture)
@@ -183,7 +184,7 @@ static void judge(struct fixture *fixture)
 static void assert_all_is_well(struct fixture *fixture)
 {
     finish_load(fixture);
-    fixture->late = json_client_visit(fixture->stage, fixture->node.clients, "late", "lobby");
+    fixture->late = json_client_visit(fixture->group, fixture->node.clients, "late", "lobby");
     judge(fixture);
     for (size_t i = 0; i < WRITERS; i++) {
         assert_int_equal(json_client_failed(fixture->writers[i]), 0);
@@ -196,7 +197,7 @@ static void assert_all_is_well(struct fixture *fixture)
         assert_int_equal(json_client_leave(fixture->readers[i]), 0);
     assert_int_equal(json_client_leave(fixture->late), 0);
     assert_int_equal(node_stop(&fixture->node), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* ---- the tests ---- */
@@ -217,7 +218,8 @@ static void test_kill__again_and_again_under_load(void **state)
     size_t count = sizeof moments / sizeof moments[0];
     for (size_t i = 0; i < count * rounds(); i++) {
         size_t until = acknowledged(fixture) + moments[i % count] + i / count;
-        STAGE_WAIT_MS(fixture->stage, CATCH_UP_MS, feed(fixture) && acknowledged(fixture) >= until);
+        PROCESS_GROUP_WAIT_MS(fixture->group, CATCH_UP_MS,
+                              feed(fixture) && acknowledged(fixture) >= until);
         node_kill(&fixture->node);
         node_start(&fixture->node);
     }
@@ -229,16 +231,16 @@ static void test_kill__again_and_again_under_load(void **state)
 static void test_kill__while_it_starts(void **state)
 {
     struct fixture *fixture = *state;
-    STAGE_WAIT(fixture->stage, feed(fixture) && acknowledged(fixture) >= 100);
+    PROCESS_GROUP_WAIT(fixture->group, feed(fixture) && acknowledged(fixture) >= 100);
     for (unsigned i = 0; i < 12; i++) {
         node_kill(&fixture->node);
         node_launch(&fixture->node);
         /* A little later each time: whatever the clients print passes the time. */
-        uint64_t until_ms = stage_now_ms() + i;
-        while (stage_now_ms() < until_ms)
-            stage_turn(fixture->stage, until_ms);
+        uint64_t until_ms = process_group_now_ms() + i;
+        while (process_group_now_ms() < until_ms)
+            process_group_turn(fixture->group, until_ms);
         if (i % 3 == 2)
-            STAGE_WAIT(fixture->stage, feed(fixture) && is_ready(&fixture->node));
+            PROCESS_GROUP_WAIT(fixture->group, feed(fixture) && is_ready(&fixture->node));
     }
     node_kill(&fixture->node);
     node_start(&fixture->node);
@@ -251,9 +253,9 @@ static void test_kill__while_it_starts(void **state)
 static void test_kill__in_the_middle_of_a_commit(void **state)
 {
     struct fixture *fixture = *state;
-    if (!node_can_inject(fixture->stage)) {
+    if (!node_can_inject(fixture->group)) {
         print_message("strace is not to be had here: skipped\n");
-        stage_pass(fixture->stage);
+        process_group_pass(fixture->group);
         skip();
     }
     static const char *const moments[] = {
@@ -267,9 +269,10 @@ static void test_kill__in_the_middle_of_a_commit(void **state)
         node_kill(&fixture->node);
         node_inject(&fixture->node, moments[i]);
         node_launch(&fixture->node);
-        STAGE_WAIT_MS(fixture->stage, CATCH_UP_MS,
-                      feed(fixture) && process_ended(fixture->node.process));
-        assert_int_equal(process_wait(fixture->node.process, STAGE_PATIENCE_MS), 128 + SIGKILL);
+        PROCESS_GROUP_WAIT_MS(fixture->group, CATCH_UP_MS,
+                              feed(fixture) && process_ended(fixture->node.process));
+        assert_int_equal(process_wait(fixture->node.process, PROCESS_GROUP_PATIENCE_MS),
+                         128 + SIGKILL);
     }
     node_inject(&fixture->node, NULL);
     node_start(&fixture->node);
@@ -284,10 +287,11 @@ static void test_stop__under_load(void **state)
     static const size_t moments[] = {1, 500, 30, 1200};
     for (size_t i = 0; i < sizeof moments / sizeof moments[0]; i++) {
         size_t until = acknowledged(fixture) + moments[i];
-        STAGE_WAIT_MS(fixture->stage, CATCH_UP_MS, feed(fixture) && acknowledged(fixture) >= until);
-        uint64_t before_ms = stage_now_ms();
+        PROCESS_GROUP_WAIT_MS(fixture->group, CATCH_UP_MS,
+                              feed(fixture) && acknowledged(fixture) >= until);
+        uint64_t before_ms = process_group_now_ms();
         assert_int_equal(node_stop(&fixture->node), 0);
-        assert_true(stage_now_ms() - before_ms <= NODE_STOP_MS);
+        assert_true(process_group_now_ms() - before_ms <= NODE_STOP_MS);
         node_start(&fixture->node);
     }
     stop_typing(fixture);
@@ -300,10 +304,10 @@ static uint64_t send_again(struct fixture *fixture, struct sp_peer *peer, const 
 {
     struct raw_reply reply;
     if (!raw_send(peer, token, request, "lobby", text, &reply))
-        stage_fail(fixture->stage, "request %u was not answered", (unsigned)request);
+        process_group_fail(fixture->group, "request %u was not answered", (unsigned)request);
     if (reply.status != expected)
-        stage_fail(fixture->stage, "request %u got %s: %s", (unsigned)request,
-                   status_name(reply.status), reply.text);
+        process_group_fail(fixture->group, "request %u got %s: %s", (unsigned)request,
+                           status_name(reply.status), reply.text);
     uint64_t number = 0;
     if (reply.status == STATUS_OK) {
         Jackdaw__SendReply *sent =
@@ -356,8 +360,8 @@ static void test_retry__gets_the_first_answer_after_a_kill(void **state)
     assert_int_equal(send_again(fixture, &peer, token, SENT + 1, "last", STATUS_OK),
                      numbers[SENT] + 1);
     sp_close(&peer);
-    STAGE_WAIT(fixture->stage, json_client_messages(fixture->readers[0]) == SENT - 1);
-    stage_pass(fixture->stage);
+    PROCESS_GROUP_WAIT(fixture->group, json_client_messages(fixture->readers[0]) == SENT - 1);
+    process_group_pass(fixture->group);
 }
 
 int main(void)

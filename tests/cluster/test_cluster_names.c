@@ -26,14 +26,14 @@ static const char hosts[] = "::1 localhost\n127.0.0.1 localhost\n"
                             "127.0.0.2 chat\n127.0.0.3 chat\n127.0.0.4 chat\n";
 
 struct fixture {
-    struct stage *stage;
+    struct process_group *group;
     struct json_client *client;
 };
 
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->stage = stage_open();
+    fixture->group = process_group_open();
     *state = fixture;
     return 0;
 }
@@ -42,7 +42,7 @@ static int teardown(void **state)
 {
     struct fixture *fixture = *state;
     json_client_free(fixture->client);
-    stage_close(fixture->stage);
+    process_group_close(fixture->group);
     free(fixture);
     return 0;
 }
@@ -50,23 +50,23 @@ static int teardown(void **state)
 static struct process *start_server(struct fixture *fixture, const char *id, const char *role,
                                     const char *clients, const char *internal, const char *seeds)
 {
-    char data[STAGE_PATH_SIZE + 16];
+    char data[PROCESS_GROUP_PATH_SIZE + 16];
     char name[32];
-    (void)snprintf(data, sizeof data, "--data_dir=%s", stage_path(fixture->stage, "data"));
+    (void)snprintf(data, sizeof data, "--data_dir=%s", process_group_path(fixture->group, "data"));
     (void)snprintf(name, sizeof name, "server%s", id);
     const char *arguments[] = {id, role, clients, internal, data, seeds, NULL};
     struct process *process = process_start(
-        fixture->stage,
+        fixture->group,
         &(struct process_options){.name = name, .program = TEST_SERVER, .arguments = arguments});
     char ready[64];
     (void)snprintf(ready, sizeof ready, "jackdaw server %s ready: ", id);
-    assert_non_null(process_wait_line(process, 0, ready, STAGE_PATIENCE_MS));
+    assert_non_null(process_wait_line(process, 0, ready, PROCESS_GROUP_PATIENCE_MS));
     return process;
 }
 
 static void talk(struct fixture *fixture, const char *address)
 {
-    fixture->client = json_client_visit(fixture->stage, address, "ann", "lobby");
+    fixture->client = json_client_visit(fixture->group, address, "ann", "lobby");
     size_t from = json_client_count(fixture->client);
     json_client_say(fixture->client, "one");
     (void)json_client_expect(fixture->client, from, "{s:s}", "type", "sent");
@@ -80,7 +80,7 @@ static void test_names__localhost(void **state)
     (void)start_server(fixture, "2", "slave", "127.0.0.1:2627", "127.0.0.1:2628",
                        "--master_address=localhost:2626");
     talk(fixture, "localhost:2625");
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* The master is at the last of the addresses; then it is killed. */
@@ -97,7 +97,7 @@ static void test_names__one_for_all_servers(void **state)
     size_t from = json_client_count(fixture->client);
     json_client_say(fixture->client, "two");
     (void)json_client_expect(fixture->client, from, "{s:s}", "type", "sent");
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* ---- a network and names of the test's own ---- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What an operator does with a cluster: ask how it is, let a server leave, strike off a dead one;
  * and what a server that does not belong is told. */
-#include "harness/crowd.h"
+#include "harness/client_pool.h"
 #include "harness/json_client.h"
 #include "harness/raw_chat.h"
 
@@ -20,52 +20,53 @@
 #define ALL_SERVERS 7u
 #define A_LITTLE 50
 
-static void begin(struct crowd_fixture *fixture)
+static void begin(struct client_pool_fixture *fixture)
 {
     cluster_start(&fixture->cluster, SERVERS, NULL);
-    crowd_open(&fixture->crowd, &fixture->cluster, 2, 1);
-    crowd_go_on(&fixture->crowd, A_LITTLE);
+    client_pool_open(&fixture->pool, &fixture->cluster, 2, 1);
+    client_pool_go_on(&fixture->pool, A_LITTLE);
 }
 
-static void finish(struct crowd_fixture *fixture)
+static void finish(struct client_pool_fixture *fixture)
 {
-    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
-    crowd_finish(&fixture->crowd, CHECK_ALL);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
+    client_pool_finish(&fixture->pool, CHECK_ALL);
     cluster_stop_all(&fixture->cluster);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* ---- commands ---- */
 
 /* Runs `server` with up to three words until it ends, while the crowd goes on; its exit status. */
-static int run(struct crowd_fixture *fixture, struct process **process, const char *first,
+static int run(struct client_pool_fixture *fixture, struct process **process, const char *first,
                const char *second, const char *third)
 {
     const char *words[] = {first, second, third, NULL};
     const struct process_options options = {
         .name = "operator", .program = TEST_SERVER, .arguments = words};
-    *process = process_start(fixture->stage, &options);
+    *process = process_start(fixture->group, &options);
     process_end_input(*process);
-    STAGE_WAIT(fixture->stage, process_ended(*process));
-    return process_wait(*process, STAGE_PATIENCE_MS);
+    PROCESS_GROUP_WAIT(fixture->group, process_ended(*process));
+    return process_wait(*process, PROCESS_GROUP_PATIENCE_MS);
 }
 
-static void assert_runs(struct crowd_fixture *fixture, const char *first, const char *second,
+static void assert_runs(struct client_pool_fixture *fixture, const char *first, const char *second,
                         const char *third)
 {
     struct process *process;
     int status = run(fixture, &process, first, second, third);
     if (status != 0)
-        stage_fail(fixture->stage, "'%s %s' ended with status %d", first, second, status);
+        process_group_fail(fixture->group, "'%s %s' ended with status %d", first, second, status);
 }
 
 /* Status 1, and a sentence on stderr that names what is in the way. */
-static void assert_says(struct crowd_fixture *fixture, struct process *process, const char *naming)
+static void assert_says(struct client_pool_fixture *fixture, struct process *process,
+                        const char *naming)
 {
     char *log = process_log(process);
-    int status = process_wait(process, STAGE_PATIENCE_MS);
+    int status = process_wait(process, PROCESS_GROUP_PATIENCE_MS);
     if (status != 1 || strstr(log, naming) == NULL || strstr(log, "assert") != NULL)
-        stage_fail(fixture->stage, "status %d, and no '%s' in: %s", status, naming, log);
+        process_group_fail(fixture->group, "status %d, and no '%s' in: %s", status, naming, log);
     free(log);
 }
 
@@ -80,7 +81,7 @@ static const char *all_lines(struct process *process, char *text, size_t size)
 
 /* ---- status ---- */
 
-static void assert_text_status(struct crowd_fixture *fixture, const char *address)
+static void assert_text_status(struct client_pool_fixture *fixture, const char *address)
 {
     char text[8192];
     struct process *process;
@@ -91,10 +92,10 @@ static void assert_text_status(struct crowd_fixture *fixture, const char *addres
         tells = tells && strstr(text, fixture->cluster.servers[i].internal) != NULL &&
                 strstr(text, fixture->cluster.servers[i].clients) != NULL;
     if (!tells)
-        stage_fail(fixture->stage, "the status does not tell all: %s", text);
+        process_group_fail(fixture->group, "the status does not tell all: %s", text);
 }
 
-static void assert_json_status(struct crowd_fixture *fixture, size_t i, const char *address,
+static void assert_json_status(struct client_pool_fixture *fixture, size_t i, const char *address,
                                size_t master)
 {
     static char text[65536];
@@ -102,7 +103,7 @@ static void assert_json_status(struct crowd_fixture *fixture, size_t i, const ch
     assert_int_equal(run(fixture, &process, "--status", address, "--json"), 0);
     json_t *object = json_loads(all_lines(process, text, sizeof text), 0, NULL);
     if (!json_is_object(object))
-        stage_fail(fixture->stage, "not a JSON object: %s", text);
+        process_group_fail(fixture->group, "not a JSON object: %s", text);
     assert_int_equal(json_number(object, "id"), i + 1);
     assert_string_equal(json_text(object, "role"), i == master ? "master" : "slave");
     assert_int_equal(json_number(object, "master"), master + 1);
@@ -126,7 +127,7 @@ static void assert_json_status(struct crowd_fixture *fixture, size_t i, const ch
 
 static void test_status__of_any_server_at_either_address(void **state)
 {
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture);
     size_t master = cluster_master(cluster, ALL_SERVERS);
@@ -140,7 +141,7 @@ static void test_status__of_any_server_at_either_address(void **state)
 
 static void test_status__of_a_server_that_is_not_there(void **state)
 {
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     struct process *process;
     cluster_start(&fixture->cluster, 1, NULL);
     const char *address = fixture->cluster.servers[0].clients;
@@ -148,12 +149,12 @@ static void test_status__of_a_server_that_is_not_there(void **state)
     (void)run(fixture, &process, "--status", address, NULL);
     assert_says(fixture, process, address);
     assert_int_equal(process_lines(process), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* ---- leaving ---- */
 
-static bool has_left(struct crowd_fixture *fixture, size_t asked, size_t i)
+static bool has_left(struct client_pool_fixture *fixture, size_t asked, size_t i)
 {
     Jackdaw__StatusReply *said = cluster_ask(&fixture->cluster, asked);
     const Jackdaw__StatusReply__Member *member =
@@ -165,31 +166,31 @@ static bool has_left(struct crowd_fixture *fixture, size_t asked, size_t i)
 }
 
 /* Who has left is told so when it comes again with the same arguments. */
-static void assert_stays_away(struct crowd_fixture *fixture, size_t i)
+static void assert_stays_away(struct client_pool_fixture *fixture, size_t i)
 {
     cluster_launch(&fixture->cluster, i);
     struct process *process = fixture->cluster.servers[i].process;
-    CROWD_WAIT(&fixture->crowd, process_ended(process));
+    CLIENT_POOL_WAIT(&fixture->pool, process_ended(process));
     assert_says(fixture, process, "left");
 }
 
-static void leaves(struct crowd_fixture *fixture, size_t i)
+static void leaves(struct client_pool_fixture *fixture, size_t i)
 {
     struct cluster *cluster = &fixture->cluster;
     unsigned others = cluster_running(cluster) & ~(1u << i);
     assert_runs(fixture, "--leave", cluster->servers[i].internal, NULL);
-    CROWD_WAIT(&fixture->crowd, process_ended(cluster->servers[i].process));
-    assert_int_equal(process_wait(cluster->servers[i].process, STAGE_PATIENCE_MS), 0);
-    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    CLIENT_POOL_WAIT(&fixture->pool, process_ended(cluster->servers[i].process));
+    assert_int_equal(process_wait(cluster->servers[i].process, PROCESS_GROUP_PATIENCE_MS), 0);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
     size_t master = cluster_master(cluster, others);
-    CROWD_WAIT(&fixture->crowd, has_left(fixture, master, i));
+    CLIENT_POOL_WAIT(&fixture->pool, has_left(fixture, master, i));
     assert_stays_away(fixture, i);
 }
 
 /* First a slave, then the master: the last one goes on. */
 static void test_leave__for_good(void **state)
 {
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture);
     leaves(fixture, (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS);
@@ -199,20 +200,20 @@ static void test_leave__for_good(void **state)
 
 static void test_remove__a_dead_server(void **state)
 {
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture);
     size_t master = cluster_master(cluster, ALL_SERVERS);
     size_t dead = (master + 1) % SERVERS;
     size_t third = (master + 2) % SERVERS;
     char id[16];
-    char seed[STAGE_PATH_SIZE];
+    char seed[PROCESS_GROUP_PATH_SIZE];
     (void)snprintf(id, sizeof id, "%zu", dead + 1);
     (void)snprintf(seed, sizeof seed, "--master_address=%s", cluster->servers[third].internal);
     cluster_kill(cluster, 1u << dead);
-    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
     assert_runs(fixture, "--remove", id, seed);
-    CROWD_WAIT(&fixture->crowd, has_left(fixture, third, dead));
+    CLIENT_POOL_WAIT(&fixture->pool, has_left(fixture, third, dead));
     assert_stays_away(fixture, dead);
     finish(fixture);
 }
@@ -220,17 +221,17 @@ static void test_remove__a_dead_server(void **state)
 /* ---- who does not belong ---- */
 
 /* A server that is refused: it ends, with a sentence, and the others are none the worse. */
-static void refused(struct crowd_fixture *fixture, struct node *stranger, const char *naming)
+static void refused(struct client_pool_fixture *fixture, struct node *stranger, const char *naming)
 {
     struct cluster *cluster = &fixture->cluster;
-    char seed[STAGE_PATH_SIZE];
+    char seed[PROCESS_GROUP_PATH_SIZE];
     size_t master = cluster_master(cluster, cluster_running(cluster));
     (void)snprintf(seed, sizeof seed, "--master_address=%s", cluster->servers[master].internal);
-    stranger->stage = fixture->stage;
+    stranger->group = fixture->group;
     stranger->role = "slave";
     stranger->options[0] = seed;
     node_launch(stranger);
-    CROWD_WAIT(&fixture->crowd, process_ended(stranger->process));
+    CLIENT_POOL_WAIT(&fixture->pool, process_ended(stranger->process));
     assert_int_equal(process_lines(stranger->process), 0); /* it was never ready */
     assert_says(fixture, stranger->process, naming);
     assert_int_equal(cluster_master(cluster, cluster_running(cluster)), master);
@@ -238,12 +239,12 @@ static void refused(struct crowd_fixture *fixture, struct node *stranger, const 
 
 static void test_refused__id_of_another(void **state)
 {
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     begin(fixture);
     for (unsigned id = 1; id <= SERVERS; id++) {
         char folder[16];
         (void)snprintf(folder, sizeof folder, "strange%u", id);
-        struct node stranger = {.id = id, .data_dir = stage_path(fixture->stage, folder)};
+        struct node stranger = {.id = id, .data_dir = process_group_path(fixture->group, folder)};
         refused(fixture, &stranger, "id");
     }
     cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
@@ -252,7 +253,7 @@ static void test_refused__id_of_another(void **state)
 
 static void test_refused__address_of_another(void **state)
 {
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     begin(fixture);
     size_t dead = (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS;
@@ -268,22 +269,22 @@ static void test_refused__address_of_another(void **state)
 
 static void test_refused__data_of_another_cluster(void **state)
 {
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     begin(fixture);
     struct cluster *cluster = &fixture->cluster;
     size_t master = cluster_master(cluster, ALL_SERVERS);
-    struct node stranger = {.stage = fixture->stage, .id = 9};
+    struct node stranger = {.group = fixture->group, .id = 9};
     node_start(&stranger);
     struct json_client *zoe =
-        json_client_visit(fixture->stage, stranger.clients, "zoe", "elsewhere");
+        json_client_visit(fixture->group, stranger.clients, "zoe", "elsewhere");
     assert_int_equal(node_stop(&stranger), 0);
-    char seed[STAGE_PATH_SIZE];
+    char seed[PROCESS_GROUP_PATH_SIZE];
     (void)snprintf(seed, sizeof seed, "--master_address=%s", cluster->servers[master].internal);
     stranger.role = "slave";
     stranger.options[0] = seed;
     node_start(&stranger); /* it goes on by itself, and both sides say so */
-    CROWD_WAIT(&fixture->crowd, process_logged(stranger.process, "other_cluster"));
-    CROWD_WAIT(&fixture->crowd, cluster_logged(cluster, master, "other_cluster"));
+    CLIENT_POOL_WAIT(&fixture->pool, process_logged(stranger.process, "other_cluster"));
+    CLIENT_POOL_WAIT(&fixture->pool, cluster_logged(cluster, master, "other_cluster"));
     json_client_say(zoe, "still here");
     (void)json_client_expect(zoe, 0, "{s:s, s:s}", "type", "sent", "room", "elsewhere");
     assert_int_equal(json_client_leave(zoe), 0);
@@ -296,7 +297,8 @@ static void test_refused__data_of_another_cluster(void **state)
 /* ---- forwarding ---- */
 
 /* What eve is told who knows this server only, and does not go anywhere else. */
-static enum status eve_logs_in(struct crowd_fixture *fixture, size_t i, char *text, size_t size)
+static enum status eve_logs_in(struct client_pool_fixture *fixture, size_t i, char *text,
+                               size_t size)
 {
     struct sp_peer peer;
     struct raw_reply reply = {.status = STATUS_OK};
@@ -317,7 +319,7 @@ static enum status eve_logs_in(struct crowd_fixture *fixture, size_t i, char *te
 
 static void test_forward__without_it_a_slave_refuses(void **state)
 {
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     char text[256];
     begin(fixture);
     size_t master = cluster_master(&fixture->cluster, ALL_SERVERS);
@@ -332,9 +334,9 @@ static void test_forward__a_slave_carries_requests(void **state)
 {
     static const char *const options[] = {"--forward", NULL};
     static const uint8_t token[RAW_TOKEN_BYTES] = {7};
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     cluster_start(&fixture->cluster, SERVERS, options);
-    crowd_open(&fixture->crowd, &fixture->cluster, 2, 1);
+    client_pool_open(&fixture->pool, &fixture->cluster, 2, 1);
     size_t slave = (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS;
     struct sp_peer peer;
     struct address address = node_address(&fixture->cluster.servers[slave]);
@@ -344,14 +346,15 @@ static void test_forward__a_slave_carries_requests(void **state)
         struct raw_reply reply;
         assert_true(raw_send(&peer, token, request, "@writer0", "through a slave", &reply));
         if (reply.status != STATUS_OK)
-            stage_fail(fixture->stage, "eve got %s: %s", status_name(reply.status), reply.text);
+            process_group_fail(fixture->group, "eve got %s: %s", status_name(reply.status),
+                               reply.text);
         free(reply.payload);
     }
     sp_close(&peer);
-    STAGE_WAIT(fixture->stage,
-               json_client_find(fixture->crowd.writers[0], 0, "{s:s, s:s, s:i}", "type", "message",
-                                "from", "eve", "number", A_LITTLE) != NULL);
-    stage_pass(fixture->stage);
+    PROCESS_GROUP_WAIT(fixture->group,
+                       json_client_find(fixture->pool.writers[0], 0, "{s:s, s:s, s:i}", "type",
+                                        "message", "from", "eve", "number", A_LITTLE) != NULL);
+    process_group_pass(fixture->group);
 }
 
 /* A client that reaches a slave and nothing else writes and reads through it. */
@@ -359,13 +362,13 @@ static void test_forward__a_client_that_reaches_one_slave_only(void **state)
 {
     static const char *const options[] = {"--forward", NULL};
     enum { PLACES = SERVERS + 1, OUTSIDE = SERVERS };
-    struct crowd_fixture *fixture = *state;
+    struct client_pool_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     char why[128];
     struct netns *netns = netns_new(PLACES, why);
     if (netns == NULL) {
         print_message("skipped: %s\n", why);
-        stage_pass(fixture->stage);
+        process_group_pass(fixture->group);
         skip();
     }
     cluster->netns = netns;
@@ -377,26 +380,26 @@ static void test_forward__a_client_that_reaches_one_slave_only(void **state)
     struct json_client *clients[2];
     for (size_t i = 0; i < 2; i++) {
         netns_enter(netns, OUTSIDE);
-        clients[i] = json_client_visit(fixture->stage, cluster->servers[slave].clients,
+        clients[i] = json_client_visit(fixture->group, cluster->servers[slave].clients,
                                        i == 0 ? "ann" : "bob", "lobby");
         netns_return(netns);
     }
     for (unsigned i = 0; i < A_LITTLE; i++)
         json_client_say(clients[0], "line %u", i);
-    STAGE_WAIT(fixture->stage, json_client_sent(clients[0]) == A_LITTLE &&
-                                   json_client_messages(clients[1]) == A_LITTLE);
+    PROCESS_GROUP_WAIT(fixture->group, json_client_sent(clients[0]) == A_LITTLE &&
+                                           json_client_messages(clients[1]) == A_LITTLE);
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(json_client_leave(clients[i]), 0);
         json_client_free(clients[i]);
     }
     cluster_stop_all(cluster);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
     netns_free(netns);
 }
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, crowd_setup, crowd_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, client_pool_setup, client_pool_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_status__of_any_server_at_either_address),
         TEST(test_status__of_a_server_that_is_not_there),

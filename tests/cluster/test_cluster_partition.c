@@ -2,7 +2,7 @@
 /* Three servers in a network that is cut. With durability `all` every part goes on, and when they
  * meet again nothing that either acknowledged is lost or doubled, and all servers keep the same.
  * With `quorum` the smaller part refuses, and there is one history at all times. */
-#include "harness/crowd.h"
+#include "harness/client_pool.h"
 #include "harness/raw_chat.h"
 
 #include <setjmp.h>
@@ -26,10 +26,10 @@
 #define CHECK_MERGED (CHECK_ALL & ~(unsigned)(CHECK_HOLES | CHECK_ORDER | CHECK_TIME))
 
 struct fixture {
-    struct stage *stage;
+    struct process_group *group;
     struct netns *netns;
     struct cluster cluster;
-    struct crowd crowd;
+    struct pool pool;
     struct json_client *visitors[VISITORS];
 };
 
@@ -37,10 +37,10 @@ static int setup(void **state)
 {
     char why[128];
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->stage = stage_open();
+    fixture->group = process_group_open();
     fixture->netns = netns_new(SERVERS, why);
     assert_non_null(fixture->netns);
-    cluster_init(&fixture->cluster, fixture->stage, fixture->netns);
+    cluster_init(&fixture->cluster, fixture->group, fixture->netns);
     *state = fixture;
     return 0;
 }
@@ -48,10 +48,10 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *fixture = *state;
-    crowd_free(&fixture->crowd);
+    client_pool_free(&fixture->pool);
     for (size_t i = 0; i < VISITORS; i++)
         json_client_free(fixture->visitors[i]);
-    stage_close(fixture->stage);
+    process_group_close(fixture->group);
     netns_free(fixture->netns);
     free(fixture);
     return 0;
@@ -62,22 +62,22 @@ static void begin(struct fixture *fixture, const char *durability)
 {
     const char *const options[] = {durability, NULL};
     cluster_start(&fixture->cluster, SERVERS, options);
-    crowd_open(&fixture->crowd, &fixture->cluster, SERVERS, 1);
-    crowd_go_on(&fixture->crowd, A_LITTLE);
+    client_pool_open(&fixture->pool, &fixture->cluster, SERVERS, 1);
+    client_pool_go_on(&fixture->pool, A_LITTLE);
 }
 
 static void finish(struct fixture *fixture, unsigned rules)
 {
     cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
-    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
-    crowd_finish(&fixture->crowd, rules);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
+    client_pool_finish(&fixture->pool, rules);
     cluster_stop_all(&fixture->cluster);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void isolate(struct fixture *fixture, size_t alone)
 {
-    stage_note(fixture->stage, "server %zu is cut off", alone + 1);
+    process_group_note(fixture->group, "server %zu is cut off", alone + 1);
     for (size_t i = 0; i < SERVERS; i++)
         if (i != alone)
             netns_part(fixture->netns, alone, i);
@@ -85,7 +85,7 @@ static void isolate(struct fixture *fixture, size_t alone)
 
 static void heal(struct fixture *fixture)
 {
-    stage_note(fixture->stage, "all ways are open again");
+    process_group_note(fixture->group, "all ways are open again");
     netns_heal(fixture->netns);
 }
 
@@ -97,7 +97,7 @@ static struct json_client *found_room(struct fixture *fixture, size_t place, con
     const struct json_client_options options = {
         .label = name, .addresses = {fixture->cluster.servers[place].clients}};
     cluster_enter(&fixture->cluster, place);
-    struct json_client *client = json_client_start(fixture->stage, &options);
+    struct json_client *client = json_client_start(fixture->group, &options);
     cluster_return(&fixture->cluster);
     (void)json_client_command(client, "/register %s secret", name);
     (void)json_client_command(client, "/join room-of-%s", name);
@@ -118,7 +118,7 @@ static void assert_founded(struct fixture *fixture, struct json_client *client, 
     (void)snprintf(text, sizeof text, "founded by %s", name);
     assert_int_equal(json_array_size(messages), 1);
     if (strcmp(json_text(json_array_get(messages, 0), "text"), text) != 0)
-        stage_fail(fixture->stage, "the room of %s has another message", name);
+        process_group_fail(fixture->group, "the room of %s has another message", name);
 }
 
 static bool is_told_of_new_name(struct json_client *client)
@@ -146,7 +146,8 @@ static void assert_both_twins(struct fixture *fixture)
     assert_int_equal(json_array_size(messages), 2);
     assert_int_equal(named[0], 1);
     assert_int_equal(named[1], 1);
-    STAGE_WAIT(fixture->stage, is_told_of_new_name(twins[0]) != is_told_of_new_name(twins[1]));
+    PROCESS_GROUP_WAIT(fixture->group,
+                       is_told_of_new_name(twins[0]) != is_told_of_new_name(twins[1]));
     for (size_t j = 0; j < 2; j++)
         (void)json_client_command(twins[j], "/topic still here");
 }
@@ -154,20 +155,20 @@ static void assert_both_twins(struct fixture *fixture)
 static void both_go_on(struct fixture *fixture, size_t alone)
 {
     struct cluster *cluster = &fixture->cluster;
-    struct crowd *crowd = &fixture->crowd;
+    struct pool *pool = &fixture->pool;
     isolate(fixture, alone);
-    crowd_each_goes_on(crowd, A_LITTLE);
+    client_pool_each_goes_on(pool, A_LITTLE);
     cluster_wait_in_sync(cluster, 1u << alone);
     cluster_wait_in_sync(cluster, ALL_SERVERS & ~(1u << alone));
-    crowd_each_goes_on(crowd, A_LITTLE);
+    client_pool_each_goes_on(pool, A_LITTLE);
     fixture->visitors[0] = found_room(fixture, alone, "ann");
     fixture->visitors[1] = found_room(fixture, (alone + 1) % SERVERS, "bob");
     fixture->visitors[2] = found_room(fixture, alone, "twin");
     fixture->visitors[3] = found_room(fixture, (alone + 2) % SERVERS, "twin");
     heal(fixture);
     cluster_wait_in_sync(cluster, ALL_SERVERS);
-    crowd_each_goes_on(crowd, A_LITTLE);
-    crowd_settle(crowd);
+    client_pool_each_goes_on(pool, A_LITTLE);
+    client_pool_settle(pool);
     cluster_assert_equal(cluster);
     assert_founded(fixture, fixture->visitors[0], "ann", fixture->visitors[1]);
     assert_founded(fixture, fixture->visitors[1], "bob", fixture->visitors[0]);
@@ -225,18 +226,18 @@ static bool has_stepped_down(struct fixture *fixture, size_t place)
 static void minority_refuses(struct fixture *fixture, size_t alone)
 {
     struct cluster *cluster = &fixture->cluster;
-    struct crowd *crowd = &fixture->crowd;
+    struct pool *pool = &fixture->pool;
     isolate(fixture, alone);
-    CROWD_WAIT(crowd, has_stepped_down(fixture, alone));
+    CLIENT_POOL_WAIT(pool, has_stepped_down(fixture, alone));
     assert_refuses(fixture, alone);
-    size_t sent = crowd_sent(crowd, alone);
+    size_t sent = client_pool_sent(pool, alone);
     for (size_t i = 0; i < SERVERS; i++) {
-        size_t until = crowd_sent(crowd, i) + A_LITTLE;
+        size_t until = client_pool_sent(pool, i) + A_LITTLE;
         if (i != alone)
-            CROWD_WAIT(crowd, crowd_sent(crowd, i) >= until);
+            CLIENT_POOL_WAIT(pool, client_pool_sent(pool, i) >= until);
     }
     assert_true(cluster_agrees(cluster, ALL_SERVERS & ~(1u << alone)));
-    assert_int_equal(crowd_sent(crowd, alone), sent);
+    assert_int_equal(client_pool_sent(pool, alone), sent);
     assert_refuses(fixture, alone);
     heal(fixture);
     finish(fixture, CHECK_ALL);
@@ -266,11 +267,11 @@ static void test_quorum__ways_come_and_go(void **state)
         chance = chance * 1664525u + 1013904223u;
         size_t from = (chance >> 16) % SERVERS;
         size_t to = (from + 1 + (chance >> 24) % 2) % SERVERS;
-        stage_note(fixture->stage, "the way from %zu to %zu is cut", from + 1, to + 1);
+        process_group_note(fixture->group, "the way from %zu to %zu is cut", from + 1, to + 1);
         netns_cut(fixture->netns, from, to);
         size_t witness = SERVERS - from - to; /* reaches both: it goes on */
-        size_t until = crowd_sent(&fixture->crowd, witness) + A_LITTLE;
-        CROWD_WAIT(&fixture->crowd, crowd_sent(&fixture->crowd, witness) >= until);
+        size_t until = client_pool_sent(&fixture->pool, witness) + A_LITTLE;
+        CLIENT_POOL_WAIT(&fixture->pool, client_pool_sent(&fixture->pool, witness) >= until);
         if (i % 2 == 1)
             heal(fixture);
     }
@@ -285,7 +286,7 @@ static void test_quorum__ways_come_and_go(void **state)
 static void one_link_is_cut(struct fixture *fixture, bool to_slave, bool to_master)
 {
     struct cluster *cluster = &fixture->cluster;
-    struct crowd *crowd = &fixture->crowd;
+    struct pool *pool = &fixture->pool;
     begin(fixture, "--durability=all");
     size_t master = cluster_master(cluster, ALL_SERVERS);
     size_t slave = (master + 1) % SERVERS;
@@ -295,8 +296,8 @@ static void one_link_is_cut(struct fixture *fixture, bool to_slave, bool to_mast
     if (to_master)
         netns_cut(fixture->netns, slave, master);
     cluster_wait_in_sync(cluster, 1u << master | 1u << third);
-    size_t until = crowd_sent(crowd, master) + A_LITTLE;
-    CROWD_WAIT(crowd, crowd_sent(crowd, master) >= until);
+    size_t until = client_pool_sent(pool, master) + A_LITTLE;
+    CLIENT_POOL_WAIT(pool, client_pool_sent(pool, master) >= until);
     heal(fixture);
     cluster_wait_in_sync(cluster, ALL_SERVERS);
     assert_int_equal(cluster_master(cluster, ALL_SERVERS), master);

@@ -26,7 +26,7 @@
 #define CLOCK_TOLERANCE_MS 7000 /* 5 s, and the seconds of time() and of waiting */
 
 struct fixture {
-    struct stage *stage;
+    struct process_group *group;
     struct node node;
     struct json_client *ann, *bob, *cat;
     unsigned said;
@@ -35,8 +35,8 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->stage = stage_open();
-    fixture->node = (struct node){.stage = fixture->stage, .id = 1};
+    fixture->group = process_group_open();
+    fixture->node = (struct node){.group = fixture->group, .id = 1};
     *state = fixture;
     return 0;
 }
@@ -47,16 +47,16 @@ static int teardown(void **state)
     json_client_free(fixture->ann);
     json_client_free(fixture->bob);
     json_client_free(fixture->cat);
-    stage_close(fixture->stage);
+    process_group_close(fixture->group);
     free(fixture);
     return 0;
 }
 
 static void visit(struct fixture *fixture, const char *address)
 {
-    fixture->ann = json_client_visit(fixture->stage, address, "ann", "lobby");
-    fixture->bob = json_client_visit(fixture->stage, address, "bob", "lobby");
-    fixture->cat = json_client_visit(fixture->stage, address, "cat", "lobby");
+    fixture->ann = json_client_visit(fixture->group, address, "ann", "lobby");
+    fixture->bob = json_client_visit(fixture->group, address, "bob", "lobby");
+    fixture->cat = json_client_visit(fixture->group, address, "cat", "lobby");
 }
 
 static void open_lobby(struct fixture *fixture)
@@ -76,14 +76,14 @@ static void say(struct fixture *fixture, unsigned lines)
 /* Until the reader has everything; what is missing then is the checker's to tell. */
 static void wait_for_all(struct fixture *fixture, struct json_client *reader)
 {
-    STAGE_SETTLE(fixture->stage, QUIET_MS, json_client_messages(reader) >= fixture->said);
+    PROCESS_GROUP_SETTLE(fixture->group, QUIET_MS, json_client_messages(reader) >= fixture->said);
 }
 
 static void judge(struct fixture *fixture)
 {
     struct json_client *const all[] = {fixture->ann, fixture->bob, fixture->cat};
     struct checker *checker = checker_new();
-    STAGE_SETTLE(fixture->stage, QUIET_MS, json_client_sent(fixture->ann) == fixture->said);
+    PROCESS_GROUP_SETTLE(fixture->group, QUIET_MS, json_client_sent(fixture->ann) == fixture->said);
     for (size_t i = 0; i < 3; i++) {
         wait_for_all(fixture, all[i]);
         checker_was_in(json_client_report(all[i], checker), "lobby", 1, UINT64_MAX);
@@ -99,7 +99,7 @@ static void judge_and_leave(struct fixture *fixture)
 {
     judge(fixture);
     assert_int_equal(node_stop(&fixture->node), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void pause_process(struct process *process)
@@ -114,7 +114,7 @@ static void resume_process(struct process *process)
 
 /* ---- clients ---- */
 
-/* A device that reads nothing while much is said: its mailbox overflows, and is filled from the
+/* A device that reads nothing while much is said: its subscription overflows, and is filled from the
  * database when it goes on. The others are not kept waiting. */
 static void test_pause__of_a_reader(void **state)
 {
@@ -137,7 +137,7 @@ static void test_pause__of_a_reader_while_the_server_is_killed(void **state)
     open_lobby(fixture);
     pause_process(json_client_process(fixture->bob));
     say(fixture, MANY);
-    STAGE_WAIT(fixture->stage, json_client_messages(fixture->cat) > MANY / 2);
+    PROCESS_GROUP_WAIT(fixture->group, json_client_messages(fixture->cat) > MANY / 2);
     node_kill(&fixture->node);
     node_start(&fixture->node);
     wait_for_all(fixture, fixture->cat);
@@ -160,7 +160,7 @@ static void test_kill__of_a_reader(void **state)
     json_client_free(fixture->bob);
     const struct json_client_options options = {
         .label = "bob again", .account = "bob", .addresses = {fixture->node.clients}};
-    fixture->bob = json_client_start(fixture->stage, &options);
+    fixture->bob = json_client_start(fixture->group, &options);
     (void)json_client_command(fixture->bob, "/login bob secret");
     char last[32];
     (void)snprintf(last, sizeof last, "line %u", fixture->said - 1);
@@ -173,7 +173,7 @@ static void test_kill__of_a_reader(void **state)
     checker_verify(checker, CHECK_ALL);
     checker_free(checker);
     assert_int_equal(node_stop(&fixture->node), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* A writer that dies has not said what was not acknowledged, and has said what was; the others are
@@ -183,7 +183,7 @@ static void test_kill__of_a_writer(void **state)
     struct fixture *fixture = *state;
     open_lobby(fixture);
     say(fixture, MANY);
-    STAGE_WAIT(fixture->stage, json_client_sent(fixture->ann) > 500);
+    PROCESS_GROUP_WAIT(fixture->group, json_client_sent(fixture->ann) > 500);
     process_kill(json_client_process(fixture->ann));
     json_client_say(fixture->bob, "the end");
     (void)json_client_expect(fixture->bob, 0, "{s:s, s:s}", "type", "message", "text", "the end");
@@ -195,7 +195,7 @@ static void test_kill__of_a_writer(void **state)
     checker_verify(checker, CHECK_ALL);
     checker_free(checker);
     assert_int_equal(node_stop(&fixture->node), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* ---- the server ---- */
@@ -207,7 +207,7 @@ static void test_pause__of_the_server(void **state)
     struct fixture *fixture = *state;
     open_lobby(fixture);
     say(fixture, MANY);
-    STAGE_WAIT(fixture->stage, json_client_sent(fixture->ann) > 100);
+    PROCESS_GROUP_WAIT(fixture->group, json_client_sent(fixture->ann) > 100);
     pause_process(fixture->node.process);
     (void)json_client_expect(fixture->ann, 0, "{s:s, s:b}", "type", "status", "connected", 0);
     resume_process(fixture->node.process);
@@ -222,9 +222,9 @@ static void test_pause__of_the_server_for_a_moment(void **state)
     for (unsigned i = 0; i < 10; i++) {
         say(fixture, 200);
         pause_process(fixture->node.process);
-        uint64_t until_ms = stage_now_ms() + 50;
-        while (stage_now_ms() < until_ms)
-            stage_turn(fixture->stage, until_ms);
+        uint64_t until_ms = process_group_now_ms() + 50;
+        while (process_group_now_ms() < until_ms)
+            process_group_turn(fixture->group, until_ms);
         resume_process(fixture->node.process);
         wait_for_all(fixture, fixture->bob);
     }
@@ -243,7 +243,7 @@ static void use_jumping_clock(void *context)
 
 static volatile int64_t *map_offset(struct fixture *fixture)
 {
-    const char *path = stage_path(fixture->stage, "clock");
+    const char *path = process_group_path(fixture->group, "clock");
     int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     assert_true(file >= 0);
     assert_int_equal(ftruncate(file, sizeof(int64_t)), 0);
@@ -259,7 +259,7 @@ static bool have_clock_jump(struct fixture *fixture)
     if (TEST_CLOCK_JUMP[0] != '\0')
         return true;
     print_message("not with a sanitizer: skipped\n");
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
     return false;
 }
 
@@ -298,11 +298,11 @@ static void test_clock__jumps(void **state)
     static const int64_t jumps_ms[] = {0, 3 * DAY_MS, 0, -400 * (int64_t)DAY_MS,
                                        365 * (int64_t)DAY_MS};
     for (size_t i = 0; i < sizeof jumps_ms / sizeof jumps_ms[0]; i++) {
-        stage_note(fixture->stage, "the server's clock: %lld ms", (long long)jumps_ms[i]);
+        process_group_note(fixture->group, "the server's clock: %lld ms", (long long)jumps_ms[i]);
         *offset_ms = jumps_ms[i];
         say_and_expect(fixture, 0);
     }
-    STAGE_WAIT(fixture->stage, process_logged(fixture->node.process, "clock_differs id=1"));
+    PROCESS_GROUP_WAIT(fixture->group, process_logged(fixture->node.process, "clock_differs id=1"));
     /* A server that starts with a wrong clock, alone, knows no better. When it is set, times recover. */
     node_kill(&fixture->node);
     node_start(&fixture->node);
@@ -327,7 +327,7 @@ static void test_clock__of_the_master_a_year_ahead(void **state)
         skip();
     volatile int64_t *offset_ms = map_offset(fixture);
     struct cluster cluster;
-    cluster_init(&cluster, fixture->stage, NULL);
+    cluster_init(&cluster, fixture->group, NULL);
     *offset_ms = 365 * (int64_t)DAY_MS;
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(cluster_add(&cluster, NULL), i);
@@ -337,8 +337,8 @@ static void test_clock__of_the_master_a_year_ahead(void **state)
     cluster_wait_in_sync(&cluster, 7);
     visit(fixture, cluster.servers[0].clients);
     say_and_expect(fixture, 0);
-    STAGE_WAIT(fixture->stage,
-               cluster_logged(&cluster, 0, "clock_differs id=1 difference_ms=3153"));
+    PROCESS_GROUP_WAIT(fixture->group,
+                       cluster_logged(&cluster, 0, "clock_differs id=1 difference_ms=3153"));
     Jackdaw__StatusReply *status = cluster_ask(&cluster, 0);
     assert_non_null(status);
     assert_true(cluster_member(status, 1)->has_clock);
@@ -352,7 +352,7 @@ static void test_clock__of_the_master_a_year_ahead(void **state)
     cluster_assert_equal(&cluster);
     judge(fixture);
     cluster_stop_all(&cluster);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
     (void)munmap((void *)(uintptr_t)offset_ms, sizeof *offset_ms);
     (void)unsetenv("JACKDAW_TEST_CLOCK");
 }

@@ -21,7 +21,7 @@
 #define DEATHS_MAX 8
 
 struct fixture {
-    struct stage *stage;
+    struct process_group *group;
     struct cluster cluster;
     struct json_client *ann, *bob;
     bool is_watched[CLUSTER_SERVERS_MAX]; /* has been started and was not seen to end */
@@ -32,8 +32,8 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->stage = stage_open();
-    cluster_init(&fixture->cluster, fixture->stage, NULL);
+    fixture->group = process_group_open();
+    cluster_init(&fixture->cluster, fixture->group, NULL);
     *state = fixture;
     return 0;
 }
@@ -43,7 +43,7 @@ static int teardown(void **state)
     struct fixture *fixture = *state;
     json_client_free(fixture->ann);
     json_client_free(fixture->bob);
-    stage_close(fixture->stage);
+    process_group_close(fixture->group);
     free(fixture);
     return 0;
 }
@@ -68,7 +68,7 @@ static bool can_poison(struct fixture *fixture)
     if (TEST_POISON[0] != '\0')
         return true;
     print_message("sanitizers must be loaded first: skipped\n");
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
     return false;
 }
 
@@ -81,7 +81,8 @@ static bool supervise(struct fixture *fixture)
             continue;
         assert_int_equal(process_wait(node->process, 0), ABORTED);
         assert_true(++fixture->deaths[i] <= DEATHS_MAX);
-        stage_note(fixture->stage, "server %zu has died %u times", i + 1, fixture->deaths[i]);
+        process_group_note(fixture->group, "server %zu has died %u times", i + 1,
+                           fixture->deaths[i]);
         cluster_launch(&fixture->cluster, i);
     }
     return true;
@@ -114,7 +115,7 @@ static struct json_client *visit(struct fixture *fixture, const char *name)
     struct json_client_options options = {.label = name, .account = name};
     for (size_t i = 0; i < fixture->cluster.count; i++)
         options.addresses[i] = fixture->cluster.servers[i].clients;
-    struct json_client *client = json_client_start(fixture->stage, &options);
+    struct json_client *client = json_client_start(fixture->group, &options);
     json_client_type(client, "/register %s secret", name);
     (void)json_client_expect(client, 0, "{s:s, s:s, s:s}", "type", "result", "command", "register",
                              "status", "OK");
@@ -134,9 +135,10 @@ static void bob_goes_on(struct fixture *fixture)
     char text[32];
     snprintf(text, sizeof text, "line %u", ++fixture->said);
     json_client_say(fixture->bob, "%s", text);
-    STAGE_WAIT_MS(fixture->stage, CLUSTER_PATIENCE_MS,
-                  supervise(fixture) && json_client_find(fixture->ann, 0, "{s:s, s:s}", "type",
-                                                         "message", "text", text) != NULL);
+    PROCESS_GROUP_WAIT_MS(fixture->group, CLUSTER_PATIENCE_MS,
+                          supervise(fixture) &&
+                              json_client_find(fixture->ann, 0, "{s:s, s:s}", "type", "message",
+                                               "text", text) != NULL);
 }
 
 static unsigned all_deaths(const struct fixture *fixture)
@@ -153,7 +155,7 @@ static void finish(struct fixture *fixture)
     cluster_assert_equal(&fixture->cluster);
     fixture->cluster.meanwhile = NULL;
     cluster_stop_all(&fixture->cluster);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* ---- the tests ---- */
@@ -161,9 +163,10 @@ static void finish(struct fixture *fixture)
 /* What ann is told of her message. */
 static void ann_is_refused(struct fixture *fixture)
 {
-    STAGE_WAIT_MS(fixture->stage, CLUSTER_PATIENCE_MS,
-                  supervise(fixture) && json_client_find(fixture->ann, 0, "{s:s, s:s}", "type",
-                                                         "failed", "status", "INTERNAL") != NULL);
+    PROCESS_GROUP_WAIT_MS(fixture->group, CLUSTER_PATIENCE_MS,
+                          supervise(fixture) &&
+                              json_client_find(fixture->ann, 0, "{s:s, s:s}", "type", "failed",
+                                               "status", "INTERNAL") != NULL);
     const json_t *failed =
         json_client_find(fixture->ann, 0, "{s:s, s:s}", "type", "failed", "status", "INTERNAL");
     assert_non_null(strstr(json_text(failed, "error"), "ended a server process"));
@@ -252,7 +255,7 @@ static void test_poison__may_compute_for_ever(void **state)
     meet(fixture);
     json_client_say(fixture->ann, "some " POISON " for you");
     Jackdaw__StatusReply *reply = NULL;
-    STAGE_WAIT(fixture->stage, (reply = cluster_ask(&fixture->cluster, 0)) == NULL);
+    PROCESS_GROUP_WAIT(fixture->group, (reply = cluster_ask(&fixture->cluster, 0)) == NULL);
     fixture->is_watched[0] = false;
     cluster_kill(&fixture->cluster, 1u);
     cluster_run(&fixture->cluster, 0);

@@ -30,7 +30,7 @@
 #define LONG_NAME_BYTES 1900
 
 struct fixture {
-    struct stage *stage;
+    struct process_group *group;
     struct node node;
     int reader; /* of the pipe that the server writes to; -1: none */
 };
@@ -41,8 +41,8 @@ static int pipe_ends[2] = {-1, -1};
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->stage = stage_open();
-    fixture->node = (struct node){.stage = fixture->stage, .id = 1};
+    fixture->group = process_group_open();
+    fixture->node = (struct node){.group = fixture->group, .id = 1};
     fixture->reader = -1;
     *state = fixture;
     return 0;
@@ -53,7 +53,7 @@ static int teardown(void **state)
     struct fixture *fixture = *state;
     if (fixture->reader >= 0)
         (void)close(fixture->reader);
-    stage_close(fixture->stage);
+    process_group_close(fixture->group);
     free(fixture);
     return 0;
 }
@@ -103,9 +103,9 @@ static char *read_pipe_until(struct fixture *fixture, const char *text)
     size_t used = 0;
     size_t room = 8u << 20;
     char *said = malloc(room);
-    uint64_t until_ms = stage_now_ms() + STAGE_PATIENCE_MS;
+    uint64_t until_ms = process_group_now_ms() + PROCESS_GROUP_PATIENCE_MS;
     said[0] = '\0';
-    while (strstr(said, text) == NULL && stage_now_ms() < until_ms && used + 1 < room) {
+    while (strstr(said, text) == NULL && process_group_now_ms() < until_ms && used + 1 < room) {
         struct pollfd entry = {.fd = fixture->reader, .events = POLLIN};
         (void)poll(&entry, 1, 100);
         ssize_t got = read(fixture->reader, said + used, room - used - 1);
@@ -174,7 +174,7 @@ static void test_log__a_full_pipe_does_not_stop_the_server(void **state)
     free(said);
     sp_close(&peer);
     assert_int_equal(node_stop(&fixture->node), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* The end waits for a reader, but not for ever. */
@@ -186,7 +186,7 @@ static void test_log__a_full_pipe_does_not_hold_up_the_stop(void **state)
     launch_with_pipe(fixture, write_errors_to_pipe);
     node_wait_ready(&fixture->node);
     assert_int_equal(node_stop(&fixture->node), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void test_ready_line__waits_for_its_reader_without_stopping_the_server(void **state)
@@ -195,7 +195,8 @@ static void test_ready_line__waits_for_its_reader_without_stopping_the_server(vo
     make_pipe();
     fill_pipe();
     launch_with_pipe(fixture, write_output_to_pipe);
-    STAGE_WAIT(fixture->stage, process_logged(fixture->node.process, "server ready clients="));
+    PROCESS_GROUP_WAIT(fixture->group,
+                       process_logged(fixture->node.process, "server ready clients="));
     char *log = process_log(fixture->node.process);
     struct address address;
     struct sp_peer peer;
@@ -211,7 +212,7 @@ static void test_ready_line__waits_for_its_reader_without_stopping_the_server(vo
     assert_non_null(strstr(said, "jackdaw server 1 ready: master"));
     free(said);
     assert_int_equal(node_stop(&fixture->node), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* ---- SIGHUP ---- */
@@ -271,7 +272,7 @@ static void test_hangup__of_a_terminal_stops_the_server(void **state)
     start_on_terminal(fixture, take_terminal);
     (void)close(terminal_ends[0]); /* as a window that is closed */
     assert_stops_cleanly(fixture);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void test_hangup__signal_with_a_terminal_stops_the_server(void **state)
@@ -281,7 +282,7 @@ static void test_hangup__signal_with_a_terminal_stops_the_server(void **state)
     process_signal(fixture->node.process, SIGHUP);
     assert_stops_cleanly(fixture);
     (void)close(terminal_ends[0]);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static bool file_has(const char *path, const char *text)
@@ -300,7 +301,7 @@ static bool file_has(const char *path, const char *text)
 static void start_with_log_file(struct fixture *fixture, void (*prepare)(void *unused),
                                 const char *path)
 {
-    static char option[STAGE_PATH_SIZE + 16];
+    static char option[PROCESS_GROUP_PATH_SIZE + 16];
     (void)snprintf(option, sizeof option, "--log_file=%s", path);
     fixture->node.options[0] = option;
     fixture->node.prepare = prepare;
@@ -310,13 +311,13 @@ static void start_with_log_file(struct fixture *fixture, void (*prepare)(void *u
 static void test_hangup__without_a_terminal_opens_the_log_file_anew(void **state)
 {
     struct fixture *fixture = *state;
-    const char *path = stage_path(fixture->stage, "server.log");
-    const char *moved = stage_path(fixture->stage, "server.log.1");
+    const char *path = process_group_path(fixture->group, "server.log");
+    const char *moved = process_group_path(fixture->group, "server.log.1");
     start_with_log_file(fixture, leave_terminal, path);
-    STAGE_WAIT(fixture->stage, file_has(path, "server ready"));
+    PROCESS_GROUP_WAIT(fixture->group, file_has(path, "server ready"));
     assert_int_equal(rename(path, moved), 0);
     process_signal(fixture->node.process, SIGHUP);
-    STAGE_WAIT(fixture->stage, file_has(path, "log reopened"));
+    PROCESS_GROUP_WAIT(fixture->group, file_has(path, "log reopened"));
     assert_serves(fixture);
     assert_int_equal(node_stop(&fixture->node), 0);
     assert_true(file_has(path, "server stopped"));
@@ -324,59 +325,59 @@ static void test_hangup__without_a_terminal_opens_the_log_file_anew(void **state
     char *log = process_log(fixture->node.process);
     assert_string_equal(log, ""); /* standard error */
     free(log);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* What cannot be opened does not end the server, nor its log. */
 static void test_hangup__log_file_that_cannot_be_opened(void **state)
 {
     struct fixture *fixture = *state;
-    const char *path = stage_path(fixture->stage, "server.log");
-    const char *moved = stage_path(fixture->stage, "server.log.1");
+    const char *path = process_group_path(fixture->group, "server.log");
+    const char *moved = process_group_path(fixture->group, "server.log.1");
     start_with_log_file(fixture, leave_terminal, path);
     assert_int_equal(rename(path, moved), 0);
     assert_int_equal(mkdir(path, 0700), 0);
     process_signal(fixture->node.process, SIGHUP);
-    STAGE_WAIT(fixture->stage, file_has(moved, "log cannot_reopen"));
+    PROCESS_GROUP_WAIT(fixture->group, file_has(moved, "log cannot_reopen"));
     assert_serves(fixture);
     assert_int_equal(node_stop(&fixture->node), 0);
     assert_true(file_has(moved, "server stopped"));
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* The hangup of the terminal must not stop it. */
 static void test_hangup__under_nohup(void **state)
 {
     struct fixture *fixture = *state;
-    const char *path = stage_path(fixture->stage, "server.log");
-    static char option[STAGE_PATH_SIZE + 16];
+    const char *path = process_group_path(fixture->group, "server.log");
+    static char option[PROCESS_GROUP_PATH_SIZE + 16];
     (void)snprintf(option, sizeof option, "--log_file=%s", path);
     fixture->node.options[0] = option;
     start_on_terminal(fixture, take_terminal_under_nohup);
     (void)close(terminal_ends[0]);
-    STAGE_WAIT(fixture->stage, file_has(path, "log reopened"));
+    PROCESS_GROUP_WAIT(fixture->group, file_has(path, "log reopened"));
     assert_serves(fixture);
     assert_int_equal(node_stop(&fixture->node), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* The sentence that ends a server is on standard error and in its log file. */
 static void test_log_file__has_the_reason_of_the_end(void **state)
 {
     struct fixture *fixture = *state;
-    const char *path = stage_path(fixture->stage, "server.log");
+    const char *path = process_group_path(fixture->group, "server.log");
     node_start(&fixture->node);
     struct node second = fixture->node;
-    static char option[STAGE_PATH_SIZE + 16];
+    static char option[PROCESS_GROUP_PATH_SIZE + 16];
     (void)snprintf(option, sizeof option, "--log_file=%s", path);
     second.options[0] = option;
     second.clients[0] = '\0';
     second.internal[0] = '\0';
     node_launch(&second);
-    assert_int_equal(process_wait(second.process, STAGE_PATIENCE_MS), 1);
+    assert_int_equal(process_wait(second.process, PROCESS_GROUP_PATIENCE_MS), 1);
     assert_true(process_logged(second.process, "jackdaw-server: "));
     assert_true(file_has(path, "process ends reason=\"jackdaw-server: "));
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* ---- descriptors that are closed ---- */
@@ -413,10 +414,10 @@ static void test_descriptors__closed_at_the_start_of_a_server(void **state)
     assert_int_equal(node_stop(&fixture->node), 0);
     fixture->node.prepare = close_standard;
     node_launch(&fixture->node);
-    STAGE_WAIT(fixture->stage, serves(&fixture->node));
+    PROCESS_GROUP_WAIT(fixture->group, serves(&fixture->node));
     for (int number = 0; number <= 2; number++) {
         char name[64];
-        char target[STAGE_PATH_SIZE];
+        char target[PROCESS_GROUP_PATH_SIZE];
         (void)snprintf(name, sizeof name, "/proc/%d/fd/%d", (int)process_id(fixture->node.process),
                        number);
         ssize_t size = readlink(name, target, sizeof target - 1);
@@ -425,10 +426,10 @@ static void test_descriptors__closed_at_the_start_of_a_server(void **state)
         assert_string_equal(target, "/dev/null");
     }
     assert_int_equal(node_stop(&fixture->node), 0);
-    const char *lock = stage_path(fixture->stage, "data/1/lock");
+    const char *lock = process_group_path(fixture->group, "data/1/lock");
     assert_true(file_has(lock, "\n"));
     assert_false(file_has(lock, "role")); /* no log in it */
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void test_descriptors__closed_input_of_a_client_is_its_end(void **state)
@@ -438,11 +439,11 @@ static void test_descriptors__closed_input_of_a_client_is_its_end(void **state)
     const char *const words[] = {"--json", "-a", fixture->node.clients, NULL};
     const struct process_options options = {
         .name = "client", .program = TEST_CLIENT, .arguments = words, .prepare = close_input};
-    struct process *client = process_start(fixture->stage, &options);
-    assert_int_equal(process_wait(client, STAGE_PATIENCE_MS), 0);
-    assert_non_null(process_wait_line(client, 0, "{\"type\":\"stats\"", STAGE_PATIENCE_MS));
+    struct process *client = process_start(fixture->group, &options);
+    assert_int_equal(process_wait(client, PROCESS_GROUP_PATIENCE_MS), 0);
+    assert_non_null(process_wait_line(client, 0, "{\"type\":\"stats\"", PROCESS_GROUP_PATIENCE_MS));
     assert_int_equal(node_stop(&fixture->node), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* ---- a client that is told to end ---- */
@@ -460,7 +461,7 @@ static struct process *talk_into_pipe(struct fixture *fixture)
                                             .program = TEST_CLIENT,
                                             .arguments = words,
                                             .prepare = write_output_to_pipe};
-    struct process *client = process_start(fixture->stage, &options);
+    struct process *client = process_start(fixture->group, &options);
     static const char hello[] = "/register ann secret\n/join lobby\n";
     process_write(client, hello, sizeof hello - 1);
     for (size_t i = 0; i < TALK_LINES; i++)
@@ -478,16 +479,16 @@ static void test_order_to_end__waits_for_a_slow_reader(void **state)
 {
     struct fixture *fixture = *state;
     struct process *client = talk_into_pipe(fixture);
-    STAGE_WAIT(fixture->stage, pipe_is_full());
+    PROCESS_GROUP_WAIT(fixture->group, pipe_is_full());
     process_signal(client, SIGTERM);
     (void)close(pipe_ends[1]);
     char *said = read_pipe_until(fixture, "{\"type\":\"stats\"");
     assert_null(strstr(said, "{\"type\":\"failed\""));
     assert_non_null(strstr(said, "{\"type\":\"stats\""));
     free(said);
-    assert_int_equal(process_wait(client, STAGE_PATIENCE_MS), 0);
+    assert_int_equal(process_wait(client, PROCESS_GROUP_PATIENCE_MS), 0);
     assert_int_equal(node_stop(&fixture->node), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* Two signals, for of one that comes twice before it is delivered the kernel keeps one. */
@@ -495,13 +496,13 @@ static void test_order_to_end__the_second_needs_no_reader(void **state)
 {
     struct fixture *fixture = *state;
     struct process *client = talk_into_pipe(fixture);
-    STAGE_WAIT(fixture->stage, pipe_is_full());
+    PROCESS_GROUP_WAIT(fixture->group, pipe_is_full());
     process_signal(client, SIGTERM);
     process_signal(client, SIGINT);
-    assert_int_equal(process_wait(client, STAGE_PATIENCE_MS), 1);
+    assert_int_equal(process_wait(client, PROCESS_GROUP_PATIENCE_MS), 1);
     (void)close(pipe_ends[1]);
     assert_int_equal(node_stop(&fixture->node), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void test_order_to_end__the_second_needs_no_server(void **state)
@@ -512,7 +513,7 @@ static void test_order_to_end__the_second_needs_no_server(void **state)
                                                 .account = "ann",
                                                 .addresses = {fixture->node.clients},
                                                 .arguments = {"--timeout=3600"}};
-    struct json_client *ann = json_client_start(fixture->stage, &options);
+    struct json_client *ann = json_client_start(fixture->group, &options);
     (void)json_client_command(ann, "/register ann secret");
     (void)json_client_command(ann, "/join lobby");
     process_kill(fixture->node.process);
@@ -520,9 +521,9 @@ static void test_order_to_end__the_second_needs_no_server(void **state)
     (void)json_client_expect(ann, 0, "{s:s, s:b}", "type", "status", "connected", 0);
     process_signal(json_client_process(ann), SIGTERM);
     process_signal(json_client_process(ann), SIGHUP);
-    assert_int_equal(process_wait(json_client_process(ann), STAGE_PATIENCE_MS), 1);
+    assert_int_equal(process_wait(json_client_process(ann), PROCESS_GROUP_PATIENCE_MS), 1);
     json_client_free(ann);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* ---- limits ---- */
@@ -568,13 +569,15 @@ static void test_limits__descriptors_used_up(void **state)
     fixture->node.options[0] = "--max_clients=1000";
     node_start(&fixture->node);
     struct process *server = fixture->node.process;
-    STAGE_WAIT(fixture->stage, process_logged(server, "server few_descriptors limit=64 needed="));
+    PROCESS_GROUP_WAIT(fixture->group,
+                       process_logged(server, "server few_descriptors limit=64 needed="));
     connect_many(&fixture->node, peers, PEERS);
-    STAGE_WAIT(fixture->stage, process_logged(server, "server descriptors_used_up clients="));
+    PROCESS_GROUP_WAIT(fixture->group,
+                       process_logged(server, "server descriptors_used_up clients="));
     close_many(peers, PEERS);
-    STAGE_WAIT(fixture->stage, serves(&fixture->node)); /* and it has recovered */
+    PROCESS_GROUP_WAIT(fixture->group, serves(&fixture->node)); /* and it has recovered */
     assert_int_equal(node_stop(&fixture->node), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void test_limits__soft_limit_is_raised(void **state)
@@ -591,7 +594,7 @@ static void test_limits__soft_limit_is_raised(void **state)
     assert_in_range(soft_limit(&fixture->node), 1000 + FEW_DESCRIPTORS, own.rlim_max);
     assert_int_equal(node_stop(&fixture->node), 0);
     assert_false(process_logged(fixture->node.process, "few_descriptors"));
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void test_limits__clients(void **state)
@@ -606,13 +609,13 @@ static void test_limits__clients(void **state)
         assert_true(sp_open(&peers[i], &address) || i >= 5);
     (void)snprintf(expected, sizeof expected,
                    "rpc connections_full address=%s peer=127.0.0.1:", fixture->node.clients);
-    STAGE_WAIT(fixture->stage, process_logged(fixture->node.process, expected));
+    PROCESS_GROUP_WAIT(fixture->group, process_logged(fixture->node.process, expected));
     char *log = process_log(fixture->node.process);
     assert_int_equal(count_lines_with(log, "connections_full"), 1); /* not 95 */
     free(log);
     close_many(peers, PEERS);
     assert_int_equal(node_stop(&fixture->node), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* ---- what is at an address where a server should be ---- */
@@ -627,13 +630,13 @@ static void assert_found(struct fixture *fixture, const char *address, const cha
     (void)snprintf(expected, sizeof expected, "cluster no_server_there address=%s found=\"%s",
                    address, found);
     (void)snprintf(folder, sizeof folder, "seeking-%s", found);
-    struct node node = {.stage = fixture->stage,
+    struct node node = {.group = fixture->group,
                         .id = 2,
                         .role = "slave",
-                        .data_dir = stage_path(fixture->stage, folder),
+                        .data_dir = process_group_path(fixture->group, folder),
                         .options = {option}};
     node_launch(&node);
-    STAGE_WAIT(fixture->stage, process_logged(node.process, expected));
+    PROCESS_GROUP_WAIT(fixture->group, process_logged(node.process, expected));
     char *log = process_log(node.process);
     assert_int_equal(count_lines_with(log, "no_server_there"), 1);
     free(log);
@@ -646,7 +649,7 @@ static void test_master_address__client_address_of_a_server(void **state)
     node_start(&fixture->node);
     assert_found(fixture, fixture->node.clients, "the client address of a server");
     assert_int_equal(node_stop(&fixture->node), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static int listen_somewhere(char address[static ADDRESS_TEXT_SIZE])
@@ -685,7 +688,7 @@ static void test_master_address__another_program(void **state)
     (void)shutdown(listener, SHUT_RDWR);
     assert_int_equal(pthread_join(thread, NULL), 0);
     (void)close(listener);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* By another name than the one that it listens at. */
@@ -705,10 +708,10 @@ static void test_master_address__the_server_itself(void **state)
     fixture->node.options[0] = option;
     fixture->node.options[1] = "--advertise_host=127.0.0.1";
     node_launch(&fixture->node);
-    STAGE_WAIT(fixture->stage,
-               process_logged(fixture->node.process, "found=\"this server itself\""));
+    PROCESS_GROUP_WAIT(fixture->group,
+                       process_logged(fixture->node.process, "found=\"this server itself\""));
     process_kill(fixture->node.process);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 int main(int argc, char **argv)

@@ -20,7 +20,7 @@
 #include <cmocka.h>
 
 struct fixture {
-    struct stage *stage;
+    struct process_group *group;
     struct node node;
     struct json_client *ann, *bob;
 };
@@ -28,8 +28,8 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->stage = stage_open();
-    fixture->node = (struct node){.stage = fixture->stage, .id = 1};
+    fixture->group = process_group_open();
+    fixture->node = (struct node){.group = fixture->group, .id = 1};
     *state = fixture;
     return 0;
 }
@@ -39,7 +39,7 @@ static int teardown(void **state)
     struct fixture *fixture = *state;
     json_client_free(fixture->ann);
     json_client_free(fixture->bob);
-    stage_close(fixture->stage);
+    process_group_close(fixture->group);
     free(fixture);
     return 0;
 }
@@ -67,9 +67,9 @@ static struct run run_with(struct fixture *fixture, const char *program, const c
                                             .arguments = words,
                                             .prepare = set_variable,
                                             .context = (char *)variable};
-    struct run run = {.process = process_start(fixture->stage, &options)};
+    struct run run = {.process = process_start(fixture->group, &options)};
     process_end_input(run.process);
-    run.status = process_wait(run.process, STAGE_PATIENCE_MS);
+    run.status = process_wait(run.process, PROCESS_GROUP_PATIENCE_MS);
     run.log = process_log(run.process);
     return run;
 }
@@ -85,8 +85,8 @@ static void assert_refused(struct fixture *fixture, const char *program, const c
     if (run.status != expected || process_lines(run.process) > 0 ||
         strstr(run.log, naming) == NULL || !prefixed || strlen(run.log) < 20 ||
         strstr(run.log, "assert") != NULL)
-        stage_fail(fixture->stage, "status %d, %zu lines on stdout, no '%s' in: %s", run.status,
-                   process_lines(run.process), naming, run.log);
+        process_group_fail(fixture->group, "status %d, %zu lines on stdout, no '%s' in: %s",
+                           run.status, process_lines(run.process), naming, run.log);
     free(run.log);
 }
 
@@ -129,7 +129,7 @@ static void test_server__mistakes_on_the_command_line(void **state)
     };
     for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++)
         assert_refused(fixture, TEST_SERVER, NULL, mistakes[i].words, mistakes[i].naming);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void test_server__mistake_in_the_environment(void **state)
@@ -138,7 +138,7 @@ static void test_server__mistake_in_the_environment(void **state)
     static const char *const words[] = {"1", "master", ADDRESSES, NULL};
     assert_refused(fixture, TEST_SERVER, "JACKDAW_MAX_SESSIONS=many", words,
                    "JACKDAW_MAX_SESSIONS");
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void test_server__help_and_version(void **state)
@@ -155,7 +155,7 @@ static void test_server__help_and_version(void **state)
     assert_int_equal(run.status, 0);
     assert_int_equal(process_lines(run.process), 1);
     free(run.log);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void test_client__mistakes_on_the_command_line(void **state)
@@ -171,7 +171,7 @@ static void test_client__mistakes_on_the_command_line(void **state)
     };
     for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++)
         assert_refused(fixture, TEST_CLIENT, NULL, mistakes[i].words, mistakes[i].naming);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* ---- folders and ports that are taken ---- */
@@ -180,19 +180,19 @@ static void test_client__mistakes_on_the_command_line(void **state)
 static void assert_does_not_start(struct node *node, const char *naming)
 {
     node_launch(node);
-    int status = process_wait(node->process, STAGE_PATIENCE_MS);
+    int status = process_wait(node->process, PROCESS_GROUP_PATIENCE_MS);
     char *log = process_log(node->process);
     /* The sentence is the last line, behind the log. */
     const char *sentence = strstr(log, "jackdaw-server: ");
     if (status != 1 || process_lines(node->process) > 0 || sentence == NULL ||
         strstr(sentence, naming) == NULL)
-        stage_fail(node->stage, "status %d, no '%s' in: %s", status, naming, log);
+        process_group_fail(node->group, "status %d, no '%s' in: %s", status, naming, log);
     free(log);
 }
 
 static struct json_client *visitor(struct fixture *fixture, const char *name)
 {
-    return json_client_visit(fixture->stage, fixture->node.clients, name, "lobby");
+    return json_client_visit(fixture->group, fixture->node.clients, name, "lobby");
 }
 
 static void chat(struct fixture *fixture, const char *text)
@@ -216,13 +216,13 @@ static void test_start__folder_in_use(void **state)
 {
     struct fixture *fixture = *state;
     open_with_two(fixture);
-    struct node second = {.stage = fixture->stage, .id = 1};
+    struct node second = {.group = fixture->group, .id = 1};
     char holder[32];
     (void)snprintf(holder, sizeof holder, "in use by process %d",
                    (int)process_id(fixture->node.process));
     assert_does_not_start(&second, holder);
     chat(fixture, "after");
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void test_start__ports_in_use(void **state)
@@ -230,7 +230,7 @@ static void test_start__ports_in_use(void **state)
     struct fixture *fixture = *state;
     open_with_two(fixture);
     struct node second = {
-        .stage = fixture->stage, .id = 1, .data_dir = stage_path(fixture->stage, "data2")};
+        .group = fixture->group, .id = 1, .data_dir = process_group_path(fixture->group, "data2")};
     (void)snprintf(second.clients, sizeof second.clients, "%s", fixture->node.clients);
     assert_does_not_start(&second, fixture->node.clients);
     second.clients[0] = '\0';
@@ -240,7 +240,7 @@ static void test_start__ports_in_use(void **state)
     node_start(&second); /* what failed before left nothing behind */
     assert_int_equal(node_stop(&second), 0);
     chat(fixture, "after");
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void test_start__folder_of_another_server(void **state)
@@ -248,14 +248,14 @@ static void test_start__folder_of_another_server(void **state)
     struct fixture *fixture = *state;
     node_start(&fixture->node);
     assert_int_equal(node_stop(&fixture->node), 0);
-    char from[STAGE_PATH_SIZE];
-    char to[STAGE_PATH_SIZE];
-    (void)snprintf(from, sizeof from, "%s", stage_path(fixture->stage, "data/1"));
-    (void)snprintf(to, sizeof to, "%s", stage_path(fixture->stage, "data/2"));
+    char from[PROCESS_GROUP_PATH_SIZE];
+    char to[PROCESS_GROUP_PATH_SIZE];
+    (void)snprintf(from, sizeof from, "%s", process_group_path(fixture->group, "data/1"));
+    (void)snprintf(to, sizeof to, "%s", process_group_path(fixture->group, "data/2"));
     assert_int_equal(rename(from, to), 0);
-    struct node second = {.stage = fixture->stage, .id = 2};
+    struct node second = {.group = fixture->group, .id = 2};
     assert_does_not_start(&second, "belongs to server 1");
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void write_file(const char *path, const char *text)
@@ -270,24 +270,24 @@ static void write_file(const char *path, const char *text)
 static void test_start__folder_that_is_none(void **state)
 {
     struct fixture *fixture = *state;
-    const char *file = stage_path(fixture->stage, "file");
+    const char *file = process_group_path(fixture->group, "file");
     write_file(file, "not a folder");
     fixture->node.data_dir = file;
     assert_does_not_start(&fixture->node, file);
     fixture->node.data_dir = "/proc/nowhere";
     assert_does_not_start(&fixture->node, "/proc/nowhere");
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void test_start__database_that_is_none(void **state)
 {
     struct fixture *fixture = *state;
-    assert_int_equal(mkdir(stage_path(fixture->stage, "data"), 0700), 0);
-    assert_int_equal(mkdir(stage_path(fixture->stage, "data/1"), 0700), 0);
-    const char *file = stage_path(fixture->stage, "data/1/" STORE_FILE_NAME);
+    assert_int_equal(mkdir(process_group_path(fixture->group, "data"), 0700), 0);
+    assert_int_equal(mkdir(process_group_path(fixture->group, "data/1"), 0700), 0);
+    const char *file = process_group_path(fixture->group, "data/1/" STORE_FILE_NAME);
     write_file(file, "This is not the database that you are looking for. ");
     assert_does_not_start(&fixture->node, "data/1: corrupt data (file is not a database)");
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* ---- stopping ---- */
@@ -296,12 +296,12 @@ static void test_start__database_that_is_none(void **state)
 static void stop_and_go_on(struct fixture *fixture, int number, const char *text)
 {
     size_t mark = json_client_count(fixture->bob);
-    uint64_t before_ms = stage_now_ms();
+    uint64_t before_ms = process_group_now_ms();
     process_signal(fixture->node.process, number);
-    assert_int_equal(process_wait(fixture->node.process, STAGE_PATIENCE_MS), 0);
-    uint64_t took_ms = stage_now_ms() - before_ms;
+    assert_int_equal(process_wait(fixture->node.process, PROCESS_GROUP_PATIENCE_MS), 0);
+    uint64_t took_ms = process_group_now_ms() - before_ms;
     if (took_ms > NODE_STOP_MS)
-        stage_fail(fixture->stage, "the server took %u ms to stop", (unsigned)took_ms);
+        process_group_fail(fixture->group, "the server took %u ms to stop", (unsigned)took_ms);
     json_client_say(fixture->ann, "%s", text); /* while it is away */
     node_start(&fixture->node);
     (void)json_client_expect(fixture->bob, mark, "{s:s, s:s}", "type", "message", "text", text);
@@ -317,7 +317,7 @@ static void test_stop__clients_come_back_to_the_next_server(void **state)
     assert_int_equal(json_client_leave(fixture->ann), 0);
     assert_int_equal(json_client_leave(fixture->bob), 0);
     assert_int_equal(node_stop(&fixture->node), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* Neither do peers that never read, never write, or have not even said hello. */
@@ -339,7 +339,7 @@ static void test_stop__idle_peers_do_not_hold_it_up(void **state)
         sp_close(&mute[i]);
         sp_close(&idle[i]);
     }
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* Somebody who waits for events is told why there will be none, before the connection ends. */
@@ -367,7 +367,7 @@ static void test_stop__open_polls_are_answered(void **state)
     free(reply.payload);
     sp_close(&peer);
     assert_int_equal(process_wait(fixture->node.process, NODE_STOP_MS), 0);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 /* As soon as a server says that it is ready it can be asked to stop. */
@@ -378,7 +378,7 @@ static void test_stop__right_after_the_start(void **state)
         node_start(&fixture->node);
         assert_int_equal(node_stop(&fixture->node), 0);
     }
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 int main(void)

@@ -25,9 +25,9 @@
 
 /* What is known of the bot over all its lives. */
 struct bot {
-    struct stage *stage;
+    struct process_group *group;
     struct process *process;
-    char state_path[STAGE_PATH_SIZE], password_path[STAGE_PATH_SIZE];
+    char state_path[PROCESS_GROUP_PATH_SIZE], password_path[PROCESS_GROUP_PATH_SIZE];
     char server[ADDRESS_TEXT_SIZE];
     unsigned lives;
     unsigned ends;    /* lives that ended before the test killed them */
@@ -44,7 +44,7 @@ struct bot {
 };
 
 struct fixture {
-    struct stage *stage;
+    struct process_group *group;
     struct node node;
     struct bot bot;
     struct json_client *reader, *other;
@@ -97,15 +97,16 @@ static void note_state(struct bot *bot, const json_t *object)
     bot->is_told = true;
     uint64_t taken = number_of(object, "lines");
     if (taken > bot->given)
-        stage_fail(bot->stage, "%u lines were taken, and %u given", (unsigned)taken,
-                   (unsigned)bot->given);
+        process_group_fail(bot->group, "%u lines were taken, and %u given", (unsigned)taken,
+                           (unsigned)bot->given);
     bot->given = taken;
 }
 
 static void note_result(struct bot *bot, const json_t *object)
 {
     if (strcmp(text_of(object, "status"), "OK") != 0)
-        stage_fail(bot->stage, "%s got %s", text_of(object, "command"), text_of(object, "status"));
+        process_group_fail(bot->group, "%s got %s", text_of(object, "command"),
+                           text_of(object, "status"));
     bot->is_in = bot->is_in || strcmp(text_of(object, "command"), "join") == 0;
     const char *session = text_of(object, "session");
     if (session == NULL)
@@ -113,7 +114,7 @@ static void note_result(struct bot *bot, const json_t *object)
     if (bot->session[0] == '\0')
         (void)snprintf(bot->session, sizeof bot->session, "%s", session);
     if (strcmp(session, bot->session) != 0)
-        stage_fail(bot->stage, "another session than before");
+        process_group_fail(bot->group, "another session than before");
 }
 
 static void take_line(void *context, const char *line, uint64_t time_us)
@@ -121,7 +122,7 @@ static void take_line(void *context, const char *line, uint64_t time_us)
     struct bot *bot = context;
     json_t *object = json_loads(line, 0, NULL);
     if (object == NULL)
-        stage_fail(bot->stage, "not JSON: %.200s", line);
+        process_group_fail(bot->group, "not JSON: %.200s", line);
     const char *type = text_of(object, "type");
     bot->printed++;
     if (strcmp(type, "state") == 0) {
@@ -139,7 +140,7 @@ static void take_line(void *context, const char *line, uint64_t time_us)
             bot->messages++;
         }
     } else if (strcmp(type, "failed") == 0) {
-        stage_fail(bot->stage, "failed: %.300s", line);
+        process_group_fail(bot->group, "failed: %.300s", line);
     }
     json_decref(object);
 }
@@ -156,7 +157,7 @@ static void start_bot(struct bot *bot)
     (void)snprintf(label, sizeof label, "bot%u", bot->lives++);
     bot->is_told = false;
     bot->printed = 0;
-    bot->process = process_start(bot->stage, &(struct process_options){.name = label,
+    bot->process = process_start(bot->group, &(struct process_options){.name = label,
                                                                        .program = TEST_CLIENT,
                                                                        .arguments = arguments,
                                                                        .on_line = take_line,
@@ -188,7 +189,7 @@ static void kill_bot(struct bot *bot)
 {
     bot->ends += process_ended(bot->process);
     process_kill(bot->process);
-    stage_turn(bot->stage, stage_now_ms()); /* what it had printed */
+    process_group_turn(bot->group, process_group_now_ms()); /* what it had printed */
 }
 
 /* ---- the test ---- */
@@ -197,15 +198,15 @@ static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
     struct bot *bot = &fixture->bot;
-    fixture->stage = bot->stage = stage_open();
-    fixture->node = (struct node){.stage = fixture->stage, .id = 1};
+    fixture->group = bot->group = process_group_open();
+    fixture->node = (struct node){.group = fixture->group, .id = 1};
     node_start(&fixture->node);
-    fixture->reader = json_client_visit(fixture->stage, fixture->node.clients, "reader", "lobby");
-    fixture->other = json_client_visit(fixture->stage, fixture->node.clients, "other", "lobby");
+    fixture->reader = json_client_visit(fixture->group, fixture->node.clients, "reader", "lobby");
+    fixture->other = json_client_visit(fixture->group, fixture->node.clients, "other", "lobby");
     (void)snprintf(bot->state_path, sizeof bot->state_path, "%s",
-                   stage_path(fixture->stage, "bot.state"));
+                   process_group_path(fixture->group, "bot.state"));
     (void)snprintf(bot->password_path, sizeof bot->password_path, "%s",
-                   stage_path(fixture->stage, "bot.password"));
+                   process_group_path(fixture->group, "bot.password"));
     (void)snprintf(bot->server, sizeof bot->server, "%s", fixture->node.clients);
     FILE *file = fopen(bot->password_path, "w");
     assert_non_null(file);
@@ -225,7 +226,7 @@ static int teardown(void **state)
     json_client_free(fixture->other);
     checker_free(fixture->bot.checker);
     json_decref(fixture->bot.seen);
-    stage_close(fixture->stage);
+    process_group_close(fixture->group);
     free(fixture);
     return 0;
 }
@@ -271,7 +272,7 @@ static void test_state__a_bot_killed_at_any_moment(void **state)
         /* From before it has said anything to deep in the work. */
         unsigned objects =
             draw(&random, 4) == 0 || round < 6 ? draw(&random, 6) : draw(&random, 700);
-        STAGE_WAIT(fixture->stage, feed(fixture) && bot->printed >= objects);
+        PROCESS_GROUP_WAIT(fixture->group, feed(fixture) && bot->printed >= objects);
         if (round % SERVER_EVERY == SERVER_EVERY - 1)
             node_kill(&fixture->node);
         kill_bot(bot);
@@ -280,20 +281,20 @@ static void test_state__a_bot_killed_at_any_moment(void **state)
     }
     assert_int_equal(bot->ends, 0);
     start_bot(bot);
-    STAGE_WAIT(fixture->stage, feed(fixture) && bot->is_told && bot->given > 0);
+    PROCESS_GROUP_WAIT(fixture->group, feed(fixture) && bot->is_told && bot->given > 0);
     bot->lines = bot->given;
     size_t all = (size_t)bot->lines + fixture->other_typed;
-    STAGE_SETTLE(fixture->stage, QUIET_MS,
-                 feed(fixture) && bot->sent == bot->lines && bot->messages == all &&
-                     json_client_messages(fixture->reader) == all &&
-                     json_client_messages(fixture->other) == all);
+    PROCESS_GROUP_SETTLE(fixture->group, QUIET_MS,
+                         feed(fixture) && bot->sent == bot->lines && bot->messages == all &&
+                             json_client_messages(fixture->reader) == all &&
+                             json_client_messages(fixture->other) == all);
     process_end_input(bot->process);
-    assert_int_equal(process_wait(bot->process, STAGE_PATIENCE_MS), 0);
+    assert_int_equal(process_wait(bot->process, PROCESS_GROUP_PATIENCE_MS), 0);
     judge(fixture);
     assert_true(bot->lines > 1000);
     print_message("%u lines in %u lives; told again %zu times\n", (unsigned)bot->lines, bot->lives,
                   bot->again);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 int main(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Clients who reach three servers over bad wires only, while the servers die: messages between them
  * come late, twice, not at all, or break off in the middle. */
-#include "harness/crowd.h"
+#include "harness/client_pool.h"
 #include "harness/proxy.h"
 
 #include <setjmp.h>
@@ -21,10 +21,10 @@
 #define A_LOT 300
 
 struct fixture {
-    struct stage *stage;
+    struct process_group *group;
     struct netns *netns;
     struct cluster cluster;
-    struct crowd crowd;
+    struct pool pool;
     struct proxy *wires[SERVERS];
 };
 
@@ -32,10 +32,10 @@ static int setup(void **state)
 {
     char why[128];
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->stage = stage_open();
+    fixture->group = process_group_open();
     fixture->netns = netns_new(SERVERS + 1, why);
     assert_non_null(fixture->netns);
-    cluster_init(&fixture->cluster, fixture->stage, fixture->netns);
+    cluster_init(&fixture->cluster, fixture->group, fixture->netns);
     *state = fixture;
     return 0;
 }
@@ -43,8 +43,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *fixture = *state;
-    crowd_free(&fixture->crowd);
-    stage_close(fixture->stage);
+    client_pool_free(&fixture->pool);
+    process_group_close(fixture->group);
     for (size_t i = 0; i < SERVERS; i++)
         proxy_close(fixture->wires[i]);
     netns_free(fixture->netns);
@@ -63,10 +63,10 @@ static void begin(struct fixture *fixture)
         assert_non_null(fixture->wires[i]);
     }
     for (size_t i = 0; i < 2; i++) {
-        crowd_add_writer(&fixture->crowd, &fixture->cluster, OUTSIDE);
-        crowd_add_reader(&fixture->crowd, &fixture->cluster, OUTSIDE);
+        client_pool_add_writer(&fixture->pool, &fixture->cluster, OUTSIDE);
+        client_pool_add_reader(&fixture->pool, &fixture->cluster, OUTSIDE);
     }
-    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
 }
 
 static void make_all(struct fixture *fixture, const struct proxy_faults *faults)
@@ -82,12 +82,13 @@ static void finish(struct fixture *fixture)
     make_all(fixture, &(struct proxy_faults){0});
     for (size_t i = 0; i < SERVERS; i++)
         faults += proxy_faults_made(fixture->wires[i]);
-    stage_note(fixture->stage, "%llu messages were lost or worse", (unsigned long long)faults);
+    process_group_note(fixture->group, "%llu messages were lost or worse",
+                       (unsigned long long)faults);
     cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
-    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
-    crowd_finish(&fixture->crowd, CHECK_ALL);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
+    client_pool_finish(&fixture->pool, CHECK_ALL);
     cluster_stop_all(&fixture->cluster);
-    stage_pass(fixture->stage);
+    process_group_pass(fixture->group);
 }
 
 static void kill_master_and_bring_it_back(struct fixture *fixture)
@@ -95,7 +96,7 @@ static void kill_master_and_bring_it_back(struct fixture *fixture)
     struct cluster *cluster = &fixture->cluster;
     size_t master = cluster_master(cluster, ALL_SERVERS);
     cluster_kill(cluster, 1u << master);
-    crowd_each_goes_on(&fixture->crowd, A_LITTLE);
+    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
     cluster_run(cluster, master);
     cluster_wait_in_sync(cluster, ALL_SERVERS);
 }
@@ -112,7 +113,7 @@ static void test_wire__loses_doubles_and_breaks(void **state)
     begin(fixture);
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
         make_all(fixture, &faults[i]);
-        crowd_each_goes_on(&fixture->crowd, A_LOT);
+        client_pool_each_goes_on(&fixture->pool, A_LOT);
         if (i % 2 == 1)
             kill_master_and_bring_it_back(fixture);
     }
@@ -123,18 +124,18 @@ static void test_wire__loses_doubles_and_breaks(void **state)
 static void test_wire__hangs(void **state)
 {
     struct fixture *fixture = *state;
-    struct crowd *crowd = &fixture->crowd;
+    struct pool *pool = &fixture->pool;
     begin(fixture);
     size_t master = cluster_master(&fixture->cluster, ALL_SERVERS);
     proxy_hold(fixture->wires[master], true);
     cluster_kill(&fixture->cluster, 1u << master);
-    crowd_each_goes_on(crowd, A_LITTLE);
+    client_pool_each_goes_on(pool, A_LITTLE);
     proxy_hold(fixture->wires[master], false);
     cluster_run(&fixture->cluster, master);
     cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
     for (size_t i = 0; i < SERVERS; i++) {
         proxy_cut(fixture->wires[i]);
-        crowd_each_goes_on(crowd, A_LITTLE);
+        client_pool_each_goes_on(pool, A_LITTLE);
     }
     finish(fixture);
 }

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EPOCH 65537u /* the reign that the scenes begin in: the first one of node 1 */
+#define EPOCH 65537u /* the epoch that the scenes begin in: the first one of node 1 */
 #define STEPS_MAX 1000
 
 static const uint8_t cluster_id[] = "cluster of fuzz!"; /* as in make_corpus.c */
@@ -45,12 +45,12 @@ static void step(struct replica_event event);
 /* What the disk holds in a scene that begins with data: a members batch and two more. */
 static struct replica_state stored(void)
 {
-    static const struct replica_reign reign = {.epoch = EPOCH, .first_seq = 1};
+    static const struct replica_epoch_start epoch_start = {.epoch = EPOCH, .first_seq = 1};
     struct replica_state state = {.promised = EPOCH,
                                   .last = {EPOCH, 3},
                                   .first_seq = 1,
-                                  .reigns = &reign,
-                                  .reigns_count = 1,
+                                  .epoch_starts = &epoch_start,
+                                  .epoch_starts_count = 1,
                                   .members = members,
                                   .members_size = sizeof members - 1,
                                   .members_position = {EPOCH, 1},
@@ -63,20 +63,20 @@ static struct replica_state stored(void)
  * snapshots do), in a later epoch. */
 static void install(void)
 {
-    struct replica_reign reign = {.epoch = scene.chunk_last.epoch, .first_seq = 1};
+    struct replica_epoch_start epoch_start = {.epoch = scene.chunk_last.epoch, .first_seq = 1};
     struct replica_state state = stored();
     state.promised = scene.promised;
     memcpy(state.cluster, scene.cluster, sizeof state.cluster);
     state.last = scene.chunk_last;
     state.first_seq = state.last.seq == 0 ? 0 : state.last.seq;
-    state.reigns = &reign;
-    state.reigns_count = state.last.seq == 0 ? 0 : 1;
+    state.epoch_starts = &epoch_start;
+    state.epoch_starts_count = state.last.seq == 0 ? 0 : 1;
     step((struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
 }
 
-static void take_over(const struct replica_message *message, uint16_t self)
+static void merge(const struct replica_message *message, uint16_t self)
 {
-    step((struct replica_event){.kind = REPLICA_TAKEN_OVER,
+    step((struct replica_event){.kind = REPLICA_ORPHANS_MERGED,
                                 .node = message == NULL ? self : message->from,
                                 .orphan = message == NULL ? 2 : message->orphan,
                                 .position = replica_last(scene.replica)});
@@ -100,9 +100,9 @@ static void send(const struct replica_message *message)
 static void carry_out(uint16_t self)
 {
     struct replica_position appended = {0, 0};
-    const struct replica_message *handover = NULL;
+    const struct replica_message *orphan_transfer = NULL;
     struct replica_message copy;
-    bool takes_over = false;
+    bool merges_orphans = false;
     bool installs = false;
     for (size_t i = 0; i < scene.actions.count; i++) {
         const struct replica_action *action = &scene.actions.items[i];
@@ -111,14 +111,14 @@ static void carry_out(uint16_t self)
             memcpy(scene.cluster, action->cluster, sizeof scene.cluster);
         } else if (action->kind == REPLICA_DO_APPEND) {
             appended = (struct replica_position){action->batch.epoch, action->batch.last_seq};
-        } else if (action->kind == REPLICA_DO_KEEP_CHUNK) {
+        } else if (action->kind == REPLICA_DO_STORE_CHUNK) {
             scene.chunk_last = action->message->last;
             scene.chunk_last.epoch += (action->message->snapshot & 1u) * 65536;
-        } else if (action->kind == REPLICA_DO_TAKE_OVER) {
-            takes_over = true;
+        } else if (action->kind == REPLICA_DO_MERGE_ORPHANS) {
+            merges_orphans = true;
             if (action->message != NULL) {
                 copy = *action->message;
-                handover = &copy;
+                orphan_transfer = &copy;
             }
         } else if (action->kind == REPLICA_DO_INSTALL) {
             installs = true;
@@ -128,8 +128,8 @@ static void carry_out(uint16_t self)
     }
     if (appended.seq != 0)
         step((struct replica_event){.kind = REPLICA_DURABLE, .position = appended});
-    if (takes_over)
-        take_over(handover, self);
+    if (merges_orphans)
+        merge(orphan_transfer, self);
     if (installs)
         install();
 }
@@ -175,9 +175,9 @@ static void open_scene(uint8_t setup)
         memcpy(scene.cluster, state.cluster, sizeof scene.cluster);
     }
     step((struct replica_event){.kind = REPLICA_START, .state = &state});
-    if (kind == 3) { /* the others say that they have nothing and nobody, and it reigns */
+    if (kind == 3) { /* the others say that they have nothing and nobody, and it is the master */
         for (uint16_t node = 2; node <= 3; node++) {
-            struct replica_message heard = {.kind = REPLICA_HEARD, .from = node};
+            struct replica_message heard = {.kind = REPLICA_LEADER_INFO, .from = node};
             memcpy(heard.cluster, cluster_id, sizeof heard.cluster);
             step((struct replica_event){.kind = REPLICA_RECEIVE, .message = &heard});
             struct replica_message promise = {
@@ -196,7 +196,7 @@ static void let_pass(uint32_t what)
     }
     for (uint16_t node = 1; node <= 4; node++)
         if ((what >> (3 + node) & 1u) != 0)
-            step((struct replica_event){.kind = REPLICA_LINK_DOWN,
+            step((struct replica_event){.kind = REPLICA_DISCONNECTED,
                                         .address = node == 1   ? "a:1"
                                                    : node == 2 ? "b:1"
                                                                : "c:1"});

@@ -224,7 +224,7 @@ static void write_addresses(void)
 
 /* ---- what servers tell each other: scenes of fuzz_cluster.c ---- */
 
-#define EPOCH 65537u       /* of the scenes' reign, by node 1 */
+#define EPOCH 65537u       /* of the scenes' epoch, by node 1 */
 #define NEXT_EPOCH 131074u /* the next of node 2 */
 
 static Jackdaw__Position *at(uint64_t epoch, uint64_t seq)
@@ -258,7 +258,7 @@ static Jackdaw__ClusterMessage *message_of(int kind)
     message->master_address = (char *)"a:1";
     message->internal = (char *)"a:1";
     message->client = (char *)"a:2";
-    message->refusal = kind == JACKDAW__CLUSTER_MESSAGE__KIND__REFUSED;
+    message->refusal = kind == JACKDAW__CLUSTER_MESSAGE__KIND__JOIN_REJECTED;
     message->bytes = (ProtobufCBinaryData){sizeof chunk, chunk};
     message->total = sizeof chunk;
     message->snapshot = 7;
@@ -326,12 +326,16 @@ static void write_kinds(void)
 static void write_following(void)
 {
     Jackdaw__ClusterMessage *m[10];
-    static const int kinds[] = {
-        JACKDAW__CLUSTER_MESSAGE__KIND__ANNOUNCE,      JACKDAW__CLUSTER_MESSAGE__KIND__JOINED,
-        JACKDAW__CLUSTER_MESSAGE__KIND__PUBLISH,       JACKDAW__CLUSTER_MESSAGE__KIND__PONG,
-        JACKDAW__CLUSTER_MESSAGE__KIND__PAGE,          JACKDAW__CLUSTER_MESSAGE__KIND__PUBLISH,
-        JACKDAW__CLUSTER_MESSAGE__KIND__HANDOVER_DONE, JACKDAW__CLUSTER_MESSAGE__KIND__HEAR,
-        JACKDAW__CLUSTER_MESSAGE__KIND__PROMISE_ASK,   JACKDAW__CLUSTER_MESSAGE__KIND__REFUSED};
+    static const int kinds[] = {JACKDAW__CLUSTER_MESSAGE__KIND__ANNOUNCE,
+                                JACKDAW__CLUSTER_MESSAGE__KIND__JOIN_REPLY,
+                                JACKDAW__CLUSTER_MESSAGE__KIND__APPEND,
+                                JACKDAW__CLUSTER_MESSAGE__KIND__PONG,
+                                JACKDAW__CLUSTER_MESSAGE__KIND__ENTRIES,
+                                JACKDAW__CLUSTER_MESSAGE__KIND__APPEND,
+                                JACKDAW__CLUSTER_MESSAGE__KIND__ORPHAN_TRANSFER_DONE,
+                                JACKDAW__CLUSTER_MESSAGE__KIND__LEADER_QUERY,
+                                JACKDAW__CLUSTER_MESSAGE__KIND__PREPARE,
+                                JACKDAW__CLUSTER_MESSAGE__KIND__JOIN_REJECTED};
     for (size_t i = 0; i < 10; i++)
         m[i] = message_of(kinds[i]);
     add_entry(m[2], false, 4, 5);
@@ -360,9 +364,9 @@ static void write_election(void)
 {
     Jackdaw__ClusterMessage *m[6];
     static const int kinds[] = {
-        JACKDAW__CLUSTER_MESSAGE__KIND__HEARD,   JACKDAW__CLUSTER_MESSAGE__KIND__HEARD,
-        JACKDAW__CLUSTER_MESSAGE__KIND__PROMISE, JACKDAW__CLUSTER_MESSAGE__KIND__PROMISE,
-        JACKDAW__CLUSTER_MESSAGE__KIND__JOINED,  JACKDAW__CLUSTER_MESSAGE__KIND__PAGE};
+        JACKDAW__CLUSTER_MESSAGE__KIND__LEADER_INFO, JACKDAW__CLUSTER_MESSAGE__KIND__LEADER_INFO,
+        JACKDAW__CLUSTER_MESSAGE__KIND__PROMISE,     JACKDAW__CLUSTER_MESSAGE__KIND__PROMISE,
+        JACKDAW__CLUSTER_MESSAGE__KIND__JOIN_REPLY,  JACKDAW__CLUSTER_MESSAGE__KIND__ENTRIES};
     for (size_t i = 0; i < 6; i++) {
         m[i] = message_of(kinds[i]);
         m[i]->from = i % 2 == 0 ? 1 : 3;
@@ -373,7 +377,7 @@ static void write_election(void)
         else
             m[i]->epoch = NEXT_EPOCH;
         m[i]->promised = m[i]->epoch;
-        m[i]->adopting = i > 3;
+        m[i]->recovering_log = i > 3;
     }
     m[3]->position = at(EPOCH, 5);
     m[4]->from = 3;

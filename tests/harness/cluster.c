@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "harness/cluster.h"
 
+#include "harness/database_digest.h"
 #include "harness/raw_chat.h"
-#include "harness/tables.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -17,9 +17,9 @@
 
 /* ---- starting ---- */
 
-void cluster_init(struct cluster *cluster, struct stage *stage, struct netns *netns)
+void cluster_init(struct cluster *cluster, struct process_group *group, struct netns *netns)
 {
-    *cluster = (struct cluster){.stage = stage, .netns = netns};
+    *cluster = (struct cluster){.group = group, .netns = netns};
 }
 
 void cluster_enter(struct cluster *cluster, size_t i)
@@ -49,7 +49,7 @@ size_t cluster_add(struct cluster *cluster, const char *const *options)
     size_t i = cluster->count++;
     assert_true(i < CLUSTER_SERVERS_MAX);
     struct node *node = &cluster->servers[i];
-    *node = (struct node){.stage = cluster->stage, .id = (unsigned)i + 1, .role = "master"};
+    *node = (struct node){.group = cluster->group, .id = (unsigned)i + 1, .role = "master"};
     size_t used = 0;
     for (; options != NULL && options[used] != NULL; used++) {
         assert_true(used + 2 < NODE_OPTIONS_MAX);
@@ -106,7 +106,7 @@ static bool is_listening(struct cluster *cluster, size_t i)
 
 void cluster_wait_listening(struct cluster *cluster, size_t i)
 {
-    STAGE_WAIT_MS(cluster->stage, CLUSTER_PATIENCE_MS, is_listening(cluster, i));
+    PROCESS_GROUP_WAIT_MS(cluster->group, CLUSTER_PATIENCE_MS, is_listening(cluster, i));
 }
 
 /* ---- ending ---- */
@@ -119,7 +119,7 @@ void cluster_kill(struct cluster *cluster, unsigned group)
     for (size_t i = 0; i < cluster->count; i++) {
         if ((group & 1u << i) == 0)
             continue;
-        (void)process_wait(cluster->servers[i].process, STAGE_PATIENCE_MS);
+        (void)process_wait(cluster->servers[i].process, PROCESS_GROUP_PATIENCE_MS);
         cluster->asleep[i] = false;
     }
 }
@@ -128,7 +128,7 @@ void cluster_stop(struct cluster *cluster, size_t i)
 {
     int status = node_stop(&cluster->servers[i]);
     if (status != 0)
-        stage_fail(cluster->stage, "server %zu ended with status %d", i + 1, status);
+        process_group_fail(cluster->group, "server %zu ended with status %d", i + 1, status);
 }
 
 void cluster_stop_all(struct cluster *cluster)
@@ -242,9 +242,9 @@ static size_t common_master(const struct views *views, unsigned group)
         if (said == NULL)
             continue;
         first = first == NULL ? said : first;
-        bool reigns = strcmp(said->role, "master") == 0;
+        bool epoch_starts = strcmp(said->role, "master") == 0;
         if (said->master == 0 || said->master != first->master || said->epoch != first->epoch ||
-            reigns != (said->master == i + 1))
+            epoch_starts != (said->master == i + 1))
             return CLUSTER_SERVERS_MAX;
     }
     size_t master = first->master - 1;
@@ -299,7 +299,7 @@ static void note_view(struct cluster *cluster, size_t i)
     char text[400] = "";
     size_t used = 0;
     if (said == NULL) {
-        stage_note(cluster->stage, "server %zu says nothing", i + 1);
+        process_group_note(cluster->group, "server %zu says nothing", i + 1);
         return;
     }
     for (size_t j = 0; j < said->n_members && used < sizeof text; j++)
@@ -307,30 +307,31 @@ static void note_view(struct cluster *cluster, size_t i)
                                  said->members[j]->in_sync ? " in sync" : "",
                                  said->members[j]->left ? " left" : "",
                                  said->members[j]->reachable ? "," : " unreachable,");
-    stage_note(cluster->stage,
-               "server %zu says: %s, master %u, epoch %llu, last %llu, committed %llu, orphans "
-               "%llu, members%s",
-               i + 1, said->role, said->master, (unsigned long long)said->epoch,
-               (unsigned long long)(said->last == NULL ? 0 : said->last->seq),
-               (unsigned long long)(said->committed == NULL ? 0 : said->committed->seq),
-               (unsigned long long)said->orphans, text);
+    process_group_note(
+        cluster->group,
+        "server %zu says: %s, master %u, epoch %llu, last %llu, committed %llu, orphans "
+        "%llu, members%s",
+        i + 1, said->role, said->master, (unsigned long long)said->epoch,
+        (unsigned long long)(said->last == NULL ? 0 : said->last->seq),
+        (unsigned long long)(said->committed == NULL ? 0 : said->committed->seq),
+        (unsigned long long)said->orphans, text);
     forget(said);
 }
 
 static void wait_until(struct cluster *cluster, unsigned group,
                        bool (*holds)(struct cluster *cluster, unsigned group), const char *what)
 {
-    uint64_t until_ms = stage_now_ms() + CLUSTER_PATIENCE_MS;
+    uint64_t until_ms = process_group_now_ms() + CLUSTER_PATIENCE_MS;
     while (!holds(cluster, group)) {
-        if (stage_now_ms() >= until_ms) {
+        if (process_group_now_ms() >= until_ms) {
             for (size_t i = 0; i < cluster->count; i++)
                 note_view(cluster, i);
-            stage_fail(cluster->stage, "servers %#x are not %s within %d ms", group, what,
-                       CLUSTER_PATIENCE_MS);
+            process_group_fail(cluster->group, "servers %#x are not %s within %d ms", group, what,
+                               CLUSTER_PATIENCE_MS);
         }
         if (cluster->meanwhile != NULL)
             cluster->meanwhile(cluster->context);
-        stage_turn(cluster->stage, stage_now_ms() + STAGE_LOOK_MS);
+        process_group_turn(cluster->group, process_group_now_ms() + PROCESS_GROUP_LOOK_MS);
     }
 }
 
@@ -341,14 +342,14 @@ size_t cluster_master(struct cluster *cluster, unsigned group)
         wait_until(cluster, group, cluster_agrees, "of one mind");
         master = find_master(cluster, group);
     } while (master == CLUSTER_SERVERS_MAX);
-    stage_note(cluster->stage, "server %zu is master", master + 1);
+    process_group_note(cluster->group, "server %zu is master", master + 1);
     return master;
 }
 
 void cluster_wait_in_sync(struct cluster *cluster, unsigned group)
 {
     wait_until(cluster, group, cluster_in_sync, "in sync");
-    stage_note(cluster->stage, "servers %#x are in sync", group);
+    process_group_note(cluster->group, "servers %#x are in sync", group);
 }
 
 bool cluster_logged(const struct cluster *cluster, size_t i, const char *text)
@@ -378,7 +379,7 @@ static bool is_quiet(struct cluster *cluster, unsigned group)
 void cluster_assert_equal(struct cluster *cluster)
 {
     wait_until(cluster, cluster_running(cluster), is_quiet, "quiet at one position");
-    struct tables first = {0};
+    struct database_digest first = {0};
     size_t seen = 0;
     for (size_t i = 0; i < cluster->count; i++) {
         char path[64];
@@ -387,17 +388,17 @@ void cluster_assert_equal(struct cluster *cluster)
             continue;
         const char *folder = cluster->servers[i].data_dir;
         (void)snprintf(path, sizeof path, "data/%zu/jackdaw.db", i + 1);
-        char full[STAGE_PATH_SIZE];
+        char full[PROCESS_GROUP_PATH_SIZE];
         if (folder == NULL)
-            (void)snprintf(full, sizeof full, "%s", stage_path(cluster->stage, path));
+            (void)snprintf(full, sizeof full, "%s", process_group_path(cluster->group, path));
         else
             (void)snprintf(full, sizeof full, "%s/%zu/jackdaw.db", folder, i + 1);
-        struct tables tables;
-        tables_read(full, &tables);
+        struct database_digest tables;
+        database_digest_read(full, &tables);
         if (seen++ == 0)
             first = tables;
-        else if (!tables_are_equal(&first, &tables, difference))
-            stage_fail(cluster->stage, "server %zu keeps something else than others: %s", i + 1,
-                       difference);
+        else if (!database_digests_are_equal(&first, &tables, difference))
+            process_group_fail(cluster->group, "server %zu keeps something else than others: %s",
+                               i + 1, difference);
     }
 }

@@ -21,10 +21,10 @@
 #include <stdint.h>
 
 #define CLUSTER_SERVERS_MAX 5
-#define CLUSTER_PATIENCE_MS (30000 * STAGE_SLOWER)
+#define CLUSTER_PATIENCE_MS (30000 * PROCESS_GROUP_SLOWER)
 
 struct cluster {
-    struct stage *stage;
+    struct process_group *group;
     struct netns *netns; /* server i is in place i of it; NULL: all are on this machine */
     size_t count;
     struct node servers[CLUSTER_SERVERS_MAX];
@@ -37,7 +37,7 @@ struct cluster {
 /* ---- starting and ending ---- */
 
 /* Both are borrowed; netns may be NULL. No server yet. */
-void cluster_init(struct cluster *cluster, struct stage *stage, struct netns *netns);
+void cluster_init(struct cluster *cluster, struct process_group *group, struct netns *netns);
 
 /* One more server, not started; returns its index. options: beyond the usual ones, ends with NULL
  * (NULL: none); borrowed. */

@@ -19,7 +19,7 @@
 #define REPLY_MS 20000
 
 struct sender {
-    struct stage *stage;
+    struct process_group *group;
     struct sp_peer peer;
     const char *name; /* also of the room */
     uint8_t token[RAW_TOKEN_BYTES];
@@ -70,7 +70,7 @@ static void send_frame(struct sender *sender, size_t count)
     assert_non_null(bytes);
     size_t size = jackdaw__frame__pack(&frame, bytes);
     if (!sp_send(&sender->peer, SP_REQUEST_ID, bytes, size))
-        stage_fail(sender->stage, "the server took no more from %s", sender->name);
+        process_group_fail(sender->group, "the server took no more from %s", sender->name);
     free(bytes);
 }
 
@@ -80,15 +80,15 @@ static void take_frame(struct sender *sender)
 {
     struct sp_message message;
     if (sp_receive(&sender->peer, REPLY_MS, &message) != SP_MESSAGE)
-        stage_fail(sender->stage, "the server did not answer %s", sender->name);
+        process_group_fail(sender->group, "the server did not answer %s", sender->name);
     Jackdaw__Frame *frame = jackdaw__frame__unpack(NULL, message.size, message.body);
     assert_non_null(frame);
     for (size_t i = 0; i < frame->n_envelopes; i++) {
         const Jackdaw__Envelope *envelope = frame->envelopes[i];
         if (envelope->status != STATUS_OK)
-            stage_fail(sender->stage, "request %llu of %s got %u: %s",
-                       (unsigned long long)envelope->call, sender->name, envelope->status,
-                       envelope->message);
+            process_group_fail(sender->group, "request %llu of %s got %u: %s",
+                               (unsigned long long)envelope->call, sender->name, envelope->status,
+                               envelope->message);
     }
     sender->answered += frame->n_envelopes;
     jackdaw__frame__free_unpacked(frame, NULL);
@@ -104,7 +104,7 @@ static void join(struct sender *sender)
     const struct raw_call call = {
         .method = "JoinRoom", .message = &request.base, .token = sender->token};
     if (!raw_chat(&sender->peer, &call, &reply) || reply.status != STATUS_OK)
-        stage_fail(sender->stage, "%s cannot join", sender->name);
+        process_group_fail(sender->group, "%s cannot join", sender->name);
     free(reply.payload);
 }
 
@@ -118,22 +118,22 @@ static void send_all(struct sender *sender, size_t count)
             sent += calls;
         }
         take_frame(sender);
-        stage_turn(sender->stage, 0);
+        process_group_turn(sender->group, 0);
     }
 }
 
-void flood(struct stage *stage, const char *address, const char *name, size_t count)
+void flood(struct process_group *group, const char *address, const char *name, size_t count)
 {
-    struct sender sender = {.stage = stage, .name = name, .request = 1};
+    struct sender sender = {.group = group, .name = name, .request = 1};
     struct address parsed;
     assert_int_equal(address_parse(address, &parsed, NULL), OK);
     (void)snprintf((char *)sender.token, sizeof sender.token, "token of %s", name);
-    uint64_t started_ms = stage_now_ms();
+    uint64_t started_ms = process_group_now_ms();
     if (!sp_open(&sender.peer, &parsed) || !raw_login(&sender.peer, name, sender.token))
-        stage_fail(stage, "%s cannot log in at %s", name, address);
+        process_group_fail(group, "%s cannot log in at %s", name, address);
     join(&sender);
     send_all(&sender, count);
     sp_close(&sender.peer);
-    stage_note(stage, "%s sent %zu messages in %llu ms", name, count,
-               (unsigned long long)(stage_now_ms() - started_ms));
+    process_group_note(group, "%s sent %zu messages in %llu ms", name, count,
+                       (unsigned long long)(process_group_now_ms() - started_ms));
 }

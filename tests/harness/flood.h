@@ -10,6 +10,6 @@
 /* Registers name at the server with this client address, which must be the master, joins a room
  * of that name and sends count messages to it. Fails the test if one of them is not acknowledged.
  * Programs of the stage are served meanwhile. */
-void flood(struct stage *stage, const char *address, const char *name, size_t count);
+void flood(struct process_group *group, const char *address, const char *name, size_t count);
 
 #endif

@@ -25,7 +25,7 @@ struct asked {
 };
 
 struct json_client {
-    struct stage *stage;
+    struct process_group *group;
     struct process *process;
     char label[64];
     char account[64];
@@ -51,11 +51,11 @@ static json_t *parse(const struct json_client *client, const char *line)
     json_error_t error;
     json_t *object = json_loads(line, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(object))
-        stage_fail(client->stage, "%s printed no JSON object (%s): %.200s", client->label,
-                   object == NULL ? error.text : "another value", line);
+        process_group_fail(client->group, "%s printed no JSON object (%s): %.200s", client->label,
+                           object == NULL ? error.text : "another value", line);
     if (!json_is_string(json_object_get(object, "type")))
-        stage_fail(client->stage, "%s printed an object without a type: %.200s", client->label,
-                   line);
+        process_group_fail(client->group, "%s printed an object without a type: %.200s",
+                           client->label, line);
     return object;
 }
 
@@ -84,7 +84,7 @@ static void take_line(void *context, const char *line, uint64_t time_us)
 
 /* ---- life ---- */
 
-struct json_client *json_client_start(struct stage *stage,
+struct json_client *json_client_start(struct process_group *group,
                                       const struct json_client_options *options)
 {
     struct json_client *client = need(calloc(1, sizeof *client));
@@ -97,7 +97,7 @@ struct json_client *json_client_start(struct stage *stage,
     (void)snprintf(client->label, sizeof client->label, "%s", options->label);
     (void)snprintf(client->account, sizeof client->account, "%s",
                    options->account != NULL ? options->account : options->label);
-    client->stage = stage;
+    client->group = group;
     client->kept = need(json_array());
     const struct process_options process_options = {
         .name = client->label,
@@ -106,15 +106,15 @@ struct json_client *json_client_start(struct stage *stage,
         .on_line = take_line,
         .context = client,
     };
-    client->process = process_start(stage, &process_options);
+    client->process = process_start(group, &process_options);
     return client;
 }
 
-struct json_client *json_client_visit(struct stage *stage, const char *address, const char *name,
-                                      const char *room)
+struct json_client *json_client_visit(struct process_group *group, const char *address,
+                                      const char *name, const char *room)
 {
     const struct json_client_options options = {.label = name, .addresses = {address}};
-    struct json_client *client = json_client_start(stage, &options);
+    struct json_client *client = json_client_start(group, &options);
     (void)json_client_command(client, "/register %s secret", name);
     (void)json_client_command(client, "/join %s", room);
     return client;
@@ -230,8 +230,8 @@ json_t *json_client_command(struct json_client *client, const char *format, ...)
     va_end(arguments);
     const char *status = json_text(result, "status");
     if (strcmp(status, "OK") != 0)
-        stage_fail(client->stage, "%s: '%s' got %s: %s", client->label, format, status,
-                   json_text(result, "error"));
+        process_group_fail(client->group, "%s: '%s' got %s: %s", client->label, format, status,
+                           json_text(result, "error"));
     return result;
 }
 
@@ -243,17 +243,18 @@ json_t *json_client_refused(struct json_client *client, const char *status, cons
     va_end(arguments);
     const char *got = json_text(result, "status");
     if (strcmp(got, status) != 0)
-        stage_fail(client->stage, "%s: '%s' got %s instead of %s", client->label, format, got,
-                   status);
+        process_group_fail(client->group, "%s: '%s' got %s instead of %s", client->label, format,
+                           got, status);
     if (strlen(json_text(result, "error")) < 8)
-        stage_fail(client->stage, "%s: '%s' was refused without a sentence", client->label, format);
+        process_group_fail(client->group, "%s: '%s' was refused without a sentence", client->label,
+                           format);
     return result;
 }
 
 int json_client_leave(struct json_client *client)
 {
     process_end_input(client->process);
-    return process_wait(client->process, STAGE_PATIENCE_MS);
+    return process_wait(client->process, PROCESS_GROUP_PATIENCE_MS);
 }
 
 /* ---- what it printed ---- */
@@ -321,18 +322,18 @@ json_t *json_client_expect(struct json_client *client, size_t from, const char *
     json_t *pattern = pattern_of(format, arguments);
     va_end(arguments);
     json_t *object = NULL;
-    uint64_t until_ms = stage_now_ms() + STAGE_PATIENCE_MS;
+    uint64_t until_ms = process_group_now_ms() + PROCESS_GROUP_PATIENCE_MS;
     while ((object = find(client, &from, pattern)) == NULL) {
         bool ended = process_ended(client->process);
-        if (ended || stage_now_ms() >= until_ms) {
+        if (ended || process_group_now_ms() >= until_ms) {
             char *text = json_dumps(pattern, JSON_SORT_KEYS);
-            stage_note(client->stage, "%s was to print %s", client->label, text);
+            process_group_note(client->group, "%s was to print %s", client->label, text);
             print_error("%s was to print %s\n", client->label, text);
             free(text);
-            stage_fail(client->stage, "%s %s", client->label,
-                       ended ? "ended without printing it" : "did not print it in time");
+            process_group_fail(client->group, "%s %s", client->label,
+                               ended ? "ended without printing it" : "did not print it in time");
         }
-        stage_turn(client->stage, until_ms);
+        process_group_turn(client->group, until_ms);
     }
     json_decref(pattern);
     return object;

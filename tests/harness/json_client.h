@@ -27,11 +27,11 @@ struct json_client_options {
 };
 
 /* Strings are borrowed for the call. */
-struct json_client *json_client_start(struct stage *stage,
+struct json_client *json_client_start(struct process_group *group,
                                       const struct json_client_options *options);
 /* Somebody new: registers as name, with the password "secret", and joins room. */
-struct json_client *json_client_visit(struct stage *stage, const char *address, const char *name,
-                                      const char *room);
+struct json_client *json_client_visit(struct process_group *group, const char *address,
+                                      const char *name, const char *room);
 /* Forgets the client; its process is the stage's. NULL is allowed. */
 void json_client_free(struct json_client *client);
 

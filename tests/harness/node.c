@@ -19,7 +19,7 @@ struct words {
     size_t count;
     char id[16];
     char injection[128];
-    char data_dir[STAGE_PATH_SIZE + 16];
+    char data_dir[PROCESS_GROUP_PATH_SIZE + 16];
 };
 
 static void add(struct words *words, const char *word)
@@ -32,7 +32,8 @@ static void add_usual(struct words *words, const struct node *node)
 {
     (void)snprintf(words->id, sizeof words->id, "%u", node->id);
     (void)snprintf(words->data_dir, sizeof words->data_dir, "--data_dir=%s",
-                   node->data_dir != NULL ? node->data_dir : stage_path(node->stage, "data"));
+                   node->data_dir != NULL ? node->data_dir
+                                          : process_group_path(node->group, "data"));
     add(words, words->id);
     add(words, node->role != NULL ? node->role : "master");
     add(words, node->clients[0] != '\0' ? node->clients : ANY_PORT);
@@ -66,14 +67,14 @@ static void forget_leaks(void *context)
     (void)setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
 }
 
-bool node_can_inject(struct stage *stage)
+bool node_can_inject(struct process_group *group)
 {
     struct words words = {.count = 0};
     add_tracer(&words, "fdatasync:error=EIO:when=1");
     add(&words, "true");
     const struct process_options options = {
         .name = "strace", .program = words.list[0], .arguments = words.list + 1};
-    return process_wait(process_start(stage, &options), STAGE_PATIENCE_MS) == 0;
+    return process_wait(process_start(group, &options), PROCESS_GROUP_PATIENCE_MS) == 0;
 }
 
 void node_inject(struct node *node, const char *injection)
@@ -98,7 +99,7 @@ void node_launch(struct node *node)
         .arguments = words.list + 1,
         .prepare = node->injection != NULL ? forget_leaks : node->prepare,
     };
-    node->process = process_start(node->stage, &options);
+    node->process = process_start(node->group, &options);
     node->starts++;
 }
 
@@ -133,13 +134,13 @@ bool node_is_ready(struct node *node)
 
 void node_wait_ready(struct node *node)
 {
-    STAGE_WAIT(node->stage, node_is_ready(node) || process_ended(node->process));
+    PROCESS_GROUP_WAIT(node->group, node_is_ready(node) || process_ended(node->process));
     if (node_is_ready(node))
         return;
     char *log = process_log(node->process);
-    stage_note(node->stage, "server %u did not start: %s", node->id, log);
+    process_group_note(node->group, "server %u did not start: %s", node->id, log);
     free(log);
-    stage_fail(node->stage, "server %u ended before it was ready", node->id);
+    process_group_fail(node->group, "server %u ended before it was ready", node->id);
 }
 
 void node_start(struct node *node)
@@ -164,5 +165,5 @@ void node_kill(struct node *node)
 int node_stop(struct node *node)
 {
     process_signal(node->process, SIGTERM);
-    return process_wait(node->process, STAGE_PATIENCE_MS);
+    return process_wait(node->process, PROCESS_GROUP_PATIENCE_MS);
 }

@@ -8,11 +8,11 @@
 #include "harness/process.h"
 
 #define NODE_OPTIONS_MAX 24
-#define NODE_STOP_MS (2000 * STAGE_SLOWER) /* a server that is asked to stop does within */
+#define NODE_STOP_MS (2000 * PROCESS_GROUP_SLOWER) /* a server that is asked to stop does within */
 
 /* Set the first members, the others are the node's. */
 struct node {
-    struct stage *stage;
+    struct process_group *group;
     unsigned id;
     const char *role;                      /* NULL: "master" */
     const char *data_dir;                  /* NULL: a folder of the stage */
@@ -39,7 +39,7 @@ void node_wait_ready(struct node *node);
 void node_start(struct node *node);
 
 /* Whether system calls can be made to fail here. */
-bool node_can_inject(struct stage *stage);
+bool node_can_inject(struct process_group *group);
 
 /* The server's next start is under a tracer that makes its system calls fail, kill it, or take
  * long: "fdatasync:error=EIO:when=40..60", in the words of strace's option inject. Borrowed; NULL:

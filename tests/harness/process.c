@@ -26,7 +26,7 @@
 
 #define READ_BYTES 65536
 #define ARGUMENTS_MAX 64
-#define PATHS_MAX (STAGE_PROCESSES_MAX + 64)
+#define PATHS_MAX (PROCESS_GROUP_PROCESSES_MAX + 64)
 #define PRINTED_NOTES 100       /* when a test fails: the last of the test's own, */
 #define PRINTED_LOG_LINES 100   /* of each program's log, */
 #define PRINTED_LINES 30        /* and of what each printed */
@@ -52,9 +52,9 @@ struct lines {
 };
 
 struct process {
-    struct stage *stage;
+    struct process_group *group;
     char name[64];
-    char log[STAGE_PATH_SIZE];
+    char log[PROCESS_GROUP_PATH_SIZE];
     pid_t id; /* 0: has ended and was reaped */
     int status;
     uint64_t started_wall_us;
@@ -69,11 +69,11 @@ struct process {
     void *context;
 };
 
-struct stage {
-    char folder[STAGE_PATH_SIZE / 2];
+struct process_group {
+    char folder[PROCESS_GROUP_PATH_SIZE / 2];
     char *paths[PATHS_MAX];
     size_t path_count;
-    struct process *processes[STAGE_PROCESSES_MAX];
+    struct process *processes[PROCESS_GROUP_PROCESSES_MAX];
     size_t process_count;
     struct lines notes;
     sigset_t mask; /* signals while waiting: SIGCHLD is let through then only */
@@ -139,16 +139,16 @@ static void free_lines(struct lines *lines)
 
 /* ---- stages ---- */
 
-uint64_t stage_now_ms(void)
+uint64_t process_group_now_ms(void)
 {
     return clock_monotonic_ms();
 }
 
-size_t stage_lines(const struct stage *stage)
+size_t process_group_lines(const struct process_group *group)
 {
     size_t count = 0;
-    for (size_t i = 0; i < stage->process_count; i++)
-        count += stage->processes[i]->lines.count;
+    for (size_t i = 0; i < group->process_count; i++)
+        count += group->processes[i]->lines.count;
     return count;
 }
 
@@ -157,7 +157,7 @@ static void on_child(int number)
     (void)number; /* ends poll */
 }
 
-static void watch_children(struct stage *stage)
+static void watch_children(struct process_group *group)
 {
     const struct sigaction action = {.sa_handler = on_child};
     sigset_t child;
@@ -165,22 +165,22 @@ static void watch_children(struct stage *stage)
     (void)sigaddset(&child, SIGCHLD);
     (void)sigaction(SIGCHLD, &action, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
-    (void)sigprocmask(SIG_BLOCK, &child, &stage->mask);
-    (void)sigdelset(&stage->mask, SIGCHLD);
+    (void)sigprocmask(SIG_BLOCK, &child, &group->mask);
+    (void)sigdelset(&group->mask, SIGCHLD);
 }
 
 /* A test that fails while it is set up has no chance to close its stage. */
-static struct stage *open_now;
+static struct process_group *open_now;
 
-static void close_open_stage(void)
+static void close_open_process_group(void)
 {
-    stage_close(open_now);
+    process_group_close(open_now);
 }
 
 static void close_at_exit(void)
 {
     static bool registered;
-    if (!registered && atexit(close_open_stage) == 0)
+    if (!registered && atexit(close_open_process_group) == 0)
         registered = true;
 }
 
@@ -188,74 +188,75 @@ static void close_at_exit(void)
 const char *__lsan_default_suppressions(void) __attribute__((weak));
 const char *__tsan_default_suppressions(void) __attribute__((weak));
 
-static void hand_on(struct stage *stage, const char *(*suppressions)(void), const char *variable)
+static void hand_on(struct process_group *group, const char *(*suppressions)(void),
+                    const char *variable)
 {
     if (suppressions == NULL || suppressions()[0] == '\0')
         return;
-    const char *path = stage_path(stage, variable);
+    const char *path = process_group_path(group, variable);
     FILE *file = fopen(path, "we");
     if (file == NULL || fputs(suppressions(), file) < 0 || fclose(file) != 0)
         fail_msg("cannot write %s", path);
-    char value[STAGE_PATH_SIZE + 64];
+    char value[PROCESS_GROUP_PATH_SIZE + 64];
     (void)snprintf(value, sizeof value, "suppressions=%s:print_suppressions=0", path);
     (void)setenv(variable, value, 1);
 }
 
-struct stage *stage_open(void)
+struct process_group *process_group_open(void)
 {
-    stage_close(open_now);
+    process_group_close(open_now);
     close_at_exit();
-    struct stage *stage = need(calloc(1, sizeof *stage));
+    struct process_group *group = need(calloc(1, sizeof *group));
     const char *parent = getenv("TMPDIR");
-    int length = snprintf(stage->folder, sizeof stage->folder, "%s/jackdaw-test.XXXXXX",
+    int length = snprintf(group->folder, sizeof group->folder, "%s/jackdaw-test.XXXXXX",
                           parent == NULL || *parent == '\0' ? "/tmp" : parent);
-    if (length < 0 || (size_t)length >= sizeof stage->folder || mkdtemp(stage->folder) == NULL)
-        fail_msg("cannot make a folder like %s", stage->folder);
-    watch_children(stage);
-    hand_on(stage, __lsan_default_suppressions, "LSAN_OPTIONS");
-    hand_on(stage, __tsan_default_suppressions, "TSAN_OPTIONS");
-    open_now = stage;
-    return stage;
+    if (length < 0 || (size_t)length >= sizeof group->folder || mkdtemp(group->folder) == NULL)
+        fail_msg("cannot make a folder like %s", group->folder);
+    watch_children(group);
+    hand_on(group, __lsan_default_suppressions, "LSAN_OPTIONS");
+    hand_on(group, __tsan_default_suppressions, "TSAN_OPTIONS");
+    open_now = group;
+    return group;
 }
 
-void stage_pass(struct stage *stage)
+void process_group_pass(struct process_group *group)
 {
-    stage->passed = true;
+    group->passed = true;
 }
 
-const char *stage_path(struct stage *stage, const char *name)
+const char *process_group_path(struct process_group *group, const char *name)
 {
-    char path[STAGE_PATH_SIZE];
-    int length = snprintf(path, sizeof path, "%s/%s", stage->folder, name);
+    char path[PROCESS_GROUP_PATH_SIZE];
+    int length = snprintf(path, sizeof path, "%s/%s", group->folder, name);
     if (length < 0 || (size_t)length >= sizeof path)
         fail_msg("the path of %s is too long", name);
-    for (size_t i = 0; i < stage->path_count; i++)
-        if (strcmp(stage->paths[i], path) == 0)
-            return stage->paths[i];
-    if (stage->path_count == PATHS_MAX)
+    for (size_t i = 0; i < group->path_count; i++)
+        if (strcmp(group->paths[i], path) == 0)
+            return group->paths[i];
+    if (group->path_count == PATHS_MAX)
         fail_msg("too many paths on one stage");
-    stage->paths[stage->path_count] = need(strdup(path));
-    return stage->paths[stage->path_count++];
+    group->paths[group->path_count] = need(strdup(path));
+    return group->paths[group->path_count++];
 }
 
-void stage_note(struct stage *stage, const char *format, ...)
+void process_group_note(struct process_group *group, const char *format, ...)
 {
     char text[512];
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    (void)add_line(&stage->notes, text, strlen(text), wall_us());
+    (void)add_line(&group->notes, text, strlen(text), wall_us());
 }
 
-void stage_fail(struct stage *stage, const char *format, ...)
+void process_group_fail(struct process_group *group, const char *format, ...)
 {
     char text[1024];
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    stage_note(stage, "FAILED: %s", text);
+    process_group_note(group, "FAILED: %s", text);
     fail_msg("%s", text);
     abort(); /* not reached */
 }
@@ -349,12 +350,12 @@ static void print_one(const struct printed *printed)
                   printed->name, printed->text);
 }
 
-static void print_all(const struct stage *stage)
+static void print_all(const struct process_group *group)
 {
     struct printout printout = {0};
-    print_lines_later(&printout, "test", &stage->notes, PRINTED_NOTES);
-    for (size_t i = 0; i < stage->process_count; i++) {
-        const struct process *process = stage->processes[i];
+    print_lines_later(&printout, "test", &group->notes, PRINTED_NOTES);
+    for (size_t i = 0; i < group->process_count; i++) {
+        const struct process *process = group->processes[i];
         print_log_later(&printout, process);
         print_lines_later(&printout, process->name, &process->lines, PRINTED_LINES);
     }
@@ -392,7 +393,7 @@ static void free_process(struct process *process)
 /* What it printed, beside its log. */
 static void save_output(const struct process *process)
 {
-    char path[STAGE_PATH_SIZE + 8];
+    char path[PROCESS_GROUP_PATH_SIZE + 8];
     (void)snprintf(path, sizeof path, "%s.out", process->log);
     FILE *file = fopen(path, "we");
     if (file == NULL)
@@ -402,33 +403,33 @@ static void save_output(const struct process *process)
     (void)fclose(file);
 }
 
-void stage_close(struct stage *stage)
+void process_group_close(struct process_group *group)
 {
-    if (stage == NULL)
+    if (group == NULL)
         return;
     open_now = NULL;
-    for (size_t i = 0; i < stage->process_count; i++) {
-        struct process *process = stage->processes[i];
+    for (size_t i = 0; i < group->process_count; i++) {
+        struct process *process = group->processes[i];
         if (process->id != 0) {
             (void)kill(process->id, SIGKILL);
             (void)waitpid(process->id, &process->status, 0);
         }
     }
-    if (!stage->passed)
-        print_all(stage);
-    for (size_t i = 0; i < stage->process_count; i++) {
+    if (!group->passed)
+        print_all(group);
+    for (size_t i = 0; i < group->process_count; i++) {
         if (getenv("JACKDAW_TEST_KEEP") != NULL)
-            save_output(stage->processes[i]);
-        free_process(stage->processes[i]);
+            save_output(group->processes[i]);
+        free_process(group->processes[i]);
     }
     if (getenv("JACKDAW_TEST_KEEP") == NULL)
-        (void)nftw(stage->folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+        (void)nftw(group->folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
     else
-        (void)fprintf(stderr, "kept: %s\n", stage->folder);
-    for (size_t i = 0; i < stage->path_count; i++)
-        free(stage->paths[i]);
-    free_lines(&stage->notes);
-    free(stage);
+        (void)fprintf(stderr, "kept: %s\n", group->folder);
+    for (size_t i = 0; i < group->path_count; i++)
+        free(group->paths[i]);
+    free_lines(&group->notes);
+    free(group);
 }
 
 /* ---- turns ---- */
@@ -508,30 +509,30 @@ static void reap(struct process *process)
 {
     if (process->id == 0 || waitpid(process->id, &process->status, WNOHANG) != process->id)
         return;
-    stage_note(process->stage, "%s has ended, %s %d", process->name,
-               WIFSIGNALED(process->status) ? "by signal" : "with status",
-               WIFSIGNALED(process->status) ? WTERMSIG(process->status)
-                                            : WEXITSTATUS(process->status));
+    process_group_note(process->group, "%s has ended, %s %d", process->name,
+                       WIFSIGNALED(process->status) ? "by signal" : "with status",
+                       WIFSIGNALED(process->status) ? WTERMSIG(process->status)
+                                                    : WEXITSTATUS(process->status));
     process->id = 0;
 }
 
-void stage_turn(struct stage *stage, uint64_t until_ms)
+void process_group_turn(struct process_group *group, uint64_t until_ms)
 {
-    struct pollfd entries[STAGE_PROCESSES_MAX * 2];
+    struct pollfd entries[PROCESS_GROUP_PROCESSES_MAX * 2];
     nfds_t count = 0;
-    for (size_t i = 0; i < stage->process_count; i++) {
-        const struct process *process = stage->processes[i];
+    for (size_t i = 0; i < group->process_count; i++) {
+        const struct process *process = group->processes[i];
         bool waits = process->input >= 0 && process->sent < process->unsent.used;
         entries[count++] = (struct pollfd){.fd = process->output, .events = POLLIN};
         entries[count++] = (struct pollfd){.fd = waits ? process->input : -1, .events = POLLOUT};
     }
-    uint64_t now_ms = stage_now_ms();
+    uint64_t now_ms = process_group_now_ms();
     uint64_t left_ms = until_ms > now_ms ? until_ms - now_ms : 0;
     const struct timespec timeout = {.tv_sec = (time_t)(left_ms / 1000),
                                      .tv_nsec = (long)(left_ms % 1000) * 1000000};
-    int ready = ppoll(entries, count, &timeout, &stage->mask);
-    for (size_t i = 0; i < stage->process_count; i++) {
-        struct process *process = stage->processes[i];
+    int ready = ppoll(entries, count, &timeout, &group->mask);
+    for (size_t i = 0; i < group->process_count; i++) {
+        struct process *process = group->processes[i];
         reap(process);
         if (ready > 0 && entries[2 * i].revents != 0 && process->output >= 0)
             read_output(process);
@@ -571,32 +572,32 @@ static void set_nonblocking(int descriptor)
     (void)fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK);
 }
 
-static void note_start(struct stage *stage, const struct process_options *options)
+static void note_start(struct process_group *group, const struct process_options *options)
 {
     char text[400] = "";
     size_t used = 0;
     for (size_t i = 0; options->arguments[i] != NULL && used < sizeof text; i++)
         used += (size_t)snprintf(text + used, sizeof text - used, " %s", options->arguments[i]);
-    stage_note(stage, "start %s: %s%s", options->name, options->program, text);
+    process_group_note(group, "start %s: %s%s", options->name, options->program, text);
 }
 
-struct process *process_start(struct stage *stage, const struct process_options *options)
+struct process *process_start(struct process_group *group, const struct process_options *options)
 {
-    if (stage->process_count == STAGE_PROCESSES_MAX)
+    if (group->process_count == PROCESS_GROUP_PROCESSES_MAX)
         fail_msg("too many processes on one stage");
     struct process *process = need(calloc(1, sizeof *process));
     char name[128];
     (void)snprintf(process->name, sizeof process->name, "%s", options->name);
-    (void)snprintf(name, sizeof name, "%s.%zu.log", process->name, stage->process_count);
-    (void)snprintf(process->log, sizeof process->log, "%s", stage_path(stage, name));
-    process->stage = stage;
+    (void)snprintf(name, sizeof name, "%s.%zu.log", process->name, group->process_count);
+    (void)snprintf(process->log, sizeof process->log, "%s", process_group_path(group, name));
+    process->group = group;
     process->on_line = options->on_line;
     process->context = options->context;
     int input[2];
     int output[2];
     if (pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0)
         fail_msg("pipe: %s", strerror(errno));
-    note_start(stage, options);
+    note_start(group, options);
     pid_t parent = getpid();
     process->started_wall_us = wall_us();
     process->id = fork();
@@ -610,7 +611,7 @@ struct process *process_start(struct stage *stage, const struct process_options 
     set_nonblocking(process->output);
     if (process->id < 0)
         fail_msg("fork: %s", strerror(errno));
-    stage->processes[stage->process_count++] = process;
+    group->processes[group->process_count++] = process;
     return process;
 }
 
@@ -658,8 +659,9 @@ const char *process_wait_line(struct process *process, size_t from, const char *
                               int patience_ms)
 {
     const char *line = NULL;
-    STAGE_WAIT_MS(process->stage, patience_ms,
-                  (line = find_line(process, &from, prefix)) != NULL || process_ended(process));
+    PROCESS_GROUP_WAIT_MS(process->group, patience_ms,
+                          (line = find_line(process, &from, prefix)) != NULL ||
+                              process_ended(process));
     return line;
 }
 
@@ -700,7 +702,7 @@ pid_t process_id(const struct process *process)
 
 void process_signal(struct process *process, int number)
 {
-    stage_note(process->stage, "signal %d to %s", number, process->name);
+    process_group_note(process->group, "signal %d to %s", number, process->name);
     if (process->id != 0)
         (void)kill(process->id, number);
 }
@@ -712,11 +714,12 @@ bool process_ended(const struct process *process)
 
 int process_wait(struct process *process, int patience_ms)
 {
-    uint64_t until_ms = stage_now_ms() + (uint64_t)patience_ms;
+    uint64_t until_ms = process_group_now_ms() + (uint64_t)patience_ms;
     while (!process_ended(process)) {
-        if (stage_now_ms() >= until_ms)
-            stage_fail(process->stage, "%s does not end within %d ms", process->name, patience_ms);
-        stage_turn(process->stage, until_ms);
+        if (process_group_now_ms() >= until_ms)
+            process_group_fail(process->group, "%s does not end within %d ms", process->name,
+                               patience_ms);
+        process_group_turn(process->group, until_ms);
     }
     return WIFSIGNALED(process->status) ? 128 + WTERMSIG(process->status)
                                         : WEXITSTATUS(process->status);
@@ -726,7 +729,7 @@ void process_kill(struct process *process)
 {
     if (process->id != 0)
         process_signal(process, SIGKILL);
-    (void)process_wait(process, STAGE_PATIENCE_MS);
+    (void)process_wait(process, PROCESS_GROUP_PATIENCE_MS);
 }
 
 /* ---- looking ---- */

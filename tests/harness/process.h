@@ -6,10 +6,10 @@
  * is written to its stdin waits here as long as it does not take it: writing never blocks, nor does
  * a program that prints much while nobody looks at it in particular.
  *
- * Waiting is always for a condition, with a deadline: STAGE_WAIT. Nothing here sleeps. While one
+ * Waiting is always for a condition, with a deadline: PROCESS_GROUP_WAIT. Nothing here sleeps. While one
  * thing is waited for, all programs of the stage are read and written.
  *
- * stage_close kills what is still running. If the test did not say that it passed (stage_pass),
+ * process_group_close kills what is still running. If the test did not say that it passed (process_group_pass),
  * it prints the last lines of everything, ordered by time: what was noted, what was typed, what
  * the programs printed and logged. A program started here dies with the test, however that ends.
  *
@@ -25,72 +25,75 @@
 
 /* How much longer things may take in a build with sanitizers. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define STAGE_SLOWER 4
+#define PROCESS_GROUP_SLOWER 4
 #else
-#define STAGE_SLOWER 1
+#define PROCESS_GROUP_SLOWER 1
 #endif
-#define STAGE_PATIENCE_MS 30000 /* a condition is waited for, unless a test says otherwise */
-#define STAGE_LOOK_MS 20
-#define STAGE_PROCESSES_MAX 512 /* ever started on one stage */
-#define STAGE_PATH_SIZE 1024
+#define PROCESS_GROUP_PATIENCE_MS \
+    30000 /* a condition is waited for, unless a test says otherwise */
+#define PROCESS_GROUP_LOOK_MS 20
+#define PROCESS_GROUP_PROCESSES_MAX 512 /* ever started on one stage */
+#define PROCESS_GROUP_PATH_SIZE 1024
 
 /* ---- stages ---- */
 
-struct stage;
+struct process_group;
 
 /* One at a time: a stage that a failing set-up left open is closed first. */
-struct stage *stage_open(void);
+struct process_group *process_group_open(void);
 /* Ends everything; the folder is removed. NULL is allowed. With JACKDAW_TEST_KEEP in the
  * environment the folder stays, with what the programs printed, and its name is printed. */
-void stage_close(struct stage *stage);
-/* The test came to its end: nothing is printed by stage_close. */
-void stage_pass(struct stage *stage);
+void process_group_close(struct process_group *group);
+/* The test came to its end: nothing is printed by process_group_close. */
+void process_group_pass(struct process_group *group);
 
 /* Path of name in the stage's folder. Valid as long as the stage. */
-const char *stage_path(struct stage *stage, const char *name);
+const char *process_group_path(struct process_group *group, const char *name);
 
 /* A remark between the logs: what the test does now. */
-void stage_note(struct stage *stage, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void process_group_note(struct process_group *group, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* Reads and writes what can be read and written, waiting for it until until_ms (of the monotonic
  * clock) at most. */
-void stage_turn(struct stage *stage, uint64_t until_ms);
+void process_group_turn(struct process_group *group, uint64_t until_ms);
 
 /* Fails the test: "waited for ... in vain". */
-_Noreturn void stage_fail(struct stage *stage, const char *format, ...)
+_Noreturn void process_group_fail(struct process_group *group, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-uint64_t stage_now_ms(void); /* monotonic */
+uint64_t process_group_now_ms(void); /* monotonic */
 
 /* Lines that all programs have printed so far. */
-size_t stage_lines(const struct stage *stage);
+size_t process_group_lines(const struct process_group *group);
 
 /* Turns until condition holds; fails the test if it does not within patience_ms. It is looked at
- * whenever something was read, and every STAGE_LOOK_MS: it may be about what no program prints. */
-#define STAGE_WAIT_MS(stage, patience_ms, condition)                                           \
-    do {                                                                                       \
-        uint64_t stage_until_ms = stage_now_ms() + (uint64_t)(patience_ms);                    \
-        while (!(condition)) {                                                                 \
-            if (stage_now_ms() >= stage_until_ms)                                              \
-                stage_fail((stage), "%s:%d: waited %d ms in vain for: %s", __FILE__, __LINE__, \
-                           (int)(patience_ms), #condition);                                    \
-            stage_turn((stage), stage_now_ms() + STAGE_LOOK_MS);                               \
-        }                                                                                      \
+ * whenever something was read, and every PROCESS_GROUP_LOOK_MS: it may be about what no program prints. */
+#define PROCESS_GROUP_WAIT_MS(group, patience_ms, condition)                                 \
+    do {                                                                                     \
+        uint64_t process_group_until_ms = process_group_now_ms() + (uint64_t)(patience_ms);  \
+        while (!(condition)) {                                                               \
+            if (process_group_now_ms() >= process_group_until_ms)                            \
+                process_group_fail((group), "%s:%d: waited %d ms in vain for: %s", __FILE__, \
+                                   __LINE__, (int)(patience_ms), #condition);                \
+            process_group_turn((group), process_group_now_ms() + PROCESS_GROUP_LOOK_MS);     \
+        }                                                                                    \
     } while (0)
-#define STAGE_WAIT(stage, condition) STAGE_WAIT_MS(stage, STAGE_PATIENCE_MS, condition)
+#define PROCESS_GROUP_WAIT(group, condition) \
+    PROCESS_GROUP_WAIT_MS(group, PROCESS_GROUP_PATIENCE_MS, condition)
 
 /* Turns until condition holds, or until no program has printed anything for quiet_ms: what is
  * missing then will not come, and whoever judges can say what it is. */
-#define STAGE_SETTLE(stage, quiet_ms, condition)                         \
-    do {                                                                 \
-        size_t stage_lines_before = stage_lines(stage);                  \
-        uint64_t stage_until_ms = stage_now_ms() + (uint64_t)(quiet_ms); \
-        while (!(condition) && stage_now_ms() < stage_until_ms) {        \
-            stage_turn((stage), stage_now_ms() + STAGE_LOOK_MS);         \
-            if (stage_lines(stage) != stage_lines_before)                \
-                stage_until_ms = stage_now_ms() + (uint64_t)(quiet_ms);  \
-            stage_lines_before = stage_lines(stage);                     \
-        }                                                                \
+#define PROCESS_GROUP_SETTLE(group, quiet_ms, condition)                                 \
+    do {                                                                                 \
+        size_t process_group_lines_before = process_group_lines(group);                  \
+        uint64_t process_group_until_ms = process_group_now_ms() + (uint64_t)(quiet_ms); \
+        while (!(condition) && process_group_now_ms() < process_group_until_ms) {        \
+            process_group_turn((group), process_group_now_ms() + PROCESS_GROUP_LOOK_MS); \
+            if (process_group_lines(group) != process_group_lines_before)                \
+                process_group_until_ms = process_group_now_ms() + (uint64_t)(quiet_ms);  \
+            process_group_lines_before = process_group_lines(group);                     \
+        }                                                                                \
     } while (0)
 
 /* ---- programs ---- */
@@ -109,7 +112,7 @@ struct process_options {
 };
 
 /* Strings are borrowed for the call. The process is the stage's. */
-struct process *process_start(struct stage *stage, const struct process_options *options);
+struct process *process_start(struct process_group *group, const struct process_options *options);
 
 /* Text for its stdin, as it is; and the end of it, once all of it was taken. */
 void process_write(struct process *process, const char *text, size_t size);

@@ -14,15 +14,15 @@
 
 #include <cmocka.h>
 
-static void ballast_path(const char *folder, char path[static STAGE_PATH_SIZE])
+static void ballast_path(const char *folder, char path[static PROCESS_GROUP_PATH_SIZE])
 {
-    (void)snprintf(path, STAGE_PATH_SIZE, "%s/ballast", folder);
+    (void)snprintf(path, PROCESS_GROUP_PATH_SIZE, "%s/ballast", folder);
 }
 
-const char *small_disk_mount(struct stage *stage, unsigned megabytes)
+const char *small_disk_mount(struct process_group *group, unsigned megabytes)
 {
     char options[32];
-    const char *folder = stage_path(stage, "disk");
+    const char *folder = process_group_path(group, "disk");
     (void)snprintf(options, sizeof options, "size=%um", megabytes);
     if (mkdir(folder, 0700) != 0 || unshare(CLONE_NEWNS) != 0 ||
         mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
@@ -37,9 +37,9 @@ void small_disk_unmount(const char *folder)
         (void)umount2(folder, MNT_DETACH);
 }
 
-void small_disk_fill(struct stage *stage, const char *folder)
+void small_disk_fill(struct process_group *group, const char *folder)
 {
-    char path[STAGE_PATH_SIZE];
+    char path[PROCESS_GROUP_PATH_SIZE];
     static const char zeros[65536];
     ballast_path(folder, path);
     int file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -50,13 +50,13 @@ void small_disk_fill(struct stage *stage, const char *folder)
             size /= 2;
     }
     (void)close(file);
-    stage_note(stage, "the disk is full");
+    process_group_note(group, "the disk is full");
 }
 
-void small_disk_make_room(struct stage *stage, const char *folder)
+void small_disk_make_room(struct process_group *group, const char *folder)
 {
-    char path[STAGE_PATH_SIZE];
+    char path[PROCESS_GROUP_PATH_SIZE];
     ballast_path(folder, path);
     assert_int_equal(unlink(path), 0);
-    stage_note(stage, "the disk has room");
+    process_group_note(group, "the disk has room");
 }

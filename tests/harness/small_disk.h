@@ -8,13 +8,13 @@
 
 /* Its folder, "disk" of the stage, with so many megabytes; NULL where nothing can be mounted: errno
  * tells why. One for each stage. */
-const char *small_disk_mount(struct stage *stage, unsigned megabytes);
+const char *small_disk_mount(struct process_group *group, unsigned megabytes);
 
 /* After the processes on it have ended, or not. NULL is allowed. */
 void small_disk_unmount(const char *folder);
 
 /* Leaves not a byte; gives back what that took. */
-void small_disk_fill(struct stage *stage, const char *folder);
-void small_disk_make_room(struct stage *stage, const char *folder);
+void small_disk_fill(struct process_group *group, const char *folder);
+void small_disk_make_room(struct process_group *group, const char *folder);
 
 #endif

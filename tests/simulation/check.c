@@ -59,7 +59,7 @@ void check_sent(struct world *world, const struct node *node, const struct repli
 {
     bool is_ack = message->kind == REPLICA_ACK || message->kind == REPLICA_PING;
     bool is_grant = message->kind == REPLICA_PROMISE && message->granted;
-    bool is_ask = message->kind == REPLICA_PROMISE_ASK;
+    bool is_ask = message->kind == REPLICA_PREPARE;
     if ((is_grant || is_ask) && message->epoch > node->promised)
         broken(world, "promise_before_send", "node %u tells of %llx, has %llx", node->id,
                (unsigned long long)message->epoch, (unsigned long long)node->promised);
@@ -328,18 +328,18 @@ static unsigned room_index(const struct world *world, uint64_t room)
 }
 
 /* Keeps the last position of each epoch, forgets those that are behind the page's start. */
-static void leave_trail(struct client *client, const struct packet *page)
+static void extend_cursor_history(struct client *client, const struct packet *page)
 {
     size_t kept = 0;
-    struct position trail[TRAIL] = {page->position};
+    struct position cursor_history[TRAIL] = {page->position};
     size_t count = 1;
-    for (; kept < client->trail_count && count < TRAIL; kept++) {
-        const struct position *old = &client->trail[kept];
+    for (; kept < client->cursor_history_count && count < TRAIL; kept++) {
+        const struct position *old = &client->cursor_history[kept];
         if (old->seq <= page->after_seq && old->epoch < page->position.epoch)
-            trail[count++] = *old;
+            cursor_history[count++] = *old;
     }
-    memcpy(client->trail, trail, sizeof trail);
-    client->trail_count = count;
+    memcpy(client->cursor_history, cursor_history, sizeof cursor_history);
+    client->cursor_history_count = count;
 }
 
 /* Cursors never go back unless told, numbers have no holes, everybody sees one order, nothing that
@@ -349,16 +349,16 @@ void check_page(struct world *world, struct client *client, const struct packet 
     world->reads++;
     trace(world, "client %d reads %zu messages from %llx.%llu%s to %llx.%llu", client->index,
           page->seen_count, (unsigned long long)client->cursor.epoch,
-          (unsigned long long)client->cursor.seq, page->rewound ? ", rewound," : "",
+          (unsigned long long)client->cursor.seq, page->cursor_reset ? ", rewound," : "",
           (unsigned long long)page->position.epoch, (unsigned long long)page->position.seq);
-    if (page->rewound && world->is_strict)
+    if (page->cursor_reset && world->is_strict)
         broken(world, "cursor_forward", "client %d is rewound from %llx.%llu to %llu",
                client->index, (unsigned long long)client->cursor.epoch,
                (unsigned long long)client->cursor.seq, (unsigned long long)page->after_seq);
-    if (!page->rewound && page->position.seq < client->cursor.seq)
+    if (!page->cursor_reset && page->position.seq < client->cursor.seq)
         broken(world, "cursor_forward", "client %d from %llu to %llu", client->index,
                (unsigned long long)client->cursor.seq, (unsigned long long)page->position.seq);
-    if (page->rewound)
+    if (page->cursor_reset)
         memset(client->last_number, 0, sizeof client->last_number);
     for (size_t i = 0; i < page->seen_count; i++) {
         const struct seen *seen = &page->seen[i];
@@ -374,7 +374,7 @@ void check_page(struct world *world, struct client *client, const struct packet 
             check_told(world, room, seen);
     }
     client->cursor = page->position;
-    leave_trail(client, page);
+    extend_cursor_history(client, page);
 }
 
 /* ---- at the end ---- */

@@ -118,8 +118,8 @@ static void begin_reading(struct world *world, struct client *client)
     packet->from = -1 - client->index;
     packet->to = client->target;
     packet->position = client->cursor;
-    packet->trail_count = client->trail_count;
-    memcpy(packet->trail, client->trail, sizeof packet->trail);
+    packet->cursor_history_count = client->cursor_history_count;
+    memcpy(packet->cursor_history, client->cursor_history, sizeof packet->cursor_history);
     packet->read_id = ++client->read_id;
     transmit(world, packet, 0, false);
 }

@@ -70,7 +70,7 @@ static bool is_minority(const struct world *world, const struct node *node)
     return whole * 2 > members;
 }
 
-/* Somebody else has all of its log on the disk, and may reign with it. */
+/* Somebody else has all of its log on the disk, and may be the master with it. */
 bool fault_may_empty(const struct world *world, const struct node *node)
 {
     size_t end = node->durable;
@@ -78,9 +78,9 @@ bool fault_may_empty(const struct world *world, const struct node *node)
         return false;
     for (unsigned i = 0; i < world->nodes_count && node->orphans_count == 0; i++) {
         const struct node *other = &world->nodes[i];
-        bool may_reign = world->options.policy != REPLICA_ALL || !knows_itself_behind(other);
+        bool may_epoch_start = world->options.policy != REPLICA_ALL || !knows_itself_behind(other);
         if (other == node || other->left || node_is_elsewhere(other) || other->durable < end ||
-            !may_reign)
+            !may_epoch_start)
             continue;
         if (end == 0 || other->rows.items[end - 1].digest == node->rows.items[end - 1].digest)
             return true;
@@ -242,8 +242,8 @@ static void put_stranger(struct world *world)
 /* A member of another cluster believes that node is one of its own. */
 void fault_stranger_calls(struct world *world, struct node *node)
 {
-    static const enum replica_message_kind kinds[] = {REPLICA_HEAR, REPLICA_JOIN, REPLICA_ANNOUNCE,
-                                                      REPLICA_PROMISE_ASK, REPLICA_HEARD};
+    static const enum replica_message_kind kinds[] = {
+        REPLICA_LEADER_QUERY, REPLICA_JOIN, REPLICA_ANNOUNCE, REPLICA_PREPARE, REPLICA_LEADER_INFO};
     struct packet *call = make(world, sizeof *call);
     call->kind = PACKET_REPLICA;
     call->from = NODES_MAX + 1; /* nobody here: its answers go nowhere */

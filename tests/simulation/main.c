@@ -121,9 +121,9 @@ static void happen_on_node(struct world *world, const struct entry *entry)
     case AT_REFUSED:
         node_crash(world, node, false);
         break;
-    case AT_LINK_DOWN:
+    case AT_DISCONNECTED:
         node_step(world, node,
-                  &(struct replica_event){.kind = REPLICA_LINK_DOWN, .address = entry->pointer});
+                  &(struct replica_event){.kind = REPLICA_DISCONNECTED, .address = entry->pointer});
         break;
     default:
         node_receive(world, node, entry->pointer);
@@ -387,7 +387,7 @@ static struct options options_of(const struct choice *choice, uint64_t seed)
 
 static void print_totals(const struct totals *totals, double seconds)
 {
-    printf("%llu runs, %llu steps, %llu virtual s: %llu acks, %llu pages read, %llu reigns, "
+    printf("%llu runs, %llu steps, %llu virtual s: %llu acks, %llu pages read, %llu epochs, "
            "%llu crashes, %llu snapshots, %llu orphans, %llu given up; %.1f s\n",
            (unsigned long long)totals->runs, (unsigned long long)totals->steps,
            (unsigned long long)totals->seconds, (unsigned long long)totals->acks,

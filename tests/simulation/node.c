@@ -53,13 +53,13 @@ void node_push_row(struct world *world, struct node *node, struct row row)
 
 /* ---- the store ---- */
 
-/* The first entry of a reign is always a members batch. */
+/* The first entry of an epoch is always a members batch. */
 static enum error apply_members(struct node *node, const struct row *row)
 {
-    const struct reign_row reign = {.epoch = row->epoch, .first_seq = row->first_seq};
+    const struct epoch_row epoch_start = {.epoch = row->epoch, .first_seq = row->first_seq};
     enum error error = OK;
     if (store_epoch_at(node->store, row->first_seq - 1) != row->epoch)
-        error = store_add_reign(node->store, &reign);
+        error = store_add_epoch(node->store, &epoch_start);
     if (error != OK)
         return error;
     return chat_pass(node->chat, (struct position){row->epoch, row->first_seq});
@@ -150,12 +150,14 @@ static void describe(struct world *world, struct node *node, struct replica_stat
 {
     *state = (struct replica_state){.promised = node->promised};
     memcpy(state->cluster, node->cluster, sizeof state->cluster);
-    struct replica_reign *reigns = make(world, (node->durable + 1) * sizeof *reigns);
+    struct replica_epoch_start *epoch_starts =
+        make(world, (node->durable + 1) * sizeof *epoch_starts);
     for (size_t i = 0; i < node->durable; i++) {
         const struct row *row = &node->rows.items[i];
-        if (state->reigns_count == 0 || reigns[state->reigns_count - 1].epoch != row->epoch)
-            reigns[state->reigns_count++] =
-                (struct replica_reign){.epoch = row->epoch, .first_seq = row->first_seq};
+        if (state->epoch_starts_count == 0 ||
+            epoch_starts[state->epoch_starts_count - 1].epoch != row->epoch)
+            epoch_starts[state->epoch_starts_count++] =
+                (struct replica_epoch_start){.epoch = row->epoch, .first_seq = row->first_seq};
         if (row->kind == REPLICA_MEMBERS) {
             state->members = row->bytes;
             state->members_size = row->size;
@@ -165,7 +167,7 @@ static void describe(struct world *world, struct node *node, struct replica_stat
         if (row->first_seq >= node->pruned_before && state->first_seq == 0)
             state->first_seq = row->first_seq;
     }
-    state->reigns = reigns;
+    state->epoch_starts = epoch_starts;
     state->last = rows_end(&node->rows, node->durable);
     state->last_orphan = node->orphans_count == 0 ? 0 : node->orphans[node->orphans_count - 1].id;
 }
@@ -319,8 +321,8 @@ static void send_message(struct world *world, struct node *node,
     packet->message.internal = keep_address(world, message->internal);
     packet->message.client = keep_address(world, message->client);
     packet->message.master_address = keep_address(world, message->master_address);
-    for (size_t i = 0; i < message->places_count; i++)
-        packet->message.places[i].address = keep_address(world, message->places[i].address);
+    for (size_t i = 0; i < message->locations_count; i++)
+        packet->message.locations[i].address = keep_address(world, message->locations[i].address);
     uint64_t delay = node->busy_until > world->now ? node->busy_until - world->now : 0;
     trace(world, "n%u -> n%d %s epoch %llx pos %llx.%llu last %llu promised %llx master %u %s",
           node->id, to, replica_message_name(message->kind), (unsigned long long)message->epoch,
@@ -363,7 +365,8 @@ static size_t row_after(const struct node *node, uint64_t seq)
     return low;
 }
 
-static void send_page(struct world *world, struct node *node, const struct replica_message *message)
+static void send_entries(struct world *world, struct node *node,
+                         const struct replica_message *message)
 {
     struct replica_message copy = *message;
     size_t first = row_after(node, message->position.seq);
@@ -624,7 +627,7 @@ static void role_changed(struct world *world, struct node *node,
     } else {
         serve_lost(world, node);
     }
-    if (action->role == REPLICA_LEFT)
+    if (action->role == REPLICA_REMOVED)
         node->left = true;
 }
 
@@ -677,35 +680,35 @@ static bool carry_out(struct world *world, struct node *node, const struct repli
     case REPLICA_DO_ROLE:
         role_changed(world, node, action);
         return true;
-    case REPLICA_DO_SEND_PAGE:
-        send_page(world, node, action->message);
+    case REPLICA_DO_SEND_ENTRIES:
+        send_entries(world, node, action->message);
         return true;
     case REPLICA_DO_SEND_CHUNK:
         send_chunk(world, node, action->message);
         return true;
-    case REPLICA_DO_KEEP_CHUNK:
+    case REPLICA_DO_STORE_CHUNK:
         keep_chunk(node, action->message);
         return true;
     case REPLICA_DO_SEND_ORPHANS:
         send_orphans(world, node, action->message);
         return true;
-    case REPLICA_DO_TAKE_OVER:
-        serve_take_over(world, node, action->message);
+    case REPLICA_DO_MERGE_ORPHANS:
+        serve_merge_orphans(world, node, action->message);
         return true;
     case REPLICA_DO_DROP_ORPHANS:
         drop_orphans(node, action->orphan);
         return true;
-    case REPLICA_DO_TELL:
-        if (action->news == REPLICA_FOUNDED)
+    case REPLICA_DO_REPORT:
+        if (action->news == REPLICA_FOUNDING_CLUSTER)
             check_founded(world, node);
         return true;
-    case REPLICA_DO_GIVE_UP:
-        if (node->cluster[0] == 0 && action->refusal != REPLICA_REFUSED_LEFT &&
+    case REPLICA_DO_EXIT:
+        if (node->cluster[0] == 0 && action->refusal != REPLICA_REJECTED_REMOVED &&
             (world->options.faults & FAULT_EMPTY) != 0) {
             at(world, world->now + MS, AT_REFUSED, node->id, node->incarnation, NULL);
             return true;
         }
-        node->left = node->left || action->refusal == REPLICA_REFUSED_LEFT;
+        node->left = node->left || action->refusal == REPLICA_REJECTED_REMOVED;
         if (node->left)
             return true;
         broken(world, "nobody_is_refused", "node %u: %d", node->id, (int)action->refusal);
@@ -870,10 +873,10 @@ void node_start(struct world *world, struct node *node, bool is_first)
     node->paused_until = 0;
     node->queue = NULL;
     node->queue_tail = &node->queue;
-    node->gates = NULL;
-    node->gates_tail = &node->gates;
-    node->take_overs = NULL;
-    node->take_overs_tail = &node->take_overs;
+    node->commit_waiters = NULL;
+    node->commit_waiters_tail = &node->commit_waiters;
+    node->pending_merges = NULL;
+    node->pending_merges_tail = &node->pending_merges;
     node->proposing = false;
     node->committed = 0;
     struct replica_state state;

@@ -69,39 +69,40 @@ static void send_reply(struct world *world, struct node *node, struct packet *re
     transmit(world, reply, delay, false);
 }
 
-static void gate(struct world *world, struct node *node, struct packet *reply, uint64_t seq)
+static void commit_waiter(struct world *world, struct node *node, struct packet *reply,
+                          uint64_t seq)
 {
     if (seq <= node->committed) {
         send_reply(world, node, reply);
         return;
     }
-    struct gate *waiting = make(world, sizeof *waiting);
-    *waiting = (struct gate){.seq = seq, .reply = reply};
-    *node->gates_tail = waiting;
-    node->gates_tail = &waiting->next;
+    struct commit_waiter *waiting = make(world, sizeof *waiting);
+    *waiting = (struct commit_waiter){.seq = seq, .reply = reply};
+    *node->commit_waiters_tail = waiting;
+    node->commit_waiters_tail = &waiting->next;
 }
 
 void serve_committed(struct world *world, struct node *node, uint64_t seq)
 {
     check_committed(world, node, seq);
     node->committed = seq;
-    while (node->gates != NULL && node->gates->seq <= seq) {
-        send_reply(world, node, node->gates->reply);
-        node->gates = node->gates->next;
+    while (node->commit_waiters != NULL && node->commit_waiters->seq <= seq) {
+        send_reply(world, node, node->commit_waiters->reply);
+        node->commit_waiters = node->commit_waiters->next;
     }
-    if (node->gates == NULL)
-        node->gates_tail = &node->gates;
+    if (node->commit_waiters == NULL)
+        node->commit_waiters_tail = &node->commit_waiters;
 }
 
 void serve_lost(struct world *world, struct node *node)
 {
     (void)world;
-    node->gates = NULL;
-    node->gates_tail = &node->gates;
+    node->commit_waiters = NULL;
+    node->commit_waiters_tail = &node->commit_waiters;
     node->queue = NULL;
     node->queue_tail = &node->queue;
-    node->take_overs = NULL;
-    node->take_overs_tail = &node->take_overs;
+    node->pending_merges = NULL;
+    node->pending_merges_tail = &node->pending_merges;
 }
 
 /* ---- a message is sent ---- */
@@ -119,7 +120,7 @@ static void answer_outcome(struct proposal *p, const struct packet *request,
     reply->status = outcome.status;
     reply->number = outcome.number;
     reply->position = outcome.position;
-    gate(p->world, p->node, reply, last_seq(p));
+    commit_waiter(p->world, p->node, reply, last_seq(p));
 }
 
 static void refuse(struct proposal *p, const struct packet *request, const struct chat_call *call)
@@ -127,7 +128,7 @@ static void refuse(struct proposal *p, const struct packet *request, const struc
     struct packet *reply = reply_to(p->world, p->node, request, PACKET_REPLY);
     reply->status = call->status;
     reply->expected = call->next_request;
-    gate(p->world, p->node, reply, last_seq(p));
+    commit_waiter(p->world, p->node, reply, last_seq(p));
 }
 
 static enum chat_decision decide(struct proposal *p, const struct packet *request,
@@ -243,19 +244,19 @@ static bool is_of_client(const struct world *world, const Jackdaw__Delta *delta)
 }
 
 /* Whether the orphan is dealt with. */
-static bool take_delta(struct proposal *p, const Jackdaw__Delta *orphan)
+static bool merge_delta(struct proposal *p, const Jackdaw__Delta *orphan)
 {
     struct chat_call call = call_of(p);
     if (p->count == DELTAS_MAX)
         return false;
-    switch (chat_take_over(p->node->chat, &call, orphan, p->world->is_hasty)) {
+    switch (chat_merge_orphan(p->node->chat, &call, orphan, p->world->is_hasty)) {
     case CHAT_APPLY:
         check_given_up(p->world, call.delta);
         apply(p, call.delta);
         return true;
-    case CHAT_APPLY_FIRST:
+    case CHAT_MERGE_PREREQUISITE:
         apply(p, call.delta);
-        return take_delta(p, orphan);
+        return merge_delta(p, orphan);
     case CHAT_WAIT:
         return false;
     case CHAT_DROP:
@@ -278,21 +279,22 @@ static bool take_row(struct proposal *p, const struct row *row)
     ASSERT(batch != NULL);
     bool is_whole = true;
     for (size_t i = 0; i < batch->n_deltas; i++)
-        is_whole = take_delta(p, batch->deltas[i]) && is_whole;
+        is_whole = merge_delta(p, batch->deltas[i]) && is_whole;
     return is_whole;
 }
 
-void serve_take_over(struct world *world, struct node *node, const struct replica_message *message)
+void serve_merge_orphans(struct world *world, struct node *node,
+                         const struct replica_message *message)
 {
     struct packet *waiting = make(world, sizeof *waiting);
     waiting->from = message == NULL ? node->id : message->from;
     if (message != NULL)
         waiting->message = *message;
-    *node->take_overs_tail = waiting;
-    node->take_overs_tail = &waiting->next;
+    *node->pending_merges_tail = waiting;
+    node->pending_merges_tail = &waiting->next;
 }
 
-static bool take_over(struct proposal *p, struct packet *waiting)
+static bool merge(struct proposal *p, struct packet *waiting)
 {
     struct node *node = p->node;
     bool is_whole = true;
@@ -342,12 +344,12 @@ static void propose(struct proposal *p)
     ASSERT(!node->alive || !node->refused);
 }
 
-static void tell_taken_over(struct proposal *p, struct packet *done)
+static void report_orphans_merged(struct proposal *p, struct packet *done)
 {
     struct node *node = p->node;
     for (; done != NULL && node->alive; done = done->next)
         node_step(p->world, node,
-                  &(struct replica_event){.kind = REPLICA_TAKEN_OVER,
+                  &(struct replica_event){.kind = REPLICA_ORPHANS_MERGED,
                                           .node = (uint16_t)done->from,
                                           .orphan = done->message.orphan,
                                           .position = rows_end(&node->rows, node->rows.count)});
@@ -367,15 +369,15 @@ static void do_turn(struct world *world, struct node *node)
     struct chat_call guest = call_of(&p);
     if (guest_acts(world, node, &guest))
         apply(&p, guest.delta);
-    struct packet *waiting = node->take_overs;
-    node->take_overs = NULL;
-    node->take_overs_tail = &node->take_overs;
+    struct packet *waiting = node->pending_merges;
+    node->pending_merges = NULL;
+    node->pending_merges_tail = &node->pending_merges;
     struct packet *done = NULL;
     struct packet **done_tail = &done;
     for (struct packet *next; waiting != NULL; waiting = next) {
         next = waiting->next;
         waiting->next = NULL;
-        if (take_over(&p, waiting)) {
+        if (merge(&p, waiting)) {
             *done_tail = waiting;
             done_tail = &waiting->next;
         }
@@ -389,7 +391,7 @@ static void do_turn(struct world *world, struct node *node)
         node->queue_tail = &node->queue;
     propose(&p);
     arena_clear(&world->scratch);
-    tell_taken_over(&p, done);
+    report_orphans_merged(&p, done);
 }
 
 void serve_pump(struct world *world, struct node *node)
@@ -397,7 +399,7 @@ void serve_pump(struct world *world, struct node *node)
     if (!node->alive || replica_role(node->replica) != REPLICA_MASTER || node->disk_busy ||
         node->rows.count != node->durable)
         return;
-    if (node->queue == NULL && node->take_overs == NULL && world->rooms[0] != 0)
+    if (node->queue == NULL && node->pending_merges == NULL && world->rooms[0] != 0)
         return;
     do_turn(world, node);
 }
@@ -444,8 +446,9 @@ static void read_page(struct world *world, struct node *node, const struct packe
     /* Behind, or deposed and not aware of it: better no answer than a rewinding. */
     if (node->applied != node->rows.count || request->position.epoch > replica_epoch(node->replica))
         return;
-    page->after_seq = chat_common_seq(node->chat, request->trail, request->trail_count);
-    page->rewound = page->after_seq < request->position.seq;
+    page->after_seq =
+        chat_common_seq(node->chat, request->cursor_history, request->cursor_history_count);
+    page->cursor_reset = page->after_seq < request->position.seq;
     if (page->after_seq > node->committed)
         return; /* not known to be committed here yet */
     struct chat_plan *plan;

@@ -77,8 +77,8 @@ struct orphan {
 };
 
 /* An answer that waits until seq is committed. */
-struct gate {
-    struct gate *next;
+struct commit_waiter {
+    struct commit_waiter *next;
     uint64_t seq;
     struct packet *reply;
 };
@@ -129,13 +129,13 @@ struct node {
     /* As master: */
     struct packet *queue; /* requests that wait for the disk */
     struct packet **queue_tail;
-    struct gate *gates;
-    struct gate **gates_tail;
+    struct commit_waiter *commit_waiters;
+    struct commit_waiter **commit_waiters_tail;
     uint64_t committed;
     bool proposing;
     bool refused;
-    struct packet *take_overs;
-    struct packet **take_overs_tail;
+    struct packet *pending_merges;
+    struct packet **pending_merges_tail;
 
     /* Snapshots: being sent, being received. */
     uint64_t snapshot_id;
@@ -159,7 +159,7 @@ struct packet {
     const char *dialled; /* between nodes: the address that was asked */
     bool is_answer;
     uint64_t life; /* of the one that asked: its connection ends with it */
-    /* SEND and its REPLY; READ and its PAGE */
+    /* SEND and its REPLY; READ and its ENTRIES */
     uint64_t request;
     const char *room;
     const char *text;
@@ -169,12 +169,12 @@ struct packet {
     uint64_t number;
     struct position position;
     uint64_t expected; /* REPLY to a request that skips: what must come first */
-    uint16_t master;   /* REPLY, PAGE: a redirect; 0: none known */
+    uint16_t master;   /* REPLY, ENTRIES: a redirect; 0: none known */
     bool redirect;
-    bool rewound;
-    uint64_t after_seq;           /* PAGE: where it really starts */
-    struct position trail[TRAIL]; /* READ: position and what came before, newest first */
-    size_t trail_count;
+    bool cursor_reset;
+    uint64_t after_seq;                    /* ENTRIES: where it really starts */
+    struct position cursor_history[TRAIL]; /* READ: position and what came before, newest first */
+    size_t cursor_history_count;
     struct seen *seen;
     size_t seen_count;
     uint64_t read_id;
@@ -227,8 +227,8 @@ struct client {
     uint64_t heard_at;
     /* Reading: */
     struct position cursor;
-    struct position trail[TRAIL];
-    size_t trail_count;
+    struct position cursor_history[TRAIL];
+    size_t cursor_history_count;
     uint64_t read_id;
     uint64_t read_at;
     uint64_t last_number[ROOMS];
@@ -331,7 +331,7 @@ enum entry_kind {
     AT_CHECKED,
     AT_CLIENT,
     AT_FAULT,
-    AT_LINK_DOWN,
+    AT_DISCONNECTED,
     AT_REFUSED, /* a node without data ends */
     AT_RESTART,
     AT_HEAL,
@@ -386,7 +386,8 @@ void serve_pump(struct world *world,
                 struct node *node); /* a batch of what waits, if the disk is free */
 void serve_committed(struct world *world, struct node *node, uint64_t seq);
 void serve_lost(struct world *world, struct node *node); /* no longer master */
-void serve_take_over(struct world *world, struct node *node, const struct replica_message *message);
+void serve_merge_orphans(struct world *world, struct node *node,
+                         const struct replica_message *message);
 
 /* ---- client.c ---- */
 void clients_begin(struct world *world);

@@ -188,7 +188,7 @@ const char *keep_address(struct world *world, const char *address)
 
 void refuse_link(struct world *world, const struct node *from, const char *address, uint64_t after)
 {
-    at(world, world->now + 100 + after, AT_LINK_DOWN, from->id, from->incarnation,
+    at(world, world->now + 100 + after, AT_DISCONNECTED, from->id, from->incarnation,
        (void *)keep_address(world, address));
 }
 
@@ -205,10 +205,10 @@ static void answer_as_stranger(struct world *world, const struct packet *packet,
                               .life = packet->life,
                               .dialled = packet->dialled};
     answer->message = (struct replica_message){
-        .kind = stranger == EMPTY_STRANGER ? REPLICA_HEARD : REPLICA_REFUSED,
+        .kind = stranger == EMPTY_STRANGER ? REPLICA_LEADER_INFO : REPLICA_JOIN_REJECTED,
         .from = (uint16_t)(chance(world, 500) ? (uint64_t)packet->to : 1 + below(world, 9)),
         .to = asker->id,
-        .refusal = REPLICA_REFUSED_CLUSTER,
+        .refusal = REPLICA_REJECTED_CLUSTER,
         .internal = packet->dialled,
     };
     if (stranger == OTHER_STRANGER)

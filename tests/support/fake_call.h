@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* fake_call.h - calls without a wire: the half of rpc/server.h that mailboxes and gates use, as
+/* fake_call.h - calls without a wire: the half of rpc/server.h that subscriptions and commit waiters use, as
  * functions of the test. A program that links this decides itself how much credit a stream has,
  * when it is cancelled and what becomes of its pages; misuse (ending a call twice, sending on one
  * that has ended) fails the test at once. */

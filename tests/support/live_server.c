@@ -18,7 +18,7 @@
 
 #define OPTIONS_MAX 32
 
-struct live {
+struct live_server {
     pthread_t thread;
     struct core core;
     struct server_options options;
@@ -35,7 +35,7 @@ struct live {
 
 /* ---- the server ---- */
 
-static void tell_opened(struct live *live)
+static void tell_opened(struct live_server *live)
 {
     if (!live->is_told)
         (void)sem_post(&live->opened);
@@ -44,12 +44,12 @@ static void tell_opened(struct live *live)
 
 static void on_ready(struct core *core)
 {
-    tell_opened((struct live *)((char *)core - offsetof(struct live, core)));
+    tell_opened((struct live_server *)((char *)core - offsetof(struct live_server, core)));
 }
 
 static void *run(void *argument)
 {
-    struct live *live = argument;
+    struct live_server *live = argument;
     live->error = core_open(&live->core, &live->options, &live->why);
     bool open = live->error == OK;
     if (open) {
@@ -64,13 +64,13 @@ static void *run(void *argument)
     return NULL;
 }
 
-static void add_word(struct live *live, const char *word)
+static void add_word(struct live_server *live, const char *word)
 {
     assert_true(live->word_count < OPTIONS_MAX);
     live->words[live->word_count++] = strdup(word);
 }
 
-static void free_live(struct live *live)
+static void free_live(struct live_server *live)
 {
     for (int i = 0; i < live->word_count; i++)
         free(live->words[i]);
@@ -78,7 +78,7 @@ static void free_live(struct live *live)
     free(live);
 }
 
-static void read_options(struct live *live, const char *folder, const char *const *options)
+static void read_options(struct live_server *live, const char *folder, const char *const *options)
 {
     char data[4096];
     (void)snprintf(data, sizeof data, "--data_dir=%s", folder);
@@ -95,9 +95,10 @@ static void read_options(struct live *live, const char *folder, const char *cons
         fail_msg("%s", why.text);
 }
 
-struct live *live_try(const char *folder, const char *const *options, struct error_text *why)
+struct live_server *live_server_try(const char *folder, const char *const *options,
+                                    struct error_text *why)
 {
-    struct live *live = calloc(1, sizeof *live);
+    struct live_server *live = calloc(1, sizeof *live);
     assert_non_null(live);
     assert_true(sodium_init() >= 0);
     (void)sem_init(&live->opened, 0, 0);
@@ -114,32 +115,32 @@ struct live *live_try(const char *folder, const char *const *options, struct err
     return NULL;
 }
 
-struct live *live_start(const char *folder, const char *const *options)
+struct live_server *live_server_start(const char *folder, const char *const *options)
 {
     struct error_text why = {.text = ""};
-    struct live *live = live_try(folder, options, &why);
+    struct live_server *live = live_server_try(folder, options, &why);
     if (live == NULL)
         fail_msg("the server does not start: %s", why.text);
     return live;
 }
 
-const struct address *live_address(const struct live *live)
+const struct address *live_server_address(const struct live_server *live)
 {
     return &live->address;
 }
 
-const struct address *live_internal_address(const struct live *live)
+const struct address *live_server_internal_address(const struct live_server *live)
 {
     return &live->internal;
 }
 
-void live_ask_to_stop(struct live *live)
+void live_server_ask_to_stop(struct live_server *live)
 {
     live->asked = true;
     core_stop(&live->core);
 }
 
-void live_stop(struct live *live)
+void live_server_stop(struct live_server *live)
 {
     if (!live->asked)
         core_stop(&live->core);
@@ -150,17 +151,18 @@ void live_stop(struct live *live)
 
 /* ---- devices ---- */
 
-static void connect(struct device *device, const struct live *live)
+static void connect(struct device *device, const struct live_server *live)
 {
     struct error_text why = {.text = ""};
-    struct rpc_channel_options options = {.address = *live_address(live), .queue = device->queue};
+    struct rpc_channel_options options = {.address = *live_server_address(live),
+                                          .queue = device->queue};
     if (rpc_channel_open(&device->channel, &options, &why) != OK)
         fail_msg("%s", why.text);
 }
 
-void device_open(struct device *device, const struct live *live)
+void device_open(struct device *device, const struct live_server *live)
 {
-    *device = (struct device){.timeout_ms = LIVE_PATIENCE_MS};
+    *device = (struct device){.timeout_ms = LIVE_SERVER_PATIENCE_MS};
     assert_int_equal(task_queue_new(&device->queue), OK);
     connect(device, live);
 }
@@ -174,7 +176,7 @@ void device_close(struct device *device)
     device->queue = NULL;
 }
 
-void device_reopen(struct device *device, const struct live *live)
+void device_reopen(struct device *device, const struct live_server *live)
 {
     rpc_channel_close(device->channel);
     (void)task_queue_run(device->queue, SIZE_MAX);

@@ -2,7 +2,7 @@
 /* live_server.h - a whole server in a thread of the test, on loopback ports that the kernel picks,
  * and devices that ask it over the wire.
  *
- *     struct live *live = live_start(folder, (const char *[]){"--rate_limit=5", NULL});
+ *     struct live_server *live = live_server_start(folder, (const char *[]){"--rate_limit=5", NULL});
  *     struct device ann;
  *     device_open(&ann, live);
  *     struct answer answer;
@@ -21,23 +21,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LIVE_PATIENCE_MS 60000
+#define LIVE_SERVER_PATIENCE_MS 60000
 
 /* ---- the server ---- */
 
-struct live;
+struct live_server;
 
 /* options: more of the command line, ends with NULL; NULL: none. Fails the test when it cannot
- * start; live_try returns NULL and the sentence. */
-struct live *live_start(const char *folder, const char *const *options);
-struct live *live_try(const char *folder, const char *const *options, struct error_text *why);
+ * start; live_server_try returns NULL and the sentence. */
+struct live_server *live_server_start(const char *folder, const char *const *options);
+struct live_server *live_server_try(const char *folder, const char *const *options,
+                                    struct error_text *why);
 
-const struct address *live_address(const struct live *live);
-const struct address *live_internal_address(const struct live *live);
+const struct address *live_server_address(const struct live_server *live);
+const struct address *live_server_internal_address(const struct live_server *live);
 
-/* As a signal does; live_stop also waits for the end and frees. */
-void live_ask_to_stop(struct live *live);
-void live_stop(struct live *live);
+/* As a signal does; live_server_stop also waits for the end and frees. */
+void live_server_ask_to_stop(struct live_server *live);
+void live_server_stop(struct live_server *live);
 
 /* ---- devices ---- */
 
@@ -51,10 +52,10 @@ struct device {
     uint32_t timeout_ms;
 };
 
-void device_open(struct device *device, const struct live *live);
+void device_open(struct device *device, const struct live_server *live);
 void device_close(struct device *device);
 /* Connects anew, to the same or another server, with the same session. */
-void device_reopen(struct device *device, const struct live *live);
+void device_reopen(struct device *device, const struct live_server *live);
 void device_turn(struct device *device, int timeout_ms);
 
 /* What a call came to. */
@@ -89,14 +90,14 @@ void answer_clear(struct answer *answer);
     } while (0)
 
 /* Waits, turning the device, until condition holds. */
-#define DEVICE_WAIT(device, condition)                                    \
-    do {                                                                  \
-        uint64_t wait_until_ms = clock_monotonic_ms() + LIVE_PATIENCE_MS; \
-        while (!(condition)) {                                            \
-            if (clock_monotonic_ms() > wait_until_ms)                     \
-                fail_msg("waited in vain for: %s", #condition);           \
-            device_turn((device), 10);                                    \
-        }                                                                 \
+#define DEVICE_WAIT(device, condition)                                           \
+    do {                                                                         \
+        uint64_t wait_until_ms = clock_monotonic_ms() + LIVE_SERVER_PATIENCE_MS; \
+        while (!(condition)) {                                                   \
+            if (clock_monotonic_ms() > wait_until_ms)                            \
+                fail_msg("waited in vain for: %s", #condition);                  \
+            device_turn((device), 10);                                           \
+        }                                                                        \
     } while (0)
 
 /* ---- what most tests begin with; each gives the status ---- */

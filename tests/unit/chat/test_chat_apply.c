@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Deltas from elsewhere: what contradicts the state is refused and changes nothing, whatever its
  * bytes; what does not gives the same rows everywhere (src/chat/apply*.c, load.c). */
-#include "chat_world.h"
+#include "chat_fixture.h"
 
 #include <inttypes.h>
 #include <setjmp.h>
@@ -15,7 +15,7 @@
 
 /* alice owns #general, where bob is; carol was banned, dave invited; alice and bob talk. */
 struct scene {
-    struct world world;
+    struct chat_fixture fixture;
     uint64_t alice, bob, carol, dave; /* accounts */
     uint64_t alices, bobs;            /* sessions */
     uint64_t general, secret, direct; /* rooms */
@@ -23,38 +23,38 @@ struct scene {
     char *rows;
 };
 
-static uint64_t account_of(struct world *world, const char *token)
+static uint64_t account_of(struct chat_fixture *fixture, const char *token)
 {
-    return chat_session_account(world_session(world, token));
+    return chat_session_account(chat_fixture_session(fixture, token));
 }
 
 static struct chat_session *by(struct scene *scene, const char *token)
 {
-    return world_session(&scene->world, token);
+    return chat_fixture_session(&scene->fixture, token);
 }
 
 static int open_scene(void **state)
 {
     struct scene *scene = calloc(1, sizeof *scene);
-    struct world *world = &scene->world;
-    world_open(world, 8, NULL);
+    struct chat_fixture *fixture = &scene->fixture;
+    chat_fixture_open(fixture, 8, NULL);
     static const char *const names[] = {"alice", "bob", "carol", "dave"};
     for (size_t i = 0; i < 4; i++)
-        world_person(world, names[i]);
-    scene->alice = account_of(world, "alice");
-    scene->bob = account_of(world, "bob");
-    scene->carol = account_of(world, "carol");
-    scene->dave = account_of(world, "dave");
+        chat_fixture_person(fixture, names[i]);
+    scene->alice = account_of(fixture, "alice");
+    scene->bob = account_of(fixture, "bob");
+    scene->carol = account_of(fixture, "carol");
+    scene->dave = account_of(fixture, "dave");
     scene->alices = chat_session_id(by(scene, "alice"));
     scene->bobs = chat_session_id(by(scene, "bob"));
-    scene->general = world_join(world, by(scene, "alice"), "general", 0).outcome.room;
-    world_join(world, by(scene, "bob"), "general", 0);
-    world_kick(world, by(scene, "alice"), "general", "carol", true);
-    scene->secret = world_join_private(world, by(scene, "alice"), "secret").outcome.room;
-    world_invite(world, by(scene, "alice"), "secret", "dave");
-    scene->direct = world_send(world, by(scene, "alice"), "@bob", "hi", 0).outcome.room;
-    scene->portrait = world_portrait(world);
-    scene->rows = world_rows(world);
+    scene->general = chat_fixture_join(fixture, by(scene, "alice"), "general", 0).outcome.room;
+    chat_fixture_join(fixture, by(scene, "bob"), "general", 0);
+    chat_fixture_kick(fixture, by(scene, "alice"), "general", "carol", true);
+    scene->secret = chat_fixture_join_private(fixture, by(scene, "alice"), "secret").outcome.room;
+    chat_fixture_invite(fixture, by(scene, "alice"), "secret", "dave");
+    scene->direct = chat_fixture_send(fixture, by(scene, "alice"), "@bob", "hi", 0).outcome.room;
+    scene->portrait = chat_fixture_portrait(fixture);
+    scene->rows = chat_fixture_rows(fixture);
     *state = scene;
     return 0;
 }
@@ -62,7 +62,7 @@ static int open_scene(void **state)
 static int close_scene(void **state)
 {
     struct scene *scene = *state;
-    world_close(&scene->world);
+    chat_fixture_close(&scene->fixture);
     free(scene->portrait);
     free(scene->rows);
     free(scene);
@@ -71,8 +71,8 @@ static int close_scene(void **state)
 
 static void assert_unchanged(struct scene *scene)
 {
-    char *portrait = world_portrait(&scene->world);
-    char *rows = world_rows(&scene->world);
+    char *portrait = chat_fixture_portrait(&scene->fixture);
+    char *rows = chat_fixture_rows(&scene->fixture);
     assert_string_equal(portrait, scene->portrait);
     assert_string_equal(rows, scene->rows);
     free(portrait);
@@ -81,10 +81,10 @@ static void assert_unchanged(struct scene *scene)
 
 static void assert_corrupt(struct scene *scene, const Jackdaw__Delta *delta)
 {
-    size_t seen = scene->world.seen_count;
-    assert_int_equal(world_apply(&scene->world, delta), ERROR_CORRUPT);
+    size_t seen = scene->fixture.seen_count;
+    assert_int_equal(chat_fixture_apply(&scene->fixture, delta), ERROR_CORRUPT);
     assert_unchanged(scene);
-    assert_int_equal(scene->world.seen_count, seen);
+    assert_int_equal(scene->fixture.seen_count, seen);
 }
 
 static Jackdaw__Delta delta_of(Jackdaw__Delta__ChangeCase change_case, void *change)
@@ -102,7 +102,7 @@ static Jackdaw__Delta alices(struct scene *scene, Jackdaw__Delta__ChangeCase cha
 {
     Jackdaw__Delta delta = delta_of(change_case, change);
     delta.session = scene->alices;
-    delta.request = world_next(by(scene, "alice"));
+    delta.request = chat_fixture_next(by(scene, "alice"));
     return delta;
 }
 
@@ -146,12 +146,12 @@ static void test_corrupt__uid(void **state)
     delta.session = 12345;
     assert_corrupt(scene, &delta);
     delta.session = scene->bobs;
-    delta.request = world_next(by(scene, "bob"));
+    delta.request = chat_fixture_next(by(scene, "bob"));
     assert_corrupt(scene, &delta); /* bob cannot speak for alice */
     delta = good;
     delta.session = delta.request = 0;
     assert_corrupt(scene, &delta); /* a message needs a uid */
-    assert_int_equal(world_apply(&scene->world, &good), OK);
+    assert_int_equal(chat_fixture_apply(&scene->fixture, &good), OK);
 }
 
 static void test_corrupt__position(void **state)
@@ -159,85 +159,86 @@ static void test_corrupt__position(void **state)
     struct scene *scene = *state;
     Jackdaw__Unchanged unchanged = JACKDAW__UNCHANGED__INIT;
     Jackdaw__Delta delta = alices(scene, JACKDAW__DELTA__CHANGE_UNCHANGED, &unchanged);
-    struct position position = {scene->world.epoch, scene->world.seq};
-    assert_int_equal(chat_apply(scene->world.chat, &delta, position), ERROR_CORRUPT);
+    struct position position = {scene->fixture.epoch, scene->fixture.seq};
+    assert_int_equal(chat_apply(scene->fixture.chat, &delta, position), ERROR_CORRUPT);
     position.seq = 0;
-    assert_int_equal(chat_apply(scene->world.chat, &delta, position), ERROR_CORRUPT);
-    position = (struct position){scene->world.epoch - 1, scene->world.seq + 1};
-    assert_int_equal(chat_apply(scene->world.chat, &delta, position), ERROR_CORRUPT);
+    assert_int_equal(chat_apply(scene->fixture.chat, &delta, position), ERROR_CORRUPT);
+    position = (struct position){scene->fixture.epoch - 1, scene->fixture.seq + 1};
+    assert_int_equal(chat_apply(scene->fixture.chat, &delta, position), ERROR_CORRUPT);
     assert_unchanged(scene);
 }
 
 static void test_pass__what_comes_later_ascends(void **state)
 {
     struct scene *scene = *state;
-    struct world *world = &scene->world;
-    assert_int_equal(world_pass(world), OK);
-    struct answer answer = world_send(world, by(scene, "bob"), "#general", "after", 0);
-    assert_int_equal(answer.position.seq, world->seq);
-    struct position position = {world->epoch, world->seq};
-    assert_int_equal(chat_pass(world->chat, position), ERROR_CORRUPT);
-    position = (struct position){world->epoch - 1, world->seq + 1};
-    assert_int_equal(chat_pass(world->chat, position), ERROR_CORRUPT);
-    position = (struct position){0, world->seq + 1};
-    assert_int_equal(chat_pass(world->chat, position), ERROR_CORRUPT);
+    struct chat_fixture *fixture = &scene->fixture;
+    assert_int_equal(chat_fixture_pass(fixture), OK);
+    struct answer answer = chat_fixture_send(fixture, by(scene, "bob"), "#general", "after", 0);
+    assert_int_equal(answer.position.seq, fixture->seq);
+    struct position position = {fixture->epoch, fixture->seq};
+    assert_int_equal(chat_pass(fixture->chat, position), ERROR_CORRUPT);
+    position = (struct position){fixture->epoch - 1, fixture->seq + 1};
+    assert_int_equal(chat_pass(fixture->chat, position), ERROR_CORRUPT);
+    position = (struct position){0, fixture->seq + 1};
+    assert_int_equal(chat_pass(fixture->chat, position), ERROR_CORRUPT);
 }
 
-static void test_pass__begins_a_reign(void **state)
+static void test_pass__begins_a_epoch_start(void **state)
 {
     struct scene *scene = *state;
-    struct world *world = &scene->world;
-    struct position old = {world->epoch, world->seq};
-    world_new_reign(world);
-    const struct position ends[] = {{old.epoch, UINT64_MAX}, {world->epoch, UINT64_MAX}};
-    assert_int_equal(chat_common_seq(world->chat, &ends[0], 1), old.seq);
-    assert_int_equal(chat_common_seq(world->chat, &ends[1], 1), old.seq + 1);
-    char *before = world_portrait(world);
-    world_reopen(world);
-    char *after = world_portrait(world);
+    struct chat_fixture *fixture = &scene->fixture;
+    struct position old = {fixture->epoch, fixture->seq};
+    chat_fixture_new_epoch(fixture);
+    const struct position ends[] = {{old.epoch, UINT64_MAX}, {fixture->epoch, UINT64_MAX}};
+    assert_int_equal(chat_common_seq(fixture->chat, &ends[0], 1), old.seq);
+    assert_int_equal(chat_common_seq(fixture->chat, &ends[1], 1), old.seq + 1);
+    char *before = chat_fixture_portrait(fixture);
+    chat_fixture_reopen(fixture);
+    char *after = chat_fixture_portrait(fixture);
     assert_string_equal(after, before);
     free(before);
     free(after);
 }
 
 /* The log of a server of the time before clusters, as one that joins it reads it. */
-static void test_apply__a_reign_of_old(void **state)
+static void test_apply__a_epoch_start_of_old(void **state)
 {
     struct scene *scene = *state;
-    struct world *world = &scene->world;
+    struct chat_fixture *fixture = &scene->fixture;
     static const uint8_t bytes[] = {0x08, 1, 0x52, 2, 0x08, 5}; /* time_ms 1, EpochStarted 5 */
-    struct position position = {world->epoch + 65536, world->seq + 1};
+    struct position position = {fixture->epoch + 65536, fixture->seq + 1};
     Jackdaw__Delta *delta = jackdaw__delta__unpack(NULL, sizeof bytes, bytes);
     assert_non_null(delta);
-    assert_int_equal(store_begin(world->store), OK);
-    assert_int_equal(chat_apply(world->chat, delta, position), OK);
-    assert_int_equal(store_epoch_at(world->store, position.seq), position.epoch);
-    assert_int_equal(chat_apply(world->chat, delta, position), ERROR_CORRUPT);
+    assert_int_equal(store_begin(fixture->store), OK);
+    assert_int_equal(chat_apply(fixture->chat, delta, position), OK);
+    assert_int_equal(store_epoch_at(fixture->store, position.seq), position.epoch);
+    assert_int_equal(chat_apply(fixture->chat, delta, position), ERROR_CORRUPT);
     jackdaw__delta__free_unpacked(delta, NULL);
     struct position end = {position.epoch, UINT64_MAX};
-    assert_int_equal(chat_common_seq(world->chat, &end, 1), position.seq);
-    store_rollback(world->store);
+    assert_int_equal(chat_common_seq(fixture->chat, &end, 1), position.seq);
+    store_rollback(fixture->store);
 }
 
 /* The clock must not go back after a restart, whatever the log ends with. */
 static void test_open__finds_the_last_time_before_other_entries(void **state)
 {
     struct scene *scene = *state;
-    struct world *world = &scene->world;
-    world->time_ms += 5000;
-    struct chat_call call = world_call(world, by(scene, "bob"));
-    chat_note_delivered(world->chat, call.session, world->seq);
-    assert_true(world_deliver(world)); /* its time is in the log only */
+    struct chat_fixture *fixture = &scene->fixture;
+    fixture->time_ms += 5000;
+    struct chat_call call = chat_fixture_call(fixture, by(scene, "bob"));
+    chat_note_delivered(fixture->chat, call.session, fixture->seq);
+    assert_true(chat_fixture_deliver(fixture)); /* its time is in the log only */
     for (int i = 0; i < 5; i++)
-        assert_int_equal(world_pass(world), OK);
-    uint64_t last = world->time_ms;
-    world_reopen(world);
-    world->time_ms -= 5000;
-    world_send(world, by(scene, "bob"), "#general", "later", 0);
+        assert_int_equal(chat_fixture_pass(fixture), OK);
+    uint64_t last = fixture->time_ms;
+    chat_fixture_reopen(fixture);
+    fixture->time_ms -= 5000;
+    chat_fixture_send(fixture, by(scene, "bob"), "#general", "later", 0);
     struct chat_outcome outcome;
-    call = world_call(world, by(scene, "bob"));
+    call = chat_fixture_call(fixture, by(scene, "bob"));
     uint64_t request = chat_session_last_request(call.session);
-    assert_int_equal(chat_outcome_of(world->chat, call.session, request, call.arena, &outcome), OK);
+    assert_int_equal(chat_outcome_of(fixture->chat, call.session, request, call.arena, &outcome),
+                     OK);
     assert_int_equal(outcome.time_ms, last);
 }
 
@@ -282,14 +283,15 @@ static void test_corrupt__account_registered(void **state)
 static void test_corrupt__an_id_of_the_dead(void **state)
 {
     struct scene *scene = *state;
-    assert_int_equal(world_delete(&scene->world, by(scene, "dave"), true).status, STATUS_OK);
+    assert_int_equal(chat_fixture_delete(&scene->fixture, by(scene, "dave"), true).status,
+                     STATUS_OK);
     Jackdaw__AccountRegistered registered = JACKDAW__ACCOUNT_REGISTERED__INIT;
     registered.account = scene->dave;
     registered.name = "eve";
     registered.password_hash = "hash";
     registered.nonce = (ProtobufCBinaryData){.len = 16, .data = (uint8_t *)"0123456789abcdef"};
     Jackdaw__Delta delta = delta_of(JACKDAW__DELTA__CHANGE_ACCOUNT_REGISTERED, &registered);
-    assert_int_equal(world_apply(&scene->world, &delta), ERROR_CORRUPT);
+    assert_int_equal(chat_fixture_apply(&scene->fixture, &delta), ERROR_CORRUPT);
 }
 
 static void test_corrupt__account_deleted(void **state)
@@ -341,15 +343,15 @@ static void test_corrupt__session_started(void **state)
     assert_corrupt(scene, &delta);
     started.replaces = replaces;
     started.n_replaces = 2;
-    assert_int_equal(world_apply(&scene->world, &delta), ERROR_CORRUPT);
+    assert_int_equal(chat_fixture_apply(&scene->fixture, &delta), ERROR_CORRUPT);
     assert_unchanged(scene);
     started = good;
     delta = alices(scene, JACKDAW__DELTA__CHANGE_SESSION_STARTED, &started);
     assert_corrupt(scene, &delta);
     delta = delta_of(JACKDAW__DELTA__CHANGE_SESSION_STARTED, &good);
-    assert_int_equal(world_apply(&scene->world, &delta), OK);
+    assert_int_equal(chat_fixture_apply(&scene->fixture, &delta), OK);
     good.session = 100; /* the token is in use now */
-    assert_int_equal(world_apply(&scene->world, &delta), ERROR_CORRUPT);
+    assert_int_equal(chat_fixture_apply(&scene->fixture, &delta), ERROR_CORRUPT);
 }
 
 static void test_corrupt__session_ended(void **state)
@@ -361,7 +363,7 @@ static void test_corrupt__session_ended(void **state)
     ended.session = scene->bobs;
     assert_corrupt(scene, &delta);
     ended.session = scene->alices;
-    ended.delivered_seq = scene->world.seq + 1;
+    ended.delivered_seq = scene->fixture.seq + 1;
     assert_corrupt(scene, &delta);
 }
 
@@ -401,7 +403,7 @@ static void test_corrupt__room_joined(void **state)
     delta = alices(scene, JACKDAW__DELTA__CHANGE_ROOM_JOINED, &joined);
     assert_corrupt(scene, &delta); /* alice cannot join for dave */
     delta = delta_of(JACKDAW__DELTA__CHANGE_ROOM_JOINED, &joined);
-    assert_int_equal(world_apply(&scene->world, &delta), OK);
+    assert_int_equal(chat_fixture_apply(&scene->fixture, &delta), OK);
 }
 
 static void test_corrupt__room_left(void **state)
@@ -550,10 +552,10 @@ static void test_corrupt__delivered(void **state)
     accounts[1] = 1;
     assert_corrupt(scene, &delta);
     accounts[1] = scene->bob;
-    seqs[1] = scene->world.seq + 1;
+    seqs[1] = scene->fixture.seq + 1;
     assert_corrupt(scene, &delta);
-    seqs[1] = scene->world.seq;
-    assert_int_equal(world_apply(&scene->world, &delta), OK);
+    seqs[1] = scene->fixture.seq;
+    assert_int_equal(chat_fixture_apply(&scene->fixture, &delta), OK);
 }
 
 static void test_corrupt__refused_and_unchanged(void **state)
@@ -595,40 +597,41 @@ static void test_apply__membership_without_a_request(void **state)
     left.account = scene->bob;
     Jackdaw__Delta delta = delta_of(JACKDAW__DELTA__CHANGE_ROOM_LEFT, &left);
     uint64_t last = chat_session_last_request(by(scene, "bob"));
-    assert_int_equal(world_apply(&scene->world, &delta), OK);
+    assert_int_equal(chat_fixture_apply(&scene->fixture, &delta), OK);
     assert_int_equal(chat_session_last_request(by(scene, "bob")), last);
-    assert_string_equal(world_members(&scene->world, by(scene, "alice"), "general"), "alice*");
+    assert_string_equal(chat_fixture_members(&scene->fixture, by(scene, "alice"), "general"),
+                        "alice*");
 }
 
 static void test_apply__a_delta_older_than_the_last(void **state)
 {
     struct scene *scene = *state;
-    struct world *world = &scene->world;
+    struct chat_fixture *fixture = &scene->fixture;
     Jackdaw__MessageSent sent = JACKDAW__MESSAGE_SENT__INIT;
     sent.room = scene->general;
     sent.account = scene->alice;
     sent.text = "from the other half";
     Jackdaw__Delta delta = alices(scene, JACKDAW__DELTA__CHANGE_MESSAGE_SENT, &sent);
     delta.time_ms = 5;
-    assert_int_equal(world_apply(world, &delta), OK);
-    struct answer next = world_send(world, by(scene, "alice"), "general", "x", 0);
-    assert_int_equal(next.outcome.time_ms, world->time_ms);
+    assert_int_equal(chat_fixture_apply(fixture, &delta), OK);
+    struct answer next = chat_fixture_send(fixture, by(scene, "alice"), "general", "x", 0);
+    assert_int_equal(next.outcome.time_ms, fixture->time_ms);
 }
 
 static void test_apply__an_outcome_keeps_nothing_of_its_delta(void **state)
 {
     struct scene *scene = *state;
-    struct world *world = &scene->world;
+    struct chat_fixture *fixture = &scene->fixture;
     Jackdaw__Refused refused = JACKDAW__REFUSED__INIT;
     refused.status = 5;
     refused.message = strdup("");
     Jackdaw__Delta delta = alices(scene, JACKDAW__DELTA__CHANGE_REFUSED, &refused);
-    assert_int_equal(world_apply(world, &delta), OK);
+    assert_int_equal(chat_fixture_apply(fixture, &delta), OK);
     free(refused.message);
-    struct chat_call call = world_call(world, by(scene, "alice"));
+    struct chat_call call = chat_fixture_call(fixture, by(scene, "alice"));
     struct chat_outcome outcome;
     assert_int_equal(
-        chat_outcome_of(world->chat, call.session, delta.request, call.arena, &outcome), OK);
+        chat_outcome_of(fixture->chat, call.session, delta.request, call.arena, &outcome), OK);
     assert_int_equal(outcome.status, STATUS_NOT_FOUND);
     assert_string_equal(outcome.text, "");
 }
@@ -636,21 +639,21 @@ static void test_apply__an_outcome_keeps_nothing_of_its_delta(void **state)
 static void test_apply__an_outcome_that_was_undone(void **state)
 {
     struct scene *scene = *state;
-    struct world *world = &scene->world;
+    struct chat_fixture *fixture = &scene->fixture;
     struct error_text why;
     Jackdaw__Unchanged unchanged = JACKDAW__UNCHANGED__INIT;
     Jackdaw__Delta delta = alices(scene, JACKDAW__DELTA__CHANGE_UNCHANGED, &unchanged);
-    assert_int_equal(store_begin(world->store), OK);
-    struct position position = {world->epoch, world->seq + 1};
-    assert_int_equal(chat_apply(world->chat, &delta, position), OK);
-    store_rollback(world->store);
-    assert_int_equal(chat_reload(world->chat, &why), OK);
-    struct chat_call call = world_call(world, by(scene, "alice"));
+    assert_int_equal(store_begin(fixture->store), OK);
+    struct position position = {fixture->epoch, fixture->seq + 1};
+    assert_int_equal(chat_apply(fixture->chat, &delta, position), OK);
+    store_rollback(fixture->store);
+    assert_int_equal(chat_reload(fixture->chat, &why), OK);
+    struct chat_call call = chat_fixture_call(fixture, by(scene, "alice"));
     struct chat_outcome outcome;
     assert_int_equal(
-        chat_outcome_of(world->chat, call.session, delta.request, call.arena, &outcome),
+        chat_outcome_of(fixture->chat, call.session, delta.request, call.arena, &outcome),
         ERROR_NOT_FOUND);
-    assert_int_equal(chat_check_request(world->chat, &call, delta.request), CHAT_PROPOSE);
+    assert_int_equal(chat_check_request(fixture->chat, &call, delta.request), CHAT_PROPOSE);
 }
 
 /* ---- any bytes ---- */
@@ -662,13 +665,13 @@ static void apply_bytes(struct scene *scene, const uint8_t *bytes, size_t size)
     Jackdaw__Delta *delta = jackdaw__delta__unpack(NULL, size, bytes);
     if (delta == NULL)
         return;
-    enum error error = world_apply(&scene->world, delta);
+    enum error error = chat_fixture_apply(&scene->fixture, delta);
     jackdaw__delta__free_unpacked(delta, NULL);
     if (error == OK) {
         free(scene->portrait);
         free(scene->rows);
-        scene->portrait = world_portrait(&scene->world);
-        scene->rows = world_rows(&scene->world);
+        scene->portrait = chat_fixture_portrait(&scene->fixture);
+        scene->rows = chat_fixture_rows(&scene->fixture);
     } else {
         assert_int_equal(error, ERROR_CORRUPT);
         assert_unchanged(scene);
@@ -679,12 +682,12 @@ static void test_fuzz__random_bytes(void **state)
 {
     struct scene *scene = *state;
     print_message("seed %" PRIu64 "\n", seed);
-    scene->world.random = seed;
+    scene->fixture.random = seed;
     uint8_t bytes[64];
     for (int i = 0; i < 20000; i++) {
-        size_t size = world_random(&scene->world) % sizeof bytes;
+        size_t size = chat_fixture_random(&scene->fixture) % sizeof bytes;
         for (size_t k = 0; k < size; k++)
-            bytes[k] = (uint8_t)world_random(&scene->world);
+            bytes[k] = (uint8_t)chat_fixture_random(&scene->fixture);
         if (size > 2 && i % 2) { /* a change with some length behind it */
             uint32_t key = (uint32_t)(10 + bytes[0] % 13) << 3 | 2;
             bytes[0] = (uint8_t)(key | 0x80);
@@ -699,25 +702,26 @@ static void test_fuzz__damaged_deltas(void **state)
 {
     struct scene *scene = *state;
     print_message("seed %" PRIu64 "\n", seed);
-    scene->world.random = seed;
-    struct world *world = &scene->world;
-    world_logout(world, by(scene, "carol"), world->seq);
-    chat_note_delivered(world->chat, by(scene, "bob"), world->seq);
-    world_deliver(world);
-    world_topic(world, by(scene, "bob"), "general", "topic");
-    world_leave(world, by(scene, "bob"), "general");
+    scene->fixture.random = seed;
+    struct chat_fixture *fixture = &scene->fixture;
+    chat_fixture_logout(fixture, by(scene, "carol"), fixture->seq);
+    chat_note_delivered(fixture->chat, by(scene, "bob"), fixture->seq);
+    chat_fixture_deliver(fixture);
+    chat_fixture_topic(fixture, by(scene, "bob"), "general", "topic");
+    chat_fixture_leave(fixture, by(scene, "bob"), "general");
     free(scene->portrait);
     free(scene->rows);
-    scene->portrait = world_portrait(world);
-    scene->rows = world_rows(world);
-    size_t deltas = world->deltas_count;
+    scene->portrait = chat_fixture_portrait(fixture);
+    scene->rows = chat_fixture_rows(fixture);
+    size_t deltas = fixture->deltas_count;
     for (int i = 0; i < 3000; i++) {
-        const struct packed *packed = &world->deltas[1 + world_random(world) % (deltas - 1)];
+        const struct packed *packed =
+            &fixture->deltas[1 + chat_fixture_random(fixture) % (deltas - 1)];
         uint8_t bytes[512];
         size_t size = packed->size < sizeof bytes ? packed->size : sizeof bytes;
         memcpy(bytes, packed->bytes, size);
-        for (uint64_t hits = world_random(world) % 4; hits > 0 && size > 0; hits--)
-            bytes[world_random(world) % size] = (uint8_t)world_random(world);
+        for (uint64_t hits = chat_fixture_random(fixture) % 4; hits > 0 && size > 0; hits--)
+            bytes[chat_fixture_random(fixture) % size] = (uint8_t)chat_fixture_random(fixture);
         apply_bytes(scene, bytes, size);
     }
 }
@@ -729,22 +733,22 @@ static void assert_not_loaded(struct scene *scene)
 {
     struct chat *chat = NULL;
     struct error_text why = {.text = ""};
-    assert_int_equal(chat_open(&chat, scene->world.store, &scene->world.limits, NULL, 0, &why),
+    assert_int_equal(chat_open(&chat, scene->fixture.store, &scene->fixture.limits, NULL, 0, &why),
                      ERROR_CORRUPT);
     assert_null(chat);
     assert_true(strlen(why.text) > 20);
-    assert_int_equal(chat_reload(scene->world.chat, &why), ERROR_CORRUPT);
-    assert_int_equal(chat_open(&chat, scene->world.store, &scene->world.limits, NULL, 0, NULL),
+    assert_int_equal(chat_reload(scene->fixture.chat, &why), ERROR_CORRUPT);
+    assert_int_equal(chat_open(&chat, scene->fixture.store, &scene->fixture.limits, NULL, 0, NULL),
                      ERROR_CORRUPT);
-    store_rollback(scene->world.store);
-    assert_int_equal(chat_reload(scene->world.chat, &why), OK);
+    store_rollback(scene->fixture.store);
+    assert_int_equal(chat_reload(scene->fixture.chat, &why), OK);
     assert_unchanged(scene);
 }
 
 static void test_load__contradictions(void **state)
 {
     struct scene *scene = *state;
-    struct store *store = scene->world.store;
+    struct store *store = scene->fixture.store;
     assert_int_equal(store_begin(store), OK);
     struct session_row session = {.id = 5, .account = 1, .device = ""};
     assert_int_equal(store_put_session(store, &session), OK);
@@ -772,7 +776,7 @@ static void test_load__contradictions(void **state)
 static void test_load__twenty_thousand_accounts(void **state)
 {
     struct scene *scene = *state;
-    struct store *store = scene->world.store;
+    struct store *store = scene->fixture.store;
     assert_int_equal(store_begin(store), OK);
     for (uint64_t i = 0; i < 20000; i++) {
         char name[32];
@@ -783,7 +787,7 @@ static void test_load__twenty_thousand_accounts(void **state)
     }
     struct chat *chat = NULL;
     clock_t start = clock();
-    assert_int_equal(chat_open(&chat, store, &scene->world.limits, NULL, 0, NULL), OK);
+    assert_int_equal(chat_open(&chat, store, &scene->fixture.limits, NULL, 0, NULL), OK);
     chat_close(chat);
     assert_true((double)(clock() - start) / CLOCKS_PER_SEC < 5);
     store_rollback(store);
@@ -799,8 +803,8 @@ int main(int argc, char **argv)
         SCENE_TEST(test_corrupt__uid),
         SCENE_TEST(test_corrupt__position),
         SCENE_TEST(test_pass__what_comes_later_ascends),
-        SCENE_TEST(test_pass__begins_a_reign),
-        SCENE_TEST(test_apply__a_reign_of_old),
+        SCENE_TEST(test_pass__begins_a_epoch_start),
+        SCENE_TEST(test_apply__a_epoch_start_of_old),
         SCENE_TEST(test_open__finds_the_last_time_before_other_entries),
         SCENE_TEST(test_corrupt__account_registered),
         SCENE_TEST(test_corrupt__an_id_of_the_dead),

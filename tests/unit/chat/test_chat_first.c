@@ -5,7 +5,7 @@
  * interrupted. A kind of delta without a row in `firsts` fails the test. */
 #include "chat/chat_internal.h"
 
-#include "chat_world.h"
+#include "chat_fixture.h"
 #include "support/folder.h"
 
 #include <setjmp.h>
@@ -22,41 +22,41 @@
 
 /* ---- what everything begins with ---- */
 
-static struct chat_session *session_of(struct world *world, const char *name)
+static struct chat_session *session_of(struct chat_fixture *fixture, const char *name)
 {
-    struct chat_session *session = world_session(world, name);
+    struct chat_session *session = chat_fixture_session(fixture, name);
     assert_non_null(session);
     return session;
 }
 
 /* ann owns both rooms, bob has a session that has ended, cid is invited to the private room. */
-static void prepare(struct world *world)
+static void prepare(struct chat_fixture *fixture)
 {
-    struct chat_session *ann = world_person(world, "ann");
-    struct chat_session *bob = world_person(world, "bob");
-    (void)world_person(world, "cid");
-    struct chat_session *old = world_device(world, "bob", "bob's old phone");
-    assert_int_equal(world_join(world, ann, "lobby", 0).status, STATUS_OK);
-    assert_int_equal(world_join(world, bob, "lobby", 0).status, STATUS_OK);
-    assert_int_equal(world_join(world, old, "attic", 0).status, STATUS_OK);
-    assert_int_equal(world_topic(world, ann, "lobby", "coffee").status, STATUS_OK);
-    assert_int_equal(world_join_private(world, ann, "plans").status, STATUS_OK);
-    assert_int_equal(world_invite(world, ann, "plans", "cid").status, STATUS_OK);
-    assert_int_equal(world_send(world, ann, "lobby", "hello", 0).status, STATUS_OK);
-    assert_int_equal(world_send(world, bob, "@ann", "hi", 0).status, STATUS_OK);
-    assert_int_equal(world_logout(world, old, 0).status, STATUS_OK);
-    chat_note_delivered(world->chat, session_of(world, "bob"), world->seq);
+    struct chat_session *ann = chat_fixture_person(fixture, "ann");
+    struct chat_session *bob = chat_fixture_person(fixture, "bob");
+    (void)chat_fixture_person(fixture, "cid");
+    struct chat_session *old = chat_fixture_device(fixture, "bob", "bob's old phone");
+    assert_int_equal(chat_fixture_join(fixture, ann, "lobby", 0).status, STATUS_OK);
+    assert_int_equal(chat_fixture_join(fixture, bob, "lobby", 0).status, STATUS_OK);
+    assert_int_equal(chat_fixture_join(fixture, old, "attic", 0).status, STATUS_OK);
+    assert_int_equal(chat_fixture_topic(fixture, ann, "lobby", "coffee").status, STATUS_OK);
+    assert_int_equal(chat_fixture_join_private(fixture, ann, "plans").status, STATUS_OK);
+    assert_int_equal(chat_fixture_invite(fixture, ann, "plans", "cid").status, STATUS_OK);
+    assert_int_equal(chat_fixture_send(fixture, ann, "lobby", "hello", 0).status, STATUS_OK);
+    assert_int_equal(chat_fixture_send(fixture, bob, "@ann", "hi", 0).status, STATUS_OK);
+    assert_int_equal(chat_fixture_logout(fixture, old, 0).status, STATUS_OK);
+    chat_note_delivered(fixture->chat, session_of(fixture, "bob"), fixture->seq);
 }
 
 /* ---- what comes first ---- */
 
-static void register_dora(struct world *world)
+static void register_dora(struct chat_fixture *fixture)
 {
-    assert_int_equal(world_register(world, "dora").status, STATUS_OK);
+    assert_int_equal(chat_fixture_register(fixture, "dora").status, STATUS_OK);
 }
 
 /* Taken over from another half, with a notice: an account and a conversation with itself. */
-static void register_late(struct world *world)
+static void register_late(struct chat_fixture *fixture)
 {
     Jackdaw__Delta delta = JACKDAW__DELTA__INIT;
     Jackdaw__AccountRegistered registered = JACKDAW__ACCOUNT_REGISTERED__INIT;
@@ -65,111 +65,123 @@ static void register_late(struct world *world)
     registered.name = "eve~2";
     registered.password_hash = "hash of password";
     registered.nonce = (ProtobufCBinaryData){.len = sizeof nonce, .data = nonce};
-    delta.time_ms = world->time_ms;
+    delta.time_ms = fixture->time_ms;
     delta.late = true;
     delta.notice = "you are eve~2 now";
     delta.notice_room = 78;
     delta.change_case = JACKDAW__DELTA__CHANGE_ACCOUNT_REGISTERED;
     delta.account_registered = &registered;
-    assert_int_equal(world_apply(world, &delta), OK);
+    assert_int_equal(chat_fixture_apply(fixture, &delta), OK);
 }
 
-static void delete_bob(struct world *world)
+static void delete_bob(struct chat_fixture *fixture)
 {
-    assert_int_equal(world_delete(world, session_of(world, "bob"), true).status, STATUS_OK);
+    assert_int_equal(chat_fixture_delete(fixture, session_of(fixture, "bob"), true).status,
+                     STATUS_OK);
 }
 
 /* The owner: two events in the lobby; and the private room ends. */
-static void delete_ann(struct world *world)
+static void delete_ann(struct chat_fixture *fixture)
 {
-    assert_int_equal(world_delete(world, session_of(world, "ann"), true).status, STATUS_OK);
-}
-
-static void log_in(struct world *world)
-{
-    (void)world_device(world, "ann", "ann's phone");
-}
-
-static void log_in_and_replace(struct world *world)
-{
-    world->limits.sessions_per_account = 1;
-    chat_expire(world->chat, world->monotonic_ms += SILENCE_MS, world->time_ms);
-    (void)world_device(world, "bob", "bob's new phone");
-}
-
-static void log_out(struct world *world)
-{
-    assert_int_equal(world_logout(world, session_of(world, "bob"), world->seq).status, STATUS_OK);
-}
-
-static void make_room(struct world *world)
-{
-    assert_int_equal(world_join(world, session_of(world, "cid"), "cellar", 0).status, STATUS_OK);
-}
-
-static void join_room(struct world *world)
-{
-    assert_int_equal(world_join(world, session_of(world, "cid"), "lobby", 0).status, STATUS_OK);
-}
-
-static void leave_room(struct world *world)
-{
-    assert_int_equal(world_leave(world, session_of(world, "bob"), "lobby").status, STATUS_OK);
-}
-
-static void owner_leaves(struct world *world)
-{
-    assert_int_equal(world_leave(world, session_of(world, "ann"), "lobby").status, STATUS_OK);
-}
-
-static void ban_bob(struct world *world)
-{
-    assert_int_equal(world_kick(world, session_of(world, "ann"), "lobby", "bob", true).status,
+    assert_int_equal(chat_fixture_delete(fixture, session_of(fixture, "ann"), true).status,
                      STATUS_OK);
 }
 
-static void set_topic(struct world *world)
+static void log_in(struct chat_fixture *fixture)
 {
-    assert_int_equal(world_topic(world, session_of(world, "bob"), "lobby", "tea").status,
+    (void)chat_fixture_device(fixture, "ann", "ann's phone");
+}
+
+static void log_in_and_replace(struct chat_fixture *fixture)
+{
+    fixture->limits.sessions_per_account = 1;
+    chat_expire(fixture->chat, fixture->monotonic_ms += SILENCE_MS, fixture->time_ms);
+    (void)chat_fixture_device(fixture, "bob", "bob's new phone");
+}
+
+static void log_out(struct chat_fixture *fixture)
+{
+    assert_int_equal(chat_fixture_logout(fixture, session_of(fixture, "bob"), fixture->seq).status,
                      STATUS_OK);
 }
 
-static void clear_topic(struct world *world)
+static void make_room(struct chat_fixture *fixture)
 {
-    assert_int_equal(world_topic(world, session_of(world, "bob"), "lobby", "").status, STATUS_OK);
-}
-
-static void invite_bob(struct world *world)
-{
-    assert_int_equal(world_invite(world, session_of(world, "ann"), "plans", "bob").status,
+    assert_int_equal(chat_fixture_join(fixture, session_of(fixture, "cid"), "cellar", 0).status,
                      STATUS_OK);
 }
 
-static void send_to_room(struct world *world)
+static void join_room(struct chat_fixture *fixture)
 {
-    assert_int_equal(world_send(world, session_of(world, "bob"), "lobby", "x", 0).status,
+    assert_int_equal(chat_fixture_join(fixture, session_of(fixture, "cid"), "lobby", 0).status,
                      STATUS_OK);
 }
 
-static void send_to_person(struct world *world)
+static void leave_room(struct chat_fixture *fixture)
 {
-    assert_int_equal(world_send(world, session_of(world, "cid"), "@bob", "x", 0).status, STATUS_OK);
+    assert_int_equal(chat_fixture_leave(fixture, session_of(fixture, "bob"), "lobby").status,
+                     STATUS_OK);
 }
 
-static void deliver(struct world *world)
+static void owner_leaves(struct chat_fixture *fixture)
 {
-    assert_true(world_deliver(world));
+    assert_int_equal(chat_fixture_leave(fixture, session_of(fixture, "ann"), "lobby").status,
+                     STATUS_OK);
 }
 
-static void refuse(struct world *world)
+static void ban_bob(struct chat_fixture *fixture)
 {
-    assert_int_equal(world_send(world, session_of(world, "bob"), "nowhere", "x", 0).status,
-                     STATUS_NOT_FOUND);
+    assert_int_equal(
+        chat_fixture_kick(fixture, session_of(fixture, "ann"), "lobby", "bob", true).status,
+        STATUS_OK);
 }
 
-static void change_nothing(struct world *world)
+static void set_topic(struct chat_fixture *fixture)
 {
-    assert_int_equal(world_join(world, session_of(world, "bob"), "lobby", 0).status, STATUS_OK);
+    assert_int_equal(chat_fixture_topic(fixture, session_of(fixture, "bob"), "lobby", "tea").status,
+                     STATUS_OK);
+}
+
+static void clear_topic(struct chat_fixture *fixture)
+{
+    assert_int_equal(chat_fixture_topic(fixture, session_of(fixture, "bob"), "lobby", "").status,
+                     STATUS_OK);
+}
+
+static void invite_bob(struct chat_fixture *fixture)
+{
+    assert_int_equal(
+        chat_fixture_invite(fixture, session_of(fixture, "ann"), "plans", "bob").status, STATUS_OK);
+}
+
+static void send_to_room(struct chat_fixture *fixture)
+{
+    assert_int_equal(chat_fixture_send(fixture, session_of(fixture, "bob"), "lobby", "x", 0).status,
+                     STATUS_OK);
+}
+
+static void send_to_person(struct chat_fixture *fixture)
+{
+    assert_int_equal(chat_fixture_send(fixture, session_of(fixture, "cid"), "@bob", "x", 0).status,
+                     STATUS_OK);
+}
+
+static void deliver(struct chat_fixture *fixture)
+{
+    assert_true(chat_fixture_deliver(fixture));
+}
+
+static void refuse(struct chat_fixture *fixture)
+{
+    assert_int_equal(
+        chat_fixture_send(fixture, session_of(fixture, "bob"), "nowhere", "x", 0).status,
+        STATUS_NOT_FOUND);
+}
+
+static void change_nothing(struct chat_fixture *fixture)
+{
+    assert_int_equal(chat_fixture_join(fixture, session_of(fixture, "bob"), "lobby", 0).status,
+                     STATUS_OK);
 }
 
 #define FIRST(kind, function)                              \
@@ -179,7 +191,7 @@ static void change_nothing(struct world *world)
 static const struct first {
     Jackdaw__Delta__ChangeCase kind;
     const char *name;
-    void (*happen)(struct world *world);
+    void (*happen)(struct chat_fixture *fixture);
 } firsts[] = {
     FIRST(ACCOUNT_REGISTERED, register_dora),
     FIRST(ACCOUNT_REGISTERED, register_late),
@@ -213,13 +225,14 @@ static Jackdaw__Delta *unpack(const struct packed *packed)
     return delta;
 }
 
-/* The entries [from, to) of the log of another world; the start of the reign is there already. */
-static void follow(struct world *world, const struct world *leader, size_t from, size_t to)
+/* The entries [from, to) of the log of another world; the start of the epoch is there already. */
+static void follow(struct chat_fixture *fixture, const struct chat_fixture *leader, size_t from,
+                   size_t to)
 {
     for (size_t i = from; i < to; i++) {
         Jackdaw__Delta *delta = unpack(&leader->deltas[i]);
-        if (world_apply(world, delta) != OK)
-            fail_msg("delta %zu: %s", i, store_last_problem(world->store));
+        if (chat_fixture_apply(fixture, delta) != OK)
+            fail_msg("delta %zu: %s", i, store_last_problem(fixture->store));
         jackdaw__delta__free_unpacked(delta, NULL);
     }
 }
@@ -228,7 +241,7 @@ static void follow(struct world *world, const struct world *leader, size_t from,
 
 /* Where an interrupted world stands, and what it is to apply next. */
 struct scene {
-    struct world world;
+    struct chat_fixture fixture;
     const struct packed *next;
     char *snapshot;
 };
@@ -240,14 +253,14 @@ static void nothing_happens(struct scene *scene)
 
 static void start_again(struct scene *scene)
 {
-    world_reopen(&scene->world);
+    chat_fixture_reopen(&scene->fixture);
 }
 
 static void take_snapshot(struct scene *scene, const char *folder, const char *name)
 {
     struct position position;
     assert_true(asprintf(&scene->snapshot, "%s/%s", folder, name) > 0);
-    assert_int_equal(store_snapshot_take(scene->world.store, scene->snapshot, &position), OK);
+    assert_int_equal(store_snapshot_take(scene->fixture.store, scene->snapshot, &position), OK);
 }
 
 /* A server that has never run here finds a copy of the database in its folder. */
@@ -255,24 +268,24 @@ static void join(struct scene *scene)
 {
     char *folder = folder_new();
     take_snapshot(scene, folder, STORE_FILE_NAME);
-    chat_close(scene->world.chat);
-    store_close(scene->world.store);
-    folder_remove(scene->world.folder);
-    scene->world.folder = folder;
+    chat_close(scene->fixture.chat);
+    store_close(scene->fixture.store);
+    folder_remove(scene->fixture.folder);
+    scene->fixture.folder = folder;
     struct error_text why;
     struct store_options options = {.folder = folder, .node_id = 1};
-    assert_int_equal(store_open(&scene->world.store, &options, &why), OK);
+    assert_int_equal(store_open(&scene->fixture.store, &options, &why), OK);
     const struct chat_observer observer = {0};
-    assert_int_equal(chat_open(&scene->world.chat, scene->world.store, &scene->world.limits,
-                               &observer, scene->world.monotonic_ms, &why),
+    assert_int_equal(chat_open(&scene->fixture.chat, scene->fixture.store, &scene->fixture.limits,
+                               &observer, scene->fixture.monotonic_ms, &why),
                      OK);
 }
 
 /* A running server's database is replaced by a copy of this one. */
 static void install_snapshot(struct scene *scene)
 {
-    struct world fresh;
-    world_open(&fresh, SEED, folder_new());
+    struct chat_fixture fresh;
+    chat_fixture_open(&fresh, SEED, folder_new());
     chat_close(fresh.chat);
     store_close(fresh.store);
     folder_remove(fresh.folder);
@@ -291,29 +304,29 @@ static void install_snapshot(struct scene *scene)
     struct store *installed = fresh.store;
     struct chat *moved = fresh.chat;
     char *folder = fresh.folder;
-    fresh.chat = scene->world.chat;
-    fresh.store = scene->world.store;
-    fresh.folder = scene->world.folder;
-    scene->world.chat = moved;
-    scene->world.store = installed;
-    scene->world.folder = folder;
+    fresh.chat = scene->fixture.chat;
+    fresh.store = scene->fixture.store;
+    fresh.folder = scene->fixture.folder;
+    scene->fixture.chat = moved;
+    scene->fixture.store = installed;
+    scene->fixture.folder = folder;
     char *old = fresh.folder;
-    world_close(&fresh);
+    chat_fixture_close(&fresh);
     folder_remove(old);
 }
 
 /* A server has just started, and what it applies first is rolled back. */
 static void roll_back(struct scene *scene)
 {
-    struct world *world = &scene->world;
-    world_reopen(world);
+    struct chat_fixture *fixture = &scene->fixture;
+    chat_fixture_reopen(fixture);
     Jackdaw__Delta *delta = unpack(scene->next);
     struct error_text why;
-    assert_int_equal(store_begin(world->store), OK);
+    assert_int_equal(store_begin(fixture->store), OK);
     assert_int_equal(
-        chat_apply(world->chat, delta, (struct position){world->epoch, world->seq + 1}), OK);
-    store_rollback(world->store);
-    assert_int_equal(chat_reload(world->chat, &why), OK);
+        chat_apply(fixture->chat, delta, (struct position){fixture->epoch, fixture->seq + 1}), OK);
+    store_rollback(fixture->store);
+    assert_int_equal(chat_reload(fixture->chat, &why), OK);
     jackdaw__delta__free_unpacked(delta, NULL);
 }
 
@@ -331,9 +344,9 @@ static const struct situation {
 /* ---- the test ---- */
 
 /* A world that has done everything, and where in its log `first` begins. */
-static size_t lead(struct world *leader, const struct first *first)
+static size_t lead(struct chat_fixture *leader, const struct first *first)
 {
-    world_open(leader, SEED, NULL);
+    chat_fixture_open(leader, SEED, NULL);
     prepare(leader);
     size_t begins = leader->deltas_count;
     first->happen(leader);
@@ -354,31 +367,31 @@ static void check_text(char *found, char *expected, const char *name, const char
     free(expected);
 }
 
-static void check_rows(struct world *world, struct world *leader, const char *name,
+static void check_rows(struct chat_fixture *fixture, struct chat_fixture *leader, const char *name,
                        const char *situation)
 {
-    check_text(world_rows(world), world_rows(leader), name, situation);
+    check_text(chat_fixture_rows(fixture), chat_fixture_rows(leader), name, situation);
 }
 
 /* The log and the rows are the leader's, and the state in memory is what a start loads. */
-static void check_same(struct world *world, struct world *leader, const char *name,
+static void check_same(struct chat_fixture *fixture, struct chat_fixture *leader, const char *name,
                        const char *situation)
 {
     uint8_t digests[2][STORE_DIGEST_BYTES];
-    store_digest(world->store, digests[0]);
+    store_digest(fixture->store, digests[0]);
     store_digest(leader->store, digests[1]);
     if (memcmp(digests[0], digests[1], STORE_DIGEST_BYTES) != 0)
         fail_msg("%s first when a server %s: the logs differ", name, situation);
-    check_rows(world, leader, name, situation);
-    char *kept = world_portrait(world);
-    world_reopen(world);
-    check_text(kept, world_portrait(world), name, situation);
+    check_rows(fixture, leader, name, situation);
+    char *kept = chat_fixture_portrait(fixture);
+    chat_fixture_reopen(fixture);
+    check_text(kept, chat_fixture_portrait(fixture), name, situation);
 }
 
 static void close_scene(struct scene *scene)
 {
-    char *folder = scene->world.folder;
-    world_close(&scene->world);
+    char *folder = scene->fixture.folder;
+    chat_fixture_close(&scene->fixture);
     folder_remove(folder);
     free(scene->snapshot);
 }
@@ -387,38 +400,38 @@ static void test_first__leaves_the_same_database(void **state)
 {
     (void)state;
     for (size_t i = 0; i < FIRSTS; i++) {
-        struct world leader;
+        struct chat_fixture leader;
         size_t begins = lead(&leader, &firsts[i]);
         for (size_t k = 0; k < sizeof situations / sizeof situations[0]; k++) {
             struct scene scene = {.next = &leader.deltas[begins]};
-            world_open(&scene.world, SEED, folder_new());
-            follow(&scene.world, &leader, 1, begins);
+            chat_fixture_open(&scene.fixture, SEED, folder_new());
+            follow(&scene.fixture, &leader, 1, begins);
             situations[k].interrupt(&scene);
-            follow(&scene.world, &leader, begins, leader.deltas_count);
-            check_same(&scene.world, &leader, firsts[i].name, situations[k].name);
+            follow(&scene.fixture, &leader, begins, leader.deltas_count);
+            check_same(&scene.fixture, &leader, firsts[i].name, situations[k].name);
             close_scene(&scene);
         }
-        world_close(&leader);
+        chat_fixture_close(&leader);
     }
 }
 
 /* Rows of a room that nobody is in, so many that soon no more can wait for the commit. */
-static void fill(struct world *world, size_t rows)
+static void fill(struct chat_fixture *fixture, size_t rows)
 {
-    struct timeline_row row = {.room = 1, .seq = world->seq, .text = ""};
+    struct timeline_row row = {.room = 1, .seq = fixture->seq, .text = ""};
     for (size_t i = 0; i < rows; i++)
-        assert_int_equal(store_add_event(world->store, &row), OK);
+        assert_int_equal(store_add_event(fixture->store, &row), OK);
 }
 
-static void apply_after(struct world *world, const struct packed *packed, size_t rows)
+static void apply_after(struct chat_fixture *fixture, const struct packed *packed, size_t rows)
 {
     Jackdaw__Delta *delta = unpack(packed);
-    assert_int_equal(store_begin(world->store), OK);
-    fill(world, rows);
-    if (chat_apply(world->chat, delta, packed->position) != OK)
-        fail_msg("%s", store_last_problem(world->store));
-    assert_int_equal(store_commit(world->store), OK);
-    world->seq = packed->position.seq;
+    assert_int_equal(store_begin(fixture->store), OK);
+    fill(fixture, rows);
+    if (chat_apply(fixture->chat, delta, packed->position) != OK)
+        fail_msg("%s", store_last_problem(fixture->store));
+    assert_int_equal(store_commit(fixture->store), OK);
+    fixture->seq = packed->position.seq;
     jackdaw__delta__free_unpacked(delta, NULL);
 }
 
@@ -427,19 +440,19 @@ static void test_first__is_written_in_its_middle(void **state)
 {
     (void)state;
     for (size_t i = 0; i < FIRSTS; i++) {
-        struct world leader;
+        struct chat_fixture leader;
         size_t begins = lead(&leader, &firsts[i]);
         for (size_t rows = PENDING_ROWS - 2; rows <= PENDING_ROWS; rows++) {
             struct scene scene = {.snapshot = NULL};
-            world_open(&scene.world, SEED, folder_new());
-            follow(&scene.world, &leader, 1, begins);
-            world_reopen(&scene.world);
+            chat_fixture_open(&scene.fixture, SEED, folder_new());
+            follow(&scene.fixture, &leader, 1, begins);
+            chat_fixture_reopen(&scene.fixture);
             for (size_t at = begins; at < leader.deltas_count; at++)
-                apply_after(&scene.world, &leader.deltas[at], rows);
-            check_rows(&scene.world, &leader, firsts[i].name, "has much to write");
+                apply_after(&scene.fixture, &leader.deltas[at], rows);
+            check_rows(&scene.fixture, &leader, firsts[i].name, "has much to write");
             close_scene(&scene);
         }
-        world_close(&leader);
+        chat_fixture_close(&leader);
     }
 }
 

@@ -4,7 +4,7 @@
  * live and what it would read.
  *
  * test_chat_model [SEED [REQUESTS]] replays one seed. */
-#include "chat_world.h"
+#include "chat_fixture.h"
 #include "support/text_append.h"
 
 #include <inttypes.h>
@@ -73,7 +73,7 @@ struct device {
 };
 
 struct model {
-    struct world world;
+    struct chat_fixture fixture;
     struct model_account accounts[ACCOUNTS_MAX];
     int accounts_count;
     int holder[PEOPLE]; /* account of a name, -1: none */
@@ -107,7 +107,7 @@ static const char *token_of(int person, int device)
 
 static struct chat_session *session_of(struct model *model, int person, int device)
 {
-    return world_session(&model->world, token_of(person, device));
+    return chat_fixture_session(&model->fixture, token_of(person, device));
 }
 
 /* ---- what people would see ---- */
@@ -129,7 +129,7 @@ static void happen(struct model *model, const char *kind, int room, int from, in
     int index = model->events_count++;
     struct model_event *event = &model->events[index];
     *event = (struct model_event){
-        .kind = kind, .room = room, .from = from, .subject = subject, .seq = model->world.seq};
+        .kind = kind, .room = room, .from = from, .subject = subject, .seq = model->fixture.seq};
     snprintf(event->text, sizeof event->text, "%s", text);
     const struct model_room *where = &model->rooms[room];
     for (int account = 0; account < model->accounts_count; account++) {
@@ -249,21 +249,21 @@ static void move_out(struct model *model, int room, int account, enum standing t
 {
     struct model_room *where = &model->rooms[room];
     bool was_in = where->standing[account] == IN;
-    int heir = -1;
+    int successor = -1;
     if (where->owner == account) {
         where->standing[account] = OUT;
-        heir = eldest(model, room);
+        successor = eldest(model, room);
         where->standing[account] = IN;
-        where->owner = heir;
+        where->owner = successor;
     }
     if (!tells_leaver)
         where->standing[account] = to;
     happen(model, kind, room, account, subject, text);
-    if (heir >= 0)
-        happen(model, "OWNER", room, heir, -1, "");
+    if (successor >= 0)
+        happen(model, "OWNER", room, successor, -1, "");
     where->standing[account] = to;
     if (was_in)
-        where->until[account] = model->world.seq;
+        where->until[account] = model->fixture.seq;
     if (was_in && where->is_private && count_members(model, room) == 0)
         where->exists = false;
 }
@@ -334,8 +334,9 @@ static void do_join(struct model *model, struct actor *actor, bool is_private)
     int room = room_named(model, name);
     enum status expected = expect_join(model, room, actor->account);
     bool was_in = room >= 0 && model->rooms[room].standing[actor->account] == IN;
-    struct answer answer = is_private ? world_join_private(&model->world, actor->session, name)
-                                      : world_join(&model->world, actor->session, name, 0);
+    struct answer answer = is_private
+                               ? chat_fixture_join_private(&model->fixture, actor->session, name)
+                               : chat_fixture_join(&model->fixture, actor->session, name, 0);
     check_answer(actor, &answer, expected, "join");
     if (expected != STATUS_OK || was_in)
         return;
@@ -347,7 +348,7 @@ static void do_join(struct model *model, struct actor *actor, bool is_private)
     struct model_room *where = &model->rooms[room];
     bool becomes_owner = count_members(model, room) == 0;
     where->standing[actor->account] = IN;
-    where->since[actor->account] = model->world.seq;
+    where->since[actor->account] = model->fixture.seq;
     where->until[actor->account] = 0;
     happen(model, "JOINED", room, actor->account, -1, "");
     if (becomes_owner) {
@@ -361,7 +362,7 @@ static void do_leave(struct model *model, struct actor *actor)
     const char *name = room_names[roll(model, ROOM_NAMES)];
     int room = room_named(model, name);
     enum status expected = expect_in(model, room, actor->account);
-    struct answer answer = world_leave(&model->world, actor->session, name);
+    struct answer answer = chat_fixture_leave(&model->fixture, actor->session, name);
     check_answer(actor, &answer, expected, "leave");
     if (expected == STATUS_OK)
         move_out(model, room, actor->account, OUT, "LEFT", -1, "", true);
@@ -373,7 +374,7 @@ static void do_topic(struct model *model, struct actor *actor)
     const char *topic = roll(model, 2) ? "work" : "play";
     int room = room_named(model, name);
     enum status expected = expect_in(model, room, actor->account);
-    struct answer answer = world_topic(&model->world, actor->session, name, topic);
+    struct answer answer = chat_fixture_topic(&model->fixture, actor->session, name, topic);
     check_answer(actor, &answer, expected, "topic");
     if (expected != STATUS_OK || strcmp(model->rooms[room].topic, topic) == 0)
         return;
@@ -398,12 +399,13 @@ static void do_invite(struct model *model, struct actor *actor)
         if (standing == BANNED && model->rooms[room].owner != actor->account)
             expected = STATUS_PERMISSION_DENIED;
     }
-    struct answer answer = world_invite(&model->world, actor->session, name, people[person]);
+    struct answer answer =
+        chat_fixture_invite(&model->fixture, actor->session, name, people[person]);
     check_answer(actor, &answer, expected, "invite");
     if (expected != STATUS_OK || standing == INVITED)
         return;
     model->rooms[room].standing[guest] = INVITED;
-    model->rooms[room].since[guest] = model->rooms[room].until[guest] = model->world.seq;
+    model->rooms[room].since[guest] = model->rooms[room].until[guest] = model->fixture.seq;
     happen(model, "INVITED", room, actor->account, guest, "");
 }
 
@@ -432,7 +434,8 @@ static void do_kick(struct model *model, struct actor *actor)
         else if (ban && standing != BANNED && banned >= MEMBERS_LIMIT)
             expected = STATUS_RESOURCE_EXHAUSTED;
     }
-    struct answer answer = world_kick(&model->world, actor->session, name, people[person], ban);
+    struct answer answer =
+        chat_fixture_kick(&model->fixture, actor->session, name, people[person], ban);
     check_answer(actor, &answer, expected, "kick");
     if (expected == STATUS_OK && standing != BANNED)
         move_out(model, room, target, ban ? BANNED : OUT, "LEFT", actor->account,
@@ -446,7 +449,7 @@ static void do_send(struct model *model, struct actor *actor)
     int room = room_named(model, name);
     enum status expected = expect_in(model, room, actor->account);
     snprintf(text, sizeof text, "t%d", (int)roll(model, 1000));
-    struct answer answer = world_send(&model->world, actor->session, name, text, 0);
+    struct answer answer = chat_fixture_send(&model->fixture, actor->session, name, text, 0);
     check_answer(actor, &answer, expected, "send");
     if (expected != STATUS_OK)
         return;
@@ -466,7 +469,7 @@ static int direct_room(struct model *model, int one, int other, uint64_t id)
     model->rooms[room].pair[0] = one;
     model->rooms[room].pair[1] = other;
     model->rooms[room].standing[one] = model->rooms[room].standing[other] = IN;
-    model->rooms[room].since[one] = model->rooms[room].since[other] = model->world.seq;
+    model->rooms[room].since[one] = model->rooms[room].since[other] = model->fixture.seq;
     return room;
 }
 
@@ -478,7 +481,7 @@ static void do_whisper(struct model *model, struct actor *actor)
     snprintf(to, sizeof to, "@%s", people[person]);
     snprintf(text, sizeof text, "w%d", (int)roll(model, 1000));
     enum status expected = peer < 0 ? STATUS_NOT_FOUND : STATUS_OK;
-    struct answer answer = world_send(&model->world, actor->session, to, text, 0);
+    struct answer answer = chat_fixture_send(&model->fixture, actor->session, to, text, 0);
     check_answer(actor, &answer, expected, "whisper");
     if (expected != STATUS_OK)
         return;
@@ -490,7 +493,7 @@ static void do_whisper(struct model *model, struct actor *actor)
 
 static void do_logout(struct model *model, struct actor *actor)
 {
-    assert_int_equal(world_logout(&model->world, actor->session, 0).status, STATUS_OK);
+    assert_int_equal(chat_fixture_logout(&model->fixture, actor->session, 0).status, STATUS_OK);
     actor->state->logged_in = false;
     assert_null(session_of(model, actor->person, actor->device));
 }
@@ -507,7 +510,7 @@ static void do_delete(struct model *model, struct actor *actor)
     int account = actor->account;
     bool other = model->devices[actor->person][1 - actor->device].logged_in;
     enum status expected = other ? STATUS_FAILED_PRECONDITION : STATUS_OK;
-    struct answer answer = world_delete(&model->world, actor->session, true);
+    struct answer answer = chat_fixture_delete(&model->fixture, actor->session, true);
     if (expected != STATUS_OK) {
         check_answer(actor, &answer, expected, "delete");
         return;
@@ -542,14 +545,15 @@ static void do_repeat(struct model *model, struct actor *actor)
     uint64_t window = actor->state->last < 256 ? actor->state->last : 256;
     uint64_t request = actor->state->last - roll(model, window);
     const struct model_answer *first = &actor->state->answers[request];
-    uint64_t seq = model->world.seq;
-    struct answer again = world_send(&model->world, actor->session, "red", "again", request);
+    uint64_t seq = model->fixture.seq;
+    struct answer again =
+        chat_fixture_send(&model->fixture, actor->session, "red", "again", request);
     assert_int_equal(again.status, first->status);
     assert_int_equal(again.outcome.number, first->number);
     assert_int_equal(again.outcome.room, first->room);
-    assert_int_equal(model->world.seq, seq);
-    assert_int_equal(world_send(&model->world, actor->session, "red", "skip",
-                                actor->state->last + 2 + roll(model, 5))
+    assert_int_equal(model->fixture.seq, seq);
+    assert_int_equal(chat_fixture_send(&model->fixture, actor->session, "red", "skip",
+                                       actor->state->last + 2 + roll(model, 5))
                          .status,
                      STATUS_ABORTED);
 }
@@ -562,7 +566,7 @@ static void do_arrive(struct model *model)
     if (device->logged_in)
         return;
     if (model->holder[person] < 0) {
-        assert_int_equal(world_register(&model->world, people[person]).status, STATUS_OK);
+        assert_int_equal(chat_fixture_register(&model->fixture, people[person]).status, STATUS_OK);
         int index = model->accounts_count++;
         assert_true(index < ACCOUNTS_MAX);
         model->holder[person] = index;
@@ -570,10 +574,11 @@ static void do_arrive(struct model *model)
         snprintf(model->accounts[index].name, sizeof model->accounts[index].name, "%s",
                  people[person]);
     } else {
-        assert_int_equal(world_register(&model->world, people[person]).status,
+        assert_int_equal(chat_fixture_register(&model->fixture, people[person]).status,
                          STATUS_ALREADY_EXISTS);
     }
-    struct chat_session *session = world_device(&model->world, people[person], token_of(person, d));
+    struct chat_session *session =
+        chat_fixture_device(&model->fixture, people[person], token_of(person, d));
     model->accounts[model->holder[person]].id = chat_session_account(session);
     *device = (struct device){.logged_in = true};
 }
@@ -609,12 +614,13 @@ static void do_something(struct model *model)
     else if (what < 97)
         do_delete(model, &actor);
     else if (what < 98)
-        world_new_reign(&model->world);
+        chat_fixture_new_epoch(&model->fixture);
     else if (what < 99)
-        chat_note_delivered(model->world.chat, actor.session, model->world.seq - roll(model, 20));
+        chat_note_delivered(model->fixture.chat, actor.session,
+                            model->fixture.seq - roll(model, 20));
     else
-        world_deliver(&model->world);
-    model->world.time_ms += roll(model, 3);
+        chat_fixture_deliver(&model->fixture);
+    model->fixture.time_ms += roll(model, 3);
 }
 
 /* ---- comparing ---- */
@@ -634,7 +640,7 @@ static void compare_members(struct model *model, struct chat_session *session, i
             text_append(expected, sizeof expected, "%s%s%s", expected[0] != '\0' ? " " : "",
                         people[p], model->rooms[room].owner == other ? "*" : "");
         }
-        assert_string_equal(world_members(&model->world, session, room_names[i]),
+        assert_string_equal(chat_fixture_members(&model->fixture, session, room_names[i]),
                             is_hidden ? "NOT_FOUND" : expected);
     }
 }
@@ -650,52 +656,52 @@ static void compare_device(struct model *model, int person, int d)
     expected[0] = '\0';
     for (int i = 0; i < device->live_count; i++)
         add_line(model, &model->events[device->live[i]], account, expected);
-    assert_string_equal(world_story(&model->world, session), expected);
-    uint64_t after = roll(model, 2) ? 0 : roll(model, model->world.seq + 1);
+    assert_string_equal(chat_fixture_story(&model->fixture, session), expected);
+    uint64_t after = roll(model, 2) ? 0 : roll(model, model->fixture.seq + 1);
     expected[0] = '\0';
     for (int i = 0; i < model->events_count; i++)
         if (model->events[i].seq > after && would_read(model, &model->events[i], account))
             add_line(model, &model->events[i], account, expected);
-    assert_string_equal(world_reads(&model->world, session, after), expected);
+    assert_string_equal(chat_fixture_reads(&model->fixture, session, after), expected);
     compare_members(model, session, account);
 }
 
 /* What is in memory is what would be loaded, and what another server would have. */
 static void compare_elsewhere(struct model *model)
 {
-    struct world *world = &model->world;
-    struct world other;
-    while (world_deliver(world))
+    struct chat_fixture *fixture = &model->fixture;
+    struct chat_fixture other;
+    while (chat_fixture_deliver(fixture))
         continue;
-    world_open(&other, 1, NULL);
-    for (size_t i = 1; i < world->deltas_count; i++) {
-        other.epoch = world->deltas[i].position.epoch;
-        if (world->deltas[i].bytes == NULL) {
-            assert_int_equal(world_pass(&other), OK);
+    chat_fixture_open(&other, 1, NULL);
+    for (size_t i = 1; i < fixture->deltas_count; i++) {
+        other.epoch = fixture->deltas[i].position.epoch;
+        if (fixture->deltas[i].bytes == NULL) {
+            assert_int_equal(chat_fixture_pass(&other), OK);
             continue;
         }
         Jackdaw__Delta *delta =
-            jackdaw__delta__unpack(NULL, world->deltas[i].size, world->deltas[i].bytes);
+            jackdaw__delta__unpack(NULL, fixture->deltas[i].size, fixture->deltas[i].bytes);
         assert_non_null(delta);
-        assert_int_equal(world_apply(&other, delta), OK);
+        assert_int_equal(chat_fixture_apply(&other, delta), OK);
         jackdaw__delta__free_unpacked(delta, NULL);
     }
-    char *rows[2] = {world_rows(world), world_rows(&other)};
-    char *portraits[3] = {world_portrait(world), world_portrait(&other), NULL};
+    char *rows[2] = {chat_fixture_rows(fixture), chat_fixture_rows(&other)};
+    char *portraits[3] = {chat_fixture_portrait(fixture), chat_fixture_portrait(&other), NULL};
     assert_string_equal(rows[0], rows[1]);
     assert_string_equal(portraits[0], portraits[1]);
     uint8_t digests[2][STORE_DIGEST_BYTES];
-    store_digest(world->store, digests[0]);
+    store_digest(fixture->store, digests[0]);
     store_digest(other.store, digests[1]);
     assert_memory_equal(digests[0], digests[1], STORE_DIGEST_BYTES);
-    world_reopen(world);
-    portraits[2] = world_portrait(world);
+    chat_fixture_reopen(fixture);
+    portraits[2] = chat_fixture_portrait(fixture);
     assert_string_equal(portraits[0], portraits[2]);
     for (int i = 0; i < 2; i++)
         free(rows[i]);
     for (int i = 0; i < 3; i++)
         free(portraits[i]);
-    world_close(&other);
+    chat_fixture_close(&other);
 }
 
 static void compare(struct model *model)
@@ -710,10 +716,10 @@ static void run(uint64_t seed, int requests)
 {
     struct model *model = calloc(1, sizeof *model);
     assert_non_null(model);
-    world_open(&model->world, seed, NULL);
-    model->world.limits.members_per_room = MEMBERS_LIMIT;
-    model->world.limits.rooms_per_account = ROOMS_LIMIT;
-    world_reopen(&model->world);
+    chat_fixture_open(&model->fixture, seed, NULL);
+    model->fixture.limits.members_per_room = MEMBERS_LIMIT;
+    model->fixture.limits.rooms_per_account = ROOMS_LIMIT;
+    chat_fixture_reopen(&model->fixture);
     model->dice = seed * 77;
     for (int i = 0; i < PEOPLE; i++)
         model->holder[i] = -1;
@@ -725,7 +731,7 @@ static void run(uint64_t seed, int requests)
     compare(model);
     compare_elsewhere(model);
     compare(model);
-    world_close(&model->world);
+    chat_fixture_close(&model->fixture);
     free(model);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Who is online, the rate limit, and what is kept over chat_reload: src/chat/heard.c, rate.c,
+/* Who is online, the rate limit, and what is kept over chat_reload: src/chat/presence.c, rate.c,
  * chat.c. */
 #include "chat/rate.h"
-#include "chat_world.h"
+#include "chat_fixture.h"
 #include "support/text_append.h"
 
 #include <setjmp.h>
@@ -12,57 +12,58 @@
 
 #include <cmocka.h>
 
-static int open_world(void **state)
+static int open_chat_fixture(void **state)
 {
-    struct world *world = malloc(sizeof *world);
-    world_open(world, 5, NULL);
-    world_person(world, "alice");
-    world_person(world, "bob");
-    world_person(world, "carol");
-    world_join(world, world_session(world, "alice"), "general", 0);
-    world_join(world, world_session(world, "bob"), "general", 0);
-    world_join(world, world_session(world, "bob"), "other", 0);
-    world_join(world, world_session(world, "alice"), "other", 0);
-    world_clear_seen(world);
-    *state = world;
+    struct chat_fixture *fixture = malloc(sizeof *fixture);
+    chat_fixture_open(fixture, 5, NULL);
+    chat_fixture_person(fixture, "alice");
+    chat_fixture_person(fixture, "bob");
+    chat_fixture_person(fixture, "carol");
+    chat_fixture_join(fixture, chat_fixture_session(fixture, "alice"), "general", 0);
+    chat_fixture_join(fixture, chat_fixture_session(fixture, "bob"), "general", 0);
+    chat_fixture_join(fixture, chat_fixture_session(fixture, "bob"), "other", 0);
+    chat_fixture_join(fixture, chat_fixture_session(fixture, "alice"), "other", 0);
+    chat_fixture_clear_seen(fixture);
+    *state = fixture;
     return 0;
 }
 
-static int close_world(void **state)
+static int close_chat_fixture(void **state)
 {
-    world_close(*state);
+    chat_fixture_close(*state);
     free(*state);
     return 0;
 }
 
-static struct chat_session *alice(struct world *world)
+static struct chat_session *alice(struct chat_fixture *fixture)
 {
-    return world_session(world, "alice");
+    return chat_fixture_session(fixture, "alice");
 }
 
-static struct chat_session *bob(struct world *world)
+static struct chat_session *bob(struct chat_fixture *fixture)
 {
-    return world_session(world, "bob");
+    return chat_fixture_session(fixture, "bob");
 }
 
-static void touch(struct world *world, const char *token)
+static void touch(struct chat_fixture *fixture, const char *token)
 {
-    chat_touch(world->chat, world_session(world, token), world->monotonic_ms, world->time_ms);
+    chat_touch(fixture->chat, chat_fixture_session(fixture, token), fixture->monotonic_ms,
+               fixture->time_ms);
 }
 
-static void expire(struct world *world)
+static void expire(struct chat_fixture *fixture)
 {
-    chat_expire(world->chat, world->monotonic_ms, world->time_ms);
+    chat_expire(fixture->chat, fixture->monotonic_ms, fixture->time_ms);
 }
 
 /* "alice+ bob-": who is online. */
-static const char *online(struct world *world)
+static const char *online(struct chat_fixture *fixture)
 {
     static char text[1000];
-    struct chat_call call = world_call(world, alice(world));
+    struct chat_call call = chat_fixture_call(fixture, alice(fixture));
     Jackdaw__ListAccountsRequest request = JACKDAW__LIST_ACCOUNTS_REQUEST__INIT;
     Jackdaw__ListAccountsReply reply = JACKDAW__LIST_ACCOUNTS_REPLY__INIT;
-    assert_int_equal(chat_answer_accounts(world->chat, &call, &request, &reply), OK);
+    assert_int_equal(chat_answer_accounts(fixture->chat, &call, &request, &reply), OK);
     text[0] = '\0';
     for (size_t i = 0; i < reply.n_accounts; i++) {
         text_append(text, sizeof text, "%s", i > 0 ? " " : "");
@@ -74,164 +75,165 @@ static const char *online(struct world *world)
 
 static void test_presence__everybody_counts_as_heard_after_opening(void **state)
 {
-    struct world *world = *state;
-    world->monotonic_ms += 1000000;
-    world_reopen(world);
-    assert_string_equal(online(world), "alice+ bob+ carol+");
-    world->monotonic_ms += 59999;
-    expire(world);
-    assert_string_equal(online(world), "alice+ bob+ carol+");
-    world->monotonic_ms += 1;
-    expire(world);
-    assert_string_equal(online(world), "alice- bob- carol-");
+    struct chat_fixture *fixture = *state;
+    fixture->monotonic_ms += 1000000;
+    chat_fixture_reopen(fixture);
+    assert_string_equal(online(fixture), "alice+ bob+ carol+");
+    fixture->monotonic_ms += 59999;
+    expire(fixture);
+    assert_string_equal(online(fixture), "alice+ bob+ carol+");
+    fixture->monotonic_ms += 1;
+    expire(fixture);
+    assert_string_equal(online(fixture), "alice- bob- carol-");
 }
 
 static void test_presence__told_once_to_those_who_share_a_room(void **state)
 {
-    struct world *world = *state;
-    world->monotonic_ms += 30000;
-    touch(world, "bob");
-    touch(world, "carol");
-    world->monotonic_ms += 30000;
-    expire(world);
-    expire(world);
-    assert_string_equal(online(world), "alice- bob+ carol+");
-    assert_string_equal(world_whispers(world, bob(world)), "PRESENCE alice off");
-    assert_string_equal(world_whispers(world, world_session(world, "carol")), "");
-    assert_string_equal(world_whispers(world, alice(world)), "");
-    world_clear_seen(world);
-    touch(world, "alice");
-    touch(world, "alice");
-    assert_string_equal(world_whispers(world, bob(world)), "PRESENCE alice on");
-    assert_string_equal(online(world), "alice+ bob+ carol+");
-    assert_int_equal(world->seen[0].event.position.seq, 0);
-    assert_int_equal(world->seen[0].event.position.epoch, 0);
-    assert_int_equal(world->seen[0].event.time_ms, world->time_ms);
+    struct chat_fixture *fixture = *state;
+    fixture->monotonic_ms += 30000;
+    touch(fixture, "bob");
+    touch(fixture, "carol");
+    fixture->monotonic_ms += 30000;
+    expire(fixture);
+    expire(fixture);
+    assert_string_equal(online(fixture), "alice- bob+ carol+");
+    assert_string_equal(chat_fixture_whispers(fixture, bob(fixture)), "PRESENCE alice off");
+    assert_string_equal(chat_fixture_whispers(fixture, chat_fixture_session(fixture, "carol")), "");
+    assert_string_equal(chat_fixture_whispers(fixture, alice(fixture)), "");
+    chat_fixture_clear_seen(fixture);
+    touch(fixture, "alice");
+    touch(fixture, "alice");
+    assert_string_equal(chat_fixture_whispers(fixture, bob(fixture)), "PRESENCE alice on");
+    assert_string_equal(online(fixture), "alice+ bob+ carol+");
+    assert_int_equal(fixture->seen[0].event.position.seq, 0);
+    assert_int_equal(fixture->seen[0].event.position.epoch, 0);
+    assert_int_equal(fixture->seen[0].event.time_ms, fixture->time_ms);
 }
 
 static void test_presence__told_to_those_one_talks_to(void **state)
 {
-    struct world *world = *state;
-    struct chat_session *carol = world_session(world, "carol");
-    world_send(world, carol, "@alice", "hi", 0);
-    world_clear_seen(world);
-    world->monotonic_ms += 60000;
-    touch(world, "alice");
-    touch(world, "bob");
-    expire(world);
-    assert_string_equal(world_whispers(world, alice(world)), "PRESENCE carol off");
-    assert_string_equal(world_whispers(world, bob(world)), "");
+    struct chat_fixture *fixture = *state;
+    struct chat_session *carol = chat_fixture_session(fixture, "carol");
+    chat_fixture_send(fixture, carol, "@alice", "hi", 0);
+    chat_fixture_clear_seen(fixture);
+    fixture->monotonic_ms += 60000;
+    touch(fixture, "alice");
+    touch(fixture, "bob");
+    expire(fixture);
+    assert_string_equal(chat_fixture_whispers(fixture, alice(fixture)), "PRESENCE carol off");
+    assert_string_equal(chat_fixture_whispers(fixture, bob(fixture)), "");
 }
 
 static void test_presence__ends_with_the_last_device(void **state)
 {
-    struct world *world = *state;
-    world_device(world, "alice", "second");
-    world->monotonic_ms += 60000;
-    touch(world, "second");
-    touch(world, "bob");
-    expire(world);
-    assert_string_equal(world_whispers(world, bob(world)), "");
-    assert_string_equal(online(world), "alice+ bob+ carol-");
-    world_logout(world, world_session(world, "second"), 0);
-    assert_string_equal(world_whispers(world, bob(world)), "PRESENCE alice off");
+    struct chat_fixture *fixture = *state;
+    chat_fixture_device(fixture, "alice", "second");
+    fixture->monotonic_ms += 60000;
+    touch(fixture, "second");
+    touch(fixture, "bob");
+    expire(fixture);
+    assert_string_equal(chat_fixture_whispers(fixture, bob(fixture)), "");
+    assert_string_equal(online(fixture), "alice+ bob+ carol-");
+    chat_fixture_logout(fixture, chat_fixture_session(fixture, "second"), 0);
+    assert_string_equal(chat_fixture_whispers(fixture, bob(fixture)), "PRESENCE alice off");
 }
 
 static void test_presence__login_and_logout(void **state)
 {
-    struct world *world = *state;
-    world_logout(world, alice(world), 0);
-    assert_string_equal(world_whispers(world, bob(world)), "PRESENCE alice off");
-    world_clear_seen(world);
-    world_device(world, "alice", "alice");
-    world_device(world, "alice", "second");
-    assert_string_equal(world_whispers(world, bob(world)), "PRESENCE alice on");
+    struct chat_fixture *fixture = *state;
+    chat_fixture_logout(fixture, alice(fixture), 0);
+    assert_string_equal(chat_fixture_whispers(fixture, bob(fixture)), "PRESENCE alice off");
+    chat_fixture_clear_seen(fixture);
+    chat_fixture_device(fixture, "alice", "alice");
+    chat_fixture_device(fixture, "alice", "second");
+    assert_string_equal(chat_fixture_whispers(fixture, bob(fixture)), "PRESENCE alice on");
 }
 
 static void test_presence__a_clock_that_goes_back(void **state)
 {
-    struct world *world = *state;
-    world->monotonic_ms += 50000;
-    touch(world, "alice");
-    chat_touch(world->chat, bob(world), 5, world->time_ms); /* counts as now */
-    world->monotonic_ms += 10000;
-    expire(world);
-    assert_string_equal(online(world), "alice+ bob+ carol-");
-    chat_expire(world->chat, 0, 0);
-    assert_string_equal(online(world), "alice+ bob+ carol-");
-    world->monotonic_ms += 50000;
-    expire(world);
-    assert_string_equal(online(world), "alice- bob- carol-");
+    struct chat_fixture *fixture = *state;
+    fixture->monotonic_ms += 50000;
+    touch(fixture, "alice");
+    chat_touch(fixture->chat, bob(fixture), 5, fixture->time_ms); /* counts as now */
+    fixture->monotonic_ms += 10000;
+    expire(fixture);
+    assert_string_equal(online(fixture), "alice+ bob+ carol-");
+    chat_expire(fixture->chat, 0, 0);
+    assert_string_equal(online(fixture), "alice+ bob+ carol-");
+    fixture->monotonic_ms += 50000;
+    expire(fixture);
+    assert_string_equal(online(fixture), "alice- bob- carol-");
 }
 
 static void test_touch_all__a_new_master_heard_nobody_so_far(void **state)
 {
-    struct world *world = *state;
-    world->monotonic_ms += 1000000;
-    chat_touch_all(world->chat, world->monotonic_ms);
-    expire(world);
-    assert_string_equal(online(world), "alice+ bob+ carol+");
-    assert_int_equal(world->seen_count, 0);
-    assert_int_equal(world_login(world, "alice", "second").status, STATUS_OK);
-    assert_int_equal(world_login(world, "alice", "third").status, STATUS_RESOURCE_EXHAUSTED);
-    world->monotonic_ms += 60000;
-    expire(world);
-    assert_string_equal(online(world), "alice- bob- carol-");
+    struct chat_fixture *fixture = *state;
+    fixture->monotonic_ms += 1000000;
+    chat_touch_all(fixture->chat, fixture->monotonic_ms);
+    expire(fixture);
+    assert_string_equal(online(fixture), "alice+ bob+ carol+");
+    assert_int_equal(fixture->seen_count, 0);
+    assert_int_equal(chat_fixture_login(fixture, "alice", "second").status, STATUS_OK);
+    assert_int_equal(chat_fixture_login(fixture, "alice", "third").status,
+                     STATUS_RESOURCE_EXHAUSTED);
+    fixture->monotonic_ms += 60000;
+    expire(fixture);
+    assert_string_equal(online(fixture), "alice- bob- carol-");
 }
 
 /* ---- reload ---- */
 
 static void test_reload__keeps_what_no_row_has(void **state)
 {
-    struct world *world = *state;
-    int mailbox;
+    struct chat_fixture *fixture = *state;
+    int subscription;
     struct error_text why;
     uint32_t retry_ms;
-    world->limits.requests_per_second = 2;
-    world_reopen(world);
-    *chat_session_attachment(alice(world)) = &mailbox;
-    while (chat_admit(world->chat, bob(world), world->monotonic_ms, &retry_ms))
+    fixture->limits.requests_per_second = 2;
+    chat_fixture_reopen(fixture);
+    *chat_session_attachment(alice(fixture)) = &subscription;
+    while (chat_admit(fixture->chat, bob(fixture), fixture->monotonic_ms, &retry_ms))
         continue;
-    world->monotonic_ms += 400;
-    touch(world, "alice");
-    world_send(world, alice(world), "general", "hi", 0);
-    chat_note_delivered(world->chat, alice(world), world->seq);
-    assert_int_equal(chat_reload(world->chat, &why), OK);
-    assert_ptr_equal(*chat_session_attachment(alice(world)), &mailbox);
-    assert_null(*chat_session_attachment(bob(world)));
-    assert_false(chat_admit(world->chat, bob(world), world->monotonic_ms, &retry_ms));
-    assert_true(chat_admit(world->chat, alice(world), world->monotonic_ms, &retry_ms));
-    world->monotonic_ms += 59600;
-    expire(world);
-    assert_string_equal(online(world), "alice+ bob- carol-");
-    assert_true(world_deliver(world));
-    assert_false(world_deliver(world));
-    assert_int_equal(world->ended, 0);
+    fixture->monotonic_ms += 400;
+    touch(fixture, "alice");
+    chat_fixture_send(fixture, alice(fixture), "general", "hi", 0);
+    chat_note_delivered(fixture->chat, alice(fixture), fixture->seq);
+    assert_int_equal(chat_reload(fixture->chat, &why), OK);
+    assert_ptr_equal(*chat_session_attachment(alice(fixture)), &subscription);
+    assert_null(*chat_session_attachment(bob(fixture)));
+    assert_false(chat_admit(fixture->chat, bob(fixture), fixture->monotonic_ms, &retry_ms));
+    assert_true(chat_admit(fixture->chat, alice(fixture), fixture->monotonic_ms, &retry_ms));
+    fixture->monotonic_ms += 59600;
+    expire(fixture);
+    assert_string_equal(online(fixture), "alice+ bob- carol-");
+    assert_true(chat_fixture_deliver(fixture));
+    assert_false(chat_fixture_deliver(fixture));
+    assert_int_equal(fixture->ended, 0);
 }
 
 static void test_reload__a_login_that_was_undone_leaves_nothing_behind(void **state)
 {
-    struct world *world = *state;
-    int mailbox;
+    struct chat_fixture *fixture = *state;
+    int subscription;
     struct error_text why;
-    assert_int_equal(store_begin(world->store), OK);
+    assert_int_equal(store_begin(fixture->store), OK);
     Jackdaw__SessionStarted started = JACKDAW__SESSION_STARTED__INIT;
     uint8_t hash[32] = {1};
     started.session = 99;
-    started.account = chat_session_account(alice(world));
+    started.account = chat_session_account(alice(fixture));
     started.token_hash = (ProtobufCBinaryData){.len = 32, .data = hash};
     started.device = "";
     Jackdaw__Delta delta = JACKDAW__DELTA__INIT;
     delta.change_case = JACKDAW__DELTA__CHANGE_SESSION_STARTED;
     delta.session_started = &started;
-    struct position position = {world->epoch, world->seq + 1};
-    assert_int_equal(chat_apply(world->chat, &delta, position), OK);
-    *chat_session_attachment(chat_find_session(world->chat, 99)) = &mailbox;
-    store_rollback(world->store);
-    assert_int_equal(chat_reload(world->chat, &why), OK);
-    assert_null(chat_find_session(world->chat, 99));
-    assert_int_equal(world->ended, 1);
-    assert_string_equal(online(world), "alice+ bob+ carol+");
+    struct position position = {fixture->epoch, fixture->seq + 1};
+    assert_int_equal(chat_apply(fixture->chat, &delta, position), OK);
+    *chat_session_attachment(chat_find_session(fixture->chat, 99)) = &subscription;
+    store_rollback(fixture->store);
+    assert_int_equal(chat_reload(fixture->chat, &why), OK);
+    assert_null(chat_find_session(fixture->chat, 99));
+    assert_int_equal(fixture->ended, 1);
+    assert_string_equal(online(fixture), "alice+ bob+ carol+");
 }
 
 /* ---- rate ---- */
@@ -272,20 +274,21 @@ static void test_rate__extremes(void **state)
     assert_true(retry_ms > 0 && retry_ms <= 1000);
 }
 
-#define WORLD_TEST(test) cmocka_unit_test_setup_teardown(test, open_world, close_world)
+#define CHAT_FIXTURE_TEST(test) \
+    cmocka_unit_test_setup_teardown(test, open_chat_fixture, close_chat_fixture)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WORLD_TEST(test_presence__everybody_counts_as_heard_after_opening),
-        WORLD_TEST(test_presence__told_once_to_those_who_share_a_room),
-        WORLD_TEST(test_presence__told_to_those_one_talks_to),
-        WORLD_TEST(test_presence__ends_with_the_last_device),
-        WORLD_TEST(test_presence__login_and_logout),
-        WORLD_TEST(test_presence__a_clock_that_goes_back),
-        WORLD_TEST(test_touch_all__a_new_master_heard_nobody_so_far),
-        WORLD_TEST(test_reload__keeps_what_no_row_has),
-        WORLD_TEST(test_reload__a_login_that_was_undone_leaves_nothing_behind),
+        CHAT_FIXTURE_TEST(test_presence__everybody_counts_as_heard_after_opening),
+        CHAT_FIXTURE_TEST(test_presence__told_once_to_those_who_share_a_room),
+        CHAT_FIXTURE_TEST(test_presence__told_to_those_one_talks_to),
+        CHAT_FIXTURE_TEST(test_presence__ends_with_the_last_device),
+        CHAT_FIXTURE_TEST(test_presence__login_and_logout),
+        CHAT_FIXTURE_TEST(test_presence__a_clock_that_goes_back),
+        CHAT_FIXTURE_TEST(test_touch_all__a_new_master_heard_nobody_so_far),
+        CHAT_FIXTURE_TEST(test_reload__keeps_what_no_row_has),
+        CHAT_FIXTURE_TEST(test_reload__a_login_that_was_undone_leaves_nothing_behind),
         cmocka_unit_test(test_rate__bursts_of_two_seconds_worth),
         cmocka_unit_test(test_rate__extremes),
     };

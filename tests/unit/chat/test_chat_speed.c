@@ -4,7 +4,7 @@
  * for a figure, as a test it only checks that nothing has become absurdly slow.
  *
  * test_chat_speed [MESSAGES] */
-#include "chat_world.h"
+#include "chat_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -61,86 +61,86 @@ static double now_ns(void)
     return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
-static void fill_world(struct world *world)
+static void fill_chat_fixture(struct chat_fixture *fixture)
 {
     for (int i = 0; i < PEOPLE; i++) {
         char name[32], room[32];
         snprintf(name, sizeof name, "person%d", i);
-        struct chat_session *session = world_person(world, name);
+        struct chat_session *session = chat_fixture_person(fixture, name);
         memcpy(tokens[i], name, strlen(name));
         for (int k = 0; k < 3; k++) {
             snprintf(room, sizeof room, "room%d", (i + k * 37) % ROOMS);
-            world_join(world, session, room, 0);
+            chat_fixture_join(fixture, session, room, 0);
         }
     }
 }
 
 /* One message as the server handles it, but for decoding it and for its batch. */
-static void send_one(struct world *world, unsigned long i, char *text, uint64_t *seq)
+static void send_one(struct chat_fixture *fixture, unsigned long i, char *text, uint64_t *seq)
 {
-    struct chat *chat = world->chat;
+    struct chat *chat = fixture->chat;
     unsigned long person = i * 7919 % PEOPLE;
     char to[32];
     snprintf(to, sizeof to, "#room%lu", person % ROOMS);
     struct chat_session *session = chat_authenticate(chat, tokens[person], CHAT_TOKEN_BYTES);
     uint32_t retry_ms;
-    assert_true(chat_admit(chat, session, world->monotonic_ms + i, &retry_ms));
-    chat_touch(chat, session, world->monotonic_ms + i, world->time_ms + i);
+    assert_true(chat_admit(chat, session, fixture->monotonic_ms + i, &retry_ms));
+    chat_touch(chat, session, fixture->monotonic_ms + i, fixture->time_ms + i);
     Jackdaw__SendRequest request = JACKDAW__SEND_REQUEST__INIT;
     request.request = chat_session_last_request(session) + 1;
     request.to = to;
     request.text = text;
     struct arena arena;
     arena_init(&arena, 65536);
-    struct chat_call call = {.session = session, .time_ms = world->time_ms + i, .arena = &arena};
+    struct chat_call call = {.session = session, .time_ms = fixture->time_ms + i, .arena = &arena};
     assert_int_equal(chat_propose_send(chat, &call, &request), CHAT_PROPOSE);
-    struct position position = {world->epoch, ++*seq};
+    struct position position = {fixture->epoch, ++*seq};
     assert_int_equal(chat_apply(chat, call.delta, position), OK);
     arena_clear(&arena);
 }
 
-static double measure(struct world *world)
+static double measure(struct chat_fixture *fixture)
 {
     char text[TEXT_BYTES + 1];
     memset(text, 'x', TEXT_BYTES);
     text[TEXT_BYTES] = '\0';
-    uint64_t seq = world->seq;
+    uint64_t seq = fixture->seq;
     struct error_text why;
     double start = now_ns();
     for (unsigned long i = 0; i < messages; i++) {
         if (i % BATCH == 0)
-            assert_int_equal(store_begin(world->store), OK);
-        send_one(world, i, text, &seq);
+            assert_int_equal(store_begin(fixture->store), OK);
+        send_one(fixture, i, text, &seq);
         if ((i + 1) % BATCH == 0 && i + 1 < messages)
-            assert_int_equal(store_commit(world->store), OK);
+            assert_int_equal(store_commit(fixture->store), OK);
     }
     double spent = now_ns() - start;
-    store_rollback(world->store);
-    assert_int_equal(chat_reload(world->chat, &why), OK);
+    store_rollback(fixture->store);
+    assert_int_equal(chat_reload(fixture->chat, &why), OK);
     return spent / (double)messages;
 }
 
 static void test_message__costs(void **state)
 {
     (void)state;
-    struct world world;
-    world_open(&world, 10, NULL);
-    fill_world(&world);
-    chat_close(world.chat);
+    struct chat_fixture fixture;
+    chat_fixture_open(&fixture, 10, NULL);
+    fill_chat_fixture(&fixture);
+    chat_close(fixture.chat);
     const struct chat_observer observer = {.event = on_event};
-    assert_int_equal(
-        chat_open(&world.chat, world.store, &world.limits, &observer, world.monotonic_ms, NULL),
-        OK);
-    visited = world.chat;
+    assert_int_equal(chat_open(&fixture.chat, fixture.store, &fixture.limits, &observer,
+                               fixture.monotonic_ms, NULL),
+                     OK);
+    visited = fixture.chat;
     has_store = false;
-    double without = measure(&world);
+    double without = measure(&fixture);
     has_store = true;
-    double with = measure(&world);
+    double with = measure(&fixture);
     print_message("%lu messages of %d bytes, %.1f recipients each: %.0f ns in chat, "
                   "%.0f ns with the store in memory\n",
                   messages, TEXT_BYTES, (double)recipients / (double)messages / 2, without, with);
     assert_true(without < 100000);
-    world_close(&world);
+    chat_fixture_close(&fixture);
 }
 
 int main(int argc, char **argv)

@@ -242,7 +242,7 @@ static bool has_place(const struct fake_cluster *cluster, const Jackdaw__LoginRe
             return true;
         count += !session->ended;
     }
-    return cluster->places == 0 || count < cluster->places;
+    return cluster->locations == 0 || count < cluster->locations;
 }
 
 static void end_replaced(struct fake_cluster *cluster, uint64_t id)
@@ -478,13 +478,14 @@ static void fake__list_rooms(Jackdaw__Chat_Service *service, const Jackdaw__List
     answer((struct fake_server *)service, closure_data, &reply.base, lose);
 }
 
-static void note_trail(struct fake_cluster *cluster, Jackdaw__Position *const *trail, size_t count)
+static void note_cursor_history(struct fake_cluster *cluster,
+                                Jackdaw__Position *const *cursor_history, size_t count)
 {
-    ASSERT(count <= FAKE_TRAIL_MAX);
-    cluster->trail_count = count;
+    ASSERT(count <= FAKE_CURSOR_HISTORY_MAX);
+    cluster->cursor_history_count = count;
     for (size_t i = 0; i < count; i++) {
-        cluster->trail[i].epoch = trail[i]->epoch;
-        cluster->trail[i].seq = trail[i]->seq;
+        cluster->cursor_history[i].epoch = cursor_history[i]->epoch;
+        cluster->cursor_history[i].seq = cursor_history[i]->seq;
     }
 }
 
@@ -495,7 +496,7 @@ static void fake__heartbeat(Jackdaw__Chat_Service *service, const Jackdaw__Heart
     bool lose;
     (void)closure;
     server->cluster->heartbeats_seen++;
-    note_trail(server->cluster, input->trail, input->n_trail);
+    note_cursor_history(server->cluster, input->cursor_history, input->n_cursor_history);
     if (!admit(server, closure_data, "Heartbeat", 0, &lose))
         return;
     struct fake_session *session = session_of(server, closure_data);
@@ -531,7 +532,7 @@ static void fake__receive(Jackdaw__Chat_Service *service, const Jackdaw__Receive
     bool lose;
     (void)closure;
     server->cluster->receives_seen++;
-    note_trail(server->cluster, input->trail, input->n_trail);
+    note_cursor_history(server->cluster, input->cursor_history, input->n_cursor_history);
     if (!admit(server, closure_data, "Receive", 0, &lose))
         return;
     struct fake_session *session = session_of(server, closure_data);
@@ -567,7 +568,7 @@ static void fill_event(const struct fake_message *message, Jackdaw__Event *event
     event->request = message->request;
 }
 
-static void send_page(struct fake_stream *stream, Jackdaw__ReceiveReply *page)
+static void send_entries(struct fake_stream *stream, Jackdaw__ReceiveReply *page)
 {
     struct fake_server *server = stream->server;
     uint8_t bytes[16384];
@@ -608,7 +609,7 @@ static bool feed(struct fake_stream *stream)
         stream->seq = server->rewind_seq;
         stream->epoch = epoch_at(cluster, stream->seq);
         server->rewind_seq = 0;
-        page.rewound = true;
+        page.cursor_reset = true;
     }
     after.seq = next.seq = stream->seq;
     after.epoch = next.epoch = stream->epoch;
@@ -622,7 +623,7 @@ static bool feed(struct fake_stream *stream)
         next.epoch = events[count].epoch;
         count++;
     }
-    if (count == 0 && !page.rewound)
+    if (count == 0 && !page.cursor_reset)
         return false;
     if (!server->long_poll && rpc_call_is_stream(stream->call) &&
         rpc_call_credits(stream->call) == 0)
@@ -633,7 +634,7 @@ static bool feed(struct fake_stream *stream)
     page.n_events = count;
     stream->seq = next.seq;
     stream->epoch = next.epoch;
-    send_page(stream, &page);
+    send_entries(stream, &page);
     return stream->call != NULL;
 }
 

@@ -21,7 +21,7 @@
 #define FAKE_STREAMS_MAX 8
 #define FAKE_HELD_MAX 1024
 #define FAKE_TEXT_SIZE 64
-#define FAKE_TRAIL_MAX 16
+#define FAKE_CURSOR_HISTORY_MAX 16
 
 struct fake_server;
 
@@ -74,7 +74,7 @@ struct fake_cluster {
     struct fake_session sessions[FAKE_SESSIONS_MAX];
     size_t session_count;
     uint8_t id[16];     /* the cluster's; all zero: none */
-    size_t places;      /* sessions that there may be; 0: any number */
+    size_t locations;   /* sessions that there may be; 0: any number */
     size_t page_events; /* most in one page */
     uint32_t message_bytes;
     char servers[4][ADDRESS_TEXT_SIZE]; /* what Info lists */
@@ -90,8 +90,8 @@ struct fake_cluster {
     size_t logins_resent_seen;
     struct {
         uint64_t epoch, seq;
-    } trail[FAKE_TRAIL_MAX]; /* of the last Receive or Heartbeat */
-    size_t trail_count;
+    } cursor_history[FAKE_CURSOR_HISTORY_MAX]; /* of the last Receive or Heartbeat */
+    size_t cursor_history_count;
     uint64_t numbers_most_ahead; /* highest number seen minus last one carried out */
 };
 

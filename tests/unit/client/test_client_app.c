@@ -3,9 +3,9 @@
 #include "base/clock.h"
 #include "cli/app.h"
 #include "cli/json_values.h"
-#include "cli/lines.h"
-#include "cli/screens.h"
-#include "client_world.h"
+#include "cli/text_output.h"
+#include "cli/ui_list.h"
+#include "client_fixture.h"
 #include "support/folder.h"
 
 #include <jansson.h>
@@ -76,71 +76,72 @@ static void tell_retry(struct app *app, const struct client_result *result)
     tell("retry %s %u", status_name(result->status), (unsigned)result->retry_ms);
 }
 
-static const struct screen recorder = {.password_words = true,
-                                       .event = tell_event,
-                                       .sent = tell_sent,
-                                       .result = tell_result,
-                                       .status = tell_status,
-                                       .retry = tell_retry,
-                                       .session_ended = tell_session_ended};
+static const struct ui recorder = {.password_words = true,
+                                   .event = tell_event,
+                                   .sent = tell_sent,
+                                   .result = tell_result,
+                                   .status = tell_status,
+                                   .retry = tell_retry,
+                                   .session_ended = tell_session_ended};
 
 /* ---- a program on a fake cluster ---- */
 
-struct stage {
-    struct world *world;
+struct app_fixture {
+    struct client_fixture *fixture;
     struct settings settings;
     struct app app;
     uint64_t line;
 };
 
-static struct stage *stage_new(void)
+static struct app_fixture *app_fixture_new(void)
 {
-    struct stage *stage = calloc(1, sizeof *stage);
+    struct app_fixture *app_fixture = calloc(1, sizeof *app_fixture);
     struct error_text why;
-    assert_non_null(stage);
-    stage->world = world_new(1);
-    stage->settings.addresses.items = &stage->world->servers[0].address;
-    stage->settings.addresses.count = 1;
-    stage->settings.timeout_s = 30;
-    assert_int_equal(app_init(&stage->app, &stage->settings, &recorder, &why), OK);
-    return stage;
+    assert_non_null(app_fixture);
+    app_fixture->fixture = client_fixture_new(1);
+    app_fixture->settings.addresses.items = &app_fixture->fixture->servers[0].address;
+    app_fixture->settings.addresses.count = 1;
+    app_fixture->settings.timeout_s = 30;
+    assert_int_equal(app_init(&app_fixture->app, &app_fixture->settings, &recorder, &why), OK);
+    return app_fixture;
 }
 
-static void stage_free(struct stage *stage)
+static void app_fixture_free(struct app_fixture *app_fixture)
 {
-    app_release(&stage->app);
-    world_free(stage->world);
-    free(stage);
+    app_release(&app_fixture->app);
+    client_fixture_free(app_fixture->fixture);
+    free(app_fixture);
     while (told_count > 0)
         free(told[--told_count]);
 }
 
-static void turn(struct stage *stage)
+static void turn(struct app_fixture *app_fixture)
 {
     struct pollfd entries[2] = {
-        {.fd = task_queue_descriptor(stage->world->cluster.queue), .events = POLLIN},
-        {.fd = app_descriptor(&stage->app), .events = POLLIN},
+        {.fd = task_queue_descriptor(app_fixture->fixture->cluster.queue), .events = POLLIN},
+        {.fd = app_descriptor(&app_fixture->app), .events = POLLIN},
     };
-    int wait_ms = app_timeout_ms(&stage->app);
+    int wait_ms = app_timeout_ms(&app_fixture->app);
     (void)poll(entries, 2, wait_ms < 0 || wait_ms > 5 ? 5 : wait_ms);
-    fake_cluster_turn(&stage->world->cluster, stage->world->servers, WORLD_SERVERS);
-    app_process(&stage->app);
+    fake_cluster_turn(&app_fixture->fixture->cluster, app_fixture->fixture->servers,
+                      CLIENT_FIXTURE_SERVERS);
+    app_process(&app_fixture->app);
 }
 
-#define STAGE_WAIT(stage, condition)               \
-    for (uint64_t since_ = 0; !(condition);) {     \
-        turn(stage);                               \
-        world_check_patience(&since_, #condition); \
+#define APP_WAIT(app_fixture, condition)                    \
+    for (uint64_t since_ = 0; !(condition);) {              \
+        turn(app_fixture);                                  \
+        client_fixture_check_patience(&since_, #condition); \
     }
 
 /* Starts lines as the loop for pipes does, and waits until all have ended. */
-static void run(struct stage *stage, const char *const *lines)
+static void run(struct app_fixture *app_fixture, const char *const *lines)
 {
     for (; *lines != NULL; lines++) {
-        STAGE_WAIT(stage, app_may_start(&stage->app, *lines, strlen(*lines), true));
-        app_start_line(&stage->app, *lines, strlen(*lines), ++stage->line);
+        APP_WAIT(app_fixture, app_may_start(&app_fixture->app, *lines, strlen(*lines), true));
+        app_start_line(&app_fixture->app, *lines, strlen(*lines), ++app_fixture->line);
     }
-    STAGE_WAIT(stage, !app_is_busy(&stage->app));
+    APP_WAIT(app_fixture, !app_is_busy(&app_fixture->app));
 }
 
 static void assert_told(const char *const *expected)
@@ -161,12 +162,12 @@ static void assert_told(const char *const *expected)
 static void test_lines__a_whole_session(void **state)
 {
     (void)state;
-    struct stage *stage = stage_new();
-    run(stage,
+    struct app_fixture *app_fixture = app_fixture_new();
+    run(app_fixture,
         LINES("too early", "/join lobby", "/register ann secret", "/join lobby", "hi", "//slash"));
-    run(stage, LINES("/switch nowhere", "/switch @bob", "to bob", "/msg bob too", "/users"));
-    run(stage, LINES("/switch LOBBY", "back", "/leave", "nowhere", "/members", "/logout",
-                     "/login ann wrong", "/login ann secret", "/typo", "/join", "", "/quit"));
+    run(app_fixture, LINES("/switch nowhere", "/switch @bob", "to bob", "/msg bob too", "/users"));
+    run(app_fixture, LINES("/switch LOBBY", "back", "/leave", "nowhere", "/members", "/logout",
+                           "/login ann wrong", "/login ann secret", "/typo", "/join", "", "/quit"));
     assert_told(LINES("failed too early FAILED_PRECONDITION", "join UNAUTHENTICATED", "register OK",
                       "join OK", "sent hi", "sent /slash", "switch NOT_FOUND", "switch OK",
                       "sent to bob", "sent too", "users OK", "switch OK", "sent back", "leave OK",
@@ -174,50 +175,50 @@ static void test_lines__a_whole_session(void **state)
                       "logout OK", "login UNAUTHENTICATED", "login OK", "typo INVALID_ARGUMENT",
                       "join INVALID_ARGUMENT", "quit OK"));
     static const char *const rooms[] = {"lobby", "lobby", "@bob", "@bob", "lobby"};
-    assert_int_equal(stage->world->cluster.message_count, 5);
+    assert_int_equal(app_fixture->fixture->cluster.message_count, 5);
     for (size_t i = 0; i < 5; i++)
-        assert_string_equal(stage->world->cluster.messages[i].room, rooms[i]);
-    assert_true(stage->app.quitting);
-    assert_int_equal(stage->app.commands_failed, 8);
-    stage_free(stage);
+        assert_string_equal(app_fixture->fixture->cluster.messages[i].room, rooms[i]);
+    assert_true(app_fixture->app.quitting);
+    assert_int_equal(app_fixture->app.commands_failed, 8);
+    app_fixture_free(app_fixture);
 }
 
 static void test_lines__bad_input(void **state)
 {
     (void)state;
-    struct stage *stage = stage_new();
-    run(stage, LINES("/register ann secret", "/join lobby"));
-    app_start_line(&stage->app, "a\0b", 3, 3);
-    app_start_line(&stage->app, "\xFF", 1, 4);
-    app_start_line(&stage->app, "/topic \xFF", 8, 5);
-    app_refuse_line(&stage->app, "much too long", 13, 6);
-    app_refuse_line(&stage->app, "/topic much too long", 20, 7);
-    app_refuse_line(&stage->app, "/msg bob much too long", 22, 8);
-    run(stage, LINES("still here"));
+    struct app_fixture *app_fixture = app_fixture_new();
+    run(app_fixture, LINES("/register ann secret", "/join lobby"));
+    app_start_line(&app_fixture->app, "a\0b", 3, 3);
+    app_start_line(&app_fixture->app, "\xFF", 1, 4);
+    app_start_line(&app_fixture->app, "/topic \xFF", 8, 5);
+    app_refuse_line(&app_fixture->app, "much too long", 13, 6);
+    app_refuse_line(&app_fixture->app, "/topic much too long", 20, 7);
+    app_refuse_line(&app_fixture->app, "/msg bob much too long", 22, 8);
+    run(app_fixture, LINES("still here"));
     assert_told(LINES("register OK", "join OK", "failed  INVALID_ARGUMENT",
                       "failed  INVALID_ARGUMENT", "topic INVALID_ARGUMENT",
                       "failed  INVALID_ARGUMENT", "topic INVALID_ARGUMENT",
                       "failed  INVALID_ARGUMENT", "sent still here"));
-    stage_free(stage);
+    app_fixture_free(app_fixture);
 }
 
 /* Whatever may hold a password stays here; the outcome does not repeat it. */
 static void test_lines__passwords_are_not_published(void **state)
 {
     (void)state;
-    struct stage *stage = stage_new();
-    run(stage, LINES("/register ann secret", "/join lobby"));
-    run(stage, LINES(" /login ann secret", "\xEF\xBB\xBF/login ann secret", "> /login ann secret",
-                     "!login ann secret"));
+    struct app_fixture *app_fixture = app_fixture_new();
+    run(app_fixture, LINES("/register ann secret", "/join lobby"));
+    run(app_fixture, LINES(" /login ann secret", "\xEF\xBB\xBF/login ann secret",
+                           "> /login ann secret", "!login ann secret"));
     /* Nobody can be asked for it here: the next line may be it. */
-    run(stage, LINES("/join lobby", "/login ann", "", "secret", "hello", "/login ann",
-                     "/say secret", "hello", "/say > /login ann secret"));
+    run(app_fixture, LINES("/join lobby", "/login ann", "", "secret", "hello", "/login ann",
+                           "/say secret", "hello", "/say > /login ann secret"));
     assert_told(LINES("register OK", "join OK", "login OK", "login OK", "failed  INVALID_ARGUMENT",
                       "failed  INVALID_ARGUMENT", "join OK", "login INVALID_ARGUMENT",
                       "failed  INVALID_ARGUMENT", "sent hello", "login INVALID_ARGUMENT",
                       "sent secret", "sent hello", "sent > /login ann secret"));
-    assert_int_equal(stage->world->cluster.message_count, 4);
-    stage_free(stage);
+    assert_int_equal(app_fixture->fixture->cluster.message_count, 4);
+    app_fixture_free(app_fixture);
 }
 
 static enum fake_action lose_sends(void *context, struct fake_server *server, const char *method,
@@ -234,101 +235,101 @@ static enum fake_action lose_everything(void *context, struct fake_server *serve
     return FAKE_LOSE;
 }
 
-static bool may_start(struct stage *stage, const char *line, bool patient)
+static bool may_start(struct app_fixture *app_fixture, const char *line, bool patient)
 {
-    return app_may_start(&stage->app, line, strlen(line), patient);
+    return app_may_start(&app_fixture->app, line, strlen(line), patient);
 }
 
 static void test_may_start__order(void **state)
 {
     (void)state;
-    struct stage *stage = stage_new();
-    run(stage, LINES("/register ann secret", "/join lobby"));
-    stage->world->cluster.judge = lose_sends;
-    app_start_line(&stage->app, "pending", 7, 3);
-    turn(stage);
+    struct app_fixture *app_fixture = app_fixture_new();
+    run(app_fixture, LINES("/register ann secret", "/join lobby"));
+    app_fixture->fixture->cluster.judge = lose_sends;
+    app_start_line(&app_fixture->app, "pending", 7, 3);
+    turn(app_fixture);
     /* A message waits: others follow it, commands do not, but for those that are early. */
-    assert_true(may_start(stage, "more", true));
-    assert_true(may_start(stage, "/msg bob more", true));
-    assert_true(may_start(stage, "/switch lobby", true));
-    assert_false(may_start(stage, "/topic x", true));
-    assert_false(may_start(stage, "/quit", true));
-    assert_false(may_start(stage, "/stats", true));
-    assert_true(may_start(stage, "/topic x", false)); /* a person may */
-    assert_true(may_start(stage, "/quit", false));
-    app_start_line(&stage->app, "/topic x", 8, 4);
-    assert_false(may_start(stage, "                                        /topic x", true));
+    assert_true(may_start(app_fixture, "more", true));
+    assert_true(may_start(app_fixture, "/msg bob more", true));
+    assert_true(may_start(app_fixture, "/switch lobby", true));
+    assert_false(may_start(app_fixture, "/topic x", true));
+    assert_false(may_start(app_fixture, "/quit", true));
+    assert_false(may_start(app_fixture, "/stats", true));
+    assert_true(may_start(app_fixture, "/topic x", false)); /* a person may */
+    assert_true(may_start(app_fixture, "/quit", false));
+    app_start_line(&app_fixture->app, "/topic x", 8, 4);
+    assert_false(may_start(app_fixture, "                                        /topic x", true));
     /* A command waits: everything waits, but for what a person asks of the program. */
-    assert_false(may_start(stage, "more", true));
-    assert_false(may_start(stage, "/switch lobby", true));
-    assert_false(may_start(stage, "more", false));
-    assert_false(may_start(stage, "/join x", false));
-    assert_true(may_start(stage, "/status", false));
-    assert_true(may_start(stage, "/quit", false));
-    app_give_up(&stage->app, "enough");
+    assert_false(may_start(app_fixture, "more", true));
+    assert_false(may_start(app_fixture, "/switch lobby", true));
+    assert_false(may_start(app_fixture, "more", false));
+    assert_false(may_start(app_fixture, "/join x", false));
+    assert_true(may_start(app_fixture, "/status", false));
+    assert_true(may_start(app_fixture, "/quit", false));
+    app_give_up(&app_fixture->app, "enough");
     assert_told(LINES("register OK", "join OK", "failed pending UNAVAILABLE", "topic UNAVAILABLE"));
-    run(stage, LINES("hopeless"));
+    run(app_fixture, LINES("hopeless"));
     assert_string_equal(told[told_count - 1], "failed hopeless UNAVAILABLE");
-    stage_free(stage);
+    app_fixture_free(app_fixture);
 }
 
 /* A script that asks how things stand wants to know of the server, if there is one. */
 static void test_may_start__once_a_server_answers(void **state)
 {
     (void)state;
-    struct stage *stage = stage_new();
-    assert_false(may_start(stage, "/status", true));
-    assert_true(may_start(stage, "/status", false));
-    assert_true(may_start(stage, "/stats", true));
-    STAGE_WAIT(stage, may_start(stage, "/status", true));
+    struct app_fixture *app_fixture = app_fixture_new();
+    assert_false(may_start(app_fixture, "/status", true));
+    assert_true(may_start(app_fixture, "/status", false));
+    assert_true(may_start(app_fixture, "/stats", true));
+    APP_WAIT(app_fixture, may_start(app_fixture, "/status", true));
     struct client_view view;
-    client_look(stage->app.client, &view);
+    client_inspect(app_fixture->app.client, &view);
     assert_non_null(view.server);
-    stage_free(stage);
+    app_fixture_free(app_fixture);
 }
 
 static void test_may_start__once_no_server_answers(void **state)
 {
     (void)state;
-    struct stage *stage = stage_new();
-    stage->world->cluster.judge = lose_everything;
-    STAGE_WAIT(stage, may_start(stage, "/status", true));
+    struct app_fixture *app_fixture = app_fixture_new();
+    app_fixture->fixture->cluster.judge = lose_everything;
+    APP_WAIT(app_fixture, may_start(app_fixture, "/status", true));
     struct client_view view;
-    client_look(stage->app.client, &view);
+    client_inspect(app_fixture->app.client, &view);
     assert_null(view.server);
-    stage_free(stage);
+    app_fixture_free(app_fixture);
 }
 
 static void test_may_start__waits_while_the_queue_is_full(void **state)
 {
     (void)state;
-    struct stage *stage = stage_new();
-    run(stage, LINES("/register ann secret", "/join lobby"));
-    stage->world->cluster.judge = lose_sends;
+    struct app_fixture *app_fixture = app_fixture_new();
+    run(app_fixture, LINES("/register ann secret", "/join lobby"));
+    app_fixture->fixture->cluster.judge = lose_sends;
     size_t started = 0;
-    for (; may_start(stage, "message", true); started++)
-        app_start_line(&stage->app, "message", 7, started);
+    for (; may_start(app_fixture, "message", true); started++)
+        app_start_line(&app_fixture->app, "message", 7, started);
     assert_int_equal(started, CLIENT_QUEUE_REQUESTS);
-    assert_int_equal(stage->app.commands_failed, 0);
+    assert_int_equal(app_fixture->app.commands_failed, 0);
     recording = false;
-    client_give_up(stage->app.client, STATUS_UNAVAILABLE, "enough");
-    assert_int_equal(stage->app.commands_failed, CLIENT_QUEUE_REQUESTS);
-    assert_true(may_start(stage, "message", true));
+    client_give_up(app_fixture->app.client, STATUS_UNAVAILABLE, "enough");
+    assert_int_equal(app_fixture->app.commands_failed, CLIENT_QUEUE_REQUESTS);
+    assert_true(may_start(app_fixture, "message", true));
     recording = true;
-    stage_free(stage);
+    app_fixture_free(app_fixture);
 }
 
 static void test_rooms__follow_events(void **state)
 {
     (void)state;
-    struct stage *stage = stage_new();
-    run(stage, LINES("/register ann secret", "/join a", "/join b", "/join c", "/switch a"));
-    assert_string_equal(stage->app.current, "a");
-    run(stage, LINES("/leave a"));
-    assert_string_equal(stage->app.current, "c"); /* the one used before */
-    run(stage, LINES("/leave b", "/leave c"));
-    assert_null(stage->app.current);
-    stage_free(stage);
+    struct app_fixture *app_fixture = app_fixture_new();
+    run(app_fixture, LINES("/register ann secret", "/join a", "/join b", "/join c", "/switch a"));
+    assert_string_equal(app_fixture->app.current, "a");
+    run(app_fixture, LINES("/leave a"));
+    assert_string_equal(app_fixture->app.current, "c"); /* the one used before */
+    run(app_fixture, LINES("/leave b", "/leave c"));
+    assert_null(app_fixture->app.current);
+    app_fixture_free(app_fixture);
 }
 
 /* With a state file alone it ends and leaves the lines to the next run; otherwise lines log in. */
@@ -336,173 +337,175 @@ static void test_session__ended_under_a_state_file(void **state)
 {
     (void)state;
     for (int has_file = 0; has_file <= 1; has_file++) {
-        struct stage *stage = stage_new();
-        run(stage, LINES("/register ann secret"));
-        stage->settings.state = has_file ? "ann.state" : NULL;
-        stage->world->cluster.sessions[0].ended = true;
-        run(stage, LINES("/users"));
-        STAGE_WAIT(stage, strcmp(told[told_count - 1], "ended UNAUTHENTICATED") == 0 ||
-                              strcmp(told[told_count - 2], "ended UNAUTHENTICATED") == 0);
-        assert_int_equal(stage->app.quitting, has_file);
-        assert_int_equal(app_exit_status(&stage->app), has_file ? APP_EXIT_LOGIN : APP_EXIT_FAILED);
-        stage->settings.state = NULL;
-        stage_free(stage);
+        struct app_fixture *app_fixture = app_fixture_new();
+        run(app_fixture, LINES("/register ann secret"));
+        app_fixture->settings.state = has_file ? "ann.state" : NULL;
+        app_fixture->fixture->cluster.sessions[0].ended = true;
+        run(app_fixture, LINES("/users"));
+        APP_WAIT(app_fixture, strcmp(told[told_count - 1], "ended UNAUTHENTICATED") == 0 ||
+                                  strcmp(told[told_count - 2], "ended UNAUTHENTICATED") == 0);
+        assert_int_equal(app_fixture->app.quitting, has_file);
+        assert_int_equal(app_exit_status(&app_fixture->app),
+                         has_file ? APP_EXIT_LOGIN : APP_EXIT_FAILED);
+        app_fixture->settings.state = NULL;
+        app_fixture_free(app_fixture);
     }
 }
 
 static void test_leave__waits_for_the_echo_and_logs_out(void **state)
 {
     (void)state;
-    struct stage *stage = stage_new();
-    run(stage, LINES("/register ann secret", "/join lobby", "bye"));
+    struct app_fixture *app_fixture = app_fixture_new();
+    run(app_fixture, LINES("/register ann secret", "/join lobby", "bye"));
     /* The servers run on this thread: app_leave alone would wait for them in vain. */
-    STAGE_WAIT(stage, strcmp(told[told_count - 1], "event bye") == 0);
-    assert_false(stage->world->cluster.sessions[0].ended);
-    app_leave(&stage->app);
-    fake_cluster_turn(&stage->world->cluster, stage->world->servers, WORLD_SERVERS);
-    assert_true(stage->world->cluster.sessions[0].ended);
-    stage_free(stage);
+    APP_WAIT(app_fixture, strcmp(told[told_count - 1], "event bye") == 0);
+    assert_false(app_fixture->fixture->cluster.sessions[0].ended);
+    app_leave(&app_fixture->app);
+    fake_cluster_turn(&app_fixture->fixture->cluster, app_fixture->fixture->servers,
+                      CLIENT_FIXTURE_SERVERS);
+    assert_true(app_fixture->fixture->cluster.sessions[0].ended);
+    app_fixture_free(app_fixture);
 }
 
 /* ---- logins that are refused ---- */
 
 /* A program that logs in by its options, as ann in a cluster that has so many places, all taken. */
-static struct stage *stage_locked_out(size_t places)
+static struct app_fixture *app_fixture_locked_out(size_t locations)
 {
-    struct stage *stage = stage_new();
-    run(stage, LINES("/register ann secret", "/logout"));
-    for (size_t i = 0; i < places; i++) {
-        run(stage, LINES("/login ann secret"));
-        app_release(&stage->app);
+    struct app_fixture *app_fixture = app_fixture_new();
+    run(app_fixture, LINES("/register ann secret", "/logout"));
+    for (size_t i = 0; i < locations; i++) {
+        run(app_fixture, LINES("/login ann secret"));
+        app_release(&app_fixture->app);
         struct error_text why;
-        assert_int_equal(app_init(&stage->app, &stage->settings, &recorder, &why), OK);
+        assert_int_equal(app_init(&app_fixture->app, &app_fixture->settings, &recorder, &why), OK);
     }
     while (told_count > 0)
         free(told[--told_count]);
-    stage->world->cluster.places = places;
-    stage->settings.user = "ann";
+    app_fixture->fixture->cluster.locations = locations;
+    app_fixture->settings.user = "ann";
     static char *rooms[] = {(char *)"lobby"};
-    stage->settings.rooms.items = rooms;
-    stage->settings.rooms.count = 1;
-    (void)snprintf(stage->app.password, sizeof stage->app.password, "secret");
-    return stage;
+    app_fixture->settings.rooms.items = rooms;
+    app_fixture->settings.rooms.count = 1;
+    (void)snprintf(app_fixture->app.password, sizeof app_fixture->app.password, "secret");
+    return app_fixture;
 }
 
 static void test_login__is_tried_again_when_there_may_be_place(void **state)
 {
     (void)state;
-    struct stage *stage = stage_locked_out(2);
-    app_start_session(&stage->app);
-    STAGE_WAIT(stage, told_count == 1);
+    struct app_fixture *app_fixture = app_fixture_locked_out(2);
+    app_start_session(&app_fixture->app);
+    APP_WAIT(app_fixture, told_count == 1);
     assert_string_equal(told[0], "retry RESOURCE_EXHAUSTED 40000");
-    assert_in_range(stage->app.login_due_us - clock_monotonic_us(), 38000000, 40100000);
-    assert_false(may_start(stage, "hello", true));
-    stage->app.login_due_us = 0;
-    STAGE_WAIT(stage, told_count == 2);
+    assert_in_range(app_fixture->app.login_due_us - clock_monotonic_us(), 38000000, 40100000);
+    assert_false(may_start(app_fixture, "hello", true));
+    app_fixture->app.login_due_us = 0;
+    APP_WAIT(app_fixture, told_count == 2);
     assert_string_equal(told[1], "retry RESOURCE_EXHAUSTED 40000");
-    stage->world->cluster.sessions[1].ended = true;
-    stage->app.login_due_us = 0;
-    STAGE_WAIT(stage, !app_is_busy(&stage->app));
-    run(stage, LINES("hello"));
+    app_fixture->fixture->cluster.sessions[1].ended = true;
+    app_fixture->app.login_due_us = 0;
+    APP_WAIT(app_fixture, !app_is_busy(&app_fixture->app));
+    run(app_fixture, LINES("hello"));
     assert_told(LINES("retry RESOURCE_EXHAUSTED 40000", "retry RESOURCE_EXHAUSTED 40000",
                       "login OK", "join OK", "sent hello"));
-    assert_int_equal(app_exit_status(&stage->app), APP_EXIT_OK);
-    stage_free(stage);
+    assert_int_equal(app_exit_status(&app_fixture->app), APP_EXIT_OK);
+    app_fixture_free(app_fixture);
 }
 
 /* Without more input to come it does not go on for ever. */
 static void test_login__is_tried_three_times_after_the_end_of_the_input(void **state)
 {
     (void)state;
-    struct stage *stage = stage_locked_out(1);
-    stage->app.input_ended = true;
-    app_start_session(&stage->app);
+    struct app_fixture *app_fixture = app_fixture_locked_out(1);
+    app_fixture->app.input_ended = true;
+    app_start_session(&app_fixture->app);
     for (size_t i = 1; i <= 3; i++) {
-        STAGE_WAIT(stage, told_count == i);
-        stage->app.login_due_us = 0;
+        APP_WAIT(app_fixture, told_count == i);
+        app_fixture->app.login_due_us = 0;
     }
-    STAGE_WAIT(stage, !app_is_busy(&stage->app));
+    APP_WAIT(app_fixture, !app_is_busy(&app_fixture->app));
     assert_string_equal(told[3], "login RESOURCE_EXHAUSTED");
-    assert_true(stage->app.quitting);
-    assert_int_equal(app_exit_status(&stage->app), APP_EXIT_LOGIN);
-    stage_free(stage);
+    assert_true(app_fixture->app.quitting);
+    assert_int_equal(app_exit_status(&app_fixture->app), APP_EXIT_LOGIN);
+    app_fixture_free(app_fixture);
 }
 
 static void test_login__that_is_refused_ends_a_program(void **state)
 {
     (void)state;
-    struct stage *stage = stage_locked_out(2);
-    (void)snprintf(stage->app.password, sizeof stage->app.password, "wrong");
-    app_start_session(&stage->app);
-    STAGE_WAIT(stage, !app_is_busy(&stage->app));
+    struct app_fixture *app_fixture = app_fixture_locked_out(2);
+    (void)snprintf(app_fixture->app.password, sizeof app_fixture->app.password, "wrong");
+    app_start_session(&app_fixture->app);
+    APP_WAIT(app_fixture, !app_is_busy(&app_fixture->app));
     assert_told(LINES("login UNAUTHENTICATED"));
-    assert_true(stage->app.quitting);
-    assert_int_equal(app_exit_status(&stage->app), APP_EXIT_LOGIN);
-    stage_free(stage);
+    assert_true(app_fixture->app.quitting);
+    assert_int_equal(app_exit_status(&app_fixture->app), APP_EXIT_LOGIN);
+    app_fixture_free(app_fixture);
 }
 
 /* Nobody can be asked for it. */
 static void test_login__without_a_password_ends_a_program(void **state)
 {
     (void)state;
-    struct stage *stage = stage_locked_out(2);
-    stage->app.password[0] = '\0';
-    app_start_session(&stage->app);
-    assert_false(app_is_busy(&stage->app));
+    struct app_fixture *app_fixture = app_fixture_locked_out(2);
+    app_fixture->app.password[0] = '\0';
+    app_start_session(&app_fixture->app);
+    assert_false(app_is_busy(&app_fixture->app));
     assert_told(LINES("login INVALID_ARGUMENT"));
-    assert_true(stage->app.quitting);
-    assert_int_equal(app_exit_status(&stage->app), APP_EXIT_LOGIN);
-    stage_free(stage);
+    assert_true(app_fixture->app.quitting);
+    assert_int_equal(app_exit_status(&app_fixture->app), APP_EXIT_LOGIN);
+    app_fixture_free(app_fixture);
 }
 
 static void test_login__that_is_stopped_while_it_waits(void **state)
 {
     (void)state;
-    struct stage *stage = stage_locked_out(2);
-    app_start_session(&stage->app);
-    STAGE_WAIT(stage, told_count == 1);
-    app_stop_login(&stage->app);
-    assert_false(app_is_busy(&stage->app));
+    struct app_fixture *app_fixture = app_fixture_locked_out(2);
+    app_start_session(&app_fixture->app);
+    APP_WAIT(app_fixture, told_count == 1);
+    app_stop_login(&app_fixture->app);
+    assert_false(app_is_busy(&app_fixture->app));
     assert_string_equal(told[1], "login CANCELLED");
-    assert_int_equal(app_exit_status(&stage->app), APP_EXIT_LOGIN);
-    stage_free(stage);
+    assert_int_equal(app_exit_status(&app_fixture->app), APP_EXIT_LOGIN);
+    app_fixture_free(app_fixture);
 }
 
 /* --replace ends the device that was silent for longest, and no second one. */
 static void test_login__replaces_a_device_once(void **state)
 {
     (void)state;
-    struct stage *stage = stage_locked_out(2);
-    const struct fake_session *sessions = stage->world->cluster.sessions;
-    stage->settings.replace = true;
-    app_start_session(&stage->app);
-    STAGE_WAIT(stage, told_count > 0 && !app_is_busy(&stage->app));
+    struct app_fixture *app_fixture = app_fixture_locked_out(2);
+    const struct fake_session *sessions = app_fixture->fixture->cluster.sessions;
+    app_fixture->settings.replace = true;
+    app_start_session(&app_fixture->app);
+    APP_WAIT(app_fixture, told_count > 0 && !app_is_busy(&app_fixture->app));
     assert_told(LINES("login OK", "join OK"));
-    size_t count = stage->world->cluster.session_count;
+    size_t count = app_fixture->fixture->cluster.session_count;
     assert_true(sessions[count - 2].ended);
     assert_false(sessions[count - 3].ended);
     /* Another one took the place: that one is not put out again. */
-    stage->world->cluster.sessions[count - 1].ended = true;
-    stage->world->cluster.places = 1;
-    STAGE_WAIT(stage, strcmp(told[told_count - 1], "retry RESOURCE_EXHAUSTED 40000") == 0);
+    app_fixture->fixture->cluster.sessions[count - 1].ended = true;
+    app_fixture->fixture->cluster.locations = 1;
+    APP_WAIT(app_fixture, strcmp(told[told_count - 1], "retry RESOURCE_EXHAUSTED 40000") == 0);
     assert_false(sessions[count - 3].ended);
-    stage_free(stage);
+    app_fixture_free(app_fixture);
 }
 
 static void test_replace__takes_the_place_of_the_device_chosen(void **state)
 {
     (void)state;
-    struct stage *stage = stage_locked_out(2);
-    run(stage, LINES("/replace 1", "/login ann secret", "/replace 0", "/replace 3", "/replace x",
-                     "/replace 1", "/replace 1"));
+    struct app_fixture *app_fixture = app_fixture_locked_out(2);
+    run(app_fixture, LINES("/replace 1", "/login ann secret", "/replace 0", "/replace 3",
+                           "/replace x", "/replace 1", "/replace 1"));
     assert_told(LINES("replace FAILED_PRECONDITION", "login RESOURCE_EXHAUSTED",
                       "replace INVALID_ARGUMENT", "replace INVALID_ARGUMENT",
                       "replace INVALID_ARGUMENT", "replace OK", "join OK",
                       "replace FAILED_PRECONDITION"));
-    size_t count = stage->world->cluster.session_count;
-    assert_true(stage->world->cluster.sessions[count - 3].ended);
-    assert_false(stage->world->cluster.sessions[count - 2].ended);
-    stage_free(stage);
+    size_t count = app_fixture->fixture->cluster.session_count;
+    assert_true(app_fixture->fixture->cluster.sessions[count - 3].ended);
+    assert_false(app_fixture->fixture->cluster.sessions[count - 2].ended);
+    app_fixture_free(app_fixture);
 }
 
 /* ---- JSON ---- */
@@ -587,29 +590,29 @@ static void test_lines__peers_cannot_drive_the_terminal(void **state)
 {
     (void)state;
     char kept[4096] = "";
-    struct stage *stage = stage_new();
-    stage->app.screen = &line_screen;
-    assert_true(line_screen.open(&stage->app));
-    stage->app.lines->put = keep;
-    stage->app.lines->put_context = kept;
+    struct app_fixture *app_fixture = app_fixture_new();
+    app_fixture->app.ui = &text_ui;
+    assert_true(text_ui.open(&app_fixture->app));
+    app_fixture->app.lines->put = keep;
+    app_fixture->app.lines->put_context = kept;
     const char *evil = "\x1b]0;owned\x07\r\x9b"
                        "2J\nlobby> fake\x7f";
     for (int kind = JACKDAW__EVENT__KIND__UNKNOWN; kind <= JACKDAW__EVENT__KIND__REMOVED; kind++) {
         Jackdaw__Event event = event_of((Jackdaw__Event__Kind)kind);
         event.room = event.from = event.subject = event.text = (char *)evil;
-        line_screen.event(&stage->app, &event);
+        text_ui.event(&app_fixture->app, &event);
     }
     const struct outcome outcome = {.word = evil, .status = STATUS_NOT_FOUND, .error = evil};
-    line_screen.sent(&stage->app, &outcome);
-    line_screen.session_ended(&stage->app, STATUS_UNAUTHENTICATED, evil);
-    line_screen.status(&stage->app, NULL, evil); /* a server's sentence may be in it */
+    text_ui.sent(&app_fixture->app, &outcome);
+    text_ui.session_ended(&app_fixture->app, STATUS_UNAUTHENTICATED, evil);
+    text_ui.status(&app_fixture->app, NULL, evil); /* a server's sentence may be in it */
     const struct command command = {.name = "switch", .run = run_switch};
     const struct outcome outcome_of_switch = {
         .command = &command, .word = "switch", .status = STATUS_OK, .error = ""};
-    stage->app.current = (char *)evil;
-    line_screen.result(&stage->app, &outcome_of_switch);
-    lines_status(&stage->app, NULL);
-    stage->app.current = NULL;
+    app_fixture->app.current = (char *)evil;
+    text_ui.result(&app_fixture->app, &outcome_of_switch);
+    text_output_status(&app_fixture->app, NULL);
+    app_fixture->app.current = NULL;
     assert_true(strlen(kept) > 200);
     for (const char *at = kept; *at != '\0'; at++) {
         assert_true((unsigned char)*at >= 0x20 || *at == '\n');
@@ -618,75 +621,75 @@ static void test_lines__peers_cannot_drive_the_terminal(void **state)
     /* A line break in a message does not look like the beginning of a line. */
     assert_null(strstr(kept, "\nlobby> fake"));
     assert_non_null(strstr(kept, "\n      lobby> fake"));
-    line_screen.close(&stage->app);
-    stage->app.screen = &recorder;
-    stage_free(stage);
+    text_ui.close(&app_fixture->app);
+    app_fixture->app.ui = &recorder;
+    app_fixture_free(app_fixture);
 }
 
 /* ---- the state file ---- */
 
-static void start_again(struct stage *stage)
+static void start_again(struct app_fixture *app_fixture)
 {
     struct error_text why;
-    app_release(&stage->app);
-    assert_int_equal(app_init(&stage->app, &stage->settings, &recorder, &why), OK);
+    app_release(&app_fixture->app);
+    assert_int_equal(app_init(&app_fixture->app, &app_fixture->settings, &recorder, &why), OK);
 }
 
 /* What could not be printed is printed by the next run. */
 static void test_state__output_that_fails(void **state)
 {
     (void)state;
-    struct stage *stage = stage_new();
+    struct app_fixture *app_fixture = app_fixture_new();
     char *folder = folder_new();
     char path[512];
     FILE *real = stdout;
     (void)snprintf(path, sizeof path, "%s/state", folder);
-    stage->settings.state = path;
-    start_again(stage);
-    run(stage, LINES("/register ann secret", "/join lobby"));
+    app_fixture->settings.state = path;
+    start_again(app_fixture);
+    run(app_fixture, LINES("/register ann secret", "/join lobby"));
     size_t before = told_count;
     stdout = fopen("/dev/full", "w");
     assert_non_null(stdout);
     (void)fputc('x', stdout);
     assert_int_not_equal(fflush(stdout), 0);
-    fake_say(&stage->world->cluster, "lobby", "bob", "new");
-    STAGE_WAIT(stage, told_count > before);
-    app_start_line(&stage->app, "mine", 4, ++stage->line);
-    turn(stage);
+    fake_say(&app_fixture->fixture->cluster, "lobby", "bob", "new");
+    APP_WAIT(app_fixture, told_count > before);
+    app_start_line(&app_fixture->app, "mine", 4, ++app_fixture->line);
+    turn(app_fixture);
     (void)fclose(stdout);
     stdout = real;
     before = told_count;
-    start_again(stage);
-    assert_int_equal(stage->app.first_line, 2); /* "mine" is to be given again */
-    app_start_session(&stage->app);
-    STAGE_WAIT(stage, told_count == before + 2);
+    start_again(app_fixture);
+    assert_int_equal(app_fixture->app.first_line, 2); /* "mine" is to be given again */
+    app_start_session(&app_fixture->app);
+    APP_WAIT(app_fixture, told_count == before + 2);
     bool resumed = strcmp(told[before], "resume OK") == 0;
     assert_string_equal(told[before + resumed], "event new");
     assert_string_equal(told[before + !resumed], "resume OK");
-    assert_int_equal(stage->world->cluster.sends_seen, 0);
-    stage_free(stage);
+    assert_int_equal(app_fixture->fixture->cluster.sends_seen, 0);
+    app_fixture_free(app_fixture);
     folder_remove(folder);
 }
 
 /* ---- /status ---- */
 
-static char *status_lines(struct stage *stage, char kept[static 4096])
+static char *status_lines(struct app_fixture *app_fixture, char kept[static 4096])
 {
-    stage->app.screen = &line_screen;
-    assert_true(line_screen.open(&stage->app));
-    stage->app.lines->put = keep;
-    stage->app.lines->put_context = kept;
+    app_fixture->app.ui = &text_ui;
+    assert_true(text_ui.open(&app_fixture->app));
+    app_fixture->app.lines->put = keep;
+    app_fixture->app.lines->put_context = kept;
     kept[0] = '\0';
-    run(stage, LINES("/status"));
-    line_screen.close(&stage->app);
-    stage->app.screen = &recorder;
+    run(app_fixture, LINES("/status"));
+    text_ui.close(&app_fixture->app);
+    app_fixture->app.ui = &recorder;
     return kept;
 }
 
-static void list_servers(struct stage *stage)
+static void list_servers(struct app_fixture *app_fixture)
 {
-    struct fake_cluster *cluster = &stage->world->cluster;
-    address_format(&stage->world->servers[0].address, cluster->servers[0]);
+    struct fake_cluster *cluster = &app_fixture->fixture->cluster;
+    address_format(&app_fixture->fixture->servers[0].address, cluster->servers[0]);
     (void)strcpy(cluster->servers[1], "10.0.0.2:2625");
     (void)strcpy(cluster->servers[2], "10.0.0.3:2625");
     (void)strcpy(cluster->servers[3], "10.0.0.4:2625");
@@ -697,10 +700,10 @@ static void test_status__in_lines(void **state)
 {
     (void)state;
     char kept[4096];
-    struct stage *stage = stage_new();
-    list_servers(stage);
-    run(stage, LINES("/register ann secret"));
-    status_lines(stage, kept);
+    struct app_fixture *app_fixture = app_fixture_new();
+    list_servers(app_fixture);
+    run(app_fixture, LINES("/register ann secret"));
+    status_lines(app_fixture, kept);
     assert_non_null(strstr(kept, "number 1, master, fake 1.0; answered in "));
     assert_non_null(strstr(kept, "is master, epoch 1; durability all"));
     assert_non_null(strstr(kept, "in sync   10.0.0.2:2625  10.0.0.1:2626  1:1042, its clock "
@@ -709,29 +712,29 @@ static void test_status__in_lines(void **state)
     assert_non_null(strstr(kept, "10.0.0.3:2625  10.0.0.1:2626  1:1042, 42 behind, not reachable"));
     assert_non_null(strstr(kept, "pending   0 not sent"));
     assert_null(strstr(kept, "known")); /* all of them are members */
-    fake_server_kill(&stage->world->servers[0]);
+    fake_server_kill(&app_fixture->fixture->servers[0]);
     for (int i = 0; i < 5; i++)
-        turn(stage);
-    status_lines(stage, kept);
+        turn(app_fixture);
+    status_lines(app_fixture, kept);
     assert_non_null(strstr(kept, "server    none answers"));
     assert_non_null(strstr(kept, "known     10.0.0.3:2625"));
-    assert_int_equal(stage->app.commands_failed, 0);
-    stage_free(stage);
+    assert_int_equal(app_fixture->app.commands_failed, 0);
+    app_fixture_free(app_fixture);
 }
 
 static void test_status__of_an_old_server(void **state)
 {
     (void)state;
     char kept[4096];
-    struct stage *stage = stage_new();
-    fake_server_kill(&stage->world->servers[0]);
-    stage->world->servers[0].old = true;
-    fake_server_start(&stage->world->servers[0], &stage->world->cluster);
-    run(stage, LINES("/register ann secret"));
-    status_lines(stage, kept);
+    struct app_fixture *app_fixture = app_fixture_new();
+    fake_server_kill(&app_fixture->fixture->servers[0]);
+    app_fixture->fixture->servers[0].old = true;
+    fake_server_start(&app_fixture->fixture->servers[0], &app_fixture->fixture->cluster);
+    run(app_fixture, LINES("/register ann secret"));
+    status_lines(app_fixture, kept);
     assert_non_null(strstr(kept, "master"));
     assert_non_null(strstr(kept, "too old to tell of its cluster"));
-    stage_free(stage);
+    app_fixture_free(app_fixture);
 }
 
 static json_t *last_status;
@@ -747,16 +750,16 @@ static void keep_status(struct app *app, const struct outcome *outcome)
 static void test_status__in_json(void **state)
 {
     (void)state;
-    static const struct screen keeper = {.password_words = true,
-                                         .event = tell_event,
-                                         .sent = tell_sent,
-                                         .result = keep_status,
-                                         .status = tell_status,
-                                         .session_ended = tell_session_ended};
-    struct stage *stage = stage_new();
-    list_servers(stage);
-    stage->app.screen = &keeper;
-    run(stage, LINES("/register ann secret", "/status"));
+    static const struct ui keeper = {.password_words = true,
+                                     .event = tell_event,
+                                     .sent = tell_sent,
+                                     .result = keep_status,
+                                     .status = tell_status,
+                                     .session_ended = tell_session_ended};
+    struct app_fixture *app_fixture = app_fixture_new();
+    list_servers(app_fixture);
+    app_fixture->app.ui = &keeper;
+    run(app_fixture, LINES("/register ann secret", "/status"));
     const json_t *cluster = json_object_get(last_status, "cluster");
     const json_t *third = json_array_get(json_object_get(cluster, "members"), 2);
     assert_string_equal(json_string_value(json_object_get(cluster, "role")), "master");
@@ -776,8 +779,8 @@ static void test_status__in_json(void **state)
     assert_true(json_is_true(json_object_get(last_status, "connected")));
     json_decref(last_status);
     last_status = NULL;
-    stage->app.screen = &recorder;
-    stage_free(stage);
+    app_fixture->app.ui = &recorder;
+    app_fixture_free(app_fixture);
 }
 
 /* ---- the history of a room that is joined ---- */
@@ -786,7 +789,7 @@ static void test_status__in_json(void **state)
 
 /* A screen, and a lobby of four messages: <1> to <4>. */
 struct lobby {
-    struct stage *stage;
+    struct app_fixture *app_fixture;
     char kept[4096];
     char texts[HISTORY_SIZE][8];
     Jackdaw__Event events[HISTORY_SIZE];
@@ -794,11 +797,11 @@ struct lobby {
 
 static void open_lobby(struct lobby *lobby)
 {
-    *lobby = (struct lobby){.stage = stage_new()};
-    lobby->stage->app.screen = &line_screen;
-    assert_true(line_screen.open(&lobby->stage->app));
-    lobby->stage->app.lines->put = keep;
-    lobby->stage->app.lines->put_context = lobby->kept;
+    *lobby = (struct lobby){.app_fixture = app_fixture_new()};
+    lobby->app_fixture->app.ui = &text_ui;
+    assert_true(text_ui.open(&lobby->app_fixture->app));
+    lobby->app_fixture->app.lines->put = keep;
+    lobby->app_fixture->app.lines->put_context = lobby->kept;
     for (size_t i = 0; i < HISTORY_SIZE; i++) {
         (void)snprintf(lobby->texts[i], sizeof lobby->texts[i], "<%zu>", i + 1);
         lobby->events[i] = event_of(JACKDAW__EVENT__KIND__MESSAGE);
@@ -809,9 +812,9 @@ static void open_lobby(struct lobby *lobby)
 
 static void close_lobby(struct lobby *lobby)
 {
-    line_screen.close(&lobby->stage->app);
-    lobby->stage->app.screen = &recorder;
-    stage_free(lobby->stage);
+    text_ui.close(&lobby->app_fixture->app);
+    lobby->app_fixture->app.ui = &recorder;
+    app_fixture_free(lobby->app_fixture);
 }
 
 /* Whoever joined is told of the first count messages; the messages that are shown, in their order. */
@@ -829,7 +832,7 @@ static const char *shown_at_join(struct lobby *lobby, size_t count)
     const struct client_result result = {.call = CLIENT_JOIN, .reply.join = &reply};
     const struct outcome outcome = {.command = command_named("join", 4), .result = &result};
     lobby->kept[0] = '\0';
-    lines_result(&lobby->stage->app, &outcome);
+    text_output_result(&lobby->app_fixture->app, &outcome);
     size_t used = 0;
     for (const char *at = lobby->kept; (at = strchr(at, '<')) != NULL; at++)
         shown[used++] = at[1];
@@ -839,7 +842,7 @@ static const char *shown_at_join(struct lobby *lobby, size_t count)
 
 static void live(struct lobby *lobby, size_t number)
 {
-    line_screen.event(&lobby->stage->app, &lobby->events[number - 1]);
+    text_ui.event(&lobby->app_fixture->app, &lobby->events[number - 1]);
 }
 
 /* After a login: what is undelivered comes by itself, and is not shown as history before that. */
@@ -848,7 +851,7 @@ static void test_lines__nothing_is_shown_twice(void **state)
     (void)state;
     struct lobby lobby;
     open_lobby(&lobby);
-    lines_room(&lobby.stage->app, "lobby")->undelivered = 2;
+    text_output_room(&lobby.app_fixture->app, "lobby")->undelivered = 2;
     assert_string_equal(shown_at_join(&lobby, 4), "12");
     live(&lobby, 3);
     live(&lobby, 4);

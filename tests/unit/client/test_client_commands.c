@@ -3,7 +3,7 @@
  * completion, password files, options. No server is needed. */
 #include "cli/app.h"
 #include "cli/completion.h"
-#include "cli/feeder.h"
+#include "cli/line_reader.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -105,7 +105,7 @@ static const char *doubt(const char *line)
     const struct command *command;
     const char *rest;
     enum line_kind kind = command_parse(line, &command, &rest);
-    assert_true(kind == LINE_DOUBTFUL || kind == LINE_MESSAGE);
+    assert_true(kind == LINE_SUSPICIOUS || kind == LINE_MESSAGE);
     return kind == LINE_MESSAGE ? "" : command->name;
 }
 
@@ -231,117 +231,117 @@ static void put(struct pipe_ends *ends, const void *bytes, size_t size)
     assert_int_equal(write(ends->in, bytes, size), (ssize_t)size);
 }
 
-static void assert_line(struct feeder *feeder, const char *text, uint64_t number)
+static void assert_line(struct line_reader *line_reader, const char *text, uint64_t number)
 {
-    struct feeder_line line;
-    assert_true(feeder_peek(feeder, &line));
+    struct input_line line;
+    assert_true(line_reader_peek(line_reader, &line));
     assert_false(line.too_long);
     assert_int_equal(line.size, strlen(text));
     assert_memory_equal(line.text, text, line.size);
     assert_int_equal(line.number, number);
-    feeder_skip(feeder);
+    line_reader_skip(line_reader);
 }
 
-static void test_feeder__lines(void **state)
+static void test_line_reader__lines(void **state)
 {
     (void)state;
-    struct feeder feeder;
-    struct feeder_line line;
+    struct line_reader line_reader;
+    struct input_line line;
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     struct pipe_ends pipe_ends = {ends[0], ends[1]};
-    assert_int_equal(feeder_init(&feeder, ends[0]), OK);
+    assert_int_equal(line_reader_init(&line_reader, ends[0]), OK);
     put(&pipe_ends, "one\r\n\ntw", 8);
-    feeder_read(&feeder);
-    assert_line(&feeder, "one", 1);
-    assert_line(&feeder, "", 2);
-    assert_false(feeder_peek(&feeder, &line));
-    assert_false(feeder_is_final(&feeder));
+    line_reader_read(&line_reader);
+    assert_line(&line_reader, "one", 1);
+    assert_line(&line_reader, "", 2);
+    assert_false(line_reader_peek(&line_reader, &line));
+    assert_false(line_reader_is_final(&line_reader));
     put(&pipe_ends, "o\nend", 5);
-    feeder_read(&feeder);
-    assert_line(&feeder, "two", 3);
-    assert_false(feeder_peek(&feeder, &line));
+    line_reader_read(&line_reader);
+    assert_line(&line_reader, "two", 3);
+    assert_false(line_reader_peek(&line_reader, &line));
     (void)close(ends[1]);
-    assert_true(feeder_is_final(&feeder)); /* known before it is read */
-    feeder_read(&feeder);
-    assert_true(feeder.ended);
-    assert_line(&feeder, "end", 4);
-    assert_false(feeder_peek(&feeder, &line));
-    assert_false(feeder_wants(&feeder));
-    feeder_release(&feeder);
+    assert_true(line_reader_is_final(&line_reader)); /* known before it is read */
+    line_reader_read(&line_reader);
+    assert_true(line_reader.ended);
+    assert_line(&line_reader, "end", 4);
+    assert_false(line_reader_peek(&line_reader, &line));
+    assert_false(line_reader_wants(&line_reader));
+    line_reader_release(&line_reader);
     (void)close(ends[0]);
 }
 
 /* Reads a file of lines that are as long as may be, and of one byte more. */
-static void test_feeder__too_long(void **state)
+static void test_line_reader__too_long(void **state)
 {
     (void)state;
-    struct feeder feeder;
-    struct feeder_line line;
+    struct line_reader line_reader;
+    struct input_line line;
     FILE *file = tmpfile();
-    char *text = malloc(FEEDER_LINE_MAX + 1);
+    char *text = malloc(INPUT_LINE_MAX + 1);
     assert_true(file != NULL && text != NULL);
-    memset(text, 'x', FEEDER_LINE_MAX + 1);
-    assert_int_equal(fwrite(text, 1, FEEDER_LINE_MAX, file), FEEDER_LINE_MAX);
+    memset(text, 'x', INPUT_LINE_MAX + 1);
+    assert_int_equal(fwrite(text, 1, INPUT_LINE_MAX, file), INPUT_LINE_MAX);
     (void)fputs("\r\n", file);
     for (size_t more = 1; more < 300000; more += 99999) {
-        assert_int_equal(fwrite(text, 1, FEEDER_LINE_MAX + 1, file), FEEDER_LINE_MAX + 1);
+        assert_int_equal(fwrite(text, 1, INPUT_LINE_MAX + 1, file), INPUT_LINE_MAX + 1);
         for (size_t i = 1; i < more; i++)
             (void)fputc('y', file);
         (void)fputs("\nshort\n", file);
     }
     rewind(file);
-    assert_int_equal(feeder_init(&feeder, fileno(file)), OK);
-    assert_true(feeder_is_final(&feeder));
+    assert_int_equal(line_reader_init(&line_reader, fileno(file)), OK);
+    assert_true(line_reader_is_final(&line_reader));
     size_t longest = 0, too_long = 0, good = 0;
-    while (!feeder.ended || feeder_peek(&feeder, &line)) {
-        if (feeder_wants(&feeder)) {
-            feeder_read(&feeder);
+    while (!line_reader.ended || line_reader_peek(&line_reader, &line)) {
+        if (line_reader_wants(&line_reader)) {
+            line_reader_read(&line_reader);
             continue;
         }
-        assert_true(feeder_peek(&feeder, &line)); /* or the loop would wait for ever */
+        assert_true(line_reader_peek(&line_reader, &line)); /* or the loop would wait for ever */
         assert_int_equal(line.number, longest + too_long + good + 1);
         if (line.too_long)
             too_long++;
-        else if (line.size == FEEDER_LINE_MAX)
+        else if (line.size == INPUT_LINE_MAX)
             longest++;
         else {
             assert_int_equal(line.size, 5);
             assert_memory_equal(line.text, "short", 5);
             good++;
         }
-        feeder_skip(&feeder);
+        line_reader_skip(&line_reader);
     }
     assert_int_equal(longest, 1);
     assert_int_equal(too_long, 4);
     assert_int_equal(good, 4);
-    feeder_release(&feeder);
+    line_reader_release(&line_reader);
     free(text);
     (void)fclose(file);
 }
 
-static void test_feeder__reads_no_more_than_it_keeps(void **state)
+static void test_line_reader__reads_no_more_than_it_keeps(void **state)
 {
     (void)state;
-    struct feeder feeder;
+    struct line_reader line_reader;
     FILE *file = tmpfile();
     assert_non_null(file);
     for (size_t i = 0; i < 100000; i++)
         (void)fprintf(file, "line %zu\n", i);
     rewind(file);
-    assert_int_equal(feeder_init(&feeder, fileno(file)), OK);
+    assert_int_equal(line_reader_init(&line_reader, fileno(file)), OK);
     int reads = 0;
-    for (; feeder_wants(&feeder); reads++)
-        feeder_read(&feeder);
+    for (; line_reader_wants(&line_reader); reads++)
+        line_reader_read(&line_reader);
     assert_in_range(reads, 1, 20);
-    assert_true(feeder.used <= FEEDER_LINE_MAX + 2);
-    assert_false(feeder.ended);
+    assert_true(line_reader.used <= INPUT_LINE_MAX + 2);
+    assert_false(line_reader.ended);
     size_t count = 0;
-    struct feeder_line line;
-    for (;; feeder_skip(&feeder)) {
-        while (!feeder_peek(&feeder, &line) && !feeder.ended)
-            feeder_read(&feeder);
-        if (!feeder_peek(&feeder, &line))
+    struct input_line line;
+    for (;; line_reader_skip(&line_reader)) {
+        while (!line_reader_peek(&line_reader, &line) && !line_reader.ended)
+            line_reader_read(&line_reader);
+        if (!line_reader_peek(&line_reader, &line))
             break;
         char text[32];
         int size = snprintf(text, sizeof text, "line %zu", count++);
@@ -349,7 +349,7 @@ static void test_feeder__reads_no_more_than_it_keeps(void **state)
         assert_memory_equal(line.text, text, line.size);
     }
     assert_int_equal(count, 100000);
-    feeder_release(&feeder);
+    line_reader_release(&line_reader);
     (void)fclose(file);
 }
 
@@ -507,9 +507,9 @@ int main(void)
         cmocka_unit_test(test_command_doubt__passwords),
         cmocka_unit_test(test_command_doubt__messages),
         cmocka_unit_test(test_command_split__arguments),
-        cmocka_unit_test(test_feeder__lines),
-        cmocka_unit_test(test_feeder__too_long),
-        cmocka_unit_test(test_feeder__reads_no_more_than_it_keeps),
+        cmocka_unit_test(test_line_reader__lines),
+        cmocka_unit_test(test_line_reader__too_long),
+        cmocka_unit_test(test_line_reader__reads_no_more_than_it_keeps),
         cmocka_unit_test(test_names__last_used_is_last),
         cmocka_unit_test(test_completion),
         cmocka_unit_test(test_password_read_file),

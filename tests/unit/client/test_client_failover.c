@@ -4,7 +4,7 @@
  * master to the first acknowledgement; bounds are wide, for machines that do other things, too. */
 #include "client/client_internal.h"
 
-#include "client_world.h"
+#include "client_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,47 +18,47 @@
 
 #define FOUND_MS 150u /* from there being a new master to the first acknowledgement */
 
-static struct world *world_of(size_t servers, size_t known)
+static struct client_fixture *client_fixture_of(size_t servers, size_t known)
 {
-    struct world *world = world_new(servers);
+    struct client_fixture *fixture = client_fixture_new(servers);
     for (size_t i = 0; i < servers; i++)
-        address_format(&world->servers[i].address, world->cluster.servers[i]);
-    world->cluster.server_count = servers;
-    world_connect(world, known, NULL);
-    world_login(world);
-    world_settle(world);
-    return world;
+        address_format(&fixture->servers[i].address, fixture->cluster.servers[i]);
+    fixture->cluster.server_count = servers;
+    client_fixture_connect(fixture, known, NULL);
+    client_fixture_login(fixture);
+    client_fixture_settle(fixture);
+    return fixture;
 }
 
-static void elect(struct world *world, size_t server)
+static void elect(struct client_fixture *fixture, size_t server)
 {
-    for (size_t i = 0; i < WORLD_SERVERS; i++)
-        world->servers[i].master = i == server;
-    world->cluster.epoch += 65536;
+    for (size_t i = 0; i < CLIENT_FIXTURE_SERVERS; i++)
+        fixture->servers[i].master = i == server;
+    fixture->cluster.epoch += 65536;
 }
 
 /* Turns for so long, on the real clock. */
-static void run_for(struct world *world, uint32_t ms)
+static void run_for(struct client_fixture *fixture, uint32_t ms)
 {
-    uint64_t end_us = world_now_us(world) + (uint64_t)ms * 1000;
-    while (world_now_us(world) < end_us)
-        world_turn(world);
+    uint64_t end_us = client_fixture_now_us(fixture) + (uint64_t)ms * 1000;
+    while (client_fixture_now_us(fixture) < end_us)
+        client_fixture_turn(fixture);
 }
 
-static void check_server(struct world *world, size_t server)
+static void check_server(struct client_fixture *fixture, size_t server)
 {
     struct client_view view;
     char text[ADDRESS_TEXT_SIZE];
-    client_look(world->client, &view);
-    address_format(&world->servers[server].address, text);
+    client_inspect(fixture->client, &view);
+    address_format(&fixture->servers[server].address, text);
     assert_string_equal(view.server, text);
 }
 
-static struct client_figures figures_of(struct world *world)
+static struct client_stats stats_of(struct client_fixture *fixture)
 {
-    struct client_figures figures;
-    client_figures(world->client, &figures);
-    return figures;
+    struct client_stats stats;
+    client_stats(fixture->client, &stats);
+    return stats;
 }
 
 /* ---- the master dies ---- */
@@ -67,54 +67,54 @@ static struct client_figures figures_of(struct world *world)
 static void test_failover__master_is_killed(void **state)
 {
     (void)state;
-    struct world *world = world_of(3, 1);
-    size_t status_count = world->status_count;
-    fake_server_kill(&world->servers[0]);
-    world_send_many(world, "m", 10);
-    run_for(world, 60); /* an election */
-    elect(world, 2);
-    uint64_t start_us = world_now_us(world);
-    WORLD_WAIT(world, world->result_count == 10);
-    assert_true(world_now_us(world) - start_us < FOUND_MS * 1000);
-    check_server(world, 2);
-    world_check_kept(world, "m", 10);
-    assert_int_equal(world->status_count, status_count); /* too short to speak of */
-    struct client_figures figures = figures_of(world);
-    assert_int_equal(figures.failovers, 1);
-    assert_int_equal(figures.reconnects, 1);
-    assert_true(figures.longest_gap_us >= 60000);
-    assert_true(figures.max_us >= 60000);
-    world_free(world);
+    struct client_fixture *fixture = client_fixture_of(3, 1);
+    size_t status_count = fixture->status_count;
+    fake_server_kill(&fixture->servers[0]);
+    client_fixture_send_many(fixture, "m", 10);
+    run_for(fixture, 60); /* an election */
+    elect(fixture, 2);
+    uint64_t start_us = client_fixture_now_us(fixture);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 10);
+    assert_true(client_fixture_now_us(fixture) - start_us < FOUND_MS * 1000);
+    check_server(fixture, 2);
+    client_fixture_check_kept(fixture, "m", 10);
+    assert_int_equal(fixture->status_count, status_count); /* too short to speak of */
+    struct client_stats stats = stats_of(fixture);
+    assert_int_equal(stats.failovers, 1);
+    assert_int_equal(stats.reconnects, 1);
+    assert_true(stats.longest_gap_us >= 60000);
+    assert_true(stats.max_us >= 60000);
+    client_fixture_free(fixture);
 }
 
 static void test_failover__again_and_again(void **state)
 {
     (void)state;
-    struct world *world = world_of(3, 1);
+    struct client_fixture *fixture = client_fixture_of(3, 1);
     for (size_t round = 0; round < 6; round++) {
         size_t master = round % 3;
         for (size_t i = 0; i < 500; i++) {
             char text[FAKE_TEXT_SIZE];
             (void)snprintf(text, sizeof text, "m%zu", round * 500 + i);
-            world_send(world, text);
+            client_fixture_send(fixture, text);
         }
-        WORLD_WAIT(world, world->cluster.message_count > 500 * round + 50);
-        fake_server_kill(&world->servers[master]);
-        run_for(world, 5);
-        elect(world, (master + 1) % 3);
-        run_for(world, 5);
-        fake_server_start(&world->servers[master], &world->cluster);
+        CLIENT_FIXTURE_WAIT(fixture, fixture->cluster.message_count > 500 * round + 50);
+        fake_server_kill(&fixture->servers[master]);
+        run_for(fixture, 5);
+        elect(fixture, (master + 1) % 3);
+        run_for(fixture, 5);
+        fake_server_start(&fixture->servers[master], &fixture->cluster);
     }
-    WORLD_WAIT(world, world->result_count == 3000 && world->event_count == 3000);
-    world_check_kept(world, "m", 3000);
-    world_check_told(world, "m", 3000);
-    assert_int_equal(world_count(world, STATUS_OK), 3000);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 3000 && fixture->event_count == 3000);
+    client_fixture_check_kept(fixture, "m", 3000);
+    client_fixture_check_told(fixture, "m", 3000);
+    assert_int_equal(client_fixture_count(fixture, STATUS_OK), 3000);
     for (size_t i = 0; i < 3000; i++)
-        assert_int_equal(world->results[i].request, i + 1);
-    assert_int_equal(world->cluster.session_count, 1);
-    assert_int_equal(figures_of(world).failovers, 6);
-    assert_true(world->cluster.resent_seen < world->cluster.sends_seen / 2);
-    world_free(world);
+        assert_int_equal(fixture->results[i].request, i + 1);
+    assert_int_equal(fixture->cluster.session_count, 1);
+    assert_int_equal(stats_of(fixture).failovers, 6);
+    assert_true(fixture->cluster.resent_seen < fixture->cluster.sends_seen / 2);
+    client_fixture_free(fixture);
 }
 
 static enum fake_action lose_every_send(void *context, struct fake_server *server,
@@ -128,82 +128,82 @@ static enum fake_action lose_every_send(void *context, struct fake_server *serve
 static void test_failover__marks_what_was_under_way(void **state)
 {
     (void)state;
-    struct world *world = world_of(3, 1);
-    world->cluster.judge = lose_every_send;
-    world_send_many(world, "m", 3);
-    WORLD_WAIT(world, world->cluster.sends_seen == 3);
-    assert_int_equal(world->cluster.resent_seen, 0);
-    world->cluster.judge = NULL;
-    fake_server_kill(&world->servers[0]);
-    elect(world, 1);
-    WORLD_WAIT(world, world->result_count == 3);
-    assert_int_equal(world->cluster.resent_seen, 3);
-    world_free(world);
+    struct client_fixture *fixture = client_fixture_of(3, 1);
+    fixture->cluster.judge = lose_every_send;
+    client_fixture_send_many(fixture, "m", 3);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->cluster.sends_seen == 3);
+    assert_int_equal(fixture->cluster.resent_seen, 0);
+    fixture->cluster.judge = NULL;
+    fake_server_kill(&fixture->servers[0]);
+    elect(fixture, 1);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 3);
+    assert_int_equal(fixture->cluster.resent_seen, 3);
+    client_fixture_free(fixture);
 }
 
 /* A long one is told: once that it goes on, once that it is over. */
 static void test_failover__long_gap_is_told(void **state)
 {
     (void)state;
-    struct world *world = world_of(3, 3);
-    size_t status_count = world->status_count;
-    fake_server_kill(&world->servers[0]);
-    world_settle(world);
-    world_advance(world, CLIENT_QUIET_MS);
-    WORLD_WAIT(world, !world->connected);
-    assert_non_null(strstr(world->status, "was lost"));
-    world_advance(world, 2000); /* any server will do by now, but none is in charge */
-    world_send_many(world, "m", 3);
-    world_settle(world);
-    assert_int_equal(world->status_count, status_count + 1);
-    elect(world, 1);
-    WORLD_WAIT(world, world->result_count == 3);
-    assert_int_equal(world->status_count, status_count + 2);
-    assert_true(world->connected);
-    assert_non_null(strstr(world->status, "back, on "));
-    world_free(world);
+    struct client_fixture *fixture = client_fixture_of(3, 3);
+    size_t status_count = fixture->status_count;
+    fake_server_kill(&fixture->servers[0]);
+    client_fixture_settle(fixture);
+    client_fixture_advance(fixture, CLIENT_QUIET_MS);
+    CLIENT_FIXTURE_WAIT(fixture, !fixture->connected);
+    assert_non_null(strstr(fixture->status, "was lost"));
+    client_fixture_advance(fixture, 2000); /* any server will do by now, but none is in charge */
+    client_fixture_send_many(fixture, "m", 3);
+    client_fixture_settle(fixture);
+    assert_int_equal(fixture->status_count, status_count + 1);
+    elect(fixture, 1);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 3);
+    assert_int_equal(fixture->status_count, status_count + 2);
+    assert_true(fixture->connected);
+    assert_non_null(strstr(fixture->status, "back, on "));
+    client_fixture_free(fixture);
 }
 
-/* No storm while nobody reigns, and still a quick end. */
+/* No storm while nobody is the master, and still a quick end. */
 static void test_failover__long_election(void **state)
 {
     (void)state;
-    struct world *world = world_of(3, 3);
-    fake_server_kill(&world->servers[0]);
-    world_send_many(world, "m", 3);
-    size_t infos = world->cluster.infos_seen;
+    struct client_fixture *fixture = client_fixture_of(3, 3);
+    fake_server_kill(&fixture->servers[0]);
+    client_fixture_send_many(fixture, "m", 3);
+    size_t infos = fixture->cluster.infos_seen;
     for (int i = 0; i < 600; i++) { /* a minute */
-        world_turn(world);
-        world_turn(world);
-        world_advance(world, 100);
+        client_fixture_turn(fixture);
+        client_fixture_turn(fixture);
+        client_fixture_advance(fixture, 100);
     }
-    assert_in_range(world->cluster.infos_seen - infos, 100, 800);
-    assert_int_equal(world->result_count, 0);
-    elect(world, 2);
-    uint64_t start_us = world_now_us(world);
-    WORLD_WAIT(world, world->result_count == 3);
-    assert_true(world_now_us(world) - start_us < 1000000);
-    world_check_kept(world, "m", 3);
-    world_free(world);
+    assert_in_range(fixture->cluster.infos_seen - infos, 100, 800);
+    assert_int_equal(fixture->result_count, 0);
+    elect(fixture, 2);
+    uint64_t start_us = client_fixture_now_us(fixture);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 3);
+    assert_true(client_fixture_now_us(fixture) - start_us < 1000000);
+    client_fixture_check_kept(fixture, "m", 3);
+    client_fixture_free(fixture);
 }
 
 /* The server that waits with the client becomes master itself. */
 static void test_failover__current_one_is_elected(void **state)
 {
     (void)state;
-    struct world *world = world_of(2, 2);
-    fake_server_kill(&world->servers[0]);
-    world_send_many(world, "m", 3);
-    world_settle(world);
-    world_advance(world, 3000);
-    world_settle(world);
-    check_server(world, 1);
-    assert_int_equal(world->result_count, 0);
-    elect(world, 1);
-    uint64_t start_us = world_now_us(world);
-    WORLD_WAIT(world, world->result_count == 3);
-    assert_true(world_now_us(world) - start_us < 1000000);
-    world_free(world);
+    struct client_fixture *fixture = client_fixture_of(2, 2);
+    fake_server_kill(&fixture->servers[0]);
+    client_fixture_send_many(fixture, "m", 3);
+    client_fixture_settle(fixture);
+    client_fixture_advance(fixture, 3000);
+    client_fixture_settle(fixture);
+    check_server(fixture, 1);
+    assert_int_equal(fixture->result_count, 0);
+    elect(fixture, 1);
+    uint64_t start_us = client_fixture_now_us(fixture);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 3);
+    assert_true(client_fixture_now_us(fixture) - start_us < 1000000);
+    client_fixture_free(fixture);
 }
 
 /* ---- the master stops without a word ---- */
@@ -211,54 +211,54 @@ static void test_failover__current_one_is_elected(void **state)
 static enum fake_action first_is_silent(void *context, struct fake_server *server,
                                         const char *method, uint64_t number)
 {
-    struct world *world = context;
+    struct client_fixture *fixture = context;
     (void)method, (void)number;
-    return server == &world->servers[0] ? FAKE_LOSE : FAKE_OBEY;
+    return server == &fixture->servers[0] ? FAKE_LOSE : FAKE_OBEY;
 }
 
 static void test_failover__master_stops(void **state)
 {
     (void)state;
-    struct world *world = world_of(3, 1);
-    size_t status_count = world->status_count;
-    world_advance(world, 5000); /* silence that nobody minded is no gap */
-    world_settle(world);
-    world->cluster.context = world;
-    world->cluster.judge = first_is_silent;
-    world_send_many(world, "m", 10);
-    run_for(world, 500); /* the servers' own patience */
-    elect(world, 1);
-    uint64_t start_us = world_now_us(world);
-    WORLD_WAIT(world, world->result_count == 10);
-    assert_true(world_now_us(world) - start_us < FOUND_MS * 1000);
-    check_server(world, 1);
-    world_check_kept(world, "m", 10);
-    assert_true(world->status_count <= status_count + 2);
-    assert_int_equal(figures_of(world).failovers, 1);
-    assert_in_range(figures_of(world).longest_gap_us, 500000, 2000000);
-    world_free(world);
+    struct client_fixture *fixture = client_fixture_of(3, 1);
+    size_t status_count = fixture->status_count;
+    client_fixture_advance(fixture, 5000); /* silence that nobody minded is no gap */
+    client_fixture_settle(fixture);
+    fixture->cluster.context = fixture;
+    fixture->cluster.judge = first_is_silent;
+    client_fixture_send_many(fixture, "m", 10);
+    run_for(fixture, 500); /* the servers' own patience */
+    elect(fixture, 1);
+    uint64_t start_us = client_fixture_now_us(fixture);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 10);
+    assert_true(client_fixture_now_us(fixture) - start_us < FOUND_MS * 1000);
+    check_server(fixture, 1);
+    client_fixture_check_kept(fixture, "m", 10);
+    assert_true(fixture->status_count <= status_count + 2);
+    assert_int_equal(stats_of(fixture).failovers, 1);
+    assert_in_range(stats_of(fixture).longest_gap_us, 500000, 2000000);
+    client_fixture_free(fixture);
 }
 
 /* Whoever only reads finds out, too, and long before the next heartbeat. */
 static void test_failover__reader_notices(void **state)
 {
     (void)state;
-    struct world *world = world_of(3, 1);
-    world->cluster.context = world;
-    world->cluster.judge = first_is_silent;
-    world->servers[0].lose_pages = 1000;
-    elect(world, 1);
-    fake_say(&world->cluster, "lobby", "bob", "m0");
-    uint64_t start_us = world_now_us(world);
-    for (uint64_t since = 0; world->event_count == 0;) {
-        world_turn(world);
-        world_advance(world, 20);
-        world_check_patience(&since, "an event");
+    struct client_fixture *fixture = client_fixture_of(3, 1);
+    fixture->cluster.context = fixture;
+    fixture->cluster.judge = first_is_silent;
+    fixture->servers[0].lose_pages = 1000;
+    elect(fixture, 1);
+    fake_say(&fixture->cluster, "lobby", "bob", "m0");
+    uint64_t start_us = client_fixture_now_us(fixture);
+    for (uint64_t since = 0; fixture->event_count == 0;) {
+        client_fixture_turn(fixture);
+        client_fixture_advance(fixture, 20);
+        client_fixture_check_patience(&since, "an event");
     }
-    assert_true(world_now_us(world) - start_us < 4000000);
-    assert_int_equal(world->cluster.heartbeats_seen, 0);
-    check_server(world, 1);
-    world_free(world);
+    assert_true(client_fixture_now_us(fixture) - start_us < 4000000);
+    assert_int_equal(fixture->cluster.heartbeats_seen, 0);
+    check_server(fixture, 1);
+    client_fixture_free(fixture);
 }
 
 /* ---- redirects ---- */
@@ -266,40 +266,40 @@ static void test_failover__reader_notices(void **state)
 static void test_failover__redirect_is_followed_at_once(void **state)
 {
     (void)state;
-    struct world *world = world_of(3, 1);
-    world->servers[0].redirect = world->cluster.servers[2];
-    elect(world, 2);
-    world_send_many(world, "m", 3);
-    uint64_t start_us = world_now_us(world);
-    WORLD_WAIT(world, world->result_count == 3);
-    assert_true(world_now_us(world) - start_us < FOUND_MS * 1000);
-    check_server(world, 2);
-    assert_int_equal(world->cluster.resent_seen, 0); /* it was answered */
-    world_free(world);
+    struct client_fixture *fixture = client_fixture_of(3, 1);
+    fixture->servers[0].redirect = fixture->cluster.servers[2];
+    elect(fixture, 2);
+    client_fixture_send_many(fixture, "m", 3);
+    uint64_t start_us = client_fixture_now_us(fixture);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 3);
+    assert_true(client_fixture_now_us(fixture) - start_us < FOUND_MS * 1000);
+    check_server(fixture, 2);
+    assert_int_equal(fixture->cluster.resent_seen, 0); /* it was answered */
+    client_fixture_free(fixture);
 }
 
 /* Each sends the client to the other. */
 static void test_failover__redirect_loop(void **state)
 {
     (void)state;
-    struct world *world = world_of(2, 2);
-    world->servers[0].redirect = world->cluster.servers[1];
-    world->servers[1].redirect = world->cluster.servers[0];
-    elect(world, 2);
-    world_send(world, "m0");
-    size_t infos = world->cluster.infos_seen;
+    struct client_fixture *fixture = client_fixture_of(2, 2);
+    fixture->servers[0].redirect = fixture->cluster.servers[1];
+    fixture->servers[1].redirect = fixture->cluster.servers[0];
+    elect(fixture, 2);
+    client_fixture_send(fixture, "m0");
+    size_t infos = fixture->cluster.infos_seen;
     for (int i = 0; i < 600; i++) { /* a minute */
-        world_turn(world);
-        world_turn(world);
-        world_advance(world, 100);
+        client_fixture_turn(fixture);
+        client_fixture_turn(fixture);
+        client_fixture_advance(fixture, 100);
     }
-    assert_in_range(world->cluster.sends_seen, 3, 300);
-    assert_in_range(world->cluster.infos_seen - infos, 50, 800);
-    elect(world, 1);
-    WORLD_WAIT(world, world->result_count == 1);
-    check_server(world, 1);
-    assert_int_equal(world->cluster.message_count, 1);
-    world_free(world);
+    assert_in_range(fixture->cluster.sends_seen, 3, 300);
+    assert_in_range(fixture->cluster.infos_seen - infos, 50, 800);
+    elect(fixture, 1);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 1);
+    check_server(fixture, 1);
+    assert_int_equal(fixture->cluster.message_count, 1);
+    client_fixture_free(fixture);
 }
 
 /* ---- the session ---- */
@@ -316,45 +316,45 @@ static enum fake_action no_sends(void *context, struct fake_server *server, cons
 static void test_failover__session_is_not_known_yet(void **state)
 {
     (void)state;
-    struct world *world = world_of(2, 2);
-    fake_server_kill(&world->servers[0]);
-    elect(world, 1);
-    world->cluster.judge = no_sends;
-    world_send_many(world, "m", 3);
-    world_settle(world);
-    check_server(world, 1);
-    world_advance(world, 3000);
-    world_settle(world);
-    assert_int_equal(world->session_ends, 0);
-    assert_int_equal(world->result_count, 0);
-    world->cluster.judge = NULL;
-    world_advance(world, 1000);
-    WORLD_WAIT(world, world->result_count == 3);
-    fake_say(&world->cluster, "lobby", "bob", "m3");
-    WORLD_WAIT(world, world->event_count == 4);
-    assert_int_equal(world_count(world, STATUS_OK), 3);
-    world_check_told(world, "m", 4);
-    world_free(world);
+    struct client_fixture *fixture = client_fixture_of(2, 2);
+    fake_server_kill(&fixture->servers[0]);
+    elect(fixture, 1);
+    fixture->cluster.judge = no_sends;
+    client_fixture_send_many(fixture, "m", 3);
+    client_fixture_settle(fixture);
+    check_server(fixture, 1);
+    client_fixture_advance(fixture, 3000);
+    client_fixture_settle(fixture);
+    assert_int_equal(fixture->session_ends, 0);
+    assert_int_equal(fixture->result_count, 0);
+    fixture->cluster.judge = NULL;
+    client_fixture_advance(fixture, 1000);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 3);
+    fake_say(&fixture->cluster, "lobby", "bob", "m3");
+    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 4);
+    assert_int_equal(client_fixture_count(fixture, STATUS_OK), 3);
+    client_fixture_check_told(fixture, "m", 4);
+    client_fixture_free(fixture);
 }
 
 static void test_failover__session_stays_unknown(void **state)
 {
     (void)state;
-    struct world *world = world_of(2, 2);
-    fake_server_kill(&world->servers[0]);
-    elect(world, 1);
-    world->cluster.sessions[0].ended = true;
-    world_send_many(world, "m", 3);
-    uint64_t start_us = world_now_us(world);
-    for (uint64_t since = 0; world->session_ends == 0;) {
-        world_turn(world);
-        world_advance(world, 20);
-        world_check_patience(&since, "the session's end");
+    struct client_fixture *fixture = client_fixture_of(2, 2);
+    fake_server_kill(&fixture->servers[0]);
+    elect(fixture, 1);
+    fixture->cluster.sessions[0].ended = true;
+    client_fixture_send_many(fixture, "m", 3);
+    uint64_t start_us = client_fixture_now_us(fixture);
+    for (uint64_t since = 0; fixture->session_ends == 0;) {
+        client_fixture_turn(fixture);
+        client_fixture_advance(fixture, 20);
+        client_fixture_check_patience(&since, "the session's end");
     }
-    assert_in_range(world_now_us(world) - start_us, 5000000, 8000000);
-    WORLD_WAIT(world, world->result_count == 3);
-    assert_int_equal(world_count(world, STATUS_UNAUTHENTICATED), 3);
-    world_free(world);
+    assert_in_range(client_fixture_now_us(fixture) - start_us, 5000000, 8000000);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 3);
+    assert_int_equal(client_fixture_count(fixture, STATUS_UNAUTHENTICATED), 3);
+    client_fixture_free(fixture);
 }
 
 /* ---- asking how the cluster is ---- */
@@ -366,61 +366,62 @@ static enum fake_action lose_sends(void *context, struct fake_server *server, co
     return strcmp(method, "Send") == 0 ? FAKE_LOSE : FAKE_OBEY;
 }
 
-static void ask_status(struct world *world)
+static void ask_status(struct client_fixture *fixture)
 {
-    assert_int_equal(world_ask(world, &(struct client_request){.call = CLIENT_STATUS}), OK);
+    assert_int_equal(client_fixture_ask(fixture, &(struct client_request){.call = CLIENT_STATUS}),
+                     OK);
 }
 
 /* That is asked when nothing goes on: it must not wait for what does not. */
 static void test_status__is_ahead_of_what_waits(void **state)
 {
     (void)state;
-    struct world *world = world_of(1, 1);
-    world->cluster.judge = lose_sends;
-    world_send_many(world, "m", 2 * CLIENT_WINDOW);
-    WORLD_WAIT(world, world->cluster.sends_seen == CLIENT_WINDOW);
-    ask_status(world);
-    WORLD_WAIT(world, world->result_count == 1);
-    assert_int_equal(world->results[0].call, CLIENT_STATUS);
-    assert_int_equal(world->results[0].status, STATUS_OK);
-    world_free(world);
+    struct client_fixture *fixture = client_fixture_of(1, 1);
+    fixture->cluster.judge = lose_sends;
+    client_fixture_send_many(fixture, "m", 2 * CLIENT_WINDOW);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->cluster.sends_seen == CLIENT_WINDOW);
+    ask_status(fixture);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 1);
+    assert_int_equal(fixture->results[0].call, CLIENT_STATUS);
+    assert_int_equal(fixture->results[0].status, STATUS_OK);
+    client_fixture_free(fixture);
 }
 
 /* Asked of a server that has stopped, answered by its successor. */
 static void test_status__of_the_next_server(void **state)
 {
     (void)state;
-    struct world *world = world_of(2, 2);
-    world->cluster.context = world;
-    world->cluster.judge = first_is_silent;
-    ask_status(world);
-    WORLD_WAIT(world, world->cluster.statuses_seen == 1);
-    elect(world, 1);
-    world_advance(world, CLIENT_DOUBT_MS);
-    WORLD_WAIT(world, world->result_count == 1);
-    assert_int_equal(world->results[0].status, STATUS_OK);
-    check_server(world, 1);
-    world_free(world);
+    struct client_fixture *fixture = client_fixture_of(2, 2);
+    fixture->cluster.context = fixture;
+    fixture->cluster.judge = first_is_silent;
+    ask_status(fixture);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->cluster.statuses_seen == 1);
+    elect(fixture, 1);
+    client_fixture_advance(fixture, CLIENT_SUSPECT_MS);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 1);
+    assert_int_equal(fixture->results[0].status, STATUS_OK);
+    check_server(fixture, 1);
+    client_fixture_free(fixture);
 }
 
 static void test_status__ends_without_an_answer(void **state)
 {
     (void)state;
-    struct world *world = world_of(1, 1);
-    world->cluster.context = world;
-    world->cluster.judge = first_is_silent;
-    ask_status(world);
-    WORLD_WAIT(world, world->cluster.statuses_seen == 1);
-    world_advance(world, CLIENT_STATUS_MS + 1);
-    WORLD_WAIT(world, world->result_count == 1);
-    assert_int_equal(world->results[0].status, STATUS_DEADLINE_EXCEEDED);
-    fake_server_kill(&world->servers[0]);
-    world_settle(world);
-    ask_status(world);
-    WORLD_WAIT(world, world->result_count == 2);
-    assert_int_equal(world->results[1].status, STATUS_UNAVAILABLE);
-    assert_int_equal(world->cluster.statuses_seen, 1);
-    world_free(world);
+    struct client_fixture *fixture = client_fixture_of(1, 1);
+    fixture->cluster.context = fixture;
+    fixture->cluster.judge = first_is_silent;
+    ask_status(fixture);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->cluster.statuses_seen == 1);
+    client_fixture_advance(fixture, CLIENT_STATUS_MS + 1);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 1);
+    assert_int_equal(fixture->results[0].status, STATUS_DEADLINE_EXCEEDED);
+    fake_server_kill(&fixture->servers[0]);
+    client_fixture_settle(fixture);
+    ask_status(fixture);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 2);
+    assert_int_equal(fixture->results[1].status, STATUS_UNAVAILABLE);
+    assert_int_equal(fixture->cluster.statuses_seen, 1);
+    client_fixture_free(fixture);
 }
 
 /* ---- addresses that lead nowhere ---- */
@@ -429,46 +430,46 @@ static void test_status__ends_without_an_answer(void **state)
 static void test_failover__dead_addresses_at_start(void **state)
 {
     (void)state;
-    struct world *world = world_new(3);
-    world->servers[0].master = false;
-    world->servers[2].master = true;
-    world->cluster.context = world;
-    world->cluster.judge = first_is_silent;
-    fake_server_kill(&world->servers[1]);
+    struct client_fixture *fixture = client_fixture_new(3);
+    fixture->servers[0].master = false;
+    fixture->servers[2].master = true;
+    fixture->cluster.context = fixture;
+    fixture->cluster.judge = first_is_silent;
+    fake_server_kill(&fixture->servers[1]);
     struct address addresses[5];
     for (size_t i = 0; i < 4; i++) {
-        addresses[i] = world->servers[i % 2].address;
+        addresses[i] = fixture->servers[i % 2].address;
         if (i >= 2)
             (void)snprintf(addresses[i].host, sizeof addresses[i].host, "127.0.0.%zu", i);
     }
-    addresses[4] = world->servers[2].address;
-    uint64_t start_us = world_now_us(world);
-    world_connect_to(world, addresses, 5);
-    WORLD_WAIT(world, world->connected);
-    assert_true(world_now_us(world) - start_us < 4 * FOUND_MS * 1000);
-    check_server(world, 2);
-    assert_int_equal(world->status_count, 1);
-    world_free(world);
+    addresses[4] = fixture->servers[2].address;
+    uint64_t start_us = client_fixture_now_us(fixture);
+    client_fixture_connect_to(fixture, addresses, 5);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->connected);
+    assert_true(client_fixture_now_us(fixture) - start_us < 4 * FOUND_MS * 1000);
+    check_server(fixture, 2);
+    assert_int_equal(fixture->status_count, 1);
+    client_fixture_free(fixture);
 }
 
 /* More of them than connections are tried at once: each has its turn, nothing else has to happen. */
 static void test_failover__many_dead_addresses(void **state)
 {
     (void)state;
-    enum { DEAD = 2 * CLIENT_LINKS_MAX + 1 };
-    struct world *world = world_new(2);
-    fake_server_kill(&world->servers[1]);
+    enum { DEAD = 2 * CLIENT_CONNECTIONS_MAX + 1 };
+    struct client_fixture *fixture = client_fixture_new(2);
+    fake_server_kill(&fixture->servers[1]);
     struct address addresses[DEAD + 1];
     for (size_t i = 0; i < DEAD; i++) {
-        addresses[i] = world->servers[1].address;
+        addresses[i] = fixture->servers[1].address;
         (void)snprintf(addresses[i].host, sizeof addresses[i].host, "127.0.0.%zu", i + 1);
     }
-    addresses[DEAD] = world->servers[0].address;
-    uint64_t start_us = world_now_us(world);
-    world_connect_to(world, addresses, DEAD + 1);
-    WORLD_WAIT(world, world->connected);
-    assert_true(world_now_us(world) - start_us < 3 * CLIENT_CONNECT_MS * 1000);
-    world_free(world);
+    addresses[DEAD] = fixture->servers[0].address;
+    uint64_t start_us = client_fixture_now_us(fixture);
+    client_fixture_connect_to(fixture, addresses, DEAD + 1);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->connected);
+    assert_true(client_fixture_now_us(fixture) - start_us < 3 * CLIENT_CONNECT_MS * 1000);
+    client_fixture_free(fixture);
 }
 
 /* ---- servers of another cluster ---- */
@@ -478,95 +479,95 @@ static void test_failover__many_dead_addresses(void **state)
 static void test_cluster__another_one_is_not_used(void **state)
 {
     (void)state;
-    struct world *world = world_new(2);
+    struct client_fixture *fixture = client_fixture_new(2);
     for (size_t i = 0; i < 2; i++) {
-        address_format(&world->servers[i].address, world->cluster.servers[i]);
-        world->servers[i].cluster_id = (uint8_t)(i + 1);
-        world->servers[i].master = i == 0;
+        address_format(&fixture->servers[i].address, fixture->cluster.servers[i]);
+        fixture->servers[i].cluster_id = (uint8_t)(i + 1);
+        fixture->servers[i].master = i == 0;
     }
-    world->cluster.server_count = 2;
-    world_connect(world, 2, NULL);
-    world_login(world);
-    world_settle(world);
-    check_server(world, 0);
-    size_t status_count = world->status_count;
-    fake_server_kill(&world->servers[0]);
-    world->servers[1].master = true;
-    world->cluster.epoch += 65536;
-    world_send_many(world, "m", 3);
-    WORLD_WAIT(world, world->status_count > status_count);
-    assert_non_null(strstr(world->status, "belongs to another cluster"));
-    run_for(world, 2 * CLIENT_SETTLE_MS);
-    assert_int_equal(world->result_count, 0);
-    assert_int_equal(world->status_count, status_count + 1);
-    fake_server_start(&world->servers[0], &world->cluster);
-    WORLD_WAIT(world, world->result_count == 3);
-    check_server(world, 0);
-    world_free(world);
+    fixture->cluster.server_count = 2;
+    client_fixture_connect(fixture, 2, NULL);
+    client_fixture_login(fixture);
+    client_fixture_settle(fixture);
+    check_server(fixture, 0);
+    size_t status_count = fixture->status_count;
+    fake_server_kill(&fixture->servers[0]);
+    fixture->servers[1].master = true;
+    fixture->cluster.epoch += 65536;
+    client_fixture_send_many(fixture, "m", 3);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->status_count > status_count);
+    assert_non_null(strstr(fixture->status, "belongs to another cluster"));
+    run_for(fixture, 2 * CLIENT_ANY_SERVER_MS);
+    assert_int_equal(fixture->result_count, 0);
+    assert_int_equal(fixture->status_count, status_count + 1);
+    fake_server_start(&fixture->servers[0], &fixture->cluster);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 3);
+    check_server(fixture, 0);
+    client_fixture_free(fixture);
 }
 
 /* Where every server is of another cluster, nobody is left to come back. */
 static void test_cluster__all_are_of_another_one(void **state)
 {
     (void)state;
-    struct world *world = world_new(1);
-    address_format(&world->servers[0].address, world->cluster.servers[0]);
-    world->cluster.server_count = 1;
-    world->servers[0].cluster_id = 1;
-    world_connect(world, 1, NULL);
-    world_login(world);
-    world_settle(world);
-    fake_server_kill(&world->servers[0]);
-    world->servers[0].cluster_id = 2;
-    world_send_many(world, "m", 1);
-    fake_server_start(&world->servers[0], &world->cluster);
-    WORLD_WAIT(world, world->result_count == 1);
-    world_free(world);
+    struct client_fixture *fixture = client_fixture_new(1);
+    address_format(&fixture->servers[0].address, fixture->cluster.servers[0]);
+    fixture->cluster.server_count = 1;
+    fixture->servers[0].cluster_id = 1;
+    client_fixture_connect(fixture, 1, NULL);
+    client_fixture_login(fixture);
+    client_fixture_settle(fixture);
+    fake_server_kill(&fixture->servers[0]);
+    fixture->servers[0].cluster_id = 2;
+    client_fixture_send_many(fixture, "m", 1);
+    fake_server_start(&fixture->servers[0], &fixture->cluster);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 1);
+    client_fixture_free(fixture);
 }
 
 /* Without a session: the first address is of a server that was set up alone, by mistake. */
 static void test_cluster__a_lone_server_is_not_preferred(void **state)
 {
     (void)state;
-    struct world *world = world_new(3);
+    struct client_fixture *fixture = client_fixture_new(3);
     for (size_t i = 0; i < 3; i++)
-        address_format(&world->servers[i].address, world->cluster.servers[i]);
-    world->cluster.server_count = 3;
-    world->servers[0].is_lone = true;
-    world->servers[0].cluster_id = 1;
-    world->servers[1].cluster_id = world->servers[2].cluster_id = 2;
-    world->servers[2].master = true;
-    world_connect(world, 3, NULL);
-    WORLD_WAIT(world, world->connected);
-    check_server(world, 2);
-    world_free(world);
+        address_format(&fixture->servers[i].address, fixture->cluster.servers[i]);
+    fixture->cluster.server_count = 3;
+    fixture->servers[0].is_lone = true;
+    fixture->servers[0].cluster_id = 1;
+    fixture->servers[1].cluster_id = fixture->servers[2].cluster_id = 2;
+    fixture->servers[2].master = true;
+    client_fixture_connect(fixture, 3, NULL);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->connected);
+    check_server(fixture, 2);
+    client_fixture_free(fixture);
     /* Where nobody else answers it is better than none. */
-    world = world_new(3);
-    world->cluster.server_count = 3;
-    world->servers[0].is_lone = true;
-    fake_server_kill(&world->servers[1]);
-    fake_server_kill(&world->servers[2]);
-    world_connect(world, 3, NULL);
-    WORLD_WAIT(world, world->connected);
-    check_server(world, 0);
-    assert_int_equal(world->status_count, 1); /* that it is connected: the wait is no failure */
-    world_free(world);
+    fixture = client_fixture_new(3);
+    fixture->cluster.server_count = 3;
+    fixture->servers[0].is_lone = true;
+    fake_server_kill(&fixture->servers[1]);
+    fake_server_kill(&fixture->servers[2]);
+    client_fixture_connect(fixture, 3, NULL);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->connected);
+    check_server(fixture, 0);
+    assert_int_equal(fixture->status_count, 1); /* that it is connected: the wait is no failure */
+    client_fixture_free(fixture);
 }
 
 /* Servers that answer without a master among them are not told as silent. */
 static void test_failover__no_master_at_the_start(void **state)
 {
     (void)state;
-    struct world *world = world_new(3);
-    world->servers[0].master = false;
-    world_connect(world, 3, NULL);
-    WORLD_WAIT(world, world->status_count > 0);
-    assert_false(world->connected);
-    assert_non_null(strstr(world->status, "no server is the master now, "));
-    elect(world, 1);
-    WORLD_WAIT(world, world->connected);
-    check_server(world, 1);
-    world_free(world);
+    struct client_fixture *fixture = client_fixture_new(3);
+    fixture->servers[0].master = false;
+    client_fixture_connect(fixture, 3, NULL);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->status_count > 0);
+    assert_false(fixture->connected);
+    assert_non_null(strstr(fixture->status, "no server is the master now, "));
+    elect(fixture, 1);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->connected);
+    check_server(fixture, 1);
+    client_fixture_free(fixture);
 }
 
 int main(void)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The client's small parts, which need no server: histogram, backoff, recent, servers, text. */
 #include "client/backoff.h"
+#include "client/dedup.h"
 #include "client/histogram.h"
-#include "client/recent.h"
 #include "client/servers.h"
 #include "client/text.h"
 #include "support/unsafe_characters.h"
@@ -85,29 +85,29 @@ static void test_backoff__as_the_server_asks(void **state)
 static void test_recent__remembers_the_last(void **state)
 {
     (void)state;
-    struct recent recent = {.ring = NULL};
+    struct dedup dedup = {.ring = NULL};
     const uint64_t session = UINT64_C(0x1234567890ABCDEF);
-    for (uint64_t i = 1; i <= 3 * RECENT_MAX; i++) {
-        assert_false(recent_add(&recent, session, i));
-        assert_true(recent_add(&recent, session, i));
+    for (uint64_t i = 1; i <= 3 * DEDUP_MAX; i++) {
+        assert_false(dedup_add(&dedup, session, i));
+        assert_true(dedup_add(&dedup, session, i));
         if (i % 1000 == 0 && i > 500)
-            assert_true(recent_add(&recent, session, i - 500));
+            assert_true(dedup_add(&dedup, session, i - 500));
     }
-    assert_int_equal(recent.count, RECENT_MAX);
-    for (uint64_t i = 2 * RECENT_MAX + 1; i <= 3 * RECENT_MAX; i++)
-        assert_true(recent_add(&recent, session, i));
-    assert_false(recent_add(&recent, session, 2 * RECENT_MAX));
-    assert_false(recent_add(&recent, session + 1, 3 * RECENT_MAX));
-    recent_clear(&recent);
-    assert_false(recent_add(&recent, session, 1));
-    recent_clear(&recent);
+    assert_int_equal(dedup.count, DEDUP_MAX);
+    for (uint64_t i = 2 * DEDUP_MAX + 1; i <= 3 * DEDUP_MAX; i++)
+        assert_true(dedup_add(&dedup, session, i));
+    assert_false(dedup_add(&dedup, session, 2 * DEDUP_MAX));
+    assert_false(dedup_add(&dedup, session + 1, 3 * DEDUP_MAX));
+    dedup_clear(&dedup);
+    assert_false(dedup_add(&dedup, session, 1));
+    dedup_clear(&dedup);
 }
 
 /* Against a model, with many uids that fall into the same slots. */
 static void test_recent__against_a_list(void **state)
 {
     (void)state;
-    struct recent recent = {.ring = NULL};
+    struct dedup dedup = {.ring = NULL};
     static uint64_t order[100000];
     size_t count = 0;
     uint32_t random = 1;
@@ -115,16 +115,16 @@ static void test_recent__against_a_list(void **state)
         random = random * 1664525 + 1013904223;
         uint64_t uid = (random >> 8) % 40000;
         bool known = false;
-        size_t oldest = count > RECENT_MAX ? count - RECENT_MAX : 0;
+        size_t oldest = count > DEDUP_MAX ? count - DEDUP_MAX : 0;
         for (size_t k = count; k > oldest && !known && i % 50 == 0; k--)
             known = order[k - 1] == uid;
-        bool got = recent_add(&recent, uid % 3, uid);
+        bool got = dedup_add(&dedup, uid % 3, uid);
         if (i % 50 == 0)
             assert_int_equal(got, known);
         if (!got)
             order[count++] = uid;
     }
-    recent_clear(&recent);
+    dedup_clear(&dedup);
 }
 
 /* ---- servers ---- */

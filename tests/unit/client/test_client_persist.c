@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A client with a state file that is gone from one moment to the next: what the file says then is
  * what another client goes on with. */
-#include "client_world.h"
+#include "client_fixture.h"
 #include "support/folder.h"
 
 #include <setjmp.h>
@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 struct fixture {
-    struct world *world;
+    struct client_fixture *client_fixture;
     char *folder;
     char path[512], copy[512];
 };
@@ -24,11 +24,11 @@ struct fixture {
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->world = world_new(1);
+    fixture->client_fixture = client_fixture_new(1);
     fixture->folder = folder_new();
     (void)snprintf(fixture->path, sizeof fixture->path, "%s/state", fixture->folder);
     (void)snprintf(fixture->copy, sizeof fixture->copy, "%s/copy", fixture->folder);
-    assert_int_equal(world_connect_state(fixture->world, 1, fixture->path), OK);
+    assert_int_equal(client_fixture_connect_state(fixture->client_fixture, 1, fixture->path), OK);
     *state = fixture;
     return 0;
 }
@@ -36,7 +36,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *fixture = *state;
-    world_free(fixture->world);
+    client_fixture_free(fixture->client_fixture);
     folder_remove(fixture->folder);
     free(fixture);
     return 0;
@@ -66,17 +66,17 @@ static void kill_client(struct fixture *fixture)
 {
     size_t size;
     char *bytes = read_file(fixture->path, &size);
-    client_free(fixture->world->client);
-    fixture->world->client = NULL;
+    client_free(fixture->client_fixture->client);
+    fixture->client_fixture->client = NULL;
     write_file(fixture->path, bytes, size);
     free(bytes);
 }
 
 static void start_client(struct fixture *fixture)
 {
-    fixture->world->result_count = fixture->world->event_count = 0;
-    fixture->world->restored_count = 0;
-    assert_int_equal(world_connect_state(fixture->world, 1, fixture->path), OK);
+    fixture->client_fixture->result_count = fixture->client_fixture->event_count = 0;
+    fixture->client_fixture->restored_count = 0;
+    assert_int_equal(client_fixture_connect_state(fixture->client_fixture, 1, fixture->path), OK);
 }
 
 static void kill_and_start(struct fixture *fixture)
@@ -103,83 +103,87 @@ static void judge(struct fixture *fixture,
                   enum fake_action (*how)(void *, struct fake_server *, const char *, uint64_t),
                   const char *method)
 {
-    fixture->world->cluster.judge = how;
-    fixture->world->cluster.context = (void *)method;
+    fixture->client_fixture->cluster.judge = how;
+    fixture->client_fixture->cluster.context = (void *)method;
 }
 
 static void test_restore__a_session_without_a_login(void **state)
 {
     struct fixture *fixture = *state;
-    struct world *world = fixture->world;
+    struct client_fixture *client_fixture = fixture->client_fixture;
     struct client_view view;
-    world_login(world);
-    world_send_many(world, "m", 3);
-    client_note(world->client, 17, "lobby");
-    WORLD_WAIT(world, world->result_count == 3 && world->event_count == 3);
-    world_settle(world);
+    client_fixture_login(client_fixture);
+    client_fixture_send_many(client_fixture, "m", 3);
+    client_note(client_fixture->client, 17, "lobby");
+    CLIENT_FIXTURE_WAIT(client_fixture,
+                        client_fixture->result_count == 3 && client_fixture->event_count == 3);
+    client_fixture_settle(client_fixture);
     kill_and_start(fixture);
-    client_look(world->client, &view);
+    client_inspect(client_fixture->client, &view);
     assert_string_equal(view.name, "ann");
-    assert_int_equal(view.session, world->cluster.sessions[0].id);
+    assert_int_equal(view.session, client_fixture->cluster.sessions[0].id);
     assert_int_equal(view.seq, 3);
     assert_int_equal(view.tag, 17);
     assert_string_equal(view.note, "lobby");
-    assert_int_equal(world->restored_count, 0);
-    fake_say(&world->cluster, "lobby", "bob", "new");
-    world_send(world, "m3");
-    WORLD_WAIT(world, world->result_count == 1 && world->event_count == 2);
-    assert_string_equal(world->events[0].text, "new"); /* and nothing that was told before */
-    assert_int_equal(world->results[0].request, 4);
-    assert_int_equal(world->cluster.session_count, 1);
+    assert_int_equal(client_fixture->restored_count, 0);
+    fake_say(&client_fixture->cluster, "lobby", "bob", "new");
+    client_fixture_send(client_fixture, "m3");
+    CLIENT_FIXTURE_WAIT(client_fixture,
+                        client_fixture->result_count == 1 && client_fixture->event_count == 2);
+    assert_string_equal(client_fixture->events[0].text,
+                        "new"); /* and nothing that was told before */
+    assert_int_equal(client_fixture->results[0].request, 4);
+    assert_int_equal(client_fixture->cluster.session_count, 1);
 }
 
 /* Carried out, but the client did not live to hear of it. */
 static void test_restore__requests_that_were_carried_out(void **state)
 {
     struct fixture *fixture = *state;
-    struct world *world = fixture->world;
-    world_login(world);
+    struct client_fixture *client_fixture = fixture->client_fixture;
+    client_fixture_login(client_fixture);
     judge(fixture, lose_answer, "Send");
-    world_send_many(world, "m", 300);
-    WORLD_WAIT(world, world->cluster.message_count == CLIENT_WINDOW);
+    client_fixture_send_many(client_fixture, "m", 300);
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->cluster.message_count == CLIENT_WINDOW);
     kill_client(fixture);
     judge(fixture, NULL, NULL);
     start_client(fixture);
-    assert_int_equal(world->restored_count, 300);
-    assert_int_equal(world->cluster.resent_seen, 0);
-    WORLD_WAIT(world, world->result_count == 300);
+    assert_int_equal(client_fixture->restored_count, 300);
+    assert_int_equal(client_fixture->cluster.resent_seen, 0);
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 300);
     /* One of those that were sent may have ended the server: the next one must know. */
-    assert_int_equal(world->cluster.resent_seen, CLIENT_WINDOW);
-    assert_int_equal(world_count(world, STATUS_OK), 300);
-    world_check_kept(world, "m", 300);
+    assert_int_equal(client_fixture->cluster.resent_seen, CLIENT_WINDOW);
+    assert_int_equal(client_fixture_count(client_fixture, STATUS_OK), 300);
+    client_fixture_check_kept(client_fixture, "m", 300);
 }
 
 static void test_restore__requests_that_were_not_sent(void **state)
 {
     struct fixture *fixture = *state;
-    struct world *world = fixture->world;
-    world_login(world);
-    fake_server_kill(&world->servers[0]);
-    world_settle(world);
-    world_send_many(world, "m", 10);
+    struct client_fixture *client_fixture = fixture->client_fixture;
+    client_fixture_login(client_fixture);
+    fake_server_kill(&client_fixture->servers[0]);
+    client_fixture_settle(client_fixture);
+    client_fixture_send_many(client_fixture, "m", 10);
     assert_int_equal(
-        world_ask(world, &(struct client_request){.call = CLIENT_JOIN, .room = "dev", .tag = 11}),
+        client_fixture_ask(client_fixture,
+                           &(struct client_request){.call = CLIENT_JOIN, .room = "dev", .tag = 11}),
         OK);
-    world_turn(world);
+    client_fixture_turn(client_fixture);
     for (int life = 0; life < 3; life++) {
         kill_and_start(fixture);
-        assert_int_equal(world->restored_count, 11);
-        world_settle(world);
+        assert_int_equal(client_fixture->restored_count, 11);
+        client_fixture_settle(client_fixture);
     }
-    fake_server_start(&world->servers[0], &world->cluster);
-    world->servers[0].master = true;
-    WORLD_WAIT(world, world->result_count == 11);
-    world_check_kept(world, "m", 10);
-    assert_int_equal(world->cluster.resent_seen, 0);
-    assert_int_equal(world->results[10].call, CLIENT_JOIN);
-    assert_int_equal(world->results[10].status, STATUS_OK);
+    fake_server_start(&client_fixture->servers[0], &client_fixture->cluster);
+    client_fixture->servers[0].master = true;
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 11);
+    client_fixture_check_kept(client_fixture, "m", 10);
+    assert_int_equal(client_fixture->cluster.resent_seen, 0);
+    assert_int_equal(client_fixture->results[10].call, CLIENT_JOIN);
+    assert_int_equal(client_fixture->results[10].status, STATUS_OK);
     struct client_view view;
-    client_look(world->client, &view);
+    client_inspect(client_fixture->client, &view);
     assert_int_equal(view.tag, 11);
 }
 
@@ -187,37 +191,42 @@ static void test_restore__requests_that_were_not_sent(void **state)
 static void test_restore__a_login_that_was_not_answered(void **state)
 {
     struct fixture *fixture = *state;
-    struct world *world = fixture->world;
+    struct client_fixture *client_fixture = fixture->client_fixture;
     judge(fixture, lose_answer, "Login");
-    assert_int_equal(world_ask(world, &(struct client_request){.call = CLIENT_LOGIN,
-                                                               .name = "ann",
-                                                               .password = "secret",
-                                                               .manner = CLIENT_ACCOUNT_NEW}),
-                     OK);
-    WORLD_WAIT(world, world->cluster.session_count == 1);
+    assert_int_equal(
+        client_fixture_ask(client_fixture, &(struct client_request){.call = CLIENT_LOGIN,
+                                                                    .name = "ann",
+                                                                    .password = "secret",
+                                                                    .manner = CLIENT_ACCOUNT_NEW}),
+        OK);
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->cluster.session_count == 1);
     kill_client(fixture);
     judge(fixture, NULL, NULL);
     start_client(fixture);
-    assert_int_equal(world_ask(world, &(struct client_request){.call = CLIENT_LOGIN,
-                                                               .name = "ann",
-                                                               .password = "secret",
-                                                               .manner = CLIENT_ACCOUNT_NEW}),
-                     OK);
-    WORLD_WAIT(world, world->result_count == 1);
-    assert_int_equal(world->results[0].status, STATUS_OK); /* the account is its own, too */
-    assert_int_equal(world->cluster.session_count, 1);
-    assert_int_equal(world->cluster.logins_resent_seen, 1); /* it may have ended the server */
+    assert_int_equal(
+        client_fixture_ask(client_fixture, &(struct client_request){.call = CLIENT_LOGIN,
+                                                                    .name = "ann",
+                                                                    .password = "secret",
+                                                                    .manner = CLIENT_ACCOUNT_NEW}),
+        OK);
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 1);
+    assert_int_equal(client_fixture->results[0].status,
+                     STATUS_OK); /* the account is its own, too */
+    assert_int_equal(client_fixture->cluster.session_count, 1);
+    assert_int_equal(client_fixture->cluster.logins_resent_seen,
+                     1); /* it may have ended the server */
 }
 
 static void test_restore__no_password_is_kept(void **state)
 {
     struct fixture *fixture = *state;
-    struct world *world = fixture->world;
-    world_login(world);
+    struct client_fixture *client_fixture = fixture->client_fixture;
+    client_fixture_login(client_fixture);
     assert_int_equal(
-        world_ask(world, &(struct client_request){.call = CLIENT_DELETE, .password = "secret"}),
+        client_fixture_ask(client_fixture,
+                           &(struct client_request){.call = CLIENT_DELETE, .password = "secret"}),
         OK);
-    WORLD_WAIT(world, world->result_count == 1);
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 1);
     size_t size;
     char *bytes = read_file(fixture->path, &size);
     assert_null(memmem(bytes, size, "secret", 6));
@@ -228,25 +237,25 @@ static void test_restore__no_password_is_kept(void **state)
 static void test_restore__an_old_copy_is_refused(void **state)
 {
     struct fixture *fixture = *state;
-    struct world *world = fixture->world;
-    world_login(world);
-    world_send_many(world, "m", 2);
-    WORLD_WAIT(world, world->result_count == 2);
-    world_settle(world);
+    struct client_fixture *client_fixture = fixture->client_fixture;
+    client_fixture_login(client_fixture);
+    client_fixture_send_many(client_fixture, "m", 2);
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 2);
+    client_fixture_settle(client_fixture);
     size_t size;
     char *bytes = read_file(fixture->path, &size);
-    world_send(world, "m2");
-    WORLD_WAIT(world, world->result_count == 3);
+    client_fixture_send(client_fixture, "m2");
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 3);
     kill_client(fixture);
     write_file(fixture->path, bytes, size);
     free(bytes);
     start_client(fixture);
-    world_send(world, "m3");
-    WORLD_WAIT(world, world->state_failures == 1);
-    assert_non_null(strstr(world->status, "older than its session"));
-    world_settle(world);
-    assert_int_equal(world->state_failures, 1);
-    world_check_kept(world, "m", 3);
+    client_fixture_send(client_fixture, "m3");
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->state_failures == 1);
+    assert_non_null(strstr(client_fixture->status, "older than its session"));
+    client_fixture_settle(client_fixture);
+    assert_int_equal(client_fixture->state_failures, 1);
+    client_fixture_check_kept(client_fixture, "m", 3);
 }
 
 /* Cut anywhere, the file is refused, is as it was once, or is found to be too old: nothing is sent
@@ -254,13 +263,13 @@ static void test_restore__an_old_copy_is_refused(void **state)
 static void test_restore__cut_at_every_byte(void **state)
 {
     struct fixture *fixture = *state;
-    struct world *world = fixture->world;
-    world_login(world);
-    world_send_many(world, "m", 3);
-    WORLD_WAIT(world, world->result_count == 3);
+    struct client_fixture *client_fixture = fixture->client_fixture;
+    client_fixture_login(client_fixture);
+    client_fixture_send_many(client_fixture, "m", 3);
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 3);
     judge(fixture, lose, "Send");
-    world_send(world, "m3");
-    world_settle(world);
+    client_fixture_send(client_fixture, "m3");
+    client_fixture_settle(client_fixture);
     kill_client(fixture);
     judge(fixture, NULL, NULL);
     size_t size;
@@ -271,54 +280,57 @@ static void test_restore__cut_at_every_byte(void **state)
     for (size_t cut = size; cut > 0; cut -= cut < 7 ? cut : 7) {
         struct client_view view;
         write_file(fixture->path, bytes, cut);
-        world->state_failures = world->result_count = world->event_count = 0;
-        enum error error = world_connect_state(world, 1, fixture->path);
-        client_look(world->client, &view);
+        client_fixture->state_failures = client_fixture->result_count =
+            client_fixture->event_count = 0;
+        enum error error = client_fixture_connect_state(client_fixture, 1, fixture->path);
+        client_inspect(client_fixture->client, &view);
         if (error != OK) {
             assert_int_equal(error, ERROR_CORRUPT);
             refused++;
         } else if (view.name != NULL) {
-            world_send(world, "more");
-            WORLD_WAIT(world, world->state_failures > 0 || client_unfinished(world->client) == 0);
-            too_old += world->state_failures;
-            done += world->state_failures == 0;
+            client_fixture_send(client_fixture, "more");
+            CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->state_failures > 0 ||
+                                                    client_unfinished(client_fixture->client) == 0);
+            too_old += client_fixture->state_failures;
+            done += client_fixture->state_failures == 0;
         }
-        client_free(world->client);
-        world->client = NULL;
-        for (size_t i = 0; i < world->cluster.message_count; i++)
-            assert_int_equal(world->cluster.messages[i].request, i + 1);
+        client_free(client_fixture->client);
+        client_fixture->client = NULL;
+        for (size_t i = 0; i < client_fixture->cluster.message_count; i++)
+            assert_int_equal(client_fixture->cluster.messages[i].request, i + 1);
     }
     free(bytes);
     assert_true(refused > 0 && too_old > 0);
     assert_int_equal(done, 1); /* the whole file: after that every other one is too old */
-    assert_int_equal(world->cluster.message_count, 5);
-    assert_string_equal(world->cluster.messages[3].text, "m3");
-    assert_string_equal(world->cluster.messages[4].text, "more");
+    assert_int_equal(client_fixture->cluster.message_count, 5);
+    assert_string_equal(client_fixture->cluster.messages[3].text, "m3");
+    assert_string_equal(client_fixture->cluster.messages[4].text, "more");
 }
 
 /* Another cluster at the address: the session is not lost to it, nothing is sent, and it is told. */
 static void test_restore__another_cluster(void **state)
 {
     struct fixture *fixture = *state;
-    struct world *world = fixture->world;
-    world->cluster.id[3] = 7;
-    client_free(world->client);
+    struct client_fixture *client_fixture = fixture->client_fixture;
+    client_fixture->cluster.id[3] = 7;
+    client_free(client_fixture->client);
     start_client(fixture);
-    world_login(world);
-    world_settle(world);
+    client_fixture_login(client_fixture);
+    client_fixture_settle(client_fixture);
     kill_client(fixture);
-    world->cluster.id[3] = 8;
+    client_fixture->cluster.id[3] = 8;
     start_client(fixture);
-    world_send(world, "m0");
-    WORLD_WAIT(world, strstr(world->status, "belongs to another cluster now"));
-    world_settle(world);
-    assert_int_equal(world->cluster.message_count, 0);
-    assert_int_equal(world->session_ends, 0);
+    client_fixture_send(client_fixture, "m0");
+    CLIENT_FIXTURE_WAIT(client_fixture,
+                        strstr(client_fixture->status, "belongs to another cluster now"));
+    client_fixture_settle(client_fixture);
+    assert_int_equal(client_fixture->cluster.message_count, 0);
+    assert_int_equal(client_fixture->session_ends, 0);
     kill_client(fixture);
-    world->cluster.id[3] = 7;
+    client_fixture->cluster.id[3] = 7;
     start_client(fixture);
-    WORLD_WAIT(world, world->result_count == 1);
-    world_check_kept(world, "m", 1);
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 1);
+    client_fixture_check_kept(client_fixture, "m", 1);
 }
 
 static enum fake_action refuse_deletion(void *context, struct fake_server *server,
@@ -332,78 +344,82 @@ static enum fake_action refuse_deletion(void *context, struct fake_server *serve
 static void test_restore__requests_behind_a_deletion(void **state)
 {
     struct fixture *fixture = *state;
-    struct world *world = fixture->world;
-    world_login(world);
+    struct client_fixture *client_fixture = fixture->client_fixture;
+    client_fixture_login(client_fixture);
     assert_int_equal(
-        world_ask(world, &(struct client_request){.call = CLIENT_DELETE, .password = "wrong"}), OK);
-    world_send_many(world, "m", 3);
+        client_fixture_ask(client_fixture,
+                           &(struct client_request){.call = CLIENT_DELETE, .password = "wrong"}),
+        OK);
+    client_fixture_send_many(client_fixture, "m", 3);
     judge(fixture, refuse_deletion, "Send");
-    WORLD_WAIT(world, world->result_count == 1 && world->cluster.sends_seen == 3);
-    assert_int_equal(world->results[0].status, STATUS_PERMISSION_DENIED);
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 1 &&
+                                            client_fixture->cluster.sends_seen == 3);
+    assert_int_equal(client_fixture->results[0].status, STATUS_PERMISSION_DENIED);
     for (int life = 0; life < 2; life++)
         kill_and_start(fixture); /* the second reads what the first made anew */
     judge(fixture, NULL, NULL);
-    WORLD_WAIT(world, world->result_count == 3);
-    assert_int_equal(world_count(world, STATUS_OK), 3);
-    assert_int_equal(world->cluster.message_count, 3);
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 3);
+    assert_int_equal(client_fixture_count(client_fixture, STATUS_OK), 3);
+    assert_int_equal(client_fixture->cluster.message_count, 3);
     for (size_t i = 0; i < 3; i++)
-        assert_int_equal(world->cluster.messages[i].request, i + 2);
+        assert_int_equal(client_fixture->cluster.messages[i].request, i + 2);
 }
 
 /* The servers have ended the session: what was certainly not sent goes out in the next one. */
 static void test_restore__a_session_that_is_over(void **state)
 {
     struct fixture *fixture = *state;
-    struct world *world = fixture->world;
-    world_login(world);
+    struct client_fixture *client_fixture = fixture->client_fixture;
+    client_fixture_login(client_fixture);
     judge(fixture, lose, "Send");
-    world_send(world, "sent");
-    world_settle(world);
-    fake_server_kill(&world->servers[0]);
-    world_settle(world);
+    client_fixture_send(client_fixture, "sent");
+    client_fixture_settle(client_fixture);
+    fake_server_kill(&client_fixture->servers[0]);
+    client_fixture_settle(client_fixture);
     for (size_t i = 0; i < CLIENT_WINDOW; i++)
-        world_send(world, "later");
-    world_turn(world);
+        client_fixture_send(client_fixture, "later");
+    client_fixture_turn(client_fixture);
     kill_client(fixture);
-    world->cluster.sessions[0].ended = true;
+    client_fixture->cluster.sessions[0].ended = true;
     judge(fixture, NULL, NULL);
-    fake_server_start(&world->servers[0], &world->cluster);
-    world->servers[0].master = true;
+    fake_server_start(&client_fixture->servers[0], &client_fixture->cluster);
+    client_fixture->servers[0].master = true;
     start_client(fixture);
-    WORLD_WAIT(world, world->cluster.heartbeats_seen > 0);
-    for (int i = 0; i < 10 && world->session_ends == 0; i++) {
-        world_advance(world, 1000); /* halves of a cluster may not know it yet */
-        world_settle(world);
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->cluster.heartbeats_seen > 0);
+    for (int i = 0; i < 10 && client_fixture->session_ends == 0; i++) {
+        client_fixture_advance(client_fixture, 1000); /* halves of a cluster may not know it yet */
+        client_fixture_settle(client_fixture);
     }
-    assert_int_equal(world->session_ends, 1);
-    assert_int_equal(world->cluster.message_count, 0);
-    WORLD_WAIT(world, world->result_count == CLIENT_WINDOW + 1);
+    assert_int_equal(client_fixture->session_ends, 1);
+    assert_int_equal(client_fixture->cluster.message_count, 0);
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == CLIENT_WINDOW + 1);
     for (size_t i = 0; i <= CLIENT_WINDOW; i++)
-        assert_int_equal(world->results[i].status, STATUS_UNAUTHENTICATED);
+        assert_int_equal(client_fixture->results[i].status, STATUS_UNAUTHENTICATED);
 }
 
 /* Its end was told and is in the file: it is not told again. */
 static void test_restore__after_many_rewrites(void **state)
 {
     struct fixture *fixture = *state;
-    struct world *world = fixture->world;
-    world_login(world);
-    world_send_many(world, "m", 400);
-    WORLD_WAIT(world, world->result_count == 400 && world->event_count == 400);
-    world_settle(world);
+    struct client_fixture *client_fixture = fixture->client_fixture;
+    client_fixture_login(client_fixture);
+    client_fixture_send_many(client_fixture, "m", 400);
+    CLIENT_FIXTURE_WAIT(client_fixture,
+                        client_fixture->result_count == 400 && client_fixture->event_count == 400);
+    client_fixture_settle(client_fixture);
     for (int life = 0; life < 5; life++)
         kill_and_start(fixture);
-    assert_int_equal(world->restored_count, 0);
+    assert_int_equal(client_fixture->restored_count, 0);
     struct stat found;
     assert_int_equal(stat(fixture->path, &found), 0);
     assert_true(found.st_size < 400 * 200);
     /* Another half of the cluster takes over that has not heard of the last ones: they are sent
      * again out of the file. */
-    fake_forget(&world->cluster, 300, 0, 300);
-    world_send(world, "m400");
-    WORLD_WAIT(world, world->result_count == 1);
-    world_check_kept(world, "m", 401);
-    assert_int_equal(world->cluster.resent_seen, 0); /* they were answered */
+    fake_forget(&client_fixture->cluster, 300, 0, 300);
+    client_fixture_send(client_fixture, "m400");
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 1);
+    client_fixture_check_kept(client_fixture, "m", 401);
+    assert_int_equal(client_fixture->cluster.resent_seen, 0); /* they were answered */
 }
 
 int main(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Sending again what was answered already: two halves of a cluster have met, and the one that goes
  * on has not heard of it. */
-#include "client_world.h"
+#include "client_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,41 +13,41 @@
 
 #include <cmocka.h>
 
-static struct world *world_with_session(void)
+static struct client_fixture *client_fixture_with_session(void)
 {
-    struct world *world = world_new(1);
-    world_connect(world, 1, NULL);
-    world_login(world);
-    return world;
+    struct client_fixture *fixture = client_fixture_new(1);
+    client_fixture_connect(fixture, 1, NULL);
+    client_fixture_login(fixture);
+    return fixture;
 }
 
 /* Each outcome came once and is good. */
-static void check_results(const struct world *world, size_t count)
+static void check_results(const struct client_fixture *fixture, size_t count)
 {
-    assert_int_equal(world->result_count, count);
-    assert_int_equal(world_count(world, STATUS_OK), count);
+    assert_int_equal(fixture->result_count, count);
+    assert_int_equal(client_fixture_count(fixture, STATUS_OK), count);
     for (size_t i = 0; i < count; i++)
-        assert_int_equal(world->results[i].request, i + 1);
+        assert_int_equal(fixture->results[i].request, i + 1);
 }
 
 static void test_replay__answered_ones_go_out_again(void **state)
 {
     (void)state;
     for (uint64_t known = 44; known <= 299; known += 85) {
-        struct world *world = world_with_session();
-        world_send_many(world, "m", 300);
-        WORLD_WAIT(world, world->result_count == 300);
-        fake_forget(&world->cluster, known, 0, known);
-        world_send(world, "m300");
-        WORLD_WAIT(world, world->result_count == 301);
-        world_check_kept(world, "m", 301);
-        check_results(world, 301);
-        assert_int_equal(world->session_ends, 0);
-        assert_int_equal(client_unfinished(world->client), 0);
-        struct client_figures figures;
-        client_figures(world->client, &figures);
-        assert_int_equal(figures.sent, 301);
-        world_free(world);
+        struct client_fixture *fixture = client_fixture_with_session();
+        client_fixture_send_many(fixture, "m", 300);
+        CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 300);
+        fake_forget(&fixture->cluster, known, 0, known);
+        client_fixture_send(fixture, "m300");
+        CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 301);
+        client_fixture_check_kept(fixture, "m", 301);
+        check_results(fixture, 301);
+        assert_int_equal(fixture->session_ends, 0);
+        assert_int_equal(client_unfinished(fixture->client), 0);
+        struct client_stats stats;
+        client_stats(fixture->client, &stats);
+        assert_int_equal(stats.sent, 301);
+        client_fixture_free(fixture);
     }
 }
 
@@ -55,37 +55,37 @@ static void test_replay__answered_ones_go_out_again(void **state)
 static void test_replay__in_the_middle_of_sending(void **state)
 {
     (void)state;
-    struct world *world = world_with_session();
-    world_send_many(world, "m", 1000);
+    struct client_fixture *fixture = client_fixture_with_session();
+    client_fixture_send_many(fixture, "m", 1000);
     for (size_t round = 1; round <= 4; round++) {
-        WORLD_WAIT(world, world->cluster.message_count > round * 200);
-        size_t known = world->cluster.message_count - 100;
-        fake_forget(&world->cluster, known, 0, known);
+        CLIENT_FIXTURE_WAIT(fixture, fixture->cluster.message_count > round * 200);
+        size_t known = fixture->cluster.message_count - 100;
+        fake_forget(&fixture->cluster, known, 0, known);
     }
-    WORLD_WAIT(world, world->result_count == 1000);
-    world_check_kept(world, "m", 1000);
-    check_results(world, 1000);
-    world_free(world);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 1000);
+    client_fixture_check_kept(fixture, "m", 1000);
+    check_results(fixture, 1000);
+    client_fixture_free(fixture);
 }
 
 /* The server that asked for it dies; the next one has heard even less. */
 static void test_replay__interrupted(void **state)
 {
     (void)state;
-    struct world *world = world_with_session();
-    world_send_many(world, "m", 200);
-    WORLD_WAIT(world, world->result_count == 200);
-    fake_forget(&world->cluster, 150, 0, 150);
-    world_send(world, "m200");
-    WORLD_WAIT(world, world->cluster.message_count > 150);
-    fake_server_kill(&world->servers[0]);
-    fake_forget(&world->cluster, 100, 0, 100);
-    fake_server_start(&world->servers[0], &world->cluster);
-    world_send(world, "m201");
-    WORLD_WAIT(world, world->result_count == 202);
-    world_check_kept(world, "m", 202);
-    check_results(world, 202);
-    world_free(world);
+    struct client_fixture *fixture = client_fixture_with_session();
+    client_fixture_send_many(fixture, "m", 200);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 200);
+    fake_forget(&fixture->cluster, 150, 0, 150);
+    client_fixture_send(fixture, "m200");
+    CLIENT_FIXTURE_WAIT(fixture, fixture->cluster.message_count > 150);
+    fake_server_kill(&fixture->servers[0]);
+    fake_forget(&fixture->cluster, 100, 0, 100);
+    fake_server_start(&fixture->servers[0], &fixture->cluster);
+    client_fixture_send(fixture, "m201");
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 202);
+    client_fixture_check_kept(fixture, "m", 202);
+    check_results(fixture, 202);
+    client_fixture_free(fixture);
 }
 
 static enum fake_action count_second_sends(void *context, struct fake_server *server,
@@ -101,30 +101,30 @@ static enum fake_action count_second_sends(void *context, struct fake_server *se
 static void test_replay__what_failed_stays_failed(void **state)
 {
     (void)state;
-    struct world *world = world_with_session();
-    world_send(world, "a");
-    world_send(world, "refuse b");
-    world_send(world, "c");
-    WORLD_WAIT(world, world->result_count == 3);
-    fake_server_kill(&world->servers[0]);
-    world_send(world, "given up");
-    client_give_up(world->client, STATUS_UNAVAILABLE, "enough");
-    fake_forget(&world->cluster, 0, 0, 0);
+    struct client_fixture *fixture = client_fixture_with_session();
+    client_fixture_send(fixture, "a");
+    client_fixture_send(fixture, "refuse b");
+    client_fixture_send(fixture, "c");
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 3);
+    fake_server_kill(&fixture->servers[0]);
+    client_fixture_send(fixture, "given up");
+    client_give_up(fixture->client, STATUS_UNAVAILABLE, "enough");
+    fake_forget(&fixture->cluster, 0, 0, 0);
     size_t second_sends = 0;
-    world->cluster.judge = count_second_sends;
-    world->cluster.context = &second_sends;
-    fake_server_start(&world->servers[0], &world->cluster);
-    world_send(world, "d");
-    WORLD_WAIT(world, world->result_count == 5);
-    assert_int_equal(world->results[1].status, STATUS_PERMISSION_DENIED);
-    assert_int_equal(world->results[4].status, STATUS_OK);
-    assert_int_equal(world->cluster.message_count, 3);
+    fixture->cluster.judge = count_second_sends;
+    fixture->cluster.context = &second_sends;
+    fake_server_start(&fixture->servers[0], &fixture->cluster);
+    client_fixture_send(fixture, "d");
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 5);
+    assert_int_equal(fixture->results[1].status, STATUS_PERMISSION_DENIED);
+    assert_int_equal(fixture->results[4].status, STATUS_OK);
+    assert_int_equal(fixture->cluster.message_count, 3);
     static const char *const texts[] = {"a", "c", "d"};
     for (size_t i = 0; i < 3; i++)
-        assert_string_equal(world->cluster.messages[i].text, texts[i]);
-    assert_int_equal(world->cluster.messages[1].request, 3);
+        assert_string_equal(fixture->cluster.messages[i].text, texts[i]);
+    assert_int_equal(fixture->cluster.messages[1].request, 3);
     assert_int_equal(second_sends, 0);
-    world_free(world);
+    client_fixture_free(fixture);
 }
 
 static enum fake_action lose_all_sends(void *context, struct fake_server *server,
@@ -138,18 +138,18 @@ static enum fake_action lose_all_sends(void *context, struct fake_server *server
 static void test_replay__given_up_numbers_are_filled(void **state)
 {
     (void)state;
-    struct world *world = world_with_session();
-    world->cluster.judge = lose_all_sends;
-    world_send_many(world, "lost", 3);
-    WORLD_WAIT(world, world->cluster.sends_seen == 3);
-    client_give_up(world->client, STATUS_UNAVAILABLE, "enough");
-    world->cluster.judge = NULL;
-    world_send(world, "d");
-    WORLD_WAIT(world, world->result_count == 4);
-    assert_int_equal(world->results[3].status, STATUS_OK);
-    assert_int_equal(world->cluster.message_count, 1);
-    assert_int_equal(world->cluster.messages[0].request, 4);
-    world_free(world);
+    struct client_fixture *fixture = client_fixture_with_session();
+    fixture->cluster.judge = lose_all_sends;
+    client_fixture_send_many(fixture, "lost", 3);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->cluster.sends_seen == 3);
+    client_give_up(fixture->client, STATUS_UNAVAILABLE, "enough");
+    fixture->cluster.judge = NULL;
+    client_fixture_send(fixture, "d");
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 4);
+    assert_int_equal(fixture->results[3].status, STATUS_OK);
+    assert_int_equal(fixture->cluster.message_count, 1);
+    assert_int_equal(fixture->cluster.messages[0].request, 4);
+    client_fixture_free(fixture);
 }
 
 /* More is gone than is kept: it may be handed over by the servers that have it; if it is not, that is
@@ -157,33 +157,33 @@ static void test_replay__given_up_numbers_are_filled(void **state)
 static void test_replay__too_much_is_gone(void **state)
 {
     (void)state;
-    struct world *world = world_with_session();
-    world_send_many(world, "m", 300);
-    WORLD_WAIT(world, world->result_count == 300);
-    fake_forget(&world->cluster, 43, 0, 43); /* the 44th is the first missing, the 45th kept */
-    world_send(world, "m300");
+    struct client_fixture *fixture = client_fixture_with_session();
+    client_fixture_send_many(fixture, "m", 300);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 300);
+    fake_forget(&fixture->cluster, 43, 0, 43); /* the 44th is the first missing, the 45th kept */
+    client_fixture_send(fixture, "m300");
     for (unsigned round = 0; round < 4; round++) {
-        world_advance(world, 25000);
+        client_fixture_advance(fixture, 25000);
         for (unsigned turn = 0; turn < 20; turn++)
-            world_turn(world);
-        assert_int_equal(world->session_ends, 0);
+            client_fixture_turn(fixture);
+        assert_int_equal(fixture->session_ends, 0);
     }
-    world_advance(world, 60000);
-    WORLD_WAIT(world, world->session_ends == 1);
-    WORLD_WAIT(world, world->result_count == 301);
-    assert_int_equal(world->results[300].status, STATUS_UNAUTHENTICATED);
-    assert_int_equal(world->cluster.message_count, 43);
-    assert_int_equal(client_unfinished(world->client), 0);
-    world_free(world);
+    client_fixture_advance(fixture, 60000);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->session_ends == 1);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 301);
+    assert_int_equal(fixture->results[300].status, STATUS_UNAUTHENTICATED);
+    assert_int_equal(fixture->cluster.message_count, 43);
+    assert_int_equal(client_unfinished(fixture->client), 0);
+    client_fixture_free(fixture);
 }
 
-static void wait_through(struct world *world, uint64_t ms)
+static void wait_through(struct client_fixture *fixture, uint64_t ms)
 {
     for (uint64_t waited = 0; waited < ms; waited += 25000) {
-        world_advance(world, 25000);
+        client_fixture_advance(fixture, 25000);
         for (unsigned turn = 0; turn < 20; turn++)
-            world_turn(world);
-        assert_int_equal(world->session_ends, 0);
+            client_fixture_turn(fixture);
+        assert_int_equal(fixture->session_ends, 0);
     }
 }
 
@@ -199,21 +199,21 @@ static enum fake_action refuse_sends(void *context, struct fake_server *server, 
 static void test_replay__too_much_is_gone_twice(void **state)
 {
     (void)state;
-    struct world *world = world_with_session();
-    world_send_many(world, "m", 300);
-    WORLD_WAIT(world, world->result_count == 300);
-    fake_forget(&world->cluster, 43, 0, 43);
-    world_send(world, "m300");
-    wait_through(world, 100000);
-    world->cluster.sessions[0].last_request = 300;
-    world->cluster.judge = refuse_sends;
-    WORLD_WAIT(world, world->result_count == 301);
-    assert_int_equal(world->results[300].status, STATUS_NOT_FOUND);
-    world->cluster.judge = NULL;
-    world->cluster.sessions[0].last_request = 43;
-    world_send(world, "m301");
-    wait_through(world, 100000);
-    world_free(world);
+    struct client_fixture *fixture = client_fixture_with_session();
+    client_fixture_send_many(fixture, "m", 300);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 300);
+    fake_forget(&fixture->cluster, 43, 0, 43);
+    client_fixture_send(fixture, "m300");
+    wait_through(fixture, 100000);
+    fixture->cluster.sessions[0].last_request = 300;
+    fixture->cluster.judge = refuse_sends;
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 301);
+    assert_int_equal(fixture->results[300].status, STATUS_NOT_FOUND);
+    fixture->cluster.judge = NULL;
+    fixture->cluster.sessions[0].last_request = 43;
+    client_fixture_send(fixture, "m301");
+    wait_through(fixture, 100000);
+    client_fixture_free(fixture);
 }
 
 int main(void)

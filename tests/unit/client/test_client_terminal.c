@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Styles of real terminals (terminfo): what lines_put writes of them is nothing but ESC [ numbers m. */
+/* Styles of real terminals (terminfo): what text_output_put writes of them is nothing but ESC [ numbers m. */
 #include "cli/app.h"
-#include "cli/lines.h"
 #include "cli/terminal.h"
+#include "cli/text_output.h"
 
 #include <curses.h>
 #include <fcntl.h>
@@ -56,12 +56,13 @@ static void test_terminal__styles_leave_nothing_on_the_screen(void **state)
     assert_int_equal(unsetenv("NO_COLOR"), 0);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char line[128] = "";
-        struct lines lines = {.put = keep, .put_context = line};
+        struct text_output lines = {.put = keep, .put_context = line};
         struct app app = {.lines = &lines};
         init_as(names[i]);
         assert_string_not_equal(terminal_style(STYLE_NORMAL), "");
         assert_string_not_equal(terminal_style(STYLE_BOLD), "");
-        lines_put(&app, "%sfat%s thin", terminal_style(STYLE_BOLD), terminal_style(STYLE_NORMAL));
+        text_output_put(&app, "%sfat%s thin", terminal_style(STYLE_BOLD),
+                        terminal_style(STYLE_NORMAL));
         assert_string_equal(line, "\x1b[1mfat\x1b[m thin\n");
     }
 }

@@ -38,9 +38,9 @@ static struct {
 
 enum error __real_store_check(struct store *store, struct error_text *why);
 enum error __wrap_store_check(struct store *store, struct error_text *why);
-bool __real_snapshots_give(struct snapshots *snapshots, struct replica_message *chunk,
+bool __real_snapshots_send(struct snapshots *snapshots, struct replica_message *chunk,
                            uint64_t now_ms);
-bool __wrap_snapshots_give(struct snapshots *snapshots, struct replica_message *chunk,
+bool __wrap_snapshots_send(struct snapshots *snapshots, struct replica_message *chunk,
                            uint64_t now_ms);
 
 enum error __wrap_store_check(struct store *store, struct error_text *why)
@@ -54,16 +54,16 @@ enum error __wrap_store_check(struct store *store, struct error_text *why)
     return error_set(why, ERROR_CORRUPT, "a bad copy");
 }
 
-bool __wrap_snapshots_give(struct snapshots *snapshots, struct replica_message *chunk,
+bool __wrap_snapshots_send(struct snapshots *snapshots, struct replica_message *chunk,
                            uint64_t now_ms)
 {
     atomic_fetch_add(&checks.asked, 1);
-    return __real_snapshots_give(snapshots, chunk, now_ms);
+    return __real_snapshots_send(snapshots, chunk, now_ms);
 }
 
 struct trio {
     char *folder;
-    struct live *servers[SERVERS + 1]; /* by id; NULL: not running */
+    struct live_server *servers[SERVERS + 1]; /* by id; NULL: not running */
     char internal[SERVERS + 1][ADDRESS_TEXT_SIZE];
     struct device ann;
     struct answer stream;
@@ -90,13 +90,13 @@ static void start(struct trio *trio, unsigned id, const char *more)
     const char *words[] = {number, count == 0 ? "--role=master" : "--role=slave",
                            more == NULL ? "--log_keep=200000" : more, count == 0 ? NULL : members,
                            NULL};
-    trio->servers[id] = live_start(trio->folder, words);
-    address_format(live_internal_address(trio->servers[id]), trio->internal[id]);
+    trio->servers[id] = live_server_start(trio->folder, words);
+    address_format(live_server_internal_address(trio->servers[id]), trio->internal[id]);
 }
 
 static void stop(struct trio *trio, unsigned id)
 {
-    live_stop(trio->servers[id]);
+    live_server_stop(trio->servers[id]);
     trio->servers[id] = NULL;
 }
 
@@ -147,10 +147,10 @@ static bool is_master(struct trio *trio)
     return is_it;
 }
 
-/* Goes to whichever of the servers reigns, and listens there. */
+/* Goes to whichever of the servers is the master, and listens there. */
 static unsigned go_to_master(struct trio *trio)
 {
-    uint64_t until_ms = clock_monotonic_ms() + LIVE_PATIENCE_MS;
+    uint64_t until_ms = clock_monotonic_ms() + LIVE_SERVER_PATIENCE_MS;
     for (unsigned id = 1;; id = id % SERVERS + 1) {
         assert_true(clock_monotonic_ms() < until_ms);
         if (trio->servers[id] == NULL)
@@ -390,7 +390,7 @@ static void test_cluster__much_is_handed_over(void **state)
 
 /* ---- how much of the log is kept ---- */
 
-static void check_prune(uint64_t before, struct cluster_kept kept)
+static void check_prune(uint64_t before, struct cluster_log_needs kept)
 {
     assert_int_equal(cluster_prune_before(&kept), before);
 }
@@ -398,18 +398,18 @@ static void check_prune(uint64_t before, struct cluster_kept kept)
 static void test_prune__for_those_who_are_there(void **state)
 {
     (void)state;
-    check_prune(0, (struct cluster_kept){500, 1000, 500, UINT64_MAX});
-    check_prune(4000, (struct cluster_kept){5000, 1000, 5000, UINT64_MAX});
-    check_prune(4000, (struct cluster_kept){5000, 1000, 4900, UINT64_MAX});
+    check_prune(0, (struct cluster_log_needs){500, 1000, 500, UINT64_MAX});
+    check_prune(4000, (struct cluster_log_needs){5000, 1000, 5000, UINT64_MAX});
+    check_prune(4000, (struct cluster_log_needs){5000, 1000, 4900, UINT64_MAX});
 }
 
 static void test_prune__for_those_who_are_away(void **state)
 {
     (void)state;
-    check_prune(7, (struct cluster_kept){5000, 1000, 7, UINT64_MAX});
-    check_prune(7, (struct cluster_kept){10007, 1000, 7, UINT64_MAX});
-    check_prune(8, (struct cluster_kept){10008, 1000, 7, UINT64_MAX});
-    check_prune(40000, (struct cluster_kept){50000, 1000, 0, UINT64_MAX});
+    check_prune(7, (struct cluster_log_needs){5000, 1000, 7, UINT64_MAX});
+    check_prune(7, (struct cluster_log_needs){10007, 1000, 7, UINT64_MAX});
+    check_prune(8, (struct cluster_log_needs){10008, 1000, 7, UINT64_MAX});
+    check_prune(40000, (struct cluster_log_needs){50000, 1000, 0, UINT64_MAX});
 }
 
 /* A million went into the copy: so many more may follow until it is made anew. */
@@ -417,14 +417,14 @@ static void test_prune__for_who_gets_a_copy(void **state)
 {
     (void)state;
     const uint64_t copy = 1000000;
-    check_prune(copy, (struct cluster_kept){copy + 5000, 1000, copy + 5000, copy});
-    check_prune(copy, (struct cluster_kept){copy + 90000, 1000, copy + 90000, copy});
-    check_prune(copy, (struct cluster_kept){copy + copy, 1000, copy + copy, copy});
-    check_prune(copy + 1, (struct cluster_kept){copy + copy + 1, 1000, copy + copy + 1, copy});
-    check_prune(copy - 8, (struct cluster_kept){copy + 90000, 1000, copy - 8, copy});
+    check_prune(copy, (struct cluster_log_needs){copy + 5000, 1000, copy + 5000, copy});
+    check_prune(copy, (struct cluster_log_needs){copy + 90000, 1000, copy + 90000, copy});
+    check_prune(copy, (struct cluster_log_needs){copy + copy, 1000, copy + copy, copy});
+    check_prune(copy + 1, (struct cluster_log_needs){copy + copy + 1, 1000, copy + copy + 1, copy});
+    check_prune(copy - 8, (struct cluster_log_needs){copy + 90000, 1000, copy - 8, copy});
     /* A small one: as for those who are away. */
-    check_prune(20, (struct cluster_kept){9000, 1000, 9000, 20});
-    check_prune(40000, (struct cluster_kept){50000, 1000, 50000, 20});
+    check_prune(20, (struct cluster_log_needs){9000, 1000, 9000, 20});
+    check_prune(40000, (struct cluster_log_needs){50000, 1000, 50000, 20});
 }
 
 /* ---- steps ---- */

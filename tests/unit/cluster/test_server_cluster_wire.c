@@ -41,13 +41,13 @@ static struct replica_message full_message(enum replica_message_kind kind,
         .common = {65539, 9},
         .committed = 10,
         .needed = 11,
-        .role = REPLICA_LEFT,
+        .role = REPLICA_REMOVED,
         .answer = REPLICA_DIVERGED,
-        .refusal = REPLICA_REFUSED_FULL,
-        .adopting = true,
+        .refusal = REPLICA_REJECTED_FULL,
+        .recovering_log = true,
         .granted = true,
         .in_sync = true,
-        .sick = true,
+        .unhealthy = true,
         .disk_age_ms = UINT32_MAX,
         .node = 12,
         .master = 13,
@@ -70,9 +70,10 @@ static struct replica_message full_message(enum replica_message_kind kind,
     message.in_sync_count = REPLICA_MEMBERS_MAX;
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++)
         message.in_sync_ids[i] = (uint16_t)(UINT16_MAX - i);
-    message.reigns_count = REPLICA_REIGNS_SENT;
-    for (size_t i = 0; i < REPLICA_REIGNS_SENT; i++)
-        message.reigns[i] = (struct replica_reign){.epoch = 65536 + i, .first_seq = 100 + i};
+    message.epoch_starts_count = REPLICA_EPOCH_STARTS_SENT;
+    for (size_t i = 0; i < REPLICA_EPOCH_STARTS_SENT; i++)
+        message.epoch_starts[i] =
+            (struct replica_epoch_start){.epoch = 65536 + i, .first_seq = 100 + i};
     return message;
 }
 
@@ -94,10 +95,10 @@ static void assert_same_lists(const struct replica_message *left,
 {
     assert_int_equal(left->in_sync_count, right->in_sync_count);
     assert_memory_equal(left->in_sync_ids, right->in_sync_ids, sizeof left->in_sync_ids);
-    assert_int_equal(left->reigns_count, right->reigns_count);
-    for (size_t i = 0; i < left->reigns_count; i++) {
-        assert_int_equal(left->reigns[i].epoch, right->reigns[i].epoch);
-        assert_int_equal(left->reigns[i].first_seq, right->reigns[i].first_seq);
+    assert_int_equal(left->epoch_starts_count, right->epoch_starts_count);
+    for (size_t i = 0; i < left->epoch_starts_count; i++) {
+        assert_int_equal(left->epoch_starts[i].epoch, right->epoch_starts[i].epoch);
+        assert_int_equal(left->epoch_starts[i].first_seq, right->epoch_starts[i].first_seq);
     }
     assert_int_equal(left->batches_count, right->batches_count);
     for (size_t i = 0; i < left->batches_count; i++) {
@@ -131,10 +132,10 @@ static void assert_same(const struct replica_message *left, const struct replica
     assert_int_equal(left->role, right->role);
     assert_int_equal(left->answer, right->answer);
     assert_int_equal(left->refusal, right->refusal);
-    assert_int_equal(left->adopting, right->adopting);
+    assert_int_equal(left->recovering_log, right->recovering_log);
     assert_int_equal(left->granted, right->granted);
     assert_int_equal(left->in_sync, right->in_sync);
-    assert_int_equal(left->sick, right->sick);
+    assert_int_equal(left->unhealthy, right->unhealthy);
     assert_int_equal(left->disk_age_ms, right->disk_age_ms);
     assert_int_equal(left->node, right->node);
     assert_int_equal(left->master, right->master);
@@ -172,11 +173,11 @@ static void go_round(const struct replica_message *message, const char *feed)
 static void test_cluster_wire__every_field_of_every_kind_comes_back(void **state)
 {
     (void)state;
-    struct replica_batch batches[REPLICA_PAGE_BATCHES];
-    fill_batches(batches, REPLICA_PAGE_BATCHES);
+    struct replica_batch batches[REPLICA_ENTRIES_MAX];
+    fill_batches(batches, REPLICA_ENTRIES_MAX);
     for (int kind = 0; kind < REPLICA_MESSAGE_KINDS; kind++) {
         struct replica_message message =
-            full_message((enum replica_message_kind)kind, batches, REPLICA_PAGE_BATCHES);
+            full_message((enum replica_message_kind)kind, batches, REPLICA_ENTRIES_MAX);
         go_round(&message, "10.0.0.1:2627");
     }
 }
@@ -190,14 +191,14 @@ static void test_cluster_wire__what_is_not_there_stays_away(void **state)
             message.internal = "a:1";
             message.client = ""; /* a server that knows only the address that clients dialled */
         }
-        if (kind == REPLICA_REFUSED)
-            message.refusal = REPLICA_REFUSED_CLUSTER;
+        if (kind == REPLICA_JOIN_REJECTED)
+            message.refusal = REPLICA_REJECTED_CLUSTER;
         go_round(&message, NULL);
     }
     /* One may hear a master without knowing where it is. */
     go_round(
         &(struct replica_message){
-            .kind = REPLICA_HEARD, .from = 1, .master = 2, .master_address = ""},
+            .kind = REPLICA_LEADER_INFO, .from = 1, .master = 2, .master_address = ""},
         NULL);
 }
 
@@ -223,7 +224,7 @@ static void test_cluster_wire__payloads_are_borrowed(void **state)
     arena_init(&arena, 1u << 20);
     struct replica_batch batch;
     fill_batches(&batch, 1);
-    struct replica_message message = full_message(REPLICA_PUBLISH, &batch, 1);
+    struct replica_message message = full_message(REPLICA_APPEND, &batch, 1);
     Jackdaw__ClusterMessage *wire;
     assert_int_equal(cluster_wire_encode(&message, NULL, &arena, &wire), OK);
     assert_ptr_equal(wire->batches[0]->bytes.data, some_bytes);
@@ -258,8 +259,8 @@ SPOILS(short_cluster, m->cluster.len = REPLICA_CLUSTER_BYTES - 1)
 SPOILS(long_cluster, m->cluster.len = REPLICA_CLUSTER_BYTES + 1; m->cluster.data = large_bytes)
 SPOILS(role, m->role = REPLICA_ROLES)
 SPOILS(answer, m->answer = REPLICA_DIVERGED + 1)
-SPOILS(refusal, m->refusal = REPLICA_REFUSED_FULL + 1)
-SPOILS(no_refusal, m->kind = JACKDAW__CLUSTER_MESSAGE__KIND__REFUSED; m->refusal = 0)
+SPOILS(refusal, m->refusal = REPLICA_REJECTED_FULL + 1)
+SPOILS(no_refusal, m->kind = JACKDAW__CLUSTER_MESSAGE__KIND__JOIN_REJECTED; m->refusal = 0)
 SPOILS(long_master_address, m->master_address = long_address)
 SPOILS(long_internal, m->internal = long_address)
 SPOILS(long_client, m->client = long_address)
@@ -270,8 +271,8 @@ SPOILS(join_from_nowhere, m->kind = JACKDAW__CLUSTER_MESSAGE__KIND__JOIN; m->int
 SPOILS(many_ids, m->n_in_sync_ids = REPLICA_MEMBERS_MAX + 1)
 SPOILS(id_of_nobody, m->in_sync_ids[3] = 0)
 SPOILS(id_too_large, m->in_sync_ids[3] = 65536)
-SPOILS(many_reigns, m->n_reigns = REPLICA_REIGNS_SENT + 1)
-SPOILS(many_batches, m->n_batches = REPLICA_PAGE_BATCHES + 1)
+SPOILS(many_epoch_starts, m->n_epoch_starts = REPLICA_EPOCH_STARTS_SENT + 1)
+SPOILS(many_batches, m->n_batches = REPLICA_ENTRIES_MAX + 1)
 SPOILS(large_chunk, m->bytes = ((ProtobufCBinaryData){sizeof large_bytes, large_bytes}))
 SPOILS(kind_of_batch, m->batches[1]->kind = (Jackdaw__LogEntry__Kind)2)
 SPOILS(negative_kind_of_batch, m->batches[1]->kind = (Jackdaw__LogEntry__Kind)-1)
@@ -316,7 +317,7 @@ static const struct {
     CASE(many_ids),
     CASE(id_of_nobody),
     CASE(id_too_large),
-    CASE(many_reigns),
+    CASE(many_epoch_starts),
     CASE(many_batches),
     CASE(large_chunk),
     CASE(kind_of_batch),
@@ -340,7 +341,7 @@ static void test_cluster_wire__what_is_out_of_range_is_refused(void **state)
         arena_init(&arena, 1u << 20);
         struct replica_batch batches[4];
         fill_batches(batches, 4);
-        struct replica_message message = full_message(REPLICA_PAGE, batches, 4);
+        struct replica_message message = full_message(REPLICA_ENTRIES, batches, 4);
         Jackdaw__ClusterMessage *wire;
         assert_int_equal(cluster_wire_encode(&message, "a:1", &arena, &wire), OK);
         struct replica_message back;
@@ -364,7 +365,7 @@ static void test_cluster_wire__no_memory_is_an_error(void **state)
     (void)state;
     struct replica_batch batches[4];
     fill_batches(batches, 4);
-    struct replica_message message = full_message(REPLICA_PAGE, batches, 4);
+    struct replica_message message = full_message(REPLICA_ENTRIES, batches, 4);
     enum error error = ERROR_NO_MEMORY;
     size_t failures = 0;
     for (size_t budget = 0; error != OK; budget += 16, failures++) {
@@ -404,14 +405,15 @@ static void test_cluster_wire__garbage_is_refused(void **state)
 static void test_cluster_wire__a_budget_by_size_suffices(void **state)
 {
     (void)state;
-    struct replica_batch batches[REPLICA_PAGE_BATCHES];
-    fill_batches(batches, REPLICA_PAGE_BATCHES);
+    struct replica_batch batches[REPLICA_ENTRIES_MAX];
+    fill_batches(batches, REPLICA_ENTRIES_MAX);
     for (size_t size = 0; size <= 16384; size += 16384) {
-        for (size_t i = 0; i < REPLICA_PAGE_BATCHES; i += 2) {
+        for (size_t i = 0; i < REPLICA_ENTRIES_MAX; i += 2) {
             batches[i].bytes = large_bytes;
             batches[i].size = size;
         }
-        struct replica_message message = full_message(REPLICA_PAGE, batches, REPLICA_PAGE_BATCHES);
+        struct replica_message message =
+            full_message(REPLICA_ENTRIES, batches, REPLICA_ENTRIES_MAX);
         struct arena arena;
         arena_init(&arena, 4u << 20);
         ProtobufCBinaryData packed;
@@ -462,7 +464,7 @@ static void test_cluster_frame__a_large_message_goes_alone(void **state)
     batch.bytes = page;
     batch.size = sizeof page;
     struct replica_message large = {
-        .kind = REPLICA_PAGE, .from = 1, .batches = &batch, .batches_count = 1};
+        .kind = REPLICA_ENTRIES, .from = 1, .batches = &batch, .batches_count = 1};
     struct replica_message ping = {.kind = REPLICA_PING, .from = 1};
     struct cluster_frame frame;
     cluster_frame_init(&frame);

@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cluster/snapshots.h"
-#include "support/desk.h"
+#include "support/core_fixture.h"
 #include "support/folder.h"
 
 #include <fcntl.h>
@@ -25,7 +25,7 @@
 
 /* A master with a database of several chunks, and a slave's folder. */
 struct fixture {
-    struct desk desk;
+    struct core_fixture core;
     uint64_t ann;
     char *folder;
     char *other;
@@ -58,8 +58,8 @@ static struct snapshots *open_snapshots(struct fixture *f, const char *folder)
     struct snapshots *snapshots;
     struct error_text why = {.text = ""};
     struct snapshots_options options = {.folder = folder,
-                                        .store = f->desk.store,
-                                        .queue = f->desk.queue,
+                                        .store = f->core.store,
+                                        .queue = f->core.queue,
                                         .context = f,
                                         .checked = note_checked};
     if (snapshots_new(&snapshots, &options, &why) != OK)
@@ -73,8 +73,8 @@ static void say_much(struct fixture *f, int times)
     memset(text, 'x', sizeof text - 1);
     text[sizeof text - 1] = '\0';
     for (int i = 0; i < times; i++) {
-        assert_true(desk_send(&f->desk, f->ann, "lobby", text));
-        assert_int_equal(desk_commit(&f->desk), OK);
+        assert_true(core_fixture_send(&f->core, f->ann, "lobby", text));
+        assert_int_equal(core_fixture_commit(&f->core), OK);
     }
 }
 
@@ -83,11 +83,11 @@ static void begin(struct fixture *f)
     f->checked = 0;
     f->folder = folder_new();
     f->other = folder_new();
-    desk_init(&f->desk, f->folder);
-    desk_open(&f->desk);
-    assert_true(desk_register(&f->desk, "ann"));
-    f->ann = desk_login(&f->desk, "ann");
-    assert_true(desk_join(&f->desk, f->ann, "lobby"));
+    core_fixture_init(&f->core, f->folder);
+    core_fixture_open(&f->core);
+    assert_true(core_fixture_register(&f->core, "ann"));
+    f->ann = core_fixture_login(&f->core, "ann");
+    assert_true(core_fixture_join(&f->core, f->ann, "lobby"));
     say_much(f, 200);
     f->giver = open_snapshots(f, f->folder);
     f->taker = open_snapshots(f, f->other);
@@ -97,7 +97,7 @@ static void end(struct fixture *f)
 {
     snapshots_free(f->giver);
     snapshots_free(f->taker);
-    desk_close(&f->desk);
+    core_fixture_close(&f->core);
     folder_remove(f->folder);
     folder_remove(f->other);
 }
@@ -116,12 +116,12 @@ static bool exists(const char *folder, const char *name)
 
 static uint64_t last_seq(const struct fixture *f)
 {
-    return store_position(f->desk.store).seq;
+    return store_position(f->core.store).seq;
 }
 
 static bool give(struct fixture *f, struct replica_message *chunk)
 {
-    return snapshots_give(f->giver, chunk, NOW_MS);
+    return snapshots_send(f->giver, chunk, NOW_MS);
 }
 
 /* Asks until there is something; it may take a copy. */
@@ -131,8 +131,8 @@ static void must_give(struct fixture *f, struct replica_message *chunk)
     struct replica_message asked = *chunk;
     while (!give(f, chunk)) {
         assert_true(clock_monotonic_ms() < until_ms);
-        task_queue_wait(f->desk.queue, 100);
-        desk_run(&f->desk);
+        task_queue_wait(f->core.queue, 100);
+        core_fixture_run(&f->core);
         *chunk = asked;
     }
 }
@@ -140,11 +140,11 @@ static void must_give(struct fixture *f, struct replica_message *chunk)
 /* What remains of the snapshot from the chunk on goes to the taker. */
 static void transfer(struct fixture *f, struct replica_message chunk)
 {
-    assert_int_equal(snapshots_keep(f->taker, &chunk), OK);
+    assert_int_equal(snapshots_receive(f->taker, &chunk), OK);
     while (chunk.offset + chunk.size < chunk.total) {
         chunk.offset += chunk.size;
         must_give(f, &chunk);
-        assert_int_equal(snapshots_keep(f->taker, &chunk), OK);
+        assert_int_equal(snapshots_receive(f->taker, &chunk), OK);
     }
 }
 
@@ -155,7 +155,7 @@ static void check_taken(struct fixture *f, uint64_t seq)
     struct store *store;
     struct store_options options = {.folder = f->other, .node_id = 2};
     assert_int_equal(store_open(&store, &options, &why), OK);
-    enum error error = store_install(&store, snapshots_finish_kept(f->taker),
+    enum error error = store_install(&store, snapshots_finish_received(f->taker),
                                      (struct position){0, 0}, &options, &why);
     if (error != OK)
         fail_msg("%s", why.text);
@@ -177,7 +177,7 @@ static void test_snapshots_give__a_whole_database(void **state)
     assert_int_not_equal(chunk.snapshot, 0);
     assert_true(chunk.total > 2 * REPLICA_CHUNK_BYTES);
     assert_int_equal(chunk.last.seq, last_seq(&f));
-    assert_int_equal(chunk.last.epoch, store_position(f.desk.store).epoch);
+    assert_int_equal(chunk.last.epoch, store_position(f.core.store).epoch);
     uint64_t seq = last_seq(&f);
     say_much(&f, 1); /* which is no part of it any more */
     transfer(&f, chunk);
@@ -192,7 +192,7 @@ static void test_snapshots_give__goes_on_where_it_stopped(void **state)
     begin(&f);
     struct replica_message first = {.kind = REPLICA_SNAPSHOT_CHUNK};
     must_give(&f, &first);
-    assert_int_equal(snapshots_keep(f.taker, &first), OK);
+    assert_int_equal(snapshots_receive(f.taker, &first), OK);
     uint64_t seq = last_seq(&f);
     struct replica_message other = {.kind = REPLICA_SNAPSHOT_CHUNK}; /* of a third server */
     must_give(&f, &other);
@@ -236,7 +236,7 @@ static void test_snapshots_give__no_room_for_a_copy(void **state)
     is_disk_small = false;
     assert_false(give(&f, &chunk));
     assert_int_equal(snapshots_needed_seq(f.giver), UINT64_MAX); /* not again at once */
-    assert_false(snapshots_give(f.giver, &chunk, NOW_MS + 5000));
+    assert_false(snapshots_send(f.giver, &chunk, NOW_MS + 5000));
     assert_int_equal(snapshots_needed_seq(f.giver), last_seq(&f));
     uint64_t seq = last_seq(&f);
     must_give(&f, &chunk);
@@ -271,7 +271,7 @@ static void test_snapshots_give__more_is_asked_than_there_is(void **state)
     for (int i = 0; i < 3; i++) {
         struct replica_message chunk = {.common = {.seq = last_seq(&f) + 1}};
         assert_false(give(&f, &chunk));
-        desk_run(&f.desk);
+        core_fixture_run(&f.core);
     }
     assert_false(exists(f.folder, "snapshot-given.db"));
     struct replica_message chunk = {.common = {.seq = last_seq(&f)}};
@@ -288,9 +288,9 @@ static void test_snapshots_give__the_log_has_gone_on_without_it(void **state)
     struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
     must_give(&f, &chunk);
     say_much(&f, 3);
-    ledger_prune(f.desk.ledger, last_seq(&f));
+    commit_log_prune(f.core.commit_log, last_seq(&f));
     say_much(&f, 1);
-    assert_true(store_log_first(f.desk.store) > chunk.last.seq + 1);
+    assert_true(store_log_first(f.core.store) > chunk.last.seq + 1);
     struct replica_message goes_on = {.snapshot = chunk.snapshot, .offset = chunk.size};
     assert_true(give(&f, &goes_on));
     assert_int_equal(goes_on.snapshot, chunk.snapshot);
@@ -323,7 +323,7 @@ static void test_snapshots_needed_seq(void **state)
     assert_false(give(&f, &chunk));
     assert_int_equal(snapshots_needed_seq(f.giver), last_seq(&f));
     snapshots_forget(f.giver);
-    desk_run(&f.desk);
+    core_fixture_run(&f.core);
     assert_int_equal(snapshots_needed_seq(f.giver), UINT64_MAX);
     end(&f);
 }
@@ -337,7 +337,7 @@ static void test_snapshots_tick__nobody_asks(void **state)
     must_give(&f, &chunk);
     snapshots_tick(f.giver, NOW_MS + 29000);
     assert_true(exists(f.folder, "snapshot-given.db"));
-    assert_true(snapshots_give(f.giver, &chunk, NOW_MS + 29000));
+    assert_true(snapshots_send(f.giver, &chunk, NOW_MS + 29000));
     snapshots_tick(f.giver, NOW_MS + 31000);
     assert_true(exists(f.folder, "snapshot-given.db"));
     snapshots_tick(f.giver, NOW_MS + 60000);
@@ -360,7 +360,7 @@ static void test_snapshots_forget__while_one_is_made(void **state)
     snapshots_forget(f.giver);
     snapshots_forget(f.giver);
     assert_false(give(&f, &chunk)); /* its end is still to be told */
-    desk_run(&f.desk);
+    core_fixture_run(&f.core);
     assert_false(exists(f.folder, "snapshot-given.db"));
     assert_false(exists(f.folder, "snapshot-given.db.part"));
     must_give(&f, &chunk);
@@ -432,10 +432,10 @@ static void test_snapshots_keep__only_the_next_one(void **state)
     must_give(&f, &chunk);
     struct replica_message later = chunk;
     later.offset = chunk.size;
-    assert_int_equal(snapshots_keep(f.taker, &later), ERROR_INVALID);
-    assert_int_equal(snapshots_keep(f.taker, &chunk), OK);
+    assert_int_equal(snapshots_receive(f.taker, &later), ERROR_INVALID);
+    assert_int_equal(snapshots_receive(f.taker, &chunk), OK);
     later.offset = chunk.size - 1;
-    assert_int_equal(snapshots_keep(f.taker, &later), ERROR_INVALID);
+    assert_int_equal(snapshots_receive(f.taker, &later), ERROR_INVALID);
     assert_false(exists(f.other, "snapshot-taken.db"));
     uint64_t seq = last_seq(&f);
     transfer(&f, chunk); /* from the beginning */
@@ -452,12 +452,12 @@ static void test_snapshots_keep__no_room_for_all_of_it(void **state)
     struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
     must_give(&f, &chunk);
     is_disk_small = true;
-    assert_int_equal(snapshots_keep(f.taker, &chunk), ERROR_DISK_FULL);
+    assert_int_equal(snapshots_receive(f.taker, &chunk), ERROR_DISK_FULL);
     is_disk_small = false;
     assert_false(exists(f.other, "snapshot-taken.db"));
     struct replica_message large = chunk;
     large.total = INT64_MAX;
-    assert_int_equal(snapshots_keep(f.taker, &large), ERROR_DISK_FULL);
+    assert_int_equal(snapshots_receive(f.taker, &large), ERROR_DISK_FULL);
     uint64_t seq = last_seq(&f);
     transfer(&f, chunk);
     check_taken(&f, seq);
@@ -474,7 +474,7 @@ static void test_snapshots_keep__the_disk_is_full(void **state)
     must_give(&f, &chunk);
     path_in(f.other, "snapshot-taken.db", path);
     assert_int_equal(symlink("/dev/full", path), 0);
-    assert_int_equal(snapshots_keep(f.taker, &chunk), ERROR_DISK_FULL);
+    assert_int_equal(snapshots_receive(f.taker, &chunk), ERROR_DISK_FULL);
     struct stat about;
     assert_int_not_equal(lstat(path, &about), 0); /* what there was of it gives its room back */
     uint64_t seq = last_seq(&f);
@@ -498,8 +498,8 @@ static void wait_until_checked(struct fixture *f)
     unsigned before = f->checked;
     while (f->checked == before) {
         assert_true(clock_monotonic_ms() < until_ms);
-        task_queue_wait(f->desk.queue, 100);
-        desk_run(&f->desk);
+        task_queue_wait(f->core.queue, 100);
+        core_fixture_run(&f->core);
     }
 }
 
@@ -526,12 +526,12 @@ static void test_snapshots_check_kept__beside_the_core(void **state)
     enum error found = ERROR_INTERNAL;
     begin(&f);
     take_all(&f);
-    assert_false(snapshots_check_kept(f.taker, &found));
-    assert_false(snapshots_check_kept(f.taker, &found)); /* it goes on */
+    assert_false(snapshots_check_received(f.taker, &found));
+    assert_false(snapshots_check_received(f.taker, &found)); /* it goes on */
     assert_int_equal(f.checked, 0);
     wait_until_checked(&f);
     assert_int_equal(f.checked, 1);
-    assert_true(snapshots_check_kept(f.taker, &found));
+    assert_true(snapshots_check_received(f.taker, &found));
     assert_int_equal(found, OK);
     check_taken(&f, last_seq(&f));
     end(&f);
@@ -545,15 +545,15 @@ static void test_snapshots_check_kept__it_is_no_good(void **state)
     begin(&f);
     take_all(&f);
     spoil(&f);
-    assert_false(snapshots_check_kept(f.taker, &found));
+    assert_false(snapshots_check_received(f.taker, &found));
     wait_until_checked(&f);
-    assert_true(snapshots_check_kept(f.taker, &found));
+    assert_true(snapshots_check_received(f.taker, &found));
     assert_int_equal(found, ERROR_CORRUPT);
     assert_false(exists(f.other, "snapshot-taken.db")); /* it gives its room back */
     take_all(&f);
-    assert_false(snapshots_check_kept(f.taker, &found)); /* of another one nothing is known */
+    assert_false(snapshots_check_received(f.taker, &found)); /* of another one nothing is known */
     wait_until_checked(&f);
-    assert_true(snapshots_check_kept(f.taker, &found));
+    assert_true(snapshots_check_received(f.taker, &found));
     assert_int_equal(found, OK);
     check_taken(&f, last_seq(&f));
     end(&f);
@@ -579,9 +579,9 @@ static void test_snapshots_check_kept__no_server_can_load_it(void **state)
         assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
         assert_int_equal(sqlite3_exec(database, changes[i], NULL, NULL, NULL), SQLITE_OK);
         assert_int_equal(sqlite3_close(database), SQLITE_OK);
-        assert_false(snapshots_check_kept(f.taker, &found));
+        assert_false(snapshots_check_received(f.taker, &found));
         wait_until_checked(&f);
-        assert_true(snapshots_check_kept(f.taker, &found));
+        assert_true(snapshots_check_received(f.taker, &found));
         assert_int_equal(found, ERROR_CORRUPT);
         assert_false(exists(f.other, "snapshot-taken.db"));
         end(&f);
@@ -597,7 +597,7 @@ static void test_snapshots_give__not_of_a_damaged_database(void **state)
     must_give(&f, &chunk);
     snapshots_set_damaged(f.giver);
     assert_false(give(&f, &chunk));
-    snapshots_set_store(f.giver, f.desk.store); /* another one */
+    snapshots_set_store(f.giver, f.core.store); /* another one */
     assert_true(give(&f, &chunk));
     end(&f);
 }
@@ -611,9 +611,9 @@ static void test_snapshots_check_kept__another_one_comes_meanwhile(void **state)
     begin(&f);
     take_all(&f);
     spoil(&f);
-    assert_false(snapshots_check_kept(f.taker, &found));
-    take_all(&f); /* desk_run within may have told of the first */
-    while (!snapshots_check_kept(f.taker, &found))
+    assert_false(snapshots_check_received(f.taker, &found));
+    take_all(&f); /* core_fixture_run within may have told of the first */
+    while (!snapshots_check_received(f.taker, &found))
         wait_until_checked(&f);
     assert_int_equal(found, OK);
     check_taken(&f, last_seq(&f));
@@ -627,9 +627,9 @@ static void test_snapshots_free__while_one_is_checked(void **state)
     enum error found = OK;
     begin(&f);
     take_all(&f);
-    assert_false(snapshots_check_kept(f.taker, &found));
+    assert_false(snapshots_check_received(f.taker, &found));
     snapshots_free(f.taker);
-    desk_run(&f.desk);
+    core_fixture_run(&f.core);
     assert_int_equal(f.checked, 0);
     assert_false(exists(f.other, "snapshot-taken.db"));
     f.taker = NULL;
@@ -643,8 +643,8 @@ static void test_snapshots__in_memory_there_are_none(void **state)
     begin(&f);
     struct snapshots *none = open_snapshots(&f, NULL);
     struct replica_message chunk = {.bytes = (const uint8_t *)"x", .size = 1, .total = 1};
-    assert_false(snapshots_give(none, &chunk, NOW_MS));
-    assert_int_equal(snapshots_keep(none, &chunk), ERROR_INVALID);
+    assert_false(snapshots_send(none, &chunk, NOW_MS));
+    assert_int_equal(snapshots_receive(none, &chunk), ERROR_INVALID);
     snapshots_tick(none, NOW_MS);
     snapshots_forget(none);
     snapshots_free(none);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Following a master: gaps, doubles, the past, snapshots; and messages that make no sense. */
-#include "test_replica_bench.h"
+#include "replica_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,39 +12,40 @@
 static void test_publish__a_gap_is_fetched(void **state)
 {
     (void)state;
-    struct bench bench;
-    bench_open(&bench, 2, REPLICA_LOCAL);
-    bench.nodes[2].cut = true; /* the feed drops one */
-    bench_propose(&bench, 1, 1);
-    bench_settle(&bench);
-    bench.nodes[2].cut = false;
-    bench_propose(&bench, 1, 1);
-    bench_settle(&bench);
-    assert_int_equal(bench_last(&bench, 2), bench_last(&bench, 1));
-    assert_true(bench.sent[REPLICA_FETCH] > 0);
-    bench_close(&bench);
+    struct replica_fixture fixture;
+    replica_fixture_open(&fixture, 2, REPLICA_LOCAL);
+    fixture.nodes[2].cut = true; /* the feed drops one */
+    replica_fixture_propose(&fixture, 1, 1);
+    replica_fixture_settle(&fixture);
+    fixture.nodes[2].cut = false;
+    replica_fixture_propose(&fixture, 1, 1);
+    replica_fixture_settle(&fixture);
+    assert_int_equal(replica_fixture_last(&fixture, 2), replica_fixture_last(&fixture, 1));
+    assert_true(fixture.sent[REPLICA_FETCH] > 0);
+    replica_fixture_close(&fixture);
 }
 
 static void test_ping__shows_a_gap_that_nothing_follows(void **state)
 {
     (void)state;
-    struct bench bench;
-    bench_open(&bench, 2, REPLICA_LOCAL);
-    bench.nodes[2].cut = true;
-    bench_propose(&bench, 1, 1);
-    bench_settle(&bench);
-    bench.nodes[2].cut = false;
-    bench_pass(&bench, 150);
-    assert_int_equal(bench_last(&bench, 2), bench_last(&bench, 1));
-    bench_close(&bench);
+    struct replica_fixture fixture;
+    replica_fixture_open(&fixture, 2, REPLICA_LOCAL);
+    fixture.nodes[2].cut = true;
+    replica_fixture_propose(&fixture, 1, 1);
+    replica_fixture_settle(&fixture);
+    fixture.nodes[2].cut = false;
+    replica_fixture_pass(&fixture, 150);
+    assert_int_equal(replica_fixture_last(&fixture, 2), replica_fixture_last(&fixture, 1));
+    replica_fixture_close(&fixture);
 }
 
-static struct replica_message published(struct bench *bench, struct replica_batch *batch)
+static struct replica_message published(struct replica_fixture *fixture,
+                                        struct replica_batch *batch)
 {
-    const struct bench_node *master = &bench->nodes[1];
+    const struct replica_fixture_node *master = &fixture->nodes[1];
     *batch = master->rows[master->rows_count - 1];
     const struct replica_batch *before = &master->rows[master->rows_count - 2];
-    struct replica_message message = {.kind = REPLICA_PUBLISH,
+    struct replica_message message = {.kind = REPLICA_APPEND,
                                       .from = 1,
                                       .to = 2,
                                       .epoch = batch->epoch,
@@ -60,124 +61,125 @@ static struct replica_message published(struct bench *bench, struct replica_batc
 static void test_publish__what_comes_twice_or_from_the_past_is_ignored(void **state)
 {
     (void)state;
-    struct bench bench;
-    bench_open(&bench, 3, REPLICA_ALL);
-    bench_propose(&bench, 1, 1);
-    bench_settle(&bench);
+    struct replica_fixture fixture;
+    replica_fixture_open(&fixture, 3, REPLICA_ALL);
+    replica_fixture_propose(&fixture, 1, 1);
+    replica_fixture_settle(&fixture);
     struct replica_batch batch;
-    struct replica_message message = published(&bench, &batch);
-    uint64_t last = bench_last(&bench, 2);
+    struct replica_message message = published(&fixture, &batch);
+    uint64_t last = replica_fixture_last(&fixture, 2);
     struct replica_event event = {.kind = REPLICA_RECEIVE, .message = &message};
-    bench_step(&bench, 2, &event);
-    assert_int_equal(bench_last(&bench, 2), last);
-    bench_kill(&bench, 1); /* 2 reigns now; what its old master says counts no more */
-    bench_settle(&bench);
-    assert_int_equal(bench_master(&bench), 2);
-    last = bench_last(&bench, 3);
+    replica_fixture_step(&fixture, 2, &event);
+    assert_int_equal(replica_fixture_last(&fixture, 2), last);
+    replica_fixture_kill(&fixture, 1); /* 2 epochs now; what its old master says counts no more */
+    replica_fixture_settle(&fixture);
+    assert_int_equal(replica_fixture_master(&fixture), 2);
+    last = replica_fixture_last(&fixture, 3);
     message.to = 3;
-    bench_step(&bench, 3, &event);
-    assert_int_equal(bench_last(&bench, 3), last);
-    assert_int_equal(replica_master(bench.nodes[3].replica), 2);
-    bench_close(&bench);
+    replica_fixture_step(&fixture, 3, &event);
+    assert_int_equal(replica_fixture_last(&fixture, 3), last);
+    assert_int_equal(replica_master(fixture.nodes[3].replica), 2);
+    replica_fixture_close(&fixture);
 }
 
 /* Node 3 is down, and the others no longer have what it lacks. */
-static void open_with_one_behind(struct bench *bench)
+static void open_with_one_behind(struct replica_fixture *fixture)
 {
-    bench_open(bench, 3, REPLICA_ALL);
-    bench_kill(bench, 3);
-    bench_settle(bench);
+    replica_fixture_open(fixture, 3, REPLICA_ALL);
+    replica_fixture_kill(fixture, 3);
+    replica_fixture_settle(fixture);
     for (int i = 0; i < 20; i++)
-        bench_propose(bench, 1, 2);
-    bench_settle(bench);
-    uint64_t needed = replica_needed_seq(bench->nodes[1].replica);
-    assert_true(needed < bench_last(bench, 1) - 20); /* node 3 may need it */
+        replica_fixture_propose(fixture, 1, 2);
+    replica_fixture_settle(fixture);
+    uint64_t needed = replica_needed_seq(fixture->nodes[1].replica);
+    assert_true(needed < replica_fixture_last(fixture, 1) - 20); /* node 3 may need it */
     for (uint16_t id = 1; id <= 2; id++)
-        bench_step(bench, id,
-                   &(struct replica_event){.kind = REPLICA_PRUNED,
-                                           .position = {0, bench_last(bench, 1) - 3}});
+        replica_fixture_step(
+            fixture, id,
+            &(struct replica_event){.kind = REPLICA_PRUNED,
+                                    .position = {0, replica_fixture_last(fixture, 1) - 3}});
 }
 
 static void test_join__what_was_pruned_comes_as_a_snapshot(void **state)
 {
     (void)state;
-    struct bench bench;
-    open_with_one_behind(&bench);
-    bench_start(&bench, 3, false);
-    bench_pass(&bench, 500);
-    assert_int_equal(bench.nodes[3].installs, 1);
-    assert_int_equal(bench.nodes[3].orphans_count, 0);
-    assert_int_equal(bench_role(&bench, 3), REPLICA_SLAVE);
-    bench_close(&bench);
+    struct replica_fixture fixture;
+    open_with_one_behind(&fixture);
+    replica_fixture_start(&fixture, 3, false);
+    replica_fixture_pass(&fixture, 500);
+    assert_int_equal(fixture.nodes[3].installs, 1);
+    assert_int_equal(fixture.nodes[3].orphans_count, 0);
+    assert_int_equal(replica_fixture_role(&fixture, 3), REPLICA_SLAVE);
+    replica_fixture_close(&fixture);
 }
 
 /* Node 3 lacks entries that the others still have, and must not apply one of them. */
-static void open_with_one_to_avoid(struct bench *bench)
+static void open_with_one_to_avoid(struct replica_fixture *fixture)
 {
-    bench_open(bench, 3, REPLICA_ALL);
-    bench_kill(bench, 3);
-    bench_settle(bench);
+    replica_fixture_open(fixture, 3, REPLICA_ALL);
+    replica_fixture_kill(fixture, 3);
+    replica_fixture_settle(fixture);
     for (int i = 0; i < 5; i++)
-        bench_propose(bench, 1, 2);
-    bench_settle(bench);
+        replica_fixture_propose(fixture, 1, 2);
+    replica_fixture_settle(fixture);
 }
 
 static void test_join__what_is_avoided_comes_in_a_snapshot(void **state)
 {
     (void)state;
-    struct bench bench;
-    open_with_one_to_avoid(&bench);
-    const struct bench_node *master = &bench.nodes[1];
+    struct replica_fixture fixture;
+    open_with_one_to_avoid(&fixture);
+    const struct replica_fixture_node *master = &fixture.nodes[1];
     const struct replica_batch *avoided = &master->rows[master->rows_count - 2];
-    bench.nodes[3].avoid = (struct replica_position){avoided->epoch, avoided->last_seq};
-    bench_start(&bench, 3, false);
-    bench_pass(&bench, 500);
-    assert_int_equal(bench.nodes[3].installs, 1);
-    assert_int_equal(bench_role(&bench, 3), REPLICA_SLAVE);
-    assert_int_equal(bench_last(&bench, 3), bench_last(&bench, 1));
+    fixture.nodes[3].avoid = (struct replica_position){avoided->epoch, avoided->last_seq};
+    replica_fixture_start(&fixture, 3, false);
+    replica_fixture_pass(&fixture, 500);
+    assert_int_equal(fixture.nodes[3].installs, 1);
+    assert_int_equal(replica_fixture_role(&fixture, 3), REPLICA_SLAVE);
+    assert_int_equal(replica_fixture_last(&fixture, 3), replica_fixture_last(&fixture, 1));
     /* It is in the log now: the next start needs nothing but what is new. */
-    bench_kill(&bench, 3);
-    bench_settle(&bench);
-    bench_propose(&bench, 1, 1);
-    bench_settle(&bench);
-    bench_start(&bench, 3, false);
-    bench_pass(&bench, 500);
-    assert_int_equal(bench.nodes[3].installs, 1);
-    assert_int_equal(bench_role(&bench, 3), REPLICA_SLAVE);
-    bench_close(&bench);
+    replica_fixture_kill(&fixture, 3);
+    replica_fixture_settle(&fixture);
+    replica_fixture_propose(&fixture, 1, 1);
+    replica_fixture_settle(&fixture);
+    replica_fixture_start(&fixture, 3, false);
+    replica_fixture_pass(&fixture, 500);
+    assert_int_equal(fixture.nodes[3].installs, 1);
+    assert_int_equal(replica_fixture_role(&fixture, 3), REPLICA_SLAVE);
+    replica_fixture_close(&fixture);
 }
 
 /* What nobody has any more at that place is not avoided. */
 static void test_join__what_is_avoided_may_be_gone(void **state)
 {
     (void)state;
-    struct bench bench;
-    open_with_one_to_avoid(&bench);
-    const struct bench_node *master = &bench.nodes[1];
+    struct replica_fixture fixture;
+    open_with_one_to_avoid(&fixture);
+    const struct replica_fixture_node *master = &fixture.nodes[1];
     const struct replica_batch *last = &master->rows[master->rows_count - 1];
-    bench.nodes[3].avoid = (struct replica_position){last->epoch + (1u << 16), last->last_seq};
-    bench_start(&bench, 3, false);
-    bench_pass(&bench, 500);
-    assert_int_equal(bench.nodes[3].installs, 0);
-    assert_int_equal(bench_role(&bench, 3), REPLICA_SLAVE);
-    assert_int_equal(bench_last(&bench, 3), bench_last(&bench, 1));
-    bench_close(&bench);
+    fixture.nodes[3].avoid = (struct replica_position){last->epoch + (1u << 16), last->last_seq};
+    replica_fixture_start(&fixture, 3, false);
+    replica_fixture_pass(&fixture, 500);
+    assert_int_equal(fixture.nodes[3].installs, 0);
+    assert_int_equal(replica_fixture_role(&fixture, 3), REPLICA_SLAVE);
+    assert_int_equal(replica_fixture_last(&fixture, 3), replica_fixture_last(&fixture, 1));
+    replica_fixture_close(&fixture);
 }
 
-/* Nor does a snapshot have to reach so far: what is avoided was of a lost reign with a longer log. */
+/* Nor does a snapshot have to reach so far: what is avoided was of a lost epoch with a longer log. */
 static void test_join__a_snapshot_may_end_before_what_is_avoided_and_gone(void **state)
 {
     (void)state;
-    struct bench bench;
-    open_with_one_behind(&bench);
-    const struct bench_node *master = &bench.nodes[1];
+    struct replica_fixture fixture;
+    open_with_one_behind(&fixture);
+    const struct replica_fixture_node *master = &fixture.nodes[1];
     const struct replica_batch *last = &master->rows[master->rows_count - 1];
-    bench.nodes[3].avoid = (struct replica_position){last->epoch + 1, last->last_seq + 1000};
-    bench_start(&bench, 3, false);
-    bench_pass(&bench, 500);
-    assert_int_equal(bench.nodes[3].installs, 1);
-    assert_int_equal(bench_role(&bench, 3), REPLICA_SLAVE);
-    bench_close(&bench);
+    fixture.nodes[3].avoid = (struct replica_position){last->epoch + 1, last->last_seq + 1000};
+    replica_fixture_start(&fixture, 3, false);
+    replica_fixture_pass(&fixture, 500);
+    assert_int_equal(fixture.nodes[3].installs, 1);
+    assert_int_equal(replica_fixture_role(&fixture, 3), REPLICA_SLAVE);
+    replica_fixture_close(&fixture);
 }
 
 /* A snapshot that is looked at first: meanwhile the node follows, and goes on asking, so that the
@@ -185,62 +187,64 @@ static void test_join__a_snapshot_may_end_before_what_is_avoided_and_gone(void *
 static void test_join__an_install_may_wait(void **state)
 {
     (void)state;
-    struct bench bench;
+    struct replica_fixture fixture;
     struct replica_event checked = {.kind = REPLICA_CHECKED};
-    open_with_one_behind(&bench);
-    bench_step(&bench, 2, &checked); /* of no meaning to one that has nothing to install */
-    bench.nodes[3].holds_install = true;
-    bench_start(&bench, 3, false);
-    bench_pass(&bench, 500);
-    assert_int_equal(bench.nodes[3].holds, 1);
-    size_t asked = bench.sent[REPLICA_SNAPSHOT_ASK];
-    bench_pass(&bench, 30000);
-    assert_true(bench.sent[REPLICA_SNAPSHOT_ASK] >= asked + 200);
-    assert_int_equal(bench.nodes[3].holds, 1);
-    assert_int_equal(bench_role(&bench, 3), REPLICA_JOINING);
-    assert_int_equal(replica_master(bench.nodes[3].replica), 1);
-    bench.nodes[3].holds_install = false;
-    bench_step(&bench, 3, &checked);
-    assert_int_equal(bench.nodes[3].installs, 1);
-    bench_step(&bench, 3, &checked);
-    bench_pass(&bench, 500);
-    assert_int_equal(bench.nodes[3].installs, 1);
-    assert_int_equal(bench_role(&bench, 3), REPLICA_SLAVE);
-    bench_close(&bench);
+    open_with_one_behind(&fixture);
+    replica_fixture_step(&fixture, 2,
+                         &checked); /* of no meaning to one that has nothing to install */
+    fixture.nodes[3].holds_install = true;
+    replica_fixture_start(&fixture, 3, false);
+    replica_fixture_pass(&fixture, 500);
+    assert_int_equal(fixture.nodes[3].holds, 1);
+    size_t asked = fixture.sent[REPLICA_SNAPSHOT_REQUEST];
+    replica_fixture_pass(&fixture, 30000);
+    assert_true(fixture.sent[REPLICA_SNAPSHOT_REQUEST] >= asked + 200);
+    assert_int_equal(fixture.nodes[3].holds, 1);
+    assert_int_equal(replica_fixture_role(&fixture, 3), REPLICA_JOINING);
+    assert_int_equal(replica_master(fixture.nodes[3].replica), 1);
+    fixture.nodes[3].holds_install = false;
+    replica_fixture_step(&fixture, 3, &checked);
+    assert_int_equal(fixture.nodes[3].installs, 1);
+    replica_fixture_step(&fixture, 3, &checked);
+    replica_fixture_pass(&fixture, 500);
+    assert_int_equal(fixture.nodes[3].installs, 1);
+    assert_int_equal(replica_fixture_role(&fixture, 3), REPLICA_SLAVE);
+    replica_fixture_close(&fixture);
 }
 
-/* It has come to reign itself meanwhile. */
+/* It has come to be the master itself meanwhile. */
 static void test_join__an_install_that_nobody_wants_any_more(void **state)
 {
     (void)state;
-    struct bench bench;
-    open_with_one_behind(&bench);
-    bench.nodes[3].holds_install = true;
-    bench_start(&bench, 3, false);
-    bench_pass(&bench, 500);
-    assert_int_equal(bench.nodes[3].holds, 1);
-    bench_kill(&bench, 1);
-    bench_kill(&bench, 2);
-    bench_pass(&bench, 2000);
-    assert_int_equal(bench_role(&bench, 3), REPLICA_MASTER); /* what it has is all that there is */
-    bench_step(&bench, 3, &(struct replica_event){.kind = REPLICA_CHECKED});
-    assert_int_equal(bench.nodes[3].holds, 1);
-    assert_int_equal(bench.nodes[3].installs, 0);
-    bench_close(&bench);
+    struct replica_fixture fixture;
+    open_with_one_behind(&fixture);
+    fixture.nodes[3].holds_install = true;
+    replica_fixture_start(&fixture, 3, false);
+    replica_fixture_pass(&fixture, 500);
+    assert_int_equal(fixture.nodes[3].holds, 1);
+    replica_fixture_kill(&fixture, 1);
+    replica_fixture_kill(&fixture, 2);
+    replica_fixture_pass(&fixture, 2000);
+    assert_int_equal(replica_fixture_role(&fixture, 3),
+                     REPLICA_MASTER); /* what it has is all that there is */
+    replica_fixture_step(&fixture, 3, &(struct replica_event){.kind = REPLICA_CHECKED});
+    assert_int_equal(fixture.nodes[3].holds, 1);
+    assert_int_equal(fixture.nodes[3].installs, 0);
+    replica_fixture_close(&fixture);
 }
 
 static void test_step__cut_off_stopped_and_gone_on_it_accuses_nobody(void **state)
 {
     (void)state;
-    struct bench bench;
-    bench_open(&bench, 2, REPLICA_ALL);
-    uint64_t epoch = replica_epoch(bench.nodes[1].replica);
-    bench.now_ms += 10000; /* both were stopped */
-    bench_pass(&bench, 1000);
-    assert_int_equal(bench_role(&bench, 1), REPLICA_MASTER);
-    assert_int_equal(bench_role(&bench, 2), REPLICA_SLAVE);
-    assert_int_equal(replica_epoch(bench.nodes[1].replica), epoch);
-    bench_close(&bench);
+    struct replica_fixture fixture;
+    replica_fixture_open(&fixture, 2, REPLICA_ALL);
+    uint64_t epoch = replica_epoch(fixture.nodes[1].replica);
+    fixture.now_ms += 10000; /* both were stopped */
+    replica_fixture_pass(&fixture, 1000);
+    assert_int_equal(replica_fixture_role(&fixture, 1), REPLICA_MASTER);
+    assert_int_equal(replica_fixture_role(&fixture, 2), REPLICA_SLAVE);
+    assert_int_equal(replica_epoch(fixture.nodes[1].replica), epoch);
+    replica_fixture_close(&fixture);
 }
 
 /* ---- nonsense ---- */
@@ -277,16 +281,16 @@ static struct replica_position position(const struct replica *replica)
     return (struct replica_position){epoch, number(last.seq)};
 }
 
-static void make_nonsense(const struct bench *bench, struct replica_message *message,
+static void make_nonsense(const struct replica_fixture *fixture, struct replica_message *message,
                           struct replica_batch batches[static 4])
 {
-    const struct replica *replica = bench->nodes[2].replica;
+    const struct replica *replica = fixture->nodes[2].replica;
     static const char *const addresses[] = {"10.0.0.1:2626", "10.0.0.3:2626", "", "nowhere", NULL};
     uint64_t counter = replica_promised(replica) >> 16;
     memset(message, 0, sizeof *message);
     message->kind = (enum replica_message_kind)draw(REPLICA_MESSAGE_KINDS + 1);
     message->from = (uint16_t)draw(6);
-    memcpy(message->cluster, bench->nodes[2].cluster, sizeof message->cluster);
+    memcpy(message->cluster, fixture->nodes[2].cluster, sizeof message->cluster);
     message->epoch = draw(2) == 0 ? replica_promised(replica) : number(counter) << 16 | draw(5);
     message->promised = number(counter) << 16 | draw(5);
     message->position = draw(2) == 0 ? replica_last(replica) : position(replica);
@@ -295,9 +299,9 @@ static void make_nonsense(const struct bench *bench, struct replica_message *mes
     message->committed = number(replica_committed(replica));
     message->role = (enum replica_role)draw(REPLICA_ROLES);
     message->answer = (enum replica_answer)draw(3);
-    message->adopting = draw(3) == 0;
+    message->recovering_log = draw(3) == 0;
     message->granted = draw(2) == 0;
-    message->sick = draw(4) == 0;
+    message->unhealthy = draw(4) == 0;
     message->node = (uint16_t)draw(5);
     message->master = (uint16_t)draw(5);
     message->master_epoch = number(counter) << 16 | draw(5);
@@ -308,9 +312,10 @@ static void make_nonsense(const struct bench *bench, struct replica_message *mes
     message->in_sync_count = draw(4);
     for (size_t i = 0; i < message->in_sync_count; i++)
         message->in_sync_ids[i] = (uint16_t)draw(5);
-    message->reigns_count = draw(REPLICA_REIGNS_SENT + 3);
-    for (size_t i = 0; i < message->reigns_count && i < REPLICA_REIGNS_SENT; i++)
-        message->reigns[i] = (struct replica_reign){(i + 1) << 16 | draw(4), i * 3 + draw(4)};
+    message->epoch_starts_count = draw(REPLICA_EPOCH_STARTS_SENT + 3);
+    for (size_t i = 0; i < message->epoch_starts_count && i < REPLICA_EPOCH_STARTS_SENT; i++)
+        message->epoch_starts[i] =
+            (struct replica_epoch_start){(i + 1) << 16 | draw(4), i * 3 + draw(4)};
     message->batches_count = draw(4);
     message->batches = batches;
     struct replica_position last = replica_last(replica);
@@ -336,32 +341,32 @@ static void make_nonsense(const struct bench *bench, struct replica_message *mes
 static void test_receive__nonsense_ends_nothing(void **state)
 {
     (void)state;
-    struct bench *bench = malloc(sizeof *bench);
-    assert_non_null(bench);
+    struct replica_fixture *fixture = malloc(sizeof *fixture);
+    assert_non_null(fixture);
     for (unsigned round = 0; round < 60; round++) {
-        bench_open(bench, 3, (enum replica_policy)(round % 3));
+        replica_fixture_open(fixture, 3, (enum replica_policy)(round % 3));
         if (round % 2 == 0)
-            bench_kill(bench, 1);
+            replica_fixture_kill(fixture, 1);
         struct replica_actions *actions = calloc(1, sizeof *actions);
         assert_non_null(actions);
         for (unsigned i = 0; i < 3000; i++) {
             struct replica_message message;
             struct replica_batch batches[4];
-            make_nonsense(bench, &message, batches);
-            bench->now_ms += draw(30);
+            make_nonsense(fixture, &message, batches);
+            fixture->now_ms += draw(30);
             struct replica_event event = {.kind = draw(6) == 0 ? REPLICA_TICK : REPLICA_RECEIVE,
-                                          .now_ms = bench->now_ms,
+                                          .now_ms = fixture->now_ms,
                                           .message = &message};
-            (void)replica_step(bench->nodes[2].replica, &event, actions);
+            (void)replica_step(fixture->nodes[2].replica, &event, actions);
             struct replica_event durable = {.kind = REPLICA_DURABLE,
-                                            .now_ms = bench->now_ms,
-                                            .position = replica_last(bench->nodes[2].replica)};
-            (void)replica_step(bench->nodes[2].replica, &durable, actions);
+                                            .now_ms = fixture->now_ms,
+                                            .position = replica_last(fixture->nodes[2].replica)};
+            (void)replica_step(fixture->nodes[2].replica, &durable, actions);
         }
         free(actions);
-        bench_close(bench);
+        replica_fixture_close(fixture);
     }
-    free(bench);
+    free(fixture);
 }
 
 int main(void)

@@ -551,16 +551,16 @@ struct probe_counters *probe_counters(struct probe *probe)
     return &probe->counters;
 }
 
-static void read_figures(struct probe *probe, void *out)
+static void read_stats(struct probe *probe, void *out)
 {
-    rpc_server_figures(probe->server, out);
+    rpc_server_stats(probe->server, out);
 }
 
-struct rpc_server_figures probe_figures(struct probe *probe)
+struct rpc_server_stats probe_stats(struct probe *probe)
 {
-    struct rpc_server_figures figures;
-    probe_do(probe, read_figures, &figures);
-    return figures;
+    struct rpc_server_stats stats;
+    probe_do(probe, read_stats, &stats);
+    return stats;
 }
 
 static void set_on_cancel(struct probe *probe, void *what)

@@ -225,7 +225,7 @@ static void test_admit__refuses_at_once(void **state)
     }
     assert_int_equal(fixture->gate.asked, 20);
     assert_int_equal(probe_counters(fixture->probe)->echoed, 0);
-    assert_int_equal(probe_figures(fixture->probe).open_calls, 0);
+    assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
 }
 
 static void end_kept(struct probe *probe, void *argument)
@@ -245,7 +245,7 @@ static void test_admit__takes_a_call_and_ends_it_later(void **state)
     struct outcome outcome = {.number = 0};
     client_echo(&fixture->client, "later", 0, &outcome);
     WAIT_UNTIL(&fixture->client, fixture->gate.kept == 1);
-    assert_int_equal(probe_figures(fixture->probe).open_calls, 1);
+    assert_int_equal(probe_stats(fixture->probe).open_calls, 1);
     probe_do(fixture->probe, end_kept, &fixture->gate);
     WAIT_UNTIL(&fixture->client, outcome.ended);
     assert_int_equal(outcome.result.status, STATUS_OK);
@@ -257,7 +257,7 @@ static void test_admit__takes_a_call_and_ends_it_later(void **state)
     WAIT_UNTIL(&fixture->client, fixture->gate.kept == 2);
     rpc_channel_cancel(fixture->client.channel, fixture->client.stub.call);
     WAIT_UNTIL(&fixture->client, fixture->gate.cancelled == 1);
-    assert_int_equal(probe_figures(fixture->probe).open_calls, 0);
+    assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
 }
 
 static void test_admit__has_another_server_answer(void **state)

@@ -180,7 +180,7 @@ static void test_call__answered_later_in_another_order(void **state)
     WAIT_UNTIL(&fixture->client, probe_counters(fixture->probe)->held == 3);
     client_expect_service(&fixture->client);
     assert_false(held[0].ended || held[1].ended || held[2].ended);
-    assert_int_equal(probe_figures(fixture->probe).open_calls, 3);
+    assert_int_equal(probe_stats(fixture->probe).open_calls, 3);
     probe_release(fixture->probe, 2, STATUS_OK);
     WAIT_UNTIL(&fixture->client, held[0].ended && held[1].ended);
     assert_false(held[2].ended);
@@ -189,7 +189,7 @@ static void test_call__answered_later_in_another_order(void **state)
     probe_release(fixture->probe, 1, STATUS_DATA_LOSS);
     WAIT_UNTIL(&fixture->client, held[2].ended);
     assert_int_equal(held[2].result.status, STATUS_DATA_LOSS);
-    assert_int_equal(probe_figures(fixture->probe).open_calls, 0);
+    assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
 }
 
 static void test_call__answered_from_other_threads(void **state)
@@ -502,28 +502,28 @@ static void test_call__many_clients(void **state)
         assert_int_equal(pthread_join(threads[i], &good), 0);
         assert_int_equal((size_t)good, 2000);
     }
-    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
+    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
 }
 
-static void test_figures__count(void **state)
+static void test_stats__count(void **state)
 {
     struct fixture *fixture = *state;
     client_expect_service(&fixture->client);
     struct outcome held = {.number = 0};
     client_hold(&fixture->client, "h", &held);
     WAIT_UNTIL(&fixture->client, probe_counters(fixture->probe)->held == 1);
-    struct rpc_server_figures figures = probe_figures(fixture->probe);
-    assert_int_equal(figures.peers, 1);
-    assert_int_equal(figures.open_calls, 1);
-    assert_int_equal(figures.frames_received, 2);
-    assert_int_equal(figures.calls_received, 2);
-    assert_int_equal(figures.calls_rejected, 0);
-    assert_int_equal(figures.frames_sent, 1);
-    assert_int_equal(figures.peers_kicked, 0);
+    struct rpc_server_stats stats = probe_stats(fixture->probe);
+    assert_int_equal(stats.peers, 1);
+    assert_int_equal(stats.open_calls, 1);
+    assert_int_equal(stats.frames_received, 2);
+    assert_int_equal(stats.calls_received, 2);
+    assert_int_equal(stats.calls_rejected, 0);
+    assert_int_equal(stats.frames_sent, 1);
+    assert_int_equal(stats.peers_kicked, 0);
     probe_release(fixture->probe, 1, STATUS_OK);
     WAIT_UNTIL(&fixture->client, held.ended);
-    assert_int_equal(probe_figures(fixture->probe).open_calls, 0);
-    assert_int_equal(probe_figures(fixture->probe).frames_sent, 2);
+    assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
+    assert_int_equal(probe_stats(fixture->probe).frames_sent, 2);
 }
 
 /* Thousands of clients can wait for an answer. The frames that their requests came in are full of
@@ -613,7 +613,7 @@ int main(int argc, char **argv)
         CASE(test_call__large_replies_in_one_turn_all_arrive),
         CASE(test_call__order_is_kept_under_load),
         CASE(test_call__many_clients),
-        CASE(test_figures__count),
+        CASE(test_stats__count),
         CASE(test_memory__of_an_open_call),
         CASE(test_memory__of_calls_that_ended),
     };

@@ -69,7 +69,7 @@ static void test_channel__closed_while_it_connects(void **state)
             client_close(&client);
         }
         WAIT_UNTIL(&watch, count_descriptors() <= before);
-        WAIT_UNTIL(&watch, probe_figures(probe).peers == 1);
+        WAIT_UNTIL(&watch, probe_stats(probe).peers == 1);
         client_close(&watch);
         probe_stop(probe);
     }

@@ -168,18 +168,18 @@ static void follow(struct fixture *fixture, const struct rpc_follower_options *o
     settle(fixture, &fixture->listener);
 }
 
-static struct rpc_follower_figures figures(const struct fixture *fixture)
+static struct rpc_follower_stats stats(const struct fixture *fixture)
 {
-    struct rpc_follower_figures figures;
-    rpc_follower_figures(fixture->listener.follower, &figures);
-    return figures;
+    struct rpc_follower_stats stats;
+    rpc_follower_stats(fixture->listener.follower, &stats);
+    return stats;
 }
 
-static struct rpc_feed_figures feed_figures(const struct fixture *fixture)
+static struct rpc_feed_stats feed_stats(const struct fixture *fixture)
 {
-    struct rpc_feed_figures figures;
-    rpc_feed_figures(fixture->feed, &figures);
-    return figures;
+    struct rpc_feed_stats stats;
+    rpc_feed_stats(fixture->feed, &stats);
+    return stats;
 }
 
 /* ---- the publisher ---- */
@@ -247,8 +247,8 @@ static void test_feed__all_in_order(void **state)
     assert_int_equal(fixture->listener.broken, 0);
     assert_int_equal(fixture->listener.connected, 1);
     assert_int_equal(fixture->listener.disconnected, 0);
-    assert_int_equal(feed_figures(fixture).subscribers, 1);
-    assert_int_equal(figures(fixture).dropped, 0);
+    assert_int_equal(feed_stats(fixture).subscribers, 1);
+    assert_int_equal(stats(fixture).dropped, 0);
 }
 
 static void test_feed__several_followers(void **state)
@@ -267,9 +267,9 @@ static void test_feed__several_followers(void **state)
     assert_int_equal(fixture->listener.told, 200);
     assert_int_equal(other.told, 200);
     assert_int_equal(fixture->listener.gaps + other.gaps, 0);
-    assert_int_equal(feed_figures(fixture).subscribers, 2);
+    assert_int_equal(feed_stats(fixture).subscribers, 2);
     close_follower(&other);
-    WAIT_UNTIL(fixture, feed_figures(fixture).subscribers == 1);
+    WAIT_UNTIL(fixture, feed_stats(fixture).subscribers == 1);
 }
 
 /* ---- what does not ---- */
@@ -332,13 +332,13 @@ static void test_follow__owner_that_lags(void **state)
     struct fixture *fixture = *state;
     open_feed(fixture, NULL);
     follow(fixture, &(struct rpc_follower_options){.waiting_bytes_max = 100000});
-    uint64_t before = figures(fixture).received;
+    uint64_t before = stats(fixture).received;
     for (uint64_t number = 1; number <= 200; number++)
         publish(fixture, number, 4000);
     uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
-    while (figures(fixture).received < before + 200)
+    while (stats(fixture).received < before + 200)
         assert_true(clock_monotonic_ms() < until_ms); /* without running the queue */
-    WAIT_UNTIL(fixture, fixture->listener.told + figures(fixture).dropped == 200);
+    WAIT_UNTIL(fixture, fixture->listener.told + stats(fixture).dropped == 200);
     assert_in_range(fixture->listener.told, 20, 25); /* the oldest, as many as fit */
     assert_int_equal(fixture->listener.first, 1);
     assert_int_equal(fixture->listener.gaps, 0);
@@ -359,7 +359,7 @@ static void test_publish__too_large(void **state)
     publish(fixture, 3, 0);
     WAIT_UNTIL(fixture, fixture->listener.last == 3);
     assert_int_equal(fixture->listener.told, 2);
-    assert_int_equal(feed_figures(fixture).dropped, 1);
+    assert_int_equal(feed_stats(fixture).dropped, 1);
     assert_int_equal(fixture->listener.disconnected, 0);
 }
 
@@ -420,11 +420,11 @@ static void test_feed__further_subscribers_than_allowed(void **state)
     (void)sp_handshake(&peer, SP_SUB);
     assert_true(sp_wait_closed(&peer, SP_PATIENCE_MS));
     sp_close(&peer);
-    WAIT_UNTIL(fixture, feed_figures(fixture).subscribers == 1);
+    WAIT_UNTIL(fixture, feed_stats(fixture).subscribers == 1);
     publish(fixture, 1, 0);
     WAIT_UNTIL(fixture, fixture->listener.last == 1);
     close_follower(&fixture->listener);
-    WAIT_UNTIL(fixture, feed_figures(fixture).subscribers == 0);
+    WAIT_UNTIL(fixture, feed_stats(fixture).subscribers == 0);
     follow(fixture, NULL);
 }
 
@@ -443,7 +443,7 @@ static void test_feed__subscriber_that_speaks(void **state)
         assert_true(sp_wait_closed(&peer, SP_PATIENCE_MS));
         sp_close(&peer);
     }
-    WAIT_UNTIL(fixture, feed_figures(fixture).subscribers == 0);
+    WAIT_UNTIL(fixture, feed_stats(fixture).subscribers == 0);
     follow(fixture, NULL);
 }
 
@@ -488,7 +488,7 @@ static void test_follow__garbage(void **state)
         }
     }
     assert_int_equal(listener->told, 0);
-    assert_true(figures(fixture).garbage >= 4);
+    assert_true(stats(fixture).garbage >= 4);
     uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
     while (listener->told == 0) {
         assert_true(clock_monotonic_ms() < until_ms);
@@ -506,11 +506,11 @@ static void test_close__from_a_callback(void **state)
     struct fixture *fixture = *state;
     open_feed(fixture, NULL);
     follow(fixture, NULL);
-    uint64_t before = figures(fixture).received;
+    uint64_t before = stats(fixture).received;
     for (uint64_t number = 1; number <= 50; number++)
         publish(fixture, number, 100);
     uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
-    while (figures(fixture).received < before + 50)
+    while (stats(fixture).received < before + 50)
         assert_true(clock_monotonic_ms() < until_ms);
     fixture->listener.close_on_message = true;
     WAIT_UNTIL(fixture, fixture->listener.told > 0);
@@ -522,7 +522,7 @@ static void test_close__from_a_callback(void **state)
     fixture->listener.close_on_connected = true;
     WAIT_UNTIL(fixture, fixture->listener.connected > 0);
     assert_null(fixture->listener.follower);
-    WAIT_UNTIL(fixture, feed_figures(fixture).subscribers == 0);
+    WAIT_UNTIL(fixture, feed_stats(fixture).subscribers == 0);
 }
 
 /* At every moment: while it connects, and while messages come. */
@@ -540,7 +540,7 @@ static void test_close__at_any_time(void **state)
             turn(fixture, 0);
         close_follower(&fixture->listener);
     }
-    WAIT_UNTIL(fixture, feed_figures(fixture).subscribers == 0);
+    WAIT_UNTIL(fixture, feed_stats(fixture).subscribers == 0);
     follow(fixture, NULL);
     for (uint64_t number = 1; number <= 100; number++)
         publish(fixture, number, 5000);

@@ -192,7 +192,7 @@ static void expect_kicked(struct fixture *fixture, struct sp_peer *peer)
 {
     assert_true(sp_wait_closed(peer, PATIENCE_MS));
     sp_close(peer);
-    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
+    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
     expect_service(fixture);
 }
 
@@ -414,7 +414,7 @@ static void test_garbage__every_kind(void **state)
         struct sp_peer peer = open_peer(fixture);
         assert_true(sp_send(&peer, SP_REQUEST_ID, cases[i].bytes, cases[i].size));
         expect_kicked(fixture, &peer);
-        assert_int_equal(probe_figures(fixture->probe).peers_kicked, i + 1);
+        assert_int_equal(probe_stats(fixture->probe).peers_kicked, i + 1);
     }
 }
 
@@ -444,9 +444,9 @@ static void test_garbage__at_random(void **state)
         sp_close(&peer);
     }
     free(good.at);
-    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
+    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
     expect_service(fixture);
-    assert_int_equal(probe_figures(fixture->probe).open_calls, 0);
+    assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
 }
 
 static void test_framing__broken(void **state)
@@ -765,7 +765,7 @@ static void test_half_frames__do_not_hold_up_others(void **state)
     assert_true(sp_send_bytes(&peer, frame.at, frame.size / 2));
     expect_service(fixture);
     sp_close(&peer);
-    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
+    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
     assert_int_equal(fixture->counters->out_of_order, 0);
     free(frame.at);
 }
@@ -788,13 +788,13 @@ static void test_peers__one_too_many_is_turned_away(void **state)
             assert_true(sp_wait_closed(&four, PATIENCE_MS));
             sp_close(&four);
         }
-        assert_int_equal(probe_figures(fixture->probe).peers, 3);
+        assert_int_equal(probe_stats(fixture->probe).peers, 3);
         sp_close(&two);
         sp_close(&three);
-        WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
+        WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
     }
     expect_service(fixture);
-    assert_int_equal(probe_figures(fixture->probe).peers_kicked, 100);
+    assert_int_equal(probe_stats(fixture->probe).peers_kicked, 100);
 }
 
 static void test_peers__silent_ones_are_disconnected(void **state)
@@ -814,8 +814,8 @@ static void test_peers__silent_ones_are_disconnected(void **state)
         assert_true(clock_monotonic_ms() - start_ms < PATIENCE_MS);
     }
     assert_true(clock_monotonic_ms() - start_ms >= 200);
-    assert_int_equal(probe_figures(fixture->probe).peers_kicked, 1);
-    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 2);
+    assert_int_equal(probe_stats(fixture->probe).peers_kicked, 1);
+    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 2);
     sp_close(&silent);
     sp_close(&talking);
 }
@@ -845,7 +845,7 @@ static void test_peers__new_ones_are_not_idle(void **state)
         sp_close(&peer);
         expect_service(fixture);
     }
-    assert_int_equal(probe_figures(fixture->probe).peers_kicked, 0);
+    assert_int_equal(probe_stats(fixture->probe).peers_kicked, 0);
 }
 
 static void test_calls__too_many_open_on_one_connection(void **state)
@@ -872,7 +872,7 @@ static void test_calls__too_many_open_on_one_connection(void **state)
     Jackdaw__Envelope again = request_of("Hold", 14);
     send_envelope(&peer, &again);
     WAIT_UNTIL(&fixture->client, fixture->counters->held == 10);
-    assert_int_equal(probe_figures(fixture->probe).calls_rejected, 3);
+    assert_int_equal(probe_stats(fixture->probe).calls_rejected, 3);
     sp_close(&peer);
     WAIT_UNTIL(&fixture->client, fixture->counters->held == 0);
 }
@@ -917,7 +917,7 @@ static void test_deaf_peer__others_are_served(void **state)
 #endif
     (void)before;
     sp_close(&deaf);
-    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
+    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
     free(message.at);
     free(frame.at);
 }

@@ -88,7 +88,7 @@ static void test_handshake__that_is_reset(void **state)
     }
     client_expect_service(&fixture->client);
     WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
-    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
+    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
     struct sp_peer peer;
     assert_true(sp_open(&peer, probe_address(fixture->probe)));
     sp_close(&peer);
@@ -141,8 +141,8 @@ static void test_peers__that_close_with_requests_in_flight(void **state)
     client_expect_service(&fixture->client);
     WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
     WAIT_UNTIL(&fixture->client, fixture->counters->held == 0 && fixture->counters->working == 0);
-    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).open_calls == 0);
-    assert_int_equal(probe_figures(fixture->probe).peers, 1);
+    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).open_calls == 0);
+    assert_int_equal(probe_stats(fixture->probe).peers, 1);
     for (int i = 0; i < 3; i++)
         free(messages[i].body);
 }
@@ -165,7 +165,7 @@ static void test_late_replies__race_with_the_end_of_the_peer(void **state)
         sp_close(&peer);
     }
     WAIT_UNTIL(&fixture->client, fixture->counters->working == 0);
-    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).open_calls == 0);
+    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).open_calls == 0);
     client_expect_service(&fixture->client);
     free(message.body);
 }
@@ -346,8 +346,8 @@ static void test_channel_close__with_calls_outstanding(void **state)
     }
     client_expect_service(&fixture->client);
     WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
-    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).open_calls == 0);
-    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
+    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).open_calls == 0);
+    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
 }
 
 static void test_channel_close__while_connecting(void **state)

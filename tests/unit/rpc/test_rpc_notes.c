@@ -72,7 +72,7 @@ static void test_note__is_carried_out_in_order(void **state)
 {
     struct fixture *fixture = *state;
     size_t echoed = fixture->counters->echoed;
-    uint64_t frames = probe_figures(fixture->probe).frames_sent;
+    uint64_t frames = probe_stats(fixture->probe).frames_sent;
     for (uint64_t number = 1; number <= 3000; number++) {
         echo_note(fixture, number);
         assert_true(fixture->stub.call != 0);
@@ -86,8 +86,8 @@ static void test_note__is_carried_out_in_order(void **state)
     assert_int_equal(outcome.result.status, STATUS_OK);
     assert_int_equal(fixture->counters->echoed, echoed + 3001);
     assert_int_equal(fixture->counters->out_of_order, 0);
-    assert_int_equal(probe_figures(fixture->probe).open_calls, 0);
-    assert_int_equal(probe_figures(fixture->probe).frames_sent, frames + 1);
+    assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
+    assert_int_equal(probe_stats(fixture->probe).frames_sent, frames + 1);
 }
 
 static void test_note__that_is_held_is_an_open_call(void **state)
@@ -98,13 +98,13 @@ static void test_note__that_is_held_is_an_open_call(void **state)
         request.keep = keep == 1;
         probe__probe__hold(&fixture->stub.service, &request, NULL, NULL);
         WAIT_UNTIL(&fixture->client, fixture->counters->held == 1);
-        assert_int_equal(probe_figures(fixture->probe).open_calls, 1);
-        uint64_t frames = probe_figures(fixture->probe).frames_sent;
+        assert_int_equal(probe_stats(fixture->probe).open_calls, 1);
+        uint64_t frames = probe_stats(fixture->probe).frames_sent;
         probe_release(fixture->probe, 1, STATUS_OK);
         assert_int_equal(fixture->counters->held, 0);
-        assert_int_equal(probe_figures(fixture->probe).open_calls, 0);
+        assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
         client_expect_service(&fixture->client);
-        assert_int_equal(probe_figures(fixture->probe).frames_sent, frames + 1);
+        assert_int_equal(probe_stats(fixture->probe).frames_sent, frames + 1);
     }
 }
 
@@ -148,7 +148,7 @@ static void test_note__more_open_than_a_connection_may_have(void **state)
     Probe__Text request = PROBE__TEXT__INIT;
     for (size_t i = 0; i < 60; i++)
         probe__probe__hold(&fixture->stub.service, &request, NULL, NULL);
-    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).calls_rejected == 10);
+    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).calls_rejected == 10);
     assert_int_equal(fixture->counters->held, 50);
     probe_release(fixture->probe, 50, STATUS_OK);
     client_expect_service(&fixture->client);
@@ -235,7 +235,7 @@ static void test_note__to_a_full_server(void **state)
     send_frame(&peer, notes, 10);
     expect_answer_to(&peer, 2);
     probe_resume(fixture->probe);
-    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).calls_rejected == 411);
+    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).calls_rejected == 411);
     assert_int_equal(fixture->counters->echoed, echoed + 100);
     sp_close(&peer);
 }
@@ -266,7 +266,7 @@ static void test_note__is_never_answered(void **state)
     send_frame(&peer, notes, sizeof notes / sizeof notes[0]);
     expect_one_answer(&peer, 1);
     WAIT_UNTIL(&fixture->client, fixture->counters->worked == 2);
-    assert_int_equal(probe_figures(fixture->probe).open_calls, 1); /* Flow waits for credits */
+    assert_int_equal(probe_stats(fixture->probe).open_calls, 1); /* Flow waits for credits */
     assert_int_equal(fixture->counters->pages, 0);
     probe_drain(fixture->probe);
     send_frame(&peer, notes, 1);

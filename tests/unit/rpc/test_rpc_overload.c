@@ -100,7 +100,7 @@ static void test_full_queue__every_call_is_answered(void **state)
         WAIT_UNTIL(&fixture->client, fixture->outcomes[i].ended);
     assert_int_equal(
         count_ended(fixture, STATUS_OK) + count_ended(fixture, STATUS_RESOURCE_EXHAUSTED), COUNT);
-    assert_int_equal(probe_figures(fixture->probe).calls_rejected, rejected);
+    assert_int_equal(probe_stats(fixture->probe).calls_rejected, rejected);
     assert_int_equal(fixture->counters->echoed, 1 + COUNT - rejected);
     client_expect_service(&fixture->client);
     assert_int_equal(fixture->client.disconnected, 0);

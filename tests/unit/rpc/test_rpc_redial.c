@@ -263,7 +263,7 @@ static void test_reconnect__calls_under_way_end(void **state)
         WAIT_UNTIL(&fixture->client, probe_counters(fixture->probe)->held == 0);
     }
     client_expect_service(&fixture->client);
-    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).peers == 1);
+    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
 }
 
 /* A server that has stopped to read, as on a machine that is no longer there. */

@@ -255,7 +255,7 @@ static void test_keep__is_answered_cancelled_and_timed_out(void **state)
     assert_string_equal(answered->text, "one");
     assert_int_equal(answered->number, 7);
     assert_string_equal(plain->text, "four");
-    assert_int_equal(probe_figures(fixture->probe).open_calls, 0);
+    assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
 }
 
 static void test_keep__streams_on(void **state)
@@ -299,7 +299,7 @@ static void test_keep__among_others(void **state)
         WAIT_UNTIL(&fixture->client, fixture->counters->held == 0);
     }
     assert_int_equal(fixture->counters->cancelled, 20 * 45);
-    WAIT_UNTIL(&fixture->client, probe_figures(fixture->probe).open_calls == 0);
+    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).open_calls == 0);
 }
 
 /* ---- giving up ---- */
@@ -328,12 +328,12 @@ static void test_cancel__is_not_answered(void **state)
     struct fixture *fixture = *state;
     struct outcome *outcome = fresh(fixture);
     client_expect_service(&fixture->client);
-    uint64_t sent = probe_figures(fixture->probe).frames_sent;
+    uint64_t sent = probe_stats(fixture->probe).frames_sent;
     client_hold(&fixture->client, "h", outcome);
     WAIT_UNTIL(&fixture->client, fixture->counters->held == 1);
     rpc_channel_cancel(fixture->client.channel, fixture->client.stub.call);
     WAIT_UNTIL(&fixture->client, fixture->counters->held == 0);
-    assert_int_equal(probe_figures(fixture->probe).frames_sent, sent);
+    assert_int_equal(probe_stats(fixture->probe).frames_sent, sent);
 }
 
 static void test_cancel__of_a_stream_in_flow(void **state)
@@ -644,7 +644,7 @@ static void test_deadline__handler_ends_the_others(void **state)
     }
     fixture->client.stub.timeout_ms = 0;
     client_expect_service(&fixture->client);
-    assert_int_equal(probe_figures(fixture->probe).open_calls, 0);
+    assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
 }
 
 /* A handler that does not end its call when it is told: the call stays until it does. */
@@ -657,14 +657,14 @@ static void test_deadline__handler_takes_its_time(void **state)
     client_hold(&fixture->client, "h", outcome);
     WAIT_UNTIL(&fixture->client, outcome->ended && fixture->counters->cancelled == 1);
     for (int i = 0; i < 5; i++)
-        (void)probe_figures(fixture->probe);
+        (void)probe_stats(fixture->probe);
     assert_int_equal(fixture->counters->held, 1);
     assert_int_equal(fixture->counters->cancelled, 1); /* told once */
     probe_release(fixture->probe, 1, STATUS_OK);
     fixture->client.stub.timeout_ms = 0;
     client_expect_service(&fixture->client);
     assert_int_equal(outcome->replies, 1);
-    assert_int_equal(probe_figures(fixture->probe).open_calls, 0);
+    assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -18,7 +18,7 @@
 
 struct fixture {
     char *folder;
-    struct live *live;
+    struct live_server *live;
     struct device ann;
     struct device bob;
     struct answer answer;
@@ -27,7 +27,7 @@ struct fixture {
 static void begin_with(struct fixture *f, const char *const *options)
 {
     *f = (struct fixture){.folder = folder_new()};
-    f->live = live_start(f->folder, options);
+    f->live = live_server_start(f->folder, options);
     device_open(&f->ann, f->live);
     device_open(&f->bob, f->live);
     assert_int_equal(device_register(&f->ann, "ann"), STATUS_OK);
@@ -46,15 +46,15 @@ static void end(struct fixture *f)
     answer_clear(&f->answer);
     device_close(&f->ann);
     device_close(&f->bob);
-    live_stop(f->live);
+    live_server_stop(f->live);
     folder_remove(f->folder);
 }
 
 /* The whole server on the same folder again. */
 static void restart(struct fixture *f)
 {
-    live_stop(f->live);
-    f->live = live_start(f->folder, NULL);
+    live_server_stop(f->live);
+    f->live = live_server_start(f->folder, NULL);
     device_reopen(&f->ann, f->live);
     device_reopen(&f->bob, f->live);
 }
@@ -104,7 +104,7 @@ static void test_info__needs_no_session_and_tells_the_limits(void **state)
     assert_int_equal(reply->n_servers, 1);
     char expected[64];
     (void)snprintf(expected, sizeof expected, "chat.example:%u",
-                   (unsigned)live_address(f.live)->port);
+                   (unsigned)live_server_address(f.live)->port);
     assert_string_equal(reply->servers[0], expected);
     assert_true(reply->position->seq >= 5);
     device_close(&nobody);
@@ -115,7 +115,8 @@ static void test_info__every_interface_is_told_as_this_machines_own(void **state
 {
     (void)state;
     char *folder = folder_new();
-    struct live *live = live_start(folder, (const char *[]){"--client_address=0.0.0.0:0", NULL});
+    struct live_server *live =
+        live_server_start(folder, (const char *[]){"--client_address=0.0.0.0:0", NULL});
     struct device device;
     struct answer answer;
     device_open(&device, live);
@@ -126,10 +127,10 @@ static void test_info__every_interface_is_told_as_this_machines_own(void **state
     assert_int_equal(address_parse(reply->servers[0], &told, NULL), OK);
     assert_string_not_equal(told.host, "");
     assert_string_not_equal(told.host, "0.0.0.0");
-    assert_int_equal(told.port, live_address(live)->port);
+    assert_int_equal(told.port, live_server_address(live)->port);
     answer_clear(&answer);
     device_close(&device);
-    live_stop(live);
+    live_server_stop(live);
     folder_remove(folder);
 }
 

@@ -37,7 +37,7 @@ static struct scene started(int64_t ahead_ms)
 
 static void hear(struct scene *scene, uint16_t node, int64_t ahead_ms)
 {
-    clocks_hear(&scene->clocks, node, START_MS + scene->now_ms + (uint64_t)ahead_ms);
+    clocks_note(&scene->clocks, node, START_MS + scene->now_ms + (uint64_t)ahead_ms);
 }
 
 /* How far what is stamped is ahead of the right time. */
@@ -169,13 +169,13 @@ static void test_two__a_clock_that_was_never_set_has_no_say(void **state)
 {
     (void)state;
     struct scene scene = started(0);
-    clocks_hear(&scene.clocks, 2, CLOCKS_UNSET_BEFORE_MS - 1);
+    clocks_note(&scene.clocks, 2, CLOCKS_UNSET_BEFORE_MS - 1);
     assert_int_equal(error_of(&scene), 0);
     scene = started(0);
     struct clocks unset;
     clocks_init(&unset, 1);
     clocks_set(&unset, 1000, 5000); /* 1970 */
-    clocks_hear(&unset, 2, START_MS);
+    clocks_note(&unset, 2, START_MS);
     assert_int_equal(clocks_time(&unset), START_MS);
 }
 
@@ -199,9 +199,9 @@ static void test_others__what_makes_no_sense(void **state)
 {
     (void)state;
     struct scene scene = started(0);
-    clocks_hear(&scene.clocks, 2, 0);
-    clocks_hear(&scene.clocks, 3, UINT64_MAX);
-    clocks_hear(&scene.clocks, 1, START_MS + (uint64_t)YEAR_MS); /* itself */
+    clocks_note(&scene.clocks, 2, 0);
+    clocks_note(&scene.clocks, 3, UINT64_MAX);
+    clocks_note(&scene.clocks, 1, START_MS + (uint64_t)YEAR_MS); /* itself */
     int64_t difference_ms;
     assert_false(clocks_difference(&scene.clocks, 2, &difference_ms));
     assert_false(clocks_difference(&scene.clocks, 3, &difference_ms));

@@ -23,7 +23,7 @@
 
 struct fixture {
     char *folder;
-    struct live *live;
+    struct live_server *live;
     struct device ann;
     struct device bob;
 };
@@ -31,7 +31,7 @@ struct fixture {
 static void begin_with(struct fixture *f, const char *const *options)
 {
     *f = (struct fixture){.folder = folder_new()};
-    f->live = live_start(f->folder, options);
+    f->live = live_server_start(f->folder, options);
     device_open(&f->ann, f->live);
     device_open(&f->bob, f->live);
     assert_int_equal(device_register(&f->ann, "ann"), STATUS_OK);
@@ -51,14 +51,14 @@ static void end(struct fixture *f)
 {
     device_close(&f->ann);
     device_close(&f->bob);
-    live_stop(f->live);
+    live_server_stop(f->live);
     folder_remove(f->folder);
 }
 
 static void restart(struct fixture *f)
 {
-    live_stop(f->live);
-    f->live = live_start(f->folder, NULL);
+    live_server_stop(f->live);
+    f->live = live_server_start(f->folder, NULL);
     device_reopen(&f->ann, f->live);
     device_reopen(&f->bob, f->live);
 }
@@ -136,7 +136,7 @@ static void test_core_stop__open_polls_are_answered(void **state)
     struct answer beat;
     ASK(&f.bob, &beat, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL)); /* it has arrived */
     answer_clear(&beat);
-    live_ask_to_stop(f.live);
+    live_server_ask_to_stop(f.live);
     answer_wait(&f.ann, &of_ann.answer);
     answer_wait(&f.bob, &of_bob.answer);
     assert_int_equal(of_ann.answer.status, STATUS_UNAVAILABLE);
@@ -169,7 +169,7 @@ static void test_core_stop__logins_under_way_are_answered(void **state)
         ask_start(&f.ann, &answers[i], "RegisterAccount", &request.base, 0);
     }
     answer_wait(&f.ann, &answers[0]);
-    live_ask_to_stop(f.live);
+    live_server_ask_to_stop(f.live);
     size_t unavailable = 0;
     for (size_t i = 0; i < MANY; i++) {
         answer_wait(&f.ann, &answers[i]);
@@ -188,7 +188,7 @@ static void test_core_stop__logins_under_way_are_answered(void **state)
 static void expect_refusal(const char *folder, const char *const *options, const char *hint)
 {
     struct error_text why = {.text = ""};
-    assert_null(live_try(folder, options, &why));
+    assert_null(live_server_try(folder, options, &why));
     if (strstr(why.text, hint) == NULL)
         fail_msg("\"%s\" does not tell of \"%s\"", why.text, hint);
 }
@@ -202,15 +202,15 @@ static void test_core_open__what_another_server_has(void **state)
     char *other = folder_new();
     expect_refusal(f.folder, NULL, f.folder);
     (void)snprintf(option, sizeof option, "--client_address=127.0.0.1:%u",
-                   (unsigned)live_address(f.live)->port);
+                   (unsigned)live_server_address(f.live)->port);
     expect_refusal(other, (const char *[]){option, NULL}, "in use");
     (void)snprintf(option, sizeof option, "--internal_address=127.0.0.1:%u",
-                   (unsigned)live_internal_address(f.live)->port);
+                   (unsigned)live_server_internal_address(f.live)->port);
     for (int i = 0; i < 10; i++) /* everything was given back each time */
         expect_refusal(other, (const char *[]){option, NULL}, "in use");
     expect_refusal("/proc/nowhere", NULL, "/proc/nowhere");
     assert_int_equal(device_send(&f.ann, "lobby", "undisturbed"), STATUS_OK);
-    live_stop(live_start(other, NULL));
+    live_server_stop(live_server_start(other, NULL));
     folder_remove(other);
     end(&f);
 }
@@ -221,7 +221,7 @@ static void test_core_open__folder_of_another_id(void **state)
     char *folder = folder_new();
     char from[4096];
     char to[4096];
-    live_stop(live_start(folder, NULL));
+    live_server_stop(live_server_start(folder, NULL));
     (void)snprintf(from, sizeof from, "%s/1", folder);
     (void)snprintf(to, sizeof to, "%s/2", folder);
     assert_int_equal(rename(from, to), 0);
@@ -310,7 +310,7 @@ static void test_receive__deadline_and_replacement(void **state)
     answer_wait(&f.ann, &poll);
     /* Whichever end noticed first. */
     assert_true(poll.status == STATUS_DEADLINE_EXCEEDED || poll.status == STATUS_CANCELLED);
-    f.ann.timeout_ms = LIVE_PATIENCE_MS;
+    f.ann.timeout_ms = LIVE_SERVER_PATIENCE_MS;
     assert_int_equal(device_send(&f.ann, "lobby", "on"), STATUS_OK);
     DEVICE_WAIT(&f.bob, second.numbers == 1);
     answer_clear(&first.answer);
@@ -321,7 +321,7 @@ static void test_receive__deadline_and_replacement(void **state)
     end(&f);
 }
 
-/* The cursor is of a reign that this server has not heard of: it must not say that it was cut off. */
+/* The cursor is of an epoch that this server has not heard of: it must not say that it was cut off. */
 static void test_receive__from_an_epoch_that_is_still_to_come(void **state)
 {
     (void)state;
@@ -368,7 +368,7 @@ static void limit_files(rlim_t bytes)
 /* Asks again, with the same number, for as long as the answer says that it makes sense. */
 static enum status send_stubbornly(struct device *device, const char *text)
 {
-    uint64_t until_ms = clock_monotonic_ms() + LIVE_PATIENCE_MS;
+    uint64_t until_ms = clock_monotonic_ms() + LIVE_SERVER_PATIENCE_MS;
     device->request++;
     for (;;) {
         struct answer answer;
@@ -384,7 +384,7 @@ static enum status send_stubbornly(struct device *device, const char *text)
 
 static enum status beat_stubbornly(struct device *device)
 {
-    uint64_t until_ms = clock_monotonic_ms() + LIVE_PATIENCE_MS;
+    uint64_t until_ms = clock_monotonic_ms() + LIVE_SERVER_PATIENCE_MS;
     for (;;) {
         struct answer answer;
         ASK(device, &answer, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
@@ -455,8 +455,8 @@ static void test_core__full_disk_and_sessions(void **state)
     Jackdaw__LogoutRequest logout_request = JACKDAW__LOGOUT_REQUEST__INIT;
     logout_request.request = f.bob.request + 1;
     Jackdaw__HeartbeatRequest beat_request = JACKDAW__HEARTBEAT_REQUEST__INIT;
-    bool undone = false; /* while the ledger rests, the logout is refused before that */
-    uint64_t until_ms = clock_monotonic_ms() + LIVE_PATIENCE_MS;
+    bool undone = false; /* while the commit log rests, the logout is refused before that */
+    uint64_t until_ms = clock_monotonic_ms() + LIVE_SERVER_PATIENCE_MS;
     while (!undone && clock_monotonic_ms() < until_ms) {
         ask_start(&f.bob, &logout, "Logout", &logout_request.base, 0);
         ask_start(&f.bob, &beat, "Heartbeat", &beat_request.base, 0);
@@ -470,7 +470,7 @@ static void test_core__full_disk_and_sessions(void **state)
     }
     limit_files(RLIM_INFINITY);
     assert_true(undone);
-    /* Bob's session is there, as soon as this server reigns again. */
+    /* Bob's session is there, as soon as this server is the master again. */
     assert_int_equal(beat_stubbornly(&f.bob), STATUS_OK);
     if (stream.answer.ended) {
         assert_int_equal(stream.answer.status, STATUS_UNAVAILABLE);

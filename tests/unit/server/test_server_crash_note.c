@@ -78,7 +78,7 @@ static void test_note__a_range_is_applied_one_by_one(void **state)
     folder_remove(folder);
 }
 
-/* Only within the range: a database from long before it (an old backup, another reign) is not filled
+/* Only within the range: a database from long before it (an old backup, another epoch) is not filled
  * entry by entry until it gets there. */
 static void test_note__only_the_range_is_applied_one_by_one(void **state)
 {

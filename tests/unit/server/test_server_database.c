@@ -43,7 +43,7 @@ static void copy_database(const char *from, const char *to)
 }
 
 /* Two people, a room, a direct conversation, an ended session: something in every table but orphan. */
-static void talk(const struct live *live)
+static void talk(const struct live_server *live)
 {
     struct device ann, bob;
     struct answer answer;
@@ -72,9 +72,9 @@ static int setup(void **state)
     (void)snprintf(f->whole, sizeof f->whole, "%s/whole.db", f->folder);
     (void)snprintf(f->live, sizeof f->live, "%s/1/%s", f->folder, STORE_FILE_NAME);
     (void)snprintf(f->taken, sizeof f->taken, "%s/taken.db", f->folder);
-    struct live *live = live_start(f->folder, NULL);
+    struct live_server *live = live_server_start(f->folder, NULL);
     talk(live);
-    live_stop(live);
+    live_server_stop(live);
     copy_database(f->live, f->whole);
     damage_loosen(f->whole);
     *state = f;
@@ -90,7 +90,7 @@ static int teardown(void **state)
 }
 
 /* Makes the server read what the damage may be in. */
-static void use(const struct live *live)
+static void use(const struct live_server *live)
 {
     struct device ann;
     struct answer answer;
@@ -112,11 +112,11 @@ static enum error start_with(struct fixture *f, const char *change, struct error
     damage_execute(f->live, change);
     enum error error = OK;
     why->text[0] = '\0';
-    struct live *live = live_try(f->folder, NULL, why);
+    struct live_server *live = live_server_try(f->folder, NULL, why);
     if (live == NULL)
         return ERROR_CORRUPT;
     use(live);
-    live_stop(live);
+    live_server_stop(live);
     return error;
 }
 
@@ -155,9 +155,9 @@ static void test_database__one_field_is_not_as_it_should_be(void **state)
         {START, "UPDATE cluster_members SET bytes = zeroblob(60000)", "cluster_members"},
         {START, "UPDATE cluster_members SET bytes = 'text'", "cluster_members"},
         {START, "UPDATE cluster_members SET seq = 1 << 62", "cluster_members"},
-        {START, "UPDATE reign SET epoch = 1", "reign"},
-        {START, "UPDATE reign SET epoch = -1", "reign"},
-        {START, "UPDATE reign SET first_seq = 1000000", "reign"},
+        {START, "UPDATE epoch_start SET epoch = 1", "epoch_start"},
+        {START, "UPDATE epoch_start SET epoch = -1", "epoch_start"},
+        {START, "UPDATE epoch_start SET first_seq = 1000000", "epoch_start"},
         {START, "UPDATE log SET epoch = -1", "log"},
         {START, "UPDATE log SET epoch = 1 << 62", "log"},
         {START,
@@ -166,7 +166,7 @@ static void test_database__one_field_is_not_as_it_should_be(void **state)
          "log"},
         {START, "UPDATE log SET digest = zeroblob(32)", "log"},
         {START, "UPDATE log SET digest = x'00'", "log"},
-        {START, "DELETE FROM log", "reign"},
+        {START, "DELETE FROM log", "epoch_start"},
         {START, "UPDATE account SET id = 0 WHERE name = 'ann'", "account with id = 0"},
         {START, "UPDATE account SET nonce = x'00'", "nonce"},
         {START, "UPDATE session SET id = 0 WHERE id = (SELECT max(id) FROM session)",
@@ -251,8 +251,8 @@ static const char *const columns[][2] = {
     {"cluster_members", "epoch"},
     {"cluster_members", "seq"},
     {"cluster_members", "bytes"},
-    {"reign", "epoch"},
-    {"reign", "first_seq"},
+    {"epoch_start", "epoch"},
+    {"epoch_start", "first_seq"},
     {"log", "first_seq"},
     {"log", "last_seq"},
     {"log", "epoch"},

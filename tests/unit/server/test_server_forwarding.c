@@ -13,8 +13,8 @@
 
 struct pair {
     char *folder;
-    struct live *master;
-    struct live *slave;
+    struct live_server *master;
+    struct live_server *slave;
     struct device ann;
 };
 
@@ -36,11 +36,11 @@ static void pair_open(struct pair *pair)
     char address[ADDRESS_TEXT_SIZE];
     char option[ADDRESS_TEXT_SIZE + 20];
     pair->folder = folder_new();
-    pair->master = live_start(pair->folder, NULL);
-    address_format(live_internal_address(pair->master), address);
+    pair->master = live_server_start(pair->folder, NULL);
+    address_format(live_server_internal_address(pair->master), address);
     (void)snprintf(option, sizeof option, "--master_address=%s", address);
-    pair->slave = live_start(pair->folder,
-                             (const char *[]){"--id=2", "--role=slave", "--forward", option, NULL});
+    pair->slave = live_server_start(
+        pair->folder, (const char *[]){"--id=2", "--role=slave", "--forward", option, NULL});
     device_open(&pair->ann, pair->slave);
     wait_for_master(&pair->ann);
 }
@@ -48,9 +48,9 @@ static void pair_open(struct pair *pair)
 static void pair_close(struct pair *pair)
 {
     device_close(&pair->ann);
-    live_stop(pair->slave);
+    live_server_stop(pair->slave);
     if (pair->master != NULL)
-        live_stop(pair->master);
+        live_server_stop(pair->master);
     folder_remove(pair->folder);
 }
 
@@ -90,7 +90,7 @@ static void test_forwarding__a_client_that_knows_the_slave_alone(void **state)
     answer_clear(&stream);
 }
 
-/* The slave reigns, the session lives on, and what was carried before is there. */
+/* The slave is the master, the session lives on, and what was carried before is there. */
 static void test_forwarding__the_master_goes(void **state)
 {
     (void)state;
@@ -105,7 +105,7 @@ static void test_forwarding__the_master_goes(void **state)
     ask_start(&pair.ann, &stream, "Receive", &request.base, 16);
     assert_int_equal(device_send(&pair.ann, "lobby", "before"), STATUS_OK);
     DEVICE_WAIT(&pair.ann, strcmp(last, "before") == 0);
-    live_stop(pair.master);
+    live_server_stop(pair.master);
     pair.master = NULL;
     DEVICE_WAIT(&pair.ann, stream.ended); /* she is not left waiting */
     assert_int_equal(stream.status, STATUS_UNAVAILABLE);

@@ -4,9 +4,9 @@
  *
  * Linked with --wrap for malloc, calloc, realloc and reallocarray. */
 #include "base/log.h"
-#include "support/desk.h"
+#include "support/core_fixture.h"
 #include "support/fake_call.h"
-#include "support/inbox.h"
+#include "support/stream_recorder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -60,10 +60,10 @@ void *__wrap_reallocarray(void *pointer, size_t count, size_t size)
 #define MESSAGES 40
 
 struct fixture {
-    struct desk desk;
+    struct core_fixture core;
     uint64_t ann;
     uint64_t bob;
-    struct inbox of_bob;
+    struct stream_recorder of_bob;
     struct position start;
     unsigned sent[MESSAGES * 2]; /* those that were committed */
     size_t sent_count;
@@ -72,17 +72,17 @@ struct fixture {
 static void begin(struct fixture *f)
 {
     *f = (struct fixture){.ann = 0};
-    desk_init(&f->desk, NULL);
-    desk_open(&f->desk);
-    assert_true(desk_register(&f->desk, "ann"));
-    assert_true(desk_register(&f->desk, "bob"));
-    f->ann = desk_login(&f->desk, "ann");
-    f->bob = desk_login(&f->desk, "bob");
-    assert_true(desk_join(&f->desk, f->ann, "lobby"));
-    assert_true(desk_join(&f->desk, f->bob, "lobby"));
-    assert_int_equal(desk_turn(&f->desk), OK);
-    inbox_init(&f->of_bob, &f->desk, f->bob);
-    f->start = ledger_committed(f->desk.ledger);
+    core_fixture_init(&f->core, NULL);
+    core_fixture_open(&f->core);
+    assert_true(core_fixture_register(&f->core, "ann"));
+    assert_true(core_fixture_register(&f->core, "bob"));
+    f->ann = core_fixture_login(&f->core, "ann");
+    f->bob = core_fixture_login(&f->core, "bob");
+    assert_true(core_fixture_join(&f->core, f->ann, "lobby"));
+    assert_true(core_fixture_join(&f->core, f->bob, "lobby"));
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    recorder_init(&f->of_bob, &f->core, f->bob);
+    f->start = commit_log_committed(f->core.commit_log);
 }
 
 static void send_some(struct fixture *f, unsigned first, unsigned count)
@@ -90,10 +90,10 @@ static void send_some(struct fixture *f, unsigned first, unsigned count)
     for (unsigned i = first; i < first + count; i++) {
         char text[16];
         (void)snprintf(text, sizeof text, "%u", i);
-        bool proposed = desk_send(&f->desk, f->ann, i % 7 == 3 ? "@bob" : "lobby", text);
-        desk_run(&f->desk);
-        bool committed = desk_commit(&f->desk) == OK && proposed;
-        mailroom_deliver(f->desk.mailroom);
+        bool proposed = core_fixture_send(&f->core, f->ann, i % 7 == 3 ? "@bob" : "lobby", text);
+        core_fixture_run(&f->core);
+        bool committed = core_fixture_commit(&f->core) == OK && proposed;
+        subscriptions_deliver(f->core.subscriptions);
         if (committed)
             f->sent[f->sent_count++] = i;
     }
@@ -101,21 +101,21 @@ static void send_some(struct fixture *f, unsigned first, unsigned count)
 
 static void open_again(struct fixture *f)
 {
-    if (!inbox_is_open(&f->of_bob))
-        inbox_open(&f->of_bob, 1000);
+    if (!recorder_is_open(&f->of_bob))
+        recorder_open(&f->of_bob, 1000);
 }
 
 /* Reads from the store, overtaken by what is sent meanwhile; then live; then behind again. */
 static void play(struct fixture *f)
 {
     send_some(f, 0, MESSAGES / 2);
-    inbox_open_at(&f->of_bob, f->start, 1000);
-    mailroom_deliver(f->desk.mailroom);
+    recorder_open_at(&f->of_bob, f->start, 1000);
+    subscriptions_deliver(f->core.subscriptions);
     send_some(f, MESSAGES / 2, MESSAGES / 4);
     open_again(f);
-    desk_typing(&f->desk, f->ann, "lobby");
+    core_fixture_typing(&f->core, f->ann, "lobby");
     send_some(f, MESSAGES * 3 / 4, MESSAGES / 4);
-    desk_settle(&f->desk);
+    core_fixture_settle(&f->core);
 }
 
 static void check(const struct fixture *f)
@@ -141,15 +141,15 @@ static bool play_with_fault(uint64_t k)
     play(&f);
     countdown = 0;
     open_again(&f);
-    desk_settle(&f.desk);
+    core_fixture_settle(&f.core);
     send_some(&f, MESSAGES, 3);
-    desk_settle(&f.desk);
+    core_fixture_settle(&f.core);
     check(&f);
-    assert_true(desk_logout(&f.desk, f.bob));
-    assert_int_equal(desk_turn(&f.desk), OK);
-    assert_int_equal(inbox_take_end(&f.of_bob), STATUS_UNAUTHENTICATED);
-    desk_close(&f.desk);
-    inbox_release(&f.of_bob);
+    assert_true(core_fixture_logout(&f.core, f.bob));
+    assert_int_equal(core_fixture_turn(&f.core), OK);
+    assert_int_equal(recorder_take_end(&f.of_bob), STATUS_UNAUTHENTICATED);
+    core_fixture_close(&f.core);
+    recorder_release(&f.of_bob);
     return has_failed;
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The operator's questions: what a server tells of the cluster, how it is printed, and what happens
  * when the one who is asked refuses, is silent, or is somebody else. */
+#include "replica_fixture.h"
 #include "rpc/server.h"
 #include "server/handle_operator.h"
 #include "server/operator.h"
-#include "test_replica_bench.h"
 
 #include <arpa/inet.h>
 #include <jansson.h>
@@ -39,9 +39,9 @@ static bool clock_of(void *context, uint16_t id, int64_t *difference_ms)
     return id != 3;
 }
 
-static struct operator_view view_of(struct bench *bench, uint16_t id)
+static struct operator_view view_of(struct replica_fixture *fixture, uint16_t id)
 {
-    const struct replica *replica = bench->nodes[id].replica;
+    const struct replica *replica = fixture->nodes[id].replica;
     return (struct operator_view){.replica = replica,
                                   .id = id,
                                   .durability = REPLICA_ALL,
@@ -56,31 +56,31 @@ static struct operator_view view_of(struct bench *bench, uint16_t id)
                                   .clock = clock_of};
 }
 
-static void fill(struct operator_status *status, struct bench *bench, uint16_t id)
+static void fill(struct operator_status *status, struct replica_fixture *fixture, uint16_t id)
 {
-    struct operator_view view = view_of(bench, id);
+    struct operator_view view = view_of(fixture, id);
     operator_status_fill(status, &view, &unreachable);
 }
 
 static void test_status__of_the_master(void **state)
 {
     (void)state;
-    struct bench bench;
+    struct replica_fixture fixture;
     struct operator_status status;
-    bench_open(&bench, 3, REPLICA_LOCAL);
-    bench.nodes[3].cut = true; /* misses what is written now */
-    bench_propose(&bench, 1, 4);
-    bench_settle(&bench);
+    replica_fixture_open(&fixture, 3, REPLICA_LOCAL);
+    fixture.nodes[3].cut = true; /* misses what is written now */
+    replica_fixture_propose(&fixture, 1, 4);
+    replica_fixture_settle(&fixture);
     unreachable = 3;
-    fill(&status, &bench, 1);
+    fill(&status, &fixture, 1);
     const Jackdaw__StatusReply *reply = &status.reply;
     assert_int_equal(reply->id, 1);
     assert_string_equal(reply->role, "master");
     assert_int_equal(reply->master, 1);
-    assert_string_equal(reply->master_client, replica_master_client(bench.nodes[1].replica));
-    assert_int_equal(reply->epoch, replica_epoch(bench.nodes[1].replica));
+    assert_string_equal(reply->master_client, replica_master_client(fixture.nodes[1].replica));
+    assert_int_equal(reply->epoch, replica_epoch(fixture.nodes[1].replica));
     assert_string_equal(reply->durability, "all");
-    assert_int_equal(reply->last->seq, bench_last(&bench, 1));
+    assert_int_equal(reply->last->seq, replica_fixture_last(&fixture, 1));
     assert_int_equal(reply->orphans, 5);
     assert_int_equal(reply->clients, 12);
     assert_int_equal(reply->n_members, 3);
@@ -89,22 +89,23 @@ static void test_status__of_the_master(void **state)
         assert_int_equal(member->id, i + 1);
         assert_true(member->in_sync && member->voter && !member->left);
         assert_int_equal(member->reachable, member->id != 3);
-        assert_int_equal(member->position->seq, bench_last(&bench, (uint16_t)member->id));
+        assert_int_equal(member->position->seq,
+                         replica_fixture_last(&fixture, (uint16_t)member->id));
         assert_int_equal(member->lag, member->id == 3 ? 4 : 0);
         assert_int_equal(member->has_clock, member->id != 3);
         assert_int_equal(member->clock_ms, member->id == 2 ? -31536000000 : 0);
     }
     unreachable = 0;
-    bench_close(&bench);
+    replica_fixture_close(&fixture);
 }
 
 static void test_status__of_a_slave(void **state)
 {
     (void)state;
-    struct bench bench;
+    struct replica_fixture fixture;
     struct operator_status status;
-    bench_open(&bench, 3, REPLICA_ALL);
-    fill(&status, &bench, 2);
+    replica_fixture_open(&fixture, 3, REPLICA_ALL);
+    fill(&status, &fixture, 2);
     const Jackdaw__StatusReply *reply = &status.reply;
     assert_string_equal(reply->role, "slave");
     assert_int_equal(reply->master, 1);
@@ -112,24 +113,24 @@ static void test_status__of_a_slave(void **state)
     assert_non_null(reply->members[1]->position);
     assert_null(reply->members[2]->position);
     assert_true(reply->members[1]->reachable);
-    bench_close(&bench);
+    replica_fixture_close(&fixture);
 }
 
 static void test_status__without_a_master(void **state)
 {
     (void)state;
-    struct bench bench;
+    struct replica_fixture fixture;
     struct operator_status status;
-    bench_open(&bench, 2, REPLICA_QUORUM);
-    bench_kill(&bench, 1);
-    bench_pass(&bench, 1000);
-    fill(&status, &bench, 2);
+    replica_fixture_open(&fixture, 2, REPLICA_QUORUM);
+    replica_fixture_kill(&fixture, 1);
+    replica_fixture_pass(&fixture, 1000);
+    fill(&status, &fixture, 2);
     assert_int_equal(status.reply.master, 0);
     assert_string_equal(status.reply.master_client, "");
     assert_int_equal(status.reply.epoch, 0);
     assert_string_not_equal(status.reply.role, "slave");
     assert_int_equal(status.reply.n_members, 2);
-    bench_close(&bench);
+    replica_fixture_close(&fixture);
 }
 
 /* ---- how it is printed ---- */
@@ -257,7 +258,7 @@ static void test_print__verdicts(void **state)
     sample.reply.role = (char *)"looking";
     expect_first_line(&sample.reply, "NO MASTER that server 2 knows of (it is looking); 2 of 3 "
                                      "servers in sync, durability all");
-    sample.reply.role = (char *)"left";
+    sample.reply.role = (char *)"removed";
     expect_first_line(&sample.reply, "server 2 has left the cluster for good");
     sample.reply.n_members = 1;
     sample.reply.role = (char *)"master";
@@ -275,7 +276,7 @@ static void test_print__orphans_are_told(void **state)
     make_sample(&sample);
     sample.reply.orphans = 2;
     char *text = printed(&sample.reply, false);
-    assert_non_null(strstr(text, "2 changes of a lost reign wait here"));
+    assert_non_null(strstr(text, "2 changes of a lost epoch wait here"));
     free(text);
 }
 
@@ -402,7 +403,8 @@ static void test_print__the_database(void **state)
 
 /* A server with the Operator service, and a Cluster one that notes who shall leave. */
 struct post {
-    struct operator_desk desk; /* its handler is replaced by one that answers the sample */
+    struct operator_service
+        operator_service; /* its handler is replaced by one that answers the sample */
     Jackdaw__Cluster_Service cluster;
     struct task_queue *queue;
     struct rpc_server *server;
@@ -418,7 +420,7 @@ struct post {
     enum status leave_status;
 };
 
-static struct post *post_of_desk(Jackdaw__Operator_Service *service)
+static struct post *post_of_core_fixture(Jackdaw__Operator_Service *service)
 {
     return (struct post *)service;
 }
@@ -427,7 +429,7 @@ static void answer_status(Jackdaw__Operator_Service *service, const Jackdaw__Sta
                           Jackdaw__StatusReply_Closure closure, void *closure_data)
 {
     (void)request;
-    closure(&post_of_desk(service)->sample.reply, closure_data);
+    closure(&post_of_core_fixture(service)->sample.reply, closure_data);
 }
 
 static void answer_leave(Jackdaw__Cluster_Service *service, const Jackdaw__LeaveRequest *request,
@@ -450,7 +452,7 @@ static void start(struct post *post)
     struct rpc_server_options options = {.address = {.host = "127.0.0.1"}, .queue = post->queue};
     ASSERT(rpc_server_new(&post->server, &options, &why) == OK);
     if (post->has_services) {
-        ASSERT(operator_desk_register(&post->desk, post->server) == OK);
+        ASSERT(operator_service_register(&post->operator_service, post->server) == OK);
         ASSERT(rpc_server_add(post->server, &post->cluster.base, NULL) == OK);
     }
     ASSERT(rpc_server_listen(post->server, &why) == OK);
@@ -477,8 +479,8 @@ static void post_open(struct post *post, bool has_services)
     *post = (struct post){.leave_status = STATUS_OK, .has_services = has_services};
     make_sample(&post->sample);
     assert_int_equal(task_queue_new(&post->queue), OK);
-    operator_desk_init(&post->desk, NULL, NULL);
-    post->desk.service.status = answer_status;
+    operator_service_init(&post->operator_service, NULL, NULL);
+    post->operator_service.service.status = answer_status;
     post->cluster.base.descriptor = &jackdaw__cluster__descriptor;
     post->cluster.base.invoke = protobuf_c_service_invoke_internal;
     post->cluster.leave = answer_leave;
@@ -686,26 +688,26 @@ static void test_operator__a_server_that_does_not_know_the_question(void **state
 
 /* ---- the desk itself over the wire ---- */
 
-static struct bench *looked_at;
+static struct replica_fixture *looked_at;
 
-static void look(void *context, struct operator_view *view)
+static void fill_status(void *context, struct operator_view *view)
 {
     assert_ptr_equal(context, &unreachable);
     *view = view_of(looked_at, 1);
 }
 
-static void test_operator__the_desk_answers(void **state)
+static void test_operator__the_core_fixture_answers(void **state)
 {
     (void)state;
     struct post post;
-    struct bench bench;
+    struct replica_fixture fixture;
     char text[400];
     post_open(&post, true);
-    bench_open(&bench, 3, REPLICA_ALL);
-    looked_at = &bench;
-    operator_desk_init(&post.desk, look, &unreachable);
+    replica_fixture_open(&fixture, 3, REPLICA_ALL);
+    looked_at = &fixture;
+    operator_service_init(&post.operator_service, fill_status, &unreachable);
     expect_answer(option_of(text, "status", &post.address), NULL, "3 of 3 servers in sync");
-    bench_close(&bench);
+    replica_fixture_close(&fixture);
     post_close(&post);
 }
 
@@ -730,7 +732,7 @@ int main(void)
         cmocka_unit_test(test_operator__somebody_else_there),
         cmocka_unit_test(test_operator__tls_on_one_side_only),
         cmocka_unit_test(test_operator__a_server_that_does_not_know_the_question),
-        cmocka_unit_test(test_operator__the_desk_answers),
+        cmocka_unit_test(test_operator__the_core_fixture_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

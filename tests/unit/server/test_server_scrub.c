@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/scrub.h"
-#include "support/desk.h"
+#include "support/core_fixture.h"
 #include "support/folder.h"
 
 #include <setjmp.h>
@@ -38,7 +38,7 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *time)
 }
 
 struct fixture {
-    struct desk desk;
+    struct core_fixture core;
     struct scrub *scrub;
     char *folder;
     uint64_t ann;
@@ -60,15 +60,15 @@ static void note_end(void *context, enum error error, const char *reason, uint64
 static void begin(struct fixture *f, uint64_t bytes_per_second)
 {
     *f = (struct fixture){.folder = folder_new()};
-    desk_init(&f->desk, f->folder);
-    desk_open(&f->desk);
-    assert_true(desk_register(&f->desk, "ann"));
-    f->ann = desk_login(&f->desk, "ann");
-    assert_true(desk_join(&f->desk, f->ann, "lobby"));
+    core_fixture_init(&f->core, f->folder);
+    core_fixture_open(&f->core);
+    assert_true(core_fixture_register(&f->core, "ann"));
+    f->ann = core_fixture_login(&f->core, "ann");
+    assert_true(core_fixture_join(&f->core, f->ann, "lobby"));
     for (int i = 0; i < 3000; i++)
-        assert_true(desk_send(&f->desk, f->ann, "lobby", "hello"));
-    assert_int_equal(desk_commit(&f->desk), OK);
-    struct scrub_options options = {.queue = f->desk.queue,
+        assert_true(core_fixture_send(&f->core, f->ann, "lobby", "hello"));
+    assert_int_equal(core_fixture_commit(&f->core), OK);
+    struct scrub_options options = {.queue = f->core.queue,
                                     .bytes_per_second = bytes_per_second,
                                     .context = f,
                                     .ended = note_end};
@@ -78,14 +78,14 @@ static void begin(struct fixture *f, uint64_t bytes_per_second)
 static void end(struct fixture *f)
 {
     scrub_free(f->scrub);
-    desk_close(&f->desk);
+    core_fixture_close(&f->core);
     folder_remove(f->folder);
 }
 
 static void start(struct fixture *f)
 {
     struct error_text why = {.text = ""};
-    if (scrub_start(f->scrub, f->desk.store, &why) != OK)
+    if (scrub_start(f->scrub, f->core.store, &why) != OK)
         fail_msg("%s", why.text);
 }
 
@@ -95,8 +95,8 @@ static void wait_for_end_within(struct fixture *f, uint64_t patience_ms)
     unsigned before = f->ended;
     while (f->ended == before) {
         assert_true(clock_monotonic_ms() < until_ms);
-        task_queue_wait(f->desk.queue, 100);
-        desk_run(&f->desk);
+        task_queue_wait(f->core.queue, 100);
+        core_fixture_run(&f->core);
     }
 }
 
@@ -114,9 +114,9 @@ static void test_scrub__while_more_is_written(void **state)
     start(&f); /* one is under way */
     assert_true(scrub_is_running(f.scrub));
     for (int i = 0; i < 500; i++) {
-        assert_true(desk_send(&f.desk, f.ann, "lobby", "more"));
-        assert_int_equal(desk_commit(&f.desk), OK);
-        ledger_prune(f.desk.ledger, store_position(f.desk.store).seq);
+        assert_true(core_fixture_send(&f.core, f.ann, "lobby", "more"));
+        assert_int_equal(core_fixture_commit(&f.core), OK);
+        commit_log_prune(f.core.commit_log, store_position(f.core.store).seq);
     }
     if (f.ended == 0)
         wait_for_end(&f);
@@ -175,7 +175,7 @@ static void test_scrub_stop__in_a_pause(void **state)
     assert_false(scrub_is_running(f.scrub));
     start(&f); /* the end of the first is still to come */
     assert_false(scrub_is_running(f.scrub));
-    desk_run(&f.desk);
+    core_fixture_run(&f.core);
     start(&f);
     assert_true(scrub_is_running(f.scrub));
     scrub_free(f.scrub);

@@ -24,14 +24,14 @@
 
 struct fixture {
     char *folder;
-    struct live *live;
+    struct live_server *live;
     struct device ann;
 };
 
 static void begin_with(struct fixture *f, const char *const *options)
 {
     *f = (struct fixture){.folder = folder_new()};
-    f->live = live_start(f->folder, options);
+    f->live = live_server_start(f->folder, options);
     device_open(&f->ann, f->live);
     assert_int_equal(device_register(&f->ann, "ann"), STATUS_OK);
     assert_int_equal(device_login(&f->ann, "ann"), STATUS_OK);
@@ -46,7 +46,7 @@ static void begin(struct fixture *f)
 static void end(struct fixture *f)
 {
     device_close(&f->ann);
-    live_stop(f->live);
+    live_server_stop(f->live);
     folder_remove(f->folder);
 }
 
@@ -113,7 +113,7 @@ static void receive(struct sp_peer *peer, size_t count,
 {
     while (count > 0) {
         struct sp_message message;
-        assert_int_equal(sp_receive(peer, LIVE_PATIENCE_MS, &message), SP_MESSAGE);
+        assert_int_equal(sp_receive(peer, LIVE_SERVER_PATIENCE_MS, &message), SP_MESSAGE);
         Jackdaw__Frame *frame = jackdaw__frame__unpack(NULL, message.size, message.body);
         assert_non_null(frame);
         for (size_t i = 0; i < frame->n_envelopes; i++) {
@@ -161,7 +161,7 @@ static void test_send__text_that_is_none(void **state)
     struct fixture f;
     begin(&f);
     struct sp_peer peer;
-    assert_true(sp_open(&peer, live_address(f.live)));
+    assert_true(sp_open(&peer, live_server_address(f.live)));
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         assert_int_equal(send_bytes(&f, &peer, wrong[i], strlen(wrong[i])),
                          STATUS_INVALID_ARGUMENT);
@@ -178,7 +178,7 @@ static void test_send__text_with_nul(void **state)
     struct fixture f;
     begin(&f);
     struct sp_peer peer;
-    assert_true(sp_open(&peer, live_address(f.live)));
+    assert_true(sp_open(&peer, live_server_address(f.live)));
     assert_int_equal(send_bytes(&f, &peer, "half\0lost", 9), STATUS_INVALID_ARGUMENT);
     f.ann.request--;
     assert_int_equal(send_bytes(&f, &peer, "\0", 1), STATUS_INVALID_ARGUMENT);
@@ -220,7 +220,7 @@ static void test_frame__a_thousand_calls_are_answered_in_order(void **state)
     struct fixture f;
     begin(&f);
     struct sp_peer peer;
-    assert_true(sp_open(&peer, live_address(f.live)));
+    assert_true(sp_open(&peer, live_server_address(f.live)));
     struct order order = {.next_number = 1};
     for (int round = 0; round < 3; round++) {
         struct frame frame = {.bytes = NULL};
@@ -279,7 +279,7 @@ static void test_frame__calls_of_every_kind_share_it(void **state)
     struct fixture f;
     begin(&f);
     struct sp_peer peer;
-    assert_true(sp_open(&peer, live_address(f.live)));
+    assert_true(sp_open(&peer, live_server_address(f.live)));
     struct frame frame = {.bytes = NULL};
     for (int i = 0; i < 8; i++)
         add_all_kinds(&frame, &f.ann);
@@ -297,12 +297,12 @@ static void test_frame__too_many_calls_end_the_connection(void **state)
     struct fixture f;
     begin(&f);
     struct sp_peer peer;
-    assert_true(sp_open(&peer, live_address(f.live)));
+    assert_true(sp_open(&peer, live_server_address(f.live)));
     struct frame frame = {.bytes = NULL};
     for (unsigned i = 0; i < RPC_ENVELOPES_MAX + 1; i++)
         frame_add_send(&frame, &f.ann, f.ann.request + 1, "x");
     frame_send(&frame, &peer);
-    assert_true(sp_wait_closed(&peer, LIVE_PATIENCE_MS));
+    assert_true(sp_wait_closed(&peer, LIVE_SERVER_PATIENCE_MS));
     sp_close(&peer);
     assert_int_equal(device_send(&f.ann, "lobby", "alive"), STATUS_OK);
     end(&f);
@@ -346,7 +346,7 @@ static void test_connection__ends_with_everything_under_way(void **state)
     size_t before = count_descriptors() + 1;
     for (int round = 0; round < 400; round++) {
         struct sp_peer peer;
-        assert_true(sp_open(&peer, live_address(f.live)));
+        assert_true(sp_open(&peer, live_server_address(f.live)));
         struct frame frame = {.bytes = NULL};
         add_all_kinds(&frame, &other);
         frame_send(&frame, &peer);
@@ -374,7 +374,7 @@ static void test_server__stops_with_everything_under_way(void **state)
         begin(&f);
         struct sp_peer peers[5];
         for (int i = 0; i < 5; i++) {
-            assert_true(sp_open(&peers[i], live_address(f.live)));
+            assert_true(sp_open(&peers[i], live_server_address(f.live)));
             struct frame frame = {.bytes = NULL};
             for (int k = 0; k < 5; k++)
                 add_all_kinds(&frame, &f.ann);
@@ -408,10 +408,10 @@ static void *open_and_release(void *argument)
     assert_int_equal(core_open(&core, &unrun->options, &why), OK);
     rpc_server_address(core.clients, &unrun->address);
     (void)sem_post(&unrun->opened);
-    struct rpc_server_figures figures = {.frames_received = 0};
-    uint64_t until_ms = clock_monotonic_ms() + LIVE_PATIENCE_MS;
-    while (figures.frames_received < unrun->frames && clock_monotonic_ms() < until_ms)
-        rpc_server_figures(core.clients, &figures);
+    struct rpc_server_stats stats = {.frames_received = 0};
+    uint64_t until_ms = clock_monotonic_ms() + LIVE_SERVER_PATIENCE_MS;
+    while (stats.frames_received < unrun->frames && clock_monotonic_ms() < until_ms)
+        rpc_server_stats(core.clients, &stats);
     core_release(&core);
     return NULL;
 }
@@ -421,7 +421,7 @@ static void test_core_release__with_requests_that_nobody_ran(void **state)
     (void)state;
     struct fixture f;
     begin(&f);
-    live_stop(f.live);
+    live_server_stop(f.live);
     char data[4096];
     (void)snprintf(data, sizeof data, "--data_dir=%s", f.folder);
     char *words[] = {(char *)"server", (char *)"--client_address=127.0.0.1:0",
@@ -446,7 +446,7 @@ static void test_core_release__with_requests_that_nobody_ran(void **state)
     (void)sem_destroy(&unrun.opened);
     server_options_release(&unrun.options);
     /* And none of it was carried out. */
-    f.live = live_start(f.folder, NULL);
+    f.live = live_server_start(f.folder, NULL);
     device_reopen(&f.ann, f.live);
     f.ann.request = 1;
     assert_int_equal(device_send(&f.ann, "lobby", "the next number"), STATUS_OK);

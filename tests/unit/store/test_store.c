@@ -232,9 +232,9 @@ static void *write_commit(void *context)
     return NULL;
 }
 
-static enum error last_reign(void *context, const struct reign_row *row)
+static enum error last_epoch_start(void *context, const struct epoch_row *row)
 {
-    *(struct reign_row *)context = *row;
+    *(struct epoch_row *)context = *row;
     return OK;
 }
 
@@ -242,15 +242,15 @@ static enum error last_reign(void *context, const struct reign_row *row)
 static void ask_memory(struct store *store, uint64_t n)
 {
     uint8_t digest[STORE_DIGEST_BYTES], cluster[STORE_CLUSTER_BYTES];
-    struct reign_row reign = {0};
+    struct epoch_row epoch_start = {0};
     assert_int_equal(store_position(store).seq, work_last_seq(n));
     assert_int_equal(store_epoch_at(store, work_last_seq(n)), store_position(store).epoch);
     assert_int_equal(store_epoch_at(store, work_last_seq(n) + 1), store_position(store).epoch);
     assert_true(store_log_first(store) >= 1);
     assert_int_equal(store_last_orphan(store), n);
     assert_int_equal(store_orphan_count(store), n);
-    assert_int_equal(store_each_reign(store, last_reign, &reign), OK);
-    assert_int_equal(reign.epoch, store_position(store).epoch);
+    assert_int_equal(store_each_epoch(store, last_epoch_start, &epoch_start), OK);
+    assert_int_equal(epoch_start.epoch, store_position(store).epoch);
     assert_string_equal(store_last_problem(store), "");
     store_digest(store, digest);
     store_cluster(store, cluster);
@@ -325,7 +325,7 @@ static void test_store_reset__a_blank_cluster(void **state)
     assert_ok(store, store_begin(store));
     assert_ok(store, store_set_cluster(store, ours));
     assert_ok(store, store_put_value(store, "promised", "p", 1));
-    assert_ok(store, store_add_reign(store, &(struct reign_row){.epoch = 65537, .first_seq = 1}));
+    assert_ok(store, store_add_epoch(store, &(struct epoch_row){.epoch = 65537, .first_seq = 1}));
     assert_ok(store, store_put_members(store, (struct position){65537, 1}, row.batch, 4));
     assert_ok(store, store_log_append(store, &row));
     assert_ok(store, store_commit(store));
@@ -417,30 +417,30 @@ static void test_store_put_value__inside_a_transaction(void **state)
 
 /* ---- epochs ---- */
 
-static enum error collect_reign(void *context, const struct reign_row *row)
+static enum error collect_epoch_start(void *context, const struct epoch_row *row)
 {
-    struct reign_row **next = context;
+    struct epoch_row **next = context;
     *(*next)++ = *row;
     return OK;
 }
 
-static void test_store_add_reign__ascending_only(void **state)
+static void test_store_add_epoch_start__ascending_only(void **state)
 {
     struct fixture *fixture = *state;
     struct store *store = fixture->store;
     const uint64_t high = UINT64_C(0xF000000000000001); /* not representable as signed */
-    const struct reign_row refused[] = {{0, 1}, {9, 0}, {5, 9}, {6, 1}, {4, 9}, {9, UINT64_MAX}};
+    const struct epoch_row refused[] = {{0, 1}, {9, 0}, {5, 9}, {6, 1}, {4, 9}, {9, UINT64_MAX}};
     assert_ok(store, store_begin(store));
-    assert_ok(store, store_add_reign(store, &(struct reign_row){5, 1}));
+    assert_ok(store, store_add_epoch(store, &(struct epoch_row){5, 1}));
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        assert_error(store, store_add_reign(store, &refused[i]), ERROR_INVALID);
+        assert_error(store, store_add_epoch(store, &refused[i]), ERROR_INVALID);
     append(store, 5, 4, "a");
-    assert_ok(store, store_add_reign(store, &(struct reign_row){high, 5}));
+    assert_ok(store, store_add_epoch(store, &(struct epoch_row){high, 5}));
     append(store, high, 2, "b");
     assert_ok(store, store_commit(store));
     store = reopen(fixture);
-    struct reign_row rows[4], *next = rows;
-    assert_ok(store, store_each_reign(store, collect_reign, &next));
+    struct epoch_row rows[4], *next = rows;
+    assert_ok(store, store_each_epoch(store, collect_epoch_start, &next));
     assert_int_equal(next - rows, 2);
     assert_int_equal(rows[0].epoch, 5);
     assert_int_equal(rows[1].epoch, high);
@@ -455,7 +455,7 @@ static void test_store_epoch_at__every_boundary(void **state)
     assert_ok(store, store_begin(store));
     for (uint64_t epoch = 1; epoch <= 40; epoch++) {
         uint64_t first = store_position(store).seq + 1;
-        assert_ok(store, store_add_reign(store, &(struct reign_row){epoch * 10, first}));
+        assert_ok(store, store_add_epoch(store, &(struct epoch_row){epoch * 10, first}));
         assert_int_equal(store_epoch_at(store, first), epoch * 10); /* about to be appended */
         append(store, epoch * 10, epoch % 3 + 1, "batch");
     }
@@ -1465,7 +1465,7 @@ int main(void)
         BOTH(test_store_reset__not_with_a_chat),
         BOTH(test_store_put_value__replaces_and_copies),
         BOTH(test_store_put_value__inside_a_transaction),
-        BOTH(test_store_add_reign__ascending_only),
+        BOTH(test_store_add_epoch_start__ascending_only),
         BOTH(test_store_epoch_at__every_boundary),
         BOTH(test_store_log_read__from_the_batch_that_holds_it),
         BOTH(test_store_log_prune__whole_batches_and_never_the_last),

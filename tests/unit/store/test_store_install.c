@@ -119,13 +119,13 @@ static uint64_t own_last_seq(void)
     return own_entry(OWN_ENTRIES - 1).last_seq;
 }
 
-/* The node reigns and writes for itself. Without asserts, for a process of its own. */
+/* The node is the master and writes for itself. Without asserts, for a process of its own. */
 static enum error go_another_way(struct store *store)
 {
-    struct reign_row reign = {.epoch = OWN_EPOCH, .first_seq = work_last_seq(COMMON) + 1};
+    struct epoch_row epoch_start = {.epoch = OWN_EPOCH, .first_seq = work_last_seq(COMMON) + 1};
     enum error error = store_begin(store);
     if (error == OK)
-        error = store_add_reign(store, &reign);
+        error = store_add_epoch(store, &epoch_start);
     if (error == OK)
         error = store_put_value(store, "promise", "mine", 4);
     for (size_t i = 0; i < OWN_ENTRIES && error == OK; i++) {

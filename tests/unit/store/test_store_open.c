@@ -259,7 +259,7 @@ static void make_version_1(const char *path, const char *newer)
                    " SELECT first_seq, last_seq, epoch, digest, batch FROM newer.log;"
                    "INSERT INTO node SELECT * FROM newer.node;"
                    "INSERT INTO value SELECT * FROM newer.value;"
-                   "INSERT INTO reign SELECT * FROM newer.reign;"
+                   "INSERT INTO epoch_start SELECT * FROM newer.epoch_start;"
                    "INSERT INTO account SELECT * FROM newer.account;"
                    "INSERT INTO session SELECT * FROM newer.session;"
                    "INSERT INTO room SELECT * FROM newer.room;"
@@ -343,11 +343,11 @@ static void test_store_open__log_with_a_hole(void **state)
     expect_refusal(fixture->folder, ERROR_CORRUPT, "missing", "");
 }
 
-static void test_store_open__reigns_that_do_not_ascend(void **state)
+static void test_store_open__epoch_starts_that_do_not_ascend(void **state)
 {
     struct fixture *fixture = *state;
     fill(fixture->folder, 14);
-    damage_execute(fixture->path, "UPDATE reign SET epoch = 1 WHERE first_seq > 1");
+    damage_execute(fixture->path, "UPDATE epoch_start SET epoch = 1 WHERE first_seq > 1");
     expect_refusal(fixture->folder, ERROR_CORRUPT, "ascend", "");
 }
 
@@ -532,10 +532,10 @@ static void test_store_open__node_and_log_of_the_wrong_kind(void **state)
         "UPDATE log SET kind = 2",
         "UPDATE log SET kind = NULL",
         "UPDATE log SET batch = NULL",
-        "UPDATE reign SET epoch = 'x'",
+        "UPDATE epoch_start SET epoch = 'x'",
         "DROP TABLE node",
         "DROP TABLE log",
-        "ALTER TABLE reign RENAME COLUMN epoch TO age",
+        "ALTER TABLE epoch_start RENAME COLUMN epoch TO age",
     };
     fill(fixture->folder, 20);
     damage_loosen(fixture->path);
@@ -954,7 +954,7 @@ int main(void)
         TEST(test_store_open__not_a_database),
         TEST(test_store_open__broken_digest),
         TEST(test_store_open__log_with_a_hole),
-        TEST(test_store_open__reigns_that_do_not_ascend),
+        TEST(test_store_open__epoch_starts_that_do_not_ascend),
         TEST(test_store__rows_of_the_wrong_kind),
         TEST(test_store_open__node_and_log_of_the_wrong_kind),
         TEST(test_store__bytes_changed_at_random),

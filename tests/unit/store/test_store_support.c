@@ -211,7 +211,7 @@ enum error work_write(struct store *store, uint64_t n)
     enum error error = OK;
     if ((n - 1) % WORK_EPOCH_BATCHES == 0)
         error =
-            store_add_reign(store, &(struct reign_row){.epoch = epoch_of(n), .first_seq = first});
+            store_add_epoch(store, &(struct epoch_row){.epoch = epoch_of(n), .first_seq = first});
     for (uint64_t seq = first; seq <= last && error == OK; seq++)
         error = write_delta(store, seq);
     if (error == OK)

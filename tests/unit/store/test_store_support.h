@@ -49,7 +49,7 @@ uint64_t test_random(uint64_t *random);
 #define WORK_SESSIONS 3
 #define WORK_ACCOUNTS 7
 #define WORK_BATCHES_KEPT 8
-#define WORK_EPOCH_BATCHES 6 /* a new reign begins every so many batches */
+#define WORK_EPOCH_BATCHES 6 /* a new epoch begins every so many batches */
 
 /* The seq of the last delta of batch n; 0 for n = 0. */
 uint64_t work_last_seq(uint64_t n);

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* fault_trial.h - one fault at a time, done to three servers while two clients write: how long was nothing
+ * acknowledged, did the cluster heal, is every message there? One thread.
+ *
+ *   write -> strike -> (hold) -> mend -> until healed -> stop writing -> read everything back
+ *            |<-- the gap -->|   |<-- the gap on return -->| */
+#ifndef JACKDAW_BENCH_TRIAL_H
+#define JACKDAW_BENCH_TRIAL_H
+
+#include "base/error.h"
+#include "bench_cluster.h"
+#include "writer.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { WRITER_PIPELINED, WRITER_SINGLE, WRITERS };
+
+/* The servers, the clients, and who of the servers was struck. */
+struct scene {
+    struct cluster cluster;
+    struct writer writers[WRITERS];
+    uint64_t random;
+    uint64_t since_ms; /* what servers said before does not count */
+    size_t victims[BENCH_CLUSTER_SERVERS];
+    size_t victims_count;
+    struct error_text problem;
+};
+
+struct scene_options {
+    struct bench_cluster_options cluster;
+    uint64_t seed;
+    uint32_t every_us; /* the pipelined client: time between two messages */
+    uint32_t in_flight;
+};
+
+/* What happens, and how it is undone. Both fail by scene_fail. */
+struct fault {
+    const char *name;  /* as given to --faults */
+    const char *title; /* for the table */
+    double aim_ms;     /* no gap is to be as long; 0: the project names none */
+    uint32_t hold_ms;  /* at least so long before it is undone */
+    bool needs_network;
+    bool needs_disk;
+    void (*inject)(struct scene *scene);
+    void (*repair)(struct scene *scene);
+};
+
+extern const struct fault faults[];
+extern const size_t faults_count;
+
+struct fault_trial_result {
+    double gap_ms[WRITERS];
+    double return_ms;  /* the longest of both, from mending until healed */
+    double healed_ms;  /* from mending */
+    uint64_t messages; /* of both; every one acknowledged, and found */
+};
+
+/* *scene: ended with scene_close, also after an error. */
+enum error scene_open(struct scene *scene, const struct scene_options *options,
+                      struct error_text *why);
+bool scene_close(struct scene *scene);
+
+/* False: it went wrong; scene->problem has a sentence, and the scene is of no further use. */
+bool fault_trial_run(struct scene *scene, const struct fault *fault, unsigned number,
+                     struct fault_trial_result *result);
+
+/* ---- for faults ---- */
+
+/* Remembers the first problem. */
+void scene_fail(struct scene *scene, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Lets everybody go on for so long. */
+void scene_run_for(struct scene *scene, uint32_t ms);
+/* 0 to below - 1. */
+size_t scene_draw(struct scene *scene, size_t below);
+
+#endif

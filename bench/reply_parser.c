@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+#include "reply_parser.h"
+
+/* How a field is encoded: the lower three bits of its key. */
+enum wire_type { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
+
+#define KEY(number, type) ((number) << 3 | (type))
+#define VARINT_BYTES_MAX 10
+
+struct field {
+    uint64_t key;
+    uint64_t value;           /* WIRE_VARINT, WIRE_64, WIRE_32 */
+    struct parse_bytes bytes; /* WIRE_BYTES */
+};
+
+static bool take_long_varint(struct parse_cursor *cursor, uint64_t *value)
+{
+    uint64_t result = 0;
+    for (unsigned i = 0; i < VARINT_BYTES_MAX && cursor->at + i < cursor->end; i++) {
+        uint8_t byte = cursor->at[i];
+        result |= (uint64_t)(byte & 0x7f) << (7 * i);
+        if (byte < 0x80) {
+            cursor->at += i + 1;
+            *value = result;
+            return true;
+        }
+    }
+    return false;
+}
+
+static inline bool take_varint(struct parse_cursor *cursor, uint64_t *value)
+{
+    if (cursor->at < cursor->end && *cursor->at < 0x80) {
+        *value = *cursor->at++;
+        return true;
+    }
+    return take_long_varint(cursor, value);
+}
+
+static inline bool take_fixed(struct parse_cursor *cursor, uint64_t *value, size_t size)
+{
+    if ((size_t)(cursor->end - cursor->at) < size)
+        return false;
+    uint64_t result = 0;
+    for (size_t i = 0; i < size; i++)
+        result |= (uint64_t)cursor->at[i] << (8 * i);
+    cursor->at += size;
+    *value = result;
+    return true;
+}
+
+static inline bool take_bytes(struct parse_cursor *cursor, struct parse_bytes *bytes)
+{
+    uint64_t size;
+    if (!take_varint(cursor, &size) || size > (uint64_t)(cursor->end - cursor->at))
+        return false;
+    bytes->at = cursor->at;
+    bytes->size = (size_t)size;
+    cursor->at += size;
+    return true;
+}
+
+static inline enum parse_result take_field(struct parse_cursor *cursor, struct field *field)
+{
+    if (cursor->at == cursor->end)
+        return PARSE_END;
+    *field = (struct field){0};
+    if (!take_varint(cursor, &field->key))
+        return PARSE_BROKEN;
+    bool taken = false;
+    switch (field->key & 7) {
+    case WIRE_VARINT:
+        taken = take_varint(cursor, &field->value);
+        break;
+    case WIRE_64:
+        taken = take_fixed(cursor, &field->value, 8);
+        break;
+    case WIRE_BYTES:
+        taken = take_bytes(cursor, &field->bytes);
+        break;
+    case WIRE_32:
+        taken = take_fixed(cursor, &field->value, 4);
+        break;
+    default:
+        break;
+    }
+    return taken ? PARSE_FOUND : PARSE_BROKEN;
+}
+
+static struct parse_cursor within(struct parse_bytes bytes)
+{
+    return (struct parse_cursor){.at = bytes.at,
+                                 .end = bytes.size == 0 ? bytes.at : bytes.at + bytes.size};
+}
+
+/* Finds the next embedded message with this key; other fields are passed over. */
+static enum parse_result next_embedded(struct parse_cursor *cursor, uint64_t key,
+                                       struct parse_bytes *bytes)
+{
+    struct field field;
+    enum parse_result result;
+    while ((result = take_field(cursor, &field)) == PARSE_FOUND) {
+        if (field.key == key) {
+            *bytes = field.bytes;
+            return PARSE_FOUND;
+        }
+    }
+    return result;
+}
+
+enum parse_result parse_envelope(struct parse_cursor *frame, struct parse_envelope *out)
+{
+    struct parse_bytes bytes;
+    enum parse_result result = next_embedded(frame, KEY(1, WIRE_BYTES), &bytes);
+    if (result != PARSE_FOUND)
+        return result;
+    *out = (struct parse_envelope){0};
+    struct parse_cursor cursor = within(bytes);
+    struct field field;
+    while ((result = take_field(&cursor, &field)) == PARSE_FOUND) {
+        switch (field.key) {
+        case KEY(1, WIRE_VARINT):
+            out->kind = (uint32_t)field.value;
+            break;
+        case KEY(3, WIRE_VARINT):
+            out->call = field.value;
+            break;
+        case KEY(8, WIRE_BYTES):
+            out->payload = field.bytes;
+            break;
+        case KEY(9, WIRE_VARINT):
+            out->status = (uint32_t)field.value;
+            break;
+        case KEY(10, WIRE_BYTES):
+            out->message = field.bytes;
+            break;
+        case KEY(12, WIRE_VARINT):
+            out->retry_ms = (uint32_t)field.value;
+            break;
+        case KEY(13, WIRE_VARINT):
+            out->more = field.value != 0;
+            break;
+        default:
+            break;
+        }
+    }
+    return result == PARSE_END ? PARSE_FOUND : PARSE_BROKEN;
+}
+
+static bool parse_position(struct parse_bytes bytes, struct parse_position *out)
+{
+    *out = (struct parse_position){0};
+    struct parse_cursor cursor = within(bytes);
+    struct field field;
+    enum parse_result result;
+    while ((result = take_field(&cursor, &field)) == PARSE_FOUND) {
+        if (field.key == KEY(1, WIRE_VARINT))
+            out->epoch = field.value;
+        else if (field.key == KEY(2, WIRE_VARINT))
+            out->seq = field.value;
+    }
+    return result == PARSE_END;
+}
+
+bool parse_send_reply(struct parse_bytes payload, struct parse_send_reply *out)
+{
+    *out = (struct parse_send_reply){0};
+    struct parse_cursor cursor = within(payload);
+    struct field field;
+    enum parse_result result;
+    while ((result = take_field(&cursor, &field)) == PARSE_FOUND) {
+        if (field.key == KEY(1, WIRE_VARINT))
+            out->number = field.value;
+        else if (field.key == KEY(2, WIRE_BYTES) && !parse_position(field.bytes, &out->position))
+            return false;
+    }
+    return result == PARSE_END;
+}
+
+bool parse_page(struct parse_bytes payload, struct parse_page *out)
+{
+    *out = (struct parse_page){0};
+    struct parse_cursor cursor = within(payload);
+    struct field field;
+    enum parse_result result;
+    while ((result = take_field(&cursor, &field)) == PARSE_FOUND) {
+        if (field.key == KEY(2, WIRE_BYTES) && !parse_position(field.bytes, &out->after))
+            return false;
+        if (field.key == KEY(3, WIRE_BYTES) && !parse_position(field.bytes, &out->next))
+            return false;
+    }
+    return result == PARSE_END;
+}
+
+enum parse_result parse_event(struct parse_cursor *page, struct parse_event *out)
+{
+    struct parse_bytes bytes;
+    enum parse_result result = next_embedded(page, KEY(1, WIRE_BYTES), &bytes);
+    if (result != PARSE_FOUND)
+        return result;
+    *out = (struct parse_event){0};
+    struct parse_cursor cursor = within(bytes);
+    struct field field;
+    while ((result = take_field(&cursor, &field)) == PARSE_FOUND) {
+        switch (field.key) {
+        case KEY(1, WIRE_VARINT):
+            out->kind = (uint32_t)field.value;
+            break;
+        case KEY(7, WIRE_VARINT):
+            out->number = field.value;
+            break;
+        case KEY(8, WIRE_64):
+            out->session = field.value;
+            break;
+        case KEY(9, WIRE_VARINT):
+            out->request = field.value;
+            break;
+        default:
+            break;
+        }
+    }
+    return result == PARSE_END ? PARSE_FOUND : PARSE_BROKEN;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* What the figures are made of: quantiles, sets of numbers, medians. */
+#include "histogram.h"
+#include "report.h"
+#include "sequence_set.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static void test_histogram_quantile__within_two_percent(void **state)
+{
+    (void)state;
+    struct histogram *histogram = malloc(sizeof *histogram);
+    assert_non_null(histogram);
+    histogram_clear(histogram);
+    assert_int_equal(histogram_quantile(histogram, 0.5), 0);
+    for (uint64_t value = 1; value <= 1000000; value++)
+        histogram_add(histogram, value);
+    static const double shares[] = {0.001, 0.01, 0.5, 0.9, 0.99, 0.999};
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
+        double exact = shares[i] * 1e6;
+        double read = (double)histogram_quantile(histogram, shares[i]);
+        assert_true(read >= exact && read <= exact * 1.016 + 1);
+    }
+    assert_int_equal(histogram_quantile(histogram, 1), 1000000);
+    free(histogram);
+}
+
+static void test_histogram_add__smallest_and_largest_values(void **state)
+{
+    (void)state;
+    struct histogram *histogram = malloc(sizeof *histogram);
+    assert_non_null(histogram);
+    histogram_clear(histogram);
+    histogram_add(histogram, 0);
+    assert_int_equal(histogram_quantile(histogram, 1), 0);
+    histogram_add(histogram, UINT64_MAX);
+    assert_true(histogram_quantile(histogram, 1) == (UINT64_C(1) << 40) - 1);
+    free(histogram);
+}
+
+static void test_sequence_set_add__each_once_none_missing(void **state)
+{
+    (void)state;
+    struct sequence_set sequence_set;
+    sequence_set_init(&sequence_set, 100);
+    assert_false(sequence_set_add(&sequence_set, 100));
+    assert_false(sequence_set_add(&sequence_set, 0));
+    assert_false(sequence_set_add(&sequence_set, 101 + SEQUENCE_SET_MAX));
+    assert_true(sequence_set_add(&sequence_set, 103));
+    assert_int_equal(sequence_set_missing(&sequence_set), 2);
+    assert_true(sequence_set_add(&sequence_set, 101));
+    assert_true(sequence_set_add(&sequence_set, 102));
+    assert_false(sequence_set_add(&sequence_set, 102));
+    assert_int_equal(sequence_set_missing(&sequence_set), 0);
+    assert_true(sequence_set_add(&sequence_set, 1000000));
+    assert_int_equal(sequence_set_missing(&sequence_set), 1000000 - 104);
+    assert_true(sequence_set_add(&sequence_set, 999999));
+    assert_false(sequence_set_add(&sequence_set, 1000000));
+    sequence_set_release(&sequence_set);
+}
+
+static void test_report_median__of_what_was_measured(void **state)
+{
+    (void)state;
+    struct report *report = calloc(1, sizeof *report);
+    assert_non_null(report);
+    static const double values[] = {5, 1, 3, 100};
+    for (size_t i = 0; i < 4; i++) {
+        struct metric metric;
+        metric_init(&metric, "row", "things/s", values[i]);
+        if (i == 2)
+            metric.columns[COLUMN_P50_US] = 7;
+        report_add(report, &metric, NULL);
+    }
+    assert_true(fabs(report_median(report, "row", COLUMN_VALUE) - 4) < 1e-9);
+    assert_true(fabs(report_median(report, "row", COLUMN_P50_US) - 7) < 1e-9);
+    assert_true(fabs(report_last(report, "row", COLUMN_VALUE) - 100) < 1e-9);
+    assert_true(isnan(report_median(report, "no such row", COLUMN_VALUE)));
+    assert_true(isnan(report_median(report, "row", COLUMN_MAX_US)));
+    free(report);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_histogram_quantile__within_two_percent),
+        cmocka_unit_test(test_histogram_add__smallest_and_largest_values),
+        cmocka_unit_test(test_sequence_set_add__each_once_none_missing),
+        cmocka_unit_test(test_report_median__of_what_was_measured),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

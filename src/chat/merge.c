@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+/* Taking over what another half of a split cluster wrote. Each kind of delta: is it known here, can
+ * it be applied as it is, or rewritten, or must it wait? */
+#include "chat/merge.h"
+
+#include "chat/text.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SUFFIXES_TRIED 99 /* name~2 ... name~99; then one with the id, which nobody else has */
+#define SUFFIX_BYTES_MAX 20
+
+/* ---- verdicts ---- */
+
+enum chat_merge merge_drop(struct merge *merge, const char *why)
+{
+    merge->call->text = why;
+    return CHAT_DROP;
+}
+
+enum chat_merge merge_wait(struct merge *merge, const char *what)
+{
+    merge->call->text = what;
+    return CHAT_WAIT;
+}
+
+enum chat_merge merge_no_memory(struct merge *merge)
+{
+    return merge_wait(merge, "no memory");
+}
+
+enum chat_merge merge_propose(struct merge *merge)
+{
+    merge->call->delta = merge->late;
+    return CHAT_APPLY;
+}
+
+enum chat_merge merge_propose_first(struct merge *merge)
+{
+    Jackdaw__Delta *first = merge->late;
+    first->session = 0;
+    first->request = 0;
+    first->notice = (char *)(uintptr_t) "";
+    first->room_name = (char *)(uintptr_t) "";
+    merge->call->delta = first;
+    merge->call->text = "what came before it is lost";
+    return CHAT_MERGE_PREREQUISITE;
+}
+
+enum chat_merge merge_no_effect(struct merge *merge, uint64_t room, const char *why)
+{
+    if (merge->late->request == 0)
+        return merge_drop(merge, why);
+    Jackdaw__Unchanged *unchanged =
+        arena_message(merge->call->arena, &jackdaw__unchanged__descriptor);
+    if (unchanged == NULL)
+        return merge_no_memory(merge);
+    if (state_room(&merge->chat->state, room) != NULL)
+        unchanged->room = room;
+    merge->late->change_case = JACKDAW__DELTA__CHANGE_UNCHANGED;
+    merge->late->unchanged = unchanged;
+    merge->call->text = why;
+    return merge_propose(merge);
+}
+
+enum chat_merge merge_refuse(struct merge *merge, const char *why)
+{
+    if (merge->late->request <= merge->apply.session->last_request)
+        return merge_drop(merge, why);
+    Jackdaw__Refused *refused = arena_message(merge->call->arena, &jackdaw__refused__descriptor);
+    if (refused == NULL)
+        return merge_no_memory(merge);
+    refused->status = STATUS_FAILED_PRECONDITION;
+    refused->message = (char *)(uintptr_t)why;
+    merge->late->change_case = JACKDAW__DELTA__CHANGE_REFUSED;
+    merge->late->refused = refused;
+    merge->call->text = why;
+    return merge_propose(merge);
+}
+
+/* ---- names ---- */
+
+/* The first characters of text and suffix, together as many as a name may have. */
+static void shorten(const char *text, size_t characters, const char *suffix,
+                    char out[static CHAT_NAME_BYTES_MAX])
+{
+    size_t used = 0;
+    for (size_t i = 0; i < characters && text[used] != '\0'; i++) {
+        uint32_t character;
+        used += text_decode(text + used, &character);
+    }
+    memcpy(out, text, used);
+    memcpy(out + used, suffix, strlen(suffix) + 1);
+}
+
+bool merge_find_name(struct merge *merge, const char *name, uint64_t id,
+                     bool (*is_free)(const struct state *state, const char *folded),
+                     char out[static CHAT_NAME_BYTES_MAX])
+{
+    for (unsigned i = 2; i <= SUFFIXES_TRIED + 1; i++) {
+        char suffix[SUFFIX_BYTES_MAX];
+        if (i <= SUFFIXES_TRIED)
+            (void)snprintf(suffix, sizeof suffix, "~%u", i);
+        else
+            (void)snprintf(suffix, sizeof suffix, "~%llx", (unsigned long long)id);
+        shorten(name, CHAT_NAME_CHARACTERS_MAX - strlen(suffix), suffix, out);
+        struct name checked;
+        if (name_accept(out, &checked) && is_free(&merge->chat->state, checked.folded))
+            return true;
+    }
+    return false;
+}
+
+bool merge_notice(struct merge *merge, const char *format, ...)
+{
+    char text[CHAT_NOTICE_BYTES_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    merge->late->notice = arena_strdup(merge->call->arena, text);
+    return merge->late->notice != NULL;
+}
+
+/* ---- outcomes, and what was received ---- */
+
+/* How far an account has received the other log says nothing about this one. Clients tell their
+ * cursor and trail themselves. */
+static enum chat_merge merge_delivered(struct merge *merge)
+{
+    (void)merge;
+    return CHAT_KNOWN;
+}
+
+static enum chat_merge merge_refused(struct merge *merge)
+{
+    return apply_fits_refused(&merge->apply) ? merge_propose(merge)
+                                             : merge_no_effect(merge, 0, "it is malformed");
+}
+
+static enum chat_merge merge_unchanged(struct merge *merge)
+{
+    return merge_no_effect(merge, merge->late->unchanged->room, "");
+}
+
+/* ---- all ---- */
+
+struct kind {
+    enum chat_merge (*take)(struct merge *merge);
+    bool needs_request;
+    bool has_none;
+};
+
+static const struct kind kinds[] = {
+    [JACKDAW__DELTA__CHANGE_ACCOUNT_REGISTERED] = {merge_registered, .has_none = true},
+    [JACKDAW__DELTA__CHANGE_ACCOUNT_DELETED] = {merge_deleted},
+    [JACKDAW__DELTA__CHANGE_SESSION_STARTED] = {merge_started, .has_none = true},
+    [JACKDAW__DELTA__CHANGE_SESSION_ENDED] = {merge_ended},
+    [JACKDAW__DELTA__CHANGE_ROOM_JOINED] = {merge_joined},
+    [JACKDAW__DELTA__CHANGE_ROOM_LEFT] = {merge_left},
+    [JACKDAW__DELTA__CHANGE_TOPIC_SET] = {merge_topic},
+    [JACKDAW__DELTA__CHANGE_INVITED] = {merge_invited},
+    [JACKDAW__DELTA__CHANGE_MESSAGE_SENT] = {merge_message, .needs_request = true},
+    [JACKDAW__DELTA__CHANGE_DELIVERED] = {merge_delivered, .has_none = true},
+    [JACKDAW__DELTA__CHANGE_REFUSED] = {merge_refused, .needs_request = true},
+    [JACKDAW__DELTA__CHANGE_UNCHANGED] = {merge_unchanged, .needs_request = true},
+};
+
+static const struct kind *kind_of(const Jackdaw__Delta *delta)
+{
+    size_t change_case = (size_t)delta->change_case;
+    if (change_case >= sizeof kinds / sizeof kinds[0] || kinds[change_case].take == NULL ||
+        delta->unchanged == NULL) /* the union holds pointers */
+        return NULL;
+    return &kinds[change_case];
+}
+
+static bool is_well_formed(const struct kind *kind, const Jackdaw__Delta *delta)
+{
+    if (delta->session == 0 && delta->request == 0)
+        return !kind->needs_request;
+    return !kind->has_none && delta->session != 0 && delta->request != 0;
+}
+
+/* Who did it; 0: the delta does not tell. */
+static uint64_t author_of(const Jackdaw__Delta *delta)
+{
+    switch (delta->change_case) {
+    case JACKDAW__DELTA__CHANGE_ACCOUNT_DELETED:
+        return delta->account_deleted->account;
+    case JACKDAW__DELTA__CHANGE_ROOM_JOINED:
+        return delta->room_joined->account;
+    case JACKDAW__DELTA__CHANGE_ROOM_LEFT:
+        return delta->room_left->by != 0 ? delta->room_left->by : delta->room_left->account;
+    case JACKDAW__DELTA__CHANGE_TOPIC_SET:
+        return delta->topic_set->account;
+    case JACKDAW__DELTA__CHANGE_INVITED:
+        return delta->invited->by;
+    case JACKDAW__DELTA__CHANGE_MESSAGE_SENT:
+        return delta->message_sent->account;
+    default:
+        return 0;
+    }
+}
+
+/* Either it never began here, or it was forgotten with its account. */
+static enum chat_merge missing_session(struct merge *merge)
+{
+    uint64_t author = author_of(merge->late);
+    if (author == 0)
+        return merge_drop(merge, "its session is not here, and it changes nothing else");
+    if (state_account(&merge->chat->state, author) == NULL)
+        return merge_missing_account(merge, author);
+    return merge->gives_up ? merge_make_session(merge, author)
+                           : merge_wait(merge, "its session is not here yet");
+}
+
+/* Whose request it is, and whether it is the next one. CHAT_APPLY: it is, or nobody's. */
+static enum chat_merge check_number(struct merge *merge)
+{
+    Jackdaw__Delta *late = merge->late;
+    const struct state *state = &merge->chat->state;
+    if (late->session == 0 && late->request == 0)
+        return CHAT_APPLY;
+    struct chat_session *session = state_session(state, late->session);
+    if (session == NULL)
+        session = state_ended_session(state, late->session);
+    if (session == NULL)
+        return missing_session(merge);
+    if (late->request <= session->last_request) {
+        merge->apply.session = session;
+        return merge_again(merge);
+    }
+    uint64_t missing = late->request - session->last_request - 1;
+    if (missing > 0 && !merge->gives_up)
+        return merge_wait(merge, "an earlier request of its session is not here yet");
+    late->lost = missing;
+    merge->apply.session = session;
+    return CHAT_APPLY;
+}
+
+enum chat_merge chat_merge_orphan(struct chat *chat, struct chat_call *call,
+                                  const Jackdaw__Delta *orphan, bool gives_up)
+{
+    call_begin(call);
+    struct merge merge = {
+        .chat = chat, .call = call, .apply = {.chat = chat}, .gives_up = gives_up};
+    const struct kind *kind = kind_of(orphan);
+    if (kind == NULL)
+        return merge_wait(&merge, "this program does not know what it is");
+    if (!is_well_formed(kind, orphan))
+        return merge_drop(&merge, "it is malformed");
+    merge.late = arena_copy(call->arena, orphan, sizeof *orphan);
+    if (merge.late == NULL)
+        return merge_no_memory(&merge);
+    merge.late->late = true;
+    merge.late->lost = 0;
+    merge.late->notice_room = 0;
+    if (!orphan->late || !apply_fits_notice(orphan))
+        merge.late->notice = (char *)(uintptr_t) "";
+    merge.apply.delta = merge.late;
+    enum chat_merge verdict = check_number(&merge);
+    return verdict == CHAT_APPLY ? kind->take(&merge) : verdict;
+}

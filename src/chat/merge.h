@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* merge.h - what the files of taking over share: merge.c (numbers, outcomes, the table of
+ * kinds), merge_account.c, merge_room.c. What is proposed is checked with the same functions
+ * that chat_apply checks with (apply.h). */
+#ifndef JACKDAW_CHAT_MERGE_H
+#define JACKDAW_CHAT_MERGE_H
+
+#include "chat/apply.h"
+
+/* One orphan on its way. apply.delta is `late`, what will be proposed, apply.session whose request
+ * it is, which may have ended. */
+struct merge {
+    struct apply apply;
+    struct chat *chat;
+    struct chat_call *call;
+    Jackdaw__Delta *late;
+    bool gives_up; /* nothing is waited for that may never come */
+};
+
+/* ---- verdicts ---- */
+
+enum chat_merge merge_propose(struct merge *merge);
+/* What is proposed is not the orphan, but what has to be there before: nobody's request. */
+enum chat_merge merge_propose_first(struct merge *merge);
+enum chat_merge merge_drop(struct merge *merge, const char *why);
+enum chat_merge merge_wait(struct merge *merge, const char *what);
+enum chat_merge merge_no_memory(struct merge *merge);
+
+/* It has no effect any more, but the number of the request, if it has one, is used up. */
+enum chat_merge merge_no_effect(struct merge *merge, uint64_t room, const char *why);
+/* The same for a message that was promised and cannot be kept: who asks again is told so. */
+enum chat_merge merge_refuse(struct merge *merge, const char *why);
+
+/* ---- names ---- */
+
+/* name followed by ~2, ~3 ...: the first that is_free. False: there is none. */
+bool merge_find_name(struct merge *merge, const char *name, uint64_t id,
+                     bool (*is_free)(const struct state *state, const char *folded),
+                     char out[static CHAT_NAME_BYTES_MAX]);
+
+/* Sets the notice of what is proposed. False: no memory. */
+bool merge_notice(struct merge *merge, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* ---- kinds ---- */
+
+enum chat_merge merge_registered(struct merge *merge);
+enum chat_merge merge_deleted(struct merge *merge);
+enum chat_merge merge_started(struct merge *merge);
+enum chat_merge merge_ended(struct merge *merge);
+enum chat_merge merge_joined(struct merge *merge);
+enum chat_merge merge_left(struct merge *merge);
+enum chat_merge merge_topic(struct merge *merge);
+enum chat_merge merge_invited(struct merge *merge);
+enum chat_merge merge_message(struct merge *merge);
+
+/* The orphan is a request that was carried out here, too. CHAT_APPLY: it is to be taken all the
+ * same. */
+enum chat_merge merge_again(struct merge *merge);
+
+/* For what an account that is not here did: was it ever? */
+enum chat_merge merge_missing_account(struct merge *merge, uint64_t account);
+
+/* The session of the orphan, which is in nobody's log any more: one that nobody can use. */
+enum chat_merge merge_make_session(struct merge *merge, uint64_t account);
+
+#endif

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT */
+/* What deposed masters hand over, on its way into the log of the master: waits until the commit log is
+ * free, is proposed delta by delta where the chat does not know it, and is told to be done once the
+ * batch is in the log. It may have ended the master that wrote it, so it is tried in a child first
+ * (trial.h). A delta that ends two children is refused. */
+#include "cluster/cluster_internal.h"
+
+#include "base/log_pace.h"
+#include "cluster/trial.h"
+
+#include <string.h>
+
+#define MERGE_FACTOR 64u /* memory for an entry, unpacked and made into deltas of this epoch */
+#define MERGE_FLOOR (1024u * 1024u)
+#define MERGED_AT_ONCE (1024u * 1024u) /* bytes of a batch that takes no further orphan transfer */
+
+/* How long a node's orphans wait for what another node or a client may have: less than clients wait
+ * for what they cannot send again; and as long as it may take to bring a server back, while one that
+ * may have it is away. */
+#define PATIENCE_MS (60u * 1000u)
+#define PATIENCE_AWAY_MS (24u * 60u * 60u * 1000u)
+
+struct tally {
+    bool gives_up; /* what is waited for */
+    uint64_t taken;
+    uint64_t known;
+    uint64_t waiting;
+    uint64_t dropped;
+    uint64_t lost; /* requests before those taken */
+};
+
+static void forget(struct cluster *cluster, size_t index)
+{
+    entry_queue_clear(&cluster->orphan_transfers[index].entries);
+    cluster->orphan_transfers_count--;
+    memmove(&cluster->orphan_transfers[index], &cluster->orphan_transfers[index + 1],
+            (cluster->orphan_transfers_count - index) * sizeof cluster->orphan_transfers[0]);
+}
+
+void cluster_forget_orphan_transfers(struct cluster *cluster)
+{
+    while (cluster->orphan_transfers_count > 0)
+        forget(cluster, cluster->orphan_transfers_count - 1);
+    memset(cluster->waits, 0, sizeof cluster->waits);
+}
+
+void cluster_undo_orphan_transfers(struct cluster *cluster)
+{
+    for (size_t i = 0; i < cluster->orphan_transfers_count; i++)
+        cluster->orphan_transfers[i].is_done = false;
+    cluster->drop_orphans = cluster->transferred_orphan; /* that may have been in it, too */
+}
+
+/* One of a node at a time: it sends the same again until it is told. */
+static struct orphan_transfer *place_for(struct cluster *cluster, uint16_t node)
+{
+    for (size_t i = 0; i < cluster->orphan_transfers_count; i++)
+        if (cluster->orphan_transfers[i].node == node)
+            return NULL;
+    if (cluster->orphan_transfers_count == ORPHAN_TRANSFERS_MAX)
+        return NULL;
+    struct orphan_transfer *orphan_transfer =
+        &cluster->orphan_transfers[cluster->orphan_transfers_count++];
+    *orphan_transfer = (struct orphan_transfer){.node = node};
+    return orphan_transfer;
+}
+
+void cluster_note_orphan_transfer(struct cluster *cluster, const struct replica_message *message)
+{
+    struct replica_message own = {.from = (uint16_t)cluster->options.settings->id};
+    if (message == NULL && !cluster_fill_orphans(cluster, &own))
+        return;
+    const struct replica_message *from = message == NULL ? &own : message;
+    struct orphan_transfer *orphan_transfer = place_for(cluster, from->from);
+    if (orphan_transfer == NULL)
+        return;
+    orphan_transfer->orphan = from->orphan;
+    for (size_t i = 0; i < from->batches_count; i++) {
+        const struct replica_batch *batch = &from->batches[i];
+        struct commit_log_entry entry = {
+            .kind = LOG_CHAT,
+            .first = {.epoch = batch->epoch, .seq = batch->first_seq},
+            .last_seq = batch->last_seq,
+            .bytes = batch->bytes,
+            .size = batch->size,
+        };
+        if (entry_queue_push(&orphan_transfer->entries, &entry) != OK) {
+            forget(cluster, cluster->orphan_transfers_count - 1); /* it comes again */
+            return;
+        }
+    }
+}
+
+/* ---- waiting ---- */
+
+/* The node's, or a free one; NULL: there is none. */
+static struct wait *wait_of(struct cluster *cluster, uint16_t node)
+{
+    struct wait *free_one = NULL;
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
+        if (cluster->waits[i].node == node)
+            return &cluster->waits[i];
+        if (free_one == NULL && cluster->waits[i].node == 0)
+            free_one = &cluster->waits[i];
+    }
+    return free_one;
+}
+
+static bool is_somebody_away(const struct cluster *cluster)
+{
+    const struct replica_member *members;
+    size_t count = replica_members(cluster->replica, &members);
+    for (size_t i = 0; i < count; i++)
+        if (!members[i].left && !members[i].in_sync)
+            return true;
+    return false;
+}
+
+static bool is_waiting(struct cluster *cluster, uint16_t node)
+{
+    const struct wait *wait = wait_of(cluster, node);
+    return wait != NULL && wait->node == node;
+}
+
+static bool is_patience_over(struct cluster *cluster, uint16_t node)
+{
+    uint64_t patience_ms = is_somebody_away(cluster) ? PATIENCE_AWAY_MS : PATIENCE_MS;
+    return is_waiting(cluster, node) &&
+           cluster->now_ms - wait_of(cluster, node)->since_ms >= patience_ms;
+}
+
+/* What one brings may be what the others wait for. The patience with one that has nothing waiting any
+ * more begins anew; but once it is over it is over for all that the node has. */
+static void note_wait(struct cluster *cluster, uint16_t node, const struct tally *tally)
+{
+    struct wait *own = wait_of(cluster, node);
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++)
+        if (cluster->waits[i].node != node && tally->taken > 0 && !tally->gives_up)
+            cluster->waits[i].since_ms = cluster->now_ms;
+    if (own == NULL || tally->gives_up)
+        return;
+    if (tally->waiting == 0)
+        *own = (struct wait){0};
+    else if (own->node == 0)
+        *own = (struct wait){.node = node, .since_ms = cluster->now_ms};
+}
+
+/* ---- what ends a process ---- */
+
+#define DEATHS_TO_REFUSE 2
+#define UNKNOWNS_MAX 5 /* then a orphan transfer is taken untried: it must not wait for ever */
+
+static struct poison *poison_at(struct cluster *cluster, struct position at)
+{
+    for (size_t i = 0; i < POISONS_MAX; i++) {
+        struct poison *poison = &cluster->poisons[i];
+        if (poison->deaths > 0 && poison->at.epoch == at.epoch && poison->at.seq == at.seq)
+            return poison;
+    }
+    return NULL;
+}
+
+static void note_death(struct cluster *cluster, const struct trial_report *report)
+{
+    struct poison *poison = poison_at(cluster, report->at);
+    if (poison == NULL) {
+        poison = &cluster->poisons[cluster->next_poison++ % POISONS_MAX];
+        *poison = (struct poison){.at = report->at};
+    }
+    poison->deaths++;
+    log_warning("cluster", "trial_failed", log_number("epoch", report->at.epoch),
+                log_number("seq", report->at.seq), log_string("reason", report->text));
+}
+
+static bool is_poison(struct cluster *cluster, struct position at)
+{
+    const struct poison *poison = poison_at(cluster, at);
+    return poison != NULL && poison->deaths >= DEATHS_TO_REFUSE;
+}
+
+/* What is taken over in the place of a request that ends a process: its refusal. NULL: it is nobody's
+ * request, or there is no memory. */
+static const Jackdaw__Delta *refusal_of(const Jackdaw__Delta *orphan, struct arena *arena)
+{
+    static const char text[] = "this request ended a server process, so it was not carried out";
+    Jackdaw__Delta *delta = arena_zalloc(arena, sizeof *delta);
+    Jackdaw__Refused *refused = arena_zalloc(arena, sizeof *refused);
+    if (orphan->request == 0 || delta == NULL || refused == NULL)
+        return NULL;
+    jackdaw__delta__init(delta);
+    jackdaw__refused__init(refused);
+    refused->status = STATUS_INTERNAL;
+    refused->message = (char *)(uintptr_t)text;
+    delta->time_ms = orphan->time_ms;
+    delta->session = orphan->session;
+    delta->request = orphan->request;
+    delta->change_case = JACKDAW__DELTA__CHANGE_REFUSED;
+    delta->refused = refused;
+    return delta;
+}
+
+/* ---- taking over ---- */
+
+/* false: the batch was rolled back. */
+static bool merge_delta(struct cluster *cluster, const Jackdaw__Delta *delta, struct arena *arena,
+                        struct tally *tally)
+{
+    struct chat_call call = {
+        .time_ms = cluster->wall_ms, .monotonic_ms = cluster->now_ms, .arena = arena};
+    enum chat_merge merge = chat_merge_orphan(cluster->chat, &call, delta, tally->gives_up);
+    for (; merge == CHAT_MERGE_PREREQUISITE;
+         merge = chat_merge_orphan(cluster->chat, &call, delta, tally->gives_up))
+        if (commit_log_propose(cluster->commit_log, call.delta) != OK)
+            return false;
+    switch (merge) {
+    case CHAT_KNOWN:
+        tally->known++;
+        return true;
+    case CHAT_APPLY:
+        tally->taken++;
+        tally->lost += call.delta->lost;
+        return commit_log_propose(cluster->commit_log, call.delta) == OK;
+    case CHAT_WAIT:
+        tally->waiting++;
+        return true;
+    case CHAT_DROP:
+    default:
+        tally->dropped++;
+        log_warning("cluster", "orphan_dropped",
+                    log_string("reason", call.text == NULL ? "" : call.text));
+        return true;
+    }
+}
+
+static void *allocate(void *arena, size_t size)
+{
+    return arena_alloc(arena, size);
+}
+
+static void give_back(void *arena, void *pointer)
+{
+    (void)arena;
+    (void)pointer;
+}
+
+/* The rows are written at once, here as in a child. */
+static bool merge_orphan(struct cluster *cluster, const Jackdaw__Delta *delta, struct position at,
+                         struct arena *arena, struct tally *tally)
+{
+    trial_mark(at);
+    if (is_poison(cluster, at)) {
+        log_error("cluster", "poison_refused", log_number("epoch", at.epoch),
+                  log_number("seq", at.seq), log_number("kind", (uint64_t)delta->change_case),
+                  log_number("session", delta->session), log_number("request", delta->request),
+                  log_string("hint", "a bug: this change of a lost epoch ends a server; report it "
+                                     "with this line"));
+        cluster->refused++;
+        delta = refusal_of(delta, arena);
+        if (delta == NULL) {
+            tally->dropped++;
+            return true;
+        }
+    }
+    bool goes_on = merge_delta(cluster, delta, arena, tally);
+    commit_log_flush(cluster->commit_log);
+    return goes_on && commit_log_is_open(cluster->commit_log);
+}
+
+static bool merge_entry(struct cluster *cluster, const struct commit_log_entry *entry,
+                        struct tally *tally)
+{
+    struct arena arena;
+    arena_init(&arena, entry->size * MERGE_FACTOR + MERGE_FLOOR);
+    ProtobufCAllocator allocator = {.alloc = allocate, .free = give_back, .allocator_data = &arena};
+    const Jackdaw__Batch *batch = jackdaw__batch__unpack(&allocator, entry->size, entry->bytes);
+    bool goes_on = true;
+    if (batch == NULL) { /* for want of memory, more likely than not: it comes again */
+        log_error("cluster", "orphan_unreadable", log_number("seq", entry->first.seq));
+        tally->waiting++;
+    }
+    for (size_t i = 0; batch != NULL && goes_on && i < batch->n_deltas; i++)
+        goes_on = merge_orphan(
+            cluster, batch->deltas[i],
+            (struct position){.epoch = entry->first.epoch, .seq = entry->first.seq + i}, &arena,
+            tally);
+    arena_clear(&arena);
+    return goes_on;
+}
+
+static bool merge_orphan_transfer(struct cluster *cluster, struct orphan_transfer *orphan_transfer)
+{
+    bool waited = is_waiting(cluster, orphan_transfer->node);
+    struct tally tally = {.gives_up = is_patience_over(cluster, orphan_transfer->node)};
+    for (const struct queued_entry *each = orphan_transfer->entries.first; each != NULL;
+         each = each->next)
+        if (!merge_entry(cluster, &each->entry, &tally))
+            return false; /* and the orphan transfer may be gone, with the epoch */
+    orphan_transfer->is_done = tally.waiting == 0;
+    note_wait(cluster, orphan_transfer->node, &tally);
+    bool is_news = tally.taken > 0 || tally.waiting == 0 || !waited;
+    if (is_news) /* what waits is offered again and again */
+        log_info("cluster", "healed", log_number("from", orphan_transfer->node),
+                 log_number("taken", tally.taken), log_number("known", tally.known),
+                 log_number("waiting", tally.waiting), log_number("dropped", tally.dropped));
+    if (tally.lost > 0)
+        log_warning("cluster", "requests_lost", log_number("from", orphan_transfer->node),
+                    log_number("count", tally.lost));
+    return true;
+}
+
+struct attempt {
+    struct cluster *cluster;
+    struct orphan_transfer *orphan_transfer;
+};
+
+static void merge_in_child(void *context)
+{
+    const struct attempt *attempt = context;
+    store_isolate(attempt->cluster->store);
+    (void)merge_orphan_transfer(attempt->cluster, attempt->orphan_transfer);
+}
+
+/* Whether the orphan transfer may be taken. If not, it comes again. */
+static bool try_orphan_transfer(struct cluster *cluster, struct orphan_transfer *orphan_transfer)
+{
+    struct attempt attempt = {.cluster = cluster, .orphan_transfer = orphan_transfer};
+    struct trial trial = {
+        .context = &attempt,
+        .run = merge_in_child,
+        .bound_ms = trial_bound_ms(cluster->options.settings->ping_timeout_ms),
+    };
+    struct trial_report report;
+    if (commit_log_open(cluster->commit_log) != OK)
+        return false;
+    trial_run(&trial, &report);
+    bool is_failure = report.end == TRIAL_DIED || report.end == TRIAL_LOOPED;
+    if (is_failure && report.has_begun)
+        note_death(cluster, &report);
+    cluster->unknowns = report.end == TRIAL_UNKNOWN ? cluster->unknowns + 1 : 0;
+    return report.end == TRIAL_PASSED || cluster->unknowns >= UNKNOWNS_MAX;
+}
+
+uint64_t cluster_refused(const struct cluster *cluster)
+{
+    return cluster->refused;
+}
+
+void cluster_work(struct cluster *cluster)
+{
+    if (cluster->drop_orphans != 0) {
+        enum error error = store_drop_orphans(cluster->store, cluster->drop_orphans);
+        cluster->drop_orphans = 0;
+        if (error != OK) {
+            cluster->transferred_orphan = 0; /* they are handed over again */
+            log_warning_paced(error_name(error), "cluster", "cannot_drop_orphans",
+                              log_string("error", error_name(error)));
+        }
+    }
+    if (!commit_log_is_master(cluster->commit_log))
+        return;
+    for (size_t i = 0; i < cluster->orphan_transfers_count; i++)
+        if (commit_log_batch_bytes(cluster->commit_log) >= MERGED_AT_ONCE ||
+            !try_orphan_transfer(cluster, &cluster->orphan_transfers[i]) ||
+            !merge_orphan_transfer(cluster, &cluster->orphan_transfers[i]))
+            return; /* what is left comes again */
+}
+
+bool cluster_has_work(const struct cluster *cluster)
+{
+    return cluster->orphan_transfers_count > 0;
+}
+
+void cluster_finish_work(struct cluster *cluster)
+{
+    while (cluster->orphan_transfers_count > 0) {
+        struct orphan_transfer done = cluster->orphan_transfers[0];
+        cluster->orphan_transfers[0].entries = (struct entry_queue){0};
+        forget(cluster, 0);
+        entry_queue_clear(&done.entries);
+        if (done.is_done && commit_log_is_master(cluster->commit_log))
+            cluster_step(cluster,
+                         &(struct replica_event){.kind = REPLICA_ORPHANS_MERGED,
+                                                 .node = done.node,
+                                                 .orphan = done.orphan,
+                                                 .position = replica_last(cluster->replica)});
+    }
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/* commit_log.h - the order of writes on this node: what is applied, what is on the disk, what is
+ * committed.
+ *
+ * The chat's side sees replication through this only: propose a delta, learn what is committed
+ * (commit waiters), learn the role. A proposed delta is applied at once, in the open transaction;
+ * commit_log_write hands everything proposed since to the driver as one batch, and one transaction,
+ * one fsync and one entry of the log make it durable. An answer that tells of something not yet
+ * committed waits behind a commit waiter. Reads are gated too, at the position of the state they were read
+ * from: so nothing uncommitted is ever shown, without a second copy of the state.
+ *
+ * The driver's side (cluster.h) puts entries into the log: its own, as it is handed one, or another
+ * node's, which are applied in their order as soon as the disk is free.
+ *
+ *            propose, or entries of others           commit_log_write
+ *     FREE ------------------------------> OPEN --------------------> WRITING ---> FREE
+ *                                            |                           |
+ *                                            '------- rolled back <------'
+ *
+ * The disk works on a thread of its own. While it does (WRITING) nothing here may read or write the
+ * store, but acks are counted, commit waiters open and the others are answered: a disk that hangs makes this
+ * node unhealthy, not deaf.
+ *
+ * Core thread only. */
+#ifndef JACKDAW_CLUSTER_COMMIT_LOG_H
+#define JACKDAW_CLUSTER_COMMIT_LOG_H
+
+#include "base/error.h"
+#include "base/task_queue.h"
+#include "chat/chat.h"
+#include "cluster/crash_note.h"
+#include "cluster/worker.h"
+#include "store/store.h"
+
+#include <stdbool.h>
+
+struct commit_log;
+
+/* Something that waits for a position. Lives in the waiting call's arena. */
+struct commit_waiter {
+    struct commit_waiter *next; /* the commit log's */
+    uint64_t seq;
+    /* committed: true when seq is committed; false when it was rolled back, or nobody here will
+     * ever know: another node is the master now. */
+    void (*open)(struct commit_waiter *commit_waiter, bool committed);
+};
+
+/* An entry of the log, as the driver knows it. bytes are borrowed. */
+struct commit_log_entry {
+    enum log_kind kind;
+    struct position first; /* the epoch, and the seq of its first delta */
+    uint64_t last_seq;
+    const uint8_t *bytes;
+    size_t size;
+    const uint8_t *digest; /* what the log's digest must be after it; NULL: unknown */
+};
+
+/* Whose commit log it is. None of these may call commit_log_propose or commit_log_write. */
+struct commit_log_driver {
+    void *context;
+    /* The open batch is whole. Calls commit_log_append with these very bytes before it returns; where it
+     * does not (this node may not order writes any longer), the batch is rolled back. */
+    void (*propose)(void *context, const uint8_t *bytes, size_t size, uint64_t count);
+    /* Everything up to position is on the disk. */
+    void (*durable)(void *context, struct position position);
+    /* The disk failed; the store is as it was after the last write that did not. */
+    void (*failed)(void *context, enum error error);
+    /* What was applied after position is undone; the chat was loaded again. Before failed. */
+    void (*rolled_back)(void *context, struct position position);
+};
+
+struct commit_log_options {
+    struct store *store;
+    struct crash_note *note; /* where entries of others are noted while they are applied; or NULL */
+    struct task_queue *queue; /* where the disk's thread tells that it is done */
+    struct worker *disk;      /* NULL: writes on the core thread (in memory, tests) */
+    struct commit_log_driver driver;
+};
+
+/* All pointers are borrowed and must outlive the commit log. */
+enum error commit_log_new(struct commit_log **out, const struct commit_log_options *options);
+/* No write may be under way: the disk's thread has ended, and the queue was run since. Open commit waiters are
+ * told false. NULL is allowed. */
+void commit_log_free(struct commit_log *commit_log);
+
+/* The chat that entries are applied to; once, before anything else. */
+void commit_log_attach(struct commit_log *commit_log, struct chat *chat);
+
+/* ---- the chat's side ---- */
+
+/* Whether this node orders writes now, and in which epoch. */
+bool commit_log_is_master(const struct commit_log *commit_log);
+
+/* Applies delta and adds it to the batch. Only while commit_log_is_free or open. ERROR_CLOSED: not the
+ * master. On another error everything proposed since the last commit_log_write was rolled back (commit waiters
+ * told so), and the caller answers its own request. */
+enum error commit_log_propose(struct commit_log *commit_log, const Jackdaw__Delta *delta);
+
+/* Opens the transaction that the next proposals go into, unless it is open. Only while free. Errors:
+ * store_begin's, after the driver was told that the disk failed. */
+enum error commit_log_open(struct commit_log *commit_log);
+
+/* Whether a transaction is open: false once what was in it was rolled back. */
+bool commit_log_is_open(const struct commit_log *commit_log);
+
+/* Writes the rows of what was proposed so far, if a transaction is open. Where that fails, everything
+ * since the last commit_log_write is rolled back, as after a proposal that fails. */
+void commit_log_flush(struct commit_log *commit_log);
+
+/* Why the last proposal or write failed, for the answer; "" when it did not. */
+const char *commit_log_problem(const struct commit_log *commit_log);
+
+/* The position of the last delta applied; of the last one that is committed, and on the disk here:
+ * that is what may be shown. */
+struct position commit_log_applied(const struct commit_log *commit_log);
+struct position commit_log_committed(const struct commit_log *commit_log);
+
+/* commit waiter->open runs once the state as applied now is committed: at once if it is. A commit waiter that comes
+ * up while a delta is applied waits for that delta. */
+void commit_log_wait(struct commit_log *commit_log, struct commit_waiter *commit_waiter);
+
+/* Whether anybody waits. */
+bool commit_log_has_waiters(const struct commit_log *commit_log);
+
+/* ---- the core's side ---- */
+
+/* Whether the store may be read and written: no write is under way. */
+bool commit_log_is_free(const struct commit_log *commit_log);
+
+/* Bytes of the batch that is open. */
+size_t commit_log_batch_bytes(const struct commit_log *commit_log);
+
+/* Applies entries of others that wait, in the open transaction, a bounded number of them. Only while
+ * free. false: some are left, and nothing may be proposed before the next commit_log_write. */
+bool commit_log_catch_up(struct commit_log *commit_log);
+
+/* Whether the next batch had better wait for more: others still work at the one before, so that nobody
+ * gains by another, smaller one; or those who were answered are likely to ask again (group_commit.h).
+ * To be asked in each turn in which the commit log is free. Whatever happens in the cluster ends the
+ * waiting. */
+bool commit_log_may_grow(struct commit_log *commit_log, uint64_t now_us);
+/* When it is to be asked again, though nothing happens, now that all is done; UINT64_MAX: nothing
+ * waits, or only for the others, which will be heard. */
+uint64_t commit_log_grows_until_us(struct commit_log *commit_log, uint64_t now_us);
+
+/* Makes what was applied durable; does nothing where nothing was. */
+void commit_log_write(struct commit_log *commit_log);
+
+/* The next write forgets log rows of batches that end before `before_seq`, a bounded number of them. */
+void commit_log_prune(struct commit_log *commit_log, uint64_t before_seq);
+
+/* ---- the driver's side ---- */
+
+/* Whether the next writes are the disk's thread's (the default where there is one) or this thread's.
+ * Handing them over costs two switches of threads, which only pays where somebody must hear in the
+ * meantime how this node is: where others follow it. */
+void commit_log_share_writes(struct commit_log *commit_log, bool share);
+
+/* Puts the next entry into the log. Own ones: see commit_log_driver.propose. */
+enum error commit_log_append(struct commit_log *commit_log, const struct commit_log_entry *entry);
+
+/* Whether more entries of others wait than are good for the memory: the disk is slow or hangs. Who can
+ * have them again later should not append them now. */
+bool commit_log_is_full(const struct commit_log *commit_log);
+
+/* Everything up to seq is committed. */
+void commit_log_commit(struct commit_log *commit_log, uint64_t seq);
+
+/* This node is the master in epoch from now on; or (0) does not: what is gated is in doubt and told so. */
+void commit_log_set_epoch(struct commit_log *commit_log, uint64_t epoch);
+
+/* Waits for the disk's thread, so that the store may be used. OK, or the error of the write: then
+ * everything not durable was rolled back (the driver is not told of this failure). What became
+ * durable is told to the driver later, as usual. */
+enum error commit_log_wait_for_disk(struct commit_log *commit_log);
+
+/* Forgets what is not durable: applied entries are undone, waiting ones dropped. After
+ * commit_log_wait_for_disk. */
+void commit_log_roll_back(struct commit_log *commit_log);
+
+/* The store is another one now, and the chat is loaded from it. Nothing is known to be committed, and
+ * nobody will ever know what became of that which is gated. */
+void commit_log_replaced(struct commit_log *commit_log, struct store *store);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/* chat_fixture.h - a chat over a store for tests: people who register, log in and ask for things,
+ * answered as a server would. Clocks stand still until a test moves them, ids come from a seed,
+ * every delta applied and every event delivered is kept. */
+#ifndef JACKDAW_TESTS_CHAT_CHAT_FIXTURE_H
+#define JACKDAW_TESTS_CHAT_CHAT_FIXTURE_H
+
+#include "chat/chat.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bytes of a packed delta; NULL: an entry of the log that is not chat's. */
+struct packed {
+    uint8_t *bytes;
+    size_t size;
+    struct position position;
+};
+
+/* An event as one session got it; its text is a copy. */
+struct seen {
+    uint64_t session;
+    uint64_t account;
+    struct chat_event event;
+};
+
+struct chat_fixture {
+    struct store *store;
+    struct chat *chat;
+    struct arena arena;
+    struct chat_limits limits;
+    char *folder;    /* NULL: in memory */
+    uint64_t random; /* state of the generator */
+    uint64_t time_ms;
+    uint64_t monotonic_ms;
+    uint64_t epoch;
+    uint64_t seq; /* of the last delta */
+    struct packed *deltas;
+    size_t deltas_count;
+    struct seen *seen;
+    size_t seen_count;
+    size_t ended; /* calls of session_ended */
+};
+
+/* Opens a store and a chat, and begins the first epoch. */
+void chat_fixture_open(struct chat_fixture *fixture, uint64_t seed, char *folder);
+void chat_fixture_close(struct chat_fixture *fixture);
+
+/* Closes and opens the chat again over the same store (and the store too, where it has a
+ * folder). */
+void chat_fixture_reopen(struct chat_fixture *fixture);
+
+void chat_fixture_new_epoch(struct chat_fixture *fixture);
+/* An entry of the log that is not chat's. */
+enum error chat_fixture_pass(struct chat_fixture *fixture);
+uint64_t chat_fixture_random(struct chat_fixture *fixture);
+
+/* Applies a delta in a transaction of its own, with its row in the log. After an error the
+ * transaction was rolled back and the chat loaded again. */
+enum error chat_fixture_apply(struct chat_fixture *fixture, const Jackdaw__Delta *delta);
+
+/* A call by session (NULL: nobody). Ends what lay in the arena. */
+struct chat_call chat_fixture_call(struct chat_fixture *fixture, struct chat_session *session);
+
+/* ---- requests ---- */
+
+struct answer {
+    enum status status;
+    char text[600];
+    uint32_t retry_ms;
+    uint64_t next_request;
+    bool applied;                /* a delta was applied for it */
+    struct chat_outcome outcome; /* text is not valid */
+    struct position position;    /* of the delta applied */
+};
+
+/* Carries out what a chat_propose_* decided about a numbered request, as a server does: applies
+ * the delta, remembers refusals, answers repeated ones from the outcome. */
+struct answer chat_fixture_finish(struct chat_fixture *fixture, struct chat_call *call,
+                                  uint64_t request, enum chat_decision decision);
+
+struct answer chat_fixture_register(struct chat_fixture *fixture, const char *name);
+/* As with 32 bytes of token made of the given word. */
+struct answer chat_fixture_login(struct chat_fixture *fixture, const char *name, const char *token);
+struct chat_session *chat_fixture_session(struct chat_fixture *fixture, const char *token);
+
+/* Registers (if need be) and logs in; the token is the name. */
+struct chat_session *chat_fixture_person(struct chat_fixture *fixture, const char *name);
+struct chat_session *chat_fixture_device(struct chat_fixture *fixture, const char *name,
+                                         const char *token);
+
+/* The session's next request number. */
+uint64_t chat_fixture_next(struct chat_session *session);
+
+/* request 0: the session's next. */
+struct answer chat_fixture_join(struct chat_fixture *fixture, struct chat_session *session,
+                                const char *room, uint64_t request);
+struct answer chat_fixture_join_private(struct chat_fixture *fixture, struct chat_session *session,
+                                        const char *room);
+struct answer chat_fixture_leave(struct chat_fixture *fixture, struct chat_session *session,
+                                 const char *room);
+struct answer chat_fixture_topic(struct chat_fixture *fixture, struct chat_session *session,
+                                 const char *room, const char *topic);
+struct answer chat_fixture_invite(struct chat_fixture *fixture, struct chat_session *session,
+                                  const char *room, const char *name);
+struct answer chat_fixture_kick(struct chat_fixture *fixture, struct chat_session *session,
+                                const char *room, const char *name, bool ban);
+struct answer chat_fixture_send(struct chat_fixture *fixture, struct chat_session *session,
+                                const char *to, const char *text, uint64_t request);
+struct answer chat_fixture_logout(struct chat_fixture *fixture, struct chat_session *session,
+                                  uint64_t after_seq);
+struct answer chat_fixture_delete(struct chat_fixture *fixture, struct chat_session *session,
+                                  bool verified);
+
+/* Applies a Delivered delta, if there is anything to tell. */
+bool chat_fixture_deliver(struct chat_fixture *fixture);
+
+/* ---- what people see ---- */
+
+/* Reads everything after after_seq, page by page; copies, in seen. *pages: how many it took. */
+void chat_fixture_read(struct chat_fixture *fixture, struct chat_session *session,
+                       uint64_t after_seq, struct seen **seen, size_t *count, size_t *pages);
+void chat_fixture_free_seen(struct seen *seen, size_t count);
+
+/* Forgets what was seen live. */
+void chat_fixture_clear_seen(struct chat_fixture *fixture);
+/* The events (no ephemeral ones) that a session got live, in order, as one line each:
+ * "MESSAGE general alice hi", joined by "; ". Valid until the next call. */
+const char *chat_fixture_story(struct chat_fixture *fixture, struct chat_session *session);
+/* The ephemeral ones. */
+const char *chat_fixture_whispers(struct chat_fixture *fixture, struct chat_session *session);
+/* The same of what the session would read after a seq. */
+const char *chat_fixture_reads(struct chat_fixture *fixture, struct chat_session *session,
+                               uint64_t after_seq);
+
+/* "alice* bob" for the members of a room, owner marked. */
+const char *chat_fixture_members(struct chat_fixture *fixture, struct chat_session *session,
+                                 const char *room);
+
+/* A text of everything that the state answers: accounts, rooms, members, undelivered, sessions. */
+char *chat_fixture_portrait(struct chat_fixture *fixture);
+/* A text of every row of the store but the log. Free it. */
+char *chat_fixture_rows(struct chat_fixture *fixture);
+
+#endif

@@ -1,0 +1,919 @@
+/* SPDX-License-Identifier: MIT */
+/* Two halves of a cluster that was split: `there` wrote on in the old epoch, `here` in a new one
+ * takes over what `there` has after the place where they parted. */
+#include "chat/chat_internal.h"
+
+#include "chat/text.h"
+#include "chat_fixture.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct partition {
+    struct chat_fixture here;
+    struct chat_fixture there;
+    size_t parted; /* how many entries of the log both have */
+    size_t verdicts[5];
+    bool gives_up;
+    char last_text[600];
+};
+
+static struct chat_session *h(struct partition *partition, const char *token)
+{
+    return chat_fixture_session(&partition->here, token);
+}
+
+static struct chat_session *t(struct partition *partition, const char *token)
+{
+    return chat_fixture_session(&partition->there, token);
+}
+
+static Jackdaw__Delta *unpack(const struct packed *packed)
+{
+    Jackdaw__Delta *delta = jackdaw__delta__unpack(NULL, packed->size, packed->bytes);
+    assert_non_null(delta);
+    return delta;
+}
+
+static void part(struct partition *partition)
+{
+    for (size_t i = 1; i < partition->here.deltas_count; i++) {
+        Jackdaw__Delta *delta = unpack(&partition->here.deltas[i]);
+        assert_int_equal(chat_fixture_apply(&partition->there, delta), OK);
+        jackdaw__delta__free_unpacked(delta, NULL);
+    }
+    partition->parted = partition->there.deltas_count;
+    chat_fixture_new_epoch(&partition->here);
+    partition->here.time_ms += 60000;
+    partition->there.time_ms += 1000;
+}
+
+/* alice, bob, carol, dave; general has alice (owner), bob and carol; secret alice. */
+static int open_partition(void **state)
+{
+    struct partition *partition = calloc(1, sizeof *partition);
+    chat_fixture_open(&partition->here, 1, NULL);
+    chat_fixture_open(&partition->there, 2, NULL);
+    struct chat_fixture *fixture = &partition->here;
+    static const char *const names[] = {"alice", "bob", "carol", "dave"};
+    for (size_t i = 0; i < 4; i++)
+        chat_fixture_person(fixture, names[i]);
+    chat_fixture_join(fixture, chat_fixture_session(fixture, "alice"), "general", 0);
+    chat_fixture_join(fixture, chat_fixture_session(fixture, "bob"), "general", 0);
+    chat_fixture_join(fixture, chat_fixture_session(fixture, "carol"), "general", 0);
+    chat_fixture_join_private(fixture, chat_fixture_session(fixture, "alice"), "secret");
+    part(partition);
+    *state = partition;
+    return 0;
+}
+
+static int close_partition(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_close(&partition->here);
+    chat_fixture_close(&partition->there);
+    free(partition);
+    return 0;
+}
+
+static enum chat_merge take(struct partition *partition, const Jackdaw__Delta *orphan)
+{
+    struct chat_call call = chat_fixture_call(&partition->here, NULL);
+    enum chat_merge merge =
+        chat_merge_orphan(partition->here.chat, &call, orphan, partition->gives_up);
+    snprintf(partition->last_text, sizeof partition->last_text, "%s", call.text);
+    partition->verdicts[merge]++;
+    if (merge == CHAT_APPLY) {
+        assert_true(call.delta->late);
+        assert_int_equal(call.delta->session, orphan->session);
+        assert_int_equal(call.delta->request, orphan->request);
+        assert_int_equal(call.delta->time_ms, orphan->time_ms);
+        assert_int_equal(chat_fixture_apply(&partition->here, call.delta), OK);
+    } else if (merge == CHAT_MERGE_PREREQUISITE) {
+        assert_true(partition->gives_up && call.delta->late);
+        assert_int_equal(call.delta->session, 0);
+        assert_int_equal(chat_fixture_apply(&partition->here, call.delta), OK);
+        return take(partition, orphan);
+    } else if (merge != CHAT_KNOWN) {
+        assert_true(strlen(call.text) > 10);
+    }
+    return merge;
+}
+
+/* Offers the orphans from the given one on; *verdicts are of this time only. */
+static void take_from(struct partition *partition, size_t first, size_t count)
+{
+    memset(partition->verdicts, 0, sizeof partition->verdicts);
+    for (size_t i = first; i < first + count && i < partition->there.deltas_count; i++) {
+        Jackdaw__Delta *delta = unpack(&partition->there.deltas[i]);
+        take(partition, delta);
+        jackdaw__delta__free_unpacked(delta, NULL);
+    }
+}
+
+/* The second time nothing may change. */
+static void take_all(struct partition *partition)
+{
+    size_t verdicts[5];
+    take_from(partition, partition->parted, SIZE_MAX / 2);
+    memcpy(verdicts, partition->verdicts, sizeof verdicts);
+    char *rows = chat_fixture_rows(&partition->here);
+    uint64_t seq = partition->here.seq;
+    take_from(partition, partition->parted, SIZE_MAX / 2);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 0);
+    assert_int_equal(partition->verdicts[CHAT_WAIT], 0);
+    char *rows_again = chat_fixture_rows(&partition->here);
+    assert_string_equal(rows_again, rows);
+    assert_int_equal(partition->here.seq, seq);
+    free(rows);
+    free(rows_again);
+    memcpy(partition->verdicts, verdicts, sizeof verdicts);
+    chat_fixture_reopen(&partition->here);
+}
+
+static const char *reads(struct partition *partition, const char *token)
+{
+    return chat_fixture_reads(&partition->here, h(partition, token), partition->parted);
+}
+
+static struct chat_outcome outcome(struct partition *partition, const char *token, uint64_t request)
+{
+    struct chat_outcome out;
+    struct chat_call call = chat_fixture_call(&partition->here, h(partition, token));
+    assert_int_equal(chat_outcome_of(partition->here.chat, call.session, request, call.arena, &out),
+                     OK);
+    return out;
+}
+
+/* ---- messages ---- */
+
+static void test_message__gets_a_new_place_and_keeps_what_it_was(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_send(&partition->here, h(partition, "bob"), "#general", "here", 0);
+    struct answer answer =
+        chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "there", 0);
+    assert_int_equal(answer.outcome.number, 1);
+    take_all(partition);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 1);
+    assert_string_equal(reads(partition, "alice"),
+                        "MESSAGE general bob here; MESSAGE general carol there");
+    struct chat_outcome out = outcome(partition, "carol", 2);
+    assert_int_equal(out.number, 2);
+    assert_int_equal(out.position.seq, partition->here.seq);
+    assert_int_equal(out.position.epoch, partition->here.epoch);
+    assert_int_equal(out.time_ms, answer.outcome.time_ms);
+    assert_int_equal(chat_session_last_request(h(partition, "carol")), 2);
+}
+
+static void test_message__asked_in_both_partition(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "one", 0);
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "two", 0);
+    chat_fixture_send(&partition->here, h(partition, "carol"), "#general", "one", 0);
+    take_all(partition);
+    assert_int_equal(partition->verdicts[CHAT_KNOWN], 1);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 1);
+    assert_string_equal(reads(partition, "alice"),
+                        "MESSAGE general carol one; MESSAGE general carol two");
+}
+
+static void test_message__waits_for_the_one_before(void **state)
+{
+    struct partition *partition = *state;
+    for (int i = 0; i < 4; i++)
+        chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "x", 0);
+    take_from(partition, partition->parted + 1, 3);
+    assert_int_equal(partition->verdicts[CHAT_WAIT], 3);
+    assert_string_equal(reads(partition, "alice"), "");
+    take_from(partition, partition->parted, 2);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 2);
+    take_all(partition);
+    assert_int_equal(chat_session_last_request(h(partition, "carol")), 5);
+    /* Or the client sends it again, here. */
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "lost", 0);
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "last", 0);
+    take_from(partition, partition->parted + 5, 1);
+    assert_int_equal(partition->verdicts[CHAT_WAIT], 1);
+    assert_int_equal(
+        chat_fixture_send(&partition->here, h(partition, "carol"), "#general", "y", 8).next_request,
+        6);
+    chat_fixture_send(&partition->here, h(partition, "carol"), "#general", "lost", 6);
+    take_from(partition, partition->parted + 5, 1);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 1);
+}
+
+/* The log of the other half began in the middle of a session, and neither the client nor anybody who
+ * has what came before comes back. */
+static void test_message__the_ones_before_are_lost(void **state)
+{
+    struct partition *partition = *state;
+    static const char *const texts[] = {"two", "three", "four", "five", "six"};
+    for (size_t i = 0; i < 5; i++)
+        chat_fixture_send(&partition->there, t(partition, "carol"), "#general", texts[i], 0);
+    take_from(partition, partition->parted + 3, 2);
+    assert_int_equal(partition->verdicts[CHAT_WAIT], 2);
+    partition->gives_up = true;
+    take_from(partition, partition->parted + 3, 2);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 2);
+    assert_string_equal(reads(partition, "alice"),
+                        "MESSAGE general carol five; MESSAGE general carol six");
+    assert_int_equal(chat_session_last_request(h(partition, "carol")), 6);
+    chat_fixture_reopen(&partition->here);
+    take_from(partition, partition->parted + 3, 2);
+    assert_int_equal(partition->verdicts[CHAT_KNOWN], 2);
+    /* Who asks for one of those between is told; the next one is carried out. */
+    struct answer answer =
+        chat_fixture_send(&partition->here, h(partition, "carol"), "#general", "three", 3);
+    assert_int_equal(answer.status, STATUS_DATA_LOSS);
+    assert_int_equal(answer.retry_ms, 0);
+    assert_false(answer.applied);
+    assert_int_equal(
+        chat_fixture_send(&partition->here, h(partition, "carol"), "#general", "7", 7).status,
+        STATUS_OK);
+    /* They come after all: late, and once. */
+    partition->gives_up = false;
+    take_from(partition, partition->parted, 5);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 3);
+    assert_string_equal(reads(partition, "alice"),
+                        "MESSAGE general carol five; MESSAGE general carol six; MESSAGE general "
+                        "carol 7; MESSAGE general carol two; MESSAGE general carol three; MESSAGE "
+                        "general carol four");
+    assert_int_equal(outcome(partition, "carol", 3).status, STATUS_OK);
+    take_all(partition);
+    assert_int_equal(partition->verdicts[CHAT_KNOWN], 5);
+}
+
+/* So much is lost that nothing tells any more which numbers were. */
+static void test_message__more_are_lost_than_outcomes_are_kept(void **state)
+{
+    struct partition *partition = *state;
+    for (int i = 0; i < 2 * STORE_OUTCOME_WINDOW; i++)
+        chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "x", 0);
+    uint64_t last = chat_session_last_request(t(partition, "carol"));
+    partition->gives_up = true;
+    take_from(partition, partition->there.deltas_count - 1, 1);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 1);
+    assert_int_equal(chat_session_last_request(h(partition, "carol")), last);
+    struct answer answer =
+        chat_fixture_send(&partition->here, h(partition, "carol"), "#general", "x", 3);
+    assert_int_equal(answer.status, STATUS_OUT_OF_RANGE);
+    take_from(partition, partition->there.deltas_count - STORE_OUTCOME_WINDOW,
+              STORE_OUTCOME_WINDOW);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], STORE_OUTCOME_WINDOW - 1);
+    take_all(partition);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 0);
+}
+
+static void test_message__its_session_and_its_account_are_lost(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_device(&partition->there, "bob", "phone");
+    chat_fixture_person(&partition->there, "zoe");
+    size_t from = partition->there.deltas_count;
+    chat_fixture_send(&partition->there, t(partition, "phone"), "#general", "by bob", 0);
+    chat_fixture_join(&partition->there, t(partition, "zoe"), "general", 0);
+    chat_fixture_send(&partition->there, t(partition, "zoe"), "#general", "by zoe", 0);
+    take_from(partition, from, 3);
+    assert_int_equal(partition->verdicts[CHAT_WAIT], 3);
+    partition->gives_up = true;
+    take_from(partition, from, 3);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 3);
+    assert_int_equal(partition->verdicts[CHAT_MERGE_PREREQUISITE], 3);
+    assert_null(h(partition, "phone")); /* nobody has its token */
+    assert_string_equal(reads(partition, "alice"),
+                        "MESSAGE general bob by bob; JOINED general lost~2; MESSAGE general lost~2 "
+                        "by zoe");
+    partition->gives_up = false;
+    take_all(partition);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 0);
+    assert_int_equal(partition->verdicts[CHAT_WAIT], 0);
+}
+
+/* Only what is late may tell of what was lost. */
+static void test_message__no_number_is_left_out_otherwise(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "x", 0);
+    Jackdaw__Delta *delta = unpack(&partition->there.deltas[partition->parted]);
+    delta->request += 3;
+    delta->lost = 3;
+    assert_int_equal(chat_fixture_apply(&partition->here, delta), ERROR_CORRUPT);
+    delta->late = true;
+    delta->lost = 2;
+    assert_int_equal(chat_fixture_apply(&partition->here, delta), ERROR_CORRUPT);
+    delta->lost = UINT64_MAX;
+    assert_int_equal(chat_fixture_apply(&partition->here, delta), ERROR_CORRUPT);
+    delta->lost = 3;
+    assert_int_equal(chat_fixture_apply(&partition->here, delta), OK);
+    jackdaw__delta__free_unpacked(delta, NULL);
+}
+
+static void test_message__of_one_put_out_here(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_kick(&partition->here, h(partition, "alice"), "general", "carol", true);
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "kept", 0);
+    chat_fixture_topic(&partition->there, t(partition, "carol"), "general", "not kept");
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "too", 0);
+    take_all(partition);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 3);
+    assert_string_equal(reads(partition, "bob"), "LEFT general carol alice banned; MESSAGE general "
+                                                 "carol kept; MESSAGE general carol too");
+    assert_string_equal(chat_fixture_members(&partition->here, h(partition, "alice"), "general"),
+                        "alice* bob");
+    assert_int_equal(
+        chat_fixture_send(&partition->here, h(partition, "carol"), "#general", "no", 0).status,
+        STATUS_PERMISSION_DENIED);
+}
+
+/* Asked in both halves, taken there, refused here: it may have been acknowledged there. */
+static void test_message__refused_here(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_kick(&partition->here, h(partition, "alice"), "general", "carol", false);
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "kept", 0);
+    chat_fixture_send(&partition->there, t(partition, "carol"), "@bob", "once", 0);
+    assert_int_equal(
+        chat_fixture_send(&partition->here, h(partition, "carol"), "#general", "kept", 0).status,
+        STATUS_PERMISSION_DENIED);
+    chat_fixture_send(&partition->here, h(partition, "carol"), "@bob", "once", 0);
+    take_all(partition);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 1);
+    assert_string_equal(reads(partition, "bob"),
+                        "LEFT general carol alice kicked; MESSAGE @carol carol "
+                        "once; MESSAGE general carol kept");
+    assert_int_equal(outcome(partition, "carol", 2).status, STATUS_OK);
+    assert_int_equal(outcome(partition, "carol", 2).number, 1);
+    assert_int_equal(chat_session_last_request(h(partition, "carol")), 3);
+}
+
+/* Refused here, taken in two other halves that had each made a private room of that name. */
+static void test_message__refused_here_and_taken_twice(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_join_private(&partition->here, h(partition, "alice"), "den");
+    chat_fixture_join(&partition->here, h(partition, "carol"), "den", 0);
+    chat_fixture_send(&partition->here, h(partition, "carol"), "#den", "once", 0);
+    chat_fixture_join_private(&partition->there, t(partition, "carol"), "den");
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#den", "once", 0);
+    take_all(partition);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 1);
+    Jackdaw__Delta *other = unpack(&partition->there.deltas[partition->there.deltas_count - 1]);
+    assert_int_equal(other->change_case, JACKDAW__DELTA__CHANGE_MESSAGE_SENT);
+    other->message_sent->room ^= 1;
+    assert_int_equal(take(partition, other), CHAT_KNOWN);
+    jackdaw__delta__free_unpacked(other, NULL);
+    assert_int_equal(outcome(partition, "carol", 3).status, STATUS_OK);
+}
+
+static void test_direct__begun_in_both_partition(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_send(&partition->here, h(partition, "bob"), "@carol", "here", 0);
+    chat_fixture_send(&partition->there, t(partition, "carol"), "@bob", "there", 0);
+    chat_fixture_send(&partition->there, t(partition, "dave"), "@alice", "new", 0);
+    chat_fixture_send(&partition->there, t(partition, "dave"), "@dave", "myself", 0);
+    take_all(partition);
+    assert_string_equal(reads(partition, "bob"),
+                        "MESSAGE @carol bob here; MESSAGE @carol carol there");
+    assert_string_equal(reads(partition, "alice"), "MESSAGE @dave dave new");
+    assert_string_equal(reads(partition, "dave"),
+                        "MESSAGE @alice dave new; MESSAGE @dave dave myself");
+    assert_int_equal(outcome(partition, "carol", 2).number, 2);
+}
+
+static void test_direct__to_one_who_is_gone(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_delete(&partition->here, h(partition, "dave"), true);
+    chat_fixture_send(&partition->there, t(partition, "carol"), "@dave", "kept", 0);
+    chat_fixture_send(&partition->there, t(partition, "carol"), "@dave", "too", 0);
+    take_all(partition);
+    const char *text = reads(partition, "carol");
+    assert_non_null(strstr(text, "carol kept"));
+    assert_non_null(strstr(text, "carol too"));
+}
+
+/* ---- rooms ---- */
+
+static void test_room__public_ones_of_one_name_become_one(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_join(&partition->here, h(partition, "bob"), "new", 0);
+    chat_fixture_join(&partition->there, t(partition, "carol"), "New", 0);
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#new", "one", 0);
+    chat_fixture_join(&partition->there, t(partition, "dave"), "new", 0);
+    chat_fixture_send(&partition->there, t(partition, "dave"), "#new", "two", 0);
+    chat_fixture_topic(&partition->there, t(partition, "dave"), "new", "topic");
+    chat_fixture_leave(&partition->there, t(partition, "carol"), "new");
+    take_all(partition);
+    assert_string_equal(chat_fixture_members(&partition->here, h(partition, "bob"), "new"),
+                        "bob* dave");
+    assert_string_equal(reads(partition, "bob"),
+                        "JOINED new bob; OWNER new bob; JOINED new carol; MESSAGE new carol one; "
+                        "JOINED new dave; MESSAGE new dave two; TOPIC new dave topic; LEFT new "
+                        "carol");
+}
+
+static void test_room__a_private_one_of_a_name_that_is_taken(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_join(&partition->here, h(partition, "bob"), "new", 0);
+    chat_fixture_join_private(&partition->there, t(partition, "carol"), "New");
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#new", "one", 0);
+    chat_fixture_invite(&partition->there, t(partition, "carol"), "new", "dave");
+    chat_fixture_join(&partition->there, t(partition, "dave"), "new", 0);
+    chat_fixture_send(&partition->there, t(partition, "dave"), "#new", "two", 0);
+    take_all(partition);
+    assert_string_equal(chat_fixture_members(&partition->here, h(partition, "bob"), "new"), "bob*");
+    assert_string_equal(chat_fixture_members(&partition->here, h(partition, "carol"), "new~2"),
+                        "carol* dave");
+    assert_string_equal(reads(partition, "bob"), "JOINED new bob; OWNER new bob");
+    assert_string_equal(reads(partition, "dave"),
+                        "JOINED New~2 dave; NOTICE New~2 dave This room is #New~2 now: while "
+                        "servers were cut off from each other, another room was made as #New.; "
+                        "MESSAGE New~2 dave two");
+    const char *text = reads(partition, "carol");
+    assert_non_null(strstr(text, "NOTICE New~2 carol This room is #New~2 now"));
+    assert_non_null(strstr(text, "MESSAGE New~2 carol one"));
+    assert_true(outcome(partition, "carol", 2).created);
+}
+
+/* What comes in so may be handed over once more, where the room is yet another. */
+static void test_room__made_in_both_keeps_its_name_for_a_third(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_join(&partition->here, h(partition, "bob"), "lobby", 0);
+    chat_fixture_join(&partition->there, t(partition, "carol"), "lobby", 0);
+    take_all(partition);
+    Jackdaw__Delta *late = unpack(&partition->here.deltas[partition->here.deltas_count - 1]);
+    assert_int_equal(late->change_case, JACKDAW__DELTA__CHANGE_ROOM_JOINED);
+    assert_string_equal(late->room_joined->name, "");
+    assert_string_equal(late->room_name, "lobby");
+    jackdaw__delta__free_unpacked(late, NULL);
+    assert_string_equal(chat_fixture_members(&partition->here, h(partition, "bob"), "lobby"),
+                        "bob* carol");
+}
+
+static void test_room__a_long_name_is_cut(void **state)
+{
+    struct partition *partition = *state;
+    static const char name[] = "\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9"
+                               "abcdefghijklmnopqrstuvwx";
+    assert_int_equal(text_characters(name), CHAT_NAME_CHARACTERS_MAX);
+    chat_fixture_join(&partition->here, h(partition, "bob"), name, 0);
+    chat_fixture_join_private(&partition->there, t(partition, "dave"), name);
+    take_all(partition);
+    static const char cut[] = "\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9"
+                              "abcdefghijklmnopqrstuv~2";
+    assert_string_equal(chat_fixture_members(&partition->here, h(partition, "dave"), cut), "dave*");
+}
+
+/* Its maker asked here again, and it was made anew. */
+static void test_room__whose_maker_asked_here_too(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_join_private(&partition->there, t(partition, "carol"), "new");
+    chat_fixture_invite(&partition->there, t(partition, "carol"), "new", "dave");
+    chat_fixture_join(&partition->there, t(partition, "dave"), "new", 0);
+    chat_fixture_send(&partition->there, t(partition, "dave"), "#new", "two", 0);
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#new", "one", 0);
+    chat_fixture_join_private(&partition->here, h(partition, "carol"), "new");
+    take_all(partition);
+    assert_string_equal(reads(partition, "dave"), "JOINED new dave; MESSAGE new dave two; "
+                                                  "MESSAGE new carol one");
+    assert_string_equal(chat_fixture_members(&partition->here, h(partition, "carol"), "new"),
+                        "carol* dave");
+}
+
+static void test_room__ended_here(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_invite(&partition->there, t(partition, "alice"), "secret", "bob");
+    chat_fixture_join(&partition->there, t(partition, "bob"), "secret", 0);
+    chat_fixture_send(&partition->there, t(partition, "bob"), "#secret", "there", 0);
+    /* alice asked something else here under that number, then left: secret is no more */
+    chat_fixture_send(&partition->here, h(partition, "alice"), "#secret", "before", 0);
+    chat_fixture_leave(&partition->here, h(partition, "alice"), "secret");
+    take_all(partition);
+    assert_string_equal(chat_fixture_members(&partition->here, h(partition, "bob"), "secret"),
+                        "bob*");
+    assert_non_null(strstr(reads(partition, "bob"), "MESSAGE secret bob there"));
+    assert_int_equal(outcome(partition, "bob", 3).number, 2); /* "before" still counts */
+}
+
+static void test_room__of_a_message_is_not_here(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_join(&partition->there, t(partition, "carol"), "new", 0);
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#new", "kept", 0);
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#new", "too", 0);
+    chat_fixture_join(&partition->here, h(partition, "bob"), "new", 0);
+    chat_fixture_topic(&partition->here, h(partition, "carol"), "general",
+                       "something else was asked here");
+    take_all(partition);
+    assert_string_equal(reads(partition, "carol"),
+                        "TOPIC general carol something else was asked here; JOINED new~2 carol; "
+                        "OWNER new~2 carol; NOTICE new~2 carol This room is #new~2: it holds what "
+                        "was said in a room that is no more while servers were cut off from each "
+                        "other.; MESSAGE new~2 carol kept; MESSAGE new~2 carol too");
+}
+
+static void test_join__of_a_full_room_and_of_a_private_one(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_invite(&partition->there, t(partition, "alice"), "secret", "dave");
+    chat_fixture_join(&partition->there, t(partition, "dave"), "secret", 0);
+    chat_fixture_join(&partition->there, t(partition, "dave"), "general", 0);
+    partition->here.chat->limits.members_per_room = 3;
+    /* here the invitation's number was used for something else */
+    chat_fixture_topic(&partition->here, h(partition, "alice"), "general", "topic");
+    take_all(partition);
+    assert_string_equal(chat_fixture_members(&partition->here, h(partition, "dave"), "secret"),
+                        "alice* dave");
+    assert_string_equal(chat_fixture_members(&partition->here, h(partition, "dave"), "general"),
+                        "alice* bob carol dave");
+}
+
+static void test_room__stale_doings_change_nothing(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_leave(&partition->here, h(partition, "bob"), "general");
+    chat_fixture_join(&partition->here, h(partition, "dave"), "general", 0);
+    chat_fixture_kick(&partition->there, t(partition, "alice"), "general", "bob", false);
+    chat_fixture_invite(&partition->there, t(partition, "alice"), "general", "dave");
+    chat_fixture_topic(&partition->there, t(partition, "alice"), "general", "later");
+    chat_fixture_topic(&partition->here, h(partition, "dave"), "general", "sooner");
+    chat_fixture_kick(&partition->there, t(partition, "alice"), "general", "carol", true);
+    char *before = strdup(reads(partition, "alice"));
+    take_all(partition);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 4); /* their numbers are used up */
+    const char *after = reads(partition, "alice");
+    assert_memory_equal(after, before, strlen(before));
+    assert_string_equal(after + strlen(before),
+                        "; TOPIC general alice later; LEFT general carol alice banned");
+    assert_string_equal(chat_fixture_members(&partition->here, h(partition, "alice"), "general"),
+                        "alice* dave");
+    free(before);
+}
+
+static void test_outcomes__are_kept(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_join(&partition->there, t(partition, "carol"), "general", 0); /* in it already */
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#nowhere", "x", 0);
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "x", 0);
+    take_all(partition);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 3);
+    assert_int_equal(outcome(partition, "carol", 2).status, STATUS_OK);
+    assert_int_equal(outcome(partition, "carol", 3).status, STATUS_NOT_FOUND);
+    assert_int_equal(
+        chat_fixture_send(&partition->here, h(partition, "carol"), "#general", "x", 3).status,
+        STATUS_NOT_FOUND);
+}
+
+/* ---- accounts ---- */
+
+static void test_account__of_a_name_that_is_taken_here(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_register(&partition->here, "Eve");
+    chat_fixture_register(&partition->there, "eve");
+    chat_fixture_device(&partition->there, "eve", "laptop");
+    chat_fixture_join(&partition->there, t(partition, "laptop"), "general", 0);
+    chat_fixture_send(&partition->there, t(partition, "laptop"), "#general", "hi", 0);
+    take_all(partition);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 4);
+    assert_string_equal(chat_session_name(h(partition, "laptop")), "eve~2");
+    assert_string_equal(reads(partition, "laptop"),
+                        "NOTICE @eve~2 eve~2 Your account is @eve~2 now: while servers were cut "
+                        "off from each other, somebody else registered @eve. Log in with the new "
+                        "name; the password is the same.; JOINED general eve~2; MESSAGE general "
+                        "eve~2 hi");
+    assert_int_equal(chat_fixture_login(&partition->here, "eve~2", "phone").status, STATUS_OK);
+    /* One who was away and does not know: */
+    struct chat_call call = chat_fixture_call(&partition->here, NULL);
+    Jackdaw__LoginRequest login = JACKDAW__LOGIN_REQUEST__INIT;
+    uint8_t token[CHAT_TOKEN_BYTES] = {1};
+    login.name = "eve";
+    login.token = (ProtobufCBinaryData){.len = sizeof token, .data = token};
+    assert_int_equal(chat_propose_login(partition->here.chat, &call, &login, false), CHAT_REFUSE);
+    assert_int_equal(call.status, STATUS_UNAUTHENTICATED);
+    assert_non_null(strstr(call.text, "@eve~2"));
+}
+
+/* Taken over twice, through a third half, the account is still told. */
+static void test_account__renamed_and_merged_again(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_register(&partition->here, "eve");
+    chat_fixture_register(&partition->there, "eve");
+    take_all(partition);
+    struct partition next = {.here.seq = 0};
+    chat_fixture_open(&next.here, 3, NULL);
+    Jackdaw__Delta *late = unpack(&partition->here.deltas[partition->here.deltas_count - 1]);
+    assert_int_equal(take(&next, late), CHAT_APPLY);
+    jackdaw__delta__free_unpacked(late, NULL);
+    struct chat_session *session = chat_fixture_device(&next.here, "eve~2", "phone");
+    assert_non_null(strstr(chat_fixture_reads(&next.here, session, 0), "NOTICE @eve~2"));
+    chat_fixture_close(&next.here);
+}
+
+static void test_account__registered_twice_by_one(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_register(&partition->here, "eve");
+    Jackdaw__Delta *delta = unpack(&partition->here.deltas[partition->here.deltas_count - 1]);
+    uint64_t id = delta->account_registered->account;
+    assert_int_equal(take(partition, delta), CHAT_KNOWN);
+    delta->account_registered->account = 77; /* another id, the same nonce */
+    assert_int_equal(take(partition, delta), CHAT_KNOWN);
+    delta->account_registered->nonce.data[0] ^= 1;
+    assert_int_equal(take(partition, delta), CHAT_APPLY);
+    chat_fixture_person(&partition->here, "eve");
+    chat_fixture_delete(&partition->here, h(partition, "eve"), true);
+    delta->account_registered->account = id;
+    assert_int_equal(take(partition, delta), CHAT_KNOWN); /* it was here */
+    jackdaw__delta__free_unpacked(delta, NULL);
+}
+
+static void test_account__deleted_here(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_device(&partition->there, "carol", "phone");
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "too late", 0);
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#nowhere", "refused", 0);
+    chat_fixture_send(&partition->there, t(partition, "bob"), "@carol", "for nobody", 0);
+    chat_fixture_delete(&partition->here, h(partition, "carol"), true);
+    take_all(partition);
+    assert_int_equal(partition->verdicts[CHAT_DROP], 3);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 1);
+}
+
+static void test_account__deleted_there(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_device(&partition->here, "carol", "phone");
+    chat_fixture_send(&partition->here, h(partition, "phone"), "#general", "stays", 0);
+    chat_fixture_delete(&partition->there, t(partition, "carol"), true);
+    take_all(partition);
+    assert_null(h(partition, "carol"));
+    assert_null(h(partition, "phone"));
+    assert_int_equal(chat_fixture_register(&partition->here, "carol").status, STATUS_OK);
+    assert_non_null(strstr(reads(partition, "bob"), "stays"));
+}
+
+/* ---- sessions ---- */
+
+static void test_session__more_than_allowed(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_device(&partition->here, "carol", "phone");
+    chat_fixture_device(&partition->there, "carol", "laptop");
+    chat_fixture_send(&partition->there, t(partition, "laptop"), "#general", "hi", 0);
+    take_all(partition);
+    assert_non_null(h(partition, "carol"));
+    assert_non_null(h(partition, "phone"));
+    assert_non_null(h(partition, "laptop"));
+    assert_string_equal(reads(partition, "bob"), "MESSAGE general carol hi");
+    assert_int_equal(chat_fixture_login(&partition->here, "carol", "fourth").status,
+                     STATUS_RESOURCE_EXHAUSTED);
+}
+
+static void test_session__does_not_end_those_that_are_alive_here(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_device(&partition->there, "carol", "phone");
+    partition->there.monotonic_ms += 100000;
+    chat_expire(partition->there.chat, partition->there.monotonic_ms, partition->there.time_ms);
+    chat_fixture_device(&partition->there, "carol", "laptop"); /* in the place of a silent one */
+    take_all(partition);
+    assert_non_null(h(partition, "carol"));
+    assert_non_null(h(partition, "laptop"));
+}
+
+static void test_session__one_token_in_both_partition(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_device(&partition->here, "carol", "phone");
+    chat_fixture_device(&partition->there, "carol", "phone");
+    chat_fixture_send(&partition->here, h(partition, "phone"), "#general", "here", 0);
+    chat_fixture_send(&partition->there, t(partition, "phone"), "#general", "there", 0);
+    uint64_t session = chat_session_id(h(partition, "phone"));
+    take_all(partition);
+    assert_int_equal(chat_session_id(h(partition, "phone")), session);
+    assert_string_equal(reads(partition, "bob"),
+                        "MESSAGE general carol here; MESSAGE general carol there");
+}
+
+static void test_session__ended_here_still_counts(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "one", 0);
+    chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "two", 0);
+    chat_fixture_send(&partition->there, t(partition, "bob"), "#general", "three", 0);
+    chat_fixture_send(&partition->there, t(partition, "bob"), "#general", "four", 0);
+    chat_fixture_send(&partition->here, h(partition, "carol"), "#general", "one", 0);
+    chat_fixture_send(&partition->here, h(partition, "carol"), "#general", "two", 0);
+    chat_fixture_logout(&partition->here, h(partition, "carol"), 0);
+    chat_fixture_send(&partition->here, h(partition, "bob"), "#general", "three", 0);
+    partition->here.monotonic_ms += 100000;
+    chat_expire(partition->here.chat, partition->here.monotonic_ms, partition->here.time_ms);
+    chat_fixture_device(&partition->here, "bob", "laptop");
+    chat_fixture_device(&partition->here, "bob", "phone"); /* ends the first, which was silent */
+    assert_null(h(partition, "bob"));
+    chat_fixture_reopen(&partition->here);
+    take_all(partition);
+    assert_string_equal(reads(partition, "phone"),
+                        "MESSAGE general carol one; MESSAGE general carol two; MESSAGE general bob "
+                        "three; MESSAGE general bob four");
+}
+
+static void test_session__ended_there(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_device(&partition->there, "carol", "phone");
+    chat_fixture_send(&partition->there, t(partition, "phone"), "#general", "hi", 0);
+    chat_note_delivered(partition->there.chat, t(partition, "phone"), partition->there.seq);
+    chat_fixture_logout(&partition->there, t(partition, "phone"), partition->there.seq);
+    chat_fixture_send(&partition->here, h(partition, "bob"), "#general", "unread", 0);
+    take_all(partition);
+    assert_null(h(partition, "phone"));
+    const struct account *carol = h(partition, "carol")->account;
+    assert_true(carol->delivered_seq < partition->parted); /* nothing here counts as received */
+}
+
+static void test_session__ended_ones_are_forgotten_in_the_end(void **state)
+{
+    struct partition *partition = *state;
+    struct chat_fixture *fixture = &partition->here;
+    uint64_t first = chat_session_id(h(partition, "dave"));
+    chat_fixture_logout(fixture, h(partition, "dave"), 0);
+    const struct state *inner = &fixture->chat->state;
+    for (int i = 0; i < SESSIONS_ENDED_MAX - 1; i++) {
+        chat_fixture_device(fixture, "dave", "again");
+        chat_fixture_logout(fixture, h(partition, "again"), 0);
+    }
+    assert_non_null(state_ended_session(inner, first));
+    chat_fixture_reopen(fixture);
+    inner = &fixture->chat->state;
+    uint64_t second = inner->sessions_ended->by_ended.next == NULL
+                          ? 0
+                          : ((struct chat_session *)inner->sessions_ended->by_ended.next)->id;
+    assert_int_equal(inner->sessions_ended->id, first);
+    chat_fixture_device(fixture, "dave", "again");
+    chat_fixture_logout(fixture, h(partition, "again"), 0);
+    assert_null(state_ended_session(inner, first));
+    assert_non_null(state_ended_session(inner, second));
+    assert_int_equal(HASH_CNT(by_ended, inner->sessions_ended), SESSIONS_ENDED_MAX);
+}
+
+static void test_delivered__of_another_log_means_nothing(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_send(&partition->there, t(partition, "bob"), "#general", "x", 0);
+    chat_note_delivered(partition->there.chat, t(partition, "carol"), partition->there.seq);
+    assert_true(chat_fixture_deliver(&partition->there));
+    for (int i = 0; i < 9; i++)
+        chat_fixture_send(&partition->here, h(partition, "bob"), "#general", "y", 0);
+    take_all(partition);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 0);
+    assert_true(h(partition, "carol")->account->delivered_seq < partition->parted);
+}
+
+/* ---- what no honest half sends ---- */
+
+static void test_unknown_kind__waits_for_a_newer_program(void **state)
+{
+    struct partition *partition = *state;
+    Jackdaw__Delta delta = JACKDAW__DELTA__INIT;
+    assert_int_equal(take(partition, &delta), CHAT_WAIT);
+    delta.change_case = (Jackdaw__Delta__ChangeCase)99;
+    assert_int_equal(take(partition, &delta), CHAT_WAIT);
+}
+
+static void write_much(struct partition *partition)
+{
+    struct chat_fixture *fixture = &partition->there;
+    chat_fixture_register(fixture, "eve");
+    chat_fixture_device(fixture, "eve", "eve");
+    chat_fixture_join(fixture, t(partition, "eve"), "room", 0);
+    chat_fixture_send(fixture, t(partition, "eve"), "#room", "x", 0);
+    chat_fixture_send(fixture, t(partition, "eve"), "@bob", "x", 0);
+    chat_fixture_invite(fixture, t(partition, "eve"), "room", "dave");
+    chat_fixture_join(fixture, t(partition, "dave"), "room", 0);
+    chat_fixture_kick(fixture, t(partition, "eve"), "room", "dave", true);
+    chat_fixture_topic(fixture, t(partition, "eve"), "room", "topic");
+    chat_fixture_send(fixture, t(partition, "eve"), "#nowhere", "x", 0);
+    chat_fixture_join(fixture, t(partition, "eve"), "room", 0);
+    chat_fixture_leave(fixture, t(partition, "bob"), "general");
+    chat_note_delivered(fixture->chat, t(partition, "bob"), fixture->seq);
+    chat_fixture_deliver(fixture);
+    chat_fixture_logout(fixture, t(partition, "carol"), 0);
+    chat_fixture_delete(fixture, t(partition, "dave"), true);
+}
+
+/* Whatever is offered, nothing is ever proposed that cannot be applied (asserted in take). */
+static void test_merge__random_bytes(void **state)
+{
+    struct partition *partition = *state;
+    write_much(partition);
+    size_t first = partition->parted;
+    size_t count = partition->there.deltas_count - first;
+    for (int i = 0; i < 20000; i++) {
+        const struct packed *packed =
+            &partition->there.deltas[first + chat_fixture_random(&partition->there) % count];
+        uint8_t bytes[512];
+        memcpy(bytes, packed->bytes, packed->size);
+        for (uint64_t hits = chat_fixture_random(&partition->there) % 3; hits > 0; hits--)
+            bytes[chat_fixture_random(&partition->there) % packed->size] =
+                (uint8_t)chat_fixture_random(&partition->there);
+        Jackdaw__Delta *delta = jackdaw__delta__unpack(NULL, packed->size, bytes);
+        if (delta == NULL)
+            continue;
+        partition->gives_up = chat_fixture_random(&partition->there) % 2 == 0;
+        if (partition->here.seq < 1000 || delta->session == 0) /* else the log grows and grows */
+            take(partition, delta);
+        jackdaw__delta__free_unpacked(delta, NULL);
+    }
+    chat_fixture_reopen(&partition->here);
+}
+
+/* Short of memory it waits, and nothing else. */
+static void test_merge__every_budget_is_too_small_for_a_while(void **state)
+{
+    struct partition *partition = *state;
+    chat_fixture_register(&partition->here, "eve");
+    write_much(partition);
+    for (size_t i = partition->parted; i < partition->there.deltas_count; i++) {
+        Jackdaw__Delta *delta = unpack(&partition->there.deltas[i]);
+        for (size_t budget = 0; budget < 4096; budget += 16) {
+            struct arena arena;
+            arena_init(&arena, budget);
+            struct chat_call call = chat_fixture_call(&partition->here, NULL);
+            call.arena = &arena;
+            enum chat_merge merge =
+                chat_merge_orphan(partition->here.chat, &call, delta, budget % 32 == 0);
+            assert_true(merge != CHAT_WAIT || call.text[0] != '\0');
+            assert_true(merge != CHAT_APPLY || call.delta != NULL);
+            assert_int_not_equal(merge, CHAT_DROP);
+            arena_clear(&arena);
+        }
+        take(partition, delta);
+        jackdaw__delta__free_unpacked(delta, NULL);
+    }
+}
+
+#define PARTITION_TEST(test) cmocka_unit_test_setup_teardown(test, open_partition, close_partition)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        PARTITION_TEST(test_message__gets_a_new_place_and_keeps_what_it_was),
+        PARTITION_TEST(test_message__asked_in_both_partition),
+        PARTITION_TEST(test_message__waits_for_the_one_before),
+        PARTITION_TEST(test_message__the_ones_before_are_lost),
+        PARTITION_TEST(test_message__more_are_lost_than_outcomes_are_kept),
+        PARTITION_TEST(test_message__its_session_and_its_account_are_lost),
+        PARTITION_TEST(test_message__no_number_is_left_out_otherwise),
+        PARTITION_TEST(test_message__of_one_put_out_here),
+        PARTITION_TEST(test_message__refused_here),
+        PARTITION_TEST(test_message__refused_here_and_taken_twice),
+        PARTITION_TEST(test_direct__begun_in_both_partition),
+        PARTITION_TEST(test_direct__to_one_who_is_gone),
+        PARTITION_TEST(test_room__public_ones_of_one_name_become_one),
+        PARTITION_TEST(test_room__a_private_one_of_a_name_that_is_taken),
+        PARTITION_TEST(test_room__made_in_both_keeps_its_name_for_a_third),
+        PARTITION_TEST(test_room__a_long_name_is_cut),
+        PARTITION_TEST(test_room__whose_maker_asked_here_too),
+        PARTITION_TEST(test_room__ended_here),
+        PARTITION_TEST(test_room__of_a_message_is_not_here),
+        PARTITION_TEST(test_join__of_a_full_room_and_of_a_private_one),
+        PARTITION_TEST(test_room__stale_doings_change_nothing),
+        PARTITION_TEST(test_outcomes__are_kept),
+        PARTITION_TEST(test_account__of_a_name_that_is_taken_here),
+        PARTITION_TEST(test_account__renamed_and_merged_again),
+        PARTITION_TEST(test_account__registered_twice_by_one),
+        PARTITION_TEST(test_account__deleted_here),
+        PARTITION_TEST(test_account__deleted_there),
+        PARTITION_TEST(test_session__more_than_allowed),
+        PARTITION_TEST(test_session__does_not_end_those_that_are_alive_here),
+        PARTITION_TEST(test_session__one_token_in_both_partition),
+        PARTITION_TEST(test_session__ended_here_still_counts),
+        PARTITION_TEST(test_session__ended_there),
+        PARTITION_TEST(test_session__ended_ones_are_forgotten_in_the_end),
+        PARTITION_TEST(test_delivered__of_another_log_means_nothing),
+        PARTITION_TEST(test_unknown_kind__waits_for_a_newer_program),
+        PARTITION_TEST(test_merge__random_bytes),
+        PARTITION_TEST(test_merge__every_budget_is_too_small_for_a_while),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/clock.h"
+#include "base/log.h"
+#include "cluster/commit_log.h"
+#include "support/core_fixture.h"
+#include "support/fake_call.h"
+#include "support/faulty_vfs.h"
+#include "support/folder.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* A commit waiter that notes how and when it opened. */
+struct noted {
+    struct commit_waiter commit_waiter;
+    struct core_fixture *core;
+    unsigned opened;
+    unsigned turn; /* place in the order of opening */
+    bool committed;
+    uint64_t seen; /* what was committed then */
+};
+
+static unsigned turns;
+
+static void note(struct commit_waiter *commit_waiter, bool committed)
+{
+    struct noted *noted = (struct noted *)commit_waiter;
+    noted->opened++;
+    noted->turn = ++turns;
+    noted->committed = committed;
+    noted->seen = commit_log_committed(noted->core->commit_log).seq;
+}
+
+static void put_waiter(struct core_fixture *core, struct noted *noted)
+{
+    *noted = (struct noted){.commit_waiter = {.open = note}, .core = core};
+    commit_log_wait(core->commit_log, &noted->commit_waiter);
+}
+
+struct fixture {
+    struct core_fixture core;
+    char *folder;
+    uint64_t ann;
+};
+
+static void begin(struct fixture *fixture)
+{
+    fixture->folder = folder_new();
+    core_fixture_init(&fixture->core, fixture->folder);
+    core_fixture_open(&fixture->core);
+    assert_true(core_fixture_register(&fixture->core, "ann"));
+    fixture->ann = core_fixture_login(&fixture->core, "ann");
+    assert_true(core_fixture_join(&fixture->core, fixture->ann, "lobby"));
+    assert_int_equal(core_fixture_turn(&fixture->core), OK);
+}
+
+static void end(struct fixture *fixture)
+{
+    core_fixture_close(&fixture->core);
+    folder_remove(fixture->folder);
+}
+
+static void reopen(struct fixture *fixture)
+{
+    core_fixture_close(&fixture->core);
+    core_fixture_open(&fixture->core);
+}
+
+static uint64_t applied(const struct core_fixture *core)
+{
+    return commit_log_applied(core->commit_log).seq;
+}
+
+static uint64_t committed(const struct core_fixture *core)
+{
+    return commit_log_committed(core->commit_log).seq;
+}
+
+/* ---- commit waiters ---- */
+
+static void test_commit_log_gate__nothing_pending_opens_at_once(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct noted noted;
+    put_waiter(&f.core, &noted);
+    assert_int_equal(noted.opened, 1);
+    assert_true(noted.committed);
+    end(&f);
+}
+
+static void test_commit_log_gate__read_waits_for_what_it_saw(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
+    struct noted read;
+    put_waiter(&f.core, &read);
+    assert_int_equal(read.opened, 0);
+    uint64_t expected = applied(&f.core);
+    assert_int_equal(committed(&f.core), expected - 1);
+    assert_int_equal(core_fixture_commit(&f.core), OK);
+    assert_int_equal(read.opened, 1);
+    assert_true(read.committed);
+    assert_int_equal(read.seen, expected);
+    end(&f);
+}
+
+static void test_commit_log_gate__many_open_in_their_order(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct noted noted[50];
+    for (unsigned i = 0; i < 50; i++) {
+        if (i % 3 == 0)
+            assert_true(core_fixture_send(&f.core, f.ann, "lobby", "x"));
+        put_waiter(&f.core, &noted[i]);
+    }
+    assert_int_equal(core_fixture_commit(&f.core), OK);
+    for (unsigned i = 0; i < 50; i++) {
+        assert_int_equal(noted[i].opened, 1);
+        assert_int_equal(noted[i].turn, noted[0].turn + i);
+    }
+    end(&f);
+}
+
+/* One that puts up another while it opens, as a history that begins after its commit waiter does. */
+static struct noted inner;
+
+static void note_and_wait(struct commit_waiter *commit_waiter, bool is_committed)
+{
+    note(commit_waiter, is_committed);
+    put_waiter(((struct noted *)commit_waiter)->core, &inner);
+}
+
+static void test_commit_log_gate__put_up_while_one_opens(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
+    struct noted outer = {.commit_waiter = {.open = note_and_wait}, .core = &f.core};
+    struct noted last;
+    commit_log_wait(f.core.commit_log, &outer.commit_waiter);
+    put_waiter(&f.core, &last);
+    assert_int_equal(core_fixture_commit(&f.core), OK);
+    assert_int_equal(outer.opened, 1);
+    assert_int_equal(inner.opened, 1);
+    assert_true(inner.committed);
+    assert_int_equal(last.opened, 1);
+    end(&f);
+}
+
+static struct noted early;
+
+static void put_early_waiter(struct core_fixture *core, const struct chat_event *event)
+{
+    (void)event;
+    if (early.core == NULL)
+        put_waiter(core, &early);
+}
+
+static void test_commit_log_gate__put_up_while_a_delta_is_applied_waits_for_it(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    early = (struct noted){.core = NULL};
+    f.core.event = put_early_waiter;
+    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
+    assert_ptr_equal(early.core, &f.core);
+    assert_int_equal(early.opened, 0);
+    assert_int_equal(core_fixture_commit(&f.core), OK);
+    assert_int_equal(early.opened, 1);
+    assert_true(early.committed);
+    end(&f);
+}
+
+static void test_commit_log_set_epoch_start__what_is_gated_is_in_doubt(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
+    struct noted noted;
+    put_waiter(&f.core, &noted);
+    commit_log_set_epoch(f.core.commit_log, 0);
+    assert_int_equal(noted.opened, 1);
+    assert_false(noted.committed);
+    assert_false(commit_log_is_master(f.core.commit_log));
+    assert_false(core_fixture_send(&f.core, f.ann, "lobby", "two"));
+    assert_int_equal(f.core.error, ERROR_CLOSED);
+    end(&f);
+}
+
+/* ---- rolling back ---- */
+
+static void test_commit_log_propose__a_delta_that_contradicts_undoes_the_batch(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    uint64_t before = committed(&f.core);
+    struct chat_session *session = chat_find_session(f.core.chat, f.ann);
+    uint64_t request = chat_session_last_request(session);
+    struct noted first;
+    struct noted second;
+    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
+    put_waiter(&f.core, &first);
+    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "two"));
+    put_waiter(&f.core, &second);
+    core_fixture_break(&f.core);
+    assert_int_equal(f.core.rollbacks, 1);
+    assert_int_equal(first.opened, 1);
+    assert_false(first.committed);
+    assert_int_equal(second.opened, 1);
+    assert_false(second.committed);
+    assert_true(first.turn < second.turn);
+    assert_int_equal(applied(&f.core), before);
+    assert_int_equal(committed(&f.core), before);
+    session = chat_find_session(f.core.chat, f.ann);
+    assert_non_null(session);
+    assert_int_equal(chat_session_last_request(session), request);
+    assert_true(strlen(commit_log_problem(f.core.commit_log)) > 0);
+    /* And goes on. */
+    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "three"));
+    assert_int_equal(core_fixture_commit(&f.core), OK);
+    assert_int_equal(committed(&f.core), before + 1);
+    assert_string_equal(commit_log_problem(f.core.commit_log), "");
+    end(&f);
+}
+
+/* Proposes until the commit log takes something again; it rests for a moment after a failure. */
+static void send_until_it_works(struct fixture *f, const char *text)
+{
+    uint64_t until_ms = clock_monotonic_ms() + 30000;
+    while (!core_fixture_send(&f->core, f->ann, "lobby", text)) {
+        assert_int_not_equal(f->core.error, OK);
+        assert_true(clock_monotonic_ms() < until_ms);
+    }
+    assert_int_equal(core_fixture_commit(&f->core), OK);
+}
+
+static enum error count_row(void *context, const struct timeline_row *row)
+{
+    (void)row;
+    (*(size_t *)context)++;
+    return OK;
+}
+
+/* Messages that the database has of the lobby, which is the room that ann's outcome names. */
+static size_t count_messages(struct fixture *f)
+{
+    struct chat_outcome outcome;
+    struct chat_session *session = chat_find_session(f->core.chat, f->ann);
+    assert_int_equal(chat_outcome_of(f->core.chat, session, 1, &f->core.arena, &outcome), OK);
+    size_t count = 0;
+    assert_int_equal(store_messages_before(f->core.store, outcome.room,
+                                           JACKDAW__EVENT__KIND__MESSAGE, 0, 1000, count_row,
+                                           &count),
+                     OK);
+    return count;
+}
+
+/* Whether the batch failed. Its commit waiters are told the truth either way. */
+static bool send_with_fault(struct fixture *f, enum faulty_kind kind, uint64_t k)
+{
+    uint64_t before = committed(&f->core);
+    struct noted noted = {.core = &f->core};
+    faulty_vfs_fail(kind, k, false);
+    bool proposed = true;
+    for (int i = 0; proposed && i < 3; i++)
+        proposed = core_fixture_send(&f->core, f->ann, "lobby", "perhaps");
+    if (proposed)
+        put_waiter(&f->core, &noted);
+    bool done = proposed && core_fixture_commit(&f->core) == OK;
+    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    assert_int_equal(committed(&f->core), done ? before + 3 : before);
+    assert_int_equal(applied(&f->core), committed(&f->core));
+    if (proposed) {
+        assert_int_equal(noted.opened, 1);
+        assert_int_equal(noted.committed, done);
+    }
+    if (!done)
+        assert_non_null(strchr(commit_log_problem(f->core.commit_log), ':'));
+    return !done;
+}
+
+static void check_every_fault(enum faulty_kind kind)
+{
+    struct fixture f;
+    begin(&f);
+    size_t sure = 0;
+    bool failed = true;
+    unsigned faults = 0;
+    for (uint64_t k = 1; failed; k++) {
+        assert_true(k < 200);
+        failed = send_with_fault(&f, kind, k);
+        sure += failed ? 0 : 3;
+        faults += failed;
+        send_until_it_works(&f, "surely");
+        sure++;
+        assert_int_equal(count_messages(&f), sure);
+    }
+    assert_true(faults > 0);
+    assert_int_equal(f.core.rollbacks, faults);
+    reopen(&f);
+    assert_int_equal(count_messages(&f), sure);
+    end(&f);
+}
+
+static void test_commit_log_commit__disk_full_at_every_write(void **state)
+{
+    (void)state;
+    check_every_fault(FAULTY_FULL);
+}
+
+static void test_commit_log_commit__disk_error_at_every_write(void **state)
+{
+    (void)state;
+    check_every_fault(FAULTY_IO);
+}
+
+/* ---- the log ---- */
+
+struct reading {
+    uint64_t next_seq;
+    uint64_t epoch;
+    size_t rows;
+    size_t deltas;
+    size_t in_row[16];
+};
+
+static enum error read_batch(void *context, const struct log_row *row)
+{
+    struct reading *reading = context;
+    if (row->kind == LOG_MEMBERS) {
+        assert_int_equal(row->first_seq, reading->next_seq);
+        assert_int_equal(row->last_seq, row->first_seq);
+        reading->next_seq++;
+        reading->rows++;
+        reading->deltas++;
+        return OK;
+    }
+    Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, row->batch_size, row->batch);
+    assert_non_null(batch);
+    assert_int_equal(batch->epoch, row->epoch);
+    assert_int_equal(batch->first_seq, row->first_seq);
+    assert_int_equal(row->first_seq + batch->n_deltas - 1, row->last_seq);
+    assert_int_equal(row->first_seq, reading->next_seq);
+    reading->next_seq = row->last_seq + 1;
+    reading->epoch = row->epoch;
+    if (reading->rows < 16)
+        reading->in_row[reading->rows] = batch->n_deltas;
+    reading->rows++;
+    reading->deltas += batch->n_deltas;
+    uint64_t time_ms = 0;
+    for (size_t i = 0; i < batch->n_deltas; i++) {
+        assert_true(batch->deltas[i]->time_ms >= time_ms);
+        time_ms = batch->deltas[i]->time_ms;
+        assert_true(batch->deltas[i]->change_case != JACKDAW__DELTA__CHANGE__NOT_SET);
+    }
+    jackdaw__batch__free_unpacked(batch, NULL);
+    return OK;
+}
+
+static void test_commit_log_commit__log_holds_every_delta_in_batches(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    char text[5000];
+    for (size_t batch = 1; batch <= 10; batch++) {
+        for (size_t i = 0; i < batch; i++) {
+            memset(text, 'x', sizeof text);
+            text[i * 499] = '\0'; /* lengths that need one and two bytes to tell, and none */
+            (void)core_fixture_send(&f.core, f.ann, "lobby", text);
+        }
+        assert_int_equal(core_fixture_commit(&f.core), OK);
+        assert_int_equal(core_fixture_commit(&f.core), OK); /* nothing: no row */
+    }
+    struct reading reading = {.next_seq = 1};
+    assert_int_equal(store_log_read(f.core.store, 1, read_batch, &reading), OK);
+    assert_int_equal(reading.next_seq, committed(&f.core) + 1);
+    assert_int_equal(reading.deltas, committed(&f.core));
+    assert_int_equal(reading.in_row[0], 0); /* the epoch's start */
+    end(&f);
+}
+
+/* Prunes before `before` with the next write, which has to be one. */
+static void prune(struct fixture *f, uint64_t before)
+{
+    commit_log_prune(f->core.commit_log, before);
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "x"));
+    assert_int_equal(core_fixture_commit(&f->core), OK);
+}
+
+static void test_commit_log_prune__keeps_what_it_shall(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    while (committed(&f.core) < 3000) {
+        for (int i = 0; i < 2; i++)
+            assert_true(core_fixture_send(&f.core, f.ann, "lobby", "x"));
+        assert_int_equal(core_fixture_commit(&f.core), OK);
+    }
+    prune(&f, 0);
+    assert_int_equal(store_log_first(f.core.store), 1);
+    uint64_t before = committed(&f.core) - 100;
+    uint64_t first = 1;
+    unsigned rounds = 0;
+    while (first + 2 < before) {
+        prune(&f, before);
+        assert_true(store_log_first(f.core.store) > first);
+        first = store_log_first(f.core.store);
+        assert_true(++rounds < 100);
+    }
+    assert_true(rounds > 1);      /* a bounded number of rows at a time */
+    assert_true(first <= before); /* never what is to be kept */
+    prune(&f, before - 50);
+    assert_int_equal(store_log_first(f.core.store), first);
+    uint64_t last = committed(&f.core);
+    struct reading reading = {.next_seq = first};
+    assert_int_equal(store_log_read(f.core.store, first, read_batch, &reading), OK);
+    assert_int_equal(reading.next_seq, last + 1);
+    reopen(&f);
+    assert_int_equal(committed(&f.core), last + 1); /* the start of an epoch */
+    send_until_it_works(&f, "on");
+    assert_int_equal(committed(&f.core), last + 2);
+    end(&f);
+}
+
+/* One row a commit, and commits by the thousand each second: ten prunings a second keep pace. */
+static void test_commit_log_prune__keeps_pace_with_commits(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    for (int i = 0; i < 1200; i++) {
+        assert_true(core_fixture_send(&f.core, f.ann, "lobby", "x"));
+        assert_int_equal(core_fixture_commit(&f.core), OK);
+    }
+    uint64_t before = store_log_first(f.core.store);
+    prune(&f, committed(&f.core) - 100);
+    assert_true(store_log_first(f.core.store) - before >= 500);
+    end(&f);
+}
+
+int main(void)
+{
+    log_configure(LOG_SILENT, LOG_TEXT);
+    faulty_vfs_install();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_commit_log_gate__nothing_pending_opens_at_once),
+        cmocka_unit_test(test_commit_log_gate__read_waits_for_what_it_saw),
+        cmocka_unit_test(test_commit_log_gate__many_open_in_their_order),
+        cmocka_unit_test(test_commit_log_gate__put_up_while_one_opens),
+        cmocka_unit_test(test_commit_log_gate__put_up_while_a_delta_is_applied_waits_for_it),
+        cmocka_unit_test(test_commit_log_set_epoch_start__what_is_gated_is_in_doubt),
+        cmocka_unit_test(test_commit_log_propose__a_delta_that_contradicts_undoes_the_batch),
+        cmocka_unit_test(test_commit_log_commit__disk_full_at_every_write),
+        cmocka_unit_test(test_commit_log_commit__disk_error_at_every_write),
+        cmocka_unit_test(test_commit_log_commit__log_holds_every_delta_in_batches),
+        cmocka_unit_test(test_commit_log_prune__keeps_what_it_shall),
+        cmocka_unit_test(test_commit_log_prune__keeps_pace_with_commits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,785 @@
+/* SPDX-License-Identifier: MIT */
+/* The commit log while the disk works on a thread of its own, and with entries that others wrote. The
+ * disk is held by a task in front of the commit, for as long as a test wants it to hang. */
+#include "base/log.h"
+#include "cluster/commit_log.h"
+#include "cluster/entry_queue.h"
+#include "cluster/group_commit.h"
+#include "support/core_fixture.h"
+#include "support/faulty_vfs.h"
+#include "support/folder.h"
+
+#include <semaphore.h>
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define MANY 600 /* entries: more than are applied in one transaction */
+
+/* ---- a disk on which no transaction begins ---- */
+
+static enum error begin_error;
+
+enum error __real_store_begin(struct store *store);
+enum error __wrap_store_begin(struct store *store);
+
+enum error __wrap_store_begin(struct store *store)
+{
+    return begin_error == OK ? __real_store_begin(store) : begin_error;
+}
+
+/* ---- commit waiters, and a disk that hangs ---- */
+
+struct noted {
+    struct commit_waiter commit_waiter;
+    unsigned opened;
+    bool committed;
+};
+
+static void note(struct commit_waiter *commit_waiter, bool committed)
+{
+    struct noted *noted = (struct noted *)commit_waiter;
+    noted->opened++;
+    noted->committed = committed;
+}
+
+static void put_waiter(struct core_fixture *core, struct noted *noted)
+{
+    *noted = (struct noted){.commit_waiter = {.open = note}};
+    commit_log_wait(core->commit_log, &noted->commit_waiter);
+}
+
+struct hold {
+    struct task task;
+    sem_t released;
+};
+
+static void wait_for_release(struct task *task)
+{
+    struct hold *hold = (struct hold *)task;
+    while (sem_wait(&hold->released) != 0)
+        ;
+}
+
+static void hold_disk(struct core_fixture *core, struct hold *hold)
+{
+    (void)sem_init(&hold->released, 0, 0);
+    hold->task.run = wait_for_release;
+    worker_push(core->disk, &hold->task);
+}
+
+static void release_disk(struct hold *hold)
+{
+    (void)sem_post(&hold->released);
+}
+
+static void wait_for_disk(struct core_fixture *core)
+{
+    while (!commit_log_is_free(core->commit_log)) {
+        task_queue_wait(core->queue, 100);
+        core_fixture_run(core);
+    }
+}
+
+/* ---- one that orders writes ---- */
+
+struct fixture {
+    struct core_fixture core;
+    struct hold hold;
+    char *folder;
+    uint64_t ann;
+};
+
+static void begin_with(struct fixture *fixture, bool has_disk)
+{
+    fixture->folder = folder_new();
+    core_fixture_init(&fixture->core, fixture->folder);
+    fixture->core.has_disk = has_disk;
+    core_fixture_open(&fixture->core);
+    assert_true(core_fixture_register(&fixture->core, "ann"));
+    fixture->ann = core_fixture_login(&fixture->core, "ann");
+    assert_true(core_fixture_join(&fixture->core, fixture->ann, "lobby"));
+    assert_int_equal(core_fixture_turn(&fixture->core), OK);
+}
+
+static void begin(struct fixture *fixture)
+{
+    begin_with(fixture, true);
+}
+
+static void end(struct fixture *fixture)
+{
+    core_fixture_close(&fixture->core);
+    faulty_vfs_reset();
+    folder_remove(fixture->folder);
+}
+
+static uint64_t applied(const struct core_fixture *core)
+{
+    return commit_log_applied(core->commit_log).seq;
+}
+
+static uint64_t committed(const struct core_fixture *core)
+{
+    return commit_log_committed(core->commit_log).seq;
+}
+
+/* Has something written that hangs. */
+static void begin_write(struct fixture *fixture, struct noted *noted)
+{
+    hold_disk(&fixture->core, &fixture->hold);
+    assert_true(core_fixture_send(&fixture->core, fixture->ann, "lobby", "x"));
+    put_waiter(&fixture->core, noted);
+    commit_log_write(fixture->core.commit_log);
+    assert_false(commit_log_is_free(fixture->core.commit_log));
+}
+
+static void test_commit_log_write__others_are_sooner(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct noted noted;
+    begin(&f);
+    uint64_t before = committed(&f.core);
+    begin_write(&f, &noted);
+    assert_int_equal(noted.opened, 0);
+    commit_log_commit(f.core.commit_log, before + 1); /* a majority has it, and this disk has not */
+    assert_int_equal(noted.opened, 0);
+    assert_int_equal(committed(&f.core), before);
+    assert_int_equal(applied(&f.core), before + 1);
+    commit_log_write(f.core.commit_log); /* nothing to do */
+    release_disk(&f.hold);
+    wait_for_disk(&f.core);
+    assert_int_equal(noted.opened, 1);
+    assert_true(noted.committed);
+    assert_int_equal(committed(&f.core), before + 1);
+    end(&f);
+}
+
+/* What has happened since is for the others to answer: nobody is to look again before they do. */
+static void test_commit_log_grows_until_us__others_still_work(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    uint64_t before = committed(&f.core);
+    assert_true(
+        commit_log_may_grow(f.core.commit_log, 1)); /* for who was answered in the last write */
+    assert_int_equal(commit_log_grows_until_us(f.core.commit_log, 1), 1 + GROUP_COMMIT_QUIET_US);
+    f.core.is_awaited = true; /* ... and a ping, say, ends the waiting */
+    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "x"));
+    assert_int_equal(core_fixture_commit(&f.core), OK);
+    assert_int_equal(committed(&f.core), before);
+    assert_true(commit_log_may_grow(f.core.commit_log, 5000));
+    assert_int_equal(commit_log_grows_until_us(f.core.commit_log, 5000), UINT64_MAX);
+    commit_log_commit(f.core.commit_log, before + 1);
+    assert_true(commit_log_may_grow(f.core.commit_log, 6000));
+    assert_int_equal(commit_log_grows_until_us(f.core.commit_log, 6000),
+                     6000 + GROUP_COMMIT_QUIET_US);
+    end(&f);
+}
+
+static void test_commit_log_settle__a_write_is_under_way(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct noted noted;
+    begin(&f);
+    uint64_t before = committed(&f.core);
+    begin_write(&f, &noted);
+    release_disk(&f.hold);
+    assert_int_equal(commit_log_wait_for_disk(f.core.commit_log), OK);
+    assert_int_equal(commit_log_wait_for_disk(f.core.commit_log), OK);
+    /* The store can be used, and the driver is told later. */
+    assert_int_equal(store_position(f.core.store).seq, before + 1);
+    assert_int_equal(store_put_value(f.core.store, "promised", "1", 1), OK);
+    assert_int_equal(noted.opened, 0);
+    assert_false(commit_log_is_free(f.core.commit_log));
+    wait_for_disk(&f.core);
+    assert_int_equal(noted.opened, 1);
+    assert_true(noted.committed);
+    assert_int_equal(f.core.failures, 0);
+    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "y"));
+    assert_int_equal(core_fixture_commit(&f.core), OK);
+    assert_int_equal(committed(&f.core), before + 2);
+    end(&f);
+}
+
+static void test_commit_log_settle__nothing_is_under_way(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    assert_int_equal(commit_log_wait_for_disk(f.core.commit_log), OK);
+    assert_true(commit_log_is_free(f.core.commit_log));
+    end(&f);
+}
+
+static void test_commit_log_settle__the_write_fails(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct noted noted;
+    begin(&f);
+    uint64_t before = committed(&f.core);
+    begin_write(&f, &noted);
+    faulty_vfs_fail(FAULTY_IO, 1, false);
+    release_disk(&f.hold);
+    assert_int_equal(commit_log_wait_for_disk(f.core.commit_log), ERROR_IO);
+    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    assert_int_equal(noted.opened, 1);
+    assert_false(noted.committed);
+    assert_int_equal(applied(&f.core), before);
+    assert_int_equal(f.core.rollbacks, 1);
+    assert_false(commit_log_is_free(f.core.commit_log));
+    wait_for_disk(&f.core);
+    assert_int_equal(f.core.failures, 0); /* whoever settled knows */
+    assert_int_equal(committed(&f.core), before);
+    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "y"));
+    assert_int_equal(core_fixture_commit(&f.core), OK);
+    end(&f);
+}
+
+static void test_commit_log_roll_back__after_a_write_that_was_settled(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct noted noted;
+    begin(&f);
+    uint64_t before = committed(&f.core);
+    begin_write(&f, &noted);
+    release_disk(&f.hold);
+    assert_int_equal(commit_log_wait_for_disk(f.core.commit_log), OK);
+    commit_log_roll_back(f.core.commit_log); /* it is durable: nothing is undone */
+    assert_int_equal(applied(&f.core), before + 1);
+    assert_int_equal(f.core.rollbacks, 0);
+    assert_false(commit_log_is_free(f.core.commit_log));
+    wait_for_disk(&f.core);
+    assert_true(noted.committed);
+    end(&f);
+}
+
+static void test_commit_log_write__the_disk_fails(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct noted noted;
+    struct noted read;
+    begin(&f);
+    uint64_t before = committed(&f.core);
+    begin_write(&f, &noted);
+    put_waiter(&f.core, &read); /* of something read meanwhile */
+    faulty_vfs_fail(FAULTY_IO, 1, false);
+    release_disk(&f.hold);
+    wait_for_disk(&f.core);
+    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    assert_int_equal(f.core.failures, 1);
+    assert_int_equal(f.core.rollbacks, 1);
+    assert_int_equal(noted.opened, 1);
+    assert_false(noted.committed);
+    assert_int_equal(read.opened, 1);
+    assert_false(read.committed);
+    assert_int_equal(applied(&f.core), before);
+    assert_true(strlen(commit_log_problem(f.core.commit_log)) > 0);
+    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "y"));
+    assert_int_equal(core_fixture_commit(&f.core), OK);
+    assert_string_equal(commit_log_problem(f.core.commit_log), "");
+    end(&f);
+}
+
+/* Whoever only wants to try something must not try it for ever: the driver is told. */
+static void test_commit_log_open__the_disk_fails(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    begin_error = ERROR_IO;
+    assert_int_equal(commit_log_open(f.core.commit_log), ERROR_IO);
+    begin_error = OK;
+    assert_int_equal(f.core.failures, 1);
+    assert_int_equal(f.core.rollbacks, 0); /* of nothing */
+    assert_false(commit_log_is_open(f.core.commit_log));
+    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "y"));
+    assert_int_equal(core_fixture_commit(&f.core), OK);
+    end(&f);
+}
+
+static void test_commit_log_set_epoch_start__lost_while_the_disk_works(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct noted noted;
+    begin(&f);
+    uint64_t before = committed(&f.core);
+    begin_write(&f, &noted);
+    commit_log_set_epoch(f.core.commit_log, 0);
+    assert_int_equal(noted.opened, 1); /* nobody here will know */
+    assert_false(noted.committed);
+    release_disk(&f.hold);
+    wait_for_disk(&f.core);
+    assert_int_equal(noted.opened, 1);
+    assert_int_equal(applied(&f.core),
+                     before + 1); /* it is in the log, and may be an orphan one day */
+    assert_false(core_fixture_send(&f.core, f.ann, "lobby", "y"));
+    assert_int_equal(f.core.error, ERROR_CLOSED);
+    end(&f);
+}
+
+static void test_commit_log_write__the_driver_takes_nothing_any_longer(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct noted noted;
+    begin(&f);
+    uint64_t before = committed(&f.core);
+    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "x"));
+    put_waiter(&f.core, &noted);
+    f.core.refuses = true;
+    commit_log_write(f.core.commit_log);
+    assert_true(commit_log_is_free(f.core.commit_log));
+    assert_int_equal(noted.opened, 1);
+    assert_false(noted.committed);
+    assert_int_equal(applied(&f.core), before);
+    assert_int_equal(f.core.failures, 0);
+    end(&f);
+}
+
+static void test_commit_log_replaced__what_is_gated_is_in_doubt(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct noted noted;
+    begin(&f);
+    commit_log_commit(f.core.commit_log, committed(&f.core) - 1);
+    put_waiter(&f.core, &noted);
+    assert_int_equal(noted.opened, 0);
+    commit_log_replaced(f.core.commit_log, f.core.store);
+    assert_int_equal(noted.opened, 1);
+    assert_false(noted.committed);
+    assert_int_equal(committed(&f.core), 0);
+    end(&f);
+}
+
+/* ---- one that follows ---- */
+
+/* The log of a master, and a commit log that it is fed to. */
+struct pair {
+    struct fixture master;
+    struct core_fixture slave;
+    struct hold hold;
+    char *folder;
+};
+
+static void begin_pair(struct pair *pair)
+{
+    begin_with(&pair->master, false);
+    pair->folder = folder_new();
+    core_fixture_init(&pair->slave, pair->folder);
+    pair->slave.node_id = 2;
+    pair->slave.has_disk = true;
+    pair->slave.follows = true;
+    core_fixture_open(&pair->slave);
+}
+
+static void end_pair(struct pair *pair)
+{
+    core_fixture_close(&pair->slave);
+    folder_remove(pair->folder);
+    end(&pair->master);
+}
+
+static enum error feed_row(void *context, const struct log_row *row)
+{
+    struct core_fixture *slave = context;
+    struct commit_log_entry entry = {
+        .kind = row->kind,
+        .first = {.epoch = row->epoch, .seq = row->first_seq},
+        .last_seq = row->last_seq,
+        .bytes = row->batch,
+        .size = row->batch_size,
+        .digest = row->digest,
+    };
+    return commit_log_append(slave->commit_log, &entry);
+}
+
+/* Appends all that the master has from seq on. */
+static void feed(struct pair *pair, uint64_t seq)
+{
+    assert_int_equal(store_log_read(pair->master.core.store, seq, feed_row, &pair->slave), OK);
+}
+
+static void say(struct pair *pair, const char *text)
+{
+    assert_true(core_fixture_send(&pair->master.core, pair->master.ann, "lobby", text));
+    assert_int_equal(core_fixture_commit(&pair->master.core), OK);
+}
+
+static void assert_alike(const struct pair *pair)
+{
+    uint8_t here[STORE_DIGEST_BYTES];
+    uint8_t there[STORE_DIGEST_BYTES];
+    struct position position = store_position(pair->slave.store);
+    assert_int_equal(position.seq, store_position(pair->master.core.store).seq);
+    assert_int_equal(position.epoch, store_position(pair->master.core.store).epoch);
+    assert_int_equal(store_epoch_at(pair->slave.store, 1), position.epoch);
+    store_digest(pair->slave.store, here);
+    store_digest(pair->master.core.store, there);
+    assert_memory_equal(here, there, sizeof here);
+}
+
+static void test_commit_log_catch_up__as_the_master_has_it(void **state)
+{
+    (void)state;
+    struct pair pair;
+    begin_pair(&pair);
+    feed(&pair, 1);
+    assert_int_equal(applied(&pair.slave), 0);
+    assert_true(commit_log_catch_up(pair.slave.commit_log));
+    assert_int_equal(applied(&pair.slave), applied(&pair.master.core));
+    assert_int_equal(committed(&pair.slave), 0);
+    assert_int_equal(core_fixture_commit(&pair.slave), OK);
+    assert_alike(&pair);
+    end_pair(&pair);
+}
+
+static void test_commit_log_catch_up__a_bounded_number_at_once(void **state)
+{
+    (void)state;
+    struct pair pair;
+    begin_pair(&pair);
+    for (int i = 0; i < MANY; i++)
+        say(&pair, "x");
+    feed(&pair, 1);
+    unsigned rounds = 1;
+    while (!commit_log_catch_up(pair.slave.commit_log)) {
+        rounds++;
+        assert_int_equal(core_fixture_commit(&pair.slave), OK);
+    }
+    assert_int_equal(core_fixture_commit(&pair.slave), OK);
+    assert_true(rounds > 1);
+    assert_alike(&pair);
+    end_pair(&pair);
+}
+
+static void test_commit_log_append__while_the_disk_works(void **state)
+{
+    (void)state;
+    struct pair pair;
+    begin_pair(&pair);
+    feed(&pair, 1);
+    hold_disk(&pair.slave, &pair.hold);
+    assert_true(commit_log_catch_up(pair.slave.commit_log));
+    commit_log_write(pair.slave.commit_log);
+    uint64_t before = applied(&pair.slave);
+    say(&pair, "x");
+    feed(&pair, before + 1);
+    assert_int_equal(applied(&pair.slave), before); /* waits */
+    release_disk(&pair.hold);
+    wait_for_disk(&pair.slave);
+    assert_true(commit_log_catch_up(pair.slave.commit_log));
+    assert_int_equal(applied(&pair.slave), before + 1);
+    assert_int_equal(core_fixture_commit(&pair.slave), OK);
+    assert_alike(&pair);
+    end_pair(&pair);
+}
+
+/* What waited is dropped with what failed: the driver begins again with what is on the disk. */
+static void test_commit_log_append__the_write_before_fails(void **state)
+{
+    (void)state;
+    struct pair pair;
+    begin_pair(&pair);
+    feed(&pair, 1);
+    hold_disk(&pair.slave, &pair.hold);
+    assert_true(commit_log_catch_up(pair.slave.commit_log));
+    commit_log_write(pair.slave.commit_log);
+    uint64_t before = applied(&pair.slave);
+    say(&pair, "x");
+    feed(&pair, before + 1);
+    faulty_vfs_fail(FAULTY_FULL, 1, false);
+    release_disk(&pair.hold);
+    wait_for_disk(&pair.slave);
+    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    assert_int_equal(pair.slave.failures, 1);
+    assert_int_equal(applied(&pair.slave), 0);
+    assert_true(commit_log_catch_up(pair.slave.commit_log)); /* nothing is left */
+    assert_int_equal(applied(&pair.slave), 0);
+    feed(&pair, 1);
+    assert_true(commit_log_catch_up(pair.slave.commit_log));
+    assert_int_equal(core_fixture_commit(&pair.slave), OK);
+    assert_alike(&pair);
+    end_pair(&pair);
+}
+
+/* ---- what does not fit ---- */
+
+/* The last entry of the master's log, to be changed. */
+struct taken {
+    struct commit_log_entry entry;
+    uint8_t bytes[4096];
+    uint8_t digest[STORE_DIGEST_BYTES];
+};
+
+static enum error take_row(void *context, const struct log_row *row)
+{
+    struct taken *taken = context;
+    assert_true(row->batch_size <= sizeof taken->bytes);
+    memcpy(taken->bytes, row->batch, row->batch_size);
+    memcpy(taken->digest, row->digest, sizeof taken->digest);
+    taken->entry = (struct commit_log_entry){.kind = row->kind,
+                                             .first = {.epoch = row->epoch, .seq = row->first_seq},
+                                             .last_seq = row->last_seq,
+                                             .bytes = taken->bytes,
+                                             .size = row->batch_size,
+                                             .digest = taken->digest};
+    return OK;
+}
+
+enum damage {
+    NO_DAMAGE,
+    OTHER_DIGEST,
+    OTHER_BYTES,
+    NO_BYTES,
+    GAP,
+    TWICE,
+    ONE_TOO_MANY,
+    BACKWARDS,
+    OLD_EPOCH,
+    NEW_EPOCH,
+    LONG_MEMBERS,
+    DAMAGES
+};
+
+static void do_damage(struct taken *taken, enum damage damage)
+{
+    struct commit_log_entry *entry = &taken->entry;
+    switch (damage) {
+    case OTHER_DIGEST:
+        taken->digest[7] ^= 1;
+        break;
+    case OTHER_BYTES:
+        memset(taken->bytes, 0xff, entry->size);
+        break;
+    case NO_BYTES:
+        entry->size = 0;
+        break;
+    case GAP:
+        entry->first.seq++;
+        entry->last_seq++;
+        break;
+    case TWICE:
+        entry->first.seq--;
+        entry->last_seq--;
+        break;
+    case ONE_TOO_MANY:
+        entry->last_seq++;
+        break;
+    case BACKWARDS:
+        entry->last_seq = entry->first.seq - 1;
+        break;
+    case OLD_EPOCH:
+        entry->first.epoch--;
+        break;
+    case NEW_EPOCH: /* the batch itself says another */
+        entry->first.epoch++;
+        break;
+    case LONG_MEMBERS:
+        entry->last_seq += 3;
+        entry->kind = LOG_MEMBERS;
+        break;
+    default:
+        break;
+    }
+}
+
+static void check_damage(enum damage damage)
+{
+    struct pair pair;
+    struct taken taken;
+    begin_pair(&pair);
+    feed(&pair, 1);
+    assert_true(commit_log_catch_up(pair.slave.commit_log));
+    assert_int_equal(core_fixture_commit(&pair.slave), OK);
+    uint64_t before = applied(&pair.slave);
+    say(&pair, "x");
+    assert_int_equal(store_log_read(pair.master.core.store, before + 1, take_row, &taken), OK);
+    do_damage(&taken, damage);
+    pair.slave.written = OK;
+    assert_int_equal(commit_log_append(pair.slave.commit_log, &taken.entry), OK);
+    assert_true(commit_log_catch_up(pair.slave.commit_log));
+    bool is_good = damage == NO_DAMAGE;
+    assert_int_equal(pair.slave.failures, is_good ? 0 : 1);
+    assert_int_equal(pair.slave.written, is_good ? OK : ERROR_CORRUPT);
+    assert_int_equal(applied(&pair.slave), is_good ? before + 1 : before);
+    feed(&pair, applied(&pair.slave) + (is_good ? 0 : 1)); /* the true one still fits */
+    end_pair(&pair);
+}
+
+static void test_commit_log_catch_up__what_does_not_fit(void **state)
+{
+    (void)state;
+    for (enum damage damage = NO_DAMAGE; damage < DAMAGES; damage++)
+        check_damage(damage);
+}
+
+/* ---- both ---- */
+
+/* The first batch of an epoch shares its transaction with the list that the epoch begins with: where
+ * it cannot stay, the driver has to know that the list is undone as well. */
+static void test_commit_log_propose__undoes_what_the_log_has_already(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    uint64_t before = committed(&f.core);
+    static const uint8_t members[] = {1, 0};
+    struct commit_log_entry entry = {
+        .kind = LOG_MEMBERS,
+        .first = {.epoch = f.core.epoch, .seq = before + 1},
+        .last_seq = before + 1,
+        .bytes = members,
+        .size = sizeof members,
+    };
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(commit_log_append(f.core.commit_log, &entry), OK);
+        assert_true(commit_log_catch_up(f.core.commit_log));
+        assert_true(core_fixture_send(&f.core, f.ann, "lobby", "x"));
+        f.core.refuses = true;
+        if (i == 0)
+            core_fixture_break(&f.core);
+        else
+            commit_log_write(f.core.commit_log);
+        assert_int_equal(f.core.failures, i + 1);
+        assert_int_equal(applied(&f.core), before);
+    }
+    end(&f);
+}
+
+static void test_commit_log_is_full__when_too_much_waits(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    size_t size = 1024 * 1024;
+    uint8_t *bytes = calloc(1, size);
+    assert_non_null(bytes);
+    struct commit_log_entry entry = {.kind = LOG_CHAT,
+                                     .first = {.epoch = f.core.epoch, .seq = 1},
+                                     .last_seq = 1,
+                                     .bytes = bytes,
+                                     .size = size};
+    unsigned count = 0;
+    for (; !commit_log_is_full(f.core.commit_log); count++) {
+        assert_true(count < 100);
+        assert_int_equal(commit_log_append(f.core.commit_log, &entry), OK);
+    }
+    assert_int_equal(count, 65);
+    commit_log_roll_back(f.core.commit_log);
+    assert_false(commit_log_is_full(f.core.commit_log));
+    free(bytes);
+    end(&f);
+}
+
+static void test_entries__count_what_they_hold(void **state)
+{
+    (void)state;
+    struct entry_queue entries = {0};
+    struct commit_log_entry entry = {.last_seq = 1, .bytes = (const uint8_t *)"abc", .size = 3};
+    uint8_t digest[STORE_DIGEST_BYTES] = {7};
+    assert_int_equal(entry_queue_push(&entries, &entry), OK);
+    entry.digest = digest;
+    entry.last_seq = 2;
+    assert_int_equal(entry_queue_push(&entries, &entry), OK);
+    digest[0] = 8; /* they hold copies */
+    assert_int_equal(entries.count, 2);
+    assert_int_equal(entries.bytes, 6);
+    assert_null(entries.first->entry.digest);
+    entry_queue_drop_first(&entries);
+    assert_int_equal(entries.first->entry.last_seq, 2);
+    assert_int_equal(entries.first->entry.digest[0], 7);
+    assert_memory_equal(entries.first->entry.bytes, "abc", 3);
+    entry_queue_clear(&entries);
+    assert_null(entries.first);
+    assert_null(entries.last);
+    assert_int_equal(entries.count + entries.bytes, 0);
+    assert_int_equal(entry_queue_push(&entries, &entry), OK);
+    entry_queue_clear(&entries);
+}
+
+/* Runs in a process of its own, which has to end. */
+static void roll_back_onto_damage(const char *folder)
+{
+    static const struct fixture nothing;
+    struct fixture f = nothing;
+    char path[512];
+    sqlite3 *database = NULL;
+    core_fixture_init(&f.core, folder);
+    core_fixture_open(&f.core);
+    if (!core_fixture_register(&f.core, "ann") || core_fixture_commit(&f.core) != OK)
+        return;
+    f.ann = core_fixture_login(&f.core, "ann");
+    if (core_fixture_commit(&f.core) != OK)
+        return;
+    (void)snprintf(path, sizeof path, "%s/%s", folder, STORE_FILE_NAME);
+    if (sqlite3_open(path, &database) == SQLITE_OK)
+        (void)sqlite3_exec(database, "UPDATE session SET id = 0", NULL, NULL, NULL);
+    (void)sqlite3_close(database);
+    if (core_fixture_join(&f.core, f.ann, "lobby"))
+        core_fixture_break(&f.core);
+}
+
+/* What is in memory was never durable, and what is on the disk cannot be loaded. */
+static void test_commit_log_roll_back__onto_a_damaged_database(void **state)
+{
+    (void)state;
+    char *folder = folder_new();
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)close(STDERR_FILENO);
+        roll_back_onto_damage(folder);
+        _exit(EXIT_SUCCESS);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status)); /* no abort */
+    assert_int_equal(WEXITSTATUS(status), EXIT_FAILURE);
+    folder_remove(folder);
+}
+
+int main(void)
+{
+    log_configure(LOG_SILENT, LOG_TEXT);
+    faulty_vfs_install();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_commit_log_roll_back__onto_a_damaged_database),
+        cmocka_unit_test(test_commit_log_write__others_are_sooner),
+        cmocka_unit_test(test_commit_log_grows_until_us__others_still_work),
+        cmocka_unit_test(test_commit_log_settle__a_write_is_under_way),
+        cmocka_unit_test(test_commit_log_settle__nothing_is_under_way),
+        cmocka_unit_test(test_commit_log_settle__the_write_fails),
+        cmocka_unit_test(test_commit_log_roll_back__after_a_write_that_was_settled),
+        cmocka_unit_test(test_commit_log_write__the_disk_fails),
+        cmocka_unit_test(test_commit_log_open__the_disk_fails),
+        cmocka_unit_test(test_commit_log_set_epoch_start__lost_while_the_disk_works),
+        cmocka_unit_test(test_commit_log_write__the_driver_takes_nothing_any_longer),
+        cmocka_unit_test(test_commit_log_replaced__what_is_gated_is_in_doubt),
+        cmocka_unit_test(test_commit_log_catch_up__as_the_master_has_it),
+        cmocka_unit_test(test_commit_log_catch_up__a_bounded_number_at_once),
+        cmocka_unit_test(test_commit_log_append__while_the_disk_works),
+        cmocka_unit_test(test_commit_log_append__the_write_before_fails),
+        cmocka_unit_test(test_commit_log_catch_up__what_does_not_fit),
+        cmocka_unit_test(test_commit_log_propose__undoes_what_the_log_has_already),
+        cmocka_unit_test(test_commit_log_is_full__when_too_much_waits),
+        cmocka_unit_test(test_entries__count_what_they_hold),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

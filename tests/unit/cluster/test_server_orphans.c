@@ -1,0 +1,589 @@
+/* SPDX-License-Identifier: MIT */
+/* What deposed masters hand over, on its way into the log. The replica is the test's: it notes what it
+ * is told. */
+#include "cluster/cluster_internal.h"
+
+#include "base/log.h"
+#include "support/core_fixture.h"
+#include "support/faulty_vfs.h"
+#include "support/folder.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define OTHER 2
+#define MANY 250
+#define LONG 16000
+#define PING_TIMEOUT_MS 60000 /* of which trials in a child process get a part */
+#define POISON "arsenic"
+
+struct fixture {
+    struct core_fixture core;    /* of the master */
+    struct core_fixture deposed; /* whose log nobody else has */
+    struct cluster_settings settings;
+    struct cluster cluster;
+    char *folder;
+    char *other_folder;
+    struct replica_batch batch; /* the last of its log */
+    uint8_t *bytes;             /* its bytes */
+};
+
+/* Stands in for cluster.c. */
+static unsigned told;
+static uint16_t told_node;
+static uint64_t told_orphan;
+
+void cluster_step(struct cluster *cluster, struct replica_event *event)
+{
+    static struct replica_actions actions;
+    if (event->kind == REPLICA_FAILED) {
+        assert_int_equal(replica_step(cluster->replica, event, &actions), OK);
+        cluster_note_members(cluster);
+        return;
+    }
+    assert_int_equal(event->kind, REPLICA_ORPHANS_MERGED);
+    told++;
+    told_node = event->node;
+    told_orphan = event->orphan;
+}
+
+static void on_rolled_back(struct core_fixture *core)
+{
+    cluster_undo_orphan_transfers(core->context);
+}
+
+static void open_cluster(struct fixture *f)
+{
+    struct replica_options options = {.id = 1, .internal = "127.0.0.1:1", .client = "127.0.0.1:2"};
+    f->settings = (struct cluster_settings){.id = 1, .ping_timeout_ms = PING_TIMEOUT_MS};
+    f->cluster = (struct cluster){
+        .options = {.settings = &f->settings},
+        .store = f->core.store,
+        .log_reader = f->core.reader_store,
+        .commit_log = f->core.commit_log,
+        .chat = f->core.chat,
+        .now_ms = f->core.now_ms,
+        .wall_ms = f->core.wall_ms,
+    };
+    assert_int_equal(replica_new(&f->cluster.replica, &options), OK);
+    arena_init(&f->cluster.arena, 16u * 1024u * 1024u);
+    f->core.context = &f->cluster;
+    f->core.rolled_back = on_rolled_back;
+}
+
+static enum error take_row(void *context, const struct log_row *row)
+{
+    struct fixture *f = context;
+    f->bytes = realloc(f->bytes, row->batch_size);
+    assert_non_null(f->bytes);
+    memcpy(f->bytes, row->batch, row->batch_size);
+    f->batch = (struct replica_batch){.epoch = row->epoch,
+                                      .first_seq = row->first_seq,
+                                      .last_seq = row->last_seq,
+                                      .bytes = f->bytes,
+                                      .size = row->batch_size};
+    return OK;
+}
+
+static void read_batch(struct fixture *f)
+{
+    uint64_t last = commit_log_committed(f->deposed.commit_log).seq;
+    assert_int_equal(store_log_read(f->deposed.store, last, take_row, f), OK);
+}
+
+/* carl has registered at the deposed master. */
+static void begin(struct fixture *f)
+{
+    told = 0;
+    f->bytes = NULL;
+    faulty_vfs_reset();
+    f->folder = folder_new();
+    f->other_folder = folder_new();
+    core_fixture_init(&f->core, f->folder);
+    core_fixture_open(&f->core);
+    core_fixture_init(&f->deposed, f->other_folder);
+    f->deposed.node_id = OTHER;
+    f->deposed.random = 77;
+    core_fixture_open(&f->deposed);
+    assert_true(core_fixture_register(&f->deposed, "carl"));
+    assert_int_equal(core_fixture_commit(&f->deposed), OK);
+    read_batch(f);
+    open_cluster(f);
+}
+
+static void end(struct fixture *f)
+{
+    cluster_forget_orphan_transfers(&f->cluster);
+    arena_clear(&f->cluster.arena);
+    replica_free(f->cluster.replica);
+    core_fixture_close(&f->core);
+    core_fixture_close(&f->deposed);
+    folder_remove(f->folder);
+    folder_remove(f->other_folder);
+    free(f->bytes);
+}
+
+static void hand_over(struct fixture *f, uint16_t from, uint64_t orphan)
+{
+    struct replica_message message = {.kind = REPLICA_ORPHAN_TRANSFER,
+                                      .from = from,
+                                      .orphan = orphan,
+                                      .batches = &f->batch,
+                                      .batches_count = 1};
+    cluster_note_orphan_transfer(&f->cluster, &message);
+}
+
+static void turn(struct fixture *f)
+{
+    cluster_work(&f->cluster);
+    assert_int_equal(core_fixture_commit(&f->core), OK);
+    cluster_finish_work(&f->cluster);
+}
+
+static bool knows_carl(struct fixture *f)
+{
+    return core_fixture_login(&f->core, "carl") != 0;
+}
+
+static void test_orphan_transfer__what_is_unknown_is_proposed(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    assert_false(knows_carl(&f));
+    hand_over(&f, OTHER, 5);
+    turn(&f);
+    assert_int_equal(told, 1);
+    assert_int_equal(told_node, OTHER);
+    assert_int_equal(told_orphan, 5);
+    assert_int_equal(f.cluster.orphan_transfers_count, 0);
+    /* And again, for the answer was lost: nothing is new. */
+    uint64_t before = commit_log_applied(f.core.commit_log).seq;
+    hand_over(&f, OTHER, 5);
+    turn(&f);
+    assert_int_equal(told, 2);
+    assert_int_equal(commit_log_applied(f.core.commit_log).seq, before);
+    assert_true(knows_carl(&f));
+    assert_int_equal(core_fixture_commit(&f.core), OK);
+    end(&f);
+}
+
+/* A request of the same turn undoes the batch: what was taken over is undone with it, and who would
+ * drop it now would lose it. */
+static void test_orphan_transfer__undone_with_its_batch(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    hand_over(&f, OTHER, 5);
+    cluster_work(&f.cluster);
+    core_fixture_break(&f.core);
+    assert_int_equal(f.core.rollbacks, 1);
+    assert_int_equal(core_fixture_commit(&f.core), OK);
+    cluster_finish_work(&f.cluster);
+    assert_int_equal(told, 0);
+    assert_false(knows_carl(&f));
+    hand_over(&f, OTHER, 5); /* it comes again */
+    turn(&f);
+    assert_int_equal(told, 1);
+    assert_true(knows_carl(&f));
+    assert_int_equal(core_fixture_commit(&f.core), OK);
+    end(&f);
+}
+
+static void test_orphan_transfer__role_lost_before_it_is_told(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    hand_over(&f, OTHER, 5);
+    cluster_work(&f.cluster);
+    commit_log_set_epoch(f.core.commit_log, 0);
+    assert_int_equal(core_fixture_commit(&f.core), OK);
+    cluster_finish_work(&f.cluster);
+    assert_int_equal(told, 0);
+    hand_over(&f, OTHER, 5);
+    uint64_t before = commit_log_applied(f.core.commit_log).seq;
+    turn(&f);
+    assert_int_equal(commit_log_applied(f.core.commit_log).seq, before);
+    assert_int_equal(told, 0);
+    end(&f);
+}
+
+/* What carl says is in the second batch; the first, with his account, is in nobody's log. */
+static void lose_what_came_before(struct fixture *f)
+{
+    uint64_t session = core_fixture_login(&f->deposed, "carl");
+    assert_true(core_fixture_join(&f->deposed, session, "lobby"));
+    assert_true(core_fixture_send(&f->deposed, session, "lobby", "hello"));
+    assert_int_equal(core_fixture_commit(&f->deposed), OK);
+    read_batch(f);
+}
+
+static bool is_taken_after(struct fixture *f, uint64_t ms)
+{
+    unsigned before = told;
+    f->cluster.now_ms += ms;
+    hand_over(f, OTHER, 5);
+    turn(f);
+    return told > before;
+}
+
+/* Nobody has it, and the client does not come back: it is taken without. */
+static void test_orphan_transfer__what_waits_is_not_waited_for_for_ever(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    lose_what_came_before(&f);
+    assert_false(is_taken_after(&f, 0));
+    assert_false(is_taken_after(&f, 59999));
+    assert_true(is_taken_after(&f, 1));
+    /* The patience with what else this one has is over, too. */
+    assert_true(core_fixture_register(&f.deposed, "dora"));
+    assert_int_equal(core_fixture_commit(&f.deposed), OK);
+    lose_what_came_before(&f);
+    assert_true(is_taken_after(&f, 0));
+    end(&f);
+}
+
+static void test_orphan_transfer__another_may_bring_what_it_waits_for(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct replica_batch first = f.batch;
+    uint8_t *bytes = f.bytes;
+    f.bytes = NULL;
+    lose_what_came_before(&f);
+    assert_false(is_taken_after(&f, 0));
+    assert_false(is_taken_after(&f, 40000));
+    /* Something comes from another one: that may not have been all. */
+    struct replica_message message = {.from = OTHER + 1, .orphan = 9, .batches_count = 1};
+    assert_true(core_fixture_register(&f.deposed, "dora"));
+    assert_int_equal(core_fixture_commit(&f.deposed), OK);
+    struct replica_batch second = f.batch;
+    uint8_t *second_bytes = f.bytes;
+    f.bytes = NULL;
+    read_batch(&f);
+    message.batches = &f.batch;
+    cluster_note_orphan_transfer(&f.cluster, &message);
+    turn(&f);
+    assert_int_equal(told, 1);
+    free(f.bytes);
+    f.batch = second;
+    f.bytes = second_bytes;
+    assert_false(is_taken_after(&f, 40000));
+    message.batches = &first;
+    cluster_note_orphan_transfer(&f.cluster, &message);
+    turn(&f);
+    assert_int_equal(told, 2);
+    assert_true(is_taken_after(&f, 0));
+    assert_true(knows_carl(&f));
+    assert_int_equal(core_fixture_commit(&f.core), OK);
+    free(bytes);
+    end(&f);
+}
+
+/* The master's list has another one, who has nothing yet. */
+static void somebody_comes(struct fixture *f)
+{
+    static struct replica_actions actions;
+    struct replica_state empty = {.first_seq = 0};
+    struct replica_event start = {.kind = REPLICA_START, .now_ms = 1, .state = &empty};
+    replica_free(f->cluster.replica);
+    struct replica_options options = {
+        .id = 1, .internal = "127.0.0.1:1", .client = "127.0.0.1:2", .is_first = true};
+    options.new_cluster[0] = 1;
+    assert_int_equal(replica_new(&f->cluster.replica, &options), OK);
+    assert_int_equal(replica_step(f->cluster.replica, &start, &actions), OK);
+    struct replica_message join = {
+        .kind = REPLICA_JOIN, .from = 3, .internal = "127.0.0.1:3", .client = "127.0.0.1:4"};
+    struct replica_event comes = {.kind = REPLICA_RECEIVE, .now_ms = 2, .message = &join};
+    assert_int_equal(replica_step(f->cluster.replica, &comes, &actions), OK);
+}
+
+/* Whoever is away may have it. */
+static void test_orphan_transfer__one_that_is_away_is_waited_for_longer(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    lose_what_came_before(&f);
+    somebody_comes(&f);
+    assert_false(is_taken_after(&f, 0));
+    assert_false(is_taken_after(&f, 60000));
+    assert_false(is_taken_after(&f, 86400000 - 60000 - 1));
+    assert_true(is_taken_after(&f, 1));
+    end(&f);
+}
+
+/* Somebody comes, and says more than the database keeps in memory until it is committed. */
+static void say_much(struct fixture *f, const char *name)
+{
+    static char text[LONG + 1];
+    memset(text, 'x', LONG);
+    assert_true(core_fixture_register(&f->deposed, name));
+    uint64_t session = core_fixture_login(&f->deposed, name);
+    assert_true(core_fixture_join(&f->deposed, session, "lobby"));
+    for (int i = 0; i < MANY; i++)
+        assert_true(core_fixture_send(&f->deposed, session, "lobby", text));
+    assert_int_equal(core_fixture_commit(&f->deposed), OK);
+    read_batch(f);
+}
+
+/* As a change of the role does. */
+static void on_failed(struct core_fixture *core)
+{
+    cluster_forget_orphan_transfers(core->context);
+}
+
+static void test_orphan_transfer__the_disk_is_full_in_the_middle(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    say_much(&f, "dora");
+    f.core.failed = on_failed;
+    hand_over(&f, OTHER, 5);
+    faulty_vfs_fail(FAULTY_FULL, 1, true);
+    cluster_work(&f.cluster);
+    assert_true(faulty_vfs_has_failed());
+    faulty_vfs_fail(FAULTY_NONE, 0, false);
+    assert_int_equal(f.core.failures, 1);
+    assert_int_equal(f.cluster.orphan_transfers_count, 0);
+    cluster_finish_work(&f.cluster);
+    assert_int_equal(told, 0);
+    hand_over(&f, OTHER, 5);
+    turn(&f);
+    assert_int_equal(told, 1);
+    end(&f);
+}
+
+static void test_orphan_transfer__one_of_a_node_and_so_many_nodes(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    hand_over(&f, OTHER, 5);
+    hand_over(&f, OTHER, 6);
+    assert_int_equal(f.cluster.orphan_transfers_count, 1);
+    assert_int_equal(f.cluster.orphan_transfers[0].orphan, 5);
+    for (uint16_t node = 3; node < 3 + 2 * ORPHAN_TRANSFERS_MAX; node++)
+        hand_over(&f, node, 1);
+    assert_int_equal(f.cluster.orphan_transfers_count, ORPHAN_TRANSFERS_MAX);
+    turn(&f);
+    assert_int_equal(told, ORPHAN_TRANSFERS_MAX);
+    assert_int_equal(f.cluster.orphan_transfers_count, 0);
+    end(&f);
+}
+
+static void test_orphan_transfer__bytes_that_are_no_batch_are_kept(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    memset(f.bytes, 0xff, f.batch.size);
+    hand_over(&f, OTHER, 5);
+    turn(&f);
+    assert_int_equal(told, 0);
+    end(&f);
+}
+
+static void test_orphan_transfer__its_own(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    cluster_note_orphan_transfer(&f.cluster, NULL);
+    assert_int_equal(f.cluster.orphan_transfers_count, 0); /* has none */
+    struct orphan_row row = {.epoch = f.batch.epoch,
+                             .first_seq = f.batch.first_seq,
+                             .last_seq = f.batch.last_seq,
+                             .batch = f.batch.bytes,
+                             .batch_size = f.batch.size};
+    assert_int_equal(store_begin(f.core.store), OK);
+    assert_int_equal(store_add_orphan(f.core.store, &row), OK);
+    assert_int_equal(store_commit(f.core.store), OK);
+    cluster_note_orphan_transfer(&f.cluster, NULL);
+    turn(&f);
+    assert_int_equal(told, 1);
+    assert_int_equal(told_node, 1);
+    assert_int_equal(told_orphan, store_last_orphan(f.core.store));
+    f.cluster.drop_orphans = told_orphan;
+    turn(&f);
+    assert_int_equal(store_orphan_count(f.core.store), 0);
+    assert_int_equal(f.cluster.drop_orphans, 0);
+    assert_true(knows_carl(&f));
+    assert_int_equal(core_fixture_commit(&f.core), OK);
+    end(&f);
+}
+
+/* One batch must not hold all that comes at the same time: it has to fit into a message. */
+static void test_orphan_transfer__not_all_in_one_batch(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    say_much(&f, "dora");
+    hand_over(&f, OTHER, 5);
+    say_much(&f, "eric");
+    hand_over(&f, OTHER + 1, 6);
+    cluster_work(&f.cluster);
+    assert_true(commit_log_batch_bytes(f.core.commit_log) < f.batch.size * 3 / 2);
+    assert_int_equal(core_fixture_commit(&f.core), OK);
+    cluster_finish_work(&f.cluster);
+    assert_int_equal(told, 1);
+    assert_int_equal(told_node, OTHER);
+    hand_over(&f, OTHER + 1, 6);
+    turn(&f);
+    assert_int_equal(told, 2);
+    assert_int_equal(told_node, OTHER + 1);
+    end(&f);
+}
+
+/* ---- what ends a process ---- */
+
+static void end_process(struct core_fixture *core, const struct chat_event *event)
+{
+    (void)core;
+    if (strcmp(event->text, POISON) == 0)
+        abort();
+}
+
+static void take_outcome(struct fixture *f, uint64_t request, struct chat_outcome *outcome)
+{
+    struct chat_session *session = NULL;
+    Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, f->batch.size, f->batch.bytes);
+    assert_non_null(batch);
+    for (size_t i = 0; i < batch->n_deltas && session == NULL; i++)
+        session = chat_find_session(f->core.chat, batch->deltas[i]->session);
+    jackdaw__batch__free_unpacked(batch, NULL);
+    assert_non_null(session);
+    assert_int_equal(chat_session_last_request(session), 3);
+    assert_int_equal(chat_outcome_of(f->core.chat, session, request, &f->cluster.arena, outcome),
+                     OK);
+}
+
+/* It ends two children, and not this process; what comes before and behind it is taken. */
+static void test_orphan_transfer__poison_is_refused(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    f.core.event = end_process;
+    assert_true(core_fixture_register(&f.deposed, "dora"));
+    uint64_t session = core_fixture_login(&f.deposed, "dora");
+    assert_true(core_fixture_join(&f.deposed, session, "lobby"));
+    assert_true(core_fixture_send(&f.deposed, session, "lobby", POISON));
+    assert_true(core_fixture_send(&f.deposed, session, "lobby", "hello"));
+    assert_int_equal(core_fixture_commit(&f.deposed), OK);
+    read_batch(&f);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(told, 0);
+        assert_int_equal(f.cluster.refused, 0);
+        hand_over(&f, OTHER, 5);
+        turn(&f);
+    }
+    assert_int_equal(told, 1);
+    assert_int_equal(f.cluster.refused, 1);
+    struct chat_outcome outcome;
+    take_outcome(&f, 2, &outcome);
+    assert_int_equal(outcome.status, STATUS_INTERNAL);
+    assert_non_null(strstr(outcome.text, "ended a server process"));
+    take_outcome(&f, 3, &outcome);
+    assert_int_equal(outcome.status, STATUS_OK);
+    end(&f);
+}
+
+/* The list that the disk refused is no list: nobody has joined. */
+static void test_disk_failed__the_members_are_those_on_the_disk(void **state)
+{
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    somebody_comes(&f);
+    f.cluster.has_resigned = true; /* there are no links here */
+    f.cluster.members_changed = true;
+    cluster_note_members(&f.cluster);
+    assert_int_equal(f.cluster.members_count, 2);
+    cluster_disk_failed(&f.cluster);
+    assert_int_equal(f.cluster.members_count, 0);
+    end(&f);
+}
+
+/* Pings go the same way, behind it: a slow one must not seem to be cut. */
+static void test_orphan_transfer__little_at_a_time(void **state)
+{
+    (void)state;
+    static const uint8_t bytes[LONG];
+    struct fixture f;
+    begin(&f);
+    struct orphan_row row = {.epoch = 1u << 16, .batch = bytes, .batch_size = sizeof bytes};
+    assert_int_equal(store_begin(f.core.store), OK);
+    for (row.first_seq = row.last_seq = 1; row.last_seq <= 60; row.first_seq = ++row.last_seq)
+        assert_int_equal(store_add_orphan(f.core.store, &row), OK);
+    assert_int_equal(store_commit(f.core.store), OK);
+    struct replica_message message = {.kind = REPLICA_ORPHAN_TRANSFER};
+    assert_true(cluster_fill_orphans(&f.cluster, &message));
+    assert_in_range(message.batches_count, 2, 64 * 1024 / LONG + 1);
+    end(&f);
+}
+
+/* They went with a transaction that was undone: they are not offered again, but must go. */
+static void test_orphan_transfer__dropping_is_undone(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct replica_state found;
+    begin(&f);
+    struct orphan_row row = {.epoch = f.batch.epoch,
+                             .first_seq = f.batch.first_seq,
+                             .last_seq = f.batch.last_seq,
+                             .batch = f.batch.bytes,
+                             .batch_size = f.batch.size};
+    assert_int_equal(store_begin(f.core.store), OK);
+    assert_int_equal(store_add_orphan(f.core.store, &row), OK);
+    assert_int_equal(store_commit(f.core.store), OK);
+    f.cluster.transferred_orphan = store_last_orphan(f.core.store);
+    f.cluster.drop_orphans = f.cluster.transferred_orphan;
+    assert_true(core_fixture_register(&f.core, "eve"));
+    cluster_work(&f.cluster);
+    assert_int_equal(store_orphan_count(f.core.store), 0);
+    core_fixture_break(&f.core);
+    assert_int_equal(store_orphan_count(f.core.store), 1);
+    assert_int_equal(cluster_describe(&f.cluster, &found, NULL), OK);
+    assert_int_equal(found.last_orphan, 0);
+    turn(&f);
+    assert_int_equal(store_orphan_count(f.core.store), 0);
+    end(&f);
+}
+
+int main(void)
+{
+    faulty_vfs_install();
+    log_configure(LOG_SILENT, LOG_TEXT);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_orphan_transfer__what_is_unknown_is_proposed),
+        cmocka_unit_test(test_orphan_transfer__undone_with_its_batch),
+        cmocka_unit_test(test_orphan_transfer__role_lost_before_it_is_told),
+        cmocka_unit_test(test_orphan_transfer__what_waits_is_not_waited_for_for_ever),
+        cmocka_unit_test(test_orphan_transfer__another_may_bring_what_it_waits_for),
+        cmocka_unit_test(test_orphan_transfer__one_that_is_away_is_waited_for_longer),
+        cmocka_unit_test(test_orphan_transfer__the_disk_is_full_in_the_middle),
+        cmocka_unit_test(test_orphan_transfer__one_of_a_node_and_so_many_nodes),
+        cmocka_unit_test(test_orphan_transfer__bytes_that_are_no_batch_are_kept),
+        cmocka_unit_test(test_orphan_transfer__its_own),
+        cmocka_unit_test(test_orphan_transfer__not_all_in_one_batch),
+        cmocka_unit_test(test_orphan_transfer__little_at_a_time),
+        cmocka_unit_test(test_orphan_transfer__poison_is_refused),
+        cmocka_unit_test(test_orphan_transfer__dropping_is_undone),
+        cmocka_unit_test(test_disk_failed__the_members_are_those_on_the_disk),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

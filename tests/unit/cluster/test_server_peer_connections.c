@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: MIT */
+/* Links to servers that are no more than the Cluster service, on the test's own thread. Their clock
+ * is the test's. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "cluster/cluster_wire.h"
+#include "cluster/peer_connections.h"
+#include "rpc/protocol.h"
+#include "rpc/server.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PATIENCE_MS 30000
+#define SILENCE_MS 500
+#define CALLS_MAX 16
+#define FRAME_BYTES (16u * 1024u * 1024u)
+
+struct world {
+    struct task_queue *queue;
+    struct peer_connections *peer_connections;
+    uint64_t ahead_ms; /* of the real clock */
+    unsigned received;
+    uint16_t last_from;
+    unsigned down;
+    char last_down[ADDRESS_TEXT_SIZE];
+    char last_address[ADDRESS_TEXT_SIZE];
+    bool meets_strangers;
+};
+
+/* A server of the cluster. */
+struct other {
+    Jackdaw__Cluster_Service service; /* first */
+    struct rpc_server *server;
+    uint16_t id;
+    char address[ADDRESS_TEXT_SIZE];
+    bool is_mute;
+    struct rpc_call *unanswered[CALLS_MAX];
+    size_t unanswered_count;
+    unsigned frames;
+    unsigned messages;
+    unsigned empty;
+};
+
+/* ---- the others ---- */
+
+static void answer(struct rpc_call *call, uint16_t id)
+{
+    struct cluster_frame frame;
+    struct arena arena;
+    cluster_frame_init(&frame);
+    arena_init(&arena, 65536);
+    struct replica_message pong = {.kind = REPLICA_PONG, .from = id, .to = 1};
+    assert_int_equal(cluster_frame_add(&frame, &pong, NULL, &arena), OK);
+    rpc_call_reply(call, &frame.frame.base);
+    arena_clear(&arena);
+}
+
+static void handle_exchange(Jackdaw__Cluster_Service *service, const Jackdaw__ClusterFrame *request,
+                            Jackdaw__ClusterFrame_Closure closure, void *call)
+{
+    (void)closure;
+    struct other *other = (struct other *)service;
+    other->frames++;
+    other->messages += (unsigned)request->n_messages;
+    other->empty += request->n_messages == 0;
+    if (other->is_mute && other->unanswered_count < CALLS_MAX)
+        other->unanswered[other->unanswered_count++] = call;
+    else
+        answer(call, other->id);
+}
+
+static void other_open(struct other *other, struct world *world, uint16_t id,
+                       const struct address *address)
+{
+    *other = (struct other){
+        .service = {.base = {.descriptor = &jackdaw__cluster__descriptor,
+                             .invoke = protobuf_c_service_invoke_internal},
+                    .exchange = handle_exchange},
+        .id = id,
+    };
+    /* As the real one: see cluster_register. */
+    static const struct rpc_method_limit limits[] = {
+        {.method = "Exchange", .request_bytes = FRAME_BYTES},
+        {.method = NULL},
+    };
+    struct rpc_server_options options = {.queue = world->queue, .frame_bytes_max = FRAME_BYTES};
+    struct error_text why = {.text = ""};
+    if (address != NULL)
+        options.address = *address;
+    else
+        assert_int_equal(address_parse("127.0.0.1:0", &options.address, &why), OK);
+    assert_int_equal(rpc_server_new(&other->server, &options, &why), OK);
+    assert_int_equal(rpc_server_add(other->server, &other->service.base, limits), OK);
+    if (rpc_server_listen(other->server, &why) != OK)
+        fail_msg("%s", why.text);
+    struct address bound;
+    rpc_server_address(other->server, &bound);
+    address_format(&bound, other->address);
+}
+
+static void other_close(struct other *other)
+{
+    rpc_server_free(other->server);
+    other->server = NULL;
+    for (size_t i = 0; i < other->unanswered_count; i++)
+        rpc_call_fail(other->unanswered[i], STATUS_UNAVAILABLE, 0, "");
+    other->unanswered_count = 0;
+}
+
+static size_t connections(const struct other *other)
+{
+    struct rpc_server_stats stats;
+    rpc_server_stats(other->server, &stats);
+    return stats.peers;
+}
+
+/* ---- this server ---- */
+
+static bool on_received(void *context, const Jackdaw__ClusterMessage *message, const char *address)
+{
+    struct world *world = context;
+    world->received++;
+    world->last_from = (uint16_t)message->from;
+    (void)snprintf(world->last_address, sizeof world->last_address, "%s", address);
+    return !world->meets_strangers;
+}
+
+static void on_down(void *context, const char *address)
+{
+    struct world *world = context;
+    world->down++;
+    (void)snprintf(world->last_down, sizeof world->last_down, "%s", address);
+}
+
+static uint64_t now(const struct world *world)
+{
+    return clock_monotonic_ms() + world->ahead_ms;
+}
+
+static void begin(struct world *world)
+{
+    *world = (struct world){.queue = NULL};
+    assert_int_equal(task_queue_new(&world->queue), OK);
+    struct peer_connections_options options = {.queue = world->queue,
+                                               .silence_ms = SILENCE_MS,
+                                               .context = world,
+                                               .received = on_received,
+                                               .down = on_down};
+    assert_int_equal(peer_connections_new(&world->peer_connections, &options), OK);
+    peer_connections_tick(world->peer_connections, now(world));
+}
+
+static void end(struct world *world)
+{
+    peer_connections_free(world->peer_connections);
+    (void)task_queue_run(world->queue, SIZE_MAX);
+    task_queue_free(world->queue);
+}
+
+static void turn(struct world *world, struct other *one, struct other *two)
+{
+    peer_connections_tick(world->peer_connections, now(world));
+    peer_connections_flush(world->peer_connections);
+    task_queue_wait(world->queue, 5);
+    (void)task_queue_run(world->queue, SIZE_MAX);
+    if (one != NULL && one->server != NULL)
+        rpc_server_flush(one->server);
+    if (two != NULL && two->server != NULL)
+        rpc_server_flush(two->server);
+}
+
+#define WAIT(world, one, two, condition)                             \
+    do {                                                             \
+        uint64_t wait_until_ms = clock_monotonic_ms() + PATIENCE_MS; \
+        while (!(condition)) {                                       \
+            if (clock_monotonic_ms() > wait_until_ms)                \
+                fail_msg("waited in vain for: %s", #condition);      \
+            turn((world), (one), (two));                             \
+        }                                                            \
+    } while (0)
+
+static void send(struct world *world, enum replica_message_kind kind, uint16_t to,
+                 const char *address)
+{
+    struct replica_message message = {.kind = kind, .from = 1, .to = to, .address = address};
+    peer_connections_send(world->peer_connections, &message, NULL);
+}
+
+static void set_member(struct world *world, uint16_t id, const char *internal)
+{
+    struct replica_member members[2] = {{.id = 1, .internal = "127.0.0.1:1"}, {.id = id}};
+    (void)snprintf(members[1].internal, sizeof members[1].internal, "%s", internal);
+    peer_connections_set_members(world->peer_connections, members, 2, 1);
+}
+
+/* ---- whom it reaches ---- */
+
+static void test_peer_connections_send__a_seed_tells_who_it_is(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 7, NULL);
+    send(&world, REPLICA_LEADER_QUERY, 0, other.address);
+    WAIT(&world, &other, NULL, world.received == 1);
+    assert_int_equal(world.last_from, 7);
+    assert_true(peer_connections_is_connected(world.peer_connections, 7));
+    send(&world, REPLICA_PING, 7, NULL);
+    WAIT(&world, &other, NULL, world.received == 2);
+    assert_int_equal(connections(&other), 1);
+    other_close(&other);
+    end(&world);
+}
+
+static void test_peer_connections_send__nobody_known_is_nobody(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 7, NULL);
+    other.is_mute = true; /* there is a connection to nobody knows whom */
+    send(&world, REPLICA_LEADER_QUERY, 0, other.address);
+    WAIT(&world, &other, NULL, other.messages == 1);
+    send(&world, REPLICA_PING, 0, NULL);
+    send(&world, REPLICA_PING, 0, "");
+    send(&world, REPLICA_PING, 9, NULL);
+    send(&world, REPLICA_PING, 9, "no address");
+    send(&world, REPLICA_LEADER_QUERY, 0, other.address);
+    WAIT(&world, &other, NULL, other.messages == 2);
+    assert_false(peer_connections_is_connected(world.peer_connections, 0));
+    assert_false(peer_connections_is_connected(world.peer_connections, 9));
+    other_close(&other);
+    end(&world);
+}
+
+static void test_peer_connections_send__acks_are_not_answered(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    set_member(&world, 2, other.address);
+    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
+    send(&world, REPLICA_ACK, 2, NULL);
+    send(&world, REPLICA_PING, 2, NULL);
+    WAIT(&world, &other, NULL, world.received == 1);
+    assert_int_equal(other.messages, 2);
+    for (int i = 0; i < 10; i++)
+        turn(&world, &other, NULL);
+    assert_int_equal(world.received, 1);
+    other_close(&other);
+    end(&world);
+}
+
+/* A page of orphans that ends with a large batch. */
+static void test_peer_connections_send__what_is_handed_over_is_large(void **state)
+{
+    (void)state;
+    static uint8_t bytes[2 * REPLICA_ENTRIES_BYTES];
+    struct replica_batch batch = {
+        .epoch = 1u << 16 | 1, .first_seq = 1, .last_seq = 1, .bytes = bytes, .size = sizeof bytes};
+    struct replica_message orphan_transfer = {
+        .kind = REPLICA_ORPHAN_TRANSFER, .from = 1, .to = 2, .batches = &batch, .batches_count = 1};
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    set_member(&world, 2, other.address);
+    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
+    peer_connections_send(world.peer_connections, &orphan_transfer, NULL);
+    WAIT(&world, &other, NULL, other.messages == 1);
+    other_close(&other);
+    end(&world);
+}
+
+/* A slow way would carry nothing but repetitions. */
+static void test_peer_connections_send__what_is_large_is_sent_once_at_a_time(void **state)
+{
+    (void)state;
+    static const enum replica_message_kind kinds[] = {REPLICA_FETCH, REPLICA_SNAPSHOT_REQUEST,
+                                                      REPLICA_ORPHAN_TRANSFER};
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    set_member(&world, 2, other.address);
+    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        unsigned before = other.messages;
+        other.is_mute = true;
+        send(&world, kinds[i], 2, NULL);
+        send(&world, kinds[i], 2, NULL);
+        send(&world, REPLICA_PING, 2, NULL);
+        WAIT(&world, &other, NULL, other.messages == before + 2);
+        other.is_mute = false;
+        while (other.unanswered_count > 0)
+            answer(other.unanswered[--other.unanswered_count], 2);
+        WAIT(&world, &other, NULL, world.received == before + 2);
+        send(&world, kinds[i], 2, NULL);
+        WAIT(&world, &other, NULL, world.received == before + 3);
+        assert_int_equal(other.messages, before + 3);
+    }
+    other_close(&other);
+    end(&world);
+}
+
+static void test_peer_connections_set_members__one_that_has_moved(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other before;
+    struct other after;
+    begin(&world);
+    other_open(&before, &world, 2, NULL);
+    other_open(&after, &world, 2, NULL);
+    set_member(&world, 2, before.address);
+    WAIT(&world, &before, &after, connections(&before) == 1);
+    set_member(&world, 2, after.address);
+    WAIT(&world, &before, &after,
+         connections(&after) == 1 && peer_connections_is_connected(world.peer_connections, 2));
+    send(&world, REPLICA_PING, 2, NULL);
+    WAIT(&world, &before, &after, world.received == 1);
+    assert_int_equal(after.messages, 1);
+    assert_string_equal(world.last_address, after.address);
+    other_close(&before);
+    send(&world, REPLICA_PING, 2, NULL);
+    WAIT(&world, NULL, &after, world.received == 2);
+    assert_string_not_equal(world.last_down, after.address);
+    other_close(&after);
+    end(&world);
+}
+
+/* It answers as a seed, and we have not heard yet that it is no longer where it was. */
+static void test_peer_connections_send__to_one_that_is_known_elsewhere(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other before;
+    struct other after;
+    begin(&world);
+    other_open(&before, &world, 2, NULL);
+    other_open(&after, &world, 2, NULL);
+    set_member(&world, 2, before.address);
+    other_close(&before);
+    send(&world, REPLICA_LEADER_QUERY, 0, after.address);
+    WAIT(&world, NULL, &after, world.received == 1);
+    send(&world, REPLICA_JOIN, 2, before.address);
+    WAIT(&world, NULL, &after, world.received == 2);
+    assert_int_equal(after.messages, 2);
+    other_close(&after);
+    end(&world);
+}
+
+/* What answers at a member's address is of another cluster: the member is not there. */
+static void test_peer_connections_send__a_stranger_at_the_address(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other stranger;
+    struct other other;
+    begin(&world);
+    other_open(&stranger, &world, 2, NULL);
+    other_open(&other, &world, 2, NULL);
+    set_member(&world, 2, stranger.address);
+    WAIT(&world, &stranger, &other, peer_connections_is_connected(world.peer_connections, 2));
+    world.meets_strangers = true;
+    send(&world, REPLICA_LEADER_QUERY, 2, stranger.address);
+    WAIT(&world, &stranger, &other, world.received == 1);
+    assert_false(peer_connections_is_connected(world.peer_connections, 2));
+    world.meets_strangers = false;
+    send(&world, REPLICA_LEADER_QUERY, 0, other.address);
+    WAIT(&world, &stranger, &other, world.received == 2);
+    assert_true(peer_connections_is_connected(world.peer_connections, 2));
+    other_close(&stranger);
+    other_close(&other);
+    end(&world);
+}
+
+/* ---- who is gone ---- */
+
+static void test_peer_connections_down__the_connection_is_closed(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    set_member(&world, 2, other.address);
+    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
+    assert_int_equal(world.down, 0);
+    struct address address;
+    rpc_server_address(other.server, &address);
+    other_close(&other);
+    WAIT(&world, NULL, NULL, world.down > 0);
+    assert_string_equal(world.last_down, other.address);
+    assert_false(peer_connections_is_connected(world.peer_connections, 2));
+    WAIT(&world, NULL, NULL, world.down == 2); /* nobody listens there, either */
+    for (int i = 0; i < 100; i++)
+        turn(&world, NULL, NULL);
+    assert_int_equal(world.down, 2);         /* which is told once */
+    other_open(&other, &world, 2, &address); /* and is found again */
+    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
+    send(&world, REPLICA_PING, 2, NULL);
+    WAIT(&world, &other, NULL, world.received == 1);
+    other_close(&other);
+    end(&world);
+}
+
+/* A machine that was cut off: the connection stands, and nothing comes. */
+static void test_peer_connections_tick__silence_makes_a_new_connection(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    other.is_mute = true;
+    set_member(&world, 2, other.address);
+    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
+    send(&world, REPLICA_PING, 2, NULL);
+    WAIT(&world, &other, NULL, other.messages == 1);
+    other.is_mute = false;
+    world.ahead_ms += SILENCE_MS + 1;
+    turn(&world, &other, NULL);
+    WAIT(&world, &other, NULL,
+         peer_connections_is_connected(world.peer_connections, 2) && connections(&other) == 1);
+    send(&world, REPLICA_PING, 2, NULL);
+    WAIT(&world, &other, NULL, world.received == 1);
+    assert_true(rpc_call_is_cancelled(other.unanswered[0])); /* the old one has gone */
+    assert_int_equal(world.down, 0);                         /* which we did ourselves */
+    other_close(&other);
+    end(&world);
+}
+
+/* Much is on its way: that takes longer, but not for ever. */
+static void test_peer_connections_tick__what_is_large_takes_its_time(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    other.is_mute = true;
+    set_member(&world, 2, other.address);
+    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
+    send(&world, REPLICA_ORPHAN_TRANSFER, 2, NULL);
+    WAIT(&world, &other, NULL, other.messages == 1);
+    world.ahead_ms += 4000;
+    for (int i = 0; i < 10; i++)
+        turn(&world, &other, NULL);
+    assert_true(peer_connections_is_connected(world.peer_connections, 2));
+    answer(other.unanswered[0], 2);
+    other.unanswered_count = 0;
+    WAIT(&world, &other, NULL, world.received == 1);
+    send(&world, REPLICA_ORPHAN_TRANSFER, 2, NULL);
+    WAIT(&world, &other, NULL, other.messages == 2);
+    other.is_mute = false;
+    world.ahead_ms += 5001;
+    turn(&world, &other, NULL);
+    WAIT(&world, &other, NULL, rpc_call_is_cancelled(other.unanswered[0]));
+    WAIT(&world, &other, NULL,
+         peer_connections_is_connected(world.peer_connections, 2) && connections(&other) == 1);
+    send(&world, REPLICA_ORPHAN_TRANSFER, 2, NULL);
+    WAIT(&world, &other, NULL, world.received == 2);
+    assert_int_equal(world.down, 0);
+    other_close(&other);
+    end(&world);
+}
+
+/* ---- how long, how many ---- */
+
+static void test_peer_connections_tick__a_member_hears_that_we_are_there(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    set_member(&world, 2, other.address);
+    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
+    assert_int_equal(other.frames, 0);
+    for (unsigned i = 1; i <= 3; i++) {
+        world.ahead_ms += 30000;
+        WAIT(&world, &other, NULL, other.empty == i);
+    }
+    assert_int_equal(other.frames, 3);
+    assert_int_equal(world.down, 0);
+    assert_true(peer_connections_is_connected(world.peer_connections, 2));
+    other_close(&other);
+    end(&world);
+}
+
+static void test_peer_connections_tick__a_stranger_is_forgotten(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    send(&world, REPLICA_LEADER_QUERY, 0, other.address);
+    WAIT(&world, &other, NULL, world.received == 1);
+    world.ahead_ms += 31000;
+    WAIT(&world, &other, NULL, connections(&other) == 0);
+    assert_int_equal(other.frames, 1);
+    assert_int_equal(world.down, 0);
+    assert_false(peer_connections_is_connected(world.peer_connections, 2));
+    other_close(&other);
+    end(&world);
+}
+
+static void test_peer_connections_send__as_many_as_there_are_places(void **state)
+{
+    (void)state;
+    struct world world;
+    struct other other;
+    begin(&world);
+    other_open(&other, &world, 2, NULL);
+    char address[ADDRESS_TEXT_SIZE];
+    for (unsigned i = 1; i <= PEER_CONNECTIONS_MAX; i++) {
+        (void)snprintf(address, sizeof address, "127.0.1.%u:1", i);
+        send(&world, REPLICA_LEADER_QUERY, 0, address);
+    }
+    send(&world, REPLICA_LEADER_QUERY, 0, other.address);
+    set_member(&world, 2, other.address);
+    for (int i = 0; i < 10; i++)
+        turn(&world, &other, NULL);
+    assert_int_equal(connections(&other), 0);
+    world.ahead_ms += 31000; /* those that nobody needed make place */
+    turn(&world, &other, NULL);
+    set_member(&world, 2, other.address);
+    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
+    send(&world, REPLICA_ACK, 2, NULL);
+    WAIT(&world, &other, NULL, other.messages == 1);
+    other_close(&other);
+    end(&world);
+}
+
+/* What is in the log of what body does. */
+static const char *log_of_complaint(struct peer_connections *peer_connections)
+{
+    static char text[4096];
+    int captured = memfd_create("stderr", MFD_CLOEXEC);
+    int before = dup(STDERR_FILENO);
+    assert_true(captured >= 0 && before >= 0 && dup2(captured, STDERR_FILENO) >= 0);
+    log_configure(LOG_INFO, LOG_TEXT);
+    peer_connections_log_unreachable(peer_connections);
+    log_configure(LOG_SILENT, LOG_TEXT);
+    (void)dup2(before, STDERR_FILENO);
+    ssize_t size = pread(captured, text, sizeof text - 1, 0);
+    assert_true(size >= 0);
+    text[size] = '\0';
+    (void)close(before);
+    (void)close(captured);
+    return text;
+}
+
+static void test_peer_connections_complain__tells_where_nobody_listens(void **state)
+{
+    (void)state;
+    struct world world;
+    begin(&world);
+    set_member(&world, 2, "127.0.0.1:1");
+    WAIT(&world, NULL, NULL, world.down == 1); /* refused */
+    const char *log = log_of_complaint(world.peer_connections);
+    assert_non_null(strstr(log, "no_server_there address=127.0.0.1:1 "
+                                "found=\"nothing that listens\""));
+    assert_string_equal(log_of_complaint(world.peer_connections), ""); /* at a bounded pace */
+    end(&world);
+}
+
+int main(void)
+{
+    log_configure(LOG_SILENT, LOG_TEXT);
+    rpc_init();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_peer_connections_send__a_seed_tells_who_it_is),
+        cmocka_unit_test(test_peer_connections_send__nobody_known_is_nobody),
+        cmocka_unit_test(test_peer_connections_send__acks_are_not_answered),
+        cmocka_unit_test(test_peer_connections_send__what_is_handed_over_is_large),
+        cmocka_unit_test(test_peer_connections_send__what_is_large_is_sent_once_at_a_time),
+        cmocka_unit_test(test_peer_connections_set_members__one_that_has_moved),
+        cmocka_unit_test(test_peer_connections_send__to_one_that_is_known_elsewhere),
+        cmocka_unit_test(test_peer_connections_send__a_stranger_at_the_address),
+        cmocka_unit_test(test_peer_connections_down__the_connection_is_closed),
+        cmocka_unit_test(test_peer_connections_tick__silence_makes_a_new_connection),
+        cmocka_unit_test(test_peer_connections_tick__what_is_large_takes_its_time),
+        cmocka_unit_test(test_peer_connections_tick__a_member_hears_that_we_are_there),
+        cmocka_unit_test(test_peer_connections_tick__a_stranger_is_forgotten),
+        cmocka_unit_test(test_peer_connections_send__as_many_as_there_are_places),
+        cmocka_unit_test(test_peer_connections_complain__tells_where_nobody_listens),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

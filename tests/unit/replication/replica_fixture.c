@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: MIT */
+#include "replica_fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct replica_fixture_message {
+    struct replica_fixture_message *next;
+    uint16_t to;
+    bool is_answer;
+    struct replica_message message;
+};
+
+struct piece {
+    struct piece *next;
+};
+
+static void *keep(struct replica_fixture *fixture, const void *bytes, size_t size)
+{
+    struct piece *piece = malloc(sizeof *piece + size);
+    assert_non_null(piece);
+    piece->next = fixture->memory;
+    fixture->memory = piece;
+    if (bytes != NULL)
+        memcpy(piece + 1, bytes, size);
+    return piece + 1;
+}
+
+static struct replica_batch keep_batch(struct replica_fixture *fixture,
+                                       const struct replica_batch *batch)
+{
+    struct replica_batch copy = *batch;
+    copy.bytes = keep(fixture, batch->bytes, batch->size);
+    return copy;
+}
+
+void replica_fixture_address(const struct replica_fixture *fixture, uint16_t id,
+                             char text[static 32])
+{
+    unsigned host = fixture->hosts[id] == 0 ? id : fixture->hosts[id];
+    (void)snprintf(text, 32, "10.0.0.%u:2626", host);
+}
+
+static uint16_t id_of(const struct replica_fixture *fixture, const char *address)
+{
+    char text[32];
+    for (uint16_t id = 1; id <= fixture->count && address != NULL; id++) {
+        replica_fixture_address(fixture, id, text);
+        if (strcmp(text, address) == 0)
+            return id;
+    }
+    return 0;
+}
+
+/* ---- the disk ---- */
+
+static void describe(struct replica_fixture *fixture, struct replica_fixture_node *node,
+                     struct replica_state *state)
+{
+    *state = (struct replica_state){.promised = node->promised, .avoid = node->avoid};
+    memcpy(state->cluster, node->cluster, sizeof state->cluster);
+    struct replica_epoch_start *epoch_starts =
+        keep(fixture, NULL, (node->synced + 1) * sizeof *epoch_starts);
+    for (size_t i = 0; i < node->synced; i++) {
+        const struct replica_batch *row = &node->rows[i];
+        if (state->epoch_starts_count == 0 ||
+            epoch_starts[state->epoch_starts_count - 1].epoch != row->epoch)
+            epoch_starts[state->epoch_starts_count++] =
+                (struct replica_epoch_start){.epoch = row->epoch, .first_seq = row->first_seq};
+        if (row->kind == REPLICA_MEMBERS) {
+            state->members = row->bytes;
+            state->members_size = row->size;
+            state->members_position = (struct replica_position){row->epoch, row->last_seq};
+        }
+        state->first_seq = node->rows[0].first_seq;
+        state->last = (struct replica_position){row->epoch, row->last_seq};
+    }
+    for (size_t i = 0; i < node->synced; i++)
+        state->has_chat = state->has_chat || node->rows[i].kind == REPLICA_CHAT;
+    state->epoch_starts = epoch_starts;
+    state->last_orphan = node->orphans_count;
+}
+
+void replica_fixture_sync(struct replica_fixture *fixture, uint16_t id)
+{
+    struct replica_fixture_node *node = &fixture->nodes[id];
+    if (node->synced == node->rows_count)
+        return;
+    node->synced = node->rows_count;
+    const struct replica_batch *row = &node->rows[node->synced - 1];
+    replica_fixture_step(
+        fixture, id,
+        &(struct replica_event){.kind = REPLICA_DURABLE, .position = {row->epoch, row->last_seq}});
+}
+
+static void install(struct replica_fixture *fixture, uint16_t id, struct replica_position common)
+{
+    struct replica_fixture_node *node = &fixture->nodes[id];
+    for (size_t i = 0; i < node->rows_count; i++)
+        if (node->rows[i].first_seq > common.seq && node->rows[i].kind == REPLICA_CHAT)
+            node->orphans[node->orphans_count++] = node->rows[i];
+    memcpy(node->rows, node->kept, node->kept_count * sizeof *node->rows);
+    node->rows_count = node->synced = node->kept_count;
+    node->installs++;
+    struct replica_state state;
+    describe(fixture, node, &state);
+    replica_fixture_step(fixture, id,
+                         &(struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
+}
+
+static void reset(struct replica_fixture *fixture, uint16_t id)
+{
+    struct replica_fixture_node *node = &fixture->nodes[id];
+    node->rows_count = node->synced = 0;
+    node->promised = 0;
+    memset(node->cluster, 0, sizeof node->cluster);
+    struct replica_state state;
+    describe(fixture, node, &state);
+    assert_false(state.has_chat);
+    replica_fixture_step(fixture, id,
+                         &(struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
+}
+
+/* ---- actions ---- */
+
+static void send(struct replica_fixture *fixture, const struct replica_message *message)
+{
+    bool is_direct = message->kind == REPLICA_APPEND || message->to == fixture->answering;
+    uint16_t to = is_direct && message->to != 0 ? message->to : id_of(fixture, message->address);
+    if (fixture->nodes[message->from].cut)
+        return;
+    fixture->sent[message->kind]++;
+    if (to == 0 || to > fixture->count || fixture->nodes[to].cut)
+        return;
+    struct replica_fixture_message *copy = keep(fixture, NULL, sizeof *copy);
+    bool is_answer = fixture->answering != 0 && message->to == fixture->answering;
+    *copy = (struct replica_fixture_message){.message = *message, .to = to, .is_answer = is_answer};
+    if (message->batches_count > 0)
+        copy->message.batches =
+            keep(fixture, message->batches, message->batches_count * sizeof *message->batches);
+    const char **texts[] = {&copy->message.internal, &copy->message.client,
+                            &copy->message.master_address};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (*texts[i] != NULL)
+            *texts[i] = keep(fixture, *texts[i], strlen(*texts[i]) + 1);
+    for (size_t i = 0; i < copy->message.locations_count; i++) {
+        const char **text = &copy->message.locations[i].address;
+        *text = keep(fixture, *text, strlen(*text) + 1);
+    }
+    *fixture->last = copy;
+    fixture->last = &copy->next;
+}
+
+static void send_entries(struct replica_fixture *fixture, struct replica_fixture_node *node,
+                         const struct replica_message *message)
+{
+    struct replica_message page = *message;
+    size_t first = 0;
+    while (first < node->rows_count && node->rows[first].first_seq <= message->position.seq)
+        first++;
+    page.batches = node->rows + first;
+    page.batches_count = node->rows_count - first;
+    if (page.batches_count > REPLICA_ENTRIES_MAX)
+        page.batches_count = REPLICA_ENTRIES_MAX;
+    send(fixture, &page);
+}
+
+static void carry_out(struct replica_fixture *fixture, uint16_t id,
+                      const struct replica_action *action)
+{
+    struct replica_fixture_node *node = &fixture->nodes[id];
+    struct replica_message copy;
+    switch (action->kind) {
+    case REPLICA_DO_PERSIST:
+        node->promised = action->promised;
+        memcpy(node->cluster, action->cluster, sizeof node->cluster);
+        break;
+    case REPLICA_DO_APPEND:
+        assert_true(node->rows_count < REPLICA_FIXTURE_ROWS);
+        node->rows[node->rows_count++] = keep_batch(fixture, &action->batch);
+        break;
+    case REPLICA_DO_SEND:
+        send(fixture, action->message);
+        break;
+    case REPLICA_DO_PUBLISH:
+        copy = *action->message;
+        copy.batches = &node->rows[node->rows_count - 1];
+        for (copy.to = 1; copy.to <= fixture->count; copy.to++)
+            if (copy.to != id)
+                send(fixture, &copy);
+        break;
+    case REPLICA_DO_COMMITTED:
+        node->committed = action->seq;
+        break;
+    case REPLICA_DO_SEND_ENTRIES:
+        send_entries(fixture, node, action->message);
+        break;
+    case REPLICA_DO_SEND_CHUNK: /* the whole log as one chunk of one byte */
+        copy = *action->message;
+        copy.snapshot = 1;
+        copy.total = 1;
+        copy.size = copy.offset == 0 ? 1 : 0;
+        copy.last = replica_durable(node->replica);
+        copy.bytes = (const uint8_t *)node;
+        send(fixture, &copy);
+        break;
+    case REPLICA_DO_STORE_CHUNK: {
+        const struct replica_fixture_node *source = &fixture->nodes[action->message->from];
+        node->kept = keep(fixture, source->rows, source->synced * sizeof *source->rows);
+        node->kept_count = source->synced;
+        break;
+    }
+    case REPLICA_DO_SEND_ORPHANS:
+        copy = *action->message;
+        copy.batches = node->orphans;
+        copy.batches_count = node->orphans_count;
+        copy.orphan = node->orphans_count;
+        if (node->orphans_count > 0)
+            send(fixture, &copy);
+        break;
+    case REPLICA_DO_MERGE_ORPHANS:
+        node->orphans_merged++;
+        break;
+    case REPLICA_DO_DROP_ORPHANS:
+        node->orphans_count = 0;
+        break;
+    case REPLICA_DO_REPORT:
+        node->told[action->news]++;
+        break;
+    case REPLICA_DO_EXIT:
+        node->refusal = action->refusal;
+        break;
+    default:
+        break;
+    }
+}
+
+enum error replica_fixture_step(struct replica_fixture *fixture, uint16_t id,
+                                const struct replica_event *event)
+{
+    struct replica_fixture_node *node = &fixture->nodes[id];
+    if (node->replica == NULL)
+        return ERROR_CLOSED;
+    struct replica_event now = *event;
+    now.now_ms = fixture->now_ms;
+    enum error error = replica_step(node->replica, &now, &fixture->actions);
+    struct replica_actions *actions = malloc(sizeof *actions);
+    assert_non_null(actions);
+    *actions = fixture->actions;
+    for (size_t i = 0; i < actions->count; i++) {
+        struct replica_action *action = &actions->items[i];
+        if (action->kind == REPLICA_DO_INSTALL && node->holds_install) {
+            node->holds++;
+            break;
+        }
+        if (action->kind == REPLICA_DO_RESET) {
+            reset(fixture, id);
+            break;
+        }
+        if (action->kind == REPLICA_DO_INSTALL) {
+            install(fixture, id, action->position);
+            break;
+        }
+        carry_out(fixture, id, action);
+    }
+    free(actions);
+    if (node->replica != NULL && !node->holds_sync)
+        replica_fixture_sync(fixture, id);
+    return error;
+}
+
+enum error replica_fixture_propose(struct replica_fixture *fixture, uint16_t id, uint64_t count)
+{
+    return replica_fixture_step(
+        fixture, id,
+        &(struct replica_event){
+            .kind = REPLICA_PROPOSE, .bytes = (const uint8_t *)"batch", .size = 5, .count = count});
+}
+
+/* ---- time ---- */
+
+void replica_fixture_settle(struct replica_fixture *fixture)
+{
+    while (fixture->first != NULL) {
+        struct replica_fixture_message *message = fixture->first;
+        fixture->first = message->next;
+        if (fixture->first == NULL)
+            fixture->last = &fixture->first;
+        uint16_t to = message->to;
+        char address[32];
+        char asked[32];
+        replica_fixture_address(fixture, to, address);
+        replica_fixture_address(fixture, message->message.from, asked);
+        if (fixture->nodes[to].replica == NULL)
+            replica_fixture_step(
+                fixture, message->message.from,
+                &(struct replica_event){.kind = REPLICA_DISCONNECTED, .address = address});
+        else if (!fixture->nodes[to].cut) {
+            fixture->answering = message->is_answer ? 0 : message->message.from;
+            replica_fixture_step(
+                fixture, to,
+                &(struct replica_event){.kind = REPLICA_RECEIVE,
+                                        .message = &message->message,
+                                        .address = message->is_answer ? asked : NULL});
+            fixture->answering = 0;
+        }
+    }
+}
+
+void replica_fixture_pass(struct replica_fixture *fixture, uint64_t ms)
+{
+    for (uint64_t passed = 0; passed < ms; passed += 10) {
+        fixture->now_ms += 10;
+        for (uint16_t id = 1; id <= fixture->count; id++)
+            replica_fixture_step(fixture, id, &(struct replica_event){.kind = REPLICA_TICK});
+        replica_fixture_settle(fixture);
+    }
+}
+
+/* ---- life ---- */
+
+void replica_fixture_start(struct replica_fixture *fixture, uint16_t id, bool is_first)
+{
+    struct replica_fixture_node *node = &fixture->nodes[id];
+    char internal[32], texts[REPLICA_FIXTURE_NODES][32];
+    const char *seeds[REPLICA_FIXTURE_NODES];
+    size_t count = 0;
+    replica_fixture_address(fixture, id, internal);
+    for (uint16_t other = 1; other <= REPLICA_FIXTURE_NODES; other++) {
+        bool is_seed =
+            is_first ? fixture->founding_wait_ms != 0 && other <= fixture->count : count == 0;
+        if (other == id || !is_seed)
+            continue;
+        replica_fixture_address(fixture, other, texts[count]);
+        seeds[count] = texts[count];
+        count++;
+    }
+    struct replica_options options = {
+        .id = id,
+        .internal = internal,
+        .client = internal,
+        .policy = fixture->policy,
+        .is_first = is_first,
+        .seeds = seeds,
+        .seeds_count = count,
+        .founding_wait_ms = fixture->founding_wait_ms,
+    };
+    memset(options.new_cluster, fixture->founding_wait_ms == 0 ? 7 : 20 + id,
+           sizeof options.new_cluster);
+    assert_int_equal(replica_new(&node->replica, &options), OK);
+    struct replica_state state;
+    describe(fixture, node, &state);
+    replica_fixture_step(fixture, id,
+                         &(struct replica_event){.kind = REPLICA_START, .state = &state});
+}
+
+void replica_fixture_kill(struct replica_fixture *fixture, uint16_t id)
+{
+    struct replica_fixture_node *node = &fixture->nodes[id];
+    replica_free(node->replica);
+    node->replica = NULL;
+    node->rows_count = node->synced;
+    char address[32];
+    replica_fixture_address(fixture, id, address);
+    for (uint16_t other = 1; other <= fixture->count; other++)
+        if (other != id)
+            replica_fixture_step(
+                fixture, other,
+                &(struct replica_event){.kind = REPLICA_DISCONNECTED, .address = address});
+}
+
+void replica_fixture_open(struct replica_fixture *fixture, unsigned count,
+                          enum replica_policy policy)
+{
+    memset(fixture, 0, sizeof *fixture);
+    fixture->count = count;
+    fixture->policy = policy;
+    fixture->now_ms = 1000;
+    fixture->last = &fixture->first;
+    replica_fixture_start(fixture, 1, true);
+    for (uint16_t id = 2; id <= count; id++)
+        replica_fixture_start(fixture, id, false);
+    replica_fixture_pass(fixture, 1000);
+}
+
+void replica_fixture_close(struct replica_fixture *fixture)
+{
+    for (uint16_t id = 1; id <= fixture->count; id++)
+        replica_free(fixture->nodes[id].replica);
+    for (struct piece *piece = fixture->memory, *next; piece != NULL; piece = next) {
+        next = piece->next;
+        free(piece);
+    }
+}
+
+enum replica_role replica_fixture_role(const struct replica_fixture *fixture, uint16_t id)
+{
+    return replica_role(fixture->nodes[id].replica);
+}
+
+uint64_t replica_fixture_last(const struct replica_fixture *fixture, uint16_t id)
+{
+    return replica_last(fixture->nodes[id].replica).seq;
+}
+
+uint16_t replica_fixture_master(const struct replica_fixture *fixture)
+{
+    uint16_t master = 0;
+    for (uint16_t id = 1; id <= fixture->count; id++) {
+        if (fixture->nodes[id].replica == NULL ||
+            replica_fixture_role(fixture, id) != REPLICA_MASTER)
+            continue;
+        if (master != 0)
+            return 0;
+        master = id;
+    }
+    return master;
+}
