@@ -219,7 +219,7 @@ void client_process(struct client *client)
     tick_channels(client);
     server_selection_tick(client);
     heartbeat_tick(client);
-    stream_tick(client);
+    client_stream_tick(client);
     sender_pump(client);
     flush_channels(client);
     persist_flush(client);

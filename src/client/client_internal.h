@@ -355,7 +355,7 @@ void stream_stop(struct client *client);
 void stream_hurry(struct client *client);
 /* Reads on from the cursor, in a new stream. */
 void stream_restart(struct client *client);
-void stream_tick(struct client *client);
+void client_stream_tick(struct client *client);
 void stream_read_position(const struct client *client, struct read_position *read_position);
 
 #endif

@@ -255,7 +255,7 @@ static void open_stream(struct client *client)
     stream->call_id = stub.call;
 }
 
-void stream_tick(struct client *client)
+void client_stream_tick(struct client *client)
 {
     struct stream *stream = &client->stream;
     if (stream->open || client->current == NULL || !client->session.active)

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/* What goes wrong, and when. */
+#include "sim.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct server *any_server(void)
+{
+    return &world.servers[sim_below(world.options.servers)];
+}
+
+/* The master is the most interesting victim. */
+static struct server *victim(void)
+{
+    struct server *master = sim_chance(400) ? server_master() : NULL;
+    return master != NULL ? master : any_server();
+}
+
+/* In `all`, one of those that have everything stays. */
+static bool may_crash(const struct server *server)
+{
+    if (!world.is_gentle)
+        return true;
+    const struct server *master = server_master();
+    if (master == NULL)
+        return false;
+    const struct replica *replica = cluster_replica(master->core.cluster);
+    const struct replica_member *members;
+    size_t count = replica_members(replica, &members);
+    for (size_t i = 0; i < count; i++) {
+        const struct server *other = &world.servers[members[i].id - 1];
+        if (other != server && other->is_up && members[i].in_sync && !members[i].left &&
+            other->process.effects_left == 0 &&
+            (other->core.role == REPLICA_MASTER || other->core.role == REPLICA_SLAVE))
+            return true;
+    }
+    return false;
+}
+
+/* Between two effects of whatever it does next, or now. */
+static void crash_one(struct server *server)
+{
+    if (!server->is_up || server->process.effects_left > 0 || !may_crash(server))
+        return;
+    bool loses_power = sim_chance(300);
+    if (sim_chance(700)) {
+        server->process.loses_power = loses_power;
+        server->process.effects_left = 1 + sim_below(sim_chance(500) ? 12 : 60);
+        trace("s%u will die after %llu effects", server->number + 1,
+              (unsigned long long)server->process.effects_left);
+    } else {
+        server_kill(server, loses_power);
+    }
+}
+
+static void move(struct server *server)
+{
+    unsigned host = 100 + (unsigned)sim_below(100);
+    (void)snprintf(server->internal, sizeof server->internal, "10.0.1.%u:2626", host);
+    trace("s%u moves to %s", server->number + 1, server->internal);
+}
+
+static void crash(void)
+{
+    struct server *server = victim();
+    crash_one(server);
+    if (!server->is_up && (world.options.faults & FAULT_MOVE) != 0 && sim_chance(300))
+        move(server);
+    for (unsigned i = 0; i < world.options.servers && !world.is_gentle; i++)
+        if (sim_chance(60))
+            crash_one(&world.servers[i]);
+}
+
+static void heal(void *context, uint64_t id)
+{
+    (void)context;
+    if (id != world.heal_id)
+        return;
+    trace("cuts heal");
+    network_heal();
+}
+
+static void partition(void)
+{
+    bool side[HOSTS_MAX];
+    bool is_one_way = sim_chance(300);
+    bool is_single = sim_chance(400);
+    unsigned alone = victim()->number;
+    for (unsigned i = 0; i < HOSTS_MAX; i++)
+        side[i] = is_single ? i == alone || (i >= SERVERS_MAX && sim_chance(300)) : sim_chance(500);
+    network_heal();
+    for (unsigned from = 0; from < HOSTS_MAX; from++)
+        for (unsigned to = 0; to < HOSTS_MAX; to++)
+            network_cut(from, to, side[from] != side[to] && (!is_one_way || side[from]));
+    trace("partition%s", is_one_way ? ", one way" : "");
+    sim_at(sim_now() + 50 * MS + sim_below(4 * SECOND), heal, NULL, ++world.heal_id);
+}
+
+static void pause_one(void)
+{
+    bool is_person = sim_chance(200);
+    struct process *process =
+        is_person ? &world.people[sim_below(PEOPLE_MAX)].process : &victim()->process;
+    process->paused_until = sim_now() + 20 * MS + sim_below(2500 * MS);
+    trace("host %u pauses until %.3f", process->host, (double)process->paused_until / 1000.0);
+}
+
+static void disk(void)
+{
+    unsigned host = victim()->process.host;
+    if (sim_chance(500)) {
+        disk_stall(host, sim_now() + sim_below(3500 * MS));
+        trace("the disk of host %u stalls", host);
+    } else {
+        disk_fail(host, sim_now() + sim_below(1500 * MS), sim_chance(500) ? ENOSPC : EIO);
+        trace("the disk of host %u fails", host);
+    }
+}
+
+static void leave(void)
+{
+    struct server *master = server_master();
+    struct server *leaver = any_server();
+    struct server *asked = sim_chance(500) ? master : leaver;
+    if (!world.may_leave || master == NULL || !asked->is_up || !sim_chance(100))
+        return;
+    world.may_leave = false;
+    trace("s%u is told that s%u shall leave", asked->number + 1, leaver->number + 1);
+    process_enter(&asked->process);
+    enum error error = cluster_leave(asked->core.cluster, (uint16_t)(leaver->number + 1));
+    process_leave(&asked->process);
+    if (error == OK)
+        leaver->was_told_to_leave = true;
+    if (!asked->process.is_cut)
+        process_wake(&asked->process, sim_now());
+}
+
+static void kill_client(void)
+{
+    struct person *person = &world.people[sim_below(PEOPLE_MAX)];
+    bool keeps_state = sim_chance(800);
+    if (keeps_state && person->is_up && person->is_in && sim_chance(700))
+        person->process.effects_left = 1 + sim_below(20);
+    else
+        person_kill(person, keeps_state);
+}
+
+static void jump_clock(void)
+{
+    victim()->process.wall_offset_us += (int64_t)sim_below(40 * SECOND) - (int64_t)(20 * SECOND);
+}
+
+static void happen(void)
+{
+    static const unsigned bits[] = {FAULT_CRASH, FAULT_PARTITION, FAULT_PAUSE,  FAULT_DISK,
+                                    FAULT_LEAVE, FAULT_BREAK,     FAULT_CLIENT, FAULT_CLOCK};
+    unsigned kinds[sizeof bits / sizeof *bits];
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof bits / sizeof *bits; i++)
+        if ((world.options.faults & bits[i]) != 0)
+            kinds[count++] = bits[i];
+    if (count == 0)
+        return;
+    world.stats.faults++;
+    switch (kinds[sim_below(count)]) {
+    case FAULT_CRASH:
+        crash();
+        break;
+    case FAULT_PARTITION:
+        partition();
+        break;
+    case FAULT_PAUSE:
+        pause_one();
+        break;
+    case FAULT_DISK:
+        disk();
+        break;
+    case FAULT_LEAVE:
+        leave();
+        break;
+    case FAULT_BREAK:
+        network_break(sim_chance(300) ? 1000 : 200);
+        break;
+    case FAULT_CLIENT:
+        kill_client();
+        break;
+    default:
+        jump_clock();
+    }
+}
+
+static void next_fault(void *context, uint64_t id)
+{
+    (void)context;
+    (void)id;
+    if (world.is_quiet)
+        return;
+    happen();
+    sim_at(sim_now() + 5 * MS + sim_below(2 * world.fault_every), next_fault, NULL, 0);
+}
+
+void faults_begin(void)
+{
+    network_set_loss((world.options.faults & FAULT_LOSS) != 0 ? 5 + (unsigned)sim_below(60) : 0);
+    sim_at(sim_now() + sim_below(world.fault_every), next_fault, NULL, 0);
+}
+
+void faults_end(void)
+{
+    world.is_quiet = true;
+    world.heal_id++;
+    network_heal();
+    network_set_loss(0);
+    for (unsigned i = 0; i < HOSTS_MAX; i++) {
+        disk_stall(i, 0);
+        disk_fail(i, 0, 0);
+    }
+    for (unsigned i = 0; i < world.options.servers; i++) {
+        struct server *server = &world.servers[i];
+        if (!server->is_up && server->restart_at > sim_now() + SECOND)
+            server->restart_at = sim_now() + sim_below(SECOND);
+    }
+    trace("no more faults");
+}

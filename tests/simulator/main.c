@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/* The simulator: one run of a seed, or many. See docs/simulation.md. */
+#include "sim.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define STEPS_DEFAULT 1500
+#define JOBS_MAX 64
+#define SEED_SECONDS_MAX 60 /* of processor time: more is a loop */
+
+static const char *const policy_names[] = {
+    [REPLICA_ALL] = "all", [REPLICA_QUORUM] = "quorum", [REPLICA_LOCAL] = "local"};
+
+static const unsigned profiles[] = {
+    0,
+    FAULT_CRASH,
+    FAULT_LOSS | FAULT_BREAK,
+    FAULT_PARTITION,
+    FAULT_PARTITION | FAULT_CRASH,
+    FAULT_PAUSE,
+    FAULT_DISK,
+    FAULT_CRASH | FAULT_CLIENT,
+    FAULT_CRASH | FAULT_PRUNE,
+    FAULT_LOSS | FAULT_PARTITION | FAULT_BREAK,
+    FAULT_CRASH | FAULT_LOSS | FAULT_PARTITION | FAULT_PAUSE | FAULT_DISK | FAULT_BREAK |
+        FAULT_CLIENT,
+    FAULT_CRASH | FAULT_PAUSE | FAULT_DISK | FAULT_PRUNE,
+    FAULT_CRASH | FAULT_LOSS | FAULT_PARTITION | FAULT_PAUSE | FAULT_PRUNE | FAULT_CLOCK,
+    FAULT_CRASH | FAULT_MOVE,
+    FAULT_CRASH | FAULT_LEAVE,
+    FAULT_CRASH | FAULT_PARTITION | FAULT_LEAVE | FAULT_CLIENT | FAULT_MOVE,
+};
+
+/* What an option does not say, the seed decides. */
+struct choice {
+    struct options options;
+    bool has_servers, has_policy, has_faults;
+};
+
+static struct options options_of(const struct choice *choice, uint64_t seed)
+{
+    struct options options = choice->options;
+    options.seed = seed;
+    if (!choice->has_servers)
+        options.servers = 1 + (unsigned)(seed % SERVERS_MAX);
+    if (!choice->has_policy)
+        options.policy = (enum replica_policy)(seed / 5 % 3);
+    if (!choice->has_faults)
+        options.faults = profiles[seed / 15 % (sizeof profiles / sizeof *profiles)];
+    return options;
+}
+
+static void print_replay(FILE *out)
+{
+    const struct options *options = &world.options;
+    fprintf(out, "run --seed %llu --nodes %u --durability %s --faults %u --steps %llu",
+            (unsigned long long)options->seed, options->servers, policy_names[options->policy],
+            options->faults, (unsigned long long)options->steps);
+}
+
+void broken(const char *invariant, const char *format, ...)
+{
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    (void)fflush(stdout);
+    fprintf(stderr, "%s is broken: %s\n  at %.3f ms, event %llu; replay with: ", invariant, text,
+            (double)sim_now() / 1000.0, (unsigned long long)sim_steps());
+    print_replay(stderr);
+    fprintf(stderr, "\n");
+    _exit(1);
+}
+
+static void print_stats(const struct stats *stats, double seconds)
+{
+    double runs = stats->runs == 0 ? 1 : (double)stats->runs;
+    printf(
+        "%llu runs, %llu events, %llu virtual s, %llu messages; a run has %.1f faults, %.1f requests "
+        "ended, %.1f events told;\n%llu epochs, %llu crashes (%llu of them by loss of power), %llu "
+        "clients killed, %llu starts, %llu snapshots, %llu orphans; %.1f s, %.1f runs a second\n",
+        (unsigned long long)stats->runs, (unsigned long long)stats->steps,
+        (unsigned long long)(stats->us / SECOND), (unsigned long long)stats->messages,
+        (double)stats->faults / runs, (double)stats->acks / runs, (double)stats->events / runs,
+        (unsigned long long)stats->epoch_starts, (unsigned long long)stats->crashes,
+        (unsigned long long)stats->powers, (unsigned long long)stats->kills,
+        (unsigned long long)stats->restarts, (unsigned long long)stats->snapshots,
+        (unsigned long long)stats->orphans, seconds,
+        seconds > 0 ? (double)stats->runs / seconds : 0);
+}
+
+/* ---- many runs, in several processes ---- */
+
+struct share {
+    uint64_t next; /* seed that the job runs, or will run */
+    struct stats stats;
+};
+
+struct campaign {
+    const struct choice *choice;
+    uint64_t first, count;
+    unsigned jobs;
+    struct share *shares; /* shared with the jobs */
+    uint64_t failed;
+};
+
+static void run_share(struct campaign *campaign, unsigned job)
+{
+    struct share *share = &campaign->shares[job];
+    uint64_t end = campaign->first + campaign->count;
+    while (share->next < end) {
+        struct options options = options_of(campaign->choice, share->next);
+        (void)alarm(SEED_SECONDS_MAX);
+        world_run(&options, &share->stats);
+        share->next += campaign->jobs;
+    }
+    _exit(0);
+}
+
+static pid_t start_share(struct campaign *campaign, unsigned job)
+{
+    (void)fflush(stdout);
+    pid_t child = fork();
+    if (child == 0)
+        run_share(campaign, job);
+    return child;
+}
+
+/* A job that ends with an error has met a seed that fails: it goes on with the next. */
+static void run_jobs(struct campaign *campaign)
+{
+    pid_t children[JOBS_MAX];
+    unsigned running = 0;
+    for (unsigned i = 0; i < campaign->jobs; i++, running++)
+        children[i] = start_share(campaign, i);
+    while (running > 0) {
+        int status;
+        pid_t ended = wait(&status);
+        for (unsigned i = 0; i < campaign->jobs; i++) {
+            if (children[i] != ended)
+                continue;
+            if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+                running--;
+                break;
+            }
+            struct share *share = &campaign->shares[i];
+            if (WIFSIGNALED(status))
+                fprintf(stderr, "seed %llu ends with signal %d\n", (unsigned long long)share->next,
+                        WTERMSIG(status));
+            campaign->failed++;
+            share->next += campaign->jobs;
+            children[i] = start_share(campaign, i);
+        }
+    }
+}
+
+static double now_seconds(void)
+{
+    struct timespec now;
+    extern int __real_clock_gettime(clockid_t clock, struct timespec * out);
+    (void)__real_clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void add_stats(struct stats *total, const struct stats *stats)
+{
+    uint64_t *to = (uint64_t *)total;
+    const uint64_t *from = (const uint64_t *)stats;
+    for (size_t i = 0; i < sizeof *total / sizeof *to; i++)
+        to[i] += from[i];
+}
+
+static int run_many(const struct choice *choice, uint64_t first, uint64_t count, unsigned jobs)
+{
+    struct campaign campaign = {.choice = choice, .first = first, .count = count, .jobs = jobs};
+    campaign.shares = mmap(NULL, sizeof(struct share) * jobs, PROT_READ | PROT_WRITE,
+                           MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ASSERT(campaign.shares != MAP_FAILED);
+    for (unsigned i = 0; i < jobs; i++)
+        campaign.shares[i].next = first + i;
+    double begun = now_seconds();
+    run_jobs(&campaign);
+    struct stats stats = {0};
+    for (unsigned i = 0; i < jobs; i++)
+        add_stats(&stats, &campaign.shares[i].stats);
+    print_stats(&stats, now_seconds() - begun);
+    if (campaign.failed > 0)
+        printf("%llu seeds failed\n", (unsigned long long)campaign.failed);
+    return campaign.failed == 0 ? 0 : 1;
+}
+
+/* ---- options ---- */
+
+static enum replica_policy policy_of(const char *text)
+{
+    for (unsigned i = 0; i < sizeof policy_names / sizeof *policy_names; i++)
+        if (strcmp(text, policy_names[i]) == 0)
+            return (enum replica_policy)i;
+    fprintf(stderr, "durability is all, quorum or local, not %s\n", text);
+    exit(2);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option names[] = {
+        {"seed", required_argument, NULL, 's'},   {"steps", required_argument, NULL, 'n'},
+        {"nodes", required_argument, NULL, 'k'},  {"durability", required_argument, NULL, 'p'},
+        {"faults", required_argument, NULL, 'f'}, {"trace", no_argument, NULL, 't'},
+        {"seeds", required_argument, NULL, 'c'},  {"jobs", required_argument, NULL, 'j'},
+        {"logs", no_argument, NULL, 'l'},         {NULL, 0, NULL, 0},
+    };
+    struct choice choice = {.options = {.seed = 1, .steps = STEPS_DEFAULT}};
+    uint64_t count = 1;
+    unsigned jobs = 1;
+    for (int letter; (letter = getopt_long(argc, argv, "", names, NULL)) != -1;) {
+        switch (letter) {
+        case 's':
+            choice.options.seed = strtoull(optarg, NULL, 10);
+            break;
+        case 'n':
+            choice.options.steps = strtoull(optarg, NULL, 10);
+            break;
+        case 'k':
+            choice.options.servers = (unsigned)strtoul(optarg, NULL, 10);
+            choice.has_servers = true;
+            break;
+        case 'p':
+            choice.options.policy = policy_of(optarg);
+            choice.has_policy = true;
+            break;
+        case 'f':
+            choice.options.faults = (unsigned)strtoul(optarg, NULL, 10);
+            choice.has_faults = true;
+            break;
+        case 't':
+            choice.options.trace = true;
+            break;
+        case 'l':
+            choice.options.logs = true;
+            break;
+        case 'c':
+            count = strtoull(optarg, NULL, 10);
+            break;
+        case 'j':
+            jobs = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        default:
+            fprintf(stderr,
+                    "usage: run [--seed S] [--seeds COUNT] [--jobs J] [--steps N] [--nodes K] "
+                    "[--durability all|quorum|local] [--faults BITS] [--trace] [--logs]\n");
+            return 2;
+        }
+    }
+    if (choice.has_servers &&
+        (choice.options.servers < 1 || choice.options.servers > SERVERS_MAX)) {
+        fprintf(stderr, "nodes: 1 to %d\n", SERVERS_MAX);
+        return 2;
+    }
+    disk_start();
+    if (count > 1)
+        return run_many(&choice, choice.options.seed, count,
+                        jobs < 1 || jobs > JOBS_MAX ? 1 : jobs);
+    struct stats stats = {0};
+    double begun = now_seconds();
+    struct options options = options_of(&choice, choice.options.seed);
+    world_run(&options, &stats);
+    if (!options.trace)
+        print_stats(&stats, now_seconds() - begun);
+    return 0;
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+/* sim.h - what the files of the simulator share. docs/simulation.md describes the whole.
+ *
+ * A run is one world: hosts with a disk each, processes on the hosts, and a network between them. The
+ * processes are the shipping server (src/server's core) and the shipping client library. Everything runs
+ * on one thread and one virtual clock; one seed decides all that is left to chance.
+ *
+ *   engine.c   events, processes, time and randomness
+ *   threads.c  base/task_queue.h, cluster/worker.h and server/trial.h, without threads
+ *   network.c  nng and the dialling part of src/rpc
+ *   disk.c     files, and SQLite's VFS
+ *   world.c    servers and clients as programs; faults.c, people.c and check.c use them */
+#ifndef JACKDAW_SIMULATION_SIM_H
+#define JACKDAW_SIMULATION_SIM_H
+
+#include "base/task_queue.h"
+#include "client/client.h"
+#include "server/core.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SERVERS_MAX 5
+#define PEOPLE_MAX 3
+#define HOSTS_MAX \
+    (SERVERS_MAX + PEOPLE_MAX) /* the hosts of the people follow those of the servers */
+#define ROOMS 2
+#define MS UINT64_C(1000) /* virtual time counts in microseconds */
+#define SECOND UINT64_C(1000000)
+
+/* ---- engine.c ---- */
+
+/* A process on a host. Its program is a server or a person; turn does what is due for it. */
+struct process {
+    unsigned host; /* 0 .. HOSTS_MAX - 1 */
+    void *program;
+    void (*turn)(struct process *process);
+    bool (*is_due)(const struct process *process); /* whether a turn would do anything now */
+    void (*reap)(
+        struct process *process); /* releases what a cut process had; sets is_cut to false */
+    bool is_cut;                  /* killed: it has no effect on others any more */
+    bool loses_power;             /* where it is cut, its host loses power with it */
+    uint64_t effects_left;        /* it is cut when so many effects have happened; 0: no limit */
+    uint64_t spent_us;            /* time that the current activity took so far */
+    uint64_t busy_until;          /* the activity before takes until then */
+    uint64_t paused_until;        /* stopped, as by SIGSTOP */
+    uint64_t wakes_at;            /* UINT64_MAX: nothing is scheduled */
+    uint64_t deadline;            /* the turn is due then, whatever happens */
+    int64_t wall_offset_us;
+    uint64_t id; /* counts processes */
+    uint64_t random;
+};
+
+void engine_reset(uint64_t seed);
+uint64_t sim_now(void); /* us; includes what the current activity has spent */
+uint64_t sim_steps(void);
+uint64_t sim_draw(void);                /* of the world */
+uint64_t sim_below(uint64_t bound);     /* 0 .. bound - 1 */
+bool sim_chance(unsigned per_thousand); /* true in so many of 1,000 cases */
+
+/* Runs run(context, id) at the time; of equal times the first one scheduled comes first. Whatever id
+ * names may be gone by then: run looks. */
+void sim_at(uint64_t at, void (*run)(void *context, uint64_t id), void *context, uint64_t id);
+/* Runs the next event. false: there is none. */
+bool sim_next(void);
+
+/* Starts and ends what a process does. Between them sim_current is the process. */
+void process_init(struct process *process, unsigned host);
+void process_enter(struct process *process);
+void process_leave(struct process *process);
+struct process *sim_current(void);
+/* Schedules a turn, not before `at`. */
+void process_wake(struct process *process, uint64_t at);
+bool process_is_stopped(const struct process *process); /* paused now */
+/* The process is about to have an effect on the disk or the network. false: it is dead, and has none. */
+bool process_may_act(void);
+/* Cuts it now. The owner releases its memory afterwards. */
+void process_cut(struct process *process);
+
+void trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Ends the run: says what is broken and how to replay it. */
+_Noreturn void broken(const char *invariant, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* ---- threads.c ---- */
+
+void threads_reset(void);
+bool task_queue_has_work(const struct task_queue *queue);
+
+/* ---- network.c ---- */
+
+void network_reset(void);
+/* Ends all connections and listeners of a process that was cut. is_silent: the peers are not told. */
+void network_drop(const struct process *process, bool is_silent);
+void network_cut(unsigned from, unsigned to, bool is_cut); /* hosts, one direction */
+void network_heal(void);
+void network_set_loss(unsigned per_thousand); /* of feed messages and replies; others come late */
+/* Breaks some connections. */
+void network_break(unsigned per_thousand);
+void network_host_is_off(unsigned host, bool is_off);
+uint64_t network_messages(void);
+
+/* ---- disk.c ---- */
+
+void disk_start(void); /* once a process */
+void disk_reset(void);
+void disk_stall(unsigned host, uint64_t until);
+void disk_fail(unsigned host, uint64_t until, int number); /* EIO or ENOSPC */
+void disk_lose_power(unsigned host); /* what was not synced is lost, whole or in part */
+void disk_empty(unsigned host);
+uint64_t disk_stalled_until(unsigned host);
+/* Around the release of a cut process: the memory that it mapped is the file's as it was. */
+void disk_keep_mapped(unsigned host);
+void disk_restore_mapped(unsigned host);
+
+/* ---- world.c ---- */
+
+enum fault_bits {
+    FAULT_CRASH = 1,
+    FAULT_LOSS = 2,
+    FAULT_PARTITION = 4,
+    FAULT_PAUSE = 8,
+    FAULT_DISK = 16,
+    FAULT_LEAVE = 32,
+    FAULT_BREAK = 64,   /* connections end */
+    FAULT_CLIENT = 128, /* clients are killed, with and without their state */
+    FAULT_MOVE = 256,   /* servers come back at other addresses */
+    FAULT_PRUNE = 512,  /* logs are short: --log_keep is small */
+    FAULT_EMPTY = 1024, /* servers come back without data */
+    FAULT_CLOCK = 2048, /* wall clocks differ and jump */
+};
+
+struct options {
+    uint64_t seed;
+    uint64_t steps; /* events under faults */
+    unsigned servers;
+    enum replica_policy policy;
+    unsigned faults;
+    bool trace;
+    bool logs; /* prints the logs of the servers, too */
+};
+
+struct server {
+    struct process process;
+    struct core core;
+    struct server_options options;
+    unsigned number; /* 0 ..; the id is number + 1 */
+    bool is_up;
+    bool has_left;
+    bool was_told_to_leave;
+    uint64_t restart_at; /* UINT64_MAX: none scheduled */
+    char internal[32];
+    char client[32];
+    struct position committed; /* seen so far in this life */
+    bool was_master;
+};
+
+struct person;
+enum sent_kind { SENT_ROOM, SENT_PERSON, SENT_NOWHERE, SENT_JOIN, SENT_OTHER };
+struct sent {
+    struct person *person;
+    uint64_t number; /* of the person's messages, from 1 */
+    enum sent_kind kind;
+    unsigned target; /* room, or person */
+    bool is_acked;
+    bool is_ended;
+    bool is_lost; /* of a client that was killed without its state before it was acked */
+    enum status status;
+    uint64_t session, request;
+    uint64_t room_number; /* of the message in its room */
+    unsigned told;        /* bit for each person who was told it */
+    bool was_told_status;
+    enum status told_status;
+    uint64_t floor; /* highest acked room_number of the room when it was asked */
+    unsigned found; /* at the end, on one server */
+};
+
+struct person {
+    struct process process;
+    struct client *client;
+    unsigned number;
+    bool is_up;
+    bool is_in;         /* logged in, in the rooms */
+    unsigned waits_for; /* requests of the set-up that are under way */
+    uint64_t session;
+    uint64_t acts_at;
+    uint64_t restart_at;
+    struct sent **sent;
+    size_t sent_count;
+    size_t sent_capacity;
+    size_t open;                 /* requests under way */
+    uint64_t answers;            /* for good */
+    uint64_t last_number[ROOMS]; /* read */
+    bool was_killed;
+    bool may_repeat; /* its client was killed and is told a last few events again */
+    bool was_blank;  /* its client has begun without a state file since the set-up */
+};
+
+struct stats {
+    uint64_t runs, steps, us, acks, events, crashes, powers, kills, faults, epoch_starts, snapshots,
+        orphans, restarts, messages;
+};
+
+struct world {
+    struct options options;
+    struct server servers[SERVERS_MAX];
+    struct person people[PEOPLE_MAX];
+    bool is_strict;
+    bool is_gentle;
+    bool is_set_up;
+    bool is_quiet;
+    bool is_finishing;
+    bool is_degraded;
+    bool may_leave;
+    uint64_t fault_every;
+    bool is_over;
+    uint64_t heal_id;
+    uint64_t acked_number[ROOMS]; /* the highest */
+    struct stats stats;
+};
+extern struct world world;
+
+void world_run(const struct options *options, struct stats *totals);
+void server_start(struct server *server, bool is_first);
+void server_kill(struct server *server, bool loses_power);
+struct server *server_master(void);
+
+/* ---- people.c ---- */
+void person_start(struct person *person);
+void person_kill(struct person *person, bool keeps_state);
+void person_stop(struct person *person);
+bool people_are_in(void);
+bool people_are_done(void);
+
+/* ---- faults.c ---- */
+void faults_begin(void);
+void faults_end(void);
+
+/* ---- check.c ---- */
+void check_reset(void);
+void check_server(struct server *server); /* after each of its turns */
+void check_acked(struct sent *sent);
+void check_event(struct person *person, const Jackdaw__Event *event);
+bool check_everything_told(void);
+bool check_converged(const char **why);
+void check_final(void);
+
+#endif
