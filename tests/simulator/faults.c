@@ -62,6 +62,30 @@ static void move(struct server *server)
     trace("s%u moves to %s", server->number + 1, server->internal);
 }
 
+/* Others have all that it has: everybody is in sync, and it has nothing of its own. */
+static bool may_be_emptied(const struct server *server)
+{
+    const char *why;
+    unsigned members = 0;
+    for (unsigned i = 0; i < world.options.servers; i++) {
+        members += !world.servers[i].has_left;
+        if (world.servers[i].process.effects_left > 0 || world.servers[i].is_to_be_emptied ||
+            world.servers[i].was_emptied)
+            return false;
+    }
+    bool is_enough = world.options.policy == REPLICA_QUORUM ? members >= 3 : members >= 2;
+    return server->is_up && is_enough && check_converged(&why);
+}
+
+static void empty_one(void)
+{
+    struct server *server = any_server();
+    if (!may_be_emptied(server))
+        return;
+    server->is_to_be_emptied = server->was_emptied = true;
+    server_kill(server, sim_chance(300));
+}
+
 static void crash(void)
 {
     struct server *server = victim();
@@ -131,8 +155,7 @@ static void leave(void)
     process_enter(&asked->process);
     enum error error = cluster_leave(asked->core.cluster, (uint16_t)(leaver->number + 1));
     process_leave(&asked->process);
-    if (error == OK)
-        leaver->was_told_to_leave = true;
+    (void)error;
     if (!asked->process.is_cut)
         process_wake(&asked->process, sim_now());
 }
@@ -154,8 +177,9 @@ static void jump_clock(void)
 
 static void happen(void)
 {
-    static const unsigned bits[] = {FAULT_CRASH, FAULT_PARTITION, FAULT_PAUSE,  FAULT_DISK,
-                                    FAULT_LEAVE, FAULT_BREAK,     FAULT_CLIENT, FAULT_CLOCK};
+    static const unsigned bits[] = {FAULT_CRASH,  FAULT_PARTITION, FAULT_PAUSE,
+                                    FAULT_DISK,   FAULT_LEAVE,     FAULT_BREAK,
+                                    FAULT_CLIENT, FAULT_CLOCK,     FAULT_EMPTY};
     unsigned kinds[sizeof bits / sizeof *bits];
     size_t count = 0;
     for (size_t i = 0; i < sizeof bits / sizeof *bits; i++)
@@ -185,6 +209,9 @@ static void happen(void)
         break;
     case FAULT_CLIENT:
         kill_client();
+        break;
+    case FAULT_EMPTY:
+        empty_one();
         break;
     default:
         jump_clock();

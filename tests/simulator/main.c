@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +39,8 @@ static const unsigned profiles[] = {
     FAULT_CRASH | FAULT_LOSS | FAULT_PARTITION | FAULT_PAUSE | FAULT_PRUNE | FAULT_CLOCK,
     FAULT_CRASH | FAULT_MOVE,
     FAULT_CRASH | FAULT_LEAVE,
+    FAULT_CRASH | FAULT_EMPTY,
+    FAULT_CRASH | FAULT_PARTITION | FAULT_EMPTY | FAULT_PRUNE,
     FAULT_CRASH | FAULT_PARTITION | FAULT_LEAVE | FAULT_CLIENT | FAULT_MOVE,
 };
 
@@ -55,7 +59,8 @@ static struct options options_of(const struct choice *choice, uint64_t seed)
     if (!choice->has_policy)
         options.policy = (enum replica_policy)(seed / 5 % 3);
     if (!choice->has_faults)
-        options.faults = profiles[seed / 15 % (sizeof profiles / sizeof *profiles)];
+        options.faults = profiles[seed / 15 % (sizeof profiles / sizeof *profiles)] |
+                         (seed % 2 == 0 ? FAULT_GUESTS : 0);
     return options;
 }
 
@@ -88,14 +93,14 @@ static void print_stats(const struct stats *stats, double seconds)
     printf(
         "%llu runs, %llu events, %llu virtual s, %llu messages; a run has %.1f faults, %.1f requests "
         "ended, %.1f events told;\n%llu epochs, %llu crashes (%llu of them by loss of power), %llu "
-        "clients killed, %llu starts, %llu snapshots, %llu orphans; %.1f s, %.1f runs a second\n",
+        "clients killed, %llu starts, %llu snapshots, %llu orphans, %llu disks replaced; %.1f s, %.1f runs a second\n",
         (unsigned long long)stats->runs, (unsigned long long)stats->steps,
         (unsigned long long)(stats->us / SECOND), (unsigned long long)stats->messages,
         (double)stats->faults / runs, (double)stats->acks / runs, (double)stats->events / runs,
         (unsigned long long)stats->epoch_starts, (unsigned long long)stats->crashes,
         (unsigned long long)stats->powers, (unsigned long long)stats->kills,
         (unsigned long long)stats->restarts, (unsigned long long)stats->snapshots,
-        (unsigned long long)stats->orphans, seconds,
+        (unsigned long long)stats->orphans, (unsigned long long)stats->emptied, seconds,
         seconds > 0 ? (double)stats->runs / seconds : 0);
 }
 
@@ -267,6 +272,8 @@ int main(int argc, char **argv)
         return 2;
     }
     disk_start();
+    (void)mallopt(M_TRIM_THRESHOLD, INT_MAX); /* runs come one after the other */
+    (void)mallopt(M_MMAP_THRESHOLD, INT_MAX);
     if (count > 1)
         return run_many(&choice, choice.options.seed, count,
                         jobs < 1 || jobs > JOBS_MAX ? 1 : jobs);

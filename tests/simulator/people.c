@@ -11,6 +11,11 @@
 
 static const char *room_names[ROOMS] = {"lobby", "attic"};
 
+static bool is_guest(const struct person *person)
+{
+    return person->number >= PEOPLE_MAX;
+}
+
 static void state_path(const struct person *person, char path[static 64])
 {
     (void)snprintf(path, 64, "/sim/%u/state", SERVERS_MAX + person->number + 1);
@@ -99,6 +104,53 @@ static void ask(struct person *person)
     }
 }
 
+/* ---- guests ---- */
+
+static void on_guest(void *context, const struct client_result *result)
+{
+    struct person *person = context;
+    if (person->process.is_cut)
+        return;
+    person->open--;
+    trace("g%u: call %d ended: %s %s", person->number, (int)result->call,
+          status_name(result->status), result->error);
+    if (result->status == STATUS_INTERNAL || result->status == STATUS_DATA_LOSS)
+        broken("right_answer", "a guest's request: %s", result->error);
+    world.stats.acks++;
+    person->answers++;
+}
+
+/* Whatever a client can ask for, in any order: most of it makes sense, some does not. */
+static void act_as_guest(struct person *person)
+{
+    static const enum client_call calls[] = {
+        CLIENT_SEND,   CLIENT_SEND,   CLIENT_JOIN,  CLIENT_JOIN,   CLIENT_LEAVE,
+        CLIENT_TOPIC,  CLIENT_INVITE, CLIENT_KICK,  CLIENT_TYPING, CLIENT_HISTORY,
+        CLIENT_LOGOUT, CLIENT_DELETE, CLIENT_LOGIN, CLIENT_ROOMS};
+    char name[16];
+    char other[16];
+    char room[16];
+    (void)snprintf(name, sizeof name, "guest%u", (unsigned)sim_below(3));
+    (void)snprintf(other, sizeof other, "guest%u", (unsigned)sim_below(3));
+    (void)snprintf(room, sizeof room, "club%u", (unsigned)sim_below(3));
+    struct client_view view;
+    client_inspect(person->client, &view);
+    struct client_request request = {.call = calls[sim_below(sizeof calls / sizeof *calls)]};
+    if (view.session == 0)
+        request.call = CLIENT_LOGIN;
+    request.room = request.call == CLIENT_SEND && sim_chance(300) ? "@p1" : room;
+    request.text = GUEST_TEXT;
+    request.name = request.call == CLIENT_LOGIN ? name : other;
+    request.password = sim_chance(950) ? "correct horse" : "wrong";
+    request.manner = CLIENT_ACCOUNT_ENSURED;
+    request.private_room = sim_chance(300);
+    request.ban = sim_chance(300);
+    struct error_text why;
+    person->open++;
+    if (client_ask(person->client, &request, on_guest, person, &why) != OK)
+        person->open--;
+}
+
 /* ---- the set-up ---- */
 
 static void on_joined(void *context, const struct client_result *result)
@@ -140,7 +192,7 @@ static void log_in(struct person *person)
 static void on_event(void *context, const Jackdaw__Event *event)
 {
     struct person *person = context;
-    if (!person->process.is_cut)
+    if (!person->process.is_cut && !is_guest(person))
         check_event(person, event);
 }
 
@@ -164,7 +216,7 @@ static void on_restored(void *context, const struct client_request *request, cli
 static void on_session_ended(void *context, enum status status, const char *text)
 {
     struct person *person = context;
-    if (!person->process.is_cut)
+    if (!person->process.is_cut && !is_guest(person))
         broken("sessions_survive", "person %u: %s (%s)", person->number, text, status_name(status));
 }
 
@@ -202,7 +254,10 @@ static void turn_person(struct process *process)
     if (sim_now() >= person->acts_at) {
         person->acts_at = sim_now() + 3 * MS + sim_below(60 * MS);
         if (may_ask && person->open < OPEN_MAX) {
-            ask(person);
+            if (is_guest(person))
+                act_as_guest(person);
+            else
+                ask(person);
             client_process(person->client);
         }
     }
@@ -303,7 +358,7 @@ void person_start(struct person *person)
     state_path(person, path);
     person->waits_for = 0;
     enum error error = client_new(&person->client, &options, &why);
-    if (error == OK)
+    if (error == OK && !is_guest(person))
         error = client_restore(person->client, path, &why);
     if (error != OK)
         broken("state_survives", "person %u: %s", person->number, why.text);
@@ -311,7 +366,9 @@ void person_start(struct person *person)
     struct client_view view;
     client_inspect(person->client, &view);
     trace("p%u starts%s", person->number, view.session != 0 ? ", with its session" : "");
-    if (view.session == 0 && person->waits_for == 0)
+    if (is_guest(person))
+        person->is_in = true;
+    else if (view.session == 0 && person->waits_for == 0)
         log_in(person);
     else
         person->is_in = person->waits_for == 0;
@@ -332,7 +389,7 @@ bool people_are_in(void)
 
 bool people_are_done(void)
 {
-    for (unsigned i = 0; i < PEOPLE_MAX; i++) {
+    for (unsigned i = 0; i < PEOPLE_MAX + world.guests; i++) {
         const struct person *person = &world.people[i];
         if (!person->is_up || !person->is_in || person->open > 0)
             return false;

@@ -22,10 +22,11 @@
 #include <stdint.h>
 
 #define SERVERS_MAX 5
-#define PEOPLE_MAX 3
-#define HOSTS_MAX \
-    (SERVERS_MAX + PEOPLE_MAX) /* the hosts of the people follow those of the servers */
+#define PEOPLE_MAX 3 /* those whose messages are checked; the guests follow */
+#define GUESTS_MAX 2
+#define HOSTS_MAX (SERVERS_MAX + PEOPLE_MAX + GUESTS_MAX) /* of servers, people, guests */
 #define ROOMS 2
+#define GUEST_TEXT "a guest says something"
 #define MS UINT64_C(1000) /* virtual time counts in microseconds */
 #define SECOND UINT64_C(1000000)
 
@@ -129,6 +130,7 @@ enum fault_bits {
     FAULT_PRUNE = 512,  /* logs are short: --log_keep is small */
     FAULT_EMPTY = 1024, /* servers come back without data */
     FAULT_CLOCK = 2048, /* wall clocks differ and jump */
+    FAULT_GUESTS = 4096 /* no fault: guests come, do whatever a client can ask for, and go */
 };
 
 struct options {
@@ -148,8 +150,12 @@ struct server {
     unsigned number; /* 0 ..; the id is number + 1 */
     bool is_up;
     bool has_left;
-    bool was_told_to_leave;
-    uint64_t restart_at; /* UINT64_MAX: none scheduled */
+    bool forwards;             /* --forward */
+    bool was_emptied;          /* once a run */
+    bool is_to_be_emptied;     /* its next death takes the disk along */
+    const struct store *store; /* the one at the last look: another one means a snapshot */
+    uint64_t orphans;          /* at the last look */
+    uint64_t restart_at;       /* UINT64_MAX: none scheduled */
     char internal[32];
     char client[32];
     struct position committed; /* seen so far in this life */
@@ -199,13 +205,14 @@ struct person {
 
 struct stats {
     uint64_t runs, steps, us, acks, events, crashes, powers, kills, faults, epoch_starts, snapshots,
-        orphans, restarts, messages;
+        orphans, restarts, messages, emptied, rewinds;
 };
 
 struct world {
     struct options options;
     struct server servers[SERVERS_MAX];
-    struct person people[PEOPLE_MAX];
+    struct person people[PEOPLE_MAX + GUESTS_MAX];
+    unsigned guests;
     bool is_strict;
     bool is_gentle;
     bool is_set_up;

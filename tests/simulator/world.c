@@ -9,7 +9,7 @@
 
 #define UP_WITHIN (60 * SECOND)
 #define CONVERGE_WITHIN (40 * SECOND)
-#define SERVED_WITHIN (5 * SECOND)
+#define SERVED_WITHIN (CLIENT_ANSWER_MS * MS + 3 * SECOND) /* a server without power says nothing */
 #define RESTART_WHEN_REFUSED (300 * MS)
 
 struct world world;
@@ -63,6 +63,12 @@ static void bury(struct server *server)
     world.stats.crashes++;
     world.stats.powers += loses_power;
     trace("s%u is dead%s", server->number + 1, loses_power ? ", without power" : "");
+    if (server->is_to_be_emptied) {
+        disk_empty(process->host);
+        trace("the disk of s%u is replaced by an empty one", server->number + 1);
+        world.stats.emptied++;
+        server->is_to_be_emptied = false;
+    }
     plan_restart(server, sim_chance(300) ? sim_below(30 * MS) : 20 * MS + sim_below(3 * SECOND));
 }
 
@@ -81,11 +87,25 @@ void server_kill(struct server *server, bool loses_power)
     bury(server);
 }
 
+/* Whether the master lists it as one that has left for good. */
+static bool is_struck_off(const struct server *server)
+{
+    const struct server *master = server_master();
+    if (master == NULL)
+        return false;
+    const struct replica_member *members;
+    size_t count = replica_members(cluster_replica(master->core.cluster), &members);
+    for (size_t i = 0; i < count; i++)
+        if (members[i].id == server->number + 1)
+            return members[i].left;
+    return false;
+}
+
 /* The core has ended by itself: it left, it was refused, or its disk failed. */
 static void end_by_itself(struct server *server)
 {
     struct process *process = &server->process;
-    bool has_left = !server->core.has_failed;
+    bool has_left = !server->core.has_failed || is_struck_off(server);
     trace("s%u ends: %s", server->number + 1, has_left ? "it has left" : server->core.problem.text);
     process_enter(process);
     core_release(&server->core);
@@ -149,15 +169,17 @@ static void set_options(struct server *server, bool is_first)
         "--password_cost=minimal",
         "--founding_wait=500",
         "--rate_limit=0",
+        "--max_sessions=64",
         "--log_level",
         world.options.logs ? "debug" : "error",
         "--durability",
         policy_name(world.options.policy),
+        server->forwards ? "--forward" : "--forward=no",
         masters[0] == '\0' ? NULL : "--master_address",
         masters,
         NULL,
     };
-    int count = masters[0] == '\0' ? 13 : 15;
+    int count = masters[0] == '\0' ? 15 : 17;
     struct error_text why;
     if (server_options_parse(count, (char *const *)arguments, &server->options, &why) != OK)
         broken("harness", "%s", why.text);
@@ -178,6 +200,7 @@ void server_start(struct server *server, bool is_first)
     server->restart_at = UINT64_MAX;
     server->committed = (struct position){0};
     server->was_master = false;
+    server->store = NULL;
     network_host_is_off(process->host, false);
     process_enter(process);
     set_options(server, is_first);
@@ -216,7 +239,8 @@ struct server *server_master(void)
 
 static void set_strictness(void)
 {
-    unsigned harmless = FAULT_CRASH | FAULT_CLIENT | FAULT_PRUNE | FAULT_MOVE | FAULT_CLOCK;
+    unsigned harmless =
+        FAULT_CRASH | FAULT_CLIENT | FAULT_PRUNE | FAULT_MOVE | FAULT_CLOCK | FAULT_GUESTS;
     bool is_crash_only = (world.options.faults & ~harmless) == 0;
     world.is_strict = world.options.policy == REPLICA_QUORUM ||
                       (world.options.policy == REPLICA_ALL && is_crash_only) ||
@@ -236,7 +260,7 @@ static void look_after(void *context, uint64_t id)
         if (!server->is_up && !server->has_left && server->restart_at <= sim_now())
             server_start(server, i == 0 && !world.is_set_up);
     }
-    for (unsigned i = 0; i < PEOPLE_MAX && !world.is_over; i++) {
+    for (unsigned i = 0; i < PEOPLE_MAX + world.guests && !world.is_over; i++) {
         struct person *person = &world.people[i];
         if (!person->is_up && person->restart_at <= sim_now())
             person_start(person);
@@ -247,13 +271,13 @@ static void look_after(void *context, uint64_t id)
 
 static bool are_in_sync(void)
 {
-    const char *why;
+    const char *why = "";
     return people_are_in() && check_converged(&why);
 }
 
 static bool is_settled(void)
 {
-    const char *why;
+    const char *why = "";
     return people_are_done() && check_converged(&why);
 }
 
@@ -286,10 +310,15 @@ static void print_state(void)
                 (unsigned long long)replica_committed(replica),
                 (size_t)store_orphan_count(server->core.store));
     }
-    for (unsigned i = 0; i < PEOPLE_MAX; i++)
-        fprintf(stderr, "p%u: %s, %zu open, %llu answers\n", i,
-                world.people[i].is_up ? "up" : "dead", world.people[i].open,
-                (unsigned long long)world.people[i].answers);
+    for (unsigned i = 0; i < PEOPLE_MAX + world.guests; i++) {
+        const struct person *person = &world.people[i];
+        struct client_view view = {.server = NULL};
+        if (person->is_up)
+            client_inspect(person->client, &view);
+        fprintf(stderr, "p%u: %s, %zu open, %llu answers; server %s, %zu waiting, %zu under way\n",
+                i, person->is_up ? "up" : "dead", person->open, (unsigned long long)person->answers,
+                view.server == NULL ? "none" : view.server, view.waiting, view.under_way);
+    }
 }
 
 static void run_until(bool (*is_done)(void), uint64_t within, const char *what)
@@ -314,9 +343,11 @@ static void set_up(void)
 {
     world.is_quiet = true;
     unsigned turn = (unsigned)sim_below(world.options.servers);
+    bool forwards = sim_chance(300);
     for (unsigned i = 0; i < world.options.servers; i++) {
         struct server *server = &world.servers[i];
         server->number = i;
+        server->forwards = forwards && sim_chance(700);
         unsigned host = 1 + (i + turn) % world.options.servers;
         (void)snprintf(server->internal, sizeof server->internal, "10.0.0.%u:2626", host);
         (void)snprintf(server->client, sizeof server->client, "10.0.0.%u:2625", host);
@@ -326,7 +357,7 @@ static void set_up(void)
     }
     for (unsigned i = 0; i < world.options.servers; i++)
         server_start(&world.servers[i], i == 0);
-    for (unsigned i = 0; i < PEOPLE_MAX; i++) {
+    for (unsigned i = 0; i < PEOPLE_MAX + world.guests; i++) {
         world.people[i].number = i;
         person_start(&world.people[i]);
     }
@@ -371,7 +402,7 @@ static void converge(void)
 
 static void tear_down(void)
 {
-    for (unsigned i = 0; i < PEOPLE_MAX; i++)
+    for (unsigned i = 0; i < PEOPLE_MAX + world.guests; i++)
         person_stop(&world.people[i]);
     for (unsigned i = 0; i < world.options.servers; i++) {
         struct server *server = &world.servers[i];
@@ -402,6 +433,8 @@ static void add(struct stats *totals, const struct stats *stats)
     totals->epoch_starts += stats->epoch_starts;
     totals->snapshots += stats->snapshots;
     totals->orphans += stats->orphans;
+    totals->emptied += stats->emptied;
+    totals->rewinds += stats->rewinds;
     totals->restarts += stats->restarts;
 }
 
@@ -417,6 +450,7 @@ void world_run(const struct options *options, struct stats *totals)
     set_strictness();
     static const uint64_t every[] = {60 * MS, 300 * MS, 300 * MS, 1500 * MS};
     world.fault_every = every[sim_below(sizeof every / sizeof *every)];
+    world.guests = (options->faults & FAULT_GUESTS) != 0 ? GUESTS_MAX : 0;
     world.may_leave = (options->faults & FAULT_LEAVE) != 0 && options->servers >= 3;
     set_up();
     faults_begin();
