@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
-# cmake --install: jackdaw-server and jackdaw, their man pages, the documents, the systemd unit. Include
-# this after the targets `server` and `client`. In the build folder the two keep their short names.
+# cmake --install: jackdaw-server, jackdaw-admin and jackdaw, their man pages, the documents, the systemd unit. Include
+# this after the targets `server`, `client` and `jackdaw-admin`. In the build folder the first two have
+# short names.
 include(GNUInstallDirs)
 
 install(PROGRAMS $<TARGET_FILE:server> DESTINATION ${CMAKE_INSTALL_BINDIR} RENAME jackdaw-server)
 install(PROGRAMS $<TARGET_FILE:client> DESTINATION ${CMAKE_INSTALL_BINDIR} RENAME jackdaw)
+# jackdaw-server --status looks for it beside itself.
+install(TARGETS jackdaw-admin DESTINATION ${CMAKE_INSTALL_BINDIR})
 
 install(PROGRAMS ${PROJECT_SOURCE_DIR}/scripts/serve.sh
   DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/jackdaw RENAME serve)
@@ -19,7 +22,7 @@ install(FILES ${PROJECT_BINARY_DIR}/systemd/jackdaw-server@.service DESTINATION 
 install(FILES ${PROJECT_SOURCE_DIR}/systemd/jackdaw.sysusers
   DESTINATION lib/sysusers.d RENAME jackdaw.conf)
 
-foreach(page jackdaw-server.1 jackdaw.1)
+foreach(page jackdaw-server.1 jackdaw-admin.1 jackdaw.1)
   configure_file(${PROJECT_SOURCE_DIR}/man/${page}.in ${PROJECT_BINARY_DIR}/man/${page} @ONLY)
   install(FILES ${PROJECT_BINARY_DIR}/man/${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 endforeach()

@@ -103,7 +103,7 @@ master_of() {
   printf '%s' "${id:-0}"
 }
 
-status_of() { "${build:-build}/server" --status "$1" --json 2>/dev/null || true; }
+status_of() { "${build:-build}/jackdaw-admin" status "$1" --json 2>/dev/null || true; }
 
 # is_port_open PORT [HOST]: whether something answers there, by default on loopback.
 is_port_open() { (exec {fd}<>"/dev/tcp/${2:-127.0.0.1}/$1") 2>/dev/null; }

@@ -101,7 +101,7 @@ status() {
   else
     say "Server $n: not started by this script, or not running"
   fi
-  "$build/server" --status "$(internal_address "$n")"
+  "$build/jackdaw-admin" status "$(internal_address "$n")"
 }
 
 stop() {
@@ -132,7 +132,7 @@ install_unit() {
   systemctl enable "jackdaw-server@$n"
   systemctl restart "jackdaw-server@$n"
   say "Server $n is run by systemd; its options are in /etc/jackdaw/$n.env, its data is in /var/lib/jackdaw/$n."
-  say "See:   $prefix/bin/jackdaw-server --status $(internal_address "$n"); journalctl -u jackdaw-server@$n"
+  say "See:   $prefix/bin/jackdaw-admin status $(internal_address "$n"); journalctl -u jackdaw-server@$n"
   say "Stop:  systemctl stop jackdaw-server@$n"
 }
 

@@ -106,7 +106,7 @@ status() {
       missing=1
     fi
   done
-  [[ -z $known ]] || "$build/server" --status "$known" || missing=1
+  [[ -z $known ]] || "$build/jackdaw-admin" status "$known" || missing=1
   return "$missing"
 }
 

@@ -14,4 +14,8 @@ uint64_t clock_monotonic_us(void);
 /* Milliseconds since 1970-01-01 UTC; jumps when somebody sets the clock. */
 uint64_t clock_wall_ms(void);
 
+/* Servers and jackdaw-admin report a wall clock that differs by more: messages between servers may take
+ * seconds. */
+#define CLOCK_TOLERANCE_MS 5000
+
 #endif

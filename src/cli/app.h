@@ -141,12 +141,7 @@ void app_set_current(struct app *app, const char *room);
  * either the invocation is ended and the result NULL. */
 const char *app_room_of(struct invocation *invocation, size_t argument);
 
-/* Whether a failed question of /status is followed by another, or by an end of its own. */
+/* Ends /status without the state of the cluster, if no server answered it. False: a server did. */
 bool status_goes_on(struct invocation *invocation, const struct client_result *result);
-/* "master", "in sync" ...: the words of server --status. */
-const char *status_state_of(const Jackdaw__StatusReply *status,
-                            const Jackdaw__StatusReply__Member *member);
-/* Whether `lag` says anything: a member that has left is not told of what is written. */
-bool status_has_lag(const Jackdaw__StatusReply__Member *member);
 
 #endif

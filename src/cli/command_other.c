@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* With the server's view where there is a server, else with ours alone. */
+/* Reports the cluster where a server answers, else this client alone. */
 void run_status(struct invocation *invocation)
 {
     struct client_view view;
@@ -18,28 +18,8 @@ bool status_goes_on(struct invocation *invocation, const struct client_result *r
 {
     if (result->status == STATUS_OK || result->call != CLIENT_STATUS)
         return false;
-    if (result->status == STATUS_UNIMPLEMENTED)
-        app_ask(invocation, &(struct client_request){.call = CLIENT_INFO});
-    else
-        app_end(invocation, STATUS_OK, "");
+    app_end(invocation, STATUS_OK, "");
     return true;
-}
-
-const char *status_state_of(const Jackdaw__StatusReply *status,
-                            const Jackdaw__StatusReply__Member *member)
-{
-    if (member->left)
-        return "left";
-    if (member->id == status->master)
-        return "master";
-    if (member->in_sync)
-        return "in sync";
-    return member->voter ? "behind" : "joining";
-}
-
-bool status_has_lag(const Jackdaw__StatusReply__Member *member)
-{
-    return !member->left && member->position != NULL && member->position->seq != 0;
 }
 
 void run_stats(struct invocation *invocation)

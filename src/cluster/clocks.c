@@ -4,7 +4,7 @@
 static bool is_far(int64_t left_ms, int64_t right_ms)
 {
     int64_t difference_ms = left_ms - right_ms;
-    return difference_ms > CLOCKS_TOLERANCE_MS || difference_ms < -CLOCKS_TOLERANCE_MS;
+    return difference_ms > CLOCK_TOLERANCE_MS || difference_ms < -CLOCK_TOLERANCE_MS;
 }
 
 void clocks_init(struct clocks *clocks, uint16_t own)

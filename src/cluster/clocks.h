@@ -8,7 +8,7 @@
  *      CLOCKS_SETTLE_MS. Until then the server goes on from the time before the step. Each server
  *      tells the others this settled clock.
  *   2. A server whose settled clock differs from the median of all that it has heard lately by more
- *      than CLOCKS_TOLERANCE_MS stamps the median. Of an even number the earlier one of the two in
+ *      than CLOCK_TOLERANCE_MS stamps the median. Of an even number the earlier one of the two in
  *      the middle counts: of two servers that differ, the one that is behind.
  *
  * Clocks of before CLOCKS_UNSET_BEFORE_MS were never set and have no say. Pure: times are arguments.
@@ -16,13 +16,13 @@
 #ifndef JACKDAW_CLUSTER_CLOCKS_H
 #define JACKDAW_CLUSTER_CLOCKS_H
 
+#include "base/clock.h"
 #include "replication/replica.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define CLOCKS_TOLERANCE_MS 5000 /* messages between servers may wait for seconds */
 #define CLOCKS_SETTLE_MS 60000
 #define CLOCKS_FRESH_MS 10000                          /* what was heard earlier has no say */
 #define CLOCKS_TOLD_MS 60000                           /* between two warnings about one server */
@@ -70,7 +70,7 @@ uint64_t clocks_time(const struct clocks *clocks);
 bool clocks_difference(const struct clocks *clocks, uint16_t node, int64_t *out);
 
 /* Calls tell for each server, this one included, whose clock differs by more than
- * CLOCKS_TOLERANCE_MS and that was not told of for CLOCKS_TOLD_MS. About once a second. */
+ * CLOCK_TOLERANCE_MS and that was not told of for CLOCKS_TOLD_MS. About once a second. */
 void clocks_check(struct clocks *clocks,
                   void (*tell)(void *context, uint16_t node, int64_t difference_ms), void *context);
 

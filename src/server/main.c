@@ -3,14 +3,16 @@
 #include "base/output.h"
 #include "rpc/protocol.h"
 #include "server/core.h"
-#include "server/operator.h"
 #include "version.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -138,15 +140,59 @@ static int serve(const struct server_options *options)
     return in_good_order ? EXIT_SUCCESS : fail(why.text);
 }
 
-/* Asks a running server what the options say. */
+/* ---- --status, --leave and --remove: jackdaw-admin does them ---- */
+
+/* Runs jackdaw-admin in the place of this program: the one in its folder, else the one in PATH. */
+static int run_admin(char *words[])
+{
+    static const char name[] = "jackdaw-admin";
+    char path[PATH_MAX + sizeof name];
+    ssize_t size = readlink("/proc/self/exe", path, PATH_MAX);
+    char *slash = size < 0 ? NULL : memrchr(path, '/', (size_t)size);
+    words[0] = (char *)name;
+    if (slash != NULL) {
+        memcpy(slash + 1, name, sizeof name);
+        (void)execv(path, words);
+    }
+    (void)execvp(name, words);
+    struct error_text why;
+    (void)error_set(&why, OK,
+                    "--status, --leave and --remove need the program jackdaw-admin, which is "
+                    "neither in the folder of this program nor in PATH: %s",
+                    strerror(errno));
+    return fail(why.text);
+}
+
+static int run_removal(const struct server_options *options)
+{
+    char id[8];
+    size_t size = options->cluster.masters.count * (ADDRESS_TEXT_SIZE + 1);
+    char *list = malloc(size);
+    if (list == NULL)
+        return fail("out of memory");
+    char *end = list;
+    for (size_t i = 0; i < options->cluster.masters.count; i++) {
+        if (i > 0)
+            *end++ = ',';
+        address_format(&options->cluster.masters.items[i], end);
+        end += strlen(end);
+    }
+    (void)snprintf(id, sizeof id, "%u", (unsigned)options->remove);
+    int result = run_admin((char *[]){NULL, "remove", id, list, NULL});
+    free(list);
+    return result;
+}
+
 static int ask(const struct server_options *options)
 {
-    struct error_text why = {.text = ""};
-    (void)signal(SIGPIPE, SIG_IGN);
-    rpc_init();
-    if (operator_run(options, stdout, &why) != OK)
-        return fail(why.text);
-    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (options->remove != 0)
+        return run_removal(options);
+    if (options->leave != NULL)
+        return run_admin((char *[]){NULL, "leave", (char *)options->leave, NULL});
+    if (options->tls_ca != NULL && setenv("JACKDAW_TLS_CA", options->tls_ca, 1) != 0)
+        return fail("out of memory");
+    return run_admin(
+        (char *[]){NULL, "status", (char *)options->status, options->json ? "--json" : NULL, NULL});
 }
 
 int main(int argc, char **argv)

@@ -36,10 +36,10 @@ struct server_options {
     const char *log_file; /* NULL: standard error */
 
     /* The operator's: at most one is given, and then no server is started. */
-    struct option_address status; /* who is asked; port not 0 */
-    bool json;                    /* with status */
-    struct option_address leave;  /* who shall leave */
-    uint32_t remove;              /* id of who shall be removed, through masters; 0: nobody */
+    const char *status; /* address of the server to ask, as typed; NULL */
+    bool json;          /* with status */
+    const char *leave;  /* internal address of the server that leaves, as typed; NULL */
+    uint32_t remove;    /* id of the dead server to remove, through masters; 0: none */
 
     bool help;
     bool version;

@@ -37,13 +37,15 @@ static void finish(struct client_pool_fixture *fixture)
 
 /* ---- commands ---- */
 
-/* Runs `server` with up to three words until it ends, while the crowd goes on; its exit status. */
+/* Runs jackdaw-admin, or `server` where the first word is one of its options, with up to three words
+ * until it ends, while the crowd goes on; its exit status. */
 static int run(struct client_pool_fixture *fixture, struct process **process, const char *first,
                const char *second, const char *third)
 {
     const char *words[] = {first, second, third, NULL};
-    const struct process_options options = {
-        .name = "operator", .program = TEST_SERVER, .arguments = words};
+    const struct process_options options = {.name = "operator",
+                                            .program = *first == '-' ? TEST_SERVER : TEST_ADMIN,
+                                            .arguments = words};
     *process = process_start(fixture->group, &options);
     process_end_input(*process);
     PROCESS_GROUP_WAIT(fixture->group, process_ended(*process));
@@ -100,7 +102,7 @@ static void assert_json_status(struct client_pool_fixture *fixture, size_t i, co
 {
     static char text[65536];
     struct process *process;
-    assert_int_equal(run(fixture, &process, "--status", address, "--json"), 0);
+    assert_int_equal(run(fixture, &process, "status", address, "--json"), 0);
     json_t *object = json_loads(all_lines(process, text, sizeof text), 0, NULL);
     if (!json_is_object(object))
         process_group_fail(fixture->group, "not a JSON object: %s", text);
@@ -178,7 +180,7 @@ static void leaves(struct client_pool_fixture *fixture, size_t i)
 {
     struct cluster *cluster = &fixture->cluster;
     unsigned others = cluster_running(cluster) & ~(1u << i);
-    assert_runs(fixture, "--leave", cluster->servers[i].internal, NULL);
+    assert_runs(fixture, i % 2 == 0 ? "leave" : "--leave", cluster->servers[i].internal, NULL);
     CLIENT_POOL_WAIT(&fixture->pool, process_ended(cluster->servers[i].process));
     assert_int_equal(process_wait(cluster->servers[i].process, PROCESS_GROUP_PATIENCE_MS), 0);
     client_pool_each_goes_on(&fixture->pool, A_LITTLE);

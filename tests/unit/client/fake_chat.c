@@ -718,8 +718,7 @@ void fake_server_start(struct fake_server *server, struct fake_cluster *cluster)
     ASSERT(rpc_server_new(&server->rpc, &options, &why) == OK);
     ASSERT(rpc_server_add(server->rpc, &server->service.base, limits) == OK);
     server->operator_service = operator_handlers;
-    if (!server->old)
-        ASSERT(rpc_server_add(server->rpc, &server->operator_service.base, NULL) == OK);
+    ASSERT(rpc_server_add(server->rpc, &server->operator_service.base, NULL) == OK);
     enum error error = rpc_server_listen(server->rpc, &why);
     if (error != OK)
         (void)fprintf(stderr, "fake server: %s\n", why.text);

@@ -106,7 +106,6 @@ struct fake_stream {
 struct fake_server {
     Jackdaw__Chat_Service service; /* first */
     Jackdaw__Operator_Service operator_service;
-    bool old; /* from before there was an operator's service; set before it is started */
     struct fake_cluster *cluster;
     struct rpc_server *rpc; /* NULL while dead */
     struct address address;

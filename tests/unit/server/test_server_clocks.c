@@ -67,7 +67,7 @@ static void test_alone__nothing_is_told_before_the_clock_was_read(void **state)
 static void test_alone__a_moment_of_a_wrong_clock_is_not_seen(void **state)
 {
     (void)state;
-    static const int64_t steps[] = {YEAR_MS, -YEAR_MS, CLOCKS_TOLERANCE_MS + 1};
+    static const int64_t steps[] = {YEAR_MS, -YEAR_MS, CLOCK_TOLERANCE_MS + 1};
     for (size_t i = 0; i < 3; i++) {
         struct scene scene = started(0);
         pass(&scene, 1000);
@@ -113,11 +113,11 @@ static void test_alone__small_corrections_count_at_once(void **state)
     (void)state;
     struct scene scene = started(0);
     for (int i = 0; i < 10; i++) {
-        scene.ahead_ms += CLOCKS_TOLERANCE_MS;
+        scene.ahead_ms += CLOCK_TOLERANCE_MS;
         pass(&scene, 10);
         assert_int_equal(error_of(&scene), scene.ahead_ms);
     }
-    scene.ahead_ms -= CLOCKS_TOLERANCE_MS;
+    scene.ahead_ms -= CLOCK_TOLERANCE_MS;
     pass(&scene, 10);
     assert_int_equal(error_of(&scene), scene.ahead_ms);
 }
@@ -144,11 +144,11 @@ static void test_three__one_wrong_clock_changes_nothing(void **state)
 static void test_three__small_differences_do_not_count(void **state)
 {
     (void)state;
-    struct scene scene = started(CLOCKS_TOLERANCE_MS);
+    struct scene scene = started(CLOCK_TOLERANCE_MS);
     hear(&scene, 2, 0);
     hear(&scene, 3, 0);
-    assert_int_equal(error_of(&scene), CLOCKS_TOLERANCE_MS);
-    scene = started(CLOCKS_TOLERANCE_MS + 1);
+    assert_int_equal(error_of(&scene), CLOCK_TOLERANCE_MS);
+    scene = started(CLOCK_TOLERANCE_MS + 1);
     hear(&scene, 2, 0);
     hear(&scene, 3, 0);
     assert_int_equal(error_of(&scene), 0);

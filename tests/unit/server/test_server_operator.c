@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The operator's questions: what a server tells of the cluster, how it is printed, and what happens
  * when the one who is asked refuses, is silent, or is somebody else. */
+#include "admin/admin.h"
+#include "admin/status_report.h"
 #include "replica_fixture.h"
 #include "rpc/server.h"
 #include "server/handle_operator.h"
-#include "server/operator.h"
 
 #include <arpa/inet.h>
 #include <jansson.h>
@@ -141,10 +142,15 @@ __attribute__((noinline)) static char *printed(const Jackdaw__StatusReply *reply
     size_t size = 0;
     FILE *file = open_memstream(&text, &size);
     assert_non_null(file);
-    if (json)
-        assert_true(operator_print_json(reply, file));
-    else
-        operator_print_text(reply, file);
+    if (json) {
+        json_t *object = status_report_json(reply);
+        assert_non_null(object);
+        assert_int_equal(json_dumpf(object, file, JSON_COMPACT), 0);
+        (void)fputc('\n', file);
+        json_decref(object);
+    } else {
+        status_report_print(reply, file);
+    }
     assert_int_equal(fclose(file), 0);
     return text;
 }
@@ -326,26 +332,24 @@ static void test_print__json(void **state)
     assert_string_equal(strchr(text, '\n'), "\n"); /* one line */
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(object);
-    const char *type, *server, *role, *master_client, *durability;
+    const char *server, *role, *master_client, *durability;
     json_int_t requests, entries;
     json_int_t id, master, epoch, servers, in_sync, last_seq, committed_epoch, orphans, clients, up;
     json_t *members;
     int checking;
     assert_int_equal(
         json_unpack(object,
-                    "{s:s,s:s,s:I,s:s,s:I,s:s,s:I,s:s,s:I,s:I,s:{s:I,s:I*},s:{s:I,s:I*},s:o,s:I,"
+                    "{s:s,s:I,s:s,s:I,s:s,s:I,s:s,s:I,s:I,s:{s:I,s:I*},s:{s:I,s:I*},s:o,s:I,"
                     "s:I,s:I,s:I,s:I,s:n,s:b,s:n!}",
-                    "type", &type, "server", &server, "id", &id, "role", &role, "master", &master,
-                    "master_client", &master_client, "epoch", &epoch, "durability", &durability,
-                    "servers", &servers, "in_sync", &in_sync, "last", "seq", &last_seq, "epoch",
-                    &epoch, "committed", "epoch", &committed_epoch, "seq", &last_seq, "members",
-                    &members, "orphans", &orphans, "clients", &clients, "uptime_ms", &up,
-                    "poison_requests", &requests, "poison_entries", &entries, "checked_ms",
-                    "checking", &checking, "damage"),
+                    "server", &server, "id", &id, "role", &role, "master", &master, "master_client",
+                    &master_client, "epoch", &epoch, "durability", &durability, "servers", &servers,
+                    "in_sync", &in_sync, "last", "seq", &last_seq, "epoch", &epoch, "committed",
+                    "epoch", &committed_epoch, "seq", &last_seq, "members", &members, "orphans",
+                    &orphans, "clients", &clients, "uptime_ms", &up, "poison_requests", &requests,
+                    "poison_entries", &entries, "checked_ms", "checking", &checking, "damage"),
         0);
     assert_int_equal(requests, 0);
     assert_int_equal(entries, 0);
-    assert_string_equal(type, "cluster");
     assert_int_equal(master, 1);
     assert_int_equal(servers, 3);
     assert_int_equal(in_sync, 2);
@@ -502,62 +506,59 @@ static void post_close(struct post *post)
     task_queue_free(post->queue);
 }
 
-/* Runs what an operator typed; *out (freed by the caller) has what was printed. */
-static enum error run(const char *option, const char *other, char **out, struct error_text *why)
+/* Runs what an operator typed, three words at most; *out (freed by the caller) has what was printed. */
+static enum error run(const char *const words[3], char **out, struct error_text *why)
 {
-    struct server_options options;
-    char *argv[] = {(char *)"server", (char *)option, (char *)other, NULL};
+    struct admin_options options;
+    char *argv[5] = {(char *)"jackdaw-admin"};
+    int count = 1;
+    for (; count < 4 && words[count - 1] != NULL; count++)
+        argv[count] = (char *)words[count - 1];
     why->text[0] = '\0';
-    if (server_options_parse(other == NULL ? 2 : 3, argv, &options, why) != OK)
+    if (admin_options_parse(count, argv, &options, why) != OK)
         fail_msg("%s", why->text);
     size_t size;
     FILE *file = open_memstream(out, &size);
     assert_non_null(file);
-    enum error error = operator_run(&options, file, why);
+    enum error error = admin_run(&options, file, why);
     assert_int_equal(fclose(file), 0);
-    server_options_release(&options);
+    admin_options_release(&options);
     return error;
 }
 
-static void expect_answer(const char *option, const char *other, const char *hint)
+#define WORDS(...) ((const char *const[3]){__VA_ARGS__})
+
+static void expect_answer(const char *const words[3], const char *hint)
 {
     char *out;
     struct error_text why;
-    if (run(option, other, &out, &why) != OK)
+    if (run(words, &out, &why) != OK)
         fail_msg("%s", why.text);
     if (strstr(out, hint) == NULL)
         fail_msg("\"%s\" does not tell \"%s\"", out, hint);
     free(out);
 }
 
-static void expect_error(const char *option, const char *other, enum error error, const char *hint)
+static void expect_error(const char *const words[3], enum error error, const char *hint)
 {
     char *out;
     struct error_text why;
-    assert_int_equal(run(option, other, &out, &why), error);
+    assert_int_equal(run(words, &out, &why), error);
     if (strstr(why.text, hint) == NULL)
         fail_msg("\"%s\" does not tell \"%s\"", why.text, hint);
     assert_string_equal(out, "");
     free(out);
 }
 
-static char *option_of(char text[static 400], const char *name, const struct address *address)
-{
-    char formatted[ADDRESS_TEXT_SIZE];
-    address_format(address, formatted);
-    (void)snprintf(text, 400, "--%s=%s", name, formatted);
-    return text;
-}
-
 static void test_operator__status_of_a_server(void **state)
 {
     (void)state;
     struct post post;
-    char status[400];
+    char status[ADDRESS_TEXT_SIZE];
     post_open(&post, true);
-    option_of(status, "status", &post.address);
-    expect_answer(status, NULL, "server 1 is the master of epoch 3");
-    expect_answer(status, "--json", "\"type\":\"cluster\"");
+    address_format(&post.address, status);
+    expect_answer(WORDS("status", status), "server 1 is the master of epoch 3");
+    expect_answer(WORDS("status", status, "--json"), "\"type\":\"cluster\"");
     post_close(&post);
 }
 
@@ -565,14 +566,14 @@ static void test_operator__leave(void **state)
 {
     (void)state;
     struct post post;
-    char leave[400];
+    char leave[ADDRESS_TEXT_SIZE];
     post_open(&post, true);
-    option_of(leave, "leave", &post.address);
-    expect_answer(leave, NULL, "leaves the cluster for good");
+    address_format(&post.address, leave);
+    expect_answer(WORDS("leave", leave), "leaves the cluster for good");
     assert_int_equal(post.leave_calls, 1);
     assert_int_equal(post.leave_id, 0);
     post.leave_status = STATUS_FAILED_PRECONDITION;
-    expect_error(leave, NULL, ERROR_DENIED, "nobody else has everything");
+    expect_error(WORDS("leave", leave), ERROR_DENIED, "nobody else has everything");
     post_close(&post);
 }
 
@@ -580,15 +581,15 @@ static void test_operator__remove_goes_to_the_master(void **state)
 {
     (void)state;
     struct post master, slave;
-    char through[400];
+    char through[ADDRESS_TEXT_SIZE];
     post_open(&master, true);
     post_open(&slave, true);
     slave.sample.reply.id = 2;
     char internal[ADDRESS_TEXT_SIZE];
     address_format(&master.address, internal);
     slave.sample.members[0].internal = master.sample.members[0].internal = internal;
-    option_of(through, "master_address", &slave.address);
-    expect_answer("--remove=12", through, "server 12 is no longer a member");
+    address_format(&slave.address, through);
+    expect_answer(WORDS("remove", "12", through), "server 12 is no longer a member");
     assert_int_equal(master.leave_calls, 1);
     assert_int_equal(master.leave_id, 12);
     assert_int_equal(slave.leave_calls, 0);
@@ -600,16 +601,16 @@ static void test_operator__remove_is_for_the_dead(void **state)
 {
     (void)state;
     struct post post;
-    char through[400];
+    char through[ADDRESS_TEXT_SIZE];
     post_open(&post, true);
-    option_of(through, "master_address", &post.address);
-    expect_error("--remove=2", through, ERROR_DENIED, "server 2 is alive");
-    expect_error("--remove=1", through, ERROR_DENIED, "server 1 is alive");
-    expect_error("--remove=7", through, ERROR_NOT_FOUND, "no server 7");
-    expect_answer("--remove=4", through, "already no longer a member");
+    address_format(&post.address, through);
+    expect_error(WORDS("remove", "2", through), ERROR_DENIED, "server 2 is alive");
+    expect_error(WORDS("remove", "1", through), ERROR_DENIED, "server 1 is alive");
+    expect_error(WORDS("remove", "7", through), ERROR_NOT_FOUND, "no server 7");
+    expect_answer(WORDS("remove", "4", through), "already no longer a member");
     assert_int_equal(post.leave_calls, 0);
     post.sample.reply.master = 0;
-    expect_error("--remove=12", through, ERROR_REFUSED, "knows no master");
+    expect_error(WORDS("remove", "12", through), ERROR_REFUSED, "knows no master");
     assert_int_equal(post.leave_calls, 0);
     post_close(&post);
 }
@@ -632,19 +633,20 @@ static void test_operator__nobody_there(void **state)
     (void)state;
     struct post post;
     struct address nobody;
-    char text[400];
+    char text[ADDRESS_TEXT_SIZE];
     char both[900];
     int fd = bound_socket(&nobody);
-    expect_error(option_of(text, "status", &nobody), NULL, ERROR_REFUSED, "no server answers at");
-    expect_error(option_of(text, "leave", &nobody), NULL, ERROR_REFUSED, "no server answers at");
-    expect_error("--remove=12", option_of(text, "master_address", &nobody), ERROR_REFUSED,
-                 "no server answers at");
+    address_format(&nobody, text);
+    expect_error(WORDS("status", text), ERROR_REFUSED, "no server answers at");
+    address_format(&nobody, text);
+    expect_error(WORDS("leave", text), ERROR_REFUSED, "no server answers at");
+    expect_error(WORDS("remove", "12", text), ERROR_REFUSED, "no server answers at");
     /* The next of the list may be there. */
     post_open(&post, true);
     char living[ADDRESS_TEXT_SIZE];
     address_format(&post.address, living);
     (void)snprintf(both, sizeof both, "%s,%s", text, living);
-    expect_answer("--remove=12", both, "no longer a member");
+    expect_answer(WORDS("remove", "12", both), "no longer a member");
     post_close(&post);
     (void)close(fd);
 }
@@ -653,10 +655,11 @@ static void test_operator__somebody_else_there(void **state)
 {
     (void)state;
     struct address other;
-    char text[400];
+    char text[ADDRESS_TEXT_SIZE];
     int fd = bound_socket(&other);
     assert_int_equal(listen(fd, 4), 0); /* the kernel accepts, and nobody says a word */
-    expect_error(option_of(text, "status", &other), NULL, ERROR_TIMEOUT, "no Jackdaw server");
+    address_format(&other, text);
+    expect_error(WORDS("status", text), ERROR_TIMEOUT, "no Jackdaw server");
     (void)close(fd);
 }
 
@@ -665,12 +668,13 @@ static void test_operator__tls_on_one_side_only(void **state)
 {
     (void)state;
     struct post post;
-    char text[400];
+    char text[ADDRESS_TEXT_SIZE];
     post_open(&post, true);
     struct address address = post.address;
     address.tls = true;
-    expect_error(option_of(text, "status", &address), "--tls_ca=" TLS_FILES "/authority.pem",
-                 ERROR_DENIED, "it does not use TLS: leave out tls+tcp://");
+    address_format(&address, text);
+    expect_error(WORDS("status", text, "--tls_ca=" TLS_FILES "/authority.pem"), ERROR_DENIED,
+                 "it does not use TLS: leave out tls+tcp://");
     post_close(&post);
 }
 
@@ -678,12 +682,50 @@ static void test_operator__a_server_that_does_not_know_the_question(void **state
 {
     (void)state;
     struct post post;
-    char text[400];
+    char text[ADDRESS_TEXT_SIZE];
     post_open(&post, false);
-    expect_error(option_of(text, "status", &post.address), NULL, ERROR_VERSION, "another version");
-    expect_error(option_of(text, "leave", &post.address), NULL, ERROR_VERSION,
-                 "give its internal address");
+    address_format(&post.address, text);
+    expect_error(WORDS("status", text), ERROR_VERSION, "another version");
+    address_format(&post.address, text);
+    expect_error(WORDS("leave", text), ERROR_VERSION, "give its internal address");
     post_close(&post);
+}
+
+/* ---- what an operator may type ---- */
+
+static void expect_mistake(const char *const words[3], const char *hint)
+{
+    struct admin_options options;
+    struct error_text why;
+    char *argv[5] = {(char *)"jackdaw-admin"};
+    int count = 1;
+    for (; count < 4 && words[count - 1] != NULL; count++)
+        argv[count] = (char *)words[count - 1];
+    assert_int_equal(admin_options_parse(count, argv, &options, &why), ERROR_INVALID);
+    if (strstr(why.text, hint) == NULL)
+        fail_msg("\"%s\" does not tell \"%s\"", why.text, hint);
+}
+
+static void test_options__mistakes_are_sentences(void **state)
+{
+    (void)state;
+    expect_mistake(WORDS(NULL), "a command is missing");
+    expect_mistake(WORDS("epoch_start"), "status|leave|remove");
+    expect_mistake(WORDS("status"), "address of a server is missing");
+    expect_mistake(WORDS("status", "nowhere"), "status");
+    expect_mistake(WORDS("status", ":0"), "port 0");
+    expect_mistake(WORDS("status", "tls+tcp://h:1"), "--tls_ca");
+    expect_mistake(WORDS("status", "a:1", "b:1"), "one address");
+    expect_mistake(WORDS("leave", ":0"), "port 0");
+    expect_mistake(WORDS("leave", "tls+tcp://h:1"), "internal address");
+    expect_mistake(WORDS("leave", "a:1", "--json"), "--json");
+    expect_mistake(WORDS("remove"), "id of a server is missing");
+    expect_mistake(WORDS("remove", "0", "a:1"), "65535");
+    expect_mistake(WORDS("remove", "65536", "a:1"), "65535");
+    expect_mistake(WORDS("remove", "-1", "a:1"), "-");
+    expect_mistake(WORDS("remove", "2x", "a:1"), "65535");
+    expect_mistake(WORDS("remove", "2"), "internal address");
+    expect_mistake(WORDS("remove", "2", "a:0"), "port");
 }
 
 /* ---- the desk itself over the wire ---- */
@@ -701,12 +743,13 @@ static void test_operator__the_core_fixture_answers(void **state)
     (void)state;
     struct post post;
     struct replica_fixture fixture;
-    char text[400];
+    char text[ADDRESS_TEXT_SIZE];
     post_open(&post, true);
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     looked_at = &fixture;
     operator_service_init(&post.operator_service, fill_status, &unreachable);
-    expect_answer(option_of(text, "status", &post.address), NULL, "3 of 3 servers in sync");
+    address_format(&post.address, text);
+    expect_answer(WORDS("status", text), "3 of 3 servers in sync");
     replica_fixture_close(&fixture);
     post_close(&post);
 }
@@ -732,6 +775,7 @@ int main(void)
         cmocka_unit_test(test_operator__somebody_else_there),
         cmocka_unit_test(test_operator__tls_on_one_side_only),
         cmocka_unit_test(test_operator__a_server_that_does_not_know_the_question),
+        cmocka_unit_test(test_options__mistakes_are_sentences),
         cmocka_unit_test(test_operator__the_core_fixture_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

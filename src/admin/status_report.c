@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* What --status prints. Texts come from a server that may be any: nothing of them reaches the terminal
- * but what can be seen. */
-#include "base/character.h"
-#include "cluster/clocks.h"
-#include "server/operator.h"
+#include "admin/status_report.h"
+
+#include "base/clock.h"
 
 #include <inttypes.h>
-#include <jansson.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -24,7 +22,7 @@ static void write_clean(char out[static CELL_BYTES], const char *text)
     out[i] = '\0';
 }
 
-/* "3:1042": the epoch's number and the seq. */
+/* Writes "3:1042": the number of the term, and the seq. */
 static void write_position(char out[static CELL_BYTES], const Jackdaw__Position *position)
 {
     if (position == NULL || position->seq == 0)
@@ -49,7 +47,7 @@ static void write_duration(char out[static CELL_BYTES], uint64_t ms)
                        seconds % 86400 / 3600);
 }
 
-/* "2026-11-30 01:02:03 UTC". */
+/* Writes "2026-11-30 01:02:03 UTC". */
 static void write_time(char out[static CELL_BYTES], uint64_t ms)
 {
     time_t seconds = (time_t)(ms / 1000);
@@ -71,13 +69,13 @@ static const char *state_of(const Jackdaw__StatusReply *status,
     return member->voter ? "behind" : "joining";
 }
 
-/* Who has left is no longer told of what is written. */
+/* A member that has left receives no more changes, so its distance says nothing. */
 static bool has_lag(const Jackdaw__StatusReply__Member *member)
 {
     return !member->left && member->position != NULL && member->position->seq != 0;
 }
 
-/* Of those that have not left. */
+/* Counts the members that have not left. */
 static void count(const Jackdaw__StatusReply *status, unsigned *all, unsigned *in_sync)
 {
     *all = *in_sync = 0;
@@ -90,7 +88,7 @@ static void count(const Jackdaw__StatusReply *status, unsigned *all, unsigned *i
 
 /* ---- for people ---- */
 
-static void print_verdict(const Jackdaw__StatusReply *status, FILE *out)
+static void print_summary(const Jackdaw__StatusReply *status, FILE *out)
 {
     char role[CELL_BYTES];
     char durability[CELL_BYTES];
@@ -130,8 +128,8 @@ static void write_note(char out[static CELL_BYTES], const Jackdaw__StatusReply *
         length = snprintf(out, CELL_BYTES, "asked");
     else if (!member->left && !member->reachable)
         length = snprintf(out, CELL_BYTES, "not reachable from server %u", status->id);
-    bool is_off = member->has_clock && (member->clock_ms > CLOCKS_TOLERANCE_MS ||
-                                        member->clock_ms < -CLOCKS_TOLERANCE_MS);
+    bool is_off = member->has_clock &&
+                  (member->clock_ms > CLOCK_TOLERANCE_MS || member->clock_ms < -CLOCK_TOLERANCE_MS);
     if (is_off)
         (void)snprintf(out + length, CELL_BYTES - (size_t)length,
                        "%sits clock differs: %+" PRId64 " s", length > 0 ? "; " : "",
@@ -176,7 +174,7 @@ static void print_table(const struct table *table, FILE *out)
     }
 }
 
-/* What this program has a bug in. */
+/* Requests and log entries that ended a server process. */
 static void print_poison(const Jackdaw__StatusReply *status, FILE *out)
 {
     if (status->poison_requests > 0)
@@ -198,7 +196,7 @@ static void print_members(const Jackdaw__StatusReply *status, FILE *out)
     struct table table = {.rows = status->n_members + 1};
     table.cells = calloc(table.rows, sizeof *table.cells);
     if (table.cells == NULL)
-        return; /* the verdict was printed */
+        return; /* the summary is printed already */
     for (size_t i = 0; i < COLUMNS; i++)
         (void)snprintf(table.cells[0][i], CELL_BYTES, "%s", headings[i]);
     for (size_t i = 0; i < status->n_members; i++)
@@ -224,13 +222,13 @@ static void print_database(const Jackdaw__StatusReply *status, FILE *out)
     }
 }
 
-void operator_print_text(const Jackdaw__StatusReply *status, FILE *out)
+void status_report_print(const Jackdaw__StatusReply *status, FILE *out)
 {
     char server[CELL_BYTES];
     char uptime[CELL_BYTES];
     char last[CELL_BYTES];
     char committed[CELL_BYTES];
-    print_verdict(status, out);
+    print_summary(status, out);
     if (status->n_members > 0)
         print_members(status, out);
     write_clean(server, status->server);
@@ -252,131 +250,69 @@ void operator_print_text(const Jackdaw__StatusReply *status, FILE *out)
 
 /* ---- for programs ---- */
 
-/* Takes value. NULL, or no place: the object goes, and all that follows has none to go to. */
-static void put(json_t **object, const char *key, json_t *value)
+/* Text that is not UTF-8 is not JSON: it is cleaned. */
+static json_t *text_json(const char *text)
 {
-    if (*object != NULL && json_object_set_new(*object, key, value) == 0)
-        return;
-    json_decref(*object);
-    *object = NULL;
-}
-
-static void put_number(json_t **object, const char *key, uint64_t value)
-{
-    if (*object != NULL)
-        put(object, key, json_integer((json_int_t)value));
-}
-
-static void put_flag(json_t **object, const char *key, bool value)
-{
-    if (*object != NULL)
-        put(object, key, json_boolean(value));
-}
-
-static void put_text(json_t **object, const char *key, const char *text)
-{
-    if (*object == NULL)
-        return;
     json_t *value = json_string(text);
-    if (value == NULL) { /* no UTF-8, or no memory */
-        char clean[CELL_BYTES];
-        write_clean(clean, text);
-        value = json_string(clean);
-    }
-    put(object, key, value);
+    if (value != NULL)
+        return value;
+    char clean[CELL_BYTES];
+    write_clean(clean, text);
+    return json_string(clean);
 }
 
-static void put_position(json_t **object, const char *key, const Jackdaw__Position *position)
+static json_t *number_json(bool is_known, int64_t number)
 {
-    if (*object == NULL)
-        return;
-    if (position == NULL || position->seq == 0) {
-        put(object, key, json_null());
-        return;
-    }
-    json_t *value = json_object();
-    put_number(&value, "epoch", position->epoch);
-    put_number(&value, "seq", position->seq);
-    put(object, key, value);
+    return is_known ? json_integer(number) : json_null();
 }
 
-static json_t *member_of(const Jackdaw__StatusReply *status,
-                         const Jackdaw__StatusReply__Member *member)
+static json_t *position_json(const Jackdaw__Position *position)
 {
-    json_t *object = json_object();
-    put_number(&object, "id", member->id);
-    put_text(&object, "state", state_of(status, member));
-    put_text(&object, "client", member->client);
-    put_text(&object, "internal", member->internal);
-    put_flag(&object, "in_sync", member->in_sync);
-    put_flag(&object, "voter", member->voter);
-    put_flag(&object, "left", member->left);
-    put_flag(&object, "reachable", member->reachable);
-    put_position(&object, "position", member->position);
-    if (object != NULL)
-        put(&object, "lag", has_lag(member) ? json_integer((json_int_t)member->lag) : json_null());
-    if (object != NULL)
-        put(&object, "clock_ms", member->has_clock ? json_integer(member->clock_ms) : json_null());
-    return object;
+    if (position == NULL || position->seq == 0)
+        return json_null();
+    return json_pack("{s:I,s:I}", "epoch", (json_int_t)position->epoch, "seq",
+                     (json_int_t)position->seq);
 }
 
-static json_t *members_of(const Jackdaw__StatusReply *status)
+static json_t *member_json(const Jackdaw__StatusReply *status,
+                           const Jackdaw__StatusReply__Member *member)
+{
+    return json_pack("{s:I,s:s,s:o,s:o,s:b,s:b,s:b,s:b,s:o,s:o,s:o}", "id", (json_int_t)member->id,
+                     "state", state_of(status, member), "client", text_json(member->client),
+                     "internal", text_json(member->internal), "in_sync", member->in_sync, "voter",
+                     member->voter, "left", member->left, "reachable", member->reachable,
+                     "position", position_json(member->position), "lag",
+                     number_json(has_lag(member), (int64_t)member->lag), "clock_ms",
+                     number_json(member->has_clock, member->clock_ms));
+}
+
+static json_t *members_json(const Jackdaw__StatusReply *status)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < status->n_members; i++)
-        if (json_array_append_new(list, member_of(status, status->members[i])) != 0) {
+        if (json_array_append_new(list, member_json(status, status->members[i])) != 0) {
             json_decref(list);
             return NULL;
         }
     return list;
 }
 
-static json_t *object_of(const Jackdaw__StatusReply *status)
+json_t *status_report_json(const Jackdaw__StatusReply *status)
 {
     unsigned all, in_sync;
     count(status, &all, &in_sync);
-    json_t *object = json_object();
-    put_text(&object, "type", "cluster");
-    put_text(&object, "server", status->server);
-    put_number(&object, "id", status->id);
-    put_text(&object, "role", status->role);
-    if (object != NULL)
-        put(&object, "master", status->master == 0 ? json_null() : json_integer(status->master));
-    put_text(&object, "master_client", status->master_client);
-    put_number(&object, "epoch", status->epoch);
-    put_text(&object, "durability", status->durability);
-    put_number(&object, "servers", all);
-    put_number(&object, "in_sync", in_sync);
-    put_position(&object, "last", status->last);
-    put_position(&object, "committed", status->committed);
-    if (object != NULL)
-        put(&object, "members", members_of(status));
-    put_number(&object, "orphans", status->orphans);
-    put_number(&object, "clients", status->clients);
-    put_number(&object, "uptime_ms", status->uptime_ms);
-    put_number(&object, "poison_requests", status->poison_requests);
-    put_number(&object, "poison_entries", status->poison_entries);
-    if (object != NULL)
-        put(&object, "checked_ms",
-            status->checked_ms == 0 ? json_null() : json_integer((json_int_t)status->checked_ms));
-    put_flag(&object, "checking", status->checking);
-    if (object != NULL && status->damage[0] == '\0')
-        put(&object, "damage", json_null());
-    else
-        put_text(&object, "damage", status->damage);
-    return object;
-}
-
-bool operator_print_json(const Jackdaw__StatusReply *status, FILE *out)
-{
-    json_t *object = object_of(status);
-    char *text = object == NULL ? NULL : json_dumps(object, JSON_COMPACT);
-    if (text != NULL) {
-        character_print_json(text, out);
-        (void)fputc('\n', out);
-    }
-    bool is_printed = text != NULL;
-    free(text);
-    json_decref(object);
-    return is_printed;
+    return json_pack(
+        "{s:o,s:I,s:o,s:o,s:o,s:I,s:o,s:I,s:I,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:o,s:b,s:o}",
+        "server", text_json(status->server), "id", (json_int_t)status->id, "role",
+        text_json(status->role), "master", number_json(status->master != 0, status->master),
+        "master_client", text_json(status->master_client), "epoch", (json_int_t)status->epoch,
+        "durability", text_json(status->durability), "servers", (json_int_t)all, "in_sync",
+        (json_int_t)in_sync, "last", position_json(status->last), "committed",
+        position_json(status->committed), "members", members_json(status), "orphans",
+        (json_int_t)status->orphans, "clients", (json_int_t)status->clients, "uptime_ms",
+        (json_int_t)status->uptime_ms, "poison_requests", (json_int_t)status->poison_requests,
+        "poison_entries", (json_int_t)status->poison_entries, "checked_ms",
+        number_json(status->checked_ms != 0, (int64_t)status->checked_ms), "checking",
+        status->checking, "damage",
+        status->damage[0] == '\0' ? json_null() : text_json(status->damage));
 }

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+#include "admin/options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ID_MAX 65535
+
+static enum error parse_command(const char *text, void *field, struct error_text *why)
+{
+    static const char *const names[] = {
+        [ADMIN_STATUS] = "status", [ADMIN_LEAVE] = "leave", [ADMIN_REMOVE] = "remove"};
+    (void)why;
+    for (enum admin_command i = ADMIN_STATUS; i <= ADMIN_REMOVE; i++)
+        if (strcmp(text, names[i]) == 0) {
+            *(enum admin_command *)field = i;
+            return OK;
+        }
+    return ERROR_INVALID;
+}
+
+#define FIELD(name) OPTION_FIELD(struct admin_options, name)
+
+static const struct option_spec specs[] = {
+    {.name = "command",
+     .kind = OPTION_CHOICE,
+     .argument = "status|leave|remove",
+     .parse = parse_command,
+     .positional = true,
+     .private_line = true,
+     .group = "Arguments",
+     .help = "status: print the state of the cluster; leave: let a server leave for good; remove: "
+             "strike a dead server off the list for good",
+     FIELD(command)},
+    {.name = "target",
+     .kind = OPTION_STRING,
+     .argument = "ADDRESS|ID",
+     .positional = true,
+     .private_line = true,
+     .group = "Arguments",
+     .help = "status: client or internal address of any server; leave: internal address of the "
+             "server that leaves; remove: id of the dead server",
+     FIELD(target)},
+    {.name = "through",
+     .kind = OPTION_ADDRESSES,
+     .argument = "ADDRESS",
+     .positional = true,
+     .private_line = true,
+     .group = "Arguments",
+     .help = "remove: internal addresses of servers that run, separated by commas",
+     FIELD(through)},
+    {.name = "json",
+     .kind = OPTION_FLAG,
+     .private_line = true,
+     .group = "Options",
+     .help = "status: as JSON",
+     FIELD(json)},
+    {.name = "tls_ca",
+     .kind = OPTION_STRING,
+     .argument = "FILE",
+     .group = "Options",
+     .help = "certificate authority (PEM) that a tls+tcp:// address is checked against",
+     FIELD(tls_ca)},
+    {.name = "help",
+     .letter = 'h',
+     .kind = OPTION_FLAG,
+     .private_line = true,
+     .group = "Options",
+     .help = "print this and exit",
+     FIELD(help)},
+    {.name = "version",
+     .letter = 'V',
+     .kind = OPTION_FLAG,
+     .private_line = true,
+     .group = "Options",
+     .help = "print the version and exit",
+     FIELD(version)},
+    {.name = NULL},
+};
+
+static const struct option_table table = {
+    .specs = specs,
+    .prefix = "JACKDAW_",
+    .usage = "jackdaw-admin status ADDRESS [--json] [--tls_ca=FILE]\n"
+             "       jackdaw-admin leave ADDRESS\n"
+             "       jackdaw-admin remove ID ADDRESS[,ADDRESS...]",
+    .summary = "Asks a running cluster of jackdaw servers, and changes its members.",
+};
+
+/* ---- what the words mean together ---- */
+
+static enum error check_ports(const struct option_addresses *addresses, struct error_text *why)
+{
+    for (size_t i = 0; i < addresses->count; i++)
+        if (addresses->items[i].port == 0 || addresses->items[i].tls)
+            return error_set(
+                why, ERROR_INVALID,
+                "remove takes internal addresses: a port that is not 0, no tls+tcp://");
+    return OK;
+}
+
+static enum error check_removal(struct admin_options *options, struct error_text *why)
+{
+    char *end;
+    unsigned long id = strtoul(options->target, &end, 10);
+    if (options->target[0] < '0' || options->target[0] > '9' || *end != '\0' || id == 0 ||
+        id > ID_MAX)
+        return error_set(why, ERROR_INVALID, "remove %s: an id is a number from 1 to %d",
+                         options->target, ID_MAX);
+    options->id = (uint32_t)id;
+    if (options->through.count == 0)
+        return error_set(why, ERROR_INVALID,
+                         "remove %s: add the internal address of a server that runs",
+                         options->target);
+    return check_ports(&options->through, why);
+}
+
+static enum error check_address(struct admin_options *options, struct error_text *why)
+{
+    const char *word = options->command == ADMIN_STATUS ? "status" : "leave";
+    struct error_text reason;
+    if (address_parse(options->target, &options->address, &reason) != OK)
+        return error_set(why, ERROR_INVALID, "%s: %s", word, reason.text);
+    if (options->address.port == 0)
+        return error_set(why, ERROR_INVALID, "%s %s: no server can be reached at port 0", word,
+                         options->target);
+    if (options->through.count > 0)
+        return error_set(why, ERROR_INVALID, "%s takes one address", word);
+    if (options->command == ADMIN_LEAVE && options->address.tls)
+        return error_set(why, ERROR_INVALID,
+                         "leave takes an internal address, which has no tls+tcp://");
+    if (options->address.tls && options->tls_ca == NULL)
+        return error_set(why, ERROR_INVALID,
+                         "an address with tls+tcp:// needs --tls_ca, to check the server's "
+                         "certificate");
+    return OK;
+}
+
+static enum error check(struct admin_options *options, struct error_text *why)
+{
+    if (options->help || options->version)
+        return OK;
+    if (options->command == ADMIN_NONE)
+        return error_set(why, ERROR_INVALID, "a command is missing: status, leave or remove");
+    if (options->target == NULL)
+        return error_set(why, ERROR_INVALID, "%s is missing",
+                         options->command == ADMIN_REMOVE ? "the id of a server"
+                                                          : "the address of a server");
+    if (options->json && options->command != ADMIN_STATUS)
+        return error_set(why, ERROR_INVALID, "--json goes with status");
+    return options->command == ADMIN_REMOVE ? check_removal(options, why)
+                                            : check_address(options, why);
+}
+
+enum error admin_options_parse(int argc, char *const *argv, struct admin_options *out,
+                               struct error_text *why)
+{
+    memset(out, 0, sizeof *out);
+    enum error error = options_parse(&table, argc, argv, out, why);
+    if (error != OK)
+        return error;
+    error = check(out, why);
+    if (error != OK)
+        options_release(&table, out);
+    return error;
+}
+
+void admin_options_release(struct admin_options *options)
+{
+    options_release(&table, options);
+}
+
+void admin_options_print_help(FILE *stream)
+{
+    options_print_help(&table, stream);
+}
