@@ -116,7 +116,10 @@ static void keep_delivered(struct state *from, struct state *to)
 
 enum error chat_reload(struct chat *chat, struct error_text *why)
 {
-    return chat_move(chat, chat->store, why);
+    enum error error = chat_move(chat, chat->store, why);
+    if (error == OK && chat->observer.reloaded != NULL)
+        chat->observer.reloaded(chat->observer.context, store_position(chat->store));
+    return error;
 }
 
 enum error chat_move(struct chat *chat, struct store *store, struct error_text *why)

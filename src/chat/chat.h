@@ -84,6 +84,8 @@ struct chat_observer {
     void (*event)(void *context, const struct chat_event *event);
     /* The session has ended (logout, replaced, account deleted); called just before it is freed. */
     void (*session_ended)(void *context, struct chat_session *session);
+    /* chat_reload has undone what was applied after position. NULL: not called. */
+    void (*reloaded)(void *context, struct position position);
 };
 
 /* ---- life ---- */

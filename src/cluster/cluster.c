@@ -16,69 +16,6 @@
 #define CLOCKS_CHECK_MS 1000
 #define SILENCE_FACTOR 2 /* ping timeouts without an answer: the connection is made anew */
 
-/* ---- events ---- */
-
-/* Whether the replica may answer the event with an entry of its own. An ack of one in sync only moves
- * what is committed; there are many, and a batch had better grow until they have all come. */
-static bool may_append(const struct cluster *cluster, const struct replica_event *event)
-{
-    if (event->kind == REPLICA_PROPOSE)
-        return false;
-    if (event->kind != REPLICA_RECEIVE || event->message->kind != REPLICA_ACK)
-        return true;
-    const struct replica_member *members;
-    size_t count = replica_members(cluster->replica, &members);
-    for (size_t i = 0; i < count; i++)
-        if (members[i].id == event->message->from)
-            return !members[i].in_sync || members[i].left;
-    return true;
-}
-
-static const char *name_of(enum replica_event_kind kind)
-{
-    static const char *const names[REPLICA_EVENT_KINDS] = {
-        [REPLICA_START] = "start",         [REPLICA_TICK] = "tick",
-        [REPLICA_RECEIVE] = "receive",     [REPLICA_DISCONNECTED] = "link_down",
-        [REPLICA_PROPOSE] = "propose",     [REPLICA_DURABLE] = "durable",
-        [REPLICA_FAILED] = "failed",       [REPLICA_CHECKED] = "checked",
-        [REPLICA_INSTALLED] = "installed", [REPLICA_ORPHANS_MERGED] = "taken_over",
-        [REPLICA_PRUNED] = "pruned",       [REPLICA_LEAVE_NODE] = "leave_node",
-    };
-    return names[kind] == NULL ? "unknown" : names[kind];
-}
-
-void cluster_log_refused(const struct replica_event *event, enum error error)
-{
-    if (event->kind != REPLICA_RECEIVE) {
-        log_warning_paced(name_of(event->kind), "cluster", "event_refused",
-                          log_string("event", name_of(event->kind)),
-                          log_string("error", error_name(error)));
-        return;
-    }
-    const char *name = replica_message_name(event->message->kind);
-    log_warning_paced(name, "cluster", "event_refused", log_string("event", name_of(event->kind)),
-                      log_string("message", name), log_number("from", event->message->from),
-                      log_number("epoch", event->message->epoch),
-                      log_string("error", error_name(error)));
-}
-
-void cluster_step(struct cluster *cluster, struct replica_event *event)
-{
-    ASSERT(!cluster->is_carrying_out); /* another step would replace the list */
-    if (may_append(cluster, event))
-        commit_log_write(cluster->commit_log); /* what is applied has the next place in the log */
-    event->now_ms = cluster->now_ms;
-    enum error error = replica_step(cluster->replica, event, cluster->actions);
-    if (error != OK && error != ERROR_REFUSED)
-        cluster_log_refused(event, error);
-    cluster_carry_out(cluster);
-    cluster_note_members(cluster);
-    /* Never put off: where much happens, the clock would stand still. */
-    uint64_t deadline_ms = replica_deadline(cluster->replica);
-    if (event->kind == REPLICA_TICK || deadline_ms < cluster->deadline_ms)
-        cluster->deadline_ms = deadline_ms;
-}
-
 /* ---- messages ---- */
 
 /* What it lets fall is asked for again, when the disk has caught up. */
@@ -88,8 +25,9 @@ static void step_message(struct cluster *cluster, const struct replica_message *
     bool is_log = message->kind == REPLICA_APPEND || message->kind == REPLICA_ENTRIES;
     if (is_log && commit_log_is_full(cluster->commit_log))
         return;
-    cluster_step(cluster, &(struct replica_event){
-                              .kind = REPLICA_RECEIVE, .message = message, .address = address});
+    (void)cluster_loop(
+        cluster,
+        &(struct replica_event){.kind = REPLICA_RECEIVE, .message = message, .address = address});
 }
 
 /* ---- the feed of the master ---- */
@@ -199,24 +137,15 @@ static bool on_answered(void *context, const Jackdaw__ClusterMessage *message, c
 static void on_disconnected(void *context, const char *address)
 {
     struct cluster *cluster = context;
-    cluster_step(cluster,
-                 &(struct replica_event){.kind = REPLICA_DISCONNECTED, .address = address});
+    (void)cluster_loop(cluster,
+                       &(struct replica_event){.kind = REPLICA_DISCONNECTED, .address = address});
 }
 
 enum error cluster_leave(struct cluster *cluster, uint16_t node)
 {
-    struct replica_event event = {
-        .kind = REPLICA_LEAVE_NODE,
-        .now_ms = cluster->now_ms,
-        .node = node == 0 ? (uint16_t)cluster->options.settings->id : node,
-    };
-    ASSERT(!cluster->is_carrying_out);
-    commit_log_write(cluster->commit_log);
-    enum error error = replica_step(cluster->replica, &event, cluster->actions);
-    cluster_carry_out(cluster);
-    cluster_note_members(cluster);
-    cluster->deadline_ms = replica_deadline(cluster->replica);
-    return error;
+    uint16_t own = (uint16_t)cluster->options.settings->id;
+    return cluster_loop(cluster, &(struct replica_event){.kind = REPLICA_LEAVE_NODE,
+                                                         .node = node == 0 ? own : node});
 }
 
 /* ---- clocks ---- */
@@ -273,52 +202,6 @@ bool cluster_clock(const struct cluster *cluster, uint16_t node, int64_t *differ
     return clocks_difference(&cluster->clocks, node, difference_ms);
 }
 
-/* ---- the commit log's driver ---- */
-
-static void on_propose(void *context, const uint8_t *bytes, size_t size, uint64_t count)
-{
-    cluster_step(context,
-                 &(struct replica_event){
-                     .kind = REPLICA_PROPOSE, .bytes = bytes, .size = size, .count = count});
-}
-
-static void tell_pruned(struct cluster *cluster)
-{
-    uint64_t first = store_log_first(cluster->store);
-    if (first == cluster->first_seq)
-        return;
-    cluster->first_seq = first;
-    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_PRUNED, .position = {0, first}});
-}
-
-static void on_durable(void *context, struct position position)
-{
-    struct cluster *cluster = context;
-    cluster_step(cluster, &(struct replica_event){
-                              .kind = REPLICA_DURABLE,
-                              .position = {.epoch = position.epoch, .seq = position.seq}});
-    tell_pruned(cluster);
-}
-
-static void on_failed(void *context, enum error error)
-{
-    struct cluster *cluster = context;
-    if (error == ERROR_CORRUPT && replica_role(cluster->replica) != REPLICA_MASTER) {
-        cluster->options.observer.ended(
-            cluster->options.observer.context,
-            "what the master sends does not fit this server's database, or that is damaged: " STORE_DAMAGE_ADVICE);
-        return;
-    }
-    cluster_disk_failed(cluster);
-}
-
-static void on_rolled_back(void *context, struct position position)
-{
-    struct cluster *cluster = context;
-    cluster_undo_orphan_transfers(cluster);
-    cluster->options.observer.rolled_back(cluster->options.observer.context, position);
-}
-
 /* ---- the snapshots' thread ---- */
 
 /* The roles may have changed meanwhile: the replica knows whether it is still to be installed. */
@@ -326,7 +209,7 @@ static void on_checked(void *context)
 {
     struct cluster *cluster = context;
     if (!cluster->has_resigned)
-        cluster_step(cluster, &(struct replica_event){.kind = REPLICA_CHECKED});
+        (void)cluster_loop(cluster, &(struct replica_event){.kind = REPLICA_CHECKED});
 }
 
 /* ---- turns ---- */
@@ -381,6 +264,7 @@ static void warn_no_master(struct cluster *cluster)
 
 void cluster_tick(struct cluster *cluster)
 {
+    (void)cluster_loop(cluster, NULL);
     if (cluster->now_ms < cluster->deadline_ms || cluster->has_resigned)
         return;
     peer_connections_tick(cluster->peer_connections, cluster->now_ms);
@@ -390,7 +274,17 @@ void cluster_tick(struct cluster *cluster)
     warn_no_master(cluster);
     check_clocks(cluster);
     cluster->deadline_ms = UINT64_MAX;
-    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_TICK});
+    (void)cluster_loop(cluster, &(struct replica_event){.kind = REPLICA_TICK});
+}
+
+void cluster_commit(struct cluster *cluster, uint64_t now_us)
+{
+    bool has_orphans = cluster->orphan_transfers_count > 0;
+    cluster->commit_is_due = !commit_log_may_grow(cluster->commit_log, now_us) || has_orphans;
+    (void)cluster_loop(cluster, NULL);
+    struct replica_event event;
+    while (cluster_next_merged(cluster, &event))
+        (void)cluster_loop(cluster, &event);
 }
 
 void cluster_flush(struct cluster *cluster)
@@ -478,11 +372,6 @@ static enum error open_parts(struct cluster *cluster, struct error_text *why)
         .note = cluster->note,
         .queue = options->queue,
         .disk = options->disk,
-        .driver = {.context = cluster,
-                   .propose = on_propose,
-                   .durable = on_durable,
-                   .failed = on_failed,
-                   .rolled_back = on_rolled_back},
     };
     struct peer_connections_options peer_connections = {
         .durability = replica_policy_name(options->settings->durability),
@@ -609,8 +498,7 @@ enum error cluster_start(struct cluster *cluster, struct chat *chat, uint64_t no
         return error_prefix(why, error, "load the database in %s", cluster->options.folder);
     cluster->first_seq = state.first_seq;
     cluster->members_changed = true;
-    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_START, .state = &state});
-    return OK;
+    return cluster_loop(cluster, &(struct replica_event){.kind = REPLICA_START, .state = &state});
 }
 
 void cluster_resign(struct cluster *cluster)

@@ -6,6 +6,14 @@
  *     the feed of the master ----------+--> replica_step --------+--> links, answers, the feed
  *     the clock, the disk, proposals --'                         '--> snapshots, orphans, promises
  *
+ * THE LOOP, which alone steps the replica, and never from within itself (an assertion):
+ *   1. An event arrives: a message, a tick, a finished job, a request to leave; or a commit is asked for.
+ *   2. What is pending comes before it: a failed or finished installation, then the commit log's events.
+ *   3. What the chat has proposed comes before an event that may append: seal, PROPOSE, append, write.
+ *   4. The replica steps one event. Its actions are carried out in order; an action that fails or replaces
+ *      the database leaves an event that is pending.
+ *   5. Again from 2, until the event that arrived was stepped and nothing is pending.
+ *
  * The rest of the server sees little of it: the commit log, the role, and who is there.
  *
  * Core thread only. */
@@ -33,8 +41,6 @@ struct cluster_observer {
      * view; and has been: open it again, everything after position is to be read anew. */
     void (*replacing)(void *context);
     void (*replaced)(void *context, struct store *store, struct position position);
-    /* What was applied after position is undone. */
-    void (*rolled_back)(void *context, struct position position);
     /* This server is the master, and the members have changed: a sentence for those who use the chat.
      * has_begun: its epoch begins with that, so that they come only now. */
     void (*notice)(void *context, const char *sentence, bool has_begun);
@@ -76,15 +82,18 @@ struct commit_log *cluster_commit_log(const struct cluster *cluster);
 void cluster_set_time(struct cluster *cluster, uint64_t now_ms, uint64_t wall_ms);
 /* What to stamp in this turn, ms since 1970: the wall clock, within what clocks.h allows. */
 uint64_t cluster_time(const struct cluster *cluster);
-/* Steps the replica's clock where that is due; about every 10 to 50 ms: see cluster_deadline. */
+/* Steps what is pending, and the replica's clock where that is due; about every 10 to 50 ms: see
+ * cluster_deadline. */
 void cluster_tick(struct cluster *cluster);
 uint64_t cluster_deadline(const struct cluster *cluster);
 
-/* While the commit log is free: writes that waited for it, and, on the master, what deposed masters hand
- * over; the latter is told to be done by cluster_finish_work, after commit_log_write. */
+/* While the commit log is free: writes that waited for it, and, on the master, proposes what deposed masters
+ * hand over; cluster_commit then confirms it to them. */
 void cluster_work(struct cluster *cluster);
-bool cluster_has_work(const struct cluster *cluster); /* that is to be finished */
-void cluster_finish_work(struct cluster *cluster);
+
+/* While the commit log is free, after all that may propose in this turn: commits what was applied, or lets the
+ * batch grow (group_commit.h). now_us: monotonic. */
+void cluster_commit(struct cluster *cluster, uint64_t now_us);
 
 void cluster_flush(struct cluster *cluster);
 

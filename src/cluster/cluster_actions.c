@@ -39,24 +39,9 @@ enum error cluster_describe(struct cluster *cluster, struct replica_state *state
     return error;
 }
 
-static void end(struct cluster *cluster, const char *sentence)
+void cluster_end(struct cluster *cluster, const char *sentence)
 {
     cluster->options.observer.ended(cluster->options.observer.context, sentence);
-}
-
-void cluster_disk_failed(struct cluster *cluster)
-{
-    struct replica_state state;
-    struct error_text why = {""};
-    cluster_clear_entry_cache(cluster);
-    if (cluster_describe(cluster, &state, &why) != OK) {
-        (void)error_prefix(&why, ERROR_CORRUPT, "the database cannot be read any more");
-        end(cluster, why.text);
-        return;
-    }
-    cluster->members_changed = true; /* back, perhaps, to those that are on the disk */
-    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_FAILED, .state = &state});
-    commit_log_commit(cluster->commit_log, replica_committed(cluster->replica));
 }
 
 /* ---- the disk ---- */
@@ -124,7 +109,7 @@ static bool reopen(struct cluster *cluster)
     if (error == OK)
         return true;
     (void)error_prefix(&why, error, "the database cannot be read any more");
-    end(cluster, why.text);
+    cluster_end(cluster, why.text);
     return false;
 }
 
@@ -166,7 +151,7 @@ static void fall_back(struct cluster *cluster)
 {
     (void)commit_log_wait_for_disk(cluster->commit_log);
     commit_log_roll_back(cluster->commit_log);
-    cluster_disk_failed(cluster);
+    cluster->owes_failed = true;
 }
 
 /* What this node wrote after `common` is to be handed over; the log may have outgrown its bound since. */
@@ -199,20 +184,13 @@ static void install(struct cluster *cluster, struct replica_position position)
     cluster->options.observer.replaced(cluster->options.observer.context, cluster->store,
                                        is_installed ? common
                                                     : commit_log_applied(cluster->commit_log));
-    if (!is_open)
-        return;
-    struct replica_state state;
-    if (!is_installed || cluster_describe(cluster, &state, NULL) != OK) {
-        cluster_disk_failed(cluster);
-        return;
-    }
-    cluster->first_seq = state.first_seq;
-    log_info("cluster", "snapshot_installed", log_number("seq", state.last.seq),
-             log_number("common", common.seq),
-             log_number("orphans", store_orphan_count(cluster->store)));
-    cluster->members_changed = true;
-    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
-    commit_log_commit(cluster->commit_log, replica_committed(cluster->replica));
+    if (is_installed)
+        log_info("cluster", "snapshot_installed",
+                 log_number("seq", store_position(cluster->store).seq),
+                 log_number("common", common.seq),
+                 log_number("orphans", store_orphan_count(cluster->store)));
+    cluster->owes_installed = is_open && is_installed;
+    cluster->owes_failed = is_open && !is_installed;
 }
 
 /* A blank cluster is given up. */
@@ -227,16 +205,8 @@ static void reset(struct cluster *cluster)
     bool is_open = reopen(cluster);
     cluster->options.observer.replaced(cluster->options.observer.context, cluster->store,
                                        commit_log_applied(cluster->commit_log));
-    if (!is_open)
-        return;
-    struct replica_state state;
-    if (error != OK || cluster_describe(cluster, &state, NULL) != OK) {
-        cluster_disk_failed(cluster);
-        return;
-    }
-    cluster->first_seq = state.first_seq;
-    cluster->members_changed = true;
-    cluster_step(cluster, &(struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
+    cluster->owes_installed = is_open && error == OK;
+    cluster->owes_failed = is_open && error != OK;
 }
 
 /* ---- the others ---- */
@@ -321,7 +291,7 @@ static void change_role(struct cluster *cluster, const struct replica_action *ac
         chat_touch_all(cluster->chat, cluster->now_ms);
     cluster->options.observer.role(cluster->options.observer.context, action->role);
     if (action->role == REPLICA_REMOVED)
-        end(cluster, NULL);
+        cluster_end(cluster, NULL);
 }
 
 static void give_up(struct cluster *cluster, enum replica_rejection refusal)
@@ -335,7 +305,7 @@ static void give_up(struct cluster *cluster, enum replica_rejection refusal)
             "had, which takes a data folder of its own",
         [REPLICA_REJECTED_FULL] = "the cluster has as many servers as it can have",
     };
-    end(cluster, sentences[refusal]);
+    cluster_end(cluster, sentences[refusal]);
 }
 
 /* ---- the list ---- */
@@ -380,6 +350,12 @@ static enum error carry_out(struct cluster *cluster, const struct replica_action
     case REPLICA_DO_REPORT:
         cluster_tell(cluster, action);
         break;
+    case REPLICA_DO_INSTALL:
+        install(cluster, action->position);
+        break;
+    case REPLICA_DO_RESET:
+        reset(cluster);
+        break;
     case REPLICA_DO_EXIT:
         give_up(cluster, action->refusal);
         break;
@@ -392,17 +368,8 @@ static enum error carry_out(struct cluster *cluster, const struct replica_action
 void cluster_carry_out(struct cluster *cluster)
 {
     const struct replica_actions *actions = cluster->actions;
-    cluster->is_carrying_out = true;
     for (size_t i = 0; i < actions->count; i++) {
         const struct replica_action *action = &actions->items[i];
-        if (action->kind == REPLICA_DO_INSTALL || action->kind == REPLICA_DO_RESET) {
-            cluster->is_carrying_out = false; /* the last of its list */
-            if (action->kind == REPLICA_DO_INSTALL)
-                install(cluster, action->position);
-            else
-                reset(cluster);
-            return;
-        }
         enum error error = carry_out(cluster, action);
         if (error == OK)
             continue;
@@ -411,9 +378,7 @@ void cluster_carry_out(struct cluster *cluster)
                         log_string("error", error_name(error)));
         if (action->kind == REPLICA_DO_STORE_CHUNK)
             pause_snapshots(cluster);
-        cluster->is_carrying_out = false;
         fall_back(cluster);
         return;
     }
-    cluster->is_carrying_out = false;
 }

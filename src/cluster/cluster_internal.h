@@ -49,7 +49,12 @@ struct cluster {
     struct chat *chat;
     struct replica *replica;
     struct replica_actions *actions;
-    bool is_carrying_out; /* the list in actions is being read */
+    bool is_looping;            /* cluster_loop runs */
+    bool commit_is_due;         /* cluster_commit has asked for it */
+    bool owes_failed;           /* the replica must be stepped with FAILED next, */
+    bool owes_installed;        /* or with INSTALLED */
+    bool was_durable;           /* DURABLE was stepped: the log may have been pruned */
+    struct replica_state state; /* of that event; points into disk_state */
     uint64_t now_ms;
     uint64_t wall_ms; /* what is stamped: clocks_time */
     struct clocks clocks;
@@ -103,9 +108,9 @@ struct cluster {
 };
 
 /* ---- cluster.c ---- */
-/* Steps the replica and carries out what it says. Not to be called by what carries out one of its
- * actions, except the last: see cluster_carry_out. */
-void cluster_step(struct cluster *cluster, struct replica_event *event);
+/* The loop: see cluster.h. arrived: NULL: steps only what is pending. Returns what replica_step returned
+ * for arrived. Asserts that it is not called from within itself. */
+enum error cluster_loop(struct cluster *cluster, const struct replica_event *arrived);
 /* Writes event_refused, with the kind of the event, or of the message and who sent it. */
 void cluster_log_refused(const struct replica_event *event, enum error error);
 /* Takes the clock of a frame from a member. */
@@ -115,14 +120,14 @@ void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *mes
                      const char *address);
 
 /* ---- cluster_actions.c ---- */
-/* Carries out the list in cluster->actions. A failure, an INSTALL and a RESET end the list and step the replica
- * again. */
+/* Carries out the list in cluster->actions. A failure ends the list; a failure, an INSTALL and a RESET leave an
+ * event that is owed to the replica. */
 void cluster_carry_out(struct cluster *cluster);
 /* As disk_state_read, of this server's database. */
 enum error cluster_describe(struct cluster *cluster, struct replica_state *state,
                             struct error_text *why);
-/* The disk failed: tells the replica what is on it. */
-void cluster_disk_failed(struct cluster *cluster);
+/* Ends this server's time in the cluster: see cluster_observer.ended. */
+void cluster_end(struct cluster *cluster, const char *sentence);
 
 /* ---- cluster_log.c: what others are sent of the log ---- */
 
@@ -154,6 +159,9 @@ void cluster_forget_orphan_transfers(struct cluster *cluster);
 /* What was proposed of them, and is not in the log yet, was rolled back; and what was dropped with it
  * is to be dropped again. */
 void cluster_undo_orphan_transfers(struct cluster *cluster);
+/* Removes the orphan transfers, first to last, and makes ORPHANS_MERGED of the next one that is done. false:
+ * there is none left. */
+bool cluster_next_merged(struct cluster *cluster, struct replica_event *event);
 
 /* ---- cluster_members.c ---- */
 void cluster_note_members(struct cluster *cluster);

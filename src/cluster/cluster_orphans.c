@@ -365,23 +365,18 @@ void cluster_work(struct cluster *cluster)
             return; /* what is left comes again */
 }
 
-bool cluster_has_work(const struct cluster *cluster)
-{
-    return cluster->orphan_transfers_count > 0;
-}
-
-void cluster_finish_work(struct cluster *cluster)
+bool cluster_next_merged(struct cluster *cluster, struct replica_event *event)
 {
     while (cluster->orphan_transfers_count > 0) {
-        struct orphan_transfer done = cluster->orphan_transfers[0];
-        cluster->orphan_transfers[0].entries = (struct entry_queue){0};
+        struct orphan_transfer *first = &cluster->orphan_transfers[0];
+        *event = (struct replica_event){.kind = REPLICA_ORPHANS_MERGED,
+                                        .node = first->node,
+                                        .orphan = first->orphan,
+                                        .position = replica_last(cluster->replica)};
+        bool is_done = first->is_done;
         forget(cluster, 0);
-        entry_queue_clear(&done.entries);
-        if (done.is_done && commit_log_is_master(cluster->commit_log))
-            cluster_step(cluster,
-                         &(struct replica_event){.kind = REPLICA_ORPHANS_MERGED,
-                                                 .node = done.node,
-                                                 .orphan = done.orphan,
-                                                 .position = replica_last(cluster->replica)});
+        if (is_done && commit_log_is_master(cluster->commit_log))
+            return true;
     }
+    return false;
 }

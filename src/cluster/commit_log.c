@@ -41,8 +41,10 @@ struct commit_log {
     uint8_t *bytes;
     size_t used;
     size_t capacity;
-    uint64_t first_seq; /* 0: no batch is open */
-    bool is_logged;     /* the driver has put it into the log */
+    uint64_t first_seq;                  /* 0: no batch is open */
+    bool is_logged;                      /* the driver has put it into the log */
+    bool events[COMMIT_LOG_DURABLE + 1]; /* by kind: still to be taken */
+    enum error failure;                  /* of COMMIT_LOG_FAILED */
     struct group_commit group;
     uint64_t answered_seq; /* the commit waiters up to there were opened */
 
@@ -220,9 +222,8 @@ void commit_log_roll_back(struct commit_log *commit_log)
     struct error_text why;
     if (was_undone && chat_reload(commit_log->chat, &why) != OK)
         fatal("commit_log", why.text); /* what is in memory was never durable */
-    if (was_undone)
-        commit_log->options.driver.rolled_back(commit_log->options.driver.context,
-                                               commit_log->durable);
+    commit_log->events[COMMIT_LOG_ROLLED_BACK] =
+        was_undone || commit_log->events[COMMIT_LOG_ROLLED_BACK];
     fail_waiters(commit_log, commit_log->durable.seq);
 }
 
@@ -242,7 +243,8 @@ static void fail(struct commit_log *commit_log, enum error error, const char *do
 {
     note_problem(commit_log, error, doing);
     commit_log_roll_back(commit_log);
-    commit_log->options.driver.failed(commit_log->options.driver.context, error);
+    commit_log->events[COMMIT_LOG_FAILED] = true;
+    commit_log->failure = error;
 }
 
 /* ---- applying ---- */
@@ -301,6 +303,8 @@ static void fail_proposal(struct commit_log *commit_log, enum error error)
 
 enum error commit_log_open(struct commit_log *commit_log)
 {
+    if (commit_log->events[COMMIT_LOG_FAILED])
+        return ERROR_CLOSED;
     enum error error = open_transaction(commit_log);
     if (error != OK)
         fail(commit_log, error, "while writing");
@@ -323,7 +327,7 @@ void commit_log_flush(struct commit_log *commit_log)
 
 enum error commit_log_propose(struct commit_log *commit_log, const Jackdaw__Delta *delta)
 {
-    if (commit_log->epoch == 0)
+    if (commit_log->epoch == 0 || commit_log->events[COMMIT_LOG_FAILED])
         return ERROR_CLOSED;
     ASSERT(commit_log->waiting.first == NULL);
     struct position position = {.epoch = commit_log->epoch, .seq = commit_log->applied.seq + 1};
@@ -413,8 +417,8 @@ static enum error finish_write(struct commit_log *commit_log)
 
 static void tell_durable(struct commit_log *commit_log)
 {
+    commit_log->events[COMMIT_LOG_DURABLE] = true;
     wake_waiters(commit_log);
-    commit_log->options.driver.durable(commit_log->options.driver.context, commit_log->durable);
 }
 
 static void on_written(struct task *task)
@@ -465,10 +469,12 @@ static void start_write(struct commit_log *commit_log)
     on_written(&commit_log->done);
 }
 
-/* Puts the batch into the log. false: it was rolled back. The rows are written first: what is wrong
- * with them, be it an error or a bug that ends the process, is nobody else's business yet. */
-static bool propose_batch(struct commit_log *commit_log)
+/* The rows are written first: an error in them, or a bug that ends the process, must not reach another
+ * server. */
+bool commit_log_seal(struct commit_log *commit_log, struct commit_log_batch *batch)
 {
+    if (commit_log->phase != OPEN || commit_log->first_seq == 0)
+        return false;
     enum error error = store_flush(commit_log->store);
     if (error == OK)
         error = finish_batch(commit_log);
@@ -476,16 +482,17 @@ static bool propose_batch(struct commit_log *commit_log)
         fail_proposal(commit_log, error);
         return false;
     }
-    const struct commit_log_driver *driver = &commit_log->options.driver;
-    uint64_t count = commit_log->applied.seq - commit_log->first_seq + 1;
-    driver->propose(driver->context, commit_log->bytes, commit_log->used, count);
-    if (commit_log->is_logged)
-        return true;
-    if (commit_log->phase == OPEN && has_others(commit_log))
+    *batch = (struct commit_log_batch){
+        .bytes = commit_log->bytes, .size = commit_log->used, .count = batch_count(commit_log)};
+    return true;
+}
+
+static void give_up_batch(struct commit_log *commit_log)
+{
+    if (has_others(commit_log))
         fail(commit_log, ERROR_CLOSED, "while proposing");
-    else if (commit_log->phase == OPEN)
+    else
         commit_log_roll_back(commit_log);
-    return false;
 }
 
 static enum error prune(struct commit_log *commit_log)
@@ -528,8 +535,12 @@ uint64_t commit_log_grows_until_us(struct commit_log *commit_log, uint64_t now_u
 
 void commit_log_write(struct commit_log *commit_log)
 {
-    if (commit_log->phase != OPEN || (commit_log->first_seq != 0 && !propose_batch(commit_log)))
+    if (commit_log->phase != OPEN)
         return;
+    if (commit_log->first_seq != 0 && !commit_log->is_logged) {
+        give_up_batch(commit_log);
+        return;
+    }
     enum error error = prune(commit_log);
     if (error == OK)
         error = prepare_commit(commit_log);
@@ -549,6 +560,21 @@ void commit_log_prune(struct commit_log *commit_log, uint64_t before_seq)
 }
 
 /* ---- looking in, being told ---- */
+
+bool commit_log_next_event(struct commit_log *commit_log, struct commit_log_event *event)
+{
+    for (size_t kind = 0; kind <= COMMIT_LOG_DURABLE; kind++) {
+        if (!commit_log->events[kind])
+            continue;
+        commit_log->events[kind] = false;
+        *event =
+            (struct commit_log_event){.kind = (enum commit_log_event_kind)kind,
+                                      .error = kind == COMMIT_LOG_FAILED ? commit_log->failure : OK,
+                                      .position = commit_log->durable};
+        return true;
+    }
+    return false;
+}
 
 bool commit_log_is_full(const struct commit_log *commit_log)
 {

@@ -3,16 +3,17 @@
  * committed.
  *
  * The chat's side sees replication through this only: propose a delta, learn what is committed
- * (commit waiters), learn the role. A proposed delta is applied at once, in the open transaction;
- * commit_log_write hands everything proposed since to the driver as one batch, and one transaction,
- * one fsync and one entry of the log make it durable. An answer that tells of something not yet
+ * (commit waiters), learn the role. A proposed delta is applied at once, in the open transaction. The driver
+ * (cluster.h) seals everything proposed since as one batch, has the replica order it, appends it and
+ * calls commit_log_write: one transaction, one fsync and one entry of the log make it durable. Nothing here
+ * calls the driver: it asks for events. An answer that tells of something not yet
  * committed waits behind a commit waiter. Reads are gated too, at the position of the state they were read
  * from: so nothing uncommitted is ever shown, without a second copy of the state.
  *
  * The driver's side (cluster.h) puts entries into the log: its own, as it is handed one, or another
  * node's, which are applied in their order as soon as the disk is free.
  *
- *            propose, or entries of others           commit_log_write
+ *            propose, or entries of others        seal, append, write
  *     FREE ------------------------------> OPEN --------------------> WRITING ---> FREE
  *                                            |                           |
  *                                            '------- rolled back <------'
@@ -55,18 +56,22 @@ struct commit_log_entry {
     const uint8_t *digest; /* what the log's digest must be after it; NULL: unknown */
 };
 
-/* Whose commit log it is. None of these may call commit_log_propose or commit_log_write. */
-struct commit_log_driver {
-    void *context;
-    /* The open batch is whole. Calls commit_log_append with these very bytes before it returns; where it
-     * does not (this node may not order writes any longer), the batch is rolled back. */
-    void (*propose)(void *context, const uint8_t *bytes, size_t size, uint64_t count);
-    /* Everything up to position is on the disk. */
-    void (*durable)(void *context, struct position position);
-    /* The disk failed; the store is as it was after the last write that did not. */
-    void (*failed)(void *context, enum error error);
-    /* What was applied after position is undone; the chat was loaded again. Before failed. */
-    void (*rolled_back)(void *context, struct position position);
+/* What the driver has to know. */
+struct commit_log_event {
+    enum commit_log_event_kind {
+        COMMIT_LOG_ROLLED_BACK, /* what was applied and not durable is undone; the chat was loaded again */
+        COMMIT_LOG_FAILED,  /* error: the disk failed; the store is as after its last good write */
+        COMMIT_LOG_DURABLE, /* position: everything up to there is on the disk */
+    } kind;
+    enum error error;
+    struct position position;
+};
+
+/* A batch that is whole: the bytes are the commit log's until commit_log_write. */
+struct commit_log_batch {
+    const uint8_t *bytes;
+    size_t size;
+    uint64_t count; /* of deltas */
 };
 
 struct commit_log_options {
@@ -74,7 +79,6 @@ struct commit_log_options {
     struct crash_note *note; /* where entries of others are noted while they are applied; or NULL */
     struct task_queue *queue; /* where the disk's thread tells that it is done */
     struct worker *disk;      /* NULL: writes on the core thread (in memory, tests) */
-    struct commit_log_driver driver;
 };
 
 /* All pointers are borrowed and must outlive the commit log. */
@@ -92,12 +96,13 @@ void commit_log_attach(struct commit_log *commit_log, struct chat *chat);
 bool commit_log_is_master(const struct commit_log *commit_log);
 
 /* Applies delta and adds it to the batch. Only while commit_log_is_free or open. ERROR_CLOSED: not the
- * master. On another error everything proposed since the last commit_log_write was rolled back (commit waiters
- * told so), and the caller answers its own request. */
+ * master, or the disk failed and the driver has not taken that event yet. On another error everything
+ * proposed since the last commit_log_write was rolled back (commit waiters told so), and the caller answers its own
+ * request. */
 enum error commit_log_propose(struct commit_log *commit_log, const Jackdaw__Delta *delta);
 
 /* Opens the transaction that the next proposals go into, unless it is open. Only while free. Errors:
- * store_begin's, after the driver was told that the disk failed. */
+ * ERROR_CLOSED as of commit_log_propose; store_begin's, which are an event, too. */
 enum error commit_log_open(struct commit_log *commit_log);
 
 /* Whether a transaction is open: false once what was in it was rolled back. */
@@ -143,9 +148,6 @@ bool commit_log_may_grow(struct commit_log *commit_log, uint64_t now_us);
  * waits, or only for the others, which will be heard. */
 uint64_t commit_log_grows_until_us(struct commit_log *commit_log, uint64_t now_us);
 
-/* Makes what was applied durable; does nothing where nothing was. */
-void commit_log_write(struct commit_log *commit_log);
-
 /* The next write forgets log rows of batches that end before `before_seq`, a bounded number of them. */
 void commit_log_prune(struct commit_log *commit_log, uint64_t before_seq);
 
@@ -156,8 +158,21 @@ void commit_log_prune(struct commit_log *commit_log, uint64_t before_seq);
  * meantime how this node is: where others follow it. */
 void commit_log_share_writes(struct commit_log *commit_log, bool share);
 
-/* Puts the next entry into the log. Own ones: see commit_log_driver.propose. */
+/* The next event, in the order of enum commit_log_event_kind. false: there is none. Between two writes an
+ * event of each kind is given at most once. */
+bool commit_log_next_event(struct commit_log *commit_log, struct commit_log_event *event);
+
+/* Writes the rows of the batch and completes its bytes. false: there is no batch; or it was rolled back
+ * because that failed. */
+bool commit_log_seal(struct commit_log *commit_log, struct commit_log_batch *batch);
+
+/* Puts the next entry into the log. An entry with the bytes of the sealed batch is the batch itself. */
 enum error commit_log_append(struct commit_log *commit_log, const struct commit_log_entry *entry);
+
+/* Makes what was applied durable: entries of others, or the sealed batch. A batch that was not appended
+ * since is rolled back: this node may not order writes any longer. Does nothing where nothing was
+ * applied, or while a write is under way. */
+void commit_log_write(struct commit_log *commit_log);
 
 /* Whether more entries of others wait than are good for the memory: the disk is slow or hangs. Who can
  * have them again later should not append them now. */
@@ -170,8 +185,8 @@ void commit_log_commit(struct commit_log *commit_log, uint64_t seq);
 void commit_log_set_epoch(struct commit_log *commit_log, uint64_t epoch);
 
 /* Waits for the disk's thread, so that the store may be used. OK, or the error of the write: then
- * everything not durable was rolled back (the driver is not told of this failure). What became
- * durable is told to the driver later, as usual. */
+ * everything not durable was rolled back (without COMMIT_LOG_FAILED). What became durable is an event once
+ * the disk's task has run, as usual. */
 enum error commit_log_wait_for_disk(struct commit_log *commit_log);
 
 /* Forgets what is not durable: applied entries are undone, waiting ones dropped. After

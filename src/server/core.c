@@ -80,12 +80,6 @@ static void on_replaced(void *context, struct store *store, struct position posi
     subscriptions_rolled_back(core->subscriptions, position);
 }
 
-static void on_rolled_back(void *context, struct position position)
-{
-    struct core *core = context;
-    subscriptions_rolled_back(core->subscriptions, position);
-}
-
 static void on_notice(void *context, const char *sentence, bool has_begun)
 {
     struct core *core = context;
@@ -182,7 +176,6 @@ static enum error open_cluster(struct core *core, struct error_text *why)
                      .role = on_role,
                      .replacing = on_replacing,
                      .replaced = on_replaced,
-                     .rolled_back = on_rolled_back,
                      .notice = on_notice,
                      .ended = on_ended},
     };
@@ -207,7 +200,8 @@ static enum error open_chat(struct core *core, struct error_text *why)
         return error_set(why, error, "out of memory");
     struct chat_observer observer = {.context = core->subscriptions,
                                      .event = subscriptions_event,
-                                     .session_ended = subscriptions_session_ended};
+                                     .session_ended = subscriptions_session_ended,
+                                     .reloaded = subscriptions_rolled_back};
     error =
         chat_open(&core->chat, core->store, &core->options->limits, &observer, core->now_ms, why);
     if (error == OK)
@@ -404,10 +398,7 @@ static void work(struct core *core)
         if (core->second_is_due)
             every_second(core);
     }
-    if (!commit_log_may_grow(core->commit_log, clock_monotonic_us()) ||
-        cluster_has_work(core->cluster))
-        commit_log_write(core->commit_log);
-    cluster_finish_work(core->cluster);
+    cluster_commit(core->cluster, clock_monotonic_us());
 }
 
 static int64_t wait_for_batch_us(const struct core *core, int64_t most_us)

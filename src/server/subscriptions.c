@@ -856,8 +856,9 @@ void subscriptions_session_ended(void *context, struct chat_session *session)
 }
 
 /* Sessions that only the undone transaction knew have ended before this. */
-void subscriptions_rolled_back(struct subscriptions *subscriptions, struct position position)
+void subscriptions_rolled_back(void *context, struct position position)
 {
+    struct subscriptions *subscriptions = context;
     for (struct subscription *subscription = subscriptions->items; subscription != NULL;
          subscription = subscription->next) {
         uint64_t seq = subscription->cursor.seq;

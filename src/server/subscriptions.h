@@ -45,12 +45,12 @@ void subscriptions_free(struct subscriptions *subscriptions);
 /* The chat whose sessions these are; once, before anything else. */
 void subscriptions_attach(struct subscriptions *subscriptions, struct chat *chat);
 
-/* The two halves of chat_observer; context is the subscriptions. */
+/* The functions of chat_observer; context is the subscriptions. */
 void subscriptions_event(void *subscriptions, const struct chat_event *event);
 void subscriptions_session_ended(void *subscriptions, struct chat_session *session);
 
-/* After a rollback to position: nothing later may be delivered, all is read again. */
-void subscriptions_rolled_back(struct subscriptions *subscriptions, struct position position);
+/* Nothing after position may be delivered; all of it is read again. */
+void subscriptions_rolled_back(void *subscriptions, struct position position);
 
 /* Takes over a Receive call of the session; answers it in time. */
 void subscriptions_receive(struct subscriptions *subscriptions, struct chat_session *session,

@@ -43,7 +43,7 @@ static void on_session_ended(void *context, struct chat_session *session)
     subscriptions_session_ended(core->subscriptions, session);
 }
 
-static void on_rolled_back(void *context, struct position position)
+static void on_reloaded(void *context, struct position position)
 {
     struct core_fixture *core = context;
     core->rollbacks++;
@@ -83,43 +83,43 @@ static void open_store(struct core_fixture *core)
 }
 
 /* A cluster of one, where others are not awaited: what is on the disk is committed. */
-
-static void on_propose(void *context, const uint8_t *bytes, size_t size, uint64_t count)
+static void take_events(struct core_fixture *core)
 {
-    struct core_fixture *core = context;
-    if (core->refuses)
-        return;
-    uint64_t last = commit_log_applied(core->commit_log).seq;
-    struct commit_log_entry entry = {
-        .kind = LOG_CHAT,
-        .first = {.epoch = core->epoch, .seq = last - count + 1},
-        .last_seq = last,
-        .bytes = bytes,
-        .size = size,
-    };
-    core->written = commit_log_append(core->commit_log, &entry);
+    struct commit_log_event event;
+    while (commit_log_next_event(core->commit_log, &event)) {
+        if (event.kind == COMMIT_LOG_DURABLE && !core->is_awaited)
+            commit_log_commit(core->commit_log, event.position.seq);
+        if (event.kind == COMMIT_LOG_FAILED) {
+            core->written = event.error;
+            core->failures++;
+        }
+        if (core->commit_log_event != NULL)
+            core->commit_log_event(core, &event);
+    }
 }
 
-static void on_durable(void *context, struct position position)
+void core_fixture_write(struct core_fixture *core)
 {
-    struct core_fixture *core = context;
-    if (!core->is_awaited)
-        commit_log_commit(core->commit_log, position.seq);
-}
-
-static void on_failed(void *context, enum error error)
-{
-    struct core_fixture *core = context;
-    core->written = error;
-    core->failures++;
-    if (core->failed != NULL)
-        core->failed(core);
+    struct commit_log_batch batch;
+    if (commit_log_seal(core->commit_log, &batch) && !core->refuses) {
+        uint64_t last = commit_log_applied(core->commit_log).seq;
+        struct commit_log_entry entry = {
+            .kind = LOG_CHAT,
+            .first = {.epoch = core->epoch, .seq = last - batch.count + 1},
+            .last_seq = last,
+            .bytes = batch.bytes,
+            .size = batch.size,
+        };
+        core->written = commit_log_append(core->commit_log, &entry);
+    }
+    commit_log_write(core->commit_log);
+    take_events(core);
 }
 
 enum error core_fixture_commit(struct core_fixture *core)
 {
     core->written = OK;
-    commit_log_write(core->commit_log);
+    core_fixture_write(core);
     while (!commit_log_is_free(core->commit_log)) {
         task_queue_wait(core->queue, 100);
         core_fixture_run(core);
@@ -155,11 +155,6 @@ void core_fixture_open(struct core_fixture *core)
         .store = core->store,
         .queue = core->queue,
         .disk = core->disk,
-        .driver = {.context = core,
-                   .propose = on_propose,
-                   .durable = on_durable,
-                   .failed = on_failed,
-                   .rolled_back = on_rolled_back},
     };
     check(commit_log_new(&core->commit_log, &commit_log_options), &why);
     struct subscriptions_options options = {
@@ -170,8 +165,10 @@ void core_fixture_open(struct core_fixture *core)
         .queue = core->queue,
     };
     check(subscriptions_new(&core->subscriptions, &options), &why);
-    struct chat_observer observer = {
-        .context = core, .event = on_event, .session_ended = on_session_ended};
+    struct chat_observer observer = {.context = core,
+                                     .event = on_event,
+                                     .session_ended = on_session_ended,
+                                     .reloaded = on_reloaded};
     check(chat_open(&core->chat, core->store, &core->limits, &observer, core->now_ms, &why), &why);
     struct chat_random random = {.context = core, .fill = fill_random};
     chat_set_random(core->chat, &random);
@@ -205,6 +202,7 @@ void core_fixture_close(struct core_fixture *core)
 void core_fixture_run(struct core_fixture *core)
 {
     (void)task_queue_run(core->queue, SIZE_MAX);
+    take_events(core);
 }
 
 enum error core_fixture_turn(struct core_fixture *core)
@@ -253,6 +251,7 @@ static bool propose(struct core_fixture *core, struct chat_call *call, enum chat
     if (decision != CHAT_PROPOSE)
         return false;
     core->error = commit_log_propose(core->commit_log, call->delta);
+    take_events(core);
     return core->error == OK;
 }
 
@@ -389,4 +388,5 @@ void core_fixture_break(struct core_fixture *core)
     delta.change_case = JACKDAW__DELTA__CHANGE_SESSION_ENDED;
     delta.session_ended = &ended;
     assert_int_equal(commit_log_propose(core->commit_log, &delta), ERROR_CORRUPT);
+    take_events(core);
 }

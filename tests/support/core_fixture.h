@@ -47,7 +47,7 @@ struct core_fixture {
     void (*event)(struct core_fixture *core, const struct chat_event *event);
     void (*session_ended)(struct core_fixture *core, uint64_t session);
     void (*rolled_back)(struct core_fixture *core);
-    void (*failed)(struct core_fixture *core);
+    void (*commit_log_event)(struct core_fixture *core, const struct commit_log_event *event);
 };
 
 /* Fills in what a test may change before core_fixture_open. folder: borrowed, NULL for none. */
@@ -63,7 +63,10 @@ void core_fixture_close(struct core_fixture *core);
 enum error core_fixture_turn(struct core_fixture *core);
 void core_fixture_run(struct core_fixture *core);
 
-/* Writes what was proposed, as a cluster of one, and waits for the disk. */
+/* Seals, appends and writes what was proposed, as a cluster of one; then takes the commit log's events. */
+void core_fixture_write(struct core_fixture *core);
+
+/* Writes what was proposed, and waits for the disk. */
 enum error core_fixture_commit(struct core_fixture *core);
 
 /* Turns until no reading is under way and nothing is left to deliver. */

@@ -456,27 +456,26 @@ static const char *said_by_child(void (*function)(void), bool *has_aborted)
     return said;
 }
 
-static void step_while_carrying_out(void)
+static void step_while_looping(void)
 {
-    static struct cluster cluster = {.is_carrying_out = true};
-    cluster_step(&cluster, &(struct replica_event){.kind = REPLICA_TICK});
+    static struct cluster cluster = {.is_looping = true};
+    (void)cluster_loop(&cluster, &(struct replica_event){.kind = REPLICA_TICK});
 }
 
-static void leave_while_carrying_out(void)
+static void leave_while_looping(void)
 {
-    static struct cluster cluster = {.is_carrying_out = true};
+    static const struct cluster_settings settings = {.id = 1};
+    static struct cluster cluster = {.is_looping = true, .options = {.settings = &settings}};
     (void)cluster_leave(&cluster, 2);
 }
 
-static void test_step__is_not_entered_again(void **state)
+static void test_loop__is_not_entered_again(void **state)
 {
     (void)state;
     bool has_aborted;
-    assert_non_null(
-        strstr(said_by_child(step_while_carrying_out, &has_aborted), "is_carrying_out"));
+    assert_non_null(strstr(said_by_child(step_while_looping, &has_aborted), "is_looping"));
     assert_true(has_aborted);
-    assert_non_null(
-        strstr(said_by_child(leave_while_carrying_out, &has_aborted), "is_carrying_out"));
+    assert_non_null(strstr(said_by_child(leave_while_looping, &has_aborted), "is_looping"));
     assert_true(has_aborted);
 }
 
@@ -522,7 +521,7 @@ int main(void)
     log_configure(LOG_SILENT, LOG_TEXT);
     rpc_init();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_step__is_not_entered_again), /* forks: before there are threads */
+        cmocka_unit_test(test_loop__is_not_entered_again), /* forks: before there are threads */
         cmocka_unit_test(test_step__tells_which_event_was_refused),
         cmocka_unit_test(test_reaches__nobody_after_resigning),
         cmocka_unit_test(test_prune__for_those_who_are_there),

@@ -138,7 +138,7 @@ static void begin_write(struct fixture *fixture, struct noted *noted)
     hold_disk(&fixture->core, &fixture->hold);
     assert_true(core_fixture_send(&fixture->core, fixture->ann, "lobby", "x"));
     put_waiter(&fixture->core, noted);
-    commit_log_write(fixture->core.commit_log);
+    core_fixture_write(&fixture->core);
     assert_false(commit_log_is_free(fixture->core.commit_log));
 }
 
@@ -155,7 +155,7 @@ static void test_commit_log_write__others_are_sooner(void **state)
     assert_int_equal(noted.opened, 0);
     assert_int_equal(committed(&f.core), before);
     assert_int_equal(applied(&f.core), before + 1);
-    commit_log_write(f.core.commit_log); /* nothing to do */
+    core_fixture_write(&f.core); /* nothing to do */
     release_disk(&f.hold);
     wait_for_disk(&f.core);
     assert_int_equal(noted.opened, 1);
@@ -304,6 +304,10 @@ static void test_commit_log_open__the_disk_fails(void **state)
     begin_error = ERROR_IO;
     assert_int_equal(commit_log_open(f.core.commit_log), ERROR_IO);
     begin_error = OK;
+    assert_int_equal(commit_log_open(f.core.commit_log),
+                     ERROR_CLOSED); /* the driver does not know yet */
+    assert_false(core_fixture_send(&f.core, f.ann, "lobby", "x"));
+    assert_int_equal(f.core.error, ERROR_CLOSED);
     assert_int_equal(f.core.failures, 1);
     assert_int_equal(f.core.rollbacks, 0); /* of nothing */
     assert_false(commit_log_is_open(f.core.commit_log));
@@ -343,7 +347,7 @@ static void test_commit_log_write__the_driver_takes_nothing_any_longer(void **st
     assert_true(core_fixture_send(&f.core, f.ann, "lobby", "x"));
     put_waiter(&f.core, &noted);
     f.core.refuses = true;
-    commit_log_write(f.core.commit_log);
+    core_fixture_write(&f.core);
     assert_true(commit_log_is_free(f.core.commit_log));
     assert_int_equal(noted.opened, 1);
     assert_false(noted.committed);
@@ -477,7 +481,7 @@ static void test_commit_log_append__while_the_disk_works(void **state)
     feed(&pair, 1);
     hold_disk(&pair.slave, &pair.hold);
     assert_true(commit_log_catch_up(pair.slave.commit_log));
-    commit_log_write(pair.slave.commit_log);
+    core_fixture_write(&pair.slave);
     uint64_t before = applied(&pair.slave);
     say(&pair, "x");
     feed(&pair, before + 1);
@@ -500,7 +504,7 @@ static void test_commit_log_append__the_write_before_fails(void **state)
     feed(&pair, 1);
     hold_disk(&pair.slave, &pair.hold);
     assert_true(commit_log_catch_up(pair.slave.commit_log));
-    commit_log_write(pair.slave.commit_log);
+    core_fixture_write(&pair.slave);
     uint64_t before = applied(&pair.slave);
     say(&pair, "x");
     feed(&pair, before + 1);
@@ -615,6 +619,7 @@ static void check_damage(enum damage damage)
     pair.slave.written = OK;
     assert_int_equal(commit_log_append(pair.slave.commit_log, &taken.entry), OK);
     assert_true(commit_log_catch_up(pair.slave.commit_log));
+    core_fixture_run(&pair.slave);
     bool is_good = damage == NO_DAMAGE;
     assert_int_equal(pair.slave.failures, is_good ? 0 : 1);
     assert_int_equal(pair.slave.written, is_good ? OK : ERROR_CORRUPT);
@@ -656,7 +661,7 @@ static void test_commit_log_propose__undoes_what_the_log_has_already(void **stat
         if (i == 0)
             core_fixture_break(&f.core);
         else
-            commit_log_write(f.core.commit_log);
+            core_fixture_write(&f.core);
         assert_int_equal(f.core.failures, i + 1);
         assert_int_equal(applied(&f.core), before);
     }

@@ -27,34 +27,42 @@ struct fixture {
     struct core_fixture deposed; /* whose log nobody else has */
     struct cluster_settings settings;
     struct cluster cluster;
+    struct replica_actions actions;
     char *folder;
     char *other_folder;
     struct replica_batch batch; /* the last of its log */
     uint8_t *bytes;             /* its bytes */
 };
 
-/* Stands in for cluster.c. */
+/* What the replica would be stepped with. */
 static unsigned told;
 static uint16_t told_node;
 static uint64_t told_orphan;
 
-void cluster_step(struct cluster *cluster, struct replica_event *event)
+static void finish_work(struct fixture *f)
 {
-    static struct replica_actions actions;
-    if (event->kind == REPLICA_FAILED) {
-        assert_int_equal(replica_step(cluster->replica, event, &actions), OK);
-        cluster_note_members(cluster);
-        return;
+    struct replica_event event;
+    while (cluster_next_merged(&f->cluster, &event)) {
+        assert_int_equal(event.kind, REPLICA_ORPHANS_MERGED);
+        told++;
+        told_node = event.node;
+        told_orphan = event.orphan;
     }
-    assert_int_equal(event->kind, REPLICA_ORPHANS_MERGED);
-    told++;
-    told_node = event->node;
-    told_orphan = event->orphan;
 }
 
-static void on_rolled_back(struct core_fixture *core)
+static void on_role(void *context, enum replica_role role)
 {
-    cluster_undo_orphan_transfers(core->context);
+    (void)context;
+    (void)role;
+}
+
+/* As the loop does, and as a change of the role that follows a failure. */
+static void on_commit_log_event(struct core_fixture *core, const struct commit_log_event *event)
+{
+    if (event->kind == COMMIT_LOG_ROLLED_BACK)
+        cluster_undo_orphan_transfers(core->context);
+    else if (event->kind == COMMIT_LOG_FAILED)
+        cluster_forget_orphan_transfers(core->context);
 }
 
 static void open_cluster(struct fixture *f)
@@ -62,7 +70,8 @@ static void open_cluster(struct fixture *f)
     struct replica_options options = {.id = 1, .internal = "127.0.0.1:1", .client = "127.0.0.1:2"};
     f->settings = (struct cluster_settings){.id = 1, .ping_timeout_ms = PING_TIMEOUT_MS};
     f->cluster = (struct cluster){
-        .options = {.settings = &f->settings},
+        .options = {.settings = &f->settings, .observer = {.role = on_role}},
+        .actions = &f->actions,
         .store = f->core.store,
         .log_reader = f->core.reader_store,
         .commit_log = f->core.commit_log,
@@ -73,7 +82,7 @@ static void open_cluster(struct fixture *f)
     assert_int_equal(replica_new(&f->cluster.replica, &options), OK);
     arena_init(&f->cluster.arena, 16u * 1024u * 1024u);
     f->core.context = &f->cluster;
-    f->core.rolled_back = on_rolled_back;
+    f->core.commit_log_event = on_commit_log_event;
 }
 
 static enum error take_row(void *context, const struct log_row *row)
@@ -140,9 +149,10 @@ static void hand_over(struct fixture *f, uint16_t from, uint64_t orphan)
 
 static void turn(struct fixture *f)
 {
+    core_fixture_run(&f->core);
     cluster_work(&f->cluster);
     assert_int_equal(core_fixture_commit(&f->core), OK);
-    cluster_finish_work(&f->cluster);
+    finish_work(f);
 }
 
 static bool knows_carl(struct fixture *f)
@@ -185,7 +195,7 @@ static void test_orphan_transfer__undone_with_its_batch(void **state)
     core_fixture_break(&f.core);
     assert_int_equal(f.core.rollbacks, 1);
     assert_int_equal(core_fixture_commit(&f.core), OK);
-    cluster_finish_work(&f.cluster);
+    finish_work(&f);
     assert_int_equal(told, 0);
     assert_false(knows_carl(&f));
     hand_over(&f, OTHER, 5); /* it comes again */
@@ -205,7 +215,7 @@ static void test_orphan_transfer__role_lost_before_it_is_told(void **state)
     cluster_work(&f.cluster);
     commit_log_set_epoch(f.core.commit_log, 0);
     assert_int_equal(core_fixture_commit(&f.core), OK);
-    cluster_finish_work(&f.cluster);
+    finish_work(&f);
     assert_int_equal(told, 0);
     hand_over(&f, OTHER, 5);
     uint64_t before = commit_log_applied(f.core.commit_log).seq;
@@ -337,27 +347,21 @@ static void say_much(struct fixture *f, const char *name)
     read_batch(f);
 }
 
-/* As a change of the role does. */
-static void on_failed(struct core_fixture *core)
-{
-    cluster_forget_orphan_transfers(core->context);
-}
-
 static void test_orphan_transfer__the_disk_is_full_in_the_middle(void **state)
 {
     (void)state;
     struct fixture f;
     begin(&f);
     say_much(&f, "dora");
-    f.core.failed = on_failed;
     hand_over(&f, OTHER, 5);
     faulty_vfs_fail(FAULTY_FULL, 1, true);
     cluster_work(&f.cluster);
     assert_true(faulty_vfs_has_failed());
     faulty_vfs_fail(FAULTY_NONE, 0, false);
+    core_fixture_run(&f.core);
     assert_int_equal(f.core.failures, 1);
     assert_int_equal(f.cluster.orphan_transfers_count, 0);
-    cluster_finish_work(&f.cluster);
+    finish_work(&f);
     assert_int_equal(told, 0);
     hand_over(&f, OTHER, 5);
     turn(&f);
@@ -437,7 +441,7 @@ static void test_orphan_transfer__not_all_in_one_batch(void **state)
     cluster_work(&f.cluster);
     assert_true(commit_log_batch_bytes(f.core.commit_log) < f.batch.size * 3 / 2);
     assert_int_equal(core_fixture_commit(&f.core), OK);
-    cluster_finish_work(&f.cluster);
+    finish_work(&f);
     assert_int_equal(told, 1);
     assert_int_equal(told_node, OTHER);
     hand_over(&f, OTHER + 1, 6);
@@ -512,7 +516,8 @@ static void test_disk_failed__the_members_are_those_on_the_disk(void **state)
     f.cluster.members_changed = true;
     cluster_note_members(&f.cluster);
     assert_int_equal(f.cluster.members_count, 2);
-    cluster_disk_failed(&f.cluster);
+    f.cluster.owes_failed = true;
+    assert_int_equal(cluster_loop(&f.cluster, NULL), OK);
     assert_int_equal(f.cluster.members_count, 0);
     end(&f);
 }
