@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* bench.h - what the scenarios share: the settings, the report, and a venue (a server with a crowd
+/* bench.h - what the scenarios share: the settings, the report, and a load fixture (a server with a client pool
  * of clients) for each of them. One thread. */
 #ifndef JACKDAW_BENCH_BENCH_H
 #define JACKDAW_BENCH_BENCH_H
@@ -80,7 +80,7 @@ struct load_fixture_options {
     const char *option; /* for all of them; NULL: none */
 };
 
-/* Starts the servers and waits until all are in sync; no client yet. *venue: ended with load_fixture_close,
+/* Starts the servers and waits until all are in sync; no client yet. *load fixture: ended with load_fixture_close,
  * also after an error. */
 enum error load_fixture_open(struct load_fixture *load_fixture, struct bench *bench,
                              const struct load_fixture_options *options, struct error_text *why);

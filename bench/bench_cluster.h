@@ -64,7 +64,7 @@ struct cluster {
 };
 
 /* Starts a master and two slaves and waits until each is ready. options: strings are borrowed as
- * long as the trio is. *trio: ended with bench_cluster_close, also after an error. */
+ * long as the cluster is. *cluster: ended with bench_cluster_close, also after an error. */
 enum error bench_cluster_open(struct cluster *cluster, const struct bench_cluster_options *options,
                               struct error_text *why);
 /* False: a server had ended by itself, or did not end well. */

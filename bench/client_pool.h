@@ -58,13 +58,13 @@ struct client_pool_options {
     const char *tag;  /* makes names differ from those of another run: 1 to 16 letters and digits */
 };
 
-/* Returns when every client is ready. *crowd: ended with client_pool_close, also after an error. The
- * loop's handler is the crowd's until the caller sets its own. */
+/* Returns when every client is ready. *client pool: ended with client_pool_close, also after an error. The
+ * loop's handler is the client pool's until the caller sets its own. */
 enum error client_pool_open(struct pool *pool, const struct client_pool_options *options,
                             struct error_text *why);
 void client_pool_close(struct pool *pool);
 
-/* Makes one call (service NULL: Chat) of one ready client and waits for its reply, with the crowd's handler in place of
+/* Makes one call (service NULL: Chat) of one ready client and waits for its reply, with the client pool's handler in place of
  * the scenario's: what else arrives meanwhile is dropped. *reply: ended with
  * protobuf_c_message_free_unpacked. Refusals are ERROR_REFUSED with the server's sentence. */
 enum error client_pool_call(struct pool *pool, struct client *client, const char *service,

@@ -28,7 +28,7 @@ static void check_in_sync(struct send_run *run, size_t servers)
     struct error_text why;
     if (client_pool_call(run->pool, &run->pool->clients[0], "jackdaw.Operator", "Status",
                          &request.base, &jackdaw__status_reply__descriptor, &reply, &why) != OK)
-        return; /* the crowd has failed */
+        return; /* the client pool has failed */
     const Jackdaw__StatusReply *status = (const Jackdaw__StatusReply *)reply;
     size_t in_sync = 0;
     for (size_t i = 0; i < status->n_members; i++)

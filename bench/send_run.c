@@ -92,7 +92,7 @@ static void check_history(struct send_run *run, const struct sender *sender)
     struct error_text why;
     if (client_pool_call(run->pool, sender->client, NULL, "History", &request.base,
                          &jackdaw__history_reply__descriptor, &reply, &why) != OK)
-        return; /* the crowd has failed */
+        return; /* the client pool has failed */
     check_page(run, sender, (const Jackdaw__HistoryReply *)reply);
     protobuf_c_message_free_unpacked(reply, NULL);
 }

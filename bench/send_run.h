@@ -17,7 +17,7 @@ struct send_run {
     struct measure measure;
 };
 
-/* crowd, rooms (1, or as many as clients) and depth are set. False: no memory. Ended with
+/* client pool, rooms (1, or as many as clients) and depth are set. False: no memory. Ended with
  * send_run_release in either case. */
 bool send_run_init(struct send_run *run, const struct bench *bench);
 void send_run_release(struct send_run *run);
@@ -30,7 +30,7 @@ void send_run_turn(struct send_run *run);
 size_t send_run_open(const struct send_run *run); /* messages under way */
 
 /* Whether all that was sent was answered, each number given once, and a room that one client alone
- * wrote to holds what it wrote; if not, the crowd has failed. */
+ * wrote to holds what it wrote; if not, the client pool has failed. */
 void send_run_check(struct send_run *run);
 
 #endif

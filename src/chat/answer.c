@@ -4,7 +4,7 @@
 
 static Jackdaw__Position *arena_position(struct arena *arena, uint64_t epoch, uint64_t seq)
 {
-    Jackdaw__Position *position = arena_message(arena, &jackdaw__position__descriptor);
+    Jackdaw__Position *position = chat_arena_message(arena, &jackdaw__position__descriptor);
     if (position != NULL) {
         position->epoch = epoch;
         position->seq = seq;
@@ -43,11 +43,11 @@ struct device_copy {
 
 enum error chat_answer_login(struct chat *chat, struct chat_call *call, Jackdaw__LoginReply *reply)
 {
-    call_begin(call);
+    chat_call_begin(call);
     const struct account *account = call->session->account;
     uint64_t total;
-    enum error error = list_undelivered(chat, account, call->arena, &reply->undelivered,
-                                        &reply->n_undelivered, &total);
+    enum error error = delivery_list_undelivered(chat, account, call->arena, &reply->undelivered,
+                                                 &reply->n_undelivered, &total);
     if (error == OK)
         error = list_own_rooms(account, call->arena, reply);
     if (error != OK)
@@ -58,7 +58,7 @@ enum error chat_answer_login(struct chat *chat, struct chat_call *call, Jackdaw_
     reply->sessions = 0;
     for (const struct chat_session *session = account->sessions; session != NULL;
          session = session->next_of_account)
-        reply->sessions += !session_is_silent(chat, session);
+        reply->sessions += !presence_is_silent(chat, session);
     return reply->name == NULL || reply->position == NULL ? ERROR_NO_MEMORY : OK;
 }
 
@@ -73,7 +73,7 @@ static enum error copy_device(void *context, const struct session_row *row)
 static enum error list_device(struct chat *chat, const struct chat_session *session,
                               struct arena *arena, Jackdaw__LoginReply *reply)
 {
-    Jackdaw__Device *device = arena_message(arena, &jackdaw__device__descriptor);
+    Jackdaw__Device *device = chat_arena_message(arena, &jackdaw__device__descriptor);
     if (device == NULL)
         return ERROR_NO_MEMORY;
     device->session = session->id;
@@ -89,7 +89,7 @@ static enum error list_device(struct chat *chat, const struct chat_session *sess
 enum error chat_answer_devices(struct chat *chat, struct chat_call *call,
                                Jackdaw__LoginReply *reply)
 {
-    call_begin(call);
+    chat_call_begin(call);
     chat_now(chat, call->monotonic_ms);
     const struct account *account = state_account(&chat->state, call->account);
     ASSERT(account != NULL);
@@ -111,19 +111,20 @@ enum error chat_answer_heartbeat(struct chat *chat, struct chat_call *call,
                                  const Jackdaw__HeartbeatRequest *request,
                                  Jackdaw__HeartbeatReply *reply)
 {
-    call_begin(call);
+    chat_call_begin(call);
     chat_note_delivered(chat, call->session,
                         chat_common_seq_of(chat, request->after, request->cursor_history,
                                            request->n_cursor_history));
     uint64_t total;
-    enum error error = list_undelivered(chat, call->session->account, call->arena,
-                                        &reply->undelivered, &reply->n_undelivered, &total);
+    enum error error =
+        delivery_list_undelivered(chat, call->session->account, call->arena, &reply->undelivered,
+                                  &reply->n_undelivered, &total);
     if (error != OK)
         return error;
     uint64_t seq = chat->state.last.seq;
     if (call->committed_seq != 0 && call->committed_seq < seq)
         seq = call->committed_seq;
-    reply->time_ms = call_time(chat, call);
+    reply->time_ms = chat_call_time(chat, call);
     reply->position = position_at(chat, call->arena, seq);
     reply->last_request = call->session->last_request;
     return reply->position == NULL ? ERROR_NO_MEMORY : OK;
@@ -132,10 +133,10 @@ enum error chat_answer_heartbeat(struct chat *chat, struct chat_call *call,
 enum error chat_answer_join(struct chat *chat, struct chat_call *call,
                             const struct chat_outcome *outcome, Jackdaw__JoinRoomReply *reply)
 {
-    call_begin(call);
+    chat_call_begin(call);
     const struct account *account = call->session->account;
     const struct room *room = state_room(&chat->state, outcome->room);
-    reply->room = conversation_name(chat, room, outcome->room, account->id, call->arena);
+    reply->room = resolve_conversation_name(chat, room, outcome->room, account->id, call->arena);
     reply->created = outcome->created;
     if (reply->room == NULL)
         return ERROR_NO_MEMORY;
@@ -147,20 +148,20 @@ enum error chat_answer_join(struct chat *chat, struct chat_call *call,
     reply->members = (uint32_t)room->members.count;
     reply->last_number = room->last_number;
     if (room->owner != 0)
-        reply->owner = (char *)account_name(chat, room->owner, call->arena);
+        reply->owner = (char *)resolve_account_name(chat, room->owner, call->arena);
     return reply->topic == NULL || reply->owner == NULL ? ERROR_NO_MEMORY : OK;
 }
 
 enum error chat_answer_send(struct chat *chat, struct chat_call *call,
                             const struct chat_outcome *outcome, Jackdaw__SendReply *reply)
 {
-    call_begin(call);
+    chat_call_begin(call);
     const struct room *room = state_room(&chat->state, outcome->room);
     reply->number = outcome->number;
     reply->time_ms = outcome->time_ms;
     reply->position = arena_position(call->arena, outcome->position.epoch, outcome->position.seq);
-    reply->room =
-        conversation_name(chat, room, outcome->room, call->session->account->id, call->arena);
+    reply->room = resolve_conversation_name(chat, room, outcome->room, call->session->account->id,
+                                            call->arena);
     return reply->room == NULL || reply->position == NULL ? ERROR_NO_MEMORY : OK;
 }
 
@@ -207,8 +208,8 @@ enum error chat_answer_delete(struct chat *chat, struct chat_call *call,
                          chat_common_seq_of(chat, request->after, NULL, 0));
     Jackdaw__Undelivered **list;
     size_t count;
-    enum error error =
-        list_undelivered(chat, account, call->arena, &list, &count, &reply->undelivered_total);
+    enum error error = delivery_list_undelivered(chat, account, call->arena, &list, &count,
+                                                 &reply->undelivered_total);
     struct chat_plan *plan;
     struct chat_page page;
     if (error == OK)

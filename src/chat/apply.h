@@ -89,7 +89,7 @@ enum error apply_forget_past_membership(struct apply *apply, struct account *acc
 enum error apply_outcome(struct apply *apply, struct outcome_row row);
 
 /* Ends a session: row, observer, memory. What it has done stays known for a while
- * (SESSIONS_ENDED_MAX). Whether its account is online may have changed: see emit_presence. */
+ * (SESSIONS_ENDED_MAX). Whether its account is online may have changed: see presence_emit. */
 enum error apply_end_session(struct apply *apply, struct chat_session *session);
 /* The session, ended or not, leaves no trace. Its request, if it is the one carried out, then needs
  * no outcome. */

@@ -37,61 +37,61 @@ enum error load_state(struct state *state, struct store *store, struct error_tex
 
 /* Random ids, never 0 and never one in use. OK, ERROR_INTERNAL when the generator only repeats
  * itself, or the store's errors. */
-enum error new_account_id(struct chat *chat, uint64_t *id);
-enum error new_session_id(struct chat *chat, uint64_t *id);
-enum error new_room_id(struct chat *chat, uint64_t *id);
+enum error id_new_account(struct chat *chat, uint64_t *id);
+enum error id_new_session(struct chat *chat, uint64_t *id);
+enum error id_new_room(struct chat *chat, uint64_t *id);
 
 /* ERROR_EXISTS: an account of this id was there before it was deleted; OK: none was. */
-enum error check_account_id_unused(struct chat *chat, uint64_t id);
+enum error id_check_account_unused(struct chat *chat, uint64_t id);
 
 /* ---- propose.c ---- */
 
 /* Clears what a call before may have left. */
-void call_begin(struct chat_call *call);
+void chat_call_begin(struct chat_call *call);
 
 /* Always CHAT_REFUSE, with the sentence in call->text. */
-enum chat_decision call_refuse(struct chat_call *call, enum status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+enum chat_decision chat_call_refuse(struct chat_call *call, enum status status, const char *format,
+                                    ...) __attribute__((format(printf, 3, 4)));
 
 /* Refuses for a reason that is the server's and passes: with retry_ms, never an outcome. */
-enum chat_decision call_fail(struct chat_call *call, enum error error);
+enum chat_decision chat_call_fail(struct chat_call *call, enum error error);
 
 /* CHAT_PROPOSE with a delta of this change, which lies in the arena (NULL: no memory). Request 0:
  * not a numbered one. */
-enum chat_decision call_propose(struct chat *chat, struct chat_call *call, uint64_t request,
-                                Jackdaw__Delta__ChangeCase change_case, void *change);
+enum chat_decision chat_call_propose(struct chat *chat, struct chat_call *call, uint64_t request,
+                                     Jackdaw__Delta__ChangeCase change_case, void *change);
 
 /* Adds the name of the room, if it is one with a name (NULL: there is none yet), to what was
  * proposed. */
-enum chat_decision call_name_room(struct chat_call *call, enum chat_decision decision,
-                                  const struct room *room);
+enum chat_decision chat_call_name_room(struct chat_call *call, enum chat_decision decision,
+                                       const struct room *room);
 
 /* CHAT_PROPOSE with a delta that only remembers that the request was fine. */
-enum chat_decision call_unchanged(struct chat *chat, struct chat_call *call, uint64_t request,
-                                  const struct room *room);
+enum chat_decision chat_call_unchanged(struct chat *chat, struct chat_call *call, uint64_t request,
+                                       const struct room *room);
 
 /* The time of the call, or that of the last delta, which is later by CHAT_TIME_SLACK_MS at most. */
-uint64_t call_time(const struct chat *chat, const struct chat_call *call);
+uint64_t chat_call_time(const struct chat *chat, const struct chat_call *call);
 
 /* The latest of the monotonic clock; it never goes back. */
 uint64_t chat_now(struct chat *chat, uint64_t monotonic_ms);
 
 /* A protobuf message in the arena with its default values; NULL: no memory. */
-void *arena_message(struct arena *arena, const ProtobufCMessageDescriptor *descriptor);
+void *chat_arena_message(struct arena *arena, const ProtobufCMessageDescriptor *descriptor);
 
 /* A string for a reply, in the arena. On no memory returns NULL. */
-char *arena_address(struct arena *arena, char sign, const char *name); /* "#name", "@name" */
+char *chat_arena_address(struct arena *arena, char sign, const char *name); /* "#name", "@name" */
 
 /* ---- resolve.c ---- */
 
 /* The account that "name" or "@name" means; NULL: refused. */
-struct account *find_account(struct chat *chat, struct chat_call *call, const char *text);
+struct account *resolve_account(struct chat *chat, struct chat_call *call, const char *text);
 
 /* The room that "name" or "#name" means, if the caller may know of it; NULL: refused. */
-struct room *find_room(struct chat *chat, struct chat_call *call, const char *text);
+struct room *resolve_room(struct chat *chat, struct chat_call *call, const char *text);
 
 /* The same, if the caller is in it. */
-struct room *find_room_of_caller(struct chat *chat, struct chat_call *call, const char *text);
+struct room *resolve_room_of_caller(struct chat *chat, struct chat_call *call, const char *text);
 
 /* A room the caller is in, or a person. */
 struct conversation {
@@ -99,19 +99,19 @@ struct conversation {
     uint64_t peer;     /* 0: a room; else the other account, which may be deleted */
     bool is_peer_gone;
 };
-bool find_conversation(struct chat *chat, struct chat_call *call, const char *text,
-                       struct conversation *out);
+bool resolve_conversation(struct chat *chat, struct chat_call *call, const char *text,
+                          struct conversation *out);
 
 /* Whether the account may know that the room exists. */
-bool room_is_visible(const struct room *room, const struct account *account);
+bool resolve_is_visible(const struct room *room, const struct account *account);
 
 /* How the account sees the conversation named: "name" or "@other", in the arena; NULL: no memory.
  * room NULL: one that is no more, of the given id. */
-char *conversation_name(const struct chat *chat, const struct room *room, uint64_t id,
-                        uint64_t viewer, struct arena *arena);
+char *resolve_conversation_name(const struct chat *chat, const struct room *room, uint64_t id,
+                                uint64_t viewer, struct arena *arena);
 
 /* The name of an account, also of one that is no more; in the arena where it is not the state's. */
-const char *account_name(const struct chat *chat, uint64_t id, struct arena *arena);
+const char *resolve_account_name(const struct chat *chat, uint64_t id, struct arena *arena);
 
 /* ---- account.c ---- */
 
@@ -140,22 +140,24 @@ void event_emit(struct chat *chat, const struct chat_event *event);
 /* ---- presence.c ---- */
 
 /* Tells those who share a conversation with the account whether it is online now. */
-void emit_presence(struct chat *chat, const struct account *account, uint64_t time_ms);
+void presence_emit(struct chat *chat, const struct account *account, uint64_t time_ms);
 
-bool session_is_silent(const struct chat *chat, const struct chat_session *session);
+bool presence_is_silent(const struct chat *chat, const struct chat_session *session);
 
-/* ---- delivered.c ---- */
+/* ---- delivery.c ---- */
 
 /* How many messages of the conversation no device of the member's account received. */
-enum error count_undelivered(struct chat *chat, const struct member *member, uint64_t *count);
+enum error delivery_count_undelivered(struct chat *chat, const struct member *member,
+                                      uint64_t *count);
 
 /* Those conversations with at least one, in *list (of *count, at most CHAT_LIST_MAX), in the arena;
  * *total: the messages of all of them. */
-enum error list_undelivered(struct chat *chat, const struct account *account, struct arena *arena,
-                            Jackdaw__Undelivered ***list, size_t *count, uint64_t *total);
+enum error delivery_list_undelivered(struct chat *chat, const struct account *account,
+                                     struct arena *arena, Jackdaw__Undelivered ***list,
+                                     size_t *count, uint64_t *total);
 
 /* What lies within (from, to] of what the member may see; false: nothing. */
-bool member_window(const struct member *member, uint64_t after_seq, uint64_t until_seq,
-                   uint64_t *from, uint64_t *to);
+bool delivery_window(const struct member *member, uint64_t after_seq, uint64_t until_seq,
+                     uint64_t *from, uint64_t *to);
 
 #endif

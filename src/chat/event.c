@@ -55,12 +55,12 @@ enum error chat_event_fill(struct chat *chat, const struct chat_event *event, ui
         const struct room *room = state_room(&chat->state, event->room);
         out->room = room != NULL && !room_is_direct(room)
                         ? (char *)room->name
-                        : conversation_name(chat, room, event->room, viewer, arena);
+                        : resolve_conversation_name(chat, room, event->room, viewer, arena);
     }
     if (event->account != 0)
-        out->from = (char *)account_name(chat, event->account, arena);
+        out->from = (char *)resolve_account_name(chat, event->account, arena);
     if (event->subject != 0)
-        out->subject = (char *)account_name(chat, event->subject, arena);
+        out->subject = (char *)resolve_account_name(chat, event->subject, arena);
     if (out->room == NULL || out->from == NULL || out->subject == NULL)
         return ERROR_NO_MEMORY;
     return OK;

@@ -30,7 +30,7 @@ static enum error visit_nothing(void *context, const struct account_row *row)
     return OK;
 }
 
-enum error check_account_id_unused(struct chat *chat, uint64_t id)
+enum error id_check_account_unused(struct chat *chat, uint64_t id)
 {
     enum error error = store_get_account(chat->store, id, visit_nothing, NULL);
     if (error == ERROR_NOT_FOUND)
@@ -38,20 +38,20 @@ enum error check_account_id_unused(struct chat *chat, uint64_t id)
     return error == OK ? ERROR_EXISTS : error;
 }
 
-enum error new_account_id(struct chat *chat, uint64_t *id)
+enum error id_new_account(struct chat *chat, uint64_t *id)
 {
     for (int i = 0; i < DRAWS_MAX; i++) {
         *id = draw(chat);
         if (*id == 0)
             continue;
-        enum error error = check_account_id_unused(chat, *id);
+        enum error error = id_check_account_unused(chat, *id);
         if (error != ERROR_EXISTS)
             return error;
     }
     return ERROR_INTERNAL;
 }
 
-enum error new_session_id(struct chat *chat, uint64_t *id)
+enum error id_new_session(struct chat *chat, uint64_t *id)
 {
     for (int i = 0; i < DRAWS_MAX; i++) {
         *id = draw(chat);
@@ -62,7 +62,7 @@ enum error new_session_id(struct chat *chat, uint64_t *id)
     return ERROR_INTERNAL;
 }
 
-enum error new_room_id(struct chat *chat, uint64_t *id)
+enum error id_new_room(struct chat *chat, uint64_t *id)
 {
     for (int i = 0; i < DRAWS_MAX; i++) {
         *id = draw(chat);

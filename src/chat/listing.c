@@ -13,8 +13,8 @@ static bool start(struct chat_call *call, const struct name_index *name_index, c
 {
     char folded[NAME_FOLDED_SIZE];
     if (limit > CHAT_LIST_MAX) {
-        call_refuse(call, STATUS_INVALID_ARGUMENT,
-                    "A list has at most %d entries at once; ask for fewer.", CHAT_LIST_MAX);
+        chat_call_refuse(call, STATUS_INVALID_ARGUMENT,
+                         "A list has at most %d entries at once; ask for fewer.", CHAT_LIST_MAX);
         return false;
     }
     *most = limit == 0 ? CHAT_LIST_DEFAULT : limit;
@@ -22,8 +22,8 @@ static bool start(struct chat_call *call, const struct name_index *name_index, c
     if (after[0] == '\0')
         return true;
     if (!name_fold(after[0] == sign ? after + 1 : after, folded)) {
-        call_refuse(call, STATUS_INVALID_ARGUMENT,
-                    "A list goes on after a name; give the last one of the page before.");
+        chat_call_refuse(call, STATUS_INVALID_ARGUMENT,
+                         "A list goes on after a name; give the last one of the page before.");
         return false;
     }
     *at = name_index_seek(name_index, folded);
@@ -37,8 +37,8 @@ static bool read_pattern(struct chat_call *call, const char *text, char sign,
 {
     if (pattern_parse(text[0] == sign ? text + 1 : text, pattern))
         return true;
-    call_refuse(call, STATUS_INVALID_ARGUMENT,
-                "The pattern is not valid UTF-8 or longer than a name; shorten it.");
+    chat_call_refuse(call, STATUS_INVALID_ARGUMENT,
+                     "The pattern is not valid UTF-8 or longer than a name; shorten it.");
     return false;
 }
 
@@ -64,7 +64,7 @@ static enum error add_account(struct arena *arena, const struct account *account
                               Jackdaw__ListAccountsReply *reply)
 {
     Jackdaw__ListAccountsReply__Account *entry =
-        arena_message(arena, &jackdaw__list_accounts_reply__account__descriptor);
+        chat_arena_message(arena, &jackdaw__list_accounts_reply__account__descriptor);
     char *name = arena_strdup(arena, account->name);
     if (entry == NULL || name == NULL)
         return ERROR_NO_MEMORY;
@@ -78,7 +78,7 @@ enum error chat_answer_accounts(struct chat *chat, struct chat_call *call,
                                 const Jackdaw__ListAccountsRequest *request,
                                 Jackdaw__ListAccountsReply *reply)
 {
-    call_begin(call);
+    chat_call_begin(call);
     const struct name_index *name_index = &chat->state.accounts;
     struct pattern pattern;
     size_t at, most;
@@ -113,7 +113,7 @@ static enum error add_room(struct chat *chat, struct chat_call *call, const stru
 {
     const struct member *member = state_member(call->session->account, room);
     Jackdaw__ListRoomsReply__Room *entry =
-        arena_message(call->arena, &jackdaw__list_rooms_reply__room__descriptor);
+        chat_arena_message(call->arena, &jackdaw__list_rooms_reply__room__descriptor);
     if (entry == NULL)
         return ERROR_NO_MEMORY;
     entry->name = arena_strdup(call->arena, room->name);
@@ -124,7 +124,8 @@ static enum error add_room(struct chat *chat, struct chat_call *call, const stru
     entry->private_ = room->is_private;
     entry->joined = member_is_in(member);
     entry->last_number = room->last_number;
-    enum error error = entry->joined ? count_undelivered(chat, member, &entry->unread) : OK;
+    enum error error =
+        entry->joined ? delivery_count_undelivered(chat, member, &entry->unread) : OK;
     if (error == OK)
         reply->rooms[reply->n_rooms++] = entry;
     return error;
@@ -148,7 +149,7 @@ static enum error list_rooms(struct chat *chat, struct chat_call *call,
         if (is_past_prefix(room->folded, &pattern))
             break;
         if (!pattern_matches(&pattern, room->folded) ||
-            !room_is_visible(room, call->session->account))
+            !resolve_is_visible(room, call->session->account))
             continue;
         if (reply->n_rooms == most) {
             reply->more = true;
@@ -179,7 +180,7 @@ enum error chat_answer_rooms(struct chat *chat, struct chat_call *call,
                              const Jackdaw__ListRoomsRequest *request,
                              Jackdaw__ListRoomsReply *reply)
 {
-    call_begin(call);
+    chat_call_begin(call);
     if (!request->joined)
         return list_rooms(chat, call, request, &chat->state.rooms, reply);
     struct name_index own = {.entries = NULL};
@@ -196,13 +197,13 @@ static const struct room *find_room_of_list(struct chat *chat, struct chat_call 
                                             const char *text)
 {
     if (text[0] != '@')
-        return find_room(chat, call, text);
+        return resolve_room(chat, call, text);
     struct conversation conversation;
-    if (!find_conversation(chat, call, text, &conversation))
+    if (!resolve_conversation(chat, call, text, &conversation))
         return NULL;
     if (conversation.room == NULL)
-        call_refuse(call, STATUS_NOT_FOUND,
-                    "You have no conversation with them yet; send a message first.");
+        chat_call_refuse(call, STATUS_NOT_FOUND,
+                         "You have no conversation with them yet; send a message first.");
     return conversation.room;
 }
 
@@ -210,7 +211,7 @@ enum error chat_answer_members(struct chat *chat, struct chat_call *call,
                                const Jackdaw__ListMembersRequest *request,
                                Jackdaw__ListMembersReply *reply)
 {
-    call_begin(call);
+    chat_call_begin(call);
     const struct room *room = find_room_of_list(chat, call, request->room);
     size_t at, most;
     if (room == NULL ||
@@ -225,7 +226,7 @@ enum error chat_answer_members(struct chat *chat, struct chat_call *call,
     for (; reply->n_members < count; at++) {
         const struct member *member = room->members.entries[at].item;
         Jackdaw__ListMembersReply__Member *entry =
-            arena_message(call->arena, &jackdaw__list_members_reply__member__descriptor);
+            chat_arena_message(call->arena, &jackdaw__list_members_reply__member__descriptor);
         char *name = arena_strdup(call->arena, member->account->name);
         if (entry == NULL || name == NULL)
             return ERROR_NO_MEMORY;

@@ -134,7 +134,7 @@ static enum error load_member(void *context, const struct member_row *row)
 
 /* ---- the time of the last delta, which the next one must not be before ---- */
 
-struct looking_back {
+struct last_chat_search {
     const struct load *load;
     uint64_t seq; /* of the entry before the one visited; 0: no need to look further */
 };
@@ -148,7 +148,7 @@ static bool is_batch_of(const Jackdaw__Batch *batch, const struct log_row *row)
 
 static enum error look_back(void *context, const struct log_row *row)
 {
-    struct looking_back *back = context;
+    struct last_chat_search *back = context;
     back->seq = row->first_seq - 1;
     if (row->kind != LOG_CHAT)
         return ERROR_CANCELLED;
@@ -164,7 +164,7 @@ static enum error look_back(void *context, const struct log_row *row)
 
 static enum error load_time(struct load *load, struct store *store)
 {
-    struct looking_back back = {.load = load, .seq = load->state->last.seq};
+    struct last_chat_search back = {.load = load, .seq = load->state->last.seq};
     uint64_t first = store_log_first(store);
     for (int i = 0; i < ENTRIES_LOOKED_BACK && first != 0 && back.seq >= first; i++) {
         enum error error = store_log_read(store, back.seq, look_back, &back);

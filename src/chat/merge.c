@@ -54,7 +54,7 @@ enum chat_merge merge_no_effect(struct merge *merge, uint64_t room, const char *
     if (merge->late->request == 0)
         return merge_drop(merge, why);
     Jackdaw__Unchanged *unchanged =
-        arena_message(merge->call->arena, &jackdaw__unchanged__descriptor);
+        chat_arena_message(merge->call->arena, &jackdaw__unchanged__descriptor);
     if (unchanged == NULL)
         return merge_no_memory(merge);
     if (state_room(&merge->chat->state, room) != NULL)
@@ -69,7 +69,8 @@ enum chat_merge merge_refuse(struct merge *merge, const char *why)
 {
     if (merge->late->request <= merge->apply.session->last_request)
         return merge_drop(merge, why);
-    Jackdaw__Refused *refused = arena_message(merge->call->arena, &jackdaw__refused__descriptor);
+    Jackdaw__Refused *refused =
+        chat_arena_message(merge->call->arena, &jackdaw__refused__descriptor);
     if (refused == NULL)
         return merge_no_memory(merge);
     refused->status = STATUS_FAILED_PRECONDITION;
@@ -244,7 +245,7 @@ static enum chat_merge check_number(struct merge *merge)
 enum chat_merge chat_merge_orphan(struct chat *chat, struct chat_call *call,
                                   const Jackdaw__Delta *orphan, bool gives_up)
 {
-    call_begin(call);
+    chat_call_begin(call);
     struct merge merge = {
         .chat = chat, .call = call, .apply = {.chat = chat}, .gives_up = gives_up};
     const struct kind *kind = kind_of(orphan);

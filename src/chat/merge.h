@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* merge.h - what the files of taking over share: merge.c (numbers, outcomes, the table of
- * kinds), merge_account.c, merge_room.c. What is proposed is checked with the same functions
+ * kinds), account.c, merge_room.c. What is proposed is checked with the same functions
  * that chat_apply checks with (apply.h). */
 #ifndef JACKDAW_CHAT_MERGE_H
 #define JACKDAW_CHAT_MERGE_H

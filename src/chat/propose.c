@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-void call_begin(struct chat_call *call)
+void chat_call_begin(struct chat_call *call)
 {
     call->delta = NULL;
     call->status = STATUS_OK;
@@ -14,7 +14,8 @@ void call_begin(struct chat_call *call)
     call->next_request = 0;
 }
 
-enum chat_decision call_refuse(struct chat_call *call, enum status status, const char *format, ...)
+enum chat_decision chat_call_refuse(struct chat_call *call, enum status status, const char *format,
+                                    ...)
 {
     char text[CHAT_REFUSAL_BYTES_MAX];
     va_list arguments;
@@ -23,7 +24,7 @@ enum chat_decision call_refuse(struct chat_call *call, enum status status, const
     va_end(arguments);
     call->text = arena_strdup(call->arena, text);
     if (call->text == NULL)
-        return call_fail(call, ERROR_NO_MEMORY);
+        return chat_call_fail(call, ERROR_NO_MEMORY);
     call->delta = NULL;
     call->status = status;
     call->retry_ms = 0;
@@ -31,7 +32,7 @@ enum chat_decision call_refuse(struct chat_call *call, enum status status, const
     return CHAT_REFUSE;
 }
 
-enum chat_decision call_fail(struct chat_call *call, enum error error)
+enum chat_decision chat_call_fail(struct chat_call *call, enum error error)
 {
     call->delta = NULL;
     call->status = status_from_error(error);
@@ -43,7 +44,7 @@ enum chat_decision call_fail(struct chat_call *call, enum error error)
     return CHAT_REFUSE;
 }
 
-uint64_t call_time(const struct chat *chat, const struct chat_call *call)
+uint64_t chat_call_time(const struct chat *chat, const struct chat_call *call)
 {
     uint64_t last_ms = chat->state.last_time_ms;
     bool is_behind = call->time_ms < last_ms && last_ms - call->time_ms <= CHAT_TIME_SLACK_MS;
@@ -57,7 +58,7 @@ uint64_t chat_now(struct chat *chat, uint64_t monotonic_ms)
     return chat->monotonic_ms;
 }
 
-void *arena_message(struct arena *arena, const ProtobufCMessageDescriptor *descriptor)
+void *chat_arena_message(struct arena *arena, const ProtobufCMessageDescriptor *descriptor)
 {
     ProtobufCMessage *message = arena_alloc(arena, descriptor->sizeof_message);
     if (message != NULL)
@@ -65,7 +66,7 @@ void *arena_message(struct arena *arena, const ProtobufCMessageDescriptor *descr
     return message;
 }
 
-char *arena_address(struct arena *arena, char sign, const char *name)
+char *chat_arena_address(struct arena *arena, char sign, const char *name)
 {
     size_t size = strlen(name) + 1;
     char *text = arena_alloc(arena, size + 1);
@@ -76,13 +77,13 @@ char *arena_address(struct arena *arena, char sign, const char *name)
     return text;
 }
 
-enum chat_decision call_propose(struct chat *chat, struct chat_call *call, uint64_t request,
-                                Jackdaw__Delta__ChangeCase change_case, void *change)
+enum chat_decision chat_call_propose(struct chat *chat, struct chat_call *call, uint64_t request,
+                                     Jackdaw__Delta__ChangeCase change_case, void *change)
 {
-    Jackdaw__Delta *delta = arena_message(call->arena, &jackdaw__delta__descriptor);
+    Jackdaw__Delta *delta = chat_arena_message(call->arena, &jackdaw__delta__descriptor);
     if (delta == NULL || change == NULL)
-        return call_fail(call, ERROR_NO_MEMORY);
-    delta->time_ms = call_time(chat, call);
+        return chat_call_fail(call, ERROR_NO_MEMORY);
+    delta->time_ms = chat_call_time(chat, call);
     if (request != 0) {
         delta->session = call->session->id;
         delta->request = request;
@@ -93,45 +94,48 @@ enum chat_decision call_propose(struct chat *chat, struct chat_call *call, uint6
     return CHAT_PROPOSE;
 }
 
-enum chat_decision call_name_room(struct chat_call *call, enum chat_decision decision,
-                                  const struct room *room)
+enum chat_decision chat_call_name_room(struct chat_call *call, enum chat_decision decision,
+                                       const struct room *room)
 {
     if (decision != CHAT_PROPOSE || room == NULL || room_is_direct(room))
         return decision;
     call->delta->room_name = arena_strdup(call->arena, room->name);
-    return call->delta->room_name == NULL ? call_fail(call, ERROR_NO_MEMORY) : CHAT_PROPOSE;
+    return call->delta->room_name == NULL ? chat_call_fail(call, ERROR_NO_MEMORY) : CHAT_PROPOSE;
 }
 
-enum chat_decision call_unchanged(struct chat *chat, struct chat_call *call, uint64_t request,
-                                  const struct room *room)
+enum chat_decision chat_call_unchanged(struct chat *chat, struct chat_call *call, uint64_t request,
+                                       const struct room *room)
 {
-    Jackdaw__Unchanged *unchanged = arena_message(call->arena, &jackdaw__unchanged__descriptor);
+    Jackdaw__Unchanged *unchanged =
+        chat_arena_message(call->arena, &jackdaw__unchanged__descriptor);
     if (unchanged != NULL)
         unchanged->room = room->id;
-    return call_propose(chat, call, request, JACKDAW__DELTA__CHANGE_UNCHANGED, unchanged);
+    return chat_call_propose(chat, call, request, JACKDAW__DELTA__CHANGE_UNCHANGED, unchanged);
 }
 
 enum chat_decision chat_check_request(struct chat *chat, struct chat_call *call, uint64_t request)
 {
     (void)chat;
-    call_begin(call);
+    chat_call_begin(call);
     if (call->session == NULL)
-        return call_refuse(call, STATUS_UNAUTHENTICATED, "You are not logged in; log in first.");
+        return chat_call_refuse(call, STATUS_UNAUTHENTICATED,
+                                "You are not logged in; log in first.");
     uint64_t last = call->session->last_request;
     if (request == 0)
-        return call_refuse(call, STATUS_INVALID_ARGUMENT,
-                           "The request has no number; a session's requests count from 1.");
+        return chat_call_refuse(call, STATUS_INVALID_ARGUMENT,
+                                "The request has no number; a session's requests count from 1.");
     if (request <= last) {
         if (last - request < STORE_OUTCOME_WINDOW)
             return CHAT_ANSWER;
-        return call_refuse(call, STATUS_OUT_OF_RANGE,
-                           "Request %llu is older than the last %d, whose outcomes are kept.",
-                           (unsigned long long)request, STORE_OUTCOME_WINDOW);
+        return chat_call_refuse(call, STATUS_OUT_OF_RANGE,
+                                "Request %llu is older than the last %d, whose outcomes are kept.",
+                                (unsigned long long)request, STORE_OUTCOME_WINDOW);
     }
     if (request - last == 1)
         return CHAT_PROPOSE;
-    call_refuse(call, STATUS_ABORTED, "Request %llu came before request %llu; send that one first.",
-                (unsigned long long)request, (unsigned long long)last + 1);
+    chat_call_refuse(call, STATUS_ABORTED,
+                     "Request %llu came before request %llu; send that one first.",
+                     (unsigned long long)request, (unsigned long long)last + 1);
     call->retry_ms = CHAT_RETRY_MS;
     call->next_request = last + 1;
     return CHAT_REFUSE;
@@ -146,10 +150,10 @@ enum chat_decision chat_propose_refusal(struct chat *chat, struct chat_call *cal
     enum chat_decision decision = chat_check_request(chat, call, request);
     if (decision != CHAT_PROPOSE)
         return decision;
-    Jackdaw__Refused *refused = arena_message(call->arena, &jackdaw__refused__descriptor);
+    Jackdaw__Refused *refused = chat_arena_message(call->arena, &jackdaw__refused__descriptor);
     if (refused != NULL) {
         refused->status = (uint32_t)status;
         refused->message = (char *)text;
     }
-    return call_propose(chat, call, request, JACKDAW__DELTA__CHANGE_REFUSED, refused);
+    return chat_call_propose(chat, call, request, JACKDAW__DELTA__CHANGE_REFUSED, refused);
 }

@@ -8,7 +8,7 @@ static const char *without(const char *text, char sign)
     return text[0] == sign ? text + 1 : text;
 }
 
-struct account *find_account(struct chat *chat, struct chat_call *call, const char *text)
+struct account *resolve_account(struct chat *chat, struct chat_call *call, const char *text)
 {
     const char *bare = without(text, '@');
     struct name name;
@@ -19,13 +19,15 @@ struct account *find_account(struct chat *chat, struct chat_call *call, const ch
         return account;
     const char *why = name_parse(bare, &name);
     if (why != NULL)
-        call_refuse(call, STATUS_INVALID_ARGUMENT, "A name %s; give the name of an account.", why);
+        chat_call_refuse(call, STATUS_INVALID_ARGUMENT, "A name %s; give the name of an account.",
+                         why);
     else
-        call_refuse(call, STATUS_NOT_FOUND, "There is no account @%s; check the name.", name.shown);
+        chat_call_refuse(call, STATUS_NOT_FOUND, "There is no account @%s; check the name.",
+                         name.shown);
     return NULL;
 }
 
-bool room_is_visible(const struct room *room, const struct account *account)
+bool resolve_is_visible(const struct room *room, const struct account *account)
 {
     if (!room->is_private)
         return true;
@@ -33,11 +35,11 @@ bool room_is_visible(const struct room *room, const struct account *account)
     return member != NULL && (member->state == MEMBER_IN || member->state == MEMBER_INVITED);
 }
 
-struct room *find_room(struct chat *chat, struct chat_call *call, const char *text)
+struct room *resolve_room(struct chat *chat, struct chat_call *call, const char *text)
 {
     if (text[0] == '@') {
-        call_refuse(call, STATUS_INVALID_ARGUMENT,
-                    "A name with @ is a person's; give the name of a room.");
+        chat_call_refuse(call, STATUS_INVALID_ARGUMENT,
+                         "A name with @ is a person's; give the name of a room.");
         return NULL;
     }
     const char *bare = without(text, '#');
@@ -45,23 +47,24 @@ struct room *find_room(struct chat *chat, struct chat_call *call, const char *te
     struct room *room = NULL;
     if (name_fold(bare, name.folded))
         room = state_room_named(&chat->state, name.folded);
-    if (room != NULL && room_is_visible(room, call->session->account))
+    if (room != NULL && resolve_is_visible(room, call->session->account))
         return room;
     const char *why = name_parse(bare, &name);
     if (why != NULL)
-        call_refuse(call, STATUS_INVALID_ARGUMENT, "A name %s; give the name of a room.", why);
+        chat_call_refuse(call, STATUS_INVALID_ARGUMENT, "A name %s; give the name of a room.", why);
     else
-        call_refuse(call, STATUS_NOT_FOUND, "There is no room #%s; join it to make it.",
-                    name.shown);
+        chat_call_refuse(call, STATUS_NOT_FOUND, "There is no room #%s; join it to make it.",
+                         name.shown);
     return NULL;
 }
 
-struct room *find_room_of_caller(struct chat *chat, struct chat_call *call, const char *text)
+struct room *resolve_room_of_caller(struct chat *chat, struct chat_call *call, const char *text)
 {
-    struct room *room = find_room(chat, call, text);
+    struct room *room = resolve_room(chat, call, text);
     if (room == NULL || member_is_in(state_member(call->session->account, room)))
         return room;
-    call_refuse(call, STATUS_PERMISSION_DENIED, "You are not in #%s; join it first.", room->name);
+    chat_call_refuse(call, STATUS_PERMISSION_DENIED, "You are not in #%s; join it first.",
+                     room->name);
     return NULL;
 }
 
@@ -85,17 +88,17 @@ static bool find_tombstone(struct chat *chat, const struct account *caller, cons
     return false;
 }
 
-bool find_conversation(struct chat *chat, struct chat_call *call, const char *text,
-                       struct conversation *out)
+bool resolve_conversation(struct chat *chat, struct chat_call *call, const char *text,
+                          struct conversation *out)
 {
     if (text[0] != '@') {
-        *out = (struct conversation){.room = find_room_of_caller(chat, call, text)};
+        *out = (struct conversation){.room = resolve_room_of_caller(chat, call, text)};
         return out->room != NULL;
     }
     const struct account *caller = call->session->account;
     if (find_tombstone(chat, caller, text + 1, out))
         return true;
-    const struct account *peer = find_account(chat, call, text);
+    const struct account *peer = resolve_account(chat, call, text);
     if (peer == NULL)
         return false;
     *out = (struct conversation){
@@ -105,7 +108,7 @@ bool find_conversation(struct chat *chat, struct chat_call *call, const char *te
     return true;
 }
 
-const char *account_name(const struct chat *chat, uint64_t id, struct arena *arena)
+const char *resolve_account_name(const struct chat *chat, uint64_t id, struct arena *arena)
 {
     const struct account *account = state_account(&chat->state, id);
     if (account != NULL)
@@ -116,8 +119,8 @@ const char *account_name(const struct chat *chat, uint64_t id, struct arena *are
     return name;
 }
 
-char *conversation_name(const struct chat *chat, const struct room *room, uint64_t id,
-                        uint64_t viewer, struct arena *arena)
+char *resolve_conversation_name(const struct chat *chat, const struct room *room, uint64_t id,
+                                uint64_t viewer, struct arena *arena)
 {
     char tombstone[CHAT_NAME_BYTES_MAX];
     if (room == NULL) {
@@ -126,6 +129,6 @@ char *conversation_name(const struct chat *chat, const struct room *room, uint64
     }
     if (!room_is_direct(room))
         return arena_strdup(arena, room->name);
-    const char *name = account_name(chat, room_peer(room, viewer), arena);
-    return name == NULL ? NULL : arena_address(arena, '@', name);
+    const char *name = resolve_account_name(chat, room_peer(room, viewer), arena);
+    return name == NULL ? NULL : chat_arena_address(arena, '@', name);
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "chat/chat_internal.h"
-
+#include "chat/apply.h"
 #include "chat/text.h"
 
 #include <sodium.h>
@@ -82,15 +81,15 @@ static struct account *account_of_login(struct chat *chat, const Jackdaw__LoginR
 
 static enum chat_decision check_login(struct chat_call *call, const Jackdaw__LoginRequest *request)
 {
-    call_begin(call);
+    chat_call_begin(call);
     if (request->token.len != CHAT_TOKEN_BYTES)
-        return call_refuse(call, STATUS_INVALID_ARGUMENT,
-                           "The token must have %d bytes; draw it from a random source.",
-                           CHAT_TOKEN_BYTES);
+        return chat_call_refuse(call, STATUS_INVALID_ARGUMENT,
+                                "The token must have %d bytes; draw it from a random source.",
+                                CHAT_TOKEN_BYTES);
     size_t size = strlen(request->device);
     if (size > CHAT_DEVICE_BYTES_MAX || !text_is_utf8(request->device, size) ||
         text_has_unsafe(request->device))
-        return call_refuse(
+        return chat_call_refuse(
             call, STATUS_INVALID_ARGUMENT,
             "The device's name must be one line of at most %d bytes of UTF-8, without "
             "control characters and marks of direction.",
@@ -114,12 +113,12 @@ static enum chat_decision refuse_login(struct chat *chat, struct chat_call *call
 {
     const struct account *other = renamed(chat, request);
     if (other == NULL)
-        return call_refuse(call, STATUS_UNAUTHENTICATED,
-                           "There is no such account, or the password is wrong; check both.");
-    return call_refuse(call, STATUS_UNAUTHENTICATED,
-                       "There is no such account, or the password is wrong; check both. An "
-                       "account that was renamed because two had one name may be @%s.",
-                       other->name);
+        return chat_call_refuse(call, STATUS_UNAUTHENTICATED,
+                                "There is no such account, or the password is wrong; check both.");
+    return chat_call_refuse(call, STATUS_UNAUTHENTICATED,
+                            "There is no such account, or the password is wrong; check both. An "
+                            "account that was renamed because two had one name may be @%s.",
+                            other->name);
 }
 
 enum chat_decision chat_check_login(struct chat *chat, struct chat_call *call,
@@ -136,7 +135,7 @@ enum chat_decision chat_check_login(struct chat *chat, struct chat_call *call,
     }
     enum error error = account_hash(chat, account->id, call->arena, hash);
     if (error != OK)
-        return call_fail(call, error);
+        return chat_call_fail(call, error);
     call->account = account->id;
     return CHAT_PROPOSE;
 }
@@ -146,8 +145,8 @@ static enum chat_decision answer_known(struct chat_call *call, struct chat_sessi
                                        const struct account *account)
 {
     if (session->account != account)
-        return call_refuse(call, STATUS_INVALID_ARGUMENT,
-                           "The token is in use; draw another one from a random source.");
+        return chat_call_refuse(call, STATUS_INVALID_ARGUMENT,
+                                "The token is in use; draw another one from a random source.");
     call->session = session;
     return CHAT_ANSWER;
 }
@@ -184,7 +183,7 @@ uint32_t session_silent_in_ms(const struct chat *chat, const struct chat_session
 static enum chat_decision refuse_device(struct chat *chat, struct chat_call *call, size_t count,
                                         const struct chat_session *longest)
 {
-    enum chat_decision decision = call_refuse(
+    enum chat_decision decision = chat_call_refuse(
         call, STATUS_RESOURCE_EXHAUSTED,
         "%zu %s logged in already; log out on one of them, replace one, or wait until one of them "
         "has been silent for %llu s.",
@@ -210,13 +209,13 @@ static enum chat_decision make_room(struct chat *chat, struct chat_call *call,
         return CHAT_PROPOSE;
     started->replaces = arena_alloc(call->arena, count * sizeof *started->replaces);
     if (started->replaces == NULL)
-        return call_fail(call, ERROR_NO_MEMORY);
+        return chat_call_fail(call, ERROR_NO_MEMORY);
     const struct chat_session *named = state_session(&chat->state, request->replaces);
     if (named != NULL && named->account == account)
         started->replaces[started->n_replaces++] = named->id;
     while (count - started->n_replaces >= limit) {
         const struct chat_session *session = longest_unheard(account, started);
-        if (!session_is_silent(chat, session))
+        if (!presence_is_silent(chat, session))
             return request->choose && request->replaces == 0
                        ? CHAT_ANSWER
                        : refuse_device(chat, call, count - started->n_replaces, session);
@@ -231,22 +230,22 @@ static enum chat_decision propose_session(struct chat *chat, struct chat_call *c
                                           const uint8_t hash[static STORE_TOKEN_HASH_BYTES])
 {
     Jackdaw__SessionStarted *started =
-        arena_message(call->arena, &jackdaw__session_started__descriptor);
+        chat_arena_message(call->arena, &jackdaw__session_started__descriptor);
     if (started == NULL)
-        return call_fail(call, ERROR_NO_MEMORY);
+        return chat_call_fail(call, ERROR_NO_MEMORY);
     enum chat_decision decision = make_room(chat, call, account, request, started);
     if (decision != CHAT_PROPOSE)
         return decision;
-    enum error error = new_session_id(chat, &started->session);
+    enum error error = id_new_session(chat, &started->session);
     if (error != OK)
-        return call_fail(call, error);
+        return chat_call_fail(call, error);
     started->account = account->id;
     started->token_hash.len = STORE_TOKEN_HASH_BYTES;
     started->token_hash.data = arena_copy(call->arena, hash, STORE_TOKEN_HASH_BYTES);
     started->device = arena_strdup(call->arena, request->device);
     if (started->token_hash.data == NULL || started->device == NULL)
-        return call_fail(call, ERROR_NO_MEMORY);
-    return call_propose(chat, call, 0, JACKDAW__DELTA__CHANGE_SESSION_STARTED, started);
+        return chat_call_fail(call, ERROR_NO_MEMORY);
+    return chat_call_propose(chat, call, 0, JACKDAW__DELTA__CHANGE_SESSION_STARTED, started);
 }
 
 enum chat_decision chat_propose_login(struct chat *chat, struct chat_call *call,
@@ -274,10 +273,146 @@ enum chat_decision chat_propose_logout(struct chat *chat, struct chat_call *call
     enum chat_decision decision = chat_check_request(chat, call, request->request);
     if (decision != CHAT_PROPOSE)
         return decision;
-    Jackdaw__SessionEnded *ended = arena_message(call->arena, &jackdaw__session_ended__descriptor);
+    Jackdaw__SessionEnded *ended =
+        chat_arena_message(call->arena, &jackdaw__session_ended__descriptor);
     if (ended != NULL) {
         ended->session = call->session->id;
         ended->delivered_seq = chat_common_seq_of(chat, request->after, NULL, 0);
     }
-    return call_propose(chat, call, request->request, JACKDAW__DELTA__CHANGE_SESSION_ENDED, ended);
+    return chat_call_propose(chat, call, request->request, JACKDAW__DELTA__CHANGE_SESSION_ENDED,
+                             ended);
+}
+
+/* ---- applying ---- */
+
+static void tell_ended(struct apply *apply, struct chat_session *session)
+{
+    const struct chat_observer *observer = &apply->chat->observer;
+    if (observer->session_ended != NULL)
+        observer->session_ended(observer->context, session);
+}
+
+enum error apply_forget_session(struct apply *apply, struct chat_session *session)
+{
+    enum error error = store_delete_session(apply->chat->store, session->id);
+    if (error != OK)
+        return error;
+    if (!session->ended)
+        tell_ended(apply, session);
+    if (apply->session == session) {
+        apply->session = NULL;
+        apply->is_answered = true;
+    }
+    state_remove_session(&apply->chat->state, session);
+    return OK;
+}
+
+/* An ended session's row: a token that nothing hashes to, and when it ended instead of when it
+ * started. */
+static enum error store_ended(struct apply *apply, const struct chat_session *session)
+{
+    return store_put_session(apply->chat->store, &(struct session_row){
+                                                     .id = session->id,
+                                                     .account = session->account->id,
+                                                     .device = "",
+                                                     .started_ms = apply->position.seq,
+                                                 });
+}
+
+enum error apply_end_session(struct apply *apply, struct chat_session *session)
+{
+    struct state *state = &apply->chat->state;
+    enum error error = store_ended(apply, session);
+    if (error != OK)
+        return error;
+    tell_ended(apply, session);
+    if (!state_end_session(state, session, apply->position.seq))
+        return ERROR_NO_MEMORY;
+    struct chat_session *oldest = state_oldest_ended(state);
+    return oldest == NULL ? OK : apply_forget_session(apply, oldest);
+}
+
+bool apply_fits_started(const struct apply *apply)
+{
+    const struct state *state = &apply->chat->state;
+    const Jackdaw__SessionStarted *started = apply->delta->session_started;
+    return started->session != 0 && state_session(state, started->session) == NULL &&
+           state_ended_session(state, started->session) == NULL &&
+           started->token_hash.len == STORE_TOKEN_HASH_BYTES &&
+           !sodium_is_zero(started->token_hash.data, STORE_TOKEN_HASH_BYTES) &&
+           state_session_of_token(state, started->token_hash.data) == NULL &&
+           started->device != NULL && strlen(started->device) <= CHAT_DEVICE_BYTES_MAX &&
+           text_is_utf8(started->device, strlen(started->device));
+}
+
+static enum error replace_sessions(struct apply *apply, const struct account *account,
+                                   const Jackdaw__SessionStarted *started)
+{
+    for (size_t i = 0; i < started->n_replaces; i++) {
+        struct chat_session *session = state_session(&apply->chat->state, started->replaces[i]);
+        if (session == NULL || session->account != account)
+            return ERROR_CORRUPT;
+        enum error error = apply_end_session(apply, session);
+        if (error != OK)
+            return error;
+    }
+    return OK;
+}
+
+enum error apply_session_started(struct apply *apply)
+{
+    struct chat *chat = apply->chat;
+    const Jackdaw__SessionStarted *started = apply->delta->session_started;
+    struct account *account = state_account(&chat->state, started->account);
+    if (account == NULL || !apply_fits_started(apply))
+        return ERROR_CORRUPT;
+    bool was_online = account->present > 0;
+    enum error error = replace_sessions(apply, account, started);
+    if (error != OK)
+        return error;
+    struct session_row row = {
+        .id = started->session,
+        .account = account->id,
+        .device = started->device,
+        .started_ms = apply->delta->time_ms,
+    };
+    memcpy(row.token_hash, started->token_hash.data, sizeof row.token_hash);
+    error = store_put_session(chat->store, &row);
+    if (error != OK)
+        return error;
+    struct chat_session *session = state_add_session(&chat->state, row.id, account, row.token_hash);
+    if (session == NULL)
+        return ERROR_NO_MEMORY;
+    rate_init(&session->rate, chat->limits.requests_per_second, chat->monotonic_ms);
+    state_mark_seen(&chat->state, session, chat->monotonic_ms);
+    if (!was_online)
+        presence_emit(chat, account, row.started_ms);
+    return OK;
+}
+
+enum error apply_session_ended(struct apply *apply)
+{
+    struct chat *chat = apply->chat;
+    const Jackdaw__SessionEnded *ended = apply->delta->session_ended;
+    struct chat_session *session = state_session(&chat->state, ended->session);
+    bool is_own = apply->session == NULL || apply->session == session;
+    if (session == NULL || !is_own || ended->delivered_seq > chat->state.last.seq)
+        return ERROR_CORRUPT;
+    struct account *account = session->account;
+    if (ended->delivered_seq > account->delivered_seq) {
+        enum error error = store_set_delivered(chat->store, account->id, ended->delivered_seq);
+        if (error != OK)
+            return error;
+    }
+    bool was_online = account->present > 0;
+    enum error error = apply_outcome(apply, (struct outcome_row){.room = 0});
+    if (error == OK)
+        error = apply_end_session(apply, session);
+    if (error != OK)
+        return error;
+    state_note_delivered(&chat->state, account, ended->delivered_seq);
+    state_apply_delivered(&chat->state, account, ended->delivered_seq);
+    if (was_online && account->present == 0)
+        presence_emit(chat, account, apply->delta->time_ms);
+    return OK;
 }

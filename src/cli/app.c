@@ -194,7 +194,7 @@ void app_release(struct app *app)
         app->ui->close(app);
     names_clear(&app->rooms);
     names_clear(&app->people);
-    choice_clear(&app->choice);
+    app_login_clear_choice(&app->choice);
     free(app->current);
     sodium_memzero(app, sizeof *app);
 }
@@ -202,12 +202,12 @@ void app_release(struct app *app)
 void app_process(struct app *app)
 {
     client_process(app->client);
-    login_tick(app);
+    app_login_tick(app);
 }
 
 int app_timeout_ms(struct app *app)
 {
-    return login_timeout_ms(app, client_timeout_ms(app->client));
+    return app_login_timeout_ms(app, client_timeout_ms(app->client));
 }
 
 int app_descriptor(const struct app *app)

@@ -142,6 +142,6 @@ void app_set_current(struct app *app, const char *room);
 const char *app_room_of(struct invocation *invocation, size_t argument);
 
 /* Ends /status without the state of the cluster, if no server answered it. False: a server did. */
-bool status_goes_on(struct invocation *invocation, const struct client_result *result);
+bool command_status_goes_on(struct invocation *invocation, const struct client_result *result);
 
 #endif

@@ -25,15 +25,15 @@ const char *invocation_word(const struct command *command);
 bool app_is_program(const struct app *app);
 
 /* A login has ended. True: it does not end here, it is asked again now or later. */
-bool login_goes_on(struct invocation *invocation, const struct client_result *result);
+bool app_login_goes_on(struct invocation *invocation, const struct client_result *result);
 /* A login of -u is refused for good: a program has nothing more to do. */
 void app_cannot_log_in(struct app *app);
 /* Tries again what waits for its time; how long to wait for that, or wait_ms if that is less. */
-void login_tick(struct app *app);
-int login_timeout_ms(const struct app *app, int wait_ms);
+void app_login_tick(struct app *app);
+int app_login_timeout_ms(const struct app *app, int wait_ms);
 /* Joins the rooms of -r, the first time. */
 void app_join_rooms(struct app *app);
-void choice_clear(struct choice *choice);
+void app_login_clear_choice(struct choice *choice);
 
 /* Something was told to the screen. Where standard output has failed, it was told to nobody: the state
  * file does not note it. */

@@ -18,7 +18,7 @@ bool app_is_program(const struct app *app)
 
 /* ---- the choice of a device ---- */
 
-void choice_clear(struct choice *choice)
+void app_login_clear_choice(struct choice *choice)
 {
     if (choice->password != NULL)
         sodium_memzero(choice->password, strlen(choice->password));
@@ -29,11 +29,11 @@ void choice_clear(struct choice *choice)
 
 static void keep_choice(struct choice *choice, const struct client_result *result)
 {
-    choice_clear(choice);
+    app_login_clear_choice(choice);
     choice->name = strdup(result->name);
     choice->password = strdup(result->password);
     if (choice->name == NULL || choice->password == NULL)
-        choice_clear(choice);
+        app_login_clear_choice(choice);
     else
         while (choice->count < result->device_count && choice->count < APP_DEVICES_MAX) {
             choice->sessions[choice->count] = result->devices[choice->count]->session;
@@ -41,7 +41,7 @@ static void keep_choice(struct choice *choice, const struct client_result *resul
         }
 }
 
-void run_replace(struct invocation *invocation)
+void command_run_replace(struct invocation *invocation)
 {
     struct choice *choice = &invocation->app->choice;
     const char *word = invocation->arguments[0];
@@ -108,13 +108,13 @@ static bool try_later(struct invocation *invocation, const struct client_result 
     return true;
 }
 
-bool login_goes_on(struct invocation *invocation, const struct client_result *result)
+bool app_login_goes_on(struct invocation *invocation, const struct client_result *result)
 {
     struct app *app = invocation->app;
     if (result->call != CLIENT_LOGIN)
         return false;
     if (result->status == STATUS_OK) {
-        choice_clear(&app->choice);
+        app_login_clear_choice(&app->choice);
         app->was_logged_in = true;
         app->login_retries = 0;
         return false;
@@ -137,7 +137,7 @@ void app_cannot_log_in(struct app *app)
     app->quitting = true;
 }
 
-void login_tick(struct app *app)
+void app_login_tick(struct app *app)
 {
     struct invocation *invocation = app->login;
     if (invocation == NULL || clock_monotonic_us() < app->login_due_us)
@@ -147,7 +147,7 @@ void login_tick(struct app *app)
     log_in(invocation, app->settings->user, app->password, 0);
 }
 
-int login_timeout_ms(const struct app *app, int wait_ms)
+int app_login_timeout_ms(const struct app *app, int wait_ms)
 {
     if (app->login == NULL)
         return wait_ms;

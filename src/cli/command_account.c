@@ -87,24 +87,24 @@ static void log_in(struct invocation *invocation, enum client_manner manner)
     sodium_memzero(password, sizeof password);
 }
 
-void run_register(struct invocation *invocation)
+void command_run_register(struct invocation *invocation)
 {
     log_in(invocation, CLIENT_ACCOUNT_NEW);
 }
 
-void run_login(struct invocation *invocation)
+void command_run_login(struct invocation *invocation)
 {
     const struct app *app = invocation->app;
     bool own = invocation->line == 0 && app->settings->make_account && !app->was_logged_in;
     log_in(invocation, own ? CLIENT_ACCOUNT_ENSURED : CLIENT_ACCOUNT_EXISTS);
 }
 
-void run_logout(struct invocation *invocation)
+void command_run_logout(struct invocation *invocation)
 {
     app_ask(invocation, &(struct client_request){.call = CLIENT_LOGOUT});
 }
 
-void run_delete(struct invocation *invocation)
+void command_run_delete(struct invocation *invocation)
 {
     char password[APP_PASSWORD_SIZE];
     if (!get_password(invocation, 0, "Password, to delete your account: ", false, password))
@@ -113,7 +113,7 @@ void run_delete(struct invocation *invocation)
     sodium_memzero(password, sizeof password);
 }
 
-void run_users(struct invocation *invocation)
+void command_run_users(struct invocation *invocation)
 {
     app_ask(invocation, &(struct client_request){.call = CLIENT_ACCOUNTS,
                                                  .name = invocation->arguments[0],

@@ -15,7 +15,7 @@ static bool read_number(const char *text, uint64_t *out)
     return true;
 }
 
-void run_say(struct invocation *invocation)
+void command_run_say(struct invocation *invocation)
 {
     const char *room = app_room_of(invocation, COMMAND_ARGUMENTS_MAX);
     if (room == NULL)
@@ -25,7 +25,7 @@ void run_say(struct invocation *invocation)
             &(struct client_request){.call = CLIENT_SEND, .room = room, .text = invocation->text});
 }
 
-void run_msg(struct invocation *invocation)
+void command_run_msg(struct invocation *invocation)
 {
     char room[512];
     const char *name = invocation->arguments[0];
@@ -35,7 +35,7 @@ void run_msg(struct invocation *invocation)
             &(struct client_request){.call = CLIENT_SEND, .room = room, .text = invocation->text});
 }
 
-void run_history(struct invocation *invocation)
+void command_run_history(struct invocation *invocation)
 {
     uint64_t limit = 0;
     uint64_t before = 0;
@@ -53,12 +53,12 @@ void run_history(struct invocation *invocation)
                 .call = CLIENT_HISTORY, .room = room, .before = before, .limit = (uint32_t)limit});
 }
 
-void run_deliver(struct invocation *invocation)
+void command_run_deliver(struct invocation *invocation)
 {
     app_ask(invocation, &(struct client_request){.call = CLIENT_HEARTBEAT});
 }
 
-void run_typing(struct invocation *invocation)
+void command_run_typing(struct invocation *invocation)
 {
     bool off = invocation->argument_count > 0;
     const char *room = app_room_of(invocation, COMMAND_ARGUMENTS_MAX);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 /* Reports the cluster where a server answers, else this client alone. */
-void run_status(struct invocation *invocation)
+void command_run_status(struct invocation *invocation)
 {
     struct client_view view;
     client_inspect(invocation->app->client, &view);
@@ -14,7 +14,7 @@ void run_status(struct invocation *invocation)
         app_end(invocation, STATUS_OK, "");
 }
 
-bool status_goes_on(struct invocation *invocation, const struct client_result *result)
+bool command_status_goes_on(struct invocation *invocation, const struct client_result *result)
 {
     if (result->status == STATUS_OK || result->call != CLIENT_STATUS)
         return false;
@@ -22,12 +22,12 @@ bool status_goes_on(struct invocation *invocation, const struct client_result *r
     return true;
 }
 
-void run_stats(struct invocation *invocation)
+void command_run_stats(struct invocation *invocation)
 {
     app_end(invocation, STATUS_OK, "");
 }
 
-void run_help(struct invocation *invocation)
+void command_run_help(struct invocation *invocation)
 {
     const char *name = invocation->arguments[0];
     struct error_text why;
@@ -44,7 +44,7 @@ void run_help(struct invocation *invocation)
     app_end(invocation, STATUS_OK, "");
 }
 
-void run_quit(struct invocation *invocation)
+void command_run_quit(struct invocation *invocation)
 {
     invocation->app->quitting = true;
     app_end(invocation, STATUS_OK, "");

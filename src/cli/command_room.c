@@ -6,7 +6,7 @@
 
 #define LIST_LIMIT 1000
 
-void run_join(struct invocation *invocation)
+void command_run_join(struct invocation *invocation)
 {
     bool private_room = invocation->argument_count == 2;
     if (private_room && strcmp(invocation->arguments[1], "private") != 0) {
@@ -18,7 +18,7 @@ void run_join(struct invocation *invocation)
                                                  .private_room = private_room});
 }
 
-void run_leave(struct invocation *invocation)
+void command_run_leave(struct invocation *invocation)
 {
     const char *room = app_room_of(invocation, 0);
     if (room == NULL)
@@ -31,7 +31,7 @@ void run_leave(struct invocation *invocation)
     app_ask(invocation, &(struct client_request){.call = CLIENT_LEAVE, .room = room});
 }
 
-void run_switch(struct invocation *invocation)
+void command_run_switch(struct invocation *invocation)
 {
     struct app *app = invocation->app;
     const char *wanted = invocation->arguments[0];
@@ -46,7 +46,7 @@ void run_switch(struct invocation *invocation)
     app_end(invocation, STATUS_OK, "");
 }
 
-void run_rooms(struct invocation *invocation)
+void command_run_rooms(struct invocation *invocation)
 {
     app_ask(invocation, &(struct client_request){.call = CLIENT_ROOMS,
                                                  .name = invocation->arguments[0],
@@ -54,7 +54,7 @@ void run_rooms(struct invocation *invocation)
                                                  .limit = LIST_LIMIT});
 }
 
-void run_members(struct invocation *invocation)
+void command_run_members(struct invocation *invocation)
 {
     const char *room = app_room_of(invocation, 0);
     if (room != NULL)
@@ -65,7 +65,7 @@ void run_members(struct invocation *invocation)
 }
 
 /* Without a text it is shown: a list of rooms with the one whose name is the pattern. */
-void run_topic(struct invocation *invocation)
+void command_run_topic(struct invocation *invocation)
 {
     const char *room = app_room_of(invocation, COMMAND_ARGUMENTS_MAX);
     if (room == NULL)
@@ -81,7 +81,7 @@ void run_topic(struct invocation *invocation)
                                                  .text = strcmp(text, "-") == 0 ? "" : text});
 }
 
-void run_invite(struct invocation *invocation)
+void command_run_invite(struct invocation *invocation)
 {
     const char *room = app_room_of(invocation, 1);
     if (room != NULL)
@@ -100,12 +100,12 @@ static void kick(struct invocation *invocation, bool ban)
                                                      .ban = ban});
 }
 
-void run_kick(struct invocation *invocation)
+void command_run_kick(struct invocation *invocation)
 {
     kick(invocation, false);
 }
 
-void run_ban(struct invocation *invocation)
+void command_run_ban(struct invocation *invocation)
 {
     kick(invocation, true);
 }

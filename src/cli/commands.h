@@ -67,33 +67,33 @@ bool command_split(const struct command *command, char *rest,
 
 /* ---- the handlers, by file ---- */
 /* command_account.c */
-void run_register(struct invocation *invocation);
-void run_login(struct invocation *invocation);
-void run_replace(struct invocation *invocation); /* app_login.c */
-void run_resume(struct invocation *invocation);  /* invocation.c */
-void run_logout(struct invocation *invocation);
-void run_delete(struct invocation *invocation);
-void run_users(struct invocation *invocation);
+void command_run_register(struct invocation *invocation);
+void command_run_login(struct invocation *invocation);
+void command_run_replace(struct invocation *invocation); /* app_login.c */
+void command_run_resume(struct invocation *invocation);  /* invocation.c */
+void command_run_logout(struct invocation *invocation);
+void command_run_delete(struct invocation *invocation);
+void command_run_users(struct invocation *invocation);
 /* command_room.c */
-void run_join(struct invocation *invocation);
-void run_leave(struct invocation *invocation);
-void run_switch(struct invocation *invocation);
-void run_rooms(struct invocation *invocation);
-void run_members(struct invocation *invocation);
-void run_topic(struct invocation *invocation);
-void run_invite(struct invocation *invocation);
-void run_kick(struct invocation *invocation);
-void run_ban(struct invocation *invocation);
+void command_run_join(struct invocation *invocation);
+void command_run_leave(struct invocation *invocation);
+void command_run_switch(struct invocation *invocation);
+void command_run_rooms(struct invocation *invocation);
+void command_run_members(struct invocation *invocation);
+void command_run_topic(struct invocation *invocation);
+void command_run_invite(struct invocation *invocation);
+void command_run_kick(struct invocation *invocation);
+void command_run_ban(struct invocation *invocation);
 /* command_message.c */
-void run_say(struct invocation *invocation);
-void run_msg(struct invocation *invocation);
-void run_history(struct invocation *invocation);
-void run_deliver(struct invocation *invocation);
-void run_typing(struct invocation *invocation);
+void command_run_say(struct invocation *invocation);
+void command_run_msg(struct invocation *invocation);
+void command_run_history(struct invocation *invocation);
+void command_run_deliver(struct invocation *invocation);
+void command_run_typing(struct invocation *invocation);
 /* command_other.c */
-void run_status(struct invocation *invocation);
-void run_stats(struct invocation *invocation);
-void run_help(struct invocation *invocation);
-void run_quit(struct invocation *invocation);
+void command_run_status(struct invocation *invocation);
+void command_run_stats(struct invocation *invocation);
+void command_run_help(struct invocation *invocation);
+void command_run_quit(struct invocation *invocation);
 
 #endif

@@ -27,8 +27,8 @@
 #define WAITING_LINES_MAX 100 /* typed, but not started yet */
 #define PATIENCE_MS 5000      /* for what is unsent when somebody leaves */
 
-struct waiting_line {
-    struct waiting_line *next;
+struct pending_line {
+    struct pending_line *next;
     char text[];
 };
 
@@ -44,7 +44,7 @@ struct interactive {
     char *output; /* to be printed above the line */
     size_t output_size;
     char prompt[PROMPT_SIZE];
-    struct waiting_line *waiting;
+    struct pending_line *waiting;
     size_t waiting_count;
 };
 
@@ -150,7 +150,7 @@ static bool asks_for_password(const char *text)
 /* Whether a line that waits will ask for a password: the next one typed may be that. */
 static bool is_password_due(const struct interactive *self)
 {
-    const struct waiting_line *line = self->waiting;
+    const struct pending_line *line = self->waiting;
     while (line != NULL && !asks_for_password(line->text))
         line = line->next;
     return line != NULL;
@@ -159,7 +159,7 @@ static bool is_password_due(const struct interactive *self)
 static void start_waiting(struct interactive *self)
 {
     while (self->waiting != NULL && !self->leaving) {
-        struct waiting_line *first = self->waiting;
+        struct pending_line *first = self->waiting;
         size_t size = strlen(first->text);
         if (!app_may_start(self->app, first->text, size, false))
             return;
@@ -174,8 +174,8 @@ static void start_waiting(struct interactive *self)
 static void start_or_wait(struct interactive *self, const char *text)
 {
     size_t size = strlen(text);
-    struct waiting_line **last = &self->waiting;
-    struct waiting_line *line;
+    struct pending_line **last = &self->waiting;
+    struct pending_line *line;
     const struct command *command;
     const char *rest;
     bool local = command_parse(text, &command, &rest) == LINE_COMMAND && command->local;
@@ -399,7 +399,7 @@ static void close_editor(struct interactive *self)
     if (self->editor != NULL)
         el_end(self->editor);
     while (self->waiting != NULL) {
-        struct waiting_line *first = self->waiting;
+        struct pending_line *first = self->waiting;
         self->waiting = first->next;
         free(first);
     }

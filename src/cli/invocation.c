@@ -39,7 +39,7 @@ struct invocation *invocation_make(struct app *app, const struct command *comman
 
 static bool is_resume(const struct invocation *invocation)
 {
-    return invocation->command != NULL && invocation->command->run == run_resume;
+    return invocation->command != NULL && invocation->command->run == command_run_resume;
 }
 
 void app_note_line(struct app *app, uint64_t line)
@@ -153,7 +153,7 @@ static void on_done(void *context, const struct client_result *result)
     if (app->released)
         return;
     bool resumes = is_resume(invocation);
-    if (status_goes_on(invocation, result) || login_goes_on(invocation, result))
+    if (command_status_goes_on(invocation, result) || app_login_goes_on(invocation, result))
         return;
     if (result->status == STATUS_OK && resumes)
         follow_resume(app, result->reply.rooms);
@@ -173,7 +173,7 @@ static void on_done(void *context, const struct client_result *result)
 
 /* ---- out of the state file ---- */
 
-void run_resume(struct invocation *invocation)
+void command_run_resume(struct invocation *invocation)
 {
     app_ask(invocation, &(struct client_request){
                             .call = CLIENT_ROOMS, .joined = true, .limit = RESUME_ROOMS_MAX});
@@ -181,13 +181,13 @@ void run_resume(struct invocation *invocation)
 
 /* Not typed by anybody. */
 static const struct command resume = {
-    .name = "resume", .arguments = "", .help = "", .run = run_resume};
+    .name = "resume", .arguments = "", .help = "", .run = command_run_resume};
 
 void invocation_resume(struct app *app)
 {
     struct invocation *invocation = invocation_make(app, &resume, "", 0);
     if (invocation != NULL)
-        run_resume(invocation);
+        command_run_resume(invocation);
 }
 
 static const struct command *command_of(const struct client_request *request)

@@ -236,17 +236,17 @@ void json_put_result(json_t *object, const struct app *app, const struct outcome
 {
     const struct client_result *result = outcome->result;
     const struct command *command = outcome->command;
-    if (command->run == run_status) {
+    if (command->run == command_run_status) {
         json_put_status(object, app, result);
-    } else if (command->run == run_topic) {
+    } else if (command->run == command_run_topic) {
         put_topic(object, result);
-    } else if (command->run == run_help) {
+    } else if (command->run == command_run_help) {
         put_help(object, outcome);
-    } else if (command->run == run_stats) {
+    } else if (command->run == command_run_stats) {
         json_put_stats(object, app);
-    } else if (command->run == run_switch) {
+    } else if (command->run == command_run_switch) {
         json_put_text(object, "room", app->current);
-    } else if (command->run == run_resume) {
+    } else if (command->run == command_run_resume) {
         put_resume(object, app, result->reply.rooms);
     } else if (result != NULL) {
         put_answer(object, result);

@@ -253,17 +253,17 @@ static void show_help(struct app *app, const char *wanted)
 void text_output_result(struct app *app, const struct outcome *outcome)
 {
     const struct command *command = outcome->command;
-    if (command->run == run_status)
+    if (command->run == command_run_status)
         text_output_status(app, outcome->result);
-    else if (command->run == run_help)
+    else if (command->run == command_run_help)
         show_help(app, outcome->invocation->arguments[0]);
-    else if (command->run == run_stats)
+    else if (command->run == command_run_stats)
         text_output_stats(app);
-    else if (command->run == run_topic)
+    else if (command->run == command_run_topic)
         show_topic(app, outcome->result);
-    else if (command->run == run_switch)
+    else if (command->run == command_run_switch)
         text_output_put(app, "-- now in %s", app->current);
-    else if (command->run == run_resume)
+    else if (command->run == command_run_resume)
         text_output_put(app, "-- still logged in; in %zu room%s", app->rooms.count,
                         plural(app->rooms.count));
     else if (outcome->result != NULL)

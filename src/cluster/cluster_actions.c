@@ -235,7 +235,7 @@ static void publish(struct cluster *cluster, const struct replica_message *messa
         return;
     struct replica_message copy = *message;
     struct replica_batch batch = *message->batches;
-    const struct queued_entry *newest = cluster->entry_cache.last;
+    const struct entry_queue_item *newest = cluster->entry_cache.last;
     if (newest != NULL && newest->entry.last_seq == batch.last_seq && newest->entry.digest != NULL)
         memcpy(batch.digest, newest->digest, sizeof batch.digest);
     copy.batches = &batch;

@@ -95,7 +95,7 @@ static enum error add_batch(struct page *page, const struct replica_batch *batch
 
 static void add_to_entry_cache(struct cluster *cluster, struct page *page)
 {
-    for (const struct queued_entry *each = cluster->entry_cache.first;
+    for (const struct entry_queue_item *each = cluster->entry_cache.first;
          each != NULL && !is_full(page); each = each->next) {
         const struct commit_log_entry *entry = &each->entry;
         if (entry->first.seq != page->next_seq)
@@ -134,7 +134,7 @@ static enum error add_row(void *context, const struct log_row *row)
 
 static bool is_in_entry_cache(const struct cluster *cluster, uint64_t seq)
 {
-    const struct queued_entry *first = cluster->entry_cache.first;
+    const struct entry_queue_item *first = cluster->entry_cache.first;
     return first != NULL && seq >= first->entry.first.seq;
 }
 
@@ -160,14 +160,14 @@ void cluster_fill_entries(struct cluster *cluster, struct replica_message *messa
 
 /* ---- orphans ---- */
 
-struct offered {
+struct orphan_page {
     struct page page;
     uint64_t last;
 };
 
 static enum error add_orphan(void *context, const struct orphan_row *row)
 {
-    struct offered *offered = context;
+    struct orphan_page *offered = context;
     if (is_full(&offered->page))
         return ERROR_FULL;
     enum error error = add_batch(&offered->page, &(struct replica_batch){
@@ -185,7 +185,7 @@ static enum error add_orphan(void *context, const struct orphan_row *row)
 
 bool cluster_fill_orphans(struct cluster *cluster, struct replica_message *message)
 {
-    struct offered offered = {
+    struct orphan_page offered = {
         .page = {.arena = &cluster->arena, .most_bytes = ORPHAN_TRANSFER_BYTES}};
     offered.page.batches =
         arena_zalloc(&cluster->arena, REPLICA_ENTRIES_MAX * sizeof *offered.page.batches);

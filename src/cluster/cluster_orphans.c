@@ -291,7 +291,7 @@ static bool merge_orphan_transfer(struct cluster *cluster, struct orphan_transfe
 {
     bool waited = is_waiting(cluster, orphan_transfer->node);
     struct tally tally = {.gives_up = is_patience_over(cluster, orphan_transfer->node)};
-    for (const struct queued_entry *each = orphan_transfer->entries.first; each != NULL;
+    for (const struct entry_queue_item *each = orphan_transfer->entries.first; each != NULL;
          each = each->next)
         if (!merge_entry(cluster, &each->entry, &tally))
             return false; /* and the orphan transfer may be gone, with the epoch */

@@ -20,7 +20,7 @@ struct span {
 };
 
 /* The file. */
-struct noted {
+struct crash_record {
     uint64_t magic;
     uint64_t is_applying; /* 1: what `now` tells is under way */
     struct span now;
@@ -29,7 +29,7 @@ struct noted {
 };
 
 struct crash_note {
-    struct noted *noted;
+    struct crash_record *noted;
 };
 
 static bool is_within(const struct span *inner, const struct span *outer)
@@ -42,11 +42,11 @@ static bool is_sound(const struct span *span)
     return span->first_seq > 0 && span->first_seq <= span->last_seq;
 }
 
-static void count_death(struct noted *noted, struct position last)
+static void count_death(struct crash_record *noted, struct position last)
 {
     if (noted->magic != MAGIC || noted->deaths > CRASH_NOTE_DEATHS_MAX ||
         (noted->deaths > 0 && !is_sound(&noted->died)))
-        *noted = (struct noted){.magic = MAGIC};
+        *noted = (struct crash_record){.magic = MAGIC};
     if (noted->is_applying == 1 && is_sound(&noted->now)) {
         bool is_again = noted->deaths > 0 && is_within(&noted->now, &noted->died);
         noted->died = noted->now;
@@ -59,9 +59,9 @@ static void count_death(struct noted *noted, struct position last)
     noted->is_applying = 0;
 }
 
-static enum error map(const char *path, struct noted **out)
+static enum error map(const char *path, struct crash_record **out)
 {
-    static const struct noted nothing = {0};
+    static const struct crash_record nothing = {0};
     int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (file < 0)
         return error_from_errno(errno);
@@ -130,7 +130,7 @@ bool crash_note_covers(const struct crash_note *note, uint64_t seq)
 
 bool crash_note_poison(const struct crash_note *note, struct position *at)
 {
-    const struct noted *noted = note->noted;
+    const struct crash_record *noted = note->noted;
     *at = (struct position){.epoch = noted->died.epoch, .seq = noted->died.last_seq};
     return noted->deaths >= CRASH_NOTE_DEATHS_MAX;
 }

@@ -13,7 +13,7 @@
 
 enum error entry_queue_push(struct entry_queue *entries, const struct commit_log_entry *entry)
 {
-    struct queued_entry *waiting = malloc(sizeof *waiting + entry->size);
+    struct entry_queue_item *waiting = malloc(sizeof *waiting + entry->size);
     if (waiting == NULL)
         return ERROR_NO_MEMORY;
     waiting->next = NULL;
@@ -36,7 +36,7 @@ enum error entry_queue_push(struct entry_queue *entries, const struct commit_log
 
 void entry_queue_drop_first(struct entry_queue *entries)
 {
-    struct queued_entry *first = entries->first;
+    struct entry_queue_item *first = entries->first;
     entries->first = first->next;
     if (entries->first == NULL)
         entries->last = NULL;

@@ -9,8 +9,8 @@
 #include "store/store.h"
 
 /* A copy of an entry; made by entry_queue_push. */
-struct queued_entry {
-    struct queued_entry *next;
+struct entry_queue_item {
+    struct entry_queue_item *next;
     struct commit_log_entry entry; /* points behind itself */
     uint8_t digest[STORE_DIGEST_BYTES];
     uint8_t bytes[];
@@ -18,8 +18,8 @@ struct queued_entry {
 
 /* In the order of the log. Zero is empty. */
 struct entry_queue {
-    struct queued_entry *first;
-    struct queued_entry *last;
+    struct entry_queue_item *first;
+    struct entry_queue_item *last;
     size_t count;
     size_t bytes; /* of all of them, as logged */
 };

@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "rpc/connections.h"
 #include "rpc/dial.h"
-#include "rpc/greeting.h"
+#include "rpc/handshake.h"
 #include "rpc/protocol.h"
 #include "rpc/tls_engine.h"
 #include "rpc/transport.h"
@@ -42,7 +42,7 @@ struct call {
 enum report_kind {
     REPORT_CONNECTED,
     REPORT_DISCONNECTED,
-    REPORT_GREETING, /* an attempt to connect came to the peer, and failed there */
+    REPORT_HANDSHAKE, /* an attempt to connect came to the peer, and failed there */
     REPORT_REFUSED,
     REPORT_FRAME
 };
@@ -51,10 +51,10 @@ struct report {
     struct rpc_channel *channel;
     enum report_kind kind;
     uint32_t pipe;
-    enum error error;              /* REFUSED */
-    enum greeting_problem problem; /* GREETING */
-    int tls_error;                 /* GREETING */
-    size_t bytes;                  /* memory of the frame */
+    enum error error;               /* REFUSED */
+    enum handshake_problem problem; /* GREETING */
+    int tls_error;                  /* GREETING */
+    size_t bytes;                   /* memory of the frame */
     struct arena arena;
     Jackdaw__Frame *frame;
 };
@@ -68,8 +68,8 @@ struct rpc_channel {
     struct connections connections;
     atomic_size_t references; /* the owner's and one for each of our tasks in the queue */
     struct tls_endpoint *tls; /* NULL: the address is plain */
-    struct greeting_watch greeting_watch;
-    char problem[GREETING_TEXT_SIZE]; /* of the latest attempt; "": none */
+    struct handshake_watch handshake_watch;
+    char problem[HANDSHAKE_TEXT_SIZE]; /* of the latest attempt; "": none */
     struct receiver receiver;
     nng_aio *send_aio;
     struct task sent; /* pushed by the send callback; only while sending */
@@ -357,12 +357,12 @@ static void handle_disconnected(struct rpc_channel *channel, uint32_t pipe)
         lose_connection(channel);
 }
 
-static void handle_greeting(struct rpc_channel *channel, const struct report *report)
+static void handle_handshake(struct rpc_channel *channel, const struct report *report)
 {
-    const struct greeting_failure failure = {.problem = report->problem,
-                                             .tls_error = report->tls_error};
+    const struct handshake_failure failure = {.problem = report->problem,
+                                              .tls_error = report->tls_error};
     if (channel->pipe == 0)
-        greeting_dial_text(&failure, channel->problem);
+        handshake_dial_text(&failure, channel->problem);
 }
 
 /* An attempt that did not come to the peer says nothing of the greeting there. */
@@ -387,8 +387,8 @@ static void run_report(struct task *task)
         case REPORT_DISCONNECTED:
             handle_disconnected(channel, report->pipe);
             break;
-        case REPORT_GREETING:
-            handle_greeting(channel, report);
+        case REPORT_HANDSHAKE:
+            handle_handshake(channel, report);
             break;
         case REPORT_REFUSED:
             handle_refused(channel, report->error);
@@ -486,9 +486,9 @@ static void on_failed_dial(void *context, enum error error)
     push(report);
 }
 
-static void on_failed_greeting(void *context, const struct greeting_failure *failure)
+static void on_failed_handshake(void *context, const struct handshake_failure *failure)
 {
-    struct report *report = new_report(context, REPORT_GREETING, 0);
+    struct report *report = new_report(context, REPORT_HANDSHAKE, 0);
     if (report == NULL)
         return; /* it fails again */
     report->problem = failure->problem;
@@ -528,21 +528,21 @@ static enum error open_socket(struct rpc_channel *channel)
         result = nng_pipe_notify(channel->socket, NNG_PIPE_EV_REM_POST, on_pipe, channel);
     if (result != 0)
         return transport_error(result);
-    return receiver_start(&channel->receiver, channel->socket, on_message, channel);
+    return transport_receiver_start(&channel->receiver, channel->socket, on_message, channel);
 }
 
 /* With TLS the endpoint tells why a greeting failed. */
-static enum error watch_greetings(struct rpc_channel *channel, struct error_text *why)
+static enum error watch_handshakes(struct rpc_channel *channel, struct error_text *why)
 {
     const struct address *address = &channel->options.address;
     const struct tls_files files = {.authority = channel->options.tls_authority};
     /* The name that the certificate must be for is the one that was given. */
     const char *name = address->host[0] == '\0' ? "127.0.0.1" : address->host;
     if (address->tls)
-        return transport_tls_open(&channel->tls, &files, name, on_failed_greeting, channel, why);
-    channel->greeting_watch = (struct greeting_watch){
-        .address = address, .context = channel, .failed = on_failed_greeting};
-    greeting_watch(&channel->greeting_watch);
+        return transport_tls_open(&channel->tls, &files, name, on_failed_handshake, channel, why);
+    channel->handshake_watch = (struct handshake_watch){
+        .address = address, .context = channel, .failed = on_failed_handshake};
+    handshake_watch(&channel->handshake_watch);
     return OK;
 }
 
@@ -588,7 +588,7 @@ enum error rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_o
     if (error != OK)
         (void)error_set(why, error, "open a socket: %s", error_name(error));
     if (error == OK)
-        error = watch_greetings(channel, why);
+        error = watch_handshakes(channel, why);
     if (error == OK)
         error = start_dialling(channel, why);
     if (error != OK) {
@@ -605,7 +605,7 @@ void rpc_channel_close(struct rpc_channel *channel)
         return; /* the latter from a closure that this runs */
     channel->closing = true;
     connections_stop(&channel->connections);
-    receiver_release(&channel->receiver);
+    transport_receiver_release(&channel->receiver);
     if (channel->send_aio != NULL) {
         nng_aio_stop(channel->send_aio);
         nng_aio_free(channel->send_aio);
@@ -614,7 +614,7 @@ void rpc_channel_close(struct rpc_channel *channel)
         dial_stop(channel->dial);
     else if (channel->open)
         (void)nng_close(channel->socket); /* it has never had a connection */
-    greeting_forget(&channel->greeting_watch);
+    handshake_forget(&channel->handshake_watch);
     tls_endpoint_close(channel->tls);
     end_all_calls(channel, STATUS_CANCELLED, "the channel was closed");
     drop_output(channel);

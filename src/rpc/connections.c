@@ -196,14 +196,14 @@ static size_t shut_down(const struct ends *wanted, size_t count)
 }
 
 /* One connection that has been shut down. */
-struct ending {
+struct connection_end {
     nng_pipe pipe;
     nng_aio *aio;
 };
 
 static void on_drained(void *argument)
 {
-    struct ending *ending = argument;
+    struct connection_end *ending = argument;
     (void)nng_pipe_close(ending->pipe); /* where it has not gone by itself */
     nng_aio_reap(ending->aio);
     free(ending);
@@ -213,7 +213,7 @@ void connections_end(nng_pipe pipe, bool has_tls)
 {
     struct ends ends;
     bool is_shut = has_tls && ends_of_pipe(pipe, &ends) && shut_down(&ends, 1) > 0;
-    struct ending *ending = is_shut ? malloc(sizeof *ending) : NULL;
+    struct connection_end *ending = is_shut ? malloc(sizeof *ending) : NULL;
     if (ending == NULL || nng_aio_alloc(&ending->aio, on_drained, ending) != 0) {
         free(ending);
         (void)nng_pipe_close(pipe);
@@ -262,14 +262,14 @@ static void end_all(struct connections *connections, bool has_tls)
 /* ---- nng_close, with a bound ---- */
 
 /* Shared by two threads; freed by the second that lets go. */
-struct closing {
+struct socket_close {
     nng_socket socket;
     sem_t done;
     atomic_bool is_decided; /* it has returned, or its caller has gone on */
     atomic_int references;
 };
 
-static void let_go(struct closing *closing)
+static void let_go(struct socket_close *closing)
 {
     if (atomic_fetch_sub(&closing->references, 1) != 1)
         return;
@@ -279,7 +279,7 @@ static void let_go(struct closing *closing)
 
 static void *close_socket(void *argument)
 {
-    struct closing *closing = argument;
+    struct socket_close *closing = argument;
     (void)nng_close(closing->socket);
     if (atomic_exchange(&closing->is_decided, true))
         (void)atomic_fetch_sub(&hanging, 1);
@@ -289,9 +289,9 @@ static void *close_socket(void *argument)
 }
 
 /* NULL: without memory or thread for it. */
-static struct closing *start_closing(nng_socket socket)
+static struct socket_close *start_closing(nng_socket socket)
 {
-    struct closing *closing = malloc(sizeof *closing);
+    struct socket_close *closing = malloc(sizeof *closing);
     if (closing == NULL)
         return NULL;
     closing->socket = socket;
@@ -320,7 +320,7 @@ bool connections_close(struct connections *connections, nng_socket socket, bool 
     end_all(connections, has_tls);
     const struct timespec until =
         from_now(atomic_load(&hanging) > 0 ? HUNG_CLOSE_MS : CONNECTIONS_CLOSE_MS);
-    struct closing *closing = start_closing(socket);
+    struct socket_close *closing = start_closing(socket);
     if (closing == NULL)
         return nng_close(socket) == 0;
     int result;

@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "rpc/connections.h"
-#include "rpc/failed_dials.h"
+#include "rpc/dial_failures.h"
 #include "rpc/transport.h"
 
 #include <arpa/inet.h>
@@ -72,13 +72,13 @@ static bool is_disturbed(const struct dial *dial)
 
 /* ---- resolving ---- */
 
-struct found {
+struct host_list {
     char hosts[2][DIAL_ADDRESSES_MAX][HOST_SIZE]; /* by family, in the resolver's order */
     size_t counts[2];
     int first_family;
 };
 
-static void sort_in(struct found *found, const struct addrinfo *item)
+static void sort_in(struct host_list *found, const struct addrinfo *item)
 {
     if (item->ai_family != AF_INET && item->ai_family != AF_INET6)
         return;
@@ -97,7 +97,7 @@ static void sort_in(struct found *found, const struct addrinfo *item)
 }
 
 /* Families alternate, beginning with the resolver's first. Without the mutex. */
-static void interleave(struct dial *dial, const struct found *found)
+static void interleave(struct dial *dial, const struct host_list *found)
 {
     size_t next[2] = {0, 0};
     size_t family = (size_t)found->first_family;
@@ -126,7 +126,7 @@ static enum error resolve(struct dial *dial)
         return ERROR_FULL;
     if (result != 0)
         return result == EAI_MEMORY ? ERROR_NO_MEMORY : ERROR_NOT_FOUND;
-    struct found found = {.first_family = 0};
+    struct host_list found = {.first_family = 0};
     for (const struct addrinfo *item = list; item != NULL; item = item->ai_next)
         sort_in(&found, item);
     freeaddrinfo(list);
@@ -287,7 +287,7 @@ static void wait_for_handshakes(struct dial *dial)
 static void close_socket(struct dial *dial)
 {
     const struct dial_options *options = &dial->options;
-    failed_dials_forget(&dial->watch);
+    dial_failures_forget(&dial->watch);
     if (connections_close(options->connections, options->socket, options->address.tls))
         options->closed(options->context);
 }
@@ -387,13 +387,13 @@ enum error dial_start(struct dial **out, const struct dial_options *options, str
     enum error error = check(dial, why);
     dial->watch = (struct dial_watch){
         .socket = (uint32_t)nng_socket_id(options->socket), .context = dial, .failed = on_failed};
-    failed_dials_watch(&dial->watch);
+    dial_failures_watch(&dial->watch);
     if (error == OK && !transport_start_thread(run, dial))
         error = error_set(why, ERROR_FULL, "no thread to dial from");
     if (error == OK)
         return OK;
     *out = NULL;
-    failed_dials_forget(&dial->watch);
+    dial_failures_forget(&dial->watch);
     release(dial);
     release(dial);
     return error;

@@ -417,7 +417,8 @@ static enum error set_up_follower(struct rpc_follower *follower, struct error_te
         result = configure(follower);
     enum error error = transport_error(result);
     if (error == OK)
-        error = receiver_start(&follower->receiver, follower->socket, on_message, follower);
+        error =
+            transport_receiver_start(&follower->receiver, follower->socket, on_message, follower);
     if (error != OK)
         return error_set(why, error, "open a socket: %s", error_name(error));
     return OK;
@@ -483,7 +484,7 @@ void rpc_follower_close(struct rpc_follower *follower)
         return;
     follower->closing = true;
     connections_stop(&follower->connections);
-    receiver_release(&follower->receiver);
+    transport_receiver_release(&follower->receiver);
     if (follower->dial != NULL)
         dial_stop(follower->dial);
     else if (follower->open)

@@ -83,10 +83,10 @@ enum error rpc_server_add(struct rpc_server *server, ProtobufCService *service,
 }
 
 /* nng's thread. */
-static void on_failed_greeting(void *context, const struct greeting_failure *failure)
+static void on_failed_handshake(void *context, const struct handshake_failure *failure)
 {
     struct rpc_server *server = context;
-    greeting_log(server->bound.port, failure);
+    handshake_log(server->bound.port, failure);
 }
 
 static struct tls_files tls_files_of(const struct rpc_server *server)
@@ -100,7 +100,7 @@ static enum error set_up_tls(struct rpc_server *server, struct error_text *why)
     const struct tls_files files = tls_files_of(server);
     enum error error = OK;
     if (server->tls == NULL)
-        error = transport_tls_open(&server->tls, &files, NULL, on_failed_greeting, server, why);
+        error = transport_tls_open(&server->tls, &files, NULL, on_failed_handshake, server, why);
     if (error == OK)
         error = transport_tls_listener(server->listener, server->tls, why);
     return error;
@@ -125,15 +125,15 @@ static enum error start_listener(struct rpc_server *server, struct error_text *w
     return result == 0 ? OK : transport_explain_listen(result, text, why);
 }
 
-static void watch_greetings(struct rpc_server *server)
+static void watch_handshakes(struct rpc_server *server)
 {
     if (server->options.address.tls)
         return; /* the TLS endpoint tells */
-    server->greeting_watch = (struct greeting_watch){.listens = true,
-                                                     .address = &server->bound,
-                                                     .context = server,
-                                                     .failed = on_failed_greeting};
-    greeting_watch(&server->greeting_watch);
+    server->handshake_watch = (struct handshake_watch){.listens = true,
+                                                       .address = &server->bound,
+                                                       .context = server,
+                                                       .failed = on_failed_handshake};
+    handshake_watch(&server->handshake_watch);
 }
 
 static enum error listen_on(struct rpc_server *server, const char *host, struct error_text *why)
@@ -163,7 +163,7 @@ enum error rpc_server_listen(struct rpc_server *server, struct error_text *why)
     size_t count = transport_listen_hosts(&server->options.address, hosts);
     if (server->receiver.aio == NULL) {
         enum error error =
-            receiver_start(&server->receiver, server->socket, inbound_receive, server);
+            transport_receiver_start(&server->receiver, server->socket, inbound_receive, server);
         if (error != OK)
             return error_set(why, error, "receive: %s", error_name(error));
     }
@@ -172,7 +172,7 @@ enum error rpc_server_listen(struct rpc_server *server, struct error_text *why)
     for (size_t i = 1; i < count && transport_listen_goes_on(error); i++)
         error = listen_on(server, hosts[i], why);
     if (error == OK)
-        watch_greetings(server);
+        watch_handshakes(server);
     return error;
 }
 
@@ -252,9 +252,9 @@ void rpc_server_free(struct rpc_server *server)
     if (server == NULL)
         return;
     server->closing = true;
-    greeting_forget(&server->greeting_watch);
+    handshake_forget(&server->handshake_watch);
     tls_endpoint_close(server->tls);
-    receiver_release(&server->receiver);
+    transport_receiver_release(&server->receiver);
     bool is_closed = true;
     if (server->open) {
         is_closed =

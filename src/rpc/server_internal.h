@@ -114,7 +114,7 @@ struct rpc_server {
     nng_listener listener; /* id 0: none */
     bool open;
     struct tls_endpoint *tls; /* NULL: the address is plain, or it does not listen yet */
-    struct greeting_watch greeting_watch;
+    struct handshake_watch handshake_watch;
     struct receiver receiver;
     nng_aio *send_aio;   /* owner's */
     nng_aio *reject_aio; /* the receiver callback's */

@@ -19,7 +19,7 @@ struct tls_endpoint {
     pthread_mutex_t mutex;    /* protects all below */
     struct tls_credentials *credentials;
     char *server_name;
-    greeting_failed *failed; /* NULL: nobody listens, or closed */
+    handshake_failed *failed; /* NULL: nobody listens, or closed */
     void *context;
 };
 
@@ -103,7 +103,7 @@ static void release(struct tls_endpoint *endpoint)
 }
 
 enum error tls_endpoint_new(struct tls_endpoint **out, struct tls_credentials *credentials,
-                            const char *server_name, greeting_failed *failed, void *context)
+                            const char *server_name, handshake_failed *failed, void *context)
 {
     struct tls_endpoint *endpoint = calloc(1, sizeof *endpoint);
     char *name = server_name == NULL ? NULL : strdup(server_name);
@@ -150,7 +150,7 @@ static struct tls_credentials *current_credentials(struct tls_endpoint *endpoint
     return credentials;
 }
 
-static void tell(struct tls_endpoint *endpoint, const struct greeting_failure *failure)
+static void tell(struct tls_endpoint *endpoint, const struct handshake_failure *failure)
 {
     (void)pthread_mutex_lock(&endpoint->mutex);
     if (endpoint->failed != NULL)
@@ -246,7 +246,7 @@ struct nng_tls_engine_conn {
     mbedtls_ssl_context tls;
     bool has_received;
     unsigned char latest[ALERT_RECORD_BYTES]; /* bytes received until the handshake is done */
-    struct greeting_failure failure;
+    struct handshake_failure failure;
 };
 
 static int send_bytes(void *context, const unsigned char *bytes, size_t size)
@@ -277,7 +277,7 @@ static bool begins_as_tls(nng_tls_engine_conn *conn, const unsigned char *bytes,
     if (bytes[0] >= RECORD_TYPE_MIN && bytes[0] <= RECORD_TYPE_MAX)
         return true;
     bool is_plain = bytes[0] == 0 && (size == 1 || bytes[1] == 'S');
-    conn->failure.problem = is_plain ? GREETING_PEER_IS_PLAIN : GREETING_OTHER_PROGRAM;
+    conn->failure.problem = is_plain ? HANDSHAKE_PEER_IS_PLAIN : HANDSHAKE_OTHER_PROGRAM;
     if (conn->credentials->is_server)
         send_alerts(conn);
     return false;
@@ -365,36 +365,36 @@ static void conn_close(nng_tls_engine_conn *conn)
         (void)mbedtls_ssl_close_notify(&conn->tls);
 }
 
-static enum greeting_problem of_verification(uint32_t flags)
+static enum handshake_problem of_verification(uint32_t flags)
 {
     if ((flags & MBEDTLS_X509_BADCERT_NOT_TRUSTED) != 0)
-        return GREETING_OTHER_AUTHORITY;
+        return HANDSHAKE_OTHER_AUTHORITY;
     if ((flags & MBEDTLS_X509_BADCERT_CN_MISMATCH) != 0)
-        return GREETING_OTHER_HOST;
+        return HANDSHAKE_OTHER_HOST;
     if ((flags & MBEDTLS_X509_BADCERT_EXPIRED) != 0)
-        return GREETING_EXPIRED;
-    return (flags & MBEDTLS_X509_BADCERT_FUTURE) != 0 ? GREETING_NOT_YET_VALID
-                                                      : GREETING_TLS_FAILED;
+        return HANDSHAKE_EXPIRED;
+    return (flags & MBEDTLS_X509_BADCERT_FUTURE) != 0 ? HANDSHAKE_NOT_YET_VALID
+                                                      : HANDSHAKE_TLS_FAILED;
 }
 
 /* Which alert a client sends for which fault is Mbed TLS's choice. */
-static enum greeting_problem of_alert(const nng_tls_engine_conn *conn, unsigned char alert)
+static enum handshake_problem of_alert(const nng_tls_engine_conn *conn, unsigned char alert)
 {
     if (alert == MBEDTLS_SSL_ALERT_MSG_PROTOCOL_VERSION)
-        return GREETING_NO_COMMON_VERSION;
+        return HANDSHAKE_NO_COMMON_VERSION;
     if (!conn->credentials->is_server)
-        return GREETING_TLS_FAILED;
+        return HANDSHAKE_TLS_FAILED;
     switch (alert) {
     case MBEDTLS_SSL_ALERT_MSG_UNKNOWN_CA:
-        return GREETING_OTHER_AUTHORITY;
+        return HANDSHAKE_OTHER_AUTHORITY;
     case MBEDTLS_SSL_ALERT_MSG_BAD_CERT:
-        return GREETING_OTHER_HOST;
+        return HANDSHAKE_OTHER_HOST;
     case MBEDTLS_SSL_ALERT_MSG_CERT_EXPIRED:
-        return GREETING_EXPIRED;
+        return HANDSHAKE_EXPIRED;
     case MBEDTLS_SSL_ALERT_MSG_CERT_UNKNOWN:
-        return GREETING_NOT_YET_VALID;
+        return HANDSHAKE_NOT_YET_VALID;
     default:
-        return GREETING_TLS_FAILED;
+        return HANDSHAKE_TLS_FAILED;
     }
 }
 
@@ -406,7 +406,7 @@ static bool latest_is_alert(const nng_tls_engine_conn *conn)
     return memcmp(conn->latest, head, sizeof head) == 0;
 }
 
-static enum greeting_problem problem_of(const nng_tls_engine_conn *conn, int error)
+static enum handshake_problem problem_of(const nng_tls_engine_conn *conn, int error)
 {
     switch (error) {
     case MBEDTLS_ERR_X509_CERT_VERIFY_FAILED:
@@ -414,10 +414,10 @@ static enum greeting_problem problem_of(const nng_tls_engine_conn *conn, int err
     case MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE:
         return of_alert(conn, conn->tls.MBEDTLS_PRIVATE(in_msg)[1]);
     case MBEDTLS_ERR_SSL_BAD_PROTOCOL_VERSION:
-        return GREETING_NO_COMMON_VERSION;
+        return HANDSHAKE_NO_COMMON_VERSION;
     default:
         return latest_is_alert(conn) ? of_alert(conn, conn->latest[ALERT_RECORD_BYTES - 1])
-                                     : GREETING_TLS_FAILED;
+                                     : HANDSHAKE_TLS_FAILED;
     }
 }
 
@@ -430,7 +430,7 @@ static int conn_handshake(nng_tls_engine_conn *conn)
         return 0;
     if (error == MBEDTLS_ERR_SSL_WANT_READ || error == MBEDTLS_ERR_SSL_WANT_WRITE)
         return NNG_EAGAIN;
-    if (conn->failure.problem == GREETING_OK)
+    if (conn->failure.problem == HANDSHAKE_OK)
         conn->failure.problem = problem_of(conn, error);
     conn->failure.tls_error = error;
     tell(conn->endpoint, &conn->failure);

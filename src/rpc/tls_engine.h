@@ -8,7 +8,7 @@
 #define JACKDAW_RPC_TLS_ENGINE_H
 
 #include "base/error.h"
-#include "rpc/greeting.h"
+#include "rpc/handshake.h"
 
 #include <mbedtls/ssl.h>
 #include <nng/nng.h>
@@ -38,10 +38,10 @@ int tls_random(void *ignored, unsigned char *bytes, size_t size);
 struct tls_endpoint;
 
 /* Makes an endpoint that uses credentials (taken, also on error). server_name (copied): the name
- * that a server's certificate must carry; NULL for a server. failed: see greeting.h; NULL: nobody.
+ * that a server's certificate must carry; NULL for a server. failed: see handshake.h; NULL: nobody.
  * *out: ended with tls_endpoint_close. ERROR_NO_MEMORY. */
 enum error tls_endpoint_new(struct tls_endpoint **out, struct tls_credentials *credentials,
-                            const char *server_name, greeting_failed *failed, void *context);
+                            const char *server_name, handshake_failed *failed, void *context);
 
 /* New handshakes use credentials (taken); handshakes that have begun keep the old ones. */
 void tls_endpoint_exchange(struct tls_endpoint *endpoint, struct tls_credentials *credentials);

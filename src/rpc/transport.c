@@ -221,8 +221,8 @@ static void on_message(void *argument)
     nng_recv_aio(receiver->socket, receiver->aio);
 }
 
-enum error receiver_start(struct receiver *receiver, nng_socket socket,
-                          void (*take)(void *context, nng_msg *message), void *context)
+enum error transport_receiver_start(struct receiver *receiver, nng_socket socket,
+                                    void (*take)(void *context, nng_msg *message), void *context)
 {
     receiver->socket = socket;
     receiver->take = take;
@@ -231,13 +231,13 @@ enum error receiver_start(struct receiver *receiver, nng_socket socket,
     if (result == 0)
         result = nng_aio_alloc(&receiver->poll_aio, NULL, NULL);
     if (result != 0)
-        return transport_error(result); /* receiver_release frees what there is */
+        return transport_error(result); /* transport_receiver_release frees what there is */
     nng_aio_set_timeout(receiver->poll_aio, NNG_DURATION_ZERO);
     nng_recv_aio(socket, receiver->aio);
     return OK;
 }
 
-void receiver_release(struct receiver *receiver)
+void transport_receiver_release(struct receiver *receiver)
 {
     if (receiver->aio != NULL) {
         nng_aio_stop(receiver->aio);

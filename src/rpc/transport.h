@@ -6,7 +6,7 @@
 
 #include "base/address.h"
 #include "base/error.h"
-#include "rpc/greeting.h"
+#include "rpc/handshake.h"
 
 #include <nng/nng.h>
 #include <stdbool.h>
@@ -62,7 +62,7 @@ struct tls_endpoint;
  * others may read the key. ERROR_INVALID (no PEM, an encrypted key), ERROR_MISMATCH (the key belongs
  * to another certificate), errors of reading: sentence in why. */
 enum error transport_tls_open(struct tls_endpoint **out, const struct tls_files *files,
-                              const char *server_name, greeting_failed *failed, void *context,
+                              const char *server_name, handshake_failed *failed, void *context,
                               struct error_text *why);
 
 /* Reads the files again for the handshakes to come. The same errors; the old ones stay in use. */
@@ -84,10 +84,10 @@ struct receiver {
     void *context;
     void (*take)(void *context, nng_msg *message); /* owns message; on one of nng's threads */
 };
-enum error receiver_start(struct receiver *receiver, nng_socket socket,
-                          void (*take)(void *context, nng_msg *message), void *context);
+enum error transport_receiver_start(struct receiver *receiver, nng_socket socket,
+                                    void (*take)(void *context, nng_msg *message), void *context);
 /* Waits for the callback and frees. Before the socket is closed: nng leaves an aio that begins to
  * receive while its socket closes on a queue that is then freed. Also for one never started. */
-void receiver_release(struct receiver *receiver);
+void transport_receiver_release(struct receiver *receiver);
 
 #endif

@@ -21,7 +21,7 @@
 #define TICK_MS 100
 #define ENDING_TICK_MS 20
 #define SECOND_MS 1000
-#define GREETING_MS 15000     /* of sessions that come here because of a failover */
+#define HANDSHAKE_MS 15000    /* of sessions that come here because of a failover */
 #define KEEP_UNREAD_MS 30000  /* events for a session whose stream has gone */
 #define SHUTDOWN_MS 300       /* the longest that answers get to leave when stopping */
 #define SHUTDOWN_BUSY_MS 3000 /* while a worker has what will be answered */
@@ -87,7 +87,7 @@ static void on_notice(void *context, const char *sentence, bool has_begun)
     if (!has_begun)
         return;
     subscriptions_set_failover_notice(core->subscriptions, sentence, core->wall_ms);
-    core->failover_notice_until_ms = core->now_ms + GREETING_MS;
+    core->failover_notice_until_ms = core->now_ms + HANDSHAKE_MS;
 }
 
 static void on_ended(void *context, const char *sentence)

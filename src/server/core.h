@@ -18,7 +18,7 @@
 #include "cluster/worker.h"
 #include "rpc/server.h"
 #include "server/forward.h"
-#include "server/handle_operator.h"
+#include "server/operator_service.h"
 #include "server/options.h"
 #include "server/scrub.h"
 #include "server/subscriptions.h"

@@ -11,7 +11,7 @@
 #define RETRY_WHEN_HASHING_MS 300u
 
 /* A call on its way through the hasher; in the call's arena. */
-struct hashing {
+struct hash_job {
     struct task task;
     struct suspect held;
     struct core *core;
@@ -24,19 +24,19 @@ struct hashing {
     char made[PASSWORD_HASH_SIZE];
     bool verified;
     enum error error;
-    void (*done)(struct hashing *hashing); /* on the core thread */
+    void (*done)(struct hash_job *hashing); /* on the core thread */
 };
 
 static void go_on(struct core *core, struct suspect *held)
 {
-    struct hashing *hashing = (struct hashing *)((char *)held - offsetof(struct hashing, held));
+    struct hash_job *hashing = (struct hash_job *)((char *)held - offsetof(struct hash_job, held));
     (void)core;
     hashing->done(hashing);
 }
 
 static void back_on_core(struct task *task)
 {
-    struct hashing *hashing = (struct hashing *)task;
+    struct hash_job *hashing = (struct hash_job *)task;
     hashing->core->hashing--;
     if (hashing->error == ERROR_CLOSED)
         rpc_call_fail(hashing->call, STATUS_UNAVAILABLE, RETRY_WHEN_HASHING_MS,
@@ -49,7 +49,7 @@ static void back_on_core(struct task *task)
 
 static void hash_on_worker(struct task *task)
 {
-    struct hashing *hashing = (struct hashing *)task;
+    struct hash_job *hashing = (struct hash_job *)task;
     if (atomic_load(&hashing->core->stopping))
         hashing->error = ERROR_CLOSED; /* nobody shall wait for all that is left */
     else if (hashing->expected != NULL)
@@ -61,14 +61,14 @@ static void hash_on_worker(struct task *task)
     task_queue_push(hashing->core->queue, &hashing->task);
 }
 
-static void start_hashing(struct core *core, struct rpc_call *call, const struct hashing *what)
+static void start_hashing(struct core *core, struct rpc_call *call, const struct hash_job *what)
 {
     if (core->hashing >= HASHING_MAX) {
         rpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, RETRY_WHEN_HASHING_MS,
                       "too many logins at once; try again in a moment");
         return;
     }
-    struct hashing *hashing = arena_copy(rpc_call_arena(call), what, sizeof *what);
+    struct hash_job *hashing = arena_copy(rpc_call_arena(call), what, sizeof *what);
     if (hashing == NULL) {
         answer_error(core, call, ERROR_NO_MEMORY);
         return;
@@ -81,7 +81,7 @@ static void start_hashing(struct core *core, struct rpc_call *call, const struct
 }
 
 /* The call as it is now, for going on after the hasher. */
-static void resume(const struct hashing *hashing, struct chat_call *out)
+static void resume(const struct hash_job *hashing, struct chat_call *out)
 {
     answer_anonymous(hashing->core, hashing->call, out);
     out->account = hashing->account;
@@ -89,7 +89,7 @@ static void resume(const struct hashing *hashing, struct chat_call *out)
         out->session = chat_find_session(hashing->core->chat, hashing->session);
 }
 
-static bool resume_session(const struct hashing *hashing, struct chat_call *out)
+static bool resume_session(const struct hash_job *hashing, struct chat_call *out)
 {
     resume(hashing, out);
     if (out->session != NULL)
@@ -107,7 +107,7 @@ static void answer_register(struct core *core, struct rpc_call *call, const char
     answer_message(core, call, &reply.base);
 }
 
-static void go_on_registering(struct hashing *hashing)
+static void go_on_registering(struct hash_job *hashing)
 {
     struct core *core = hashing->core;
     const Jackdaw__RegisterRequest *request = (const Jackdaw__RegisterRequest *)hashing->request;
@@ -140,9 +140,9 @@ HANDLER(register_account, Register)
     switch (chat_check_register(core->chat, &chat_call, request)) {
     case CHAT_PROPOSE:
         start_hashing(core, call,
-                      &(struct hashing){.request = &request->base,
-                                        .password = request->password,
-                                        .done = go_on_registering});
+                      &(struct hash_job){.request = &request->base,
+                                         .password = request->password,
+                                         .done = go_on_registering});
         break;
     case CHAT_ANSWER:
         answer_register(core, call, chat_call.text);
@@ -164,7 +164,7 @@ static void answer_login(struct core *core, struct rpc_call *call, struct chat_c
     answer_either(core, call, chat_call, error, &reply.base);
 }
 
-static void go_on_logging_in(struct hashing *hashing)
+static void go_on_logging_in(struct hash_job *hashing)
 {
     struct core *core = hashing->core;
     const Jackdaw__LoginRequest *request = (const Jackdaw__LoginRequest *)hashing->request;
@@ -207,11 +207,11 @@ HANDLER(login, Login)
         answer_refusal(core, call, &chat_call);
     else
         start_hashing(core, call,
-                      &(struct hashing){.account = chat_call.account,
-                                        .request = &request->base,
-                                        .password = request->password,
-                                        .expected = hash,
-                                        .done = go_on_logging_in});
+                      &(struct hash_job){.account = chat_call.account,
+                                         .request = &request->base,
+                                         .password = request->password,
+                                         .expected = hash,
+                                         .done = go_on_logging_in});
 }
 
 /* ---- Logout ---- */
@@ -262,7 +262,7 @@ static void delete (struct core *core, struct rpc_call *call, struct chat_call *
     answer_packed(core, call, bytes, size);
 }
 
-static void go_on_deleting(struct hashing *hashing)
+static void go_on_deleting(struct hash_job *hashing)
 {
     struct core *core = hashing->core;
     const Jackdaw__DeleteAccountRequest *request =
@@ -290,12 +290,12 @@ HANDLER(delete_account, DeleteAccount)
     enum chat_decision decision = chat_check_delete(core->chat, &chat_call, request, &hash);
     if (decision == CHAT_PROPOSE)
         start_hashing(core, call,
-                      &(struct hashing){.session = chat_session_id(chat_call.session),
-                                        .account = chat_call.account,
-                                        .request = &request->base,
-                                        .password = request->password,
-                                        .expected = hash,
-                                        .done = go_on_deleting});
+                      &(struct hash_job){.session = chat_session_id(chat_call.session),
+                                         .account = chat_call.account,
+                                         .request = &request->base,
+                                         .password = request->password,
+                                         .expected = hash,
+                                         .done = go_on_deleting});
     else
         answer_numbered(core, call, &chat_call, request->request, decision, NULL);
 }

@@ -8,7 +8,7 @@
 #define RETRY_WHEN_READING_MS 100u
 
 /* A history on its way; in the call's arena. */
-struct reading {
+struct history_job {
     struct commit_waiter commit_waiter; /* first: opens it */
     struct task task;
     struct core *core;
@@ -25,9 +25,9 @@ struct reading {
     enum error error;
 };
 
-static struct reading *reading_of(struct task *task)
+static struct history_job *reading_of(struct task *task)
 {
-    return (struct reading *)((char *)task - offsetof(struct reading, task));
+    return (struct history_job *)((char *)task - offsetof(struct history_job, task));
 }
 
 static enum error fill_events(struct core *core, struct arena *arena, uint64_t viewer,
@@ -48,7 +48,7 @@ static enum error fill_events(struct core *core, struct arena *arena, uint64_t v
     return OK;
 }
 
-static void answer_history(struct reading *reading, struct chat_call *chat_call)
+static void answer_history(struct history_job *reading, struct chat_call *chat_call)
 {
     Jackdaw__HistoryReply reply = JACKDAW__HISTORY_REPLY__INIT;
     reply.n_events = reading->page.count;
@@ -59,7 +59,7 @@ static void answer_history(struct reading *reading, struct chat_call *chat_call)
     answer_either(reading->core, reading->call, chat_call, error, &reply.base);
 }
 
-static void answer_join(struct reading *reading, struct chat_call *chat_call)
+static void answer_join(struct history_job *reading, struct chat_call *chat_call)
 {
     Jackdaw__JoinRoomReply reply = JACKDAW__JOIN_ROOM_REPLY__INIT;
     enum error error = chat_answer_join(reading->core->chat, chat_call, &reading->outcome, &reply);
@@ -72,7 +72,7 @@ static void answer_join(struct reading *reading, struct chat_call *chat_call)
 }
 
 /* The caller again, or an answer that the session has ended. */
-static bool resume(struct reading *reading, struct chat_call *chat_call)
+static bool resume(struct history_job *reading, struct chat_call *chat_call)
 {
     answer_anonymous(reading->core, reading->call, chat_call);
     chat_call->session = chat_find_session(reading->core->chat, reading->session);
@@ -84,7 +84,7 @@ static bool resume(struct reading *reading, struct chat_call *chat_call)
 
 static void back_on_core(struct task *task)
 {
-    struct reading *reading = reading_of(task);
+    struct history_job *reading = reading_of(task);
     reading->core->reading--;
     struct arena arena = reading->arena; /* reading is gone once the call is answered */
     struct chat_call chat_call;
@@ -101,7 +101,7 @@ static void back_on_core(struct task *task)
 
 static void read_on_worker(struct task *task)
 {
-    struct reading *reading = reading_of(task);
+    struct history_job *reading = reading_of(task);
     reading->error =
         chat_read(reading->plan, reading->core->reader_store, &reading->arena, &reading->page);
     reading->task.run = back_on_core;
@@ -110,7 +110,7 @@ static void read_on_worker(struct task *task)
 
 static void start_reading(struct commit_waiter *commit_waiter, bool committed)
 {
-    struct reading *reading = (struct reading *)commit_waiter;
+    struct history_job *reading = (struct history_job *)commit_waiter;
     struct core *core = reading->core;
     struct chat_call chat_call;
     core->reading--;
@@ -142,14 +142,14 @@ static void start_reading(struct commit_waiter *commit_waiter, bool committed)
 }
 
 static void wait_for_reading(struct core *core, struct rpc_call *call,
-                             const struct chat_call *chat_call, const struct reading *what)
+                             const struct chat_call *chat_call, const struct history_job *what)
 {
     if (core->reading >= HISTORY_READS_MAX) {
         rpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, RETRY_WHEN_READING_MS,
                       "too many readers of history at once; try again in a moment");
         return;
     }
-    struct reading *reading = arena_copy(chat_call->arena, what, sizeof *what);
+    struct history_job *reading = arena_copy(chat_call->arena, what, sizeof *what);
     if (reading == NULL) {
         answer_error(core, call, ERROR_NO_MEMORY);
         return;
@@ -170,9 +170,9 @@ HANDLER(history, History)
     struct chat_call chat_call;
     if (answer_begin(core, call, &chat_call))
         wait_for_reading(core, call, &chat_call,
-                         &(struct reading){.room = request->room,
-                                           .before = request->before,
-                                           .limit = request->limit});
+                         &(struct history_job){.room = request->room,
+                                               .before = request->before,
+                                               .limit = request->limit});
 }
 
 /* The room's name is not in the outcome; the reply has it, and chat_plan_history wants it. */
@@ -188,7 +188,7 @@ static void reply_join(struct core *core, struct rpc_call *call, struct chat_cal
         answer_either(core, call, chat_call, error, &reply.base);
     else
         wait_for_reading(core, call, chat_call,
-                         &(struct reading){.room = room, .joining = true, .outcome = *outcome});
+                         &(struct history_job){.room = room, .joining = true, .outcome = *outcome});
 }
 
 HANDLER(join_room, JoinRoom)

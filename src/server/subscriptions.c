@@ -18,14 +18,14 @@
 #define ENTRIES_KEPT 64 /* capacity that an empty subscription keeps */
 
 /* One event as a packed ReceiveReply with nothing else in it: pages are made by joining them. */
-struct encoded {
+struct event_bytes {
     size_t references;
     size_t size;
     uint8_t bytes[];
 };
 
 struct entry {
-    struct encoded *encoded;
+    struct event_bytes *encoded;
     uint64_t seq; /* 0: ephemeral */
 };
 
@@ -57,11 +57,11 @@ struct subscription {
         *dirty_peer_connection; /* what points to it in the list; NULL: not dirty */
     struct subscription *previous;
     struct subscription *next;
-    struct reading *reading;
+    struct catch_up *reading;
 };
 
 /* A page being read from the store. */
-struct reading {
+struct catch_up {
     struct commit_waiter
         commit_waiter; /* first: opens when `until` is committed, and the reader sees it */
     struct task task;
@@ -83,30 +83,30 @@ struct subscriptions {
     struct arena scratch;
     struct rpc_chunk *chunks; /* of the page being sent */
     size_t chunks_capacity;
-    struct encoded *shared; /* of the event being pushed */
+    struct event_bytes *shared; /* of the event being pushed */
     const struct chat_event *event;
-    uint64_t encoded_for;     /* account that `shared` is for; 0: everybody */
-    struct encoded *greeting; /* NULL: none */
+    uint64_t encoded_for;         /* account that `shared` is for; 0: everybody */
+    struct event_bytes *greeting; /* NULL: none */
     size_t readings;
     struct subscriptions_stats stats;
 };
 
 /* ---- encoded events ---- */
 
-static void drop(struct encoded *encoded)
+static void drop(struct event_bytes *encoded)
 {
     if (encoded != NULL && --encoded->references == 0)
         free(encoded);
 }
 
 /* NULL without memory. */
-static struct encoded *pack(Jackdaw__Event *event)
+static struct event_bytes *pack(Jackdaw__Event *event)
 {
     Jackdaw__ReceiveReply reply = JACKDAW__RECEIVE_REPLY__INIT;
     reply.n_events = 1;
     reply.events = &event;
     size_t size = jackdaw__receive_reply__get_packed_size(&reply);
-    struct encoded *encoded = malloc(sizeof *encoded + size);
+    struct event_bytes *encoded = malloc(sizeof *encoded + size);
     if (encoded == NULL)
         return NULL;
     encoded->references = 1;
@@ -116,18 +116,18 @@ static struct encoded *pack(Jackdaw__Event *event)
 }
 
 /* NULL without memory: the subscriptions concerned then fall behind and read it later. */
-static struct encoded *encode(struct subscriptions *subscriptions, const struct chat_event *event,
-                              uint64_t viewer)
+static struct event_bytes *encode(struct subscriptions *subscriptions,
+                                  const struct chat_event *event, uint64_t viewer)
 {
     Jackdaw__Event filled = JACKDAW__EVENT__INIT;
     enum error error =
         chat_event_fill(subscriptions->chat, event, viewer, &subscriptions->scratch, &filled);
-    struct encoded *encoded = error == OK ? pack(&filled) : NULL;
+    struct event_bytes *encoded = error == OK ? pack(&filled) : NULL;
     arena_clear(&subscriptions->scratch);
     return encoded;
 }
 
-static struct encoded *encode_notice(const char *text, uint64_t time_ms)
+static struct event_bytes *encode_notice(const char *text, uint64_t time_ms)
 {
     Jackdaw__Event event = JACKDAW__EVENT__INIT;
     event.kind = JACKDAW__EVENT__KIND__NOTICE;
@@ -165,7 +165,7 @@ static bool make_room(struct subscription *subscription, uint32_t more)
 
 static void drop_entry(struct subscription *subscription, uint32_t index)
 {
-    struct encoded *encoded = entry_at(subscription, index)->encoded;
+    struct event_bytes *encoded = entry_at(subscription, index)->encoded;
     if (encoded == NULL)
         return;
     subscription->bytes -= encoded->size;
@@ -256,7 +256,7 @@ static void stop_collecting(struct subscription *subscription, uint64_t next_seq
 /* ---- pushing ---- */
 
 /* false: it is full, or there is no memory. encoded may be NULL: there was none for it. */
-static bool insert(struct subscription *subscription, uint32_t index, struct encoded *encoded,
+static bool insert(struct subscription *subscription, uint32_t index, struct event_bytes *encoded,
                    uint64_t seq)
 {
     bool full = subscription->count >= SUBSCRIPTION_EVENTS_MAX ||
@@ -272,7 +272,7 @@ static bool insert(struct subscription *subscription, uint32_t index, struct enc
     return true;
 }
 
-static void push(struct subscription *subscription, struct encoded *encoded, uint64_t seq)
+static void push(struct subscription *subscription, struct event_bytes *encoded, uint64_t seq)
 {
     if (subscription->state == SUBSCRIPTION_LAGGING)
         return;
@@ -314,14 +314,14 @@ void subscriptions_event(void *context, const struct chat_event *event)
 }
 
 /* Also to those that are behind: it is in no store. It waits for no reading. */
-static void push_notice(struct subscription *subscription, struct encoded *encoded)
+static void push_notice(struct subscription *subscription, struct event_bytes *encoded)
 {
     (void)insert(subscription, subscription->count - subscription->collected, encoded, 0);
 }
 
 void subscriptions_notice(struct subscriptions *subscriptions, const char *text, uint64_t time_ms)
 {
-    struct encoded *encoded = encode_notice(text, time_ms);
+    struct event_bytes *encoded = encode_notice(text, time_ms);
     for (struct subscription *subscription = subscriptions->items; subscription != NULL;
          subscription = subscription->next)
         if (subscription->stream != NULL)
@@ -340,14 +340,14 @@ void subscriptions_set_failover_notice(struct subscriptions *subscriptions, cons
 
 static void finish_reading(struct task *task);
 
-static struct reading *reading_of(struct task *task)
+static struct catch_up *reading_of(struct task *task)
 {
-    return (struct reading *)((char *)task - offsetof(struct reading, task));
+    return (struct catch_up *)((char *)task - offsetof(struct catch_up, task));
 }
 
 static void read_now(struct task *task)
 {
-    struct reading *reading = reading_of(task);
+    struct catch_up *reading = reading_of(task);
     const struct subscriptions_options *options = &reading->subscriptions->options;
     struct store *store = options->reader_store == NULL ? options->store : options->reader_store;
     reading->error = chat_read(reading->plan, store, &reading->arena, &reading->page);
@@ -355,14 +355,14 @@ static void read_now(struct task *task)
     task_queue_push(options->queue, &reading->task);
 }
 
-static void free_reading(struct reading *reading)
+static void free_reading(struct catch_up *reading)
 {
     reading->subscriptions->readings--;
     arena_clear(&reading->arena);
     free(reading);
 }
 
-static enum error plan_reading(struct reading *reading, struct subscription *subscription,
+static enum error plan_reading(struct catch_up *reading, struct subscription *subscription,
                                struct chat_session *session)
 {
     struct chat_call call = {.session = session, .arena = &reading->arena};
@@ -371,12 +371,12 @@ static enum error plan_reading(struct reading *reading, struct subscription *sub
 }
 
 /* NULL without memory: tried again at the next delivery. */
-static struct reading *new_reading(struct subscription *subscription, uint64_t until)
+static struct catch_up *new_reading(struct subscription *subscription, uint64_t until)
 {
     struct subscriptions *subscriptions = subscription->subscriptions;
     struct chat_session *session = chat_find_session(subscriptions->chat, subscription->session);
     ASSERT(session != NULL);
-    struct reading *reading = calloc(1, sizeof *reading);
+    struct catch_up *reading = calloc(1, sizeof *reading);
     if (reading == NULL)
         return NULL;
     subscriptions->readings++;
@@ -392,7 +392,7 @@ static struct reading *new_reading(struct subscription *subscription, uint64_t u
 
 static void on_readable(struct commit_waiter *commit_waiter, bool committed)
 {
-    struct reading *reading = (struct reading *)commit_waiter;
+    struct catch_up *reading = (struct catch_up *)commit_waiter;
     const struct subscriptions_options *options = &reading->subscriptions->options;
     if (!committed || reading->subscription == NULL) {
         if (reading->subscription != NULL)
@@ -417,7 +417,7 @@ static void start_reading(struct subscription *subscription)
     }
     if (subscriptions->readings >= READS_MAX)
         return;
-    struct reading *reading = new_reading(subscription, applied);
+    struct catch_up *reading = new_reading(subscription, applied);
     if (reading == NULL)
         return;
     subscriptions->stats.store_reads++;
@@ -443,7 +443,7 @@ static bool insert_page(struct subscription *subscription, const struct chat_pag
     bool complete = true;
     for (uint32_t i = 0; i < added; i++) {
         const struct chat_event *event = &page->events[i];
-        struct encoded *encoded =
+        struct event_bytes *encoded =
             complete ? encode(subscription->subscriptions, event, subscription->account) : NULL;
         *entry_at(subscription, kept + i) =
             (struct entry){.encoded = encoded, .seq = event->position.seq};
@@ -454,7 +454,7 @@ static bool insert_page(struct subscription *subscription, const struct chat_pag
     return complete;
 }
 
-static void take_page(struct subscription *subscription, const struct reading *reading)
+static void take_page(struct subscription *subscription, const struct catch_up *reading)
 {
     const struct chat_page *page = &reading->page;
     bool complete = !page->more && !reading->overflowed;
@@ -484,7 +484,7 @@ static void end_stream(struct subscription *subscription, enum status status, ui
 
 static void finish_reading(struct task *task)
 {
-    struct reading *reading = reading_of(task);
+    struct catch_up *reading = reading_of(task);
     struct subscription *subscription = reading->subscription;
     if (subscription != NULL) {
         subscription->reading = NULL;

@@ -11,27 +11,27 @@ enum error store_put_account(struct store *store, const struct account_row *row)
                 " ON CONFLICT (id) DO UPDATE SET name = ?2, folded = ?3, password_hash = ?4,"
                 " nonce = ?5, created_ms = ?6, deleted_ms = ?7, delivered_seq = ?8",
                 "put an account");
-    bind_number(&query, row->id);
-    bind_string(&query, row->name);
-    bind_string(&query, row->folded);
-    bind_string(&query, row->password_hash);
-    bind_bytes(&query, row->nonce, sizeof row->nonce);
-    bind_number(&query, row->created_ms);
-    bind_number(&query, row->deleted_ms);
-    bind_number(&query, row->delivered_seq);
+    query_bind_number(&query, row->id);
+    query_bind_string(&query, row->name);
+    query_bind_string(&query, row->folded);
+    query_bind_string(&query, row->password_hash);
+    query_bind_bytes(&query, row->nonce, sizeof row->nonce);
+    query_bind_number(&query, row->created_ms);
+    query_bind_number(&query, row->deleted_ms);
+    query_bind_number(&query, row->delivered_seq);
     return query_run(&query);
 }
 
 static enum error read_row(struct query *query, struct account_row *row)
 {
-    row->id = column_number(query);
-    row->name = column_string(query);
-    row->folded = column_string(query);
-    row->password_hash = column_string(query);
-    column_exactly(query, row->nonce, sizeof row->nonce);
-    row->created_ms = column_number(query);
-    row->deleted_ms = column_number(query);
-    row->delivered_seq = column_number(query);
+    row->id = query_column_number(query);
+    row->name = query_column_string(query);
+    row->folded = query_column_string(query);
+    row->password_hash = query_column_string(query);
+    query_column_exactly(query, row->nonce, sizeof row->nonce);
+    row->created_ms = query_column_number(query);
+    row->deleted_ms = query_column_number(query);
+    row->delivered_seq = query_column_number(query);
     return query_row_error(query);
 }
 
@@ -44,7 +44,7 @@ enum error store_get_account(struct store *store, uint64_t id,
     bool found;
     query_read(&query, store, STATEMENT_GET_ACCOUNT,
                "SELECT " COLUMNS " FROM account WHERE id = ?1", "read an account");
-    bind_number(&query, id);
+    query_bind_number(&query, id);
     enum error error = query_step(&query, &found);
     if (error == OK && !found)
         error = ERROR_NOT_FOUND;
@@ -60,8 +60,8 @@ enum error store_set_delivered(struct store *store, uint64_t account, uint64_t s
     struct query query;
     query_write(&query, store, STATEMENT_SET_DELIVERED,
                 "UPDATE account SET delivered_seq = ?2 WHERE id = ?1", "note what was delivered");
-    bind_number(&query, account);
-    bind_number(&query, seq);
+    query_bind_number(&query, account);
+    query_bind_number(&query, seq);
     enum error error = query_run(&query);
     if (error == OK && sqlite3_changes(store->database) == 0)
         return ERROR_NOT_FOUND;

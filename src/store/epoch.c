@@ -47,8 +47,8 @@ enum error epoch_load(struct store *store)
     enum error error;
     while ((error = query_step(&query, &row)) == OK && row) {
         struct epoch_row epoch_start;
-        epoch_start.epoch = column_number(&query);
-        epoch_start.first_seq = column_ordered(&query);
+        epoch_start.epoch = query_column_number(&query);
+        epoch_start.first_seq = query_column_ordered(&query);
         error = query_row_error(&query);
         if (error == OK && !follows(store, &epoch_start))
             error = store_fault(store, ERROR_CORRUPT, query.what, "they do not ascend");
@@ -73,8 +73,8 @@ enum error store_add_epoch(struct store *store, const struct epoch_row *epoch_st
     struct query query;
     query_write(&query, store, STATEMENT_ADD_EPOCH_START,
                 "INSERT INTO epoch_start (epoch, first_seq) VALUES (?1, ?2)", "add an epoch");
-    bind_number(&query, epoch_start->epoch);
-    bind_number(&query, epoch_start->first_seq);
+    query_bind_number(&query, epoch_start->epoch);
+    query_bind_number(&query, epoch_start->first_seq);
     error = query_run(&query);
     return error == OK ? keep(store, epoch_start) : error;
 }
@@ -83,11 +83,11 @@ enum error store_each_epoch(struct store *store,
                             enum error (*visit)(void *context, const struct epoch_row *row),
                             void *context)
 {
-    enum error error = store->is_reader ? read_enter(store) : OK;
+    enum error error = store->is_reader ? query_read_enter(store) : OK;
     for (size_t i = 0; i < store->now.epoch_start_count && error == OK; i++)
         error = visit(context, &store->epoch_starts[i]);
     if (store->is_reader)
-        read_leave(store);
+        query_read_leave(store);
     return error;
 }
 

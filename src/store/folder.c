@@ -145,7 +145,8 @@ enum error folder_lock(const char *folder, int *lock, struct error_text *why)
 
 /* ---- files that stay ---- */
 
-static bool name_file(const struct store *store, enum watched which, char path[static PATH_MAX])
+static bool name_file(const struct store *store, enum database_file_kind which,
+                      char path[static PATH_MAX])
 {
     static const char *const suffixes[] = {
         [WATCHED_DATABASE] = "", [WATCHED_WAL] = "-wal", [WATCHED_SHM] = "-shm"};
@@ -162,9 +163,9 @@ void folder_watch_files(struct store *store)
     for (size_t i = 0; i < WATCHED_COUNT; i++) {
         char path[PATH_MAX];
         struct stat found;
-        store->files[i] = (struct watched_file){0};
-        if (name_file(store, (enum watched)i, path) && stat(path, &found) == 0)
-            store->files[i] = (struct watched_file){.device = found.st_dev, .inode = found.st_ino};
+        store->files[i] = (struct database_file){0};
+        if (name_file(store, (enum database_file_kind)i, path) && stat(path, &found) == 0)
+            store->files[i] = (struct database_file){.device = found.st_dev, .inode = found.st_ino};
     }
 }
 
@@ -182,10 +183,10 @@ enum error store_check_files(const struct store *store, struct error_text *why)
     if (store->path == NULL)
         return OK;
     for (size_t i = 0; i < WATCHED_COUNT; i++) {
-        const struct watched_file *file = &store->files[i];
+        const struct database_file *file = &store->files[i];
         char path[PATH_MAX];
         struct stat found;
-        if (file->inode == 0 || !name_file(store, (enum watched)i, path))
+        if (file->inode == 0 || !name_file(store, (enum database_file_kind)i, path))
             continue;
         if (stat(path, &found) != 0)
             return errno == ENOENT || errno == ENOTDIR

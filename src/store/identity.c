@@ -13,8 +13,8 @@ enum error identity_load(struct store *store, uint64_t *node_id)
     if (error == OK && !row)
         error = store_fault(store, ERROR_CORRUPT, query.what, "there is none");
     if (error == OK) {
-        uint64_t found = column_small(&query, UINT16_MAX);
-        column_exactly(&query, store->now.cluster, STORE_CLUSTER_BYTES);
+        uint64_t found = query_column_small(&query, UINT16_MAX);
+        query_column_exactly(&query, store->now.cluster, STORE_CLUSTER_BYTES);
         error = query_row_error(&query);
         *node_id = found;
     }
@@ -30,7 +30,7 @@ enum error identity_set_node(struct store *store, uint64_t node_id)
     struct query query;
     query_write(&query, store, STATEMENT_SET_NODE, "UPDATE node SET node_id = ?1",
                 "write the node's identity");
-    bind_number(&query, node_id);
+    query_bind_number(&query, node_id);
     return store_end_alone(store, alone, query_run(&query));
 }
 
@@ -54,7 +54,7 @@ enum error store_set_cluster(struct store *store, const uint8_t cluster[static S
     struct query query;
     query_write(&query, store, STATEMENT_SET_CLUSTER, "UPDATE node SET cluster = ?1",
                 "set the cluster");
-    bind_bytes(&query, cluster, STORE_CLUSTER_BYTES);
+    query_bind_bytes(&query, cluster, STORE_CLUSTER_BYTES);
     error = query_run(&query);
     if (error == OK)
         memcpy(store->now.cluster, cluster, STORE_CLUSTER_BYTES);
@@ -70,8 +70,8 @@ enum error store_put_value(struct store *store, const char *key, const void *byt
     struct query query;
     query_write(&query, store, STATEMENT_PUT_VALUE,
                 "INSERT OR REPLACE INTO value (key, bytes) VALUES (?1, ?2)", "write a value");
-    bind_string(&query, key);
-    bind_bytes(&query, bytes, size);
+    query_bind_string(&query, key);
+    query_bind_bytes(&query, bytes, size);
     return store_end_alone(store, alone, query_run(&query));
 }
 
@@ -93,8 +93,8 @@ enum error identity_copy_values(struct store *to, struct store *from)
                "read the values");
     while ((error = query_step(&query, &row)) == OK && row) {
         size_t size;
-        const char *key = column_string(&query);
-        const uint8_t *bytes = column_bytes(&query, &size);
+        const char *key = query_column_string(&query);
+        const uint8_t *bytes = query_column_bytes(&query, &size);
         error = query_row_error(&query);
         if (error == OK)
             error = store_put_value(to, key, bytes, size);
@@ -111,14 +111,14 @@ enum error store_get_value(struct store *store, const char *key, void *bytes, si
     bool row;
     query_read(&query, store, STATEMENT_GET_VALUE, "SELECT key, bytes FROM value WHERE key = ?1",
                "read a value");
-    bind_string(&query, key);
+    query_bind_string(&query, key);
     enum error error = query_step(&query, &row);
     if (error == OK && !row)
         error = ERROR_NOT_FOUND;
     if (error == OK) {
         size_t length;
-        (void)column_string(&query);
-        const uint8_t *found = column_bytes(&query, &length);
+        (void)query_column_string(&query);
+        const uint8_t *found = query_column_bytes(&query, &length);
         error = query_row_error(&query);
         if (error == OK) {
             if (size > 0 && length > 0)

@@ -23,7 +23,7 @@ static enum error read_seq(struct store *store, enum statement which, const char
     enum error error = query_step(&query, &row);
     uint64_t found = 0;
     if (error == OK && row) {
-        found = column_ordered(&query);
+        found = query_column_ordered(&query);
         error = query_row_error(&query);
     }
     error = query_end(&query, error);
@@ -50,9 +50,9 @@ static enum error load_last(struct store *store)
     now->position = (struct position){0, 0};
     memset(now->digest, 0, sizeof now->digest);
     if (error == OK && row) {
-        now->position.seq = column_ordered(&query);
-        now->position.epoch = column_number(&query);
-        column_exactly(&query, now->digest, sizeof now->digest);
+        now->position.seq = query_column_ordered(&query);
+        now->position.epoch = query_column_number(&query);
+        query_column_exactly(&query, now->digest, sizeof now->digest);
         error = query_row_error(&query);
     }
     return query_end(&query, error);
@@ -105,7 +105,7 @@ enum error log_load_position(struct store *store, bool check_digest)
 }
 
 /* The last epoch is the last one to change, and every epoch begins with a delta. */
-enum error reader_refresh(struct store *store)
+enum error store_reader_refresh(struct store *store)
 {
     struct position before = store->now.position;
     enum error error = log_load_position(store, false);
@@ -145,12 +145,12 @@ enum error store_log_append(struct store *store, const struct log_row *row)
                 "INSERT INTO log (first_seq, last_seq, epoch, kind, digest, batch)"
                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 "append to the log");
-    bind_number(&query, row->first_seq);
-    bind_number(&query, row->last_seq);
-    bind_number(&query, row->epoch);
-    bind_number(&query, row->kind);
-    bind_bytes(&query, digest, sizeof digest);
-    bind_bytes(&query, row->batch, row->batch_size);
+    query_bind_number(&query, row->first_seq);
+    query_bind_number(&query, row->last_seq);
+    query_bind_number(&query, row->epoch);
+    query_bind_number(&query, row->kind);
+    query_bind_bytes(&query, digest, sizeof digest);
+    query_bind_bytes(&query, row->batch, row->batch_size);
     enum error error = query_run(&query);
     if (error != OK)
         return error;
@@ -163,12 +163,12 @@ enum error store_log_append(struct store *store, const struct log_row *row)
 
 static enum error read_row(struct query *query, struct log_row *row)
 {
-    row->first_seq = column_ordered(query);
-    row->last_seq = column_ordered(query);
-    row->epoch = column_number(query);
-    row->kind = (enum log_kind)column_small(query, LOG_MEMBERS);
-    column_exactly(query, row->digest, STORE_DIGEST_BYTES);
-    row->batch = column_bytes(query, &row->batch_size);
+    row->first_seq = query_column_ordered(query);
+    row->last_seq = query_column_ordered(query);
+    row->epoch = query_column_number(query);
+    row->kind = (enum log_kind)query_column_small(query, LOG_MEMBERS);
+    query_column_exactly(query, row->digest, STORE_DIGEST_BYTES);
+    row->batch = query_column_bytes(query, &row->batch_size);
     return query_row_error(query);
 }
 
@@ -182,7 +182,7 @@ enum error store_log_read(struct store *store, uint64_t first_seq,
                "SELECT first_seq, last_seq, epoch, kind, digest, batch FROM log WHERE first_seq >="
                " (SELECT max(first_seq) FROM log WHERE first_seq <= ?1) ORDER BY first_seq",
                "read the log");
-    bind_number(&query, clamp_ordered(first_seq));
+    query_bind_number(&query, clamp_ordered(first_seq));
     enum error error = query.error;
     if (error == OK && (store->now.log_first == 0 || first_seq < store->now.log_first ||
                         first_seq > store->now.position.seq))
@@ -208,9 +208,9 @@ enum error store_log_prune(struct store *store, uint64_t before_seq, size_t most
                 " WHERE first_seq < ?1 AND last_seq < ?1 AND last_seq < ?2"
                 " ORDER BY first_seq LIMIT ?3)",
                 "prune the log");
-    bind_number(&query, clamp_ordered(before_seq));
-    bind_number(&query, store->now.position.seq);
-    bind_number(&query, clamp_ordered(most));
+    query_bind_number(&query, clamp_ordered(before_seq));
+    query_bind_number(&query, store->now.position.seq);
+    query_bind_number(&query, clamp_ordered(most));
     enum error error = query_run(&query);
     size_t count = error == OK ? (size_t)sqlite3_changes(store->database) : 0;
     if (count > 0)

@@ -14,9 +14,9 @@ enum error store_put_members(struct store *store, struct position position, cons
                 "INSERT OR REPLACE INTO cluster_members (one, epoch, seq, bytes)"
                 " VALUES (1, ?1, ?2, ?3)",
                 "keep the list of members");
-    bind_number(&query, position.epoch);
-    bind_number(&query, position.seq);
-    bind_bytes(&query, bytes, size);
+    query_bind_number(&query, position.epoch);
+    query_bind_number(&query, position.seq);
+    query_bind_bytes(&query, bytes, size);
     return query_run(&query);
 }
 
@@ -25,9 +25,9 @@ static enum error copy_row(struct query *query, struct position *position, uint8
 {
     struct position at;
     size_t length;
-    at.epoch = column_number(query);
-    at.seq = column_ordered(query);
-    const uint8_t *found = column_bytes(query, &length);
+    at.epoch = query_column_number(query);
+    at.seq = query_column_ordered(query);
+    const uint8_t *found = query_column_bytes(query, &length);
     enum error error = query_row_error(query);
     if (error != OK)
         return error;

@@ -14,8 +14,8 @@ enum error orphan_load(struct store *store)
                "read the orphans' ids");
     enum error error = query_step(&query, &row);
     if (error == OK && row) {
-        uint64_t first = column_ordered(&query);
-        store->now.last_orphan = column_ordered(&query);
+        uint64_t first = query_column_ordered(&query);
+        store->now.last_orphan = query_column_ordered(&query);
         store->now.orphan_count = store->now.last_orphan + 1 - first;
         error = query_row_error(&query);
     }
@@ -32,11 +32,11 @@ static enum error add(struct store *store, uint64_t id, const struct orphan_row 
                 "INSERT INTO orphan (id, epoch, first_seq, last_seq, batch)"
                 " VALUES (nullif(?1, 0), ?2, ?3, ?4, ?5)",
                 "keep an orphan");
-    bind_number(&query, id);
-    bind_number(&query, row->epoch);
-    bind_number(&query, row->first_seq);
-    bind_number(&query, row->last_seq);
-    bind_bytes(&query, row->batch, row->batch_size);
+    query_bind_number(&query, id);
+    query_bind_number(&query, row->epoch);
+    query_bind_number(&query, row->first_seq);
+    query_bind_number(&query, row->last_seq);
+    query_bind_bytes(&query, row->batch, row->batch_size);
     enum error error = query_run(&query);
     if (error != OK)
         return error;
@@ -52,11 +52,11 @@ enum error store_add_orphan(struct store *store, const struct orphan_row *row)
 
 static enum error read_row(struct query *query, struct orphan_row *row)
 {
-    row->id = column_ordered(query);
-    row->epoch = column_number(query);
-    row->first_seq = column_ordered(query);
-    row->last_seq = column_ordered(query);
-    row->batch = column_bytes(query, &row->batch_size);
+    row->id = query_column_ordered(query);
+    row->epoch = query_column_number(query);
+    row->first_seq = query_column_ordered(query);
+    row->last_seq = query_column_ordered(query);
+    row->batch = query_column_bytes(query, &row->batch_size);
     return query_row_error(query);
 }
 
@@ -69,7 +69,7 @@ enum error store_each_orphan(struct store *store, uint64_t after,
     query_read(&query, store, STATEMENT_EACH_ORPHAN,
                "SELECT id, epoch, first_seq, last_seq, batch FROM orphan WHERE id > ?1 ORDER BY id",
                "read the orphans");
-    bind_number(&query, clamp_ordered(after));
+    query_bind_number(&query, clamp_ordered(after));
     enum error error;
     while ((error = query_step(&query, &more)) == OK && more) {
         struct orphan_row row;
@@ -93,7 +93,7 @@ enum error store_drop_orphans(struct store *store, uint64_t last)
     struct query query;
     query_write(&query, store, STATEMENT_DROP_ORPHANS, "DELETE FROM orphan WHERE id <= ?1",
                 "drop orphans");
-    bind_number(&query, clamp_ordered(last));
+    query_bind_number(&query, clamp_ordered(last));
     error = query_run(&query);
     if (error == OK)
         store->now.orphan_count -= (uint64_t)sqlite3_changes64(store->database);
@@ -112,7 +112,7 @@ static enum error get_sequence(struct store *store, uint64_t *sequence)
     enum error error = query_step(&query, &row);
     *sequence = 0;
     if (error == OK && row) {
-        *sequence = column_ordered(&query);
+        *sequence = query_column_ordered(&query);
         error = query_row_error(&query);
     }
     return query_end(&query, error);
@@ -138,7 +138,7 @@ static enum error set_sequence(struct store *store, uint64_t sequence)
     query_write(&query, store, STATEMENT_SET_ORPHAN_SEQUENCE,
                 "INSERT INTO sqlite_sequence (name, seq) VALUES ('orphan', ?1)",
                 "keep the last orphan's id");
-    bind_number(&query, sequence);
+    query_bind_number(&query, sequence);
     return query_run(&query);
 }
 
@@ -151,20 +151,20 @@ enum error orphan_begin(struct store *to, struct store *from)
     return error == OK ? set_sequence(to, sequence) : error;
 }
 
-struct copying {
+struct orphan_copy {
     struct store *to;
     bool renumbers;
 };
 
 static enum error copy(void *context, const struct orphan_row *row)
 {
-    const struct copying *copying = context;
+    const struct orphan_copy *copying = context;
     return add(copying->to, copying->renumbers ? 0 : row->id, row);
 }
 
 enum error orphan_copy(struct store *to, struct store *from)
 {
-    struct copying copying = {.to = to, .renumbers = to->now.orphan_count > 0};
+    struct orphan_copy copying = {.to = to, .renumbers = to->now.orphan_count > 0};
     return store_each_orphan(from, 0, copy, &copying);
 }
 

@@ -58,7 +58,7 @@ static bool unpack_outcome(struct unpacker one, struct outcome_row *row)
     return true;
 }
 
-bool outcomes_are_sound(const uint8_t *bytes, size_t size)
+bool outcome_rows_are_sound(const uint8_t *bytes, size_t size)
 {
     struct unpacker all = {.bytes = bytes, .left = size};
     unsigned seen = 0;
@@ -102,9 +102,9 @@ static enum error add_outcome(struct store *store, struct buffer *outcomes,
     struct buffer *scratch = &store->scratch;
     scratch->size = 0;
     if (error == OK)
-        error = buffer_reserve(store, scratch, OUTCOME_FIXED_MAX + text_size);
+        error = pack_buffer_reserve(store, scratch, OUTCOME_FIXED_MAX + text_size);
     if (error == OK)
-        error = buffer_reserve(store, outcomes, OUTCOME_FIXED_MAX + text_size);
+        error = pack_buffer_reserve(store, outcomes, OUTCOME_FIXED_MAX + text_size);
     if (error != OK)
         return error;
     pack_bytes(scratch, &index, 1);
@@ -186,10 +186,10 @@ static bool find_recent(const struct store *store, uint64_t session, uint64_t re
 static void read_outcomes(struct query *query, struct buffer *outcomes)
 {
     size_t size;
-    const uint8_t *bytes = column_bytes(query, &size);
+    const uint8_t *bytes = query_column_bytes(query, &size);
     outcomes->size = 0;
     if (query_row_error(query) == OK)
-        query->error = buffer_reserve(query->store, outcomes, size);
+        query->error = pack_buffer_reserve(query->store, outcomes, size);
     if (query->error == OK)
         pack_bytes(outcomes, bytes, size);
 }
@@ -202,15 +202,15 @@ static enum error load_tail(struct store *store, struct part *tail, uint64_t *la
     query_read(&query, store, STATEMENT_GET_OUTCOME_TAIL,
                "SELECT session, part, last_request, outcomes FROM outcome_tail WHERE session = ?1",
                "read the outcomes of a session");
-    bind_number(&query, tail->session);
+    query_bind_number(&query, tail->session);
     enum error error = query_step(&query, &row);
     tail->part = 0;
     tail->outcomes.size = 0;
     *last_request = 0;
     if (error == OK && row) {
-        (void)column_number(&query);
-        tail->part = column_ordered(&query);
-        *last_request = column_ordered(&query);
+        (void)query_column_number(&query);
+        tail->part = query_column_ordered(&query);
+        *last_request = query_column_ordered(&query);
         read_outcomes(&query, &tail->outcomes);
         error = query_row_error(&query);
     }
@@ -224,10 +224,10 @@ static enum error store_tail(struct store *store, const struct part *tail, uint6
                 "INSERT OR REPLACE INTO outcome_tail (session, part, last_request, outcomes)"
                 " VALUES (?1, ?2, ?3, ?4)",
                 "write the outcomes of a session");
-    bind_number(&query, tail->session);
-    bind_number(&query, tail->part);
-    bind_number(&query, last_request);
-    bind_bytes(&query, tail->outcomes.bytes, tail->outcomes.size);
+    query_bind_number(&query, tail->session);
+    query_bind_number(&query, tail->part);
+    query_bind_number(&query, last_request);
+    query_bind_bytes(&query, tail->outcomes.bytes, tail->outcomes.size);
     return query_run(&query);
 }
 
@@ -239,13 +239,13 @@ static enum error load_part(struct store *store, struct part *part)
     query_read(&query, store, STATEMENT_GET_OUTCOME_PART,
                "SELECT session, part, outcomes FROM outcome_part WHERE session = ?1 AND slot = ?2",
                "read the outcomes of a session");
-    bind_number(&query, part->session);
-    bind_number(&query, part->part % PARTS);
+    query_bind_number(&query, part->session);
+    query_bind_number(&query, part->part % PARTS);
     enum error error = query_step(&query, &row);
     part->outcomes.size = 0;
     if (error == OK && row)
-        (void)column_number(&query);
-    if (error == OK && row && column_ordered(&query) == part->part)
+        (void)query_column_number(&query);
+    if (error == OK && row && query_column_ordered(&query) == part->part)
         read_outcomes(&query, &part->outcomes);
     if (error == OK)
         error = query_row_error(&query);
@@ -259,10 +259,10 @@ static enum error store_part(struct store *store, const struct part *part)
                 "INSERT OR REPLACE INTO outcome_part (session, slot, part, outcomes)"
                 " VALUES (?1, ?2, ?3, ?4)",
                 "write the outcomes of a session");
-    bind_number(&query, part->session);
-    bind_number(&query, part->part % PARTS);
-    bind_number(&query, part->part);
-    bind_bytes(&query, part->outcomes.bytes, part->outcomes.size);
+    query_bind_number(&query, part->session);
+    query_bind_number(&query, part->part % PARTS);
+    query_bind_number(&query, part->part);
+    query_bind_bytes(&query, part->outcomes.bytes, part->outcomes.size);
     return query_run(&query);
 }
 
@@ -277,7 +277,7 @@ static enum error put_late(struct store *store, const struct outcome_row *row)
         error = add_outcome(store, &part.outcomes, row);
     if (error == OK)
         error = store_part(store, &part);
-    buffer_free(&part.outcomes);
+    pack_buffer_free(&part.outcomes);
     return error;
 }
 
@@ -312,7 +312,7 @@ enum error outcome_write(struct store *store, const struct pending_order *order,
         error = put(store, &tail, &last_request, &store->pending.outcomes[order[i].index].row);
     if (error == OK)
         error = store_tail(store, &tail, last_request);
-    buffer_free(&tail.outcomes);
+    pack_buffer_free(&tail.outcomes);
     return error;
 }
 
@@ -358,12 +358,12 @@ enum error store_get_outcome(struct store *store, uint64_t session, uint64_t req
     enum error error = pending_flush(store);
     if (error != OK)
         return error;
-    error = read_enter(store);
+    error = query_read_enter(store);
     if (error == OK)
         error = find(store, &part, request);
     if (error == OK)
         error = visit_outcome(store, &part, request, visit, context);
-    read_leave(store);
-    buffer_free(&part.outcomes);
+    query_read_leave(store);
+    pack_buffer_free(&part.outcomes);
     return error;
 }

@@ -5,7 +5,7 @@
 
 #define FIRST_CAPACITY 256u
 
-enum error buffer_reserve(struct store *store, struct buffer *buffer, size_t more)
+enum error pack_buffer_reserve(struct store *store, struct buffer *buffer, size_t more)
 {
     if (more <= buffer->capacity - buffer->size)
         return OK;
@@ -20,7 +20,7 @@ enum error buffer_reserve(struct store *store, struct buffer *buffer, size_t mor
     return OK;
 }
 
-void buffer_free(struct buffer *buffer)
+void pack_buffer_free(struct buffer *buffer)
 {
     sqlite3_free(buffer->bytes);
     *buffer = (struct buffer){0};

@@ -31,7 +31,7 @@ static enum error no_memory(struct store *store)
 static enum error keep_text(struct store *store, const char *text, size_t size, size_t *at)
 {
     struct buffer *buffer = &store->pending.text;
-    enum error error = buffer_reserve(store, buffer, size);
+    enum error error = pack_buffer_reserve(store, buffer, size);
     if (error != OK)
         return error;
     *at = buffer->size;
@@ -191,7 +191,7 @@ void pending_clear(struct store *store)
     pending->outcome_count = 0;
     pending->text.size = 0;
     if (pending->text.capacity > 2 * PENDING_TEXT_MAX)
-        buffer_free(&pending->text);
+        pack_buffer_free(&pending->text);
 }
 
 void pending_free(struct store *store)
@@ -200,5 +200,5 @@ void pending_free(struct store *store)
     sqlite3_free(pending->events);
     sqlite3_free(pending->outcomes);
     sqlite3_free(pending->order);
-    buffer_free(&pending->text);
+    pack_buffer_free(&pending->text);
 }

@@ -6,7 +6,7 @@
 
 #define ROW_TEXT_SIZE 160
 
-enum error error_from_sqlite(int code, int system_errno)
+enum error query_error_from_sqlite(int code, int system_errno)
 {
     enum error system = error_from_errno(system_errno);
     if (code == SQLITE_IOERR_NOMEM)
@@ -62,7 +62,7 @@ static enum error describe(struct store *store, int code, const char *what,
                            struct error_text *problem)
 {
     int number = errno != 0 ? errno : sqlite3_system_errno(store->database);
-    enum error error = error_from_sqlite(code, number);
+    enum error error = query_error_from_sqlite(code, number);
     return error_set(problem, error, "%s: %s (%s)", what, error_name(error),
                      sqlite3_errmsg(store->database));
 }
@@ -129,7 +129,7 @@ static const char *const control_sql[STATEMENT_COUNT] = {
     [STATEMENT_BURY] = "UPDATE node SET failed_commits = failed_commits + 1",
 };
 
-enum error control_prepare(struct store *store)
+enum error query_control_prepare(struct store *store)
 {
     enum error error = OK;
     for (size_t i = 0; i < STATEMENT_COUNT && error == OK; i++)
@@ -138,7 +138,7 @@ enum error control_prepare(struct store *store)
     return error;
 }
 
-enum error control_run(struct store *store, enum statement which, const char *what)
+enum error query_control_run(struct store *store, enum statement which, const char *what)
 {
     struct query query;
     start(&query, store, which, NULL, what);
@@ -148,7 +148,7 @@ enum error control_run(struct store *store, enum statement which, const char *wh
     return error;
 }
 
-enum error control_commit(struct store *store)
+enum error query_control_commit(struct store *store)
 {
     sqlite3_stmt *statement = store->statements[STATEMENT_COMMIT];
     errno = 0;
@@ -159,27 +159,27 @@ enum error control_commit(struct store *store)
     return error;
 }
 
-enum error read_enter(struct store *store)
+enum error query_read_enter(struct store *store)
 {
     if (store->open_reads++ > 0 || store->in_transaction)
         return OK;
-    enum error error = control_run(store, STATEMENT_BEGIN_READ, "begin to read");
-    return error == OK && store->is_reader ? reader_refresh(store) : error;
+    enum error error = query_control_run(store, STATEMENT_BEGIN_READ, "begin to read");
+    return error == OK && store->is_reader ? store_reader_refresh(store) : error;
 }
 
-void read_leave(struct store *store)
+void query_read_leave(struct store *store)
 {
     ASSERT(store->open_reads > 0);
     if (--store->open_reads > 0 || store->in_transaction)
         return;
     if (sqlite3_get_autocommit(store->database) == 0)
-        (void)control_run(store, STATEMENT_COMMIT, "end reading");
+        (void)query_control_run(store, STATEMENT_COMMIT, "end reading");
 }
 
 void query_read(struct query *query, struct store *store, enum statement which, const char *sql,
                 const char *what)
 {
-    enum error error = store->is_reader ? read_enter(store) : OK;
+    enum error error = store->is_reader ? query_read_enter(store) : OK;
     start(query, store, which, sql, what);
     if (error != OK)
         query->error = error;
@@ -191,14 +191,14 @@ static void bound(struct query *query, int code)
         query->error = store_fail(query->store, code, query->what);
 }
 
-void bind_number(struct query *query, uint64_t value)
+void query_bind_number(struct query *query, uint64_t value)
 {
     query->bound++;
     if (query->error == OK)
         bound(query, sqlite3_bind_int64(query->statement, query->bound, (sqlite3_int64)value));
 }
 
-void bind_text(struct query *query, const char *text, size_t size)
+void query_bind_text(struct query *query, const char *text, size_t size)
 {
     ASSERT(text != NULL || size == 0);
     query->bound++;
@@ -207,13 +207,13 @@ void bind_text(struct query *query, const char *text, size_t size)
                                          size, SQLITE_STATIC, SQLITE_UTF8));
 }
 
-void bind_string(struct query *query, const char *text)
+void query_bind_string(struct query *query, const char *text)
 {
     ASSERT(text != NULL);
-    bind_text(query, text, strlen(text));
+    query_bind_text(query, text, strlen(text));
 }
 
-void bind_bytes(struct query *query, const void *bytes, size_t size)
+void query_bind_bytes(struct query *query, const void *bytes, size_t size)
 {
     ASSERT(bytes != NULL || size == 0);
     query->bound++;
@@ -254,32 +254,32 @@ static void suspect(struct query *query)
     query->suspect = sqlite3_column_name(query->statement, query->column - 1);
 }
 
-uint64_t column_number(struct query *query)
+uint64_t query_column_number(struct query *query)
 {
     if (!column_is(query, SQLITE_INTEGER))
         return 0;
     return (uint64_t)sqlite3_column_int64(query->statement, query->column - 1);
 }
 
-uint64_t column_ordered(struct query *query)
+uint64_t query_column_ordered(struct query *query)
 {
-    uint64_t value = column_number(query);
+    uint64_t value = query_column_number(query);
     if (value <= INT64_MAX)
         return value;
     suspect(query);
     return 0;
 }
 
-uint32_t column_small(struct query *query, uint32_t most)
+uint32_t query_column_small(struct query *query, uint32_t most)
 {
-    uint64_t value = column_number(query);
+    uint64_t value = query_column_number(query);
     if (value <= most)
         return (uint32_t)value;
     suspect(query);
     return 0;
 }
 
-const char *column_text(struct query *query, size_t *size)
+const char *query_column_text(struct query *query, size_t *size)
 {
     *size = 0;
     if (!column_is(query, SQLITE_TEXT))
@@ -293,17 +293,17 @@ const char *column_text(struct query *query, size_t *size)
     return (const char *)text;
 }
 
-const char *column_string(struct query *query)
+const char *query_column_string(struct query *query)
 {
     size_t size;
-    const char *text = column_text(query, &size);
+    const char *text = query_column_text(query, &size);
     if (strlen(text) == size)
         return text;
     suspect(query);
     return "";
 }
 
-const uint8_t *column_bytes(struct query *query, size_t *size)
+const uint8_t *query_column_bytes(struct query *query, size_t *size)
 {
     static const uint8_t nothing[1];
     *size = 0;
@@ -319,10 +319,10 @@ const uint8_t *column_bytes(struct query *query, size_t *size)
     return nothing;
 }
 
-void column_exactly(struct query *query, uint8_t *bytes, size_t size)
+void query_column_exactly(struct query *query, uint8_t *bytes, size_t size)
 {
     size_t used;
-    const uint8_t *found = column_bytes(query, &used);
+    const uint8_t *found = query_column_bytes(query, &used);
     if (query->error != OK || query->suspect != NULL)
         return;
     if (used == size)
@@ -366,7 +366,7 @@ enum error query_end(struct query *query, enum error error)
     if (query->statement != NULL)
         (void)sqlite3_reset(query->statement); /* its error was seen by query_step */
     if (query->store->is_reader)
-        read_leave(query->store);
+        query_read_leave(query->store);
     return query->error != OK ? query->error : error;
 }
 

@@ -11,15 +11,15 @@ enum error store_put_room(struct store *store, const struct room_row *row)
                 " ON CONFLICT (id) DO UPDATE SET name = ?2, folded = ?3, topic = ?4, owner = ?5,"
                 " is_private = ?6, direct_low = ?7, direct_high = ?8, created_ms = ?9",
                 "put a room");
-    bind_number(&query, row->id);
-    bind_string(&query, row->name);
-    bind_string(&query, row->folded);
-    bind_string(&query, row->topic);
-    bind_number(&query, row->owner);
-    bind_number(&query, row->is_private);
-    bind_number(&query, row->direct_low);
-    bind_number(&query, row->direct_high);
-    bind_number(&query, row->created_ms);
+    query_bind_number(&query, row->id);
+    query_bind_string(&query, row->name);
+    query_bind_string(&query, row->folded);
+    query_bind_string(&query, row->topic);
+    query_bind_number(&query, row->owner);
+    query_bind_number(&query, row->is_private);
+    query_bind_number(&query, row->direct_low);
+    query_bind_number(&query, row->direct_high);
+    query_bind_number(&query, row->created_ms);
     return query_run(&query);
 }
 
@@ -28,29 +28,29 @@ enum error store_delete_room(struct store *store, uint64_t id)
     struct query query;
     query_write(&query, store, STATEMENT_DELETE_MEMBERS, "DELETE FROM member WHERE room = ?1",
                 "delete a room's members");
-    bind_number(&query, id);
+    query_bind_number(&query, id);
     enum error error = query_run(&query);
     if (error != OK)
         return error;
     query_write(&query, store, STATEMENT_DELETE_ROOM, "DELETE FROM room WHERE id = ?1",
                 "delete a room");
-    bind_number(&query, id);
+    query_bind_number(&query, id);
     return query_run(&query);
 }
 
 static enum error read_room(struct query *query, struct room_row *row)
 {
-    row->id = column_number(query);
-    row->name = column_string(query);
-    row->folded = column_string(query);
-    row->topic = column_string(query);
-    row->owner = column_number(query);
-    row->is_private = column_small(query, 1) != 0;
-    row->direct_low = column_number(query);
-    row->direct_high = column_number(query);
-    row->created_ms = column_number(query);
-    row->last_number = column_ordered(query);
-    row->last_seq = column_ordered(query);
+    row->id = query_column_number(query);
+    row->name = query_column_string(query);
+    row->folded = query_column_string(query);
+    row->topic = query_column_string(query);
+    row->owner = query_column_number(query);
+    row->is_private = query_column_small(query, 1) != 0;
+    row->direct_low = query_column_number(query);
+    row->direct_high = query_column_number(query);
+    row->created_ms = query_column_number(query);
+    row->last_number = query_column_ordered(query);
+    row->last_seq = query_column_ordered(query);
     return query_row_error(query);
 }
 
@@ -85,11 +85,11 @@ enum error store_put_member(struct store *store, const struct member_row *row)
                 "INSERT OR REPLACE INTO member (room, account, state, since_seq, until_seq)"
                 " VALUES (?1, ?2, ?3, ?4, ?5)",
                 "put a member");
-    bind_number(&query, row->room);
-    bind_number(&query, row->account);
-    bind_number(&query, (uint64_t)row->state);
-    bind_number(&query, row->since_seq);
-    bind_number(&query, row->until_seq);
+    query_bind_number(&query, row->room);
+    query_bind_number(&query, row->account);
+    query_bind_number(&query, (uint64_t)row->state);
+    query_bind_number(&query, row->since_seq);
+    query_bind_number(&query, row->until_seq);
     return query_run(&query);
 }
 
@@ -98,19 +98,19 @@ enum error store_delete_member(struct store *store, uint64_t room, uint64_t acco
     struct query query;
     query_write(&query, store, STATEMENT_DELETE_MEMBER,
                 "DELETE FROM member WHERE room = ?1 AND account = ?2", "delete a member");
-    bind_number(&query, room);
-    bind_number(&query, account);
+    query_bind_number(&query, room);
+    query_bind_number(&query, account);
     return query_run(&query);
 }
 
 static enum error read_member(struct query *query, struct member_row *row)
 {
-    row->room = column_number(query);
-    row->account = column_number(query);
-    uint32_t state = column_small(query, MEMBER_BANNED);
+    row->room = query_column_number(query);
+    row->account = query_column_number(query);
+    uint32_t state = query_column_small(query, MEMBER_BANNED);
     row->state = (enum member_state)state;
-    row->since_seq = column_number(query);
-    row->until_seq = column_number(query);
+    row->since_seq = query_column_number(query);
+    row->until_seq = query_column_number(query);
     if (state < MEMBER_INVITED && query->suspect == NULL)
         query->suspect = "state";
     return query_row_error(query);

@@ -52,7 +52,7 @@ static bool unpack_runs(struct unpacker unpacker, struct run_page *page)
 static enum error read_runs(struct query *query, struct run_page *page)
 {
     struct unpacker unpacker = {0};
-    unpacker.bytes = column_bytes(query, &unpacker.left);
+    unpacker.bytes = query_column_bytes(query, &unpacker.left);
     enum error error = query_row_error(query);
     if (error == OK && !unpack_runs(unpacker, page))
         error = query_suspect(query, "runs");
@@ -71,13 +71,13 @@ enum error run_load_tail(struct store *store, uint64_t room, struct run_tail *ta
     query_read(&query, store, STATEMENT_GET_RUN_TAIL,
                "SELECT room, page, last_number, last_seq, runs FROM run_tail WHERE room = ?1",
                "find the end of a timeline");
-    bind_number(&query, room);
+    query_bind_number(&query, room);
     enum error error = query_step(&query, &row);
     if (error == OK && row) {
-        (void)column_number(&query);
-        tail->page.page = column_ordered(&query);
-        tail->last_number = column_ordered(&query);
-        tail->last_seq = column_ordered(&query);
+        (void)query_column_number(&query);
+        tail->page.page = query_column_ordered(&query);
+        tail->last_number = query_column_ordered(&query);
+        tail->last_seq = query_column_ordered(&query);
         error = read_runs(&query, &tail->page);
     }
     return query_end(&query, error);
@@ -87,7 +87,7 @@ static enum error pack_page(struct store *store, const struct run_page *page)
 {
     store->scratch.size = 0;
     enum error error =
-        buffer_reserve(store, &store->scratch, (size_t)RUNS_PER_PAGE * 4 * PACKED_NUMBER_MAX);
+        pack_buffer_reserve(store, &store->scratch, (size_t)RUNS_PER_PAGE * 4 * PACKED_NUMBER_MAX);
     if (error == OK)
         pack_runs(&store->scratch, page);
     return error;
@@ -103,11 +103,11 @@ enum error run_store_tail(struct store *store, const struct run_tail *tail)
                 "INSERT OR REPLACE INTO run_tail (room, page, last_number, last_seq, runs)"
                 " VALUES (?1, ?2, ?3, ?4, ?5)",
                 "write the end of a timeline");
-    bind_number(&query, tail->page.room);
-    bind_number(&query, tail->page.page);
-    bind_number(&query, tail->last_number);
-    bind_number(&query, tail->last_seq);
-    bind_bytes(&query, store->scratch.bytes, store->scratch.size);
+    query_bind_number(&query, tail->page.room);
+    query_bind_number(&query, tail->page.page);
+    query_bind_number(&query, tail->last_number);
+    query_bind_number(&query, tail->last_seq);
+    query_bind_bytes(&query, store->scratch.bytes, store->scratch.size);
     return query_run(&query);
 }
 
@@ -120,9 +120,9 @@ static enum error add_page(struct store *store, const struct run_page *page)
     query_write(&query, store, STATEMENT_ADD_RUN_PAGE,
                 "INSERT INTO run_page (room, page, runs) VALUES (?1, ?2, ?3)",
                 "write a part of a timeline");
-    bind_number(&query, page->room);
-    bind_number(&query, page->page);
-    bind_bytes(&query, store->scratch.bytes, store->scratch.size);
+    query_bind_number(&query, page->room);
+    query_bind_number(&query, page->page);
+    query_bind_bytes(&query, store->scratch.bytes, store->scratch.size);
     return query_run(&query);
 }
 
@@ -162,15 +162,15 @@ enum error run_load_page(struct store *store, struct run_place *place, uint64_t 
     query_read(&query, store, STATEMENT_GET_RUN_PAGE,
                "SELECT room, runs FROM run_page WHERE room = ?1 AND page = ?2",
                "read a part of a timeline");
-    bind_number(&query, place->tail.page.room);
-    bind_number(&query, page);
+    query_bind_number(&query, place->tail.page.room);
+    query_bind_number(&query, page);
     enum error error = query_step(&query, &row);
     if (error == OK && !row)
         error = store_fault(store, ERROR_CORRUPT, query.what, "it is missing");
     if (error == OK) {
         place->page.room = place->tail.page.room;
         place->page.page = page;
-        (void)column_number(&query);
+        (void)query_column_number(&query);
         error = read_runs(&query, &place->page);
     }
     return query_end(&query, error);

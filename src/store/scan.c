@@ -133,7 +133,7 @@ static enum error see_batch(void *context, const struct log_row *row)
 static enum error scan_log(struct slice *slice)
 {
     struct store_scan *scan = slice->scan;
-    enum error error = read_enter(slice->store);
+    enum error error = query_read_enter(slice->store);
     uint64_t first = store_log_first(slice->store);
     uint64_t last = store_position(slice->store).seq;
     bool is_over = first == 0 || (scan->is_within && scan->key >= last);
@@ -143,7 +143,7 @@ static enum error scan_log(struct slice *slice)
         error =
             store_log_read(slice->store, scan->is_within ? scan->key + 1 : first, see_batch, slice);
     is_over = is_over || (error == OK && scan->key >= last);
-    read_leave(slice->store);
+    query_read_leave(slice->store);
     if (error == ERROR_NOT_FOUND || (error == OK && !is_over))
         return store_fault(slice->store, ERROR_CORRUPT, "check the database",
                            "the ends of table log contradict each other");
@@ -231,10 +231,10 @@ static enum error find_room(struct slice *slice, uint64_t key, uint64_t *room, b
     query_read(&query, slice->store, STATEMENT_SCAN_ROOMS,
                "SELECT room FROM run_tail WHERE room >= ?1 ORDER BY room LIMIT 1",
                "read the timelines");
-    bind_number(&query, key);
+    query_bind_number(&query, key);
     enum error error = query_step(&query, found);
     if (error == OK && *found) {
-        *room = column_number(&query);
+        *room = query_column_number(&query);
         error = query_row_error(&query);
     }
     return query_end(&query, error);
@@ -244,7 +244,7 @@ static enum error scan_runs(struct slice *slice)
 {
     struct store_scan *scan = slice->scan;
     uint64_t key;
-    enum error error = read_enter(slice->store);
+    enum error error = query_read_enter(slice->store);
     while (error == OK) {
         uint64_t room = 0;
         bool found = false;
@@ -259,7 +259,7 @@ static enum error scan_runs(struct slice *slice)
         if (error == OK && !count(slice, ROW_BYTES))
             error = ERROR_CANCELLED;
     }
-    read_leave(slice->store);
+    query_read_leave(slice->store);
     return error == OK ? next_part(slice) : error;
 }
 
@@ -290,10 +290,10 @@ static enum error scan_events(struct slice *slice)
 
 static enum error read_outcomes(struct query *query, size_t *size)
 {
-    const uint8_t *bytes = column_bytes(query, size);
+    const uint8_t *bytes = query_column_bytes(query, size);
     enum error error = query_row_error(query);
-    return error == OK && !outcomes_are_sound(bytes, *size) ? query_suspect(query, "outcomes")
-                                                            : error;
+    return error == OK && !outcome_rows_are_sound(bytes, *size) ? query_suspect(query, "outcomes")
+                                                                : error;
 }
 
 /* Reads the rows of a table of outcomes, which begin with the key; that of parts has two columns. */
@@ -304,12 +304,12 @@ static enum error scan_outcomes(struct slice *slice, struct query *query, bool o
     enum error error;
     while ((error = query_step(query, &more)) == OK && more) {
         size_t size;
-        scan->key = column_number(query);
-        uint64_t second = column_ordered(query);
+        scan->key = query_column_number(query);
+        uint64_t second = query_column_ordered(query);
         if (of_parts)
             scan->second_key = second;
         scan->is_within = true;
-        (void)column_ordered(query);
+        (void)query_column_ordered(query);
         error = read_outcomes(query, &size);
         if (error == OK && !count(slice, ROW_BYTES + size))
             error = ERROR_CANCELLED;
@@ -330,7 +330,7 @@ static enum error scan_outcome_tails(struct slice *slice)
                "SELECT session, part, last_request, outcomes FROM outcome_tail"
                " WHERE session >= ?1 ORDER BY session",
                "read the outcomes");
-    bind_number(&query, key);
+    query_bind_number(&query, key);
     return scan_outcomes(slice, &query, false);
 }
 
@@ -342,8 +342,8 @@ static enum error scan_outcome_parts(struct slice *slice)
                "SELECT session, slot, part, outcomes FROM outcome_part"
                " WHERE (session, slot) > (?1, ?2) ORDER BY session, slot",
                "read the outcomes");
-    bind_number(&query, scan->is_within ? scan->key : (uint64_t)INT64_MIN);
-    bind_number(&query, scan->is_within ? scan->second_key : (uint64_t)INT64_MIN);
+    query_bind_number(&query, scan->is_within ? scan->key : (uint64_t)INT64_MIN);
+    query_bind_number(&query, scan->is_within ? scan->second_key : (uint64_t)INT64_MIN);
     return scan_outcomes(slice, &query, true);
 }
 

@@ -94,7 +94,7 @@ static int read_pragma(sqlite3 *database, const char *sql, int *value)
 
 static enum error database_error(sqlite3 *database, int code, struct error_text *why)
 {
-    enum error error = error_from_sqlite(code, sqlite3_system_errno(database));
+    enum error error = query_error_from_sqlite(code, sqlite3_system_errno(database));
     return error_set(why, error, "%s (%s)", error_name(error), sqlite3_errmsg(database));
 }
 

@@ -8,11 +8,11 @@ enum error store_put_session(struct store *store, const struct session_row *row)
                 "INSERT OR REPLACE INTO session (id, account, token_hash, device, started_ms)"
                 " VALUES (?1, ?2, ?3, ?4, ?5)",
                 "put a session");
-    bind_number(&query, row->id);
-    bind_number(&query, row->account);
-    bind_bytes(&query, row->token_hash, sizeof row->token_hash);
-    bind_string(&query, row->device);
-    bind_number(&query, row->started_ms);
+    query_bind_number(&query, row->id);
+    query_bind_number(&query, row->account);
+    query_bind_bytes(&query, row->token_hash, sizeof row->token_hash);
+    query_bind_string(&query, row->device);
+    query_bind_number(&query, row->started_ms);
     return query_run(&query);
 }
 
@@ -21,7 +21,7 @@ static enum error delete_from(struct store *store, uint64_t id, enum statement w
 {
     struct query query;
     query_write(&query, store, which, sql, "delete a session");
-    bind_number(&query, id);
+    query_bind_number(&query, id);
     return query_run(&query);
 }
 
@@ -43,12 +43,12 @@ enum error store_delete_session(struct store *store, uint64_t id)
 
 static enum error read_row(struct query *query, struct session_row *row)
 {
-    row->id = column_number(query);
-    row->account = column_number(query);
-    column_exactly(query, row->token_hash, sizeof row->token_hash);
-    row->device = column_string(query);
-    row->started_ms = column_number(query);
-    row->last_request = column_ordered(query);
+    row->id = query_column_number(query);
+    row->account = query_column_number(query);
+    query_column_exactly(query, row->token_hash, sizeof row->token_hash);
+    row->device = query_column_string(query);
+    row->started_ms = query_column_number(query);
+    row->last_request = query_column_ordered(query);
     return query_row_error(query);
 }
 
@@ -67,7 +67,7 @@ enum error store_get_session(struct store *store, uint64_t id,
     if (error != OK)
         return error;
     query_read(&query, store, STATEMENT_GET_SESSION, SELECT " WHERE id = ?1", "read a session");
-    bind_number(&query, id);
+    query_bind_number(&query, id);
     error = query_step(&query, &found);
     if (error == OK && !found)
         error = ERROR_NOT_FOUND;

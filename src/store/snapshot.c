@@ -26,7 +26,7 @@ static enum error system_problem(struct copy *copy, const char *what, int number
 static enum error copy_problem(struct copy *copy, int code)
 {
     int number = errno != 0 ? errno : sqlite3_system_errno(copy->database);
-    enum error error = error_from_sqlite(code, number);
+    enum error error = query_error_from_sqlite(code, number);
     const char *detail = copy->database == NULL || (code & 0xff) == SQLITE_NOMEM
                              ? sqlite3_errstr(code)
                              : sqlite3_errmsg(copy->database);

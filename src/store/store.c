@@ -42,7 +42,7 @@ static enum error open_problem(struct store *store, int code, struct error_text 
     int number = store->database == NULL ? 0 : sqlite3_system_errno(store->database);
     const char *detail =
         store->database == NULL ? sqlite3_errstr(code) : sqlite3_errmsg(store->database);
-    enum error error = error_from_sqlite(code, number);
+    enum error error = query_error_from_sqlite(code, number);
     return error_set(why, error, "%s (%s)%s", error_name(error), detail, advice(error));
 }
 
@@ -189,7 +189,7 @@ static enum error load_knowledge(struct store *store, struct error_text *why)
     uint64_t node_id;
     enum error error = schema_migrate(store->database, schema_steps, schema_version, why);
     if (error == OK)
-        error = problem_of(store, control_prepare(store), why);
+        error = problem_of(store, query_control_prepare(store), why);
     if (error == OK)
         error = problem_of(store, identity_load(store, &node_id), why);
     if (error == OK)
@@ -383,7 +383,7 @@ enum error store_open_reader(struct store **out, const struct store *writer, str
         error = configure_cache(store, READER_CACHE_KIB, why);
     uint64_t node_id;
     if (error == OK)
-        error = problem_of(store, control_prepare(store), why);
+        error = problem_of(store, query_control_prepare(store), why);
     if (error == OK)
         error = problem_of(store, identity_load(store, &node_id), why);
     if (error != OK) {
@@ -412,7 +412,7 @@ void store_close(struct store *store)
     sqlite3_free(store->epoch_starts);
     sqlite3_free(store->recent);
     pending_free(store);
-    buffer_free(&store->scratch);
+    pack_buffer_free(&store->scratch);
     sqlite3_free(store);
 }
 
@@ -435,7 +435,7 @@ enum error store_size(struct store *store, uint64_t *bytes)
                "ask for the size");
     enum error error = query_step(&query, &row);
     if (error == OK && row) {
-        *bytes = column_ordered(&query);
+        *bytes = query_column_ordered(&query);
         error = query_row_error(&query);
     }
     return query_end(&query, error);
@@ -446,7 +446,7 @@ enum error store_size(struct store *store, uint64_t *bytes)
 enum error store_begin(struct store *store)
 {
     ASSERT(!store->is_reader && !store->in_transaction && store->open_reads == 0);
-    enum error error = control_run(store, STATEMENT_BEGIN_WRITE, "begin a transaction");
+    enum error error = query_control_run(store, STATEMENT_BEGIN_WRITE, "begin a transaction");
     if (error != OK)
         return error;
     store->in_transaction = true;
@@ -481,7 +481,7 @@ enum error store_commit_prepare(struct store *store)
 
 enum error store_commit_write(struct store *store)
 {
-    return control_commit(store);
+    return query_control_commit(store);
 }
 
 enum error store_commit_finish(struct store *store, enum error written)
@@ -511,7 +511,7 @@ static void bury_failed_commit(struct store *store)
 {
     struct error_text kept = store->problem;
     if (store_begin(store) == OK) {
-        enum error error = control_run(store, STATEMENT_BURY, "undo a failed commit");
+        enum error error = query_control_run(store, STATEMENT_BURY, "undo a failed commit");
         if (error == OK)
             error = store_commit(store);
         if (error != OK) {
@@ -529,7 +529,7 @@ void store_rollback(struct store *store)
         return;
     ASSERT(!store->is_committing);
     if (sqlite3_get_autocommit(store->database) == 0)
-        (void)control_run(store, STATEMENT_ROLLBACK, "roll back");
+        (void)query_control_run(store, STATEMENT_ROLLBACK, "roll back");
     ASSERT(sqlite3_get_autocommit(store->database) != 0);
     pending_clear(store);
     outcome_forget(store);

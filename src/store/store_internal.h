@@ -137,8 +137,8 @@ struct recent_outcome {
 };
 
 /* The files that a store has open, by what their names led to then. */
-enum watched { WATCHED_DATABASE, WATCHED_WAL, WATCHED_SHM, WATCHED_LOCK, WATCHED_COUNT };
-struct watched_file {
+enum database_file_kind { WATCHED_DATABASE, WATCHED_WAL, WATCHED_SHM, WATCHED_LOCK, WATCHED_COUNT };
+struct database_file {
     dev_t device;
     ino_t inode; /* 0: it is not watched */
 };
@@ -148,7 +148,7 @@ struct store {
     sqlite3_stmt *statements[STATEMENT_COUNT];
     char *path; /* of the database; NULL: in memory */
     int lock;   /* descriptor that holds the folder's lock, or -1 */
-    struct watched_file files[WATCHED_COUNT];
+    struct database_file files[WATCHED_COUNT];
     bool is_reader;
     unsigned open_reads; /* what is being read inside the read transaction that is open */
 
@@ -195,7 +195,7 @@ void folder_remove_leftovers(const char *path);
 /* ---- errors (query.c) ---- */
 
 /* The one place where SQLite's codes become ours. system_errno: 0 when unknown. */
-enum error error_from_sqlite(int code, int system_errno);
+enum error query_error_from_sqlite(int code, int system_errno);
 
 /* Keeps "what: SQLite's sentence" as the last problem; in a transaction, also that it is broken
  * (a refused duplicate, ERROR_EXISTS, does not break it). Returns the error. */
@@ -229,21 +229,22 @@ void query_read(struct query *query, struct store *store, enum statement which, 
                 const char *what);
 
 /* Texts and bytes of size 0 may be NULL; SQLite gets them as empty, never as null. */
-void bind_number(struct query *query, uint64_t value);
-void bind_text(struct query *query, const char *text, size_t size);
-void bind_string(struct query *query, const char *text);
-void bind_bytes(struct query *query, const void *bytes, size_t size);
+void query_bind_number(struct query *query, uint64_t value);
+void query_bind_text(struct query *query, const char *text, size_t size);
+void query_bind_string(struct query *query, const char *text);
+void query_bind_bytes(struct query *query, const void *bytes, size_t size);
 
 /* *row: there is one. */
 enum error query_step(struct query *query, bool *row);
 
-uint64_t column_number(struct query *query);  /* any 64 bits */
-uint64_t column_ordered(struct query *query); /* at most INT64_MAX: numbers, seqs, times */
-uint32_t column_small(struct query *query, uint32_t most);
-const char *column_text(struct query *query, size_t *size); /* "" after an error, never NULL */
-const char *column_string(struct query *query);             /* text without NUL inside */
-const uint8_t *column_bytes(struct query *query, size_t *size);
-void column_exactly(struct query *query, uint8_t *bytes, size_t size);
+uint64_t query_column_number(struct query *query);  /* any 64 bits */
+uint64_t query_column_ordered(struct query *query); /* at most INT64_MAX: numbers, seqs, times */
+uint32_t query_column_small(struct query *query, uint32_t most);
+const char *query_column_text(struct query *query,
+                              size_t *size);          /* "" after an error, never NULL */
+const char *query_column_string(struct query *query); /* text without NUL inside */
+const uint8_t *query_column_bytes(struct query *query, size_t *size);
+void query_column_exactly(struct query *query, uint8_t *bytes, size_t size);
 
 /* Finds fault with a column of the current row. ERROR_CORRUPT, or an error from before. */
 enum error query_suspect(struct query *query, const char *column);
@@ -266,20 +267,20 @@ static inline uint64_t clamp_ordered(uint64_t value)
 /* Reads between these two see one state of the database, and cost less. Nest freely; leave what
  * was entered even when entering failed. A reader refreshes what it knows when it enters, and
  * every query of a reader enters by itself. */
-enum error read_enter(struct store *store);
-void read_leave(struct store *store);
+enum error query_read_enter(struct store *store);
+void query_read_leave(struct store *store);
 
 /* The statements that begin and end transactions: prepared when a store is opened; they neither
  * take nor give anything. */
-enum error control_prepare(struct store *store);
-enum error control_run(struct store *store, enum statement which, const char *what);
+enum error query_control_prepare(struct store *store);
+enum error query_control_run(struct store *store, enum statement which, const char *what);
 /* Runs COMMIT, and changes nothing of the store but commit_problem. */
-enum error control_commit(struct store *store);
+enum error query_control_commit(struct store *store);
 
 /* ---- packed numbers (pack.c): little-endian base 128, 7 bits a byte, as protobuf has them ---- */
 
-enum error buffer_reserve(struct store *store, struct buffer *buffer, size_t more);
-void buffer_free(struct buffer *buffer);
+enum error pack_buffer_reserve(struct store *store, struct buffer *buffer, size_t more);
+void pack_buffer_free(struct buffer *buffer);
 
 /* These need room that was reserved: PACKED_NUMBER_MAX for each number. */
 #define PACKED_NUMBER_MAX 10
@@ -373,7 +374,7 @@ struct run_place {
 enum run_key { RUN_BY_NUMBER, RUN_BY_SEQ };
 
 /* The last run whose first event's key is at most most; found false when there is none, the place
- * is then before the first run. Inside read_enter and read_leave, as the next two. */
+ * is then before the first run. Inside query_read_enter and query_read_leave, as the next two. */
 enum error run_find(struct store *store, uint64_t room, enum run_key key, uint64_t most,
                     struct run_place *place);
 /* Loads a page of the room whose tail is loaded. */
@@ -391,7 +392,7 @@ enum error timeline_each(struct store *store, uint64_t after,
                          void *context);
 
 /* Whether packed outcomes are well formed, each of another place in its part. */
-bool outcomes_are_sound(const uint8_t *bytes, size_t size);
+bool outcome_rows_are_sound(const uint8_t *bytes, size_t size);
 
 /* Adds a batch to a running digest. */
 void log_digest_next(uint8_t digest[static STORE_DIGEST_BYTES], const uint8_t *batch, size_t size);
@@ -455,6 +456,6 @@ enum error orphan_begin(struct store *to, struct store *from);
 enum error orphan_copy(struct store *to, struct store *from);
 
 /* Makes what a reader knows equal to what its read transaction sees (log.c). */
-enum error reader_refresh(struct store *store);
+enum error store_reader_refresh(struct store *store);
 
 #endif

@@ -12,7 +12,7 @@ enum error timeline_load(struct store *store)
     enum error error = query_step(&query, &row);
     store->now.last_event = 0;
     if (error == OK && row) {
-        store->now.last_event = column_ordered(&query);
+        store->now.last_event = query_column_ordered(&query);
         error = query_row_error(&query);
     }
     return query_end(&query, error);
@@ -27,17 +27,17 @@ static enum error write_event(struct store *store, const struct timeline_row *ro
                 "INSERT INTO event (" COLUMNS ")"
                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
                 "add an event");
-    bind_number(&query, id);
-    bind_number(&query, row->room);
-    bind_number(&query, row->number);
-    bind_number(&query, row->seq);
-    bind_number(&query, row->kind);
-    bind_number(&query, row->account);
-    bind_number(&query, row->subject);
-    bind_number(&query, row->session);
-    bind_number(&query, row->request);
-    bind_number(&query, row->time_ms);
-    bind_text(&query, row->text, row->text_size);
+    query_bind_number(&query, id);
+    query_bind_number(&query, row->room);
+    query_bind_number(&query, row->number);
+    query_bind_number(&query, row->seq);
+    query_bind_number(&query, row->kind);
+    query_bind_number(&query, row->account);
+    query_bind_number(&query, row->subject);
+    query_bind_number(&query, row->session);
+    query_bind_number(&query, row->request);
+    query_bind_number(&query, row->time_ms);
+    query_bind_text(&query, row->text, row->text_size);
     return query_run(&query);
 }
 
@@ -62,17 +62,17 @@ enum error timeline_write(struct store *store, const struct pending_order *order
 
 static enum error read_row(struct query *query, uint64_t *id, struct timeline_row *row)
 {
-    *id = column_ordered(query);
-    row->room = column_number(query);
-    row->number = column_ordered(query);
-    row->seq = column_ordered(query);
-    row->kind = column_small(query, UINT32_MAX);
-    row->account = column_number(query);
-    row->subject = column_number(query);
-    row->session = column_number(query);
-    row->request = column_number(query);
-    row->time_ms = column_number(query);
-    row->text = column_text(query, &row->text_size);
+    *id = query_column_ordered(query);
+    row->room = query_column_number(query);
+    row->number = query_column_ordered(query);
+    row->seq = query_column_ordered(query);
+    row->kind = query_column_small(query, UINT32_MAX);
+    row->account = query_column_number(query);
+    row->subject = query_column_number(query);
+    row->session = query_column_number(query);
+    row->request = query_column_number(query);
+    row->time_ms = query_column_number(query);
+    row->text = query_column_text(query, &row->text_size);
     return query_row_error(query);
 }
 
@@ -92,7 +92,7 @@ enum error timeline_each(struct store *store, uint64_t after,
     bool more;
     query_read(&query, store, STATEMENT_SCAN_EVENTS,
                "SELECT " COLUMNS " FROM event WHERE id > ?1 ORDER BY id", "read the events");
-    bind_number(&query, clamp_ordered(after));
+    query_bind_number(&query, clamp_ordered(after));
     enum error error;
     while ((error = query_step(&query, &more)) == OK && more) {
         struct timeline_row row;
@@ -108,8 +108,8 @@ enum error timeline_each(struct store *store, uint64_t after,
 
 static void bind_run(struct query *query, const struct run *run)
 {
-    bind_number(query, run->id);
-    bind_number(query, run->id + run->count - 1);
+    query_bind_number(query, run->id);
+    query_bind_number(query, run->id + run->count - 1);
 }
 
 struct visit {
@@ -149,8 +149,8 @@ static enum error messages_of_run(struct store *store, const struct run *run, ui
                " AND kind = ?4 ORDER BY id DESC",
                "read messages");
     bind_run(&query, run);
-    bind_number(&query, before);
-    bind_number(&query, kind);
+    query_bind_number(&query, before);
+    query_bind_number(&query, kind);
     return visit_rows(&query, visit, false);
 }
 
@@ -163,7 +163,7 @@ enum error store_messages_before(struct store *store, uint64_t room, uint32_t ki
     if (error != OK)
         return error;
     struct run_place place;
-    error = read_enter(store);
+    error = query_read_enter(store);
     if (error == OK)
         error = run_find(store, room, RUN_BY_NUMBER, before - 1, &place);
     while (error == OK && place.found && rows.left > 0) {
@@ -171,7 +171,7 @@ enum error store_messages_before(struct store *store, uint64_t room, uint32_t ki
         if (error == OK)
             error = run_previous(store, &place);
     }
-    read_leave(store);
+    query_read_leave(store);
     return error;
 }
 
@@ -184,8 +184,8 @@ static enum error events_of_run(struct store *store, const struct run *run, uint
                " AND seq <= ?4 ORDER BY id",
                "read events");
     bind_run(&query, run);
-    bind_number(&query, after_seq);
-    bind_number(&query, until_seq);
+    query_bind_number(&query, after_seq);
+    query_bind_number(&query, until_seq);
     return visit_rows(&query, visit, true);
 }
 
@@ -200,7 +200,7 @@ enum error store_events_after(struct store *store, uint64_t room, uint64_t after
     if (error != OK || limit == 0)
         return error;
     struct run_place place;
-    error = read_enter(store);
+    error = query_read_enter(store);
     if (error == OK)
         error = run_find(store, room, RUN_BY_SEQ, after_seq, &place);
     if (error == OK)
@@ -213,7 +213,7 @@ enum error store_events_after(struct store *store, uint64_t room, uint64_t after
         if (error == OK)
             error = run_next(store, &place);
     }
-    read_leave(store);
+    query_read_leave(store);
     return error;
 }
 
@@ -227,12 +227,12 @@ static enum error number_in_run(struct store *store, const struct run *run, uint
                " ORDER BY id DESC LIMIT 1",
                "find a number");
     bind_run(&query, run);
-    bind_number(&query, seq);
+    query_bind_number(&query, seq);
     enum error error = query_step(&query, &row);
     if (error == OK && !row)
         error = store_fault(store, ERROR_CORRUPT, query.what, "events are missing");
     if (error == OK) {
-        uint64_t found = column_ordered(&query);
+        uint64_t found = query_column_ordered(&query);
         error = query_row_error(&query);
         if (error == OK)
             *number = found;
@@ -246,13 +246,13 @@ enum error store_number_at(struct store *store, uint64_t room, uint64_t seq, uin
     if (error != OK)
         return error;
     struct run_place place;
-    error = read_enter(store);
+    error = query_read_enter(store);
     if (error == OK)
         error = run_find(store, room, RUN_BY_SEQ, clamp_ordered(seq), &place);
     if (error == OK && place.found)
         error = number_in_run(store, &place.page.runs[place.index], clamp_ordered(seq), number);
     else if (error == OK)
         *number = 0;
-    read_leave(store);
+    query_read_leave(store);
     return error;
 }

@@ -38,7 +38,7 @@ static void finish(struct client_pool_fixture *fixture)
 /* ---- commands ---- */
 
 /* Runs jackdaw-admin, or `server` where the first word is one of its options, with up to three words
- * until it ends, while the crowd goes on; its exit status. */
+ * until it ends, while the client pool goes on; its exit status. */
 static int run(struct client_pool_fixture *fixture, struct process **process, const char *first,
                const char *second, const char *third)
 {

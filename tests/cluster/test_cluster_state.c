@@ -76,7 +76,8 @@ static bool is_new(struct bot *bot, const char *kind, const char *uid)
     return true;
 }
 
-static void observe(struct bot *bot, const json_t *object, enum observed kind, uint64_t time_us)
+static void observe(struct bot *bot, const json_t *object, enum observation_kind kind,
+                    uint64_t time_us)
 {
     checker_observe(bot->judged, &(struct observation){
                                      .kind = kind,

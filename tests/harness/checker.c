@@ -25,7 +25,7 @@ struct word {
 
 /* What is in an observation, ready to be compared. */
 struct item {
-    enum observed kind;
+    enum observation_kind kind;
     uint64_t time_us;
     const struct checker_client *client;
     size_t place;     /* in the client's history */
@@ -715,29 +715,29 @@ static void judge_invented(void *context, const struct item *message, const stru
 }
 
 /* A message that was seen, and the line it was typed as. */
-struct typed {
+struct message_line {
     const struct item *message;
     const struct item *line;
 };
 
-struct typed_list {
-    struct typed *items;
+struct message_lines {
+    struct message_line *items;
     size_t count;
 };
 
 static void collect_typed(void *context, const struct item *message, const struct item *line,
                           bool unique)
 {
-    struct typed_list *list = context;
+    struct message_lines *list = context;
     if (line != NULL && unique)
-        list->items[list->count++] = (struct typed){.message = message, .line = line};
+        list->items[list->count++] = (struct message_line){.message = message, .line = line};
 }
 
 /* By reader, then by author, then as the reader saw them. */
 static int compare_typed(const void *left, const void *right)
 {
-    const struct typed *a = left;
-    const struct typed *b = right;
+    const struct message_line *a = left;
+    const struct message_line *b = right;
     int order = compare_words((const char *)a->message->client, (const char *)b->message->client);
     if (order == 0)
         order = compare_words((const char *)a->line->client, (const char *)b->line->client);
@@ -746,14 +746,14 @@ static int compare_typed(const void *left, const void *right)
 
 static void check_typed(struct checker *checker)
 {
-    struct typed_list list = {
-        .items = need(malloc((checker_observations(checker) + 1) * sizeof(struct typed)))};
+    struct message_lines list = {
+        .items = need(malloc((checker_observations(checker) + 1) * sizeof(struct message_line)))};
     each_typed(checker, collect_typed, &list);
     if (list.count > 1)
         qsort(list.items, list.count, sizeof *list.items, compare_typed);
     for (size_t i = 1; i < list.count; i++) {
-        const struct typed *before = &list.items[i - 1];
-        const struct typed *typed = &list.items[i];
+        const struct message_line *before = &list.items[i - 1];
+        const struct message_line *typed = &list.items[i];
         if (before->message->client == typed->message->client &&
             before->line->client == typed->line->client && before->line->place > typed->line->place)
             violation(checker, CHECK_TYPED, "%s saw '%s' of %s only after '%s'",

@@ -39,7 +39,7 @@ enum checker_rule {
     CHECK_ALL = (1 << 11) - 1,
 };
 
-enum observed {
+enum observation_kind {
     OBSERVED_ASKED,   /* the client was given text to send */
     OBSERVED_SENT,    /* a message of its own was acknowledged */
     OBSERVED_FAILED,  /* ... was given up */
@@ -50,7 +50,7 @@ enum observed {
 
 /* Strings: NULL where there is none. */
 struct observation {
-    enum observed kind;
+    enum observation_kind kind;
     uint64_t time_us; /* when; one clock for all clients */
     const char *room; /* as the client calls it: a direct conversation is "@other" */
     const char *from;

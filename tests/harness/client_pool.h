@@ -29,7 +29,7 @@ void client_pool_open(struct pool *pool, struct cluster *cluster, size_t writers
 /* For crowds that are not opened as a whole: one more, where server `place` is. */
 void client_pool_add_writer(struct pool *pool, struct cluster *cluster, size_t place);
 void client_pool_add_reader(struct pool *pool, struct cluster *cluster, size_t place);
-/* Frees what the crowd knows; the processes are the stage's. */
+/* Frees what the client pool knows; the processes are the stage's. */
 void client_pool_free(struct pool *pool);
 
 /* Lets the writers type what is due. True: it stands in conditions, before all else. */
@@ -53,7 +53,7 @@ void client_pool_settle(struct pool *pool);
  * rules, and lets the clients leave; the cluster's servers must be all alike then. */
 void client_pool_finish(struct pool *pool, unsigned rules);
 
-/* What tests of a cluster with a crowd work with, and cmocka's setup and teardown of it. The cluster has
+/* What tests of a cluster with a client pool work with, and cmocka's setup and teardown of it. The cluster has
  * no servers yet, and no network of its own. */
 struct client_pool_fixture {
     struct process_group *group;
@@ -63,7 +63,7 @@ struct client_pool_fixture {
 int client_pool_setup(void **state);
 int client_pool_teardown(void **state);
 
-/* Waits for condition, while the crowd goes on. It does so as well when the cluster is waited for
+/* Waits for condition, while the client pool goes on. It does so as well when the cluster is waited for
  * (cluster.h). */
 #define CLIENT_POOL_WAIT(pool, condition)                              \
     PROCESS_GROUP_WAIT_MS((pool)->cluster->group, CLUSTER_PATIENCE_MS, \

@@ -19,7 +19,7 @@
 /* What is known of each line of its output without reading it again. */
 enum object_kind { OBJECT_OTHER, OBJECT_MESSAGE, OBJECT_SENT, OBJECT_FAILED, OBJECT_KINDS };
 
-struct asked {
+struct request_line {
     uint64_t time_us;
     char *text;
 };
@@ -29,7 +29,7 @@ struct json_client {
     struct process *process;
     char label[64];
     char account[64];
-    struct asked *asked;
+    struct request_line *asked;
     size_t asked_count, asked_capacity;
     uint64_t *times_us; /* when each object was read */
     size_t time_count, time_capacity;
@@ -178,7 +178,7 @@ static void remember_asked(struct json_client *client, const char *format, va_li
     if (vasprintf(&text, format, arguments) < 0)
         fail_msg("out of memory");
     client->asked[client->asked_count++] =
-        (struct asked){.time_us = clock_monotonic_us(), .text = text};
+        (struct request_line){.time_us = clock_monotonic_us(), .text = text};
 }
 
 void json_client_say(struct json_client *client, const char *format, ...)
@@ -399,10 +399,10 @@ static bool is_event(const json_t *object)
 static void report_object(const struct json_client *client, struct checker_client *to,
                           const json_t *object, uint64_t time_us)
 {
-    static const enum observed kinds[] = {[OBJECT_OTHER] = OBSERVED_OTHER,
-                                          [OBJECT_MESSAGE] = OBSERVED_MESSAGE,
-                                          [OBJECT_SENT] = OBSERVED_SENT,
-                                          [OBJECT_FAILED] = OBSERVED_FAILED};
+    static const enum observation_kind kinds[] = {[OBJECT_OTHER] = OBSERVED_OTHER,
+                                                  [OBJECT_MESSAGE] = OBSERVED_MESSAGE,
+                                                  [OBJECT_SENT] = OBSERVED_SENT,
+                                                  [OBJECT_FAILED] = OBSERVED_FAILED};
     enum object_kind kind = kind_of(object);
     if (kind == OBJECT_OTHER && !is_event(object))
         return;

@@ -263,7 +263,7 @@ void process_group_fail(struct process_group *group, const char *format, ...)
 
 /* ---- printing what happened ---- */
 
-struct printed {
+struct output_line {
     uint64_t wall_us;
     size_t rank; /* keeps the order of lines with one time */
     const char *name;
@@ -271,7 +271,7 @@ struct printed {
 };
 
 struct printout {
-    struct printed *items;
+    struct output_line *items;
     size_t count;
     size_t capacity;
 };
@@ -284,8 +284,8 @@ static void print_later(struct printout *printout, uint64_t at_wall_us, const ch
         printout->items =
             need(realloc(printout->items, printout->capacity * sizeof *printout->items));
     }
-    struct printed *printed = &printout->items[printout->count];
-    *printed = (struct printed){.wall_us = at_wall_us, .rank = printout->count, .name = name};
+    struct output_line *printed = &printout->items[printout->count];
+    *printed = (struct output_line){.wall_us = at_wall_us, .rank = printout->count, .name = name};
     printed->text = need(strndup(text, size < PRINTED_LINE_BYTES ? size : PRINTED_LINE_BYTES));
     printout->count++;
 }
@@ -332,14 +332,14 @@ static void print_log_later(struct printout *printout, const struct process *pro
 
 static int compare_printed(const void *left, const void *right)
 {
-    const struct printed *a = left;
-    const struct printed *b = right;
+    const struct output_line *a = left;
+    const struct output_line *b = right;
     if (a->wall_us != b->wall_us)
         return a->wall_us < b->wall_us ? -1 : 1;
     return a->rank < b->rank ? -1 : a->rank > b->rank;
 }
 
-static void print_one(const struct printed *printed)
+static void print_one(const struct output_line *printed)
 {
     time_t seconds = (time_t)(printed->wall_us / 1000000u);
     struct tm utc;

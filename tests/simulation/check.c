@@ -202,7 +202,7 @@ void check_new_master(struct world *world, const struct node *node)
 /* ---- what clients see ---- */
 
 static void check_real_time(struct world *world, const struct client *client,
-                            const struct sent *sent)
+                            const struct request_record *sent)
 {
     if (sent->number <= sent->floor)
         broken(world, "after_what_was_acked",
@@ -213,7 +213,7 @@ static void check_real_time(struct world *world, const struct client *client,
 
 /* One may not come into somebody's private room, nor write there. And it may have got another name
  * while it was taken over. In haste they may never have come in. */
-static bool may_be_refused(const struct world *world, const struct sent *sent)
+static bool may_be_refused(const struct world *world, const struct request_record *sent)
 {
     bool may_be_out = sent->target % 2 == 0 || world->is_hasty;
     return (sent->kind == SENT_JOIN || sent->kind == SENT_EXTRA) && may_be_out;
@@ -221,7 +221,7 @@ static bool may_be_refused(const struct world *world, const struct sent *sent)
 
 /* A retry gets the first answer. Where halves may have met, the message may have a new number. */
 static void check_same_answer(struct world *world, const struct client *client,
-                              const struct sent *sent, const struct packet *reply)
+                              const struct request_record *sent, const struct packet *reply)
 {
     bool may_differ = (may_be_refused(world, sent) && !world->is_strict) || sent->was_lost;
     bool is_same =
@@ -234,12 +234,13 @@ static void check_same_answer(struct world *world, const struct client *client,
                (unsigned long long)reply->number);
 }
 
-static bool is_message(const struct sent *sent)
+static bool is_message(const struct request_record *sent)
 {
     return sent->kind != SENT_JOIN && sent->kind != SENT_NOWHERE;
 }
 
-static bool is_right_answer(const struct world *world, const struct sent *sent, enum status status)
+static bool is_right_answer(const struct world *world, const struct request_record *sent,
+                            enum status status)
 {
     if (sent->was_lost && status == STATUS_DATA_LOSS)
         return true;
@@ -276,7 +277,7 @@ void check_given_up(struct world *world, const Jackdaw__Delta *delta)
 
 void check_ack(struct world *world, struct client *client, const struct packet *reply)
 {
-    struct sent *sent = &client->sent[reply->request - client->first];
+    struct request_record *sent = &client->sent[reply->request - client->first];
     if (!is_right_answer(world, sent, reply->status))
         broken(world, "right_answer", "request %llu of client %d: %d",
                (unsigned long long)reply->request, client->index, (int)reply->status);
@@ -302,7 +303,7 @@ void check_ack(struct world *world, struct client *client, const struct packet *
         world->acked_number[sent->target] = sent->number;
 }
 
-static void check_told(struct world *world, unsigned room, const struct seen *seen)
+static void check_told(struct world *world, unsigned room, const struct message_record *seen)
 {
     if (seen->number >= world->told_capacity[room]) {
         size_t capacity = (size_t)seen->number * 2 + 256;
@@ -361,7 +362,7 @@ void check_page(struct world *world, struct client *client, const struct packet 
     if (page->cursor_reset)
         memset(client->last_number, 0, sizeof client->last_number);
     for (size_t i = 0; i < page->seen_count; i++) {
-        const struct seen *seen = &page->seen[i];
+        const struct message_record *seen = &page->seen[i];
         unsigned room = room_index(world, seen->room);
         if (room == ROOMS)
             continue; /* what is said between two, or in a room made on the way */
@@ -416,12 +417,12 @@ struct scan {
     const struct node *node;
     const struct room_row *room;
     uint64_t number;
-    struct sent *last[CLIENTS_MAX];
+    struct request_record *last[CLIENTS_MAX];
 };
 
 /* Whether the room is the one that the message was sent to, under whatever name it is now. */
 static bool is_right_room(const struct world *world, const struct room_row *room,
-                          const struct client *from, const struct sent *sent)
+                          const struct client *from, const struct request_record *sent)
 {
     char name[32];
     size_t length;
@@ -458,8 +459,8 @@ static enum error scan_event(void *context, const struct timeline_row *row)
         struct client *client = &world->clients[i];
         if (client->session != row->session)
             continue;
-        struct sent *sent = &client->sent[row->request - client->first];
-        const struct sent *last = scan->last[i];
+        struct request_record *sent = &client->sent[row->request - client->first];
+        const struct request_record *last = scan->last[i];
         /* What was refused in the half that stays, or given up, is kept, but comes late. */
         bool is_late = sent->was_refused || sent->was_lost ||
                        (last != NULL && (last->was_refused || last->was_lost));
@@ -499,7 +500,7 @@ static void check_node(struct world *world, const struct node *node)
     for (unsigned i = 0; i < world->clients_count; i++) {
         const struct client *client = &world->clients[i];
         for (uint64_t request = client->first; request < client->next; request++) {
-            struct sent *sent = &client->sent[request - client->first];
+            struct request_record *sent = &client->sent[request - client->first];
             if (sent->found > 1 || (sent->was_sent && sent->found == 0 && !sent->was_pruned))
                 broken(world, "acked_exactly_once", "node %u: request %llu of client %u: %u times",
                        node->id, (unsigned long long)request, i, sent->found);

@@ -14,7 +14,7 @@
 #define SILENT_AFTER (150 * MS)
 #define EXTRA_EVERY (1500 * MS)
 
-static struct sent *sent_of(struct client *client, uint64_t request)
+static struct request_record *sent_of(struct client *client, uint64_t request)
 {
     return &client->sent[request - client->first];
 }
@@ -35,7 +35,7 @@ static void try_another(struct world *world, struct client *client)
     client->heard_at = world->now;
 }
 
-static const char *name_of_target(struct world *world, const struct sent *sent)
+static const char *name_of_target(struct world *world, const struct request_record *sent)
 {
     switch (sent->kind) {
     case SENT_ROOM:
@@ -52,7 +52,7 @@ static const char *name_of_target(struct world *world, const struct sent *sent)
 
 static void send_request(struct world *world, struct client *client, uint64_t request)
 {
-    const struct sent *sent = sent_of(client, request);
+    const struct request_record *sent = sent_of(client, request);
     struct packet *packet = make(world, sizeof *packet);
     packet->kind = PACKET_SEND;
     packet->from = -1 - client->index;
@@ -74,7 +74,7 @@ static void resend(struct world *world, struct client *client, uint64_t from)
 
 /* Rooms are made by whoever comes first, in every half of the cluster: their names follow the clock,
  * so that several hit upon one. */
-static void choose_target(struct world *world, struct client *client, struct sent *sent)
+static void choose_target(struct world *world, struct client *client, struct request_record *sent)
 {
     unsigned dice = (unsigned)below(world, 1000);
     if (dice < 50) {
@@ -102,8 +102,8 @@ static void begin_request(struct world *world, struct client *client)
         client->sent = realloc(client->sent, client->sent_capacity * sizeof *client->sent);
         ASSERT(client->sent != NULL);
     }
-    struct sent *sent = &client->sent[index];
-    *sent = (struct sent){.request = client->next};
+    struct request_record *sent = &client->sent[index];
+    *sent = (struct request_record){.request = client->next};
     choose_target(world, client, sent);
     if (sent->kind == SENT_ROOM)
         sent->floor = world->acked_number[sent->target];

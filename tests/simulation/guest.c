@@ -18,7 +18,7 @@ static uint64_t roll(struct world *world, uint64_t bound)
 }
 
 /* One guest asks on one node. */
-struct asking {
+struct guest_call {
     struct world *world;
     struct node *node;
     struct guest *guest;
@@ -29,7 +29,7 @@ struct asking {
 };
 
 /* Whether the guest is logged in, as far as this node knows. */
-static bool has_session(struct asking *asking)
+static bool has_session(struct guest_call *asking)
 {
     asking->call->session = chat_find_session(asking->node->chat, asking->guest->session);
     if (asking->call->session == NULL)
@@ -38,7 +38,7 @@ static bool has_session(struct asking *asking)
     return true;
 }
 
-static enum chat_decision register_account(struct asking *asking)
+static enum chat_decision register_account(struct guest_call *asking)
 {
     Jackdaw__RegisterRequest request = JACKDAW__REGISTER_REQUEST__INIT;
     uint8_t nonce[STORE_NONCE_BYTES];
@@ -50,7 +50,7 @@ static enum chat_decision register_account(struct asking *asking)
     return chat_propose_register(asking->node->chat, asking->call, &request, "hash");
 }
 
-static enum chat_decision log_in(struct asking *asking)
+static enum chat_decision log_in(struct guest_call *asking)
 {
     if (has_session(asking))
         return CHAT_REFUSE; /* with two devices an account cannot be deleted */
@@ -72,21 +72,21 @@ static enum chat_decision log_in(struct asking *asking)
     return decision;
 }
 
-static enum chat_decision log_out(struct asking *asking)
+static enum chat_decision log_out(struct guest_call *asking)
 {
     Jackdaw__LogoutRequest request = JACKDAW__LOGOUT_REQUEST__INIT;
     request.request = asking->request;
     return chat_propose_logout(asking->node->chat, asking->call, &request);
 }
 
-static enum chat_decision delete_account(struct asking *asking)
+static enum chat_decision delete_account(struct guest_call *asking)
 {
     Jackdaw__DeleteAccountRequest request = JACKDAW__DELETE_ACCOUNT_REQUEST__INIT;
     request.request = asking->request;
     return chat_propose_delete(asking->node->chat, asking->call, &request, true);
 }
 
-static enum chat_decision join(struct asking *asking)
+static enum chat_decision join(struct guest_call *asking)
 {
     Jackdaw__JoinRoomRequest request = JACKDAW__JOIN_ROOM_REQUEST__INIT;
     request.request = asking->request;
@@ -95,7 +95,7 @@ static enum chat_decision join(struct asking *asking)
     return chat_propose_join(asking->node->chat, asking->call, &request);
 }
 
-static enum chat_decision leave(struct asking *asking)
+static enum chat_decision leave(struct guest_call *asking)
 {
     Jackdaw__LeaveRoomRequest request = JACKDAW__LEAVE_ROOM_REQUEST__INIT;
     request.request = asking->request;
@@ -103,7 +103,7 @@ static enum chat_decision leave(struct asking *asking)
     return chat_propose_leave(asking->node->chat, asking->call, &request);
 }
 
-static enum chat_decision set_topic(struct asking *asking)
+static enum chat_decision set_topic(struct guest_call *asking)
 {
     char topic[16];
     (void)snprintf(topic, sizeof topic, "%u", (unsigned)roll(asking->world, 1000));
@@ -114,7 +114,7 @@ static enum chat_decision set_topic(struct asking *asking)
     return chat_propose_topic(asking->node->chat, asking->call, &request);
 }
 
-static enum chat_decision invite(struct asking *asking)
+static enum chat_decision invite(struct guest_call *asking)
 {
     char name[16];
     (void)snprintf(name, sizeof name, "guest%u", (unsigned)roll(asking->world, GUESTS));
@@ -125,7 +125,7 @@ static enum chat_decision invite(struct asking *asking)
     return chat_propose_invite(asking->node->chat, asking->call, &request);
 }
 
-static enum chat_decision say(struct asking *asking)
+static enum chat_decision say(struct guest_call *asking)
 {
     Jackdaw__SendRequest request = JACKDAW__SEND_REQUEST__INIT;
     request.request = asking->request;
@@ -134,13 +134,13 @@ static enum chat_decision say(struct asking *asking)
     return chat_propose_send(asking->node->chat, asking->call, &request);
 }
 
-static enum chat_decision deliver(struct asking *asking)
+static enum chat_decision deliver(struct guest_call *asking)
 {
     chat_note_delivered(asking->node->chat, asking->call->session, UINT64_MAX);
     return chat_propose_delivered(asking->node->chat, asking->call) ? CHAT_PROPOSE : CHAT_REFUSE;
 }
 
-static enum chat_decision be_refused(struct asking *asking)
+static enum chat_decision be_refused(struct guest_call *asking)
 {
     Jackdaw__SendRequest request = JACKDAW__SEND_REQUEST__INIT;
     request.request = asking->request;
@@ -154,7 +154,7 @@ static enum chat_decision be_refused(struct asking *asking)
 static const struct act {
     Jackdaw__Delta__ChangeCase kind;
     bool needs_session;
-    enum chat_decision (*propose)(struct asking *asking);
+    enum chat_decision (*propose)(struct guest_call *asking);
 } acts[GUEST_ACTS] = {
     {JACKDAW__DELTA__CHANGE_ACCOUNT_REGISTERED, false, register_account},
     {JACKDAW__DELTA__CHANGE_SESSION_STARTED, false, log_in},
@@ -177,7 +177,7 @@ static bool try_act(struct world *world, struct node *node, const struct act *ac
     unsigned first = (unsigned)roll(world, GUESTS);
     for (unsigned i = 0; i < GUESTS * DENS; i++) {
         unsigned index = (first + i) % GUESTS;
-        struct asking asking = {
+        struct guest_call asking = {
             .world = world, .node = node, .guest = &world->guests[index], .call = call};
         (void)snprintf(asking.name, sizeof asking.name, "guest%u", index);
         (void)snprintf(asking.den, sizeof asking.den, "den%u", (index + i / GUESTS) % DENS);

@@ -415,7 +415,7 @@ static void redirect(struct world *world, struct node *node, const struct packet
     send_reply(world, node, reply);
 }
 
-struct reading {
+struct page_context {
     struct world *world;
     struct packet *page;
 };
@@ -427,11 +427,11 @@ static void fill_page(struct world *world, struct packet *page, const struct cha
         const struct chat_event *event = &events->events[i];
         if (event->kind != JACKDAW__EVENT__KIND__MESSAGE)
             continue;
-        page->seen[page->seen_count++] = (struct seen){.room = event->room,
-                                                       .number = event->number,
-                                                       .session = event->session,
-                                                       .request = event->request,
-                                                       .seq = event->position.seq};
+        page->seen[page->seen_count++] = (struct message_record){.room = event->room,
+                                                                 .number = event->number,
+                                                                 .session = event->session,
+                                                                 .request = event->request,
+                                                                 .seq = event->position.seq};
     }
     page->position = (struct position){events->next.epoch, events->next.seq};
 }

@@ -175,12 +175,12 @@ struct packet {
     uint64_t after_seq;                    /* ENTRIES: where it really starts */
     struct position cursor_history[TRAIL]; /* READ: position and what came before, newest first */
     size_t cursor_history_count;
-    struct seen *seen;
+    struct message_record *seen;
     size_t seen_count;
     uint64_t read_id;
 };
 
-struct seen {
+struct message_record {
     uint64_t room;
     uint64_t number;
     uint64_t session;
@@ -188,16 +188,16 @@ struct seen {
     uint64_t seq;
 };
 
-enum sent_kind {
+enum request_kind {
     SENT_ROOM,    /* to a room of the set-up: number `target` */
     SENT_NOWHERE, /* to one that does not exist */
     SENT_PERSON,  /* to the client of this number */
     SENT_JOIN,    /* joins or makes the room "extra<target>", private if target is even */
     SENT_EXTRA,   /* to that room; a private one may have got another name since */
 };
-struct sent {
+struct request_record {
     uint64_t request;
-    enum sent_kind kind;
+    enum request_kind kind;
     unsigned target;
     bool acked;
     bool was_sent;    /* an answer said that it was carried out */
@@ -216,10 +216,10 @@ struct client {
     uint64_t session;
     uint64_t account;
     uint8_t token[CHAT_TOKEN_BYTES];
-    uint64_t next;     /* request */
-    uint64_t base;     /* the first not acked */
-    uint64_t first;    /* of the requests that the run sent */
-    struct sent *sent; /* of request `first` on */
+    uint64_t next;               /* request */
+    uint64_t base;               /* the first not acked */
+    uint64_t first;              /* of the requests that the run sent */
+    struct request_record *sent; /* of request `first` on */
     size_t sent_capacity;
     uint16_t target;
     uint64_t resend_at;

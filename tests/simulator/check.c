@@ -114,7 +114,7 @@ static void check_new_master(const struct server *server)
     for (unsigned i = 0; i < PEOPLE_MAX; i++) {
         const struct person *person = &world.people[i];
         for (size_t k = person->sent_count; k > 0; k--) {
-            const struct sent *sent = person->sent[k - 1];
+            const struct request_record *sent = person->sent[k - 1];
             if (!sent->is_acked)
                 continue;
             const struct chat_session *session =
@@ -158,7 +158,7 @@ void check_server(struct server *server)
 
 /* ---- what clients see ---- */
 
-static bool is_right_answer(const struct sent *sent)
+static bool is_right_answer(const struct request_record *sent)
 {
     switch (sent->kind) {
     case SENT_ROOM:
@@ -175,7 +175,7 @@ static bool is_right_answer(const struct sent *sent)
     }
 }
 
-void check_acked(struct sent *sent)
+void check_acked(struct request_record *sent)
 {
     struct person *person = sent->person;
     if (!is_right_answer(sent))
@@ -203,7 +203,7 @@ static int room_of(const char *name)
     return strcmp(name, "lobby") == 0 ? 0 : strcmp(name, "attic") == 0 ? 1 : -1;
 }
 
-static struct sent *sent_of(const char *text)
+static struct request_record *sent_of(const char *text)
 {
     unsigned number;
     unsigned long long index;
@@ -219,7 +219,7 @@ void check_event(struct person *person, const Jackdaw__Event *event)
     world.stats.events++;
     if (event->kind != JACKDAW__EVENT__KIND__MESSAGE)
         return;
-    struct sent *sent = sent_of(event->text);
+    struct request_record *sent = sent_of(event->text);
     int room = room_of(event->room);
     if (sent == NULL && strcmp(event->text, GUEST_TEXT) == 0)
         return;
@@ -250,7 +250,7 @@ bool check_everything_told(void)
         whole |= world.people[i].was_blank ? 0 : 1u << i;
     for (unsigned i = 0; i < PEOPLE_MAX; i++)
         for (size_t k = 0; k < world.people[i].sent_count; k++) {
-            const struct sent *sent = world.people[i].sent[k];
+            const struct request_record *sent = world.people[i].sent[k];
             if (sent->kind == SENT_ROOM && sent->is_acked && (sent->told & whole) != whole)
                 return false;
         }
@@ -314,7 +314,7 @@ struct scan {
     uint64_t last_session[PEOPLE_MAX];
 };
 
-static bool is_right_room(const struct sent *sent, const struct room_row *room)
+static bool is_right_room(const struct request_record *sent, const struct room_row *room)
 {
     char name[32];
     switch (sent->kind) {
@@ -337,7 +337,7 @@ static enum error scan_event(void *context, const struct timeline_row *row)
         broken("no_holes", "server %u, %s: number %llu follows %llu", scan->server->number + 1,
                scan->room->name, (unsigned long long)row->number,
                (unsigned long long)scan->number - 1);
-    struct sent *sent = sent_of(row->text);
+    struct request_record *sent = sent_of(row->text);
     if (sent == NULL && strcmp(row->text, GUEST_TEXT) == 0)
         return OK;
     if (sent == NULL || !is_right_room(sent, scan->room))
@@ -370,7 +370,7 @@ static void check_server_at_the_end(struct server *server)
     process_leave(&server->process);
     for (unsigned i = 0; i < PEOPLE_MAX; i++)
         for (size_t k = 0; k < world.people[i].sent_count; k++) {
-            struct sent *sent = world.people[i].sent[k];
+            struct request_record *sent = world.people[i].sent[k];
             if (sent->found > 1 || (sent->is_acked && sent->found == 0))
                 broken("acked_exactly_once", "server %u: message %llu of person %u: %u times",
                        server->number + 1, (unsigned long long)sent->number, i, sent->found);

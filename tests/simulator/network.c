@@ -6,7 +6,7 @@
 #include "base/address.h"
 #include "rpc/connections.h"
 #include "rpc/dial.h"
-#include "rpc/greeting.h"
+#include "rpc/handshake.h"
 #include "rpc/protocol.h"
 #include "rpc/tls_engine.h"
 #include "rpc/transport.h"
@@ -1071,31 +1071,31 @@ size_t connections_hanging(void)
 
 /* ---- greetings and TLS: no address of the simulator has TLS ---- */
 
-void greeting_watch(struct greeting_watch *watch)
+void handshake_watch(struct handshake_watch *watch)
 {
     (void)watch;
 }
 
-void greeting_forget(struct greeting_watch *watch)
+void handshake_forget(struct handshake_watch *watch)
 {
     (void)watch;
 }
 
-void greeting_log(uint16_t port, const struct greeting_failure *failure)
+void handshake_log(uint16_t port, const struct handshake_failure *failure)
 {
     (void)port;
     (void)failure;
 }
 
-void greeting_dial_text(const struct greeting_failure *failure,
-                        char text[static GREETING_TEXT_SIZE])
+void handshake_dial_text(const struct handshake_failure *failure,
+                         char text[static HANDSHAKE_TEXT_SIZE])
 {
     (void)failure;
     text[0] = '\0';
 }
 
 enum error transport_tls_open(struct tls_endpoint **out, const struct tls_files *files,
-                              const char *server_name, greeting_failed *failed, void *context,
+                              const char *server_name, handshake_failed *failed, void *context,
                               struct error_text *why)
 {
     (void)out;

@@ -23,14 +23,15 @@ static void state_path(const struct person *person, char path[static 64])
 
 /* ---- requests ---- */
 
-static struct sent *new_sent(struct person *person)
+static struct request_record *new_sent(struct person *person)
 {
     if (person->sent_count == person->sent_capacity) {
         person->sent_capacity = person->sent_capacity == 0 ? 64 : person->sent_capacity * 2;
-        person->sent = realloc(person->sent, person->sent_capacity * sizeof(struct sent *));
+        person->sent =
+            realloc(person->sent, person->sent_capacity * sizeof(struct request_record *));
         ASSERT(person->sent != NULL);
     }
-    struct sent *sent = calloc(1, sizeof *sent);
+    struct request_record *sent = calloc(1, sizeof *sent);
     ASSERT(sent != NULL);
     sent->person = person;
     sent->number = person->sent_count + 1;
@@ -40,7 +41,7 @@ static struct sent *new_sent(struct person *person)
 
 static void on_ended(void *context, const struct client_result *result)
 {
-    struct sent *sent = context;
+    struct request_record *sent = context;
     struct person *person = sent->person;
     person->open--;
     if (result->status == STATUS_CANCELLED && person->process.is_cut)
@@ -62,7 +63,7 @@ static void on_ended(void *context, const struct client_result *result)
 
 static void ask(struct person *person)
 {
-    struct sent *sent = new_sent(person);
+    struct request_record *sent = new_sent(person);
     unsigned dice = (unsigned)sim_below(100);
     char text[64];
     char room[32];

@@ -163,11 +163,11 @@ struct server {
 };
 
 struct person;
-enum sent_kind { SENT_ROOM, SENT_PERSON, SENT_NOWHERE, SENT_JOIN, SENT_OTHER };
-struct sent {
+enum request_kind { SENT_ROOM, SENT_PERSON, SENT_NOWHERE, SENT_JOIN, SENT_OTHER };
+struct request_record {
     struct person *person;
     uint64_t number; /* of the person's messages, from 1 */
-    enum sent_kind kind;
+    enum request_kind kind;
     unsigned target; /* room, or person */
     bool is_acked;
     bool is_ended;
@@ -192,7 +192,7 @@ struct person {
     uint64_t session;
     uint64_t acts_at;
     uint64_t restart_at;
-    struct sent **sent;
+    struct request_record **sent;
     size_t sent_count;
     size_t sent_capacity;
     size_t open;                 /* requests under way */
@@ -247,7 +247,7 @@ void faults_end(void);
 /* ---- check.c ---- */
 void check_reset(void);
 void check_server(struct server *server); /* after each of its turns */
-void check_acked(struct sent *sent);
+void check_acked(struct request_record *sent);
 void check_event(struct person *person, const Jackdaw__Event *event);
 bool check_everything_told(void);
 bool check_converged(const char **why);

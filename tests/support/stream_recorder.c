@@ -32,12 +32,12 @@ static void add_event(struct stream_recorder *recorder, const Jackdaw__Event *ev
         recorder->capacity *= 2;
         recorder->got = test_realloc(recorder->got, recorder->capacity * sizeof *recorder->got);
     }
-    struct got *got = &recorder->got[recorder->count++];
-    *got = (struct got){.kind = event->kind,
-                        .seq = event->seq,
-                        .epoch = event->epoch,
-                        .number = event->number,
-                        .text_size = strlen(event->text)};
+    struct event_record *got = &recorder->got[recorder->count++];
+    *got = (struct event_record){.kind = event->kind,
+                                 .seq = event->seq,
+                                 .epoch = event->epoch,
+                                 .number = event->number,
+                                 .text_size = strlen(event->text)};
     (void)snprintf(got->room, sizeof got->room, "%s", event->room);
     (void)snprintf(got->from, sizeof got->from, "%s", event->from);
     (void)snprintf(got->subject, sizeof got->subject, "%s", event->subject);

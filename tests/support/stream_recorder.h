@@ -8,7 +8,7 @@
 #include "support/core_fixture.h"
 #include "support/fake_call.h"
 
-struct got {
+struct event_record {
     Jackdaw__Event__Kind kind;
     uint64_t seq; /* 0: ephemeral */
     uint64_t epoch;
@@ -27,7 +27,7 @@ struct stream_recorder {
     struct position cursor;
     bool fresh;  /* no page since it was opened: may be rewound */
     bool losing; /* pages get lost on their way from now on */
-    struct got *got;
+    struct event_record *got;
     size_t count;
     size_t capacity;
     unsigned pages;

@@ -23,7 +23,7 @@
 #define TASKS_EACH 20000
 #define PATIENCE_MS 60000
 
-struct numbered {
+struct task_number {
     struct task task; /* first */
     unsigned pusher;
     unsigned number;
@@ -34,16 +34,16 @@ static unsigned total_run;
 
 static void check_order(struct task *task)
 {
-    struct numbered *numbered = (struct numbered *)task;
+    struct task_number *numbered = (struct task_number *)task;
     assert_int_equal(numbered->number, next_number[numbered->pusher]);
     next_number[numbered->pusher]++;
     total_run++;
     free(numbered);
 }
 
-static struct numbered *new_task(unsigned pusher, unsigned number)
+static struct task_number *new_task(unsigned pusher, unsigned number)
 {
-    struct numbered *numbered = calloc(1, sizeof *numbered);
+    struct task_number *numbered = calloc(1, sizeof *numbered);
     assert_non_null(numbered);
     numbered->task.run = check_order;
     numbered->pusher = pusher;

@@ -47,18 +47,18 @@ static void *grow(void *items, size_t count, size_t size)
     return items;
 }
 
-struct collecting {
+struct collector {
     struct chat_fixture *fixture;
     const struct chat_event *event;
 };
 
 static void collect(void *context, struct chat_session *session)
 {
-    struct collecting *collecting = context;
+    struct collector *collecting = context;
     struct chat_fixture *fixture = collecting->fixture;
     fixture->seen = grow(fixture->seen, fixture->seen_count, sizeof *fixture->seen);
-    struct seen *seen = &fixture->seen[fixture->seen_count++];
-    *seen = (struct seen){
+    struct event_copy *seen = &fixture->seen[fixture->seen_count++];
+    *seen = (struct event_copy){
         .session = chat_session_id(session),
         .account = chat_session_account(session),
         .event = *collecting->event,
@@ -68,7 +68,7 @@ static void collect(void *context, struct chat_session *session)
 
 static void on_event(void *context, const struct chat_event *event)
 {
-    struct collecting collecting = {.fixture = context, .event = event};
+    struct collector collecting = {.fixture = context, .event = event};
     chat_each_recipient(collecting.fixture->chat, event, collect, &collecting);
 }
 
@@ -137,8 +137,8 @@ static void record(struct chat_fixture *fixture, const Jackdaw__Delta *delta,
                    struct position position)
 {
     fixture->deltas = grow(fixture->deltas, fixture->deltas_count, sizeof *fixture->deltas);
-    struct packed *packed = &fixture->deltas[fixture->deltas_count++];
-    *packed = (struct packed){.position = position};
+    struct delta_bytes *packed = &fixture->deltas[fixture->deltas_count++];
+    *packed = (struct delta_bytes){.position = position};
     if (delta == NULL)
         return;
     packed->size = jackdaw__delta__get_packed_size(delta);
@@ -488,7 +488,7 @@ bool chat_fixture_deliver(struct chat_fixture *fixture)
 
 /* ---- what people see ---- */
 
-void chat_fixture_free_seen(struct seen *seen, size_t count)
+void chat_fixture_free_seen(struct event_copy *seen, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         free((char *)seen[i].event.text);
@@ -503,7 +503,7 @@ void chat_fixture_clear_seen(struct chat_fixture *fixture)
 }
 
 void chat_fixture_read(struct chat_fixture *fixture, struct chat_session *session,
-                       uint64_t after_seq, struct seen **seen, size_t *count, size_t *pages)
+                       uint64_t after_seq, struct event_copy **seen, size_t *count, size_t *pages)
 {
     *seen = NULL;
     *count = 0;
@@ -523,10 +523,10 @@ void chat_fixture_read(struct chat_fixture *fixture, struct chat_session *sessio
             assert_true(i == 0 || event[-1].position.seq <= event->position.seq);
             assert_int_equal(event->position.epoch,
                              store_epoch_at(fixture->store, event->position.seq));
-            struct seen *one = &(*seen)[(*count)++];
-            *one = (struct seen){.session = chat_session_id(session),
-                                 .account = chat_session_account(session),
-                                 .event = *event};
+            struct event_copy *one = &(*seen)[(*count)++];
+            *one = (struct event_copy){.session = chat_session_id(session),
+                                       .account = chat_session_account(session),
+                                       .event = *event};
             one->event.text = strdup(event->text);
         }
         assert_true(!page.more || page.next.seq > after_seq);
@@ -566,7 +566,8 @@ static const char *keep(struct text text)
     return *slot;
 }
 
-static void add_event(struct chat_fixture *fixture, struct text *text, const struct seen *seen)
+static void add_event(struct chat_fixture *fixture, struct text *text,
+                      const struct event_copy *seen)
 {
     struct arena arena;
     arena_init(&arena, 65536);
@@ -590,7 +591,7 @@ static const char *tell(struct chat_fixture *fixture, struct chat_session *sessi
 {
     struct text text = {.bytes = NULL};
     for (size_t i = 0; i < fixture->seen_count; i++) {
-        const struct seen *seen = &fixture->seen[i];
+        const struct event_copy *seen = &fixture->seen[i];
         if (seen->session == chat_session_id(session) &&
             (seen->event.position.seq == 0) == ephemeral)
             add_event(fixture, &text, seen);
@@ -611,7 +612,7 @@ const char *chat_fixture_whispers(struct chat_fixture *fixture, struct chat_sess
 const char *chat_fixture_reads(struct chat_fixture *fixture, struct chat_session *session,
                                uint64_t after_seq)
 {
-    struct seen *seen;
+    struct event_copy *seen;
     size_t count, pages;
     chat_fixture_read(fixture, session, after_seq, &seen, &count, &pages);
     struct text text = {.bytes = NULL};
@@ -649,7 +650,8 @@ static void draw_undelivered(struct chat_fixture *fixture, struct text *text,
     uint64_t total;
     arena_clear(&fixture->arena);
     assert_int_equal(
-        list_undelivered(fixture->chat, account, &fixture->arena, &list, &count, &total), OK);
+        delivery_list_undelivered(fixture->chat, account, &fixture->arena, &list, &count, &total),
+        OK);
     for (size_t i = 0; i < count; i++)
         add(text, "  undelivered %s %" PRIu64 "\n", list[i]->room, list[i]->messages);
 }

@@ -12,14 +12,14 @@
 #include <stdint.h>
 
 /* Bytes of a packed delta; NULL: an entry of the log that is not chat's. */
-struct packed {
+struct delta_bytes {
     uint8_t *bytes;
     size_t size;
     struct position position;
 };
 
 /* An event as one session got it; its text is a copy. */
-struct seen {
+struct event_copy {
     uint64_t session;
     uint64_t account;
     struct chat_event event;
@@ -36,9 +36,9 @@ struct chat_fixture {
     uint64_t monotonic_ms;
     uint64_t epoch;
     uint64_t seq; /* of the last delta */
-    struct packed *deltas;
+    struct delta_bytes *deltas;
     size_t deltas_count;
-    struct seen *seen;
+    struct event_copy *seen;
     size_t seen_count;
     size_t ended; /* calls of session_ended */
 };
@@ -120,8 +120,8 @@ bool chat_fixture_deliver(struct chat_fixture *fixture);
 
 /* Reads everything after after_seq, page by page; copies, in seen. *pages: how many it took. */
 void chat_fixture_read(struct chat_fixture *fixture, struct chat_session *session,
-                       uint64_t after_seq, struct seen **seen, size_t *count, size_t *pages);
-void chat_fixture_free_seen(struct seen *seen, size_t count);
+                       uint64_t after_seq, struct event_copy **seen, size_t *count, size_t *pages);
+void chat_fixture_free_seen(struct event_copy *seen, size_t count);
 
 /* Forgets what was seen live. */
 void chat_fixture_clear_seen(struct chat_fixture *fixture);

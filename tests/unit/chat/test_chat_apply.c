@@ -715,7 +715,7 @@ static void test_fuzz__damaged_deltas(void **state)
     scene->rows = chat_fixture_rows(fixture);
     size_t deltas = fixture->deltas_count;
     for (int i = 0; i < 3000; i++) {
-        const struct packed *packed =
+        const struct delta_bytes *packed =
             &fixture->deltas[1 + chat_fixture_random(fixture) % (deltas - 1)];
         uint8_t bytes[512];
         size_t size = packed->size < sizeof bytes ? packed->size : sizeof bytes;

@@ -218,7 +218,7 @@ static const struct first {
 
 /* ---- the same from a log ---- */
 
-static Jackdaw__Delta *unpack(const struct packed *packed)
+static Jackdaw__Delta *unpack(const struct delta_bytes *packed)
 {
     Jackdaw__Delta *delta = jackdaw__delta__unpack(NULL, packed->size, packed->bytes);
     assert_non_null(delta);
@@ -242,7 +242,7 @@ static void follow(struct chat_fixture *fixture, const struct chat_fixture *lead
 /* Where an interrupted world stands, and what it is to apply next. */
 struct scene {
     struct chat_fixture fixture;
-    const struct packed *next;
+    const struct delta_bytes *next;
     char *snapshot;
 };
 
@@ -423,7 +423,7 @@ static void fill(struct chat_fixture *fixture, size_t rows)
         assert_int_equal(store_add_event(fixture->store, &row), OK);
 }
 
-static void apply_after(struct chat_fixture *fixture, const struct packed *packed, size_t rows)
+static void apply_after(struct chat_fixture *fixture, const struct delta_bytes *packed, size_t rows)
 {
     Jackdaw__Delta *delta = unpack(packed);
     assert_int_equal(store_begin(fixture->store), OK);

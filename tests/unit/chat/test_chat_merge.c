@@ -34,7 +34,7 @@ static struct chat_session *t(struct partition *partition, const char *token)
     return chat_fixture_session(&partition->there, token);
 }
 
-static Jackdaw__Delta *unpack(const struct packed *packed)
+static Jackdaw__Delta *unpack(const struct delta_bytes *packed)
 {
     Jackdaw__Delta *delta = jackdaw__delta__unpack(NULL, packed->size, packed->bytes);
     assert_non_null(delta);
@@ -829,7 +829,7 @@ static void test_merge__random_bytes(void **state)
     size_t first = partition->parted;
     size_t count = partition->there.deltas_count - first;
     for (int i = 0; i < 20000; i++) {
-        const struct packed *packed =
+        const struct delta_bytes *packed =
             &partition->there.deltas[first + chat_fixture_random(&partition->there) % count];
         uint8_t bytes[512];
         memcpy(bytes, packed->bytes, packed->size);

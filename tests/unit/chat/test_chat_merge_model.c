@@ -35,7 +35,7 @@ struct device {
 };
 
 /* An answer that a client got. */
-struct answered {
+struct reply_record {
     int side;
     uint64_t session;
     uint64_t request;
@@ -49,7 +49,7 @@ struct model {
     size_t parted;
     bool are_apart;
     struct device devices[DEVICES];
-    struct answered answered[4096];
+    struct reply_record answered[4096];
     size_t answered_count;
     uint64_t rooms[4096];
     size_t rooms_count;
@@ -169,7 +169,7 @@ static void act(struct model *model)
     if (state_account(&fixture->chat->state, account) == NULL)
         model->deleted[model->deleted_count++] = account;
     assert_true(model->answered_count < 4096);
-    model->answered[model->answered_count++] = (struct answered){
+    model->answered[model->answered_count++] = (struct reply_record){
         .side = side,
         .session = id,
         .request = request,
@@ -188,7 +188,7 @@ static void act(struct model *model)
 static void replay(const struct chat_fixture *from, struct chat_fixture *to)
 {
     for (size_t i = 1; i < from->deltas_count; i++) {
-        const struct packed *packed = &from->deltas[i];
+        const struct delta_bytes *packed = &from->deltas[i];
         to->epoch = packed->position.epoch;
         if (packed->bytes == NULL) {
             assert_int_equal(chat_fixture_pass(to), OK);
@@ -316,7 +316,7 @@ static int compare_uids(const void *left, const void *right)
 static bool was_refused(const struct model *model, const struct uid *uid)
 {
     for (size_t i = 0; i < model->answered_count; i++) {
-        const struct answered *answered = &model->answered[i];
+        const struct reply_record *answered = &model->answered[i];
         if (answered->session == uid->session && answered->request == uid->request &&
             answered->status != STATUS_OK)
             return true;
@@ -343,7 +343,7 @@ static void collect(struct model *model, struct uids *uids)
     }
 }
 
-static bool is_excused(const struct model *model, const struct answered *answered)
+static bool is_excused(const struct model *model, const struct reply_record *answered)
 {
     const struct state *state = &model->sides[HERE].chat->state;
     const struct chat_session *session = state_session(state, answered->session);
@@ -358,7 +358,7 @@ static size_t check(struct model *model)
     size_t from_there = 0;
     collect(model, uids);
     for (size_t i = 0; i < model->answered_count; i++) {
-        const struct answered *answered = &model->answered[i];
+        const struct reply_record *answered = &model->answered[i];
         if (!answered->is_message || answered->status != STATUS_OK || is_excused(model, answered))
             continue;
         const struct uid key = {.session = answered->session, .request = answered->request};

@@ -183,7 +183,7 @@ static void test_send__text_stays_as_it_is(void **state)
     struct chat_fixture *fixture = *state;
     const char *text = "Zoe\xCC\x88 \xF0\x9F\x90\xA6\n\tline two \x01 \xD7\x93";
     chat_fixture_send(fixture, alice(fixture), "@bob", text, 0);
-    struct seen *seen;
+    struct event_copy *seen;
     size_t count, pages;
     chat_fixture_read(fixture, bob(fixture), 0, &seen, &count, &pages);
     assert_int_equal(count, 1);

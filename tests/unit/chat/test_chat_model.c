@@ -27,7 +27,7 @@
 #define ROOMS_LIMIT 3
 #define COMPARE_EVERY 40
 
-enum standing { STRANGER, INVITED, IN, OUT, BANNED };
+enum membership { STRANGER, INVITED, IN, OUT, BANNED };
 
 struct model_account {
     uint64_t id;
@@ -44,7 +44,7 @@ struct model_room {
     char topic[24];
     int owner; /* -1: nobody */
     uint64_t number;
-    enum standing standing[ACCOUNTS_MAX];
+    enum membership standing[ACCOUNTS_MAX];
     uint64_t since[ACCOUNTS_MAX];
     uint64_t until[ACCOUNTS_MAX];
 };
@@ -244,8 +244,8 @@ static int eldest(const struct model *model, int room)
 }
 
 /* Somebody's standing changes from IN to another; events go to those who were in before. */
-static void move_out(struct model *model, int room, int account, enum standing to, const char *kind,
-                     int subject, const char *text, bool tells_leaver)
+static void move_out(struct model *model, int room, int account, enum membership to,
+                     const char *kind, int subject, const char *text, bool tells_leaver)
 {
     struct model_room *where = &model->rooms[room];
     bool was_in = where->standing[account] == IN;
@@ -272,7 +272,7 @@ static enum status expect_in(const struct model *model, int room, int account)
 {
     if (room < 0)
         return STATUS_NOT_FOUND;
-    enum standing standing = model->rooms[room].standing[account];
+    enum membership standing = model->rooms[room].standing[account];
     if (model->rooms[room].is_private && standing != IN && standing != INVITED)
         return STATUS_NOT_FOUND;
     return standing == IN ? STATUS_OK : STATUS_PERMISSION_DENIED;
@@ -281,7 +281,7 @@ static enum status expect_in(const struct model *model, int room, int account)
 static enum status expect_join(const struct model *model, int room, int account)
 {
     if (room >= 0) {
-        enum standing standing = model->rooms[room].standing[account];
+        enum membership standing = model->rooms[room].standing[account];
         if (standing == IN)
             return STATUS_OK;
         if (standing == BANNED || (model->rooms[room].is_private && standing != INVITED))
@@ -389,7 +389,7 @@ static void do_invite(struct model *model, struct actor *actor)
     int person = (int)roll(model, PEOPLE);
     int guest = model->holder[person];
     enum status expected = expect_in(model, room, actor->account);
-    enum standing standing = STRANGER;
+    enum membership standing = STRANGER;
     if (expected == STATUS_OK && guest < 0)
         expected = STATUS_NOT_FOUND;
     if (expected == STATUS_OK) {
@@ -421,7 +421,7 @@ static void do_kick(struct model *model, struct actor *actor)
         expected = STATUS_PERMISSION_DENIED;
     if (expected == STATUS_OK && target < 0)
         expected = STATUS_NOT_FOUND;
-    enum standing standing = STRANGER;
+    enum membership standing = STRANGER;
     if (expected == STATUS_OK) {
         standing = model->rooms[room].standing[target];
         int banned = 0;

@@ -54,11 +54,11 @@ static struct chat_page read_once(struct chat_fixture *fixture, struct chat_sess
 static void assert_reads_what_it_saw(struct chat_fixture *fixture, struct chat_session *session,
                                      uint64_t after, size_t *pages)
 {
-    struct seen *seen;
+    struct event_copy *seen;
     size_t count, at = 0;
     chat_fixture_read(fixture, session, after, &seen, &count, pages);
     for (size_t i = 0; i < fixture->seen_count; i++) {
-        const struct seen *live = &fixture->seen[i];
+        const struct event_copy *live = &fixture->seen[i];
         if (live->session != chat_session_id(session) || live->event.position.seq <= after)
             continue;
         assert_true(at < count);

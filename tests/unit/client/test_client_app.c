@@ -606,7 +606,7 @@ static void test_lines__peers_cannot_drive_the_terminal(void **state)
     text_ui.sent(&app_fixture->app, &outcome);
     text_ui.session_ended(&app_fixture->app, STATUS_UNAUTHENTICATED, evil);
     text_ui.status(&app_fixture->app, NULL, evil); /* a server's sentence may be in it */
-    const struct command command = {.name = "switch", .run = run_switch};
+    const struct command command = {.name = "switch", .run = command_run_switch};
     const struct outcome outcome_of_switch = {
         .command = &command, .word = "switch", .status = STATUS_OK, .error = ""};
     app_fixture->app.current = (char *)evil;
@@ -730,7 +730,7 @@ static void keep_status(struct app *app, const struct outcome *outcome)
 {
     json_decref(last_status);
     last_status = json_object();
-    if (outcome->command->run == run_status)
+    if (outcome->command->run == command_run_status)
         json_put_result(last_status, app, outcome);
 }
 

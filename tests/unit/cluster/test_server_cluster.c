@@ -61,7 +61,7 @@ bool __wrap_snapshots_send(struct snapshots *snapshots, struct replica_message *
     return __real_snapshots_send(snapshots, chunk, now_ms);
 }
 
-struct trio {
+struct fixture {
     char *folder;
     struct live_server *servers[SERVERS + 1]; /* by id; NULL: not running */
     char internal[SERVERS + 1][ADDRESS_TEXT_SIZE];
@@ -74,73 +74,73 @@ struct trio {
 };
 
 /* Starts the server; one that joins is told of all that run. */
-static void start(struct trio *trio, unsigned id, const char *more)
+static void start(struct fixture *fixture, unsigned id, const char *more)
 {
     char number[16];
     char members[32 + SERVERS * ADDRESS_TEXT_SIZE] = "--master_address=";
     (void)snprintf(number, sizeof number, "--id=%u", id);
     size_t count = 0;
     for (unsigned i = 1; i <= SERVERS; i++) {
-        if (trio->servers[i] == NULL)
+        if (fixture->servers[i] == NULL)
             continue;
         size_t used = strlen(members);
         (void)snprintf(members + used, sizeof members - used, "%s%s", count++ == 0 ? "" : ",",
-                       trio->internal[i]);
+                       fixture->internal[i]);
     }
     const char *words[] = {number, count == 0 ? "--role=master" : "--role=slave",
                            more == NULL ? "--log_keep=200000" : more, count == 0 ? NULL : members,
                            NULL};
-    trio->servers[id] = live_server_start(trio->folder, words);
-    address_format(live_server_internal_address(trio->servers[id]), trio->internal[id]);
+    fixture->servers[id] = live_server_start(fixture->folder, words);
+    address_format(live_server_internal_address(fixture->servers[id]), fixture->internal[id]);
 }
 
-static void stop(struct trio *trio, unsigned id)
+static void stop(struct fixture *fixture, unsigned id)
 {
-    live_server_stop(trio->servers[id]);
-    trio->servers[id] = NULL;
+    live_server_stop(fixture->servers[id]);
+    fixture->servers[id] = NULL;
 }
 
 static void note_events(struct answer *answer, const ProtobufCMessage *reply)
 {
     const Jackdaw__ReceiveReply *page = (const Jackdaw__ReceiveReply *)reply;
-    struct trio *trio = answer->context;
-    rpc_channel_credit(trio->ann.channel, answer->call, 1);
+    struct fixture *fixture = answer->context;
+    rpc_channel_credit(fixture->ann.channel, answer->call, 1);
     for (size_t i = 0; i < page->n_events; i++) {
         const Jackdaw__Event *event = page->events[i];
         if (event->kind == JACKDAW__EVENT__KIND__MESSAGE) {
-            (void)snprintf(trio->last, sizeof trio->last, "%s", event->text);
-            trio->messages++;
+            (void)snprintf(fixture->last, sizeof fixture->last, "%s", event->text);
+            fixture->messages++;
         }
-        if (event->kind == JACKDAW__EVENT__KIND__NOTICE && trio->notices_count < 16) {
+        if (event->kind == JACKDAW__EVENT__KIND__NOTICE && fixture->notices_count < 16) {
             assert_int_equal(event->seq, 0);
             assert_int_not_equal(event->time_ms, 0);
-            (void)snprintf(trio->notices[trio->notices_count++], sizeof trio->notices[0], "%s",
-                           event->text);
+            (void)snprintf(fixture->notices[fixture->notices_count++], sizeof fixture->notices[0],
+                           "%s", event->text);
         }
     }
 }
 
-static void listen_to(struct trio *trio)
+static void listen_to(struct fixture *fixture)
 {
-    answer_clear(&trio->stream);
-    trio->stream = (struct answer){.context = trio, .each = note_events};
+    answer_clear(&fixture->stream);
+    fixture->stream = (struct answer){.context = fixture, .each = note_events};
     Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
-    ask_start(&trio->ann, &trio->stream, "Receive", &request.base, 16);
+    ask_start(&fixture->ann, &fixture->stream, "Receive", &request.base, 16);
 }
 
-static bool is_told(const struct trio *trio, const char *sentence)
+static bool is_told(const struct fixture *fixture, const char *sentence)
 {
     size_t count = 0;
-    for (size_t i = 0; i < trio->notices_count; i++)
-        count += strcmp(trio->notices[i], sentence) == 0;
+    for (size_t i = 0; i < fixture->notices_count; i++)
+        count += strcmp(fixture->notices[i], sentence) == 0;
     assert_true(count <= 1);
     return count == 1;
 }
 
-static bool is_master(struct trio *trio)
+static bool is_master(struct fixture *fixture)
 {
     struct answer answer;
-    ASK(&trio->ann, &answer, "Info", Info, INFO, r.client = (char *)"test");
+    ASK(&fixture->ann, &answer, "Info", Info, INFO, r.client = (char *)"test");
     assert_int_equal(answer.status, STATUS_OK);
     bool is_it = ((const Jackdaw__InfoReply *)answer.reply)->master;
     answer_clear(&answer);
@@ -148,54 +148,54 @@ static bool is_master(struct trio *trio)
 }
 
 /* Goes to whichever of the servers is the master, and listens there. */
-static unsigned go_to_master(struct trio *trio)
+static unsigned go_to_master(struct fixture *fixture)
 {
     uint64_t until_ms = clock_monotonic_ms() + LIVE_SERVER_PATIENCE_MS;
     for (unsigned id = 1;; id = id % SERVERS + 1) {
         assert_true(clock_monotonic_ms() < until_ms);
-        if (trio->servers[id] == NULL)
+        if (fixture->servers[id] == NULL)
             continue;
-        device_reopen(&trio->ann, trio->servers[id]);
-        if (!is_master(trio))
+        device_reopen(&fixture->ann, fixture->servers[id]);
+        if (!is_master(fixture))
             continue;
-        listen_to(trio);
+        listen_to(fixture);
         return id;
     }
 }
 
-static void begin(struct trio *trio, unsigned count, const char *more)
+static void begin(struct fixture *fixture, unsigned count, const char *more)
 {
-    *trio = (struct trio){.folder = folder_new()};
+    *fixture = (struct fixture){.folder = folder_new()};
     for (unsigned id = 1; id <= count; id++)
-        start(trio, id, more);
-    device_open(&trio->ann, trio->servers[1]);
-    assert_int_equal(device_register(&trio->ann, "ann"), STATUS_OK);
-    assert_int_equal(device_login(&trio->ann, "ann"), STATUS_OK);
-    assert_int_equal(device_join(&trio->ann, "lobby"), STATUS_OK);
-    listen_to(trio);
+        start(fixture, id, more);
+    device_open(&fixture->ann, fixture->servers[1]);
+    assert_int_equal(device_register(&fixture->ann, "ann"), STATUS_OK);
+    assert_int_equal(device_login(&fixture->ann, "ann"), STATUS_OK);
+    assert_int_equal(device_join(&fixture->ann, "lobby"), STATUS_OK);
+    listen_to(fixture);
 }
 
-static void end(struct trio *trio)
+static void end(struct fixture *fixture)
 {
-    device_close(&trio->ann);
+    device_close(&fixture->ann);
     for (unsigned id = 1; id <= SERVERS; id++)
-        if (trio->servers[id] != NULL)
-            stop(trio, id);
-    answer_clear(&trio->stream);
-    folder_remove(trio->folder);
+        if (fixture->servers[id] != NULL)
+            stop(fixture, id);
+    answer_clear(&fixture->stream);
+    folder_remove(fixture->folder);
 }
 
-static void say(struct trio *trio, const char *text)
+static void say(struct fixture *fixture, const char *text)
 {
-    assert_int_equal(device_send(&trio->ann, "lobby", text), STATUS_OK);
-    DEVICE_WAIT(&trio->ann, strcmp(trio->last, text) == 0);
+    assert_int_equal(device_send(&fixture->ann, "lobby", text), STATUS_OK);
+    DEVICE_WAIT(&fixture->ann, strcmp(fixture->last, text) == 0);
 }
 
 /* How many messages the room has, and that the last one is text. */
-static uint64_t count_messages(struct trio *trio, const char *text)
+static uint64_t count_messages(struct fixture *fixture, const char *text)
 {
     struct answer answer;
-    ASK(&trio->ann, &answer, "History", History, HISTORY, r.room = (char *)"lobby");
+    ASK(&fixture->ann, &answer, "History", History, HISTORY, r.room = (char *)"lobby");
     assert_int_equal(answer.status, STATUS_OK);
     const Jackdaw__HistoryReply *history = (const Jackdaw__HistoryReply *)answer.reply;
     assert_true(history->n_events > 0);
@@ -209,51 +209,56 @@ static uint64_t count_messages(struct trio *trio, const char *text)
 static void test_cluster__people_are_told(void **state)
 {
     (void)state;
-    struct trio trio;
-    begin(&trio, 1, NULL);
-    say(&trio, "alone");
-    assert_int_equal(trio.notices_count, 0); /* nothing has happened */
-    start(&trio, 2, NULL);
-    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 2 has joined; 2 of 2 servers have everything"));
-    start(&trio, 3, NULL);
-    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 3 has joined; 3 of 3 servers have everything"));
-    stop(&trio, 3);
-    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 3 is away; 2 of 3 servers have everything"));
-    start(&trio, 3, NULL);
-    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 3 is back; 3 of 3 servers have everything"));
-    assert_int_equal(trio.notices_count, 4);
-    end(&trio);
+    struct fixture fixture;
+    begin(&fixture, 1, NULL);
+    say(&fixture, "alone");
+    assert_int_equal(fixture.notices_count, 0); /* nothing has happened */
+    start(&fixture, 2, NULL);
+    DEVICE_WAIT(&fixture.ann,
+                is_told(&fixture, "server 2 has joined; 2 of 2 servers have everything"));
+    start(&fixture, 3, NULL);
+    DEVICE_WAIT(&fixture.ann,
+                is_told(&fixture, "server 3 has joined; 3 of 3 servers have everything"));
+    stop(&fixture, 3);
+    DEVICE_WAIT(&fixture.ann,
+                is_told(&fixture, "server 3 is away; 2 of 3 servers have everything"));
+    start(&fixture, 3, NULL);
+    DEVICE_WAIT(&fixture.ann,
+                is_told(&fixture, "server 3 is back; 3 of 3 servers have everything"));
+    assert_int_equal(fixture.notices_count, 4);
+    end(&fixture);
 }
 
 static void test_cluster__the_master_goes_and_comes_back(void **state)
 {
     (void)state;
-    struct trio trio;
-    begin(&trio, 3, NULL);
-    say(&trio, "before");
-    stop(&trio, 1);
-    DEVICE_WAIT(&trio.ann, trio.stream.ended);
-    trio.notices_count = 0;
-    unsigned master = go_to_master(&trio);
+    struct fixture fixture;
+    begin(&fixture, 3, NULL);
+    say(&fixture, "before");
+    stop(&fixture, 1);
+    DEVICE_WAIT(&fixture.ann, fixture.stream.ended);
+    fixture.notices_count = 0;
+    unsigned master = go_to_master(&fixture);
     char sentence[64];
     (void)snprintf(sentence, sizeof sentence, "server %u is the master now", master);
-    DEVICE_WAIT(&trio.ann, is_told(&trio, sentence));
-    assert_int_equal(count_messages(&trio, "before"), 1);
-    say(&trio, "meanwhile");
-    start(&trio, 1, NULL);
-    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 1 is back; 3 of 3 servers have everything"));
-    assert_true(is_master(&trio)); /* still: nobody takes it away */
-    assert_int_equal(count_messages(&trio, "meanwhile"), 2);
-    end(&trio);
+    DEVICE_WAIT(&fixture.ann, is_told(&fixture, sentence));
+    assert_int_equal(count_messages(&fixture, "before"), 1);
+    say(&fixture, "meanwhile");
+    start(&fixture, 1, NULL);
+    DEVICE_WAIT(&fixture.ann,
+                is_told(&fixture, "server 1 is back; 3 of 3 servers have everything"));
+    assert_true(is_master(&fixture)); /* still: nobody takes it away */
+    assert_int_equal(count_messages(&fixture, "meanwhile"), 2);
+    end(&fixture);
 }
 
 /* Where the log of a server that has ended begins. */
-static uint64_t first_of_log(const struct trio *trio, unsigned id)
+static uint64_t first_of_log(const struct fixture *fixture, unsigned id)
 {
     char folder[512];
     struct store *store;
     struct error_text why = {.text = ""};
-    (void)snprintf(folder, sizeof folder, "%s/%u", trio->folder, id);
+    (void)snprintf(folder, sizeof folder, "%s/%u", fixture->folder, id);
     struct store_options options = {.folder = folder, .node_id = id};
     if (store_open(&store, &options, &why) != OK)
         fail_msg("%s", why.text);
@@ -266,23 +271,25 @@ static uint64_t first_of_log(const struct trio *trio, unsigned id)
 static void test_cluster__one_joins_by_snapshot(void **state)
 {
     (void)state;
-    struct trio trio;
-    begin(&trio, 1, "--log_keep=1000");
+    struct fixture fixture;
+    begin(&fixture, 1, "--log_keep=1000");
     for (int i = 0; i < MANY; i++)
-        assert_int_equal(device_send(&trio.ann, "lobby", "x"), STATUS_OK);
-    start(&trio, 2, NULL);
-    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 2 has joined; 2 of 2 servers have everything"));
-    say(&trio, "last");
-    stop(&trio, 1);
-    DEVICE_WAIT(&trio.ann, trio.stream.ended);
-    assert_int_equal(go_to_master(&trio), 2);
-    assert_int_equal(count_messages(&trio, "last"), MANY + 1);
-    say(&trio, "and on");
-    start(&trio, 1, NULL);
-    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 1 is back; 2 of 2 servers have everything"));
-    stop(&trio, 2);
-    assert_true(first_of_log(&trio, 2) > 1);
-    end(&trio);
+        assert_int_equal(device_send(&fixture.ann, "lobby", "x"), STATUS_OK);
+    start(&fixture, 2, NULL);
+    DEVICE_WAIT(&fixture.ann,
+                is_told(&fixture, "server 2 has joined; 2 of 2 servers have everything"));
+    say(&fixture, "last");
+    stop(&fixture, 1);
+    DEVICE_WAIT(&fixture.ann, fixture.stream.ended);
+    assert_int_equal(go_to_master(&fixture), 2);
+    assert_int_equal(count_messages(&fixture, "last"), MANY + 1);
+    say(&fixture, "and on");
+    start(&fixture, 1, NULL);
+    DEVICE_WAIT(&fixture.ann,
+                is_told(&fixture, "server 1 is back; 2 of 2 servers have everything"));
+    stop(&fixture, 2);
+    assert_true(first_of_log(&fixture, 2) > 1);
+    end(&fixture);
 }
 
 static void *start_second(void *argument)
@@ -293,17 +300,17 @@ static void *start_second(void *argument)
 
 /* The log of the first is too short for who joins; server 2 has all of a snapshot, and checks it. It
  * is ready when the thread ends. */
-static void begin_check(struct trio *trio, bool with_third, pthread_t *starting)
+static void begin_check(struct fixture *fixture, bool with_third, pthread_t *starting)
 {
     atomic_store(&checks.begun, 0);
     (void)pthread_mutex_lock(&checks.held);
-    begin(trio, 1, "--log_keep=1000");
+    begin(fixture, 1, "--log_keep=1000");
     if (with_third)
-        start(trio, 3, "--log_keep=1000");
+        start(fixture, 3, "--log_keep=1000");
     for (int i = 0; i < MANY; i++)
-        assert_int_equal(device_send(&trio->ann, "lobby", "x"), STATUS_OK);
-    assert_int_equal(pthread_create(starting, NULL, start_second, trio), 0);
-    DEVICE_WAIT(&trio->ann, atomic_load(&checks.begun) == 1);
+        assert_int_equal(device_send(&fixture->ann, "lobby", "x"), STATUS_OK);
+    assert_int_equal(pthread_create(starting, NULL, start_second, fixture), 0);
+    DEVICE_WAIT(&fixture->ann, atomic_load(&checks.begun) == 1);
 }
 
 static void end_check(pthread_t starting)
@@ -316,76 +323,78 @@ static void end_check(pthread_t starting)
 static void test_cluster__one_checks_a_snapshot(void **state)
 {
     (void)state;
-    struct trio trio;
+    struct fixture fixture;
     pthread_t starting;
-    begin_check(&trio, false, &starting);
+    begin_check(&fixture, false, &starting);
     unsigned asked = atomic_load(&checks.asked);
-    DEVICE_WAIT(&trio.ann, atomic_load(&checks.asked) >= asked + 5);
-    say(&trio, "last");
+    DEVICE_WAIT(&fixture.ann, atomic_load(&checks.asked) >= asked + 5);
+    say(&fixture, "last");
     end_check(starting);
-    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 2 has joined; 2 of 2 servers have everything"));
+    DEVICE_WAIT(&fixture.ann,
+                is_told(&fixture, "server 2 has joined; 2 of 2 servers have everything"));
     assert_int_equal(atomic_load(&checks.begun), 1);
-    stop(&trio, 1);
-    DEVICE_WAIT(&trio.ann, trio.stream.ended);
-    assert_int_equal(go_to_master(&trio), 2);
-    assert_int_equal(count_messages(&trio, "last"), MANY + 1);
-    end(&trio);
+    stop(&fixture, 1);
+    DEVICE_WAIT(&fixture.ann, fixture.stream.ended);
+    assert_int_equal(go_to_master(&fixture), 2);
+    assert_int_equal(count_messages(&fixture, "last"), MANY + 1);
+    end(&fixture);
 }
 
 static void test_cluster__the_master_goes_while_one_checks(void **state)
 {
     (void)state;
-    struct trio trio;
+    struct fixture fixture;
     pthread_t starting;
-    begin_check(&trio, true, &starting);
-    stop(&trio, 1);
-    DEVICE_WAIT(&trio.ann, trio.stream.ended);
-    assert_int_equal(go_to_master(&trio), 3);
+    begin_check(&fixture, true, &starting);
+    stop(&fixture, 1);
+    DEVICE_WAIT(&fixture.ann, fixture.stream.ended);
+    assert_int_equal(go_to_master(&fixture), 3);
     end_check(starting);
-    stop(&trio, 3);
-    DEVICE_WAIT(&trio.ann, trio.stream.ended);
-    assert_int_equal(go_to_master(&trio), 2);
-    assert_int_equal(count_messages(&trio, "x"), MANY);
-    end(&trio);
+    stop(&fixture, 3);
+    DEVICE_WAIT(&fixture.ann, fixture.stream.ended);
+    assert_int_equal(go_to_master(&fixture), 2);
+    assert_int_equal(count_messages(&fixture, "x"), MANY);
+    end(&fixture);
 }
 
 static void test_cluster__a_bad_snapshot_is_fetched_again(void **state)
 {
     (void)state;
-    struct trio trio;
+    struct fixture fixture;
     pthread_t starting;
     atomic_store(&checks.bad, 1);
-    begin_check(&trio, false, &starting);
+    begin_check(&fixture, false, &starting);
     uint64_t since_ms = clock_monotonic_ms();
     end_check(starting);
     assert_int_equal(atomic_load(&checks.begun), 2);
     assert_true(clock_monotonic_ms() - since_ms >= 4500); /* not at once, or that were all it did */
-    end(&trio);
+    end(&fixture);
 }
 
 /* What one server took while it was alone is more than a client may send at once. */
 static void test_cluster__much_is_handed_over(void **state)
 {
     (void)state;
-    struct trio trio;
+    struct fixture fixture;
     static char text[LONG + 1];
     memset(text, 'x', LONG);
-    begin(&trio, 1, NULL);
-    say(&trio, "before");
-    start(&trio, 2, NULL);
-    DEVICE_WAIT(&trio.ann, is_told(&trio, "server 2 has joined; 2 of 2 servers have everything"));
-    stop(&trio, 2);
+    begin(&fixture, 1, NULL);
+    say(&fixture, "before");
+    start(&fixture, 2, NULL);
+    DEVICE_WAIT(&fixture.ann,
+                is_told(&fixture, "server 2 has joined; 2 of 2 servers have everything"));
+    stop(&fixture, 2);
     for (int i = 0; i < ORPHANS; i++)
-        assert_int_equal(device_send(&trio.ann, "lobby", text), STATUS_OK);
-    stop(&trio, 1);
-    DEVICE_WAIT(&trio.ann, trio.stream.ended);
-    start(&trio, 2, NULL);
-    assert_int_equal(go_to_master(&trio), 2); /* which has heard of none of them */
-    trio.messages = 0;
-    start(&trio, 1, NULL);
-    DEVICE_WAIT(&trio.ann, trio.messages >= ORPHANS);
-    assert_int_equal(count_messages(&trio, text), 1 + ORPHANS);
-    end(&trio);
+        assert_int_equal(device_send(&fixture.ann, "lobby", text), STATUS_OK);
+    stop(&fixture, 1);
+    DEVICE_WAIT(&fixture.ann, fixture.stream.ended);
+    start(&fixture, 2, NULL);
+    assert_int_equal(go_to_master(&fixture), 2); /* which has heard of none of them */
+    fixture.messages = 0;
+    start(&fixture, 1, NULL);
+    DEVICE_WAIT(&fixture.ann, fixture.messages >= ORPHANS);
+    assert_int_equal(count_messages(&fixture, text), 1 + ORPHANS);
+    end(&fixture);
 }
 
 /* ---- how much of the log is kept ---- */

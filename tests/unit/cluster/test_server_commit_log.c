@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 /* A commit waiter that notes how and when it opened. */
-struct noted {
+struct commit_record {
     struct commit_waiter commit_waiter;
     struct core_fixture *core;
     unsigned opened;
@@ -29,16 +29,16 @@ static unsigned turns;
 
 static void note(struct commit_waiter *commit_waiter, bool committed)
 {
-    struct noted *noted = (struct noted *)commit_waiter;
+    struct commit_record *noted = (struct commit_record *)commit_waiter;
     noted->opened++;
     noted->turn = ++turns;
     noted->committed = committed;
     noted->seen = commit_log_committed(noted->core->commit_log).seq;
 }
 
-static void put_waiter(struct core_fixture *core, struct noted *noted)
+static void put_waiter(struct core_fixture *core, struct commit_record *noted)
 {
-    *noted = (struct noted){.commit_waiter = {.open = note}, .core = core};
+    *noted = (struct commit_record){.commit_waiter = {.open = note}, .core = core};
     commit_log_wait(core->commit_log, &noted->commit_waiter);
 }
 
@@ -88,7 +88,7 @@ static void test_commit_log_gate__nothing_pending_opens_at_once(void **state)
     (void)state;
     struct fixture f;
     begin(&f);
-    struct noted noted;
+    struct commit_record noted;
     put_waiter(&f.core, &noted);
     assert_int_equal(noted.opened, 1);
     assert_true(noted.committed);
@@ -101,7 +101,7 @@ static void test_commit_log_gate__read_waits_for_what_it_saw(void **state)
     struct fixture f;
     begin(&f);
     assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
-    struct noted read;
+    struct commit_record read;
     put_waiter(&f.core, &read);
     assert_int_equal(read.opened, 0);
     uint64_t expected = applied(&f.core);
@@ -118,7 +118,7 @@ static void test_commit_log_gate__many_open_in_their_order(void **state)
     (void)state;
     struct fixture f;
     begin(&f);
-    struct noted noted[50];
+    struct commit_record noted[50];
     for (unsigned i = 0; i < 50; i++) {
         if (i % 3 == 0)
             assert_true(core_fixture_send(&f.core, f.ann, "lobby", "x"));
@@ -133,12 +133,12 @@ static void test_commit_log_gate__many_open_in_their_order(void **state)
 }
 
 /* One that puts up another while it opens, as a history that begins after its commit waiter does. */
-static struct noted inner;
+static struct commit_record inner;
 
 static void note_and_wait(struct commit_waiter *commit_waiter, bool is_committed)
 {
     note(commit_waiter, is_committed);
-    put_waiter(((struct noted *)commit_waiter)->core, &inner);
+    put_waiter(((struct commit_record *)commit_waiter)->core, &inner);
 }
 
 static void test_commit_log_gate__put_up_while_one_opens(void **state)
@@ -147,8 +147,8 @@ static void test_commit_log_gate__put_up_while_one_opens(void **state)
     struct fixture f;
     begin(&f);
     assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
-    struct noted outer = {.commit_waiter = {.open = note_and_wait}, .core = &f.core};
-    struct noted last;
+    struct commit_record outer = {.commit_waiter = {.open = note_and_wait}, .core = &f.core};
+    struct commit_record last;
     commit_log_wait(f.core.commit_log, &outer.commit_waiter);
     put_waiter(&f.core, &last);
     assert_int_equal(core_fixture_commit(&f.core), OK);
@@ -159,7 +159,7 @@ static void test_commit_log_gate__put_up_while_one_opens(void **state)
     end(&f);
 }
 
-static struct noted early;
+static struct commit_record early;
 
 static void put_early_waiter(struct core_fixture *core, const struct chat_event *event)
 {
@@ -173,7 +173,7 @@ static void test_commit_log_gate__put_up_while_a_delta_is_applied_waits_for_it(v
     (void)state;
     struct fixture f;
     begin(&f);
-    early = (struct noted){.core = NULL};
+    early = (struct commit_record){.core = NULL};
     f.core.event = put_early_waiter;
     assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
     assert_ptr_equal(early.core, &f.core);
@@ -190,7 +190,7 @@ static void test_commit_log_set_epoch_start__what_is_gated_is_in_doubt(void **st
     struct fixture f;
     begin(&f);
     assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
-    struct noted noted;
+    struct commit_record noted;
     put_waiter(&f.core, &noted);
     commit_log_set_epoch(f.core.commit_log, 0);
     assert_int_equal(noted.opened, 1);
@@ -211,8 +211,8 @@ static void test_commit_log_propose__a_delta_that_contradicts_undoes_the_batch(v
     uint64_t before = committed(&f.core);
     struct chat_session *session = chat_find_session(f.core.chat, f.ann);
     uint64_t request = chat_session_last_request(session);
-    struct noted first;
-    struct noted second;
+    struct commit_record first;
+    struct commit_record second;
     assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
     put_waiter(&f.core, &first);
     assert_true(core_fixture_send(&f.core, f.ann, "lobby", "two"));
@@ -274,7 +274,7 @@ static size_t count_messages(struct fixture *f)
 static bool send_with_fault(struct fixture *f, enum faulty_kind kind, uint64_t k)
 {
     uint64_t before = committed(&f->core);
-    struct noted noted = {.core = &f->core};
+    struct commit_record noted = {.core = &f->core};
     faulty_vfs_fail(kind, k, false);
     bool proposed = true;
     for (int i = 0; proposed && i < 3; i++)
@@ -331,7 +331,7 @@ static void test_commit_log_commit__disk_error_at_every_write(void **state)
 
 /* ---- the log ---- */
 
-struct reading {
+struct read_job {
     uint64_t next_seq;
     uint64_t epoch;
     size_t rows;
@@ -341,7 +341,7 @@ struct reading {
 
 static enum error read_batch(void *context, const struct log_row *row)
 {
-    struct reading *reading = context;
+    struct read_job *reading = context;
     if (row->kind == LOG_MEMBERS) {
         assert_int_equal(row->first_seq, reading->next_seq);
         assert_int_equal(row->last_seq, row->first_seq);
@@ -387,7 +387,7 @@ static void test_commit_log_commit__log_holds_every_delta_in_batches(void **stat
         assert_int_equal(core_fixture_commit(&f.core), OK);
         assert_int_equal(core_fixture_commit(&f.core), OK); /* nothing: no row */
     }
-    struct reading reading = {.next_seq = 1};
+    struct read_job reading = {.next_seq = 1};
     assert_int_equal(store_log_read(f.core.store, 1, read_batch, &reading), OK);
     assert_int_equal(reading.next_seq, committed(&f.core) + 1);
     assert_int_equal(reading.deltas, committed(&f.core));
@@ -429,7 +429,7 @@ static void test_commit_log_prune__keeps_what_it_shall(void **state)
     prune(&f, before - 50);
     assert_int_equal(store_log_first(f.core.store), first);
     uint64_t last = committed(&f.core);
-    struct reading reading = {.next_seq = first};
+    struct read_job reading = {.next_seq = first};
     assert_int_equal(store_log_read(f.core.store, first, read_batch, &reading), OK);
     assert_int_equal(reading.next_seq, last + 1);
     reopen(&f);

@@ -38,7 +38,7 @@ enum error __wrap_store_begin(struct store *store)
 
 /* ---- commit waiters, and a disk that hangs ---- */
 
-struct noted {
+struct commit_record {
     struct commit_waiter commit_waiter;
     unsigned opened;
     bool committed;
@@ -46,14 +46,14 @@ struct noted {
 
 static void note(struct commit_waiter *commit_waiter, bool committed)
 {
-    struct noted *noted = (struct noted *)commit_waiter;
+    struct commit_record *noted = (struct commit_record *)commit_waiter;
     noted->opened++;
     noted->committed = committed;
 }
 
-static void put_waiter(struct core_fixture *core, struct noted *noted)
+static void put_waiter(struct core_fixture *core, struct commit_record *noted)
 {
-    *noted = (struct noted){.commit_waiter = {.open = note}};
+    *noted = (struct commit_record){.commit_waiter = {.open = note}};
     commit_log_wait(core->commit_log, &noted->commit_waiter);
 }
 
@@ -133,7 +133,7 @@ static uint64_t committed(const struct core_fixture *core)
 }
 
 /* Has something written that hangs. */
-static void begin_write(struct fixture *fixture, struct noted *noted)
+static void begin_write(struct fixture *fixture, struct commit_record *noted)
 {
     hold_disk(&fixture->core, &fixture->hold);
     assert_true(core_fixture_send(&fixture->core, fixture->ann, "lobby", "x"));
@@ -146,7 +146,7 @@ static void test_commit_log_write__others_are_sooner(void **state)
 {
     (void)state;
     struct fixture f;
-    struct noted noted;
+    struct commit_record noted;
     begin(&f);
     uint64_t before = committed(&f.core);
     begin_write(&f, &noted);
@@ -191,7 +191,7 @@ static void test_commit_log_settle__a_write_is_under_way(void **state)
 {
     (void)state;
     struct fixture f;
-    struct noted noted;
+    struct commit_record noted;
     begin(&f);
     uint64_t before = committed(&f.core);
     begin_write(&f, &noted);
@@ -227,7 +227,7 @@ static void test_commit_log_settle__the_write_fails(void **state)
 {
     (void)state;
     struct fixture f;
-    struct noted noted;
+    struct commit_record noted;
     begin(&f);
     uint64_t before = committed(&f.core);
     begin_write(&f, &noted);
@@ -252,7 +252,7 @@ static void test_commit_log_roll_back__after_a_write_that_was_settled(void **sta
 {
     (void)state;
     struct fixture f;
-    struct noted noted;
+    struct commit_record noted;
     begin(&f);
     uint64_t before = committed(&f.core);
     begin_write(&f, &noted);
@@ -271,8 +271,8 @@ static void test_commit_log_write__the_disk_fails(void **state)
 {
     (void)state;
     struct fixture f;
-    struct noted noted;
-    struct noted read;
+    struct commit_record noted;
+    struct commit_record read;
     begin(&f);
     uint64_t before = committed(&f.core);
     begin_write(&f, &noted);
@@ -320,7 +320,7 @@ static void test_commit_log_set_epoch_start__lost_while_the_disk_works(void **st
 {
     (void)state;
     struct fixture f;
-    struct noted noted;
+    struct commit_record noted;
     begin(&f);
     uint64_t before = committed(&f.core);
     begin_write(&f, &noted);
@@ -341,7 +341,7 @@ static void test_commit_log_write__the_driver_takes_nothing_any_longer(void **st
 {
     (void)state;
     struct fixture f;
-    struct noted noted;
+    struct commit_record noted;
     begin(&f);
     uint64_t before = committed(&f.core);
     assert_true(core_fixture_send(&f.core, f.ann, "lobby", "x"));
@@ -360,7 +360,7 @@ static void test_commit_log_replaced__what_is_gated_is_in_doubt(void **state)
 {
     (void)state;
     struct fixture f;
-    struct noted noted;
+    struct commit_record noted;
     begin(&f);
     commit_log_commit(f.core.commit_log, committed(&f.core) - 1);
     put_waiter(&f.core, &noted);
@@ -526,7 +526,7 @@ static void test_commit_log_append__the_write_before_fails(void **state)
 /* ---- what does not fit ---- */
 
 /* The last entry of the master's log, to be changed. */
-struct taken {
+struct entry_copy {
     struct commit_log_entry entry;
     uint8_t bytes[4096];
     uint8_t digest[STORE_DIGEST_BYTES];
@@ -534,7 +534,7 @@ struct taken {
 
 static enum error take_row(void *context, const struct log_row *row)
 {
-    struct taken *taken = context;
+    struct entry_copy *taken = context;
     assert_true(row->batch_size <= sizeof taken->bytes);
     memcpy(taken->bytes, row->batch, row->batch_size);
     memcpy(taken->digest, row->digest, sizeof taken->digest);
@@ -562,7 +562,7 @@ enum damage {
     DAMAGES
 };
 
-static void do_damage(struct taken *taken, enum damage damage)
+static void do_damage(struct entry_copy *taken, enum damage damage)
 {
     struct commit_log_entry *entry = &taken->entry;
     switch (damage) {
@@ -607,7 +607,7 @@ static void do_damage(struct taken *taken, enum damage damage)
 static void check_damage(enum damage damage)
 {
     struct pair pair;
-    struct taken taken;
+    struct entry_copy taken;
     begin_pair(&pair);
     feed(&pair, 1);
     assert_true(commit_log_catch_up(pair.slave.commit_log));

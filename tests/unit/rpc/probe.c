@@ -21,7 +21,7 @@
 #define WORKERS 3
 
 /* A call that the handler of Hold or Flow has not ended yet. */
-struct held {
+struct call_hold {
     struct rpc_call *call;
     struct probe *probe;
     char *text; /* Hold: what to answer */
@@ -29,8 +29,8 @@ struct held {
     uint64_t next_page; /* Flow */
     uint64_t last_page;
     uint32_t page_bytes;
-    struct held *previous;
-    struct held *next;
+    struct call_hold *previous;
+    struct call_hold *next;
 };
 
 struct job {
@@ -51,8 +51,8 @@ struct probe {
     sem_t started;
     atomic_bool stopping;
     enum probe_on_cancel on_cancel;
-    struct held *oldest;
-    struct held *newest;
+    struct call_hold *oldest;
+    struct call_hold *newest;
     uint64_t last_number;
     struct probe_counters counters;
 
@@ -74,9 +74,9 @@ static const struct rpc_method_limit limits[] = {
 
 /* ---- Hold and Flow ---- */
 
-static struct held *hold(struct probe *probe, struct rpc_call *call)
+static struct call_hold *hold(struct probe *probe, struct rpc_call *call)
 {
-    struct held *held = calloc(1, sizeof *held);
+    struct call_hold *held = calloc(1, sizeof *held);
     ASSERT(held != NULL);
     held->call = call;
     held->probe = probe;
@@ -91,7 +91,7 @@ static struct held *hold(struct probe *probe, struct rpc_call *call)
     return held;
 }
 
-static struct rpc_call *let_go(struct held *held)
+static struct rpc_call *let_go(struct call_hold *held)
 {
     struct probe *probe = held->probe;
     struct rpc_call *call = held->call;
@@ -111,16 +111,16 @@ static struct rpc_call *let_go(struct held *held)
 
 static void cancelled(void *context, struct rpc_call *call)
 {
-    struct held *held = context;
+    struct call_hold *held = context;
     struct probe *probe = held->probe;
     ASSERT(held->call == call && rpc_call_is_cancelled(call));
     (void)atomic_fetch_add(&probe->counters.cancelled, 1);
     if (probe->on_cancel == PROBE_KEEP_IT)
         return;
     if (probe->on_cancel == PROBE_END_ALL) {
-        struct held *other = probe->oldest;
+        struct call_hold *other = probe->oldest;
         while (other != NULL) {
-            struct held *next = other->next;
+            struct call_hold *next = other->next;
             if (other != held)
                 rpc_call_fail(let_go(other), STATUS_ABORTED, 0, "ended along with another");
             other = next;
@@ -129,7 +129,7 @@ static void cancelled(void *context, struct rpc_call *call)
     rpc_call_fail(let_go(held), STATUS_CANCELLED, 0, "cancelled");
 }
 
-static void send_pages(struct held *held)
+static void send_pages(struct call_hold *held)
 {
     struct probe *probe = held->probe;
     uint8_t *filling = calloc(1, held->page_bytes + 1);
@@ -163,14 +163,14 @@ static void send_pages(struct held *held)
 
 static void credited(void *context, struct rpc_call *call)
 {
-    struct held *held = context;
+    struct call_hold *held = context;
     ASSERT(held->call == call && rpc_call_credits(call) > 0);
     (void)atomic_fetch_add(&held->probe->counters.credited, 1);
     if (held->next_page > 0)
         send_pages(held);
 }
 
-static void watch(struct held *held)
+static void watch(struct call_hold *held)
 {
     rpc_call_watch(held->call, &(struct rpc_call_watch){
                                    .context = held, .cancelled = cancelled, .credited = credited});
@@ -180,7 +180,7 @@ static void handle_hold(Probe__Probe_Service *service, const Probe__Text *text,
                         Probe__Text_Closure closure, void *context)
 {
     (void)closure;
-    struct held *held = hold((struct probe *)service, context);
+    struct call_hold *held = hold((struct probe *)service, context);
     held->text = strdup(text->text);
     held->number = text->number;
     if (text->keep)
@@ -192,7 +192,7 @@ static void handle_flow(Probe__Probe_Service *service, const Probe__FlowRequest 
                         Probe__Page_Closure closure, void *context)
 {
     (void)closure;
-    struct held *held = hold((struct probe *)service, context);
+    struct call_hold *held = hold((struct probe *)service, context);
     held->next_page = 1;
     held->last_page = request->pages == 0 ? UINT64_MAX : request->pages;
     held->page_bytes = request->page_bytes;
@@ -582,7 +582,7 @@ static void release(struct probe *probe, void *argument)
 {
     const struct release *what = argument;
     for (size_t i = 0; i < what->count && probe->oldest != NULL; i++) {
-        struct held *held = probe->oldest;
+        struct call_hold *held = probe->oldest;
         if (what->status != STATUS_OK) {
             rpc_call_fail(let_go(held), what->status, 0, "released");
             continue;

@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "probe.h"
-#include "rpc/failed_dials.h"
+#include "rpc/dial_failures.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -126,28 +126,29 @@ static void test_refused__words_of_the_transport(void **state)
     (void)state;
     uint32_t socket = 0;
     assert_int_equal(
-        failed_dials_read("NNG-CONN-FAIL",
-                          "Failed connecting socket<70> to tcp://[::1]:9: Connection refused",
-                          &socket),
+        dial_failures_read("NNG-CONN-FAIL",
+                           "Failed connecting socket<70> to tcp://[::1]:9: Connection refused",
+                           &socket),
         ERROR_REFUSED);
     assert_int_equal(socket, 70);
-    assert_int_equal(failed_dials_read("NNG-CONN-FAIL", "socket<8>: Timed out", &socket),
+    assert_int_equal(dial_failures_read("NNG-CONN-FAIL", "socket<8>: Timed out", &socket),
                      ERROR_TIMEOUT);
     assert_int_equal(socket, 8);
     /* What nng has no words for: EAI_ADDRFAMILY of the resolver, ENETDOWN of the system. */
     assert_int_equal(
-        failed_dials_read("NNG-CONN-FAIL", "socket<8>: Unknown error #268435447", &socket),
+        dial_failures_read("NNG-CONN-FAIL", "socket<8>: Unknown error #268435447", &socket),
         ERROR_NOT_FOUND);
     assert_int_equal(
-        failed_dials_read("NNG-CONN-FAIL", "socket<8>: Unknown error #268435556", &socket),
+        dial_failures_read("NNG-CONN-FAIL", "socket<8>: Unknown error #268435556", &socket),
         ERROR_IO);
-    assert_int_equal(failed_dials_read("NNG-CONN-FAIL", "socket<9>: Bad weather", &socket),
+    assert_int_equal(dial_failures_read("NNG-CONN-FAIL", "socket<9>: Bad weather", &socket),
                      ERROR_IO);
-    assert_int_equal(failed_dials_read("NNG-ACCEPT", "socket<9>: Connection refused", &socket), OK);
-    assert_int_equal(failed_dials_read("NNG-CONN-FAIL", "no number: Timed out", &socket), OK);
-    assert_int_equal(failed_dials_read("NNG-CONN-FAIL", "socket<9>", &socket), OK);
-    assert_int_equal(failed_dials_read("NNG-CONN-FAIL", "", &socket), OK);
-    assert_int_equal(failed_dials_read(NULL, NULL, &socket), OK);
+    assert_int_equal(dial_failures_read("NNG-ACCEPT", "socket<9>: Connection refused", &socket),
+                     OK);
+    assert_int_equal(dial_failures_read("NNG-CONN-FAIL", "no number: Timed out", &socket), OK);
+    assert_int_equal(dial_failures_read("NNG-CONN-FAIL", "socket<9>", &socket), OK);
+    assert_int_equal(dial_failures_read("NNG-CONN-FAIL", "", &socket), OK);
+    assert_int_equal(dial_failures_read(NULL, NULL, &socket), OK);
 }
 
 /* A listener whose queue is full: the kernel drops what comes then, as if the machine had gone. */

@@ -102,7 +102,7 @@ static void test_stream__empty_pages(void **state)
     assert_int_equal(outcome->replies, 3);
 }
 
-struct topped_up {
+struct credit_refill {
     struct client *client;
     uint64_t call;
     uint32_t every;
@@ -110,7 +110,7 @@ struct topped_up {
 
 static void top_up(struct outcome *outcome)
 {
-    struct topped_up *run = outcome->context;
+    struct credit_refill *run = outcome->context;
     if (outcome->replies % run->every == 0)
         rpc_channel_credit(run->client->channel, run->call, run->every);
 }
@@ -124,7 +124,7 @@ static void test_stream__topped_up_flows_on(void **state)
         uint32_t every;
     } cases[] = {{2, 1}, {8, 4}, {RPC_CREDITS_MAX, 16}, {1000, RPC_CREDITS_MAX}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct topped_up run = {.client = &fixture->client, .every = cases[i].every};
+        struct credit_refill run = {.client = &fixture->client, .every = cases[i].every};
         struct outcome *outcome = fresh(fixture);
         outcome->context = &run;
         outcome->then = top_up;
@@ -340,7 +340,7 @@ static void test_cancel__of_a_stream_in_flow(void **state)
 {
     struct fixture *fixture = *state;
     for (int round = 0; round < 50; round++) {
-        struct topped_up run = {.client = &fixture->client, .every = 4};
+        struct credit_refill run = {.client = &fixture->client, .every = 4};
         struct outcome *outcome = fresh(fixture);
         outcome->context = &run;
         outcome->then = top_up;
@@ -549,7 +549,7 @@ static void test_deadline__without_a_connection(void **state)
 
 static void cancel_next(struct outcome *outcome)
 {
-    struct topped_up *run = outcome->context;
+    struct credit_refill *run = outcome->context;
     /* Ends the calls on both sides of this one. */
     rpc_channel_cancel(run->client->channel, run->call - 1);
     rpc_channel_cancel(run->client->channel, run->call + 1);
@@ -561,7 +561,7 @@ static void test_deadline__closure_ends_other_calls(void **state)
     struct fixture *fixture = *state;
     enum { COUNT = 300 };
     static struct outcome outcomes[COUNT];
-    static struct topped_up runs[COUNT];
+    static struct credit_refill runs[COUNT];
     memset(outcomes, 0, sizeof outcomes);
     fixture->client.stub.timeout_ms = 1000;
     for (int i = 0; i < COUNT; i++) {
@@ -569,7 +569,8 @@ static void test_deadline__closure_ends_other_calls(void **state)
         outcomes[i].then = cancel_next;
         fixture->client.stub.timeout_ms = i % 5 == 0 ? 1000000 : 1000;
         client_hold(&fixture->client, "h", &outcomes[i]);
-        runs[i] = (struct topped_up){.client = &fixture->client, .call = fixture->client.stub.call};
+        runs[i] =
+            (struct credit_refill){.client = &fixture->client, .call = fixture->client.stub.call};
     }
     rpc_channel_tick(fixture->client.channel, clock_monotonic_ms() + 500000);
     for (int i = 0; i < COUNT; i++) {
@@ -581,7 +582,7 @@ static void test_deadline__closure_ends_other_calls(void **state)
 
 static void call_again(struct outcome *outcome)
 {
-    struct topped_up *run = outcome->context;
+    struct credit_refill *run = outcome->context;
     if (outcome->result.status == STATUS_DEADLINE_EXCEEDED && run->every < 10) {
         run->every++;
         client_hold(run->client, "again", outcome);
@@ -592,8 +593,8 @@ static void call_again(struct outcome *outcome)
 static void test_deadline__closure_calls_again(void **state)
 {
     struct fixture *fixture = *state;
-    static struct topped_up run;
-    run = (struct topped_up){.client = &fixture->client};
+    static struct credit_refill run;
+    run = (struct credit_refill){.client = &fixture->client};
     struct outcome *outcome = fresh(fixture);
     outcome->context = &run;
     outcome->then = call_again;

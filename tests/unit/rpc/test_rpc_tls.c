@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "harness/sp_peer.h"
 #include "probe.h"
-#include "rpc/greeting.h"
+#include "rpc/handshake.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -412,9 +412,9 @@ static void test_other_program__not_in_the_middle(void **state)
 
 /* ---- the pace of the log ---- */
 
-static struct greeting_failure failure_of(uint32_t host, enum greeting_problem problem)
+static struct handshake_failure failure_of(uint32_t host, enum handshake_problem problem)
 {
-    struct greeting_failure failure = {.problem = problem};
+    struct handshake_failure failure = {.problem = problem};
     struct sockaddr_in *peer = (struct sockaddr_in *)&failure.peer;
     peer->sin_family = AF_INET;
     peer->sin_addr.s_addr = htonl(0xC0000200u + host);
@@ -424,15 +424,15 @@ static struct greeting_failure failure_of(uint32_t host, enum greeting_problem p
 static void test_log__one_line_for_a_host_and_reason(void **state)
 {
     (void)state;
-    const struct greeting_failure plain = failure_of(7, GREETING_PEER_IS_PLAIN);
-    const struct greeting_failure expired = failure_of(7, GREETING_EXPIRED);
-    const struct greeting_failure other = failure_of(8, GREETING_PEER_IS_PLAIN);
+    const struct handshake_failure plain = failure_of(7, HANDSHAKE_PEER_IS_PLAIN);
+    const struct handshake_failure expired = failure_of(7, HANDSHAKE_EXPIRED);
+    const struct handshake_failure other = failure_of(8, HANDSHAKE_PEER_IS_PLAIN);
     for (unsigned i = 0; i < 1000; i++)
-        greeting_log(2625, &plain);
+        handshake_log(2625, &plain);
     assert_int_equal(count_said("peer=192.0.2.7 port=2625 "), 1);
     assert_int_equal(count_said("connection_failed"), 1);
-    greeting_log(2625, &expired);
-    greeting_log(2625, &other);
+    handshake_log(2625, &expired);
+    handshake_log(2625, &other);
     assert_int_equal(count_said("connection_failed"), 3);
 }
 

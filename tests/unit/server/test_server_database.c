@@ -136,16 +136,13 @@ static enum error take(struct fixture *f, const char *change, struct error_text 
     return error;
 }
 
-enum finding {
-    CHECK,
-    START
-}; /* who finds it: only who reads all, or whoever starts with it, too */
+enum finder { CHECK, START }; /* who finds it: only who reads all, or whoever starts with it, too */
 
 static void test_database__one_field_is_not_as_it_should_be(void **state)
 {
     struct fixture *f = *state;
     static const struct {
-        enum finding finding;
+        enum finder finding;
         const char *change;
         const char *word; /* in the sentence */
     } cases[] = {

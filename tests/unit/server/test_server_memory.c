@@ -122,7 +122,7 @@ static void check(const struct fixture *f)
 {
     size_t at = 0;
     for (size_t i = 0; i < f->of_bob.count; i++) {
-        const struct got *got = &f->of_bob.got[i];
+        const struct event_record *got = &f->of_bob.got[i];
         if (got->kind != JACKDAW__EVENT__KIND__MESSAGE)
             continue;
         assert_true(at < f->sent_count);

@@ -5,7 +5,7 @@
 #include "admin/status_report.h"
 #include "replica_fixture.h"
 #include "rpc/server.h"
-#include "server/handle_operator.h"
+#include "server/operator_service.h"
 
 #include <arpa/inet.h>
 #include <jansson.h>
@@ -57,17 +57,18 @@ static struct operator_view view_of(struct replica_fixture *fixture, uint16_t id
                                   .clock = clock_of};
 }
 
-static void fill(struct operator_status *status, struct replica_fixture *fixture, uint16_t id)
+static void fill(struct operator_service_reply *status, struct replica_fixture *fixture,
+                 uint16_t id)
 {
     struct operator_view view = view_of(fixture, id);
-    operator_status_fill(status, &view, &unreachable);
+    operator_service_fill(status, &view, &unreachable);
 }
 
 static void test_status__of_the_master(void **state)
 {
     (void)state;
     struct replica_fixture fixture;
-    struct operator_status status;
+    struct operator_service_reply status;
     replica_fixture_open(&fixture, 3, REPLICA_LOCAL);
     fixture.nodes[3].cut = true; /* misses what is written now */
     replica_fixture_propose(&fixture, 1, 4);
@@ -104,7 +105,7 @@ static void test_status__of_a_slave(void **state)
 {
     (void)state;
     struct replica_fixture fixture;
-    struct operator_status status;
+    struct operator_service_reply status;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     fill(&status, &fixture, 2);
     const Jackdaw__StatusReply *reply = &status.reply;
@@ -121,7 +122,7 @@ static void test_status__without_a_master(void **state)
 {
     (void)state;
     struct replica_fixture fixture;
-    struct operator_status status;
+    struct operator_service_reply status;
     replica_fixture_open(&fixture, 2, REPLICA_QUORUM);
     replica_fixture_kill(&fixture, 1);
     replica_fixture_pass(&fixture, 1000);

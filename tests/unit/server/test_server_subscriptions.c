@@ -112,7 +112,7 @@ static void test_subscriptions_deliver__live_to_every_member_after_the_commit(vo
     assert_int_equal(core_fixture_turn(&f.core), OK);
     assert_int_equal(f.of_ann.count, 1);
     assert_int_equal(f.of_bob.count, 1);
-    const struct got *got = &f.of_bob.got[0];
+    const struct event_record *got = &f.of_bob.got[0];
     assert_int_equal(got->kind, JACKDAW__EVENT__KIND__MESSAGE);
     assert_string_equal(got->text, "hello");
     assert_string_equal(got->room, "lobby");

@@ -32,7 +32,7 @@
 #define ROOMS 5         /* the last one is private: it is person 0's, who never leaves it */
 #define STEPS 1500
 
-struct seen {
+struct message_record {
     uint64_t seq;
     uint64_t room;
     uint64_t number;
@@ -47,7 +47,7 @@ struct person {
     uint64_t account;
     uint64_t
         anchor; /* a session that stays, so that the chat always tells what is for the account */
-    struct seen *seen;
+    struct message_record *seen;
     size_t count;
     size_t capacity;
 };
@@ -99,7 +99,7 @@ static void remember(struct play *play, struct person *person, const struct chat
     bool joined = event->kind == JACKDAW__EVENT__KIND__JOINED && event->account == person->account;
     bool invited =
         event->kind == JACKDAW__EVENT__KIND__INVITED && event->subject == person->account;
-    person->seen[person->count++] = (struct seen){
+    person->seen[person->count++] = (struct message_record){
         .seq = event->position.seq,
         .room = event->room,
         .number = event->number,
@@ -110,7 +110,7 @@ static void remember(struct play *play, struct person *person, const struct chat
     name_room(play, event, person->account, person->seen[person->count - 1].name);
 }
 
-struct telling {
+struct notice_fanout {
     struct play *play;
     const struct chat_event *event;
     uint64_t last; /* the account told last: its sessions follow each other */
@@ -118,7 +118,7 @@ struct telling {
 
 static void tell(void *context, struct chat_session *session)
 {
-    struct telling *telling = context;
+    struct notice_fanout *telling = context;
     uint64_t account = chat_session_account(session);
     if (account == telling->last)
         return;
@@ -130,7 +130,7 @@ static void tell(void *context, struct chat_session *session)
 
 static void on_event(struct core_fixture *core, const struct chat_event *event)
 {
-    struct telling telling = {.play = core->context, .event = event};
+    struct notice_fanout telling = {.play = core->context, .event = event};
     if (event->position.seq != 0)
         chat_each_recipient(core->chat, event, tell, &telling);
 }
@@ -149,7 +149,7 @@ static void on_rolled_back(struct core_fixture *core)
 /* Whether the account came into that room again later: then it may be missing. */
 static bool may_be_missing(const struct person *person, size_t index)
 {
-    const struct seen *seen = &person->seen[index];
+    const struct message_record *seen = &person->seen[index];
     for (size_t i = index + 1; i < person->count; i++)
         if (person->seen[i].enters && person->seen[i].room == seen->room &&
             person->seen[i].seq > seen->seq)
@@ -157,7 +157,7 @@ static bool may_be_missing(const struct person *person, size_t index)
     return false;
 }
 
-static bool matches(const struct seen *seen, const struct got *got)
+static bool matches(const struct message_record *seen, const struct event_record *got)
 {
     bool direct = got->room[0] == '@' || strncmp(got->room, "deleted:", 8) == 0;
     return seen->seq == got->seq && seen->kind == got->kind && seen->number == got->number &&
@@ -171,7 +171,7 @@ static void check(const struct device *device)
     const struct stream_recorder *recorder = &device->recorder;
     size_t at = 0;
     for (size_t i = 0; i < person->count; i++) {
-        const struct seen *seen = &person->seen[i];
+        const struct message_record *seen = &person->seen[i];
         if (seen->seq <= device->start || seen->seq > recorder->cursor.seq)
             continue;
         while (at < recorder->count && recorder->got[at].seq == 0)

@@ -392,7 +392,7 @@ static void test_server__stops_with_everything_under_way(void **state)
 
 /* ---- released before it ran ---- */
 
-struct unrun {
+struct early_release {
     struct server_options options;
     struct address address;
     sem_t opened;
@@ -402,7 +402,7 @@ struct unrun {
 /* As when opening fails after the client address was open: what came in is not handled. */
 static void *open_and_release(void *argument)
 {
-    struct unrun *unrun = argument;
+    struct early_release *unrun = argument;
     struct core core;
     struct error_text why;
     assert_int_equal(core_open(&core, &unrun->options, &why), OK);
@@ -427,7 +427,7 @@ static void test_core_release__with_requests_that_nobody_ran(void **state)
     char *words[] = {(char *)"server", (char *)"--client_address=127.0.0.1:0",
                      (char *)"--internal_address=127.0.0.1:0", data};
     struct error_text why;
-    struct unrun unrun = {.frames = 3};
+    struct early_release unrun = {.frames = 3};
     assert_int_equal(server_options_parse(4, words, &unrun.options, &why), OK);
     (void)sem_init(&unrun.opened, 0, 0);
     pthread_t thread;

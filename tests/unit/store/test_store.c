@@ -218,7 +218,7 @@ static void test_store_commit__of_nothing(void **state)
 }
 
 /* What is read inside a transaction includes what it has written, at any moment. */
-struct writing {
+struct writer {
     struct store *store;
     enum error error;
     atomic_bool is_over;
@@ -226,7 +226,7 @@ struct writing {
 
 static void *write_commit(void *context)
 {
-    struct writing *writing = context;
+    struct writer *writing = context;
     writing->error = store_commit_write(writing->store);
     atomic_store(&writing->is_over, true);
     return NULL;
@@ -261,7 +261,7 @@ static void test_store_commit__in_parts(void **state)
     struct fixture *fixture = *state;
     struct store *store = fixture->store;
     for (uint64_t n = 1; n <= 40; n++) {
-        struct writing writing = {.store = store};
+        struct writer writing = {.store = store};
         pthread_t thread;
         assert_ok(store, store_begin(store));
         assert_ok(store, work_write(store, n));
@@ -1355,7 +1355,7 @@ static void test_store_snapshot_take__no_such_folder(void **state)
 
 #define COPIES 6
 
-struct copying {
+struct copy_thread {
     struct store *reader;
     char folders[COPIES][TEST_PATH_SIZE];
     struct position positions[COPIES];
@@ -1365,7 +1365,7 @@ struct copying {
 
 static void *take_copies(void *context)
 {
-    struct copying *copying = context;
+    struct copy_thread *copying = context;
     for (size_t i = 0; i < COPIES && copying->error == OK; i++) {
         char path[TEST_PATH_SIZE + 16];
         (void)snprintf(path, sizeof path, "%s/%s", copying->folders[i], STORE_FILE_NAME);
@@ -1380,7 +1380,7 @@ static void test_store_snapshot_take__by_a_reader_beside_the_writer(void **state
 {
     struct fixture *fixture = *state;
     struct store *store = fixture->store;
-    static struct copying copying;
+    static struct copy_thread copying;
     struct error_text why;
     pthread_t thread;
     uint64_t n = 0;
@@ -1409,7 +1409,7 @@ static void test_store_snapshot_take__by_a_reader_beside_the_writer(void **state
 
 static void *take_one_copy(void *context)
 {
-    struct copying *copying = context;
+    struct copy_thread *copying = context;
     char path[TEST_PATH_SIZE + 16];
     (void)snprintf(path, sizeof path, "%s/copy", copying->folders[0]);
     while (copying->error == OK)
@@ -1422,7 +1422,7 @@ static void test_store_cancel__a_snapshot(void **state)
 {
     struct fixture *fixture = *state;
     struct store *store = fixture->store;
-    static struct copying copying;
+    static struct copy_thread copying;
     struct error_text why;
     pthread_t thread;
     for (uint64_t n = 1; n <= 60; n++)

@@ -685,7 +685,7 @@ static void test_store_open_reader__of_a_store_in_memory(void **state)
     store_close(store);
 }
 
-struct reading {
+struct read_thread {
     struct store *store;
     atomic_bool is_over;
     enum error error;
@@ -709,7 +709,7 @@ static enum error tally_event(void *context, const struct timeline_row *row)
 /* Each read finds whole batches, and knows the epoch of whatever it finds. */
 static void *read_on(void *context)
 {
-    struct reading *reading = context;
+    struct read_thread *reading = context;
     do {
         struct tally tally = {0};
         reading->error = store_events_after(reading->store, test_id(2), 0, UINT64_MAX, SIZE_MAX,
@@ -728,7 +728,7 @@ static void test_store_open_reader__in_a_thread_of_its_own(void **state)
 {
     struct fixture *fixture = *state;
     struct store *store = open_store(fixture->folder);
-    struct reading reading = {.error = OK};
+    struct read_thread reading = {.error = OK};
     struct error_text why;
     pthread_t thread;
     assert_int_equal(store_open_reader(&reading.store, store, &why), OK);
@@ -770,7 +770,7 @@ static enum error add_much(struct store *store, uint64_t seq)
 
 static void *read_much(void *context)
 {
-    struct reading *reading = context;
+    struct read_thread *reading = context;
     while (reading->error == OK && !atomic_load(&reading->is_over)) {
         struct tally tally = {0};
         reading->error =
@@ -784,7 +784,7 @@ static void test_store_commit__the_wal_stays_small_beside_a_reader(void **state)
 {
     struct fixture *fixture = *state;
     struct store *store = open_store(fixture->folder);
-    struct reading reading = {.error = OK};
+    struct read_thread reading = {.error = OK};
     struct error_text why;
     struct stat wal;
     char path[TEST_PATH_SIZE];
@@ -930,7 +930,7 @@ static void test_error_from_sqlite__every_class(void **state)
         {12345, 0, ERROR_INTERNAL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        assert_int_equal(error_from_sqlite(cases[i].code, cases[i].number), cases[i].error);
+        assert_int_equal(query_error_from_sqlite(cases[i].code, cases[i].number), cases[i].error);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "server/handle_operator.h"
+#include "server/operator_service.h"
 
 #include "version.h"
 
@@ -31,7 +31,7 @@ static uint64_t goal_of(const struct operator_view *view)
                                                          : view->committed.seq;
 }
 
-static void add_member(struct operator_status *out, const struct operator_view *view,
+static void add_member(struct operator_service_reply *out, const struct operator_view *view,
                        const struct replica_member *member, void *context)
 {
     size_t index = out->reply.n_members++;
@@ -68,8 +68,8 @@ static void set_master(Jackdaw__StatusReply *reply, const struct replica *replic
         reply->master_client = (char *)client;
 }
 
-void operator_status_fill(struct operator_status *out, const struct operator_view *view,
-                          void *context)
+void operator_service_fill(struct operator_service_reply *out, const struct operator_view *view,
+                           void *context)
 {
     const struct replica *replica = view->replica;
     Jackdaw__StatusReply *reply = &out->reply;
@@ -105,9 +105,9 @@ static void handle_status(Jackdaw__Operator_Service *service, const Jackdaw__Sta
     (void)request;
     struct operator_service *operator_service = (struct operator_service *)service;
     struct operator_view view = {.replica = NULL};
-    struct operator_status status;
+    struct operator_service_reply status;
     operator_service->fill_status(operator_service->context, &view);
-    operator_status_fill(&status, &view, operator_service->context);
+    operator_service_fill(&status, &view, operator_service->context);
     closure(&status.reply, closure_data);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "rpc/greeting.h"
+#include "rpc/handshake.h"
 
 #include "base/clock.h"
 #include "base/log_pace.h"
@@ -19,60 +19,60 @@
 
 /* ---- sentences ---- */
 
-static const char *const dial_texts[GREETING_PROBLEMS] = {
-    [GREETING_OK] = "",
-    [GREETING_OTHER_AUTHORITY] =
+static const char *const dial_texts[HANDSHAKE_PROBLEMS] = {
+    [HANDSHAKE_OK] = "",
+    [HANDSHAKE_OTHER_AUTHORITY] =
         "its certificate is not signed by an authority in the file that --tls_ca names",
-    [GREETING_OTHER_HOST] = "its certificate is for another host name than the one dialled",
-    [GREETING_EXPIRED] = "its certificate has expired: renew it on the server",
-    [GREETING_NOT_YET_VALID] =
+    [HANDSHAKE_OTHER_HOST] = "its certificate is for another host name than the one dialled",
+    [HANDSHAKE_EXPIRED] = "its certificate has expired: renew it on the server",
+    [HANDSHAKE_NOT_YET_VALID] =
         "its certificate is not valid yet: compare the clocks of this machine and the server's",
-    [GREETING_NO_COMMON_VERSION] = "it does not offer TLS 1.3, the only version used here",
-    [GREETING_PEER_IS_PLAIN] = "it does not use TLS: leave out tls+tcp://",
-    [GREETING_PEER_USES_TLS] = "it uses TLS: put tls+tcp:// before the address",
-    [GREETING_OTHER_PROGRAM] = "another program answers there, not a Jackdaw server",
-    [GREETING_TLS_FAILED] = "the TLS handshake fails",
+    [HANDSHAKE_NO_COMMON_VERSION] = "it does not offer TLS 1.3, the only version used here",
+    [HANDSHAKE_PEER_IS_PLAIN] = "it does not use TLS: leave out tls+tcp://",
+    [HANDSHAKE_PEER_USES_TLS] = "it uses TLS: put tls+tcp:// before the address",
+    [HANDSHAKE_OTHER_PROGRAM] = "another program answers there, not a Jackdaw server",
+    [HANDSHAKE_TLS_FAILED] = "the TLS handshake fails",
 };
 
-static const char *const accept_texts[GREETING_PROBLEMS] = {
-    [GREETING_OK] = "",
-    [GREETING_OTHER_AUTHORITY] =
+static const char *const accept_texts[HANDSHAKE_PROBLEMS] = {
+    [HANDSHAKE_OK] = "",
+    [HANDSHAKE_OTHER_AUTHORITY] =
         "the client does not trust the authority of this server's certificate: compare its "
         "--tls_ca with --tls_cert",
-    [GREETING_OTHER_HOST] = "the client refuses this server's certificate: it is for another host "
-                            "name than the one that the client dials",
-    [GREETING_EXPIRED] = "the client finds this server's certificate expired: renew it, then send "
-                         "SIGHUP",
-    [GREETING_NOT_YET_VALID] = "the client does not accept this server's certificate: it may not "
-                               "be valid yet by the client's clock",
-    [GREETING_NO_COMMON_VERSION] = "the client does not offer TLS 1.3, the only version used here",
-    [GREETING_PEER_IS_PLAIN] =
+    [HANDSHAKE_OTHER_HOST] = "the client refuses this server's certificate: it is for another host "
+                             "name than the one that the client dials",
+    [HANDSHAKE_EXPIRED] = "the client finds this server's certificate expired: renew it, then send "
+                          "SIGHUP",
+    [HANDSHAKE_NOT_YET_VALID] = "the client does not accept this server's certificate: it may not "
+                                "be valid yet by the client's clock",
+    [HANDSHAKE_NO_COMMON_VERSION] = "the client does not offer TLS 1.3, the only version used here",
+    [HANDSHAKE_PEER_IS_PLAIN] =
         "the client does not use TLS and this port does: its address needs tls+tcp://",
-    [GREETING_PEER_USES_TLS] =
+    [HANDSHAKE_PEER_USES_TLS] =
         "the client uses TLS and this port does not: leave out tls+tcp:// in its address",
-    [GREETING_OTHER_PROGRAM] = "what it sends is not Jackdaw's protocol: another program",
-    [GREETING_TLS_FAILED] = "the TLS handshake fails",
+    [HANDSHAKE_OTHER_PROGRAM] = "what it sends is not Jackdaw's protocol: another program",
+    [HANDSHAKE_TLS_FAILED] = "the TLS handshake fails",
 };
 
-static void write_text(const struct greeting_failure *failure, const char *sentence,
-                       char text[static GREETING_TEXT_SIZE])
+static void write_text(const struct handshake_failure *failure, const char *sentence,
+                       char text[static HANDSHAKE_TEXT_SIZE])
 {
     char detail[96];
-    (void)snprintf(text, GREETING_TEXT_SIZE, "%s", sentence);
-    if (failure->problem != GREETING_TLS_FAILED || failure->tls_error == 0)
+    (void)snprintf(text, HANDSHAKE_TEXT_SIZE, "%s", sentence);
+    if (failure->problem != HANDSHAKE_TLS_FAILED || failure->tls_error == 0)
         return;
     mbedtls_strerror(failure->tls_error, detail, sizeof detail);
-    (void)snprintf(text, GREETING_TEXT_SIZE, "%s (%s)", sentence, detail);
+    (void)snprintf(text, HANDSHAKE_TEXT_SIZE, "%s (%s)", sentence, detail);
 }
 
-void greeting_dial_text(const struct greeting_failure *failure,
-                        char text[static GREETING_TEXT_SIZE])
+void handshake_dial_text(const struct handshake_failure *failure,
+                         char text[static HANDSHAKE_TEXT_SIZE])
 {
     write_text(failure, dial_texts[failure->problem], text);
 }
 
-void greeting_accept_text(const struct greeting_failure *failure,
-                          char text[static GREETING_TEXT_SIZE])
+void handshake_accept_text(const struct handshake_failure *failure,
+                           char text[static HANDSHAKE_TEXT_SIZE])
 {
     write_text(failure, accept_texts[failure->problem], text);
 }
@@ -80,9 +80,9 @@ void greeting_accept_text(const struct greeting_failure *failure,
 /* ---- plain connections ---- */
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* protects watches */
-static struct greeting_watch *watches;
+static struct handshake_watch *watches;
 
-void greeting_watch(struct greeting_watch *watch)
+void handshake_watch(struct handshake_watch *watch)
 {
     (void)pthread_mutex_lock(&mutex);
     watch->next = watches;
@@ -90,10 +90,10 @@ void greeting_watch(struct greeting_watch *watch)
     (void)pthread_mutex_unlock(&mutex);
 }
 
-void greeting_forget(struct greeting_watch *watch)
+void handshake_forget(struct handshake_watch *watch)
 {
     (void)pthread_mutex_lock(&mutex);
-    for (struct greeting_watch **link = &watches; *link != NULL; link = &(*link)->next) {
+    for (struct handshake_watch **link = &watches; *link != NULL; link = &(*link)->next) {
         if (*link == watch) {
             *link = watch->next;
             break;
@@ -140,7 +140,7 @@ static bool may_be_host(const char *host, const struct sockaddr_storage *address
     return true;
 }
 
-static bool concerns(const struct greeting_watch *watch, const struct sockaddr_storage *local,
+static bool concerns(const struct handshake_watch *watch, const struct sockaddr_storage *local,
                      const struct sockaddr_storage *peer)
 {
     if (watch->listens)
@@ -150,7 +150,7 @@ static bool concerns(const struct greeting_watch *watch, const struct sockaddr_s
 
 static void report(int descriptor, const uint8_t *bytes)
 {
-    struct greeting_failure failure = {.problem = GREETING_OTHER_PROGRAM};
+    struct handshake_failure failure = {.problem = HANDSHAKE_OTHER_PROGRAM};
     struct sockaddr_storage local = {.ss_family = AF_UNSPEC};
     socklen_t peer_size = sizeof failure.peer;
     socklen_t local_size = sizeof local;
@@ -158,9 +158,9 @@ static void report(int descriptor, const uint8_t *bytes)
         getsockname(descriptor, (struct sockaddr *)&local, &local_size) != 0)
         return;
     if (bytes[0] == TLS_HANDSHAKE || bytes[0] == TLS_ALERT)
-        failure.problem = GREETING_PEER_USES_TLS;
+        failure.problem = HANDSHAKE_PEER_USES_TLS;
     (void)pthread_mutex_lock(&mutex);
-    for (struct greeting_watch *watch = watches; watch != NULL; watch = watch->next)
+    for (struct handshake_watch *watch = watches; watch != NULL; watch = watch->next)
         if (concerns(watch, &local, &failure.peer))
             watch->failed(watch->context, &failure);
     (void)pthread_mutex_unlock(&mutex);
@@ -196,13 +196,13 @@ ssize_t __wrap_readv(int descriptor, const struct iovec *parts, int count)
 
 /* ---- the log ---- */
 
-void greeting_log(uint16_t port, const struct greeting_failure *failure)
+void handshake_log(uint16_t port, const struct handshake_failure *failure)
 {
     char host[INET6_ADDRSTRLEN];
-    char reason[GREETING_TEXT_SIZE];
-    char key[INET6_ADDRSTRLEN + GREETING_TEXT_SIZE + 8];
+    char reason[HANDSHAKE_TEXT_SIZE];
+    char key[INET6_ADDRSTRLEN + HANDSHAKE_TEXT_SIZE + 8];
     host_of(&failure->peer, host);
-    greeting_accept_text(failure, reason);
+    handshake_accept_text(failure, reason);
     (void)snprintf(key, sizeof key, "%s %u %s", host, (unsigned)port, reason);
     log_warning_paced(key, "rpc", "connection_failed", log_string("peer", host),
                       log_number("port", port), log_string("reason", reason));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* failed_dials.h - hears of connects that failed. nng tells of them in its log only, so this reads
+/* dial_failures.h - hears of connects that failed. nng tells of them in its log only, so this reads
  * there; where its words should change one day, nothing is heard. Private to src/rpc. */
-#ifndef JACKDAW_RPC_FAILED_DIALS_H
-#define JACKDAW_RPC_FAILED_DIALS_H
+#ifndef JACKDAW_RPC_DIAL_FAILURES_H
+#define JACKDAW_RPC_DIAL_FAILURES_H
 
 #include "base/error.h"
 
@@ -17,11 +17,11 @@ struct dial_watch {
     struct dial_watch *next;
 };
 
-/* From here on, until failed_dials_forget has returned, failed is called. Any thread. */
-void failed_dials_watch(struct dial_watch *watch);
-void failed_dials_forget(struct dial_watch *watch); /* also of one that does not watch */
+/* From here on, until dial_failures_forget has returned, failed is called. Any thread. */
+void dial_failures_watch(struct dial_watch *watch);
+void dial_failures_forget(struct dial_watch *watch); /* also of one that does not watch */
 
 /* The error that a line of nng's log tells of, and the socket; OK: it tells of none. For tests. */
-enum error failed_dials_read(const char *id, const char *text, uint32_t *socket);
+enum error dial_failures_read(const char *id, const char *text, uint32_t *socket);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* handle_operator.h - the Operator service (proto/spec.proto): how the cluster is, as this server
+/* operator_service.h - the Operator service (proto/spec.proto): how the cluster is, as this server
  * knows it. Every server answers, also without a master. Core thread only. */
-#ifndef JACKDAW_SERVER_HANDLE_OPERATOR_H
-#define JACKDAW_SERVER_HANDLE_OPERATOR_H
+#ifndef JACKDAW_SERVER_OPERATOR_SERVICE_H
+#define JACKDAW_SERVER_OPERATOR_SERVICE_H
 
 #include "base/error.h"
 #include "replication/replica.h"
@@ -49,7 +49,7 @@ enum error operator_service_register(struct operator_service *operator_service,
                                      struct rpc_server *server);
 
 /* A reply with the storage for its parts. Not to be moved. */
-struct operator_status {
+struct operator_service_reply {
     Jackdaw__StatusReply reply;
     Jackdaw__StatusReply__Member *list[REPLICA_MEMBERS_MAX];
     Jackdaw__StatusReply__Member members[REPLICA_MEMBERS_MAX];
@@ -59,7 +59,7 @@ struct operator_status {
 };
 
 /* Fills *out; strings are borrowed from the replica. Exposed for tests. */
-void operator_status_fill(struct operator_status *out, const struct operator_view *view,
-                          void *context);
+void operator_service_fill(struct operator_service_reply *out, const struct operator_view *view,
+                           void *context);
 
 #endif

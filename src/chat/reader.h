@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* plan.h - what chat_read is to read. Self-contained: it is carried out on another thread while
+/* reader.h - what chat_read is to read. Self-contained: it is carried out on another thread while
  * the chat goes on. */
-#ifndef JACKDAW_CHAT_PLAN_H
-#define JACKDAW_CHAT_PLAN_H
+#ifndef JACKDAW_CHAT_READER_H
+#define JACKDAW_CHAT_READER_H
 
 #include "chat/chat.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "rpc/failed_dials.h"
+#include "rpc/dial_failures.h"
 
 #include "rpc/transport.h"
 
@@ -27,7 +27,7 @@ static enum error error_of(const char *reason)
 }
 
 /* "Failed connecting socket<7> to tcp://192.0.2.7:2625: Connection refused" */
-enum error failed_dials_read(const char *id, const char *text, uint32_t *socket)
+enum error dial_failures_read(const char *id, const char *text, uint32_t *socket)
 {
     static const char before_number[] = "socket<";
     if (id == NULL || text == NULL || strcmp(id, "NNG-CONN-FAIL") != 0)
@@ -46,7 +46,7 @@ static void on_line(nng_log_level level, nng_log_facility facility, const char *
     (void)level;
     (void)facility;
     uint32_t socket = 0;
-    enum error error = failed_dials_read(id, text, &socket);
+    enum error error = dial_failures_read(id, text, &socket);
     if (error == OK)
         return;
     (void)pthread_mutex_lock(&mutex);
@@ -62,7 +62,7 @@ static void install(void)
     nng_log_set_logger(on_line);
 }
 
-void failed_dials_watch(struct dial_watch *watch)
+void dial_failures_watch(struct dial_watch *watch)
 {
     (void)pthread_once(&installed, install);
     (void)pthread_mutex_lock(&mutex);
@@ -71,7 +71,7 @@ void failed_dials_watch(struct dial_watch *watch)
     (void)pthread_mutex_unlock(&mutex);
 }
 
-void failed_dials_forget(struct dial_watch *watch)
+void dial_failures_forget(struct dial_watch *watch)
 {
     (void)pthread_mutex_lock(&mutex);
     for (struct dial_watch **link = &watches; *link != NULL; link = &(*link)->next) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* tls.c - certificates and keys from files, checked before anybody connects. */
+/* transport_tls.c - certificates and keys from files, checked before anybody connects. */
 #include "base/log.h"
 #include "rpc/tls_engine.h"
 #include "rpc/transport.h"
@@ -173,7 +173,7 @@ static enum error check_files(const struct tls_files *files, const char *server_
 }
 
 enum error transport_tls_open(struct tls_endpoint **out, const struct tls_files *files,
-                              const char *server_name, greeting_failed *failed, void *context,
+                              const char *server_name, handshake_failed *failed, void *context,
                               struct error_text *why)
 {
     struct tls_credentials *credentials = NULL;

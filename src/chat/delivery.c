@@ -65,14 +65,15 @@ void chat_note_delivered(struct chat *chat, struct chat_session *session, uint64
 
 bool chat_propose_delivered(struct chat *chat, struct chat_call *call)
 {
-    call_begin(call);
+    chat_call_begin(call);
     size_t count = 0;
     for (const struct account *account = chat->state.dirty;
          account != NULL && count < ACCOUNTS_PER_DELTA; account = account->dirty_next)
         count++;
     if (count == 0)
         return false;
-    Jackdaw__Delivered *delivered = arena_message(call->arena, &jackdaw__delivered__descriptor);
+    Jackdaw__Delivered *delivered =
+        chat_arena_message(call->arena, &jackdaw__delivered__descriptor);
     uint64_t *accounts = arena_alloc(call->arena, count * sizeof *accounts);
     uint64_t *seqs = arena_alloc(call->arena, count * sizeof *seqs);
     if (delivered == NULL || accounts == NULL || seqs == NULL)
@@ -85,13 +86,14 @@ bool chat_propose_delivered(struct chat *chat, struct chat_call *call)
     delivered->n_accounts = delivered->n_seqs = count;
     delivered->accounts = accounts;
     delivered->seqs = seqs;
-    return call_propose(chat, call, 0, JACKDAW__DELTA__CHANGE_DELIVERED, delivered) == CHAT_PROPOSE;
+    return chat_call_propose(chat, call, 0, JACKDAW__DELTA__CHANGE_DELIVERED, delivered) ==
+           CHAT_PROPOSE;
 }
 
 /* ---- undelivered ---- */
 
-bool member_window(const struct member *member, uint64_t after_seq, uint64_t until_seq,
-                   uint64_t *from, uint64_t *to)
+bool delivery_window(const struct member *member, uint64_t after_seq, uint64_t until_seq,
+                     uint64_t *from, uint64_t *to)
 {
     if (member->since_seq == 0)
         return false;
@@ -102,12 +104,13 @@ bool member_window(const struct member *member, uint64_t after_seq, uint64_t unt
     return *from < *to;
 }
 
-enum error count_undelivered(struct chat *chat, const struct member *member, uint64_t *count)
+enum error delivery_count_undelivered(struct chat *chat, const struct member *member,
+                                      uint64_t *count)
 {
     *count = 0;
     const struct room *room = member->room;
     uint64_t from, to;
-    if (!member_window(member, member->account->noted_seq, UINT64_MAX, &from, &to))
+    if (!delivery_window(member, member->account->noted_seq, UINT64_MAX, &from, &to))
         return OK;
     uint64_t first = 0;
     uint64_t last = room->last_number;
@@ -125,9 +128,9 @@ static enum error add_undelivered(struct chat *chat, const struct member *member
                                   struct arena *arena, uint64_t messages,
                                   Jackdaw__Undelivered **out)
 {
-    Jackdaw__Undelivered *entry = arena_message(arena, &jackdaw__undelivered__descriptor);
+    Jackdaw__Undelivered *entry = chat_arena_message(arena, &jackdaw__undelivered__descriptor);
     char *name =
-        conversation_name(chat, member->room, member->room->id, member->account->id, arena);
+        resolve_conversation_name(chat, member->room, member->room->id, member->account->id, arena);
     if (entry == NULL || name == NULL)
         return ERROR_NO_MEMORY;
     entry->room = name;
@@ -142,15 +145,16 @@ static Jackdaw__Undelivered **new_list(size_t conversations, struct arena *arena
     return arena_alloc(arena, most * sizeof(Jackdaw__Undelivered *));
 }
 
-enum error list_undelivered(struct chat *chat, const struct account *account, struct arena *arena,
-                            Jackdaw__Undelivered ***list, size_t *count, uint64_t *total)
+enum error delivery_list_undelivered(struct chat *chat, const struct account *account,
+                                     struct arena *arena, Jackdaw__Undelivered ***list,
+                                     size_t *count, uint64_t *total)
 {
     Jackdaw__Undelivered **entries = NULL;
     size_t found = 0;
     uint64_t sum = 0;
     for (uint32_t i = 0; i < account->memberships_count; i++) {
         uint64_t messages;
-        enum error error = count_undelivered(chat, account->memberships[i], &messages);
+        enum error error = delivery_count_undelivered(chat, account->memberships[i], &messages);
         if (error != OK)
             return error;
         sum += messages;
