@@ -17,14 +17,14 @@ static const struct option_spec specs[] = {
      .fallback = "127.0.0.1:2625",
      .greedy = true,
      .group = "Servers",
-     .help = "servers to talk to, as host:port or tls+tcp://host:port, whichever answers; further "
-             "ones are learned from them",
+     .help = "servers, as host:port or tls+tcp://host:port; the client uses one that answers, and "
+             "learns further addresses from it",
      FIELD(addresses)},
     {.name = "tls_ca",
      .kind = OPTION_STRING,
      .argument = "FILE",
      .group = "Servers",
-     .help = "certificates (PEM) that servers with TLS are checked against",
+     .help = "authorities (PEM) for the certificates of servers with TLS",
      FIELD(tls_ca)},
     {.name = "timeout",
      .kind = OPTION_UNSIGNED,
@@ -33,8 +33,8 @@ static const struct option_spec specs[] = {
      .min = 1,
      .max = 86400,
      .group = "Servers",
-     .help = "at the end of piped input, how long to wait for servers that do not answer before "
-             "what is unsent fails",
+     .help = "at the end of piped input, how long to wait for an answer before unsent messages "
+             "fail",
      FIELD(timeout_s)},
     {.name = "user",
      .letter = 'u',
@@ -46,26 +46,27 @@ static const struct option_spec specs[] = {
     {.name = "register",
      .kind = OPTION_FLAG,
      .group = "Who and where",
-     .help = "make the account of -u first if it is not there",
+     .help = "create the account of -u if it does not exist",
      .private_line = true,
      FIELD(make_account)},
     {.name = "password_file",
      .kind = OPTION_STRING,
      .argument = "FILE",
      .group = "Who and where",
-     .help = "the password is the first line of this file; without it a terminal is asked",
+     .help = "the password is the first line of this file; without the option the client asks on "
+             "the terminal",
      FIELD(password_file)},
     {.name = "replace",
      .kind = OPTION_FLAG,
      .group = "Who and where",
-     .help = "where all devices of -u are logged in, end the one that was not heard of for longest",
+     .help = "if all devices of -u are logged in, end the one that has been silent for longest",
      FIELD(replace)},
     {.name = "state",
      .kind = OPTION_STRING,
      .argument = "FILE",
      .group = "Who and where",
-     .help = "keep session, unanswered requests and cursor in this file, so that a client that is "
-             "killed goes on where it was; one file for each client",
+     .help = "keep session, unanswered requests and cursor in this file, so that a killed client "
+             "can resume; each client needs its own file",
      FIELD(state)},
     {.name = "room",
      .letter = 'r',
@@ -82,8 +83,7 @@ static const struct option_spec specs[] = {
     {.name = "json",
      .kind = OPTION_FLAG,
      .group = "Screen",
-     .help = "for programs: commands on standard input, one JSON object per line on standard "
-             "output",
+     .help = "for programs: read commands from standard input, print one JSON object per line",
      FIELD(json)},
     {.name = "log_level",
      .kind = OPTION_CHOICE,
@@ -91,19 +91,19 @@ static const struct option_spec specs[] = {
      .fallback = "error",
      .parse = parse_level,
      .group = "Other",
-     .help = "what is logged on standard error",
+     .help = "lowest level that is logged on standard error",
      FIELD(log_level)},
     {.name = "help",
      .letter = 'h',
      .kind = OPTION_FLAG,
      .group = "Other",
-     .help = "print this",
+     .help = "print this and exit",
      .private_line = true,
      FIELD(help)},
     {.name = "version",
      .kind = OPTION_FLAG,
      .group = "Other",
-     .help = "print the version",
+     .help = "print the version and exit",
      .private_line = true,
      FIELD(version)},
     {.name = NULL},
@@ -128,7 +128,7 @@ enum error settings_parse(int argc, char *const *argv, struct settings *settings
     for (size_t i = 0; i < settings->addresses.count; i++)
         tls = tls || settings->addresses.items[i].tls;
     if (tls && settings->tls_ca == NULL)
-        wrong = "an address with tls+tcp:// needs --tls_ca, to check who answers there";
+        wrong = "an address with tls+tcp:// needs --tls_ca, to check the server's certificate";
     else if (settings->make_account && settings->user == NULL)
         wrong = "--register needs -u: whose account?";
     else if (settings->replace && settings->user == NULL)

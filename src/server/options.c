@@ -106,13 +106,13 @@ static const struct option_spec specs[] = {
      .argument = "FOLDER",
      .fallback = "data",
      .group = "The server",
-     .help = "where it keeps its database: in FOLDER/ID",
+     .help = "folder of the database, which is in FOLDER/ID",
      FIELD(data_dir)},
     {.name = "advertise_host",
      .kind = OPTION_STRING,
      .argument = "HOST",
      .group = "The server",
-     .help = "host that clients are told to find this server at, if not that of the client address",
+     .help = "host that the server announces to clients, if not that of the client address",
      FIELD(cluster.advertise_host)},
     {.name = "log_keep",
      .kind = OPTION_UNSIGNED,
@@ -121,7 +121,7 @@ static const struct option_spec specs[] = {
      .min = 1000,
      .max = 1000000000,
      .group = "The server",
-     .help = "changes kept in the log for other servers to catch up with",
+     .help = "changes kept in the log, for servers that return",
      FIELD(cluster.log_keep)},
 
     {.name = "master_address",
@@ -137,8 +137,8 @@ static const struct option_spec specs[] = {
      .fallback = "1000",
      .max = 600000,
      .group = "The cluster",
-     .help = "how long a master without data looks for a cluster, at --master_address and by "
-             "listening for members that look for it, before it founds one",
+     .help = "how long a master without data looks for a cluster before it founds one: it asks at "
+             "--master_address, and listens for calls of members",
      FIELD(cluster.founding_wait_ms)},
     {.name = "durability",
      .kind = OPTION_CHOICE,
@@ -146,16 +146,16 @@ static const struct option_spec specs[] = {
      .fallback = "all",
      .parse = parse_durability,
      .group = "The cluster",
-     .help = "where a message is on the disk before it is acknowledged: on every server in sync, "
-             "on a majority, on the master; the same on every server",
+     .help = "a message is acknowledged when it is on the disks of all servers in sync, of a "
+             "quorum, or of the master (local); must be the same on every server",
      FIELD(cluster.durability)},
     {.name = "feed_address",
      .kind = OPTION_CHOICE,
      .argument = "ADDRESS",
      .parse = parse_given,
      .group = "The cluster",
-     .help = "where other servers listen to what this one writes as master; if not given, the host "
-             "of the internal address and any free port",
+     .help = "address where other servers subscribe to this server as master; default: the host "
+             "of the internal address, and any free port",
      FIELD(cluster.feed_address)},
     {.name = "ping_interval",
      .kind = OPTION_UNSIGNED,
@@ -164,7 +164,7 @@ static const struct option_spec specs[] = {
      .min = 10,
      .max = 60000,
      .group = "The cluster",
-     .help = "how often a slave asks whether its master is there",
+     .help = "how often a slave pings its master",
      FIELD(cluster.ping_interval_ms)},
     {.name = "ping_timeout",
      .kind = OPTION_UNSIGNED,
@@ -173,8 +173,7 @@ static const struct option_spec specs[] = {
      .min = 20,
      .max = 600000,
      .group = "The cluster",
-     .help = "a server that was not heard for this long is taken for lost; at least two ping "
-             "intervals",
+     .help = "a server that is silent for this long counts as lost; at least two ping intervals",
      FIELD(cluster.ping_timeout_ms)},
     {.name = "ack_timeout",
      .kind = OPTION_UNSIGNED,
@@ -183,7 +182,7 @@ static const struct option_spec specs[] = {
      .min = 20,
      .max = 600000,
      .group = "The cluster",
-     .help = "a slave that has not written for this long is no longer waited for; at least the "
+     .help = "the master no longer waits for a slave without an ack for this long; at least the "
              "ping timeout",
      FIELD(cluster.ack_timeout_ms)},
     {.name = "disk_timeout",
@@ -193,12 +192,13 @@ static const struct option_spec specs[] = {
      .min = 100,
      .max = 600000,
      .group = "The cluster",
-     .help = "a master whose disk has not finished a write for this long is replaced",
+     .help = "another server replaces a master whose disk does not finish a write within this "
+             "time",
      FIELD(cluster.disk_timeout_ms)},
     {.name = "forward",
      .kind = OPTION_FLAG,
      .group = "The cluster",
-     .help = "as a slave, carry clients' requests to the master instead of sending clients there",
+     .help = "as a slave, forward requests to the master instead of redirecting clients",
      FIELD(forward)},
 
     {.name = "max_sessions",
@@ -226,7 +226,7 @@ static const struct option_spec specs[] = {
      .min = 0,
      .max = CHAT_PAGE_EVENTS,
      .group = "Limits",
-     .help = "messages shown when somebody joins a room",
+     .help = "messages that a user sees when joining a room",
      FIELD(limits.history_on_join)},
     {.name = "max_user_rooms",
      .kind = OPTION_UNSIGNED,
@@ -271,7 +271,7 @@ static const struct option_spec specs[] = {
      .min = 100,
      .max = 86400000,
      .group = "Limits",
-     .help = "a device that was not heard for this long no longer counts as logged in",
+     .help = "a device that is silent for this long no longer counts as logged in",
      FIELD(limits.session_silence_ms)},
     {.name = "idle_timeout",
      .kind = OPTION_UNSIGNED,
@@ -280,7 +280,7 @@ static const struct option_spec specs[] = {
      .min = 1000,
      .max = 86400000,
      .group = "Limits",
-     .help = "a connection that was silent for this long is closed",
+     .help = "the server closes a connection that is silent for this long",
      FIELD(idle_timeout_ms)},
 
     {.name = "tls_cert",
@@ -299,8 +299,8 @@ static const struct option_spec specs[] = {
      .kind = OPTION_STRING,
      .argument = "FILE",
      .group = "Security",
-     .help = "certificate authority (PEM) that other servers' tls+tcp:// client addresses are "
-             "checked against, with --forward or --status",
+     .help = "certificate authority (PEM) for the tls+tcp:// client addresses of other servers, "
+             "used with --forward and --status",
      FIELD(tls_ca)},
     {.name = "password_cost",
      .kind = OPTION_CHOICE,
@@ -317,7 +317,7 @@ static const struct option_spec specs[] = {
      .fallback = "info",
      .parse = parse_level,
      .group = "Log",
-     .help = "what is logged",
+     .help = "lowest level that is logged",
      FIELD(log_level)},
     {.name = "log_format",
      .kind = OPTION_CHOICE,
@@ -325,13 +325,13 @@ static const struct option_spec specs[] = {
      .fallback = "text",
      .parse = parse_format,
      .group = "Log",
-     .help = "how it is written",
+     .help = "format of the log",
      FIELD(log_format)},
     {.name = "log_file",
      .kind = OPTION_STRING,
      .argument = "FILE",
      .group = "Log",
-     .help = "where it is appended, instead of standard error; SIGHUP opens it anew",
+     .help = "file to which the log is appended, instead of standard error; SIGHUP reopens it",
      FIELD(log_file)},
 
     {.name = "status",
@@ -340,7 +340,8 @@ static const struct option_spec specs[] = {
      .private_line = true,
      .group = "For operators (runs jackdaw-admin)",
      .help =
-         "print the state of the cluster, as the server at that client or internal address knows it",
+         "print the state of the cluster as the server at this client or internal address reports "
+         "it",
      FIELD(status)},
     {.name = "json",
      .kind = OPTION_FLAG,
@@ -353,7 +354,7 @@ static const struct option_spec specs[] = {
      .argument = "ADDRESS",
      .private_line = true,
      .group = "For operators (runs jackdaw-admin)",
-     .help = "the server at that internal address leaves the cluster for good",
+     .help = "make the server at this internal address leave the cluster for good",
      FIELD(leave)},
     {.name = "remove",
      .kind = OPTION_UNSIGNED,
@@ -362,7 +363,7 @@ static const struct option_spec specs[] = {
      .max = 65535,
      .private_line = true,
      .group = "For operators (runs jackdaw-admin)",
-     .help = "strike a dead server off the list for good; with --master_address",
+     .help = "remove a dead server from the cluster for good; with --master_address",
      FIELD(remove)},
 
     {.name = "help",
@@ -370,14 +371,14 @@ static const struct option_spec specs[] = {
      .kind = OPTION_FLAG,
      .private_line = true,
      .group = "Help",
-     .help = "print this and leave",
+     .help = "print this and exit",
      FIELD(help)},
     {.name = "version",
      .letter = 'V',
      .kind = OPTION_FLAG,
      .private_line = true,
      .group = "Help",
-     .help = "print the version and leave",
+     .help = "print the version and exit",
      FIELD(version)},
     {.name = NULL},
 };
@@ -390,7 +391,7 @@ static const struct option_table table = {
              "       server --leave ADDRESS\n"
              "       server --remove ID --master_address=ADDRESS[,ADDRESS...]",
     .summary = "A server of Jackdaw, fault-tolerant group chat.",
-    .closing = "With no words at all: server 1 master :2625 :2626\n",
+    .closing = "Without arguments: server 1 master :2625 :2626\n",
 };
 
 static bool is_host(const char *text)
@@ -410,8 +411,8 @@ static enum error check_texts(const struct server_options *options, struct error
         return error_set(why, ERROR_INVALID, "--data_dir: a folder has a name; \".\" is this one");
     if (options->log_file != NULL && options->log_file[0] == '\0')
         return error_set(why, ERROR_INVALID,
-                         "--log_file: a file has a name; leave the option out "
-                         "to log to standard error");
+                         "--log_file: the name is empty; leave the option out to log to standard "
+                         "error");
     if (options->cluster.advertise_host == NULL || is_host(options->cluster.advertise_host))
         return OK;
     return error_set(why, ERROR_INVALID,
@@ -442,7 +443,7 @@ static enum error check_addresses(const struct server_options *options, struct e
     const struct address *feed = &options->cluster.feed_address.address;
     if (options->cluster.internal_address.tls)
         return error_set(why, ERROR_INVALID,
-                         "the internal address takes no tls+tcp://: it is for servers only");
+                         "the internal address takes no tls+tcp://: only servers connect to it");
     if (is_same(&options->client_address, &options->cluster.internal_address))
         return error_set(why, ERROR_INVALID,
                          "the client address and the internal address must differ");
@@ -450,7 +451,7 @@ static enum error check_addresses(const struct server_options *options, struct e
         return OK;
     if (feed->tls)
         return error_set(why, ERROR_INVALID,
-                         "--feed_address takes no tls+tcp://: it is for servers only");
+                         "--feed_address takes no tls+tcp://: only servers connect to it");
     if (is_same(feed, &options->client_address) ||
         is_same(feed, &options->cluster.internal_address))
         return error_set(why, ERROR_INVALID,
@@ -475,8 +476,8 @@ static enum error check_masters(const struct server_options *options, struct err
                              text);
         if (address->port == 0)
             return error_set(why, ERROR_INVALID,
-                             "--master_address: %s: port 0 is nowhere; name the internal address "
-                             "of a server",
+                             "--master_address: %s: port 0 cannot be dialled; name the internal "
+                             "address of a server",
                              text);
     }
     return OK;
@@ -486,8 +487,8 @@ static enum error check_times(const struct server_options *options, struct error
 {
     if (options->cluster.ping_timeout_ms < 2 * options->cluster.ping_interval_ms)
         return error_set(why, ERROR_INVALID,
-                         "--ping_timeout: %u ms is too short for a --ping_interval of %u ms; "
-                         "it must be at least twice that, or one lost ping ends an epoch",
+                         "--ping_timeout: %u ms is too short for a --ping_interval of %u ms; it "
+                         "must be at least twice that, or one lost ping causes a failover",
                          (unsigned)options->cluster.ping_timeout_ms,
                          (unsigned)options->cluster.ping_interval_ms);
     if (options->cluster.ack_timeout_ms < options->cluster.ping_timeout_ms)
@@ -499,15 +500,15 @@ static enum error check_times(const struct server_options *options, struct error
     return OK;
 }
 
-/* What the words mean is for jackdaw-admin to check. */
+/* jackdaw-admin checks the arguments. */
 static enum error check_operator(const struct server_options *options, struct error_text *why)
 {
     if ((options->status != NULL) + (options->leave != NULL) + (options->remove != 0) > 1)
         return error_set(why, ERROR_INVALID, "--status, --leave and --remove go one at a time");
     if (options->remove != 0 && options->cluster.masters.count == 0)
         return error_set(why, ERROR_INVALID,
-                         "--remove needs --master_address: the internal address of a server that "
-                         "runs");
+                         "--remove needs --master_address: the internal address of a running "
+                         "server");
     if (options->json && options->status == NULL)
         return error_set(why, ERROR_INVALID, "--json goes with --status ADDRESS");
     return options->remove != 0 ? check_masters(options, why) : OK;
@@ -525,7 +526,7 @@ static enum error check(const struct server_options *options, struct error_text 
     return check_texts(options, why);
 }
 
-/* Who gives every server the same list names each to itself, too. */
+/* Drops this server's own address: an operator may give every server the same list. */
 static void leave_out_self(struct server_options *options)
 {
     size_t kept = 0;

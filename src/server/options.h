@@ -29,7 +29,7 @@ struct server_options {
 
     const char *tls_cert;
     const char *tls_key;
-    const char *tls_ca; /* what other servers' certificates are checked against; NULL */
+    const char *tls_ca; /* authority for other servers' certificates; NULL: none */
 
     enum log_level log_level;
     enum log_format log_format;
