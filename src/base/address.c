@@ -64,7 +64,7 @@ static bool split(const char *text, char host[static ADDRESS_HOST_SIZE], const c
 
 #define QUOTED_SIZE 201
 
-/* The refused text for a sentence: what is not plain ASCII could drive a terminal. */
+/* Copies the refused text into a sentence without bytes that could drive a terminal. */
 static void quote(const char *text, char quoted[static QUOTED_SIZE])
 {
     size_t i = 0;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* arena.h - memory that is given back all at once, with a budget.
+/* arena.h - memory that is freed all at once, with a budget.
  *
- * What is decoded from a frame lives in one arena and dies with it. The budget bounds what a
- * small frame can ask for (an empty repeated submessage costs 2 bytes to send and over 100 to
- * hold). Not thread safe: one owner at a time, which may change between threads. */
+ * The messages decoded from a frame share one arena, and arena_clear frees all of them. The budget
+ * bounds what a small frame can ask for (an empty repeated submessage costs 2 bytes to send and
+ * over 100 to hold). Not thread safe: one owner at a time, which may change between threads. */
 #ifndef JACKDAW_BASE_ARENA_H
 #define JACKDAW_BASE_ARENA_H
 
@@ -15,17 +15,17 @@ struct arena {
     struct arena_block *blocks; /* newest first */
     size_t budget_bytes;        /* the most that all allocations together may take */
     size_t used_bytes;
-    size_t first_block_bytes; /* what is likely needed in all; 0: a default */
+    size_t first_block_bytes; /* size of the first block; 0: a default */
 };
 
 /* Prepares the caller's arena; allocates nothing yet. */
 void arena_init(struct arena *arena, size_t budget_bytes);
 
-/* Gives back everything; the arena is as after arena_init. */
+/* Frees everything; the arena is as after arena_init. */
 void arena_clear(struct arena *arena);
 
-/* Bytes that the arena has from the heap: at most about twice what was asked of it, and 1 KiB (or
- * first_block_bytes) where little was. */
+/* Returns the bytes that the arena has from the heap: at most about twice the bytes allocated from
+ * it, and at least 1 KiB (or first_block_bytes). */
 size_t arena_held_bytes(const struct arena *arena);
 
 /* size bytes aligned for any type, valid until arena_clear; NULL when the budget or the machine's

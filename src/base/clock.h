@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* clock.h - the two clocks. Durations and timeouts use the monotonic one, stamps that people read
- * use the wall clock, within the bounds of cluster/clocks.h; nothing else uses the wall clock. Any
- * thread. */
+/* clock.h - the two clocks. Durations and timeouts use the monotonic clock. Only timestamps that
+ * users read use the wall clock, within the bounds of cluster/clocks.h. Any thread. */
 #ifndef JACKDAW_BASE_CLOCK_H
 #define JACKDAW_BASE_CLOCK_H
 
@@ -11,7 +10,7 @@
 uint64_t clock_monotonic_ms(void);
 uint64_t clock_monotonic_us(void);
 
-/* Milliseconds since 1970-01-01 UTC; jumps when somebody sets the clock. */
+/* Milliseconds since 1970-01-01 UTC. Jumps when an operator or NTP sets the clock. */
 uint64_t clock_wall_ms(void);
 
 /* Servers and jackdaw-admin report a wall clock that differs by more: messages between servers may take

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* error.h - the one list of operating errors, and the sentence that travels with one.
  *
- * Three classes of errors: what the world does (a full disk, bytes from a peer, no memory) is
- * returned as an enum error; what a programmer does wrong asserts, in release builds too; what
- * prevents start-up ends main with a sentence. Any thread. */
+ * There are three classes of errors. A function returns an operating error (full disk, bytes from a
+ * peer, no memory) as an enum error. A mistake of the programmer asserts, in release builds too. An
+ * error that prevents the start ends main with a sentence. Any thread. */
 #ifndef JACKDAW_BASE_ERROR_H
 #define JACKDAW_BASE_ERROR_H
 
@@ -18,9 +18,9 @@ enum error {
     ERROR_EXISTS,    /* there is one already */
     ERROR_FULL,      /* a bounded queue or table has no place left; try again later */
     ERROR_TIMEOUT,   /* not done in time */
-    ERROR_CANCELLED, /* given up by the caller */
+    ERROR_CANCELLED, /* cancelled by the caller */
     ERROR_CLOSED,    /* the object was closed, or the peer has gone */
-    ERROR_REFUSED,   /* nobody listens there */
+    ERROR_REFUSED,   /* no process listens at the address */
     ERROR_DENIED,    /* not permitted by the operating system or by a peer */
     ERROR_IN_USE,    /* address, file or data folder is held by another process */
     ERROR_DISK_FULL, /* no space left for the database */
@@ -38,15 +38,15 @@ const char *error_name(enum error error);
 /* The enum error that an errno value stands for; ERROR_IO when nothing fits better. */
 enum error error_from_errno(int errno_value);
 
-/* Text that travels outward with an error: what was being done, to what, and what to do about it
- * ("open store data/1: disk full"). Fixed size; longer text is cut at a character boundary. */
+/* The text of an error: the operation, its object, the reason, and what to do ("open store data/1:
+ * disk full"). Longer text is cut at a character boundary. */
 #define ERROR_TEXT_SIZE 512
 struct error_text {
     char text[ERROR_TEXT_SIZE];
 };
 
-/* Formats into text (NULL is allowed: nothing is kept) and returns error, so that a failing
- * function ends with: return error_set(why, ERROR_IO, "read %s: %s", path, ...); */
+/* Formats into text (may be NULL) and returns error. A failing function ends with: return
+ * error_set(why, ERROR_IO, "read %s: %s", path, ...); */
 enum error error_set(struct error_text *text, enum error error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -54,7 +54,7 @@ enum error error_set(struct error_text *text, enum error error, const char *form
 enum error error_prefix(struct error_text *text, enum error error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Checks a promise between parts of this program; false is a bug, in release builds too. */
+/* Ends the process if the condition is false, in release builds too: a false condition is a bug. */
 #define ASSERT(condition) ((condition) ? (void)0 : assertion_failed(#condition, __FILE__, __LINE__))
 _Noreturn void assertion_failed(const char *condition, const char *file, int line);
 

@@ -73,8 +73,8 @@ bool log_enabled(enum log_level level)
     return level >= configured_level && level != LOG_SILENT;
 }
 
-/* All or nothing: what does not fit leaves the line as it was and marks it full. The last two
- * bytes are kept for '}' and the newline. */
+/* Appends all or nothing. Text that does not fit leaves the line unchanged and marks it full. The
+ * last two bytes are kept for '}' and the newline. */
 static void put(struct line *line, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void put(struct line *line, const char *format, ...)
 {
@@ -214,11 +214,12 @@ void log_write(enum log_level level, const char *module, const char *event,
 static size_t report_dropped(uint64_t dropped, char text[static LOG_LINE_BYTES])
 {
     struct line line;
-    make_line(&line, LOG_WARNING, "log", "lines_dropped",
-              (const struct log_field[]){
-                  log_number("count", dropped),
-                  log_string("reason", "nobody read the log, or its disk took no more"),
-                  {.key = NULL}});
+    make_line(
+        &line, LOG_WARNING, "log", "lines_dropped",
+        (const struct log_field[]){
+            log_number("count", dropped),
+            log_string("reason", "the reader of the log was too slow, or its disk refused it"),
+            {.key = NULL}});
     memcpy(text, line.text, line.used);
     return line.used;
 }

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* log.h - structured log lines on standard error or in a file:
- * `time level node epoch module event key=value ...`.
+/* log.h - structured log lines on standard error or in a file: `time level node epoch module event
+ * key=value ...`.
  *
- * Text for a terminal or one JSON object per line. Values are quoted and escaped, so what a peer
- * sends can neither forge a line nor drive a terminal; bytes that are no UTF-8 become U+FFFD. A
- * line has at most 2,048 bytes: a longer value is cut, fields behind it are left out. No line is split
+ * Text for a terminal or one JSON object per line. Values are quoted and escaped, so text of a peer
+ * can neither forge a line nor drive a terminal. Bytes that are not UTF-8 become U+FFFD. A line has
+ * at most 2,048 bytes: a longer value is cut, fields behind it are left out. No line is split
  * between two writes. Any thread.
  *
- * After log_start a thread writes the lines, and logging never waits for whoever reads them: see
- * base/log_writer.h for the bound and for lines that are dropped. Before it, and in programs that do
- * not call it, each line is written at once. */
+ * After log_start a thread writes the lines, and log_write never waits for their reader.
+ * base/log_writer.h has the bound and says which lines are dropped. Before log_start, log_write
+ * writes each line itself. */
 #ifndef JACKDAW_BASE_LOG_H
 #define JACKDAW_BASE_LOG_H
 
@@ -45,10 +45,11 @@ static inline struct log_field log_number(const char *key, uint64_t value)
     return (struct log_field){.key = key, .kind = LOG_FIELD_UNSIGNED, .number = value};
 }
 
-/* What is printed and how. Call before other threads start; the default is LOG_INFO, LOG_TEXT. */
+/* Sets the lowest level that is logged, and the format. Call it before other threads start. The
+ * default is LOG_INFO, LOG_TEXT. */
 void log_configure(enum log_level level, enum log_format format);
 
-/* The node and epoch that every later line carries; 0 prints as "-". */
+/* Sets the node and epoch that every later line carries; 0 prints as "-". */
 void log_identify(uint64_t node, uint64_t epoch);
 
 /* Reads "debug", "info", "warning", "error" or "silent"; and "text" or "json". ERROR_INVALID. */
@@ -61,14 +62,15 @@ enum error log_format_parse(const char *text, enum log_format *out);
 enum error log_start(const char *file, struct error_text *why);
 
 /* Opens the file anew, for example after it was renamed. The thread does it and logs `reopened`, or
- * `cannot_reopen`: the old file then stays in use. Without a file nothing happens. */
+ * `cannot_reopen`: the old file then stays in use. Without a file the call does nothing. */
 void log_reopen(void);
 
 /* Waits until everything is written, for half a second at most. */
 void log_flush(void);
 
-/* For the end of a process: flushes, and then writes the sentence and a newline to standard error, for
- * half a second each at most; and to the file, where there is one, as a line of the log. */
+/* For the end of a process: flushes, then writes the sentence and a newline to standard error. Each
+ * of the two takes at most half a second. The log file, if there is one, gets the sentence as a
+ * line. */
 void log_last_words(const char *sentence);
 
 bool log_enabled(enum log_level level);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* log_pace.h - bounds how often the same event of the world is logged.
+/* log_pace.h - bounds how often the same event is logged.
  *
  * For lines that a peer, a full table or a broken address can cause again and again. Lines of one
  * event with one key are logged once in LOG_PACE_MS; the next one tells how many were left out. All

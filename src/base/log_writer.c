@@ -41,7 +41,7 @@ static bool write_all(const char *bytes, size_t size)
         if (written >= 0) {
             bytes += written;
             size -= (size_t)written;
-        } else if (errno == EAGAIN) { /* somebody else made it non-blocking */
+        } else if (errno == EAGAIN) { /* another process made it non-blocking */
             struct pollfd entry = {.fd = descriptor, .events = POLLOUT};
             (void)poll(&entry, 1, -1);
         } else if (errno != EINTR) {
@@ -176,7 +176,7 @@ static int start_thread(void)
     int result = pthread_create(&thread, NULL, run, NULL);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (result == 0)
-        (void)pthread_detach(thread); /* it may be writing for ever */
+        (void)pthread_detach(thread); /* the thread may block in a write for ever */
     return result;
 }
 
@@ -223,7 +223,7 @@ bool log_writer_has_file(void)
 void log_writer_put(const char *line, size_t size)
 {
     if (!atomic_load(&has_thread)) {
-        (void)!write(descriptor, line, size); /* nobody is left to tell */
+        (void)!write(descriptor, line, size); /* no error is reported: the process ends */
         return;
     }
     (void)pthread_mutex_lock(&mutex);

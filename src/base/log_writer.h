@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* log_writer.h - where the lines of the log go. Private to src/base.
  *
- * Without log_writer_start, log_writer_put writes each line to standard error itself. With it, a thread
- * writes them, from a buffer of LOG_BUFFER_BYTES: log_writer_put then never waits for a reader or a
- * disk. A line that does not fit is dropped, and so is each later one until the thread has written the
- * whole buffer; the thread then writes one line with their count. Lines that the descriptor refuses
- * (disk full) count as dropped. A child made by fork has an empty buffer and no thread. */
+ * Without log_writer_start, log_writer_put writes each line to standard error itself. With it, a
+ * thread writes them, from a buffer of LOG_BUFFER_BYTES: log_writer_put then never waits for a
+ * reader or a disk. If a line does not fit, log_writer_put drops it and each later line until the
+ * thread has written the whole buffer. The thread then writes one line with their count. Lines that
+ * the descriptor refuses (disk full) count as dropped. A child made by fork has an empty buffer and
+ * no thread. */
 #ifndef JACKDAW_BASE_LOG_WRITER_H
 #define JACKDAW_BASE_LOG_WRITER_H
 
@@ -31,8 +32,8 @@ bool log_writer_has_file(void);
 /* Takes a line of at most LOG_LINE_BYTES that ends with a newline. Any thread. */
 void log_writer_put(const char *line, size_t size);
 
-/* Makes the thread open the file anew; reopened is called on the thread: error is OK, or the old file
- * stays in use and reason tells why. Nothing happens where there is no file. Any thread. */
+/* Makes the thread open the file anew; reopened is called on the thread: error is OK, or the old
+ * file stays in use and reason tells why. Without a file the call does nothing. Any thread. */
 void log_writer_reopen(void (*reopened)(const char *file, const char *reason));
 
 /* Waits until the buffer is empty, for timeout_ms at most. A second call after one that has waited in

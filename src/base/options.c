@@ -171,7 +171,7 @@ static enum error add_address(struct option_addresses *list, const char *text, c
 static enum error add_item(const struct option_spec *spec, const char *text, void *field,
                            const char *source, struct error_text *why)
 {
-    /* Both lists begin alike, but only one of them is there. */
+    /* Both kinds of lists begin alike, and only one of them is used. */
     size_t count = spec->kind == OPTION_STRINGS ? ((struct option_strings *)field)->count
                                                 : ((struct option_addresses *)field)->count;
     if (count == OPTION_LIST_MAX)

@@ -27,7 +27,7 @@
 
 #define OPTION_LIST_MAX 256 /* most items of one list */
 
-/* What an option takes, and what its field must be. */
+/* The values that an option takes, and the type of its field. */
 enum option_kind {
     OPTION_FLAG,      /* bool: --name, or --name=yes|no|true|false|on|off|1|0 */
     OPTION_STRING,    /* const char *: borrowed from argv, the environment or the table; or NULL */
@@ -58,9 +58,9 @@ struct option_spec {
     const char *name; /* long name, in lower case with '_'; NULL ends a table */
     char letter;      /* short name; 0: none */
     enum option_kind kind;
-    const char *argument; /* what --help calls the value: "FILE", "debug|info"; NULL for flags */
+    const char *argument; /* name of the value in --help: "FILE", "debug|info"; NULL for flags */
     const char *fallback; /* default in text form, as on the command line; NULL: false, 0, none */
-    const char *help;     /* what it is for: a phrase without a full stop */
+    const char *help;     /* the option's purpose: a phrase without a full stop */
     const char *group;    /* --help's heading; options of a group stand together */
     uint64_t min, max;    /* OPTION_UNSIGNED; max 0: as much as the field holds */
     bool positional;      /* may also be given as a plain word; positions in the table's order */
@@ -78,13 +78,13 @@ struct option_spec {
 struct option_table {
     const struct option_spec *specs;
     const char *prefix;  /* of environment variables: "JACKDAW_" */
-    const char *usage;   /* what follows "usage: " */
-    const char *summary; /* what the program is, printed below the usage; may be NULL */
+    const char *usage;   /* the text after "usage: " */
+    const char *summary; /* the program's purpose, printed below the usage; may be NULL */
     const char *closing; /* printed at the end of --help; may be NULL */
 };
 
 /* Fills *settings (every field that a spec names, whatever was there before). argv[0] is skipped.
- * ERROR_INVALID or ERROR_NO_MEMORY with a sentence in why; nothing is then to be released. */
+ * On ERROR_INVALID or ERROR_NO_MEMORY why has a sentence, and the caller releases nothing. */
 enum error options_parse(const struct option_table *table, int argc, char *const *argv,
                          void *settings, struct error_text *why);
 

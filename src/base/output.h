@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* output.h - standard descriptors that are closed, or that nobody reads. */
+/* output.h - standard descriptors that are closed, or whose reader is slow. */
 #ifndef JACKDAW_BASE_OUTPUT_H
 #define JACKDAW_BASE_OUTPUT_H
 
@@ -13,7 +13,7 @@
 void output_open_standard(void);
 
 /* Writes all bytes to the descriptor within timeout_ms (0: only what it takes at once), for example
- * to a pipe that nobody reads or a stopped terminal. false: the descriptor did not take all of it.
+ * to a pipe without a reader or a stopped terminal. false: the descriptor did not take all of it.
  * Other processes that write to the same pipe may still make it wait longer. Any thread. */
 bool output_within(int descriptor, const char *bytes, size_t size, uint32_t timeout_ms);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* status.h - how a request ended: gRPC's status codes, with gRPC's numbers.
- * Source: "Status codes and their use in gRPC", doc/statuscodes.md of the gRPC project.
- * What the wire carries and what chat decides share this one vocabulary. Any thread. */
+/* status.h - how a request ended: gRPC's status codes, with gRPC's numbers. Source: "Status codes
+ * and their use in gRPC", doc/statuscodes.md of the gRPC project. The wire and src/chat use the
+ * same codes. Any thread. */
 #ifndef JACKDAW_BASE_STATUS_H
 #define JACKDAW_BASE_STATUS_H
 
@@ -34,7 +34,7 @@ const char *status_name(enum status status);
 /* The status for a name as above; ERROR_INVALID. */
 enum error status_parse(const char *name, enum status *out);
 
-/* What a caller is told when an operating error ended its request. */
+/* The status of a reply to a request that an operating error ended. */
 enum status status_from_error(enum error error);
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* task_queue.h - work handed from any thread to the one thread that owns some state.
+/* task_queue.h - a queue of tasks from any thread to the one thread that owns some state.
  *
- * Library threads decode, push and return; the owner pops in order and runs. The only lock in
- * the project's data path is inside, held for a few instructions. A descriptor becomes readable
- * while there is work, so that the owner can wait for it together with other descriptors. */
+ * Library threads decode, push and return; the owner pops in order and runs. The only lock in the
+ * project's data path is inside, held for a few instructions. A descriptor becomes readable while
+ * there is work, so that the owner can wait for it together with other descriptors. */
 #ifndef JACKDAW_BASE_TASK_QUEUE_H
 #define JACKDAW_BASE_TASK_QUEUE_H
 
@@ -12,8 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Embedded at the start or within the thing to be worked on. run is called by the owner's thread,
- * once, and owns the task from then on (it may free what contains it). */
+/* Embedded in the struct that the task works on. The owner's thread calls run once. run owns the
+ * task and may free the struct. */
 struct task {
     void (*run)(struct task *task);
     struct task *next; /* the queue's */
@@ -29,8 +29,8 @@ enum error task_queue_new(struct task_queue **out);
  * inside are not run: run task_queue_run first where they own memory. */
 void task_queue_free(struct task_queue *queue);
 
-/* Appends task (taken). Any thread; never fails, never blocks: whoever pushes bounds what it has
- * outstanding, because only it knows what to answer when the bound is reached. */
+/* Appends task (taken). Any thread; never fails and never blocks. The caller bounds its outstanding
+ * tasks, because only the caller knows the reply at the bound. */
 void task_queue_push(struct task_queue *queue, struct task *task);
 
 /* Makes a waiting owner return. Any thread, and signal handlers. */
@@ -40,8 +40,7 @@ void task_queue_wake(struct task_queue *queue);
  * Owner only. */
 void task_queue_wait(struct task_queue *queue, int timeout_ms);
 
-/* The same for two queues of one owner, up to timeout_us; second may be NULL: what is in it then wakes
- * nobody. */
+/* As task_queue_wait for two queues of one owner, up to timeout_us. second may be NULL. */
 void task_queue_wait_either(struct task_queue *first, struct task_queue *second,
                             int64_t timeout_us);
 
