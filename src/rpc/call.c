@@ -322,7 +322,7 @@ static bool is_past_deadline(const struct rpc_call *call)
     return call->deadline_ms != 0 && call->server->now_ms >= call->deadline_ms;
 }
 
-/* To the hook, and where that does not take it, to the handler. */
+/* Passes the call to the hook or, if the hook does not take it, to the handler. */
 static void hand_over(struct rpc_call *call)
 {
     const struct rpc_server_options *options = &call->server->options;

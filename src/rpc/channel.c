@@ -38,11 +38,11 @@ struct call {
     UT_hash_handle hh;
 };
 
-/* What nng's threads report, on its way to the owner's. */
+/* A report of one of nng's threads to the owner's thread. */
 enum report_kind {
     REPORT_CONNECTED,
     REPORT_DISCONNECTED,
-    REPORT_HANDSHAKE, /* an attempt to connect came to the peer, and failed there */
+    REPORT_HANDSHAKE, /* an attempt to connect reached the peer and failed there */
     REPORT_REFUSED,
     REPORT_FRAME
 };
@@ -77,7 +77,7 @@ struct rpc_channel {
     uint32_t pipe;          /* nng's id of the connection; 0: none */
     atomic_bool lost_event; /* a connection ended without memory to tell the owner */
     atomic_size_t waiting_bytes;
-    uint64_t now_ms;           /* the latest that rpc_channel_tick was told */
+    uint64_t now_ms;           /* the time of the latest rpc_channel_tick */
     uint64_t next_deadline_ms; /* no call ends earlier */
     uint64_t last_id;
     struct call *calls;       /* hash by id, in the order of making */
@@ -129,7 +129,7 @@ static struct rpc_result failure(enum status status, const char *message)
     return (struct rpc_result){.status = status, .message = message, .master = ""};
 }
 
-/* Ends those that exist now, not those that closures add. */
+/* Ends the existing calls, not calls that closures add. */
 static void end_all_calls(struct rpc_channel *channel, enum status status, const char *message)
 {
     const struct rpc_result outcome = failure(status, message);
@@ -226,7 +226,7 @@ static void grant(struct rpc_channel *channel, struct call *call)
         channel->owes_credits = true; /* until the next frame has been sent */
 }
 
-/* Grants what could not be granted while the output was full. */
+/* Grants the credits that did not fit while the output was full. */
 static void pay_credits(struct rpc_channel *channel)
 {
     if (!channel->owes_credits)
@@ -261,8 +261,8 @@ static void on_sent(void *context)
 
 /* ---- input ---- */
 
-/* A reply to a call that is not open: cancelled, timed out, or of an earlier connection. Where more
- * would follow, the server has not heard that nobody waits for it. */
+/* A reply to a call that is not open: cancelled, timed out, or of an earlier connection. If more
+ * replies would follow, the server has not received the CANCEL. */
 static void ignore_reply(struct rpc_channel *channel, const Jackdaw__Envelope *envelope)
 {
     if (envelope->more)
@@ -365,7 +365,7 @@ static void handle_handshake(struct rpc_channel *channel, const struct report *r
         handshake_dial_text(&failure, channel->problem);
 }
 
-/* An attempt that did not come to the peer says nothing of the greeting there. */
+/* An attempt that did not reach the peer gives no information about its greeting. */
 static void handle_refused(struct rpc_channel *channel, enum error error)
 {
     if (channel->pipe != 0)
@@ -424,7 +424,7 @@ static void push(struct report *report)
     task_queue_push(report->channel->options.queue, &report->task);
 }
 
-/* Whether the frame can be read and the owner does not lag too far behind. */
+/* Returns whether the frame is valid and the owner does not lag too far behind. */
 static bool take_frame(struct report *report, nng_msg *message)
 {
     struct rpc_channel *channel = report->channel;
@@ -665,7 +665,7 @@ static void end_late_calls(struct rpc_channel *channel, uint64_t now_ms)
     const struct rpc_result late =
         failure(STATUS_DEADLINE_EXCEEDED, "the server did not answer in time");
     uint64_t earliest_ms = UINT64_MAX;
-    /* Calls that closures make meanwhile lower this by themselves. */
+    /* Calls that closures make meanwhile lower the value themselves. */
     channel->next_deadline_ms = UINT64_MAX;
     uint64_t last_id = channel->last_id;
     channel->tick_cursor = channel->calls;
@@ -710,7 +710,7 @@ void rpc_channel_cancel(struct rpc_channel *channel, uint64_t id)
     if (call == NULL)
         return;
     const struct rpc_result given_up = failure(STATUS_CANCELLED, "given up by the caller");
-    /* Should there be no room for it, the server answers a call that nobody waits for. */
+    /* If there is no room for CANCEL, the server sends an unneeded reply. */
     (void)send_control(channel, JACKDAW__ENVELOPE__KIND__CANCEL, id, 0);
     end_call(channel, call, &given_up);
 }

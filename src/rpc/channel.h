@@ -11,10 +11,10 @@
  * task_queue (or calls rpc_channel_tick, _close or _cancel). Requests wait in a buffer until
  * rpc_channel_flush, so that the requests of one turn share a frame.
  *
- * The channel connects by itself, and again after a loss, with a growing pause, to any of the addresses
- * that its host has at that time. A dial ends after 3 s. Calls made while
- * there is no connection wait for one until their deadline; calls under way when a connection is
- * lost end UNAVAILABLE at once. It never sends a call twice: retrying is the caller's decision.
+ * The channel connects automatically, and again after a loss, with a growing pause, to any address
+ * of its host. A dial ends after 3 s. A call without a connection waits for one until its deadline.
+ * If a connection is lost, its open calls end UNAVAILABLE at once. The channel never sends a call
+ * twice: the caller decides about a retry.
  *
  * The socket is REQ in raw mode: request ids are the channel's, a call can have several replies,
  * and nng resends nothing by itself. All functions: the owner's thread. */
@@ -42,13 +42,13 @@ struct rpc_channel_options {
     uint32_t reconnect_max_ms; /* 0: 1000 */
     const char *tls_authority; /* PEM file that the server's certificate is checked against */
     void *context;
-    /* Told on the owner's thread; may be NULL. */
+    /* Called on the owner's thread; may be NULL. */
     void (*connected)(void *context, struct rpc_channel *channel);
     void (*disconnected)(void *context, struct rpc_channel *channel);
-    /* An attempt to connect has failed, with all addresses of the host. ERROR_REFUSED: the machines
-     * are there, and nobody listens; others (ERROR_TIMEOUT, ERROR_NOT_FOUND, ...): one or all cannot
-     * be reached. The first attempt after a
-     * loss comes within reconnect_min_ms. A hint: some may go untold. */
+    /* Called when an attempt to connect has failed with all addresses of the host. ERROR_REFUSED:
+     * the machines answer, but no process listens. Other errors (ERROR_TIMEOUT, ERROR_NOT_FOUND,
+     * ...): an address is unreachable. The first attempt after a loss comes within
+     * reconnect_min_ms. The channel may leave out calls. */
     void (*refused)(void *context, struct rpc_channel *channel, enum error error);
 };
 
@@ -58,52 +58,52 @@ enum error rpc_channel_open(struct rpc_channel **out, const struct rpc_channel_o
                             struct error_text *why);
 
 /* Ends every open call with CANCELLED (closures run before this returns), and does not wait for the
- * network: another thread then disconnects, at once unless it is just connecting. The last bytes are
- * freed when that is done and the tasks that it has in the queue have run. May be called from closures
- * and callbacks, also its own: nothing more is told after it. A call that such a closure makes on this
- * channel ends CANCELLED at once. NULL is allowed. */
+ * network: another thread then disconnects, at once unless it is just connecting. The last bytes
+ * are freed when that is done and the tasks that it has in the queue have run. May be called from
+ * closures and callbacks, also its own. After it the channel calls no callback. A call that such a
+ * closure makes on this channel ends CANCELLED at once. NULL is allowed. */
 void rpc_channel_close(struct rpc_channel *channel);
 
 bool rpc_channel_is_connected(const struct rpc_channel *channel);
 
-/* What is wrong where an attempt to connect reached the peer and failed there: its certificate, TLS
- * on one side only, another program. A sentence without its end that follows "ADDRESS: ", valid until
- * the owner runs its queue; NULL: the latest attempt did not get that far, or it is connected. Set
- * before refused is called. */
+/* Returns the reason why a connection to the peer failed: its certificate, TLS on one side only, or
+ * another program. The text is a sentence without its end that follows "ADDRESS: ". The text is
+ * valid until the owner runs its queue. NULL: the latest attempt did not reach the peer, or the
+ * channel is connected. The channel sets the text before it calls refused. */
 const char *rpc_channel_problem(const struct rpc_channel *channel);
 
 const struct address *rpc_channel_address(const struct rpc_channel *channel);
-/* How many addresses the host had when it was dialled last. Where there are several, each may be that
- * of another server: rpc_channel_reconnect goes on to the next. */
+/* The number of addresses that the host had at the last dial. If there are several, each may belong
+ * to another server: rpc_channel_reconnect dials the next one. */
 size_t rpc_channel_addresses(const struct rpc_channel *channel);
 size_t rpc_channel_open_calls(const struct rpc_channel *channel);
 
-/* Throws the connection away, which may be to a machine that is no longer there, and dials again;
- * calls under way end UNAVAILABLE when the owner runs its queue. The dial begins with the address after
- * the one that was in use, if the host has several. Without a connection it dials anew at once, but not
- * more often than every 250 ms. */
+/* Closes the connection, whose machine may be gone, and dials again. Open calls end UNAVAILABLE
+ * when the owner runs its queue. If the host has several addresses, the dial begins with the
+ * address after the last one. Without a connection the channel dials at once, but at most once in
+ * 250 ms. */
 void rpc_channel_reconnect(struct rpc_channel *channel);
 
-/* Sends what is buffered, if connected. At the end of each turn of the owner. */
+/* If connected, sends the buffered requests. The owner calls it at the end of each turn. */
 void rpc_channel_flush(struct rpc_channel *channel);
 
 /* Ends calls whose deadline has passed with DEADLINE_EXCEEDED. The server knows the deadline, too. */
 void rpc_channel_tick(struct rpc_channel *channel, uint64_t monotonic_ms);
 
-/* When rpc_channel_tick has something to do: a monotonic time in ms, or UINT64_MAX. */
+/* The time of the next rpc_channel_tick: a monotonic time in ms, or UINT64_MAX. */
 uint64_t rpc_channel_next_tick(const struct rpc_channel *channel);
 
-/* Gives up a call: its closure runs now with CANCELLED, the server is told. Unknown ids are
- * ignored (the call may just have ended). */
+/* Cancels a call: its closure runs now with CANCELLED, and the channel sends CANCEL to the server.
+ * The function ignores an unknown id (the call may just have ended). */
 void rpc_channel_cancel(struct rpc_channel *channel, uint64_t call);
 
-/* Allows the server to send `credits` more replies to an open stream. It counts at most
- * RPC_CREDITS_MAX that are not used: give more before so many have come, not after. */
+/* Allows the server to send `credits` more replies to an open stream. The server counts at most
+ * RPC_CREDITS_MAX unused credits, so the caller grants further ones in time. */
 void rpc_channel_credit(struct rpc_channel *channel, uint64_t call, uint32_t credits);
 
-/* What every closure_data must point to: the channel fills it before it runs the closure. message
- * and master are borrowed for the duration of the closure, never NULL. A closure gets a NULL
- * message where status is not STATUS_OK. It runs once for a plain call; for a stream once per
+/* The target of every closure_data: the channel fills it before it runs the closure. message and
+ * master are borrowed for the duration of the closure, never NULL. If status is not STATUS_OK, the
+ * closure gets a NULL reply. A closure runs once for a plain call. For a stream it runs once per
  * reply, with more set on all but the last. */
 struct rpc_result {
     enum status status;
@@ -128,13 +128,13 @@ struct rpc_stub {
 };
 
 /* descriptor: generated, of a service. invoke: when the request cannot even be buffered (no memory,
- * request over request_bytes_max, too much buffered, channel closed), the closure runs at once, before
- * invoke returns, and call is 0.
+ * request over request_bytes_max, too much buffered, channel closed), the closure runs at once,
+ * before invoke returns, and call is 0.
  *
- * one_way: for what nobody waits for. The server handles it like any request and answers nothing;
- * the closure may be NULL and is never run, timeout_ms tells the server only, credits nothing. What
- * cannot be buffered, or is made while there is no connection, is dropped, and call is 0; what is
- * buffered keeps its order among the other requests, and is lost with the connection. */
+ * one_way: the request is a note, which the server executes without a reply. The closure never runs
+ * and may be NULL. timeout_ms counts at the server only, and credits has no meaning. If the note
+ * cannot be buffered, or there is no connection, the channel drops it and call is 0. A buffered
+ * note keeps its order among the other requests, and is lost with the connection. */
 void rpc_stub_init(struct rpc_stub *stub, struct rpc_channel *channel,
                    const ProtobufCServiceDescriptor *descriptor);
 

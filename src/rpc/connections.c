@@ -168,8 +168,9 @@ static bool is_among(const struct ends *ends, const struct ends *wanted, size_t 
     return false;
 }
 
-/* Shuts down those of this process's TCP connections that are among wanted; returns how many. What was
- * sent still arrives. The kernel resets the connection if its peer goes on sending. */
+/* Shuts down those of this process's TCP connections that are among wanted; returns how many. The
+ * peer still receives the bytes sent before. The kernel resets the connection if its peer goes on
+ * sending. */
 static size_t shut_down(const struct ends *wanted, size_t count)
 {
     DIR *folder = count == 0 ? NULL : opendir("/proc/self/fd");
@@ -261,7 +262,7 @@ static void end_all(struct connections *connections, bool has_tls)
 
 /* ---- nng_close, with a bound ---- */
 
-/* Shared by two threads; freed by the second that lets go. */
+/* Shared by two threads; the second one that drops it frees it. */
 struct socket_close {
     nng_socket socket;
     sem_t done;

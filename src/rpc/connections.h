@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /* connections.h - the connections of one nng socket, and closing them and the socket.
  *
- * nng 1.12 has a race in its TLS transport. If a connection is closed from outside while it is about to
- * receive or to send again, that operation never ends. nng's reaper thread, of which a process has one,
- * then waits for it for ever: nng_close does not return, and no loss of a connection is reported any
- * more. A connection that ends by itself, because its descriptor reports an end or an error, does not
- * meet the race. Therefore a connection with TLS is ended below nng first, by shutdown(2). nng does not
- * tell the descriptor; it is the one with the addresses of the connection. nng overlooks the end if it
- * comes while a message is handed on. After CONNECTIONS_DRAIN_MS nothing is under way on the connection
- * any more, and nng is told to close it. connections_close closes the socket after all of that.
+ * nng 1.12 has a race in its TLS transport. If a connection is closed from outside while it is
+ * about to receive or to send again, that operation never ends. nng's reaper thread, of which a
+ * process has one, then waits for it for ever: nng_close does not return, and no loss of a
+ * connection is reported any more. A connection that ends by itself, because its descriptor reports
+ * an end or an error, does not meet the race. Therefore a connection with TLS is ended below nng
+ * first, by shutdown(2). nng does not tell the descriptor; it is the one with the addresses of the
+ * connection. nng overlooks the end if it comes while a message is handed on. After
+ * CONNECTIONS_DRAIN_MS no operation is pending on the connection, and connections.c makes nng close
+ * it. connections_close closes the socket after all of that.
  *
- * nng's TCP transport has no such race, and its sockets are closed at once: while the connections end
- * one by one, others arrive, and nng leaks the descriptor of a connection whose handshake is under way
- * when its endpoint is closed.
+ * nng's TCP transport has no such race, so its sockets are closed at once. Otherwise new
+ * connections would arrive while the old ones end one by one. nng leaks the descriptor of a
+ * connection if its endpoint is closed during the handshake.
  *
- * The remaining wait has a bound, too: nng_close runs in a thread of its own. If it does not return in
- * time, the caller goes on without it. Of channels and followers the dial's thread is the caller.
+ * The remaining wait has a bound, too: nng_close runs in a thread of its own. If it does not return
+ * in time, the caller goes on without it. Of channels and followers the dial's thread is the
+ * caller.
  *
  * Private to src/rpc. */
 #ifndef JACKDAW_RPC_CONNECTIONS_H

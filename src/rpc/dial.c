@@ -190,7 +190,8 @@ static void begin_next(struct dial *dial)
         note_failure(dial, error);
 }
 
-/* All but that of the connection. Gives the mutex away: nng may be about to report a connection. */
+/* All but that of the connection. Releases the mutex, because nng may be about to report a
+ * connection. */
 static void close_dialers(struct dial *dial)
 {
     uint32_t used = dial->was_connected ? dial->dialer : 0;
@@ -265,8 +266,8 @@ static enum error dial_once(struct dial *dial)
     return error;
 }
 
-/* A peer that accepts and ends the connection soon after, for example because it is full, is no success.
- * With the mutex. */
+/* If the peer accepts and soon ends the connection, for example because it is full, the dial counts
+ * as failed. With the mutex. */
 static bool has_succeeded(const struct dial *dial, enum error error)
 {
     bool is_brief = dial->was_connected && !dial->elsewhere &&
@@ -283,7 +284,7 @@ static void wait_for_handshakes(struct dial *dial)
         wait_until(dial, until_ms);
 }
 
-/* Nothing of the owner's is used any more once `closed` has been called. */
+/* After `closed` the thread uses no data of the owner. */
 static void close_socket(struct dial *dial)
 {
     const struct dial_options *options = &dial->options;
@@ -354,7 +355,7 @@ void dial_lost(struct dial *dial, nng_pipe pipe)
 
 /* ---- the owner's thread ---- */
 
-/* What is wrong with the address or the certificate is known at once. */
+/* Errors of the address or the certificate are returned at once. */
 static enum error check(struct dial *dial, struct error_text *why)
 {
     nng_dialer dialer;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* dial.h - keeps a socket connected to one address.
  *
- * A thread of its own resolves the host anew for each dial, because getaddrinfo(3) can block for many
- * seconds, and dials the addresses as RFC 8305 (Happy Eyeballs) says: families alternate, the next
- * address follows when one has failed or after DIAL_NEXT_MS, the first connection is kept. nng's own
- * dialers know the first address only, never dial again here, and leave a dial to the kernel, which
- * repeats a lost SYN ever more rarely: a dial ends after DIAL_TIMEOUT_MS. Between dials there is a
- * random pause, which doubles with each failure, and with each connection that the peer ends at once.
+ * A separate thread resolves the host for each dial, because getaddrinfo(3) can block for many
+ * seconds. The thread dials the addresses by RFC 8305 (Happy Eyeballs): families alternate, and the
+ * first connection wins. The next address follows after a failure or after DIAL_NEXT_MS. A dial
+ * ends after DIAL_TIMEOUT_MS. nng's own dialers are not enough: each knows the first address only,
+ * and the kernel repeats a lost SYN ever more rarely. Between dials there is a random pause. The
+ * pause doubles with each failure, and with each connection that the peer ends at once.
  *
  * Private to src/rpc. The owner's thread, where nothing else is said. */
 #ifndef JACKDAW_RPC_DIAL_H
@@ -39,8 +39,9 @@ struct dial_options {
     uint32_t pause_min_ms;           /* the first pause is shorter than this, */
     uint32_t pause_max_ms;           /* and each other one than this */
     void *context;
-    /* Called when all addresses have failed, on the thread of the dial; NULL is allowed. ERROR_REFUSED:
-     * nobody listens at any address. ERROR_NOT_FOUND: the host has no address. */
+    /* Called when all addresses have failed, on the thread of the dial; NULL is allowed.
+     * ERROR_REFUSED: no process listens at any address. ERROR_NOT_FOUND: the host has no
+     * address. */
     void (*failed)(void *context, enum error error);
     /* Called once after dial_stop, on the thread of the dial: the socket is closed, and neither nng nor
      * the dial uses anything of the owner's any more. Never called where connections_close fails. */
@@ -54,10 +55,10 @@ enum error dial_start(struct dial **out, const struct dial_options *options,
                       struct error_text *why);
 
 /* Ends, without waiting: failed is not called any more. The thread closes the connections and the
- * socket. A dial that is under way ends by itself before, within DIAL_END_MS of its last address,
- * because nng leaks the descriptor of a connection whose handshake moves on while its socket is closed;
- * a name that is being resolved is waited for, too. The owner has called connections_stop before, and has
- * ended what sends and receives on the socket. */
+ * socket. The thread first waits for a running dial, which ends within DIAL_END_MS of its last
+ * address: nng leaks a descriptor if its socket is closed during a handshake. The thread also waits
+ * for a running getaddrinfo(3). The owner has called connections_stop before, and has ended what
+ * sends and receives on the socket. */
 void dial_stop(struct dial *dial);
 
 /* Any thread. NULL is allowed. */

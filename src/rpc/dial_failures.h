@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-/* Embedded in whoever dials; not to be moved while it watches. */
+/* Embedded in the struct of the dialer; not to be moved while it watches. */
 struct dial_watch {
     uint32_t socket; /* nng's id */
     void *context;

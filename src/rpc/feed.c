@@ -19,7 +19,7 @@
 #define SUBSCRIBERS_DEFAULT 64u
 #define SUBSCRIBER_BYTES_MAX 1u /* a subscriber has nothing to say */
 #define WAITING_BYTES_DEFAULT (64u * 1024u * 1024u)
-#define MESSAGE_EXTRA_BYTES 256u /* what nng keeps with a message, about */
+#define MESSAGE_EXTRA_BYTES 256u /* nng's memory per message, about */
 
 #define MARK_BYTES 4u
 static const uint8_t mark[MARK_BYTES] = {'J', 'D', 'F', 1};
@@ -225,7 +225,7 @@ struct rpc_follower {
     atomic_uint pipe;         /* nng's id of the connection; 0: none */
     atomic_bool state_queued; /* state is in the queue */
     struct task state;
-    unsigned told_pipe; /* what the owner knows of pipe */
+    unsigned told_pipe; /* the owner's knowledge of pipe */
     atomic_uint_fast64_t received;
     atomic_uint_fast64_t dropped;
     atomic_uint_fast64_t garbage;
@@ -271,7 +271,7 @@ static void run_state(struct task *task)
 {
     struct rpc_follower *follower =
         (struct rpc_follower *)((char *)task - offsetof(struct rpc_follower, state));
-    atomic_store(&follower->state_queued, false); /* what changes from here on is told again */
+    atomic_store(&follower->state_queued, false); /* a later change is reported again */
     if (!follower->closing)
         tell_state(follower, atomic_load(&follower->pipe));
     release(follower);
@@ -298,9 +298,9 @@ static void run_delivery(struct task *task)
 
 /* ---- on nng's threads ---- */
 
-/* There is one task for all changes, so that none is lost for lack of memory: the owner is told what
- * holds when it runs. A connection is told before its first message, because it is noted before nng
- * uses it. */
+/* One task serves all changes, so that no change is lost for lack of memory: the task reports the
+ * state at the time it runs. The owner learns of a connection before its first message, because nng
+ * uses the connection only later. */
 static void on_pipe(nng_pipe pipe, nng_pipe_ev what, void *context)
 {
     struct rpc_follower *follower = context;
@@ -343,7 +343,7 @@ static bool has_mark(nng_msg *message)
            memcmp(nng_msg_body(message), mark, MARK_BYTES) == 0;
 }
 
-/* Counts it as waiting, unless too much waits already. */
+/* Counts the message as waiting. false: too much waits already. */
 static bool admit(struct rpc_follower *follower, const struct delivery *delivery)
 {
     size_t bytes = held_bytes(delivery);

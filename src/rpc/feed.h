@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* feed.h - messages from one to many, over nng PUB and SUB on TCP.
  *
- * A feed is a hint, fast and lossy: it never waits for anybody. A subscriber that does not keep up
- * loses messages, the oldest first at the publisher, the newest first at a follower whose owner
- * lags; whoever connects gets what is published from some moment after that on. What arrives is
- * whole, and of one connection in the order of its publishing. So messages carry numbers of their
- * own, and what is missing is asked for by a call.
+ * A feed is a hint, fast and lossy: it never waits for anybody. A slow subscriber loses messages:
+ * the oldest first at the publisher, the newest first at a follower with a slow owner. A new
+ * subscriber gets the messages from some moment after its connection on. Each message arrives
+ * complete, and those of one connection arrive in the order of publishing. So messages carry
+ * numbers of their own, and what is missing is asked for by a call.
  *
- * On the wire each message stands behind 4 bytes, "JDF" and a version; what comes without them ends
- * the connection. All functions: the owner's thread. */
+ * On the wire 4 bytes precede each message, "JDF" and a version. A message without them ends the
+ * connection. All functions: the owner's thread. */
 #ifndef JACKDAW_RPC_FEED_H
 #define JACKDAW_RPC_FEED_H
 
@@ -52,7 +52,7 @@ struct rpc_feed_stats {
 };
 void rpc_feed_stats(const struct rpc_feed *feed, struct rpc_feed_stats *out);
 
-/* Closes all connections; what they had not been sent yet is gone. NULL is allowed. */
+/* Closes all connections and drops unsent messages. NULL is allowed. */
 void rpc_feed_free(struct rpc_feed *feed);
 
 /* ---- following ---- */
@@ -67,14 +67,14 @@ struct rpc_follower_options {
     uint32_t reconnect_min_ms; /* first pause after a failed connect; 0: 50 */
     uint32_t reconnect_max_ms; /* 0: 1000 */
     void *context;
-    /* All are told on the owner's thread, when it runs its queue. bytes: borrowed. Messages that had
-     * arrived when their connection ended may still be told after disconnected. */
+    /* All are called on the owner's thread, when it runs its queue. bytes: borrowed. The follower
+     * may deliver messages of an ended connection after disconnected. */
     void (*message)(void *context, const uint8_t *bytes, size_t size);
     void (*connected)(void *context);    /* may be NULL */
     void (*disconnected)(void *context); /* may be NULL */
 };
 
-/* Makes a follower, which connects by itself, and again after a loss. *out: ended with
+/* Creates a follower, which connects automatically, and again after a loss. *out: ended with
  * rpc_follower_close. ERROR_INVALID (address), ERROR_NO_MEMORY, ERROR_FULL (descriptors): sentence
  * in why. */
 enum error rpc_follower_open(struct rpc_follower **out, const struct rpc_follower_options *options,
@@ -87,9 +87,9 @@ struct rpc_follower_stats {
 };
 void rpc_follower_stats(const struct rpc_follower *follower, struct rpc_follower_stats *out);
 
-/* Ends it: nothing is told after that, also when called from one of its callbacks. Another thread
- * disconnects. The last bytes are freed when that is done and the tasks that it has in the queue have
- * run. NULL is allowed. */
+/* Ends the follower, also from one of its callbacks. After it the follower calls no callback.
+ * Another thread disconnects. The last bytes are freed when that is done and the tasks that it has
+ * in the queue have run. NULL is allowed. */
 void rpc_follower_close(struct rpc_follower *follower);
 
 #endif

@@ -50,7 +50,7 @@ static const char *const accept_texts[HANDSHAKE_PROBLEMS] = {
         "the client does not use TLS and this port does: its address needs tls+tcp://",
     [HANDSHAKE_PEER_USES_TLS] =
         "the client uses TLS and this port does not: leave out tls+tcp:// in its address",
-    [HANDSHAKE_OTHER_PROGRAM] = "what it sends is not Jackdaw's protocol: another program",
+    [HANDSHAKE_OTHER_PROGRAM] = "it does not speak Jackdaw's protocol: another program",
     [HANDSHAKE_TLS_FAILED] = "the TLS handshake fails",
 };
 

@@ -26,7 +26,7 @@ enum handshake_problem {
     HANDSHAKE_PROBLEMS
 };
 
-/* What went wrong, and with whom. */
+/* A failed handshake: its peer and its reason. */
 struct handshake_failure {
     enum handshake_problem problem;
     int tls_error;                /* Mbed TLS's code; for HANDSHAKE_TLS_FAILED */
@@ -48,7 +48,7 @@ typedef void handshake_failed(void *context, const struct handshake_failure *fai
 
 /* ---- plain connections ---- */
 
-/* Embedded in whoever listens or dials without TLS; not to be moved while it watches. */
+/* Embedded in the struct of a listener or dialer without TLS; not to be moved while it watches. */
 struct handshake_watch {
     bool listens;                  /* on address.port; false: dials address */
     const struct address *address; /* borrowed */

@@ -66,7 +66,7 @@ static void refuse(struct rpc_call *call, enum status status, const char *format
     call->early_text = kept == NULL ? "" : kept;
 }
 
-/* A peer's name for something, for a sentence: its beginning, as plain ASCII. */
+/* Copies the beginning of a peer's text into a sentence, as plain ASCII. */
 static const char *quote(const char *text, char quoted[static QUOTED_SIZE])
 {
     size_t i = 0;
@@ -244,8 +244,8 @@ enum error inbound_decode(struct rpc_server *server, nng_msg *message, struct in
 
 /* ---- nng's thread: admission ---- */
 
-/* Counts the frame as waiting for the owner, unless too much waits already. Fetching first and
- * taking back keeps two threads from both taking the last place. */
+/* Counts the frame as waiting for the owner. false: too much waits already. Adding first and
+ * subtracting on failure keeps two threads from both taking the last place. */
 static bool admit(struct inbound *inbound, size_t bytes_max)
 {
     struct rpc_server *server = inbound->server;
@@ -330,8 +330,8 @@ static bool reject(struct inbound *inbound)
     return told;
 }
 
-/* A stream starves without its CREDIT: what controls open calls may wait beyond the bound, up to
- * a quarter of it. */
+/* A stream starves without its CREDIT, so the control messages of open calls may exceed the bound
+ * by a quarter. */
 static bool admit_control(struct inbound *inbound)
 {
     size_t bytes_max = inbound->server->options.waiting_bytes_max;
@@ -381,7 +381,7 @@ void inbound_receive(void *context, nng_msg *message)
     }
     if (!reject(inbound)) {
         inbound_release(inbound);
-        kick_sender(server, pipe, "cannot be told that the server is full");
+        kick_sender(server, pipe, "no reply is possible although the server is full");
     } else if (inbound->item_count == inbound->request_count) {
         inbound_release(inbound); /* no control in it */
     } else if (admit_control(inbound)) {

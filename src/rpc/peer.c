@@ -46,12 +46,12 @@ static void drop_dirty(struct rpc_server *server, struct rpc_peer *peer)
     peer->dirty = false;
 }
 
-/* Its calls stay with their handlers, without a peer. */
+/* The calls of the peer stay with their handlers, without a peer. */
 static void remove_peer(struct rpc_server *server, struct rpc_peer *peer)
 {
     HASH_DELETE(hh, server->peers, peer);
     drop_dirty(server, peer);
-    peer->gone = true; /* a handler that is told of one call may answer the others */
+    peer->gone = true; /* the handler of one call may answer the others */
     while (peer->calls != NULL) {
         struct rpc_call *call = peer->calls;
         call_leave_peer(call);
@@ -153,7 +153,7 @@ static void notify(nng_pipe pipe, nng_pipe_ev what, void *context)
     struct rpc_server *server = context;
     if (!connections_enter(&server->connections, pipe, what))
         return;
-    /* Told before the connection is used, so that the table knows it before its first frame. */
+    /* Reported before the connection is used, so that the table has it before its first frame. */
     if (what == NNG_PIPE_EV_ADD_PRE)
         on_adding(server, pipe);
     else if (what == NNG_PIPE_EV_REM_POST)

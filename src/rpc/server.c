@@ -47,7 +47,8 @@ static enum error open_socket(struct rpc_server *server)
         result = nng_aio_alloc(&server->reject_aio, NULL, NULL);
     if (result != 0)
         return transport_error(result);
-    /* nng's threads must not wait for each other: what cannot be queued at once is not sent. */
+    /* nng's threads must not wait for each other, so a message that cannot be queued at once is not
+     * sent. */
     nng_aio_set_timeout(server->reject_aio, NNG_DURATION_ZERO);
     return peer_watch(server);
 }
@@ -191,8 +192,8 @@ void rpc_server_flush(struct rpc_server *server)
     }
 }
 
-/* Walks over calls keep their place in the server: a handler that is told of one call may end that
- * one and any others, and finish_call moves the place on. */
+/* Walks over calls keep their cursor in the server: a handler may end its call and any others, and
+ * finish_call advances the cursor. */
 
 static void cancel_late_calls(struct rpc_server *server)
 {
@@ -259,7 +260,7 @@ void rpc_server_free(struct rpc_server *server)
     if (server->open) {
         is_closed =
             connections_close(&server->connections, server->socket, server->options.address.tls);
-        /* What nng's threads had pushed before they stopped refers to this server. */
+        /* Tasks of nng's threads refer to this server. */
         (void)task_queue_run(server->options.queue, SIZE_MAX);
     }
     peer_free_all(server);

@@ -3,15 +3,16 @@
  *
  * nng's threads receive and decode; every handler runs on the owner's thread, when it runs its
  * task_queue. A handler answers at once or later, once or (streaming) many times, through its
- * struct rpc_call. Replies wait in a buffer per peer until rpc_server_flush, so that the replies
- * of one turn to one peer share a frame; the owner flushes at the end of each turn.
+ * struct rpc_call. Replies wait in a buffer per peer until rpc_server_flush, so that the replies of
+ * one turn to one peer share a frame. The owner flushes at the end of each turn.
  *
- * Bounds: frame size before reading, envelopes per frame, memory while decoding, request size per
- * method, calls and bytes waiting for the owner (beyond: RESOURCE_EXHAUSTED, at once), open calls of
- * a connection, connections, silence of a connection. A peer that sends what is no frame is
- * disconnected and logged. A connection that ends in the TLS handshake, or speaks another protocol, is
- * logged, at most once a minute for each host and cause. nng holds at most 64 frames for a peer that does not read; further ones
- * it drops without a word, so a caller treats a lost reply like a lost request. */
+ * The server bounds the frame size before reading, envelopes per frame, memory while decoding, and
+ * the request size per method. The server also bounds connections, their silence, their open calls, and the
+ * calls and bytes that wait for the owner. Above the last bound a call gets RESOURCE_EXHAUSTED at
+ * once. The server logs and disconnects a peer that sends an invalid frame. A connection that ends
+ * in the TLS handshake, or speaks another protocol, is logged, at most once a minute for each host
+ * and cause. nng holds at most 64 frames for a peer that does not read; it drops further ones
+ * silently. So a caller treats a lost reply like a lost request. */
 #ifndef JACKDAW_RPC_SERVER_H
 #define JACKDAW_RPC_SERVER_H
 
@@ -42,15 +43,15 @@ struct rpc_server_options {
     const char *tls_key;         /* PEM file */
     /* Asked on the owner's thread about every request, after all refusals of the server's own and
      * before its handler; NULL: none. true: the handler is to have it. false: the hook has taken
-     * the call in the handler's place, and ends it, then or later, or has ended it. Whoever forwards
-     * it needs service and method (of its descriptor), input (until the call's end), the token,
-     * credits, what is left of its time, and a watch. */
+     * the call in the handler's place, and ends it, then or later, or has ended it. A forwarder
+     * needs service and method (of the descriptor), input (until the call's end), the token,
+     * credits, the remaining time, and a watch. */
     bool (*admit)(void *context, struct rpc_call *call, const ProtobufCService *service,
                   unsigned method, const ProtobufCMessage *input);
     void *admit_context;
 };
 
-/* Bounds of one method, in bytes of its packed request; those not listed have 4096. */
+/* Bound of one method, in bytes of its packed request; other methods have 4096. */
 struct rpc_method_limit {
     const char *method; /* NULL ends a list */
     size_t request_bytes;
@@ -97,9 +98,9 @@ void rpc_server_mute(struct rpc_server *server);
 void rpc_server_cancel_all(struct rpc_server *server);
 
 /* Closes all connections, cancels the calls that are still open, and runs what is in the queue
- * (what nng's threads had pushed refers to the server). Calls that stay open are then dead: they
- * are to be ended as usual, from any thread, which sends nothing; the last bytes of the server go
- * with the last of them, so the queue must be run until then. NULL is allowed. Owner's thread,
+ * (what nng's threads had pushed refers to the server). Open calls are dead after it: their
+ * handlers end them as usual, from any thread, and the server sends nothing. The end of the last
+ * call frees the server, so the owner runs its queue until then. NULL is allowed. Owner's thread,
  * never from a handler. */
 void rpc_server_free(struct rpc_server *server);
 
@@ -156,7 +157,7 @@ uint32_t rpc_call_credits(const struct rpc_call *call);
 bool rpc_call_is_stream(const struct rpc_call *call);
 
 /* Whether nobody waits for an answer from the start: it is to be ended like any call, and nothing
- * is sent. It has no credits. */
+ * is sent. A plain call has no credits. */
 bool rpc_call_is_one_way(const struct rpc_call *call);
 
 /* How often its caller has sent this request before and got no answer, because a connection broke or
@@ -169,12 +170,12 @@ const char *rpc_call_method(const struct rpc_call *call);
 /* Runs the handler of a call that the hook `admit` has taken. */
 void rpc_call_hand_over(struct rpc_call *call);
 
-/* How long its caller still waits, at least 1; 0: it did not say. */
+/* The remaining time of the caller, at least 1; 0: the request has no deadline. */
 uint32_t rpc_call_timeout_ms(const struct rpc_call *call);
 
-/* What happens to an open call, told on the owner's thread. Both may end this call and any others;
- * both may be NULL. cancelled: nobody waits for the answer any more (the peer has gone, sent CANCEL,
- * or the deadline has passed), told once. credited: rpc_call_send may send again. */
+/* Events of an open call, called on the owner's thread. Both functions may end this call and any
+ * others; both may be NULL. cancelled: the peer has gone, it sent CANCEL, or the deadline has
+ * passed; called once. credited: rpc_call_send may send again. */
 struct rpc_call_watch {
     void *context;
     void (*cancelled)(void *context, struct rpc_call *call);
@@ -182,16 +183,16 @@ struct rpc_call_watch {
 };
 void rpc_call_watch(struct rpc_call *call, const struct rpc_call_watch *watch);
 
-/* For a call that stays open for long: gives back the request, the token and everything else that
- * came with it, which are then gone, and returns the call's new address; the old one is no longer
- * valid. Without memory for it, call itself is returned, with everything still there. */
+/* For a call that stays open for long: frees the request, the token and all other data of the
+ * request. Returns the call's new address; the old one is no longer valid. Without memory for it,
+ * call itself is returned, with everything still there. */
 struct rpc_call *rpc_call_keep(struct rpc_call *call);
 
 /* The token in the envelope; *size 0 when there was none. Valid until the call is ended. */
 const uint8_t *rpc_call_token(const struct rpc_call *call, size_t *size);
 
-/* The call's own memory: it holds the request and lives until the call is ended. Its budget is what
- * a request of that size may take; whoever needs much more raises it. */
+/* The call's own memory: it holds the request and lives until the call is ended. The budget of the
+ * arena is the bound of a request of that size; a handler that needs more raises it. */
 struct arena *rpc_call_arena(struct rpc_call *call);
 
 /* The peer's address, for logs ("192.0.2.7:50100", "[2001:db8::7]:50100"). Valid until the handler

@@ -48,14 +48,14 @@ struct rpc_peer {
     UT_hash_handle hh;
 };
 
-/* A request from its decoding to its end, in its own arena together with all that it needs, so that
- * a call that stays open holds nothing of the frame that it came in. */
+/* A request from its decoding to its end, with its data in its own arena. So an open call holds no
+ * memory of its frame. */
 struct rpc_call {
     struct arena arena; /* holds this struct, too, unless kept */
     struct rpc_server *server;
     struct rpc_peer *peer; /* NULL: gone */
     uint64_t id;
-    const uint8_t *header; /* what nng wants in front of a reply */
+    const uint8_t *header; /* the bytes that nng needs before a reply */
     size_t header_size;
     const uint8_t *token;
     size_t token_size;
@@ -101,7 +101,7 @@ struct inbound {
     struct rpc_server *server;
     uint32_t peer_id;
     size_t request_count;
-    size_t waiting_calls; /* what it counts for among those that wait for the owner */
+    size_t waiting_calls; /* its part of the server's waiting_calls */
     size_t waiting_bytes;
     size_t item_count;
     struct inbound_item items[]; /* in the order of the frame */
@@ -152,9 +152,9 @@ struct rpc_server {
 
 /* inbound.c */
 void inbound_receive(void *server, nng_msg *message);
-/* What inbound_receive makes of a message (borrowed) before it admits it; ERROR_INVALID,
- * ERROR_TOO_LARGE, ERROR_NO_MEMORY: *out unchanged. Needs of the server its services and options
- * only. *out: ended with inbound_release. */
+/* Decodes a message (borrowed) for inbound_receive. On ERROR_INVALID, ERROR_TOO_LARGE and
+ * ERROR_NO_MEMORY *out is unchanged. Reads only services and options of the server. *out: ended
+ * with inbound_release. */
 enum error inbound_decode(struct rpc_server *server, nng_msg *message, struct inbound **out);
 void inbound_release(struct inbound *inbound);
 
@@ -168,11 +168,11 @@ void peer_tick(struct rpc_server *server);
 void peer_free_all(struct rpc_server *server);
 
 /* call.c */
-/* An unlinked call with its own copy of the header and of what the envelope says; NULL without
- * memory. */
+/* Creates an unlinked call with its own copy of the header and of the envelope's fields. NULL
+ * without memory. */
 struct rpc_call *call_new(struct rpc_server *server, const Jackdaw__Envelope *envelope,
                           const void *header, size_t header_size);
-void call_free(struct rpc_call *call); /* one that is not linked */
+void call_free(struct rpc_call *call); /* the call must not be linked */
 void call_dispatch(struct rpc_call *call, struct rpc_peer *peer);
 void call_cancel(struct rpc_call *call);
 void call_leave_peer(struct rpc_call *call); /* whose connection has ended */

@@ -19,7 +19,7 @@ struct tls_endpoint {
     pthread_mutex_t mutex;    /* protects all below */
     struct tls_credentials *credentials;
     char *server_name;
-    handshake_failed *failed; /* NULL: nobody listens, or closed */
+    handshake_failed *failed; /* NULL: no listener, or closed */
     void *context;
 };
 
@@ -166,7 +166,7 @@ struct nng_tls_engine_config {
     struct tls_endpoint *endpoint;
 };
 
-/* What tls_endpoint_configure, on the same thread, makes a configuration for. */
+/* The endpoint for which tls_endpoint_configure, on the same thread, makes a configuration. */
 static _Thread_local struct tls_endpoint *configured;
 
 static int config_init(nng_tls_engine_config *config, nng_tls_mode mode)
@@ -271,7 +271,7 @@ static void send_alerts(nng_tls_engine_conn *conn)
     (void)nng_tls_engine_send(conn->stream, alerts, &size);
 }
 
-/* The first byte tells TLS from all else. */
+/* The first byte distinguishes TLS from other protocols. */
 static bool begins_as_tls(nng_tls_engine_conn *conn, const unsigned char *bytes, size_t size)
 {
     if (bytes[0] >= RECORD_TYPE_MIN && bytes[0] <= RECORD_TYPE_MAX)
@@ -314,7 +314,7 @@ static int receive_bytes(void *context, unsigned char *bytes, size_t size)
     return (int)size;
 }
 
-/* What nng hands to an engine as a connection is its stream. */
+/* nng passes its stream to an engine as a connection. */
 static void note_peer(nng_tls_engine_conn *conn)
 {
     nng_sockaddr address;
@@ -398,8 +398,8 @@ static enum handshake_problem of_alert(const nng_tls_engine_conn *conn, unsigned
     }
 }
 
-/* A client of Mbed TLS that refuses the certificate says so before it encrypts what it sends, and
- * the server takes the alert for a damaged record. */
+/* If a client of Mbed TLS refuses the certificate, it sends the alert unencrypted, and the server
+ * takes the alert for a damaged record. */
 static bool latest_is_alert(const nng_tls_engine_conn *conn)
 {
     static const unsigned char head[] = {0x15, 3, 3, 0, 2, MBEDTLS_SSL_ALERT_LEVEL_FATAL};
@@ -450,7 +450,7 @@ static int result_of(int size_or_error, size_t *size)
     case MBEDTLS_ERR_SSL_ALLOC_FAILED:
         return NNG_ENOMEM;
     default:
-        return NNG_ECONNSHUT; /* 0 and PEER_CLOSE_NOTIFY: the peer's end; all else ends it, too */
+        return NNG_ECONNSHUT; /* 0 and PEER_CLOSE_NOTIFY: the peer has ended; other results end it, too */
     }
 }
 
@@ -473,7 +473,7 @@ static bool conn_is_verified(nng_tls_engine_conn *conn)
     return mbedtls_ssl_get_verify_result(&conn->tls) == 0;
 }
 
-/* Nothing here asks for these. */
+/* No code of Jackdaw calls these functions. */
 static char *conn_peer_name(nng_tls_engine_conn *conn)
 {
     (void)conn;

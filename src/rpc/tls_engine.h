@@ -16,7 +16,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* What handshakes need. Counted; never changed once a connection uses it. */
+/* Configuration of handshakes. Reference-counted; constant once a connection uses it. */
 struct tls_credentials {
     atomic_size_t references;
     bool is_server;
@@ -34,7 +34,7 @@ void tls_credentials_drop(struct tls_credentials *credentials); /* NULL is allow
 /* Random bytes from the kernel, for Mbed TLS; 0. */
 int tls_random(void *ignored, unsigned char *bytes, size_t size);
 
-/* One listener or one dialler. Its functions: any thread. */
+/* One listener or one dialler. All its functions: any thread. */
 struct tls_endpoint;
 
 /* Makes an endpoint that uses credentials (taken, also on error). server_name (copied): the name

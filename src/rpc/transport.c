@@ -209,7 +209,7 @@ static void on_message(void *argument)
 {
     struct receiver *receiver = argument;
     if (nng_aio_result(receiver->aio) != 0)
-        return; /* stopped; nothing else ends a wait without time limit */
+        return; /* stopped; no other event ends a wait without time limit */
     receiver->take(receiver->context, nng_aio_get_msg(receiver->aio));
     for (int i = 0; i < BURST_MESSAGES; i++) {
         nng_recv_aio(receiver->socket, receiver->poll_aio);

@@ -16,8 +16,8 @@
 /* The enum error for a result of nng's; OK for 0. */
 enum error transport_error(int nng_result);
 
-/* What is wrong, for people: also for the system's and the resolver's errors, which nng_strerror knows by
- * number only. Valid until the next call in this thread. */
+/* The text of a result of nng's, for users. The text covers the system's and the resolver's errors,
+ * which nng_strerror knows by number only. Valid until the next call in this thread. */
 const char *transport_problem(int nng_result);
 
 /* Writes the peer's "ip:port", "[v6]:port" or, when it has gone, "?". */
@@ -50,7 +50,7 @@ bool transport_send(nng_socket socket, nng_aio *aio, nng_msg *message);
 
 /* Where TLS credentials are; a client has the authority only, a server the other two. PEM files. */
 struct tls_files {
-    const char *authority;   /* client: what certificates are checked against */
+    const char *authority;   /* client: authority of the server's certificate */
     const char *certificate; /* server */
     const char *key;         /* server */
 };
@@ -75,8 +75,8 @@ enum error transport_tls_listener(nng_listener listener, struct tls_endpoint *en
 enum error transport_tls_dialer(nng_dialer dialer, struct tls_endpoint *endpoint,
                                 struct error_text *why);
 
-/* A socket's receiving end: one aio, one callback at a time, so the order in which a peer sent
- * survives, and a drain loop, so that a burst costs one wake-up and not one a message. */
+/* A socket's receiving end. One aio with one callback at a time keeps the peer's order. A drain
+ * loop takes a burst of messages with one wake-up. */
 struct receiver {
     nng_socket socket;
     nng_aio *aio;      /* waits for the first message of a burst */

@@ -97,7 +97,7 @@ static enum error load_key(mbedtls_pk_context *key, const char *path, struct err
     return result == 0 ? OK : explain_key(result, path, why);
 }
 
-/* Faults that do not keep a server from starting: its clock may be the one that is wrong. */
+/* Faults that do not prevent the start of a server, because its own clock may be wrong. */
 static void warn_of_dates(const mbedtls_x509_crt *certificates, const char *path)
 {
     for (const mbedtls_x509_crt *at = certificates; at != NULL; at = at->next) {

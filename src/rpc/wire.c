@@ -21,7 +21,7 @@ static void give_back(void *context, void *pointer)
     (void)pointer;
 }
 
-/* An allocator for protobuf-c that takes from the arena; giving back is the arena's. */
+/* An allocator for protobuf-c that allocates in the arena and frees nothing. */
 static ProtobufCAllocator allocator_of(struct arena *arena)
 {
     return (ProtobufCAllocator){.alloc = allocate, .free = give_back, .allocator_data = arena};

@@ -165,7 +165,7 @@ static void test_other_program__at_the_server(void **state)
         struct sp_peer peer;
         assert_true(sp_connect(&peer, probe_address(probe), 0));
         assert_true(sp_send_bytes(&peer, "GET / HTTP/1.1\r\n", 16));
-        WAIT_UNTIL(NULL, count_said("what it sends is not Jackdaw's protocol") == i + 1);
+        WAIT_UNTIL(NULL, count_said("it does not speak Jackdaw's protocol") == i + 1);
         sp_close(&peer);
         probe_stop(probe);
     }
