@@ -112,8 +112,8 @@ static enum error name_holder(int descriptor, const char *folder, struct error_t
                      folder);
 }
 
-/* The lock is the kernel's and ends with the process; the pid is for people only, so that failing
- * to write it (a full disk) is no reason to refuse. */
+/* The kernel holds the lock, which ends with the process. The pid is for users only, so an error
+ * while writing it (a full disk) does not matter. */
 static void write_holder(int descriptor)
 {
     char text[24];
@@ -172,9 +172,9 @@ void folder_watch_files(struct store *store)
 static enum error gone(const char *path, const char *how, struct error_text *why)
 {
     return error_set(why, ERROR_CLOSED,
-                     "the data folder was removed or replaced under the running server: %s %s; put "
-                     "the folder back and start the server again; if it is lost and other servers "
-                     "run, start this one as a slave, and it copies their database",
+                     "the data folder was removed or replaced under the running server: %s %s; "
+                     "put the folder back and start the server again. If it is lost and other "
+                     "servers run, start this one as a slave, and it copies their database",
                      path, how);
 }
 

@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* How a snapshot takes the place of the database. What may happen at any point is that the process
- * dies, or the power fails; the name of the database then stands for the old one or for the new
- * one, whole, and no WAL but its own lies beside it:
+/* Replaces the database by a snapshot. After a crash or a power failure at any point, the database
+ * is the whole old or the whole new one, without a foreign WAL beside it:
  *
- *   file -> X.new      so that it is used up, and found and removed by the next store_open
- *   X.new              checked, migrated, given what is the node's own, without a WAL, synced
- *   X                  without a WAL: its content goes into place and the WAL is removed
+ *   file -> X.new      the next store_open removes X.new
+ *   X.new              checked, migrated, given the node's own data, without a WAL, synced
+ *   X                  its WAL is checkpointed and removed
  *   X = X.old          the old database has two names; the folder is synced
  *   X.new -> X         the moment; the folder is synced
  *   X                  opened; from here on a WAL beside it is the new one's
  *   X.old              removed
  *
- * The old store stays open all along. Should the last steps fail, X.old -> X undoes them. A file
- * system without hard links knows no second name: there all is the same but that nothing can be undone
- * after the moment, so that what fails then ends the process, and the next one finds the new database
- * (or, where the folder was not synced and the power fails, the old one). */
+ * The old store stays open all along. If the last steps fail, X.old -> X undoes them. A file system
+ * without hard links allows no second name and therefore no undo: an error after the rename ends
+ * the process. The next process finds the new database, or the old one if the power failed before
+ * the folder was synced. */
 #include "store/store_internal.h"
 
 #include <errno.h>
@@ -107,8 +106,8 @@ static enum error add_if_chat(void *context, const struct log_row *row)
                                                                  .batch_size = row->batch_size});
 }
 
-/* What was pruned was everywhere, so it is in the snapshot, too; or the log outgrew its bound: then what
- * is left of it begins in the middle. */
+/* Every server had the pruned batches, so the snapshot has them, too. If the log outgrew its bound,
+ * the remaining batches begin in the middle. */
 static enum error add_end_of_log(struct install *install)
 {
     uint64_t first = store_log_first(install->old);
@@ -139,7 +138,7 @@ static enum error carry_over(struct install *install)
                      problem[0] == '\0' ? store_last_problem(install->old) : problem);
 }
 
-/* Whoever wrote the file need not have synced it. */
+/* The writer of the file may not have synced it. */
 static enum error sync_file(struct install *install, const char *path)
 {
     int descriptor = open(path, O_RDWR | O_CLOEXEC);
@@ -172,8 +171,8 @@ static enum error make_ready(struct install *install)
     return error == OK ? sync_file(install, path) : error;
 }
 
-/* Without a WAL the old store works as well, only slower: that it stays without one when there is
- * no memory is no reason to give up. */
+/* Without a WAL the old store works as well, only slower. So a failure to restore the WAL (no
+ * memory) does not matter. */
 static void keep_old(struct install *install)
 {
     (void)store_use_wal(install->old, true, NULL);
@@ -181,8 +180,8 @@ static void keep_old(struct install *install)
     folder_watch_files(install->old);
 }
 
-/* SQLite does not mind when it cannot remove a WAL that it is done with. Here it must be gone:
- * another database comes to its side. */
+/* SQLite ignores an error while removing an obsolete WAL. Here the WAL must be gone, because
+ * another database takes the name beside it. */
 static enum error remove_companions(struct install *install, struct error_text *why)
 {
     static const enum name companions[] = {NAME_WAL, NAME_SHM, NAME_JOURNAL};
@@ -234,7 +233,7 @@ static bool go_back(struct install *install)
            rename(install->names[NAME_OLD], path) == 0 && folder_sync_of(path, NULL) == OK;
 }
 
-/* *lost: neither the new database nor the old one can be gone on with. */
+/* *lost: the process can use neither the new database nor the old one. */
 static enum error swap(struct install *install, bool *lost)
 {
     struct store *old = install->old;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Ids are SQLite's own AUTOINCREMENT, which remembers the highest one ever given. Orphans are added at
- * the end and dropped from the front, so ids have no holes and two of them tell how many there are:
- * counting the rows would read all of them. */
+/* Ids are SQLite's own AUTOINCREMENT, which remembers the highest one ever given. Orphans are added
+ * at the end and dropped from the front, so their ids have no holes. The first and the last id give
+ * their number without reading all rows. */
 #include "store/store_internal.h"
 
 enum error orphan_load(struct store *store)

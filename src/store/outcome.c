@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The outcomes of OUTCOMES_PER_PART consecutive requests are one part, a packed row. A session's
- * newest part is its tail, small and close to other sessions' tails, which every transaction
- * rewrites; when the next part begins it goes to one of PARTS slots, in the place of the part
- * that has left the window.
+ * newest part is its tail. Tails are small and close together, because every transaction rewrites
+ * them. When the next part begins, the tail moves to one of PARTS slots and replaces the part that
+ * has left the window.
  *
  * A packed outcome: the length of the rest, the request's place in its part (one byte), status,
  * room (8 bytes), number, seq, time_ms, flags, the text with its NUL. */
@@ -122,8 +122,8 @@ static enum error add_outcome(struct store *store, struct buffer *outcomes,
 
 /* ---- recent ones ----
  *
- * A request's place here is also that of the one a window before, so that what is found here is
- * in the window as well. */
+ * A request shares its place with the request one window before, so an outcome found here is also
+ * in the window. */
 
 static struct recent_outcome *recent_of(const struct store *store, uint64_t session,
                                         uint64_t request)
@@ -231,7 +231,7 @@ static enum error store_tail(struct store *store, const struct part *tail, uint6
     return query_run(&query);
 }
 
-/* An empty part when another one has its slot. */
+/* The part is empty if another one has its slot. */
 static enum error load_part(struct store *store, struct part *part)
 {
     struct query query;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Events and outcomes wait here until the transaction is committed, or read, or too many: then
- * those of one room and those of one session are written together, which costs a fraction of
- * writing them one by one. */
+/* Events and outcomes wait here until the transaction commits, a read needs them, or they are too
+ * many. Then the events of one room, and the outcomes of one session, are written together. This
+ * costs a fraction of single writes. */
 #include "store/store_internal.h"
 
 #include <stdlib.h>

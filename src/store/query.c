@@ -332,7 +332,7 @@ void query_column_exactly(struct query *query, uint8_t *bytes, size_t size)
 }
 
 /* All queries of rows name the table after FROM and have the key, or its first part, as their first
- * column: an operator can find the row with that. */
+ * column. An operator can find the row with these. */
 static void name_row(const struct query *query, char text[static ROW_TEXT_SIZE])
 {
     sqlite3_stmt *statement = query->statement;

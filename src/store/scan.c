@@ -2,8 +2,8 @@
 /* Tables that are small enough to be held in memory by a server are checked by SQLite, with their
  * indexes, in one slice each. The others are read here, in the order of their keys.
  *
- * That each event is listed by its room exactly once is found without a search for each: a sum over
- * the events that the rooms list equals a sum over the events there are. */
+ * Each room must list each of its events exactly once. A sum over the listed events, compared with
+ * a sum over the existing events, proves this without a search for each. */
 #include "store/store_internal.h"
 
 #include <stdio.h>
@@ -91,7 +91,7 @@ static enum error check_table_once(struct slice *slice, const char *table, bool 
     return error;
 }
 
-/* A check that runs out of memory says "corrupt" as well: it is believed when it says so twice. */
+/* A check without memory also reports "corrupt", so only a second report counts. */
 static enum error check_table(struct slice *slice, const char *table)
 {
     enum error error = check_table_once(slice, table, false);
@@ -129,7 +129,7 @@ static enum error see_batch(void *context, const struct log_row *row)
     return count(slice, ROW_BYTES + row->batch_size) ? OK : ERROR_CANCELLED;
 }
 
-/* What was read of it may be pruned since. */
+/* The log may have been pruned since the last slice. */
 static enum error scan_log(struct slice *slice)
 {
     struct store_scan *scan = slice->scan;

@@ -5,7 +5,7 @@
 #include "store/store_internal.h"
 
 static const char version_1[] =
-    /* node: one row. node_id 0: a snapshot, it belongs to whoever opens it first. */
+    /* node: one row. node_id 0: a snapshot, which belongs to the first node that opens it. */
     "CREATE TABLE node ("
     " one INTEGER PRIMARY KEY, node_id INTEGER NOT NULL, cluster BLOB NOT NULL,"
     " failed_commits INTEGER NOT NULL) STRICT;"
@@ -13,7 +13,7 @@ static const char version_1[] =
     "CREATE TABLE value (key TEXT PRIMARY KEY, bytes BLOB NOT NULL) STRICT, WITHOUT ROWID;"
 
     "CREATE TABLE epoch_start (first_seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT;"
-    /* batch comes last: what stands before it is read without following its overflow pages. */
+    /* batch comes last, so that SQLite reads the other columns without its overflow pages. */
     "CREATE TABLE log ("
     " first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, epoch INTEGER NOT NULL,"
     " digest BLOB NOT NULL, batch BLOB NOT NULL) STRICT;"

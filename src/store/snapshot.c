@@ -72,7 +72,7 @@ static int read_position(struct copy *copy)
     return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
-/* Takes out what is the node's own; nothing of it stays in free pages. */
+/* Removes the node's own data, also from free pages. */
 static enum error make_nobodys(struct copy *copy)
 {
     errno = 0;

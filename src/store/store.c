@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Pages that are kept in memory. A batch that dirties more spills into the WAL before its commit,
- * which costs time but nothing else. */
+/* Pages that are kept in memory. A batch with more dirty pages spills into the WAL before its
+ * commit, which only costs time. */
 #define CACHE_KIB 2048
 #define READER_CACHE_KIB 512
 /* The commit that fills the WAL with this many pages also moves them into the database. */
@@ -82,7 +82,7 @@ static enum error expect(struct store *store, const char *sql, const char *answe
     return error;
 }
 
-/* A check that runs out of memory says "corrupt" as well: it is believed when it says so twice. */
+/* A check without memory also reports "corrupt", so only a second report counts. */
 static enum error check_whole(struct store *store, struct error_text *why)
 {
     static const char sql[] = "PRAGMA quick_check(1)";
@@ -92,7 +92,7 @@ static enum error check_whole(struct store *store, struct error_text *why)
     return expect(store, sql, "ok", ERROR_CORRUPT, why);
 }
 
-/* A database that somebody else wrote may hold code as well as rows: none of it is run. */
+/* A database from another program may hold code as well as rows, which SQLite must not run. */
 static enum error harden(struct store *store, struct error_text *why)
 {
     static const int off[] = {SQLITE_DBCONFIG_ENABLE_TRIGGER,
@@ -120,7 +120,7 @@ enum error store_use_wal(struct store *store, bool wal, struct error_text *why)
                : expect(store, "PRAGMA journal_mode = DELETE", "delete", ERROR_DENIED, why);
 }
 
-/* After each commit, in its thread. A checkpoint that fails is made by a later commit. */
+/* After each commit, in its thread. If a checkpoint fails, a later commit repeats it. */
 static int on_wal_commit(void *context, sqlite3 *database, const char *name, int pages)
 {
     struct store *store = context;
@@ -231,7 +231,7 @@ static enum error make_file(struct store *store, struct error_text *why)
 {
     int descriptor = open(store->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (descriptor < 0)
-        return OK; /* it exists, or SQLite will say what is wrong */
+        return OK; /* it exists, or SQLite reports the error */
     (void)close(descriptor);
     return folder_sync_of(store->path, why);
 }
@@ -260,8 +260,8 @@ static enum error open_database(struct store *store, int flags, struct error_tex
     return code == SQLITE_OK ? OK : open_problem(store, code, why);
 }
 
-/* SQLite counts the memory it uses under a lock of the whole process; nobody here asks. Too late
- * when somebody has used SQLite before, which harms nothing. */
+/* SQLite counts its memory under a lock of the whole process, and Jackdaw does not use the count.
+ * If SQLite is already in use, the setting has no effect and does no harm. */
 static void configure_libraries(void)
 {
     (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
@@ -504,9 +504,9 @@ enum error store_commit(struct store *store)
     return error == OK ? store_commit_finish(store, store_commit_write(store)) : error;
 }
 
-/* A commit that failed while syncing has left its frames in the WAL, where the next one to open
- * the database would find and believe them. Writing over the first of them takes that away. If
- * the disk refuses that too, nobody can know what it holds; store.h says so. */
+/* A commit that failed during the sync has left its frames in the WAL, where the next process would
+ * take them for valid. Overwriting the first frame prevents that. If the disk refuses that too, its
+ * content is unknown (store.h). */
 static void bury_failed_commit(struct store *store)
 {
     struct error_text kept = store->problem;
@@ -522,7 +522,7 @@ static void bury_failed_commit(struct store *store)
     store->problem = kept;
 }
 
-/* Some errors make SQLite roll back by itself. */
+/* After some errors SQLite rolls back automatically. */
 void store_rollback(struct store *store)
 {
     if (!store->in_transaction)

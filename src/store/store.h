@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: MIT */
-/* store.h - the database: what a server remembers. The only folder that includes sqlite3.h.
+/* store.h - the database of a server. The only folder that includes sqlite3.h.
  *
  * One store is one SQLite database (WAL, synchronous=FULL) in a data folder, or one in memory for
- * tests and simulation. It keeps the state of the chat as plain rows, the log of batches, the
- * history of epochs and the node's identity; what the rows mean is src/chat's business.
+ * tests and simulation. The database holds the state of the chat as plain rows, the log of batches,
+ * the history of epochs and the node's identity. src/chat gives the rows their meaning.
  *
  * Writes happen inside one transaction at a time: store_begin, any number of puts, one
  * store_log_append, store_commit. When store_commit returns OK everything is durable; after any
- * error nothing of the transaction is there once store_rollback has been called. A write that
- * fails breaks its transaction: further writes and store_commit return the same error and only
+ * error nothing of the transaction is there once store_rollback has been called. A write that fails
+ * breaks its transaction: further writes and store_commit return the same error and only
  * store_rollback helps (ERROR_EXISTS and ERROR_INVALID break nothing). Events and outcomes may be
  * written as late as in store_commit, which then has their errors.
  *
- * A disk that fails in the middle of store_commit leaves marks of it in the files. store_rollback
- * wipes them; should the disk refuse that as well, the transaction may be found whole, never in
- * part, when the database is next opened, just as after a crash during store_commit.
+ * If the disk fails in the middle of store_commit, store_rollback removes the partial transaction
+ * from the files. If the disk refuses that too, the next store_open may find the whole transaction,
+ * but never a part. The same holds after a crash during store_commit.
  *
  * Threads: a store belongs to one thread at a time. A second thread reads through a store of its
- * own (store_open_reader). Pointers in rows that are handed to a visitor are valid during that
- * call only; a visitor must not write, nor call the function that called it. What a visitor
- * returns other than OK ends the visit and is returned. Unless said otherwise functions return OK,
+ * own (store_open_reader). Pointers in rows that are handed to a visitor are valid during that call
+ * only; a visitor must not write, nor call the function that called it. If a visitor returns an
+ * error, the visit ends and returns that error. Unless said otherwise functions return OK,
  * ERROR_NO_MEMORY, ERROR_DISK_FULL, ERROR_IO, ERROR_CORRUPT or ERROR_INTERNAL; store_last_problem
  * has the sentence. */
 #ifndef JACKDAW_STORE_STORE_H
@@ -56,30 +56,30 @@ struct store_options {
 enum error store_open(struct store **out, const struct store_options *options,
                       struct error_text *why);
 
-/* Opens a second, read-only view of the same database for another thread; each read sees what was
- * committed when it starts, and what is answered from memory is as the last read saw it. To be
- * closed before the store. A store in memory has none: ERROR_INVALID. */
+/* Opens a second, read-only view of the same database for another thread. Each read sees the state
+ * committed at its start. Functions that answer from memory return the state of the last read. To
+ * be closed before the store. A store in memory has none: ERROR_INVALID. */
 enum error store_open_reader(struct store **out, const struct store *writer,
                              struct error_text *why);
 
-/* Whether the names in the data folder still lead to the files that the store has open. ERROR_CLOSED:
- * the folder, or a file in it, was removed, moved, replaced or unmounted, or may no longer be looked
- * at, so that nobody will find what is written; with a sentence in why. A store in memory: OK. A few
+/* Checks that the names in the data folder still lead to the files that the store has open.
+ * ERROR_CLOSED, with a sentence in why: the folder or a file in it was removed, moved, replaced or
+ * unmounted, or access is denied. Then later writes would be lost. A store in memory: OK. A few
  * microseconds; touches no disk. */
 enum error store_check_files(const struct store *store, struct error_text *why);
 
 /* Closes; an open transaction is rolled back. NULL is allowed. */
 void store_close(struct store *store);
 
-/* The sentence for the last error of any function below; "" when there was none. Those that are
- * answers, ERROR_NOT_FOUND and what a visitor returned, have none. */
+/* The sentence for the last error of any function below; "" when there was none. ERROR_NOT_FOUND
+ * and errors of a visitor have no sentence. */
 const char *store_last_problem(const struct store *store);
 
 /* Whether any function has found damage in this store (ERROR_CORRUPT), even if it was closed to the
  * caller since; *why: the first sentence. Any thread, while the store is open. */
 bool store_is_damaged(struct store *store, struct error_text *why);
 
-/* What an operator does about ERROR_CORRUPT; ends sentences. */
+/* The advice to an operator after ERROR_CORRUPT; the end of a sentence. */
 #define STORE_DAMAGE_ADVICE                                                                      \
     "keep the data folder; if other servers run, start this one as a slave with another, empty " \
     "--data_dir, and it copies their database; if none does, restore a backup"
@@ -88,24 +88,24 @@ bool store_is_damaged(struct store *store, struct error_text *why);
 
 enum error store_begin(struct store *store);
 enum error store_commit(struct store *store);
-void store_rollback(struct store *store); /* nothing to do when no transaction is open */
+void store_rollback(struct store *store); /* does nothing if no transaction is open */
 
-/* Writes what the open transaction has collected (events, outcomes), which store_commit does otherwise.
- * Whatever is wrong with it shows here, before the log is told. Errors: those of store_commit. */
+/* Writes the collected events and outcomes of the open transaction, as store_commit would. So their
+ * errors appear before the log entry is written. Errors: as store_commit. */
 enum error store_flush(struct store *store);
 
-/* For the copy that fork made of a process: from now on nothing of this store, nor of any other, is
- * written to a file, and what the open transaction changes stays in memory. store_commit must not be
- * called. The caller's thread owned the store when it forked, and no commit was under way. */
+/* For a child process made by fork: from now on no store of the process writes to a file, and the
+ * changes of the open transaction stay in memory. store_commit must not be called. The caller's
+ * thread owned the store when it forked, and no commit was under way. */
 void store_isolate(struct store *store);
 
-/* store_commit in three parts, so that the thread that owns the store can go on while the disk
- * works. After store_commit_prepare returned OK, any one thread calls store_commit_write, and the
- * owner hands its result to store_commit_finish once that thread is done; an error of either of
- * the owner's parts is one of store_commit. In between the owner may call only what is answered
- * from memory: store_position, store_digest, store_cluster, store_epoch_at, store_each_epoch,
- * store_log_first, store_last_orphan, store_orphan_count and store_last_problem; the transaction
- * still counts as open. */
+/* store_commit in three parts, so that the thread that owns the store can continue while the disk
+ * works. After store_commit_prepare returned OK, one thread calls store_commit_write. Then the
+ * owner passes its result to store_commit_finish. The errors of the owner's two parts are those of
+ * store_commit. In between the owner may call only these functions, which answer from memory:
+ * store_position, store_digest, store_cluster, store_epoch_at, store_each_epoch, store_log_first,
+ * store_last_orphan, store_orphan_count and store_last_problem; the transaction still counts as
+ * open. */
 enum error store_commit_prepare(struct store *store);
 enum error store_commit_write(struct store *store);
 enum error store_commit_finish(struct store *store, enum error written);
@@ -155,7 +155,8 @@ enum error store_each_epoch(struct store *store,
                             enum error (*visit)(void *context, const struct epoch_row *row),
                             void *context);
 /* The epoch that wrote seq, 0 when none did. Answered from memory. While a transaction is open,
- * every seq after the position counts as the last epoch's: those deltas are being applied. */
+ * every seq after the position belongs to the last epoch, because the transaction applies these
+ * deltas. */
 uint64_t store_epoch_at(const struct store *store, uint64_t seq);
 
 /* ---- the log ---- */
@@ -163,7 +164,7 @@ uint64_t store_epoch_at(const struct store *store, uint64_t seq);
 /* The store knows no more of a batch than its kind. */
 enum log_kind {
     LOG_CHAT = 0,    /* a packed jackdaw.Batch: deltas of the chat */
-    LOG_MEMBERS = 1, /* who is in the cluster from here on */
+    LOG_MEMBERS = 1, /* list of the cluster's members */
 };
 
 /* One batch. first_seq must follow the last one's last_seq, and epoch not be less than its epoch
@@ -207,9 +208,9 @@ enum error store_get_members(struct store *store, struct position *position, uin
 
 /* ---- orphans ----
  *
- * Batches of the chat that this node wrote as a master and that are in nobody's log any more: kept
- * until the new master has taken them over. They are the node's own, neither part of the
- * replicated state nor of snapshots. store_install makes them of the log's end. */
+ * An orphan is a batch of the chat that this node wrote as a master and that no log contains any
+ * more. The node keeps it until the new master has merged it. Orphans belong to the node, not to
+ * the replicated state or to snapshots. store_install makes orphans of the end of the log. */
 
 struct orphan_row {
     uint64_t id; /* ascending; never used again. Ignored by add */
@@ -221,7 +222,7 @@ struct orphan_row {
 };
 /* ERROR_INVALID: last_seq is less than first_seq or over INT64_MAX. */
 enum error store_add_orphan(struct store *store, const struct orphan_row *row);
-/* Those with an id > after, in order. */
+/* Visits the orphans with an id > after, in order. */
 enum error store_each_orphan(struct store *store, uint64_t after,
                              enum error (*visit)(void *context, const struct orphan_row *row),
                              void *context);
@@ -241,14 +242,15 @@ uint64_t store_orphan_count(const struct store *store);
 struct account_row {
     uint64_t id; /* key */
     const char *name;
-    const char *folded; /* what names are compared by; unique among accounts that are not deleted */
+    const char
+        *folded; /* key for the comparison of names; unique among accounts that are not deleted */
     const char *password_hash;
     uint8_t nonce[STORE_NONCE_BYTES];
     uint64_t created_ms;
     uint64_t deleted_ms;    /* 0: not deleted */
     uint64_t delivered_seq; /* every event up to here was received by a device */
 };
-/* ERROR_EXISTS: another account has the folded name; nothing was changed. */
+/* ERROR_EXISTS: another account has the folded name; the store is unchanged. */
 enum error store_put_account(struct store *store, const struct account_row *row);
 /* ERROR_NOT_FOUND: no such id. */
 enum error store_get_account(struct store *store, uint64_t id,
@@ -292,7 +294,7 @@ struct room_row {
     uint64_t last_number; /* read only: of its last message, 0: none */
     uint64_t last_seq;    /* read only: of its last event, 0: none */
 };
-/* ERROR_EXISTS: another room has the folded name; nothing was changed. */
+/* ERROR_EXISTS: another room has the folded name; the store is unchanged. */
 enum error store_put_room(struct store *store, const struct room_row *row);
 /* Deletes the room's row and members; its timeline stays. */
 enum error store_delete_room(struct store *store, uint64_t id);
@@ -314,10 +316,10 @@ enum error store_each_member(struct store *store,
                              enum error (*visit)(void *context, const struct member_row *row),
                              void *context);
 
-/* What happened in a room, messages and all else, in the order of seq. number counts messages
- * only: an event that is not a message carries the number of the last message before it. Along a
- * room neither number nor seq decreases; several events may have one seq and stay in the order
- * they were added in. */
+/* The events of rooms, messages and others, in the order of seq. number counts messages only: an
+ * event that is not a message carries the number of the last message before it. Along a room
+ * neither number nor seq decreases; several events may have one seq and stay in the order they were
+ * added in. */
 struct timeline_row {
     uint64_t room;
     uint64_t number;
@@ -342,8 +344,8 @@ typedef enum error store_event_visitor(void *context, const struct timeline_row 
 enum error store_messages_before(struct store *store, uint64_t room, uint32_t kind, uint64_t before,
                                  size_t limit, store_event_visitor *visit, void *context);
 
-/* All events of room with after_seq < seq <= until_seq, in order, at most limit; but events of one
- * seq are never parted, so that the last seq visited is where the next page goes on. */
+/* Visits events of room with after_seq < seq <= until_seq, in order, at most limit. All events of
+ * one seq are visited together, so the next page begins after the last seq visited. */
 enum error store_events_after(struct store *store, uint64_t room, uint64_t after_seq,
                               uint64_t until_seq, size_t limit, store_event_visitor *visit,
                               void *context);
@@ -375,22 +377,23 @@ enum error store_get_outcome(struct store *store, uint64_t session, uint64_t req
 /* ---- snapshots ---- */
 
 /* Makes a consistent copy of the database as a new file at path (replaced if there), compact and
- * synced. *position: what the copy holds. It grows under the name path with ".part" behind it and
- * gets its own name when it is complete. It opens like any data folder's database, but belongs to
- * no node: the node that opens or installs it makes it its own, and values and orphans are not in
- * it. The log is, as far back as here.
+ * synced. *position: the last position of the copy. The file has the name path with ".part" behind
+ * it until it is complete. The copy opens like the database of a data folder. Until a node opens or
+ * installs the copy, it holds no values and no orphans and belongs to no node. The log is, as far
+ * back as here.
  *
  * Meant for a reader, in a thread of its own: the writer goes on meanwhile, but the WAL grows until
  * the copy is done. A writer may call it outside of transactions. ERROR_NOT_FOUND, ERROR_DENIED and
  * the like: of the path; a file there before is untouched. */
 enum error store_snapshot_take(struct store *store, const char *path, struct position *position);
 
-/* For any thread while the store is open: what it is doing just now, a snapshot above all, soon
- * ends with ERROR_CANCELLED. What it has not begun yet is not affected: call again. */
+/* Makes the running function of the store, for example a snapshot, end soon with ERROR_CANCELLED. A
+ * function that has not begun is not affected: call again. Any thread, while the store is open. */
 void store_cancel(struct store *reader);
 
 /* Opens the file at path, which no other connection has open, for store_check and for reading after
- * it; *out is ended with store_close. Nothing in the file is run as code. Errors: as of store_open. */
+ * it; *out is ended with store_close. SQLite runs no code from the file. Errors: as of
+ * store_open. */
 enum error store_open_check(struct store **out, const char *path, struct error_text *why);
 
 /* Checks the structure of the file, brings an older schema up to date, and reads what store_open
@@ -402,9 +405,9 @@ enum error store_check(struct store *store, struct error_text *why);
 /* ---- reading everything ----
  *
  * A scan reads and checks every row of every table, in slices, so that a reader can scan beside the
- * writer: each slice is a read transaction of its own and sees what is committed when it begins.
- * It finds rows of the wrong type, packed columns that are malformed, log batches that are missing
- * or do not fit their digest, and events that their room does not list. */
+ * writer. Each slice is a read transaction of its own and sees the state committed at its start.
+ * The scan finds rows of the wrong type, malformed packed columns, and log batches that are missing
+ * or differ from their digest. The scan also finds events that their room does not list. */
 
 /* A scan's place; all zero: at the beginning. The fields up to is_done are scan.c's. */
 struct store_scan {
@@ -425,21 +428,21 @@ struct store_scan {
  * that is not as it should be: ERROR_CORRUPT, with table and key in store_last_problem. */
 enum error store_scan(struct store *store, struct store_scan *scan, size_t most);
 
-/* Makes the snapshot in `file` this node's database, and *store the store of it. What is the node's
- * own goes over into it: its id, its values and orphans, and as new orphans the batches of the chat
- * that the log here has after `common`, the last position that both have (here its epoch is the
- * same, and a batch ends there). The new orphans come first, and the others get new ids behind them: a
- * request in the log never follows one that is still an orphan, but an orphan may follow one in the log.
- * An older schema is migrated.
+/* Replaces this node's database by the snapshot in `file`, and *store by the store of the snapshot.
+ * The node's id, values and orphans are copied into the snapshot. The batches of the chat that the
+ * local log has after `common` become new orphans. common is the last position that both logs have
+ * (a batch ends there, in the same epoch). The new orphans get the lower ids: a request in the log
+ * never follows a request that is still an orphan. The function migrates an older schema.
  *
- * file: on the same file system; used up, whatever happens; need not be synced, which takes time then. The process must
- * not have it open: closing it later would take SQLite's locks away. The caller has checked it with
- * store_check and store_scan: only what store_open reads is checked here. options: folder is that of *store.
+ * file: on the same file system; used up, whatever happens; need not be synced, which takes time
+ * then. The process must not have it open: closing it later would take SQLite's locks away. The
+ * caller has checked it with store_check and store_scan: only what store_open reads is checked
+ * here. options: folder is that of *store.
  *
  * At any moment a crash finds either the old database or the new one, whole. On error *store is
- * open and holds what it held, unless the disk failed in the very moment of the exchange and
- * refused to undo it, or the file system has no hard links, without which it cannot be undone: *store
- * is then NULL, and the next store_open finds one of the two.
+ * open and unchanged. Exception: the disk failed during the exchange, and the undo failed too or
+ * needs hard links that the file system lacks. Then *store is NULL, and the next store_open finds
+ * one of the two.
  *
  * ERROR_IN_USE: a reader is open; they are to be closed before and opened again after it.
  * ERROR_CORRUPT, ERROR_VERSION: as of store_open. ERROR_MISMATCH: the file is of another cluster

@@ -90,8 +90,8 @@ enum statement {
     STATEMENT_COUNT
 };
 
-/* What is known without asking the database; store_rollback puts back what it was at store_begin.
- * Epochs are only ever appended, so their number is enough. */
+/* State held in memory; store_rollback restores the values of store_begin. Epochs are only
+ * appended, so their number is enough. */
 struct knowledge {
     struct position position;
     uint64_t log_first;
@@ -150,13 +150,14 @@ struct store {
     int lock;   /* descriptor that holds the folder's lock, or -1 */
     struct database_file files[WATCHED_COUNT];
     bool is_reader;
-    unsigned open_reads; /* what is being read inside the read transaction that is open */
+    unsigned open_reads; /* the running query in the open read transaction */
 
     bool in_transaction;
     bool is_committing; /* between store_commit_prepare and store_commit_finish */
     int restart_pages;  /* a WAL of this size is to begin anew; the committing thread's */
     bool commit_failed; /* the open transaction may be in the files although it has failed */
-    enum error failure; /* what broke the open transaction; nothing more is written then */
+    enum error
+        failure; /* the error that broke the open transaction, which refuses further writes */
 
     struct knowledge now;
     struct knowledge at_begin;
@@ -165,7 +166,7 @@ struct store {
 
     struct recent_outcome *recent; /* RECENT_OUTCOMES, or NULL */
     struct pending pending;
-    struct buffer scratch; /* what is being packed or unpacked just now */
+    struct buffer scratch; /* the value that is being packed or unpacked */
 
     struct error_text problem;
     struct error_text damage; /* the first ERROR_CORRUPT; written before is_damaged is set */
@@ -187,7 +188,7 @@ void folder_watch_files(struct store *store);
 /* Makes what happened to the names in the folder that holds path durable. Needs no memory. */
 enum error folder_sync_of(const char *path, struct error_text *why);
 
-/* What an installation (install.c) that was cut short may leave beside the database at path. */
+/* The files that an interrupted installation (install.c) may leave beside the database at path. */
 #define STORE_NEW_SUFFIX ".new"
 #define STORE_OLD_SUFFIX ".old"
 void folder_remove_leftovers(const char *path);
@@ -214,7 +215,7 @@ enum error store_fault(struct store *store, enum error error, const char *what, 
 struct query {
     struct store *store;
     sqlite3_stmt *statement;
-    const char *what;    /* what is being done, for the sentence */
+    const char *what;    /* the operation, for the sentence */
     int bound;           /* parameters bound so far */
     int column;          /* columns read of the current row */
     enum error error;    /* the first error */
@@ -252,7 +253,7 @@ enum error query_suspect(struct query *query, const char *column);
 /* Whether all columns of the row were as they should be. */
 enum error query_row_error(struct query *query);
 
-/* Ends it. Returns the first error, else the given one (a visitor's). */
+/* Ends the query. Returns the first error, else the given one (a visitor's). */
 enum error query_end(struct query *query, enum error error);
 
 /* Runs a write that gives no rows. */
@@ -287,7 +288,8 @@ void pack_buffer_free(struct buffer *buffer);
 void pack_number(struct buffer *buffer, uint64_t value);
 void pack_bytes(struct buffer *buffer, const void *bytes, size_t size);
 
-/* Takes from the front; what is malformed or missing gives 0 or NULL and sets bad for good. */
+/* Takes a value from the front. If it is malformed or missing, returns 0 or NULL and sets bad
+ * permanently. */
 struct unpacker {
     const uint8_t *bytes;
     size_t left;
@@ -311,8 +313,8 @@ struct pending_order {
     size_t index;
 };
 
-/* Writes everything pending, grouped by room and by session. Whoever reads timelines or outcomes
- * calls it first. */
+/* Writes everything pending, grouped by room and by session. Readers of timelines and outcomes call
+ * it first. */
 enum error pending_flush(struct store *store);
 void pending_clear(struct store *store);
 void pending_free(struct store *store);
@@ -329,11 +331,10 @@ void outcome_forget(struct store *store);
 /* ---- where a room's events are (run.c) ----
  *
  * Events are kept in the order in which they were written, all rooms together, so that writing
- * touches few pages. Events of one room with consecutive ids are a run. The last few runs of a
- * room are its tail, which every transaction rewrites; what does not fit there any longer goes, a
- * page of runs at a time, where it is never changed again. Pages of a room are numbered from 0
- * without holes and the tail is the last one; along them number, seq and id only grow, so any of
- * them can be searched by bisection. */
+ * touches few pages. Events of one room with consecutive ids are a run. The last few runs of a room
+ * are its tail, which every transaction rewrites. If the tail is full, its runs move into a page
+ * that never changes again. Pages of a room are numbered from 0 without holes, and the tail is the
+ * last page. Along the pages number, seq and id only grow, so a bisection finds any of them. */
 
 #define EVENTS_PER_RUN 64
 #define RUNS_PER_PAGE 16
@@ -412,7 +413,7 @@ enum error schema_migrate(sqlite3 *database, const char *const steps[], int vers
 
 /* ---- the write-ahead log (wal_writes.c) ---- */
 
-/* Name of the VFS to open databases with. It wraps the one that is the default at the first call. */
+/* Name of the VFS to open databases with. The VFS wraps the default VFS of the first call. */
 const char *wal_writes_vfs(void);
 
 /* From now on this process writes to no write-ahead log: writes fail. */
@@ -420,7 +421,7 @@ void wal_writes_forbid(void);
 
 /* ---- opening (store.c) ---- */
 
-/* Opens the database of ours that is at path already; nothing is locked. */
+/* Opens an existing database of Jackdaw at path, without a lock. */
 enum error store_open_file(struct store **out, const char *path,
                            const struct store_options *options, struct error_text *why);
 

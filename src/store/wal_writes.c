@@ -2,14 +2,14 @@
 /* wal_writes.c - a SQLite VFS around the system's that joins writes to the write-ahead log.
  *
  * SQLite writes each page of a commit with two small calls, a header and the page, one after the
- * other. Here they are gathered and written with one call before the commit's sync: a commit of 64
+ * other. This VFS gathers the writes and issues one call before the commit's sync: a commit of 64
  * messages to 64 rooms makes 2 calls instead of 80.
  *
- * It changes neither what is in the file nor when it is durable (SQLite, "Write-Ahead Logging" and
- * "The SQLite OS Interface or VFS"): others look for a commit only once it is in the shared index,
- * which SQLite writes after the sync, with synchronous=FULL. What is not yet written is seen by
- * reads through the same handle, since they write it first. An error of a gathered write comes from
- * the call that made it necessary, at last from the sync, so the commit fails all the same. */
+ * The VFS changes neither the content of the file nor the time when it is durable (SQLite,
+ * "Write-Ahead Logging" and "The SQLite OS Interface or VFS"). With synchronous=FULL SQLite writes
+ * the shared index after the sync, and other connections find a commit by that index. A read
+ * through the same handle first writes the gathered pages. The call that writes the pages returns
+ * their error, at the latest the sync, so the commit fails. */
 #include "store/store_internal.h"
 
 #include "base/error.h"
@@ -40,7 +40,7 @@ static struct wal_file *self(sqlite3_file *file)
     return (struct wal_file *)file;
 }
 
-/* What could not be written is forgotten: it belongs to a commit that fails. */
+/* Drops the unwritten pages, because they belong to a commit that fails. */
 static int write_gathered(struct wal_file *file)
 {
     int size = file->used;
@@ -116,7 +116,7 @@ static int wal_size(sqlite3_file *base, sqlite3_int64 *size)
     return code != SQLITE_OK ? code : file->real->pMethods->xFileSize(file->real, size);
 }
 
-/* A log is not locked: the database is. */
+/* A log has no lock of its own; the database has. */
 static int wal_lock(sqlite3_file *base, int level)
 {
     struct wal_file *file = self(base);
