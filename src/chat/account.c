@@ -17,7 +17,7 @@ static enum error compare_nonce(void *context, const struct account_row *row)
     return OK;
 }
 
-/* The name is taken; by this very request, sent before? */
+/* The name is taken. Returns whether this request itself took it in an earlier attempt. */
 static enum chat_decision answer_taken(struct chat *chat, struct chat_call *call,
                                        const struct account *account, const uint8_t *nonce)
 {
@@ -158,7 +158,7 @@ enum chat_decision chat_propose_delete(struct chat *chat, struct chat_call *call
 
 /* ---- applying ---- */
 
-/* What the server has to say to the account waits in its conversation with itself. */
+/* The account's conversation with itself holds the server's notices to it. */
 static enum error tell_of_itself(struct apply *apply, struct account *account)
 {
     if (apply->delta->notice == NULL || apply->delta->notice[0] == '\0')
@@ -208,7 +208,8 @@ enum error apply_account_registered(struct apply *apply)
 
 /* ---- deletion ---- */
 
-/* What is left of an account: an id that is never used again, under a name nobody can have. */
+/* The rest of a deleted account: an id that is never used again, under a name that no user can
+ * register. */
 static enum error store_tombstone(struct apply *apply, const struct account *account)
 {
     char name[CHAT_NAME_BYTES_MAX];
@@ -334,14 +335,14 @@ static enum chat_merge rename_account(struct merge *merge, const Jackdaw__Accoun
     if (renamed->name == NULL ||
         !merge_notice(
             merge,
-            "Your account is @%s now: while servers were cut off from each other, somebody else "
-            "registered @%s. Log in with the new name; the password is the same.",
+            "Your account is @%s now: while the servers were partitioned, another user registered "
+            "@%s. Log in with the new name; the password is the same.",
             name, old->name))
         return merge_no_memory(merge);
     return merge_propose(merge);
 }
 
-/* What was said to it when it was taken over before, in yet another half, is said again. */
+/* Repeats the notice of an earlier merge. */
 static enum chat_merge merge_with_notice(struct merge *merge)
 {
     if (merge->late->notice[0] != '\0' && id_new_room(merge->chat, &merge->late->notice_room) != OK)
@@ -370,7 +371,7 @@ enum chat_merge merge_registered(struct merge *merge)
     return match.matches ? CHAT_KNOWN : rename_account(merge, registered);
 }
 
-/* Nobody knows its name any more, nor its password: it is there for what was said by it. */
+/* The name and password of the account are lost; the account exists for its messages. */
 static enum chat_merge make_account(struct merge *merge, uint64_t account)
 {
     static const uint8_t no_nonce[STORE_NONCE_BYTES];
@@ -398,8 +399,8 @@ enum chat_merge merge_missing_account(struct merge *merge, uint64_t account)
                                           : merge_wait(merge, "its account is not here yet");
 }
 
-/* Who logged in with one token in both halves holds the session that is here; this one is kept for
- * what was said in it, under a token that nobody has. */
+/* A client that logged in with one token on both sides keeps the session in this log. The other
+ * session stays for its messages, with an unusable token. */
 static enum error spoil_token(struct merge *merge, Jackdaw__SessionStarted *started)
 {
     uint8_t *token = arena_alloc(merge->call->arena, STORE_TOKEN_HASH_BYTES);

@@ -140,7 +140,7 @@ enum error chat_answer_join(struct chat *chat, struct chat_call *call,
     reply->created = outcome->created;
     if (reply->room == NULL)
         return ERROR_NO_MEMORY;
-    /* Asked again later: what a room is like is not for those who have left it since. */
+    /* The request was repeated later: a user who has left the room since must not see its state. */
     if (room == NULL || !member_is_in(state_member(account, room)))
         return OK;
     reply->topic = arena_strdup(call->arena, room->topic);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "chat/apply.h"
+
 #include "chat/text.h"
 
 #include <string.h>
 
-/* Whether a delta of a kind is somebody's request. */
+/* Whether a delta of this kind is a request of a session. */
 enum uid_rule { UID_NONE, UID_ALLOWED, UID_NEEDED };
 
 struct kind {
@@ -35,8 +36,8 @@ static const struct kind *kind_of(const Jackdaw__Delta *delta)
     return delta->unchanged == NULL ? NULL : &kinds[change_case]; /* the union holds pointers */
 }
 
-/* A message that was taken there and refused here: its outcome, still kept, is replaced. Or one that
- * was given up for lost: it gets one. */
+/* A message accepted on the other side and refused here: its stored outcome is replaced. Or one
+ * that was given up for lost: it gets one. */
 static bool is_again(const Jackdaw__Delta *delta, const struct chat_session *session)
 {
     return delta->late && delta->change_case == JACKDAW__DELTA__CHANGE_MESSAGE_SENT &&

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* apply.h - how a delta is carried out: one apply_* per kind, in the table of apply.c.
+/* apply.h - applies a delta: one apply_* per kind, in the table of apply.c.
  *
- * Each works in this order: check the delta against the state (ERROR_CORRUPT), reserve memory,
- * write rows and the outcome, then emit events and change the lists, which cannot fail. After an
- * error the caller rolls back and reloads, so nothing is undone here; every pointer stays valid. */
+ * Each function checks the delta against the state (ERROR_CORRUPT), reserves memory, writes rows
+ * and the outcome, and then emits events and changes the lists, which cannot fail. After an error
+ * the caller rolls back and reloads, so the functions undo nothing; every pointer stays valid. */
 #ifndef JACKDAW_CHAT_APPLY_H
 #define JACKDAW_CHAT_APPLY_H
 
@@ -13,7 +13,7 @@ struct apply {
     struct chat *chat;
     const Jackdaw__Delta *delta;
     struct position position;
-    struct chat_session *session; /* whose request it was; NULL: nobody's, or it has ended */
+    struct chat_session *session; /* the session of the request; NULL: none, or it has ended */
     bool is_answered;             /* its outcome was written, or went with its session */
 };
 
@@ -45,7 +45,7 @@ bool apply_fits_refused(const struct apply *apply);
 
 /* ---- what they share ---- */
 
-/* Whether account did it: nobody else's request may say so. */
+/* Returns whether account is the author of the delta's request, if it has one. */
 bool apply_is_by(const struct apply *apply, uint64_t account);
 
 /* A row of the timeline of room as of this delta; the text is borrowed. */
@@ -54,31 +54,32 @@ struct timeline_row apply_row(const struct apply *apply, const struct room *room
                               const char *text);
 /* Stores it and moves the room's last event (and number) on. */
 enum error apply_store_row(struct apply *apply, struct room *room, const struct timeline_row *row);
-/* Tells the observer what the row tells. */
+/* Emits the row's event to the observer. */
 void apply_emit_row(struct apply *apply, const struct timeline_row *row);
 
-/* Stores and tells what the delta has to say to those in the room, if anything. */
+/* Stores and emits the delta's notice to the members of the room, if it has one. */
 enum error apply_notice(struct apply *apply, struct room *room, uint64_t account);
 
-/* The same for the event that tells who owns the room from now on, 0: nobody, which is no event.
- * The first also writes the room's row; in memory the room's owner is left as it is. */
+/* The same for the event about the new owner of the room; owner 0: none, and no event. The first
+ * also writes the room's row; in memory the room's owner is left as it is. */
 enum error apply_store_owner(struct apply *apply, struct room *room, uint64_t owner);
 void apply_emit_owner(struct apply *apply, const struct room *room, uint64_t owner);
 
-/* A conversation of two people (or one), nothing of whom is a member yet but must be known here,
- * except for a late delta the second. */
+/* Creates a conversation of two accounts (or one). Both accounts must exist; for a late delta only
+ * the first must. */
 enum error apply_make_direct(struct apply *apply, uint64_t id, struct account *account,
                              uint64_t peer, struct room **out);
-/* A room with a name, in memory only, with nobody in it. ERROR_CORRUPT: not such a name or id. */
+/* Creates a room with a name, in memory only, without members. ERROR_CORRUPT: the name or the id is
+ * not valid. */
 enum error apply_make_room(struct apply *apply, uint64_t id, const char *shown, bool is_private,
                            struct room **out);
-/* The account comes into the room, as its owner where nobody is in it. Tells it. */
+/* Makes the account a member of the room, or the owner of an empty room, and emits the event. */
 enum error apply_enter(struct apply *apply, struct account *account, struct room *room);
 
 enum error apply_put_room(struct apply *apply, const struct room *room, uint64_t owner);
 enum error apply_put_member(struct apply *apply, const struct member *member);
 
-/* Who owns the room once leaver has gone; 0: nobody. */
+/* Returns the owner of the room after leaver has left; 0: none. */
 uint64_t apply_successor(const struct room *room, uint64_t leaver);
 
 /* Forgets the oldest of too many places that the account was in or is invited to. */
@@ -88,11 +89,12 @@ enum error apply_forget_past_membership(struct apply *apply, struct account *acc
  * in here. */
 enum error apply_outcome(struct apply *apply, struct outcome_row row);
 
-/* Ends a session: row, observer, memory. What it has done stays known for a while
- * (SESSIONS_ENDED_MAX). Whether its account is online may have changed: see presence_emit. */
+/* Ends a session: row, observer, memory. The requests of the session stay known until
+ * SESSIONS_ENDED_MAX later sessions have ended. Whether its account is online may have changed: see
+ * presence_emit. */
 enum error apply_end_session(struct apply *apply, struct chat_session *session);
-/* The session, ended or not, leaves no trace. Its request, if it is the one carried out, then needs
- * no outcome. */
+/* Removes the session, ended or not, and all that is known of it. If the delta is a request of this
+ * session, the request needs no outcome. */
 enum error apply_forget_session(struct apply *apply, struct chat_session *session);
 
 #endif

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* chat.h - what chat means: accounts, sessions, rooms, messages.
  *
- * One write path and one apply path. A request is validated against the state and becomes a delta
- * (the functions named chat_propose_*); chat_apply writes a delta into the state and the store, on
- * the server that proposed it and on every other alike. Nothing else changes what is kept. The
- * state in memory is an index over the store: it can always be loaded again from it.
+ * One write path and one apply path. The functions chat_propose_* validate a request against the
+ * state and make a delta of it. chat_apply writes a delta into the state and the store, in the same
+ * way on every server. No other function changes the stored state. The state in memory is an index
+ * over the store: it can always be loaded again from it.
  *
- * What the clock and chance decide (times, new ids) is decided while proposing and written into
- * the delta, so that applying is a function of the state and the delta alone.
+ * Proposing reads the clock and draws random ids, and writes them into the delta. So the result of
+ * applying depends on the state and the delta alone.
  *
- * Not kept, and not in any delta: who is online, who is typing, when a session was last heard.
+ * Three things are neither stored nor in a delta: users online, users typing, and the time a
+ * session was last heard.
  *
- * Threads: one owner, the core thread. Nothing here blocks, except for the database. */
+ * Threads: one owner, the core thread. No function blocks, except for the database. */
 #ifndef JACKDAW_CHAT_CHAT_H
 #define JACKDAW_CHAT_CHAT_H
 
@@ -59,9 +60,9 @@ struct chat_random {
 
 /* ---- events: what chat tells the server to deliver ---- */
 
-/* Something that happened, with ids; chat_event_fill gives it names. text is borrowed. One delta
- * may make several events of one position: an OWNER event follows the JOINED, LEFT or REMOVED that
- * made somebody the owner. */
+/* An event, with ids; chat_event_fill adds the names. text is borrowed. One delta may make several
+ * events of one position: an OWNER event follows the JOINED, LEFT or REMOVED that caused the new
+ * owner. */
 struct chat_event {
     Jackdaw__Event__Kind kind;
     struct position position; /* (0, 0): ephemeral */
@@ -76,9 +77,9 @@ struct chat_event {
     bool active;
 };
 
-/* Called during chat_apply, chat_set_typing, chat_touch and chat_expire, in the order of events,
- * at a moment when chat_each_recipient yields exactly those who shall see the event (one who
- * leaves still does, one who joins already does). */
+/* Called during chat_apply, chat_set_typing, chat_touch and chat_expire, in the order of events. At
+ * that moment chat_each_recipient yields exactly the recipients of the event: a leaving member
+ * still receives it, a joining one already does. */
 struct chat_observer {
     void *context;
     void (*event)(void *context, const struct chat_event *event);
@@ -101,15 +102,15 @@ void chat_close(struct chat *chat); /* NULL is allowed */
  * from the system again. */
 void chat_set_random(struct chat *chat, const struct chat_random *random);
 
-/* Whether chat_open would load the state from the store; nothing of it is kept. The store's thread, any
- * number at once. Errors and sentences: as of chat_open. */
+/* Checks whether chat_open can load the state from the store, and keeps no data. The store's
+ * thread, any number at once. Errors and sentences: as of chat_open. */
 enum error chat_check(struct store *store, struct error_text *why);
 
 /* Forgets the state in memory and loads it from the store again: after a rolled back transaction.
- * Every chat_session pointer becomes invalid. What a session has beyond its row (attachment, when
- * it was heard, its token bucket) is kept where the session still exists. session_ended is called
- * for sessions that only the undone transaction knew, if they have an attachment, and for no
- * others. On error the state is as before and the chat can only be closed. */
+ * Every chat_session pointer becomes invalid. If a session still exists, it keeps the data beyond
+ * its row: attachment, time of the last request, token bucket. session_ended is called for sessions
+ * that only the undone transaction knew, if they have an attachment, and for no others. On error
+ * the state is as before and the chat can only be closed. */
 enum error chat_reload(struct chat *chat, struct error_text *why);
 
 /* The same from another store, whose place the first one has given up. */
@@ -126,7 +127,7 @@ uint64_t chat_session_account(const struct chat_session *session);
 const char *chat_session_name(const struct chat_session *session); /* the account's name */
 uint64_t chat_session_last_request(const struct chat_session *session);
 
-/* A place for the server to keep what it knows of the session (its subscription); NULL at first. */
+/* The server's own pointer for the session; NULL at first. */
 void **chat_session_attachment(struct chat_session *session);
 
 /* The session was heard: it counts as alive, and its account as online (a PRESENCE event when that
@@ -146,15 +147,16 @@ void chat_expire(struct chat *chat, uint64_t monotonic_ms, uint64_t time_ms);
 bool chat_admit(struct chat *chat, struct chat_session *session, uint64_t monotonic_ms,
                 uint32_t *retry_ms);
 
-/* Session received every event up to seq (monotone: smaller ones are ignored; what lies behind the
- * last delta counts as the last delta). Kept in memory; chat_propose_delivered makes the delta. */
+/* Notes that the session has received every event up to seq. Smaller values than before are
+ * ignored; a value after the last delta counts as the last delta. Kept in memory;
+ * chat_propose_delivered makes the delta. */
 void chat_note_delivered(struct chat *chat, struct chat_session *session, uint64_t seq);
 
-/* The last seq that a client's log has in common with this one. trail: its cursor, then where it
- * was when it last received something of each earlier epoch, newest first. An epoch that left
- * nothing here says nothing (it may have grown out of any other), so the newest position of an
- * epoch that is known here decides: its own seq where the epoch wrote it here, else where the
- * epoch's part of the log ends. None known, or (0, 0): 0. */
+/* Returns the last seq that a client's events have in common with this log. trail: the client's
+ * cursor, then its last position in each earlier epoch, newest first. The newest position whose
+ * epoch this log contains decides, because an unknown epoch may have followed any other. The result
+ * is its seq, at most the end of that epoch in this log. If no epoch is known, or for (0, 0), the
+ * result is 0. */
 uint64_t chat_common_seq(const struct chat *chat, const struct position *cursor_history,
                          size_t count);
 
@@ -163,8 +165,8 @@ uint64_t chat_common_seq(const struct chat *chat, const struct position *cursor_
 uint64_t chat_common_seq_of(const struct chat *chat, const Jackdaw__Position *after,
                             Jackdaw__Position *const *cursor_history, size_t count);
 
-/* Whether the cursor is of a newer epoch than any here: it comes from an epoch that this server has
- * not heard of yet, so it must not tell the client that its part of the log was cut off. */
+/* Returns whether the cursor's epoch is newer than any epoch here. This server has not heard of
+ * that epoch yet, so it must not reset the client's cursor. */
 bool chat_is_behind(const struct chat *chat, const Jackdaw__Position *cursor);
 
 /* ---- proposing: request -> delta ---- */
@@ -172,23 +174,23 @@ bool chat_is_behind(const struct chat *chat, const Jackdaw__Position *cursor);
 /* How a request is answered. */
 enum chat_decision {
     CHAT_PROPOSE, /* apply *delta; then chat_outcome_of gives the answer */
-    CHAT_ANSWER,  /* nothing to apply: the answer is there already (a repeated request) */
-    CHAT_REFUSE,  /* status and text; nothing to apply */
+    CHAT_ANSWER,  /* no delta: the answer exists already (a repeated request) */
+    CHAT_REFUSE,  /* no delta: status and text are set */
 };
 
 /* A delta has the time of the call, which may be earlier than that of the delta before: order is by
- * position. Only where it would be earlier by no more than this does the delta get the time of the one
- * before, so that the small differences between the clocks of servers do not show. */
+ * position. If it would be earlier by at most this slack, the delta gets the time of the previous
+ * delta. So small differences between the servers' clocks stay invisible. */
 #define CHAT_TIME_SLACK_MS 5000
 
-/* Who asks, when, and where the answer goes. Requests are borrowed for each call only: what a
- * delta needs of them is copied into the arena. */
+/* A request's session and time, and its answer. Requests are borrowed for each call only: a delta
+ * has copies in the arena. */
 struct chat_call {
     struct chat_session *session; /* NULL for RegisterAccount and Login */
     uint64_t time_ms;             /* wall clock; see CHAT_TIME_SLACK_MS */
     uint64_t monotonic_ms;
-    /* History and Heartbeat: nothing after this seq is told, because it is not committed yet;
-     * 0: everything in the store is. */
+    /* History and Heartbeat: last committed seq, the limit of the answer; 0: the whole store is
+     * committed. */
     uint64_t committed_seq;
     struct arena *arena; /* holds *delta and its parts, and texts, until the answer is sent */
 
@@ -201,9 +203,9 @@ struct chat_call {
     uint64_t account;      /* chat_check_login: whose password is to be verified */
 };
 
-/* For requests with a number: what the number means. CHAT_PROPOSE: it is the next one, go on with
- * its chat_propose_*. CHAT_ANSWER: it was carried out (chat_outcome_of has the outcome).
- * CHAT_REFUSE: it skips one (ABORTED with retry_ms), or is out of the window (OUT_OF_RANGE), or 0
+/* The meaning of a request's number. CHAT_PROPOSE: it is the next one, go on with its
+ * chat_propose_*. CHAT_ANSWER: it was carried out (chat_outcome_of has the outcome). CHAT_REFUSE:
+ * it skips one (ABORTED with retry_ms), or is out of the window (OUT_OF_RANGE), or 0
  * (INVALID_ARGUMENT). Every chat_propose_* of a numbered request starts with this itself. */
 enum chat_decision chat_check_request(struct chat *chat, struct chat_call *call, uint64_t request);
 
@@ -224,9 +226,9 @@ enum chat_decision chat_propose_register(struct chat *chat, struct chat_call *ca
                                          const Jackdaw__RegisterRequest *request,
                                          const char *password_hash);
 
-/* Login, first half: finds the account. CHAT_PROPOSE: *hash (in the arena) is what the password
- * must be verified against; for an unknown name it is a hash that nothing matches, so that the
- * time taken does not tell which names exist. */
+/* Login, first half: finds the account. CHAT_PROPOSE: *hash (in the arena) is the hash to verify
+ * the password against. For an unknown name *hash matches no password, so that the time of the
+ * answer does not reveal which names exist. */
 enum chat_decision chat_check_login(struct chat *chat, struct chat_call *call,
                                     const Jackdaw__LoginRequest *request, const char **hash);
 /* Second half, after the password was verified (or not: UNAUTHENTICATED). Carry call->account over
@@ -266,24 +268,24 @@ bool chat_propose_delivered(struct chat *chat, struct chat_call *call);
 /* ---- applying ---- */
 
 /* Writes delta, which gets the given position, into the state and the store's open transaction. The
- * caller appends the batch to the store's log itself. Positions must ascend. A delta older than the last one is taken with its own
- * time: it may have been written in another half of a cluster that was split.
- * Errors: the store's, ERROR_NO_MEMORY, or ERROR_CORRUPT for a delta that contradicts the state (it
- * comes from a peer or a log; never crashes): then roll back and chat_reload. delta: borrowed. */
+ * caller appends the batch to the store's log itself. Positions must ascend. A delta older than the
+ * last one is taken with its own time: it may come from the other side of a partition. Errors: the
+ * store's, ERROR_NO_MEMORY, or ERROR_CORRUPT for a delta that contradicts the state (it comes from
+ * a peer or a log; never crashes): then roll back and chat_reload. delta: borrowed. */
 enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct position position);
 
-/* Takes note of an entry of the log that is not chat's (the cluster's list of members, with which
- * every epoch begins): the next delta comes after it, and its epoch, if new, epochs from there on.
- * The caller adds the epoch to the store (store_add_epoch), in the same transaction.
- * ERROR_CORRUPT: the position does not ascend; ERROR_NO_MEMORY. */
+/* Notes an entry of the log that holds no chat (the list of members, with which every epoch
+ * begins). The next delta comes after it, and its epoch, if new, begins there. The caller adds the
+ * epoch to the store (store_add_epoch) in the same transaction. ERROR_CORRUPT: the position does
+ * not ascend; ERROR_NO_MEMORY. */
 enum error chat_pass(struct chat *chat, struct position position);
 
-/* ---- taking over ----
+/* ---- merging ----
  *
- * Two halves of a cluster that was split may both have written. When they meet, one log stays, and
- * what the other one holds after the common position ("orphans") is offered to it, delta by delta,
- * in the order it was written in; whole lists of them may come several times, from several nodes,
- * and end in the middle. Whoever is the master asks of each orphan what to do:
+ * Both sides of a partition may have written. When they meet, one log stays. The entries of the
+ * other log after the common position are orphans, which the master merges delta by delta, in their
+ * order. Lists of orphans may come several times, from several nodes, and end in the middle. For
+ * each orphan:
  *
  *   - A request is its session's next one, or is known already (the client asked here, too), or
  *     waits for the one before it. Sessions that have ended still count (the last
@@ -302,9 +304,9 @@ enum error chat_pass(struct chat *chat, struct position position);
  *     a request that was carried out here has the answer it got here. But a message that was taken
  *     there and refused here is kept, once, and that is its answer from then on: somebody may have
  *     been told that it was sent. (Only while its answer is kept: the last 256 of a session.)
- *   - How far accounts have received the other log means nothing in this one and is left out. */
+ *   - Positions of received events belong to the other log and are left out. */
 enum chat_merge {
-    CHAT_KNOWN, /* it is in this log, or has no effect here and no number: done */
+    CHAT_KNOWN, /* the orphan is in this log, or has no effect here and no number: done */
     CHAT_APPLY, /* apply and log call->delta, then it is done */
     CHAT_WAIT,  /* something before it is missing here; offer it again later. call->text: what */
     CHAT_DROP,  /* it can never be applied: done. call->text: why */
@@ -346,8 +348,8 @@ enum error chat_outcome_of(struct chat *chat, const struct chat_session *session
 
 /* Replies, filled from the state as it is now; parts in the arena. Errors: ERROR_NO_MEMORY and the
  * store's. Requests that are refused (unknown room, not a member, bad pattern) give OK with
- * call->status and call->text set; else call->status is STATUS_OK. Undelivered messages are told of
- * at most CHAT_LIST_MAX conversations; Receive gives all of them. */
+ * call->status and call->text set; else call->status is STATUS_OK. The reply lists undelivered
+ * messages of at most CHAT_LIST_MAX conversations; Receive delivers all of them. */
 enum error chat_answer_login(struct chat *chat, struct chat_call *call, Jackdaw__LoginReply *reply);
 /* For Login without a session: the devices of call->account, and its name. */
 enum error chat_answer_devices(struct chat *chat, struct chat_call *call,
@@ -361,8 +363,8 @@ enum error chat_answer_join(struct chat *chat, struct chat_call *call,
                             const struct chat_outcome *outcome, Jackdaw__JoinRoomReply *reply);
 enum error chat_answer_send(struct chat *chat, struct chat_call *call,
                             const struct chat_outcome *outcome, Jackdaw__SendReply *reply);
-/* What the account leaves unread. Between chat_propose_delete and chat_apply, while there still is
- * an account; reads from the store on this thread. */
+/* The unread messages of the account. Between chat_propose_delete and chat_apply, while there still
+ * is an account; reads from the store on this thread. */
 enum error chat_answer_delete(struct chat *chat, struct chat_call *call,
                               const Jackdaw__DeleteAccountRequest *request,
                               Jackdaw__DeleteAccountReply *reply);
@@ -384,27 +386,27 @@ enum error chat_set_typing(struct chat *chat, struct chat_call *call,
 /* ---- reading the past: plan on the core thread, read anywhere, name on the core thread ---- */
 
 /* Rows that were read, in an arena, in ascending order of seq. Pages of Receive have at most
- * CHAT_PAGE_EVENTS events and end with the delta that passes CHAT_PAGE_BYTES; they always hold
- * whole deltas, so a single one with more events than that (somebody who shared many rooms deletes
- * their account) makes a longer page. Events of History have no epoch yet, chat_event_fill knows
- * it: is the master are looked up on the core thread only, or carried in the plan. */
+ * CHAT_PAGE_EVENTS events and end with the delta that exceeds CHAT_PAGE_BYTES. A page holds whole
+ * deltas. So a delta with more events makes a longer page, for example the deletion of an account
+ * with many rooms. Events of History have no epoch yet, chat_event_fill knows it: is the master are
+ * looked up on the core thread only, or carried in the plan. */
 struct chat_page {
     struct chat_event *events;
     size_t count;
-    struct position next; /* Receive: everything up to here is in the page */
+    struct position next; /* Receive: the page is complete up to here */
     bool more;            /* there is more to read */
 };
 
-/* What to read: made by a chat_plan_*, self-contained (no pointer into the chat). Parts in the
- * arena it was made with. */
+/* A plan for chat_read, made by a chat_plan_*; self-contained (no pointer into the chat). Parts in
+ * the arena it was made with. */
 struct chat_plan;
 
 /* History of a conversation the caller is in. limit 0: history_on_join. Refusals as above. */
 enum error chat_plan_history(struct chat *chat, struct chat_call *call, const char *room,
                              uint64_t before, uint32_t limit, struct chat_plan **out);
-/* Everything that concerns the session's account after a position and up to until_seq: of each
- * conversation what lies between the account's coming in and its going out (the last of each, if
- * it came more than once; History has the rest), and invitations that are still open. */
+/* Plans to read the events for the session's account after a position and up to until_seq. These
+ * are open invitations and, of each conversation, the events during the account's last membership.
+ * History has the events of earlier memberships. */
 enum error chat_plan_receive(struct chat *chat, struct chat_call *call, uint64_t after_seq,
                              uint64_t until_seq, struct chat_plan **out);
 /* Carries a plan out: any thread, with a store (or reader) of that thread's. */

@@ -24,7 +24,7 @@ struct chat {
     struct chat_random random;
     struct state state;
     uint64_t monotonic_ms; /* the latest told */
-    /* The last outcome applied, if it was not a refusal: what is asked for next, as a rule. */
+    /* The last outcome applied, if it was not a refusal: usually the next one that is read. */
     struct outcome_row last_outcome; /* session 0: none */
 };
 
@@ -95,7 +95,7 @@ struct room *resolve_room_of_caller(struct chat *chat, struct chat_call *call, c
 
 /* A room the caller is in, or a person. */
 struct conversation {
-    struct room *room; /* NULL: nothing was ever said to this person */
+    struct room *room; /* NULL: the conversation does not exist yet */
     uint64_t peer;     /* 0: a room; else the other account, which may be deleted */
     bool is_peer_gone;
 };
@@ -106,7 +106,7 @@ bool resolve_conversation(struct chat *chat, struct chat_call *call, const char 
 bool resolve_is_visible(const struct room *room, const struct account *account);
 
 /* How the account sees the conversation named: "name" or "@other", in the arena; NULL: no memory.
- * room NULL: one that is no more, of the given id. */
+ * room NULL: a room that no longer exists, of the given id. */
 char *resolve_conversation_name(const struct chat *chat, const struct room *room, uint64_t id,
                                 uint64_t viewer, struct arena *arena);
 
@@ -126,7 +126,7 @@ uint32_t session_silent_in_ms(const struct chat *chat, const struct chat_session
 
 /* ---- event.c ---- */
 
-/* What a row of the timeline tells; the text is the row's. */
+/* The event of a row of the timeline; the text is the row's. */
 struct chat_event event_of_row(const struct timeline_row *row, uint64_t epoch);
 
 /* Whether the account may see what the row tells (an invitation is for the invited one alone). */
@@ -150,13 +150,13 @@ bool presence_is_silent(const struct chat *chat, const struct chat_session *sess
 enum error delivery_count_undelivered(struct chat *chat, const struct member *member,
                                       uint64_t *count);
 
-/* Those conversations with at least one, in *list (of *count, at most CHAT_LIST_MAX), in the arena;
- * *total: the messages of all of them. */
+/* Writes the conversations with at least one to *list (of *count, at most CHAT_LIST_MAX), in the
+ * arena; *total: the messages of all of them. */
 enum error delivery_list_undelivered(struct chat *chat, const struct account *account,
                                      struct arena *arena, Jackdaw__Undelivered ***list,
                                      size_t *count, uint64_t *total);
 
-/* What lies within (from, to] of what the member may see; false: nothing. */
+/* Computes the part of (from, to] that the member may see; false: none. */
 bool delivery_window(const struct member *member, uint64_t after_seq, uint64_t until_seq,
                      uint64_t *from, uint64_t *to);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* What devices received, and what they did not. */
+/* Delivered and undelivered events of devices. */
 #include "chat/chat_internal.h"
 
 #define ACCOUNTS_PER_DELTA 256
 
-/* The epoch of an epoch; NULL: it left nothing here. */
+/* The start of an epoch; NULL: the epoch wrote no entry of this log. */
 static const struct epoch_row *epoch_start_of(const struct state *state, uint64_t epoch)
 {
     size_t at = state->epoch_starts_count;

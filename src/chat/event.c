@@ -91,7 +91,7 @@ static void visit_room(const struct room *room, uint64_t except, session_visitor
     }
 }
 
-/* Everybody who shares a conversation with the account, once. */
+/* Visits each account that shares a conversation with the account, once. */
 static void visit_acquainted(struct chat *chat, struct account *account, session_visitor *visit,
                              void *context)
 {

@@ -42,7 +42,7 @@ static bool read_pattern(struct chat_call *call, const char *text, char sign,
     return false;
 }
 
-/* Skips what is before every match, and tells at the first entry that is behind them all. */
+/* Skips entries before all matches, and stops at the first entry after them. */
 static size_t skip_to_prefix(const struct name_index *name_index, const struct pattern *pattern,
                              size_t at)
 {

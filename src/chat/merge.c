@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Taking over what another half of a split cluster wrote. Each kind of delta: is it known here, can
- * it be applied as it is, or rewritten, or must it wait? */
+/* Merges orphans of the other side of a partition. For each kind of delta, decides whether it is
+ * known, applies unchanged, is rewritten, or must wait. */
 #include "chat/merge.h"
 
 #include "chat/text.h"
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SUFFIXES_TRIED 99 /* name~2 ... name~99; then one with the id, which nobody else has */
+#define SUFFIXES_TRIED 99 /* name~2 ... name~99; then one with the unique id */
 #define SUFFIX_BYTES_MAX 20
 
 /* ---- verdicts ---- */
@@ -45,7 +45,7 @@ enum chat_merge merge_propose_first(struct merge *merge)
     first->notice = (char *)(uintptr_t) "";
     first->room_name = (char *)(uintptr_t) "";
     merge->call->delta = first;
-    merge->call->text = "what came before it is lost";
+    merge->call->text = "the requests before it are lost";
     return CHAT_MERGE_PREREQUISITE;
 }
 
@@ -185,7 +185,7 @@ static bool is_well_formed(const struct kind *kind, const Jackdaw__Delta *delta)
     return !kind->has_none && delta->session != 0 && delta->request != 0;
 }
 
-/* Who did it; 0: the delta does not tell. */
+/* The author; 0: the delta has none. */
 static uint64_t author_of(const Jackdaw__Delta *delta)
 {
     switch (delta->change_case) {

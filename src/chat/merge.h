@@ -7,8 +7,8 @@
 
 #include "chat/apply.h"
 
-/* One orphan on its way. apply.delta is `late`, what will be proposed, apply.session whose request
- * it is, which may have ended. */
+/* An orphan that is being merged. apply.delta is `late`, the delta to propose. apply.session is the
+ * session of its request, which may have ended. */
 struct merge {
     struct apply apply;
     struct chat *chat;
@@ -26,9 +26,9 @@ enum chat_merge merge_drop(struct merge *merge, const char *why);
 enum chat_merge merge_wait(struct merge *merge, const char *what);
 enum chat_merge merge_no_memory(struct merge *merge);
 
-/* It has no effect any more, but the number of the request, if it has one, is used up. */
+/* The orphan has no effect any more, but uses up the number of its request, if it has one. */
 enum chat_merge merge_no_effect(struct merge *merge, uint64_t room, const char *why);
-/* The same for a message that was promised and cannot be kept: who asks again is told so. */
+/* The same for an acknowledged message that cannot be kept: a repetition gets this refusal. */
 enum chat_merge merge_refuse(struct merge *merge, const char *why);
 
 /* ---- names ---- */

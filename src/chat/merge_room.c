@@ -54,7 +54,7 @@ static enum chat_merge make_room(struct merge *merge, Jackdaw__RoomJoined *joine
     return merge_propose(merge);
 }
 
-/* Into a room that is here. Who comes into one that was renamed is told. */
+/* Enters an existing room. If the room was renamed, adds a notice. */
 static enum chat_merge enter_room(struct merge *merge, Jackdaw__RoomJoined *joined,
                                   const struct room *room, const char *wanted)
 {
@@ -63,7 +63,7 @@ static enum chat_merge enter_room(struct merge *merge, Jackdaw__RoomJoined *join
         return merge_no_effect(merge, room->id, "they are in the room already, or banned from it");
     joined->room = room->id;
     joined->name = (char *)(uintptr_t) "";
-    /* For a half that has not heard of the room, should this one not stay either. */
+    /* For a later merge on a side that does not know the room. */
     merge->late->room_name = (char *)(uintptr_t)(wanted[0] != '\0' ? wanted : room->name);
     struct name name;
     if (name_accept(wanted, &name) && strcmp(name.folded, room->folded) != 0 &&
@@ -72,8 +72,8 @@ static enum chat_merge enter_room(struct merge *merge, Jackdaw__RoomJoined *join
     return merge_propose(merge);
 }
 
-/* Two public rooms of one name are one room: anybody may come into either, and everybody goes on
- * calling it so. A private one stays for itself, but for who is invited here, too. */
+/* Two public rooms of one name are one room: any user may enter either, and clients keep using the
+ * name. A private room stays separate, except for users invited here, too. */
 static const struct room *find_merged(const struct state *state, const Jackdaw__RoomJoined *joined,
                                       const char *wanted)
 {
@@ -159,7 +159,7 @@ static enum chat_merge merge_direct(struct merge *merge, Jackdaw__MessageSent *s
     const struct state *state = &merge->chat->state;
     const struct room *room = state_room_direct(state, sent->account, sent->peer);
     if (room != NULL)
-        sent->room = room->id; /* made in both halves: the one here stays */
+        sent->room = room->id; /* created on both sides: this room stays */
     else if (sent->room == 0 || state_room(state, sent->room) != NULL)
         return merge_refuse(merge, "The message was malformed.");
     return merge_propose(merge);
@@ -181,7 +181,7 @@ static enum chat_merge make_with_message(struct merge *merge, Jackdaw__MessageSe
     return merge_propose(merge);
 }
 
-/* Nobody whose coming in is known here was in the room, or it ended here. */
+/* The room does not exist here: no join of it was merged, or it was deleted. */
 static enum chat_merge merge_into_new_room(struct merge *merge, Jackdaw__MessageSent *sent)
 {
     char name[CHAT_NAME_BYTES_MAX];

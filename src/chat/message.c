@@ -20,7 +20,7 @@ static enum chat_decision check_text(struct chat *chat, struct chat_call *call, 
     return CHAT_PROPOSE;
 }
 
-/* Where the message goes; a direct conversation that is new gets its id here. */
+/* The room of the message; a new direct conversation gets its id here. */
 static enum chat_decision address(struct chat *chat, struct chat_call *call, const char *to,
                                   Jackdaw__MessageSent *sent, const struct room **room)
 {
@@ -29,7 +29,7 @@ static enum chat_decision address(struct chat *chat, struct chat_call *call, con
         return CHAT_REFUSE;
     if (conversation.is_peer_gone)
         return chat_call_refuse(call, STATUS_FAILED_PRECONDITION,
-                                "The account was deleted, so nobody would read the message.");
+                                "The account was deleted, so no user would read the message.");
     sent->peer = conversation.peer;
     *room = conversation.room;
     if (conversation.room != NULL) {

@@ -43,8 +43,8 @@ bool name_fold(const char *text, char folded[static NAME_FOLDED_SIZE]);
  * and the text must be shown as it is. */
 bool name_accept(const char *text, struct name *out);
 
-/* What is shown for an account that is no more (and for a room): "deleted:" and six digits of its
- * id. Nobody can register it, for its colon. */
+/* The displayed name of a deleted account (and room): "deleted:" and six digits of its id. No user
+ * can register it, because of the colon. */
 void name_tombstone(uint64_t id, char out[static CHAT_NAME_BYTES_MAX]);
 
 #endif

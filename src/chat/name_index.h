@@ -28,7 +28,7 @@ size_t name_index_seek(const struct name_index *name_index, const char *folded);
 /* Puts an item in its place; room for it was reserved, and its name is not in there yet. */
 void name_index_add(struct name_index *name_index, const char *folded, void *item);
 
-/* Takes the item of this name out; nothing happens when there is none. */
+/* Removes the item of this name, if there is one. */
 void name_index_remove(struct name_index *name_index, const char *folded);
 
 /* For loading: adds at the end (room was reserved), to be sorted before anything else. */

@@ -21,7 +21,7 @@ static const char *next_character(const char *text)
     return text;
 }
 
-/* Only the last star ever has to give way: what an earlier one could take, it can take too. */
+/* Only the last star has to be retried: it can match all that an earlier star could. */
 bool pattern_matches(const struct pattern *pattern, const char *folded)
 {
     const char *wanted = pattern->folded;

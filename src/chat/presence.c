@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Who is there: sessions heard and fallen silent, accounts online. Nothing of it is kept. */
+/* Presence: active and silent sessions, accounts online. Not stored. */
 #include "chat/chat_internal.h"
 
 static bool is_overdue(const struct chat *chat, const struct chat_session *session)

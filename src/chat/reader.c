@@ -93,8 +93,8 @@ enum error chat_plan_receive(struct chat *chat, struct chat_call *call, uint64_t
 
 /* ---- reading ---- */
 
-/* Carrying out a plan, on any thread: rooms are read one after the other, and what cannot be in
- * the page any more is given up at once, so that memory stays within two pages. */
+/* Executes a plan, on any thread. Reads one room after the other and drops events beyond the page
+ * at once, so memory stays within two pages. */
 
 #define EVENT_OVERHEAD_BYTES 64 /* names, ids and times in a page, about */
 #define NO_LIMIT ((size_t)INT32_MAX)
@@ -147,7 +147,7 @@ static void reverse(struct chat_event *events, size_t count)
     }
 }
 
-/* The first number that must not be read: what the asker wants, or what is not committed yet. */
+/* The first number that must not be read: the caller's limit, or the first uncommitted one. */
 static enum error bound(const struct chat_plan *plan, struct store *store, uint64_t *before)
 {
     *before = plan->before;
@@ -200,7 +200,7 @@ struct pieces {
 struct gather {
     const struct chat_plan *plan;
     const struct plan_range *range;
-    uint64_t bound; /* nothing after this seq can be in the page */
+    uint64_t bound; /* the page has no event after this seq */
     struct pieces fresh;
     size_t fresh_bytes;
     bool more;
@@ -313,7 +313,7 @@ static size_t group_at(const struct pieces *pieces, size_t first)
     return end - first;
 }
 
-/* Cuts what is too much, between deltas: a cursor cannot point into one. */
+/* Cuts the page between two deltas, because a cursor cannot point into one. */
 static void trim(struct pieces *pieces, struct gather *gather)
 {
     size_t kept = 0;

@@ -17,11 +17,11 @@ struct chat_plan {
     bool is_history;
     uint64_t viewer;
 
-    /* History: the messages of room before a number. 0: nothing was ever said. */
+    /* History: the messages of room before a number. 0: the conversation does not exist yet. */
     uint64_t room;
     uint64_t before;
     uint32_t limit;
-    uint64_t committed_seq; /* nothing of the room after this is told; 0: everything is */
+    uint64_t committed_seq; /* last seq of the room that the page may hold; 0: no limit */
 
     /* Receive */
     uint64_t until_seq;

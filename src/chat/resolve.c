@@ -68,7 +68,7 @@ struct room *resolve_room_of_caller(struct chat *chat, struct chat_call *call, c
     return NULL;
 }
 
-/* A conversation with somebody whose account was deleted, by the name that is shown instead. */
+/* Finds a conversation with a deleted account by the displayed name. */
 static bool find_tombstone(struct chat *chat, const struct account *caller, const char *text,
                            struct conversation *out)
 {

@@ -197,7 +197,7 @@ static enum chat_decision check_kick(struct chat *chat, struct chat_call *call,
 {
     if (target == call->session->account)
         return chat_call_refuse(call, STATUS_INVALID_ARGUMENT,
-                                "You cannot put yourself out of #%s; leave it instead.",
+                                "You cannot remove yourself from #%s; leave it instead.",
                                 room->name);
     if (!ban && !member_is_in(state_member(target, room)))
         return chat_call_refuse(call, STATUS_NOT_FOUND,
@@ -224,8 +224,7 @@ enum chat_decision chat_propose_kick(struct chat *chat, struct chat_call *call,
     const struct account *caller = call->session->account;
     if (room->owner != caller->id)
         return chat_call_refuse(call, STATUS_PERMISSION_DENIED,
-                                "Only the owner of #%s may put somebody out; ask them.",
-                                room->name);
+                                "Only the owner of #%s may remove a member; ask them.", room->name);
     const struct account *target = resolve_account(chat, call, request->name);
     if (target == NULL)
         return CHAT_REFUSE;
@@ -269,7 +268,7 @@ enum error apply_make_room(struct apply *apply, uint64_t id, const char *shown, 
     (*out)->created_ms = apply->delta->time_ms;
     if (!apply->delta->late)
         return OK;
-    /* It may have been here before, and what was said in it still is. */
+    /* The room may have existed before; then its messages still do. */
     return store_number_at(apply->chat->store, id, INT64_MAX, &(*out)->last_number);
 }
 

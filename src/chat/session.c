@@ -5,7 +5,7 @@
 #include <sodium.h>
 #include <string.h>
 
-/* What the password for an unknown name is compared with: as costly as any, matched by nothing. */
+/* The hash for unknown names: as costly as any other, matched by no password. */
 static const char nobodys_hash[] = "$argon2id$v=19$m=65536,t=2,p=1$"
                                    "amFja2Rhd3NhbHRub2JvZA$"
                                    "bm9wYXNzd29yZGhhc3RoaXNoYXNoYXRhbGxldmVyISE";
@@ -97,7 +97,8 @@ static enum chat_decision check_login(struct chat_call *call, const Jackdaw__Log
     return CHAT_PROPOSE;
 }
 
-/* Whoever was away when their account was renamed finds it by this. Names are no secret. */
+/* Finds the account name~2, for a user whose account was renamed meanwhile. Names are not
+ * secret. */
 static const struct account *renamed(struct chat *chat, const Jackdaw__LoginRequest *request)
 {
     const char *text = request->name[0] == '@' ? request->name + 1 : request->name;
@@ -140,7 +141,7 @@ enum chat_decision chat_check_login(struct chat *chat, struct chat_call *call,
     return CHAT_PROPOSE;
 }
 
-/* The token is known: the same login again, or somebody else's token. */
+/* The token is known: the same login again, or the token of another session. */
 static enum chat_decision answer_known(struct chat_call *call, struct chat_session *session,
                                        const struct account *account)
 {
@@ -159,7 +160,7 @@ static bool is_replaced(const Jackdaw__SessionStarted *started, uint64_t session
     return false;
 }
 
-/* The session, but for those replaced, that was not heard for longest. */
+/* The session that has been silent for longest, except those replaced. */
 static struct chat_session *longest_unheard(const struct account *account,
                                             const Jackdaw__SessionStarted *started)
 {

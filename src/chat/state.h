@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* state.h - the state in memory: an index over the store's rows that answers every question of
- * the write path without touching the disk.
+/* state.h - the state in memory: an index over the store's rows that answers every question of the
+ * write path without touching the disk.
  *
  * Accounts, sessions, rooms and members, each in one struct, found by id, by name, by token or by
- * pair. A member links a room and an account and is listed in both: in the room's `members`
- * (sorted by name, those who are in: fan-out walks it) or `others` (invited, gone, banned), and in
- * the account's `places` (sorted by the room's id). A deleted account is not in here: its name can
- * be told from its id (name_tombstone).
+ * pair. A member links a room and an account, and both list it. The room has it in `members`
+ * (current members, sorted by name, for the fan-out) or `others` (invited, gone, banned). The
+ * account has it in `places` (sorted by the room's id). A deleted account is not in memory:
+ * name_tombstone computes its name from its id.
  *
- * Functions that add return NULL or false when there is no memory and leave everything
- * consistent; functions that remove cannot fail. Core thread only. */
+ * Functions that add return NULL or false when there is no memory and leave everything consistent;
+ * functions that remove cannot fail. Core thread only. */
 #ifndef JACKDAW_CHAT_STATE_H
 #define JACKDAW_CHAT_STATE_H
 
@@ -78,7 +78,7 @@ struct room {
     uint64_t created_ms;
     uint64_t last_number;
     uint64_t last_seq;
-    struct name_index members; /* of struct member: those who are in */
+    struct name_index members; /* of struct member: the current members */
     struct member **non_members;
     uint32_t non_members_count;
     uint32_t non_members_capacity;
@@ -92,7 +92,7 @@ struct room {
 struct member {
     struct room *room;
     struct account *account;
-    uint64_t since_seq; /* what the account sees of the room in Receive: from here, 0: nothing, */
+    uint64_t since_seq; /* first seq of the room that Receive shows to the account; 0: none, */
     uint64_t until_seq; /* to here, inclusive; 0: for ever */
     enum member_state state;
     uint32_t non_members_index;
@@ -119,7 +119,7 @@ struct state {
     struct room *rooms_by_id;
     struct room *rooms_by_name;
     struct room *rooms_by_pair;
-    struct name_index rooms; /* those with a name */
+    struct name_index rooms; /* rooms with a name */
     struct epoch_row *epoch_starts;
     size_t epoch_starts_count;
     size_t epoch_starts_capacity;
@@ -212,7 +212,7 @@ static inline bool member_is_in(const struct member *member)
     return member != NULL && member->state == MEMBER_IN;
 }
 
-/* Of those who are in, the one who has been for longest, `except` one; NULL: nobody. */
+/* Returns the member with the longest membership other than `except`; NULL: none. */
 struct account *state_eldest(const struct room *room, uint64_t except);
 
 /* Of the places that the account was in or is invited to, the one left to itself for longest. */

@@ -19,7 +19,7 @@ static inline unsigned hash_pair(const uint64_t pair[static 2])
     return hash_id(pair[0] * UINT64_C(0x9E3779B97F4A7C15) + pair[1]);
 }
 
-/* SipHash with a secret key: nobody can choose names that collide. */
+/* SipHash with a secret key, so that no user can choose names that collide. */
 static inline unsigned hash_name(const struct state *state, const char *folded)
 {
     uint64_t hash;

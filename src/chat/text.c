@@ -24,7 +24,7 @@ static bool is_continuation(unsigned char byte)
     return (byte & 0xC0) == 0x80;
 }
 
-/* What a lead byte asks of the byte behind it (RFC 3629, section 4). */
+/* The range of the byte after a lead byte (RFC 3629, section 4). */
 static bool second_fits(unsigned char first, unsigned char second)
 {
     switch (first) {

@@ -594,9 +594,9 @@ static void test_account__of_a_name_that_is_taken_here(void **state)
     assert_int_equal(partition->verdicts[CHAT_APPLY], 4);
     assert_string_equal(chat_session_name(h(partition, "laptop")), "eve~2");
     assert_string_equal(reads(partition, "laptop"),
-                        "NOTICE @eve~2 eve~2 Your account is @eve~2 now: while servers were cut "
-                        "off from each other, somebody else registered @eve. Log in with the new "
-                        "name; the password is the same.; JOINED general eve~2; MESSAGE general "
+                        "NOTICE @eve~2 eve~2 Your account is @eve~2 now: while the servers were "
+                        "partitioned, another user registered @eve. Log in with the new name; the "
+                        "password is the same.; JOINED general eve~2; MESSAGE general "
                         "eve~2 hi");
     assert_int_equal(chat_fixture_login(&partition->here, "eve~2", "phone").status, STATUS_OK);
     /* One who was away and does not know: */

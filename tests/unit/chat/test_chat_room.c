@@ -430,10 +430,10 @@ static void test_kick__refusals(void **state)
     chat_fixture_join(fixture, people->bob, "general", 0);
     assert_answer(chat_fixture_kick(fixture, people->bob, "general", "alice", false),
                   STATUS_PERMISSION_DENIED,
-                  "Only the owner of #general may put somebody out; ask them.");
+                  "Only the owner of #general may remove a member; ask them.");
     assert_answer(chat_fixture_kick(fixture, people->alice, "general", "alice", false),
                   STATUS_INVALID_ARGUMENT,
-                  "You cannot put yourself out of #general; leave it instead.");
+                  "You cannot remove yourself from #general; leave it instead.");
     assert_answer(chat_fixture_kick(fixture, people->alice, "general", "carol", false),
                   STATUS_NOT_FOUND,
                   "@carol is not in #general; a ban would keep them from coming in.");
