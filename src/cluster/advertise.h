@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* advertise.h - the addresses that a server is told to others by. Asks the kernel for this machine's
- * addresses and for the one that leads to another machine; sends nothing but questions to name servers.
- * Any thread. */
+/* advertise.h - the addresses that a server announces to others. Asks the kernel for this machine's
+ * addresses and for the one that leads to another machine; sends nothing but questions to name
+ * servers. Any thread. */
 #ifndef JACKDAW_CLUSTER_ADVERTISE_H
 #define JACKDAW_CLUSTER_ADVERTISE_H
 
@@ -14,7 +14,7 @@
 struct advertise_hosts {
     char any[ADDRESS_HOST_SIZE];  /* of either family, for ":port" and "[::]:port" */
     char ipv4[ADDRESS_HOST_SIZE]; /* for "0.0.0.0:port" */
-    bool is_given;                /* by --advertise_host: clients are told it in any case */
+    bool is_given;                /* by --advertise_host: announced to clients in any case */
 };
 
 /* Finds them. Each is the first of these that there is, of its family:
@@ -38,12 +38,12 @@ bool advertise_is_loopback(const char *host);
 void advertise_to_clients(const struct advertise_hosts *hosts, const struct address *bound,
                           char text[static ADDRESS_TEXT_SIZE]);
 
-/* Where the other servers do. An internal address that names its host is told as it is, whatever
- * clients are told: they may come from outside of a network that the servers have to themselves. */
+/* Where the other servers do. An internal address with a host is announced unchanged, independent
+ * of the host for clients: the servers may have a network of their own. */
 void advertise_to_servers(const struct advertise_hosts *hosts, const struct address *bound,
                           char text[static ADDRESS_TEXT_SIZE]);
 
-/* Whether bound leaves its host open and the others are told a loopback address for it. */
+/* Returns whether bound has no host and the server announces a loopback address for it. */
 bool advertise_hides(const struct advertise_hosts *hosts, const struct address *bound);
 
 #endif

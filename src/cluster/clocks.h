@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* clocks.h - the wall clocks of all servers, and the time that this one stamps.
  *
- * A wall clock can be wrong: for a moment, while somebody sets it, or for long. Messages are ordered
- * by position, so a wrong time loses nothing, but people read it. Two rules bound it:
+ * A wall clock can be wrong: for a moment, while an operator sets it, or for long. Positions order
+ * messages, so a wrong time loses no message, but users read the times. Two rules bound the error:
  *
  *   1. A step of a server's own wall clock against its monotonic one counts only after it has lasted
  *      CLOCKS_SETTLE_MS. Until then the server goes on from the time before the step. Each server
@@ -11,7 +11,7 @@
  *      than CLOCK_TOLERANCE_MS stamps the median. Of an even number the earlier one of the two in
  *      the middle counts: of two servers that differ, the one that is behind.
  *
- * Clocks of before CLOCKS_UNSET_BEFORE_MS were never set and have no say. Pure: times are arguments.
+ * Clocks before CLOCKS_UNSET_BEFORE_MS were never set and do not count. Pure: times are arguments.
  * One owner. */
 #ifndef JACKDAW_CLUSTER_CLOCKS_H
 #define JACKDAW_CLUSTER_CLOCKS_H
@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 #define CLOCKS_SETTLE_MS 60000
-#define CLOCKS_FRESH_MS 10000                          /* what was heard earlier has no say */
+#define CLOCKS_FRESH_MS 10000                          /* older clocks do not count */
 #define CLOCKS_TOLD_MS 60000                           /* between two warnings about one server */
 #define CLOCKS_UNSET_BEFORE_MS UINT64_C(1735689600000) /* 2025-01-01 */
 
@@ -59,14 +59,14 @@ void clocks_set(struct clocks *clocks, uint64_t now_ms, uint64_t wall_ms);
  * servers are not heard. */
 void clocks_note(struct clocks *clocks, uint16_t node, uint64_t wall_ms);
 
-/* What the others are told: the settled clock; 0 before clocks_set. */
+/* The clock announced to the others: the settled clock; 0 before clocks_set. */
 uint64_t clocks_own(const struct clocks *clocks);
 
-/* What to stamp, in ms since 1970. Goes back where a clock was ahead and is corrected. */
+/* The time to stamp, in ms since 1970. Goes back where a clock was ahead and is corrected. */
 uint64_t clocks_time(const struct clocks *clocks);
 
 /* How far the clock of node is ahead of clocks_time, in ms; of this server the one that is read, of
- * others the settled one. false: nothing was heard of it lately. */
+ * others the settled one. false: no recent message of that server. */
 bool clocks_difference(const struct clocks *clocks, uint16_t node, int64_t *out);
 
 /* Calls tell for each server, this one included, whose clock differs by more than

@@ -18,7 +18,7 @@
 
 /* ---- messages ---- */
 
-/* What it lets fall is asked for again, when the disk has caught up. */
+/* Drops log messages while the queue is full; the replica requests them again. */
 static void step_message(struct cluster *cluster, const struct replica_message *message,
                          const char *address)
 {
@@ -92,8 +92,8 @@ static void compare_addresses(struct cluster *cluster, uint16_t master, const ch
         return;
     log_warning_paced(reached, "cluster", "master_on_loopback", log_number("master", master),
                       log_string("reached", reached), log_string("told", feed),
-                      log_string("hint", "the master tells addresses that only its own machine "
-                                         "reaches: give it --advertise_host"));
+                      log_string("hint", "the master announces addresses that only its own "
+                                         "machine reaches: give it --advertise_host"));
 }
 
 void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *in,
@@ -242,7 +242,7 @@ static void prune(struct cluster *cluster)
     commit_log_prune(cluster->commit_log, cluster_prune_before(&kept));
 }
 
-/* Nobody is found: the operator should know, once in a while, and what may be wrong. */
+/* Logs now and then that no master is found, with a hint for the operator. */
 static void warn_no_master(struct cluster *cluster)
 {
     bool seeks = replica_role(cluster->replica) == REPLICA_LOOKING;
@@ -256,10 +256,9 @@ static void warn_no_master(struct cluster *cluster)
         cluster->members_count > 0 || cluster->options.settings->masters.count > 0;
     log_warning(
         "cluster", "no_master_found",
-        log_string("hint",
-                   knows_somebody
-                       ? "no server answers that could be the master, or follows one that does"
-                       : "give --master_address, the internal address of another server"));
+        log_string("hint", knows_somebody
+                               ? "no reachable server is a master, follows one, or may become one"
+                               : "give --master_address, the internal address of another server"));
 }
 
 void cluster_tick(struct cluster *cluster)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* cluster.h - one server among others: drives the replica (replication/replica.h) with what really
- * happens, and carries out what it says with the commit log, the store, links and the feed.
+/* cluster.h - one server of a cluster: passes events to the replica (replication/replica.h), and
+ * executes its actions with the commit log, the store, links and the feed.
  *
  *     requests and answers of others --.                         .--> commit log: append, commit, epoch
  *     the feed of the master ----------+--> replica_step --------+--> links, answers, the feed
@@ -8,9 +8,9 @@
  *
  * THE LOOP, which alone steps the replica, and never from within itself (an assertion):
  *   1. An event arrives: a message, a tick, a finished job, a request to leave; or a commit is asked for.
- *   2. What is pending comes before it: a failed or finished installation, then the commit log's events.
- *   3. What the chat has proposed comes before an event that may append: seal, PROPOSE, append, write.
- *   4. The replica steps one event. Its actions are carried out in order; an action that fails or replaces
+ *   2. Pending events come before it: a failed or finished installation, then the commit log's events.
+ *   3. Proposals of the chat come before an event that may append: seal, PROPOSE, append, write.
+ *   4. The replica steps one event. The driver executes the actions in order; an action that fails or replaces
  *      the database leaves an event that is pending.
  *   5. Again from 2, until the event that arrived was stepped and nothing is pending.
  *
@@ -35,10 +35,10 @@ struct cluster;
 
 struct cluster_observer {
     void *context;
-    /* Who is the master has changed, or this server's part in it. */
+    /* The master or this server's role has changed. */
     void (*role)(void *context, enum replica_role role);
-    /* The database is about to be replaced by a snapshot: whoever reads it must stop and close its
-     * view; and has been: open it again, everything after position is to be read anew. */
+    /* A snapshot is about to replace the database: readers stop and close their views. replaced:
+     * readers open the database again and read all events after position anew. */
     void (*replacing)(void *context);
     void (*replaced)(void *context, struct store *store, struct position position);
     /* This server is the master, and the members have changed: a sentence for those who use the chat.
@@ -55,7 +55,7 @@ struct cluster_options {
     struct store *store;
     struct task_queue *queue; /* of everything that concerns the cluster */
     struct worker *disk;
-    const struct rpc_server *clients; /* listening: for the address that others are told */
+    const struct rpc_server *clients; /* listening: for the announced address */
     struct cluster_observer observer;
 };
 
@@ -80,15 +80,16 @@ struct commit_log *cluster_commit_log(const struct cluster *cluster);
 
 /* Before anything else of a turn. */
 void cluster_set_time(struct cluster *cluster, uint64_t now_ms, uint64_t wall_ms);
-/* What to stamp in this turn, ms since 1970: the wall clock, within what clocks.h allows. */
+/* The time to stamp in this turn, in ms since 1970: the wall clock, within the bounds of
+ * clocks.h. */
 uint64_t cluster_time(const struct cluster *cluster);
 /* Steps what is pending, and the replica's clock where that is due; about every 10 to 50 ms: see
  * cluster_deadline. */
 void cluster_tick(struct cluster *cluster);
 uint64_t cluster_deadline(const struct cluster *cluster);
 
-/* While the commit log is free: writes that waited for it, and, on the master, proposes what deposed masters
- * hand over; cluster_commit then confirms it to them. */
+/* While the commit log is free: executes waiting writes and, on the master, proposes orphans of
+ * deposed masters; cluster_commit then confirms them. */
 void cluster_work(struct cluster *cluster);
 
 /* While the commit log is free, after all that may propose in this turn: commits what was applied, or lets the
@@ -105,7 +106,7 @@ bool cluster_reaches(const struct cluster *cluster, uint16_t node);
 /* As clocks_difference. */
 bool cluster_clock(const struct cluster *cluster, uint16_t node, int64_t *difference_ms);
 struct rpc_server *cluster_server(const struct cluster *cluster); /* the internal one */
-/* The addresses that this server is told to others by. */
+/* The addresses that this server announces. */
 const char *cluster_own_client(const struct cluster *cluster);
 
 /* How many changes of deposed masters were refused since the start, because they end a process. */

@@ -12,7 +12,7 @@
 
 /* ---- what is on the disk ---- */
 
-/* What has ended this server's process twice, unless it is in the log by now. */
+/* The entry that has ended this server's process twice, unless it is in the log by now. */
 static void describe_avoid(struct cluster *cluster, struct replica_state *state)
 {
     struct position poison;
@@ -93,8 +93,8 @@ static enum error append(struct cluster *cluster, const struct replica_batch *ba
     return error;
 }
 
-/* Everybody is told of the new store, also where it turns out to be unreadable: the old one is gone.
- * false: this server has to end. */
+/* Passes the new store to all users, even if it is unreadable, because the old one is gone. false:
+ * this server must end. */
 static bool reopen(struct cluster *cluster)
 {
     struct error_text why = {""};
@@ -113,7 +113,7 @@ static bool reopen(struct cluster *cluster)
     return false;
 }
 
-/* Nothing uses the database any more. */
+/* Stops all use of the database. */
 static enum error set_free(struct cluster *cluster)
 {
     enum error error = commit_log_wait_for_disk(cluster->commit_log);
@@ -146,7 +146,7 @@ static void pause_snapshots(struct cluster *cluster)
     cluster->fetch_again_ms = cluster->now_ms + PAUSE_MS;
 }
 
-/* What was not durable is rolled back. */
+/* Rolls back entries that are not durable. */
 static void fall_back(struct cluster *cluster)
 {
     (void)commit_log_wait_for_disk(cluster->commit_log);
@@ -154,15 +154,14 @@ static void fall_back(struct cluster *cluster)
     cluster->owes_failed = true;
 }
 
-/* What this node wrote after `common` is to be handed over; the log may have outgrown its bound since. */
+/* The entries after `common` become orphans; the log may have outgrown its bound since. */
 static void tell_outgrown(const struct cluster *cluster, struct position common)
 {
     uint64_t first = store_log_first(cluster->store);
     if (store_position(cluster->store).seq > common.seq && first > common.seq + 1)
         log_error("cluster", "log_outgrown", log_number("first", common.seq + 1),
                   log_number("last", first - 1),
-                  log_string("hint", "what was written here alone is no longer in the log, and the "
-                                     "others never had it"));
+                  log_string("hint", "entries that only this server had are no longer in the log"));
 }
 
 static void install(struct cluster *cluster, struct replica_position position)

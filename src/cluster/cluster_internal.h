@@ -14,16 +14,16 @@
 #include "rpc/feed.h"
 
 #define INTERNAL_FRAME_BYTES (16u * 1024u * 1024u)
-#define ORPHAN_TRANSFERS_MAX 8 /* waiting to be taken over */
+#define ORPHAN_TRANSFERS_MAX 8 /* waiting to be merged */
 #define POISONS_MAX 16         /* orphans that ended a child, remembered */
 #define CLUSTER_TEXT_SIZE (2 * REPLICA_CLUSTER_BYTES + 1)
 
-/* What a deposed master hands over, copied. */
+/* Orphans that a deposed master transfers; a copy. */
 struct orphan_transfer {
     uint16_t node; /* may be this one */
     uint64_t orphan;
     struct entry_queue entries;
-    bool is_done; /* everything in it is proposed, or was known */
+    bool is_done; /* all its deltas are proposed or known */
 };
 
 /* An orphan that ended a child process in which it was tried. */
@@ -56,7 +56,7 @@ struct cluster {
     bool was_durable;           /* DURABLE was stepped: the log may have been pruned */
     struct replica_state state; /* of that event; points into disk_state */
     uint64_t now_ms;
-    uint64_t wall_ms; /* what is stamped: clocks_time */
+    uint64_t wall_ms; /* the time to stamp: clocks_time */
     struct clocks clocks;
     uint64_t clocks_checked_ms;
     uint64_t deadline_ms;
@@ -79,7 +79,7 @@ struct cluster {
     char followed[ADDRESS_TEXT_SIZE]; /* "": none */
     char offered[ADDRESS_TEXT_SIZE];  /* by the JOIN_REPLY that is being stepped */
 
-    /* The exchange being answered: what goes to its sender is its reply. */
+    /* The exchange being answered: messages to its sender travel in the reply. */
     struct cluster_frame *answer; /* NULL: none */
     uint16_t answer_to;
     struct arena arena; /* of what is being sent */
@@ -104,7 +104,7 @@ struct cluster {
     uint64_t
         transferred_orphan; /* orphans up to this one need not be offered again, dropped or not */
 
-    struct disk_state disk_state; /* what a replica_state points to */
+    struct disk_state disk_state; /* the data of a replica_state */
 };
 
 /* ---- cluster.c ---- */
@@ -135,15 +135,13 @@ struct cluster_log_needs {
     uint64_t last_seq;   /* of the log */
     uint64_t keep;       /* entries, in any case */
     uint64_t member_seq; /* up to there every member has it */
-    uint64_t
-        copy_seq; /* up to there it is in the copy that somebody is getting; UINT64_MAX: none */
+    uint64_t copy_seq;   /* last seq in the copy that a node is receiving; UINT64_MAX: none */
 };
 
-/* The seq up to which the log may be pruned. What a member that is away may need one day (or hand
- * over, should it come to be the master) is kept for longer, but not for ever: for ten times `keep`. What
- * follows a copy is kept while the copy is, or whoever gets it would need another one at once, and so
- * on while the load lasts; until there is more of it than went into the copy, which is then better
- * made anew: twice as large, it has twice the time. */
+/* The seq up to which the log may be pruned. Entries that an absent member may need are kept for
+ * longer, up to ten times `keep`. The log after a copy is kept while the copy is being sent.
+ * Otherwise its receiver would need another copy at once, and so on under load. If there is more
+ * log than went into the copy, a new copy is better: twice as large, it has twice the time. */
 uint64_t cluster_prune_before(const struct cluster_log_needs *kept);
 void cluster_remember(struct cluster *cluster, const struct commit_log_entry *entry);
 void cluster_clear_entry_cache(struct cluster *cluster);
@@ -156,8 +154,8 @@ bool cluster_fill_orphans(struct cluster *cluster, struct replica_message *messa
 /* message NULL: this node's own. */
 void cluster_note_orphan_transfer(struct cluster *cluster, const struct replica_message *message);
 void cluster_forget_orphan_transfers(struct cluster *cluster);
-/* What was proposed of them, and is not in the log yet, was rolled back; and what was dropped with it
- * is to be dropped again. */
+/* After a rollback: proposes again the orphans whose deltas are not in the log, and drops again
+ * those dropped with them. */
 void cluster_undo_orphan_transfers(struct cluster *cluster);
 /* Removes the orphan transfers, first to last, and makes ORPHANS_MERGED of the next one that is done. false:
  * there is none left. */

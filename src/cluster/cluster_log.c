@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What the others are sent of the log: from memory where it is recent, else from the database, through
- * a view of its own, so that the disk's thread is not waited for. And for how long the log is kept. */
+/* Reads entries of the log for other nodes: recent ones from memory, others from the database. A
+ * separate view of the database avoids waiting for the disk thread. And for how long the log is
+ * kept. */
 #include "cluster/cluster_internal.h"
 
 #include "base/log_pace.h"

@@ -54,7 +54,7 @@ static void note_failure(struct cluster *cluster, enum error error)
     if (error == ERROR_CORRUPT && replica_role(cluster->replica) != REPLICA_MASTER)
         cluster_end(
             cluster,
-            "what the master sends does not fit this server's database, or that is damaged: " STORE_DAMAGE_ADVICE);
+            "the master's entries do not fit this server's database, or the database is damaged: " STORE_DAMAGE_ADVICE);
     else
         cluster->owes_failed = true;
 }
@@ -93,7 +93,7 @@ static bool pruned_event(struct cluster *cluster, struct replica_event *event)
     return true;
 }
 
-/* What this server's own disk has to tell. */
+/* Events of this server's own disk. */
 static bool own_event(struct cluster *cluster, struct replica_event *event)
 {
     struct commit_log_event told;
@@ -130,7 +130,8 @@ static bool proposal(struct cluster *cluster, struct replica_event *event)
     return true;
 }
 
-/* What is applied has the next place in the log, so it is committed before an event that may append. */
+/* The applied deltas have the next position of the log, so they are committed before an event that
+ * may append. */
 static bool next_event(struct cluster *cluster, const struct replica_event **arrived,
                        struct replica_event *event)
 {
@@ -151,7 +152,7 @@ static enum error step(struct cluster *cluster, struct replica_event *event)
 {
     event->now_ms = cluster->now_ms;
     enum error error = replica_step(cluster->replica, event, cluster->actions);
-    bool is_answered = event->kind == REPLICA_LEAVE_NODE; /* by whoever asked */
+    bool is_answered = event->kind == REPLICA_LEAVE_NODE; /* by the caller that asked */
     if (error != OK && error != ERROR_REFUSED && !is_answered)
         cluster_log_refused(event, error);
     cluster_carry_out(cluster);

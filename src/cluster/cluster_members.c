@@ -46,7 +46,7 @@ struct notice {
     size_t used;
 };
 
-/* What does not fit is left out, whole. */
+/* Leaves out text that does not fit as a whole. */
 __attribute__((format(printf, 2, 3))) static void add(struct notice *notice, const char *format,
                                                       ...)
 {
@@ -87,8 +87,8 @@ static void add_tally(const struct cluster *cluster, struct notice *notice)
         whole == 1 ? "s" : "ve");
 }
 
-/* An epoch begins with those alone that it was sure of: the others are told of when they are. One that
- * begins without others, as it always was, is no news. */
+/* The first list of an epoch has only the members in sync at its start; later notices report the
+ * others. A master without other members sends no notice. */
 static void tell(struct cluster *cluster, struct notice *notice, bool has_begun)
 {
     if (has_begun)
@@ -117,8 +117,8 @@ static void note_member(struct cluster *cluster, const struct replica_member *no
         add_change(notice, before, now, change);
 }
 
-/* A hanging disk is somebody else's business where somebody waits for this master, and could take its
- * place. */
+/* Commit on the disk thread only if another member could replace this master: only then must the
+ * server report a hung disk while it hangs. */
 static bool is_followed(const struct cluster *cluster)
 {
     if (replica_role(cluster->replica) != REPLICA_MASTER)

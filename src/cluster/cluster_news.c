@@ -30,25 +30,25 @@ void cluster_text(const uint8_t id[static REPLICA_CLUSTER_BYTES],
     text[2 * REPLICA_CLUSTER_BYTES] = '\0';
 }
 
-/* What to do about another cluster. Nothing of either is lost by itself. */
+/* The advice about a foreign cluster. Neither cluster loses data without an operator. */
 static const char *advice_on(const struct cluster *cluster, const struct replica_message *message,
                              bool has_called, bool is_members)
 {
     bool has_own = commit_log_committed(cluster->commit_log).seq > 0;
     if (message->blank)
-        return "it has nothing of a chat: it joins by itself where it is listed or was told to; "
-               "else give the address to one cluster only";
+        return "its cluster is blank: it joins where it is listed, or where its options say so; "
+               "otherwise give the address to one cluster only";
     if (has_called)
-        return "it believes that a server of its own is here, and both have data: give the address "
-               "to one cluster only; to join that one, move this server's data folder to another "
-               "place, where it is kept, and start it again";
+        return "it looks for a member of its own cluster here, and both have data: give the "
+               "address to one cluster only. To join that cluster, move this server's data folder "
+               "to a safe place and start the server again";
     if (is_members && has_own)
-        return "the member counts as absent until it answers here or elsewhere: give it its address "
-               "back, or start it at another one; both data folders are kept as they are";
+        return "the member counts as absent until it answers: give the address back to it, or "
+               "start it at another address. Keep both data folders";
     return "look at --master_address";
 }
 
-/* Whom the replica has met. key: what is the same is logged at the pace of log_pace.h. */
+/* A node that the replica has met. key: equal keys share the pace of log_pace.h. */
 struct news {
     const struct replica_message *message;
     const char *address; /* where; "": unknown */
@@ -88,10 +88,10 @@ static void log_empty(const struct news *news)
 {
     const char *hint =
         news->message->founding
-            ? "it has no data and was told to found a cluster, which is refused: it joins; if its "
-              "disk is only not mounted, stop it and mount that first"
+            ? "it has no data and was started to found a cluster, but joins this one; if its disk "
+              "is only not mounted, stop it and mount the disk first"
             : "it has no data, and gets a copy when there is a master; if its disk is only not "
-              "mounted, stop it and mount that first";
+              "mounted, stop it and mount the disk first";
     log_warning_paced(news->key, "cluster", "empty_server", log_string("address", news->address),
                       log_number("id", news->message->from), log_number("member", news->member),
                       log_string("hint", hint));
@@ -119,7 +119,7 @@ static void log_founded(struct cluster *cluster, const char *address)
              log_string("internal", address));
 }
 
-/* This server's own part: each is told whenever it happens. */
+/* Events of this server itself, logged without a pace. */
 static void log_joining(const struct replica_action *action, const char *address)
 {
     char theirs[CLUSTER_TEXT_SIZE];
@@ -129,8 +129,8 @@ static void log_joining(const struct replica_action *action, const char *address
                 log_string("address", address), log_number("id", action->message->from),
                 log_string("cluster", theirs),
                 log_string("hint", is_yielding
-                                       ? "the cluster of this server has nothing of a chat, "
-                                         "and that one has: this server joins it"
+                                       ? "the cluster of this server is blank, and that one is "
+                                         "not: this server joins it"
                                        : "this server has no data, and there is a cluster: "
                                          "it joins that; if its disk is only not mounted, "
                                          "stop it and mount that first"));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What deposed masters hand over, on its way into the log of the master: waits until the commit log is
- * free, is proposed delta by delta where the chat does not know it, and is told to be done once the
- * batch is in the log. It may have ended the master that wrote it, so it is tried in a child first
- * (trial.h). A delta that ends two children is refused. */
+/* Merges orphans of deposed masters into the log of the master. Orphans wait until the commit log
+ * is free. Then each delta that the chat does not know is proposed, and the owner gets
+ * ORPHAN_TRANSFER_DONE when the batch is in the log. An orphan may have ended its master, so a
+ * child process tries it first (trial.h). A delta that ends two children is refused. */
 #include "cluster/cluster_internal.h"
 
 #include "base/log_pace.h"
@@ -51,7 +51,7 @@ void cluster_undo_orphan_transfers(struct cluster *cluster)
     cluster->drop_orphans = cluster->transferred_orphan; /* that may have been in it, too */
 }
 
-/* One of a node at a time: it sends the same again until it is told. */
+/* One transfer of a node at a time: the node repeats it until ORPHAN_TRANSFER_DONE. */
 static struct orphan_transfer *place_for(struct cluster *cluster, uint16_t node)
 {
     for (size_t i = 0; i < cluster->orphan_transfers_count; i++)
@@ -178,11 +178,11 @@ static bool is_poison(struct cluster *cluster, struct position at)
     return poison != NULL && poison->deaths >= DEATHS_TO_REFUSE;
 }
 
-/* What is taken over in the place of a request that ends a process: its refusal. NULL: it is nobody's
- * request, or there is no memory. */
+/* The refusal that replaces a request that ends a process. NULL: the orphan is no request, or there
+ * is no memory. */
 static const Jackdaw__Delta *refusal_of(const Jackdaw__Delta *orphan, struct arena *arena)
 {
-    static const char text[] = "this request ended a server process, so it was not carried out";
+    static const char text[] = "this request ended a server process, so the servers refuse it";
     Jackdaw__Delta *delta = arena_zalloc(arena, sizeof *delta);
     Jackdaw__Refused *refused = arena_zalloc(arena, sizeof *refused);
     if (orphan->request == 0 || delta == NULL || refused == NULL)
@@ -362,7 +362,7 @@ void cluster_work(struct cluster *cluster)
         if (commit_log_batch_bytes(cluster->commit_log) >= MERGED_AT_ONCE ||
             !try_orphan_transfer(cluster, &cluster->orphan_transfers[i]) ||
             !merge_orphan_transfer(cluster, &cluster->orphan_transfers[i]))
-            return; /* what is left comes again */
+            return; /* the remaining orphans come again */
 }
 
 bool cluster_next_merged(struct cluster *cluster, struct replica_event *event)

@@ -25,7 +25,7 @@ static void set_text(char **field, const char *text)
         *field = (char *)text;
 }
 
-/* false: no memory. Nothing is sent of (0, 0). */
+/* false: no memory. A position (0, 0) is not sent. */
 static bool add_position(Jackdaw__Position **field, struct replica_position position,
                          struct arena *arena)
 {
@@ -135,7 +135,7 @@ static bool is_all_zero(const uint8_t cluster[static REPLICA_CLUSTER_BYTES])
     return memcmp(cluster, none, sizeof none) == 0;
 }
 
-/* A copy: the message may be a local of whoever adds it to a frame that is sent later. */
+/* A copy, because the frame may be sent after the caller's message is gone. */
 static bool add_cluster(const struct replica_message *message, struct arena *arena,
                         Jackdaw__ClusterMessage *out)
 {
@@ -220,7 +220,7 @@ static bool are_ranges_kept(const Jackdaw__ClusterMessage *in)
            are_ids && are_choices && are_sizes;
 }
 
-/* Empty, or an address. It ends up in lists that people read. */
+/* Empty, or an address. The text may reach lists that users read. */
 static bool is_address(const char *text)
 {
     struct address address;

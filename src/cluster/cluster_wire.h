@@ -2,8 +2,8 @@
 /* cluster_wire.h - messages of the replication protocol (replication/replica.h) as they travel: as
  * Jackdaw__ClusterMessage (proto/spec.proto, "The cluster"), and packed for the feed.
  *
- * What comes in was written by a peer: after cluster_wire_decode everything in it is within its
- * range, so that replica_step needs to check only what the message means.
+ * A message comes from a peer and may hold anything. After cluster_wire_decode all its values are
+ * in range, so replica_step checks only the meaning of the message.
  *
  *     struct cluster_frame frame;
  *     cluster_frame_init(&frame);
@@ -22,16 +22,15 @@
 #define CLUSTER_FRAME_MESSAGES_MAX 64
 #define CLUSTER_FRAME_BYTES 1048576 /* a frame ends before the message that would pass this */
 
-/* Makes the message for the wire. *out and its parts are in the arena; what message points to (strings,
- * batches, bytes of chunks) is borrowed, the message itself is not. feed: where the master publishes, in a JOIN_REPLY; NULL: none.
- * ERROR_NO_MEMORY: the arena is used up. */
+/* Makes the message for the wire. *out and its parts are in the arena; strings, batches and chunks
+ * that message points to are borrowed, the message itself is not. feed: where the master publishes,
+ * in a JOIN_REPLY; NULL: none. ERROR_NO_MEMORY: the arena is used up. */
 enum error cluster_wire_encode(const struct replica_message *message, const char *feed,
                                struct arena *arena, Jackdaw__ClusterMessage **out);
 
 /* The way back. The array of batches is in the arena; strings and bytes are borrowed from in.
- * message.address is NULL: who sent it is in `from`. *feed (NULL is allowed): NULL where there is
- * none. ERROR_INVALID: something is out of its range; ERROR_NO_MEMORY; *out and *feed are then
- * unchanged. */
+ * message.address is NULL: `from` is the sender. *feed (NULL is allowed): NULL where there is none.
+ * On ERROR_INVALID (a value is out of range) and ERROR_NO_MEMORY *out and *feed are unchanged. */
 enum error cluster_wire_decode(const Jackdaw__ClusterMessage *in, struct arena *arena,
                                struct replica_message *out, const char **feed);
 
@@ -41,9 +40,9 @@ enum error cluster_wire_decode(const Jackdaw__ClusterMessage *in, struct arena *
 enum error cluster_wire_pack(const struct replica_message *message, const char *feed,
                              struct arena *arena, ProtobufCBinaryData *out);
 
-/* Reads what cluster_wire_pack made, or anything else. What out refers to is in the arena, which must
- * have been given a budget: size * CLUSTER_UNPACK_FACTOR + CLUSTER_UNPACK_FLOOR suffices for what is
- * well-formed. ERROR_INVALID also where the budget was too small. */
+/* Reads the output of cluster_wire_pack, or any other bytes. The data of *out is in the arena,
+ * which needs a budget: size * CLUSTER_UNPACK_FACTOR + CLUSTER_UNPACK_FLOOR suffices for a
+ * well-formed message. ERROR_INVALID also where the budget was too small. */
 #define CLUSTER_UNPACK_FACTOR 4
 #define CLUSTER_UNPACK_FLOOR 65536
 enum error cluster_wire_unpack(const void *bytes, size_t size, struct arena *arena,

@@ -32,7 +32,7 @@ struct commit_log {
     struct position applied;
     struct position durable;
     uint64_t committed_seq; /* as the driver told: it may not be on this disk yet */
-    uint64_t prune_before;  /* 0: nothing is due */
+    uint64_t prune_before;  /* 0: none */
 
     struct entry_queue
         waiting; /* of others; the first `taken` are applied in the open transaction */
@@ -95,7 +95,7 @@ static void wake_waiters(struct commit_log *commit_log)
         wake_first_waiter(commit_log, true);
 }
 
-/* Those behind positions after seq. They stand in the order of their positions. */
+/* The commit waiters of positions after seq. The list is in the order of positions. */
 static void fail_waiters(struct commit_log *commit_log, uint64_t seq)
 {
     struct commit_waiter **peer_connection = &commit_log->first_waiter;
@@ -200,7 +200,7 @@ static void forget_batch(struct commit_log *commit_log)
     commit_log->used = 0;
     commit_log->first_seq = 0;
     commit_log->is_logged = false;
-    commit_log->group = (struct group_commit){0}; /* whoever comes now is in the next one */
+    commit_log->group = (struct group_commit){0}; /* later requests are in the next batch */
 }
 
 size_t commit_log_batch_bytes(const struct commit_log *commit_log)
@@ -221,7 +221,7 @@ void commit_log_roll_back(struct commit_log *commit_log)
     commit_log->applied = commit_log->durable;
     struct error_text why;
     if (was_undone && chat_reload(commit_log->chat, &why) != OK)
-        fatal("commit_log", why.text); /* what is in memory was never durable */
+        fatal("commit_log", why.text); /* the state in memory was never durable */
     commit_log->events[COMMIT_LOG_ROLLED_BACK] =
         was_undone || commit_log->events[COMMIT_LOG_ROLLED_BACK];
     fail_waiters(commit_log, commit_log->durable.seq);
@@ -288,8 +288,8 @@ static bool has_others(const struct commit_log *commit_log)
     return commit_log->first_seq != commit_log->durable.seq + 1;
 }
 
-/* What is wrong with a single request undoes the batch; what is wrong with the disk, or undoes entries
- * that are the log's already, concerns the driver, too. */
+/* An error of a single request undoes the batch. The driver must also know of an error of the disk,
+ * and of one that undoes entries of the log. */
 static void fail_proposal(struct commit_log *commit_log, enum error error)
 {
     bool is_local = error == ERROR_CORRUPT || error == ERROR_NO_MEMORY;

@@ -1,26 +1,25 @@
 /* SPDX-License-Identifier: MIT */
-/* commit_log.h - the order of writes on this node: what is applied, what is on the disk, what is
- * committed.
+/* commit_log.h - the order of writes on this node: applied, durable and committed entries.
  *
  * The chat's side sees replication through this only: propose a delta, learn what is committed
- * (commit waiters), learn the role. A proposed delta is applied at once, in the open transaction. The driver
- * (cluster.h) seals everything proposed since as one batch, has the replica order it, appends it and
- * calls commit_log_write: one transaction, one fsync and one entry of the log make it durable. Nothing here
- * calls the driver: it asks for events. An answer that tells of something not yet
- * committed waits behind a commit waiter. Reads are gated too, at the position of the state they were read
- * from: so nothing uncommitted is ever shown, without a second copy of the state.
+ * (commit waiters), learn the role. A proposed delta is applied at once, in the open transaction.
+ * The driver (cluster.h) seals all later proposals as one batch, has the replica order it, appends
+ * it and calls commit_log_write. One transaction, one fsync and one entry of the log make the batch
+ * durable. The commit log does not call the driver, which asks for events. An answer about an
+ * uncommitted change waits behind a commit waiter. Answers to reads wait too, for the position of
+ * their state. So no client sees an uncommitted change, without a second copy of the state.
  *
- * The driver's side (cluster.h) puts entries into the log: its own, as it is handed one, or another
- * node's, which are applied in their order as soon as the disk is free.
+ * The driver (cluster.h) appends entries to the log: this node's own, or another node's. The latter
+ * are applied in order as soon as the disk is free.
  *
  *            propose, or entries of others        seal, append, write
  *     FREE ------------------------------> OPEN --------------------> WRITING ---> FREE
  *                                            |                           |
  *                                            '------- rolled back <------'
  *
- * The disk works on a thread of its own. While it does (WRITING) nothing here may read or write the
- * store, but acks are counted, commit waiters open and the others are answered: a disk that hangs makes this
- * node unhealthy, not deaf.
+ * The disk works on a thread of its own. While it does (WRITING), the core thread must not use the
+ * store. But it counts acks, wakes commit waiters and answers peers: a server with a hung disk
+ * still processes acks, and reports itself unhealthy.
  *
  * Core thread only. */
 #ifndef JACKDAW_CLUSTER_COMMIT_LOG_H
@@ -37,7 +36,7 @@
 
 struct commit_log;
 
-/* Something that waits for a position. Lives in the waiting call's arena. */
+/* An answer that waits for a position. Lives in the waiting call's arena. */
 struct commit_waiter {
     struct commit_waiter *next; /* the commit log's */
     uint64_t seq;
@@ -53,15 +52,15 @@ struct commit_log_entry {
     uint64_t last_seq;
     const uint8_t *bytes;
     size_t size;
-    const uint8_t *digest; /* what the log's digest must be after it; NULL: unknown */
+    const uint8_t *digest; /* the log's digest after the entry; NULL: unknown */
 };
 
-/* What the driver has to know. */
+/* An event for the driver. */
 struct commit_log_event {
     enum commit_log_event_kind {
-        COMMIT_LOG_ROLLED_BACK, /* what was applied and not durable is undone; the chat was loaded again */
+        COMMIT_LOG_ROLLED_BACK, /* applied entries that are not durable are undone; the chat was loaded again */
         COMMIT_LOG_FAILED,  /* error: the disk failed; the store is as after its last good write */
-        COMMIT_LOG_DURABLE, /* position: everything up to there is on the disk */
+        COMMIT_LOG_DURABLE, /* position: all entries up to there are durable */
     } kind;
     enum error error;
     struct position position;
@@ -83,8 +82,8 @@ struct commit_log_options {
 
 /* All pointers are borrowed and must outlive the commit log. */
 enum error commit_log_new(struct commit_log **out, const struct commit_log_options *options);
-/* No write may be under way: the disk's thread has ended, and the queue was run since. Open commit waiters are
- * told false. NULL is allowed. */
+/* No write may be under way: the disk's thread has ended, and the queue was run since. Open commit
+ * waiters get false. NULL is allowed. */
 void commit_log_free(struct commit_log *commit_log);
 
 /* The chat that entries are applied to; once, before anything else. */
@@ -112,7 +111,7 @@ bool commit_log_is_open(const struct commit_log *commit_log);
  * since the last commit_log_write is rolled back, as after a proposal that fails. */
 void commit_log_flush(struct commit_log *commit_log);
 
-/* Why the last proposal or write failed, for the answer; "" when it did not. */
+/* The reason why the last proposal or write failed, for the answer; "" if it did not. */
 const char *commit_log_problem(const struct commit_log *commit_log);
 
 /* The position of the last delta applied; of the last one that is committed, and on the disk here:
@@ -124,7 +123,7 @@ struct position commit_log_committed(const struct commit_log *commit_log);
  * up while a delta is applied waits for that delta. */
 void commit_log_wait(struct commit_log *commit_log, struct commit_waiter *commit_waiter);
 
-/* Whether anybody waits. */
+/* Returns whether an answer waits. */
 bool commit_log_has_waiters(const struct commit_log *commit_log);
 
 /* ---- the core's side ---- */
@@ -139,13 +138,12 @@ size_t commit_log_batch_bytes(const struct commit_log *commit_log);
  * free. false: some are left, and nothing may be proposed before the next commit_log_write. */
 bool commit_log_catch_up(struct commit_log *commit_log);
 
-/* Whether the next batch had better wait for more: others still work at the one before, so that nobody
- * gains by another, smaller one; or those who were answered are likely to ask again (group_commit.h).
- * To be asked in each turn in which the commit log is free. Whatever happens in the cluster ends the
- * waiting. */
+/* Returns whether the next batch should wait for more requests. Reasons: the slaves still write the
+ * previous batch, or newly answered clients probably send again (group_commit.h). Call it in each
+ * turn in which the commit log is free. Any event of the cluster ends the wait. */
 bool commit_log_may_grow(struct commit_log *commit_log, uint64_t now_us);
-/* When it is to be asked again, though nothing happens, now that all is done; UINT64_MAX: nothing
- * waits, or only for the others, which will be heard. */
+/* The time of the next call without another event; UINT64_MAX: no batch waits, or it waits for the
+ * slaves only. */
 uint64_t commit_log_grows_until_us(struct commit_log *commit_log, uint64_t now_us);
 
 /* The next write forgets log rows of batches that end before `before_seq`, a bounded number of them. */
@@ -153,9 +151,9 @@ void commit_log_prune(struct commit_log *commit_log, uint64_t before_seq);
 
 /* ---- the driver's side ---- */
 
-/* Whether the next writes are the disk's thread's (the default where there is one) or this thread's.
- * Handing them over costs two switches of threads, which only pays where somebody must hear in the
- * meantime how this node is: where others follow it. */
+/* Whether the next writes are the disk's thread's (the default where there is one) or this
+ * thread's. The disk thread costs two switches of threads. This is only useful if other nodes
+ * follow this one and must learn its health meanwhile. */
 void commit_log_share_writes(struct commit_log *commit_log, bool share);
 
 /* The next event, in the order of enum commit_log_event_kind. false: there is none. Between two writes an
@@ -174,27 +172,28 @@ enum error commit_log_append(struct commit_log *commit_log, const struct commit_
  * applied, or while a write is under way. */
 void commit_log_write(struct commit_log *commit_log);
 
-/* Whether more entries of others wait than are good for the memory: the disk is slow or hangs. Who can
- * have them again later should not append them now. */
+/* Whether more entries of others wait than are good for the memory: the disk is slow or hangs. A
+ * caller that can get the entries again should not append them now. */
 bool commit_log_is_full(const struct commit_log *commit_log);
 
-/* Everything up to seq is committed. */
+/* All entries up to seq are committed. */
 void commit_log_commit(struct commit_log *commit_log, uint64_t seq);
 
-/* This node is the master in epoch from now on; or (0) does not: what is gated is in doubt and told so. */
+/* This node becomes the master in epoch or, with 0, stops being the master: then all commit waiters
+ * get false. */
 void commit_log_set_epoch(struct commit_log *commit_log, uint64_t epoch);
 
 /* Waits for the disk's thread, so that the store may be used. OK, or the error of the write: then
- * everything not durable was rolled back (without COMMIT_LOG_FAILED). What became durable is an event once
- * the disk's task has run, as usual. */
+ * everything not durable was rolled back (without COMMIT_LOG_FAILED). The entries that became
+ * durable are an event once the disk's task has run, as usual. */
 enum error commit_log_wait_for_disk(struct commit_log *commit_log);
 
 /* Forgets what is not durable: applied entries are undone, waiting ones dropped. After
  * commit_log_wait_for_disk. */
 void commit_log_roll_back(struct commit_log *commit_log);
 
-/* The store is another one now, and the chat is loaded from it. Nothing is known to be committed, and
- * nobody will ever know what became of that which is gated. */
+/* The store is another one now, and the chat is loaded from it. No entry counts as committed, and
+ * all commit waiters get false. */
 void commit_log_replaced(struct commit_log *commit_log, struct store *store);
 
 #endif

@@ -22,7 +22,7 @@ struct span {
 /* The file. */
 struct crash_record {
     uint64_t magic;
-    uint64_t is_applying; /* 1: what `now` tells is under way */
+    uint64_t is_applying; /* 1: the entries of `now` are being applied */
     struct span now;
     uint64_t deaths; /* of processes in a row, at `died` */
     struct span died;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* crash_note.h - which entries of the log a server was applying when its process died.
  *
- * A slave applies what its master says. If that ends its process, so it does at every start. The note
- * tells: it lies in a file of the data folder that is mapped into memory, so that noting costs a few
- * stores and the kernel keeps them when the process dies. (A power cut may lose them. That costs a
- * death more.) Once the same entry has ended two processes, the server asks for a snapshot that
- * contains it instead.
+ * A slave applies the entries of its master. If an entry ends the process, it would do so at every
+ * start. So the slave notes each entry in a file of the data folder. The file is mapped into
+ * memory: noting costs a few stores, and the kernel keeps them when the process dies. (A power cut
+ * may lose them, which costs one more death.) If an entry has ended two processes, the server asks
+ * for a snapshot that contains it instead.
  *
- * Rows are written for several entries together, so the first death may point at a range. The process
- * after it applies that range entry by entry. A process that is killed from outside while it applies
- * counts, too: twice at the same entry makes a snapshot, which is no harm.
+ * Rows are written for several entries together, so the first death may point at a range. The
+ * process after it applies that range entry by entry. A process that is killed from outside while
+ * it applies counts, too: twice at the same entry makes a snapshot, which is no harm.
  *
  * Core thread only. */
 #ifndef JACKDAW_CLUSTER_CRASH_NOTE_H
@@ -27,7 +27,7 @@
 struct crash_note;
 
 /* Opens or makes the note in folder and counts the death that it tells of, if it does. last: of the
- * log on this disk; what was noted up to there is over. A file that is damaged tells nothing. *out:
+ * log on this disk; notes up to there are obsolete. A file that is damaged tells nothing. *out:
  * ended with crash_note_close. Errors: of the file; sentence in why. */
 enum error crash_note_open(struct crash_note **out, const char *folder, struct position last,
                            struct error_text *why);

@@ -45,7 +45,7 @@ static enum error read_promise(struct store *store, struct replica_state *state)
         return error;
     else if (used != sizeof state->promised)
         state->promised = UINT64_MAX; /* as above */
-    /* A backup may have been put in place: what its log says is promised, too. */
+    /* The database may be a restored backup, so the epochs of its log count as promised, too. */
     if (state->promised < state->last.epoch)
         state->promised = state->last.epoch;
     return OK;

@@ -4,8 +4,8 @@
 #define JACKDAW_CLUSTER_FATAL_H
 
 /* Logs the sentence, prints it on standard error as main does, and ends the process with
- * EXIT_FAILURE at once: nothing more is answered or written. For what a disk may do; a bug
- * asserts. module: as of log_write. */
+ * EXIT_FAILURE at once, without further answers or writes. For what a disk may do; a bug asserts.
+ * module: as of log_write. */
 _Noreturn void fatal(const char *module, const char *sentence);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The Cluster service: what other servers ask. */
+/* The Cluster service: the calls of other servers. */
 #include "cluster/cluster_internal.h"
 
 #include "base/log_pace.h"

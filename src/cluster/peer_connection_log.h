@@ -13,7 +13,7 @@ void peer_connection_log_failed(const char *address, enum error error);
 /* There has been no connection for a while; error: of the last attempt, OK: none has failed. */
 void peer_connection_log_silent(const char *address, enum error error);
 
-/* What is there is a Jackdaw server, but refused to be asked as a member. */
+/* A Jackdaw server answers there, but refuses calls of members. */
 void peer_connection_log_refused(const char *address, enum status status);
 
 /* This server itself has answered, which is no mistake where other addresses are given, too. */

@@ -130,7 +130,8 @@ static void note_failed_dial(struct peer_connection *peer_connection, enum error
         peer_connection_log_failed(peer_connection->address, error);
 }
 
-/* Nobody listens there. Once is enough: whoever cannot be reached from here may well reach us. */
+/* Nobody listens there. One attempt is enough: a server that is unreachable from here may reach
+ * this one. */
 static void on_refused(void *context, struct rpc_channel *channel, enum error error)
 {
     (void)channel;
@@ -173,7 +174,8 @@ static struct peer_connection *open_peer_connection(struct peer_connections *pee
     struct rpc_channel_options options = {
         .queue = peer_connections->options.queue,
         .frame_bytes_max = FRAME_BYTES_MAX,
-        .request_bytes_max = FRAME_BYTES_MAX, /* what is handed over is a page of the log */
+        .request_bytes_max =
+            FRAME_BYTES_MAX, /* an orphan transfer is as large as a page of the log */
         .reconnect_min_ms = RECONNECT_MIN_MS,
         .reconnect_max_ms = RECONNECT_MAX_MS,
         .context = peer_connection,
@@ -288,8 +290,8 @@ static void call(struct peer_connection *peer_connection, const struct cluster_f
     jackdaw__cluster__exchange(&peer_connection->stub.service, &frame->frame, on_answer, exchange);
 }
 
-/* A connection across a cut that has healed can sleep for as long again as the cut lasted, and so can
- * an attempt to make one: TCP sends again ever more seldom. A new one works at once. */
+/* After a partition an old connection, or an old attempt, can stay silent for as long as the
+ * partition lasted, because TCP retries ever more rarely. A new connection works at once. */
 static void renew(struct peer_connection *peer_connection, bool is_connected)
 {
     peer_connection->waiting_since_ms = 0;
@@ -326,7 +328,7 @@ void peer_connections_send(struct peer_connections *peer_connections,
             find_connected(peer_connections, message->to); /* it has moved */
         peer_connection = other != NULL ? other : peer_connection;
     }
-    /* What is asked again while it is on its way would fill a slow way with the same. */
+    /* Repeating a large request while its answer is on the way would fill a slow network. */
     if (peer_connection == NULL || (is_bulk(message->kind) && peer_connection->has_bulk))
         return;
     if (message->to == 0)

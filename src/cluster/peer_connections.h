@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* peer_connections.h - connections from this server to the others of its cluster, one rpc channel each, by
- * internal address; who is there is what it answers. What is sent may be lost, late or doubled: the replica knows. Core thread only. */
+/* peer_connections.h - connections from this server to the others of its cluster, one rpc channel
+ * for each internal address. The answer tells which server is there. Messages may be lost, delayed
+ * or doubled; the replica handles that. Core thread only. */
 #ifndef JACKDAW_CLUSTER_PEER_CONNECTIONS_H
 #define JACKDAW_CLUSTER_PEER_CONNECTIONS_H
 
@@ -34,8 +35,8 @@ enum error peer_connections_new(struct peer_connections **out,
                                 const struct peer_connections_options *options);
 void peer_connections_free(struct peer_connections *peer_connections); /* NULL is allowed */
 
-/* Who is there: connects to those that are new, and keeps these connections up. Those to other
- * addresses (seeds, who has left) go when they were not used for a while. own: this server's id. */
+/* Sets the members: connects to new ones, and keeps these connections up. Connections to other
+ * addresses (seeds, removed members) are closed when unused for a while. own: this server's id. */
 void peer_connections_set_members(struct peer_connections *peer_connections,
                                   const struct replica_member *members, size_t count, uint16_t own);
 

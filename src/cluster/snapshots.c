@@ -32,7 +32,7 @@ struct copy {
     enum error error;
 };
 
-/* What was kept is being looked at, or has been. */
+/* The received file is being checked, or has been. */
 struct check {
     struct task task;
     struct snapshots *snapshots;
@@ -128,7 +128,7 @@ static void on_copied(struct task *task)
 static void make_copy(struct task *task)
 {
     struct copy *copy = (struct copy *)task;
-    /* What is not begun cannot be cancelled otherwise. */
+    /* Without this flag a check that has not begun could not be cancelled. */
     copy->error =
         atomic_load(&copy->snapshots->is_unwanted)
             ? ERROR_CANCELLED
@@ -182,13 +182,14 @@ static void start_copy(struct snapshots *snapshots, uint64_t now_ms)
 
 /* ---- giving ---- */
 
-/* What a copy must contain for the one who asks. */
+/* The seq that a copy must contain for the receiver. */
 static uint64_t needed_seq(const struct replica_message *chunk)
 {
     return chunk->common.seq > chunk->position.seq ? chunk->common.seq : chunk->position.seq;
 }
 
-/* Whoever begins with it needs the log after it, too; whoever is in the middle goes on. */
+/* A receiver that begins with the copy needs the log after it, too; a receiver in the middle
+ * continues. */
 static bool fits(const struct snapshots *snapshots, const struct replica_message *chunk)
 {
     uint64_t seq = snapshots->copy.position.seq;
@@ -232,7 +233,7 @@ uint64_t snapshots_needed_seq(const struct snapshots *snapshots)
     return has_copy ? snapshots->needed_seq : UINT64_MAX;
 }
 
-/* What it does not wait for ends soon. */
+/* Cancels the running check, which ends soon. */
 static void end_check(struct snapshots *snapshots)
 {
     snapshots->is_checked = false;
@@ -241,7 +242,7 @@ static void end_check(struct snapshots *snapshots)
         store_cancel(snapshots->check.file);
 }
 
-/* Its reader is closed then; on_copied is still to run. */
+/* Ends the running copy and closes its reader; on_copied still has to run. */
 static void end_copy(struct snapshots *snapshots)
 {
     atomic_store(&snapshots->is_unwanted, true);
@@ -290,8 +291,8 @@ static void close_kept(struct snapshots *snapshots)
     snapshots->kept = -1;
 }
 
-/* What there is of it takes room that the disk may not have. A check under way goes on with a file
- * that has no name any more, and is of no account. */
+/* A partial file takes room that the disk may not have. A check under way goes on with a file that
+ * has no name any more, and is of no account. */
 static void drop_kept(struct snapshots *snapshots)
 {
     end_check(snapshots);
@@ -406,7 +407,7 @@ static void make_check(struct task *task)
 {
     struct check *check = (struct check *)task;
     struct snapshots *snapshots = check->snapshots;
-    /* What is not begun cannot be cancelled otherwise. */
+    /* Without this flag a check that has not begun could not be cancelled. */
     check->error = atomic_load(&snapshots->is_check_needed) ? sync_kept(snapshots, &check->why)
                                                             : ERROR_CANCELLED;
     if (check->error == OK && atomic_load(&snapshots->is_check_needed))
@@ -437,7 +438,7 @@ static enum error start_check(struct snapshots *snapshots)
 
 bool snapshots_check_received(struct snapshots *snapshots, enum error *found)
 {
-    /* One that is of no account any more is still to end before the next. */
+    /* A cancelled check must end before the next one starts. */
     if (!snapshots->is_checked && !snapshots->is_checking && start_check(snapshots) != OK)
         note_checked(snapshots);
     if (!snapshots->is_checked)

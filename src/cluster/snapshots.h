@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* snapshots.h - whole databases on their way from one server to another, in chunks.
+/* snapshots.h - transfers whole databases between servers, in chunks.
  *
- * Giving: a copy of the database is made beside the writer, on a thread of its own, and kept for a
- * while, so that all who ask get the same and a broken transfer goes on where it stopped. Taking:
- * chunks are written to a file in the data folder, until it is whole; then it is synced and checked,
- * on that thread, too. Core thread only. */
+ * The sender copies the database beside the writer, on a thread of its own, and keeps the copy for
+ * a while. So all receivers get the same copy, and a broken transfer resumes. The receiver writes
+ * chunks to a file in the data folder. When the file is complete, that thread syncs and checks it.
+ * Core thread only. */
 #ifndef JACKDAW_CLUSTER_SNAPSHOTS_H
 #define JACKDAW_CLUSTER_SNAPSHOTS_H
 
@@ -28,40 +28,38 @@ struct snapshots_options {
  * long. */
 enum error snapshots_new(struct snapshots **out, const struct snapshots_options *options,
                          struct error_text *why);
-/* Ends a copy and a check under way, and runs the queue where there was one; nobody is told of it.
- * NULL is allowed. */
+/* Ends a running copy and check, and then runs the queue, without a callback. NULL is allowed. */
 void snapshots_free(struct snapshots *snapshots);
 
 /* Completes *chunk (a SNAPSHOT_CHUNK: its snapshot, offset, common and position as asked; the copy
- * contains both of the latter) with the bytes, which
- * are valid until the next call. false: nothing can be sent yet; a copy is made if none fits and the
- * disk has room for it, and whoever asked asks again. */
+ * contains both of the latter) with the bytes, which are valid until the next call. false: no chunk
+ * can be sent yet. If no copy fits and the disk has room, a copy is made, and the receiver asks
+ * again. */
 bool snapshots_send(struct snapshots *snapshots, struct replica_message *chunk, uint64_t now_ms);
 
-/* Whoever gets the copy that is being made, or kept for giving, goes on with the log after this seq.
- * UINT64_MAX: there is no copy. */
+/* The receiver of the current copy continues with the log after this seq. UINT64_MAX: there is no
+ * copy. */
 uint64_t snapshots_needed_seq(const struct snapshots *snapshots);
 
-/* Writes a chunk that came; the one at offset 0 begins anew. ERROR_IO, ERROR_DISK_FULL (already at
- * offset 0 where there is no room for all, which is logged), ERROR_INVALID (not the next one): what
- * was kept is thrown away then. */
+/* Writes a chunk that came; the one at offset 0 begins anew. ERROR_IO, ERROR_DISK_FULL (at offset 0
+ * if there is no room for all chunks, which is logged), ERROR_INVALID (not the next chunk): the
+ * received chunks are deleted. */
 enum error snapshots_receive(struct snapshots *snapshots, const struct replica_message *chunk);
 
-/* Whether it is known what the file that the chunks made is good for; begins to look where nobody has,
- * in which case options.checked is called later. *found: OK: it is on the disk, and everything that this
- * server would load from it was loaded (database_check.h);
- * else it is thrown away, and what is wrong was logged. A chunk at offset 0 makes it unknown again. */
+/* Returns whether the received file has been checked. If not, begins the check and calls
+ * options.checked later. *found is OK if the file is on the disk and this server could load it
+ * (database_check.h). Otherwise the file is deleted, and the log has the reason. A chunk at offset
+ * 0 resets the result. */
 bool snapshots_check_received(struct snapshots *snapshots, enum error *found);
 
-/* Closes the file that the chunks made, for whoever takes it from there, and tells its name. It is not
- * being checked. */
+/* Closes the received file and returns its name. No check may be running. */
 const char *snapshots_finish_received(struct snapshots *snapshots);
 
-/* Ends a copy under way and forgets the one that is kept for giving: the database is about to be
- * replaced, and may have no readers. */
+/* Ends a running copy and deletes the current one: the database is about to be replaced, and may
+ * have no readers. */
 void snapshots_forget(struct snapshots *snapshots);
 
-/* The database is damaged: nothing is given any more, until it is another one. */
+/* The database is damaged: sends no more snapshots until snapshots_set_store. */
 void snapshots_set_damaged(struct snapshots *snapshots);
 
 /* The database is another one now. */

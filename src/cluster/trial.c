@@ -20,7 +20,7 @@
 #define MOST(bound_us) ((bound_us) / 4 * 3)
 #define REAP_MS 50 /* that is waited for a child which was killed; later trials wait, too */
 
-/* What the child tells, in memory that it shares with its parent. */
+/* The child's report, in memory shared with its parent. */
 struct progress {
     bool has_begun;
     struct position at;
@@ -57,7 +57,7 @@ _Noreturn void trial_leave(void)
 
 /* ---- the child ---- */
 
-/* Signals that ask for something are the parent's; those that a fault raises end the child. */
+/* Signals with a request go to the parent; a signal raised by a fault ends the child. */
 static void block_signals(void)
 {
     static const int faults[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};

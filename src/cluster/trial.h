@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* trial.h - finds out in a child process whether something ends this one.
  *
- * The child is a copy of this process (fork): it has the state and the open transaction, changes its
- * own copies of them, and ends. It writes to no file and no connection, logs nothing, and dies with
- * its parent. What it says when it dies (an assertion) comes back as text.
+ * The child is a copy of this process (fork): it has the state and the open transaction, changes
+ * its own copies of them, and ends. The child writes to no file and no connection, does not log,
+ * and dies with its parent. The parent gets the last text of a dying child (an assertion).
  *
- * The parent waits, so a trial has a bound. Threads other than the caller's do not exist in the
- * child, and locks that they held are held there for ever: what the child does must not need them.
- * malloc is safe; a lock within SQLite that another connection held for a moment makes the child hang,
- * which ends as TRIAL_UNKNOWN: try again.
+ * The parent waits, so a trial has a bound. Only the caller's thread exists in the child. Locks of
+ * other threads stay held for ever, so the child must not need them. malloc is safe; a lock within
+ * SQLite that another connection held for a moment makes the child hang, which ends as
+ * TRIAL_UNKNOWN: try again.
  *
  * Core thread only; one trial at a time. SIGCHLD gets its default action. */
 #ifndef JACKDAW_CLUSTER_TRIAL_H
@@ -27,10 +27,10 @@ struct trial {
 };
 
 enum trial_end {
-    TRIAL_PASSED,  /* everything ran, or run called trial_leave */
+    TRIAL_PASSED,  /* all requests ran, or run called trial_leave */
     TRIAL_DIED,    /* a signal that a fault of the program raises, or an exit with an error */
     TRIAL_LOOPED,  /* killed at the bound, most of which went into the part `at`, computing */
-    TRIAL_UNKNOWN, /* no child could be made, or it was killed at the bound or by somebody else */
+    TRIAL_UNKNOWN, /* fork failed, or the child was killed at the bound or by another process */
 };
 
 struct trial_report {
@@ -55,7 +55,7 @@ void trial_run(const struct trial *trial, struct trial_report *report);
 /* Whether this process is the child of a trial. Any thread. */
 bool trial_in_child(void);
 
-/* What follows is the part of this name. Does nothing in any other process. */
+/* The following text is the part of this name. Does nothing in any other process. */
 void trial_mark(struct position part);
 
 /* Ends the child: the last part came to its end, and what follows it is not tried. */
