@@ -97,7 +97,7 @@ void answer_error(struct core *core, struct rpc_call *call, enum error error)
 {
     if (error == ERROR_CLOSED) {
         rpc_call_fail(call, STATUS_UNAVAILABLE, RETRY_ELSEWHERE_MS,
-                      "this server is no longer the master; nothing was changed, try again");
+                      "this server is no longer the master and changed nothing; try again");
         return;
     }
     const char *problem = commit_log_problem(core->commit_log);
@@ -121,7 +121,7 @@ void answer_either(struct core *core, struct rpc_call *call, const struct chat_c
 
 void answer_anonymous(struct core *core, struct rpc_call *call, struct chat_call *out)
 {
-    /* Room for what validating and answering need; what the request itself took is counted. */
+    /* Budget for validation and answer, in addition to the bytes of the request. */
     struct arena *arena = rpc_call_arena(call);
     arena->budget_bytes += ANSWER_ARENA_BYTES;
     *out =

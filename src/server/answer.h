@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* answer.h - what every handler of the Chat service has in common: who asks, and answers that wait
- * until what they tell is committed. Core thread only. */
+/* answer.h - common parts of the handlers of the Chat service: the caller's session, and answers
+ * that wait for a commit. Core thread only. */
 #ifndef JACKDAW_SERVER_ANSWER_H
 #define JACKDAW_SERVER_ANSWER_H
 
@@ -22,15 +22,16 @@ void answer_message(struct core *core, struct rpc_call *call, const ProtobufCMes
 /* The same with a reply that was packed into the call's arena. */
 void answer_packed(struct core *core, struct rpc_call *call, const uint8_t *bytes, size_t size);
 
-/* Ends the call with a refusal (chat_call.status, .text, .retry_ms), gated likewise. */
+/* Ends the call with a refusal (chat_call.status, .text, .retry_ms), after the commit of its
+ * state. */
 void answer_refusal(struct core *core, struct rpc_call *call, const struct chat_call *refused);
 
-/* Refuses a caller without a session (UNAUTHENTICATED), gated likewise: its end may not be
- * committed yet. text NULL: the session has ended. */
+/* Refuses a caller without a session (UNAUTHENTICATED), after the commit: the session's end may not
+ * be committed yet. text NULL: the session has ended. */
 void answer_ended(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
                   const char *text);
 
-/* Ends the call with an operating error: nothing was changed. */
+/* Ends the call with an operating error; the state is unchanged. */
 void answer_error(struct core *core, struct rpc_call *call, enum error error);
 
 /* Ends the call with what an unnumbered request came to: reply, or the refusal in chat_call. */
@@ -47,8 +48,8 @@ typedef void answer_outcome(struct core *core, struct rpc_call *call, struct cha
 void answer_numbered(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
                      uint64_t request, enum chat_decision decision, answer_outcome *reply);
 
-/* Ends the call with the refusal in chat_call, which is remembered as the request's outcome where it
- * is the session's next one and the refusal is one for good (retry_ms 0). */
+/* Ends the call with the refusal in chat_call. If the request is the session's next one and the
+ * refusal is final (retry_ms 0), the refusal becomes the request's outcome. */
 void answer_refused(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
                     uint64_t request);
 

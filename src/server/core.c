@@ -27,7 +27,7 @@
 #define SHUTDOWN_BUSY_MS 3000 /* while a worker has what will be answered */
 
 _Static_assert(CORE_BATCH_BYTES + TASKS_AT_ONCE * RPC_FRAME_BYTES_DEFAULT < RPC_FEED_BYTES_DEFAULT,
-               "what clients ask for in a turn is an entry that can be published");
+               "the requests of a turn fit into an entry that can be published");
 
 static const char stopping_text[] = "the server is shutting down";
 
@@ -54,7 +54,7 @@ static void on_replacing(void *context)
     struct core *core = context;
     scrub_stop(core->scrub);
     core->health.next_scrub_ms = 0;
-    worker_stop(core->reader); /* what it has read is told, and thrown away */
+    worker_stop(core->reader); /* its open readings end, and their results are dropped */
     core->reader = NULL;
     store_close(core->reader_store);
     core->reader_store = NULL;
@@ -334,7 +334,7 @@ static void every_second(struct core *core)
     write_delivered(core);
 }
 
-/* nng does not tell that it cannot accept: new connections wait in silence. */
+/* nng does not report that it cannot accept: new connections wait silently. */
 static void watch_descriptors(const struct core *core)
 {
     int probe = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -366,8 +366,9 @@ static void tick(struct core *core)
     }
 }
 
-/* Nobody waits for a slave that joins, and others may need the machine, such as a master on the same
- * one: it rests as long as it works. Not for ever: the master may write more than it gets done so. */
+/* A joining slave pauses for as long as it works, because other processes of the machine, such as a
+ * master, may need the processors. The pauses end after a while, or the slave might never catch
+ * up. */
 static void throttle(struct core *core)
 {
     uint64_t now_ms = clock_monotonic_ms();
@@ -380,7 +381,7 @@ static bool is_resting(const struct core *core, uint64_t now_ms)
     return core->role == REPLICA_JOINING && now_ms < core->throttle_until_ms;
 }
 
-/* What wants the store. */
+/* The part of a turn that uses the store. */
 static void work(struct core *core)
 {
     core->is_behind = !commit_log_catch_up(core->commit_log);
@@ -451,7 +452,7 @@ static void turn(struct core *core)
 
 /* ---- ending ---- */
 
-/* Refuses new requests. The other servers get what is under way before this server leaves them. */
+/* Refuses new requests. The other servers get the open entries before this server ends. */
 static void begin_to_finish(struct core *core)
 {
     rpc_server_drain(core->clients, stopping_text);
@@ -467,7 +468,7 @@ static bool is_finishing(const struct core *core)
            core->now_ms < core->phase_ms + RESIGN_MS;
 }
 
-/* Tells the other servers that this server goes: they need not find out by waiting. */
+/* Announces the end of this server, so that the others need no timeout. */
 static void begin_shutdown(struct core *core)
 {
     cluster_resign(core->cluster);
@@ -477,7 +478,8 @@ static void begin_shutdown(struct core *core)
     core->farewell_until_ms = core->phase_ms + SHUTDOWN_MS;
 }
 
-/* Clients leave when they have read the farewell; the rest is cut off. */
+/* Clients disconnect when they have read the shutdown reply; the server closes the other
+ * connections. */
 static bool has_clients(struct core *core)
 {
     bool is_busy = core->hashing + core->reading > 0;
@@ -488,7 +490,7 @@ static bool has_clients(struct core *core)
     return stats.peers > 0 && core->now_ms < core->farewell_until_ms;
 }
 
-/* Whether clients can be served, here or by way of here. */
+/* Returns whether this server can serve clients, itself or by forwarding. */
 static bool is_ready(const struct core *core)
 {
     return !core->is_behind &&
@@ -560,14 +562,14 @@ void core_reload(struct core *core)
 
 /* ---- closing ---- */
 
-/* From here on no handler runs: what they start needs the workers. */
+/* From here on no handler runs, because handlers need the workers. */
 static void stop_requests(struct core *core)
 {
     if (core->clients != NULL)
         rpc_server_drain(core->clients, stopping_text);
 }
 
-/* What the hasher finished last may be committed and then read history. */
+/* The last result of the hasher may still be committed and then read history. */
 static void stop_workers(struct core *core)
 {
     worker_stop(core->hasher);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* core.h - the server's one thread of state: its parts and the turns it goes through.
  *
- * A turn: hear the cluster; if the disk is free, apply what other servers wrote, run what clients
- * and workers have pushed, and hand all of it to the disk as one write; deliver what is committed by
- * now; flush the replies. Nothing in a turn waits for a peer, and while the disk works the next
- * requests pile up: so batches grow with load by themselves.
+ * A turn reads messages of the cluster. If the disk is free, it applies the entries of other
+ * servers, runs the tasks of clients and workers, and writes all changes at once. Then it delivers
+ * committed events and flushes the replies. A turn waits for no peer. While the disk works,
+ * requests queue up, so batches grow with the load.
  *
- * Everything below is the core thread's alone. */
+ * All functions: the core thread only, unless said otherwise. */
 #ifndef JACKDAW_SERVER_CORE_H
 #define JACKDAW_SERVER_CORE_H
 
@@ -27,7 +27,7 @@
 
 #include <stdatomic.h>
 
-/* What is known of the database's files and content; see core_health.c. */
+/* The state of the database's files and content; see core_health.c. */
 struct core_health {
     uint64_t next_scrub_ms; /* no earlier */
     uint64_t checked_ms;    /* wall clock: the last scan of all of it ended; 0: none did */
@@ -39,7 +39,7 @@ struct core_health {
 /* The phases of a core's life, in this order. */
 enum core_phase {
     CORE_RUNS,
-    CORE_FINISHES,     /* refuses requests; those under way are replicated */
+    CORE_FINISHES,     /* refuses new requests; running ones are replicated */
     CORE_SAYS_FAREWELL /* has left the cluster; clients read their last replies */
 };
 
@@ -54,13 +54,13 @@ struct core {
     struct commit_log *commit_log; /* the cluster's */
     struct chat *chat;
     struct subscriptions *subscriptions;
-    struct forward *forward;    /* NULL: clients are sent to the master */
-    struct worker *reader;      /* reads history and what subscriptions missed */
-    struct worker *hasher;      /* hashes passwords */
-    struct worker *disk;        /* commits */
-    struct suspects suspects;   /* requests that are tried before they are carried out */
-    size_t hashing;             /* passwords under way, at most HASHING_MAX */
-    size_t reading;             /* histories under way or gated, at most HISTORY_READS_MAX */
+    struct forward *forward;  /* NULL: clients are sent to the master */
+    struct worker *reader;    /* reads history and what subscriptions missed */
+    struct worker *hasher;    /* hashes passwords */
+    struct worker *disk;      /* commits */
+    struct suspects suspects; /* requests that are tried before they are carried out */
+    size_t hashing;           /* passwords under way, at most HASHING_MAX */
+    size_t reading; /* histories being read or waiting for a commit, at most HISTORY_READS_MAX */
     struct rpc_server *clients; /* the client address */
     Jackdaw__Chat_Service service;
     struct operator_service operator_service;
@@ -72,7 +72,7 @@ struct core {
     uint64_t wall_ms;
     uint64_t next_tick_ms;
     uint64_t next_second_ms;
-    uint64_t failover_notice_until_ms; /* 0: nobody is greeted */
+    uint64_t failover_notice_until_ms; /* 0: no notice */
     bool second_is_due;
     bool is_behind;             /* entries of others wait to be applied */
     uint64_t throttle_until_ms; /* while joining; see rest */
@@ -87,7 +87,7 @@ struct core {
     atomic_bool reloading;
 };
 
-/* What the thread waits for between two steps. */
+/* The events that the thread waits for between two steps. */
 struct core_wait {
     bool requests; /* a task in core->queue ends the wait, too; one in cluster_queue always does */
     int64_t timeout_us; /* 0: the next step is due now */
@@ -109,12 +109,13 @@ enum error core_open(struct core *core, const struct server_options *options,
  * core->problem says why. */
 bool core_step(struct core *core);
 
-/* What to wait for before the next core_step. */
+/* Fills *wait with the events to wait for before the next core_step. */
 void core_look_ahead(const struct core *core, struct core_wait *wait);
 
-/* Steps and waits until core_stop, or until this server's time in the cluster is over: then false, with
- * a sentence in core->problem, unless it left as it was asked to. Calls on_ready once, when this server
- * is the master or follows a master in sync. Gives replies a moment to leave. */
+/* Steps and waits until core_stop, or until this server must leave the cluster. In the latter case
+ * returns false, with a sentence in core->problem, or true if an operator asked the server to
+ * leave. Calls on_ready once, when this server is the master or a slave in sync. Waits a moment at
+ * the end for replies to be sent. */
 bool core_run(struct core *core, void (*on_ready)(struct core *core));
 
 /* Ends core_run. Async-signal-safe; any thread. */
@@ -126,9 +127,9 @@ void core_reload(struct core *core);
 
 /* ---- core_health.c, for core.c ---- */
 
-/* Once a second: notices when the data folder was removed or replaced, and ends the server; begins a
- * scan of the whole database when one is due; and has a server with a damaged database end where
- * another has everything. */
+/* Runs once a second. If the data folder was removed or replaced, it ends the server. If a scan of
+ * the whole database is due, it begins one. If the database is damaged and another server is in
+ * sync, it ends this server. */
 void core_health_tick(struct core *core);
 void core_health_scrubbed(void *context, enum error error, const char *reason, uint64_t bytes);
 

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Looks after the database while it is in use. docs/operations.md, "A damaged database" and "A data folder
- * that goes away", says what operators see of it. */
+/* Checks the database while it is in use. docs/operations.md, "A damaged database" and "A data
+ * folder that goes away", says what operators see of it. */
 #include "base/log.h"
 #include "server/core.h"
 
 #define SCRUB_EVERY_MS (24u * 3600u * 1000u)
 #define SCRUB_RETRY_MS 60000u
-/* A slave with a damaged database ends so much later than a master: of two whose databases are both
- * damaged, one stays. */
+/* Delay before a slave with a damaged database ends: of two damaged servers, one remains. */
 #define SLAVE_STAYS_MS 10000u
 
 static void end(struct core *core, const char *sentence)
@@ -21,8 +20,8 @@ static void end(struct core *core, const char *sentence)
 
 /* ---- the files ---- */
 
-/* What is written now is written into files that nobody will find again: not even what is under way
- * may be acknowledged. */
+/* Later writes go to files that no process will find again, so the server must not acknowledge even
+ * the open requests. */
 static void watch_files(struct core *core)
 {
     struct error_text why;
@@ -76,7 +75,7 @@ static void scrub(struct core *core)
         log_warning("server", "cannot_check_database", log_string("reason", why.text));
 }
 
-/* Whether there is another that has everything, and that clients will find. */
+/* Returns whether another server has all entries and clients can find it. */
 static bool has_other_in_sync(const struct core *core)
 {
     const struct replica_member *members;

@@ -8,13 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RETRY_MS 100u           /* after which a client may find that there is a master */
+#define RETRY_MS 100u           /* after this time a client may find a master */
 #define RETRY_WHEN_FULL_MS 200u /* as in src/rpc */
 
 struct forward {
     struct forward_options options;
     char address[ADDRESS_TEXT_SIZE]; /* "": there is no master */
-    bool is_unreachable;             /* nothing can be sent there: it lacks an authority file */
+    bool is_unreachable;             /* the address cannot be dialled: --tls_ca is missing */
     bool has_told;                   /* why connections to it fail */
     struct rpc_channel *channels[FORWARD_CONNECTIONS];
     size_t open_calls;
@@ -33,7 +33,7 @@ struct passage {
 
 /* ---- answers ---- */
 
-/* The caller's time is over, which the master may have seen first. */
+/* The caller's deadline has passed; the master may have noticed first. */
 static bool is_late(const struct rpc_call *call)
 {
     return rpc_call_timeout_ms(call) == 1;
@@ -50,7 +50,7 @@ static void end(struct passage *passage, const ProtobufCMessage *reply)
     } else if (result->status == STATUS_CANCELLED && !passage->is_given_up) {
         rpc_call_fail(call, STATUS_UNAVAILABLE, RETRY_MS, "the server in charge has changed");
     } else {
-        /* Its `master` stays here: the caller uses this server, whoever is in charge. */
+        /* Drops the reply's `master`: the caller keeps using this server. */
         uint32_t retry_ms = result->retry_ms;
         if (result->status == STATUS_UNAVAILABLE && retry_ms == 0)
             retry_ms = RETRY_MS;
@@ -61,7 +61,8 @@ static void end(struct passage *passage, const ProtobufCMessage *reply)
     free(passage);
 }
 
-/* One reply of a stream. One that is lost here shows to the client, which asks again. */
+/* Passes one reply of a stream. If the reply is lost here, the client notices the gap and asks
+ * again. */
 static void pass(struct passage *passage, const ProtobufCMessage *reply)
 {
     if (passage->credits > 0)
@@ -94,7 +95,7 @@ static void on_cancelled(void *context, struct rpc_call *call)
     rpc_channel_cancel(passage->channel, passage->id); /* ends the passage */
 }
 
-/* What the caller allows in all, the master is to be allowed. */
+/* Grants the master as many credits in total as the caller has granted. */
 static void on_credited(void *context, struct rpc_call *call)
 {
     struct passage *passage = context;

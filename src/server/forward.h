@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* forward.h - --forward: a slave carries its clients' calls to the master, and the answers back, so
+/* forward.h - --forward: a slave passes its clients' calls to the master and the answers back, so
  * that a client may use any server.
  *
- * It knows no method: requests and replies of any service go on as they are, with the token, what is
- * left of the caller's time, and credits. A call that its caller gives up is given up there, too. Calls
- * of one client share a connection, so that their order stays. Nothing is sent twice: when the master
- * is lost or changes, open calls end UNAVAILABLE, and the client does what it does without --forward.
+ * The forwarder knows no method: it passes requests and replies of any service unchanged, with the
+ * token, the caller's remaining time, and credits. If the caller cancels a call, the forwarder
+ * cancels it at the master, too. Calls of one client share a connection, which keeps their order.
+ * The forwarder never sends a call twice: if the master is lost or changes, open calls end
+ * UNAVAILABLE, and the client retries as without --forward.
  *
  * Owner's thread only: that of the rpc server whose calls are forwarded. */
 #ifndef JACKDAW_SERVER_FORWARD_H

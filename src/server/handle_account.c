@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Accounts and sessions. Registering, login and deletion hash a password: they begin here, go to
- * the hasher's thread and come back; the state may have changed by then: src/chat checks again. */
+/* Accounts and sessions. Registration, login and deletion hash a password on the hasher's thread.
+ * The state may have changed by then, so src/chat checks again. */
 #include "base/log.h"
 #include "chat/password.h"
 #include "server/answer.h"
@@ -10,14 +10,14 @@
 
 #define RETRY_WHEN_HASHING_MS 300u
 
-/* A call on its way through the hasher; in the call's arena. */
+/* A call that waits for the hasher; in the call's arena. */
 struct hash_job {
     struct task task;
     struct suspect held;
     struct core *core;
     struct rpc_call *call;
     uint64_t session; /* the caller's, 0: none */
-    uint64_t account; /* whose password is verified, 0: nobody's */
+    uint64_t account; /* account whose password is verified; 0: none */
     const ProtobufCMessage *request;
     const char *password;
     const char *expected; /* to verify against; NULL: make a hash */
@@ -51,7 +51,7 @@ static void hash_on_worker(struct task *task)
 {
     struct hash_job *hashing = (struct hash_job *)task;
     if (atomic_load(&hashing->core->stopping))
-        hashing->error = ERROR_CLOSED; /* nobody shall wait for all that is left */
+        hashing->error = ERROR_CLOSED; /* the shutdown must not wait for the queued passwords */
     else if (hashing->expected != NULL)
         hashing->verified = password_verify(hashing->password, hashing->expected);
     else
@@ -239,7 +239,7 @@ HANDLER(logout, Logout)
 
 /* ---- DeleteAccount ---- */
 
-/* What is undelivered and the name are taken while there still is an account. */
+/* Reads the undelivered messages and the name while the account still exists. */
 static void delete (struct core *core, struct rpc_call *call, struct chat_call *chat_call,
                     const Jackdaw__DeleteAccountRequest *request)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Joining a room and paging its history: both read the store on the reader's thread, after what
- * they depend on is committed, so that nothing lies between the history and the first event. */
+/* Joining a room and paging its history. Both read the store on the reader's thread after the
+ * commit of their state, so that there is no gap between the history and the first event. */
 #include "base/log.h"
 #include "server/answer.h"
 #include "server/handlers.h"
 
 #define RETRY_WHEN_READING_MS 100u
 
-/* A history on its way; in the call's arena. */
+/* A history that is being read; in the call's arena. */
 struct history_job {
     struct commit_waiter commit_waiter; /* first: opens it */
     struct task task;
@@ -21,7 +21,7 @@ struct history_job {
     struct chat_outcome outcome; /* joining */
     struct chat_plan *plan;
     struct chat_page page;
-    struct arena arena; /* what is read: the call's own is shared with calls on the core thread */
+    struct arena arena; /* holds the page, because the call's arena belongs to the core thread */
     enum error error;
 };
 
@@ -116,13 +116,13 @@ static void start_reading(struct commit_waiter *commit_waiter, bool committed)
     core->reading--;
     if (!committed) {
         rpc_call_fail(reading->call, STATUS_UNAVAILABLE, RETRY_WHEN_READING_MS,
-                      "the server could not write this down; nothing was changed, try again");
+                      "the server could not write the request and changed nothing; try again");
         return;
     }
     if (!resume(reading, &chat_call))
         return;
     chat_call.committed_seq = commit_log_committed(core->commit_log).seq;
-    /* What was said since comes as events: also where it was committed at once, or asked again. */
+    /* Later messages come as events, also after a repeated request. */
     if (reading->joining && chat_call.committed_seq > reading->outcome.position.seq)
         chat_call.committed_seq = reading->outcome.position.seq;
     enum error error = chat_plan_history(core->chat, &chat_call, reading->room, reading->before,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the server is, and lists. */
+/* Information about the server, and lists. */
 #include "base/log.h"
 #include "rpc/protocol.h"
 #include "server/answer.h"

@@ -3,7 +3,7 @@
 #include "server/answer.h"
 #include "server/handlers.h"
 
-#define RETRY_BEHIND_MS 200u /* by then a server that is a moment behind has heard */
+#define RETRY_BEHIND_MS 200u /* by then a server that lags slightly knows the epoch */
 
 static void reply_send(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
                        const struct chat_outcome *outcome)

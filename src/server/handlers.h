@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* handlers.h - the handlers of the Chat service, one per call of proto/spec.proto. A handler
- * validates through src/chat, proposes to the commit log and answers through answer.h; those that need
- * a worker go on when it is done. Core thread only. */
+ * validates through src/chat, proposes to the commit log and answers through answer.h; a handler that
+ * needs a worker continues when the worker is done. Core thread only. */
 #ifndef JACKDAW_SERVER_HANDLERS_H
 #define JACKDAW_SERVER_HANDLERS_H
 
@@ -11,8 +11,8 @@
  * method's requests. */
 enum error handlers_register(struct core *core);
 
-/* rpc_server_options.admit; context is the core. Lets calls through that this server can answer; those
- * that only a master can are sent there. */
+/* rpc_server_options.admit; context is the core. Admits calls that this server can answer, and
+ * redirects calls that only a master can answer. */
 bool handlers_admit(void *context, struct rpc_call *call, const ProtobufCService *service,
                     unsigned method, const ProtobufCMessage *input);
 

@@ -40,8 +40,8 @@ static void handle(int number, void (*handler)(int))
     (void)sigaction(number, &action, NULL);
 }
 
-/* What SIGHUP means is decided at the start: when a terminal goes, the kernel takes it away from its
- * processes before they can look. nohup asks for SIGHUP not to stop the program. */
+/* The meaning of SIGHUP is decided at the start, because the kernel removes a closed terminal
+ * before the process could check for it. nohup asks for SIGHUP not to stop the program. */
 static void (*hangup_handler(void))(int)
 {
     struct sigaction inherited;
@@ -60,7 +60,7 @@ static void watch_signals(void (*on_hangup)(int))
     handle(SIGHUP, on_hangup);
 }
 
-/* A second one must not meet a core that is being taken apart. */
+/* A second signal must not use a core that is being released. */
 static void ignore_signals(void)
 {
     handle(SIGTERM, SIG_IGN);

@@ -10,8 +10,8 @@ static void set_position(Jackdaw__Position *out, struct replica_position positio
     out->seq = position.seq;
 }
 
-/* What a member has on its disk for certain. The master knows it of those that follow it; others know
- * it of themselves, and that a master has what is committed. */
+/* The position that is certainly durable on a member. The master knows it of those that follow it;
+ * others know it of themselves, and that a master has what is committed. */
 static struct replica_position position_of(const struct operator_view *view, uint16_t id)
 {
     const struct replica *replica = view->replica;
@@ -24,7 +24,8 @@ static struct replica_position position_of(const struct operator_view *view, uin
     return (struct replica_position){0, 0};
 }
 
-/* What it should have: all that the master has written, or is known to have committed. */
+/* The seq that a member should have: the master's last entry, or the last one known to be
+ * committed. */
 static uint64_t goal_of(const struct operator_view *view)
 {
     return replica_role(view->replica) == REPLICA_MASTER ? replica_last(view->replica).seq
@@ -56,7 +57,7 @@ static void add_member(struct operator_service_reply *out, const struct operator
     to->lag = goal > position.seq ? goal - position.seq : 0;
 }
 
-/* One that this server has lost is no master to an operator, though it may turn out to live. */
+/* A master that this server has lost counts as no master, although it may still run. */
 static void set_master(Jackdaw__StatusReply *reply, const struct replica *replica)
 {
     if (replica_role(replica) == REPLICA_SUSPECTING)

@@ -9,13 +9,13 @@
 #include "rpc/server.h"
 #include "spec.pb-c.h"
 
-/* What an answer is made from. */
+/* The sources of an answer. */
 struct operator_view {
     const struct replica *replica;
     uint16_t id;
     enum replica_policy durability;
     struct replica_position committed; /* as far as this server knows */
-    uint64_t orphans;                  /* deltas kept here that no master has taken over yet */
+    uint64_t orphans;                  /* deltas kept here that no master has merged yet */
     uint32_t clients;                  /* connections */
     uint64_t uptime_ms;
     uint64_t poison_requests; /* as in StatusReply */
@@ -23,7 +23,7 @@ struct operator_view {
     uint64_t
         checked_ms;   /* the database: when all of it was read last, by the wall clock; 0: never */
     bool is_checking; /* it is being read */
-    const char *damage; /* where it is damaged; "": nothing is known. Borrowed for the answer */
+    const char *damage; /* the damage; "": none is known. Borrowed for the answer */
     /* Whether there is a connection to a member that is not this server; context is the desk's. */
     bool (*is_reachable)(void *context, uint16_t id);
     /* How far a server's clock is ahead of what this one stamps; false: unknown. NULL: of all. */

@@ -17,7 +17,7 @@
 struct scrub;
 
 struct scrub_options {
-    struct task_queue *queue; /* of the core: the end is told there */
+    struct task_queue *queue; /* of the core: receives the end of the scrub */
     uint64_t bytes_per_second;
     void *context;
     /* From the queue: a scan has ended. error: OK, ERROR_CORRUPT, or why it could not go on. bytes:

@@ -54,7 +54,7 @@ struct subscription {
     bool cursor_reset;  /* the next page says so, and is sent even if empty */
     struct subscription *next_dirty;
     struct subscription *
-        *dirty_peer_connection; /* what points to it in the list; NULL: not dirty */
+        *dirty_peer_connection; /* the pointer to it in the list; NULL: not dirty */
     struct subscription *previous;
     struct subscription *next;
     struct catch_up *reading;
@@ -71,7 +71,7 @@ struct catch_up {
     struct chat_plan *plan;
     struct chat_page page;
     uint64_t until;
-    bool overflowed; /* what came meanwhile did not fit: the subscription stays behind */
+    bool overflowed; /* events pushed meanwhile did not fit: the subscription keeps lagging */
     enum error error;
 };
 
@@ -85,7 +85,7 @@ struct subscriptions {
     size_t chunks_capacity;
     struct event_bytes *shared; /* of the event being pushed */
     const struct chat_event *event;
-    uint64_t encoded_for;         /* account that `shared` is for; 0: everybody */
+    uint64_t encoded_for;         /* account that `shared` is for; 0: all recipients */
     struct event_bytes *greeting; /* NULL: none */
     size_t readings;
     struct subscriptions_stats stats;
@@ -225,7 +225,7 @@ static void abandon_reading(struct subscription *subscription)
     subscription->collected = 0;
 }
 
-/* Holds nothing; everything after seq is to be read from the store. */
+/* Drops all events; events after seq will be read from the store. */
 static void start_lagging(struct subscription *subscription, uint64_t seq)
 {
     abandon_reading(subscription);
@@ -234,8 +234,8 @@ static void start_lagging(struct subscription *subscription, uint64_t seq)
     subscription->filled = seq;
 }
 
-/* What it holds before the position `next_seq` stays, what comes from there on is read later: also
- * those events of that position that did fit. */
+/* Keeps the events before `next_seq`. The events from there on, also those of that position that
+ * did fit, are read later. */
 static void stop_collecting(struct subscription *subscription, uint64_t next_seq)
 {
     if (subscription->state == SUBSCRIPTION_LIVE) {
@@ -244,9 +244,9 @@ static void stop_collecting(struct subscription *subscription, uint64_t next_seq
             drop_back(subscription, 1);
         subscription->state = SUBSCRIPTION_LAGGING;
         subscription->filled = next_seq - 1;
-        mark_dirty(subscription); /* it may hold nothing that else would */
+        mark_dirty(subscription); /* without events no other code marks it */
     } else {
-        /* CATCHING_UP: what was collected is not needed; the reading itself goes on. */
+        /* CATCHING_UP: drops the collected events; the reading itself goes on. */
         drop_back(subscription, subscription->collected);
         subscription->collected = 0;
         subscription->reading->overflowed = true;
@@ -313,7 +313,8 @@ void subscriptions_event(void *context, const struct chat_event *event)
     subscriptions->shared = NULL;
 }
 
-/* Also to those that are behind: it is in no store. It waits for no reading. */
+/* Pushes a notice also to lagging subscriptions, because the store does not hold it, and ahead of a
+ * reading. */
 static void push_notice(struct subscription *subscription, struct event_bytes *encoded)
 {
     (void)insert(subscription, subscription->count - subscription->collected, encoded, 0);
@@ -405,8 +406,8 @@ static void on_readable(struct commit_waiter *commit_waiter, bool committed)
     }
 }
 
-/* What is pushed from now on must follow what is read; so what is applied by now is read, once it is
- * committed. */
+/* Later pushes must follow the events read. So the reading covers all events applied by now, once
+ * they are committed. */
 static void start_reading(struct subscription *subscription)
 {
     struct subscriptions *subscriptions = subscription->subscriptions;
@@ -496,7 +497,7 @@ static void finish_reading(struct task *task)
                             log_string("error", error_name(reading->error)));
             start_lagging(subscription, subscription->cursor.seq);
             end_stream(subscription, STATUS_UNAVAILABLE, RETRY_AFTER_FAILED_READ_MS,
-                       "the server cannot read what happened; try again");
+                       "the server cannot read the events; try again");
         }
     }
     free_reading(reading);
@@ -505,19 +506,21 @@ static void finish_reading(struct task *task)
 /* ---- delivering ---- */
 
 struct page {
-    struct rpc_chunk *chunks; /* the subscriptions's; chunks[0] is left for the page's own fields */
-    uint32_t count;           /* events in it */
-    uint64_t last_seq;        /* of the last one that is not ephemeral; 0: none */
+    struct rpc_chunk
+        *chunks;       /* the array of the subscriptions; chunks[0] is for the page's own fields */
+    uint32_t count;    /* events in it */
+    uint64_t last_seq; /* of the last one that is not ephemeral; 0: none */
 };
 
-/* Those that may leave: while the store is read, what was collected meanwhile comes after it. */
+/* The number of events that may be sent: while the store is read, the collected events come after
+ * it. */
 static uint32_t deliverable(const struct subscription *subscription)
 {
     return subscription->count - subscription->collected;
 }
 
-/* How many committed events from the front make a page. It ends between two positions, never among
- * the events of one: a cursor cannot point there. */
+/* How many committed events from the front make a page. A page ends between two positions, because
+ * a cursor cannot point between events of one position. */
 static uint32_t measure_page(const struct subscription *subscription, uint64_t committed)
 {
     size_t bytes = 0;
@@ -571,7 +574,7 @@ static struct position position_of(const struct subscriptions *subscriptions, ui
                              .seq = seq};
 }
 
-/* How far the session has everything once this page is sent. */
+/* The position up to which the session has all events after this page. */
 static struct position next_cursor(const struct subscription *subscription, const struct page *page)
 {
     const struct subscriptions *subscriptions = subscription->subscriptions;
@@ -645,8 +648,8 @@ static void deliver(struct subscription *subscription, uint64_t committed)
         start_reading(subscription);
 }
 
-/* For a commit still to come, or for its turn to read. What else there is to wait for (credit, the
- * end of a reading) marks it dirty when it comes. */
+/* For a commit still to come, or for its turn to read. Other events (credit, the end of a reading)
+ * mark it dirty when they come. */
 static bool is_waiting(const struct subscription *subscription)
 {
     if (subscription->stream == NULL)
@@ -704,7 +707,7 @@ static struct subscription *new_subscription(struct subscriptions *subscriptions
     return subscription;
 }
 
-/* Its stream was ended before. */
+/* The stream must have ended before. */
 static void free_subscription(struct subscription *subscription)
 {
     ASSERT(subscription->stream == NULL);
@@ -722,7 +725,8 @@ static void free_subscription(struct subscription *subscription)
     free(subscription);
 }
 
-/* Goes on after `position`: with what the subscription holds if that is enough, else from the store. */
+/* Continues after `position`, from the subscription if it holds all later events, else from the
+ * store. */
 static void resume(struct subscription *subscription, struct position position)
 {
     bool holds =
@@ -807,7 +811,8 @@ void subscriptions_free(struct subscriptions *subscriptions)
 
 /* ---- sessions that end ---- */
 
-/* A stream whose session has ended: it is told when that is committed. In the call's arena. */
+/* A stream whose session has ended: it ends when the end of the session is committed. In the call's
+ * arena. */
 struct farewell {
     struct commit_waiter commit_waiter;
     struct rpc_call *stream;
@@ -821,7 +826,7 @@ static void finish_stream_end(struct commit_waiter *commit_waiter, bool committe
                       "the session has ended; log in again");
     else
         rpc_call_fail(farewell->stream, STATUS_UNAVAILABLE, RETRY_AFTER_ROLLBACK_MS,
-                      "the server could not write down what happened; try again");
+                      "the server could not write the end of the session; try again");
 }
 
 static void end_stream_when_committed(struct subscription *subscription)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* subscriptions.h - what happened, on its way to each session's Receive stream.
+/* subscriptions.h - events on their way to the Receive stream of each session.
  *
- * An event is encoded once for all who see it alike and put, by reference, into the subscription of
- * every session that follows. It leaves for the stream when it is committed and the stream has
- * credit. A subscription that cannot hold what comes (its session is away, or slow) forgets it and is
- * filled from the store again when the session is ready: memory per session is bounded, delivery
- * is not lost.
+ * An event is encoded once for all recipients that see it alike. The subscription of each
+ * recipient's session holds a reference to it. When the event is committed and the stream has
+ * credit, the subscription sends it. If a subscription is full, because its session is away or
+ * slow, it drops its events. When the session is ready, the subscription reads them from the store.
+ * So memory per session is bounded, and no event is lost.
  *
  *            push: events of the rooms                 overflow, rollback
  *          .---------- LIVE <-----------------.   .-----------------------.
@@ -49,29 +49,29 @@ void subscriptions_attach(struct subscriptions *subscriptions, struct chat *chat
 void subscriptions_event(void *subscriptions, const struct chat_event *event);
 void subscriptions_session_ended(void *subscriptions, struct chat_session *session);
 
-/* Nothing after position may be delivered; all of it is read again. */
+/* Drops events after position; later events are read again. */
 void subscriptions_rolled_back(void *subscriptions, struct position position);
 
-/* Takes over a Receive call of the session; answers it in time. */
+/* Takes a Receive call of the session and answers it later. */
 void subscriptions_receive(struct subscriptions *subscriptions, struct chat_session *session,
                            struct rpc_call *call, const Jackdaw__ReceiveRequest *request);
 
-/* Tells every session that has a stream now: an ephemeral NOTICE. text: a sentence, borrowed. */
+/* Sends an ephemeral NOTICE to every session with a stream. text: a sentence, borrowed. */
 void subscriptions_notice(struct subscriptions *subscriptions, const char *text, uint64_t time_ms);
 
-/* From now on tells every session so when it first comes here: after a failover nobody is here yet.
- * NULL: no longer. */
+/* Sets the notice that each session gets when it first connects after a failover. NULL clears
+ * it. */
 void subscriptions_set_failover_notice(struct subscriptions *subscriptions, const char *text,
                                        uint64_t time_ms);
 
-/* Sends what is committed to whoever has credit. After each commit. */
+/* Sends committed events to the streams with credit. Call after each commit. */
 void subscriptions_deliver(struct subscriptions *subscriptions);
 
 /* Ends every stream with UNAVAILABLE and text. */
 void subscriptions_end_all(struct subscriptions *subscriptions, const char *text);
 
-/* The same, naming the client address of the server to ask instead (NULL: unknown), and forgets every
- * subscription: this server no longer serves these sessions. */
+/* The same, with the master's client address (NULL: unknown). Frees every subscription, because
+ * this server no longer serves these sessions. */
 void subscriptions_close_all(struct subscriptions *subscriptions, const char *text,
                              const char *master);
 
@@ -79,7 +79,7 @@ void subscriptions_close_all(struct subscriptions *subscriptions, const char *te
 void subscriptions_set_store(struct subscriptions *subscriptions, struct store *store,
                              struct store *reader_store, struct worker *reader);
 
-/* Throws away what is held for sessions without a stream since before_ms. About once a second. */
+/* Frees the events of sessions without a stream since before_ms. Call about once a second. */
 void subscriptions_tidy(struct subscriptions *subscriptions, uint64_t before_ms, uint64_t now_ms);
 
 struct subscriptions_stats {

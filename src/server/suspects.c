@@ -76,14 +76,14 @@ bool suspects_hold(struct core *core, struct suspect *suspect, struct rpc_call *
     return true;
 }
 
-/* It may have waited for longer than this server was the master. */
+/* The request may have waited until after the end of this server's epoch. */
 static void run_handler(struct core *core, struct suspect *suspect)
 {
     if (commit_log_is_master(core->commit_log))
         rpc_call_hand_over(suspect->call);
     else
         rpc_call_fail(suspect->call, STATUS_UNAVAILABLE, RETRY_ELSEWHERE_MS,
-                      "this server is no longer the master; nothing was changed, try again");
+                      "this server is no longer the master and changed nothing; try again");
 }
 
 bool suspects_take(struct core *core, struct rpc_call *call, const ProtobufCMessage *input)
@@ -119,7 +119,7 @@ static size_t count_for_batch(const struct core *core)
     return count;
 }
 
-/* Carries it out, down to the rows: so it is here as it was in the child. */
+/* Executes the request including its rows, as the child did. */
 static void carry_out(struct core *core, struct suspect *suspect)
 {
     suspect->run(core, suspect);

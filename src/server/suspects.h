@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* suspects.h - requests that may have ended a server.
  *
- * A request that its client sent before without an answer (rpc_call_resent) may be why the server
- * that had it is gone. Were it simply carried out, it would end this server, too, and then the next.
- * So it is held until the end of the turn and tried in a child process first (trial.h), together with
- * all others of the turn, and with what its session sends behind it: the order stays. If the child passes,
- * they are carried out. If it dies, those before the one it died of are carried out, and that one is
- * tried once more, as the first of the next turn. If the child dies of it again, the request is
- * refused: INTERNAL, an outcome in the log like any refusal.
+ * A request that its client sent before without an answer (rpc_call_resent) may have ended the
+ * previous server, and could end this one and the next. So the master holds such a request until
+ * the end of the turn. Later requests of the same session are held too, to keep their order. Then
+ * it runs all held requests in a child process first (trial.h). If the child passes, the master
+ * executes them. If the child dies, the master executes the requests before the fatal one, and
+ * tries the fatal one again first in the next turn. If a second child dies of it, the master
+ * refuses the request: INTERNAL, an outcome in the log like any refusal.
  *
- * A child that computes until the bound counts as one that died. One that was merely slow or hung
- * counts for nothing; after UNKNOWNS_MAX of these in a row the first request is carried out untried,
- * because refusing it would be certain harm.
+ * A child that computes until the bound counts as dead. A child that was merely slow or hung gives
+ * no verdict. After UNKNOWNS_MAX of these in a row the master executes the first request without a
+ * trial, because a refusal would be certain harm.
  *
- * What workers do for a request (hash a password, read history) is not tried.
+ * The trial leaves out the work of worker threads (hashing a password, reading history).
  *
  * Core thread only. */
 #ifndef JACKDAW_SERVER_SUSPECTS_H
@@ -37,7 +37,7 @@ struct core;
     3u /* between trials, times what the last one took: they are costly, and any
                               * client can ask for them */
 
-/* One that is held. Lives in the waiting call's arena. */
+/* A held request. Lives in the waiting call's arena. */
 struct suspect {
     struct suspect *next;
     struct rpc_call *call;
