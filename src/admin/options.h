@@ -19,8 +19,8 @@ struct admin_options {
     bool version;
 };
 
-/* Fills *out. ERROR_INVALID or ERROR_NO_MEMORY with a sentence in why; nothing is to be released then.
- * Otherwise the caller ends *out with admin_options_release. */
+/* Fills *out. On ERROR_INVALID or ERROR_NO_MEMORY why has a sentence, and the caller releases
+ * nothing. Otherwise the caller ends *out with admin_options_release. */
 enum error admin_options_parse(int argc, char *const *argv, struct admin_options *out,
                                struct error_text *why);
 void admin_options_release(struct admin_options *options);

@@ -132,7 +132,7 @@ static enum error make_client(struct app *app, struct error_text *why)
     return client_new(&app->client, &options, why);
 }
 
-/* A file that keeps somebody else's session, or requests, is not the one that was meant. */
+/* A file with the session or requests of another account is the wrong file. */
 static enum error check_account(const struct app *app, struct error_text *why)
 {
     const struct settings *settings = app->settings;
@@ -254,7 +254,7 @@ void app_give_up(struct app *app, const char *text)
         client_give_up(app->client, STATUS_UNAVAILABLE, text);
 }
 
-/* What is waited for before leaving. */
+/* The event that app_leave waits for. */
 static bool is_up_to_date(const struct app *app)
 {
     struct client_view view;

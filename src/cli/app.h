@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* app.h - the client program without a look: where lines come from and where outcomes go is the
- * screen's business (ui.h); what they mean is here and in commands.h.
+/* app.h - the client program without its screen. The screen (ui.h) reads lines and shows
+ * outcomes; app.c and commands.h execute the lines.
  *
- * A line is a command, or a message to the current room. Lines are started in their order:
- * messages follow each other without waiting; any other command waits until all before it have
- * ended (but see app_may_start), and what follows waits for it. */
+ * A line is a command, or a message to the current room. The app starts lines in order. Messages
+ * follow each other without waiting. Any other command waits until all earlier lines have ended
+ * (but see app_may_start), and later lines wait for the command. */
 #ifndef JACKDAW_CLI_APP_H
 #define JACKDAW_CLI_APP_H
 
@@ -34,7 +34,7 @@ struct invocation {
 };
 
 /* The devices that had all places when a login was refused. */
-#define APP_DEVICES_MAX 64 /* the most that a server can be told to allow */
+#define APP_DEVICES_MAX 64 /* the maximum of a server's --max_sessions */
 struct choice {
     char *name, *password; /* of the login */
     uint64_t sessions[APP_DEVICES_MAX];
@@ -64,23 +64,24 @@ struct app {
     size_t messages_open, commands_open;
     uint64_t commands_failed; /* of any kind, messages too */
     uint64_t progress_us;     /* when something last ended */
-    bool quitting;            /* /quit was said: no more input is wanted */
+    bool quitting;            /* /quit was given: the client reads no more input */
     bool input_ended;         /* no more can come */
     struct choice choice;
     struct invocation *login; /* that of -u, which is tried again at login_due_us; NULL: none */
     uint64_t login_due_us;
     unsigned login_retries;
-    bool was_logged_in;    /* at least once */
-    bool rooms_asked;      /* those of -r */
-    bool replaced;         /* another device was, as --replace asks */
-    bool login_failed;     /* that of -u, for good */
-    bool state_failed;     /* the state file cannot be used: nothing more can be done */
-    bool resumed;          /* a session out of the state file */
-    bool released;         /* what ends now goes on in the next run, or is of no interest */
+    bool was_logged_in; /* at least once */
+    bool rooms_asked;   /* those of -r */
+    bool replaced;      /* another device was, as --replace asks */
+    bool login_failed;  /* that of -u, for good */
+    bool state_failed;  /* the state file cannot be used: the client must end */
+    bool resumed;       /* a session out of the state file */
+    bool
+        released; /* the client ends: open lines continue in the next run, or fail without an outcome */
     uint64_t first_line;   /* number before that of the first line of this run's input */
-    bool password_asked;   /* somebody was: what was typed before must not become a message */
-    bool password_missing; /* the line before needed one, and nobody could be asked */
-    bool hopeless;         /* waiting for servers was given up: whatever is asked now fails */
+    bool password_asked;   /* the user was asked: input typed before must not become a message */
+    bool password_missing; /* the line before needed one, and there was no terminal to ask on */
+    bool hopeless;         /* no server answered in time: every further request fails */
 };
 
 /* Prepares *app; password file, client and state file included. *app: ended with app_release. The
@@ -89,19 +90,19 @@ enum error app_init(struct app *app, const struct settings *settings, const stru
                     struct error_text *why);
 void app_release(struct app *app);
 
-/* Does all that is due, and tells the screen. */
+/* Executes all due work, and reports outcomes to the screen. */
 void app_process(struct app *app);
 
 /* How long to wait for input or app_descriptor, for poll. */
 int app_timeout_ms(struct app *app);
 int app_descriptor(const struct app *app);
 
-/* Whether a line may be started now. patient: as described above. Otherwise, for a person who
- * types, commands wait for commands only, and those that ask no server for nothing. */
+/* Returns whether a line may start now. patient: as described above. Otherwise, for a user at a
+ * terminal, commands wait for commands only, and a command without a request does not wait. */
 bool app_may_start(const struct app *app, const char *line, size_t size, bool patient);
 
-/* Starts a line: size bytes without line break, which need not be text. Lines of white space are
- * nothing. */
+/* Starts a line: size bytes without line break, which need not be text. Ignores a line of white
+ * space. */
 void app_start_line(struct app *app, const char *line, size_t size, uint64_t number);
 
 /* Reports a line that is too long, of which this is the beginning. */
@@ -119,7 +120,7 @@ enum app_exit app_exit_status(const struct app *app);
 /* Whether anything has not ended. */
 bool app_is_busy(const struct app *app);
 
-/* Fails everything that waits, and whatever comes. */
+/* Fails all waiting lines, and all later ones. */
 void app_give_up(struct app *app, const char *text);
 
 /* Waits a moment until what was sent has come back as events, then ends the session, if servers
@@ -131,7 +132,7 @@ void app_leave(struct app *app);
 /* Ends an invocation that asked no server. error: a sentence, "" where status is OK. */
 void app_end(struct invocation *invocation, enum status status, const char *error);
 
-/* Asks; the outcome is told when it comes. */
+/* Sends the request; the screen gets the outcome later. */
 void app_ask(struct invocation *invocation, const struct client_request *request);
 
 /* Makes a room or "@name" current. NULL: none. */

@@ -35,8 +35,8 @@ int app_login_timeout_ms(const struct app *app, int wait_ms);
 void app_join_rooms(struct app *app);
 void app_login_clear_choice(struct choice *choice);
 
-/* Something was told to the screen. Where standard output has failed, it was told to nobody: the state
- * file does not note it. */
+/* Checks standard output after the screen has printed. If standard output has failed, the state
+ * file does not note the printed objects. */
 void app_check_output(struct app *app);
 
 /* The line has ended, or is in the state file otherwise. */

@@ -43,7 +43,7 @@ static void start_message(struct app *app, const char *text, uint64_t line)
     invocation->text = invocation->strings;
     if (app->current == NULL) {
         app_end(invocation, STATUS_FAILED_PRECONDITION,
-                "there is no current room: /join one, or /switch to @somebody");
+                "there is no current room: /join one, or /switch to @NAME");
         return;
     }
     app_ask(invocation, &(struct client_request){

@@ -33,8 +33,8 @@ static bool ask_password(struct app *app, const char *prompt, bool new,
     return same;
 }
 
-/* From the line where the screen has it so, from the password file, or from somebody who is asked.
- * False: the invocation has been ended. */
+/* The password comes from the line if the screen allows it, from the password file, or from the
+ * user at the terminal. False: the invocation has been ended. */
 static bool get_password(struct invocation *invocation, size_t argument, const char *prompt,
                          bool new, char out[static APP_PASSWORD_SIZE])
 {
@@ -79,7 +79,7 @@ static void log_in(struct invocation *invocation, enum client_manner manner)
         .name = name,
         .password = password,
         .manner = manner,
-        .first = invocation->line == 0, /* what the state file has waits for it */
+        .first = invocation->line == 0, /* the requests in the state file wait for it */
         /* A password that lies in a file may be used again without asking. */
         .again = app->settings->password_file != NULL,
     };

@@ -69,7 +69,7 @@ static const struct command *command_behind_slash(const char *folded)
     return size == 0 ? NULL : command_named(at + size, command_name_size(at + size));
 }
 
-/* A prompt ends with '>': what follows it is a line of its own. */
+/* A prompt ends with '>', so the text after it counts as a line. */
 static void note_sign(struct place *place, enum text_kind kind, enum text_kind before,
                       const char *character)
 {

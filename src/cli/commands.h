@@ -10,7 +10,7 @@
 
 struct invocation;
 
-/* What an argument is, for completion. */
+/* The kind of an argument, for completion. */
 enum command_completion { COMPLETE_NOTHING, COMPLETE_ROOM, COMPLETE_PERSON, COMPLETE_COMMAND };
 
 struct command {
@@ -35,9 +35,9 @@ extern const struct command commands[];
 /* Finds a command by its name without '/' (length bytes), or NULL. */
 const struct command *command_named(const char *name, size_t length);
 
-/* What a line is. */
+/* The kind of a line. */
 enum line_kind {
-    LINE_EMPTY,      /* nothing but white space and characters that show nothing */
+    LINE_EMPTY,      /* only white space and invisible characters */
     LINE_MESSAGE,    /* *rest is the message */
     LINE_COMMAND,    /* *command, and *rest is what follows its name */
     LINE_UNKNOWN,    /* begins like a command that there is none of; *rest is its name on */

@@ -14,7 +14,7 @@ struct completion {
     struct names fitting;
 };
 
-/* A server may list anything as a name; what is completed is printed, and typed. */
+/* A server may list anything as a name, and the completed text is printed and typed. */
 static bool is_printable(const char *text)
 {
     char *printable = text_printable(text, NULL);

@@ -5,9 +5,9 @@
 
 struct app;
 
-/* line: what stands before the cursor. Returns what is to be added: the rest of the only word that
- * fits, with a space, or what all that fit have in common; "" when they have nothing more in
- * common: each is then shown. NULL when nothing fits, or out of memory. To be freed. */
+/* line: the text before the cursor. Returns the text to insert: the rest of the only matching word,
+ * with a space, or the common part of all matching words. If that is "", shows each of them. NULL
+ * when nothing fits, or out of memory. To be freed. */
 char *completion_of(const struct app *app, const char *line,
                     void (*show)(void *context, const char *candidate), void *context);
 

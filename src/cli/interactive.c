@@ -25,7 +25,7 @@
 #define KEY_BYTES 1024
 #define PROMPT_SIZE 1024
 #define WAITING_LINES_MAX 100 /* typed, but not started yet */
-#define PATIENCE_MS 5000      /* for what is unsent when somebody leaves */
+#define PATIENCE_MS 5000      /* for unsent messages when the user leaves */
 
 struct pending_line {
     struct pending_line *next;
@@ -414,7 +414,7 @@ static void greet(struct app *app)
         text_output_put(app, "** /login NAME, or /register NAME for an account");
 }
 
-/* What is unsent gets some time, unless Ctrl-C says that it is not worth it. */
+/* Unsent messages get some time, which Ctrl-C ends. */
 static void send_rest(struct interactive *self)
 {
     uint64_t end_us = clock_monotonic_us() + PATIENCE_MS * 1000;

@@ -15,7 +15,7 @@ struct app;
 /* Whether the terminal can do it. Also prepares it. */
 bool interactive_is_possible(void);
 
-/* Runs until the person leaves. What is still unsent then has had a few seconds' time. */
+/* Runs until the person leaves. Unsent messages then have had a few seconds' time. */
 void interactive_run(struct app *app);
 
 #endif

@@ -50,7 +50,7 @@ void app_note_line(struct app *app, uint64_t line)
     client_note(app->client, line, app->current);
 }
 
-/* It has ended: off the list, told, freed. */
+/* Ends an invocation: removes it from the list, reports its outcome, frees it. */
 static void conclude(struct invocation *invocation, const struct outcome *outcome)
 {
     struct app *app = invocation->app;
@@ -99,7 +99,7 @@ static void follow_resume(struct app *app, const Jackdaw__ListRoomsReply *reply)
     free(current);
 }
 
-/* Where the current room is still joined (somebody logged in again), it stays current. */
+/* If the current room is still joined (after a new login), it stays current. */
 static void follow_login(struct app *app, const Jackdaw__LoginReply *reply)
 {
     char *current = app->current;
@@ -114,7 +114,7 @@ static void follow_login(struct app *app, const Jackdaw__LoginReply *reply)
     free(current);
 }
 
-/* What a success changes here. */
+/* The changes after a success. */
 static void follow_result(struct app *app, const struct client_result *result)
 {
     switch (result->call) {
@@ -209,7 +209,7 @@ void invocation_restore(void *context, const struct client_request *request, cli
     struct invocation *invocation =
         invocation_make(app, command_of(request), request->text, request->tag);
     if (invocation == NULL)
-        return; /* out of memory: its outcome is told to nobody */
+        return; /* out of memory: its outcome is lost */
     if (invocation->message)
         invocation->text = invocation->strings;
     *done = on_done;

@@ -27,7 +27,7 @@ static void print_event(struct app *app, const Jackdaw__Event *event)
     print(json_event(event));
 }
 
-/* What began it: the number of its line, unless the program's options did. */
+/* Adds the number of the line that began the invocation, if a line began it. */
 static void put_line(json_t *object, const struct outcome *outcome)
 {
     if (outcome->line > 0)

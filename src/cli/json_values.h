@@ -10,7 +10,7 @@
 
 /* Puts value (taken, may be NULL) into object (may be NULL). */
 void json_put(json_t *object, const char *key, json_t *value);
-/* The same with a string; what is not UTF-8 is replaced. */
+/* The same with a string; replaces bytes that are not UTF-8. */
 void json_put_text(json_t *object, const char *key, const char *text);
 /* "epoch" and "seq". */
 void json_put_position(json_t *object, const Jackdaw__Position *position);
@@ -27,7 +27,7 @@ json_t *json_events(Jackdaw__Event *const *events, size_t count);
 /* The fields of a command that succeeded; json_results.c. */
 void json_put_result(json_t *object, const struct app *app, const struct outcome *outcome);
 void json_put_session(json_t *object, uint64_t session);
-/* Those of /status; result: NULL where no server answered. json_status.c */
+/* The fields of /status; result: NULL if no server answered. json_status.c */
 void json_put_status(json_t *object, const struct app *app, const struct client_result *result);
 /* Those of {"type":"stats"}. */
 void json_put_stats(json_t *object, const struct app *app);

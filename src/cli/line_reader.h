@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* line_reader.h - lines from a pipe or file, in bounded memory: what is not wanted yet is not read. */
+/* line_reader.h - lines from a pipe or file, in bounded memory: the client reads input only when it can
+ * use it. */
 #ifndef JACKDAW_CLI_LINE_READER_H
 #define JACKDAW_CLI_LINE_READER_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* password.h - passwords from files. Those that somebody types are read by terminal.h. */
+/* password.h - passwords from files. terminal.h reads typed passwords. */
 #ifndef JACKDAW_CLI_PASSWORD_H
 #define JACKDAW_CLI_PASSWORD_H
 

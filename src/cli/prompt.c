@@ -16,7 +16,7 @@
 
 #define LINE_BYTES 1024
 
-/* Waits for a line of input; false when there is none. The terminal hands over whole lines. */
+/* Waits for a line of input; false when there is none. The terminal delivers whole lines. */
 static bool read_line(struct app *app, char line[static LINE_BYTES], struct error_text *why)
 {
     for (;;) {

@@ -15,7 +15,7 @@ struct settings {
     bool make_account; /* --register */
     const char *password_file;
     bool replace;
-    const char *state; /* a file; NULL: nothing is kept */
+    const char *state; /* a file; NULL: no state file */
     bool plain;
     bool json;
     uint32_t timeout_s;

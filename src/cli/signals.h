@@ -12,8 +12,8 @@
 struct client;
 
 /* Catches SIGINT, SIGTERM, SIGHUP, and, with terminal set, SIGWINCH, SIGTSTP and SIGCONT; ignores
- * SIGPIPE. Whatever comes wakes the client (borrowed until signals_ignore); calls that it interrupts
- * go on. SIGTERM and SIGHUP are orders to end, and so is SIGINT without terminal. */
+ * SIGPIPE. Each signal wakes the client (borrowed until signals_ignore) and restarts interrupted
+ * system calls. SIGTERM and SIGHUP are orders to end, and so is SIGINT without terminal. */
 void signals_watch(struct client *client, bool terminal);
 /* The client is about to go. */
 void signals_ignore(void);
@@ -23,7 +23,7 @@ bool signals_interrupted(void);
 bool signals_resized(void);
 bool signals_stopped(void);
 bool signals_continued(void);
-/* How often the program has been told to end (SIGTERM, SIGHUP), ever. */
+/* The number of SIGTERM and SIGHUP since the start. */
 int signals_ended(void);
 /* The loop obeys a first order, which may have been a SIGINT: the next one is the second. */
 void signals_leave(void);

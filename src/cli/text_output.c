@@ -29,7 +29,7 @@ static size_t style_size(const char *at)
     return at[size] == 'm' ? size + 1 : 0;
 }
 
-/* Bytes of what may be printed as it is; 0: nothing may. */
+/* Returns the number of bytes that may be printed unchanged; 0: none. */
 static size_t safe_size(const char *at)
 {
     uint32_t character;

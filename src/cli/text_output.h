@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* text_output.h - inside of the line screen: what it keeps, and how a line comes about.
+/* text_output.h - internals of the line screen: its state, and the output of a line.
  *
  *     text_ui.c    messages, events, the connection, waiting messages
  *     text_results.c   outcomes of commands
@@ -15,18 +15,18 @@
 
 #define TEXT_OUTPUT_ROOMS_MAX 512
 
-/* What was shown of a room. */
+/* The messages of a room that are on the screen. */
 struct text_output_room {
     char *name;
     uint64_t first;       /* number of the message from which on all are on the screen, */
     uint64_t shown;       /* up to this one, its latest */
-    uint64_t undelivered; /* messages that are still to come by themselves, as of the login */
+    uint64_t undelivered; /* messages that the servers had not delivered at the login */
 };
 
 struct text_output {
     struct text_output_room *rooms;
     size_t room_count;
-    bool holding; /* keep lines back: something is being typed that must not be disturbed */
+    bool holding; /* hold lines back, so that they do not disturb the user's input */
     char *held;
     size_t held_size;
     FILE *held_stream;
@@ -44,7 +44,7 @@ void text_output_put(struct app *app, const char *format, ...)
 void text_output_hold(struct app *app);
 void text_output_release(struct app *app);
 
-/* What is kept of a room; made if it was not there. NULL: out of memory. */
+/* Returns the state of a room; creates it if needed. NULL: out of memory. */
 struct text_output_room *text_output_room(struct app *app, const char *name);
 
 /* A text of a peer's made harmless, on one line or more; to be freed. Never NULL. */
@@ -59,7 +59,8 @@ void text_output_message(struct app *app, const Jackdaw__Event *event);
 
 /* The outcome of a command that succeeded; line_results.c. */
 void text_output_result(struct app *app, const struct outcome *outcome);
-/* The devices that have all places of an account, to choose one from; nothing where there are none. */
+/* Prints the devices that have all places of an account, to choose one from. Without devices prints
+ * nothing. */
 void text_output_devices(struct app *app, const struct client_result *result);
 void text_output_stats(struct app *app);
 /* That of /status; result: NULL where no server answered. text_status.c */

@@ -60,9 +60,9 @@ void text_output_devices(struct app *app, const struct client_result *result)
                         result->device_count > 1 ? ", /replace 2 ..." : "");
 }
 
-/* What was shown before is not shown again, nor what will come by itself. What was sent since the
- * joining may have come before this; where something is missing between that and what was shown
- * earlier, the history is shown whole. */
+/* Shows only messages that are not on the screen and that the stream will not deliver. Messages
+ * sent since the join may have arrived before the history. If there is a gap between them and the
+ * messages shown earlier, shows the whole history. */
 static void show_join_history(struct app *app, const Jackdaw__JoinRoomReply *reply)
 {
     struct text_output_room *known = text_output_room(app, reply->room);

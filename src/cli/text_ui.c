@@ -100,12 +100,12 @@ static void show_other(struct app *app, const Jackdaw__Event *event, const char 
     case JACKDAW__EVENT__KIND__NOTICE:
         text_output_put(app, "** %s", text);
         break;
-    default: /* that somebody is typing is not worth a line */
+    default: /* a user who is typing is not worth a line */
         break;
     }
 }
 
-/* What one's own commands did is told by their outcomes. */
+/* The outcomes of the user's own commands replace these events. */
 static bool is_own_doing(const struct app *app, const Jackdaw__Event *event)
 {
     struct client_view view;

@@ -21,7 +21,7 @@ struct outcome {
     const struct invocation *invocation; /* NULL: the line was none */
 };
 
-/* All are told on the program's one thread. */
+/* All functions are called on the program's one thread. */
 struct ui {
     /* Makes and ends what the screen keeps (app->lines). False: out of memory. May be NULL. */
     bool (*open)(struct app *app);

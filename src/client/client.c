@@ -131,7 +131,7 @@ void client_free(struct client *client)
     if (client == NULL)
         return;
     client->observer = (struct client_observer){.event = NULL};
-    persist_close(client); /* what ends from here on has not ended for the file */
+    persist_close(client); /* requests that end from here on stay open in the state file */
     client_give_up(client, STATUS_CANCELLED, "the client is leaving");
     stream_stop(client);
     connection_close_all(client);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* client.h - a chat client without a screen: one session on a cluster of servers.
  *
- * A client knows many servers and keeps one connection to the one that orders writes. When that
- * one dies, falls silent or sends it elsewhere, it finds the next, goes on with the same session,
- * sends again what was not acknowledged, under the same numbers, and reads on from where it was:
- * nothing is lost and nothing doubled, whatever happens in between. It is driven by its owner:
+ * A client knows many servers and keeps one connection to the master. If the master dies, falls
+ * silent or redirects the client, the client finds the next master and continues the same session.
+ * The client sends unacknowledged requests again under the same numbers, and reads on from its
+ * cursor. So no message is lost or doubled. The owner drives the client:
  *
  *     client_new(&client, &options, &why);
  *     client_ask(client, &(struct client_request){.call = CLIENT_LOGIN, .name = "ann",
@@ -15,16 +15,17 @@
  *         client_process(client);
  *     }
  *
- * Everything asked stands in one queue and is carried out in order. Requests that change something
- * are pipelined, CLIENT_WINDOW of them at most; login, logout and deleting the account wait for all
- * before them and hold back all after them. A request ends exactly once, in its callback: carried
- * out, refused by a server, or given up by client_give_up. Nothing else ends it: while no server
- * answers it waits. (CLIENT_STATUS alone does not: it is asked of the server in use, ahead of what
- * waits, and fails when that does not answer within CLIENT_STATUS_MS.)
+ * All requests stand in one queue, and the client sends them in order. Requests that change state
+ * are pipelined, at most CLIENT_WINDOW of them. Login, logout and the deletion of the account wait
+ * for all earlier requests and hold back all later ones. A request ends exactly once, in its
+ * callback: executed, refused by a server, or cancelled by client_give_up. While no server answers,
+ * requests wait. (Exception: CLIENT_STATUS goes to the server in use at once, and fails if the
+ * server does not answer within CLIENT_STATUS_MS.)
  *
- * Threads: one, the owner's; all callbacks run on it, inside client_process (those of client_give_up
- * and client_free inside these). A callback may call everything here but client_process and
- * client_free. Time and chance come through the options, so that tests own them.
+ * Threads: one, the owner's; all callbacks run on it, inside client_process (those of
+ * client_give_up and client_free inside these). A callback may call everything here but
+ * client_process and client_free. Time and random numbers come through the options, so that tests
+ * control them.
  *
  * Replies and events are the generated types of proto/spec.proto, borrowed for the callback. */
 #ifndef JACKDAW_CLIENT_CLIENT_H
@@ -47,7 +48,7 @@
 #define CLIENT_SLOW_ANSWER_MS 30000u /* the same, where a password has to be hashed */
 #define CLIENT_SUSPECT_MS 300u       /* ... and after this the others are asked who is master */
 #define CLIENT_STATUS_MS 1000u       /* CLIENT_STATUS is answered within this, or fails */
-#define CLIENT_QUIET_MS 300u         /* a connection is back within this: nobody is told */
+#define CLIENT_QUIET_MS 300u         /* an interruption shorter than this is not reported */
 #define CLIENT_QUIET_SUSPECT_MS 500u /* the same, where it is there and does not answer */
 #define CLIENT_RETRY_MIN_MS 20u      /* pauses between attempts grow from this */
 #define CLIENT_RETRY_MAX_MS 500u     /* to this */
@@ -61,18 +62,20 @@ typedef void client_done(void *context, const struct client_result *result);
 
 /* ---- making one ---- */
 
-/* Told by client_process. Any may be NULL. */
+/* Called by client_process. Any may be NULL. */
 struct client_observer {
-    /* Something happened to the account: in order, each message once. */
+    /* An event of the account: in order, each message once. */
     void (*event)(void *context, const Jackdaw__Event *event);
     /* The connection: server is the address of the one that answers, or NULL while none does; text
-     * is a sentence for a status line. Told when it changes, not for gaps under CLIENT_QUIET_MS. */
+     * is a sentence for a status line. Called on changes, but not for interruptions under
+     * CLIENT_QUIET_MS. */
     void (*status)(void *context, const char *server, const char *text);
     /* client_restore has read a request that has not ended. *done and *done_context may be set: they
      * are called when it ends, as those of client_ask. */
     void (*restored)(void *context, const struct client_request *request, client_done **done,
                      void **done_context);
-    /* The state file cannot be used any more: nothing is sent from now on. text: for the user. */
+    /* The state file can no longer be used: the client sends no more requests. text: for the
+     * user. */
     void (*state_failed)(void *context, const char *text);
     /* The session has ended without being asked to, and is not coming back: a new login is needed.
      * Requests that waited have failed. */
@@ -106,26 +109,28 @@ enum error client_new(struct client **out, const struct client_options *options,
  * for a while unless CLIENT_LOGOUT was asked before. NULL is allowed. */
 void client_free(struct client *client);
 
-/* Keeps what this client has to know in a file, made where it is not there, and goes on where the
- * file's last client stopped, at whatever moment that was killed: in its session, with the requests
- * that it had taken and not ended, from its last event. Right after client_new.
+/* Stores this client's state in a file, which is created if needed, and resumes from it. The client
+ * continues the session, the open requests and the events of the last client with this file, no
+ * matter when that client was killed. Call it right after client_new.
  *
- * A request of a kind that changes something is in the file when client_ask returns and
- * client_process has run, and on the disk before it is sent; its end is there after its callback has
- * returned. Events are told before the file says so. So a client that is killed sends nothing twice
- * and misses nothing, and tells a last few ends and events again. Passwords are not kept; a login
- * that was not answered is asked for again with the same token. Where the servers have seen requests
- * of the session that the file does not know (it was cut, or is an old copy), state_failed.
+ * A request that changes state is in the file when client_ask has returned and client_process has
+ * run, and on the disk before it is sent. The end of a request is in the file after its callback
+ * has returned. The observer gets events before the file notes them. So after a kill no request is
+ * executed twice and no event is missing, but a few ends and events are reported again. The file
+ * holds no passwords; the client repeats an unanswered login with the same token. If the servers
+ * have seen requests of the session that the file lacks (truncated, or an old copy), the client
+ * calls state_failed.
  *
- * Errors: those of state_file_open, with a sentence; the client can only be freed then. */
+ * Errors: as state_file_open, with a sentence; then the client can only be freed. */
 enum error client_restore(struct client *client, const char *path, struct error_text *why);
 
-/* Keeps a number and a text for the owner, who gets them by client_inspect; the highest number counts,
- * tags of requests too. Nothing without a state file. */
+/* Stores a number and a text for the owner, which client_inspect returns; the highest number counts,
+ * tags of requests too. Without a state file the call does nothing. */
 void client_note(struct client *client, uint64_t tag, const char *text);
 
-/* The owner could not pass on what it was told: the state file stays as it is, so that the next client
- * is told again. No request is sent any more. Nothing happens without a state file. */
+/* For an owner that could not pass on the last events: freezes the state file, so that the next
+ * client reports them again. The client sends no more requests. Without a state file the call does
+ * nothing. */
 void client_stop_keeping(struct client *client);
 
 /* One more server. ERROR_NO_MEMORY. */
@@ -147,29 +152,29 @@ void client_wake(struct client *client);
 
 /* ---- asking ---- */
 
-/*              what it does                       fields it uses, [optional]   reply
+/*              purpose                            fields it uses, [optional]   reply
  *              ---------------------------------- ---------------------------- ----- */
 enum client_call {
-    CLIENT_INFO,      /* the server's figures                                   info */
+    CLIENT_INFO,      /* the server and its limits                              info */
     CLIENT_LOGIN,     /* start a session           name password manner [again] [replaces] login */
     CLIENT_LOGOUT,    /* end it                                                 none */
     CLIENT_DELETE,    /* delete the account        password                     delete_account */
     CLIENT_ACCOUNTS,  /* list accounts             [name: a pattern] [after]    accounts */
-    CLIENT_HEARTBEAT, /* what is undelivered                                    heartbeat */
+    CLIENT_HEARTBEAT, /* list undelivered                                       heartbeat */
     CLIENT_JOIN,      /* join or make a room       room [private_room]          join */
     CLIENT_LEAVE,     /*                           room                         none */
     CLIENT_ROOMS,     /* list rooms                [name: a pattern] [after] [joined] rooms */
     CLIENT_MEMBERS,   /* list a room's members     room [after]                 members */
     CLIENT_TOPIC,     /* set it                    room text                    none */
     CLIENT_INVITE,    /*                           room name                    none */
-    CLIENT_KICK,      /* put out                   room name [ban]              none */
+    CLIENT_KICK,      /* remove a member           room name [ban]              none */
     CLIENT_SEND,      /* a message                 room (or "@name") text       send */
     CLIENT_HISTORY,   /* older messages            room [before] [limit]        history */
     CLIENT_TYPING,    /* tell others               room active                  none */
     CLIENT_STATUS,    /* how the cluster is        (asked once, and at once)    status */
 };
 
-/* What CLIENT_LOGIN does about an account that is not there. */
+/* The action of CLIENT_LOGIN if the account does not exist. */
 enum client_manner {
     CLIENT_ACCOUNT_EXISTS,  /* refuses */
     CLIENT_ACCOUNT_NEW,     /* makes it first; refuses when there is one already */
@@ -197,7 +202,7 @@ struct client_request {
     uint32_t limit;  /* entries of a page; 0: the server's choice */
 };
 
-/* How a request ended. Everything borrowed for the callback. */
+/* How a request ended. All pointers are borrowed for the callback. */
 struct client_result {
     enum client_call call;
     enum status status;
@@ -244,8 +249,8 @@ bool client_has_room(const struct client *client, size_t text_bytes);
 /* Requests that have not ended. */
 size_t client_unfinished(const struct client *client);
 
-/* Ends every request now, those under way too, with a status and a sentence. What was sent may
- * have been carried out all the same. */
+/* Ends every request now, those under way too, with a status and a sentence. The servers may have
+ * executed sent requests all the same. */
 void client_give_up(struct client *client, enum status status, const char *text);
 
 /* ---- looking at it ---- */
@@ -253,9 +258,9 @@ void client_give_up(struct client *client, enum status status, const char *text)
 struct client_view {
     const char *server;            /* address of the server in use; NULL: none answers */
     bool starting;                 /* it is not known yet whether one answers */
-    const char *name;              /* who is logged in; NULL: nobody */
+    const char *name;              /* name of the logged-in account; NULL: none */
     uint64_t session;              /* 0: none */
-    uint64_t epoch, seq;           /* the cursor: everything up to here was told as events */
+    uint64_t epoch, seq;           /* the cursor: all events up to here were reported */
     uint64_t sent_epoch, sent_seq; /* position of the last message acknowledged */
     uint64_t highest_epoch;        /* seen so far */
     uint32_t message_bytes;        /* the server's limit; 0: not known yet */
@@ -284,7 +289,7 @@ struct client_stats {
     uint64_t longest_gap_us; /* longest that no server was in use, or none of the waiting messages
                                 acknowledged */
     uint64_t gaps;           /* times the stream was started again because a page was missing */
-    uint64_t duplicates;     /* messages that came twice and were told once */
+    uint64_t duplicates;     /* messages that came twice and were reported once */
     double sent_per_second;  /* sent, from the first attempt to the last acknowledgement */
     uint64_t p50_us, p99_us, max_us; /* client_ask to acknowledgement; see histogram.h */
 };

@@ -31,8 +31,8 @@
 #define CLIENT_HANDSHAKE_MS 60u      /* rpc_channel_close waits for younger connections */
 #define CLIENT_RECONNECT_MIN_MS 10u  /* first pause before a lost connection is tried again */
 #define CLIENT_RECONNECT_MAX_MS 500u /* ... and the longest */
-#define CLIENT_CONNECT_MS 1000u      /* one that is not there by then makes room for another */
-#define CLIENT_ANY_SERVER_MS 1000u   /* without a master for so long, any server will do */
+#define CLIENT_CONNECT_MS 1000u    /* a connection that is not up by then makes room for another */
+#define CLIENT_ANY_SERVER_MS 1000u /* without a master for so long, any server will do */
 #define CLIENT_LONE_MS \
     300u /* so long others are waited for where one knows fewer than were given */
 #define CLIENT_CLUSTER_BYTES 16u
@@ -56,7 +56,7 @@ struct position {
 
 /* A connection to one server. */
 struct connection {
-    struct rpc_result info_result; /* first: what the closure of Info gets */
+    struct rpc_result info_result; /* first: the result for the closure of Info */
     struct client *client;
     struct rpc_channel *channel;
     struct address address;
@@ -65,8 +65,9 @@ struct connection {
     bool asking;   /* Info is under way */
     bool answered; /* ... and was answered since it connected; master and epoch tell what */
     bool master;
-    bool refused;     /* it answered that it cannot help; and nothing else since */
-    bool has_problem; /* its latest connection failed there, and the client was told why */
+    bool refused; /* it answered that it cannot help; and nothing else since */
+    bool
+        has_problem; /* its latest connection failed in the handshake, and the client knows the reason */
     uint64_t server_id;
     uint8_t cluster[CLIENT_CLUSTER_BYTES]; /* all zero: not known */
     uint64_t epoch;
@@ -80,7 +81,7 @@ struct connection {
 enum request_state { REQUEST_WAITING, REQUEST_UNDER_WAY };
 
 struct request {
-    struct rpc_result result; /* first: what the closure gets */
+    struct rpc_result result; /* first: the result for the closure */
     struct request *prev, *next;
     struct client *client;
     enum client_call call;
@@ -102,14 +103,14 @@ struct request {
 
     enum request_state state;
     bool ignored;     /* the closure that is about to run means nothing */
-    bool answered;    /* its end was told: it is in kept, or is sent again */
+    bool answered;    /* its end was reported: it is in the replay buffer, or is sent again */
     uint64_t session; /* with number, the uid; 0: none yet */
     uint64_t number;
     uint64_t call_id; /* the channel's, while under way */
     uint32_t attempts;
     uint32_t
         unanswered; /* of these, those that ended with the connection, or the time, or elsewhere */
-    uint64_t asked_us; /* when it was handed over, */
+    uint64_t asked_us; /* when it was taken, */
     uint64_t first_us; /* first sent, */
     uint64_t sent_us;  /* and last */
     char strings[];
@@ -124,14 +125,14 @@ struct session {
     uint8_t cluster[CLIENT_CLUSTER_BYTES]; /* that it is of; all zero: not known */
     char *name;
     uint64_t next_number;
-    bool unverified;    /* out of the state file: what servers have of it is to be compared, */
+    bool unverified;    /* restored from the state file: to be compared with the servers' state, */
     uint64_t verify_us; /* next then */
     char *login_name;   /* kept to log in again; NULL: not to be */
     char *login_password;
 };
 
 struct heartbeat {
-    struct rpc_result result; /* first: what the closure gets */
+    struct rpc_result result; /* first: the result for the closure */
     struct client *client;
     bool under_way;
     uint64_t call_id;
@@ -142,7 +143,7 @@ struct heartbeat {
 };
 
 struct stream {
-    struct rpc_result result; /* first: what the closure gets */
+    struct rpc_result result; /* first: the result for the closure */
     struct client *client;
     bool open;
     bool ignored; /* the closure that is about to run means nothing */
@@ -161,8 +162,8 @@ struct stream {
 /* The state file, and its contents that the client keeps nowhere else. */
 struct persist {
     struct state_file *file; /* NULL: there is none */
-    bool failed;             /* nothing is added any more, and nothing is sent */
-    bool unsynced;           /* something that must be on the disk before more is sent */
+    bool failed;             /* no record is added, and no request is sent */
+    bool unsynced;           /* a record must be on the disk before the next request */
     uint64_t last_id;
     uint64_t tag;
     char *note;
@@ -197,13 +198,13 @@ struct client {
     bool redirected;         /* a server named another one as master: */
     struct address redirect;
     uint64_t last_seen_us;    /* when current last said anything */
-    uint64_t active_us;       /* when a message was told or a request ended */
+    uint64_t active_us;       /* time of the last message or ended request */
     uint64_t search_us;       /* since when there is none that serves, or doubt; 0: all is well */
     uint64_t selecting_us;    /* since when there is no current */
     uint64_t silent_us;       /* while doubting: since when an answer is missing */
     uint64_t first_answer_us; /* since then, when a server first answered; 0: none has */
     uint64_t open_next_us;
-    struct error_text problem; /* what went wrong last while connecting */
+    struct error_text problem; /* last error while connecting */
 
     struct request *requests; /* in order; doubly linked */
     size_t count, bytes, under_way;
@@ -236,7 +237,7 @@ struct read_position {
     size_t count;
 };
 
-/* What the table says of a call. */
+/* The table's row of a call. */
 struct call_kind {
     const char *method;
     bool session;  /* needs one */
@@ -284,7 +285,7 @@ void server_selection_tick(struct client *client);
 /* The current server answered as a server in charge does, or has become it. */
 void connection_confirm(struct client *client);
 void connection_confirm_master(struct client *client);
-/* It answered that it cannot help. */
+/* The server answered that it cannot help. */
 void connection_reject(struct client *client, const struct rpc_result *why);
 /* since_us: when it should have answered. */
 void connection_suspect(struct client *client, uint64_t since_us);
@@ -343,8 +344,8 @@ void session_lost(struct client *client, enum status status, const char *text);
 void session_release(struct client *client);
 void session_is_new_to_server(struct client *client);
 void session_confirm(struct client *client);
-/* The server in use does not know the session. Whether it may learn of it yet: halves of a cluster
- * that were cut off from each other take some time to meet. */
+/* The server in use does not know the session. Returns whether the server may still learn of it:
+ * after a partition the sides take some time to merge. */
 bool session_may_be_late(struct client *client);
 void heartbeat_tick(struct client *client);
 

@@ -131,8 +131,8 @@ void connection_close_all(struct client *client)
 
 /* ---- asking for Info ---- */
 
-/* While a server is looked for, each is asked again after a small part of the time that this has
- * taken so far: so a new master is found at once, and a long outage makes no storm. */
+/* During a search each server is asked again after a small part of the search's duration. So the
+ * client finds a new master at once, and a long outage causes no storm. */
 static uint64_t ask_again_us(struct client *client, uint32_t at_least_ms)
 {
     uint64_t pause_us = (client->now_us - client->search_us) / CLIENT_ASK_AGAIN_PART;
@@ -152,7 +152,7 @@ static void learn(struct client *client, const struct connection *connection,
         (void)servers_learn(&client->servers, reply->servers[i], &connection->address, NULL);
 }
 
-/* What the server in use says of itself. */
+/* The report of the server in use. */
 static void use_info(struct client *client, const Jackdaw__InfoReply *reply, bool was_master)
 {
     client->last_seen_us = client->now_us;

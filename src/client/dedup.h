@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* dedup.h - which messages were seen lately, by uid, in bounded memory.
  *
- * Positions say what is new; uids are needed only where the log was cut short and written again:
- * then everything since the cut may come a second time, which after a long split can be much. So
- * DEDUP_MAX is large (6 MiB when full). Grows as needed: an idle client pays for 64. One owner. */
+ * Positions identify new events. Uids are needed only after a cursor reset: then all events since
+ * the reset may come a second time, which can be many after a long partition. So DEDUP_MAX is
+ * large (6 MiB when full). Grows as needed: an idle client pays for 64. One owner. */
 #ifndef JACKDAW_CLIENT_DEDUP_H
 #define JACKDAW_CLIENT_DEDUP_H
 

@@ -49,7 +49,7 @@ void health_check(struct client *client)
 {
     if (client->current == NULL)
         return;
-    /* Whoever only listens must notice, too, that it is time to listen elsewhere. */
+    /* A client that only reads must detect a silent server, too. */
     if (client->servers.count > 1)
         probe_when_idle(client);
     uint64_t slow_us = oldest_call_us(client, true);
@@ -58,7 +58,7 @@ void health_check(struct client *client)
     uint64_t oldest_us = oldest_call_us(client, false);
     if (oldest_us == UINT64_MAX)
         return;
-    /* A single answer that was lost is the deadline's business; silence is ours. */
+    /* Deadlines handle a lost reply; this function detects a silent server. */
     uint64_t quiet_us = oldest_us > client->last_seen_us ? oldest_us : client->last_seen_us;
     if (client_is_over(client, quiet_us, CLIENT_ANSWER_MS)) {
         leave(client);

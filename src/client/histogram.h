@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* histogram.h - durations counted in bounded memory, for percentiles.
  *
- * Buckets are linear below 64 us and 32 to each power of two above, so that a percentile is off by
- * at most 1/64 (1.6%) of its value, or not at all below 64 us. Up to 2^36 us (19 hours); longer
- * ones count as that. Pure, 4 KiB. */
+ * Buckets are linear below 64 us, with 32 to each power of two above. So a percentile is exact
+ * below 64 us, and has an error of at most 1/64 (1.6%) above. Up to 2^36 us (19 hours); longer ones
+ * count as that. Pure, 4 KiB. */
 #ifndef JACKDAW_CLIENT_HISTOGRAM_H
 #define JACKDAW_CLIENT_HISTOGRAM_H
 

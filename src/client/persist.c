@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* persist.c - what a client keeps in its state file: StateRecord in proto/spec.proto.
  *
- * The order of writing is what makes it safe. A request is in the file before its number is, the
- * number is on the disk before the request is sent, and its end is written after it was told. Events
- * are told before the place is written. A kill loses only the newest record: a request that was
- * not sent, or an end or a place, which the next run tells once more. */
+ * The order of writing is what makes it safe. A request is in the file before its number, the
+ * number is on the disk before the request is sent, and its end is written after its callback.
+ * Events are reported before the cursor is written. A kill loses only the newest record: a request
+ * that was not sent, or an end or a place, which the next run tells once more. */
 #include "client/client_internal.h"
 
 #include "client/state_file.h"
@@ -242,7 +242,8 @@ void persist_read_position(struct client *client)
     if (client->persist.file == NULL)
         return;
     add_read_position(client);
-    state_file_flush(client->persist.file); /* or a page more would be told again */
+    state_file_flush(
+        client->persist.file); /* or the next client would report one more page again */
 }
 
 void client_note(struct client *client, uint64_t tag, const char *text)
@@ -284,9 +285,8 @@ void persist_refuse(struct client *client, uint64_t last_request)
     struct error_text why;
     (void)error_set(
         &why, OK,
-        "the state file is older than its session: it ends before request %llu, and the "
-        "servers have seen request %llu (the file was cut, or is an old copy); remove it "
-        "to log in anew",
+        "the state file is older than its session (truncated, or an old copy): it ends before "
+        "request %llu, and the servers have seen request %llu. Remove it to log in again",
         (unsigned long long)client->session.next_number, (unsigned long long)last_request);
     tell_failed(client, why.text);
 }
@@ -393,8 +393,8 @@ static enum error read_session(struct client *client, const Jackdaw__StateRecord
     return OK;
 }
 
-/* number 0: none after all. A request with a number may have been sent, and the server that had it may
- * have ended because of it: the next server must be told (Envelope.resent). */
+/* number 0: none after all. A request with a number may have been sent, and may have ended the
+ * server that had it. So the next server must know (Envelope.resent). */
 static void set_number(struct request *request, uint64_t number, uint64_t session_id)
 {
     struct session *session = &request->client->session;

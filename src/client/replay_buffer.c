@@ -13,8 +13,8 @@ static void drop_first(struct client *client)
     request_dispose(first);
 }
 
-/* What was refused, or given up, must not happen after all: its number stays, and leaving a room
- * without a name is sure to change nothing. */
+/* A refused or cancelled request must not take effect when replayed. Replace it by a no-op with the
+ * same number: LEAVE without a room. */
 static void make_harmless(struct request *request)
 {
     request->call = CLIENT_LEAVE;

@@ -10,8 +10,8 @@
 
 /* ---- answers ---- */
 
-/* A server that is short of something (its rate limit, a full queue) took so many and refused the
- * next: to send it more than that at once is in vain. */
+/* The number of requests that a server took before its rate limit or a full queue made it refuse
+ * one. Sending more at once is useless. */
 static void narrow_window(struct client *client)
 {
     client->window = client->accepted < client->window ? client->accepted : client->window;
@@ -31,8 +31,8 @@ static void widen_window(struct client *client)
     client->accepted = 0;
 }
 
-/* Nothing is sent before the pause is over. Failures that belong to the same round of attempts, as
- * when one request of a pipeline is refused and all after it skip a number, make one pause. */
+/* No request is sent before the pause is over. Failures that belong to the same round of attempts,
+ * as when one request of a pipeline is refused and all after it skip a number, make one pause. */
 static void pause_before_retry(struct request *request, uint32_t retry_ms)
 {
     struct client *client = request->client;
@@ -83,8 +83,8 @@ static void go_back(struct request *request)
             request_abandon(earlier);
 }
 
-/* Two halves of a cluster have met, and what the other one had acknowledged is on its way into the log
- * of this one: nothing is lost yet. */
+/* Two sides of a partition have met, and the requests acknowledged by the other side are being
+ * merged: none is lost yet. */
 static bool may_be_handed_over(struct client *client)
 {
     if (client->gap_since_us == 0)
@@ -106,8 +106,9 @@ static void handle_skip(struct request *request)
                      "the servers have lost more of this session than can be sent again");
 }
 
-/* Whether the request may have ended the server that had it. A server that forwards says UNAVAILABLE
- * when its master is gone; one that names another master has not looked at the request. */
+/* Whether the request may have ended the server that had it. A forwarding server answers
+ * UNAVAILABLE when its master is gone. A server that names another master has not executed the
+ * request. */
 static bool is_unanswered(const struct request *request)
 {
     const struct rpc_result *result = &request->result;
@@ -196,7 +197,7 @@ static void refuse_device(struct request *request, const Jackdaw__LoginReply *re
     request_finish(request, STATUS_RESOURCE_EXHAUSTED, why.text, reply);
 }
 
-/* It was answered for good. */
+/* The request has its final answer. */
 static void handle_outcome(struct request *request, const ProtobufCMessage *reply)
 {
     struct client *client = request->client;
@@ -315,8 +316,8 @@ static uint32_t patience_ms(const struct call_kind *kind)
     return kind->slow ? CLIENT_SLOW_ANSWER_MS : CLIENT_ANSWER_MS;
 }
 
-/* With a state file, numbers are on the disk before any request is sent: those that may be sent now
- * get theirs first, and one sync does for all. */
+/* With a state file, numbers are on the disk before any request is sent. The requests that may be
+ * sent now get their numbers first, and one sync serves all. */
 static void number_ahead(struct client *client)
 {
     const struct session *session = &client->session;
@@ -367,7 +368,7 @@ static void send_request(struct request *request)
         request->call_id = stub.call;
 }
 
-/* What became of a request that was looked at. */
+/* The result of a processed request. */
 enum verdict { LOOK_AT_NEXT, LOOK_AGAIN, STOP };
 
 static enum verdict consider(struct request *request)

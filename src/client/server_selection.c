@@ -136,8 +136,8 @@ static bool is_redirect(const struct client *client, const struct connection *co
     return client->redirected && servers_same(&client->redirect, &connection->address);
 }
 
-/* While doubting: whether it is certainly the better one. What is true of epochs may not be so for
- * ever (servers were set up anew from a copy), and then the doubt lasts. */
+/* While doubting: whether it is certainly the better one. An old epoch can be valid again (servers
+ * restored from a backup); then the suspicion lasts. */
 static bool is_better(const struct client *client, const struct connection *connection)
 {
     if (!connection->master)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* servers.h - the addresses a client knows: those it was given, never forgotten, and those it
- * learned from servers, of which the longest unheard makes room when there are too many. Pure. */
+/* servers.h - the addresses that a client knows. Addresses from the options stay for ever. If there
+ * are too many learned from servers, the one that has been silent for longest is dropped. Pure. */
 #ifndef JACKDAW_CLIENT_SERVERS_H
 #define JACKDAW_CLIENT_SERVERS_H
 
@@ -33,7 +33,8 @@ bool servers_same(const struct address *left, const struct address *right);
 enum error servers_give(struct servers *servers, const struct address *address);
 
 /* Adds, or refreshes, what a server told in text form; an empty host is completed with that of
- * `teller`. What cannot be read is ignored: false. *out (NULL is allowed): the address in use. */
+ * `teller`. false: the text is no address, and the call has no effect. *out (NULL is allowed): the
+ * address in use. */
 bool servers_learn(struct servers *servers, const char *text, const struct address *teller,
                    struct address *out);
 

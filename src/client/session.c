@@ -56,7 +56,7 @@ void session_began(struct client *client, const struct request *request,
     if (client->current != NULL)
         memcpy(session->cluster, client->current->cluster, sizeof session->cluster);
     if (session->name != NULL && strcmp(session->name, reply->name) != 0)
-        dedup_clear(&client->stream.dedup); /* told to somebody else */
+        dedup_clear(&client->stream.dedup); /* reported to another account */
     set_name(session, reply->name);
     client->sent = (struct position){.epoch = 0};
     client->heartbeat.stuck = false;

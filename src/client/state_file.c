@@ -41,7 +41,7 @@ static enum error system_error(struct error_text *why, const char *what, const c
                      strerror(number));
 }
 
-/* The first problem stays: what follows from it would only confuse. */
+/* Keeps the first problem, because later ones follow from it. */
 static void fail(struct state_file *file, const char *what)
 {
     if (file->problem.text[0] == '\0')
@@ -120,8 +120,8 @@ static enum error damaged(const struct state_file *file, size_t at, struct error
 {
     return error_set(
         why, ERROR_CORRUPT,
-        "the state file %s is damaged at byte %zu; keep a copy of it, and remove it to "
-        "log in anew: what it says was not sent may be lost",
+        "the state file %s is damaged at byte %zu; keep a copy of it, and remove it to log in "
+        "again (its unsent messages may be lost)",
         file->path, at);
 }
 
@@ -251,7 +251,7 @@ static bool sync_folder_of(const char *path)
 static int put_new(const struct state_file *file, const struct buffer *content, bool *replaced)
 {
     *replaced = false;
-    (void)unlink(file->new_path); /* one that a kill left */
+    (void)unlink(file->new_path); /* left behind by a kill */
     int descriptor = open(file->new_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (descriptor < 0)
         return -1;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* state_file.h - a file of records that is appended to, and made anew when it has grown.
  *
- * The file begins with a line of text and then holds records: size (4 bytes, little endian), the
- * first 4 bytes of the size's BLAKE2b-128 digest, the digest of size and payload, payload. When a
- * process is killed, or a machine loses power, the file is a prefix of the records, and perhaps a part
- * of one more, which state_file_open drops. Anything else that does not fit is damage: state_file_open
+ * The file begins with a line of text. Then come records: size (4 bytes, little endian), the first
+ * 4 bytes of the size's BLAKE2b-128 digest, the digest of size and payload, payload. When a process
+ * is killed, or a machine loses power, the file is a prefix of the records, and perhaps a part of
+ * one more, which state_file_open drops. Anything else that does not fit is damage: state_file_open
  * refuses the file and does not change it.
  *
- * The file has mode 0600. A new one is written beside it (PATH.new), synced and renamed. PATH.lock is
- * locked while the file is open, so that two processes do not write it.
+ * The file has mode 0600. A new one is written beside it (PATH.new), synced and renamed. PATH.lock
+ * is locked while the file is open, so that two processes do not write it.
  *
  * One thread. Sentences in why are for the user and name the file. */
 #ifndef JACKDAW_CLIENT_STATE_FILE_H
@@ -32,9 +32,9 @@ struct state_file;
 typedef enum error state_file_visit(void *context, const void *payload, size_t size);
 
 /* Opens the file at path, or makes an empty one, and hands its records to visit. *out: ended with
- * state_file_close. Errors: ERROR_IN_USE (another process has it open), ERROR_DENIED (others may read
- * it, or it is no regular file), ERROR_CORRUPT (empty, no state file, damaged), ERROR_VERSION,
- * ERROR_TOO_LARGE, ERROR_NO_MEMORY, and those of the operating system. */
+ * state_file_close. ERROR_IN_USE: another process has it open. ERROR_DENIED: other users may read
+ * it, or it is no regular file. ERROR_CORRUPT: it is empty, damaged, or no state file. Also
+ * ERROR_VERSION, ERROR_TOO_LARGE, ERROR_NO_MEMORY, and errors of the operating system. */
 enum error state_file_open(struct state_file **out, const char *path, state_file_visit *visit,
                            void *context, struct error_text *why);
 
@@ -53,8 +53,8 @@ bool state_file_sync(struct state_file *file);
 /* Whether the file has grown so much that it should be made anew. */
 bool state_file_is_long(const struct state_file *file);
 
-/* Makes the file anew: what is added between begin and end is all of it. Where that fails before the
- * old file was replaced, the old one stays in use and is long again later. */
+/* Rewrites the file: it then holds only the records added between begin and end. Where that fails
+ * before the old file was replaced, the old one stays in use and is long again later. */
 void state_file_begin_rewrite(struct state_file *file);
 void state_file_end_rewrite(struct state_file *file);
 

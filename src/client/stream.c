@@ -46,7 +46,7 @@ static void leave_epoch(struct stream *stream, struct position last)
     stream->cursor_history_count = replay_buffer + 1;
 }
 
-/* What came after `to` is no longer so. */
+/* Events after `to` are void. */
 static void rewind_to(struct stream *stream, struct position to)
 {
     size_t gone = 0;
@@ -87,7 +87,7 @@ static uint64_t mix_text(uint64_t hash, const char *text)
     return hash;
 }
 
-/* Only messages have a uid; what else is kept is known by what it says. */
+/* Only messages have a uid; other stored events are compared by content. */
 static uint64_t fingerprint(const Jackdaw__Event *event)
 {
     uint64_t hash = UINT64_C(0xCBF29CE484222325) ^ (uint64_t)event->kind;
@@ -126,8 +126,8 @@ static void report_cursor_reset(struct client *client)
 {
     if (client->observer.status != NULL)
         client->observer.status(client->context, client->current->text,
-                                "servers that were cut off are back: "
-                                "what was written there meanwhile follows");
+                                "servers are back after a partition: messages written there "
+                                "meanwhile follow");
 }
 
 /* Whether the page follows what was received. */

@@ -131,7 +131,7 @@ bool text_same_name(const char *left, const char *right)
     return same;
 }
 
-/* What to print for a character: NULL, itself. */
+/* The text to print for a character; NULL: the character itself. */
 static const char *substitute_for(utf8proc_int32_t character, const char *line_break)
 {
     if (character == '\n')

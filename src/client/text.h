@@ -32,12 +32,12 @@ char *text_fold(const char *text);
 /* Whether two names are one in the servers' eyes: case, width and composition do not count. */
 bool text_same_name(const char *left, const char *right);
 
-/* A copy of text (any bytes) that can be printed: no control characters (C0, C1, DEL), so no
- * escape sequences; no characters that reorder or hide text (bidirectional controls and other
- * invisible formatting, but for the joiners that scripts and emoji need), no unassigned or private
- * ones. What is dropped from the middle of text leaves U+FFFD where it was visible. A line break
- * becomes a new line that starts with `indent`, or a space where indent is NULL; a tab a space.
- * NULL when out of memory; the caller frees it. */
+/* A printable copy of text (any bytes). The copy has no control characters (C0, C1, DEL), and so no
+ * escape sequences, and no unassigned or private characters. Nor does it have characters that
+ * reorder or hide text (bidirectional controls and other invisible formatting), except the joiners
+ * that scripts and emoji need. If a dropped character in the middle of text was visible, U+FFFD
+ * replaces it. A line break becomes a new line that starts with `indent`, or a space where indent
+ * is NULL; a tab a space. NULL when out of memory; the caller frees it. */
 char *text_printable(const char *text, const char *indent);
 
 /* How many columns text takes, which came from text_printable without line breaks. */
