@@ -141,11 +141,11 @@ static enum error put_batch(struct store_run *run, size_t rows)
         error = put_message(run);
     if (error == OK)
         error = store_log_append(
-            run->store, &(struct log_row){.epoch = EPOCH,
-                                          .first_seq = first,
-                                          .last_seq = run->seq,
-                                          .batch = run->batch,
-                                          .batch_size = rows * (run->text_bytes + DELTA_BYTES)});
+            run->store, &(struct log_entry){.epoch = EPOCH,
+                                            .first_seq = first,
+                                            .last_seq = run->seq,
+                                            .bytes = run->batch,
+                                            .size = rows * (run->text_bytes + DELTA_BYTES)});
     if (error == OK)
         error = store_commit(run->store);
     return error;
@@ -176,7 +176,7 @@ static enum error run_store(struct bench *bench, const char *folder, size_t rows
     run.batch = calloc(rows, run.text_bytes + DELTA_BYTES);
     error = run.batch == NULL ? ERROR_NO_MEMORY : store_begin(run.store);
     if (error == OK)
-        error = store_add_epoch(run.store, &(struct epoch_row){.epoch = EPOCH, .first_seq = 1});
+        error = store_add_epoch(run.store, (struct epoch_start){.epoch = EPOCH, .first_seq = 1});
     if (error == OK)
         error = store_commit(run.store);
     measure_begin(measure, &bench->limit_times, 0, now_ns());

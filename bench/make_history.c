@@ -120,15 +120,15 @@ static void add_message(struct history *history)
 
 static void add_batch(struct history *history)
 {
-    struct log_row row = {.epoch = EPOCH,
-                          .first_seq = history->seq + 1,
-                          .last_seq = history->seq + BATCH,
-                          .batch = history->batch,
-                          .batch_size = sizeof history->batch};
+    struct log_entry row = {.epoch = EPOCH,
+                            .first_seq = history->seq + 1,
+                            .last_seq = history->seq + BATCH,
+                            .bytes = history->batch,
+                            .size = sizeof history->batch};
     size_t deleted;
     must(history, store_begin(history->store));
     if (row.first_seq == 1)
-        must(history, store_add_epoch(history->store, &(struct epoch_row){EPOCH, 1}));
+        must(history, store_add_epoch(history->store, (struct epoch_start){EPOCH, 1}));
     for (int i = 0; i < BATCH; i++)
         add_message(history);
     must(history, store_log_append(history->store, &row));

@@ -115,11 +115,11 @@ static uint64_t write_batch(struct bench *bench, uint64_t count)
     must(bench, store_begin(bench->store), "begin");
     for (uint64_t i = 0; i < count; i++)
         add_message(bench);
-    struct log_row row = {.epoch = 65537,
-                          .first_seq = first,
-                          .last_seq = bench->seq,
-                          .batch = bench->batch,
-                          .batch_size = (size_t)count * (bench->bytes + 48)};
+    struct log_entry row = {.epoch = 65537,
+                            .first_seq = first,
+                            .last_seq = bench->seq,
+                            .bytes = bench->batch,
+                            .size = (size_t)count * (bench->bytes + 48)};
     must(bench, store_log_append(bench->store, &row), "append to the log");
     size_t deleted;
     if (bench->seq > LOG_BATCHES_KEPT * count)

@@ -2,19 +2,20 @@
 /* Replies from the state as it is. */
 #include "chat/chat_internal.h"
 
-static Jackdaw__Position *arena_position(struct arena *arena, uint64_t epoch, uint64_t seq)
+#include "proto/convert.h"
+
+static Jackdaw__Position *arena_position(struct arena *arena, struct log_position position)
 {
-    Jackdaw__Position *position = chat_arena_message(arena, &jackdaw__position__descriptor);
-    if (position != NULL) {
-        position->epoch = epoch;
-        position->seq = seq;
-    }
-    return position;
+    Jackdaw__Position *message = arena_alloc(arena, sizeof *message);
+    if (message != NULL)
+        *message = proto_position_message(position);
+    return message;
 }
 
 static Jackdaw__Position *position_at(const struct chat *chat, struct arena *arena, uint64_t seq)
 {
-    return arena_position(arena, state_epoch_at(&chat->state, seq), seq);
+    return arena_position(
+        arena, (struct log_position){.epoch = store_epoch_at(chat->store, seq), .seq = seq});
 }
 
 static enum error list_own_rooms(const struct account *account, struct arena *arena,
@@ -159,7 +160,7 @@ enum error chat_answer_send(struct chat *chat, struct chat_call *call,
     const struct room *room = state_room(&chat->state, outcome->room);
     reply->number = outcome->number;
     reply->time_ms = outcome->time_ms;
-    reply->position = arena_position(call->arena, outcome->position.epoch, outcome->position.seq);
+    reply->position = arena_position(call->arena, outcome->position);
     reply->room = resolve_conversation_name(chat, room, outcome->room, call->session->account->id,
                                             call->arena);
     return reply->room == NULL || reply->position == NULL ? ERROR_NO_MEMORY : OK;

@@ -68,12 +68,9 @@ static enum error find_session(struct apply *apply, enum uid_rule rule)
     return fits ? OK : ERROR_CORRUPT;
 }
 
-static bool position_follows(const struct state *state, struct position position)
+static bool position_follows(const struct state *state, struct log_position position)
 {
-    if (position.seq <= state->last.seq)
-        return false;
-    return state->epoch_starts_count == 0 ||
-           position.epoch >= state->epoch_starts[state->epoch_starts_count - 1].epoch;
+    return position.seq > state->last.seq && position.epoch >= state->last.epoch;
 }
 
 bool apply_fits_notice(const Jackdaw__Delta *delta)
@@ -85,48 +82,17 @@ bool apply_fits_notice(const Jackdaw__Delta *delta)
            !text_has_unsafe(delta->notice);
 }
 
-enum error chat_pass(struct chat *chat, struct position position)
+enum error chat_pass(struct chat *chat, struct log_position position)
 {
-    struct state *state = &chat->state;
-    if (position.epoch == 0 || !position_follows(state, position))
+    if (position.epoch == 0 || !position_follows(&chat->state, position))
         return ERROR_CORRUPT;
-    const struct epoch_row epoch_start = {.epoch = position.epoch, .first_seq = position.seq};
-    bool is_new = state->epoch_starts_count == 0 ||
-                  position.epoch > state->epoch_starts[state->epoch_starts_count - 1].epoch;
-    if (is_new && !state_add_epoch(state, epoch_start))
-        return ERROR_NO_MEMORY;
-    state->last = position;
+    chat->state.last = position;
     return OK;
 }
 
-/* Before there were clusters an epoch began with a delta of this kind, which such a log still has. */
-#define EPOCH_START_OF_OLD 10
-
-static bool is_epoch_start_of_old(const Jackdaw__Delta *delta)
-{
-    return delta->change_case == JACKDAW__DELTA__CHANGE__NOT_SET &&
-           delta->base.n_unknown_fields == 1 &&
-           delta->base.unknown_fields[0].tag == EPOCH_START_OF_OLD;
-}
-
-static enum error apply_epoch_start_of_old(struct chat *chat, struct position position)
-{
-    const struct state *state = &chat->state;
-    const struct epoch_row epoch_start = {.epoch = position.epoch, .first_seq = position.seq};
-    if (state->epoch_starts_count > 0 &&
-        state->epoch_starts[state->epoch_starts_count - 1].epoch >= position.epoch)
-        return ERROR_CORRUPT;
-    enum error error = chat_pass(chat, position);
-    if (error == OK)
-        error = store_add_epoch(chat->store, &epoch_start);
-    return error == ERROR_INVALID ? ERROR_CORRUPT : error;
-}
-
-enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct position position)
+enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct log_position position)
 {
     struct apply apply = {.chat = chat, .delta = delta, .position = position};
-    if (is_epoch_start_of_old(delta))
-        return apply_epoch_start_of_old(chat, position);
     const struct kind *kind = kind_of(delta);
     if (kind == NULL || !position_follows(&chat->state, position))
         return ERROR_CORRUPT;

@@ -12,7 +12,7 @@
 struct apply {
     struct chat *chat;
     const Jackdaw__Delta *delta;
-    struct position position;
+    struct log_position position;
     struct chat_session *session; /* the session of the request; NULL: none, or it has ended */
     bool is_answered;             /* its outcome was written, or went with its session */
 };

@@ -65,9 +65,9 @@ struct chat_random {
  * owner. */
 struct chat_event {
     Jackdaw__Event__Kind kind;
-    struct position position; /* (0, 0): ephemeral */
-    uint64_t room;            /* 0: concerns accounts, not a room */
-    uint64_t account;         /* who did it */
+    struct log_position position; /* (0, 0): ephemeral */
+    uint64_t room;                /* 0: concerns accounts, not a room */
+    uint64_t account;             /* who did it */
     uint64_t subject;
     uint64_t number;
     uint64_t session;
@@ -86,7 +86,7 @@ struct chat_observer {
     /* The session has ended (logout, replaced, account deleted); called just before it is freed. */
     void (*session_ended)(void *context, struct chat_session *session);
     /* chat_reload has undone what was applied after position. NULL: not called. */
-    void (*reloaded)(void *context, struct position position);
+    void (*reloaded)(void *context, struct log_position position);
 };
 
 /* ---- life ---- */
@@ -157,7 +157,7 @@ void chat_note_delivered(struct chat *chat, struct chat_session *session, uint64
  * epoch this log contains decides, because an unknown epoch may have followed any other. The result
  * is its seq, at most the end of that epoch in this log. If no epoch is known, or for (0, 0), the
  * result is 0. */
-uint64_t chat_common_seq(const struct chat *chat, const struct position *cursor_history,
+uint64_t chat_common_seq(const struct chat *chat, const struct log_position *cursor_history,
                          size_t count);
 
 /* The same of what a request tells; of a longer trail the newest CHAT_CURSOR_HISTORY_MAX count. after may
@@ -272,13 +272,13 @@ bool chat_propose_delivered(struct chat *chat, struct chat_call *call);
  * last one is taken with its own time: it may come from the other side of a partition. Errors: the
  * store's, ERROR_NO_MEMORY, or ERROR_CORRUPT for a delta that contradicts the state (it comes from
  * a peer or a log; never crashes): then roll back and chat_reload. delta: borrowed. */
-enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct position position);
+enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct log_position position);
 
 /* Notes an entry of the log that holds no chat (the list of members, with which every epoch
  * begins). The next delta comes after it, and its epoch, if new, begins there. The caller adds the
  * epoch to the store (store_add_epoch) in the same transaction. ERROR_CORRUPT: the position does
  * not ascend; ERROR_NO_MEMORY. */
-enum error chat_pass(struct chat *chat, struct position position);
+enum error chat_pass(struct chat *chat, struct log_position position);
 
 /* ---- merging ----
  *
@@ -339,7 +339,7 @@ struct chat_outcome {
     const char *text;
     uint64_t room;
     uint64_t number;
-    struct position position;
+    struct log_position position;
     uint64_t time_ms;
     bool created; /* JoinRoom made the room */
 };
@@ -393,8 +393,8 @@ enum error chat_set_typing(struct chat *chat, struct chat_call *call,
 struct chat_page {
     struct chat_event *events;
     size_t count;
-    struct position next; /* Receive: the page is complete up to here */
-    bool more;            /* there is more to read */
+    struct log_position next; /* Receive: the page is complete up to here */
+    bool more;                /* there is more to read */
 };
 
 /* A plan for chat_read, made by a chat_plan_*; self-contained (no pointer into the chat). Parts in

@@ -2,35 +2,18 @@
 /* Delivered and undelivered events of devices. */
 #include "chat/chat_internal.h"
 
+#include "proto/convert.h"
+
 #define ACCOUNTS_PER_DELTA 256
 
-/* The start of an epoch; NULL: the epoch wrote no entry of this log. */
-static const struct epoch_row *epoch_start_of(const struct state *state, uint64_t epoch)
-{
-    size_t at = state->epoch_starts_count;
-    while (at > 0 && state->epoch_starts[at - 1].epoch > epoch)
-        at--;
-    return at > 0 && state->epoch_starts[at - 1].epoch == epoch ? &state->epoch_starts[at - 1]
-                                                                : NULL;
-}
-
-/* Where the epoch's part of the log ends. */
-static uint64_t end_of(const struct state *state, const struct epoch_row *epoch_start)
-{
-    bool is_last = epoch_start == &state->epoch_starts[state->epoch_starts_count - 1];
-    return is_last ? state->last.seq : epoch_start[1].first_seq - 1;
-}
-
-uint64_t chat_common_seq(const struct chat *chat, const struct position *cursor_history,
+uint64_t chat_common_seq(const struct chat *chat, const struct log_position *cursor_history,
                          size_t count)
 {
-    const struct state *state = &chat->state;
     for (size_t i = 0; i < count; i++) {
-        const struct epoch_row *epoch_start = epoch_start_of(state, cursor_history[i].epoch);
-        if (epoch_start == NULL)
-            continue;
-        uint64_t end = end_of(state, epoch_start);
-        return cursor_history[i].seq < end ? cursor_history[i].seq : end;
+        struct log_position end = epoch_history_end(store_epochs(chat->store),
+                                                    cursor_history[i].epoch, chat->state.last.seq);
+        if (end.epoch != 0)
+            return cursor_history[i].seq < end.seq ? cursor_history[i].seq : end.seq;
     }
     return 0;
 }
@@ -38,22 +21,18 @@ uint64_t chat_common_seq(const struct chat *chat, const struct position *cursor_
 uint64_t chat_common_seq_of(const struct chat *chat, const Jackdaw__Position *after,
                             Jackdaw__Position *const *cursor_history, size_t count)
 {
-    struct position positions[1 + CHAT_CURSOR_HISTORY_MAX];
+    struct log_position positions[1 + CHAT_CURSOR_HISTORY_MAX];
     size_t used = 0;
     if (after != NULL)
-        positions[used++] = (struct position){after->epoch, after->seq};
+        positions[used++] = proto_position(after);
     for (size_t i = 0; i < count && i < CHAT_CURSOR_HISTORY_MAX; i++)
-        positions[used++] = (struct position){cursor_history[i]->epoch, cursor_history[i]->seq};
+        positions[used++] = proto_position(cursor_history[i]);
     return chat_common_seq(chat, positions, used);
 }
 
 bool chat_is_behind(const struct chat *chat, const Jackdaw__Position *cursor)
 {
-    const struct state *state = &chat->state;
-    uint64_t newest = state->epoch_starts_count == 0
-                          ? 0
-                          : state->epoch_starts[state->epoch_starts_count - 1].epoch;
-    return cursor != NULL && cursor->epoch > newest;
+    return cursor != NULL && cursor->epoch > chat->state.last.epoch;
 }
 
 void chat_note_delivered(struct chat *chat, struct chat_session *session, uint64_t seq)

@@ -44,7 +44,7 @@ enum error chat_event_fill(struct chat *chat, const struct chat_event *event, ui
     out->seq = event->position.seq;
     out->epoch = event->position.epoch;
     if (out->epoch == 0 && out->seq != 0)
-        out->epoch = state_epoch_at(&chat->state, out->seq);
+        out->epoch = store_epoch_at(chat->store, out->seq);
     out->number = event->number;
     out->session = event->session;
     out->request = event->request;

@@ -32,12 +32,6 @@ static void see_time(const struct load *load, uint64_t time_ms)
         load->state->last_time_ms = time_ms;
 }
 
-static enum error load_epoch_start(void *context, const struct epoch_row *row)
-{
-    const struct load *load = context;
-    return state_add_epoch(load->state, *row) ? OK : no_memory(load);
-}
-
 static enum error load_account(void *context, const struct account_row *row)
 {
     const struct load *load = context;
@@ -140,19 +134,19 @@ struct last_chat_search {
 };
 
 /* A batch tells its own place. */
-static bool is_batch_of(const Jackdaw__Batch *batch, const struct log_row *row)
+static bool is_batch_of(const Jackdaw__Batch *batch, const struct log_entry *row)
 {
     return batch != NULL && batch->epoch == row->epoch && batch->first_seq == row->first_seq &&
            batch->n_deltas > 0 && batch->n_deltas - 1 == row->last_seq - row->first_seq;
 }
 
-static enum error look_back(void *context, const struct log_row *row)
+static enum error look_back(void *context, const struct log_entry *row)
 {
     struct last_chat_search *back = context;
     back->seq = row->first_seq - 1;
-    if (row->kind != LOG_CHAT)
+    if (row->kind != LOG_ENTRY_CHAT)
         return ERROR_CANCELLED;
-    Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, row->batch_size, row->batch);
+    Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, row->size, row->bytes);
     if (is_batch_of(batch, row)) {
         back->seq = 0;
         for (size_t i = 0; i < batch->n_deltas; i++)
@@ -192,9 +186,7 @@ enum error load_state(struct state *state, struct store *store, struct error_tex
     struct load load = {.state = state, .why = why != NULL ? why : &nothing};
     load.why->text[0] = '\0';
     state->last = store_position(store);
-    enum error error = store_each_epoch(store, load_epoch_start, &load);
-    if (error == OK)
-        error = store_each_account(store, load_account, &load);
+    enum error error = store_each_account(store, load_account, &load);
     if (error == OK)
         error = store_each_session(store, load_session, &load);
     if (error == OK)

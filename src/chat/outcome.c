@@ -49,7 +49,7 @@ enum error chat_outcome_of(struct chat *chat, const struct chat_session *session
     }
     if (error != OK)
         return error;
-    copy.out.position.epoch = state_epoch_at(&chat->state, copy.out.position.seq);
+    copy.out.position.epoch = store_epoch_at(chat->store, copy.out.position.seq);
     *out = copy.out;
     return OK;
 }

@@ -57,21 +57,22 @@ static bool add_ranges(const struct account *account, struct arena *arena, uint6
     return true;
 }
 
-static bool add_epoch_starts(const struct state *state, struct arena *arena, uint64_t after_seq,
-                             struct chat_plan *plan)
+/* From the last epoch that begins at or before after_seq to the last one that begins by until_seq. */
+static bool add_epochs(const struct chat *chat, struct arena *arena, uint64_t after_seq,
+                       struct chat_plan *plan)
 {
-    size_t end = state->epoch_starts_count;
-    while (end > 0 && state->epoch_starts[end - 1].first_seq > plan->until_seq)
+    struct epoch_history all = store_epochs(chat->store);
+    size_t end = all.count;
+    while (end > 0 && all.starts[end - 1].first_seq > plan->until_seq)
         end--;
     size_t first = end;
-    while (first > 0 && state->epoch_starts[first - 1].first_seq > after_seq)
+    while (first > 0 && all.starts[first - 1].first_seq > after_seq)
         first--;
     if (first > 0)
         first--;
-    plan->epoch_starts_count = end - first;
-    plan->epoch_starts =
-        arena_copy(arena, state->epoch_starts + first, (end - first) * sizeof *plan->epoch_starts);
-    return plan->epoch_starts != NULL;
+    plan->epochs.count = end - first;
+    plan->epochs.starts = arena_copy(arena, all.starts + first, (end - first) * sizeof *all.starts);
+    return plan->epochs.starts != NULL;
 }
 
 enum error chat_plan_receive(struct chat *chat, struct chat_call *call, uint64_t after_seq,
@@ -85,7 +86,7 @@ enum error chat_plan_receive(struct chat *chat, struct chat_call *call, uint64_t
     plan->viewer = account->id;
     plan->until_seq = until_seq > after_seq ? until_seq : after_seq;
     if (!add_ranges(account, call->arena, after_seq, plan) ||
-        !add_epoch_starts(&chat->state, call->arena, after_seq, plan))
+        !add_epochs(chat, call->arena, after_seq, plan))
         return ERROR_NO_MEMORY;
     *out = plan;
     return OK;
@@ -248,14 +249,6 @@ static bool add_piece(struct pieces *pieces, const struct chat_event *event, siz
     return true;
 }
 
-static uint64_t epoch_of(const struct chat_plan *plan, uint64_t seq)
-{
-    size_t at = plan->epoch_starts_count;
-    while (at > 0 && plan->epoch_starts[at - 1].first_seq > seq)
-        at--;
-    return at == 0 ? 0 : plan->epoch_starts[at - 1].epoch;
-}
-
 /* Whether this room alone has enough for a page. */
 static bool is_full(const struct gather *gather)
 {
@@ -279,7 +272,7 @@ static enum error gather_row(void *context, const struct timeline_row *row)
     }
     if (!event_is_for(row, gather->plan->viewer))
         return OK;
-    struct chat_event event = event_of_row(row, epoch_of(gather->plan, row->seq));
+    struct chat_event event = event_of_row(row, epoch_history_at(gather->plan->epochs, row->seq));
     if (!add_piece(&gather->fresh, &event, row->text_size))
         return ERROR_NO_MEMORY;
     gather->fresh_bytes += row->text_size + EVENT_OVERHEAD_BYTES;
@@ -387,7 +380,7 @@ static enum error read_receive(const struct chat_plan *plan, struct store *store
         *page = (struct chat_page){
             .events = events,
             .count = pieces.count,
-            .next = {.epoch = epoch_of(plan, next), .seq = next},
+            .next = {.epoch = epoch_history_at(plan->epochs, next), .seq = next},
             .more = gather.more,
         };
     release(&gather.fresh);

@@ -27,9 +27,8 @@ struct chat_plan {
     uint64_t until_seq;
     struct plan_range *ranges;
     size_t ranges_count;
-    /* The is the master that wrote (after_seq, until_seq]: a reader's own may be older than the plan. */
-    struct epoch_row *epoch_starts;
-    size_t epoch_starts_count;
+    /* The epochs that wrote (after_seq, until_seq]: a reader's own may be older than the plan. */
+    struct epoch_history epochs;
 };
 
 #endif

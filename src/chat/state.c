@@ -52,7 +52,6 @@ void state_release(struct state *state)
     }
     name_index_release(&state->accounts);
     name_index_release(&state->rooms);
-    free(state->epoch_starts);
     *state = (struct state){.accounts_by_id = NULL};
 }
 
@@ -337,35 +336,4 @@ static int compare_ended(const struct chat_session *left, const struct chat_sess
 void state_sort_ended(struct state *state)
 {
     HASH_SRT(by_ended, state->sessions_ended, compare_ended);
-}
-
-/* ---- is the master ---- */
-
-bool state_add_epoch(struct state *state, struct epoch_row epoch_start)
-{
-    if (state->epoch_starts_count == state->epoch_starts_capacity) {
-        size_t capacity = state->epoch_starts_capacity == 0 ? 8 : state->epoch_starts_capacity * 2;
-        struct epoch_row *epoch_starts =
-            reallocarray(state->epoch_starts, capacity, sizeof *epoch_starts);
-        if (epoch_starts == NULL)
-            return false;
-        state->epoch_starts = epoch_starts;
-        state->epoch_starts_capacity = capacity;
-    }
-    state->epoch_starts[state->epoch_starts_count++] = epoch_start;
-    return true;
-}
-
-uint64_t state_epoch_at(const struct state *state, uint64_t seq)
-{
-    size_t low = 0;
-    size_t high = state->epoch_starts_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (state->epoch_starts[middle].first_seq <= seq)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low == 0 ? 0 : state->epoch_starts[low - 1].epoch;
 }

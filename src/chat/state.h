@@ -119,12 +119,9 @@ struct state {
     struct room *rooms_by_id;
     struct room *rooms_by_name;
     struct room *rooms_by_pair;
-    struct name_index rooms; /* rooms with a name */
-    struct epoch_row *epoch_starts;
-    size_t epoch_starts_count;
-    size_t epoch_starts_capacity;
-    struct position last;  /* of the last delta applied */
-    uint64_t last_time_ms; /* of the last delta that is not late */
+    struct name_index rooms;  /* rooms with a name */
+    struct log_position last; /* of the last delta applied */
+    uint64_t last_time_ms;    /* of the last delta that is not late */
     uint64_t mark;
     uint8_t hash_key[16]; /* names are chosen by users: they are hashed with a secret */
 };
@@ -220,11 +217,5 @@ struct member *state_oldest_past_membership(const struct account *account);
 
 /* After loading: brings every name index into order. */
 void state_sort(struct state *state);
-
-/* ---- is the master ---- */
-
-bool state_add_epoch(struct state *state, struct epoch_row epoch_start);
-/* The epoch that wrote seq; 0: none did. */
-uint64_t state_epoch_at(const struct state *state, uint64_t seq);
 
 #endif

@@ -29,20 +29,6 @@ uint32_t client_random32(struct client *client)
     return value;
 }
 
-struct position position_of(const Jackdaw__Position *position)
-{
-    if (position == NULL)
-        return (struct position){.epoch = 0};
-    return (struct position){.epoch = position->epoch, .seq = position->seq};
-}
-
-int position_compare(struct position left, struct position right)
-{
-    if (left.epoch != right.epoch)
-        return left.epoch < right.epoch ? -1 : 1;
-    return (left.seq > right.seq) - (left.seq < right.seq);
-}
-
 void client_init_stub(struct client *client, struct rpc_stub *stub, uint32_t timeout_ms)
 {
     rpc_stub_init(stub, client->current->channel, &jackdaw__chat__descriptor);

@@ -21,6 +21,7 @@
 #include "client/dedup.h"
 #include "client/histogram.h"
 #include "client/servers.h"
+#include "proto/convert.h"
 #include "rpc/channel.h"
 
 #define CLIENT_TOKEN_BYTES 32
@@ -48,11 +49,6 @@
 #define CLIENT_ACTIVE_MS 30000u /* after anything was sent or told, silence is noticed faster: */
 #define CLIENT_PROBE_ACTIVE_MS 500u
 #define CLIENT_PROBE_MS 2000u /* silent so long with a slow call under way: ask for Info */
-
-struct position {
-    uint64_t epoch;
-    uint64_t seq;
-};
 
 /* A connection to one server. */
 struct connection {
@@ -138,8 +134,8 @@ struct heartbeat {
     uint64_t call_id;
     uint64_t sent_us;
     uint64_t due_us;
-    struct position cursor; /* at the last answer that told of undelivered messages */
-    bool stuck;             /* ... if it did */
+    struct log_position cursor; /* at the last answer that told of undelivered messages */
+    bool stuck;                 /* ... if it did */
 };
 
 struct stream {
@@ -148,9 +144,9 @@ struct stream {
     bool open;
     bool ignored; /* the closure that is about to run means nothing */
     uint64_t call_id;
-    struct position cursor;
+    struct log_position cursor;
     /* Where the cursor was when it left each earlier epoch, newest first. */
-    struct position cursor_history[CLIENT_CURSOR_HISTORY_MAX];
+    struct log_position cursor_history[CLIENT_CURSOR_HISTORY_MAX];
     size_t cursor_history_count;
     bool cursor_reset; /* at least once in this session */
     uint32_t pages;    /* since credits were last given */
@@ -222,7 +218,7 @@ struct client {
     struct stream stream;
     uint32_t message_bytes;
     uint64_t highest_epoch;
-    struct position sent;
+    struct log_position sent;
 
     struct client_stats stats; /* but for what is computed */
     struct histogram latency;
@@ -253,8 +249,6 @@ void client_wake_at(struct client *client, uint64_t at_us);
 bool client_is_over(struct client *client, uint64_t since_us, uint32_t ms);
 uint32_t client_random32(struct client *client);
 void client_init_stub(struct client *client, struct rpc_stub *stub, uint32_t timeout_ms);
-struct position position_of(const Jackdaw__Position *position);
-int position_compare(struct position left, struct position right);
 
 /* ---- calls.c ---- */
 const struct call_kind *call_kind_of(enum client_call call);
@@ -350,7 +344,7 @@ bool session_may_be_late(struct client *client);
 void heartbeat_tick(struct client *client);
 
 /* ---- stream.c ---- */
-void stream_start(struct client *client, struct position cursor);
+void stream_start(struct client *client, struct log_position cursor);
 void stream_stop(struct client *client);
 /* Opens it now, if it is due later. */
 void stream_hurry(struct client *client);

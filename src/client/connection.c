@@ -158,7 +158,7 @@ static void use_info(struct client *client, const Jackdaw__InfoReply *reply, boo
     client->last_seen_us = client->now_us;
     if (reply->limits != NULL)
         client->message_bytes = reply->limits->message_bytes;
-    uint64_t epoch = position_of(reply->position).epoch;
+    uint64_t epoch = proto_position(reply->position).epoch;
     if (epoch > client->highest_epoch) {
         client->highest_epoch = epoch;
         client->session.confirmed = false;
@@ -198,7 +198,7 @@ static void on_info(const ProtobufCMessage *message, void *closure_data)
     connection->answered = true;
     connection->master = reply->master;
     connection->server_id = reply->server_id;
-    connection->epoch = position_of(reply->position).epoch;
+    connection->epoch = proto_position(reply->position).epoch;
     if (client->first_answer_us == 0)
         client->first_answer_us = client->now_us;
     connection->round_trip_us = client->now_us - connection->asked_us;

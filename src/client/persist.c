@@ -470,10 +470,10 @@ static enum error load_read_position(struct client *client,
     struct stream *stream = &client->stream;
     if (record->after == NULL || record->n_cursor_history > CLIENT_CURSOR_HISTORY_MAX)
         return ERROR_CORRUPT;
-    stream->cursor = position_of(record->after);
+    stream->cursor = proto_position(record->after);
     stream->cursor_history_count = record->n_cursor_history;
     for (size_t i = 0; i < record->n_cursor_history; i++)
-        stream->cursor_history[i] = position_of(record->cursor_history[i]);
+        stream->cursor_history[i] = proto_position(record->cursor_history[i]);
     if (stream->cursor.epoch > client->highest_epoch)
         client->highest_epoch = stream->cursor.epoch;
     return OK;

@@ -183,7 +183,7 @@ static void note_positions(struct request *request, const ProtobufCMessage *repl
     struct client *client = request->client;
     if (request->call != CLIENT_SEND || request->answered)
         return;
-    client->sent = position_of(((const Jackdaw__SendReply *)reply)->position);
+    client->sent = proto_position(((const Jackdaw__SendReply *)reply)->position);
     if (client->sent.epoch > client->highest_epoch)
         client->highest_epoch = client->sent.epoch;
 }

@@ -58,10 +58,10 @@ void session_began(struct client *client, const struct request *request,
     if (session->name != NULL && strcmp(session->name, reply->name) != 0)
         dedup_clear(&client->stream.dedup); /* reported to another account */
     set_name(session, reply->name);
-    client->sent = (struct position){.epoch = 0};
+    client->sent = (struct log_position){.epoch = 0};
     client->heartbeat.stuck = false;
     client->heartbeat.due_us = client->now_us + (uint64_t)CLIENT_HEARTBEAT_MS * 1000;
-    stream_start(client, position_of(reply->position));
+    stream_start(client, proto_position(reply->position));
     persist_session(client);
 }
 
@@ -165,9 +165,9 @@ void session_lost(struct client *client, enum status status, const char *text)
 static void compare_cursors(struct client *client, const Jackdaw__HeartbeatReply *reply)
 {
     struct heartbeat *heartbeat = &client->heartbeat;
-    struct position cursor = client->stream.cursor;
+    struct log_position cursor = client->stream.cursor;
     bool waiting = reply->n_undelivered > 0;
-    if (waiting && heartbeat->stuck && position_compare(cursor, heartbeat->cursor) == 0) {
+    if (waiting && heartbeat->stuck && log_position_compare(cursor, heartbeat->cursor) == 0) {
         client->stats.gaps++;
         stream_restart(client);
         waiting = false;

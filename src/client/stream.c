@@ -33,7 +33,7 @@ static void close_stream(struct client *client)
 
 /* ---- where we are ---- */
 
-static void leave_epoch(struct stream *stream, struct position last)
+static void leave_epoch(struct stream *stream, struct log_position last)
 {
     if (last.epoch == 0)
         return;
@@ -47,7 +47,7 @@ static void leave_epoch(struct stream *stream, struct position last)
 }
 
 /* Events after `to` are void. */
-static void rewind_to(struct stream *stream, struct position to)
+static void rewind_to(struct stream *stream, struct log_position to)
 {
     size_t gone = 0;
     while (gone < stream->cursor_history_count && stream->cursor_history[gone].epoch >= to.epoch)
@@ -59,20 +59,13 @@ static void rewind_to(struct stream *stream, struct position to)
     stream->cursor_reset = true;
 }
 
-static void set_position(Jackdaw__Position *out, struct position position)
-{
-    jackdaw__position__init(out);
-    out->epoch = position.epoch;
-    out->seq = position.seq;
-}
-
 void stream_read_position(const struct client *client, struct read_position *read_position)
 {
     const struct stream *stream = &client->stream;
-    set_position(&read_position->after, stream->cursor);
+    read_position->after = proto_position_message(stream->cursor);
     read_position->count = stream->cursor_history_count;
     for (size_t i = 0; i < read_position->count; i++) {
-        set_position(&read_position->cursor_history[i], stream->cursor_history[i]);
+        read_position->cursor_history[i] = proto_position_message(stream->cursor_history[i]);
         read_position->list[i] = &read_position->cursor_history[i];
     }
 }
@@ -134,23 +127,24 @@ static void report_cursor_reset(struct client *client)
 static bool follows(struct client *client, const Jackdaw__ReceiveReply *page)
 {
     struct stream *stream = &client->stream;
-    struct position after = position_of(page->after);
-    struct position next = position_of(page->next);
+    struct log_position after = proto_position(page->after);
+    struct log_position next = proto_position(page->next);
     if (page->cursor_reset && after.seq < stream->cursor.seq)
         report_cursor_reset(client);
     if (page->cursor_reset)
         rewind_to(stream, after);
-    return after.seq == stream->cursor.seq && position_compare(next, after) >= 0;
+    return after.seq == stream->cursor.seq && log_position_compare(next, after) >= 0;
 }
 
 /* at: how far the page has been read. */
-static void follow_event(struct stream *stream, struct position *at, const Jackdaw__Event *event)
+static void follow_event(struct stream *stream, struct log_position *at,
+                         const Jackdaw__Event *event)
 {
     if (event->epoch == 0)
         return;
     if (event->epoch > at->epoch)
         leave_epoch(stream, *at);
-    *at = (struct position){.epoch = event->epoch, .seq = event->seq};
+    *at = (struct log_position){.epoch = event->epoch, .seq = event->seq};
 }
 
 static void handle_page(struct client *client, const Jackdaw__ReceiveReply *page)
@@ -167,8 +161,8 @@ static void handle_page(struct client *client, const Jackdaw__ReceiveReply *page
     }
     if (page->n_events > 0)
         backoff_clear(&stream->backoff);
-    struct position next = position_of(page->next);
-    struct position at = stream->cursor;
+    struct log_position next = proto_position(page->next);
+    struct log_position at = stream->cursor;
     for (size_t i = 0; i < page->n_events; i++) {
         tell(client, page->events[i]);
         if (client->session.id != session)
@@ -266,7 +260,7 @@ void client_stream_tick(struct client *client)
         client_wake_at(client, stream->open_at_us);
 }
 
-void stream_start(struct client *client, struct position cursor)
+void stream_start(struct client *client, struct log_position cursor)
 {
     stream_stop(client);
     client->stream.cursor = cursor;
@@ -290,7 +284,7 @@ void stream_restart(struct client *client)
 void stream_stop(struct client *client)
 {
     close_stream(client);
-    client->stream.cursor = (struct position){.epoch = 0};
+    client->stream.cursor = (struct log_position){.epoch = 0};
     client->stream.cursor_history_count = 0;
     client->stream.cursor_reset = false;
     backoff_clear(&client->stream.backoff);

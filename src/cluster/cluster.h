@@ -40,7 +40,7 @@ struct cluster_observer {
     /* A snapshot is about to replace the database: readers stop and close their views. replaced:
      * readers open the database again and read all events after position anew. */
     void (*replacing)(void *context);
-    void (*replaced)(void *context, struct store *store, struct position position);
+    void (*replaced)(void *context, struct store *store, struct log_position position);
     /* This server is the master, and the members have changed: a sentence for those who use the chat.
      * has_begun: its epoch begins with that, so that they come only now. */
     void (*notice)(void *context, const char *sentence, bool has_begun);

@@ -15,11 +15,11 @@
 /* The entry that has ended this server's process twice, unless it is in the log by now. */
 static void describe_avoid(struct cluster *cluster, struct replica_state *state)
 {
-    struct position poison;
+    struct log_position poison;
     if (cluster->note == NULL || !crash_note_poison(cluster->note, &poison) ||
         poison.seq <= state->last.seq)
         return;
-    state->avoid = (struct replica_position){.epoch = poison.epoch, .seq = poison.seq};
+    state->avoid = poison;
     if (!cluster->has_poison_entry)
         log_error("cluster", "poison_entry", log_number("epoch", poison.epoch),
                   log_number("seq", poison.seq),
@@ -73,23 +73,13 @@ static enum error persist(struct cluster *cluster, const struct replica_action *
     return error;
 }
 
-static enum error append(struct cluster *cluster, const struct replica_batch *batch)
+static enum error append(struct cluster *cluster, const struct log_entry *entry)
 {
-    static const uint8_t unknown[STORE_DIGEST_BYTES];
-    bool is_known = memcmp(batch->digest, unknown, sizeof unknown) != 0;
-    struct commit_log_entry entry = {
-        .kind = batch->kind == REPLICA_MEMBERS ? LOG_MEMBERS : LOG_CHAT,
-        .first = {.epoch = batch->epoch, .seq = batch->first_seq},
-        .last_seq = batch->last_seq,
-        .bytes = batch->bytes,
-        .size = batch->size,
-        .digest = is_known ? batch->digest : NULL,
-    };
-    if (batch->kind == REPLICA_MEMBERS)
+    if (entry->kind == LOG_ENTRY_MEMBERS)
         cluster->members_changed = true;
-    enum error error = commit_log_append(cluster->commit_log, &entry);
+    enum error error = commit_log_append(cluster->commit_log, entry);
     if (error == OK && replica_role(cluster->replica) == REPLICA_MASTER)
-        cluster_remember(cluster, &entry);
+        cluster_remember(cluster, entry);
     return error;
 }
 
@@ -125,7 +115,7 @@ static enum error set_free(struct cluster *cluster)
     return error;
 }
 
-static enum error exchange(struct cluster *cluster, struct position common)
+static enum error exchange(struct cluster *cluster, struct log_position common)
 {
     enum error error = set_free(cluster);
     struct error_text why = {""};
@@ -155,7 +145,7 @@ static void fall_back(struct cluster *cluster)
 }
 
 /* The entries after `common` become orphans; the log may have outgrown its bound since. */
-static void tell_outgrown(const struct cluster *cluster, struct position common)
+static void tell_outgrown(const struct cluster *cluster, struct log_position common)
 {
     uint64_t first = store_log_first(cluster->store);
     if (store_position(cluster->store).seq > common.seq && first > common.seq + 1)
@@ -164,7 +154,7 @@ static void tell_outgrown(const struct cluster *cluster, struct position common)
                   log_string("hint", "entries that only this server had are no longer in the log"));
 }
 
-static void install(struct cluster *cluster, struct replica_position position)
+static void install(struct cluster *cluster, struct log_position common)
 {
     enum error found;
     if (!snapshots_check_received(cluster->snapshots, &found))
@@ -174,7 +164,6 @@ static void install(struct cluster *cluster, struct replica_position position)
         fall_back(cluster);
         return;
     }
-    struct position common = {.epoch = position.epoch, .seq = position.seq};
     tell_outgrown(cluster, common);
     bool is_installed = exchange(cluster, common) == OK;
     if (!is_installed)
@@ -233,10 +222,10 @@ static void publish(struct cluster *cluster, const struct replica_message *messa
     if (stats.subscribers == 0)
         return;
     struct replica_message copy = *message;
-    struct replica_batch batch = *message->batches;
+    struct log_entry batch = *message->batches;
     const struct entry_queue_item *newest = cluster->entry_cache.last;
-    if (newest != NULL && newest->entry.last_seq == batch.last_seq && newest->entry.digest != NULL)
-        memcpy(batch.digest, newest->digest, sizeof batch.digest);
+    if (newest != NULL && newest->entry.last_seq == batch.last_seq)
+        memcpy(batch.digest, newest->entry.digest, sizeof batch.digest);
     copy.batches = &batch;
     struct arena arena;
     arena_init(&arena, batch.size + 65536);
@@ -315,7 +304,7 @@ static enum error carry_out(struct cluster *cluster, const struct replica_action
     case REPLICA_DO_PERSIST:
         return persist(cluster, action);
     case REPLICA_DO_APPEND:
-        return append(cluster, &action->batch);
+        return append(cluster, &action->entry);
     case REPLICA_DO_SEND:
         send(cluster, action->message);
         break;

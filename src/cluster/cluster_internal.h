@@ -28,7 +28,7 @@ struct orphan_transfer {
 
 /* An orphan that ended a child process in which it was tried. */
 struct poison {
-    struct position at;
+    struct log_position at;
     unsigned deaths; /* 0: a free place */
 };
 
@@ -143,7 +143,7 @@ struct cluster_log_needs {
  * Otherwise its receiver would need another copy at once, and so on under load. If there is more
  * log than went into the copy, a new copy is better: twice as large, it has twice the time. */
 uint64_t cluster_prune_before(const struct cluster_log_needs *kept);
-void cluster_remember(struct cluster *cluster, const struct commit_log_entry *entry);
+void cluster_remember(struct cluster *cluster, const struct log_entry *entry);
 void cluster_clear_entry_cache(struct cluster *cluster);
 /* Adds batches after message->position; in cluster->arena. */
 void cluster_fill_entries(struct cluster *cluster, struct replica_message *message);

@@ -43,14 +43,11 @@ uint64_t cluster_prune_before(const struct cluster_log_needs *kept)
 
 /* ---- recent entries ---- */
 
-void cluster_remember(struct cluster *cluster, const struct commit_log_entry *entry)
+void cluster_remember(struct cluster *cluster, const struct log_entry *entry)
 {
-    struct commit_log_entry copy = *entry;
-    uint8_t digest[STORE_DIGEST_BYTES];
-    if (entry->kind == LOG_CHAT && store_position(cluster->store).seq == entry->last_seq) {
-        store_digest(cluster->store, digest);
-        copy.digest = digest;
-    }
+    struct log_entry copy = *entry;
+    if (entry->kind == LOG_ENTRY_CHAT && store_position(cluster->store).seq == entry->last_seq)
+        store_digest(cluster->store, copy.digest);
     if (entry_queue_push(&cluster->entry_cache, &copy) != OK) {
         cluster_clear_entry_cache(cluster); /* without a hole */
         return;
@@ -69,7 +66,7 @@ void cluster_clear_entry_cache(struct cluster *cluster)
 
 struct page {
     struct arena *arena;
-    struct replica_batch *batches; /* REPLICA_ENTRIES_MAX places */
+    struct log_entry *batches; /* REPLICA_ENTRIES_MAX places */
     size_t count;
     size_t bytes;
     size_t most_bytes;
@@ -81,7 +78,7 @@ static bool is_full(const struct page *page)
     return page->count == REPLICA_ENTRIES_MAX || page->bytes >= page->most_bytes;
 }
 
-static enum error add_batch(struct page *page, const struct replica_batch *batch)
+static enum error add_batch(struct page *page, const struct log_entry *batch)
 {
     const uint8_t *copy = arena_copy(page->arena, batch->bytes, batch->size);
     if (copy == NULL)
@@ -97,46 +94,23 @@ static enum error add_batch(struct page *page, const struct replica_batch *batch
 static void add_to_entry_cache(struct cluster *cluster, struct page *page)
 {
     for (const struct entry_queue_item *each = cluster->entry_cache.first;
-         each != NULL && !is_full(page); each = each->next) {
-        const struct commit_log_entry *entry = &each->entry;
-        if (entry->first.seq != page->next_seq)
-            continue;
-        struct replica_batch batch = {
-            .kind = entry->kind == LOG_MEMBERS ? REPLICA_MEMBERS : REPLICA_CHAT,
-            .epoch = entry->first.epoch,
-            .first_seq = entry->first.seq,
-            .last_seq = entry->last_seq,
-            .bytes = entry->bytes,
-            .size = entry->size,
-        };
-        if (entry->digest != NULL)
-            memcpy(batch.digest, entry->digest, sizeof batch.digest);
-        if (add_batch(page, &batch) != OK)
+         each != NULL && !is_full(page); each = each->next)
+        if (each->entry.first_seq == page->next_seq && add_batch(page, &each->entry) != OK)
             return;
-    }
 }
 
-static enum error add_row(void *context, const struct log_row *row)
+static enum error add_row(void *context, const struct log_entry *entry)
 {
     struct page *page = context;
     if (is_full(page))
         return ERROR_FULL; /* ends the visit */
-    struct replica_batch batch = {
-        .kind = row->kind == LOG_MEMBERS ? REPLICA_MEMBERS : REPLICA_CHAT,
-        .epoch = row->epoch,
-        .first_seq = row->first_seq,
-        .last_seq = row->last_seq,
-        .bytes = row->batch,
-        .size = row->batch_size,
-    };
-    memcpy(batch.digest, row->digest, sizeof batch.digest);
-    return row->first_seq == page->next_seq ? add_batch(page, &batch) : ERROR_NOT_FOUND;
+    return entry->first_seq == page->next_seq ? add_batch(page, entry) : ERROR_NOT_FOUND;
 }
 
 static bool is_in_entry_cache(const struct cluster *cluster, uint64_t seq)
 {
     const struct entry_queue_item *first = cluster->entry_cache.first;
-    return first != NULL && seq >= first->entry.first.seq;
+    return first != NULL && seq >= first->entry.first_seq;
 }
 
 void cluster_fill_entries(struct cluster *cluster, struct replica_message *message)
@@ -166,21 +140,14 @@ struct orphan_page {
     uint64_t last;
 };
 
-static enum error add_orphan(void *context, const struct orphan_row *row)
+static enum error add_orphan(void *context, uint64_t id, const struct log_entry *entry)
 {
     struct orphan_page *offered = context;
     if (is_full(&offered->page))
         return ERROR_FULL;
-    enum error error = add_batch(&offered->page, &(struct replica_batch){
-                                                     .kind = REPLICA_CHAT,
-                                                     .epoch = row->epoch,
-                                                     .first_seq = row->first_seq,
-                                                     .last_seq = row->last_seq,
-                                                     .bytes = row->batch,
-                                                     .size = row->batch_size,
-                                                 });
+    enum error error = add_batch(&offered->page, entry);
     if (error == OK)
-        offered->last = row->id;
+        offered->last = id;
     return error;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/log_pace.h"
 #include "cluster/trial.h"
+#include "proto/convert.h"
 
 #include <string.h>
 
@@ -75,20 +76,11 @@ void cluster_note_orphan_transfer(struct cluster *cluster, const struct replica_
     if (orphan_transfer == NULL)
         return;
     orphan_transfer->orphan = from->orphan;
-    for (size_t i = 0; i < from->batches_count; i++) {
-        const struct replica_batch *batch = &from->batches[i];
-        struct commit_log_entry entry = {
-            .kind = LOG_CHAT,
-            .first = {.epoch = batch->epoch, .seq = batch->first_seq},
-            .last_seq = batch->last_seq,
-            .bytes = batch->bytes,
-            .size = batch->size,
-        };
-        if (entry_queue_push(&orphan_transfer->entries, &entry) != OK) {
+    for (size_t i = 0; i < from->batches_count; i++)
+        if (entry_queue_push(&orphan_transfer->entries, &from->batches[i]) != OK) {
             forget(cluster, cluster->orphan_transfers_count - 1); /* it comes again */
             return;
         }
-    }
 }
 
 /* ---- waiting ---- */
@@ -150,7 +142,7 @@ static void note_wait(struct cluster *cluster, uint16_t node, const struct tally
 #define DEATHS_TO_REFUSE 2
 #define UNKNOWNS_MAX 5 /* then a orphan transfer is taken untried: it must not wait for ever */
 
-static struct poison *poison_at(struct cluster *cluster, struct position at)
+static struct poison *poison_at(struct cluster *cluster, struct log_position at)
 {
     for (size_t i = 0; i < POISONS_MAX; i++) {
         struct poison *poison = &cluster->poisons[i];
@@ -172,7 +164,7 @@ static void note_death(struct cluster *cluster, const struct trial_report *repor
                 log_number("seq", report->at.seq), log_string("reason", report->text));
 }
 
-static bool is_poison(struct cluster *cluster, struct position at)
+static bool is_poison(struct cluster *cluster, struct log_position at)
 {
     const struct poison *poison = poison_at(cluster, at);
     return poison != NULL && poison->deaths >= DEATHS_TO_REFUSE;
@@ -232,20 +224,9 @@ static bool merge_delta(struct cluster *cluster, const Jackdaw__Delta *delta, st
     }
 }
 
-static void *allocate(void *arena, size_t size)
-{
-    return arena_alloc(arena, size);
-}
-
-static void give_back(void *arena, void *pointer)
-{
-    (void)arena;
-    (void)pointer;
-}
-
 /* The rows are written at once, here as in a child. */
-static bool merge_orphan(struct cluster *cluster, const Jackdaw__Delta *delta, struct position at,
-                         struct arena *arena, struct tally *tally)
+static bool merge_orphan(struct cluster *cluster, const Jackdaw__Delta *delta,
+                         struct log_position at, struct arena *arena, struct tally *tally)
 {
     trial_mark(at);
     if (is_poison(cluster, at)) {
@@ -266,23 +247,22 @@ static bool merge_orphan(struct cluster *cluster, const Jackdaw__Delta *delta, s
     return goes_on && commit_log_is_open(cluster->commit_log);
 }
 
-static bool merge_entry(struct cluster *cluster, const struct commit_log_entry *entry,
-                        struct tally *tally)
+static bool merge_entry(struct cluster *cluster, const struct log_entry *entry, struct tally *tally)
 {
     struct arena arena;
     arena_init(&arena, entry->size * MERGE_FACTOR + MERGE_FLOOR);
-    ProtobufCAllocator allocator = {.alloc = allocate, .free = give_back, .allocator_data = &arena};
-    const Jackdaw__Batch *batch = jackdaw__batch__unpack(&allocator, entry->size, entry->bytes);
+    const Jackdaw__Batch *batch =
+        proto_unpack(&jackdaw__batch__descriptor, &arena, entry->bytes, entry->size);
     bool goes_on = true;
     if (batch == NULL) { /* for want of memory, more likely than not: it comes again */
-        log_error("cluster", "orphan_unreadable", log_number("seq", entry->first.seq));
+        log_error("cluster", "orphan_unreadable", log_number("seq", entry->first_seq));
         tally->waiting++;
     }
     for (size_t i = 0; batch != NULL && goes_on && i < batch->n_deltas; i++)
-        goes_on = merge_orphan(
-            cluster, batch->deltas[i],
-            (struct position){.epoch = entry->first.epoch, .seq = entry->first.seq + i}, &arena,
-            tally);
+        goes_on =
+            merge_orphan(cluster, batch->deltas[i],
+                         (struct log_position){.epoch = entry->epoch, .seq = entry->first_seq + i},
+                         &arena, tally);
     arena_clear(&arena);
     return goes_on;
 }

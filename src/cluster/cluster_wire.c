@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "cluster/cluster_wire.h"
 
+#include "proto/convert.h"
+
 #include <string.h>
 
 /* The wire's kinds are the enum's plus one: 0 is what a message without a kind has. */
@@ -9,8 +11,8 @@ SAME(JACKDAW__CLUSTER_MESSAGE__KIND__PING, REPLICA_PING + 1);
 SAME(JACKDAW__CLUSTER_MESSAGE__KIND__LEADER_QUERY, REPLICA_LEADER_QUERY + 1);
 SAME(JACKDAW__CLUSTER_MESSAGE__KIND__LEAVE, REPLICA_LEAVE + 1);
 SAME(JACKDAW__CLUSTER_MESSAGE__KIND__LEAVE, REPLICA_MESSAGE_KINDS);
-SAME(JACKDAW__LOG_ENTRY__KIND__CHAT, REPLICA_CHAT);
-SAME(JACKDAW__LOG_ENTRY__KIND__MEMBERS, REPLICA_MEMBERS);
+SAME(JACKDAW__LOG_ENTRY__KIND__CHAT, LOG_ENTRY_CHAT);
+SAME(JACKDAW__LOG_ENTRY__KIND__MEMBERS, LOG_ENTRY_MEMBERS);
 
 /* ---- to the wire ---- */
 
@@ -26,18 +28,15 @@ static void set_text(char **field, const char *text)
 }
 
 /* false: no memory. A position (0, 0) is not sent. */
-static bool add_position(Jackdaw__Position **field, struct replica_position position,
+static bool add_position(Jackdaw__Position **field, struct log_position position,
                          struct arena *arena)
 {
     if (position.epoch == 0 && position.seq == 0)
         return true;
     *field = arena_alloc(arena, sizeof **field);
-    if (*field == NULL)
-        return false;
-    jackdaw__position__init(*field);
-    (*field)->epoch = position.epoch;
-    (*field)->seq = position.seq;
-    return true;
+    if (*field != NULL)
+        **field = proto_position_message(position);
+    return *field != NULL;
 }
 
 static bool add_positions(const struct replica_message *message, struct arena *arena,
@@ -86,7 +85,7 @@ static bool add_locations(const struct replica_message *message, struct arena *a
 static bool add_epoch_starts(const struct replica_message *message, struct arena *arena,
                              Jackdaw__ClusterMessage *out)
 {
-    size_t count = message->epoch_starts_count;
+    size_t count = message->epochs.count;
     if (count == 0)
         return true;
     Jackdaw__EpochStart *epoch_starts = arena_alloc(arena, count * sizeof *epoch_starts);
@@ -97,8 +96,8 @@ static bool add_epoch_starts(const struct replica_message *message, struct arena
     for (size_t i = 0; i < count; i++) {
         out->epoch_starts[i] = &epoch_starts[i];
         jackdaw__epoch_start__init(&epoch_starts[i]);
-        epoch_starts[i].epoch = message->epoch_starts[i].epoch;
-        epoch_starts[i].first_seq = message->epoch_starts[i].first_seq;
+        epoch_starts[i].epoch = message->epochs.starts[i].epoch;
+        epoch_starts[i].first_seq = message->epochs.starts[i].first_seq;
     }
     return true;
 }
@@ -115,7 +114,7 @@ static bool add_batches(const struct replica_message *message, struct arena *are
         return false;
     out->n_batches = count;
     for (size_t i = 0; i < count; i++) {
-        const struct replica_batch *batch = &message->batches[i];
+        const struct log_entry *batch = &message->batches[i];
         Jackdaw__LogEntry *entry = &entries[i];
         out->batches[i] = entry;
         jackdaw__log_entry__init(entry);
@@ -185,7 +184,7 @@ enum error cluster_wire_encode(const struct replica_message *message, const char
 {
     ASSERT(message->kind < REPLICA_MESSAGE_KINDS && message->in_sync_count <= REPLICA_MEMBERS_MAX &&
            message->locations_count <= REPLICA_MEMBERS_MAX &&
-           message->epoch_starts_count <= REPLICA_EPOCH_STARTS_SENT &&
+           message->epochs.count <= REPLICA_EPOCHS_MAX &&
            message->batches_count <= REPLICA_ENTRIES_MAX);
     Jackdaw__ClusterMessage *made = arena_alloc(arena, sizeof *made);
     if (made == NULL)
@@ -213,7 +212,7 @@ static bool are_ranges_kept(const Jackdaw__ClusterMessage *in)
     bool are_sizes =
         (in->cluster.len == 0 || in->cluster.len == REPLICA_CLUSTER_BYTES) &&
         in->bytes.len <= REPLICA_CHUNK_BYTES && in->n_in_sync_ids <= REPLICA_MEMBERS_MAX &&
-        in->n_locations <= REPLICA_MEMBERS_MAX && in->n_epoch_starts <= REPLICA_EPOCH_STARTS_SENT &&
+        in->n_locations <= REPLICA_MEMBERS_MAX && in->n_epoch_starts <= REPLICA_EPOCHS_MAX &&
         in->n_batches <= REPLICA_ENTRIES_MAX;
     int kind = (int)in->kind;
     return kind >= JACKDAW__CLUSTER_MESSAGE__KIND__PING && kind <= REPLICA_MESSAGE_KINDS &&
@@ -246,7 +245,7 @@ static bool are_entries(const Jackdaw__ClusterMessage *in)
         bool is_members = entry->kind == JACKDAW__LOG_ENTRY__KIND__MEMBERS;
         if ((!is_members && entry->kind != JACKDAW__LOG_ENTRY__KIND__CHAT) ||
             entry->first_seq < 1 || entry->last_seq < entry->first_seq ||
-            entry->digest.len != REPLICA_DIGEST_BYTES)
+            entry->digest.len != LOG_DIGEST_BYTES)
             return false;
         if (is_members &&
             (entry->last_seq != entry->first_seq || entry->bytes.len > REPLICA_MEMBERS_BYTES_MAX))
@@ -256,13 +255,6 @@ static bool are_entries(const Jackdaw__ClusterMessage *in)
         if (in->in_sync_ids[i] < 1 || in->in_sync_ids[i] > UINT16_MAX)
             return false;
     return true;
-}
-
-static struct replica_position position_of(const Jackdaw__Position *position)
-{
-    if (position == NULL)
-        return (struct replica_position){0, 0};
-    return (struct replica_position){.epoch = position->epoch, .seq = position->seq};
 }
 
 static const char *text_of(const char *text, bool is_used)
@@ -279,10 +271,10 @@ static void take_values(const Jackdaw__ClusterMessage *in, struct replica_messag
         memcpy(out->cluster, in->cluster.data, sizeof out->cluster);
     out->epoch = in->epoch;
     out->promised = in->promised;
-    out->position = position_of(in->position);
-    out->last = position_of(in->last);
-    out->common = position_of(in->common);
-    out->members_position = position_of(in->members_position);
+    out->position = proto_position(in->position);
+    out->last = proto_position(in->last);
+    out->common = proto_position(in->common);
+    out->members_position = proto_position(in->members_position);
     out->committed = in->committed;
     out->needed = in->needed;
     out->role = (enum replica_role)in->role;
@@ -310,9 +302,13 @@ static void take_values(const Jackdaw__ClusterMessage *in, struct replica_messag
     out->orphan = in->orphan;
 }
 
-static void take_lists(const Jackdaw__ClusterMessage *in, struct replica_batch *batches,
-                       struct replica_message *out)
+static void take_lists(const Jackdaw__ClusterMessage *in, struct log_entry *batches,
+                       struct epoch_start *starts, struct replica_message *out)
 {
+    for (size_t i = 0; i < in->n_epoch_starts; i++)
+        starts[i] = (struct epoch_start){.epoch = in->epoch_starts[i]->epoch,
+                                         .first_seq = in->epoch_starts[i]->first_seq};
+    out->epochs = (struct epoch_history){.starts = starts, .count = in->n_epoch_starts};
     out->in_sync_count = in->n_in_sync_ids;
     for (size_t i = 0; i < in->n_in_sync_ids; i++)
         out->in_sync_ids[i] = (uint16_t)in->in_sync_ids[i];
@@ -320,20 +316,16 @@ static void take_lists(const Jackdaw__ClusterMessage *in, struct replica_batch *
     for (size_t i = 0; i < in->n_locations; i++)
         out->locations[i] = (struct replica_location){.id = (uint16_t)in->locations[i]->id,
                                                       .address = in->locations[i]->address};
-    out->epoch_starts_count = in->n_epoch_starts;
-    for (size_t i = 0; i < in->n_epoch_starts; i++)
-        out->epoch_starts[i] = (struct replica_epoch_start){
-            .epoch = in->epoch_starts[i]->epoch, .first_seq = in->epoch_starts[i]->first_seq};
     out->batches = batches;
     out->batches_count = in->n_batches;
     for (size_t i = 0; i < in->n_batches; i++) {
         const Jackdaw__LogEntry *entry = in->batches[i];
-        batches[i] = (struct replica_batch){.kind = (enum replica_batch_kind)entry->kind,
-                                            .epoch = entry->epoch,
-                                            .first_seq = entry->first_seq,
-                                            .last_seq = entry->last_seq,
-                                            .bytes = entry->bytes.data,
-                                            .size = entry->bytes.len};
+        batches[i] = (struct log_entry){.kind = (enum log_entry_kind)entry->kind,
+                                        .epoch = entry->epoch,
+                                        .first_seq = entry->first_seq,
+                                        .last_seq = entry->last_seq,
+                                        .bytes = entry->bytes.data,
+                                        .size = entry->bytes.len};
         memcpy(batches[i].digest, entry->digest.data, sizeof batches[i].digest);
     }
 }
@@ -343,32 +335,19 @@ enum error cluster_wire_decode(const Jackdaw__ClusterMessage *in, struct arena *
 {
     if (!are_ranges_kept(in) || !are_addresses(in) || !are_entries(in))
         return ERROR_INVALID;
-    struct replica_batch *batches = NULL;
-    if (in->n_batches > 0) {
-        batches = arena_alloc(arena, in->n_batches * sizeof *batches);
-        if (batches == NULL)
-            return ERROR_NO_MEMORY;
-    }
+    struct log_entry *batches = arena_alloc(arena, in->n_batches * sizeof *batches);
+    struct epoch_start *starts = arena_alloc(arena, in->n_epoch_starts * sizeof *starts);
+    if (batches == NULL || starts == NULL)
+        return ERROR_NO_MEMORY;
     *out = (struct replica_message){.kind = REPLICA_PING};
     take_values(in, out);
-    take_lists(in, batches, out);
+    take_lists(in, batches, starts, out);
     if (feed != NULL)
         *feed = text_of(in->feed, false);
     return OK;
 }
 
 /* ---- packed ---- */
-
-static void *allocate(void *context, size_t size)
-{
-    return arena_alloc(context, size);
-}
-
-static void give_back(void *context, void *pointer)
-{
-    (void)context;
-    (void)pointer;
-}
 
 static enum error pack(const ProtobufCMessage *message, struct arena *arena,
                        ProtobufCBinaryData *out)
@@ -392,8 +371,8 @@ enum error cluster_wire_pack(const struct replica_message *message, const char *
 enum error cluster_wire_unpack(const void *bytes, size_t size, struct arena *arena,
                                struct replica_message *out, const char **feed)
 {
-    ProtobufCAllocator allocator = {.alloc = allocate, .free = give_back, .allocator_data = arena};
-    Jackdaw__ClusterMessage *in = jackdaw__cluster_message__unpack(&allocator, size, bytes);
+    Jackdaw__ClusterMessage *in =
+        proto_unpack(&jackdaw__cluster_message__descriptor, arena, bytes, size);
     return in == NULL ? ERROR_INVALID : cluster_wire_decode(in, arena, out, feed);
 }
 

@@ -29,8 +29,8 @@ struct commit_log {
     struct chat *chat;
     enum phase phase;
     uint64_t epoch; /* of the epoch; 0: not the master */
-    struct position applied;
-    struct position durable;
+    struct log_position applied;
+    struct log_position durable;
     uint64_t committed_seq; /* as the driver told: it may not be on this disk yet */
     uint64_t prune_before;  /* 0: none */
 
@@ -258,7 +258,7 @@ static size_t entries_at_once(const struct commit_log *commit_log)
 }
 
 /* The entries that are about to be applied, or written. */
-static void note_entries(const struct commit_log *commit_log, struct position last,
+static void note_entries(const struct commit_log *commit_log, struct log_position last,
                          uint64_t first_seq)
 {
     if (commit_log->options.note != NULL)
@@ -330,7 +330,7 @@ enum error commit_log_propose(struct commit_log *commit_log, const Jackdaw__Delt
     if (commit_log->epoch == 0 || commit_log->events[COMMIT_LOG_FAILED])
         return ERROR_CLOSED;
     ASSERT(commit_log->waiting.first == NULL);
-    struct position position = {.epoch = commit_log->epoch, .seq = commit_log->applied.seq + 1};
+    struct log_position position = {.epoch = commit_log->epoch, .seq = commit_log->applied.seq + 1};
     enum error error = open_transaction(commit_log);
     if (commit_log->first_seq == 0)
         commit_log->first_seq = position.seq;
@@ -353,11 +353,10 @@ bool commit_log_catch_up(struct commit_log *commit_log)
     if (most == 1 && commit_log->phase == OPEN)
         return commit_log->waiting.first == NULL;
     while (commit_log->waiting.first != NULL && count < most && bytes < ENTRY_BYTES_AT_ONCE) {
-        const struct commit_log_entry *entry = &commit_log->waiting.first->entry;
+        const struct log_entry *entry = &commit_log->waiting.first->entry;
         enum error error = open_transaction(commit_log);
-        commit_log->applied =
-            (struct position){.epoch = entry->first.epoch, .seq = entry->last_seq};
-        note_entries(commit_log, commit_log->applied, entry->first.seq);
+        commit_log->applied = log_entry_last(entry);
+        note_entries(commit_log, commit_log->applied, entry->first_seq);
         if (error == OK)
             error = entry_apply(entry, commit_log->chat, commit_log->store);
         note_end(commit_log);
@@ -372,19 +371,14 @@ bool commit_log_catch_up(struct commit_log *commit_log)
     return commit_log->waiting.first == NULL;
 }
 
-static enum error log_own(struct commit_log *commit_log, const struct commit_log_entry *entry)
+static enum error log_own(struct commit_log *commit_log, const struct log_entry *entry)
 {
-    ASSERT(entry->first.seq == commit_log->first_seq && entry->last_seq == commit_log->applied.seq);
+    ASSERT(entry->first_seq == commit_log->first_seq && entry->last_seq == commit_log->applied.seq);
     commit_log->is_logged = true;
-    return store_log_append(commit_log->store, &(struct log_row){.kind = entry->kind,
-                                                                 .epoch = entry->first.epoch,
-                                                                 .first_seq = entry->first.seq,
-                                                                 .last_seq = entry->last_seq,
-                                                                 .batch = entry->bytes,
-                                                                 .batch_size = entry->size});
+    return store_log_append(commit_log->store, entry);
 }
 
-enum error commit_log_append(struct commit_log *commit_log, const struct commit_log_entry *entry)
+enum error commit_log_append(struct commit_log *commit_log, const struct log_entry *entry)
 {
     bool is_own =
         commit_log->first_seq != 0 && !commit_log->is_logged && entry->bytes == commit_log->bytes;
@@ -602,15 +596,15 @@ const char *commit_log_problem(const struct commit_log *commit_log)
     return commit_log->problem.text;
 }
 
-struct position commit_log_applied(const struct commit_log *commit_log)
+struct log_position commit_log_applied(const struct commit_log *commit_log)
 {
     return commit_log->applied;
 }
 
-struct position commit_log_committed(const struct commit_log *commit_log)
+struct log_position commit_log_committed(const struct commit_log *commit_log)
 {
     uint64_t seq = shown_seq(commit_log);
-    return (struct position){.epoch = store_epoch_at(commit_log->store, seq), .seq = seq};
+    return (struct log_position){.epoch = store_epoch_at(commit_log->store, seq), .seq = seq};
 }
 
 void commit_log_commit(struct commit_log *commit_log, uint64_t seq)

@@ -45,16 +45,6 @@ struct commit_waiter {
     void (*open)(struct commit_waiter *commit_waiter, bool committed);
 };
 
-/* An entry of the log, as the driver knows it. bytes are borrowed. */
-struct commit_log_entry {
-    enum log_kind kind;
-    struct position first; /* the epoch, and the seq of its first delta */
-    uint64_t last_seq;
-    const uint8_t *bytes;
-    size_t size;
-    const uint8_t *digest; /* the log's digest after the entry; NULL: unknown */
-};
-
 /* An event for the driver. */
 struct commit_log_event {
     enum commit_log_event_kind {
@@ -63,7 +53,7 @@ struct commit_log_event {
         COMMIT_LOG_DURABLE, /* position: all entries up to there are durable */
     } kind;
     enum error error;
-    struct position position;
+    struct log_position position;
 };
 
 /* A batch that is whole: the bytes are the commit log's until commit_log_write. */
@@ -116,8 +106,8 @@ const char *commit_log_problem(const struct commit_log *commit_log);
 
 /* The position of the last delta applied; of the last one that is committed, and on the disk here:
  * that is what may be shown. */
-struct position commit_log_applied(const struct commit_log *commit_log);
-struct position commit_log_committed(const struct commit_log *commit_log);
+struct log_position commit_log_applied(const struct commit_log *commit_log);
+struct log_position commit_log_committed(const struct commit_log *commit_log);
 
 /* commit waiter->open runs once the state as applied now is committed: at once if it is. A commit waiter that comes
  * up while a delta is applied waits for that delta. */
@@ -165,7 +155,7 @@ bool commit_log_next_event(struct commit_log *commit_log, struct commit_log_even
 bool commit_log_seal(struct commit_log *commit_log, struct commit_log_batch *batch);
 
 /* Puts the next entry into the log. An entry with the bytes of the sealed batch is the batch itself. */
-enum error commit_log_append(struct commit_log *commit_log, const struct commit_log_entry *entry);
+enum error commit_log_append(struct commit_log *commit_log, const struct log_entry *entry);
 
 /* Makes what was applied durable: entries of others, or the sealed batch. A batch that was not appended
  * since is rolled back: this node may not order writes any longer. Does nothing where nothing was

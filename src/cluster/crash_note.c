@@ -42,7 +42,7 @@ static bool is_sound(const struct span *span)
     return span->first_seq > 0 && span->first_seq <= span->last_seq;
 }
 
-static void count_death(struct crash_record *noted, struct position last)
+static void count_death(struct crash_record *noted, struct log_position last)
 {
     if (noted->magic != MAGIC || noted->deaths > CRASH_NOTE_DEATHS_MAX ||
         (noted->deaths > 0 && !is_sound(&noted->died)))
@@ -82,7 +82,7 @@ static enum error map(const char *path, struct crash_record **out)
     return error;
 }
 
-enum error crash_note_open(struct crash_note **out, const char *folder, struct position last,
+enum error crash_note_open(struct crash_note **out, const char *folder, struct log_position last,
                            struct error_text *why)
 {
     char path[PATH_SIZE];
@@ -110,7 +110,7 @@ void crash_note_close(struct crash_note *note)
     free(note);
 }
 
-void crash_note_begin(struct crash_note *note, struct position last, uint64_t first_seq)
+void crash_note_begin(struct crash_note *note, struct log_position last, uint64_t first_seq)
 {
     note->noted->now =
         (struct span){.epoch = last.epoch, .first_seq = first_seq, .last_seq = last.seq};
@@ -128,9 +128,9 @@ bool crash_note_covers(const struct crash_note *note, uint64_t seq)
     return note->noted->deaths > 0 && seq >= died->first_seq && seq <= died->last_seq;
 }
 
-bool crash_note_poison(const struct crash_note *note, struct position *at)
+bool crash_note_poison(const struct crash_note *note, struct log_position *at)
 {
     const struct crash_record *noted = note->noted;
-    *at = (struct position){.epoch = noted->died.epoch, .seq = noted->died.last_seq};
+    *at = (struct log_position){.epoch = noted->died.epoch, .seq = noted->died.last_seq};
     return noted->deaths >= CRASH_NOTE_DEATHS_MAX;
 }

@@ -29,13 +29,13 @@ struct crash_note;
 /* Opens or makes the note in folder and counts the death that it tells of, if it does. last: of the
  * log on this disk; notes up to there are obsolete. A file that is damaged tells nothing. *out:
  * ended with crash_note_close. Errors: of the file; sentence in why. */
-enum error crash_note_open(struct crash_note **out, const char *folder, struct position last,
+enum error crash_note_open(struct crash_note **out, const char *folder, struct log_position last,
                            struct error_text *why);
 void crash_note_close(struct crash_note *note); /* NULL is allowed */
 
 /* The entries whose deltas have the seqs from first_seq on, up to last, are about to be applied, or
  * their rows to be written; and are. */
-void crash_note_begin(struct crash_note *note, struct position last, uint64_t first_seq);
+void crash_note_begin(struct crash_note *note, struct log_position last, uint64_t first_seq);
 void crash_note_end(struct crash_note *note);
 
 /* Whether the entry at seq is one of those that the process before may have died of: these are to be
@@ -43,6 +43,6 @@ void crash_note_end(struct crash_note *note);
 bool crash_note_covers(const struct crash_note *note, uint64_t seq);
 
 /* The entry that ended CRASH_NOTE_DEATHS_MAX processes; false: there is none. *at: its last delta. */
-bool crash_note_poison(const struct crash_note *note, struct position *at);
+bool crash_note_poison(const struct crash_note *note, struct log_position *at);
 
 #endif

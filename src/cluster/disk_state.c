@@ -1,27 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "cluster/disk_state.h"
 
-#include <string.h>
-
-static enum error add_epoch_start(void *context, const struct epoch_row *row)
-{
-    struct disk_state *disk = context;
-    if (disk->epoch_starts_count == REPLICA_EPOCH_STARTS_MAX) {
-        memmove(disk->epoch_starts, disk->epoch_starts + 1,
-                (REPLICA_EPOCH_STARTS_MAX - 1) * sizeof *disk->epoch_starts);
-        disk->epoch_starts_count--;
-    }
-    disk->epoch_starts[disk->epoch_starts_count++] =
-        (struct replica_epoch_start){.epoch = row->epoch, .first_seq = row->first_seq};
-    return OK;
-}
-
 static enum error read_members(struct disk_state *disk, struct store *store,
                                struct replica_state *state)
 {
-    struct position position;
-    enum error error = store_get_members(store, &position, disk->members, sizeof disk->members,
-                                         &state->members_size);
+    enum error error = store_get_members(store, &state->members_position, disk->members,
+                                         sizeof disk->members, &state->members_size);
     if (error == ERROR_NOT_FOUND)
         return OK;
     if (error != OK)
@@ -29,8 +13,6 @@ static enum error read_members(struct disk_state *disk, struct store *store,
     if (state->members_size > sizeof disk->members)
         state->members_size = 0; /* replica_state_check finds fault with that */
     state->members = disk->members;
-    state->members_position =
-        (struct replica_position){.epoch = position.epoch, .seq = position.seq};
     return OK;
 }
 
@@ -62,16 +44,13 @@ static enum error read_chat(struct store *store, struct replica_state *state)
 enum error disk_state_read(struct disk_state *disk, struct store *store,
                            struct replica_state *state, struct error_text *why)
 {
-    *state = (struct replica_state){.epoch_starts = disk->epoch_starts};
-    struct position last = store_position(store);
-    state->last = (struct replica_position){.epoch = last.epoch, .seq = last.seq};
-    state->first_seq = store_log_first(store);
+    *state = (struct replica_state){
+        .last = store_position(store),
+        .first_seq = store_log_first(store),
+        .epochs = store_epochs(store),
+    };
     store_cluster(store, state->cluster);
-    disk->epoch_starts_count = 0;
-    enum error error = store_each_epoch(store, add_epoch_start, disk);
-    state->epoch_starts_count = disk->epoch_starts_count;
-    if (error == OK)
-        error = read_members(disk, store, state);
+    enum error error = read_members(disk, store, state);
     if (error == OK)
         error = read_promise(store, state);
     if (error == OK)

@@ -10,13 +10,11 @@
 
 /* Storage for what a state points to; the caller's. */
 struct disk_state {
-    struct replica_epoch_start epoch_starts[REPLICA_EPOCH_STARTS_MAX]; /* the last ones */
-    size_t epoch_starts_count;
     uint8_t members[REPLICA_MEMBERS_BYTES_MAX];
 };
 
-/* Fills *state, which points into *disk, from the store, and checks it: it may be stepped. The store's
- * errors, or ERROR_CORRUPT, with a sentence in why (NULL is allowed). The store's thread. */
+/* Fills *state, which points into *disk and the store, from the store, and checks it: it may be stepped.
+ * It is borrowed until the store is read or written again. The store's errors, or ERROR_CORRUPT, with a sentence in why (NULL is allowed). The store's thread. */
 enum error disk_state_read(struct disk_state *disk, struct store *store,
                            struct replica_state *state, struct error_text *why);
 

@@ -11,8 +11,7 @@
 /* A copy of an entry; made by entry_queue_push. */
 struct entry_queue_item {
     struct entry_queue_item *next;
-    struct commit_log_entry entry; /* points behind itself */
-    uint8_t digest[STORE_DIGEST_BYTES];
+    struct log_entry entry; /* entry.bytes points to bytes */
     uint8_t bytes[];
 };
 
@@ -25,14 +24,13 @@ struct entry_queue {
 };
 
 /* Appends a copy. ERROR_NO_MEMORY. */
-enum error entry_queue_push(struct entry_queue *entries, const struct commit_log_entry *entry);
+enum error entry_queue_push(struct entry_queue *entries, const struct log_entry *entry);
 void entry_queue_drop_first(struct entry_queue *entries);
 void entry_queue_clear(struct entry_queue *entries);
 
 /* Applies entry to the chat and the store's open transaction, and logs it. ERROR_CORRUPT: it is no
  * entry, does not fit the state, or its digest differs: this database and the other node's are not
  * the same. Else the store's errors and ERROR_NO_MEMORY. The transaction is then to be rolled back. */
-enum error entry_apply(const struct commit_log_entry *entry, struct chat *chat,
-                       struct store *store);
+enum error entry_apply(const struct log_entry *entry, struct chat *chat, struct store *store);
 
 #endif

@@ -28,7 +28,7 @@ struct copy {
     struct task task;
     struct snapshots *snapshots;
     struct store *reader;
-    struct position position;
+    struct log_position position;
     enum error error;
 };
 
@@ -222,8 +222,7 @@ bool snapshots_send(struct snapshots *snapshots, struct replica_message *chunk, 
     chunk->total = snapshots->total;
     chunk->bytes = snapshots->bytes;
     chunk->size = (size_t)size;
-    chunk->last = (struct replica_position){.epoch = snapshots->copy.position.epoch,
-                                            .seq = snapshots->copy.position.seq};
+    chunk->last = snapshots->copy.position;
     return true;
 }
 

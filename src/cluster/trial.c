@@ -23,7 +23,7 @@
 /* The child's report, in memory shared with its parent. */
 struct progress {
     bool has_begun;
-    struct position at;
+    struct log_position at;
     uint64_t marked_us;
 };
 
@@ -41,7 +41,7 @@ bool trial_in_child(void)
     return is_child;
 }
 
-void trial_mark(struct position part)
+void trial_mark(struct log_position part)
 {
     if (!is_child)
         return;

@@ -35,12 +35,12 @@ enum trial_end {
 
 struct trial_report {
     enum trial_end end;
-    bool has_begun;     /* `at` is set */
-    struct position at; /* the last part that was marked */
-    int signal;         /* TRIAL_DIED: 0: it exited with an error */
-    uint64_t fork_us;   /* making the child took, */
-    uint64_t took_us;   /* and all of it; 0: no child was made */
-    char text[256];     /* the first line that the child wrote to standard error; "": none */
+    bool has_begun;         /* `at` is set */
+    struct log_position at; /* the last part that was marked */
+    int signal;             /* TRIAL_DIED: 0: it exited with an error */
+    uint64_t fork_us;       /* making the child took, */
+    uint64_t took_us;       /* and all of it; 0: no child was made */
+    char text[256];         /* the first line that the child wrote to standard error; "": none */
 };
 
 /* How long a trial may keep the core thread from answering pings: two fifths of --ping_timeout, so that
@@ -56,7 +56,7 @@ void trial_run(const struct trial *trial, struct trial_report *report);
 bool trial_in_child(void);
 
 /* The following text is the part of this name. Does nothing in any other process. */
-void trial_mark(struct position part);
+void trial_mark(struct log_position part);
 
 /* Ends the child: the last part came to its end, and what follows it is not tried. */
 _Noreturn void trial_leave(void);

@@ -337,11 +337,11 @@ void election_check(struct replica *r)
         return;
     }
     const struct peer *best = NULL;
-    struct replica_position position = r->last;
+    struct log_position position = r->last;
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
         const struct peer *peer = &r->peers[i];
         if (peer->id != 0 && peer->promised &&
-            replica_position_compare(peer->promised_position, position) > 0) {
+            log_position_compare(peer->promised_position, position) > 0) {
             best = peer;
             position = peer->promised_position;
         }

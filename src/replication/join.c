@@ -11,12 +11,7 @@ static void fill_join(struct replica *r, struct replica_message *join)
     join->client = r->client;
     join->position = r->last;
     join->common = r->avoid;
-    size_t count = r->epoch_starts_count < REPLICA_EPOCH_STARTS_SENT ? r->epoch_starts_count
-                                                                     : REPLICA_EPOCH_STARTS_SENT;
-    if (count > 0)
-        memcpy(join->epoch_starts, r->epoch_starts + r->epoch_starts_count - count,
-               count * sizeof *join->epoch_starts);
-    join->epoch_starts_count = count;
+    join->epochs = log_epochs(r);
 }
 
 void ask_to_join(struct replica *r, uint16_t id, const char *address, bool now)
@@ -40,7 +35,7 @@ static void request_recovery(struct replica *r)
     join->epoch = r->epoch;
 }
 
-void recover_log_from(struct replica *r, uint16_t id, struct replica_position want)
+void recover_log_from(struct replica *r, uint16_t id, struct log_position want)
 {
     become(r, REPLICA_RECOVERING_LOG);
     r->catch_up = (struct catch_up){.source = id, .want = want, .progress_ms = r->now_ms};
@@ -100,7 +95,7 @@ static void forget_lost_data(struct replica *r, const struct replica_message *jo
     struct peer *peer = peer_of(r, join->from);
     if (peer == NULL || join->position.seq >= peer->acked.seq)
         return;
-    peer->acked = (struct replica_position){0, 0};
+    peer->acked = (struct log_position){0, 0};
     in_sync_leave(r, join->from);
     members_flush(r);
 }
@@ -136,11 +131,11 @@ static void register_member(struct replica *r, const struct replica_message *joi
 /* Old lists, read one after the other, would have a member that lost its data believe that it is in
  * sync: it gets the newest one first, with a copy. */
 static enum replica_answer answer_of(const struct replica *r, const struct replica_message *join,
-                                     struct replica_position common, bool was_member)
+                                     struct log_position common, bool was_member)
 {
     if (was_member && join->position.seq == 0)
         return REPLICA_SNAPSHOT;
-    if (replica_position_compare(common, join->position) != 0)
+    if (log_position_compare(common, join->position) != 0)
         return REPLICA_DIVERGED;
     bool is_avoided = join->common.seq > common.seq && log_has(r, join->common);
     return r->first_seq > common.seq + 1 || is_avoided ? REPLICA_SNAPSHOT : REPLICA_DELTAS;
@@ -149,7 +144,8 @@ static enum replica_answer answer_of(const struct replica *r, const struct repli
 static struct replica_message *answer_join(struct replica *r, const struct replica_message *join,
                                            bool was_member)
 {
-    struct replica_position common = log_common(r, join);
+    struct log_position common =
+        epoch_history_common(join->epochs, join->position.seq, log_epochs(r), r->last.seq);
     struct replica_message *joined = message_to(r, REPLICA_JOIN_REPLY, join->from);
     if (joined->address == NULL)
         joined->address = join->internal;
@@ -214,7 +210,7 @@ void receive_join(struct replica *r, const struct replica_message *message)
 
 static void begin_catch_up(struct replica *r, const struct replica_message *joined)
 {
-    struct replica_position want = joined->recovering_log ? r->catch_up.want : joined->last;
+    struct log_position want = joined->recovering_log ? r->catch_up.want : joined->last;
     r->catch_up = (struct catch_up){
         .source = joined->from,
         .want = want,
@@ -272,7 +268,7 @@ void receive_join_reply(struct replica *r, const struct replica_message *message
     if (message->recovering_log) {
         if (r->role == REPLICA_RECOVERING_LOG && message->from == r->catch_up.source &&
             message->epoch == r->epoch && !r->catch_up.fetching &&
-            replica_position_compare(message->position, r->last) == 0)
+            log_position_compare(message->position, r->last) == 0)
             begin_catch_up(r, message);
         return;
     }
@@ -288,7 +284,7 @@ void receive_join_reply(struct replica *r, const struct replica_message *message
             return;
         step_down(r);
     }
-    if (replica_position_compare(message->position, r->last) != 0) {
+    if (log_position_compare(message->position, r->last) != 0) {
         ask_to_join(r, message->from, NULL, true);
         return;
     }

@@ -166,7 +166,7 @@ static void sort(struct members *members)
 }
 
 enum error members_load(struct replica *r, const uint8_t *bytes, size_t size,
-                        struct replica_position position)
+                        struct log_position position)
 {
     struct members *found = &r->next_members; /* a change not yet appended is void now */
     enum error error = replica_members_unpack(bytes, size, found->items, &found->count);
@@ -226,16 +226,16 @@ void members_flush(struct replica *r)
         return;
     r->members_changed = false;
     size_t size = members_pack(&r->next_members, r->members_bytes);
-    append_own(r, REPLICA_MEMBERS, r->members_bytes, size, 1);
+    append_own(r, LOG_ENTRY_MEMBERS, r->members_bytes, size, 1);
 }
 
 /* ---- views ---- */
 
-void in_sync_set_update(struct in_sync_set *in_sync_set, struct replica_position position,
+void in_sync_set_update(struct in_sync_set *in_sync_set, struct log_position position,
                         const uint16_t *ids, size_t count)
 {
     if (count == 0 || count > REPLICA_MEMBERS_MAX ||
-        replica_position_compare(position, in_sync_set->position) <= 0)
+        log_position_compare(position, in_sync_set->position) <= 0)
         return;
     in_sync_set->position = position;
     memcpy(in_sync_set->ids, ids, count * sizeof *ids);

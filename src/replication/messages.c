@@ -109,8 +109,8 @@ static bool are_numbers_sound(const struct replica_message *message)
                    message->position.epoch | message->position.seq | message->last.epoch |
                    message->last.seq | message->common.epoch | message->common.seq |
                    message->committed | message->offset | message->total | message->orphan;
-    for (size_t i = 0; i < message->epoch_starts_count; i++)
-        all |= message->epoch_starts[i].epoch | message->epoch_starts[i].first_seq;
+    for (size_t i = 0; i < message->epochs.count; i++)
+        all |= message->epochs.starts[i].epoch | message->epochs.starts[i].first_seq;
     for (size_t i = 0; i < message->batches_count; i++)
         all |= message->batches[i].epoch | message->batches[i].first_seq |
                message->batches[i].last_seq;
@@ -121,14 +121,14 @@ bool message_is_sound(const struct replica *r, const struct replica_message *mes
 {
     if (message->kind >= REPLICA_MESSAGE_KINDS || message->from == 0 ||
         message->in_sync_count > REPLICA_MEMBERS_MAX ||
-        message->epoch_starts_count > REPLICA_EPOCH_STARTS_SENT ||
+        message->epochs.count > REPLICA_EPOCHS_MAX ||
         message->batches_count > REPLICA_ENTRIES_MAX ||
         message->locations_count > REPLICA_MEMBERS_MAX || !are_addresses_sound(message) ||
         !are_numbers_sound(message))
         return false;
-    for (size_t i = 1; i < message->epoch_starts_count; i++)
-        if (message->epoch_starts[i].epoch <= message->epoch_starts[i - 1].epoch ||
-            message->epoch_starts[i].first_seq <= message->epoch_starts[i - 1].first_seq)
+    for (size_t i = 0; i < message->epochs.count; i++)
+        if (!epoch_history_ascends((struct epoch_history){message->epochs.starts, i},
+                                   message->epochs.starts[i]))
             return false;
     bool begins = message->kind == REPLICA_JOIN || message->kind == REPLICA_LEADER_QUERY;
     if (message->from == r->options.id) /* see receive_from_own_id */

@@ -80,7 +80,7 @@ static void forget_epoch_start(struct replica *r)
     r->own_orphan_seq = 0;
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
         r->peers[i].follows = false;
-        r->peers[i].acked = (struct replica_position){0, 0};
+        r->peers[i].acked = (struct log_position){0, 0};
         r->peers[i].orphan_transfer = 0;
         r->peers[i].orphan_transfer_due = false;
     }
@@ -204,7 +204,7 @@ static void forgive_silence(struct replica *r)
         poll_begin(r, LEADER_INFO_WAIT_MS, true, r->poll.suspect);
 }
 
-static void durable(struct replica *r, struct replica_position position)
+static void durable(struct replica *r, struct log_position position)
 {
     /* What the log no longer holds (rolled back, replaced) may still be told. */
     if (position.seq <= r->durable.seq || !log_has(r, position))
@@ -514,12 +514,12 @@ uint64_t replica_promised(const struct replica *r)
     return r->promised;
 }
 
-struct replica_position replica_last(const struct replica *r)
+struct log_position replica_last(const struct replica *r)
 {
     return r->last;
 }
 
-struct replica_position replica_durable(const struct replica *r)
+struct log_position replica_durable(const struct replica *r)
 {
     return r->durable;
 }
@@ -555,10 +555,10 @@ size_t replica_members(const struct replica *r, const struct replica_member **me
     return r->members.count;
 }
 
-struct replica_position replica_acked(const struct replica *r, uint16_t node)
+struct log_position replica_acked(const struct replica *r, uint16_t node)
 {
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++)
         if (r->peers[i].id == node && node != 0)
             return r->peers[i].acked;
-    return (struct replica_position){0, 0};
+    return (struct log_position){0, 0};
 }

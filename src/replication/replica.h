@@ -75,7 +75,9 @@
 #define JACKDAW_REPLICATION_REPLICA_H
 
 #include "base/address.h"
+#include "base/epoch_history.h"
 #include "base/error.h"
+#include "base/log_entry.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -83,48 +85,15 @@
 
 #define REPLICA_MEMBERS_MAX 32       /* nodes of one cluster, those that left included */
 #define REPLICA_SEEDS_MAX 16         /* addresses given at start */
-#define REPLICA_EPOCH_STARTS_MAX 64  /* the last epochs remembered here */
-#define REPLICA_EPOCH_STARTS_SENT 64 /* of these, the last that a JOIN tells */
+#define REPLICA_EPOCHS_MAX 64        /* the last epochs remembered here, and told in a JOIN */
 #define REPLICA_ENTRIES_MAX 64       /* most batches in a page */
 #define REPLICA_ENTRIES_BYTES 262144 /* a page ends with the batch that passes this */
 #define REPLICA_CHUNK_BYTES 262144   /* of a snapshot, at most */
 #define REPLICA_ACTIONS_MAX 256      /* of one step */
 #define REPLICA_CLUSTER_BYTES 16
-#define REPLICA_DIGEST_BYTES 32
 #define REPLICA_MEMBERS_BYTES_MAX (4 + REPLICA_MEMBERS_MAX * (7 + 2 * ADDRESS_TEXT_SIZE))
 
 /* ---- values ---- */
-
-/* A place in the log. (0, 0): before everything. */
-struct replica_position {
-    uint64_t epoch;
-    uint64_t seq;
-};
-/* By epoch, then by seq: less than, equal to or greater than 0. */
-int replica_position_compare(struct replica_position left, struct replica_position right);
-
-/* An epoch and the seq of the first entry written in it. */
-struct replica_epoch_start {
-    uint64_t epoch; /* counter << 16 | node */
-    uint64_t first_seq;
-};
-
-enum replica_batch_kind {
-    REPLICA_CHAT = 0,    /* opaque: what the driver proposed */
-    REPLICA_MEMBERS = 1, /* the whole list of members, packed here; takes one seq */
-};
-
-/* One entry of the log. bytes are borrowed. digest is the driver's: the running digest after this
- * batch, filled in where it sends the batch and compared where it appends it. */
-struct replica_batch {
-    enum replica_batch_kind kind;
-    uint64_t epoch;
-    uint64_t first_seq;
-    uint64_t last_seq;
-    const uint8_t *bytes;
-    size_t size;
-    uint8_t digest[REPLICA_DIGEST_BYTES];
-};
 
 enum replica_role {
     REPLICA_LOOKING,        /* seeks a master; knows none that it can follow */
@@ -155,17 +124,16 @@ struct replica_member {
 struct replica_state {
     uint8_t cluster[REPLICA_CLUSTER_BYTES]; /* all zero: none yet */
     uint64_t promised;
-    struct replica_position last;
-    uint64_t first_seq; /* the first still in the log; 0: the log is empty */
-    const struct replica_epoch_start *epoch_starts; /* ascending */
-    size_t epoch_starts_count;
-    const uint8_t *members; /* bytes of the last members batch up to `last`; NULL: none */
+    struct log_position last;
+    uint64_t first_seq;          /* the first still in the log; 0: the log is empty */
+    struct epoch_history epochs; /* ascending; the replica copies the last REPLICA_EPOCHS_MAX */
+    const uint8_t *members;      /* bytes of the last members batch up to `last`; NULL: none */
     size_t members_size;
-    struct replica_position members_position;
+    struct log_position members_position;
     uint64_t last_orphan; /* orphans are numbered upward, never again from 1; 0: there are none */
     /* An entry that this node must not get as a batch, because applying it ends the process: it
      * asks for a snapshot that contains it. (0, 0): none. */
-    struct replica_position avoid;
+    struct log_position avoid;
     bool has_chat; /* a batch of the chat is, or was, in the log */
 };
 
@@ -236,9 +204,9 @@ struct replica_message {
     uint8_t cluster[REPLICA_CLUSTER_BYTES];
     uint64_t epoch;
     uint64_t promised;
-    struct replica_position position;
-    struct replica_position last;
-    struct replica_position common;
+    struct log_position position;
+    struct log_position last;
+    struct log_position common;
     uint64_t committed;
     uint64_t needed;
     enum replica_role role;
@@ -257,14 +225,13 @@ struct replica_message {
     const char *master_address;
     const char *internal;
     const char *client;
-    struct replica_position members_position;
+    struct log_position members_position;
     uint16_t in_sync_ids[REPLICA_MEMBERS_MAX];
     size_t in_sync_count;
     struct replica_location locations[REPLICA_MEMBERS_MAX];
     size_t locations_count;
-    struct replica_epoch_start epoch_starts[REPLICA_EPOCH_STARTS_SENT];
-    size_t epoch_starts_count;
-    const struct replica_batch *batches;
+    struct epoch_history epochs; /* borrowed */
+    const struct log_entry *batches;
     size_t batches_count;
     uint64_t snapshot;
     uint64_t offset;
@@ -300,7 +267,7 @@ struct replica_event {
     const struct replica_message *message;
     const char *address; /* borrowed; NULL: none */
     uint16_t node;
-    struct replica_position position;
+    struct log_position position;
     const uint8_t *bytes;
     size_t size;
     uint64_t count;
@@ -361,8 +328,8 @@ struct replica_action {
     enum replica_news news;
     const char *address;
     const struct replica_message *message; /* in replica_actions, or the event's */
-    struct replica_batch batch;
-    struct replica_position position;
+    struct log_entry entry;
+    struct log_position position;
     uint64_t promised;
     uint8_t cluster[REPLICA_CLUSTER_BYTES];
     uint64_t seq;
@@ -423,8 +390,8 @@ uint16_t replica_master(const struct replica *replica);           /* 0: unknown 
 const char *replica_master_client(const struct replica *replica); /* client address or NULL */
 uint64_t replica_epoch(const struct replica *replica); /* of the epoch followed, or own */
 uint64_t replica_promised(const struct replica *replica);
-struct replica_position replica_last(const struct replica *replica);
-struct replica_position replica_durable(const struct replica *replica);
+struct log_position replica_last(const struct replica *replica);
+struct log_position replica_durable(const struct replica *replica);
 uint64_t replica_committed(const struct replica *replica);
 /* All zero: none yet. */
 const uint8_t *replica_cluster(const struct replica *replica);
@@ -434,7 +401,7 @@ const uint8_t *replica_cluster(const struct replica *replica);
 uint64_t replica_needed_seq(const struct replica *replica);
 size_t replica_members(const struct replica *replica, const struct replica_member **members);
 /* On the master: up to where the member has acked. */
-struct replica_position replica_acked(const struct replica *replica, uint16_t node);
+struct log_position replica_acked(const struct replica *replica, uint16_t node);
 
 /* Reads the bytes of a members batch. ERROR_INVALID: malformed. out: REPLICA_MEMBERS_MAX places. */
 enum error replica_members_unpack(const uint8_t *bytes, size_t size, struct replica_member *out,

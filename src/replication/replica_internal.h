@@ -32,7 +32,7 @@ struct peer {
     uint64_t answered_there_ms;
     /* As its master: */
     bool follows; /* its log is a beginning of ours */
-    struct replica_position acked;
+    struct log_position acked;
     uint64_t progress_ms;     /* when it last acked more, or had nothing to ack */
     uint64_t orphan_transfer; /* last orphan taken over; committed with orphan_transfer_seq */
     uint64_t orphan_transfer_seq;
@@ -45,12 +45,12 @@ struct peer {
     bool sees_master; /* a master */
     bool promised;
     bool refused;
-    struct replica_position promised_position;
+    struct log_position promised_position;
 };
 
 /* Who counts as in sync by the newest members batch that was heard of. */
 struct in_sync_set {
-    struct replica_position position;
+    struct log_position position;
     uint16_t ids[REPLICA_MEMBERS_MAX];
     size_t count;
 };
@@ -94,8 +94,8 @@ struct catch_up {
     bool is_whole; /* all of the snapshot is here: INSTALL was said */
     uint64_t asked_ms;
     uint64_t progress_ms;
-    struct replica_position want;
-    struct replica_position common;
+    struct log_position want;
+    struct log_position common;
     uint64_t snapshot_id;
     uint64_t offset;
 };
@@ -116,18 +116,18 @@ struct replica {
     uint64_t promised;
     uint64_t highest; /* epoch ever heard of */
 
-    struct replica_position last;
-    struct replica_position durable;
+    struct log_position last;
+    struct log_position durable;
     uint64_t first_seq;
     uint64_t committed;
     uint64_t needed;          /* as the master told last; see replica_needed_seq */
     uint64_t append_since_ms; /* since when the oldest append waits for the disk; 0: none does */
     uint64_t failed_ms;       /* when the disk failed last; 0: it works */
-    struct replica_epoch_start epoch_starts[REPLICA_EPOCH_STARTS_MAX];
-    size_t epoch_starts_count;
+    struct epoch_start epochs[REPLICA_EPOCHS_MAX];
+    size_t epochs_count;
 
     struct members members;
-    struct replica_position members_position;
+    struct log_position members_position;
     struct members next_members;
     bool members_changed;
     uint8_t members_bytes[REPLICA_MEMBERS_BYTES_MAX];
@@ -149,9 +149,9 @@ struct replica {
     uint64_t epoch; /* CANDIDATE, RECOVERING_LOG, MASTER: ours */
     struct catch_up catch_up;
 
-    struct replica_position avoid; /* see replica_state */
-    uint64_t last_orphan;          /* 0: there are none */
-    uint64_t own_orphan; /* MASTER: taken over up to there; committed with own_orphan_seq */
+    struct log_position avoid; /* see replica_state */
+    uint64_t last_orphan;      /* 0: there are none */
+    uint64_t own_orphan;       /* MASTER: taken over up to there; committed with own_orphan_seq */
     uint64_t own_orphan_seq;
     uint64_t orphan_transfer_ms;
     bool wants_to_leave;
@@ -179,11 +179,10 @@ void tell_role(struct replica *r);
 
 /* ---- log.c ---- */
 void log_load(struct replica *r, const struct replica_state *state);
-uint64_t log_epoch_at(const struct replica *r, uint64_t seq);
-bool log_has(const struct replica *r, struct replica_position position);
-bool log_is_next(const struct replica *r, const struct replica_batch *batch);
-enum error log_append(struct replica *r, const struct replica_batch *batch);
-struct replica_position log_common(const struct replica *r, const struct replica_message *join);
+struct epoch_history log_epochs(const struct replica *r);
+bool log_has(const struct replica *r, struct log_position position);
+bool log_is_next(const struct replica *r, const struct log_entry *batch);
+enum error log_append(struct replica *r, const struct log_entry *batch);
 
 /* ---- members.c ---- */
 const struct replica_member *member_find(const struct replica *r, uint16_t id);
@@ -192,13 +191,13 @@ bool member_is_in_sync(const struct replica *r, uint16_t id);
 bool is_member(const struct replica *r); /* this node, and it has not left */
 size_t voters_count(const struct replica *r);
 enum error members_load(struct replica *r, const uint8_t *bytes, size_t size,
-                        struct replica_position position);
+                        struct log_position position);
 size_t members_pack(const struct members *members, uint8_t *bytes);
 struct replica_member *members_edit(struct replica *r, uint16_t id); /* of the next list; NULL */
 struct replica_member *members_add(struct replica *r, uint16_t id, const char *internal,
                                    const char *client);
 void members_flush(struct replica *r); /* appends the next list if it was changed */
-void in_sync_set_update(struct in_sync_set *in_sync_set, struct replica_position position,
+void in_sync_set_update(struct in_sync_set *in_sync_set, struct log_position position,
                         const uint16_t *ids, size_t count);
 void in_sync_set_update_own(struct replica *r, struct in_sync_set *in_sync_set);
 bool in_sync_set_has(const struct in_sync_set *in_sync_set, uint16_t id);
@@ -248,7 +247,7 @@ void in_sync_leave(struct replica *r, uint16_t id);
 
 /* ---- stream.c ---- */
 enum error propose(struct replica *r, const struct replica_event *event);
-void append_own(struct replica *r, enum replica_batch_kind kind, const uint8_t *bytes, size_t size,
+void append_own(struct replica *r, enum log_entry_kind kind, const uint8_t *bytes, size_t size,
                 uint64_t count);
 bool master_is_seen(const struct replica *r);
 void send_ack(struct replica *r);
@@ -271,7 +270,7 @@ bool found_yield(struct replica *r, const struct replica_message *message, const
 
 /* ---- join.c ---- */
 void ask_to_join(struct replica *r, uint16_t id, const char *address, bool now);
-void recover_log_from(struct replica *r, uint16_t id, struct replica_position want);
+void recover_log_from(struct replica *r, uint16_t id, struct log_position want);
 void receive_join(struct replica *r, const struct replica_message *message);
 void receive_join_reply(struct replica *r, const struct replica_message *message);
 void refused(struct replica *r, const struct replica_message *message);

@@ -12,11 +12,11 @@ static void note_debt(struct replica *r)
             r->peers[i].progress_ms = r->now_ms;
 }
 
-void append_own(struct replica *r, enum replica_batch_kind kind, const uint8_t *bytes, size_t size,
+void append_own(struct replica *r, enum log_entry_kind kind, const uint8_t *bytes, size_t size,
                 uint64_t count)
 {
-    struct replica_position before = r->last;
-    struct replica_batch batch = {
+    struct log_position before = r->last;
+    struct log_entry batch = {
         .kind = kind,
         .epoch = r->epoch,
         .first_seq = before.seq + 1,
@@ -27,7 +27,7 @@ void append_own(struct replica *r, enum replica_batch_kind kind, const uint8_t *
     note_debt(r);
     enum error error = log_append(r, &batch);
     ASSERT(error == OK);
-    struct replica_batch *published = &r->out->items[r->out->count - 1].batch;
+    struct log_entry *published = &r->out->items[r->out->count - 1].entry;
     struct replica_message *message = message_with(r, REPLICA_DO_PUBLISH, REPLICA_APPEND, 0);
     message->epoch = r->epoch;
     message->position = before;
@@ -41,7 +41,7 @@ enum error propose(struct replica *r, const struct replica_event *event)
 {
     if (r->role != REPLICA_MASTER || event->count == 0)
         return ERROR_REFUSED;
-    append_own(r, REPLICA_CHAT, event->bytes, event->size, event->count);
+    append_own(r, LOG_ENTRY_CHAT, event->bytes, event->size, event->count);
     return OK;
 }
 
@@ -147,7 +147,7 @@ void send_fetch(struct replica *r)
 }
 
 /* The master has more than we have, and it will not come by itself. */
-static void fetch_gap(struct replica *r, struct replica_position want)
+static void fetch_gap(struct replica *r, struct log_position want)
 {
     struct catch_up *catch_up = &r->catch_up;
     if (catch_up->source == 0) {
@@ -169,7 +169,7 @@ static bool may_append(const struct replica *r)
 static bool append_all(struct replica *r, const struct replica_message *message, uint64_t epoch)
 {
     for (size_t i = 0; i < message->batches_count; i++) {
-        const struct replica_batch *batch = &message->batches[i];
+        const struct log_entry *batch = &message->batches[i];
         if (batch->last_seq <= r->last.seq)
             continue;
         if (!log_is_next(r, batch) || batch->epoch > epoch || !may_append(r) ||
@@ -188,8 +188,8 @@ void receive_append(struct replica *r, const struct replica_message *message)
     note_master(r);
     if (!r->follows)
         return;
-    const struct replica_batch *batch = message->batches;
-    if (replica_position_compare(message->position, r->last) == 0)
+    const struct log_entry *batch = message->batches;
+    if (log_position_compare(message->position, r->last) == 0)
         append_all(r, message, r->master.epoch);
     else if (batch->last_seq > r->last.seq)
         fetch_gap(r, message->last);
@@ -219,7 +219,7 @@ void receive_entries(struct replica *r, const struct replica_message *message)
         ask_to_join(r, r->master.id, NULL, true);
         return;
     }
-    if (replica_position_compare(message->position, r->last) == 0) {
+    if (log_position_compare(message->position, r->last) == 0) {
         uint64_t before = r->last.seq;
         append_all(r, message, is_recovering_log ? r->epoch : r->master.epoch);
         if (r->last.seq > before)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "rpc/wire.h"
 
+#include "proto/convert.h"
 #include "rpc/protocol.h"
 
 #include <stdbool.h>
@@ -9,23 +10,6 @@
 /* Field numbers of spec.proto. In the encoding a key is number << 3 | wire type. */
 #define FRAME_ENVELOPES 1u
 #define ENVELOPE_PAYLOAD 8u
-
-static void *allocate(void *context, size_t size)
-{
-    return arena_alloc(context, size);
-}
-
-static void give_back(void *context, void *pointer)
-{
-    (void)context;
-    (void)pointer;
-}
-
-/* An allocator for protobuf-c that allocates in the arena and frees nothing. */
-static ProtobufCAllocator allocator_of(struct arena *arena)
-{
-    return (ProtobufCAllocator){.alloc = allocate, .free = give_back, .allocator_data = arena};
-}
 
 /* ---- reading the protobuf encoding without decoding it ---- */
 
@@ -107,8 +91,7 @@ enum error wire_decode(const void *bytes, size_t size, struct arena *arena, Jack
     if (!count_envelopes(bytes, size, &count) || count > RPC_ENVELOPES_MAX)
         return ERROR_INVALID;
     arena->budget_bytes += size * RPC_FRAME_FACTOR + (count + 1) * RPC_ENVELOPE_BYTES;
-    ProtobufCAllocator allocator = allocator_of(arena);
-    Jackdaw__Frame *frame = jackdaw__frame__unpack(&allocator, size, bytes);
+    Jackdaw__Frame *frame = proto_unpack(&jackdaw__frame__descriptor, arena, bytes, size);
     if (frame == NULL || frame->n_envelopes > RPC_ENVELOPES_MAX)
         return ERROR_INVALID;
     *out = frame;
@@ -119,8 +102,7 @@ ProtobufCMessage *wire_unpack(const ProtobufCMessageDescriptor *descriptor,
                               const ProtobufCBinaryData *payload, struct arena *arena)
 {
     arena->budget_bytes += payload->len * RPC_DECODE_FACTOR + RPC_DECODE_FLOOR;
-    ProtobufCAllocator allocator = allocator_of(arena);
-    return protobuf_c_message_unpack(descriptor, &allocator, payload->len, payload->data);
+    return proto_unpack(descriptor, arena, payload->data, payload->len);
 }
 
 /* Of a length-delimited field. */

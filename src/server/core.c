@@ -60,7 +60,7 @@ static void on_replacing(void *context)
     core->reader_store = NULL;
 }
 
-static void on_replaced(void *context, struct store *store, struct position position)
+static void on_replaced(void *context, struct store *store, struct log_position position)
 {
     struct core *core = context;
     core->store = store;
@@ -119,7 +119,7 @@ static void fill_status(void *context, struct operator_view *view)
     const struct core *core = context;
     struct rpc_server_stats stats;
     rpc_server_stats(core->clients, &stats);
-    struct position committed = commit_log_committed(core->commit_log);
+    struct log_position committed = commit_log_committed(core->commit_log);
     *view = (struct operator_view){
         .replica = cluster_replica(core->cluster),
         .id = (uint16_t)core->options->cluster.id,

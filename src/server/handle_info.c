@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Information about the server, and lists. */
 #include "base/log.h"
+#include "proto/convert.h"
 #include "rpc/protocol.h"
 #include "server/answer.h"
 #include "server/handlers.h"
@@ -30,10 +31,7 @@ HANDLER(info, Info)
               log_string("client", request->client));
     char *servers[REPLICA_MEMBERS_MAX + 1];
     size_t servers_count = list_servers(core, servers);
-    struct position committed = commit_log_committed(core->commit_log);
-    Jackdaw__Position position = JACKDAW__POSITION__INIT;
-    position.epoch = committed.epoch;
-    position.seq = committed.seq;
+    Jackdaw__Position position = proto_position_message(commit_log_committed(core->commit_log));
     Jackdaw__Limits limits = JACKDAW__LIMITS__INIT;
     chat_answer_limits(core->chat, &limits);
     Jackdaw__InfoReply reply = JACKDAW__INFO_REPLY__INIT;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Sending, receiving, typing, heartbeats. */
+#include "proto/convert.h"
 #include "server/answer.h"
 #include "server/handlers.h"
 
@@ -46,10 +47,8 @@ HANDLER(heartbeat, Heartbeat)
     struct chat_call chat_call;
     if (!answer_begin(core, call, &chat_call))
         return;
-    struct position committed = commit_log_committed(core->commit_log);
-    Jackdaw__Position position = JACKDAW__POSITION__INIT;
-    position.epoch = committed.epoch;
-    position.seq = committed.seq;
+    struct log_position committed = commit_log_committed(core->commit_log);
+    Jackdaw__Position position = proto_position_message(committed);
     Jackdaw__HeartbeatReply reply = JACKDAW__HEARTBEAT_REPLY__INIT;
     reply.time_ms = core->wall_ms;
     chat_call.committed_seq = committed.seq;

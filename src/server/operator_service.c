@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/operator_service.h"
 
+#include "proto/convert.h"
 #include "version.h"
-
-static void set_position(Jackdaw__Position *out, struct replica_position position)
-{
-    jackdaw__position__init(out);
-    out->epoch = position.epoch;
-    out->seq = position.seq;
-}
 
 /* The position that is certainly durable on a member. The master knows it of those that follow it;
  * others know it of themselves, and that a master has what is committed. */
-static struct replica_position position_of(const struct operator_view *view, uint16_t id)
+static struct log_position position_of(const struct operator_view *view, uint16_t id)
 {
     const struct replica *replica = view->replica;
     if (id == view->id)
@@ -21,7 +15,7 @@ static struct replica_position position_of(const struct operator_view *view, uin
         return replica_acked(replica, id);
     if (id == replica_master(replica))
         return view->committed;
-    return (struct replica_position){0, 0};
+    return (struct log_position){0, 0};
 }
 
 /* The seq that a member should have: the master's last entry, or the last one known to be
@@ -48,10 +42,10 @@ static void add_member(struct operator_service_reply *out, const struct operator
     to->reachable = member->id == view->id || view->is_reachable(context, member->id);
     if (view->clock != NULL && !member->left)
         to->has_clock = view->clock(context, member->id, &to->clock_ms);
-    struct replica_position position = position_of(view, member->id);
+    struct log_position position = position_of(view, member->id);
     if (position.seq == 0)
         return;
-    set_position(&out->positions[index], position);
+    out->positions[index] = proto_position_message(position);
     to->position = &out->positions[index];
     uint64_t goal = goal_of(view);
     to->lag = goal > position.seq ? goal - position.seq : 0;
@@ -80,8 +74,8 @@ void operator_service_fill(struct operator_service_reply *out, const struct oper
     reply->role = (char *)replica_role_name(replica_role(replica));
     set_master(reply, replica);
     reply->durability = (char *)replica_policy_name(view->durability);
-    set_position(&out->last, replica_last(replica));
-    set_position(&out->committed, view->committed);
+    out->last = proto_position_message(replica_last(replica));
+    out->committed = proto_position_message(view->committed);
     reply->last = &out->last;
     reply->committed = &out->committed;
     reply->orphans = view->orphans;

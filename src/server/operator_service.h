@@ -14,9 +14,9 @@ struct operator_view {
     const struct replica *replica;
     uint16_t id;
     enum replica_policy durability;
-    struct replica_position committed; /* as far as this server knows */
-    uint64_t orphans;                  /* deltas kept here that no master has merged yet */
-    uint32_t clients;                  /* connections */
+    struct log_position committed; /* as far as this server knows */
+    uint64_t orphans;              /* deltas kept here that no master has merged yet */
+    uint32_t clients;              /* connections */
     uint64_t uptime_ms;
     uint64_t poison_requests; /* as in StatusReply */
     uint64_t poison_entries;

@@ -2,6 +2,7 @@
 #include "server/subscriptions.h"
 
 #include "base/log_pace.h"
+#include "proto/convert.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -43,7 +44,7 @@ struct subscription {
     struct rpc_call *stream; /* NULL: none */
     uint64_t stream_gone_ms; /* set by tidy when it first sees no stream; 0: has one */
     enum subscription_state state;
-    struct position cursor; /* `next` of the last page, or where the session started */
+    struct log_position cursor; /* `next` of the last page, or where the session started */
     uint64_t filled;
     struct entry *entries; /* a ring of `capacity`, a power of two, from `head` on */
     uint32_t capacity;
@@ -568,17 +569,18 @@ static bool collect(const struct subscription *subscription, uint64_t committed,
     return true;
 }
 
-static struct position position_of(const struct subscriptions *subscriptions, uint64_t seq)
+static struct log_position position_of(const struct subscriptions *subscriptions, uint64_t seq)
 {
-    return (struct position){.epoch = store_epoch_at(subscriptions->options.store, seq),
-                             .seq = seq};
+    return (struct log_position){.epoch = store_epoch_at(subscriptions->options.store, seq),
+                                 .seq = seq};
 }
 
 /* The position up to which the session has all events after this page. */
-static struct position next_cursor(const struct subscription *subscription, const struct page *page)
+static struct log_position next_cursor(const struct subscription *subscription,
+                                       const struct page *page)
 {
     const struct subscriptions *subscriptions = subscription->subscriptions;
-    struct position committed = commit_log_committed(subscriptions->options.commit_log);
+    struct log_position committed = commit_log_committed(subscriptions->options.commit_log);
     uint64_t seq =
         page->last_seq > subscription->cursor.seq ? page->last_seq : subscription->cursor.seq;
     if (page->count == deliverable(subscription)) {
@@ -592,15 +594,11 @@ static struct position next_cursor(const struct subscription *subscription, cons
     return seq == committed.seq ? committed : position_of(subscriptions, seq);
 }
 
-static size_t pack_frame_of_page(const struct subscription *subscription, struct position next,
+static size_t pack_frame_of_page(const struct subscription *subscription, struct log_position next,
                                  uint8_t bytes[static 64])
 {
-    Jackdaw__Position after = JACKDAW__POSITION__INIT;
-    Jackdaw__Position to = JACKDAW__POSITION__INIT;
-    after.epoch = subscription->cursor.epoch;
-    after.seq = subscription->cursor.seq;
-    to.epoch = next.epoch;
-    to.seq = next.seq;
+    Jackdaw__Position after = proto_position_message(subscription->cursor);
+    Jackdaw__Position to = proto_position_message(next);
     Jackdaw__ReceiveReply reply = JACKDAW__RECEIVE_REPLY__INIT;
     reply.after = &after;
     reply.next = &to;
@@ -611,7 +609,7 @@ static size_t pack_frame_of_page(const struct subscription *subscription, struct
 static void send_entries(struct subscription *subscription, struct page *page)
 {
     struct subscriptions *subscriptions = subscription->subscriptions;
-    struct position next = next_cursor(subscription, page);
+    struct log_position next = next_cursor(subscription, page);
     uint8_t own[64];
     page->chunks[0] =
         (struct rpc_chunk){.bytes = own, .size = pack_frame_of_page(subscription, next, own)};
@@ -727,7 +725,7 @@ static void free_subscription(struct subscription *subscription)
 
 /* Continues after `position`, from the subscription if it holds all later events, else from the
  * store. */
-static void resume(struct subscription *subscription, struct position position)
+static void resume(struct subscription *subscription, struct log_position position)
 {
     bool holds =
         subscription->state == SUBSCRIPTION_LIVE && position.seq >= subscription->cursor.seq;
@@ -755,13 +753,14 @@ void subscriptions_receive(struct subscriptions *subscriptions, struct chat_sess
         return;
     }
     end_stream(subscription, STATUS_ABORTED, 0, "another Receive of this session took its place");
-    struct position asked = {0};
+    struct log_position asked = {0};
     if (request->after != NULL)
-        asked = (struct position){.epoch = request->after->epoch, .seq = request->after->seq};
+        asked = (struct log_position){.epoch = request->after->epoch, .seq = request->after->seq};
     uint64_t committed = commit_log_committed(subscriptions->options.commit_log).seq;
     uint64_t common = chat_common_seq_of(subscriptions->chat, request->after,
                                          request->cursor_history, request->n_cursor_history);
-    struct position position = position_of(subscriptions, common < committed ? common : committed);
+    struct log_position position =
+        position_of(subscriptions, common < committed ? common : committed);
     resume(subscription, position);
     subscription->cursor_reset = position.seq != asked.seq || position.epoch != asked.epoch;
     call = rpc_call_keep(call); /* request is gone */
@@ -861,7 +860,7 @@ void subscriptions_session_ended(void *context, struct chat_session *session)
 }
 
 /* Sessions that only the undone transaction knew have ended before this. */
-void subscriptions_rolled_back(void *context, struct position position)
+void subscriptions_rolled_back(void *context, struct log_position position)
 {
     struct subscriptions *subscriptions = context;
     for (struct subscription *subscription = subscriptions->items; subscription != NULL;

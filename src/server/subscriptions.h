@@ -50,7 +50,7 @@ void subscriptions_event(void *subscriptions, const struct chat_event *event);
 void subscriptions_session_ended(void *subscriptions, struct chat_session *session);
 
 /* Drops events after position; later events are read again. */
-void subscriptions_rolled_back(void *subscriptions, struct position position);
+void subscriptions_rolled_back(void *subscriptions, struct log_position position);
 
 /* Takes a Receive call of the session and answers it later. */
 void subscriptions_receive(struct subscriptions *subscriptions, struct chat_session *session,

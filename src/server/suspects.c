@@ -140,7 +140,7 @@ static void run_in_child(void *context)
     struct suspect *suspect = core->suspects.first;
     for (size_t i = 0; i < attempt->count; i++) {
         struct suspect *next = suspect->next; /* the call, and suspect with it, may end */
-        trial_mark((struct position){.seq = i});
+        trial_mark((struct log_position){.seq = i});
         carry_out(core, suspect);
         suspect = next;
     }

@@ -32,7 +32,7 @@ static const char *const suffixes[NAME_COUNT] = {
 struct install {
     struct store *old;
     struct store *fresh; /* the snapshot, NULL while it is not open */
-    struct position common;
+    struct log_position common;
     struct store_options options;
     bool has_second_name;    /* the old database: X.old */
     bool is_moved;           /* X.new is X */
@@ -90,20 +90,16 @@ static enum error check_fresh(struct install *install)
     return OK;
 }
 
-static enum error add_if_chat(void *context, const struct log_row *row)
+static enum error add_if_chat(void *context, const struct log_entry *row)
 {
     struct install *install = context;
     if (row->first_seq <= install->common.seq)
         return error_set(&install->fresh->problem, ERROR_INVALID,
                          "a batch lies on both sides of seq %llu",
                          (unsigned long long)install->common.seq);
-    if (row->kind != LOG_CHAT)
+    if (row->kind != LOG_ENTRY_CHAT)
         return OK;
-    return store_add_orphan(install->fresh, &(struct orphan_row){.epoch = row->epoch,
-                                                                 .first_seq = row->first_seq,
-                                                                 .last_seq = row->last_seq,
-                                                                 .batch = row->batch,
-                                                                 .batch_size = row->batch_size});
+    return store_add_orphan(install->fresh, row);
 }
 
 /* Every server had the pruned batches, so the snapshot has them, too. If the log outgrew its bound,
@@ -262,7 +258,7 @@ static void hand_over(struct install *install, struct store **store)
     folder_remove_leftovers(install->fresh->path);
 }
 
-enum error store_install(struct store **store, const char *file, struct position common,
+enum error store_install(struct store **store, const char *file, struct log_position common,
                          const struct store_options *options, struct error_text *why)
 {
     struct install install = {.old = *store, .common = common, .options = *options, .why = why};

@@ -4,13 +4,13 @@
 #include <sodium.h>
 #include <string.h>
 
-void log_digest_next(uint8_t digest[static STORE_DIGEST_BYTES], const uint8_t *batch, size_t size)
+void log_digest_next(uint8_t digest[static LOG_DIGEST_BYTES], const uint8_t *batch, size_t size)
 {
     crypto_generichash_state state;
-    (void)crypto_generichash_init(&state, NULL, 0, STORE_DIGEST_BYTES);
-    (void)crypto_generichash_update(&state, digest, STORE_DIGEST_BYTES);
+    (void)crypto_generichash_init(&state, NULL, 0, LOG_DIGEST_BYTES);
+    (void)crypto_generichash_update(&state, digest, LOG_DIGEST_BYTES);
     (void)crypto_generichash_update(&state, batch, size);
-    (void)crypto_generichash_final(&state, digest, STORE_DIGEST_BYTES);
+    (void)crypto_generichash_final(&state, digest, LOG_DIGEST_BYTES);
 }
 
 /* One seq, or 0 when there is no row. */
@@ -47,7 +47,7 @@ static enum error load_last(struct store *store)
                "read the end of the log");
     enum error error = query_step(&query, &row);
     struct knowledge *now = &store->now;
-    now->position = (struct position){0, 0};
+    now->position = (struct log_position){0, 0};
     memset(now->digest, 0, sizeof now->digest);
     if (error == OK && row) {
         now->position.seq = query_column_ordered(&query);
@@ -61,19 +61,19 @@ static enum error load_last(struct store *store)
 struct chain {
     struct store *store;
     bool known; /* digest is that before the next row */
-    uint8_t digest[STORE_DIGEST_BYTES];
+    uint8_t digest[LOG_DIGEST_BYTES];
 };
 
-static enum error check_link(void *context, const struct log_row *row)
+static enum error check_link(void *context, const struct log_entry *row)
 {
     struct chain *chain = context;
     if (chain->known || row->first_seq == 1) {
-        log_digest_next(chain->digest, row->batch, row->batch_size);
-        if (memcmp(chain->digest, row->digest, STORE_DIGEST_BYTES) != 0)
+        log_digest_next(chain->digest, row->bytes, row->size);
+        if (memcmp(chain->digest, row->digest, LOG_DIGEST_BYTES) != 0)
             return store_fault(chain->store, ERROR_CORRUPT, "check the log",
                                "the last batch does not fit its digest");
     }
-    memcpy(chain->digest, row->digest, STORE_DIGEST_BYTES);
+    memcpy(chain->digest, row->digest, LOG_DIGEST_BYTES);
     chain->known = true;
     return OK;
 }
@@ -104,24 +104,24 @@ enum error log_load_position(struct store *store, bool check_digest)
     return error;
 }
 
-/* The last epoch is the last one to change, and every epoch begins with a delta. */
+/* The last epoch is the last one to change, and every epoch begins with an entry. */
 enum error store_reader_refresh(struct store *store)
 {
-    struct position before = store->now.position;
+    struct log_position before = store->now.position;
     enum error error = log_load_position(store, false);
     if (error == OK && (before.seq == 0 || before.epoch != store->now.position.epoch))
         error = epoch_load(store);
     return error;
 }
 
-struct position store_position(const struct store *store)
+struct log_position store_position(const struct store *store)
 {
     return store->now.position;
 }
 
-void store_digest(const struct store *store, uint8_t digest[static STORE_DIGEST_BYTES])
+void store_digest(const struct store *store, uint8_t digest[static LOG_DIGEST_BYTES])
 {
-    memcpy(digest, store->now.digest, STORE_DIGEST_BYTES);
+    memcpy(digest, store->now.digest, LOG_DIGEST_BYTES);
 }
 
 uint64_t store_log_first(const struct store *store)
@@ -129,7 +129,7 @@ uint64_t store_log_first(const struct store *store)
     return store->now.log_first;
 }
 
-enum error store_log_append(struct store *store, const struct log_row *row)
+enum error store_log_append(struct store *store, const struct log_entry *row)
 {
     struct knowledge *now = &store->now;
     ASSERT(row->first_seq == now->position.seq + 1 && row->last_seq >= row->first_seq);
@@ -137,9 +137,9 @@ enum error store_log_append(struct store *store, const struct log_row *row)
     if (row->last_seq > INT64_MAX)
         return error_set(&store->problem, ERROR_INVALID,
                          "append to the log: the seq is out of range");
-    uint8_t digest[STORE_DIGEST_BYTES];
+    uint8_t digest[LOG_DIGEST_BYTES];
     memcpy(digest, now->digest, sizeof digest);
-    log_digest_next(digest, row->batch, row->batch_size);
+    log_digest_next(digest, row->bytes, row->size);
     struct query query;
     query_write(&query, store, STATEMENT_LOG_APPEND,
                 "INSERT INTO log (first_seq, last_seq, epoch, kind, digest, batch)"
@@ -150,30 +150,30 @@ enum error store_log_append(struct store *store, const struct log_row *row)
     query_bind_number(&query, row->epoch);
     query_bind_number(&query, row->kind);
     query_bind_bytes(&query, digest, sizeof digest);
-    query_bind_bytes(&query, row->batch, row->batch_size);
+    query_bind_bytes(&query, row->bytes, row->size);
     enum error error = query_run(&query);
     if (error != OK)
         return error;
-    now->position = (struct position){.epoch = row->epoch, .seq = row->last_seq};
+    now->position = log_entry_last(row);
     memcpy(now->digest, digest, sizeof digest);
     if (now->log_first == 0)
         now->log_first = row->first_seq;
     return OK;
 }
 
-static enum error read_row(struct query *query, struct log_row *row)
+static enum error read_row(struct query *query, struct log_entry *row)
 {
     row->first_seq = query_column_ordered(query);
     row->last_seq = query_column_ordered(query);
     row->epoch = query_column_number(query);
-    row->kind = (enum log_kind)query_column_small(query, LOG_MEMBERS);
-    query_column_exactly(query, row->digest, STORE_DIGEST_BYTES);
-    row->batch = query_column_bytes(query, &row->batch_size);
+    row->kind = (enum log_entry_kind)query_column_small(query, LOG_ENTRY_MEMBERS);
+    query_column_exactly(query, row->digest, LOG_DIGEST_BYTES);
+    row->bytes = query_column_bytes(query, &row->size);
     return query_row_error(query);
 }
 
 enum error store_log_read(struct store *store, uint64_t first_seq,
-                          enum error (*visit)(void *context, const struct log_row *row),
+                          enum error (*visit)(void *context, const struct log_entry *row),
                           void *context)
 {
     struct query query;
@@ -189,7 +189,7 @@ enum error store_log_read(struct store *store, uint64_t first_seq,
         error = ERROR_NOT_FOUND;
     uint64_t next = 0;
     while (error == OK && (error = query_step(&query, &more)) == OK && more) {
-        struct log_row row;
+        struct log_entry row;
         error = read_row(&query, &row);
         if (error == OK && (row.last_seq < row.first_seq || (next != 0 && row.first_seq != next)))
             error = store_fault(store, ERROR_CORRUPT, query.what, "a batch is missing");

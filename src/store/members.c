@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-enum error store_put_members(struct store *store, struct position position, const uint8_t *bytes,
-                             size_t size)
+enum error store_put_members(struct store *store, struct log_position position,
+                             const uint8_t *bytes, size_t size)
 {
     if (position.seq > INT64_MAX || size > STORE_MEMBERS_MAX)
         return error_set(&store->problem, ERROR_INVALID,
@@ -20,10 +20,10 @@ enum error store_put_members(struct store *store, struct position position, cons
     return query_run(&query);
 }
 
-static enum error copy_row(struct query *query, struct position *position, uint8_t *bytes,
+static enum error copy_row(struct query *query, struct log_position *position, uint8_t *bytes,
                            size_t size, size_t *used)
 {
-    struct position at;
+    struct log_position at;
     size_t length;
     at.epoch = query_column_number(query);
     at.seq = query_column_ordered(query);
@@ -38,7 +38,7 @@ static enum error copy_row(struct query *query, struct position *position, uint8
     return OK;
 }
 
-enum error store_get_members(struct store *store, struct position *position, uint8_t *bytes,
+enum error store_get_members(struct store *store, struct log_position *position, uint8_t *bytes,
                              size_t size, size_t *used)
 {
     struct query query;

@@ -23,9 +23,9 @@ enum error orphan_load(struct store *store)
 }
 
 /* id 0: the next one. */
-static enum error add(struct store *store, uint64_t id, const struct orphan_row *row)
+static enum error add(struct store *store, uint64_t id, const struct log_entry *entry)
 {
-    if (row->last_seq > INT64_MAX || row->first_seq > row->last_seq)
+    if (entry->last_seq > INT64_MAX || entry->first_seq > entry->last_seq)
         return error_set(&store->problem, ERROR_INVALID, "keep an orphan: its seq is out of range");
     struct query query;
     query_write(&query, store, STATEMENT_ADD_ORPHAN,
@@ -33,10 +33,10 @@ static enum error add(struct store *store, uint64_t id, const struct orphan_row 
                 " VALUES (nullif(?1, 0), ?2, ?3, ?4, ?5)",
                 "keep an orphan");
     query_bind_number(&query, id);
-    query_bind_number(&query, row->epoch);
-    query_bind_number(&query, row->first_seq);
-    query_bind_number(&query, row->last_seq);
-    query_bind_bytes(&query, row->batch, row->batch_size);
+    query_bind_number(&query, entry->epoch);
+    query_bind_number(&query, entry->first_seq);
+    query_bind_number(&query, entry->last_seq);
+    query_bind_bytes(&query, entry->bytes, entry->size);
     enum error error = query_run(&query);
     if (error != OK)
         return error;
@@ -45,23 +45,25 @@ static enum error add(struct store *store, uint64_t id, const struct orphan_row 
     return OK;
 }
 
-enum error store_add_orphan(struct store *store, const struct orphan_row *row)
+enum error store_add_orphan(struct store *store, const struct log_entry *entry)
 {
-    return add(store, 0, row);
+    return add(store, 0, entry);
 }
 
-static enum error read_row(struct query *query, struct orphan_row *row)
+static enum error read_row(struct query *query, uint64_t *id, struct log_entry *row)
 {
-    row->id = query_column_ordered(query);
+    *row = (struct log_entry){.kind = LOG_ENTRY_CHAT};
+    *id = query_column_ordered(query);
     row->epoch = query_column_number(query);
     row->first_seq = query_column_ordered(query);
     row->last_seq = query_column_ordered(query);
-    row->batch = query_column_bytes(query, &row->batch_size);
+    row->bytes = query_column_bytes(query, &row->size);
     return query_row_error(query);
 }
 
 enum error store_each_orphan(struct store *store, uint64_t after,
-                             enum error (*visit)(void *context, const struct orphan_row *row),
+                             enum error (*visit)(void *context, uint64_t id,
+                                                 const struct log_entry *entry),
                              void *context)
 {
     struct query query;
@@ -72,10 +74,11 @@ enum error store_each_orphan(struct store *store, uint64_t after,
     query_bind_number(&query, clamp_ordered(after));
     enum error error;
     while ((error = query_step(&query, &more)) == OK && more) {
-        struct orphan_row row;
-        error = read_row(&query, &row);
+        uint64_t id;
+        struct log_entry entry;
+        error = read_row(&query, &id, &entry);
         if (error == OK)
-            error = visit(context, &row);
+            error = visit(context, id, &entry);
         if (error != OK)
             break;
     }
@@ -156,10 +159,10 @@ struct orphan_copy {
     bool renumbers;
 };
 
-static enum error copy(void *context, const struct orphan_row *row)
+static enum error copy(void *context, uint64_t id, const struct log_entry *entry)
 {
     const struct orphan_copy *copying = context;
-    return add(copying->to, copying->renumbers ? 0 : row->id, row);
+    return add(copying->to, copying->renumbers ? 0 : id, entry);
 }
 
 enum error orphan_copy(struct store *to, struct store *from)

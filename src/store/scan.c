@@ -109,7 +109,7 @@ static enum error scan_small(struct slice *slice)
 
 /* ---- the log ---- */
 
-static enum error see_batch(void *context, const struct log_row *row)
+static enum error see_batch(void *context, const struct log_entry *row)
 {
     struct slice *slice = context;
     struct store_scan *scan = slice->scan;
@@ -119,14 +119,14 @@ static enum error see_batch(void *context, const struct log_row *row)
     if (!follows && row->first_seq == 1)
         memset(scan->digest, 0, sizeof scan->digest);
     if (follows || row->first_seq == 1) {
-        log_digest_next(scan->digest, row->batch, row->batch_size);
+        log_digest_next(scan->digest, row->bytes, row->size);
         if (memcmp(scan->digest, row->digest, sizeof scan->digest) != 0)
             return fault(slice, "log", "first_seq", row->first_seq, "it does not fit its digest");
     }
     memcpy(scan->digest, row->digest, sizeof scan->digest);
     scan->is_within = true;
     scan->key = row->last_seq;
-    return count(slice, ROW_BYTES + row->batch_size) ? OK : ERROR_CANCELLED;
+    return count(slice, ROW_BYTES + row->size) ? OK : ERROR_CANCELLED;
 }
 
 /* The log may have been pruned since the last slice. */
@@ -150,13 +150,13 @@ static enum error scan_log(struct slice *slice)
     return error == OK ? next_part(slice) : error;
 }
 
-static enum error see_orphan(void *context, const struct orphan_row *row)
+static enum error see_orphan(void *context, uint64_t id, const struct log_entry *row)
 {
     struct slice *slice = context;
     if (row->first_seq > row->last_seq)
-        return fault(slice, "orphan", "id", row->id, "last_seq");
-    slice->scan->key = row->id;
-    return count(slice, ROW_BYTES + row->batch_size) ? OK : ERROR_CANCELLED;
+        return fault(slice, "orphan", "id", id, "last_seq");
+    slice->scan->key = id;
+    return count(slice, ROW_BYTES + row->size) ? OK : ERROR_CANCELLED;
 }
 
 static enum error scan_orphans(struct slice *slice)

@@ -14,7 +14,7 @@ struct copy {
     char *path;
     char *partial; /* where it grows */
     sqlite3 *database;
-    struct position position;
+    struct log_position position;
 };
 
 static enum error system_problem(struct copy *copy, const char *what, int number)
@@ -123,7 +123,7 @@ static enum error fill(struct copy *copy)
     return error;
 }
 
-enum error store_snapshot_take(struct store *store, const char *path, struct position *position)
+enum error store_snapshot_take(struct store *store, const char *path, struct log_position *position)
 {
     ASSERT(!store->in_transaction && store->open_reads == 0);
     struct copy copy = {.store = store};

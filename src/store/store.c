@@ -409,7 +409,7 @@ void store_close(struct store *store)
     if (store->lock >= 0)
         (void)close(store->lock);
     sqlite3_free(store->path);
-    sqlite3_free(store->epoch_starts);
+    sqlite3_free(store->epochs);
     sqlite3_free(store->recent);
     pending_free(store);
     pack_buffer_free(&store->scratch);

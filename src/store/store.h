@@ -25,13 +25,14 @@
 #ifndef JACKDAW_STORE_STORE_H
 #define JACKDAW_STORE_STORE_H
 
+#include "base/epoch_history.h"
 #include "base/error.h"
+#include "base/log_entry.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define STORE_DIGEST_BYTES 32
 #define STORE_CLUSTER_BYTES 16
 #define STORE_TOKEN_HASH_BYTES 32
 #define STORE_NONCE_BYTES 16
@@ -103,7 +104,7 @@ void store_isolate(struct store *store);
  * works. After store_commit_prepare returned OK, one thread calls store_commit_write. Then the
  * owner passes its result to store_commit_finish. The errors of the owner's two parts are those of
  * store_commit. In between the owner may call only these functions, which answer from memory:
- * store_position, store_digest, store_cluster, store_epoch_at, store_each_epoch, store_log_first,
+ * store_position, store_digest, store_cluster, store_epoch_at, store_epochs, store_log_first,
  * store_last_orphan, store_orphan_count and store_last_problem; the transaction still counts as
  * open. */
 enum error store_commit_prepare(struct store *store);
@@ -112,18 +113,13 @@ enum error store_commit_finish(struct store *store, enum error written);
 
 /* ---- identity, position, epochs ---- */
 
-struct position {
-    uint64_t epoch;
-    uint64_t seq;
-};
-
 /* The random id of the cluster; all zero until it was set (which happens once, or again after
  * store_reset). Setting it to another: ERROR_MISMATCH. Outside a transaction it is one of its own, durable on return. */
 void store_cluster(const struct store *store, uint8_t cluster[static STORE_CLUSTER_BYTES]);
 enum error store_set_cluster(struct store *store,
                              const uint8_t cluster[static STORE_CLUSTER_BYTES]);
 
-/* Whether there is nothing of a chat: no batch of kind LOG_CHAT was ever written, and no orphan is
+/* Whether there is nothing of a chat: no batch of kind LOG_ENTRY_CHAT was ever written, and no orphan is
  * kept. */
 enum error store_is_blank(struct store *store, bool *is_blank);
 /* Makes a blank database one of no cluster, with an empty log and without values; the node's id
@@ -138,52 +134,34 @@ enum error store_get_value(struct store *store, const char *key, void *bytes, si
                            size_t *used);
 
 /* The last delta in the log, including those of the open transaction; (0, 0) when empty. */
-struct position store_position(const struct store *store);
+struct log_position store_position(const struct store *store);
 
 /* The running digest over all batches up to there: digest' = BLAKE2b-256(digest || batch). The
  * digest of an empty log is all zero. */
-void store_digest(const struct store *store, uint8_t digest[static STORE_DIGEST_BYTES]);
+void store_digest(const struct store *store, uint8_t digest[static LOG_DIGEST_BYTES]);
 
-/* Epochs in ascending order: the epoch and the seq of its first delta. Adding one that does not
- * ascend in both: ERROR_INVALID. */
-struct epoch_row {
-    uint64_t epoch;
-    uint64_t first_seq;
-};
-enum error store_add_epoch(struct store *store, const struct epoch_row *epoch_start);
-enum error store_each_epoch(struct store *store,
-                            enum error (*visit)(void *context, const struct epoch_row *row),
-                            void *context);
-/* The epoch that wrote seq, 0 when none did. Answered from memory. While a transaction is open,
- * every seq after the position belongs to the last epoch, because the transaction applies these
- * deltas. */
+/* Adds an epoch to the history. ERROR_INVALID: it does not ascend (epoch_history_ascends). */
+enum error store_add_epoch(struct store *store, struct epoch_start start);
+
+/* Returns the history of epochs, from memory. Borrowed until the next call that changes or reads the
+ * database. A reader sees the history of its last read. */
+struct epoch_history store_epochs(const struct store *store);
+
+/* Returns the epoch that wrote seq, or 0 when no delta has it; from memory. While a transaction is
+ * open, every seq after the position counts as the last epoch's: its deltas are being applied. */
 uint64_t store_epoch_at(const struct store *store, uint64_t seq);
 
 /* ---- the log ---- */
 
-/* The store knows no more of a batch than its kind. */
-enum log_kind {
-    LOG_CHAT = 0,    /* a packed jackdaw.Batch: deltas of the chat */
-    LOG_MEMBERS = 1, /* list of the cluster's members */
-};
-
-/* One batch. first_seq must follow the last one's last_seq, and epoch not be less than its epoch
- * (asserted). ERROR_INVALID: last_seq is over INT64_MAX. */
-struct log_row {
-    uint64_t epoch;
-    uint64_t first_seq;
-    uint64_t last_seq;
-    enum log_kind kind;
-    const uint8_t *batch;
-    size_t batch_size;
-    uint8_t digest[STORE_DIGEST_BYTES]; /* after this batch; ignored and computed by append */
-};
-enum error store_log_append(struct store *store, const struct log_row *row);
+/* Appends an entry and computes its digest; entry->digest is ignored. first_seq must follow the last
+ * entry's last_seq, and epoch not be less than its epoch (asserted). ERROR_INVALID: last_seq is over
+ * INT64_MAX. */
+enum error store_log_append(struct store *store, const struct log_entry *entry);
 
 /* Visits the batches from the one that holds first_seq on, in order, until visit returns anything
  * but OK (which is then returned). ERROR_NOT_FOUND: first_seq was pruned or is past the end. */
 enum error store_log_read(struct store *store, uint64_t first_seq,
-                          enum error (*visit)(void *context, const struct log_row *row),
+                          enum error (*visit)(void *context, const struct log_entry *entry),
                           void *context);
 
 /* Deletes whole batches that end before seq, at most `most` of them; *deleted: how many. The last
@@ -200,10 +178,10 @@ uint64_t store_log_first(const struct store *store);
 /* The newest list of members and the position it took effect at: part of the replicated state,
  * written with the entry of the log that changed it. ERROR_INVALID: over STORE_MEMBERS_MAX bytes,
  * or the seq over INT64_MAX. */
-enum error store_put_members(struct store *store, struct position position, const uint8_t *bytes,
-                             size_t size);
+enum error store_put_members(struct store *store, struct log_position position,
+                             const uint8_t *bytes, size_t size);
 /* ERROR_NOT_FOUND: none yet. Copies at most size bytes, *used is the list's length. */
-enum error store_get_members(struct store *store, struct position *position, uint8_t *bytes,
+enum error store_get_members(struct store *store, struct log_position *position, uint8_t *bytes,
                              size_t size, size_t *used);
 
 /* ---- orphans ----
@@ -212,19 +190,13 @@ enum error store_get_members(struct store *store, struct position *position, uin
  * more. The node keeps it until the new master has merged it. Orphans belong to the node, not to
  * the replicated state or to snapshots. store_install makes orphans of the end of the log. */
 
-struct orphan_row {
-    uint64_t id; /* ascending; never used again. Ignored by add */
-    uint64_t epoch;
-    uint64_t first_seq;
-    uint64_t last_seq;
-    const uint8_t *batch;
-    size_t batch_size;
-};
-/* ERROR_INVALID: last_seq is less than first_seq or over INT64_MAX. */
-enum error store_add_orphan(struct store *store, const struct orphan_row *row);
-/* Visits the orphans with an id > after, in order. */
+/* Keeps a copy; the digest is ignored. ERROR_INVALID: last_seq is less than first_seq or over
+ * INT64_MAX. */
+enum error store_add_orphan(struct store *store, const struct log_entry *entry);
+/* Visits the orphans with an id > after in ascending order of their ids. An id is never used again. */
 enum error store_each_orphan(struct store *store, uint64_t after,
-                             enum error (*visit)(void *context, const struct orphan_row *row),
+                             enum error (*visit)(void *context, uint64_t id,
+                                                 const struct log_entry *entry),
                              void *context);
 /* Drops those with an id of at most last. Outside a transaction it is one of its own, durable on
  * return. */
@@ -385,7 +357,8 @@ enum error store_get_outcome(struct store *store, uint64_t session, uint64_t req
  * Meant for a reader, in a thread of its own: the writer goes on meanwhile, but the WAL grows until
  * the copy is done. A writer may call it outside of transactions. ERROR_NOT_FOUND, ERROR_DENIED and
  * the like: of the path; a file there before is untouched. */
-enum error store_snapshot_take(struct store *store, const char *path, struct position *position);
+enum error store_snapshot_take(struct store *store, const char *path,
+                               struct log_position *position);
 
 /* Makes the running function of the store, for example a snapshot, end soon with ERROR_CANCELLED. A
  * function that has not begun is not affected: call again. Any thread, while the store is open. */
@@ -418,7 +391,7 @@ struct store_scan {
     uint64_t last_event; /* at the beginning: later ones are not of this scan */
     uint64_t listed;     /* a sum over the events that the rooms list, */
     uint64_t found;      /* and over the events there are: they must be equal */
-    uint8_t digest[STORE_DIGEST_BYTES]; /* of the log up to key */
+    uint8_t digest[LOG_DIGEST_BYTES]; /* of the log up to key */
 
     bool is_done;
     uint64_t bytes; /* read so far, about */
@@ -449,7 +422,7 @@ enum error store_scan(struct store *store, struct store_scan *scan, size_t most)
  * (unless none was set here), another node or another program. ERROR_INVALID: the store is in
  * memory, or `common` is no such position or after the snapshot's last. ERROR_NOT_FOUND: no such
  * file. Each with a sentence in why. */
-enum error store_install(struct store **store, const char *file, struct position common,
+enum error store_install(struct store **store, const char *file, struct log_position common,
                          const struct store_options *options, struct error_text *why);
 
 /* The size of the database: a snapshot of it takes no more. */

@@ -93,13 +93,13 @@ enum statement {
 /* State held in memory; store_rollback restores the values of store_begin. Epochs are only
  * appended, so their number is enough. */
 struct knowledge {
-    struct position position;
+    struct log_position position;
     uint64_t log_first;
     uint64_t last_event; /* highest id of an event */
     uint64_t last_orphan;
     uint64_t orphan_count;
-    size_t epoch_start_count;
-    uint8_t digest[STORE_DIGEST_BYTES];
+    size_t epoch_count;
+    uint8_t digest[LOG_DIGEST_BYTES];
     uint8_t cluster[STORE_CLUSTER_BYTES];
 };
 
@@ -161,8 +161,8 @@ struct store {
 
     struct knowledge now;
     struct knowledge at_begin;
-    struct epoch_row *epoch_starts;
-    size_t epoch_start_capacity;
+    struct epoch_start *epochs;
+    size_t epoch_capacity;
 
     struct recent_outcome *recent; /* RECENT_OUTCOMES, or NULL */
     struct pending pending;
@@ -396,7 +396,7 @@ enum error timeline_each(struct store *store, uint64_t after,
 bool outcome_rows_are_sound(const uint8_t *bytes, size_t size);
 
 /* Adds a batch to a running digest. */
-void log_digest_next(uint8_t digest[static STORE_DIGEST_BYTES], const uint8_t *batch, size_t size);
+void log_digest_next(uint8_t digest[static LOG_DIGEST_BYTES], const uint8_t *batch, size_t size);
 
 /* ---- schema (schema.c) ---- */
 

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "cluster/cluster_wire.h"
 #include "fuzz.h"
+#include "proto/convert.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,7 @@ static struct scene {
     uint64_t now_ms;
     uint64_t promised;
     uint8_t cluster[REPLICA_CLUSTER_BYTES];
-    struct replica_position chunk_last; /* where the snapshot that is being sent ends */
+    struct log_position chunk_last; /* where the snapshot that is being sent ends */
     size_t steps;
 } scene;
 
@@ -45,12 +46,11 @@ static void step(struct replica_event event);
 /* What the disk holds in a scene that begins with data: a members batch and two more. */
 static struct replica_state stored(void)
 {
-    static const struct replica_epoch_start epoch_start = {.epoch = EPOCH, .first_seq = 1};
+    static const struct epoch_start epoch_start = {.epoch = EPOCH, .first_seq = 1};
     struct replica_state state = {.promised = EPOCH,
                                   .last = {EPOCH, 3},
                                   .first_seq = 1,
-                                  .epoch_starts = &epoch_start,
-                                  .epoch_starts_count = 1,
+                                  .epochs = {&epoch_start, 1},
                                   .members = members,
                                   .members_size = sizeof members - 1,
                                   .members_position = {EPOCH, 1},
@@ -63,14 +63,13 @@ static struct replica_state stored(void)
  * snapshots do), in a later epoch. */
 static void install(void)
 {
-    struct replica_epoch_start epoch_start = {.epoch = scene.chunk_last.epoch, .first_seq = 1};
+    struct epoch_start epoch_start = {.epoch = scene.chunk_last.epoch, .first_seq = 1};
     struct replica_state state = stored();
     state.promised = scene.promised;
     memcpy(state.cluster, scene.cluster, sizeof state.cluster);
     state.last = scene.chunk_last;
     state.first_seq = state.last.seq == 0 ? 0 : state.last.seq;
-    state.epoch_starts = &epoch_start;
-    state.epoch_starts_count = state.last.seq == 0 ? 0 : 1;
+    state.epochs = (struct epoch_history){&epoch_start, state.last.seq == 0 ? 0 : 1};
     step((struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
 }
 
@@ -99,7 +98,7 @@ static void send(const struct replica_message *message)
  * storage. */
 static void carry_out(uint16_t self)
 {
-    struct replica_position appended = {0, 0};
+    struct log_position appended = {0, 0};
     const struct replica_message *orphan_transfer = NULL;
     struct replica_message copy;
     bool merges_orphans = false;
@@ -110,7 +109,7 @@ static void carry_out(uint16_t self)
             scene.promised = action->promised;
             memcpy(scene.cluster, action->cluster, sizeof scene.cluster);
         } else if (action->kind == REPLICA_DO_APPEND) {
-            appended = (struct replica_position){action->batch.epoch, action->batch.last_seq};
+            appended = (struct log_position){action->entry.epoch, action->entry.last_seq};
         } else if (action->kind == REPLICA_DO_STORE_CHUNK) {
             scene.chunk_last = action->message->last;
             scene.chunk_last.epoch += (action->message->snapshot & 1u) * 65536;
@@ -219,25 +218,14 @@ static void receive(const Jackdaw__ClusterMessage *in, struct arena *arena)
             .kind = REPLICA_PROPOSE, .bytes = cluster_id, .size = 4, .count = 2});
 }
 
-static void *allocate(void *context, size_t size)
-{
-    return arena_alloc(context, size);
-}
-
-static void give_back(void *context, void *pointer)
-{
-    (void)context;
-    (void)pointer;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)
         return 0;
     struct arena arena;
     arena_init(&arena, size * 64 + 65536);
-    ProtobufCAllocator allocator = {.alloc = allocate, .free = give_back, .allocator_data = &arena};
-    Jackdaw__ClusterFrame *frame = jackdaw__cluster_frame__unpack(&allocator, size - 1, data + 1);
+    Jackdaw__ClusterFrame *frame =
+        proto_unpack(&jackdaw__cluster_frame__descriptor, &arena, data + 1, size - 1);
     if (frame != NULL) {
         open_scene(data[0]);
         for (size_t i = 0; i < frame->n_messages && i < 64; i++)

@@ -332,10 +332,10 @@ static unsigned room_index(const struct world *world, uint64_t room)
 static void extend_cursor_history(struct client *client, const struct packet *page)
 {
     size_t kept = 0;
-    struct position cursor_history[TRAIL] = {page->position};
+    struct log_position cursor_history[TRAIL] = {page->position};
     size_t count = 1;
     for (; kept < client->cursor_history_count && count < TRAIL; kept++) {
-        const struct position *old = &client->cursor_history[kept];
+        const struct log_position *old = &client->cursor_history[kept];
         if (old->seq <= page->after_seq && old->epoch < page->position.epoch)
             cursor_history[count++] = *old;
     }
@@ -397,7 +397,7 @@ bool is_converged(struct world *world)
     }
     if (master == NULL || !clients_done(world) || master->queue != NULL)
         return false;
-    struct replica_position last = replica_last(master->replica);
+    struct log_position last = replica_last(master->replica);
     for (unsigned i = 0; i < world->nodes_count; i++) {
         const struct node *node = &world->nodes[i];
         if (node->left)
@@ -405,7 +405,7 @@ bool is_converged(struct world *world)
         enum replica_role role = replica_role(node->replica);
         if ((node != master && role != REPLICA_SLAVE) ||
             replica_master(node->replica) != master->id ||
-            replica_position_compare(replica_durable(node->replica), last) != 0 ||
+            log_position_compare(replica_durable(node->replica), last) != 0 ||
             replica_committed(node->replica) != last.seq)
             return false;
     }
@@ -511,13 +511,13 @@ static void check_node(struct world *world, const struct node *node)
 
 void check_final(struct world *world)
 {
-    uint8_t first[STORE_DIGEST_BYTES];
+    uint8_t first[LOG_DIGEST_BYTES];
     const struct node *with = NULL;
     for (unsigned i = 0; i < world->nodes_count; i++) {
         const struct node *node = &world->nodes[i];
         if (node->left)
             continue;
-        uint8_t digest[STORE_DIGEST_BYTES];
+        uint8_t digest[LOG_DIGEST_BYTES];
         store_digest(node->store, digest);
         if (with == NULL)
             memcpy(first, digest, sizeof first);

@@ -48,7 +48,7 @@ static bool knows_itself_behind(const struct node *node)
     static struct replica_member members[REPLICA_MEMBERS_MAX];
     size_t count = 0;
     for (size_t i = node->durable; i > 0 && count == 0; i--)
-        if (node->rows.items[i - 1].kind == REPLICA_MEMBERS)
+        if (node->rows.items[i - 1].kind == LOG_ENTRY_MEMBERS)
             (void)replica_members_unpack(node->rows.items[i - 1].bytes,
                                          node->rows.items[i - 1].size, members, &count);
     for (size_t i = 0; i < count; i++)

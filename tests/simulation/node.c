@@ -23,11 +23,11 @@ void rows_add(struct rows *rows, const struct row *row)
     rows->items[rows->count++] = *row;
 }
 
-struct replica_position rows_end(const struct rows *rows, size_t count)
+struct log_position rows_end(const struct rows *rows, size_t count)
 {
     if (count == 0)
-        return (struct replica_position){0, 0};
-    return (struct replica_position){rows->items[count - 1].epoch, rows->items[count - 1].last_seq};
+        return (struct log_position){0, 0};
+    return (struct log_position){rows->items[count - 1].epoch, rows->items[count - 1].last_seq};
 }
 
 static uint64_t mix(uint64_t digest, const uint8_t *bytes, size_t size)
@@ -56,13 +56,13 @@ void node_push_row(struct world *world, struct node *node, struct row row)
 /* The first entry of an epoch is always a members batch. */
 static enum error apply_members(struct node *node, const struct row *row)
 {
-    const struct epoch_row epoch_start = {.epoch = row->epoch, .first_seq = row->first_seq};
+    const struct epoch_start epoch_start = {.epoch = row->epoch, .first_seq = row->first_seq};
     enum error error = OK;
     if (store_epoch_at(node->store, row->first_seq - 1) != row->epoch)
-        error = store_add_epoch(node->store, &epoch_start);
+        error = store_add_epoch(node->store, epoch_start);
     if (error != OK)
         return error;
-    return chat_pass(node->chat, (struct position){row->epoch, row->first_seq});
+    return chat_pass(node->chat, (struct log_position){row->epoch, row->first_seq});
 }
 
 void node_note_delta(struct world *world, struct node *node, const Jackdaw__Delta *delta)
@@ -82,7 +82,7 @@ static enum error apply_chat(struct world *world, struct node *node, const struc
     for (size_t i = 0; i < batch->n_deltas && error == OK; i++) {
         node_note_delta(world, node, batch->deltas[i]);
         error = chat_apply(node->chat, batch->deltas[i],
-                           (struct position){row->epoch, row->first_seq + i});
+                           (struct log_position){row->epoch, row->first_seq + i});
     }
     jackdaw__batch__free_unpacked(batch, NULL);
     return error;
@@ -90,21 +90,20 @@ static enum error apply_chat(struct world *world, struct node *node, const struc
 
 enum error node_log_row(struct node *node, const struct row *row)
 {
-    return store_log_append(node->store,
-                            &(struct log_row){
-                                .epoch = row->epoch,
-                                .first_seq = row->first_seq,
-                                .last_seq = row->last_seq,
-                                .kind = row->kind == REPLICA_MEMBERS ? LOG_MEMBERS : LOG_CHAT,
-                                .batch = row->bytes,
-                                .batch_size = row->size,
-                            });
+    return store_log_append(node->store, &(struct log_entry){
+                                             .epoch = row->epoch,
+                                             .first_seq = row->first_seq,
+                                             .last_seq = row->last_seq,
+                                             .kind = row->kind,
+                                             .bytes = row->bytes,
+                                             .size = row->size,
+                                         });
 }
 
 static enum error apply_row(struct world *world, struct node *node, const struct row *row)
 {
     enum error error =
-        row->kind == REPLICA_MEMBERS ? apply_members(node, row) : apply_chat(world, node, row);
+        row->kind == LOG_ENTRY_MEMBERS ? apply_members(node, row) : apply_chat(world, node, row);
     return error == OK ? node_log_row(node, row) : error;
 }
 
@@ -150,24 +149,22 @@ static void describe(struct world *world, struct node *node, struct replica_stat
 {
     *state = (struct replica_state){.promised = node->promised};
     memcpy(state->cluster, node->cluster, sizeof state->cluster);
-    struct replica_epoch_start *epoch_starts =
-        make(world, (node->durable + 1) * sizeof *epoch_starts);
+    struct epoch_start *starts = make(world, (node->durable + 1) * sizeof *starts);
     for (size_t i = 0; i < node->durable; i++) {
         const struct row *row = &node->rows.items[i];
-        if (state->epoch_starts_count == 0 ||
-            epoch_starts[state->epoch_starts_count - 1].epoch != row->epoch)
-            epoch_starts[state->epoch_starts_count++] =
-                (struct replica_epoch_start){.epoch = row->epoch, .first_seq = row->first_seq};
-        if (row->kind == REPLICA_MEMBERS) {
+        if (state->epochs.count == 0 || starts[state->epochs.count - 1].epoch != row->epoch)
+            starts[state->epochs.count++] =
+                (struct epoch_start){.epoch = row->epoch, .first_seq = row->first_seq};
+        if (row->kind == LOG_ENTRY_MEMBERS) {
             state->members = row->bytes;
             state->members_size = row->size;
-            state->members_position = (struct replica_position){row->epoch, row->last_seq};
+            state->members_position = (struct log_position){row->epoch, row->last_seq};
         }
-        state->has_chat = state->has_chat || row->kind == REPLICA_CHAT;
+        state->has_chat = state->has_chat || row->kind == LOG_ENTRY_CHAT;
         if (row->first_seq >= node->pruned_before && state->first_seq == 0)
             state->first_seq = row->first_seq;
     }
-    state->epoch_starts = epoch_starts;
+    state->epochs.starts = starts;
     state->last = rows_end(&node->rows, node->durable);
     state->last_orphan = node->orphans_count == 0 ? 0 : node->orphans[node->orphans_count - 1].id;
 }
@@ -250,25 +247,25 @@ void node_disk_done(struct world *world, struct node *node)
 
 /* ---- actions ---- */
 
-static uint64_t digest_word(const struct replica_batch *batch)
+static uint64_t digest_word(const struct log_entry *batch)
 {
     uint64_t word;
     memcpy(&word, batch->digest, sizeof word);
     return word;
 }
 
-static void to_batch(const struct row *row, struct replica_batch *batch)
+static void to_batch(const struct row *row, struct log_entry *batch)
 {
-    *batch = (struct replica_batch){.kind = row->kind,
-                                    .epoch = row->epoch,
-                                    .first_seq = row->first_seq,
-                                    .last_seq = row->last_seq,
-                                    .bytes = row->bytes,
-                                    .size = row->size};
+    *batch = (struct log_entry){.kind = row->kind,
+                                .epoch = row->epoch,
+                                .first_seq = row->first_seq,
+                                .last_seq = row->last_seq,
+                                .bytes = row->bytes,
+                                .size = row->size};
     memcpy(batch->digest, &row->digest, sizeof row->digest);
 }
 
-static struct row to_row(struct world *world, const struct replica_batch *batch)
+static struct row to_row(struct world *world, const struct log_entry *batch)
 {
     return (struct row){.kind = batch->kind,
                         .epoch = batch->epoch,
@@ -321,6 +318,10 @@ static void send_message(struct world *world, struct node *node,
     packet->message.internal = keep_address(world, message->internal);
     packet->message.client = keep_address(world, message->client);
     packet->message.master_address = keep_address(world, message->master_address);
+    struct epoch_start *starts = make(world, (message->epochs.count + 1) * sizeof *starts);
+    if (message->epochs.count > 0)
+        memcpy(starts, message->epochs.starts, message->epochs.count * sizeof *starts);
+    packet->message.epochs.starts = starts;
     for (size_t i = 0; i < message->locations_count; i++)
         packet->message.locations[i].address = keep_address(world, message->locations[i].address);
     uint64_t delay = node->busy_until > world->now ? node->busy_until - world->now : 0;
@@ -342,7 +343,7 @@ static bool is_subscribed(const struct world *world, unsigned id, const struct n
 static void publish(struct world *world, struct node *node, const struct replica_message *message)
 {
     struct replica_message copy = *message;
-    struct replica_batch *batch = make(world, sizeof *batch);
+    struct log_entry *batch = make(world, sizeof *batch);
     to_batch(&node->rows.items[node->rows.count - 1], batch);
     copy.batches = batch;
     for (unsigned id = 1; id <= world->nodes_count; id++) {
@@ -374,7 +375,7 @@ static void send_entries(struct world *world, struct node *node,
     size_t most = 1 + below(world, 24);
     if (count > most)
         count = most;
-    struct replica_batch *batches = make(world, (count + 1) * sizeof *batches);
+    struct log_entry *batches = make(world, (count + 1) * sizeof *batches);
     for (size_t i = 0; i < count; i++)
         to_batch(&node->rows.items[first + i], &batches[i]);
     copy.batches = batches;
@@ -384,7 +385,7 @@ static void send_entries(struct world *world, struct node *node,
 
 /* One snapshot serves all who ask at about the same time: were each to get its own, they would take
  * turns in making those of the others void. */
-static bool is_current(const struct node *node, struct replica_position common)
+static bool is_current(const struct node *node, struct log_position common)
 {
     uint64_t end = node->snapshot_id == 0 ? 0 : node->snapshot[node->snapshot_count - 1].last_seq;
     return node->snapshot_id != 0 && node->durable - node->snapshot_count < 64 &&
@@ -414,7 +415,7 @@ static void send_chunk(struct world *world, struct node *node,
         return;
     size_t left = node->snapshot_count - copy.offset;
     const struct row *end = &node->snapshot[node->snapshot_count - 1];
-    copy.last = (struct replica_position){end->epoch, end->last_seq};
+    copy.last = (struct log_position){end->epoch, end->last_seq};
     copy.total = node->snapshot_count;
     copy.orphan = node->pruned_before; /* a copy of the database has the log as it is there */
     copy.size = left < CHUNK_ROWS ? left : CHUNK_ROWS;
@@ -459,7 +460,7 @@ static void add_orphans(struct world *world, struct node *node, uint64_t after_s
     size_t old_count = node->orphans_count;
     for (size_t i = 0; i < node->rows.count; i++) {
         const struct row *row = &node->rows.items[i];
-        if (row->kind != REPLICA_CHAT || row->first_seq <= after_seq)
+        if (row->kind != LOG_ENTRY_CHAT || row->first_seq <= after_seq)
             continue;
         if (row->first_seq < node->pruned_before) {
             check_pruned(world, row);
@@ -477,7 +478,7 @@ static void add_orphans(struct world *world, struct node *node, uint64_t after_s
     put_new_orphans_first(world, node, old_count);
 }
 
-static void install(struct world *world, struct node *node, struct replica_position common)
+static void install(struct world *world, struct node *node, struct log_position common)
 {
     world->snapshots++;
     trace(world, "n%u installs %zu rows, its own end %llu, common %llu", node->id, node->kept.count,
@@ -538,7 +539,7 @@ static void reset(struct world *world, struct node *node)
 {
     trace(world, "n%u gives its blank cluster up", node->id);
     for (size_t i = 0; i < node->rows.count; i++)
-        if (node->rows.items[i].kind != REPLICA_MEMBERS)
+        if (node->rows.items[i].kind != LOG_ENTRY_MEMBERS)
             broken(world, "nothing_is_dropped", "node %u gives up a cluster with a chat", node->id);
     store_rollback(node->store);
     chat_close(node->chat);
@@ -595,7 +596,7 @@ static void send_orphans(struct world *world, struct node *node,
         return;
     struct replica_message copy = *message;
     size_t count = node->orphans_count < 8 ? node->orphans_count : 8;
-    struct replica_batch *batches = make(world, count * sizeof *batches);
+    struct log_entry *batches = make(world, count * sizeof *batches);
     for (size_t i = 0; i < count; i++)
         to_batch(&node->orphans[i].row, &batches[i]);
     copy.batches = batches;
@@ -644,7 +645,7 @@ static bool persist(struct world *world, struct node *node, const struct replica
     return true;
 }
 
-static bool append(struct world *world, struct node *node, const struct replica_batch *batch)
+static bool append(struct world *world, struct node *node, const struct log_entry *batch)
 {
     node_push_row(world, node, to_row(world, batch));
     const struct row *row = &node->rows.items[node->rows.count - 1];
@@ -667,7 +668,7 @@ static bool carry_out(struct world *world, struct node *node, const struct repli
     case REPLICA_DO_PERSIST:
         return persist(world, node, action);
     case REPLICA_DO_APPEND:
-        return append(world, node, &action->batch);
+        return append(world, node, &action->entry);
     case REPLICA_DO_SEND:
         send_message(world, node, action->message, false);
         return true;

@@ -39,7 +39,7 @@ static uint64_t last_seq(const struct proposal *p)
 
 static void apply(struct proposal *p, const Jackdaw__Delta *delta)
 {
-    struct position position = {p->epoch, p->first_seq + p->count};
+    struct log_position position = {p->epoch, p->first_seq + p->count};
     node_note_delta(p->world, p->node, delta);
     enum error error = chat_apply(p->node->chat, delta, position);
     if (error != OK)
@@ -306,7 +306,7 @@ static bool merge(struct proposal *p, struct packet *waiting)
         return is_whole && count > 0;
     }
     for (size_t i = 0; i < waiting->message.batches_count; i++) {
-        const struct replica_batch *batch = &waiting->message.batches[i];
+        const struct log_entry *batch = &waiting->message.batches[i];
         struct row row = {.bytes = batch->bytes, .size = batch->size};
         is_whole = take_row(p, &row) && is_whole;
     }
@@ -433,7 +433,7 @@ static void fill_page(struct world *world, struct packet *page, const struct cha
                                                                  .request = event->request,
                                                                  .seq = event->position.seq};
     }
-    page->position = (struct position){events->next.epoch, events->next.seq};
+    page->position = (struct log_position){events->next.epoch, events->next.seq};
 }
 
 static void read_page(struct world *world, struct node *node, const struct packet *request)

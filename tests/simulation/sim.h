@@ -56,7 +56,7 @@ struct options {
 
 /* A batch in a node's log. digest is the running one of the simulator. */
 struct row {
-    enum replica_batch_kind kind;
+    enum log_entry_kind kind;
     uint64_t epoch;
     uint64_t first_seq;
     uint64_t last_seq;
@@ -167,13 +167,14 @@ struct packet {
     bool is_private;
     enum status status;
     uint64_t number;
-    struct position position;
+    struct log_position position;
     uint64_t expected; /* REPLY to a request that skips: what must come first */
     uint16_t master;   /* REPLY, ENTRIES: a redirect; 0: none known */
     bool redirect;
     bool cursor_reset;
-    uint64_t after_seq;                    /* ENTRIES: where it really starts */
-    struct position cursor_history[TRAIL]; /* READ: position and what came before, newest first */
+    uint64_t after_seq; /* ENTRIES: where it really starts */
+    struct log_position
+        cursor_history[TRAIL]; /* READ: position and what came before, newest first */
     size_t cursor_history_count;
     struct message_record *seen;
     size_t seen_count;
@@ -226,8 +227,8 @@ struct client {
     uint64_t resend_from;
     uint64_t heard_at;
     /* Reading: */
-    struct position cursor;
-    struct position cursor_history[TRAIL];
+    struct log_position cursor;
+    struct log_position cursor_history[TRAIL];
     size_t cursor_history_count;
     uint64_t read_id;
     uint64_t read_at;
@@ -364,7 +365,7 @@ void node_checked(struct world *world, struct node *node);
 void node_pump(struct world *world, struct node *node);
 void node_close(struct node *node);
 void rows_add(struct rows *rows, const struct row *row);
-struct replica_position rows_end(const struct rows *rows, size_t count);
+struct log_position rows_end(const struct rows *rows, size_t count);
 /* Appends a row to the log in memory; digest is computed. */
 void node_push_row(struct world *world, struct node *node, struct row row);
 enum error node_log_row(struct node *node, const struct row *row);

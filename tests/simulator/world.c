@@ -198,7 +198,7 @@ void server_start(struct server *server, bool is_first)
     process->is_due = is_server_due;
     process->wall_offset_us = wall_offset_us;
     server->restart_at = UINT64_MAX;
-    server->committed = (struct position){0};
+    server->committed = (struct log_position){0};
     server->was_master = false;
     server->store = NULL;
     network_host_is_off(process->host, false);

@@ -43,7 +43,7 @@ static void on_session_ended(void *context, struct chat_session *session)
     subscriptions_session_ended(core->subscriptions, session);
 }
 
-static void on_reloaded(void *context, struct position position)
+static void on_reloaded(void *context, struct log_position position)
 {
     struct core_fixture *core = context;
     core->rollbacks++;
@@ -103,9 +103,10 @@ void core_fixture_write(struct core_fixture *core)
     struct commit_log_batch batch;
     if (commit_log_seal(core->commit_log, &batch) && !core->refuses) {
         uint64_t last = commit_log_applied(core->commit_log).seq;
-        struct commit_log_entry entry = {
-            .kind = LOG_CHAT,
-            .first = {.epoch = core->epoch, .seq = last - batch.count + 1},
+        struct log_entry entry = {
+            .kind = LOG_ENTRY_CHAT,
+            .epoch = core->epoch,
+            .first_seq = last - batch.count + 1,
             .last_seq = last,
             .bytes = batch.bytes,
             .size = batch.size,
@@ -129,13 +130,14 @@ enum error core_fixture_commit(struct core_fixture *core)
 
 static void begin_epoch(struct core_fixture *core)
 {
-    struct position last = commit_log_applied(core->commit_log);
+    struct log_position last = commit_log_applied(core->commit_log);
     commit_log_commit(core->commit_log, last.seq);
     core->epoch = ((last.epoch >> 16) + 1) << 16 | core->node_id;
     static const uint8_t members[] = {1, 0};
-    struct commit_log_entry entry = {
-        .kind = LOG_MEMBERS,
-        .first = {.epoch = core->epoch, .seq = last.seq + 1},
+    struct log_entry entry = {
+        .kind = LOG_ENTRY_MEMBERS,
+        .epoch = core->epoch,
+        .first_seq = last.seq + 1,
         .last_seq = last.seq + 1,
         .bytes = members,
         .size = sizeof members,

@@ -84,7 +84,7 @@ static void take(struct rpc_call *call, const Jackdaw__ReceiveReply *page, size_
     if (page->cursor_reset) {
         assert_true(recorder->fresh);
         recorder->rewinds++;
-        recorder->cursor = (struct position){page->after->epoch, page->after->seq};
+        recorder->cursor = (struct log_position){page->after->epoch, page->after->seq};
     }
     assert_int_equal(page->after->seq, recorder->cursor.seq);
     assert_int_equal(page->after->epoch, recorder->cursor.epoch);
@@ -93,7 +93,7 @@ static void take(struct rpc_call *call, const Jackdaw__ReceiveReply *page, size_
     check_page(page);
     for (size_t i = 0; i < page->n_events; i++)
         add_event(recorder, page->events[i]);
-    recorder->cursor = (struct position){page->next->epoch, page->next->seq};
+    recorder->cursor = (struct log_position){page->next->epoch, page->next->seq};
     recorder->fresh = false;
     if (recorder->pages < RECORDER_PAGE_ENDS)
         recorder->page_ends[recorder->pages] = recorder->count;
@@ -102,7 +102,7 @@ static void take(struct rpc_call *call, const Jackdaw__ReceiveReply *page, size_
         recorder->largest_page = page->n_events;
 }
 
-void recorder_open_at(struct stream_recorder *recorder, struct position after, uint32_t credits)
+void recorder_open_at(struct stream_recorder *recorder, struct log_position after, uint32_t credits)
 {
     struct rpc_call *before = recorder->call;
     recorder->cursor = after;

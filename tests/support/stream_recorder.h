@@ -24,7 +24,7 @@ struct stream_recorder {
     struct core_fixture *core;
     uint64_t session;
     struct rpc_call *call; /* NULL: none open */
-    struct position cursor;
+    struct log_position cursor;
     bool fresh;  /* no page since it was opened: may be rewound */
     bool losing; /* pages get lost on their way from now on */
     struct event_record *got;
@@ -44,7 +44,8 @@ void recorder_release(struct stream_recorder *recorder); /* its call must have e
 
 /* Asks for what comes after the cursor; the call before it, if open, must be replaced by this. */
 void recorder_open(struct stream_recorder *recorder, uint32_t credits);
-void recorder_open_at(struct stream_recorder *recorder, struct position after, uint32_t credits);
+void recorder_open_at(struct stream_recorder *recorder, struct log_position after,
+                      uint32_t credits);
 
 /* What the subscription ended the call with; then the call is gone. Fails if it is still open. */
 enum status recorder_take_end(struct stream_recorder *recorder);

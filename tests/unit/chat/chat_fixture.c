@@ -134,7 +134,7 @@ void chat_fixture_reopen(struct chat_fixture *fixture)
 /* ---- applying ---- */
 
 static void record(struct chat_fixture *fixture, const Jackdaw__Delta *delta,
-                   struct position position)
+                   struct log_position position)
 {
     fixture->deltas = grow(fixture->deltas, fixture->deltas_count, sizeof *fixture->deltas);
     struct delta_bytes *packed = &fixture->deltas[fixture->deltas_count++];
@@ -159,12 +159,12 @@ static enum error append(struct chat_fixture *fixture, const Jackdaw__Delta *del
     uint8_t *bytes = malloc(size);
     assert_non_null(bytes);
     jackdaw__batch__pack(&batch, bytes);
-    enum error error = store_log_append(fixture->store, &(struct log_row){
+    enum error error = store_log_append(fixture->store, &(struct log_entry){
                                                             .epoch = fixture->epoch,
                                                             .first_seq = fixture->seq + 1,
                                                             .last_seq = fixture->seq + 1,
-                                                            .batch = bytes,
-                                                            .batch_size = size,
+                                                            .bytes = bytes,
+                                                            .size = size,
                                                         });
     free(bytes);
     return error;
@@ -172,7 +172,7 @@ static enum error append(struct chat_fixture *fixture, const Jackdaw__Delta *del
 
 enum error chat_fixture_apply(struct chat_fixture *fixture, const Jackdaw__Delta *delta)
 {
-    struct position position = {.epoch = fixture->epoch, .seq = fixture->seq + 1};
+    struct log_position position = {.epoch = fixture->epoch, .seq = fixture->seq + 1};
     assert_int_equal(store_begin(fixture->store), OK);
     enum error error = chat_apply(fixture->chat, delta, position);
     if (error == OK)
@@ -191,12 +191,12 @@ enum error chat_fixture_apply(struct chat_fixture *fixture, const Jackdaw__Delta
     return OK;
 }
 
-static enum error pass(struct chat_fixture *fixture, struct position position)
+static enum error pass(struct chat_fixture *fixture, struct log_position position)
 {
-    const struct epoch_row epoch_start = {.epoch = position.epoch, .first_seq = position.seq};
+    const struct epoch_start epoch_start = {.epoch = position.epoch, .first_seq = position.seq};
     enum error error = OK;
     if (store_epoch_at(fixture->store, fixture->seq) != position.epoch)
-        error = store_add_epoch(fixture->store, &epoch_start);
+        error = store_add_epoch(fixture->store, epoch_start);
     if (error == OK)
         error = chat_pass(fixture->chat, position);
     return error == OK ? append(fixture, NULL) : error;
@@ -204,7 +204,7 @@ static enum error pass(struct chat_fixture *fixture, struct position position)
 
 enum error chat_fixture_pass(struct chat_fixture *fixture)
 {
-    struct position position = {.epoch = fixture->epoch, .seq = fixture->seq + 1};
+    struct log_position position = {.epoch = fixture->epoch, .seq = fixture->seq + 1};
     assert_int_equal(store_begin(fixture->store), OK);
     enum error error = pass(fixture, position);
     if (error == OK)
@@ -274,7 +274,7 @@ struct answer chat_fixture_finish(struct chat_fixture *fixture, struct chat_call
     if (decision == CHAT_PROPOSE) {
         assert_int_equal(chat_fixture_apply(fixture, call->delta), OK);
         answer.applied = true;
-        answer.position = (struct position){fixture->epoch, fixture->seq};
+        answer.position = (struct log_position){fixture->epoch, fixture->seq};
     }
     take_outcome(fixture, call, session, request, &answer);
     return answer;
@@ -715,7 +715,8 @@ char *chat_fixture_portrait(struct chat_fixture *fixture)
 {
     struct text text = {.bytes = NULL};
     const struct state *state = &fixture->chat->state;
-    add(&text, "last %" PRIu64 " epochs %zu\n", state->last.seq, state->epoch_starts_count);
+    add(&text, "last %" PRIu64 " epochs %zu\n", state->last.seq,
+        store_epochs(fixture->store).count);
     for (size_t i = 0; i < state->accounts.count; i++)
         draw_account(fixture, &text, state->accounts.entries[i].item);
     for (size_t i = 0; i < state->rooms.count; i++)
@@ -819,11 +820,12 @@ static enum error add_member_row(void *context, const struct member_row *row)
     return OK;
 }
 
-static enum error add_epoch_start_row(void *context, const struct epoch_row *row)
+static void add_epochs(struct rows *rows)
 {
-    struct rows *rows = context;
-    add(&rows->text, "reign %" PRIx64 " from %" PRIu64 "\n", row->epoch, row->first_seq);
-    return OK;
+    struct epoch_history epochs = store_epochs(rows->fixture->store);
+    for (size_t i = 0; i < epochs.count; i++)
+        add(&rows->text, "epoch %" PRIx64 " from %" PRIu64 "\n", epochs.starts[i].epoch,
+            epochs.starts[i].first_seq);
 }
 
 static void add_outcomes(struct rows *rows, const struct session_ids *sessions)
@@ -844,7 +846,7 @@ char *chat_fixture_rows(struct chat_fixture *fixture)
     struct session_ids *sessions = calloc(1, sizeof *sessions);
     struct room_ids *rooms = calloc(1, sizeof *rooms);
     sessions->rows = rooms->rows = &rows;
-    assert_int_equal(store_each_epoch(store, add_epoch_start_row, &rows), OK);
+    add_epochs(&rows);
     assert_int_equal(store_each_account(store, add_account_row, &rows), OK);
     assert_int_equal(store_each_session(store, add_session_row, sessions), OK);
     add_outcomes(&rows, sessions);

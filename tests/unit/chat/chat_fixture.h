@@ -15,7 +15,7 @@
 struct delta_bytes {
     uint8_t *bytes;
     size_t size;
-    struct position position;
+    struct log_position position;
 };
 
 /* An event as one session got it; its text is a copy. */
@@ -70,9 +70,9 @@ struct answer {
     char text[600];
     uint32_t retry_ms;
     uint64_t next_request;
-    bool applied;                /* a delta was applied for it */
-    struct chat_outcome outcome; /* text is not valid */
-    struct position position;    /* of the delta applied */
+    bool applied;                 /* a delta was applied for it */
+    struct chat_outcome outcome;  /* text is not valid */
+    struct log_position position; /* of the delta applied */
 };
 
 /* Carries out what a chat_propose_* decided about a numbered request, as a server does: applies

@@ -159,11 +159,11 @@ static void test_corrupt__position(void **state)
     struct scene *scene = *state;
     Jackdaw__Unchanged unchanged = JACKDAW__UNCHANGED__INIT;
     Jackdaw__Delta delta = alices(scene, JACKDAW__DELTA__CHANGE_UNCHANGED, &unchanged);
-    struct position position = {scene->fixture.epoch, scene->fixture.seq};
+    struct log_position position = {scene->fixture.epoch, scene->fixture.seq};
     assert_int_equal(chat_apply(scene->fixture.chat, &delta, position), ERROR_CORRUPT);
     position.seq = 0;
     assert_int_equal(chat_apply(scene->fixture.chat, &delta, position), ERROR_CORRUPT);
-    position = (struct position){scene->fixture.epoch - 1, scene->fixture.seq + 1};
+    position = (struct log_position){scene->fixture.epoch - 1, scene->fixture.seq + 1};
     assert_int_equal(chat_apply(scene->fixture.chat, &delta, position), ERROR_CORRUPT);
     assert_unchanged(scene);
 }
@@ -175,11 +175,11 @@ static void test_pass__what_comes_later_ascends(void **state)
     assert_int_equal(chat_fixture_pass(fixture), OK);
     struct answer answer = chat_fixture_send(fixture, by(scene, "bob"), "#general", "after", 0);
     assert_int_equal(answer.position.seq, fixture->seq);
-    struct position position = {fixture->epoch, fixture->seq};
+    struct log_position position = {fixture->epoch, fixture->seq};
     assert_int_equal(chat_pass(fixture->chat, position), ERROR_CORRUPT);
-    position = (struct position){fixture->epoch - 1, fixture->seq + 1};
+    position = (struct log_position){fixture->epoch - 1, fixture->seq + 1};
     assert_int_equal(chat_pass(fixture->chat, position), ERROR_CORRUPT);
-    position = (struct position){0, fixture->seq + 1};
+    position = (struct log_position){0, fixture->seq + 1};
     assert_int_equal(chat_pass(fixture->chat, position), ERROR_CORRUPT);
 }
 
@@ -187,9 +187,9 @@ static void test_pass__begins_a_epoch_start(void **state)
 {
     struct scene *scene = *state;
     struct chat_fixture *fixture = &scene->fixture;
-    struct position old = {fixture->epoch, fixture->seq};
+    struct log_position old = {fixture->epoch, fixture->seq};
     chat_fixture_new_epoch(fixture);
-    const struct position ends[] = {{old.epoch, UINT64_MAX}, {fixture->epoch, UINT64_MAX}};
+    const struct log_position ends[] = {{old.epoch, UINT64_MAX}, {fixture->epoch, UINT64_MAX}};
     assert_int_equal(chat_common_seq(fixture->chat, &ends[0], 1), old.seq);
     assert_int_equal(chat_common_seq(fixture->chat, &ends[1], 1), old.seq + 1);
     char *before = chat_fixture_portrait(fixture);
@@ -198,25 +198,6 @@ static void test_pass__begins_a_epoch_start(void **state)
     assert_string_equal(after, before);
     free(before);
     free(after);
-}
-
-/* The log of a server of the time before clusters, as one that joins it reads it. */
-static void test_apply__a_epoch_start_of_old(void **state)
-{
-    struct scene *scene = *state;
-    struct chat_fixture *fixture = &scene->fixture;
-    static const uint8_t bytes[] = {0x08, 1, 0x52, 2, 0x08, 5}; /* time_ms 1, EpochStarted 5 */
-    struct position position = {fixture->epoch + 65536, fixture->seq + 1};
-    Jackdaw__Delta *delta = jackdaw__delta__unpack(NULL, sizeof bytes, bytes);
-    assert_non_null(delta);
-    assert_int_equal(store_begin(fixture->store), OK);
-    assert_int_equal(chat_apply(fixture->chat, delta, position), OK);
-    assert_int_equal(store_epoch_at(fixture->store, position.seq), position.epoch);
-    assert_int_equal(chat_apply(fixture->chat, delta, position), ERROR_CORRUPT);
-    jackdaw__delta__free_unpacked(delta, NULL);
-    struct position end = {position.epoch, UINT64_MAX};
-    assert_int_equal(chat_common_seq(fixture->chat, &end, 1), position.seq);
-    store_rollback(fixture->store);
 }
 
 /* The clock must not go back after a restart, whatever the log ends with. */
@@ -644,7 +625,7 @@ static void test_apply__an_outcome_that_was_undone(void **state)
     Jackdaw__Unchanged unchanged = JACKDAW__UNCHANGED__INIT;
     Jackdaw__Delta delta = alices(scene, JACKDAW__DELTA__CHANGE_UNCHANGED, &unchanged);
     assert_int_equal(store_begin(fixture->store), OK);
-    struct position position = {fixture->epoch, fixture->seq + 1};
+    struct log_position position = {fixture->epoch, fixture->seq + 1};
     assert_int_equal(chat_apply(fixture->chat, &delta, position), OK);
     store_rollback(fixture->store);
     assert_int_equal(chat_reload(fixture->chat, &why), OK);
@@ -804,7 +785,6 @@ int main(int argc, char **argv)
         SCENE_TEST(test_corrupt__position),
         SCENE_TEST(test_pass__what_comes_later_ascends),
         SCENE_TEST(test_pass__begins_a_epoch_start),
-        SCENE_TEST(test_apply__a_epoch_start_of_old),
         SCENE_TEST(test_open__finds_the_last_time_before_other_entries),
         SCENE_TEST(test_corrupt__account_registered),
         SCENE_TEST(test_corrupt__an_id_of_the_dead),

@@ -258,7 +258,7 @@ static void start_again(struct scene *scene)
 
 static void take_snapshot(struct scene *scene, const char *folder, const char *name)
 {
-    struct position position;
+    struct log_position position;
     assert_true(asprintf(&scene->snapshot, "%s/%s", folder, name) > 0);
     assert_int_equal(store_snapshot_take(scene->fixture.store, scene->snapshot, &position), OK);
 }
@@ -298,7 +298,8 @@ static void install_snapshot(struct scene *scene)
         chat_open(&fresh.chat, fresh.store, &fresh.limits, &observer, fresh.monotonic_ms, &why),
         OK);
     take_snapshot(scene, fresh.folder, "incoming");
-    if (store_install(&fresh.store, scene->snapshot, (struct position){0, 0}, &options, &why) != OK)
+    if (store_install(&fresh.store, scene->snapshot, (struct log_position){0, 0}, &options, &why) !=
+        OK)
         fail_msg("%s", why.text);
     assert_int_equal(chat_move(fresh.chat, fresh.store, &why), OK);
     struct store *installed = fresh.store;
@@ -324,7 +325,8 @@ static void roll_back(struct scene *scene)
     struct error_text why;
     assert_int_equal(store_begin(fixture->store), OK);
     assert_int_equal(
-        chat_apply(fixture->chat, delta, (struct position){fixture->epoch, fixture->seq + 1}), OK);
+        chat_apply(fixture->chat, delta, (struct log_position){fixture->epoch, fixture->seq + 1}),
+        OK);
     store_rollback(fixture->store);
     assert_int_equal(chat_reload(fixture->chat, &why), OK);
     jackdaw__delta__free_unpacked(delta, NULL);
@@ -377,10 +379,10 @@ static void check_rows(struct chat_fixture *fixture, struct chat_fixture *leader
 static void check_same(struct chat_fixture *fixture, struct chat_fixture *leader, const char *name,
                        const char *situation)
 {
-    uint8_t digests[2][STORE_DIGEST_BYTES];
+    uint8_t digests[2][LOG_DIGEST_BYTES];
     store_digest(fixture->store, digests[0]);
     store_digest(leader->store, digests[1]);
-    if (memcmp(digests[0], digests[1], STORE_DIGEST_BYTES) != 0)
+    if (memcmp(digests[0], digests[1], LOG_DIGEST_BYTES) != 0)
         fail_msg("%s first when a server %s: the logs differ", name, situation);
     check_rows(fixture, leader, name, situation);
     char *kept = chat_fixture_portrait(fixture);

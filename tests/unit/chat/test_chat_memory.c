@@ -94,7 +94,7 @@ static unsigned long apply_with_failures(struct chat_fixture *fixture, const Jac
 {
     char *portrait = chat_fixture_portrait(fixture);
     char *rows = chat_fixture_rows(fixture);
-    struct position position = {fixture->epoch, fixture->seq + 1};
+    struct log_position position = {fixture->epoch, fixture->seq + 1};
     unsigned long k = 1;
     for (;; k++) {
         assert_int_equal(store_begin(fixture->store), OK);

@@ -690,10 +690,10 @@ static void compare_elsewhere(struct model *model)
     char *portraits[3] = {chat_fixture_portrait(fixture), chat_fixture_portrait(&other), NULL};
     assert_string_equal(rows[0], rows[1]);
     assert_string_equal(portraits[0], portraits[1]);
-    uint8_t digests[2][STORE_DIGEST_BYTES];
+    uint8_t digests[2][LOG_DIGEST_BYTES];
     store_digest(fixture->store, digests[0]);
     store_digest(other.store, digests[1]);
-    assert_memory_equal(digests[0], digests[1], STORE_DIGEST_BYTES);
+    assert_memory_equal(digests[0], digests[1], LOG_DIGEST_BYTES);
     chat_fixture_reopen(fixture);
     portraits[2] = chat_fixture_portrait(fixture);
     assert_string_equal(portraits[0], portraits[2]);

@@ -226,7 +226,7 @@ static void test_reload__a_login_that_was_undone_leaves_nothing_behind(void **st
     Jackdaw__Delta delta = JACKDAW__DELTA__INIT;
     delta.change_case = JACKDAW__DELTA__CHANGE_SESSION_STARTED;
     delta.session_started = &started;
-    struct position position = {fixture->epoch, fixture->seq + 1};
+    struct log_position position = {fixture->epoch, fixture->seq + 1};
     assert_int_equal(chat_apply(fixture->chat, &delta, position), OK);
     *chat_session_attachment(chat_find_session(fixture->chat, 99)) = &subscription;
     store_rollback(fixture->store);

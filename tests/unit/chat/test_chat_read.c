@@ -435,7 +435,7 @@ static void test_undelivered__of_very_many_conversations(void **state)
 
 static uint64_t common(struct chat_fixture *fixture, uint64_t epoch, uint64_t seq)
 {
-    struct position position = {epoch, seq};
+    struct log_position position = {epoch, seq};
     return chat_common_seq(fixture->chat, &position, 1);
 }
 
@@ -475,13 +475,13 @@ static void test_common_seq__of_a_trail(void **state)
     fixture->epoch += 4 << 16;
     chat_fixture_new_epoch(fixture);
     uint64_t lost = first + (1 << 16);
-    struct position cursor_history[] = {{lost + (1 << 16), 90}, {lost, 80}, {first, end - 1}};
+    struct log_position cursor_history[] = {{lost + (1 << 16), 90}, {lost, 80}, {first, end - 1}};
     assert_int_equal(chat_common_seq(fixture->chat, cursor_history, 3), end - 1);
     assert_int_equal(chat_common_seq(fixture->chat, cursor_history, 2), 0);
     cursor_history[2].seq = 70; /* it saw more of the first epoch than is here */
     assert_int_equal(chat_common_seq(fixture->chat, cursor_history, 3), end);
     cursor_history[0] =
-        (struct position){fixture->epoch, fixture->seq}; /* the newest known decides */
+        (struct log_position){fixture->epoch, fixture->seq}; /* the newest known decides */
     assert_int_equal(chat_common_seq(fixture->chat, cursor_history, 3), fixture->seq);
 }
 

@@ -94,7 +94,7 @@ static void send_one(struct chat_fixture *fixture, unsigned long i, char *text, 
     arena_init(&arena, 65536);
     struct chat_call call = {.session = session, .time_ms = fixture->time_ms + i, .arena = &arena};
     assert_int_equal(chat_propose_send(chat, &call, &request), CHAT_PROPOSE);
-    struct position position = {fixture->epoch, ++*seq};
+    struct log_position position = {fixture->epoch, ++*seq};
     assert_int_equal(chat_apply(chat, call.delta, position), OK);
     arena_clear(&arena);
 }

@@ -11,11 +11,11 @@
 
 static const uint8_t some_bytes[] = {0, 1, 2, 0xff};
 
-static void fill_batches(struct replica_batch *batches, size_t count)
+static void fill_batches(struct log_entry *batches, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        batches[i] = (struct replica_batch){
-            .kind = i % 2 == 0 ? REPLICA_CHAT : REPLICA_MEMBERS,
+        batches[i] = (struct log_entry){
+            .kind = i % 2 == 0 ? LOG_ENTRY_CHAT : LOG_ENTRY_MEMBERS,
             .epoch = 65537 + i,
             .first_seq = 10 + 2 * i,
             .last_seq = 10 + 2 * i + (i % 2 == 0),
@@ -28,7 +28,7 @@ static void fill_batches(struct replica_batch *batches, size_t count)
 
 /* Every field has a value of its own. */
 static struct replica_message full_message(enum replica_message_kind kind,
-                                           const struct replica_batch *batches, size_t count)
+                                           const struct log_entry *batches, size_t count)
 {
     struct replica_message message = {
         .kind = kind,
@@ -70,14 +70,14 @@ static struct replica_message full_message(enum replica_message_kind kind,
     message.in_sync_count = REPLICA_MEMBERS_MAX;
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++)
         message.in_sync_ids[i] = (uint16_t)(UINT16_MAX - i);
-    message.epoch_starts_count = REPLICA_EPOCH_STARTS_SENT;
-    for (size_t i = 0; i < REPLICA_EPOCH_STARTS_SENT; i++)
-        message.epoch_starts[i] =
-            (struct replica_epoch_start){.epoch = 65536 + i, .first_seq = 100 + i};
+    static struct epoch_start starts[REPLICA_EPOCHS_MAX];
+    for (size_t i = 0; i < REPLICA_EPOCHS_MAX; i++)
+        starts[i] = (struct epoch_start){.epoch = 65536 + i, .first_seq = 100 + i};
+    message.epochs = (struct epoch_history){starts, REPLICA_EPOCHS_MAX};
     return message;
 }
 
-static void assert_same_position(struct replica_position left, struct replica_position right)
+static void assert_same_position(struct log_position left, struct log_position right)
 {
     assert_int_equal(left.epoch, right.epoch);
     assert_int_equal(left.seq, right.seq);
@@ -95,15 +95,15 @@ static void assert_same_lists(const struct replica_message *left,
 {
     assert_int_equal(left->in_sync_count, right->in_sync_count);
     assert_memory_equal(left->in_sync_ids, right->in_sync_ids, sizeof left->in_sync_ids);
-    assert_int_equal(left->epoch_starts_count, right->epoch_starts_count);
-    for (size_t i = 0; i < left->epoch_starts_count; i++) {
-        assert_int_equal(left->epoch_starts[i].epoch, right->epoch_starts[i].epoch);
-        assert_int_equal(left->epoch_starts[i].first_seq, right->epoch_starts[i].first_seq);
+    assert_int_equal(left->epochs.count, right->epochs.count);
+    for (size_t i = 0; i < left->epochs.count; i++) {
+        assert_int_equal(left->epochs.starts[i].epoch, right->epochs.starts[i].epoch);
+        assert_int_equal(left->epochs.starts[i].first_seq, right->epochs.starts[i].first_seq);
     }
     assert_int_equal(left->batches_count, right->batches_count);
     for (size_t i = 0; i < left->batches_count; i++) {
-        const struct replica_batch *one = &left->batches[i];
-        const struct replica_batch *other = &right->batches[i];
+        const struct log_entry *one = &left->batches[i];
+        const struct log_entry *other = &right->batches[i];
         assert_int_equal(one->kind, other->kind);
         assert_int_equal(one->epoch, other->epoch);
         assert_int_equal(one->first_seq, other->first_seq);
@@ -173,7 +173,7 @@ static void go_round(const struct replica_message *message, const char *feed)
 static void test_cluster_wire__every_field_of_every_kind_comes_back(void **state)
 {
     (void)state;
-    struct replica_batch batches[REPLICA_ENTRIES_MAX];
+    struct log_entry batches[REPLICA_ENTRIES_MAX];
     fill_batches(batches, REPLICA_ENTRIES_MAX);
     for (int kind = 0; kind < REPLICA_MESSAGE_KINDS; kind++) {
         struct replica_message message =
@@ -222,7 +222,7 @@ static void test_cluster_wire__payloads_are_borrowed(void **state)
     (void)state;
     struct arena arena;
     arena_init(&arena, 1u << 20);
-    struct replica_batch batch;
+    struct log_entry batch;
     fill_batches(&batch, 1);
     struct replica_message message = full_message(REPLICA_APPEND, &batch, 1);
     Jackdaw__ClusterMessage *wire;
@@ -271,7 +271,7 @@ SPOILS(join_from_nowhere, m->kind = JACKDAW__CLUSTER_MESSAGE__KIND__JOIN; m->int
 SPOILS(many_ids, m->n_in_sync_ids = REPLICA_MEMBERS_MAX + 1)
 SPOILS(id_of_nobody, m->in_sync_ids[3] = 0)
 SPOILS(id_too_large, m->in_sync_ids[3] = 65536)
-SPOILS(many_epoch_starts, m->n_epoch_starts = REPLICA_EPOCH_STARTS_SENT + 1)
+SPOILS(many_epoch_starts, m->n_epoch_starts = REPLICA_EPOCHS_MAX + 1)
 SPOILS(many_batches, m->n_batches = REPLICA_ENTRIES_MAX + 1)
 SPOILS(large_chunk, m->bytes = ((ProtobufCBinaryData){sizeof large_bytes, large_bytes}))
 SPOILS(kind_of_batch, m->batches[1]->kind = (Jackdaw__LogEntry__Kind)2)
@@ -281,8 +281,8 @@ SPOILS(batch_ends_before_it_begins, m->batches[0]->last_seq = m->batches[0]->fir
 SPOILS(members_of_two_seqs, m->batches[1]->last_seq++)
 SPOILS(many_members, m->batches[1]->bytes.len = REPLICA_MEMBERS_BYTES_MAX + 1)
 SPOILS(no_digest, m->batches[0]->digest.len = 0)
-SPOILS(short_digest, m->batches[0]->digest.len = REPLICA_DIGEST_BYTES - 1)
-SPOILS(long_digest, m->batches[0]->digest.len = REPLICA_DIGEST_BYTES + 1)
+SPOILS(short_digest, m->batches[0]->digest.len = LOG_DIGEST_BYTES - 1)
+SPOILS(long_digest, m->batches[0]->digest.len = LOG_DIGEST_BYTES + 1)
 
 #define CASE(name)          \
     {                       \
@@ -339,7 +339,7 @@ static void test_cluster_wire__what_is_out_of_range_is_refused(void **state)
     for (size_t i = 0; i < sizeof spoilers / sizeof *spoilers; i++) {
         struct arena arena;
         arena_init(&arena, 1u << 20);
-        struct replica_batch batches[4];
+        struct log_entry batches[4];
         fill_batches(batches, 4);
         struct replica_message message = full_message(REPLICA_ENTRIES, batches, 4);
         Jackdaw__ClusterMessage *wire;
@@ -363,7 +363,7 @@ static void test_cluster_wire__what_is_out_of_range_is_refused(void **state)
 static void test_cluster_wire__no_memory_is_an_error(void **state)
 {
     (void)state;
-    struct replica_batch batches[4];
+    struct log_entry batches[4];
     fill_batches(batches, 4);
     struct replica_message message = full_message(REPLICA_ENTRIES, batches, 4);
     enum error error = ERROR_NO_MEMORY;
@@ -383,7 +383,7 @@ static void test_cluster_wire__no_memory_is_an_error(void **state)
     Jackdaw__ClusterMessage *wire;
     assert_int_equal(cluster_wire_encode(&message, NULL, &arena, &wire), OK);
     struct arena small;
-    arena_init(&small, sizeof(struct replica_batch));
+    arena_init(&small, sizeof(struct log_entry));
     struct replica_message back;
     assert_int_equal(cluster_wire_decode(wire, &small, &back, NULL), ERROR_NO_MEMORY);
     arena_clear(&small);
@@ -405,7 +405,7 @@ static void test_cluster_wire__garbage_is_refused(void **state)
 static void test_cluster_wire__a_budget_by_size_suffices(void **state)
 {
     (void)state;
-    struct replica_batch batches[REPLICA_ENTRIES_MAX];
+    struct log_entry batches[REPLICA_ENTRIES_MAX];
     fill_batches(batches, REPLICA_ENTRIES_MAX);
     for (size_t size = 0; size <= 16384; size += 16384) {
         for (size_t i = 0; i < REPLICA_ENTRIES_MAX; i += 2) {
@@ -459,7 +459,7 @@ static void test_cluster_frame__a_large_message_goes_alone(void **state)
     struct arena arena;
     arena_init(&arena, 8u << 20);
     static uint8_t page[CLUSTER_FRAME_BYTES + 1000];
-    struct replica_batch batch;
+    struct log_entry batch;
     fill_batches(&batch, 1);
     batch.bytes = page;
     batch.size = sizeof page;

@@ -339,10 +339,10 @@ struct read_job {
     size_t in_row[16];
 };
 
-static enum error read_batch(void *context, const struct log_row *row)
+static enum error read_batch(void *context, const struct log_entry *row)
 {
     struct read_job *reading = context;
-    if (row->kind == LOG_MEMBERS) {
+    if (row->kind == LOG_ENTRY_MEMBERS) {
         assert_int_equal(row->first_seq, reading->next_seq);
         assert_int_equal(row->last_seq, row->first_seq);
         reading->next_seq++;
@@ -350,7 +350,7 @@ static enum error read_batch(void *context, const struct log_row *row)
         reading->deltas++;
         return OK;
     }
-    Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, row->batch_size, row->batch);
+    Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, row->size, row->bytes);
     assert_non_null(batch);
     assert_int_equal(batch->epoch, row->epoch);
     assert_int_equal(batch->first_seq, row->first_seq);

@@ -400,18 +400,10 @@ static void end_pair(struct pair *pair)
     end(&pair->master);
 }
 
-static enum error feed_row(void *context, const struct log_row *row)
+static enum error feed_row(void *context, const struct log_entry *row)
 {
     struct core_fixture *slave = context;
-    struct commit_log_entry entry = {
-        .kind = row->kind,
-        .first = {.epoch = row->epoch, .seq = row->first_seq},
-        .last_seq = row->last_seq,
-        .bytes = row->batch,
-        .size = row->batch_size,
-        .digest = row->digest,
-    };
-    return commit_log_append(slave->commit_log, &entry);
+    return commit_log_append(slave->commit_log, row);
 }
 
 /* Appends all that the master has from seq on. */
@@ -428,9 +420,9 @@ static void say(struct pair *pair, const char *text)
 
 static void assert_alike(const struct pair *pair)
 {
-    uint8_t here[STORE_DIGEST_BYTES];
-    uint8_t there[STORE_DIGEST_BYTES];
-    struct position position = store_position(pair->slave.store);
+    uint8_t here[LOG_DIGEST_BYTES];
+    uint8_t there[LOG_DIGEST_BYTES];
+    struct log_position position = store_position(pair->slave.store);
     assert_int_equal(position.seq, store_position(pair->master.core.store).seq);
     assert_int_equal(position.epoch, store_position(pair->master.core.store).epoch);
     assert_int_equal(store_epoch_at(pair->slave.store, 1), position.epoch);
@@ -527,23 +519,17 @@ static void test_commit_log_append__the_write_before_fails(void **state)
 
 /* The last entry of the master's log, to be changed. */
 struct entry_copy {
-    struct commit_log_entry entry;
+    struct log_entry entry;
     uint8_t bytes[4096];
-    uint8_t digest[STORE_DIGEST_BYTES];
 };
 
-static enum error take_row(void *context, const struct log_row *row)
+static enum error take_row(void *context, const struct log_entry *row)
 {
     struct entry_copy *taken = context;
-    assert_true(row->batch_size <= sizeof taken->bytes);
-    memcpy(taken->bytes, row->batch, row->batch_size);
-    memcpy(taken->digest, row->digest, sizeof taken->digest);
-    taken->entry = (struct commit_log_entry){.kind = row->kind,
-                                             .first = {.epoch = row->epoch, .seq = row->first_seq},
-                                             .last_seq = row->last_seq,
-                                             .bytes = taken->bytes,
-                                             .size = row->batch_size,
-                                             .digest = taken->digest};
+    assert_true(row->size <= sizeof taken->bytes);
+    memcpy(taken->bytes, row->bytes, row->size);
+    taken->entry = *row;
+    taken->entry.bytes = taken->bytes;
     return OK;
 }
 
@@ -564,10 +550,10 @@ enum damage {
 
 static void do_damage(struct entry_copy *taken, enum damage damage)
 {
-    struct commit_log_entry *entry = &taken->entry;
+    struct log_entry *entry = &taken->entry;
     switch (damage) {
     case OTHER_DIGEST:
-        taken->digest[7] ^= 1;
+        entry->digest[7] ^= 1;
         break;
     case OTHER_BYTES:
         memset(taken->bytes, 0xff, entry->size);
@@ -576,28 +562,28 @@ static void do_damage(struct entry_copy *taken, enum damage damage)
         entry->size = 0;
         break;
     case GAP:
-        entry->first.seq++;
+        entry->first_seq++;
         entry->last_seq++;
         break;
     case TWICE:
-        entry->first.seq--;
+        entry->first_seq--;
         entry->last_seq--;
         break;
     case ONE_TOO_MANY:
         entry->last_seq++;
         break;
     case BACKWARDS:
-        entry->last_seq = entry->first.seq - 1;
+        entry->last_seq = entry->first_seq - 1;
         break;
     case OLD_EPOCH:
-        entry->first.epoch--;
+        entry->epoch--;
         break;
     case NEW_EPOCH: /* the batch itself says another */
-        entry->first.epoch++;
+        entry->epoch++;
         break;
     case LONG_MEMBERS:
         entry->last_seq += 3;
-        entry->kind = LOG_MEMBERS;
+        entry->kind = LOG_ENTRY_MEMBERS;
         break;
     default:
         break;
@@ -646,9 +632,10 @@ static void test_commit_log_propose__undoes_what_the_log_has_already(void **stat
     begin(&f);
     uint64_t before = committed(&f.core);
     static const uint8_t members[] = {1, 0};
-    struct commit_log_entry entry = {
-        .kind = LOG_MEMBERS,
-        .first = {.epoch = f.core.epoch, .seq = before + 1},
+    struct log_entry entry = {
+        .kind = LOG_ENTRY_MEMBERS,
+        .epoch = f.core.epoch,
+        .first_seq = before + 1,
         .last_seq = before + 1,
         .bytes = members,
         .size = sizeof members,
@@ -676,11 +663,12 @@ static void test_commit_log_is_full__when_too_much_waits(void **state)
     size_t size = 1024 * 1024;
     uint8_t *bytes = calloc(1, size);
     assert_non_null(bytes);
-    struct commit_log_entry entry = {.kind = LOG_CHAT,
-                                     .first = {.epoch = f.core.epoch, .seq = 1},
-                                     .last_seq = 1,
-                                     .bytes = bytes,
-                                     .size = size};
+    struct log_entry entry = {.kind = LOG_ENTRY_CHAT,
+                              .epoch = f.core.epoch,
+                              .first_seq = 1,
+                              .last_seq = 1,
+                              .bytes = bytes,
+                              .size = size};
     unsigned count = 0;
     for (; !commit_log_is_full(f.core.commit_log); count++) {
         assert_true(count < 100);
@@ -697,16 +685,15 @@ static void test_entries__count_what_they_hold(void **state)
 {
     (void)state;
     struct entry_queue entries = {0};
-    struct commit_log_entry entry = {.last_seq = 1, .bytes = (const uint8_t *)"abc", .size = 3};
-    uint8_t digest[STORE_DIGEST_BYTES] = {7};
+    struct log_entry entry = {.last_seq = 1, .bytes = (const uint8_t *)"abc", .size = 3};
     assert_int_equal(entry_queue_push(&entries, &entry), OK);
-    entry.digest = digest;
+    entry.digest[0] = 7;
     entry.last_seq = 2;
     assert_int_equal(entry_queue_push(&entries, &entry), OK);
-    digest[0] = 8; /* they hold copies */
+    entry.digest[0] = 8; /* they hold copies */
     assert_int_equal(entries.count, 2);
     assert_int_equal(entries.bytes, 6);
-    assert_null(entries.first->entry.digest);
+    assert_false(log_entry_has_digest(&entries.first->entry));
     entry_queue_drop_first(&entries);
     assert_int_equal(entries.first->entry.last_seq, 2);
     assert_int_equal(entries.first->entry.digest[0], 7);

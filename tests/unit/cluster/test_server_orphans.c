@@ -30,8 +30,8 @@ struct fixture {
     struct replica_actions actions;
     char *folder;
     char *other_folder;
-    struct replica_batch batch; /* the last of its log */
-    uint8_t *bytes;             /* its bytes */
+    struct log_entry batch; /* the last of its log */
+    uint8_t *bytes;         /* its bytes */
 };
 
 /* What the replica would be stepped with. */
@@ -85,17 +85,17 @@ static void open_cluster(struct fixture *f)
     f->core.commit_log_event = on_commit_log_event;
 }
 
-static enum error take_row(void *context, const struct log_row *row)
+static enum error take_row(void *context, const struct log_entry *row)
 {
     struct fixture *f = context;
-    f->bytes = realloc(f->bytes, row->batch_size);
+    f->bytes = realloc(f->bytes, row->size);
     assert_non_null(f->bytes);
-    memcpy(f->bytes, row->batch, row->batch_size);
-    f->batch = (struct replica_batch){.epoch = row->epoch,
-                                      .first_seq = row->first_seq,
-                                      .last_seq = row->last_seq,
-                                      .bytes = f->bytes,
-                                      .size = row->batch_size};
+    memcpy(f->bytes, row->bytes, row->size);
+    f->batch = (struct log_entry){.epoch = row->epoch,
+                                  .first_seq = row->first_seq,
+                                  .last_seq = row->last_seq,
+                                  .bytes = f->bytes,
+                                  .size = row->size};
     return OK;
 }
 
@@ -267,7 +267,7 @@ static void test_orphan_transfer__another_may_bring_what_it_waits_for(void **sta
     (void)state;
     struct fixture f;
     begin(&f);
-    struct replica_batch first = f.batch;
+    struct log_entry first = f.batch;
     uint8_t *bytes = f.bytes;
     f.bytes = NULL;
     lose_what_came_before(&f);
@@ -277,7 +277,7 @@ static void test_orphan_transfer__another_may_bring_what_it_waits_for(void **sta
     struct replica_message message = {.from = OTHER + 1, .orphan = 9, .batches_count = 1};
     assert_true(core_fixture_register(&f.deposed, "dora"));
     assert_int_equal(core_fixture_commit(&f.deposed), OK);
-    struct replica_batch second = f.batch;
+    struct log_entry second = f.batch;
     uint8_t *second_bytes = f.bytes;
     f.bytes = NULL;
     read_batch(&f);
@@ -406,11 +406,11 @@ static void test_orphan_transfer__its_own(void **state)
     begin(&f);
     cluster_note_orphan_transfer(&f.cluster, NULL);
     assert_int_equal(f.cluster.orphan_transfers_count, 0); /* has none */
-    struct orphan_row row = {.epoch = f.batch.epoch,
-                             .first_seq = f.batch.first_seq,
-                             .last_seq = f.batch.last_seq,
-                             .batch = f.batch.bytes,
-                             .batch_size = f.batch.size};
+    struct log_entry row = {.epoch = f.batch.epoch,
+                            .first_seq = f.batch.first_seq,
+                            .last_seq = f.batch.last_seq,
+                            .bytes = f.batch.bytes,
+                            .size = f.batch.size};
     assert_int_equal(store_begin(f.core.store), OK);
     assert_int_equal(store_add_orphan(f.core.store, &row), OK);
     assert_int_equal(store_commit(f.core.store), OK);
@@ -529,7 +529,7 @@ static void test_orphan_transfer__little_at_a_time(void **state)
     static const uint8_t bytes[LONG];
     struct fixture f;
     begin(&f);
-    struct orphan_row row = {.epoch = 1u << 16, .batch = bytes, .batch_size = sizeof bytes};
+    struct log_entry row = {.epoch = 1u << 16, .bytes = bytes, .size = sizeof bytes};
     assert_int_equal(store_begin(f.core.store), OK);
     for (row.first_seq = row.last_seq = 1; row.last_seq <= 60; row.first_seq = ++row.last_seq)
         assert_int_equal(store_add_orphan(f.core.store, &row), OK);
@@ -547,11 +547,11 @@ static void test_orphan_transfer__dropping_is_undone(void **state)
     struct fixture f;
     struct replica_state found;
     begin(&f);
-    struct orphan_row row = {.epoch = f.batch.epoch,
-                             .first_seq = f.batch.first_seq,
-                             .last_seq = f.batch.last_seq,
-                             .batch = f.batch.bytes,
-                             .batch_size = f.batch.size};
+    struct log_entry row = {.epoch = f.batch.epoch,
+                            .first_seq = f.batch.first_seq,
+                            .last_seq = f.batch.last_seq,
+                            .bytes = f.batch.bytes,
+                            .size = f.batch.size};
     assert_int_equal(store_begin(f.core.store), OK);
     assert_int_equal(store_add_orphan(f.core.store, &row), OK);
     assert_int_equal(store_commit(f.core.store), OK);

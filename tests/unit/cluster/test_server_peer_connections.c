@@ -268,7 +268,7 @@ static void test_peer_connections_send__what_is_handed_over_is_large(void **stat
 {
     (void)state;
     static uint8_t bytes[2 * REPLICA_ENTRIES_BYTES];
-    struct replica_batch batch = {
+    struct log_entry batch = {
         .epoch = 1u << 16 | 1, .first_seq = 1, .last_seq = 1, .bytes = bytes, .size = sizeof bytes};
     struct replica_message orphan_transfer = {
         .kind = REPLICA_ORPHAN_TRANSFER, .from = 1, .to = 2, .batches = &batch, .batches_count = 1};

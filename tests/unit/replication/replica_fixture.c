@@ -31,10 +31,9 @@ static void *keep(struct replica_fixture *fixture, const void *bytes, size_t siz
     return piece + 1;
 }
 
-static struct replica_batch keep_batch(struct replica_fixture *fixture,
-                                       const struct replica_batch *batch)
+static struct log_entry keep_batch(struct replica_fixture *fixture, const struct log_entry *batch)
 {
-    struct replica_batch copy = *batch;
+    struct log_entry copy = *batch;
     copy.bytes = keep(fixture, batch->bytes, batch->size);
     return copy;
 }
@@ -64,25 +63,23 @@ static void describe(struct replica_fixture *fixture, struct replica_fixture_nod
 {
     *state = (struct replica_state){.promised = node->promised, .avoid = node->avoid};
     memcpy(state->cluster, node->cluster, sizeof state->cluster);
-    struct replica_epoch_start *epoch_starts =
-        keep(fixture, NULL, (node->synced + 1) * sizeof *epoch_starts);
+    struct epoch_start *starts = keep(fixture, NULL, (node->synced + 1) * sizeof *starts);
     for (size_t i = 0; i < node->synced; i++) {
-        const struct replica_batch *row = &node->rows[i];
-        if (state->epoch_starts_count == 0 ||
-            epoch_starts[state->epoch_starts_count - 1].epoch != row->epoch)
-            epoch_starts[state->epoch_starts_count++] =
-                (struct replica_epoch_start){.epoch = row->epoch, .first_seq = row->first_seq};
-        if (row->kind == REPLICA_MEMBERS) {
+        const struct log_entry *row = &node->rows[i];
+        if (state->epochs.count == 0 || starts[state->epochs.count - 1].epoch != row->epoch)
+            starts[state->epochs.count++] =
+                (struct epoch_start){.epoch = row->epoch, .first_seq = row->first_seq};
+        if (row->kind == LOG_ENTRY_MEMBERS) {
             state->members = row->bytes;
             state->members_size = row->size;
-            state->members_position = (struct replica_position){row->epoch, row->last_seq};
+            state->members_position = (struct log_position){row->epoch, row->last_seq};
         }
         state->first_seq = node->rows[0].first_seq;
-        state->last = (struct replica_position){row->epoch, row->last_seq};
+        state->last = (struct log_position){row->epoch, row->last_seq};
     }
     for (size_t i = 0; i < node->synced; i++)
-        state->has_chat = state->has_chat || node->rows[i].kind == REPLICA_CHAT;
-    state->epoch_starts = epoch_starts;
+        state->has_chat = state->has_chat || node->rows[i].kind == LOG_ENTRY_CHAT;
+    state->epochs.starts = starts;
     state->last_orphan = node->orphans_count;
 }
 
@@ -92,17 +89,17 @@ void replica_fixture_sync(struct replica_fixture *fixture, uint16_t id)
     if (node->synced == node->rows_count)
         return;
     node->synced = node->rows_count;
-    const struct replica_batch *row = &node->rows[node->synced - 1];
+    const struct log_entry *row = &node->rows[node->synced - 1];
     replica_fixture_step(
         fixture, id,
         &(struct replica_event){.kind = REPLICA_DURABLE, .position = {row->epoch, row->last_seq}});
 }
 
-static void install(struct replica_fixture *fixture, uint16_t id, struct replica_position common)
+static void install(struct replica_fixture *fixture, uint16_t id, struct log_position common)
 {
     struct replica_fixture_node *node = &fixture->nodes[id];
     for (size_t i = 0; i < node->rows_count; i++)
-        if (node->rows[i].first_seq > common.seq && node->rows[i].kind == REPLICA_CHAT)
+        if (node->rows[i].first_seq > common.seq && node->rows[i].kind == LOG_ENTRY_CHAT)
             node->orphans[node->orphans_count++] = node->rows[i];
     memcpy(node->rows, node->kept, node->kept_count * sizeof *node->rows);
     node->rows_count = node->synced = node->kept_count;
@@ -140,6 +137,9 @@ static void send(struct replica_fixture *fixture, const struct replica_message *
     struct replica_fixture_message *copy = keep(fixture, NULL, sizeof *copy);
     bool is_answer = fixture->answering != 0 && message->to == fixture->answering;
     *copy = (struct replica_fixture_message){.message = *message, .to = to, .is_answer = is_answer};
+    if (message->epochs.count > 0)
+        copy->message.epochs.starts = keep(fixture, message->epochs.starts,
+                                           message->epochs.count * sizeof *message->epochs.starts);
     if (message->batches_count > 0)
         copy->message.batches =
             keep(fixture, message->batches, message->batches_count * sizeof *message->batches);
@@ -182,7 +182,7 @@ static void carry_out(struct replica_fixture *fixture, uint16_t id,
         break;
     case REPLICA_DO_APPEND:
         assert_true(node->rows_count < REPLICA_FIXTURE_ROWS);
-        node->rows[node->rows_count++] = keep_batch(fixture, &action->batch);
+        node->rows[node->rows_count++] = keep_batch(fixture, &action->entry);
         break;
     case REPLICA_DO_SEND:
         send(fixture, action->message);

@@ -15,12 +15,12 @@ struct replica_fixture_node {
     bool cut;                /* neither sends nor receives */
     bool holds_sync;         /* appends stay unsynced until replica_fixture_sync */
     /* the disk */
-    struct replica_batch rows[REPLICA_FIXTURE_ROWS];
+    struct log_entry rows[REPLICA_FIXTURE_ROWS];
     size_t rows_count;
     size_t synced;
     uint64_t promised;
     uint8_t cluster[REPLICA_CLUSTER_BYTES];
-    struct replica_batch orphans[REPLICA_FIXTURE_ROWS];
+    struct log_entry orphans[REPLICA_FIXTURE_ROWS];
     size_t orphans_count;
     /* what was told */
     uint64_t committed;
@@ -28,11 +28,11 @@ struct replica_fixture_node {
     size_t told[REPLICA_NEWS]; /* by kind */
     size_t installs;
     size_t orphans_merged;
-    const struct replica_batch *kept;
+    const struct log_entry *kept;
     size_t kept_count;
-    bool holds_install;            /* does not install yet: has to look first */
-    size_t holds;                  /* how often INSTALL was said to it */
-    struct replica_position avoid; /* of its state */
+    bool holds_install;        /* does not install yet: has to look first */
+    size_t holds;              /* how often INSTALL was said to it */
+    struct log_position avoid; /* of its state */
 };
 
 struct replica_fixture {

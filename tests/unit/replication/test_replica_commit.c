@@ -96,8 +96,7 @@ static void test_ack_timeout__joining_again_is_no_progress(void **state)
         .internal = "10.0.0.3:2626",
         .client = "10.0.0.3:2625",
         .position = {65537, waiting - 1},
-        .epoch_starts = {{65537, 1}},
-        .epoch_starts_count = 1,
+        .epochs = {&(struct epoch_start){65537, 1}, 1},
     };
     for (int i = 0; i < 15; i++) {
         struct replica_message again = join;
@@ -153,18 +152,17 @@ static void test_failed__a_master_whose_disk_fails_is_replaced(void **state)
     fixture.nodes[1].holds_sync = true;
     replica_fixture_propose(&fixture, 1, 1);
     fixture.nodes[1].rows_count = fixture.nodes[1].synced;
-    struct replica_epoch_start epoch_start = {fixture.nodes[1].rows[0].epoch, 1};
-    const struct replica_batch *end = &fixture.nodes[1].rows[fixture.nodes[1].synced - 1];
+    struct epoch_start epoch_start = {fixture.nodes[1].rows[0].epoch, 1};
+    const struct log_entry *end = &fixture.nodes[1].rows[fixture.nodes[1].synced - 1];
     struct replica_state disk = {.promised = fixture.nodes[1].promised,
-                                 .epoch_starts = &epoch_start,
-                                 .epoch_starts_count = 1,
+                                 .epochs = {&epoch_start, 1},
                                  .first_seq = 1,
                                  .last = {end->epoch, end->last_seq},
                                  .members = end->bytes,
                                  .members_size = end->size,
                                  .members_position = {end->epoch, end->last_seq}};
     memcpy(disk.cluster, fixture.nodes[1].cluster, sizeof disk.cluster);
-    assert_int_equal(end->kind, REPLICA_MEMBERS);
+    assert_int_equal(end->kind, LOG_ENTRY_MEMBERS);
     replica_fixture_step(&fixture, 1,
                          &(struct replica_event){.kind = REPLICA_FAILED, .state = &disk});
     fixture.nodes[1].holds_sync = false;

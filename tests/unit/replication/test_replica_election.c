@@ -156,7 +156,7 @@ static void test_election__data_without_a_cluster_founds_one(void **state)
     replica_fixture_kill(&fixture, 1);
     struct replica_fixture_node *node = &fixture.nodes[1];
     for (size_t i = 0; i < node->rows_count; i++)
-        node->rows[i].kind = REPLICA_CHAT;
+        node->rows[i].kind = LOG_ENTRY_CHAT;
     memset(node->cluster, 0, sizeof node->cluster);
     node->promised = 0;
     replica_fixture_start(&fixture, 1, true);

@@ -184,9 +184,9 @@ static bool was_withdrawn(const struct replica_fixture *fixture, uint16_t id)
     bool had_vote = false;
     bool was_taken = false;
     for (size_t i = 0; i < fixture->nodes[1].rows_count; i++) {
-        const struct replica_batch *row = &fixture->nodes[1].rows[i];
+        const struct log_entry *row = &fixture->nodes[1].rows[i];
         size_t count = 0;
-        if (row->kind == REPLICA_MEMBERS)
+        if (row->kind == LOG_ENTRY_MEMBERS)
             assert_int_equal(replica_members_unpack(row->bytes, row->size, members, &count), OK);
         for (size_t k = 0; k < count; k++) {
             was_taken = was_taken || (members[k].id == id && had_vote && !members[k].voter);

@@ -91,7 +91,7 @@ static void test_stranger__says_anything(void **state)
     for (int kind = 0; kind < REPLICA_MESSAGE_KINDS; kind++) {
         struct replica_fixture fixture;
         replica_fixture_open(&fixture, 3, REPLICA_ALL);
-        struct replica_batch batch = {.kind = REPLICA_CHAT, .first_seq = 1, .last_seq = 1};
+        struct log_entry batch = {.kind = LOG_ENTRY_CHAT, .first_seq = 1, .last_seq = 1};
         for (uint16_t id = 1; id <= 3; id++) {
             struct replica_message message = from_other_cluster((enum replica_message_kind)kind, 2);
             message.epoch = message.promised = UINT64_C(99) << 16 | 2;

@@ -8,11 +8,11 @@
 
 #include <cmocka.h>
 
-static const struct replica_batch *last_members(const struct replica_fixture *fixture, uint16_t id)
+static const struct log_entry *last_members(const struct replica_fixture *fixture, uint16_t id)
 {
     const struct replica_fixture_node *node = &fixture->nodes[id];
     for (size_t i = node->rows_count; i > 0; i--)
-        if (node->rows[i - 1].kind == REPLICA_MEMBERS)
+        if (node->rows[i - 1].kind == LOG_ENTRY_MEMBERS)
             return &node->rows[i - 1];
     return NULL;
 }
@@ -22,7 +22,7 @@ static void test_replica_members_unpack__what_a_master_wrote(void **state)
     (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
-    const struct replica_batch *batch = last_members(&fixture, 2);
+    const struct log_entry *batch = last_members(&fixture, 2);
     static struct replica_member members[REPLICA_MEMBERS_MAX];
     size_t count;
     assert_int_equal(replica_members_unpack(batch->bytes, batch->size, members, &count), OK);
@@ -40,7 +40,7 @@ static void test_replica_members_unpack__cut_or_changed_bytes_are_refused(void *
     (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 2, REPLICA_ALL);
-    const struct replica_batch *batch = last_members(&fixture, 1);
+    const struct log_entry *batch = last_members(&fixture, 1);
     static struct replica_member members[REPLICA_MEMBERS_MAX];
     size_t count;
     for (size_t size = 0; size < batch->size; size++)
@@ -83,7 +83,7 @@ static void test_join__the_id_of_a_member_that_is_there(void **state)
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     struct replica_message join = {
         .kind = REPLICA_JOIN, .from = 2, .internal = "10.0.0.9:2626", .client = "10.0.0.9:2625"};
-    const struct replica_batch *before = last_members(&fixture, 1);
+    const struct log_entry *before = last_members(&fixture, 1);
     memset(fixture.sent, 0, sizeof fixture.sent);
     replica_fixture_step(&fixture, 1,
                          &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &join});
@@ -113,7 +113,7 @@ static void test_join__who_has_lost_its_data_is_not_in_sync(void **state)
         .kind = REPLICA_JOIN, .from = 2, .internal = "10.0.0.2:2626", .client = "10.0.0.2:2625"};
     replica_fixture_step(&fixture, 1,
                          &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &join});
-    const struct replica_batch *batch = last_members(&fixture, 1);
+    const struct log_entry *batch = last_members(&fixture, 1);
     static struct replica_member members[REPLICA_MEMBERS_MAX];
     size_t count;
     assert_int_equal(replica_members_unpack(batch->bytes, batch->size, members, &count), OK);

@@ -39,12 +39,11 @@ static void test_ping__shows_a_gap_that_nothing_follows(void **state)
     replica_fixture_close(&fixture);
 }
 
-static struct replica_message published(struct replica_fixture *fixture,
-                                        struct replica_batch *batch)
+static struct replica_message published(struct replica_fixture *fixture, struct log_entry *batch)
 {
     const struct replica_fixture_node *master = &fixture->nodes[1];
     *batch = master->rows[master->rows_count - 1];
-    const struct replica_batch *before = &master->rows[master->rows_count - 2];
+    const struct log_entry *before = &master->rows[master->rows_count - 2];
     struct replica_message message = {.kind = REPLICA_APPEND,
                                       .from = 1,
                                       .to = 2,
@@ -65,7 +64,7 @@ static void test_publish__what_comes_twice_or_from_the_past_is_ignored(void **st
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     replica_fixture_propose(&fixture, 1, 1);
     replica_fixture_settle(&fixture);
-    struct replica_batch batch;
+    struct log_entry batch;
     struct replica_message message = published(&fixture, &batch);
     uint64_t last = replica_fixture_last(&fixture, 2);
     struct replica_event event = {.kind = REPLICA_RECEIVE, .message = &message};
@@ -130,8 +129,8 @@ static void test_join__what_is_avoided_comes_in_a_snapshot(void **state)
     struct replica_fixture fixture;
     open_with_one_to_avoid(&fixture);
     const struct replica_fixture_node *master = &fixture.nodes[1];
-    const struct replica_batch *avoided = &master->rows[master->rows_count - 2];
-    fixture.nodes[3].avoid = (struct replica_position){avoided->epoch, avoided->last_seq};
+    const struct log_entry *avoided = &master->rows[master->rows_count - 2];
+    fixture.nodes[3].avoid = (struct log_position){avoided->epoch, avoided->last_seq};
     replica_fixture_start(&fixture, 3, false);
     replica_fixture_pass(&fixture, 500);
     assert_int_equal(fixture.nodes[3].installs, 1);
@@ -156,8 +155,8 @@ static void test_join__what_is_avoided_may_be_gone(void **state)
     struct replica_fixture fixture;
     open_with_one_to_avoid(&fixture);
     const struct replica_fixture_node *master = &fixture.nodes[1];
-    const struct replica_batch *last = &master->rows[master->rows_count - 1];
-    fixture.nodes[3].avoid = (struct replica_position){last->epoch + (1u << 16), last->last_seq};
+    const struct log_entry *last = &master->rows[master->rows_count - 1];
+    fixture.nodes[3].avoid = (struct log_position){last->epoch + (1u << 16), last->last_seq};
     replica_fixture_start(&fixture, 3, false);
     replica_fixture_pass(&fixture, 500);
     assert_int_equal(fixture.nodes[3].installs, 0);
@@ -173,8 +172,8 @@ static void test_join__a_snapshot_may_end_before_what_is_avoided_and_gone(void *
     struct replica_fixture fixture;
     open_with_one_behind(&fixture);
     const struct replica_fixture_node *master = &fixture.nodes[1];
-    const struct replica_batch *last = &master->rows[master->rows_count - 1];
-    fixture.nodes[3].avoid = (struct replica_position){last->epoch + 1, last->last_seq + 1000};
+    const struct log_entry *last = &master->rows[master->rows_count - 1];
+    fixture.nodes[3].avoid = (struct log_position){last->epoch + 1, last->last_seq + 1000};
     replica_fixture_start(&fixture, 3, false);
     replica_fixture_pass(&fixture, 500);
     assert_int_equal(fixture.nodes[3].installs, 1);
@@ -274,15 +273,15 @@ static uint64_t number(uint64_t near)
     }
 }
 
-static struct replica_position position(const struct replica *replica)
+static struct log_position position(const struct replica *replica)
 {
-    struct replica_position last = replica_last(replica);
+    struct log_position last = replica_last(replica);
     uint64_t epoch = draw(2) == 0 ? last.epoch : (number(last.epoch >> 16) << 16 | draw(5));
-    return (struct replica_position){epoch, number(last.seq)};
+    return (struct log_position){epoch, number(last.seq)};
 }
 
 static void make_nonsense(const struct replica_fixture *fixture, struct replica_message *message,
-                          struct replica_batch batches[static 4])
+                          struct log_entry batches[static 4])
 {
     const struct replica *replica = fixture->nodes[2].replica;
     static const char *const addresses[] = {"10.0.0.1:2626", "10.0.0.3:2626", "", "nowhere", NULL};
@@ -312,22 +311,22 @@ static void make_nonsense(const struct replica_fixture *fixture, struct replica_
     message->in_sync_count = draw(4);
     for (size_t i = 0; i < message->in_sync_count; i++)
         message->in_sync_ids[i] = (uint16_t)draw(5);
-    message->epoch_starts_count = draw(REPLICA_EPOCH_STARTS_SENT + 3);
-    for (size_t i = 0; i < message->epoch_starts_count && i < REPLICA_EPOCH_STARTS_SENT; i++)
-        message->epoch_starts[i] =
-            (struct replica_epoch_start){(i + 1) << 16 | draw(4), i * 3 + draw(4)};
+    static struct epoch_start starts[REPLICA_EPOCHS_MAX + 3];
+    message->epochs = (struct epoch_history){starts, draw(REPLICA_EPOCHS_MAX + 3)};
+    for (size_t i = 0; i < message->epochs.count; i++)
+        starts[i] = (struct epoch_start){(i + 1) << 16 | draw(4), i * 3 + draw(4)};
     message->batches_count = draw(4);
     message->batches = batches;
-    struct replica_position last = replica_last(replica);
+    struct log_position last = replica_last(replica);
     for (size_t i = 0; i < 4; i++) {
         uint64_t first = i == 0 && draw(2) == 0 ? last.seq + 1 : number(last.seq);
         batches[i] =
-            (struct replica_batch){.kind = draw(4) == 0 ? REPLICA_MEMBERS : REPLICA_CHAT,
-                                   .epoch = draw(2) == 0 ? message->epoch : number(counter) << 16,
-                                   .first_seq = first,
-                                   .last_seq = draw(3) == 0 ? number(first) : first,
-                                   .bytes = (const uint8_t *)"\1\0",
-                                   .size = 2};
+            (struct log_entry){.kind = draw(4) == 0 ? LOG_ENTRY_MEMBERS : LOG_ENTRY_CHAT,
+                               .epoch = draw(2) == 0 ? message->epoch : number(counter) << 16,
+                               .first_seq = first,
+                               .last_seq = draw(3) == 0 ? number(first) : first,
+                               .bytes = (const uint8_t *)"\1\0",
+                               .size = 2};
     }
     message->snapshot = draw(3);
     message->offset = draw(2);
@@ -351,7 +350,7 @@ static void test_receive__nonsense_ends_nothing(void **state)
         assert_non_null(actions);
         for (unsigned i = 0; i < 3000; i++) {
             struct replica_message message;
-            struct replica_batch batches[4];
+            struct log_entry batches[4];
             make_nonsense(fixture, &message, batches);
             fixture->now_ms += draw(30);
             struct replica_event event = {.kind = draw(6) == 0 ? REPLICA_TICK : REPLICA_RECEIVE,

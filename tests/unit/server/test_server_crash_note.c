@@ -17,7 +17,7 @@ static struct crash_note *started(const char *folder, uint64_t last_seq)
 {
     struct crash_note *note;
     struct error_text why = {.text = ""};
-    if (crash_note_open(&note, folder, (struct position){1, last_seq}, &why) != OK)
+    if (crash_note_open(&note, folder, (struct log_position){1, last_seq}, &why) != OK)
         fail_msg("%s", why.text);
     return note;
 }
@@ -26,11 +26,11 @@ static struct crash_note *started(const char *folder, uint64_t last_seq)
 static void dies(const char *folder, uint64_t before, uint64_t first, uint64_t last)
 {
     struct crash_note *note = started(folder, before);
-    crash_note_begin(note, (struct position){1, last}, first);
+    crash_note_begin(note, (struct log_position){1, last}, first);
     crash_note_close(note);
 }
 
-static bool has_poison(const char *folder, uint64_t before, struct position *at)
+static bool has_poison(const char *folder, uint64_t before, struct log_position *at)
 {
     struct crash_note *note = started(folder, before);
     bool has = crash_note_poison(note, at);
@@ -42,7 +42,7 @@ static void test_note__the_second_death_at_an_entry(void **state)
 {
     (void)state;
     char *folder = folder_new();
-    struct position at;
+    struct log_position at;
     assert_false(has_poison(folder, 5, &at));
     dies(folder, 5, 6, 8);
     assert_false(has_poison(folder, 5, &at));
@@ -62,16 +62,16 @@ static void test_note__a_range_is_applied_one_by_one(void **state)
 {
     (void)state;
     char *folder = folder_new();
-    struct position at;
+    struct log_position at;
     dies(folder, 5, 6, 20);
     struct crash_note *note = started(folder, 5);
     assert_true(crash_note_covers(note, 6));
     for (uint64_t seq = 6; seq < 11; seq++) {
-        crash_note_begin(note, (struct position){1, seq}, seq);
+        crash_note_begin(note, (struct log_position){1, seq}, seq);
         crash_note_end(note);
         assert_true(crash_note_covers(note, seq + 1));
     }
-    crash_note_begin(note, (struct position){1, 11}, 11);
+    crash_note_begin(note, (struct log_position){1, 11}, 11);
     crash_note_close(note);
     assert_true(has_poison(folder, 10, &at));
     assert_int_equal(at.seq, 11);
@@ -99,7 +99,7 @@ static void test_note__deaths_elsewhere_do_not_add_up(void **state)
 {
     (void)state;
     char *folder = folder_new();
-    struct position at;
+    struct log_position at;
     dies(folder, 5, 6, 6);
     dies(folder, 6, 7, 7);
     assert_false(has_poison(folder, 6, &at));
@@ -112,10 +112,10 @@ static void test_note__an_end_in_order_is_no_death(void **state)
 {
     (void)state;
     char *folder = folder_new();
-    struct position at;
+    struct log_position at;
     for (int i = 0; i < 3; i++) {
         struct crash_note *note = started(folder, 5);
-        crash_note_begin(note, (struct position){1, 6}, 6);
+        crash_note_begin(note, (struct log_position){1, 6}, 6);
         crash_note_end(note);
         assert_false(crash_note_covers(note, 6));
         crash_note_close(note);
@@ -138,7 +138,7 @@ static void test_note__a_damaged_file_tells_nothing(void **state)
         for (size_t i = 0; i < size; i++)
             (void)fputc((int)(i * 37 + size) & 0xff, file);
         assert_int_equal(fclose(file), 0);
-        struct position at;
+        struct log_position at;
         assert_false(has_poison(folder, 5, &at));
     }
     dies(folder, 5, 6, 6);

@@ -64,7 +64,7 @@ struct fixture {
     uint64_t ann;
     uint64_t bob;
     struct stream_recorder of_bob;
-    struct position start;
+    struct log_position start;
     unsigned sent[MESSAGES * 2]; /* those that were committed */
     size_t sent_count;
 };

@@ -218,7 +218,7 @@ static void test_subscriptions_event__ephemeral_ones_come_and_are_not_kept(void 
     assert_int_equal(f.of_bob.got[f.of_bob.count - 1].kind, JACKDAW__EVENT__KIND__TYPING);
     /* Read again, they are gone. */
     recorder_clear(&f.of_bob);
-    recorder_open_at(&f.of_bob, (struct position){0, 0}, 10);
+    recorder_open_at(&f.of_bob, (struct log_position){0, 0}, 10);
     core_fixture_settle(&f.core);
     assert_int_equal(recorder_kept(&f.of_bob), f.of_bob.count);
     end(&f);
@@ -398,7 +398,7 @@ static void begin_reading(struct fixture *f)
 {
     begin(f);
     send_numbers(f, 0, 10, 1);
-    struct position start = commit_log_committed(f->core.commit_log);
+    struct log_position start = commit_log_committed(f->core.commit_log);
     start.seq -= 10;
     recorder_open_at(&f->of_bob, start, 100);
     subscriptions_deliver(f->core.subscriptions);
@@ -446,7 +446,7 @@ static void test_subscriptions_receive__new_stream_while_reading(void **state)
     (void)state;
     struct fixture f;
     begin_reading(&f);
-    struct position start = f.of_bob.cursor;
+    struct log_position start = f.of_bob.cursor;
     for (int i = 0; i < 20; i++) {
         recorder_open_at(&f.of_bob, start, 100);
         subscriptions_deliver(f.core.subscriptions);
@@ -501,7 +501,7 @@ static void test_subscriptions_deliver__many_sessions_read_at_once(void **state)
         assert_true(core_fixture_join(&f.core, inboxes[i].session, "lobby"));
         assert_int_equal(core_fixture_turn(&f.core), OK);
     }
-    struct position start = commit_log_committed(f.core.commit_log);
+    struct log_position start = commit_log_committed(f.core.commit_log);
     send_numbers(&f, 0, 3, 1);
     for (unsigned i = 0; i < SESSIONS; i++)
         recorder_open_at(&inboxes[i], start, 10);
@@ -555,7 +555,7 @@ static void test_subscriptions_receive__newer_cursor_skips_what_is_held(void **s
     begin(&f);
     open_here(&f, &f.of_bob, 10);
     recorder_disconnect(&f.of_bob);
-    struct position start = commit_log_committed(f.core.commit_log);
+    struct log_position start = commit_log_committed(f.core.commit_log);
     send_numbers(&f, 0, 6, 1);
     start.seq += 4; /* received through another server, say */
     recorder_open_at(&f.of_bob, start, 10);
@@ -569,7 +569,7 @@ static void test_subscriptions_receive__older_cursor_gets_it_again(void **state)
     (void)state;
     struct fixture f;
     begin(&f);
-    struct position start = commit_log_committed(f.core.commit_log);
+    struct log_position start = commit_log_committed(f.core.commit_log);
     open_here(&f, &f.of_bob, 10);
     f.of_bob.losing = true;
     send_numbers(&f, 0, 4, 1);
@@ -588,7 +588,7 @@ static void test_subscriptions_receive__from_nothing_gets_all_since_joining(void
     struct fixture f;
     begin(&f);
     send_numbers(&f, 0, 4, 1);
-    recorder_open_at(&f.of_bob, (struct position){0, 0}, 10);
+    recorder_open_at(&f.of_bob, (struct log_position){0, 0}, 10);
     core_fixture_settle(&f.core);
     assert_int_equal(f.of_bob.rewinds, 0);
     assert_int_equal(recorder_kept(&f.of_bob), 5); /* bob's own coming in and the messages */
@@ -596,14 +596,14 @@ static void test_subscriptions_receive__from_nothing_gets_all_since_joining(void
     end(&f);
 }
 
-static void check_cursor_reset(struct fixture *f, struct position asked, uint64_t common)
+static void check_cursor_reset(struct fixture *f, struct log_position asked, uint64_t common)
 {
     recorder_open_at(&f->of_bob, asked, 10);
     core_fixture_settle(&f->core);
     assert_int_equal(f->of_bob.rewinds, 1);
     assert_true(f->of_bob.pages >= 1); /* told at once, even where there is no event */
     assert_true(f->of_bob.cursor.seq >= common);
-    struct position last = commit_log_committed(f->core.commit_log);
+    struct log_position last = commit_log_committed(f->core.commit_log);
     if (common == last.seq)
         assert_int_equal(f->of_bob.cursor.epoch, last.epoch);
     recorder_clear(&f->of_bob);
@@ -618,13 +618,13 @@ static void test_subscriptions_receive__position_of_no_log_of_ours_is_rewound(vo
     (void)state;
     struct fixture f;
     begin(&f);
-    struct position last = commit_log_committed(f.core.commit_log);
-    check_cursor_reset(&f, (struct position){last.epoch, last.seq + 100}, last.seq);
+    struct log_position last = commit_log_committed(f.core.commit_log);
+    check_cursor_reset(&f, (struct log_position){last.epoch, last.seq + 100}, last.seq);
     last = commit_log_committed(f.core.commit_log);
-    check_cursor_reset(&f, (struct position){last.epoch, UINT64_MAX}, last.seq);
-    check_cursor_reset(&f, (struct position){0, last.seq}, 0);
-    check_cursor_reset(&f, (struct position){last.epoch + 65536, last.seq}, 0);
-    check_cursor_reset(&f, (struct position){UINT64_MAX, UINT64_MAX}, 0);
+    check_cursor_reset(&f, (struct log_position){last.epoch, UINT64_MAX}, last.seq);
+    check_cursor_reset(&f, (struct log_position){0, last.seq}, 0);
+    check_cursor_reset(&f, (struct log_position){last.epoch + 65536, last.seq}, 0);
+    check_cursor_reset(&f, (struct log_position){UINT64_MAX, UINT64_MAX}, 0);
     end(&f);
 }
 
@@ -652,7 +652,7 @@ static void test_subscriptions_receive__long_poll_ends_with_its_page(void **stat
     (void)state;
     struct fixture f;
     begin(&f);
-    struct position start = commit_log_committed(f.core.commit_log);
+    struct log_position start = commit_log_committed(f.core.commit_log);
     recorder_open_at(&f.of_bob, start, 1);
     core_fixture_settle(&f.core);
     assert_true(recorder_is_open(&f.of_bob));
@@ -673,7 +673,7 @@ static void test_subscriptions_receive__long_polls_catch_up_page_by_page(void **
     (void)state;
     struct fixture f;
     begin(&f);
-    struct position start = commit_log_committed(f.core.commit_log);
+    struct log_position start = commit_log_committed(f.core.commit_log);
     send_numbers(&f, 0, 1000, 50);
     f.of_bob.cursor = start;
     for (int i = 0; i < 4; i++) {

@@ -95,7 +95,7 @@ static void check_no_starvation(struct fixture *f)
     for (; said < 3 * SUBSCRIPTION_EVENTS_MAX; said++)
         say(f, said);
     assert_int_equal(core_fixture_commit(&f->core), OK);
-    recorder_open_at(&f->of_bob, (struct position){0, 0}, 1000000);
+    recorder_open_at(&f->of_bob, (struct log_position){0, 0}, 1000000);
     unsigned had = 0;
     for (unsigned round = 0; had < 3 * SUBSCRIPTION_EVENTS_MAX; round++) {
         assert_true(round < 5000);
@@ -140,7 +140,7 @@ static void test_subscriptions_deliver__reads_nothing_uncommitted(void **state)
     say(&f, 0);
     assert_int_equal(core_fixture_commit(&f.core), OK);
     say(&f, 1);
-    recorder_open_at(&f.of_bob, (struct position){0, 0}, 100);
+    recorder_open_at(&f.of_bob, (struct log_position){0, 0}, 100);
     for (int i = 0; i < 3; i++) {
         subscriptions_deliver(f.core.subscriptions);
         core_fixture_run(&f.core);
@@ -160,7 +160,7 @@ static void test_subscriptions_deliver__the_gate_never_opens(void **state)
     say(&f, 0);
     assert_int_equal(core_fixture_commit(&f.core), OK);
     say(&f, 1);
-    recorder_open_at(&f.of_bob, (struct position){0, 0}, 100);
+    recorder_open_at(&f.of_bob, (struct log_position){0, 0}, 100);
     subscriptions_deliver(f.core.subscriptions); /* waits for what is undone now */
     core_fixture_break(&f.core);
     say(&f, 1);
@@ -211,7 +211,7 @@ static void test_subscriptions_close_all__with_a_reading_under_way(void **state)
     say(&f, 0);
     assert_int_equal(core_fixture_commit(&f.core), OK);
     say(&f, 1);
-    struct position start = {0, 0};
+    struct log_position start = {0, 0};
     recorder_open_at(&f.of_bob, start, 100);
     subscriptions_deliver(f.core.subscriptions);
     uint64_t epoch = f.core.epoch;
@@ -268,7 +268,7 @@ static void test_subscriptions_notice__to_one_that_is_behind(void **state)
     for (unsigned i = 0; i < 300; i++)
         say(&f, i);
     assert_int_equal(core_fixture_commit(&f.core), OK);
-    recorder_open_at(&f.of_bob, (struct position){0, 0}, 100);
+    recorder_open_at(&f.of_bob, (struct log_position){0, 0}, 100);
     tell(&f); /* behind */
     subscriptions_deliver(f.core.subscriptions);
     tell(&f); /* reading */
@@ -310,7 +310,7 @@ static void test_subscriptions_greet__each_session_when_it_comes(void **state)
     assert_int_equal(core_fixture_commit(&f.core), OK);
     subscriptions_set_failover_notice(f.core.subscriptions, SENTENCE " have", 1);
     subscriptions_set_failover_notice(f.core.subscriptions, SENTENCE " have everything", 2);
-    recorder_open_at(&f.of_bob, (struct position){0, 0}, 100);
+    recorder_open_at(&f.of_bob, (struct log_position){0, 0}, 100);
     core_fixture_settle(&f.core);
     assert_int_equal(count_notices(&f.of_bob), 1);
     assert_int_equal(count_numbers(&f.of_bob), 1);

@@ -346,7 +346,7 @@ static void open_stream(struct play *play)
     struct device *device = any_device(play);
     if (device == NULL)
         return;
-    struct position at = device->recorder.cursor;
+    struct log_position at = device->recorder.cursor;
     uint64_t which = roll(play, 20);
     if (which == 0) {
         at.epoch += 65536; /* of a log that we do not have: all is received again */
@@ -357,7 +357,7 @@ static void open_stream(struct play *play)
     }
     recorder_open_at(&device->recorder, at, (uint32_t)roll(play, 7));
     if (which == 0 && device->recorder.fresh)
-        device->recorder.cursor = (struct position){0, 0}; /* should the page not come */
+        device->recorder.cursor = (struct log_position){0, 0}; /* should the page not come */
 }
 
 static void touch_stream(struct play *play)

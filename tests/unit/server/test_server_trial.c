@@ -32,7 +32,7 @@ static struct trial_report tried(void (*run)(void *context), void *context, uint
 static void change(void *context)
 {
     int *number = context;
-    trial_mark((struct position){.epoch = 3, .seq = 4});
+    trial_mark((struct log_position){.epoch = 3, .seq = 4});
     *number = trial_in_child() ? 2 : 3;
 }
 
@@ -51,7 +51,7 @@ static void test_trial__changes_nothing_here(void **state)
 static void leave(void *context)
 {
     (void)context;
-    trial_mark((struct position){.seq = 1});
+    trial_mark((struct log_position){.seq = 1});
     trial_leave();
 }
 
@@ -63,9 +63,9 @@ static void test_trial__may_leave(void **state)
 
 static void fail_assertion(void *context)
 {
-    trial_mark((struct position){.seq = 7});
+    trial_mark((struct log_position){.seq = 7});
     ASSERT(context != NULL);
-    trial_mark((struct position){.seq = 8});
+    trial_mark((struct log_position){.seq = 8});
 }
 
 static void test_trial__tells_what_it_died_of(void **state)
@@ -122,7 +122,7 @@ static void compute(void *context)
 {
     volatile unsigned turns = 0;
     (void)context;
-    trial_mark((struct position){.seq = 1});
+    trial_mark((struct log_position){.seq = 1});
     for (;;)
         turns++;
 }
@@ -141,7 +141,7 @@ static void test_trial__computes_for_ever(void **state)
 static void hang(void *context)
 {
     (void)context;
-    trial_mark((struct position){.seq = 1});
+    trial_mark((struct log_position){.seq = 1});
     for (;;)
         (void)pause();
 }

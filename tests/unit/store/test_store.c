@@ -102,12 +102,12 @@ static struct outcome_row outcome(uint64_t session, uint64_t request, const char
 
 static void append(struct store *store, uint64_t epoch, uint64_t deltas, const char *batch)
 {
-    struct position position = store_position(store);
-    struct log_row row = {.epoch = epoch,
-                          .first_seq = position.seq + 1,
-                          .last_seq = position.seq + deltas,
-                          .batch = (const uint8_t *)batch,
-                          .batch_size = strlen(batch)};
+    struct log_position position = store_position(store);
+    struct log_entry row = {.epoch = epoch,
+                            .first_seq = position.seq + 1,
+                            .last_seq = position.seq + deltas,
+                            .bytes = (const uint8_t *)batch,
+                            .size = strlen(batch)};
     assert_ok(store, store_log_append(store, &row));
 }
 
@@ -131,7 +131,7 @@ static enum error count_outcome(void *context, const struct outcome_row *row)
     (void)row;
     return count_row(context);
 }
-static enum error count_log(void *context, const struct log_row *row)
+static enum error count_log(void *context, const struct log_entry *row)
 {
     (void)row;
     return count_row(context);
@@ -232,25 +232,17 @@ static void *write_commit(void *context)
     return NULL;
 }
 
-static enum error last_epoch_start(void *context, const struct epoch_row *row)
-{
-    *(struct epoch_row *)context = *row;
-    return OK;
-}
-
 /* What may be called while another thread is in store_commit_write; batch n is being written. */
 static void ask_memory(struct store *store, uint64_t n)
 {
-    uint8_t digest[STORE_DIGEST_BYTES], cluster[STORE_CLUSTER_BYTES];
-    struct epoch_row epoch_start = {0};
+    uint8_t digest[LOG_DIGEST_BYTES], cluster[STORE_CLUSTER_BYTES];
     assert_int_equal(store_position(store).seq, work_last_seq(n));
     assert_int_equal(store_epoch_at(store, work_last_seq(n)), store_position(store).epoch);
     assert_int_equal(store_epoch_at(store, work_last_seq(n) + 1), store_position(store).epoch);
     assert_true(store_log_first(store) >= 1);
     assert_int_equal(store_last_orphan(store), n);
     assert_int_equal(store_orphan_count(store), n);
-    assert_int_equal(store_each_epoch(store, last_epoch_start, &epoch_start), OK);
-    assert_int_equal(epoch_start.epoch, store_position(store).epoch);
+    assert_int_equal(epoch_history_last(store_epochs(store)), store_position(store).epoch);
     assert_string_equal(store_last_problem(store), "");
     store_digest(store, digest);
     store_cluster(store, cluster);
@@ -265,8 +257,8 @@ static void test_store_commit__in_parts(void **state)
         pthread_t thread;
         assert_ok(store, store_begin(store));
         assert_ok(store, work_write(store, n));
-        struct orphan_row row = {
-            .first_seq = 1, .last_seq = 1, .batch = (const uint8_t *)"x", .batch_size = 1};
+        struct log_entry row = {
+            .first_seq = 1, .last_seq = 1, .bytes = (const uint8_t *)"x", .size = 1};
         assert_ok(store, store_add_orphan(store, &row));
         assert_ok(store, store_commit_prepare(store));
         assert_int_equal(pthread_create(&thread, NULL, write_commit, &writing), 0);
@@ -314,19 +306,19 @@ static void test_store_reset__a_blank_cluster(void **state)
     const uint8_t ours[STORE_CLUSTER_BYTES] = {1, 2, 3};
     const uint8_t other[STORE_CLUSTER_BYTES] = {4};
     uint8_t found[STORE_CLUSTER_BYTES];
-    struct log_row row = {.epoch = 65537,
-                          .first_seq = 1,
-                          .last_seq = 1,
-                          .kind = LOG_MEMBERS,
-                          .batch = (const uint8_t *)"list",
-                          .batch_size = 4};
+    struct log_entry row = {.epoch = 65537,
+                            .first_seq = 1,
+                            .last_seq = 1,
+                            .kind = LOG_ENTRY_MEMBERS,
+                            .bytes = (const uint8_t *)"list",
+                            .size = 4};
     bool is_blank = false;
     size_t used;
     assert_ok(store, store_begin(store));
     assert_ok(store, store_set_cluster(store, ours));
     assert_ok(store, store_put_value(store, "promised", "p", 1));
-    assert_ok(store, store_add_epoch(store, &(struct epoch_row){.epoch = 65537, .first_seq = 1}));
-    assert_ok(store, store_put_members(store, (struct position){65537, 1}, row.batch, 4));
+    assert_ok(store, store_add_epoch(store, (struct epoch_start){.epoch = 65537, .first_seq = 1}));
+    assert_ok(store, store_put_members(store, (struct log_position){65537, 1}, row.bytes, 4));
     assert_ok(store, store_log_append(store, &row));
     assert_ok(store, store_commit(store));
     assert_ok(store, store_is_blank(store, &is_blank));
@@ -417,34 +409,26 @@ static void test_store_put_value__inside_a_transaction(void **state)
 
 /* ---- epochs ---- */
 
-static enum error collect_epoch_start(void *context, const struct epoch_row *row)
-{
-    struct epoch_row **next = context;
-    *(*next)++ = *row;
-    return OK;
-}
-
-static void test_store_add_epoch_start__ascending_only(void **state)
+static void test_store_add_epoch__ascending_only(void **state)
 {
     struct fixture *fixture = *state;
     struct store *store = fixture->store;
     const uint64_t high = UINT64_C(0xF000000000000001); /* not representable as signed */
-    const struct epoch_row refused[] = {{0, 1}, {9, 0}, {5, 9}, {6, 1}, {4, 9}, {9, UINT64_MAX}};
+    const struct epoch_start refused[] = {{0, 1}, {9, 0}, {5, 9}, {6, 1}, {4, 9}, {9, UINT64_MAX}};
     assert_ok(store, store_begin(store));
-    assert_ok(store, store_add_epoch(store, &(struct epoch_row){5, 1}));
+    assert_ok(store, store_add_epoch(store, (struct epoch_start){5, 1}));
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        assert_error(store, store_add_epoch(store, &refused[i]), ERROR_INVALID);
+        assert_error(store, store_add_epoch(store, refused[i]), ERROR_INVALID);
     append(store, 5, 4, "a");
-    assert_ok(store, store_add_epoch(store, &(struct epoch_row){high, 5}));
+    assert_ok(store, store_add_epoch(store, (struct epoch_start){high, 5}));
     append(store, high, 2, "b");
     assert_ok(store, store_commit(store));
     store = reopen(fixture);
-    struct epoch_row rows[4], *next = rows;
-    assert_ok(store, store_each_epoch(store, collect_epoch_start, &next));
-    assert_int_equal(next - rows, 2);
-    assert_int_equal(rows[0].epoch, 5);
-    assert_int_equal(rows[1].epoch, high);
-    assert_int_equal(rows[1].first_seq, 5);
+    struct epoch_history epochs = store_epochs(store);
+    assert_int_equal(epochs.count, 2);
+    assert_int_equal(epochs.starts[0].epoch, 5);
+    assert_int_equal(epochs.starts[1].epoch, high);
+    assert_int_equal(epochs.starts[1].first_seq, 5);
     assert_int_equal(store_position(store).epoch, high);
 }
 
@@ -455,7 +439,7 @@ static void test_store_epoch_at__every_boundary(void **state)
     assert_ok(store, store_begin(store));
     for (uint64_t epoch = 1; epoch <= 40; epoch++) {
         uint64_t first = store_position(store).seq + 1;
-        assert_ok(store, store_add_epoch(store, &(struct epoch_row){epoch * 10, first}));
+        assert_ok(store, store_add_epoch(store, (struct epoch_start){epoch * 10, first}));
         assert_int_equal(store_epoch_at(store, first), epoch * 10); /* about to be appended */
         append(store, epoch * 10, epoch % 3 + 1, "batch");
     }
@@ -472,13 +456,13 @@ static void test_store_epoch_at__every_boundary(void **state)
 
 /* ---- the log ---- */
 
-static enum error stop_after_two(void *context, const struct log_row *row)
+static enum error stop_after_two(void *context, const struct log_entry *row)
 {
     (void)row;
     return ++*(size_t *)context == 2 ? ERROR_CANCELLED : OK;
 }
 
-static enum error first_of_log(void *context, const struct log_row *row)
+static enum error first_of_log(void *context, const struct log_entry *row)
 {
     *(uint64_t *)context = row->first_seq;
     return ERROR_CANCELLED;
@@ -536,7 +520,7 @@ static void test_store_log_prune__whole_batches_and_never_the_last(void **state)
     assert_error(store, store_log_read(store, 15, count_log, &count), ERROR_NOT_FOUND);
     assert_ok(store, store_log_read(store, 16, count_log, &count));
     assert_int_equal(count, 7);
-    uint8_t before[STORE_DIGEST_BYTES], after[STORE_DIGEST_BYTES];
+    uint8_t before[LOG_DIGEST_BYTES], after[LOG_DIGEST_BYTES];
     store_digest(store, before);
     prune(store, UINT64_MAX, SIZE_MAX, 6);
     store = reopen(fixture);
@@ -568,11 +552,11 @@ static void test_store_log_append__large_and_empty_batches(void **state)
     uint8_t *batch = malloc(size);
     assert_non_null(batch);
     memset(batch, 7, size);
-    struct log_row row = {.epoch = 1, .first_seq = 1, .last_seq = 1};
+    struct log_entry row = {.epoch = 1, .first_seq = 1, .last_seq = 1};
     assert_ok(store, store_begin(store));
     assert_ok(store, store_log_append(store, &row));
-    row = (struct log_row){
-        .epoch = 1, .first_seq = 2, .last_seq = 9, .batch = batch, .batch_size = size};
+    row =
+        (struct log_entry){.epoch = 1, .first_seq = 2, .last_seq = 9, .bytes = batch, .size = size};
     assert_ok(store, store_log_append(store, &row));
     assert_ok(store, store_commit(store));
     free(batch);
@@ -580,7 +564,7 @@ static void test_store_log_append__large_and_empty_batches(void **state)
     store = reopen(fixture);
     assert_ok(store, store_log_read(store, 1, count_log, &count));
     assert_int_equal(count, 2);
-    row = (struct log_row){.epoch = 1, .first_seq = 10, .last_seq = UINT64_MAX};
+    row = (struct log_entry){.epoch = 1, .first_seq = 10, .last_seq = UINT64_MAX};
     assert_ok(store, store_begin(store));
     assert_error(store, store_log_append(store, &row), ERROR_INVALID);
     store_rollback(store);
@@ -1119,13 +1103,13 @@ static void test_store_put_members__replaces_and_copies(void **state)
     struct store *store = fixture->store;
     static uint8_t list[STORE_MEMBERS_MAX + 1];
     uint8_t bytes[4] = {9, 9, 9, 9};
-    struct position position = {.epoch = 1, .seq = 1};
+    struct log_position position = {.epoch = 1, .seq = 1};
     size_t used = 7;
     assert_error(store, store_get_members(store, &position, bytes, sizeof bytes, &used),
                  ERROR_NOT_FOUND);
     assert_int_equal(used, 7); /* written on success only */
     assert_ok(store, store_begin(store));
-    position = (struct position){.epoch = UINT64_MAX, .seq = INT64_MAX};
+    position = (struct log_position){.epoch = UINT64_MAX, .seq = INT64_MAX};
     memcpy(list, "one", 3);
     assert_ok(store, store_put_members(store, position, list, STORE_MEMBERS_MAX));
     assert_error(store, store_put_members(store, position, list, STORE_MEMBERS_MAX + 1),
@@ -1140,7 +1124,7 @@ static void test_store_put_members__replaces_and_copies(void **state)
     assert_int_equal(used, STORE_MEMBERS_MAX);
     assert_memory_equal(bytes, "one\x09", 4);
     assert_ok(store, store_begin(store));
-    position = (struct position){.epoch = 2, .seq = 3};
+    position = (struct log_position){.epoch = 2, .seq = 3};
     assert_ok(store, store_put_members(store, position, NULL, 0));
     assert_ok(store, store_get_members(store, &position, bytes, sizeof bytes, &used));
     assert_int_equal(used, 0);
@@ -1154,12 +1138,11 @@ static void test_store_put_members__replaces_and_copies(void **state)
 static void add_orphan(struct store *store, uint64_t seq)
 {
     const uint8_t batch[] = {(uint8_t)seq, 1, 2, 3};
-    struct orphan_row row = {.id = 1000, /* does not matter */
-                             .epoch = UINT64_MAX - seq,
-                             .first_seq = seq,
-                             .last_seq = seq + 2,
-                             .batch = batch,
-                             .batch_size = seq % sizeof batch + 1};
+    struct log_entry row = {.epoch = UINT64_MAX - seq,
+                            .first_seq = seq,
+                            .last_seq = seq + 2,
+                            .bytes = batch,
+                            .size = seq % sizeof batch + 1};
     assert_ok(store, store_add_orphan(store, &row));
 }
 
@@ -1169,15 +1152,15 @@ struct orphans {
     size_t most;
 };
 
-static enum error check_orphan(void *context, const struct orphan_row *row)
+static enum error check_orphan(void *context, uint64_t id, const struct log_entry *row)
 {
     struct orphans *orphans = context;
-    assert_int_equal(row->id, orphans->id++);
+    assert_int_equal(id, orphans->id++);
     assert_int_equal(row->epoch, UINT64_MAX - row->first_seq);
-    assert_int_equal(row->first_seq, row->id * 10);
+    assert_int_equal(row->first_seq, id * 10);
     assert_int_equal(row->last_seq, row->first_seq + 2);
-    assert_int_equal(row->batch_size, row->first_seq % 4 + 1);
-    assert_int_equal(row->batch[0], row->first_seq);
+    assert_int_equal(row->size, row->first_seq % 4 + 1);
+    assert_int_equal(row->bytes[0], row->first_seq);
     return ++orphans->count == orphans->most ? ERROR_CANCELLED : OK;
 }
 
@@ -1241,7 +1224,7 @@ static void test_store_orphans__ids_are_never_used_again(void **state)
 static void test_store_add_orphan__out_of_range(void **state)
 {
     struct store *store = ((struct fixture *)*state)->store;
-    struct orphan_row row = {.first_seq = 2, .last_seq = 1, .batch = (const uint8_t *)""};
+    struct log_entry row = {.first_seq = 2, .last_seq = 1, .bytes = (const uint8_t *)""};
     assert_ok(store, store_begin(store));
     assert_error(store, store_add_orphan(store, &row), ERROR_INVALID);
     row.last_seq = (uint64_t)INT64_MAX + 1;
@@ -1301,15 +1284,15 @@ static void test_store_snapshot_take__all_but_the_nodes_own(void **state)
     assert_non_null(old);
     assert_int_equal(fputs("what was there before", old), 1);
     assert_int_equal(fclose(old), 0);
-    struct orphan_row row = {
-        .first_seq = 1, .last_seq = 1, .batch = (const uint8_t *)"jackdaw nest"};
-    row.batch_size = 12;
+    struct log_entry row = {
+        .first_seq = 1, .last_seq = 1, .bytes = (const uint8_t *)"jackdaw nest"};
+    row.size = 12;
     assert_ok(store, store_begin(store));
     assert_ok(store, store_add_orphan(store, &row));
     assert_ok(store, store_commit(store));
     for (uint64_t n = 1; n <= 60; n++)
         assert_ok(store, work_apply(store, n));
-    struct position position = {0};
+    struct log_position position = {0};
     assert_ok(store, store_snapshot_take(store, path, &position));
     assert_int_equal(position.epoch, store_position(store).epoch);
     assert_int_equal(position.seq, store_position(store).seq);
@@ -1334,7 +1317,7 @@ static void test_store_snapshot_take__of_nothing(void **state)
     char path[TEST_PATH_SIZE], folder[TEST_PATH_SIZE];
     make_folder(folder);
     join_path(path, folder, STORE_FILE_NAME);
-    struct position position = {.epoch = 1, .seq = 1};
+    struct log_position position = {.epoch = 1, .seq = 1};
     assert_ok(fixture->store, store_snapshot_take(fixture->store, path, &position));
     assert_int_equal(position.epoch, 0);
     assert_int_equal(position.seq, 0);
@@ -1346,7 +1329,7 @@ static void test_store_snapshot_take__no_such_folder(void **state)
 {
     struct fixture *fixture = *state;
     char path[TEST_PATH_SIZE];
-    struct position position;
+    struct log_position position;
     join_path(path, fixture->folder, "nowhere/copy.db");
     assert_error(fixture->store, store_snapshot_take(fixture->store, path, &position),
                  ERROR_NOT_FOUND);
@@ -1358,7 +1341,7 @@ static void test_store_snapshot_take__no_such_folder(void **state)
 struct copy_thread {
     struct store *reader;
     char folders[COPIES][TEST_PATH_SIZE];
-    struct position positions[COPIES];
+    struct log_position positions[COPIES];
     enum error error;
     atomic_bool is_over;
 };
@@ -1465,7 +1448,7 @@ int main(void)
         BOTH(test_store_reset__not_with_a_chat),
         BOTH(test_store_put_value__replaces_and_copies),
         BOTH(test_store_put_value__inside_a_transaction),
-        BOTH(test_store_add_epoch_start__ascending_only),
+        BOTH(test_store_add_epoch__ascending_only),
         BOTH(test_store_epoch_at__every_boundary),
         BOTH(test_store_log_read__from_the_batch_that_holds_it),
         BOTH(test_store_log_prune__whole_batches_and_never_the_last),

@@ -388,7 +388,7 @@ static bool try_snapshot(const struct scene *scene, uint64_t k, bool of_memory)
         fail_allocations(k, false);
     else
         faulty_vfs_fail(FAULTY_IO, k, false);
-    struct position position;
+    struct log_position position;
     enum error error = store_snapshot_take(store, path, &position);
     bool has_failed = of_memory ? memory.has_failed : faulty_vfs_has_failed();
     fail_allocations(0, false);
@@ -462,7 +462,7 @@ static enum error count_room(void *context, const struct room_row *row)
     ++*(uint64_t *)context;
     return OK;
 }
-static enum error count_log(void *context, const struct log_row *row)
+static enum error count_log(void *context, const struct log_entry *row)
 {
     (void)row;
     ++*(uint64_t *)context;
@@ -596,10 +596,10 @@ static uint64_t reads_to_open(uint64_t batches)
         assert_ok(store, work_apply(store, n));
     assert_ok(store, store_begin(store));
     for (uint64_t n = 1; n <= batches; n++)
-        assert_ok(store, store_add_orphan(store, &(struct orphan_row){.first_seq = 1,
-                                                                      .last_seq = 1,
-                                                                      .batch = (uint8_t[1000]){1},
-                                                                      .batch_size = 1000}));
+        assert_ok(store, store_add_orphan(store, &(struct log_entry){.first_seq = 1,
+                                                                     .last_seq = 1,
+                                                                     .bytes = (uint8_t[1000]){1},
+                                                                     .size = 1000}));
     assert_ok(store, store_commit(store));
     store_close(store);
     uint64_t before = faulty_vfs_reads();

@@ -69,7 +69,7 @@ static void take_masters(const char *path)
     struct store_options options = {.folder = folder, .node_id = TEST_NODE + 1};
     struct store *store = NULL;
     struct error_text why;
-    struct position position;
+    struct log_position position;
     assert_int_equal(store_open(&store, &options, &why), OK);
     assert_ok(store, store_set_cluster(store, cluster));
     assert_ok(store, store_put_value(store, "promise", "the master's", 12));
@@ -84,8 +84,8 @@ static void take_masters(const char *path)
 
 static void fill_common(struct store *store)
 {
-    struct orphan_row row = {
-        .epoch = 5, .first_seq = 6, .last_seq = 7, .batch = (const uint8_t *)"o", .batch_size = 1};
+    struct log_entry row = {
+        .epoch = 5, .first_seq = 6, .last_seq = 7, .bytes = (const uint8_t *)"o", .size = 1};
     assert_ok(store, store_set_cluster(store, cluster));
     for (uint64_t n = 1; n <= COMMON; n++)
         assert_ok(store, work_apply(store, n));
@@ -96,21 +96,21 @@ static void fill_common(struct store *store)
     assert_ok(store, store_commit(store));
 }
 
-static const struct log_row own_entries[OWN_ENTRIES] = {
-    {.first_seq = 1, .last_seq = 2, .kind = LOG_CHAT, .batch_size = 30},
-    {.first_seq = 3, .last_seq = 3, .kind = LOG_MEMBERS, .batch_size = 40},
-    {.first_seq = 4, .last_seq = 4, .kind = LOG_CHAT, .batch_size = 9000},
-    {.first_seq = 5, .last_seq = 7, .kind = LOG_CHAT, .batch_size = 0},
+static const struct log_entry own_entries[OWN_ENTRIES] = {
+    {.first_seq = 1, .last_seq = 2, .kind = LOG_ENTRY_CHAT, .size = 30},
+    {.first_seq = 3, .last_seq = 3, .kind = LOG_ENTRY_MEMBERS, .size = 40},
+    {.first_seq = 4, .last_seq = 4, .kind = LOG_ENTRY_CHAT, .size = 9000},
+    {.first_seq = 5, .last_seq = 7, .kind = LOG_ENTRY_CHAT, .size = 0},
 };
 
-static struct log_row own_entry(size_t index)
+static struct log_entry own_entry(size_t index)
 {
     static const uint8_t bytes[9000] = {7, 7, 7};
-    struct log_row row = own_entries[index];
+    struct log_entry row = own_entries[index];
     row.epoch = OWN_EPOCH;
     row.first_seq += work_last_seq(COMMON);
     row.last_seq += work_last_seq(COMMON);
-    row.batch = bytes;
+    row.bytes = bytes;
     return row;
 }
 
@@ -122,22 +122,23 @@ static uint64_t own_last_seq(void)
 /* The node is the master and writes for itself. Without asserts, for a process of its own. */
 static enum error go_another_way(struct store *store)
 {
-    struct epoch_row epoch_start = {.epoch = OWN_EPOCH, .first_seq = work_last_seq(COMMON) + 1};
+    struct epoch_start epoch_start = {.epoch = OWN_EPOCH, .first_seq = work_last_seq(COMMON) + 1};
     enum error error = store_begin(store);
     if (error == OK)
-        error = store_add_epoch(store, &epoch_start);
+        error = store_add_epoch(store, epoch_start);
     if (error == OK)
         error = store_put_value(store, "promise", "mine", 4);
     for (size_t i = 0; i < OWN_ENTRIES && error == OK; i++) {
-        struct log_row row = own_entry(i);
+        struct log_entry row = own_entry(i);
         error = store_log_append(store, &row);
     }
     return error == OK ? store_commit(store) : error;
 }
 
-static struct position common_position(void)
+static struct log_position common_position(void)
 {
-    return (struct position){.epoch = UINT64_C(1) << 16 | TEST_NODE, .seq = work_last_seq(COMMON)};
+    return (struct log_position){.epoch = UINT64_C(1) << 16 | TEST_NODE,
+                                 .seq = work_last_seq(COMMON)};
 }
 
 static enum error install(struct store **store, const struct scene *scene, struct error_text *why)
@@ -167,24 +168,24 @@ struct orphans {
     size_t entry;
 };
 
-static enum error check_orphan(void *context, const struct orphan_row *row)
+static enum error check_orphan(void *context, uint64_t id, const struct log_entry *row)
 {
     struct orphans *orphans = context;
-    assert_int_equal(row->id, orphans->id++);
-    if (row->id == orphans->old_id) {
+    assert_int_equal(id, orphans->id++);
+    if (id == orphans->old_id) {
         assert_int_equal(row->epoch, 5);
         assert_int_equal(row->last_seq, 7);
-        assert_int_equal(row->batch_size, 1);
+        assert_int_equal(row->size, 1);
         return OK;
     }
-    while (own_entries[orphans->entry].kind != LOG_CHAT)
+    while (own_entries[orphans->entry].kind != LOG_ENTRY_CHAT)
         orphans->entry++;
-    struct log_row expected = own_entry(orphans->entry++);
+    struct log_entry expected = own_entry(orphans->entry++);
     assert_int_equal(row->epoch, expected.epoch);
     assert_int_equal(row->first_seq, expected.first_seq);
     assert_int_equal(row->last_seq, expected.last_seq);
-    assert_int_equal(row->batch_size, expected.batch_size);
-    assert_memory_equal(row->batch, expected.batch, expected.batch_size);
+    assert_int_equal(row->size, expected.size);
+    assert_memory_equal(row->bytes, expected.bytes, expected.size);
     return OK;
 }
 
@@ -205,15 +206,15 @@ static void check_new(struct store *store)
     check_orphans(store, OLD_ORPHAN + 1, OLD_ORPHAN + 4);
 }
 
-static enum error check_own_entry(void *context, const struct log_row *row)
+static enum error check_own_entry(void *context, const struct log_entry *row)
 {
     size_t *index = context;
-    struct log_row expected = own_entry((*index)++);
+    struct log_entry expected = own_entry((*index)++);
     assert_int_equal(row->epoch, expected.epoch);
     assert_int_equal(row->first_seq, expected.first_seq);
     assert_int_equal(row->last_seq, expected.last_seq);
     assert_int_equal(row->kind, expected.kind);
-    assert_int_equal(row->batch_size, expected.batch_size);
+    assert_int_equal(row->size, expected.size);
     return OK;
 }
 
@@ -245,12 +246,12 @@ static bool check_either(struct store *store)
 /* It takes writes, and still has them after the next opening, which also clears up. */
 static void check_goes_on(struct store *store, const struct scene *scene)
 {
-    struct position position;
+    struct log_position position;
     size_t used;
     uint8_t value[8];
     assert_ok(store, store_put_value(store, "after", "that", 4));
     assert_ok(store, store_begin(store));
-    assert_ok(store, store_put_members(store, (struct position){0, 0}, value, 0));
+    assert_ok(store, store_put_members(store, (struct log_position){0, 0}, value, 0));
     store_rollback(store);
     assert_ok(store, store_get_members(store, &position, NULL, 0, &used));
     bool was_new = check_either(store);
@@ -349,7 +350,7 @@ static void test_store_install__after_all_orphans_were_dropped(void **state)
     assert_ok(store, store_drop_orphans(store, OLD_ORPHAN));
     assert_int_equal(install(&store, scene, &why), OK); /* nothing after the common position */
     assert_int_equal(store_orphan_count(store), 0);
-    struct orphan_row row = {.first_seq = 1, .last_seq = 1, .batch = (const uint8_t *)""};
+    struct log_entry row = {.first_seq = 1, .last_seq = 1, .bytes = (const uint8_t *)""};
     assert_ok(store, store_begin(store));
     assert_ok(store, store_add_orphan(store, &row));
     assert_ok(store, store_commit(store));
@@ -368,8 +369,8 @@ static void test_store_install__into_an_empty_node(void **state)
     make_folder(folder);
     struct store *store = open_store(folder);
     struct store_options options = {.folder = folder, .node_id = TEST_NODE};
-    assert_int_equal(store_install(&store, scene->file, (struct position){0, 0}, &options, &why),
-                     OK);
+    assert_int_equal(
+        store_install(&store, scene->file, (struct log_position){0, 0}, &options, &why), OK);
     store_cluster(store, found);
     assert_memory_equal(found, cluster, sizeof cluster);
     work_check(store, MASTER, false);
@@ -480,7 +481,7 @@ static void test_store_install__refuses_what_is_not_whole(void **state)
 static void test_store_install__common_position_that_is_none(void **state)
 {
     struct scene *scene = *state;
-    static const struct position wrong[] = {
+    static const struct log_position wrong[] = {
         {OWN_EPOCH, 12}, {OWN_EPOCH, 13} /* within a batch */, {OWN_EPOCH, 1000}};
     struct store *store = open_store(scene->folder);
     const struct store_options options = {.folder = scene->folder, .node_id = TEST_NODE};

@@ -385,19 +385,20 @@ static enum error ignore_outcome(void *context, const struct outcome_row *row)
     (void)context;
     return strlen(row->text) == SIZE_MAX ? ERROR_IO : OK;
 }
-static enum error ignore_log(void *context, const struct log_row *row)
+static enum error ignore_log(void *context, const struct log_entry *row)
 {
     unsigned *sum = context;
-    for (size_t i = 0; i < row->batch_size; i++)
-        *sum += row->batch[i];
+    for (size_t i = 0; i < row->size; i++)
+        *sum += row->bytes[i];
     return OK;
 }
 
-static enum error ignore_orphan(void *context, const struct orphan_row *row)
+static enum error ignore_orphan(void *context, uint64_t id, const struct log_entry *row)
 {
     unsigned *sum = context;
-    for (size_t i = 0; i < row->batch_size; i++)
-        *sum += row->batch[i];
+    *sum += (unsigned)id;
+    for (size_t i = 0; i < row->size; i++)
+        *sum += row->bytes[i];
     return OK;
 }
 
@@ -415,7 +416,7 @@ static enum error read_everything(struct store *store)
     uint8_t value[64];
     size_t used;
     uint64_t number;
-    struct position position;
+    struct log_position position;
     note(store_each_account(store, ignore_account, NULL), &worst);
     note(store_each_session(store, ignore_session, NULL), &worst);
     note(store_each_room(store, ignore_room, NULL), &worst);
@@ -714,7 +715,7 @@ static void *read_on(void *context)
         struct tally tally = {0};
         reading->error = store_events_after(reading->store, test_id(2), 0, UINT64_MAX, SIZE_MAX,
                                             tally_event, &tally);
-        struct position position = store_position(reading->store);
+        struct log_position position = store_position(reading->store);
         uint64_t expected = (position.seq + WORK_ROOMS - 3) / WORK_ROOMS;
         if (tally.count != expected ||
             (tally.count > 0 && store_epoch_at(reading->store, tally.last_seq) == 0))
@@ -760,11 +761,11 @@ static enum error add_much(struct store *store, uint64_t seq)
                                                               .text = text,
                                                               .text_size = sizeof text});
     if (error == OK)
-        error = store_log_append(store, &(struct log_row){.epoch = 1,
-                                                          .first_seq = seq,
-                                                          .last_seq = seq,
-                                                          .batch = (const uint8_t *)"x",
-                                                          .batch_size = 1});
+        error = store_log_append(store, &(struct log_entry){.epoch = 1,
+                                                            .first_seq = seq,
+                                                            .last_seq = seq,
+                                                            .bytes = (const uint8_t *)"x",
+                                                            .size = 1});
     return error == OK ? store_commit(store) : error;
 }
 

@@ -84,7 +84,7 @@ uint64_t work_last_seq(uint64_t n)
     return n / 3 * 6 + (n % 3 == 1 ? 1 : n % 3 == 2 ? 3 : 0);
 }
 
-uint64_t work_batches(struct position position)
+uint64_t work_batches(struct log_position position)
 {
     uint64_t n = 0;
     while (work_last_seq(n) < position.seq)
@@ -98,9 +98,9 @@ static uint64_t epoch_of(uint64_t n)
     return ((n - 1) / WORK_EPOCH_BATCHES + 1) << 16 | TEST_NODE;
 }
 
-static enum log_kind kind_of(uint64_t n)
+static enum log_entry_kind kind_of(uint64_t n)
 {
-    return n % 5 == 3 ? LOG_MEMBERS : LOG_CHAT;
+    return n % 5 == 3 ? LOG_ENTRY_MEMBERS : LOG_ENTRY_CHAT;
 }
 
 /* Some batches are small, some take several pages. */
@@ -187,8 +187,9 @@ static enum error write_members(struct store *store, uint64_t n)
 {
     uint8_t batch[20000];
     (void)fill_batch(n, batch);
-    struct position position = {.epoch = epoch_of(n), .seq = work_last_seq(n)};
-    return kind_of(n) == LOG_MEMBERS ? store_put_members(store, position, batch, 100 + n % 9) : OK;
+    struct log_position position = {.epoch = epoch_of(n), .seq = work_last_seq(n)};
+    return kind_of(n) == LOG_ENTRY_MEMBERS ? store_put_members(store, position, batch, 100 + n % 9)
+                                           : OK;
 }
 
 static enum error write_account(struct store *store, uint64_t n)
@@ -211,7 +212,7 @@ enum error work_write(struct store *store, uint64_t n)
     enum error error = OK;
     if ((n - 1) % WORK_EPOCH_BATCHES == 0)
         error =
-            store_add_epoch(store, &(struct epoch_row){.epoch = epoch_of(n), .first_seq = first});
+            store_add_epoch(store, (struct epoch_start){.epoch = epoch_of(n), .first_seq = first});
     for (uint64_t seq = first; seq <= last && error == OK; seq++)
         error = write_delta(store, seq);
     if (error == OK)
@@ -221,10 +222,10 @@ enum error work_write(struct store *store, uint64_t n)
     if (error == OK)
         error = store_put_value(store, "batch", &n, sizeof n);
     uint8_t batch[20000];
-    struct log_row row = {
+    struct log_entry row = {
         .epoch = epoch_of(n), .first_seq = first, .last_seq = last, .kind = kind_of(n)};
-    row.batch = batch;
-    row.batch_size = fill_batch(n, batch);
+    row.bytes = batch;
+    row.size = fill_batch(n, batch);
     if (error == OK)
         error = store_log_append(store, &row);
     size_t deleted;
@@ -258,7 +259,7 @@ static uint64_t kept_from(uint64_t n)
     return n > WORK_BATCHES_KEPT ? n - WORK_BATCHES_KEPT + 1 : 1;
 }
 
-static enum error check_log_row(void *context, const struct log_row *row)
+static enum error check_log_row(void *context, const struct log_entry *row)
 {
     struct check *check = context;
     uint8_t batch[20000];
@@ -267,18 +268,18 @@ static enum error check_log_row(void *context, const struct log_row *row)
     assert_int_equal(row->first_seq, work_last_seq(n - 1) + 1);
     assert_int_equal(row->last_seq, work_last_seq(n));
     assert_int_equal(row->kind, kind_of(n));
-    assert_int_equal(row->batch_size, fill_batch(n, batch));
-    assert_memory_equal(row->batch, batch, row->batch_size);
+    assert_int_equal(row->size, fill_batch(n, batch));
+    assert_memory_equal(row->bytes, batch, row->size);
     check->count++;
     return OK;
 }
 
 static void check_digest(struct store *store, uint64_t n)
 {
-    uint8_t digest[STORE_DIGEST_BYTES] = {0};
-    uint8_t found[STORE_DIGEST_BYTES];
+    uint8_t digest[LOG_DIGEST_BYTES] = {0};
+    uint8_t found[LOG_DIGEST_BYTES];
     for (uint64_t i = 1; i <= n; i++) {
-        uint8_t joined[STORE_DIGEST_BYTES + 20000];
+        uint8_t joined[LOG_DIGEST_BYTES + 20000];
         memcpy(joined, digest, sizeof digest);
         size_t size = fill_batch(i, joined + sizeof digest);
         (void)crypto_generichash(digest, sizeof digest, joined, sizeof digest + size, NULL, 0);
@@ -289,7 +290,7 @@ static void check_digest(struct store *store, uint64_t n)
 
 static void check_log(struct store *store, uint64_t n)
 {
-    struct position position = store_position(store);
+    struct log_position position = store_position(store);
     assert_int_equal(position.seq, work_last_seq(n));
     assert_int_equal(position.epoch, n == 0 ? 0 : epoch_of(n));
     check_digest(store, n);
@@ -453,10 +454,10 @@ static void check_state(struct store *store, uint64_t n)
 static void check_members(struct store *store, uint64_t n)
 {
     uint8_t batch[20000], bytes[128];
-    struct position position = {0};
+    struct log_position position = {0};
     size_t used = 0;
     enum error error = store_get_members(store, &position, bytes, sizeof bytes, &used);
-    while (n > 0 && kind_of(n) != LOG_MEMBERS)
+    while (n > 0 && kind_of(n) != LOG_ENTRY_MEMBERS)
         n--;
     assert_error(store, error, n > 0 ? OK : ERROR_NOT_FOUND);
     if (error != OK)

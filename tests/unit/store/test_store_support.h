@@ -54,7 +54,7 @@ uint64_t test_random(uint64_t *random);
 /* The seq of the last delta of batch n; 0 for n = 0. */
 uint64_t work_last_seq(uint64_t n);
 /* How many batches a store with this position holds; fails the test when that is no number. */
-uint64_t work_batches(struct position position);
+uint64_t work_batches(struct log_position position);
 
 /* Writes batch n into the open transaction: everything but begin and commit. */
 enum error work_write(struct store *store, uint64_t n);
