@@ -189,6 +189,21 @@ static void print_poison(const Jackdaw__StatusReply *status, FILE *out)
                       status->id);
 }
 
+static void print_log(const Jackdaw__StatusReply *status, FILE *out)
+{
+    uint64_t limit = status->log_keep_bytes;
+    bool is_bound = status->master == status->id && strcmp(status->durability, "quorum") != 0;
+    if (!is_bound || limit < 100 || status->log_bytes < limit / 2)
+        return;
+    bool is_full = status->log_bytes >= limit;
+    (void)fprintf(
+        out,
+        "server %u: LOG %" PRIu64 "%% FULL%s: it keeps %" PRIu64 " MiB that server %u lacks; "
+        "start that server or remove it\n",
+        status->id, status->log_bytes / (limit / 100), is_full ? ", WRITES ARE REFUSED" : "",
+        status->log_bytes >> 20, status->log_member);
+}
+
 static void print_members(const Jackdaw__StatusReply *status, FILE *out)
 {
     static const char *const headings[COLUMNS] = {"id",       "state", "clients", "internal",
@@ -238,13 +253,14 @@ void status_report_print(const Jackdaw__StatusReply *status, FILE *out)
     (void)fprintf(out, "\nserver %u: %s, up %s, %u client%s, committed %s of %s\n", status->id,
                   server, uptime, status->clients, status->clients == 1 ? "" : "s", committed,
                   last);
+    print_log(status, out);
     print_database(status, out);
     if (status->orphans > 0)
         (void)fprintf(out,
-                      "server %u: %" PRIu64 " change%s of a lost epoch wait%s here until a master "
-                      "has taken them over; keep its data folder\n",
+                      "server %u: %" PRIu64 " change%s of a lost epoch %s kept here until a "
+                      "master has merged them; keep its data folder\n",
                       status->id, status->orphans, status->orphans == 1 ? "" : "s",
-                      status->orphans == 1 ? "s" : "");
+                      status->orphans == 1 ? "is" : "are");
     print_poison(status, out);
 }
 
@@ -302,17 +318,19 @@ json_t *status_report_json(const Jackdaw__StatusReply *status)
     unsigned all, in_sync;
     count(status, &all, &in_sync);
     return json_pack(
-        "{s:o,s:I,s:o,s:o,s:o,s:I,s:o,s:I,s:I,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:o,s:b,s:o}",
+        "{s:o,s:I,s:o,s:o,s:o,s:I,s:o,s:I,s:I,s:o,s:o,s:o,s:I,s:I,s:I,s:o,s:I,s:I,s:I,s:I,s:o,s:b,s:o}",
         "server", text_json(status->server), "id", (json_int_t)status->id, "role",
         text_json(status->role), "master", number_json(status->master != 0, status->master),
         "master_client", text_json(status->master_client), "epoch", (json_int_t)status->epoch,
         "durability", text_json(status->durability), "servers", (json_int_t)all, "in_sync",
         (json_int_t)in_sync, "last", position_json(status->last), "committed",
         position_json(status->committed), "members", members_json(status), "orphans",
-        (json_int_t)status->orphans, "clients", (json_int_t)status->clients, "uptime_ms",
-        (json_int_t)status->uptime_ms, "poison_requests", (json_int_t)status->poison_requests,
-        "poison_entries", (json_int_t)status->poison_entries, "checked_ms",
-        number_json(status->checked_ms != 0, (int64_t)status->checked_ms), "checking",
+        (json_int_t)status->orphans, "log_needed_bytes", (json_int_t)status->log_bytes,
+        "log_keep_bytes", (json_int_t)status->log_keep_bytes, "log_needed_by",
+        number_json(status->log_member != 0, status->log_member), "clients",
+        (json_int_t)status->clients, "uptime_ms", (json_int_t)status->uptime_ms, "poison_requests",
+        (json_int_t)status->poison_requests, "poison_entries", (json_int_t)status->poison_entries,
+        "checked_ms", number_json(status->checked_ms != 0, (int64_t)status->checked_ms), "checking",
         status->checking, "damage",
         status->damage[0] == '\0' ? json_null() : text_json(status->damage));
 }

@@ -371,34 +371,6 @@ enum chat_merge merge_registered(struct merge *merge)
     return match.matches ? CHAT_KNOWN : rename_account(merge, registered);
 }
 
-/* The name and password of the account are lost; the account exists for its messages. */
-static enum chat_merge make_account(struct merge *merge, uint64_t account)
-{
-    static const uint8_t no_nonce[STORE_NONCE_BYTES];
-    struct arena *arena = merge->call->arena;
-    Jackdaw__AccountRegistered *made =
-        chat_arena_message(arena, &jackdaw__account_registered__descriptor);
-    char name[CHAT_NAME_BYTES_MAX];
-    if (!merge_find_name(merge, "lost", account, account_name_is_free, name))
-        return merge_drop(merge, "no name is free for its account");
-    if (made == NULL || (made->name = arena_strdup(arena, name)) == NULL)
-        return merge_no_memory(merge);
-    made->account = account;
-    made->nonce = (ProtobufCBinaryData){sizeof no_nonce, (uint8_t *)(uintptr_t)no_nonce};
-    merge->late->change_case = JACKDAW__DELTA__CHANGE_ACCOUNT_REGISTERED;
-    merge->late->account_registered = made;
-    return merge_propose_first(merge);
-}
-
-enum chat_merge merge_missing_account(struct merge *merge, uint64_t account)
-{
-    enum error error = id_check_account_unused(merge->chat, account);
-    if (error == ERROR_EXISTS)
-        return merge_drop(merge, "its account was deleted");
-    return error == OK && merge->gives_up ? make_account(merge, account)
-                                          : merge_wait(merge, "its account is not here yet");
-}
-
 /* A client that logged in with one token on both sides keeps the session in this log. The other
  * session stays for its messages, with an unusable token. */
 static enum error spoil_token(struct merge *merge, Jackdaw__SessionStarted *started)
@@ -413,23 +385,6 @@ static enum error spoil_token(struct merge *merge, Jackdaw__SessionStarted *star
     return OK;
 }
 
-enum chat_merge merge_make_session(struct merge *merge, uint64_t account)
-{
-    static const uint8_t no_token[STORE_TOKEN_HASH_BYTES];
-    Jackdaw__SessionStarted *made =
-        chat_arena_message(merge->call->arena, &jackdaw__session_started__descriptor);
-    if (made == NULL)
-        return merge_no_memory(merge);
-    made->session = merge->late->session;
-    made->account = account;
-    made->token_hash = (ProtobufCBinaryData){sizeof no_token, (uint8_t *)(uintptr_t)no_token};
-    if (spoil_token(merge, made) != OK)
-        return merge_no_memory(merge);
-    merge->late->change_case = JACKDAW__DELTA__CHANGE_SESSION_STARTED;
-    merge->late->session_started = made;
-    return merge_propose_first(merge);
-}
-
 enum chat_merge merge_started(struct merge *merge)
 {
     const struct state *state = &merge->chat->state;
@@ -441,7 +396,7 @@ enum chat_merge merge_started(struct merge *merge)
         state_ended_session(state, started->session) != NULL)
         return CHAT_KNOWN;
     if (state_account(state, started->account) == NULL)
-        return merge_missing_account(merge, started->account);
+        return merge_drop(merge, "its account was deleted");
     started->n_replaces = 0; /* silent there, but perhaps alive here */
     merge->late->session_started = started;
     if (started->token_hash.len == STORE_TOKEN_HASH_BYTES &&

@@ -36,8 +36,7 @@ static const struct kind *kind_of(const Jackdaw__Delta *delta)
     return delta->unchanged == NULL ? NULL : &kinds[change_case]; /* the union holds pointers */
 }
 
-/* A message accepted on the other side and refused here: its stored outcome is replaced. Or one
- * that was given up for lost: it gets one. */
+/* A message accepted on the other side and refused here: its stored outcome is replaced. */
 static bool is_again(const Jackdaw__Delta *delta, const struct chat_session *session)
 {
     return delta->late && delta->change_case == JACKDAW__DELTA__CHANGE_MESSAGE_SENT &&
@@ -45,12 +44,21 @@ static bool is_again(const Jackdaw__Delta *delta, const struct chat_session *ses
            session->last_request - delta->request < STORE_OUTCOME_WINDOW;
 }
 
-/* Nothing is left out, but what the delta itself tells is lost. */
+/* No number is left out, but of an orphan whose session was forgotten in the meantime. */
 static bool is_next(const Jackdaw__Delta *delta, const struct chat_session *session)
 {
-    uint64_t lost = delta->late ? delta->lost : 0;
-    return delta->request > session->last_request &&
-           delta->request - session->last_request - 1 == lost;
+    return delta->late ? delta->request > session->last_request
+                       : delta->request == session->last_request + 1;
+}
+
+/* A late message may come so late that its session has ended and was forgotten. */
+static enum error bring_session_back(struct apply *apply)
+{
+    const Jackdaw__Delta *delta = apply->delta;
+    if (!delta->late || delta->change_case != JACKDAW__DELTA__CHANGE_MESSAGE_SENT)
+        return ERROR_CORRUPT;
+    struct account *account = state_account(&apply->chat->state, delta->message_sent->account);
+    return account == NULL ? ERROR_CORRUPT : apply_bring_back(apply, account);
 }
 
 /* The session whose next request this is. */
@@ -62,8 +70,10 @@ static enum error find_session(struct apply *apply, enum uid_rule rule)
     apply->session = state_session(&apply->chat->state, delta->session);
     if (apply->session == NULL && delta->late)
         apply->session = state_ended_session(&apply->chat->state, delta->session);
-    if (rule == UID_NONE || apply->session == NULL || delta->request == 0)
+    if (rule == UID_NONE || delta->session == 0 || delta->request == 0)
         return ERROR_CORRUPT;
+    if (apply->session == NULL)
+        return bring_session_back(apply);
     bool fits = is_next(delta, apply->session) || is_again(delta, apply->session);
     return fits ? OK : ERROR_CORRUPT;
 }

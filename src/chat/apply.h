@@ -93,6 +93,9 @@ enum error apply_outcome(struct apply *apply, struct outcome_row row);
  * SESSIONS_ENDED_MAX later sessions have ended. Whether its account is online may have changed: see
  * presence_emit. */
 enum error apply_end_session(struct apply *apply, struct chat_session *session);
+/* Makes the session of the delta, which is not known, an ended one of the account, without requests. */
+enum error apply_bring_back(struct apply *apply, struct account *account);
+
 /* Removes the session, ended or not, and all that is known of it. If the delta is a request of this
  * session, the request needs no outcome. */
 enum error apply_forget_session(struct apply *apply, struct chat_session *session);

@@ -287,9 +287,9 @@ enum error chat_pass(struct chat *chat, struct log_position position);
  * order. Lists of orphans may come several times, from several nodes, and end in the middle. For
  * each orphan:
  *
- *   - A request is its session's next one, or is known already (the client asked here, too), or
- *     waits for the one before it. Sessions that have ended still count (the last
- *     SESSIONS_ENDED_MAX of them), so nothing is done twice.
+ *   - A request is its session's next one, or is known already (the client asked here, too).
+ *     Sessions that have ended still count (the last SESSIONS_ENDED_MAX of them), so nothing is done
+ *     twice.
  *   - It is proposed as a new delta, `late`, with its own uid, author and time, and gets a new
  *     position (and number). What it was allowed to do it still may, even where the rules are
  *     against it here: a message is kept though its author is no longer in the room, a full room
@@ -308,31 +308,26 @@ enum error chat_pass(struct chat *chat, struct log_position position);
 enum chat_merge {
     CHAT_KNOWN, /* the orphan is in this log, or has no effect here and no number: done */
     CHAT_APPLY, /* apply and log call->delta, then it is done */
-    CHAT_WAIT,  /* something before it is missing here; offer it again later. call->text: what */
+    CHAT_WAIT,  /* it cannot be decided now; offer it again later. call->text: why */
     CHAT_DROP,  /* it can never be applied: done. call->text: why */
-    CHAT_MERGE_PREREQUISITE, /* apply and log call->delta, then offer the orphan again */
 };
 
 /* call: arena and times; the session is not looked at. CHAT_APPLY: call->delta lies in the arena and
  * borrows from orphan; chat_apply takes it (never ERROR_CORRUPT), as long as nothing else was
  * applied in between. call->text then is why it was changed, for the log; "" where it was not.
  *
- * CHAT_WAIT ends when another node hands over what is missing, or the client sends it again: its
- * next request is answered ABORTED with next_request, and it still has its last 256. Where both are
- * gone it would last for ever. So the caller goes on with the orphans behind it, offers it again for
- * a while, and then gives up what it waits for (gives_up): it is applied all the same, in order. The
- * numbers between are used up, and have no outcome; a session that nobody has any more is begun
- * under a token that nobody has (CHAT_MERGE_PREREQUISITE), and so is its account, as lost~2, lost~3 ...
- * A message that was given up and comes after all is taken then, once, as long as its number is
- * among the last 256 of its session: nothing tells any more what was given up before. What waits for
- * a newer program, or for memory, is never given up. */
+ * CHAT_WAIT: there is no memory, the database cannot be read, or a newer program wrote the orphan.
+ *
+ * The caller offers all orphans of a node in their order, so what comes before an orphan is in this log
+ * already (replica.h, HEAL). A session may have been forgotten here, when more than SESSIONS_ENDED_MAX
+ * others have ended after it: its messages are applied, and bring it back as an ended session. */
 enum chat_merge chat_merge_orphan(struct chat *chat, struct chat_call *call,
-                                  const Jackdaw__Delta *orphan, bool gives_up);
+                                  const Jackdaw__Delta *orphan);
 
 /* ---- answering ---- */
 
 /* The outcome of a request of a session, from the store. text is copied into the arena.
- * ERROR_NOT_FOUND: not carried out, given up for lost, or out of the window; the session itself ended with a Logout or
+ * ERROR_NOT_FOUND: not carried out, or out of the window; the session itself ended with a Logout or
  * DeleteAccount, whose outcome is that. */
 struct chat_outcome {
     enum status status;

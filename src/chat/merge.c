@@ -37,18 +37,6 @@ enum chat_merge merge_propose(struct merge *merge)
     return CHAT_APPLY;
 }
 
-enum chat_merge merge_propose_first(struct merge *merge)
-{
-    Jackdaw__Delta *first = merge->late;
-    first->session = 0;
-    first->request = 0;
-    first->notice = (char *)(uintptr_t) "";
-    first->room_name = (char *)(uintptr_t) "";
-    merge->call->delta = first;
-    merge->call->text = "the requests before it are lost";
-    return CHAT_MERGE_PREREQUISITE;
-}
-
 enum chat_merge merge_no_effect(struct merge *merge, uint64_t room, const char *why)
 {
     if (merge->late->request == 0)
@@ -67,7 +55,8 @@ enum chat_merge merge_no_effect(struct merge *merge, uint64_t room, const char *
 
 enum chat_merge merge_refuse(struct merge *merge, const char *why)
 {
-    if (merge->late->request <= merge->apply.session->last_request)
+    const struct chat_session *session = merge->apply.session; /* NULL: forgotten */
+    if (session == NULL || merge->late->request <= session->last_request)
         return merge_drop(merge, why);
     Jackdaw__Refused *refused =
         chat_arena_message(merge->call->arena, &jackdaw__refused__descriptor);
@@ -185,43 +174,21 @@ static bool is_well_formed(const struct kind *kind, const Jackdaw__Delta *delta)
     return !kind->has_none && delta->session != 0 && delta->request != 0;
 }
 
-/* The author; 0: the delta has none. */
-static uint64_t author_of(const Jackdaw__Delta *delta)
-{
-    switch (delta->change_case) {
-    case JACKDAW__DELTA__CHANGE_ACCOUNT_DELETED:
-        return delta->account_deleted->account;
-    case JACKDAW__DELTA__CHANGE_ROOM_JOINED:
-        return delta->room_joined->account;
-    case JACKDAW__DELTA__CHANGE_ROOM_LEFT:
-        return delta->room_left->by != 0 ? delta->room_left->by : delta->room_left->account;
-    case JACKDAW__DELTA__CHANGE_TOPIC_SET:
-        return delta->topic_set->account;
-    case JACKDAW__DELTA__CHANGE_INVITED:
-        return delta->invited->by;
-    case JACKDAW__DELTA__CHANGE_MESSAGE_SENT:
-        return delta->message_sent->account;
-    default:
-        return 0;
-    }
-}
-
-/* Either it never began here, or it was forgotten with its account. */
+/* The session has ended, and so many others since that it was forgotten, or its account was deleted. A
+ * message is kept all the same: chat_apply brings the session back as an ended one. */
 static enum chat_merge missing_session(struct merge *merge)
 {
-    uint64_t author = author_of(merge->late);
-    if (author == 0)
-        return merge_drop(merge, "its session is not here, and it changes nothing else");
-    if (state_account(&merge->chat->state, author) == NULL)
-        return merge_missing_account(merge, author);
-    return merge->gives_up ? merge_make_session(merge, author)
-                           : merge_wait(merge, "its session is not here yet");
+    const Jackdaw__Delta *late = merge->late;
+    bool is_message = late->change_case == JACKDAW__DELTA__CHANGE_MESSAGE_SENT;
+    if (is_message && state_account(&merge->chat->state, late->message_sent->account) != NULL)
+        return CHAT_APPLY;
+    return merge_drop(merge, is_message ? "its account was deleted" : "its session has ended");
 }
 
-/* Whose request it is, and whether it is the next one. CHAT_APPLY: it is, or nobody's. */
+/* Whose request it is, and whether it was carried out here. CHAT_APPLY: it was not, or it is nobody's. */
 static enum chat_merge check_number(struct merge *merge)
 {
-    Jackdaw__Delta *late = merge->late;
+    const Jackdaw__Delta *late = merge->late;
     const struct state *state = &merge->chat->state;
     if (late->session == 0 && late->request == 0)
         return CHAT_APPLY;
@@ -230,24 +197,15 @@ static enum chat_merge check_number(struct merge *merge)
         session = state_ended_session(state, late->session);
     if (session == NULL)
         return missing_session(merge);
-    if (late->request <= session->last_request) {
-        merge->apply.session = session;
-        return merge_again(merge);
-    }
-    uint64_t missing = late->request - session->last_request - 1;
-    if (missing > 0 && !merge->gives_up)
-        return merge_wait(merge, "an earlier request of its session is not here yet");
-    late->lost = missing;
     merge->apply.session = session;
-    return CHAT_APPLY;
+    return late->request <= session->last_request ? merge_again(merge) : CHAT_APPLY;
 }
 
 enum chat_merge chat_merge_orphan(struct chat *chat, struct chat_call *call,
-                                  const Jackdaw__Delta *orphan, bool gives_up)
+                                  const Jackdaw__Delta *orphan)
 {
     chat_call_begin(call);
-    struct merge merge = {
-        .chat = chat, .call = call, .apply = {.chat = chat}, .gives_up = gives_up};
+    struct merge merge = {.chat = chat, .call = call, .apply = {.chat = chat}};
     const struct kind *kind = kind_of(orphan);
     if (kind == NULL)
         return merge_wait(&merge, "this program does not know what it is");
@@ -257,7 +215,6 @@ enum chat_merge chat_merge_orphan(struct chat *chat, struct chat_call *call,
     if (merge.late == NULL)
         return merge_no_memory(&merge);
     merge.late->late = true;
-    merge.late->lost = 0;
     merge.late->notice_room = 0;
     if (!orphan->late || !apply_fits_notice(orphan))
         merge.late->notice = (char *)(uintptr_t) "";

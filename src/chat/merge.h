@@ -14,14 +14,11 @@ struct merge {
     struct chat *chat;
     struct chat_call *call;
     Jackdaw__Delta *late;
-    bool gives_up; /* nothing is waited for that may never come */
 };
 
 /* ---- verdicts ---- */
 
 enum chat_merge merge_propose(struct merge *merge);
-/* What is proposed is not the orphan, but what has to be there before: nobody's request. */
-enum chat_merge merge_propose_first(struct merge *merge);
 enum chat_merge merge_drop(struct merge *merge, const char *why);
 enum chat_merge merge_wait(struct merge *merge, const char *what);
 enum chat_merge merge_no_memory(struct merge *merge);
@@ -57,11 +54,5 @@ enum chat_merge merge_message(struct merge *merge);
 /* The orphan is a request that was carried out here, too. CHAT_APPLY: it is to be taken all the
  * same. */
 enum chat_merge merge_again(struct merge *merge);
-
-/* For what an account that is not here did: was it ever? */
-enum chat_merge merge_missing_account(struct merge *merge, uint64_t account);
-
-/* The session of the orphan, which is in nobody's log any more: one that nobody can use. */
-enum chat_merge merge_make_session(struct merge *merge, uint64_t account);
 
 #endif

@@ -216,7 +216,7 @@ enum chat_merge merge_message(struct merge *merge)
                                 : merge_propose(merge);
 }
 
-/* ---- messages that were refused here, or lost ---- */
+/* ---- messages that were refused here ---- */
 
 static enum error note_status(void *context, const struct outcome_row *row)
 {
@@ -224,8 +224,7 @@ static enum error note_status(void *context, const struct outcome_row *row)
     return OK;
 }
 
-/* The request was carried out here, too. Or it was given up for lost, and has no outcome: then it is
- * taken now, if it is a message. If it was a message that was taken there and may have been
+/* The request was carried out here, too. If it was a message that was taken there and may have been
  * acknowledged, and is refused here (its room had another name by then), it is kept all the same.
  * That is its outcome from then on, so a third half that has it in yet another room adds nothing.
  * CHAT_APPLY: it is to be kept. */
@@ -240,6 +239,5 @@ enum chat_merge merge_again(struct merge *merge)
                                          note_status, &was_refused);
     if (error != OK && error != ERROR_NOT_FOUND)
         return merge_wait(merge, "the database cannot be read");
-    bool was_lost = error == ERROR_NOT_FOUND;
-    return was_refused || was_lost ? CHAT_APPLY : CHAT_KNOWN;
+    return was_refused ? CHAT_APPLY : CHAT_KNOWN;
 }

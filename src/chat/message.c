@@ -138,8 +138,8 @@ bool apply_fits_message(const struct apply *apply)
 {
     const Jackdaw__MessageSent *sent = apply->delta->message_sent;
     size_t size = sent->text == NULL ? 0 : strlen(sent->text);
-    return apply->session->account->id == sent->account && size >= 1 &&
-           size <= CHAT_MESSAGE_BYTES_MAX && text_is_utf8(sent->text, size);
+    return apply_is_by(apply, sent->account) && size >= 1 && size <= CHAT_MESSAGE_BYTES_MAX &&
+           text_is_utf8(sent->text, size);
 }
 
 enum error apply_message_sent(struct apply *apply)

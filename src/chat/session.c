@@ -333,6 +333,18 @@ enum error apply_end_session(struct apply *apply, struct chat_session *session)
     return oldest == NULL ? OK : apply_forget_session(apply, oldest);
 }
 
+enum error apply_bring_back(struct apply *apply, struct account *account)
+{
+    struct state *state = &apply->chat->state;
+    apply->session =
+        state_add_ended_session(state, apply->delta->session, account, apply->position.seq);
+    if (apply->session == NULL)
+        return ERROR_NO_MEMORY;
+    enum error error = store_ended(apply, apply->session);
+    struct chat_session *oldest = state_oldest_ended(state);
+    return error == OK && oldest != NULL ? apply_forget_session(apply, oldest) : error;
+}
+
 bool apply_fits_started(const struct apply *apply)
 {
     const struct state *state = &apply->chat->state;

@@ -155,7 +155,7 @@ void state_remove_session(struct state *state, struct chat_session *session);
 /* The session is found as an ended one only. False: no memory, nothing was changed. */
 bool state_end_session(struct state *state, struct chat_session *session, uint64_t seq);
 struct chat_session *state_ended_session(const struct state *state, uint64_t id);
-/* For loading. NULL: no memory. */
+/* Adds a session that ended at seq, later than those that are known. NULL: no memory. */
 struct chat_session *state_add_ended_session(struct state *state, uint64_t id,
                                              struct account *account, uint64_t seq);
 /* After loading: brings them into the order they ended in. */

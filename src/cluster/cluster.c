@@ -231,17 +231,6 @@ uint64_t cluster_deadline(const struct cluster *cluster)
     return cluster->has_resigned ? UINT64_MAX : cluster->deadline_ms;
 }
 
-static void prune(struct cluster *cluster)
-{
-    struct cluster_log_needs kept = {
-        .last_seq = commit_log_committed(cluster->commit_log).seq,
-        .keep = cluster->options.settings->log_keep,
-        .member_seq = replica_needed_seq(cluster->replica),
-        .copy_seq = snapshots_needed_seq(cluster->snapshots),
-    };
-    commit_log_prune(cluster->commit_log, cluster_prune_before(&kept));
-}
-
 /* Logs now and then that no master is found, with a hint for the operator. */
 static void warn_no_master(struct cluster *cluster)
 {
@@ -269,7 +258,6 @@ void cluster_tick(struct cluster *cluster)
     peer_connections_tick(cluster->peer_connections, cluster->now_ms);
     rpc_server_tick(cluster->server, cluster->now_ms);
     snapshots_tick(cluster->snapshots, cluster->now_ms);
-    prune(cluster);
     warn_no_master(cluster);
     check_clocks(cluster);
     cluster->deadline_ms = UINT64_MAX;

@@ -98,6 +98,27 @@ void cluster_commit(struct cluster *cluster, uint64_t now_us);
 
 void cluster_flush(struct cluster *cluster);
 
+/* ---- the bound on the log ----
+ *
+ * A server keeps the entries that a voter lacks (replica_needed_seq), up to --log_keep_bytes. At this bound
+ * the master refuses writes until the voter has the entries, or is removed. The master has a reserve of an
+ * eighth for logins, logouts, deletions of accounts, and merging orphans. The master never refuses lists of members.
+ * With durability `quorum` the master prunes instead: a committed entry cannot become an orphan. */
+
+struct cluster_log_use {
+    uint64_t bytes;       /* of the entries that a member lacks */
+    uint64_t limit_bytes; /* --log_keep_bytes */
+    uint16_t member;      /* on the master: the one that lacks most; 0: none */
+};
+void cluster_log_use(const struct cluster *cluster, struct cluster_log_use *out);
+
+/* Whether the master may write a delta now. uses_reserve: one of those that the reserve is for. */
+bool cluster_may_write(const struct cluster *cluster, bool uses_reserve);
+
+/* Why it may not, for a client. */
+#define CLUSTER_FULL_BYTES 192
+void cluster_full_text(const struct cluster *cluster, char out[static CLUSTER_FULL_BYTES]);
+
 /* ---- looking in ---- */
 
 const struct replica *cluster_replica(const struct cluster *cluster);

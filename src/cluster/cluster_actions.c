@@ -33,8 +33,7 @@ enum error cluster_describe(struct cluster *cluster, struct replica_state *state
                             struct error_text *why)
 {
     enum error error = disk_state_read(&cluster->disk_state, cluster->store, state, why);
-    uint64_t last_orphan = store_last_orphan(cluster->store);
-    state->last_orphan = last_orphan > cluster->transferred_orphan ? last_orphan : 0;
+    state->last_orphan = store_last_orphan(cluster->store);
     describe_avoid(cluster, state);
     return error;
 }
@@ -144,16 +143,6 @@ static void fall_back(struct cluster *cluster)
     cluster->owes_failed = true;
 }
 
-/* The entries after `common` become orphans; the log may have outgrown its bound since. */
-static void tell_outgrown(const struct cluster *cluster, struct log_position common)
-{
-    uint64_t first = store_log_first(cluster->store);
-    if (store_position(cluster->store).seq > common.seq && first > common.seq + 1)
-        log_error("cluster", "log_outgrown", log_number("first", common.seq + 1),
-                  log_number("last", first - 1),
-                  log_string("hint", "entries that only this server had are no longer in the log"));
-}
-
 static void install(struct cluster *cluster, struct log_position common)
 {
     enum error found;
@@ -164,7 +153,6 @@ static void install(struct cluster *cluster, struct log_position common)
         fall_back(cluster);
         return;
     }
-    tell_outgrown(cluster, common);
     bool is_installed = exchange(cluster, common) == OK;
     if (!is_installed)
         pause_snapshots(cluster);
@@ -329,11 +317,11 @@ static enum error carry_out(struct cluster *cluster, const struct replica_action
         send_orphans(cluster, action->message);
         break;
     case REPLICA_DO_MERGE_ORPHANS:
-        cluster_note_orphan_transfer(cluster, action->message);
+        cluster_note_orphan_transfer(cluster, action->message, action->orphan);
         break;
     case REPLICA_DO_DROP_ORPHANS:
         cluster->drop_orphans = action->orphan;
-        cluster->transferred_orphan = action->orphan;
+        cluster->dropped_orphans = action->orphan;
         break;
     case REPLICA_DO_REPORT:
         cluster_tell(cluster, action);

@@ -32,12 +32,6 @@ struct poison {
     unsigned deaths; /* 0: a free place */
 };
 
-/* A node whose orphans wait for what is not here; in this epoch. */
-struct wait {
-    uint16_t node; /* 0: a free place */
-    uint64_t since_ms;
-};
-
 struct cluster {
     struct cluster_options options;
     struct store *store;
@@ -95,14 +89,16 @@ struct cluster {
 
     struct orphan_transfer orphan_transfers[ORPHAN_TRANSFERS_MAX];
     size_t orphan_transfers_count;
-    struct wait waits[REPLICA_MEMBERS_MAX];
     struct poison poisons[POISONS_MAX];
-    size_t next_poison;    /* the place to use next */
-    unsigned unknowns;     /* trials in a row that told nothing */
-    uint64_t refused;      /* orphans */
-    uint64_t drop_orphans; /* up to this one, when the store is free; 0: none */
-    uint64_t
-        transferred_orphan; /* orphans up to this one need not be offered again, dropped or not */
+    size_t next_poison;         /* the place to use next */
+    unsigned unknowns;          /* trials in a row that told nothing */
+    uint64_t refused;           /* orphans */
+    uint64_t needed_from_bytes; /* of the log: store_log_bytes_to of what every member has */
+    uint64_t log_checked_ms;    /* when that was read */
+    unsigned told_log;          /* the level that was logged last; see cluster_check_log */
+
+    uint64_t drop_orphans;    /* up to this one, when the store is free; 0: none */
+    uint64_t dropped_orphans; /* up to this one, perhaps in a transaction that is rolled back */
 
     struct disk_state disk_state; /* the data of a replica_state */
 };
@@ -134,25 +130,29 @@ void cluster_end(struct cluster *cluster, const char *sentence);
 struct cluster_log_needs {
     uint64_t last_seq;   /* of the log */
     uint64_t keep;       /* entries, in any case */
-    uint64_t member_seq; /* up to there every member has it */
-    uint64_t copy_seq;   /* last seq in the copy that a node is receiving; UINT64_MAX: none */
+    uint64_t member_seq; /* every member has the entries up to there; UINT64_MAX: does not matter */
+    uint64_t copy_seq; /* a copy that a server is getting has them up to there; UINT64_MAX: none */
 };
 
-/* The seq up to which the log may be pruned. Entries that an absent member may need are kept for
- * longer, up to ten times `keep`. The log after a copy is kept while the copy is being sent.
- * Otherwise its receiver would need another copy at once, and so on under load. If there is more
- * log than went into the copy, a new copy is better: twice as large, it has twice the time. */
+/* Returns the seq up to which the log may be pruned. The entries after a copy are kept while a server
+ * receives the copy. Otherwise that server would need another copy at once. If more entries follow the
+ * copy than went into it, and more than ten times keep, they are not kept: a new copy is better. */
 uint64_t cluster_prune_before(const struct cluster_log_needs *kept);
+/* Prunes the log, and measures what members lack; logs when that becomes half of the bound, all of
+ * it, or less again. While the commit log is free. Does nothing if it has run within LOG_CHECK_MS. */
+void cluster_check_log(struct cluster *cluster);
 void cluster_remember(struct cluster *cluster, const struct log_entry *entry);
 void cluster_clear_entry_cache(struct cluster *cluster);
 /* Adds batches after message->position; in cluster->arena. */
 void cluster_fill_entries(struct cluster *cluster, struct replica_message *message);
-/* Adds the oldest orphans. false: there are none, or they cannot be read now. */
+/* Adds the first orphans after message->orphan, and sets that to the last one added. false: there are
+ * none, or the database cannot be read now. */
 bool cluster_fill_orphans(struct cluster *cluster, struct replica_message *message);
 
 /* ---- cluster_orphans.c ---- */
-/* message NULL: this node's own. */
-void cluster_note_orphan_transfer(struct cluster *cluster, const struct replica_message *message);
+/* message NULL: this node's own, after the orphan `after`. */
+void cluster_note_orphan_transfer(struct cluster *cluster, const struct replica_message *message,
+                                  uint64_t after);
 void cluster_forget_orphan_transfers(struct cluster *cluster);
 /* After a rollback: proposes again the orphans whose deltas are not in the log, and drops again
  * those dropped with them. */

@@ -6,13 +6,16 @@
 
 #include "base/log_pace.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define ORPHAN_TRANSFER_BYTES \
     65536u /* a orphan transfer ends with the batch that passes this: pings wait behind it */
 #define ENTRY_CACHE_MAX 512
 #define ENTRY_CACHE_BYTES_MAX (8u * 1024u * 1024u)
-#define KEPT_FOR_OTHERS 10 /* times --log_keep */
+#define LOG_CHECK_MS 20
+#define RESERVE_PART 8       /* of --log_keep_bytes */
+#define KEPT_AFTER_A_COPY 10 /* times --log_keep, or as many entries as went into the copy */
 
 /* ---- how much of it is kept ---- */
 
@@ -33,12 +36,113 @@ static uint64_t most(uint64_t a, uint64_t b)
 
 uint64_t cluster_prune_before(const struct cluster_log_needs *kept)
 {
-    uint64_t wanted =
-        least(back_from(kept->last_seq, kept->keep), least(kept->member_seq, kept->copy_seq));
-    uint64_t for_others = kept->keep * KEPT_FOR_OTHERS;
-    if (kept->copy_seq != UINT64_MAX)
-        for_others = most(for_others, kept->copy_seq);
-    return most(wanted, back_from(kept->last_seq, for_others));
+    uint64_t before = least(back_from(kept->last_seq, kept->keep), kept->member_seq);
+    bool is_copy_useful =
+        kept->copy_seq != UINT64_MAX &&
+        kept->last_seq - kept->copy_seq <= most(kept->copy_seq, kept->keep * KEPT_AFTER_A_COPY);
+    return is_copy_useful ? least(before, kept->copy_seq) : before;
+}
+
+/* ---- its bound ---- */
+
+enum { LOG_HAS_ROOM, LOG_HALF_FULL, LOG_FULL };
+
+static bool is_quorum(const struct cluster *cluster)
+{
+    return cluster->options.settings->durability == REPLICA_QUORUM;
+}
+
+static uint64_t needed_bytes(const struct cluster *cluster)
+{
+    return store_log_bytes(cluster->store) - cluster->needed_from_bytes;
+}
+
+void cluster_log_use(const struct cluster *cluster, struct cluster_log_use *out)
+{
+    *out = (struct cluster_log_use){
+        .bytes = needed_bytes(cluster),
+        .limit_bytes = cluster->options.settings->log_keep_bytes,
+        .member = replica_role(cluster->replica) == REPLICA_MASTER
+                      ? replica_slowest_member(cluster->replica)
+                      : 0,
+    };
+}
+
+bool cluster_may_write(const struct cluster *cluster, bool uses_reserve)
+{
+    uint64_t limit = cluster->options.settings->log_keep_bytes;
+    if (uses_reserve)
+        limit += limit / RESERVE_PART;
+    return is_quorum(cluster) || needed_bytes(cluster) < limit;
+}
+
+void cluster_full_text(const struct cluster *cluster, char out[static CLUSTER_FULL_BYTES])
+{
+    unsigned member = replica_slowest_member(cluster->replica);
+    (void)snprintf(
+        out, CLUSTER_FULL_BYTES,
+        "the log is full, so the request was not carried out: server %u lacks its entries; "
+        "an operator must start that server or remove it (jackdaw-admin remove %u)",
+        member, member);
+}
+
+static void tell_log(struct cluster *cluster, const struct cluster_log_use *use, unsigned level)
+{
+    if (level == cluster->told_log)
+        return;
+    cluster->told_log = level;
+    if (level == LOG_FULL)
+        log_error("cluster", "log_full", log_number("bytes", use->bytes),
+                  log_number("limit", use->limit_bytes), log_number("id", use->member),
+                  log_string("hint", "writes are refused: start that server, or remove it"));
+    else if (level == LOG_HALF_FULL)
+        log_warning("cluster", "log_half_full", log_number("bytes", use->bytes),
+                    log_number("limit", use->limit_bytes), log_number("id", use->member),
+                    log_string("hint", "start that server, or remove it, before the log is full"));
+    else
+        log_info("cluster", "log_has_room", log_number("bytes", use->bytes),
+                 log_number("limit", use->limit_bytes));
+}
+
+static void measure(struct cluster *cluster)
+{
+    enum error error = store_log_bytes_to(cluster->store, replica_needed_seq(cluster->replica),
+                                          &cluster->needed_from_bytes);
+    if (error != OK) {
+        log_error_paced(error_name(error), "cluster", "cannot_read_log",
+                        log_string("error", error_name(error)),
+                        log_string("reason", store_last_problem(cluster->store)));
+        return;
+    }
+    struct cluster_log_use use;
+    cluster_log_use(cluster, &use);
+    bool is_bounded = replica_role(cluster->replica) == REPLICA_MASTER && !is_quorum(cluster);
+    unsigned level = use.bytes >= use.limit_bytes       ? LOG_FULL
+                     : use.bytes >= use.limit_bytes / 2 ? LOG_HALF_FULL
+                                                        : LOG_HAS_ROOM;
+    tell_log(cluster, &use, is_bounded ? level : LOG_HAS_ROOM);
+}
+
+static void prune(struct cluster *cluster)
+{
+    bool is_over = needed_bytes(cluster) >= cluster->options.settings->log_keep_bytes;
+    struct cluster_log_needs kept = {
+        .last_seq = commit_log_committed(cluster->commit_log).seq,
+        .keep = cluster->options.settings->log_keep,
+        .member_seq =
+            is_over && is_quorum(cluster) ? UINT64_MAX : replica_needed_seq(cluster->replica),
+        .copy_seq = snapshots_needed_seq(cluster->snapshots),
+    };
+    commit_log_prune(cluster->commit_log, cluster_prune_before(&kept));
+}
+
+void cluster_check_log(struct cluster *cluster)
+{
+    if (cluster->now_ms - cluster->log_checked_ms < LOG_CHECK_MS)
+        return;
+    cluster->log_checked_ms = cluster->now_ms;
+    measure(cluster);
+    prune(cluster);
 }
 
 /* ---- recent entries ---- */
@@ -160,7 +264,7 @@ bool cluster_fill_orphans(struct cluster *cluster, struct replica_message *messa
     if (offered.page.batches == NULL || cluster->log_reader == NULL)
         return false;
     enum error error =
-        store_each_orphan(cluster->log_reader, cluster->transferred_orphan, add_orphan, &offered);
+        store_each_orphan(cluster->log_reader, message->orphan, add_orphan, &offered);
     if ((error != OK && error != ERROR_FULL) || offered.page.count == 0)
         return false;
     message->batches = offered.page.batches;

@@ -15,19 +15,11 @@
 #define MERGE_FLOOR (1024u * 1024u)
 #define MERGED_AT_ONCE (1024u * 1024u) /* bytes of a batch that takes no further orphan transfer */
 
-/* How long a node's orphans wait for what another node or a client may have: less than clients wait
- * for what they cannot send again; and as long as it may take to bring a server back, while one that
- * may have it is away. */
-#define PATIENCE_MS (60u * 1000u)
-#define PATIENCE_AWAY_MS (24u * 60u * 60u * 1000u)
-
 struct tally {
-    bool gives_up; /* what is waited for */
     uint64_t taken;
     uint64_t known;
     uint64_t waiting;
     uint64_t dropped;
-    uint64_t lost; /* requests before those taken */
 };
 
 static void forget(struct cluster *cluster, size_t index)
@@ -42,14 +34,13 @@ void cluster_forget_orphan_transfers(struct cluster *cluster)
 {
     while (cluster->orphan_transfers_count > 0)
         forget(cluster, cluster->orphan_transfers_count - 1);
-    memset(cluster->waits, 0, sizeof cluster->waits);
 }
 
 void cluster_undo_orphan_transfers(struct cluster *cluster)
 {
     for (size_t i = 0; i < cluster->orphan_transfers_count; i++)
         cluster->orphan_transfers[i].is_done = false;
-    cluster->drop_orphans = cluster->transferred_orphan; /* that may have been in it, too */
+    cluster->drop_orphans = cluster->dropped_orphans; /* that may have been in it, too */
 }
 
 /* One transfer of a node at a time: the node repeats it until ORPHAN_TRANSFER_DONE. */
@@ -66,9 +57,10 @@ static struct orphan_transfer *place_for(struct cluster *cluster, uint16_t node)
     return orphan_transfer;
 }
 
-void cluster_note_orphan_transfer(struct cluster *cluster, const struct replica_message *message)
+void cluster_note_orphan_transfer(struct cluster *cluster, const struct replica_message *message,
+                                  uint64_t after)
 {
-    struct replica_message own = {.from = (uint16_t)cluster->options.settings->id};
+    struct replica_message own = {.from = (uint16_t)cluster->options.settings->id, .orphan = after};
     if (message == NULL && !cluster_fill_orphans(cluster, &own))
         return;
     const struct replica_message *from = message == NULL ? &own : message;
@@ -81,60 +73,6 @@ void cluster_note_orphan_transfer(struct cluster *cluster, const struct replica_
             forget(cluster, cluster->orphan_transfers_count - 1); /* it comes again */
             return;
         }
-}
-
-/* ---- waiting ---- */
-
-/* The node's, or a free one; NULL: there is none. */
-static struct wait *wait_of(struct cluster *cluster, uint16_t node)
-{
-    struct wait *free_one = NULL;
-    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
-        if (cluster->waits[i].node == node)
-            return &cluster->waits[i];
-        if (free_one == NULL && cluster->waits[i].node == 0)
-            free_one = &cluster->waits[i];
-    }
-    return free_one;
-}
-
-static bool is_somebody_away(const struct cluster *cluster)
-{
-    const struct replica_member *members;
-    size_t count = replica_members(cluster->replica, &members);
-    for (size_t i = 0; i < count; i++)
-        if (!members[i].left && !members[i].in_sync)
-            return true;
-    return false;
-}
-
-static bool is_waiting(struct cluster *cluster, uint16_t node)
-{
-    const struct wait *wait = wait_of(cluster, node);
-    return wait != NULL && wait->node == node;
-}
-
-static bool is_patience_over(struct cluster *cluster, uint16_t node)
-{
-    uint64_t patience_ms = is_somebody_away(cluster) ? PATIENCE_AWAY_MS : PATIENCE_MS;
-    return is_waiting(cluster, node) &&
-           cluster->now_ms - wait_of(cluster, node)->since_ms >= patience_ms;
-}
-
-/* What one brings may be what the others wait for. The patience with one that has nothing waiting any
- * more begins anew; but once it is over it is over for all that the node has. */
-static void note_wait(struct cluster *cluster, uint16_t node, const struct tally *tally)
-{
-    struct wait *own = wait_of(cluster, node);
-    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++)
-        if (cluster->waits[i].node != node && tally->taken > 0 && !tally->gives_up)
-            cluster->waits[i].since_ms = cluster->now_ms;
-    if (own == NULL || tally->gives_up)
-        return;
-    if (tally->waiting == 0)
-        *own = (struct wait){0};
-    else if (own->node == 0)
-        *own = (struct wait){.node = node, .since_ms = cluster->now_ms};
 }
 
 /* ---- what ends a process ---- */
@@ -199,21 +137,16 @@ static bool merge_delta(struct cluster *cluster, const Jackdaw__Delta *delta, st
 {
     struct chat_call call = {
         .time_ms = cluster->wall_ms, .monotonic_ms = cluster->now_ms, .arena = arena};
-    enum chat_merge merge = chat_merge_orphan(cluster->chat, &call, delta, tally->gives_up);
-    for (; merge == CHAT_MERGE_PREREQUISITE;
-         merge = chat_merge_orphan(cluster->chat, &call, delta, tally->gives_up))
-        if (commit_log_propose(cluster->commit_log, call.delta) != OK)
-            return false;
-    switch (merge) {
+    switch (chat_merge_orphan(cluster->chat, &call, delta)) {
     case CHAT_KNOWN:
         tally->known++;
         return true;
     case CHAT_APPLY:
         tally->taken++;
-        tally->lost += call.delta->lost;
         return commit_log_propose(cluster->commit_log, call.delta) == OK;
     case CHAT_WAIT:
         tally->waiting++;
+        log_warning_paced(call.text, "cluster", "orphan_waits", log_string("reason", call.text));
         return true;
     case CHAT_DROP:
     default:
@@ -258,7 +191,8 @@ static bool merge_entry(struct cluster *cluster, const struct log_entry *entry, 
         log_error("cluster", "orphan_unreadable", log_number("seq", entry->first_seq));
         tally->waiting++;
     }
-    for (size_t i = 0; batch != NULL && goes_on && i < batch->n_deltas; i++)
+    /* In order: the orphans behind one that waits, wait as well. */
+    for (size_t i = 0; goes_on && tally->waiting == 0 && i < batch->n_deltas; i++)
         goes_on =
             merge_orphan(cluster, batch->deltas[i],
                          (struct log_position){.epoch = entry->epoch, .seq = entry->first_seq + i},
@@ -269,22 +203,16 @@ static bool merge_entry(struct cluster *cluster, const struct log_entry *entry, 
 
 static bool merge_orphan_transfer(struct cluster *cluster, struct orphan_transfer *orphan_transfer)
 {
-    bool waited = is_waiting(cluster, orphan_transfer->node);
-    struct tally tally = {.gives_up = is_patience_over(cluster, orphan_transfer->node)};
-    for (const struct entry_queue_item *each = orphan_transfer->entries.first; each != NULL;
-         each = each->next)
+    struct tally tally = {0};
+    for (const struct entry_queue_item *each = orphan_transfer->entries.first;
+         each != NULL && tally.waiting == 0; each = each->next)
         if (!merge_entry(cluster, &each->entry, &tally))
             return false; /* and the orphan transfer may be gone, with the epoch */
     orphan_transfer->is_done = tally.waiting == 0;
-    note_wait(cluster, orphan_transfer->node, &tally);
-    bool is_news = tally.taken > 0 || tally.waiting == 0 || !waited;
-    if (is_news) /* what waits is offered again and again */
+    if (tally.taken > 0 || tally.dropped > 0) /* what is known is offered again and again */
         log_info("cluster", "healed", log_number("from", orphan_transfer->node),
                  log_number("taken", tally.taken), log_number("known", tally.known),
                  log_number("waiting", tally.waiting), log_number("dropped", tally.dropped));
-    if (tally.lost > 0)
-        log_warning("cluster", "requests_lost", log_number("from", orphan_transfer->node),
-                    log_number("count", tally.lost));
     return true;
 }
 
@@ -329,14 +257,14 @@ void cluster_work(struct cluster *cluster)
 {
     if (cluster->drop_orphans != 0) {
         enum error error = store_drop_orphans(cluster->store, cluster->drop_orphans);
-        cluster->drop_orphans = 0;
-        if (error != OK) {
-            cluster->transferred_orphan = 0; /* they are handed over again */
+        if (error == OK)
+            cluster->drop_orphans = 0;
+        else
             log_warning_paced(error_name(error), "cluster", "cannot_drop_orphans",
                               log_string("error", error_name(error)));
-        }
     }
-    if (!commit_log_is_master(cluster->commit_log))
+    cluster_check_log(cluster);
+    if (!commit_log_is_master(cluster->commit_log) || !cluster_may_write(cluster, true))
         return;
     for (size_t i = 0; i < cluster->orphan_transfers_count; i++)
         if (commit_log_batch_bytes(cluster->commit_log) >= MERGED_AT_ONCE ||

@@ -19,7 +19,8 @@ struct cluster_settings {
     struct option_addresses masters;    /* internal addresses of members, without this server's own;
                                            at most REPLICA_SEEDS_MAX, ports not 0 */
     const char *advertise_host;         /* NULL: advertise_find chooses */
-    uint64_t log_keep;         /* deltas that the log keeps for other servers to catch up with */
+    uint64_t log_keep;                  /* deltas that the log keeps in any case */
+    uint64_t log_keep_bytes;   /* that it keeps for members that lack them; 1 MiB to 1 TiB */
     uint32_t founding_wait_ms; /* 0: a cluster is founded at once */
     enum replica_policy durability;
     uint32_t ack_timeout_ms; /* at least ping_timeout_ms */

@@ -74,7 +74,6 @@ void commit_advance(struct replica *r)
     if (seq < r->epoch_first_seq)
         return;
     commit_to(r, seq);
-    orphan_transfer_committed(r);
 }
 
 void commit_learn(struct replica *r, uint64_t seq)

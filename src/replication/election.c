@@ -387,6 +387,7 @@ void become_master(struct replica *r)
     r->master = (struct leader){.id = r->options.id, .epoch = r->epoch, .last_seen_ms = r->now_ms};
     memcpy(r->master.address, r->internal, sizeof r->master.address);
     r->catch_up = (struct catch_up){0};
+    r->merged_orphan = r->merged_seq = 0;
     become(r, REPLICA_MASTER);
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
         r->peers[i].last_seen_ms = r->now_ms;

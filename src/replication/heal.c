@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Masters that meet, nodes that come back, orphans that find a home, members that leave. */
+/* Masters that meet, nodes that come back, orphans that are merged, members that leave. */
 #include "replication/replica_internal.h"
 
 /* ---- probing ---- */
@@ -89,30 +89,59 @@ void receive_announce(struct replica *r, const struct replica_message *message)
 
 /* ---- orphans ---- */
 
+/* Whether the master has merged all orphans of this node. */
+static bool are_all_merged(const struct replica *r)
+{
+    return r->merged_orphan >= r->last_orphan;
+}
+
 static void offer_orphans(struct replica *r)
 {
     r->orphan_transfer_ms = r->now_ms + 2 * RESEND_MS;
     struct replica_message *message =
         message_with(r, REPLICA_DO_SEND_ORPHANS, REPLICA_ORPHAN_TRANSFER, r->master.id);
     message->epoch = r->master.epoch;
+    message->orphan = r->merged_orphan;
 }
 
 static void merge_own_orphans(struct replica *r)
 {
     r->orphan_transfer_ms = r->now_ms + 2 * RESEND_MS;
-    act(r, REPLICA_DO_MERGE_ORPHANS);
+    act(r, REPLICA_DO_MERGE_ORPHANS)->orphan = r->merged_orphan;
+}
+
+/* Drops merged orphans when the entries that they became are in this node's own log, durably. If the
+ * master's epoch is lost, these entries become orphans again, before those that remain. */
+static void drop_orphans(struct replica *r)
+{
+    bool has_masters_log = r->role == REPLICA_MASTER || (is_following(r) && r->follows);
+    if (!has_masters_log || r->merged_seq == 0 || r->durable.seq < r->merged_seq)
+        return;
+    act(r, REPLICA_DO_DROP_ORPHANS)->orphan = r->merged_orphan;
+    r->merged_seq = 0;
+    if (are_all_merged(r))
+        r->last_orphan = r->merged_orphan = 0;
 }
 
 void heal_tick(struct replica *r)
 {
     if (r->role == REPLICA_MASTER)
         probe(r);
-    if (r->last_orphan == 0 || r->now_ms < r->orphan_transfer_ms)
+    drop_orphans(r);
+    if (are_all_merged(r) || r->now_ms < r->orphan_transfer_ms)
         return;
-    if (r->role == REPLICA_MASTER && r->own_orphan == 0)
+    if (r->role == REPLICA_MASTER)
         merge_own_orphans(r);
     else if (is_following(r) && r->follows)
         offer_orphans(r);
+}
+
+static void tell_merged(struct replica *r, const struct peer *peer)
+{
+    struct replica_message *done = message_to(r, REPLICA_ORPHAN_TRANSFER_DONE, peer->id);
+    done->epoch = r->epoch;
+    done->orphan = peer->orphan_transfer;
+    done->position = (struct log_position){.epoch = r->epoch, .seq = peer->orphan_transfer_seq};
 }
 
 void receive_orphan_transfer(struct replica *r, const struct replica_message *message)
@@ -120,12 +149,17 @@ void receive_orphan_transfer(struct replica *r, const struct replica_message *me
     struct peer *peer = peer_of(r, message->from);
     if (r->role != REPLICA_MASTER || message->epoch != r->epoch || peer == NULL)
         return;
-    if (peer->orphan_transfer == message->orphan) {
-        if (!peer->orphan_transfer_due)
-            message_to(r, REPLICA_ORPHAN_TRANSFER_DONE, message->from)->orphan = message->orphan;
-        return;
-    }
-    act(r, REPLICA_DO_MERGE_ORPHANS)->message = message;
+    if (peer->orphan_transfer == message->orphan)
+        tell_merged(r, peer);
+    else
+        act(r, REPLICA_DO_MERGE_ORPHANS)->message = message;
+}
+
+static void note_merged(struct replica *r, uint64_t orphan, uint64_t seq)
+{
+    r->merged_orphan = orphan;
+    r->merged_seq = seq;
+    r->orphan_transfer_ms = r->now_ms;
 }
 
 void orphans_merged(struct replica *r, const struct replica_event *event)
@@ -133,48 +167,24 @@ void orphans_merged(struct replica *r, const struct replica_event *event)
     if (r->role != REPLICA_MASTER)
         return;
     if (event->node == r->options.id) {
-        r->own_orphan = event->orphan;
-        r->own_orphan_seq = event->position.seq;
-    } else {
-        struct peer *peer = peer_of(r, event->node);
-        if (peer == NULL)
-            return;
-        peer->orphan_transfer = event->orphan;
-        peer->orphan_transfer_seq = event->position.seq;
-        peer->orphan_transfer_due = true;
+        note_merged(r, event->orphan, event->position.seq);
+        return;
     }
-    orphan_transfer_committed(r);
-}
-
-static void drop_orphans(struct replica *r, uint64_t orphan)
-{
-    act(r, REPLICA_DO_DROP_ORPHANS)->orphan = orphan;
-    if (orphan >= r->last_orphan)
-        r->last_orphan = 0;
-    r->orphan_transfer_ms = r->now_ms;
-}
-
-void orphan_transfer_committed(struct replica *r)
-{
-    if (r->own_orphan != 0 && r->own_orphan_seq <= r->committed) {
-        drop_orphans(r, r->own_orphan);
-        r->own_orphan = 0;
-    }
-    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
-        struct peer *peer = &r->peers[i];
-        if (peer->id == 0 || !peer->orphan_transfer_due || peer->orphan_transfer_seq > r->committed)
-            continue;
-        peer->orphan_transfer_due = false;
-        message_to(r, REPLICA_ORPHAN_TRANSFER_DONE, peer->id)->orphan = peer->orphan_transfer;
-    }
+    struct peer *peer = peer_of(r, event->node);
+    if (peer == NULL)
+        return;
+    peer->orphan_transfer = event->orphan;
+    peer->orphan_transfer_seq = event->position.seq;
+    tell_merged(r, peer);
 }
 
 void receive_orphan_transfer_done(struct replica *r, const struct replica_message *message)
 {
-    if (!is_following(r) || message->from != r->master.id || message->orphan == 0)
+    if (!is_following(r) || message->from != r->master.id || message->epoch != r->master.epoch ||
+        message->orphan <= r->merged_orphan)
         return;
-    drop_orphans(r, message->orphan);
-    if (r->last_orphan != 0)
+    note_merged(r, message->orphan, message->position.seq);
+    if (!are_all_merged(r))
         offer_orphans(r);
 }
 
@@ -234,7 +244,8 @@ void leave_tick(struct replica *r)
         become(r, REPLICA_REMOVED);
         return;
     }
-    if (r->wants_to_leave && !self->left && r->last_orphan == 0 && is_following(r) &&
+    bool is_merged = are_all_merged(r) && r->committed >= r->merged_seq;
+    if (r->wants_to_leave && !self->left && is_merged && is_following(r) &&
         r->now_ms - r->leave_ms >= 2 * RESEND_MS) {
         r->leave_ms = r->now_ms;
         message_to(r, REPLICA_LEAVE, r->master.id)->node = r->options.id;

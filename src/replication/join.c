@@ -248,6 +248,7 @@ static void follow(struct replica *r, const struct replica_message *joined)
     master->id = joined->from;
     master->epoch = joined->epoch;
     master->last_seen_ms = r->now_ms;
+    r->merged_orphan = r->merged_seq = 0;
     if (address_is_sound(joined->master_address)) /* its list may be old, or have nobody yet */
         memcpy(master->address, joined->master_address, strlen(joined->master_address) + 1);
     else if (member != NULL)

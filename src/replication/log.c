@@ -56,6 +56,7 @@ void log_load(struct replica *r, const struct replica_state *state)
     r->first_seq = state->first_seq;
     r->append_since_ms = 0;
     r->last_orphan = state->last_orphan;
+    r->merged_orphan = r->merged_seq = 0;
     r->avoid = state->avoid;
     r->is_blank = !state->has_chat && state->last_orphan == 0;
     if (r->committed > r->last.seq)

@@ -76,13 +76,10 @@ void tell_role(struct replica *r)
 static void forget_epoch_start(struct replica *r)
 {
     r->members_changed = false;
-    r->own_orphan = 0;
-    r->own_orphan_seq = 0;
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
         r->peers[i].follows = false;
         r->peers[i].acked = (struct log_position){0, 0};
         r->peers[i].orphan_transfer = 0;
-        r->peers[i].orphan_transfer_due = false;
     }
 }
 
@@ -174,10 +171,8 @@ static void start(struct replica *r, const struct replica_state *state)
     r->promised = state->promised;
     r->highest = state->promised > state->last.epoch ? state->promised : state->last.epoch;
     log_load(r, state);
-    /* Data without a cluster is of a single server of the time before there were clusters: it is for
-     * nobody else to found one with that. */
     bool may_found = !has_cluster(r->cluster) && r->options.is_first;
-    if (may_found && (r->last.seq > 0 || r->options.founding_wait_ms == 0)) {
+    if (may_found && r->options.founding_wait_ms == 0) {
         found(r);
         return;
     }
@@ -534,6 +529,13 @@ const uint8_t *replica_cluster(const struct replica *r)
     return r->cluster;
 }
 
+/* Whether the log is kept for the member. A node that was never in sync has nothing of its own: it is
+ * not elected, and gets a snapshot. */
+static bool is_needy(const struct replica *r, const struct replica_member *member)
+{
+    return member->id != r->options.id && member->voter && !member->left;
+}
+
 uint64_t replica_needed_seq(const struct replica *r)
 {
     if (r->role != REPLICA_MASTER)
@@ -543,10 +545,25 @@ uint64_t replica_needed_seq(const struct replica *r)
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
         uint64_t acked = replica_acked(r, member->id).seq;
-        if (member->id != r->options.id && !member->left && acked < needed)
+        if (is_needy(r, member) && acked < needed)
             needed = acked;
     }
     return needed;
+}
+
+uint16_t replica_slowest_member(const struct replica *r)
+{
+    uint16_t slowest = 0;
+    uint64_t least = r->committed;
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct replica_member *member = &r->members.items[i];
+        uint64_t acked = replica_acked(r, member->id).seq;
+        if (!is_needy(r, member) || acked >= least)
+            continue;
+        slowest = member->id;
+        least = acked;
+    }
+    return slowest;
 }
 
 size_t replica_members(const struct replica *r, const struct replica_member **members)

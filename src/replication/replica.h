@@ -66,9 +66,10 @@
  *
  * HEAL. A node whose log leads elsewhere than its master's installs a snapshot, and what it had
  * after the common position is kept as *orphans*: durable, beside the log, in the same atomic step.
- * It follows at once, and hands its orphans over for as long as it takes: the master's driver
- * proposes the deltas that are not known there, and the orphans are dropped when those are
- * committed. Doing so twice does no harm, and no crash on either side loses any.
+ * It follows at once, and transfers its orphans, in order and in parts: the master's driver proposes the
+ * deltas that it does not know. The node keeps merged orphans until the entries that they became are
+ * durable in its own log, and offers all orphans that it has to a new master. So what comes before an
+ * orphan is in the master's log, or the same node offers it first: no orphan waits for another node.
  *
  * See ARCHITECTURE.md, "Replication", and docs/simulation.md. */
 #ifndef JACKDAW_REPLICATION_REPLICA_H
@@ -169,7 +170,7 @@ enum replica_message_kind {
     REPLICA_PROMISE, /* epoch, granted, position (durable), members_position, in_sync_ids, master */
     REPLICA_ANNOUNCE,             /* a master to those who do not follow it: last */
     REPLICA_ORPHAN_TRANSFER,      /* orphan (of the last batch here), batches */
-    REPLICA_ORPHAN_TRANSFER_DONE, /* orphan */
+    REPLICA_ORPHAN_TRANSFER_DONE, /* orphan: merged up to there; position: by then */
     REPLICA_LEAVE,                /* node: who shall leave */
     REPLICA_MESSAGE_KINDS
 };
@@ -253,10 +254,11 @@ enum replica_event_kind {
     REPLICA_DURABLE, /* every entry up to position is on the disk */
     REPLICA_FAILED,  /* the disk failed; state: what is on it */
     REPLICA_CHECKED, /* what was kept for INSTALL has been looked at, for good or bad */
-    REPLICA_INSTALLED,      /* state, after INSTALL */
-    REPLICA_ORPHANS_MERGED, /* after TAKE_OVER: what node (maybe self) had up to orphan is in the log */
+    REPLICA_INSTALLED, /* state, after INSTALL */
+    REPLICA_ORPHANS_MERGED, /* after TAKE_OVER: what node (maybe self) had up to orphan is in the log, up to
+                           position */
     REPLICA_PRUNED,         /* the log begins at position.seq now; see replica_needed_seq */
-    REPLICA_LEAVE_NODE,     /* node shall leave for good: this one, or (on the master) any */
+    REPLICA_LEAVE_NODE, /* node shall leave for good: this one, or (on the master) any */
     REPLICA_EVENT_KINDS
 };
 
@@ -292,14 +294,15 @@ enum replica_action_kind {
                              make another, or send nothing while not so much is durable here.
                              One serves all who ask: were each to get its own, none would end. A snapshot's id is any number
                              that tells two of this node apart */
-    REPLICA_DO_STORE_CHUNK,  /* message: write its bytes at its offset; at offset 0 begin anew */
-    REPLICA_DO_INSTALL,      /* the chunks kept are the whole: make them this node's database, with
+    REPLICA_DO_STORE_CHUNK, /* message: write its bytes at its offset; at offset 0 begin anew */
+    REPLICA_DO_INSTALL,     /* the chunks kept are the whole: make them this node's database, with
                              promise and cluster kept and the chat batches after `position` added
                              to the orphans, atomically. Then step INSTALLED; or CHECKED, later.
                              The last of its list */
-    REPLICA_DO_SEND_ORPHANS, /* message (a ORPHAN_TRANSFER): add the oldest orphans, and send */
-    REPLICA_DO_MERGE_ORPHANS, /* message (a ORPHAN_TRANSFER, or NULL: this node's own oldest orphans): propose the
-                             deltas that are unknown here, then step TAKEN_OVER */
+    REPLICA_DO_SEND_ORPHANS, /* message (a ORPHAN_TRANSFER): add the first orphans after message.orphan, set
+                                that to the last one added, and send */
+    REPLICA_DO_MERGE_ORPHANS, /* message (a ORPHAN_TRANSFER, or NULL: this node's own first orphans after orphan):
+                             propose the deltas that are unknown here, then step TAKEN_OVER */
     REPLICA_DO_DROP_ORPHANS, /* orphan: forget those up to it; step nothing */
     REPLICA_DO_EXIT,         /* refusal: this node cannot be a member; the process should end */
     REPLICA_DO_RESET,  /* forget the cluster, the promise and the log, which has nothing but lists
@@ -395,10 +398,12 @@ struct log_position replica_durable(const struct replica *replica);
 uint64_t replica_committed(const struct replica *replica);
 /* All zero: none yet. */
 const uint8_t *replica_cluster(const struct replica *replica);
-/* Entries up to this seq may be pruned: every member that has not left has them. What some member
- * lacks may have to be handed over one day, should that one come to be the master; a driver that bounds its
- * log and prunes more loses that, and joins by snapshot. */
+/* Entries up to this seq may be pruned: every voter that has not left has them. Only a voter is
+ * elected. If one that lacks an entry comes to be the master, this node has to hand that entry over as an
+ * orphan; so a driver that prunes more can lose it. */
 uint64_t replica_needed_seq(const struct replica *replica);
+/* On the master: the voter that has acked least, if it lacks anything that is committed. 0: none. */
+uint16_t replica_slowest_member(const struct replica *replica);
 size_t replica_members(const struct replica *replica, const struct replica_member **members);
 /* On the master: up to where the member has acked. */
 struct log_position replica_acked(const struct replica *replica, uint16_t node);

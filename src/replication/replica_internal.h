@@ -33,10 +33,10 @@ struct peer {
     /* As its master: */
     bool follows; /* its log is a beginning of ours */
     struct log_position acked;
-    uint64_t progress_ms;     /* when it last acked more, or had nothing to ack */
-    uint64_t orphan_transfer; /* last orphan taken over; committed with orphan_transfer_seq */
+    uint64_t progress_ms; /* when it last acked more, or had nothing to ack */
+    uint64_t
+        orphan_transfer; /* last merged orphan of it, in the entries up to orphan_transfer_seq */
     uint64_t orphan_transfer_seq;
-    bool orphan_transfer_due;
     /* As its voter or candidate: */
     uint64_t answered_ms; /* 0: not answered */
     enum replica_role role;
@@ -151,8 +151,8 @@ struct replica {
 
     struct log_position avoid; /* see replica_state */
     uint64_t last_orphan;      /* 0: there are none */
-    uint64_t own_orphan;       /* MASTER: taken over up to there; committed with own_orphan_seq */
-    uint64_t own_orphan_seq;
+    uint64_t merged_orphan;    /* the master has merged orphans up to this one, by merged_seq */
+    uint64_t merged_seq;       /* 0: none, or they were dropped */
     uint64_t orphan_transfer_ms;
     bool wants_to_leave;
     uint64_t leave_ms;
@@ -304,7 +304,6 @@ void receive_announce(struct replica *r, const struct replica_message *message);
 void receive_orphan_transfer(struct replica *r, const struct replica_message *message);
 void receive_orphan_transfer_done(struct replica *r, const struct replica_message *message);
 void orphans_merged(struct replica *r, const struct replica_event *event);
-void orphan_transfer_committed(struct replica *r);
 enum error leave_node(struct replica *r, uint16_t node);
 void receive_leave(struct replica *r, const struct replica_message *message);
 void leave_tick(struct replica *r);

@@ -5,6 +5,7 @@
 
 #define RETRY_AFTER_ROLLBACK_MS 100u
 #define RETRY_ELSEWHERE_MS 50u
+#define RETRY_WHEN_LOG_FULL_MS 1000u
 
 /* An answer that waits for its position to be committed; in the call's arena. */
 struct pending_answer {
@@ -148,8 +149,22 @@ bool answer_begin(struct core *core, struct rpc_call *call, struct chat_call *ou
     return true;
 }
 
+/* Whether the delta is a login, a logout or the deletion of an account. */
+static bool uses_reserve(const Jackdaw__Delta *delta)
+{
+    return delta->change_case == JACKDAW__DELTA__CHANGE_SESSION_STARTED ||
+           delta->change_case == JACKDAW__DELTA__CHANGE_SESSION_ENDED ||
+           delta->change_case == JACKDAW__DELTA__CHANGE_ACCOUNT_DELETED;
+}
+
 bool answer_propose(struct core *core, struct rpc_call *call, const struct chat_call *chat_call)
 {
+    if (!cluster_may_write(core->cluster, uses_reserve(chat_call->delta))) {
+        char text[CLUSTER_FULL_BYTES];
+        cluster_full_text(core->cluster, text);
+        rpc_call_fail(call, STATUS_RESOURCE_EXHAUSTED, RETRY_WHEN_LOG_FULL_MS, text);
+        return false;
+    }
     enum error error = commit_log_propose(core->commit_log, chat_call->delta);
     if (error == OK)
         return true;

@@ -53,7 +53,8 @@ void answer_numbered(struct core *core, struct rpc_call *call, struct chat_call 
 void answer_refused(struct core *core, struct rpc_call *call, struct chat_call *chat_call,
                     uint64_t request);
 
-/* Applies chat_call->delta. false: the call was answered with the error and is gone. */
+/* Applies chat_call->delta. false: the call was answered with the error and is gone; RESOURCE_EXHAUSTED
+ * with retry_ms: the log is full (cluster.h). */
 bool answer_propose(struct core *core, struct rpc_call *call, const struct chat_call *chat_call);
 
 #endif

@@ -120,12 +120,17 @@ static void fill_status(void *context, struct operator_view *view)
     struct rpc_server_stats stats;
     rpc_server_stats(core->clients, &stats);
     struct log_position committed = commit_log_committed(core->commit_log);
+    struct cluster_log_use log;
+    cluster_log_use(core->cluster, &log);
     *view = (struct operator_view){
         .replica = cluster_replica(core->cluster),
         .id = (uint16_t)core->options->cluster.id,
         .durability = core->options->cluster.durability,
         .committed = {.epoch = committed.epoch, .seq = committed.seq},
         .orphans = store_orphan_count(core->store),
+        .log_bytes = log.bytes,
+        .log_keep_bytes = log.limit_bytes,
+        .log_member = log.member,
         .clients = (uint32_t)stats.peers,
         .uptime_ms = core->now_ms - core->started_ms,
         .poison_requests = core->suspects.refused + cluster_refused(core->cluster),
@@ -311,7 +316,7 @@ static void write_delivered(struct core *core)
     arena_init(&arena, 65536);
     struct chat_call call = {
         .time_ms = core->wall_ms, .monotonic_ms = core->now_ms, .arena = &arena};
-    while (chat_propose_delivered(core->chat, &call)) {
+    while (cluster_may_write(core->cluster, false) && chat_propose_delivered(core->chat, &call)) {
         if (commit_log_propose(core->commit_log, call.delta) != OK)
             break;
         arena_clear(&arena);

@@ -79,6 +79,9 @@ void operator_service_fill(struct operator_service_reply *out, const struct oper
     reply->last = &out->last;
     reply->committed = &out->committed;
     reply->orphans = view->orphans;
+    reply->log_bytes = view->log_bytes;
+    reply->log_keep_bytes = view->log_keep_bytes;
+    reply->log_member = view->log_member;
     reply->clients = view->clients;
     reply->uptime_ms = view->uptime_ms;
     reply->poison_requests = view->poison_requests;

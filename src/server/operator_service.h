@@ -15,8 +15,11 @@ struct operator_view {
     uint16_t id;
     enum replica_policy durability;
     struct log_position committed; /* as far as this server knows */
-    uint64_t orphans;              /* deltas kept here that no master has merged yet */
-    uint32_t clients;              /* connections */
+    uint64_t orphans;              /* as in StatusReply, like the next three */
+    uint64_t log_bytes;
+    uint64_t log_keep_bytes;
+    uint16_t log_member;
+    uint32_t clients; /* connections */
     uint64_t uptime_ms;
     uint64_t poison_requests; /* as in StatusReply */
     uint64_t poison_entries;

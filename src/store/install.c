@@ -3,7 +3,7 @@
  * is the whole old or the whole new one, without a foreign WAL beside it:
  *
  *   file -> X.new      the next store_open removes X.new
- *   X.new              checked, migrated, given the node's own data, without a WAL, synced
+ *   X.new              checked, given the node's own data, without a WAL, synced
  *   X                  its WAL is checkpointed and removed
  *   X = X.old          the old database has two names; the folder is synced
  *   X.new -> X         the moment; the folder is synced

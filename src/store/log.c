@@ -43,15 +43,17 @@ static enum error load_last(struct store *store)
     struct query query;
     bool row;
     query_read(&query, store, STATEMENT_LOG_LAST,
-               "SELECT last_seq, epoch, digest FROM log ORDER BY first_seq DESC LIMIT 1",
+               "SELECT last_seq, epoch, end_bytes, digest FROM log ORDER BY first_seq DESC LIMIT 1",
                "read the end of the log");
     enum error error = query_step(&query, &row);
     struct knowledge *now = &store->now;
     now->position = (struct log_position){0, 0};
+    now->log_bytes = 0;
     memset(now->digest, 0, sizeof now->digest);
     if (error == OK && row) {
         now->position.seq = query_column_ordered(&query);
         now->position.epoch = query_column_number(&query);
+        now->log_bytes = query_column_ordered(&query);
         query_column_exactly(&query, now->digest, sizeof now->digest);
         error = query_row_error(&query);
     }
@@ -129,6 +131,34 @@ uint64_t store_log_first(const struct store *store)
     return store->now.log_first;
 }
 
+uint64_t store_log_bytes(const struct store *store)
+{
+    return store->now.log_bytes;
+}
+
+enum error store_log_bytes_to(struct store *store, uint64_t seq, uint64_t *bytes)
+{
+    uint64_t first = store->now.log_first;
+    struct query query;
+    bool row;
+    query_read(&query, store, STATEMENT_LOG_BYTES,
+               "SELECT end_bytes - CASE WHEN last_seq <= ?1 THEN 0 ELSE length(batch) END FROM log"
+               " WHERE first_seq <= ?2 ORDER BY first_seq DESC LIMIT 1",
+               "add up the log");
+    query_bind_number(&query, clamp_ordered(seq));
+    query_bind_number(&query, clamp_ordered(seq > first ? seq : first));
+    enum error error = query_step(&query, &row);
+    uint64_t found = 0;
+    if (error == OK && row) {
+        found = query_column_ordered(&query);
+        error = query_row_error(&query);
+    }
+    error = query_end(&query, error);
+    if (error == OK)
+        *bytes = found;
+    return error;
+}
+
 enum error store_log_append(struct store *store, const struct log_entry *row)
 {
     struct knowledge *now = &store->now;
@@ -142,13 +172,14 @@ enum error store_log_append(struct store *store, const struct log_entry *row)
     log_digest_next(digest, row->bytes, row->size);
     struct query query;
     query_write(&query, store, STATEMENT_LOG_APPEND,
-                "INSERT INTO log (first_seq, last_seq, epoch, kind, digest, batch)"
-                " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO log (first_seq, last_seq, epoch, kind, end_bytes, digest, batch)"
+                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 "append to the log");
     query_bind_number(&query, row->first_seq);
     query_bind_number(&query, row->last_seq);
     query_bind_number(&query, row->epoch);
     query_bind_number(&query, row->kind);
+    query_bind_number(&query, now->log_bytes + row->size);
     query_bind_bytes(&query, digest, sizeof digest);
     query_bind_bytes(&query, row->bytes, row->size);
     enum error error = query_run(&query);
@@ -156,6 +187,7 @@ enum error store_log_append(struct store *store, const struct log_entry *row)
         return error;
     now->position = log_entry_last(row);
     memcpy(now->digest, digest, sizeof digest);
+    now->log_bytes += row->size;
     if (now->log_first == 0)
         now->log_first = row->first_seq;
     return OK;
@@ -179,8 +211,9 @@ enum error store_log_read(struct store *store, uint64_t first_seq,
     struct query query;
     bool more;
     query_read(&query, store, STATEMENT_LOG_READ,
-               "SELECT first_seq, last_seq, epoch, kind, digest, batch FROM log WHERE first_seq >="
-               " (SELECT max(first_seq) FROM log WHERE first_seq <= ?1) ORDER BY first_seq",
+               "SELECT first_seq, last_seq, epoch, kind, digest, batch FROM log"
+               " WHERE first_seq >= (SELECT max(first_seq) FROM log WHERE first_seq <= ?1)"
+               " ORDER BY first_seq",
                "read the log");
     query_bind_number(&query, clamp_ordered(first_seq));
     enum error error = query.error;

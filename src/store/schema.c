@@ -4,7 +4,7 @@
  * are those that keep names unique. */
 #include "store/store_internal.h"
 
-static const char version_1[] =
+static const char schema[] =
     /* node: one row. node_id 0: a snapshot, which belongs to the first node that opens it. */
     "CREATE TABLE node ("
     " one INTEGER PRIMARY KEY, node_id INTEGER NOT NULL, cluster BLOB NOT NULL,"
@@ -13,10 +13,19 @@ static const char version_1[] =
     "CREATE TABLE value (key TEXT PRIMARY KEY, bytes BLOB NOT NULL) STRICT, WITHOUT ROWID;"
 
     "CREATE TABLE epoch_start (first_seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT;"
-    /* batch comes last, so that SQLite reads the other columns without its overflow pages. */
+    /* end_bytes: the sizes of all batches up to this one, those that were pruned included. batch comes
+     * last, so that SQLite reads the other columns without its overflow pages. */
     "CREATE TABLE log ("
     " first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, epoch INTEGER NOT NULL,"
-    " digest BLOB NOT NULL, batch BLOB NOT NULL) STRICT;"
+    " kind INTEGER NOT NULL, end_bytes INTEGER NOT NULL, digest BLOB NOT NULL,"
+    " batch BLOB NOT NULL) STRICT;"
+    "CREATE TABLE orphan ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, epoch INTEGER NOT NULL, first_seq INTEGER NOT NULL,"
+    " last_seq INTEGER NOT NULL, batch BLOB NOT NULL) STRICT;"
+    /* cluster_members: one row, or none yet. */
+    "CREATE TABLE cluster_members ("
+    " one INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, seq INTEGER NOT NULL,"
+    " bytes BLOB NOT NULL) STRICT;"
 
     "CREATE TABLE account ("
     " id INTEGER PRIMARY KEY, name TEXT NOT NULL, folded TEXT NOT NULL,"
@@ -59,27 +68,6 @@ static const char version_1[] =
     " outcomes BLOB NOT NULL,"
     " PRIMARY KEY (session, slot)) STRICT, WITHOUT ROWID;";
 
-static const char version_2[] =
-    /* log: with a kind. */
-    "CREATE TABLE log_2 ("
-    " first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, epoch INTEGER NOT NULL,"
-    " kind INTEGER NOT NULL, digest BLOB NOT NULL, batch BLOB NOT NULL) STRICT;"
-    "INSERT INTO log_2 SELECT first_seq, last_seq, epoch, 0, digest, batch FROM log;"
-    "DROP TABLE log;"
-    "ALTER TABLE log_2 RENAME TO log;"
-
-    /* cluster_members: one row, or none yet. */
-    "CREATE TABLE cluster_members ("
-    " one INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, seq INTEGER NOT NULL,"
-    " bytes BLOB NOT NULL) STRICT;"
-
-    "CREATE TABLE orphan ("
-    " id INTEGER PRIMARY KEY AUTOINCREMENT, epoch INTEGER NOT NULL, first_seq INTEGER NOT NULL,"
-    " last_seq INTEGER NOT NULL, batch BLOB NOT NULL) STRICT;";
-
-const char *const schema_steps[] = {version_1, version_2};
-const int schema_version = sizeof schema_steps / sizeof *schema_steps;
-
 static int read_pragma(sqlite3 *database, const char *sql, int *value)
 {
     sqlite3_stmt *statement = NULL;
@@ -98,28 +86,19 @@ static enum error database_error(sqlite3 *database, int code, struct error_text 
     return error_set(why, error, "%s (%s)", error_name(error), sqlite3_errmsg(database));
 }
 
-static int write_version(sqlite3 *database, int version)
+static int make(sqlite3 *database)
 {
     char sql[96];
     (void)sqlite3_snprintf(sizeof sql, sql, "PRAGMA application_id = %d; PRAGMA user_version = %d",
-                           SCHEMA_APPLICATION_ID, version);
-    return sqlite3_exec(database, sql, NULL, NULL, NULL);
-}
-
-static int run_steps(sqlite3 *database, const char *const steps[], int from, int to)
-{
-    int code = sqlite3_exec(database, "BEGIN IMMEDIATE", NULL, NULL, NULL);
-    for (int i = from; i < to && code == SQLITE_OK; i++)
+                           SCHEMA_APPLICATION_ID, SCHEMA_VERSION);
+    const char *const steps[] = {"BEGIN IMMEDIATE", schema, sql, "COMMIT"};
+    int code = SQLITE_OK;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps && code == SQLITE_OK; i++)
         code = sqlite3_exec(database, steps[i], NULL, NULL, NULL);
-    if (code == SQLITE_OK)
-        code = write_version(database, to);
-    if (code == SQLITE_OK)
-        code = sqlite3_exec(database, "COMMIT", NULL, NULL, NULL);
     return code;
 }
 
-enum error schema_migrate(sqlite3 *database, const char *const steps[], int version,
-                          struct error_text *why)
+enum error schema_prepare(sqlite3 *database, struct error_text *why)
 {
     int found = 0;
     int application = 0;
@@ -134,20 +113,19 @@ enum error schema_migrate(sqlite3 *database, const char *const steps[], int vers
     if (application != SCHEMA_APPLICATION_ID && (application != 0 || tables != 0))
         return error_set(why, ERROR_MISMATCH,
                          "it is a database of another program; choose another data folder");
-    if (found > version)
-        return error_set(why, ERROR_VERSION,
-                         "its schema is version %d, this program knows versions up to %d; "
-                         "run the newer program",
-                         found, version);
-    if (found < 0)
-        return error_set(why, ERROR_CORRUPT, "its schema has the impossible version %d", found);
-    if (found == version)
+    if (found == SCHEMA_VERSION)
         return OK;
-    code = run_steps(database, steps, found, version);
+    if (found != 0)
+        return error_set(
+            why, ERROR_VERSION,
+            "its schema is version %d, and this program reads version %d only; run the "
+            "program that made it",
+            found, SCHEMA_VERSION);
+    code = make(database);
     if (code == SQLITE_OK)
         return OK;
     enum error error = database_error(database, code, why);
     if (sqlite3_get_autocommit(database) == 0)
         (void)sqlite3_exec(database, "ROLLBACK", NULL, NULL, NULL);
-    return error_prefix(why, error, "make schema version %d of %d", version, found);
+    return error_prefix(why, error, "make the tables");
 }

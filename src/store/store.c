@@ -183,11 +183,11 @@ static enum error check_node(struct store *store, uint64_t node_id, struct error
     return OK;
 }
 
-/* Brings the schema up to date and reads what is kept in memory. */
+/* Makes the tables of a new database, and reads what is kept in memory. */
 static enum error load_knowledge(struct store *store, struct error_text *why)
 {
     uint64_t node_id;
-    enum error error = schema_migrate(store->database, schema_steps, schema_version, why);
+    enum error error = schema_prepare(store->database, why);
     if (error == OK)
         error = problem_of(store, query_control_prepare(store), why);
     if (error == OK)

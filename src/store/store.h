@@ -50,10 +50,9 @@ struct store_options {
 /* Opens or creates. *out: ended with store_close. Reads a number of pages that does not depend on
  * the size of the database; store_scan reads all of it.
  * ERROR_IN_USE: another process holds the folder. ERROR_MISMATCH: the database belongs to another
- * node or program. ERROR_VERSION: its schema is newer than this program. ERROR_CORRUPT: a check
- * failed, or it is no database. ERROR_DENIED, ERROR_DISK_FULL, ERROR_IO, ERROR_INVALID, ERROR_FULL
- * (of descriptors): the folder cannot be used. Each with a sentence in why that says what to do.
- * Older schemas are migrated. */
+ * node or program. ERROR_VERSION: another version of this program made its schema. ERROR_CORRUPT: a
+ * check failed, or it is no database. ERROR_DENIED, ERROR_DISK_FULL, ERROR_IO, ERROR_INVALID, ERROR_FULL
+ * (of descriptors): the folder cannot be used. Each with a sentence in why that says what to do. */
 enum error store_open(struct store **out, const struct store_options *options,
                       struct error_text *why);
 
@@ -105,7 +104,7 @@ void store_isolate(struct store *store);
  * owner passes its result to store_commit_finish. The errors of the owner's two parts are those of
  * store_commit. In between the owner may call only these functions, which answer from memory:
  * store_position, store_digest, store_cluster, store_epoch_at, store_epochs, store_log_first,
- * store_last_orphan, store_orphan_count and store_last_problem; the transaction still counts as
+ * store_log_bytes, store_last_orphan, store_orphan_count and store_last_problem; the transaction still counts as
  * open. */
 enum error store_commit_prepare(struct store *store);
 enum error store_commit_write(struct store *store);
@@ -170,6 +169,14 @@ enum error store_log_prune(struct store *store, uint64_t before_seq, size_t most
 
 /* First seq still in the log; 0 when the log is empty. */
 uint64_t store_log_first(const struct store *store);
+
+/* The sizes in bytes of all batches that were ever appended, pruned ones and those of the open
+ * transaction included. */
+uint64_t store_log_bytes(const struct store *store);
+
+/* The same of the batches that end at seq or before. If seq was pruned, of all pruned batches. The
+ * difference of the two is what the log holds after seq. Reads one row. Errors: as store_log_read. */
+enum error store_log_bytes_to(struct store *store, uint64_t seq, uint64_t *bytes);
 
 /* ---- the members of the cluster ---- */
 
@@ -405,7 +412,7 @@ enum error store_scan(struct store *store, struct store_scan *scan, size_t most)
  * The node's id, values and orphans are copied into the snapshot. The batches of the chat that the
  * local log has after `common` become new orphans. common is the last position that both logs have
  * (a batch ends there, in the same epoch). The new orphans get the lower ids: a request in the log
- * never follows a request that is still an orphan. The function migrates an older schema.
+ * never follows a request that is still an orphan.
  *
  * file: on the same file system; used up, whatever happens; need not be synced, which takes time
  * then. The process must not have it open: closing it later would take SQLite's locks away. The

@@ -41,6 +41,7 @@ enum statement {
     STATEMENT_LOG_LAST,
     STATEMENT_LOG_BEFORE_LAST,
     STATEMENT_LOG_APPEND,
+    STATEMENT_LOG_BYTES,
     STATEMENT_LOG_READ,
     STATEMENT_LOG_PRUNE,
     STATEMENT_PUT_MEMBERS,
@@ -95,6 +96,7 @@ enum statement {
 struct knowledge {
     struct log_position position;
     uint64_t log_first;
+    uint64_t log_bytes;  /* of all batches that were ever appended */
     uint64_t last_event; /* highest id of an event */
     uint64_t last_orphan;
     uint64_t orphan_count;
@@ -402,14 +404,12 @@ void log_digest_next(uint8_t digest[static LOG_DIGEST_BYTES], const uint8_t *bat
 
 #define SCHEMA_APPLICATION_ID 0x4a4b4457 /* "JKDW" */
 
-/* The steps that make a database of version i one of version i + 1. */
-extern const char *const schema_steps[];
-extern const int schema_version; /* how many there are */
+#define SCHEMA_VERSION 1 /* the database's user_version; 0: an empty database */
 
-/* Brings the database from its user_version to version `version` in one transaction.
- * ERROR_VERSION when it is newer already, ERROR_MISMATCH when it is another program's. */
-enum error schema_migrate(sqlite3 *database, const char *const steps[], int version,
-                          struct error_text *why);
+/* Makes the tables of an empty database, in one transaction.
+ * Errors: ERROR_VERSION: the database has another version of the schema. ERROR_MISMATCH: the database
+ * is another program's. Those of SQLite. */
+enum error schema_prepare(sqlite3 *database, struct error_text *why);
 
 /* ---- the write-ahead log (wal_writes.c) ---- */
 

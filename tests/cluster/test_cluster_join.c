@@ -113,19 +113,21 @@ static void test_missed__100000_are_fetched(void **state)
     miss_many(*state, NULL);
 }
 
+/* Only a quorum prunes what a member lacks. */
+static const char *const pruning[] = {"--durability=quorum", "--log_keep=1000",
+                                      "--log_keep_bytes=1048576", NULL};
+
 static void test_missed__100000_are_no_longer_kept(void **state)
 {
-    static const char *const options[] = {"--log_keep=1000", NULL};
-    miss_many(*state, options);
+    miss_many(*state, pruning);
 }
 
 /* Killed while it gets the copy, and again: it begins anew, or goes on, and ends up in sync. */
 static void test_missed__killed_while_it_gets_a_copy(void **state)
 {
-    static const char *const options[] = {"--log_keep=1000", NULL};
     struct client_pool_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture, options);
+    begin(fixture, pruning);
     size_t away = (cluster_master(cluster, 7u) + 1) % SERVERS;
     cluster_kill(cluster, 1u << away);
     flood(fixture->group, master_address(fixture), "flood", MISSED_MESSAGES);

@@ -212,10 +212,10 @@ static void check_real_time(struct world *world, const struct client *client,
 }
 
 /* One may not come into somebody's private room, nor write there. And it may have got another name
- * while it was taken over. In haste they may never have come in. */
-static bool may_be_refused(const struct world *world, const struct request_record *sent)
+ * while it was taken over. */
+static bool may_be_refused(const struct request_record *sent)
 {
-    bool may_be_out = sent->target % 2 == 0 || world->is_hasty;
+    bool may_be_out = sent->target % 2 == 0;
     return (sent->kind == SENT_JOIN || sent->kind == SENT_EXTRA) && may_be_out;
 }
 
@@ -223,7 +223,7 @@ static bool may_be_refused(const struct world *world, const struct request_recor
 static void check_same_answer(struct world *world, const struct client *client,
                               const struct request_record *sent, const struct packet *reply)
 {
-    bool may_differ = (may_be_refused(world, sent) && !world->is_strict) || sent->was_lost;
+    bool may_differ = may_be_refused(sent) && !world->is_strict;
     bool is_same =
         (may_differ || sent->status == reply->status) &&
         (!world->is_strict || (sent->number == reply->number && sent->seq == reply->position.seq));
@@ -239,46 +239,28 @@ static bool is_message(const struct request_record *sent)
     return sent->kind != SENT_JOIN && sent->kind != SENT_NOWHERE;
 }
 
-static bool is_right_answer(const struct world *world, const struct request_record *sent,
-                            enum status status)
+static bool is_right_answer(const struct request_record *sent, enum status status)
 {
-    if (sent->was_lost && status == STATUS_DATA_LOSS)
-        return true;
     if (sent->kind == SENT_NOWHERE)
         return status == STATUS_NOT_FOUND;
-    return status == STATUS_OK ||
-           (may_be_refused(world, sent) &&
-            (status == STATUS_NOT_FOUND || status == STATUS_PERMISSION_DENIED));
+    return status == STATUS_OK || (may_be_refused(sent) && (status == STATUS_NOT_FOUND ||
+                                                            status == STATUS_PERMISSION_DENIED));
 }
 
-void check_pruned(struct world *world, const struct row *row)
+/* What comes before an orphan is here, or came before it: nothing waits, and no number is left out. */
+void check_orphan(struct world *world, const struct node *node, const Jackdaw__Delta *late)
 {
-    Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, row->size, row->bytes);
-    ASSERT(batch != NULL);
-    for (size_t i = 0; i < batch->n_deltas; i++)
-        for (unsigned k = 0; k < world->clients_count; k++) {
-            struct client *client = &world->clients[k];
-            const Jackdaw__Delta *delta = batch->deltas[i];
-            if (client->session == delta->session && delta->request >= client->first)
-                client->sent[delta->request - client->first].was_pruned = true;
-        }
-    jackdaw__batch__free_unpacked(batch, NULL);
-}
-
-void check_given_up(struct world *world, const Jackdaw__Delta *delta)
-{
-    for (unsigned i = 0; i < world->clients_count; i++) {
-        struct client *client = &world->clients[i];
-        for (uint64_t lost = 1; client->session == delta->session && lost <= delta->lost; lost++)
-            client->sent[delta->request - lost - client->first].was_lost = true;
-    }
-    world->given_up += delta->lost;
+    const struct chat_session *session = chat_find_session(node->chat, late->session);
+    if (session != NULL && late->request > chat_session_last_request(session) + 1)
+        broken(world, "orphans_are_whole", "node %u: request %llu of session %llx follows %llu",
+               node->id, (unsigned long long)late->request, (unsigned long long)late->session,
+               (unsigned long long)chat_session_last_request(session));
 }
 
 void check_ack(struct world *world, struct client *client, const struct packet *reply)
 {
     struct request_record *sent = &client->sent[reply->request - client->first];
-    if (!is_right_answer(world, sent, reply->status))
+    if (!is_right_answer(sent, reply->status))
         broken(world, "right_answer", "request %llu of client %d: %d",
                (unsigned long long)reply->request, client->index, (int)reply->status);
     sent->was_sent = sent->was_sent || (is_message(sent) && reply->status == STATUS_OK);
@@ -426,8 +408,7 @@ static bool is_right_room(const struct world *world, const struct room_row *room
 {
     char name[32];
     size_t length;
-    bool may_be_private =
-        sent->target % 2 == 0 || world->is_hasty; /* how it was made may be lost */
+    bool may_be_private = sent->target % 2 == 0;
     switch (sent->kind) {
     case SENT_ROOM:
         return room->id == world->rooms[sent->target];
@@ -461,9 +442,8 @@ static enum error scan_event(void *context, const struct timeline_row *row)
             continue;
         struct request_record *sent = &client->sent[row->request - client->first];
         const struct request_record *last = scan->last[i];
-        /* What was refused in the half that stays, or given up, is kept, but comes late. */
-        bool is_late = sent->was_refused || sent->was_lost ||
-                       (last != NULL && (last->was_refused || last->was_lost));
+        /* What was refused in the half that stays is kept, but comes late. */
+        bool is_late = sent->was_refused || (last != NULL && last->was_refused);
         if (last != NULL && row->request <= last->request && !is_late)
             broken(world, "senders_order", "node %u, %s: client %u's request %llu after %llu",
                    scan->node->id, scan->room->name, i, (unsigned long long)row->request,
@@ -501,7 +481,7 @@ static void check_node(struct world *world, const struct node *node)
         const struct client *client = &world->clients[i];
         for (uint64_t request = client->first; request < client->next; request++) {
             struct request_record *sent = &client->sent[request - client->first];
-            if (sent->found > 1 || (sent->was_sent && sent->found == 0 && !sent->was_pruned))
+            if (sent->found > 1 || (sent->was_sent && sent->found == 0))
                 broken(world, "acked_exactly_once", "node %u: request %llu of client %u: %u times",
                        node->id, (unsigned long long)request, i, sent->found);
             sent->found = 0;

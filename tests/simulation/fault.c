@@ -277,8 +277,7 @@ void fault_happens(struct world *world, bool is_regular)
     unsigned kinds[10];
     size_t count = 0;
     for (unsigned bit = 1; bit <= FAULT_STRANGER; bit *= 2)
-        if ((world->options.faults & bit & ~(unsigned)(FAULT_LEAVE | FAULT_HASTE | FAULT_CHECK)) !=
-            0)
+        if ((world->options.faults & bit & ~(unsigned)(FAULT_LEAVE | FAULT_CHECK)) != 0)
             kinds[count++] = bit;
     if (count == 0)
         return;

@@ -22,8 +22,7 @@
 static void set_strictness(struct world *world)
 {
     const struct options *options = &world->options;
-    unsigned faults =
-        options->faults & ~(unsigned)FAULT_HASTE; /* which matters only when halves meet */
+    unsigned faults = options->faults;
     unsigned crash_only =
         faults & ~(unsigned)(FAULT_CRASH | FAULT_MOVE | FAULT_STRANGER | FAULT_EMPTY);
     switch (options->policy) {
@@ -51,7 +50,6 @@ static struct world *world_new(const struct options *options)
     arena_init(&world->arena, ARENA_BYTES);
     arena_init(&world->scratch, ARENA_BYTES);
     set_strictness(world);
-    world->is_hasty = (options->faults & FAULT_HASTE) != 0 && !world->is_strict;
     world->nodes_count = options->nodes;
     world->clients_count = 3;
     /* The order of addresses is not that of ids, and not that of their texts. */
@@ -305,7 +303,7 @@ static void converge(struct world *world)
 }
 
 struct totals {
-    uint64_t runs, steps, acks, reads, elections, crashes, snapshots, orphans, given_up, seconds;
+    uint64_t runs, steps, acks, reads, elections, crashes, snapshots, orphans, seconds;
     uint64_t firsts[FRESH_COUNT][DELTA_KINDS];
 };
 
@@ -335,7 +333,6 @@ static void run(const struct options *options, struct totals *totals)
     totals->crashes += world->crashes;
     totals->snapshots += world->snapshots;
     totals->orphans += world->orphans;
-    totals->given_up += world->given_up;
     totals->seconds += world->now / SECOND;
     add_firsts(totals, world->firsts);
     world_free(world);
@@ -381,19 +378,19 @@ static struct options options_of(const struct choice *choice, uint64_t seed)
         options.policy = (enum replica_policy)(seed / 5 % 3);
     if (!choice->faults_given)
         options.faults = profiles[seed / 15 % (sizeof profiles / sizeof *profiles)] |
-                         (seed % 2 == 0 ? FAULT_HASTE : 0) | (seed % 3 != 0 ? FAULT_GUESTS : 0);
+                         (seed % 3 != 0 ? FAULT_GUESTS : 0);
     return options;
 }
 
 static void print_totals(const struct totals *totals, double seconds)
 {
     printf("%llu runs, %llu steps, %llu virtual s: %llu acks, %llu pages read, %llu epochs, "
-           "%llu crashes, %llu snapshots, %llu orphans, %llu given up; %.1f s\n",
+           "%llu crashes, %llu snapshots, %llu orphans; %.1f s\n",
            (unsigned long long)totals->runs, (unsigned long long)totals->steps,
            (unsigned long long)totals->seconds, (unsigned long long)totals->acks,
            (unsigned long long)totals->reads, (unsigned long long)totals->elections,
            (unsigned long long)totals->crashes, (unsigned long long)totals->snapshots,
-           (unsigned long long)totals->orphans, (unsigned long long)totals->given_up, seconds);
+           (unsigned long long)totals->orphans, seconds);
 }
 
 static const char *const fresh_names[FRESH_COUNT] = {
@@ -429,7 +426,6 @@ static void add_totals(struct totals *sum, struct totals *part)
     sum->crashes += part->crashes;
     sum->snapshots += part->snapshots;
     sum->orphans += part->orphans;
-    sum->given_up += part->given_up;
     sum->seconds += part->seconds;
     add_firsts(sum, part->firsts);
 }

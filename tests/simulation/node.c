@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define ROWS_PER_TRANSACTION 64
-#define ROWS_KEPT_IN_HASTE 4
 #define CHUNK_ROWS 24 /* a snapshot is counted in rows here */
 
 /* ---- rows ---- */
@@ -452,7 +451,7 @@ static void put_new_orphans_first(struct world *world, struct node *node, size_t
 static void add_orphans(struct world *world, struct node *node, uint64_t after_seq)
 {
     /* What was pruned is gone. */
-    if (!world->is_hasty && node->pruned_before > after_seq + 1 &&
+    if (node->pruned_before > after_seq + 1 &&
         rows_end(&node->rows, node->rows.count).seq > after_seq)
         broken(world, "pruned_is_known",
                "node %u pruned up to %llu, common with its master is %llu", node->id,
@@ -462,10 +461,6 @@ static void add_orphans(struct world *world, struct node *node, uint64_t after_s
         const struct row *row = &node->rows.items[i];
         if (row->kind != LOG_ENTRY_CHAT || row->first_seq <= after_seq)
             continue;
-        if (row->first_seq < node->pruned_before) {
-            check_pruned(world, row);
-            continue;
-        }
         if (node->orphans_count == node->orphans_capacity) {
             node->orphans_capacity = node->orphans_capacity * 2 + 16;
             node->orphans = realloc(node->orphans, node->orphans_capacity * sizeof *node->orphans);
@@ -589,19 +584,29 @@ void node_checked(struct world *world, struct node *node)
     node_step(world, node, &(struct replica_event){.kind = REPLICA_CHECKED});
 }
 
+size_t node_orphans_after(const struct node *node, uint64_t after, size_t *count)
+{
+    size_t first = 0;
+    while (first < node->orphans_count && node->orphans[first].id <= after)
+        first++;
+    *count = node->orphans_count - first < 8 ? node->orphans_count - first : 8;
+    return first;
+}
+
 static void send_orphans(struct world *world, struct node *node,
                          const struct replica_message *message)
 {
-    if (node->orphans_count == 0)
+    size_t count;
+    size_t first = node_orphans_after(node, message->orphan, &count);
+    if (count == 0)
         return;
     struct replica_message copy = *message;
-    size_t count = node->orphans_count < 8 ? node->orphans_count : 8;
     struct log_entry *batches = make(world, count * sizeof *batches);
     for (size_t i = 0; i < count; i++)
-        to_batch(&node->orphans[i].row, &batches[i]);
+        to_batch(&node->orphans[first + i].row, &batches[i]);
     copy.batches = batches;
     copy.batches_count = count;
-    copy.orphan = node->orphans[count - 1].id;
+    copy.orphan = node->orphans[first + count - 1].id;
     send_message(world, node, &copy, false);
 }
 
@@ -694,7 +699,7 @@ static bool carry_out(struct world *world, struct node *node, const struct repli
         send_orphans(world, node, action->message);
         return true;
     case REPLICA_DO_MERGE_ORPHANS:
-        serve_merge_orphans(world, node, action->message);
+        serve_merge_orphans(world, node, action->message, action->orphan);
         return true;
     case REPLICA_DO_DROP_ORPHANS:
         drop_orphans(node, action->orphan);
@@ -773,18 +778,9 @@ void node_step(struct world *world, struct node *node, const struct replica_even
     }
 }
 
-/* In haste the log has a bound: not even what others lack is kept for ever. */
-static uint64_t seq_to_prune(const struct world *world, const struct node *node)
-{
-    uint64_t needed = replica_needed_seq(node->replica);
-    if (!world->is_hasty || node->committed <= needed + ROWS_KEPT_IN_HASTE)
-        return needed;
-    return node->committed - ROWS_KEPT_IN_HASTE;
-}
-
 void node_prune(struct world *world, struct node *node)
 {
-    uint64_t needed = seq_to_prune(world, node);
+    uint64_t needed = replica_needed_seq(node->replica);
     size_t first = row_after(node, needed);
     if (first == 0 || first >= node->durable ||
         node->rows.items[first].first_seq <= node->pruned_before)

@@ -249,16 +249,14 @@ static bool merge_delta(struct proposal *p, const Jackdaw__Delta *orphan)
     struct chat_call call = call_of(p);
     if (p->count == DELTAS_MAX)
         return false;
-    switch (chat_merge_orphan(p->node->chat, &call, orphan, p->world->is_hasty)) {
+    switch (chat_merge_orphan(p->node->chat, &call, orphan)) {
     case CHAT_APPLY:
-        check_given_up(p->world, call.delta);
+        check_orphan(p->world, p->node, call.delta);
         apply(p, call.delta);
         return true;
-    case CHAT_MERGE_PREREQUISITE:
-        apply(p, call.delta);
-        return merge_delta(p, orphan);
     case CHAT_WAIT:
-        return false;
+        broken(p->world, "nothing_waits", "node %u, request %llu: %s", p->node->id,
+               (unsigned long long)orphan->request, call.text);
     case CHAT_DROP:
         if (!is_of_client(p->world, orphan))
             return true;
@@ -284,10 +282,11 @@ static bool take_row(struct proposal *p, const struct row *row)
 }
 
 void serve_merge_orphans(struct world *world, struct node *node,
-                         const struct replica_message *message)
+                         const struct replica_message *message, uint64_t after)
 {
     struct packet *waiting = make(world, sizeof *waiting);
     waiting->from = message == NULL ? node->id : message->from;
+    waiting->message.orphan = after;
     if (message != NULL)
         waiting->message = *message;
     *node->pending_merges_tail = waiting;
@@ -299,10 +298,11 @@ static bool merge(struct proposal *p, struct packet *waiting)
     struct node *node = p->node;
     bool is_whole = true;
     if (waiting->from == node->id) {
-        size_t count = node->orphans_count < 8 ? node->orphans_count : 8;
-        for (size_t i = 0; i < count; i++)
+        size_t count;
+        size_t first = node_orphans_after(node, waiting->message.orphan, &count);
+        for (size_t i = first; i < first + count; i++)
             is_whole = take_row(p, &node->orphans[i].row) && is_whole;
-        waiting->message.orphan = count == 0 ? 0 : node->orphans[count - 1].id;
+        waiting->message.orphan = count == 0 ? 0 : node->orphans[first + count - 1].id;
         return is_whole && count > 0;
     }
     for (size_t i = 0; i < waiting->message.batches_count; i++) {

@@ -37,7 +37,6 @@ enum fault_bits {
     FAULT_PAUSE = 8,      /* processes stop and go on */
     FAULT_DISK = 16,      /* disks stall, fill up, fail */
     FAULT_LEAVE = 32,     /* a node leaves for good */
-    FAULT_HASTE = 64,     /* logs are pruned too far, masters wait for nothing before an orphan */
     FAULT_CHECK = 128,    /* a snapshot is looked at for a while first, and may be no good */
     FAULT_MOVE = 256,     /* nodes come back at other addresses, also at each other's */
     FAULT_STRANGER = 512, /* at a dead node's address another cluster answers, or an empty node */
@@ -203,8 +202,6 @@ struct request_record {
     bool acked;
     bool was_sent;    /* an answer said that it was carried out */
     bool was_refused; /* an answer said that it was not */
-    bool was_lost;    /* given up: what came after it in its session was taken over without it */
-    bool was_pruned;  /* from the log of a half that was the only one to have it */
     unsigned found;   /* at the end, on one node */
     enum status status;
     uint64_t number;
@@ -284,7 +281,6 @@ struct world {
     uint64_t fault_every; /* on average; how rough the run is */
     bool may_prune;
     bool may_leave;
-    bool is_hasty;     /* FAULT_HASTE, where halves may meet */
     bool is_quiet;     /* faults have stopped */
     bool is_degraded;  /* faults have stopped, but somebody stays dead */
     bool is_finishing; /* clients begin nothing new */
@@ -307,7 +303,7 @@ struct world {
     uint64_t acked_number[ROOMS];
     /* What happened, for the summary. */
     unsigned clusters; /* founded after the first one */
-    uint64_t elections, crashes, snapshots, orphans, given_up, acks, reads;
+    uint64_t elections, crashes, snapshots, orphans, acks, reads;
     uint64_t firsts[FRESH_COUNT][DELTA_KINDS]; /* by kind: how often it came first */
 };
 
@@ -358,6 +354,8 @@ bool node_is_elsewhere(const struct node *node);
 void node_crash(struct world *world, struct node *node, bool with_unsynced);
 void node_step(struct world *world, struct node *node, const struct replica_event *event);
 void node_prune(struct world *world, struct node *node);
+/* The first orphan after the one with the id `after`, and how many of them to hand over at once. */
+size_t node_orphans_after(const struct node *node, uint64_t after, size_t *count);
 void node_tick(struct world *world, struct node *node);
 void node_receive(struct world *world, struct node *node, struct packet *packet);
 void node_disk_done(struct world *world, struct node *node);
@@ -388,7 +386,7 @@ void serve_pump(struct world *world,
 void serve_committed(struct world *world, struct node *node, uint64_t seq);
 void serve_lost(struct world *world, struct node *node); /* no longer master */
 void serve_merge_orphans(struct world *world, struct node *node,
-                         const struct replica_message *message);
+                         const struct replica_message *message, uint64_t after);
 
 /* ---- client.c ---- */
 void clients_begin(struct world *world);
@@ -415,9 +413,8 @@ void check_committed(struct world *world, const struct node *node, uint64_t seq)
 void check_founded(struct world *world, const struct node *node);
 void check_new_master(struct world *world, const struct node *node);
 /* Notes what was in a row that could not be handed over. */
-void check_pruned(struct world *world, const struct row *row);
 /* Notes what the delta says is lost. */
-void check_given_up(struct world *world, const Jackdaw__Delta *delta);
+void check_orphan(struct world *world, const struct node *node, const Jackdaw__Delta *late);
 void check_ack(struct world *world, struct client *client, const struct packet *reply);
 void check_page(struct world *world, struct client *client, const struct packet *page);
 void check_final(struct world *world);

@@ -20,7 +20,6 @@ struct partition {
     struct chat_fixture there;
     size_t parted; /* how many entries of the log both have */
     size_t verdicts[5];
-    bool gives_up;
     char last_text[600];
 };
 
@@ -85,8 +84,7 @@ static int close_partition(void **state)
 static enum chat_merge take(struct partition *partition, const Jackdaw__Delta *orphan)
 {
     struct chat_call call = chat_fixture_call(&partition->here, NULL);
-    enum chat_merge merge =
-        chat_merge_orphan(partition->here.chat, &call, orphan, partition->gives_up);
+    enum chat_merge merge = chat_merge_orphan(partition->here.chat, &call, orphan);
     snprintf(partition->last_text, sizeof partition->last_text, "%s", call.text);
     partition->verdicts[merge]++;
     if (merge == CHAT_APPLY) {
@@ -95,11 +93,6 @@ static enum chat_merge take(struct partition *partition, const Jackdaw__Delta *o
         assert_int_equal(call.delta->request, orphan->request);
         assert_int_equal(call.delta->time_ms, orphan->time_ms);
         assert_int_equal(chat_fixture_apply(&partition->here, call.delta), OK);
-    } else if (merge == CHAT_MERGE_PREREQUISITE) {
-        assert_true(partition->gives_up && call.delta->late);
-        assert_int_equal(call.delta->session, 0);
-        assert_int_equal(chat_fixture_apply(&partition->here, call.delta), OK);
-        return take(partition, orphan);
     } else if (merge != CHAT_KNOWN) {
         assert_true(strlen(call.text) > 10);
     }
@@ -185,135 +178,20 @@ static void test_message__asked_in_both_partition(void **state)
                         "MESSAGE general carol one; MESSAGE general carol two");
 }
 
-static void test_message__waits_for_the_one_before(void **state)
-{
-    struct partition *partition = *state;
-    for (int i = 0; i < 4; i++)
-        chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "x", 0);
-    take_from(partition, partition->parted + 1, 3);
-    assert_int_equal(partition->verdicts[CHAT_WAIT], 3);
-    assert_string_equal(reads(partition, "alice"), "");
-    take_from(partition, partition->parted, 2);
-    assert_int_equal(partition->verdicts[CHAT_APPLY], 2);
-    take_all(partition);
-    assert_int_equal(chat_session_last_request(h(partition, "carol")), 5);
-    /* Or the client sends it again, here. */
-    chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "lost", 0);
-    chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "last", 0);
-    take_from(partition, partition->parted + 5, 1);
-    assert_int_equal(partition->verdicts[CHAT_WAIT], 1);
-    assert_int_equal(
-        chat_fixture_send(&partition->here, h(partition, "carol"), "#general", "y", 8).next_request,
-        6);
-    chat_fixture_send(&partition->here, h(partition, "carol"), "#general", "lost", 6);
-    take_from(partition, partition->parted + 5, 1);
-    assert_int_equal(partition->verdicts[CHAT_APPLY], 1);
-}
-
-/* The log of the other half began in the middle of a session, and neither the client nor anybody who
- * has what came before comes back. */
-static void test_message__the_ones_before_are_lost(void **state)
-{
-    struct partition *partition = *state;
-    static const char *const texts[] = {"two", "three", "four", "five", "six"};
-    for (size_t i = 0; i < 5; i++)
-        chat_fixture_send(&partition->there, t(partition, "carol"), "#general", texts[i], 0);
-    take_from(partition, partition->parted + 3, 2);
-    assert_int_equal(partition->verdicts[CHAT_WAIT], 2);
-    partition->gives_up = true;
-    take_from(partition, partition->parted + 3, 2);
-    assert_int_equal(partition->verdicts[CHAT_APPLY], 2);
-    assert_string_equal(reads(partition, "alice"),
-                        "MESSAGE general carol five; MESSAGE general carol six");
-    assert_int_equal(chat_session_last_request(h(partition, "carol")), 6);
-    chat_fixture_reopen(&partition->here);
-    take_from(partition, partition->parted + 3, 2);
-    assert_int_equal(partition->verdicts[CHAT_KNOWN], 2);
-    /* Who asks for one of those between is told; the next one is carried out. */
-    struct answer answer =
-        chat_fixture_send(&partition->here, h(partition, "carol"), "#general", "three", 3);
-    assert_int_equal(answer.status, STATUS_DATA_LOSS);
-    assert_int_equal(answer.retry_ms, 0);
-    assert_false(answer.applied);
-    assert_int_equal(
-        chat_fixture_send(&partition->here, h(partition, "carol"), "#general", "7", 7).status,
-        STATUS_OK);
-    /* They come after all: late, and once. */
-    partition->gives_up = false;
-    take_from(partition, partition->parted, 5);
-    assert_int_equal(partition->verdicts[CHAT_APPLY], 3);
-    assert_string_equal(reads(partition, "alice"),
-                        "MESSAGE general carol five; MESSAGE general carol six; MESSAGE general "
-                        "carol 7; MESSAGE general carol two; MESSAGE general carol three; MESSAGE "
-                        "general carol four");
-    assert_int_equal(outcome(partition, "carol", 3).status, STATUS_OK);
-    take_all(partition);
-    assert_int_equal(partition->verdicts[CHAT_KNOWN], 5);
-}
-
-/* So much is lost that nothing tells any more which numbers were. */
-static void test_message__more_are_lost_than_outcomes_are_kept(void **state)
-{
-    struct partition *partition = *state;
-    for (int i = 0; i < 2 * STORE_OUTCOME_WINDOW; i++)
-        chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "x", 0);
-    uint64_t last = chat_session_last_request(t(partition, "carol"));
-    partition->gives_up = true;
-    take_from(partition, partition->there.deltas_count - 1, 1);
-    assert_int_equal(partition->verdicts[CHAT_APPLY], 1);
-    assert_int_equal(chat_session_last_request(h(partition, "carol")), last);
-    struct answer answer =
-        chat_fixture_send(&partition->here, h(partition, "carol"), "#general", "x", 3);
-    assert_int_equal(answer.status, STATUS_OUT_OF_RANGE);
-    take_from(partition, partition->there.deltas_count - STORE_OUTCOME_WINDOW,
-              STORE_OUTCOME_WINDOW);
-    assert_int_equal(partition->verdicts[CHAT_APPLY], STORE_OUTCOME_WINDOW - 1);
-    take_all(partition);
-    assert_int_equal(partition->verdicts[CHAT_APPLY], 0);
-}
-
-static void test_message__its_session_and_its_account_are_lost(void **state)
-{
-    struct partition *partition = *state;
-    chat_fixture_device(&partition->there, "bob", "phone");
-    chat_fixture_person(&partition->there, "zoe");
-    size_t from = partition->there.deltas_count;
-    chat_fixture_send(&partition->there, t(partition, "phone"), "#general", "by bob", 0);
-    chat_fixture_join(&partition->there, t(partition, "zoe"), "general", 0);
-    chat_fixture_send(&partition->there, t(partition, "zoe"), "#general", "by zoe", 0);
-    take_from(partition, from, 3);
-    assert_int_equal(partition->verdicts[CHAT_WAIT], 3);
-    partition->gives_up = true;
-    take_from(partition, from, 3);
-    assert_int_equal(partition->verdicts[CHAT_APPLY], 3);
-    assert_int_equal(partition->verdicts[CHAT_MERGE_PREREQUISITE], 3);
-    assert_null(h(partition, "phone")); /* nobody has its token */
-    assert_string_equal(reads(partition, "alice"),
-                        "MESSAGE general bob by bob; JOINED general lost~2; MESSAGE general lost~2 "
-                        "by zoe");
-    partition->gives_up = false;
-    take_all(partition);
-    assert_int_equal(partition->verdicts[CHAT_APPLY], 0);
-    assert_int_equal(partition->verdicts[CHAT_WAIT], 0);
-}
-
-/* Only what is late may tell of what was lost. */
+/* Only an orphan may leave numbers out: those of its session that were dropped before it. */
 static void test_message__no_number_is_left_out_otherwise(void **state)
 {
     struct partition *partition = *state;
     chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "x", 0);
     Jackdaw__Delta *delta = unpack(&partition->there.deltas[partition->parted]);
     delta->request += 3;
-    delta->lost = 3;
     assert_int_equal(chat_fixture_apply(&partition->here, delta), ERROR_CORRUPT);
     delta->late = true;
-    delta->lost = 2;
-    assert_int_equal(chat_fixture_apply(&partition->here, delta), ERROR_CORRUPT);
-    delta->lost = UINT64_MAX;
-    assert_int_equal(chat_fixture_apply(&partition->here, delta), ERROR_CORRUPT);
-    delta->lost = 3;
     assert_int_equal(chat_fixture_apply(&partition->here, delta), OK);
     jackdaw__delta__free_unpacked(delta, NULL);
+    assert_int_equal(
+        chat_fixture_send(&partition->here, h(partition, "carol"), "#general", "y", 0).status,
+        STATUS_OK);
 }
 
 static void test_message__of_one_put_out_here(void **state)
@@ -774,6 +652,22 @@ static void test_session__ended_ones_are_forgotten_in_the_end(void **state)
     assert_null(state_ended_session(inner, first));
     assert_non_null(state_ended_session(inner, second));
     assert_int_equal(HASH_CNT(by_ended, inner->sessions_ended), SESSIONS_ENDED_MAX);
+    /* What was said in it in the other half is kept all the same, once, and the rest is dropped. */
+    chat_fixture_join(&partition->there, t(partition, "dave"), "general", 0);
+    chat_fixture_send(&partition->there, t(partition, "dave"), "#general", "one", 0);
+    chat_fixture_send(&partition->there, t(partition, "dave"), "#general", "two", 0);
+    take_from(partition, partition->parted, 3);
+    assert_int_equal(partition->verdicts[CHAT_DROP], 1);
+    assert_int_equal(partition->verdicts[CHAT_APPLY], 2);
+    chat_fixture_reopen(fixture);
+    take_from(partition, partition->parted, 3);
+    assert_int_equal(partition->verdicts[CHAT_KNOWN], 3);
+    assert_string_equal(reads(partition, "alice"),
+                        "MESSAGE general dave one; MESSAGE general dave two");
+    inner = &fixture->chat->state;
+    assert_int_equal(state_ended_session(inner, first)->last_request, 3);
+    assert_null(state_ended_session(inner, second));
+    assert_null(h(partition, "dave"));
 }
 
 static void test_delivered__of_another_log_means_nothing(void **state)
@@ -839,7 +733,6 @@ static void test_merge__random_bytes(void **state)
         Jackdaw__Delta *delta = jackdaw__delta__unpack(NULL, packed->size, bytes);
         if (delta == NULL)
             continue;
-        partition->gives_up = chat_fixture_random(&partition->there) % 2 == 0;
         if (partition->here.seq < 1000 || delta->session == 0) /* else the log grows and grows */
             take(partition, delta);
         jackdaw__delta__free_unpacked(delta, NULL);
@@ -860,8 +753,7 @@ static void test_merge__every_budget_is_too_small_for_a_while(void **state)
             arena_init(&arena, budget);
             struct chat_call call = chat_fixture_call(&partition->here, NULL);
             call.arena = &arena;
-            enum chat_merge merge =
-                chat_merge_orphan(partition->here.chat, &call, delta, budget % 32 == 0);
+            enum chat_merge merge = chat_merge_orphan(partition->here.chat, &call, delta);
             assert_true(merge != CHAT_WAIT || call.text[0] != '\0');
             assert_true(merge != CHAT_APPLY || call.delta != NULL);
             assert_int_not_equal(merge, CHAT_DROP);
@@ -879,10 +771,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         PARTITION_TEST(test_message__gets_a_new_place_and_keeps_what_it_was),
         PARTITION_TEST(test_message__asked_in_both_partition),
-        PARTITION_TEST(test_message__waits_for_the_one_before),
-        PARTITION_TEST(test_message__the_ones_before_are_lost),
-        PARTITION_TEST(test_message__more_are_lost_than_outcomes_are_kept),
-        PARTITION_TEST(test_message__its_session_and_its_account_are_lost),
         PARTITION_TEST(test_message__no_number_is_left_out_otherwise),
         PARTITION_TEST(test_message__of_one_put_out_here),
         PARTITION_TEST(test_message__refused_here),

@@ -220,7 +220,7 @@ static size_t take(struct model *model, int into, int from, size_t first, size_t
         Jackdaw__Delta *delta =
             jackdaw__delta__unpack(NULL, there->deltas[i].size, there->deltas[i].bytes);
         struct chat_call call = chat_fixture_call(here, NULL);
-        enum chat_merge merge = chat_merge_orphan(here->chat, &call, delta, false);
+        enum chat_merge merge = chat_merge_orphan(here->chat, &call, delta);
         if (merge == CHAT_APPLY)
             assert_int_equal(chat_fixture_apply(here, call.delta), OK);
         waiting += merge == CHAT_WAIT;
@@ -236,12 +236,12 @@ static void take_all(struct model *model)
         assert_int_equal(take(model, HERE, side, model->parted, SIZE_MAX / 2), 0);
 }
 
-/* Some of the tail of one, now or then more than once. */
+/* The beginning of the tail of one, now or then more than once. */
 static void take_pieces(struct model *model, int into, int from, uint64_t most)
 {
     size_t tail = model->sides[from].deltas_count - model->parted;
     for (uint64_t pieces = roll(model, most); pieces > 0; pieces--)
-        take(model, into, from, model->parted + roll(model, tail + 1), roll(model, tail + 1));
+        take(model, into, from, model->parted, roll(model, tail + 1));
 }
 
 /* What is taken over may have been taken over before, by one that did not stay. */

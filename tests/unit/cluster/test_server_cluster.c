@@ -416,9 +416,9 @@ static void test_prune__for_those_who_are_away(void **state)
 {
     (void)state;
     check_prune(7, (struct cluster_log_needs){5000, 1000, 7, UINT64_MAX});
-    check_prune(7, (struct cluster_log_needs){10007, 1000, 7, UINT64_MAX});
-    check_prune(8, (struct cluster_log_needs){10008, 1000, 7, UINT64_MAX});
-    check_prune(40000, (struct cluster_log_needs){50000, 1000, 0, UINT64_MAX});
+    check_prune(
+        7, (struct cluster_log_needs){5000000, 1000, 7, UINT64_MAX}); /* its bound is in bytes */
+    check_prune(49000, (struct cluster_log_needs){50000, 1000, UINT64_MAX, UINT64_MAX});
 }
 
 /* A million went into the copy: so many more may follow until it is made anew. */
@@ -429,11 +429,12 @@ static void test_prune__for_who_gets_a_copy(void **state)
     check_prune(copy, (struct cluster_log_needs){copy + 5000, 1000, copy + 5000, copy});
     check_prune(copy, (struct cluster_log_needs){copy + 90000, 1000, copy + 90000, copy});
     check_prune(copy, (struct cluster_log_needs){copy + copy, 1000, copy + copy, copy});
-    check_prune(copy + 1, (struct cluster_log_needs){copy + copy + 1, 1000, copy + copy + 1, copy});
+    check_prune(copy + copy + 1 - 1000,
+                (struct cluster_log_needs){copy + copy + 1, 1000, copy + copy + 1, copy});
     check_prune(copy - 8, (struct cluster_log_needs){copy + 90000, 1000, copy - 8, copy});
-    /* A small one: as for those who are away. */
+    /* A small one: ten times --log_keep. */
     check_prune(20, (struct cluster_log_needs){9000, 1000, 9000, 20});
-    check_prune(40000, (struct cluster_log_needs){50000, 1000, 50000, 20});
+    check_prune(49000, (struct cluster_log_needs){50000, 1000, 50000, 20});
 }
 
 /* ---- steps ---- */

@@ -220,7 +220,7 @@ static void carry_out(struct replica_fixture *fixture, uint16_t id,
         copy.batches = node->orphans;
         copy.batches_count = node->orphans_count;
         copy.orphan = node->orphans_count;
-        if (node->orphans_count > 0)
+        if (node->orphans_count > action->message->orphan)
             send(fixture, &copy);
         break;
     case REPLICA_DO_MERGE_ORPHANS:

@@ -145,28 +145,6 @@ static void test_election__the_first_server_restarted_makes_no_second_cluster(vo
     replica_fixture_close(&fixture);
 }
 
-/* Data of a single server of the time before there were clusters: a log, and nothing else. */
-static void test_election__data_without_a_cluster_founds_one(void **state)
-{
-    (void)state;
-    struct replica_fixture fixture;
-    replica_fixture_open(&fixture, 1, REPLICA_ALL);
-    replica_fixture_propose(&fixture, 1, 3);
-    uint64_t last = replica_fixture_last(&fixture, 1);
-    replica_fixture_kill(&fixture, 1);
-    struct replica_fixture_node *node = &fixture.nodes[1];
-    for (size_t i = 0; i < node->rows_count; i++)
-        node->rows[i].kind = LOG_ENTRY_CHAT;
-    memset(node->cluster, 0, sizeof node->cluster);
-    node->promised = 0;
-    replica_fixture_start(&fixture, 1, true);
-    replica_fixture_pass(&fixture, 100);
-    assert_int_equal(replica_fixture_master(&fixture), 1);
-    assert_int_equal(replica_fixture_last(&fixture, 1), last + 1);
-    assert_int_equal(node->committed, last + 1);
-    replica_fixture_close(&fixture);
-}
-
 static void test_election__after_a_power_cut_the_longest_log_is_adopted(void **state)
 {
     (void)state;
@@ -233,6 +211,17 @@ static void test_election__one_known_to_be_behind_never_epoch_starts_alone(void 
     replica_fixture_close(&fixture);
 }
 
+/* The driver of the master has merged what node `from` has. */
+static void merge_orphans(struct replica_fixture *fixture, uint16_t master, uint16_t from)
+{
+    replica_fixture_step(
+        fixture, master,
+        &(struct replica_event){.kind = REPLICA_ORPHANS_MERGED,
+                                .node = from,
+                                .orphan = fixture->nodes[from].orphans_count,
+                                .position = replica_last(fixture->nodes[master].replica)});
+}
+
 static void test_heal__two_masters_meet_and_the_lower_hands_over(void **state)
 {
     (void)state;
@@ -252,17 +241,66 @@ static void test_heal__two_masters_meet_and_the_lower_hands_over(void **state)
     assert_int_equal(fixture.nodes[1].installs, 1);
     assert_int_equal(replica_fixture_last(&fixture, 1), replica_fixture_last(&fixture, 2));
     assert_true(fixture.nodes[2].orphans_merged > 0);
-    assert_true(fixture.nodes[1].orphans_count > 0); /* kept until they are committed there */
+    assert_true(fixture.nodes[1].orphans_count > 0); /* kept until all have them */
     replica_fixture_propose(&fixture, 2, 1);
-    replica_fixture_step(
-        &fixture, 2,
-        &(struct replica_event){.kind = REPLICA_ORPHANS_MERGED,
-                                .node = 1,
-                                .orphan = fixture.nodes[1].orphans_count,
-                                .position = replica_last(fixture.nodes[2].replica)});
+    merge_orphans(&fixture, 2, 1);
     replica_fixture_pass(&fixture, 500);
     assert_int_equal(fixture.nodes[1].orphans_count, 0);
     replica_fixture_close(&fixture);
+}
+
+/* The entries that they became must be in its own log: another master may not have them. */
+static void test_heal__orphans_are_kept_until_their_entries_are_durable(void **state)
+{
+    (void)state;
+    struct replica_fixture fixture;
+    replica_fixture_open(&fixture, 3, REPLICA_LOCAL);
+    fixture.nodes[1].cut = true;
+    replica_fixture_pass(&fixture, 2000);
+    replica_fixture_propose(&fixture, 1, 5);
+    replica_fixture_settle(&fixture);
+    fixture.nodes[1].cut = false;
+    replica_fixture_pass(&fixture, 2000);
+    assert_int_equal(replica_fixture_master(&fixture), 2);
+    fixture.nodes[1].holds_sync = true;
+    replica_fixture_propose(&fixture, 2, 1);
+    merge_orphans(&fixture, 2, 1);
+    size_t offers = fixture.nodes[2].orphans_merged;
+    replica_fixture_pass(&fixture, 500);
+    assert_true(fixture.nodes[2].committed == replica_fixture_last(&fixture, 2));
+    assert_true(fixture.nodes[1].orphans_count > 0);
+    assert_int_equal(fixture.nodes[2].orphans_merged, offers); /* they are not offered again */
+    fixture.nodes[1].holds_sync = false;
+    replica_fixture_pass(&fixture, 1000);
+    assert_int_equal(fixture.nodes[1].orphans_count, 0);
+    replica_fixture_close(&fixture);
+}
+
+static void test_needed__what_an_absent_voter_lacks(void **state)
+{
+    (void)state;
+    for (int is_removed = 0; is_removed < 2; is_removed++) {
+        struct replica_fixture fixture;
+        replica_fixture_open(&fixture, 3, REPLICA_ALL);
+        replica_fixture_pass(&fixture, 500);
+        replica_fixture_kill(&fixture, 3);
+        replica_fixture_pass(&fixture, 1000);
+        const struct replica *master = fixture.nodes[1].replica;
+        uint64_t needed = replica_needed_seq(master);
+        replica_fixture_propose(&fixture, 1, 5);
+        replica_fixture_pass(&fixture, 5000);
+        assert_int_equal(replica_needed_seq(master), needed);
+        assert_int_equal(replica_slowest_member(master), 3);
+        if (is_removed)
+            replica_fixture_step(&fixture, 1,
+                                 &(struct replica_event){.kind = REPLICA_LEAVE_NODE, .node = 3});
+        else
+            replica_fixture_start(&fixture, 3, false);
+        replica_fixture_pass(&fixture, 2000);
+        assert_int_equal(replica_needed_seq(master), replica_last(master).seq);
+        assert_int_equal(replica_slowest_member(master), 0);
+        replica_fixture_close(&fixture);
+    }
 }
 
 int main(void)
@@ -276,12 +314,13 @@ int main(void)
         cmocka_unit_test(test_election__a_master_with_a_hung_disk_is_not_elected_again),
         cmocka_unit_test(test_election__a_candidate_that_was_stopped_asks_anew),
         cmocka_unit_test(test_election__the_first_server_restarted_makes_no_second_cluster),
-        cmocka_unit_test(test_election__data_without_a_cluster_founds_one),
         cmocka_unit_test(test_election__after_a_power_cut_the_longest_log_is_adopted),
         cmocka_unit_test(test_election__quorum_of_one_of_three_waits),
         cmocka_unit_test(test_election__the_last_of_three_serves_in_all),
         cmocka_unit_test(test_election__one_known_to_be_behind_never_epoch_starts_alone),
         cmocka_unit_test(test_heal__two_masters_meet_and_the_lower_hands_over),
+        cmocka_unit_test(test_heal__orphans_are_kept_until_their_entries_are_durable),
+        cmocka_unit_test(test_needed__what_an_absent_voter_lacks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -283,8 +283,39 @@ static void test_print__orphans_are_told(void **state)
     make_sample(&sample);
     sample.reply.orphans = 2;
     char *text = printed(&sample.reply, false);
-    assert_non_null(strstr(text, "2 changes of a lost epoch wait here"));
+    assert_non_null(
+        strstr(text, "2 changes of a lost epoch are kept here until a master has merged them"));
     free(text);
+}
+
+static void expect_log(struct sample *sample, uint64_t bytes, const char *line)
+{
+    sample->reply.log_bytes = bytes;
+    char *text = printed(&sample->reply, false);
+    if (line == NULL ? strstr(text, "LOG") != NULL : strstr(text, line) == NULL)
+        fail_msg("%s\nnot: %s", text, line == NULL ? "LOG" : line);
+    free(text);
+}
+
+static void test_print__a_log_that_fills_up(void **state)
+{
+    (void)state;
+    struct sample sample;
+    make_sample(&sample);
+    const uint64_t limit = 100 << 20;
+    sample.reply.log_keep_bytes = limit;
+    sample.reply.log_member = 12;
+    expect_log(&sample, limit / 2 - 1, NULL);
+    expect_log(
+        &sample, limit / 2,
+        "\nserver 1: LOG 50% FULL: it keeps 50 MiB that server 12 lacks; start that server or "
+        "remove it\n");
+    expect_log(&sample, limit, "\nserver 1: LOG 100% FULL, WRITES ARE REFUSED: it keeps 100 MiB");
+    sample.reply.log_keep_bytes = 1; /* a server may be any */
+    expect_log(&sample, limit, NULL);
+    sample.reply.log_keep_bytes = limit;
+    sample.reply.durability = (char *)"quorum"; /* prunes instead */
+    expect_log(&sample, limit, NULL);
 }
 
 static void test_print__poison_is_told(void **state)
@@ -329,28 +360,33 @@ static void test_print__json(void **state)
     (void)state;
     struct sample sample;
     make_sample(&sample);
+    sample.reply.log_bytes = 92000;
+    sample.reply.log_keep_bytes = 1048576;
     char *text = printed(&sample.reply, true);
     assert_string_equal(strchr(text, '\n'), "\n"); /* one line */
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(object);
     const char *server, *role, *master_client, *durability;
-    json_int_t requests, entries;
+    json_int_t requests, entries, needed, keep;
     json_int_t id, master, epoch, servers, in_sync, last_seq, committed_epoch, orphans, clients, up;
     json_t *members;
     int checking;
     assert_int_equal(
         json_unpack(object,
                     "{s:s,s:I,s:s,s:I,s:s,s:I,s:s,s:I,s:I,s:{s:I,s:I*},s:{s:I,s:I*},s:o,s:I,"
-                    "s:I,s:I,s:I,s:I,s:n,s:b,s:n!}",
+                    "s:I,s:I,s:n,s:I,s:I,s:I,s:I,s:n,s:b,s:n!}",
                     "server", &server, "id", &id, "role", &role, "master", &master, "master_client",
                     &master_client, "epoch", &epoch, "durability", &durability, "servers", &servers,
                     "in_sync", &in_sync, "last", "seq", &last_seq, "epoch", &epoch, "committed",
                     "epoch", &committed_epoch, "seq", &last_seq, "members", &members, "orphans",
-                    &orphans, "clients", &clients, "uptime_ms", &up, "poison_requests", &requests,
+                    &orphans, "log_needed_bytes", &needed, "log_keep_bytes", &keep, "log_needed_by",
+                    "clients", &clients, "uptime_ms", &up, "poison_requests", &requests,
                     "poison_entries", &entries, "checked_ms", "checking", &checking, "damage"),
         0);
     assert_int_equal(requests, 0);
     assert_int_equal(entries, 0);
+    assert_int_equal(needed, 92000);
+    assert_int_equal(keep, 1048576);
     assert_int_equal(master, 1);
     assert_int_equal(servers, 3);
     assert_int_equal(in_sync, 2);
@@ -764,6 +800,7 @@ int main(void)
         cmocka_unit_test(test_print__a_cluster_at_a_glance),
         cmocka_unit_test(test_print__verdicts),
         cmocka_unit_test(test_print__orphans_are_told),
+        cmocka_unit_test(test_print__a_log_that_fills_up),
         cmocka_unit_test(test_print__poison_is_told),
         cmocka_unit_test(test_print__nothing_reaches_the_terminal_unseen),
         cmocka_unit_test(test_print__json),

@@ -70,6 +70,8 @@ struct number {
 static const struct number numbers[] = {
     NUMBER("id", "ID", cluster.id, 1, 1, 65535),
     NUMBER("log_keep", "LOG_KEEP", cluster.log_keep, 200000, 1000, 1000000000),
+    NUMBER("log_keep_bytes", "LOG_KEEP_BYTES", cluster.log_keep_bytes, 4294967296, 1048576,
+           1099511627776),
     NUMBER("max_sessions", "MAX_SESSIONS", limits.sessions_per_account, 2, 1, 64),
     NUMBER("max_message_bytes", "MAX_MESSAGE_BYTES", limits.message_bytes, 16384, 1, 131072),
     NUMBER("history", "HISTORY", limits.history_on_join, 10, 0, CHAT_PAGE_EVENTS),

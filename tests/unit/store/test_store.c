@@ -501,6 +501,41 @@ static void prune(struct store *store, uint64_t before, size_t most, size_t expe
     assert_int_equal(deleted, expected);
 }
 
+static uint64_t bytes_after(struct store *store, uint64_t seq)
+{
+    uint64_t bytes = UINT64_MAX;
+    assert_ok(store, store_log_bytes_to(store, seq, &bytes));
+    return store_log_bytes(store) - bytes;
+}
+
+static void test_store_log_bytes__of_what_a_member_lacks(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    assert_int_equal(bytes_after(store, 0), 0);
+    assert_ok(store, store_begin(store));
+    for (uint64_t i = 0; i < 4; i++)
+        append(store, 3, 5, "ten bytes");
+    assert_ok(store, store_commit(store));
+    uint64_t one = store_log_bytes(store) / 4;
+    assert_true(one >= strlen("ten bytes"));
+    assert_int_equal(bytes_after(store, 0), 4 * one);
+    assert_int_equal(bytes_after(store, 4), 4 * one); /* the batch ends with 5 */
+    assert_int_equal(bytes_after(store, 5), 3 * one);
+    assert_int_equal(bytes_after(store, 20), 0);
+    assert_int_equal(bytes_after(store, UINT64_MAX), 0);
+    prune(store, 11, 10, 2);
+    assert_int_equal(bytes_after(store, 0), 2 * one); /* pruned is pruned */
+    store = reopen(fixture);
+    assert_int_equal(bytes_after(store, 9), 2 * one);
+    assert_int_equal(bytes_after(store, 15), one);
+    assert_ok(store, store_begin(store));
+    append(store, 3, 5, "ten bytes");
+    assert_int_equal(bytes_after(store, 20), one);
+    store_rollback(store);
+    assert_int_equal(bytes_after(store, 15), one);
+}
+
 static void test_store_log_prune__whole_batches_and_never_the_last(void **state)
 {
     struct fixture *fixture = *state;
@@ -1451,6 +1486,7 @@ int main(void)
         BOTH(test_store_add_epoch__ascending_only),
         BOTH(test_store_epoch_at__every_boundary),
         BOTH(test_store_log_read__from_the_batch_that_holds_it),
+        BOTH(test_store_log_bytes__of_what_a_member_lacks),
         BOTH(test_store_log_prune__whole_batches_and_never_the_last),
         BOTH(test_store_log_prune__rolled_back),
         BOTH(test_store_log_append__large_and_empty_batches),

@@ -380,24 +380,6 @@ static void test_store_install__into_an_empty_node(void **state)
     remove_folder(folder);
 }
 
-static void test_store_install__of_an_older_version(void **state)
-{
-    struct scene *scene = *state;
-    struct error_text why;
-    damage_execute(scene->file,
-                   "CREATE TABLE log_1 (first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL,"
-                   " epoch INTEGER NOT NULL, digest BLOB NOT NULL, batch BLOB NOT NULL) STRICT;"
-                   "INSERT INTO log_1 SELECT first_seq, last_seq, epoch, digest, batch FROM log;"
-                   "DROP TABLE log; ALTER TABLE log_1 RENAME TO log;"
-                   "DROP TABLE orphan; DROP TABLE cluster_members; PRAGMA user_version = 1");
-    struct store *store = open_store(scene->folder);
-    assert_int_equal(install(&store, scene, &why), OK);
-    assert_int_equal(store_position(store).seq, work_last_seq(MASTER));
-    check_orphans(store, OLD_ORPHAN, OLD_ORPHAN);
-    assert_ok(store, work_apply(store, MASTER + 1));
-    store_close(store);
-}
-
 /* ---- what is refused ---- */
 
 static void expect_refusal(const struct scene *scene, enum error expected, const char *word)
@@ -812,7 +794,6 @@ int main(void)
         TEST(test_store_install__takes_the_place),
         TEST(test_store_install__after_all_orphans_were_dropped),
         TEST(test_store_install__into_an_empty_node),
-        TEST(test_store_install__of_an_older_version),
         TEST(test_store_install__refuses_what_is_not_for_it),
         TEST(test_store_install__refuses_what_is_not_whole),
         TEST(test_store_install__common_position_that_is_none),
