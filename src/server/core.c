@@ -16,7 +16,6 @@
 
 #define TASKS_PER_TURN 1024
 #define TASKS_AT_ONCE 16 /* each a frame of a client */
-#define RESTING_MS 30000
 #define RESIGN_MS 300
 #define TICK_MS 100
 #define ENDING_TICK_MS 20
@@ -38,8 +37,6 @@ static void on_role(void *context, enum replica_role role)
     struct core *core = context;
     bool was_master = core->role == REPLICA_MASTER;
     core->role = role;
-    if (role == REPLICA_JOINING)
-        core->joining_ms = core->now_ms;
     if (core->forward != NULL)
         forward_to(core->forward, role == REPLICA_MASTER
                                       ? NULL
@@ -371,26 +368,10 @@ static void tick(struct core *core)
     }
 }
 
-/* A joining slave pauses for as long as it works, because other processes of the machine, such as a
- * master, may need the processors. The pauses end after a while, or the slave might never catch
- * up. */
-static void throttle(struct core *core)
-{
-    uint64_t now_ms = clock_monotonic_ms();
-    if (core->role == REPLICA_JOINING && now_ms - core->joining_ms < RESTING_MS)
-        core->throttle_until_ms = now_ms + (now_ms - core->now_ms);
-}
-
-static bool is_resting(const struct core *core, uint64_t now_ms)
-{
-    return core->role == REPLICA_JOINING && now_ms < core->throttle_until_ms;
-}
-
 /* The part of a turn that uses the store. */
 static void work(struct core *core)
 {
     core->is_behind = !commit_log_catch_up(core->commit_log);
-    throttle(core);
     if (!core->is_behind) {
         cluster_work(core->cluster);
         size_t count = 0;
@@ -425,11 +406,6 @@ void core_look_ahead(const struct core *core, struct core_wait *wait)
     uint64_t until_ms = now_ms + (core->phase == CORE_RUNS ? TICK_MS : ENDING_TICK_MS);
     if (deadline_ms < until_ms)
         until_ms = deadline_ms;
-    if (is_resting(core, now_ms)) {
-        is_free = false;
-        if (core->throttle_until_ms < until_ms)
-            until_ms = core->throttle_until_ms;
-    }
     if (is_free && core->is_behind)
         until_ms = now_ms;
     if (is_free && trial_ms < until_ms)
@@ -446,7 +422,7 @@ static void turn(struct core *core)
     (void)task_queue_run(core->cluster_queue, TASKS_PER_TURN);
     cluster_tick(core->cluster);
     tick(core);
-    if (commit_log_is_free(core->commit_log) && !is_resting(core, core->now_ms))
+    if (commit_log_is_free(core->commit_log))
         work(core);
     subscriptions_deliver(core->subscriptions);
     if (core->forward != NULL)

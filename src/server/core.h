@@ -74,9 +74,7 @@ struct core {
     uint64_t next_second_ms;
     uint64_t failover_notice_until_ms; /* 0: no notice */
     bool second_is_due;
-    bool is_behind;             /* entries of others wait to be applied */
-    uint64_t throttle_until_ms; /* while joining; see rest */
-    uint64_t joining_ms;        /* since when */
+    bool is_behind; /* entries of others wait to be applied */
     bool was_ready;
     bool has_failed;
     struct error_text problem; /* where it has failed */
