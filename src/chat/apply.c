@@ -103,6 +103,8 @@ enum error chat_pass(struct chat *chat, struct log_position position)
 enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct log_position position)
 {
     struct apply apply = {.chat = chat, .delta = delta, .position = position};
+    if (chat_level_of(delta) > chat_level())
+        return ERROR_VERSION;
     const struct kind *kind = kind_of(delta);
     if (kind == NULL || !position_follows(&chat->state, position))
         return ERROR_CORRUPT;

@@ -89,6 +89,18 @@ struct chat_observer {
     void (*reloaded)(void *context, struct log_position position);
 };
 
+/* ---- feature levels ----
+ *
+ * Each kind of delta needs a feature level; a build names the highest one that it can apply. A new kind
+ * gets a new level, so that servers of two builds can form one cluster: the master proposes no delta that
+ * some member cannot apply (replica_level). Pure; any thread. */
+
+/* What this build can apply. */
+uint16_t chat_level(void);
+
+/* What delta needs. UINT16_MAX: this build does not know its kind. */
+uint16_t chat_level_of(const Jackdaw__Delta *delta);
+
 /* ---- life ---- */
 
 /* Loads the state from store (borrowed, must outlive the chat). *out: ended with chat_close.
@@ -271,7 +283,8 @@ bool chat_propose_delivered(struct chat *chat, struct chat_call *call);
  * caller appends the batch to the store's log itself. Positions must ascend. A delta older than the
  * last one is taken with its own time: it may come from the other side of a partition. Errors: the
  * store's, ERROR_NO_MEMORY, or ERROR_CORRUPT for a delta that contradicts the state (it comes from
- * a peer or a log; never crashes): then roll back and chat_reload. delta: borrowed. */
+ * a peer or a log; never crashes): then roll back and chat_reload. ERROR_VERSION: delta needs a
+ * higher level than chat_level(); nothing was changed. delta: borrowed. */
 enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct log_position position);
 
 /* Notes an entry of the log that holds no chat (the list of members, with which every epoch

@@ -451,6 +451,7 @@ static enum error new_replica(struct cluster *cluster)
         .id = (uint16_t)settings->id,
         .internal = cluster->internal,
         .client = cluster->client,
+        .level = chat_level(),
         .policy = settings->durability,
         .is_first = settings->is_first,
         .founding_wait_ms = settings->founding_wait_ms,

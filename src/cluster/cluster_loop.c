@@ -48,10 +48,14 @@ void cluster_log_refused(const struct replica_event *event, enum error error)
                       log_string("error", error_name(error)));
 }
 
-/* An entry that does not fit means that the two databases differ, whatever the disk says. */
+/* An entry that does not fit means that the two databases differ, whatever the disk says. A server must not skip
+ * a delta that its build does not know: later entries would not fit. */
 static void note_failure(struct cluster *cluster, enum error error)
 {
-    if (error == ERROR_CORRUPT && replica_role(cluster->replica) != REPLICA_MASTER)
+    if (error == ERROR_VERSION)
+        cluster_end(cluster, "the log has a change that this version of the server does not know: "
+                             "install the version that the other servers have");
+    else if (error == ERROR_CORRUPT && replica_role(cluster->replica) != REPLICA_MASTER)
         cluster_end(
             cluster,
             "the master's entries do not fit this server's database, or the database is damaged: " STORE_DAMAGE_ADVICE);

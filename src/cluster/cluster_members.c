@@ -10,11 +10,11 @@
 
 #define NOTICE_BYTES 256
 
-enum change { NO_CHANGE, JOINED, IN_SYNC, LOST, MOVED, GONE };
+enum change { NO_CHANGE, JOINED, IN_SYNC, LOST, MOVED, UPGRADED, GONE };
 
 static const char *const events[] = {
-    [JOINED] = "member_joined", [IN_SYNC] = "member_in_sync", [LOST] = "member_lost",
-    [MOVED] = "member_moved",   [GONE] = "member_left",
+    [JOINED] = "member_joined", [IN_SYNC] = "member_in_sync",   [LOST] = "member_lost",
+    [MOVED] = "member_moved",   [UPGRADED] = "member_upgraded", [GONE] = "member_left",
 };
 
 static const struct replica_member *find(const struct replica_member *members, size_t count,
@@ -36,6 +36,8 @@ static enum change change_of(const struct replica_member *before, const struct r
         return now->in_sync ? IN_SYNC : LOST;
     if (strcmp(now->internal, before->internal) != 0 || strcmp(now->client, before->client) != 0)
         return MOVED;
+    if (now->level != before->level)
+        return UPGRADED;
     return NO_CHANGE;
 }
 
@@ -112,7 +114,8 @@ static void note_member(struct cluster *cluster, const struct replica_member *no
     if (change == NO_CHANGE)
         return;
     log_info("cluster", events[change], log_number("id", now->id),
-             log_string("internal", now->internal), log_string("client", now->client));
+             log_string("internal", now->internal), log_string("client", now->client),
+             log_number("level", now->level));
     if (cluster->members_count > 0) /* else all are new only to this process */
         add_change(notice, before, now, change);
 }
@@ -134,6 +137,7 @@ static bool is_followed(const struct cluster *cluster)
 void cluster_note_members(struct cluster *cluster)
 {
     commit_log_share_writes(cluster->commit_log, is_followed(cluster));
+    commit_log_set_level(cluster->commit_log, replica_level(cluster->replica));
     if (!cluster->members_changed)
         return;
     cluster->members_changed = false;

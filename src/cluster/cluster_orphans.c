@@ -137,6 +137,10 @@ static bool merge_delta(struct cluster *cluster, const Jackdaw__Delta *delta, st
 {
     struct chat_call call = {
         .time_ms = cluster->wall_ms, .monotonic_ms = cluster->now_ms, .arena = arena};
+    if (chat_level_of(delta) > replica_level(cluster->replica)) {
+        tally->waiting++; /* until every member can apply it */
+        return true;
+    }
     switch (chat_merge_orphan(cluster->chat, &call, delta)) {
     case CHAT_KNOWN:
         tally->known++;

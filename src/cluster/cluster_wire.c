@@ -165,6 +165,7 @@ static void set_values(const struct replica_message *message, const char *feed,
     out->blank = message->blank;
     out->founding = message->founding;
     out->disk_age_ms = message->disk_age_ms;
+    out->level = message->level;
     out->node = message->node;
     out->master = message->master;
     out->master_epoch = message->master_epoch;
@@ -204,7 +205,7 @@ enum error cluster_wire_encode(const struct replica_message *message, const char
 static bool are_ranges_kept(const Jackdaw__ClusterMessage *in)
 {
     bool are_ids = in->from >= 1 && in->from <= UINT16_MAX && in->to <= UINT16_MAX &&
-                   in->node <= UINT16_MAX && in->master <= UINT16_MAX;
+                   in->node <= UINT16_MAX && in->master <= UINT16_MAX && in->level <= UINT16_MAX;
     bool are_choices =
         in->role < REPLICA_ROLES && in->answer <= REPLICA_DIVERGED &&
         in->refusal <= REPLICA_REJECTED_FULL &&
@@ -287,6 +288,7 @@ static void take_values(const Jackdaw__ClusterMessage *in, struct replica_messag
     out->blank = in->blank;
     out->founding = in->founding;
     out->disk_age_ms = in->disk_age_ms;
+    out->level = (uint16_t)in->level;
     out->node = (uint16_t)in->node;
     out->master = (uint16_t)in->master;
     out->master_epoch = in->master_epoch;

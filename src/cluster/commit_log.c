@@ -28,6 +28,7 @@ struct commit_log {
     struct store *store;
     struct chat *chat;
     enum phase phase;
+    uint32_t level; /* of features: the most that a delta may need */
     uint64_t epoch; /* of the epoch; 0: not the master */
     struct log_position applied;
     struct log_position durable;
@@ -329,6 +330,8 @@ enum error commit_log_propose(struct commit_log *commit_log, const Jackdaw__Delt
 {
     if (commit_log->epoch == 0 || commit_log->events[COMMIT_LOG_FAILED])
         return ERROR_CLOSED;
+    if (chat_level_of(delta) > commit_log->level)
+        return ERROR_VERSION;
     ASSERT(commit_log->waiting.first == NULL);
     struct log_position position = {.epoch = commit_log->epoch, .seq = commit_log->applied.seq + 1};
     enum error error = open_transaction(commit_log);
@@ -581,6 +584,11 @@ void commit_log_share_writes(struct commit_log *commit_log, bool share)
     commit_log->shares_writes = share;
 }
 
+void commit_log_set_level(struct commit_log *commit_log, uint32_t level)
+{
+    commit_log->level = level;
+}
+
 bool commit_log_is_master(const struct commit_log *commit_log)
 {
     return commit_log->epoch != 0;
@@ -638,6 +646,7 @@ enum error commit_log_new(struct commit_log **out, const struct commit_log_optio
     commit_log->options = *options;
     commit_log->store = options->store;
     commit_log->shares_writes = true;
+    commit_log->level = chat_level();
     commit_log->last_waiter = &commit_log->first_waiter;
     commit_log->applied = commit_log->durable = store_position(options->store);
     (void)sem_init(&commit_log->finished, 0, 0);

@@ -84,7 +84,8 @@ void commit_log_attach(struct commit_log *commit_log, struct chat *chat);
 /* Whether this node orders writes now, and in which epoch. */
 bool commit_log_is_master(const struct commit_log *commit_log);
 
-/* Applies delta and adds it to the batch. Only while commit_log_is_free or open. ERROR_CLOSED: not the
+/* Applies delta and adds it to the batch. ERROR_VERSION: some member does not know this kind of
+ * delta; the state is unchanged. Only while commit_log_is_free or open. ERROR_CLOSED: not the
  * master, or the disk failed and the driver has not taken that event yet. On another error everything
  * proposed since the last commit_log_write was rolled back (commit waiters told so), and the caller answers its own
  * request. */
@@ -153,6 +154,9 @@ bool commit_log_next_event(struct commit_log *commit_log, struct commit_log_even
 /* Writes the rows of the batch and completes its bytes. false: there is no batch; or it was rolled back
  * because that failed. */
 bool commit_log_seal(struct commit_log *commit_log, struct commit_log_batch *batch);
+
+/* The highest feature level of the deltas that may be proposed; chat_level() at first. */
+void commit_log_set_level(struct commit_log *commit_log, uint32_t level);
 
 /* Puts the next entry into the log. An entry with the bytes of the sealed batch is the batch itself. */
 enum error commit_log_append(struct commit_log *commit_log, const struct log_entry *entry);

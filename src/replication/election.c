@@ -374,6 +374,7 @@ static void begin_with_members(struct replica *r)
 {
     /* Also where it was known before: it may have moved. */
     struct replica_member *self = members_add(r, r->options.id, r->internal, r->client);
+    self->level = r->options.level;
     for (size_t i = 0; i < r->next_members.count; i++) {
         struct replica_member *member = &r->next_members.items[i];
         member->in_sync = member->in_sync && has_promise(r, member);

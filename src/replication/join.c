@@ -9,6 +9,7 @@
 static void fill_join(struct replica *r, struct replica_message *join)
 {
     join->client = r->client;
+    join->level = r->options.level;
     join->position = r->last;
     join->common = r->avoid;
     join->epochs = log_epochs(r);
@@ -122,9 +123,9 @@ static void register_member(struct replica *r, const struct replica_message *joi
 {
     const struct replica_member *member = member_find(r, join->from);
     if (member != NULL && strcmp(member->internal, join->internal) == 0 &&
-        strcmp(member->client, join->client) == 0)
+        strcmp(member->client, join->client) == 0 && member->level == join->level)
         return;
-    (void)members_add(r, join->from, join->internal, join->client);
+    members_add(r, join->from, join->internal, join->client)->level = join->level;
     members_flush(r);
 }
 

@@ -28,6 +28,8 @@ size_t members_pack(const struct members *members, uint8_t *bytes)
         const struct replica_member *member = &members->items[i];
         *at++ = (uint8_t)(member->id >> 8);
         *at++ = (uint8_t)member->id;
+        *at++ = (uint8_t)(member->level >> 8);
+        *at++ = (uint8_t)member->level;
         *at++ = (uint8_t)((member->in_sync ? FLAG_IN_SYNC : 0) | (member->left ? FLAG_LEFT : 0) |
                           (member->voter ? FLAG_VOTER : 0));
         at = put_text(at, member->internal);
@@ -52,14 +54,15 @@ static bool take_text(const uint8_t **at, const uint8_t *end, char text[static A
 
 static bool take_member(const uint8_t **at, const uint8_t *end, struct replica_member *member)
 {
-    if (end - *at < 3)
+    if (end - *at < 5)
         return false;
     const uint8_t *head = *at;
-    *at += 3;
+    *at += 5;
     member->id = (uint16_t)(head[0] << 8 | head[1]);
-    member->in_sync = (head[2] & FLAG_IN_SYNC) != 0;
-    member->left = (head[2] & FLAG_LEFT) != 0;
-    member->voter = (head[2] & FLAG_VOTER) != 0;
+    member->level = (uint16_t)(head[2] << 8 | head[3]);
+    member->in_sync = (head[4] & FLAG_IN_SYNC) != 0;
+    member->left = (head[4] & FLAG_LEFT) != 0;
+    member->voter = (head[4] & FLAG_VOTER) != 0;
     return member->id != 0 && take_text(at, end, member->internal) &&
            take_text(at, end, member->client);
 }
@@ -112,6 +115,20 @@ bool is_member(const struct replica *r)
 {
     const struct replica_member *self = member_find(r, r->options.id);
     return self != NULL && !self->left;
+}
+
+uint16_t replica_level(const struct replica *r)
+{
+    uint16_t lowest = UINT16_MAX;
+    size_t count = 0;
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct replica_member *member = &r->members.items[i];
+        if (member->left)
+            continue;
+        count++;
+        lowest = member->level < lowest ? member->level : lowest;
+    }
+    return count == 0 ? r->options.level : lowest;
 }
 
 size_t voters_count(const struct replica *r)

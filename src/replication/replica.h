@@ -92,7 +92,7 @@
 #define REPLICA_CHUNK_BYTES 262144   /* of a snapshot, at most */
 #define REPLICA_ACTIONS_MAX 256      /* of one step */
 #define REPLICA_CLUSTER_BYTES 16
-#define REPLICA_MEMBERS_BYTES_MAX (4 + REPLICA_MEMBERS_MAX * (7 + 2 * ADDRESS_TEXT_SIZE))
+#define REPLICA_MEMBERS_BYTES_MAX (4 + REPLICA_MEMBERS_MAX * (9 + 2 * ADDRESS_TEXT_SIZE))
 
 /* ---- values ---- */
 
@@ -117,6 +117,7 @@ struct replica_member {
     bool in_sync;
     bool voter; /* counts in majorities: has been in sync once */
     bool left;
+    uint16_t level; /* the feature level that it named when it joined, or began to be the master */
     char internal[ADDRESS_TEXT_SIZE];
     char client[ADDRESS_TEXT_SIZE];
 };
@@ -152,13 +153,13 @@ enum error replica_state_check(const struct replica_state *state, struct error_t
  * (the epoch spoken of; 0: none) and promised (the sender's promise); all but APPEND and ACK internal,
  * the address that the sender names as its own, blank and founding. */
 enum replica_message_kind {
-    REPLICA_PING,       /* slave to master: position (durable; an ack as well) */
-    REPLICA_PONG,       /* role, position (last), committed, needed, in_sync, disk_age_ms, master */
-    REPLICA_APPEND,     /* master's feed: position (before), batches[1], committed, last */
-    REPLICA_ACK,        /* position (durable, cumulative) */
-    REPLICA_FETCH,      /* position (after which) */
-    REPLICA_ENTRIES,    /* position (after which), batches, last, committed; answer */
-    REPLICA_JOIN,       /* client, position (last), is the master, common (avoid); adopting */
+    REPLICA_PING,    /* slave to master: position (durable; an ack as well) */
+    REPLICA_PONG,    /* role, position (last), committed, needed, in_sync, disk_age_ms, master */
+    REPLICA_APPEND,  /* master's feed: position (before), batches[1], committed, last */
+    REPLICA_ACK,     /* position (durable, cumulative) */
+    REPLICA_FETCH,   /* position (after which) */
+    REPLICA_ENTRIES, /* position (after which), batches, last, committed; answer */
+    REPLICA_JOIN,    /* client, level, position (last), is the master, common (avoid); adopting */
     REPLICA_JOIN_REPLY, /* answer, position (as asked), common, last, committed, master; adopting */
     REPLICA_JOIN_REJECTED, /* refusal; CLUSTER: granted (the receiver is listed where it is), in_sync_ids */
     REPLICA_SNAPSHOT_REQUEST, /* snapshot (0: a new one), offset, common, position (avoid); adopting */
@@ -226,6 +227,7 @@ struct replica_message {
     const char *master_address;
     const char *internal;
     const char *client;
+    uint16_t level;
     struct log_position members_position;
     uint16_t in_sync_ids[REPLICA_MEMBERS_MAX];
     size_t in_sync_count;
@@ -358,6 +360,7 @@ struct replica_options {
     uint16_t id;          /* 1..65535 */
     const char *internal; /* addresses as others reach them; copied */
     const char *client;
+    uint16_t level; /* of features: names what this node can apply, see replica_level */
     enum replica_policy policy;
     bool is_first;             /* `master`: founds a cluster where it has none and finds none */
     uint32_t founding_wait_ms; /* and so long looks for one before */
@@ -404,6 +407,9 @@ const uint8_t *replica_cluster(const struct replica *replica);
 uint64_t replica_needed_seq(const struct replica *replica);
 /* On the master: the voter that has acked least, if it lacks anything that is committed. 0: none. */
 uint16_t replica_slowest_member(const struct replica *replica);
+/* The lowest feature level of all members, those that are away included; this node's own while there is
+ * no list. The driver of a master proposes nothing that needs a higher one. */
+uint16_t replica_level(const struct replica *replica);
 size_t replica_members(const struct replica *replica, const struct replica_member **members);
 /* On the master: up to where the member has acked. */
 struct log_position replica_acked(const struct replica *replica, uint16_t node);

@@ -6,6 +6,7 @@
 #define RETRY_AFTER_ROLLBACK_MS 100u
 #define RETRY_ELSEWHERE_MS 50u
 #define RETRY_WHEN_LOG_FULL_MS 1000u
+#define RETRY_AFTER_UPGRADE_MS 1000u
 
 /* An answer that waits for its position to be committed; in the call's arena. */
 struct pending_answer {
@@ -99,6 +100,12 @@ void answer_error(struct core *core, struct rpc_call *call, enum error error)
     if (error == ERROR_CLOSED) {
         rpc_call_fail(call, STATUS_UNAVAILABLE, RETRY_ELSEWHERE_MS,
                       "this server is no longer the master and changed nothing; try again");
+        return;
+    }
+    if (error == ERROR_VERSION) {
+        rpc_call_fail(call, STATUS_UNAVAILABLE, RETRY_AFTER_UPGRADE_MS,
+                      "some server of the cluster has a version without this; "
+                      "try again when all servers are upgraded");
         return;
     }
     const char *problem = commit_log_problem(core->commit_log);

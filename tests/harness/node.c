@@ -87,7 +87,7 @@ void node_launch(struct node *node)
     struct words words = {.count = 0};
     if (node->injection != NULL)
         add_tracer(&words, node->injection);
-    add(&words, TEST_SERVER);
+    add(&words, node->program != NULL ? node->program : TEST_SERVER);
     add_usual(&words, node);
     for (size_t i = 0; node->options[i] != NULL; i++)
         add(&words, node->options[i]);

@@ -14,6 +14,7 @@
 struct node {
     struct process_group *group;
     unsigned id;
+    const char *program;                   /* NULL: the server of this build */
     const char *role;                      /* NULL: "master" */
     const char *data_dir;                  /* NULL: a folder of the stage */
     const char *options[NODE_OPTIONS_MAX]; /* beyond the usual ones; ends with NULL */

@@ -68,7 +68,8 @@ static void on_commit_log_event(struct core_fixture *core, const struct commit_l
 
 static void open_cluster(struct fixture *f)
 {
-    struct replica_options options = {.id = 1, .internal = "127.0.0.1:1", .client = "127.0.0.1:2"};
+    struct replica_options options = {
+        .id = 1, .internal = "127.0.0.1:1", .client = "127.0.0.1:2", .level = chat_level()};
     f->settings = (struct cluster_settings){
         .id = 1, .ping_timeout_ms = PING_TIMEOUT_MS, .log_keep_bytes = LOG_KEEP_BYTES};
     f->cluster = (struct cluster){
@@ -260,13 +261,19 @@ static void somebody_comes(struct fixture *f)
     struct replica_state empty = {.first_seq = 0};
     struct replica_event start = {.kind = REPLICA_START, .now_ms = 1, .state = &empty};
     replica_free(f->cluster.replica);
-    struct replica_options options = {
-        .id = 1, .internal = "127.0.0.1:1", .client = "127.0.0.1:2", .is_first = true};
+    struct replica_options options = {.id = 1,
+                                      .internal = "127.0.0.1:1",
+                                      .client = "127.0.0.1:2",
+                                      .level = chat_level(),
+                                      .is_first = true};
     options.new_cluster[0] = 1;
     assert_int_equal(replica_new(&f->cluster.replica, &options), OK);
     assert_int_equal(replica_step(f->cluster.replica, &start, &actions), OK);
-    struct replica_message join = {
-        .kind = REPLICA_JOIN, .from = 3, .internal = "127.0.0.1:3", .client = "127.0.0.1:4"};
+    struct replica_message join = {.kind = REPLICA_JOIN,
+                                   .level = chat_level(),
+                                   .from = 3,
+                                   .internal = "127.0.0.1:3",
+                                   .client = "127.0.0.1:4"};
     struct replica_event comes = {.kind = REPLICA_RECEIVE, .now_ms = 2, .message = &join};
     assert_int_equal(replica_step(f->cluster.replica, &comes, &actions), OK);
 }
