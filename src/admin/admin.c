@@ -3,7 +3,7 @@
 
 #include "admin/query.h"
 #include "admin/status_report.h"
-#include "base/character.h"
+#include "base/text.h"
 #include "spec.pb-c.h"
 
 #include <stdlib.h>
@@ -53,7 +53,7 @@ static bool print_json(const Jackdaw__StatusReply *status, FILE *out)
                      : NULL;
     bool is_printed = text != NULL;
     if (is_printed) {
-        character_print_json(text, out);
+        text_print_json(text, out);
         (void)fputc('\n', out);
     }
     free(text);

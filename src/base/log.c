@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/log.h"
 
-#include "base/character.h"
 #include "base/log_writer.h"
 #include "base/output.h"
+#include "base/text.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -96,8 +96,8 @@ static void put_quoted(struct line *line, const char *text)
     put(line, "\"");
     while (*at != '\0' && LOG_LINE_BYTES - line->used > VALUE_TAIL_BYTES) {
         uint32_t code = REPLACEMENT_CHARACTER;
-        size_t size = character_decode(at, &code);
-        if (size == 0 || character_is_unsafe(code))
+        size_t size = text_decode(at, &code);
+        if (size == 0 || text_is_unsafe(code))
             put(line, "\\u%04" PRIx32, code);
         else if (code == '"' || code == '\\')
             put(line, "\\%c", (int)code);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "chat/apply.h"
 
-#include "chat/text.h"
+#include "base/text.h"
 
 #include <string.h>
 

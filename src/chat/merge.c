@@ -3,7 +3,7 @@
  * known, applies unchanged, is rewritten, or must wait. */
 #include "chat/merge.h"
 
-#include "chat/text.h"
+#include "base/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "chat/name.h"
 
-#include "chat/text.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <string.h>

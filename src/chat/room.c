@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Joining and making rooms, their topic. */
+#include "base/text.h"
 #include "chat/apply.h"
 #include "chat/outcome.h"
-#include "chat/text.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include "base/text.h"
 #include "chat/apply.h"
-#include "chat/text.h"
 
 #include <sodium.h>
 #include <string.h>

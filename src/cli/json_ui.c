@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* json_ui.c - one JSON object per line: docs/json.md describes every field. */
-#include "base/character.h"
+#include "base/text.h"
 #include "cli/app.h"
 #include "cli/json_values.h"
 #include "cli/ui_list.h"
@@ -13,7 +13,7 @@ static void print(json_t *object)
 {
     char *text = object == NULL ? NULL : json_dumps(object, JSON_COMPACT);
     if (text != NULL) {
-        character_print_json(text, stdout);
+        text_print_json(text, stdout);
         (void)fputc('\n', stdout);
     }
     free(text);

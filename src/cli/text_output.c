@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/text_output.h"
 
-#include "base/character.h"
+#include "base/text.h"
 #include "cli/app.h"
 #include "client/text.h"
 
@@ -33,8 +33,8 @@ static size_t style_size(const char *at)
 static size_t safe_size(const char *at)
 {
     uint32_t character;
-    size_t size = character_decode(at, &character);
-    if (size > 0 && !character_is_unsafe(character))
+    size_t size = text_decode(at, &character);
+    if (size > 0 && !text_is_unsafe(character))
         return size;
     if (at[0] == '\n' && at[1] == ' ')
         return 1; /* text_printable indents what goes on in the next line */
@@ -49,7 +49,7 @@ static void make_safe(char *text)
         size_t size = safe_size(at);
         if (size == 0) {
             uint32_t ignored;
-            size_t skipped = character_decode(at, &ignored);
+            size_t skipped = text_decode(at, &ignored);
             *to++ = '?';
             at += skipped == 0 ? 1 : skipped;
             continue;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/text.h"
 
+#include "base/text.h"
+
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,16 +14,7 @@
 
 bool text_is_valid(const char *text, size_t size)
 {
-    const utf8proc_uint8_t *at = (const utf8proc_uint8_t *)text;
-    while (size > 0) {
-        utf8proc_int32_t character;
-        utf8proc_ssize_t length = utf8proc_iterate(at, (utf8proc_ssize_t)size, &character);
-        if (length <= 0 || character == 0)
-            return false;
-        at += length;
-        size -= (size_t)length;
-    }
-    return true;
+    return text_is_utf8(text, size) && memchr(text, '\0', size) == NULL;
 }
 
 #define BRAILLE_BLANK 0x2800

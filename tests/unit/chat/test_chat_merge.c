@@ -3,7 +3,7 @@
  * takes over what `there` has after the place where they parted. */
 #include "chat/chat_internal.h"
 
-#include "chat/text.h"
+#include "base/text.h"
 #include "chat_fixture.h"
 
 #include <inttypes.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Names, patterns and text: src/chat/name.h, pattern.h, text.h. */
+#include "base/text.h"
 #include "chat/name.h"
 #include "chat/pattern.h"
-#include "chat/text.h"
 #include "support/text_append.h"
 #include "support/unsafe_characters.h"
 

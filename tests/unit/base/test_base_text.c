@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "base/character.h"
+#include "base/text.h"
 #include "support/unsafe_characters.h"
 
 #include <setjmp.h>
@@ -16,12 +16,12 @@ static void test_unsafe__exactly_those(void **state)
     (void)state;
     size_t count = 0;
     for (uint32_t code = 0; code <= 0x10FFFF; code++)
-        count += character_is_unsafe(code);
+        count += text_is_unsafe(code);
     /* 32 of C0, DEL and 32 of C1, 2 separators, 12 of direction */
     assert_int_equal(count, 32 + 33 + 2 + 3 + 5 + 4);
     size_t found = 0;
     for (size_t i = 0; unsafe_characters[i] != 0; i++, found++)
-        assert_true(character_is_unsafe(unsafe_characters[i]));
+        assert_true(text_is_unsafe(unsafe_characters[i]));
     assert_int_equal(found + 1, count); /* all but NUL */
 }
 
@@ -34,7 +34,7 @@ static void test_decode__every_character(void **state)
         char text[5];
         uint32_t got = 0;
         size_t size = unsafe_encode(code, text);
-        assert_int_equal(character_decode(text, &got), size);
+        assert_int_equal(text_decode(text, &got), size);
         assert_int_equal(got, code);
     }
 }
@@ -47,7 +47,7 @@ static void test_decode__no_utf8(void **state)
                                         "\xE0\x80\x80", "\xF0\x80\x80\x80", "\xFF"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         uint32_t got = 77;
-        assert_int_equal(character_decode(texts[i], &got), 0);
+        assert_int_equal(text_decode(texts[i], &got), 0);
         assert_int_equal(got, 77);
     }
 }
@@ -58,7 +58,7 @@ static void assert_json(const char *json, const char *expected)
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
     assert_non_null(out);
-    character_print_json(json, out);
+    text_print_json(json, out);
     assert_int_equal(fclose(out), 0);
     assert_string_equal(text, expected);
     free(text);
