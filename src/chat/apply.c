@@ -1,40 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "chat/apply.h"
-
 #include "base/text.h"
+#include "chat/delta_kind.h"
 
 #include <string.h>
-
-/* Whether a delta of this kind is a request of a session. */
-enum uid_rule { UID_NONE, UID_ALLOWED, UID_NEEDED };
-
-struct kind {
-    enum error (*apply)(struct apply *apply);
-    enum uid_rule uid;
-};
-
-static const struct kind kinds[] = {
-    [JACKDAW__DELTA__CHANGE_ACCOUNT_REGISTERED] = {apply_account_registered, UID_NONE},
-    [JACKDAW__DELTA__CHANGE_ACCOUNT_DELETED] = {apply_account_deleted, UID_ALLOWED},
-    [JACKDAW__DELTA__CHANGE_SESSION_STARTED] = {apply_session_started, UID_NONE},
-    [JACKDAW__DELTA__CHANGE_SESSION_ENDED] = {apply_session_ended, UID_ALLOWED},
-    [JACKDAW__DELTA__CHANGE_ROOM_JOINED] = {apply_room_joined, UID_ALLOWED},
-    [JACKDAW__DELTA__CHANGE_ROOM_LEFT] = {apply_room_left, UID_ALLOWED},
-    [JACKDAW__DELTA__CHANGE_TOPIC_SET] = {apply_topic_set, UID_ALLOWED},
-    [JACKDAW__DELTA__CHANGE_INVITED] = {apply_invited, UID_ALLOWED},
-    [JACKDAW__DELTA__CHANGE_MESSAGE_SENT] = {apply_message_sent, UID_NEEDED},
-    [JACKDAW__DELTA__CHANGE_DELIVERED] = {apply_delivered, UID_NONE},
-    [JACKDAW__DELTA__CHANGE_REFUSED] = {apply_refused, UID_NEEDED},
-    [JACKDAW__DELTA__CHANGE_UNCHANGED] = {apply_unchanged, UID_NEEDED},
-};
-
-static const struct kind *kind_of(const Jackdaw__Delta *delta)
-{
-    size_t change_case = (size_t)delta->change_case;
-    if (change_case >= sizeof kinds / sizeof kinds[0] || kinds[change_case].apply == NULL)
-        return NULL;
-    return delta->unchanged == NULL ? NULL : &kinds[change_case]; /* the union holds pointers */
-}
 
 /* A message accepted on the other side and refused here: its stored outcome is replaced. */
 static bool is_again(const Jackdaw__Delta *delta, const struct chat_session *session)
@@ -105,7 +73,7 @@ enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct log
     struct apply apply = {.chat = chat, .delta = delta, .position = position};
     if (chat_level_of(delta) > chat_level())
         return ERROR_VERSION;
-    const struct kind *kind = kind_of(delta);
+    const struct delta_kind *kind = delta_kind_of(delta);
     if (kind == NULL || !position_follows(&chat->state, position))
         return ERROR_CORRUPT;
     if (!apply_fits_notice(delta))

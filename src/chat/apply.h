@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* apply.h - applies a delta: one apply_* per kind, in the table of apply.c.
+/* apply.h - applies a delta: one apply_* per kind, in the table of delta_kind.c.
  *
  * Each function checks the delta against the state (ERROR_CORRUPT), reserves memory, writes rows
  * and the outcome, and then emits events and changes the lists, which cannot fail. After an error

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Merges orphans of the other side of a partition. For each kind of delta, decides whether it is
  * known, applies unchanged, is rewritten, or must wait. */
-#include "chat/merge.h"
-
 #include "base/text.h"
+#include "chat/delta_kind.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -118,60 +117,30 @@ bool merge_notice(struct merge *merge, const char *format, ...)
 
 /* How far an account has received the other log says nothing about this one. Clients tell their
  * cursor and trail themselves. */
-static enum chat_merge merge_delivered(struct merge *merge)
+enum chat_merge merge_delivered(struct merge *merge)
 {
     (void)merge;
     return CHAT_KNOWN;
 }
 
-static enum chat_merge merge_refused(struct merge *merge)
+enum chat_merge merge_refused(struct merge *merge)
 {
     return apply_fits_refused(&merge->apply) ? merge_propose(merge)
                                              : merge_no_effect(merge, 0, "it is malformed");
 }
 
-static enum chat_merge merge_unchanged(struct merge *merge)
+enum chat_merge merge_unchanged(struct merge *merge)
 {
     return merge_no_effect(merge, merge->late->unchanged->room, "");
 }
 
 /* ---- all ---- */
 
-struct kind {
-    enum chat_merge (*take)(struct merge *merge);
-    bool needs_request;
-    bool has_none;
-};
-
-static const struct kind kinds[] = {
-    [JACKDAW__DELTA__CHANGE_ACCOUNT_REGISTERED] = {merge_registered, .has_none = true},
-    [JACKDAW__DELTA__CHANGE_ACCOUNT_DELETED] = {merge_deleted},
-    [JACKDAW__DELTA__CHANGE_SESSION_STARTED] = {merge_started, .has_none = true},
-    [JACKDAW__DELTA__CHANGE_SESSION_ENDED] = {merge_ended},
-    [JACKDAW__DELTA__CHANGE_ROOM_JOINED] = {merge_joined},
-    [JACKDAW__DELTA__CHANGE_ROOM_LEFT] = {merge_left},
-    [JACKDAW__DELTA__CHANGE_TOPIC_SET] = {merge_topic},
-    [JACKDAW__DELTA__CHANGE_INVITED] = {merge_invited},
-    [JACKDAW__DELTA__CHANGE_MESSAGE_SENT] = {merge_message, .needs_request = true},
-    [JACKDAW__DELTA__CHANGE_DELIVERED] = {merge_delivered, .has_none = true},
-    [JACKDAW__DELTA__CHANGE_REFUSED] = {merge_refused, .needs_request = true},
-    [JACKDAW__DELTA__CHANGE_UNCHANGED] = {merge_unchanged, .needs_request = true},
-};
-
-static const struct kind *kind_of(const Jackdaw__Delta *delta)
-{
-    size_t change_case = (size_t)delta->change_case;
-    if (change_case >= sizeof kinds / sizeof kinds[0] || kinds[change_case].take == NULL ||
-        delta->unchanged == NULL) /* the union holds pointers */
-        return NULL;
-    return &kinds[change_case];
-}
-
-static bool is_well_formed(const struct kind *kind, const Jackdaw__Delta *delta)
+static bool is_well_formed(const struct delta_kind *kind, const Jackdaw__Delta *delta)
 {
     if (delta->session == 0 && delta->request == 0)
-        return !kind->needs_request;
-    return !kind->has_none && delta->session != 0 && delta->request != 0;
+        return kind->uid != UID_NEEDED;
+    return kind->uid != UID_NONE && delta->session != 0 && delta->request != 0;
 }
 
 /* The session has ended, and so many others since that it was forgotten, or its account was deleted. A
@@ -206,7 +175,7 @@ enum chat_merge chat_merge_orphan(struct chat *chat, struct chat_call *call,
 {
     chat_call_begin(call);
     struct merge merge = {.chat = chat, .call = call, .apply = {.chat = chat}};
-    const struct kind *kind = kind_of(orphan);
+    const struct delta_kind *kind = delta_kind_of(orphan);
     if (kind == NULL)
         return merge_wait(&merge, "this program does not know what it is");
     if (!is_well_formed(kind, orphan))
@@ -220,5 +189,5 @@ enum chat_merge chat_merge_orphan(struct chat *chat, struct chat_call *call,
         merge.late->notice = (char *)(uintptr_t) "";
     merge.apply.delta = merge.late;
     enum chat_merge verdict = check_number(&merge);
-    return verdict == CHAT_APPLY ? kind->take(&merge) : verdict;
+    return verdict == CHAT_APPLY ? kind->merge(&merge) : verdict;
 }

@@ -50,6 +50,9 @@ enum chat_merge merge_left(struct merge *merge);
 enum chat_merge merge_topic(struct merge *merge);
 enum chat_merge merge_invited(struct merge *merge);
 enum chat_merge merge_message(struct merge *merge);
+enum chat_merge merge_delivered(struct merge *merge);
+enum chat_merge merge_refused(struct merge *merge);
+enum chat_merge merge_unchanged(struct merge *merge);
 
 /* The orphan is a request that was carried out here, too. CHAT_APPLY: it is to be taken all the
  * same. */
