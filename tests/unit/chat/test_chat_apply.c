@@ -123,6 +123,19 @@ static void test_corrupt__no_change(void **state)
     assert_corrupt(scene, &delta);
 }
 
+/* Receipts are no request of a session. */
+static void test_corrupt__uid_of_a_receipt(void **state)
+{
+    struct scene *scene = *state;
+    uint64_t account = scene->alice, seq = 1;
+    Jackdaw__Delivered delivered = JACKDAW__DELIVERED__INIT;
+    delivered.n_accounts = delivered.n_seqs = 1;
+    delivered.accounts = &account;
+    delivered.seqs = &seq;
+    const Jackdaw__Delta delta = alices(scene, JACKDAW__DELTA__CHANGE_DELIVERED, &delivered);
+    assert_corrupt(scene, &delta);
+}
+
 static void test_corrupt__uid(void **state)
 {
     struct scene *scene = *state;
@@ -782,6 +795,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         SCENE_TEST(test_corrupt__no_change),
         SCENE_TEST(test_corrupt__uid),
+        SCENE_TEST(test_corrupt__uid_of_a_receipt),
         SCENE_TEST(test_corrupt__position),
         SCENE_TEST(test_pass__what_comes_later_ascends),
         SCENE_TEST(test_pass__begins_a_epoch_start),

@@ -165,7 +165,7 @@ static void test_message__gets_a_new_place_and_keeps_what_it_was(void **state)
     assert_int_equal(chat_session_last_request(h(partition, "carol")), 2);
 }
 
-static void test_message__asked_in_both_partition(void **state)
+static void test_message__asked_on_both_sides(void **state)
 {
     struct partition *partition = *state;
     chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "one", 0);
@@ -770,7 +770,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         PARTITION_TEST(test_message__gets_a_new_place_and_keeps_what_it_was),
-        PARTITION_TEST(test_message__asked_in_both_partition),
+        PARTITION_TEST(test_message__asked_on_both_sides),
         PARTITION_TEST(test_message__no_number_is_left_out_otherwise),
         PARTITION_TEST(test_message__of_one_put_out_here),
         PARTITION_TEST(test_message__refused_here),

@@ -427,6 +427,9 @@ static void test_text_is_utf8__anywhere_in_long_text(void **state)
         assert_true(text_is_utf8(text, at + 4));
         text[at + 1] = 'a';
         assert_false(text_is_utf8(text, sizeof text));
+        memset(text, 'a', sizeof text);
+        text[at] = '\xC3'; /* a lead byte that nothing follows */
+        assert_false(text_is_utf8(text, sizeof text));
     }
 }
 
