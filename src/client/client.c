@@ -22,23 +22,6 @@ static void real_random(void *source, void *bytes, size_t size)
     randombytes_buf(bytes, size);
 }
 
-uint32_t client_random32(struct client *client)
-{
-    uint32_t value;
-    client->random(client->source, &value, sizeof value);
-    return value;
-}
-
-void client_init_stub(struct client *client, struct rpc_stub *stub, uint32_t timeout_ms)
-{
-    rpc_stub_init(stub, client->current->channel, &jackdaw__chat__descriptor);
-    stub->timeout_ms = timeout_ms;
-    if (client->session.active) {
-        stub->token = client->session.token;
-        stub->token_size = sizeof client->session.token;
-    }
-}
-
 /* ---- making ---- */
 
 static enum error copy_string(char **out, const char *text)
@@ -74,6 +57,18 @@ static enum error copy_options(struct client *client, const struct client_option
     return error;
 }
 
+static void on_selected(struct client *client, bool is_new)
+{
+    client->resend_us = client->now_us;
+    client->wake_us = 0;
+    if (is_new) {
+        client->heartbeat.due_us = client->now_us + (uint64_t)CLIENT_HEARTBEAT_MS * 1000;
+        stream_restart(client);
+    } else {
+        stream_hurry(client);
+    }
+}
+
 static enum error start(struct client *client, struct error_text *why)
 {
     enum error error = task_queue_new(&client->queue);
@@ -97,6 +92,7 @@ enum error client_new(struct client **out, const struct client_options *options,
     client->retry.most_ms = CLIENT_RETRY_MAX_MS;
     client->window = CLIENT_WINDOW;
     client->stream.backoff = client->retry;
+    client->on_selected = on_selected;
     client->stream.client = client;
     client->heartbeat.client = client;
     enum error error = copy_options(client, options);
@@ -120,7 +116,7 @@ void client_free(struct client *client)
     persist_close(client); /* requests that end from here on stay open in the state file */
     client_give_up(client, STATUS_CANCELLED, "the client is leaving");
     stream_stop(client);
-    connection_close_all(client);
+    server_selection_stop(client);
     if (client->queue != NULL)
         while (task_queue_run(client->queue, TASKS_A_TURN) > 0)
             continue;
@@ -134,32 +130,11 @@ void client_free(struct client *client)
     free(client);
 }
 
-enum error client_add_server(struct client *client, const struct address *address)
-{
-    client->wake_us = 0;
-    return servers_give(&client->servers, address);
-}
-
 /* ---- driving ---- */
 
 int client_descriptor(const struct client *client)
 {
     return task_queue_descriptor(client->queue);
-}
-
-void client_wake_at(struct client *client, uint64_t at_us)
-{
-    if (at_us < client->wake_us)
-        client->wake_us = at_us;
-}
-
-bool client_is_over(struct client *client, uint64_t since_us, uint32_t ms)
-{
-    uint64_t end_us = since_us + (uint64_t)ms * 1000;
-    if (client->now_us >= end_us)
-        return true;
-    client_wake_at(client, end_us);
-    return false;
 }
 
 int client_timeout_ms(struct client *client)
@@ -204,7 +179,7 @@ void client_process(struct client *client)
     health_check(client);
     tick_channels(client);
     server_selection_tick(client);
-    heartbeat_tick(client);
+    session_tick(client);
     client_stream_tick(client);
     sender_pump(client);
     flush_channels(client);
@@ -216,18 +191,19 @@ void client_process(struct client *client)
 void client_inspect(const struct client *client, struct client_view *view)
 {
     *view = (struct client_view){
-        .server = client->current == NULL ? NULL : client->current->text,
-        .starting = !client->had_server && !client->told,
+        .server = client->selection.current == NULL ? NULL : client->selection.current->text,
+        .starting = !client->selection.had_server && !client->reported_lost,
         .name = client->session.active ? client->session.name : NULL,
         .session = client->session.active ? client->session.id : 0,
-        .epoch = client->stream.cursor.epoch,
-        .seq = client->stream.cursor.seq,
+        .epoch = client->stream.cursor.at.epoch,
+        .seq = client->stream.cursor.at.seq,
         .sent_epoch = client->sent.epoch,
         .sent_seq = client->sent.seq,
         .highest_epoch = client->highest_epoch,
         .message_bytes = client->message_bytes,
-        .server_id = client->current == NULL ? 0 : client->current->server_id,
-        .round_trip_us = client->current == NULL ? 0 : client->current->round_trip_us,
+        .server_id = client->selection.current == NULL ? 0 : client->selection.current->server_id,
+        .round_trip_us =
+            client->selection.current == NULL ? 0 : client->selection.current->round_trip_us,
         .servers = client->servers.count,
         .tag = client->persist.tag,
         .note = client->persist.note,

@@ -133,9 +133,6 @@ void client_note(struct client *client, uint64_t tag, const char *text);
  * nothing. */
 void client_stop_keeping(struct client *client);
 
-/* One more server. ERROR_NO_MEMORY. */
-enum error client_add_server(struct client *client, const struct address *address);
-
 /* ---- driving it ---- */
 
 /* A descriptor to poll for reading; it stays the client's. */

@@ -1,17 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /* client_internal.h - what the files of the client library share. See client.h.
  *
- *     client.c    making, driving, looking
- *     connection.c      connections to servers
- *     server_selection.c      finding the server to use
- *     health.c    noticing when to leave it
- *     request.c   the queue of requests, from asking to finishing
- *     replay_buffer.c      those that were answered and may have to be sent again
- *     calls.c     the table of calls, and what each sends
- *     sender.c    sending, sending again, answers
- *     persist.c   what outlives the process, in state_file.c
- *     session.c   logging in and out, heartbeats, losing the session
- *     stream.c    the stream of events */
+ * All files: one thread, the owner's. A file calls only files below it:
+ *
+ *     client.c            making and driving a client
+ *     sender.c            sending requests, sending them again, and their answers
+ *     session.c           logging in and out, heartbeats, losing the session
+ *     stream.c            the stream of events
+ *     queue.c             the queue of requests, from asking to finishing
+ *     health.c            noticing that the server in use is silent
+ *     server_selection.c  the state machine: which server is used
+ *     server_choice.c     which of the connected servers is the best one
+ *     report.c            the owner's status line
+ *     connection.c        a connection to one server, and asking it for Info
+ *     persist.c           what outlives the process, in state_file.c
+ *     replay_buffer.c     answered requests that may have to be sent again
+ *     call.c              the table of calls, and what each sends
+ *     response.c          the table of statuses, and what the client does about each
+ *     request.c, cursor.c, and the modules with a header of their own
+ *
+ * server_selection.c calls client->on_selected, which client.c sets. */
 #ifndef JACKDAW_CLIENT_CLIENT_INTERNAL_H
 #define JACKDAW_CLIENT_CLIENT_INTERNAL_H
 
@@ -20,6 +28,7 @@
 #include "client/client.h"
 #include "client/dedup.h"
 #include "client/histogram.h"
+#include "client/server_selection.h"
 #include "client/servers.h"
 #include "proto/convert.h"
 #include "rpc/channel.h"
@@ -50,27 +59,57 @@
 #define CLIENT_PROBE_ACTIVE_MS 500u
 #define CLIENT_PROBE_MS 2000u /* silent so long with a slow call under way: ask for Info */
 
+/* ---- the cursor: up to where events were received ---- */
+
+struct cursor {
+    struct log_position at;
+    /* Where the cursor was when it left each earlier epoch, newest first. */
+    struct log_position history[CLIENT_CURSOR_HISTORY_MAX];
+    size_t history_count;
+};
+
+/* The cursor as a message has it. */
+struct read_position {
+    Jackdaw__Position after;
+    Jackdaw__Position cursor_history[CLIENT_CURSOR_HISTORY_MAX];
+    Jackdaw__Position *list[CLIENT_CURSOR_HISTORY_MAX];
+    size_t count;
+};
+
 /* A connection to one server. */
 struct connection {
     struct rpc_result info_result; /* first: the result for the closure of Info */
     struct client *client;
+    const struct connection_events *events; /* borrowed, static */
     struct rpc_channel *channel;
     struct address address;
     char text[ADDRESS_TEXT_SIZE];
     bool connected;
-    bool asking;   /* Info is under way */
-    bool answered; /* ... and was answered since it connected; master and epoch tell what */
+    bool asking;      /* Info is under way */
+    bool has_problem; /* the latest attempt to connect reached the server and failed there */
+    /* What the latest answer to Info said. */
+    bool answered; /* there is one, of this connection */
     bool master;
-    bool refused; /* it answered that it cannot help; and nothing else since */
-    bool
-        has_problem; /* its latest connection failed in the handshake, and the client knows the reason */
     uint64_t server_id;
     uint8_t cluster[CLIENT_CLUSTER_BYTES]; /* all zero: not known */
     uint64_t epoch;
-    size_t servers_count; /* that it knows, itself included */
+    size_t servers_count; /* that the server knows, itself included */
+    uint64_t round_trip_us;
     uint64_t opened_us;
-    uint64_t asked_us, round_trip_us;
-    uint64_t ask_at_us;
+    uint64_t asked_us;  /* when Info was last sent */
+    uint64_t ask_at_us; /* when it is due again, if the client looks for a server */
+};
+
+/* What a connection calls; all on the owner's thread. */
+struct connection_events {
+    /* It is not connected any more; the channel connects again by itself. */
+    void (*lost)(struct connection *connection);
+    /* An attempt to connect has failed. problem: why, if the server was reached; else NULL. */
+    void (*failed)(struct connection *connection, enum error error, const char *problem);
+    /* Info was answered with an error: connection->info_result. */
+    void (*info_failed)(struct connection *connection);
+    /* Info was answered. was_master: the answer before said so. reply: borrowed. */
+    void (*info)(struct connection *connection, const Jackdaw__InfoReply *reply, bool was_master);
 };
 
 /* Where a request stands. Always waiting first; under way and waiting alternate. */
@@ -80,42 +119,32 @@ struct request {
     struct rpc_result result; /* first: the result for the closure */
     struct request *prev, *next;
     struct client *client;
-    enum client_call call;
+    struct client_request asked; /* its strings are in `strings`, never NULL */
     client_done *done;
     void *context;
-    char *room, *name, *text, *password, *after; /* into strings */
     size_t strings_size;
-    enum client_manner manner;
-    bool again, private_room, joined, ban, active;
-    uint64_t before;
-    uint64_t replaces;
-    uint32_t limit;
     uint8_t secret[CLIENT_TOKEN_BYTES]; /* CLIENT_LOGIN: the token */
     uint8_t nonce[CLIENT_NONCE_BYTES];  /* CLIENT_LOGIN: of making the account */
     uint64_t id;                        /* in the state file; 0: it is not there */
-    uint64_t tag;
-    bool registered; /* CLIENT_LOGIN: that part is done */
+    bool registered;                    /* CLIENT_LOGIN: that part is done */
     bool created;
 
     enum request_state state;
     bool ignored;     /* the closure that is about to run means nothing */
-    bool answered;    /* its end was reported: it is in the replay buffer, or is sent again */
+    bool answered;    /* its end was told: it is in the replay buffer, or is sent again */
     uint64_t session; /* with number, the uid; 0: none yet */
     uint64_t number;
     uint64_t call_id; /* the channel's, while under way */
     uint32_t attempts;
-    uint32_t
-        unanswered; /* of these, those that ended with the connection, or the time, or elsewhere */
-    uint64_t asked_us; /* when it was taken, */
-    uint64_t first_us; /* first sent, */
-    uint64_t sent_us;  /* and last */
+    uint32_t unanswered; /* of the attempts: how many got no answer of a server */
+    uint64_t asked_us;   /* when it was handed over, */
+    uint64_t first_us;   /* first sent, */
+    uint64_t sent_us;    /* and last */
     char strings[];
 };
 
 struct session {
     bool active;
-    bool confirmed;      /* by the server in use, in its epoch */
-    uint64_t unknown_us; /* since when one says that it does not know it; 0: none does */
     uint64_t id;
     uint8_t token[CLIENT_TOKEN_BYTES];
     uint8_t cluster[CLIENT_CLUSTER_BYTES]; /* that it is of; all zero: not known */
@@ -144,10 +173,9 @@ struct stream {
     bool open;
     bool ignored; /* the closure that is about to run means nothing */
     uint64_t call_id;
-    struct log_position cursor;
-    /* Where the cursor was when it left each earlier epoch, newest first. */
-    struct log_position cursor_history[CLIENT_CURSOR_HISTORY_MAX];
-    size_t cursor_history_count;
+    uint64_t refused_session; /* that a server does not know, until session_tick; 0: none */
+    struct error_text refusal;
+    struct cursor cursor;
     bool cursor_reset; /* at least once in this session */
     uint32_t pages;    /* since credits were last given */
     struct backoff backoff;
@@ -185,22 +213,12 @@ struct client {
     struct servers servers;
     struct connection *connections[CLIENT_CONNECTIONS_MAX];
     size_t connection_count;
-    struct connection *current; /* one of links: the server in use */
-    struct address latest;      /* of the last server in use */
-    bool had_server;
-    bool suspecting;         /* current may not be the one to use: others are asked */
-    bool told;               /* the owner knows that no server answers, */
-    bool reported_no_reason; /* and nothing of why */
-    bool redirected;         /* a server named another one as master: */
-    struct address redirect;
-    uint64_t last_seen_us;    /* when current last said anything */
-    uint64_t active_us;       /* time of the last message or ended request */
-    uint64_t search_us;       /* since when there is none that serves, or doubt; 0: all is well */
-    uint64_t selecting_us;    /* since when there is no current */
-    uint64_t silent_us;       /* while doubting: since when an answer is missing */
-    uint64_t first_answer_us; /* since then, when a server first answered; 0: none has */
-    uint64_t open_next_us;
-    struct error_text problem; /* last error while connecting */
+    struct server_selection selection;
+    /* Another server is in use (is_new), or the one in use has become the master. */
+    void (*on_selected)(struct client *client, bool is_new);
+    bool reported_lost;      /* the owner knows that no server answers, */
+    bool reported_no_reason; /* and not why */
+    uint64_t active_us;      /* when a message was told or a request ended */
 
     struct request *requests; /* in order; doubly linked */
     size_t count, bytes, under_way;
@@ -225,15 +243,7 @@ struct client {
     uint64_t first_sent_us, last_acknowledged_us;
 };
 
-/* Cursor and trail as a message has them. */
-struct read_position {
-    Jackdaw__Position after;
-    Jackdaw__Position cursor_history[CLIENT_CURSOR_HISTORY_MAX];
-    Jackdaw__Position *list[CLIENT_CURSOR_HISTORY_MAX];
-    size_t count;
-};
-
-/* The table's row of a call. */
+/* What the table says of a call. */
 struct call_kind {
     const char *method;
     bool session;  /* needs one */
@@ -243,14 +253,60 @@ struct call_kind {
     bool once;     /* not tried again, and not kept waiting */
 };
 
-/* ---- client.c ---- */
-void client_wake_at(struct client *client, uint64_t at_us);
-/* Whether so long has passed; otherwise the client wakes when it has. */
-bool client_is_over(struct client *client, uint64_t since_us, uint32_t ms);
-uint32_t client_random32(struct client *client);
-void client_init_stub(struct client *client, struct rpc_stub *stub, uint32_t timeout_ms);
+/* What the client does about the status of an answer. */
+enum response_action {
+    RESPONSE_FAIL,     /* refused for good: the request ends. The default */
+    RESPONSE_ACCEPT,   /* the request is carried out */
+    RESPONSE_RETRY,    /* the request is sent again */
+    RESPONSE_REDIRECT, /* the same; the server is not the master: PROBING */
+    RESPONSE_RESEND,   /* the same; the server misses an earlier request of the session, which goes
+                             first */
+    RESPONSE_END_SESSION, /* the server does not know the session */
+};
 
-/* ---- calls.c ---- */
+/* ---- time and chance ---- */
+
+/* The client wakes then, or before. */
+static inline void client_wake_at(struct client *client, uint64_t at_us)
+{
+    if (at_us < client->wake_us)
+        client->wake_us = at_us;
+}
+
+/* Returns whether `ms` have passed since since_us. If not, the client wakes when they have. */
+static inline bool client_is_over(struct client *client, uint64_t since_us, uint32_t ms)
+{
+    uint64_t end_us = since_us + (uint64_t)ms * 1000;
+    if (client->now_us < end_us)
+        client_wake_at(client, end_us);
+    return client->now_us >= end_us;
+}
+
+static inline uint32_t client_random32(struct client *client)
+{
+    uint32_t value;
+    client->random(client->source, &value, sizeof value);
+    return value;
+}
+
+/* ---- cursor.c ---- */
+/* NULL: zero. */
+/* Less than 0, 0 or more than 0, by epoch first. */
+/* Moves the cursor forward. An earlier epoch is added to its history, of which the oldest may go. */
+void cursor_move(struct cursor *cursor, struct log_position to);
+/* Moves it back: what came after `to` is not part of the log any more. */
+void cursor_reset(struct cursor *cursor, struct log_position to);
+/* Fills *out, which points into itself. */
+void cursor_write(const struct cursor *cursor, struct read_position *out);
+
+/* ---- response.c ---- */
+/* What to do about an answer. */
+enum response_action response_action(const struct rpc_result *result);
+/* Returns whether a server sent the answer. If not, the call ended with its connection or its deadline,
+ * and the server may or may not have carried it out. */
+bool response_is_from_server(const struct rpc_result *result);
+
+/* ---- call.c ---- */
 const struct call_kind *call_kind_of(enum client_call call);
 /* Makes the call of `request` on stub; closure may run at once. */
 void call_invoke(struct request *request, struct rpc_stub *stub, ProtobufCClosure closure);
@@ -259,45 +315,57 @@ void call_method(struct rpc_stub *stub, const char *method, const ProtobufCMessa
                  ProtobufCClosure closure, void *result);
 
 /* ---- connection.c ---- */
+/* Opens a connection; see rpc_channel_open for the errors. */
 enum error connection_open(struct client *client, const struct address *address,
-                           struct error_text *why);
-/* For servers_next. */
+                           const struct connection_events *events, struct error_text *why);
+/* Returns whether there is a connection to address. context: the client. For servers_next. */
 bool connection_is_open(void *context, const struct address *address);
+/* Ends its calls with CANCELLED and frees it. The caller does not use its server any more. */
 void connection_close(struct connection *connection);
-/* All but current, unless that would take time. */
-void connection_close_others(struct client *client);
-void connection_close_all(struct client *client);
 /* Asks for Info, unless that is under way. */
 void connection_ask(struct connection *connection);
 
-/* ---- server_selection.c ---- */
-/* Whether it is of another cluster than the session. */
-bool server_selection_is_foreign(const struct client *client, const struct connection *connection);
-enum error server_selection_start(struct client *client, struct error_text *why);
-void server_selection_begin(struct client *client);
-void server_selection_tick(struct client *client);
-/* The current server answered as a server in charge does, or has become it. */
-void connection_confirm(struct client *client);
-void connection_confirm_master(struct client *client);
-/* The server answered that it cannot help. */
-void connection_reject(struct client *client, const struct rpc_result *why);
-/* since_us: when it should have answered. */
-void connection_suspect(struct client *client, uint64_t since_us);
+/* ---- report.c ---- */
+void report_found(struct client *client);
+/* No effect where the owner does not know of an outage. */
+void report_back(struct client *client);
+/* Once in an outage, and not before it has lasted for CLIENT_QUIET_MS. */
+void report_lost(struct client *client);
+/* The outage is reported again if it was reported without a reason. */
+void report_new_reason(struct client *client);
+
+/* ---- server_choice.c ---- */
+/* The server that the client should use instead of the one in use, if any; NULL: none. */
+struct connection *server_choice_best(struct client *client);
+/* Returns whether a server is not chosen only because it may be alone, for CLIENT_LONE_MS. */
+bool server_choice_is_waiting(struct client *client);
+/* Returns whether it is the master that the server in use named. */
+bool server_choice_is_redirect(const struct client *client, const struct connection *connection);
+/* Returns whether the server belongs to another cluster than the session. */
+bool server_choice_is_foreign(const struct client *client, const struct connection *connection);
 
 /* ---- health.c ---- */
+/* Suspects the server in use, or leaves it, if it is silent. Once a turn. */
 void health_check(struct client *client);
 
 /* ---- request.c ---- */
-void request_finish(struct request *request, enum status status, const char *error,
-                    const void *reply);
-/* Makes the channel forget the call of a request that is under way: it waits again. */
-void request_abandon(struct request *request);
-/* Puts a request in front of all others. ERROR_NO_MEMORY. */
-enum error request_put_first(struct client *client, const struct client_request *asked,
-                             client_done *done, void *context);
-
-size_t request_cost(const struct request *request);
+/* A request with copies of the strings of asked, on no list; ended with request_dispose. NULL: out of
+ * memory. */
+struct request *request_copy(struct client *client, const struct client_request *asked);
+/* Erases and frees it. */
 void request_dispose(struct request *request);
+/* Its size in bytes. */
+size_t request_cost(const struct request *request);
+
+/* ---- queue.c ---- */
+/* Ends a request: its callback is called, and the replay buffer may keep it. */
+void queue_finish(struct request *request, enum status status, const char *error,
+                  const void *reply);
+/* Makes the channel forget the call of a request that is under way: it waits again. */
+void queue_abandon(struct request *request);
+/* Puts a request in front of all others. ERROR_NO_MEMORY. */
+enum error queue_put_first(struct client *client, const struct client_request *asked,
+                           client_done *done, void *context);
 
 /* ---- replay_buffer.c ---- */
 /* Takes a request that has ended and is on no list. done: it was carried out; otherwise only its
@@ -307,9 +375,6 @@ void replay_buffer_add(struct request *request, bool done);
  * front of the queue again. False: it is not kept any longer. */
 bool replay_buffer_resend(struct client *client, uint64_t from);
 void replay_buffer_clear(struct client *client);
-
-/* A request with the texts of asked, on no list. NULL: out of memory. */
-struct request *request_copy(struct client *client, const struct client_request *asked);
 
 /* ---- persist.c: nothing happens where there is no state file ---- */
 void persist_request(struct request *request); /* was taken */
@@ -331,26 +396,26 @@ void persist_close(struct client *client);
 void sender_pump(struct client *client);
 
 /* ---- session.c ---- */
+/* A login was answered: the session begins, or goes on. */
 void session_began(struct client *client, const struct request *request,
                    const Jackdaw__LoginReply *reply);
+/* The session has ended as the owner asked. */
 void session_over(struct client *client);
+/* The servers have ended it: the client logs in again, or tells the owner. */
 void session_lost(struct client *client, enum status status, const char *text);
 void session_release(struct client *client);
-void session_is_new_to_server(struct client *client);
-void session_confirm(struct client *client);
-/* The server in use does not know the session. Returns whether the server may still learn of it:
- * after a partition the sides take some time to merge. */
-bool session_may_be_late(struct client *client);
-void heartbeat_tick(struct client *client);
+/* Sends the heartbeat that is due, and ends a session that the stream has found to be unknown. Once a
+ * turn. */
+void session_tick(struct client *client);
 
 /* ---- stream.c ---- */
-void stream_start(struct client *client, struct log_position cursor);
+/* Reads from `from`, in a new session. */
+void stream_start(struct client *client, struct log_position from);
 void stream_stop(struct client *client);
-/* Opens it now, if it is due later. */
+/* Opens the stream now, if that is due later. */
 void stream_hurry(struct client *client);
 /* Reads on from the cursor, in a new stream. */
 void stream_restart(struct client *client);
 void client_stream_tick(struct client *client);
-void stream_read_position(const struct client *client, struct read_position *read_position);
 
 #endif

@@ -11,43 +11,39 @@ static uint64_t oldest_call_us(const struct client *client, bool slow)
         if (request->state != REQUEST_UNDER_WAY)
             continue;
         left--;
-        if (call_kind_of(request->call)->slow == slow && request->sent_us < oldest_us)
+        if (call_kind_of(request->asked.call)->slow == slow && request->sent_us < oldest_us)
             oldest_us = request->sent_us;
     }
     if (slow)
         return oldest_us;
     if (client->heartbeat.under_way && client->heartbeat.sent_us < oldest_us)
         oldest_us = client->heartbeat.sent_us;
-    if (client->current->asking && client->current->asked_us < oldest_us)
-        oldest_us = client->current->asked_us;
+    if (client->selection.current->asking && client->selection.current->asked_us < oldest_us)
+        oldest_us = client->selection.current->asked_us;
     return oldest_us;
 }
 
 /* A call that may take long says nothing about the server's health; Info does. */
 static void probe(struct client *client, uint64_t slow_since_us)
 {
-    uint64_t quiet_us = slow_since_us > client->last_seen_us ? slow_since_us : client->last_seen_us;
+    uint64_t quiet_us = slow_since_us > client->selection.connected.last_seen_us
+                            ? slow_since_us
+                            : client->selection.connected.last_seen_us;
     if (client_is_over(client, quiet_us, CLIENT_PROBE_MS))
-        connection_ask(client->current);
+        connection_ask(client->selection.current);
 }
 
 static void probe_when_idle(struct client *client)
 {
     bool active = client->now_us - client->active_us < (uint64_t)CLIENT_ACTIVE_MS * 1000;
-    if (client_is_over(client, client->last_seen_us,
+    if (client_is_over(client, client->selection.connected.last_seen_us,
                        active ? CLIENT_PROBE_ACTIVE_MS : CLIENT_PROBE_MS))
-        connection_ask(client->current);
-}
-
-static void leave(struct client *client)
-{
-    (void)error_set(&client->problem, OK, "%s does not answer", client->current->text);
-    connection_close(client->current);
+        connection_ask(client->selection.current);
 }
 
 void health_check(struct client *client)
 {
-    if (client->current == NULL)
+    if (client->selection.state == SELECTION_SEARCHING)
         return;
     /* A client that only reads must detect a silent server, too. */
     if (client->servers.count > 1)
@@ -58,15 +54,16 @@ void health_check(struct client *client)
     uint64_t oldest_us = oldest_call_us(client, false);
     if (oldest_us == UINT64_MAX)
         return;
-    /* Deadlines handle a lost reply; this function detects a silent server. */
-    uint64_t quiet_us = oldest_us > client->last_seen_us ? oldest_us : client->last_seen_us;
+    /* A single answer that was lost is the deadline's business; silence is ours. */
+    uint64_t quiet_us = oldest_us > client->selection.connected.last_seen_us
+                            ? oldest_us
+                            : client->selection.connected.last_seen_us;
     if (client_is_over(client, quiet_us, CLIENT_ANSWER_MS)) {
-        leave(client);
+        server_selection_leave(client);
         return;
     }
-    if (!client->suspecting && client->servers.count > 1 &&
+    if (client->selection.state == SELECTION_CONNECTED && client->servers.count > 1 &&
         client_is_over(client, quiet_us, CLIENT_SUSPECT_MS)) {
-        (void)error_set(&client->problem, OK, "%s does not answer", client->current->text);
-        connection_suspect(client, quiet_us);
+        server_selection_suspect(client, quiet_us);
     }
 }

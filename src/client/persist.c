@@ -15,9 +15,9 @@
 #include <string.h>
 #include <utlist.h>
 
-static bool is_kept(const struct request *request)
+static bool is_recorded(const struct request *request)
 {
-    const struct call_kind *kind = call_kind_of(request->call);
+    const struct call_kind *kind = call_kind_of(request->asked.call);
     return kind->numbered && !kind->barrier;
 }
 
@@ -52,13 +52,13 @@ static void add_request(struct client *client, const struct request *request, bo
 {
     Jackdaw__StateRecord__Request record = JACKDAW__STATE_RECORD__REQUEST__INIT;
     record.id = request->id;
-    record.call = (uint32_t)request->call;
-    record.room = text_of(request->room);
-    record.name = text_of(request->name);
-    record.text = text_of(request->text);
-    record.private_ = request->private_room;
-    record.ban = request->ban;
-    record.tag = request->tag;
+    record.call = (uint32_t)request->asked.call;
+    record.room = text_of(request->asked.room);
+    record.name = text_of(request->asked.name);
+    record.text = text_of(request->asked.text);
+    record.private_ = request->asked.private_room;
+    record.ban = request->asked.ban;
+    record.tag = request->asked.tag;
     record.number = request->number;
     record.session = request->session;
     record.ended = ended;
@@ -115,7 +115,7 @@ static void add_read_position(struct client *client)
 {
     struct read_position read_position;
     Jackdaw__StateRecord__ReadPosition record = JACKDAW__STATE_RECORD__READ_POSITION__INIT;
-    stream_read_position(client, &read_position);
+    cursor_write(&client->stream.cursor, &read_position);
     record.after = &read_position.after;
     record.cursor_history = read_position.list;
     record.n_cursor_history = read_position.count;
@@ -147,7 +147,7 @@ static void rewrite(struct client *client)
         add_request(client, request, true);
     }
     DL_FOREACH(client->requests, request) {
-        if (request->id != 0 && is_kept(request))
+        if (request->id != 0 && is_recorded(request))
             add_request(client, request, request->answered);
         else if (request->id != 0)
             add_harmless(client, request);
@@ -160,11 +160,11 @@ static void rewrite(struct client *client)
 void persist_request(struct request *request)
 {
     struct client *client = request->client;
-    if (client->persist.file == NULL || !is_kept(request))
+    if (client->persist.file == NULL || !is_recorded(request))
         return;
     request->id = ++client->persist.last_id;
-    if (request->tag > client->persist.tag)
-        client->persist.tag = request->tag;
+    if (request->asked.tag > client->persist.tag)
+        client->persist.tag = request->asked.tag;
     add_request(client, request, false);
     client->persist.unsynced = true;
 }
@@ -176,7 +176,7 @@ void persist_number(struct request *request)
         return;
     if (request->id == 0)
         request->id = ++client->persist.last_id;
-    if (is_kept(request))
+    if (is_recorded(request))
         add_number(client, request);
     else
         add_harmless(client, request);
@@ -186,7 +186,7 @@ void persist_number(struct request *request)
 void persist_end(struct request *request, bool done)
 {
     struct client *client = request->client;
-    if (client->persist.file == NULL || request->id == 0 || !is_kept(request))
+    if (client->persist.file == NULL || request->id == 0 || !is_recorded(request))
         return;
     Jackdaw__StateRecord__End record = JACKDAW__STATE_RECORD__END__INIT;
     record.id = request->id;
@@ -208,13 +208,13 @@ void persist_login(struct request *request)
     struct persist *persist = &client->persist;
     if (persist->file == NULL)
         return;
-    if (persist->login_name != NULL && text_same_name(persist->login_name, request->name)) {
+    if (persist->login_name != NULL && text_same_name(persist->login_name, request->asked.name)) {
         memcpy(request->secret, persist->token, sizeof request->secret);
         memcpy(request->nonce, persist->nonce, sizeof request->nonce);
         return;
     }
     forget_login(persist);
-    persist->login_name = strdup(request->name);
+    persist->login_name = strdup(request->asked.name);
     memcpy(persist->token, request->secret, sizeof persist->token);
     memcpy(persist->nonce, request->nonce, sizeof persist->nonce);
     if (persist->login_name == NULL) {
@@ -424,7 +424,7 @@ static enum error read_request(struct client *client, const Jackdaw__StateRecord
     struct request *request = request_copy(client, &asked);
     if (request == NULL)
         return ERROR_NO_MEMORY;
-    if (!is_kept(request)) {
+    if (!is_recorded(request)) {
         request_dispose(request);
         return ERROR_CORRUPT;
     }
@@ -470,12 +470,12 @@ static enum error load_read_position(struct client *client,
     struct stream *stream = &client->stream;
     if (record->after == NULL || record->n_cursor_history > CLIENT_CURSOR_HISTORY_MAX)
         return ERROR_CORRUPT;
-    stream->cursor = proto_position(record->after);
-    stream->cursor_history_count = record->n_cursor_history;
+    stream->cursor.at = proto_position(record->after);
+    stream->cursor.history_count = record->n_cursor_history;
     for (size_t i = 0; i < record->n_cursor_history; i++)
-        stream->cursor_history[i] = proto_position(record->cursor_history[i]);
-    if (stream->cursor.epoch > client->highest_epoch)
-        client->highest_epoch = stream->cursor.epoch;
+        stream->cursor.history[i] = proto_position(record->cursor_history[i]);
+    if (stream->cursor.at.epoch > client->highest_epoch)
+        client->highest_epoch = stream->cursor.at.epoch;
     return OK;
 }
 
@@ -531,18 +531,10 @@ static void tell_restored(struct client *client)
 {
     struct request *request;
     DL_FOREACH(client->requests, request) {
-        const struct client_request asked = {
-            .call = request->call,
-            .room = request->room,
-            .name = request->name,
-            .text = request->text,
-            .private_room = request->private_room,
-            .ban = request->ban,
-            .tag = request->tag,
-        };
         request->asked_us = client->now_us;
         if (client->observer.restored != NULL)
-            client->observer.restored(client->context, &asked, &request->done, &request->context);
+            client->observer.restored(client->context, &request->asked, &request->done,
+                                      &request->context);
     }
 }
 

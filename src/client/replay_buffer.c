@@ -13,11 +13,11 @@ static void drop_first(struct client *client)
     request_dispose(first);
 }
 
-/* A refused or cancelled request must not take effect when replayed. Replace it by a no-op with the
- * same number: LEAVE without a room. */
+/* A refused request must not take effect when it is sent again. Replaces it by a no-op with the same
+ * number: LEAVE without a room. */
 static void make_harmless(struct request *request)
 {
-    request->call = CLIENT_LEAVE;
+    request->asked.call = CLIENT_LEAVE;
     sodium_memzero(request->strings, request->strings_size);
 }
 

@@ -46,32 +46,32 @@ static void pause_before_retry(struct request *request, uint32_t retry_ms)
 }
 
 /* A logout that was sent before has most likely been carried out. */
-static bool is_session_late(const struct request *request)
+static bool may_learn_session(const struct request *request)
 {
-    if (!call_kind_of(request->call)->session || request->session != request->client->session.id ||
-        (request->call == CLIENT_LOGOUT && request->attempts > 1))
+    if (!call_kind_of(request->asked.call)->session ||
+        request->session != request->client->session.id ||
+        (request->asked.call == CLIENT_LOGOUT && request->attempts > 1))
         return false;
-    return session_may_be_late(request->client);
+    return server_selection_may_learn_session(request->client);
 }
 
-static bool is_for_later(const struct request *request)
+/* What response.c says, with the exceptions of single calls. */
+static enum response_action action_of(const struct request *request)
 {
     const struct rpc_result *result = &request->result;
-    if (call_kind_of(request->call)->once) /* another server was taken: it knows more */
-        return result->status == STATUS_CANCELLED;
-    if (request->call == CLIENT_LOGIN && result->retry_ms > CLIENT_ANSWER_MS)
-        return false; /* too many devices, say: the user should know rather than wait */
-    switch (result->status) {
-    case STATUS_CANCELLED:
-    case STATUS_DEADLINE_EXCEEDED:
-    case STATUS_ABORTED:
-    case STATUS_UNAVAILABLE:
-        return true;
-    case STATUS_UNAUTHENTICATED:
-        return is_session_late(request);
-    default:
-        return result->status != STATUS_OK && result->retry_ms > 0;
-    }
+    enum response_action action = response_action(result);
+    if (action == RESPONSE_ACCEPT)
+        return action;
+    if (call_kind_of(request->asked.call)->once) /* only another server may know more */
+        return result->status == STATUS_CANCELLED ? RESPONSE_RETRY : RESPONSE_FAIL;
+    /* Too many devices, for example: the user should know, and not wait. */
+    if (request->asked.call == CLIENT_LOGIN && result->retry_ms > CLIENT_ANSWER_MS)
+        return RESPONSE_FAIL;
+    if (action == RESPONSE_END_SESSION && may_learn_session(request))
+        return RESPONSE_RETRY;
+    if (action == RESPONSE_END_SESSION && !call_kind_of(request->asked.call)->session)
+        return RESPONSE_FAIL;
+    return action;
 }
 
 /* The server misses a request before this one: it, and all between, go out again, too. */
@@ -80,7 +80,7 @@ static void go_back(struct request *request)
     struct request *earlier = request->client->requests;
     for (; earlier != request; earlier = earlier->next)
         if (earlier->number != 0 && earlier->sent_us <= request->sent_us)
-            request_abandon(earlier);
+            queue_abandon(earlier);
 }
 
 /* Two sides of a partition have met, and the requests acknowledged by the other side are being
@@ -92,8 +92,8 @@ static bool may_be_handed_over(struct client *client)
     return client->now_us - client->gap_since_us < ORPHAN_TRANSFER_WAIT_US;
 }
 
-/* The session's numbers do not go on where this request stands. */
-static void handle_skip(struct request *request)
+/* The server expects an earlier number of the session: sends that request and all after it again. */
+static void resend_from(struct request *request)
 {
     struct client *client = request->client;
     uint64_t expected = request->result.next_request;
@@ -112,35 +112,36 @@ static void handle_skip(struct request *request)
 static bool is_unanswered(const struct request *request)
 {
     const struct rpc_result *result = &request->result;
-    return result->status == STATUS_CANCELLED || result->status == STATUS_DEADLINE_EXCEEDED ||
+    return !response_is_from_server(result) ||
            (result->status == STATUS_UNAVAILABLE && *result->master == '\0');
 }
 
-static void retry_later(struct request *request)
+static void retry_later(struct request *request, enum response_action action)
 {
     struct client *client = request->client;
     const struct rpc_result *result = &request->result;
     if (is_unanswered(request))
         request->unanswered++;
     pause_before_retry(request, result->retry_ms);
-    if (result->status == STATUS_ABORTED && request->number != 0)
-        handle_skip(request);
-    if (result->status != STATUS_CANCELLED && result->status != STATUS_DEADLINE_EXCEEDED)
-        client->last_seen_us = client->now_us;
+    if (action == RESPONSE_RESEND && request->number != 0)
+        resend_from(request);
+    if (response_is_from_server(result))
+        server_selection_seen(client);
     if (result->status == STATUS_UNAUTHENTICATED)
         request->attempts--; /* certainly not carried out */
-    if (result->status == STATUS_UNAVAILABLE || *result->master != '\0')
-        connection_reject(client, result);
+    if (action == RESPONSE_REDIRECT)
+        server_selection_reject(client, result);
 }
 
 /* The first half of a login that makes the account. */
 static bool goes_on_to_login(struct request *request)
 {
-    if (request->call != CLIENT_LOGIN || request->manner == CLIENT_ACCOUNT_EXISTS ||
+    if (request->asked.call != CLIENT_LOGIN || request->asked.manner == CLIENT_ACCOUNT_EXISTS ||
         request->registered)
         return false;
     enum status status = request->result.status;
-    bool exists = status == STATUS_ALREADY_EXISTS && request->manner == CLIENT_ACCOUNT_ENSURED;
+    bool exists =
+        status == STATUS_ALREADY_EXISTS && request->asked.manner == CLIENT_ACCOUNT_ENSURED;
     if (status != STATUS_OK && !exists)
         return false;
     request->registered = true;
@@ -155,19 +156,19 @@ static bool goes_on_to_login(struct request *request)
 static void handle_no_session(struct request *request)
 {
     struct client *client = request->client;
-    bool ends_it = request->call == CLIENT_LOGOUT || request->call == CLIENT_DELETE;
+    bool ends_it = request->asked.call == CLIENT_LOGOUT || request->asked.call == CLIENT_DELETE;
     if (ends_it) {
         /* Repeated: an earlier attempt did it, and its answer was lost. */
         session_over(client);
         if (request->attempts > 1)
-            request_finish(request, STATUS_OK, "", NULL);
+            queue_finish(request, STATUS_OK, "", NULL);
         else
-            request_finish(request, STATUS_UNAUTHENTICATED, request->result.message, NULL);
+            queue_finish(request, STATUS_UNAUTHENTICATED, request->result.message, NULL);
         return;
     }
     if (client->session.active && request->session == client->session.id)
         session_lost(client, STATUS_UNAUTHENTICATED, request->result.message);
-    bool logs_in = client->requests->call == CLIENT_LOGIN && request->number != 0;
+    bool logs_in = client->requests->asked.call == CLIENT_LOGIN && request->number != 0;
     if (request->attempts == 1 && (client->session.login_name != NULL || logs_in)) {
         /* Certainly not carried out: it may go out in the next session. */
         request->number = 0;
@@ -175,13 +176,13 @@ static void handle_no_session(struct request *request)
         persist_number(request);
         return;
     }
-    request_finish(request, STATUS_UNAUTHENTICATED, request->result.message, NULL);
+    queue_finish(request, STATUS_UNAUTHENTICATED, request->result.message, NULL);
 }
 
 static void note_positions(struct request *request, const ProtobufCMessage *reply)
 {
     struct client *client = request->client;
-    if (request->call != CLIENT_SEND || request->answered)
+    if (request->asked.call != CLIENT_SEND || request->answered)
         return;
     client->sent = proto_position(((const Jackdaw__SendReply *)reply)->position);
     if (client->sent.epoch > client->highest_epoch)
@@ -194,59 +195,74 @@ static void refuse_device(struct request *request, const Jackdaw__LoginReply *re
     struct error_text why;
     (void)error_set(&why, OK, "%zu %s logged in already: replace one, or log out on it",
                     reply->n_devices, reply->n_devices == 1 ? "device is" : "devices are");
-    request_finish(request, STATUS_RESOURCE_EXHAUSTED, why.text, reply);
+    queue_finish(request, STATUS_RESOURCE_EXHAUSTED, why.text, reply);
 }
 
-/* The request has its final answer. */
-static void handle_outcome(struct request *request, const ProtobufCMessage *reply)
+static void accept(struct request *request, const ProtobufCMessage *reply)
 {
     struct client *client = request->client;
-    enum status status = request->result.status;
-    if (call_kind_of(request->call)->once) {
-        request_finish(request, status, request->result.message, reply);
+    const Jackdaw__LoginReply *login = (const Jackdaw__LoginReply *)reply;
+    enum client_call call = request->asked.call;
+    if (call_kind_of(call)->session)
+        server_selection_confirm_session(client);
+    if (call == CLIENT_LOGIN && login->session == 0) {
+        refuse_device(request, login);
         return;
     }
-    if (request->call != CLIENT_INFO)
-        connection_confirm(client);
+    note_positions(request, reply);
+    if (call == CLIENT_LOGIN)
+        session_began(client, request, login);
+    else if (call == CLIENT_LOGOUT || call == CLIENT_DELETE)
+        session_over(client);
+    queue_finish(request, STATUS_OK, "", reply);
+}
+
+/* The server has answered for good. */
+static void end_request(struct request *request, enum response_action action,
+                        const ProtobufCMessage *reply)
+{
+    struct client *client = request->client;
+    const struct rpc_result *result = &request->result;
+    if (call_kind_of(request->asked.call)->once) {
+        queue_finish(request, result->status, result->message, reply);
+        return;
+    }
+    if (request->asked.call != CLIENT_INFO)
+        server_selection_confirm(client);
     backoff_clear(&client->retry);
     widen_window(client);
     if (goes_on_to_login(request))
         return;
-    if (status == STATUS_UNAUTHENTICATED && call_kind_of(request->call)->session) {
-        handle_no_session(request);
-        return;
-    }
-    if (status == STATUS_OK && call_kind_of(request->call)->session)
-        session_confirm(client);
-    if (request->number != 0)
+    if (request->number != 0 && action != RESPONSE_END_SESSION)
         client->gap_since_us = 0;
-    if (status == STATUS_OK && request->call == CLIENT_LOGIN &&
-        ((const Jackdaw__LoginReply *)reply)->session == 0) {
-        refuse_device(request, (const Jackdaw__LoginReply *)reply);
-        return;
-    }
-    if (status == STATUS_OK) {
-        note_positions(request, reply);
-        if (request->call == CLIENT_LOGIN)
-            session_began(client, request, (const Jackdaw__LoginReply *)reply);
-        else if (request->call == CLIENT_LOGOUT || request->call == CLIENT_DELETE)
-            session_over(client);
-    }
-    request_finish(request, status, request->result.message, reply);
+    if (action == RESPONSE_END_SESSION)
+        handle_no_session(request);
+    else if (action == RESPONSE_ACCEPT)
+        accept(request, reply);
+    else
+        queue_finish(request, result->status, result->message, reply);
 }
 
 static void on_reply(const ProtobufCMessage *reply, void *closure_data)
 {
     struct request *request = closure_data;
-    struct client *client = request->client;
     if (request->ignored)
         return;
+    enum response_action action = action_of(request);
     request->state = REQUEST_WAITING;
-    client->under_way--;
-    if (is_for_later(request))
-        retry_later(request);
-    else
-        handle_outcome(request, reply);
+    request->client->under_way--;
+    switch (action) {
+    case RESPONSE_RETRY:
+    case RESPONSE_REDIRECT:
+    case RESPONSE_RESEND:
+        retry_later(request, action);
+        break;
+    case RESPONSE_ACCEPT:
+    case RESPONSE_FAIL:
+    case RESPONSE_END_SESSION:
+        end_request(request, action, reply);
+        break;
+    }
 }
 
 /* ---- sending ---- */
@@ -256,12 +272,12 @@ static enum status check_before_sending(const struct request *request, struct er
 {
     const struct client *client = request->client;
     const struct session *session = &client->session;
-    if (request->call == CLIENT_LOGIN && session->active &&
-        !text_same_name(request->name, session->name)) {
+    if (request->asked.call == CLIENT_LOGIN && session->active &&
+        !text_same_name(request->asked.name, session->name)) {
         (void)error_set(why, OK, "you are logged in as %s: log out first", session->name);
         return STATUS_FAILED_PRECONDITION;
     }
-    if (call_kind_of(request->call)->session && !session->active) {
+    if (call_kind_of(request->asked.call)->session && !session->active) {
         (void)error_set(why, OK, "you are not logged in: log in first");
         return STATUS_UNAUTHENTICATED;
     }
@@ -271,8 +287,9 @@ static enum status check_before_sending(const struct request *request, struct er
                         "whether this was carried out is not known");
         return STATUS_UNAUTHENTICATED;
     }
-    size_t size = strlen(request->text);
-    if (request->call == CLIENT_SEND && client->message_bytes > 0 && size > client->message_bytes) {
+    size_t size = strlen(request->asked.text);
+    if (request->asked.call == CLIENT_SEND && client->message_bytes > 0 &&
+        size > client->message_bytes) {
         (void)error_set(why, OK, "the message has %zu bytes, and this server takes at most %u",
                         size, client->message_bytes);
         return STATUS_INVALID_ARGUMENT;
@@ -284,9 +301,9 @@ static enum status check_before_sending(const struct request *request, struct er
 static bool is_in_turn(const struct request *request)
 {
     const struct client *client = request->client;
-    if (call_kind_of(request->call)->barrier)
+    if (call_kind_of(request->asked.call)->barrier)
         return client->requests == request;
-    if (request->number != 0 || !call_kind_of(request->call)->numbered)
+    if (request->number != 0 || !call_kind_of(request->asked.call)->numbered)
         return true;
     const struct request *oldest = client->requests;
     while (oldest->number == 0 && oldest != request)
@@ -298,14 +315,14 @@ static void give_number(struct request *request)
 {
     struct session *session = &request->client->session;
     bool is_numbered = request->number != 0 && request->session == session->id;
-    if (call_kind_of(request->call)->session)
+    if (call_kind_of(request->asked.call)->session)
         request->session = session->id;
-    if (call_kind_of(request->call)->numbered && !is_numbered) {
+    if (call_kind_of(request->asked.call)->numbered && !is_numbered) {
         request->number = session->next_number++;
         persist_number(request);
     }
     /* Logging in again under the same name: the password is checked, the session stays. */
-    if (request->call == CLIENT_LOGIN && session->active)
+    if (request->asked.call == CLIENT_LOGIN && session->active)
         memcpy(request->secret, session->token, sizeof request->secret);
 }
 
@@ -329,9 +346,9 @@ static void number_ahead(struct client *client)
         struct error_text why;
         if (!is_in_turn(request) || check_before_sending(request, &why) != STATUS_OK)
             return;
-        if (call_kind_of(request->call)->numbered)
+        if (call_kind_of(request->asked.call)->numbered)
             give_number(request);
-        if (call_kind_of(request->call)->barrier)
+        if (call_kind_of(request->asked.call)->barrier)
             return;
     }
 }
@@ -341,7 +358,7 @@ static bool is_durable(struct request *request)
 {
     struct client *client = request->client;
     bool is_numbered = request->number != 0 && request->session == client->session.id;
-    if (call_kind_of(request->call)->numbered && !is_numbered)
+    if (call_kind_of(request->asked.call)->numbered && !is_numbered)
         number_ahead(client);
     give_number(request);
     return persist_sync(client);
@@ -359,9 +376,9 @@ static void send_request(struct request *request)
         client->stats.retries++;
     request->attempts++;
     struct rpc_stub stub;
-    client_init_stub(client, &stub, patience_ms(call_kind_of(request->call)));
+    server_selection_init_stub(client, &stub, patience_ms(call_kind_of(request->asked.call)));
     stub.resent = request->unanswered;
-    if (request->call == CLIENT_LOGIN && client->persist.login_unanswered)
+    if (request->asked.call == CLIENT_LOGIN && client->persist.login_unanswered)
         stub.resent++;
     call_invoke(request, &stub, on_reply);
     if (stub.call != 0) /* otherwise it has ended already, and may be gone */
@@ -374,7 +391,7 @@ enum verdict { LOOK_AT_NEXT, LOOK_AGAIN, STOP };
 static enum verdict consider(struct request *request)
 {
     struct client *client = request->client;
-    const struct call_kind *kind = call_kind_of(request->call);
+    const struct call_kind *kind = call_kind_of(request->asked.call);
     enum verdict after = kind->barrier ? STOP : LOOK_AT_NEXT;
     if (request->state == REQUEST_UNDER_WAY)
         return after;
@@ -383,14 +400,15 @@ static enum verdict consider(struct request *request)
     struct error_text why;
     enum status status = check_before_sending(request, &why);
     if (status != STATUS_OK) {
-        request_finish(request, status, why.text, NULL);
+        queue_finish(request, status, why.text, NULL);
         return LOOK_AGAIN;
     }
-    if (client->current == NULL && kind->once) {
-        request_finish(request, STATUS_UNAVAILABLE, "no server answers", NULL);
+    if (client->selection.state == SELECTION_SEARCHING && kind->once) {
+        queue_finish(request, STATUS_UNAVAILABLE, "no server answers", NULL);
         return LOOK_AGAIN;
     }
-    if (client->current == NULL || (kind->numbered && client->session.unverified))
+    if (client->selection.state == SELECTION_SEARCHING ||
+        (kind->numbered && client->session.unverified))
         return STOP;
     if (client->under_way >= client->window && !kind->once)
         return STOP;

@@ -1,248 +1,279 @@
 /* SPDX-License-Identifier: MIT */
-/* server_selection.c - finding the server to use, and telling the owner how that goes. */
 #include "client/client_internal.h"
 
 #include <string.h>
 
-/* Which server is used, and when another one is looked for:
- *
- *                    one says it is master,
- *     +---------+    or none does for a while    +-------+    silence, refusals    +----------+
- *     | seeking | -----------------------------> | using | ----------------------> | doubting |
- *     +---------+                                +-------+ <---------------------- +----------+
- *          ^                                         |        it answers after all       |
- *          |              connection lost            |                                   |
- *          +-----------------------------------------+-----------------------------------+
- *                                                       silence for CLIENT_ANSWER_MS
- *
- * Seeking and doubting open connections to all other servers, and ask each for Info until one says
- * that it is master. Doubting goes on with the server in use meanwhile and takes another only for a
- * master of a later epoch. */
+/* ---- transitions ---- */
 
-void server_selection_begin(struct client *client)
+/* allowed[from][to]. PROBING goes to another server through SEARCHING. */
+static const bool allowed[][SELECTION_PROBING + 1] = {
+    [SELECTION_SEARCHING] = {[SELECTION_CONNECTED] = true},
+    [SELECTION_CONNECTED] = {[SELECTION_SEARCHING] = true, [SELECTION_PROBING] = true},
+    [SELECTION_PROBING] = {[SELECTION_SEARCHING] = true, [SELECTION_CONNECTED] = true},
+};
+
+static void enter(struct client *client, enum selection_state state)
 {
-    if (client->search_us == 0)
-        client->search_us = client->now_us;
+    struct server_selection *selection = &client->selection;
+    bool is_allowed = allowed[selection->state][state];
+    ASSERT(is_allowed);
+    selection->state = state;
+    ASSERT((selection->current == NULL) == (state == SELECTION_SEARCHING));
+    client->wake_us = 0;
 }
 
-/* ---- telling ---- */
-
-static void tell(struct client *client, const char *server, const struct error_text *text)
+static void begin_outage(struct client *client)
 {
-    if (client->observer.status != NULL)
-        client->observer.status(client->context, server, text->text);
+    if (client->selection.outage_us == 0)
+        client->selection.outage_us = client->now_us;
 }
 
-static void tell_found(struct client *client)
+static void end_outage(struct client *client)
 {
-    const struct connection *connection = client->current;
-    struct error_text text;
-    client->told = false;
-    (void)error_set(&text, OK, "connected to %s", connection->text);
-    tell(client, connection->text, &text);
+    client->selection.outage_us = 0;
+    client->selection.problem.text[0] = '\0';
 }
 
-static void tell_back(struct client *client)
+/* The server in use is not any more; its connection stays open. */
+static void enter_searching(struct client *client, uint64_t since_us)
 {
-    const struct connection *connection = client->current;
-    struct error_text text;
-    client->told = false;
-    if (connection->server_id != 0)
-        (void)error_set(&text, OK, "back, on server %llu (%s)",
-                        (unsigned long long)connection->server_id, connection->text);
-    else
-        (void)error_set(&text, OK, "back, on %s", connection->text);
-    tell(client, connection->text, &text);
+    struct server_selection *selection = &client->selection;
+    selection->current = NULL;
+    selection->searching = (struct selection_searching){.since_us = since_us};
+    selection->next_open_us = client->now_us;
+    begin_outage(client);
+    enter(client, SELECTION_SEARCHING);
 }
 
-static size_t count_answering(const struct client *client)
+static void enter_probing(struct client *client, uint64_t silent_since_us, bool refused)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < client->connection_count; i++)
-        count += client->connections[i]->connected && client->connections[i]->answered;
-    return count;
+    struct server_selection *selection = &client->selection;
+    selection->probing =
+        (struct selection_probing){.silent_since_us = silent_since_us, .refused = refused};
+    selection->next_open_us = client->now_us;
+    begin_outage(client);
+    enter(client, SELECTION_PROBING);
 }
 
-static void tell_when_lost(struct client *client)
+/* SEARCHING: the client uses this server from now on. */
+static void enter_connected(struct client *client, struct connection *connection)
 {
-    uint32_t quiet_ms = client->current == NULL ? CLIENT_QUIET_MS : CLIENT_QUIET_SUSPECT_MS;
-    if (client->told || (client->current != NULL && !client->suspecting) ||
-        !client_is_over(client, client->search_us, quiet_ms))
+    struct server_selection *selection = &client->selection;
+    selection->current = connection;
+    selection->connected = (struct selection_connected){.last_seen_us = client->now_us};
+    selection->has_redirect = false;
+    enter(client, SELECTION_CONNECTED);
+}
+
+static bool is_in_use(const struct connection *connection)
+{
+    return connection == connection->client->selection.current;
+}
+
+/* ---- what the server in use does ---- */
+
+void server_selection_seen(struct client *client)
+{
+    client->selection.connected.last_seen_us = client->now_us;
+}
+
+void server_selection_confirm(struct client *client)
+{
+    if (client->selection.state == SELECTION_SEARCHING)
         return;
-    client->told = true;
-    client->reported_no_reason = client->problem.text[0] == '\0';
-    struct error_text text;
-    char first[ADDRESS_TEXT_SIZE];
-    address_format(&client->servers.items[0].address, first);
-    if (client->problem.text[0] != '\0')
-        (void)error_set(&text, OK, "%s; trying %s", client->problem.text,
-                        client->servers.count == 1 ? "again" : "other servers");
-    else if (client->servers.count == 1)
-        (void)error_set(&text, OK, "%s does not answer; trying again", first);
-    else if (count_answering(client) > 0)
-        (void)error_set(&text, OK, "no server is the master now, %zu of %zu answer; trying again",
-                        count_answering(client), client->servers.count);
-    else
-        (void)error_set(&text, OK, "none of %zu servers answers; trying again",
-                        client->servers.count);
-    tell(client, NULL, &text);
+    server_selection_seen(client);
+    if (client->selection.state == SELECTION_PROBING)
+        enter(client, SELECTION_CONNECTED);
+    end_outage(client);
+    report_back(client);
 }
 
-/* ---- choosing ---- */
-
-static void count_gap(struct client *client, const struct connection *old)
+void server_selection_suspect(struct client *client, uint64_t silent_since_us)
 {
-    uint64_t since_us = old == NULL ? client->selecting_us : client->silent_us;
-    if (client->now_us - since_us > client->stats.longest_gap_us)
-        client->stats.longest_gap_us = client->now_us - since_us;
+    struct server_selection *selection = &client->selection;
+    ASSERT(selection->state == SELECTION_CONNECTED);
+    (void)error_set(&selection->problem, OK, "%s does not answer", selection->current->text);
+    enter_probing(client, silent_since_us, false);
 }
 
-static void take(struct client *client, struct connection *connection)
+/* The client asks that server at once, however often it was asked before. */
+static void follow_redirect(struct client *client, const char *master)
 {
-    bool first = !client->had_server;
-    struct connection *old = client->current;
-    if (!first) {
-        client->stats.reconnects++;
-        client->stats.failovers += !servers_same(&client->latest, &connection->address);
-        count_gap(client, old);
-    }
-    client->current = NULL;
-    if (old != NULL)
-        connection_close(old);
-    client->current = connection;
-    client->suspecting = false;
-    client->redirected = false;
-    if (connection->epoch > client->highest_epoch)
-        client->highest_epoch = connection->epoch;
-    client->had_server = true;
-    client->latest = connection->address;
-    client->last_seen_us = client->now_us;
-    client->heartbeat.due_us = client->now_us + (uint64_t)CLIENT_HEARTBEAT_MS * 1000;
-    client->resend_us = client->now_us;
-    session_is_new_to_server(client);
-    stream_restart(client);
-    if (connection->master) {
-        client->search_us = 0;
-        client->problem.text[0] = '\0';
-    }
-    if (first)
-        tell_found(client);
-    else if (client->told && connection->master)
-        tell_back(client);
-}
-
-static bool is_redirect(const struct client *client, const struct connection *connection)
-{
-    return client->redirected && servers_same(&client->redirect, &connection->address);
-}
-
-/* While doubting: whether it is certainly the better one. An old epoch can be valid again (servers
- * restored from a backup); then the suspicion lasts. */
-static bool is_better(const struct client *client, const struct connection *connection)
-{
-    if (!connection->master)
-        return false;
-    if (client->now_us - client->search_us >= (uint64_t)CLIENT_ANSWER_MS * 1000)
-        return true;
-    if (is_redirect(client, connection) || !client->current->master || client->current->refused)
-        return connection->epoch >= client->highest_epoch;
-    return connection->epoch > client->highest_epoch;
-}
-
-bool server_selection_is_foreign(const struct client *client, const struct connection *connection)
-{
-    static const uint8_t none[CLIENT_CLUSTER_BYTES];
-    const uint8_t *own = client->session.cluster;
-    return client->session.active && memcmp(own, none, sizeof none) != 0 &&
-           memcmp(connection->cluster, none, sizeof none) != 0 &&
-           memcmp(connection->cluster, own, sizeof none) != 0;
-}
-
-/* Whether every known server answers and belongs to another cluster than the session: no server of the
- * session's cluster may come back. A state file names its cluster, and is for no other. */
-static bool are_all_foreign(const struct client *client)
-{
-    size_t count = 0;
-    if (client->persist.file != NULL)
-        return false;
-    for (size_t i = 0; i < client->connection_count; i++) {
-        const struct connection *connection = client->connections[i];
-        count += connection->connected && connection->answered &&
-                 server_selection_is_foreign(client, connection);
-    }
-    return count == client->servers.count;
-}
-
-/* A server that knows fewer servers than the user named may be a cluster founded by mistake: the client
- * waits for the other servers. With a session, the id of the cluster decides instead. */
-static bool may_be_lone(struct client *client, const struct connection *connection)
-{
-    size_t given = 0;
-    for (size_t i = 0; i < client->servers.count; i++)
-        given += client->servers.items[i].given;
-    return !client->session.active && connection->servers_count > 0 &&
-           connection->servers_count < given &&
-           !client_is_over(client, client->first_answer_us, CLIENT_LONE_MS);
-}
-
-/* Whether a server is there and only CLIENT_LONE_MS keep it from being taken. */
-static bool has_lone(struct client *client)
-{
+    struct server_selection *selection = &client->selection;
+    struct address before = selection->redirect;
+    bool had = selection->has_redirect;
+    selection->has_redirect = servers_learn(&client->servers, master, &selection->current->address,
+                                            &selection->redirect) &&
+                              !servers_same(&selection->redirect, &selection->current->address);
+    if (!selection->has_redirect || (had && servers_same(&before, &selection->redirect)))
+        return;
     for (size_t i = 0; i < client->connection_count; i++)
-        if (client->connections[i]->connected && client->connections[i]->answered &&
-            may_be_lone(client, client->connections[i]))
-            return true;
-    return false;
+        if (server_choice_is_redirect(client, client->connections[i]))
+            client->connections[i]->ask_at_us = 0;
 }
 
-static bool is_preferred(const struct connection *connection, const struct connection *to)
+void server_selection_reject(struct client *client, const struct rpc_result *why)
 {
-    if (to == NULL || connection->master != to->master)
-        return to == NULL || connection->master;
-    return connection->servers_count > to->servers_count;
+    struct server_selection *selection = &client->selection;
+    if (selection->state == SELECTION_SEARCHING)
+        return;
+    if (client->servers.count > 1)
+        (void)error_set(&selection->problem, OK, "no server is in charge right now");
+    else
+        (void)error_set(&selection->problem, OK, "%s: %s", selection->current->text, why->message);
+    if (*why->master != '\0')
+        follow_redirect(client, why->master);
+    selection->connected.session_confirmed = false;
+    if (selection->state == SELECTION_PROBING)
+        selection->probing.refused = true;
+    else
+        enter_probing(client, client->now_us, true);
 }
 
-static struct connection *choose(struct client *client)
+/* The connection is closed last: the calls that end with it find no server in use. */
+static void leave(struct client *client, uint64_t since_us)
 {
-    struct connection *best = NULL;
-    struct connection *second = NULL;
-    for (size_t i = 0; i < client->connection_count; i++) {
-        struct connection *connection = client->connections[i];
-        if (!connection->connected || !connection->answered || connection == client->current ||
-            (server_selection_is_foreign(client, connection) && !are_all_foreign(client)) ||
-            may_be_lone(client, connection))
-            continue;
-        if ((client->current != NULL
-                 ? is_better(client, connection)
-                 : connection->master && connection->epoch >= client->highest_epoch) &&
-            is_preferred(connection, best))
-            best = connection;
-        if (is_preferred(connection, second))
-            second = connection;
+    struct connection *left = client->selection.current;
+    enter_searching(client, since_us);
+    connection_close(left);
+}
+
+void server_selection_leave(struct client *client)
+{
+    struct server_selection *selection = &client->selection;
+    (void)error_set(&selection->problem, OK, "%s does not answer", selection->current->text);
+    leave(client, client->now_us);
+}
+
+/* ---- whether it knows the session ---- */
+
+void server_selection_confirm_session(struct client *client)
+{
+    client->selection.connected.session_confirmed = true;
+    client->selection.connected.session_unknown_us = 0;
+}
+
+bool server_selection_may_learn_session(struct client *client)
+{
+    struct selection_connected *connected = &client->selection.connected;
+    if (!client->session.active || connected->session_confirmed)
+        return false;
+    if (connected->session_unknown_us == 0)
+        connected->session_unknown_us = client->now_us;
+    return client->now_us - connected->session_unknown_us <
+           (uint64_t)CLIENT_SESSION_UNKNOWN_MS * 1000;
+}
+
+void server_selection_init_stub(struct client *client, struct rpc_stub *stub, uint32_t timeout_ms)
+{
+    rpc_stub_init(stub, client->selection.current->channel, &jackdaw__chat__descriptor);
+    stub->timeout_ms = timeout_ms;
+    if (client->session.active) {
+        stub->token = client->session.token;
+        stub->token_size = sizeof client->session.token;
     }
-    if (best != NULL)
-        return best;
-    if (client->current != NULL || second == NULL)
-        return NULL;
-    /* No master: a server that is alone, or one that carries requests to it, or none for now. */
-    bool settled = client->servers.count == 1 ||
-                   client_is_over(client, client->first_answer_us, CLIENT_ANY_SERVER_MS);
-    return settled ? second : NULL;
 }
 
-/* ---- seeking ---- */
+/* ---- events of connections ---- */
 
-/* Where as many connections as allowed are open and some come to nothing, one is given up for an
- * address that has not had its turn. */
-static void make_place(struct client *client)
+static void on_lost(struct connection *connection)
 {
+    struct client *client = connection->client;
+    if (!is_in_use(connection))
+        return;
+    (void)error_set(&client->selection.problem, OK, "the connection to %s was lost",
+                    connection->text);
+    enter_searching(client, client->now_us);
+}
+
+/* problem: the server is there, and the connection fails all the same: TLS, or another program; NULL.
+ * A server that is down is no reason to report: that no server answers says it. */
+static void on_failed(struct connection *connection, enum error error, const char *problem)
+{
+    struct client *client = connection->client;
+    struct error_text *reason = &client->selection.problem;
+    bool is_known = !connection->has_problem && reason->text[0] != '\0';
+    if (problem == NULL && error == ERROR_NOT_FOUND && !is_known)
+        problem = "the name has no address";
+    if (problem != NULL)
+        (void)error_set(reason, OK, "%s: %s", connection->text, problem);
+    else if (connection->has_problem)
+        reason->text[0] = '\0'; /* it was this connection's, and is another one now */
+    connection->has_problem = problem != NULL;
+    if (problem != NULL)
+        report_new_reason(client);
+}
+
+static void on_info_failed(struct connection *connection)
+{
+    struct error_text *reason = &connection->client->selection.problem;
+    if (reason->text[0] == '\0')
+        (void)error_set(reason, OK, "%s: %s", connection->text, connection->info_result.message);
+}
+
+static void learn_servers(struct client *client, const struct connection *connection,
+                          const Jackdaw__InfoReply *reply)
+{
+    if (server_choice_is_foreign(client, connection)) {
+        (void)error_set(&client->selection.problem, OK, "%s belongs to another cluster now",
+                        connection->text);
+        return;
+    }
+    for (size_t i = 0; i < reply->n_servers; i++)
+        (void)servers_learn(&client->servers, reply->servers[i], &connection->address, NULL);
+}
+
+static void use_info(struct client *client, const Jackdaw__InfoReply *reply, bool was_master)
+{
+    static const struct rpc_result deposed = {.message = "not in charge any more", .master = ""};
+    struct server_selection *selection = &client->selection;
+    server_selection_seen(client);
+    if (reply->limits != NULL)
+        client->message_bytes = reply->limits->message_bytes;
+    if (selection->current->epoch > client->highest_epoch) {
+        client->highest_epoch = selection->current->epoch;
+        selection->connected.session_confirmed = false;
+    }
+    if (reply->master && !was_master) {
+        server_selection_confirm(client);
+        client->on_selected(client, false);
+    } else if (reply->master && selection->state == SELECTION_PROBING &&
+               !selection->probing.refused) {
+        server_selection_confirm(client);
+    } else if (!reply->master && was_master) {
+        server_selection_reject(client, &deposed);
+    }
+}
+
+static void on_info(struct connection *connection, const Jackdaw__InfoReply *reply, bool was_master)
+{
+    struct client *client = connection->client;
+    struct server_selection *selection = &client->selection;
+    learn_servers(client, connection, reply);
+    if (selection->state == SELECTION_SEARCHING && selection->searching.first_answer_us == 0)
+        selection->searching.first_answer_us = client->now_us;
+    if (is_in_use(connection))
+        use_info(client, reply, was_master);
+    else if (client->message_bytes == 0 && reply->limits != NULL)
+        client->message_bytes = reply->limits->message_bytes;
+}
+
+static const struct connection_events events = {
+    .lost = on_lost, .failed = on_failed, .info_failed = on_info_failed, .info = on_info};
+
+/* ---- opening and closing connections ---- */
+
+/* If as many connections as allowed are open and one has no answer for CLIENT_CONNECT_MS, it is closed
+ * for an address that had no turn yet. */
+static void make_room(struct client *client)
+{
+    struct connection *oldest = NULL;
     if (client->connection_count < CLIENT_CONNECTIONS_MAX ||
         client->servers.count <= CLIENT_CONNECTIONS_MAX)
         return;
-    struct connection *oldest = NULL;
     for (size_t i = 0; i < client->connection_count; i++) {
         struct connection *connection = client->connections[i];
-        if (connection != client->current && !connection->answered &&
+        if (!is_in_use(connection) && !connection->answered &&
             (oldest == NULL || connection->opened_us < oldest->opened_us))
             oldest = connection;
     }
@@ -250,151 +281,152 @@ static void make_place(struct client *client)
         connection_close(oldest);
 }
 
-/* The next to open a connection to; NULL: all have one. */
+/* NULL: all known servers have a connection. */
 static const struct address *next_address(struct client *client)
 {
-    if (client->redirected && !connection_is_open(client, &client->redirect))
-        return &client->redirect;
+    struct server_selection *selection = &client->selection;
+    if (selection->has_redirect && !connection_is_open(client, &selection->redirect))
+        return &selection->redirect;
     return servers_next(&client->servers, connection_is_open, client);
 }
 
-/* At first one after the other, as the first is likely to do; later, when time counts, all at once. */
+/* At the start one after the other, because the first server is likely to do. After a failure, when
+ * time counts, all at once. */
 static void open_more(struct client *client)
 {
+    struct server_selection *selection = &client->selection;
     for (;;) {
-        make_place(client);
+        make_room(client);
         if (client->connection_count == CLIENT_CONNECTIONS_MAX)
             return;
-        if (client->now_us < client->open_next_us) {
-            client_wake_at(client, client->open_next_us);
+        if (client->now_us < selection->next_open_us) {
+            client_wake_at(client, selection->next_open_us);
             return;
         }
         const struct address *address = next_address(client);
         if (address == NULL)
             return;
         struct error_text why;
-        uint32_t pause_ms = client->had_server ? 0 : CLIENT_STAGGER_MS;
-        if (connection_open(client, address, &why) != OK) {
-            client->problem = why;
+        uint32_t pause_ms = selection->had_server ? 0 : CLIENT_STAGGER_MS;
+        if (connection_open(client, address, &events, &why) != OK) {
+            selection->problem = why;
             pause_ms = CLIENT_OPEN_AGAIN_MS;
         }
-        client->open_next_us = client->now_us + (uint64_t)pause_ms * 1000;
+        selection->next_open_us = client->now_us + (uint64_t)pause_ms * 1000;
     }
 }
 
-/* One name may be that of several servers: after one that is not the master the next address is asked.
- * The server in use is left only when the search has lasted for long. */
+/* To close a connection during its handshake would mean to wait for the handshake. */
+static void close_others(struct client *client)
+{
+    for (size_t i = client->connection_count; i > 0; i--) {
+        struct connection *connection = client->connections[i - 1];
+        uint64_t ripe_us = connection->opened_us + (uint64_t)CLIENT_HANDSHAKE_MS * 1000;
+        if (is_in_use(connection))
+            continue;
+        if (connection->connected || client->now_us >= ripe_us)
+            connection_close(connection);
+        else
+            client_wake_at(client, ripe_us);
+    }
+}
+
+/* ---- asking ---- */
+
+/* One name may have the addresses of several servers: after an answer of a server that is not the
+ * master, the client tries the next address. It leaves the server in use so only in a long outage. */
 static bool may_be_of_another(const struct client *client, const struct connection *connection)
 {
+    const struct server_selection *selection = &client->selection;
     if (!connection->answered || connection->master ||
         rpc_channel_addresses(connection->channel) < 2)
         return false;
-    return connection != client->current ||
-           (connection->refused &&
-            client->now_us - client->search_us >= (uint64_t)CLIENT_ANY_SERVER_MS * 1000);
+    return !is_in_use(connection) ||
+           (selection->probing.refused &&
+            client->now_us - selection->outage_us >= (uint64_t)CLIENT_ANY_SERVER_MS * 1000);
 }
 
-/* The one in use is asked, too, where it refused: it may become master itself. A silent one gets
- * enough requests. */
+/* The server in use is asked, too, unless it was the master: it may become the master. */
 static void ask_all(struct client *client)
 {
     for (size_t i = 0; i < client->connection_count; i++) {
         struct connection *connection = client->connections[i];
         if (!connection->connected || connection->asking ||
-            (connection == client->current && connection->master))
+            (is_in_use(connection) && connection->master))
             continue;
-        if (client->now_us >= connection->ask_at_us && may_be_of_another(client, connection))
-            rpc_channel_reconnect(connection->channel);
-        else if (client->now_us >= connection->ask_at_us)
-            connection_ask(connection);
-        else
+        if (client->now_us < connection->ask_at_us)
             client_wake_at(client, connection->ask_at_us);
+        else if (may_be_of_another(client, connection))
+            rpc_channel_reconnect(connection->channel);
+        else
+            connection_ask(connection);
     }
+}
+
+/* ---- selecting ---- */
+
+static void count_change(struct client *client, const struct connection *connection)
+{
+    const struct server_selection *selection = &client->selection;
+    uint64_t gap_us = client->now_us - selection->searching.since_us;
+    client->stats.reconnects++;
+    client->stats.failovers += !servers_same(&selection->latest, &connection->address);
+    if (gap_us > client->stats.longest_gap_us)
+        client->stats.longest_gap_us = gap_us;
+}
+
+static void select_server(struct client *client, struct connection *connection)
+{
+    struct server_selection *selection = &client->selection;
+    bool is_first = !selection->had_server;
+    if (selection->state == SELECTION_PROBING)
+        leave(client, selection->probing.silent_since_us);
+    if (!is_first)
+        count_change(client, connection);
+    enter_connected(client, connection);
+    if (connection->epoch > client->highest_epoch)
+        client->highest_epoch = connection->epoch;
+    selection->had_server = true;
+    selection->latest = connection->address;
+    client->on_selected(client, true);
+    if (connection->master)
+        end_outage(client);
+    if (is_first)
+        report_found(client);
+    else if (connection->master)
+        report_back(client);
 }
 
 void server_selection_tick(struct client *client)
 {
-    if (client->current != NULL && !client->suspecting) {
-        connection_close_others(client);
+    if (client->selection.state == SELECTION_CONNECTED) {
+        close_others(client);
         return;
     }
     open_more(client);
     ask_all(client);
-    struct connection *connection = choose(client);
-    if (connection != NULL)
-        take(client, connection);
-    if (client->current != NULL || !has_lone(client))
-        tell_when_lost(client);
+    struct connection *best = server_choice_best(client);
+    if (best != NULL)
+        select_server(client, best);
+    if (client->selection.state != SELECTION_SEARCHING || !server_choice_is_waiting(client))
+        report_lost(client);
 }
 
 enum error server_selection_start(struct client *client, struct error_text *why)
 {
-    client->selecting_us = client->now_us;
-    server_selection_begin(client);
-    client->open_next_us = client->now_us + (uint64_t)CLIENT_STAGGER_MS * 1000;
-    return connection_open(client, servers_next(&client->servers, connection_is_open, client), why);
+    struct server_selection *selection = &client->selection;
+    selection->state = SELECTION_SEARCHING;
+    selection->searching.since_us = client->now_us;
+    selection->next_open_us = client->now_us + (uint64_t)CLIENT_STAGGER_MS * 1000;
+    begin_outage(client);
+    return connection_open(client, servers_next(&client->servers, connection_is_open, client),
+                           &events, why);
 }
 
-/* ---- trust and doubt ---- */
-
-void connection_confirm(struct client *client)
+void server_selection_stop(struct client *client)
 {
-    client->last_seen_us = client->now_us;
-    client->current->refused = false;
-    client->suspecting = false;
-    client->search_us = 0;
-    client->problem.text[0] = '\0';
-    if (client->told)
-        tell_back(client);
-}
-
-void connection_confirm_master(struct client *client)
-{
-    connection_confirm(client);
-    client->resend_us = client->now_us;
-    stream_hurry(client);
-    client->wake_us = 0;
-}
-
-void connection_suspect(struct client *client, uint64_t since_us)
-{
-    if (client->suspecting)
-        return;
-    client->silent_us = since_us;
-    client->open_next_us = client->now_us;
-    client->wake_us = 0;
-    client->suspecting = true;
-    server_selection_begin(client);
-}
-
-/* A hint is followed at once, however often that server was asked before. */
-static void follow_redirect(struct client *client, const char *master)
-{
-    struct connection *current = client->current;
-    struct address before = client->redirect;
-    bool had = client->redirected;
-    client->redirected =
-        servers_learn(&client->servers, master, &current->address, &client->redirect) &&
-        !servers_same(&client->redirect, &current->address);
-    if (!client->redirected || (had && servers_same(&before, &client->redirect)))
-        return;
-    for (size_t i = 0; i < client->connection_count; i++)
-        if (is_redirect(client, client->connections[i]))
-            client->connections[i]->ask_at_us = 0;
-}
-
-void connection_reject(struct client *client, const struct rpc_result *why)
-{
-    struct connection *current = client->current;
-    if (current == NULL)
-        return;
-    current->refused = true;
-    if (client->servers.count > 1)
-        (void)error_set(&client->problem, OK, "no server is in charge right now");
-    else
-        (void)error_set(&client->problem, OK, "%s: %s", current->text, why->message);
-    if (*why->master != '\0')
-        follow_redirect(client, why->master);
-    client->session.confirmed = false;
-    connection_suspect(client, client->now_us);
+    if (client->selection.state != SELECTION_SEARCHING)
+        leave(client, client->now_us);
+    while (client->connection_count > 0)
+        connection_close(client->connections[0]);
 }

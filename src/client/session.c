@@ -22,10 +22,10 @@ static void forget_password(struct session *session)
 static void remember_password(struct session *session, const struct request *request)
 {
     forget_password(session);
-    if (!request->again)
+    if (!request->asked.again)
         return;
-    session->login_name = strdup(request->name);
-    session->login_password = strdup(request->password);
+    session->login_name = strdup(request->asked.name);
+    session->login_password = strdup(request->asked.password);
     if (session->login_name == NULL || session->login_password == NULL)
         forget_password(session);
 }
@@ -47,14 +47,13 @@ void session_began(struct client *client, const struct request *request,
     if (session->active && session->id == reply->session)
         return;
     session->active = true;
-    session->confirmed = true;
-    session->unknown_us = 0;
+    server_selection_confirm_session(client);
     session->id = reply->session;
     session->next_number = 1;
     memcpy(session->token, request->secret, sizeof session->token);
     memset(session->cluster, 0, sizeof session->cluster);
-    if (client->current != NULL)
-        memcpy(session->cluster, client->current->cluster, sizeof session->cluster);
+    if (client->selection.current != NULL)
+        memcpy(session->cluster, client->selection.current->cluster, sizeof session->cluster);
     if (session->name != NULL && strcmp(session->name, reply->name) != 0)
         dedup_clear(&client->stream.dedup); /* reported to another account */
     set_name(session, reply->name);
@@ -92,30 +91,6 @@ void session_release(struct client *client)
     sodium_memzero(&client->session, sizeof client->session);
 }
 
-/* ---- whether the server knows it ---- */
-
-void session_is_new_to_server(struct client *client)
-{
-    client->session.confirmed = false;
-    client->session.unknown_us = 0;
-}
-
-void session_confirm(struct client *client)
-{
-    client->session.confirmed = true;
-    client->session.unknown_us = 0;
-}
-
-bool session_may_be_late(struct client *client)
-{
-    struct session *session = &client->session;
-    if (!session->active || session->confirmed)
-        return false;
-    if (session->unknown_us == 0)
-        session->unknown_us = client->now_us;
-    return client->now_us - session->unknown_us < (uint64_t)CLIENT_SESSION_UNKNOWN_MS * 1000;
-}
-
 /* ---- losing it ---- */
 
 static void tell_end(struct client *client, enum status status, const char *text)
@@ -131,15 +106,15 @@ static void on_logged_in_again(void *context, const struct client_result *result
         tell_end(context, result->status, result->error);
 }
 
-/* Whether it is our doing: the answer to that is still on its way, or lost. Only what never waits may
- * stand before it. */
+/* Returns whether the owner has asked for the end: the answer to that is on its way, or lost. Only
+ * requests that never wait may stand before it. */
 static bool is_ending(const struct client *client)
 {
     const struct request *first = client->requests;
-    while (first != NULL && call_kind_of(first->call)->once)
+    while (first != NULL && call_kind_of(first->asked.call)->once)
         first = first->next;
     return first != NULL && first->attempts > 0 &&
-           (first->call == CLIENT_LOGOUT || first->call == CLIENT_DELETE);
+           (first->asked.call == CLIENT_LOGOUT || first->asked.call == CLIENT_DELETE);
 }
 
 void session_lost(struct client *client, enum status status, const char *text)
@@ -155,17 +130,17 @@ void session_lost(struct client *client, enum status status, const char *text)
         .again = true,
     };
     if (session->login_name == NULL ||
-        request_put_first(client, &again, on_logged_in_again, client) != OK)
+        queue_put_first(client, &again, on_logged_in_again, client) != OK)
         tell_end(client, status, text);
 }
 
 /* ---- heartbeats ---- */
 
-/* Messages wait for us, and the stream brings nothing: it may have lost a page at its end. */
+/* Undelivered messages wait at the server, and the stream brings none: it may have lost its last page. */
 static void compare_cursors(struct client *client, const Jackdaw__HeartbeatReply *reply)
 {
     struct heartbeat *heartbeat = &client->heartbeat;
-    struct log_position cursor = client->stream.cursor;
+    struct log_position cursor = client->stream.cursor.at;
     bool waiting = reply->n_undelivered > 0;
     if (waiting && heartbeat->stuck && log_position_compare(cursor, heartbeat->cursor) == 0) {
         client->stats.gaps++;
@@ -194,16 +169,22 @@ static void on_heartbeat(const ProtobufCMessage *reply, void *closure_data)
     struct client *client = heartbeat->client;
     const struct rpc_result *result = &heartbeat->result;
     heartbeat->under_way = false;
-    if (result->status == STATUS_OK) {
-        connection_confirm(client);
-        session_confirm(client);
+    switch (response_action(result)) {
+    case RESPONSE_ACCEPT:
+        server_selection_confirm(client);
+        server_selection_confirm_session(client);
         verify(client, (const Jackdaw__HeartbeatReply *)reply);
         compare_cursors(client, (const Jackdaw__HeartbeatReply *)reply);
-    } else if (result->status == STATUS_UNAUTHENTICATED) {
-        if (!session_may_be_late(client))
+        break;
+    case RESPONSE_END_SESSION:
+        if (!server_selection_may_learn_session(client))
             session_lost(client, result->status, result->message);
-    } else if (result->status == STATUS_UNAVAILABLE || *result->master != '\0') {
-        connection_reject(client, result);
+        break;
+    case RESPONSE_REDIRECT:
+        server_selection_reject(client, result);
+        break;
+    default: /* the next heartbeat may succeed */
+        break;
     }
 }
 
@@ -212,21 +193,21 @@ static void send_heartbeat(struct client *client)
     struct heartbeat *heartbeat = &client->heartbeat;
     struct read_position read_position;
     Jackdaw__HeartbeatRequest request = JACKDAW__HEARTBEAT_REQUEST__INIT;
-    stream_read_position(client, &read_position);
+    cursor_write(&client->stream.cursor, &read_position);
     request.after = &read_position.after;
     request.cursor_history = read_position.list;
     request.n_cursor_history = read_position.count;
     struct rpc_stub stub;
-    client_init_stub(client, &stub, CLIENT_ANSWER_MS);
+    server_selection_init_stub(client, &stub, CLIENT_ANSWER_MS);
     heartbeat->under_way = true;
     heartbeat->sent_us = client->now_us;
     call_method(&stub, "Heartbeat", &request.base, on_heartbeat, heartbeat);
 }
 
-void heartbeat_tick(struct client *client)
+static void heartbeat_tick(struct client *client)
 {
     struct heartbeat *heartbeat = &client->heartbeat;
-    if (client->current == NULL || heartbeat->under_way)
+    if (client->selection.state == SELECTION_SEARCHING || heartbeat->under_way)
         return;
     bool verifies = client->session.unverified && client->now_us >= client->session.verify_us;
     if (client->now_us >= heartbeat->due_us || verifies) {
@@ -235,9 +216,18 @@ void heartbeat_tick(struct client *client)
         if (client->session.active)
             send_heartbeat(client);
         else
-            connection_ask(client->current);
+            connection_ask(client->selection.current);
     }
     client_wake_at(client, heartbeat->due_us);
     if (client->session.unverified)
         client_wake_at(client, client->session.verify_us);
+}
+
+void session_tick(struct client *client)
+{
+    struct stream *stream = &client->stream;
+    if (stream->refused_session != 0 && stream->refused_session == client->session.id)
+        session_lost(client, STATUS_UNAUTHENTICATED, stream->refusal.text);
+    stream->refused_session = 0;
+    heartbeat_tick(client);
 }

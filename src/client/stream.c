@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+/* stream.c - one call of Receive, which the server answers with pages of events as long as it has
+ * credits. If the stream breaks, skips a page or ends, the client opens another from its cursor on. */
 #include "client/client_internal.h"
 
 #include "rpc/protocol.h"
@@ -6,9 +8,6 @@
 #include <string.h>
 
 #define LONG_POLL_US 1000000 /* an empty poll that took so long was worth asking for */
-
-/* One stream, which the server fills as long as it has credits. The cursor is the only thing that
- * counts: a stream that breaks, skips a page or ends is replaced by another from the cursor on. */
 
 static void reopen_later(struct client *client, uint32_t retry_ms)
 {
@@ -24,50 +23,11 @@ static void close_stream(struct client *client)
     if (!stream->open)
         return;
     stream->open = false;
-    if (client->current == NULL)
+    if (client->selection.state == SELECTION_SEARCHING)
         return;
     stream->ignored = true;
-    rpc_channel_cancel(client->current->channel, stream->call_id);
+    rpc_channel_cancel(client->selection.current->channel, stream->call_id);
     stream->ignored = false;
-}
-
-/* ---- where we are ---- */
-
-static void leave_epoch(struct stream *stream, struct log_position last)
-{
-    if (last.epoch == 0)
-        return;
-    size_t replay_buffer = stream->cursor_history_count < CLIENT_CURSOR_HISTORY_MAX
-                               ? stream->cursor_history_count
-                               : CLIENT_CURSOR_HISTORY_MAX - 1;
-    memmove(&stream->cursor_history[1], &stream->cursor_history[0],
-            replay_buffer * sizeof stream->cursor_history[0]);
-    stream->cursor_history[0] = last;
-    stream->cursor_history_count = replay_buffer + 1;
-}
-
-/* Events after `to` are void. */
-static void rewind_to(struct stream *stream, struct log_position to)
-{
-    size_t gone = 0;
-    while (gone < stream->cursor_history_count && stream->cursor_history[gone].epoch >= to.epoch)
-        gone++;
-    stream->cursor_history_count -= gone;
-    memmove(&stream->cursor_history[0], &stream->cursor_history[gone],
-            stream->cursor_history_count * sizeof stream->cursor_history[0]);
-    stream->cursor = to;
-    stream->cursor_reset = true;
-}
-
-void stream_read_position(const struct client *client, struct read_position *read_position)
-{
-    const struct stream *stream = &client->stream;
-    read_position->after = proto_position_message(stream->cursor);
-    read_position->count = stream->cursor_history_count;
-    for (size_t i = 0; i < read_position->count; i++) {
-        read_position->cursor_history[i] = proto_position_message(stream->cursor_history[i]);
-        read_position->list[i] = &read_position->cursor_history[i];
-    }
 }
 
 /* ---- pages ---- */
@@ -118,9 +78,9 @@ static void tell(struct client *client, const Jackdaw__Event *event)
 static void report_cursor_reset(struct client *client)
 {
     if (client->observer.status != NULL)
-        client->observer.status(client->context, client->current->text,
-                                "servers are back after a partition: messages written there "
-                                "meanwhile follow");
+        client->observer.status(client->context, client->selection.current->text,
+                                "servers that were cut off are back: "
+                                "what was written there meanwhile follows");
 }
 
 /* Whether the page follows what was received. */
@@ -129,30 +89,21 @@ static bool follows(struct client *client, const Jackdaw__ReceiveReply *page)
     struct stream *stream = &client->stream;
     struct log_position after = proto_position(page->after);
     struct log_position next = proto_position(page->next);
-    if (page->cursor_reset && after.seq < stream->cursor.seq)
+    if (page->cursor_reset && after.seq < stream->cursor.at.seq)
         report_cursor_reset(client);
-    if (page->cursor_reset)
-        rewind_to(stream, after);
-    return after.seq == stream->cursor.seq && log_position_compare(next, after) >= 0;
-}
-
-/* at: how far the page has been read. */
-static void follow_event(struct stream *stream, struct log_position *at,
-                         const Jackdaw__Event *event)
-{
-    if (event->epoch == 0)
-        return;
-    if (event->epoch > at->epoch)
-        leave_epoch(stream, *at);
-    *at = (struct log_position){.epoch = event->epoch, .seq = event->seq};
+    if (page->cursor_reset) {
+        cursor_reset(&stream->cursor, after);
+        stream->cursor_reset = true;
+    }
+    return after.seq == stream->cursor.at.seq && log_position_compare(next, after) >= 0;
 }
 
 static void handle_page(struct client *client, const Jackdaw__ReceiveReply *page)
 {
     struct stream *stream = &client->stream;
     uint64_t session = client->session.id;
-    client->last_seen_us = client->now_us;
-    session_confirm(client);
+    server_selection_seen(client);
+    server_selection_confirm_session(client);
     if (!follows(client, page)) {
         client->stats.gaps++;
         close_stream(client);
@@ -162,16 +113,17 @@ static void handle_page(struct client *client, const Jackdaw__ReceiveReply *page
     if (page->n_events > 0)
         backoff_clear(&stream->backoff);
     struct log_position next = proto_position(page->next);
-    struct log_position at = stream->cursor;
+    struct cursor cursor = stream->cursor;
     for (size_t i = 0; i < page->n_events; i++) {
         tell(client, page->events[i]);
         if (client->session.id != session)
             return;
-        follow_event(stream, &at, page->events[i]);
+        if (page->events[i]->epoch != 0)
+            cursor_move(&cursor, (struct log_position){.epoch = page->events[i]->epoch,
+                                                   .seq = page->events[i]->seq});
     }
-    if (next.epoch > at.epoch)
-        leave_epoch(stream, at);
-    stream->cursor = next;
+    cursor_move(&cursor, next);
+    stream->cursor = cursor;
     persist_read_position(client);
     if (next.epoch > client->highest_epoch)
         client->highest_epoch = next.epoch;
@@ -182,34 +134,45 @@ static void give_credits(struct client *client)
     struct stream *stream = &client->stream;
     if (++stream->pages < RPC_CREDITS_MAX / 2)
         return;
-    rpc_channel_credit(client->current->channel, stream->call_id, stream->pages);
+    rpc_channel_credit(client->selection.current->channel, stream->call_id, stream->pages);
     stream->pages = 0;
 }
 
 /* ---- the stream ---- */
 
-/* The stream has ended; not by us. */
+static void refuse_session(struct client *client, const struct rpc_result *result)
+{
+    struct stream *stream = &client->stream;
+    stream->refused_session = client->session.id;
+    (void)error_set(&stream->refusal, OK, "%s", result->message);
+}
+
+/* The server, or the connection, has ended the stream. */
 static void handle_end(struct client *client, const struct rpc_result *result, bool brought_events)
 {
-    client->stream.open = false;
-    switch (result->status) {
-    case STATUS_OK: /* a long poll: the next one at once, unless this one was short and empty */
-        if (brought_events || client->now_us - client->stream.opened_us >= LONG_POLL_US)
-            client->stream.open_at_us = client->now_us;
-        else
-            reopen_later(client, 0);
+    struct stream *stream = &client->stream;
+    uint32_t retry_ms = result->retry_ms;
+    stream->open = false;
+    switch (response_action(result)) {
+    case RESPONSE_ACCEPT:
+        /* A long poll: the next one follows at once, unless this one was short and empty. */
+        if (brought_events || client->now_us - stream->opened_us >= LONG_POLL_US) {
+            stream->open_at_us = client->now_us;
+            return;
+        }
         break;
-    case STATUS_UNAUTHENTICATED:
-        if (!session_may_be_late(client))
-            session_lost(client, result->status, result->message);
-        reopen_later(client, 0); /* if there is still, or again, a session */
+    case RESPONSE_END_SESSION:
+        if (!server_selection_may_learn_session(client))
+            refuse_session(client, result);
+        retry_ms = 0;
+        break;
+    case RESPONSE_REDIRECT:
+        server_selection_reject(client, result);
         break;
     default:
-        if (result->status == STATUS_UNAVAILABLE || *result->master != '\0')
-            connection_reject(client, result);
-        reopen_later(client, result->retry_ms);
         break;
     }
+    reopen_later(client, retry_ms);
 }
 
 static void on_page(const ProtobufCMessage *message, void *closure_data)
@@ -235,7 +198,7 @@ static void open_stream(struct client *client)
     struct stream *stream = &client->stream;
     struct read_position read_position;
     Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
-    stream_read_position(client, &read_position);
+    cursor_write(&stream->cursor, &read_position);
     request.after = &read_position.after;
     request.cursor_history = read_position.list;
     request.n_cursor_history = read_position.count;
@@ -243,7 +206,7 @@ static void open_stream(struct client *client)
     stream->opened_us = client->now_us;
     stream->open = true;
     struct rpc_stub stub;
-    client_init_stub(client, &stub, 0);
+    server_selection_init_stub(client, &stub, 0);
     stub.credits = RPC_CREDITS_MAX;
     call_method(&stub, "Receive", &request.base, on_page, stream);
     stream->call_id = stub.call;
@@ -252,7 +215,7 @@ static void open_stream(struct client *client)
 void client_stream_tick(struct client *client)
 {
     struct stream *stream = &client->stream;
-    if (stream->open || client->current == NULL || !client->session.active)
+    if (stream->open || client->selection.state == SELECTION_SEARCHING || !client->session.active)
         return;
     if (client->now_us >= stream->open_at_us)
         open_stream(client);
@@ -260,10 +223,10 @@ void client_stream_tick(struct client *client)
         client_wake_at(client, stream->open_at_us);
 }
 
-void stream_start(struct client *client, struct log_position cursor)
+void stream_start(struct client *client, struct log_position from)
 {
     stream_stop(client);
-    client->stream.cursor = cursor;
+    client->stream.cursor.at = from;
     client->stream.open_at_us = client->now_us;
     client->wake_us = 0;
 }
@@ -284,8 +247,7 @@ void stream_restart(struct client *client)
 void stream_stop(struct client *client)
 {
     close_stream(client);
-    client->stream.cursor = (struct log_position){.epoch = 0};
-    client->stream.cursor_history_count = 0;
+    client->stream.cursor = (struct cursor){.history_count = 0};
     client->stream.cursor_reset = false;
     backoff_clear(&client->stream.backoff);
 }

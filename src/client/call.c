@@ -59,36 +59,42 @@ const struct call_kind *call_kind_of(enum client_call call)
     return &kinds[call];
 }
 
+/* The generated types do not know const; nothing changes these strings. */
+static char *text_of(const char *text)
+{
+    return (char *)text;
+}
+
 /* Where the account has to be made first, a login is two calls. */
 static bool is_registering(const struct request *request)
 {
-    return request->manner != CLIENT_ACCOUNT_EXISTS && !request->registered;
+    return request->asked.manner != CLIENT_ACCOUNT_EXISTS && !request->registered;
 }
 
 static void fill_login(struct request *request, struct message *message)
 {
     if (is_registering(request)) {
         jackdaw__register_request__init(&message->register_account);
-        message->register_account.name = request->name;
-        message->register_account.password = request->password;
+        message->register_account.name = text_of(request->asked.name);
+        message->register_account.password = text_of(request->asked.password);
         message->register_account.nonce.data = request->nonce;
         message->register_account.nonce.len = sizeof request->nonce;
         return;
     }
     jackdaw__login_request__init(&message->login);
-    message->login.name = request->name;
-    message->login.password = request->password;
+    message->login.name = text_of(request->asked.name);
+    message->login.password = text_of(request->asked.password);
     message->login.token.data = request->secret;
     message->login.token.len = sizeof request->secret;
     message->login.device = request->client->device;
-    message->login.replaces = request->replaces;
+    message->login.replaces = request->asked.replaces;
     message->login.choose = true;
 }
 
 static void fill_session(struct request *request, struct message *message)
 {
-    stream_read_position(request->client, &message->read_position);
-    switch (request->call) {
+    cursor_write(&request->client->stream.cursor, &message->read_position);
+    switch (request->asked.call) {
     case CLIENT_LOGOUT:
         jackdaw__logout_request__init(&message->logout);
         message->logout.request = request->number;
@@ -97,7 +103,7 @@ static void fill_session(struct request *request, struct message *message)
     case CLIENT_DELETE:
         jackdaw__delete_account_request__init(&message->delete_account);
         message->delete_account.request = request->number;
-        message->delete_account.password = request->password;
+        message->delete_account.password = text_of(request->asked.password);
         message->delete_account.after = &message->read_position.after;
         break;
     default:
@@ -111,91 +117,91 @@ static void fill_session(struct request *request, struct message *message)
 
 static void fill_list(struct request *request, struct message *message)
 {
-    switch (request->call) {
+    switch (request->asked.call) {
     case CLIENT_ACCOUNTS:
         jackdaw__list_accounts_request__init(&message->accounts);
-        message->accounts.pattern = request->name;
-        message->accounts.after = request->after;
-        message->accounts.limit = request->limit;
+        message->accounts.pattern = text_of(request->asked.name);
+        message->accounts.after = text_of(request->asked.after);
+        message->accounts.limit = request->asked.limit;
         break;
     case CLIENT_ROOMS:
         jackdaw__list_rooms_request__init(&message->rooms);
-        message->rooms.pattern = request->name;
-        message->rooms.after = request->after;
-        message->rooms.limit = request->limit;
-        message->rooms.joined = request->joined;
+        message->rooms.pattern = text_of(request->asked.name);
+        message->rooms.after = text_of(request->asked.after);
+        message->rooms.limit = request->asked.limit;
+        message->rooms.joined = request->asked.joined;
         break;
     default:
         jackdaw__list_members_request__init(&message->members);
-        message->members.room = request->room;
-        message->members.after = request->after;
-        message->members.limit = request->limit;
+        message->members.room = text_of(request->asked.room);
+        message->members.after = text_of(request->asked.after);
+        message->members.limit = request->asked.limit;
         break;
     }
 }
 
 static void fill_change(struct request *request, struct message *message)
 {
-    switch (request->call) {
+    switch (request->asked.call) {
     case CLIENT_JOIN:
         jackdaw__join_room_request__init(&message->join);
         message->join.request = request->number;
-        message->join.room = request->room;
-        message->join.private_ = request->private_room;
+        message->join.room = text_of(request->asked.room);
+        message->join.private_ = request->asked.private_room;
         break;
     case CLIENT_LEAVE:
         jackdaw__leave_room_request__init(&message->leave);
         message->leave.request = request->number;
-        message->leave.room = request->room;
+        message->leave.room = text_of(request->asked.room);
         break;
     case CLIENT_TOPIC:
         jackdaw__set_topic_request__init(&message->topic);
         message->topic.request = request->number;
-        message->topic.room = request->room;
-        message->topic.topic = request->text;
+        message->topic.room = text_of(request->asked.room);
+        message->topic.topic = text_of(request->asked.text);
         break;
     case CLIENT_INVITE:
         jackdaw__invite_request__init(&message->invite);
         message->invite.request = request->number;
-        message->invite.room = request->room;
-        message->invite.name = request->name;
+        message->invite.room = text_of(request->asked.room);
+        message->invite.name = text_of(request->asked.name);
         break;
     default:
         jackdaw__kick_request__init(&message->kick);
         message->kick.request = request->number;
-        message->kick.room = request->room;
-        message->kick.name = request->name;
-        message->kick.ban = request->ban;
+        message->kick.room = text_of(request->asked.room);
+        message->kick.name = text_of(request->asked.name);
+        message->kick.ban = request->asked.ban;
         break;
     }
 }
 
 static void fill_talk(struct request *request, struct message *message)
 {
-    switch (request->call) {
+    switch (request->asked.call) {
     case CLIENT_SEND:
         jackdaw__send_request__init(&message->send);
         message->send.request = request->number;
-        message->send.to = request->room;
-        message->send.text = request->text;
+        message->send.to = text_of(request->asked.room);
+        message->send.text = text_of(request->asked.text);
         break;
     case CLIENT_HISTORY:
         jackdaw__history_request__init(&message->history);
-        message->history.room = request->room;
-        message->history.before = request->before;
-        message->history.limit = request->limit;
+        message->history.room = text_of(request->asked.room);
+        message->history.before = request->asked.before;
+        message->history.limit = request->asked.limit;
         break;
     default:
         jackdaw__set_typing_request__init(&message->typing);
-        message->typing.room = request->room;
-        message->typing.typing = request->active;
+        message->typing.room = text_of(request->asked.room);
+        message->typing.typing = request->asked.active;
         break;
     }
 }
 
 static void fill(struct request *request, struct message *message)
 {
-    switch (request->call) {
+    switch (request->asked.call) {
     case CLIENT_INFO:
         jackdaw__info_request__init(&message->info);
         message->info.client = request->client->program;
@@ -246,9 +252,9 @@ void call_invoke(struct request *request, struct rpc_stub *stub, ProtobufCClosur
 {
     struct message message;
     fill(request, &message);
-    if (request->call == CLIENT_STATUS)
+    if (request->asked.call == CLIENT_STATUS)
         stub->service.descriptor = &jackdaw__operator__descriptor;
-    bool registering = request->call == CLIENT_LOGIN && is_registering(request);
-    call_method(stub, registering ? "RegisterAccount" : kinds[request->call].method, &message.base,
-                closure, request);
+    bool registering = request->asked.call == CLIENT_LOGIN && is_registering(request);
+    call_method(stub, registering ? "RegisterAccount" : kinds[request->asked.call].method,
+                &message.base, closure, request);
 }

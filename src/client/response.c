@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/client_internal.h"
+
+/* By status. What is not named here: RESPONSE_FAIL, or RESPONSE_RETRY where the answer has retry_ms. */
+static const struct {
+    enum response_action action;
+    bool is_of_channel; /* no server has sent it */
+} responses[STATUS_COUNT] = {
+    [STATUS_OK] = {RESPONSE_ACCEPT, false},
+    [STATUS_CANCELLED] = {RESPONSE_RETRY, true},         /* the channel was closed */
+    [STATUS_DEADLINE_EXCEEDED] = {RESPONSE_RETRY, true}, /* no answer in time */
+    [STATUS_UNAVAILABLE] = {RESPONSE_REDIRECT, false},   /* not the master; or connection lost */
+    [STATUS_ABORTED] = {RESPONSE_RESEND, false},         /* an earlier number is missing */
+    [STATUS_UNAUTHENTICATED] = {RESPONSE_END_SESSION, false},
+};
+
+enum response_action response_action(const struct rpc_result *result)
+{
+    enum response_action action = responses[result->status].action;
+    return action == RESPONSE_FAIL && result->retry_ms > 0 ? RESPONSE_RETRY : action;
+}
+
+bool response_is_from_server(const struct rpc_result *result)
+{
+    return !responses[result->status].is_of_channel;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/* server_selection.h - which server the client uses: a state machine.
+ *
+ *                  a server is selected               it is silent, or refuses
+ *   +-----------+ --------------------> +-----------+ -----------------------> +---------+
+ *   | SEARCHING |                       | CONNECTED |                          | PROBING |
+ *   +-----------+ <-------------------- +-----------+ <----------------------- +---------+
+ *        ^          connection lost,                     it answers as the          |
+ *        |          or silent for too long               master does                |
+ *        +--------------------------------------------------------------------------+
+ *           connection lost; silent for CLIENT_ANSWER_MS; another server is the better one
+ *
+ * SEARCHING  No server is in use. The client connects to all known servers and asks each for Info. It
+ *            selects a master of the latest epoch that it has seen. If no server is master for
+ *            CLIENT_ANY_SERVER_MS, it selects any: that server may forward requests to its master.
+ * CONNECTED  One server is in use; all other connections are closed.
+ * PROBING    The server in use may not be the one to use: it is silent, or says that it is not the
+ *            master. The client goes on using it and asks all other servers for Info. It leaves the
+ *            server in use for a master of a later epoch only (for one of the same epoch if the
+ *            server in use refuses), because a slow master is still the master.
+ *
+ * This is server selection as drivers of replicated databases do it ("Server Discovery and Monitoring",
+ * "Server Selection" in the specifications of MongoDB's drivers), with epochs to tell masters apart.
+ *
+ * The owner's thread. */
+#ifndef JACKDAW_CLIENT_SERVER_SELECTION_H
+#define JACKDAW_CLIENT_SERVER_SELECTION_H
+
+#include "base/address.h"
+#include "base/error.h"
+#include "rpc/channel.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct client;
+struct connection;
+
+enum selection_state { SELECTION_SEARCHING, SELECTION_CONNECTED, SELECTION_PROBING };
+
+/* All times: microseconds of the client's clock. */
+struct server_selection {
+    enum selection_state state;
+    struct connection *current; /* the server in use; NULL exactly while SEARCHING */
+
+    struct selection_searching {
+        uint64_t since_us;
+        uint64_t first_answer_us; /* when the first server answered Info; 0: none has */
+    } searching;
+
+    /* Of the server in use: CONNECTED and PROBING. */
+    struct selection_connected {
+        uint64_t last_seen_us;       /* when it last sent anything */
+        bool session_confirmed;      /* it knows the session, in the epoch of its latest answers */
+        uint64_t session_unknown_us; /* since when it answers that it does not; 0: it does not so */
+    } connected;
+
+    struct selection_probing {
+        uint64_t silent_since_us; /* since when an answer of the server in use is missing */
+        bool refused;             /* it said that it is not the master */
+    } probing;
+
+    /* What outlives a state. */
+    uint64_t outage_us;      /* since when no master is in use, or PROBING; 0: a master is in use */
+    uint64_t next_open_us;   /* SEARCHING, PROBING: when the next connection may be opened */
+    struct address redirect; /* the master that the server in use named; */
+    bool has_redirect;       /* ... if it did, and that one was not selected yet */
+    bool had_server;         /* one was in use before */
+    struct address latest;   /* ... the last one */
+    struct error_text problem; /* why connecting failed last; "": unknown */
+};
+
+/* Opens the first connection. ERROR_NO_MEMORY, ERROR_INVALID (a certificate file), ERROR_FULL
+ * (descriptors): sentence in why. */
+enum error server_selection_start(struct client *client, struct error_text *why);
+
+/* Closes all connections. The calls on them end. */
+void server_selection_stop(struct client *client);
+
+/* Opens and closes connections, asks servers, selects one: what is due. Once a turn. */
+void server_selection_tick(struct client *client);
+
+/* A stub for calls to the server in use, with the token of the session. Not while SEARCHING.
+ * timeout_ms: as in rpc_stub. */
+void server_selection_init_stub(struct client *client, struct rpc_stub *stub, uint32_t timeout_ms);
+
+/* The server in use has sent something. */
+void server_selection_seen(struct client *client);
+
+/* It has answered as a master does: CONNECTED. No effect while SEARCHING. */
+void server_selection_confirm(struct client *client);
+
+/* It does not answer since silent_since_us: PROBING. */
+void server_selection_suspect(struct client *client, uint64_t silent_since_us);
+
+/* It has refused a request because it is not the master: PROBING. why: the refusal, with the address of
+ * the master if the server knows it. No effect while SEARCHING. */
+void server_selection_reject(struct client *client, const struct rpc_result *why);
+
+/* It has been silent for too long: SEARCHING. */
+void server_selection_leave(struct client *client);
+
+/* It knows the session. */
+void server_selection_confirm_session(struct client *client);
+
+/* It does not know the session. Returns whether it may learn of the session yet: for a while after it
+ * was selected, or became master, because two parts of a cluster merge their sessions when a partition
+ * heals. */
+bool server_selection_may_learn_session(struct client *client);
+
+#endif
