@@ -158,14 +158,3 @@ int address_compare(const struct address *left, const struct address *right)
         return hosts;
     return (left->port > right->port) - (left->port < right->port);
 }
-
-bool address_is_loopback(const struct address *address)
-{
-    unsigned char bytes[16] = {0};
-    int family = family_of(address->host, bytes);
-    if (family == 4)
-        return bytes[0] == 127;
-    if (family == 6)
-        return memcmp(bytes, &in6addr_loopback, sizeof in6addr_loopback) == 0;
-    return strcasecmp(address->host, "localhost") == 0;
-}

@@ -35,7 +35,4 @@ void address_dial_url(const struct address *address, char url[static ADDRESS_TEX
  * equal to or greater than 0. */
 int address_compare(const struct address *left, const struct address *right);
 
-/* Whether the host can only be this machine: 127.0.0.0/8, ::1, "localhost". */
-bool address_is_loopback(const struct address *address);
-
 #endif

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/status.h"
 
-#include <string.h>
-
 static const char *const names[STATUS_COUNT] = {
     [STATUS_OK] = "OK",
     [STATUS_CANCELLED] = "CANCELLED",
@@ -50,17 +48,6 @@ const char *status_name(enum status status)
     if ((int)status < 0 || status >= STATUS_COUNT)
         return names[STATUS_UNKNOWN];
     return names[status];
-}
-
-enum error status_parse(const char *name, enum status *out)
-{
-    for (enum status status = STATUS_OK; status < STATUS_COUNT; status++) {
-        if (strcmp(name, names[status]) == 0) {
-            *out = status;
-            return OK;
-        }
-    }
-    return ERROR_INVALID;
 }
 
 enum status status_from_error(enum error error)

@@ -31,9 +31,6 @@ enum status {
 /* "PERMISSION_DENIED" and so on, static; "UNKNOWN" for a number that is none of them. */
 const char *status_name(enum status status);
 
-/* The status for a name as above; ERROR_INVALID. */
-enum error status_parse(const char *name, enum status *out);
-
 /* The status of a reply to a request that an operating error ended. */
 enum status status_from_error(enum error error);
 

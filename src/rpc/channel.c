@@ -643,11 +643,6 @@ const char *rpc_channel_problem(const struct rpc_channel *channel)
     return channel->problem[0] == '\0' ? NULL : channel->problem;
 }
 
-const struct address *rpc_channel_address(const struct rpc_channel *channel)
-{
-    return &channel->options.address;
-}
-
 size_t rpc_channel_addresses(const struct rpc_channel *channel)
 {
     return dial_addresses(channel->dial);

@@ -72,7 +72,6 @@ bool rpc_channel_is_connected(const struct rpc_channel *channel);
  * channel is connected. The channel sets the text before it calls refused. */
 const char *rpc_channel_problem(const struct rpc_channel *channel);
 
-const struct address *rpc_channel_address(const struct rpc_channel *channel);
 /* The number of addresses that the host had at the last dial. If there are several, each may belong
  * to another server: rpc_channel_reconnect dials the next one. */
 size_t rpc_channel_addresses(const struct rpc_channel *channel);

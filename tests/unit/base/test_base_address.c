@@ -196,34 +196,6 @@ static void test_address_compare__one_address_spelled_twice(void **state)
     assert_int_equal(address_compare(&left, &right), 0);
 }
 
-static void test_address_is_loopback__only_what_must_be(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *text;
-        bool loopback;
-    } cases[] = {
-        {"127.0.0.1:1", true},
-        {"127.255.0.9:1", true},
-        {"[::1]:1", true},
-        {"localhost:1", true},
-        {"LOCALHOST:1", true},
-        {":1", false},
-        {"128.0.0.1:1", false},
-        {"[::2]:1", false},
-        {"[::ffff:127.0.0.1]:1", false},
-        {"0.0.0.0:1", false},
-        {"[::]:1", false},
-        {"localhost.example.org:1", false},
-        {"127.0.0.1.example.org:1", false},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct address address = parsed(cases[i].text);
-        if (address_is_loopback(&address) != cases[i].loopback)
-            fail_msg("%s", cases[i].text);
-    }
-}
-
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -236,7 +208,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_address_urls__empty_host),
         cmocka_unit_test(test_address_compare__orders),
         cmocka_unit_test(test_address_compare__one_address_spelled_twice),
-        cmocka_unit_test(test_address_is_loopback__only_what_must_be),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

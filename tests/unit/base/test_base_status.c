@@ -45,21 +45,6 @@ static void test_status_name__any_int(void **state)
     assert_string_equal(status_name((enum status)4000000), "UNKNOWN");
 }
 
-static void test_status_parse__is_the_inverse_of_the_name(void **state)
-{
-    (void)state;
-    for (int i = 0; i < STATUS_COUNT; i++) {
-        enum status status = STATUS_COUNT;
-        assert_int_equal(status_parse(expected[i], &status), OK);
-        assert_int_equal(status, i);
-    }
-    enum status status = STATUS_ABORTED;
-    assert_int_equal(status_parse("ok", &status), ERROR_INVALID);
-    assert_int_equal(status_parse("", &status), ERROR_INVALID);
-    assert_int_equal(status_parse("OK ", &status), ERROR_INVALID);
-    assert_int_equal(status, STATUS_ABORTED);
-}
-
 /* An error without an entry in the table would be told to the caller as success. */
 static void test_status_from_error__no_error_is_success(void **state)
 {
@@ -82,7 +67,6 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_status_name__the_17_of_grpc),
         cmocka_unit_test(test_status_name__any_int),
-        cmocka_unit_test(test_status_parse__is_the_inverse_of_the_name),
         cmocka_unit_test(test_status_from_error__no_error_is_success),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
