@@ -14,8 +14,10 @@
 #include <cmocka.h>
 
 #define SERVERS 2
+#define CTRL_A "\x01"
 #define CTRL_C "\x03"
 #define CTRL_D "\x04"
+#define CTRL_E "\x05"
 #define CTRL_Z "\x1a"
 #define KEY_LEFT "\x1b[D"
 
@@ -180,6 +182,12 @@ static void test_line__is_redrawn_in_a_new_size(void **state)
                       row_is(pty, "lobby> first0000 second000 third0000"));
     type_and_see(pty, " fourth000 fifth0000 sixth0000",
                  "lobby> first0000 second000 third0000 fourth000 fifth0000 sixth0000");
+    unsigned row = pty_cursor_row(pty);
+    pty_type(pty, CTRL_A); /* the line is one row */
+    PTY_WAIT(pty, pty_cursor_column(pty) == strlen("lobby> "));
+    assert_int_equal(pty_cursor_row(pty), row);
+    pty_type(pty, CTRL_E);
+    PTY_WAIT(pty, pty_cursor_column(pty) > 60);
     pty_resize(pty, 20, 30);
     fake_say(&fixture->cluster, "lobby", "bob", "good night");
     PTY_WAIT(pty, pty_shows(pty, "bob: good nig\nht\n") && row_is(pty, "th0000"));
@@ -313,6 +321,7 @@ static void test_terminal__dumb(void **state)
     struct fixture *fixture = *state;
     struct pty *pty = start(fixture, &(struct at_terminal){.type = "dumb"});
     PTY_WAIT(pty, pty_shows(pty, "lobby"));
+    assert_true(pty_echoes(pty)); /* whole lines, as the terminal edits them */
     fake_say(&fixture->cluster, "lobby", "bob", "good day");
     PTY_WAIT(pty, pty_shows(pty, "bob: good day"));
     pty_type(pty, "hello\n");
@@ -336,8 +345,8 @@ static void test_terminal__without_a_locale(void **state)
 /* ---- hostile text ---- */
 
 /* Control sequences of C0 and C1, and characters that turn the direction of the text. */
-#define HOSTILE                       \
-    "\x1b]0;owned\x07\x1b[2J\xc2\x9b" \
+#define HOSTILE                              \
+    "\x1b[7m\x1b]0;owned\x07\x1b[2J\xc2\x9b" \
     "2J\xe2\x80\xae\xe2\x81\xa6\x7f\r"
 
 static void say_hostile(struct fixture *fixture, Jackdaw__Event__Kind kind, const char *room,
@@ -370,8 +379,8 @@ static void test_hostile__text_changes_nothing(void **state)
                                         "four",        "five",     "six"};
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
         assert_int_equal(pty_count(pty, shown[i]), 1);
-    static const char *const never[] = {"\x1b]",        "\x1b[2J", "\xc2\x9b", "\xe2\x80\xae",
-                                        "\xe2\x81\xa6", "\x7f",    "\n<admin>"};
+    static const char *const never[] = {"\x1b[7m",      "\x1b]",        "\x1b[2J", "\xc2\x9b",
+                                        "\xe2\x80\xae", "\xe2\x81\xa6", "\x7f",    "\n<admin>"};
     for (size_t i = 0; i < sizeof never / sizeof *never; i++)
         assert_false(pty_has_written(pty, never[i]));
     assert_int_equal(pty_foreign_sequences(pty), 0);

@@ -357,6 +357,24 @@ static void test_failover__session_stays_unknown(void **state)
     client_fixture_free(fixture);
 }
 
+/* A client that only reads learns it from its stream, before the next heartbeat. */
+static void test_failover__reader_learns_of_the_end(void **state)
+{
+    (void)state;
+    struct client_fixture *fixture = client_fixture_of(2, 2);
+    size_t heartbeats = fixture->cluster.heartbeats_seen;
+    fake_server_kill(&fixture->servers[0]);
+    elect(fixture, 1);
+    fixture->cluster.sessions[0].ended = true;
+    for (uint64_t since = 0; fixture->session_ends == 0;) {
+        client_fixture_turn(fixture);
+        client_fixture_advance(fixture, 20);
+        client_fixture_check_patience(&since, "the session's end");
+    }
+    assert_int_equal(fixture->cluster.heartbeats_seen, heartbeats);
+    client_fixture_free(fixture);
+}
+
 /* ---- asking how the cluster is ---- */
 
 static enum fake_action lose_sends(void *context, struct fake_server *server, const char *method,
@@ -586,6 +604,7 @@ int main(void)
         cmocka_unit_test(test_failover__redirect_loop),
         cmocka_unit_test(test_failover__session_is_not_known_yet),
         cmocka_unit_test(test_failover__session_stays_unknown),
+        cmocka_unit_test(test_failover__reader_learns_of_the_end),
         cmocka_unit_test(test_status__is_ahead_of_what_waits),
         cmocka_unit_test(test_status__of_the_next_server),
         cmocka_unit_test(test_status__ends_without_an_answer),
