@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "admin/admin.h"
 
-#include "admin/query.h"
+#include "admin/server_call.h"
 #include "admin/status_report.h"
 #include "base/text.h"
 #include "spec.pb-c.h"
@@ -14,13 +14,13 @@ static enum error ask_status(const struct address *address, const char *tls_auth
                              Jackdaw__StatusReply **out, struct error_text *why)
 {
     Jackdaw__StatusRequest request = JACKDAW__STATUS_REQUEST__INIT;
-    const struct query query = {.address = address,
-                                .tls_authority = tls_authority,
-                                .service = &jackdaw__operator__descriptor,
-                                .method = "Status",
-                                .request = &request.base};
+    const struct server_call call = {.address = address,
+                                     .tls_authority = tls_authority,
+                                     .service = &jackdaw__operator__descriptor,
+                                     .method = "Status",
+                                     .request = &request.base};
     ProtobufCMessage *reply;
-    enum error error = query_run(&query, &reply, why);
+    enum error error = server_call_run(&call, &reply, why);
     if (error == OK)
         *out = (Jackdaw__StatusReply *)reply;
     return error;
@@ -31,12 +31,12 @@ static enum error ask_leave(const struct address *address, uint32_t id, struct e
 {
     Jackdaw__LeaveRequest request = JACKDAW__LEAVE_REQUEST__INIT;
     request.id = id;
-    const struct query query = {.address = address,
-                                .service = &jackdaw__cluster__descriptor,
-                                .method = "Leave",
-                                .request = &request.base};
+    const struct server_call call = {.address = address,
+                                     .service = &jackdaw__cluster__descriptor,
+                                     .method = "Leave",
+                                     .request = &request.base};
     ProtobufCMessage *reply;
-    enum error error = query_run(&query, &reply, why);
+    enum error error = server_call_run(&call, &reply, why);
     if (error == OK)
         protobuf_c_message_free_unpacked(reply, NULL);
     return error;

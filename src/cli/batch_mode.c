@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/batch_mode.h"
 
+#include "app/app.h"
 #include "base/clock.h"
-#include "cli/app.h"
 #include "cli/line_reader.h"
 #include "cli/signals.h"
 

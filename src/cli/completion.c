@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/completion.h"
 
-#include "cli/app.h"
+#include "app/app.h"
 #include "client/text.h"
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/interactive.h"
 
+#include "app/app.h"
 #include "base/clock.h"
-#include "cli/app.h"
 #include "cli/completion.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* json_results.c - the fields of each command's outcome. */
-#include "cli/app.h"
+#include "app/app.h"
 #include "cli/json_values.h"
 
 #include <inttypes.h>

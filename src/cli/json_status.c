@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* json_status.c - the outcome of /status, for programs. */
 #include "admin/status_report.h"
-#include "cli/app.h"
+#include "app/app.h"
 #include "cli/json_values.h"
 
 #include <string.h>

@@ -4,7 +4,7 @@
 #ifndef JACKDAW_CLI_JSON_VALUES_H
 #define JACKDAW_CLI_JSON_VALUES_H
 
-#include "cli/ui.h"
+#include "app/ui.h"
 
 #include <jansson.h>
 

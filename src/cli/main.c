@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include "app/app.h"
 #include "base/output.h"
-#include "cli/app.h"
 #include "cli/batch_mode.h"
 #include "cli/interactive.h"
 #include "cli/signals.h"

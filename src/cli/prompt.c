@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/prompt.h"
 
-#include "cli/app.h"
+#include "app/app.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
 #include "cli/text_output.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/signals.h"
 
-#include "cli/app.h"
+#include "app/app.h"
 #include "client/client.h"
 
 #include <signal.h>

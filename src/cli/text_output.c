@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/text_output.h"
 
-#include "base/text.h"
-#include "cli/app.h"
+#include "app/app.h"
+#include "base/character.h"
 #include "client/text.h"
 
 #include <stdlib.h>

@@ -8,7 +8,7 @@
 #ifndef JACKDAW_CLI_TEXT_OUTPUT_H
 #define JACKDAW_CLI_TEXT_OUTPUT_H
 
-#include "cli/ui.h"
+#include "app/ui.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "cli/app.h"
+#include "app/app.h"
 #include "cli/terminal.h"
 #include "cli/text_output.h"
 #include "client/text.h"

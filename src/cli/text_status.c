@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* text_status.c - the outcome of /status, for people. */
 #include "admin/status_report.h"
-#include "cli/app.h"
+#include "app/app.h"
 #include "cli/text_output.h"
 
 #include <inttypes.h>

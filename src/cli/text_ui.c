@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include "app/app.h"
 #include "base/clock.h"
-#include "cli/app.h"
 #include "cli/prompt.h"
 #include "cli/terminal.h"
 #include "cli/text_output.h"

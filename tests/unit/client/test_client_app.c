@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Lines against a server: what they do, in which order, and what the JSON screen prints of it. */
+#include "app/app.h"
 #include "base/clock.h"
-#include "cli/app.h"
 #include "cli/json_values.h"
 #include "cli/text_output.h"
 #include "cli/ui_list.h"

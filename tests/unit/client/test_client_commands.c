@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the client program makes of words: the table of commands, lines from a pipe, names,
  * completion, password files, options. No server is needed. */
-#include "cli/app.h"
+#include "app/app.h"
 #include "cli/completion.h"
 #include "cli/line_reader.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Styles of real terminals (terminfo): what text_output_put writes of them is nothing but ESC [ numbers m. */
-#include "cli/app.h"
+#include "app/app.h"
 #include "cli/terminal.h"
 #include "cli/text_output.h"
 

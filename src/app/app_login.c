@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* app_login.c - logins that were refused: another try later, another device's place, or the end. */
-#include "cli/app_internal.h"
+#include "app/app_internal.h"
 
 #include "base/clock.h"
 

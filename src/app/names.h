@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* names.h - an ordered list of names without repetition, bounded: rooms joined, people seen. Names
  * are compared as servers do. One owner. */
-#ifndef JACKDAW_CLI_NAMES_H
-#define JACKDAW_CLI_NAMES_H
+#ifndef JACKDAW_APP_NAMES_H
+#define JACKDAW_APP_NAMES_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* app_internal.h - what the files of app.h share: app.c, app_lines.c, app_login.c, invocation.c. */
-#ifndef JACKDAW_CLI_APP_INTERNAL_H
-#define JACKDAW_CLI_APP_INTERNAL_H
+#ifndef JACKDAW_APP_APP_INTERNAL_H
+#define JACKDAW_APP_APP_INTERNAL_H
 
-#include "cli/app.h"
+#include "app/app.h"
 
 /* Makes an invocation and puts it on the list; rest is copied into its strings. Ends with app_end,
  * or by itself after app_ask. NULL: out of memory. */

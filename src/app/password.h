@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* password.h - passwords from files. terminal.h reads typed passwords. */
-#ifndef JACKDAW_CLI_PASSWORD_H
-#define JACKDAW_CLI_PASSWORD_H
+#ifndef JACKDAW_APP_PASSWORD_H
+#define JACKDAW_APP_PASSWORD_H
 
 #include "base/error.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* app_lines.c - what a line of input is, when it may be started, and starting it. */
-#include "cli/app_internal.h"
+#include "app/app_internal.h"
 
 #include "client/text.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* command_guard.c - plain lines that may have been meant as commands. A message cannot be taken back,
  * and one of these would publish a password. */
-#include "cli/commands.h"
+#include "app/commands.h"
 #include "client/text.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "cli/names.h"
+#include "app/names.h"
 
 #include "client/text.h"
 

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* app.h - the client program without its screen. The screen (ui.h) reads lines and shows
- * outcomes; app.c and commands.h execute the lines.
+/* app.h - the chat program without a user interface. The user interface (ui.h) supplies lines and
+ * shows outcomes; app.h and commands.h say what lines mean. One thread runs all of src/app and src/cli;
+ * only the handlers of cli/signals.h run elsewhere.
  *
  * A line is a command, or a message to the current room. The app starts lines in order. Messages
  * follow each other without waiting. Any other command waits until all earlier lines have ended
  * (but see app_may_start), and later lines wait for the command. */
-#ifndef JACKDAW_CLI_APP_H
-#define JACKDAW_CLI_APP_H
+#ifndef JACKDAW_APP_APP_H
+#define JACKDAW_APP_APP_H
 
-#include "cli/commands.h"
-#include "cli/names.h"
-#include "cli/password.h"
-#include "cli/settings.h"
-#include "cli/ui.h"
+#include "app/commands.h"
+#include "app/names.h"
+#include "app/password.h"
+#include "app/settings.h"
+#include "app/ui.h"
 #include "client/client.h"
 
 #define APP_PASSWORD_SIZE PASSWORD_SIZE

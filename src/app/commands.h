@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* commands.h - what a person or a program can tell the client to do: one table for all screens. */
-#ifndef JACKDAW_CLI_COMMANDS_H
-#define JACKDAW_CLI_COMMANDS_H
+#ifndef JACKDAW_APP_COMMANDS_H
+#define JACKDAW_APP_COMMANDS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "cli/password.h"
+#include "app/password.h"
 
 #include "client/text.h"
 

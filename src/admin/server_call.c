@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "admin/query.h"
+#include "admin/server_call.h"
 
 #include "base/clock.h"
 #include "base/task_queue.h"
@@ -10,7 +10,7 @@
 
 struct exchange {
     struct rpc_result result; /* first: the channel fills it */
-    const struct query *query;
+    const struct server_call *call;
     char name[ADDRESS_TEXT_SIZE]; /* of the address */
     bool is_connected;
     bool has_ended;
@@ -54,7 +54,7 @@ static void on_refused(void *context, struct rpc_channel *channel, enum error er
     else if (error == ERROR_TIMEOUT)
         exchange->error =
             error_set(&exchange->why, error, "no Jackdaw server answers at %s within %d seconds",
-                      exchange->name, QUERY_TIMEOUT_MS / 1000);
+                      exchange->name, SERVER_CALL_TIMEOUT_MS / 1000);
     else
         exchange->error = error_set(&exchange->why, error, "no server answers at %s: %s",
                                     exchange->name, reason_of(error));
@@ -92,7 +92,7 @@ static enum error judge(struct exchange *exchange)
                          exchange->is_connected
                              ? "the server at %s did not answer within %d seconds"
                              : "no Jackdaw server answers at %s within %d seconds",
-                         name, QUERY_TIMEOUT_MS / 1000);
+                         name, SERVER_CALL_TIMEOUT_MS / 1000);
     case STATUS_UNAVAILABLE:
         return error_set(&exchange->why, ERROR_REFUSED, "the server at %s: %s", name, text);
     case STATUS_UNIMPLEMENTED:
@@ -100,7 +100,7 @@ static enum error judge(struct exchange *exchange)
                          "the server at %s does not know this call: %sit is of another version "
                          "(%s)",
                          name,
-                         exchange->query->service == &jackdaw__cluster__descriptor
+                         exchange->call->service == &jackdaw__cluster__descriptor
                              ? "give its internal address, if this is its client address; or "
                              : "",
                          text);
@@ -122,14 +122,14 @@ static void on_reply(const ProtobufCMessage *reply, void *context)
 
 static void invoke(struct exchange *exchange, struct rpc_channel *channel)
 {
-    const struct query *query = exchange->query;
+    const struct server_call *call = exchange->call;
     struct rpc_stub stub;
-    rpc_stub_init(&stub, channel, query->service);
-    stub.timeout_ms = QUERY_TIMEOUT_MS;
+    rpc_stub_init(&stub, channel, call->service);
+    stub.timeout_ms = SERVER_CALL_TIMEOUT_MS;
     const ProtobufCMethodDescriptor *method =
-        protobuf_c_service_descriptor_get_method_by_name(query->service, query->method);
+        protobuf_c_service_descriptor_get_method_by_name(call->service, call->method);
     ASSERT(method != NULL);
-    stub.service.invoke(&stub.service, (unsigned)(method - query->service->methods), query->request,
+    stub.service.invoke(&stub.service, (unsigned)(method - call->service->methods), call->request,
                         on_reply, exchange);
 }
 
@@ -137,9 +137,9 @@ static enum error carry(struct exchange *exchange, struct task_queue *queue)
 {
     struct rpc_channel *channel;
     const struct rpc_channel_options options = {
-        .address = *exchange->query->address,
+        .address = *exchange->call->address,
         .queue = queue,
-        .tls_authority = exchange->query->tls_authority,
+        .tls_authority = exchange->call->tls_authority,
         .context = exchange,
         .connected = on_connected,
         .refused = on_refused,
@@ -159,14 +159,15 @@ static enum error carry(struct exchange *exchange, struct task_queue *queue)
     return exchange->error;
 }
 
-enum error query_run(const struct query *query, ProtobufCMessage **out, struct error_text *why)
+enum error server_call_run(const struct server_call *call, ProtobufCMessage **out,
+                           struct error_text *why)
 {
-    struct exchange exchange = {.query = query, .error = OK};
+    struct exchange exchange = {.call = call, .error = OK};
     struct task_queue *queue;
     enum error error = task_queue_new(&queue);
     if (error != OK)
         return error_set(why, error, "cannot make a queue: %s", error_name(error));
-    address_format(query->address, exchange.name);
+    address_format(call->address, exchange.name);
     error = carry(&exchange, queue);
     task_queue_free(queue);
     if (error == OK)

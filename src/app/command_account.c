@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "cli/app_internal.h"
+#include "app/app_internal.h"
 
 #include <sodium.h>
 #include <stdio.h>

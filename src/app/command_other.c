@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "cli/app.h"
+#include "app/app.h"
 
 #include <string.h>
 

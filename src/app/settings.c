@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "cli/settings.h"
+#include "app/settings.h"
 
 static enum error parse_level(const char *text, void *field, struct error_text *why)
 {

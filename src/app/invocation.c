@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* invocation.c - a line that was started: from its making to its outcome. */
-#include "cli/app_internal.h"
+#include "app/app_internal.h"
 
 #include "base/clock.h"
 #include "client/text.h"

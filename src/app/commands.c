@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "cli/commands.h"
+#include "app/commands.h"
 
 #include "client/text.h"
 

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* query.h - one call to one server, over a connection of its own. One thread. */
-#ifndef JACKDAW_ADMIN_QUERY_H
-#define JACKDAW_ADMIN_QUERY_H
+/* server_call.h - one call to one server, over a connection of its own. One thread. */
+#ifndef JACKDAW_ADMIN_SERVER_CALL_H
+#define JACKDAW_ADMIN_SERVER_CALL_H
 
 #include "base/address.h"
 #include "base/error.h"
 
 #include <protobuf-c/protobuf-c.h>
 
-#define QUERY_TIMEOUT_MS 3000 /* for connection and reply together */
+#define SERVER_CALL_TIMEOUT_MS 3000 /* for connection and reply together */
 
-struct query {
+struct server_call {
     const struct address *address; /* borrowed */
     const char *tls_authority;     /* PEM file; NULL: the address has no tls+tcp:// */
     const ProtobufCServiceDescriptor *service;
@@ -25,6 +25,7 @@ struct query {
  *   ERROR_VERSION    the server does not know the call
  *   ERROR_NO_MEMORY, ERROR_INVALID (tls_authority) ...  as rpc_channel_open
  * The process has called rpc_init. */
-enum error query_run(const struct query *query, ProtobufCMessage **out, struct error_text *why);
+enum error server_call_run(const struct server_call *call, ProtobufCMessage **out,
+                           struct error_text *why);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* settings.h - what the client program is started with; one table makes the command line, the
  * environment (JACKDAW_...) and --help. See base/options.h. */
-#ifndef JACKDAW_CLI_SETTINGS_H
-#define JACKDAW_CLI_SETTINGS_H
+#ifndef JACKDAW_APP_SETTINGS_H
+#define JACKDAW_APP_SETTINGS_H
 
 #include "base/log.h"
 #include "base/options.h"

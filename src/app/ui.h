@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* ui.h - what a screen is to the rest of the program: JSON lines (json_ui.c), or lines for
- * people (text_ui.c) on a pipe or on a terminal. A screen prints; it decides nothing. */
-#ifndef JACKDAW_CLI_UI_H
-#define JACKDAW_CLI_UI_H
+/* ui.h - what the program calls of its user interface: JSON lines (cli/json_ui.c), or text for people
+ * (cli/text_ui.c) on a pipe or on a terminal. A user interface prints; it decides nothing. */
+#ifndef JACKDAW_APP_UI_H
+#define JACKDAW_APP_UI_H
 
-#include "cli/commands.h"
+#include "app/commands.h"
 #include "client/client.h"
 
 struct app;
