@@ -59,7 +59,7 @@ const struct call_kind *call_kind_of(enum client_call call)
     return &kinds[call];
 }
 
-/* The generated types do not know const; nothing changes these strings. */
+/* The generated types have no const; packing does not change the strings. */
 static char *text_of(const char *text)
 {
     return (char *)text;

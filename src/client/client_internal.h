@@ -87,7 +87,7 @@ struct connection {
     bool connected;
     bool asking;      /* Info is under way */
     bool has_problem; /* the latest attempt to connect reached the server and failed there */
-    /* What the latest answer to Info said. */
+    /* The latest answer to Info: */
     bool answered; /* there is one, of this connection */
     bool master;
     uint64_t server_id;
@@ -100,9 +100,9 @@ struct connection {
     uint64_t ask_at_us; /* when it is due again, if the client looks for a server */
 };
 
-/* What a connection calls; all on the owner's thread. */
+/* The functions that a connection calls, all on the owner's thread. */
 struct connection_events {
-    /* It is not connected any more; the channel connects again by itself. */
+    /* The connection is lost; the channel connects again by itself. */
     void (*lost)(struct connection *connection);
     /* An attempt to connect has failed. problem: why, if the server was reached; else NULL. */
     void (*failed)(struct connection *connection, enum error error, const char *problem);
@@ -131,13 +131,13 @@ struct request {
 
     enum request_state state;
     bool ignored;     /* the closure that is about to run means nothing */
-    bool answered;    /* its end was told: it is in the replay buffer, or is sent again */
+    bool answered;    /* its end was reported: it is in the replay buffer, or is sent again */
     uint64_t session; /* with number, the uid; 0: none yet */
     uint64_t number;
     uint64_t call_id; /* the channel's, while under way */
     uint32_t attempts;
     uint32_t unanswered; /* of the attempts: how many got no answer of a server */
-    uint64_t asked_us;   /* when it was handed over, */
+    uint64_t asked_us;   /* when client_ask took it, */
     uint64_t first_us;   /* first sent, */
     uint64_t sent_us;    /* and last */
     char strings[];
@@ -218,7 +218,7 @@ struct client {
     void (*on_selected)(struct client *client, bool is_new);
     bool reported_lost;      /* the owner knows that no server answers, */
     bool reported_no_reason; /* and not why */
-    uint64_t active_us;      /* when a message was told or a request ended */
+    uint64_t active_us;      /* time of the last message or ended request */
 
     struct request *requests; /* in order; doubly linked */
     size_t count, bytes, under_way;
@@ -243,7 +243,7 @@ struct client {
     uint64_t first_sent_us, last_acknowledged_us;
 };
 
-/* What the table says of a call. */
+/* The table's row of a call. */
 struct call_kind {
     const char *method;
     bool session;  /* needs one */
@@ -253,7 +253,7 @@ struct call_kind {
     bool once;     /* not tried again, and not kept waiting */
 };
 
-/* What the client does about the status of an answer. */
+/* The action of the client after an answer, by its status. */
 enum response_action {
     RESPONSE_FAIL,     /* refused for good: the request ends. The default */
     RESPONSE_ACCEPT,   /* the request is carried out */
@@ -294,13 +294,13 @@ static inline uint32_t client_random32(struct client *client)
 /* Less than 0, 0 or more than 0, by epoch first. */
 /* Moves the cursor forward. An earlier epoch is added to its history, of which the oldest may go. */
 void cursor_move(struct cursor *cursor, struct log_position to);
-/* Moves it back: what came after `to` is not part of the log any more. */
+/* Moves the cursor back: the log has no changes after `to` any more. */
 void cursor_reset(struct cursor *cursor, struct log_position to);
 /* Fills *out, which points into itself. */
 void cursor_write(const struct cursor *cursor, struct read_position *out);
 
 /* ---- response.c ---- */
-/* What to do about an answer. */
+/* Returns the action for an answer. */
 enum response_action response_action(const struct rpc_result *result);
 /* Returns whether a server sent the answer. If not, the call ended with its connection or its deadline,
  * and the server may or may not have carried it out. */
@@ -354,7 +354,7 @@ void health_check(struct client *client);
 struct request *request_copy(struct client *client, const struct client_request *asked);
 /* Erases and frees it. */
 void request_dispose(struct request *request);
-/* Its size in bytes. */
+/* Returns the size of the request in bytes. */
 size_t request_cost(const struct request *request);
 
 /* ---- queue.c ---- */

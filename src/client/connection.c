@@ -83,8 +83,8 @@ void connection_close(struct connection *connection)
 
 /* ---- asking for Info ---- */
 
-/* During an outage, each server is asked again after a small part of the time that the outage has
- * lasted: the client finds a new master at once, and many clients make no storm in a long outage. */
+/* During an outage, the client asks each server again after a small part of the time that the outage has
+ * lasted. So it finds a new master at once, and many clients make no storm in a long outage. */
 static uint64_t ask_again_us(struct client *client, uint32_t at_least_ms)
 {
     uint64_t pause_us = (client->now_us - client->selection.outage_us) / CLIENT_ASK_AGAIN_PART;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/client_internal.h"
 
-/* By status. What is not named here: RESPONSE_FAIL, or RESPONSE_RETRY where the answer has retry_ms. */
+/* By status. All others: RESPONSE_FAIL, or RESPONSE_RETRY if the answer has retry_ms. */
 static const struct {
     enum response_action action;
     bool is_of_channel; /* no server has sent it */

@@ -55,7 +55,7 @@ static bool may_learn_session(const struct request *request)
     return server_selection_may_learn_session(request->client);
 }
 
-/* What response.c says, with the exceptions of single calls. */
+/* Returns the action of response.c, with the exceptions of single calls. */
 static enum response_action action_of(const struct request *request)
 {
     const struct rpc_result *result = &request->result;

@@ -334,7 +334,8 @@ static void close_others(struct client *client)
 /* ---- asking ---- */
 
 /* One name may have the addresses of several servers: after an answer of a server that is not the
- * master, the client tries the next address. It leaves the server in use so only in a long outage. */
+ * master, the client tries the next address. The client leaves the server in use so only in a long
+ * outage. */
 static bool may_be_of_another(const struct client *client, const struct connection *connection)
 {
     const struct server_selection *selection = &client->selection;

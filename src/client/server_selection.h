@@ -60,7 +60,7 @@ struct server_selection {
         bool refused;             /* it said that it is not the master */
     } probing;
 
-    /* What outlives a state. */
+    /* These outlive a state. */
     uint64_t outage_us;      /* since when no master is in use, or PROBING; 0: a master is in use */
     uint64_t next_open_us;   /* SEARCHING, PROBING: when the next connection may be opened */
     struct address redirect; /* the master that the server in use named; */
@@ -77,7 +77,7 @@ enum error server_selection_start(struct client *client, struct error_text *why)
 /* Closes all connections. The calls on them end. */
 void server_selection_stop(struct client *client);
 
-/* Opens and closes connections, asks servers, selects one: what is due. Once a turn. */
+/* Opens and closes connections, asks servers and selects one, as far as that is due. Once a turn. */
 void server_selection_tick(struct client *client);
 
 /* A stub for calls to the server in use, with the token of the session. Not while SEARCHING.
@@ -87,25 +87,25 @@ void server_selection_init_stub(struct client *client, struct rpc_stub *stub, ui
 /* The server in use has sent something. */
 void server_selection_seen(struct client *client);
 
-/* It has answered as a master does: CONNECTED. No effect while SEARCHING. */
+/* The server in use has answered as a master does: CONNECTED. No effect while SEARCHING. */
 void server_selection_confirm(struct client *client);
 
-/* It does not answer since silent_since_us: PROBING. */
+/* The server in use does not answer since silent_since_us: PROBING. */
 void server_selection_suspect(struct client *client, uint64_t silent_since_us);
 
-/* It has refused a request because it is not the master: PROBING. why: the refusal, with the address of
+/* The server in use has refused a request because it is not the master: PROBING. why: the refusal, with the address of
  * the master if the server knows it. No effect while SEARCHING. */
 void server_selection_reject(struct client *client, const struct rpc_result *why);
 
-/* It has been silent for too long: SEARCHING. */
+/* The server in use has been silent for too long: SEARCHING. */
 void server_selection_leave(struct client *client);
 
-/* It knows the session. */
+/* The server in use knows the session. */
 void server_selection_confirm_session(struct client *client);
 
-/* It does not know the session. Returns whether it may learn of the session yet: for a while after it
- * was selected, or became master, because two parts of a cluster merge their sessions when a partition
- * heals. */
+/* The server in use does not know the session. Returns whether the server may learn of it yet. When a
+ * partition heals, its sides merge their sessions: for a while after the server was selected, or became
+ * master, the client waits for that. */
 bool server_selection_may_learn_session(struct client *client);
 
 #endif

@@ -79,8 +79,8 @@ static void report_cursor_reset(struct client *client)
 {
     if (client->observer.status != NULL)
         client->observer.status(client->context, client->selection.current->text,
-                                "servers that were cut off are back: "
-                                "what was written there meanwhile follows");
+                                "servers are back after a partition: messages written there "
+                                "meanwhile follow");
 }
 
 /* Whether the page follows what was received. */
