@@ -110,8 +110,7 @@ enum error chat_open(struct chat **out, struct store *store, const struct chat_l
                      struct error_text *why);
 void chat_close(struct chat *chat); /* NULL is allowed */
 
-/* Draws new ids from random instead of the system (simulation: a seed decides everything); NULL:
- * from the system again. */
+/* Draws new ids from random instead of the system (for tests); NULL: from the system again. */
 void chat_set_random(struct chat *chat, const struct chat_random *random);
 
 /* Checks whether chat_open can load the state from the store, and keeps no data. The store's

@@ -2,9 +2,8 @@
 /* replica.h - how servers agree: one node's protocol as a pure state machine.
  *
  * An event goes in, a list of actions comes out; nothing here does I/O, reads a clock, draws a
- * random number, starts a thread or knows what a batch means. src/server carries actions out with
- * rpc and store, tests/simulation on a simulated network and disk. One replica belongs to one
- * thread. After replica_new nothing is allocated.
+ * random number, starts a thread or knows what a batch means. src/cluster carries actions out with
+ * rpc and store. One replica belongs to one thread. After replica_new nothing is allocated.
  *
  * What the driver keeps durable: the log of batches, the last members batch, the promise, the
  * cluster's id, and orphans (see Heal below).

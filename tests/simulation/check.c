@@ -1,509 +1,440 @@
 /* SPDX-License-Identifier: MIT */
-/* The promises, each as a function that ends the run when it is broken. */
+/* The promises, each as a check that ends the run when it is broken. */
 #include "sim.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the log ---- */
+/* ---- what is known of the log ---- */
 
-/* Logs that agree at a position agree before it; and one master per epoch, because two would write
- * different batches at the same position. digest runs over everything before. */
-void check_log_matching(struct world *world, const struct node *node, const struct row *row)
+struct log_fact {
+    struct position position;
+    uint8_t digest[STORE_DIGEST_BYTES];
+};
+
+static struct {
+    struct log_fact *facts; /* hash by position */
+    size_t capacity;
+    size_t count;
+    uint64_t *committed; /* by seq: the epoch, 0: unknown */
+    size_t committed_capacity;
+} known;
+
+void check_reset(void)
 {
-    if (node_is_elsewhere(node))
+    free(known.facts);
+    free(known.committed);
+    memset(&known, 0, sizeof known);
+}
+
+static struct log_fact *location_of(struct log_fact *facts, size_t capacity,
+                                    struct position position)
+{
+    size_t place =
+        (size_t)(position.seq * UINT64_C(0x9e3779b97f4a7c15) ^ position.epoch) % capacity;
+    while (facts[place].position.seq != 0 && (facts[place].position.seq != position.seq ||
+                                              facts[place].position.epoch != position.epoch))
+        place = (place + 1) % capacity;
+    return &facts[place];
+}
+
+static void grow_facts(void)
+{
+    size_t capacity = known.capacity == 0 ? 1024 : known.capacity * 2;
+    struct log_fact *facts = calloc(capacity, sizeof *facts);
+    ASSERT(facts != NULL);
+    for (size_t i = 0; i < known.capacity; i++)
+        if (known.facts[i].position.seq != 0)
+            *location_of(facts, capacity, known.facts[i].position) = known.facts[i];
+    free(known.facts);
+    known.facts = facts;
+    known.capacity = capacity;
+}
+
+/* Logs that agree at a position agree before it (Raft, section 5.3, Log Matching): the digest runs over
+ * everything before. So there is one master per epoch, too. */
+static void check_log_matching(const struct server *server)
+{
+    const struct core *core = &server->core;
+    if (!commit_log_is_free(core->commit_log) || commit_log_is_open(core->commit_log))
         return;
-    if (world->log_facts_count * 2 >= world->log_facts_capacity) {
-        size_t capacity = world->log_facts_capacity == 0 ? 4096 : world->log_facts_capacity * 2;
-        struct log_fact *old = world->log_facts;
-        size_t old_capacity = world->log_facts_capacity;
-        world->log_facts = calloc(capacity, sizeof *world->log_facts);
-        ASSERT(world->log_facts != NULL);
-        world->log_facts_capacity = capacity;
-        for (size_t i = 0; i < old_capacity; i++)
-            if (old[i].seq != 0) {
-                size_t place = (old[i].seq * 0x9e3779b97f4a7c15u ^ old[i].epoch) % capacity;
-                while (world->log_facts[place].seq != 0)
-                    place = (place + 1) % capacity;
-                world->log_facts[place] = old[i];
-            }
-        free(old);
-    }
-    size_t place = (row->last_seq * 0x9e3779b97f4a7c15u ^ row->epoch) % world->log_facts_capacity;
-    for (; world->log_facts[place].seq != 0; place = (place + 1) % world->log_facts_capacity) {
-        if (world->log_facts[place].seq != row->last_seq ||
-            world->log_facts[place].epoch != row->epoch)
-            continue;
-        if (world->log_facts[place].digest != row->digest)
-            broken(world, "log_matching", "node %u has another log up to %llx.%llu", node->id,
-                   (unsigned long long)row->epoch, (unsigned long long)row->last_seq);
+    struct log_fact fact = {.position = store_position(core->store)};
+    if (fact.position.seq == 0)
         return;
+    store_digest(core->store, fact.digest);
+    if (known.count * 2 >= known.capacity)
+        grow_facts();
+    struct log_fact *place = location_of(known.facts, known.capacity, fact.position);
+    if (place->position.seq == 0) {
+        *place = fact;
+        known.count++;
+    } else if (memcmp(place->digest, fact.digest, sizeof fact.digest) != 0) {
+        broken("log_matching", "server %u has another log up to %llx.%llu", server->number + 1,
+               (unsigned long long)fact.position.epoch, (unsigned long long)fact.position.seq);
     }
-    world->log_facts[place].seq = row->last_seq;
-    world->log_facts[place].epoch = row->epoch;
-    world->log_facts[place].digest = row->digest;
-    world->log_facts_count++;
 }
 
-/* A promise is never taken back. */
-void check_promise(struct world *world, const struct node *node, uint64_t promised)
+/* Committed means on the disk where the policy says (Raft, section 5.3; Kafka's in-sync replicas). A server
+ * that is down, or has gone on to a later epoch, had it when it acked. */
+static void check_durable(const struct server *server, uint64_t seq)
 {
-    if (promised < node->promised)
-        broken(world, "promise_grows", "node %u promised %llx, now %llx", node->id,
-               (unsigned long long)node->promised, (unsigned long long)promised);
-}
-
-/* What is told of the disk is on the disk: promises and acks. */
-void check_sent(struct world *world, const struct node *node, const struct replica_message *message)
-{
-    bool is_ack = message->kind == REPLICA_ACK || message->kind == REPLICA_PING;
-    bool is_grant = message->kind == REPLICA_PROMISE && message->granted;
-    bool is_ask = message->kind == REPLICA_PREPARE;
-    if ((is_grant || is_ask) && message->epoch > node->promised)
-        broken(world, "promise_before_send", "node %u tells of %llx, has %llx", node->id,
-               (unsigned long long)message->epoch, (unsigned long long)node->promised);
-    if (is_ack && message->epoch != 0 && message->epoch < node->promised)
-        broken(world, "no_ack_below_promise", "node %u acks in %llx, promised %llx", node->id,
-               (unsigned long long)message->epoch, (unsigned long long)node->promised);
-    if ((is_ack || is_grant) && message->position.seq > rows_end(&node->rows, node->durable).seq)
-        broken(world, "ack_after_fsync", "node %u acks %llu, synced %llu", node->id,
-               (unsigned long long)message->position.seq,
-               (unsigned long long)rows_end(&node->rows, node->durable).seq);
-}
-
-/* ---- committed ---- */
-
-static bool is_durable_on(const struct node *node, const struct row *row)
-{
-    size_t low = 0, high = node->durable;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (node->rows.items[middle].last_seq < row->last_seq)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < node->durable && node->rows.items[low].digest == row->digest;
-}
-
-static const struct row *row_at(const struct node *node, uint64_t seq)
-{
-    for (size_t i = node->rows.count; i > 0; i--)
-        if (node->rows.items[i - 1].first_seq <= seq)
-            return &node->rows.items[i - 1];
-    return NULL;
-}
-
-/* Committed means durable where the policy says. */
-static void check_durable(struct world *world, const struct node *node, const struct row *row)
-{
+    const struct replica *replica = cluster_replica(server->core.cluster);
     const struct replica_member *members;
-    size_t count = replica_members(node->replica, &members);
-    size_t voters = 0, here = 0;
+    size_t count = replica_members(replica, &members);
+    size_t voters = 0;
+    size_t having = 0;
     for (size_t i = 0; i < count; i++) {
+        const struct server *other = &world.servers[members[i].id - 1];
         if (members[i].left)
             continue;
-        const struct node *other = node_of(world, members[i].id);
-        /* Or lost with its disk since it acked. */
-        bool is_there = is_durable_on(other, row) ||
-                        (other->emptied_at != 0 && world->now - other->emptied_at < 5 * SECOND);
-        /* One that has gone on to another master had it when it acked; it is an orphan now. */
-        bool has_gone_on = other->promised > node->promised;
+        bool is_unknown = !other->is_up || other->was_emptied;
+        const struct replica *there = is_unknown ? NULL : cluster_replica(other->core.cluster);
+        bool has = is_unknown || replica_promised(there) > replica_epoch(replica) ||
+                   replica_durable(there).seq >= seq;
         voters += members[i].voter;
-        here += members[i].voter && is_there;
-        bool is_needed =
-            world->options.policy == REPLICA_ALL ? members[i].in_sync : members[i].id == node->id;
-        if (world->options.policy != REPLICA_QUORUM && is_needed && !is_there && !has_gone_on)
-            broken(world, "committed_is_durable", "node %u commits %llu, not on node %u", node->id,
-                   (unsigned long long)row->last_seq, members[i].id);
+        having += members[i].voter && has;
+        if (world.options.policy == REPLICA_ALL && members[i].in_sync && !has)
+            broken("committed_is_durable", "server %u commits %llu, not on server %u",
+                   server->number + 1, (unsigned long long)seq, members[i].id);
     }
-    if (world->options.policy == REPLICA_QUORUM && here * 2 <= voters)
-        broken(world, "committed_is_durable", "node %u commits %llu with %zu of %zu", node->id,
-               (unsigned long long)row->last_seq, here, voters);
+    if (world.options.policy == REPLICA_QUORUM && having * 2 <= voters)
+        broken("committed_is_durable", "server %u commits %llu with %zu of %zu", server->number + 1,
+               (unsigned long long)seq, having, voters);
 }
 
-/* Nothing is committed twice differently, and it never goes back. */
-void check_committed(struct world *world, const struct node *node, uint64_t seq)
+/* A promise is never taken back (Paxos; Raft's currentTerm): also not by a crash. */
+static void check_promise(struct server *server)
 {
-    const struct row *row = row_at(node, seq);
-    if (row == NULL)
-        broken(world, "committed_is_kept", "node %u commits %llu, which it has not", node->id,
-               (unsigned long long)seq);
-    if (replica_role(node->replica) == REPLICA_MASTER)
-        check_durable(world, node, row);
-    if (!world->is_strict || node_is_elsewhere(node))
+    uint64_t promised = replica_promised(cluster_replica(server->core.cluster));
+    if (promised < server->promised)
+        broken("promise_grows", "server %u promised %llx, now %llx", server->number + 1,
+               (unsigned long long)server->promised, (unsigned long long)promised);
+    if (promised != server->promised)
+        trace("s%u has promised %llx", server->number + 1, (unsigned long long)promised);
+    server->promised = promised;
+}
+
+/* Nothing is committed twice differently, and what is committed is not taken back. */
+static void check_committed(struct server *server)
+{
+    struct position committed = commit_log_committed(server->core.commit_log);
+    if (committed.seq == server->committed.seq)
         return;
-    if (row->last_seq >= world->committed_capacity) {
-        size_t capacity = (size_t)row->last_seq * 2 + 1024;
-        world->committed_digest =
-            realloc(world->committed_digest, capacity * sizeof *world->committed_digest);
-        ASSERT(world->committed_digest != NULL);
-        memset(world->committed_digest + world->committed_capacity, 0,
-               (capacity - world->committed_capacity) * sizeof *world->committed_digest);
-        world->committed_capacity = capacity;
+    server->committed = committed;
+    if (server->core.role == REPLICA_MASTER)
+        check_durable(server, committed.seq);
+    if (!world.is_strict || committed.seq == 0)
+        return;
+    if (committed.seq >= known.committed_capacity) {
+        size_t capacity = (size_t)committed.seq * 2 + 1024;
+        known.committed = realloc(known.committed, capacity * sizeof *known.committed);
+        ASSERT(known.committed != NULL);
+        memset(known.committed + known.committed_capacity, 0,
+               (capacity - known.committed_capacity) * sizeof *known.committed);
+        known.committed_capacity = capacity;
     }
-    uint64_t *known = &world->committed_digest[row->last_seq];
-    if (*known != 0 && *known != row->digest)
-        broken(world, "committed_once", "node %u commits something else at %llu", node->id,
-               (unsigned long long)seq);
-    *known = row->digest;
+    uint64_t *epoch = &known.committed[committed.seq];
+    if (*epoch != 0 && *epoch != committed.epoch)
+        broken("committed_once", "server %u commits %llx.%llu, and %llx was committed there",
+               server->number + 1, (unsigned long long)committed.epoch,
+               (unsigned long long)committed.seq, (unsigned long long)*epoch);
+    *epoch = committed.epoch;
 }
 
-/* Nothing stands between them, and the other one was there all the time. */
-static bool can_find(const struct world *world, const struct node *node, const struct node *other)
+/* What was acknowledged is in every later master's log. Requests of a session are in the log without
+ * holes, so the last one tells. A deposed master that does not know it yet commits nothing. */
+static void check_new_master(const struct server *server)
 {
-    unsigned hidden = FAULT_LOSS | FAULT_PARTITION | FAULT_PAUSE | FAULT_DISK;
-    return (world->options.faults & hidden) == 0 && other != node && other->alive &&
-           other->cluster[0] != 0 && !node_is_elsewhere(other) &&
-           other->started_at <= node->started_at;
-}
-
-void check_founded(struct world *world, const struct node *node)
-{
-    trace(world, "n%u founds a cluster", node->id);
-    for (unsigned i = 0; i < world->nodes_count && world->is_set_up; i++)
-        if (can_find(world, node, &world->nodes[i]))
-            broken(world, "one_cluster", "node %u founds one, and node %u is there", node->id,
-                   i + 1);
-}
-
-static uint64_t highest_acked(const struct client *client)
-{
-    uint64_t acked = client->base - 1;
-    for (uint64_t request = client->base; request < client->next; request++)
-        if (client->sent[request - client->first].acked)
-            acked = request;
-    return acked;
-}
-
-/* An acknowledged uid is in every later master's log. A session's requests are in the log without
- * holes, so the last one tells. */
-void check_new_master(struct world *world, const struct node *node)
-{
-    if (!world->is_strict || !world->is_set_up || node->rows.count != node->applied)
+    if (!world.is_strict || !world.is_set_up)
         return;
-    for (unsigned i = 0; i < world->clients_count; i++) {
-        const struct client *client = &world->clients[i];
-        const struct chat_session *session = chat_find_session(node->chat, client->session);
-        uint64_t acked = highest_acked(client);
-        if (session == NULL || chat_session_last_request(session) < acked) {
-            /* Deposed and not aware of it: it cannot commit any more, so it harms nobody. */
-            bool is_newest = true;
-            for (unsigned k = 0; k < world->nodes_count; k++)
-                is_newest = is_newest && world->nodes[k].promised <= node->promised;
-            if (is_newest)
-                broken(world, "acked_is_kept", "master %u lacks request %llu of client %d",
-                       node->id, (unsigned long long)acked, client->index);
+    uint64_t epoch = replica_epoch(cluster_replica(server->core.cluster));
+    for (unsigned i = 0; i < world.options.servers; i++)
+        if (world.servers[i].is_up &&
+            replica_promised(cluster_replica(world.servers[i].core.cluster)) > epoch)
+            return;
+    for (unsigned i = 0; i < PEOPLE_MAX; i++) {
+        const struct person *person = &world.people[i];
+        for (size_t k = person->sent_count; k > 0; k--) {
+            const struct request_record *sent = person->sent[k - 1];
+            if (!sent->is_acked)
+                continue;
+            const struct chat_session *session =
+                chat_find_session(server->core.chat, sent->session);
+            if (session == NULL || chat_session_last_request(session) < sent->request)
+                broken("acked_is_kept", "master %u lacks request %llu of person %u",
+                       server->number + 1, (unsigned long long)sent->request, i);
+            break;
         }
     }
+}
+
+static void count_news(struct server *server)
+{
+    const struct store *store = server->core.store;
+    uint64_t orphans = store == NULL ? 0 : store_orphan_count(store);
+    if (server->store != NULL && server->store != store) {
+        world.stats.snapshots++;
+        trace("s%u has installed a snapshot", server->number + 1);
+    }
+    if (orphans > server->orphans)
+        world.stats.orphans += orphans - server->orphans;
+    server->store = store;
+    server->orphans = orphans;
+}
+
+void check_server(struct server *server)
+{
+    count_news(server);
+    check_promise(server);
+    bool is_master = server->core.role == REPLICA_MASTER;
+    bool has_applied = !server->core.is_behind;
+    check_committed(server);
+    check_log_matching(server);
+    if (is_master && !server->was_master && has_applied) {
+        world.stats.epoch_starts++;
+        trace("s%u is the master", server->number + 1);
+        check_new_master(server);
+    }
+    server->was_master = is_master;
 }
 
 /* ---- what clients see ---- */
 
-static void check_real_time(struct world *world, const struct client *client,
-                            const struct request_record *sent)
+static bool is_right_answer(const struct request_record *sent)
 {
-    if (sent->number <= sent->floor)
-        broken(world, "after_what_was_acked",
-               "request %llu of client %d is number %llu, but %llu was acked before",
-               (unsigned long long)sent->request, client->index, (unsigned long long)sent->number,
-               (unsigned long long)sent->floor);
+    switch (sent->kind) {
+    case SENT_ROOM:
+    case SENT_PERSON:
+        return sent->status == STATUS_OK;
+    case SENT_NOWHERE:
+        return sent->status == STATUS_NOT_FOUND;
+    case SENT_JOIN:
+        return sent->status == STATUS_OK || sent->status == STATUS_PERMISSION_DENIED ||
+               sent->status == STATUS_NOT_FOUND;
+    default:
+        return sent->status != STATUS_INTERNAL && sent->status != STATUS_DATA_LOSS &&
+               sent->status != STATUS_ABORTED;
+    }
 }
 
-/* One may not come into somebody's private room, nor write there. And it may have got another name
- * while it was taken over. */
-static bool may_be_refused(const struct request_record *sent)
+void check_acked(struct request_record *sent)
 {
-    bool may_be_out = sent->target % 2 == 0;
-    return (sent->kind == SENT_JOIN || sent->kind == SENT_EXTRA) && may_be_out;
-}
-
-/* A retry gets the first answer. Where halves may have met, the message may have a new number. */
-static void check_same_answer(struct world *world, const struct client *client,
-                              const struct request_record *sent, const struct packet *reply)
-{
-    bool may_differ = may_be_refused(sent) && !world->is_strict;
-    bool is_same =
-        (may_differ || sent->status == reply->status) &&
-        (!world->is_strict || (sent->number == reply->number && sent->seq == reply->position.seq));
-    if (!is_same)
-        broken(world, "first_answer", "request %llu of client %d: %d %llu, then %d %llu",
-               (unsigned long long)sent->request, client->index, (int)sent->status,
-               (unsigned long long)sent->number, (int)reply->status,
-               (unsigned long long)reply->number);
-}
-
-static bool is_message(const struct request_record *sent)
-{
-    return sent->kind != SENT_JOIN && sent->kind != SENT_NOWHERE;
-}
-
-static bool is_right_answer(const struct request_record *sent, enum status status)
-{
-    if (sent->kind == SENT_NOWHERE)
-        return status == STATUS_NOT_FOUND;
-    return status == STATUS_OK || (may_be_refused(sent) && (status == STATUS_NOT_FOUND ||
-                                                            status == STATUS_PERMISSION_DENIED));
-}
-
-/* What comes before an orphan is here, or came before it: nothing waits, and no number is left out. */
-void check_orphan(struct world *world, const struct node *node, const Jackdaw__Delta *late)
-{
-    const struct chat_session *session = chat_find_session(node->chat, late->session);
-    if (session != NULL && late->request > chat_session_last_request(session) + 1)
-        broken(world, "orphans_are_whole", "node %u: request %llu of session %llx follows %llu",
-               node->id, (unsigned long long)late->request, (unsigned long long)late->session,
-               (unsigned long long)chat_session_last_request(session));
-}
-
-void check_ack(struct world *world, struct client *client, const struct packet *reply)
-{
-    struct request_record *sent = &client->sent[reply->request - client->first];
-    if (!is_right_answer(sent, reply->status))
-        broken(world, "right_answer", "request %llu of client %d: %d",
-               (unsigned long long)reply->request, client->index, (int)reply->status);
-    sent->was_sent = sent->was_sent || (is_message(sent) && reply->status == STATUS_OK);
-    sent->was_refused = sent->was_refused || reply->status != STATUS_OK;
-    client->answers++;
-    if (sent->acked) {
-        check_same_answer(world, client, sent, reply);
+    struct person *person = sent->person;
+    if (!is_right_answer(sent))
+        broken("right_answer", "person %u's request %llu: %s", person->number,
+               (unsigned long long)sent->number, status_name(sent->status));
+    if (sent->was_told_status && sent->told_status != sent->status && world.is_strict)
+        broken("first_answer", "person %u's request %llu: %s, then %s", person->number,
+               (unsigned long long)sent->number, status_name(sent->told_status),
+               status_name(sent->status));
+    bool is_again = sent->was_told_status;
+    sent->was_told_status = true;
+    sent->told_status = sent->status;
+    if (sent->kind != SENT_ROOM || !world.is_strict)
         return;
-    }
-    trace(world, "client %d has request %llu acked: number %llu, seq %llx.%llu", client->index,
-          (unsigned long long)reply->request, (unsigned long long)reply->number,
-          (unsigned long long)reply->position.epoch, (unsigned long long)reply->position.seq);
-    sent->acked = true;
-    sent->status = reply->status;
-    sent->number = reply->number;
-    sent->seq = reply->position.seq;
-    world->acks++;
-    if (sent->kind != SENT_ROOM || !world->is_strict)
+    if (!is_again && sent->room_number <= sent->floor)
+        broken("after_what_was_acked", "person %u's %llu is number %llu, but %llu was acked before",
+               person->number, (unsigned long long)sent->number,
+               (unsigned long long)sent->room_number, (unsigned long long)sent->floor);
+    if (sent->room_number > world.acked_number[sent->target])
+        world.acked_number[sent->target] = sent->room_number;
+}
+
+static int room_of(const char *name)
+{
+    return strcmp(name, "lobby") == 0 ? 0 : strcmp(name, "attic") == 0 ? 1 : -1;
+}
+
+static struct request_record *sent_of(const char *text)
+{
+    unsigned number;
+    unsigned long long index;
+    if (sscanf(text, "%u:%llu", &number, &index) != 2 || number >= PEOPLE_MAX || index == 0 ||
+        index > world.people[number].sent_count)
+        return NULL;
+    return world.people[number].sent[index - 1];
+}
+
+/* Each message is told once, in one order for all, without holes. */
+void check_event(struct person *person, const Jackdaw__Event *event)
+{
+    world.stats.events++;
+    if (event->kind != JACKDAW__EVENT__KIND__MESSAGE)
         return;
-    check_real_time(world, client, sent);
-    if (sent->number > world->acked_number[sent->target])
-        world->acked_number[sent->target] = sent->number;
+    struct request_record *sent = sent_of(event->text);
+    int room = room_of(event->room);
+    if (sent == NULL && strcmp(event->text, GUEST_TEXT) == 0)
+        return;
+    if (sent == NULL)
+        broken("right_text", "person %u is told \"%s\"", person->number, event->text);
+    unsigned bit = 1u << person->number;
+    /* Where halves may meet, a killed client may be told again what has come to another place since. */
+    bool may_repeat = person->may_repeat || (person->was_killed && !world.is_strict);
+    if ((sent->told & bit) != 0 && !may_repeat)
+        broken("told_once", "person %u is told %s again", person->number, event->text);
+    if ((sent->told & bit) == 0)
+        person->may_repeat = false; /* the end of what a killed client is told again */
+    sent->told |= bit;
+    if (room < 0)
+        return;
+    uint64_t *last = &person->last_number[room];
+    if (world.is_strict && *last != 0 && event->number != *last + 1 && !may_repeat)
+        broken("no_holes", "person %u is told number %llu of %s after %llu", person->number,
+               (unsigned long long)event->number, event->room, (unsigned long long)*last);
+    *last = event->number;
 }
 
-static void check_told(struct world *world, unsigned room, const struct message_record *seen)
+/* Whether everybody who kept their state was told everything that was said in the rooms. */
+bool check_everything_told(void)
 {
-    if (seen->number >= world->told_capacity[room]) {
-        size_t capacity = (size_t)seen->number * 2 + 256;
-        world->told[room] = realloc(world->told[room], capacity * sizeof *world->told[room]);
-        ASSERT(world->told[room] != NULL);
-        memset(world->told[room] + world->told_capacity[room], 0,
-               (capacity - world->told_capacity[room]) * sizeof *world->told[room]);
-        world->told_capacity[room] = capacity;
-    }
-    struct fact *fact = &world->told[room][seen->number];
-    if (fact->session != 0 && (fact->session != seen->session || fact->request != seen->request))
-        broken(world, "one_order", "room %u number %llu was another message for another reader",
-               room, (unsigned long long)seen->number);
-    *fact = (struct fact){.session = seen->session, .request = seen->request};
-}
-
-static unsigned room_index(const struct world *world, uint64_t room)
-{
-    unsigned index = 0;
-    while (index < ROOMS && world->rooms[index] != room)
-        index++;
-    return index;
-}
-
-/* Keeps the last position of each epoch, forgets those that are behind the page's start. */
-static void extend_cursor_history(struct client *client, const struct packet *page)
-{
-    size_t kept = 0;
-    struct log_position cursor_history[TRAIL] = {page->position};
-    size_t count = 1;
-    for (; kept < client->cursor_history_count && count < TRAIL; kept++) {
-        const struct log_position *old = &client->cursor_history[kept];
-        if (old->seq <= page->after_seq && old->epoch < page->position.epoch)
-            cursor_history[count++] = *old;
-    }
-    memcpy(client->cursor_history, cursor_history, sizeof cursor_history);
-    client->cursor_history_count = count;
-}
-
-/* Cursors never go back unless told, numbers have no holes, everybody sees one order, nothing that
- * is not committed. */
-void check_page(struct world *world, struct client *client, const struct packet *page)
-{
-    world->reads++;
-    trace(world, "client %d reads %zu messages from %llx.%llu%s to %llx.%llu", client->index,
-          page->seen_count, (unsigned long long)client->cursor.epoch,
-          (unsigned long long)client->cursor.seq, page->cursor_reset ? ", rewound," : "",
-          (unsigned long long)page->position.epoch, (unsigned long long)page->position.seq);
-    if (page->cursor_reset && world->is_strict)
-        broken(world, "cursor_forward", "client %d is rewound from %llx.%llu to %llu",
-               client->index, (unsigned long long)client->cursor.epoch,
-               (unsigned long long)client->cursor.seq, (unsigned long long)page->after_seq);
-    if (!page->cursor_reset && page->position.seq < client->cursor.seq)
-        broken(world, "cursor_forward", "client %d from %llu to %llu", client->index,
-               (unsigned long long)client->cursor.seq, (unsigned long long)page->position.seq);
-    if (page->cursor_reset)
-        memset(client->last_number, 0, sizeof client->last_number);
-    for (size_t i = 0; i < page->seen_count; i++) {
-        const struct message_record *seen = &page->seen[i];
-        unsigned room = room_index(world, seen->room);
-        if (room == ROOMS)
-            continue; /* what is said between two, or in a room made on the way */
-        uint64_t *last = &client->last_number[room];
-        if (*last != 0 && seen->number != *last + 1)
-            broken(world, "no_holes", "client %d reads number %llu after %llu", client->index,
-                   (unsigned long long)seen->number, (unsigned long long)*last);
-        *last = seen->number;
-        if (world->is_strict)
-            check_told(world, room, seen);
-    }
-    client->cursor = page->position;
-    extend_cursor_history(client, page);
+    unsigned whole = 0;
+    for (unsigned i = 0; i < PEOPLE_MAX; i++)
+        whole |= world.people[i].was_blank ? 0 : 1u << i;
+    for (unsigned i = 0; i < PEOPLE_MAX; i++)
+        for (size_t k = 0; k < world.people[i].sent_count; k++) {
+            const struct request_record *sent = world.people[i].sent[k];
+            if (sent->kind == SENT_ROOM && sent->is_acked && (sent->told & whole) != whole)
+                return false;
+        }
+    return true;
 }
 
 /* ---- at the end ---- */
 
-bool is_converged(struct world *world)
+static bool set_why(const char **why, const char *text)
 {
-    const struct node *master = NULL;
-    for (unsigned i = 0; i < world->nodes_count; i++) {
-        const struct node *node = &world->nodes[i];
-        if (node->left)
+    *why = text;
+    return false;
+}
+
+bool check_converged(const char **why)
+{
+    const struct replica *master = NULL;
+    uint16_t master_id = 0;
+    for (unsigned i = 0; i < world.options.servers; i++) {
+        const struct server *server = &world.servers[i];
+        if (server->has_left)
             continue;
-        if (!node->alive || node->orphans_count != 0 || node_is_elsewhere(node))
-            return false;
-        if (replica_role(node->replica) == REPLICA_MASTER) {
-            if (master != NULL)
-                return false;
-            master = node;
-        }
+        if (!server->is_up)
+            return set_why(why, "a server is down");
+        if (store_orphan_count(server->core.store) != 0)
+            return set_why(why, "orphans wait");
+        if (!commit_log_is_free(server->core.commit_log) ||
+            commit_log_is_open(server->core.commit_log))
+            return set_why(why, "a disk works");
+        if (server->core.role != REPLICA_MASTER)
+            continue;
+        if (master != NULL)
+            return set_why(why, "two masters");
+        master = cluster_replica(server->core.cluster);
+        master_id = (uint16_t)(i + 1);
     }
-    if (master == NULL || !clients_done(world) || master->queue != NULL)
-        return false;
-    struct log_position last = replica_last(master->replica);
-    for (unsigned i = 0; i < world->nodes_count; i++) {
-        const struct node *node = &world->nodes[i];
-        if (node->left)
+    if (master == NULL)
+        return set_why(why, "no master");
+    struct replica_position last = replica_last(master);
+    for (unsigned i = 0; i < world.options.servers; i++) {
+        const struct server *server = &world.servers[i];
+        if (server->has_left)
             continue;
-        enum replica_role role = replica_role(node->replica);
-        if ((node != master && role != REPLICA_SLAVE) ||
-            replica_master(node->replica) != master->id ||
-            log_position_compare(replica_durable(node->replica), last) != 0 ||
-            replica_committed(node->replica) != last.seq)
-            return false;
+        const struct replica *replica = cluster_replica(server->core.cluster);
+        if (i + 1 != master_id && replica_role(replica) != REPLICA_SLAVE)
+            return set_why(why, "not all follow");
+        if (replica_master(replica) != master_id)
+            return set_why(why, "another master is followed");
+        if (replica_position_compare(replica_durable(replica), last) != 0 ||
+            replica_committed(replica) != last.seq)
+            return set_why(why, "logs differ");
     }
     return true;
 }
 
 struct scan {
-    struct world *world;
-    const struct node *node;
+    const struct server *server;
     const struct room_row *room;
     uint64_t number;
-    struct request_record *last[CLIENTS_MAX];
+    uint64_t last[PEOPLE_MAX];
+    uint64_t last_session[PEOPLE_MAX];
 };
 
-/* Whether the room is the one that the message was sent to, under whatever name it is now. */
-static bool is_right_room(const struct world *world, const struct room_row *room,
-                          const struct client *from, const struct request_record *sent)
+static bool is_right_room(const struct request_record *sent, const struct room_row *room)
 {
     char name[32];
-    size_t length;
-    bool may_be_private = sent->target % 2 == 0;
     switch (sent->kind) {
     case SENT_ROOM:
-        return room->id == world->rooms[sent->target];
-    case SENT_PERSON: {
-        uint64_t other = world->clients[sent->target].account;
-        return (room->direct_low == from->account && room->direct_high == other) ||
-               (room->direct_high == from->account && room->direct_low == other);
-    }
-    case SENT_EXTRA:
-        length = (size_t)snprintf(name, sizeof name, "extra%u", sent->target);
-        return strncmp(room->name, name, length) == 0 &&
-               (room->name[length] == '\0' || (room->name[length] == '~' && may_be_private));
+        return room_of(room->name) == (int)sent->target;
+    case SENT_PERSON:
+        return room->name[0] == '\0';
     default:
-        return false;
+        (void)snprintf(name, sizeof name, "extra%u", sent->target);
+        return strncmp(room->name, name, strlen(name)) == 0;
     }
 }
 
 static enum error scan_event(void *context, const struct timeline_row *row)
 {
     struct scan *scan = context;
-    struct world *world = scan->world;
     if (row->kind != JACKDAW__EVENT__KIND__MESSAGE)
         return OK;
     if (row->number != ++scan->number)
-        broken(world, "no_holes", "node %u, %s: number %llu follows %llu", scan->node->id,
+        broken("no_holes", "server %u, %s: number %llu follows %llu", scan->server->number + 1,
                scan->room->name, (unsigned long long)row->number,
                (unsigned long long)scan->number - 1);
-    for (unsigned i = 0; i < world->clients_count; i++) {
-        struct client *client = &world->clients[i];
-        if (client->session != row->session)
-            continue;
-        struct request_record *sent = &client->sent[row->request - client->first];
-        const struct request_record *last = scan->last[i];
-        /* What was refused in the half that stays is kept, but comes late. */
-        bool is_late = sent->was_refused || (last != NULL && last->was_refused);
-        if (last != NULL && row->request <= last->request && !is_late)
-            broken(world, "senders_order", "node %u, %s: client %u's request %llu after %llu",
-                   scan->node->id, scan->room->name, i, (unsigned long long)row->request,
-                   (unsigned long long)last->request);
-        scan->last[i] = sent;
-        if (!is_right_room(world, scan->room, client, sent))
-            broken(world, "right_room", "node %u: client %u's request %llu is in %s",
-                   scan->node->id, i, (unsigned long long)row->request, scan->room->name);
-        sent->found++;
-    }
+    struct request_record *sent = sent_of(row->text);
+    if (sent == NULL && strcmp(row->text, GUEST_TEXT) == 0)
+        return OK;
+    if (sent == NULL || !is_right_room(sent, scan->room))
+        broken("right_room", "server %u: %s is in \"%s\"", scan->server->number + 1, row->text,
+               scan->room->name);
+    unsigned from = sent->person->number;
+    if (sent->number <= scan->last[from] && row->session == scan->last_session[from])
+        broken("senders_order", "server %u, %s: %s after %llu", scan->server->number + 1,
+               scan->room->name, row->text, (unsigned long long)scan->last[from]);
+    scan->last[from] = sent->number;
+    scan->last_session[from] = row->session;
+    sent->found++;
     return OK;
 }
 
-struct visit {
-    struct world *world;
-    const struct node *node;
-};
-
 static enum error scan_room(void *context, const struct room_row *room)
 {
-    const struct visit *visit = context;
-    struct scan scan = {.world = visit->world, .node = visit->node, .room = room};
-    return store_events_after(visit->node->store, room->id, 0, UINT64_MAX >> 1, 1u << 30,
+    const struct server *server = context;
+    struct scan scan = {.server = server, .room = room};
+    return store_events_after(server->core.store, room->id, 0, UINT64_MAX >> 1, 1u << 30,
                               scan_event, &scan);
 }
 
-/* Every acknowledged message is there, exactly once, where it was sent to, in its sender's order, on
- * every node. */
-static void check_node(struct world *world, const struct node *node)
+/* Every acknowledged message is there exactly once, where it was sent to, in its sender's order. */
+static void check_server_at_the_end(struct server *server)
 {
-    struct visit visit = {.world = world, .node = node};
-    if (store_each_room(node->store, scan_room, &visit) != OK)
-        broken(world, "harness", "scan");
-    for (unsigned i = 0; i < world->clients_count; i++) {
-        const struct client *client = &world->clients[i];
-        for (uint64_t request = client->first; request < client->next; request++) {
-            struct request_record *sent = &client->sent[request - client->first];
-            if (sent->found > 1 || (sent->was_sent && sent->found == 0))
-                broken(world, "acked_exactly_once", "node %u: request %llu of client %u: %u times",
-                       node->id, (unsigned long long)request, i, sent->found);
+    process_enter(&server->process);
+    if (store_each_room(server->core.store, scan_room, server) != OK)
+        broken("harness", "scan: %s", store_last_problem(server->core.store));
+    process_leave(&server->process);
+    for (unsigned i = 0; i < PEOPLE_MAX; i++)
+        for (size_t k = 0; k < world.people[i].sent_count; k++) {
+            struct request_record *sent = world.people[i].sent[k];
+            if (sent->found > 1 || (sent->is_acked && sent->found == 0))
+                broken("acked_exactly_once", "server %u: message %llu of person %u: %u times",
+                       server->number + 1, (unsigned long long)sent->number, i, sent->found);
             sent->found = 0;
         }
-    }
 }
 
-void check_final(struct world *world)
+void check_final(void)
 {
-    uint8_t first[LOG_DIGEST_BYTES];
-    const struct node *with = NULL;
-    for (unsigned i = 0; i < world->nodes_count; i++) {
-        const struct node *node = &world->nodes[i];
-        if (node->left)
+    uint8_t first[STORE_DIGEST_BYTES];
+    const struct server *with = NULL;
+    for (unsigned i = 0; i < world.options.servers; i++) {
+        struct server *server = &world.servers[i];
+        if (server->has_left)
             continue;
-        uint8_t digest[LOG_DIGEST_BYTES];
-        store_digest(node->store, digest);
-        if (with == NULL)
-            memcpy(first, digest, sizeof first);
-        else if (memcmp(first, digest, sizeof first) != 0)
-            broken(world, "digests_agree", "nodes %u and %u", with->id, node->id);
-        with = with == NULL ? node : with;
-        check_node(world, node);
+        uint8_t digest[STORE_DIGEST_BYTES];
+        store_digest(server->core.store, digest);
+        if (with != NULL && memcmp(first, digest, sizeof first) != 0)
+            broken("digests_agree", "servers %u and %u", with->number + 1, i + 1);
+        memcpy(first, digest, sizeof first);
+        with = server;
+        check_server_at_the_end(server);
     }
 }

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The simulator: one run of a seed, or many seeds. See docs/simulation.md. */
+/* The simulator: one run of a seed, or many. See docs/simulation.md. */
 #include "sim.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
+#include <malloc.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,521 +16,244 @@
 #include <time.h>
 #include <unistd.h>
 
-#define STEPS_DEFAULT 12000
-#define CONVERGE_WITHIN (20 * (uint64_t)SECOND)
-#define DEGRADED_WITHIN (2 * (uint64_t)SECOND)
-#define ARENA_BYTES ((size_t)1 << 30)
-#define SEEDS_FOR_FIRSTS 1000 /* in so many, every kind of delta must have come first */
+#define STEPS_DEFAULT 3000
+#define FAULTS_PER_RUN_MIN 4
+#define ENDED_PER_RUN_MIN 40
+#define JOBS_MAX 64
+#define SEED_SECONDS_MAX 60 /* of processor time: more is a loop */
 
-/* ---- one run ---- */
-
-static void set_strictness(struct world *world)
-{
-    const struct options *options = &world->options;
-    unsigned faults = options->faults;
-    unsigned crash_only =
-        faults & ~(unsigned)(FAULT_CRASH | FAULT_MOVE | FAULT_STRANGER | FAULT_EMPTY);
-    switch (options->policy) {
-    case REPLICA_QUORUM:
-        world->is_strict = true;
-        break;
-    case REPLICA_ALL:
-        world->is_strict = crash_only == 0;
-        world->is_gentle = world->is_strict;
-        break;
-    default:
-        world->is_strict = faults == 0;
-        break;
-    }
-}
-
-static struct world *world_new(const struct options *options)
-{
-    struct world *world = calloc(1, sizeof *world);
-    ASSERT(world != NULL);
-    world->options = *options;
-    world->random = options->seed * 0x2545f4914f6cdd1du + options->nodes;
-    world->guest_random = options->seed;
-    world->now = 1000 * (uint64_t)MS;
-    arena_init(&world->arena, ARENA_BYTES);
-    arena_init(&world->scratch, ARENA_BYTES);
-    set_strictness(world);
-    world->nodes_count = options->nodes;
-    world->clients_count = 3;
-    /* The order of addresses is not that of ids, and not that of their texts. */
-    unsigned turn = (unsigned)below(world, options->nodes);
-    for (unsigned i = 0; i < world->nodes_count; i++) {
-        struct node *node = &world->nodes[i];
-        node->id = (uint16_t)(i + 1);
-        unsigned host = 8 + (i + turn) % options->nodes;
-        (void)snprintf(node->internal, sizeof node->internal, "10.0.0.%u:2626", host);
-        (void)snprintf(node->client, sizeof node->client, "10.0.0.%u:2625", host);
-    }
-    for (unsigned i = 0; i < world->clients_count; i++)
-        world->clients[i].index = (int)i;
-    static const uint64_t every[] = {60 * MS, 300 * MS, 300 * MS, 1500 * MS};
-    world->fault_every = every[below(world, sizeof every / sizeof *every)];
-    world->may_prune = chance(world, 500);
-    /* Who leaves while another has lost its data can take the majority with it. */
-    world->may_leave =
-        chance(world, 150) && world->is_strict && (options->faults & FAULT_EMPTY) == 0;
-    return world;
-}
-
-static void world_free(struct world *world)
-{
-    for (unsigned i = 0; i < world->nodes_count; i++)
-        node_close(&world->nodes[i]);
-    for (unsigned i = 0; i < world->clients_count; i++)
-        free(world->clients[i].sent);
-    for (unsigned i = 0; i < ROOMS; i++)
-        free(world->told[i]);
-    free(world->log_facts);
-    free(world->committed_digest);
-    free(world->heap);
-    arena_clear(&world->arena);
-    arena_clear(&world->scratch);
-    free(world);
-}
-
-/* A stopped or blocked process gets everything later, in order. */
-static bool is_put_off(struct world *world, const struct node *node, const struct entry *entry)
-{
-    uint64_t until = node->paused_until > node->busy_until ? node->paused_until : node->busy_until;
-    if (until <= world->now)
-        return false;
-    at(world, until, (enum entry_kind)entry->kind, entry->who, entry->incarnation, entry->pointer);
-    return true;
-}
-
-static void happen_on_node(struct world *world, const struct entry *entry)
-{
-    struct node *node = node_of(world, entry->who);
-    bool is_packet = entry->kind == AT_PACKET;
-    if (!node->alive || (!is_packet && entry->incarnation != node->incarnation))
-        return;
-    if (is_put_off(world, node, entry))
-        return;
-    switch (entry->kind) {
-    case AT_TICK:
-        node_tick(world, node);
-        break;
-    case AT_DISK:
-        node_disk_done(world, node);
-        break;
-    case AT_CHECKED:
-        node_checked(world, node);
-        break;
-    case AT_REFUSED:
-        node_crash(world, node, false);
-        break;
-    case AT_DISCONNECTED:
-        node_step(world, node,
-                  &(struct replica_event){.kind = REPLICA_DISCONNECTED, .address = entry->pointer});
-        break;
-    default:
-        node_receive(world, node, entry->pointer);
-        break;
-    }
-}
-
-static void restart(struct world *world, const struct entry *entry)
-{
-    struct node *node = node_of(world, entry->who);
-    if (node->alive || node->left || entry->incarnation != node->incarnation)
-        return;
-    bool loses_disk = (world->options.faults & FAULT_EMPTY) != 0 && !world->is_quiet &&
-                      chance(world, 250) && fault_may_empty(world, node);
-    if (loses_disk)
-        node_empty(world, node);
-    node_start(world, node, (world->options.faults & FAULT_EMPTY) != 0 && chance(world, 500));
-    /* While it joins is a good moment for something to go wrong. */
-    if (chance(world, 300))
-        at(world, world->now + below(world, 8 * MS), AT_FAULT, 0, 1, NULL);
-}
-
-static void happen(struct world *world, const struct entry *entry)
-{
-    world->now = entry->at;
-    world->steps++;
-    switch (entry->kind) {
-    case AT_CLIENT:
-        client_wake(world, &world->clients[entry->who]);
-        break;
-    case AT_FAULT:
-        fault_happens(world, entry->incarnation == 0);
-        break;
-    case AT_HEAL:
-        if (world->now >= world->healed_at)
-            memset(world->cut, 0, sizeof world->cut);
-        break;
-    case AT_RESTART:
-        restart(world, entry);
-        break;
-    case AT_PACKET:
-        if (entry->who < 0) {
-            client_receive(world, &world->clients[-1 - entry->who], entry->pointer);
-            break;
-        }
-        happen_on_node(world, entry);
-        break;
-    default:
-        happen_on_node(world, entry);
-        break;
-    }
-}
-
-static bool happen_next(struct world *world)
-{
-    struct entry entry;
-    if (!next_entry(world, &entry))
-        return false;
-    happen(world, &entry);
-    return true;
-}
-
-static bool is_ready(struct world *world)
-{
-    if (world->rooms[0] == 0)
-        return false;
-    for (unsigned i = 0; i < world->nodes_count; i++)
-        if (replica_committed(world->nodes[i].replica) < 2 + world->nodes_count)
-            return false;
-    return is_converged(world);
-}
-
-static void set_up(struct world *world)
-{
-    world->is_quiet = true;
-    for (unsigned i = 0; i < world->clients_count; i++)
-        world->clients[i].next = world->clients[i].base = world->clients[i].first =
-            SETUP_REQUESTS + 1;
-    for (unsigned i = 0; i < world->nodes_count; i++)
-        node_start(world, &world->nodes[i], i == 0);
-    uint64_t until = world->now + 30 * (uint64_t)SECOND;
-    while (!is_ready(world))
-        if (!happen_next(world) || world->now > until)
-            broken(world, "serves_within_bound", "the cluster does not come up");
-    world->is_quiet = false;
-    world->is_set_up = true;
-    trace(world, "the cluster is up");
-}
-
-static void print_state(const struct world *world)
-{
-    for (unsigned i = 0; i < world->nodes_count; i++) {
-        const struct node *node = &world->nodes[i];
-        if (!node->alive)
-            continue;
-        fprintf(stderr,
-                "node %u: %s master %u epoch %llx promised %llx last %llu durable %llu "
-                "committed %llu orphans %zu\n",
-                node->id, replica_role_name(replica_role(node->replica)),
-                replica_master(node->replica), (unsigned long long)replica_epoch(node->replica),
-                (unsigned long long)replica_promised(node->replica),
-                (unsigned long long)replica_last(node->replica).seq,
-                (unsigned long long)replica_durable(node->replica).seq,
-                (unsigned long long)replica_committed(node->replica), node->orphans_count);
-    }
-    for (unsigned i = 0; i < world->clients_count; i++)
-        fprintf(stderr, "client %u: base %llu next %llu\n", i,
-                (unsigned long long)world->clients[i].base,
-                (unsigned long long)world->clients[i].next);
-}
-
-static void run_until(struct world *world, bool (*is_done)(struct world *world), uint64_t within,
-                      const char *what)
-{
-    uint64_t until = world->now + within;
-    while (!is_done(world))
-        if (!happen_next(world) || world->now > until) {
-            print_state(world);
-            broken(world, "serves_within_bound", "%s after %u ms", what, (unsigned)(within / MS));
-        }
-}
-
-static bool is_settled(struct world *world)
-{
-    return is_converged(world);
-}
-
-static bool are_all_served(struct world *world)
-{
-    for (unsigned i = 0; i < world->clients_count; i++)
-        if (world->clients[i].answers == 0)
-            return false;
-    return true;
-}
-
-/* As the master lists them: who is about to leave does not count any more. */
-static unsigned count_members(struct world *world)
-{
-    unsigned members = 0;
-    for (unsigned i = 0; i < world->nodes_count; i++) {
-        const struct replica_member *list;
-        const struct replica *replica = world->nodes[i].replica;
-        if (!world->nodes[i].alive || replica_role(replica) != REPLICA_MASTER)
-            continue;
-        size_t count = replica_members(replica, &list);
-        for (size_t k = 0; k < count; k++)
-            members += !list[k].left;
-    }
-    return members;
-}
-
-/* All is well, then one is killed and stays dead: the others serve. */
-static void lose_one(struct world *world)
-{
-    unsigned least = world->options.policy == REPLICA_QUORUM ? 3 : 2;
-    unsigned members = count_members(world);
-    struct node *node = &world->nodes[below(world, world->nodes_count)];
-    if (members < least || node->left)
-        return;
-    world->is_degraded = true;
-    node_crash(world, node, chance(world, 500));
-    for (unsigned i = 0; i < world->clients_count; i++)
-        world->clients[i].answers = 0;
-    world->is_finishing = false;
-    run_until(world, are_all_served, DEGRADED_WITHIN, "not every client is served");
-    world->is_finishing = true;
-    world->is_degraded = false;
-    node_start(world, node, false);
-}
-
-static void converge(struct world *world)
-{
-    faults_end(world);
-    world->is_finishing = true;
-    run_until(world, is_settled, CONVERGE_WITHIN, "not one master and equal logs");
-    lose_one(world);
-    run_until(world, is_settled, CONVERGE_WITHIN, "not one master and equal logs");
-    check_final(world);
-}
-
-struct totals {
-    uint64_t runs, steps, acks, reads, elections, crashes, snapshots, orphans, seconds;
-    uint64_t firsts[FRESH_COUNT][DELTA_KINDS];
-};
-
-static void add_firsts(struct totals *totals, uint64_t (*firsts)[DELTA_KINDS])
-{
-    for (size_t fresh = 0; fresh < FRESH_COUNT; fresh++)
-        for (size_t kind = 0; kind < DELTA_KINDS; kind++)
-            totals->firsts[fresh][kind] += firsts[fresh][kind];
-}
-
-static void run(const struct options *options, struct totals *totals)
-{
-    struct world *world = world_new(options);
-    set_up(world);
-    clients_begin(world);
-    fault_next(world);
-    uint64_t end = world->steps + options->steps;
-    while (world->steps < end)
-        if (!happen_next(world))
-            break;
-    converge(world);
-    totals->runs++;
-    totals->steps += world->steps;
-    totals->acks += world->acks;
-    totals->reads += world->reads;
-    totals->elections += world->elections;
-    totals->crashes += world->crashes;
-    totals->snapshots += world->snapshots;
-    totals->orphans += world->orphans;
-    totals->seconds += world->now / SECOND;
-    add_firsts(totals, world->firsts);
-    world_free(world);
-}
-
-/* ---- many runs ---- */
+static const char *const policy_names[] = {
+    [REPLICA_ALL] = "all", [REPLICA_QUORUM] = "quorum", [REPLICA_LOCAL] = "local"};
 
 static const unsigned profiles[] = {
     0,
     FAULT_CRASH,
-    FAULT_LOSS,
+    FAULT_LOSS | FAULT_BREAK,
     FAULT_PARTITION,
     FAULT_PARTITION | FAULT_CRASH,
     FAULT_PAUSE,
     FAULT_DISK,
-    FAULT_CRASH,
-    FAULT_LOSS | FAULT_PARTITION,
-    FAULT_CRASH | FAULT_LOSS | FAULT_PARTITION | FAULT_PAUSE | FAULT_DISK,
-    FAULT_CRASH | FAULT_PAUSE | FAULT_DISK,
-    FAULT_CRASH | FAULT_LOSS | FAULT_PARTITION | FAULT_PAUSE | FAULT_DISK | FAULT_CHECK,
-    FAULT_MOVE,
-    FAULT_CRASH | FAULT_STRANGER,
-    FAULT_CRASH | FAULT_PARTITION | FAULT_MOVE | FAULT_STRANGER,
-    FAULT_CRASH | FAULT_LOSS | FAULT_PAUSE | FAULT_MOVE | FAULT_STRANGER,
+    FAULT_CRASH | FAULT_CLIENT,
+    FAULT_CRASH | FAULT_PRUNE,
+    FAULT_LOSS | FAULT_PARTITION | FAULT_BREAK,
+    FAULT_CRASH | FAULT_LOSS | FAULT_PARTITION | FAULT_PAUSE | FAULT_DISK | FAULT_BREAK |
+        FAULT_CLIENT,
+    FAULT_CRASH | FAULT_PAUSE | FAULT_DISK | FAULT_PRUNE,
+    FAULT_CRASH | FAULT_LOSS | FAULT_PARTITION | FAULT_PAUSE | FAULT_PRUNE | FAULT_CLOCK,
+    FAULT_CRASH | FAULT_MOVE,
+    FAULT_CRASH | FAULT_LEAVE,
     FAULT_CRASH | FAULT_EMPTY,
-    FAULT_CRASH | FAULT_MOVE | FAULT_EMPTY,
-    FAULT_CRASH | FAULT_PARTITION | FAULT_LOSS | FAULT_EMPTY,
+    FAULT_CRASH | FAULT_PARTITION | FAULT_EMPTY | FAULT_PRUNE,
+    FAULT_CRASH | FAULT_PARTITION | FAULT_LEAVE | FAULT_CLIENT | FAULT_MOVE,
 };
 
 /* What an option does not say, the seed decides. */
 struct choice {
     struct options options;
-    bool nodes_given, policy_given, faults_given;
+    bool has_servers, has_policy, has_faults;
 };
 
 static struct options options_of(const struct choice *choice, uint64_t seed)
 {
     struct options options = choice->options;
     options.seed = seed;
-    if (!choice->nodes_given)
-        options.nodes = 1 + (unsigned)(seed % 5);
-    if (!choice->policy_given)
+    if (!choice->has_servers)
+        options.servers = 1 + (unsigned)(seed % SERVERS_MAX);
+    if (!choice->has_policy)
         options.policy = (enum replica_policy)(seed / 5 % 3);
-    if (!choice->faults_given)
+    if (!choice->has_faults)
         options.faults = profiles[seed / 15 % (sizeof profiles / sizeof *profiles)] |
-                         (seed % 3 != 0 ? FAULT_GUESTS : 0);
+                         (seed % 2 == 0 ? FAULT_GUESTS : 0);
     return options;
 }
 
-static void print_totals(const struct totals *totals, double seconds)
+static void print_replay(FILE *out)
 {
-    printf("%llu runs, %llu steps, %llu virtual s: %llu acks, %llu pages read, %llu epochs, "
-           "%llu crashes, %llu snapshots, %llu orphans; %.1f s\n",
-           (unsigned long long)totals->runs, (unsigned long long)totals->steps,
-           (unsigned long long)totals->seconds, (unsigned long long)totals->acks,
-           (unsigned long long)totals->reads, (unsigned long long)totals->elections,
-           (unsigned long long)totals->crashes, (unsigned long long)totals->snapshots,
-           (unsigned long long)totals->orphans, seconds);
+    const struct options *options = &world.options;
+    fprintf(out, "run --seed %llu --nodes %u --durability %s --faults %u --steps %llu",
+            (unsigned long long)options->seed, options->servers, policy_names[options->policy],
+            options->faults, (unsigned long long)options->steps);
 }
 
-static const char *const fresh_names[FRESH_COUNT] = {
-    [FRESH_START] = "start", [FRESH_SNAPSHOT] = "snapshot", [FRESH_ROLLBACK] = "rollback"};
-
-/* How often each kind of delta came first. Returns how many never did. */
-static unsigned print_firsts(struct totals *totals)
+void broken(const char *invariant, const char *format, ...)
 {
-    const ProtobufCMessageDescriptor *delta = &jackdaw__delta__descriptor;
-    unsigned missing = 0;
-    for (size_t fresh = FRESH_START; fresh < FRESH_COUNT; fresh++) {
-        printf("first after a %s:", fresh_names[fresh]);
-        for (unsigned i = 0; i < delta->n_fields; i++) {
-            const ProtobufCFieldDescriptor *field = &delta->fields[i];
-            if ((field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) == 0)
-                continue;
-            ASSERT(field->id < DELTA_KINDS);
-            missing += totals->firsts[fresh][field->id] == 0;
-            printf(" %s %llu", field->name, (unsigned long long)totals->firsts[fresh][field->id]);
-        }
-        printf("\n");
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    (void)fflush(stdout);
+    fprintf(stderr, "%s is broken: %s\n  at %.3f ms, event %llu; replay with: ", invariant, text,
+            (double)sim_now() / 1000.0, (unsigned long long)sim_steps());
+    print_replay(stderr);
+    fprintf(stderr, "\n");
+    _exit(1);
+}
+
+static void print_stats(const struct stats *stats, double seconds)
+{
+    double runs = stats->runs == 0 ? 1 : (double)stats->runs;
+    printf(
+        "%llu runs, %llu events, %llu virtual s, %llu messages; a run has %.1f faults, %.1f requests "
+        "ended, %.1f events told;\n%llu epochs, %llu crashes (%llu of them by loss of power), %llu "
+        "clients killed, %llu starts, %llu snapshots, %llu orphans, %llu disks replaced; %.1f s, %.1f runs a second\n",
+        (unsigned long long)stats->runs, (unsigned long long)stats->steps,
+        (unsigned long long)(stats->us / SECOND), (unsigned long long)stats->messages,
+        (double)stats->faults / runs, (double)stats->acks / runs, (double)stats->events / runs,
+        (unsigned long long)stats->epoch_starts, (unsigned long long)stats->crashes,
+        (unsigned long long)stats->powers, (unsigned long long)stats->kills,
+        (unsigned long long)stats->restarts, (unsigned long long)stats->snapshots,
+        (unsigned long long)stats->orphans, (unsigned long long)stats->emptied, seconds,
+        seconds > 0 ? (double)stats->runs / seconds : 0);
+}
+
+/* ---- many runs, in several processes ---- */
+
+struct share {
+    uint64_t next; /* seed that the job runs, or will run */
+    struct stats stats;
+};
+
+/* Lives in memory that the jobs share; with --resume in a file, so that a campaign goes on where it was
+ * interrupted. */
+struct progress {
+    uint64_t first, count, jobs;
+    uint64_t failed;
+    struct share shares[JOBS_MAX];
+};
+
+struct campaign {
+    const struct choice *choice;
+    struct progress *progress;
+};
+
+static void run_share(struct campaign *campaign, unsigned job)
+{
+    struct progress *progress = campaign->progress;
+    struct share *share = &progress->shares[job];
+    uint64_t end = progress->first + progress->count;
+    while (share->next < end) {
+        struct options options = options_of(campaign->choice, share->next);
+        (void)alarm(SEED_SECONDS_MAX);
+        world_run(&options, &share->stats);
+        share->next += progress->jobs;
     }
-    return missing;
+    _exit(0);
 }
 
-static void add_totals(struct totals *sum, struct totals *part)
+static pid_t start_share(struct campaign *campaign, unsigned job)
 {
-    sum->runs += part->runs;
-    sum->steps += part->steps;
-    sum->acks += part->acks;
-    sum->reads += part->reads;
-    sum->elections += part->elections;
-    sum->crashes += part->crashes;
-    sum->snapshots += part->snapshots;
-    sum->orphans += part->orphans;
-    sum->seconds += part->seconds;
-    add_firsts(sum, part->firsts);
+    (void)fflush(stdout);
+    pid_t child = fork();
+    if (child == 0)
+        run_share(campaign, job);
+    return child;
+}
+
+/* A job that ends with an error has met a seed that fails: it goes on with the next. */
+static void run_jobs(struct campaign *campaign)
+{
+    struct progress *progress = campaign->progress;
+    pid_t children[JOBS_MAX];
+    unsigned running = 0;
+    for (unsigned i = 0; i < progress->jobs; i++, running++)
+        children[i] = start_share(campaign, i);
+    while (running > 0) {
+        int status;
+        pid_t ended = wait(&status);
+        for (unsigned i = 0; i < progress->jobs; i++) {
+            if (children[i] != ended)
+                continue;
+            if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+                running--;
+                break;
+            }
+            struct share *share = &progress->shares[i];
+            if (WIFSIGNALED(status))
+                fprintf(stderr, "seed %llu ends with signal %d\n", (unsigned long long)share->next,
+                        WTERMSIG(status));
+            progress->failed++;
+            share->next += progress->jobs;
+            children[i] = start_share(campaign, i);
+        }
+    }
 }
 
 static double now_seconds(void)
 {
     struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    extern int __real_clock_gettime(clockid_t clock, struct timespec * out);
+    (void)__real_clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* What a job has done, in memory that it shares with its parent: a failing seed ends its process. */
-struct job {
-    pid_t process;
-    uint64_t seed; /* the one under way */
-    uint64_t end;
-    unsigned step;
-    struct totals totals;
-};
-
-static void work(const struct choice *choice, struct job *job)
+static void add_stats(struct stats *total, const struct stats *stats)
 {
-    while (job->seed < job->end) {
-        struct options options = options_of(choice, job->seed);
-        run(&options, &job->totals);
-        job->seed += job->step;
-    }
+    uint64_t *to = (uint64_t *)total;
+    const uint64_t *from = (const uint64_t *)stats;
+    for (size_t i = 0; i < sizeof *total / sizeof *to; i++)
+        to[i] += from[i];
 }
 
-static void begin_job(const struct choice *choice, struct job *job)
+/* A campaign in which little happens proves little. */
+static bool is_lively(const struct choice *choice, const struct stats *stats)
 {
-    fflush(stdout);
-    fflush(stderr);
-    pid_t process = fork();
-    ASSERT(process >= 0);
-    if (process != 0) {
-        job->process = process;
-        return;
-    }
-    work(choice, job);
-    _exit(0);
+    bool is_judged = stats->runs >= 100 && !choice->has_faults && !choice->has_servers;
+    bool is_enough = stats->acks >= stats->runs * ENDED_PER_RUN_MIN &&
+                     stats->faults >= stats->runs * FAULTS_PER_RUN_MIN;
+    if (is_judged && !is_enough)
+        printf("too little happened: a run has at least %d faults and %d requests that end\n",
+               FAULTS_PER_RUN_MIN, ENDED_PER_RUN_MIN);
+    return !is_judged || is_enough;
 }
 
-/* Returns how many seeds failed. */
-static uint64_t work_all(const struct choice *choice, struct job *jobs, unsigned count)
+static struct progress *open_progress(const char *file, const struct progress *fresh)
 {
-    uint64_t failures = 0;
-    for (unsigned i = 0; i < count; i++)
-        begin_job(choice, &jobs[i]);
-    for (unsigned running = count; running > 0;) {
-        int status = 0;
-        pid_t ended = wait(&status);
-        ASSERT(ended > 0);
-        for (unsigned i = 0; i < count; i++) {
-            if (jobs[i].process != ended)
-                continue;
-            running--;
-            if (status == 0)
-                break;
-            failures++;
-            struct options options = options_of(choice, jobs[i].seed);
-            fprintf(stderr, "failed: ");
-            print_replay(&options);
-            jobs[i].seed += jobs[i].step;
-            begin_job(choice, &jobs[i]);
-            running++;
-        }
+    int descriptor = file == NULL ? -1 : open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    bool is_usable = file == NULL || (descriptor >= 0 && ftruncate(descriptor, sizeof *fresh) == 0);
+    struct progress *progress =
+        !is_usable ? MAP_FAILED
+                   : mmap(NULL, sizeof *progress, PROT_READ | PROT_WRITE,
+                          file == NULL ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED, descriptor, 0);
+    if (progress == MAP_FAILED) {
+        fprintf(stderr, "cannot use %s: %s\n", file, strerror(errno));
+        exit(2);
     }
-    return failures;
+    if (progress->count == 0)
+        *progress = *fresh;
+    if (progress->first != fresh->first || progress->count != fresh->count ||
+        progress->jobs != fresh->jobs) {
+        fprintf(stderr, "%s is of a campaign with other seeds, or another number of jobs\n", file);
+        exit(2);
+    }
+    return progress;
 }
 
-static int campaign(const struct choice *choice, uint64_t first, uint64_t count, unsigned jobs)
+static int run_many(const struct choice *choice, uint64_t count, unsigned jobs, const char *file)
 {
+    struct progress fresh = {.first = choice->options.seed, .count = count, .jobs = jobs};
+    for (unsigned i = 0; i < jobs; i++)
+        fresh.shares[i].next = fresh.first + i;
+    struct campaign campaign = {.choice = choice, .progress = open_progress(file, &fresh)};
     double begun = now_seconds();
-    size_t size = jobs * sizeof(struct job);
-    struct job *table = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    ASSERT(table != MAP_FAILED);
+    run_jobs(&campaign);
+    struct stats stats = {0};
     for (unsigned i = 0; i < jobs; i++)
-        table[i] = (struct job){.seed = first + i, .end = first + count, .step = jobs};
-    uint64_t failures = work_all(choice, table, jobs);
-    struct totals totals = {0};
-    for (unsigned i = 0; i < jobs; i++)
-        add_totals(&totals, &table[i].totals);
-    print_totals(&totals, now_seconds() - begun);
-    unsigned missing = print_firsts(&totals);
-    printf("%llu of %llu seeds failed\n", (unsigned long long)failures, (unsigned long long)count);
-    bool has_all = missing == 0 || count < SEEDS_FOR_FIRSTS || choice->faults_given;
-    if (!has_all)
-        printf("%u kinds of delta never came first\n", missing);
-    return failures == 0 && has_all ? 0 : 1;
+        add_stats(&stats, &campaign.progress->shares[i].stats);
+    print_stats(&stats, now_seconds() - begun);
+    uint64_t failed = campaign.progress->failed;
+    if (failed > 0)
+        printf("%llu seeds failed\n", (unsigned long long)failed);
+    return failed == 0 && is_lively(choice, &stats) ? 0 : 1;
 }
+
+/* ---- options ---- */
 
 static enum replica_policy policy_of(const char *text)
 {
-    if (strcmp(text, "quorum") == 0)
-        return REPLICA_QUORUM;
-    if (strcmp(text, "local") == 0)
-        return REPLICA_LOCAL;
-    if (strcmp(text, "all") == 0)
-        return REPLICA_ALL;
+    for (unsigned i = 0; i < sizeof policy_names / sizeof *policy_names; i++)
+        if (strcmp(text, policy_names[i]) == 0)
+            return (enum replica_policy)i;
     fprintf(stderr, "durability is all, quorum or local, not %s\n", text);
     exit(2);
 }
@@ -541,11 +269,14 @@ int main(int argc, char **argv)
         {"trace", no_argument, NULL, 't'},
         {"seeds", required_argument, NULL, 'c'},
         {"jobs", required_argument, NULL, 'j'},
+        {"logs", no_argument, NULL, 'l'},
+        {"resume", required_argument, NULL, 'r'},
         {NULL, 0, NULL, 0},
     };
     struct choice choice = {.options = {.seed = 1, .steps = STEPS_DEFAULT}};
     uint64_t count = 1;
     unsigned jobs = 1;
+    const char *file = NULL;
     for (int letter; (letter = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         switch (letter) {
         case 's':
@@ -555,19 +286,25 @@ int main(int argc, char **argv)
             choice.options.steps = strtoull(optarg, NULL, 10);
             break;
         case 'k':
-            choice.options.nodes = (unsigned)strtoul(optarg, NULL, 10);
-            choice.nodes_given = true;
+            choice.options.servers = (unsigned)strtoul(optarg, NULL, 10);
+            choice.has_servers = true;
             break;
         case 'p':
             choice.options.policy = policy_of(optarg);
-            choice.policy_given = true;
+            choice.has_policy = true;
             break;
         case 'f':
             choice.options.faults = (unsigned)strtoul(optarg, NULL, 10);
-            choice.faults_given = true;
+            choice.has_faults = true;
             break;
         case 't':
             choice.options.trace = true;
+            break;
+        case 'l':
+            choice.options.logs = true;
+            break;
+        case 'r':
+            file = optarg;
             break;
         case 'c':
             count = strtoull(optarg, NULL, 10);
@@ -576,23 +313,28 @@ int main(int argc, char **argv)
             jobs = (unsigned)strtoul(optarg, NULL, 10);
             break;
         default:
-            fprintf(stderr, "usage: run [--seed S] [--seeds COUNT] [--jobs J] [--steps N] "
-                            "[--nodes K] [--durability all|quorum|local] [--faults BITS] "
-                            "[--trace]\n");
+            fprintf(stderr,
+                    "usage: run [--seed S] [--seeds COUNT] [--jobs J] [--steps N] [--nodes K] "
+                    "[--durability all|quorum|local] [--faults BITS] [--trace] [--logs] "
+                    "[--resume FILE]\n");
             return 2;
         }
     }
-    if (choice.nodes_given && (choice.options.nodes < 1 || choice.options.nodes > NODES_MAX)) {
-        fprintf(stderr, "nodes: 1 to %d\n", NODES_MAX);
+    if (choice.has_servers &&
+        (choice.options.servers < 1 || choice.options.servers > SERVERS_MAX)) {
+        fprintf(stderr, "nodes: 1 to %d\n", SERVERS_MAX);
         return 2;
     }
+    disk_start();
+    (void)mallopt(M_TRIM_THRESHOLD, INT_MAX); /* runs come one after the other */
+    (void)mallopt(M_MMAP_THRESHOLD, INT_MAX);
     if (count > 1)
-        return campaign(&choice, choice.options.seed, count, jobs < 1 || jobs > 64 ? 1 : jobs);
-    struct totals totals = {0};
+        return run_many(&choice, count, jobs < 1 || jobs > JOBS_MAX ? 1 : jobs, file);
+    struct stats stats = {0};
     double begun = now_seconds();
     struct options options = options_of(&choice, choice.options.seed);
-    run(&options, &totals);
+    world_run(&options, &stats);
     if (!options.trace)
-        print_totals(&totals, now_seconds() - begun);
+        print_stats(&stats, now_seconds() - begun);
     return 0;
 }

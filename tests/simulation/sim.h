@@ -1,423 +1,259 @@
 /* SPDX-License-Identifier: MIT */
-/* sim.h - a whole cluster in one process on a virtual clock: real replicas, real chat over real
- * stores in memory; network, disks, crashes and clients from one seed. The same seed and options
- * give the same run, event by event.
+/* sim.h - what the files of the simulator share. docs/simulation.md describes the whole.
  *
- * Everything that travels (messages, batches, texts) lives in the world's arena until the run ends,
- * so that a copy is a pointer. One thread. */
-#ifndef JACKDAW_TESTS_SIMULATION_SIM_H
-#define JACKDAW_TESTS_SIMULATION_SIM_H
+ * A run is one world: hosts with a disk each, processes on the hosts, and a network between them. The
+ * processes are the shipping server (src/server's core) and the shipping client library. Everything runs
+ * on one thread and one virtual clock; one seed decides all that is left to chance.
+ *
+ *   engine.c   events, processes, time and randomness
+ *   threads.c  base/task_queue.h, cluster/worker.h and server/trial.h, without threads
+ *   network.c  nng and the dialling part of src/rpc
+ *   disk.c     files, and SQLite's VFS
+ *   world.c    servers and clients as programs; faults.c, people.c and check.c use them */
+#ifndef JACKDAW_SIMULATION_SIM_H
+#define JACKDAW_SIMULATION_SIM_H
 
-#include "base/arena.h"
-#include "chat/chat.h"
-#include "replication/replica.h"
-#include "store/store.h"
+#include "base/task_queue.h"
+#include "client/client.h"
+#include "server/core.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define NODES_MAX 7
-#define CLIENTS_MAX 4
+#define SERVERS_MAX 5
+#define PEOPLE_MAX 3 /* those whose messages are checked; the guests follow */
+#define GUESTS_MAX 2
+#define HOSTS_MAX (SERVERS_MAX + PEOPLE_MAX + GUESTS_MAX) /* of servers, people, guests */
 #define ROOMS 2
-#define WINDOW 256 /* requests that a client can send again */
-#define PIPELINE 3
-#define TRAIL 16 /* positions that a client remembers, one of each epoch */
-#define SETUP_REQUESTS ROOMS
-#define GUESTS 4
-#define GUEST_ACTS 12  /* the kinds of delta */
-#define DELTA_KINDS 32 /* Jackdaw__Delta__ChangeCase is less */
-#define MS 1000u       /* virtual time counts in microseconds */
-#define SECOND 1000000u
+#define GUEST_TEXT "a guest says something"
+#define MS UINT64_C(1000) /* virtual time counts in microseconds */
+#define SECOND UINT64_C(1000000)
+
+/* ---- engine.c ---- */
+
+/* A process on a host. Its program is a server or a person; turn does what is due for it. */
+struct process {
+    unsigned host; /* 0 .. HOSTS_MAX - 1 */
+    void *program;
+    void (*turn)(struct process *process);
+    bool (*is_due)(const struct process *process); /* whether a turn would do anything now */
+    void (*reap)(
+        struct process *process); /* releases what a cut process had; sets is_cut to false */
+    bool is_cut;                  /* killed: it has no effect on others any more */
+    bool loses_power;             /* where it is cut, its host loses power with it */
+    uint64_t effects_left;        /* it is cut when so many effects have happened; 0: no limit */
+    uint64_t spent_us;            /* time that the current activity took so far */
+    uint64_t busy_until;          /* the activity before takes until then */
+    uint64_t paused_until;        /* stopped, as by SIGSTOP */
+    uint64_t wakes_at;            /* UINT64_MAX: nothing is scheduled */
+    uint64_t deadline;            /* the turn is due then, whatever happens */
+    int64_t wall_offset_us;
+    uint64_t id; /* counts processes */
+    uint64_t random;
+};
+
+void engine_reset(uint64_t seed);
+uint64_t sim_now(void); /* us; includes what the current activity has spent */
+uint64_t sim_steps(void);
+uint64_t sim_draw(void);                /* of the world */
+uint64_t sim_below(uint64_t bound);     /* 0 .. bound - 1 */
+bool sim_chance(unsigned per_thousand); /* true in so many of 1,000 cases */
+
+/* Runs run(context, id) at the time; of equal times the first one scheduled comes first. Whatever id
+ * names may be gone by then: run looks. */
+void sim_at(uint64_t at, void (*run)(void *context, uint64_t id), void *context, uint64_t id);
+/* Runs the next event. false: there is none. */
+bool sim_next(void);
+
+/* Starts and ends what a process does. Between them sim_current is the process. */
+void process_init(struct process *process, unsigned host);
+void process_enter(struct process *process);
+void process_leave(struct process *process);
+struct process *sim_current(void);
+/* Schedules a turn, not before `at`. */
+void process_wake(struct process *process, uint64_t at);
+bool process_is_stopped(const struct process *process); /* paused now */
+/* The process is about to have an effect on the disk or the network. false: it is dead, and has none. */
+bool process_may_act(void);
+/* Cuts it now. The owner releases its memory afterwards. */
+void process_cut(struct process *process);
+
+void trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Ends the run: says what is broken and how to replay it. */
+_Noreturn void broken(const char *invariant, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* ---- threads.c ---- */
+
+void threads_reset(void);
+bool task_queue_has_work(const struct task_queue *queue);
+
+/* ---- network.c ---- */
+
+void network_reset(void);
+/* Ends all connections and listeners of a process that was cut. is_silent: the peers are not told. */
+void network_drop(const struct process *process, bool is_silent);
+void network_cut(unsigned from, unsigned to, bool is_cut); /* hosts, one direction */
+void network_heal(void);
+void network_set_loss(unsigned per_thousand); /* of feed messages and replies; others come late */
+/* Breaks some connections. */
+void network_break(unsigned per_thousand);
+void network_host_is_off(unsigned host, bool is_off);
+uint64_t network_messages(void);
+
+/* ---- disk.c ---- */
+
+void disk_start(void); /* once a process */
+void disk_reset(void);
+void disk_stall(unsigned host, uint64_t until);
+void disk_fail(unsigned host, uint64_t until, int number); /* EIO or ENOSPC */
+void disk_lose_power(unsigned host); /* what was not synced is lost, whole or in part */
+void disk_empty(unsigned host);
+uint64_t disk_stalled_until(unsigned host);
+/* Around the release of a cut process: the memory that it mapped is the file's as it was. */
+void disk_keep_mapped(unsigned host);
+void disk_restore_mapped(unsigned host);
+
+/* ---- world.c ---- */
 
 enum fault_bits {
-    FAULT_CRASH = 1,      /* processes die, with or without what was not synced, and come back */
-    FAULT_LOSS = 2,       /* messages are lost, late, doubled, out of order; the feed drops */
-    FAULT_PARTITION = 4,  /* groups of nodes and clients cannot reach each other, also one way */
-    FAULT_PAUSE = 8,      /* processes stop and go on */
-    FAULT_DISK = 16,      /* disks stall, fill up, fail */
-    FAULT_LEAVE = 32,     /* a node leaves for good */
-    FAULT_CHECK = 128,    /* a snapshot is looked at for a while first, and may be no good */
-    FAULT_MOVE = 256,     /* nodes come back at other addresses, also at each other's */
-    FAULT_STRANGER = 512, /* at a dead node's address another cluster answers, or an empty node */
-    FAULT_EMPTY = 1024,   /* nodes come back without data, also told to found a cluster */
-    FAULT_GUESTS = 2048,  /* no fault: guests do whatever a delta can be about (guest.c) */
+    FAULT_CRASH = 1,
+    FAULT_LOSS = 2,
+    FAULT_PARTITION = 4,
+    FAULT_PAUSE = 8,
+    FAULT_DISK = 16,
+    FAULT_LEAVE = 32,
+    FAULT_BREAK = 64,   /* connections end */
+    FAULT_CLIENT = 128, /* clients are killed, with and without their state */
+    FAULT_MOVE = 256,   /* servers come back at other addresses */
+    FAULT_PRUNE = 512,  /* logs are short: --log_keep is small */
+    FAULT_EMPTY = 1024, /* servers come back without data */
+    FAULT_CLOCK = 2048, /* wall clocks differ and jump */
+    FAULT_GUESTS = 4096 /* no fault: guests come, do whatever a client can ask for, and go */
 };
 
 struct options {
     uint64_t seed;
-    uint64_t steps;
-    unsigned nodes;
+    uint64_t steps; /* events under faults */
+    unsigned servers;
     enum replica_policy policy;
-    unsigned faults; /* fault_bits */
+    unsigned faults;
     bool trace;
+    bool logs; /* prints the logs of the servers, too */
 };
 
-/* A batch in a node's log. digest is the running one of the simulator. */
-struct row {
-    enum log_entry_kind kind;
-    uint64_t epoch;
-    uint64_t first_seq;
-    uint64_t last_seq;
-    const uint8_t *bytes;
-    size_t size;
-    uint64_t digest;
-};
-
-struct rows {
-    struct row *items;
-    size_t count;
-    size_t capacity;
-};
-
-struct orphan {
-    uint64_t id;
-    struct row row;
-};
-
-/* An answer that waits until seq is committed. */
-struct commit_waiter {
-    struct commit_waiter *next;
-    uint64_t seq;
-    struct packet *reply;
-};
-
-/* Why the next delta is the first one that a store and a chat get. */
-enum fresh { NOT_FRESH, FRESH_START, FRESH_SNAPSHOT, FRESH_ROLLBACK, FRESH_COUNT };
-
-struct node {
-    uint16_t id;
+struct server {
+    struct process process;
+    struct core core;
+    struct server_options options;
+    unsigned number; /* 0 ..; the id is number + 1 */
+    bool is_up;
+    bool has_left;
+    bool is_stopping;
+    bool forwards;             /* --forward */
+    bool was_emptied;          /* once a run */
+    bool is_to_be_emptied;     /* its next death takes the disk along */
+    const struct store *store; /* the one at the last look: another one means a snapshot */
+    uint64_t orphans;          /* at the last look */
+    uint64_t restart_at;       /* UINT64_MAX: none scheduled */
     char internal[32];
     char client[32];
-    bool alive;
-    bool left;
-    uint64_t life; /* counts its processes */
-    uint64_t started_at;
-    uint64_t emptied_at; /* 0: never */
-    bool is_recovering;  /* it was not in sync since */
-    uint64_t incarnation;
-    uint64_t paused_until;
-    uint64_t busy_until;
-
-    /* The disk: outlives a crash. */
-    struct store *store;
-    uint8_t cluster[16];
-    uint64_t promised;
-    struct orphan *orphans;
-    size_t orphans_count;
-    size_t orphans_capacity;
-    uint64_t next_orphan;
-
-    /* The log as appended; of it `applied` rows are in the store, `durable` of them committed. */
-    struct rows rows;
-    size_t applied;
-    size_t durable;
-    bool disk_busy;
-    uint64_t disk_stalled_until;
-    uint64_t disk_fails_until;
-    uint64_t pruned_before; /* rows that end before it are not served, as if they were pruned */
-
-    struct chat *chat;
-    enum fresh fresh;
-    struct replica *replica;
-    struct replica_actions actions;
-    uint64_t tick_at;
-    bool handling;
-    const struct packet *answering; /* what is sent to its sender now is the answer */
-
-    /* As master: */
-    struct packet *queue; /* requests that wait for the disk */
-    struct packet **queue_tail;
-    struct commit_waiter *commit_waiters;
-    struct commit_waiter **commit_waiters_tail;
-    uint64_t committed;
-    bool proposing;
-    bool refused;
-    struct packet *pending_merges;
-    struct packet **pending_merges_tail;
-
-    /* Snapshots: being sent, being received. */
-    uint64_t snapshot_id;
-    struct row *snapshot;
-    size_t snapshot_count;
-    struct rows kept;
-    uint64_t kept_pruned_before;
-    uint64_t kept_id;     /* counts those that were begun */
-    uint64_t checking_id; /* being looked at; 0: none */
-    uint64_t checked_id;
+    struct position committed; /* seen so far in this life */
+    bool was_master;
+    uint64_t promised; /* the highest that was seen, in any life */
 };
 
-/* What travels: between replicas, or between a client and a node. */
-enum packet_kind { PACKET_REPLICA, PACKET_SEND, PACKET_READ, PACKET_REPLY, PACKET_PAGE };
-struct packet {
-    struct packet *next;
-    enum packet_kind kind;
-    int from; /* node id, or -1 - client */
-    int to;
-    struct replica_message message;
-    const char *dialled; /* between nodes: the address that was asked */
-    bool is_answer;
-    uint64_t life; /* of the one that asked: its connection ends with it */
-    /* SEND and its REPLY; READ and its ENTRIES */
-    uint64_t request;
-    const char *room;
-    const char *text;
-    bool is_join;
-    bool is_private;
-    enum status status;
-    uint64_t number;
-    struct log_position position;
-    uint64_t expected; /* REPLY to a request that skips: what must come first */
-    uint16_t master;   /* REPLY, ENTRIES: a redirect; 0: none known */
-    bool redirect;
-    bool cursor_reset;
-    uint64_t after_seq; /* ENTRIES: where it really starts */
-    struct log_position
-        cursor_history[TRAIL]; /* READ: position and what came before, newest first */
-    size_t cursor_history_count;
-    struct message_record *seen;
-    size_t seen_count;
-    uint64_t read_id;
-};
-
-struct message_record {
-    uint64_t room;
-    uint64_t number;
-    uint64_t session;
-    uint64_t request;
-    uint64_t seq;
-};
-
-enum request_kind {
-    SENT_ROOM,    /* to a room of the set-up: number `target` */
-    SENT_NOWHERE, /* to one that does not exist */
-    SENT_PERSON,  /* to the client of this number */
-    SENT_JOIN,    /* joins or makes the room "extra<target>", private if target is even */
-    SENT_EXTRA,   /* to that room; a private one may have got another name since */
-};
+struct person;
+enum request_kind { SENT_ROOM, SENT_PERSON, SENT_NOWHERE, SENT_JOIN, SENT_OTHER };
 struct request_record {
-    uint64_t request;
+    struct person *person;
+    uint64_t number; /* of the person's messages, from 1 */
     enum request_kind kind;
-    unsigned target;
-    bool acked;
-    bool was_sent;    /* an answer said that it was carried out */
-    bool was_refused; /* an answer said that it was not */
-    unsigned found;   /* at the end, on one node */
+    unsigned target; /* room, or person */
+    bool is_acked;
+    bool is_ended;
+    bool is_lost; /* of a client that was killed without its state before it was acked */
     enum status status;
-    uint64_t number;
-    uint64_t seq;
-    uint64_t floor; /* the highest acked number of its room when it was first sent */
+    uint64_t session, request;
+    uint64_t room_number; /* of the message in its room */
+    unsigned told;        /* bit for each person who was told it */
+    bool was_told_status;
+    enum status told_status;
+    uint64_t floor; /* highest acked room_number of the room when it was asked */
+    unsigned found; /* at the end, on one server */
 };
 
-struct client {
-    int index;
+struct person {
+    struct process process;
+    struct client *client;
+    unsigned number;
+    bool is_up;
+    bool is_in;         /* logged in, in the rooms */
+    unsigned waits_for; /* requests of the set-up that are under way */
     uint64_t session;
-    uint64_t account;
-    uint8_t token[CHAT_TOKEN_BYTES];
-    uint64_t next;               /* request */
-    uint64_t base;               /* the first not acked */
-    uint64_t first;              /* of the requests that the run sent */
-    struct request_record *sent; /* of request `first` on */
+    uint64_t acts_at;
+    uint64_t restart_at;
+    struct request_record **sent;
+    size_t sent_count;
     size_t sent_capacity;
-    uint16_t target;
-    uint64_t resend_at;
-    uint64_t resend_from;
-    uint64_t heard_at;
-    /* Reading: */
-    struct log_position cursor;
-    struct log_position cursor_history[TRAIL];
-    size_t cursor_history_count;
-    uint64_t read_id;
-    uint64_t read_at;
-    uint64_t last_number[ROOMS];
-    uint64_t answers; /* for good, also to what was sent again */
-    unsigned extra;   /* the last room that it asked to join; 0: none */
+    size_t open;                 /* requests under way */
+    uint64_t answers;            /* for good */
+    uint64_t last_number[ROOMS]; /* read */
+    bool was_killed;
+    bool may_repeat; /* its client was killed and is told a last few events again */
+    bool was_blank;  /* its client has begun without a state file since the set-up */
 };
 
-/* Somebody who comes and goes. */
-struct guest {
-    uint64_t session; /* the last one that was begun; 0: none */
-};
-
-/* Everything that was acknowledged as message: room, number and who. */
-struct fact {
-    uint64_t session;
-    uint64_t request;
-};
-
-struct log_fact {
-    uint64_t epoch, seq, digest;
-};
-
-struct entry {
-    uint64_t at;
-    uint64_t order;
-    int kind;
-    int who;
-    uint64_t incarnation;
-    void *pointer;
+struct stats {
+    uint64_t runs, steps, us, acks, events, crashes, powers, kills, faults, epoch_starts, snapshots,
+        orphans, restarts, messages, emptied, rewinds;
 };
 
 struct world {
     struct options options;
-    bool is_strict; /* promises hold at any time, not only after healing */
-    bool is_gentle; /* somebody who has everything stays alive */
-    uint64_t random;
-    uint64_t now;
-    uint64_t steps;
-    uint64_t order;
-    struct entry *heap;
-    size_t heap_count;
-    size_t heap_capacity;
-    struct arena arena;
-    struct arena scratch;
-    struct node nodes[NODES_MAX];
-    unsigned nodes_count;
-    struct client clients[CLIENTS_MAX];
-    unsigned clients_count;
-    struct guest guests[GUESTS];
-    uint64_t guest_random;
+    struct server servers[SERVERS_MAX];
+    struct person people[PEOPLE_MAX + GUESTS_MAX];
+    unsigned guests;
+    bool is_strict;
+    bool is_gentle;
     bool is_set_up;
-    uint64_t fault_every; /* on average; how rough the run is */
-    bool may_prune;
+    bool is_quiet;
+    bool is_finishing;
+    bool is_degraded;
     bool may_leave;
-    bool is_quiet;     /* faults have stopped */
-    bool is_degraded;  /* faults have stopped, but somebody stays dead */
-    bool is_finishing; /* clients begin nothing new */
-    uint64_t rooms[ROOMS];
-    /* [from][to]; clients come after the nodes. */
-    bool cut[NODES_MAX + CLIENTS_MAX + 1][NODES_MAX + CLIENTS_MAX + 1];
-    uint64_t healed_at;
-    uint64_t next_snapshot;
-    unsigned hosts; /* addresses that were given out beyond the first ones */
-    /* By node: what answers at its address while it is dead. */
-    enum stranger { NO_STRANGER, EMPTY_STRANGER, OTHER_STRANGER } strangers[NODES_MAX];
-    /* What the checks remember. */
-    struct log_fact *log_facts;
-    size_t log_facts_capacity;
-    size_t log_facts_count;
-    uint64_t *committed_digest; /* by seq */
-    size_t committed_capacity;
-    struct fact *told[ROOMS]; /* by number */
-    size_t told_capacity[ROOMS];
-    uint64_t acked_number[ROOMS];
-    /* What happened, for the summary. */
-    unsigned clusters; /* founded after the first one */
-    uint64_t elections, crashes, snapshots, orphans, acks, reads;
-    uint64_t firsts[FRESH_COUNT][DELTA_KINDS]; /* by kind: how often it came first */
+    uint64_t fault_every;
+    bool is_over;
+    uint64_t heal_id;
+    uint64_t acked_number[ROOMS]; /* the highest */
+    struct stats stats;
 };
+extern struct world world;
 
-/* ---- world.c ---- */
-uint64_t draw(struct world *world);
-uint64_t below(struct world *world, uint64_t bound); /* 0 .. bound - 1 */
-bool chance(struct world *world, unsigned per_mille);
-void *keep(struct world *world, const void *bytes, size_t size);
-void *make(struct world *world, size_t size); /* zeroed */
-const char *keep_text(struct world *world, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-void trace(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void print_replay(const struct options *options);
-/* Ends the process: prints what broke and how to replay it. */
-_Noreturn void broken(struct world *world, const char *invariant, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+void world_run(const struct options *options, struct stats *totals);
+void server_start(struct server *server, bool is_first);
+void server_kill(struct server *server, bool loses_power);
+void server_stop(struct server *server);
+struct server *server_master(void);
 
-enum entry_kind {
-    AT_TICK,
-    AT_PACKET,
-    AT_DISK,
-    AT_CHECKED,
-    AT_CLIENT,
-    AT_FAULT,
-    AT_DISCONNECTED,
-    AT_REFUSED, /* a node without data ends */
-    AT_RESTART,
-    AT_HEAL,
-    AT_GO_ON
-};
-void at(struct world *world, uint64_t time, enum entry_kind kind, int who, uint64_t incarnation,
-        void *pointer);
-bool next_entry(struct world *world, struct entry *out);
+/* ---- people.c ---- */
+void person_start(struct person *person);
+void person_kill(struct person *person, bool keeps_state);
+void person_stop(struct person *person);
+bool people_are_in(void);
+bool people_are_done(void);
 
-void transmit(struct world *world, struct packet *packet, uint64_t delay, bool is_feed);
-/* from is told that nobody listens at address, or not any more. */
-void refuse_link(struct world *world, const struct node *from, const char *address, uint64_t after);
-const char *keep_address(struct world *world, const char *address);
-bool is_cut(const struct world *world, int from, int to);
-struct node *node_of(struct world *world, int id);
+/* ---- faults.c ---- */
+void faults_begin(void);
+void faults_end(void);
 
-/* ---- node.c ---- */
-void node_start(struct world *world, struct node *node, bool is_first);
-/* Takes a dead node's data away. */
-void node_empty(struct world *world, struct node *node);
-/* Whether it is in a cluster that was founded beside the first one. */
-bool node_is_elsewhere(const struct node *node);
-void node_crash(struct world *world, struct node *node, bool with_unsynced);
-void node_step(struct world *world, struct node *node, const struct replica_event *event);
-void node_prune(struct world *world, struct node *node);
-/* The first orphan after the one with the id `after`, and how many of them to hand over at once. */
-size_t node_orphans_after(const struct node *node, uint64_t after, size_t *count);
-void node_tick(struct world *world, struct node *node);
-void node_receive(struct world *world, struct node *node, struct packet *packet);
-void node_disk_done(struct world *world, struct node *node);
-void node_checked(struct world *world, struct node *node);
-void node_pump(struct world *world, struct node *node);
-void node_close(struct node *node);
-void rows_add(struct rows *rows, const struct row *row);
-struct log_position rows_end(const struct rows *rows, size_t count);
-/* Appends a row to the log in memory; digest is computed. */
-void node_push_row(struct world *world, struct node *node, struct row row);
-enum error node_log_row(struct node *node, const struct row *row);
-void node_fail(struct world *world, struct node *node);
-/* Counts the delta that is about to be applied where it is the first. */
-void node_note_delta(struct world *world, struct node *node, const Jackdaw__Delta *delta);
-
-/* ---- disk.c ---- */
-/* Opens the node's database anew, as a process does that has just started. */
-void disk_reopen(struct world *world, struct node *node);
-
-/* ---- guest.c ---- */
-/* Whether some guest asks for something now: call->delta is to be applied. */
-bool guest_acts(struct world *world, struct node *node, struct chat_call *call);
-
-/* ---- serve.c ---- */
-void serve_packet(struct world *world, struct node *node, struct packet *packet);
-void serve_pump(struct world *world,
-                struct node *node); /* a batch of what waits, if the disk is free */
-void serve_committed(struct world *world, struct node *node, uint64_t seq);
-void serve_lost(struct world *world, struct node *node); /* no longer master */
-void serve_merge_orphans(struct world *world, struct node *node,
-                         const struct replica_message *message, uint64_t after);
-
-/* ---- client.c ---- */
-void clients_begin(struct world *world);
-void client_wake(struct world *world, struct client *client);
-void client_receive(struct world *world, struct client *client, struct packet *packet);
-bool clients_done(const struct world *world);
-uint64_t token_word(int client, size_t index);
-
-/* ---- fault.c ---- */
-void fault_next(struct world *world);
-void fault_stranger_calls(struct world *world, struct node *node);
-void fault_happens(struct world *world, bool is_regular);
-void faults_end(struct world *world);
-/* Whether nothing that anybody was promised is lost with the data of this dead node. */
-bool fault_may_empty(const struct world *world, const struct node *node);
-
-/* ---- check.c: the invariants ---- */
-void check_log_matching(struct world *world, const struct node *node, const struct row *row);
-void check_promise(struct world *world, const struct node *node, uint64_t promised);
-void check_sent(struct world *world, const struct node *node,
-                const struct replica_message *message);
-void check_committed(struct world *world, const struct node *node, uint64_t seq);
-/* Nobody founds a cluster beside one that it could find. */
-void check_founded(struct world *world, const struct node *node);
-void check_new_master(struct world *world, const struct node *node);
-/* Notes what was in a row that could not be handed over. */
-/* Notes what the delta says is lost. */
-void check_orphan(struct world *world, const struct node *node, const Jackdaw__Delta *late);
-void check_ack(struct world *world, struct client *client, const struct packet *reply);
-void check_page(struct world *world, struct client *client, const struct packet *page);
-void check_final(struct world *world);
-bool is_converged(struct world *world);
+/* ---- check.c ---- */
+void check_reset(void);
+void check_server(struct server *server); /* after each of its turns */
+void check_acked(struct request_record *sent);
+void check_event(struct person *person, const Jackdaw__Event *event);
+bool check_everything_told(void);
+bool check_converged(const char **why);
+void check_final(void);
 
 #endif

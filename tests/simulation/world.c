@@ -1,247 +1,476 @@
 /* SPDX-License-Identifier: MIT */
-/* Chance, time, memory, the network. */
+/* One run: servers as processes, the set-up, the time of faults, and the peace at the end. */
+#include "base/clock.h"
 #include "sim.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* splitmix64 */
-uint64_t draw(struct world *world)
+#define UP_WITHIN (60 * SECOND)
+#define CONVERGE_WITHIN (40 * SECOND)
+#define SERVED_WITHIN (CLIENT_ANSWER_MS * MS + 3 * SECOND) /* a server without power says nothing */
+#define RESTART_WHEN_REFUSED (300 * MS)
+
+struct world world;
+
+/* ---- servers ---- */
+
+static bool is_server_due(const struct process *process)
 {
-    uint64_t z = (world->random += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
+    const struct server *server = process->program;
+    if (!server->is_up)
+        return false;
+    struct core_wait wait;
+    core_look_ahead(&server->core, &wait);
+    return sim_now() >= process->deadline || task_queue_has_work(server->core.cluster_queue) ||
+           (wait.requests && task_queue_has_work(server->core.queue));
 }
 
-uint64_t below(struct world *world, uint64_t bound)
+static void plan_restart(struct server *server, uint64_t after)
 {
-    return draw(world) % bound;
+    server->restart_at = sim_now() + after;
 }
 
-bool chance(struct world *world, unsigned per_mille)
+/* Also of one that was cut: nothing of what this does has an effect then. */
+static void release(struct server *server)
 {
-    return below(world, 1000) < per_mille;
+    struct process *process = &server->process;
+    bool was_cut = process->is_cut;
+    process->is_cut = true;
+    process_enter(process);
+    core_release(&server->core);
+    server_options_release(&server->options);
+    process->is_cut = false; /* no second release */
+    process_leave(process);
+    process->is_cut = was_cut;
+    server->is_up = false;
 }
 
-/* ---- memory ---- */
-
-void *make(struct world *world, size_t size)
+static void bury(struct server *server)
 {
-    void *memory = arena_zalloc(&world->arena, size);
-    ASSERT(memory != NULL);
-    return memory;
+    struct process *process = &server->process;
+    bool loses_power = process->loses_power;
+    network_drop(process, loses_power);
+    if (loses_power)
+        network_host_is_off(process->host, true);
+    release(server);
+    disk_restore_mapped(process->host);
+    if (loses_power)
+        disk_lose_power(process->host);
+    process->is_cut = false;
+    process->id = 0; /* events of this life find nobody */
+    world.stats.crashes++;
+    world.stats.powers += loses_power;
+    trace("s%u is dead%s", server->number + 1, loses_power ? ", without power" : "");
+    if (server->is_to_be_emptied) {
+        disk_empty(process->host);
+        server->promised = 0;
+        trace("the disk of s%u is replaced by an empty one", server->number + 1);
+        world.stats.emptied++;
+        server->is_to_be_emptied = false;
+    }
+    plan_restart(server, sim_chance(300) ? sim_below(30 * MS) : 20 * MS + sim_below(3 * SECOND));
 }
 
-void *keep(struct world *world, const void *bytes, size_t size)
+static void reap_server(struct process *process)
 {
-    void *memory = arena_copy(&world->arena, bytes, size);
-    ASSERT(memory != NULL);
-    return memory;
+    bury(process->program);
 }
 
-const char *keep_text(struct world *world, const char *format, ...)
+void server_kill(struct server *server, bool loses_power)
 {
-    char text[128];
-    va_list list;
-    va_start(list, format);
-    (void)vsnprintf(text, sizeof text, format, list);
-    va_end(list);
-    return keep(world, text, strlen(text) + 1);
-}
-
-/* ---- what is printed ---- */
-
-void trace(struct world *world, const char *format, ...)
-{
-    if (!world->options.trace)
+    if (!server->is_up || server->process.is_cut)
         return;
-    va_list list;
-    va_start(list, format);
-    printf("%10.3f ", (double)world->now / 1000.0);
-    vprintf(format, list);
-    putchar('\n');
-    va_end(list);
+    disk_keep_mapped(server->process.host);
+    server->process.loses_power = loses_power;
+    process_cut(&server->process);
+    bury(server);
+}
+
+/* Whether the master lists it as one that has left for good. */
+static bool is_struck_off(const struct server *server)
+{
+    const struct server *master = server_master();
+    if (master == NULL)
+        return false;
+    const struct replica_member *members;
+    size_t count = replica_members(cluster_replica(master->core.cluster), &members);
+    for (size_t i = 0; i < count; i++)
+        if (members[i].id == server->number + 1)
+            return members[i].left;
+    return false;
+}
+
+/* As SIGTERM does. */
+void server_stop(struct server *server)
+{
+    trace("s%u is told to stop", server->number + 1);
+    server->is_stopping = true;
+    process_enter(&server->process);
+    core_stop(&server->core);
+    process_leave(&server->process);
+    process_wake(&server->process, sim_now());
+}
+
+/* The core has ended by itself: it was stopped, it left, it was refused, or its disk failed. */
+static void end_by_itself(struct server *server)
+{
+    struct process *process = &server->process;
+    bool has_left = (!server->core.has_failed && !server->is_stopping) || is_struck_off(server);
+    trace("s%u ends: %s", server->number + 1, has_left ? "it has left" : server->core.problem.text);
+    process_enter(process);
+    core_release(&server->core);
+    server_options_release(&server->options);
+    process_leave(process);
+    process->id = 0;
+    server->is_up = false;
+    server->has_left = has_left;
+    if (!has_left)
+        plan_restart(server, RESTART_WHEN_REFUSED);
+}
+
+static void schedule(struct server *server)
+{
+    struct process *process = &server->process;
+    struct core_wait wait;
+    core_look_ahead(&server->core, &wait);
+    bool has_work = task_queue_has_work(server->core.cluster_queue) ||
+                    (wait.requests && task_queue_has_work(server->core.queue));
+    process->deadline = sim_now() + (has_work ? 0 : (uint64_t)wait.timeout_us);
+    process_wake(process, process->deadline);
+}
+
+static void turn_server(struct process *process)
+{
+    struct server *server = process->program;
+    process_enter(process);
+    bool goes_on = core_step(&server->core);
+    if (!process->is_cut && goes_on)
+        schedule(server);
+    process_leave(process);
+    if (process->is_cut)
+        return; /* reaped by an event */
+    if (!goes_on)
+        end_by_itself(server);
+    else
+        check_server(server);
 }
 
 static const char *policy_name(enum replica_policy policy)
 {
-    return policy == REPLICA_QUORUM ? "quorum" : policy == REPLICA_LOCAL ? "local" : "all";
+    return policy == REPLICA_ALL ? "all" : policy == REPLICA_QUORUM ? "quorum" : "local";
 }
 
-void print_replay(const struct options *options)
+static void set_options(struct server *server, bool is_first)
 {
-    fprintf(stderr,
-            "tests/simulation/run --seed %llu --steps %llu --nodes %u --durability %s --faults %u "
-            "--trace\n",
-            (unsigned long long)options->seed, (unsigned long long)options->steps, options->nodes,
-            policy_name(options->policy), options->faults);
+    char id[8];
+    char masters[SERVERS_MAX * 32] = "";
+    (void)snprintf(id, sizeof id, "%u", server->number + 1);
+    for (unsigned i = 0; i < world.options.servers; i++)
+        if (i != server->number)
+            (void)snprintf(masters + strlen(masters), sizeof masters - strlen(masters), "%s%s",
+                           masters[0] == '\0' ? "" : ",", world.servers[i].internal);
+    const char *arguments[] = {
+        "server",
+        id,
+        is_first ? "master" : "slave",
+        server->client,
+        server->internal,
+        "--data_dir=/sim",
+        "--password_cost=minimal",
+        "--founding_wait=500",
+        "--rate_limit=0",
+        "--max_sessions=64",
+        "--log_level",
+        world.options.logs ? "debug" : "error",
+        "--durability",
+        policy_name(world.options.policy),
+        server->forwards ? "--forward" : "--forward=no",
+        masters[0] == '\0' ? NULL : "--master_address",
+        masters,
+        NULL,
+    };
+    int count = masters[0] == '\0' ? 15 : 17;
+    struct error_text why;
+    if (server_options_parse(count, (char *const *)arguments, &server->options, &why) != OK)
+        broken("harness", "%s", why.text);
+    if ((world.options.faults & FAULT_PRUNE) != 0)
+        server->options.cluster.log_keep = 20; /* fewer than the option takes */
 }
 
-_Noreturn void broken(struct world *world, const char *invariant, const char *format, ...)
+void server_start(struct server *server, bool is_first)
 {
-    fflush(stdout);
-    va_list list;
-    va_start(list, format);
-    fprintf(stderr, "BROKEN %s at %.3f ms: ", invariant, (double)world->now / 1000.0);
-    vfprintf(stderr, format, list);
-    va_end(list);
-    fprintf(stderr, "\nreplay: ");
-    print_replay(&world->options);
-    fflush(stderr);
-    _Exit(1);
-}
-
-/* ---- time ---- */
-
-static bool comes_first(const struct entry *left, const struct entry *right)
-{
-    return left->at != right->at ? left->at < right->at : left->order < right->order;
-}
-
-void at(struct world *world, uint64_t time, enum entry_kind kind, int who, uint64_t incarnation,
-        void *pointer)
-{
-    if (world->heap_count == world->heap_capacity) {
-        world->heap_capacity = world->heap_capacity == 0 ? 1024 : world->heap_capacity * 2;
-        world->heap = realloc(world->heap, world->heap_capacity * sizeof *world->heap);
-        ASSERT(world->heap != NULL);
+    struct process *process = &server->process;
+    int64_t wall_offset_us = process->wall_offset_us;
+    process_init(process, server->number);
+    process->program = server;
+    process->turn = turn_server;
+    process->reap = reap_server;
+    process->is_due = is_server_due;
+    process->wall_offset_us = wall_offset_us;
+    server->restart_at = UINT64_MAX;
+    server->is_stopping = false;
+    server->committed = (struct position){0};
+    server->was_master = false;
+    server->store = NULL;
+    network_host_is_off(process->host, false);
+    process_enter(process);
+    set_options(server, is_first);
+    log_configure(server->options.log_level, server->options.log_format);
+    struct error_text why = {""};
+    enum error error = core_open(&server->core, &server->options, &why);
+    if (error == OK) {
+        server->is_up = true;
+        schedule(server);
+    } else {
+        server_options_release(&server->options);
     }
-    size_t place = world->heap_count++;
-    struct entry entry = {.at = time,
-                          .order = world->order++,
-                          .kind = (int)kind,
-                          .who = who,
-                          .incarnation = incarnation,
-                          .pointer = pointer};
-    while (place > 0 && comes_first(&entry, &world->heap[(place - 1) / 2])) {
-        world->heap[place] = world->heap[(place - 1) / 2];
-        place = (place - 1) / 2;
+    process->spent_us = 0;
+    process_leave(process);
+    world.stats.restarts++;
+    trace("s%u starts%s%s", server->number + 1, error == OK ? "" : " in vain: ", why.text);
+    if (error != OK && !process->is_cut) {
+        process->id = 0;
+        plan_restart(server, RESTART_WHEN_REFUSED);
+        if (error != ERROR_DISK_FULL && error != ERROR_IO)
+            broken("starts_again", "server %u: %s", server->number + 1, why.text);
     }
-    world->heap[place] = entry;
 }
 
-bool next_entry(struct world *world, struct entry *out)
+struct server *server_master(void)
 {
-    if (world->heap_count == 0)
-        return false;
-    *out = world->heap[0];
-    struct entry last = world->heap[--world->heap_count];
-    size_t place = 0;
-    for (;;) {
-        size_t child = 2 * place + 1;
-        if (child >= world->heap_count)
-            break;
-        if (child + 1 < world->heap_count &&
-            comes_first(&world->heap[child + 1], &world->heap[child]))
-            child++;
-        if (!comes_first(&world->heap[child], &last))
-            break;
-        world->heap[place] = world->heap[child];
-        place = child;
+    for (unsigned i = 0; i < world.options.servers; i++) {
+        struct server *server = &world.servers[i];
+        if (server->is_up && server->core.role == REPLICA_MASTER)
+            return server;
     }
-    if (world->heap_count > 0)
-        world->heap[place] = last;
+    return NULL;
+}
+
+/* ---- the run ---- */
+
+static void set_strictness(void)
+{
+    unsigned harmless =
+        FAULT_CRASH | FAULT_CLIENT | FAULT_PRUNE | FAULT_MOVE | FAULT_CLOCK | FAULT_GUESTS;
+    bool is_crash_only = (world.options.faults & ~harmless) == 0;
+    world.is_strict = world.options.policy == REPLICA_QUORUM ||
+                      (world.options.policy == REPLICA_ALL && is_crash_only) ||
+                      (world.options.faults & ~harmless & ~(unsigned)FAULT_CRASH) == 0;
+    if (world.options.policy == REPLICA_LOCAL && (world.options.faults & FAULT_CRASH) != 0)
+        world.is_strict = false;
+    world.is_gentle = world.options.policy == REPLICA_ALL && is_crash_only;
+}
+
+/* What the world does by itself: starts what is dead. */
+static void look_after(void *context, uint64_t id)
+{
+    (void)context;
+    (void)id;
+    for (unsigned i = 0; i < world.options.servers && !world.is_over; i++) {
+        struct server *server = &world.servers[i];
+        if (!server->is_up && !server->has_left && server->restart_at <= sim_now())
+            server_start(server, i == 0 && !world.is_set_up);
+    }
+    for (unsigned i = 0; i < PEOPLE_MAX + world.guests && !world.is_over; i++) {
+        struct person *person = &world.people[i];
+        if (!person->is_up && person->restart_at <= sim_now())
+            person_start(person);
+    }
+    if (!world.is_over)
+        sim_at(sim_now() + 5 * MS, look_after, NULL, 0);
+}
+
+static bool are_in_sync(void)
+{
+    const char *why = "";
+    return people_are_in() && check_converged(&why);
+}
+
+static bool is_settled(void)
+{
+    const char *why = "";
+    return people_are_done() && check_converged(&why);
+}
+
+static bool are_all_served(void)
+{
+    for (unsigned i = 0; i < PEOPLE_MAX; i++)
+        if (world.people[i].answers == 0)
+            return false;
     return true;
 }
 
-/* ---- network ---- */
-
-struct node *node_of(struct world *world, int id)
+static void print_state(void)
 {
-    return id >= 1 && id <= (int)world->nodes_count ? &world->nodes[id - 1] : NULL;
-}
-
-static size_t end_of(int who)
-{
-    return who > 0 ? (size_t)who - 1 : (size_t)(NODES_MAX - 1 - who);
-}
-
-bool is_cut(const struct world *world, int from, int to)
-{
-    return world->cut[end_of(from)][end_of(to)];
-}
-
-static uint64_t delay_of(struct world *world)
-{
-    uint64_t delay = 40 + below(world, 160);
-    if ((world->options.faults & FAULT_LOSS) != 0 && !world->is_quiet && chance(world, 60))
-        delay += below(world, 80 * MS);
-    return delay;
-}
-
-static const char *packet_name(enum packet_kind kind)
-{
-    static const char *const names[] = {"message", "send", "read", "reply", "page"};
-    return names[kind];
-}
-
-const char *keep_address(struct world *world, const char *address)
-{
-    for (unsigned i = 0; address != NULL && i < world->nodes_count; i++)
-        if (strcmp(world->nodes[i].client, address) == 0)
-            return world->nodes[i].client;
-    return address == NULL ? NULL : keep(world, address, strlen(address) + 1);
-}
-
-void refuse_link(struct world *world, const struct node *from, const char *address, uint64_t after)
-{
-    at(world, world->now + 100 + after, AT_DISCONNECTED, from->id, from->incarnation,
-       (void *)keep_address(world, address));
-}
-
-/* Answers in the name of what is at a dead node's address. */
-static void answer_as_stranger(struct world *world, const struct packet *packet,
-                               enum stranger stranger)
-{
-    struct node *asker = node_of(world, packet->from);
-    struct packet *answer = make(world, sizeof *answer);
-    *answer = (struct packet){.kind = PACKET_REPLICA,
-                              .from = packet->to,
-                              .to = packet->from,
-                              .is_answer = true,
-                              .life = packet->life,
-                              .dialled = packet->dialled};
-    answer->message = (struct replica_message){
-        .kind = stranger == EMPTY_STRANGER ? REPLICA_LEADER_INFO : REPLICA_JOIN_REJECTED,
-        .from = (uint16_t)(chance(world, 500) ? (uint64_t)packet->to : 1 + below(world, 9)),
-        .to = asker->id,
-        .refusal = REPLICA_REJECTED_CLUSTER,
-        .internal = packet->dialled,
-    };
-    if (stranger == OTHER_STRANGER)
-        memset(answer->message.cluster, 0x66, sizeof answer->message.cluster);
-    at(world, world->now + delay_of(world), AT_PACKET, asker->id, 0, answer);
-}
-
-void transmit(struct world *world, struct packet *packet, uint64_t delay, bool is_feed)
-{
-    bool is_bad = (world->options.faults & FAULT_LOSS) != 0 && !world->is_quiet;
-    if (packet->kind != PACKET_REPLICA)
-        trace(world, "%s%d -> %s%d %s request %llu%s status %d master %u",
-              packet->from < 0 ? "c" : "n", packet->from < 0 ? -1 - packet->from : packet->from,
-              packet->to < 0 ? "c" : "n", packet->to < 0 ? -1 - packet->to : packet->to,
-              packet_name(packet->kind), (unsigned long long)packet->request,
-              packet->redirect ? " redirect" : "", (int)packet->status, packet->master);
-    if (packet->to > NODES_MAX || is_cut(world, packet->from, packet->to))
-        return;
-    if (is_bad && chance(world, is_feed ? 60 : 25))
-        return;
-    struct node *node = node_of(world, packet->to);
-    if (node != NULL && !node->alive) {
-        enum stranger stranger = world->strangers[node->id - 1];
-        bool asks = packet->from > 0 && !packet->is_answer && !is_feed;
-        /* Refused: whoever dials a dead process is told. */
-        if (asks && stranger == NO_STRANGER)
-            refuse_link(world, node_of(world, packet->from), packet->dialled,
-                        delay + delay_of(world));
-        else if (asks)
-            answer_as_stranger(world, packet, stranger);
-        return;
+    const char *why = "";
+    (void)check_converged(&why);
+    fprintf(stderr, "not converged: %s\n", why);
+    for (unsigned i = 0; i < world.options.servers; i++) {
+        const struct server *server = &world.servers[i];
+        if (!server->is_up) {
+            fprintf(stderr, "s%u is %s\n", i + 1, server->has_left ? "gone for good" : "dead");
+            continue;
+        }
+        const struct replica *replica = cluster_replica(server->core.cluster);
+        fprintf(stderr,
+                "s%u: %s master %u epoch %llx promised %llx last %llu committed %llu orphans %zu\n",
+                i + 1, replica_role_name(replica_role(replica)), replica_master(replica),
+                (unsigned long long)replica_epoch(replica),
+                (unsigned long long)replica_promised(replica),
+                (unsigned long long)replica_last(replica).seq,
+                (unsigned long long)replica_committed(replica),
+                (size_t)store_orphan_count(server->core.store));
     }
-    at(world, world->now + delay + delay_of(world), AT_PACKET, packet->to, 0, packet);
-    if (is_bad && chance(world, 25))
-        at(world, world->now + delay + delay_of(world), AT_PACKET, packet->to, 0, packet);
+    for (unsigned i = 0; i < PEOPLE_MAX + world.guests; i++) {
+        const struct person *person = &world.people[i];
+        struct client_view view = {.server = NULL};
+        if (person->is_up)
+            client_inspect(person->client, &view);
+        fprintf(stderr, "p%u: %s, %zu open, %llu answers; server %s, %zu waiting, %zu under way\n",
+                i, person->is_up ? "up" : "dead", person->open, (unsigned long long)person->answers,
+                view.server == NULL ? "none" : view.server, view.waiting, view.under_way);
+    }
+}
+
+static void run_until(bool (*is_done)(void), uint64_t within, const char *what)
+{
+    uint64_t until = sim_now() + within;
+    uint64_t look_at = 0;
+    for (;;) {
+        if (sim_now() >= look_at) {
+            if (is_done())
+                return;
+            look_at = sim_now() + 5 * MS;
+        }
+        if (!sim_next() || sim_now() > until) {
+            print_state();
+            broken("serves_within_bound", "%s after %llu ms", what,
+                   (unsigned long long)(within / MS));
+        }
+    }
+}
+
+static void set_up(void)
+{
+    world.is_quiet = true;
+    unsigned turn = (unsigned)sim_below(world.options.servers);
+    bool forwards = sim_chance(300);
+    for (unsigned i = 0; i < world.options.servers; i++) {
+        struct server *server = &world.servers[i];
+        server->number = i;
+        server->forwards = forwards && sim_chance(700);
+        unsigned host = 1 + (i + turn) % world.options.servers;
+        (void)snprintf(server->internal, sizeof server->internal, "10.0.0.%u:2626", host);
+        (void)snprintf(server->client, sizeof server->client, "10.0.0.%u:2625", host);
+        if ((world.options.faults & FAULT_CLOCK) != 0)
+            server->process.wall_offset_us =
+                (int64_t)sim_below(20 * SECOND) - (int64_t)(10 * SECOND);
+    }
+    for (unsigned i = 0; i < world.options.servers; i++)
+        server_start(&world.servers[i], i == 0);
+    for (unsigned i = 0; i < PEOPLE_MAX + world.guests; i++) {
+        world.people[i].number = i;
+        person_start(&world.people[i]);
+    }
+    sim_at(sim_now() + 5 * MS, look_after, NULL, 0);
+    run_until(are_in_sync, UP_WITHIN, "the cluster does not come up");
+    world.is_quiet = false;
+    world.is_set_up = true;
+    trace("the cluster is up");
+}
+
+/* One server is killed and stays dead: the others serve. */
+static void lose_one(void)
+{
+    unsigned least = world.options.policy == REPLICA_QUORUM ? 3 : 2;
+    unsigned members = 0;
+    for (unsigned i = 0; i < world.options.servers; i++)
+        members += !world.servers[i].has_left;
+    struct server *server = &world.servers[sim_below(world.options.servers)];
+    if (members < least || server->has_left)
+        return;
+    server_kill(server, sim_chance(500));
+    server->restart_at = UINT64_MAX;
+    for (unsigned i = 0; i < PEOPLE_MAX; i++)
+        world.people[i].answers = 0;
+    world.is_finishing = false;
+    world.is_degraded = true;
+    run_until(are_all_served, SERVED_WITHIN, "not every client is served");
+    world.is_degraded = false;
+    world.is_finishing = true;
+    server->restart_at = sim_now();
+}
+
+static void converge(void)
+{
+    faults_end();
+    world.is_finishing = true;
+    run_until(is_settled, CONVERGE_WITHIN, "not one master and equal logs");
+    lose_one();
+    run_until(is_settled, CONVERGE_WITHIN, "not one master and equal logs");
+    check_final();
+}
+
+static void tear_down(void)
+{
+    for (unsigned i = 0; i < PEOPLE_MAX + world.guests; i++)
+        person_stop(&world.people[i]);
+    for (unsigned i = 0; i < world.options.servers; i++) {
+        struct server *server = &world.servers[i];
+        if (!server->is_up)
+            continue;
+        network_drop(&server->process, true);
+        release(server);
+        server->process.is_cut = false;
+        server->process.id = 0;
+    }
+    world.is_over = true;
+    while (sim_next())
+        continue;
+}
+
+static void add(struct stats *totals, const struct stats *stats)
+{
+    totals->runs++;
+    totals->steps += sim_steps();
+    totals->us += sim_now();
+    totals->messages += network_messages();
+    totals->acks += stats->acks;
+    totals->events += stats->events;
+    totals->crashes += stats->crashes;
+    totals->powers += stats->powers;
+    totals->kills += stats->kills;
+    totals->faults += stats->faults;
+    totals->epoch_starts += stats->epoch_starts;
+    totals->snapshots += stats->snapshots;
+    totals->orphans += stats->orphans;
+    totals->emptied += stats->emptied;
+    totals->rewinds += stats->rewinds;
+    totals->restarts += stats->restarts;
+}
+
+void world_run(const struct options *options, struct stats *totals)
+{
+    memset(&world, 0, sizeof world);
+    world.options = *options;
+    engine_reset(options->seed * 31 + options->servers);
+    threads_reset();
+    network_reset();
+    disk_reset();
+    check_reset();
+    set_strictness();
+    static const uint64_t every[] = {60 * MS, 300 * MS, 300 * MS, 1500 * MS};
+    world.fault_every = every[sim_below(sizeof every / sizeof *every)];
+    world.guests = (options->faults & FAULT_GUESTS) != 0 ? GUESTS_MAX : 0;
+    world.may_leave = (options->faults & FAULT_LEAVE) != 0 && options->servers >= 3;
+    set_up();
+    faults_begin();
+    uint64_t end = sim_steps() + options->steps;
+    while (sim_steps() < end && sim_next())
+        continue;
+    converge();
+    add(totals, &world.stats);
+    tear_down();
 }

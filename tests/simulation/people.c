@@ -16,6 +16,11 @@ static bool is_guest(const struct person *person)
     return person->number >= PEOPLE_MAX;
 }
 
+static bool has_state(const struct person *person)
+{
+    return person->number <= PEOPLE_MAX; /* also the first guest */
+}
+
 static void state_path(const struct person *person, char path[static 64])
 {
     (void)snprintf(path, 64, "/sim/%u/state", SERVERS_MAX + person->number + 1);
@@ -201,6 +206,12 @@ static void on_restored(void *context, const struct client_request *request, cli
                         void **done_context)
 {
     struct person *person = context;
+    if (is_guest(person)) {
+        *done = on_guest;
+        *done_context = person;
+        person->open++;
+        return;
+    }
     if (request->tag == 0) {
         if (request->call == CLIENT_LOGIN || request->call == CLIENT_JOIN) {
             *done = on_joined;
@@ -359,7 +370,7 @@ void person_start(struct person *person)
     state_path(person, path);
     person->waits_for = 0;
     enum error error = client_new(&person->client, &options, &why);
-    if (error == OK && !is_guest(person))
+    if (error == OK && has_state(person))
         error = client_restore(person->client, path, &why);
     if (error != OK)
         broken("state_survives", "person %u: %s", person->number, why.text);

@@ -45,7 +45,9 @@ static void crash_one(struct server *server)
     if (!server->is_up || server->process.effects_left > 0 || !may_crash(server))
         return;
     bool loses_power = sim_chance(300);
-    if (sim_chance(700)) {
+    if (sim_chance(200)) {
+        server_stop(server);
+    } else if (sim_chance(700)) {
         server->process.loses_power = loses_power;
         server->process.effects_left = 1 + sim_below(sim_chance(500) ? 12 : 60);
         trace("s%u will die after %llu effects", server->number + 1,
@@ -162,7 +164,7 @@ static void leave(void)
 
 static void kill_client(void)
 {
-    struct person *person = &world.people[sim_below(PEOPLE_MAX)];
+    struct person *person = &world.people[sim_below(PEOPLE_MAX + world.guests)];
     bool keeps_state = sim_chance(800);
     if (keeps_state && person->is_up && person->is_in && sim_chance(700))
         person->process.effects_left = 1 + sim_below(20);

@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#define STEPS_IN_MS_MAX 20000u  /* more: some process turns without a pause */
 #define WALL_START_S 1800000000 /* 2027-01-15 */
 
 struct event {
@@ -35,6 +36,7 @@ static struct {
     uint64_t now;
     uint64_t order;
     uint64_t steps;
+    unsigned steps_in_ms;
     uint64_t random;
     uint64_t processes;
     struct process *current;
@@ -217,6 +219,10 @@ bool sim_next(void)
     if (engine.count == 0)
         return false;
     struct event event = take_first();
+    if (event.at / MS != engine.now / MS)
+        engine.steps_in_ms = 0;
+    if (++engine.steps_in_ms > STEPS_IN_MS_MAX)
+        broken("does_not_spin", "%u events within a millisecond", STEPS_IN_MS_MAX);
     engine.now = event.at;
     engine.steps++;
     event.run(event.context, event.id);
