@@ -224,6 +224,7 @@ static enum error load(struct state_file *file, state_file_visit *visit, void *c
     free(bytes);
     if (error == OK && file->size < size && ftruncate(file->descriptor, (off_t)file->size) != 0)
         error = system_error(why, "shorten", file->path);
+    file->unsynced = true; /* a client that was killed may not have synced it */
     return error;
 }
 

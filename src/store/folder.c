@@ -61,6 +61,25 @@ void folder_remove_leftovers(const char *path)
     }
 }
 
+enum error folder_sync_log(const char *path, struct error_text *why)
+{
+    char *name = sqlite3_mprintf("%s-wal", path);
+    if (name == NULL)
+        return error_set(why, ERROR_NO_MEMORY, "sync the log of %s: out of memory", path);
+    enum error error = OK;
+    int descriptor = open(name, O_RDWR | O_CLOEXEC);
+    if (descriptor < 0 && errno != ENOENT)
+        error = system_problem(why, "open", name);
+    if (descriptor >= 0 && fsync(descriptor) != 0)
+        error = system_problem(why, "sync", name);
+    if (descriptor >= 0)
+        (void)close(descriptor);
+    if (error == OK && descriptor >= 0)
+        error = folder_sync_of(path, why);
+    sqlite3_free(name);
+    return error;
+}
+
 static enum error make_one(const char *folder, struct error_text *why)
 {
     if (mkdir(folder, 0700) == 0)

@@ -248,7 +248,8 @@ static enum error open_folder(struct store *store, const char *folder, struct er
     if (store->path == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
     folder_remove_leftovers(store->path);
-    return make_file(store, why);
+    error = folder_sync_log(store->path, why);
+    return error == OK ? make_file(store, why) : error;
 }
 
 static enum error open_database(struct store *store, int flags, struct error_text *why)

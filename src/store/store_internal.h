@@ -195,6 +195,12 @@ enum error folder_sync_of(const char *path, struct error_text *why);
 #define STORE_OLD_SUFFIX ".old"
 void folder_remove_leftovers(const char *path);
 
+/* Syncs the write-ahead log of the database at path, if there is one. A process that is killed between the
+ * write and the sync of a commit leaves that commit in the log, and SQLite shows it to the next process.
+ * Without the sync a loss of power could take the commit back after others know of it. Before SQLite opens the
+ * database. Errors: of opening and syncing, with a sentence in why. */
+enum error folder_sync_log(const char *path, struct error_text *why);
+
 /* ---- errors (query.c) ---- */
 
 /* The one place where SQLite's codes become ours. system_errno: 0 when unknown. */
