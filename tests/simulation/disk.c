@@ -1031,6 +1031,11 @@ void disk_fail(unsigned host, uint64_t until, int number)
     disks[host].failure = number;
 }
 
+bool disk_fails_now(unsigned host)
+{
+    return disks[host].fails_until > sim_now();
+}
+
 void disk_lose_power(unsigned host)
 {
     bool loses_names = sim_chance(500); /* the folder's journal is written as a whole, or not */

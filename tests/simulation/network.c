@@ -673,6 +673,8 @@ static void send_over(struct link *link, struct end *from, struct end *to, struc
 {
     if (to->pipe == 0 || link->is_silent) {
         nng_msg_free(message);
+        if (to->pipe == 0 && !is_cut_off(from, to)) /* the host answers with RST */
+            sim_at(sim_now() + 2 * latency(), end_has_closed, NULL, from->pipe);
         return;
     }
     if (is_cut_off(from, to) || to->stuck != NULL) {

@@ -108,6 +108,7 @@ void disk_start(void); /* once a process */
 void disk_reset(void);
 void disk_stall(unsigned host, uint64_t until);
 void disk_fail(unsigned host, uint64_t until, int number); /* EIO or ENOSPC */
+bool disk_fails_now(unsigned host);
 void disk_lose_power(unsigned host); /* what was not synced is lost, whole or in part */
 void disk_empty(unsigned host);
 uint64_t disk_stalled_until(unsigned host);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define UP_WITHIN (60 * SECOND)
-#define CONVERGE_WITHIN (40 * SECOND)
+#define CONVERGE_WITHIN (100 * SECOND) /* a master waits a minute for orphans that come first */
 #define SERVED_WITHIN (CLIENT_ANSWER_MS * MS + 3 * SECOND) /* a server without power says nothing */
 #define RESTART_WHEN_REFUSED (300 * MS)
 
@@ -233,7 +233,7 @@ void server_start(struct server *server, bool is_first)
     if (error != OK && !process->is_cut) {
         process->id = 0;
         plan_restart(server, RESTART_WHEN_REFUSED);
-        if (error != ERROR_DISK_FULL && error != ERROR_IO)
+        if (!disk_fails_now(process->host))
             broken("starts_again", "server %u: %s", server->number + 1, why.text);
     }
 }
