@@ -9,7 +9,7 @@
 /* ---- what is known of the log ---- */
 
 struct log_fact {
-    struct position position;
+    struct log_position position;
     uint8_t digest[STORE_DIGEST_BYTES];
 };
 
@@ -29,7 +29,7 @@ void check_reset(void)
 }
 
 static struct log_fact *location_of(struct log_fact *facts, size_t capacity,
-                                    struct position position)
+                                    struct log_position position)
 {
     size_t place =
         (size_t)(position.seq * UINT64_C(0x9e3779b97f4a7c15) ^ position.epoch) % capacity;
@@ -118,7 +118,7 @@ static void check_promise(struct server *server)
 /* Nothing is committed twice differently, and what is committed is not taken back. */
 static void check_committed(struct server *server)
 {
-    struct position committed = commit_log_committed(server->core.commit_log);
+    struct log_position committed = commit_log_committed(server->core.commit_log);
     if (committed.seq == server->committed.seq)
         return;
     server->committed = committed;
@@ -332,7 +332,7 @@ bool check_converged(const char **why)
     }
     if (master == NULL)
         return set_why(why, "no master");
-    struct replica_position last = replica_last(master);
+    struct log_position last = replica_last(master);
     for (unsigned i = 0; i < world.options.servers; i++) {
         const struct server *server = &world.servers[i];
         if (server->has_left)
@@ -342,7 +342,7 @@ bool check_converged(const char **why)
             return set_why(why, "not all follow");
         if (replica_master(replica) != master_id)
             return set_why(why, "another master is followed");
-        if (replica_position_compare(replica_durable(replica), last) != 0 ||
+        if (log_position_compare(replica_durable(replica), last) != 0 ||
             replica_committed(replica) != last.seq)
             return set_why(why, "logs differ");
     }

@@ -160,7 +160,7 @@ struct server {
     uint64_t restart_at;       /* UINT64_MAX: none scheduled */
     char internal[32];
     char client[32];
-    struct position committed; /* seen so far in this life */
+    struct log_position committed; /* seen so far in this life */
     bool was_master;
     uint64_t promised; /* the highest that was seen, in any life */
 };

@@ -218,7 +218,7 @@ bool trial_in_child(void)
     return false;
 }
 
-void trial_mark(struct position part)
+void trial_mark(struct log_position part)
 {
     (void)part;
 }

@@ -211,7 +211,7 @@ void server_start(struct server *server, bool is_first)
     process->wall_offset_us = wall_offset_us;
     server->restart_at = UINT64_MAX;
     server->is_stopping = false;
-    server->committed = (struct position){0};
+    server->committed = (struct log_position){0};
     server->was_master = false;
     server->store = NULL;
     network_host_is_off(process->host, false);
