@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Servers that listen at every address of their machine: which one they tell the others. Each machine is
  * a network namespace without a route to the world. */
-#include "harness/netns.h"
-#include "harness/node.h"
+#include "harness/cluster_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,37 +14,19 @@
 
 #include <cmocka.h>
 
-#define SERVERS 2
+#define MACHINES 2
 
-struct fixture {
-    struct process_group *group;
-    struct netns *netns;
-    struct node nodes[SERVERS];
-    char seed[ADDRESS_TEXT_SIZE + 32];
-};
+static struct node nodes[MACHINES];
+static char seed[ADDRESS_TEXT_SIZE + 32];
 
 static int setup(void **state)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    char why[128];
-    fixture->group = process_group_open();
-    fixture->netns = netns_new(SERVERS, why);
-    if (fixture->netns == NULL)
-        fail_msg("%s", why);
-    for (unsigned i = 0; i < SERVERS; i++)
-        fixture->nodes[i] = (struct node){
+    (void)cluster_fixture_setup(state);
+    struct cluster_fixture *fixture = *state;
+    cluster_fixture_use_netns(fixture, MACHINES);
+    for (unsigned i = 0; i < MACHINES; i++)
+        nodes[i] = (struct node){
             .group = fixture->group, .id = i + 1, .role = i == 0 ? "master" : "slave"};
-    *state = fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    netns_return(fixture->netns);
-    process_group_close(fixture->group);
-    netns_free(fixture->netns);
-    free(fixture);
     return 0;
 }
 
@@ -56,47 +37,47 @@ static void listen_at(struct node *node, const char *address)
 }
 
 /* Starts server i on its machine. */
-static void start(struct fixture *fixture, size_t i)
+static void start(struct cluster_fixture *fixture, size_t i)
 {
     netns_enter(fixture->netns, i);
-    node_launch(&fixture->nodes[i]);
+    node_launch(&nodes[i]);
     netns_return(fixture->netns);
-    node_wait_ready(&fixture->nodes[i]);
+    node_wait_ready(&nodes[i]);
 }
 
 /* Tells the second server where the first one is, by the address of its machine. */
-static void set_seed(struct fixture *fixture)
+static void set_seed(struct cluster_fixture *fixture)
 {
     struct address address;
     char text[ADDRESS_TEXT_SIZE];
-    assert_int_equal(address_parse(fixture->nodes[0].internal, &address, NULL), OK);
+    assert_int_equal(address_parse(nodes[0].internal, &address, NULL), OK);
     (void)snprintf(address.host, sizeof address.host, "%s", netns_host(fixture->netns, 0));
     address_format(&address, text);
-    (void)snprintf(fixture->seed, sizeof fixture->seed, "--master_address=%s", text);
-    fixture->nodes[1].options[0] = fixture->seed;
+    (void)snprintf(seed, sizeof seed, "--master_address=%s", text);
+    nodes[1].options[0] = seed;
 }
 
 /* Each server is in sync, and the others are told the address of its machine. */
-static void assert_told(const struct fixture *fixture)
+static void assert_told(const struct cluster_fixture *fixture)
 {
-    for (size_t i = 0; i < SERVERS; i++) {
+    for (size_t i = 0; i < MACHINES; i++) {
         char host[64];
         char expected[128];
         bool is_ipv6 = strchr(netns_host(fixture->netns, i), ':') != NULL;
         (void)snprintf(host, sizeof host, is_ipv6 ? "[%s]" : "%s", netns_host(fixture->netns, i));
         (void)snprintf(expected, sizeof expected, "id=%zu internal=%s:", i + 1, host);
-        PROCESS_GROUP_WAIT(fixture->group, process_logged(fixture->nodes[0].process, expected));
+        PROCESS_GROUP_WAIT(fixture->group, process_logged(nodes[0].process, expected));
         (void)snprintf(expected, sizeof expected, " client=%s:", host);
-        PROCESS_GROUP_WAIT(fixture->group, process_logged(fixture->nodes[0].process, expected));
-        assert_false(process_logged(fixture->nodes[i].process, "loopback"));
+        PROCESS_GROUP_WAIT(fixture->group, process_logged(nodes[0].process, expected));
+        assert_false(process_logged(nodes[i].process, "loopback"));
     }
 }
 
 static void test_advertise__without_a_default_route(void **state)
 {
-    struct fixture *fixture = *state;
-    listen_at(&fixture->nodes[0], ":0");
-    listen_at(&fixture->nodes[1], ":0");
+    struct cluster_fixture *fixture = *state;
+    listen_at(&nodes[0], ":0");
+    listen_at(&nodes[1], ":0");
     start(fixture, 0);
     set_seed(fixture);
     start(fixture, 1); /* and is ready: in sync */
@@ -111,12 +92,12 @@ static bool has_ipv6(void)
 
 static void test_advertise__with_ipv6_only(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     if (!has_ipv6())
         skip();
-    for (size_t i = 0; i < SERVERS; i++) {
+    for (size_t i = 0; i < MACHINES; i++) {
         (void)netns_use_ipv6(fixture->netns, i);
-        listen_at(&fixture->nodes[i], "[::]:0");
+        listen_at(&nodes[i], "[::]:0");
     }
     start(fixture, 0);
     set_seed(fixture);
@@ -128,38 +109,37 @@ static void test_advertise__with_ipv6_only(void **state)
 /* An address of a family that this machine does not have is an error with a sentence. */
 static void test_listen__ipv4_without_ipv4(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     if (!has_ipv6())
         skip();
     (void)netns_use_ipv6(fixture->netns, 0);
-    listen_at(&fixture->nodes[0], "0.0.0.0:0");
+    listen_at(&nodes[0], "0.0.0.0:0");
     netns_enter(fixture->netns, 0);
-    node_launch(&fixture->nodes[0]);
+    node_launch(&nodes[0]);
     netns_return(fixture->netns);
-    assert_int_equal(process_wait(fixture->nodes[0].process, PROCESS_GROUP_PATIENCE_MS), 1);
-    assert_true(process_logged(fixture->nodes[0].process, "cannot listen on 0.0.0.0:0: "));
-    assert_true(process_logged(fixture->nodes[0].process, "name an address that this machine has"));
-    assert_false(process_logged(fixture->nodes[0].process, "nknown error"));
+    assert_int_equal(process_wait(nodes[0].process, PROCESS_GROUP_PATIENCE_MS), 1);
+    assert_true(process_logged(nodes[0].process, "cannot listen on 0.0.0.0:0: "));
+    assert_true(process_logged(nodes[0].process, "name an address that this machine has"));
+    assert_false(process_logged(nodes[0].process, "nknown error"));
     process_group_pass(fixture->group);
 }
 
 /* Both sides say so, and what to do. */
 static void test_advertise__loopback_alone(void **state)
 {
-    struct fixture *fixture = *state;
-    listen_at(&fixture->nodes[0], ":0");
-    listen_at(&fixture->nodes[1], ":0");
-    fixture->nodes[0].options[0] =
-        "--advertise_host=127.0.0.1"; /* as where there is nothing else */
+    struct cluster_fixture *fixture = *state;
+    listen_at(&nodes[0], ":0");
+    listen_at(&nodes[1], ":0");
+    nodes[0].options[0] = "--advertise_host=127.0.0.1"; /* as where there is nothing else */
     start(fixture, 0);
     set_seed(fixture);
     netns_enter(fixture->netns, 1);
-    node_launch(&fixture->nodes[1]);
+    node_launch(&nodes[1]);
     netns_return(fixture->netns);
-    PROCESS_GROUP_WAIT(fixture->group,
-                       process_logged(fixture->nodes[1].process,
-                                      "cluster master_on_loopback master=1 reached=10.99."));
-    assert_true(process_logged(fixture->nodes[1].process, "--advertise_host"));
+    PROCESS_GROUP_WAIT(
+        fixture->group,
+        process_logged(nodes[1].process, "cluster master_on_loopback master=1 reached=10.99."));
+    assert_true(process_logged(nodes[1].process, "--advertise_host"));
     process_group_pass(fixture->group);
 }
 
@@ -171,13 +151,13 @@ static void take_interface_down(void *unused)
 
 static void test_advertise__no_address_but_loopback(void **state)
 {
-    struct fixture *fixture = *state;
-    listen_at(&fixture->nodes[0], ":0");
-    fixture->nodes[0].prepare = take_interface_down;
+    struct cluster_fixture *fixture = *state;
+    listen_at(&nodes[0], ":0");
+    nodes[0].prepare = take_interface_down;
     start(fixture, 0);
-    PROCESS_GROUP_WAIT(fixture->group, process_logged(fixture->nodes[0].process,
+    PROCESS_GROUP_WAIT(fixture->group, process_logged(nodes[0].process,
                                                       "cluster only_loopback internal=127.0.0.1:"));
-    assert_true(process_logged(fixture->nodes[0].process, "give --advertise_host"));
+    assert_true(process_logged(nodes[0].process, "give --advertise_host"));
     process_group_pass(fixture->group);
 }
 
@@ -187,7 +167,7 @@ int main(int argc, char **argv)
         cmocka_set_test_filter(argv[1]); /* a pattern: only these */
     if (!netns_is_possible())
         return NETNS_SKIPPED;
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_fixture_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_advertise__without_a_default_route), TEST(test_advertise__with_ipv6_only),
         TEST(test_listen__ipv4_without_ipv4),          TEST(test_advertise__loopback_alone),

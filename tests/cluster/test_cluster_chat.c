@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What people do with each other, from terminal to terminal, through a real server. */
-#include "harness/json_client.h"
-#include "harness/node.h"
+#include "harness/cluster_fixture.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -15,55 +14,25 @@
 
 #include <cmocka.h>
 
-#define CLIENTS_MAX 8
-
-struct fixture {
-    struct process_group *group;
-    struct node node;
-    struct json_client *clients[CLIENTS_MAX];
-    size_t client_count;
-};
-
 static int setup(void **state)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->group = process_group_open();
-    fixture->node = (struct node){.group = fixture->group, .id = 1};
+    (void)cluster_fixture_setup(state);
+    struct cluster_fixture *fixture = *state;
     node_start(&fixture->node);
-    *state = fixture;
     return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    for (size_t i = 0; i < fixture->client_count; i++)
-        json_client_free(fixture->clients[i]);
-    process_group_close(fixture->group);
-    free(fixture);
-    return 0;
-}
-
-/* The server ends in order at the end of each test. */
-static void done(struct fixture *fixture)
-{
-    assert_int_equal(node_stop(&fixture->node), 0);
-    process_group_pass(fixture->group);
 }
 
 /* A client that has not logged in yet. */
-static struct json_client *device(struct fixture *fixture, const char *label, const char *account)
+static struct json_client *device(struct cluster_fixture *fixture, const char *label,
+                                  const char *account)
 {
     const struct json_client_options options = {
         .label = label, .account = account, .addresses = {fixture->node.clients}};
-    assert_true(fixture->client_count < CLIENTS_MAX);
-    struct json_client *client = json_client_start(fixture->group, &options);
-    fixture->clients[fixture->client_count++] = client;
-    return client;
+    return json_client_start(fixture->group, &options);
 }
 
 /* A new account, logged in. Its password is "secret of NAME". */
-static struct json_client *person(struct fixture *fixture, const char *name)
+static struct json_client *person(struct cluster_fixture *fixture, const char *name)
 {
     struct json_client *client = device(fixture, name, name);
     (void)json_client_command(client, "/register %s secret of %s", name, name);
@@ -71,7 +40,8 @@ static struct json_client *person(struct fixture *fixture, const char *name)
 }
 
 /* The same in a room. */
-static struct json_client *member(struct fixture *fixture, const char *name, const char *room)
+static struct json_client *member(struct cluster_fixture *fixture, const char *name,
+                                  const char *room)
 {
     struct json_client *client = person(fixture, name);
     (void)json_client_command(client, "/join %s", room);
@@ -136,7 +106,7 @@ static bool is_true(const json_t *object, const char *member_name)
 
 static void test_chat__two_people(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
     struct json_client *bob = person(fixture, "bob");
     const json_t *joined = json_client_command(ann, "/join lobby");
@@ -170,12 +140,12 @@ static void test_chat__two_people(void **state)
     assert_int_equal(json_client_leave(ann), 0);
     (void)json_client_expect(ann, 0, "{s:s, s:i, s:i}", "type", "stats", "sent", 2, "failed", 0);
     assert_int_equal(json_client_leave(bob), 0);
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 static void test_chat__many_lines_at_once_keep_their_order(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     struct json_client *bob = member(fixture, "bob", "lobby");
     for (unsigned i = 0; i < 1000; i++) {
@@ -191,13 +161,13 @@ static void test_chat__many_lines_at_once_keep_their_order(void **state)
     checker_was_in(json_client_report(bob, checker), "lobby", 1, UINT64_MAX);
     checker_verify(checker, CHECK_ALL);
     checker_free(checker);
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 /* A message that cannot be sent says so, and the next one goes. */
 static void test_chat__messages_that_fail(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
     json_client_type(ann, "nowhere");
     (void)json_client_expect(ann, 0, "{s:s, s:s}", "type", "failed", "status",
@@ -225,12 +195,12 @@ static void test_chat__messages_that_fail(void **state)
     (void)json_client_expect(ann, mark, "{s:s, s:s}", "type", "failed", "status",
                              "FAILED_PRECONDITION");
     assert_int_equal(json_client_leave(ann), 1); /* not every command succeeded */
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 static void test_direct__between_two(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
     struct json_client *bob = person(fixture, "bob");
     struct json_client *cat = person(fixture, "cat");
@@ -243,7 +213,7 @@ static void test_direct__between_two(void **state)
     assert_int_equal(json_number(message, "number"), 2);
     catch_up(cat, ann);
     assert_int_equal(json_client_messages(cat), 1); /* nothing of it */
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 static uint64_t undelivered_in(const json_t *result, const char *room)
@@ -261,7 +231,7 @@ static uint64_t undelivered_in(const json_t *result, const char *room)
 
 static void test_direct__kept_for_the_absent(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     struct json_client *bob = member(fixture, "bob", "lobby");
     json_client_say(ann, "while you are here");
@@ -284,12 +254,12 @@ static void test_direct__kept_for_the_absent(void **state)
     (void)expect_message(bob, "@ann", "ann", "call me 3");
     (void)expect_message(bob, "lobby", "ann", "let us wait");
     assert_int_equal(json_client_messages(bob), 5);
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 static void test_history__on_joining_and_paged(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     for (unsigned i = 1; i <= 25; i++)
         json_client_say(ann, "number %u", i);
@@ -319,12 +289,12 @@ static void test_history__on_joining_and_paged(void **state)
     const json_t *message = expect_message(bob, "lobby", "ann", "live");
     assert_int_equal(json_number(message, "number"), 26); /* right behind the history */
     assert_int_equal(json_client_messages(bob), 1);
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 static void test_topic__set_shown_and_refused(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     struct json_client *bob = member(fixture, "bob", "lobby");
     (void)json_client_command(ann, "/topic birds, and  what they say");
@@ -340,12 +310,12 @@ static void test_topic__set_shown_and_refused(void **state)
     memset(long_topic, 'x', sizeof long_topic - 1);
     long_topic[300] = '\0';
     (void)json_client_refused(ann, "INVALID_ARGUMENT", "/topic %s", long_topic);
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 static void test_rooms__private_ones(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
     struct json_client *bob = person(fixture, "bob");
     assert_true(is_true(json_client_command(ann, "/join den private"), "private"));
@@ -360,12 +330,12 @@ static void test_rooms__private_ones(void **state)
     (void)expect_message(ann, "den", "bob", "cosy");
     assert_true(has_name(json_object_get(json_client_command(bob, "/rooms d*"), "rooms"), "den"));
     (void)json_client_refused(ann, "NOT_FOUND", "/invite nobody");
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 static void test_rooms__kick_and_ban(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     struct json_client *bob = member(fixture, "bob", "lobby");
     (void)json_client_refused(bob, "PERMISSION_DENIED", "/kick ann");
@@ -386,12 +356,12 @@ static void test_rooms__kick_and_ban(void **state)
     json_client_say(ann, "behave");
     (void)expect_message(bob, "lobby", "ann", "behave");
     assert_null(json_client_find(bob, 0, "{s:s, s:s}", "type", "message", "text", "quiet at last"));
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 static void test_rooms__lists(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     struct json_client *bob = member(fixture, "bob", "attic");
     (void)json_client_command(bob, "/join lobby");
@@ -421,7 +391,7 @@ static void test_rooms__lists(void **state)
     (void)expect_message(bob, "lobby", "bob", "alone");
     catch_up(ann, bob);
     assert_null(json_client_find(ann, 0, "{s:s, s:s}", "type", "message", "text", "alone"));
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 /* The words of the older group commands. */
@@ -437,7 +407,7 @@ static size_t type_and_wait(struct json_client *client, size_t from, const char 
 
 static void test_synonyms__mean_the_same(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
     size_t mark = json_client_count(ann);
     mark = type_and_wait(ann, mark, "!j lobby", "join");
@@ -450,19 +420,20 @@ static void test_synonyms__mean_the_same(void **state)
     mark = type_and_wait(ann, mark, "!e attic", "leave");
     mark = type_and_wait(ann, mark, "!q", "quit");
     assert_int_equal(process_wait(json_client_process(ann), PROCESS_GROUP_PATIENCE_MS), 0);
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 /* ---- accounts and sessions ---- */
 
 static void test_users__by_pattern(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     static const char *const names[] = {"ann", "anna", "bob", "Bert"};
+    struct json_client *people[4];
     for (size_t i = 0; i < 4; i++)
-        (void)person(fixture, names[i]);
-    struct json_client *ann = fixture->clients[0];
-    (void)json_client_leave(fixture->clients[2]);
+        people[i] = person(fixture, names[i]);
+    struct json_client *ann = people[0];
+    (void)json_client_leave(people[2]);
     const json_t *all = json_object_get(json_client_command(ann, "/users"), "users");
     assert_int_equal(json_array_size(all), 4);
     assert_true(is_true(entry_of(all, "anna"), "online"));
@@ -477,12 +448,12 @@ static void test_users__by_pattern(void **state)
     assert_true(has_name(some, "Bert"));
     some = json_object_get(json_client_command(ann, "/users z*"), "users");
     assert_int_equal(json_array_size(some), 0);
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 static void test_accounts__names_and_passwords(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     (void)json_client_leave(person(fixture, "ann"));
     struct json_client *client = device(fixture, "client", "ann");
     (void)json_client_refused(client, "ALREADY_EXISTS", "/register ann another secret");
@@ -499,12 +470,12 @@ static void test_accounts__names_and_passwords(void **state)
     (void)json_client_command(client, "/logout");
     (void)json_client_refused(client, "UNAUTHENTICATED", "/rooms");
     assert_int_equal(json_client_leave(client), 1);
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 static void test_sessions__two_devices_and_no_third(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *first = member(fixture, "ann", "lobby");
     struct json_client *second = device(fixture, "second", "ann");
     struct json_client *third = device(fixture, "third", "ann");
@@ -521,12 +492,12 @@ static void test_sessions__two_devices_and_no_third(void **state)
     (void)expect_message(first, "lobby", "ann", "from the other device");
     (void)json_client_command(first, "/logout");
     (void)json_client_command(third, "/login ann secret of ann");
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 static void test_delete__only_from_the_last_device(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     struct json_client *bob = member(fixture, "bob", "lobby");
     struct json_client *other = device(fixture, "other", "ann");
@@ -550,13 +521,13 @@ static void test_delete__only_from_the_last_device(void **state)
     (void)json_client_command(ann, "/register ann another secret");
     const json_t *members = json_object_get(json_client_command(bob, "/members lobby"), "members");
     assert_int_equal(json_array_size(members), 1);
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 /* What nobody has received is handed over when the account goes. */
 static void test_delete__hands_over_what_is_undelivered(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
     struct json_client *bob = person(fixture, "bob");
     json_client_tell(ann, "bob", "received");
@@ -566,12 +537,12 @@ static void test_delete__hands_over_what_is_undelivered(void **state)
     assert_int_equal(json_array_size(json_object_get(result, "undelivered")), 0);
     json_client_type(ann, "/msg bob too late");
     (void)json_client_expect(ann, 0, "{s:s, s:s}", "type", "failed", "status", "NOT_FOUND");
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 static void test_deliver__tells_what_is_undelivered(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
     struct json_client *bob = person(fixture, "bob");
     json_client_tell(ann, "bob", "one");
@@ -582,12 +553,12 @@ static void test_deliver__tells_what_is_undelivered(void **state)
     (void)status;
     const json_t *stats = json_client_command(ann, "/stats");
     assert_int_equal(json_number(stats, "sent"), 1);
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 static void test_typing_and_presence(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     struct json_client *bob = member(fixture, "bob", "lobby");
     (void)json_client_command(bob, "/typing");
@@ -604,7 +575,7 @@ static void test_typing_and_presence(void **state)
     (void)json_client_command(bob, "/login bob secret of bob");
     (void)json_client_expect(ann, mark, "{s:s, s:s, s:b}", "type", "presence", "from", "bob",
                              "active", 1);
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 /* ---- the program ---- */
@@ -612,7 +583,7 @@ static void test_typing_and_presence(void **state)
 /* As a script would use it: everything on the command line and in a file. */
 static void test_program__from_a_script(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     const char *secret = process_group_path(fixture->group, "secret");
     int file = open(secret, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     assert_int_equal(write(file, "from a file\n", 12), 12);
@@ -626,7 +597,6 @@ static void test_program__from_a_script(void **state)
             .addresses = {fixture->node.clients},
             .arguments = {"-u", "bot", "--register", "-r", "attic", "-r", "lobby", password}};
         struct json_client *bot = json_client_start(fixture->group, &options);
-        fixture->clients[fixture->client_count++] = bot;
         json_client_say(bot, "backup %d done", i);
         assert_int_equal(json_client_leave(bot), 0);
         (void)json_client_expect(bot, 0, "{s:s, s:s}", "type", "sent", "room", "lobby");
@@ -638,13 +608,13 @@ static void test_program__from_a_script(void **state)
                              "bot");
     const json_t *page = json_client_command(ann, "/join lobby");
     assert_int_equal(json_number(page, "last_number"), 2);
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 /* All of it is there after a kill -9. */
 static void test_restart__remembers_everything(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     struct json_client *bob = member(fixture, "bob", "lobby");
     struct json_client *cat = member(fixture, "cat", "lobby");
@@ -672,12 +642,12 @@ static void test_restart__remembers_everything(void **state)
     struct json_client *third = device(fixture, "third", "ann");
     (void)json_client_command(second, "/login ann secret of ann");
     (void)json_client_refused(third, "RESOURCE_EXHAUSTED", "/login ann secret of ann");
-    done(fixture);
+    cluster_fixture_stop(fixture);
 }
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_fixture_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_chat__two_people),
         TEST(test_chat__many_lines_at_once_keep_their_order),

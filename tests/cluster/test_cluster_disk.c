@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A disk that takes nothing more, or fails: nothing is acknowledged that is not kept, and when the
  * disk is well again the same clients go on. */
-#include "harness/json_client.h"
-#include "harness/node.h"
+#include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
 #include "harness/small_disk.h"
 
@@ -21,74 +20,57 @@
 
 #define LINES 200 /* before, and again while nothing can be written */
 
-struct fixture {
-    struct process_group *group;
-    struct node node;
-    struct json_client *ann, *bob;
-    struct sp_peer peer; /* eve: sees what the server really answers */
+/* Sees what the server really answers. */
+static struct {
+    struct sp_peer peer;
     uint8_t token[RAW_TOKEN_BYTES];
     uint64_t request;
-    unsigned said;
     unsigned raw_sent;
-    const char *disk;
-};
+} eve;
+
+static void close_eve(void *unused)
+{
+    (void)unused;
+    sp_close(&eve.peer);
+}
 
 static int setup(void **state)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->group = process_group_open();
-    fixture->node = (struct node){.group = fixture->group, .id = 1};
-    fixture->peer.descriptor = -1;
-    fixture->token[0] = 42;
-    *state = fixture;
+    (void)cluster_fixture_setup(state);
+    struct cluster_fixture *fixture = *state;
+    memset(&eve, 0, sizeof eve);
+    eve.peer.descriptor = -1;
+    eve.token[0] = 42;
+    process_group_defer(fixture->group, close_eve, NULL);
     return 0;
 }
 
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    json_client_free(fixture->ann);
-    json_client_free(fixture->bob);
-    sp_close(&fixture->peer);
-    if (fixture->disk != NULL && fixture->node.process != NULL)
-        process_kill(fixture->node.process);
-    small_disk_unmount(fixture->disk);
-    process_group_close(fixture->group);
-    free(fixture);
-    return 0;
-}
-
-static struct json_client *visitor(struct fixture *fixture, const char *name)
-{
-    return json_client_visit(fixture->group, fixture->node.clients, name, "lobby");
-}
-
-static void say(struct fixture *fixture, unsigned lines)
+static void say(struct cluster_fixture *fixture, unsigned lines)
 {
     for (unsigned i = 0; i < lines; i++)
         json_client_say(fixture->ann, "line %u", fixture->said++);
 }
 
 /* ann and bob are in the lobby, ann has said something, eve is logged in by hand. */
-static void open_lobby(struct fixture *fixture)
+static void open_lobby(struct cluster_fixture *fixture)
 {
     node_start(&fixture->node);
-    fixture->ann = visitor(fixture, "ann");
-    fixture->bob = visitor(fixture, "bob");
+    fixture->ann = cluster_fixture_visit(fixture, "ann");
+    fixture->bob = cluster_fixture_visit(fixture, "bob");
     struct address address = node_address(&fixture->node);
-    assert_true(sp_open(&fixture->peer, &address));
-    assert_true(raw_login(&fixture->peer, "eve", fixture->token));
+    assert_true(sp_open(&eve.peer, &address));
+    assert_true(raw_login(&eve.peer, "eve", eve.token));
     say(fixture, LINES);
     PROCESS_GROUP_WAIT(fixture->group, json_client_messages(fixture->bob) == fixture->said);
 }
 
 /* What eve's message gets. */
-static enum status eve_sends(struct fixture *fixture, uint64_t request, uint32_t *retry_ms)
+static enum status eve_sends(struct cluster_fixture *fixture, uint64_t request, uint32_t *retry_ms)
 {
     struct raw_reply reply;
     char text[32];
     (void)snprintf(text, sizeof text, "request %u", (unsigned)request);
-    if (!raw_send(&fixture->peer, fixture->token, request, "@bob", text, &reply))
+    if (!raw_send(&eve.peer, eve.token, request, "@bob", text, &reply))
         process_group_fail(fixture->group, "the server did not answer eve");
     process_group_note(fixture->group, "eve got %s: %s", status_name(reply.status), reply.text);
     free(reply.payload);
@@ -97,23 +79,23 @@ static enum status eve_sends(struct fixture *fixture, uint64_t request, uint32_t
     return reply.status;
 }
 
-static void eve_succeeds(struct fixture *fixture)
+static void eve_succeeds(struct cluster_fixture *fixture)
 {
-    assert_int_equal(eve_sends(fixture, ++fixture->request, NULL), STATUS_OK);
-    fixture->raw_sent++;
+    assert_int_equal(eve_sends(fixture, ++eve.request, NULL), STATUS_OK);
+    eve.raw_sent++;
 }
 
 /* While nothing can be written: refused for now, in words, and nobody is lied to. */
-static void assert_nothing_goes(struct fixture *fixture)
+static void assert_nothing_goes(struct cluster_fixture *fixture)
 {
     size_t sent = fixture->said;
-    size_t seen = fixture->said + fixture->raw_sent;
+    size_t seen = fixture->said + eve.raw_sent;
     PROCESS_GROUP_WAIT(fixture->group, json_client_sent(fixture->ann) == sent);
     PROCESS_GROUP_WAIT(fixture->group, json_client_messages(fixture->bob) == seen);
     say(fixture, LINES);
     for (unsigned i = 0; i < 5; i++) {
         uint32_t retry_ms = 0;
-        assert_int_equal(eve_sends(fixture, fixture->request + 1, &retry_ms), STATUS_UNAVAILABLE);
+        assert_int_equal(eve_sends(fixture, eve.request + 1, &retry_ms), STATUS_UNAVAILABLE);
         assert_true(retry_ms > 0);
     }
     PROCESS_GROUP_WAIT(fixture->group, process_logged(fixture->node.process, "rolled_back"));
@@ -124,24 +106,24 @@ static void assert_nothing_goes(struct fixture *fixture)
 }
 
 /* Once it can again: all that waited goes through, with the same clients, once. */
-static void assert_all_goes(struct fixture *fixture)
+static void assert_all_goes(struct cluster_fixture *fixture)
 {
     uint64_t until_ms = process_group_now_ms() + PROCESS_GROUP_PATIENCE_MS;
-    while (eve_sends(fixture, fixture->request + 1, NULL) != STATUS_OK) {
+    while (eve_sends(fixture, eve.request + 1, NULL) != STATUS_OK) {
         assert_true(process_group_now_ms() < until_ms);
         process_group_turn(fixture->group, process_group_now_ms() + 50);
     }
-    fixture->request++;
-    fixture->raw_sent++;
+    eve.request++;
+    eve.raw_sent++;
     eve_succeeds(fixture);
     say(fixture, LINES);
     PROCESS_GROUP_WAIT(fixture->group, json_client_sent(fixture->ann) == fixture->said);
     PROCESS_GROUP_WAIT(fixture->group, json_client_messages(fixture->ann) == fixture->said);
     PROCESS_GROUP_WAIT(fixture->group,
-                       json_client_messages(fixture->bob) == fixture->said + fixture->raw_sent);
+                       json_client_messages(fixture->bob) == fixture->said + eve.raw_sent);
 }
 
-static void judge(struct fixture *fixture)
+static void judge(struct cluster_fixture *fixture)
 {
     struct checker *checker = checker_new();
     checker_was_in(json_client_report(fixture->ann, checker), "lobby", 1, UINT64_MAX);
@@ -154,7 +136,7 @@ static void judge(struct fixture *fixture)
 }
 
 /* And it is all on the disk: kill -9, start again, ask for the last message. */
-static void assert_kept(struct fixture *fixture)
+static void assert_kept(struct cluster_fixture *fixture)
 {
     judge(fixture);
     node_kill(&fixture->node);
@@ -164,8 +146,7 @@ static void assert_kept(struct fixture *fixture)
     assert_int_equal(json_number(message, "number"), fixture->said);
     assert_int_equal(json_client_leave(fixture->ann), 0);
     assert_int_equal(json_client_leave(fixture->bob), 0);
-    assert_int_equal(node_stop(&fixture->node), 0);
-    process_group_pass(fixture->group);
+    cluster_fixture_stop(fixture);
 }
 
 /* ---- files that may not grow ---- */
@@ -176,7 +157,7 @@ static void ignore_file_size_signal(void *context)
     (void)signal(SIGXFSZ, SIG_IGN); /* writing then fails with EFBIG */
 }
 
-static void limit_files(struct fixture *fixture, rlim_t bytes)
+static void limit_files(struct cluster_fixture *fixture, rlim_t bytes)
 {
     const struct rlimit limit = {.rlim_cur = bytes, .rlim_max = RLIM_INFINITY};
     process_group_note(fixture->group, "files may have %lld bytes", (long long)bytes);
@@ -185,7 +166,7 @@ static void limit_files(struct fixture *fixture, rlim_t bytes)
 
 static void test_disk__files_cannot_grow(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     fixture->node.prepare = ignore_file_size_signal;
     open_lobby(fixture);
     for (unsigned i = 0; i < 3; i++) {
@@ -202,16 +183,16 @@ static void test_disk__files_cannot_grow(void **state)
  * there once there is room. */
 static void test_disk__killed_while_files_cannot_grow(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     fixture->node.prepare = ignore_file_size_signal;
     open_lobby(fixture);
     limit_files(fixture, 32768);
     assert_nothing_goes(fixture);
     node_kill(&fixture->node);
-    sp_close(&fixture->peer);
+    sp_close(&eve.peer);
     node_start(&fixture->node);
     struct address address = node_address(&fixture->node);
-    assert_true(sp_open(&fixture->peer, &address));
+    assert_true(sp_open(&eve.peer, &address));
     assert_all_goes(fixture);
     assert_kept(fixture);
 }
@@ -220,28 +201,25 @@ static void test_disk__killed_while_files_cannot_grow(void **state)
 
 static void test_disk__full(void **state)
 {
-    struct fixture *fixture = *state;
-    fixture->disk = small_disk_mount(fixture->group, 8);
-    if (fixture->disk == NULL) {
-        print_message("cannot mount a small disk (%s): skipped\n", strerror(errno));
-        process_group_pass(fixture->group);
-        skip();
-    }
-    fixture->node.data_dir = fixture->disk;
+    struct cluster_fixture *fixture = *state;
+    const char *disk = small_disk_mount(fixture->group, 8);
+    if (disk == NULL)
+        CLUSTER_FIXTURE_SKIP(fixture, "cannot mount a small disk (%s): skipped\n", strerror(errno));
+    fixture->node.data_dir = disk;
     open_lobby(fixture);
     for (unsigned i = 0; i < 3; i++) {
-        small_disk_fill(fixture->group, fixture->disk);
+        small_disk_fill(fixture->group, disk);
         /* The write-ahead log has pages left that it may write over. */
         uint64_t until_ms = process_group_now_ms() + PROCESS_GROUP_PATIENCE_MS;
-        while (eve_sends(fixture, fixture->request + 1, NULL) == STATUS_OK) {
+        while (eve_sends(fixture, eve.request + 1, NULL) == STATUS_OK) {
             assert_true(process_group_now_ms() < until_ms);
-            fixture->request++;
-            fixture->raw_sent++;
+            eve.request++;
+            eve.raw_sent++;
         }
         PROCESS_GROUP_WAIT(fixture->group,
-                           json_client_messages(fixture->bob) == fixture->said + fixture->raw_sent);
+                           json_client_messages(fixture->bob) == fixture->said + eve.raw_sent);
         assert_nothing_goes(fixture);
-        small_disk_make_room(fixture->group, fixture->disk);
+        small_disk_make_room(fixture->group, disk);
         assert_all_goes(fixture);
     }
     assert_kept(fixture);
@@ -252,26 +230,23 @@ static void test_disk__full(void **state)
 /* Every commit that is hit is answered UNAVAILABLE; those before and after are good. */
 static void test_disk__sync_fails(void **state)
 {
-    struct fixture *fixture = *state;
-    if (!node_can_inject(fixture->group)) {
-        print_message("strace is not to be had here: skipped\n");
-        process_group_pass(fixture->group);
-        skip();
-    }
+    struct cluster_fixture *fixture = *state;
+    if (!node_can_inject(fixture->group))
+        CLUSTER_FIXTURE_SKIP(fixture, "strace is not to be had here: skipped\n");
     node_inject(&fixture->node, "fdatasync:error=EIO:when=40..46");
     node_start(&fixture->node);
-    fixture->ann = visitor(fixture, "ann");
-    fixture->bob = visitor(fixture, "bob");
+    fixture->ann = cluster_fixture_visit(fixture, "ann");
+    fixture->bob = cluster_fixture_visit(fixture, "bob");
     struct address address = node_address(&fixture->node);
-    assert_true(sp_open(&fixture->peer, &address));
-    assert_true(raw_login(&fixture->peer, "eve", fixture->token));
+    assert_true(sp_open(&eve.peer, &address));
+    assert_true(raw_login(&eve.peer, "eve", eve.token));
     unsigned refused = 0;
     for (unsigned i = 0; i < 400; i++) {
         say(fixture, 1);
-        enum status status = eve_sends(fixture, fixture->request + 1, NULL);
+        enum status status = eve_sends(fixture, eve.request + 1, NULL);
         if (status == STATUS_OK) {
-            fixture->request++;
-            fixture->raw_sent++;
+            eve.request++;
+            eve.raw_sent++;
         } else {
             assert_int_equal(status, STATUS_UNAVAILABLE);
             refused++;
@@ -288,7 +263,7 @@ static void test_disk__sync_fails(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_fixture_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_disk__files_cannot_grow),
         TEST(test_disk__killed_while_files_cannot_grow),

@@ -2,7 +2,7 @@
 /* Three servers under load that are killed, stopped and started: whoever writes and reads goes on,
  * what was acknowledged is there exactly once, in one order, for everybody, and a server that comes
  * back follows. */
-#include "harness/client_pool.h"
+#include "harness/cluster_fixture.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -14,27 +14,8 @@
 
 #include <cmocka.h>
 
-#define SERVERS 3
-#define ALL_SERVERS 7u
-#define A_LITTLE 50 /* acknowledged lines */
-
-static void begin(struct client_pool_fixture *fixture, const char *const *options)
-{
-    cluster_start(&fixture->cluster, SERVERS, options);
-    client_pool_open(&fixture->pool, &fixture->cluster, 2, 2);
-    client_pool_go_on(&fixture->pool, A_LITTLE);
-}
-
-static void finish(struct client_pool_fixture *fixture)
-{
-    cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
-    client_pool_finish(&fixture->pool, CHECK_ALL);
-    cluster_stop_all(&fixture->cluster);
-    process_group_pass(fixture->group);
-}
-
 /* Of all three, started in the order of their ids; the smallest address need not be the first. */
-static size_t smallest_address(const struct client_pool_fixture *fixture)
+static size_t smallest_address(const struct cluster_fixture *fixture)
 {
     size_t smallest = 0;
     for (size_t i = 1; i < SERVERS; i++) {
@@ -48,7 +29,7 @@ static size_t smallest_address(const struct client_pool_fixture *fixture)
 }
 
 /* A server that was away comes back as a slave, in sync, whatever it was before. */
-static void come_back(struct client_pool_fixture *fixture, size_t i)
+static void come_back(struct cluster_fixture *fixture, size_t i)
 {
     struct cluster *cluster = &fixture->cluster;
     size_t master = cluster_master(cluster, ALL_SERVERS & ~(1u << i));
@@ -62,9 +43,9 @@ static void come_back(struct client_pool_fixture *fixture, size_t i)
 
 static void test_kill__the_master_again_and_again(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture, NULL);
+    cluster_fixture_begin(fixture, NULL, 2, 2);
     static const size_t moments[] = {1, 300, 40, 7, 700, 100};
     bool smallest_was_away = false;
     for (size_t i = 0; i < sizeof moments / sizeof moments[0]; i++) {
@@ -76,26 +57,26 @@ static void test_kill__the_master_again_and_again(void **state)
         come_back(fixture, master);
     }
     assert_true(smallest_was_away); /* so it did come back to a living master, and followed */
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 static void test_kill__a_slave(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
-    begin(fixture, NULL);
+    struct cluster_fixture *fixture = *state;
+    cluster_fixture_begin(fixture, NULL, 2, 2);
     size_t slave = (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS;
     cluster_kill(&fixture->cluster, 1u << slave);
     client_pool_each_goes_on(&fixture->pool, A_LITTLE);
     come_back(fixture, slave);
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* The last of three serves alone; first a slave is left, then the master. */
 static void test_kill__two_of_three_at_once(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture, NULL);
+    cluster_fixture_begin(fixture, NULL, 2, 2);
     for (size_t left = 1; left <= SERVERS; left += 2) {
         size_t last = (cluster_master(cluster, ALL_SERVERS) + left) % SERVERS;
         unsigned others = ALL_SERVERS & ~(1u << last);
@@ -107,7 +88,7 @@ static void test_kill__two_of_three_at_once(void **state)
         cluster_wait_in_sync(cluster, ALL_SERVERS);
         assert_int_equal(cluster_master(cluster, ALL_SERVERS), last);
     }
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* ---- stopped and awake again ---- */
@@ -115,9 +96,9 @@ static void test_kill__two_of_three_at_once(void **state)
 /* The old master does not know that time went by: two of them meet, and it follows. */
 static void test_sleep__the_master(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture, NULL);
+    cluster_fixture_begin(fixture, NULL, 2, 2);
     for (size_t round = 0; round < 2; round++) {
         size_t old = cluster_master(cluster, ALL_SERVERS);
         unsigned others = ALL_SERVERS & ~(1u << old);
@@ -130,14 +111,14 @@ static void test_sleep__the_master(void **state)
         assert_int_equal(cluster_master(cluster, ALL_SERVERS), new);
         client_pool_go_on(&fixture->pool, A_LITTLE);
     }
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 static void test_sleep__a_slave(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture, NULL);
+    cluster_fixture_begin(fixture, NULL, 2, 2);
     size_t master = cluster_master(cluster, ALL_SERVERS);
     size_t slave = (master + 1) % SERVERS;
     cluster_sleep(cluster, slave);
@@ -146,16 +127,16 @@ static void test_sleep__a_slave(void **state)
     cluster_awake(cluster, slave);
     cluster_wait_in_sync(cluster, ALL_SERVERS);
     assert_int_equal(cluster_master(cluster, ALL_SERVERS), master);
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* What only the master has is not acknowledged; so nothing is missed when it dies, and stays away. */
 static void test_sleep__both_slaves_and_then_the_master_dies(void **state)
 {
     static const char *const options[] = {"--ack_timeout=60000", NULL};
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture, options);
+    cluster_fixture_begin(fixture, options, 2, 2);
     size_t master = cluster_master(cluster, ALL_SERVERS);
     unsigned others = ALL_SERVERS & ~(1u << master);
     for (size_t i = 1; i < SERVERS; i++)
@@ -168,26 +149,26 @@ static void test_sleep__both_slaves_and_then_the_master_dies(void **state)
     cluster_wait_in_sync(cluster, others);
     client_pool_settle(&fixture->pool);
     come_back(fixture, master);
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* ---- asked to stop ---- */
 
 static void test_stop__one_after_the_other(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
-    begin(fixture, NULL);
+    struct cluster_fixture *fixture = *state;
+    cluster_fixture_begin(fixture, NULL, 2, 2);
     for (size_t i = 0; i < SERVERS; i++) {
         cluster_stop(&fixture->cluster, i);
         client_pool_each_goes_on(&fixture->pool, A_LITTLE);
         come_back(fixture, i);
     }
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* ---- all at once ---- */
 
-static void start_in_order(struct client_pool_fixture *fixture, const size_t order[static SERVERS])
+static void start_in_order(struct cluster_fixture *fixture, const size_t order[static SERVERS])
 {
     process_group_note(fixture->group, "all start again, in the order %zu %zu %zu", order[0] + 1,
                        order[1] + 1, order[2] + 1);
@@ -198,7 +179,7 @@ static void start_in_order(struct client_pool_fixture *fixture, const size_t ord
     cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
 }
 
-static void power_cut_in_every_order(struct client_pool_fixture *fixture)
+static void power_cut_in_every_order(struct cluster_fixture *fixture)
 {
     static const size_t orders[][SERVERS] = {{0, 1, 2}, {2, 1, 0}, {1, 2, 0},
                                              {0, 2, 1}, {2, 0, 1}, {1, 0, 2}};
@@ -208,28 +189,28 @@ static void power_cut_in_every_order(struct client_pool_fixture *fixture)
         start_in_order(fixture, orders[i]);
     }
     client_pool_each_goes_on(&fixture->pool, A_LITTLE);
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 static void test_power_cut__all_start_again_in_every_order(void **state)
 {
-    begin(*state, NULL);
+    cluster_fixture_begin(*state, NULL, 2, 2);
     power_cut_in_every_order(*state);
 }
 
 static void test_power_cut__with_a_quorum(void **state)
 {
     static const char *const options[] = {"--durability=quorum", NULL};
-    begin(*state, options);
+    cluster_fixture_begin(*state, options, 2, 2);
     power_cut_in_every_order(*state);
 }
 
 /* Who was left behind may not be the master alone: it waits for those who know more. */
 static void test_power_cut__the_one_left_behind_comes_first(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture, NULL);
+    cluster_fixture_begin(fixture, NULL, 2, 2);
     size_t behind = (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS;
     cluster_kill(cluster, 1u << behind);
     cluster_wait_in_sync(cluster, ALL_SERVERS & ~(1u << behind));
@@ -237,23 +218,22 @@ static void test_power_cut__the_one_left_behind_comes_first(void **state)
     cluster_kill(cluster, cluster_running(cluster));
     const size_t order[SERVERS] = {behind, (behind + 1) % SERVERS, (behind + 2) % SERVERS};
     start_in_order(fixture, order);
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, client_pool_setup, client_pool_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_kill__the_master_again_and_again),
-        TEST(test_kill__a_slave),
-        TEST(test_kill__two_of_three_at_once),
-        TEST(test_sleep__the_master),
-        TEST(test_sleep__a_slave),
-        TEST(test_sleep__both_slaves_and_then_the_master_dies),
-        TEST(test_stop__one_after_the_other),
-        TEST(test_power_cut__all_start_again_in_every_order),
-        TEST(test_power_cut__with_a_quorum),
-        TEST(test_power_cut__the_one_left_behind_comes_first),
+        CLUSTER_TEST(test_kill__the_master_again_and_again),
+        CLUSTER_TEST(test_kill__a_slave),
+        CLUSTER_TEST(test_kill__two_of_three_at_once),
+        CLUSTER_TEST(test_sleep__the_master),
+        CLUSTER_TEST(test_sleep__a_slave),
+        CLUSTER_TEST(test_sleep__both_slaves_and_then_the_master_dies),
+        CLUSTER_TEST(test_stop__one_after_the_other),
+        CLUSTER_TEST(test_power_cut__all_start_again_in_every_order),
+        CLUSTER_TEST(test_power_cut__with_a_quorum),
+        CLUSTER_TEST(test_power_cut__the_one_left_behind_comes_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Three servers of which one loses its data folder, or finds its database damaged, while it runs: it
  * ends with a sentence, and the others go on with everything that was acknowledged. */
-#include "harness/client_pool.h"
+#include "harness/cluster_fixture.h"
 
 #include <ftw.h>
 #include <setjmp.h>
@@ -14,10 +14,7 @@
 
 #include <cmocka.h>
 
-#define SERVERS 3
-#define A_LITTLE 50
-
-static const char *folder_of(struct client_pool_fixture *fixture, size_t i, const char *file)
+static const char *folder_of(struct cluster_fixture *fixture, size_t i, const char *file)
 {
     char name[64];
     (void)snprintf(name, sizeof name, "data/%zu%s", i + 1, file);
@@ -32,12 +29,12 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
     return remove(path);
 }
 
-static void remove_folder(struct client_pool_fixture *fixture, size_t i)
+static void remove_folder(struct cluster_fixture *fixture, size_t i)
 {
     assert_int_equal(nftw(folder_of(fixture, i, ""), remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
-static void move_folder(struct client_pool_fixture *fixture, size_t i)
+static void move_folder(struct cluster_fixture *fixture, size_t i)
 {
     char to[PROCESS_GROUP_PATH_SIZE];
     (void)snprintf(to, sizeof to, "%s", folder_of(fixture, i, "-away"));
@@ -45,7 +42,7 @@ static void move_folder(struct client_pool_fixture *fixture, size_t i)
 }
 
 /* The others go on, and the one that ends says why. */
-static void expect_end(struct client_pool_fixture *fixture, size_t i, const char *event,
+static void expect_end(struct cluster_fixture *fixture, size_t i, const char *event,
                        const char *sentence)
 {
     struct cluster *cluster = &fixture->cluster;
@@ -56,19 +53,11 @@ static void expect_end(struct client_pool_fixture *fixture, size_t i, const char
     client_pool_each_goes_on(&fixture->pool, A_LITTLE);
 }
 
-static void finish(struct client_pool_fixture *fixture)
-{
-    cluster_wait_in_sync(&fixture->cluster, 7u);
-    client_pool_finish(&fixture->pool, CHECK_ALL);
-    cluster_stop_all(&fixture->cluster);
-    process_group_pass(fixture->group);
-}
-
 /* The master's folder is removed under load; it comes back with an empty one. Then the new master's is
  * moved away, and it comes back with that. */
 static void test_folder__goes_away_under_the_master(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     cluster_start(cluster, SERVERS, NULL);
     client_pool_open(&fixture->pool, cluster, 2, 2);
@@ -86,10 +75,10 @@ static void test_folder__goes_away_under_the_master(void **state)
     (void)snprintf(from, sizeof from, "%s", folder_of(fixture, second, "-away"));
     assert_int_equal(rename(from, folder_of(fixture, second, "")), 0);
     cluster_run(cluster, second);
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-static void damage(struct client_pool_fixture *fixture, size_t i)
+static void damage(struct cluster_fixture *fixture, size_t i)
 {
     sqlite3 *database = NULL;
     assert_int_equal(sqlite3_open(folder_of(fixture, i, "/jackdaw.db"), &database), SQLITE_OK);
@@ -102,7 +91,7 @@ static void damage(struct client_pool_fixture *fixture, size_t i)
 /* The scan beside the service finds it. */
 static void test_database__is_damaged(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     cluster_start(cluster, SERVERS, NULL);
     client_pool_open(&fixture->pool, cluster, 2, 2);
@@ -116,15 +105,14 @@ static void test_database__is_damaged(void **state)
     move_folder(fixture, first);
     cluster->servers[first].role = "slave";
     cluster_run(cluster, first);
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, client_pool_setup, client_pool_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_folder__goes_away_under_the_master),
-        TEST(test_database__is_damaged),
+        CLUSTER_TEST(test_folder__goes_away_under_the_master),
+        CLUSTER_TEST(test_database__is_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

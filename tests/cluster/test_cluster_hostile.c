@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Peers that break every rule there is, against a real server, while two people chat: each peer
  * gets an answer or its connection closed, the two notice nothing, and the server does not grow. */
-#include "harness/json_client.h"
-#include "harness/node.h"
+#include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
 
 #include <setjmp.h>
@@ -21,22 +20,18 @@
 #define DESCRIPTORS_SLACK 8
 #define CONNECTIONS_MAX 400 /* as the server is told below */
 
-struct fixture {
-    struct process_group *group;
-    struct node node;
+static struct {
     struct address address;
-    struct json_client *ann, *bob;
-    unsigned said;
-    size_t descriptors; /* of the server, before */
+    size_t descriptors; /* before the test */
     size_t resident_bytes;
     size_t growth_bytes; /* that is allowed */
-    uint32_t random;
-};
+} server;
+static uint32_t random_state;
 
 /* ---- the two ---- */
 
 /* A line each way, and both see both. */
-static void chat(struct fixture *fixture)
+static void chat(struct cluster_fixture *fixture)
 {
     struct json_client *const people[] = {fixture->ann, fixture->bob};
     fixture->said++;
@@ -49,54 +44,36 @@ static void chat(struct fixture *fixture)
                               json_client_sent(fixture->bob) == fixture->said);
 }
 
-static struct json_client *visitor(struct fixture *fixture, const char *name)
-{
-    return json_client_visit(fixture->group, fixture->node.clients, name, "lobby");
-}
-
 static int setup(void **state)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->group = process_group_open();
+    (void)cluster_fixture_setup(state);
+    struct cluster_fixture *fixture = *state;
     /* What each peer that sent garbage leaves in the log is of no use when this fails. */
-    fixture->node =
-        (struct node){.group = fixture->group, .id = 1, .options = {"--max_clients=400"}};
-    fixture->random = 12345;
-    fixture->growth_bytes = GROWTH_BYTES;
+    fixture->node.options[0] = "--max_clients=400";
+    random_state = 12345;
+    server.growth_bytes = GROWTH_BYTES;
     node_start(&fixture->node);
-    fixture->address = node_address(&fixture->node);
-    fixture->ann = visitor(fixture, "ann");
-    fixture->bob = visitor(fixture, "bob");
+    server.address = node_address(&fixture->node);
+    fixture->ann = cluster_fixture_visit(fixture, "ann");
+    fixture->bob = cluster_fixture_visit(fixture, "bob");
     for (int i = 0; i < 10; i++)
         chat(fixture);
-    fixture->descriptors = process_descriptors(fixture->node.process);
-    fixture->resident_bytes = process_resident_bytes(fixture->node.process);
-    *state = fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    json_client_free(fixture->ann);
-    json_client_free(fixture->bob);
-    process_group_close(fixture->group);
-    free(fixture);
+    server.descriptors = process_descriptors(fixture->node.process);
+    server.resident_bytes = process_resident_bytes(fixture->node.process);
     return 0;
 }
 
 /* The end of each test: the two never lost their connection, and the server is as it was. */
-static void assert_unharmed(struct fixture *fixture)
+static void assert_unharmed(struct cluster_fixture *fixture)
 {
     chat(fixture);
     PROCESS_GROUP_WAIT_MS(fixture->group, CLOSED_MS,
                           process_descriptors(fixture->node.process) <=
-                              fixture->descriptors + DESCRIPTORS_SLACK);
+                              server.descriptors + DESCRIPTORS_SLACK);
     size_t resident_bytes = process_resident_bytes(fixture->node.process);
-    if (PROCESS_GROUP_SLOWER == 1 &&
-        resident_bytes > fixture->resident_bytes + fixture->growth_bytes)
+    if (PROCESS_GROUP_SLOWER == 1 && resident_bytes > server.resident_bytes + server.growth_bytes)
         process_group_fail(fixture->group, "the server has grown by %zu KiB",
-                           (resident_bytes - fixture->resident_bytes) / 1024);
+                           (resident_bytes - server.resident_bytes) / 1024);
     assert_null(json_client_find(fixture->ann, 0, "{s:s}", "type", "notice"));
     assert_null(json_client_find(fixture->bob, 0, "{s:s}", "type", "notice"));
     assert_int_equal(json_client_leave(fixture->ann), 0);
@@ -112,23 +89,23 @@ static void assert_unharmed(struct fixture *fixture)
 }
 
 /* xorshift32: the same garbage each time. */
-static uint32_t draw(struct fixture *fixture)
+static uint32_t draw(void)
 {
-    fixture->random ^= fixture->random << 13;
-    fixture->random ^= fixture->random >> 17;
-    fixture->random ^= fixture->random << 5;
-    return fixture->random;
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 17;
+    random_state ^= random_state << 5;
+    return random_state;
 }
 
-static void fill(struct fixture *fixture, uint8_t *bytes, size_t size)
+static void fill(uint8_t *bytes, size_t size)
 {
     for (size_t i = 0; i < size; i++)
-        bytes[i] = (uint8_t)draw(fixture);
+        bytes[i] = (uint8_t)draw();
 }
 
-static void open_peer(struct fixture *fixture, struct sp_peer *peer)
+static void open_peer(struct cluster_fixture *fixture, struct sp_peer *peer)
 {
-    if (!sp_open(peer, &fixture->address))
+    if (!sp_open(peer, &server.address))
         process_group_fail(fixture->group, "the server does not take a connection");
 }
 
@@ -137,11 +114,11 @@ static void open_peer(struct fixture *fixture, struct sp_peer *peer)
 /* One connection that ends in its handshake has ended listeners before. */
 static void test_hostile__connect_and_reset_storm(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     static void (*const ends[])(struct sp_peer *) = {sp_close, sp_reset, sp_close_with_reset};
     for (unsigned i = 0; i < 1500; i++) {
         struct sp_peer peer;
-        if (!sp_connect(&peer, &fixture->address, 0))
+        if (!sp_connect(&peer, &server.address, 0))
             process_group_fail(fixture->group, "the server does not take connection %u", i);
         if (i % 4 == 1)
             (void)sp_send_bytes(&peer, "\0SP\0", 4); /* half a handshake */
@@ -156,7 +133,7 @@ static void test_hostile__connect_and_reset_storm(void **state)
 
 static void test_hostile__hello_of_something_else(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     static const char hellos[][32] = {
         "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "SSH-2.0-OpenSSH_9.2\r\n",
         "\x16\x03\x01\x02\x00\x01", /* TLS */
@@ -164,7 +141,7 @@ static void test_hostile__hello_of_something_else(void **state)
     };
     for (unsigned i = 0; i < 100; i++) {
         struct sp_peer peer;
-        assert_true(sp_connect(&peer, &fixture->address, 0));
+        assert_true(sp_connect(&peer, &server.address, 0));
         const char *hello = hellos[i % 5];
         (void)sp_send_bytes(&peer, hello, sizeof hellos[0]);
         if (!sp_wait_closed(&peer, CLOSED_MS))
@@ -177,7 +154,7 @@ static void test_hostile__hello_of_something_else(void **state)
     static const unsigned protocols[] = {0x20, 0x10, SP_REP};
     for (size_t i = 0; i < 3; i++) {
         struct sp_peer peer;
-        assert_true(sp_connect(&peer, &fixture->address, 0));
+        assert_true(sp_connect(&peer, &server.address, 0));
         const uint8_t bytes[] = {0, 'S', 'P', 0, 0, (uint8_t)protocols[i], 0, 0};
         assert_true(sp_send_bytes(&peer, bytes, sizeof bytes));
         assert_true(sp_wait_closed(&peer, CLOSED_MS));
@@ -189,11 +166,11 @@ static void test_hostile__hello_of_something_else(void **state)
 /* More connections than the server takes: those over the limit are closed, the two stay. */
 static void test_hostile__more_connections_than_allowed(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     enum { MANY = 500 };
     struct sp_peer *peers = calloc(MANY, sizeof *peers);
     for (size_t i = 0; i < MANY; i++) {
-        assert_true(sp_connect(&peers[i], &fixture->address, 0));
+        assert_true(sp_connect(&peers[i], &server.address, 0));
         (void)sp_handshake(&peers[i], SP_REQ);
         if (i % 100 == 0)
             chat(fixture);
@@ -201,14 +178,14 @@ static void test_hostile__more_connections_than_allowed(void **state)
     chat(fixture);
     PROCESS_GROUP_WAIT_MS(fixture->group, CLOSED_MS,
                           process_descriptors(fixture->node.process) <
-                              CONNECTIONS_MAX + fixture->descriptors + DESCRIPTORS_SLACK);
+                              CONNECTIONS_MAX + server.descriptors + DESCRIPTORS_SLACK);
     for (size_t i = 0; i < MANY; i++)
         sp_close(&peers[i]);
     free(peers);
     /* There is room again. */
     PROCESS_GROUP_WAIT_MS(fixture->group, CLOSED_MS,
                           process_descriptors(fixture->node.process) <=
-                              fixture->descriptors + DESCRIPTORS_SLACK);
+                              server.descriptors + DESCRIPTORS_SLACK);
     struct sp_peer peer;
     open_peer(fixture, &peer);
     struct raw_reply reply;
@@ -223,13 +200,13 @@ static void test_hostile__more_connections_than_allowed(void **state)
 
 static void test_hostile__garbage_frames(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     uint8_t bytes[2048];
     for (unsigned i = 0; i < 400; i++) {
         struct sp_peer peer;
-        size_t size = draw(fixture) % sizeof bytes;
+        size_t size = draw() % sizeof bytes;
         open_peer(fixture, &peer);
-        fill(fixture, bytes, sizeof bytes);
+        fill(bytes, sizeof bytes);
         bytes[0] = 0xff; /* no tag of a frame: random bytes might be a valid, empty one */
         (void)sp_send(&peer, SP_REQUEST_ID, bytes, size + 1);
         if (!sp_wait_closed(&peer, CLOSED_MS))
@@ -244,7 +221,7 @@ static void test_hostile__garbage_frames(void **state)
 /* A good frame with some bytes turned: whatever it means now, the server lives. */
 static void test_hostile__damaged_frames(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     Jackdaw__SendRequest send = JACKDAW__SEND_REQUEST__INIT;
     send.request = 1;
     send.to = (char *)"lobby";
@@ -258,9 +235,9 @@ static void test_hostile__damaged_frames(void **state)
     open_peer(fixture, &peer);
     for (unsigned i = 0; i < 3000; i++) {
         memcpy(bad, good, size);
-        for (unsigned turns = 1 + draw(fixture) % 4; turns > 0; turns--)
-            bad[draw(fixture) % size] = (uint8_t)draw(fixture);
-        size_t cut = draw(fixture) % 4 == 0 ? draw(fixture) % size : size;
+        for (unsigned turns = 1 + draw() % 4; turns > 0; turns--)
+            bad[draw() % size] = (uint8_t)draw();
+        size_t cut = draw() % 4 == 0 ? draw() % size : size;
         struct sp_message message;
         bool answered = sp_send(&peer, SP_REQUEST_ID, bad, cut) &&
                         sp_receive(&peer, 20, &message) == SP_MESSAGE;
@@ -282,12 +259,12 @@ static void test_hostile__damaged_frames(void **state)
 /* Frames that never come to their end, from peers that stay and from peers that leave. */
 static void test_hostile__half_frames(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     enum { STAYING = 40 };
     struct sp_peer staying[STAYING];
     uint8_t prefix[SP_PREFIX_BYTES];
     uint8_t bytes[4096];
-    fill(fixture, bytes, sizeof bytes);
+    fill(bytes, sizeof bytes);
     sp_prefix(prefix, SP_REQUEST_ID, 200000);
     for (size_t i = 0; i < STAYING; i++) {
         open_peer(fixture, &staying[i]);
@@ -316,7 +293,7 @@ static void test_hostile__half_frames(void **state)
 /* Sizes that no server should take at its word. */
 static void test_hostile__oversize_frames(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     static const uint64_t sizes[] = {300u * 1024u,           64u << 20,  UINT32_MAX,
                                      (uint64_t)INT64_MAX,    UINT64_MAX, UINT64_MAX - 3,
                                      (uint64_t)INT64_MAX + 1};
@@ -340,7 +317,7 @@ static void test_hostile__oversize_frames(void **state)
 /* Small frames that ask for much memory: thousands of empty envelopes. */
 static void test_hostile__frames_that_swell(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     size_t size = 200u * 1024u;
     uint8_t *bytes = calloc(1, size);
     for (size_t i = 0; i < size; i += 2)
@@ -358,7 +335,7 @@ static void test_hostile__frames_that_swell(void **state)
 
 /* ---- calls ---- */
 
-static void assert_status(struct fixture *fixture, struct sp_peer *peer,
+static void assert_status(struct cluster_fixture *fixture, struct sp_peer *peer,
                           const struct raw_call *call, enum status status, const char *naming)
 {
     struct raw_reply reply;
@@ -372,7 +349,7 @@ static void assert_status(struct fixture *fixture, struct sp_peer *peer,
 
 static void test_hostile__calls_that_make_no_sense(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct sp_peer peer;
     open_peer(fixture, &peer);
     const uint8_t token[RAW_TOKEN_BYTES] = {1, 2, 3};
@@ -404,7 +381,7 @@ static void test_hostile__calls_that_make_no_sense(void **state)
 /* Strings that are no text, and names that are none. */
 static void test_hostile__strings_that_are_no_text(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct sp_peer peer;
     open_peer(fixture, &peer);
     static const char *const names[] = {"",          "\xff\xfe",  "a\xc0\x80z", "\xed\xa0\x80",
@@ -438,8 +415,8 @@ static void test_hostile__strings_that_are_no_text(void **state)
 
 /* Asks as much as the peers take, going on in the middle of a frame where one took a part of it.
  * Returns how many bytes they took. */
-static size_t ask_and_never_read(struct fixture *fixture, struct sp_peer *peers, size_t count,
-                                 const uint8_t *bytes, size_t size, size_t most)
+static size_t ask_and_never_read(struct cluster_fixture *fixture, struct sp_peer *peers,
+                                 size_t count, const uint8_t *bytes, size_t size, size_t most)
 {
     size_t total = 0;
     size_t *sent = calloc(count, sizeof *sent);
@@ -460,7 +437,7 @@ static size_t ask_and_never_read(struct fixture *fixture, struct sp_peer *peers,
  * back: others may do the same after them. */
 static void test_hostile__peers_that_never_read(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     enum { PEERS = 16, BYTES_EACH = 4 << 20 };
     struct sp_peer peers[PEERS];
     size_t size;
@@ -470,7 +447,7 @@ static void test_hostile__peers_that_never_read(void **state)
     memcpy(bytes + SP_PREFIX_BYTES, frame, size);
     for (unsigned again = 0; again < 3; again++) {
         for (size_t i = 0; i < PEERS; i++) {
-            assert_true(sp_connect(&peers[i], &fixture->address, 4096));
+            assert_true(sp_connect(&peers[i], &server.address, 4096));
             assert_true(sp_handshake(&peers[i], SP_REQ));
         }
         size_t total =
@@ -481,7 +458,7 @@ static void test_hostile__peers_that_never_read(void **state)
     }
     free(bytes);
     free(frame);
-    fixture->growth_bytes += (size_t)PEERS * WAITING_BYTES;
+    server.growth_bytes += (size_t)PEERS * WAITING_BYTES;
     assert_unharmed(fixture);
 }
 
@@ -489,7 +466,7 @@ static void test_hostile__peers_that_never_read(void **state)
  * their own. */
 static void test_hostile__leaving_with_requests_in_flight(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     for (unsigned i = 0; i < 200; i++) {
         struct sp_peer peer;
         Jackdaw__RegisterRequest request = JACKDAW__REGISTER_REQUEST__INIT;
@@ -519,10 +496,10 @@ static void test_hostile__leaving_with_requests_in_flight(void **state)
 /* A stream that is opened and never read, in a room where much is said. */
 static void test_hostile__member_that_never_reads(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct sp_peer peer;
     const uint8_t token[RAW_TOKEN_BYTES] = {11};
-    assert_true(sp_connect(&peer, &fixture->address, 4096));
+    assert_true(sp_connect(&peer, &server.address, 4096));
     assert_true(sp_handshake(&peer, SP_REQ));
     assert_true(raw_login(&peer, "eve", token));
     Jackdaw__JoinRoomRequest join = JACKDAW__JOIN_ROOM_REQUEST__INIT;
@@ -544,7 +521,7 @@ static void test_hostile__member_that_never_reads(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_fixture_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_hostile__connect_and_reset_storm),
         TEST(test_hostile__hello_of_something_else),

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Who is who: strangers at the address of a member, folders that are lost, addresses that change. */
-#include "harness/client_pool.h"
-#include "harness/json_client.h"
+#include "harness/cluster_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,55 +14,9 @@
 
 #include <cmocka.h>
 
-#define SERVERS 3
-#define ALL_SERVERS 7u
 #define OTHERS 6u /* all but the first */
-#define A_LITTLE 50
 
-struct fixture {
-    struct process_group *group;
-    struct cluster cluster;
-    struct pool pool;
-    char options[CLUSTER_SERVERS_MAX][PROCESS_GROUP_PATH_SIZE];
-};
-
-static int setup(void **state)
-{
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->group = process_group_open();
-    cluster_init(&fixture->cluster, fixture->group, NULL);
-    *state = fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    client_pool_free(&fixture->pool);
-    process_group_close(fixture->group);
-    free(fixture);
-    return 0;
-}
-
-static void begin(struct fixture *fixture)
-{
-    cluster_start(&fixture->cluster, SERVERS, NULL);
-    client_pool_open(&fixture->pool, &fixture->cluster, 2, 1);
-    client_pool_go_on(&fixture->pool, A_LITTLE);
-}
-
-/* Everybody has everything, and nothing that was acknowledged is missing. */
-static void finish(struct fixture *fixture)
-{
-    cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
-    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
-    client_pool_finish(&fixture->pool, CHECK_ALL);
-    cluster_assert_equal(&fixture->cluster);
-    cluster_stop_all(&fixture->cluster);
-    process_group_pass(fixture->group);
-}
-
-static void lose_folder(struct fixture *fixture, size_t i)
+static void lose_folder(struct cluster_fixture *fixture, size_t i)
 {
     char from[PROCESS_GROUP_PATH_SIZE];
     char to[PROCESS_GROUP_PATH_SIZE];
@@ -76,7 +29,7 @@ static void lose_folder(struct fixture *fixture, size_t i)
 }
 
 /* A database of no bytes, as a disk that was full leaves it. */
-static void leave_empty_database(struct fixture *fixture, size_t i)
+static void leave_empty_database(struct cluster_fixture *fixture, size_t i)
 {
     char name[32];
     (void)snprintf(name, sizeof name, "data/%zu", i + 1);
@@ -87,10 +40,11 @@ static void leave_empty_database(struct fixture *fixture, size_t i)
     assert_int_equal(fclose(file), 0);
 }
 
-static void set_seeds(struct fixture *fixture, size_t i)
+static void set_seeds(struct cluster_fixture *fixture, size_t i)
 {
     struct cluster *cluster = &fixture->cluster;
-    char *text = fixture->options[i];
+    static char options[CLUSTER_SERVERS_MAX][PROCESS_GROUP_PATH_SIZE];
+    char *text = options[i];
     size_t used = (size_t)snprintf(text, PROCESS_GROUP_PATH_SIZE, "--master_address=");
     for (size_t j = 0; j < SERVERS; j++)
         if (j != i)
@@ -101,7 +55,7 @@ static void set_seeds(struct fixture *fixture, size_t i)
     cluster->servers[i].options[1] = NULL;
 }
 
-static void unset_seeds(struct fixture *fixture, size_t i)
+static void unset_seeds(struct cluster_fixture *fixture, size_t i)
 {
     fixture->cluster.servers[i].options[0] = NULL;
 }
@@ -112,9 +66,9 @@ static void unset_seeds(struct fixture *fixture, size_t i)
  * two others, which have all of theirs, go on. */
 static void test_stranger__at_the_address_of_a_member(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture);
+    cluster_fixture_begin(fixture, NULL, 2, 1);
     cluster_kill(cluster, ALL_SERVERS);
     struct node stranger = {.group = fixture->group,
                             .id = 1,
@@ -133,18 +87,17 @@ static void test_stranger__at_the_address_of_a_member(void **state)
     assert_int_equal(json_client_leave(zoe), 0);
     assert_int_equal(node_stop(&stranger), 0);
     cluster_launch(cluster, 0); /* it gets its address back */
-    finish(fixture);
-    json_client_free(zoe);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* ---- lost folders ---- */
 
 /* The first one starts first, without its data and told to found a cluster, and founds one, as nobody is
  * there; then the others come, which have the data. */
-static void founds_then_yields(struct fixture *fixture)
+static void founds_then_yields(struct cluster_fixture *fixture)
 {
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture);
+    cluster_fixture_begin(fixture, NULL, 2, 1);
     cluster_kill(cluster, ALL_SERVERS);
     lose_folder(fixture, 0);
     cluster_run(cluster, 0);
@@ -152,7 +105,7 @@ static void founds_then_yields(struct fixture *fixture)
     cluster_launch(cluster, 1);
     cluster_launch(cluster, 2);
     PROCESS_GROUP_WAIT(fixture->group, cluster_logged(cluster, 0, "cluster_given_up"));
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 static void test_founding__given_up_when_the_others_come(void **state)
@@ -161,10 +114,10 @@ static void test_founding__given_up_when_the_others_come(void **state)
 }
 
 /* The others are there: it does not found one at all, wherever it was told of them or not. */
-static void refuses_founding(struct fixture *fixture, bool has_seeds, bool has_file)
+static void refuses_founding(struct cluster_fixture *fixture, bool has_seeds, bool has_file)
 {
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture);
+    cluster_fixture_begin(fixture, NULL, 2, 1);
     cluster_kill(cluster, 1u);
     lose_folder(fixture, 0);
     if (has_file)
@@ -181,7 +134,7 @@ static void refuses_founding(struct fixture *fixture, bool has_seeds, bool has_f
     cluster_wait_in_sync(cluster, ALL_SERVERS);
     assert_true(cluster_logged(cluster, 0, "founding_refused"));
     assert_false(cluster_logged(cluster, 0, "cluster_founded"));
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 static void test_founding__refused_by_who_is_asked(void **state)
@@ -196,7 +149,7 @@ static void test_founding__refused_by_who_calls(void **state)
 
 /* ---- addresses ---- */
 
-static void swap_addresses(struct fixture *fixture, size_t one, size_t other)
+static void swap_addresses(struct cluster_fixture *fixture, size_t one, size_t other)
 {
     struct node *nodes = fixture->cluster.servers;
     char kept[ADDRESS_TEXT_SIZE];
@@ -208,9 +161,9 @@ static void swap_addresses(struct fixture *fixture, size_t one, size_t other)
 /* Nobody is told of it: they find each other at the addresses that they know. */
 static void test_moved__two_have_swapped(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture);
+    cluster_fixture_begin(fixture, NULL, 2, 1);
     cluster_kill(cluster, OTHERS);
     swap_addresses(fixture, 1, 2);
     for (size_t i = 1; i < SERVERS; i++) {
@@ -219,14 +172,14 @@ static void test_moved__two_have_swapped(void **state)
     }
     cluster_wait_in_sync(cluster, ALL_SERVERS);
     PROCESS_GROUP_WAIT(fixture->group, cluster_logged(cluster, 0, "member_met"));
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 static void test_moved__all_in_a_circle(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture);
+    cluster_fixture_begin(fixture, NULL, 2, 1);
     cluster_kill(cluster, ALL_SERVERS);
     swap_addresses(fixture, 0, 1);
     swap_addresses(fixture, 1, 2);
@@ -234,15 +187,15 @@ static void test_moved__all_in_a_circle(void **state)
         unset_seeds(fixture, i);
         cluster_launch(cluster, i);
     }
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* To addresses that nobody has had: each is told of the others. */
 static void test_moved__all_to_new_addresses(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture);
+    cluster_fixture_begin(fixture, NULL, 2, 1);
     cluster_kill(cluster, ALL_SERVERS);
     for (size_t i = 0; i < SERVERS; i++) { /* what listens there now keeps these ports free */
         struct node other = {.group = fixture->group,
@@ -256,20 +209,19 @@ static void test_moved__all_to_new_addresses(void **state)
         set_seeds(fixture, i);
     for (size_t i = 0; i < SERVERS; i++)
         cluster_launch(cluster, i);
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_stranger__at_the_address_of_a_member),
-        TEST(test_founding__given_up_when_the_others_come),
-        TEST(test_founding__refused_by_who_is_asked),
-        TEST(test_founding__refused_by_who_calls),
-        TEST(test_moved__two_have_swapped),
-        TEST(test_moved__all_in_a_circle),
-        TEST(test_moved__all_to_new_addresses),
+        CLUSTER_TEST(test_stranger__at_the_address_of_a_member),
+        CLUSTER_TEST(test_founding__given_up_when_the_others_come),
+        CLUSTER_TEST(test_founding__refused_by_who_is_asked),
+        CLUSTER_TEST(test_founding__refused_by_who_calls),
+        CLUSTER_TEST(test_moved__two_have_swapped),
+        CLUSTER_TEST(test_moved__all_in_a_circle),
+        CLUSTER_TEST(test_moved__all_to_new_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Servers that join a cluster under load: new ones, and such as missed much; by what they missed,
  * or by a copy of everything where that is no longer kept. */
-#include "harness/client_pool.h"
+#include "harness/cluster_fixture.h"
 #include "harness/flood.h"
 
 #include <setjmp.h>
@@ -13,34 +13,18 @@
 
 #include <cmocka.h>
 
-#define SERVERS 3
-#define A_LITTLE 50
 #define DATABASE_MESSAGES 20000
 #define MISSED_MESSAGES 100000
 #define MOVED_MS (2000 * PROCESS_GROUP_SLOWER) /* the writers' longest wait while somebody joins */
 
-static void begin(struct client_pool_fixture *fixture, const char *const *options)
-{
-    cluster_start(&fixture->cluster, SERVERS, options);
-    client_pool_open(&fixture->pool, &fixture->cluster, 2, 2);
-    client_pool_go_on(&fixture->pool, A_LITTLE);
-}
-
-static void finish(struct client_pool_fixture *fixture)
-{
-    client_pool_finish(&fixture->pool, CHECK_ALL);
-    cluster_stop_all(&fixture->cluster);
-    process_group_pass(fixture->group);
-}
-
-static const char *master_address(struct client_pool_fixture *fixture)
+static const char *master_address(struct cluster_fixture *fixture)
 {
     struct cluster *cluster = &fixture->cluster;
     return cluster->servers[cluster_master(cluster, cluster_running(cluster))].clients;
 }
 
 /* Waits until all are in sync; the writers never wait long meanwhile. */
-static void wait_without_a_pause(struct client_pool_fixture *fixture, unsigned group)
+static void wait_without_a_pause(struct cluster_fixture *fixture, unsigned group)
 {
     size_t acknowledged = client_pool_acknowledged(&fixture->pool);
     uint64_t moved_ms = process_group_now_ms();
@@ -64,17 +48,17 @@ static void wait_without_a_pause(struct client_pool_fixture *fixture, unsigned g
 }
 
 /* A fourth server comes to a loaded cluster that has a database. */
-static void join_under_load(struct client_pool_fixture *fixture, const char *durability)
+static void join_under_load(struct cluster_fixture *fixture, const char *durability)
 {
     const char *const options[] = {durability, NULL};
-    begin(fixture, options);
+    cluster_fixture_begin(fixture, options, 2, 2);
     flood(fixture->group, master_address(fixture), "flood", DATABASE_MESSAGES);
     size_t fourth = cluster_add(&fixture->cluster, options);
     cluster_launch(&fixture->cluster, fourth);
     wait_without_a_pause(fixture, 15u);
     client_pool_each_goes_on(&fixture->pool, A_LITTLE);
     cluster_wait_ready(&fixture->cluster, fourth);
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 static void test_join__under_load(void **state)
@@ -93,10 +77,10 @@ static void test_join__under_load_with_local_durability(void **state)
 }
 
 /* A slave is away while 100,000 messages are sent. */
-static void miss_many(struct client_pool_fixture *fixture, const char *const *options)
+static void miss_many(struct cluster_fixture *fixture, const char *const *options)
 {
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture, options);
+    cluster_fixture_begin(fixture, options, 2, 2);
     size_t away = (cluster_master(cluster, 7u) + 1) % SERVERS;
     cluster_kill(cluster, 1u << away);
     flood(fixture->group, master_address(fixture), "flood", MISSED_MESSAGES);
@@ -105,7 +89,7 @@ static void miss_many(struct client_pool_fixture *fixture, const char *const *op
     cluster_wait_ready(cluster, away);
     bool copied = cluster_logged(cluster, away, "snapshot");
     assert_int_equal(copied, options != NULL);
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 static void test_missed__100000_are_fetched(void **state)
@@ -125,9 +109,9 @@ static void test_missed__100000_are_no_longer_kept(void **state)
 /* Killed while it gets the copy, and again: it begins anew, or goes on, and ends up in sync. */
 static void test_missed__killed_while_it_gets_a_copy(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture, pruning);
+    cluster_fixture_begin(fixture, pruning, 2, 2);
     size_t away = (cluster_master(cluster, 7u) + 1) % SERVERS;
     cluster_kill(cluster, 1u << away);
     flood(fixture->group, master_address(fixture), "flood", MISSED_MESSAGES);
@@ -140,19 +124,18 @@ static void test_missed__killed_while_it_gets_a_copy(void **state)
     }
     cluster_launch(cluster, away);
     wait_without_a_pause(fixture, 7u);
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, client_pool_setup, client_pool_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_join__under_load),
-        TEST(test_join__under_load_with_a_quorum),
-        TEST(test_join__under_load_with_local_durability),
-        TEST(test_missed__100000_are_fetched),
-        TEST(test_missed__100000_are_no_longer_kept),
-        TEST(test_missed__killed_while_it_gets_a_copy),
+        CLUSTER_TEST(test_join__under_load),
+        CLUSTER_TEST(test_join__under_load_with_a_quorum),
+        CLUSTER_TEST(test_join__under_load_with_local_durability),
+        CLUSTER_TEST(test_missed__100000_are_fetched),
+        CLUSTER_TEST(test_missed__100000_are_no_longer_kept),
+        CLUSTER_TEST(test_missed__killed_while_it_gets_a_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

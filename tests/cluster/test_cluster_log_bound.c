@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The bound on what the log keeps for members that are away: a lone master fills it, refuses writes,
  * serves reads, and goes on when the others return or are removed. */
-#include "harness/client_pool.h"
+#include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
 
 #include <setjmp.h>
@@ -14,8 +14,6 @@
 
 #include <cmocka.h>
 
-#define SERVERS 3
-#define A_LITTLE 20
 #define TEXT_BYTES 4000
 #define SENDS_MAX 1000 /* 4 MB, and the bound is 1 MiB */
 
@@ -29,7 +27,7 @@ struct filler {
     char text[TEXT_BYTES + 1];
 };
 
-static size_t begin(struct client_pool_fixture *fixture)
+static size_t begin(struct cluster_fixture *fixture)
 {
     struct cluster *cluster = &fixture->cluster;
     cluster_start(cluster, SERVERS, options);
@@ -41,7 +39,7 @@ static size_t begin(struct client_pool_fixture *fixture)
     return master;
 }
 
-static void send(struct client_pool_fixture *fixture, struct filler *filler,
+static void send(struct cluster_fixture *fixture, struct filler *filler,
                  struct raw_reply *reply)
 {
     if (!raw_send(&filler->peer, filler->token, filler->request, "@filler", filler->text, reply))
@@ -49,7 +47,7 @@ static void send(struct client_pool_fixture *fixture, struct filler *filler,
     free(reply->payload);
 }
 
-static void fill(struct client_pool_fixture *fixture, size_t master, struct filler *filler)
+static void fill(struct cluster_fixture *fixture, size_t master, struct filler *filler)
 {
     struct address address;
     struct raw_reply reply = {.status = STATUS_OK};
@@ -72,7 +70,7 @@ static void fill(struct client_pool_fixture *fixture, size_t master, struct fill
     assert_true(cluster_logged(&fixture->cluster, master, "log_half_full"));
 }
 
-static void assert_status(struct client_pool_fixture *fixture, size_t master, bool is_full)
+static void assert_status(struct cluster_fixture *fixture, size_t master, bool is_full)
 {
     Jackdaw__StatusReply *reply = cluster_ask(&fixture->cluster, master);
     assert_non_null(reply);
@@ -92,7 +90,7 @@ static enum status call(struct filler *filler, const char *method, const Protobu
 }
 
 /* Reading goes on, and so do coming, leaving and deleting. */
-static void assert_serves_reads(struct client_pool_fixture *fixture, size_t master,
+static void assert_serves_reads(struct cluster_fixture *fixture, size_t master,
                                 struct filler *filler)
 {
     Jackdaw__HistoryRequest history = JACKDAW__HISTORY_REQUEST__INIT;
@@ -111,7 +109,7 @@ static void assert_serves_reads(struct client_pool_fixture *fixture, size_t mast
 }
 
 /* What was refused is carried out now, once, and so is what the pool's clients kept. */
-static void finish(struct client_pool_fixture *fixture, size_t master, struct filler *filler)
+static void finish(struct cluster_fixture *fixture, size_t master, struct filler *filler)
 {
     struct cluster *cluster = &fixture->cluster;
     struct raw_reply reply;
@@ -128,7 +126,7 @@ static void finish(struct client_pool_fixture *fixture, size_t master, struct fi
 
 static void test_bound__goes_on_when_members_return(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct filler filler;
     size_t master = begin(fixture);
     fill(fixture, master, &filler);
@@ -142,7 +140,7 @@ static void test_bound__goes_on_when_members_return(void **state)
     finish(fixture, master, &filler);
 }
 
-static void remove_member(struct client_pool_fixture *fixture, size_t i, size_t master)
+static void remove_member(struct cluster_fixture *fixture, size_t i, size_t master)
 {
     char id[16];
     char address[PROCESS_GROUP_PATH_SIZE];
@@ -160,7 +158,7 @@ static void remove_member(struct client_pool_fixture *fixture, size_t i, size_t 
 
 static void test_bound__goes_on_when_members_are_removed(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct filler filler;
     size_t master = begin(fixture);
     fill(fixture, master, &filler);
@@ -172,10 +170,9 @@ static void test_bound__goes_on_when_members_are_removed(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, client_pool_setup, client_pool_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_bound__goes_on_when_members_return),
-        TEST(test_bound__goes_on_when_members_are_removed),
+        CLUSTER_TEST(test_bound__goes_on_when_members_return),
+        CLUSTER_TEST(test_bound__goes_on_when_members_are_removed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

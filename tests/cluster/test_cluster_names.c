@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Servers and clients that are given names with several addresses. The test has a network and an
  * /etc/hosts of its own: localhost is ::1 first there, and chat is three servers. */
-#include "harness/json_client.h"
-#include "harness/process.h"
+#include "harness/cluster_fixture.h"
 
 #include <fcntl.h>
 #include <netdb.h>
@@ -25,30 +24,9 @@
 static const char hosts[] = "::1 localhost\n127.0.0.1 localhost\n"
                             "127.0.0.2 chat\n127.0.0.3 chat\n127.0.0.4 chat\n";
 
-struct fixture {
-    struct process_group *group;
-    struct json_client *client;
-};
-
-static int setup(void **state)
-{
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->group = process_group_open();
-    *state = fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    json_client_free(fixture->client);
-    process_group_close(fixture->group);
-    free(fixture);
-    return 0;
-}
-
-static struct process *start_server(struct fixture *fixture, const char *id, const char *role,
-                                    const char *clients, const char *internal, const char *seeds)
+static struct process *start_server(struct cluster_fixture *fixture, const char *id,
+                                    const char *role, const char *clients, const char *internal,
+                                    const char *seeds)
 {
     char data[PROCESS_GROUP_PATH_SIZE + 16];
     char name[32];
@@ -64,18 +42,18 @@ static struct process *start_server(struct fixture *fixture, const char *id, con
     return process;
 }
 
-static void talk(struct fixture *fixture, const char *address)
+static void talk(struct cluster_fixture *fixture, const char *address)
 {
-    fixture->client = json_client_visit(fixture->group, address, "ann", "lobby");
-    size_t from = json_client_count(fixture->client);
-    json_client_say(fixture->client, "one");
-    (void)json_client_expect(fixture->client, from, "{s:s}", "type", "sent");
+    fixture->ann = json_client_visit(fixture->group, address, "ann", "lobby");
+    size_t from = json_client_count(fixture->ann);
+    json_client_say(fixture->ann, "one");
+    (void)json_client_expect(fixture->ann, from, "{s:s}", "type", "sent");
 }
 
 /* The server listens on IPv4 only, as it was told; the name is IPv6 first. */
 static void test_names__localhost(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     (void)start_server(fixture, "1", "master", "127.0.0.1:2625", "127.0.0.1:2626", NULL);
     (void)start_server(fixture, "2", "slave", "127.0.0.1:2627", "127.0.0.1:2628",
                        "--master_address=localhost:2626");
@@ -86,7 +64,7 @@ static void test_names__localhost(void **state)
 /* The master is at the last of the addresses; then it is killed. */
 static void test_names__one_for_all_servers(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     static const char seeds[] = "--master_address=chat:2626";
     struct process *master =
         start_server(fixture, "1", "master", "127.0.0.4:2625", "127.0.0.4:2626", NULL);
@@ -94,9 +72,9 @@ static void test_names__one_for_all_servers(void **state)
     (void)start_server(fixture, "3", "slave", "127.0.0.3:2625", "127.0.0.3:2626", seeds);
     talk(fixture, "chat:2625");
     process_kill(master);
-    size_t from = json_client_count(fixture->client);
-    json_client_say(fixture->client, "two");
-    (void)json_client_expect(fixture->client, from, "{s:s}", "type", "sent");
+    size_t from = json_client_count(fixture->ann);
+    json_client_say(fixture->ann, "two");
+    (void)json_client_expect(fixture->ann, from, "{s:s}", "type", "sent");
     process_group_pass(fixture->group);
 }
 
@@ -155,8 +133,6 @@ static bool names_work(void)
     return count == 3;
 }
 
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
     if (!be_alone() || !names_work()) {
@@ -164,8 +140,8 @@ int main(void)
         return SKIPPED;
     }
     const struct CMUnitTest tests[] = {
-        CASE(test_names__localhost),
-        CASE(test_names__one_for_all_servers),
+        CLUSTER_TEST(test_names__localhost),
+        CLUSTER_TEST(test_names__one_for_all_servers),
     };
     return cmocka_run_group_tests_name("cluster_names", tests, NULL, NULL);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What an operator does with a cluster: ask how it is, let a server leave, strike off a dead one;
  * and what a server that does not belong is told. */
-#include "harness/client_pool.h"
-#include "harness/json_client.h"
+#include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
 
 #include <jansson.h>
@@ -16,30 +15,11 @@
 
 #include <cmocka.h>
 
-#define SERVERS 3
-#define ALL_SERVERS 7u
-#define A_LITTLE 50
-
-static void begin(struct client_pool_fixture *fixture)
-{
-    cluster_start(&fixture->cluster, SERVERS, NULL);
-    client_pool_open(&fixture->pool, &fixture->cluster, 2, 1);
-    client_pool_go_on(&fixture->pool, A_LITTLE);
-}
-
-static void finish(struct client_pool_fixture *fixture)
-{
-    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
-    client_pool_finish(&fixture->pool, CHECK_ALL);
-    cluster_stop_all(&fixture->cluster);
-    process_group_pass(fixture->group);
-}
-
 /* ---- commands ---- */
 
 /* Runs jackdaw-admin, or `server` where the first word is one of its options, with up to three words
  * until it ends, while the client pool goes on; its exit status. */
-static int run(struct client_pool_fixture *fixture, struct process **process, const char *first,
+static int run(struct cluster_fixture *fixture, struct process **process, const char *first,
                const char *second, const char *third)
 {
     const char *words[] = {first, second, third, NULL};
@@ -52,7 +32,7 @@ static int run(struct client_pool_fixture *fixture, struct process **process, co
     return process_wait(*process, PROCESS_GROUP_PATIENCE_MS);
 }
 
-static void assert_runs(struct client_pool_fixture *fixture, const char *first, const char *second,
+static void assert_runs(struct cluster_fixture *fixture, const char *first, const char *second,
                         const char *third)
 {
     struct process *process;
@@ -62,7 +42,7 @@ static void assert_runs(struct client_pool_fixture *fixture, const char *first, 
 }
 
 /* Status 1, and a sentence on stderr that names what is in the way. */
-static void assert_says(struct client_pool_fixture *fixture, struct process *process,
+static void assert_says(struct cluster_fixture *fixture, struct process *process,
                         const char *naming)
 {
     char *log = process_log(process);
@@ -83,7 +63,7 @@ static const char *all_lines(struct process *process, char *text, size_t size)
 
 /* ---- status ---- */
 
-static void assert_text_status(struct client_pool_fixture *fixture, const char *address)
+static void assert_text_status(struct cluster_fixture *fixture, const char *address)
 {
     char text[8192];
     struct process *process;
@@ -97,7 +77,7 @@ static void assert_text_status(struct client_pool_fixture *fixture, const char *
         process_group_fail(fixture->group, "the status does not tell all: %s", text);
 }
 
-static void assert_json_status(struct client_pool_fixture *fixture, size_t i, const char *address,
+static void assert_json_status(struct cluster_fixture *fixture, size_t i, const char *address,
                                size_t master)
 {
     static char text[65536];
@@ -129,21 +109,21 @@ static void assert_json_status(struct client_pool_fixture *fixture, size_t i, co
 
 static void test_status__of_any_server_at_either_address(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture);
+    cluster_fixture_begin(fixture, NULL, 2, 1);
     size_t master = cluster_master(cluster, ALL_SERVERS);
     for (size_t i = 0; i < SERVERS; i++) {
         assert_text_status(fixture, cluster->servers[i].clients);
         assert_json_status(fixture, i, cluster->servers[i].clients, master);
         assert_json_status(fixture, i, cluster->servers[i].internal, master);
     }
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 static void test_status__of_a_server_that_is_not_there(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct process *process;
     cluster_start(&fixture->cluster, 1, NULL);
     const char *address = fixture->cluster.servers[0].clients;
@@ -156,7 +136,7 @@ static void test_status__of_a_server_that_is_not_there(void **state)
 
 /* ---- leaving ---- */
 
-static bool has_left(struct client_pool_fixture *fixture, size_t asked, size_t i)
+static bool has_left(struct cluster_fixture *fixture, size_t asked, size_t i)
 {
     Jackdaw__StatusReply *said = cluster_ask(&fixture->cluster, asked);
     const Jackdaw__StatusReply__Member *member =
@@ -168,7 +148,7 @@ static bool has_left(struct client_pool_fixture *fixture, size_t asked, size_t i
 }
 
 /* Who has left is told so when it comes again with the same arguments. */
-static void assert_stays_away(struct client_pool_fixture *fixture, size_t i)
+static void assert_stays_away(struct cluster_fixture *fixture, size_t i)
 {
     cluster_launch(&fixture->cluster, i);
     struct process *process = fixture->cluster.servers[i].process;
@@ -176,7 +156,7 @@ static void assert_stays_away(struct client_pool_fixture *fixture, size_t i)
     assert_says(fixture, process, "left");
 }
 
-static void leaves(struct client_pool_fixture *fixture, size_t i)
+static void leaves(struct cluster_fixture *fixture, size_t i)
 {
     struct cluster *cluster = &fixture->cluster;
     unsigned others = cluster_running(cluster) & ~(1u << i);
@@ -192,19 +172,19 @@ static void leaves(struct client_pool_fixture *fixture, size_t i)
 /* First a slave, then the master: the last one goes on. */
 static void test_leave__for_good(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture);
+    cluster_fixture_begin(fixture, NULL, 2, 1);
     leaves(fixture, (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS);
     leaves(fixture, cluster_master(cluster, cluster_running(cluster)));
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 static void test_remove__a_dead_server(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture);
+    cluster_fixture_begin(fixture, NULL, 2, 1);
     size_t master = cluster_master(cluster, ALL_SERVERS);
     size_t dead = (master + 1) % SERVERS;
     size_t third = (master + 2) % SERVERS;
@@ -217,13 +197,13 @@ static void test_remove__a_dead_server(void **state)
     assert_runs(fixture, "--remove", id, seed);
     CLIENT_POOL_WAIT(&fixture->pool, has_left(fixture, third, dead));
     assert_stays_away(fixture, dead);
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* ---- who does not belong ---- */
 
 /* A server that is refused: it ends, with a sentence, and the others are none the worse. */
-static void refused(struct client_pool_fixture *fixture, struct node *stranger, const char *naming)
+static void refused(struct cluster_fixture *fixture, struct node *stranger, const char *naming)
 {
     struct cluster *cluster = &fixture->cluster;
     char seed[PROCESS_GROUP_PATH_SIZE];
@@ -241,8 +221,8 @@ static void refused(struct client_pool_fixture *fixture, struct node *stranger, 
 
 static void test_refused__id_of_another(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
-    begin(fixture);
+    struct cluster_fixture *fixture = *state;
+    cluster_fixture_begin(fixture, NULL, 2, 1);
     for (unsigned id = 1; id <= SERVERS; id++) {
         char folder[16];
         (void)snprintf(folder, sizeof folder, "strange%u", id);
@@ -250,14 +230,14 @@ static void test_refused__id_of_another(void **state)
         refused(fixture, &stranger, "id");
     }
     cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 static void test_refused__address_of_another(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    begin(fixture);
+    cluster_fixture_begin(fixture, NULL, 2, 1);
     size_t dead = (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS;
     cluster_kill(cluster, 1u << dead);
     struct node stranger = {.id = 9};
@@ -266,13 +246,13 @@ static void test_refused__address_of_another(void **state)
     refused(fixture, &stranger, "address");
     cluster_run(cluster, dead);
     cluster_wait_in_sync(cluster, ALL_SERVERS);
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 static void test_refused__data_of_another_cluster(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
-    begin(fixture);
+    struct cluster_fixture *fixture = *state;
+    cluster_fixture_begin(fixture, NULL, 2, 1);
     struct cluster *cluster = &fixture->cluster;
     size_t master = cluster_master(cluster, ALL_SERVERS);
     struct node stranger = {.group = fixture->group, .id = 9};
@@ -292,15 +272,13 @@ static void test_refused__data_of_another_cluster(void **state)
     assert_int_equal(json_client_leave(zoe), 0);
     assert_int_equal(node_stop(&stranger), 0);
     assert_int_equal(cluster_master(cluster, ALL_SERVERS), master);
-    finish(fixture);
-    json_client_free(zoe);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* ---- forwarding ---- */
 
 /* What eve is told who knows this server only, and does not go anywhere else. */
-static enum status eve_logs_in(struct client_pool_fixture *fixture, size_t i, char *text,
-                               size_t size)
+static enum status eve_logs_in(struct cluster_fixture *fixture, size_t i, char *text, size_t size)
 {
     struct sp_peer peer;
     struct raw_reply reply = {.status = STATUS_OK};
@@ -321,22 +299,22 @@ static enum status eve_logs_in(struct client_pool_fixture *fixture, size_t i, ch
 
 static void test_forward__without_it_a_slave_refuses(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     char text[256];
-    begin(fixture);
+    cluster_fixture_begin(fixture, NULL, 2, 1);
     size_t master = cluster_master(&fixture->cluster, ALL_SERVERS);
     for (size_t i = 1; i < SERVERS; i++)
         assert_int_equal(eve_logs_in(fixture, (master + i) % SERVERS, text, sizeof text),
                          STATUS_UNAVAILABLE);
     assert_int_equal(eve_logs_in(fixture, master, text, sizeof text), STATUS_OK);
-    finish(fixture);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 static void test_forward__a_slave_carries_requests(void **state)
 {
     static const char *const options[] = {"--forward", NULL};
     static const uint8_t token[RAW_TOKEN_BYTES] = {7};
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     cluster_start(&fixture->cluster, SERVERS, options);
     client_pool_open(&fixture->pool, &fixture->cluster, 2, 1);
     size_t slave = (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS;
@@ -364,16 +342,12 @@ static void test_forward__a_client_that_reaches_one_slave_only(void **state)
 {
     static const char *const options[] = {"--forward", NULL};
     enum { PLACES = SERVERS + 1, OUTSIDE = SERVERS };
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    char why[128];
-    struct netns *netns = netns_new(PLACES, why);
-    if (netns == NULL) {
-        print_message("skipped: %s\n", why);
-        process_group_pass(fixture->group);
-        skip();
-    }
-    cluster->netns = netns;
+    if (!netns_is_possible())
+        CLUSTER_FIXTURE_SKIP(fixture, "skipped\n");
+    cluster_fixture_use_netns(fixture, PLACES);
+    struct netns *netns = fixture->netns;
     cluster_start(cluster, SERVERS, options);
     size_t slave = (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS;
     for (size_t i = 0; i < SERVERS; i++)
@@ -392,27 +366,24 @@ static void test_forward__a_client_that_reaches_one_slave_only(void **state)
                                            json_client_messages(clients[1]) == A_LITTLE);
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(json_client_leave(clients[i]), 0);
-        json_client_free(clients[i]);
     }
     cluster_stop_all(cluster);
     process_group_pass(fixture->group);
-    netns_free(netns);
 }
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, client_pool_setup, client_pool_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_status__of_any_server_at_either_address),
-        TEST(test_status__of_a_server_that_is_not_there),
-        TEST(test_leave__for_good),
-        TEST(test_remove__a_dead_server),
-        TEST(test_refused__id_of_another),
-        TEST(test_refused__address_of_another),
-        TEST(test_refused__data_of_another_cluster),
-        TEST(test_forward__without_it_a_slave_refuses),
-        TEST(test_forward__a_slave_carries_requests),
-        TEST(test_forward__a_client_that_reaches_one_slave_only),
+        CLUSTER_TEST(test_status__of_any_server_at_either_address),
+        CLUSTER_TEST(test_status__of_a_server_that_is_not_there),
+        CLUSTER_TEST(test_leave__for_good),
+        CLUSTER_TEST(test_remove__a_dead_server),
+        CLUSTER_TEST(test_refused__id_of_another),
+        CLUSTER_TEST(test_refused__address_of_another),
+        CLUSTER_TEST(test_refused__data_of_another_cluster),
+        CLUSTER_TEST(test_forward__without_it_a_slave_refuses),
+        CLUSTER_TEST(test_forward__a_slave_carries_requests),
+        CLUSTER_TEST(test_forward__a_client_that_reaches_one_slave_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,7 @@
 /* Three servers in a network that is cut. With durability `all` every part goes on, and when they
  * meet again nothing that either acknowledged is lost or doubled, and all servers keep the same.
  * With `quorum` the smaller part refuses, and there is one history at all times. */
-#include "harness/client_pool.h"
+#include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
 
 #include <setjmp.h>
@@ -15,9 +15,6 @@
 
 #include <cmocka.h>
 
-#define SERVERS 3
-#define ALL_SERVERS 7u
-#define A_LITTLE 50
 #define CUTS 8
 #define VISITORS 4 /* ann and bob, and one twin in each part */
 
@@ -25,57 +22,17 @@
  * one sender's lines, and everything else, holds. */
 #define CHECK_MERGED (CHECK_ALL & ~(unsigned)(CHECK_HOLES | CHECK_ORDER | CHECK_TIME))
 
-struct fixture {
-    struct process_group *group;
-    struct netns *netns;
-    struct cluster cluster;
-    struct pool pool;
-    struct json_client *visitors[VISITORS];
-};
-
-static int setup(void **state)
-{
-    char why[128];
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->group = process_group_open();
-    fixture->netns = netns_new(SERVERS, why);
-    assert_non_null(fixture->netns);
-    cluster_init(&fixture->cluster, fixture->group, fixture->netns);
-    *state = fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    client_pool_free(&fixture->pool);
-    for (size_t i = 0; i < VISITORS; i++)
-        json_client_free(fixture->visitors[i]);
-    process_group_close(fixture->group);
-    netns_free(fixture->netns);
-    free(fixture);
-    return 0;
-}
+static struct json_client *visitors[VISITORS];
 
 /* A writer beside each server: writer i hears only what server i's part of the network hears. */
-static void begin(struct fixture *fixture, const char *durability)
+static void begin(struct cluster_fixture *fixture, const char *durability)
 {
     const char *const options[] = {durability, NULL};
-    cluster_start(&fixture->cluster, SERVERS, options);
-    client_pool_open(&fixture->pool, &fixture->cluster, SERVERS, 1);
-    client_pool_go_on(&fixture->pool, A_LITTLE);
+    cluster_fixture_use_netns(fixture, SERVERS);
+    cluster_fixture_begin(fixture, options, SERVERS, 1);
 }
 
-static void finish(struct fixture *fixture, unsigned rules)
-{
-    cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
-    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
-    client_pool_finish(&fixture->pool, rules);
-    cluster_stop_all(&fixture->cluster);
-    process_group_pass(fixture->group);
-}
-
-static void isolate(struct fixture *fixture, size_t alone)
+static void isolate(struct cluster_fixture *fixture, size_t alone)
 {
     process_group_note(fixture->group, "server %zu is cut off", alone + 1);
     for (size_t i = 0; i < SERVERS; i++)
@@ -83,7 +40,7 @@ static void isolate(struct fixture *fixture, size_t alone)
             netns_part(fixture->netns, alone, i);
 }
 
-static void heal(struct fixture *fixture)
+static void heal(struct cluster_fixture *fixture)
 {
     process_group_note(fixture->group, "all ways are open again");
     netns_heal(fixture->netns);
@@ -92,7 +49,8 @@ static void heal(struct fixture *fixture)
 /* ---- both parts go on ---- */
 
 /* Somebody new in one part makes an account and a room there, and says something. */
-static struct json_client *found_room(struct fixture *fixture, size_t place, const char *name)
+static struct json_client *found_room(struct cluster_fixture *fixture, size_t place,
+                                      const char *name)
 {
     const struct json_client_options options = {
         .label = name, .addresses = {fixture->cluster.servers[place].clients}};
@@ -107,8 +65,8 @@ static struct json_client *found_room(struct fixture *fixture, size_t place, con
 }
 
 /* What was founded in either part is there for everybody, and its founder is still logged in. */
-static void assert_founded(struct fixture *fixture, struct json_client *client, const char *name,
-                           struct json_client *other)
+static void assert_founded(struct cluster_fixture *fixture, struct json_client *client,
+                           const char *name, struct json_client *other)
 {
     (void)json_client_command(client, "/topic still here");
     (void)json_client_command(other, "/join room-of-%s", name);
@@ -128,10 +86,10 @@ static bool is_told_of_new_name(struct json_client *client)
 
 /* Two who took one name: there is one room of theirs, with what both said, and one of them has a new
  * name and was told so. */
-static void assert_both_twins(struct fixture *fixture)
+static void assert_both_twins(struct cluster_fixture *fixture)
 {
-    struct json_client *ann = fixture->visitors[0];
-    struct json_client *const twins[] = {fixture->visitors[2], fixture->visitors[3]};
+    struct json_client *ann = visitors[0];
+    struct json_client *const twins[] = {visitors[2], visitors[3]};
     (void)json_client_command(ann, "/join room-of-twin");
     json_t *result = json_client_command(ann, "/history 10");
     const json_t *messages = json_object_get(result, "history");
@@ -152,7 +110,7 @@ static void assert_both_twins(struct fixture *fixture)
         (void)json_client_command(twins[j], "/topic still here");
 }
 
-static void both_go_on(struct fixture *fixture, size_t alone)
+static void both_go_on(struct cluster_fixture *fixture, size_t alone)
 {
     struct cluster *cluster = &fixture->cluster;
     struct pool *pool = &fixture->pool;
@@ -161,31 +119,31 @@ static void both_go_on(struct fixture *fixture, size_t alone)
     cluster_wait_in_sync(cluster, 1u << alone);
     cluster_wait_in_sync(cluster, ALL_SERVERS & ~(1u << alone));
     client_pool_each_goes_on(pool, A_LITTLE);
-    fixture->visitors[0] = found_room(fixture, alone, "ann");
-    fixture->visitors[1] = found_room(fixture, (alone + 1) % SERVERS, "bob");
-    fixture->visitors[2] = found_room(fixture, alone, "twin");
-    fixture->visitors[3] = found_room(fixture, (alone + 2) % SERVERS, "twin");
+    visitors[0] = found_room(fixture, alone, "ann");
+    visitors[1] = found_room(fixture, (alone + 1) % SERVERS, "bob");
+    visitors[2] = found_room(fixture, alone, "twin");
+    visitors[3] = found_room(fixture, (alone + 2) % SERVERS, "twin");
     heal(fixture);
     cluster_wait_in_sync(cluster, ALL_SERVERS);
     client_pool_each_goes_on(pool, A_LITTLE);
     client_pool_settle(pool);
     cluster_assert_equal(cluster);
-    assert_founded(fixture, fixture->visitors[0], "ann", fixture->visitors[1]);
-    assert_founded(fixture, fixture->visitors[1], "bob", fixture->visitors[0]);
+    assert_founded(fixture, visitors[0], "ann", visitors[1]);
+    assert_founded(fixture, visitors[1], "bob", visitors[0]);
     assert_both_twins(fixture);
-    finish(fixture, CHECK_MERGED);
+    cluster_fixture_finish(fixture, CHECK_MERGED);
 }
 
 static void test_partition__the_master_alone_goes_on(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     begin(fixture, "--durability=all");
     both_go_on(fixture, cluster_master(&fixture->cluster, ALL_SERVERS));
 }
 
 static void test_partition__a_slave_alone_goes_on(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     begin(fixture, "--durability=all");
     both_go_on(fixture, (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS);
 }
@@ -193,7 +151,7 @@ static void test_partition__a_slave_alone_goes_on(void **state)
 /* ---- one history ---- */
 
 /* What a client of one server only is told: UNAVAILABLE. */
-static void assert_refuses(struct fixture *fixture, size_t place)
+static void assert_refuses(struct cluster_fixture *fixture, size_t place)
 {
     struct sp_peer peer;
     struct raw_reply reply = {.status = STATUS_OK};
@@ -214,7 +172,7 @@ static void assert_refuses(struct fixture *fixture, size_t place)
     sp_close(&peer);
 }
 
-static bool has_stepped_down(struct fixture *fixture, size_t place)
+static bool has_stepped_down(struct cluster_fixture *fixture, size_t place)
 {
     Jackdaw__StatusReply *said = cluster_ask(&fixture->cluster, place);
     bool down = said != NULL && strcmp(said->role, "master") != 0 && said->master == 0;
@@ -223,7 +181,7 @@ static bool has_stepped_down(struct fixture *fixture, size_t place)
     return down;
 }
 
-static void minority_refuses(struct fixture *fixture, size_t alone)
+static void minority_refuses(struct cluster_fixture *fixture, size_t alone)
 {
     struct cluster *cluster = &fixture->cluster;
     struct pool *pool = &fixture->pool;
@@ -240,19 +198,19 @@ static void minority_refuses(struct fixture *fixture, size_t alone)
     assert_int_equal(client_pool_sent(pool, alone), sent);
     assert_refuses(fixture, alone);
     heal(fixture);
-    finish(fixture, CHECK_ALL);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 static void test_quorum__the_master_alone_refuses(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     begin(fixture, "--durability=quorum");
     minority_refuses(fixture, cluster_master(&fixture->cluster, ALL_SERVERS));
 }
 
 static void test_quorum__a_slave_alone_refuses(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     begin(fixture, "--durability=quorum");
     minority_refuses(fixture, (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS);
 }
@@ -260,7 +218,7 @@ static void test_quorum__a_slave_alone_refuses(void **state)
 /* Ways are cut at random, all of them more often than not one at a time. */
 static void test_quorum__ways_come_and_go(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     uint32_t chance = 20261;
     begin(fixture, "--durability=quorum");
     for (size_t i = 0; i < CUTS; i++) {
@@ -276,14 +234,14 @@ static void test_quorum__ways_come_and_go(void **state)
             heal(fixture);
     }
     heal(fixture);
-    finish(fixture, CHECK_ALL);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* ---- one way only ---- */
 
 /* A slave that does not hear its master asks the third, who does: nobody is elected. The slave is
  * struck off, and comes back when the way is open. */
-static void one_link_is_cut(struct fixture *fixture, bool to_slave, bool to_master)
+static void one_link_is_cut(struct cluster_fixture *fixture, bool to_slave, bool to_master)
 {
     struct cluster *cluster = &fixture->cluster;
     struct pool *pool = &fixture->pool;
@@ -301,7 +259,7 @@ static void one_link_is_cut(struct fixture *fixture, bool to_slave, bool to_mast
     heal(fixture);
     cluster_wait_in_sync(cluster, ALL_SERVERS);
     assert_int_equal(cluster_master(cluster, ALL_SERVERS), master);
-    finish(fixture, CHECK_ALL);
+    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 static void test_link__master_to_slave_is_cut(void **state)
@@ -323,16 +281,15 @@ int main(void)
 {
     if (!netns_is_possible())
         return NETNS_SKIPPED;
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_partition__the_master_alone_goes_on),
-        TEST(test_partition__a_slave_alone_goes_on),
-        TEST(test_quorum__the_master_alone_refuses),
-        TEST(test_quorum__a_slave_alone_refuses),
-        TEST(test_quorum__ways_come_and_go),
-        TEST(test_link__master_to_slave_is_cut),
-        TEST(test_link__slave_to_master_is_cut),
-        TEST(test_link__both_ways_are_cut),
+        CLUSTER_TEST(test_partition__the_master_alone_goes_on),
+        CLUSTER_TEST(test_partition__a_slave_alone_goes_on),
+        CLUSTER_TEST(test_quorum__the_master_alone_refuses),
+        CLUSTER_TEST(test_quorum__a_slave_alone_refuses),
+        CLUSTER_TEST(test_quorum__ways_come_and_go),
+        CLUSTER_TEST(test_link__master_to_slave_is_cut),
+        CLUSTER_TEST(test_link__slave_to_master_is_cut),
+        CLUSTER_TEST(test_link__both_ways_are_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

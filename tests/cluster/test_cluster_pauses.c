@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Processes that stop for a while or for good, and clocks that jump: nobody else notices, and who
  * was away misses nothing. */
-#include "harness/cluster.h"
-#include "harness/json_client.h"
-#include "harness/node.h"
+#include "harness/cluster_fixture.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -25,47 +23,20 @@
 #define DAY_MS 86400000
 #define CLOCK_TOLERANCE_MS 7000 /* 5 s, and the seconds of time() and of waiting */
 
-struct fixture {
-    struct process_group *group;
-    struct node node;
-    struct json_client *ann, *bob, *cat;
-    unsigned said;
-};
-
-static int setup(void **state)
-{
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->group = process_group_open();
-    fixture->node = (struct node){.group = fixture->group, .id = 1};
-    *state = fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    json_client_free(fixture->ann);
-    json_client_free(fixture->bob);
-    json_client_free(fixture->cat);
-    process_group_close(fixture->group);
-    free(fixture);
-    return 0;
-}
-
-static void visit(struct fixture *fixture, const char *address)
+static void visit(struct cluster_fixture *fixture, const char *address)
 {
     fixture->ann = json_client_visit(fixture->group, address, "ann", "lobby");
     fixture->bob = json_client_visit(fixture->group, address, "bob", "lobby");
     fixture->cat = json_client_visit(fixture->group, address, "cat", "lobby");
 }
 
-static void open_lobby(struct fixture *fixture)
+static void open_lobby(struct cluster_fixture *fixture)
 {
     node_start(&fixture->node);
     visit(fixture, fixture->node.clients);
 }
 
-static void say(struct fixture *fixture, unsigned lines)
+static void say(struct cluster_fixture *fixture, unsigned lines)
 {
     for (unsigned i = 0; i < lines; i++) {
         json_client_say(fixture->ann, "line %u", fixture->said);
@@ -74,12 +45,12 @@ static void say(struct fixture *fixture, unsigned lines)
 }
 
 /* Until the reader has everything; what is missing then is the checker's to tell. */
-static void wait_for_all(struct fixture *fixture, struct json_client *reader)
+static void wait_for_all(struct cluster_fixture *fixture, struct json_client *reader)
 {
     PROCESS_GROUP_SETTLE(fixture->group, QUIET_MS, json_client_messages(reader) >= fixture->said);
 }
 
-static void judge(struct fixture *fixture)
+static void judge(struct cluster_fixture *fixture)
 {
     struct json_client *const all[] = {fixture->ann, fixture->bob, fixture->cat};
     struct checker *checker = checker_new();
@@ -95,11 +66,10 @@ static void judge(struct fixture *fixture)
         assert_int_equal(json_client_leave(all[i]), 0);
 }
 
-static void judge_and_leave(struct fixture *fixture)
+static void judge_and_leave(struct cluster_fixture *fixture)
 {
     judge(fixture);
-    assert_int_equal(node_stop(&fixture->node), 0);
-    process_group_pass(fixture->group);
+    cluster_fixture_stop(fixture);
 }
 
 static void pause_process(struct process *process)
@@ -118,7 +88,7 @@ static void resume_process(struct process *process)
  * database when it goes on. The others are not kept waiting. */
 static void test_pause__of_a_reader(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     open_lobby(fixture);
     for (unsigned i = 0; i < 3; i++) {
         pause_process(json_client_process(fixture->bob));
@@ -133,7 +103,7 @@ static void test_pause__of_a_reader(void **state)
 /* The same, and the server is another one when it wakes up. */
 static void test_pause__of_a_reader_while_the_server_is_killed(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     open_lobby(fixture);
     pause_process(json_client_process(fixture->bob));
     say(fixture, MANY);
@@ -149,7 +119,7 @@ static void test_pause__of_a_reader_while_the_server_is_killed(void **state)
 /* A device that dies is not a device that has read: the next one gets the rest. */
 static void test_kill__of_a_reader(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     open_lobby(fixture);
     say(fixture, 100);
     wait_for_all(fixture, fixture->bob);
@@ -157,7 +127,6 @@ static void test_kill__of_a_reader(void **state)
     size_t seen = json_client_messages(fixture->bob);
     say(fixture, MANY);
     wait_for_all(fixture, fixture->cat);
-    json_client_free(fixture->bob);
     const struct json_client_options options = {
         .label = "bob again", .account = "bob", .addresses = {fixture->node.clients}};
     fixture->bob = json_client_start(fixture->group, &options);
@@ -172,15 +141,14 @@ static void test_kill__of_a_reader(void **state)
     checker_was_in(bob, "lobby", seen + 1, UINT64_MAX);
     checker_verify(checker, CHECK_ALL);
     checker_free(checker);
-    assert_int_equal(node_stop(&fixture->node), 0);
-    process_group_pass(fixture->group);
+    cluster_fixture_stop(fixture);
 }
 
 /* A writer that dies has not said what was not acknowledged, and has said what was; the others are
  * in agreement about which. */
 static void test_kill__of_a_writer(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     open_lobby(fixture);
     say(fixture, MANY);
     PROCESS_GROUP_WAIT(fixture->group, json_client_sent(fixture->ann) > 500);
@@ -194,8 +162,7 @@ static void test_kill__of_a_writer(void **state)
     checker_was_in(json_client_report(fixture->cat, checker), "lobby", 1, UINT64_MAX);
     checker_verify(checker, CHECK_ALL);
     checker_free(checker);
-    assert_int_equal(node_stop(&fixture->node), 0);
-    process_group_pass(fixture->group);
+    cluster_fixture_stop(fixture);
 }
 
 /* ---- the server ---- */
@@ -204,7 +171,7 @@ static void test_kill__of_a_writer(void **state)
  * what it has meanwhile done. */
 static void test_pause__of_the_server(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     open_lobby(fixture);
     say(fixture, MANY);
     PROCESS_GROUP_WAIT(fixture->group, json_client_sent(fixture->ann) > 100);
@@ -217,7 +184,7 @@ static void test_pause__of_the_server(void **state)
 /* Short pauses are nobody's business. */
 static void test_pause__of_the_server_for_a_moment(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     open_lobby(fixture);
     for (unsigned i = 0; i < 10; i++) {
         say(fixture, 200);
@@ -241,7 +208,7 @@ static void use_jumping_clock(void *context)
     (void)setenv("LD_PRELOAD", TEST_CLOCK_JUMP, 1);
 }
 
-static volatile int64_t *map_offset(struct fixture *fixture)
+static volatile int64_t *map_offset(struct cluster_fixture *fixture)
 {
     const char *path = process_group_path(fixture->group, "clock");
     int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -254,7 +221,7 @@ static volatile int64_t *map_offset(struct fixture *fixture)
     return memory;
 }
 
-static bool have_clock_jump(struct fixture *fixture)
+static bool have_clock_jump(struct cluster_fixture *fixture)
 {
     if (TEST_CLOCK_JUMP[0] != '\0')
         return true;
@@ -264,21 +231,21 @@ static bool have_clock_jump(struct fixture *fixture)
 }
 
 /* The time that everybody sees on the latest message, against this machine's clock, which is right. */
-static int64_t error_of_latest(struct fixture *fixture)
+static int64_t error_of_latest(struct cluster_fixture *fixture)
 {
     const json_t *page = json_client_command(fixture->bob, "/history 1");
     const json_t *message = json_array_get(json_object_get(page, "history"), 0);
     return (int64_t)json_number(message, "time_ms") - (int64_t)time(NULL) * 1000;
 }
 
-static void expect_error(struct fixture *fixture, int64_t error_ms)
+static void expect_error(struct cluster_fixture *fixture, int64_t error_ms)
 {
     int64_t seen_ms = error_of_latest(fixture) - error_ms;
     if (seen_ms < -CLOCK_TOLERANCE_MS || seen_ms > CLOCK_TOLERANCE_MS)
         fail_msg("the latest message is %lld ms off", (long long)(seen_ms + error_ms));
 }
 
-static void say_and_expect(struct fixture *fixture, int64_t error_ms)
+static void say_and_expect(struct cluster_fixture *fixture, int64_t error_ms)
 {
     say(fixture, 20);
     wait_for_all(fixture, fixture->bob);
@@ -289,7 +256,7 @@ static void say_and_expect(struct fixture *fixture, int64_t error_ms)
  * nothing goes out of order, and no message has a wrong time. */
 static void test_clock__jumps(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     if (!have_clock_jump(fixture))
         skip();
     volatile int64_t *offset_ms = map_offset(fixture);
@@ -322,7 +289,7 @@ static void test_clock__jumps(void **state)
  * after a failover; the log and --status tell whose clock it is. */
 static void test_clock__of_the_master_a_year_ahead(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     if (!have_clock_jump(fixture))
         skip();
     volatile int64_t *offset_ms = map_offset(fixture);
@@ -361,12 +328,15 @@ int main(int argc, char **argv)
 {
     if (argc > 1)
         cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_pause__of_a_reader),   TEST(test_pause__of_a_reader_while_the_server_is_killed),
-        TEST(test_kill__of_a_reader),    TEST(test_kill__of_a_writer),
-        TEST(test_pause__of_the_server), TEST(test_pause__of_the_server_for_a_moment),
-        TEST(test_clock__jumps),         TEST(test_clock__of_the_master_a_year_ahead),
+        CLUSTER_TEST(test_pause__of_a_reader),
+        CLUSTER_TEST(test_pause__of_a_reader_while_the_server_is_killed),
+        CLUSTER_TEST(test_kill__of_a_reader),
+        CLUSTER_TEST(test_kill__of_a_writer),
+        CLUSTER_TEST(test_pause__of_the_server),
+        CLUSTER_TEST(test_pause__of_the_server_for_a_moment),
+        CLUSTER_TEST(test_clock__jumps),
+        CLUSTER_TEST(test_clock__of_the_master_a_year_ahead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

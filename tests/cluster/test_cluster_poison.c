@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A message that ends whoever writes it: it ends one server once, and no other. */
-#include "harness/cluster.h"
-#include "harness/json_client.h"
+#include "harness/cluster_fixture.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -14,41 +13,14 @@
 
 #include <cmocka.h>
 
-#define SERVERS 3
-#define ALL_SERVERS 7u
 #define POISON "arsenic"
 #define ABORTED (128 + SIGABRT)
 #define DEATHS_MAX 8
 
-struct fixture {
-    struct process_group *group;
-    struct cluster cluster;
-    struct json_client *ann, *bob;
-    bool is_watched[CLUSTER_SERVERS_MAX]; /* has been started and was not seen to end */
-    unsigned deaths[CLUSTER_SERVERS_MAX];
-    unsigned said;
-};
-
-static int setup(void **state)
-{
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->group = process_group_open();
-    cluster_init(&fixture->cluster, fixture->group, NULL);
-    *state = fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    json_client_free(fixture->ann);
-    json_client_free(fixture->bob);
-    process_group_close(fixture->group);
-    free(fixture);
-    return 0;
-}
-
 /* ---- servers that the message ends ---- */
+
+static bool is_watched[CLUSTER_SERVERS_MAX]; /* started, and its end not seen yet */
+static unsigned deaths[CLUSTER_SERVERS_MAX];
 
 static void add_poison(void *context)
 {
@@ -63,7 +35,7 @@ static void add_loop(void *context)
     (void)setenv("JACKDAW_TEST_POISON_LOOPS", "1", 1);
 }
 
-static bool can_poison(struct fixture *fixture)
+static bool can_poison(struct cluster_fixture *fixture)
 {
     if (TEST_POISON[0] != '\0')
         return true;
@@ -73,16 +45,15 @@ static bool can_poison(struct fixture *fixture)
 }
 
 /* Starts again whoever has ended, as an operator's supervisor does; counts. Stands in conditions. */
-static bool supervise(struct fixture *fixture)
+static bool supervise(struct cluster_fixture *fixture)
 {
     for (size_t i = 0; i < fixture->cluster.count; i++) {
         struct node *node = &fixture->cluster.servers[i];
-        if (!fixture->is_watched[i] || !process_ended(node->process))
+        if (!is_watched[i] || !process_ended(node->process))
             continue;
         assert_int_equal(process_wait(node->process, 0), ABORTED);
-        assert_true(++fixture->deaths[i] <= DEATHS_MAX);
-        process_group_note(fixture->group, "server %zu has died %u times", i + 1,
-                           fixture->deaths[i]);
+        assert_true(++deaths[i] <= DEATHS_MAX);
+        process_group_note(fixture->group, "server %zu has died %u times", i + 1, deaths[i]);
         cluster_launch(&fixture->cluster, i);
     }
     return true;
@@ -93,16 +64,18 @@ static void meanwhile(void *context)
     (void)supervise(context);
 }
 
-static void begin(struct fixture *fixture, size_t servers, unsigned poisoned,
+static void begin(struct cluster_fixture *fixture, size_t servers, unsigned poisoned,
                   void (*prepare)(void *context))
 {
     struct cluster *cluster = &fixture->cluster;
+    memset(is_watched, 0, sizeof is_watched);
+    memset(deaths, 0, sizeof deaths);
     for (size_t i = 0; i < servers; i++) {
         (void)cluster_add(cluster, NULL);
         if ((poisoned & 1u << i) != 0)
             cluster->servers[i].prepare = prepare;
         cluster_run(cluster, i);
-        fixture->is_watched[i] = true;
+        is_watched[i] = true;
     }
     cluster->meanwhile = meanwhile;
     cluster->context = fixture;
@@ -110,7 +83,7 @@ static void begin(struct fixture *fixture, size_t servers, unsigned poisoned,
     assert_int_equal(cluster_master(cluster, (1u << servers) - 1), 0);
 }
 
-static struct json_client *visit(struct fixture *fixture, const char *name)
+static struct json_client *visit(struct cluster_fixture *fixture, const char *name)
 {
     struct json_client_options options = {.label = name, .account = name};
     for (size_t i = 0; i < fixture->cluster.count; i++)
@@ -123,14 +96,14 @@ static struct json_client *visit(struct fixture *fixture, const char *name)
     return client;
 }
 
-static void meet(struct fixture *fixture)
+static void meet(struct cluster_fixture *fixture)
 {
     fixture->ann = visit(fixture, "ann");
     fixture->bob = visit(fixture, "bob");
 }
 
 /* A line of bob's, which ann sees. */
-static void bob_goes_on(struct fixture *fixture)
+static void bob_goes_on(struct cluster_fixture *fixture)
 {
     char text[32];
     snprintf(text, sizeof text, "line %u", ++fixture->said);
@@ -141,15 +114,15 @@ static void bob_goes_on(struct fixture *fixture)
                                                "text", text) != NULL);
 }
 
-static unsigned all_deaths(const struct fixture *fixture)
+static unsigned all_deaths(void)
 {
-    unsigned deaths = 0;
+    unsigned count = 0;
     for (size_t i = 0; i < SERVERS; i++)
-        deaths += fixture->deaths[i];
-    return deaths;
+        count += deaths[i];
+    return count;
 }
 
-static void finish(struct fixture *fixture)
+static void finish(struct cluster_fixture *fixture)
 {
     cluster_wait_in_sync(&fixture->cluster, (1u << fixture->cluster.count) - 1);
     cluster_assert_equal(&fixture->cluster);
@@ -161,7 +134,7 @@ static void finish(struct fixture *fixture)
 /* ---- the tests ---- */
 
 /* What ann is told of her message. */
-static void ann_is_refused(struct fixture *fixture)
+static void ann_is_refused(struct cluster_fixture *fixture)
 {
     PROCESS_GROUP_WAIT_MS(fixture->group, CLUSTER_PATIENCE_MS,
                           supervise(fixture) &&
@@ -173,7 +146,7 @@ static void ann_is_refused(struct fixture *fixture)
 }
 
 /* How many requests the servers that run say that they refused. */
-static uint64_t count_refused(struct fixture *fixture)
+static uint64_t count_refused(struct cluster_fixture *fixture)
 {
     uint64_t refused = 0;
     for (size_t i = 0; i < fixture->cluster.count; i++) {
@@ -187,7 +160,7 @@ static uint64_t count_refused(struct fixture *fixture)
 
 static void test_poison__ends_one_of_three_servers_once(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     if (!can_poison(fixture))
         skip();
     begin(fixture, SERVERS, ALL_SERVERS, add_poison);
@@ -196,8 +169,8 @@ static void test_poison__ends_one_of_three_servers_once(void **state)
     json_client_say(fixture->ann, "some " POISON " for you");
     ann_is_refused(fixture);
     bob_goes_on(fixture);
-    assert_int_equal(all_deaths(fixture), 1);
-    assert_int_equal(fixture->deaths[0], 1);
+    assert_int_equal(all_deaths(), 1);
+    assert_int_equal(deaths[0], 1);
     assert_int_equal(count_refused(fixture), 1);
     json_client_say(fixture->ann, "never mind");
     (void)json_client_expect(fixture->bob, 0, "{s:s, s:s}", "type", "message", "text",
@@ -208,7 +181,7 @@ static void test_poison__ends_one_of_three_servers_once(void **state)
 /* It comes back to the only server there is. */
 static void test_poison__ends_a_single_server_once(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     if (!can_poison(fixture))
         skip();
     begin(fixture, 1, 1u, add_poison);
@@ -216,7 +189,7 @@ static void test_poison__ends_a_single_server_once(void **state)
     json_client_say(fixture->ann, "some " POISON " for you");
     ann_is_refused(fixture);
     bob_goes_on(fixture);
-    assert_int_equal(all_deaths(fixture), 1);
+    assert_int_equal(all_deaths(), 1);
     assert_true(cluster_logged(&fixture->cluster, 0, "poison_refused method=Send account=ann"));
     finish(fixture);
 }
@@ -224,7 +197,7 @@ static void test_poison__ends_a_single_server_once(void **state)
 /* The master writes it, and those that follow it cannot. */
 static void test_poison__slaves_take_a_snapshot(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     if (!can_poison(fixture))
         skip();
     begin(fixture, SERVERS, ALL_SERVERS & ~1u, add_poison);
@@ -235,9 +208,9 @@ static void test_poison__slaves_take_a_snapshot(void **state)
     bob_goes_on(fixture);
     cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
     assert_int_equal(cluster_master(&fixture->cluster, ALL_SERVERS), 0);
-    assert_int_equal(fixture->deaths[0], 0);
+    assert_int_equal(deaths[0], 0);
     for (size_t i = 1; i < SERVERS; i++) {
-        assert_int_equal(fixture->deaths[i], 2);
+        assert_int_equal(deaths[i], 2);
         assert_true(cluster_logged(&fixture->cluster, i, "poison_entry"));
         assert_true(cluster_logged(&fixture->cluster, i, "snapshot_installed"));
     }
@@ -248,7 +221,7 @@ static void test_poison__slaves_take_a_snapshot(void **state)
 /* A server that computes for ever has not ended, but somebody ends it. */
 static void test_poison__may_compute_for_ever(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     if (!can_poison(fixture))
         skip();
     begin(fixture, 1, 1u, add_loop);
@@ -256,24 +229,23 @@ static void test_poison__may_compute_for_ever(void **state)
     json_client_say(fixture->ann, "some " POISON " for you");
     Jackdaw__StatusReply *reply = NULL;
     PROCESS_GROUP_WAIT(fixture->group, (reply = cluster_ask(&fixture->cluster, 0)) == NULL);
-    fixture->is_watched[0] = false;
+    is_watched[0] = false;
     cluster_kill(&fixture->cluster, 1u);
     cluster_run(&fixture->cluster, 0);
-    fixture->is_watched[0] = true;
+    is_watched[0] = true;
     ann_is_refused(fixture);
     bob_goes_on(fixture);
-    assert_int_equal(all_deaths(fixture), 0);
+    assert_int_equal(all_deaths(), 0);
     finish(fixture);
 }
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_poison__ends_one_of_three_servers_once),
-        TEST(test_poison__ends_a_single_server_once),
-        TEST(test_poison__slaves_take_a_snapshot),
-        TEST(test_poison__may_compute_for_ever),
+        CLUSTER_TEST(test_poison__ends_one_of_three_servers_once),
+        CLUSTER_TEST(test_poison__ends_a_single_server_once),
+        CLUSTER_TEST(test_poison__slaves_take_a_snapshot),
+        CLUSTER_TEST(test_poison__may_compute_for_ever),
     };
     return cmocka_run_group_tests_name("poison", tests, NULL, NULL);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What a server and a client are started with, and what the system does to them: descriptors that
  * nobody reads or that are closed, signals, limits. */
-#include "harness/json_client.h"
-#include "harness/node.h"
+#include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
 
 #include <errno.h>
@@ -29,33 +28,14 @@
 #define LONG_LINES 1200 /* of 2 KB in the log: more than its buffer and a pipe hold together */
 #define LONG_NAME_BYTES 1900
 
-struct fixture {
-    struct process_group *group;
-    struct node node;
-    int reader; /* of the pipe that the server writes to; -1: none */
-};
-
 /* Two ends of a pipe: the server's standard error or output. Used between fork and exec. */
 static int pipe_ends[2] = {-1, -1};
+static int reader = -1; /* of the pipe that the server writes to */
 
-static int setup(void **state)
+static void close_reader(void *unused)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->group = process_group_open();
-    fixture->node = (struct node){.group = fixture->group, .id = 1};
-    fixture->reader = -1;
-    *state = fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    if (fixture->reader >= 0)
-        (void)close(fixture->reader);
-    process_group_close(fixture->group);
-    free(fixture);
-    return 0;
+    (void)unused;
+    (void)close(reader);
 }
 
 /* ---- a pipe that nobody reads ---- */
@@ -72,12 +52,13 @@ static void write_output_to_pipe(void *unused)
     (void)dup2(pipe_ends[1], STDOUT_FILENO);
 }
 
-static void launch_with_pipe(struct fixture *fixture, void (*prepare)(void *unused))
+static void launch_with_pipe(struct cluster_fixture *fixture, void (*prepare)(void *unused))
 {
     fixture->node.prepare = prepare;
     node_launch(&fixture->node);
     (void)close(pipe_ends[1]);
-    fixture->reader = pipe_ends[0];
+    reader = pipe_ends[0];
+    process_group_defer(fixture->group, close_reader, NULL);
 }
 
 static void make_pipe(void)
@@ -98,7 +79,7 @@ static void fill_pipe(void)
 }
 
 /* Everything that comes until `text` does, or until the end. malloc. */
-static char *read_pipe_until(struct fixture *fixture, const char *text)
+static char *read_pipe_until(const char *text)
 {
     size_t used = 0;
     size_t room = 8u << 20;
@@ -106,9 +87,9 @@ static char *read_pipe_until(struct fixture *fixture, const char *text)
     uint64_t until_ms = process_group_now_ms() + PROCESS_GROUP_PATIENCE_MS;
     said[0] = '\0';
     while (strstr(said, text) == NULL && process_group_now_ms() < until_ms && used + 1 < room) {
-        struct pollfd entry = {.fd = fixture->reader, .events = POLLIN};
+        struct pollfd entry = {.fd = reader, .events = POLLIN};
         (void)poll(&entry, 1, 100);
-        ssize_t got = read(fixture->reader, said + used, room - used - 1);
+        ssize_t got = read(reader, said + used, room - used - 1);
         if (got == 0)
             break;
         for (ssize_t i = 0; i < got; i++)
@@ -146,7 +127,7 @@ static size_t count_lines_with(const char *log, const char *text)
 
 static void test_log__a_full_pipe_does_not_stop_the_server(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     make_pipe();
     fixture->node.options[0] = "--log_level=debug";
     launch_with_pipe(fixture, write_errors_to_pipe);
@@ -157,7 +138,7 @@ static void test_log__a_full_pipe_does_not_stop_the_server(void **state)
     for (size_t i = 0; i < LONG_LINES; i++)
         assert_true(ask_long(&peer));
     /* Now somebody reads. What was dropped is told once, with the count. */
-    char *said = read_pipe_until(fixture, "lines_dropped");
+    char *said = read_pipe_until("lines_dropped");
     size_t kept = count_lines_with(said, "server client ");
     const char *report = strstr(said, "log lines_dropped count=");
     unsigned long dropped = 0;
@@ -168,30 +149,28 @@ static void test_log__a_full_pipe_does_not_stop_the_server(void **state)
     free(said);
     /* Later lines come again, and nothing more is dropped. */
     assert_true(ask_long(&peer));
-    said = read_pipe_until(fixture, "server client ");
+    said = read_pipe_until("server client ");
     assert_non_null(strstr(said, "server client "));
     assert_null(strstr(said, "lines_dropped"));
     free(said);
     sp_close(&peer);
-    assert_int_equal(node_stop(&fixture->node), 0);
-    process_group_pass(fixture->group);
+    cluster_fixture_stop(fixture);
 }
 
 /* The end waits for a reader, but not for ever. */
 static void test_log__a_full_pipe_does_not_hold_up_the_stop(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     make_pipe();
     fill_pipe();
     launch_with_pipe(fixture, write_errors_to_pipe);
     node_wait_ready(&fixture->node);
-    assert_int_equal(node_stop(&fixture->node), 0);
-    process_group_pass(fixture->group);
+    cluster_fixture_stop(fixture);
 }
 
 static void test_ready_line__waits_for_its_reader_without_stopping_the_server(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     make_pipe();
     fill_pipe();
     launch_with_pipe(fixture, write_output_to_pipe);
@@ -208,11 +187,10 @@ static void test_ready_line__waits_for_its_reader_without_stopping_the_server(vo
     assert_true(sp_open(&peer, &address));
     assert_true(ask_long(&peer)); /* it serves */
     sp_close(&peer);
-    char *said = read_pipe_until(fixture, "ready: master");
+    char *said = read_pipe_until("ready: master");
     assert_non_null(strstr(said, "jackdaw server 1 ready: master"));
     free(said);
-    assert_int_equal(node_stop(&fixture->node), 0);
-    process_group_pass(fixture->group);
+    cluster_fixture_stop(fixture);
 }
 
 /* ---- SIGHUP ---- */
@@ -238,7 +216,7 @@ static void take_terminal_under_nohup(void *unused)
     (void)signal(SIGHUP, SIG_IGN);
 }
 
-static void start_on_terminal(struct fixture *fixture, void (*prepare)(void *unused))
+static void start_on_terminal(struct cluster_fixture *fixture, void (*prepare)(void *unused))
 {
     terminal_ends[0] = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
     assert_true(terminal_ends[0] >= 0);
@@ -251,13 +229,13 @@ static void start_on_terminal(struct fixture *fixture, void (*prepare)(void *unu
     (void)close(terminal_ends[1]);
 }
 
-static void assert_stops_cleanly(struct fixture *fixture)
+static void assert_stops_cleanly(struct cluster_fixture *fixture)
 {
     assert_int_equal(process_wait(fixture->node.process, NODE_STOP_MS), 0);
     assert_true(process_logged(fixture->node.process, "server stopped"));
 }
 
-static void assert_serves(struct fixture *fixture)
+static void assert_serves(struct cluster_fixture *fixture)
 {
     struct address address = node_address(&fixture->node);
     struct sp_peer peer;
@@ -268,7 +246,7 @@ static void assert_serves(struct fixture *fixture)
 
 static void test_hangup__of_a_terminal_stops_the_server(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     start_on_terminal(fixture, take_terminal);
     (void)close(terminal_ends[0]); /* as a window that is closed */
     assert_stops_cleanly(fixture);
@@ -277,7 +255,7 @@ static void test_hangup__of_a_terminal_stops_the_server(void **state)
 
 static void test_hangup__signal_with_a_terminal_stops_the_server(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     start_on_terminal(fixture, take_terminal);
     process_signal(fixture->node.process, SIGHUP);
     assert_stops_cleanly(fixture);
@@ -298,7 +276,7 @@ static bool file_has(const char *path, const char *text)
     return has;
 }
 
-static void start_with_log_file(struct fixture *fixture, void (*prepare)(void *unused),
+static void start_with_log_file(struct cluster_fixture *fixture, void (*prepare)(void *unused),
                                 const char *path)
 {
     static char option[PROCESS_GROUP_PATH_SIZE + 16];
@@ -310,7 +288,7 @@ static void start_with_log_file(struct fixture *fixture, void (*prepare)(void *u
 
 static void test_hangup__without_a_terminal_opens_the_log_file_anew(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     const char *path = process_group_path(fixture->group, "server.log");
     const char *moved = process_group_path(fixture->group, "server.log.1");
     start_with_log_file(fixture, leave_terminal, path);
@@ -331,7 +309,7 @@ static void test_hangup__without_a_terminal_opens_the_log_file_anew(void **state
 /* What cannot be opened does not end the server, nor its log. */
 static void test_hangup__log_file_that_cannot_be_opened(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     const char *path = process_group_path(fixture->group, "server.log");
     const char *moved = process_group_path(fixture->group, "server.log.1");
     start_with_log_file(fixture, leave_terminal, path);
@@ -348,7 +326,7 @@ static void test_hangup__log_file_that_cannot_be_opened(void **state)
 /* The hangup of the terminal must not stop it. */
 static void test_hangup__under_nohup(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     const char *path = process_group_path(fixture->group, "server.log");
     static char option[PROCESS_GROUP_PATH_SIZE + 16];
     (void)snprintf(option, sizeof option, "--log_file=%s", path);
@@ -357,14 +335,13 @@ static void test_hangup__under_nohup(void **state)
     (void)close(terminal_ends[0]);
     PROCESS_GROUP_WAIT(fixture->group, file_has(path, "log reopened"));
     assert_serves(fixture);
-    assert_int_equal(node_stop(&fixture->node), 0);
-    process_group_pass(fixture->group);
+    cluster_fixture_stop(fixture);
 }
 
 /* The sentence that ends a server is on standard error and in its log file. */
 static void test_log_file__has_the_reason_of_the_end(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     const char *path = process_group_path(fixture->group, "server.log");
     node_start(&fixture->node);
     struct node second = fixture->node;
@@ -409,7 +386,7 @@ static bool serves(const struct node *node)
 
 static void test_descriptors__closed_at_the_start_of_a_server(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     node_start(&fixture->node); /* the kernel picks its ports */
     assert_int_equal(node_stop(&fixture->node), 0);
     fixture->node.prepare = close_standard;
@@ -434,7 +411,7 @@ static void test_descriptors__closed_at_the_start_of_a_server(void **state)
 
 static void test_descriptors__closed_input_of_a_client_is_its_end(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     node_start(&fixture->node);
     const char *const words[] = {"--json", "-a", fixture->node.clients, NULL};
     const struct process_options options = {
@@ -442,8 +419,7 @@ static void test_descriptors__closed_input_of_a_client_is_its_end(void **state)
     struct process *client = process_start(fixture->group, &options);
     assert_int_equal(process_wait(client, PROCESS_GROUP_PATIENCE_MS), 0);
     assert_non_null(process_wait_line(client, 0, "{\"type\":\"stats\"", PROCESS_GROUP_PATIENCE_MS));
-    assert_int_equal(node_stop(&fixture->node), 0);
-    process_group_pass(fixture->group);
+    cluster_fixture_stop(fixture);
 }
 
 /* ---- a client that is told to end ---- */
@@ -451,11 +427,12 @@ static void test_descriptors__closed_input_of_a_client_is_its_end(void **state)
 #define TALK_LINES 2000 /* more objects than a pipe holds */
 
 /* Its output is the pipe; the test keeps both ends, to see when the pipe is full. */
-static struct process *talk_into_pipe(struct fixture *fixture)
+static struct process *talk_into_pipe(struct cluster_fixture *fixture)
 {
     node_start(&fixture->node);
     make_pipe();
-    fixture->reader = pipe_ends[0];
+    reader = pipe_ends[0];
+    process_group_defer(fixture->group, close_reader, NULL);
     const char *const words[] = {"--json", "-a", fixture->node.clients, NULL};
     const struct process_options options = {.name = "client",
                                             .program = TEST_CLIENT,
@@ -477,37 +454,35 @@ static bool pipe_is_full(void)
 
 static void test_order_to_end__waits_for_a_slow_reader(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct process *client = talk_into_pipe(fixture);
     PROCESS_GROUP_WAIT(fixture->group, pipe_is_full());
     process_signal(client, SIGTERM);
     (void)close(pipe_ends[1]);
-    char *said = read_pipe_until(fixture, "{\"type\":\"stats\"");
+    char *said = read_pipe_until("{\"type\":\"stats\"");
     assert_null(strstr(said, "{\"type\":\"failed\""));
     assert_non_null(strstr(said, "{\"type\":\"stats\""));
     free(said);
     assert_int_equal(process_wait(client, PROCESS_GROUP_PATIENCE_MS), 0);
-    assert_int_equal(node_stop(&fixture->node), 0);
-    process_group_pass(fixture->group);
+    cluster_fixture_stop(fixture);
 }
 
 /* Two signals, for of one that comes twice before it is delivered the kernel keeps one. */
 static void test_order_to_end__the_second_needs_no_reader(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct process *client = talk_into_pipe(fixture);
     PROCESS_GROUP_WAIT(fixture->group, pipe_is_full());
     process_signal(client, SIGTERM);
     process_signal(client, SIGINT);
     assert_int_equal(process_wait(client, PROCESS_GROUP_PATIENCE_MS), 1);
     (void)close(pipe_ends[1]);
-    assert_int_equal(node_stop(&fixture->node), 0);
-    process_group_pass(fixture->group);
+    cluster_fixture_stop(fixture);
 }
 
 static void test_order_to_end__the_second_needs_no_server(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     node_start(&fixture->node);
     const struct json_client_options options = {.label = "ann",
                                                 .account = "ann",
@@ -522,7 +497,6 @@ static void test_order_to_end__the_second_needs_no_server(void **state)
     process_signal(json_client_process(ann), SIGTERM);
     process_signal(json_client_process(ann), SIGHUP);
     assert_int_equal(process_wait(json_client_process(ann), PROCESS_GROUP_PATIENCE_MS), 1);
-    json_client_free(ann);
     process_group_pass(fixture->group);
 }
 
@@ -562,7 +536,7 @@ static void close_many(struct sp_peer *peers, size_t count)
 
 static void test_limits__descriptors_used_up(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct sp_peer peers[PEERS];
     descriptor_limit = (struct rlimit){FEW_DESCRIPTORS, FEW_DESCRIPTORS};
     fixture->node.prepare = limit_descriptors;
@@ -576,13 +550,12 @@ static void test_limits__descriptors_used_up(void **state)
                        process_logged(server, "server descriptors_used_up clients="));
     close_many(peers, PEERS);
     PROCESS_GROUP_WAIT(fixture->group, serves(&fixture->node)); /* and it has recovered */
-    assert_int_equal(node_stop(&fixture->node), 0);
-    process_group_pass(fixture->group);
+    cluster_fixture_stop(fixture);
 }
 
 static void test_limits__soft_limit_is_raised(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct rlimit own;
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &own), 0);
     if (own.rlim_max < 2000)
@@ -599,7 +572,7 @@ static void test_limits__soft_limit_is_raised(void **state)
 
 static void test_limits__clients(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct sp_peer peers[PEERS];
     char expected[512];
     fixture->node.options[0] = "--max_clients=5";
@@ -614,14 +587,13 @@ static void test_limits__clients(void **state)
     assert_int_equal(count_lines_with(log, "connections_full"), 1); /* not 95 */
     free(log);
     close_many(peers, PEERS);
-    assert_int_equal(node_stop(&fixture->node), 0);
-    process_group_pass(fixture->group);
+    cluster_fixture_stop(fixture);
 }
 
 /* ---- what is at an address where a server should be ---- */
 
 /* Starts a slave that looks for its master at address, and waits for the line that tells what is there. */
-static void assert_found(struct fixture *fixture, const char *address, const char *found)
+static void assert_found(struct cluster_fixture *fixture, const char *address, const char *found)
 {
     char option[ADDRESS_TEXT_SIZE + 32];
     char expected[ADDRESS_TEXT_SIZE + 128];
@@ -645,11 +617,10 @@ static void assert_found(struct fixture *fixture, const char *address, const cha
 
 static void test_master_address__client_address_of_a_server(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     node_start(&fixture->node);
     assert_found(fixture, fixture->node.clients, "the client address of a server");
-    assert_int_equal(node_stop(&fixture->node), 0);
-    process_group_pass(fixture->group);
+    cluster_fixture_stop(fixture);
 }
 
 static int listen_somewhere(char address[static ADDRESS_TEXT_SIZE])
@@ -679,7 +650,7 @@ static void *greet(void *argument)
 
 static void test_master_address__another_program(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     char address[ADDRESS_TEXT_SIZE];
     pthread_t thread;
     int listener = listen_somewhere(address);
@@ -694,7 +665,7 @@ static void test_master_address__another_program(void **state)
 /* By another name than the one that it listens at. */
 static void test_master_address__the_server_itself(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     node_start(&fixture->node); /* the kernel picks its ports */
     process_kill(fixture->node.process);
     struct address internal;
@@ -718,28 +689,27 @@ int main(int argc, char **argv)
 {
     if (argc > 1)
         cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_log__a_full_pipe_does_not_stop_the_server),
-        TEST(test_log__a_full_pipe_does_not_hold_up_the_stop),
-        TEST(test_ready_line__waits_for_its_reader_without_stopping_the_server),
-        TEST(test_hangup__of_a_terminal_stops_the_server),
-        TEST(test_hangup__signal_with_a_terminal_stops_the_server),
-        TEST(test_hangup__without_a_terminal_opens_the_log_file_anew),
-        TEST(test_hangup__log_file_that_cannot_be_opened),
-        TEST(test_hangup__under_nohup),
-        TEST(test_log_file__has_the_reason_of_the_end),
-        TEST(test_descriptors__closed_at_the_start_of_a_server),
-        TEST(test_descriptors__closed_input_of_a_client_is_its_end),
-        TEST(test_order_to_end__waits_for_a_slow_reader),
-        TEST(test_order_to_end__the_second_needs_no_reader),
-        TEST(test_order_to_end__the_second_needs_no_server),
-        TEST(test_limits__descriptors_used_up),
-        TEST(test_limits__soft_limit_is_raised),
-        TEST(test_limits__clients),
-        TEST(test_master_address__client_address_of_a_server),
-        TEST(test_master_address__another_program),
-        TEST(test_master_address__the_server_itself),
+        CLUSTER_TEST(test_log__a_full_pipe_does_not_stop_the_server),
+        CLUSTER_TEST(test_log__a_full_pipe_does_not_hold_up_the_stop),
+        CLUSTER_TEST(test_ready_line__waits_for_its_reader_without_stopping_the_server),
+        CLUSTER_TEST(test_hangup__of_a_terminal_stops_the_server),
+        CLUSTER_TEST(test_hangup__signal_with_a_terminal_stops_the_server),
+        CLUSTER_TEST(test_hangup__without_a_terminal_opens_the_log_file_anew),
+        CLUSTER_TEST(test_hangup__log_file_that_cannot_be_opened),
+        CLUSTER_TEST(test_hangup__under_nohup),
+        CLUSTER_TEST(test_log_file__has_the_reason_of_the_end),
+        CLUSTER_TEST(test_descriptors__closed_at_the_start_of_a_server),
+        CLUSTER_TEST(test_descriptors__closed_input_of_a_client_is_its_end),
+        CLUSTER_TEST(test_order_to_end__waits_for_a_slow_reader),
+        CLUSTER_TEST(test_order_to_end__the_second_needs_no_reader),
+        CLUSTER_TEST(test_order_to_end__the_second_needs_no_server),
+        CLUSTER_TEST(test_limits__descriptors_used_up),
+        CLUSTER_TEST(test_limits__soft_limit_is_raised),
+        CLUSTER_TEST(test_limits__clients),
+        CLUSTER_TEST(test_master_address__client_address_of_a_server),
+        CLUSTER_TEST(test_master_address__another_program),
+        CLUSTER_TEST(test_master_address__the_server_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

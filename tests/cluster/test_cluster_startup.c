@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Starting and stopping: what stands in the way of a start, and what a stop leaves behind. */
-#include "harness/json_client.h"
-#include "harness/node.h"
+#include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
 #include "store/store.h"
 
@@ -19,31 +18,6 @@
 
 #include <cmocka.h>
 
-struct fixture {
-    struct process_group *group;
-    struct node node;
-    struct json_client *ann, *bob;
-};
-
-static int setup(void **state)
-{
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->group = process_group_open();
-    fixture->node = (struct node){.group = fixture->group, .id = 1};
-    *state = fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    json_client_free(fixture->ann);
-    json_client_free(fixture->bob);
-    process_group_close(fixture->group);
-    free(fixture);
-    return 0;
-}
-
 /* ---- programs that end with a sentence ---- */
 
 /* Runs a program with words, in the environment "NAME=VALUE" if given, until it ends. */
@@ -59,8 +33,8 @@ static void set_variable(void *context)
         (void)putenv(context);
 }
 
-static struct run run_with(struct fixture *fixture, const char *program, const char *variable,
-                           const char *const *words)
+static struct run run_with(struct cluster_fixture *fixture, const char *program,
+                           const char *variable, const char *const *words)
 {
     const struct process_options options = {.name = "program",
                                             .program = program,
@@ -76,8 +50,8 @@ static struct run run_with(struct fixture *fixture, const char *program, const c
 
 /* Status 1 of the server and 2 of the client, nothing on stdout, and one sentence on stderr that names
  * what is wrong. */
-static void assert_refused(struct fixture *fixture, const char *program, const char *variable,
-                           const char *const *words, const char *naming)
+static void assert_refused(struct cluster_fixture *fixture, const char *program,
+                           const char *variable, const char *const *words, const char *naming)
 {
     struct run run = run_with(fixture, program, variable, words);
     bool prefixed = strncmp(run.log, "jackdaw", 7) == 0;
@@ -99,7 +73,7 @@ struct mistake {
 
 static void test_server__mistakes_on_the_command_line(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     static const struct mistake mistakes[] = {
         {{"--nonsense"}, "nonsense"},
         {{"-z"}, "-z"},
@@ -134,7 +108,7 @@ static void test_server__mistakes_on_the_command_line(void **state)
 
 static void test_server__mistake_in_the_environment(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     static const char *const words[] = {"1", "master", ADDRESSES, NULL};
     assert_refused(fixture, TEST_SERVER, "JACKDAW_MAX_SESSIONS=many", words,
                    "JACKDAW_MAX_SESSIONS");
@@ -143,7 +117,7 @@ static void test_server__mistake_in_the_environment(void **state)
 
 static void test_server__help_and_version(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     static const char *const help[] = {"--help", NULL};
     static const char *const version[] = {"--version", NULL};
     struct run run = run_with(fixture, TEST_SERVER, NULL, help);
@@ -160,7 +134,7 @@ static void test_server__help_and_version(void **state)
 
 static void test_client__mistakes_on_the_command_line(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     static const struct mistake mistakes[] = {
         {{"--nonsense"}, "nonsense"},
         {{"--json", "-a", "nonsense"}, "nonsense"},
@@ -190,12 +164,7 @@ static void assert_does_not_start(struct node *node, const char *naming)
     free(log);
 }
 
-static struct json_client *visitor(struct fixture *fixture, const char *name)
-{
-    return json_client_visit(fixture->group, fixture->node.clients, name, "lobby");
-}
-
-static void chat(struct fixture *fixture, const char *text)
+static void chat(struct cluster_fixture *fixture, const char *text)
 {
     json_client_say(fixture->ann, "%s", text);
     (void)json_client_expect(fixture->bob, 0, "{s:s, s:s, s:s}", "type", "message", "from", "ann",
@@ -204,17 +173,17 @@ static void chat(struct fixture *fixture, const char *text)
                              "text", text);
 }
 
-static void open_with_two(struct fixture *fixture)
+static void open_with_two(struct cluster_fixture *fixture)
 {
     node_start(&fixture->node);
-    fixture->ann = visitor(fixture, "ann");
-    fixture->bob = visitor(fixture, "bob");
+    fixture->ann = cluster_fixture_visit(fixture, "ann");
+    fixture->bob = cluster_fixture_visit(fixture, "bob");
     chat(fixture, "before");
 }
 
 static void test_start__folder_in_use(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     open_with_two(fixture);
     struct node second = {.group = fixture->group, .id = 1};
     char holder[32];
@@ -227,7 +196,7 @@ static void test_start__folder_in_use(void **state)
 
 static void test_start__ports_in_use(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     open_with_two(fixture);
     struct node second = {
         .group = fixture->group, .id = 1, .data_dir = process_group_path(fixture->group, "data2")};
@@ -245,7 +214,7 @@ static void test_start__ports_in_use(void **state)
 
 static void test_start__folder_of_another_server(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     node_start(&fixture->node);
     assert_int_equal(node_stop(&fixture->node), 0);
     char from[PROCESS_GROUP_PATH_SIZE];
@@ -269,7 +238,7 @@ static void write_file(const char *path, const char *text)
 
 static void test_start__folder_that_is_none(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     const char *file = process_group_path(fixture->group, "file");
     write_file(file, "not a folder");
     fixture->node.data_dir = file;
@@ -281,7 +250,7 @@ static void test_start__folder_that_is_none(void **state)
 
 static void test_start__database_that_is_none(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     assert_int_equal(mkdir(process_group_path(fixture->group, "data"), 0700), 0);
     assert_int_equal(mkdir(process_group_path(fixture->group, "data/1"), 0700), 0);
     const char *file = process_group_path(fixture->group, "data/1/" STORE_FILE_NAME);
@@ -293,7 +262,7 @@ static void test_start__database_that_is_none(void **state)
 /* ---- stopping ---- */
 
 /* Both clients hold a stream open: it must not hold up the stop. */
-static void stop_and_go_on(struct fixture *fixture, int number, const char *text)
+static void stop_and_go_on(struct cluster_fixture *fixture, int number, const char *text)
 {
     size_t mark = json_client_count(fixture->bob);
     uint64_t before_ms = process_group_now_ms();
@@ -309,21 +278,20 @@ static void stop_and_go_on(struct fixture *fixture, int number, const char *text
 
 static void test_stop__clients_come_back_to_the_next_server(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     open_with_two(fixture);
     stop_and_go_on(fixture, SIGTERM, "after SIGTERM");
     stop_and_go_on(fixture, SIGINT, "after SIGINT");
     chat(fixture, "and so on");
     assert_int_equal(json_client_leave(fixture->ann), 0);
     assert_int_equal(json_client_leave(fixture->bob), 0);
-    assert_int_equal(node_stop(&fixture->node), 0);
-    process_group_pass(fixture->group);
+    cluster_fixture_stop(fixture);
 }
 
 /* Neither do peers that never read, never write, or have not even said hello. */
 static void test_stop__idle_peers_do_not_hold_it_up(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     open_with_two(fixture);
     struct address address = node_address(&fixture->node);
     struct sp_peer mute[8];
@@ -345,7 +313,7 @@ static void test_stop__idle_peers_do_not_hold_it_up(void **state)
 /* Somebody who waits for events is told why there will be none, before the connection ends. */
 static void test_stop__open_polls_are_answered(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     node_start(&fixture->node);
     struct address address = node_address(&fixture->node);
     const uint8_t token[RAW_TOKEN_BYTES] = {3};
@@ -373,7 +341,7 @@ static void test_stop__open_polls_are_answered(void **state)
 /* As soon as a server says that it is ready it can be asked to stop. */
 static void test_stop__right_after_the_start(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     for (int i = 0; i < 5; i++) {
         node_start(&fixture->node);
         assert_int_equal(node_stop(&fixture->node), 0);
@@ -383,21 +351,20 @@ static void test_stop__right_after_the_start(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_server__mistakes_on_the_command_line),
-        TEST(test_server__mistake_in_the_environment),
-        TEST(test_server__help_and_version),
-        TEST(test_client__mistakes_on_the_command_line),
-        TEST(test_start__folder_in_use),
-        TEST(test_start__ports_in_use),
-        TEST(test_start__folder_of_another_server),
-        TEST(test_start__folder_that_is_none),
-        TEST(test_start__database_that_is_none),
-        TEST(test_stop__clients_come_back_to_the_next_server),
-        TEST(test_stop__idle_peers_do_not_hold_it_up),
-        TEST(test_stop__open_polls_are_answered),
-        TEST(test_stop__right_after_the_start),
+        CLUSTER_TEST(test_server__mistakes_on_the_command_line),
+        CLUSTER_TEST(test_server__mistake_in_the_environment),
+        CLUSTER_TEST(test_server__help_and_version),
+        CLUSTER_TEST(test_client__mistakes_on_the_command_line),
+        CLUSTER_TEST(test_start__folder_in_use),
+        CLUSTER_TEST(test_start__ports_in_use),
+        CLUSTER_TEST(test_start__folder_of_another_server),
+        CLUSTER_TEST(test_start__folder_that_is_none),
+        CLUSTER_TEST(test_start__database_that_is_none),
+        CLUSTER_TEST(test_stop__clients_come_back_to_the_next_server),
+        CLUSTER_TEST(test_stop__idle_peers_do_not_hold_it_up),
+        CLUSTER_TEST(test_stop__open_polls_are_answered),
+        CLUSTER_TEST(test_stop__right_after_the_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A bot with a state file that is killed again and again, at any moment, as is its server: every line
  * that it was given is sent exactly once, in order, and it is told everything. */
-#include "harness/json_client.h"
-#include "harness/node.h"
+#include "harness/cluster_fixture.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -43,13 +42,8 @@ struct bot {
     struct checker_client *judged;
 };
 
-struct fixture {
-    struct process_group *group;
-    struct node node;
-    struct bot bot;
-    struct json_client *reader, *other;
-    unsigned other_typed;
-};
+static struct bot the_bot;
+static unsigned other_typed;
 
 /* ---- what it prints ---- */
 
@@ -178,12 +172,12 @@ static bool feed_bot(struct bot *bot)
     return true;
 }
 
-static bool feed(struct fixture *fixture)
+static bool feed(struct cluster_fixture *fixture)
 {
-    if (fixture->bot.is_in && fixture->bot.lines == 0)
-        while (fixture->other_typed < json_client_sent(fixture->other) + OTHER_AHEAD)
-            json_client_say(fixture->other, "other %u", fixture->other_typed++);
-    return feed_bot(&fixture->bot);
+    if (the_bot.is_in && the_bot.lines == 0)
+        while (other_typed < json_client_sent(fixture->bob) + OTHER_AHEAD)
+            json_client_say(fixture->bob, "other %u", other_typed++);
+    return feed_bot(&the_bot);
 }
 
 static void kill_bot(struct bot *bot)
@@ -195,15 +189,23 @@ static void kill_bot(struct bot *bot)
 
 /* ---- the test ---- */
 
+static void free_bot(void *object)
+{
+    struct bot *bot = object;
+    checker_free(bot->checker);
+    json_decref(bot->seen);
+}
+
 static int setup(void **state)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    struct bot *bot = &fixture->bot;
-    fixture->group = bot->group = process_group_open();
-    fixture->node = (struct node){.group = fixture->group, .id = 1};
+    (void)cluster_fixture_setup(state);
+    struct cluster_fixture *fixture = *state;
+    struct bot *bot = &the_bot;
+    bot->group = fixture->group;
+    process_group_defer(fixture->group, free_bot, bot);
     node_start(&fixture->node);
-    fixture->reader = json_client_visit(fixture->group, fixture->node.clients, "reader", "lobby");
-    fixture->other = json_client_visit(fixture->group, fixture->node.clients, "other", "lobby");
+    fixture->ann = cluster_fixture_visit(fixture, "reader");
+    fixture->bob = cluster_fixture_visit(fixture, "other");
     (void)snprintf(bot->state_path, sizeof bot->state_path, "%s",
                    process_group_path(fixture->group, "bot.state"));
     (void)snprintf(bot->password_path, sizeof bot->password_path, "%s",
@@ -216,19 +218,6 @@ static int setup(void **state)
     bot->seen = json_object();
     bot->checker = checker_new();
     bot->judged = checker_add(bot->checker, "bot", "bot");
-    *state = fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    json_client_free(fixture->reader);
-    json_client_free(fixture->other);
-    checker_free(fixture->bot.checker);
-    json_decref(fixture->bot.seen);
-    process_group_close(fixture->group);
-    free(fixture);
     return 0;
 }
 
@@ -247,26 +236,26 @@ static unsigned rounds(void)
     return ROUNDS * (count < 1 ? 1 : count > ROUNDS_MAX / 2 ? ROUNDS_MAX / 2 : (unsigned)count);
 }
 
-static void judge(struct fixture *fixture)
+static void judge(struct cluster_fixture *fixture)
 {
-    struct bot *bot = &fixture->bot;
+    struct bot *bot = &the_bot;
     for (uint64_t i = 1; i <= bot->lines; i++) {
         char text[32];
         (void)snprintf(text, sizeof text, "line %u", (unsigned)i);
         checker_observe(bot->judged, &(struct observation){.kind = OBSERVED_ASKED, .text = text});
     }
-    checker_was_in(json_client_report(fixture->reader, bot->checker), "lobby", 1, UINT64_MAX);
-    checker_was_in(json_client_report(fixture->other, bot->checker), "lobby", 1, UINT64_MAX);
+    checker_was_in(json_client_report(fixture->ann, bot->checker), "lobby", 1, UINT64_MAX);
+    checker_was_in(json_client_report(fixture->bob, bot->checker), "lobby", 1, UINT64_MAX);
     checker_was_in(bot->judged, "lobby", 1, UINT64_MAX);
     /* When a line was given for the first time is not known: no CHECK_TIME. */
     checker_verify(bot->checker, CHECK_ALL & ~(unsigned)CHECK_TIME);
-    assert_int_equal(checker_acknowledged(bot->checker), bot->lines + fixture->other_typed);
+    assert_int_equal(checker_acknowledged(bot->checker), bot->lines + other_typed);
 }
 
 static void test_state__a_bot_killed_at_any_moment(void **state)
 {
-    struct fixture *fixture = *state;
-    struct bot *bot = &fixture->bot;
+    struct cluster_fixture *fixture = *state;
+    struct bot *bot = &the_bot;
     unsigned random = 1;
     for (unsigned round = 0; round < rounds(); round++) {
         start_bot(bot);
@@ -284,11 +273,11 @@ static void test_state__a_bot_killed_at_any_moment(void **state)
     start_bot(bot);
     PROCESS_GROUP_WAIT(fixture->group, feed(fixture) && bot->is_told && bot->given > 0);
     bot->lines = bot->given;
-    size_t all = (size_t)bot->lines + fixture->other_typed;
+    size_t all = (size_t)bot->lines + other_typed;
     PROCESS_GROUP_SETTLE(fixture->group, QUIET_MS,
                          feed(fixture) && bot->sent == bot->lines && bot->messages == all &&
-                             json_client_messages(fixture->reader) == all &&
-                             json_client_messages(fixture->other) == all);
+                             json_client_messages(fixture->ann) == all &&
+                             json_client_messages(fixture->bob) == all);
     process_end_input(bot->process);
     assert_int_equal(process_wait(bot->process, PROCESS_GROUP_PATIENCE_MS), 0);
     judge(fixture);
@@ -301,7 +290,8 @@ static void test_state__a_bot_killed_at_any_moment(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_state__a_bot_killed_at_any_moment, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_state__a_bot_killed_at_any_moment, setup,
+                                        cluster_fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Clients who reach three servers over bad wires only, while the servers die: messages between them
  * come late, twice, not at all, or break off in the middle. */
-#include "harness/client_pool.h"
+#include "harness/cluster_fixture.h"
 #include "harness/proxy.h"
 
 #include <setjmp.h>
@@ -14,53 +14,27 @@
 
 #include <cmocka.h>
 
-#define SERVERS 3
-#define ALL_SERVERS 7u
 #define OUTSIDE SERVERS /* the clients' place */
-#define A_LITTLE 50
 #define A_LOT 300
 
-struct fixture {
-    struct process_group *group;
-    struct netns *netns;
-    struct cluster cluster;
-    struct pool pool;
-    struct proxy *wires[SERVERS];
-};
+static struct proxy *wires[SERVERS];
 
-static int setup(void **state)
+static void close_wire(void *wire)
 {
-    char why[128];
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->group = process_group_open();
-    fixture->netns = netns_new(SERVERS + 1, why);
-    assert_non_null(fixture->netns);
-    cluster_init(&fixture->cluster, fixture->group, fixture->netns);
-    *state = fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *fixture = *state;
-    client_pool_free(&fixture->pool);
-    process_group_close(fixture->group);
-    for (size_t i = 0; i < SERVERS; i++)
-        proxy_close(fixture->wires[i]);
-    netns_free(fixture->netns);
-    free(fixture);
-    return 0;
+    proxy_close(wire);
 }
 
 /* In the clients' place every server's address is the beginning of a wire to it. */
-static void begin(struct fixture *fixture)
+static void begin(struct cluster_fixture *fixture)
 {
+    cluster_fixture_use_netns(fixture, SERVERS + 1);
     cluster_start(&fixture->cluster, SERVERS, NULL);
     for (size_t i = 0; i < SERVERS; i++) {
         struct address address = node_address(&fixture->cluster.servers[i]);
         netns_impersonate(fixture->netns, OUTSIDE, i);
-        fixture->wires[i] = proxy_open(fixture->netns, OUTSIDE, &address, i, &address);
-        assert_non_null(fixture->wires[i]);
+        wires[i] = proxy_open(fixture->netns, OUTSIDE, &address, i, &address);
+        assert_non_null(wires[i]);
+        process_group_defer(fixture->group, close_wire, wires[i]);
     }
     for (size_t i = 0; i < 2; i++) {
         client_pool_add_writer(&fixture->pool, &fixture->cluster, OUTSIDE);
@@ -69,19 +43,19 @@ static void begin(struct fixture *fixture)
     client_pool_each_goes_on(&fixture->pool, A_LITTLE);
 }
 
-static void make_all(struct fixture *fixture, const struct proxy_faults *faults)
+static void make_all(const struct proxy_faults *faults)
 {
     for (size_t i = 0; i < SERVERS; i++)
         for (int way = 0; way < PROXY_WAYS; way++)
-            proxy_set(fixture->wires[i], (enum proxy_way)way, faults);
+            proxy_set(wires[i], (enum proxy_way)way, faults);
 }
 
-static void finish(struct fixture *fixture)
+static void finish(struct cluster_fixture *fixture)
 {
     uint64_t faults = 0;
-    make_all(fixture, &(struct proxy_faults){0});
+    make_all(&(struct proxy_faults){0});
     for (size_t i = 0; i < SERVERS; i++)
-        faults += proxy_faults_made(fixture->wires[i]);
+        faults += proxy_faults_made(wires[i]);
     process_group_note(fixture->group, "%llu messages were lost or worse",
                        (unsigned long long)faults);
     cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
@@ -91,7 +65,7 @@ static void finish(struct fixture *fixture)
     process_group_pass(fixture->group);
 }
 
-static void kill_master_and_bring_it_back(struct fixture *fixture)
+static void kill_master_and_bring_it_back(struct cluster_fixture *fixture)
 {
     struct cluster *cluster = &fixture->cluster;
     size_t master = cluster_master(cluster, ALL_SERVERS);
@@ -109,10 +83,10 @@ static void test_wire__loses_doubles_and_breaks(void **state)
         {.break_every = 61, .delay_ms = 1},
         {.double_every = 7, .drop_every = 41, .break_every = 97},
     };
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     begin(fixture);
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
-        make_all(fixture, &faults[i]);
+        make_all(&faults[i]);
         client_pool_each_goes_on(&fixture->pool, A_LOT);
         if (i % 2 == 1)
             kill_master_and_bring_it_back(fixture);
@@ -123,18 +97,18 @@ static void test_wire__loses_doubles_and_breaks(void **state)
 /* The wire to the master takes nothing more: there is no end of a connection to be seen. */
 static void test_wire__hangs(void **state)
 {
-    struct fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct pool *pool = &fixture->pool;
     begin(fixture);
     size_t master = cluster_master(&fixture->cluster, ALL_SERVERS);
-    proxy_hold(fixture->wires[master], true);
+    proxy_hold(wires[master], true);
     cluster_kill(&fixture->cluster, 1u << master);
     client_pool_each_goes_on(pool, A_LITTLE);
-    proxy_hold(fixture->wires[master], false);
+    proxy_hold(wires[master], false);
     cluster_run(&fixture->cluster, master);
     cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
     for (size_t i = 0; i < SERVERS; i++) {
-        proxy_cut(fixture->wires[i]);
+        proxy_cut(wires[i]);
         client_pool_each_goes_on(pool, A_LITTLE);
     }
     finish(fixture);
@@ -144,10 +118,9 @@ int main(void)
 {
     if (!netns_is_possible())
         return NETNS_SKIPPED;
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_wire__loses_doubles_and_breaks),
-        TEST(test_wire__hangs),
+        CLUSTER_TEST(test_wire__loses_doubles_and_breaks),
+        CLUSTER_TEST(test_wire__hangs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

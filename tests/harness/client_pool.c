@@ -11,8 +11,9 @@
 
 #include <cmocka.h>
 
-#define LINES_PER_SECOND 400 /* of each writer */
-#define AHEAD_LINES 200      /* typed and not acknowledged */
+#define LINES_PER_SECOND 400    /* of each writer */
+#define AHEAD_LINES 200         /* typed and not acknowledged; */
+#define UNPACED_AHEAD_LINES 800 /* several times what a client has under way */
 #define PRIVATE_EVERY 16
 #define QUIET_MS 40000 /* nothing comes any more: a lost page is noticed by the second heartbeat */
 #define HISTORY_PAGE 200
@@ -50,7 +51,8 @@ static void begin(struct pool *pool, struct cluster *cluster)
         return;
     cluster->meanwhile = feed;
     cluster->context = pool;
-    *pool = (struct pool){.cluster = cluster, .started_ms = process_group_now_ms()};
+    pool->cluster = cluster;
+    pool->started_ms = process_group_now_ms();
 }
 
 void client_pool_add_writer(struct pool *pool, struct cluster *cluster, size_t place)
@@ -82,17 +84,6 @@ void client_pool_open(struct pool *pool, struct cluster *cluster, size_t writers
     pool->started_ms = process_group_now_ms();
 }
 
-void client_pool_free(struct pool *pool)
-{
-    for (size_t i = 0; i < pool->writer_count; i++)
-        json_client_free(pool->writers[i]);
-    for (size_t i = 0; i < pool->reader_count; i++)
-        json_client_free(pool->readers[i]);
-    if (pool->cluster != NULL)
-        pool->cluster->meanwhile = NULL;
-    *pool = (struct pool){.cluster = NULL};
-}
-
 /* ---- load ---- */
 
 static bool is_private(const struct pool *pool, unsigned line)
@@ -112,12 +103,19 @@ static void type_next(struct pool *pool, size_t i)
     }
 }
 
+static size_t ahead_lines(const struct pool *pool)
+{
+    return pool->is_unpaced ? UNPACED_AHEAD_LINES : AHEAD_LINES;
+}
+
 bool client_pool_feed(struct pool *pool)
 {
-    uint64_t due = (process_group_now_ms() - pool->started_ms) * LINES_PER_SECOND / 1000u;
+    uint64_t due = pool->is_unpaced
+                       ? UINT64_MAX
+                       : (process_group_now_ms() - pool->started_ms) * LINES_PER_SECOND / 1000u;
     for (size_t i = 0; i < pool->writer_count; i++)
         while (!pool->is_quiet && pool->typed[i] < due &&
-               pool->typed[i] < client_pool_sent(pool, i) + AHEAD_LINES)
+               pool->typed[i] < client_pool_sent(pool, i) + ahead_lines(pool))
             type_next(pool, i);
     return true;
 }
@@ -138,7 +136,7 @@ size_t client_pool_acknowledged(const struct pool *pool)
 bool client_pool_is_stuck(const struct pool *pool)
 {
     for (size_t i = 0; i < pool->writer_count; i++)
-        if (pool->typed[i] < client_pool_sent(pool, i) + AHEAD_LINES)
+        if (pool->typed[i] < client_pool_sent(pool, i) + ahead_lines(pool))
             return false;
     return true;
 }
@@ -237,6 +235,9 @@ static void leave(struct pool *pool)
     for (size_t i = 0; i < pool->writer_count; i++) {
         assert_int_equal(json_client_failed(pool->writers[i]), 0);
         assert_int_equal(json_client_leave(pool->writers[i]), 0);
+        const json_t *stats = json_client_expect(pool->writers[i], 0, "{s:s}", "type", "stats");
+        assert_int_equal(json_number(stats, "sent"), pool->typed[i]);
+        assert_int_equal(json_number(stats, "failed"), 0);
     }
     for (size_t i = 0; i < pool->reader_count; i++)
         assert_int_equal(json_client_leave(pool->readers[i]), 0);
@@ -259,30 +260,8 @@ void client_pool_finish(struct pool *pool, unsigned rules)
     checker_free(checker);
     checker_free(history);
     leave(pool);
-    for (size_t i = 0; i < CLUSTER_SERVERS_MAX; i++) {
+    for (size_t i = 0; i < CLUSTER_SERVERS_MAX; i++)
         if (late[i] != NULL)
             assert_int_equal(json_client_leave(late[i]), 0);
-        json_client_free(late[i]);
-    }
     cluster_assert_equal(pool->cluster);
-}
-
-/* ---- a fixture ---- */
-
-int client_pool_setup(void **state)
-{
-    struct client_pool_fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->group = process_group_open();
-    cluster_init(&fixture->cluster, fixture->group, NULL);
-    *state = fixture;
-    return 0;
-}
-
-int client_pool_teardown(void **state)
-{
-    struct client_pool_fixture *fixture = *state;
-    client_pool_free(&fixture->pool);
-    process_group_close(fixture->group);
-    free(fixture);
-    return 0;
 }

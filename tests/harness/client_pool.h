@@ -20,7 +20,8 @@ struct pool {
     struct json_client *writers[CLIENT_POOL_CLIENTS_MAX];
     struct json_client *readers[CLIENT_POOL_CLIENTS_MAX];
     unsigned typed[CLIENT_POOL_CLIENTS_MAX];
-    bool is_quiet; /* since client_pool_settle, until it goes on */
+    bool is_unpaced; /* set before the first client: they type as fast as they are acknowledged */
+    bool is_quiet;   /* since client_pool_settle, until it goes on */
     uint64_t started_ms;
 };
 
@@ -29,8 +30,6 @@ void client_pool_open(struct pool *pool, struct cluster *cluster, size_t writers
 /* For crowds that are not opened as a whole: one more, where server `place` is. */
 void client_pool_add_writer(struct pool *pool, struct cluster *cluster, size_t place);
 void client_pool_add_reader(struct pool *pool, struct cluster *cluster, size_t place);
-/* Frees what the client pool knows; the processes are the stage's. */
-void client_pool_free(struct pool *pool);
 
 /* Lets the writers type what is due. True: it stands in conditions, before all else. */
 bool client_pool_feed(struct pool *pool);
@@ -52,16 +51,6 @@ void client_pool_settle(struct pool *pool);
 /* Settles, lets somebody new read the history from each server, judges all that was seen by the
  * rules, and lets the clients leave; the cluster's servers must be all alike then. */
 void client_pool_finish(struct pool *pool, unsigned rules);
-
-/* What tests of a cluster with a client pool work with, and cmocka's setup and teardown of it. The cluster has
- * no servers yet, and no network of its own. */
-struct client_pool_fixture {
-    struct process_group *group;
-    struct cluster cluster;
-    struct pool pool;
-};
-int client_pool_setup(void **state);
-int client_pool_teardown(void **state);
 
 /* Waits for condition, while the client pool goes on. It does so as well when the cluster is waited for
  * (cluster.h). */

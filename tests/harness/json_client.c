@@ -84,6 +84,17 @@ static void take_line(void *context, const char *line, uint64_t time_us)
 
 /* ---- life ---- */
 
+static void free_client(void *object)
+{
+    struct json_client *client = object;
+    for (size_t i = 0; i < client->asked_count; i++)
+        free(client->asked[i].text);
+    free(client->asked);
+    free(client->times_us);
+    json_decref(client->kept);
+    free(client);
+}
+
 struct json_client *json_client_start(struct process_group *group,
                                       const struct json_client_options *options)
 {
@@ -99,6 +110,7 @@ struct json_client *json_client_start(struct process_group *group,
                    options->account != NULL ? options->account : options->label);
     client->group = group;
     client->kept = need(json_array());
+    process_group_defer(group, free_client, client);
     const struct process_options process_options = {
         .name = client->label,
         .program = TEST_CLIENT,
@@ -118,18 +130,6 @@ struct json_client *json_client_visit(struct process_group *group, const char *a
     (void)json_client_command(client, "/register %s secret", name);
     (void)json_client_command(client, "/join %s", room);
     return client;
-}
-
-void json_client_free(struct json_client *client)
-{
-    if (client == NULL)
-        return;
-    for (size_t i = 0; i < client->asked_count; i++)
-        free(client->asked[i].text);
-    free(client->asked);
-    free(client->times_us);
-    json_decref(client->kept);
-    free(client);
 }
 
 struct process *json_client_process(const struct json_client *client)

@@ -26,14 +26,12 @@ struct json_client_options {
     const char *arguments[JSON_CLIENT_ARGUMENTS_MAX]; /* beyond -a and --json; ends with NULL */
 };
 
-/* Strings are borrowed for the call. */
+/* Strings are borrowed for the call. The stage frees the client. */
 struct json_client *json_client_start(struct process_group *group,
                                       const struct json_client_options *options);
 /* Somebody new: registers as name, with the password "secret", and joins room. */
 struct json_client *json_client_visit(struct process_group *group, const char *address,
                                       const char *name, const char *room);
-/* Forgets the client; its process is the stage's. NULL is allowed. */
-void json_client_free(struct json_client *client);
 
 struct process *json_client_process(const struct json_client *client);
 const char *json_client_account(const struct json_client *client);

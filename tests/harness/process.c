@@ -27,6 +27,7 @@
 #define READ_BYTES 65536
 #define ARGUMENTS_MAX 64
 #define PATHS_MAX (PROCESS_GROUP_PROCESSES_MAX + 64)
+#define RELEASES_MAX (PROCESS_GROUP_PROCESSES_MAX + 8)
 #define PRINTED_NOTES 100       /* when a test fails: the last of the test's own, */
 #define PRINTED_LOG_LINES 100   /* of each program's log, */
 #define PRINTED_LINES 30        /* and of what each printed */
@@ -69,12 +70,19 @@ struct process {
     void *context;
 };
 
+struct release {
+    void (*call)(void *object);
+    void *object;
+};
+
 struct process_group {
     char folder[PROCESS_GROUP_PATH_SIZE / 2];
     char *paths[PATHS_MAX];
     size_t path_count;
     struct process *processes[PROCESS_GROUP_PROCESSES_MAX];
     size_t process_count;
+    struct release releases[RELEASES_MAX];
+    size_t release_count;
     struct lines notes;
     sigset_t mask; /* signals while waiting: SIGCHLD is let through then only */
     bool passed;
@@ -237,6 +245,13 @@ const char *process_group_path(struct process_group *group, const char *name)
         fail_msg("too many paths on one stage");
     group->paths[group->path_count] = need(strdup(path));
     return group->paths[group->path_count++];
+}
+
+void process_group_defer(struct process_group *group, void (*release)(void *object), void *object)
+{
+    if (group->release_count == RELEASES_MAX)
+        fail_msg("too many releases on one stage");
+    group->releases[group->release_count++] = (struct release){release, object};
 }
 
 void process_group_note(struct process_group *group, const char *format, ...)
@@ -417,6 +432,10 @@ void process_group_close(struct process_group *group)
     }
     if (!group->passed)
         print_all(group);
+    while (group->release_count > 0) {
+        struct release *release = &group->releases[--group->release_count];
+        release->call(release->object);
+    }
     for (size_t i = 0; i < group->process_count; i++) {
         if (getenv("JACKDAW_TEST_KEEP") != NULL)
             save_output(group->processes[i]);

@@ -50,6 +50,9 @@ void process_group_pass(struct process_group *group);
 /* Path of name in the stage's folder. Valid as long as the stage. */
 const char *process_group_path(struct process_group *group, const char *name);
 
+/* process_group_close calls release(object), the last one first, after it has ended all processes. */
+void process_group_defer(struct process_group *group, void (*release)(void *object), void *object);
+
 /* A remark between the logs: what the test does now. */
 void process_group_note(struct process_group *group, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -19,6 +19,11 @@ static void ballast_path(const char *folder, char path[static PROCESS_GROUP_PATH
     (void)snprintf(path, PROCESS_GROUP_PATH_SIZE, "%s/ballast", folder);
 }
 
+static void unmount(void *folder)
+{
+    (void)umount2(folder, MNT_DETACH);
+}
+
 const char *small_disk_mount(struct process_group *group, unsigned megabytes)
 {
     char options[32];
@@ -28,13 +33,8 @@ const char *small_disk_mount(struct process_group *group, unsigned megabytes)
         mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("jackdaw", folder, "tmpfs", 0, options) != 0)
         return NULL;
+    process_group_defer(group, unmount, (void *)folder);
     return folder;
-}
-
-void small_disk_unmount(const char *folder)
-{
-    if (folder != NULL)
-        (void)umount2(folder, MNT_DETACH);
 }
 
 void small_disk_fill(struct process_group *group, const char *folder)

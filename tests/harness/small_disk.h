@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* small_disk.h - a file system in memory that can be filled to the last byte, seen by this test and
- * its processes only; it goes with them. One thread. */
+ * its processes only. The stage unmounts it. One thread. */
 #ifndef JACKDAW_TESTS_SMALL_DISK_H
 #define JACKDAW_TESTS_SMALL_DISK_H
 
@@ -9,9 +9,6 @@
 /* Its folder, "disk" of the stage, with so many megabytes; NULL where nothing can be mounted: errno
  * tells why. One for each stage. */
 const char *small_disk_mount(struct process_group *group, unsigned megabytes);
-
-/* After the processes on it have ended, or not. NULL is allowed. */
-void small_disk_unmount(const char *folder);
 
 /* Leaves not a byte; gives back what that took. */
 void small_disk_fill(struct process_group *group, const char *folder);
