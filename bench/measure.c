@@ -90,9 +90,9 @@ void measure_metric(const struct measure *measure, const char *name, const char 
     if (whole && measure->operations > 0)
         fill_cpu(measure, metric);
     if (measure->latency.count > 0) {
-        metric->columns[COLUMN_P50_US] = (double)histogram_quantile(&measure->latency, 0.5) / 1e3;
-        metric->columns[COLUMN_P99_US] = (double)histogram_quantile(&measure->latency, 0.99) / 1e3;
-        metric->columns[COLUMN_MAX_US] = (double)measure->latency.max / 1e3;
+        metric->columns[COLUMN_P50_US] = (double)histogram_percentile(&measure->latency, 500) / 1e3;
+        metric->columns[COLUMN_P99_US] = (double)histogram_percentile(&measure->latency, 990) / 1e3;
+        metric->columns[COLUMN_MAX_US] = (double)measure->latency.largest / 1e3;
     }
     metric->columns[COLUMN_RETRIES] = (double)measure->retries;
     metric->columns[COLUMN_ERRORS] = (double)measure->errors;

@@ -4,7 +4,7 @@
 #ifndef JACKDAW_BENCH_MEASURE_H
 #define JACKDAW_BENCH_MEASURE_H
 
-#include "histogram.h"
+#include "base/histogram.h"
 #include "process.h"
 #include "report.h"
 

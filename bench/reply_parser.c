@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "reply_parser.h"
 
+#include "base/protobuf.h"
+
 /* How a field is encoded: the lower three bits of its key. */
 enum wire_type { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 
 #define KEY(number, type) ((number) << 3 | (type))
-#define VARINT_BYTES_MAX 10
 
 struct field {
     uint64_t key;
@@ -13,28 +14,13 @@ struct field {
     struct parse_bytes bytes; /* WIRE_BYTES */
 };
 
-static bool take_long_varint(struct parse_cursor *cursor, uint64_t *value)
-{
-    uint64_t result = 0;
-    for (unsigned i = 0; i < VARINT_BYTES_MAX && cursor->at + i < cursor->end; i++) {
-        uint8_t byte = cursor->at[i];
-        result |= (uint64_t)(byte & 0x7f) << (7 * i);
-        if (byte < 0x80) {
-            cursor->at += i + 1;
-            *value = result;
-            return true;
-        }
-    }
-    return false;
-}
-
 static inline bool take_varint(struct parse_cursor *cursor, uint64_t *value)
 {
     if (cursor->at < cursor->end && *cursor->at < 0x80) {
         *value = *cursor->at++;
         return true;
     }
-    return take_long_varint(cursor, value);
+    return protobuf_read_varint(&cursor->at, cursor->end, value);
 }
 
 static inline bool take_fixed(struct parse_cursor *cursor, uint64_t *value, size_t size)

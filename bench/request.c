@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "request.h"
 
+#include "base/protobuf.h"
 #include "rpc/protocol.h"
 #include "spec.pb-c.h"
 
@@ -14,27 +15,6 @@
 #define ENVELOPE_PAYLOAD_KEY (8u << 3 | 2u)
 #define ENVELOPE_CREDITS_KEY (14u << 3 | 0u)
 #define SEND_REQUEST_KEY (1u << 3 | 0u)
-#define VARINT_BYTES_MAX 10u
-
-static size_t varint_size(uint64_t value)
-{
-    size_t size = 1;
-    while (value >= 0x80) {
-        value >>= 7;
-        size++;
-    }
-    return size;
-}
-
-static uint8_t *put_varint(uint8_t *at, uint64_t value)
-{
-    while (value >= 0x80) {
-        *at++ = (uint8_t)(value | 0x80);
-        value >>= 7;
-    }
-    *at++ = (uint8_t)value;
-    return at;
-}
 
 static uint8_t *put_bytes(uint8_t *at, const uint8_t *bytes, size_t size)
 {
@@ -62,31 +42,31 @@ size_t request_pack(const struct request *request, uint8_t *bytes, size_t size_m
     Jackdaw__Envelope head = head_of(request);
     size_t head_size = jackdaw__envelope__get_packed_size(&head);
     size_t payload = protobuf_c_message_get_packed_size(request->payload);
-    size_t envelope = head_size + 1 + varint_size(payload) + payload;
-    size_t all = 1 + varint_size(envelope) + envelope;
+    size_t envelope = head_size + 1 + protobuf_varint_size(payload) + payload;
+    size_t all = 1 + protobuf_varint_size(envelope) + envelope;
     if (all > size_max)
         return all;
     *bytes++ = FRAME_ENVELOPES_KEY;
-    bytes = put_varint(bytes, envelope);
+    bytes = protobuf_put_varint(bytes, envelope);
     bytes += jackdaw__envelope__pack(&head, bytes);
     *bytes++ = ENVELOPE_PAYLOAD_KEY;
-    bytes = put_varint(bytes, payload);
+    bytes = protobuf_put_varint(bytes, payload);
     (void)protobuf_c_message_pack(request->payload, bytes);
     return all;
 }
 
 size_t request_pack_credit(uint64_t call, uint32_t credits, uint8_t *bytes)
 {
-    size_t envelope = 2 + 1 + varint_size(call) + 1 + varint_size(credits);
+    size_t envelope = 2 + 1 + protobuf_varint_size(call) + 1 + protobuf_varint_size(credits);
     uint8_t *at = bytes;
     *at++ = FRAME_ENVELOPES_KEY;
     *at++ = (uint8_t)envelope;
     *at++ = ENVELOPE_KIND_KEY;
     *at++ = JACKDAW__ENVELOPE__KIND__CREDIT;
     *at++ = ENVELOPE_CALL_KEY;
-    at = put_varint(at, call);
+    at = protobuf_put_varint(at, call);
     *at++ = ENVELOPE_CREDITS_KEY;
-    at = put_varint(at, credits);
+    at = protobuf_put_varint(at, credits);
     return (size_t)(at - bytes);
 }
 
@@ -141,29 +121,29 @@ void send_template_release(struct send_template *template)
 size_t send_template_size_max(const struct send_template *template)
 {
     return template->before_call + template->before_payload + template->after_request + 5 +
-           5 * VARINT_BYTES_MAX;
+           5 * PROTOBUF_VARINT_BYTES_MAX;
 }
 
 size_t send_template_write(const struct send_template *template, uint64_t call, uint64_t request,
                            uint8_t *bytes)
 {
-    size_t payload = 1 + varint_size(request) + template->after_request;
-    size_t envelope = template->before_call + 1 + varint_size(call) + template->before_payload + 1 +
-                      varint_size(payload) + payload;
+    size_t payload = 1 + protobuf_varint_size(request) + template->after_request;
+    size_t envelope = template->before_call + 1 + protobuf_varint_size(call) +
+                      template->before_payload + 1 + protobuf_varint_size(payload) + payload;
     const uint8_t *part = template->bytes;
     uint8_t *at = bytes;
     *at++ = FRAME_ENVELOPES_KEY;
-    at = put_varint(at, envelope);
+    at = protobuf_put_varint(at, envelope);
     at = put_bytes(at, part, template->before_call);
     part += template->before_call;
     *at++ = ENVELOPE_CALL_KEY;
-    at = put_varint(at, call);
+    at = protobuf_put_varint(at, call);
     at = put_bytes(at, part, template->before_payload);
     part += template->before_payload;
     *at++ = ENVELOPE_PAYLOAD_KEY;
-    at = put_varint(at, payload);
+    at = protobuf_put_varint(at, payload);
     *at++ = SEND_REQUEST_KEY;
-    at = put_varint(at, request);
+    at = protobuf_put_varint(at, request);
     at = put_bytes(at, part, template->after_request);
     return (size_t)(at - bytes);
 }

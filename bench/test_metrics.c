@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the figures are made of: quantiles, sets of numbers, medians. */
-#include "histogram.h"
+/* What the figures are made of: sets of numbers, medians. */
 #include "report.h"
 #include "sequence_set.h"
 
@@ -10,38 +9,6 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
-
-static void test_histogram_quantile__within_two_percent(void **state)
-{
-    (void)state;
-    struct histogram *histogram = malloc(sizeof *histogram);
-    assert_non_null(histogram);
-    histogram_clear(histogram);
-    assert_int_equal(histogram_quantile(histogram, 0.5), 0);
-    for (uint64_t value = 1; value <= 1000000; value++)
-        histogram_add(histogram, value);
-    static const double shares[] = {0.001, 0.01, 0.5, 0.9, 0.99, 0.999};
-    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
-        double exact = shares[i] * 1e6;
-        double read = (double)histogram_quantile(histogram, shares[i]);
-        assert_true(read >= exact && read <= exact * 1.016 + 1);
-    }
-    assert_int_equal(histogram_quantile(histogram, 1), 1000000);
-    free(histogram);
-}
-
-static void test_histogram_add__smallest_and_largest_values(void **state)
-{
-    (void)state;
-    struct histogram *histogram = malloc(sizeof *histogram);
-    assert_non_null(histogram);
-    histogram_clear(histogram);
-    histogram_add(histogram, 0);
-    assert_int_equal(histogram_quantile(histogram, 1), 0);
-    histogram_add(histogram, UINT64_MAX);
-    assert_true(histogram_quantile(histogram, 1) == (UINT64_C(1) << 40) - 1);
-    free(histogram);
-}
 
 static void test_sequence_set_add__each_once_none_missing(void **state)
 {
@@ -88,8 +55,6 @@ static void test_report_median__of_what_was_measured(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_histogram_quantile__within_two_percent),
-        cmocka_unit_test(test_histogram_add__smallest_and_largest_values),
         cmocka_unit_test(test_sequence_set_add__each_once_none_missing),
         cmocka_unit_test(test_report_median__of_what_was_measured),
     };

@@ -227,7 +227,7 @@ void client_stats(const struct client *client, struct client_stats *out)
     uint64_t took_us = client->last_acknowledged_us - client->first_sent_us;
     if (out->sent > 0 && took_us > 0)
         out->sent_per_second = (double)out->sent * 1e6 / (double)took_us;
-    out->p50_us = histogram_value_us(&client->latency, 500);
-    out->p99_us = histogram_value_us(&client->latency, 990);
-    out->max_us = client->latency.largest_us;
+    out->p50_us = histogram_percentile(&client->latency, 500);
+    out->p99_us = histogram_percentile(&client->latency, 990);
+    out->max_us = client->latency.largest;
 }

@@ -288,7 +288,7 @@ struct client_stats {
     uint64_t gaps;           /* times the stream was started again because a page was missing */
     uint64_t duplicates;     /* messages that came twice and were reported once */
     double sent_per_second;  /* sent, from the first attempt to the last acknowledgement */
-    uint64_t p50_us, p99_us, max_us; /* client_ask to acknowledgement; see histogram.h */
+    uint64_t p50_us, p99_us, max_us; /* client_ask to acknowledgement; see base/histogram.h */
 };
 void client_stats(const struct client *client, struct client_stats *out);
 

@@ -23,11 +23,11 @@
 #ifndef JACKDAW_CLIENT_CLIENT_INTERNAL_H
 #define JACKDAW_CLIENT_CLIENT_INTERNAL_H
 
+#include "base/histogram.h"
 #include "base/task_queue.h"
 #include "client/backoff.h"
 #include "client/client.h"
 #include "client/dedup.h"
-#include "client/histogram.h"
 #include "client/server_selection.h"
 #include "client/servers.h"
 #include "proto/convert.h"

@@ -6,8 +6,8 @@
 #include "cluster/cluster_internal.h"
 
 #include "base/log_pace.h"
+#include "base/protobuf.h"
 #include "cluster/trial.h"
-#include "proto/convert.h"
 
 #include <string.h>
 
@@ -189,7 +189,7 @@ static bool merge_entry(struct cluster *cluster, const struct log_entry *entry, 
     struct arena arena;
     arena_init(&arena, entry->size * MERGE_FACTOR + MERGE_FLOOR);
     const Jackdaw__Batch *batch =
-        proto_unpack(&jackdaw__batch__descriptor, &arena, entry->bytes, entry->size);
+        protobuf_unpack(&jackdaw__batch__descriptor, &arena, entry->bytes, entry->size);
     bool goes_on = true;
     if (batch == NULL) { /* for want of memory, more likely than not: it comes again */
         log_error("cluster", "orphan_unreadable", log_number("seq", entry->first_seq));

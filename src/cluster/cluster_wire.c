@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cluster/cluster_wire.h"
 
+#include "base/protobuf.h"
 #include "proto/convert.h"
 
 #include <string.h>
@@ -374,7 +375,7 @@ enum error cluster_wire_unpack(const void *bytes, size_t size, struct arena *are
                                struct replica_message *out, const char **feed)
 {
     Jackdaw__ClusterMessage *in =
-        proto_unpack(&jackdaw__cluster_message__descriptor, arena, bytes, size);
+        protobuf_unpack(&jackdaw__cluster_message__descriptor, arena, bytes, size);
     return in == NULL ? ERROR_INVALID : cluster_wire_decode(in, arena, out, feed);
 }
 

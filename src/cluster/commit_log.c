@@ -2,6 +2,7 @@
 #include "cluster/commit_log.h"
 
 #include "base/log.h"
+#include "base/protobuf.h"
 #include "cluster/entry_queue.h"
 #include "cluster/fatal.h"
 #include "cluster/group_commit.h"
@@ -131,26 +132,6 @@ bool commit_log_has_waiters(const struct commit_log *commit_log)
 
 /* ---- the batch ---- */
 
-static size_t varint_size(size_t value)
-{
-    size_t size = 1;
-    while (value >= 0x80) {
-        value >>= 7;
-        size++;
-    }
-    return size;
-}
-
-static uint8_t *put_varint(uint8_t *at, size_t value)
-{
-    while (value >= 0x80) {
-        *at++ = (uint8_t)(value | 0x80);
-        value >>= 7;
-    }
-    *at++ = (uint8_t)value;
-    return at;
-}
-
 static enum error reserve(struct commit_log *commit_log, size_t more)
 {
     if (commit_log->capacity - commit_log->used >= more)
@@ -168,12 +149,12 @@ static enum error reserve(struct commit_log *commit_log, size_t more)
 static enum error add_to_batch(struct commit_log *commit_log, const Jackdaw__Delta *delta)
 {
     size_t size = jackdaw__delta__get_packed_size(delta);
-    enum error error = reserve(commit_log, 1 + varint_size(size) + size);
+    enum error error = reserve(commit_log, 1 + protobuf_varint_size(size) + size);
     if (error != OK)
         return error;
     uint8_t *at = commit_log->bytes + commit_log->used;
     *at++ = BATCH_DELTAS_KEY;
-    at = put_varint(at, size);
+    at = protobuf_put_varint(at, size);
     at += jackdaw__delta__pack(delta, at);
     commit_log->used = (size_t)(at - commit_log->bytes);
     return OK;

@@ -2,7 +2,7 @@
 #include "cluster/entry_queue.h"
 
 #include "base/log.h"
-#include "proto/convert.h"
+#include "base/protobuf.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -55,7 +55,7 @@ static enum error apply_batch(const struct log_entry *entry, struct chat *chat)
     struct arena arena;
     arena_init(&arena, entry->size * DECODE_FACTOR + DECODE_FLOOR);
     const Jackdaw__Batch *batch =
-        proto_unpack(&jackdaw__batch__descriptor, &arena, entry->bytes, entry->size);
+        protobuf_unpack(&jackdaw__batch__descriptor, &arena, entry->bytes, entry->size);
     bool is_whole = batch != NULL && batch->epoch == entry->epoch &&
                     batch->first_seq == entry->first_seq &&
                     batch->n_deltas == entry->last_seq - entry->first_seq + 1;

@@ -3,7 +3,6 @@
 #ifndef JACKDAW_PROTO_CONVERT_H
 #define JACKDAW_PROTO_CONVERT_H
 
-#include "base/arena.h"
 #include "base/log_entry.h"
 #include "spec.pb-c.h"
 
@@ -21,27 +20,6 @@ static inline Jackdaw__Position proto_position_message(struct log_position posit
     message.epoch = position.epoch;
     message.seq = position.seq;
     return message;
-}
-
-static inline void *proto_allocate(void *arena, size_t size)
-{
-    return arena_alloc(arena, size);
-}
-
-static inline void proto_free(void *arena, void *pointer)
-{
-    (void)arena;
-    (void)pointer;
-}
-
-/* Unpacks a message into the arena; it is freed with the arena. NULL: the bytes are no such message, or
- * the arena's budget is used up. */
-static inline void *proto_unpack(const ProtobufCMessageDescriptor *type, struct arena *arena,
-                                 const void *bytes, size_t size)
-{
-    ProtobufCAllocator allocator = {
-        .alloc = proto_allocate, .free = proto_free, .allocator_data = arena};
-    return protobuf_c_message_unpack(type, &allocator, size, bytes);
 }
 
 #endif

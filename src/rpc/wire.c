@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "rpc/wire.h"
 
-#include "proto/convert.h"
+#include "base/protobuf.h"
 #include "rpc/protocol.h"
 
 #include <stdbool.h>
@@ -12,20 +12,6 @@
 #define ENVELOPE_PAYLOAD 8u
 
 /* ---- reading the protobuf encoding without decoding it ---- */
-
-/* Reads a varint at *at and moves *at behind it. */
-static bool read_varint(const uint8_t **at, const uint8_t *end, uint64_t *value)
-{
-    *value = 0;
-    for (unsigned shift = 0; shift < 70 && *at < end; shift += 7) {
-        uint8_t byte = *(*at)++;
-        if (shift < 64)
-            *value |= (uint64_t)(byte & 0x7Fu) << shift;
-        if (byte < 0x80)
-            return true;
-    }
-    return false;
-}
 
 enum wire_type { VARINT = 0, FIXED64 = 1, DELIMITED = 2, FIXED32 = 5 };
 
@@ -41,12 +27,12 @@ static bool next_field(const uint8_t **at, const uint8_t *end, struct field *out
 {
     uint64_t key;
     uint64_t size = 0;
-    if (!read_varint(at, end, &key))
+    if (!protobuf_read_varint(at, end, &key))
         return false;
     *out = (struct field){.number = key >> 3, .wire_type = (enum wire_type)(key & 7u)};
     switch (out->wire_type) {
     case VARINT:
-        return read_varint(at, end, &size);
+        return protobuf_read_varint(at, end, &size);
     case FIXED64:
         size = 8;
         break;
@@ -54,7 +40,7 @@ static bool next_field(const uint8_t **at, const uint8_t *end, struct field *out
         size = 4;
         break;
     case DELIMITED:
-        if (!read_varint(at, end, &size))
+        if (!protobuf_read_varint(at, end, &size))
             return false;
         break;
     default:
@@ -91,7 +77,7 @@ enum error wire_decode(const void *bytes, size_t size, struct arena *arena, Jack
     if (!count_envelopes(bytes, size, &count) || count > RPC_ENVELOPES_MAX)
         return ERROR_INVALID;
     arena->budget_bytes += size * RPC_FRAME_FACTOR + (count + 1) * RPC_ENVELOPE_BYTES;
-    Jackdaw__Frame *frame = proto_unpack(&jackdaw__frame__descriptor, arena, bytes, size);
+    Jackdaw__Frame *frame = protobuf_unpack(&jackdaw__frame__descriptor, arena, bytes, size);
     if (frame == NULL || frame->n_envelopes > RPC_ENVELOPES_MAX)
         return ERROR_INVALID;
     *out = frame;
@@ -102,7 +88,7 @@ ProtobufCMessage *wire_unpack(const ProtobufCMessageDescriptor *descriptor,
                               const ProtobufCBinaryData *payload, struct arena *arena)
 {
     arena->budget_bytes += payload->len * RPC_DECODE_FACTOR + RPC_DECODE_FLOOR;
-    return proto_unpack(descriptor, arena, payload->data, payload->len);
+    return protobuf_unpack(descriptor, arena, payload->data, payload->len);
 }
 
 /* Of a length-delimited field. */
@@ -135,26 +121,6 @@ bool wire_strings_are_whole(const ProtobufCMessageDescriptor *type, const uint8_
     return true;
 }
 
-static size_t varint_size(size_t value)
-{
-    size_t size = 1;
-    while (value >= 0x80) {
-        value >>= 7;
-        size++;
-    }
-    return size;
-}
-
-static uint8_t *put_varint(uint8_t *at, size_t value)
-{
-    while (value >= 0x80) {
-        *at++ = (uint8_t)(value | 0x80);
-        value >>= 7;
-    }
-    *at++ = (uint8_t)value;
-    return at;
-}
-
 static size_t total_size(const struct rpc_chunk *chunks, size_t count)
 {
     size_t total = 0;
@@ -175,8 +141,8 @@ static struct sizes measure(const Jackdaw__Envelope *head, const struct rpc_chun
     struct sizes sizes = {.payload = total_size(chunks, count)};
     sizes.envelope = jackdaw__envelope__get_packed_size(head);
     if (sizes.payload > 0)
-        sizes.envelope += 1 + varint_size(sizes.payload) + sizes.payload;
-    sizes.all = 1 + varint_size(sizes.envelope) + sizes.envelope;
+        sizes.envelope += 1 + protobuf_varint_size(sizes.payload) + sizes.payload;
+    sizes.all = 1 + protobuf_varint_size(sizes.envelope) + sizes.envelope;
     return sizes;
 }
 
@@ -209,12 +175,12 @@ enum error wire_append(nng_msg *message, const Jackdaw__Envelope *head,
     if (at == NULL)
         return ERROR_NO_MEMORY;
     *at++ = FRAME_ENVELOPES << 3 | DELIMITED;
-    at = put_varint(at, sizes.envelope);
+    at = protobuf_put_varint(at, sizes.envelope);
     at += jackdaw__envelope__pack(head, at);
     if (sizes.payload == 0)
         return OK;
     *at++ = ENVELOPE_PAYLOAD << 3 | DELIMITED;
-    at = put_varint(at, sizes.payload);
+    at = protobuf_put_varint(at, sizes.payload);
     for (size_t i = 0; i < count; i++) {
         if (chunks[i].size > 0)
             memcpy(at, chunks[i].bytes, chunks[i].size);

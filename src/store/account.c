@@ -73,17 +73,9 @@ enum error store_each_account(struct store *store,
                               void *context)
 {
     struct query query;
-    bool more;
     query_read(&query, store, STATEMENT_EACH_ACCOUNT, "SELECT " COLUMNS " FROM account ORDER BY id",
                "read the accounts");
     enum error error;
-    while ((error = query_step(&query, &more)) == OK && more) {
-        struct account_row row;
-        error = read_row(&query, &row);
-        if (error == OK)
-            error = visit(context, &row);
-        if (error != OK)
-            break;
-    }
-    return query_end(&query, error);
+    QUERY_EACH(&query, &error, struct account_row, read_row, visit, context);
+    return error;
 }

@@ -59,7 +59,6 @@ enum error store_each_room(struct store *store,
                            void *context)
 {
     struct query query;
-    bool more;
     enum error error = pending_flush(store);
     if (error != OK)
         return error;
@@ -67,15 +66,8 @@ enum error store_each_room(struct store *store,
                "SELECT " COLUMNS ", coalesce(last_number, 0), coalesce(last_seq, 0)"
                " FROM room LEFT JOIN run_tail ON room = id ORDER BY id",
                "read the rooms");
-    while ((error = query_step(&query, &more)) == OK && more) {
-        struct room_row row;
-        error = read_room(&query, &row);
-        if (error == OK)
-            error = visit(context, &row);
-        if (error != OK)
-            break;
-    }
-    return query_end(&query, error);
+    QUERY_EACH(&query, &error, struct room_row, read_room, visit, context);
+    return error;
 }
 
 enum error store_put_member(struct store *store, const struct member_row *row)
@@ -121,19 +113,11 @@ enum error store_each_member(struct store *store,
                              void *context)
 {
     struct query query;
-    bool more;
     query_read(&query, store, STATEMENT_EACH_MEMBER,
                "SELECT room, account, state, since_seq, until_seq FROM member"
                " ORDER BY room, account",
                "read the members");
     enum error error;
-    while ((error = query_step(&query, &more)) == OK && more) {
-        struct member_row row;
-        error = read_member(&query, &row);
-        if (error == OK)
-            error = visit(context, &row);
-        if (error != OK)
-            break;
-    }
-    return query_end(&query, error);
+    QUERY_EACH(&query, &error, struct member_row, read_member, visit, context);
+    return error;
 }

@@ -83,18 +83,10 @@ enum error store_each_session(struct store *store,
                               void *context)
 {
     struct query query;
-    bool more;
     enum error error = pending_flush(store);
     if (error != OK)
         return error;
     query_read(&query, store, STATEMENT_EACH_SESSION, SELECT " ORDER BY id", "read the sessions");
-    while ((error = query_step(&query, &more)) == OK && more) {
-        struct session_row row;
-        error = read_row(&query, &row);
-        if (error == OK)
-            error = visit(context, &row);
-        if (error != OK)
-            break;
-    }
-    return query_end(&query, error);
+    QUERY_EACH(&query, &error, struct session_row, read_row, visit, context);
+    return error;
 }

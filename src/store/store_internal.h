@@ -264,6 +264,22 @@ enum error query_row_error(struct query *query);
 /* Ends the query. Returns the first error, else the given one (a visitor's). */
 enum error query_end(struct query *query, enum error error);
 
+/* Reads each row into a struct by read_row(query, &row) and calls visit(context, &row), until one
+ * of both fails; then ends the query. *result: the first error. */
+#define QUERY_EACH(query, result, row_type, read_row, visit, context)                          \
+    do {                                                                                       \
+        bool query_each_more;                                                                  \
+        while ((*(result) = query_step((query), &query_each_more)) == OK && query_each_more) { \
+            row_type query_each_row;                                                           \
+            *(result) = read_row((query), &query_each_row);                                    \
+            if (*(result) == OK)                                                               \
+                *(result) = (visit)((context), &query_each_row);                               \
+            if (*(result) != OK)                                                               \
+                break;                                                                         \
+        }                                                                                      \
+        *(result) = query_end((query), *(result));                                             \
+    } while (0)
+
 /* Runs a write that gives no rows. */
 enum error query_run(struct query *query);
 

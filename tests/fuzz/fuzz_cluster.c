@@ -7,9 +7,9 @@
  * reads `to`, it tells what happens before its message: its low bits, how much time passes; then, who
  * is found to be gone. */
 #include "base/error.h"
+#include "base/protobuf.h"
 #include "cluster/cluster_wire.h"
 #include "fuzz.h"
-#include "proto/convert.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -225,7 +225,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct arena arena;
     arena_init(&arena, size * 64 + 65536);
     Jackdaw__ClusterFrame *frame =
-        proto_unpack(&jackdaw__cluster_frame__descriptor, &arena, data + 1, size - 1);
+        protobuf_unpack(&jackdaw__cluster_frame__descriptor, &arena, data + 1, size - 1);
     if (frame != NULL) {
         open_scene(data[0]);
         for (size_t i = 0; i < frame->n_messages && i < 64; i++)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The client's small parts, which need no server: histogram, backoff, recent, servers, text. */
+/* The client's small parts, which need no server: backoff, recent, servers, text. */
 #include "client/backoff.h"
 #include "client/dedup.h"
-#include "client/histogram.h"
 #include "client/servers.h"
 #include "client/text.h"
 #include "support/unsafe_characters.h"
@@ -16,42 +15,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-/* ---- histogram ---- */
-
-static struct histogram histogram;
-
-static void test_histogram__error_bound(void **state)
-{
-    (void)state;
-    uint64_t value = 0;
-    while (value < UINT64_C(1) << 36) {
-        memset(&histogram, 0, sizeof histogram);
-        histogram_add(&histogram, value);
-        histogram_add(&histogram, UINT64_MAX); /* so that the largest is another */
-        uint64_t got = histogram_value_us(&histogram, 500);
-        uint64_t off = got > value ? got - value : value - got;
-        if (value < 64)
-            assert_int_equal(off, 0);
-        else
-            assert_true(off * 64 <= value);
-        value += value / 37 + 1;
-    }
-}
-
-static void test_histogram__percentiles(void **state)
-{
-    (void)state;
-    memset(&histogram, 0, sizeof histogram);
-    assert_int_equal(histogram_value_us(&histogram, 500), 0);
-    for (uint64_t value = 1; value <= 10000; value++)
-        histogram_add(&histogram, value);
-    assert_in_range(histogram_value_us(&histogram, 500), 4922, 5078);
-    assert_in_range(histogram_value_us(&histogram, 990), 9745, 10000);
-    assert_int_equal(histogram_value_us(&histogram, 1000), 10000);
-    assert_int_equal(histogram_value_us(&histogram, 0), 1);
-    assert_int_equal(sizeof histogram.buckets, 4096);
-}
 
 /* ---- backoff ---- */
 
@@ -300,8 +263,6 @@ static void test_text_same_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_histogram__error_bound),
-        cmocka_unit_test(test_histogram__percentiles),
         cmocka_unit_test(test_backoff__doubles_up_to_a_bound),
         cmocka_unit_test(test_backoff__as_the_server_asks),
         cmocka_unit_test(test_recent__remembers_the_last),

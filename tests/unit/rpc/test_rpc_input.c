@@ -4,6 +4,7 @@
  * served as before. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/protobuf.h"
 #include "harness/sp_peer.h"
 #include "probe.h"
 #include "rpc/protocol.h"
@@ -100,11 +101,8 @@ static void add(struct bytes *bytes, const void *more, size_t size)
 
 static void add_varint(struct bytes *bytes, uint64_t value)
 {
-    do {
-        uint8_t byte = (uint8_t)((value & 0x7f) | (value >= 0x80 ? 0x80 : 0));
-        add(bytes, &byte, 1);
-        value >>= 7;
-    } while (value > 0);
+    uint8_t text[PROTOBUF_VARINT_BYTES_MAX];
+    add(bytes, text, (size_t)(protobuf_put_varint(text, value) - text));
 }
 
 static void add_field(struct bytes *bytes, unsigned number, const void *value, size_t size)

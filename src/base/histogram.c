@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "client/histogram.h"
+#include "base/histogram.h"
 
 #define SUB_BUCKETS (1u << HISTOGRAM_SUB_BITS)
 #define LARGEST ((UINT64_C(1) << HISTOGRAM_MAX_BITS) - 1)
@@ -23,22 +23,22 @@ static uint64_t value_of(uint32_t bucket)
     return ((SUB_BUCKETS + sub) << shift) + (UINT64_C(1) << shift) / 2;
 }
 
-void histogram_add(struct histogram *histogram, uint64_t value_us)
+void histogram_add(struct histogram *histogram, uint64_t value)
 {
-    if (value_us > LARGEST)
-        value_us = LARGEST;
-    if (value_us > histogram->largest_us)
-        histogram->largest_us = value_us;
+    if (value > LARGEST)
+        value = LARGEST;
+    if (value > histogram->largest)
+        histogram->largest = value;
     histogram->count++;
-    histogram->buckets[bucket_of(value_us)]++;
+    histogram->buckets[bucket_of(value)]++;
 }
 
-uint64_t histogram_value_us(const struct histogram *histogram, uint32_t permille)
+uint64_t histogram_percentile(const struct histogram *histogram, uint32_t permille)
 {
     if (histogram->count == 0)
         return 0;
     if (permille >= 1000)
-        return histogram->largest_us;
+        return histogram->largest;
     uint64_t rank = (histogram->count * permille + 999) / 1000;
     if (rank == 0)
         rank = 1;
@@ -46,9 +46,9 @@ uint64_t histogram_value_us(const struct histogram *histogram, uint32_t permille
     for (uint32_t bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++) {
         seen += histogram->buckets[bucket];
         if (seen >= rank) {
-            uint64_t value = value_of(bucket);
-            return value < histogram->largest_us ? value : histogram->largest_us;
+            uint64_t middle = value_of(bucket);
+            return middle < histogram->largest ? middle : histogram->largest;
         }
     }
-    return histogram->largest_us;
+    return histogram->largest;
 }
