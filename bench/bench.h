@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "client_pool.h"
+#include "harness/node.h"
 #include "measure.h"
-#include "process.h"
 #include "report.h"
 
 #include <stdbool.h>
@@ -40,18 +40,18 @@ struct settings {
 
 #define BENCH_TAG_SIZE 17
 #define LOAD_FIXTURE_SERVERS_MAX 5
+#define LOAD_FIXTURE_TEXT_SIZE (ADDRESS_TEXT_SIZE + 32)
 
 struct bench {
     const struct settings *settings;
     struct measure_times times;
     struct measure_times limit_times; /* shorter: limits are steady */
     struct report report;
-    FILE *progress;                 /* where rows go as they are measured; or NULL */
-    char folder[PROCESS_PATH_SIZE]; /* temporary; removed at the end */
-    char tag[BENCH_TAG_SIZE];       /* of this run */
-    unsigned venues;                /* so far */
-    char *text;                     /* of every message */
-    bool failed;                    /* something was wrong: the program ends with 1 */
+    FILE *progress;           /* where rows go as they are measured; or NULL */
+    char tag[BENCH_TAG_SIZE]; /* of this run */
+    unsigned venues;          /* so far */
+    char *text;               /* of every message */
+    bool failed;              /* something was wrong: the program ends with 1 */
 };
 
 /* Keeps and prints a row; one with errors makes the run fail. */
@@ -65,10 +65,11 @@ struct load_fixture {
     struct bench *bench;
     size_t clients;
     const char *option;
-    struct process processes[LOAD_FIXTURE_SERVERS_MAX]; /* the master first */
-    size_t count;                                       /* 0 with --address */
-    pid_t server;                                       /* the master; 0: not known */
-    char folder[PROCESS_PATH_SIZE];
+    struct process_group *group;                 /* NULL with --address */
+    struct node nodes[LOAD_FIXTURE_SERVERS_MAX]; /* the master first */
+    size_t count;                                /* 0 with --address */
+    pid_t server;                                /* the master; 0: not known */
+    char texts[3][LOAD_FIXTURE_TEXT_SIZE];       /* of options */
     struct address address;
     struct pool pool;
     char tag[BENCH_TAG_SIZE];
@@ -92,6 +93,9 @@ enum error load_fixture_fill(struct load_fixture *load_fixture, size_t clients, 
                              struct error_text *why);
 /* False: the server did not end well. */
 bool load_fixture_close(struct load_fixture *load_fixture);
+
+/* For node.prepare: Ctrl-C is for this program, which then ends the server. */
+void bench_leave_group(void *unused);
 
 /* ---- the scenarios: each adds its rows, and complains when something is wrong ---- */
 

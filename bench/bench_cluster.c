@@ -5,7 +5,6 @@
 #include "base/status.h"
 #include "spec.pb-c.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -13,85 +12,31 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define ASK_EVERY_MS 50u
 #define ASK_TIMEOUT_MS 400u
 #define TASKS_A_TURN 64
-#define DISK_NAME "disk"
 
 /* ---- starting ---- */
 
-/* The internal addresses of all but server i that are known. */
-static void list_others(const struct cluster *cluster, size_t i, char *list, size_t size)
+/* In the server's process, before its program. */
+static void prepare(void *context)
 {
-    list[0] = '\0';
-    size_t used = 0;
-    for (size_t other = 0; other < BENCH_CLUSTER_SERVERS; other++) {
-        if (other == i || cluster->servers[other].internal.port == 0)
-            continue;
-        char text[ADDRESS_TEXT_SIZE];
-        address_format(&cluster->servers[other].internal, text);
-        used += (size_t)snprintf(list + used, size - used, "%s%s", used == 0 ? "" : ",", text);
-    }
-}
-
-struct launch {
-    char others[BENCH_CLUSTER_SERVERS * ADDRESS_TEXT_SIZE];
-    char preload[PROCESS_PATH_SIZE + 16];
-    char disk[PROCESS_PATH_SIZE + 64];
-    const char *environment[3];
-    struct process_options options;
-};
-
-static void prepare_launch(struct launch *launch, struct cluster *cluster, size_t i)
-{
-    const struct bench_cluster_server *server = &cluster->servers[i];
-    list_others(cluster, i, launch->others, sizeof launch->others);
-    bool is_first = launch->others[0] == '\0';
-    launch->options = (struct process_options){
-        .program = cluster->options.program,
-        .server_id = (unsigned)i + 1,
-        .master_address = is_first ? NULL : launch->others,
-        .folder = server->folder,
-        .extra = cluster->options.extra,
-        .clients = &server->clients,
-        .internal = &server->internal,
-        .network = cluster->options.network == NULL ? 0 : cluster->options.network->plugs[i],
-    };
+    const struct bench_cluster_server *server = context;
+    (void)setpgid(0, 0); /* Ctrl-C is for this program, which then ends the server */
     if (server->disk_hangs == NULL)
         return;
-    (void)snprintf(launch->preload, sizeof launch->preload, "LD_PRELOAD=%s",
-                   cluster->options.hung_disk);
-    (void)snprintf(launch->disk, sizeof launch->disk, "JACKDAW_TEST_HUNG_DISK=%s/" DISK_NAME,
-                   server->folder);
-    launch->environment[0] = launch->preload;
-    launch->environment[1] = launch->disk;
-    launch->environment[2] = NULL;
-    launch->options.environment = launch->environment;
+    (void)setenv("LD_PRELOAD", server->cluster->options.hung_disk, 1);
+    (void)setenv("JACKDAW_TEST_HUNG_DISK", server->disk_path, 1);
 }
 
-static enum error launch_server(struct cluster *cluster, size_t i, bool wait,
-                                struct error_text *why)
+static void map_disk(struct bench_cluster_server *server, size_t i)
 {
-    struct launch *launch = calloc(1, sizeof *launch);
-    if (launch == NULL)
-        return error_set(why, ERROR_NO_MEMORY, "out of memory");
-    prepare_launch(launch, cluster, i);
-    struct process *process = &cluster->servers[i].process;
-    enum error error = wait ? process_start(process, &launch->options, why)
-                            : process_spawn(process, &launch->options, why);
-    free(launch);
-    return error;
-}
-
-static enum error map_disk(struct bench_cluster_server *server, struct error_text *why)
-{
-    char path[PROCESS_PATH_SIZE + 16];
-    (void)snprintf(path, sizeof path, "%s/" DISK_NAME, server->folder);
-    int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    char name[16];
+    (void)snprintf(name, sizeof name, "disk%zu", i + 1);
+    server->disk_path = process_group_path(server->cluster->group, name);
+    int file = open(server->disk_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     void *memory = MAP_FAILED;
     if (file >= 0 && ftruncate(file, sizeof *server->disk_hangs) == 0)
         memory =
@@ -99,132 +44,100 @@ static enum error map_disk(struct bench_cluster_server *server, struct error_tex
     if (file >= 0)
         (void)close(file);
     if (memory == MAP_FAILED)
-        return error_set(why, error_from_errno(errno), "make %s: %s", path, strerror(errno));
+        process_group_fail(server->cluster->group, "cannot map %s", server->disk_path);
     server->disk_hangs = memory;
-    return OK;
 }
 
-static void choose_addresses(struct cluster *cluster, size_t i)
+static void start_server(struct bench_cluster *cluster)
 {
-    struct bench_cluster_server *server = &cluster->servers[i];
     const struct bench_cluster_options *options = &cluster->options;
-    if (options->network != NULL)
-        network_host(i, server->clients.host);
-    else
-        (void)snprintf(server->clients.host, sizeof server->clients.host, "127.0.0.1");
-    server->internal = server->clients;
-    if (options->first_port != 0) {
-        server->clients.port = (uint16_t)(options->first_port + 2 * i);
-        server->internal.port = (uint16_t)(server->clients.port + 1);
-    }
-}
-
-static enum error open_channel(struct bench_cluster_server *server, struct error_text *why)
-{
-    struct rpc_channel_options options = {.address = server->clients,
-                                          .queue = server->cluster->queue,
-                                          .reconnect_min_ms = ASK_EVERY_MS,
-                                          .reconnect_max_ms = ASK_EVERY_MS};
-    return rpc_channel_open(&server->channel, &options, why);
-}
-
-static enum error start_server(struct cluster *cluster, size_t i, struct error_text *why)
-{
+    size_t i = cluster_add(&cluster->cluster, options->extra);
     struct bench_cluster_server *server = &cluster->servers[i];
+    struct node *node = &cluster->cluster.servers[i];
     server->cluster = cluster;
-    (void)snprintf(server->folder, sizeof server->folder, "%.*s/%zu", PROCESS_PATH_SIZE - 32,
-                   cluster->options.folder, i + 1);
-    if (mkdir(server->folder, 0700) != 0)
-        return error_set(why, error_from_errno(errno), "make %s: %s", server->folder,
-                         strerror(errno));
-    choose_addresses(cluster, i);
-    enum error error = cluster->options.hung_disk == NULL ? OK : map_disk(server, why);
-    if (error == OK)
-        error = launch_server(cluster, i, true, why);
-    if (error != OK)
-        return error;
-    server->clients = server->process.clients;
-    server->internal = server->process.internal;
-    return open_channel(server, why);
+    if (options->hung_disk != NULL)
+        map_disk(server, i);
+    node->program = options->program;
+    node->prepare = prepare;
+    node->context = server;
+    if (options->first_port != 0) {
+        const char *host = options->netns == NULL ? "127.0.0.1" : netns_host(options->netns, i);
+        unsigned port = (unsigned)(options->first_port + 2 * i);
+        (void)snprintf(node->clients, sizeof node->clients, "%s:%u", host, port);
+        (void)snprintf(node->internal, sizeof node->internal, "%s:%u", host, port + 1);
+    }
+    cluster_run(&cluster->cluster, i);
+    server->is_up = true;
 }
 
-enum error bench_cluster_open(struct cluster *cluster, const struct bench_cluster_options *options,
-                              struct error_text *why)
+enum error bench_cluster_open(struct bench_cluster *cluster,
+                              const struct bench_cluster_options *options, struct error_text *why)
 {
-    *cluster = (struct cluster){.options = *options};
+    *cluster = (struct bench_cluster){.options = *options,
+                                      .group = process_group_open_in(options->folder)};
+    cluster_init(&cluster->cluster, cluster->group, options->netns);
     for (size_t i = 0; i < BENCH_CLUSTER_SERVERS; i++)
-        cluster->servers[i].process.output = -1;
+        start_server(cluster);
     enum error error = task_queue_new(&cluster->queue);
-    if (error != OK)
-        return error_set(why, error, "out of memory");
-    for (size_t i = 0; i < BENCH_CLUSTER_SERVERS && error == OK; i++)
-        error = start_server(cluster, i, why);
+    for (size_t i = 0; i < BENCH_CLUSTER_SERVERS && error == OK; i++) {
+        struct rpc_channel_options channel = {.address = node_address(&cluster->cluster.servers[i]),
+                                              .queue = cluster->queue,
+                                              .reconnect_min_ms = ASK_EVERY_MS,
+                                              .reconnect_max_ms = ASK_EVERY_MS};
+        error = rpc_channel_open(&cluster->servers[i].channel, &channel, why);
+    }
     return error;
 }
 
-static bool end_server(struct bench_cluster_server *server)
+static bool end_server(struct bench_cluster *cluster, size_t i)
 {
+    struct bench_cluster_server *server = &cluster->servers[i];
     rpc_channel_close(server->channel);
     server->channel = NULL;
-    if (server->disk_hangs != NULL)
-        *server->disk_hangs = 0;
-    if (server->process.id <= 0)
+    bench_cluster_hang_disk(cluster, i, false);
+    if (!server->is_up)
         return true;
-    (void)kill(server->process.id, SIGCONT);
-    return process_stop(&server->process);
+    if (cluster->cluster.asleep[i])
+        cluster_awake(&cluster->cluster, i);
+    return node_stop(&cluster->cluster.servers[i]) == 0;
 }
 
-bool bench_cluster_close(struct cluster *cluster)
+bool bench_cluster_close(struct bench_cluster *cluster, bool keep)
 {
     bool well = true;
-    for (size_t i = 0; i < BENCH_CLUSTER_SERVERS; i++)
-        well = end_server(&cluster->servers[i]) && well;
+    for (size_t i = 0; i < cluster->cluster.count; i++)
+        well = end_server(cluster, i) && well;
     while (cluster->queue != NULL && task_queue_run(cluster->queue, TASKS_A_TURN) > 0)
         continue;
     task_queue_free(cluster->queue);
-    cluster->queue = NULL;
     for (size_t i = 0; i < BENCH_CLUSTER_SERVERS; i++)
         if (cluster->servers[i].disk_hangs != NULL)
             (void)munmap(cluster->servers[i].disk_hangs, sizeof *cluster->servers[i].disk_hangs);
+    if (well && !cluster->failed)
+        process_group_pass(cluster->group);
+    if (keep || !well || cluster->failed)
+        (void)setenv("JACKDAW_TEST_KEEP", "1", 1);
+    else
+        (void)unsetenv("JACKDAW_TEST_KEEP");
+    process_group_close(cluster->group);
     return well;
 }
 
 /* ---- what may happen ---- */
 
-void bench_cluster_kill(struct cluster *cluster, size_t i)
+void bench_cluster_kill(struct bench_cluster *cluster, size_t i)
 {
-    process_kill(&cluster->servers[i].process);
-    cluster->servers[i].stopped = false;
+    cluster_kill(&cluster->cluster, 1u << i);
+    cluster->servers[i].is_up = false;
 }
 
-enum error bench_cluster_restart(struct cluster *cluster, size_t i, struct error_text *why)
+void bench_cluster_restart(struct bench_cluster *cluster, size_t i)
 {
-    return launch_server(cluster, i, false, why);
+    cluster_launch(&cluster->cluster, i);
+    cluster->servers[i].is_up = true;
 }
 
-void bench_cluster_stop(struct cluster *cluster, size_t i)
-{
-    struct bench_cluster_server *server = &cluster->servers[i];
-    if (server->process.id > 0)
-        (void)kill(server->process.id, SIGSTOP);
-    server->stopped = true;
-}
-
-void bench_cluster_continue(struct cluster *cluster, size_t i)
-{
-    struct bench_cluster_server *server = &cluster->servers[i];
-    if (server->process.id > 0)
-        (void)kill(server->process.id, SIGCONT);
-    server->stopped = false;
-}
-
-bool bench_cluster_plug(struct cluster *cluster, size_t i, bool in)
-{
-    cluster->servers[i].unplugged = !in;
-    return network_plug(i, in);
-}
-
-void bench_cluster_hang_disk(struct cluster *cluster, size_t i, bool hang)
+void bench_cluster_hang_disk(struct bench_cluster *cluster, size_t i, bool hang)
 {
     if (cluster->servers[i].disk_hangs != NULL)
         __atomic_store_n(cluster->servers[i].disk_hangs, hang ? 1 : 0, __ATOMIC_SEQ_CST);
@@ -264,7 +177,7 @@ static void ask(struct bench_cluster_server *server, uint64_t now_ms)
     jackdaw__operator__status(&stub.service, &request, on_status, server);
 }
 
-uint64_t bench_cluster_process(struct cluster *cluster)
+uint64_t bench_cluster_process(struct bench_cluster *cluster)
 {
     (void)task_queue_run(cluster->queue, TASKS_A_TURN);
     uint64_t now_ms = clock_monotonic_ms();
@@ -280,12 +193,12 @@ uint64_t bench_cluster_process(struct cluster *cluster)
     return (now_ms + ASK_EVERY_MS) * 1000;
 }
 
-int bench_cluster_descriptor(const struct cluster *cluster)
+int bench_cluster_descriptor(const struct bench_cluster *cluster)
 {
     return task_queue_descriptor(cluster->queue);
 }
 
-size_t bench_cluster_master(const struct cluster *cluster, uint64_t since_ms)
+size_t bench_cluster_master(const struct bench_cluster *cluster, uint64_t since_ms)
 {
     uint32_t master = 0;
     for (size_t i = 0; i < BENCH_CLUSTER_SERVERS; i++) {
@@ -299,7 +212,7 @@ size_t bench_cluster_master(const struct cluster *cluster, uint64_t since_ms)
     return master == 0 || master > BENCH_CLUSTER_SERVERS ? BENCH_CLUSTER_SERVERS : master - 1;
 }
 
-bool bench_cluster_is_healed(const struct cluster *cluster, uint64_t since_ms)
+bool bench_cluster_is_healed(const struct bench_cluster *cluster, uint64_t since_ms)
 {
     size_t master = bench_cluster_master(cluster, since_ms);
     if (master == BENCH_CLUSTER_SERVERS)
@@ -315,19 +228,16 @@ bool bench_cluster_is_healed(const struct cluster *cluster, uint64_t since_ms)
            seen->in_sync == BENCH_CLUSTER_SERVERS;
 }
 
-size_t bench_cluster_find_dead(const struct cluster *cluster)
+size_t bench_cluster_find_dead(struct bench_cluster *cluster)
 {
-    for (size_t i = 0; i < BENCH_CLUSTER_SERVERS; i++) {
-        pid_t id = cluster->servers[i].process.id;
-        siginfo_t info = {.si_pid = 0};
-        if (id > 0 && waitid(P_PID, (id_t)id, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-            info.si_pid == id)
+    process_group_turn(cluster->group, 0);
+    for (size_t i = 0; i < BENCH_CLUSTER_SERVERS; i++)
+        if (cluster->servers[i].is_up && process_id(cluster->cluster.servers[i].process) == 0)
             return i;
-    }
     return BENCH_CLUSTER_SERVERS;
 }
 
-void bench_cluster_describe(const struct cluster *cluster, char *text, size_t size)
+void bench_cluster_describe(const struct bench_cluster *cluster, char *text, size_t size)
 {
     size_t used = 0;
     text[0] = '\0';

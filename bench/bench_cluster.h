@@ -4,11 +4,9 @@
 #ifndef JACKDAW_BENCH_BENCH_CLUSTER_H
 #define JACKDAW_BENCH_BENCH_CLUSTER_H
 
-#include "base/address.h"
 #include "base/error.h"
 #include "base/task_queue.h"
-#include "network.h"
-#include "process.h"
+#include "harness/cluster.h"
 #include "rpc/channel.h"
 
 #include <stdbool.h>
@@ -16,7 +14,6 @@
 #include <stdint.h>
 
 #define BENCH_CLUSTER_SERVERS 3
-#define BENCH_CLUSTER_EXTRA_MAX 8
 
 /* What a server said last. */
 struct bench_cluster_view {
@@ -30,18 +27,14 @@ struct bench_cluster_view {
     size_t in_sync; /* of them, also reachable from there */
 };
 
-struct cluster;
+struct bench_cluster;
 
 struct bench_cluster_server {
     struct rpc_result result; /* first: what the closure of Status gets */
-    struct cluster *cluster;
-    struct process process;
-    struct address clients;
-    struct address internal;
-    char folder[PROCESS_PATH_SIZE];
+    struct bench_cluster *cluster;
+    bool is_up;          /* started, and not killed since */
     int32_t *disk_hangs; /* mapped by the server's shim, too; NULL: there is none */
-    bool stopped;
-    bool unplugged;
+    const char *disk_path;
     struct rpc_channel *channel;
     bool asking;
     uint64_t asked_ms;
@@ -50,54 +43,55 @@ struct bench_cluster_server {
 
 struct bench_cluster_options {
     const char *program;
-    const char *folder;            /* exists; each server gets a folder in it */
-    const char *const *extra;      /* options for all servers, NULL-terminated */
-    const char *hung_disk;         /* the shim of tests/harness, or NULL: disks do not hang */
-    const struct network *network; /* a plug for each server; NULL: all on the loopback */
-    uint16_t first_port;           /* six from here on are free; 0: the kernel picks */
+    const char *folder;       /* exists; a folder for data and logs is made in it */
+    const char *const *extra; /* options for all servers, NULL-terminated */
+    const char *hung_disk;    /* the shim of tests/harness, or NULL: disks do not hang */
+    struct netns *netns;      /* a place for each server; NULL: all on the loopback */
+    uint16_t first_port;      /* six from here on are free; 0: the kernel picks */
 };
 
-struct cluster {
+struct bench_cluster {
     struct bench_cluster_options options;
+    struct process_group *group;
+    struct cluster cluster;
     struct bench_cluster_server servers[BENCH_CLUSTER_SERVERS];
     struct task_queue *queue;
+    bool failed; /* bench_cluster_close prints the ends of all logs and keeps the folder */
 };
 
 /* Starts a master and two slaves and waits until each is ready. options: strings are borrowed as
- * long as the cluster is. *cluster: ended with bench_cluster_close, also after an error. */
-enum error bench_cluster_open(struct cluster *cluster, const struct bench_cluster_options *options,
-                              struct error_text *why);
-/* False: a server had ended by itself, or did not end well. */
-bool bench_cluster_close(struct cluster *cluster);
+ * long as the cluster is. *cluster: ended with bench_cluster_close, also after an error. A server that does not
+ * start ends the program. */
+enum error bench_cluster_open(struct bench_cluster *cluster,
+                              const struct bench_cluster_options *options, struct error_text *why);
+/* keep: the folder with data and logs stays. False: a server did not end well. */
+bool bench_cluster_close(struct bench_cluster *cluster, bool keep);
 
 /* ---- what may happen to server i, counted from 0 ---- */
 
-void bench_cluster_kill(struct cluster *cluster, size_t i);
-/* Again, with its data and its addresses, as a slave of the two others; without waiting. */
-enum error bench_cluster_restart(struct cluster *cluster, size_t i, struct error_text *why);
-void bench_cluster_stop(struct cluster *cluster, size_t i);
-void bench_cluster_continue(struct cluster *cluster, size_t i);
-bool bench_cluster_plug(struct cluster *cluster, size_t i, bool in);
-void bench_cluster_hang_disk(struct cluster *cluster, size_t i, bool hang);
+void bench_cluster_kill(struct bench_cluster *cluster, size_t i);
+/* Again, with its data and its addresses; without waiting. */
+void bench_cluster_restart(struct bench_cluster *cluster, size_t i);
+void bench_cluster_hang_disk(struct bench_cluster *cluster, size_t i, bool hang);
 
 /* ---- what they say ---- */
 
 /* Reads answers and asks again what is due. Returns when to call it again, in us of the monotonic
  * clock, if nothing is to be read before. */
-uint64_t bench_cluster_process(struct cluster *cluster);
-int bench_cluster_descriptor(const struct cluster *cluster);
+uint64_t bench_cluster_process(struct bench_cluster *cluster);
+int bench_cluster_descriptor(const struct bench_cluster *cluster);
 
 /* The server that all who answered since then follow, or BENCH_CLUSTER_SERVERS: they do not agree. */
-size_t bench_cluster_master(const struct cluster *cluster, uint64_t since_ms);
+size_t bench_cluster_master(const struct bench_cluster *cluster, uint64_t since_ms);
 
 /* Whether all three, asked since then, follow one master, which has all three in sync, and nothing
  * waits to be taken over. */
-bool bench_cluster_is_healed(const struct cluster *cluster, uint64_t since_ms);
+bool bench_cluster_is_healed(const struct bench_cluster *cluster, uint64_t since_ms);
 
 /* Whether a server ended that nobody killed: 0 to 2, or BENCH_CLUSTER_SERVERS. */
-size_t bench_cluster_find_dead(const struct cluster *cluster);
+size_t bench_cluster_find_dead(struct bench_cluster *cluster);
 
 /* What each said last, for a message. */
-void bench_cluster_describe(const struct cluster *cluster, char *text, size_t size);
+void bench_cluster_describe(const struct bench_cluster *cluster, char *text, size_t size);
 
 #endif

@@ -5,12 +5,14 @@
 #include "interrupt.h"
 
 #include <limits.h>
+#include <linux/magic.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #define SEND_CLIENTS_MAX 4096u
@@ -312,11 +314,11 @@ static void allow_descriptors(void)
     }
 }
 
-static bool find_server(const char **server, char path[static PROCESS_PATH_SIZE])
+static bool find_server(const char **server, char path[static PATH_MAX])
 {
     if (*server != NULL)
         return true;
-    ssize_t length = readlink("/proc/self/exe", path, PROCESS_PATH_SIZE - 16);
+    ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 16);
     if (length <= 0)
         return false;
     path[length] = '\0';
@@ -340,6 +342,14 @@ static char *make_text(size_t size)
     return text;
 }
 
+/* Whether a folder lies in memory, where a flush to disk costs nothing. */
+static bool is_volatile(const char *path)
+{
+    struct statfs status;
+    return statfs(path, &status) == 0 &&
+           (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);
+}
+
 static enum error prepare(struct bench *bench, const struct settings *settings,
                           struct error_text *why)
 {
@@ -356,13 +366,13 @@ static enum error prepare(struct bench *bench, const struct settings *settings,
     bench->text = make_text(settings->text_bytes);
     if (bench->text == NULL)
         return error_set(why, ERROR_NO_MEMORY, "out of memory");
-    return scratch_make(bench->folder, settings->folder, why);
+    return OK;
 }
 
 static void run_all(struct bench *bench)
 {
     const struct settings *settings = bench->settings;
-    if (scratch_is_volatile(bench->folder) && !settings->quick)
+    if (is_volatile(settings->folder) && !settings->quick)
         (void)fprintf(stderr, "chat_load: %s is in memory: flushes cost nothing there\n",
                       settings->folder);
     for (uint32_t round = 1; round <= settings->rounds; round++) {
@@ -377,7 +387,7 @@ static void run_all(struct bench *bench)
 
 static int run(struct settings *settings)
 {
-    static char path[PROCESS_PATH_SIZE]; /* settings refer to it */
+    static char path[PATH_MAX]; /* settings refer to it */
     if (settings->quick)
         shorten(settings);
     if (!find_server(&settings->server, path)) {
@@ -395,7 +405,6 @@ static int run(struct settings *settings)
         return 2;
     }
     run_all(bench);
-    scratch_remove(bench->folder);
     free(bench->text);
     bool failed = bench->failed || interrupted();
     free(bench);

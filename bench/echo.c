@@ -7,12 +7,17 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define TURN_MS 10
@@ -190,13 +195,53 @@ static void on_closed(void *context, struct connection *connection, const char *
     (void)error_set(&run->problem, ERROR_CLOSED, "%s", reason);
 }
 
-static enum error drive(struct echo_run *run, const struct process *server,
+/* ---- the server's process ---- */
+
+struct echo_server {
+    pid_t id;
+    struct address address;
+};
+
+static void stop_echo(const struct echo_server *server)
+{
+    (void)kill(server->id, SIGKILL);
+    (void)waitpid(server->id, NULL, 0);
+}
+
+/* serve writes the port that it listens on to its pipe, as uint16_t. */
+static enum error start_echo(struct echo_server *server,
+                             void (*serve)(void *context, int port_pipe), struct error_text *why)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return error_set(why, error_from_errno(errno), "pipe: %s", strerror(errno));
+    *server = (struct echo_server){.address.host = "127.0.0.1"};
+    (void)fflush(NULL);
+    server->id = fork();
+    if (server->id == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)setpgid(0, 0); /* Ctrl-C is for the parent */
+        serve(NULL, ends[1]);
+        _exit(0);
+    }
+    (void)close(ends[1]);
+    bool started = server->id > 0 && read(ends[0], &server->address.port, sizeof(uint16_t)) ==
+                                         (ssize_t)sizeof(uint16_t);
+    (void)close(ends[0]);
+    if (started)
+        return OK;
+    if (server->id > 0)
+        stop_echo(server);
+    return error_set(why, ERROR_INTERNAL, "the echo server did not start");
+}
+
+static enum error drive(struct echo_run *run, const struct echo_server *server,
                         const struct measure_times *times, struct error_text *why)
 {
     run->loop.handler = (struct loop_handler){run, on_established, on_frame, on_closed};
     for (size_t i = 0; i < run->count; i++) {
         enum error error =
-            sp_connection_open(&run->connections[i], &run->loop, &server->clients, why);
+            sp_connection_open(&run->connections[i], &run->loop, &server->address, why);
         if (error != OK)
             return error;
     }
@@ -214,9 +259,9 @@ void limit_echo(struct bench *bench, size_t clients, size_t depth, bool with_nng
     char name[REPORT_NAME_SIZE];
     (void)snprintf(name, sizeof name, "limit %s echo %zux%zu", with_nng ? "nng" : "epoll", clients,
                    depth);
-    struct process server;
+    struct echo_server server;
     struct error_text why;
-    enum error error = process_fork(&server, with_nng ? serve_with_nng : serve_plainly, NULL, &why);
+    enum error error = start_echo(&server, with_nng ? serve_with_nng : serve_plainly, &why);
     if (error != OK) {
         bench_complain(bench, name, why.text);
         return;
@@ -240,5 +285,5 @@ void limit_echo(struct bench *bench, size_t clients, size_t depth, bool with_nng
         sp_connection_close(&run.connections[i]);
     free(run.connections);
     loop_release(&run.loop);
-    (void)process_stop(&server); /* ended by the signal, as it should */
+    stop_echo(&server);
 }

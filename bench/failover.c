@@ -5,18 +5,16 @@
 #include "base/output.h"
 #include "fault_trial.h"
 #include "interrupt.h"
-#include "network.h"
-#include "process.h"
 
-#include <errno.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #define TRIALS_MAX 1000
@@ -271,11 +269,10 @@ static void print_json(const struct fault *fault, const struct series *series)
 
 struct run {
     const struct settings *settings;
-    char folder[PROCESS_PATH_SIZE];
-    const char *extra[PROCESS_EXTRA_MAX + 1];
-    char hung_disk[PROCESS_PATH_SIZE]; /* "": disks cannot hang here */
-    bool has_network;
-    char no_network[ERROR_TEXT_SIZE]; /* why not */
+    const char *extra[NODE_OPTIONS_MAX];
+    char hung_disk[PATH_MAX]; /* "": disks cannot hang here */
+    struct netns *netns;      /* NULL: there is none here, */
+    char no_network[128];     /* for this reason */
     uint32_t seed;
     struct series series;
     bool failed;
@@ -284,7 +281,7 @@ struct run {
 static bool is_possible(const struct run *run, const struct fault *fault)
 {
     const char *reason = NULL;
-    if (fault->needs_network && !run->has_network)
+    if (fault->needs_network && run->netns == NULL)
         reason = run->no_network;
     else if (fault->needs_disk && run->hung_disk[0] == '\0')
         reason = "there is no library here that makes disks hang";
@@ -293,23 +290,20 @@ static bool is_possible(const struct run *run, const struct fault *fault)
     return reason == NULL;
 }
 
-static enum error open_scene(struct run *run, const struct fault *fault, struct network *network,
-                             const char *folder, struct scene *scene, struct error_text *why)
+static enum error open_scene(struct run *run, const struct fault *fault, struct scene *scene,
+                             struct error_text *why)
 {
     struct scene_options options = {
         .cluster = {.program = run->settings->server,
-                    .folder = folder,
+                    .folder = run->settings->folder,
                     .extra = run->extra,
                     .hung_disk = fault->needs_disk ? run->hung_disk : NULL,
-                    .network = fault->needs_network ? network : NULL,
-                    .first_port = run->has_network ? FIRST_PORT : 0},
+                    .netns = fault->needs_network ? run->netns : NULL,
+                    .first_port = run->netns != NULL ? FIRST_PORT : 0},
         .seed = run->seed,
         .every_us = run->settings->every_us,
         .in_flight = run->settings->in_flight,
     };
-    *scene = (struct scene){.random = 1};
-    if (fault->needs_network && network_open(network, BENCH_CLUSTER_SERVERS, why) != OK)
-        return ERROR_REFUSED;
     return scene_open(scene, &options, why);
 }
 
@@ -343,31 +337,20 @@ static void report(const struct run *run, const struct fault *fault)
 static void run_fault(struct run *run, const struct fault *fault)
 {
     static struct scene scene; /* large */
-    struct network network = {.count = 0};
     struct error_text why = {.text = ""};
-    char folder[PROCESS_PATH_SIZE + 32];
-    (void)snprintf(folder, sizeof folder, "%.*s/%s", PROCESS_PATH_SIZE - 64, run->folder,
-                   fault->name);
     bool done = false;
-    if (mkdir(folder, 0700) != 0) {
-        (void)error_set(&why, error_from_errno(errno), "make %s: %s", folder, strerror(errno));
-    } else if (open_scene(run, fault, &network, folder, &scene, &why) == OK) {
+    if (open_scene(run, fault, &scene, &why) == OK) {
         done = run_trials(run, fault, &scene);
         why = scene.problem;
         report(run, fault);
     }
-    if (!scene_close(&scene) && done) {
+    if (!done)
+        (void)fprintf(stderr, "%s, trial %zu: %s\n", fault->title, run->series.count + 1, why.text);
+    if (!scene_close(&scene, run->settings->keep)) {
         done = false;
-        (void)error_set(&why, ERROR_INTERNAL, "a server did not end well");
+        (void)fprintf(stderr, "%s: a server did not end well\n", fault->title);
     }
-    network_close(&network);
-    if (done && !run->settings->keep) {
-        scratch_remove(folder);
-    } else if (!done) {
-        run->failed = true;
-        (void)fprintf(stderr, "%s, trial %zu: %s\n  logs and data: %s\n", fault->title,
-                      run->series.count + 1, why.text, folder);
-    }
+    run->failed = run->failed || !done;
 }
 
 static bool is_wanted(const struct settings *settings, const char *name)
@@ -384,10 +367,6 @@ static void run_all(struct run *run)
     for (size_t i = 0; i < faults_count && !interrupted(); i++)
         if (is_wanted(run->settings, faults[i].name) && is_possible(run, &faults[i]))
             run_fault(run, &faults[i]);
-    if (run->settings->keep && !run->failed)
-        (void)fprintf(stderr, "logs and data: %s\n", run->folder);
-    else if (!run->failed)
-        scratch_remove(run->folder);
 }
 
 /* ---- before ---- */
@@ -406,9 +385,9 @@ static enum error check_settings(const struct settings *settings, struct error_t
 }
 
 /* The path of name beside this program; "" where there is no such file. */
-static void find_beside(const char *name, char path[static PROCESS_PATH_SIZE])
+static void find_beside(const char *name, char path[static PATH_MAX])
 {
-    ssize_t length = readlink("/proc/self/exe", path, PROCESS_PATH_SIZE - 64);
+    ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 64);
     path[length > 0 ? length : 0] = '\0';
     char *slash = strrchr(path, '/');
     if (slash != NULL)
@@ -419,7 +398,7 @@ static void find_beside(const char *name, char path[static PROCESS_PATH_SIZE])
 
 static enum error find_programs(struct run *run, struct settings *settings, struct error_text *why)
 {
-    static char server[PROCESS_PATH_SIZE];
+    static char server[PATH_MAX];
     find_beside("server", server);
     if (settings->server == NULL)
         settings->server = server;
@@ -435,10 +414,8 @@ static enum error find_programs(struct run *run, struct settings *settings, stru
 static void choose_options(struct run *run)
 {
     size_t used = 0;
-    run->extra[used++] = "--rate_limit=0";
-    run->extra[used++] = "--password_cost=minimal";
     const struct option_strings *more = &run->settings->server_options;
-    for (size_t i = 0; i < more->count && used < PROCESS_EXTRA_MAX; i++)
+    for (size_t i = 0; i < more->count && used + 3 < NODE_OPTIONS_MAX; i++)
         run->extra[used++] = more->items[i];
 }
 
@@ -452,15 +429,15 @@ static enum error prepare(struct run *run, struct settings *settings, struct err
     enum error error = find_programs(run, settings, why);
     if (error != OK)
         return error;
-    struct error_text refused;
-    run->has_network = network_enter(&refused) == OK;
-    if (!run->has_network)
-        (void)snprintf(run->no_network, sizeof run->no_network, "%s", refused.text);
-    error = scratch_make(run->folder, settings->folder, why);
-    if (error == OK && scratch_is_volatile(run->folder))
+    /* The clients' place is behind those of the servers. */
+    run->netns = netns_new(BENCH_CLUSTER_SERVERS + 1, run->no_network);
+    if (run->netns != NULL)
+        netns_stay(run->netns, BENCH_CLUSTER_SERVERS);
+    struct statfs status;
+    if (statfs(settings->folder, &status) == 0 && status.f_type == TMPFS_MAGIC)
         (void)fprintf(stderr, "failover: %s is in memory: flushes cost nothing there\n",
                       settings->folder);
-    return error;
+    return OK;
 }
 
 static int start(struct settings *settings)

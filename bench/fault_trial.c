@@ -47,8 +47,7 @@ static void look_for_problems(struct scene *scene)
             scene_fail(scene, "%s", scene->writers[i].problem.text);
     size_t dead = bench_cluster_find_dead(&scene->cluster);
     if (dead < BENCH_CLUSTER_SERVERS)
-        scene_fail(scene, "server %zu ended by itself: see %s/server.log", dead + 1,
-                   scene->cluster.servers[dead].folder);
+        scene_fail(scene, "server %zu ended by itself", dead + 1);
     if (interrupted())
         scene_fail(scene, "interrupted");
 }
@@ -157,7 +156,7 @@ static enum error start_writers(struct scene *scene, const struct scene_options 
 {
     struct address addresses[BENCH_CLUSTER_SERVERS];
     for (size_t i = 0; i < BENCH_CLUSTER_SERVERS; i++)
-        addresses[i] = scene->cluster.servers[i].clients;
+        addresses[i] = node_address(&scene->cluster.cluster.servers[i]);
     struct writer_options pipelined = {.name = "pipelined",
                                        .addresses = addresses,
                                        .address_count = BENCH_CLUSTER_SERVERS,
@@ -188,11 +187,12 @@ enum error scene_open(struct scene *scene, const struct scene_options *options,
     return error_set(why, ERROR_TIMEOUT, "%s", scene->problem.text);
 }
 
-bool scene_close(struct scene *scene)
+bool scene_close(struct scene *scene, bool keep)
 {
     for (size_t i = 0; i < WRITERS; i++)
         writer_release(&scene->writers[i]);
-    return bench_cluster_close(&scene->cluster);
+    scene->cluster.failed = scene->problem.text[0] != '\0';
+    return bench_cluster_close(&scene->cluster, keep);
 }
 
 /* ---- a trial ---- */

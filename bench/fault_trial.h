@@ -18,7 +18,7 @@ enum { WRITER_PIPELINED, WRITER_SINGLE, WRITERS };
 
 /* The servers, the clients, and who of the servers was struck. */
 struct scene {
-    struct cluster cluster;
+    struct bench_cluster cluster;
     struct writer writers[WRITERS];
     uint64_t random;
     uint64_t since_ms; /* what servers said before does not count */
@@ -59,7 +59,7 @@ struct fault_trial_result {
 /* *scene: ended with scene_close, also after an error. */
 enum error scene_open(struct scene *scene, const struct scene_options *options,
                       struct error_text *why);
-bool scene_close(struct scene *scene);
+bool scene_close(struct scene *scene, bool keep);
 
 /* False: it went wrong; scene->problem has a sentence, and the scene is of no further use. */
 bool fault_trial_run(struct scene *scene, const struct fault *fault, unsigned number,

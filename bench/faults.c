@@ -59,11 +59,8 @@ static void kill_two(struct scene *scene)
 
 static void restart_victims(struct scene *scene)
 {
-    for (size_t i = 0; i < scene->victims_count; i++) {
-        struct error_text why;
-        if (bench_cluster_restart(&scene->cluster, scene->victims[i], &why) != OK)
-            scene_fail(scene, "%s", why.text);
-    }
+    for (size_t i = 0; i < scene->victims_count; i++)
+        bench_cluster_restart(&scene->cluster, scene->victims[i]);
     kill_none(scene);
 }
 
@@ -85,9 +82,7 @@ static void kill_all(struct scene *scene)
         kill_server(scene, i);
     shuffle_victims(scene);
     for (size_t i = 0; i < BENCH_CLUSTER_SERVERS; i++) {
-        struct error_text why;
-        if (bench_cluster_restart(&scene->cluster, scene->victims[i], &why) != OK)
-            scene_fail(scene, "%s", why.text);
+        bench_cluster_restart(&scene->cluster, scene->victims[i]);
         scene_run_for(scene, (uint32_t)scene_draw(scene, RESTART_SPREAD_MS));
     }
     kill_none(scene);
@@ -98,25 +93,24 @@ static void kill_all(struct scene *scene)
 static void stop_master(struct scene *scene)
 {
     scene->victims[0] = find_master(scene);
-    bench_cluster_stop(&scene->cluster, scene->victims[0]);
+    cluster_sleep(&scene->cluster.cluster, scene->victims[0]);
 }
 
 static void stop_slave(struct scene *scene)
 {
     scene->victims[0] = choose_slave(scene);
-    bench_cluster_stop(&scene->cluster, scene->victims[0]);
+    cluster_sleep(&scene->cluster.cluster, scene->victims[0]);
 }
 
 static void continue_victim(struct scene *scene)
 {
-    bench_cluster_continue(&scene->cluster, scene->victims[0]);
+    cluster_awake(&scene->cluster.cluster, scene->victims[0]);
 }
 
 static void unplug(struct scene *scene, size_t i)
 {
     scene->victims[0] = i;
-    if (!bench_cluster_plug(&scene->cluster, i, false))
-        scene_fail(scene, "server %zu cannot be unplugged", i + 1);
+    netns_plug(scene->cluster.cluster.netns, i, false);
 }
 
 static void cut_master(struct scene *scene)
@@ -131,8 +125,7 @@ static void cut_slave(struct scene *scene)
 
 static void plug_victim(struct scene *scene)
 {
-    if (!bench_cluster_plug(&scene->cluster, scene->victims[0], true))
-        scene_fail(scene, "server %zu cannot be plugged in again", scene->victims[0] + 1);
+    netns_plug(scene->cluster.cluster.netns, scene->victims[0], true);
 }
 
 static void hang_disk(struct scene *scene)

@@ -57,8 +57,8 @@ static bool fill_blocks(int file)
 
 static void measure_disk(struct bench *bench, const char *name, bool append)
 {
-    char path[PROCESS_PATH_SIZE + 16];
-    (void)snprintf(path, sizeof path, "%s/blocks", bench->folder);
+    struct process_group *group = process_group_open_in(bench->settings->folder);
+    const char *path = process_group_path(group, "blocks");
     int file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     struct measure measure;
     if (file >= 0 && (append || fill_blocks(file))) {
@@ -75,7 +75,8 @@ static void measure_disk(struct bench *bench, const char *name, bool append)
     }
     if (file >= 0)
         (void)close(file);
-    (void)unlink(path);
+    process_group_pass(group);
+    process_group_close(group);
 }
 
 void limit_disk(struct bench *bench)
@@ -192,9 +193,9 @@ static enum error run_store(struct bench *bench, const char *folder, size_t rows
 void limit_store(struct bench *bench, size_t rows_per_commit)
 {
     char name[REPORT_NAME_SIZE];
-    char folder[PROCESS_PATH_SIZE + 16];
     (void)snprintf(name, sizeof name, "limit store %zu/commit", rows_per_commit);
-    (void)snprintf(folder, sizeof folder, "%s/store", bench->folder);
+    struct process_group *group = process_group_open_in(bench->settings->folder);
+    const char *folder = process_group_path(group, "store");
     struct measure measure;
     struct error_text why;
     if (run_store(bench, folder, rows_per_commit, &measure, &why) == OK) {
@@ -204,5 +205,6 @@ void limit_store(struct bench *bench, size_t rows_per_commit)
     } else {
         bench_complain(bench, name, why.text);
     }
-    scratch_remove(folder);
+    process_group_pass(group);
+    process_group_close(group);
 }

@@ -1,68 +1,48 @@
 /* SPDX-License-Identifier: MIT */
 #include "bench.h"
 
-#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
-#define EXTRA_TEXT_SIZE 64
+#define STOP_MS 10000
 
-/* A folder for each server: all keep a log in theirs. */
-static enum error make_folder(const struct load_fixture *load_fixture,
-                              char path[static PROCESS_PATH_SIZE], struct error_text *why)
+void bench_leave_group(void *unused)
 {
-    (void)snprintf(path, PROCESS_PATH_SIZE, "%.*s/%zu", PROCESS_PATH_SIZE - 16,
-                   load_fixture->folder, load_fixture->count + 1);
-    if (mkdir(path, 0700) != 0)
-        return error_set(why, error_from_errno(errno), "make %s: %s", path, strerror(errno));
-    return OK;
+    (void)unused;
+    (void)setpgid(0, 0);
 }
 
-static void choose_options(const struct load_fixture *load_fixture,
-                           char connections[static EXTRA_TEXT_SIZE],
-                           char members[static EXTRA_TEXT_SIZE],
-                           const char *extra[static PROCESS_EXTRA_MAX + 1])
+static void choose_options(struct load_fixture *load_fixture, struct node *node)
 {
-    (void)snprintf(connections, EXTRA_TEXT_SIZE, "--max_clients=%zu",
+    (void)snprintf(load_fixture->texts[0], LOAD_FIXTURE_TEXT_SIZE, "--max_clients=%zu",
                    load_fixture->clients + 64 < 10000 ? (size_t)10000 : load_fixture->clients + 64);
-    (void)snprintf(members, EXTRA_TEXT_SIZE, "--max_room_members=%zu",
+    (void)snprintf(load_fixture->texts[1], LOAD_FIXTURE_TEXT_SIZE, "--max_room_members=%zu",
                    load_fixture->clients + 8 < 1024 ? (size_t)1024 : load_fixture->clients + 8);
     size_t used = 0;
-    extra[used++] = "--rate_limit=0";
-    extra[used++] = "--password_cost=minimal";
-    extra[used++] = members;
-    extra[used++] = "--max_sessions=2";
-    extra[used++] = connections;
+    node->options[used++] = load_fixture->texts[0];
+    node->options[used++] = load_fixture->texts[1];
+    node->options[used++] = "--max_sessions=2";
+    if (load_fixture->count > 0)
+        node->options[used++] = load_fixture->texts[2];
     if (load_fixture->option != NULL)
-        extra[used++] = load_fixture->option;
+        node->options[used++] = load_fixture->option;
     const struct option_strings *more = &load_fixture->bench->settings->server_options;
-    for (size_t i = 0; i < more->count && used < PROCESS_EXTRA_MAX; i++)
-        extra[used++] = more->items[i];
-    extra[used] = NULL;
+    for (size_t i = 0; i < more->count && used + 1 < NODE_OPTIONS_MAX; i++)
+        node->options[used++] = more->items[i];
 }
 
-static enum error start_server(struct load_fixture *load_fixture, const char *master, bool wait,
-                               struct error_text *why)
+static void start_server(struct load_fixture *load_fixture)
 {
-    char connections[EXTRA_TEXT_SIZE];
-    char members[EXTRA_TEXT_SIZE];
-    const char *extra[PROCESS_EXTRA_MAX + 1];
-    char folder[PROCESS_PATH_SIZE];
-    choose_options(load_fixture, connections, members, extra);
-    struct process_options options = {.program = load_fixture->bench->settings->server,
-                                      .server_id = (unsigned)load_fixture->count + 1,
-                                      .master_address = master,
-                                      .folder = folder,
-                                      .extra = extra};
-    enum error error = make_folder(load_fixture, folder, why);
-    if (error != OK)
-        return error;
-    struct process *process = &load_fixture->processes[load_fixture->count];
-    error = wait ? process_start(process, &options, why) : process_spawn(process, &options, why);
-    if (error == OK)
-        load_fixture->count++;
-    return error;
+    struct node *node = &load_fixture->nodes[load_fixture->count];
+    *node = (struct node){.group = load_fixture->group,
+                          .id = (unsigned)load_fixture->count + 1,
+                          .program = load_fixture->bench->settings->server,
+                          .role = load_fixture->count == 0 ? "master" : "slave",
+                          .prepare = bench_leave_group};
+    choose_options(load_fixture, node);
+    load_fixture->count++;
+    node_launch(node);
 }
 
 enum error load_fixture_open(struct load_fixture *load_fixture, struct bench *bench,
@@ -81,14 +61,14 @@ enum error load_fixture_open(struct load_fixture *load_fixture, struct bench *be
         load_fixture->server = (pid_t)settings->server_pid;
         return OK;
     }
-    (void)snprintf(load_fixture->folder, sizeof load_fixture->folder, "%.*s/%u",
-                   PROCESS_PATH_SIZE - 16, bench->folder, bench->venues);
-    if (mkdir(load_fixture->folder, 0700) != 0)
-        return error_set(why, error_from_errno(errno), "make %s: %s", load_fixture->folder,
-                         strerror(errno));
-    enum error error = start_server(load_fixture, NULL, true, why);
-    load_fixture->server = load_fixture->processes[0].id;
-    load_fixture->address = load_fixture->processes[0].clients;
+    load_fixture->group = process_group_open_in(settings->folder);
+    start_server(load_fixture);
+    node_wait_ready(&load_fixture->nodes[0]);
+    load_fixture->server = process_id(load_fixture->nodes[0].process);
+    load_fixture->address = node_address(&load_fixture->nodes[0]);
+    (void)snprintf(load_fixture->texts[2], LOAD_FIXTURE_TEXT_SIZE, "--master_address=%s",
+                   load_fixture->nodes[0].internal);
+    enum error error = OK;
     while (error == OK && load_fixture->count < options->servers)
         error = load_fixture_add_slave(load_fixture, true, why);
     return error;
@@ -99,9 +79,10 @@ enum error load_fixture_add_slave(struct load_fixture *load_fixture, bool wait,
 {
     if (load_fixture->count == 0 || load_fixture->count == LOAD_FIXTURE_SERVERS_MAX)
         return error_set(why, ERROR_INVALID, "a slave needs a master that was started here");
-    char master[ADDRESS_TEXT_SIZE];
-    address_format(&load_fixture->processes[0].internal, master);
-    return start_server(load_fixture, master, wait, why);
+    start_server(load_fixture);
+    if (wait)
+        node_wait_ready(&load_fixture->nodes[load_fixture->count - 1]);
+    return OK;
 }
 
 enum error load_fixture_fill(struct load_fixture *load_fixture, size_t clients, size_t room_size,
@@ -118,9 +99,14 @@ bool load_fixture_close(struct load_fixture *load_fixture)
 {
     client_pool_close(&load_fixture->pool);
     bool well = true;
-    while (load_fixture->count > 0) /* slaves first: none of them takes over */
-        well = process_stop(&load_fixture->processes[--load_fixture->count]) && well;
-    scratch_remove(load_fixture->folder);
+    while (load_fixture->count > 0) { /* slaves first: none of them takes over */
+        struct process *process = load_fixture->nodes[--load_fixture->count].process;
+        process_signal(process, SIGTERM);
+        well = process_wait(process, STOP_MS) == 0 && well;
+    }
+    if (load_fixture->group != NULL && well)
+        process_group_pass(load_fixture->group);
+    process_group_close(load_fixture->group);
     return well;
 }
 

@@ -8,10 +8,9 @@
 
 static struct usage take_usage(const struct measure *measure, uint64_t now_ns)
 {
-    struct usage usage = {
-        .at_ns = now_ns, .own = process_own_cpu(), .machine_us = machine_busy_us()};
+    struct usage usage = {.at_ns = now_ns, .own = usage_own(), .machine_us = usage_machine_us()};
     for (size_t i = 0; i < measure->servers_count; i++) {
-        struct cpu_times server = process_cpu(measure->servers[i]);
+        struct cpu_times server = usage_of(measure->servers[i]);
         usage.server.user_us += server.user_us;
         usage.server.system_us += server.system_us;
     }
@@ -76,7 +75,7 @@ static void fill_cpu(const struct measure *measure, struct metric *metric)
     metric->columns[COLUMN_SERVER_US] = server / operations;
     metric->columns[COLUMN_SERVER_SYSTEM_US] =
         ((double)after->server.system_us - (double)before->server.system_us) / operations;
-    double all = (double)(after->at_ns - before->at_ns) / 1e3 * machine_processors();
+    double all = (double)(after->at_ns - before->at_ns) / 1e3 * usage_processors();
     double others = (double)after->machine_us - (double)before->machine_us - own - server;
     metric->columns[COLUMN_OTHERS] = others > 0 && all > 0 ? 100 * others / all : 0;
 }

@@ -5,8 +5,8 @@
 #define JACKDAW_BENCH_MEASURE_H
 
 #include "base/histogram.h"
-#include "process.h"
 #include "report.h"
+#include "usage.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -60,12 +60,12 @@ static enum error run_in(struct bench *bench, struct load_fixture *load_fixture,
                          struct pool *second, struct error_text *why)
 {
     size_t half = (bench->settings->idle_clients + 1) / 2;
-    struct memory before = process_memory(load_fixture->server);
+    struct memory before = usage_memory(load_fixture->server);
     enum error error = load_fixture_fill(load_fixture, half, ROOM_SIZE, why);
     if (error != OK)
         return error;
     listen_all(&load_fixture->pool);
-    struct memory middle = process_memory(load_fixture->server);
+    struct memory middle = usage_memory(load_fixture->server);
     char tag[BENCH_TAG_SIZE + 1];
     (void)snprintf(tag, sizeof tag, "%.15sb", load_fixture->tag);
     error = client_pool_open(
@@ -74,7 +74,7 @@ static enum error run_in(struct bench *bench, struct load_fixture *load_fixture,
         return error;
     listen_all(second);
     settle(&load_fixture->pool);
-    struct memory after = process_memory(load_fixture->server);
+    struct memory after = usage_memory(load_fixture->server);
     if (client_pool_has_failed(&load_fixture->pool) || client_pool_has_failed(second))
         return error_set(why, ERROR_CLOSED, "%s%s", load_fixture->pool.problem.text,
                          second->problem.text);

@@ -56,9 +56,11 @@ static void wait_for_slave(struct join_run *run)
 {
     struct pool *pool = run->sends.pool;
     uint64_t end_ns = loop_read_clock(&pool->loop) + JOIN_MS_MAX * NS_PER_MS;
-    bool failed = false;
-    while (goes_on(run) && !process_is_ready(&run->load_fixture->processes[1], &failed)) {
+    struct node *slave = &run->load_fixture->nodes[1];
+    while (goes_on(run) && !node_is_ready(slave)) {
         send_run_turn(&run->sends);
+        process_group_turn(run->load_fixture->group, 0);
+        bool failed = process_ended(slave->process);
         if (failed || pool->loop.now_ns > end_ns)
             client_pool_fail(pool,
                              failed ? "the slave did not join" : "the slave never got in sync");

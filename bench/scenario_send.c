@@ -83,7 +83,7 @@ static void run_in(struct bench *bench, struct load_fixture *load_fixture, struc
         measure_begin(&run->measure, &bench->times, load_fixture->server,
                       loop_read_clock(&run->pool->loop));
         for (size_t i = 1; i < load_fixture->count; i++)
-            measure_add_server(&run->measure, load_fixture->processes[i].id);
+            measure_add_server(&run->measure, process_id(load_fixture->nodes[i].process));
         drive(run);
         if (!interrupted())
             send_run_check(run);

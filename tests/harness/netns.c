@@ -223,6 +223,13 @@ void netns_return(struct netns *netns)
         go_to(netns->bridge);
 }
 
+void netns_stay(struct netns *netns, size_t place)
+{
+    (void)close(netns->home);
+    netns->home = fcntl(netns->places[place], F_DUPFD_CLOEXEC, 0);
+    go_to(netns->home);
+}
+
 void netns_impersonate(struct netns *netns, size_t place, size_t other)
 {
     struct script script = {.used = 0};
@@ -247,6 +254,16 @@ const char *netns_use_ipv6(struct netns *netns, size_t place)
 }
 
 /* ---- cutting ---- */
+
+void netns_plug(struct netns *netns, size_t place, bool in)
+{
+    struct script script = {.used = 0};
+    add(&script, "link set port%zu %s\n", place, in ? "master bridge0" : "nomaster");
+    bool good = run(netns->bridge, &script);
+    netns_return(netns);
+    if (!good)
+        fail_msg("cannot plug %s %s", netns->hosts[place], in ? "in" : "out");
+}
 
 static void tell(struct netns *netns, size_t from, size_t to)
 {

@@ -37,6 +37,13 @@ const char *netns_host(const struct netns *netns, size_t place);
 void netns_enter(struct netns *netns, size_t place);
 void netns_return(struct netns *netns);
 
+/* From now on this thread, and those that it starts, are in that place whenever netns_return has
+ * been called. */
+void netns_stay(struct netns *netns, size_t place);
+
+/* Takes a place off the bridge, or puts it back: no packet goes in or out, no connection closes. */
+void netns_plug(struct netns *netns, size_t place, bool in);
+
 /* From now on, whoever dials `other` in this place gets to this place itself: to whatever listens at
  * the other's address there. */
 void netns_impersonate(struct netns *netns, size_t place, size_t other);

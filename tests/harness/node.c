@@ -98,6 +98,7 @@ void node_launch(struct node *node)
         .program = words.list[0],
         .arguments = words.list + 1,
         .prepare = node->injection != NULL ? forget_leaks : node->prepare,
+        .context = node->context,
     };
     node->process = process_start(node->group, &options);
     node->starts++;

@@ -7,7 +7,7 @@
 #include "base/address.h"
 #include "harness/process.h"
 
-#define NODE_OPTIONS_MAX 24
+#define NODE_OPTIONS_MAX 40
 #define NODE_STOP_MS (2000 * PROCESS_GROUP_SLOWER) /* a server that is asked to stop does within */
 
 /* Set the first members, the others are the node's. */
@@ -19,6 +19,7 @@ struct node {
     const char *data_dir;                  /* NULL: a folder of the stage */
     const char *options[NODE_OPTIONS_MAX]; /* beyond the usual ones; ends with NULL */
     void (*prepare)(void *context);        /* see struct process_options */
+    void *context;                         /* for prepare */
     const char *injection;                 /* see node_inject */
 
     struct process *process; /* the last one started */

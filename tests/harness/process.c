@@ -212,12 +212,16 @@ static void hand_on(struct process_group *group, const char *(*suppressions)(voi
 
 struct process_group *process_group_open(void)
 {
+    const char *parent = getenv("TMPDIR");
+    return process_group_open_in(parent == NULL || *parent == '\0' ? "/tmp" : parent);
+}
+
+struct process_group *process_group_open_in(const char *parent)
+{
     process_group_close(open_now);
     close_at_exit();
     struct process_group *group = need(calloc(1, sizeof *group));
-    const char *parent = getenv("TMPDIR");
-    int length = snprintf(group->folder, sizeof group->folder, "%s/jackdaw-test.XXXXXX",
-                          parent == NULL || *parent == '\0' ? "/tmp" : parent);
+    int length = snprintf(group->folder, sizeof group->folder, "%s/jackdaw-test.XXXXXX", parent);
     if (length < 0 || (size_t)length >= sizeof group->folder || mkdtemp(group->folder) == NULL)
         fail_msg("cannot make a folder like %s", group->folder);
     watch_children(group);

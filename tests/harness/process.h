@@ -39,8 +39,10 @@
 
 struct process_group;
 
-/* One at a time: a stage that a failing set-up left open is closed first. */
+/* One at a time: a stage that a failing set-up left open is closed first. Its folder is made in
+ * parent, or where the system keeps temporary files. */
 struct process_group *process_group_open(void);
+struct process_group *process_group_open_in(const char *parent);
 /* Ends everything; the folder is removed. NULL is allowed. With JACKDAW_TEST_KEEP in the
  * environment the folder stays, with what the programs printed, and its name is printed. */
 void process_group_close(struct process_group *group);
