@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* json_ui.c - one JSON object per line: docs/json.md describes every field. */
 #include "app/app.h"
-#include "base/character.h"
+#include "base/text.h"
 #include "cli/json_values.h"
 #include "cli/ui_list.h"
 

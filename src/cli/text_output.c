@@ -2,7 +2,7 @@
 #include "cli/text_output.h"
 
 #include "app/app.h"
-#include "base/character.h"
+#include "base/text.h"
 #include "client/text.h"
 
 #include <stdlib.h>

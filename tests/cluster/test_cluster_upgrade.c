@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A rolling upgrade under load. The server of level 1 does not know the delta that sets a topic, the one of
  * level 2 does (chat/level.c). The master writes none before the last member is upgraded. */
-#include "harness/client_pool.h"
+#include "harness/cluster_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +16,7 @@
 #define A_LITTLE 50 /* acknowledged lines */
 #define TOPIC_SET "{s:s, s:s, s:s}", "type", "result", "command", "topic", "status", "OK"
 
-static struct json_client *begin(struct client_pool_fixture *fixture)
+static struct json_client *begin(struct cluster_fixture *fixture)
 {
     struct cluster *cluster = &fixture->cluster;
     for (size_t i = 0; i < SERVERS; i++) {
@@ -30,7 +30,7 @@ static struct json_client *begin(struct client_pool_fixture *fixture)
     return json_client_visit(fixture->group, cluster->servers[0].clients, "ann", "hall");
 }
 
-static void replace(struct client_pool_fixture *fixture, size_t i, const char *program)
+static void replace(struct cluster_fixture *fixture, size_t i, const char *program)
 {
     struct cluster *cluster = &fixture->cluster;
     cluster_stop(cluster, i);
@@ -40,7 +40,7 @@ static void replace(struct client_pool_fixture *fixture, size_t i, const char *p
     client_pool_each_goes_on(&fixture->pool, A_LITTLE);
 }
 
-static void finish(struct client_pool_fixture *fixture, struct json_client *ann)
+static void finish(struct cluster_fixture *fixture, struct json_client *ann)
 {
     assert_int_equal(json_client_leave(ann), 0);
     json_client_free(ann);
@@ -52,7 +52,7 @@ static void finish(struct client_pool_fixture *fixture, struct json_client *ann)
 /* The first server is the master, so the upgrade changes it, too. */
 static void test_upgrade__a_new_delta_waits_for_the_last_server(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct json_client *ann = begin(fixture);
     json_client_type(ann, "/topic of birds");
     for (size_t i = 0; i + 1 < SERVERS; i++) {
@@ -73,7 +73,7 @@ static void test_upgrade__a_new_delta_waits_for_the_last_server(void **state)
 /* It must not skip the delta: its state would differ from that of the other servers. */
 static void test_upgrade__an_old_server_stops_at_a_new_delta(void **state)
 {
-    struct client_pool_fixture *fixture = *state;
+    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     struct json_client *ann = begin(fixture);
     for (size_t i = 0; i < SERVERS; i++)

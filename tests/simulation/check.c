@@ -10,7 +10,7 @@
 
 struct log_fact {
     struct log_position position;
-    uint8_t digest[STORE_DIGEST_BYTES];
+    uint8_t digest[LOG_DIGEST_BYTES];
 };
 
 static struct {
@@ -423,13 +423,13 @@ static void check_server_at_the_end(struct server *server)
 
 void check_final(void)
 {
-    uint8_t first[STORE_DIGEST_BYTES];
+    uint8_t first[LOG_DIGEST_BYTES];
     const struct server *with = NULL;
     for (unsigned i = 0; i < world.options.servers; i++) {
         struct server *server = &world.servers[i];
         if (server->has_left)
             continue;
-        uint8_t digest[STORE_DIGEST_BYTES];
+        uint8_t digest[LOG_DIGEST_BYTES];
         store_digest(server->core.store, digest);
         if (with != NULL && memcmp(first, digest, sizeof first) != 0)
             broken("digests_agree", "servers %u and %u", with->number + 1, i + 1);
