@@ -208,8 +208,8 @@ static void test_keys__completion(void **state)
     type_and_see(pty, CTRL_C "/le\t", "lobby> /leave");
     type_and_see(pty, "lo\t", "lobby> /leave lobby");
     type_and_see(pty, CTRL_C "/log\t", "lobby> /log");
-    PTY_WAIT(pty, pty_shows(pty, "  /login\n") && pty_shows(pty, "  /logout\n"));
-    assert_true(row_is(pty, "lobby> /log"));
+    PTY_WAIT(pty, pty_shows(pty, "  /login\n") && pty_shows(pty, "  /logout\n") &&
+                      row_is(pty, "lobby> /log"));
     pty_type(pty, CTRL_C);
     PTY_WAIT(pty, row_is(pty, "lobby>"));
     leave(pty);
