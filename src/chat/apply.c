@@ -228,7 +228,7 @@ enum error apply_outcome(struct apply *apply, struct outcome_row row)
 
 /* ---- receipts and outcomes ---- */
 
-/* What was received, and outcomes that change nothing else. */
+/* Deltas about received events, and outcomes without another change. */
 
 enum error apply_delivered(struct apply *apply)
 {

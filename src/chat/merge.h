@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* merge.h - what the files of taking over share: merge.c (numbers, outcomes, the table of
- * kinds), account.c, merge_room.c. What is proposed is checked with the same functions
- * that chat_apply checks with (apply.h). */
+/* merge.h - what the files of taking over share: merge.c (numbers, outcomes, the table of kinds),
+ * account.c, merge_room.c. The functions of apply.h check the proposed deltas, as in chat_apply. */
 #ifndef JACKDAW_CHAT_MERGE_H
 #define JACKDAW_CHAT_MERGE_H
 

@@ -62,7 +62,7 @@ enum error chat_set_typing(struct chat *chat, struct chat_call *call,
     if (!resolve_conversation(chat, call, request->room, &conversation))
         return OK;
     if (conversation.room == NULL)
-        return OK; /* nothing was ever said: nobody sees a conversation yet */
+        return OK; /* the conversation does not exist yet, so no user sees it */
     const struct chat_event event = {
         .kind = JACKDAW__EVENT__KIND__TYPING,
         .room = conversation.room->id,

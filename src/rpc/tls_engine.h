@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* tls_engine.h - TLS 1.3 for nng, by Mbed TLS.
  *
- * nng lets a program register an engine of its own (nng/supplemental/tls/engine.h). This one does
- * what nng's cannot: it tells why a handshake failed, and with whom; it takes a new certificate
- * while its listener runs; and it offers no version below TLS 1.3. Private to src/rpc. */
+ * nng lets a program register an engine of its own (nng/supplemental/tls/engine.h). nng's own
+ * engine reports neither the peer nor the reason of a failed handshake, and takes no new
+ * certificate while its listener runs. This engine does both, and offers no version below TLS 1.3.
+ * Private to src/rpc. */
 #ifndef JACKDAW_RPC_TLS_ENGINE_H
 #define JACKDAW_RPC_TLS_ENGINE_H
 
@@ -38,7 +39,7 @@ int tls_random(void *ignored, unsigned char *bytes, size_t size);
 struct tls_endpoint;
 
 /* Makes an endpoint that uses credentials (taken, also on error). server_name (copied): the name
- * that a server's certificate must carry; NULL for a server. failed: see handshake.h; NULL: nobody.
+ * that a server's certificate must carry; NULL for a server. failed: see handshake.h; may be NULL.
  * *out: ended with tls_endpoint_close. ERROR_NO_MEMORY. */
 enum error tls_endpoint_new(struct tls_endpoint **out, struct tls_credentials *credentials,
                             const char *server_name, handshake_failed *failed, void *context);
