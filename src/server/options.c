@@ -174,7 +174,7 @@ static const struct option_spec specs[] = {
      .min = 10,
      .max = 60000,
      .group = "The cluster",
-     .help = "how often a slave pings its master",
+     .help = "interval of a slave's pings",
      FIELD(cluster.ping_interval_ms)},
     {.name = "ping_timeout",
      .kind = OPTION_UNSIGNED,
@@ -202,8 +202,7 @@ static const struct option_spec specs[] = {
      .min = 100,
      .max = 600000,
      .group = "The cluster",
-     .help = "another server replaces a master whose disk does not finish a write within this "
-             "time",
+     .help = "another server replaces a master with a hung disk after this time",
      FIELD(cluster.disk_timeout_ms)},
     {.name = "forward",
      .kind = OPTION_FLAG,
