@@ -120,7 +120,7 @@ static void handle_page(struct client *client, const Jackdaw__ReceiveReply *page
             return;
         if (page->events[i]->epoch != 0)
             cursor_move(&cursor, (struct log_position){.epoch = page->events[i]->epoch,
-                                                   .seq = page->events[i]->seq});
+                                                       .seq = page->events[i]->seq});
     }
     cursor_move(&cursor, next);
     stream->cursor = cursor;

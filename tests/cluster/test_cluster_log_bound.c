@@ -39,8 +39,7 @@ static size_t begin(struct cluster_fixture *fixture)
     return master;
 }
 
-static void send(struct cluster_fixture *fixture, struct filler *filler,
-                 struct raw_reply *reply)
+static void send(struct cluster_fixture *fixture, struct filler *filler, struct raw_reply *reply)
 {
     if (!raw_send(&filler->peer, filler->token, filler->request, "@filler", filler->text, reply))
         process_group_fail(fixture->group, "the master does not answer");

@@ -11,9 +11,6 @@
 
 #include <cmocka.h>
 
-#define SERVERS 3
-#define ALL_SERVERS 7u
-#define A_LITTLE 50 /* acknowledged lines */
 #define TOPIC_SET "{s:s, s:s, s:s}", "type", "result", "command", "topic", "status", "OK"
 
 static struct json_client *begin(struct cluster_fixture *fixture)
@@ -43,7 +40,6 @@ static void replace(struct cluster_fixture *fixture, size_t i, const char *progr
 static void finish(struct cluster_fixture *fixture, struct json_client *ann)
 {
     assert_int_equal(json_client_leave(ann), 0);
-    json_client_free(ann);
     client_pool_finish(&fixture->pool, CHECK_ALL);
     cluster_stop_all(&fixture->cluster);
     process_group_pass(fixture->group);
@@ -96,10 +92,8 @@ static void test_upgrade__an_old_server_stops_at_a_new_delta(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_upgrade__a_new_delta_waits_for_the_last_server,
-                                        client_pool_setup, client_pool_teardown),
-        cmocka_unit_test_setup_teardown(test_upgrade__an_old_server_stops_at_a_new_delta,
-                                        client_pool_setup, client_pool_teardown),
+        CLUSTER_TEST(test_upgrade__a_new_delta_waits_for_the_last_server),
+        CLUSTER_TEST(test_upgrade__an_old_server_stops_at_a_new_delta),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
