@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* epoch_history.h - which epoch wrote which part of a log.
  *
- * Each epoch is listed with the first seq that it wrote, in ascending order of both. Two logs that hold
- * an entry of one epoch hold the same entries up to it (Raft, section 5.3, Log Matching), so two
- * histories tell where two logs part; Kafka does the same with leader epochs (KIP-101). Pure; any
- * thread. */
+ * A history lists each epoch with the first seq that it wrote, in ascending order of both. Two logs that
+ * hold an entry of one epoch hold the same entries up to it (Raft, section 5.3, Log Matching). So two
+ * histories tell where two logs part, as Kafka's leader epochs do (KIP-101). Pure; any thread. */
 #ifndef JACKDAW_BASE_EPOCH_HISTORY_H
 #define JACKDAW_BASE_EPOCH_HISTORY_H
 
@@ -17,7 +16,7 @@ struct epoch_start {
     uint64_t first_seq;
 };
 
-/* A view of a list that somebody else owns. */
+/* A view of a list, which the caller owns. */
 struct epoch_history {
     const struct epoch_start *starts;
     size_t count;

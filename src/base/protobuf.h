@@ -26,8 +26,7 @@ static inline void protobuf_free(void *arena, void *pointer)
     (void)pointer;
 }
 
-/* An allocator for messages that live until arena_clear: nobody frees them one by one. The arena is
- * borrowed as long as the allocator is used. */
+/* Returns an allocator for messages that live until arena_clear. The allocator borrows the arena. */
 static inline ProtobufCAllocator protobuf_allocator(struct arena *arena)
 {
     return (ProtobufCAllocator){

@@ -14,7 +14,8 @@ struct disk_state {
 };
 
 /* Fills *state, which points into *disk and the store, from the store, and checks it: it may be stepped.
- * It is borrowed until the store is read or written again. The store's errors, or ERROR_CORRUPT, with a sentence in why (NULL is allowed). The store's thread. */
+ * The caller may use *state until it reads or writes the store again. Returns the store's errors, or
+ * ERROR_CORRUPT with a sentence in why (NULL is allowed). The store's thread. */
 enum error disk_state_read(struct disk_state *disk, struct store *store,
                            struct replica_state *state, struct error_text *why);
 

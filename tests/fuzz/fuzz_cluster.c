@@ -21,13 +21,13 @@ static const uint8_t cluster_id[] = "cluster of fuzz!"; /* as in make_corpus.c *
 
 /* 1, 2 and 3, all in sync. */
 static const uint8_t members[] = "\x01\x03"
-                                 "\x00\x01\x05\x00\x03"
+                                 "\x00\x01\x00\x01\x05\x00\x03"
                                  "a:1\x00\x03"
                                  "a:2"
-                                 "\x00\x02\x05\x00\x03"
+                                 "\x00\x02\x00\x01\x05\x00\x03"
                                  "b:1\x00\x03"
                                  "b:2"
-                                 "\x00\x03\x05\x00\x03"
+                                 "\x00\x03\x00\x01\x05\x00\x03"
                                  "c:1\x00\x03"
                                  "c:2";
 
