@@ -2,17 +2,13 @@
 /* What the figures are made of: sets of numbers, medians. */
 #include "report.h"
 #include "sequence_set.h"
+#include "support/test.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
-
-static void test_sequence_set_add__each_once_none_missing(void **state)
+TEST(test_sequence_set_add__each_once_none_missing)
 {
-    (void)state;
     struct sequence_set sequence_set;
     sequence_set_init(&sequence_set, 100);
     assert_false(sequence_set_add(&sequence_set, 100));
@@ -31,9 +27,8 @@ static void test_sequence_set_add__each_once_none_missing(void **state)
     sequence_set_release(&sequence_set);
 }
 
-static void test_report_median__of_what_was_measured(void **state)
+TEST(test_report_median__of_what_was_measured)
 {
-    (void)state;
     struct report *report = calloc(1, sizeof *report);
     assert_non_null(report);
     static const double values[] = {5, 1, 3, 100};
@@ -50,13 +45,4 @@ static void test_report_median__of_what_was_measured(void **state)
     assert_true(isnan(report_median(report, "no such row", COLUMN_VALUE)));
     assert_true(isnan(report_median(report, "row", COLUMN_MAX_US)));
     free(report);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sequence_set_add__each_once_none_missing),
-        cmocka_unit_test(test_report_median__of_what_was_measured),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

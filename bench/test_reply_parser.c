@@ -2,13 +2,10 @@
 /* What protobuf-c packs, reply_parser.c reads; and no bytes make it read past their end. */
 #include "reply_parser.h"
 #include "spec.pb-c.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static struct parse_bytes pack(const ProtobufCMessage *message)
 {
@@ -29,9 +26,8 @@ static struct parse_cursor cursor_of(struct parse_bytes bytes)
     return (struct parse_cursor){bytes.at, bytes.at + bytes.size};
 }
 
-static void test_scan_envelope__reads_what_replies_hold(void **state)
+TEST(test_scan_envelope__reads_what_replies_hold)
 {
-    (void)state;
     Jackdaw__Envelope first = JACKDAW__ENVELOPE__INIT;
     first.kind = JACKDAW__ENVELOPE__KIND__REPLY;
     first.protocol = 65536;
@@ -68,9 +64,8 @@ static void test_scan_envelope__reads_what_replies_hold(void **state)
     release(bytes);
 }
 
-static void test_scan_send_reply__reads_number_and_position(void **state)
+TEST(test_scan_send_reply__reads_number_and_position)
 {
-    (void)state;
     Jackdaw__Position position = JACKDAW__POSITION__INIT;
     position.epoch = 65537;
     position.seq = 123456789012;
@@ -115,9 +110,8 @@ static struct parse_bytes make_page(void)
     return pack(&page.base);
 }
 
-static void test_scan_event__reads_a_page_in_order(void **state)
+TEST(test_scan_event__reads_a_page_in_order)
 {
-    (void)state;
     struct parse_bytes bytes = make_page();
     struct parse_page page;
     assert_true(parse_page(bytes, &page));
@@ -154,9 +148,8 @@ static void read_all(struct parse_bytes bytes)
     (void)parse_send_reply(bytes, &reply);
 }
 
-static void test_scan__stays_within_bytes_cut_anywhere(void **state)
+TEST(test_scan__stays_within_bytes_cut_anywhere)
 {
-    (void)state;
     struct parse_bytes whole = make_page();
     for (size_t size = 0; size < whole.size; size++) {
         uint8_t *cut = malloc(size == 0 ? 1 : size); /* exactly as large, for the sanitizers */
@@ -168,9 +161,8 @@ static void test_scan__stays_within_bytes_cut_anywhere(void **state)
     release(whole);
 }
 
-static void test_scan__stays_within_random_bytes(void **state)
+TEST(test_scan__stays_within_random_bytes)
 {
-    (void)state;
     uint64_t random = 1;
     for (int i = 0; i < 200000; i++) {
         uint8_t bytes[24];
@@ -182,9 +174,8 @@ static void test_scan__stays_within_random_bytes(void **state)
     }
 }
 
-static void test_scan__refuses_what_is_cut_or_overlong(void **state)
+TEST(test_scan__refuses_what_is_cut_or_overlong)
 {
-    (void)state;
     static const struct parse_bytes broken[] = {
         {(const uint8_t *)"\x0a\x05x", 3},    /* longer than what follows */
         {(const uint8_t *)"\x80", 1},         /* a key without an end */
@@ -199,17 +190,4 @@ static void test_scan__refuses_what_is_cut_or_overlong(void **state)
         assert_int_equal(parse_envelope(&cursor, &envelope), PARSE_BROKEN);
         assert_false(parse_page(broken[i], &page));
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_scan_envelope__reads_what_replies_hold),
-        cmocka_unit_test(test_scan_send_reply__reads_number_and_position),
-        cmocka_unit_test(test_scan_event__reads_a_page_in_order),
-        cmocka_unit_test(test_scan__stays_within_bytes_cut_anywhere),
-        cmocka_unit_test(test_scan__stays_within_random_bytes),
-        cmocka_unit_test(test_scan__refuses_what_is_cut_or_overlong),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,13 +3,10 @@
 #include "request.h"
 #include "rpc/protocol.h"
 #include "spec.pb-c.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static const uint8_t token[REQUEST_TOKEN_BYTES] = {1, 2, 3, 0, 255};
 
@@ -32,9 +29,8 @@ static void assert_send(const Jackdaw__Envelope *envelope, uint64_t call, uint64
     jackdaw__send_request__free_unpacked(send, NULL);
 }
 
-static void test_send_template_write__makes_frames_of_any_number(void **state)
+TEST(test_send_template_write__makes_frames_of_any_number)
 {
-    (void)state;
     static const uint64_t sequence_set[] = {1, 127, 128, 16384, 1u << 28, UINT64_MAX};
     struct send_template template;
     assert_true(send_template_init(&template, token, "lobby", "hello", 5000));
@@ -58,9 +54,8 @@ static void test_send_template_write__makes_frames_of_any_number(void **state)
     send_template_release(&template);
 }
 
-static void test_send_template_write__text_of_many_bytes(void **state)
+TEST(test_send_template_write__text_of_many_bytes)
 {
-    (void)state;
     static char text[20001];
     memset(text, 'x', sizeof text - 1);
     struct send_template template;
@@ -77,9 +72,8 @@ static void test_send_template_write__text_of_many_bytes(void **state)
     send_template_release(&template);
 }
 
-static void test_request_pack__writes_only_what_fits(void **state)
+TEST(test_request_pack__writes_only_what_fits)
 {
-    (void)state;
     Jackdaw__InfoRequest payload = JACKDAW__INFO_REQUEST__INIT;
     payload.client = (char *)"test";
     struct request request = {.method = "Info", .call = 9, .credits = 48, .payload = &payload.base};
@@ -99,9 +93,8 @@ static void test_request_pack__writes_only_what_fits(void **state)
     jackdaw__frame__free_unpacked(frame, NULL);
 }
 
-static void test_request_pack_credit__largest_values(void **state)
+TEST(test_request_pack_credit__largest_values)
 {
-    (void)state;
     uint8_t bytes[REQUEST_CREDIT_BYTES_MAX];
     size_t size = request_pack_credit(UINT64_MAX, UINT32_MAX, bytes);
     assert_true(size <= sizeof bytes);
@@ -111,15 +104,4 @@ static void test_request_pack_credit__largest_values(void **state)
     assert_true(frame->envelopes[0]->call == UINT64_MAX);
     assert_true(frame->envelopes[0]->credits == UINT32_MAX);
     jackdaw__frame__free_unpacked(frame, NULL);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_send_template_write__makes_frames_of_any_number),
-        cmocka_unit_test(test_send_template_write__text_of_many_bytes),
-        cmocka_unit_test(test_request_pack__writes_only_what_fits),
-        cmocka_unit_test(test_request_pack_credit__largest_values),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

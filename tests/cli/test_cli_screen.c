@@ -2,16 +2,13 @@
 /* The chat program in a terminal: what a person types, and what the screen shows. The servers are those
  * of fake_chat.h, in this process. */
 #include "cli/pty.h"
+#include "support/test.h"
 #include "unit/client/fake_chat.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define SERVERS 2
 #define CTRL_A "\x01"
@@ -138,7 +135,7 @@ static void leave(struct pty *pty)
 
 /* ---- messages and the line ---- */
 
-static void test_line__message_comes_while_typing(void **state)
+TEST_WITH(test_line__message_comes_while_typing, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){0});
@@ -157,7 +154,7 @@ static void test_line__message_comes_while_typing(void **state)
     leave(pty);
 }
 
-static void test_line__longer_than_a_row(void **state)
+TEST_WITH(test_line__longer_than_a_row, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){.columns = 30});
@@ -171,7 +168,7 @@ static void test_line__longer_than_a_row(void **state)
     leave(pty);
 }
 
-static void test_line__is_redrawn_in_a_new_size(void **state)
+TEST_WITH(test_line__is_redrawn_in_a_new_size, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){.columns = 60});
@@ -199,7 +196,7 @@ static void test_line__is_redrawn_in_a_new_size(void **state)
 
 /* ---- keys ---- */
 
-static void test_keys__completion(void **state)
+TEST_WITH(test_keys__completion, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){0});
@@ -215,7 +212,7 @@ static void test_keys__completion(void **state)
     leave(pty);
 }
 
-static void test_keys__interrupt_drops_the_line(void **state)
+TEST_WITH(test_keys__interrupt_drops_the_line, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){0});
@@ -230,7 +227,7 @@ static void test_keys__interrupt_drops_the_line(void **state)
     assert_int_equal(fixture->cluster.sends_seen, 0);
 }
 
-static void test_keys__end_of_input_leaves(void **state)
+TEST_WITH(test_keys__end_of_input_leaves, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){0});
@@ -241,7 +238,7 @@ static void test_keys__end_of_input_leaves(void **state)
     assert_true(pty_echoes(pty));
 }
 
-static void test_keys__stop_and_continue(void **state)
+TEST_WITH(test_keys__stop_and_continue, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){0});
@@ -265,7 +262,7 @@ static void test_keys__stop_and_continue(void **state)
 
 /* ---- passwords ---- */
 
-static void test_password__is_not_shown(void **state)
+TEST_WITH(test_password__is_not_shown, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct pty *pty = start(fixture, &(struct at_terminal){.logs_out = true});
@@ -282,7 +279,7 @@ static void test_password__is_not_shown(void **state)
     leave(pty);
 }
 
-static void test_password__interrupted(void **state)
+TEST_WITH(test_password__interrupted, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct pty *pty = start(fixture, &(struct at_terminal){.logs_out = true});
@@ -298,7 +295,7 @@ static void test_password__interrupted(void **state)
 
 /* ---- servers ---- */
 
-static void test_failover__is_seen_and_the_line_stays(void **state)
+TEST_WITH(test_failover__is_seen_and_the_line_stays, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){0});
@@ -316,7 +313,7 @@ static void test_failover__is_seen_and_the_line_stays(void **state)
 
 /* ---- terminals that can do less ---- */
 
-static void test_terminal__dumb(void **state)
+TEST_WITH(test_terminal__dumb, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct pty *pty = start(fixture, &(struct at_terminal){.type = "dumb"});
@@ -332,7 +329,7 @@ static void test_terminal__dumb(void **state)
     assert_int_equal(pty_status(pty), 0);
 }
 
-static void test_terminal__without_a_locale(void **state)
+TEST_WITH(test_terminal__without_a_locale, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){.locale = "C"});
@@ -360,7 +357,7 @@ static void say_hostile(struct fixture *fixture, Jackdaw__Event__Kind kind, cons
     fake_repeat(&fixture->cluster, &message);
 }
 
-static void test_hostile__text_changes_nothing(void **state)
+TEST_WITH(test_hostile__text_changes_nothing, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){0});
@@ -386,25 +383,4 @@ static void test_hostile__text_changes_nothing(void **state)
     assert_int_equal(pty_foreign_sequences(pty), 0);
     type_and_see(pty, CTRL_C, "lobby>");
     leave(pty);
-}
-
-int main(void)
-{
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-    const struct CMUnitTest tests[] = {
-        TEST(test_line__message_comes_while_typing),
-        TEST(test_line__longer_than_a_row),
-        TEST(test_line__is_redrawn_in_a_new_size),
-        TEST(test_keys__completion),
-        TEST(test_keys__interrupt_drops_the_line),
-        TEST(test_keys__end_of_input_leaves),
-        TEST(test_keys__stop_and_continue),
-        TEST(test_password__is_not_shown),
-        TEST(test_password__interrupted),
-        TEST(test_failover__is_seen_and_the_line_stays),
-        TEST(test_terminal__dumb),
-        TEST(test_terminal__without_a_locale),
-        TEST(test_hostile__text_changes_nothing),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

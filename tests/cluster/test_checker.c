@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The checker finds what is wrong in histories made by hand, and nothing where nothing is. */
 #include "harness/checker.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#include <cmocka.h>
 
 /* ann and bob write into the room, cat reads; dan has not observed anything. */
 struct world {
@@ -163,7 +158,7 @@ static void assert_found_too(struct world *world, enum checker_rule rule)
 
 /* ---- nothing wrong ---- */
 
-static void test_checker__finds_nothing_in_a_good_history(void **state)
+TEST_WITH(test_checker__finds_nothing_in_a_good_history, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -172,7 +167,7 @@ static void test_checker__finds_nothing_in_a_good_history(void **state)
     assert_int_equal(checker_observations(world->checker), 5 + 5 + 15);
 }
 
-static void test_checker__finds_nothing_in_nothing(void **state)
+TEST_WITH(test_checker__finds_nothing_in_nothing, setup, teardown)
 {
     struct world *world = *state;
     assert_int_equal(checker_run(world->checker, CHECK_ALL), 0);
@@ -180,7 +175,7 @@ static void test_checker__finds_nothing_in_nothing(void **state)
 }
 
 /* A request that was refused leaves a hole in the session's numbers, not in the room's. */
-static void test_checker__lets_a_refused_request_pass(void **state)
+TEST_WITH(test_checker__lets_a_refused_request_pass, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -193,7 +188,7 @@ static void test_checker__lets_a_refused_request_pass(void **state)
 }
 
 /* A message that was seen need not have been acknowledged yet. */
-static void test_checker__lets_a_missing_acknowledgement_pass(void **state)
+TEST_WITH(test_checker__lets_a_missing_acknowledgement_pass, setup, teardown)
 {
     struct world *world = *state;
     asks(world, world->ann, 1);
@@ -201,7 +196,7 @@ static void test_checker__lets_a_missing_acknowledgement_pass(void **state)
     checker_verify(world->checker, CHECK_ALL);
 }
 
-static void test_checker__knows_a_direct_conversation_from_both_ends(void **state)
+TEST_WITH(test_checker__knows_a_direct_conversation_from_both_ends, setup, teardown)
 {
     struct world *world = *state;
     checker_was_in(world->ann, "@bob", 1, EVER);
@@ -228,7 +223,7 @@ static void test_checker__knows_a_direct_conversation_from_both_ends(void **stat
 }
 
 /* Who comes later, or goes, need not see what was before or after. */
-static void test_checker__asks_only_those_who_were_there(void **state)
+TEST_WITH(test_checker__asks_only_those_who_were_there, setup, teardown)
 {
     struct world *world = *state;
     struct checker_client *late = checker_add(world->checker, "dan", "late");
@@ -243,7 +238,7 @@ static void test_checker__asks_only_those_who_were_there(void **state)
     checker_verify(world->checker, CHECK_ALL);
 }
 
-static void test_checker__lets_the_absent_miss_messages(void **state)
+TEST_WITH(test_checker__lets_the_absent_miss_messages, setup, teardown)
 {
     struct world *world = *state;
     struct checker_client *dan = checker_add(world->checker, "dan", "dan's client");
@@ -255,7 +250,7 @@ static void test_checker__lets_the_absent_miss_messages(void **state)
 }
 
 /* An owner who leaves makes two events of one position. */
-static void test_checker__lets_two_events_of_one_change_pass(void **state)
+TEST_WITH(test_checker__lets_two_events_of_one_change_pass, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -268,7 +263,7 @@ static void test_checker__lets_two_events_of_one_change_pass(void **state)
 
 /* ---- each rule ---- */
 
-static void test_lost__acknowledged_and_not_seen(void **state)
+TEST_WITH(test_lost__acknowledged_and_not_seen, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -280,7 +275,7 @@ static void test_lost__acknowledged_and_not_seen(void **state)
     assert_int_equal(checker_run(world->checker, CHECK_ALL), 1);
 }
 
-static void test_lost__acknowledged_and_seen_by_nobody(void **state)
+TEST_WITH(test_lost__acknowledged_and_seen_by_nobody, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -290,7 +285,7 @@ static void test_lost__acknowledged_and_seen_by_nobody(void **state)
     assert_int_equal(checker_run(world->checker, CHECK_ALL), 3);
 }
 
-static void test_lost__not_acknowledged_but_seen_by_another(void **state)
+TEST_WITH(test_lost__not_acknowledged_but_seen_by_another, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -300,7 +295,7 @@ static void test_lost__not_acknowledged_but_seen_by_another(void **state)
     assert_found(world, CHECK_LOST);
 }
 
-static void test_doubled__seen_twice(void **state)
+TEST_WITH(test_doubled__seen_twice, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -312,7 +307,7 @@ static void test_doubled__seen_twice(void **state)
 }
 
 /* The same number again: a page that was delivered twice. */
-static void test_doubled__page_delivered_twice(void **state)
+TEST_WITH(test_doubled__page_delivered_twice, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -322,7 +317,7 @@ static void test_doubled__page_delivered_twice(void **state)
     assert_found_too(world, CHECK_FORWARD);
 }
 
-static void test_doubled__acknowledged_twice(void **state)
+TEST_WITH(test_doubled__acknowledged_twice, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -330,7 +325,7 @@ static void test_doubled__acknowledged_twice(void **state)
     assert_found(world, CHECK_DOUBLED);
 }
 
-static void test_doubled__acknowledged_and_failed(void **state)
+TEST_WITH(test_doubled__acknowledged_and_failed, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -338,7 +333,7 @@ static void test_doubled__acknowledged_and_failed(void **state)
     assert_found_too(world, CHECK_DOUBLED);
 }
 
-static void test_holes__number_left_out(void **state)
+TEST_WITH(test_holes__number_left_out, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -347,7 +342,7 @@ static void test_holes__number_left_out(void **state)
     assert_found(world, CHECK_HOLES);
 }
 
-static void test_order__two_readers_disagree(void **state)
+TEST_WITH(test_order__two_readers_disagree, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -362,7 +357,7 @@ static void test_order__two_readers_disagree(void **state)
     assert_found(world, CHECK_ORDER);
 }
 
-static void test_order__acknowledged_as_another_number(void **state)
+TEST_WITH(test_order__acknowledged_as_another_number, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -372,7 +367,7 @@ static void test_order__acknowledged_as_another_number(void **state)
     assert_found(world, CHECK_ORDER);
 }
 
-static void test_order__other_position(void **state)
+TEST_WITH(test_order__other_position, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -383,7 +378,7 @@ static void test_order__other_position(void **state)
     assert_found(world, CHECK_ORDER);
 }
 
-static void test_order__numbers_against_positions(void **state)
+TEST_WITH(test_order__numbers_against_positions, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -398,7 +393,7 @@ static void test_order__numbers_against_positions(void **state)
     assert_found_too(world, CHECK_FORWARD);
 }
 
-static void test_order__number_seen_late(void **state)
+TEST_WITH(test_order__number_seen_late, setup, teardown)
 {
     struct world *world = *state;
     struct checker_client *dan = checker_add(world->checker, "dan", "dan's client");
@@ -408,7 +403,7 @@ static void test_order__number_seen_late(void **state)
     assert_found_too(world, CHECK_ORDER);
 }
 
-static void test_order__another_text(void **state)
+TEST_WITH(test_order__another_text, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -427,7 +422,7 @@ static void test_order__another_text(void **state)
     assert_found(world, CHECK_ORDER);
 }
 
-static void test_sender__overtaken(void **state)
+TEST_WITH(test_sender__overtaken, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -438,7 +433,7 @@ static void test_sender__overtaken(void **state)
     assert_found(world, CHECK_SENDER);
 }
 
-static void test_forward__position_goes_back(void **state)
+TEST_WITH(test_forward__position_goes_back, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -447,7 +442,7 @@ static void test_forward__position_goes_back(void **state)
     assert_found(world, CHECK_FORWARD);
 }
 
-static void test_forward__epoch_goes_back(void **state)
+TEST_WITH(test_forward__epoch_goes_back, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -456,7 +451,7 @@ static void test_forward__epoch_goes_back(void **state)
     assert_found(world, CHECK_FORWARD);
 }
 
-static void test_failed__appears_all_the_same(void **state)
+TEST_WITH(test_failed__appears_all_the_same, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -466,7 +461,7 @@ static void test_failed__appears_all_the_same(void **state)
     assert_found(world, CHECK_FAILED);
 }
 
-static void test_time__later_message_comes_first(void **state)
+TEST_WITH(test_time__later_message_comes_first, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -479,7 +474,7 @@ static void test_time__later_message_comes_first(void **state)
     assert_found(world, CHECK_TIME);
 }
 
-static void test_form__no_number(void **state)
+TEST_WITH(test_form__no_number, setup, teardown)
 {
     struct world *world = *state;
     checker_observe(world->cat, &(struct observation){.kind = OBSERVED_MESSAGE,
@@ -492,7 +487,7 @@ static void test_form__no_number(void **state)
     assert_found(world, CHECK_FORM);
 }
 
-static void test_form__no_uid(void **state)
+TEST_WITH(test_form__no_uid, setup, teardown)
 {
     struct world *world = *state;
     static const char *const uids[] = {NULL, "", ":", ":1", "abc", "abc:", "abc:x", "abc:1x"};
@@ -510,7 +505,7 @@ static void test_form__no_uid(void **state)
     }
 }
 
-static void test_invented__nobody_typed_it(void **state)
+TEST_WITH(test_invented__nobody_typed_it, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -519,7 +514,7 @@ static void test_invented__nobody_typed_it(void **state)
 }
 
 /* What bob typed is not ann's. */
-static void test_invented__another_typed_it(void **state)
+TEST_WITH(test_invented__another_typed_it, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -529,7 +524,7 @@ static void test_invented__another_typed_it(void **state)
 }
 
 /* The client numbered its requests in another order than they were typed in. */
-static void test_typed__seen_in_another_order(void **state)
+TEST_WITH(test_typed__seen_in_another_order, setup, teardown)
 {
     struct world *world = *state;
     conversation(world);
@@ -541,7 +536,7 @@ static void test_typed__seen_in_another_order(void **state)
 }
 
 /* Which of the two it was cannot be told. */
-static void test_typed__lets_texts_typed_twice_pass(void **state)
+TEST_WITH(test_typed__lets_texts_typed_twice_pass, setup, teardown)
 {
     struct world *world = *state;
     asks(world, world->ann, 5);
@@ -550,45 +545,4 @@ static void test_typed__lets_texts_typed_twice_pass(void **state)
     all_see(world, world->ann, 4, 1);
     all_see(world, world->ann, 5, 2);
     checker_verify(world->checker, CHECK_ALL);
-}
-
-int main(void)
-{
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-    const struct CMUnitTest tests[] = {
-        TEST(test_checker__finds_nothing_in_a_good_history),
-        TEST(test_checker__finds_nothing_in_nothing),
-        TEST(test_checker__lets_a_refused_request_pass),
-        TEST(test_checker__lets_a_missing_acknowledgement_pass),
-        TEST(test_checker__knows_a_direct_conversation_from_both_ends),
-        TEST(test_checker__asks_only_those_who_were_there),
-        TEST(test_checker__lets_the_absent_miss_messages),
-        TEST(test_checker__lets_two_events_of_one_change_pass),
-        TEST(test_lost__acknowledged_and_not_seen),
-        TEST(test_lost__acknowledged_and_seen_by_nobody),
-        TEST(test_lost__not_acknowledged_but_seen_by_another),
-        TEST(test_doubled__seen_twice),
-        TEST(test_doubled__page_delivered_twice),
-        TEST(test_doubled__acknowledged_twice),
-        TEST(test_doubled__acknowledged_and_failed),
-        TEST(test_holes__number_left_out),
-        TEST(test_order__two_readers_disagree),
-        TEST(test_order__acknowledged_as_another_number),
-        TEST(test_order__other_position),
-        TEST(test_order__numbers_against_positions),
-        TEST(test_order__number_seen_late),
-        TEST(test_order__another_text),
-        TEST(test_sender__overtaken),
-        TEST(test_forward__position_goes_back),
-        TEST(test_forward__epoch_goes_back),
-        TEST(test_failed__appears_all_the_same),
-        TEST(test_time__later_message_comes_first),
-        TEST(test_form__no_number),
-        TEST(test_form__no_uid),
-        TEST(test_invented__nobody_typed_it),
-        TEST(test_invented__another_typed_it),
-        TEST(test_typed__seen_in_another_order),
-        TEST(test_typed__lets_texts_typed_twice_pass),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,17 +2,12 @@
 /* Servers that listen at every address of their machine: which one they tell the others. Each machine is
  * a network namespace without a route to the world. */
 #include "harness/cluster_fixture.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define MACHINES 2
 
@@ -73,7 +68,7 @@ static void assert_told(const struct cluster_fixture *fixture)
     }
 }
 
-static void test_advertise__without_a_default_route(void **state)
+TEST_WITH(test_advertise__without_a_default_route, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     listen_at(&nodes[0], ":0");
@@ -90,7 +85,7 @@ static bool has_ipv6(void)
     return access("/proc/net/if_inet6", F_OK) == 0;
 }
 
-static void test_advertise__with_ipv6_only(void **state)
+TEST_WITH(test_advertise__with_ipv6_only, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     if (!has_ipv6())
@@ -107,7 +102,7 @@ static void test_advertise__with_ipv6_only(void **state)
 }
 
 /* An address of a family that this machine does not have is an error with a sentence. */
-static void test_listen__ipv4_without_ipv4(void **state)
+TEST_WITH(test_listen__ipv4_without_ipv4, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     if (!has_ipv6())
@@ -125,7 +120,7 @@ static void test_listen__ipv4_without_ipv4(void **state)
 }
 
 /* Both sides say so, and what to do. */
-static void test_advertise__loopback_alone(void **state)
+TEST_WITH(test_advertise__loopback_alone, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     listen_at(&nodes[0], ":0");
@@ -149,7 +144,7 @@ static void take_interface_down(void *unused)
     (void)!system("ip link set eth0 down");
 }
 
-static void test_advertise__no_address_but_loopback(void **state)
+TEST_WITH(test_advertise__no_address_but_loopback, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     listen_at(&nodes[0], ":0");
@@ -161,17 +156,9 @@ static void test_advertise__no_address_but_loopback(void **state)
     process_group_pass(fixture->group);
 }
 
-int main(int argc, char **argv)
+TEST_PREPARE()
 {
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
     if (!netns_is_possible())
         return NETNS_SKIPPED;
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_fixture_teardown)
-    const struct CMUnitTest tests[] = {
-        TEST(test_advertise__without_a_default_route), TEST(test_advertise__with_ipv6_only),
-        TEST(test_listen__ipv4_without_ipv4),          TEST(test_advertise__loopback_alone),
-        TEST(test_advertise__no_address_but_loopback),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

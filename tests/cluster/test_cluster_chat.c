@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* What people do with each other, from terminal to terminal, through a real server. */
 #include "harness/cluster_fixture.h"
+#include "support/test.h"
 
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static int setup(void **state)
 {
@@ -104,7 +99,7 @@ static bool is_true(const json_t *object, const char *member_name)
 
 /* ---- rooms and messages ---- */
 
-static void test_chat__two_people(void **state)
+TEST_WITH(test_chat__two_people, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
@@ -143,7 +138,7 @@ static void test_chat__two_people(void **state)
     cluster_fixture_stop(fixture);
 }
 
-static void test_chat__many_lines_at_once_keep_their_order(void **state)
+TEST_WITH(test_chat__many_lines_at_once_keep_their_order, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
@@ -165,7 +160,7 @@ static void test_chat__many_lines_at_once_keep_their_order(void **state)
 }
 
 /* A message that cannot be sent says so, and the next one goes. */
-static void test_chat__messages_that_fail(void **state)
+TEST_WITH(test_chat__messages_that_fail, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
@@ -198,7 +193,7 @@ static void test_chat__messages_that_fail(void **state)
     cluster_fixture_stop(fixture);
 }
 
-static void test_direct__between_two(void **state)
+TEST_WITH(test_direct__between_two, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
@@ -229,7 +224,7 @@ static uint64_t undelivered_in(const json_t *result, const char *room)
     return 0;
 }
 
-static void test_direct__kept_for_the_absent(void **state)
+TEST_WITH(test_direct__kept_for_the_absent, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
@@ -257,7 +252,7 @@ static void test_direct__kept_for_the_absent(void **state)
     cluster_fixture_stop(fixture);
 }
 
-static void test_history__on_joining_and_paged(void **state)
+TEST_WITH(test_history__on_joining_and_paged, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
@@ -292,7 +287,7 @@ static void test_history__on_joining_and_paged(void **state)
     cluster_fixture_stop(fixture);
 }
 
-static void test_topic__set_shown_and_refused(void **state)
+TEST_WITH(test_topic__set_shown_and_refused, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
@@ -313,7 +308,7 @@ static void test_topic__set_shown_and_refused(void **state)
     cluster_fixture_stop(fixture);
 }
 
-static void test_rooms__private_ones(void **state)
+TEST_WITH(test_rooms__private_ones, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
@@ -333,7 +328,7 @@ static void test_rooms__private_ones(void **state)
     cluster_fixture_stop(fixture);
 }
 
-static void test_rooms__kick_and_ban(void **state)
+TEST_WITH(test_rooms__kick_and_ban, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
@@ -359,7 +354,7 @@ static void test_rooms__kick_and_ban(void **state)
     cluster_fixture_stop(fixture);
 }
 
-static void test_rooms__lists(void **state)
+TEST_WITH(test_rooms__lists, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
@@ -405,7 +400,7 @@ static size_t type_and_wait(struct json_client *client, size_t from, const char 
     return json_client_count(client);
 }
 
-static void test_synonyms__mean_the_same(void **state)
+TEST_WITH(test_synonyms__mean_the_same, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
@@ -425,7 +420,7 @@ static void test_synonyms__mean_the_same(void **state)
 
 /* ---- accounts and sessions ---- */
 
-static void test_users__by_pattern(void **state)
+TEST_WITH(test_users__by_pattern, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     static const char *const names[] = {"ann", "anna", "bob", "Bert"};
@@ -451,7 +446,7 @@ static void test_users__by_pattern(void **state)
     cluster_fixture_stop(fixture);
 }
 
-static void test_accounts__names_and_passwords(void **state)
+TEST_WITH(test_accounts__names_and_passwords, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     (void)json_client_leave(person(fixture, "ann"));
@@ -473,7 +468,7 @@ static void test_accounts__names_and_passwords(void **state)
     cluster_fixture_stop(fixture);
 }
 
-static void test_sessions__two_devices_and_no_third(void **state)
+TEST_WITH(test_sessions__two_devices_and_no_third, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *first = member(fixture, "ann", "lobby");
@@ -495,7 +490,7 @@ static void test_sessions__two_devices_and_no_third(void **state)
     cluster_fixture_stop(fixture);
 }
 
-static void test_delete__only_from_the_last_device(void **state)
+TEST_WITH(test_delete__only_from_the_last_device, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
@@ -525,7 +520,7 @@ static void test_delete__only_from_the_last_device(void **state)
 }
 
 /* What nobody has received is handed over when the account goes. */
-static void test_delete__hands_over_what_is_undelivered(void **state)
+TEST_WITH(test_delete__hands_over_what_is_undelivered, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
@@ -540,7 +535,7 @@ static void test_delete__hands_over_what_is_undelivered(void **state)
     cluster_fixture_stop(fixture);
 }
 
-static void test_deliver__tells_what_is_undelivered(void **state)
+TEST_WITH(test_deliver__tells_what_is_undelivered, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
@@ -556,7 +551,7 @@ static void test_deliver__tells_what_is_undelivered(void **state)
     cluster_fixture_stop(fixture);
 }
 
-static void test_typing_and_presence(void **state)
+TEST_WITH(test_typing_and_presence, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
@@ -581,7 +576,7 @@ static void test_typing_and_presence(void **state)
 /* ---- the program ---- */
 
 /* As a script would use it: everything on the command line and in a file. */
-static void test_program__from_a_script(void **state)
+TEST_WITH(test_program__from_a_script, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     const char *secret = process_group_path(fixture->group, "secret");
@@ -612,7 +607,7 @@ static void test_program__from_a_script(void **state)
 }
 
 /* All of it is there after a kill -9. */
-static void test_restart__remembers_everything(void **state)
+TEST_WITH(test_restart__remembers_everything, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
@@ -643,32 +638,4 @@ static void test_restart__remembers_everything(void **state)
     (void)json_client_command(second, "/login ann secret of ann");
     (void)json_client_refused(third, "RESOURCE_EXHAUSTED", "/login ann secret of ann");
     cluster_fixture_stop(fixture);
-}
-
-int main(void)
-{
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_fixture_teardown)
-    const struct CMUnitTest tests[] = {
-        TEST(test_chat__two_people),
-        TEST(test_chat__many_lines_at_once_keep_their_order),
-        TEST(test_chat__messages_that_fail),
-        TEST(test_direct__between_two),
-        TEST(test_direct__kept_for_the_absent),
-        TEST(test_history__on_joining_and_paged),
-        TEST(test_topic__set_shown_and_refused),
-        TEST(test_rooms__private_ones),
-        TEST(test_rooms__kick_and_ban),
-        TEST(test_rooms__lists),
-        TEST(test_synonyms__mean_the_same),
-        TEST(test_users__by_pattern),
-        TEST(test_accounts__names_and_passwords),
-        TEST(test_sessions__two_devices_and_no_third),
-        TEST(test_delete__only_from_the_last_device),
-        TEST(test_delete__hands_over_what_is_undelivered),
-        TEST(test_deliver__tells_what_is_undelivered),
-        TEST(test_typing_and_presence),
-        TEST(test_program__from_a_script),
-        TEST(test_restart__remembers_everything),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

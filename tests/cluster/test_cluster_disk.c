@@ -4,19 +4,14 @@
 #include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
 #include "harness/small_disk.h"
+#include "support/test.h"
 
 #include <errno.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-
-#include <cmocka.h>
 
 #define LINES 200 /* before, and again while nothing can be written */
 
@@ -164,7 +159,7 @@ static void limit_files(struct cluster_fixture *fixture, rlim_t bytes)
     assert_int_equal(prlimit(process_id(fixture->node.process), RLIMIT_FSIZE, &limit, NULL), 0);
 }
 
-static void test_disk__files_cannot_grow(void **state)
+TEST_WITH(test_disk__files_cannot_grow, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     fixture->node.prepare = ignore_file_size_signal;
@@ -181,7 +176,7 @@ static void test_disk__files_cannot_grow(void **state)
 
 /* Killed while the disk is full, and started again on the full disk: what was acknowledged is
  * there once there is room. */
-static void test_disk__killed_while_files_cannot_grow(void **state)
+TEST_WITH(test_disk__killed_while_files_cannot_grow, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     fixture->node.prepare = ignore_file_size_signal;
@@ -199,7 +194,7 @@ static void test_disk__killed_while_files_cannot_grow(void **state)
 
 /* ---- a disk that is full ---- */
 
-static void test_disk__full(void **state)
+TEST_WITH(test_disk__full, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     const char *disk = small_disk_mount(fixture->group, 8);
@@ -228,7 +223,7 @@ static void test_disk__full(void **state)
 /* ---- a disk that fails ---- */
 
 /* Every commit that is hit is answered UNAVAILABLE; those before and after are good. */
-static void test_disk__sync_fails(void **state)
+TEST_WITH(test_disk__sync_fails, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     if (!node_can_inject(fixture->group))
@@ -259,16 +254,4 @@ static void test_disk__sync_fails(void **state)
     assert_all_goes(fixture);
     node_inject(&fixture->node, NULL);
     assert_kept(fixture);
-}
-
-int main(void)
-{
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_fixture_teardown)
-    const struct CMUnitTest tests[] = {
-        TEST(test_disk__files_cannot_grow),
-        TEST(test_disk__killed_while_files_cannot_grow),
-        TEST(test_disk__sync_fails),
-        TEST(test_disk__full),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,16 +3,11 @@
  * what was acknowledged is there exactly once, in one order, for everybody, and a server that comes
  * back follows. */
 #include "harness/cluster_fixture.h"
+#include "support/test.h"
 
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 /* Of all three, started in the order of their ids; the smallest address need not be the first. */
 static size_t smallest_address(const struct cluster_fixture *fixture)
@@ -41,7 +36,7 @@ static void come_back(struct cluster_fixture *fixture, size_t i)
 
 /* ---- killed ---- */
 
-static void test_kill__the_master_again_and_again(void **state)
+CLUSTER_TEST(test_kill__the_master_again_and_again)
 {
     struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
@@ -60,7 +55,7 @@ static void test_kill__the_master_again_and_again(void **state)
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-static void test_kill__a_slave(void **state)
+CLUSTER_TEST(test_kill__a_slave)
 {
     struct cluster_fixture *fixture = *state;
     cluster_fixture_begin(fixture, NULL, 2, 2);
@@ -72,7 +67,7 @@ static void test_kill__a_slave(void **state)
 }
 
 /* The last of three serves alone; first a slave is left, then the master. */
-static void test_kill__two_of_three_at_once(void **state)
+CLUSTER_TEST(test_kill__two_of_three_at_once)
 {
     struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
@@ -94,7 +89,7 @@ static void test_kill__two_of_three_at_once(void **state)
 /* ---- stopped and awake again ---- */
 
 /* The old master does not know that time went by: two of them meet, and it follows. */
-static void test_sleep__the_master(void **state)
+CLUSTER_TEST(test_sleep__the_master)
 {
     struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
@@ -114,7 +109,7 @@ static void test_sleep__the_master(void **state)
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-static void test_sleep__a_slave(void **state)
+CLUSTER_TEST(test_sleep__a_slave)
 {
     struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
@@ -131,7 +126,7 @@ static void test_sleep__a_slave(void **state)
 }
 
 /* What only the master has is not acknowledged; so nothing is missed when it dies, and stays away. */
-static void test_sleep__both_slaves_and_then_the_master_dies(void **state)
+CLUSTER_TEST(test_sleep__both_slaves_and_then_the_master_dies)
 {
     static const char *const options[] = {"--ack_timeout=60000", NULL};
     struct cluster_fixture *fixture = *state;
@@ -154,7 +149,7 @@ static void test_sleep__both_slaves_and_then_the_master_dies(void **state)
 
 /* ---- asked to stop ---- */
 
-static void test_stop__one_after_the_other(void **state)
+CLUSTER_TEST(test_stop__one_after_the_other)
 {
     struct cluster_fixture *fixture = *state;
     cluster_fixture_begin(fixture, NULL, 2, 2);
@@ -192,13 +187,13 @@ static void power_cut_in_every_order(struct cluster_fixture *fixture)
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-static void test_power_cut__all_start_again_in_every_order(void **state)
+CLUSTER_TEST(test_power_cut__all_start_again_in_every_order)
 {
     cluster_fixture_begin(*state, NULL, 2, 2);
     power_cut_in_every_order(*state);
 }
 
-static void test_power_cut__with_a_quorum(void **state)
+CLUSTER_TEST(test_power_cut__with_a_quorum)
 {
     static const char *const options[] = {"--durability=quorum", NULL};
     cluster_fixture_begin(*state, options, 2, 2);
@@ -206,7 +201,7 @@ static void test_power_cut__with_a_quorum(void **state)
 }
 
 /* Who was left behind may not be the master alone: it waits for those who know more. */
-static void test_power_cut__the_one_left_behind_comes_first(void **state)
+CLUSTER_TEST(test_power_cut__the_one_left_behind_comes_first)
 {
     struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
@@ -219,21 +214,4 @@ static void test_power_cut__the_one_left_behind_comes_first(void **state)
     const size_t order[SERVERS] = {behind, (behind + 1) % SERVERS, (behind + 2) % SERVERS};
     start_in_order(fixture, order);
     cluster_fixture_finish(fixture, CHECK_ALL);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CLUSTER_TEST(test_kill__the_master_again_and_again),
-        CLUSTER_TEST(test_kill__a_slave),
-        CLUSTER_TEST(test_kill__two_of_three_at_once),
-        CLUSTER_TEST(test_sleep__the_master),
-        CLUSTER_TEST(test_sleep__a_slave),
-        CLUSTER_TEST(test_sleep__both_slaves_and_then_the_master_dies),
-        CLUSTER_TEST(test_stop__one_after_the_other),
-        CLUSTER_TEST(test_power_cut__all_start_again_in_every_order),
-        CLUSTER_TEST(test_power_cut__with_a_quorum),
-        CLUSTER_TEST(test_power_cut__the_one_left_behind_comes_first),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

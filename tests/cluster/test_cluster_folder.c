@@ -2,17 +2,12 @@
 /* Three servers of which one loses its data folder, or finds its database damaged, while it runs: it
  * ends with a sentence, and the others go on with everything that was acknowledged. */
 #include "harness/cluster_fixture.h"
+#include "support/test.h"
 
 #include <ftw.h>
-#include <setjmp.h>
 #include <sqlite3.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static const char *folder_of(struct cluster_fixture *fixture, size_t i, const char *file)
 {
@@ -55,7 +50,7 @@ static void expect_end(struct cluster_fixture *fixture, size_t i, const char *ev
 
 /* The master's folder is removed under load; it comes back with an empty one. Then the new master's is
  * moved away, and it comes back with that. */
-static void test_folder__goes_away_under_the_master(void **state)
+CLUSTER_TEST(test_folder__goes_away_under_the_master)
 {
     struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
@@ -89,7 +84,7 @@ static void damage(struct cluster_fixture *fixture, size_t i)
 }
 
 /* The scan beside the service finds it. */
-static void test_database__is_damaged(void **state)
+CLUSTER_TEST(test_database__is_damaged)
 {
     struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
@@ -106,13 +101,4 @@ static void test_database__is_damaged(void **state)
     cluster->servers[first].role = "slave";
     cluster_run(cluster, first);
     cluster_fixture_finish(fixture, CHECK_ALL);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CLUSTER_TEST(test_folder__goes_away_under_the_master),
-        CLUSTER_TEST(test_database__is_damaged),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

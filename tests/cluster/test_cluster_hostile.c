@@ -3,16 +3,11 @@
  * gets an answer or its connection closed, the two notice nothing, and the server does not grow. */
 #include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define CHAT_MS (5000 * PROCESS_GROUP_SLOWER) /* people wait for a message at most */
 #define CLOSED_MS 20000                       /* nng lets a peer say hello for 10 s */
@@ -112,7 +107,7 @@ static void open_peer(struct cluster_fixture *fixture, struct sp_peer *peer)
 /* ---- connections ---- */
 
 /* One connection that ends in its handshake has ended listeners before. */
-static void test_hostile__connect_and_reset_storm(void **state)
+TEST_WITH(test_hostile__connect_and_reset_storm, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     static void (*const ends[])(struct sp_peer *) = {sp_close, sp_reset, sp_close_with_reset};
@@ -131,7 +126,7 @@ static void test_hostile__connect_and_reset_storm(void **state)
     assert_unharmed(fixture);
 }
 
-static void test_hostile__hello_of_something_else(void **state)
+TEST_WITH(test_hostile__hello_of_something_else, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     static const char hellos[][32] = {
@@ -164,7 +159,7 @@ static void test_hostile__hello_of_something_else(void **state)
 }
 
 /* More connections than the server takes: those over the limit are closed, the two stay. */
-static void test_hostile__more_connections_than_allowed(void **state)
+TEST_WITH(test_hostile__more_connections_than_allowed, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     enum { MANY = 500 };
@@ -198,7 +193,7 @@ static void test_hostile__more_connections_than_allowed(void **state)
 
 /* ---- frames ---- */
 
-static void test_hostile__garbage_frames(void **state)
+TEST_WITH(test_hostile__garbage_frames, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     uint8_t bytes[2048];
@@ -219,7 +214,7 @@ static void test_hostile__garbage_frames(void **state)
 }
 
 /* A good frame with some bytes turned: whatever it means now, the server lives. */
-static void test_hostile__damaged_frames(void **state)
+TEST_WITH(test_hostile__damaged_frames, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     Jackdaw__SendRequest send = JACKDAW__SEND_REQUEST__INIT;
@@ -257,7 +252,7 @@ static void test_hostile__damaged_frames(void **state)
 }
 
 /* Frames that never come to their end, from peers that stay and from peers that leave. */
-static void test_hostile__half_frames(void **state)
+TEST_WITH(test_hostile__half_frames, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     enum { STAYING = 40 };
@@ -291,7 +286,7 @@ static void test_hostile__half_frames(void **state)
 }
 
 /* Sizes that no server should take at its word. */
-static void test_hostile__oversize_frames(void **state)
+TEST_WITH(test_hostile__oversize_frames, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     static const uint64_t sizes[] = {300u * 1024u,           64u << 20,  UINT32_MAX,
@@ -315,7 +310,7 @@ static void test_hostile__oversize_frames(void **state)
 }
 
 /* Small frames that ask for much memory: thousands of empty envelopes. */
-static void test_hostile__frames_that_swell(void **state)
+TEST_WITH(test_hostile__frames_that_swell, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     size_t size = 200u * 1024u;
@@ -347,7 +342,7 @@ static void assert_status(struct cluster_fixture *fixture, struct sp_peer *peer,
     free(reply.payload);
 }
 
-static void test_hostile__calls_that_make_no_sense(void **state)
+TEST_WITH(test_hostile__calls_that_make_no_sense, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct sp_peer peer;
@@ -379,7 +374,7 @@ static void test_hostile__calls_that_make_no_sense(void **state)
 }
 
 /* Strings that are no text, and names that are none. */
-static void test_hostile__strings_that_are_no_text(void **state)
+TEST_WITH(test_hostile__strings_that_are_no_text, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct sp_peer peer;
@@ -435,7 +430,7 @@ static size_t ask_and_never_read(struct cluster_fixture *fixture, struct sp_peer
 
 /* Peers that ask and ask and never read an answer. What they cost is bounded for each, and given
  * back: others may do the same after them. */
-static void test_hostile__peers_that_never_read(void **state)
+TEST_WITH(test_hostile__peers_that_never_read, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     enum { PEERS = 16, BYTES_EACH = 4 << 20 };
@@ -464,7 +459,7 @@ static void test_hostile__peers_that_never_read(void **state)
 
 /* Peers that leave while the server still works for them: passwords are hashed on a thread of
  * their own. */
-static void test_hostile__leaving_with_requests_in_flight(void **state)
+TEST_WITH(test_hostile__leaving_with_requests_in_flight, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     for (unsigned i = 0; i < 200; i++) {
@@ -494,7 +489,7 @@ static void test_hostile__leaving_with_requests_in_flight(void **state)
 }
 
 /* A stream that is opened and never read, in a room where much is said. */
-static void test_hostile__member_that_never_reads(void **state)
+TEST_WITH(test_hostile__member_that_never_reads, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct sp_peer peer;
@@ -517,25 +512,4 @@ static void test_hostile__member_that_never_reads(void **state)
         chat(fixture);
     sp_close(&peer);
     assert_unharmed(fixture);
-}
-
-int main(void)
-{
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_fixture_teardown)
-    const struct CMUnitTest tests[] = {
-        TEST(test_hostile__connect_and_reset_storm),
-        TEST(test_hostile__hello_of_something_else),
-        TEST(test_hostile__more_connections_than_allowed),
-        TEST(test_hostile__garbage_frames),
-        TEST(test_hostile__damaged_frames),
-        TEST(test_hostile__half_frames),
-        TEST(test_hostile__oversize_frames),
-        TEST(test_hostile__frames_that_swell),
-        TEST(test_hostile__calls_that_make_no_sense),
-        TEST(test_hostile__strings_that_are_no_text),
-        TEST(test_hostile__peers_that_never_read),
-        TEST(test_hostile__leaving_with_requests_in_flight),
-        TEST(test_hostile__member_that_never_reads),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Who is who: strangers at the address of a member, folders that are lost, addresses that change. */
 #include "harness/cluster_fixture.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define OTHERS 6u /* all but the first */
 
@@ -64,7 +59,7 @@ static void unset_seeds(struct cluster_fixture *fixture, size_t i)
 
 /* All three are killed, and the address of the first is given to another cluster, which has data. The
  * two others, which have all of theirs, go on. */
-static void test_stranger__at_the_address_of_a_member(void **state)
+CLUSTER_TEST(test_stranger__at_the_address_of_a_member)
 {
     struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
@@ -108,7 +103,7 @@ static void founds_then_yields(struct cluster_fixture *fixture)
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-static void test_founding__given_up_when_the_others_come(void **state)
+CLUSTER_TEST(test_founding__given_up_when_the_others_come)
 {
     founds_then_yields(*state);
 }
@@ -137,12 +132,12 @@ static void refuses_founding(struct cluster_fixture *fixture, bool has_seeds, bo
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-static void test_founding__refused_by_who_is_asked(void **state)
+CLUSTER_TEST(test_founding__refused_by_who_is_asked)
 {
     refuses_founding(*state, true, false);
 }
 
-static void test_founding__refused_by_who_calls(void **state)
+CLUSTER_TEST(test_founding__refused_by_who_calls)
 {
     refuses_founding(*state, false, true);
 }
@@ -159,7 +154,7 @@ static void swap_addresses(struct cluster_fixture *fixture, size_t one, size_t o
 }
 
 /* Nobody is told of it: they find each other at the addresses that they know. */
-static void test_moved__two_have_swapped(void **state)
+CLUSTER_TEST(test_moved__two_have_swapped)
 {
     struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
@@ -175,7 +170,7 @@ static void test_moved__two_have_swapped(void **state)
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-static void test_moved__all_in_a_circle(void **state)
+CLUSTER_TEST(test_moved__all_in_a_circle)
 {
     struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
@@ -191,7 +186,7 @@ static void test_moved__all_in_a_circle(void **state)
 }
 
 /* To addresses that nobody has had: each is told of the others. */
-static void test_moved__all_to_new_addresses(void **state)
+CLUSTER_TEST(test_moved__all_to_new_addresses)
 {
     struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
@@ -210,18 +205,4 @@ static void test_moved__all_to_new_addresses(void **state)
     for (size_t i = 0; i < SERVERS; i++)
         cluster_launch(cluster, i);
     cluster_fixture_finish(fixture, CHECK_ALL);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CLUSTER_TEST(test_stranger__at_the_address_of_a_member),
-        CLUSTER_TEST(test_founding__given_up_when_the_others_come),
-        CLUSTER_TEST(test_founding__refused_by_who_is_asked),
-        CLUSTER_TEST(test_founding__refused_by_who_calls),
-        CLUSTER_TEST(test_moved__two_have_swapped),
-        CLUSTER_TEST(test_moved__all_in_a_circle),
-        CLUSTER_TEST(test_moved__all_to_new_addresses),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

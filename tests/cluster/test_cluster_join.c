@@ -3,15 +3,10 @@
  * or by a copy of everything where that is no longer kept. */
 #include "harness/cluster_fixture.h"
 #include "harness/flood.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define DATABASE_MESSAGES 20000
 #define MISSED_MESSAGES 100000
@@ -61,17 +56,17 @@ static void join_under_load(struct cluster_fixture *fixture, const char *durabil
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-static void test_join__under_load(void **state)
+CLUSTER_TEST(test_join__under_load)
 {
     join_under_load(*state, "--durability=all");
 }
 
-static void test_join__under_load_with_a_quorum(void **state)
+CLUSTER_TEST(test_join__under_load_with_a_quorum)
 {
     join_under_load(*state, "--durability=quorum");
 }
 
-static void test_join__under_load_with_local_durability(void **state)
+CLUSTER_TEST(test_join__under_load_with_local_durability)
 {
     join_under_load(*state, "--durability=local");
 }
@@ -92,7 +87,7 @@ static void miss_many(struct cluster_fixture *fixture, const char *const *option
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-static void test_missed__100000_are_fetched(void **state)
+CLUSTER_TEST(test_missed__100000_are_fetched)
 {
     miss_many(*state, NULL);
 }
@@ -101,13 +96,13 @@ static void test_missed__100000_are_fetched(void **state)
 static const char *const pruning[] = {"--durability=quorum", "--log_keep=1000",
                                       "--log_keep_bytes=1048576", NULL};
 
-static void test_missed__100000_are_no_longer_kept(void **state)
+CLUSTER_TEST(test_missed__100000_are_no_longer_kept)
 {
     miss_many(*state, pruning);
 }
 
 /* Killed while it gets the copy, and again: it begins anew, or goes on, and ends up in sync. */
-static void test_missed__killed_while_it_gets_a_copy(void **state)
+CLUSTER_TEST(test_missed__killed_while_it_gets_a_copy)
 {
     struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
@@ -125,17 +120,4 @@ static void test_missed__killed_while_it_gets_a_copy(void **state)
     cluster_launch(cluster, away);
     wait_without_a_pause(fixture, 7u);
     cluster_fixture_finish(fixture, CHECK_ALL);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CLUSTER_TEST(test_join__under_load),
-        CLUSTER_TEST(test_join__under_load_with_a_quorum),
-        CLUSTER_TEST(test_join__under_load_with_local_durability),
-        CLUSTER_TEST(test_missed__100000_are_fetched),
-        CLUSTER_TEST(test_missed__100000_are_no_longer_kept),
-        CLUSTER_TEST(test_missed__killed_while_it_gets_a_copy),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,17 +3,12 @@
  * that was acknowledged is there exactly once, in one order, for everybody. */
 #include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
+#include "support/test.h"
 
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define WRITERS 3
 #define READERS 2
@@ -51,7 +46,7 @@ static size_t rounds(void)
     return count < 1 ? 1 : count > ROUNDS_MAX ? ROUNDS_MAX : count;
 }
 
-static void test_kill__again_and_again_under_load(void **state)
+TEST_WITH(test_kill__again_and_again_under_load, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     /* How many more acknowledgements there are between a start and the next kill. */
@@ -66,7 +61,7 @@ static void test_kill__again_and_again_under_load(void **state)
 }
 
 /* Before it is ready, when it is just ready, and while clients come back. */
-static void test_kill__while_it_starts(void **state)
+TEST_WITH(test_kill__while_it_starts, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     CLIENT_POOL_WAIT(&fixture->pool, client_pool_acknowledged(&fixture->pool) >= 100);
@@ -87,7 +82,7 @@ static void test_kill__while_it_starts(void **state)
 
 /* Killed by the kernel at a given system call of the thread that writes: between two writes of one
  * commit, before its sync, after it. */
-static void test_kill__in_the_middle_of_a_commit(void **state)
+TEST_WITH(test_kill__in_the_middle_of_a_commit, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     if (!node_can_inject(fixture->group))
@@ -113,7 +108,7 @@ static void test_kill__in_the_middle_of_a_commit(void **state)
 }
 
 /* Asked to stop, it ends in order, whatever it is doing: the load does not hold it up. */
-static void test_stop__under_load(void **state)
+TEST_WITH(test_stop__under_load, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     static const size_t moments[] = {1, 500, 30, 1200};
@@ -152,7 +147,7 @@ static uint64_t send_again(struct cluster_fixture *fixture, struct sp_peer *peer
 
 /* A retry gets the first answer, also from a server that was killed in between: as a number, and as
  * a refusal, whatever has become possible meanwhile. */
-static void test_retry__gets_the_first_answer_after_a_kill(void **state)
+TEST_WITH(test_retry__gets_the_first_answer_after_a_kill, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     enum { SENT = 300, WINDOW = 256 };
@@ -192,15 +187,4 @@ static void test_retry__gets_the_first_answer_after_a_kill(void **state)
     sp_close(&peer);
     PROCESS_GROUP_WAIT(fixture->group, json_client_messages(fixture->pool.readers[0]) == SENT - 1);
     process_group_pass(fixture->group);
-}
-
-int main(void)
-{
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cluster_fixture_teardown)
-    const struct CMUnitTest tests[] = {
-        TEST(test_kill__again_and_again_under_load),          TEST(test_kill__while_it_starts),
-        TEST(test_kill__in_the_middle_of_a_commit),           TEST(test_stop__under_load),
-        TEST(test_retry__gets_the_first_answer_after_a_kill),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

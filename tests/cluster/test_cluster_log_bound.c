@@ -3,16 +3,11 @@
  * serves reads, and goes on when the others return or are removed. */
 #include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define TEXT_BYTES 4000
 #define SENDS_MAX 1000 /* 4 MB, and the bound is 1 MiB */
@@ -123,7 +118,7 @@ static void finish(struct cluster_fixture *fixture, size_t master, struct filler
     process_group_pass(fixture->group);
 }
 
-static void test_bound__goes_on_when_members_return(void **state)
+CLUSTER_TEST(test_bound__goes_on_when_members_return)
 {
     struct cluster_fixture *fixture = *state;
     struct filler filler;
@@ -155,7 +150,7 @@ static void remove_member(struct cluster_fixture *fixture, size_t i, size_t mast
     assert_int_equal(process_wait(process, PROCESS_GROUP_PATIENCE_MS), 0);
 }
 
-static void test_bound__goes_on_when_members_are_removed(void **state)
+CLUSTER_TEST(test_bound__goes_on_when_members_are_removed)
 {
     struct cluster_fixture *fixture = *state;
     struct filler filler;
@@ -165,13 +160,4 @@ static void test_bound__goes_on_when_members_are_removed(void **state)
         if (i != master)
             remove_member(fixture, i, master);
     finish(fixture, master, &filler);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CLUSTER_TEST(test_bound__goes_on_when_members_return),
-        CLUSTER_TEST(test_bound__goes_on_when_members_are_removed),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,23 +2,18 @@
 /* Servers and clients that are given names with several addresses. The test has a network and an
  * /etc/hosts of its own: localhost is ::1 first there, and chat is three servers. */
 #include "harness/cluster_fixture.h"
+#include "support/test.h"
 
 #include <fcntl.h>
 #include <netdb.h>
 #include <sched.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define SKIPPED 77
 static const char hosts[] = "::1 localhost\n127.0.0.1 localhost\n"
@@ -51,7 +46,7 @@ static void talk(struct cluster_fixture *fixture, const char *address)
 }
 
 /* The server listens on IPv4 only, as it was told; the name is IPv6 first. */
-static void test_names__localhost(void **state)
+CLUSTER_TEST(test_names__localhost)
 {
     struct cluster_fixture *fixture = *state;
     (void)start_server(fixture, "1", "master", "127.0.0.1:2625", "127.0.0.1:2626", NULL);
@@ -62,7 +57,7 @@ static void test_names__localhost(void **state)
 }
 
 /* The master is at the last of the addresses; then it is killed. */
-static void test_names__one_for_all_servers(void **state)
+CLUSTER_TEST(test_names__one_for_all_servers)
 {
     struct cluster_fixture *fixture = *state;
     static const char seeds[] = "--master_address=chat:2626";
@@ -133,15 +128,11 @@ static bool names_work(void)
     return count == 3;
 }
 
-int main(void)
+TEST_PREPARE()
 {
     if (!be_alone() || !names_work()) {
         (void)puts("skipped: no namespaces, no program ip, or no names from /etc/hosts");
         return SKIPPED;
     }
-    const struct CMUnitTest tests[] = {
-        CLUSTER_TEST(test_names__localhost),
-        CLUSTER_TEST(test_names__one_for_all_servers),
-    };
-    return cmocka_run_group_tests_name("cluster_names", tests, NULL, NULL);
+    return 0;
 }

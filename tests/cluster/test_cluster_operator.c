@@ -3,17 +3,12 @@
  * and what a server that does not belong is told. */
 #include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
+#include "support/test.h"
 
 #include <jansson.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 /* ---- commands ---- */
 
@@ -107,7 +102,7 @@ static void assert_json_status(struct cluster_fixture *fixture, size_t i, const 
     json_decref(object);
 }
 
-static void test_status__of_any_server_at_either_address(void **state)
+CLUSTER_TEST(test_status__of_any_server_at_either_address)
 {
     struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
@@ -121,7 +116,7 @@ static void test_status__of_any_server_at_either_address(void **state)
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-static void test_status__of_a_server_that_is_not_there(void **state)
+CLUSTER_TEST(test_status__of_a_server_that_is_not_there)
 {
     struct cluster_fixture *fixture = *state;
     struct process *process;
@@ -170,7 +165,7 @@ static void leaves(struct cluster_fixture *fixture, size_t i)
 }
 
 /* First a slave, then the master: the last one goes on. */
-static void test_leave__for_good(void **state)
+CLUSTER_TEST(test_leave__for_good)
 {
     struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
@@ -180,7 +175,7 @@ static void test_leave__for_good(void **state)
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-static void test_remove__a_dead_server(void **state)
+CLUSTER_TEST(test_remove__a_dead_server)
 {
     struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
@@ -219,7 +214,7 @@ static void refused(struct cluster_fixture *fixture, struct node *stranger, cons
     assert_int_equal(cluster_master(cluster, cluster_running(cluster)), master);
 }
 
-static void test_refused__id_of_another(void **state)
+CLUSTER_TEST(test_refused__id_of_another)
 {
     struct cluster_fixture *fixture = *state;
     cluster_fixture_begin(fixture, NULL, 2, 1);
@@ -233,7 +228,7 @@ static void test_refused__id_of_another(void **state)
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-static void test_refused__address_of_another(void **state)
+CLUSTER_TEST(test_refused__address_of_another)
 {
     struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
@@ -249,7 +244,7 @@ static void test_refused__address_of_another(void **state)
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-static void test_refused__data_of_another_cluster(void **state)
+CLUSTER_TEST(test_refused__data_of_another_cluster)
 {
     struct cluster_fixture *fixture = *state;
     cluster_fixture_begin(fixture, NULL, 2, 1);
@@ -297,7 +292,7 @@ static enum status eve_logs_in(struct cluster_fixture *fixture, size_t i, char *
     return reply.status;
 }
 
-static void test_forward__without_it_a_slave_refuses(void **state)
+CLUSTER_TEST(test_forward__without_it_a_slave_refuses)
 {
     struct cluster_fixture *fixture = *state;
     char text[256];
@@ -310,7 +305,7 @@ static void test_forward__without_it_a_slave_refuses(void **state)
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-static void test_forward__a_slave_carries_requests(void **state)
+CLUSTER_TEST(test_forward__a_slave_carries_requests)
 {
     static const char *const options[] = {"--forward", NULL};
     static const uint8_t token[RAW_TOKEN_BYTES] = {7};
@@ -338,7 +333,7 @@ static void test_forward__a_slave_carries_requests(void **state)
 }
 
 /* A client that reaches a slave and nothing else writes and reads through it. */
-static void test_forward__a_client_that_reaches_one_slave_only(void **state)
+CLUSTER_TEST(test_forward__a_client_that_reaches_one_slave_only)
 {
     static const char *const options[] = {"--forward", NULL};
     enum { PLACES = SERVERS + 1, OUTSIDE = SERVERS };
@@ -369,21 +364,4 @@ static void test_forward__a_client_that_reaches_one_slave_only(void **state)
     }
     cluster_stop_all(cluster);
     process_group_pass(fixture->group);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CLUSTER_TEST(test_status__of_any_server_at_either_address),
-        CLUSTER_TEST(test_status__of_a_server_that_is_not_there),
-        CLUSTER_TEST(test_leave__for_good),
-        CLUSTER_TEST(test_remove__a_dead_server),
-        CLUSTER_TEST(test_refused__id_of_another),
-        CLUSTER_TEST(test_refused__address_of_another),
-        CLUSTER_TEST(test_refused__data_of_another_cluster),
-        CLUSTER_TEST(test_forward__without_it_a_slave_refuses),
-        CLUSTER_TEST(test_forward__a_slave_carries_requests),
-        CLUSTER_TEST(test_forward__a_client_that_reaches_one_slave_only),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,16 +4,11 @@
  * With `quorum` the smaller part refuses, and there is one history at all times. */
 #include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define CUTS 8
 #define VISITORS 4 /* ann and bob, and one twin in each part */
@@ -134,14 +129,14 @@ static void both_go_on(struct cluster_fixture *fixture, size_t alone)
     cluster_fixture_finish(fixture, CHECK_MERGED);
 }
 
-static void test_partition__the_master_alone_goes_on(void **state)
+CLUSTER_TEST(test_partition__the_master_alone_goes_on)
 {
     struct cluster_fixture *fixture = *state;
     begin(fixture, "--durability=all");
     both_go_on(fixture, cluster_master(&fixture->cluster, ALL_SERVERS));
 }
 
-static void test_partition__a_slave_alone_goes_on(void **state)
+CLUSTER_TEST(test_partition__a_slave_alone_goes_on)
 {
     struct cluster_fixture *fixture = *state;
     begin(fixture, "--durability=all");
@@ -201,14 +196,14 @@ static void minority_refuses(struct cluster_fixture *fixture, size_t alone)
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-static void test_quorum__the_master_alone_refuses(void **state)
+CLUSTER_TEST(test_quorum__the_master_alone_refuses)
 {
     struct cluster_fixture *fixture = *state;
     begin(fixture, "--durability=quorum");
     minority_refuses(fixture, cluster_master(&fixture->cluster, ALL_SERVERS));
 }
 
-static void test_quorum__a_slave_alone_refuses(void **state)
+CLUSTER_TEST(test_quorum__a_slave_alone_refuses)
 {
     struct cluster_fixture *fixture = *state;
     begin(fixture, "--durability=quorum");
@@ -216,7 +211,7 @@ static void test_quorum__a_slave_alone_refuses(void **state)
 }
 
 /* Ways are cut at random, all of them more often than not one at a time. */
-static void test_quorum__ways_come_and_go(void **state)
+CLUSTER_TEST(test_quorum__ways_come_and_go)
 {
     struct cluster_fixture *fixture = *state;
     uint32_t chance = 20261;
@@ -262,34 +257,24 @@ static void one_link_is_cut(struct cluster_fixture *fixture, bool to_slave, bool
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-static void test_link__master_to_slave_is_cut(void **state)
+CLUSTER_TEST(test_link__master_to_slave_is_cut)
 {
     one_link_is_cut(*state, true, false);
 }
 
-static void test_link__slave_to_master_is_cut(void **state)
+CLUSTER_TEST(test_link__slave_to_master_is_cut)
 {
     one_link_is_cut(*state, false, true);
 }
 
-static void test_link__both_ways_are_cut(void **state)
+CLUSTER_TEST(test_link__both_ways_are_cut)
 {
     one_link_is_cut(*state, true, true);
 }
 
-int main(void)
+TEST_PREPARE()
 {
     if (!netns_is_possible())
         return NETNS_SKIPPED;
-    const struct CMUnitTest tests[] = {
-        CLUSTER_TEST(test_partition__the_master_alone_goes_on),
-        CLUSTER_TEST(test_partition__a_slave_alone_goes_on),
-        CLUSTER_TEST(test_quorum__the_master_alone_refuses),
-        CLUSTER_TEST(test_quorum__a_slave_alone_refuses),
-        CLUSTER_TEST(test_quorum__ways_come_and_go),
-        CLUSTER_TEST(test_link__master_to_slave_is_cut),
-        CLUSTER_TEST(test_link__slave_to_master_is_cut),
-        CLUSTER_TEST(test_link__both_ways_are_cut),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

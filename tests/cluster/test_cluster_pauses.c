@@ -2,21 +2,16 @@
 /* Processes that stop for a while or for good, and clocks that jump: nobody else notices, and who
  * was away misses nothing. */
 #include "harness/cluster_fixture.h"
+#include "support/test.h"
 
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define MANY 6000     /* messages: more than a server holds for one device */
 #define QUIET_MS 8000 /* nothing comes any more */
@@ -86,7 +81,7 @@ static void resume_process(struct process *process)
 
 /* A device that reads nothing while much is said: its subscription overflows, and is filled from the
  * database when it goes on. The others are not kept waiting. */
-static void test_pause__of_a_reader(void **state)
+CLUSTER_TEST(test_pause__of_a_reader)
 {
     struct cluster_fixture *fixture = *state;
     open_lobby(fixture);
@@ -101,7 +96,7 @@ static void test_pause__of_a_reader(void **state)
 }
 
 /* The same, and the server is another one when it wakes up. */
-static void test_pause__of_a_reader_while_the_server_is_killed(void **state)
+CLUSTER_TEST(test_pause__of_a_reader_while_the_server_is_killed)
 {
     struct cluster_fixture *fixture = *state;
     open_lobby(fixture);
@@ -117,7 +112,7 @@ static void test_pause__of_a_reader_while_the_server_is_killed(void **state)
 }
 
 /* A device that dies is not a device that has read: the next one gets the rest. */
-static void test_kill__of_a_reader(void **state)
+CLUSTER_TEST(test_kill__of_a_reader)
 {
     struct cluster_fixture *fixture = *state;
     open_lobby(fixture);
@@ -146,7 +141,7 @@ static void test_kill__of_a_reader(void **state)
 
 /* A writer that dies has not said what was not acknowledged, and has said what was; the others are
  * in agreement about which. */
-static void test_kill__of_a_writer(void **state)
+CLUSTER_TEST(test_kill__of_a_writer)
 {
     struct cluster_fixture *fixture = *state;
     open_lobby(fixture);
@@ -169,7 +164,7 @@ static void test_kill__of_a_writer(void **state)
 
 /* It stops for longer than clients wait for an answer: they leave it, come back, and ask again for
  * what it has meanwhile done. */
-static void test_pause__of_the_server(void **state)
+CLUSTER_TEST(test_pause__of_the_server)
 {
     struct cluster_fixture *fixture = *state;
     open_lobby(fixture);
@@ -182,7 +177,7 @@ static void test_pause__of_the_server(void **state)
 }
 
 /* Short pauses are nobody's business. */
-static void test_pause__of_the_server_for_a_moment(void **state)
+CLUSTER_TEST(test_pause__of_the_server_for_a_moment)
 {
     struct cluster_fixture *fixture = *state;
     open_lobby(fixture);
@@ -254,7 +249,7 @@ static void say_and_expect(struct cluster_fixture *fixture, int64_t error_ms)
 
 /* Somebody sets the server's clock for a moment: days ahead, and years back. Nobody is logged out,
  * nothing goes out of order, and no message has a wrong time. */
-static void test_clock__jumps(void **state)
+CLUSTER_TEST(test_clock__jumps)
 {
     struct cluster_fixture *fixture = *state;
     if (!have_clock_jump(fixture))
@@ -287,7 +282,7 @@ static void test_clock__jumps(void **state)
 
 /* Three servers, the master's clock a year ahead: messages have the right time all the same, here and
  * after a failover; the log and --status tell whose clock it is. */
-static void test_clock__of_the_master_a_year_ahead(void **state)
+CLUSTER_TEST(test_clock__of_the_master_a_year_ahead)
 {
     struct cluster_fixture *fixture = *state;
     if (!have_clock_jump(fixture))
@@ -322,21 +317,4 @@ static void test_clock__of_the_master_a_year_ahead(void **state)
     process_group_pass(fixture->group);
     (void)munmap((void *)(uintptr_t)offset_ms, sizeof *offset_ms);
     (void)unsetenv("JACKDAW_TEST_CLOCK");
-}
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        CLUSTER_TEST(test_pause__of_a_reader),
-        CLUSTER_TEST(test_pause__of_a_reader_while_the_server_is_killed),
-        CLUSTER_TEST(test_kill__of_a_reader),
-        CLUSTER_TEST(test_kill__of_a_writer),
-        CLUSTER_TEST(test_pause__of_the_server),
-        CLUSTER_TEST(test_pause__of_the_server_for_a_moment),
-        CLUSTER_TEST(test_clock__jumps),
-        CLUSTER_TEST(test_clock__of_the_master_a_year_ahead),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

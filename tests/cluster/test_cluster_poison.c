@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* A message that ends whoever writes it: it ends one server once, and no other. */
 #include "harness/cluster_fixture.h"
+#include "support/test.h"
 
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define POISON "arsenic"
 #define ABORTED (128 + SIGABRT)
@@ -158,7 +153,7 @@ static uint64_t count_refused(struct cluster_fixture *fixture)
     return refused;
 }
 
-static void test_poison__ends_one_of_three_servers_once(void **state)
+CLUSTER_TEST(test_poison__ends_one_of_three_servers_once)
 {
     struct cluster_fixture *fixture = *state;
     if (!can_poison(fixture))
@@ -179,7 +174,7 @@ static void test_poison__ends_one_of_three_servers_once(void **state)
 }
 
 /* It comes back to the only server there is. */
-static void test_poison__ends_a_single_server_once(void **state)
+CLUSTER_TEST(test_poison__ends_a_single_server_once)
 {
     struct cluster_fixture *fixture = *state;
     if (!can_poison(fixture))
@@ -195,7 +190,7 @@ static void test_poison__ends_a_single_server_once(void **state)
 }
 
 /* The master writes it, and those that follow it cannot. */
-static void test_poison__slaves_take_a_snapshot(void **state)
+CLUSTER_TEST(test_poison__slaves_take_a_snapshot)
 {
     struct cluster_fixture *fixture = *state;
     if (!can_poison(fixture))
@@ -219,7 +214,7 @@ static void test_poison__slaves_take_a_snapshot(void **state)
 }
 
 /* A server that computes for ever has not ended, but somebody ends it. */
-static void test_poison__may_compute_for_ever(void **state)
+CLUSTER_TEST(test_poison__may_compute_for_ever)
 {
     struct cluster_fixture *fixture = *state;
     if (!can_poison(fixture))
@@ -237,15 +232,4 @@ static void test_poison__may_compute_for_ever(void **state)
     bob_goes_on(fixture);
     assert_int_equal(all_deaths(), 0);
     finish(fixture);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CLUSTER_TEST(test_poison__ends_one_of_three_servers_once),
-        CLUSTER_TEST(test_poison__ends_a_single_server_once),
-        CLUSTER_TEST(test_poison__slaves_take_a_snapshot),
-        CLUSTER_TEST(test_poison__may_compute_for_ever),
-    };
-    return cmocka_run_group_tests_name("poison", tests, NULL, NULL);
 }

@@ -3,17 +3,14 @@
  * nobody reads or that are closed, signals, limits. */
 #include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
+#include "support/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +19,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define LONG_LINES 1200 /* of 2 KB in the log: more than its buffer and a pipe hold together */
 #define LONG_NAME_BYTES 1900
@@ -125,7 +120,7 @@ static size_t count_lines_with(const char *log, const char *text)
     return count;
 }
 
-static void test_log__a_full_pipe_does_not_stop_the_server(void **state)
+CLUSTER_TEST(test_log__a_full_pipe_does_not_stop_the_server)
 {
     struct cluster_fixture *fixture = *state;
     make_pipe();
@@ -158,7 +153,7 @@ static void test_log__a_full_pipe_does_not_stop_the_server(void **state)
 }
 
 /* The end waits for a reader, but not for ever. */
-static void test_log__a_full_pipe_does_not_hold_up_the_stop(void **state)
+CLUSTER_TEST(test_log__a_full_pipe_does_not_hold_up_the_stop)
 {
     struct cluster_fixture *fixture = *state;
     make_pipe();
@@ -168,7 +163,7 @@ static void test_log__a_full_pipe_does_not_hold_up_the_stop(void **state)
     cluster_fixture_stop(fixture);
 }
 
-static void test_ready_line__waits_for_its_reader_without_stopping_the_server(void **state)
+CLUSTER_TEST(test_ready_line__waits_for_its_reader_without_stopping_the_server)
 {
     struct cluster_fixture *fixture = *state;
     make_pipe();
@@ -244,7 +239,7 @@ static void assert_serves(struct cluster_fixture *fixture)
     sp_close(&peer);
 }
 
-static void test_hangup__of_a_terminal_stops_the_server(void **state)
+CLUSTER_TEST(test_hangup__of_a_terminal_stops_the_server)
 {
     struct cluster_fixture *fixture = *state;
     start_on_terminal(fixture, take_terminal);
@@ -253,7 +248,7 @@ static void test_hangup__of_a_terminal_stops_the_server(void **state)
     process_group_pass(fixture->group);
 }
 
-static void test_hangup__signal_with_a_terminal_stops_the_server(void **state)
+CLUSTER_TEST(test_hangup__signal_with_a_terminal_stops_the_server)
 {
     struct cluster_fixture *fixture = *state;
     start_on_terminal(fixture, take_terminal);
@@ -286,7 +281,7 @@ static void start_with_log_file(struct cluster_fixture *fixture, void (*prepare)
     node_start(&fixture->node);
 }
 
-static void test_hangup__without_a_terminal_opens_the_log_file_anew(void **state)
+CLUSTER_TEST(test_hangup__without_a_terminal_opens_the_log_file_anew)
 {
     struct cluster_fixture *fixture = *state;
     const char *path = process_group_path(fixture->group, "server.log");
@@ -307,7 +302,7 @@ static void test_hangup__without_a_terminal_opens_the_log_file_anew(void **state
 }
 
 /* What cannot be opened does not end the server, nor its log. */
-static void test_hangup__log_file_that_cannot_be_opened(void **state)
+CLUSTER_TEST(test_hangup__log_file_that_cannot_be_opened)
 {
     struct cluster_fixture *fixture = *state;
     const char *path = process_group_path(fixture->group, "server.log");
@@ -324,7 +319,7 @@ static void test_hangup__log_file_that_cannot_be_opened(void **state)
 }
 
 /* The hangup of the terminal must not stop it. */
-static void test_hangup__under_nohup(void **state)
+CLUSTER_TEST(test_hangup__under_nohup)
 {
     struct cluster_fixture *fixture = *state;
     const char *path = process_group_path(fixture->group, "server.log");
@@ -339,7 +334,7 @@ static void test_hangup__under_nohup(void **state)
 }
 
 /* The sentence that ends a server is on standard error and in its log file. */
-static void test_log_file__has_the_reason_of_the_end(void **state)
+CLUSTER_TEST(test_log_file__has_the_reason_of_the_end)
 {
     struct cluster_fixture *fixture = *state;
     const char *path = process_group_path(fixture->group, "server.log");
@@ -384,7 +379,7 @@ static bool serves(const struct node *node)
     return is_answered;
 }
 
-static void test_descriptors__closed_at_the_start_of_a_server(void **state)
+CLUSTER_TEST(test_descriptors__closed_at_the_start_of_a_server)
 {
     struct cluster_fixture *fixture = *state;
     node_start(&fixture->node); /* the kernel picks its ports */
@@ -409,7 +404,7 @@ static void test_descriptors__closed_at_the_start_of_a_server(void **state)
     process_group_pass(fixture->group);
 }
 
-static void test_descriptors__closed_input_of_a_client_is_its_end(void **state)
+CLUSTER_TEST(test_descriptors__closed_input_of_a_client_is_its_end)
 {
     struct cluster_fixture *fixture = *state;
     node_start(&fixture->node);
@@ -452,7 +447,7 @@ static bool pipe_is_full(void)
     return poll(&entry, 1, 0) == 0;
 }
 
-static void test_order_to_end__waits_for_a_slow_reader(void **state)
+CLUSTER_TEST(test_order_to_end__waits_for_a_slow_reader)
 {
     struct cluster_fixture *fixture = *state;
     struct process *client = talk_into_pipe(fixture);
@@ -468,7 +463,7 @@ static void test_order_to_end__waits_for_a_slow_reader(void **state)
 }
 
 /* Two signals, for of one that comes twice before it is delivered the kernel keeps one. */
-static void test_order_to_end__the_second_needs_no_reader(void **state)
+CLUSTER_TEST(test_order_to_end__the_second_needs_no_reader)
 {
     struct cluster_fixture *fixture = *state;
     struct process *client = talk_into_pipe(fixture);
@@ -480,7 +475,7 @@ static void test_order_to_end__the_second_needs_no_reader(void **state)
     cluster_fixture_stop(fixture);
 }
 
-static void test_order_to_end__the_second_needs_no_server(void **state)
+CLUSTER_TEST(test_order_to_end__the_second_needs_no_server)
 {
     struct cluster_fixture *fixture = *state;
     node_start(&fixture->node);
@@ -534,7 +529,7 @@ static void close_many(struct sp_peer *peers, size_t count)
         sp_close(&peers[i]);
 }
 
-static void test_limits__descriptors_used_up(void **state)
+CLUSTER_TEST(test_limits__descriptors_used_up)
 {
     struct cluster_fixture *fixture = *state;
     struct sp_peer peers[PEERS];
@@ -553,7 +548,7 @@ static void test_limits__descriptors_used_up(void **state)
     cluster_fixture_stop(fixture);
 }
 
-static void test_limits__soft_limit_is_raised(void **state)
+CLUSTER_TEST(test_limits__soft_limit_is_raised)
 {
     struct cluster_fixture *fixture = *state;
     struct rlimit own;
@@ -570,7 +565,7 @@ static void test_limits__soft_limit_is_raised(void **state)
     process_group_pass(fixture->group);
 }
 
-static void test_limits__clients(void **state)
+CLUSTER_TEST(test_limits__clients)
 {
     struct cluster_fixture *fixture = *state;
     struct sp_peer peers[PEERS];
@@ -615,7 +610,7 @@ static void assert_found(struct cluster_fixture *fixture, const char *address, c
     process_kill(node.process);
 }
 
-static void test_master_address__client_address_of_a_server(void **state)
+CLUSTER_TEST(test_master_address__client_address_of_a_server)
 {
     struct cluster_fixture *fixture = *state;
     node_start(&fixture->node);
@@ -648,7 +643,7 @@ static void *greet(void *argument)
     return NULL;
 }
 
-static void test_master_address__another_program(void **state)
+CLUSTER_TEST(test_master_address__another_program)
 {
     struct cluster_fixture *fixture = *state;
     char address[ADDRESS_TEXT_SIZE];
@@ -663,7 +658,7 @@ static void test_master_address__another_program(void **state)
 }
 
 /* By another name than the one that it listens at. */
-static void test_master_address__the_server_itself(void **state)
+CLUSTER_TEST(test_master_address__the_server_itself)
 {
     struct cluster_fixture *fixture = *state;
     node_start(&fixture->node); /* the kernel picks its ports */
@@ -683,33 +678,4 @@ static void test_master_address__the_server_itself(void **state)
                        process_logged(fixture->node.process, "found=\"this server itself\""));
     process_kill(fixture->node.process);
     process_group_pass(fixture->group);
-}
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        CLUSTER_TEST(test_log__a_full_pipe_does_not_stop_the_server),
-        CLUSTER_TEST(test_log__a_full_pipe_does_not_hold_up_the_stop),
-        CLUSTER_TEST(test_ready_line__waits_for_its_reader_without_stopping_the_server),
-        CLUSTER_TEST(test_hangup__of_a_terminal_stops_the_server),
-        CLUSTER_TEST(test_hangup__signal_with_a_terminal_stops_the_server),
-        CLUSTER_TEST(test_hangup__without_a_terminal_opens_the_log_file_anew),
-        CLUSTER_TEST(test_hangup__log_file_that_cannot_be_opened),
-        CLUSTER_TEST(test_hangup__under_nohup),
-        CLUSTER_TEST(test_log_file__has_the_reason_of_the_end),
-        CLUSTER_TEST(test_descriptors__closed_at_the_start_of_a_server),
-        CLUSTER_TEST(test_descriptors__closed_input_of_a_client_is_its_end),
-        CLUSTER_TEST(test_order_to_end__waits_for_a_slow_reader),
-        CLUSTER_TEST(test_order_to_end__the_second_needs_no_reader),
-        CLUSTER_TEST(test_order_to_end__the_second_needs_no_server),
-        CLUSTER_TEST(test_limits__descriptors_used_up),
-        CLUSTER_TEST(test_limits__soft_limit_is_raised),
-        CLUSTER_TEST(test_limits__clients),
-        CLUSTER_TEST(test_master_address__client_address_of_a_server),
-        CLUSTER_TEST(test_master_address__another_program),
-        CLUSTER_TEST(test_master_address__the_server_itself),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

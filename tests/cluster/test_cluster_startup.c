@@ -3,20 +3,15 @@
 #include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
 #include "store/store.h"
+#include "support/test.h"
 
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 /* ---- programs that end with a sentence ---- */
 
@@ -71,7 +66,7 @@ struct mistake {
 
 #define ADDRESSES "127.0.0.1:0", "127.0.0.1:0"
 
-static void test_server__mistakes_on_the_command_line(void **state)
+CLUSTER_TEST(test_server__mistakes_on_the_command_line)
 {
     struct cluster_fixture *fixture = *state;
     static const struct mistake mistakes[] = {
@@ -106,7 +101,7 @@ static void test_server__mistakes_on_the_command_line(void **state)
     process_group_pass(fixture->group);
 }
 
-static void test_server__mistake_in_the_environment(void **state)
+CLUSTER_TEST(test_server__mistake_in_the_environment)
 {
     struct cluster_fixture *fixture = *state;
     static const char *const words[] = {"1", "master", ADDRESSES, NULL};
@@ -115,7 +110,7 @@ static void test_server__mistake_in_the_environment(void **state)
     process_group_pass(fixture->group);
 }
 
-static void test_server__help_and_version(void **state)
+CLUSTER_TEST(test_server__help_and_version)
 {
     struct cluster_fixture *fixture = *state;
     static const char *const help[] = {"--help", NULL};
@@ -132,7 +127,7 @@ static void test_server__help_and_version(void **state)
     process_group_pass(fixture->group);
 }
 
-static void test_client__mistakes_on_the_command_line(void **state)
+CLUSTER_TEST(test_client__mistakes_on_the_command_line)
 {
     struct cluster_fixture *fixture = *state;
     static const struct mistake mistakes[] = {
@@ -181,7 +176,7 @@ static void open_with_two(struct cluster_fixture *fixture)
     chat(fixture, "before");
 }
 
-static void test_start__folder_in_use(void **state)
+CLUSTER_TEST(test_start__folder_in_use)
 {
     struct cluster_fixture *fixture = *state;
     open_with_two(fixture);
@@ -194,7 +189,7 @@ static void test_start__folder_in_use(void **state)
     process_group_pass(fixture->group);
 }
 
-static void test_start__ports_in_use(void **state)
+CLUSTER_TEST(test_start__ports_in_use)
 {
     struct cluster_fixture *fixture = *state;
     open_with_two(fixture);
@@ -212,7 +207,7 @@ static void test_start__ports_in_use(void **state)
     process_group_pass(fixture->group);
 }
 
-static void test_start__folder_of_another_server(void **state)
+CLUSTER_TEST(test_start__folder_of_another_server)
 {
     struct cluster_fixture *fixture = *state;
     node_start(&fixture->node);
@@ -236,7 +231,7 @@ static void write_file(const char *path, const char *text)
     (void)close(file);
 }
 
-static void test_start__folder_that_is_none(void **state)
+CLUSTER_TEST(test_start__folder_that_is_none)
 {
     struct cluster_fixture *fixture = *state;
     const char *file = process_group_path(fixture->group, "file");
@@ -248,7 +243,7 @@ static void test_start__folder_that_is_none(void **state)
     process_group_pass(fixture->group);
 }
 
-static void test_start__database_that_is_none(void **state)
+CLUSTER_TEST(test_start__database_that_is_none)
 {
     struct cluster_fixture *fixture = *state;
     assert_int_equal(mkdir(process_group_path(fixture->group, "data"), 0700), 0);
@@ -276,7 +271,7 @@ static void stop_and_go_on(struct cluster_fixture *fixture, int number, const ch
     (void)json_client_expect(fixture->bob, mark, "{s:s, s:s}", "type", "message", "text", text);
 }
 
-static void test_stop__clients_come_back_to_the_next_server(void **state)
+CLUSTER_TEST(test_stop__clients_come_back_to_the_next_server)
 {
     struct cluster_fixture *fixture = *state;
     open_with_two(fixture);
@@ -289,7 +284,7 @@ static void test_stop__clients_come_back_to_the_next_server(void **state)
 }
 
 /* Neither do peers that never read, never write, or have not even said hello. */
-static void test_stop__idle_peers_do_not_hold_it_up(void **state)
+CLUSTER_TEST(test_stop__idle_peers_do_not_hold_it_up)
 {
     struct cluster_fixture *fixture = *state;
     open_with_two(fixture);
@@ -311,7 +306,7 @@ static void test_stop__idle_peers_do_not_hold_it_up(void **state)
 }
 
 /* Somebody who waits for events is told why there will be none, before the connection ends. */
-static void test_stop__open_polls_are_answered(void **state)
+CLUSTER_TEST(test_stop__open_polls_are_answered)
 {
     struct cluster_fixture *fixture = *state;
     node_start(&fixture->node);
@@ -339,7 +334,7 @@ static void test_stop__open_polls_are_answered(void **state)
 }
 
 /* As soon as a server says that it is ready it can be asked to stop. */
-static void test_stop__right_after_the_start(void **state)
+CLUSTER_TEST(test_stop__right_after_the_start)
 {
     struct cluster_fixture *fixture = *state;
     for (int i = 0; i < 5; i++) {
@@ -347,24 +342,4 @@ static void test_stop__right_after_the_start(void **state)
         assert_int_equal(node_stop(&fixture->node), 0);
     }
     process_group_pass(fixture->group);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CLUSTER_TEST(test_server__mistakes_on_the_command_line),
-        CLUSTER_TEST(test_server__mistake_in_the_environment),
-        CLUSTER_TEST(test_server__help_and_version),
-        CLUSTER_TEST(test_client__mistakes_on_the_command_line),
-        CLUSTER_TEST(test_start__folder_in_use),
-        CLUSTER_TEST(test_start__ports_in_use),
-        CLUSTER_TEST(test_start__folder_of_another_server),
-        CLUSTER_TEST(test_start__folder_that_is_none),
-        CLUSTER_TEST(test_start__database_that_is_none),
-        CLUSTER_TEST(test_stop__clients_come_back_to_the_next_server),
-        CLUSTER_TEST(test_stop__idle_peers_do_not_hold_it_up),
-        CLUSTER_TEST(test_stop__open_polls_are_answered),
-        CLUSTER_TEST(test_stop__right_after_the_start),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

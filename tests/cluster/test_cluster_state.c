@@ -2,18 +2,13 @@
 /* A bot with a state file that is killed again and again, at any moment, as is its server: every line
  * that it was given is sent exactly once, in order, and it is told everything. */
 #include "harness/cluster_fixture.h"
+#include "support/test.h"
 
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define ROUNDS 40
 #define ROUNDS_MAX 16
@@ -252,7 +247,7 @@ static void judge(struct cluster_fixture *fixture)
     assert_int_equal(checker_acknowledged(bot->checker), bot->lines + other_typed);
 }
 
-static void test_state__a_bot_killed_at_any_moment(void **state)
+TEST_WITH(test_state__a_bot_killed_at_any_moment, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
     struct bot *bot = &the_bot;
@@ -285,13 +280,4 @@ static void test_state__a_bot_killed_at_any_moment(void **state)
     print_message("%u lines in %u lives; told again %zu times\n", (unsigned)bot->lines, bot->lives,
                   bot->again);
     process_group_pass(fixture->group);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_state__a_bot_killed_at_any_moment, setup,
-                                        cluster_fixture_teardown),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,17 +3,12 @@
  * it is not waited for, and when the disk is well again it follows, without being asked to. */
 #include "harness/cluster_fixture.h"
 #include "harness/small_disk.h"
+#include "support/test.h"
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define OTHERS 6u /* than the unhealthy one, which is the first */
 #define DISK_MEGABYTES 32
@@ -43,7 +38,7 @@ static size_t others_go_on(struct cluster_fixture *fixture)
     return cluster_master(&fixture->cluster, OTHERS);
 }
 
-static void test_disk__full_on_the_master_and_then_on_the_slave(void **state)
+CLUSTER_TEST(test_disk__full_on_the_master_and_then_on_the_slave)
 {
     struct cluster_fixture *fixture = *state;
     struct pool *pool = &fixture->pool;
@@ -66,7 +61,7 @@ static void test_disk__full_on_the_master_and_then_on_the_slave(void **state)
 }
 
 /* One sync takes far longer than anybody waits. */
-static void test_disk__of_the_master_hangs(void **state)
+CLUSTER_TEST(test_disk__of_the_master_hangs)
 {
     struct cluster_fixture *fixture = *state;
     if (!node_can_inject(fixture->group))
@@ -76,13 +71,4 @@ static void test_disk__of_the_master_hangs(void **state)
     cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
     assert_int_equal(cluster_master(&fixture->cluster, ALL_SERVERS), master);
     cluster_fixture_finish(fixture, CHECK_ALL);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CLUSTER_TEST(test_disk__full_on_the_master_and_then_on_the_slave),
-        CLUSTER_TEST(test_disk__of_the_master_hangs),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

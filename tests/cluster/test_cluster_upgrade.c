@@ -2,14 +2,9 @@
 /* A rolling upgrade under load. The server of level 1 does not know the delta that sets a topic, the one of
  * level 2 does (chat/level.c). The master writes none before the last member is upgraded. */
 #include "harness/cluster_fixture.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define TOPIC_SET "{s:s, s:s, s:s}", "type", "result", "command", "topic", "status", "OK"
 
@@ -46,7 +41,7 @@ static void finish(struct cluster_fixture *fixture, struct json_client *ann)
 }
 
 /* The first server is the master, so the upgrade changes it, too. */
-static void test_upgrade__a_new_delta_waits_for_the_last_server(void **state)
+CLUSTER_TEST(test_upgrade__a_new_delta_waits_for_the_last_server)
 {
     struct cluster_fixture *fixture = *state;
     struct json_client *ann = begin(fixture);
@@ -67,7 +62,7 @@ static void test_upgrade__a_new_delta_waits_for_the_last_server(void **state)
 }
 
 /* It must not skip the delta: its state would differ from that of the other servers. */
-static void test_upgrade__an_old_server_stops_at_a_new_delta(void **state)
+CLUSTER_TEST(test_upgrade__an_old_server_stops_at_a_new_delta)
 {
     struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
@@ -87,13 +82,4 @@ static void test_upgrade__an_old_server_stops_at_a_new_delta(void **state)
     cluster_wait_in_sync(cluster, ALL_SERVERS);
     (void)json_client_command(ann, "/topic more birds");
     finish(fixture, ann);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CLUSTER_TEST(test_upgrade__a_new_delta_waits_for_the_last_server),
-        CLUSTER_TEST(test_upgrade__an_old_server_stops_at_a_new_delta),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

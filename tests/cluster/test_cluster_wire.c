@@ -3,16 +3,11 @@
  * come late, twice, not at all, or break off in the middle. */
 #include "harness/cluster_fixture.h"
 #include "harness/proxy.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define OUTSIDE SERVERS /* the clients' place */
 #define A_LOT 300
@@ -75,7 +70,7 @@ static void kill_master_and_bring_it_back(struct cluster_fixture *fixture)
     cluster_wait_in_sync(cluster, ALL_SERVERS);
 }
 
-static void test_wire__loses_doubles_and_breaks(void **state)
+CLUSTER_TEST(test_wire__loses_doubles_and_breaks)
 {
     static const struct proxy_faults faults[] = {
         {.double_every = 5, .delay_ms = 2},
@@ -95,7 +90,7 @@ static void test_wire__loses_doubles_and_breaks(void **state)
 }
 
 /* The wire to the master takes nothing more: there is no end of a connection to be seen. */
-static void test_wire__hangs(void **state)
+CLUSTER_TEST(test_wire__hangs)
 {
     struct cluster_fixture *fixture = *state;
     struct pool *pool = &fixture->pool;
@@ -114,13 +109,9 @@ static void test_wire__hangs(void **state)
     finish(fixture);
 }
 
-int main(void)
+TEST_PREPARE()
 {
     if (!netns_is_possible())
         return NETNS_SKIPPED;
-    const struct CMUnitTest tests[] = {
-        CLUSTER_TEST(test_wire__loses_doubles_and_breaks),
-        CLUSTER_TEST(test_wire__hangs),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

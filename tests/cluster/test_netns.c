@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* The network that the partition tests stand on: it carries, drops one way, and carries again. */
 #include "harness/netns.h"
+#include "support/test.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define PLACES 3
 #define ARRIVES_MS 5000
@@ -79,7 +74,7 @@ static void assert_all_carry(const struct fixture *fixture)
                 fail_msg("nothing arrives from place %zu at place %zu", i, j);
 }
 
-static void test_netns__cuts_one_way_and_heals(void **state)
+TEST_WITH(test_netns__cuts_one_way_and_heals, setup, teardown)
 {
     struct fixture *fixture = *state;
     assert_all_carry(fixture);
@@ -94,12 +89,9 @@ static void test_netns__cuts_one_way_and_heals(void **state)
     assert_all_carry(fixture);
 }
 
-int main(void)
+TEST_PREPARE()
 {
     if (!netns_is_possible())
         return NETNS_SKIPPED;
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_netns__cuts_one_way_and_heals, setup, teardown),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

@@ -2,19 +2,14 @@
 /* The bad wire itself: every fault that it is told to make is made, and no other. */
 #include "harness/proxy.h"
 #include "harness/sp_peer.h"
+#include "support/test.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define ARRIVES_MS 5000
 #define NOTHING_MS 50
@@ -86,32 +81,32 @@ static void assert_passes(struct fixture *fixture, const struct proxy_faults *fa
     assert_string_equal(got, expected);
 }
 
-static void test_proxy__carries(void **state)
+TEST_WITH(test_proxy__carries, setup, teardown)
 {
     assert_passes(*state, &(struct proxy_faults){0}, 6, "012345");
 }
 
-static void test_proxy__drops(void **state)
+TEST_WITH(test_proxy__drops, setup, teardown)
 {
     assert_passes(*state, &(struct proxy_faults){.drop_every = 3}, 6, "0134");
 }
 
-static void test_proxy__doubles(void **state)
+TEST_WITH(test_proxy__doubles, setup, teardown)
 {
     assert_passes(*state, &(struct proxy_faults){.double_every = 3}, 6, "01223455");
 }
 
-static void test_proxy__swaps(void **state)
+TEST_WITH(test_proxy__swaps, setup, teardown)
 {
     assert_passes(*state, &(struct proxy_faults){.swap_every = 3}, 7, "0132465");
 }
 
-static void test_proxy__breaks_off(void **state)
+TEST_WITH(test_proxy__breaks_off, setup, teardown)
 {
     assert_passes(*state, &(struct proxy_faults){.break_every = 4}, 4, "012|");
 }
 
-static void test_proxy__delays(void **state)
+TEST_WITH(test_proxy__delays, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_message message;
@@ -122,7 +117,7 @@ static void test_proxy__delays(void **state)
     free(message.body);
 }
 
-static void test_proxy__holds_and_cuts(void **state)
+TEST_WITH(test_proxy__holds_and_cuts, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_message message;
@@ -136,15 +131,4 @@ static void test_proxy__holds_and_cuts(void **state)
     proxy_cut(fixture->proxy);
     assert_true(sp_wait_closed(&fixture->server, ARRIVES_MS));
     assert_true(sp_wait_closed(&fixture->client, ARRIVES_MS));
-}
-
-int main(void)
-{
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-    const struct CMUnitTest tests[] = {
-        TEST(test_proxy__carries),        TEST(test_proxy__drops),      TEST(test_proxy__doubles),
-        TEST(test_proxy__swaps),          TEST(test_proxy__breaks_off), TEST(test_proxy__delays),
-        TEST(test_proxy__holds_and_cuts),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "harness/checker.h"
 
+#include "support/test.h"
+
 #include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uthash.h>
-
-#include <cmocka.h>
 
 #define KEPT_VIOLATIONS 64
 #define SHOWN_VIOLATIONS 12

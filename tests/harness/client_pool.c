@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "harness/client_pool.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "support/test.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define LINES_PER_SECOND 400    /* of each writer */
 #define AHEAD_LINES 200         /* typed and not acknowledged; */

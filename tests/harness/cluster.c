@@ -3,17 +3,12 @@
 
 #include "harness/database_digest.h"
 #include "harness/raw_chat.h"
+#include "support/test.h"
 
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 /* ---- starting ---- */
 

@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "harness/cluster_fixture.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
+#include "support/test.h"
 
-#include <cmocka.h>
+#include <stdlib.h>
 
 int cluster_fixture_setup(void **state)
 {

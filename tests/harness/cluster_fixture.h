@@ -5,6 +5,7 @@
 #define JACKDAW_TESTS_CLUSTER_FIXTURE_H
 
 #include "harness/client_pool.h"
+#include "support/test.h"
 
 #define SERVERS 3 /* of most clusters, and all of them as a group */
 #define ALL_SERVERS 7u
@@ -51,8 +52,7 @@ struct json_client *cluster_fixture_visit(struct cluster_fixture *fixture, const
         skip();                               \
     } while (0)
 
-/* A row of a table of tests. */
-#define CLUSTER_TEST(name) \
-    cmocka_unit_test_setup_teardown(name, cluster_fixture_setup, cluster_fixture_teardown)
+/* The head of a test that works with a cluster_fixture. */
+#define CLUSTER_TEST(name) TEST_WITH(name, cluster_fixture_setup, cluster_fixture_teardown)
 
 #endif

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "harness/database_digest.h"
 
-#include <inttypes.h>
-#include <setjmp.h>
-#include <sqlite3.h>
-#include <stdarg.h>
-#include <stdio.h>
+#include "support/test.h"
 
-#include <cmocka.h>
+#include <inttypes.h>
+#include <sqlite3.h>
+#include <stdio.h>
 
 #define BUSY_MS 5000
 

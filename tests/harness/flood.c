@@ -3,16 +3,11 @@
 
 #include "harness/raw_chat.h"
 #include "rpc/protocol.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define FRAME_CALLS 256
 #define FRAMES_AHEAD 2

@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "harness/netns.h"
 
+#include "support/test.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define IP_COMMAND "PATH=$PATH:/usr/sbin:/sbin ip -batch - >/dev/null 2>&1"
 

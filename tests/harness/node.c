@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "harness/node.h"
 
-#include <setjmp.h>
+#include "support/test.h"
+
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define ANY_PORT "127.0.0.1:0"
 

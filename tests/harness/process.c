@@ -2,17 +2,14 @@
 #include "harness/process.h"
 
 #include "base/clock.h"
+#include "support/test.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <poll.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +18,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define READ_BYTES 65536
 #define ARGUMENTS_MAX 64
@@ -87,12 +82,6 @@ struct process_group {
     sigset_t mask; /* signals while waiting: SIGCHLD is let through then only */
     bool passed;
 };
-
-/* JACKDAW_TEST_ONLY='test_kill__*' runs these of a program's tests only. */
-__attribute__((constructor)) static void choose_tests(void)
-{
-    cmocka_set_test_filter(getenv("JACKDAW_TEST_ONLY"));
-}
 
 /* ---- memory: a test that has none fails ---- */
 

@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "harness/small_disk.h"
 
+#include "support/test.h"
+
 #include <fcntl.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 static void ballast_path(const char *folder, char path[static PROCESS_GROUP_PATH_SIZE])
 {

@@ -2,12 +2,9 @@
 #include "support/core_fixture.h"
 
 #include "base/clock.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define PATIENCE_MS 30000
 

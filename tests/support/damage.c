@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "support/damage.h"
 
-#include <setjmp.h>
-#include <sqlite3.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "support/test.h"
 
-#include <cmocka.h>
+#include <sqlite3.h>
 
 void damage_execute(const char *path, const char *sql)
 {

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "support/fake_call.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
+#include "support/test.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 struct rpc_call *fake_call_new(uint32_t credits)
 {

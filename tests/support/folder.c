@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "support/folder.h"
 
+#include "support/test.h"
+
 #include <ftw.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 char *folder_new(void)
 {

@@ -3,18 +3,14 @@
 
 #include "base/clock.h"
 #include "server/core.h"
+#include "support/test.h"
 
 #include <pthread.h>
 #include <semaphore.h>
-#include <setjmp.h>
 #include <sodium.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define OPTIONS_MAX 32
 

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "support/stream_recorder.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
+#include "support/test.h"
+
 #include <stdio.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define RECORDER_FIRST 64
 

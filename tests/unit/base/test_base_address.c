@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/address.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static struct address parsed(const char *text)
 {
@@ -20,9 +15,8 @@ static struct address parsed(const char *text)
     return address;
 }
 
-static void test_address_parse__every_form(void **state)
+TEST(test_address_parse__every_form)
 {
-    (void)state;
     static const struct {
         const char *text;
         const char *host;
@@ -55,9 +49,8 @@ static void test_address_parse__every_form(void **state)
     }
 }
 
-static void test_address_parse__refuses(void **state)
+TEST(test_address_parse__refuses)
 {
-    (void)state;
     static const char *const cases[] = {
         "",
         "host",
@@ -102,9 +95,8 @@ static void test_address_parse__refuses(void **state)
     }
 }
 
-static void test_address_parse__host_of_any_length(void **state)
+TEST(test_address_parse__host_of_any_length)
 {
-    (void)state;
     char text[2000];
     for (size_t length = 250; length < 1900; length++) {
         memset(text, 'h', length);
@@ -122,9 +114,8 @@ static void test_address_parse__host_of_any_length(void **state)
 }
 
 /* The refusal is a sentence for a terminal: it shows the text without what could drive one. */
-static void test_address_parse__quotes_what_it_refuses(void **state)
+TEST(test_address_parse__quotes_what_it_refuses)
 {
-    (void)state;
     struct address address;
     struct error_text why;
     assert_int_equal(address_parse("evil\x1b[2J\x07:80", &address, &why), ERROR_INVALID);
@@ -147,9 +138,8 @@ static void test_address_parse__quotes_what_it_refuses(void **state)
     }
 }
 
-static void test_address_urls__empty_host(void **state)
+TEST(test_address_urls__empty_host)
 {
-    (void)state;
     char url[ADDRESS_TEXT_SIZE];
     struct address address = parsed(":2625");
     address_listen_url(&address, url);
@@ -164,9 +154,8 @@ static void test_address_urls__empty_host(void **state)
 }
 
 /* In rising order; each is compared with each. */
-static void test_address_compare__orders(void **state)
+TEST(test_address_compare__orders)
 {
-    (void)state;
     static const char *const ordered[] = {
         "9.0.0.1:1",     "10.0.0.1:9", "10.0.0.1:10",  "10.0.0.2:1", "10.0.0.10:1",
         "192.168.0.9:1", "[::1]:1",    "[::2]:1",      "[::10]:1",   "[2001:db8::]:1",
@@ -185,29 +174,12 @@ static void test_address_compare__orders(void **state)
     }
 }
 
-static void test_address_compare__one_address_spelled_twice(void **state)
+TEST(test_address_compare__one_address_spelled_twice)
 {
-    (void)state;
     struct address left = parsed("[2001:DB8:0::1]:5");
     struct address right = parsed("tls+tcp://[2001:db8::0:1]:5");
     assert_int_equal(address_compare(&left, &right), 0);
     left = parsed("Host:5");
     right = parsed("host:5");
     assert_int_equal(address_compare(&left, &right), 0);
-}
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_address_parse__every_form),
-        cmocka_unit_test(test_address_parse__refuses),
-        cmocka_unit_test(test_address_parse__host_of_any_length),
-        cmocka_unit_test(test_address_parse__quotes_what_it_refuses),
-        cmocka_unit_test(test_address_urls__empty_host),
-        cmocka_unit_test(test_address_compare__orders),
-        cmocka_unit_test(test_address_compare__one_address_spelled_twice),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

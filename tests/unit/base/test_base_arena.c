@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/arena.h"
+#include "support/test.h"
 
-#include <setjmp.h>
 #include <stdalign.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-static void test_arena_alloc__aligned_and_apart(void **state)
+TEST(test_arena_alloc__aligned_and_apart)
 {
-    (void)state;
     struct arena arena;
     arena_init(&arena, 1u << 20);
     unsigned char *pieces[600];
@@ -28,9 +22,8 @@ static void test_arena_alloc__aligned_and_apart(void **state)
     arena_clear(&arena);
 }
 
-static void test_arena_alloc__keeps_to_the_budget(void **state)
+TEST(test_arena_alloc__keeps_to_the_budget)
 {
-    (void)state;
     struct arena arena;
     arena_init(&arena, 4096);
     assert_null(arena_alloc(&arena, 4097));
@@ -46,9 +39,8 @@ static void test_arena_alloc__keeps_to_the_budget(void **state)
     arena_clear(&arena);
 }
 
-static void test_arena_alloc__size_that_overflows(void **state)
+TEST(test_arena_alloc__size_that_overflows)
 {
-    (void)state;
     struct arena arena;
     arena_init(&arena, SIZE_MAX);
     assert_null(arena_alloc(&arena, SIZE_MAX));
@@ -61,9 +53,8 @@ static void test_arena_alloc__size_that_overflows(void **state)
     arena_clear(&arena);
 }
 
-static void test_arena_alloc__size_0_is_valid(void **state)
+TEST(test_arena_alloc__size_0_is_valid)
 {
-    (void)state;
     struct arena arena;
     arena_init(&arena, 64);
     assert_non_null(arena_alloc(&arena, 0));
@@ -73,9 +64,8 @@ static void test_arena_alloc__size_0_is_valid(void **state)
 }
 
 /* What the heap gives stays in proportion to what was asked for, whatever the sizes. */
-static void test_arena_held_bytes__in_proportion(void **state)
+TEST(test_arena_held_bytes__in_proportion)
 {
-    (void)state;
     struct arena arena;
     arena_init(&arena, 16u << 20);
     assert_int_equal(arena_held_bytes(&arena), 0);
@@ -91,9 +81,8 @@ static void test_arena_held_bytes__in_proportion(void **state)
     assert_int_equal(arena_held_bytes(&arena), 0);
 }
 
-static void test_arena_copies(void **state)
+TEST(test_arena_copies)
 {
-    (void)state;
     struct arena arena;
     arena_init(&arena, 65536);
     unsigned char *dirty = arena_alloc(&arena, 512);
@@ -110,19 +99,4 @@ static void test_arena_copies(void **state)
     arena_init(&arena, 4);
     assert_null(arena_strdup(&arena, "jackdaw"));
     arena_clear(&arena);
-}
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arena_alloc__aligned_and_apart),
-        cmocka_unit_test(test_arena_alloc__keeps_to_the_budget),
-        cmocka_unit_test(test_arena_alloc__size_that_overflows),
-        cmocka_unit_test(test_arena_alloc__size_0_is_valid),
-        cmocka_unit_test(test_arena_held_bytes__in_proportion),
-        cmocka_unit_test(test_arena_copies),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

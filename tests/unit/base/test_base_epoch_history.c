@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/epoch_history.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "support/test.h"
 
 static const struct epoch_start starts[] = {{5, 1}, {7, 4}, {9, 10}};
 static const struct epoch_history history = {starts, 3};
@@ -18,9 +12,8 @@ static void assert_position(struct log_position found, uint64_t epoch, uint64_t 
     assert_int_equal(found.seq, seq);
 }
 
-static void test_position_compare__epoch_before_seq(void **state)
+TEST(test_position_compare__epoch_before_seq)
 {
-    (void)state;
     assert_int_equal(log_position_compare((struct log_position){1, 9}, (struct log_position){2, 1}),
                      -1);
     assert_int_equal(log_position_compare((struct log_position){2, 1}, (struct log_position){1, 9}),
@@ -31,9 +24,8 @@ static void test_position_compare__epoch_before_seq(void **state)
                      0);
 }
 
-static void test_at__every_boundary(void **state)
+TEST(test_at__every_boundary)
 {
-    (void)state;
     static const uint64_t expected[] = {0, 5, 5, 5, 7, 7, 7, 7, 7, 7, 9, 9};
     for (uint64_t seq = 0; seq < sizeof expected / sizeof *expected; seq++)
         assert_int_equal(epoch_history_at(history, seq), expected[seq]);
@@ -43,9 +35,8 @@ static void test_at__every_boundary(void **state)
     assert_int_equal(epoch_history_last(empty), 0);
 }
 
-static void test_ascends__both_epoch_and_seq(void **state)
+TEST(test_ascends__both_epoch_and_seq)
 {
-    (void)state;
     assert_true(epoch_history_ascends(history, (struct epoch_start){10, 11}));
     assert_false(epoch_history_ascends(history, (struct epoch_start){9, 11}));
     assert_false(epoch_history_ascends(history, (struct epoch_start){10, 10}));
@@ -54,9 +45,8 @@ static void test_ascends__both_epoch_and_seq(void **state)
     assert_false(epoch_history_ascends(empty, (struct epoch_start){1, 0}));
 }
 
-static void test_end__of_the_last_epoch_is_the_end_of_the_log(void **state)
+TEST(test_end__of_the_last_epoch_is_the_end_of_the_log)
 {
-    (void)state;
     assert_position(epoch_history_end(history, 5, 20), 5, 3);
     assert_position(epoch_history_end(history, 7, 20), 7, 9);
     assert_position(epoch_history_end(history, 9, 20), 9, 20);
@@ -64,9 +54,8 @@ static void test_end__of_the_last_epoch_is_the_end_of_the_log(void **state)
     assert_position(epoch_history_end(empty, 8, 20), 0, 0);
 }
 
-static void test_common__the_shorter_end_of_the_last_shared_epoch(void **state)
+TEST(test_common__the_shorter_end_of_the_last_shared_epoch)
 {
-    (void)state;
     static const struct epoch_start others[] = {{5, 1}, {7, 4}, {8, 7}};
     struct epoch_history other = {others, 3};
     assert_position(epoch_history_common(history, 20, other, 30), 7, 6);
@@ -75,16 +64,4 @@ static void test_common__the_shorter_end_of_the_last_shared_epoch(void **state)
     assert_position(epoch_history_common(history, 20, (struct epoch_history){others + 2, 1}, 30), 0,
                     0);
     assert_position(epoch_history_common(history, 20, empty, 0), 0, 0);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_position_compare__epoch_before_seq),
-        cmocka_unit_test(test_at__every_boundary),
-        cmocka_unit_test(test_ascends__both_epoch_and_seq),
-        cmocka_unit_test(test_end__of_the_last_epoch_is_the_end_of_the_log),
-        cmocka_unit_test(test_common__the_shorter_end_of_the_last_shared_epoch),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,22 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/error.h"
+#include "support/test.h"
 
 #include <errno.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-static void test_error_name__every_error_has_its_own(void **state)
+TEST(test_error_name__every_error_has_its_own)
 {
-    (void)state;
     for (int i = 0; i < ERROR_COUNT; i++) {
         assert_non_null(error_name((enum error)i));
         assert_string_not_equal(error_name((enum error)i), "");
@@ -25,17 +19,15 @@ static void test_error_name__every_error_has_its_own(void **state)
     }
 }
 
-static void test_error_name__any_int(void **state)
+TEST(test_error_name__any_int)
 {
-    (void)state;
     assert_string_equal(error_name((enum error)(-1)), "unknown error");
     assert_string_equal(error_name(ERROR_COUNT), "unknown error");
     assert_string_equal(error_name((enum error)1000000), "unknown error");
 }
 
-static void test_error_from_errno__the_ones_that_matter(void **state)
+TEST(test_error_from_errno__the_ones_that_matter)
 {
-    (void)state;
     assert_int_equal(error_from_errno(0), OK);
     assert_int_equal(error_from_errno(ENOSPC), ERROR_DISK_FULL);
     assert_int_equal(error_from_errno(EDQUOT), ERROR_DISK_FULL);
@@ -48,9 +40,8 @@ static void test_error_from_errno__the_ones_that_matter(void **state)
     assert_int_equal(error_from_errno(9999), ERROR_IO);
 }
 
-static void test_error_set__formats_and_returns_the_error(void **state)
+TEST(test_error_set__formats_and_returns_the_error)
 {
-    (void)state;
     struct error_text why;
     assert_int_equal(error_set(&why, ERROR_IO, "read %s: %d", "a", 7), ERROR_IO);
     assert_string_equal(why.text, "read a: 7");
@@ -58,9 +49,8 @@ static void test_error_set__formats_and_returns_the_error(void **state)
 }
 
 /* A text of two-byte characters, shifted by 0 to 3 bytes, is never cut within one. */
-static void test_error_set__cuts_at_a_character(void **state)
+TEST(test_error_set__cuts_at_a_character)
 {
-    (void)state;
     static const char *const characters[] = {"\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x90\xa6"};
     for (size_t c = 0; c < 3; c++) {
         size_t width = strlen(characters[c]);
@@ -84,9 +74,8 @@ static void test_error_set__cuts_at_a_character(void **state)
     }
 }
 
-static void test_error_prefix__puts_context_in_front(void **state)
+TEST(test_error_prefix__puts_context_in_front)
 {
-    (void)state;
     struct error_text why;
     (void)error_set(&why, ERROR_DISK_FULL, "disk full");
     assert_int_equal(error_prefix(&why, ERROR_DISK_FULL, "open store %s", "data/1"),
@@ -95,9 +84,8 @@ static void test_error_prefix__puts_context_in_front(void **state)
     assert_int_equal(error_prefix(NULL, ERROR_IO, "x"), ERROR_IO);
 }
 
-static void test_error_prefix__too_long_together(void **state)
+TEST(test_error_prefix__too_long_together)
 {
-    (void)state;
     char text[ERROR_TEXT_SIZE];
     memset(text, 'a', sizeof text - 1);
     text[sizeof text - 1] = '\0';
@@ -110,9 +98,8 @@ static void test_error_prefix__too_long_together(void **state)
     assert_int_equal(strlen(why.text), ERROR_TEXT_SIZE - 1);
 }
 
-static void test_assert__aborts_with_the_condition(void **state)
+TEST(test_assert__aborts_with_the_condition)
 {
-    (void)state;
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     pid_t child = fork();
@@ -134,21 +121,4 @@ static void test_assert__aborts_with_the_condition(void **state)
     said[size] = '\0';
     assert_non_null(strstr(said, "1 + 1 == 3"));
     assert_non_null(strstr(said, "test_base_error.c"));
-}
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_error_name__every_error_has_its_own),
-        cmocka_unit_test(test_error_name__any_int),
-        cmocka_unit_test(test_error_from_errno__the_ones_that_matter),
-        cmocka_unit_test(test_error_set__formats_and_returns_the_error),
-        cmocka_unit_test(test_error_set__cuts_at_a_character),
-        cmocka_unit_test(test_error_prefix__puts_context_in_front),
-        cmocka_unit_test(test_error_prefix__too_long_together),
-        cmocka_unit_test(test_assert__aborts_with_the_condition),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/histogram.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static struct histogram histogram;
 
-static void test_histogram_percentile__error_bound(void **state)
+TEST(test_histogram_percentile__error_bound)
 {
-    (void)state;
     uint64_t value = 0;
     while (value < UINT64_C(1) << 40) {
         memset(&histogram, 0, sizeof histogram);
@@ -29,9 +23,8 @@ static void test_histogram_percentile__error_bound(void **state)
     }
 }
 
-static void test_histogram_percentile__percentiles(void **state)
+TEST(test_histogram_percentile__percentiles)
 {
-    (void)state;
     memset(&histogram, 0, sizeof histogram);
     assert_int_equal(histogram_percentile(&histogram, 500), 0);
     for (uint64_t value = 1; value <= 10000; value++)
@@ -43,22 +36,11 @@ static void test_histogram_percentile__percentiles(void **state)
     assert_int_equal(sizeof histogram.buckets, 4608);
 }
 
-static void test_histogram_percentile__of_the_smallest_and_largest_value(void **state)
+TEST(test_histogram_percentile__of_the_smallest_and_largest_value)
 {
-    (void)state;
     memset(&histogram, 0, sizeof histogram);
     histogram_add(&histogram, 0);
     assert_int_equal(histogram_percentile(&histogram, 1000), 0);
     histogram_add(&histogram, UINT64_MAX);
     assert_true(histogram_percentile(&histogram, 1000) == (UINT64_C(1) << 40) - 1);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_histogram_percentile__error_bound),
-        cmocka_unit_test(test_histogram_percentile__percentiles),
-        cmocka_unit_test(test_histogram_percentile__of_the_smallest_and_largest_value),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

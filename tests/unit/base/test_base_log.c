@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/log.h"
+#include "support/test.h"
 #include "support/unsafe_characters.h"
 
 #include <fcntl.h>
 #include <jansson.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define SAID_BYTES (1u << 20)
 #define LINE_BYTES_MAX 2048
@@ -86,9 +81,8 @@ static json_t *only_json_line(const char *text)
     return object;
 }
 
-static void test_log_text__line(void **state)
+TEST_WITH(test_log_text__line, NULL, teardown)
 {
-    (void)state;
     log_configure(LOG_INFO, LOG_TEXT);
     log_identify(3, 65539);
     capture();
@@ -99,18 +93,16 @@ static void test_log_text__line(void **state)
                                           "pipe=7 offset=-5 most=18446744073709551615\n");
 }
 
-static void test_log_text__unknown_node(void **state)
+TEST_WITH(test_log_text__unknown_node, NULL, teardown)
 {
-    (void)state;
     log_configure(LOG_DEBUG, LOG_TEXT);
     capture();
     log_debug("base", "x", log_string("a", NULL));
     assert_string_equal(after_time(captured_text()), "debug - - base x a=\"\"\n");
 }
 
-static void test_log__levels(void **state)
+TEST_WITH(test_log__levels, NULL, teardown)
 {
-    (void)state;
     for (int level = LOG_DEBUG; level <= LOG_SILENT; level++) {
         log_configure((enum log_level)level, LOG_TEXT);
         capture();
@@ -127,9 +119,8 @@ static void test_log__levels(void **state)
     }
 }
 
-static void test_log_parse(void **state)
+TEST_WITH(test_log_parse, NULL, teardown)
 {
-    (void)state;
     enum log_level level = LOG_INFO;
     enum log_format format = LOG_TEXT;
     assert_int_equal(log_level_parse("debug", &level), OK);
@@ -145,9 +136,8 @@ static void test_log_parse(void **state)
 }
 
 /* What a peer sends can neither forge a line nor drive a terminal. */
-static void test_log_text__escapes(void **state)
+TEST_WITH(test_log_text__escapes, NULL, teardown)
 {
-    (void)state;
     static const struct {
         const char *value;
         const char *printed;
@@ -192,9 +182,8 @@ static void test_log_text__escapes(void **state)
     }
 }
 
-static void test_log_json__line(void **state)
+TEST_WITH(test_log_json__line, NULL, teardown)
 {
-    (void)state;
     log_configure(LOG_INFO, LOG_JSON);
     log_identify(2, 131074);
     capture();
@@ -216,9 +205,8 @@ static void test_log_json__line(void **state)
 
 /* Every length around the bound, with further fields behind: the line is cut but stays an object,
  * and ends at a character. */
-static void test_log_json__long_lines_stay_valid(void **state)
+TEST_WITH(test_log_json__long_lines_stay_valid, NULL, teardown)
 {
-    (void)state;
     static const char *const units[] = {"x", "\n", "\"", "\xc3\xa9", "\xf0\x9f\x90\xa6", "\xff"};
     log_configure(LOG_INFO, LOG_JSON);
     for (size_t u = 0; u < sizeof units / sizeof units[0]; u++) {
@@ -239,9 +227,8 @@ static void test_log_json__long_lines_stay_valid(void **state)
     }
 }
 
-static void test_log__unsafe_characters_never_appear(void **state)
+TEST_WITH(test_log__unsafe_characters_never_appear, NULL, teardown)
 {
-    (void)state;
     static const enum log_format formats[] = {LOG_TEXT, LOG_JSON};
     for (size_t f = 0; f < 2; f++) {
         log_configure(LOG_INFO, formats[f]);
@@ -261,9 +248,8 @@ static void test_log__unsafe_characters_never_appear(void **state)
     }
 }
 
-static void test_log_text__long_lines_are_cut(void **state)
+TEST_WITH(test_log_text__long_lines_are_cut, NULL, teardown)
 {
-    (void)state;
     char value[5000];
     memset(value, 'v', sizeof value - 1);
     value[sizeof value - 1] = '\0';
@@ -293,9 +279,8 @@ static void *write_lines(void *argument)
     return NULL;
 }
 
-static void test_log__lines_of_threads_stay_whole(void **state)
+TEST_WITH(test_log__lines_of_threads_stay_whole, NULL, teardown)
 {
-    (void)state;
     log_configure(LOG_INFO, LOG_JSON);
     capture();
     pthread_t threads[4];
@@ -318,23 +303,4 @@ static void test_log__lines_of_threads_stay_whole(void **state)
     }
     assert_int_equal(lines, 800);
     free(text);
-}
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_log_text__line, teardown),
-        cmocka_unit_test_teardown(test_log_text__unknown_node, teardown),
-        cmocka_unit_test_teardown(test_log__levels, teardown),
-        cmocka_unit_test_teardown(test_log_parse, teardown),
-        cmocka_unit_test_teardown(test_log_text__escapes, teardown),
-        cmocka_unit_test_teardown(test_log_json__line, teardown),
-        cmocka_unit_test_teardown(test_log_json__long_lines_stay_valid, teardown),
-        cmocka_unit_test_teardown(test_log__unsafe_characters_never_appear, teardown),
-        cmocka_unit_test_teardown(test_log_text__long_lines_are_cut, teardown),
-        cmocka_unit_test_teardown(test_log__lines_of_threads_stay_whole, teardown),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,13 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/log_pace.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
-
-#include <cmocka.h>
 
 /* Each test begins when all places of the one before are free. */
 static uint64_t now_ms = 1000;
@@ -25,9 +20,8 @@ static bool allows(const char *event, const char *key, uint64_t *left_out)
     return log_pace_allows_at(event, key, now_ms, left_out);
 }
 
-static void test_log_pace__once_in_a_while_with_the_count(void **state)
+TEST_WITH(test_log_pace__once_in_a_while_with_the_count, setup, NULL)
 {
-    (void)state;
     uint64_t left_out;
     assert_true(allows("refused", "a", &left_out));
     assert_int_equal(left_out, 0);
@@ -41,9 +35,8 @@ static void test_log_pace__once_in_a_while_with_the_count(void **state)
     assert_false(allows("refused", "a", &left_out));
 }
 
-static void test_log_pace__keys_and_events_have_their_own(void **state)
+TEST_WITH(test_log_pace__keys_and_events_have_their_own, setup, NULL)
 {
-    (void)state;
     uint64_t left_out;
     assert_true(allows("refused", "a", &left_out));
     assert_true(allows("refused", "b", &left_out));
@@ -53,9 +46,8 @@ static void test_log_pace__keys_and_events_have_their_own(void **state)
     assert_false(allows("refused", "b", &left_out));
 }
 
-static void test_log_pace__bounded_whatever_the_keys(void **state)
+TEST_WITH(test_log_pace__bounded_whatever_the_keys, setup, NULL)
 {
-    (void)state;
     uint64_t left_out;
     unsigned allowed = 0;
     char key[16];
@@ -76,16 +68,4 @@ static void test_log_pace__bounded_whatever_the_keys(void **state)
     }
     assert_int_equal(allowed, LOG_PACE_KEYS + 1);
     assert_int_equal(counted, 10000 - LOG_PACE_KEYS - 1);
-}
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_log_pace__once_in_a_while_with_the_count, setup),
-        cmocka_unit_test_setup(test_log_pace__keys_and_events_have_their_own, setup),
-        cmocka_unit_test_setup(test_log_pace__bounded_whatever_the_keys, setup),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

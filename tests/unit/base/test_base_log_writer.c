@@ -4,22 +4,17 @@
 #include "base/log.h"
 #include "base/log_writer.h"
 #include "base/output.h"
+#include "support/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define SAID_BYTES (4u << 20)
 #define PATIENCE_MS 20000
@@ -125,9 +120,8 @@ static void log_and_exit(void)
         log_info("m", "line", log_number("i", (uint64_t)i));
 }
 
-static void test_log_start__exit_flushes(void **state)
+TEST(test_log_start__exit_flushes)
 {
-    (void)state;
     int status;
     const char *text = run(log_and_exit, &status);
     assert_int_equal(status, 0);
@@ -143,9 +137,8 @@ static void log_and_assert(void)
     ASSERT(1 + 1 == 3);
 }
 
-static void test_assert__its_line_comes_last(void **state)
+TEST(test_assert__its_line_comes_last)
 {
-    (void)state;
     int status;
     const char *text = run(log_and_assert, &status);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
@@ -162,9 +155,8 @@ static void log_and_assert_with_file(void)
     ASSERT(1 + 1 == 3);
 }
 
-static void test_assert__its_line_is_in_the_file_too(void **state)
+TEST(test_assert__its_line_is_in_the_file_too)
 {
-    (void)state;
     int status;
     const char *text = run(log_and_assert_with_file, &status);
     assert_true(WIFSIGNALED(status));
@@ -189,9 +181,8 @@ static void end_with_full_pipe(void)
     CHECK(clock_monotonic_ms() - began_ms < BOUND_MS);
 }
 
-static void test_log_flush__is_bounded(void **state)
+TEST(test_log_flush__is_bounded)
 {
-    (void)state;
     int status;
     (void)run(end_with_full_pipe, &status);
     assert_int_equal(status, 0);
@@ -223,9 +214,8 @@ static void drop_and_read(void)
     CHECK(fgets(line, sizeof line, reader) != NULL && strstr(line, " m later ") != NULL);
 }
 
-static void test_log__drops_what_does_not_fit_and_counts_it(void **state)
+TEST(test_log__drops_what_does_not_fit_and_counts_it)
 {
-    (void)state;
     int status;
     (void)run(drop_and_read, &status);
     assert_int_equal(status, 0);
@@ -248,9 +238,8 @@ static void log_to_full_disk(void)
     log_info("m", "again", log_number("i", 1));
 }
 
-static void test_log__refused_lines_are_counted(void **state)
+TEST(test_log__refused_lines_are_counted)
 {
-    (void)state;
     int status;
     (void)run(log_to_full_disk, &status);
     assert_int_equal(status, 0);
@@ -289,9 +278,8 @@ static void use_file(void)
     log_info("m", "fourth", log_number("i", 0));
 }
 
-static void test_log_start__file(void **state)
+TEST(test_log_start__file)
 {
-    (void)state;
     int status;
     struct stat about;
     const char *text = run(use_file, &status);
@@ -319,9 +307,8 @@ static void keep_old_file(void)
     log_info("m", "after", log_number("i", 0));
 }
 
-static void test_log_reopen__an_error_keeps_the_old_file(void **state)
+TEST(test_log_reopen__an_error_keeps_the_old_file)
 {
-    (void)state;
     int status;
     (void)run(keep_old_file, &status);
     assert_int_equal(status, 0);
@@ -343,9 +330,8 @@ static void refuse_file(void)
     CHECK(log_start(path_of("fifo"), &why) != OK); /* and it does not wait */
 }
 
-static void test_log_start__file_that_cannot_be_opened(void **state)
+TEST(test_log_start__file_that_cannot_be_opened)
 {
-    (void)state;
     int status;
     (void)run(refuse_file, &status);
     assert_int_equal(status, 0);
@@ -366,9 +352,8 @@ static void fork_while_logging(void)
     CHECK(waitpid(child, NULL, 0) == child);
 }
 
-static void test_log__child_of_a_fork(void **state)
+TEST(test_log__child_of_a_fork)
 {
-    (void)state;
     int status;
     const char *text = run(fork_while_logging, &status);
     assert_int_equal(status, 0);
@@ -378,9 +363,8 @@ static void test_log__child_of_a_fork(void **state)
 
 /* ---- output ---- */
 
-static void test_output_within__full_pipe(void **state)
+TEST(test_output_within__full_pipe)
 {
-    (void)state;
     int ends[2];
     static const char zeros[4096];
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
@@ -412,9 +396,8 @@ static void wait_for_reader(void)
     CHECK(false);
 }
 
-static void test_output_later__waits_for_the_reader(void **state)
+TEST(test_output_later__waits_for_the_reader)
 {
-    (void)state;
     int status;
     (void)run(wait_for_reader, &status);
     assert_int_equal(status, 0);
@@ -433,40 +416,27 @@ static void close_and_open(void)
     CHECK(next > STDERR_FILENO);
 }
 
-static void test_output_open_standard(void **state)
+TEST(test_output_open_standard)
 {
-    (void)state;
     int status;
     (void)run(close_and_open, &status);
     assert_int_equal(status, 0);
 }
 
-int main(int argc, char **argv)
+int test_teardown(void **state)
 {
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    if (mkdtemp(folder) == NULL)
-        return 1;
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_log_start__exit_flushes),
-        cmocka_unit_test(test_assert__its_line_comes_last),
-        cmocka_unit_test(test_assert__its_line_is_in_the_file_too),
-        cmocka_unit_test(test_log_flush__is_bounded),
-        cmocka_unit_test(test_log__drops_what_does_not_fit_and_counts_it),
-        cmocka_unit_test(test_log__refused_lines_are_counted),
-        cmocka_unit_test(test_log_start__file),
-        cmocka_unit_test(test_log_reopen__an_error_keeps_the_old_file),
-        cmocka_unit_test(test_log_start__file_that_cannot_be_opened),
-        cmocka_unit_test(test_log__child_of_a_fork),
-        cmocka_unit_test(test_output_within__full_pipe),
-        cmocka_unit_test(test_output_later__waits_for_the_reader),
-        cmocka_unit_test(test_output_open_standard),
-    };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    (void)state;
     static const char *const left[] = {"assert.log", "file.log", "file.log.1",
                                        "old.log.1",  "room.log", "fifo"};
     for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
         (void)unlink(path_of(left[i]));
     (void)rmdir(folder);
-    return failed;
+    return 0;
+}
+
+TEST_PREPARE()
+{
+    if (mkdtemp(folder) == NULL)
+        return 1;
+    return 0;
 }

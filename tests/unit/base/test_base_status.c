@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/status.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "support/test.h"
 
 /* gRPC's names in the order of gRPC's numbers. */
 static const char *const expected[] = {
@@ -29,26 +23,23 @@ static const char *const expected[] = {
     "UNAUTHENTICATED",
 };
 
-static void test_status_name__the_17_of_grpc(void **state)
+TEST(test_status_name__the_17_of_grpc)
 {
-    (void)state;
     assert_int_equal(STATUS_COUNT, 17);
     for (int i = 0; i < STATUS_COUNT; i++)
         assert_string_equal(status_name((enum status)i), expected[i]);
 }
 
-static void test_status_name__any_int(void **state)
+TEST(test_status_name__any_int)
 {
-    (void)state;
     assert_string_equal(status_name((enum status)(-1)), "UNKNOWN");
     assert_string_equal(status_name(STATUS_COUNT), "UNKNOWN");
     assert_string_equal(status_name((enum status)4000000), "UNKNOWN");
 }
 
 /* An error without an entry in the table would be told to the caller as success. */
-static void test_status_from_error__no_error_is_success(void **state)
+TEST(test_status_from_error__no_error_is_success)
 {
-    (void)state;
     assert_int_equal(status_from_error(OK), STATUS_OK);
     for (int i = OK + 1; i < ERROR_COUNT; i++)
         assert_int_not_equal(status_from_error((enum error)i), STATUS_OK);
@@ -58,16 +49,4 @@ static void test_status_from_error__no_error_is_success(void **state)
     assert_int_equal(status_from_error(ERROR_VERSION), STATUS_FAILED_PRECONDITION);
     assert_int_equal(status_from_error((enum error)(-3)), STATUS_UNKNOWN);
     assert_int_equal(status_from_error(ERROR_COUNT), STATUS_UNKNOWN);
-}
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_status_name__the_17_of_grpc),
-        cmocka_unit_test(test_status_name__any_int),
-        cmocka_unit_test(test_status_from_error__no_error_is_success),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,23 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/clock.h"
 #include "base/task_queue.h"
+#include "support/test.h"
 
 #include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define PUSHERS 8
 #define TASKS_EACH 20000
@@ -74,7 +69,7 @@ static bool is_readable(const struct task_queue *queue)
     return poll(&entry, 1, 0) == 1;
 }
 
-static void test_task_queue_run__in_order_and_no_more_than_asked(void **state)
+TEST_WITH(test_task_queue_run__in_order_and_no_more_than_asked, setup, teardown)
 {
     struct task_queue *queue = *state;
     assert_int_equal(task_queue_run(queue, 10), 0);
@@ -92,7 +87,7 @@ static void test_task_queue_run__in_order_and_no_more_than_asked(void **state)
 }
 
 /* An owner that waits on the descriptor alone must not fall asleep over work. */
-static void test_task_queue_run__asked_for_none_keeps_the_signal(void **state)
+TEST_WITH(test_task_queue_run__asked_for_none_keeps_the_signal, setup, teardown)
 {
     struct task_queue *queue = *state;
     task_queue_push(queue, &new_task(0, 0)->task);
@@ -115,7 +110,7 @@ static void push_again(struct task *task)
         task_queue_push(chain->queue, task);
 }
 
-static void test_task_queue_run__a_task_pushes_itself(void **state)
+TEST_WITH(test_task_queue_run__a_task_pushes_itself, setup, teardown)
 {
     struct task_queue *queue = *state;
     struct chain chain = {.task = {.run = push_again}, .queue = queue, .left = 99};
@@ -131,7 +126,7 @@ static void run_inner(struct task *task)
     (void)task_queue_run(chain->queue, SIZE_MAX);
 }
 
-static void test_task_queue_run__from_within_a_task(void **state)
+TEST_WITH(test_task_queue_run__from_within_a_task, setup, teardown)
 {
     struct task_queue *queue = *state;
     struct chain chain = {.task = {.run = run_inner}, .queue = queue};
@@ -142,7 +137,7 @@ static void test_task_queue_run__from_within_a_task(void **state)
     assert_int_equal(total_run, 6);
 }
 
-static void test_task_queue_wait__returns_for_a_task_a_wake_and_in_time(void **state)
+TEST_WITH(test_task_queue_wait__returns_for_a_task_a_wake_and_in_time, setup, teardown)
 {
     struct task_queue *queue = *state;
     uint64_t start_ms = clock_monotonic_ms();
@@ -166,7 +161,7 @@ static void on_alarm(int number)
     task_queue_wake(signalled_queue);
 }
 
-static void test_task_queue_wake__from_a_signal_handler(void **state)
+TEST_WITH(test_task_queue_wake__from_a_signal_handler, setup, teardown)
 {
     struct task_queue *queue = *state;
     signalled_queue = queue;
@@ -224,24 +219,23 @@ static void run_with_pushers(struct task_queue *queue, bool poll_descriptor, siz
     assert_int_equal(task_queue_run(queue, SIZE_MAX), 0);
 }
 
-static void test_task_queue__many_pushers_waiting(void **state)
+TEST_WITH(test_task_queue__many_pushers_waiting, setup, teardown)
 {
     run_with_pushers(*state, false, SIZE_MAX);
 }
 
-static void test_task_queue__many_pushers_polling(void **state)
+TEST_WITH(test_task_queue__many_pushers_polling, setup, teardown)
 {
     run_with_pushers(*state, true, SIZE_MAX);
 }
 
-static void test_task_queue__many_pushers_one_task_a_turn(void **state)
+TEST_WITH(test_task_queue__many_pushers_one_task_a_turn, setup, teardown)
 {
     run_with_pushers(*state, true, 1);
 }
 
-static void test_task_queue_new__no_descriptor_left(void **state)
+TEST(test_task_queue_new__no_descriptor_left)
 {
-    (void)state;
     struct rlimit before;
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
     int lowest_free = dup(STDIN_FILENO);
@@ -255,28 +249,4 @@ static void test_task_queue_new__no_descriptor_left(void **state)
     assert_int_equal(error, ERROR_FULL);
     assert_null(queue);
     task_queue_free(NULL);
-}
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_task_queue_run__in_order_and_no_more_than_asked, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_task_queue_run__asked_for_none_keeps_the_signal, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_task_queue_run__a_task_pushes_itself, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_task_queue_run__from_within_a_task, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_task_queue_wait__returns_for_a_task_a_wake_and_in_time,
-                                        setup, teardown),
-        cmocka_unit_test_setup_teardown(test_task_queue_wake__from_a_signal_handler, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_task_queue__many_pushers_waiting, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_task_queue__many_pushers_polling, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_task_queue__many_pushers_one_task_a_turn, setup,
-                                        teardown),
-        cmocka_unit_test(test_task_queue_new__no_descriptor_left),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/text.h"
+#include "support/test.h"
 #include "support/unsafe_characters.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-static void test_unsafe__exactly_those(void **state)
+TEST(test_unsafe__exactly_those)
 {
-    (void)state;
     size_t count = 0;
     for (uint32_t code = 0; code <= 0x10FFFF; code++)
         count += text_is_unsafe(code);
@@ -25,9 +19,8 @@ static void test_unsafe__exactly_those(void **state)
     assert_int_equal(found + 1, count); /* all but NUL */
 }
 
-static void test_decode__every_character(void **state)
+TEST(test_decode__every_character)
 {
-    (void)state;
     for (uint32_t code = 1; code <= 0x10FFFF; code++) {
         if (code >= 0xD800 && code < 0xE000)
             continue;
@@ -39,9 +32,8 @@ static void test_decode__every_character(void **state)
     }
 }
 
-static void test_decode__no_utf8(void **state)
+TEST(test_decode__no_utf8)
 {
-    (void)state;
     static const char *const texts[] = {"\x80",         "\xC0\x80",         "\xC2",
                                         "\xE2\x80",     "\xED\xA0\x80",     "\xF4\x90\x80\x80",
                                         "\xE0\x80\x80", "\xF0\x80\x80\x80", "\xFF"};
@@ -64,9 +56,8 @@ static void assert_json(const char *json, const char *expected)
     free(text);
 }
 
-static void test_print_json__unsafe_ones_are_escaped(void **state)
+TEST(test_print_json__unsafe_ones_are_escaped)
 {
-    (void)state;
     assert_json("", "");
     assert_json("{\"a\":\"h\xC3\xA4 \xF0\x9F\x90\xA6\"}", "{\"a\":\"h\xC3\xA4 \xF0\x9F\x90\xA6\"}");
     assert_json("\"a\xE2\x80\xAE"
@@ -74,15 +65,4 @@ static void test_print_json__unsafe_ones_are_escaped(void **state)
                 "\"a\\u202Eb\\u007F\\u009B\"");
     assert_json("\"\xD8\x9C\"", "\"\\u061C\"");
     assert_json("\"\xFF\"", "\"\xFF\""); /* jansson makes none */
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unsafe__exactly_those),
-        cmocka_unit_test(test_decode__every_character),
-        cmocka_unit_test(test_decode__no_utf8),
-        cmocka_unit_test(test_print_json__unsafe_ones_are_escaped),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

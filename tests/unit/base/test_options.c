@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/options.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum colour { RED, GREEN };
 
@@ -144,9 +139,8 @@ static enum error parse(struct settings *settings, char **argv)
         assert_string_equal(why.text, sentence);                       \
     } while (0)
 
-static void test_parse__nothing_given(void **state)
+TEST(test_parse__nothing_given)
 {
-    (void)state;
     struct settings settings;
     assert_int_equal(parse(&settings, (char *[]){"server", NULL}), OK);
     assert_int_equal(settings.id, 1);
@@ -162,9 +156,8 @@ static void test_parse__nothing_given(void **state)
     options_release(&table, &settings);
 }
 
-static void test_parse__every_way_of_writing(void **state)
+TEST(test_parse__every_way_of_writing)
 {
-    (void)state;
     struct settings settings;
     assert_int_equal(PARSE(&settings, "--ack-timeout=70", "-fq", "--colour", "red", "-rlobby", "-r",
                            "dev,ops", "--port=65535"),
@@ -186,9 +179,8 @@ static void test_parse__every_way_of_writing(void **state)
     options_release(&table, &settings);
 }
 
-static void test_parse__positions(void **state)
+TEST(test_parse__positions)
 {
-    (void)state;
     struct settings settings;
     assert_int_equal(PARSE(&settings, "3", "--forward", "slave", "[::1]:9"), OK);
     assert_int_equal(settings.id, 3);
@@ -206,9 +198,8 @@ static void test_parse__positions(void **state)
     assert_refused("--id: \"x\" is not a whole number from 1 to 65535", "x");
 }
 
-static void test_parse__greedy_list(void **state)
+TEST(test_parse__greedy_list)
 {
-    (void)state;
     struct settings settings;
     assert_int_equal(PARSE(&settings, "-a", "a:1", "b:2,c:3", "-f", "7", "-a", "d:4"), OK);
     assert_int_equal(settings.servers.count, 4);
@@ -218,9 +209,8 @@ static void test_parse__greedy_list(void **state)
     options_release(&table, &settings);
 }
 
-static void test_parse__environment(void **state)
+TEST(test_parse__environment)
 {
-    (void)state;
     struct settings settings;
     (void)setenv("JACKDAW_TEST_ACK_TIMEOUT", "123", 1);
     (void)setenv("JACKDAW_TEST_SERVERS", "x:1,y:2", 1);
@@ -252,9 +242,8 @@ static void test_parse__environment(void **state)
     (void)unsetenv("JACKDAW_TEST_COLOUR");
 }
 
-static void test_parse__mistakes(void **state)
+TEST(test_parse__mistakes)
 {
-    (void)state;
     assert_refused("there is no option --ack; --help lists those there are", "--ack=1");
     assert_refused("there is no option -x; --help lists those there are", "-fx");
     assert_refused("--ack_timeout needs a value: --ack_timeout=MS", "-t");
@@ -274,9 +263,8 @@ static void test_parse__mistakes(void **state)
     assert_int_equal(settings.servers.count, 0); /* nothing to release */
 }
 
-static void test_parse__list_is_bounded(void **state)
+TEST(test_parse__list_is_bounded)
 {
-    (void)state;
     char text[2 * (OPTION_LIST_MAX + 1)];
     for (size_t i = 0; i < OPTION_LIST_MAX; i++)
         memcpy(&text[2 * i], "a,", 2);
@@ -288,9 +276,8 @@ static void test_parse__list_is_bounded(void **state)
     assert_refused("--room: more than 256 items", "-r", text, "-r", "b");
 }
 
-static void test_print_help__tells_all(void **state)
+TEST(test_print_help__tells_all)
 {
-    (void)state;
     char *text = NULL;
     size_t size = 0;
     FILE *stream = open_memstream(&text, &size);
@@ -310,19 +297,4 @@ static void test_print_help__tells_all(void **state)
         line = end + 1;
     }
     free(text);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse__nothing_given),
-        cmocka_unit_test(test_parse__every_way_of_writing),
-        cmocka_unit_test(test_parse__positions),
-        cmocka_unit_test(test_parse__greedy_list),
-        cmocka_unit_test(test_parse__environment),
-        cmocka_unit_test(test_parse__mistakes),
-        cmocka_unit_test(test_parse__list_is_bounded),
-        cmocka_unit_test(test_print_help__tells_all),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,15 +2,12 @@
 #include "chat/chat_internal.h"
 
 #include "chat_fixture.h"
+#include "support/test.h"
 
 #include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define ARENA_BYTES (64u << 20)
 

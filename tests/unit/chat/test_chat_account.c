@@ -2,14 +2,11 @@
 /* Registering, login, logout, deletion: src/chat/account.c, session.c. */
 #include "chat/password.h"
 #include "chat_fixture.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static int open_chat_fixture(void **state)
 {
@@ -45,7 +42,7 @@ static enum status check(struct chat_fixture *fixture, const Jackdaw__RegisterRe
     return decision == CHAT_REFUSE ? call.status : STATUS_OK;
 }
 
-static void test_register__makes_an_account(void **state)
+TEST_WITH(test_register__makes_an_account, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     assert_int_equal(chat_fixture_register(fixture, "Alice").status, STATUS_OK);
@@ -53,14 +50,15 @@ static void test_register__makes_an_account(void **state)
     assert_string_equal(chat_session_name(chat_fixture_session(fixture, "a")), "Alice");
 }
 
-static void test_register__a_leading_at_sign_is_not_part_of_the_name(void **state)
+TEST_WITH(test_register__a_leading_at_sign_is_not_part_of_the_name, open_chat_fixture,
+          close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     assert_int_equal(chat_fixture_register(fixture, "@Alice").status, STATUS_OK);
     assert_int_equal(chat_fixture_login(fixture, "@ALICE", "a").status, STATUS_OK);
 }
 
-static void test_register__name_taken_in_any_form(void **state)
+TEST_WITH(test_register__name_taken_in_any_form, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     assert_int_equal(chat_fixture_register(fixture, "Zoe\xCC\x88").status, STATUS_OK);
@@ -70,7 +68,7 @@ static void test_register__name_taken_in_any_form(void **state)
     assert_string_equal(answer.text, "The name Zo\xC3\xAB is taken; choose another one.");
 }
 
-static void test_register__refuses_what_breaks_a_rule(void **state)
+TEST_WITH(test_register__refuses_what_breaks_a_rule, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     Jackdaw__RegisterRequest request = register_request("", "p");
@@ -92,7 +90,7 @@ static void test_register__refuses_what_breaks_a_rule(void **state)
     assert_int_equal(check(fixture, &request), STATUS_INVALID_ARGUMENT);
 }
 
-static void test_register__same_nonce_is_the_same_request(void **state)
+TEST_WITH(test_register__same_nonce_is_the_same_request, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     Jackdaw__RegisterRequest request = register_request("Alice", "p");
@@ -111,7 +109,7 @@ static void test_register__same_nonce_is_the_same_request(void **state)
     assert_int_equal(check(fixture, &request), STATUS_ALREADY_EXISTS);
 }
 
-static void test_register__name_taken_while_hashing(void **state)
+TEST_WITH(test_register__name_taken_while_hashing, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     Jackdaw__RegisterRequest request = register_request("alice", "p");
@@ -124,7 +122,8 @@ static void test_register__name_taken_while_hashing(void **state)
 
 /* ---- login ---- */
 
-static void test_login__unknown_name_and_wrong_password_look_alike(void **state)
+TEST_WITH(test_login__unknown_name_and_wrong_password_look_alike, open_chat_fixture,
+          close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_register(fixture, "alice");
@@ -143,7 +142,7 @@ static void test_login__unknown_name_and_wrong_password_look_alike(void **state)
     assert_string_equal(call.text, unknown.text);
 }
 
-static void test_login__nobodys_hash_costs_as_much_as_any(void **state)
+TEST_WITH(test_login__nobodys_hash_costs_as_much_as_any, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     Jackdaw__LoginRequest request = JACKDAW__LOGIN_REQUEST__INIT;
@@ -163,7 +162,7 @@ static void test_login__nobodys_hash_costs_as_much_as_any(void **state)
     assert_false(password_verify("p", hash));
 }
 
-static void test_login__bad_token_or_device(void **state)
+TEST_WITH(test_login__bad_token_or_device, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_register(fixture, "alice");
@@ -198,7 +197,7 @@ static void test_login__bad_token_or_device(void **state)
     assert_int_equal(call.status, STATUS_INVALID_ARGUMENT);
 }
 
-static void test_login__repeated_is_the_same_session(void **state)
+TEST_WITH(test_login__repeated_is_the_same_session, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     uint64_t id = chat_session_id(chat_fixture_person(fixture, "alice"));
@@ -209,7 +208,7 @@ static void test_login__repeated_is_the_same_session(void **state)
     assert_int_equal(chat_session_id(chat_fixture_session(fixture, "alice")), id);
 }
 
-static void test_login__somebody_elses_token(void **state)
+TEST_WITH(test_login__somebody_elses_token, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_person(fixture, "alice");
@@ -217,7 +216,7 @@ static void test_login__somebody_elses_token(void **state)
     assert_int_equal(chat_fixture_login(fixture, "bob", "alice").status, STATUS_INVALID_ARGUMENT);
 }
 
-static void test_login__a_third_device_is_refused(void **state)
+TEST_WITH(test_login__a_third_device_is_refused, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_register(fixture, "alice");
@@ -234,7 +233,7 @@ static void test_login__a_third_device_is_refused(void **state)
 }
 
 /* retry_ms is when the first of the devices may be silent. */
-static void test_login__tells_when_a_device_may_make_room(void **state)
+TEST_WITH(test_login__tells_when_a_device_may_make_room, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_register(fixture, "alice");
@@ -269,7 +268,7 @@ static struct chat_call login(struct chat_fixture *fixture, const char *token,
     return call;
 }
 
-static void test_login__shows_the_devices_to_choose_from(void **state)
+TEST_WITH(test_login__shows_the_devices_to_choose_from, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     Jackdaw__LoginRequest request = JACKDAW__LOGIN_REQUEST__INIT;
@@ -299,7 +298,7 @@ static void test_login__shows_the_devices_to_choose_from(void **state)
 }
 
 /* The one that was named ends, though it is not silent, and no other. */
-static void test_login__replaces_the_device_named(void **state)
+TEST_WITH(test_login__replaces_the_device_named, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     Jackdaw__LoginRequest request = JACKDAW__LOGIN_REQUEST__INIT;
@@ -320,7 +319,7 @@ static void test_login__replaces_the_device_named(void **state)
     assert_int_equal(call.delta->session_started->n_replaces, 0);
 }
 
-static void test_login__a_silent_device_makes_room(void **state)
+TEST_WITH(test_login__a_silent_device_makes_room, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_register(fixture, "alice");
@@ -339,7 +338,7 @@ static void test_login__a_silent_device_makes_room(void **state)
                      STATUS_RESOURCE_EXHAUSTED);
 }
 
-static void test_login__the_longest_silent_goes_first(void **state)
+TEST_WITH(test_login__the_longest_silent_goes_first, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_register(fixture, "alice");
@@ -354,7 +353,8 @@ static void test_login__the_longest_silent_goes_first(void **state)
     assert_null(chat_fixture_session(fixture, "two"));
 }
 
-static void test_login__a_lowered_limit_replaces_as_many_as_needed(void **state)
+TEST_WITH(test_login__a_lowered_limit_replaces_as_many_as_needed, open_chat_fixture,
+          close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     fixture->limits.sessions_per_account = 5;
@@ -374,7 +374,8 @@ static void test_login__a_lowered_limit_replaces_as_many_as_needed(void **state)
     assert_non_null(chat_fixture_session(fixture, "six"));
 }
 
-static void test_login__not_into_an_account_that_took_the_name_since(void **state)
+TEST_WITH(test_login__not_into_an_account_that_took_the_name_since, open_chat_fixture,
+          close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_session *old = chat_fixture_person(fixture, "alice");
@@ -394,7 +395,7 @@ static void test_login__not_into_an_account_that_took_the_name_since(void **stat
     assert_int_equal(call.status, STATUS_UNAUTHENTICATED);
 }
 
-static void test_login__answer_tells_what_is_waiting(void **state)
+TEST_WITH(test_login__answer_tells_what_is_waiting, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_session *alice = chat_fixture_person(fixture, "alice");
@@ -432,7 +433,8 @@ static void test_login__answer_tells_what_is_waiting(void **state)
 
 /* ---- logout ---- */
 
-static void test_logout__ends_the_session_and_keeps_what_it_received(void **state)
+TEST_WITH(test_logout__ends_the_session_and_keeps_what_it_received, open_chat_fixture,
+          close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_session *alice = chat_fixture_person(fixture, "alice");
@@ -451,7 +453,7 @@ static void test_logout__ends_the_session_and_keeps_what_it_received(void **stat
     assert_int_equal(reply.n_undelivered, 0);
 }
 
-static void test_logout__a_cursor_from_the_future_is_cut(void **state)
+TEST_WITH(test_logout__a_cursor_from_the_future_is_cut, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_session *alice = chat_fixture_person(fixture, "alice");
@@ -464,7 +466,7 @@ static void test_logout__a_cursor_from_the_future_is_cut(void **state)
     assert_int_equal(reply.position->seq, seq);
 }
 
-static void test_logout__without_a_cursor(void **state)
+TEST_WITH(test_logout__without_a_cursor, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_session *alice = chat_fixture_person(fixture, "alice");
@@ -478,7 +480,7 @@ static void test_logout__without_a_cursor(void **state)
 
 /* ---- deletion ---- */
 
-static void test_delete__wrong_password_is_remembered(void **state)
+TEST_WITH(test_delete__wrong_password_is_remembered, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_session *alice = chat_fixture_person(fixture, "alice");
@@ -489,7 +491,8 @@ static void test_delete__wrong_password_is_remembered(void **state)
     assert_int_equal(chat_fixture_delete(fixture, alice, true).status, STATUS_OK);
 }
 
-static void test_delete__refused_while_another_device_is_logged_in(void **state)
+TEST_WITH(test_delete__refused_while_another_device_is_logged_in, open_chat_fixture,
+          close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_session *alice = chat_fixture_person(fixture, "alice");
@@ -503,7 +506,7 @@ static void test_delete__refused_while_another_device_is_logged_in(void **state)
     assert_int_equal(fixture->ended, 2);
 }
 
-static void test_delete__messages_stay_under_a_tombstone(void **state)
+TEST_WITH(test_delete__messages_stay_under_a_tombstone, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_session *alice = chat_fixture_person(fixture, "alice");
@@ -538,7 +541,7 @@ static void test_delete__messages_stay_under_a_tombstone(void **state)
         chat_fixture_members(fixture, bob = chat_fixture_session(fixture, "bob"), to), "bob");
 }
 
-static void test_delete__hands_over_what_was_undelivered(void **state)
+TEST_WITH(test_delete__hands_over_what_was_undelivered, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_session *alice = chat_fixture_person(fixture, "alice");
@@ -567,7 +570,7 @@ static void test_delete__hands_over_what_was_undelivered(void **state)
     assert_int_equal(reply.undelivered[0]->number, 2);
 }
 
-static void test_delete__both_sides_of_a_conversation(void **state)
+TEST_WITH(test_delete__both_sides_of_a_conversation, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_session *alice = chat_fixture_person(fixture, "alice");
@@ -583,7 +586,7 @@ static void test_delete__both_sides_of_a_conversation(void **state)
     free(portrait);
 }
 
-static void test_delete__nothing_personal_is_left_in_the_row(void **state)
+TEST_WITH(test_delete__nothing_personal_is_left_in_the_row, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_session *alice = chat_fixture_person(fixture, "alice");
@@ -597,7 +600,7 @@ static void test_delete__nothing_personal_is_left_in_the_row(void **state)
 
 /* ---- tokens and passwords ---- */
 
-static void test_authenticate__wrong_tokens(void **state)
+TEST_WITH(test_authenticate__wrong_tokens, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_person(fixture, "alice");
@@ -614,9 +617,8 @@ static void test_authenticate__wrong_tokens(void **state)
     assert_null(chat_find_session(fixture->chat, 12345));
 }
 
-static void test_password__hash_and_verify(void **state)
+TEST(test_password__hash_and_verify)
 {
-    (void)state;
     char hash[PASSWORD_HASH_SIZE];
     assert_int_equal(password_hash("s3cret", PASSWORD_COST_MINIMAL, hash), OK);
     assert_memory_equal(hash, "$argon2id$", 10);
@@ -628,9 +630,8 @@ static void test_password__hash_and_verify(void **state)
     assert_string_not_equal(hash, other);
 }
 
-static void test_password__malformed_hashes(void **state)
+TEST(test_password__malformed_hashes)
 {
-    (void)state;
     static const char *const hashes[] = {
         "",
         "x",
@@ -644,46 +645,4 @@ static void test_password__malformed_hashes(void **state)
     memset(longer, 'a', sizeof longer - 1);
     longer[sizeof longer - 1] = '\0';
     assert_false(password_verify("p", longer));
-}
-
-#define CHAT_FIXTURE_TEST(test) \
-    cmocka_unit_test_setup_teardown(test, open_chat_fixture, close_chat_fixture)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CHAT_FIXTURE_TEST(test_register__makes_an_account),
-        CHAT_FIXTURE_TEST(test_register__a_leading_at_sign_is_not_part_of_the_name),
-        CHAT_FIXTURE_TEST(test_register__name_taken_in_any_form),
-        CHAT_FIXTURE_TEST(test_register__refuses_what_breaks_a_rule),
-        CHAT_FIXTURE_TEST(test_register__same_nonce_is_the_same_request),
-        CHAT_FIXTURE_TEST(test_register__name_taken_while_hashing),
-        CHAT_FIXTURE_TEST(test_login__unknown_name_and_wrong_password_look_alike),
-        CHAT_FIXTURE_TEST(test_login__nobodys_hash_costs_as_much_as_any),
-        CHAT_FIXTURE_TEST(test_login__bad_token_or_device),
-        CHAT_FIXTURE_TEST(test_login__repeated_is_the_same_session),
-        CHAT_FIXTURE_TEST(test_login__somebody_elses_token),
-        CHAT_FIXTURE_TEST(test_login__a_third_device_is_refused),
-        CHAT_FIXTURE_TEST(test_login__tells_when_a_device_may_make_room),
-        CHAT_FIXTURE_TEST(test_login__shows_the_devices_to_choose_from),
-        CHAT_FIXTURE_TEST(test_login__replaces_the_device_named),
-        CHAT_FIXTURE_TEST(test_login__a_silent_device_makes_room),
-        CHAT_FIXTURE_TEST(test_login__the_longest_silent_goes_first),
-        CHAT_FIXTURE_TEST(test_login__a_lowered_limit_replaces_as_many_as_needed),
-        CHAT_FIXTURE_TEST(test_login__not_into_an_account_that_took_the_name_since),
-        CHAT_FIXTURE_TEST(test_login__answer_tells_what_is_waiting),
-        CHAT_FIXTURE_TEST(test_logout__ends_the_session_and_keeps_what_it_received),
-        CHAT_FIXTURE_TEST(test_logout__a_cursor_from_the_future_is_cut),
-        CHAT_FIXTURE_TEST(test_logout__without_a_cursor),
-        CHAT_FIXTURE_TEST(test_delete__wrong_password_is_remembered),
-        CHAT_FIXTURE_TEST(test_delete__refused_while_another_device_is_logged_in),
-        CHAT_FIXTURE_TEST(test_delete__messages_stay_under_a_tombstone),
-        CHAT_FIXTURE_TEST(test_delete__hands_over_what_was_undelivered),
-        CHAT_FIXTURE_TEST(test_delete__both_sides_of_a_conversation),
-        CHAT_FIXTURE_TEST(test_delete__nothing_personal_is_left_in_the_row),
-        CHAT_FIXTURE_TEST(test_authenticate__wrong_tokens),
-        cmocka_unit_test(test_password__hash_and_verify),
-        cmocka_unit_test(test_password__malformed_hashes),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,16 +2,13 @@
 /* Deltas from elsewhere: what contradicts the state is refused and changes nothing, whatever its
  * bytes; what does not gives the same rows everywhere (src/chat/apply*.c, load.c). */
 #include "chat_fixture.h"
+#include "support/test.h"
 
 #include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#include <cmocka.h>
 
 /* alice owns #general, where bob is; carol was banned, dave invited; alice and bob talk. */
 struct scene {
@@ -106,7 +103,7 @@ static Jackdaw__Delta alices(struct scene *scene, Jackdaw__Delta__ChangeCase cha
     return delta;
 }
 
-static void test_corrupt__no_change(void **state)
+TEST_WITH(test_corrupt__no_change, open_scene, close_scene)
 {
     struct scene *scene = *state;
     Jackdaw__Delta delta = JACKDAW__DELTA__INIT;
@@ -124,7 +121,7 @@ static void test_corrupt__no_change(void **state)
 }
 
 /* Receipts are no request of a session. */
-static void test_corrupt__uid_of_a_receipt(void **state)
+TEST_WITH(test_corrupt__uid_of_a_receipt, open_scene, close_scene)
 {
     struct scene *scene = *state;
     uint64_t account = scene->alice, seq = 1;
@@ -136,7 +133,7 @@ static void test_corrupt__uid_of_a_receipt(void **state)
     assert_corrupt(scene, &delta);
 }
 
-static void test_corrupt__uid(void **state)
+TEST_WITH(test_corrupt__uid, open_scene, close_scene)
 {
     struct scene *scene = *state;
     Jackdaw__MessageSent sent = JACKDAW__MESSAGE_SENT__INIT;
@@ -167,7 +164,7 @@ static void test_corrupt__uid(void **state)
     assert_int_equal(chat_fixture_apply(&scene->fixture, &good), OK);
 }
 
-static void test_corrupt__position(void **state)
+TEST_WITH(test_corrupt__position, open_scene, close_scene)
 {
     struct scene *scene = *state;
     Jackdaw__Unchanged unchanged = JACKDAW__UNCHANGED__INIT;
@@ -181,7 +178,7 @@ static void test_corrupt__position(void **state)
     assert_unchanged(scene);
 }
 
-static void test_pass__what_comes_later_ascends(void **state)
+TEST_WITH(test_pass__what_comes_later_ascends, open_scene, close_scene)
 {
     struct scene *scene = *state;
     struct chat_fixture *fixture = &scene->fixture;
@@ -196,7 +193,7 @@ static void test_pass__what_comes_later_ascends(void **state)
     assert_int_equal(chat_pass(fixture->chat, position), ERROR_CORRUPT);
 }
 
-static void test_pass__begins_a_epoch_start(void **state)
+TEST_WITH(test_pass__begins_a_epoch_start, open_scene, close_scene)
 {
     struct scene *scene = *state;
     struct chat_fixture *fixture = &scene->fixture;
@@ -214,7 +211,7 @@ static void test_pass__begins_a_epoch_start(void **state)
 }
 
 /* The clock must not go back after a restart, whatever the log ends with. */
-static void test_open__finds_the_last_time_before_other_entries(void **state)
+TEST_WITH(test_open__finds_the_last_time_before_other_entries, open_scene, close_scene)
 {
     struct scene *scene = *state;
     struct chat_fixture *fixture = &scene->fixture;
@@ -236,7 +233,7 @@ static void test_open__finds_the_last_time_before_other_entries(void **state)
     assert_int_equal(outcome.time_ms, last);
 }
 
-static void test_corrupt__account_registered(void **state)
+TEST_WITH(test_corrupt__account_registered, open_scene, close_scene)
 {
     struct scene *scene = *state;
     Jackdaw__AccountRegistered good = JACKDAW__ACCOUNT_REGISTERED__INIT;
@@ -274,7 +271,7 @@ static void test_corrupt__account_registered(void **state)
     assert_corrupt(scene, &delta);
 }
 
-static void test_corrupt__an_id_of_the_dead(void **state)
+TEST_WITH(test_corrupt__an_id_of_the_dead, open_scene, close_scene)
 {
     struct scene *scene = *state;
     assert_int_equal(chat_fixture_delete(&scene->fixture, by(scene, "dave"), true).status,
@@ -288,7 +285,7 @@ static void test_corrupt__an_id_of_the_dead(void **state)
     assert_int_equal(chat_fixture_apply(&scene->fixture, &delta), ERROR_CORRUPT);
 }
 
-static void test_corrupt__account_deleted(void **state)
+TEST_WITH(test_corrupt__account_deleted, open_scene, close_scene)
 {
     struct scene *scene = *state;
     Jackdaw__AccountDeleted deleted = JACKDAW__ACCOUNT_DELETED__INIT;
@@ -298,7 +295,7 @@ static void test_corrupt__account_deleted(void **state)
     assert_corrupt(scene, &delta);
 }
 
-static void test_corrupt__session_started(void **state)
+TEST_WITH(test_corrupt__session_started, open_scene, close_scene)
 {
     struct scene *scene = *state;
     uint8_t hash[32] = {1};
@@ -348,7 +345,7 @@ static void test_corrupt__session_started(void **state)
     assert_int_equal(chat_fixture_apply(&scene->fixture, &delta), ERROR_CORRUPT);
 }
 
-static void test_corrupt__session_ended(void **state)
+TEST_WITH(test_corrupt__session_ended, open_scene, close_scene)
 {
     struct scene *scene = *state;
     Jackdaw__SessionEnded ended = JACKDAW__SESSION_ENDED__INIT;
@@ -361,7 +358,7 @@ static void test_corrupt__session_ended(void **state)
     assert_corrupt(scene, &delta);
 }
 
-static void test_corrupt__room_joined(void **state)
+TEST_WITH(test_corrupt__room_joined, open_scene, close_scene)
 {
     struct scene *scene = *state;
     Jackdaw__RoomJoined joined = JACKDAW__ROOM_JOINED__INIT;
@@ -400,7 +397,7 @@ static void test_corrupt__room_joined(void **state)
     assert_int_equal(chat_fixture_apply(&scene->fixture, &delta), OK);
 }
 
-static void test_corrupt__room_left(void **state)
+TEST_WITH(test_corrupt__room_left, open_scene, close_scene)
 {
     struct scene *scene = *state;
     Jackdaw__RoomLeft left = JACKDAW__ROOM_LEFT__INIT;
@@ -441,7 +438,7 @@ static void test_corrupt__room_left(void **state)
     assert_corrupt(scene, &delta); /* alice cannot leave for bob */
 }
 
-static void test_corrupt__topic_set(void **state)
+TEST_WITH(test_corrupt__topic_set, open_scene, close_scene)
 {
     struct scene *scene = *state;
     char topic[300];
@@ -470,7 +467,7 @@ static void test_corrupt__topic_set(void **state)
     }
 }
 
-static void test_corrupt__invited(void **state)
+TEST_WITH(test_corrupt__invited, open_scene, close_scene)
 {
     struct scene *scene = *state;
     Jackdaw__Invited invited = JACKDAW__INVITED__INIT;
@@ -495,7 +492,7 @@ static void test_corrupt__invited(void **state)
     }
 }
 
-static void test_corrupt__message_sent(void **state)
+TEST_WITH(test_corrupt__message_sent, open_scene, close_scene)
 {
     struct scene *scene = *state;
     char *huge = malloc(1048578);
@@ -530,7 +527,7 @@ static void test_corrupt__message_sent(void **state)
     free(huge);
 }
 
-static void test_corrupt__delivered(void **state)
+TEST_WITH(test_corrupt__delivered, open_scene, close_scene)
 {
     struct scene *scene = *state;
     uint64_t accounts[] = {scene->alice, scene->bob};
@@ -552,7 +549,7 @@ static void test_corrupt__delivered(void **state)
     assert_int_equal(chat_fixture_apply(&scene->fixture, &delta), OK);
 }
 
-static void test_corrupt__refused_and_unchanged(void **state)
+TEST_WITH(test_corrupt__refused_and_unchanged, open_scene, close_scene)
 {
     struct scene *scene = *state;
     char text[600];
@@ -583,7 +580,7 @@ static void test_corrupt__refused_and_unchanged(void **state)
 
 /* ---- without a uid, and late ---- */
 
-static void test_apply__membership_without_a_request(void **state)
+TEST_WITH(test_apply__membership_without_a_request, open_scene, close_scene)
 {
     struct scene *scene = *state;
     Jackdaw__RoomLeft left = JACKDAW__ROOM_LEFT__INIT;
@@ -597,7 +594,7 @@ static void test_apply__membership_without_a_request(void **state)
                         "alice*");
 }
 
-static void test_apply__a_delta_older_than_the_last(void **state)
+TEST_WITH(test_apply__a_delta_older_than_the_last, open_scene, close_scene)
 {
     struct scene *scene = *state;
     struct chat_fixture *fixture = &scene->fixture;
@@ -612,7 +609,7 @@ static void test_apply__a_delta_older_than_the_last(void **state)
     assert_int_equal(next.outcome.time_ms, fixture->time_ms);
 }
 
-static void test_apply__an_outcome_keeps_nothing_of_its_delta(void **state)
+TEST_WITH(test_apply__an_outcome_keeps_nothing_of_its_delta, open_scene, close_scene)
 {
     struct scene *scene = *state;
     struct chat_fixture *fixture = &scene->fixture;
@@ -630,7 +627,7 @@ static void test_apply__an_outcome_keeps_nothing_of_its_delta(void **state)
     assert_string_equal(outcome.text, "");
 }
 
-static void test_apply__an_outcome_that_was_undone(void **state)
+TEST_WITH(test_apply__an_outcome_that_was_undone, open_scene, close_scene)
 {
     struct scene *scene = *state;
     struct chat_fixture *fixture = &scene->fixture;
@@ -672,7 +669,7 @@ static void apply_bytes(struct scene *scene, const uint8_t *bytes, size_t size)
     }
 }
 
-static void test_fuzz__random_bytes(void **state)
+TEST_WITH(test_fuzz__random_bytes, open_scene, close_scene)
 {
     struct scene *scene = *state;
     print_message("seed %" PRIu64 "\n", seed);
@@ -692,7 +689,7 @@ static void test_fuzz__random_bytes(void **state)
     }
 }
 
-static void test_fuzz__damaged_deltas(void **state)
+TEST_WITH(test_fuzz__damaged_deltas, open_scene, close_scene)
 {
     struct scene *scene = *state;
     print_message("seed %" PRIu64 "\n", seed);
@@ -739,7 +736,7 @@ static void assert_not_loaded(struct scene *scene)
     assert_unchanged(scene);
 }
 
-static void test_load__contradictions(void **state)
+TEST_WITH(test_load__contradictions, open_scene, close_scene)
 {
     struct scene *scene = *state;
     struct store *store = scene->fixture.store;
@@ -767,7 +764,7 @@ static void test_load__contradictions(void **state)
         store_rollback(store);
 }
 
-static void test_load__twenty_thousand_accounts(void **state)
+TEST_WITH(test_load__twenty_thousand_accounts, open_scene, close_scene)
 {
     struct scene *scene = *state;
     struct store *store = scene->fixture.store;
@@ -787,39 +784,8 @@ static void test_load__twenty_thousand_accounts(void **state)
     store_rollback(store);
 }
 
-#define SCENE_TEST(test) cmocka_unit_test_setup_teardown(test, open_scene, close_scene)
-
-int main(int argc, char **argv)
+TEST_PREPARE()
 {
     seed = argc > 1 ? strtoull(argv[1], NULL, 0) : (uint64_t)time(NULL);
-    const struct CMUnitTest tests[] = {
-        SCENE_TEST(test_corrupt__no_change),
-        SCENE_TEST(test_corrupt__uid),
-        SCENE_TEST(test_corrupt__uid_of_a_receipt),
-        SCENE_TEST(test_corrupt__position),
-        SCENE_TEST(test_pass__what_comes_later_ascends),
-        SCENE_TEST(test_pass__begins_a_epoch_start),
-        SCENE_TEST(test_open__finds_the_last_time_before_other_entries),
-        SCENE_TEST(test_corrupt__account_registered),
-        SCENE_TEST(test_corrupt__an_id_of_the_dead),
-        SCENE_TEST(test_corrupt__account_deleted),
-        SCENE_TEST(test_corrupt__session_started),
-        SCENE_TEST(test_corrupt__session_ended),
-        SCENE_TEST(test_corrupt__room_joined),
-        SCENE_TEST(test_corrupt__room_left),
-        SCENE_TEST(test_corrupt__topic_set),
-        SCENE_TEST(test_corrupt__invited),
-        SCENE_TEST(test_corrupt__message_sent),
-        SCENE_TEST(test_corrupt__delivered),
-        SCENE_TEST(test_corrupt__refused_and_unchanged),
-        SCENE_TEST(test_apply__membership_without_a_request),
-        SCENE_TEST(test_apply__a_delta_older_than_the_last),
-        SCENE_TEST(test_apply__an_outcome_keeps_nothing_of_its_delta),
-        SCENE_TEST(test_apply__an_outcome_that_was_undone),
-        SCENE_TEST(test_fuzz__random_bytes),
-        SCENE_TEST(test_fuzz__damaged_deltas),
-        SCENE_TEST(test_load__contradictions),
-        SCENE_TEST(test_load__twenty_thousand_accounts),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

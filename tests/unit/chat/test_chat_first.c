@@ -7,14 +7,11 @@
 
 #include "chat_fixture.h"
 #include "support/folder.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define SEED 7
 #define PENDING_ROWS 4096 /* PENDING_ROWS_MAX of src/store/pending.c */
@@ -398,9 +395,8 @@ static void close_scene(struct scene *scene)
     free(scene->snapshot);
 }
 
-static void test_first__leaves_the_same_database(void **state)
+TEST(test_first__leaves_the_same_database)
 {
-    (void)state;
     for (size_t i = 0; i < FIRSTS; i++) {
         struct chat_fixture leader;
         size_t begins = lead(&leader, &firsts[i]);
@@ -438,9 +434,8 @@ static void apply_after(struct chat_fixture *fixture, const struct delta_bytes *
 }
 
 /* The first row of the delta finds no place any more, or the one after it. */
-static void test_first__is_written_in_its_middle(void **state)
+TEST(test_first__is_written_in_its_middle)
 {
-    (void)state;
     for (size_t i = 0; i < FIRSTS; i++) {
         struct chat_fixture leader;
         size_t begins = lead(&leader, &firsts[i]);
@@ -458,9 +453,8 @@ static void test_first__is_written_in_its_middle(void **state)
     }
 }
 
-static void test_first__is_of_every_kind(void **state)
+TEST(test_first__is_of_every_kind)
 {
-    (void)state;
     const ProtobufCMessageDescriptor *delta = &jackdaw__delta__descriptor;
     for (unsigned i = 0; i < delta->n_fields; i++) {
         const ProtobufCFieldDescriptor *field = &delta->fields[i];
@@ -470,14 +464,4 @@ static void test_first__is_of_every_kind(void **state)
         if (!is_covered)
             fail_msg("Delta.%s has no row in `firsts`", field->name);
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first__is_of_every_kind),
-        cmocka_unit_test(test_first__leaves_the_same_database),
-        cmocka_unit_test(test_first__is_written_in_its_middle),
-    };
-    return cmocka_run_group_tests_name("chat first", tests, NULL, NULL);
 }

@@ -2,15 +2,12 @@
 /* Lists of accounts, rooms and members: src/chat/listing.c, name index.c; limits: answer.c. */
 #include "chat/name_index.h"
 #include "chat_fixture.h"
+#include "support/test.h"
 #include "support/text_append.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static int open_chat_fixture(void **state)
 {
@@ -87,7 +84,7 @@ static const char *rooms(struct chat_fixture *fixture, struct chat_session *sess
     return text;
 }
 
-static void test_accounts__alphabetical_by_folded_name(void **state)
+TEST_WITH(test_accounts__alphabetical_by_folded_name, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_register(fixture, "Zo\xC3\xAB");
@@ -104,7 +101,7 @@ static void test_accounts__alphabetical_by_folded_name(void **state)
     assert_string_equal(accounts(fixture, "", "", 0), "adam alice Bob carol Zo\xC3\xAB ");
 }
 
-static void test_accounts__pages(void **state)
+TEST_WITH(test_accounts__pages, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     assert_string_equal(accounts(fixture, "", "", 2), "alice Bob ...");
@@ -118,7 +115,7 @@ static void test_accounts__pages(void **state)
     assert_string_equal(accounts(fixture, "a*", "bob", 1), "");
 }
 
-static void test_accounts__limits_from_both_sides(void **state)
+TEST_WITH(test_accounts__limits_from_both_sides, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     char name[32];
@@ -137,7 +134,7 @@ static void test_accounts__limits_from_both_sides(void **state)
     assert_string_equal(accounts(fixture, "", "\xFF", 0), "INVALID_ARGUMENT");
 }
 
-static void test_rooms__public_ones_and_ones_own(void **state)
+TEST_WITH(test_rooms__public_ones_and_ones_own, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_join(fixture, alice(fixture), "Zebra", 0);
@@ -160,7 +157,7 @@ static void test_rooms__public_ones_and_ones_own(void **state)
     assert_string_equal(rooms(fixture, alice(fixture), "", "\xFF", 1, true), "INVALID_ARGUMENT");
 }
 
-static void test_rooms__unread(void **state)
+TEST_WITH(test_rooms__unread, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_join(fixture, alice(fixture), "general", 0);
@@ -203,7 +200,7 @@ static const char *members(struct chat_fixture *fixture, const char *room, const
     return text;
 }
 
-static void test_members__of_rooms_and_conversations(void **state)
+TEST_WITH(test_members__of_rooms_and_conversations, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_join(fixture, chat_fixture_session(fixture, "carol"), "general", 0);
@@ -223,7 +220,7 @@ static void test_members__of_rooms_and_conversations(void **state)
     assert_string_equal(members(fixture, "general", "", 0), "alice Bob carol* ");
 }
 
-static void test_limits__are_told(void **state)
+TEST_WITH(test_limits__are_told, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     Jackdaw__Limits limits;
@@ -238,9 +235,8 @@ static void test_limits__are_told(void **state)
     assert_int_equal(limits.page_events, CHAT_PAGE_EVENTS);
 }
 
-static void test_name_index__stays_sorted(void **state)
+TEST(test_name_index__stays_sorted)
 {
-    (void)state;
     static char names[500][8];
     struct name_index name_index = {.entries = NULL};
     for (int i = 0; i < 500; i++) {
@@ -257,22 +253,4 @@ static void test_name_index__stays_sorted(void **state)
     for (int i = 1; i < 500; i += 2)
         assert_ptr_equal(name_index.entries[name_index_seek(&name_index, names[i])].item, names[i]);
     name_index_release(&name_index);
-}
-
-#define CHAT_FIXTURE_TEST(test) \
-    cmocka_unit_test_setup_teardown(test, open_chat_fixture, close_chat_fixture)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CHAT_FIXTURE_TEST(test_accounts__alphabetical_by_folded_name),
-        CHAT_FIXTURE_TEST(test_accounts__pages),
-        CHAT_FIXTURE_TEST(test_accounts__limits_from_both_sides),
-        CHAT_FIXTURE_TEST(test_rooms__public_ones_and_ones_own),
-        CHAT_FIXTURE_TEST(test_rooms__unread),
-        CHAT_FIXTURE_TEST(test_members__of_rooms_and_conversations),
-        CHAT_FIXTURE_TEST(test_limits__are_told),
-        cmocka_unit_test(test_name_index__stays_sorted),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

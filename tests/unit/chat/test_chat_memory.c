@@ -4,14 +4,11 @@
 
 #include "chat_fixture.h"
 #include "support/faulty_alloc.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static int open_chat_fixture(void **state)
 {
@@ -112,7 +109,7 @@ static unsigned long apply_with_failures(struct chat_fixture *fixture, const Jac
     return k - 1;
 }
 
-static void test_apply__every_allocation_fails(void **state)
+TEST_WITH(test_apply__every_allocation_fails, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_fixture life;
@@ -141,7 +138,7 @@ static void test_apply__every_allocation_fails(void **state)
     chat_fixture_close(&life);
 }
 
-static void test_open__every_allocation_fails(void **state)
+TEST_WITH(test_open__every_allocation_fails, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     live(fixture);
@@ -162,7 +159,8 @@ static void test_open__every_allocation_fails(void **state)
     }
 }
 
-static void test_reload__a_failed_one_can_be_closed_or_tried_again(void **state)
+TEST_WITH(test_reload__a_failed_one_can_be_closed_or_tried_again, open_chat_fixture,
+          close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     live(fixture);
@@ -268,7 +266,7 @@ static enum chat_decision propose_login(struct chat_fixture *fixture, struct cha
     return chat_propose_login(fixture->chat, call, &request, true);
 }
 
-static void test_propose__every_allocation_fails(void **state)
+TEST_WITH(test_propose__every_allocation_fails, open_chat_fixture, close_chat_fixture)
 {
     static proposal *const proposals[] = {
         propose_send,   propose_join,   propose_again,    propose_topic, propose_invite,
@@ -363,7 +361,7 @@ static enum error answer_delete(struct chat_fixture *fixture, struct chat_call *
     return chat_answer_delete(fixture->chat, call, &request, &reply);
 }
 
-static void test_answer__every_allocation_fails(void **state)
+TEST_WITH(test_answer__every_allocation_fails, open_chat_fixture, close_chat_fixture)
 {
     static answering *const answers[] = {
         answer_login,   answer_heartbeat, answer_accounts, answer_rooms,
@@ -386,7 +384,7 @@ static void test_answer__every_allocation_fails(void **state)
 }
 
 /* The same with an arena whose budget ends ever later: that is how a request is bounded. */
-static void test_answer__every_budget_is_too_small_for_a_while(void **state)
+TEST_WITH(test_answer__every_budget_is_too_small_for_a_while, open_chat_fixture, close_chat_fixture)
 {
     static answering *const answers[] = {answer_login, answer_receive, answer_rooms, answer_members,
                                          answer_accounts};
@@ -405,20 +403,4 @@ static void test_answer__every_budget_is_too_small_for_a_while(void **state)
             arena_clear(&arena);
         }
     }
-}
-
-#define CHAT_FIXTURE_TEST(test) \
-    cmocka_unit_test_setup_teardown(test, open_chat_fixture, close_chat_fixture)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CHAT_FIXTURE_TEST(test_apply__every_allocation_fails),
-        CHAT_FIXTURE_TEST(test_open__every_allocation_fails),
-        CHAT_FIXTURE_TEST(test_reload__a_failed_one_can_be_closed_or_tried_again),
-        CHAT_FIXTURE_TEST(test_propose__every_allocation_fails),
-        CHAT_FIXTURE_TEST(test_answer__every_allocation_fails),
-        CHAT_FIXTURE_TEST(test_answer__every_budget_is_too_small_for_a_while),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,15 +5,12 @@
 
 #include "base/text.h"
 #include "chat_fixture.h"
+#include "support/test.h"
 
 #include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 struct partition {
     struct chat_fixture here;
@@ -146,7 +143,7 @@ static struct chat_outcome outcome(struct partition *partition, const char *toke
 
 /* ---- messages ---- */
 
-static void test_message__gets_a_new_place_and_keeps_what_it_was(void **state)
+TEST_WITH(test_message__gets_a_new_place_and_keeps_what_it_was, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_send(&partition->here, h(partition, "bob"), "#general", "here", 0);
@@ -165,7 +162,7 @@ static void test_message__gets_a_new_place_and_keeps_what_it_was(void **state)
     assert_int_equal(chat_session_last_request(h(partition, "carol")), 2);
 }
 
-static void test_message__asked_on_both_sides(void **state)
+TEST_WITH(test_message__asked_on_both_sides, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "one", 0);
@@ -179,7 +176,7 @@ static void test_message__asked_on_both_sides(void **state)
 }
 
 /* Only an orphan may leave numbers out: those of its session that were dropped before it. */
-static void test_message__no_number_is_left_out_otherwise(void **state)
+TEST_WITH(test_message__no_number_is_left_out_otherwise, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "x", 0);
@@ -194,7 +191,7 @@ static void test_message__no_number_is_left_out_otherwise(void **state)
         STATUS_OK);
 }
 
-static void test_message__of_one_put_out_here(void **state)
+TEST_WITH(test_message__of_one_put_out_here, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_kick(&partition->here, h(partition, "alice"), "general", "carol", true);
@@ -213,7 +210,7 @@ static void test_message__of_one_put_out_here(void **state)
 }
 
 /* Asked in both halves, taken there, refused here: it may have been acknowledged there. */
-static void test_message__refused_here(void **state)
+TEST_WITH(test_message__refused_here, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_kick(&partition->here, h(partition, "alice"), "general", "carol", false);
@@ -234,7 +231,7 @@ static void test_message__refused_here(void **state)
 }
 
 /* Refused here, taken in two other halves that had each made a private room of that name. */
-static void test_message__refused_here_and_taken_twice(void **state)
+TEST_WITH(test_message__refused_here_and_taken_twice, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_join_private(&partition->here, h(partition, "alice"), "den");
@@ -252,7 +249,7 @@ static void test_message__refused_here_and_taken_twice(void **state)
     assert_int_equal(outcome(partition, "carol", 3).status, STATUS_OK);
 }
 
-static void test_direct__begun_in_both_partition(void **state)
+TEST_WITH(test_direct__begun_in_both_partition, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_send(&partition->here, h(partition, "bob"), "@carol", "here", 0);
@@ -268,7 +265,7 @@ static void test_direct__begun_in_both_partition(void **state)
     assert_int_equal(outcome(partition, "carol", 2).number, 2);
 }
 
-static void test_direct__to_one_who_is_gone(void **state)
+TEST_WITH(test_direct__to_one_who_is_gone, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_delete(&partition->here, h(partition, "dave"), true);
@@ -282,7 +279,7 @@ static void test_direct__to_one_who_is_gone(void **state)
 
 /* ---- rooms ---- */
 
-static void test_room__public_ones_of_one_name_become_one(void **state)
+TEST_WITH(test_room__public_ones_of_one_name_become_one, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_join(&partition->here, h(partition, "bob"), "new", 0);
@@ -301,7 +298,7 @@ static void test_room__public_ones_of_one_name_become_one(void **state)
                         "carol");
 }
 
-static void test_room__a_private_one_of_a_name_that_is_taken(void **state)
+TEST_WITH(test_room__a_private_one_of_a_name_that_is_taken, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_join(&partition->here, h(partition, "bob"), "new", 0);
@@ -326,7 +323,7 @@ static void test_room__a_private_one_of_a_name_that_is_taken(void **state)
 }
 
 /* What comes in so may be handed over once more, where the room is yet another. */
-static void test_room__made_in_both_keeps_its_name_for_a_third(void **state)
+TEST_WITH(test_room__made_in_both_keeps_its_name_for_a_third, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_join(&partition->here, h(partition, "bob"), "lobby", 0);
@@ -341,7 +338,7 @@ static void test_room__made_in_both_keeps_its_name_for_a_third(void **state)
                         "bob* carol");
 }
 
-static void test_room__a_long_name_is_cut(void **state)
+TEST_WITH(test_room__a_long_name_is_cut, open_partition, close_partition)
 {
     struct partition *partition = *state;
     static const char name[] = "\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9"
@@ -356,7 +353,7 @@ static void test_room__a_long_name_is_cut(void **state)
 }
 
 /* Its maker asked here again, and it was made anew. */
-static void test_room__whose_maker_asked_here_too(void **state)
+TEST_WITH(test_room__whose_maker_asked_here_too, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_join_private(&partition->there, t(partition, "carol"), "new");
@@ -372,7 +369,7 @@ static void test_room__whose_maker_asked_here_too(void **state)
                         "carol* dave");
 }
 
-static void test_room__ended_here(void **state)
+TEST_WITH(test_room__ended_here, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_invite(&partition->there, t(partition, "alice"), "secret", "bob");
@@ -388,7 +385,7 @@ static void test_room__ended_here(void **state)
     assert_int_equal(outcome(partition, "bob", 3).number, 2); /* "before" still counts */
 }
 
-static void test_room__of_a_message_is_not_here(void **state)
+TEST_WITH(test_room__of_a_message_is_not_here, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_join(&partition->there, t(partition, "carol"), "new", 0);
@@ -405,7 +402,7 @@ static void test_room__of_a_message_is_not_here(void **state)
                         "other.; MESSAGE new~2 carol kept; MESSAGE new~2 carol too");
 }
 
-static void test_join__of_a_full_room_and_of_a_private_one(void **state)
+TEST_WITH(test_join__of_a_full_room_and_of_a_private_one, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_invite(&partition->there, t(partition, "alice"), "secret", "dave");
@@ -421,7 +418,7 @@ static void test_join__of_a_full_room_and_of_a_private_one(void **state)
                         "alice* bob carol dave");
 }
 
-static void test_room__stale_doings_change_nothing(void **state)
+TEST_WITH(test_room__stale_doings_change_nothing, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_leave(&partition->here, h(partition, "bob"), "general");
@@ -443,7 +440,7 @@ static void test_room__stale_doings_change_nothing(void **state)
     free(before);
 }
 
-static void test_outcomes__are_kept(void **state)
+TEST_WITH(test_outcomes__are_kept, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_join(&partition->there, t(partition, "carol"), "general", 0); /* in it already */
@@ -460,7 +457,7 @@ static void test_outcomes__are_kept(void **state)
 
 /* ---- accounts ---- */
 
-static void test_account__of_a_name_that_is_taken_here(void **state)
+TEST_WITH(test_account__of_a_name_that_is_taken_here, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_register(&partition->here, "Eve");
@@ -489,7 +486,7 @@ static void test_account__of_a_name_that_is_taken_here(void **state)
 }
 
 /* Taken over twice, through a third half, the account is still told. */
-static void test_account__renamed_and_merged_again(void **state)
+TEST_WITH(test_account__renamed_and_merged_again, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_register(&partition->here, "eve");
@@ -505,7 +502,7 @@ static void test_account__renamed_and_merged_again(void **state)
     chat_fixture_close(&next.here);
 }
 
-static void test_account__registered_twice_by_one(void **state)
+TEST_WITH(test_account__registered_twice_by_one, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_register(&partition->here, "eve");
@@ -523,7 +520,7 @@ static void test_account__registered_twice_by_one(void **state)
     jackdaw__delta__free_unpacked(delta, NULL);
 }
 
-static void test_account__deleted_here(void **state)
+TEST_WITH(test_account__deleted_here, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_device(&partition->there, "carol", "phone");
@@ -536,7 +533,7 @@ static void test_account__deleted_here(void **state)
     assert_int_equal(partition->verdicts[CHAT_APPLY], 1);
 }
 
-static void test_account__deleted_there(void **state)
+TEST_WITH(test_account__deleted_there, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_device(&partition->here, "carol", "phone");
@@ -551,7 +548,7 @@ static void test_account__deleted_there(void **state)
 
 /* ---- sessions ---- */
 
-static void test_session__more_than_allowed(void **state)
+TEST_WITH(test_session__more_than_allowed, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_device(&partition->here, "carol", "phone");
@@ -566,7 +563,7 @@ static void test_session__more_than_allowed(void **state)
                      STATUS_RESOURCE_EXHAUSTED);
 }
 
-static void test_session__does_not_end_those_that_are_alive_here(void **state)
+TEST_WITH(test_session__does_not_end_those_that_are_alive_here, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_device(&partition->there, "carol", "phone");
@@ -578,7 +575,7 @@ static void test_session__does_not_end_those_that_are_alive_here(void **state)
     assert_non_null(h(partition, "laptop"));
 }
 
-static void test_session__one_token_in_both_partition(void **state)
+TEST_WITH(test_session__one_token_in_both_partition, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_device(&partition->here, "carol", "phone");
@@ -592,7 +589,7 @@ static void test_session__one_token_in_both_partition(void **state)
                         "MESSAGE general carol here; MESSAGE general carol there");
 }
 
-static void test_session__ended_here_still_counts(void **state)
+TEST_WITH(test_session__ended_here_still_counts, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_send(&partition->there, t(partition, "carol"), "#general", "one", 0);
@@ -615,7 +612,7 @@ static void test_session__ended_here_still_counts(void **state)
                         "three; MESSAGE general bob four");
 }
 
-static void test_session__ended_there(void **state)
+TEST_WITH(test_session__ended_there, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_device(&partition->there, "carol", "phone");
@@ -629,7 +626,7 @@ static void test_session__ended_there(void **state)
     assert_true(carol->delivered_seq < partition->parted); /* nothing here counts as received */
 }
 
-static void test_session__ended_ones_are_forgotten_in_the_end(void **state)
+TEST_WITH(test_session__ended_ones_are_forgotten_in_the_end, open_partition, close_partition)
 {
     struct partition *partition = *state;
     struct chat_fixture *fixture = &partition->here;
@@ -670,7 +667,7 @@ static void test_session__ended_ones_are_forgotten_in_the_end(void **state)
     assert_null(h(partition, "dave"));
 }
 
-static void test_delivered__of_another_log_means_nothing(void **state)
+TEST_WITH(test_delivered__of_another_log_means_nothing, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_send(&partition->there, t(partition, "bob"), "#general", "x", 0);
@@ -685,7 +682,7 @@ static void test_delivered__of_another_log_means_nothing(void **state)
 
 /* ---- what no honest half sends ---- */
 
-static void test_unknown_kind__waits_for_a_newer_program(void **state)
+TEST_WITH(test_unknown_kind__waits_for_a_newer_program, open_partition, close_partition)
 {
     struct partition *partition = *state;
     Jackdaw__Delta delta = JACKDAW__DELTA__INIT;
@@ -716,7 +713,7 @@ static void write_much(struct partition *partition)
 }
 
 /* Whatever is offered, nothing is ever proposed that cannot be applied (asserted in take). */
-static void test_merge__random_bytes(void **state)
+TEST_WITH(test_merge__random_bytes, open_partition, close_partition)
 {
     struct partition *partition = *state;
     write_much(partition);
@@ -741,7 +738,7 @@ static void test_merge__random_bytes(void **state)
 }
 
 /* Short of memory it waits, and nothing else. */
-static void test_merge__every_budget_is_too_small_for_a_while(void **state)
+TEST_WITH(test_merge__every_budget_is_too_small_for_a_while, open_partition, close_partition)
 {
     struct partition *partition = *state;
     chat_fixture_register(&partition->here, "eve");
@@ -762,46 +759,4 @@ static void test_merge__every_budget_is_too_small_for_a_while(void **state)
         take(partition, delta);
         jackdaw__delta__free_unpacked(delta, NULL);
     }
-}
-
-#define PARTITION_TEST(test) cmocka_unit_test_setup_teardown(test, open_partition, close_partition)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        PARTITION_TEST(test_message__gets_a_new_place_and_keeps_what_it_was),
-        PARTITION_TEST(test_message__asked_on_both_sides),
-        PARTITION_TEST(test_message__no_number_is_left_out_otherwise),
-        PARTITION_TEST(test_message__of_one_put_out_here),
-        PARTITION_TEST(test_message__refused_here),
-        PARTITION_TEST(test_message__refused_here_and_taken_twice),
-        PARTITION_TEST(test_direct__begun_in_both_partition),
-        PARTITION_TEST(test_direct__to_one_who_is_gone),
-        PARTITION_TEST(test_room__public_ones_of_one_name_become_one),
-        PARTITION_TEST(test_room__a_private_one_of_a_name_that_is_taken),
-        PARTITION_TEST(test_room__made_in_both_keeps_its_name_for_a_third),
-        PARTITION_TEST(test_room__a_long_name_is_cut),
-        PARTITION_TEST(test_room__whose_maker_asked_here_too),
-        PARTITION_TEST(test_room__ended_here),
-        PARTITION_TEST(test_room__of_a_message_is_not_here),
-        PARTITION_TEST(test_join__of_a_full_room_and_of_a_private_one),
-        PARTITION_TEST(test_room__stale_doings_change_nothing),
-        PARTITION_TEST(test_outcomes__are_kept),
-        PARTITION_TEST(test_account__of_a_name_that_is_taken_here),
-        PARTITION_TEST(test_account__renamed_and_merged_again),
-        PARTITION_TEST(test_account__registered_twice_by_one),
-        PARTITION_TEST(test_account__deleted_here),
-        PARTITION_TEST(test_account__deleted_there),
-        PARTITION_TEST(test_session__more_than_allowed),
-        PARTITION_TEST(test_session__does_not_end_those_that_are_alive_here),
-        PARTITION_TEST(test_session__one_token_in_both_partition),
-        PARTITION_TEST(test_session__ended_here_still_counts),
-        PARTITION_TEST(test_session__ended_there),
-        PARTITION_TEST(test_session__ended_ones_are_forgotten_in_the_end),
-        PARTITION_TEST(test_delivered__of_another_log_means_nothing),
-        PARTITION_TEST(test_unknown_kind__waits_for_a_newer_program),
-        PARTITION_TEST(test_merge__random_bytes),
-        PARTITION_TEST(test_merge__every_budget_is_too_small_for_a_while),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,16 +6,13 @@
 #include "chat/chat_internal.h"
 
 #include "chat_fixture.h"
+#include "support/test.h"
 
 #include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#include <cmocka.h>
 
 #define ROUNDS 30
 #define DEVICES 14
@@ -423,9 +420,8 @@ static size_t run(uint64_t seed)
     return from_there;
 }
 
-static void test_merge__random_parts(void **state)
+TEST(test_merge__random_parts)
 {
-    (void)state;
     const char *given = getenv("SEED");
     uint64_t seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)time(NULL) * 1000;
     size_t from_there = 0;
@@ -434,10 +430,4 @@ static void test_merge__random_parts(void **state)
         from_there += run(seed + i);
     }
     assert_true(from_there > 10); /* else nothing was tested */
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_merge__random_parts)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Sending, direct conversations, typing, history: src/chat/message.c, typing.c, history.c. */
 #include "chat_fixture.h"
+#include "support/test.h"
 #include "support/text_append.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static int open_chat_fixture(void **state)
 {
@@ -44,7 +41,7 @@ static struct chat_session *carol(struct chat_fixture *fixture)
     return chat_fixture_session(fixture, "carol");
 }
 
-static void test_send__to_a_room(void **state)
+TEST_WITH(test_send__to_a_room, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_join(fixture, alice(fixture), "general", 0);
@@ -69,7 +66,7 @@ static void test_send__to_a_room(void **state)
     assert_int_equal(event->time_ms, fixture->time_ms);
 }
 
-static void test_send__numbers_have_no_holes(void **state)
+TEST_WITH(test_send__numbers_have_no_holes, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_join(fixture, alice(fixture), "general", 0);
@@ -82,7 +79,7 @@ static void test_send__numbers_have_no_holes(void **state)
     }
 }
 
-static void test_send__answer(void **state)
+TEST_WITH(test_send__answer, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct answer answer = chat_fixture_send(fixture, alice(fixture), "@BOB", "hello", 0);
@@ -96,7 +93,7 @@ static void test_send__answer(void **state)
     assert_int_equal(reply.time_ms, fixture->time_ms);
 }
 
-static void test_send__to_a_person(void **state)
+TEST_WITH(test_send__to_a_person, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_clear_seen(fixture);
@@ -116,7 +113,7 @@ static void test_send__to_a_person(void **state)
                         "MESSAGE @bob alice psst; MESSAGE @bob bob what; MESSAGE @bob bob still");
 }
 
-static void test_send__to_oneself(void **state)
+TEST_WITH(test_send__to_oneself, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_clear_seen(fixture);
@@ -140,7 +137,7 @@ static void assert_refused(struct answer answer, enum status status, const char 
     assert_int_equal(answer.outcome.number, 0);
 }
 
-static void test_send__refusals(void **state)
+TEST_WITH(test_send__refusals, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_join(fixture, alice(fixture), "general", 0);
@@ -163,7 +160,7 @@ static void test_send__refusals(void **state)
                      STATUS_PERMISSION_DENIED);
 }
 
-static void test_send__length_from_both_sides(void **state)
+TEST_WITH(test_send__length_from_both_sides, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     fixture->limits.message_bytes = 10;
@@ -178,7 +175,7 @@ static void test_send__length_from_both_sides(void **state)
                      STATUS_OK);
 }
 
-static void test_send__text_stays_as_it_is(void **state)
+TEST_WITH(test_send__text_stays_as_it_is, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     const char *text = "Zoe\xCC\x88 \xF0\x9F\x90\xA6\n\tline two \x01 \xD7\x93";
@@ -193,7 +190,7 @@ static void test_send__text_stays_as_it_is(void **state)
 
 /* ---- who sees what ---- */
 
-static void test_visibility__from_joining_to_leaving(void **state)
+TEST_WITH(test_visibility__from_joining_to_leaving, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_join(fixture, alice(fixture), "general", 0);
@@ -209,7 +206,8 @@ static void test_visibility__from_joining_to_leaving(void **state)
     assert_string_equal(chat_fixture_reads(fixture, bob(fixture), 0), "JOINED general bob");
 }
 
-static void test_visibility__kicked_while_away_still_gets_what_was_undelivered(void **state)
+TEST_WITH(test_visibility__kicked_while_away_still_gets_what_was_undelivered, open_chat_fixture,
+          close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_join(fixture, alice(fixture), "general", 0);
@@ -248,7 +246,7 @@ static enum status typing(struct chat_fixture *fixture, struct chat_session *ses
     return call.status;
 }
 
-static void test_typing__is_seen_by_the_others(void **state)
+TEST_WITH(test_typing__is_seen_by_the_others, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_join(fixture, alice(fixture), "general", 0);
@@ -267,7 +265,7 @@ static void test_typing__is_seen_by_the_others(void **state)
     assert_int_equal(typing(fixture, carol(fixture), "@nobody", true), STATUS_NOT_FOUND);
 }
 
-static void test_typing__to_a_person(void **state)
+TEST_WITH(test_typing__to_a_person, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_clear_seen(fixture);
@@ -307,7 +305,7 @@ static const char *history(struct chat_fixture *fixture, struct chat_session *se
     return text;
 }
 
-static void test_history__pages_back_to_the_first(void **state)
+TEST_WITH(test_history__pages_back_to_the_first, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     bool more;
@@ -335,7 +333,7 @@ static void test_history__pages_back_to_the_first(void **state)
     assert_string_equal(history(fixture, bob(fixture), "general", UINT64_MAX, 1, &more), "12:m12");
 }
 
-static void test_history__is_for_members(void **state)
+TEST_WITH(test_history__is_for_members, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     bool more;
@@ -351,7 +349,7 @@ static void test_history__is_for_members(void **state)
                         "PERMISSION_DENIED");
 }
 
-static void test_history__of_a_person(void **state)
+TEST_WITH(test_history__of_a_person, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     bool more;
@@ -364,7 +362,7 @@ static void test_history__of_a_person(void **state)
     assert_string_equal(history(fixture, carol(fixture), "@alice", 0, 0, &more), "");
 }
 
-static void test_history__limits_from_both_sides(void **state)
+TEST_WITH(test_history__limits_from_both_sides, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     bool more;
@@ -383,7 +381,7 @@ static void test_history__limits_from_both_sides(void **state)
                         "INVALID_ARGUMENT");
 }
 
-static void test_history__bytes_end_a_page(void **state)
+TEST_WITH(test_history__bytes_end_a_page, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     static char text[16385];
@@ -401,7 +399,7 @@ static void test_history__bytes_end_a_page(void **state)
     assert_true(page.more);
 }
 
-static void test_history__nothing_that_is_not_committed(void **state)
+TEST_WITH(test_history__nothing_that_is_not_committed, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_join(fixture, alice(fixture), "general", 0);
@@ -418,32 +416,4 @@ static void test_history__nothing_that_is_not_committed(void **state)
         assert_int_equal(page.count, 1);
         assert_string_equal(page.events[0].text, "one");
     }
-}
-
-#define CHAT_FIXTURE_TEST(test) \
-    cmocka_unit_test_setup_teardown(test, open_chat_fixture, close_chat_fixture)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CHAT_FIXTURE_TEST(test_send__to_a_room),
-        CHAT_FIXTURE_TEST(test_send__numbers_have_no_holes),
-        CHAT_FIXTURE_TEST(test_send__answer),
-        CHAT_FIXTURE_TEST(test_send__to_a_person),
-        CHAT_FIXTURE_TEST(test_send__to_oneself),
-        CHAT_FIXTURE_TEST(test_send__refusals),
-        CHAT_FIXTURE_TEST(test_send__length_from_both_sides),
-        CHAT_FIXTURE_TEST(test_send__text_stays_as_it_is),
-        CHAT_FIXTURE_TEST(test_visibility__from_joining_to_leaving),
-        CHAT_FIXTURE_TEST(test_visibility__kicked_while_away_still_gets_what_was_undelivered),
-        CHAT_FIXTURE_TEST(test_typing__is_seen_by_the_others),
-        CHAT_FIXTURE_TEST(test_typing__to_a_person),
-        CHAT_FIXTURE_TEST(test_history__pages_back_to_the_first),
-        CHAT_FIXTURE_TEST(test_history__is_for_members),
-        CHAT_FIXTURE_TEST(test_history__of_a_person),
-        CHAT_FIXTURE_TEST(test_history__limits_from_both_sides),
-        CHAT_FIXTURE_TEST(test_history__bytes_end_a_page),
-        CHAT_FIXTURE_TEST(test_history__nothing_that_is_not_committed),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,17 +5,14 @@
  *
  * test_chat_model [SEED [REQUESTS]] replays one seed. */
 #include "chat_fixture.h"
+#include "support/test.h"
 #include "support/text_append.h"
 
 #include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#include <cmocka.h>
 
 #define PEOPLE 7
 #define ROOM_NAMES 5
@@ -739,22 +736,18 @@ static uint64_t first_seed;
 static int seeds;
 static int requests;
 
-static void test_model__random_requests(void **state)
+TEST(test_model__random_requests)
 {
-    (void)state;
     for (int i = 0; i < seeds; i++) {
         print_message("seed %" PRIu64 "\n", first_seed + (uint64_t)i);
         run(first_seed + (uint64_t)i, requests);
     }
 }
 
-int main(int argc, char **argv)
+TEST_PREPARE()
 {
     first_seed = argc > 1 ? strtoull(argv[1], NULL, 0) : (uint64_t)time(NULL);
     requests = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 1000;
     seeds = argc > 1 ? 1 : 8;
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_model__random_requests),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

@@ -3,16 +3,13 @@
 #include "base/text.h"
 #include "chat/name.h"
 #include "chat/pattern.h"
+#include "support/test.h"
 #include "support/text_append.h"
 #include "support/unsafe_characters.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-
-#include <cmocka.h>
 
 static void assert_name(const char *text, const char *shown, const char *folded)
 {
@@ -43,9 +40,8 @@ static void assert_same(const char *one, const char *other)
     assert_string_equal(a.folded, b.folded);
 }
 
-static void test_name_parse__case_is_shown_and_folded(void **state)
+TEST(test_name_parse__case_is_shown_and_folded)
 {
-    (void)state;
     assert_name("Alice", "Alice", "alice");
     assert_name("alice_99.x-y", "alice_99.x-y", "alice_99.x-y");
     assert_name("\xC3\x84\xC3\x96\xC3\x9C", "\xC3\x84\xC3\x96\xC3\x9C", "\xC3\xA4\xC3\xB6\xC3\xBC");
@@ -59,9 +55,8 @@ static void test_name_parse__case_is_shown_and_folded(void **state)
                 "\xCF\x83\xCE\xAF\xCF\x83\xCF\x85\xCF\x86\xCE\xBF\xCF\x83");
 }
 
-static void test_name_parse__composed_and_decomposed_are_one(void **state)
+TEST(test_name_parse__composed_and_decomposed_are_one)
 {
-    (void)state;
     assert_name("Zoe\xCC\x88", "Zo\xC3\xAB", "zo\xC3\xAB");
     assert_same("Zo\xC3\xAB", "zoe\xCC\x88");
     /* 32 letters in 96 bytes of decomposed form */
@@ -73,18 +68,16 @@ static void test_name_parse__composed_and_decomposed_are_one(void **state)
     assert_int_equal(text_characters(name.shown), 32);
 }
 
-static void test_name_parse__width_and_ligatures_are_one(void **state)
+TEST(test_name_parse__width_and_ligatures_are_one)
 {
-    (void)state;
     assert_same("\xEF\xBC\xA1\xEF\xBD\x8C\xEF\xBD\x89\xEF\xBD\x83\xEF\xBD\x85", "alice");
     assert_same("\xEF\xAC\x81sh", "fish");
     assert_same("\xE2\x91\xA0", "1");
     assert_same("\xE2\x84\xAA", "k"); /* the Kelvin sign */
 }
 
-static void test_name_parse__invisible_makes_no_second_name(void **state)
+TEST(test_name_parse__invisible_makes_no_second_name)
 {
-    (void)state;
     assert_same("al\xE2\x80\x8D"
                 "ice",
                 "alice");
@@ -108,9 +101,8 @@ static void test_name_parse__invisible_makes_no_second_name(void **state)
                    "invisible");
 }
 
-static void test_name_parse__emoji_and_scripts(void **state)
+TEST(test_name_parse__emoji_and_scripts)
 {
-    (void)state;
     assert_name("\xF0\x9F\x90\xA6", "\xF0\x9F\x90\xA6", "\xF0\x9F\x90\xA6");
     struct name name;
     assert_null(name_parse("\xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x92\xBB", &name));
@@ -125,9 +117,8 @@ static void test_name_parse__emoji_and_scripts(void **state)
     assert_string_not_equal(name.folded, other.folded);
 }
 
-static void test_name_parse__forbidden_characters(void **state)
+TEST(test_name_parse__forbidden_characters)
 {
-    (void)state;
     for (const char *c = "@#:/\\,!*?\""; *c != '\0'; c++) {
         char text[] = {'a', *c, 'b', '\0'};
         assert_refused(text, "any of");
@@ -155,18 +146,16 @@ static void test_name_parse__forbidden_characters(void **state)
                    "combining mark");
 }
 
-static void test_name_parse__unassigned_only_from_a_server_that_may_know_more(void **state)
+TEST(test_name_parse__unassigned_only_from_a_server_that_may_know_more)
 {
-    (void)state;
     struct name name;
     const char *why = name_parse("a\xCD\xB8", &name); /* U+0378 */
     assert_string_equal(why, "must not contain characters that Unicode does not have");
     assert_true(name_accept("a\xCD\xB8", &name));
 }
 
-static void test_name_parse__forbidden_ones_in_disguise(void **state)
+TEST(test_name_parse__forbidden_ones_in_disguise)
 {
-    (void)state;
     assert_refused("\xEF\xBC\xA0"
                    "bob",
                    "any of"); /* fullwidth @ */
@@ -180,9 +169,8 @@ static void test_name_parse__forbidden_ones_in_disguise(void **state)
     assert_refused("deleted:1f3a00", "any of");
 }
 
-static void test_name_parse__lengths_from_both_sides(void **state)
+TEST(test_name_parse__lengths_from_both_sides)
 {
-    (void)state;
     struct name name;
     assert_refused("", "empty");
     assert_null(name_parse("a", &name));
@@ -202,9 +190,8 @@ static void test_name_parse__lengths_from_both_sides(void **state)
     assert_refused(text, "32 characters");
 }
 
-static void test_name_parse__folding_may_not_explode(void **state)
+TEST(test_name_parse__folding_may_not_explode)
 {
-    (void)state;
     char text[3 * 32 + 1] = "";
     for (int i = 0; i < 32; i++)
         text_append(text, sizeof text, "%s",
@@ -218,9 +205,8 @@ static void test_name_parse__folding_may_not_explode(void **state)
     assert_refused(text, "compound");
 }
 
-static void test_name_parse__invalid_and_long_input(void **state)
+TEST(test_name_parse__invalid_and_long_input)
 {
-    (void)state;
     static const char *const broken[] = {
         "a\xFF",
         "\x80",
@@ -253,9 +239,8 @@ static void test_name_parse__invalid_and_long_input(void **state)
     assert_true(name_fold(huge, folded));
 }
 
-static void test_name_fold__agrees_with_parse(void **state)
+TEST(test_name_fold__agrees_with_parse)
 {
-    (void)state;
     static const char *const names[] = {"Alice",
                                         "Zoe\xCC\x88",
                                         "Stra\xC3\x9F"
@@ -276,18 +261,16 @@ static void test_name_fold__agrees_with_parse(void **state)
     }
 }
 
-static void test_name_accept__wants_normal_form(void **state)
+TEST(test_name_accept__wants_normal_form)
 {
-    (void)state;
     struct name name;
     assert_true(name_accept("Zo\xC3\xAB", &name));
     assert_false(name_accept("Zoe\xCC\x88", &name));
     assert_false(name_accept("", &name));
 }
 
-static void test_name_tombstone__nobody_can_have_it(void **state)
+TEST(test_name_tombstone__nobody_can_have_it)
 {
-    (void)state;
     char text[CHAT_NAME_BYTES_MAX];
     name_tombstone(UINT64_C(0x123456789ABCDEF0), text);
     assert_string_equal(text, "deleted:bcdef0");
@@ -305,9 +288,8 @@ static bool matches(const char *pattern, const char *name)
     return pattern_matches(&parsed, folded);
 }
 
-static void test_pattern__stars_and_question_marks(void **state)
+TEST(test_pattern__stars_and_question_marks)
 {
-    (void)state;
     assert_true(matches("", "alice"));
     assert_true(matches("*", "alice"));
     assert_true(matches("ALICE", "alice"));
@@ -332,9 +314,8 @@ static void test_pattern__stars_and_question_marks(void **state)
     assert_false(matches("*?*?*?*?*?*?", "alice"));
 }
 
-static void test_pattern__characters_not_bytes(void **state)
+TEST(test_pattern__characters_not_bytes)
 {
-    (void)state;
     assert_true(matches("z?e", "z\xC3\xAB"
                                "e"));
     assert_true(matches("?", "\xF0\x9F\x90\xA6"));
@@ -345,9 +326,8 @@ static void test_pattern__characters_not_bytes(void **state)
     assert_true(matches("*\xEF\xBC\x8A", "anything")); /* a fullwidth star is one too */
 }
 
-static void test_pattern__bad_ones(void **state)
+TEST(test_pattern__bad_ones)
 {
-    (void)state;
     struct pattern pattern;
     assert_false(pattern_parse("\xFF", &pattern));
     char huge[1000];
@@ -356,9 +336,8 @@ static void test_pattern__bad_ones(void **state)
     assert_false(pattern_parse(huge, &pattern));
 }
 
-static void test_pattern__many_stars_take_no_time(void **state)
+TEST(test_pattern__many_stars_take_no_time)
 {
-    (void)state;
     char text[250] = "";
     for (int i = 0; i < 100; i++)
         text_append(text, sizeof text, "%s", "*a");
@@ -398,9 +377,8 @@ static bool slow_is_utf8(const unsigned char *bytes, size_t size)
     return true;
 }
 
-static void test_text_is_utf8__every_short_sequence(void **state)
+TEST(test_text_is_utf8__every_short_sequence)
 {
-    (void)state;
     unsigned char bytes[16];
     for (unsigned lead = 0x80; lead < 0x100; lead++)
         for (unsigned second = 0; second < 0x100; second++)
@@ -415,9 +393,8 @@ static void test_text_is_utf8__every_short_sequence(void **state)
                 }
 }
 
-static void test_text_is_utf8__anywhere_in_long_text(void **state)
+TEST(test_text_is_utf8__anywhere_in_long_text)
 {
-    (void)state;
     char text[64];
     for (size_t at = 0; at < 40; at++) {
         memset(text, 'a', sizeof text);
@@ -433,9 +410,8 @@ static void test_text_is_utf8__anywhere_in_long_text(void **state)
     }
 }
 
-static void test_text_has_unsafe(void **state)
+TEST(test_text_has_unsafe)
 {
-    (void)state;
     assert_false(text_has_unsafe("one line \xF0\x9F\x90\xA6"));
     assert_true(text_has_unsafe("two\nlines"));
     assert_true(text_has_unsafe("\x1B[31m"));
@@ -454,32 +430,4 @@ static void test_text_has_unsafe(void **state)
         assert_false(name_accept(text, &name));
     }
     assert_int_equal(text_characters("a\xC3\xAB\xF0\x9F\x90\xA6"), 3);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_name_parse__case_is_shown_and_folded),
-        cmocka_unit_test(test_name_parse__composed_and_decomposed_are_one),
-        cmocka_unit_test(test_name_parse__width_and_ligatures_are_one),
-        cmocka_unit_test(test_name_parse__invisible_makes_no_second_name),
-        cmocka_unit_test(test_name_parse__emoji_and_scripts),
-        cmocka_unit_test(test_name_parse__forbidden_characters),
-        cmocka_unit_test(test_name_parse__unassigned_only_from_a_server_that_may_know_more),
-        cmocka_unit_test(test_name_parse__forbidden_ones_in_disguise),
-        cmocka_unit_test(test_name_parse__lengths_from_both_sides),
-        cmocka_unit_test(test_name_parse__folding_may_not_explode),
-        cmocka_unit_test(test_name_parse__invalid_and_long_input),
-        cmocka_unit_test(test_name_fold__agrees_with_parse),
-        cmocka_unit_test(test_name_accept__wants_normal_form),
-        cmocka_unit_test(test_name_tombstone__nobody_can_have_it),
-        cmocka_unit_test(test_pattern__stars_and_question_marks),
-        cmocka_unit_test(test_pattern__characters_not_bytes),
-        cmocka_unit_test(test_pattern__bad_ones),
-        cmocka_unit_test(test_pattern__many_stars_take_no_time),
-        cmocka_unit_test(test_text_is_utf8__every_short_sequence),
-        cmocka_unit_test(test_text_is_utf8__anywhere_in_long_text),
-        cmocka_unit_test(test_text_has_unsafe),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

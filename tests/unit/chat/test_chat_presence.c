@@ -3,14 +3,11 @@
  * chat.c. */
 #include "chat/rate.h"
 #include "chat_fixture.h"
+#include "support/test.h"
 #include "support/text_append.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static int open_chat_fixture(void **state)
 {
@@ -73,7 +70,8 @@ static const char *online(struct chat_fixture *fixture)
     return text;
 }
 
-static void test_presence__everybody_counts_as_heard_after_opening(void **state)
+TEST_WITH(test_presence__everybody_counts_as_heard_after_opening, open_chat_fixture,
+          close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     fixture->monotonic_ms += 1000000;
@@ -87,7 +85,7 @@ static void test_presence__everybody_counts_as_heard_after_opening(void **state)
     assert_string_equal(online(fixture), "alice- bob- carol-");
 }
 
-static void test_presence__told_once_to_those_who_share_a_room(void **state)
+TEST_WITH(test_presence__told_once_to_those_who_share_a_room, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     fixture->monotonic_ms += 30000;
@@ -110,7 +108,7 @@ static void test_presence__told_once_to_those_who_share_a_room(void **state)
     assert_int_equal(fixture->seen[0].event.time_ms, fixture->time_ms);
 }
 
-static void test_presence__told_to_those_one_talks_to(void **state)
+TEST_WITH(test_presence__told_to_those_one_talks_to, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_session *carol = chat_fixture_session(fixture, "carol");
@@ -124,7 +122,7 @@ static void test_presence__told_to_those_one_talks_to(void **state)
     assert_string_equal(chat_fixture_whispers(fixture, bob(fixture)), "");
 }
 
-static void test_presence__ends_with_the_last_device(void **state)
+TEST_WITH(test_presence__ends_with_the_last_device, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_device(fixture, "alice", "second");
@@ -138,7 +136,7 @@ static void test_presence__ends_with_the_last_device(void **state)
     assert_string_equal(chat_fixture_whispers(fixture, bob(fixture)), "PRESENCE alice off");
 }
 
-static void test_presence__login_and_logout(void **state)
+TEST_WITH(test_presence__login_and_logout, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_logout(fixture, alice(fixture), 0);
@@ -149,7 +147,7 @@ static void test_presence__login_and_logout(void **state)
     assert_string_equal(chat_fixture_whispers(fixture, bob(fixture)), "PRESENCE alice on");
 }
 
-static void test_presence__a_clock_that_goes_back(void **state)
+TEST_WITH(test_presence__a_clock_that_goes_back, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     fixture->monotonic_ms += 50000;
@@ -165,7 +163,7 @@ static void test_presence__a_clock_that_goes_back(void **state)
     assert_string_equal(online(fixture), "alice- bob- carol-");
 }
 
-static void test_touch_all__a_new_master_heard_nobody_so_far(void **state)
+TEST_WITH(test_touch_all__a_new_master_heard_nobody_so_far, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     fixture->monotonic_ms += 1000000;
@@ -183,7 +181,7 @@ static void test_touch_all__a_new_master_heard_nobody_so_far(void **state)
 
 /* ---- reload ---- */
 
-static void test_reload__keeps_what_no_row_has(void **state)
+TEST_WITH(test_reload__keeps_what_no_row_has, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     int subscription;
@@ -211,7 +209,8 @@ static void test_reload__keeps_what_no_row_has(void **state)
     assert_int_equal(fixture->ended, 0);
 }
 
-static void test_reload__a_login_that_was_undone_leaves_nothing_behind(void **state)
+TEST_WITH(test_reload__a_login_that_was_undone_leaves_nothing_behind, open_chat_fixture,
+          close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     int subscription;
@@ -238,9 +237,8 @@ static void test_reload__a_login_that_was_undone_leaves_nothing_behind(void **st
 
 /* ---- rate ---- */
 
-static void test_rate__bursts_of_two_seconds_worth(void **state)
+TEST(test_rate__bursts_of_two_seconds_worth)
 {
-    (void)state;
     struct rate rate;
     uint32_t retry_ms = 0;
     rate_init(&rate, 10, 1000);
@@ -257,9 +255,8 @@ static void test_rate__bursts_of_two_seconds_worth(void **state)
     assert_false(rate_take(&rate, 10, 100000000, &retry_ms));
 }
 
-static void test_rate__extremes(void **state)
+TEST(test_rate__extremes)
 {
-    (void)state;
     struct rate rate;
     uint32_t retry_ms = 0;
     rate_init(&rate, 0, 0);
@@ -272,25 +269,4 @@ static void test_rate__extremes(void **state)
     assert_true(rate_take(&rate, 1, 0, &retry_ms));
     assert_false(rate_take(&rate, 1, 0, &retry_ms));
     assert_true(retry_ms > 0 && retry_ms <= 1000);
-}
-
-#define CHAT_FIXTURE_TEST(test) \
-    cmocka_unit_test_setup_teardown(test, open_chat_fixture, close_chat_fixture)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CHAT_FIXTURE_TEST(test_presence__everybody_counts_as_heard_after_opening),
-        CHAT_FIXTURE_TEST(test_presence__told_once_to_those_who_share_a_room),
-        CHAT_FIXTURE_TEST(test_presence__told_to_those_one_talks_to),
-        CHAT_FIXTURE_TEST(test_presence__ends_with_the_last_device),
-        CHAT_FIXTURE_TEST(test_presence__login_and_logout),
-        CHAT_FIXTURE_TEST(test_presence__a_clock_that_goes_back),
-        CHAT_FIXTURE_TEST(test_touch_all__a_new_master_heard_nobody_so_far),
-        CHAT_FIXTURE_TEST(test_reload__keeps_what_no_row_has),
-        CHAT_FIXTURE_TEST(test_reload__a_login_that_was_undone_leaves_nothing_behind),
-        cmocka_unit_test(test_rate__bursts_of_two_seconds_worth),
-        cmocka_unit_test(test_rate__extremes),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,14 +3,11 @@
  * src/chat/receive.c, read.c, delivered.c. */
 #include "chat_fixture.h"
 #include "support/folder.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static int open_chat_fixture(void **state)
 {
@@ -79,7 +76,7 @@ static void assert_reads_what_it_saw(struct chat_fixture *fixture, struct chat_s
     chat_fixture_free_seen(seen, count);
 }
 
-static void test_receive__merges_conversations_in_order(void **state)
+TEST_WITH(test_receive__merges_conversations_in_order, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     size_t pages;
@@ -100,7 +97,7 @@ static void test_receive__merges_conversations_in_order(void **state)
     assert_reads_what_it_saw(fixture, alice(fixture), 0, &pages);
 }
 
-static void test_receive__a_page_holds_so_many_events(void **state)
+TEST_WITH(test_receive__a_page_holds_so_many_events, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_join(fixture, alice(fixture), "one", 0);
@@ -125,7 +122,7 @@ static void test_receive__a_page_holds_so_many_events(void **state)
     assert_int_equal(pages, 2);
 }
 
-static void test_receive__a_page_holds_so_many_bytes(void **state)
+TEST_WITH(test_receive__a_page_holds_so_many_bytes, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     static char text[10001];
@@ -143,7 +140,7 @@ static void test_receive__a_page_holds_so_many_bytes(void **state)
     assert_int_equal(pages, 3);
 }
 
-static void test_receive__one_event_larger_than_a_page(void **state)
+TEST_WITH(test_receive__one_event_larger_than_a_page, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     size_t pages;
@@ -161,7 +158,7 @@ static void test_receive__one_event_larger_than_a_page(void **state)
     assert_int_equal(pages, 3);
 }
 
-static void test_receive__until(void **state)
+TEST_WITH(test_receive__until, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_join(fixture, alice(fixture), "one", 0);
@@ -180,7 +177,7 @@ static void test_receive__until(void **state)
     assert_int_equal(page.next.seq, start + 6);
 }
 
-static void test_receive__nothing_for_somebody_new(void **state)
+TEST_WITH(test_receive__nothing_for_somebody_new, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_page page = read_once(fixture, alice(fixture), 0, fixture->seq);
@@ -189,7 +186,7 @@ static void test_receive__nothing_for_somebody_new(void **state)
     assert_int_equal(page.next.epoch, fixture->epoch);
 }
 
-static void test_receive__a_delta_is_never_cut_in_two(void **state)
+TEST_WITH(test_receive__a_delta_is_never_cut_in_two, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     size_t pages;
@@ -216,7 +213,7 @@ static void test_receive__a_delta_is_never_cut_in_two(void **state)
     assert_int_equal(pages, 3);
 }
 
-static void test_receive__nor_within_one_room(void **state)
+TEST_WITH(test_receive__nor_within_one_room, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     for (int messages = 253; messages <= 256; messages++) {
@@ -238,7 +235,7 @@ static void test_receive__nor_within_one_room(void **state)
     }
 }
 
-static void test_receive__epochs_of_several_epoch_starts(void **state)
+TEST_WITH(test_receive__epochs_of_several_epoch_starts, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     size_t pages;
@@ -261,9 +258,8 @@ static void test_receive__epochs_of_several_epoch_starts(void **state)
         }
 }
 
-static void test_receive__by_a_reader_that_knows_fewer_epoch_starts(void **state)
+TEST(test_receive__by_a_reader_that_knows_fewer_epoch_starts)
 {
-    (void)state;
     struct chat_fixture fixture;
     struct store *reader;
     struct error_text why = {.text = ""};
@@ -298,7 +294,8 @@ static void test_receive__by_a_reader_that_knows_fewer_epoch_starts(void **state
     folder_remove(folder);
 }
 
-static void test_receive__invitations_of_others_do_not_fill_a_page(void **state)
+TEST_WITH(test_receive__invitations_of_others_do_not_fill_a_page, open_chat_fixture,
+          close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     char name[32];
@@ -329,7 +326,7 @@ static uint64_t undelivered(struct chat_fixture *fixture, struct chat_session *s
     return 0;
 }
 
-static void test_undelivered__counts_messages_since_the_cursor(void **state)
+TEST_WITH(test_undelivered__counts_messages_since_the_cursor, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     size_t conversations;
@@ -359,7 +356,7 @@ static void test_undelivered__counts_messages_since_the_cursor(void **state)
     assert_int_equal(conversations, 0);
 }
 
-static void test_undelivered__is_kept_by_a_delta(void **state)
+TEST_WITH(test_undelivered__is_kept_by_a_delta, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     size_t conversations;
@@ -372,7 +369,8 @@ static void test_undelivered__is_kept_by_a_delta(void **state)
     assert_int_equal(undelivered(fixture, bob(fixture), "@alice", &conversations), 1);
 }
 
-static void test_undelivered__a_heartbeat_tells_how_far_the_device_is(void **state)
+TEST_WITH(test_undelivered__a_heartbeat_tells_how_far_the_device_is, open_chat_fixture,
+          close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     chat_fixture_send(fixture, alice(fixture), "@bob", "one", 0);
@@ -392,7 +390,7 @@ static void test_undelivered__a_heartbeat_tells_how_far_the_device_is(void **sta
     assert_true(chat_fixture_deliver(fixture));
 }
 
-static void test_undelivered__many_accounts_in_parts(void **state)
+TEST_WITH(test_undelivered__many_accounts_in_parts, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     char name[16];
@@ -412,7 +410,7 @@ static void test_undelivered__many_accounts_in_parts(void **state)
     free(after);
 }
 
-static void test_undelivered__of_very_many_conversations(void **state)
+TEST_WITH(test_undelivered__of_very_many_conversations, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     char name[16];
@@ -439,7 +437,7 @@ static uint64_t common(struct chat_fixture *fixture, uint64_t epoch, uint64_t se
     return chat_common_seq(fixture->chat, &position, 1);
 }
 
-static void test_common_seq(void **state)
+TEST_WITH(test_common_seq, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     uint64_t first = fixture->epoch;
@@ -466,7 +464,7 @@ static void test_common_seq(void **state)
 }
 
 /* first ... end, then `second` here; the client was in epochs that this server never heard of. */
-static void test_common_seq__of_a_trail(void **state)
+TEST_WITH(test_common_seq__of_a_trail, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     uint64_t first = fixture->epoch;
@@ -485,7 +483,7 @@ static void test_common_seq__of_a_trail(void **state)
     assert_int_equal(chat_common_seq(fixture->chat, cursor_history, 3), fixture->seq);
 }
 
-static void test_common_seq_of__a_request(void **state)
+TEST_WITH(test_common_seq_of__a_request, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     Jackdaw__Position after = JACKDAW__POSITION__INIT;
@@ -511,33 +509,4 @@ static void test_common_seq_of__a_request(void **state)
     assert_true(chat_is_behind(fixture->chat, &after));
     assert_false(chat_is_behind(fixture->chat, &known));
     assert_false(chat_is_behind(fixture->chat, NULL));
-}
-
-#define CHAT_FIXTURE_TEST(test) \
-    cmocka_unit_test_setup_teardown(test, open_chat_fixture, close_chat_fixture)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CHAT_FIXTURE_TEST(test_receive__merges_conversations_in_order),
-        CHAT_FIXTURE_TEST(test_receive__a_page_holds_so_many_events),
-        CHAT_FIXTURE_TEST(test_receive__a_page_holds_so_many_bytes),
-        CHAT_FIXTURE_TEST(test_receive__one_event_larger_than_a_page),
-        CHAT_FIXTURE_TEST(test_receive__until),
-        CHAT_FIXTURE_TEST(test_receive__nothing_for_somebody_new),
-        CHAT_FIXTURE_TEST(test_receive__a_delta_is_never_cut_in_two),
-        CHAT_FIXTURE_TEST(test_receive__nor_within_one_room),
-        CHAT_FIXTURE_TEST(test_receive__epochs_of_several_epoch_starts),
-        cmocka_unit_test(test_receive__by_a_reader_that_knows_fewer_epoch_starts),
-        CHAT_FIXTURE_TEST(test_receive__invitations_of_others_do_not_fill_a_page),
-        CHAT_FIXTURE_TEST(test_undelivered__counts_messages_since_the_cursor),
-        CHAT_FIXTURE_TEST(test_undelivered__is_kept_by_a_delta),
-        CHAT_FIXTURE_TEST(test_undelivered__a_heartbeat_tells_how_far_the_device_is),
-        CHAT_FIXTURE_TEST(test_undelivered__many_accounts_in_parts),
-        CHAT_FIXTURE_TEST(test_undelivered__of_very_many_conversations),
-        CHAT_FIXTURE_TEST(test_common_seq),
-        CHAT_FIXTURE_TEST(test_common_seq__of_a_trail),
-        CHAT_FIXTURE_TEST(test_common_seq_of__a_request),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

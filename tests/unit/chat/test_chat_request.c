@@ -3,14 +3,11 @@
  * outcome.c), and times that never go back. */
 #include "chat_fixture.h"
 #include "support/folder.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static int open_chat_fixture(void **state)
 {
@@ -61,7 +58,7 @@ static void assert_same_outcome(const struct answer *first, const struct answer 
     assert_false(again->applied);
 }
 
-static void test_repeat__gets_the_first_answer(void **state)
+TEST_WITH(test_repeat__gets_the_first_answer, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct answer join = chat_fixture_join(fixture, alice(fixture), "general", 1);
@@ -91,7 +88,8 @@ static void test_repeat__gets_the_first_answer(void **state)
                         "MESSAGE general alice next");
 }
 
-static void test_repeat__a_refusal_stays_one_when_it_would_succeed_now(void **state)
+TEST_WITH(test_repeat__a_refusal_stays_one_when_it_would_succeed_now, open_chat_fixture,
+          close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct answer refused = chat_fixture_send(fixture, alice(fixture), "general", "hello", 1);
@@ -102,7 +100,8 @@ static void test_repeat__a_refusal_stays_one_when_it_would_succeed_now(void **st
     assert_same_outcome(&refused, &again);
 }
 
-static void test_repeat__of_a_join_tells_nothing_to_one_who_left(void **state)
+TEST_WITH(test_repeat__of_a_join_tells_nothing_to_one_who_left, open_chat_fixture,
+          close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct answer join = chat_fixture_join(fixture, alice(fixture), "general", 1);
@@ -117,7 +116,7 @@ static void test_repeat__of_a_join_tells_nothing_to_one_who_left(void **state)
     assert_int_equal(reply.members, 0);
 }
 
-static void test_repeat__of_a_join_to_a_room_that_is_no_more(void **state)
+TEST_WITH(test_repeat__of_a_join_to_a_room_that_is_no_more, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct answer join = chat_fixture_join_private(fixture, alice(fixture), "secret");
@@ -128,7 +127,7 @@ static void test_repeat__of_a_join_to_a_room_that_is_no_more(void **state)
     assert_memory_equal(reply.room, "deleted:", 8);
 }
 
-static void test_number__zero(void **state)
+TEST_WITH(test_number__zero, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_call call = chat_fixture_call(fixture, alice(fixture));
@@ -142,7 +141,7 @@ static void test_number__zero(void **state)
     assert_int_equal(chat_session_last_request(alice(fixture)), 0);
 }
 
-static void test_number__skipping_one_is_not_an_outcome(void **state)
+TEST_WITH(test_number__skipping_one_is_not_an_outcome, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct answer answer = chat_fixture_send(fixture, alice(fixture), "@bob", "two", 2);
@@ -160,7 +159,7 @@ static void test_number__skipping_one_is_not_an_outcome(void **state)
                         "MESSAGE @bob alice one; MESSAGE @bob alice two");
 }
 
-static void test_number__window_from_both_sides(void **state)
+TEST_WITH(test_number__window_from_both_sides, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     for (uint64_t i = 1; i <= 256; i++)
@@ -182,7 +181,7 @@ static void test_number__window_from_both_sides(void **state)
     assert_int_equal(chat_session_last_request(alice(fixture)), 257);
 }
 
-static void test_number__each_session_counts_for_itself(void **state)
+TEST_WITH(test_number__each_session_counts_for_itself, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_session *second = chat_fixture_device(fixture, "alice", "second");
@@ -195,7 +194,7 @@ static void test_number__each_session_counts_for_itself(void **state)
                         "MESSAGE @bob alice a2");
 }
 
-static void test_number__nobody_is_not_logged_in(void **state)
+TEST_WITH(test_number__nobody_is_not_logged_in, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_call call = chat_fixture_call(fixture, NULL);
@@ -204,7 +203,7 @@ static void test_number__nobody_is_not_logged_in(void **state)
     assert_int_equal(chat_propose_refusal(fixture->chat, &call, 1), CHAT_REFUSE);
 }
 
-static void test_refusal__with_retry_is_not_remembered(void **state)
+TEST_WITH(test_refusal__with_retry_is_not_remembered, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_call call = chat_fixture_call(fixture, alice(fixture));
@@ -216,7 +215,7 @@ static void test_refusal__with_retry_is_not_remembered(void **state)
     assert_null(call.delta);
 }
 
-static void test_refusal__no_memory_is_not_remembered(void **state)
+TEST_WITH(test_refusal__no_memory_is_not_remembered, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     struct chat_call call = chat_fixture_call(fixture, alice(fixture));
@@ -234,7 +233,7 @@ static void test_refusal__no_memory_is_not_remembered(void **state)
     arena_clear(&tiny);
 }
 
-static void test_refusal__text_of_any_length_is_cut(void **state)
+TEST_WITH(test_refusal__text_of_any_length_is_cut, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     char name[500];
@@ -253,7 +252,7 @@ static uint64_t time_of(struct chat_fixture *fixture, const char *text)
 }
 
 /* The clocks of servers differ a little: that does not show, also not after a restart. */
-static void test_time__does_not_go_back_a_little(void **state)
+TEST_WITH(test_time__does_not_go_back_a_little, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     fixture->time_ms += 50000;
@@ -267,7 +266,7 @@ static void test_time__does_not_go_back_a_little(void **state)
     assert_int_equal(time_of(fixture, "four"), start + 1);
 }
 
-static void test_time__goes_back_where_it_was_far_ahead(void **state)
+TEST_WITH(test_time__goes_back_where_it_was_far_ahead, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     fixture->time_ms += 50000;
@@ -285,7 +284,7 @@ static void test_time__goes_back_where_it_was_far_ahead(void **state)
 }
 
 /* Order, numbers, repeated requests, limits and presence do not look at the time. */
-static void test_time__far_ahead_and_back_breaks_nothing(void **state)
+TEST_WITH(test_time__far_ahead_and_back_breaks_nothing, open_chat_fixture, close_chat_fixture)
 {
     struct chat_fixture *fixture = *state;
     fixture->time_ms = UINT64_MAX;
@@ -300,33 +299,11 @@ static void test_time__far_ahead_and_back_breaks_nothing(void **state)
                         "MESSAGE @bob alice one; MESSAGE @bob alice two; MESSAGE @bob alice three");
 }
 
-#define CHAT_FIXTURE_TEST(test) \
-    cmocka_unit_test_setup_teardown(test, open_chat_fixture, close_chat_fixture)
-#define FOLDER_TEST(test)                                                              \
-    {                                                                                  \
-#test " (folder)", test, open_chat_fixture_in_folder, close_chat_fixture, NULL \
-    }
+/* ---- again, with a database in a folder ---- */
 
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CHAT_FIXTURE_TEST(test_repeat__gets_the_first_answer),
-        FOLDER_TEST(test_repeat__gets_the_first_answer),
-        CHAT_FIXTURE_TEST(test_repeat__a_refusal_stays_one_when_it_would_succeed_now),
-        CHAT_FIXTURE_TEST(test_repeat__of_a_join_tells_nothing_to_one_who_left),
-        CHAT_FIXTURE_TEST(test_repeat__of_a_join_to_a_room_that_is_no_more),
-        CHAT_FIXTURE_TEST(test_number__zero),
-        CHAT_FIXTURE_TEST(test_number__skipping_one_is_not_an_outcome),
-        CHAT_FIXTURE_TEST(test_number__window_from_both_sides),
-        FOLDER_TEST(test_number__window_from_both_sides),
-        CHAT_FIXTURE_TEST(test_number__each_session_counts_for_itself),
-        CHAT_FIXTURE_TEST(test_number__nobody_is_not_logged_in),
-        CHAT_FIXTURE_TEST(test_refusal__with_retry_is_not_remembered),
-        CHAT_FIXTURE_TEST(test_refusal__no_memory_is_not_remembered),
-        CHAT_FIXTURE_TEST(test_refusal__text_of_any_length_is_cut),
-        CHAT_FIXTURE_TEST(test_time__does_not_go_back_a_little),
-        CHAT_FIXTURE_TEST(test_time__goes_back_where_it_was_far_ahead),
-        CHAT_FIXTURE_TEST(test_time__far_ahead_and_back_breaks_nothing),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+TEST_REGISTER(test_repeat__gets_the_first_answer_in_folder,
+              "test_repeat__gets_the_first_answer (folder)", test_repeat__gets_the_first_answer,
+              open_chat_fixture_in_folder, close_chat_fixture, NULL);
+TEST_REGISTER(test_number__window_from_both_sides_in_folder,
+              "test_number__window_from_both_sides (folder)", test_number__window_from_both_sides,
+              open_chat_fixture_in_folder, close_chat_fixture, NULL);

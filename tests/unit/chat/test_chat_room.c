@@ -2,15 +2,12 @@
 /* Joining, leaving, topics, invitations, kicks, bans, and who sees what of them:
  * src/chat/room.c, membership.c, apply_room.c. */
 #include "chat_fixture.h"
+#include "support/test.h"
 #include "support/text_append.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 /* Four people, logged in. */
 struct people {
@@ -65,7 +62,7 @@ static Jackdaw__JoinRoomReply join_reply(struct people *people, struct chat_sess
     return reply;
 }
 
-static void test_join__makes_a_room_owned_by_its_maker(void **state)
+TEST_WITH(test_join__makes_a_room_owned_by_its_maker, open_people, close_people)
 {
     struct people *people = *state;
     struct answer answer = chat_fixture_join(&people->fixture, people->alice, "#General", 0);
@@ -81,7 +78,7 @@ static void test_join__makes_a_room_owned_by_its_maker(void **state)
                         "JOINED General alice; OWNER General alice");
 }
 
-static void test_join__an_existing_room_by_any_spelling(void **state)
+TEST_WITH(test_join__an_existing_room_by_any_spelling, open_people, close_people)
 {
     struct people *people = *state;
     chat_fixture_join(&people->fixture, people->alice, "General", 0);
@@ -99,7 +96,7 @@ static void test_join__an_existing_room_by_any_spelling(void **state)
                         "alice* bob");
 }
 
-static void test_join__again_changes_nothing(void **state)
+TEST_WITH(test_join__again_changes_nothing, open_people, close_people)
 {
     struct people *people = *state;
     chat_fixture_join(&people->fixture, people->alice, "general", 0);
@@ -111,7 +108,7 @@ static void test_join__again_changes_nothing(void **state)
                         "JOINED general alice; OWNER general alice");
 }
 
-static void test_join__names_that_break_a_rule(void **state)
+TEST_WITH(test_join__names_that_break_a_rule, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -125,7 +122,7 @@ static void test_join__names_that_break_a_rule(void **state)
                   "A person cannot be joined; send them a message instead.");
 }
 
-static void test_join__limits_from_both_sides(void **state)
+TEST_WITH(test_join__limits_from_both_sides, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -153,7 +150,7 @@ static void test_join__limits_from_both_sides(void **state)
 
 /* ---- private rooms ---- */
 
-static void test_private__only_the_invited_come_in(void **state)
+TEST_WITH(test_private__only_the_invited_come_in, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -172,7 +169,7 @@ static void test_private__only_the_invited_come_in(void **state)
     assert_int_equal(chat_fixture_join(fixture, people->carol, "secret", 0).status, STATUS_OK);
 }
 
-static void test_private__others_cannot_tell_that_it_exists(void **state)
+TEST_WITH(test_private__others_cannot_tell_that_it_exists, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -190,7 +187,7 @@ static void test_private__others_cannot_tell_that_it_exists(void **state)
     assert_string_equal(chat_fixture_members(fixture, people->bob, "secret"), "NOT_FOUND");
 }
 
-static void test_private__ends_with_its_last_member(void **state)
+TEST_WITH(test_private__ends_with_its_last_member, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -208,7 +205,7 @@ static void test_private__ends_with_its_last_member(void **state)
     assert_string_equal(chat_fixture_members(fixture, people->carol, "secret"), "bob*");
 }
 
-static void test_private__leaving_and_coming_back_needs_an_invitation(void **state)
+TEST_WITH(test_private__leaving_and_coming_back_needs_an_invitation, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -224,7 +221,7 @@ static void test_private__leaving_and_coming_back_needs_an_invitation(void **sta
 
 /* ---- leaving and owning ---- */
 
-static void test_leave__is_seen_by_the_one_who_leaves_too(void **state)
+TEST_WITH(test_leave__is_seen_by_the_one_who_leaves_too, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -240,7 +237,7 @@ static void test_leave__is_seen_by_the_one_who_leaves_too(void **state)
                         "LEFT general bob");
 }
 
-static void test_leave__the_longest_member_becomes_owner(void **state)
+TEST_WITH(test_leave__the_longest_member_becomes_owner, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -266,7 +263,7 @@ static void test_leave__the_longest_member_becomes_owner(void **state)
     assert_string_equal(chat_fixture_members(fixture, people->bob, "general"), "bob dave*");
 }
 
-static void test_leave__an_empty_public_room_waits_for_an_owner(void **state)
+TEST_WITH(test_leave__an_empty_public_room_waits_for_an_owner, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -289,7 +286,7 @@ static void test_leave__an_empty_public_room_waits_for_an_owner(void **state)
     assert_string_equal(chat_fixture_members(fixture, people->alice, "general"), "bob*");
 }
 
-static void test_leave__refusals(void **state)
+TEST_WITH(test_leave__refusals, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -306,7 +303,7 @@ static void test_leave__refusals(void **state)
 
 /* ---- topic ---- */
 
-static void test_topic__is_seen_by_the_room(void **state)
+TEST_WITH(test_topic__is_seen_by_the_room, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -323,7 +320,7 @@ static void test_topic__is_seen_by_the_room(void **state)
                         "TOPIC general bob news; TOPIC general bob");
 }
 
-static void test_topic__rules_from_both_sides(void **state)
+TEST_WITH(test_topic__rules_from_both_sides, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -354,7 +351,7 @@ static void test_topic__rules_from_both_sides(void **state)
 
 /* ---- invitations ---- */
 
-static void test_invite__refusals(void **state)
+TEST_WITH(test_invite__refusals, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -370,7 +367,7 @@ static void test_invite__refusals(void **state)
                   STATUS_PERMISSION_DENIED, "You are not in #general; join it first.");
 }
 
-static void test_invite__twice_is_one_invitation(void **state)
+TEST_WITH(test_invite__twice_is_one_invitation, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -382,7 +379,7 @@ static void test_invite__twice_is_one_invitation(void **state)
     assert_string_equal(chat_fixture_story(fixture, people->bob), "INVITED general alice bob");
 }
 
-static void test_invite__is_read_later_and_by_the_invited_alone(void **state)
+TEST_WITH(test_invite__is_read_later_and_by_the_invited_alone, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -405,7 +402,7 @@ static void test_invite__is_read_later_and_by_the_invited_alone(void **state)
 
 /* ---- kicks and bans ---- */
 
-static void test_kick__is_seen_by_the_room_and_the_kicked(void **state)
+TEST_WITH(test_kick__is_seen_by_the_room_and_the_kicked, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -422,7 +419,7 @@ static void test_kick__is_seen_by_the_room_and_the_kicked(void **state)
     assert_int_equal(chat_fixture_join(fixture, people->bob, "general", 0).status, STATUS_OK);
 }
 
-static void test_kick__refusals(void **state)
+TEST_WITH(test_kick__refusals, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -443,7 +440,7 @@ static void test_kick__refusals(void **state)
                   STATUS_PERMISSION_DENIED, "You are not in #general; join it first.");
 }
 
-static void test_ban__keeps_out_until_the_owner_invites(void **state)
+TEST_WITH(test_ban__keeps_out_until_the_owner_invites, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -466,7 +463,7 @@ static void test_ban__keeps_out_until_the_owner_invites(void **state)
     assert_int_equal(chat_fixture_join(fixture, people->bob, "general", 0).status, STATUS_OK);
 }
 
-static void test_ban__somebody_who_is_not_in(void **state)
+TEST_WITH(test_ban__somebody_who_is_not_in, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -491,7 +488,7 @@ static void test_ban__somebody_who_is_not_in(void **state)
     assert_string_equal(chat_fixture_reads(fixture, people->dave, 0), "INVITED general bob dave");
 }
 
-static void test_ban__how_many(void **state)
+TEST_WITH(test_ban__how_many, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -511,7 +508,7 @@ static void test_ban__how_many(void **state)
                      STATUS_OK);
 }
 
-static void test_ban__ends_with_the_account(void **state)
+TEST_WITH(test_ban__ends_with_the_account, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -526,7 +523,7 @@ static void test_ban__ends_with_the_account(void **state)
 
 /* ---- places left are remembered, but not without bound ---- */
 
-static void test_former__the_oldest_of_too_many_is_forgotten(void **state)
+TEST_WITH(test_former__the_oldest_of_too_many_is_forgotten, open_people, close_people)
 {
     struct people *people = *state;
     struct chat_fixture *fixture = &people->fixture;
@@ -550,38 +547,4 @@ static void test_former__the_oldest_of_too_many_is_forgotten(void **state)
     assert_null(strstr(chat_fixture_reads(fixture, people->alice, 0), "LEFT room1 alice"));
     assert_non_null(
         strstr(chat_fixture_reads(fixture, people->alice, 0), "INVITED general bob alice"));
-}
-
-#define PEOPLE_TEST(test) cmocka_unit_test_setup_teardown(test, open_people, close_people)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        PEOPLE_TEST(test_join__makes_a_room_owned_by_its_maker),
-        PEOPLE_TEST(test_join__an_existing_room_by_any_spelling),
-        PEOPLE_TEST(test_join__again_changes_nothing),
-        PEOPLE_TEST(test_join__names_that_break_a_rule),
-        PEOPLE_TEST(test_join__limits_from_both_sides),
-        PEOPLE_TEST(test_private__only_the_invited_come_in),
-        PEOPLE_TEST(test_private__others_cannot_tell_that_it_exists),
-        PEOPLE_TEST(test_private__ends_with_its_last_member),
-        PEOPLE_TEST(test_private__leaving_and_coming_back_needs_an_invitation),
-        PEOPLE_TEST(test_leave__is_seen_by_the_one_who_leaves_too),
-        PEOPLE_TEST(test_leave__the_longest_member_becomes_owner),
-        PEOPLE_TEST(test_leave__an_empty_public_room_waits_for_an_owner),
-        PEOPLE_TEST(test_leave__refusals),
-        PEOPLE_TEST(test_topic__is_seen_by_the_room),
-        PEOPLE_TEST(test_topic__rules_from_both_sides),
-        PEOPLE_TEST(test_invite__refusals),
-        PEOPLE_TEST(test_invite__twice_is_one_invitation),
-        PEOPLE_TEST(test_invite__is_read_later_and_by_the_invited_alone),
-        PEOPLE_TEST(test_kick__is_seen_by_the_room_and_the_kicked),
-        PEOPLE_TEST(test_kick__refusals),
-        PEOPLE_TEST(test_ban__keeps_out_until_the_owner_invites),
-        PEOPLE_TEST(test_ban__somebody_who_is_not_in),
-        PEOPLE_TEST(test_ban__how_many),
-        PEOPLE_TEST(test_ban__ends_with_the_account),
-        PEOPLE_TEST(test_former__the_oldest_of_too_many_is_forgotten),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

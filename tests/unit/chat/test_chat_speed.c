@@ -5,15 +5,12 @@
  *
  * test_chat_speed [MESSAGES] */
 #include "chat_fixture.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#include <cmocka.h>
 
 #define PEOPLE 1000
 #define ROOMS 100
@@ -120,9 +117,8 @@ static double measure(struct chat_fixture *fixture)
     return spent / (double)messages;
 }
 
-static void test_message__costs(void **state)
+TEST(test_message__costs)
 {
-    (void)state;
     struct chat_fixture fixture;
     chat_fixture_open(&fixture, 10, NULL);
     fill_chat_fixture(&fixture);
@@ -143,12 +139,9 @@ static void test_message__costs(void **state)
     chat_fixture_close(&fixture);
 }
 
-int main(int argc, char **argv)
+TEST_PREPARE()
 {
     if (argc > 1)
         messages = strtoul(argv[1], NULL, 10);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_message__costs),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

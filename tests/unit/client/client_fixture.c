@@ -2,15 +2,12 @@
 #include "client_fixture.h"
 
 #include "base/clock.h"
+#include "support/test.h"
 
 #include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define TURN_MS 5
 #define PATIENCE_US 20000000

@@ -7,18 +7,13 @@
 #include "cli/ui_list.h"
 #include "client_fixture.h"
 #include "support/folder.h"
+#include "support/test.h"
 
 #include <jansson.h>
 #include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define TOLD_MAX 1000
 
@@ -159,9 +154,8 @@ static void assert_told(const char *const *expected)
 
 #define LINES(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-static void test_lines__a_whole_session(void **state)
+TEST(test_lines__a_whole_session)
 {
-    (void)state;
     struct app_fixture *app_fixture = app_fixture_new();
     run(app_fixture,
         LINES("too early", "/join lobby", "/register ann secret", "/join lobby", "hi", "//slash"));
@@ -183,9 +177,8 @@ static void test_lines__a_whole_session(void **state)
     app_fixture_free(app_fixture);
 }
 
-static void test_lines__bad_input(void **state)
+TEST(test_lines__bad_input)
 {
-    (void)state;
     struct app_fixture *app_fixture = app_fixture_new();
     run(app_fixture, LINES("/register ann secret", "/join lobby"));
     app_start_line(&app_fixture->app, "a\0b", 3, 3);
@@ -203,9 +196,8 @@ static void test_lines__bad_input(void **state)
 }
 
 /* Whatever may hold a password stays here; the outcome does not repeat it. */
-static void test_lines__passwords_are_not_published(void **state)
+TEST(test_lines__passwords_are_not_published)
 {
-    (void)state;
     struct app_fixture *app_fixture = app_fixture_new();
     run(app_fixture, LINES("/register ann secret", "/join lobby"));
     run(app_fixture, LINES(" /login ann secret", "\xEF\xBB\xBF/login ann secret",
@@ -240,9 +232,8 @@ static bool may_start(struct app_fixture *app_fixture, const char *line, bool pa
     return app_may_start(&app_fixture->app, line, strlen(line), patient);
 }
 
-static void test_may_start__order(void **state)
+TEST(test_may_start__order)
 {
-    (void)state;
     struct app_fixture *app_fixture = app_fixture_new();
     run(app_fixture, LINES("/register ann secret", "/join lobby"));
     app_fixture->fixture->cluster.judge = lose_sends;
@@ -274,9 +265,8 @@ static void test_may_start__order(void **state)
 }
 
 /* A script that asks how things stand wants to know of the server, if there is one. */
-static void test_may_start__once_a_server_answers(void **state)
+TEST(test_may_start__once_a_server_answers)
 {
-    (void)state;
     struct app_fixture *app_fixture = app_fixture_new();
     assert_false(may_start(app_fixture, "/status", true));
     assert_true(may_start(app_fixture, "/status", false));
@@ -288,9 +278,8 @@ static void test_may_start__once_a_server_answers(void **state)
     app_fixture_free(app_fixture);
 }
 
-static void test_may_start__once_no_server_answers(void **state)
+TEST(test_may_start__once_no_server_answers)
 {
-    (void)state;
     struct app_fixture *app_fixture = app_fixture_new();
     app_fixture->fixture->cluster.judge = lose_everything;
     APP_WAIT(app_fixture, may_start(app_fixture, "/status", true));
@@ -300,9 +289,8 @@ static void test_may_start__once_no_server_answers(void **state)
     app_fixture_free(app_fixture);
 }
 
-static void test_may_start__waits_while_the_queue_is_full(void **state)
+TEST(test_may_start__waits_while_the_queue_is_full)
 {
-    (void)state;
     struct app_fixture *app_fixture = app_fixture_new();
     run(app_fixture, LINES("/register ann secret", "/join lobby"));
     app_fixture->fixture->cluster.judge = lose_sends;
@@ -319,9 +307,8 @@ static void test_may_start__waits_while_the_queue_is_full(void **state)
     app_fixture_free(app_fixture);
 }
 
-static void test_rooms__follow_events(void **state)
+TEST(test_rooms__follow_events)
 {
-    (void)state;
     struct app_fixture *app_fixture = app_fixture_new();
     run(app_fixture, LINES("/register ann secret", "/join a", "/join b", "/join c", "/switch a"));
     assert_string_equal(app_fixture->app.current, "a");
@@ -333,9 +320,8 @@ static void test_rooms__follow_events(void **state)
 }
 
 /* With a state file alone it ends and leaves the lines to the next run; otherwise lines log in. */
-static void test_session__ended_under_a_state_file(void **state)
+TEST(test_session__ended_under_a_state_file)
 {
-    (void)state;
     for (int has_file = 0; has_file <= 1; has_file++) {
         struct app_fixture *app_fixture = app_fixture_new();
         run(app_fixture, LINES("/register ann secret"));
@@ -352,9 +338,8 @@ static void test_session__ended_under_a_state_file(void **state)
     }
 }
 
-static void test_leave__waits_for_the_echo_and_logs_out(void **state)
+TEST(test_leave__waits_for_the_echo_and_logs_out)
 {
-    (void)state;
     struct app_fixture *app_fixture = app_fixture_new();
     run(app_fixture, LINES("/register ann secret", "/join lobby", "bye"));
     /* The servers run on this thread: app_leave alone would wait for them in vain. */
@@ -391,9 +376,8 @@ static struct app_fixture *app_fixture_locked_out(size_t locations)
     return app_fixture;
 }
 
-static void test_login__is_tried_again_when_there_may_be_place(void **state)
+TEST(test_login__is_tried_again_when_there_may_be_place)
 {
-    (void)state;
     struct app_fixture *app_fixture = app_fixture_locked_out(2);
     app_start_session(&app_fixture->app);
     APP_WAIT(app_fixture, told_count == 1);
@@ -414,9 +398,8 @@ static void test_login__is_tried_again_when_there_may_be_place(void **state)
 }
 
 /* Without more input to come it does not go on for ever. */
-static void test_login__is_tried_three_times_after_the_end_of_the_input(void **state)
+TEST(test_login__is_tried_three_times_after_the_end_of_the_input)
 {
-    (void)state;
     struct app_fixture *app_fixture = app_fixture_locked_out(1);
     app_fixture->app.input_ended = true;
     app_start_session(&app_fixture->app);
@@ -431,9 +414,8 @@ static void test_login__is_tried_three_times_after_the_end_of_the_input(void **s
     app_fixture_free(app_fixture);
 }
 
-static void test_login__that_is_refused_ends_a_program(void **state)
+TEST(test_login__that_is_refused_ends_a_program)
 {
-    (void)state;
     struct app_fixture *app_fixture = app_fixture_locked_out(2);
     (void)snprintf(app_fixture->app.password, sizeof app_fixture->app.password, "wrong");
     app_start_session(&app_fixture->app);
@@ -445,9 +427,8 @@ static void test_login__that_is_refused_ends_a_program(void **state)
 }
 
 /* Nobody can be asked for it. */
-static void test_login__without_a_password_ends_a_program(void **state)
+TEST(test_login__without_a_password_ends_a_program)
 {
-    (void)state;
     struct app_fixture *app_fixture = app_fixture_locked_out(2);
     app_fixture->app.password[0] = '\0';
     app_start_session(&app_fixture->app);
@@ -458,9 +439,8 @@ static void test_login__without_a_password_ends_a_program(void **state)
     app_fixture_free(app_fixture);
 }
 
-static void test_login__that_is_stopped_while_it_waits(void **state)
+TEST(test_login__that_is_stopped_while_it_waits)
 {
-    (void)state;
     struct app_fixture *app_fixture = app_fixture_locked_out(2);
     app_start_session(&app_fixture->app);
     APP_WAIT(app_fixture, told_count == 1);
@@ -472,9 +452,8 @@ static void test_login__that_is_stopped_while_it_waits(void **state)
 }
 
 /* --replace ends the device that was silent for longest, and no second one. */
-static void test_login__replaces_a_device_once(void **state)
+TEST(test_login__replaces_a_device_once)
 {
-    (void)state;
     struct app_fixture *app_fixture = app_fixture_locked_out(2);
     const struct fake_session *sessions = app_fixture->fixture->cluster.sessions;
     app_fixture->settings.replace = true;
@@ -492,9 +471,8 @@ static void test_login__replaces_a_device_once(void **state)
     app_fixture_free(app_fixture);
 }
 
-static void test_replace__takes_the_place_of_the_device_chosen(void **state)
+TEST(test_replace__takes_the_place_of_the_device_chosen)
 {
-    (void)state;
     struct app_fixture *app_fixture = app_fixture_locked_out(2);
     run(app_fixture, LINES("/replace 1", "/login ann secret", "/replace 0", "/replace 3",
                            "/replace x", "/replace 1", "/replace 1"));
@@ -530,9 +508,8 @@ static Jackdaw__Event event_of(Jackdaw__Event__Kind kind)
     return event;
 }
 
-static void test_json_event__every_kind(void **state)
+TEST(test_json_event__every_kind)
 {
-    (void)state;
     Jackdaw__Event event = event_of(JACKDAW__EVENT__KIND__MESSAGE);
     event.text = (char *)"hi \"\x1b\xC3\xA4";
     event.session = 0xAB;
@@ -586,9 +563,8 @@ static void keep(void *context, const char *text)
     strcat(kept, text);
 }
 
-static void test_lines__peers_cannot_drive_the_terminal(void **state)
+TEST(test_lines__peers_cannot_drive_the_terminal)
 {
-    (void)state;
     char kept[4096] = "";
     struct app_fixture *app_fixture = app_fixture_new();
     app_fixture->app.ui = &text_ui;
@@ -636,9 +612,8 @@ static void start_again(struct app_fixture *app_fixture)
 }
 
 /* What could not be printed is printed by the next run. */
-static void test_state__output_that_fails(void **state)
+TEST(test_state__output_that_fails)
 {
-    (void)state;
     struct app_fixture *app_fixture = app_fixture_new();
     char *folder = folder_new();
     char path[512];
@@ -696,9 +671,8 @@ static void list_servers(struct app_fixture *app_fixture)
     cluster->server_count = 4; /* the last one has left */
 }
 
-static void test_status__in_lines(void **state)
+TEST(test_status__in_lines)
 {
-    (void)state;
     char kept[4096];
     struct app_fixture *app_fixture = app_fixture_new();
     list_servers(app_fixture);
@@ -734,9 +708,8 @@ static void keep_status(struct app *app, const struct outcome *outcome)
         json_put_result(last_status, app, outcome);
 }
 
-static void test_status__in_json(void **state)
+TEST(test_status__in_json)
 {
-    (void)state;
     static const struct ui keeper = {.password_words = true,
                                      .event = tell_event,
                                      .sent = tell_sent,
@@ -835,9 +808,8 @@ static void live(struct lobby *lobby, size_t number)
 }
 
 /* After a login: what is undelivered comes by itself, and is not shown as history before that. */
-static void test_lines__nothing_is_shown_twice(void **state)
+TEST(test_lines__nothing_is_shown_twice)
 {
-    (void)state;
     struct lobby lobby;
     open_lobby(&lobby);
     text_output_room(&lobby.app_fixture->app, "lobby")->undelivered = 2;
@@ -849,9 +821,8 @@ static void test_lines__nothing_is_shown_twice(void **state)
 }
 
 /* The history is read beside what is sent meanwhile, so that may come first. */
-static void test_lines__others_were_faster_than_the_history(void **state)
+TEST(test_lines__others_were_faster_than_the_history)
 {
-    (void)state;
     struct lobby lobby;
     open_lobby(&lobby);
     live(&lobby, 3);
@@ -861,9 +832,8 @@ static void test_lines__others_were_faster_than_the_history(void **state)
     close_lobby(&lobby);
 }
 
-static void test_lines__what_was_missed_is_shown(void **state)
+TEST(test_lines__what_was_missed_is_shown)
 {
-    (void)state;
     struct lobby lobby;
     open_lobby(&lobby);
     live(&lobby, 1);
@@ -877,36 +847,4 @@ static void test_lines__what_was_missed_is_shown(void **state)
     assert_string_equal(shown_at_join(&lobby, 3), "123");
     assert_string_equal(shown_at_join(&lobby, 4), "");
     close_lobby(&lobby);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines__a_whole_session),
-        cmocka_unit_test(test_lines__bad_input),
-        cmocka_unit_test(test_lines__passwords_are_not_published),
-        cmocka_unit_test(test_may_start__order),
-        cmocka_unit_test(test_may_start__once_a_server_answers),
-        cmocka_unit_test(test_may_start__once_no_server_answers),
-        cmocka_unit_test(test_may_start__waits_while_the_queue_is_full),
-        cmocka_unit_test(test_rooms__follow_events),
-        cmocka_unit_test(test_session__ended_under_a_state_file),
-        cmocka_unit_test(test_leave__waits_for_the_echo_and_logs_out),
-        cmocka_unit_test(test_login__is_tried_again_when_there_may_be_place),
-        cmocka_unit_test(test_login__is_tried_three_times_after_the_end_of_the_input),
-        cmocka_unit_test(test_login__that_is_refused_ends_a_program),
-        cmocka_unit_test(test_login__without_a_password_ends_a_program),
-        cmocka_unit_test(test_login__that_is_stopped_while_it_waits),
-        cmocka_unit_test(test_login__replaces_a_device_once),
-        cmocka_unit_test(test_replace__takes_the_place_of_the_device_chosen),
-        cmocka_unit_test(test_json_event__every_kind),
-        cmocka_unit_test(test_lines__peers_cannot_drive_the_terminal),
-        cmocka_unit_test(test_state__output_that_fails),
-        cmocka_unit_test(test_status__in_lines),
-        cmocka_unit_test(test_status__in_json),
-        cmocka_unit_test(test_lines__nothing_is_shown_twice),
-        cmocka_unit_test(test_lines__others_were_faster_than_the_history),
-        cmocka_unit_test(test_lines__what_was_missed_is_shown),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,24 +4,18 @@
 #include "app/app.h"
 #include "cli/completion.h"
 #include "cli/line_reader.h"
+#include "support/test.h"
 
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 /* ---- the table ---- */
 
-static void test_commands__table_is_sound(void **state)
+TEST(test_commands__table_is_sound)
 {
-    (void)state;
     static const char *const required[] = {
         "register", "login",  "logout", "delete", "users", "join",   "leave", "rooms",
         "members",  "topic",  "invite", "kick",   "ban",   "switch", "msg",   "history",
@@ -40,9 +34,8 @@ static void test_commands__table_is_sound(void **state)
     assert_null(command_named("", 0));
 }
 
-static void test_command_parse__kinds(void **state)
+TEST(test_command_parse__kinds)
 {
-    (void)state;
     static const struct {
         const char *line;
         enum line_kind kind;
@@ -110,9 +103,8 @@ static const char *doubt(const char *line)
 }
 
 /* Each of these was sent to the room, with the password. */
-static void test_command_doubt__passwords(void **state)
+TEST(test_command_doubt__passwords)
 {
-    (void)state;
     static const char *const lines[] = {
         "\\/login ann secret",
         "\\login ann secret",
@@ -154,9 +146,8 @@ static void test_command_doubt__passwords(void **state)
     assert_string_equal(doubt("\xEF\xBC\x8Fquit"), "quit");
 }
 
-static void test_command_doubt__messages(void **state)
+TEST(test_command_doubt__messages)
 {
-    (void)state;
     static const char *const lines[] = {
         "login ann secret", /* says so in docs/json.md */
         "Login is broken today",
@@ -200,9 +191,8 @@ static const char *split(const char *name, const char *rest)
     return result;
 }
 
-static void test_command_split__arguments(void **state)
+TEST(test_command_split__arguments)
 {
-    (void)state;
     assert_string_equal(split("join", "  lobby  "), "lobby");
     assert_string_equal(split("join", " lobby private"), "lobby|private");
     assert_null(split("join", ""));
@@ -242,9 +232,8 @@ static void assert_line(struct line_reader *line_reader, const char *text, uint6
     line_reader_skip(line_reader);
 }
 
-static void test_line_reader__lines(void **state)
+TEST(test_line_reader__lines)
 {
-    (void)state;
     struct line_reader line_reader;
     struct input_line line;
     int ends[2];
@@ -273,9 +262,8 @@ static void test_line_reader__lines(void **state)
 }
 
 /* Reads a file of lines that are as long as may be, and of one byte more. */
-static void test_line_reader__too_long(void **state)
+TEST(test_line_reader__too_long)
 {
-    (void)state;
     struct line_reader line_reader;
     struct input_line line;
     FILE *file = tmpfile();
@@ -320,9 +308,8 @@ static void test_line_reader__too_long(void **state)
     (void)fclose(file);
 }
 
-static void test_line_reader__reads_no_more_than_it_keeps(void **state)
+TEST(test_line_reader__reads_no_more_than_it_keeps)
 {
-    (void)state;
     struct line_reader line_reader;
     FILE *file = tmpfile();
     assert_non_null(file);
@@ -355,9 +342,8 @@ static void test_line_reader__reads_no_more_than_it_keeps(void **state)
 
 /* ---- names and completion ---- */
 
-static void test_names__last_used_is_last(void **state)
+TEST(test_names__last_used_is_last)
 {
-    (void)state;
     struct names names = {.items = NULL};
     assert_null(names_last(&names));
     names_add(&names, "Lobby");
@@ -398,9 +384,8 @@ static void assert_completes(const struct app *app, const char *line, const char
     free(got);
 }
 
-static void test_completion(void **state)
+TEST(test_completion)
 {
-    (void)state;
     struct app app = {.client = NULL};
     names_add(&app.rooms, "lobby");
     names_add(&app.rooms, "lounge");
@@ -447,9 +432,8 @@ static enum error read_password(const char *content, size_t size, char *out)
     return error;
 }
 
-static void test_password_read_file(void **state)
+TEST(test_password_read_file)
 {
-    (void)state;
     char out[PASSWORD_SIZE];
     char longest[300];
     struct error_text why;
@@ -473,9 +457,8 @@ static void test_password_read_file(void **state)
     settings_parse((int)(sizeof((char *[]){"client", __VA_ARGS__}) / sizeof(char *)), \
                    (char *[]){"client", __VA_ARGS__, NULL}, settings, &why)
 
-static void test_settings(void **state)
+TEST(test_settings)
 {
-    (void)state;
     struct settings settings;
     struct error_text why;
     assert_int_equal(SETTINGS(&settings, "-a", "a:1", "b:2", "c:3", "-u", "ann", "-r", "lobby",
@@ -497,23 +480,4 @@ static void test_settings(void **state)
     assert_int_equal(SETTINGS(&settings, "--plain", "--json"), ERROR_INVALID);
     assert_int_equal(SETTINGS(&settings, "--timeout=0"), ERROR_INVALID);
     assert_int_equal(SETTINGS(&settings, "word"), ERROR_INVALID);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_commands__table_is_sound),
-        cmocka_unit_test(test_command_parse__kinds),
-        cmocka_unit_test(test_command_doubt__passwords),
-        cmocka_unit_test(test_command_doubt__messages),
-        cmocka_unit_test(test_command_split__arguments),
-        cmocka_unit_test(test_line_reader__lines),
-        cmocka_unit_test(test_line_reader__too_long),
-        cmocka_unit_test(test_line_reader__reads_no_more_than_it_keeps),
-        cmocka_unit_test(test_names__last_used_is_last),
-        cmocka_unit_test(test_completion),
-        cmocka_unit_test(test_password_read_file),
-        cmocka_unit_test(test_settings),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,16 +5,11 @@
 #include "client/client_internal.h"
 
 #include "client_fixture.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define FOUND_MS 150u /* from there being a new master to the first acknowledgement */
 
@@ -64,9 +59,8 @@ static struct client_stats stats_of(struct client_fixture *fixture)
 /* ---- the master dies ---- */
 
 /* Only one server was named by the user: the others were learned. */
-static void test_failover__master_is_killed(void **state)
+TEST(test_failover__master_is_killed)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_of(3, 1);
     size_t status_count = fixture->status_count;
     fake_server_kill(&fixture->servers[0]);
@@ -87,9 +81,8 @@ static void test_failover__master_is_killed(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_failover__again_and_again(void **state)
+TEST(test_failover__again_and_again)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_of(3, 1);
     for (size_t round = 0; round < 6; round++) {
         size_t master = round % 3;
@@ -125,9 +118,8 @@ static enum fake_action lose_every_send(void *context, struct fake_server *serve
 }
 
 /* What was under way when a server died is marked when it is sent again. */
-static void test_failover__marks_what_was_under_way(void **state)
+TEST(test_failover__marks_what_was_under_way)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_of(3, 1);
     fixture->cluster.judge = lose_every_send;
     client_fixture_send_many(fixture, "m", 3);
@@ -142,9 +134,8 @@ static void test_failover__marks_what_was_under_way(void **state)
 }
 
 /* A long one is told: once that it goes on, once that it is over. */
-static void test_failover__long_gap_is_told(void **state)
+TEST(test_failover__long_gap_is_told)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_of(3, 3);
     size_t status_count = fixture->status_count;
     fake_server_kill(&fixture->servers[0]);
@@ -165,9 +156,8 @@ static void test_failover__long_gap_is_told(void **state)
 }
 
 /* No storm while nobody is the master, and still a quick end. */
-static void test_failover__long_election(void **state)
+TEST(test_failover__long_election)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_of(3, 3);
     fake_server_kill(&fixture->servers[0]);
     client_fixture_send_many(fixture, "m", 3);
@@ -188,9 +178,8 @@ static void test_failover__long_election(void **state)
 }
 
 /* The server that waits with the client becomes master itself. */
-static void test_failover__current_one_is_elected(void **state)
+TEST(test_failover__current_one_is_elected)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_of(2, 2);
     fake_server_kill(&fixture->servers[0]);
     client_fixture_send_many(fixture, "m", 3);
@@ -216,9 +205,8 @@ static enum fake_action first_is_silent(void *context, struct fake_server *serve
     return server == &fixture->servers[0] ? FAKE_LOSE : FAKE_OBEY;
 }
 
-static void test_failover__master_stops(void **state)
+TEST(test_failover__master_stops)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_of(3, 1);
     size_t status_count = fixture->status_count;
     client_fixture_advance(fixture, 5000); /* silence that nobody minded is no gap */
@@ -240,9 +228,8 @@ static void test_failover__master_stops(void **state)
 }
 
 /* Whoever only reads finds out, too, and long before the next heartbeat. */
-static void test_failover__reader_notices(void **state)
+TEST(test_failover__reader_notices)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_of(3, 1);
     fixture->cluster.context = fixture;
     fixture->cluster.judge = first_is_silent;
@@ -263,9 +250,8 @@ static void test_failover__reader_notices(void **state)
 
 /* ---- redirects ---- */
 
-static void test_failover__redirect_is_followed_at_once(void **state)
+TEST(test_failover__redirect_is_followed_at_once)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_of(3, 1);
     fixture->servers[0].redirect = fixture->cluster.servers[2];
     elect(fixture, 2);
@@ -279,9 +265,8 @@ static void test_failover__redirect_is_followed_at_once(void **state)
 }
 
 /* Each sends the client to the other. */
-static void test_failover__redirect_loop(void **state)
+TEST(test_failover__redirect_loop)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_of(2, 2);
     fixture->servers[0].redirect = fixture->cluster.servers[1];
     fixture->servers[1].redirect = fixture->cluster.servers[0];
@@ -313,9 +298,8 @@ static enum fake_action no_sends(void *context, struct fake_server *server, cons
 }
 
 /* Two halves have met, and the new master hears of the session a little later. */
-static void test_failover__session_is_not_known_yet(void **state)
+TEST(test_failover__session_is_not_known_yet)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_of(2, 2);
     fake_server_kill(&fixture->servers[0]);
     elect(fixture, 1);
@@ -337,9 +321,8 @@ static void test_failover__session_is_not_known_yet(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_failover__session_stays_unknown(void **state)
+TEST(test_failover__session_stays_unknown)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_of(2, 2);
     fake_server_kill(&fixture->servers[0]);
     elect(fixture, 1);
@@ -358,9 +341,8 @@ static void test_failover__session_stays_unknown(void **state)
 }
 
 /* A client that only reads learns it from its stream, before the next heartbeat. */
-static void test_failover__reader_learns_of_the_end(void **state)
+TEST(test_failover__reader_learns_of_the_end)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_of(2, 2);
     size_t heartbeats = fixture->cluster.heartbeats_seen;
     fake_server_kill(&fixture->servers[0]);
@@ -391,9 +373,8 @@ static void ask_status(struct client_fixture *fixture)
 }
 
 /* That is asked when nothing goes on: it must not wait for what does not. */
-static void test_status__is_ahead_of_what_waits(void **state)
+TEST(test_status__is_ahead_of_what_waits)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_of(1, 1);
     fixture->cluster.judge = lose_sends;
     client_fixture_send_many(fixture, "m", 2 * CLIENT_WINDOW);
@@ -406,9 +387,8 @@ static void test_status__is_ahead_of_what_waits(void **state)
 }
 
 /* Asked of a server that has stopped, answered by its successor. */
-static void test_status__of_the_next_server(void **state)
+TEST(test_status__of_the_next_server)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_of(2, 2);
     fixture->cluster.context = fixture;
     fixture->cluster.judge = first_is_silent;
@@ -422,9 +402,8 @@ static void test_status__of_the_next_server(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_status__ends_without_an_answer(void **state)
+TEST(test_status__ends_without_an_answer)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_of(1, 1);
     fixture->cluster.context = fixture;
     fixture->cluster.judge = first_is_silent;
@@ -445,9 +424,8 @@ static void test_status__ends_without_an_answer(void **state)
 /* ---- addresses that lead nowhere ---- */
 
 /* Dead ones before the one that lives: some refuse, one accepts and says nothing. */
-static void test_failover__dead_addresses_at_start(void **state)
+TEST(test_failover__dead_addresses_at_start)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(3);
     fixture->servers[0].master = false;
     fixture->servers[2].master = true;
@@ -471,9 +449,8 @@ static void test_failover__dead_addresses_at_start(void **state)
 }
 
 /* More of them than connections are tried at once: each has its turn, nothing else has to happen. */
-static void test_failover__many_dead_addresses(void **state)
+TEST(test_failover__many_dead_addresses)
 {
-    (void)state;
     enum { DEAD = 2 * CLIENT_CONNECTIONS_MAX + 1 };
     struct client_fixture *fixture = client_fixture_new(2);
     fake_server_kill(&fixture->servers[1]);
@@ -494,9 +471,8 @@ static void test_failover__many_dead_addresses(void **state)
 
 /* The own server is away, and one of another cluster, a master, is at a known address: it is told of
  * once, and not used while the own one may come back. */
-static void test_cluster__another_one_is_not_used(void **state)
+TEST(test_cluster__another_one_is_not_used)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(2);
     for (size_t i = 0; i < 2; i++) {
         address_format(&fixture->servers[i].address, fixture->cluster.servers[i]);
@@ -525,9 +501,8 @@ static void test_cluster__another_one_is_not_used(void **state)
 }
 
 /* Where every server is of another cluster, nobody is left to come back. */
-static void test_cluster__all_are_of_another_one(void **state)
+TEST(test_cluster__all_are_of_another_one)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     address_format(&fixture->servers[0].address, fixture->cluster.servers[0]);
     fixture->cluster.server_count = 1;
@@ -544,9 +519,8 @@ static void test_cluster__all_are_of_another_one(void **state)
 }
 
 /* Without a session: the first address is of a server that was set up alone, by mistake. */
-static void test_cluster__a_lone_server_is_not_preferred(void **state)
+TEST(test_cluster__a_lone_server_is_not_preferred)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(3);
     for (size_t i = 0; i < 3; i++)
         address_format(&fixture->servers[i].address, fixture->cluster.servers[i]);
@@ -573,9 +547,8 @@ static void test_cluster__a_lone_server_is_not_preferred(void **state)
 }
 
 /* Servers that answer without a master among them are not told as silent. */
-static void test_failover__no_master_at_the_start(void **state)
+TEST(test_failover__no_master_at_the_start)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(3);
     fixture->servers[0].master = false;
     client_fixture_connect(fixture, 3, NULL);
@@ -586,33 +559,4 @@ static void test_failover__no_master_at_the_start(void **state)
     CLIENT_FIXTURE_WAIT(fixture, fixture->connected);
     check_server(fixture, 1);
     client_fixture_free(fixture);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_failover__master_is_killed),
-        cmocka_unit_test(test_failover__again_and_again),
-        cmocka_unit_test(test_failover__marks_what_was_under_way),
-        cmocka_unit_test(test_failover__long_gap_is_told),
-        cmocka_unit_test(test_failover__no_master_at_the_start),
-        cmocka_unit_test(test_failover__long_election),
-        cmocka_unit_test(test_failover__current_one_is_elected),
-        cmocka_unit_test(test_failover__master_stops),
-        cmocka_unit_test(test_failover__reader_notices),
-        cmocka_unit_test(test_failover__redirect_is_followed_at_once),
-        cmocka_unit_test(test_failover__redirect_loop),
-        cmocka_unit_test(test_failover__session_is_not_known_yet),
-        cmocka_unit_test(test_failover__session_stays_unknown),
-        cmocka_unit_test(test_failover__reader_learns_of_the_end),
-        cmocka_unit_test(test_status__is_ahead_of_what_waits),
-        cmocka_unit_test(test_status__of_the_next_server),
-        cmocka_unit_test(test_status__ends_without_an_answer),
-        cmocka_unit_test(test_failover__dead_addresses_at_start),
-        cmocka_unit_test(test_failover__many_dead_addresses),
-        cmocka_unit_test(test_cluster__another_one_is_not_used),
-        cmocka_unit_test(test_cluster__all_are_of_another_one),
-        cmocka_unit_test(test_cluster__a_lone_server_is_not_preferred),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,23 +4,17 @@
 #include "client/dedup.h"
 #include "client/servers.h"
 #include "client/text.h"
+#include "support/test.h"
 #include "support/unsafe_characters.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 /* ---- backoff ---- */
 
-static void test_backoff__doubles_up_to_a_bound(void **state)
+TEST(test_backoff__doubles_up_to_a_bound)
 {
-    (void)state;
     struct backoff least = {.least_ms = 20, .most_ms = 2000};
     struct backoff most = least;
     uint64_t full_us = 20000;
@@ -33,9 +27,8 @@ static void test_backoff__doubles_up_to_a_bound(void **state)
     assert_int_equal(backoff_next_us(&least, 0, 0), 10000);
 }
 
-static void test_backoff__as_the_server_asks(void **state)
+TEST(test_backoff__as_the_server_asks)
 {
-    (void)state;
     struct backoff backoff = {.least_ms = 20, .most_ms = 2000};
     assert_int_equal(backoff_next_us(&backoff, 300, 0), 300000);
     assert_int_equal(backoff_next_us(&backoff, 300, UINT32_MAX), 375000);
@@ -45,9 +38,8 @@ static void test_backoff__as_the_server_asks(void **state)
 
 /* ---- recent ---- */
 
-static void test_recent__remembers_the_last(void **state)
+TEST(test_recent__remembers_the_last)
 {
-    (void)state;
     struct dedup dedup = {.ring = NULL};
     const uint64_t session = UINT64_C(0x1234567890ABCDEF);
     for (uint64_t i = 1; i <= 3 * DEDUP_MAX; i++) {
@@ -67,9 +59,8 @@ static void test_recent__remembers_the_last(void **state)
 }
 
 /* Against a model, with many uids that fall into the same slots. */
-static void test_recent__against_a_list(void **state)
+TEST(test_recent__against_a_list)
 {
-    (void)state;
     struct dedup dedup = {.ring = NULL};
     static uint64_t order[100000];
     size_t count = 0;
@@ -110,9 +101,8 @@ static bool is_that(void *context, const struct address *address_)
     return servers_same(context, address_);
 }
 
-static void test_servers__given_are_kept(void **state)
+TEST(test_servers__given_are_kept)
 {
-    (void)state;
     struct servers servers = {.items = NULL};
     struct address teller = address("192.0.2.1:1");
     struct address first = address("a:1");
@@ -138,9 +128,8 @@ static void test_servers__given_are_kept(void **state)
     servers_release(&servers);
 }
 
-static void test_servers__learned_are_completed(void **state)
+TEST(test_servers__learned_are_completed)
 {
-    (void)state;
     struct servers servers = {.items = NULL};
     struct address teller = address("192.0.2.1:1");
     struct address out;
@@ -156,9 +145,8 @@ static void test_servers__learned_are_completed(void **state)
     servers_release(&servers);
 }
 
-static void test_servers__take_turns(void **state)
+TEST(test_servers__take_turns)
 {
-    (void)state;
     struct servers servers = {.items = NULL};
     struct address list[] = {address("a:1"), address("b:1"), address("c:1")};
     assert_null(servers_next(&servers, never, NULL));
@@ -182,9 +170,8 @@ static void assert_printable(const char *text, const char *indent, const char *e
 
 #define BAD "\xEF\xBF\xBD"
 
-static void test_text_printable__nothing_drives_a_terminal(void **state)
+TEST(test_text_printable__nothing_drives_a_terminal)
 {
-    (void)state;
     assert_printable("hi \xC3\xA4 \xF0\x9F\x98\x80", NULL, "hi \xC3\xA4 \xF0\x9F\x98\x80");
     assert_printable("\x1B[2J\x07\x7F", NULL, BAD "[2J" BAD BAD);
     assert_printable("\xC2\x9B"
@@ -215,9 +202,8 @@ static void test_text_printable__nothing_drives_a_terminal(void **state)
     }
 }
 
-static void test_text_printable__unsafe_characters_never_appear(void **state)
+TEST(test_text_printable__unsafe_characters_never_appear)
 {
-    (void)state;
     for (size_t i = 0; unsafe_characters[i] != 0; i++) {
         char character[5];
         char text[8] = "a";
@@ -231,17 +217,15 @@ static void test_text_printable__unsafe_characters_never_appear(void **state)
     }
 }
 
-static void test_text_columns__wide_and_combining(void **state)
+TEST(test_text_columns__wide_and_combining)
 {
-    (void)state;
     assert_int_equal(text_columns("abc"), 3);
     assert_int_equal(text_columns("\xE6\xBC\xA2\xE5\xAD\x97"), 4);
     assert_int_equal(text_columns("e\xCC\x81"), 1);
 }
 
-static void test_text_is_valid(void **state)
+TEST(test_text_is_valid)
 {
-    (void)state;
     assert_true(text_is_valid("", 0));
     assert_true(text_is_valid("\xC3\xA4", 2));
     assert_false(text_is_valid("\xC3", 1));
@@ -250,31 +234,11 @@ static void test_text_is_valid(void **state)
     assert_false(text_is_valid("\xC0\x80", 2));     /* overlong */
 }
 
-static void test_text_same_name(void **state)
+TEST(test_text_same_name)
 {
-    (void)state;
     assert_true(text_same_name("Ann", "aNN"));
     assert_true(text_same_name("\xC3\x84", "a\xCC\x88"));
     assert_false(text_same_name("ann", "anna"));
     assert_true(text_same_name("\xFF", "\xFF"));
     assert_false(text_same_name("\xFF", "a"));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_backoff__doubles_up_to_a_bound),
-        cmocka_unit_test(test_backoff__as_the_server_asks),
-        cmocka_unit_test(test_recent__remembers_the_last),
-        cmocka_unit_test(test_recent__against_a_list),
-        cmocka_unit_test(test_servers__given_are_kept),
-        cmocka_unit_test(test_servers__learned_are_completed),
-        cmocka_unit_test(test_servers__take_turns),
-        cmocka_unit_test(test_text_printable__nothing_drives_a_terminal),
-        cmocka_unit_test(test_text_printable__unsafe_characters_never_appear),
-        cmocka_unit_test(test_text_columns__wide_and_combining),
-        cmocka_unit_test(test_text_is_valid),
-        cmocka_unit_test(test_text_same_name),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

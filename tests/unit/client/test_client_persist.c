@@ -3,17 +3,12 @@
  * what another client goes on with. */
 #include "client_fixture.h"
 #include "support/folder.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#include <cmocka.h>
 
 struct fixture {
     struct client_fixture *client_fixture;
@@ -107,7 +102,7 @@ static void judge(struct fixture *fixture,
     fixture->client_fixture->cluster.context = (void *)method;
 }
 
-static void test_restore__a_session_without_a_login(void **state)
+TEST_WITH(test_restore__a_session_without_a_login, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client_fixture *client_fixture = fixture->client_fixture;
@@ -137,7 +132,7 @@ static void test_restore__a_session_without_a_login(void **state)
 }
 
 /* Carried out, but the client did not live to hear of it. */
-static void test_restore__requests_that_were_carried_out(void **state)
+TEST_WITH(test_restore__requests_that_were_carried_out, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client_fixture *client_fixture = fixture->client_fixture;
@@ -157,7 +152,7 @@ static void test_restore__requests_that_were_carried_out(void **state)
     client_fixture_check_kept(client_fixture, "m", 300);
 }
 
-static void test_restore__requests_that_were_not_sent(void **state)
+TEST_WITH(test_restore__requests_that_were_not_sent, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client_fixture *client_fixture = fixture->client_fixture;
@@ -188,7 +183,7 @@ static void test_restore__requests_that_were_not_sent(void **state)
 }
 
 /* A login that was carried out and not answered takes no second place. */
-static void test_restore__a_login_that_was_not_answered(void **state)
+TEST_WITH(test_restore__a_login_that_was_not_answered, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client_fixture *client_fixture = fixture->client_fixture;
@@ -217,7 +212,7 @@ static void test_restore__a_login_that_was_not_answered(void **state)
                      1); /* it may have ended the server */
 }
 
-static void test_restore__no_password_is_kept(void **state)
+TEST_WITH(test_restore__no_password_is_kept, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client_fixture *client_fixture = fixture->client_fixture;
@@ -234,7 +229,7 @@ static void test_restore__no_password_is_kept(void **state)
 }
 
 /* A file that was put back would give new requests numbers that old ones have had. */
-static void test_restore__an_old_copy_is_refused(void **state)
+TEST_WITH(test_restore__an_old_copy_is_refused, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client_fixture *client_fixture = fixture->client_fixture;
@@ -260,7 +255,7 @@ static void test_restore__an_old_copy_is_refused(void **state)
 
 /* Cut anywhere, the file is refused, is as it was once, or is found to be too old: nothing is sent
  * under a number that was used, and nothing twice. */
-static void test_restore__cut_at_every_byte(void **state)
+TEST_WITH(test_restore__cut_at_every_byte, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client_fixture *client_fixture = fixture->client_fixture;
@@ -308,7 +303,7 @@ static void test_restore__cut_at_every_byte(void **state)
 }
 
 /* Another cluster at the address: the session is not lost to it, nothing is sent, and it is told. */
-static void test_restore__another_cluster(void **state)
+TEST_WITH(test_restore__another_cluster, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client_fixture *client_fixture = fixture->client_fixture;
@@ -341,7 +336,7 @@ static enum fake_action refuse_deletion(void *context, struct fake_server *serve
 }
 
 /* A deletion is not in the file, but its number is used up: what waits behind it keeps its place. */
-static void test_restore__requests_behind_a_deletion(void **state)
+TEST_WITH(test_restore__requests_behind_a_deletion, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client_fixture *client_fixture = fixture->client_fixture;
@@ -366,7 +361,7 @@ static void test_restore__requests_behind_a_deletion(void **state)
 }
 
 /* The servers have ended the session: what was certainly not sent goes out in the next one. */
-static void test_restore__a_session_that_is_over(void **state)
+TEST_WITH(test_restore__a_session_that_is_over, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client_fixture *client_fixture = fixture->client_fixture;
@@ -398,7 +393,7 @@ static void test_restore__a_session_that_is_over(void **state)
 }
 
 /* Its end was told and is in the file: it is not told again. */
-static void test_restore__after_many_rewrites(void **state)
+TEST_WITH(test_restore__after_many_rewrites, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client_fixture *client_fixture = fixture->client_fixture;
@@ -420,23 +415,4 @@ static void test_restore__after_many_rewrites(void **state)
     CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 1);
     client_fixture_check_kept(client_fixture, "m", 401);
     assert_int_equal(client_fixture->cluster.resent_seen, 0); /* they were answered */
-}
-
-int main(void)
-{
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-    const struct CMUnitTest tests[] = {
-        TEST(test_restore__a_session_without_a_login),
-        TEST(test_restore__requests_that_were_carried_out),
-        TEST(test_restore__requests_that_were_not_sent),
-        TEST(test_restore__a_login_that_was_not_answered),
-        TEST(test_restore__no_password_is_kept),
-        TEST(test_restore__an_old_copy_is_refused),
-        TEST(test_restore__cut_at_every_byte),
-        TEST(test_restore__another_cluster),
-        TEST(test_restore__requests_behind_a_deletion),
-        TEST(test_restore__a_session_that_is_over),
-        TEST(test_restore__after_many_rewrites),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,16 +2,11 @@
 /* Sending again what was answered already: two halves of a cluster have met, and the one that goes
  * on has not heard of it. */
 #include "client_fixture.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static struct client_fixture *client_fixture_with_session(void)
 {
@@ -30,9 +25,8 @@ static void check_results(const struct client_fixture *fixture, size_t count)
         assert_int_equal(fixture->results[i].request, i + 1);
 }
 
-static void test_replay__answered_ones_go_out_again(void **state)
+TEST(test_replay__answered_ones_go_out_again)
 {
-    (void)state;
     for (uint64_t known = 44; known <= 299; known += 85) {
         struct client_fixture *fixture = client_fixture_with_session();
         client_fixture_send_many(fixture, "m", 300);
@@ -52,9 +46,8 @@ static void test_replay__answered_ones_go_out_again(void **state)
 }
 
 /* It is all one to them whether answers were there, on their way, or not asked for yet. */
-static void test_replay__in_the_middle_of_sending(void **state)
+TEST(test_replay__in_the_middle_of_sending)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_with_session();
     client_fixture_send_many(fixture, "m", 1000);
     for (size_t round = 1; round <= 4; round++) {
@@ -69,9 +62,8 @@ static void test_replay__in_the_middle_of_sending(void **state)
 }
 
 /* The server that asked for it dies; the next one has heard even less. */
-static void test_replay__interrupted(void **state)
+TEST(test_replay__interrupted)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_with_session();
     client_fixture_send_many(fixture, "m", 200);
     CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 200);
@@ -98,9 +90,8 @@ static enum fake_action count_second_sends(void *context, struct fake_server *se
 }
 
 /* Whoever was told that a message was refused, or gave it up, must not see it after all. */
-static void test_replay__what_failed_stays_failed(void **state)
+TEST(test_replay__what_failed_stays_failed)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_with_session();
     client_fixture_send(fixture, "a");
     client_fixture_send(fixture, "refuse b");
@@ -135,9 +126,8 @@ static enum fake_action lose_all_sends(void *context, struct fake_server *server
 }
 
 /* Numbers that were given up while under way leave no hole that stops the session. */
-static void test_replay__given_up_numbers_are_filled(void **state)
+TEST(test_replay__given_up_numbers_are_filled)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_with_session();
     fixture->cluster.judge = lose_all_sends;
     client_fixture_send_many(fixture, "lost", 3);
@@ -154,9 +144,8 @@ static void test_replay__given_up_numbers_are_filled(void **state)
 
 /* More is gone than is kept: it may be handed over by the servers that have it; if it is not, that is
  * said, instead of trying for ever. */
-static void test_replay__too_much_is_gone(void **state)
+TEST(test_replay__too_much_is_gone)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_with_session();
     client_fixture_send_many(fixture, "m", 300);
     CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 300);
@@ -196,9 +185,8 @@ static enum fake_action refuse_sends(void *context, struct fake_server *server, 
 }
 
 /* It was handed over, and what waited for it was refused: whatever is missing next has all the time. */
-static void test_replay__too_much_is_gone_twice(void **state)
+TEST(test_replay__too_much_is_gone_twice)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_with_session();
     client_fixture_send_many(fixture, "m", 300);
     CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 300);
@@ -214,18 +202,4 @@ static void test_replay__too_much_is_gone_twice(void **state)
     client_fixture_send(fixture, "m301");
     wait_through(fixture, 100000);
     client_fixture_free(fixture);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_replay__answered_ones_go_out_again),
-        cmocka_unit_test(test_replay__in_the_middle_of_sending),
-        cmocka_unit_test(test_replay__interrupted),
-        cmocka_unit_test(test_replay__what_failed_stays_failed),
-        cmocka_unit_test(test_replay__given_up_numbers_are_filled),
-        cmocka_unit_test(test_replay__too_much_is_gone),
-        cmocka_unit_test(test_replay__too_much_is_gone_twice),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

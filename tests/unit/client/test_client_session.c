@@ -1,22 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* The client library against servers that refuse, lose, abort, redirect, die and come back. */
 #include "client_fixture.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 /* ---- sending ---- */
 
-static void test_send__all_in_order(void **state)
+TEST(test_send__all_in_order)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -49,9 +43,8 @@ static enum fake_action lose_sends(void *context, struct fake_server *server, co
     return strcmp(method, "Send") == 0 ? FAKE_LOSE : FAKE_OBEY;
 }
 
-static void test_send__window_is_bounded(void **state)
+TEST(test_send__window_is_bounded)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -77,9 +70,8 @@ static enum fake_action lose_answer_to_first(void *context, struct fake_server *
     return strcmp(method, "Send") == 0 && number == 1 ? FAKE_LOSE_ANSWER : FAKE_OBEY;
 }
 
-static void test_send__window_counts_from_the_oldest(void **state)
+TEST(test_send__window_counts_from_the_oldest)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -108,9 +100,8 @@ static enum fake_action lose_third(void *context, struct fake_server *server, co
 }
 
 /* The requests after it tell: nobody waits for its deadline. */
-static void test_send__lost_request_is_noticed_at_once(void **state)
+TEST(test_send__lost_request_is_noticed_at_once)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     bool lost = false;
     fixture->cluster.judge = lose_third;
@@ -141,9 +132,8 @@ static enum fake_action limit_rate(void *context, struct fake_server *server, co
     return fixture->cluster.sends_done < allowed ? FAKE_OBEY : FAKE_FAIL;
 }
 
-static void test_send__adapts_to_a_rate_limit(void **state)
+TEST(test_send__adapts_to_a_rate_limit)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -182,9 +172,8 @@ static enum fake_action misbehave(void *context, struct fake_server *server, con
     }
 }
 
-static void test_send__refusals_losses_and_aborts(void **state)
+TEST(test_send__refusals_losses_and_aborts)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     uint32_t count = 0;
     fixture->cluster.context = &count;
@@ -210,9 +199,8 @@ static void test_send__refusals_losses_and_aborts(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_send__definite_refusal_ends_one_only(void **state)
+TEST(test_send__definite_refusal_ends_one_only)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -229,9 +217,8 @@ static void test_send__definite_refusal_ends_one_only(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_send__refused_here(void **state)
+TEST(test_send__refused_here)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     fixture->cluster.message_bytes = 10;
     client_fixture_connect(fixture, 1, NULL);
@@ -251,9 +238,8 @@ static void test_send__refused_here(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_ask__queue_is_bounded(void **state)
+TEST(test_ask__queue_is_bounded)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     fixture->servers[0].fail_status = STATUS_UNAVAILABLE;
     client_fixture_connect(fixture, 1, &(struct client_options){.queue_requests_max = 5});
@@ -284,9 +270,8 @@ static void test_ask__queue_is_bounded(void **state)
 }
 
 /* Commands that stand between messages are carried out between them. */
-static void test_ask__everything_in_order(void **state)
+TEST(test_ask__everything_in_order)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_ask(fixture, &(struct client_request){.call = CLIENT_LOGIN,
@@ -331,9 +316,8 @@ static enum fake_action lose_sends_count_logouts(void *context, struct fake_serv
     return lose_sends(NULL, server, method, number);
 }
 
-static void test_ask__logout_waits_for_what_is_before(void **state)
+TEST(test_ask__logout_waits_for_what_is_before)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     size_t logouts = 0;
     client_fixture_connect(fixture, 1, NULL);
@@ -367,9 +351,8 @@ static enum status login(struct client_fixture *fixture, const char *name, const
     return fixture->results[before].status;
 }
 
-static void test_login__manners(void **state)
+TEST(test_login__manners)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     assert_int_equal(login(fixture, "ann", "a", CLIENT_ACCOUNT_EXISTS), STATUS_UNAUTHENTICATED);
@@ -402,9 +385,8 @@ static enum fake_action lose_answer_once(void *context, struct fake_server *serv
 }
 
 /* The password is checked, the session and its numbers go on. */
-static void test_login__again_keeps_the_session(void **state)
+TEST(test_login__again_keeps_the_session)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -419,9 +401,8 @@ static void test_login__again_keeps_the_session(void **state)
 }
 
 /* The account and the session are made once, however often the answers get lost. */
-static void test_login__lost_answers(void **state)
+TEST(test_login__lost_answers)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     const char *lost = "RegisterAccount";
     fixture->cluster.judge = lose_answer_once;
@@ -443,9 +424,8 @@ static void test_login__lost_answers(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_logout__repeated_means_done(void **state)
+TEST(test_logout__repeated_means_done)
 {
-    (void)state;
     for (int delete_account = 0; delete_account < 2; delete_account++) {
         struct client_fixture *fixture = client_fixture_new(1);
         const char *lost = delete_account ? "DeleteAccount" : "Logout";
@@ -479,9 +459,8 @@ static enum fake_action lose_logout_and_status(void *context, struct fake_server
 }
 
 /* A server ends the stream before it answers; that is no reason to log in again. */
-static void test_logout__asked_for_status_meanwhile(void **state)
+TEST(test_logout__asked_for_status_meanwhile)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     struct fake_stream *stream = &fixture->servers[0].streams[0];
     client_fixture_connect(fixture, 1, NULL);
@@ -511,9 +490,8 @@ static void test_logout__asked_for_status_meanwhile(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_session__ended_by_the_server(void **state)
+TEST(test_session__ended_by_the_server)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -534,9 +512,8 @@ static void test_session__ended_by_the_server(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_session__logs_in_again(void **state)
+TEST(test_session__logs_in_again)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_ask(fixture, &(struct client_request){.call = CLIENT_LOGIN,
@@ -583,9 +560,8 @@ static enum fake_action lose_first_send_answer(void *context, struct fake_server
 }
 
 /* What may have been carried out in a session that is gone is not sent in the next one. */
-static void test_session__unknown_outcome_is_not_doubled(void **state)
+TEST(test_session__unknown_outcome_is_not_doubled)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     bool lost = false;
     fixture->cluster.judge = lose_first_send_answer;
@@ -607,9 +583,8 @@ static void test_session__unknown_outcome_is_not_doubled(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_heartbeat__regular_with_cursor(void **state)
+TEST(test_heartbeat__regular_with_cursor)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -625,9 +600,8 @@ static void test_heartbeat__regular_with_cursor(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_give_up__ends_everything_once(void **state)
+TEST(test_give_up__ends_everything_once)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -648,9 +622,8 @@ static void test_give_up__ends_everything_once(void **state)
 
 /* ---- servers that come and go ---- */
 
-static void test_server__dies_and_comes_back(void **state)
+TEST(test_server__dies_and_comes_back)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -676,9 +649,8 @@ static void test_server__dies_and_comes_back(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_server__gone_is_told_and_waited_for(void **state)
+TEST(test_server__gone_is_told_and_waited_for)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -701,9 +673,8 @@ static void test_server__gone_is_told_and_waited_for(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_server__another_takes_over(void **state)
+TEST(test_server__another_takes_over)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(3);
     client_fixture_connect(fixture, 3, NULL);
     client_fixture_login(fixture);
@@ -726,9 +697,8 @@ static void test_server__another_takes_over(void **state)
 }
 
 /* Only a slave is known: it names the master, and Info names everybody. */
-static void test_server__redirects(void **state)
+TEST(test_server__redirects)
 {
-    (void)state;
     for (int by_info = 0; by_info < 2; by_info++) {
         struct client_fixture *fixture = client_fixture_new(2);
         char master[ADDRESS_TEXT_SIZE];
@@ -754,9 +724,8 @@ static void test_server__redirects(void **state)
 }
 
 /* The first to answer is no master: there is time to look for one, but not for ever. */
-static void test_server__prefers_a_master(void **state)
+TEST(test_server__prefers_a_master)
 {
-    (void)state;
     for (size_t masters = 0; masters < 2; masters++) {
         struct client_fixture *fixture = client_fixture_new(2);
         fixture->servers[0].master = false;
@@ -774,9 +743,8 @@ static void test_server__prefers_a_master(void **state)
     }
 }
 
-static void test_server__steps_down(void **state)
+TEST(test_server__steps_down)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(2);
     char master[ADDRESS_TEXT_SIZE];
     client_fixture_connect(fixture, 2, NULL);
@@ -806,9 +774,8 @@ static enum fake_action first_is_silent(void *context, struct fake_server *serve
 
 /* The master hangs; its connection stays. Another is the master: the client finds out long before it
  * would give the first one up. */
-static void test_server__falls_silent_and_is_replaced(void **state)
+TEST(test_server__falls_silent_and_is_replaced)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(2);
     client_fixture_connect(fixture, 2, NULL);
     client_fixture_login(fixture);
@@ -829,9 +796,8 @@ static void test_server__falls_silent_and_is_replaced(void **state)
 }
 
 /* A server of the same epoch that says it is master, too, is no reason to leave one that is slow. */
-static void test_server__doubt_ends_when_it_answers(void **state)
+TEST(test_server__doubt_ends_when_it_answers)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(2);
     client_fixture_connect(fixture, 2, NULL);
     client_fixture_login(fixture);
@@ -849,9 +815,8 @@ static void test_server__doubt_ends_when_it_answers(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_server__silent_one_is_left(void **state)
+TEST(test_server__silent_one_is_left)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -872,9 +837,8 @@ static void test_server__silent_one_is_left(void **state)
 }
 
 /* Nobody speaks; a heartbeat finds out that the server is dead. */
-static void test_server__idle_client_notices(void **state)
+TEST(test_server__idle_client_notices)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -892,9 +856,8 @@ static void test_server__idle_client_notices(void **state)
 }
 
 /* What is wrong with TLS is told in place of silence. */
-static void test_server__tls_on_one_side_only(void **state)
+TEST(test_server__tls_on_one_side_only)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     const struct client_options base = {.tls_authority = TLS_FILES "/authority.pem"};
     fixture->servers[0].address.tls = true; /* it does not know */
@@ -910,9 +873,8 @@ static void test_server__tls_on_one_side_only(void **state)
 }
 
 /* The reason comes up after it was told that the server does not answer. */
-static void test_server__tells_the_reason_later(void **state)
+TEST(test_server__tells_the_reason_later)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     const struct client_options base = {.tls_authority = TLS_FILES "/authority.pem"};
     fake_server_kill(&fixture->servers[0]);
@@ -935,9 +897,8 @@ static void test_server__tells_the_reason_later(void **state)
 }
 
 /* Without asking the DNS: no label has so many characters. */
-static void test_server__name_without_address(void **state)
+TEST(test_server__name_without_address)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     struct address address = {.port = 2625};
     memset(address.host, 'x', 64);
@@ -960,9 +921,8 @@ static enum fake_action all_unavailable(void *context, struct fake_server *serve
 }
 
 /* However long it lasts, no storm: after the first doublings the pause is 0.25 to 0.5 s. */
-static void test_retry__backoff_grows_and_is_bounded(void **state)
+TEST(test_retry__backoff_grows_and_is_bounded)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -984,46 +944,4 @@ static void test_retry__backoff_grows_and_is_bounded(void **state)
     assert_int_equal(fixture->results[0].request, 1);
     assert_int_equal(fixture->cluster.message_count, 1);
     client_fixture_free(fixture);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_send__all_in_order),
-        cmocka_unit_test(test_send__window_is_bounded),
-        cmocka_unit_test(test_send__window_counts_from_the_oldest),
-        cmocka_unit_test(test_send__lost_request_is_noticed_at_once),
-        cmocka_unit_test(test_send__adapts_to_a_rate_limit),
-        cmocka_unit_test(test_send__refusals_losses_and_aborts),
-        cmocka_unit_test(test_send__definite_refusal_ends_one_only),
-        cmocka_unit_test(test_send__refused_here),
-        cmocka_unit_test(test_ask__queue_is_bounded),
-        cmocka_unit_test(test_ask__everything_in_order),
-        cmocka_unit_test(test_ask__logout_waits_for_what_is_before),
-        cmocka_unit_test(test_login__manners),
-        cmocka_unit_test(test_login__again_keeps_the_session),
-        cmocka_unit_test(test_login__lost_answers),
-        cmocka_unit_test(test_logout__repeated_means_done),
-        cmocka_unit_test(test_logout__asked_for_status_meanwhile),
-        cmocka_unit_test(test_session__ended_by_the_server),
-        cmocka_unit_test(test_session__logs_in_again),
-        cmocka_unit_test(test_session__unknown_outcome_is_not_doubled),
-        cmocka_unit_test(test_heartbeat__regular_with_cursor),
-        cmocka_unit_test(test_give_up__ends_everything_once),
-        cmocka_unit_test(test_server__dies_and_comes_back),
-        cmocka_unit_test(test_server__gone_is_told_and_waited_for),
-        cmocka_unit_test(test_server__another_takes_over),
-        cmocka_unit_test(test_server__redirects),
-        cmocka_unit_test(test_server__prefers_a_master),
-        cmocka_unit_test(test_server__steps_down),
-        cmocka_unit_test(test_server__falls_silent_and_is_replaced),
-        cmocka_unit_test(test_server__doubt_ends_when_it_answers),
-        cmocka_unit_test(test_server__silent_one_is_left),
-        cmocka_unit_test(test_server__idle_client_notices),
-        cmocka_unit_test(test_server__tls_on_one_side_only),
-        cmocka_unit_test(test_server__tells_the_reason_later),
-        cmocka_unit_test(test_server__name_without_address),
-        cmocka_unit_test(test_retry__backoff_grows_and_is_bounded),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,13 +4,10 @@
 #include "client/state_file.h"
 #include "support/faulty_calls.h"
 #include "support/folder.h"
+#include "support/test.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +15,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define RECORDS 12u
 
@@ -121,7 +116,7 @@ static uint8_t *make_file(struct fixture *fixture, size_t *size)
     return read_all(fixture->path, size);
 }
 
-static void test_open__is_private_and_keeps_what_was_added(void **state)
+TEST_WITH(test_open__is_private_and_keeps_what_was_added, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct state_file *file;
@@ -137,7 +132,7 @@ static void test_open__is_private_and_keeps_what_was_added(void **state)
     state_file_close(file);
 }
 
-static void test_open__one_at_a_time(void **state)
+TEST_WITH(test_open__one_at_a_time, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct state_file *file, *other;
@@ -153,7 +148,7 @@ static void test_open__one_at_a_time(void **state)
 }
 
 /* Any prefix is what a kill may leave; what is added after it is found. */
-static void test_open__cut_at_every_byte(void **state)
+TEST_WITH(test_open__cut_at_every_byte, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct state_file *file;
@@ -183,7 +178,7 @@ static void test_open__cut_at_every_byte(void **state)
 }
 
 /* What was written and then changed is refused, and left as it is. */
-static void test_open__damaged_at_every_byte(void **state)
+TEST_WITH(test_open__damaged_at_every_byte, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct state_file *file;
@@ -202,7 +197,7 @@ static void test_open__damaged_at_every_byte(void **state)
 }
 
 /* A machine without power can leave space that was never filled. */
-static void test_open__zeros_at_the_end(void **state)
+TEST_WITH(test_open__zeros_at_the_end, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct state_file *file;
@@ -214,7 +209,7 @@ static void test_open__zeros_at_the_end(void **state)
     state_file_close(file);
 }
 
-static void test_open__refused(void **state)
+TEST_WITH(test_open__refused, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct state_file *file;
@@ -242,7 +237,7 @@ static enum error refuse(void *context, const void *payload, size_t size)
     return ERROR_CORRUPT;
 }
 
-static void test_open__a_record_that_makes_no_sense(void **state)
+TEST_WITH(test_open__a_record_that_makes_no_sense, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct state_file *file;
@@ -254,7 +249,7 @@ static void test_open__a_record_that_makes_no_sense(void **state)
     free(bytes);
 }
 
-static void test_rewrite__is_all_there_is(void **state)
+TEST_WITH(test_rewrite__is_all_there_is, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct state_file *file;
@@ -279,7 +274,7 @@ static void test_rewrite__is_all_there_is(void **state)
 }
 
 /* It has a bound, and says so. */
-static void test_flush__full(void **state)
+TEST_WITH(test_flush__full, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct state_file *file;
@@ -329,7 +324,7 @@ static void check_after(struct fixture *fixture, unsigned synced)
     (void)unlink(fixture->path);
 }
 
-static void test_calls__each_fails(void **state)
+TEST_WITH(test_calls__each_fails, setup, teardown)
 {
     struct fixture *fixture = *state;
     static const enum faulty_calls kinds[] = {FAULTY_CALLS_FAIL_ONCE, FAULTY_CALLS_FAIL};
@@ -349,7 +344,7 @@ static void test_calls__each_fails(void **state)
     }
 }
 
-static void test_calls__each_is_the_last(void **state)
+TEST_WITH(test_calls__each_is_the_last, setup, teardown)
 {
     struct fixture *fixture = *state;
     unsigned deaths = 0;
@@ -376,23 +371,4 @@ static void test_calls__each_is_the_last(void **state)
     }
     assert_in_range(deaths, 15, 100);
     (void)munmap((void *)synced, sizeof *synced);
-}
-
-int main(void)
-{
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-    const struct CMUnitTest tests[] = {
-        TEST(test_open__is_private_and_keeps_what_was_added),
-        TEST(test_open__one_at_a_time),
-        TEST(test_open__cut_at_every_byte),
-        TEST(test_open__damaged_at_every_byte),
-        TEST(test_open__zeros_at_the_end),
-        TEST(test_open__refused),
-        TEST(test_open__a_record_that_makes_no_sense),
-        TEST(test_rewrite__is_all_there_is),
-        TEST(test_flush__full),
-        TEST(test_calls__each_fails),
-        TEST(test_calls__each_is_the_last),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

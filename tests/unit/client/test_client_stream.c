@@ -4,16 +4,11 @@
 
 #include "client_fixture.h"
 #include "rpc/protocol.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static void say_many(struct client_fixture *fixture, size_t first, size_t count)
 {
@@ -39,9 +34,8 @@ static struct client_stats stats_of(struct client_fixture *fixture)
 }
 
 /* Many times more pages than credits, in one stream. */
-static void test_receive__streams_with_credits(void **state)
+TEST(test_receive__streams_with_credits)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     fixture->cluster.page_events = 1;
     say_many(fixture, 0, 10); /* undelivered when we log in */
@@ -61,9 +55,8 @@ static void test_receive__streams_with_credits(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_receive__long_polls(void **state)
+TEST(test_receive__long_polls)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     fixture->servers[0].long_poll = true;
     client_fixture_connect(fixture, 1, NULL);
@@ -80,9 +73,8 @@ static void test_receive__long_polls(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_receive__lost_page_is_fetched_again(void **state)
+TEST(test_receive__lost_page_is_fetched_again)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -101,9 +93,8 @@ static void test_receive__lost_page_is_fetched_again(void **state)
 }
 
 /* Nothing comes after the lost page: the server's count of what is undelivered tells. */
-static void test_receive__lost_last_page_is_noticed(void **state)
+TEST(test_receive__lost_last_page_is_noticed)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -124,9 +115,8 @@ static void test_receive__lost_last_page_is_noticed(void **state)
 }
 
 /* The log was cut short at 10 and written again, with what was lost handed over. */
-static void test_receive__rewound(void **state)
+TEST(test_receive__rewound)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -169,9 +159,8 @@ static void check_cursor_history(struct client_fixture *fixture, const uint64_t 
 
 /* For each earlier epoch the last position received in it, newest first; sent with heartbeats and
  * with every new stream. */
-static void test_receive__leaves_a_trail(void **state)
+TEST(test_receive__leaves_a_trail)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -197,9 +186,8 @@ static void test_receive__leaves_a_trail(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_receive__trail_is_bounded(void **state)
+TEST(test_receive__trail_is_bounded)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -215,9 +203,8 @@ static void test_receive__trail_is_bounded(void **state)
     client_fixture_free(fixture);
 }
 
-static void test_receive__rewinding_shortens_the_trail(void **state)
+TEST(test_receive__rewinding_shortens_the_trail)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -244,9 +231,8 @@ static void test_receive__rewinding_shortens_the_trail(void **state)
 }
 
 /* A long split: everything since comes again, in another order, with news in between. */
-static void test_receive__rewound_far(void **state)
+TEST(test_receive__rewound_far)
 {
-    (void)state;
     enum { LOST = 6000, NEWS = 500 };
     struct client_fixture *fixture = client_fixture_new(1);
     fixture->cluster.page_events = 16;
@@ -279,9 +265,8 @@ static void test_receive__rewound_far(void **state)
 }
 
 /* What one person was told is no duplicate for the next. */
-static void test_receive__another_account_starts_afresh(void **state)
+TEST(test_receive__another_account_starts_afresh)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -298,9 +283,8 @@ static void test_receive__another_account_starts_afresh(void **state)
 }
 
 /* Connections come and go, pages too; each message is told once, in order. */
-static void test_receive__over_many_connections(void **state)
+TEST(test_receive__over_many_connections)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -325,9 +309,8 @@ static void test_receive__over_many_connections(void **state)
 }
 
 /* A server whose pages never fit is asked again, but not in a storm. */
-static void test_receive__nonsense_is_not_followed(void **state)
+TEST(test_receive__nonsense_is_not_followed)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     client_fixture_connect(fixture, 1, NULL);
     client_fixture_login(fixture);
@@ -356,9 +339,8 @@ static enum fake_action no_streams(void *context, struct fake_server *server, co
     return strcmp(method, "Receive") == 0 ? FAKE_FAIL : FAKE_OBEY;
 }
 
-static void test_receive__refused_is_tried_again_slowly(void **state)
+TEST(test_receive__refused_is_tried_again_slowly)
 {
-    (void)state;
     struct client_fixture *fixture = client_fixture_new(1);
     fixture->cluster.judge = no_streams;
     client_fixture_connect(fixture, 1, NULL);
@@ -374,24 +356,4 @@ static void test_receive__refused_is_tried_again_slowly(void **state)
     client_fixture_advance(fixture, CLIENT_RETRY_MAX_MS);
     CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 5);
     client_fixture_free(fixture);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_receive__streams_with_credits),
-        cmocka_unit_test(test_receive__long_polls),
-        cmocka_unit_test(test_receive__lost_page_is_fetched_again),
-        cmocka_unit_test(test_receive__lost_last_page_is_noticed),
-        cmocka_unit_test(test_receive__rewound),
-        cmocka_unit_test(test_receive__leaves_a_trail),
-        cmocka_unit_test(test_receive__trail_is_bounded),
-        cmocka_unit_test(test_receive__rewinding_shortens_the_trail),
-        cmocka_unit_test(test_receive__rewound_far),
-        cmocka_unit_test(test_receive__another_account_starts_afresh),
-        cmocka_unit_test(test_receive__over_many_connections),
-        cmocka_unit_test(test_receive__nonsense_is_not_followed),
-        cmocka_unit_test(test_receive__refused_is_tried_again_slowly),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

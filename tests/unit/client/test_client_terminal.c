@@ -3,20 +3,15 @@
 #include "app/app.h"
 #include "cli/terminal.h"
 #include "cli/text_output.h"
+#include "support/test.h"
 
 #include <curses.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <term.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #undef lines /* a macro of term.h */
 
@@ -48,9 +43,8 @@ static void keep(void *context, const char *line)
     (void)snprintf(kept, 128, "%s", line);
 }
 
-static void test_terminal__styles_leave_nothing_on_the_screen(void **state)
+TEST(test_terminal__styles_leave_nothing_on_the_screen)
 {
-    (void)state;
     /* "xterm": ESC ( B before; "linux", "screen": SI behind; "vt100": SI and $<2>, no colours. */
     static const char *const names[] = {"xterm", "xterm-256color", "linux", "screen", "vt100"};
     assert_int_equal(unsetenv("NO_COLOR"), 0);
@@ -65,12 +59,4 @@ static void test_terminal__styles_leave_nothing_on_the_screen(void **state)
                         terminal_style(STYLE_NORMAL));
         assert_string_equal(line, "\x1b[1mfat\x1b[m thin\n");
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_terminal__styles_leave_nothing_on_the_screen),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

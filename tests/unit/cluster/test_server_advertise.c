@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "cluster/advertise.h"
+#include "support/test.h"
 
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <netinet/in.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static struct address address_of(const char *text)
 {
@@ -40,17 +36,15 @@ static void expect_servers(const char *advertised, const char *bound, const char
     assert_string_equal(text, expected);
 }
 
-static void test_advertise__what_names_its_host_is_told_as_it_is(void **state)
+TEST(test_advertise__what_names_its_host_is_told_as_it_is)
 {
-    (void)state;
     expect_clients(NULL, "127.0.0.1:2625", "127.0.0.1:2625");
     expect_clients(NULL, "tls+tcp://chat.example.org:2625", "tls+tcp://chat.example.org:2625");
     expect_servers(NULL, "server1:2626", "server1:2626");
 }
 
-static void test_advertise__an_open_host_is_the_advertised_one(void **state)
+TEST(test_advertise__an_open_host_is_the_advertised_one)
 {
-    (void)state;
     expect_clients("chat.example.org", ":2625", "chat.example.org:2625");
     expect_clients("fd00::1", "0.0.0.0:2625", "[fd00::1]:2625");
     expect_servers("10.0.0.1", ":2626", "10.0.0.1:2626");
@@ -58,16 +52,14 @@ static void test_advertise__an_open_host_is_the_advertised_one(void **state)
 }
 
 /* As in docker/compose.yaml: clients come from outside, servers have a network to themselves. */
-static void test_advertise__clients_and_servers_may_be_told_different_hosts(void **state)
+TEST(test_advertise__clients_and_servers_may_be_told_different_hosts)
 {
-    (void)state;
     expect_clients("chat.example.org", "10.0.0.1:2625", "chat.example.org:2625");
     expect_servers("chat.example.org", "server1:2626", "server1:2626");
 }
 
-static void test_advertise__towards_a_member_on_this_machine(void **state)
+TEST(test_advertise__towards_a_member_on_this_machine)
 {
-    (void)state;
     struct address member = address_of("127.0.0.1:2626");
     struct cluster_settings settings = {.masters = {.items = &member, .count = 1}};
     struct advertise_hosts hosts;
@@ -76,9 +68,8 @@ static void test_advertise__towards_a_member_on_this_machine(void **state)
     assert_string_equal(hosts.ipv4, "127.0.0.1");
 }
 
-static void test_advertise__each_open_host_has_its_family(void **state)
+TEST(test_advertise__each_open_host_has_its_family)
 {
-    (void)state;
     const struct advertise_hosts hosts = {.any = "2001:db8::5", .ipv4 = "127.0.0.1"};
     static const struct {
         const char *bound;
@@ -132,9 +123,8 @@ static const char *found_among(const struct interface *interfaces, size_t count,
     return advertise_interface(list, family, host) ? host : "";
 }
 
-static void test_advertise_interface(void **state)
+TEST(test_advertise_interface)
 {
-    (void)state;
     const struct interface machine[] = {
         {"127.0.0.1", IFF_UP | IFF_LOOPBACK},
         {NULL, IFF_UP},
@@ -153,27 +143,12 @@ static void test_advertise_interface(void **state)
     assert_false(advertise_interface(NULL, AF_INET, host));
 }
 
-static void test_advertise_is_loopback(void **state)
+TEST(test_advertise_is_loopback)
 {
-    (void)state;
     static const char *const here[] = {"127.0.0.1", "127.1.2.3", "::1", "localhost"};
     static const char *const elsewhere[] = {"128.0.0.1", "0.0.0.0", "::", "fd00::1", "server1", ""};
     for (size_t i = 0; i < sizeof here / sizeof *here; i++)
         assert_true(advertise_is_loopback(here[i]));
     for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
         assert_false(advertise_is_loopback(elsewhere[i]));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_advertise__what_names_its_host_is_told_as_it_is),
-        cmocka_unit_test(test_advertise__an_open_host_is_the_advertised_one),
-        cmocka_unit_test(test_advertise__clients_and_servers_may_be_told_different_hosts),
-        cmocka_unit_test(test_advertise__towards_a_member_on_this_machine),
-        cmocka_unit_test(test_advertise__each_open_host_has_its_family),
-        cmocka_unit_test(test_advertise_interface),
-        cmocka_unit_test(test_advertise_is_loopback),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,19 +9,16 @@
 #include "store/store.h"
 #include "support/folder.h"
 #include "support/live_server.h"
+#include "support/test.h"
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define SERVERS 3
 #define MANY 1500 /* more than a log keeps that shall keep 1000 entries */
@@ -206,9 +203,59 @@ static uint64_t count_messages(struct fixture *fixture, const char *text)
     return number;
 }
 
-static void test_cluster__people_are_told(void **state)
+/* ---- steps: this test forks, so it comes before there are threads ---- */
+
+/* What this program says on standard error while it runs function in a child, which may abort. */
+static const char *said_by_child(void (*function)(void), bool *has_aborted)
 {
-    (void)state;
+    static char said[4096];
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)dup2(ends[1], STDERR_FILENO);
+        log_configure(LOG_INFO, LOG_TEXT);
+        function();
+        _exit(0);
+    }
+    (void)close(ends[1]);
+    size_t used = 0;
+    ssize_t size;
+    while ((size = read(ends[0], said + used, sizeof said - 1 - used)) > 0)
+        used += (size_t)size;
+    said[used] = '\0';
+    (void)close(ends[0]);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    *has_aborted = WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+    return said;
+}
+
+static void step_while_looping(void)
+{
+    static struct cluster cluster = {.is_looping = true};
+    (void)cluster_loop(&cluster, &(struct replica_event){.kind = REPLICA_TICK});
+}
+
+static void leave_while_looping(void)
+{
+    static const struct cluster_settings settings = {.id = 1};
+    static struct cluster cluster = {.is_looping = true, .options = {.settings = &settings}};
+    (void)cluster_leave(&cluster, 2);
+}
+
+TEST(test_loop__is_not_entered_again)
+{
+    bool has_aborted;
+    assert_non_null(strstr(said_by_child(step_while_looping, &has_aborted), "is_looping"));
+    assert_true(has_aborted);
+    assert_non_null(strstr(said_by_child(leave_while_looping, &has_aborted), "is_looping"));
+    assert_true(has_aborted);
+}
+
+TEST(test_cluster__people_are_told)
+{
     struct fixture fixture;
     begin(&fixture, 1, NULL);
     say(&fixture, "alone");
@@ -229,9 +276,8 @@ static void test_cluster__people_are_told(void **state)
     end(&fixture);
 }
 
-static void test_cluster__the_master_goes_and_comes_back(void **state)
+TEST(test_cluster__the_master_goes_and_comes_back)
 {
-    (void)state;
     struct fixture fixture;
     begin(&fixture, 3, NULL);
     say(&fixture, "before");
@@ -268,9 +314,8 @@ static uint64_t first_of_log(const struct fixture *fixture, unsigned id)
 }
 
 /* The others no longer have the log from its beginning. */
-static void test_cluster__one_joins_by_snapshot(void **state)
+TEST(test_cluster__one_joins_by_snapshot)
 {
-    (void)state;
     struct fixture fixture;
     begin(&fixture, 1, "--log_keep=1000");
     for (int i = 0; i < MANY; i++)
@@ -320,9 +365,8 @@ static void end_check(pthread_t starting)
 }
 
 /* It goes on meanwhile, and asks, so that the copy and the log after it are kept for it. */
-static void test_cluster__one_checks_a_snapshot(void **state)
+TEST(test_cluster__one_checks_a_snapshot)
 {
-    (void)state;
     struct fixture fixture;
     pthread_t starting;
     begin_check(&fixture, false, &starting);
@@ -340,9 +384,8 @@ static void test_cluster__one_checks_a_snapshot(void **state)
     end(&fixture);
 }
 
-static void test_cluster__the_master_goes_while_one_checks(void **state)
+TEST(test_cluster__the_master_goes_while_one_checks)
 {
-    (void)state;
     struct fixture fixture;
     pthread_t starting;
     begin_check(&fixture, true, &starting);
@@ -357,9 +400,8 @@ static void test_cluster__the_master_goes_while_one_checks(void **state)
     end(&fixture);
 }
 
-static void test_cluster__a_bad_snapshot_is_fetched_again(void **state)
+TEST(test_cluster__a_bad_snapshot_is_fetched_again)
 {
-    (void)state;
     struct fixture fixture;
     pthread_t starting;
     atomic_store(&checks.bad, 1);
@@ -372,9 +414,8 @@ static void test_cluster__a_bad_snapshot_is_fetched_again(void **state)
 }
 
 /* What one server took while it was alone is more than a client may send at once. */
-static void test_cluster__much_is_handed_over(void **state)
+TEST(test_cluster__much_is_handed_over)
 {
-    (void)state;
     struct fixture fixture;
     static char text[LONG + 1];
     memset(text, 'x', LONG);
@@ -404,17 +445,15 @@ static void check_prune(uint64_t before, struct cluster_log_needs kept)
     assert_int_equal(cluster_prune_before(&kept), before);
 }
 
-static void test_prune__for_those_who_are_there(void **state)
+TEST(test_prune__for_those_who_are_there)
 {
-    (void)state;
     check_prune(0, (struct cluster_log_needs){500, 1000, 500, UINT64_MAX});
     check_prune(4000, (struct cluster_log_needs){5000, 1000, 5000, UINT64_MAX});
     check_prune(4000, (struct cluster_log_needs){5000, 1000, 4900, UINT64_MAX});
 }
 
-static void test_prune__for_those_who_are_away(void **state)
+TEST(test_prune__for_those_who_are_away)
 {
-    (void)state;
     check_prune(7, (struct cluster_log_needs){5000, 1000, 7, UINT64_MAX});
     check_prune(
         7, (struct cluster_log_needs){5000000, 1000, 7, UINT64_MAX}); /* its bound is in bytes */
@@ -422,9 +461,8 @@ static void test_prune__for_those_who_are_away(void **state)
 }
 
 /* A million went into the copy: so many more may follow until it is made anew. */
-static void test_prune__for_who_gets_a_copy(void **state)
+TEST(test_prune__for_who_gets_a_copy)
 {
-    (void)state;
     const uint64_t copy = 1000000;
     check_prune(copy, (struct cluster_log_needs){copy + 5000, 1000, copy + 5000, copy});
     check_prune(copy, (struct cluster_log_needs){copy + 90000, 1000, copy + 90000, copy});
@@ -437,62 +475,9 @@ static void test_prune__for_who_gets_a_copy(void **state)
     check_prune(49000, (struct cluster_log_needs){50000, 1000, 50000, 20});
 }
 
-/* ---- steps ---- */
-
-/* What this program says on standard error while it runs function in a child, which may abort. */
-static const char *said_by_child(void (*function)(void), bool *has_aborted)
-{
-    static char said[4096];
-    int ends[2];
-    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        (void)dup2(ends[1], STDERR_FILENO);
-        log_configure(LOG_INFO, LOG_TEXT);
-        function();
-        _exit(0);
-    }
-    (void)close(ends[1]);
-    size_t used = 0;
-    ssize_t size;
-    while ((size = read(ends[0], said + used, sizeof said - 1 - used)) > 0)
-        used += (size_t)size;
-    said[used] = '\0';
-    (void)close(ends[0]);
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    *has_aborted = WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
-    return said;
-}
-
-static void step_while_looping(void)
-{
-    static struct cluster cluster = {.is_looping = true};
-    (void)cluster_loop(&cluster, &(struct replica_event){.kind = REPLICA_TICK});
-}
-
-static void leave_while_looping(void)
-{
-    static const struct cluster_settings settings = {.id = 1};
-    static struct cluster cluster = {.is_looping = true, .options = {.settings = &settings}};
-    (void)cluster_leave(&cluster, 2);
-}
-
-static void test_loop__is_not_entered_again(void **state)
-{
-    (void)state;
-    bool has_aborted;
-    assert_non_null(strstr(said_by_child(step_while_looping, &has_aborted), "is_looping"));
-    assert_true(has_aborted);
-    assert_non_null(strstr(said_by_child(leave_while_looping, &has_aborted), "is_looping"));
-    assert_true(has_aborted);
-}
-
 /* A status may be asked for in the turn in which a server resigns. */
-static void test_reaches__nobody_after_resigning(void **state)
+TEST(test_reaches__nobody_after_resigning)
 {
-    (void)state;
     struct cluster_settings settings = {.id = 1};
     static struct cluster cluster = {.has_resigned = true};
     cluster.options.settings = &settings;
@@ -510,9 +495,8 @@ static void refuse_each(void)
     }
 }
 
-static void test_step__tells_which_event_was_refused(void **state)
+TEST(test_step__tells_which_event_was_refused)
 {
-    (void)state;
     bool has_aborted;
     const char *said = said_by_child(refuse_each, &has_aborted);
     assert_false(has_aborted);
@@ -526,24 +510,9 @@ static void test_step__tells_which_event_was_refused(void **state)
     assert_int_equal(lines, REPLICA_EVENT_KINDS);
 }
 
-int main(void)
+TEST_PREPARE()
 {
     log_configure(LOG_SILENT, LOG_TEXT);
     rpc_init();
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_loop__is_not_entered_again), /* forks: before there are threads */
-        cmocka_unit_test(test_step__tells_which_event_was_refused),
-        cmocka_unit_test(test_reaches__nobody_after_resigning),
-        cmocka_unit_test(test_prune__for_those_who_are_there),
-        cmocka_unit_test(test_prune__for_those_who_are_away),
-        cmocka_unit_test(test_prune__for_who_gets_a_copy),
-        cmocka_unit_test(test_cluster__people_are_told),
-        cmocka_unit_test(test_cluster__the_master_goes_and_comes_back),
-        cmocka_unit_test(test_cluster__one_joins_by_snapshot),
-        cmocka_unit_test(test_cluster__one_checks_a_snapshot),
-        cmocka_unit_test(test_cluster__the_master_goes_while_one_checks),
-        cmocka_unit_test(test_cluster__a_bad_snapshot_is_fetched_again),
-        cmocka_unit_test(test_cluster__much_is_handed_over),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

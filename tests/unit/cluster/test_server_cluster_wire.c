@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Replication messages to the wire and back: nothing is lost, and nothing out of range comes in. */
 #include "cluster/cluster_wire.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static const uint8_t some_bytes[] = {0, 1, 2, 0xff};
 
@@ -170,9 +167,8 @@ static void go_round(const struct replica_message *message, const char *feed)
     arena_clear(&arena);
 }
 
-static void test_cluster_wire__every_field_of_every_kind_comes_back(void **state)
+TEST(test_cluster_wire__every_field_of_every_kind_comes_back)
 {
-    (void)state;
     struct log_entry batches[REPLICA_ENTRIES_MAX];
     fill_batches(batches, REPLICA_ENTRIES_MAX);
     for (int kind = 0; kind < REPLICA_MESSAGE_KINDS; kind++) {
@@ -182,9 +178,8 @@ static void test_cluster_wire__every_field_of_every_kind_comes_back(void **state
     }
 }
 
-static void test_cluster_wire__what_is_not_there_stays_away(void **state)
+TEST(test_cluster_wire__what_is_not_there_stays_away)
 {
-    (void)state;
     for (int kind = 0; kind < REPLICA_MESSAGE_KINDS; kind++) {
         struct replica_message message = {.kind = (enum replica_message_kind)kind, .from = 1};
         if (kind == REPLICA_JOIN) {
@@ -202,9 +197,8 @@ static void test_cluster_wire__what_is_not_there_stays_away(void **state)
         NULL);
 }
 
-static void test_cluster_wire__kinds_are_one_more_on_the_wire(void **state)
+TEST(test_cluster_wire__kinds_are_one_more_on_the_wire)
 {
-    (void)state;
     const ProtobufCEnumDescriptor *kinds = &jackdaw__cluster_message__kind__descriptor;
     assert_int_equal(kinds->n_values, REPLICA_MESSAGE_KINDS + 1);
     for (int kind = 0; kind < REPLICA_MESSAGE_KINDS; kind++) {
@@ -217,9 +211,8 @@ static void test_cluster_wire__kinds_are_one_more_on_the_wire(void **state)
     }
 }
 
-static void test_cluster_wire__payloads_are_borrowed(void **state)
+TEST(test_cluster_wire__payloads_are_borrowed)
 {
-    (void)state;
     struct arena arena;
     arena_init(&arena, 1u << 20);
     struct log_entry batch;
@@ -331,9 +324,8 @@ static const struct {
     CASE(long_digest),
 };
 
-static void test_cluster_wire__what_is_out_of_range_is_refused(void **state)
+TEST(test_cluster_wire__what_is_out_of_range_is_refused)
 {
-    (void)state;
     memset(long_address, 'a', sizeof long_address - 1);
     memcpy(long_address + sizeof long_address - 3, ":1", 2);
     for (size_t i = 0; i < sizeof spoilers / sizeof *spoilers; i++) {
@@ -360,9 +352,8 @@ static void test_cluster_wire__what_is_out_of_range_is_refused(void **state)
     }
 }
 
-static void test_cluster_wire__no_memory_is_an_error(void **state)
+TEST(test_cluster_wire__no_memory_is_an_error)
 {
-    (void)state;
     struct log_entry batches[4];
     fill_batches(batches, 4);
     struct replica_message message = full_message(REPLICA_ENTRIES, batches, 4);
@@ -390,9 +381,8 @@ static void test_cluster_wire__no_memory_is_an_error(void **state)
     arena_clear(&arena);
 }
 
-static void test_cluster_wire__garbage_is_refused(void **state)
+TEST(test_cluster_wire__garbage_is_refused)
 {
-    (void)state;
     struct arena arena;
     arena_init(&arena, 1u << 20);
     struct replica_message back;
@@ -402,9 +392,8 @@ static void test_cluster_wire__garbage_is_refused(void **state)
 }
 
 /* The largest page there is fits into what the header promises. */
-static void test_cluster_wire__a_budget_by_size_suffices(void **state)
+TEST(test_cluster_wire__a_budget_by_size_suffices)
 {
-    (void)state;
     struct log_entry batches[REPLICA_ENTRIES_MAX];
     fill_batches(batches, REPLICA_ENTRIES_MAX);
     for (size_t size = 0; size <= 16384; size += 16384) {
@@ -429,9 +418,8 @@ static void test_cluster_wire__a_budget_by_size_suffices(void **state)
 
 /* ---- frames ---- */
 
-static void test_cluster_frame__takes_what_its_bounds_allow(void **state)
+TEST(test_cluster_frame__takes_what_its_bounds_allow)
 {
-    (void)state;
     struct arena arena;
     arena_init(&arena, 8u << 20);
     struct cluster_frame frame;
@@ -453,9 +441,8 @@ static void test_cluster_frame__takes_what_its_bounds_allow(void **state)
     arena_clear(&arena);
 }
 
-static void test_cluster_frame__a_large_message_goes_alone(void **state)
+TEST(test_cluster_frame__a_large_message_goes_alone)
 {
-    (void)state;
     struct arena arena;
     arena_init(&arena, 8u << 20);
     static uint8_t page[CLUSTER_FRAME_BYTES + 1000];
@@ -476,21 +463,4 @@ static void test_cluster_frame__a_large_message_goes_alone(void **state)
     assert_int_equal(cluster_frame_add(&frame, &large, NULL, &arena), ERROR_FULL);
     assert_int_equal(frame.frame.n_messages, 1);
     arena_clear(&arena);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cluster_wire__every_field_of_every_kind_comes_back),
-        cmocka_unit_test(test_cluster_wire__what_is_not_there_stays_away),
-        cmocka_unit_test(test_cluster_wire__kinds_are_one_more_on_the_wire),
-        cmocka_unit_test(test_cluster_wire__payloads_are_borrowed),
-        cmocka_unit_test(test_cluster_wire__what_is_out_of_range_is_refused),
-        cmocka_unit_test(test_cluster_wire__no_memory_is_an_error),
-        cmocka_unit_test(test_cluster_wire__garbage_is_refused),
-        cmocka_unit_test(test_cluster_wire__a_budget_by_size_suffices),
-        cmocka_unit_test(test_cluster_frame__takes_what_its_bounds_allow),
-        cmocka_unit_test(test_cluster_frame__a_large_message_goes_alone),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

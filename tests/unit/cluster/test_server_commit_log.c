@@ -6,14 +6,10 @@
 #include "support/fake_call.h"
 #include "support/faulty_vfs.h"
 #include "support/folder.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 /* A commit waiter that notes how and when it opened. */
 struct commit_record {
@@ -83,9 +79,8 @@ static uint64_t committed(const struct core_fixture *core)
 
 /* ---- commit waiters ---- */
 
-static void test_commit_log_gate__nothing_pending_opens_at_once(void **state)
+TEST(test_commit_log_gate__nothing_pending_opens_at_once)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct commit_record noted;
@@ -95,9 +90,8 @@ static void test_commit_log_gate__nothing_pending_opens_at_once(void **state)
     end(&f);
 }
 
-static void test_commit_log_gate__read_waits_for_what_it_saw(void **state)
+TEST(test_commit_log_gate__read_waits_for_what_it_saw)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
@@ -113,9 +107,8 @@ static void test_commit_log_gate__read_waits_for_what_it_saw(void **state)
     end(&f);
 }
 
-static void test_commit_log_gate__many_open_in_their_order(void **state)
+TEST(test_commit_log_gate__many_open_in_their_order)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct commit_record noted[50];
@@ -141,9 +134,8 @@ static void note_and_wait(struct commit_waiter *commit_waiter, bool is_committed
     put_waiter(((struct commit_record *)commit_waiter)->core, &inner);
 }
 
-static void test_commit_log_gate__put_up_while_one_opens(void **state)
+TEST(test_commit_log_gate__put_up_while_one_opens)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
@@ -168,9 +160,8 @@ static void put_early_waiter(struct core_fixture *core, const struct chat_event 
         put_waiter(core, &early);
 }
 
-static void test_commit_log_gate__put_up_while_a_delta_is_applied_waits_for_it(void **state)
+TEST(test_commit_log_gate__put_up_while_a_delta_is_applied_waits_for_it)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     early = (struct commit_record){.core = NULL};
@@ -184,9 +175,8 @@ static void test_commit_log_gate__put_up_while_a_delta_is_applied_waits_for_it(v
     end(&f);
 }
 
-static void test_commit_log_set_epoch_start__what_is_gated_is_in_doubt(void **state)
+TEST(test_commit_log_set_epoch_start__what_is_gated_is_in_doubt)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
@@ -203,9 +193,8 @@ static void test_commit_log_set_epoch_start__what_is_gated_is_in_doubt(void **st
 
 /* ---- rolling back ---- */
 
-static void test_commit_log_propose__a_delta_that_contradicts_undoes_the_batch(void **state)
+TEST(test_commit_log_propose__a_delta_that_contradicts_undoes_the_batch)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     uint64_t before = committed(&f.core);
@@ -317,15 +306,13 @@ static void check_every_fault(enum faulty_kind kind)
     end(&f);
 }
 
-static void test_commit_log_commit__disk_full_at_every_write(void **state)
+TEST(test_commit_log_commit__disk_full_at_every_write)
 {
-    (void)state;
     check_every_fault(FAULTY_FULL);
 }
 
-static void test_commit_log_commit__disk_error_at_every_write(void **state)
+TEST(test_commit_log_commit__disk_error_at_every_write)
 {
-    (void)state;
     check_every_fault(FAULTY_IO);
 }
 
@@ -372,9 +359,8 @@ static enum error read_batch(void *context, const struct log_entry *row)
     return OK;
 }
 
-static void test_commit_log_commit__log_holds_every_delta_in_batches(void **state)
+TEST(test_commit_log_commit__log_holds_every_delta_in_batches)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     char text[5000];
@@ -403,9 +389,8 @@ static void prune(struct fixture *f, uint64_t before)
     assert_int_equal(core_fixture_commit(&f->core), OK);
 }
 
-static void test_commit_log_prune__keeps_what_it_shall(void **state)
+TEST(test_commit_log_prune__keeps_what_it_shall)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     while (committed(&f.core) < 3000) {
@@ -440,9 +425,8 @@ static void test_commit_log_prune__keeps_what_it_shall(void **state)
 }
 
 /* One row a commit, and commits by the thousand each second: ten prunings a second keep pace. */
-static void test_commit_log_prune__keeps_pace_with_commits(void **state)
+TEST(test_commit_log_prune__keeps_pace_with_commits)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     for (int i = 0; i < 1200; i++) {
@@ -455,23 +439,9 @@ static void test_commit_log_prune__keeps_pace_with_commits(void **state)
     end(&f);
 }
 
-int main(void)
+TEST_PREPARE()
 {
     log_configure(LOG_SILENT, LOG_TEXT);
     faulty_vfs_install();
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_commit_log_gate__nothing_pending_opens_at_once),
-        cmocka_unit_test(test_commit_log_gate__read_waits_for_what_it_saw),
-        cmocka_unit_test(test_commit_log_gate__many_open_in_their_order),
-        cmocka_unit_test(test_commit_log_gate__put_up_while_one_opens),
-        cmocka_unit_test(test_commit_log_gate__put_up_while_a_delta_is_applied_waits_for_it),
-        cmocka_unit_test(test_commit_log_set_epoch_start__what_is_gated_is_in_doubt),
-        cmocka_unit_test(test_commit_log_propose__a_delta_that_contradicts_undoes_the_batch),
-        cmocka_unit_test(test_commit_log_commit__disk_full_at_every_write),
-        cmocka_unit_test(test_commit_log_commit__disk_error_at_every_write),
-        cmocka_unit_test(test_commit_log_commit__log_holds_every_delta_in_batches),
-        cmocka_unit_test(test_commit_log_prune__keeps_what_it_shall),
-        cmocka_unit_test(test_commit_log_prune__keeps_pace_with_commits),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

@@ -8,19 +8,15 @@
 #include "support/core_fixture.h"
 #include "support/faulty_vfs.h"
 #include "support/folder.h"
+#include "support/test.h"
 
 #include <semaphore.h>
-#include <setjmp.h>
 #include <sqlite3.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define MANY 600 /* entries: more than are applied in one transaction */
 
@@ -142,9 +138,8 @@ static void begin_write(struct fixture *fixture, struct commit_record *noted)
     assert_false(commit_log_is_free(fixture->core.commit_log));
 }
 
-static void test_commit_log_write__others_are_sooner(void **state)
+TEST(test_commit_log_write__others_are_sooner)
 {
-    (void)state;
     struct fixture f;
     struct commit_record noted;
     begin(&f);
@@ -165,9 +160,8 @@ static void test_commit_log_write__others_are_sooner(void **state)
 }
 
 /* What has happened since is for the others to answer: nobody is to look again before they do. */
-static void test_commit_log_grows_until_us__others_still_work(void **state)
+TEST(test_commit_log_grows_until_us__others_still_work)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     uint64_t before = committed(&f.core);
@@ -187,9 +181,8 @@ static void test_commit_log_grows_until_us__others_still_work(void **state)
     end(&f);
 }
 
-static void test_commit_log_settle__a_write_is_under_way(void **state)
+TEST(test_commit_log_settle__a_write_is_under_way)
 {
-    (void)state;
     struct fixture f;
     struct commit_record noted;
     begin(&f);
@@ -213,9 +206,8 @@ static void test_commit_log_settle__a_write_is_under_way(void **state)
     end(&f);
 }
 
-static void test_commit_log_settle__nothing_is_under_way(void **state)
+TEST(test_commit_log_settle__nothing_is_under_way)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     assert_int_equal(commit_log_wait_for_disk(f.core.commit_log), OK);
@@ -223,9 +215,8 @@ static void test_commit_log_settle__nothing_is_under_way(void **state)
     end(&f);
 }
 
-static void test_commit_log_settle__the_write_fails(void **state)
+TEST(test_commit_log_settle__the_write_fails)
 {
-    (void)state;
     struct fixture f;
     struct commit_record noted;
     begin(&f);
@@ -248,9 +239,8 @@ static void test_commit_log_settle__the_write_fails(void **state)
     end(&f);
 }
 
-static void test_commit_log_roll_back__after_a_write_that_was_settled(void **state)
+TEST(test_commit_log_roll_back__after_a_write_that_was_settled)
 {
-    (void)state;
     struct fixture f;
     struct commit_record noted;
     begin(&f);
@@ -267,9 +257,8 @@ static void test_commit_log_roll_back__after_a_write_that_was_settled(void **sta
     end(&f);
 }
 
-static void test_commit_log_write__the_disk_fails(void **state)
+TEST(test_commit_log_write__the_disk_fails)
 {
-    (void)state;
     struct fixture f;
     struct commit_record noted;
     struct commit_record read;
@@ -296,9 +285,8 @@ static void test_commit_log_write__the_disk_fails(void **state)
 }
 
 /* Whoever only wants to try something must not try it for ever: the driver is told. */
-static void test_commit_log_open__the_disk_fails(void **state)
+TEST(test_commit_log_open__the_disk_fails)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     begin_error = ERROR_IO;
@@ -316,9 +304,8 @@ static void test_commit_log_open__the_disk_fails(void **state)
     end(&f);
 }
 
-static void test_commit_log_set_epoch_start__lost_while_the_disk_works(void **state)
+TEST(test_commit_log_set_epoch_start__lost_while_the_disk_works)
 {
-    (void)state;
     struct fixture f;
     struct commit_record noted;
     begin(&f);
@@ -337,9 +324,8 @@ static void test_commit_log_set_epoch_start__lost_while_the_disk_works(void **st
     end(&f);
 }
 
-static void test_commit_log_write__the_driver_takes_nothing_any_longer(void **state)
+TEST(test_commit_log_write__the_driver_takes_nothing_any_longer)
 {
-    (void)state;
     struct fixture f;
     struct commit_record noted;
     begin(&f);
@@ -356,9 +342,8 @@ static void test_commit_log_write__the_driver_takes_nothing_any_longer(void **st
     end(&f);
 }
 
-static void test_commit_log_replaced__what_is_gated_is_in_doubt(void **state)
+TEST(test_commit_log_replaced__what_is_gated_is_in_doubt)
 {
-    (void)state;
     struct fixture f;
     struct commit_record noted;
     begin(&f);
@@ -431,9 +416,8 @@ static void assert_alike(const struct pair *pair)
     assert_memory_equal(here, there, sizeof here);
 }
 
-static void test_commit_log_catch_up__as_the_master_has_it(void **state)
+TEST(test_commit_log_catch_up__as_the_master_has_it)
 {
-    (void)state;
     struct pair pair;
     begin_pair(&pair);
     feed(&pair, 1);
@@ -446,9 +430,8 @@ static void test_commit_log_catch_up__as_the_master_has_it(void **state)
     end_pair(&pair);
 }
 
-static void test_commit_log_catch_up__a_bounded_number_at_once(void **state)
+TEST(test_commit_log_catch_up__a_bounded_number_at_once)
 {
-    (void)state;
     struct pair pair;
     begin_pair(&pair);
     for (int i = 0; i < MANY; i++)
@@ -465,9 +448,8 @@ static void test_commit_log_catch_up__a_bounded_number_at_once(void **state)
     end_pair(&pair);
 }
 
-static void test_commit_log_append__while_the_disk_works(void **state)
+TEST(test_commit_log_append__while_the_disk_works)
 {
-    (void)state;
     struct pair pair;
     begin_pair(&pair);
     feed(&pair, 1);
@@ -488,9 +470,8 @@ static void test_commit_log_append__while_the_disk_works(void **state)
 }
 
 /* What waited is dropped with what failed: the driver begins again with what is on the disk. */
-static void test_commit_log_append__the_write_before_fails(void **state)
+TEST(test_commit_log_append__the_write_before_fails)
 {
-    (void)state;
     struct pair pair;
     begin_pair(&pair);
     feed(&pair, 1);
@@ -614,9 +595,8 @@ static void check_damage(enum damage damage)
     end_pair(&pair);
 }
 
-static void test_commit_log_catch_up__what_does_not_fit(void **state)
+TEST(test_commit_log_catch_up__what_does_not_fit)
 {
-    (void)state;
     for (enum damage damage = NO_DAMAGE; damage < DAMAGES; damage++)
         check_damage(damage);
 }
@@ -625,9 +605,8 @@ static void test_commit_log_catch_up__what_does_not_fit(void **state)
 
 /* The first batch of an epoch shares its transaction with the list that the epoch begins with: where
  * it cannot stay, the driver has to know that the list is undone as well. */
-static void test_commit_log_propose__undoes_what_the_log_has_already(void **state)
+TEST(test_commit_log_propose__undoes_what_the_log_has_already)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     uint64_t before = committed(&f.core);
@@ -655,9 +634,8 @@ static void test_commit_log_propose__undoes_what_the_log_has_already(void **stat
     end(&f);
 }
 
-static void test_commit_log_is_full__when_too_much_waits(void **state)
+TEST(test_commit_log_is_full__when_too_much_waits)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     size_t size = 1024 * 1024;
@@ -681,9 +659,8 @@ static void test_commit_log_is_full__when_too_much_waits(void **state)
     end(&f);
 }
 
-static void test_entries__count_what_they_hold(void **state)
+TEST(test_entries__count_what_they_hold)
 {
-    (void)state;
     struct entry_queue entries = {0};
     struct log_entry entry = {.last_seq = 1, .bytes = (const uint8_t *)"abc", .size = 3};
     assert_int_equal(entry_queue_push(&entries, &entry), OK);
@@ -729,9 +706,8 @@ static void roll_back_onto_damage(const char *folder)
 }
 
 /* What is in memory was never durable, and what is on the disk cannot be loaded. */
-static void test_commit_log_roll_back__onto_a_damaged_database(void **state)
+TEST(test_commit_log_roll_back__onto_a_damaged_database)
 {
-    (void)state;
     char *folder = folder_new();
     pid_t child = fork();
     assert_true(child >= 0);
@@ -747,31 +723,9 @@ static void test_commit_log_roll_back__onto_a_damaged_database(void **state)
     folder_remove(folder);
 }
 
-int main(void)
+TEST_PREPARE()
 {
     log_configure(LOG_SILENT, LOG_TEXT);
     faulty_vfs_install();
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_commit_log_roll_back__onto_a_damaged_database),
-        cmocka_unit_test(test_commit_log_write__others_are_sooner),
-        cmocka_unit_test(test_commit_log_grows_until_us__others_still_work),
-        cmocka_unit_test(test_commit_log_settle__a_write_is_under_way),
-        cmocka_unit_test(test_commit_log_settle__nothing_is_under_way),
-        cmocka_unit_test(test_commit_log_settle__the_write_fails),
-        cmocka_unit_test(test_commit_log_roll_back__after_a_write_that_was_settled),
-        cmocka_unit_test(test_commit_log_write__the_disk_fails),
-        cmocka_unit_test(test_commit_log_open__the_disk_fails),
-        cmocka_unit_test(test_commit_log_set_epoch_start__lost_while_the_disk_works),
-        cmocka_unit_test(test_commit_log_write__the_driver_takes_nothing_any_longer),
-        cmocka_unit_test(test_commit_log_replaced__what_is_gated_is_in_doubt),
-        cmocka_unit_test(test_commit_log_catch_up__as_the_master_has_it),
-        cmocka_unit_test(test_commit_log_catch_up__a_bounded_number_at_once),
-        cmocka_unit_test(test_commit_log_append__while_the_disk_works),
-        cmocka_unit_test(test_commit_log_append__the_write_before_fails),
-        cmocka_unit_test(test_commit_log_catch_up__what_does_not_fit),
-        cmocka_unit_test(test_commit_log_propose__undoes_what_the_log_has_already),
-        cmocka_unit_test(test_commit_log_is_full__when_too_much_waits),
-        cmocka_unit_test(test_entries__count_what_they_hold),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* How long a commit waits for those who were answered last. */
 #include "cluster/group_commit.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
+#include "support/test.h"
 
 #define START 1000000u
 
-static void test_group_commit__nobody_was_answered(void **state)
+TEST(test_group_commit__nobody_was_answered)
 {
-    (void)state;
     struct group_commit group = {0};
     assert_false(group_commit_waits(&group, 1, START));
     group_commit_answered(&group, 0, 5);
@@ -20,9 +14,8 @@ static void test_group_commit__nobody_was_answered(void **state)
     assert_int_equal(group_commit_deadline_us(&group, START), UINT64_MAX);
 }
 
-static void test_group_commit__all_come_back(void **state)
+TEST(test_group_commit__all_come_back)
 {
-    (void)state;
     struct group_commit group = {0};
     group_commit_answered(&group, 3, 2);
     assert_true(group_commit_waits(&group, 2, START));
@@ -33,9 +26,8 @@ static void test_group_commit__all_come_back(void **state)
 }
 
 /* What is done before the waiting, such as sending the answers, does not count. */
-static void test_group_commit__nobody_comes_back(void **state)
+TEST(test_group_commit__nobody_comes_back)
 {
-    (void)state;
     struct group_commit group = {0};
     group_commit_answered(&group, 3, 2);
     assert_true(group_commit_waits(&group, 2, START));
@@ -47,9 +39,8 @@ static void test_group_commit__nobody_comes_back(void **state)
     assert_false(group_commit_waits(&group, 2, deadline_us));
 }
 
-static void test_group_commit__some_come_back(void **state)
+TEST(test_group_commit__some_come_back)
 {
-    (void)state;
     struct group_commit group = {0};
     group_commit_answered(&group, 30, 0);
     assert_true(group_commit_waits(&group, 0, START));
@@ -64,9 +55,8 @@ static void test_group_commit__some_come_back(void **state)
     assert_false(group_commit_waits(&group, 11, now_us));
 }
 
-static void test_group_commit__they_come_and_come(void **state)
+TEST(test_group_commit__they_come_and_come)
 {
-    (void)state;
     struct group_commit group = {0};
     group_commit_answered(&group, 100000, 0);
     uint64_t count = 0;
@@ -78,16 +68,4 @@ static void test_group_commit__they_come_and_come(void **state)
         count++;
     }
     assert_int_equal(now_us, START + GROUP_COMMIT_US_MAX);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_group_commit__nobody_was_answered),
-        cmocka_unit_test(test_group_commit__all_come_back),
-        cmocka_unit_test(test_group_commit__nobody_comes_back),
-        cmocka_unit_test(test_group_commit__some_come_back),
-        cmocka_unit_test(test_group_commit__they_come_and_come),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,14 +7,10 @@
 #include "support/core_fixture.h"
 #include "support/faulty_vfs.h"
 #include "support/folder.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define OTHER 2
 #define MANY 250
@@ -164,9 +160,8 @@ static bool knows_carl(struct fixture *f)
     return core_fixture_login(&f->core, "carl") != 0;
 }
 
-static void test_orphan_transfer__what_is_unknown_is_proposed(void **state)
+TEST(test_orphan_transfer__what_is_unknown_is_proposed)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     assert_false(knows_carl(&f));
@@ -189,9 +184,8 @@ static void test_orphan_transfer__what_is_unknown_is_proposed(void **state)
 
 /* A request of the same turn undoes the batch: what was taken over is undone with it, and who would
  * drop it now would lose it. */
-static void test_orphan_transfer__undone_with_its_batch(void **state)
+TEST(test_orphan_transfer__undone_with_its_batch)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     hand_over(&f, OTHER, 5);
@@ -210,9 +204,8 @@ static void test_orphan_transfer__undone_with_its_batch(void **state)
     end(&f);
 }
 
-static void test_orphan_transfer__role_lost_before_it_is_told(void **state)
+TEST(test_orphan_transfer__role_lost_before_it_is_told)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     hand_over(&f, OTHER, 5);
@@ -230,9 +223,8 @@ static void test_orphan_transfer__role_lost_before_it_is_told(void **state)
 }
 
 /* What comes after an orphan that a newer program wrote may need it. */
-static void test_orphan_transfer__one_that_waits_stops_those_behind_it(void **state)
+TEST(test_orphan_transfer__one_that_waits_stops_those_behind_it)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, f.batch.size, f.batch.bytes);
@@ -292,9 +284,8 @@ static void say_much(struct fixture *f, const char *name)
     read_batch(f);
 }
 
-static void test_orphan_transfer__the_disk_is_full_in_the_middle(void **state)
+TEST(test_orphan_transfer__the_disk_is_full_in_the_middle)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     say_much(&f, "dora");
@@ -314,9 +305,8 @@ static void test_orphan_transfer__the_disk_is_full_in_the_middle(void **state)
     end(&f);
 }
 
-static void test_orphan_transfer__one_of_a_node_and_so_many_nodes(void **state)
+TEST(test_orphan_transfer__one_of_a_node_and_so_many_nodes)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     hand_over(&f, OTHER, 5);
@@ -332,9 +322,8 @@ static void test_orphan_transfer__one_of_a_node_and_so_many_nodes(void **state)
     end(&f);
 }
 
-static void test_orphan_transfer__bytes_that_are_no_batch_are_kept(void **state)
+TEST(test_orphan_transfer__bytes_that_are_no_batch_are_kept)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     memset(f.bytes, 0xff, f.batch.size);
@@ -344,9 +333,8 @@ static void test_orphan_transfer__bytes_that_are_no_batch_are_kept(void **state)
     end(&f);
 }
 
-static void test_orphan_transfer__its_own(void **state)
+TEST(test_orphan_transfer__its_own)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     cluster_note_orphan_transfer(&f.cluster, NULL, 0);
@@ -376,9 +364,8 @@ static void test_orphan_transfer__its_own(void **state)
 }
 
 /* Orphans are merged out of the reserve; when that is used up they stay where they are. */
-static void test_orphan_transfer__waits_while_the_log_is_full(void **state)
+TEST(test_orphan_transfer__waits_while_the_log_is_full)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     assert_true(core_fixture_register(&f.core, "dora"));
@@ -404,9 +391,8 @@ static void test_orphan_transfer__waits_while_the_log_is_full(void **state)
 }
 
 /* One batch must not hold all that comes at the same time: it has to fit into a message. */
-static void test_orphan_transfer__not_all_in_one_batch(void **state)
+TEST(test_orphan_transfer__not_all_in_one_batch)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     say_much(&f, "dora");
@@ -450,9 +436,8 @@ static void take_outcome(struct fixture *f, uint64_t request, struct chat_outcom
 }
 
 /* It ends two children, and not this process; what comes before and behind it is taken. */
-static void test_orphan_transfer__poison_is_refused(void **state)
+TEST(test_orphan_transfer__poison_is_refused)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     f.core.event = end_process;
@@ -481,9 +466,8 @@ static void test_orphan_transfer__poison_is_refused(void **state)
 }
 
 /* The list that the disk refused is no list: nobody has joined. */
-static void test_disk_failed__the_members_are_those_on_the_disk(void **state)
+TEST(test_disk_failed__the_members_are_those_on_the_disk)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     somebody_comes(&f);
@@ -498,9 +482,8 @@ static void test_disk_failed__the_members_are_those_on_the_disk(void **state)
 }
 
 /* Pings go the same way, behind it: a slow one must not seem to be cut. */
-static void test_orphan_transfer__little_at_a_time(void **state)
+TEST(test_orphan_transfer__little_at_a_time)
 {
-    (void)state;
     static const uint8_t bytes[LONG];
     struct fixture f;
     begin(&f);
@@ -516,9 +499,8 @@ static void test_orphan_transfer__little_at_a_time(void **state)
 }
 
 /* They went with a transaction that was undone: they must go all the same. */
-static void test_orphan_transfer__dropping_is_undone(void **state)
+TEST(test_orphan_transfer__dropping_is_undone)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct log_entry row = {.epoch = f.batch.epoch,
@@ -541,25 +523,9 @@ static void test_orphan_transfer__dropping_is_undone(void **state)
     end(&f);
 }
 
-int main(void)
+TEST_PREPARE()
 {
     faulty_vfs_install();
     log_configure(LOG_SILENT, LOG_TEXT);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_orphan_transfer__what_is_unknown_is_proposed),
-        cmocka_unit_test(test_orphan_transfer__undone_with_its_batch),
-        cmocka_unit_test(test_orphan_transfer__role_lost_before_it_is_told),
-        cmocka_unit_test(test_orphan_transfer__one_that_waits_stops_those_behind_it),
-        cmocka_unit_test(test_orphan_transfer__the_disk_is_full_in_the_middle),
-        cmocka_unit_test(test_orphan_transfer__one_of_a_node_and_so_many_nodes),
-        cmocka_unit_test(test_orphan_transfer__bytes_that_are_no_batch_are_kept),
-        cmocka_unit_test(test_orphan_transfer__its_own),
-        cmocka_unit_test(test_orphan_transfer__waits_while_the_log_is_full),
-        cmocka_unit_test(test_orphan_transfer__not_all_in_one_batch),
-        cmocka_unit_test(test_orphan_transfer__little_at_a_time),
-        cmocka_unit_test(test_orphan_transfer__poison_is_refused),
-        cmocka_unit_test(test_orphan_transfer__dropping_is_undone),
-        cmocka_unit_test(test_disk_failed__the_members_are_those_on_the_disk),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

@@ -7,16 +7,12 @@
 #include "cluster/peer_connections.h"
 #include "rpc/protocol.h"
 #include "rpc/server.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define PATIENCE_MS 30000
 #define SILENCE_MS 500
@@ -203,9 +199,8 @@ static void set_member(struct world *world, uint16_t id, const char *internal)
 
 /* ---- whom it reaches ---- */
 
-static void test_peer_connections_send__a_seed_tells_who_it_is(void **state)
+TEST(test_peer_connections_send__a_seed_tells_who_it_is)
 {
-    (void)state;
     struct world world;
     struct other other;
     begin(&world);
@@ -221,9 +216,8 @@ static void test_peer_connections_send__a_seed_tells_who_it_is(void **state)
     end(&world);
 }
 
-static void test_peer_connections_send__nobody_known_is_nobody(void **state)
+TEST(test_peer_connections_send__nobody_known_is_nobody)
 {
-    (void)state;
     struct world world;
     struct other other;
     begin(&world);
@@ -243,9 +237,8 @@ static void test_peer_connections_send__nobody_known_is_nobody(void **state)
     end(&world);
 }
 
-static void test_peer_connections_send__acks_are_not_answered(void **state)
+TEST(test_peer_connections_send__acks_are_not_answered)
 {
-    (void)state;
     struct world world;
     struct other other;
     begin(&world);
@@ -264,9 +257,8 @@ static void test_peer_connections_send__acks_are_not_answered(void **state)
 }
 
 /* A page of orphans that ends with a large batch. */
-static void test_peer_connections_send__what_is_handed_over_is_large(void **state)
+TEST(test_peer_connections_send__what_is_handed_over_is_large)
 {
-    (void)state;
     static uint8_t bytes[2 * REPLICA_ENTRIES_BYTES];
     struct log_entry batch = {
         .epoch = 1u << 16 | 1, .first_seq = 1, .last_seq = 1, .bytes = bytes, .size = sizeof bytes};
@@ -285,9 +277,8 @@ static void test_peer_connections_send__what_is_handed_over_is_large(void **stat
 }
 
 /* A slow way would carry nothing but repetitions. */
-static void test_peer_connections_send__what_is_large_is_sent_once_at_a_time(void **state)
+TEST(test_peer_connections_send__what_is_large_is_sent_once_at_a_time)
 {
-    (void)state;
     static const enum replica_message_kind kinds[] = {REPLICA_FETCH, REPLICA_SNAPSHOT_REQUEST,
                                                       REPLICA_ORPHAN_TRANSFER};
     struct world world;
@@ -315,9 +306,8 @@ static void test_peer_connections_send__what_is_large_is_sent_once_at_a_time(voi
     end(&world);
 }
 
-static void test_peer_connections_set_members__one_that_has_moved(void **state)
+TEST(test_peer_connections_set_members__one_that_has_moved)
 {
-    (void)state;
     struct world world;
     struct other before;
     struct other after;
@@ -342,9 +332,8 @@ static void test_peer_connections_set_members__one_that_has_moved(void **state)
 }
 
 /* It answers as a seed, and we have not heard yet that it is no longer where it was. */
-static void test_peer_connections_send__to_one_that_is_known_elsewhere(void **state)
+TEST(test_peer_connections_send__to_one_that_is_known_elsewhere)
 {
-    (void)state;
     struct world world;
     struct other before;
     struct other after;
@@ -363,9 +352,8 @@ static void test_peer_connections_send__to_one_that_is_known_elsewhere(void **st
 }
 
 /* What answers at a member's address is of another cluster: the member is not there. */
-static void test_peer_connections_send__a_stranger_at_the_address(void **state)
+TEST(test_peer_connections_send__a_stranger_at_the_address)
 {
-    (void)state;
     struct world world;
     struct other stranger;
     struct other other;
@@ -389,9 +377,8 @@ static void test_peer_connections_send__a_stranger_at_the_address(void **state)
 
 /* ---- who is gone ---- */
 
-static void test_peer_connections_down__the_connection_is_closed(void **state)
+TEST(test_peer_connections_down__the_connection_is_closed)
 {
-    (void)state;
     struct world world;
     struct other other;
     begin(&world);
@@ -418,9 +405,8 @@ static void test_peer_connections_down__the_connection_is_closed(void **state)
 }
 
 /* A machine that was cut off: the connection stands, and nothing comes. */
-static void test_peer_connections_tick__silence_makes_a_new_connection(void **state)
+TEST(test_peer_connections_tick__silence_makes_a_new_connection)
 {
-    (void)state;
     struct world world;
     struct other other;
     begin(&world);
@@ -444,9 +430,8 @@ static void test_peer_connections_tick__silence_makes_a_new_connection(void **st
 }
 
 /* Much is on its way: that takes longer, but not for ever. */
-static void test_peer_connections_tick__what_is_large_takes_its_time(void **state)
+TEST(test_peer_connections_tick__what_is_large_takes_its_time)
 {
-    (void)state;
     struct world world;
     struct other other;
     begin(&world);
@@ -480,9 +465,8 @@ static void test_peer_connections_tick__what_is_large_takes_its_time(void **stat
 
 /* ---- how long, how many ---- */
 
-static void test_peer_connections_tick__a_member_hears_that_we_are_there(void **state)
+TEST(test_peer_connections_tick__a_member_hears_that_we_are_there)
 {
-    (void)state;
     struct world world;
     struct other other;
     begin(&world);
@@ -501,9 +485,8 @@ static void test_peer_connections_tick__a_member_hears_that_we_are_there(void **
     end(&world);
 }
 
-static void test_peer_connections_tick__a_stranger_is_forgotten(void **state)
+TEST(test_peer_connections_tick__a_stranger_is_forgotten)
 {
-    (void)state;
     struct world world;
     struct other other;
     begin(&world);
@@ -519,9 +502,8 @@ static void test_peer_connections_tick__a_stranger_is_forgotten(void **state)
     end(&world);
 }
 
-static void test_peer_connections_send__as_many_as_there_are_places(void **state)
+TEST(test_peer_connections_send__as_many_as_there_are_places)
 {
-    (void)state;
     struct world world;
     struct other other;
     begin(&world);
@@ -565,9 +547,8 @@ static const char *log_of_complaint(struct peer_connections *peer_connections)
     return text;
 }
 
-static void test_peer_connections_complain__tells_where_nobody_listens(void **state)
+TEST(test_peer_connections_complain__tells_where_nobody_listens)
 {
-    (void)state;
     struct world world;
     begin(&world);
     set_member(&world, 2, "127.0.0.1:1");
@@ -579,26 +560,9 @@ static void test_peer_connections_complain__tells_where_nobody_listens(void **st
     end(&world);
 }
 
-int main(void)
+TEST_PREPARE()
 {
     log_configure(LOG_SILENT, LOG_TEXT);
     rpc_init();
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_peer_connections_send__a_seed_tells_who_it_is),
-        cmocka_unit_test(test_peer_connections_send__nobody_known_is_nobody),
-        cmocka_unit_test(test_peer_connections_send__acks_are_not_answered),
-        cmocka_unit_test(test_peer_connections_send__what_is_handed_over_is_large),
-        cmocka_unit_test(test_peer_connections_send__what_is_large_is_sent_once_at_a_time),
-        cmocka_unit_test(test_peer_connections_set_members__one_that_has_moved),
-        cmocka_unit_test(test_peer_connections_send__to_one_that_is_known_elsewhere),
-        cmocka_unit_test(test_peer_connections_send__a_stranger_at_the_address),
-        cmocka_unit_test(test_peer_connections_down__the_connection_is_closed),
-        cmocka_unit_test(test_peer_connections_tick__silence_makes_a_new_connection),
-        cmocka_unit_test(test_peer_connections_tick__what_is_large_takes_its_time),
-        cmocka_unit_test(test_peer_connections_tick__a_member_hears_that_we_are_there),
-        cmocka_unit_test(test_peer_connections_tick__a_stranger_is_forgotten),
-        cmocka_unit_test(test_peer_connections_send__as_many_as_there_are_places),
-        cmocka_unit_test(test_peer_connections_complain__tells_where_nobody_listens),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

@@ -5,20 +5,16 @@
 #include "cluster/snapshots.h"
 #include "support/core_fixture.h"
 #include "support/folder.h"
+#include "support/test.h"
 
 #include <fcntl.h>
-#include <setjmp.h>
 #include <sqlite3.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define PATIENCE_MS 30000
 #define NOW_MS 5000
@@ -165,9 +161,8 @@ static void check_taken(struct fixture *f, uint64_t seq)
 
 /* ---- the whole way ---- */
 
-static void test_snapshots_give__a_whole_database(void **state)
+TEST(test_snapshots_give__a_whole_database)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
@@ -185,9 +180,8 @@ static void test_snapshots_give__a_whole_database(void **state)
     end(&f);
 }
 
-static void test_snapshots_give__goes_on_where_it_stopped(void **state)
+TEST(test_snapshots_give__goes_on_where_it_stopped)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct replica_message first = {.kind = REPLICA_SNAPSHOT_CHUNK};
@@ -207,9 +201,8 @@ static void test_snapshots_give__goes_on_where_it_stopped(void **state)
     end(&f);
 }
 
-static void test_snapshots_give__another_one_begins_anew(void **state)
+TEST(test_snapshots_give__another_one_begins_anew)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
@@ -224,9 +217,8 @@ static void test_snapshots_give__another_one_begins_anew(void **state)
 }
 
 /* It would take what the giver needs itself. */
-static void test_snapshots_give__no_room_for_a_copy(void **state)
+TEST(test_snapshots_give__no_room_for_a_copy)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     is_disk_small = true;
@@ -247,9 +239,8 @@ static void test_snapshots_give__no_room_for_a_copy(void **state)
 
 /* ---- which one ---- */
 
-static void test_snapshots_give__too_old_for_who_asks(void **state)
+TEST(test_snapshots_give__too_old_for_who_asks)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
@@ -263,9 +254,8 @@ static void test_snapshots_give__too_old_for_who_asks(void **state)
     end(&f);
 }
 
-static void test_snapshots_give__more_is_asked_than_there_is(void **state)
+TEST(test_snapshots_give__more_is_asked_than_there_is)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     for (int i = 0; i < 3; i++) {
@@ -280,9 +270,8 @@ static void test_snapshots_give__more_is_asked_than_there_is(void **state)
 }
 
 /* The entries after it are gone: whoever installed it would need another one at once. */
-static void test_snapshots_give__the_log_has_gone_on_without_it(void **state)
+TEST(test_snapshots_give__the_log_has_gone_on_without_it)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
@@ -304,9 +293,8 @@ static void test_snapshots_give__the_log_has_gone_on_without_it(void **state)
 /* ---- how long ---- */
 
 /* The log from there on is for whoever gets the copy: from the moment that it is begun. */
-static void test_snapshots_needed_seq(void **state)
+TEST(test_snapshots_needed_seq)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     assert_int_equal(snapshots_needed_seq(f.giver), UINT64_MAX);
@@ -328,9 +316,8 @@ static void test_snapshots_needed_seq(void **state)
     end(&f);
 }
 
-static void test_snapshots_tick__nobody_asks(void **state)
+TEST(test_snapshots_tick__nobody_asks)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
@@ -350,9 +337,8 @@ static void test_snapshots_tick__nobody_asks(void **state)
     end(&f);
 }
 
-static void test_snapshots_forget__while_one_is_made(void **state)
+TEST(test_snapshots_forget__while_one_is_made)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
@@ -369,9 +355,8 @@ static void test_snapshots_forget__while_one_is_made(void **state)
     end(&f);
 }
 
-static void test_snapshots_free__while_one_is_made(void **state)
+TEST(test_snapshots_free__while_one_is_made)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
@@ -392,9 +377,8 @@ static void leave_behind(const char *folder, const char *name)
     (void)close(descriptor);
 }
 
-static void test_snapshots_new__removes_what_was_left_behind(void **state)
+TEST(test_snapshots_new__removes_what_was_left_behind)
 {
-    (void)state;
     static const char *const names[] = {"snapshot-given.db", "snapshot-given.db.part",
                                         "snapshot-taken.db"};
     struct fixture f;
@@ -408,9 +392,8 @@ static void test_snapshots_new__removes_what_was_left_behind(void **state)
     end(&f);
 }
 
-static void test_snapshots_new__a_folder_with_too_long_a_name(void **state)
+TEST(test_snapshots_new__a_folder_with_too_long_a_name)
 {
-    (void)state;
     char folder[5000];
     memset(folder, 'x', sizeof folder - 1);
     folder[sizeof folder - 1] = '\0';
@@ -423,9 +406,8 @@ static void test_snapshots_new__a_folder_with_too_long_a_name(void **state)
 
 /* ---- keeping ---- */
 
-static void test_snapshots_keep__only_the_next_one(void **state)
+TEST(test_snapshots_keep__only_the_next_one)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
@@ -444,9 +426,8 @@ static void test_snapshots_keep__only_the_next_one(void **state)
 }
 
 /* Nothing is fetched in vain. */
-static void test_snapshots_keep__no_room_for_all_of_it(void **state)
+TEST(test_snapshots_keep__no_room_for_all_of_it)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
@@ -464,9 +445,8 @@ static void test_snapshots_keep__no_room_for_all_of_it(void **state)
     end(&f);
 }
 
-static void test_snapshots_keep__the_disk_is_full(void **state)
+TEST(test_snapshots_keep__the_disk_is_full)
 {
-    (void)state;
     struct fixture f;
     char path[512];
     begin(&f);
@@ -519,9 +499,8 @@ static void spoil(struct fixture *f)
 }
 
 /* Not on this thread, which has others to answer. */
-static void test_snapshots_check_kept__beside_the_core(void **state)
+TEST(test_snapshots_check_kept__beside_the_core)
 {
-    (void)state;
     struct fixture f;
     enum error found = ERROR_INTERNAL;
     begin(&f);
@@ -537,9 +516,8 @@ static void test_snapshots_check_kept__beside_the_core(void **state)
     end(&f);
 }
 
-static void test_snapshots_check_kept__it_is_no_good(void **state)
+TEST(test_snapshots_check_kept__it_is_no_good)
 {
-    (void)state;
     struct fixture f;
     enum error found = OK;
     begin(&f);
@@ -560,9 +538,8 @@ static void test_snapshots_check_kept__it_is_no_good(void **state)
 }
 
 /* As a database it is whole; but no server could start with it. */
-static void test_snapshots_check_kept__no_server_can_load_it(void **state)
+TEST(test_snapshots_check_kept__no_server_can_load_it)
 {
-    (void)state;
     static const char *const changes[] = {
         "UPDATE session SET id = 0",
         "INSERT OR REPLACE INTO cluster_members VALUES (1, 65537, 1, x'ff00')",
@@ -588,9 +565,8 @@ static void test_snapshots_check_kept__no_server_can_load_it(void **state)
     }
 }
 
-static void test_snapshots_give__not_of_a_damaged_database(void **state)
+TEST(test_snapshots_give__not_of_a_damaged_database)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
@@ -603,9 +579,8 @@ static void test_snapshots_give__not_of_a_damaged_database(void **state)
 }
 
 /* What is found out about the first is of no account. */
-static void test_snapshots_check_kept__another_one_comes_meanwhile(void **state)
+TEST(test_snapshots_check_kept__another_one_comes_meanwhile)
 {
-    (void)state;
     struct fixture f;
     enum error found = OK;
     begin(&f);
@@ -620,9 +595,8 @@ static void test_snapshots_check_kept__another_one_comes_meanwhile(void **state)
     end(&f);
 }
 
-static void test_snapshots_free__while_one_is_checked(void **state)
+TEST(test_snapshots_free__while_one_is_checked)
 {
-    (void)state;
     struct fixture f;
     enum error found = OK;
     begin(&f);
@@ -636,9 +610,8 @@ static void test_snapshots_free__while_one_is_checked(void **state)
     end(&f);
 }
 
-static void test_snapshots__in_memory_there_are_none(void **state)
+TEST(test_snapshots__in_memory_there_are_none)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct snapshots *none = open_snapshots(&f, NULL);
@@ -652,33 +625,8 @@ static void test_snapshots__in_memory_there_are_none(void **state)
     end(&f);
 }
 
-int main(void)
+TEST_PREPARE()
 {
     log_configure(LOG_SILENT, LOG_TEXT);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_snapshots_give__a_whole_database),
-        cmocka_unit_test(test_snapshots_give__goes_on_where_it_stopped),
-        cmocka_unit_test(test_snapshots_give__another_one_begins_anew),
-        cmocka_unit_test(test_snapshots_give__no_room_for_a_copy),
-        cmocka_unit_test(test_snapshots_give__too_old_for_who_asks),
-        cmocka_unit_test(test_snapshots_give__more_is_asked_than_there_is),
-        cmocka_unit_test(test_snapshots_give__the_log_has_gone_on_without_it),
-        cmocka_unit_test(test_snapshots_needed_seq),
-        cmocka_unit_test(test_snapshots_tick__nobody_asks),
-        cmocka_unit_test(test_snapshots_forget__while_one_is_made),
-        cmocka_unit_test(test_snapshots_free__while_one_is_made),
-        cmocka_unit_test(test_snapshots_new__removes_what_was_left_behind),
-        cmocka_unit_test(test_snapshots_new__a_folder_with_too_long_a_name),
-        cmocka_unit_test(test_snapshots_keep__only_the_next_one),
-        cmocka_unit_test(test_snapshots_keep__no_room_for_all_of_it),
-        cmocka_unit_test(test_snapshots_keep__the_disk_is_full),
-        cmocka_unit_test(test_snapshots_check_kept__beside_the_core),
-        cmocka_unit_test(test_snapshots_check_kept__it_is_no_good),
-        cmocka_unit_test(test_snapshots_check_kept__no_server_can_load_it),
-        cmocka_unit_test(test_snapshots_give__not_of_a_damaged_database),
-        cmocka_unit_test(test_snapshots_check_kept__another_one_comes_meanwhile),
-        cmocka_unit_test(test_snapshots_free__while_one_is_checked),
-        cmocka_unit_test(test_snapshots__in_memory_there_are_none),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

@@ -4,14 +4,10 @@
 
 #include "server/core.h"
 #include "spec.pb-c.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define CALLS_MAX 20000
 #define LARGE_BYTES (1024u * 1024u)
@@ -72,9 +68,8 @@ static bool take(struct fixture *f, const char *method, const char *token, uint3
     return is_taken;
 }
 
-static void test_take__what_was_sent_before_and_what_follows_it(void **state)
+TEST(test_take__what_was_sent_before_and_what_follows_it)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     assert_false(take(&f, "Send", "ann", 0, 100));
@@ -88,9 +83,8 @@ static void test_take__what_was_sent_before_and_what_follows_it(void **state)
 }
 
 /* The others are answered, and gone. */
-static void test_take__so_many_at_once(void **state)
+TEST(test_take__so_many_at_once)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     for (size_t i = 0; i < SUSPECTS_MAX + 10; i++)
@@ -100,9 +94,8 @@ static void test_take__so_many_at_once(void **state)
     end(&f);
 }
 
-static void test_take__so_many_bytes_at_once(void **state)
+TEST(test_take__so_many_bytes_at_once)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     for (size_t i = 0; i < 2 * SUSPECTS_BYTES_MAX / LARGE_BYTES; i++)
@@ -112,14 +105,4 @@ static void test_take__so_many_bytes_at_once(void **state)
     assert_true(f.core.suspects.count <= SUSPECTS_BYTES_MAX / LARGE_BYTES + 1);
     assert_int_equal(f.server.open_calls, f.core.suspects.count);
     end(&f);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_take__what_was_sent_before_and_what_follows_it),
-        cmocka_unit_test(test_take__so_many_at_once),
-        cmocka_unit_test(test_take__so_many_bytes_at_once),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "replica_fixture.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
+#include "support/test.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 struct replica_fixture_message {
     struct replica_fixture_message *next;

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* What is committed, by policy; and the order of actions. */
 #include "replica_fixture.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-static void test_propose__all_waits_for_everybody_in_sync(void **state)
+TEST(test_propose__all_waits_for_everybody_in_sync)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     fixture.nodes[3].holds_sync = true;
@@ -24,9 +20,8 @@ static void test_propose__all_waits_for_everybody_in_sync(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_propose__quorum_needs_two_of_three(void **state)
+TEST(test_propose__quorum_needs_two_of_three)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_QUORUM);
     fixture.nodes[2].holds_sync = fixture.nodes[3].holds_sync = true;
@@ -40,9 +35,8 @@ static void test_propose__quorum_needs_two_of_three(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_propose__local_needs_the_masters_disk_only(void **state)
+TEST(test_propose__local_needs_the_masters_disk_only)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 2, REPLICA_LOCAL);
     fixture.nodes[2].cut = true;
@@ -55,18 +49,16 @@ static void test_propose__local_needs_the_masters_disk_only(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_propose__a_slave_refuses(void **state)
+TEST(test_propose__a_slave_refuses)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 2, REPLICA_ALL);
     assert_int_equal(replica_fixture_propose(&fixture, 2, 1), ERROR_REFUSED);
     replica_fixture_close(&fixture);
 }
 
-static void test_propose__is_published_before_it_is_synced(void **state)
+TEST(test_propose__is_published_before_it_is_synced)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 2, REPLICA_ALL);
     fixture.nodes[1].holds_sync = true;
@@ -80,9 +72,8 @@ static void test_propose__is_published_before_it_is_synced(void **state)
 }
 
 /* Its disk takes nothing: it joins again and again, and is not waited for longer because of that. */
-static void test_ack_timeout__joining_again_is_no_progress(void **state)
+TEST(test_ack_timeout__joining_again_is_no_progress)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     fixture.nodes[3].holds_sync = true;
@@ -111,9 +102,8 @@ static void test_ack_timeout__joining_again_is_no_progress(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_ack_timeout__a_slave_that_does_not_ack_is_struck_off_and_comes_back(void **state)
+TEST(test_ack_timeout__a_slave_that_does_not_ack_is_struck_off_and_comes_back)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     fixture.nodes[3].holds_sync = true;
@@ -131,9 +121,8 @@ static void test_ack_timeout__a_slave_that_does_not_ack_is_struck_off_and_comes_
     replica_fixture_close(&fixture);
 }
 
-static void test_quorum__a_master_without_a_majority_steps_down(void **state)
+TEST(test_quorum__a_master_without_a_majority_steps_down)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_QUORUM);
     fixture.nodes[1].cut = true;
@@ -143,9 +132,8 @@ static void test_quorum__a_master_without_a_majority_steps_down(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_failed__a_master_whose_disk_fails_is_replaced(void **state)
+TEST(test_failed__a_master_whose_disk_fails_is_replaced)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     uint64_t committed = fixture.nodes[1].committed;
@@ -173,20 +161,4 @@ static void test_failed__a_master_whose_disk_fails_is_replaced(void **state)
     assert_int_equal(replica_fixture_role(&fixture, 1), REPLICA_SLAVE);
     assert_true(fixture.nodes[2].committed > committed);
     replica_fixture_close(&fixture);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_propose__all_waits_for_everybody_in_sync),
-        cmocka_unit_test(test_propose__quorum_needs_two_of_three),
-        cmocka_unit_test(test_propose__local_needs_the_masters_disk_only),
-        cmocka_unit_test(test_propose__a_slave_refuses),
-        cmocka_unit_test(test_propose__is_published_before_it_is_synced),
-        cmocka_unit_test(test_ack_timeout__joining_again_is_no_progress),
-        cmocka_unit_test(test_ack_timeout__a_slave_that_does_not_ack_is_struck_off_and_comes_back),
-        cmocka_unit_test(test_quorum__a_master_without_a_majority_steps_down),
-        cmocka_unit_test(test_failed__a_master_whose_disk_fails_is_replaced),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

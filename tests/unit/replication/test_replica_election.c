@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Who is the master, with what, and what becomes of the rest. */
 #include "replica_fixture.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-static void test_election__a_killed_master_is_replaced_at_once(void **state)
+TEST(test_election__a_killed_master_is_replaced_at_once)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     replica_fixture_kill(&fixture, 1);
@@ -21,9 +17,8 @@ static void test_election__a_killed_master_is_replaced_at_once(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_election__a_silent_master_is_replaced_within_700_ms(void **state)
+TEST(test_election__a_silent_master_is_replaced_within_700_ms)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     fixture.nodes[1].cut = true;
@@ -34,9 +29,8 @@ static void test_election__a_silent_master_is_replaced_within_700_ms(void **stat
     replica_fixture_close(&fixture);
 }
 
-static void test_election__one_that_lost_only_its_own_link_elects_nobody(void **state)
+TEST(test_election__one_that_lost_only_its_own_link_elects_nobody)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     uint64_t epoch = replica_epoch(fixture.nodes[1].replica);
@@ -52,9 +46,8 @@ static void test_election__one_that_lost_only_its_own_link_elects_nobody(void **
     replica_fixture_close(&fixture);
 }
 
-static void test_election__a_returning_smaller_address_takes_nothing_over(void **state)
+TEST(test_election__a_returning_smaller_address_takes_nothing_over)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     replica_fixture_kill(&fixture, 1);
@@ -82,9 +75,8 @@ static void ping_with_higher_promise(struct replica_fixture *fixture)
                          &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &ping});
 }
 
-static void test_election__a_master_is_elected_again_above_a_promise(void **state)
+TEST(test_election__a_master_is_elected_again_above_a_promise)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     uint64_t epoch = replica_epoch(fixture.nodes[1].replica);
@@ -96,9 +88,8 @@ static void test_election__a_master_is_elected_again_above_a_promise(void **stat
     replica_fixture_close(&fixture);
 }
 
-static void test_election__a_master_with_a_hung_disk_is_not_elected_again(void **state)
+TEST(test_election__a_master_with_a_hung_disk_is_not_elected_again)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     uint64_t promised = fixture.nodes[1].promised;
@@ -113,9 +104,8 @@ static void test_election__a_master_with_a_hung_disk_is_not_elected_again(void *
 }
 
 /* A promise that takes long to reach the disk stops the whole node: by then there is a master. */
-static void test_election__a_candidate_that_was_stopped_asks_anew(void **state)
+TEST(test_election__a_candidate_that_was_stopped_asks_anew)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     ping_with_higher_promise(&fixture);
@@ -131,9 +121,8 @@ static void test_election__a_candidate_that_was_stopped_asks_anew(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_election__the_first_server_restarted_makes_no_second_cluster(void **state)
+TEST(test_election__the_first_server_restarted_makes_no_second_cluster)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 2, REPLICA_ALL);
     replica_fixture_kill(&fixture, 1);
@@ -145,9 +134,8 @@ static void test_election__the_first_server_restarted_makes_no_second_cluster(vo
     replica_fixture_close(&fixture);
 }
 
-static void test_election__after_a_power_cut_the_longest_log_is_adopted(void **state)
+TEST(test_election__after_a_power_cut_the_longest_log_is_adopted)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_QUORUM);
     fixture.nodes[2].cut = true; /* 2 misses what 1 and 3 commit */
@@ -167,9 +155,8 @@ static void test_election__after_a_power_cut_the_longest_log_is_adopted(void **s
     replica_fixture_close(&fixture);
 }
 
-static void test_election__quorum_of_one_of_three_waits(void **state)
+TEST(test_election__quorum_of_one_of_three_waits)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_QUORUM);
     replica_fixture_kill(&fixture, 1);
@@ -179,9 +166,8 @@ static void test_election__quorum_of_one_of_three_waits(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_election__the_last_of_three_serves_in_all(void **state)
+TEST(test_election__the_last_of_three_serves_in_all)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     replica_fixture_kill(&fixture, 1);
@@ -192,9 +178,8 @@ static void test_election__the_last_of_three_serves_in_all(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_election__one_known_to_be_behind_never_epoch_starts_alone(void **state)
+TEST(test_election__one_known_to_be_behind_never_epoch_starts_alone)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 2, REPLICA_ALL);
     fixture.nodes[2].holds_sync = true; /* its disk hangs: it hears that it is out, and no more */
@@ -222,9 +207,8 @@ static void merge_orphans(struct replica_fixture *fixture, uint16_t master, uint
                                 .position = replica_last(fixture->nodes[master].replica)});
 }
 
-static void test_heal__two_masters_meet_and_the_lower_hands_over(void **state)
+TEST(test_heal__two_masters_meet_and_the_lower_hands_over)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     fixture.nodes[1].cut = true;
@@ -250,9 +234,8 @@ static void test_heal__two_masters_meet_and_the_lower_hands_over(void **state)
 }
 
 /* The entries that they became must be in its own log: another master may not have them. */
-static void test_heal__orphans_are_kept_until_their_entries_are_durable(void **state)
+TEST(test_heal__orphans_are_kept_until_their_entries_are_durable)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_LOCAL);
     fixture.nodes[1].cut = true;
@@ -276,9 +259,8 @@ static void test_heal__orphans_are_kept_until_their_entries_are_durable(void **s
     replica_fixture_close(&fixture);
 }
 
-static void test_needed__what_an_absent_voter_lacks(void **state)
+TEST(test_needed__what_an_absent_voter_lacks)
 {
-    (void)state;
     for (int is_removed = 0; is_removed < 2; is_removed++) {
         struct replica_fixture fixture;
         replica_fixture_open(&fixture, 3, REPLICA_ALL);
@@ -301,26 +283,4 @@ static void test_needed__what_an_absent_voter_lacks(void **state)
         assert_int_equal(replica_slowest_member(master), 0);
         replica_fixture_close(&fixture);
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_election__a_killed_master_is_replaced_at_once),
-        cmocka_unit_test(test_election__a_silent_master_is_replaced_within_700_ms),
-        cmocka_unit_test(test_election__one_that_lost_only_its_own_link_elects_nobody),
-        cmocka_unit_test(test_election__a_returning_smaller_address_takes_nothing_over),
-        cmocka_unit_test(test_election__a_master_is_elected_again_above_a_promise),
-        cmocka_unit_test(test_election__a_master_with_a_hung_disk_is_not_elected_again),
-        cmocka_unit_test(test_election__a_candidate_that_was_stopped_asks_anew),
-        cmocka_unit_test(test_election__the_first_server_restarted_makes_no_second_cluster),
-        cmocka_unit_test(test_election__after_a_power_cut_the_longest_log_is_adopted),
-        cmocka_unit_test(test_election__quorum_of_one_of_three_waits),
-        cmocka_unit_test(test_election__the_last_of_three_serves_in_all),
-        cmocka_unit_test(test_election__one_known_to_be_behind_never_epoch_starts_alone),
-        cmocka_unit_test(test_heal__two_masters_meet_and_the_lower_hands_over),
-        cmocka_unit_test(test_heal__orphans_are_kept_until_their_entries_are_durable),
-        cmocka_unit_test(test_needed__what_an_absent_voter_lacks),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Founding a cluster, and not founding one beside another. */
 #include "replica_fixture.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define WAIT_MS 2000 /* given as founding_wait_ms */
 #define LISTEN_MS 1000
@@ -39,9 +36,8 @@ static bool is_of_cluster(const struct replica_fixture *fixture, uint16_t id, in
     return replica_cluster(fixture->nodes[id].replica)[3] == byte;
 }
 
-static void test_found__alone_after_the_wait(void **state)
+TEST(test_found__alone_after_the_wait)
 {
-    (void)state;
     struct replica_fixture fixture;
     open_killed(&fixture, 2);
     replica_fixture_start(&fixture, 1, true);
@@ -55,9 +51,8 @@ static void test_found__alone_after_the_wait(void **state)
 }
 
 /* All that it was told of are there, and have nothing: it need not wait for anybody else. */
-static void test_found__sooner_where_all_others_are_without_data(void **state)
+TEST(test_found__sooner_where_all_others_are_without_data)
 {
-    (void)state;
     struct replica_fixture fixture;
     open_killed(&fixture, 3);
     lose_disk(&fixture, 2);
@@ -74,9 +69,8 @@ static void test_found__sooner_where_all_others_are_without_data(void **state)
 }
 
 /* Two are told to found one: the smaller id does. */
-static void test_found__two_founders(void **state)
+TEST(test_found__two_founders)
 {
-    (void)state;
     struct replica_fixture fixture;
     open_killed(&fixture, 2);
     lose_disk(&fixture, 2);
@@ -90,9 +84,8 @@ static void test_found__two_founders(void **state)
 }
 
 /* The others live, or come while it listens, without being told of it. */
-static void test_found__not_beside_a_cluster(void **state)
+TEST(test_found__not_beside_a_cluster)
 {
-    (void)state;
     for (uint64_t late_ms = 0; late_ms < 900; late_ms += 300) {
         struct replica_fixture fixture;
         open_killed(&fixture, 3);
@@ -112,9 +105,8 @@ static void test_found__not_beside_a_cluster(void **state)
 }
 
 /* They come too late: it gives its blank cluster up. */
-static void test_yield__to_a_cluster_with_data(void **state)
+TEST(test_yield__to_a_cluster_with_data)
 {
-    (void)state;
     struct replica_fixture fixture;
     open_killed(&fixture, 3);
     replica_fixture_start(&fixture, 1, true);
@@ -131,9 +123,8 @@ static void test_yield__to_a_cluster_with_data(void **state)
 }
 
 /* There is a chat in both: neither gives way, whatever is said. */
-static void test_yield__not_with_data(void **state)
+TEST(test_yield__not_with_data)
 {
-    (void)state;
     struct replica_fixture fixture;
     open_killed(&fixture, 3);
     replica_fixture_start(&fixture, 1, true);
@@ -152,9 +143,8 @@ static void test_yield__not_with_data(void **state)
 }
 
 /* A blank cluster whose member's address was given to another one has nothing to do with that. */
-static void test_yield__not_to_a_stranger(void **state)
+TEST(test_yield__not_to_a_stranger)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     replica_fixture_kill(&fixture, 3);
@@ -197,9 +187,8 @@ static bool was_withdrawn(const struct replica_fixture *fixture, uint16_t id)
 }
 
 /* Its vote would count for what it has no longer: it is a voter again when it has everything. */
-static void test_join__without_data_there_is_no_vote(void **state)
+TEST(test_join__without_data_there_is_no_vote)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_QUORUM);
     assert_int_equal(replica_fixture_propose(&fixture, 1, 1), OK);
@@ -217,19 +206,4 @@ static void test_join__without_data_there_is_no_vote(void **state)
     for (size_t k = 0; k < count; k++)
         assert_true(members[k].voter && members[k].in_sync);
     replica_fixture_close(&fixture);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_found__alone_after_the_wait),
-        cmocka_unit_test(test_found__sooner_where_all_others_are_without_data),
-        cmocka_unit_test(test_found__two_founders),
-        cmocka_unit_test(test_found__not_beside_a_cluster),
-        cmocka_unit_test(test_yield__to_a_cluster_with_data),
-        cmocka_unit_test(test_yield__not_with_data),
-        cmocka_unit_test(test_yield__not_to_a_stranger),
-        cmocka_unit_test(test_join__without_data_there_is_no_vote),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

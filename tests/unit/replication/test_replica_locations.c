@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Who is where: strangers at the address of a member, and members that have moved. */
 #include "replica_fixture.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 /* An answer to what was asked at the address of node `at`. */
 static void answer(struct replica_fixture *fixture, uint16_t to, uint16_t at,
@@ -31,9 +28,8 @@ static struct replica_message from_other_cluster(enum replica_message_kind kind,
 }
 
 /* All three were killed; at the address of 1 a server of another cluster answers 2 and 3. */
-static void test_stranger__at_the_address_of_a_member(void **state)
+TEST(test_stranger__at_the_address_of_a_member)
 {
-    (void)state;
     static const enum replica_policy policies[] = {REPLICA_ALL, REPLICA_QUORUM, REPLICA_LOCAL};
     for (size_t i = 0; i < 3; i++) {
         struct replica_fixture fixture;
@@ -58,9 +54,8 @@ static void test_stranger__at_the_address_of_a_member(void **state)
 }
 
 /* Likewise a server that was emptied: it has no vote, and nobody waits for it. */
-static void test_stranger__without_data(void **state)
+TEST(test_stranger__without_data)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_QUORUM);
     replica_fixture_kill(&fixture, 1);
@@ -85,9 +80,8 @@ static void test_stranger__without_data(void **state)
 }
 
 /* Whatever another cluster says, a node with data stays what it is. */
-static void test_stranger__says_anything(void **state)
+TEST(test_stranger__says_anything)
 {
-    (void)state;
     for (int kind = 0; kind < REPLICA_MESSAGE_KINDS; kind++) {
         struct replica_fixture fixture;
         replica_fixture_open(&fixture, 3, REPLICA_ALL);
@@ -115,9 +109,8 @@ static void test_stranger__says_anything(void **state)
 }
 
 /* One with data is not ended by a refusal, and takes no part as long as it is refused. */
-static void test_refused__with_data(void **state)
+TEST(test_refused__with_data)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     replica_fixture_kill(&fixture, 3);
@@ -143,9 +136,8 @@ static void start_without_seeds(struct replica_fixture *fixture, uint16_t id)
 }
 
 /* 1 is dead, 2 and 3 come back with each other's addresses, and nobody tells them. */
-static void test_moved__two_have_swapped(void **state)
+TEST(test_moved__two_have_swapped)
 {
-    (void)state;
     static const enum replica_policy policies[] = {REPLICA_ALL, REPLICA_QUORUM, REPLICA_LOCAL};
     for (size_t i = 0; i < 3; i++) {
         struct replica_fixture fixture;
@@ -177,9 +169,8 @@ static void test_moved__two_have_swapped(void **state)
 }
 
 /* The master stays; 2 and 3 swap while it is the master. Both are let in again. */
-static void test_moved__two_have_swapped_under_a_master(void **state)
+TEST(test_moved__two_have_swapped_under_a_master)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     uint64_t promised = replica_promised(fixture.nodes[1].replica);
@@ -200,9 +191,8 @@ static void test_moved__two_have_swapped_under_a_master(void **state)
 }
 
 /* A member that is met at another's address tells the others, who may have no other way to know. */
-static void test_moved__members_tell_each_other(void **state)
+TEST(test_moved__members_tell_each_other)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     for (uint16_t id = 1; id <= 3; id++)
@@ -220,18 +210,4 @@ static void test_moved__members_tell_each_other(void **state)
         assert_true(replica_fixture_role(&fixture, id) == REPLICA_SLAVE ||
                     replica_fixture_role(&fixture, id) == REPLICA_MASTER);
     replica_fixture_close(&fixture);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stranger__at_the_address_of_a_member),
-        cmocka_unit_test(test_stranger__without_data),
-        cmocka_unit_test(test_stranger__says_anything),
-        cmocka_unit_test(test_refused__with_data),
-        cmocka_unit_test(test_moved__two_have_swapped),
-        cmocka_unit_test(test_moved__two_have_swapped_under_a_master),
-        cmocka_unit_test(test_moved__members_tell_each_other),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

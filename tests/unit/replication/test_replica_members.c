@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The members batch, and who may become a member. */
 #include "replica_fixture.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static const struct log_entry *last_members(const struct replica_fixture *fixture, uint16_t id)
 {
@@ -17,9 +14,8 @@ static const struct log_entry *last_members(const struct replica_fixture *fixtur
     return NULL;
 }
 
-static void test_replica_members_unpack__what_a_master_wrote(void **state)
+TEST(test_replica_members_unpack__what_a_master_wrote)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     const struct log_entry *batch = last_members(&fixture, 2);
@@ -35,9 +31,8 @@ static void test_replica_members_unpack__what_a_master_wrote(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_replica_members_unpack__cut_or_changed_bytes_are_refused(void **state)
+TEST(test_replica_members_unpack__cut_or_changed_bytes_are_refused)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 2, REPLICA_ALL);
     const struct log_entry *batch = last_members(&fixture, 1);
@@ -58,9 +53,8 @@ static void test_replica_members_unpack__cut_or_changed_bytes_are_refused(void *
     replica_fixture_close(&fixture);
 }
 
-static void test_join__an_id_that_is_taken_is_refused(void **state)
+TEST(test_join__an_id_that_is_taken_is_refused)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 2, REPLICA_ALL);
     struct replica_message join = {
@@ -76,9 +70,8 @@ static void test_join__an_id_that_is_taken_is_refused(void **state)
 }
 
 /* A new data folder, and the number of a server that is there. */
-static void test_join__the_id_of_a_member_that_is_there(void **state)
+TEST(test_join__the_id_of_a_member_that_is_there)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     struct replica_message join = {
@@ -104,9 +97,8 @@ static void test_join__the_id_of_a_member_that_is_there(void **state)
 }
 
 /* The same server with an empty folder, before anybody has missed it. */
-static void test_join__who_has_lost_its_data_is_not_in_sync(void **state)
+TEST(test_join__who_has_lost_its_data_is_not_in_sync)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     struct replica_message join = {
@@ -133,9 +125,8 @@ static void receive(struct replica_fixture *fixture, uint16_t to,
 }
 
 /* A stranger with the id of a slave that is there is refused; one that has moved is not. */
-static void test_join__the_id_of_a_living_member_is_refused(void **state)
+TEST(test_join__the_id_of_a_living_member_is_refused)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     const struct replica_message join = {
@@ -165,9 +156,8 @@ static void test_join__the_id_of_a_living_member_is_refused(void **state)
 }
 
 /* Whoever begins with our own id hears of it from us, and gives up; asking ourselves is no matter. */
-static void test_join__our_own_id_is_refused(void **state)
+TEST(test_join__our_own_id_is_refused)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 2, REPLICA_ALL);
     struct replica_message hear = {
@@ -182,9 +172,8 @@ static void test_join__our_own_id_is_refused(void **state)
 }
 
 /* Our address was that of a member that is gone, and what is sent there comes here. */
-static void test_receive__what_we_said_ourselves_is_nothing(void **state)
+TEST(test_receive__what_we_said_ourselves_is_nothing)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 2, REPLICA_ALL);
     for (int kind = 0; kind < REPLICA_MESSAGE_KINDS; kind++) {
@@ -202,9 +191,8 @@ static void test_receive__what_we_said_ourselves_is_nothing(void **state)
 }
 
 /* The master was found where no list has it: it has moved, or there is no list here yet. */
-static void test_join__a_master_that_has_moved_is_asked_where_it_is(void **state)
+TEST(test_join__a_master_that_has_moved_is_asked_where_it_is)
 {
-    (void)state;
     struct replica_fixture fixture;
     struct replica_actions actions;
     replica_fixture_open(&fixture, 1, REPLICA_ALL);
@@ -232,9 +220,8 @@ static void test_join__a_master_that_has_moved_is_asked_where_it_is(void **state
     replica_fixture_close(&fixture);
 }
 
-static void test_join__another_cluster_is_refused(void **state)
+TEST(test_join__another_cluster_is_refused)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 1, REPLICA_ALL);
     fixture.count = 2;
@@ -249,9 +236,8 @@ static void test_join__another_cluster_is_refused(void **state)
 }
 
 /* A new node whose disk fails before it holds a list knows nobody again, whoever speaks to it. */
-static void test_failed__before_the_first_list_is_on_the_disk(void **state)
+TEST(test_failed__before_the_first_list_is_on_the_disk)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 2, REPLICA_ALL);
     fixture.count = 3;
@@ -277,9 +263,8 @@ static void test_failed__before_the_first_list_is_on_the_disk(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_leave__a_slave_that_asks_has_left_for_good(void **state)
+TEST(test_leave__a_slave_that_asks_has_left_for_good)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_QUORUM);
     replica_fixture_step(&fixture, 3,
@@ -297,9 +282,8 @@ static void test_leave__a_slave_that_asks_has_left_for_good(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_leave__a_dead_member_is_removed_by_the_master(void **state)
+TEST(test_leave__a_dead_member_is_removed_by_the_master)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_QUORUM);
     replica_fixture_kill(&fixture, 3);
@@ -319,9 +303,8 @@ static void test_leave__a_dead_member_is_removed_by_the_master(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_leave__a_master_that_leaves_is_followed_by_another(void **state)
+TEST(test_leave__a_master_that_leaves_is_followed_by_another)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     assert_int_equal(
@@ -335,9 +318,8 @@ static void test_leave__a_master_that_leaves_is_followed_by_another(void **state
 }
 
 /* Found by the simulator: the others know of the leaving, the master does not know that they do. */
-static void test_leave__a_master_that_was_cut_off_while_leaving_is_told(void **state)
+TEST(test_leave__a_master_that_was_cut_off_while_leaving_is_told)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_QUORUM);
     replica_fixture_step(&fixture, 1,
@@ -353,9 +335,8 @@ static void test_leave__a_master_that_was_cut_off_while_leaving_is_told(void **s
 }
 
 /* Found by the simulator: a leaving that is not committed may never have been. */
-static void test_leave__nobody_is_told_before_it_is_committed(void **state)
+TEST(test_leave__nobody_is_told_before_it_is_committed)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 4, REPLICA_QUORUM);
     for (uint16_t id = 1; id <= 4; id++)
@@ -375,9 +356,8 @@ static void test_leave__nobody_is_told_before_it_is_committed(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_leave__a_master_that_leaves_commits_nothing_alone(void **state)
+TEST(test_leave__a_master_that_leaves_commits_nothing_alone)
 {
-    (void)state;
     for (unsigned policy = 0; policy < 3; policy++) {
         struct replica_fixture fixture;
         replica_fixture_open(&fixture, 2, (enum replica_policy)policy);
@@ -392,28 +372,4 @@ static void test_leave__a_master_that_leaves_commits_nothing_alone(void **state)
         assert_int_equal(fixture.nodes[1].committed, committed);
         replica_fixture_close(&fixture);
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_replica_members_unpack__what_a_master_wrote),
-        cmocka_unit_test(test_replica_members_unpack__cut_or_changed_bytes_are_refused),
-        cmocka_unit_test(test_join__an_id_that_is_taken_is_refused),
-        cmocka_unit_test(test_join__the_id_of_a_member_that_is_there),
-        cmocka_unit_test(test_join__who_has_lost_its_data_is_not_in_sync),
-        cmocka_unit_test(test_join__the_id_of_a_living_member_is_refused),
-        cmocka_unit_test(test_join__our_own_id_is_refused),
-        cmocka_unit_test(test_receive__what_we_said_ourselves_is_nothing),
-        cmocka_unit_test(test_join__a_master_that_has_moved_is_asked_where_it_is),
-        cmocka_unit_test(test_join__another_cluster_is_refused),
-        cmocka_unit_test(test_failed__before_the_first_list_is_on_the_disk),
-        cmocka_unit_test(test_leave__a_slave_that_asks_has_left_for_good),
-        cmocka_unit_test(test_leave__a_dead_member_is_removed_by_the_master),
-        cmocka_unit_test(test_leave__a_master_that_leaves_is_followed_by_another),
-        cmocka_unit_test(test_leave__a_master_that_was_cut_off_while_leaving_is_told),
-        cmocka_unit_test(test_leave__nobody_is_told_before_it_is_committed),
-        cmocka_unit_test(test_leave__a_master_that_leaves_commits_nothing_alone),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Following a master: gaps, doubles, the past, snapshots; and messages that make no sense. */
 #include "replica_fixture.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-static void test_publish__a_gap_is_fetched(void **state)
+TEST(test_publish__a_gap_is_fetched)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 2, REPLICA_LOCAL);
     fixture.nodes[2].cut = true; /* the feed drops one */
@@ -25,9 +21,8 @@ static void test_publish__a_gap_is_fetched(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_ping__shows_a_gap_that_nothing_follows(void **state)
+TEST(test_ping__shows_a_gap_that_nothing_follows)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 2, REPLICA_LOCAL);
     fixture.nodes[2].cut = true;
@@ -57,9 +52,8 @@ static struct replica_message published(struct replica_fixture *fixture, struct 
     return message;
 }
 
-static void test_publish__what_comes_twice_or_from_the_past_is_ignored(void **state)
+TEST(test_publish__what_comes_twice_or_from_the_past_is_ignored)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
     replica_fixture_propose(&fixture, 1, 1);
@@ -99,9 +93,8 @@ static void open_with_one_behind(struct replica_fixture *fixture)
                                     .position = {0, replica_fixture_last(fixture, 1) - 3}});
 }
 
-static void test_join__what_was_pruned_comes_as_a_snapshot(void **state)
+TEST(test_join__what_was_pruned_comes_as_a_snapshot)
 {
-    (void)state;
     struct replica_fixture fixture;
     open_with_one_behind(&fixture);
     replica_fixture_start(&fixture, 3, false);
@@ -123,9 +116,8 @@ static void open_with_one_to_avoid(struct replica_fixture *fixture)
     replica_fixture_settle(fixture);
 }
 
-static void test_join__what_is_avoided_comes_in_a_snapshot(void **state)
+TEST(test_join__what_is_avoided_comes_in_a_snapshot)
 {
-    (void)state;
     struct replica_fixture fixture;
     open_with_one_to_avoid(&fixture);
     const struct replica_fixture_node *master = &fixture.nodes[1];
@@ -149,9 +141,8 @@ static void test_join__what_is_avoided_comes_in_a_snapshot(void **state)
 }
 
 /* What nobody has any more at that place is not avoided. */
-static void test_join__what_is_avoided_may_be_gone(void **state)
+TEST(test_join__what_is_avoided_may_be_gone)
 {
-    (void)state;
     struct replica_fixture fixture;
     open_with_one_to_avoid(&fixture);
     const struct replica_fixture_node *master = &fixture.nodes[1];
@@ -166,9 +157,8 @@ static void test_join__what_is_avoided_may_be_gone(void **state)
 }
 
 /* Nor does a snapshot have to reach so far: what is avoided was of a lost epoch with a longer log. */
-static void test_join__a_snapshot_may_end_before_what_is_avoided_and_gone(void **state)
+TEST(test_join__a_snapshot_may_end_before_what_is_avoided_and_gone)
 {
-    (void)state;
     struct replica_fixture fixture;
     open_with_one_behind(&fixture);
     const struct replica_fixture_node *master = &fixture.nodes[1];
@@ -183,9 +173,8 @@ static void test_join__a_snapshot_may_end_before_what_is_avoided_and_gone(void *
 
 /* A snapshot that is looked at first: meanwhile the node follows, and goes on asking, so that the
  * master keeps what comes after it. */
-static void test_join__an_install_may_wait(void **state)
+TEST(test_join__an_install_may_wait)
 {
-    (void)state;
     struct replica_fixture fixture;
     struct replica_event checked = {.kind = REPLICA_CHECKED};
     open_with_one_behind(&fixture);
@@ -212,9 +201,8 @@ static void test_join__an_install_may_wait(void **state)
 }
 
 /* It has come to be the master itself meanwhile. */
-static void test_join__an_install_that_nobody_wants_any_more(void **state)
+TEST(test_join__an_install_that_nobody_wants_any_more)
 {
-    (void)state;
     struct replica_fixture fixture;
     open_with_one_behind(&fixture);
     fixture.nodes[3].holds_install = true;
@@ -232,9 +220,8 @@ static void test_join__an_install_that_nobody_wants_any_more(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_step__cut_off_stopped_and_gone_on_it_accuses_nobody(void **state)
+TEST(test_step__cut_off_stopped_and_gone_on_it_accuses_nobody)
 {
-    (void)state;
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 2, REPLICA_ALL);
     uint64_t epoch = replica_epoch(fixture.nodes[1].replica);
@@ -337,9 +324,8 @@ static void make_nonsense(const struct replica_fixture *fixture, struct replica_
 
 /* Nothing that a peer sends makes the process end. What is appended may be nonsense too, so only the
  * replica's own promises are asserted here, inside it. */
-static void test_receive__nonsense_ends_nothing(void **state)
+TEST(test_receive__nonsense_ends_nothing)
 {
-    (void)state;
     struct replica_fixture *fixture = malloc(sizeof *fixture);
     assert_non_null(fixture);
     for (unsigned round = 0; round < 60; round++) {
@@ -366,22 +352,4 @@ static void test_receive__nonsense_ends_nothing(void **state)
         replica_fixture_close(fixture);
     }
     free(fixture);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_publish__a_gap_is_fetched),
-        cmocka_unit_test(test_ping__shows_a_gap_that_nothing_follows),
-        cmocka_unit_test(test_publish__what_comes_twice_or_from_the_past_is_ignored),
-        cmocka_unit_test(test_join__what_was_pruned_comes_as_a_snapshot),
-        cmocka_unit_test(test_join__what_is_avoided_comes_in_a_snapshot),
-        cmocka_unit_test(test_join__what_is_avoided_may_be_gone),
-        cmocka_unit_test(test_join__a_snapshot_may_end_before_what_is_avoided_and_gone),
-        cmocka_unit_test(test_join__an_install_may_wait),
-        cmocka_unit_test(test_join__an_install_that_nobody_wants_any_more),
-        cmocka_unit_test(test_step__cut_off_stopped_and_gone_on_it_accuses_nobody),
-        cmocka_unit_test(test_receive__nonsense_ends_nothing),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,21 +2,17 @@
 #include "probe.h"
 
 #include "base/clock.h"
+#include "support/test.h"
 
 #include <dirent.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define WORKERS 3
 

@@ -3,15 +3,10 @@
  * later, or to have another server answer it. */
 #include "base/clock.h"
 #include "probe.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 enum plan { LET_IN, REFUSE, KEEP, FORWARD };
 
@@ -167,7 +162,7 @@ static void add_other(struct fixture *fixture)
     fixture->gate.plan = FORWARD;
 }
 
-static void test_admit__is_asked_before_the_handler(void **state)
+TEST_WITH(test_admit__is_asked_before_the_handler, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct gate *gate = &fixture->gate;
@@ -193,7 +188,7 @@ static void test_admit__is_asked_before_the_handler(void **state)
     assert_true(gate->stream);
 }
 
-static void test_admit__is_not_asked_about_what_is_refused(void **state)
+TEST_WITH(test_admit__is_not_asked_about_what_is_refused, setup, teardown)
 {
     struct fixture *fixture = *state;
     static char text[100100];
@@ -210,7 +205,7 @@ static void test_admit__is_not_asked_about_what_is_refused(void **state)
     assert_int_equal(fixture->gate.asked, 0);
 }
 
-static void test_admit__refuses_at_once(void **state)
+TEST_WITH(test_admit__refuses_at_once, setup, teardown)
 {
     struct fixture *fixture = *state;
     fixture->gate.plan = REFUSE;
@@ -238,7 +233,7 @@ static void end_kept(struct probe *probe, void *argument)
     gate->call = NULL;
 }
 
-static void test_admit__takes_a_call_and_ends_it_later(void **state)
+TEST_WITH(test_admit__takes_a_call_and_ends_it_later, setup, teardown)
 {
     struct fixture *fixture = *state;
     fixture->gate.plan = KEEP;
@@ -260,7 +255,7 @@ static void test_admit__takes_a_call_and_ends_it_later(void **state)
     assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
 }
 
-static void test_admit__has_another_server_answer(void **state)
+TEST_WITH(test_admit__has_another_server_answer, setup, teardown)
 {
     struct fixture *fixture = *state;
     add_other(fixture);
@@ -287,18 +282,4 @@ static void test_admit__has_another_server_answer(void **state)
     WAIT_UNTIL(&fixture->client, probe_counters(fixture->other)->cancelled == 1);
     WAIT_UNTIL(&fixture->client, late.ended); /* the deadline was handed on */
     WAIT_UNTIL(&fixture->client, fixture->gate.forwarded == 0);
-}
-
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CASE(test_admit__is_asked_before_the_handler),
-        CASE(test_admit__is_not_asked_about_what_is_refused),
-        CASE(test_admit__refuses_at_once),
-        CASE(test_admit__takes_a_call_and_ends_it_later),
-        CASE(test_admit__has_another_server_answer),
-    };
-    return cmocka_run_group_tests_name("rpc_admit", tests, NULL, NULL);
 }

@@ -3,18 +3,13 @@
 #include "base/clock.h"
 #include "probe.h"
 #include "rpc/protocol.h"
+#include "support/test.h"
 
 #include <malloc.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 struct fixture {
     struct probe *probe;
@@ -39,7 +34,7 @@ static int teardown(void **state)
     return 0;
 }
 
-static void test_call__gets_its_reply(void **state)
+TEST_WITH(test_call__gets_its_reply, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome outcome = {.number = 0};
@@ -59,7 +54,7 @@ static void test_call__gets_its_reply(void **state)
 }
 
 /* A request and a reply of zero bytes: both messages are all defaults. */
-static void test_call__empty_request_and_reply(void **state)
+TEST_WITH(test_call__empty_request_and_reply, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome outcome = {.number = 5};
@@ -70,7 +65,7 @@ static void test_call__empty_request_and_reply(void **state)
     assert_string_equal(outcome.text, "");
 }
 
-static void test_call__carries_the_token(void **state)
+TEST_WITH(test_call__carries_the_token, setup, teardown)
 {
     struct fixture *fixture = *state;
     uint8_t token[RPC_TOKEN_BYTES_MAX];
@@ -87,7 +82,7 @@ static void test_call__carries_the_token(void **state)
     }
 }
 
-static void test_call__token_too_long_is_refused(void **state)
+TEST_WITH(test_call__token_too_long_is_refused, setup, teardown)
 {
     struct fixture *fixture = *state;
     static const uint8_t token[RPC_TOKEN_BYTES_MAX + 1];
@@ -102,7 +97,7 @@ static void test_call__token_too_long_is_refused(void **state)
 
 #define MANY 500
 
-static void test_call__many_at_once_each_its_own_reply(void **state)
+TEST_WITH(test_call__many_at_once_each_its_own_reply, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome *outcomes = calloc(MANY, sizeof *outcomes);
@@ -125,7 +120,7 @@ static void test_call__many_at_once_each_its_own_reply(void **state)
 
 /* More in one turn than a frame may have envelopes: requests, replies and control messages are
  * spread over as many frames as are needed. */
-static void test_call__more_in_one_turn_than_fit_a_frame(void **state)
+TEST_WITH(test_call__more_in_one_turn_than_fit_a_frame, setup, teardown)
 {
     struct fixture *fixture = *state;
     const unsigned count = RPC_ENVELOPES_MAX * 3 + 17;
@@ -146,7 +141,7 @@ static void test_call__more_in_one_turn_than_fit_a_frame(void **state)
     free(outcomes);
 }
 
-static void test_cancel__more_in_one_turn_than_fit_a_frame(void **state)
+TEST_WITH(test_cancel__more_in_one_turn_than_fit_a_frame, setup, teardown)
 {
     struct fixture *fixture = *state;
     const unsigned count = RPC_ENVELOPES_MAX * 2 + 100;
@@ -170,7 +165,7 @@ static void test_cancel__more_in_one_turn_than_fit_a_frame(void **state)
     free(outcomes);
 }
 
-static void test_call__answered_later_in_another_order(void **state)
+TEST_WITH(test_call__answered_later_in_another_order, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome held[3] = {{.number = 0}};
@@ -192,7 +187,7 @@ static void test_call__answered_later_in_another_order(void **state)
     assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
 }
 
-static void test_call__answered_from_other_threads(void **state)
+TEST_WITH(test_call__answered_from_other_threads, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome *outcomes = calloc(MANY, sizeof *outcomes);
@@ -218,7 +213,7 @@ static void refuse_with(struct client *client, const Probe__Refusal *refusal,
     WAIT_UNTIL(client, outcome->ended);
 }
 
-static void test_fail__every_status_with_sentence_and_retry(void **state)
+TEST_WITH(test_fail__every_status_with_sentence_and_retry, setup, teardown)
 {
     struct fixture *fixture = *state;
     for (unsigned elsewhere = 0; elsewhere < 2; elsewhere++) {
@@ -239,7 +234,7 @@ static void test_fail__every_status_with_sentence_and_retry(void **state)
     }
 }
 
-static void test_fail__names_the_master(void **state)
+TEST_WITH(test_fail__names_the_master, setup, teardown)
 {
     struct fixture *fixture = *state;
     Probe__Refusal refusal = PROBE__REFUSAL__INIT;
@@ -252,7 +247,7 @@ static void test_fail__names_the_master(void **state)
     assert_string_equal(outcome.message, "");
 }
 
-static void test_fail__names_the_expected_request(void **state)
+TEST_WITH(test_fail__names_the_expected_request, setup, teardown)
 {
     struct fixture *fixture = *state;
     for (unsigned elsewhere = 0; elsewhere < 2; elsewhere++) {
@@ -275,7 +270,7 @@ static void test_fail__names_the_expected_request(void **state)
     assert_true(good.result.next_request == 0);
 }
 
-static void test_closure__without_a_reply_is_internal(void **state)
+TEST_WITH(test_closure__without_a_reply_is_internal, setup, teardown)
 {
     struct fixture *fixture = *state;
     Probe__Refusal refusal = PROBE__REFUSAL__INIT;
@@ -295,7 +290,7 @@ static void call_as(struct fixture *fixture, const ProtobufCServiceDescriptor *d
     WAIT_UNTIL(&fixture->client, outcome->ended);
 }
 
-static void test_call__unknown_service(void **state)
+TEST_WITH(test_call__unknown_service, setup, teardown)
 {
     struct fixture *fixture = *state;
     ProtobufCServiceDescriptor descriptor = probe__probe__descriptor;
@@ -306,7 +301,7 @@ static void test_call__unknown_service(void **state)
     assert_non_null(strstr(outcome.message, "probe.Other"));
 }
 
-static void test_call__unknown_method(void **state)
+TEST_WITH(test_call__unknown_method, setup, teardown)
 {
     struct fixture *fixture = *state;
     ProtobufCServiceDescriptor descriptor = probe__probe__descriptor;
@@ -322,7 +317,7 @@ static void test_call__unknown_method(void **state)
 }
 
 /* Hold has the default limit, 4096 bytes; Echo has 100,000. */
-static void test_call__request_at_and_over_its_limit(void **state)
+TEST_WITH(test_call__request_at_and_over_its_limit, setup, teardown)
 {
     struct fixture *fixture = *state;
     char *text = malloc(300000);
@@ -381,7 +376,7 @@ static void client_echo_large(struct client *client, uint32_t reply_bytes, struc
     probe__probe__echo(&client->stub.service, &request, on_text, outcome);
 }
 
-static void test_call__large_replies(void **state)
+TEST_WITH(test_call__large_replies, setup, teardown)
 {
     struct fixture *fixture = *state;
     static const uint32_t sizes[] = {1000, 1024, 65536, 400000, 4100000};
@@ -395,7 +390,7 @@ static void test_call__large_replies(void **state)
 }
 
 /* Over 4 MiB: the client hangs up on a server that breaks its bound, and connects again. */
-static void test_call__reply_larger_than_a_frame_may_be(void **state)
+TEST_WITH(test_call__reply_larger_than_a_frame_may_be, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome outcome = {.number = 0};
@@ -407,7 +402,7 @@ static void test_call__reply_larger_than_a_frame_may_be(void **state)
 }
 
 /* As many large answers as the transport holds for one connection, all in one turn. */
-static void test_call__large_replies_in_one_turn_all_arrive(void **state)
+TEST_WITH(test_call__large_replies_in_one_turn_all_arrive, setup, teardown)
 {
     struct fixture *fixture = *state;
     enum { COUNT = 60 };
@@ -446,7 +441,7 @@ static void next_in_order(struct outcome *outcome)
 }
 
 /* Requests arrive, and replies come back, in the order of the calls. */
-static void test_call__order_is_kept_under_load(void **state)
+TEST_WITH(test_call__order_is_kept_under_load, setup, teardown)
 {
     struct fixture *fixture = *state;
     const uint64_t total = 100000;
@@ -490,7 +485,7 @@ static void *run_client(void *argument)
     return (void *)good;
 }
 
-static void test_call__many_clients(void **state)
+TEST_WITH(test_call__many_clients, setup, teardown)
 {
     struct fixture *fixture = *state;
     pthread_t threads[12];
@@ -505,7 +500,7 @@ static void test_call__many_clients(void **state)
     WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
 }
 
-static void test_stats__count(void **state)
+TEST_WITH(test_stats__count, setup, teardown)
 {
     struct fixture *fixture = *state;
     client_expect_service(&fixture->client);
@@ -528,7 +523,7 @@ static void test_stats__count(void **state)
 
 /* Thousands of clients can wait for an answer. The frames that their requests came in are full of
  * other calls, which are answered at once and must not be held along with them. */
-static void test_memory__of_an_open_call(void **state)
+TEST_WITH(test_memory__of_an_open_call, setup, teardown)
 {
     struct fixture *fixture = *state;
     const unsigned count = 2000;
@@ -561,7 +556,7 @@ static void test_memory__of_an_open_call(void **state)
 }
 
 /* Nothing is kept of a call that has ended: of no message, no frame, no reply. */
-static void test_memory__of_calls_that_ended(void **state)
+TEST_WITH(test_memory__of_calls_that_ended, setup, teardown)
 {
     struct fixture *fixture = *state;
     static struct outcome outcomes[200];
@@ -583,39 +578,4 @@ static void test_memory__of_calls_that_ended(void **state)
         bytes[phase] = heap.uordblks + heap.hblkhd;
     }
     assert_true(bytes[2] < bytes[1] + 20000); /* of 10,000 calls */
-}
-
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        CASE(test_call__gets_its_reply),
-        CASE(test_call__empty_request_and_reply),
-        CASE(test_call__carries_the_token),
-        CASE(test_call__token_too_long_is_refused),
-        CASE(test_call__many_at_once_each_its_own_reply),
-        CASE(test_call__more_in_one_turn_than_fit_a_frame),
-        CASE(test_cancel__more_in_one_turn_than_fit_a_frame),
-        CASE(test_call__answered_later_in_another_order),
-        CASE(test_call__answered_from_other_threads),
-        CASE(test_fail__every_status_with_sentence_and_retry),
-        CASE(test_fail__names_the_master),
-        CASE(test_fail__names_the_expected_request),
-        CASE(test_closure__without_a_reply_is_internal),
-        CASE(test_call__unknown_service),
-        CASE(test_call__unknown_method),
-        CASE(test_call__request_at_and_over_its_limit),
-        CASE(test_call__large_replies),
-        CASE(test_call__reply_larger_than_a_frame_may_be),
-        CASE(test_call__large_replies_in_one_turn_all_arrive),
-        CASE(test_call__order_is_kept_under_load),
-        CASE(test_call__many_clients),
-        CASE(test_stats__count),
-        CASE(test_memory__of_an_open_call),
-        CASE(test_memory__of_calls_that_ended),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,16 +5,11 @@
 #include "jitter.h"
 #include "probe.h"
 #include "rpc/connections.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 /* TLS_FILES is the folder of the certificates, from CMake. */
 #define ROUNDS 20
@@ -37,10 +32,19 @@ static void open_tls(struct client *client, const struct probe *probe)
     client_open(client, probe_address(probe), &options);
 }
 
-/* The client closes as soon as it has its answer, while nng turns to receiving again. */
-static void test_channel__closed_after_a_reply(void **state)
+/* After each test: what was slow comes to its end, and what hangs does not. */
+static int none_hangs(void **state)
 {
     (void)state;
+    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    while (connections_hanging() > 0 && clock_monotonic_ms() < until_ms)
+        client_turn(NULL, 1);
+    return connections_hanging() == 0 ? 0 : -1;
+}
+
+/* The client closes as soon as it has its answer, while nng turns to receiving again. */
+TEST_WITH(test_channel__closed_after_a_reply, NULL, none_hangs)
+{
     struct probe *probe = start_tls();
     for (int i = 0; i < ROUNDS; i++) {
         struct client client;
@@ -52,9 +56,8 @@ static void test_channel__closed_after_a_reply(void **state)
 }
 
 /* It closes at any time of its dial: nng would leak a descriptor in some moments of the handshake. */
-static void test_channel__closed_while_it_connects(void **state)
+TEST_WITH(test_channel__closed_while_it_connects, NULL, none_hangs)
 {
-    (void)state;
     for (int has_tls = 0; has_tls < 2; has_tls++) {
         struct probe *probe = has_tls ? start_tls() : probe_start(NULL);
         struct client watch;
@@ -76,9 +79,8 @@ static void test_channel__closed_while_it_connects(void **state)
 }
 
 /* It closes while much more is on its way to it. */
-static void test_channel__closed_while_a_stream_arrives(void **state)
+TEST_WITH(test_channel__closed_while_a_stream_arrives, NULL, none_hangs)
 {
-    (void)state;
     struct probe *probe = start_tls();
     for (int i = 0; i < ROUNDS; i++) {
         struct client client;
@@ -92,9 +94,8 @@ static void test_channel__closed_while_a_stream_arrives(void **state)
 }
 
 /* The server is freed, and started again, while clients send. */
-static void test_server__freed_while_clients_send(void **state)
+TEST_WITH(test_server__freed_while_clients_send, NULL, none_hangs)
 {
-    (void)state;
     for (int i = 0; i < ROUNDS / 2; i++) {
         struct probe *probe = start_tls();
         struct client clients[4];
@@ -116,9 +117,8 @@ static void test_server__freed_while_clients_send(void **state)
 }
 
 /* The owner throws the connection away while a stream arrives on it. */
-static void test_channel__reconnects_while_a_stream_arrives(void **state)
+TEST_WITH(test_channel__reconnects_while_a_stream_arrives, NULL, none_hangs)
 {
-    (void)state;
     struct probe *probe = start_tls();
     struct client client;
     open_tls(&client, probe);
@@ -134,36 +134,10 @@ static void test_channel__reconnects_while_a_stream_arrives(void **state)
     probe_stop(probe);
 }
 
-static int begin(void **state)
+int test_setup(void **state)
 {
     (void)state;
     log_configure(LOG_SILENT, LOG_TEXT);
     jitter_begin(SEED);
     return 0;
-}
-
-/* After each test: what was slow comes to its end, and what hangs does not. */
-static int none_hangs(void **state)
-{
-    (void)state;
-    uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
-    while (connections_hanging() > 0 && clock_monotonic_ms() < until_ms)
-        client_turn(NULL, 1);
-    return connections_hanging() == 0 ? 0 : -1;
-}
-
-#define CASE(name) cmocka_unit_test_teardown(name, none_hangs)
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        CASE(test_channel__closed_while_it_connects),
-        CASE(test_channel__closed_after_a_reply),
-        CASE(test_channel__closed_while_a_stream_arrives),
-        CASE(test_server__freed_while_clients_send),
-        CASE(test_channel__reconnects_while_a_stream_arrives),
-    };
-    return cmocka_run_group_tests_name("rpc_closing", tests, begin, NULL);
 }

@@ -4,20 +4,15 @@
 #include "base/log.h"
 #include "probe.h"
 #include "rpc/dial.h"
+#include "support/test.h"
 
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define NAME "several.test"
 #define SILENT_SOCKETS 8
@@ -149,9 +144,8 @@ static void unsilence(struct silent *silent)
 /* ---- tests ---- */
 
 /* The kernel alone would try for two minutes, and less and less often. */
-static void test_dial__ends_where_nobody_answers(void **state)
+TEST(test_dial__ends_where_nobody_answers)
 {
-    (void)state;
     struct fixture fixture;
     struct silent silent;
     uint16_t port = 0;
@@ -168,9 +162,8 @@ static void test_dial__ends_where_nobody_answers(void **state)
     probe_stop(probe);
 }
 
-static void test_name__second_address(void **state)
+TEST(test_name__second_address)
 {
-    (void)state;
     static const char *const second[] = {"127.0.0.3", "127.0.0.2", NULL};
     static const char *const second_family[] = {"::1", "127.0.0.2", NULL};
     struct probe *probe = start_at("127.0.0.2", 0);
@@ -186,9 +179,8 @@ static void test_name__second_address(void **state)
 }
 
 /* The next address does not wait until the first has failed. */
-static void test_name__first_address_is_silent(void **state)
+TEST(test_name__first_address_is_silent)
 {
-    (void)state;
     static const char *const both[] = {"127.0.0.3", "127.0.0.2", NULL};
     struct fixture fixture;
     struct silent silent;
@@ -206,9 +198,8 @@ static void test_name__first_address_is_silent(void **state)
     probe_stop(probe);
 }
 
-static void test_name__resolved_anew(void **state)
+TEST(test_name__resolved_anew)
 {
-    (void)state;
     static const char *const before[] = {"127.0.0.3", NULL};
     static const char *const after[] = {"127.0.0.2", NULL};
     struct fixture fixture;
@@ -226,9 +217,8 @@ static void test_name__resolved_anew(void **state)
 }
 
 /* One name for two servers: whoever throws away the connection to one gets to the other. */
-static void test_name__of_two_servers(void **state)
+TEST(test_name__of_two_servers)
 {
-    (void)state;
     static const char *const both[] = {"127.0.0.2", "127.0.0.3", NULL};
     struct fixture fixture;
     struct probe *probes[2] = {start_at("127.0.0.2", 0)};
@@ -248,9 +238,8 @@ static void test_name__of_two_servers(void **state)
 }
 
 /* A resolver that hangs holds up neither the owner nor other channels, and there is a bound. */
-static void test_name__resolver_that_hangs(void **state)
+TEST(test_name__resolver_that_hangs)
 {
-    (void)state;
     static const char *const one[] = {"127.0.0.2", NULL};
     static struct fixture fixtures[DIAL_RESOLVING_MAX + 2];
     struct probe *probe = start_at("127.0.0.2", 0);
@@ -276,9 +265,8 @@ static void test_name__resolver_that_hangs(void **state)
 
 /* An owner that asks for a new dial more often than the resolver answers gets its connection all the
  * same: the answer that comes is new enough. */
-static void test_name__hurried_while_it_is_resolved(void **state)
+TEST(test_name__hurried_while_it_is_resolved)
 {
-    (void)state;
     static const char *const one[] = {"127.0.0.2", NULL};
     struct fixture fixture;
     struct probe *probe = start_at("127.0.0.2", 0);
@@ -299,9 +287,8 @@ static void test_name__hurried_while_it_is_resolved(void **state)
 }
 
 /* The certificate is checked against the name that was given, not against what it resolves to. */
-static void test_name__in_the_certificate(void **state)
+TEST(test_name__in_the_certificate)
 {
-    (void)state;
     static const char *const one[] = {"127.0.0.1", NULL};
     struct rpc_server_options options = {
         .address = {.host = "127.0.0.1", .tls = true},
@@ -324,20 +311,8 @@ static void test_name__in_the_certificate(void **state)
     probe_stop(probe);
 }
 
-int main(int argc, char **argv)
+TEST_PREPARE()
 {
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
     log_configure(LOG_SILENT, LOG_TEXT);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dial__ends_where_nobody_answers),
-        cmocka_unit_test(test_name__second_address),
-        cmocka_unit_test(test_name__first_address_is_silent),
-        cmocka_unit_test(test_name__resolved_anew),
-        cmocka_unit_test(test_name__of_two_servers),
-        cmocka_unit_test(test_name__resolver_that_hangs),
-        cmocka_unit_test(test_name__hurried_while_it_is_resolved),
-        cmocka_unit_test(test_name__in_the_certificate),
-    };
-    return cmocka_run_group_tests_name("rpc_dial", tests, NULL, NULL);
+    return 0;
 }

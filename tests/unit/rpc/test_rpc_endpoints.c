@@ -4,19 +4,14 @@
 #include "base/log.h"
 #include "harness/sp_peer.h"
 #include "probe.h"
+#include "support/test.h"
 
 #include <arpa/inet.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 /* TLS_FILES is the folder of the certificates, from CMake. */
 #define AUTHORITY TLS_FILES "/authority.pem"
@@ -33,9 +28,8 @@ static struct address parsed(const char *text)
 
 /* ---- listening ---- */
 
-static void test_listen__port_from_the_kernel(void **state)
+TEST(test_listen__port_from_the_kernel)
 {
-    (void)state;
     struct probe *one = probe_start(NULL);
     struct probe *two = probe_start(NULL);
     assert_int_not_equal(probe_address(one)->port, 0);
@@ -44,9 +38,8 @@ static void test_listen__port_from_the_kernel(void **state)
     probe_stop(two);
 }
 
-static void test_listen__address_in_use(void **state)
+TEST(test_listen__address_in_use)
 {
-    (void)state;
     struct probe *first = probe_start(NULL);
     struct rpc_server_options options = {.address = *probe_address(first)};
     struct error_text why = {""};
@@ -66,9 +59,8 @@ static void test_listen__address_in_use(void **state)
 }
 
 /* One server that gets its address as soon as the other has left it. */
-static void test_listen__again_after_an_error(void **state)
+TEST(test_listen__again_after_an_error)
 {
-    (void)state;
     struct probe *first = probe_start(NULL);
     struct task_queue *queue;
     struct rpc_server *server;
@@ -95,9 +87,8 @@ static void test_listen__again_after_an_error(void **state)
     task_queue_free(queue);
 }
 
-static void test_listen__no_such_address(void **state)
+TEST(test_listen__no_such_address)
 {
-    (void)state;
     static const char *const addresses[] = {"192.0.2.1:0", "[2001:db8::1]:0",
                                             "no-such-host.invalid:0"};
     for (size_t i = 0; i < 3; i++) {
@@ -109,9 +100,8 @@ static void test_listen__no_such_address(void **state)
     }
 }
 
-static void test_open__address_that_never_answers(void **state)
+TEST(test_open__address_that_never_answers)
 {
-    (void)state;
     struct client client;
     struct outcome outcome = {.number = 0};
     struct address address = parsed("no-such-host.invalid:1");
@@ -125,9 +115,8 @@ static void test_open__address_that_never_answers(void **state)
 
 /* ---- IPv6 ---- */
 
-static void test_ipv6__loopback(void **state)
+TEST(test_ipv6__loopback)
 {
-    (void)state;
     if (!probe_have_ipv6())
         skip();
     struct rpc_server_options options = {.address = parsed("[::1]:0")};
@@ -149,9 +138,8 @@ static void test_ipv6__loopback(void **state)
     probe_stop(probe);
 }
 
-static void test_ipv4__peer_text(void **state)
+TEST(test_ipv4__peer_text)
 {
-    (void)state;
     struct probe *probe = probe_start(NULL);
     struct client client;
     client_open(&client, probe_address(probe), NULL);
@@ -189,9 +177,8 @@ static void expect_handshake(const char *host, uint16_t port)
     sp_close(&peer);
 }
 
-static void test_listen__on_every_interface(void **state)
+TEST(test_listen__on_every_interface)
 {
-    (void)state;
     struct task_queue *queue;
     struct rpc_server *servers[2];
     struct address bound;
@@ -215,9 +202,8 @@ static void test_listen__on_every_interface(void **state)
 }
 
 /* A peer that comes by IPv4 is told by its IPv4 address. */
-static void test_listen__peers_of_both_families(void **state)
+TEST(test_listen__peers_of_both_families)
 {
-    (void)state;
     if (!probe_have_ipv6())
         skip();
     struct rpc_server_options options = {.address = parsed("[::]:0")};
@@ -253,9 +239,8 @@ static void expect_no_service(const struct address *address, const char *authori
     client_close(&client);
 }
 
-static void test_tls__round_trip(void **state)
+TEST(test_tls__round_trip)
 {
-    (void)state;
     struct probe *probe = start_tls("tls+tcp://127.0.0.1:0");
     assert_true(probe_address(probe)->tls);
     struct client client;
@@ -278,9 +263,8 @@ static void test_tls__round_trip(void **state)
     free(text);
 }
 
-static void test_tls__name_that_fits(void **state)
+TEST(test_tls__name_that_fits)
 {
-    (void)state;
     struct probe *probe = start_tls("tls+tcp://127.0.0.1:0");
     struct address address = *probe_address(probe);
     client_expect_service_at(&address, AUTHORITY);
@@ -291,9 +275,8 @@ static void test_tls__name_that_fits(void **state)
     probe_stop(probe);
 }
 
-static void test_tls__name_that_does_not_fit(void **state)
+TEST(test_tls__name_that_does_not_fit)
 {
-    (void)state;
     if (!probe_have_ipv6())
         skip();
     struct probe *probe = start_tls("tls+tcp://[::1]:0");
@@ -302,9 +285,8 @@ static void test_tls__name_that_does_not_fit(void **state)
     probe_stop(probe);
 }
 
-static void test_tls__wrong_authority(void **state)
+TEST(test_tls__wrong_authority)
 {
-    (void)state;
     struct probe *probe = start_tls("tls+tcp://127.0.0.1:0");
     expect_no_service(probe_address(probe), OTHER_AUTHORITY);
     assert_int_equal(probe_counters(probe)->echoed, 0);
@@ -313,9 +295,8 @@ static void test_tls__wrong_authority(void **state)
 }
 
 /* Neither end talks in the clear to one that wants TLS. */
-static void test_tls__one_side_only(void **state)
+TEST(test_tls__one_side_only)
 {
-    (void)state;
     struct probe *probe = start_tls("tls+tcp://127.0.0.1:0");
     struct address address = *probe_address(probe);
     address.tls = false;
@@ -331,9 +312,8 @@ static void test_tls__one_side_only(void **state)
 }
 
 /* Connections that end in the middle of the TLS handshake leave nothing behind. */
-static void test_tls__handshake_that_ends_early(void **state)
+TEST(test_tls__handshake_that_ends_early)
 {
-    (void)state;
     struct probe *probe = start_tls("tls+tcp://127.0.0.1:0");
     client_expect_service_at(probe_address(probe), AUTHORITY);
     size_t before = count_descriptors();
@@ -354,9 +334,8 @@ static void test_tls__handshake_that_ends_early(void **state)
     probe_stop(probe);
 }
 
-static void test_tls__files_that_do_not_do(void **state)
+TEST(test_tls__files_that_do_not_do)
 {
-    (void)state;
     static const struct {
         const char *certificate;
         const char *key;
@@ -399,34 +378,9 @@ static void test_tls__files_that_do_not_do(void **state)
     WAIT_UNTIL(NULL, count_descriptors() <= before);
 }
 
-static int quiet(void **state)
+int test_setup(void **state)
 {
     (void)state;
     log_configure(LOG_SILENT, LOG_TEXT);
     return 0;
-}
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_listen__port_from_the_kernel),
-        cmocka_unit_test(test_listen__address_in_use),
-        cmocka_unit_test(test_listen__again_after_an_error),
-        cmocka_unit_test(test_listen__no_such_address),
-        cmocka_unit_test(test_open__address_that_never_answers),
-        cmocka_unit_test(test_listen__on_every_interface),
-        cmocka_unit_test(test_listen__peers_of_both_families),
-        cmocka_unit_test(test_ipv6__loopback),
-        cmocka_unit_test(test_ipv4__peer_text),
-        cmocka_unit_test(test_tls__round_trip),
-        cmocka_unit_test(test_tls__name_that_fits),
-        cmocka_unit_test(test_tls__name_that_does_not_fit),
-        cmocka_unit_test(test_tls__wrong_authority),
-        cmocka_unit_test(test_tls__one_side_only),
-        cmocka_unit_test(test_tls__handshake_that_ends_early),
-        cmocka_unit_test(test_tls__files_that_do_not_do),
-    };
-    return cmocka_run_group_tests(tests, quiet, NULL);
 }

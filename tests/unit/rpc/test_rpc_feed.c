@@ -6,17 +6,12 @@
 #include "base/task_queue.h"
 #include "harness/sp_peer.h"
 #include "rpc/feed.h"
+#include "support/test.h"
 
 #include <nng/nng.h>
 #include <nng/protocol/pubsub0/pub.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define PATIENCE_MS 30000
 #define LARGE_BYTES (256u * 1024u)
@@ -231,7 +226,7 @@ static int teardown(void **state)
 
 /* ---- what arrives ---- */
 
-static void test_feed__all_in_order(void **state)
+TEST_WITH(test_feed__all_in_order, setup, teardown)
 {
     struct fixture *fixture = *state;
     open_feed(fixture, NULL);
@@ -251,7 +246,7 @@ static void test_feed__all_in_order(void **state)
     assert_int_equal(stats(fixture).dropped, 0);
 }
 
-static void test_feed__several_followers(void **state)
+TEST_WITH(test_feed__several_followers, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct listener other;
@@ -295,7 +290,7 @@ static size_t read_until(struct sp_peer *peer, uint64_t number, uint64_t *last, 
 }
 
 /* Nothing waits for it, it gets the newest when it goes on, and then everything again. */
-static void test_publish__to_a_subscriber_that_stalls(void **state)
+TEST_WITH(test_publish__to_a_subscriber_that_stalls, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer peer;
@@ -327,7 +322,7 @@ static void test_publish__to_a_subscriber_that_stalls(void **state)
     sp_close(&peer);
 }
 
-static void test_follow__owner_that_lags(void **state)
+TEST_WITH(test_follow__owner_that_lags, setup, teardown)
 {
     struct fixture *fixture = *state;
     open_feed(fixture, NULL);
@@ -349,7 +344,7 @@ static void test_follow__owner_that_lags(void **state)
     assert_int_equal(fixture->listener.gaps, 1);
 }
 
-static void test_publish__too_large(void **state)
+TEST_WITH(test_publish__too_large, setup, teardown)
 {
     struct fixture *fixture = *state;
     open_feed(fixture, &(struct rpc_feed_options){.message_bytes_max = 1000});
@@ -363,7 +358,7 @@ static void test_publish__too_large(void **state)
     assert_int_equal(fixture->listener.disconnected, 0);
 }
 
-static void test_follow__message_too_large(void **state)
+TEST_WITH(test_follow__message_too_large, setup, teardown)
 {
     struct fixture *fixture = *state;
     open_feed(fixture, NULL);
@@ -378,7 +373,7 @@ static void test_follow__message_too_large(void **state)
 
 /* ---- connections ---- */
 
-static void test_follow__publisher_that_restarts(void **state)
+TEST_WITH(test_follow__publisher_that_restarts, setup, teardown)
 {
     struct fixture *fixture = *state;
     open_feed(fixture, NULL);
@@ -397,7 +392,7 @@ static void test_follow__publisher_that_restarts(void **state)
     assert_int_equal(fixture->listener.disconnected, 5);
 }
 
-static void test_follow__before_there_is_a_publisher(void **state)
+TEST_WITH(test_follow__before_there_is_a_publisher, setup, teardown)
 {
     struct fixture *fixture = *state;
     open_feed(fixture, NULL);
@@ -410,7 +405,7 @@ static void test_follow__before_there_is_a_publisher(void **state)
     assert_int_equal(fixture->listener.connected, 1);
 }
 
-static void test_feed__further_subscribers_than_allowed(void **state)
+TEST_WITH(test_feed__further_subscribers_than_allowed, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer peer;
@@ -429,7 +424,7 @@ static void test_feed__further_subscribers_than_allowed(void **state)
 }
 
 /* A subscriber has nothing to say: neither little nor much. */
-static void test_feed__subscriber_that_speaks(void **state)
+TEST_WITH(test_feed__subscriber_that_speaks, setup, teardown)
 {
     struct fixture *fixture = *state;
     open_feed(fixture, NULL);
@@ -468,7 +463,7 @@ static void stranger_says(nng_socket socket, const void *bytes, size_t size)
 }
 
 /* It is not told, and ends the connection; on the next one, what is right is. */
-static void test_follow__garbage(void **state)
+TEST_WITH(test_follow__garbage, setup, teardown)
 {
     struct fixture *fixture = *state;
     const struct listener *listener = &fixture->listener;
@@ -501,7 +496,7 @@ static void test_follow__garbage(void **state)
 
 /* ---- ends ---- */
 
-static void test_close__from_a_callback(void **state)
+TEST_WITH(test_close__from_a_callback, setup, teardown)
 {
     struct fixture *fixture = *state;
     open_feed(fixture, NULL);
@@ -526,7 +521,7 @@ static void test_close__from_a_callback(void **state)
 }
 
 /* At every moment: while it connects, and while messages come. */
-static void test_close__at_any_time(void **state)
+TEST_WITH(test_close__at_any_time, setup, teardown)
 {
     struct fixture *fixture = *state;
     open_feed(fixture, NULL);
@@ -550,7 +545,7 @@ static void test_close__at_any_time(void **state)
 
 /* ---- options ---- */
 
-static void test_open__refusals(void **state)
+TEST_WITH(test_open__refusals, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct rpc_feed *feed = NULL;
@@ -571,27 +566,4 @@ static void test_open__refusals(void **state)
     assert_null(follower);
     rpc_feed_free(NULL);
     rpc_follower_close(NULL);
-}
-
-#define FEED_TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        FEED_TEST(test_feed__all_in_order),
-        FEED_TEST(test_feed__several_followers),
-        FEED_TEST(test_publish__to_a_subscriber_that_stalls),
-        FEED_TEST(test_follow__owner_that_lags),
-        FEED_TEST(test_publish__too_large),
-        FEED_TEST(test_follow__message_too_large),
-        FEED_TEST(test_follow__publisher_that_restarts),
-        FEED_TEST(test_follow__before_there_is_a_publisher),
-        FEED_TEST(test_feed__further_subscribers_than_allowed),
-        FEED_TEST(test_feed__subscriber_that_speaks),
-        FEED_TEST(test_follow__garbage),
-        FEED_TEST(test_close__from_a_callback),
-        FEED_TEST(test_close__at_any_time),
-        FEED_TEST(test_open__refusals),
-    };
-    return cmocka_run_group_tests_name("rpc_feed", tests, NULL, NULL);
 }

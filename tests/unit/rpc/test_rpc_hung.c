@@ -4,17 +4,12 @@
 #include "base/log.h"
 #include "probe.h"
 #include "rpc/connections.h"
+#include "support/test.h"
 
 #include <nng/nng.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define STATUS_AT_THE_END 7
 
@@ -36,9 +31,28 @@ int __wrap_nng_close(nng_socket socket)
     return __real_nng_close(socket);
 }
 
-static void test_channel__closed_for_its_owner(void **state)
+/* Before anything has started nng here: a child has none of its parent's threads. */
+TEST(test_process__ends)
 {
-    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        struct probe *probe = probe_start(NULL);
+        struct client client;
+        client_open(&client, probe_address(probe), NULL);
+        client_expect_service(&client);
+        atomic_store(&hangs, true);
+        client_close(&client);
+        WAIT_UNTIL(NULL, connections_hanging() == 1);
+        exit(STATUS_AT_THE_END);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), STATUS_AT_THE_END);
+}
+
+TEST(test_channel__closed_for_its_owner)
+{
     struct probe *probe = probe_start(NULL);
     struct client client;
     client_open(&client, probe_address(probe), NULL);
@@ -64,34 +78,9 @@ static void test_channel__closed_for_its_owner(void **state)
     WAIT_UNTIL(NULL, connections_hanging() == 0);
 }
 
-/* Before anything has started nng here: a child has none of its parent's threads. */
-static void test_process__ends(void **state)
-{
-    (void)state;
-    pid_t child = fork();
-    if (child == 0) {
-        struct probe *probe = probe_start(NULL);
-        struct client client;
-        client_open(&client, probe_address(probe), NULL);
-        client_expect_service(&client);
-        atomic_store(&hangs, true);
-        client_close(&client);
-        WAIT_UNTIL(NULL, connections_hanging() == 1);
-        exit(STATUS_AT_THE_END);
-    }
-    int status = 0;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), STATUS_AT_THE_END);
-}
-
-int main(void)
+TEST_PREPARE()
 {
     (void)sem_init(&go_on, 0, 0);
     log_configure(LOG_SILENT, LOG_TEXT);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_process__ends),
-        cmocka_unit_test(test_channel__closed_for_its_owner),
-    };
-    return cmocka_run_group_tests_name("rpc_hung", tests, NULL, NULL);
+    return 0;
 }

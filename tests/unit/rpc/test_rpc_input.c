@@ -9,17 +9,12 @@
 #include "probe.h"
 #include "rpc/protocol.h"
 #include "spec.pb-c.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#include <cmocka.h>
 
 struct fixture {
     struct probe *probe;
@@ -196,7 +191,7 @@ static void expect_kicked(struct fixture *fixture, struct sp_peer *peer)
 
 /* ---- versions ---- */
 
-static void test_version__another_major_names_both(void **state)
+TEST_WITH(test_version__another_major_names_both, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer peer = open_peer(fixture);
@@ -216,7 +211,7 @@ static void test_version__another_major_names_both(void **state)
     sp_close(&peer);
 }
 
-static void test_version__another_minor_is_served(void **state)
+TEST_WITH(test_version__another_minor_is_served, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer peer = open_peer(fixture);
@@ -228,7 +223,7 @@ static void test_version__another_minor_is_served(void **state)
 }
 
 /* What a later minor version may add: unknown kinds, unknown fields. */
-static void test_version__unknown_kinds_and_fields_are_ignored(void **state)
+TEST_WITH(test_version__unknown_kinds_and_fields_are_ignored, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer peer = open_peer(fixture);
@@ -256,7 +251,7 @@ static void test_version__unknown_kinds_and_fields_are_ignored(void **state)
 
 /* ---- what is refused politely ---- */
 
-static void test_unknown_names__cannot_forge_the_sentence(void **state)
+TEST_WITH(test_unknown_names__cannot_forge_the_sentence, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer peer = open_peer(fixture);
@@ -278,7 +273,7 @@ static void test_unknown_names__cannot_forge_the_sentence(void **state)
     sp_close(&peer);
 }
 
-static void test_payload__that_is_no_such_message(void **state)
+TEST_WITH(test_payload__that_is_no_such_message, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer peer = open_peer(fixture);
@@ -302,7 +297,7 @@ static void test_payload__that_is_no_such_message(void **state)
 }
 
 /* A frame with good and bad requests: each gets its own answer, in order. */
-static void test_frame__of_good_and_bad(void **state)
+TEST_WITH(test_frame__of_good_and_bad, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer peer = open_peer(fixture);
@@ -329,7 +324,7 @@ static void test_frame__of_good_and_bad(void **state)
     sp_close(&peer);
 }
 
-static void test_frame__empty(void **state)
+TEST_WITH(test_frame__empty, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer peer = open_peer(fixture);
@@ -341,7 +336,7 @@ static void test_frame__empty(void **state)
 }
 
 /* Replies go to the request id of their own frame. */
-static void test_frame__ids_are_kept_apart(void **state)
+TEST_WITH(test_frame__ids_are_kept_apart, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer peer = open_peer(fixture);
@@ -368,7 +363,7 @@ static void test_frame__ids_are_kept_apart(void **state)
 }
 
 /* A request that came through relays carries their ids; the reply goes the same way back. */
-static void test_frame__hops_come_back(void **state)
+TEST_WITH(test_frame__hops_come_back, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer peer = open_peer(fixture);
@@ -388,7 +383,7 @@ static void test_frame__hops_come_back(void **state)
 
 /* ---- what closes a connection ---- */
 
-static void test_garbage__every_kind(void **state)
+TEST_WITH(test_garbage__every_kind, setup, teardown)
 {
     struct fixture *fixture = *state;
     static const struct {
@@ -417,7 +412,7 @@ static void test_garbage__every_kind(void **state)
 }
 
 /* Random bytes, and good frames with a few bytes changed. */
-static void test_garbage__at_random(void **state)
+TEST_WITH(test_garbage__at_random, setup, teardown)
 {
     struct fixture *fixture = *state;
     uint32_t seed = 12345;
@@ -447,7 +442,7 @@ static void test_garbage__at_random(void **state)
     assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
 }
 
-static void test_framing__broken(void **state)
+TEST_WITH(test_framing__broken, setup, teardown)
 {
     struct fixture *fixture = *state;
     static const struct {
@@ -467,7 +462,7 @@ static void test_framing__broken(void **state)
     }
 }
 
-static void test_handshake__of_something_else(void **state)
+TEST_WITH(test_handshake__of_something_else, setup, teardown)
 {
     struct fixture *fixture = *state;
     static const char *const cases[] = {
@@ -486,7 +481,7 @@ static void test_handshake__of_something_else(void **state)
 }
 
 /* 256 KiB of frame are taken, one byte more is not. */
-static void test_frame__at_and_over_its_bound(void **state)
+TEST_WITH(test_frame__at_and_over_its_bound, setup, teardown)
 {
     struct fixture *fixture = *state;
     for (size_t over = 0; over < 2; over++) {
@@ -510,7 +505,7 @@ static void test_frame__at_and_over_its_bound(void **state)
     assert_int_equal(fixture->counters->echoed, 3);
 }
 
-static void test_frame__of_another_bound(void **state)
+TEST_WITH(test_frame__of_another_bound, setup_small_frames, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer peer = open_peer(fixture);
@@ -528,7 +523,7 @@ static void test_frame__of_another_bound(void **state)
 }
 
 /* Of one frame as many replies as it may have requests; with one more it is no frame. */
-static void test_frame__envelopes_at_and_over_their_bound(void **state)
+TEST_WITH(test_frame__envelopes_at_and_over_their_bound, setup, teardown)
 {
     struct fixture *fixture = *state;
     for (unsigned over = 0; over < 2; over++) {
@@ -555,7 +550,7 @@ static void test_frame__envelopes_at_and_over_their_bound(void **state)
 }
 
 /* The smallest envelopes there are: control messages. All of a full frame are taken. */
-static void test_frame__full_of_control(void **state)
+TEST_WITH(test_frame__full_of_control, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer peer = open_peer(fixture);
@@ -613,7 +608,7 @@ static void expect_cheap(struct fixture *fixture, const struct bytes *frame)
     (void)memory_before;
 }
 
-static void test_bomb__empty_envelopes(void **state)
+TEST_WITH(test_bomb__empty_envelopes, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct bytes frame = {.at = NULL};
@@ -623,7 +618,7 @@ static void test_bomb__empty_envelopes(void **state)
     free(frame.at);
 }
 
-static void test_bomb__unknown_fields(void **state)
+TEST_WITH(test_bomb__unknown_fields, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct bytes frame = {.at = NULL};
@@ -640,7 +635,7 @@ static void test_bomb__unknown_fields(void **state)
     free(frame.at);
 }
 
-static void test_bomb__fields_given_again_and_again(void **state)
+TEST_WITH(test_bomb__fields_given_again_and_again, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct bytes envelope = {.at = NULL};
@@ -677,12 +672,12 @@ static void expect_cheap_payload(struct fixture *fixture, const char *unit, size
     free(payload.at);
 }
 
-static void test_bomb__empty_repeated_messages(void **state)
+TEST_WITH(test_bomb__empty_repeated_messages, setup, teardown)
 {
     expect_cheap_payload(*state, "\x0a\x00", 2);
 }
 
-static void test_bomb__one_message_merged_again_and_again(void **state)
+TEST_WITH(test_bomb__one_message_merged_again_and_again, setup, teardown)
 {
     struct fixture *fixture = *state;
     expect_cheap_payload(fixture, "\x12\x02\x08\x01", 4);
@@ -694,13 +689,13 @@ static void test_bomb__one_message_merged_again_and_again(void **state)
     expect_cheap_payload(fixture, "\x12\x02\x78\x01", 4); /* its unknown fields pile up */
 }
 
-static void test_bomb__unknown_fields_of_a_request(void **state)
+TEST_WITH(test_bomb__unknown_fields_of_a_request, setup, teardown)
 {
     expect_cheap_payload(*state, "\x78\x00", 2);
 }
 
 /* A request of its full size and an honest shape is not taken for a bomb. */
-static void test_bomb__honest_requests_are_no_bombs(void **state)
+TEST_WITH(test_bomb__honest_requests_are_no_bombs, setup, teardown)
 {
     struct fixture *fixture = *state;
     static const struct {
@@ -739,7 +734,7 @@ static void test_bomb__honest_requests_are_no_bombs(void **state)
 /* ---- peers: halves, crowds, silence, deafness ---- */
 
 /* A frame that arrives byte by byte from one, while the others are served. */
-static void test_half_frames__do_not_hold_up_others(void **state)
+TEST_WITH(test_half_frames__do_not_hold_up_others, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct bytes frame = {.at = NULL};
@@ -768,7 +763,7 @@ static void test_half_frames__do_not_hold_up_others(void **state)
     free(frame.at);
 }
 
-static void test_peers__one_too_many_is_turned_away(void **state)
+TEST_WITH(test_peers__one_too_many_is_turned_away, setup_few_peers, teardown)
 {
     struct fixture *fixture = *state;
     Jackdaw__Envelope request = request_of("Echo", 1);
@@ -795,7 +790,7 @@ static void test_peers__one_too_many_is_turned_away(void **state)
     assert_int_equal(probe_stats(fixture->probe).peers_kicked, 100);
 }
 
-static void test_peers__silent_ones_are_disconnected(void **state)
+TEST_WITH(test_peers__silent_ones_are_disconnected, setup_impatient, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer silent = open_peer(fixture);
@@ -825,7 +820,7 @@ static void tick(struct probe *probe, void *monotonic_ms)
 
 /* An owner reads its clock, then runs its queue, then ticks: a peer that it met in between is newer
  * than its clock, which is no silence of 2^64 milliseconds. */
-static void test_peers__new_ones_are_not_idle(void **state)
+TEST_WITH(test_peers__new_ones_are_not_idle, setup_impatient, teardown)
 {
     struct fixture *fixture = *state;
     Jackdaw__Envelope request = request_of("Echo", 1);
@@ -846,7 +841,7 @@ static void test_peers__new_ones_are_not_idle(void **state)
     assert_int_equal(probe_stats(fixture->probe).peers_kicked, 0);
 }
 
-static void test_calls__too_many_open_on_one_connection(void **state)
+TEST_WITH(test_calls__too_many_open_on_one_connection, setup_few_calls, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer peer = open_peer(fixture);
@@ -877,7 +872,7 @@ static void test_calls__too_many_open_on_one_connection(void **state)
 
 /* Sends 40,000 calls with answers of 2 KB, and reads none. The others notice nothing, and the
  * server keeps no more than the transport's queue for it. */
-static void test_deaf_peer__others_are_served(void **state)
+TEST_WITH(test_deaf_peer__others_are_served, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer deaf;
@@ -921,7 +916,7 @@ static void test_deaf_peer__others_are_served(void **state)
 }
 
 /* A stream to one that does not read stops with its credits. */
-static void test_deaf_peer__stream_stops(void **state)
+TEST_WITH(test_deaf_peer__stream_stops, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer deaf;
@@ -950,50 +945,4 @@ static void test_deaf_peer__stream_stops(void **state)
     }
     sp_close(&deaf);
     WAIT_UNTIL(&fixture->client, fixture->counters->held == 0);
-}
-
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        CASE(test_version__another_major_names_both),
-        CASE(test_version__another_minor_is_served),
-        CASE(test_version__unknown_kinds_and_fields_are_ignored),
-        CASE(test_unknown_names__cannot_forge_the_sentence),
-        CASE(test_payload__that_is_no_such_message),
-        CASE(test_frame__of_good_and_bad),
-        CASE(test_frame__empty),
-        CASE(test_frame__ids_are_kept_apart),
-        CASE(test_frame__hops_come_back),
-        CASE(test_garbage__every_kind),
-        CASE(test_garbage__at_random),
-        CASE(test_framing__broken),
-        CASE(test_handshake__of_something_else),
-        CASE(test_frame__at_and_over_its_bound),
-        cmocka_unit_test_setup_teardown(test_frame__of_another_bound, setup_small_frames, teardown),
-        CASE(test_frame__envelopes_at_and_over_their_bound),
-        CASE(test_frame__full_of_control),
-        CASE(test_bomb__empty_envelopes),
-        CASE(test_bomb__unknown_fields),
-        CASE(test_bomb__fields_given_again_and_again),
-        CASE(test_bomb__empty_repeated_messages),
-        CASE(test_bomb__one_message_merged_again_and_again),
-        CASE(test_bomb__unknown_fields_of_a_request),
-        CASE(test_bomb__honest_requests_are_no_bombs),
-        CASE(test_half_frames__do_not_hold_up_others),
-        cmocka_unit_test_setup_teardown(test_peers__one_too_many_is_turned_away, setup_few_peers,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_peers__silent_ones_are_disconnected, setup_impatient,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_peers__new_ones_are_not_idle, setup_impatient,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_calls__too_many_open_on_one_connection,
-                                        setup_few_calls, teardown),
-        CASE(test_deaf_peer__others_are_served),
-        CASE(test_deaf_peer__stream_stops),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

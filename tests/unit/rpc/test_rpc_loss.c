@@ -7,17 +7,12 @@
 #include "probe.h"
 #include "rpc/protocol.h"
 #include "spec.pb-c.h"
+#include "support/test.h"
 
 #include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define OUTCOMES 2000
 
@@ -70,7 +65,7 @@ static void restart(struct fixture *fixture)
 
 /* ---- peers ---- */
 
-static void test_handshake__that_is_reset(void **state)
+TEST_WITH(test_handshake__that_is_reset, setup, teardown)
 {
     struct fixture *fixture = *state;
     size_t before = count_descriptors();
@@ -114,7 +109,7 @@ static void pack_requests(const char *method, size_t count, struct sp_message *o
 
 /* Pipelined requests that are answered at once, later, from other threads; then the peer goes, in
  * every way, before it has read the answers. */
-static void test_peers__that_close_with_requests_in_flight(void **state)
+TEST_WITH(test_peers__that_close_with_requests_in_flight, setup, teardown)
 {
     struct fixture *fixture = *state;
     static const char *const methods[] = {"Echo", "Hold", "Work"};
@@ -148,7 +143,7 @@ static void test_peers__that_close_with_requests_in_flight(void **state)
 }
 
 /* Answers from other threads meet a peer that is just leaving, or has left. */
-static void test_late_replies__race_with_the_end_of_the_peer(void **state)
+TEST_WITH(test_late_replies__race_with_the_end_of_the_peer, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_message message;
@@ -172,7 +167,7 @@ static void test_late_replies__race_with_the_end_of_the_peer(void **state)
 
 /* ---- the server's end ---- */
 
-static void test_server__dies_under_its_clients(void **state)
+TEST_WITH(test_server__dies_under_its_clients, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client *client = &fixture->client;
@@ -205,7 +200,7 @@ static void test_server__dies_under_its_clients(void **state)
 
 /* A request that could not be sent before its connection was lost, and so ended UNAVAILABLE, is not
  * sent on the next one. */
-static void test_reconnect__sends_nothing_that_has_ended(void **state)
+TEST_WITH(test_reconnect__sends_nothing_that_has_ended, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client *client = &fixture->client;
@@ -233,7 +228,7 @@ static void test_reconnect__sends_nothing_that_has_ended(void **state)
 }
 
 /* The whole server is freed with calls held, with workers at work, with requests coming in. */
-static void test_server_free__with_calls_outstanding(void **state)
+TEST_WITH(test_server_free__with_calls_outstanding, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client *client = &fixture->client;
@@ -260,7 +255,7 @@ static void test_server_free__with_calls_outstanding(void **state)
 }
 
 /* Handlers that keep their calls, and workers that answer, after the server is gone. */
-static void test_server_free__calls_end_later(void **state)
+TEST_WITH(test_server_free__calls_end_later, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client *client = &fixture->client;
@@ -294,9 +289,8 @@ static void test_server_free__calls_end_later(void **state)
     }
 }
 
-static void test_server_free__never_listened(void **state)
+TEST_WITH(test_server_free__never_listened, setup, teardown)
 {
-    (void)state;
     struct task_queue *queue;
     assert_int_equal(task_queue_new(&queue), OK);
     struct rpc_server_options options = {.address = {.host = "127.0.0.1"}, .queue = queue};
@@ -317,7 +311,7 @@ static void test_server_free__never_listened(void **state)
 
 /* ---- the channel's end ---- */
 
-static void test_channel_close__with_calls_outstanding(void **state)
+TEST_WITH(test_channel_close__with_calls_outstanding, setup, teardown)
 {
     struct fixture *fixture = *state;
     size_t before = count_descriptors();
@@ -350,7 +344,7 @@ static void test_channel_close__with_calls_outstanding(void **state)
     WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
 }
 
-static void test_channel_close__while_connecting(void **state)
+TEST_WITH(test_channel_close__while_connecting, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct address nowhere = *probe_address(fixture->probe);
@@ -378,7 +372,7 @@ static void close_in_closure(struct outcome *outcome)
 }
 
 /* From the closure of a reply, of a page, of a deadline, of another's cancelling. */
-static void test_channel_close__from_its_own_closure(void **state)
+TEST_WITH(test_channel_close__from_its_own_closure, setup, teardown)
 {
     struct fixture *fixture = *state;
     size_t before = count_descriptors();
@@ -455,7 +449,7 @@ static void suicidal_disconnected(void *context, struct rpc_channel *channel)
     told(suicidal, !suicidal->on_connected);
 }
 
-static void test_channel_close__from_its_callbacks(void **state)
+TEST_WITH(test_channel_close__from_its_callbacks, setup, teardown)
 {
     struct fixture *fixture = *state;
     for (int round = 0; round < 60; round++) {
@@ -481,7 +475,7 @@ static void test_channel_close__from_its_callbacks(void **state)
 }
 
 /* A closure that hears of the lost connection closes the channel: `disconnected` is not told. */
-static void test_channel_close__from_a_closure_of_the_loss(void **state)
+TEST_WITH(test_channel_close__from_a_closure_of_the_loss, setup, teardown)
 {
     struct fixture *fixture = *state;
     for (int round = 0; round < 20; round++) {
@@ -520,7 +514,7 @@ static void flush_in_closure(struct outcome *outcome)
 }
 
 /* What still waits to be sent then is not sent any more. */
-static void test_channel_close__closures_flush(void **state)
+TEST_WITH(test_channel_close__closures_flush, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client client;
@@ -540,7 +534,7 @@ static void test_channel_close__closures_flush(void **state)
 }
 
 /* Closures that retry while their channel is being closed: the retry ends at once, too. */
-static void test_channel_close__closures_call_again(void **state)
+TEST_WITH(test_channel_close__closures_call_again, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client client;
@@ -560,7 +554,7 @@ static void test_channel_close__closures_call_again(void **state)
 }
 
 /* Closures that retry when the connection is lost: the retry waits for the next one. */
-static void test_reconnect__closures_call_again(void **state)
+TEST_WITH(test_reconnect__closures_call_again, setup, teardown)
 {
     struct fixture *fixture = *state;
     for (int round = 0; round < 20; round++) {
@@ -584,7 +578,7 @@ static void test_reconnect__closures_call_again(void **state)
 
 /* ---- shutting down in peace ---- */
 
-static void test_drain__refuses_what_is_new_and_keeps_what_is_open(void **state)
+TEST_WITH(test_drain__refuses_what_is_new_and_keeps_what_is_open, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client *client = &fixture->client;
@@ -611,32 +605,4 @@ static void test_drain__refuses_what_is_new_and_keeps_what_is_open(void **state)
     restart(fixture);
     WAIT_UNTIL(client, client->disconnected == 1);
     client_expect_service(client);
-}
-
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        CASE(test_handshake__that_is_reset),
-        CASE(test_peers__that_close_with_requests_in_flight),
-        CASE(test_late_replies__race_with_the_end_of_the_peer),
-        CASE(test_server__dies_under_its_clients),
-        CASE(test_reconnect__sends_nothing_that_has_ended),
-        CASE(test_server_free__with_calls_outstanding),
-        CASE(test_server_free__calls_end_later),
-        CASE(test_server_free__never_listened),
-        CASE(test_channel_close__with_calls_outstanding),
-        CASE(test_channel_close__while_connecting),
-        CASE(test_channel_close__from_its_own_closure),
-        CASE(test_channel_close__from_its_callbacks),
-        CASE(test_channel_close__from_a_closure_of_the_loss),
-        CASE(test_channel_close__closures_flush),
-        CASE(test_channel_close__closures_call_again),
-        CASE(test_reconnect__closures_call_again),
-        CASE(test_drain__refuses_what_is_new_and_keeps_what_is_open),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

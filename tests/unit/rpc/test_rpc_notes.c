@@ -6,15 +6,10 @@
 #include "probe.h"
 #include "rpc/protocol.h"
 #include "spec.pb-c.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 struct fixture {
     struct probe *probe;
@@ -68,7 +63,7 @@ static void echo_note(struct fixture *fixture, uint64_t number)
 
 /* ---- a caller of ours ---- */
 
-static void test_note__is_carried_out_in_order(void **state)
+TEST_WITH(test_note__is_carried_out_in_order, setup, teardown)
 {
     struct fixture *fixture = *state;
     size_t echoed = fixture->counters->echoed;
@@ -90,7 +85,7 @@ static void test_note__is_carried_out_in_order(void **state)
     assert_int_equal(probe_stats(fixture->probe).frames_sent, frames + 1);
 }
 
-static void test_note__that_is_held_is_an_open_call(void **state)
+TEST_WITH(test_note__that_is_held_is_an_open_call, setup, teardown)
 {
     struct fixture *fixture = *state;
     Probe__Text request = PROBE__TEXT__INIT;
@@ -108,7 +103,7 @@ static void test_note__that_is_held_is_an_open_call(void **state)
     }
 }
 
-static void test_note__without_a_connection_is_dropped(void **state)
+TEST_WITH(test_note__without_a_connection_is_dropped, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct rpc_server_options options = {.address = *probe_address(fixture->probe)};
@@ -127,7 +122,7 @@ static void test_note__without_a_connection_is_dropped(void **state)
 }
 
 /* A note that is too large is dropped, those after it are not. */
-static void test_note__too_large(void **state)
+TEST_WITH(test_note__too_large, setup, teardown)
 {
     struct fixture *fixture = *state;
     size_t echoed = fixture->counters->echoed;
@@ -142,7 +137,7 @@ static void test_note__too_large(void **state)
     WAIT_UNTIL(&fixture->client, fixture->counters->echoed == echoed + 1);
 }
 
-static void test_note__more_open_than_a_connection_may_have(void **state)
+TEST_WITH(test_note__more_open_than_a_connection_may_have, setup_few_calls, teardown)
 {
     struct fixture *fixture = *state;
     Probe__Text request = PROBE__TEXT__INIT;
@@ -217,7 +212,7 @@ static void expect_one_answer(struct sp_peer *peer, uint64_t call)
 }
 
 /* Notes that find the server full are dropped; nobody is told, nobody is disconnected. */
-static void test_note__to_a_full_server(void **state)
+TEST_WITH(test_note__to_a_full_server, setup_few_calls, teardown)
 {
     struct fixture *fixture = *state;
     size_t echoed = fixture->counters->echoed;
@@ -241,7 +236,7 @@ static void test_note__to_a_full_server(void **state)
 }
 
 /* Whatever a handler does, and whatever is wrong with a note. */
-static void test_note__is_never_answered(void **state)
+TEST_WITH(test_note__is_never_answered, setup, teardown)
 {
     struct fixture *fixture = *state;
     Probe__Refusal refusal = PROBE__REFUSAL__INIT;
@@ -278,7 +273,7 @@ static void test_note__is_never_answered(void **state)
 }
 
 /* CANCEL and CREDIT are about calls: a note has no number of its own. */
-static void test_note__is_not_controlled(void **state)
+TEST_WITH(test_note__is_not_controlled, setup, teardown)
 {
     struct fixture *fixture = *state;
     Jackdaw__Envelope envelopes[] = {note_to("Hold"), JACKDAW__ENVELOPE__INIT,
@@ -296,22 +291,4 @@ static void test_note__is_not_controlled(void **state)
     assert_int_equal(fixture->counters->credited, 0);
     probe_release(fixture->probe, 1, STATUS_OK);
     sp_close(&peer);
-}
-
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-#define FULL_CASE(name) cmocka_unit_test_setup_teardown(name, setup_few_calls, teardown)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CASE(test_note__is_carried_out_in_order),
-        CASE(test_note__that_is_held_is_an_open_call),
-        CASE(test_note__without_a_connection_is_dropped),
-        CASE(test_note__too_large),
-        FULL_CASE(test_note__to_a_full_server),
-        FULL_CASE(test_note__more_open_than_a_connection_may_have),
-        CASE(test_note__is_never_answered),
-        CASE(test_note__is_not_controlled),
-    };
-    return cmocka_run_group_tests_name("rpc_notes", tests, NULL, NULL);
 }

@@ -6,15 +6,10 @@
 #include "probe.h"
 #include "rpc/protocol.h"
 #include "spec.pb-c.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define WAITING_CALLS 500
 #define WAITING_BYTES (1u << 20)
@@ -80,7 +75,7 @@ static void call_all(struct fixture *fixture, const char *text)
 
 /* While the owner is stuck, callers hear at once that the queue is full; what was taken before is
  * answered when the owner goes on. */
-static void test_full_queue__every_call_is_answered(void **state)
+TEST_WITH(test_full_queue__every_call_is_answered, setup_few_calls, teardown)
 {
     struct fixture *fixture = *state;
     probe_pause(fixture->probe);
@@ -107,7 +102,7 @@ static void test_full_queue__every_call_is_answered(void **state)
 }
 
 /* A full frame of calls is rejected in one frame of answers: nng drops none of them. */
-static void test_full_queue__frames_of_many_calls(void **state)
+TEST_WITH(test_full_queue__frames_of_many_calls, setup_few_calls, teardown)
 {
     struct fixture *fixture = *state;
     struct sp_peer peer;
@@ -148,7 +143,7 @@ static void test_full_queue__frames_of_many_calls(void **state)
     sp_close(&peer);
 }
 
-static void test_full_queue__of_bytes(void **state)
+TEST_WITH(test_full_queue__of_bytes, setup_few_bytes, teardown)
 {
     struct fixture *fixture = *state;
     char text[3000];
@@ -195,19 +190,19 @@ static void send_endlessly(struct fixture *fixture, const uint8_t *body, size_t 
 }
 
 /* Frames without a request have nothing to be answered, and still take memory. */
-static void test_full_queue__of_empty_frames(void **state)
+TEST_WITH(test_full_queue__of_empty_frames, setup_few_bytes, teardown)
 {
     send_endlessly(*state, (const uint8_t *)"", 0);
 }
 
-static void test_full_queue__of_control_frames(void **state)
+TEST_WITH(test_full_queue__of_control_frames, setup_few_bytes, teardown)
 {
     send_endlessly(*state, (const uint8_t *)"\x0a\x04\x08\x02\x18\x05", 6);
 }
 
 /* While requests are rejected, control messages for open calls still get through, also those in a
  * frame with rejected requests. */
-static void test_full_queue__control_gets_through(void **state)
+TEST_WITH(test_full_queue__control_gets_through, setup_few_bytes, teardown)
 {
     struct fixture *fixture = *state;
     struct client *client = &fixture->client;
@@ -243,24 +238,4 @@ static void test_full_queue__control_gets_through(void **state)
     assert_int_equal(client->disconnected, 0);
     for (size_t i = 2; i < 1002; i++)
         WAIT_UNTIL(client, fixture->outcomes[i].ended);
-}
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_full_queue__every_call_is_answered, setup_few_calls,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_full_queue__frames_of_many_calls, setup_few_calls,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_full_queue__of_bytes, setup_few_bytes, teardown),
-        cmocka_unit_test_setup_teardown(test_full_queue__of_empty_frames, setup_few_bytes,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_full_queue__of_control_frames, setup_few_bytes,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_full_queue__control_gets_through, setup_few_bytes,
-                                        teardown),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,19 +4,14 @@
 #include "base/log.h"
 #include "probe.h"
 #include "rpc/dial_failures.h"
+#include "support/test.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 struct fixture {
     struct client client; /* first: what callbacks get */
@@ -84,7 +79,7 @@ static struct address free_address(void)
 
 /* ---- refusals ---- */
 
-static void test_refused__until_there_is_a_server(void **state)
+TEST_WITH(test_refused__until_there_is_a_server, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct address address = free_address();
@@ -107,7 +102,7 @@ static void test_refused__until_there_is_a_server(void **state)
     WAIT_UNTIL(NULL, count_descriptors() <= descriptors);
 }
 
-static void test_refused__soon_after_a_loss(void **state)
+TEST_WITH(test_refused__soon_after_a_loss, setup, teardown)
 {
     struct fixture *fixture = *state;
     fixture->probe = probe_start(NULL);
@@ -121,9 +116,8 @@ static void test_refused__soon_after_a_loss(void **state)
     assert_int_equal(fixture->client.disconnected, 1);
 }
 
-static void test_refused__words_of_the_transport(void **state)
+TEST(test_refused__words_of_the_transport)
 {
-    (void)state;
     uint32_t socket = 0;
     assert_int_equal(
         dial_failures_read("NNG-CONN-FAIL",
@@ -180,7 +174,7 @@ static void close_deaf(struct deaf *deaf)
         (void)close(deaf->filling[i]);
 }
 
-static void test_refused__owner_closes(void **state)
+TEST_WITH(test_refused__owner_closes, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct address address = free_address();
@@ -202,7 +196,7 @@ static void open_and_close(struct fixture *fixture, const struct address *addres
     WAIT_UNTIL(NULL, count_descriptors() <= descriptors);
 }
 
-static void test_refused__closed_at_any_time(void **state)
+TEST_WITH(test_refused__closed_at_any_time, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct address address = free_address();
@@ -216,7 +210,7 @@ static void test_refused__closed_at_any_time(void **state)
 }
 
 /* A server that turns every connection away. */
-static void test_refused__not_by_a_server_that_turns_away(void **state)
+TEST_WITH(test_refused__not_by_a_server_that_turns_away, setup, teardown)
 {
     struct fixture *fixture = *state;
     fixture->probe = probe_start(NULL);
@@ -230,7 +224,7 @@ static void test_refused__not_by_a_server_that_turns_away(void **state)
 }
 
 /* It is not dialled without end: from the eighth time on the pauses are below 100 ms, not below 1 ms. */
-static void test_refused__pauses_grow_where_connections_end_at_once(void **state)
+TEST_WITH(test_refused__pauses_grow_where_connections_end_at_once, setup, teardown)
 {
     struct fixture *fixture = *state;
     fixture->probe = probe_start(NULL);
@@ -244,7 +238,7 @@ static void test_refused__pauses_grow_where_connections_end_at_once(void **state
 
 /* ---- reconnecting ---- */
 
-static void test_reconnect__calls_under_way_end(void **state)
+TEST_WITH(test_reconnect__calls_under_way_end, setup, teardown)
 {
     struct fixture *fixture = *state;
     fixture->probe = probe_start(NULL);
@@ -268,7 +262,7 @@ static void test_reconnect__calls_under_way_end(void **state)
 }
 
 /* A server that has stopped to read, as on a machine that is no longer there. */
-static void test_reconnect__to_a_server_that_was_stuck(void **state)
+TEST_WITH(test_reconnect__to_a_server_that_was_stuck, setup, teardown)
 {
     struct fixture *fixture = *state;
     fixture->probe = probe_start(NULL);
@@ -286,7 +280,7 @@ static void test_reconnect__to_a_server_that_was_stuck(void **state)
 }
 
 /* nng would wait for up to an hour after the first refusal. */
-static void test_reconnect__without_a_connection(void **state)
+TEST_WITH(test_reconnect__without_a_connection, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct address address = free_address();
@@ -302,7 +296,7 @@ static void test_reconnect__without_a_connection(void **state)
 }
 
 /* The first attempt hangs in the kernel; it is given up. */
-static void test_reconnect__while_nobody_answers(void **state)
+TEST_WITH(test_reconnect__while_nobody_answers, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct deaf deaf;
@@ -325,24 +319,4 @@ static void test_reconnect__while_nobody_answers(void **state)
     if (!rpc_channel_is_connected(fixture->client.channel))
         rpc_channel_reconnect(fixture->client.channel);
     client_expect_service(&fixture->client);
-}
-
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        CASE(test_refused__until_there_is_a_server),
-        CASE(test_refused__soon_after_a_loss),
-        cmocka_unit_test(test_refused__words_of_the_transport),
-        CASE(test_refused__owner_closes),
-        CASE(test_refused__closed_at_any_time),
-        CASE(test_refused__not_by_a_server_that_turns_away),
-        CASE(test_refused__pauses_grow_where_connections_end_at_once),
-        CASE(test_reconnect__calls_under_way_end),
-        CASE(test_reconnect__to_a_server_that_was_stuck),
-        CASE(test_reconnect__without_a_connection),
-        CASE(test_reconnect__while_nobody_answers),
-    };
-    return cmocka_run_group_tests_name("rpc_redial", tests, NULL, NULL);
 }

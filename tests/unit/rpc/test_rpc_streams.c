@@ -3,15 +3,10 @@
 #include "base/clock.h"
 #include "probe.h"
 #include "rpc/protocol.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 struct fixture {
     struct probe *probe;
@@ -48,7 +43,7 @@ static int teardown(void **state)
 
 /* ---- streams ---- */
 
-static void test_stream__as_many_pages_as_credits(void **state)
+TEST_WITH(test_stream__as_many_pages_as_credits, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome *outcome = fresh(fixture);
@@ -63,7 +58,7 @@ static void test_stream__as_many_pages_as_credits(void **state)
     assert_false(outcome->ended);
 }
 
-static void test_stream__one_credit_is_one_page(void **state)
+TEST_WITH(test_stream__one_credit_is_one_page, setup, teardown)
 {
     struct fixture *fixture = *state;
     for (uint32_t credits = 0; credits <= 1; credits++) {
@@ -76,7 +71,7 @@ static void test_stream__one_credit_is_one_page(void **state)
     }
 }
 
-static void test_stream__ends_with_its_last_page(void **state)
+TEST_WITH(test_stream__ends_with_its_last_page, setup, teardown)
 {
     struct fixture *fixture = *state;
     for (uint64_t pages = 1; pages <= 20; pages++) {
@@ -93,7 +88,7 @@ static void test_stream__ends_with_its_last_page(void **state)
     assert_int_equal(rpc_channel_open_calls(fixture->client.channel), 0);
 }
 
-static void test_stream__empty_pages(void **state)
+TEST_WITH(test_stream__empty_pages, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome *outcome = fresh(fixture);
@@ -116,7 +111,7 @@ static void top_up(struct outcome *outcome)
 }
 
 /* What is sent never exceeds what was granted, and nothing is missing. */
-static void test_stream__topped_up_flows_on(void **state)
+TEST_WITH(test_stream__topped_up_flows_on, setup, teardown)
 {
     struct fixture *fixture = *state;
     static const struct {
@@ -136,7 +131,7 @@ static void test_stream__topped_up_flows_on(void **state)
     }
 }
 
-static void test_stream__credits_beyond_the_most_do_not_count(void **state)
+TEST_WITH(test_stream__credits_beyond_the_most_do_not_count, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome *outcome = fresh(fixture);
@@ -157,7 +152,7 @@ static void test_stream__credits_beyond_the_most_do_not_count(void **state)
     assert_int_equal(outcome->gaps, 0);
 }
 
-static void test_stream__credit_of_zero_and_of_unknown_calls(void **state)
+TEST_WITH(test_stream__credit_of_zero_and_of_unknown_calls, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome *outcome = fresh(fixture);
@@ -173,7 +168,7 @@ static void test_stream__credit_of_zero_and_of_unknown_calls(void **state)
 }
 
 /* Two streams on one connection do not use each other's credits. */
-static void test_stream__two_at_once(void **state)
+TEST_WITH(test_stream__two_at_once, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome *one = fresh(fixture);
@@ -190,7 +185,7 @@ static void test_stream__two_at_once(void **state)
 }
 
 /* While the output of the channel is full, what is granted is owed, not lost. */
-static void test_stream__credits_survive_a_full_output(void **state)
+TEST_WITH(test_stream__credits_survive_a_full_output, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome *flow = fresh(fixture);
@@ -229,7 +224,7 @@ static void hold_kept(struct client *client, const char *text, struct outcome *o
     probe__probe__hold(&client->stub.service, &request, on_text, outcome);
 }
 
-static void test_keep__is_answered_cancelled_and_timed_out(void **state)
+TEST_WITH(test_keep__is_answered_cancelled_and_timed_out, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct client *client = &fixture->client;
@@ -258,7 +253,7 @@ static void test_keep__is_answered_cancelled_and_timed_out(void **state)
     assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
 }
 
-static void test_keep__streams_on(void **state)
+TEST_WITH(test_keep__streams_on, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome *flow = fresh(fixture);
@@ -277,7 +272,7 @@ static void test_keep__streams_on(void **state)
 }
 
 /* Among others of its peer, while all of them are cancelled, and when the peer goes. */
-static void test_keep__among_others(void **state)
+TEST_WITH(test_keep__among_others, setup, teardown)
 {
     struct fixture *fixture = *state;
     for (int round = 0; round < 20; round++) {
@@ -304,7 +299,7 @@ static void test_keep__among_others(void **state)
 
 /* ---- giving up ---- */
 
-static void test_cancel__ends_here_and_there(void **state)
+TEST_WITH(test_cancel__ends_here_and_there, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome *outcome = fresh(fixture);
@@ -323,7 +318,7 @@ static void test_cancel__ends_here_and_there(void **state)
 }
 
 /* The handler ends the cancelled call with a failure, which is not sent. */
-static void test_cancel__is_not_answered(void **state)
+TEST_WITH(test_cancel__is_not_answered, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome *outcome = fresh(fixture);
@@ -336,7 +331,7 @@ static void test_cancel__is_not_answered(void **state)
     assert_int_equal(probe_stats(fixture->probe).frames_sent, sent);
 }
 
-static void test_cancel__of_a_stream_in_flow(void **state)
+TEST_WITH(test_cancel__of_a_stream_in_flow, setup, teardown)
 {
     struct fixture *fixture = *state;
     for (int round = 0; round < 50; round++) {
@@ -356,7 +351,7 @@ static void test_cancel__of_a_stream_in_flow(void **state)
     }
 }
 
-static void test_cancel__before_it_was_sent(void **state)
+TEST_WITH(test_cancel__before_it_was_sent, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome *outcome = fresh(fixture);
@@ -369,7 +364,7 @@ static void test_cancel__before_it_was_sent(void **state)
 }
 
 /* The server's side gives up: it ends a stream with a status of its own. */
-static void test_stream__ended_by_the_server(void **state)
+TEST_WITH(test_stream__ended_by_the_server, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome *outcome = fresh(fixture);
@@ -383,7 +378,7 @@ static void test_stream__ended_by_the_server(void **state)
 }
 
 /* A handler that is told of one cancelled call may end all the others. */
-static void test_cancel_all__handler_ends_the_others(void **state)
+TEST_WITH(test_cancel_all__handler_ends_the_others, setup, teardown)
 {
     struct fixture *fixture = *state;
     probe_on_cancel(fixture->probe, PROBE_END_ALL);
@@ -407,7 +402,7 @@ static void test_cancel_all__handler_ends_the_others(void **state)
         client_close(&more[i]);
 }
 
-static void test_disconnect__handler_ends_the_others(void **state)
+TEST_WITH(test_disconnect__handler_ends_the_others, setup, teardown)
 {
     struct fixture *fixture = *state;
     probe_on_cancel(fixture->probe, PROBE_END_ALL);
@@ -432,7 +427,7 @@ static void test_disconnect__handler_ends_the_others(void **state)
 
 /* ---- deadlines ---- */
 
-static void test_deadline__of_a_call_that_is_held(void **state)
+TEST_WITH(test_deadline__of_a_call_that_is_held, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome *outcome = fresh(fixture);
@@ -451,7 +446,7 @@ static void test_deadline__of_a_call_that_is_held(void **state)
 }
 
 /* The server alone: a caller that never looks at its clock. */
-static void test_deadline__told_to_the_handler(void **state)
+TEST_WITH(test_deadline__told_to_the_handler, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct outcome *outcome = fresh(fixture);
@@ -465,7 +460,7 @@ static void test_deadline__told_to_the_handler(void **state)
 }
 
 /* The client alone: a server that is stuck. */
-static void test_deadline__of_a_server_that_is_stuck(void **state)
+TEST_WITH(test_deadline__of_a_server_that_is_stuck, setup, teardown)
 {
     struct fixture *fixture = *state;
     client_expect_service(&fixture->client);
@@ -484,7 +479,7 @@ static void test_deadline__of_a_server_that_is_stuck(void **state)
     assert_int_equal(outcome->replies, 1);
 }
 
-static void test_deadline__passed_in_the_servers_queue(void **state)
+TEST_WITH(test_deadline__passed_in_the_servers_queue, setup, teardown)
 {
     struct fixture *fixture = *state;
     client_expect_service(&fixture->client);
@@ -508,7 +503,7 @@ static void test_deadline__passed_in_the_servers_queue(void **state)
 }
 
 /* An owner that had nothing to do for long does not make its next call with an old clock. */
-static void test_deadline__after_a_long_silence(void **state)
+TEST_WITH(test_deadline__after_a_long_silence, setup, teardown)
 {
     struct fixture *fixture = *state;
     client_expect_service(&fixture->client);
@@ -522,7 +517,7 @@ static void test_deadline__after_a_long_silence(void **state)
     assert_true(rpc_channel_next_tick(fixture->client.channel) > start_ms + 200);
 }
 
-static void test_deadline__without_a_connection(void **state)
+TEST_WITH(test_deadline__without_a_connection, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct address nowhere = *probe_address(fixture->probe);
@@ -556,7 +551,7 @@ static void cancel_next(struct outcome *outcome)
 }
 
 /* Closures that end other calls while the channel walks over them. */
-static void test_deadline__closure_ends_other_calls(void **state)
+TEST_WITH(test_deadline__closure_ends_other_calls, setup, teardown)
 {
     struct fixture *fixture = *state;
     enum { COUNT = 300 };
@@ -590,7 +585,7 @@ static void call_again(struct outcome *outcome)
 }
 
 /* A retry made in the closure is not ended by the same tick, and has its own deadline. */
-static void test_deadline__closure_calls_again(void **state)
+TEST_WITH(test_deadline__closure_calls_again, setup, teardown)
 {
     struct fixture *fixture = *state;
     static struct credit_refill run;
@@ -608,7 +603,7 @@ static void test_deadline__closure_calls_again(void **state)
 }
 
 /* Thousands of calls without deadline in front of thousands with one. */
-static void test_deadline__many_calls_take_no_time(void **state)
+TEST_WITH(test_deadline__many_calls_take_no_time, setup, teardown)
 {
     struct fixture *fixture = *state;
     const unsigned count = 20000;
@@ -625,7 +620,7 @@ static void test_deadline__many_calls_take_no_time(void **state)
 }
 
 /* Held calls of several deadlines; the handler of one ends them all. */
-static void test_deadline__handler_ends_the_others(void **state)
+TEST_WITH(test_deadline__handler_ends_the_others, setup, teardown)
 {
     struct fixture *fixture = *state;
     probe_on_cancel(fixture->probe, PROBE_END_ALL);
@@ -649,7 +644,7 @@ static void test_deadline__handler_ends_the_others(void **state)
 }
 
 /* A handler that does not end its call when it is told: the call stays until it does. */
-static void test_deadline__handler_takes_its_time(void **state)
+TEST_WITH(test_deadline__handler_takes_its_time, setup, teardown)
 {
     struct fixture *fixture = *state;
     probe_on_cancel(fixture->probe, PROBE_KEEP_IT);
@@ -666,45 +661,4 @@ static void test_deadline__handler_takes_its_time(void **state)
     client_expect_service(&fixture->client);
     assert_int_equal(outcome->replies, 1);
     assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
-}
-
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        CASE(test_stream__as_many_pages_as_credits),
-        CASE(test_stream__one_credit_is_one_page),
-        CASE(test_stream__ends_with_its_last_page),
-        CASE(test_stream__empty_pages),
-        CASE(test_stream__topped_up_flows_on),
-        CASE(test_stream__credits_beyond_the_most_do_not_count),
-        CASE(test_stream__credit_of_zero_and_of_unknown_calls),
-        CASE(test_stream__two_at_once),
-        CASE(test_stream__credits_survive_a_full_output),
-        CASE(test_keep__is_answered_cancelled_and_timed_out),
-        CASE(test_keep__streams_on),
-        CASE(test_keep__among_others),
-        CASE(test_cancel__ends_here_and_there),
-        CASE(test_cancel__is_not_answered),
-        CASE(test_cancel__of_a_stream_in_flow),
-        CASE(test_cancel__before_it_was_sent),
-        CASE(test_stream__ended_by_the_server),
-        CASE(test_cancel_all__handler_ends_the_others),
-        CASE(test_disconnect__handler_ends_the_others),
-        CASE(test_deadline__of_a_call_that_is_held),
-        CASE(test_deadline__told_to_the_handler),
-        CASE(test_deadline__of_a_server_that_is_stuck),
-        CASE(test_deadline__passed_in_the_servers_queue),
-        CASE(test_deadline__after_a_long_silence),
-        CASE(test_deadline__without_a_connection),
-        CASE(test_deadline__closure_ends_other_calls),
-        CASE(test_deadline__closure_calls_again),
-        CASE(test_deadline__many_calls_take_no_time),
-        CASE(test_deadline__handler_ends_the_others),
-        CASE(test_deadline__handler_takes_its_time),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

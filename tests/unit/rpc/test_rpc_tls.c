@@ -6,13 +6,10 @@
 #include "harness/sp_peer.h"
 #include "probe.h"
 #include "rpc/handshake.h"
+#include "support/test.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +17,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 /* TLS_FILES is the folder of the certificates, from CMake. */
 #define FILE_OF(name) TLS_FILES "/" name
@@ -116,49 +111,42 @@ static void expect_sentences(const char *certificate, const char *authority, con
     probe_stop(probe);
 }
 
-static void test_sentence__other_authority(void **state)
+TEST_WITH(test_sentence__other_authority, capture, release)
 {
-    (void)state;
     expect_sentences(CERTIFICATE, OTHER_AUTHORITY, "not signed by an authority",
                      "does not trust the authority");
 }
 
-static void test_sentence__other_host(void **state)
+TEST_WITH(test_sentence__other_host, capture, release)
 {
-    (void)state;
     expect_sentences(FILE_OF("other_host.pem"), AUTHORITY, "for another host name",
                      "for another host name");
 }
 
-static void test_sentence__expired(void **state)
+TEST_WITH(test_sentence__expired, capture, release)
 {
-    (void)state;
     expect_sentences(FILE_OF("expired.pem"), AUTHORITY, "has expired", "certificate expired");
 }
 
-static void test_sentence__not_yet_valid(void **state)
+TEST_WITH(test_sentence__not_yet_valid, capture, release)
 {
-    (void)state;
     expect_sentences(FILE_OF("future.pem"), AUTHORITY, "not valid yet", "may not be valid yet");
 }
 
-static void test_sentence__client_is_plain(void **state)
+TEST_WITH(test_sentence__client_is_plain, capture, release)
 {
-    (void)state;
     expect_sentences(CERTIFICATE, NULL, "it uses TLS", "does not use TLS and this port does");
 }
 
-static void test_sentence__server_is_plain(void **state)
+TEST_WITH(test_sentence__server_is_plain, capture, release)
 {
-    (void)state;
     expect_sentences(NULL, AUTHORITY, "it does not use TLS", "uses TLS and this port does not");
 }
 
 /* ---- other programs ---- */
 
-static void test_other_program__at_the_server(void **state)
+TEST_WITH(test_other_program__at_the_server, capture, release)
 {
-    (void)state;
     static const char *const addresses[] = {"127.0.0.1:0", "tls+tcp://127.0.0.1:0"};
     for (size_t i = 0; i < 2; i++) {
         struct probe *probe = start(addresses[i], CERTIFICATE, KEY);
@@ -171,9 +159,8 @@ static void test_other_program__at_the_server(void **state)
     }
 }
 
-static void test_other_program__at_the_client(void **state)
+TEST_WITH(test_other_program__at_the_client, capture, release)
 {
-    (void)state;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     socklen_t size = sizeof where;
@@ -195,9 +182,8 @@ static void test_other_program__at_the_client(void **state)
 }
 
 /* A client that offers TLS 1.2 only. Source of the bytes: RFC 5246, section 7.4.1.2. */
-static void test_tls12__refused(void **state)
+TEST_WITH(test_tls12__refused, capture, release)
 {
-    (void)state;
     struct probe *probe = start("tls+tcp://127.0.0.1:0", CERTIFICATE, KEY);
     uint8_t hello[5 + 4 + 2 + 32 + 1 + 4 + 2 + 2] = {0x16, 3, 1, 0, 47, 1, 0, 0, 43, 3, 3};
     static const uint8_t end[] = {0, 0, 2, 0xC0, 0x2B, 1, 0, 0, 0};
@@ -232,23 +218,20 @@ static void expect_refused(const char *certificate, const char *key, enum error 
     task_queue_free(queue);
 }
 
-static void test_files__key_of_another_certificate(void **state)
+TEST_WITH(test_files__key_of_another_certificate, capture, release)
 {
-    (void)state;
     expect_refused(CERTIFICATE, FILE_OF("other_server.key"), ERROR_MISMATCH,
                    "other_server.key does not belong to the first certificate in");
 }
 
-static void test_files__encrypted_key(void **state)
+TEST_WITH(test_files__encrypted_key, capture, release)
 {
-    (void)state;
     expect_refused(CERTIFICATE, FILE_OF("encrypted.key"), ERROR_INVALID,
                    "encrypted.key is encrypted");
 }
 
-static void test_files__no_key(void **state)
+TEST_WITH(test_files__no_key, capture, release)
 {
-    (void)state;
     expect_refused(CERTIFICATE, CERTIFICATE, ERROR_INVALID, "server.pem is no PEM private key");
     expect_refused(KEY, KEY, ERROR_INVALID, "server.key is no file of PEM certificates");
 }
@@ -296,9 +279,8 @@ static void pair_remove(const struct pair *pair)
     (void)rmdir(pair->folder);
 }
 
-static void test_files__warnings(void **state)
+TEST_WITH(test_files__warnings, capture, release)
 {
-    (void)state;
     struct pair pair;
     pair_make(&pair);
     pair_write(&pair, CERTIFICATE, KEY, 0640);
@@ -337,9 +319,8 @@ static void expect_no_trust(const struct address *address, const char *authority
     client_close(&client);
 }
 
-static void test_reread__new_pair_for_new_connections(void **state)
+TEST_WITH(test_reread__new_pair_for_new_connections, capture, release)
 {
-    (void)state;
     struct pair pair;
     struct reread result = {.error = OK};
     pair_make(&pair);
@@ -365,9 +346,8 @@ static void test_reread__new_pair_for_new_connections(void **state)
     pair_remove(&pair);
 }
 
-static void test_reread__bad_pair_is_refused(void **state)
+TEST_WITH(test_reread__bad_pair_is_refused, capture, release)
 {
-    (void)state;
     struct pair pair;
     struct reread result = {.error = OK};
     pair_make(&pair);
@@ -385,9 +365,8 @@ static void test_reread__bad_pair_is_refused(void **state)
     probe_stop(probe);
 }
 
-static void test_reread__server_without_tls(void **state)
+TEST_WITH(test_reread__server_without_tls, capture, release)
 {
-    (void)state;
     struct reread result = {.error = ERROR_INTERNAL};
     struct probe *probe = probe_start(NULL);
     probe_do(probe, reread, &result);
@@ -396,9 +375,8 @@ static void test_reread__server_without_tls(void **state)
 }
 
 /* A part of a message may be as long as a header, and begin with any byte. */
-static void test_other_program__not_in_the_middle(void **state)
+TEST_WITH(test_other_program__not_in_the_middle, capture, release)
 {
-    (void)state;
     struct probe *probe = probe_start(NULL);
     struct sp_peer peer;
     assert_true(sp_open(&peer, probe_address(probe)));
@@ -421,9 +399,8 @@ static struct handshake_failure failure_of(uint32_t host, enum handshake_problem
     return failure;
 }
 
-static void test_log__one_line_for_a_host_and_reason(void **state)
+TEST_WITH(test_log__one_line_for_a_host_and_reason, capture, release)
 {
-    (void)state;
     const struct handshake_failure plain = failure_of(7, HANDSHAKE_PEER_IS_PLAIN);
     const struct handshake_failure expired = failure_of(7, HANDSHAKE_EXPIRED);
     const struct handshake_failure other = failure_of(8, HANDSHAKE_PEER_IS_PLAIN);
@@ -434,33 +411,4 @@ static void test_log__one_line_for_a_host_and_reason(void **state)
     handshake_log(2625, &expired);
     handshake_log(2625, &other);
     assert_int_equal(count_said("connection_failed"), 3);
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, capture, release)
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        TEST(test_sentence__other_authority),
-        TEST(test_sentence__other_host),
-        TEST(test_sentence__expired),
-        TEST(test_sentence__not_yet_valid),
-        TEST(test_sentence__client_is_plain),
-        TEST(test_sentence__server_is_plain),
-        TEST(test_other_program__at_the_server),
-        TEST(test_other_program__at_the_client),
-        TEST(test_other_program__not_in_the_middle),
-        TEST(test_tls12__refused),
-        TEST(test_files__key_of_another_certificate),
-        TEST(test_files__encrypted_key),
-        TEST(test_files__no_key),
-        TEST(test_files__warnings),
-        TEST(test_reread__new_pair_for_new_connections),
-        TEST(test_reread__bad_pair_is_refused),
-        TEST(test_reread__server_without_tls),
-        TEST(test_log__one_line_for_a_host_and_reason),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,15 +2,10 @@
 /* Envelopes to bytes and back, without a connection. */
 #include "rpc/protocol.h"
 #include "rpc/wire.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static Jackdaw__Envelope some_envelope(uint64_t call)
 {
@@ -25,9 +20,8 @@ static Jackdaw__Envelope some_envelope(uint64_t call)
 
 /* What is appended is what was measured, and what comes back is what was meant, whatever the sizes:
  * around those where a length takes one more byte, and in how many pieces. */
-static void test_append__is_what_decode_reads(void **state)
+TEST(test_append__is_what_decode_reads)
 {
-    (void)state;
     static const size_t sizes[] = {0, 1, 90, 100, 110, 127, 128, 16000, 16383, 16384, 70000};
     uint8_t *bytes = malloc(70000);
     for (size_t i = 0; i < 70000; i++)
@@ -83,9 +77,8 @@ static enum error decode(const void *bytes, size_t size, size_t *held_bytes)
     return error;
 }
 
-static void test_decode__refuses(void **state)
+TEST(test_decode__refuses)
 {
-    (void)state;
     static const struct {
         const char *bytes;
         size_t size;
@@ -114,9 +107,8 @@ static void test_decode__refuses(void **state)
 }
 
 /* The bound on envelopes is checked before they take memory. */
-static void test_decode__counts_before_it_allocates(void **state)
+TEST(test_decode__counts_before_it_allocates)
 {
-    (void)state;
     enum { SIZE = 2 * (RPC_ENVELOPES_MAX + 1) };
     uint8_t frame[SIZE];
     for (size_t i = 0; i < SIZE; i += 2) {
@@ -130,9 +122,8 @@ static void test_decode__counts_before_it_allocates(void **state)
     assert_true(held < 600000);
 }
 
-static void test_unpack__budget(void **state)
+TEST(test_unpack__budget)
 {
-    (void)state;
     /* 20,000 empty deltas want some 2 MB; 40,000 bytes may have 32 times as much. */
     uint8_t *packed = malloc(40000);
     for (size_t i = 0; i < 40000; i += 2) {
@@ -152,9 +143,8 @@ static void test_unpack__budget(void **state)
     free(packed);
 }
 
-static void test_strings_are_whole(void **state)
+TEST(test_strings_are_whole)
 {
-    (void)state;
     static const struct {
         const ProtobufCMessageDescriptor *type;
         const char *bytes;
@@ -194,9 +184,8 @@ static void test_strings_are_whole(void **state)
 }
 
 /* The example of docs/protocol.md, byte by byte. */
-static void test_documented_call(void **state)
+TEST(test_documented_call)
 {
-    (void)state;
     static const uint8_t request[] = {0x0a, 0x25, 0x10, 0x80, 0x80, 0x04, 0x18, 0x01, 0x22, 0x0c,
                                       0x6a, 0x61, 0x63, 0x6b, 0x64, 0x61, 0x77, 0x2e, 0x43, 0x68,
                                       0x61, 0x74, 0x2a, 0x04, 0x49, 0x6e, 0x66, 0x6f, 0x30, 0xd0,
@@ -240,19 +229,4 @@ static void test_documented_call(void **state)
     assert_int_equal(info->position->epoch, 65537);
     assert_int_equal(info->limits->page_events, 256);
     arena_clear(&arena);
-}
-
-int main(int argc, char **argv)
-{
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]); /* a pattern: only these */
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_append__is_what_decode_reads),
-        cmocka_unit_test(test_decode__refuses),
-        cmocka_unit_test(test_decode__counts_before_it_allocates),
-        cmocka_unit_test(test_unpack__budget),
-        cmocka_unit_test(test_strings_are_whole),
-        cmocka_unit_test(test_documented_call),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,16 +5,12 @@
 #include "rpc/protocol.h"
 #include "support/folder.h"
 #include "support/live_server.h"
+#include "support/test.h"
 
-#include <setjmp.h>
 #include <sodium.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 struct fixture {
     char *folder;
@@ -83,9 +79,8 @@ static char *repeat(char *buffer, char letter, size_t count)
 
 /* ---- Info ---- */
 
-static void test_info__needs_no_session_and_tells_the_limits(void **state)
+TEST(test_info__needs_no_session_and_tells_the_limits)
 {
-    (void)state;
     struct fixture f;
     begin_with(&f,
                (const char *[]){"--max_sessions=3", "--history=7", "--rate_limit=500",
@@ -111,9 +106,8 @@ static void test_info__needs_no_session_and_tells_the_limits(void **state)
     end(&f);
 }
 
-static void test_info__every_interface_is_told_as_this_machines_own(void **state)
+TEST(test_info__every_interface_is_told_as_this_machines_own)
 {
-    (void)state;
     char *folder = folder_new();
     struct live_server *live =
         live_server_start(folder, (const char *[]){"--client_address=0.0.0.0:0", NULL});
@@ -154,9 +148,8 @@ static void expect_unauthenticated(struct fixture *f, struct device *device, uns
     assert_int_equal(f->answer.retry_ms, 0);
 }
 
-static void test_every_call__without_a_valid_token(void **state)
+TEST(test_every_call__without_a_valid_token)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct device nobody;
@@ -192,9 +185,8 @@ static void expect_register(struct fixture *f, enum status expected, const char 
             r.nonce.len = nonce_size));
 }
 
-static void test_register(void **state)
+TEST(test_register)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     char long_text[300];
@@ -223,9 +215,8 @@ static void test_register(void **state)
     end(&f);
 }
 
-static void test_register__one_name_by_many_at_once(void **state)
+TEST(test_register__one_name_by_many_at_once)
 {
-    (void)state;
     enum { MANY = 20 };
     struct fixture f;
     begin(&f);
@@ -263,9 +254,8 @@ static void expect_login(struct fixture *f, struct device *device, enum status e
             r.token.len = CHAT_TOKEN_BYTES, r.device = TEXT("phone")));
 }
 
-static void test_login__refusals(void **state)
+TEST(test_login__refusals)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct device device;
@@ -289,9 +279,8 @@ static void test_login__refusals(void **state)
     end(&f);
 }
 
-static void test_login__same_token_same_session(void **state)
+TEST(test_login__same_token_same_session)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     uint64_t session = f.ann.session;
@@ -307,9 +296,8 @@ static void test_login__same_token_same_session(void **state)
     end(&f);
 }
 
-static void test_login__third_device_is_refused(void **state)
+TEST(test_login__third_device_is_refused)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct device second;
@@ -327,9 +315,8 @@ static void test_login__third_device_is_refused(void **state)
     end(&f);
 }
 
-static void test_logout(void **state)
+TEST(test_logout)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     EXPECT(&f, &f.ann, STATUS_INVALID_ARGUMENT, "Logout", Logout, LOGOUT, (r.request = 0));
@@ -353,9 +340,8 @@ static void expect_delete(struct fixture *f, struct device *device, enum status 
            (r.request = request, r.password = TEXT(password)));
 }
 
-static void test_delete_account__refusals(void **state)
+TEST(test_delete_account__refusals)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct device second;
@@ -406,16 +392,14 @@ static void delete_overtaken(const char *password)
     end(&f);
 }
 
-static void test_delete_account__number_taken_meanwhile(void **state)
+TEST(test_delete_account__number_taken_meanwhile)
 {
-    (void)state;
     delete_overtaken(DEVICE_PASSWORD);
     delete_overtaken("wrong");
 }
 
-static void test_delete_account__twice_at_once(void **state)
+TEST(test_delete_account__twice_at_once)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct answer answers[2] = {{.context = NULL}, {.context = NULL}};
@@ -433,9 +417,8 @@ static void test_delete_account__twice_at_once(void **state)
     end(&f);
 }
 
-static void test_delete_account__hands_over_what_was_undelivered(void **state)
+TEST(test_delete_account__hands_over_what_was_undelivered)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     assert_int_equal(device_join(&f.ann, "lobby"), STATUS_OK);
@@ -472,9 +455,8 @@ static void test_delete_account__hands_over_what_was_undelivered(void **state)
 
 /* ---- ListAccounts, Heartbeat ---- */
 
-static void test_list_accounts(void **state)
+TEST(test_list_accounts)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     EXPECT(&f, &f.ann, STATUS_OK, "ListAccounts", ListAccounts, LIST_ACCOUNTS, (r.limit = 0));
@@ -493,9 +475,8 @@ static void test_list_accounts(void **state)
     end(&f);
 }
 
-static void test_heartbeat__counts_what_is_undelivered(void **state)
+TEST(test_heartbeat__counts_what_is_undelivered)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     assert_int_equal(device_join(&f.ann, "lobby"), STATUS_OK);
@@ -525,9 +506,8 @@ static void test_heartbeat__counts_what_is_undelivered(void **state)
 
 /* ---- rooms ---- */
 
-static void test_join_room(void **state)
+TEST(test_join_room)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     EXPECT(&f, &f.ann, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
@@ -564,9 +544,8 @@ static void test_join_room(void **state)
 }
 
 /* The first answer again, also for one who has left since: it was OK. */
-static void test_join_room__again_after_leaving(void **state)
+TEST(test_join_room__again_after_leaving)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     assert_int_equal(device_join(&f.bob, "lobby"), STATUS_OK);
@@ -598,9 +577,8 @@ static void test_join_room__again_after_leaving(void **state)
     end(&f);
 }
 
-static void test_private_room__invite_kick_ban(void **state)
+TEST(test_private_room__invite_kick_ban)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     EXPECT(&f, &f.ann, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
@@ -633,9 +611,8 @@ static void test_private_room__invite_kick_ban(void **state)
     end(&f);
 }
 
-static void test_leave_topic_list(void **state)
+TEST(test_leave_topic_list)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     char topic[300];
@@ -670,9 +647,8 @@ static void test_leave_topic_list(void **state)
 
 /* ---- Send ---- */
 
-static void test_send__limits_from_both_sides(void **state)
+TEST(test_send__limits_from_both_sides)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     char *text = test_malloc(400000);
@@ -692,9 +668,8 @@ static void test_send__limits_from_both_sides(void **state)
     end(&f);
 }
 
-static void test_send__largest_message_that_can_be_allowed(void **state)
+TEST(test_send__largest_message_that_can_be_allowed)
 {
-    (void)state;
     struct fixture f;
     begin_with(&f, (const char *[]){"--max_message_bytes=131072", NULL});
     char *text = test_malloc(140000);
@@ -714,9 +689,8 @@ static void test_send__largest_message_that_can_be_allowed(void **state)
     end(&f);
 }
 
-static void test_send__where_it_goes(void **state)
+TEST(test_send__where_it_goes)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     assert_int_equal(device_send(&f.ann, "nowhere", "x"), STATUS_NOT_FOUND);
@@ -737,9 +711,8 @@ static void test_send__where_it_goes(void **state)
 
 /* ---- idempotency ---- */
 
-static void test_request_numbers__each_is_carried_out_once(void **state)
+TEST(test_request_numbers__each_is_carried_out_once)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     assert_int_equal(device_send(&f.ann, "lobby", "x"), STATUS_NOT_FOUND); /* request 1 */
@@ -779,9 +752,8 @@ static void test_request_numbers__each_is_carried_out_once(void **state)
     end(&f);
 }
 
-static void test_request_numbers__window_of_outcomes(void **state)
+TEST(test_request_numbers__window_of_outcomes)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     assert_int_equal(device_join(&f.ann, "lobby"), STATUS_OK);
@@ -802,9 +774,8 @@ static void test_request_numbers__window_of_outcomes(void **state)
 
 /* ---- History, SetTyping ---- */
 
-static void test_history(void **state)
+TEST(test_history)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     assert_int_equal(device_join(&f.ann, "lobby"), STATUS_OK);
@@ -841,9 +812,8 @@ static void test_history(void **state)
 
 /* ---- limits ---- */
 
-static void test_rate_limit(void **state)
+TEST(test_rate_limit)
 {
-    (void)state;
     struct fixture f;
     begin_with(&f, (const char *[]){"--rate_limit=5", NULL});
     unsigned taken = 0;
@@ -868,9 +838,8 @@ static void test_rate_limit(void **state)
     end(&f);
 }
 
-static void test_login__so_many_at_once(void **state)
+TEST(test_login__so_many_at_once)
 {
-    (void)state;
     enum { MANY = 200, AT_ONCE = 64 };
     struct fixture f;
     begin_with(&f, (const char *[]){"--max_sessions=64", NULL});
@@ -903,38 +872,9 @@ static void test_login__so_many_at_once(void **state)
     end(&f);
 }
 
-int main(void)
+TEST_PREPARE()
 {
     log_configure(LOG_SILENT, LOG_TEXT);
     rpc_init();
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_info__needs_no_session_and_tells_the_limits),
-        cmocka_unit_test(test_info__every_interface_is_told_as_this_machines_own),
-        cmocka_unit_test(test_every_call__without_a_valid_token),
-        cmocka_unit_test(test_register),
-        cmocka_unit_test(test_register__one_name_by_many_at_once),
-        cmocka_unit_test(test_login__refusals),
-        cmocka_unit_test(test_login__same_token_same_session),
-        cmocka_unit_test(test_login__third_device_is_refused),
-        cmocka_unit_test(test_logout),
-        cmocka_unit_test(test_delete_account__refusals),
-        cmocka_unit_test(test_delete_account__number_taken_meanwhile),
-        cmocka_unit_test(test_delete_account__twice_at_once),
-        cmocka_unit_test(test_delete_account__hands_over_what_was_undelivered),
-        cmocka_unit_test(test_list_accounts),
-        cmocka_unit_test(test_heartbeat__counts_what_is_undelivered),
-        cmocka_unit_test(test_join_room),
-        cmocka_unit_test(test_join_room__again_after_leaving),
-        cmocka_unit_test(test_private_room__invite_kick_ban),
-        cmocka_unit_test(test_leave_topic_list),
-        cmocka_unit_test(test_send__limits_from_both_sides),
-        cmocka_unit_test(test_send__largest_message_that_can_be_allowed),
-        cmocka_unit_test(test_send__where_it_goes),
-        cmocka_unit_test(test_request_numbers__each_is_carried_out_once),
-        cmocka_unit_test(test_request_numbers__window_of_outcomes),
-        cmocka_unit_test(test_history),
-        cmocka_unit_test(test_rate_limit),
-        cmocka_unit_test(test_login__so_many_at_once),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

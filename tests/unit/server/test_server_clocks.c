@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "cluster/clocks.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "support/test.h"
 
 #define START_MS UINT64_C(1790000000000)
 #define YEAR_MS INT64_C(31536000000)
@@ -48,25 +42,22 @@ static int64_t error_of(const struct scene *scene)
 
 /* ---- alone ---- */
 
-static void test_alone__the_own_clock_counts(void **state)
+TEST(test_alone__the_own_clock_counts)
 {
-    (void)state;
     struct scene scene = started(YEAR_MS);
     assert_int_equal(error_of(&scene), YEAR_MS);
     assert_int_equal(clocks_own(&scene.clocks), clocks_time(&scene.clocks));
 }
 
-static void test_alone__nothing_is_told_before_the_clock_was_read(void **state)
+TEST(test_alone__nothing_is_told_before_the_clock_was_read)
 {
-    (void)state;
     struct clocks clocks;
     clocks_init(&clocks, 1);
     assert_int_equal(clocks_own(&clocks), 0);
 }
 
-static void test_alone__a_moment_of_a_wrong_clock_is_not_seen(void **state)
+TEST(test_alone__a_moment_of_a_wrong_clock_is_not_seen)
 {
-    (void)state;
     static const int64_t steps[] = {YEAR_MS, -YEAR_MS, CLOCK_TOLERANCE_MS + 1};
     for (size_t i = 0; i < 3; i++) {
         struct scene scene = started(0);
@@ -83,9 +74,8 @@ static void test_alone__a_moment_of_a_wrong_clock_is_not_seen(void **state)
     }
 }
 
-static void test_alone__a_clock_that_was_set_counts_after_a_while(void **state)
+TEST(test_alone__a_clock_that_was_set_counts_after_a_while)
 {
-    (void)state;
     struct scene scene = started(-YEAR_MS);
     pass(&scene, 1000);
     scene.ahead_ms = 0;
@@ -97,9 +87,8 @@ static void test_alone__a_clock_that_was_set_counts_after_a_while(void **state)
 }
 
 /* Each step begins the wait anew. */
-static void test_alone__a_clock_that_keeps_jumping_never_counts(void **state)
+TEST(test_alone__a_clock_that_keeps_jumping_never_counts)
 {
-    (void)state;
     struct scene scene = started(0);
     for (int i = 1; i < 50; i++) {
         scene.ahead_ms = i * (int64_t)86400000;
@@ -108,9 +97,8 @@ static void test_alone__a_clock_that_keeps_jumping_never_counts(void **state)
     }
 }
 
-static void test_alone__small_corrections_count_at_once(void **state)
+TEST(test_alone__small_corrections_count_at_once)
 {
-    (void)state;
     struct scene scene = started(0);
     for (int i = 0; i < 10; i++) {
         scene.ahead_ms += CLOCK_TOLERANCE_MS;
@@ -124,9 +112,8 @@ static void test_alone__small_corrections_count_at_once(void **state)
 
 /* ---- among others ---- */
 
-static void test_three__one_wrong_clock_changes_nothing(void **state)
+TEST(test_three__one_wrong_clock_changes_nothing)
 {
-    (void)state;
     static const int64_t wrong[] = {YEAR_MS, -YEAR_MS, 60000, -60000};
     for (size_t i = 0; i < 4; i++) {
         struct scene scene = started(wrong[i]); /* the own one */
@@ -141,9 +128,8 @@ static void test_three__one_wrong_clock_changes_nothing(void **state)
 }
 
 /* A clock within the tolerance is used as it is, or stamps would jump between clocks. */
-static void test_three__small_differences_do_not_count(void **state)
+TEST(test_three__small_differences_do_not_count)
 {
-    (void)state;
     struct scene scene = started(CLOCK_TOLERANCE_MS);
     hear(&scene, 2, 0);
     hear(&scene, 3, 0);
@@ -154,9 +140,8 @@ static void test_three__small_differences_do_not_count(void **state)
     assert_int_equal(error_of(&scene), 0);
 }
 
-static void test_two__the_earlier_clock_counts(void **state)
+TEST(test_two__the_earlier_clock_counts)
 {
-    (void)state;
     struct scene scene = started(YEAR_MS);
     hear(&scene, 2, 7);
     assert_int_equal(error_of(&scene), 7);
@@ -165,9 +150,8 @@ static void test_two__the_earlier_clock_counts(void **state)
     assert_int_equal(error_of(&scene), 0);
 }
 
-static void test_two__a_clock_that_was_never_set_has_no_say(void **state)
+TEST(test_two__a_clock_that_was_never_set_has_no_say)
 {
-    (void)state;
     struct scene scene = started(0);
     clocks_note(&scene.clocks, 2, CLOCKS_UNSET_BEFORE_MS - 1);
     assert_int_equal(error_of(&scene), 0);
@@ -180,9 +164,8 @@ static void test_two__a_clock_that_was_never_set_has_no_say(void **state)
 }
 
 /* Two stay wrong together for no longer than they are heard. */
-static void test_others__count_while_they_are_heard(void **state)
+TEST(test_others__count_while_they_are_heard)
 {
-    (void)state;
     struct scene scene = started(0);
     hear(&scene, 2, YEAR_MS);
     hear(&scene, 3, YEAR_MS);
@@ -195,9 +178,8 @@ static void test_others__count_while_they_are_heard(void **state)
     assert_false(clocks_difference(&scene.clocks, 2, &difference_ms));
 }
 
-static void test_others__what_makes_no_sense(void **state)
+TEST(test_others__what_makes_no_sense)
 {
-    (void)state;
     struct scene scene = started(0);
     clocks_note(&scene.clocks, 2, 0);
     clocks_note(&scene.clocks, 3, UINT64_MAX);
@@ -227,9 +209,8 @@ static void note(void *context, uint16_t node, int64_t difference_ms)
     scene->told_ms = difference_ms;
 }
 
-static void test_check__tells_of_the_one_that_differs(void **state)
+TEST(test_check__tells_of_the_one_that_differs)
 {
-    (void)state;
     struct scene scene = started(0);
     hear(&scene, 2, 0);
     hear(&scene, 3, -YEAR_MS);
@@ -246,9 +227,8 @@ static void test_check__tells_of_the_one_that_differs(void **state)
     assert_int_equal(scene.told_node, 3);
 }
 
-static void test_check__tells_of_the_own_clock(void **state)
+TEST(test_check__tells_of_the_own_clock)
 {
-    (void)state;
     struct scene scene = started(YEAR_MS);
     hear(&scene, 2, 0);
     hear(&scene, 3, 1);
@@ -259,9 +239,8 @@ static void test_check__tells_of_the_own_clock(void **state)
 }
 
 /* At once, although it does not count yet. */
-static void test_check__tells_of_a_step_of_the_own_clock(void **state)
+TEST(test_check__tells_of_a_step_of_the_own_clock)
 {
-    (void)state;
     struct scene scene = started(0);
     clocks_check(&scene.clocks, note, &scene);
     assert_int_equal(scene.told, 0);
@@ -271,26 +250,4 @@ static void test_check__tells_of_a_step_of_the_own_clock(void **state)
     assert_int_equal(scene.told, 1);
     assert_int_equal(scene.told_node, 1);
     assert_int_equal(scene.told_ms, YEAR_MS);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_alone__the_own_clock_counts),
-        cmocka_unit_test(test_alone__nothing_is_told_before_the_clock_was_read),
-        cmocka_unit_test(test_alone__a_moment_of_a_wrong_clock_is_not_seen),
-        cmocka_unit_test(test_alone__a_clock_that_was_set_counts_after_a_while),
-        cmocka_unit_test(test_alone__a_clock_that_keeps_jumping_never_counts),
-        cmocka_unit_test(test_alone__small_corrections_count_at_once),
-        cmocka_unit_test(test_three__one_wrong_clock_changes_nothing),
-        cmocka_unit_test(test_three__small_differences_do_not_count),
-        cmocka_unit_test(test_two__the_earlier_clock_counts),
-        cmocka_unit_test(test_two__a_clock_that_was_never_set_has_no_say),
-        cmocka_unit_test(test_others__count_while_they_are_heard),
-        cmocka_unit_test(test_others__what_makes_no_sense),
-        cmocka_unit_test(test_check__tells_of_the_one_that_differs),
-        cmocka_unit_test(test_check__tells_of_the_own_clock),
-        cmocka_unit_test(test_check__tells_of_a_step_of_the_own_clock),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,17 +7,13 @@
 #include "server/core.h"
 #include "support/folder.h"
 #include "support/live_server.h"
+#include "support/test.h"
 
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-
-#include <cmocka.h>
 
 #define TEXT(text) ((char *)(text))
 
@@ -117,9 +113,8 @@ static struct stream stream_from_start(void)
 
 /* ---- stopping ---- */
 
-static void test_core_stop__open_polls_are_answered(void **state)
+TEST(test_core_stop__open_polls_are_answered)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct stream of_ann = stream_from_start();
@@ -149,9 +144,8 @@ static void test_core_stop__open_polls_are_answered(void **state)
 }
 
 /* Hashing all that waits would take seconds; nobody is kept waiting for it. */
-static void test_core_stop__logins_under_way_are_answered(void **state)
+TEST(test_core_stop__logins_under_way_are_answered)
 {
-    (void)state;
     enum { MANY = 64 };
     struct fixture f;
     begin_with(&f, (const char *[]){"--password_cost=interactive", NULL});
@@ -193,9 +187,8 @@ static void expect_refusal(const char *folder, const char *const *options, const
         fail_msg("\"%s\" does not tell of \"%s\"", why.text, hint);
 }
 
-static void test_core_open__what_another_server_has(void **state)
+TEST(test_core_open__what_another_server_has)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     char option[100];
@@ -215,9 +208,8 @@ static void test_core_open__what_another_server_has(void **state)
     end(&f);
 }
 
-static void test_core_open__folder_of_another_id(void **state)
+TEST(test_core_open__folder_of_another_id)
 {
-    (void)state;
     char *folder = folder_new();
     char from[4096];
     char to[4096];
@@ -231,9 +223,8 @@ static void test_core_open__folder_of_another_id(void **state)
 
 /* ---- starting again ---- */
 
-static void test_core__nothing_is_lost_by_restarts(void **state)
+TEST(test_core__nothing_is_lost_by_restarts)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct stream stream = stream_from_start();
@@ -256,9 +247,8 @@ static void test_core__nothing_is_lost_by_restarts(void **state)
     end(&f);
 }
 
-static void test_receive__slow_reader_over_the_wire(void **state)
+TEST(test_receive__slow_reader_over_the_wire)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct stream stream = stream_from_start();
@@ -287,9 +277,8 @@ static void test_receive__slow_reader_over_the_wire(void **state)
     end(&f);
 }
 
-static void test_receive__deadline_and_replacement(void **state)
+TEST(test_receive__deadline_and_replacement)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct stream first = stream_from_start();
@@ -322,9 +311,8 @@ static void test_receive__deadline_and_replacement(void **state)
 }
 
 /* The cursor is of an epoch that this server has not heard of: it must not say that it was cut off. */
-static void test_receive__from_an_epoch_that_is_still_to_come(void **state)
+TEST(test_receive__from_an_epoch_that_is_still_to_come)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct answer poll = {.context = NULL};
@@ -341,9 +329,8 @@ static void test_receive__from_an_epoch_that_is_still_to_come(void **state)
     end(&f);
 }
 
-static void test_presence__silence_is_noticed(void **state)
+TEST(test_presence__silence_is_noticed)
 {
-    (void)state;
     struct fixture f;
     begin_with(&f, (const char *[]){"--session_timeout=100", NULL});
     struct stream stream = stream_from_start();
@@ -396,9 +383,8 @@ static enum status beat_stubbornly(struct device *device)
     }
 }
 
-static void test_core__full_disk_loses_and_doubles_nothing(void **state)
+TEST(test_core__full_disk_loses_and_doubles_nothing)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct stream stream = stream_from_start();
@@ -432,9 +418,8 @@ static void test_core__full_disk_loses_and_doubles_nothing(void **state)
 }
 
 /* Requests while the disk is full: a login, an account, a logout; nobody is told what is undone. */
-static void test_core__full_disk_and_sessions(void **state)
+TEST(test_core__full_disk_and_sessions)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct stream stream = stream_from_start();
@@ -485,23 +470,10 @@ static void test_core__full_disk_and_sessions(void **state)
     end(&f);
 }
 
-int main(void)
+TEST_PREPARE()
 {
     log_configure(LOG_SILENT, LOG_TEXT);
     rpc_init();
     (void)signal(SIGXFSZ, SIG_IGN);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_core_stop__open_polls_are_answered),
-        cmocka_unit_test(test_core_stop__logins_under_way_are_answered),
-        cmocka_unit_test(test_core_open__what_another_server_has),
-        cmocka_unit_test(test_core_open__folder_of_another_id),
-        cmocka_unit_test(test_core__nothing_is_lost_by_restarts),
-        cmocka_unit_test(test_receive__slow_reader_over_the_wire),
-        cmocka_unit_test(test_receive__deadline_and_replacement),
-        cmocka_unit_test(test_receive__from_an_epoch_that_is_still_to_come),
-        cmocka_unit_test(test_presence__silence_is_noticed),
-        cmocka_unit_test(test_core__full_disk_loses_and_doubles_nothing),
-        cmocka_unit_test(test_core__full_disk_and_sessions),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

@@ -3,15 +3,11 @@
  * its note in order. */
 #include "cluster/crash_note.h"
 #include "support/folder.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static struct crash_note *started(const char *folder, uint64_t last_seq)
 {
@@ -38,9 +34,8 @@ static bool has_poison(const char *folder, uint64_t before, struct log_position 
     return has;
 }
 
-static void test_note__the_second_death_at_an_entry(void **state)
+TEST(test_note__the_second_death_at_an_entry)
 {
-    (void)state;
     char *folder = folder_new();
     struct log_position at;
     assert_false(has_poison(folder, 5, &at));
@@ -58,9 +53,8 @@ static void test_note__the_second_death_at_an_entry(void **state)
 }
 
 /* The rows of many entries are written together: the second process finds out which it was. */
-static void test_note__a_range_is_applied_one_by_one(void **state)
+TEST(test_note__a_range_is_applied_one_by_one)
 {
-    (void)state;
     char *folder = folder_new();
     struct log_position at;
     dies(folder, 5, 6, 20);
@@ -80,9 +74,8 @@ static void test_note__a_range_is_applied_one_by_one(void **state)
 
 /* Only within the range: a database from long before it (an old backup, another epoch) is not filled
  * entry by entry until it gets there. */
-static void test_note__only_the_range_is_applied_one_by_one(void **state)
+TEST(test_note__only_the_range_is_applied_one_by_one)
 {
-    (void)state;
     char *folder = folder_new();
     dies(folder, 1005, 1006, 1020);
     struct crash_note *note = started(folder, 5);
@@ -95,9 +88,8 @@ static void test_note__only_the_range_is_applied_one_by_one(void **state)
     folder_remove(folder);
 }
 
-static void test_note__deaths_elsewhere_do_not_add_up(void **state)
+TEST(test_note__deaths_elsewhere_do_not_add_up)
 {
-    (void)state;
     char *folder = folder_new();
     struct log_position at;
     dies(folder, 5, 6, 6);
@@ -108,9 +100,8 @@ static void test_note__deaths_elsewhere_do_not_add_up(void **state)
     folder_remove(folder);
 }
 
-static void test_note__an_end_in_order_is_no_death(void **state)
+TEST(test_note__an_end_in_order_is_no_death)
 {
-    (void)state;
     char *folder = folder_new();
     struct log_position at;
     for (int i = 0; i < 3; i++) {
@@ -125,9 +116,8 @@ static void test_note__an_end_in_order_is_no_death(void **state)
 }
 
 /* Whatever is in the file. */
-static void test_note__a_damaged_file_tells_nothing(void **state)
+TEST(test_note__a_damaged_file_tells_nothing)
 {
-    (void)state;
     char *folder = folder_new();
     char path[4200];
     (void)snprintf(path, sizeof path, "%s/%s", folder, CRASH_NOTE_FILE_NAME);
@@ -147,17 +137,4 @@ static void test_note__a_damaged_file_tells_nothing(void **state)
     assert_false(crash_note_covers(note, 7));
     crash_note_close(note);
     folder_remove(folder);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_note__the_second_death_at_an_entry),
-        cmocka_unit_test(test_note__a_range_is_applied_one_by_one),
-        cmocka_unit_test(test_note__only_the_range_is_applied_one_by_one),
-        cmocka_unit_test(test_note__deaths_elsewhere_do_not_add_up),
-        cmocka_unit_test(test_note__an_end_in_order_is_no_death),
-        cmocka_unit_test(test_note__a_damaged_file_tells_nothing),
-    };
-    return cmocka_run_group_tests_name("crash note", tests, NULL, NULL);
 }

@@ -6,20 +6,16 @@
 #include "support/damage.h"
 #include "support/folder.h"
 #include "support/live_server.h"
+#include "support/test.h"
 
 #include <inttypes.h>
-#include <setjmp.h>
 #include <sodium.h>
 #include <sqlite3.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define CALL_MS 2000
 #define MUTATIONS 100
@@ -64,7 +60,7 @@ static void talk(const struct live_server *live)
     device_close(&bob);
 }
 
-static int setup(void **state)
+int test_setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
@@ -81,7 +77,7 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
+int test_teardown(void **state)
 {
     struct fixture *f = *state;
     folder_remove(f->folder);
@@ -138,7 +134,7 @@ static enum error take(struct fixture *f, const char *change, struct error_text 
 
 enum finder { CHECK, START }; /* who finds it: only who reads all, or whoever starts with it, too */
 
-static void test_database__one_field_is_not_as_it_should_be(void **state)
+TEST(test_database__one_field_is_not_as_it_should_be)
 {
     struct fixture *f = *state;
     static const struct {
@@ -209,7 +205,7 @@ static void test_database__one_field_is_not_as_it_should_be(void **state)
 }
 
 /* What is the node's own, and in no snapshot. */
-static void test_database__a_value_of_the_node(void **state)
+TEST(test_database__a_value_of_the_node)
 {
     struct fixture *f = *state;
     static const char *const changes[] = {
@@ -225,7 +221,7 @@ static void test_database__a_value_of_the_node(void **state)
     }
 }
 
-static void test_database__a_whole_one(void **state)
+TEST(test_database__a_whole_one)
 {
     struct fixture *f = *state;
     struct error_text why = {.text = ""};
@@ -364,7 +360,7 @@ static bool can_execute(const char *path, const char *sql)
     return code == SQLITE_OK;
 }
 
-static void test_database__mutated_at_random(void **state)
+TEST(test_database__mutated_at_random)
 {
     struct fixture *f = *state;
     uint64_t random = 20261130;
@@ -387,15 +383,9 @@ static void test_database__mutated_at_random(void **state)
     assert_true(whole > MUTATIONS / 20); /* a time, a name: another one, but one */
 }
 
-int main(void)
+TEST_PREPARE()
 {
     log_configure(LOG_SILENT, LOG_TEXT);
     assert_true(sodium_init() >= 0);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_database__a_whole_one),
-        cmocka_unit_test(test_database__one_field_is_not_as_it_should_be),
-        cmocka_unit_test(test_database__a_value_of_the_node),
-        cmocka_unit_test(test_database__mutated_at_random),
-    };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return 0;
 }

@@ -4,18 +4,15 @@
 #include "base/clock.h"
 #include "probe.h"
 #include "server/forward.h"
+#include "support/test.h"
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 /* TLS_FILES is the folder of the certificates, from CMake. */
 #define AUTHORITY TLS_FILES "/authority.pem"
@@ -147,9 +144,8 @@ static void row_close(struct row *row)
     probe_stop(row->master);
 }
 
-static void test_forward__a_call_and_its_answer(void **state)
+TEST(test_forward__a_call_and_its_answer)
 {
-    (void)state;
     struct row row;
     row_open(&row, 0);
     static const uint8_t token[] = {1, 0, 255};
@@ -168,9 +164,8 @@ static void test_forward__a_call_and_its_answer(void **state)
 }
 
 /* All that a refusal tells, but not whom to ask instead: the client asks this server. */
-static void test_forward__a_refusal(void **state)
+TEST(test_forward__a_refusal)
 {
-    (void)state;
     struct row row;
     row_open(&row, 0);
     Probe__Refusal request = PROBE__REFUSAL__INIT;
@@ -190,9 +185,8 @@ static void test_forward__a_refusal(void **state)
     row_close(&row);
 }
 
-static void test_forward__the_order_of_a_clients_calls(void **state)
+TEST(test_forward__the_order_of_a_clients_calls)
 {
-    (void)state;
     enum { CALLS = 2000 };
     struct row row;
     row_open(&row, 0);
@@ -212,9 +206,8 @@ static void test_forward__the_order_of_a_clients_calls(void **state)
 
 /* ---- streams ---- */
 
-static void test_forward__a_stream_and_its_credits(void **state)
+TEST(test_forward__a_stream_and_its_credits)
 {
-    (void)state;
     struct row row;
     row_open(&row, 0);
     struct outcome outcome = {.number = 0};
@@ -240,9 +233,8 @@ static void test_forward__a_stream_and_its_credits(void **state)
     row_close(&row);
 }
 
-static void test_forward__a_stream_ends_with_its_last_page(void **state)
+TEST(test_forward__a_stream_ends_with_its_last_page)
 {
-    (void)state;
     struct row row;
     row_open(&row, 0);
     struct outcome outcome = {.number = 0};
@@ -257,9 +249,8 @@ static void test_forward__a_stream_ends_with_its_last_page(void **state)
 
 /* ---- giving up ---- */
 
-static void test_forward__what_the_caller_gives_up_is_given_up(void **state)
+TEST(test_forward__what_the_caller_gives_up_is_given_up)
 {
-    (void)state;
     struct row row;
     row_open(&row, 0);
     struct outcome outcomes[3] = {{.number = 0}};
@@ -296,9 +287,8 @@ static void expect_unavailable(struct client *client, const char *hint)
     assert_non_null(strstr(outcome.message, hint));
 }
 
-static void test_forward__no_master(void **state)
+TEST(test_forward__no_master)
 {
-    (void)state;
     struct row row;
     row_open(&row, 0);
     slave_follow(&row.slave, NULL);
@@ -308,9 +298,8 @@ static void test_forward__no_master(void **state)
     row_close(&row);
 }
 
-static void test_forward__the_master_is_lost(void **state)
+TEST(test_forward__the_master_is_lost)
 {
-    (void)state;
     struct row row;
     row_open(&row, 0);
     struct outcome hold = {.number = 0};
@@ -331,9 +320,8 @@ static void test_forward__the_master_is_lost(void **state)
     row_close(&row);
 }
 
-static void test_forward__another_master(void **state)
+TEST(test_forward__another_master)
 {
-    (void)state;
     struct row row;
     row_open(&row, 0);
     struct outcome hold = {.number = 0};
@@ -356,9 +344,8 @@ static void test_forward__another_master(void **state)
 
 /* ---- bounds ---- */
 
-static void test_forward__as_many_as_it_may(void **state)
+TEST(test_forward__as_many_as_it_may)
 {
-    (void)state;
     struct row row;
     row_open(&row, 2);
     struct outcome outcomes[3] = {{.number = 0}};
@@ -376,9 +363,8 @@ static void test_forward__as_many_as_it_may(void **state)
 }
 
 /* Everything at once, while calls are open: nothing is left behind. */
-static void test_forward__ends_with_calls_open(void **state)
+TEST(test_forward__ends_with_calls_open)
 {
-    (void)state;
     struct row row;
     row_open(&row, 0);
     struct outcome outcomes[4] = {{.number = 0}};
@@ -394,9 +380,8 @@ static void test_forward__ends_with_calls_open(void **state)
 
 /* ---- TLS ---- */
 
-static void test_forward__to_a_master_with_tls(void **state)
+TEST(test_forward__to_a_master_with_tls)
 {
-    (void)state;
     struct rpc_server_options options = {
         .address = {.host = "127.0.0.1", .tls = true},
         .tls_certificate = TLS_FILES "/server.pem",
@@ -421,9 +406,8 @@ static void test_forward__to_a_master_with_tls(void **state)
 }
 
 /* The log tells once why the master cannot be reached, however often it is tried. */
-static void test_forward__to_a_master_that_is_not_trusted(void **state)
+TEST(test_forward__to_a_master_that_is_not_trusted)
 {
-    (void)state;
     struct rpc_server_options options = {
         .address = {.host = "127.0.0.1", .tls = true},
         .tls_certificate = TLS_FILES "/server.pem",
@@ -458,24 +442,4 @@ static void test_forward__to_a_master_that_is_not_trusted(void **state)
     assert_non_null(line);
     assert_non_null(strstr(line, "not signed by an authority"));
     assert_null(strstr(line + 1, "server forward_failed"));
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forward__a_call_and_its_answer),
-        cmocka_unit_test(test_forward__a_refusal),
-        cmocka_unit_test(test_forward__the_order_of_a_clients_calls),
-        cmocka_unit_test(test_forward__a_stream_and_its_credits),
-        cmocka_unit_test(test_forward__a_stream_ends_with_its_last_page),
-        cmocka_unit_test(test_forward__what_the_caller_gives_up_is_given_up),
-        cmocka_unit_test(test_forward__no_master),
-        cmocka_unit_test(test_forward__the_master_is_lost),
-        cmocka_unit_test(test_forward__another_master),
-        cmocka_unit_test(test_forward__as_many_as_it_may),
-        cmocka_unit_test(test_forward__ends_with_calls_open),
-        cmocka_unit_test(test_forward__to_a_master_with_tls),
-        cmocka_unit_test(test_forward__to_a_master_that_is_not_trusted),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,13 +3,10 @@
 #include "base/clock.h"
 #include "support/folder.h"
 #include "support/live_server.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 struct pair {
     char *folder;
@@ -63,9 +60,8 @@ static void note_events(struct answer *answer, const ProtobufCMessage *reply)
             (void)snprintf(last, 64, "%s", page->events[i]->text);
 }
 
-static void test_forwarding__a_client_that_knows_the_slave_alone(void **state)
+TEST(test_forwarding__a_client_that_knows_the_slave_alone)
 {
-    (void)state;
     struct pair pair;
     struct device bob;
     pair_open(&pair);
@@ -91,9 +87,8 @@ static void test_forwarding__a_client_that_knows_the_slave_alone(void **state)
 }
 
 /* The slave is the master, the session lives on, and what was carried before is there. */
-static void test_forwarding__the_master_goes(void **state)
+TEST(test_forwarding__the_master_goes)
 {
-    (void)state;
     struct pair pair;
     pair_open(&pair);
     assert_int_equal(device_register(&pair.ann, "ann"), STATUS_OK);
@@ -120,13 +115,4 @@ static void test_forwarding__the_master_goes(void **state)
     answer_clear(&answer);
     assert_int_equal(device_send(&pair.ann, "lobby", "after"), STATUS_OK);
     pair_close(&pair);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forwarding__a_client_that_knows_the_slave_alone),
-        cmocka_unit_test(test_forwarding__the_master_goes),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

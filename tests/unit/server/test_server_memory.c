@@ -7,15 +7,11 @@
 #include "support/core_fixture.h"
 #include "support/fake_call.h"
 #include "support/stream_recorder.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 static uint64_t countdown; /* 0: nothing fails */
 static bool has_failed;
@@ -153,18 +149,16 @@ static bool play_with_fault(uint64_t k)
     return has_failed;
 }
 
-static void test_memory__fails_at_every_place(void **state)
+TEST(test_memory__fails_at_every_place)
 {
-    (void)state;
     uint64_t k = 1;
     while (play_with_fault(k))
         k++;
     assert_true(k > 100);
 }
 
-int main(void)
+TEST_PREPARE()
 {
     log_configure(LOG_SILENT, LOG_TEXT);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_memory__fails_at_every_place)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

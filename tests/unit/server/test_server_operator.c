@@ -6,21 +6,18 @@
 #include "replica_fixture.h"
 #include "rpc/server.h"
 #include "server/operator_service.h"
+#include "support/test.h"
 
 #include <arpa/inet.h>
 #include <jansson.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 /* ---- what a server tells ---- */
 
@@ -64,9 +61,8 @@ static void fill(struct operator_service_reply *status, struct replica_fixture *
     operator_service_fill(status, &view, &unreachable);
 }
 
-static void test_status__of_the_master(void **state)
+TEST(test_status__of_the_master)
 {
-    (void)state;
     struct replica_fixture fixture;
     struct operator_service_reply status;
     replica_fixture_open(&fixture, 3, REPLICA_LOCAL);
@@ -101,9 +97,8 @@ static void test_status__of_the_master(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_status__of_a_slave(void **state)
+TEST(test_status__of_a_slave)
 {
-    (void)state;
     struct replica_fixture fixture;
     struct operator_service_reply status;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
@@ -118,9 +113,8 @@ static void test_status__of_a_slave(void **state)
     replica_fixture_close(&fixture);
 }
 
-static void test_status__without_a_master(void **state)
+TEST(test_status__without_a_master)
 {
-    (void)state;
     struct replica_fixture fixture;
     struct operator_service_reply status;
     replica_fixture_open(&fixture, 2, REPLICA_QUORUM);
@@ -230,9 +224,8 @@ static void expect_first_line(const Jackdaw__StatusReply *reply, const char *exp
     free(text);
 }
 
-static void test_print__a_cluster_at_a_glance(void **state)
+TEST(test_print__a_cluster_at_a_glance)
 {
-    (void)state;
     struct sample sample;
     make_sample(&sample);
     expect_text(
@@ -250,9 +243,8 @@ static void test_print__a_cluster_at_a_glance(void **state)
         "server 1: jackdaw 0.1.0, up 3 h 21 min, 12 clients, committed 3:10492 of 3:10492\n");
 }
 
-static void test_print__verdicts(void **state)
+TEST(test_print__verdicts)
 {
-    (void)state;
     struct sample sample;
     make_sample(&sample);
     sample.reply.id = 2;
@@ -276,9 +268,8 @@ static void test_print__verdicts(void **state)
         "server 1 is the master of epoch 1 (65537); 1 of 1 server in sync, durability all");
 }
 
-static void test_print__orphans_are_told(void **state)
+TEST(test_print__orphans_are_told)
 {
-    (void)state;
     struct sample sample;
     make_sample(&sample);
     sample.reply.orphans = 2;
@@ -297,9 +288,8 @@ static void expect_log(struct sample *sample, uint64_t bytes, const char *line)
     free(text);
 }
 
-static void test_print__a_log_that_fills_up(void **state)
+TEST(test_print__a_log_that_fills_up)
 {
-    (void)state;
     struct sample sample;
     make_sample(&sample);
     const uint64_t limit = 100 << 20;
@@ -318,9 +308,8 @@ static void test_print__a_log_that_fills_up(void **state)
     expect_log(&sample, limit, NULL);
 }
 
-static void test_print__poison_is_told(void **state)
+TEST(test_print__poison_is_told)
 {
-    (void)state;
     struct sample sample;
     make_sample(&sample);
     char *text = printed(&sample.reply, false);
@@ -335,9 +324,8 @@ static void test_print__poison_is_told(void **state)
 }
 
 /* A server may be any, and the terminal is the operator's. */
-static void test_print__nothing_reaches_the_terminal_unseen(void **state)
+TEST(test_print__nothing_reaches_the_terminal_unseen)
 {
-    (void)state;
     struct sample sample;
     make_sample(&sample);
     sample.members[1].client = (char *)"\x1b[2J:1\n";
@@ -355,9 +343,8 @@ static void test_print__nothing_reaches_the_terminal_unseen(void **state)
     free(text);
 }
 
-static void test_print__json(void **state)
+TEST(test_print__json)
 {
-    (void)state;
     struct sample sample;
     make_sample(&sample);
     sample.reply.log_bytes = 92000;
@@ -405,9 +392,8 @@ static void test_print__json(void **state)
     free(text);
 }
 
-static void test_print__the_database(void **state)
+TEST(test_print__the_database)
 {
-    (void)state;
     static const struct {
         uint64_t checked_ms;
         bool checking;
@@ -587,9 +573,8 @@ static void expect_error(const char *const words[3], enum error error, const cha
     free(out);
 }
 
-static void test_operator__status_of_a_server(void **state)
+TEST(test_operator__status_of_a_server)
 {
-    (void)state;
     struct post post;
     char status[ADDRESS_TEXT_SIZE];
     post_open(&post, true);
@@ -599,9 +584,8 @@ static void test_operator__status_of_a_server(void **state)
     post_close(&post);
 }
 
-static void test_operator__leave(void **state)
+TEST(test_operator__leave)
 {
-    (void)state;
     struct post post;
     char leave[ADDRESS_TEXT_SIZE];
     post_open(&post, true);
@@ -614,9 +598,8 @@ static void test_operator__leave(void **state)
     post_close(&post);
 }
 
-static void test_operator__remove_goes_to_the_master(void **state)
+TEST(test_operator__remove_goes_to_the_master)
 {
-    (void)state;
     struct post master, slave;
     char through[ADDRESS_TEXT_SIZE];
     post_open(&master, true);
@@ -634,9 +617,8 @@ static void test_operator__remove_goes_to_the_master(void **state)
     post_close(&master);
 }
 
-static void test_operator__remove_is_for_the_dead(void **state)
+TEST(test_operator__remove_is_for_the_dead)
 {
-    (void)state;
     struct post post;
     char through[ADDRESS_TEXT_SIZE];
     post_open(&post, true);
@@ -665,9 +647,8 @@ static int bound_socket(struct address *address)
     return fd;
 }
 
-static void test_operator__nobody_there(void **state)
+TEST(test_operator__nobody_there)
 {
-    (void)state;
     struct post post;
     struct address nobody;
     char text[ADDRESS_TEXT_SIZE];
@@ -688,9 +669,8 @@ static void test_operator__nobody_there(void **state)
     (void)close(fd);
 }
 
-static void test_operator__somebody_else_there(void **state)
+TEST(test_operator__somebody_else_there)
 {
-    (void)state;
     struct address other;
     char text[ADDRESS_TEXT_SIZE];
     int fd = bound_socket(&other);
@@ -701,9 +681,8 @@ static void test_operator__somebody_else_there(void **state)
 }
 
 /* Asking goes no further than what is wrong with the connection. */
-static void test_operator__tls_on_one_side_only(void **state)
+TEST(test_operator__tls_on_one_side_only)
 {
-    (void)state;
     struct post post;
     char text[ADDRESS_TEXT_SIZE];
     post_open(&post, true);
@@ -715,9 +694,8 @@ static void test_operator__tls_on_one_side_only(void **state)
     post_close(&post);
 }
 
-static void test_operator__a_server_that_does_not_know_the_question(void **state)
+TEST(test_operator__a_server_that_does_not_know_the_question)
 {
-    (void)state;
     struct post post;
     char text[ADDRESS_TEXT_SIZE];
     post_open(&post, false);
@@ -743,9 +721,8 @@ static void expect_mistake(const char *const words[3], const char *hint)
         fail_msg("\"%s\" does not tell \"%s\"", why.text, hint);
 }
 
-static void test_options__mistakes_are_sentences(void **state)
+TEST(test_options__mistakes_are_sentences)
 {
-    (void)state;
     expect_mistake(WORDS(NULL), "a command is missing");
     expect_mistake(WORDS("epoch_start"), "status|leave|remove");
     expect_mistake(WORDS("status"), "address of a server is missing");
@@ -775,9 +752,8 @@ static void fill_status(void *context, struct operator_view *view)
     *view = view_of(looked_at, 1);
 }
 
-static void test_operator__the_core_fixture_answers(void **state)
+TEST(test_operator__the_core_fixture_answers)
 {
-    (void)state;
     struct post post;
     struct replica_fixture fixture;
     char text[ADDRESS_TEXT_SIZE];
@@ -789,32 +765,4 @@ static void test_operator__the_core_fixture_answers(void **state)
     expect_answer(WORDS("status", text), "3 of 3 servers in sync");
     replica_fixture_close(&fixture);
     post_close(&post);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_status__of_the_master),
-        cmocka_unit_test(test_status__of_a_slave),
-        cmocka_unit_test(test_status__without_a_master),
-        cmocka_unit_test(test_print__a_cluster_at_a_glance),
-        cmocka_unit_test(test_print__verdicts),
-        cmocka_unit_test(test_print__orphans_are_told),
-        cmocka_unit_test(test_print__a_log_that_fills_up),
-        cmocka_unit_test(test_print__poison_is_told),
-        cmocka_unit_test(test_print__nothing_reaches_the_terminal_unseen),
-        cmocka_unit_test(test_print__json),
-        cmocka_unit_test(test_print__the_database),
-        cmocka_unit_test(test_operator__status_of_a_server),
-        cmocka_unit_test(test_operator__leave),
-        cmocka_unit_test(test_operator__remove_goes_to_the_master),
-        cmocka_unit_test(test_operator__remove_is_for_the_dead),
-        cmocka_unit_test(test_operator__nobody_there),
-        cmocka_unit_test(test_operator__somebody_else_there),
-        cmocka_unit_test(test_operator__tls_on_one_side_only),
-        cmocka_unit_test(test_operator__a_server_that_does_not_know_the_question),
-        cmocka_unit_test(test_options__mistakes_are_sentences),
-        cmocka_unit_test(test_operator__the_core_fixture_answers),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "server/options.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define WORDS_MAX 16
 
@@ -111,9 +107,8 @@ static void refuse_number(const struct number *number, const char *value)
     expect_mistake(WORDS(word), hint);
 }
 
-static void test_options__numbers_from_both_sides(void **state)
+TEST(test_options__numbers_from_both_sides)
 {
-    (void)state;
     struct server_options options = expect_ok(WORDS("--log_level=info"));
     char text[32];
     for (size_t i = 0; i < NUMBERS; i++) {
@@ -135,9 +130,8 @@ static void test_options__numbers_from_both_sides(void **state)
     server_options_release(&options);
 }
 
-static void test_options__numbers_from_the_environment(void **state)
+TEST(test_options__numbers_from_the_environment)
 {
-    (void)state;
     char text[32];
     for (size_t i = 0; i < NUMBERS; i++) {
         (void)snprintf(text, sizeof text, "%llu", (unsigned long long)numbers[i].max);
@@ -158,9 +152,8 @@ static void test_options__numbers_from_the_environment(void **state)
 
 /* ---- words ---- */
 
-static void test_options__defaults(void **state)
+TEST(test_options__defaults)
 {
-    (void)state;
     struct server_options options = expect_ok(WORDS(NULL));
     assert_int_equal(options.cluster.is_first, true);
     assert_string_equal(options.client_address.host, "");
@@ -178,9 +171,8 @@ static void test_options__defaults(void **state)
     server_options_release(&options);
 }
 
-static void test_options__all_shorter_forms(void **state)
+TEST(test_options__all_shorter_forms)
 {
-    (void)state;
     static const char *const forms[] = {"7", "slave", "host:1", ":2"};
     const char *words[5] = {NULL};
     for (size_t count = 0; count <= 4; count++) {
@@ -202,9 +194,8 @@ static void test_options__all_shorter_forms(void **state)
     expect_mistake(WORDS("1", "master", ":1", ":65536"), "65536");
 }
 
-static void test_options__words_of_each_kind(void **state)
+TEST(test_options__words_of_each_kind)
 {
-    (void)state;
     struct server_options options = expect_ok(WORDS(
         "--data-dir", "/var/lib/x", "--advertise_host=chat.example", "--password_cost=minimal",
         "--log_level=debug", "--log_format=json", "--log_file=a.log",
@@ -222,9 +213,8 @@ static void test_options__words_of_each_kind(void **state)
     server_options_release(&options);
 }
 
-static void test_options__words_from_the_environment(void **state)
+TEST(test_options__words_from_the_environment)
 {
-    (void)state;
     static const struct {
         const char *name;
         const char *value;
@@ -252,9 +242,8 @@ static void test_options__words_from_the_environment(void **state)
     server_options_release(&options);
 }
 
-static void test_options__mistakes_are_sentences(void **state)
+TEST(test_options__mistakes_are_sentences)
 {
-    (void)state;
     char long_host[400];
     char long_word[440];
     memset(long_host, 'h', sizeof long_host - 1);
@@ -280,9 +269,8 @@ static void test_options__mistakes_are_sentences(void **state)
     expect_mistake(WORDS("--internal_address=tls+tcp://:1"), "internal address");
 }
 
-static void test_options__what_is_no_mistake(void **state)
+TEST(test_options__what_is_no_mistake)
 {
-    (void)state;
     static const char *const fine[] = {
         "--advertise_host=::1",
         "--advertise_host=192.0.2.7",
@@ -309,9 +297,8 @@ static void test_options__what_is_no_mistake(void **state)
 
 /* ---- the cluster ---- */
 
-static void test_options__cluster_defaults(void **state)
+TEST(test_options__cluster_defaults)
 {
-    (void)state;
     struct server_options options = expect_ok(WORDS(NULL));
     assert_int_equal(options.cluster.masters.count, 0);
     assert_int_equal(options.cluster.founding_wait_ms, 1000);
@@ -326,9 +313,8 @@ static void test_options__cluster_defaults(void **state)
     server_options_release(&options);
 }
 
-static void test_options__cluster_words(void **state)
+TEST(test_options__cluster_words)
 {
-    (void)state;
     struct server_options options =
         expect_ok(WORDS("2", "slave", "--master_address=a:1,[::1]:2", "--master-address", "c:3",
                         "--durability=quorum", "--feed_address=:0", "--forward"));
@@ -347,9 +333,8 @@ static void test_options__cluster_words(void **state)
     server_options_release(&options);
 }
 
-static void test_options__cluster_words_from_the_environment(void **state)
+TEST(test_options__cluster_words_from_the_environment)
 {
-    (void)state;
     static const struct {
         const char *name;
         const char *value;
@@ -386,9 +371,8 @@ static void test_options__cluster_words_from_the_environment(void **state)
 }
 
 /* Each from both sides, with the others so that they go together. */
-static void test_options__times_from_both_sides(void **state)
+TEST(test_options__times_from_both_sides)
 {
-    (void)state;
     struct server_options options = expect_ok(
         WORDS("--ping_interval=10", "--ping_timeout=20", "--ack_timeout=20", "--disk_timeout=100"));
     assert_int_equal(options.cluster.ack_timeout_ms, 20);
@@ -412,9 +396,8 @@ static void test_options__times_from_both_sides(void **state)
     expect_mistake(WORDS("--ping_timeout=1001"), "--ack_timeout");
 }
 
-static void test_options__cluster_mistakes_are_sentences(void **state)
+TEST(test_options__cluster_mistakes_are_sentences)
 {
-    (void)state;
     expect_mistake(WORDS("--durability=none"), "all|quorum|local");
     expect_mistake(WORDS("--master_address=tls+tcp://a:1"), "tls+tcp://a:1");
     expect_mistake(WORDS("--master_address=a:0"), "port 0");
@@ -437,9 +420,8 @@ static void test_options__cluster_mistakes_are_sentences(void **state)
     server_options_release(&options);
 }
 
-static void test_options__the_same_list_serves_every_server(void **state)
+TEST(test_options__the_same_list_serves_every_server)
 {
-    (void)state;
     struct server_options options =
         expect_ok(WORDS("2", "slave", ":0", "B:2", "--master_address=a:1,b:2,c:3"));
     assert_int_equal(options.cluster.masters.count, 2);
@@ -450,9 +432,8 @@ static void test_options__the_same_list_serves_every_server(void **state)
 
 /* ---- the operator's ---- */
 
-static void test_options__the_operators_start_no_server(void **state)
+TEST(test_options__the_operators_start_no_server)
 {
-    (void)state;
     struct server_options options =
         expect_ok(WORDS("--status", "tls+tcp://h:1", "--json", "--tls_ca=a.pem"));
     assert_true(server_options_are_operators(&options));
@@ -475,9 +456,8 @@ static void test_options__the_operators_start_no_server(void **state)
     assert_int_equal(unsetenv("JACKDAW_TLS_CERT"), 0);
 }
 
-static void test_options__the_operators_mistakes_are_sentences(void **state)
+TEST(test_options__the_operators_mistakes_are_sentences)
 {
-    (void)state;
     expect_mistake(WORDS("--status"), "--status=ADDRESS");
     expect_mistake(WORDS("--remove=0"), "--remove");
     expect_mistake(WORDS("--remove=65536"), "--remove");
@@ -511,9 +491,8 @@ static char *help_text(void)
     return text;
 }
 
-static void test_options__help_has_each_with_its_default(void **state)
+TEST(test_options__help_has_each_with_its_default)
 {
-    (void)state;
     static const char *const names[] = {
         "--role",           "--client_address", "--internal_address",
         "--data_dir",       "--advertise_host", "--tls_cert",
@@ -540,28 +519,4 @@ static void test_options__help_has_each_with_its_default(void **state)
         if (at == NULL || strstr(at, fallback) == NULL)
             fail_msg("--help does not tell of %s or its default", name);
     }
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_options__numbers_from_both_sides),
-        cmocka_unit_test(test_options__numbers_from_the_environment),
-        cmocka_unit_test(test_options__defaults),
-        cmocka_unit_test(test_options__all_shorter_forms),
-        cmocka_unit_test(test_options__words_of_each_kind),
-        cmocka_unit_test(test_options__words_from_the_environment),
-        cmocka_unit_test(test_options__mistakes_are_sentences),
-        cmocka_unit_test(test_options__what_is_no_mistake),
-        cmocka_unit_test(test_options__cluster_defaults),
-        cmocka_unit_test(test_options__cluster_words),
-        cmocka_unit_test(test_options__cluster_words_from_the_environment),
-        cmocka_unit_test(test_options__times_from_both_sides),
-        cmocka_unit_test(test_options__cluster_mistakes_are_sentences),
-        cmocka_unit_test(test_options__the_same_list_serves_every_server),
-        cmocka_unit_test(test_options__the_operators_start_no_server),
-        cmocka_unit_test(test_options__the_operators_mistakes_are_sentences),
-        cmocka_unit_test(test_options__help_has_each_with_its_default),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,18 +5,14 @@
 #include "server/scrub.h"
 #include "support/core_fixture.h"
 #include "support/folder.h"
+#include "support/test.h"
 
-#include <setjmp.h>
 #include <sqlite3.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#include <cmocka.h>
 
 #define PATIENCE_MS 60000
 #define AHEAD_S (365 * 24 * 3600)
@@ -105,9 +101,8 @@ static void wait_for_end(struct fixture *f)
     wait_for_end_within(f, PATIENCE_MS);
 }
 
-static void test_scrub__while_more_is_written(void **state)
+TEST(test_scrub__while_more_is_written)
 {
-    (void)state;
     struct fixture f;
     begin(&f, 4 * 1024 * 1024);
     start(&f);
@@ -131,9 +126,8 @@ static void test_scrub__while_more_is_written(void **state)
     end(&f);
 }
 
-static void test_scrub__finds_damage(void **state)
+TEST(test_scrub__finds_damage)
 {
-    (void)state;
     struct fixture f;
     char path[512];
     sqlite3 *database = NULL;
@@ -151,9 +145,8 @@ static void test_scrub__finds_damage(void **state)
 }
 
 /* A pause lasts as long as it should, whatever the wall clock says. */
-static void test_scrub__the_wall_clock_is_set_back(void **state)
+TEST(test_scrub__the_wall_clock_is_set_back)
 {
-    (void)state;
     struct fixture f;
     begin(&f, 4 * 1024 * 1024);
     atomic_store(&is_ahead, true);
@@ -165,9 +158,8 @@ static void test_scrub__the_wall_clock_is_set_back(void **state)
 }
 
 /* A pause between two slices does not keep it. */
-static void test_scrub_stop__in_a_pause(void **state)
+TEST(test_scrub_stop__in_a_pause)
 {
-    (void)state;
     struct fixture f;
     begin(&f, 1);
     start(&f);
@@ -184,14 +176,8 @@ static void test_scrub_stop__in_a_pause(void **state)
     end(&f);
 }
 
-int main(void)
+TEST_PREPARE()
 {
     log_configure(LOG_SILENT, LOG_TEXT);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_scrub__while_more_is_written),
-        cmocka_unit_test(test_scrub__finds_damage),
-        cmocka_unit_test(test_scrub__the_wall_clock_is_set_back),
-        cmocka_unit_test(test_scrub_stop__in_a_pause),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

@@ -4,15 +4,11 @@
 #include "support/core_fixture.h"
 #include "support/fake_call.h"
 #include "support/stream_recorder.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define PLENTY 1000000
 
@@ -98,9 +94,8 @@ static void assert_numbers(const struct stream_recorder *recorder, unsigned firs
 
 /* ---- live ---- */
 
-static void test_subscriptions_deliver__live_to_every_member_after_the_commit(void **state)
+TEST(test_subscriptions_deliver__live_to_every_member_after_the_commit)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_ann, 10);
@@ -124,9 +119,8 @@ static void test_subscriptions_deliver__live_to_every_member_after_the_commit(vo
     end(&f);
 }
 
-static void test_subscriptions_deliver__one_page_for_what_came_in_a_turn(void **state)
+TEST(test_subscriptions_deliver__one_page_for_what_came_in_a_turn)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 10);
@@ -136,9 +130,8 @@ static void test_subscriptions_deliver__one_page_for_what_came_in_a_turn(void **
     end(&f);
 }
 
-static void test_subscriptions_deliver__stops_where_credit_ends(void **state)
+TEST(test_subscriptions_deliver__stops_where_credit_ends)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 2);
@@ -152,9 +145,8 @@ static void test_subscriptions_deliver__stops_where_credit_ends(void **state)
     end(&f);
 }
 
-static void test_subscriptions_deliver__cursor_passes_what_others_did(void **state)
+TEST(test_subscriptions_deliver__cursor_passes_what_others_did)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 10);
@@ -170,9 +162,8 @@ static void test_subscriptions_deliver__cursor_passes_what_others_did(void **sta
     end(&f);
 }
 
-static void test_subscriptions_deliver__direct_conversation_as_each_side_sees_it(void **state)
+TEST(test_subscriptions_deliver__direct_conversation_as_each_side_sees_it)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     uint64_t second = core_fixture_login(&f.core, "bob");
@@ -194,9 +185,8 @@ static void test_subscriptions_deliver__direct_conversation_as_each_side_sees_it
     recorder_release(&of_second);
 }
 
-static void test_subscriptions_event__ephemeral_ones_come_and_are_not_kept(void **state)
+TEST(test_subscriptions_event__ephemeral_ones_come_and_are_not_kept)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_ann, 10);
@@ -226,9 +216,8 @@ static void test_subscriptions_event__ephemeral_ones_come_and_are_not_kept(void 
 
 /* ---- the bounds of a page ---- */
 
-static void test_subscriptions_deliver__page_has_so_many_events(void **state)
+TEST(test_subscriptions_deliver__page_has_so_many_events)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 10);
@@ -239,9 +228,8 @@ static void test_subscriptions_deliver__page_has_so_many_events(void **state)
     end(&f);
 }
 
-static void test_subscriptions_deliver__page_has_so_many_bytes(void **state)
+TEST(test_subscriptions_deliver__page_has_so_many_bytes)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 20);
@@ -304,23 +292,19 @@ static void delete_amid_messages(unsigned rooms, uint32_t credits)
     end(&f);
 }
 
-static void test_subscriptions_deliver__page_never_splits_a_position(void **state)
+TEST(test_subscriptions_deliver__page_never_splits_a_position)
 {
-    (void)state;
     delete_amid_messages(300, 20);
 }
 
-static void test_subscriptions_deliver__position_with_more_events_than_a_subscription_holds(
-    void **state)
+TEST(test_subscriptions_deliver__position_with_more_events_than_a_subscription_holds)
 {
-    (void)state;
     delete_amid_messages(SUBSCRIPTION_EVENTS_MAX * 2 / 3, 20);
 }
 
 /* The first events of a position fit, the next ones do not: what is read again begins with it. */
-static void test_subscriptions_deliver__overflow_amid_the_events_of_a_position(void **state)
+TEST(test_subscriptions_deliver__overflow_amid_the_events_of_a_position)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_ann, 2);
@@ -341,9 +325,8 @@ static void test_subscriptions_deliver__overflow_amid_the_events_of_a_position(v
 
 /* ---- falling behind ---- */
 
-static void test_subscriptions_deliver__slow_session_gets_all_from_the_store(void **state)
+TEST(test_subscriptions_deliver__slow_session_gets_all_from_the_store)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 2);
@@ -368,9 +351,8 @@ static void test_subscriptions_deliver__slow_session_gets_all_from_the_store(voi
     end(&f);
 }
 
-static void test_subscriptions_event__subscription_has_a_bound_in_bytes(void **state)
+TEST(test_subscriptions_event__subscription_has_a_bound_in_bytes)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 2);
@@ -416,9 +398,8 @@ static void send_while_reading(struct fixture *f, unsigned first, unsigned count
     }
 }
 
-static void test_subscriptions_deliver__what_comes_while_reading_comes_after(void **state)
+TEST(test_subscriptions_deliver__what_comes_while_reading_comes_after)
 {
-    (void)state;
     struct fixture f;
     begin_reading(&f);
     send_while_reading(&f, 10, 5);
@@ -429,9 +410,8 @@ static void test_subscriptions_deliver__what_comes_while_reading_comes_after(voi
     end(&f);
 }
 
-static void test_subscriptions_deliver__overflow_while_reading(void **state)
+TEST(test_subscriptions_deliver__overflow_while_reading)
 {
-    (void)state;
     struct fixture f;
     begin_reading(&f);
     send_while_reading(&f, 10, SUBSCRIPTION_EVENTS_MAX + 100);
@@ -441,9 +421,8 @@ static void test_subscriptions_deliver__overflow_while_reading(void **state)
     end(&f);
 }
 
-static void test_subscriptions_receive__new_stream_while_reading(void **state)
+TEST(test_subscriptions_receive__new_stream_while_reading)
 {
-    (void)state;
     struct fixture f;
     begin_reading(&f);
     struct log_position start = f.of_bob.cursor;
@@ -457,9 +436,8 @@ static void test_subscriptions_receive__new_stream_while_reading(void **state)
     end(&f);
 }
 
-static void test_subscriptions_receive__disconnected_while_reading(void **state)
+TEST(test_subscriptions_receive__disconnected_while_reading)
 {
-    (void)state;
     struct fixture f;
     begin_reading(&f);
     recorder_disconnect(&f.of_bob);
@@ -471,9 +449,8 @@ static void test_subscriptions_receive__disconnected_while_reading(void **state)
     end(&f);
 }
 
-static void test_subscriptions_session_ended__while_reading(void **state)
+TEST(test_subscriptions_session_ended__while_reading)
 {
-    (void)state;
     struct fixture f;
     begin_reading(&f);
     assert_true(core_fixture_logout(&f.core, f.bob));
@@ -486,9 +463,8 @@ static void test_subscriptions_session_ended__while_reading(void **state)
 }
 
 /* More sessions are behind than may read at a time; each has its turn. */
-static void test_subscriptions_deliver__many_sessions_read_at_once(void **state)
+TEST(test_subscriptions_deliver__many_sessions_read_at_once)
 {
-    (void)state;
     enum { SESSIONS = 400 };
     struct fixture f;
     begin(&f);
@@ -517,9 +493,8 @@ static void test_subscriptions_deliver__many_sessions_read_at_once(void **state)
 
 /* ---- where a stream goes on ---- */
 
-static void test_subscriptions_receive__at_the_end_needs_no_reading(void **state)
+TEST(test_subscriptions_receive__at_the_end_needs_no_reading)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 10);
@@ -530,9 +505,8 @@ static void test_subscriptions_receive__at_the_end_needs_no_reading(void **state
     end(&f);
 }
 
-static void test_subscriptions_receive__equal_cursor_goes_on_with_what_is_held(void **state)
+TEST(test_subscriptions_receive__equal_cursor_goes_on_with_what_is_held)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 10);
@@ -548,9 +522,8 @@ static void test_subscriptions_receive__equal_cursor_goes_on_with_what_is_held(v
     end(&f);
 }
 
-static void test_subscriptions_receive__newer_cursor_skips_what_is_held(void **state)
+TEST(test_subscriptions_receive__newer_cursor_skips_what_is_held)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 10);
@@ -564,9 +537,8 @@ static void test_subscriptions_receive__newer_cursor_skips_what_is_held(void **s
     end(&f);
 }
 
-static void test_subscriptions_receive__older_cursor_gets_it_again(void **state)
+TEST(test_subscriptions_receive__older_cursor_gets_it_again)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct log_position start = commit_log_committed(f.core.commit_log);
@@ -582,9 +554,8 @@ static void test_subscriptions_receive__older_cursor_gets_it_again(void **state)
     end(&f);
 }
 
-static void test_subscriptions_receive__from_nothing_gets_all_since_joining(void **state)
+TEST(test_subscriptions_receive__from_nothing_gets_all_since_joining)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     send_numbers(&f, 0, 4, 1);
@@ -613,9 +584,8 @@ static void check_cursor_reset(struct fixture *f, struct log_position asked, uin
     recorder_clear(&f->of_bob);
 }
 
-static void test_subscriptions_receive__position_of_no_log_of_ours_is_rewound(void **state)
+TEST(test_subscriptions_receive__position_of_no_log_of_ours_is_rewound)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct log_position last = commit_log_committed(f.core.commit_log);
@@ -630,9 +600,8 @@ static void test_subscriptions_receive__position_of_no_log_of_ours_is_rewound(vo
 
 /* ---- the life of streams ---- */
 
-static void test_subscriptions_receive__replaces_the_stream_before(void **state)
+TEST(test_subscriptions_receive__replaces_the_stream_before)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 10);
@@ -647,9 +616,8 @@ static void test_subscriptions_receive__replaces_the_stream_before(void **state)
     recorder_release(&second);
 }
 
-static void test_subscriptions_receive__long_poll_ends_with_its_page(void **state)
+TEST(test_subscriptions_receive__long_poll_ends_with_its_page)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct log_position start = commit_log_committed(f.core.commit_log);
@@ -668,9 +636,8 @@ static void test_subscriptions_receive__long_poll_ends_with_its_page(void **stat
     end(&f);
 }
 
-static void test_subscriptions_receive__long_polls_catch_up_page_by_page(void **state)
+TEST(test_subscriptions_receive__long_polls_catch_up_page_by_page)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct log_position start = commit_log_committed(f.core.commit_log);
@@ -685,9 +652,8 @@ static void test_subscriptions_receive__long_polls_catch_up_page_by_page(void **
     end(&f);
 }
 
-static void test_subscriptions__cancelled_stream_ends_and_loses_nothing(void **state)
+TEST(test_subscriptions__cancelled_stream_ends_and_loses_nothing)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 10);
@@ -701,9 +667,8 @@ static void test_subscriptions__cancelled_stream_ends_and_loses_nothing(void **s
     end(&f);
 }
 
-static void test_subscriptions_hang_up__ends_every_stream(void **state)
+TEST(test_subscriptions_hang_up__ends_every_stream)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_ann, 10);
@@ -715,9 +680,8 @@ static void test_subscriptions_hang_up__ends_every_stream(void **state)
     end(&f);
 }
 
-static void test_subscriptions_tidy__what_nobody_fetches_is_read_again(void **state)
+TEST(test_subscriptions_tidy__what_nobody_fetches_is_read_again)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 10);
@@ -739,9 +703,8 @@ static void test_subscriptions_tidy__what_nobody_fetches_is_read_again(void **st
 
 /* ---- sessions that end ---- */
 
-static void test_subscriptions_session_ended__stream_is_told_when_it_is_committed(void **state)
+TEST(test_subscriptions_session_ended__stream_is_told_when_it_is_committed)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 10);
@@ -758,9 +721,8 @@ static void test_subscriptions_session_ended__stream_is_told_when_it_is_committe
     end(&f);
 }
 
-static void test_subscriptions_session_ended__peer_goes_before_the_commit(void **state)
+TEST(test_subscriptions_session_ended__peer_goes_before_the_commit)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 10);
@@ -771,9 +733,8 @@ static void test_subscriptions_session_ended__peer_goes_before_the_commit(void *
     end(&f);
 }
 
-static void test_subscriptions_session_ended__undone_it_goes_on(void **state)
+TEST(test_subscriptions_session_ended__undone_it_goes_on)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 10);
@@ -788,9 +749,8 @@ static void test_subscriptions_session_ended__undone_it_goes_on(void **state)
     end(&f);
 }
 
-static void test_subscriptions_session_ended__account_deleted_and_device_replaced(void **state)
+TEST(test_subscriptions_session_ended__account_deleted_and_device_replaced)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 10);
@@ -810,9 +770,8 @@ static void test_subscriptions_session_ended__account_deleted_and_device_replace
 
 /* ---- rolling back ---- */
 
-static void test_subscriptions_rolled_back__nothing_undone_is_delivered(void **state)
+TEST(test_subscriptions_rolled_back__nothing_undone_is_delivered)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 10);
@@ -829,9 +788,8 @@ static void test_subscriptions_rolled_back__nothing_undone_is_delivered(void **s
     end(&f);
 }
 
-static void test_subscriptions_rolled_back__what_was_committed_is_still_delivered(void **state)
+TEST(test_subscriptions_rolled_back__what_was_committed_is_still_delivered)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 2);
@@ -845,9 +803,8 @@ static void test_subscriptions_rolled_back__what_was_committed_is_still_delivere
     end(&f);
 }
 
-static void test_subscriptions_rolled_back__while_reading(void **state)
+TEST(test_subscriptions_rolled_back__while_reading)
 {
-    (void)state;
     struct fixture f;
     begin_reading(&f);
     send_while_reading(&f, 10, 2);
@@ -860,9 +817,8 @@ static void test_subscriptions_rolled_back__while_reading(void **state)
     end(&f);
 }
 
-static void test_subscriptions_rolled_back__login_undone_with_its_stream(void **state)
+TEST(test_subscriptions_rolled_back__login_undone_with_its_stream)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     uint64_t session = core_fixture_login(&f.core, "bob");
@@ -880,9 +836,8 @@ static void test_subscriptions_rolled_back__login_undone_with_its_stream(void **
 }
 
 /* A subscription that waits must not keep the core awake: nothing is dirty without something to do. */
-static void test_subscriptions_deliver__nothing_to_do_costs_nothing(void **state)
+TEST(test_subscriptions_deliver__nothing_to_do_costs_nothing)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     open_here(&f, &f.of_bob, 2);
@@ -896,51 +851,8 @@ static void test_subscriptions_deliver__nothing_to_do_costs_nothing(void **state
     end(&f);
 }
 
-int main(void)
+TEST_PREPARE()
 {
     log_configure(LOG_SILENT, LOG_TEXT);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_subscriptions_deliver__live_to_every_member_after_the_commit),
-        cmocka_unit_test(test_subscriptions_deliver__one_page_for_what_came_in_a_turn),
-        cmocka_unit_test(test_subscriptions_deliver__stops_where_credit_ends),
-        cmocka_unit_test(test_subscriptions_deliver__cursor_passes_what_others_did),
-        cmocka_unit_test(test_subscriptions_deliver__direct_conversation_as_each_side_sees_it),
-        cmocka_unit_test(test_subscriptions_event__ephemeral_ones_come_and_are_not_kept),
-        cmocka_unit_test(test_subscriptions_deliver__page_has_so_many_events),
-        cmocka_unit_test(test_subscriptions_deliver__page_has_so_many_bytes),
-        cmocka_unit_test(test_subscriptions_deliver__page_never_splits_a_position),
-        cmocka_unit_test(
-            test_subscriptions_deliver__position_with_more_events_than_a_subscription_holds),
-        cmocka_unit_test(test_subscriptions_deliver__overflow_amid_the_events_of_a_position),
-        cmocka_unit_test(test_subscriptions_deliver__slow_session_gets_all_from_the_store),
-        cmocka_unit_test(test_subscriptions_event__subscription_has_a_bound_in_bytes),
-        cmocka_unit_test(test_subscriptions_deliver__what_comes_while_reading_comes_after),
-        cmocka_unit_test(test_subscriptions_deliver__overflow_while_reading),
-        cmocka_unit_test(test_subscriptions_receive__new_stream_while_reading),
-        cmocka_unit_test(test_subscriptions_receive__disconnected_while_reading),
-        cmocka_unit_test(test_subscriptions_session_ended__while_reading),
-        cmocka_unit_test(test_subscriptions_deliver__many_sessions_read_at_once),
-        cmocka_unit_test(test_subscriptions_receive__at_the_end_needs_no_reading),
-        cmocka_unit_test(test_subscriptions_receive__equal_cursor_goes_on_with_what_is_held),
-        cmocka_unit_test(test_subscriptions_receive__newer_cursor_skips_what_is_held),
-        cmocka_unit_test(test_subscriptions_receive__older_cursor_gets_it_again),
-        cmocka_unit_test(test_subscriptions_receive__from_nothing_gets_all_since_joining),
-        cmocka_unit_test(test_subscriptions_receive__position_of_no_log_of_ours_is_rewound),
-        cmocka_unit_test(test_subscriptions_receive__replaces_the_stream_before),
-        cmocka_unit_test(test_subscriptions_receive__long_poll_ends_with_its_page),
-        cmocka_unit_test(test_subscriptions_receive__long_polls_catch_up_page_by_page),
-        cmocka_unit_test(test_subscriptions__cancelled_stream_ends_and_loses_nothing),
-        cmocka_unit_test(test_subscriptions_hang_up__ends_every_stream),
-        cmocka_unit_test(test_subscriptions_tidy__what_nobody_fetches_is_read_again),
-        cmocka_unit_test(test_subscriptions_session_ended__stream_is_told_when_it_is_committed),
-        cmocka_unit_test(test_subscriptions_session_ended__peer_goes_before_the_commit),
-        cmocka_unit_test(test_subscriptions_session_ended__undone_it_goes_on),
-        cmocka_unit_test(test_subscriptions_session_ended__account_deleted_and_device_replaced),
-        cmocka_unit_test(test_subscriptions_rolled_back__nothing_undone_is_delivered),
-        cmocka_unit_test(test_subscriptions_rolled_back__what_was_committed_is_still_delivered),
-        cmocka_unit_test(test_subscriptions_rolled_back__while_reading),
-        cmocka_unit_test(test_subscriptions_rolled_back__login_undone_with_its_stream),
-        cmocka_unit_test(test_subscriptions_deliver__nothing_to_do_costs_nothing),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

@@ -7,15 +7,11 @@
 #include "support/fake_call.h"
 #include "support/folder.h"
 #include "support/stream_recorder.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define MASTER "192.0.2.7:2625"
 #define SENTENCE "server 3 is away; 2 of 3 servers" /* as much of it as an inbox keeps */
@@ -113,18 +109,16 @@ static void check_no_starvation(struct fixture *f)
     assert_int_equal(count_numbers(&f->of_bob), said);
 }
 
-static void test_subscriptions_deliver__behind_while_others_never_stop(void **state)
+TEST(test_subscriptions_deliver__behind_while_others_never_stop)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     check_no_starvation(&f);
     end(&f);
 }
 
-static void test_subscriptions_deliver__behind_with_a_reader_of_its_own(void **state)
+TEST(test_subscriptions_deliver__behind_with_a_reader_of_its_own)
 {
-    (void)state;
     struct fixture f;
     begin_in(&f, folder_new());
     check_no_starvation(&f);
@@ -132,9 +126,8 @@ static void test_subscriptions_deliver__behind_with_a_reader_of_its_own(void **s
 }
 
 /* What is read is what was applied when the reading began: not before that is committed. */
-static void test_subscriptions_deliver__reads_nothing_uncommitted(void **state)
+TEST(test_subscriptions_deliver__reads_nothing_uncommitted)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     say(&f, 0);
@@ -152,9 +145,8 @@ static void test_subscriptions_deliver__reads_nothing_uncommitted(void **state)
     end(&f);
 }
 
-static void test_subscriptions_deliver__the_gate_never_opens(void **state)
+TEST(test_subscriptions_deliver__the_gate_never_opens)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     say(&f, 0);
@@ -172,9 +164,8 @@ static void test_subscriptions_deliver__the_gate_never_opens(void **state)
 
 /* ---- another server is the master ---- */
 
-static void test_subscriptions_close_all__names_the_master(void **state)
+TEST(test_subscriptions_close_all__names_the_master)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     recorder_open(&f.of_bob, 100);
@@ -190,9 +181,8 @@ static void test_subscriptions_close_all__names_the_master(void **state)
     end(&f);
 }
 
-static void test_subscriptions_close_all__nobody_knows_the_master(void **state)
+TEST(test_subscriptions_close_all__nobody_knows_the_master)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     recorder_open(&f.of_bob, 100);
@@ -203,9 +193,8 @@ static void test_subscriptions_close_all__nobody_knows_the_master(void **state)
 }
 
 /* It was the master, another one did, and it is the master again: bob comes back and has missed nothing. */
-static void test_subscriptions_close_all__with_a_reading_under_way(void **state)
+TEST(test_subscriptions_close_all__with_a_reading_under_way)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     say(&f, 0);
@@ -235,9 +224,8 @@ static void tell(struct fixture *f)
     subscriptions_notice(f->core.subscriptions, SENTENCE " have everything", f->core.wall_ms);
 }
 
-static void test_subscriptions_notice__once_to_every_stream(void **state)
+TEST(test_subscriptions_notice__once_to_every_stream)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     tell(&f); /* to nobody */
@@ -260,9 +248,8 @@ static void test_subscriptions_notice__once_to_every_stream(void **state)
     end(&f);
 }
 
-static void test_subscriptions_notice__to_one_that_is_behind(void **state)
+TEST(test_subscriptions_notice__to_one_that_is_behind)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     for (unsigned i = 0; i < 300; i++)
@@ -280,9 +267,8 @@ static void test_subscriptions_notice__to_one_that_is_behind(void **state)
     end(&f);
 }
 
-static void test_subscriptions_notice__a_full_subscription_takes_no_more(void **state)
+TEST(test_subscriptions_notice__a_full_subscription_takes_no_more)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     recorder_open_at(&f.of_bob, commit_log_committed(f.core.commit_log), 2);
@@ -301,9 +287,8 @@ static void test_subscriptions_notice__a_full_subscription_takes_no_more(void **
     end(&f);
 }
 
-static void test_subscriptions_greet__each_session_when_it_comes(void **state)
+TEST(test_subscriptions_greet__each_session_when_it_comes)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     say(&f, 0);
@@ -327,21 +312,8 @@ static void test_subscriptions_greet__each_session_when_it_comes(void **state)
     end(&f);
 }
 
-int main(void)
+TEST_PREPARE()
 {
     log_configure(LOG_SILENT, LOG_TEXT);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_subscriptions_deliver__behind_while_others_never_stop),
-        cmocka_unit_test(test_subscriptions_deliver__behind_with_a_reader_of_its_own),
-        cmocka_unit_test(test_subscriptions_deliver__reads_nothing_uncommitted),
-        cmocka_unit_test(test_subscriptions_deliver__the_gate_never_opens),
-        cmocka_unit_test(test_subscriptions_close_all__names_the_master),
-        cmocka_unit_test(test_subscriptions_close_all__nobody_knows_the_master),
-        cmocka_unit_test(test_subscriptions_close_all__with_a_reading_under_way),
-        cmocka_unit_test(test_subscriptions_notice__once_to_every_stream),
-        cmocka_unit_test(test_subscriptions_notice__to_one_that_is_behind),
-        cmocka_unit_test(test_subscriptions_notice__a_full_subscription_takes_no_more),
-        cmocka_unit_test(test_subscriptions_greet__each_session_when_it_comes),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

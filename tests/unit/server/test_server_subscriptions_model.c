@@ -15,15 +15,11 @@
 #include "support/fake_call.h"
 #include "support/folder.h"
 #include "support/stream_recorder.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define PEOPLE 6
 #define GUESTS_MAX 40
@@ -527,31 +523,6 @@ static uint64_t seed_from_environment(void)
     return text == NULL ? 0 : strtoull(text, NULL, 10);
 }
 
-static void test_subscription_model__every_session_receives_all_of_its_own(void **state)
-{
-    (void)state;
-    uint64_t only = seed_from_environment();
-    for (uint64_t seed = 1; seed <= 20; seed++)
-        if (only == 0 || seed == only)
-            play_seed(seed, NULL, STEPS);
-    if (only > 20)
-        play_seed(only, NULL, STEPS);
-}
-
-/* The reader in its own thread, with its own view of a database on disk. */
-static void test_subscription_model__with_a_reader(void **state)
-{
-    (void)state;
-    uint64_t only = seed_from_environment();
-    for (uint64_t seed = 101; seed <= 104; seed++) {
-        if (only != 0 && seed != only)
-            continue;
-        char *folder = folder_new();
-        play_seed(seed, folder, STEPS / 2);
-        folder_remove(folder);
-    }
-}
-
 static int tell_seed(void **state)
 {
     (void)state;
@@ -562,13 +533,31 @@ static int tell_seed(void **state)
     return 0;
 }
 
-int main(void)
+TEST_WITH(test_subscription_model__every_session_receives_all_of_its_own, NULL, tell_seed)
+{
+    uint64_t only = seed_from_environment();
+    for (uint64_t seed = 1; seed <= 20; seed++)
+        if (only == 0 || seed == only)
+            play_seed(seed, NULL, STEPS);
+    if (only > 20)
+        play_seed(only, NULL, STEPS);
+}
+
+/* The reader in its own thread, with its own view of a database on disk. */
+TEST_WITH(test_subscription_model__with_a_reader, NULL, tell_seed)
+{
+    uint64_t only = seed_from_environment();
+    for (uint64_t seed = 101; seed <= 104; seed++) {
+        if (only != 0 && seed != only)
+            continue;
+        char *folder = folder_new();
+        play_seed(seed, folder, STEPS / 2);
+        folder_remove(folder);
+    }
+}
+
+TEST_PREPARE()
 {
     log_configure(LOG_SILENT, LOG_TEXT);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(test_subscription_model__every_session_receives_all_of_its_own,
-                                  tell_seed),
-        cmocka_unit_test_teardown(test_subscription_model__with_a_reader, tell_seed),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

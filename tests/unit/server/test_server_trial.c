@@ -3,16 +3,12 @@
 #include "base/error.h"
 #include "cluster/trial.h"
 #include "support/folder.h"
+#include "support/test.h"
 
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define LONG_MS 60000
 #define SHORT_MS 60
@@ -36,9 +32,8 @@ static void change(void *context)
     *number = trial_in_child() ? 2 : 3;
 }
 
-static void test_trial__changes_nothing_here(void **state)
+TEST(test_trial__changes_nothing_here)
 {
-    (void)state;
     int number = 1;
     struct trial_report report = tried(change, &number, LONG_MS);
     assert_int_equal(report.end, TRIAL_PASSED);
@@ -55,9 +50,8 @@ static void leave(void *context)
     trial_leave();
 }
 
-static void test_trial__may_leave(void **state)
+TEST(test_trial__may_leave)
 {
-    (void)state;
     assert_int_equal(tried(leave, NULL, LONG_MS).end, TRIAL_PASSED);
 }
 
@@ -68,9 +62,8 @@ static void fail_assertion(void *context)
     trial_mark((struct log_position){.seq = 8});
 }
 
-static void test_trial__tells_what_it_died_of(void **state)
+TEST(test_trial__tells_what_it_died_of)
 {
-    (void)state;
     struct trial_report report = tried(fail_assertion, NULL, LONG_MS);
     assert_int_equal(report.end, TRIAL_DIED);
     assert_int_equal(report.signal, SIGABRT);
@@ -86,9 +79,8 @@ static void exit_with_error(void *context)
     _exit(1);
 }
 
-static void test_trial__an_exit_with_an_error_is_a_death(void **state)
+TEST(test_trial__an_exit_with_an_error_is_a_death)
 {
-    (void)state;
     struct trial_report report = tried(exit_with_error, NULL, LONG_MS);
     assert_int_equal(report.end, TRIAL_DIED);
     assert_int_equal(report.signal, 0);
@@ -101,16 +93,14 @@ static void kill_from_outside(void *context)
     (void)raise(SIGKILL);
 }
 
-static void test_trial__killed_by_somebody_else_says_nothing(void **state)
+TEST(test_trial__killed_by_somebody_else_says_nothing)
 {
-    (void)state;
     assert_int_equal(tried(kill_from_outside, NULL, LONG_MS).end, TRIAL_UNKNOWN);
 }
 
 /* Whoever starts a server may have ignored the ends of its own children: that is inherited. */
-static void test_trial__where_ends_of_children_are_ignored(void **state)
+TEST(test_trial__where_ends_of_children_are_ignored)
 {
-    (void)state;
     int number = 1;
     (void)signal(SIGCHLD, SIG_IGN);
     assert_int_equal(tried(change, &number, LONG_MS).end, TRIAL_PASSED);
@@ -128,9 +118,8 @@ static void compute(void *context)
 }
 
 /* On a busy machine it may have got too little of a processor to be sure. */
-static void test_trial__computes_for_ever(void **state)
+TEST(test_trial__computes_for_ever)
 {
-    (void)state;
     struct trial_report report = {.end = TRIAL_UNKNOWN};
     for (int i = 0; i < TRIES_MAX && report.end == TRIAL_UNKNOWN; i++)
         report = tried(compute, NULL, SHORT_MS);
@@ -146,9 +135,8 @@ static void hang(void *context)
         (void)pause();
 }
 
-static void test_trial__a_child_that_waits_says_nothing(void **state)
+TEST(test_trial__a_child_that_waits_says_nothing)
 {
-    (void)state;
     struct trial_report report = tried(hang, NULL, SHORT_MS);
     assert_int_equal(report.end, TRIAL_UNKNOWN);
     assert_true(report.took_us >= SHORT_MS * 1000);
@@ -163,9 +151,8 @@ static void write_much(void *context)
             break; /* a full pipe keeps nobody waiting */
 }
 
-static void test_trial__may_say_much(void **state)
+TEST(test_trial__may_say_much)
 {
-    (void)state;
     struct trial_report report = tried(write_much, NULL, LONG_MS);
     assert_int_equal(report.end, TRIAL_PASSED);
     assert_string_equal(report.text, "much");
@@ -192,9 +179,8 @@ static enum error count_row(void *context, const struct timeline_row *row)
     return OK;
 }
 
-static void test_trial__leaves_the_database_alone(void **state)
+TEST(test_trial__leaves_the_database_alone)
 {
-    (void)state;
     char *folder = folder_new();
     struct store_options options = {.folder = folder, .node_id = 1};
     struct error_text why;
@@ -212,21 +198,4 @@ static void test_trial__leaves_the_database_alone(void **state)
     assert_int_equal(count, 1);
     store_close(store);
     folder_remove(folder);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_trial__changes_nothing_here),
-        cmocka_unit_test(test_trial__may_leave),
-        cmocka_unit_test(test_trial__tells_what_it_died_of),
-        cmocka_unit_test(test_trial__an_exit_with_an_error_is_a_death),
-        cmocka_unit_test(test_trial__killed_by_somebody_else_says_nothing),
-        cmocka_unit_test(test_trial__where_ends_of_children_are_ignored),
-        cmocka_unit_test(test_trial__computes_for_ever),
-        cmocka_unit_test(test_trial__a_child_that_waits_says_nothing),
-        cmocka_unit_test(test_trial__may_say_much),
-        cmocka_unit_test(test_trial__leaves_the_database_alone),
-    };
-    return cmocka_run_group_tests_name("trial", tests, NULL, NULL);
 }

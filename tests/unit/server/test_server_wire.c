@@ -8,19 +8,15 @@
 #include "server/core.h"
 #include "support/folder.h"
 #include "support/live_server.h"
+#include "support/test.h"
 
 #include <dirent.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <setjmp.h>
 #include <sodium.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 struct fixture {
     char *folder;
@@ -151,9 +147,8 @@ static uint32_t send_bytes(struct fixture *f, struct sp_peer *peer, const void *
     return status;
 }
 
-static void test_send__text_that_is_none(void **state)
+TEST(test_send__text_that_is_none)
 {
-    (void)state;
     static const char *const wrong[] = {
         "\xff", "a\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\x80", "\xe2\x28\xa1",
     };
@@ -172,9 +167,8 @@ static void test_send__text_that_is_none(void **state)
 }
 
 /* A NUL would end the text without a word: refused, and not an outcome. */
-static void test_send__text_with_nul(void **state)
+TEST(test_send__text_with_nul)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct sp_peer peer;
@@ -214,9 +208,8 @@ static void take_in_order(void *context, const Jackdaw__Envelope *envelope)
     jackdaw__send_reply__free_unpacked(reply, NULL);
 }
 
-static void test_frame__a_thousand_calls_are_answered_in_order(void **state)
+TEST(test_frame__a_thousand_calls_are_answered_in_order)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct sp_peer peer;
@@ -273,9 +266,8 @@ static void add_all_kinds(struct frame *frame, struct device *device)
     frame_add(frame, device, "Receive", &receiving.base, 40);
 }
 
-static void test_frame__calls_of_every_kind_share_it(void **state)
+TEST(test_frame__calls_of_every_kind_share_it)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct sp_peer peer;
@@ -291,9 +283,8 @@ static void test_frame__calls_of_every_kind_share_it(void **state)
     end(&f);
 }
 
-static void test_frame__too_many_calls_end_the_connection(void **state)
+TEST(test_frame__too_many_calls_end_the_connection)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     struct sp_peer peer;
@@ -331,9 +322,8 @@ static void end_connection(struct sp_peer *peer, int how)
         sp_reset(peer);
 }
 
-static void test_connection__ends_with_everything_under_way(void **state)
+TEST(test_connection__ends_with_everything_under_way)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     for (int i = 0; i < 50; i++)
@@ -366,9 +356,8 @@ static void test_connection__ends_with_everything_under_way(void **state)
 }
 
 /* The server stops with everything under way. */
-static void test_server__stops_with_everything_under_way(void **state)
+TEST(test_server__stops_with_everything_under_way)
 {
-    (void)state;
     for (int round = 0; round < 20; round++) {
         struct fixture f;
         begin(&f);
@@ -416,9 +405,8 @@ static void *open_and_release(void *argument)
     return NULL;
 }
 
-static void test_core_release__with_requests_that_nobody_ran(void **state)
+TEST(test_core_release__with_requests_that_nobody_ran)
 {
-    (void)state;
     struct fixture f;
     begin(&f);
     live_server_stop(f.live);
@@ -453,19 +441,9 @@ static void test_core_release__with_requests_that_nobody_ran(void **state)
     end(&f);
 }
 
-int main(void)
+TEST_PREPARE()
 {
     log_configure(LOG_SILENT, LOG_TEXT);
     rpc_init();
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_send__text_that_is_none),
-        cmocka_unit_test(test_send__text_with_nul),
-        cmocka_unit_test(test_frame__a_thousand_calls_are_answered_in_order),
-        cmocka_unit_test(test_frame__calls_of_every_kind_share_it),
-        cmocka_unit_test(test_frame__too_many_calls_end_the_connection),
-        cmocka_unit_test(test_connection__ends_with_everything_under_way),
-        cmocka_unit_test(test_server__stops_with_everything_under_way),
-        cmocka_unit_test(test_core_release__with_requests_that_nobody_ran),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }

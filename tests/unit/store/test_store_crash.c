@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* kill -9 in the middle of writing, again and again, on the same folder: whatever a process had
  * reported as committed is there for the next one. */
+#include "support/test.h"
 #include "test_store_support.h"
 
 #include <fcntl.h>
@@ -71,9 +72,8 @@ static uint64_t kill_after(const char *folder, uint64_t count, uint64_t before)
     return last;
 }
 
-static void test_crash__reported_commits_are_there(void **state)
+TEST(test_crash__reported_commits_are_there)
 {
-    (void)state;
     char folder[TEST_PATH_SIZE];
     make_folder(folder);
     uint64_t random = (uint64_t)getpid() * 2654435761u + 1;
@@ -88,12 +88,4 @@ static void test_crash__reported_commits_are_there(void **state)
     }
     assert_true(n > ROUNDS);
     remove_folder(folder);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_crash__reported_commits_are_there),
-    };
-    return cmocka_run_group_tests_name("store crash", tests, NULL, NULL);
 }

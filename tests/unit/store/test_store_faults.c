@@ -4,6 +4,7 @@
 #include "store/store_internal.h"
 
 #include "support/faulty_vfs.h"
+#include "support/test.h"
 #include "test_store_support.h"
 
 #include <dirent.h>
@@ -231,47 +232,40 @@ static void every_fault(void (*make)(struct scene *scene), enum faulty_kind kind
     remove_folder(scene.folder);
 }
 
-static void test_faults__one_operation_fails(void **state)
+TEST(test_faults__one_operation_fails)
 {
-    (void)state;
     every_fault(make_fresh_scene, FAULTY_IO, false);
 }
 
-static void test_faults__one_operation_fails_in_a_checkpoint(void **state)
+TEST(test_faults__one_operation_fails_in_a_checkpoint)
 {
-    (void)state;
     every_fault(make_checkpoint_scene, FAULTY_IO, false);
 }
 
-static void test_faults__disk_stays_broken(void **state)
+TEST(test_faults__disk_stays_broken)
 {
-    (void)state;
     every_fault(make_fresh_scene, FAULTY_IO, true);
 }
 
-static void test_faults__disk_stays_broken_in_a_checkpoint(void **state)
+TEST(test_faults__disk_stays_broken_in_a_checkpoint)
 {
-    (void)state;
     every_fault(make_checkpoint_scene, FAULTY_IO, true);
 }
 
-static void test_faults__disk_is_full_once(void **state)
+TEST(test_faults__disk_is_full_once)
 {
-    (void)state;
     every_fault(make_checkpoint_scene, FAULTY_FULL, false);
 }
 
-static void test_faults__disk_is_full(void **state)
+TEST(test_faults__disk_is_full)
 {
-    (void)state;
     every_fault(make_fresh_scene, FAULTY_FULL, true);
     every_fault(make_checkpoint_scene, FAULTY_FULL, true);
 }
 
 /* A commit in parts whose write fails leaves nothing once it was rolled back. */
-static void test_faults__commit_in_parts(void **state)
+TEST(test_faults__commit_in_parts)
 {
-    (void)state;
     char folder[TEST_PATH_SIZE];
     make_folder(folder);
     struct store *store = open_store(folder);
@@ -332,16 +326,14 @@ static void every_power_failure(void (*make)(struct scene *scene), uint64_t seed
     remove_folder(scene.folder);
 }
 
-static void test_power__nothing_unsynced_arrives(void **state)
+TEST(test_power__nothing_unsynced_arrives)
 {
-    (void)state;
     every_power_failure(make_fresh_scene, 0);
     every_power_failure(make_checkpoint_scene, 0);
 }
 
-static void test_power__some_of_it_arrives_and_some_torn(void **state)
+TEST(test_power__some_of_it_arrives_and_some_torn)
 {
-    (void)state;
     for (uint64_t seed = 1; seed <= 2; seed++) {
         every_power_failure(make_fresh_scene, seed);
         every_power_failure(make_checkpoint_scene, seed);
@@ -406,9 +398,8 @@ static bool try_snapshot(const struct scene *scene, uint64_t k, bool of_memory)
     return has_failed;
 }
 
-static void test_store_snapshot__one_operation_fails(void **state)
+TEST(test_store_snapshot__one_operation_fails)
 {
-    (void)state;
     struct scene scene;
     make_scene(&scene, 6, 0);
     uint64_t k = 1;
@@ -418,9 +409,8 @@ static void test_store_snapshot__one_operation_fails(void **state)
     remove_folder(scene.folder);
 }
 
-static void test_store_snapshot__one_allocation_fails(void **state)
+TEST(test_store_snapshot__one_allocation_fails)
 {
-    (void)state;
     struct scene scene;
     make_scene(&scene, 6, 0);
     uint64_t k = 1;
@@ -570,16 +560,14 @@ static void every_allocation(uint64_t batches, uint64_t more, bool lasting)
     remove_folder(scene.folder);
 }
 
-static void test_memory__one_allocation_fails(void **state)
+TEST(test_memory__one_allocation_fails)
 {
-    (void)state;
     every_allocation(0, 0, false);
     every_allocation(6, 2, false);
 }
 
-static void test_memory__is_used_up(void **state)
+TEST(test_memory__is_used_up)
 {
-    (void)state;
     every_allocation(6, 2, true);
 }
 
@@ -611,9 +599,8 @@ static uint64_t reads_to_open(uint64_t batches)
 }
 
 /* A start takes as long with a long history as with a short one. */
-static void test_store_open__reads_a_bounded_number_of_pages(void **state)
+TEST(test_store_open__reads_a_bounded_number_of_pages)
 {
-    (void)state;
     faulty_vfs_reset();
     uint64_t few = reads_to_open(50);
     uint64_t many = reads_to_open(1500);
@@ -621,25 +608,9 @@ static void test_store_open__reads_a_bounded_number_of_pages(void **state)
     assert_true(many <= OPENING_READS_MAX);
 }
 
-int main(void)
+TEST_PREPARE()
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_store_open__reads_a_bounded_number_of_pages),
-        cmocka_unit_test(test_faults__one_operation_fails),
-        cmocka_unit_test(test_faults__one_operation_fails_in_a_checkpoint),
-        cmocka_unit_test(test_faults__disk_stays_broken),
-        cmocka_unit_test(test_faults__disk_stays_broken_in_a_checkpoint),
-        cmocka_unit_test(test_faults__disk_is_full_once),
-        cmocka_unit_test(test_faults__disk_is_full),
-        cmocka_unit_test(test_faults__commit_in_parts),
-        cmocka_unit_test(test_power__nothing_unsynced_arrives),
-        cmocka_unit_test(test_power__some_of_it_arrives_and_some_torn),
-        cmocka_unit_test(test_store_snapshot__one_operation_fails),
-        cmocka_unit_test(test_store_snapshot__one_allocation_fails),
-        cmocka_unit_test(test_memory__one_allocation_fails),
-        cmocka_unit_test(test_memory__is_used_up),
-    };
     install_failing_memory();
     faulty_vfs_install();
-    return cmocka_run_group_tests_name("store faults", tests, NULL, NULL);
+    return 0;
 }

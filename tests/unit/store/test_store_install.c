@@ -5,6 +5,7 @@
 
 #include "support/damage.h"
 #include "support/faulty_calls.h"
+#include "support/test.h"
 #include "test_store_support.h"
 
 #include <errno.h>
@@ -316,7 +317,7 @@ static void copy_scene(struct scene *copy, const struct scene *scene)
 
 /* ---- that it works ---- */
 
-static void test_store_install__takes_the_place(void **state)
+TEST_WITH(test_store_install__takes_the_place, setup, teardown)
 {
     struct scene *scene = *state;
     struct error_text why;
@@ -342,7 +343,7 @@ static void test_store_install__takes_the_place(void **state)
 }
 
 /* Ids of orphans are not used again when all were dropped before. */
-static void test_store_install__after_all_orphans_were_dropped(void **state)
+TEST_WITH(test_store_install__after_all_orphans_were_dropped, setup, teardown)
 {
     struct scene *scene = *state;
     struct error_text why;
@@ -360,7 +361,7 @@ static void test_store_install__after_all_orphans_were_dropped(void **state)
 }
 
 /* A node that has just been made belongs to no cluster and has nothing. */
-static void test_store_install__into_an_empty_node(void **state)
+TEST_WITH(test_store_install__into_an_empty_node, setup, teardown)
 {
     struct scene *scene = *state;
     struct error_text why;
@@ -399,7 +400,7 @@ static void expect_refusal(const struct scene *scene, enum error expected, const
     check_goes_on(store, scene);
 }
 
-static void test_store_install__refuses_what_is_not_for_it(void **state)
+TEST_WITH(test_store_install__refuses_what_is_not_for_it, setup, teardown)
 {
     struct scene *scene = *state;
     static const struct {
@@ -434,7 +435,7 @@ static enum error check_file(const char *path, struct error_text *why)
     return error;
 }
 
-static void test_store_install__refuses_what_is_not_whole(void **state)
+TEST_WITH(test_store_install__refuses_what_is_not_whole, setup, teardown)
 {
     struct scene *scene = *state;
     struct error_text why;
@@ -460,7 +461,7 @@ static void test_store_install__refuses_what_is_not_whole(void **state)
     assert_int_equal(check_file(scene->file, &why), ERROR_DENIED);
 }
 
-static void test_store_install__common_position_that_is_none(void **state)
+TEST_WITH(test_store_install__common_position_that_is_none, setup, teardown)
 {
     struct scene *scene = *state;
     static const struct log_position wrong[] = {
@@ -479,7 +480,7 @@ static void test_store_install__common_position_that_is_none(void **state)
     store_close(store);
 }
 
-static void test_store_install__beside_a_reader(void **state)
+TEST_WITH(test_store_install__beside_a_reader, setup, teardown)
 {
     struct scene *scene = *state;
     struct store *store = open_store(scene->folder);
@@ -497,7 +498,7 @@ static void test_store_install__beside_a_reader(void **state)
     check_goes_on(store, scene);
 }
 
-static void test_store_install__in_memory(void **state)
+TEST_WITH(test_store_install__in_memory, setup, teardown)
 {
     struct scene *scene = *state;
     struct store *store = open_store(NULL);
@@ -539,7 +540,7 @@ static bool try_death(const struct scene *from, uint64_t k, bool *is_new)
     return WEXITSTATUS(status) == FAULTY_CALLS_EXIT;
 }
 
-static void test_store_install__process_dies(void **state)
+TEST_WITH(test_store_install__process_dies, setup, teardown)
 {
     struct scene *scene = *state;
     bool is_new = false;
@@ -554,7 +555,7 @@ static void test_store_install__process_dies(void **state)
 }
 
 /* On a file system that has none. */
-static void test_store_install__without_hard_links(void **state)
+TEST_WITH(test_store_install__without_hard_links, setup, teardown)
 {
     struct scene *scene = *state;
     struct error_text why;
@@ -580,7 +581,7 @@ static void test_store_install__without_hard_links(void **state)
     store_close(store);
 }
 
-static void test_store_install__process_dies_without_hard_links(void **state)
+TEST_WITH(test_store_install__process_dies_without_hard_links, setup, teardown)
 {
     faulty_calls_refuse_links(EPERM);
     test_store_install__process_dies(state);
@@ -624,18 +625,18 @@ static void every_fault(const struct scene *scene, enum faulty_calls kind, int n
     assert_true(k > 40);
 }
 
-static void test_store_install__one_call_fails(void **state)
+TEST_WITH(test_store_install__one_call_fails, setup, teardown)
 {
     every_fault(*state, FAULTY_CALLS_FAIL_ONCE, EIO, 1);
     every_fault(*state, FAULTY_CALLS_FAIL_ONCE, ENOSPC, 3);
 }
 
-static void test_store_install__disk_stays_broken(void **state)
+TEST_WITH(test_store_install__disk_stays_broken, setup, teardown)
 {
     every_fault(*state, FAULTY_CALLS_FAIL, EIO, 1);
 }
 
-static void test_store_install__one_call_fails_without_hard_links(void **state)
+TEST_WITH(test_store_install__one_call_fails_without_hard_links, setup, teardown)
 {
     struct scene *scene = *state;
     scene->has_links = false;
@@ -693,7 +694,7 @@ static void watch_order(void *context, const char *name, const char *path, const
     }
 }
 
-static void test_store_install__synced_in_the_right_order(void **state)
+TEST_WITH(test_store_install__synced_in_the_right_order, setup, teardown)
 {
     struct scene *scene = *state;
     struct order order = {.scene = scene};
@@ -762,7 +763,7 @@ static bool try_memory(const struct scene *from, uint64_t k)
 /* There are many, and they are much the same. */
 #define ALLOCATION_STRIDE 7
 
-static void test_store_install__one_allocation_fails(void **state)
+TEST_WITH(test_store_install__one_allocation_fails, setup, teardown)
 {
     uint64_t k = 1;
     while (try_memory(*state, k))
@@ -770,7 +771,7 @@ static void test_store_install__one_allocation_fails(void **state)
     assert_true(k > 100);
 }
 
-static int make_masters(void **state)
+int test_setup(void **state)
 {
     (void)state;
     make_folder(masters.folder);
@@ -779,35 +780,15 @@ static int make_masters(void **state)
     return 0;
 }
 
-static int remove_masters(void **state)
+int test_teardown(void **state)
 {
     (void)state;
     remove_folder(masters.folder);
     return 0;
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(void)
+TEST_PREPARE()
 {
-    const struct CMUnitTest tests[] = {
-        TEST(test_store_install__takes_the_place),
-        TEST(test_store_install__after_all_orphans_were_dropped),
-        TEST(test_store_install__into_an_empty_node),
-        TEST(test_store_install__refuses_what_is_not_for_it),
-        TEST(test_store_install__refuses_what_is_not_whole),
-        TEST(test_store_install__common_position_that_is_none),
-        TEST(test_store_install__beside_a_reader),
-        TEST(test_store_install__in_memory),
-        TEST(test_store_install__process_dies),
-        TEST(test_store_install__one_call_fails),
-        TEST(test_store_install__disk_stays_broken),
-        TEST(test_store_install__without_hard_links),
-        TEST(test_store_install__process_dies_without_hard_links),
-        TEST(test_store_install__one_call_fails_without_hard_links),
-        TEST(test_store_install__synced_in_the_right_order),
-        TEST(test_store_install__one_allocation_fails),
-    };
     install_failing_memory();
-    return cmocka_run_group_tests_name("store install", tests, make_masters, remove_masters);
+    return 0;
 }

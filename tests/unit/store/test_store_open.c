@@ -3,6 +3,7 @@
 #include "store/store_internal.h"
 
 #include "support/damage.h"
+#include "support/test.h"
 #include "test_store_support.h"
 
 #include <errno.h>
@@ -66,7 +67,7 @@ static void fill(const char *folder, uint64_t batches)
 
 /* ---- the folder ---- */
 
-static void test_store_open__makes_the_folder_private(void **state)
+TEST_WITH(test_store_open__makes_the_folder_private, setup, teardown)
 {
     struct fixture *fixture = *state;
     char deep[TEST_PATH_SIZE], path[TEST_PATH_SIZE];
@@ -80,7 +81,7 @@ static void test_store_open__makes_the_folder_private(void **state)
     assert_int_equal(status.st_mode & 0777, 0600);
 }
 
-static void test_store_open__in_a_relative_folder(void **state)
+TEST_WITH(test_store_open__in_a_relative_folder, setup, teardown)
 {
     struct fixture *fixture = *state;
     char before[TEST_PATH_SIZE];
@@ -93,7 +94,7 @@ static void test_store_open__in_a_relative_folder(void **state)
     assert_int_equal(chdir(before), 0);
 }
 
-static void test_store_open__folder_that_cannot_be(void **state)
+TEST_WITH(test_store_open__folder_that_cannot_be, setup, teardown)
 {
     struct fixture *fixture = *state;
     char path[TEST_PATH_SIZE];
@@ -113,7 +114,7 @@ static void test_store_open__folder_that_cannot_be(void **state)
     expect_refusal(path, ERROR_INVALID, "nnn", "");
 }
 
-static void test_store_open__folder_of_another_owner(void **state)
+TEST_WITH(test_store_open__folder_of_another_owner, setup, teardown)
 {
     struct fixture *fixture = *state;
     assert_int_equal(chmod(fixture->folder, 0500), 0);
@@ -122,7 +123,7 @@ static void test_store_open__folder_of_another_owner(void **state)
     assert_int_equal(chmod(fixture->folder, 0700), 0);
 }
 
-static void test_store_open__held_by_this_process(void **state)
+TEST_WITH(test_store_open__held_by_this_process, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct store *store = open_store(fixture->folder);
@@ -136,7 +137,7 @@ static void test_store_open__held_by_this_process(void **state)
     store_close(store);
 }
 
-static void test_store_open__held_by_another_process(void **state)
+TEST_WITH(test_store_open__held_by_another_process, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct store *store = open_store(fixture->folder);
@@ -153,7 +154,7 @@ static void test_store_open__held_by_another_process(void **state)
     store_close(store);
 }
 
-static void test_store_open__lock_left_by_the_dead(void **state)
+TEST_WITH(test_store_open__lock_left_by_the_dead, setup, teardown)
 {
     struct fixture *fixture = *state;
     fill(fixture->folder, 1);
@@ -168,7 +169,7 @@ static void test_store_open__lock_left_by_the_dead(void **state)
 
 /* ---- whose database it is ---- */
 
-static void test_store_open__of_another_node(void **state)
+TEST_WITH(test_store_open__of_another_node, setup, teardown)
 {
     struct fixture *fixture = *state;
     fill(fixture->folder, 1);
@@ -180,7 +181,7 @@ static void test_store_open__of_another_node(void **state)
     fill(fixture->folder, 0);
 }
 
-static void test_store_open__of_another_program(void **state)
+TEST_WITH(test_store_open__of_another_program, setup, teardown)
 {
     struct fixture *fixture = *state;
     damage_execute(fixture->path, "CREATE TABLE notes (text)");
@@ -189,7 +190,7 @@ static void test_store_open__of_another_program(void **state)
     expect_refusal(fixture->folder, ERROR_MISMATCH, "another program", fixture->folder);
 }
 
-static void test_store_open__of_another_version(void **state)
+TEST_WITH(test_store_open__of_another_version, setup, teardown)
 {
     struct fixture *fixture = *state;
     fill(fixture->folder, 3);
@@ -216,7 +217,7 @@ static int read_number(sqlite3 *database, const char *sql)
 }
 
 /* Version 0 is an empty file: what a crash leaves between making the file and its first commit. */
-static void test_store_open__of_an_empty_file(void **state)
+TEST_WITH(test_store_open__of_an_empty_file, setup, teardown)
 {
     struct fixture *fixture = *state;
     FILE *file = fopen(fixture->path, "w");
@@ -230,7 +231,7 @@ static void test_store_open__of_an_empty_file(void **state)
 
 /* ---- what is not whole ---- */
 
-static void test_store_open__not_a_database(void **state)
+TEST_WITH(test_store_open__not_a_database, setup, teardown)
 {
     struct fixture *fixture = *state;
     FILE *file = fopen(fixture->path, "w");
@@ -241,7 +242,7 @@ static void test_store_open__not_a_database(void **state)
     expect_refusal(fixture->folder, ERROR_CORRUPT, "not a database", "keep the data folder");
 }
 
-static void test_store_open__broken_digest(void **state)
+TEST_WITH(test_store_open__broken_digest, setup, teardown)
 {
     struct fixture *fixture = *state;
     fill(fixture->folder, 5);
@@ -252,7 +253,7 @@ static void test_store_open__broken_digest(void **state)
     fill(fixture->folder, 0); /* an empty log has nothing to contradict */
 }
 
-static void test_store_open__log_with_a_hole(void **state)
+TEST_WITH(test_store_open__log_with_a_hole, setup, teardown)
 {
     struct fixture *fixture = *state;
     fill(fixture->folder, 6);
@@ -262,7 +263,7 @@ static void test_store_open__log_with_a_hole(void **state)
     expect_refusal(fixture->folder, ERROR_CORRUPT, "missing", "");
 }
 
-static void test_store_open__epoch_starts_that_do_not_ascend(void **state)
+TEST_WITH(test_store_open__epoch_starts_that_do_not_ascend, setup, teardown)
 {
     struct fixture *fixture = *state;
     fill(fixture->folder, 14);
@@ -359,7 +360,7 @@ static enum error read_everything(struct store *store)
     return worst;
 }
 
-static void test_store__rows_of_the_wrong_kind(void **state)
+TEST_WITH(test_store__rows_of_the_wrong_kind, setup, teardown)
 {
     struct fixture *fixture = *state;
     static const char *const changes[] = {
@@ -438,7 +439,7 @@ static void test_store__rows_of_the_wrong_kind(void **state)
     }
 }
 
-static void test_store_open__node_and_log_of_the_wrong_kind(void **state)
+TEST_WITH(test_store_open__node_and_log_of_the_wrong_kind, setup, teardown)
 {
     struct fixture *fixture = *state;
     static const char *const changes[] = {
@@ -495,7 +496,7 @@ static void write_file(const char *path, const uint8_t *bytes, size_t size)
 }
 
 /* Whatever the bytes on the disk are, the worst that may happen is an error. */
-static void test_store__bytes_changed_at_random(void **state)
+TEST_WITH(test_store__bytes_changed_at_random, setup, teardown)
 {
     struct fixture *fixture = *state;
     fill(fixture->folder, 60);
@@ -545,7 +546,7 @@ static int teardown_limit(void **state)
     return teardown(state);
 }
 
-static void test_store_commit__when_files_must_not_grow(void **state)
+TEST_WITH(test_store_commit__when_files_must_not_grow, setup, teardown_limit)
 {
     struct fixture *fixture = *state;
     struct store *store = open_store(fixture->folder);
@@ -569,7 +570,7 @@ static void test_store_commit__when_files_must_not_grow(void **state)
 
 /* ---- readers ---- */
 
-static void test_store_open_reader__sees_what_is_committed(void **state)
+TEST_WITH(test_store_open_reader__sees_what_is_committed, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct store *store = open_store(fixture->folder);
@@ -593,9 +594,8 @@ static void test_store_open_reader__sees_what_is_committed(void **state)
     store_close(store);
 }
 
-static void test_store_open_reader__of_a_store_in_memory(void **state)
+TEST_WITH(test_store_open_reader__of_a_store_in_memory, setup, teardown)
 {
-    (void)state;
     struct store *store = open_store(NULL);
     struct store *reader = NULL;
     struct error_text why;
@@ -644,7 +644,7 @@ static void *read_on(void *context)
     return NULL;
 }
 
-static void test_store_open_reader__in_a_thread_of_its_own(void **state)
+TEST_WITH(test_store_open_reader__in_a_thread_of_its_own, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct store *store = open_store(fixture->folder);
@@ -700,7 +700,7 @@ static void *read_much(void *context)
 }
 
 /* What a start after a crash has to read. */
-static void test_store_commit__the_wal_stays_small_beside_a_reader(void **state)
+TEST_WITH(test_store_commit__the_wal_stays_small_beside_a_reader, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct store *store = open_store(fixture->folder);
@@ -728,7 +728,7 @@ static void test_store_commit__the_wal_stays_small_beside_a_reader(void **state)
 
 /* ---- files that go away ---- */
 
-static void test_store_check_files__names_that_lead_elsewhere(void **state)
+TEST_WITH(test_store_check_files__names_that_lead_elsewhere, setup, teardown)
 {
     struct fixture *fixture = *state;
     static const struct {
@@ -767,7 +767,7 @@ static void test_store_check_files__names_that_lead_elsewhere(void **state)
 }
 
 /* What has come into its place keeps its WAL. */
-static void test_store_close__beside_a_copy_in_its_place(void **state)
+TEST_WITH(test_store_close__beside_a_copy_in_its_place, setup, teardown)
 {
     struct fixture *fixture = *state;
     char folder[TEST_PATH_SIZE];
@@ -784,7 +784,7 @@ static void test_store_close__beside_a_copy_in_its_place(void **state)
 
 /* ---- nothing is left lying about ---- */
 
-static void test_store_delete__leaves_no_rows(void **state)
+TEST_WITH(test_store_delete__leaves_no_rows, setup, teardown)
 {
     struct fixture *fixture = *state;
     fill(fixture->folder, 120);
@@ -808,9 +808,8 @@ static void test_store_delete__leaves_no_rows(void **state)
 
 /* ---- errors ---- */
 
-static void test_error_from_sqlite__every_class(void **state)
+TEST_WITH(test_error_from_sqlite__every_class, setup, teardown)
 {
-    (void)state;
     static const struct {
         int code;
         int number;
@@ -851,41 +850,4 @@ static void test_error_from_sqlite__every_class(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_int_equal(query_error_from_sqlite(cases[i].code, cases[i].number), cases[i].error);
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        TEST(test_store_open__makes_the_folder_private),
-        TEST(test_store_open__in_a_relative_folder),
-        TEST(test_store_open__folder_that_cannot_be),
-        TEST(test_store_open__folder_of_another_owner),
-        TEST(test_store_open__held_by_this_process),
-        TEST(test_store_open__held_by_another_process),
-        TEST(test_store_open__lock_left_by_the_dead),
-        TEST(test_store_open__of_another_node),
-        TEST(test_store_open__of_another_program),
-        TEST(test_store_open__of_another_version),
-        TEST(test_store_open__of_an_empty_file),
-        TEST(test_store_open__not_a_database),
-        TEST(test_store_open__broken_digest),
-        TEST(test_store_open__log_with_a_hole),
-        TEST(test_store_open__epoch_starts_that_do_not_ascend),
-        TEST(test_store__rows_of_the_wrong_kind),
-        TEST(test_store_open__node_and_log_of_the_wrong_kind),
-        TEST(test_store__bytes_changed_at_random),
-        cmocka_unit_test_setup_teardown(test_store_commit__when_files_must_not_grow, setup,
-                                        teardown_limit),
-        TEST(test_store_open_reader__sees_what_is_committed),
-        TEST(test_store_commit__the_wal_stays_small_beside_a_reader),
-        TEST(test_store_check_files__names_that_lead_elsewhere),
-        TEST(test_store_close__beside_a_copy_in_its_place),
-        TEST(test_store_open_reader__of_a_store_in_memory),
-        TEST(test_store_open_reader__in_a_thread_of_its_own),
-        TEST(test_store_delete__leaves_no_rows),
-        TEST(test_error_from_sqlite__every_class),
-    };
-    return cmocka_run_group_tests_name("store opening", tests, NULL, NULL);
 }

@@ -8,14 +8,9 @@
 #define JACKDAW_TESTS_UNIT_TEST_STORE_SUPPORT_H
 
 #include "store/store.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 #define TEST_PATH_SIZE 4096
 #define TEST_NODE 7

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Timelines against a model that does everything by looking at every event. */
+#include "support/test.h"
 #include "test_store_support.h"
 
 #include <stdlib.h>
@@ -208,29 +209,25 @@ static void run(uint64_t seed, size_t largest_batch, size_t events, bool everywh
     remove_folder(folder);
 }
 
-static void test_timeline__one_event_a_batch(void **state)
+TEST(test_timeline__one_event_a_batch)
 {
-    (void)state;
     run(11, 1, 900, true);
 }
 
-static void test_timeline__small_batches(void **state)
+TEST(test_timeline__small_batches)
 {
-    (void)state;
     run(12, 6, 2500, false);
 }
 
-static void test_timeline__large_batches(void **state)
+TEST(test_timeline__large_batches)
 {
-    (void)state;
     run(13, 400, EVENTS_MAX, false);
     run(14, 120, 1000, true);
 }
 
 /* A room that has never been written to, beside one that has. */
-static void test_timeline__of_an_unknown_room(void **state)
+TEST(test_timeline__of_an_unknown_room)
 {
-    (void)state;
     struct model *model = calloc(1, sizeof *model);
     assert_non_null(model);
     model->random = 5;
@@ -251,9 +248,8 @@ static enum error stop_at_third(void *context, const struct timeline_row *row)
     return ++*(size_t *)context == 3 ? ERROR_TOO_LARGE : OK;
 }
 
-static void test_timeline__visitor_stops_it(void **state)
+TEST(test_timeline__visitor_stops_it)
 {
-    (void)state;
     struct model *model = calloc(1, sizeof *model);
     assert_non_null(model);
     model->random = 6;
@@ -276,16 +272,4 @@ static void test_timeline__visitor_stops_it(void **state)
     check_at_random(model, 3);
     store_close(model->store);
     free(model);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_timeline__one_event_a_batch),
-        cmocka_unit_test(test_timeline__small_batches),
-        cmocka_unit_test(test_timeline__large_batches),
-        cmocka_unit_test(test_timeline__of_an_unknown_room),
-        cmocka_unit_test(test_timeline__visitor_stops_it),
-    };
-    return cmocka_run_group_tests_name("store timeline", tests, NULL, NULL);
 }

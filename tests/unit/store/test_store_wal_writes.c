@@ -3,6 +3,7 @@
 #include "store/store_internal.h"
 
 #include "support/faulty_vfs.h"
+#include "support/test.h"
 #include "test_store_support.h"
 
 #include <stdio.h>
@@ -83,9 +84,8 @@ static uint64_t calls_of_a_commit(const char *vfs)
     return calls;
 }
 
-static void test_wal_writes__a_commit_is_a_few_writes_and_a_sync(void **state)
+TEST(test_wal_writes__a_commit_is_a_few_writes_and_a_sync)
 {
-    (void)state;
     assert_true(calls_of_a_commit(NULL) > (uint64_t)2 * ROWS);
     assert_true(calls_of_a_commit(wal_writes_vfs()) <= ROWS / 20);
 }
@@ -146,9 +146,8 @@ static size_t database_after(const char *vfs, uint8_t **bytes)
     return size;
 }
 
-static void test_wal_writes__the_database_is_the_same(void **state)
+TEST(test_wal_writes__the_database_is_the_same)
 {
-    (void)state;
     uint8_t *single, *joined;
     size_t size = database_after(NULL, &single);
     assert_int_equal(database_after(wal_writes_vfs(), &joined), size);
@@ -157,9 +156,8 @@ static void test_wal_writes__the_database_is_the_same(void **state)
     free(joined);
 }
 
-static void test_wal_writes__others_see_each_commit(void **state)
+TEST(test_wal_writes__others_see_each_commit)
 {
-    (void)state;
     char folder[TEST_PATH_SIZE];
     make_folder(folder);
     sqlite3 *database = make_at(folder, wal_writes_vfs());
@@ -204,9 +202,8 @@ static bool try_failing(enum faulty_kind kind, uint64_t k)
     return has_failed;
 }
 
-static void test_wal_writes__one_that_fails_fails_the_commit(void **state)
+TEST(test_wal_writes__one_that_fails_fails_the_commit)
 {
-    (void)state;
     static const enum faulty_kind kinds[] = {FAULTY_IO, FAULTY_FULL};
     for (size_t i = 0; i < 2; i++) {
         uint64_t k = 1;
@@ -216,14 +213,8 @@ static void test_wal_writes__one_that_fails_fails_the_commit(void **state)
     }
 }
 
-int main(void)
+TEST_PREPARE()
 {
     faulty_vfs_install();
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wal_writes__a_commit_is_a_few_writes_and_a_sync),
-        cmocka_unit_test(test_wal_writes__the_database_is_the_same),
-        cmocka_unit_test(test_wal_writes__others_see_each_commit),
-        cmocka_unit_test(test_wal_writes__one_that_fails_fails_the_commit),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return 0;
 }
