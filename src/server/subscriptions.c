@@ -756,11 +756,11 @@ void subscriptions_receive(struct subscriptions *subscriptions, struct chat_sess
     struct log_position asked = {0};
     if (request->after != NULL)
         asked = (struct log_position){.epoch = request->after->epoch, .seq = request->after->seq};
-    uint64_t committed = commit_log_committed(subscriptions->options.commit_log).seq;
+    /* The session has all events up to there, also where this server does not know yet that they
+     * are committed: after a restart it knows that of none. */
     uint64_t common = chat_common_seq_of(subscriptions->chat, request->after,
                                          request->cursor_history, request->n_cursor_history);
-    struct log_position position =
-        position_of(subscriptions, common < committed ? common : committed);
+    struct log_position position = position_of(subscriptions, common);
     resume(subscription, position);
     subscription->cursor_reset = position.seq != asked.seq || position.epoch != asked.epoch;
     call = rpc_call_keep(call); /* request is gone */
@@ -865,8 +865,11 @@ void subscriptions_rolled_back(void *context, struct log_position position)
     struct subscriptions *subscriptions = context;
     for (struct subscription *subscription = subscriptions->items; subscription != NULL;
          subscription = subscription->next) {
-        uint64_t seq = subscription->cursor.seq;
-        start_lagging(subscription, seq < position.seq ? seq : position.seq);
+        if (subscription->cursor.seq > position.seq) {
+            subscription->cursor = position;
+            subscription->cursor_reset = true;
+        }
+        start_lagging(subscription, subscription->cursor.seq);
         mark_dirty(subscription);
     }
 }

@@ -49,7 +49,7 @@ void subscriptions_attach(struct subscriptions *subscriptions, struct chat *chat
 void subscriptions_event(void *subscriptions, const struct chat_event *event);
 void subscriptions_session_ended(void *subscriptions, struct chat_session *session);
 
-/* Drops events after position; later events are read again. */
+/* Drops events after position; later events are read again. Resets a cursor that is beyond it. */
 void subscriptions_rolled_back(void *subscriptions, struct log_position position);
 
 /* Takes a Receive call of the session and answers it later. */

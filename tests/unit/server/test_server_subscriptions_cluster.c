@@ -162,6 +162,51 @@ TEST(test_subscriptions_deliver__the_gate_never_opens)
     end(&f);
 }
 
+/* ---- a cursor that is ahead of what is committed here ---- */
+
+/* A server that has started again has its log, and knows of nothing in it that it is committed. */
+TEST(test_subscriptions_receive__not_known_as_committed_is_not_told_again)
+{
+    struct fixture f;
+    begin(&f);
+    say(&f, 0);
+    assert_int_equal(core_fixture_turn(&f.core), OK);
+    struct log_position last = commit_log_applied(f.core.commit_log);
+    f.core.is_awaited = true;
+    commit_log_commit(f.core.commit_log, 0);
+    recorder_open_at(&f.of_bob, last, 100);
+    core_fixture_settle(&f.core);
+    say(&f, 0);
+    core_fixture_settle(&f.core);
+    assert_int_equal(f.of_bob.pages, 0);
+    commit_log_commit(f.core.commit_log, commit_log_applied(f.core.commit_log).seq);
+    core_fixture_settle(&f.core);
+    assert_int_equal(count_numbers(&f.of_bob), 1);
+    assert_int_equal(f.of_bob.rewinds, 0);
+    end(&f);
+}
+
+TEST(test_subscriptions_rolled_back__resets_a_cursor_of_what_is_undone)
+{
+    struct fixture f;
+    begin(&f);
+    struct log_position kept = commit_log_committed(f.core.commit_log);
+    say(&f, 9);
+    say(&f, 9);
+    recorder_open_at(&f.of_bob, commit_log_applied(f.core.commit_log), 100);
+    core_fixture_break(&f.core);
+    subscriptions_deliver(f.core.subscriptions);
+    assert_int_equal(f.of_bob.rewinds, 1);
+    assert_int_equal(f.of_bob.cursor.seq, kept.seq);
+    assert_int_equal(f.of_bob.cursor.epoch, kept.epoch);
+    for (unsigned i = 0; i < 3; i++)
+        say(&f, i);
+    core_fixture_settle(&f.core);
+    assert_int_equal(count_numbers(&f.of_bob), 3);
+    assert_int_equal(f.of_bob.rewinds, 1);
+    end(&f);
+}
+
 /* ---- another server is the master ---- */
 
 TEST(test_subscriptions_close_all__names_the_master)
