@@ -247,11 +247,13 @@ enum error replica_fixture_step(struct replica_fixture *fixture, uint16_t id,
     struct replica_event now = *event;
     now.now_ms = fixture->now_ms;
     enum error error = replica_step(node->replica, &now, &fixture->actions);
-    struct replica_actions *actions = malloc(sizeof *actions);
+    /* A copy, because carrying out an action can step again. */
+    size_t count = fixture->actions.count;
+    struct replica_action *actions = malloc((count + 1) * sizeof *actions);
     assert_non_null(actions);
-    *actions = fixture->actions;
-    for (size_t i = 0; i < actions->count; i++) {
-        struct replica_action *action = &actions->items[i];
+    memcpy(actions, fixture->actions.items, count * sizeof *actions);
+    for (size_t i = 0; i < count; i++) {
+        struct replica_action *action = &actions[i];
         if (action->kind == REPLICA_DO_INSTALL && node->holds_install) {
             node->holds++;
             break;
