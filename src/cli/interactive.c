@@ -383,7 +383,8 @@ static bool open_editor(struct interactive *self)
     (void)el_set(self->editor, EL_PROMPT, get_prompt);
     (void)el_set(self->editor, EL_HIST, history, self->history);
     (void)el_set(self->editor, EL_SIGNAL, 0);
-    (void)el_set(self->editor, EL_ADDFN, "complete", "completes a word", complete);
+    /* el_set would copy the two texts and never free them. */
+    (void)el_wset(self->editor, EL_ADDFN, L"complete", L"completes a word", complete);
     (void)el_set(self->editor, EL_BIND, "^I", "complete", NULL);
     (void)el_set(self->editor, EL_BIND, "^R", "em-inc-search-prev", NULL);
     (void)el_set(self->editor, EL_BIND, "^W", "ed-delete-prev-word", NULL);

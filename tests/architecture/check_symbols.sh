@@ -21,9 +21,9 @@ shift 2
 symbols() {
   local library
   for library in "$@"; do
-    # archive[file.c.o]: name type value size
+    # archive[file.c.o]: name type value size. The address sanitizer adds a symbol for each variable.
     "$nm" -A -P -g --defined-only "${library#*=}" |
-      sed -nE "s|^.*\[(.*)\.c\.o\]: ([^ ]+) [A-Za-z] .*|${library%%=*} \1 \2|p"
+      sed -nE "/ __odr_asan/d; s|^.*\[(.*)\.c\.o\]: ([^ ]+) [A-Za-z] .*|${library%%=*} \1 \2|p"
   done
 }
 
