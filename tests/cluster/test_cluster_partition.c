@@ -11,7 +11,8 @@
 #include <string.h>
 
 #define CUTS 8
-#define VISITORS 4 /* ann and bob, and one twin in each part */
+#define QUIET_MS 200 /* without a line of any program */
+#define VISITORS 4   /* ann and bob, and one twin in each part */
 
 /* Two histories become one: who saw the one that gives way has seen other numbers. The order of
  * one sender's lines, and everything else, holds. */
@@ -183,6 +184,8 @@ static void minority_refuses(struct cluster_fixture *fixture, size_t alone)
     isolate(fixture, alone);
     CLIENT_POOL_WAIT(pool, has_stepped_down(fixture, alone));
     assert_refuses(fixture, alone);
+    /* Acknowledgements from before the partition may still be unread. */
+    PROCESS_GROUP_SETTLE(fixture->group, QUIET_MS, false);
     size_t sent = client_pool_sent(pool, alone);
     for (size_t i = 0; i < SERVERS; i++) {
         size_t until = client_pool_sent(pool, i) + A_LITTLE;
