@@ -131,12 +131,14 @@ struct cluster_log_needs {
     uint64_t last_seq;   /* of the log */
     uint64_t keep;       /* entries, in any case */
     uint64_t member_seq; /* every member has the entries up to there; UINT64_MAX: does not matter */
-    uint64_t copy_seq; /* a copy that a server is getting has them up to there; UINT64_MAX: none */
+    uint64_t
+        copy_seq;  /* a joining server, or the copy that it gets, ends there; UINT64_MAX: none */
+    bool has_room; /* the log takes less than half of --log_keep_bytes */
 };
 
-/* Returns the seq up to which the log may be pruned. The entries after a copy are kept while a server
- * receives the copy. Otherwise that server would need another copy at once. If more entries follow the
- * copy than went into it, and more than ten times keep, they are not kept: a new copy is better. */
+/* Returns the seq up to which the log may be pruned. While there is room, the log keeps what a joining
+ * server lacks: the entries after its copy, until it is in sync. Otherwise a busy master prunes them
+ * before the server asks, and the server needs one copy after the other. */
 uint64_t cluster_prune_before(const struct cluster_log_needs *kept);
 /* Prunes the log, and measures what members lack; logs when that becomes half of the bound, all of
  * it, or less again. While the commit log is free. Does nothing if it has run within LOG_CHECK_MS. */

@@ -14,8 +14,7 @@
 #define ENTRY_CACHE_MAX 512
 #define ENTRY_CACHE_BYTES_MAX (8u * 1024u * 1024u)
 #define LOG_CHECK_MS 20
-#define RESERVE_PART 8       /* of --log_keep_bytes */
-#define KEPT_AFTER_A_COPY 10 /* times --log_keep, or as many entries as went into the copy */
+#define RESERVE_PART 8 /* of --log_keep_bytes */
 
 /* ---- how much of it is kept ---- */
 
@@ -29,18 +28,10 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-static uint64_t most(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
 uint64_t cluster_prune_before(const struct cluster_log_needs *kept)
 {
     uint64_t before = least(back_from(kept->last_seq, kept->keep), kept->member_seq);
-    bool is_copy_useful =
-        kept->copy_seq != UINT64_MAX &&
-        kept->last_seq - kept->copy_seq <= most(kept->copy_seq, kept->keep * KEPT_AFTER_A_COPY);
-    return is_copy_useful ? least(before, kept->copy_seq) : before;
+    return kept->has_room ? least(before, kept->copy_seq) : before;
 }
 
 /* ---- its bound ---- */
@@ -125,13 +116,16 @@ static void measure(struct cluster *cluster)
 
 static void prune(struct cluster *cluster)
 {
-    bool is_over = needed_bytes(cluster) >= cluster->options.settings->log_keep_bytes;
+    uint64_t limit = cluster->options.settings->log_keep_bytes;
+    bool is_over = needed_bytes(cluster) >= limit;
     struct cluster_log_needs kept = {
         .last_seq = commit_log_committed(cluster->commit_log).seq,
         .keep = cluster->options.settings->log_keep,
         .member_seq =
             is_over && is_quorum(cluster) ? UINT64_MAX : replica_needed_seq(cluster->replica),
-        .copy_seq = snapshots_needed_seq(cluster->snapshots),
+        .copy_seq =
+            least(snapshots_needed_seq(cluster->snapshots), replica_joining_seq(cluster->replica)),
+        .has_room = store_log_bytes(cluster->store) < limit / 2,
     };
     commit_log_prune(cluster->commit_log, cluster_prune_before(&kept));
 }

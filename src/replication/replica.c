@@ -566,6 +566,21 @@ uint16_t replica_slowest_member(const struct replica *r)
     return slowest;
 }
 
+uint64_t replica_joining_seq(const struct replica *r)
+{
+    uint64_t least = UINT64_MAX;
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
+        const struct peer *peer = &r->peers[i];
+        const struct replica_member *member = member_find(r, peer->id);
+        bool is_joining = r->role == REPLICA_MASTER && member != NULL && !member->voter &&
+                          !member->left && peer->follows && peer->acked.seq > 0 &&
+                          r->now_ms - peer->last_seen_ms <= r->options.ack_timeout_ms;
+        if (is_joining && peer->acked.seq < least)
+            least = peer->acked.seq;
+    }
+    return least;
+}
+
 size_t replica_members(const struct replica *r, const struct replica_member **members)
 {
     *members = r->members.items;

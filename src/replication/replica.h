@@ -406,6 +406,9 @@ const uint8_t *replica_cluster(const struct replica *replica);
 uint64_t replica_needed_seq(const struct replica *replica);
 /* On the master: the voter that has acked least, if it lacks anything that is committed. 0: none. */
 uint16_t replica_slowest_member(const struct replica *replica);
+/* On the master: the least seq that a node which is not a voter yet, but follows this log, has acked.
+ * UINT64_MAX: no such node was heard within the ack timeout. */
+uint64_t replica_joining_seq(const struct replica *replica);
 /* The lowest feature level of all members, those that are away included; this node's own while there is
  * no list. The driver of a master proposes nothing that needs a higher one. */
 uint16_t replica_level(const struct replica *replica);

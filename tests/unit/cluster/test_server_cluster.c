@@ -447,32 +447,26 @@ static void check_prune(uint64_t before, struct cluster_log_needs kept)
 
 TEST(test_prune__for_those_who_are_there)
 {
-    check_prune(0, (struct cluster_log_needs){500, 1000, 500, UINT64_MAX});
-    check_prune(4000, (struct cluster_log_needs){5000, 1000, 5000, UINT64_MAX});
-    check_prune(4000, (struct cluster_log_needs){5000, 1000, 4900, UINT64_MAX});
+    check_prune(0, (struct cluster_log_needs){500, 1000, 500, UINT64_MAX, true});
+    check_prune(4000, (struct cluster_log_needs){5000, 1000, 5000, UINT64_MAX, true});
+    check_prune(4000, (struct cluster_log_needs){5000, 1000, 4900, UINT64_MAX, true});
 }
 
 TEST(test_prune__for_those_who_are_away)
 {
-    check_prune(7, (struct cluster_log_needs){5000, 1000, 7, UINT64_MAX});
-    check_prune(
-        7, (struct cluster_log_needs){5000000, 1000, 7, UINT64_MAX}); /* its bound is in bytes */
-    check_prune(49000, (struct cluster_log_needs){50000, 1000, UINT64_MAX, UINT64_MAX});
+    check_prune(7, (struct cluster_log_needs){5000, 1000, 7, UINT64_MAX, true});
+    check_prune(7, (struct cluster_log_needs){5000000, 1000, 7, UINT64_MAX,
+                                              false}); /* its bound is in bytes */
+    check_prune(49000, (struct cluster_log_needs){50000, 1000, UINT64_MAX, UINT64_MAX, true});
 }
 
-/* A million went into the copy: so many more may follow until it is made anew. */
-TEST(test_prune__for_who_gets_a_copy)
+TEST(test_prune__for_who_joins)
 {
-    const uint64_t copy = 1000000;
-    check_prune(copy, (struct cluster_log_needs){copy + 5000, 1000, copy + 5000, copy});
-    check_prune(copy, (struct cluster_log_needs){copy + 90000, 1000, copy + 90000, copy});
-    check_prune(copy, (struct cluster_log_needs){copy + copy, 1000, copy + copy, copy});
-    check_prune(copy + copy + 1 - 1000,
-                (struct cluster_log_needs){copy + copy + 1, 1000, copy + copy + 1, copy});
-    check_prune(copy - 8, (struct cluster_log_needs){copy + 90000, 1000, copy - 8, copy});
-    /* A small one: ten times --log_keep. */
-    check_prune(20, (struct cluster_log_needs){9000, 1000, 9000, 20});
-    check_prune(49000, (struct cluster_log_needs){50000, 1000, 50000, 20});
+    const uint64_t copy = 20;
+    check_prune(copy, (struct cluster_log_needs){9000, 1000, 9000, copy, true});
+    check_prune(copy, (struct cluster_log_needs){5000000, 1000, 5000000, copy, true});
+    check_prune(copy - 8, (struct cluster_log_needs){9000, 1000, copy - 8, copy, true});
+    check_prune(8000, (struct cluster_log_needs){9000, 1000, 9000, copy, false});
 }
 
 /* A status may be asked for in the turn in which a server resigns. */
