@@ -15,7 +15,7 @@
 
 #define BENCH_CLUSTER_SERVERS 3
 
-/* What a server said last. */
+/* The last report of a server. */
 struct bench_cluster_view {
     uint64_t at_ms; /* when it was asked for that; 0: it said nothing yet */
     bool is_master;
@@ -91,7 +91,7 @@ bool bench_cluster_is_healed(const struct bench_cluster *cluster, uint64_t since
 /* Whether a server ended that nobody killed: 0 to 2, or BENCH_CLUSTER_SERVERS. */
 size_t bench_cluster_find_dead(struct bench_cluster *cluster);
 
-/* What each said last, for a message. */
+/* The last report of each server, for a message. */
 void bench_cluster_describe(const struct bench_cluster *cluster, char *text, size_t size);
 
 #endif

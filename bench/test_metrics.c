@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the figures are made of: sets of numbers, medians. */
+/* The parts of metrics: sets of numbers, medians. */
 #include "report.h"
 #include "sequence_set.h"
 #include "support/test.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What protobuf-c packs, reply_parser.c reads; and no bytes make it read past their end. */
+/* reply_parser.c reads messages that protobuf-c packs, and reads no bytes past their end. */
 #include "reply_parser.h"
 #include "spec.pb-c.h"
 #include "support/test.h"

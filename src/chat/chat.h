@@ -95,10 +95,10 @@ struct chat_observer {
  * gets a new level, so that servers of two builds can form one cluster: the master proposes no delta that
  * some member cannot apply (replica_level). Pure; any thread. */
 
-/* What this build can apply. */
+/* Returns the highest level that this build can apply. */
 uint16_t chat_level(void);
 
-/* What delta needs. UINT16_MAX: this build does not know its kind. */
+/* Returns the level that delta needs. UINT16_MAX: this build does not know its kind. */
 uint16_t chat_level_of(const Jackdaw__Delta *delta);
 
 /* ---- life ---- */

@@ -90,7 +90,7 @@ static enum replica_rejection refusal_of(struct replica *r, const struct replica
     return 0;
 }
 
-/* Whoever has less than it acked in this epoch has a new disk: it is not in sync, whatever was. */
+/* A node that has less than it acked in this epoch has a new disk, so it is no longer in sync. */
 static void forget_lost_data(struct replica *r, const struct replica_message *join)
 {
     struct peer *peer = peer_of(r, join->from);
