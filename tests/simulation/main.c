@@ -7,6 +7,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <malloc.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,12 +68,18 @@ static struct options options_of(const struct choice *choice, uint64_t seed)
     return options;
 }
 
-static void print_replay(FILE *out)
+/* ---- failures ---- */
+
+static char replay[256]; /* the command that replays the run, with a newline */
+
+static void set_replay(const struct options *options)
 {
-    const struct options *options = &world.options;
-    fprintf(out, "run --seed %llu --nodes %u --durability %s --faults %u --steps %llu",
-            (unsigned long long)options->seed, options->servers, policy_names[options->policy],
-            options->faults, (unsigned long long)options->steps);
+    (void)snprintf(replay, sizeof replay,
+                   "; replay with: run --seed %llu --nodes %u --durability %s --faults %u --steps "
+                   "%llu\n",
+                   (unsigned long long)options->seed, options->servers,
+                   policy_names[options->policy], options->faults,
+                   (unsigned long long)options->steps);
 }
 
 void broken(const char *invariant, const char *format, ...)
@@ -83,11 +90,45 @@ void broken(const char *invariant, const char *format, ...)
     (void)vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     (void)fflush(stdout);
-    fprintf(stderr, "%s is broken: %s\n  at %.3f ms, event %llu; replay with: ", invariant, text,
-            (double)sim_now() / 1000.0, (unsigned long long)sim_steps());
-    print_replay(stderr);
-    fprintf(stderr, "\n");
+    fprintf(stderr, "%s is broken: %s\n  at %.3f ms, event %llu%s", invariant, text,
+            (double)sim_now() / 1000.0, (unsigned long long)sim_steps(), replay);
     _exit(1);
+}
+
+static void print_end(void)
+{
+    static const char text[] = "does_not_abort is broken: the process ends";
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    (void)!write(STDERR_FILENO, replay, strlen(replay));
+}
+
+/* An assertion of the product, a crash, or a run that takes too long. */
+static void on_signal(int number)
+{
+    print_end();
+    (void)raise(number); /* ends the process: SA_RESETHAND */
+}
+
+/* Sanitizers have handlers of their own, and call back. */
+__attribute__((weak)) void __sanitizer_set_death_callback(void (*callback)(void));
+
+static void watch_for_end(void)
+{
+    static const int numbers[] = {SIGABRT, SIGALRM, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+    size_t count = sizeof numbers / sizeof *numbers;
+    if (__sanitizer_set_death_callback != NULL) {
+        __sanitizer_set_death_callback(print_end);
+        count = 2;
+    }
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    for (size_t i = 0; i < count; i++)
+        (void)sigaction(numbers[i], &action, NULL);
+}
+
+static void run_one(const struct options *options, struct stats *totals)
+{
+    set_replay(options);
+    world_run(options, totals);
 }
 
 static void print_stats(const struct stats *stats, double seconds)
@@ -135,7 +176,7 @@ static void run_share(struct campaign *campaign, unsigned job)
     while (share->next < end) {
         struct options options = options_of(campaign->choice, share->next);
         (void)alarm(SEED_SECONDS_MAX);
-        world_run(&options, &share->stats);
+        run_one(&options, &share->stats);
         share->next += progress->jobs;
     }
     _exit(0);
@@ -169,9 +210,6 @@ static void run_jobs(struct campaign *campaign)
                 break;
             }
             struct share *share = &progress->shares[i];
-            if (WIFSIGNALED(status))
-                fprintf(stderr, "seed %llu ends with signal %d\n", (unsigned long long)share->next,
-                        WTERMSIG(status));
             progress->failed++;
             share->next += progress->jobs;
             children[i] = start_share(campaign, i);
@@ -261,17 +299,12 @@ static enum replica_policy policy_of(const char *text)
 int main(int argc, char **argv)
 {
     static const struct option names[] = {
-        {"seed", required_argument, NULL, 's'},
-        {"steps", required_argument, NULL, 'n'},
-        {"nodes", required_argument, NULL, 'k'},
-        {"durability", required_argument, NULL, 'p'},
-        {"faults", required_argument, NULL, 'f'},
-        {"trace", no_argument, NULL, 't'},
-        {"seeds", required_argument, NULL, 'c'},
-        {"jobs", required_argument, NULL, 'j'},
-        {"logs", no_argument, NULL, 'l'},
-        {"resume", required_argument, NULL, 'r'},
-        {NULL, 0, NULL, 0},
+        {"seed", required_argument, NULL, 's'},   {"steps", required_argument, NULL, 'n'},
+        {"nodes", required_argument, NULL, 'k'},  {"durability", required_argument, NULL, 'p'},
+        {"faults", required_argument, NULL, 'f'}, {"trace", no_argument, NULL, 't'},
+        {"seeds", required_argument, NULL, 'c'},  {"jobs", required_argument, NULL, 'j'},
+        {"logs", no_argument, NULL, 'l'},         {"resume", required_argument, NULL, 'r'},
+        {"end", required_argument, NULL, 'e'},    {NULL, 0, NULL, 0},
     };
     struct choice choice = {.options = {.seed = 1, .steps = STEPS_DEFAULT}};
     uint64_t count = 1;
@@ -306,6 +339,9 @@ int main(int argc, char **argv)
         case 'r':
             file = optarg;
             break;
+        case 'e':
+            choice.options.end = optarg;
+            break;
         case 'c':
             count = strtoull(optarg, NULL, 10);
             break;
@@ -316,7 +352,7 @@ int main(int argc, char **argv)
             fprintf(stderr,
                     "usage: run [--seed S] [--seeds COUNT] [--jobs J] [--steps N] [--nodes K] "
                     "[--durability all|quorum|local] [--faults BITS] [--trace] [--logs] "
-                    "[--resume FILE]\n");
+                    "[--resume FILE] [--end abort|fatal]\n");
             return 2;
         }
     }
@@ -326,6 +362,7 @@ int main(int argc, char **argv)
         return 2;
     }
     disk_start();
+    watch_for_end();
     (void)mallopt(M_TRIM_THRESHOLD, INT_MAX); /* runs come one after the other */
     (void)mallopt(M_MMAP_THRESHOLD, INT_MAX);
     if (count > 1)
@@ -333,7 +370,7 @@ int main(int argc, char **argv)
     struct stats stats = {0};
     double begun = now_seconds();
     struct options options = options_of(&choice, choice.options.seed);
-    world_run(&options, &stats);
+    run_one(&options, &stats);
     if (!options.trace)
         print_stats(&stats, now_seconds() - begun);
     return 0;

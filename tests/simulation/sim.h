@@ -6,7 +6,7 @@
  * on one thread and one virtual clock; one seed decides all that is left to chance.
  *
  *   engine.c   events, processes, time and randomness
- *   threads.c  base/task_queue.h, cluster/worker.h and server/trial.h, without threads
+ *   threads.c  base/task_queue.h, cluster/worker.h, cluster/trial.h and cluster/fatal.h, without threads
  *   network.c  nng and the dialling part of src/rpc
  *   disk.c     files, and SQLite's VFS
  *   world.c    servers and clients as programs; faults.c, people.c and check.c use them */
@@ -142,6 +142,8 @@ struct options {
     unsigned faults;
     bool trace;
     bool logs; /* prints the logs of the servers, too */
+    const char
+        *end; /* a test of the simulator: the run ends after the set-up, by abort or by fatal */
 };
 
 struct server {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* base/task_queue.h, cluster/worker.h and server/trial.h on the simulator's one thread. A worker's task
+/* base/task_queue.h, cluster/worker.h, cluster/trial.h and cluster/fatal.h on the simulator's one thread. A worker's task
  * runs as an event of its own, some time after it was pushed. */
 #include "sim.h"
 
 /* The linker calls what -Wl,--wrap names; no header declares it. */
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 
+#include "cluster/fatal.h"
 #include "cluster/trial.h"
 #include "cluster/worker.h"
 
@@ -226,4 +227,11 @@ void trial_mark(struct log_position part)
 _Noreturn void trial_leave(void)
 {
     broken("harness", "nothing is the child of a trial");
+}
+
+/* ---- the end of a process that cannot go on: no fault of the simulator is a reason for it ---- */
+
+_Noreturn void fatal(const char *module, const char *sentence)
+{
+    broken("does_not_abort", "%s: %s", module, sentence);
 }

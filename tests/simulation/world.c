@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* One run: servers as processes, the set-up, the time of faults, and the peace at the end. */
 #include "base/clock.h"
+#include "cluster/fatal.h"
 #include "sim.h"
 
 #include <stdio.h>
@@ -466,6 +467,10 @@ void world_run(const struct options *options, struct stats *totals)
     world.guests = (options->faults & FAULT_GUESTS) != 0 ? GUESTS_MAX : 0;
     world.may_leave = (options->faults & FAULT_LEAVE) != 0 && options->servers >= 3;
     set_up();
+    if (options->end != NULL && strcmp(options->end, "abort") == 0)
+        abort();
+    if (options->end != NULL)
+        fatal("simulation", "the end is asked for");
     faults_begin();
     uint64_t end = sim_steps() + options->steps;
     while (sim_steps() < end && sim_next())
