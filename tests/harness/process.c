@@ -693,6 +693,8 @@ char *process_log(const struct process *process)
     }
     if (descriptor >= 0)
         (void)close(descriptor);
+    while (used > 0 && text[used - 1] != '\n' && !process_ended(process))
+        used--;
     text[used] = '\0';
     return text;
 }

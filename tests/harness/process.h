@@ -133,7 +133,8 @@ const char *process_line(const struct process *process, size_t i);
 const char *process_wait_line(struct process *process, size_t from, const char *prefix,
                               int patience_ms);
 
-/* What it wrote to stderr so far, the last 4 MiB of it: malloc, the caller's to free. */
+/* The complete lines that the program wrote to stderr so far, the last 4 MiB of them; after its end also
+ * an incomplete last line. malloc; the caller frees it. */
 char *process_log(const struct process *process);
 bool process_logged(const struct process *process, const char *text);
 

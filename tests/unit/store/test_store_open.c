@@ -699,8 +699,10 @@ static void *read_much(void *context)
     return NULL;
 }
 
-/* What a start after a crash has to read. */
-TEST_WITH(test_store_commit__the_wal_stays_small_beside_a_reader, setup, teardown)
+/* The WAL is what a start after a crash has to read. A commit shortens it to the journal size limit
+ * once a checkpoint has found a moment without a reader. On a busy machine the reader can hold it up
+ * several times, so that the test counts commits and sets no bound on the size. */
+TEST_WITH(test_store_commit__shortens_the_wal_beside_a_reader, setup, teardown)
 {
     struct fixture *fixture = *state;
     struct store *store = open_store(fixture->folder);
@@ -709,19 +711,21 @@ TEST_WITH(test_store_commit__the_wal_stays_small_beside_a_reader, setup, teardow
     struct stat wal;
     char path[TEST_PATH_SIZE];
     pthread_t thread;
-    off_t most = 0;
+    off_t before = 0;
+    size_t shortened = 0;
     join_path(path, fixture->folder, STORE_FILE_NAME "-wal");
     assert_int_equal(store_open_reader(&reading.store, store, &why), OK);
     assert_int_equal(pthread_create(&thread, NULL, read_much, &reading), 0);
-    for (uint64_t n = 1; n <= 500; n++) { /* 200 MB */
+    for (uint64_t n = 1; n <= 2000 && shortened < 3; n++) {
         assert_ok(store, add_much(store, n));
         assert_int_equal(stat(path, &wal), 0);
-        most = wal.st_size > most ? wal.st_size : most;
+        shortened += wal.st_size < before;
+        before = wal.st_size;
     }
     atomic_store(&reading.is_over, true);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_ok(reading.store, reading.error);
-    assert_true(most < 100 * 1024 * 1024); /* a busy machine may keep the reader for long */
+    assert_int_equal(shortened, 3);
     store_close(reading.store);
     store_close(store);
 }
