@@ -109,7 +109,7 @@ void cluster_receive(struct cluster *cluster, const Jackdaw__ClusterMessage *in,
     else
         step_message(cluster, &message, address);
     bool is_our_master = error == OK && message.kind == REPLICA_JOIN_REPLY && feed != NULL &&
-                         strlen(feed) < ADDRESS_TEXT_SIZE && !message.recovering_log &&
+                         strlen(feed) < ADDRESS_TEXT_SIZE && !message.join_reply.recovering_log &&
                          replica_master(cluster->replica) == message.from;
     if (is_our_master) {
         compare_addresses(cluster, message.from, feed);

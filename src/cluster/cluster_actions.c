@@ -59,9 +59,10 @@ static enum error persist(struct cluster *cluster, const struct replica_action *
     struct store *store = cluster->store;
     error = store_begin(store);
     if (error == OK)
-        error = store_put_value(store, PROMISE_KEY, &action->promised, sizeof action->promised);
-    if (error == OK && has_cluster(action->cluster))
-        error = store_set_cluster(store, action->cluster);
+        error = store_put_value(store, PROMISE_KEY, &action->persist.promised,
+                                sizeof action->persist.promised);
+    if (error == OK && has_cluster(action->persist.cluster))
+        error = store_set_cluster(store, action->persist.cluster);
     if (error == OK)
         error = store_commit(store);
     if (error != OK) {
@@ -191,7 +192,8 @@ static void reset(struct cluster *cluster)
 static void send(struct cluster *cluster, const struct replica_message *message)
 {
     const char *feed = message->kind == REPLICA_JOIN_REPLY ? cluster->feed_address : NULL;
-    bool begins_snapshot = message->kind == REPLICA_SNAPSHOT_REQUEST && message->offset == 0;
+    bool begins_snapshot =
+        message->kind == REPLICA_SNAPSHOT_REQUEST && message->snapshot_request.offset == 0;
     if (begins_snapshot && cluster->now_ms < cluster->fetch_again_ms)
         return; /* it is asked again, and again */
     if (cluster->answer != NULL && message->to == cluster->answer_to &&
@@ -210,11 +212,11 @@ static void publish(struct cluster *cluster, const struct replica_message *messa
     if (stats.subscribers == 0)
         return;
     struct replica_message copy = *message;
-    struct log_entry batch = *message->batches;
+    struct log_entry batch = *message->append.entry;
     const struct entry_queue_item *newest = cluster->entry_cache.last;
     if (newest != NULL && newest->entry.last_seq == batch.last_seq)
         memcpy(batch.digest, newest->entry.digest, sizeof batch.digest);
-    copy.batches = &batch;
+    copy.append.entry = &batch;
     struct arena arena;
     arena_init(&arena, batch.size + 65536);
     ProtobufCBinaryData packed;
@@ -227,14 +229,14 @@ static void publish(struct cluster *cluster, const struct replica_message *messa
 static void send_entries(struct cluster *cluster, const struct replica_message *message)
 {
     struct replica_message page = *message;
-    cluster_fill_entries(cluster, &page);
+    cluster_fill_entries(cluster, &page.entries);
     send(cluster, &page);
 }
 
 static void send_chunk(struct cluster *cluster, const struct replica_message *message)
 {
     struct replica_message chunk = *message;
-    if (snapshots_send(cluster->snapshots, &chunk, cluster->now_ms))
+    if (snapshots_send(cluster->snapshots, &chunk.snapshot_chunk, cluster->now_ms))
         send(cluster, &chunk);
 }
 
@@ -245,7 +247,7 @@ static void send_orphans(struct cluster *cluster, const struct replica_message *
         !peer_connections_is_connected(cluster->peer_connections, message->to))
         return;
     struct replica_message orphan_transfer = *message;
-    if (cluster_fill_orphans(cluster, &orphan_transfer))
+    if (cluster_fill_orphans(cluster, &orphan_transfer.orphan_transfer))
         send(cluster, &orphan_transfer);
 }
 
@@ -253,20 +255,22 @@ static void send_orphans(struct cluster *cluster, const struct replica_message *
 
 static void change_role(struct cluster *cluster, const struct replica_action *action)
 {
-    bool epoch_starts = action->role == REPLICA_MASTER;
-    log_identify(cluster->options.settings->id, action->epoch);
-    log_info("cluster", "role", log_string("role", replica_role_name(action->role)),
-             log_number("master", action->master), log_number("epoch", action->epoch));
+    enum replica_role role = action->role.role;
+    uint64_t epoch = action->role.epoch;
+    bool epoch_starts = role == REPLICA_MASTER;
+    log_identify(cluster->options.settings->id, epoch);
+    log_info("cluster", "role", log_string("role", replica_role_name(role)),
+             log_number("master", action->role.master), log_number("epoch", epoch));
     bool was_master = commit_log_is_master(cluster->commit_log);
     if (was_master != epoch_starts) {
-        commit_log_set_epoch(cluster->commit_log, epoch_starts ? action->epoch : 0);
+        commit_log_set_epoch(cluster->commit_log, epoch_starts ? epoch : 0);
         cluster_clear_entry_cache(cluster);
         cluster_forget_orphan_transfers(cluster);
     }
     if (epoch_starts)
         chat_touch_all(cluster->chat, cluster->now_ms);
-    cluster->options.observer.role(cluster->options.observer.context, action->role);
-    if (action->role == REPLICA_REMOVED)
+    cluster->options.observer.role(cluster->options.observer.context, role);
+    if (role == REPLICA_REMOVED)
         cluster_end(cluster, NULL);
 }
 
@@ -294,46 +298,46 @@ static enum error carry_out(struct cluster *cluster, const struct replica_action
     case REPLICA_DO_APPEND:
         return append(cluster, &action->entry);
     case REPLICA_DO_SEND:
-        send(cluster, action->message);
+        send(cluster, &action->message);
         break;
     case REPLICA_DO_PUBLISH:
-        publish(cluster, action->message);
+        publish(cluster, &action->message);
         break;
     case REPLICA_DO_COMMITTED:
-        commit_log_commit(cluster->commit_log, action->seq);
+        commit_log_commit(cluster->commit_log, action->committed);
         break;
     case REPLICA_DO_ROLE:
         change_role(cluster, action);
         break;
     case REPLICA_DO_SEND_ENTRIES:
-        send_entries(cluster, action->message);
+        send_entries(cluster, &action->message);
         break;
     case REPLICA_DO_SEND_CHUNK:
-        send_chunk(cluster, action->message);
+        send_chunk(cluster, &action->message);
         break;
     case REPLICA_DO_STORE_CHUNK:
-        return snapshots_receive(cluster->snapshots, action->message);
+        return snapshots_receive(cluster->snapshots, &action->received->snapshot_chunk);
     case REPLICA_DO_SEND_ORPHANS:
-        send_orphans(cluster, action->message);
+        send_orphans(cluster, &action->message);
         break;
     case REPLICA_DO_MERGE_ORPHANS:
-        cluster_note_orphan_transfer(cluster, action->message, action->orphan);
+        cluster_note_orphan_transfer(cluster, action->merge.received, action->merge.orphan);
         break;
     case REPLICA_DO_DROP_ORPHANS:
-        cluster->drop_orphans = action->orphan;
-        cluster->dropped_orphans = action->orphan;
+        cluster->drop_orphans = action->drop_orphans;
+        cluster->dropped_orphans = action->drop_orphans;
         break;
     case REPLICA_DO_REPORT:
         cluster_tell(cluster, action);
         break;
     case REPLICA_DO_INSTALL:
-        install(cluster, action->position);
+        install(cluster, action->install);
         break;
     case REPLICA_DO_RESET:
         reset(cluster);
         break;
     case REPLICA_DO_EXIT:
-        give_up(cluster, action->refusal);
+        give_up(cluster, action->rejection);
         break;
     default:
         break;

@@ -145,11 +145,11 @@ uint64_t cluster_prune_before(const struct cluster_log_needs *kept);
 void cluster_check_log(struct cluster *cluster);
 void cluster_remember(struct cluster *cluster, const struct log_entry *entry);
 void cluster_clear_entry_cache(struct cluster *cluster);
-/* Adds batches after message->position; in cluster->arena. */
-void cluster_fill_entries(struct cluster *cluster, struct replica_message *message);
-/* Adds the first orphans after message->orphan, and sets that to the last one added. false: there are
+/* Adds entries after out->after; in cluster->arena. */
+void cluster_fill_entries(struct cluster *cluster, struct replica_entries *out);
+/* Adds the first orphans after out->orphan, and sets that to the last one added. false: there are
  * none, or the database cannot be read now. */
-bool cluster_fill_orphans(struct cluster *cluster, struct replica_message *message);
+bool cluster_fill_orphans(struct cluster *cluster, struct replica_orphan_transfer *out);
 
 /* ---- cluster_orphans.c ---- */
 /* message NULL: this node's own, after the orphan `after`. */

@@ -211,11 +211,11 @@ static bool is_in_entry_cache(const struct cluster *cluster, uint64_t seq)
     return first != NULL && seq >= first->entry.first_seq;
 }
 
-void cluster_fill_entries(struct cluster *cluster, struct replica_message *message)
+void cluster_fill_entries(struct cluster *cluster, struct replica_entries *out)
 {
     struct page page = {.arena = &cluster->arena,
                         .most_bytes = REPLICA_ENTRIES_BYTES,
-                        .next_seq = message->position.seq + 1};
+                        .next_seq = out->after.seq + 1};
     page.batches = arena_zalloc(&cluster->arena, REPLICA_ENTRIES_MAX * sizeof *page.batches);
     if (page.batches == NULL)
         return;
@@ -227,8 +227,8 @@ void cluster_fill_entries(struct cluster *cluster, struct replica_message *messa
                             log_string("reason", store_last_problem(cluster->log_reader)));
     }
     add_to_entry_cache(cluster, &page);
-    message->batches = page.batches;
-    message->batches_count = page.count;
+    out->entries = page.batches;
+    out->count = page.count;
 }
 
 /* ---- orphans ---- */
@@ -249,7 +249,7 @@ static enum error add_orphan(void *context, uint64_t id, const struct log_entry 
     return error;
 }
 
-bool cluster_fill_orphans(struct cluster *cluster, struct replica_message *message)
+bool cluster_fill_orphans(struct cluster *cluster, struct replica_orphan_transfer *out)
 {
     struct orphan_page offered = {
         .page = {.arena = &cluster->arena, .most_bytes = ORPHAN_TRANSFER_BYTES}};
@@ -257,12 +257,11 @@ bool cluster_fill_orphans(struct cluster *cluster, struct replica_message *messa
         arena_zalloc(&cluster->arena, REPLICA_ENTRIES_MAX * sizeof *offered.page.batches);
     if (offered.page.batches == NULL || cluster->log_reader == NULL)
         return false;
-    enum error error =
-        store_each_orphan(cluster->log_reader, message->orphan, add_orphan, &offered);
+    enum error error = store_each_orphan(cluster->log_reader, out->orphan, add_orphan, &offered);
     if ((error != OK && error != ERROR_FULL) || offered.page.count == 0)
         return false;
-    message->batches = offered.page.batches;
-    message->batches_count = offered.page.count;
-    message->orphan = offered.last;
+    out->entries = offered.page.batches;
+    out->count = offered.page.count;
+    out->orphan = offered.last;
     return true;
 }

@@ -58,7 +58,7 @@ struct news {
 
 static struct news news_of(const struct cluster *cluster, const struct replica_action *action)
 {
-    struct news news = {.message = action->message, .address = action->address};
+    struct news news = {.message = action->report.received, .address = action->report.address};
     char theirs[CLUSTER_TEXT_SIZE];
     if (news.address == NULL)
         news.address = news.message->internal == NULL ? "" : news.message->internal;
@@ -122,11 +122,12 @@ static void log_founded(struct cluster *cluster, const char *address)
 /* Events of this server itself, logged without a pace. */
 static void log_joining(const struct replica_action *action, const char *address)
 {
+    const struct replica_message *message = action->report.received;
     char theirs[CLUSTER_TEXT_SIZE];
-    cluster_text(action->message->cluster, theirs);
-    bool is_yielding = action->news == REPLICA_CLUSTER_GIVEN_UP;
+    cluster_text(message->cluster, theirs);
+    bool is_yielding = action->report.news == REPLICA_CLUSTER_GIVEN_UP;
     log_warning("cluster", is_yielding ? "cluster_given_up" : "founding_refused",
-                log_string("address", address), log_number("id", action->message->from),
+                log_string("address", address), log_number("id", message->from),
                 log_string("cluster", theirs),
                 log_string("hint", is_yielding
                                        ? "the cluster of this server is blank, and that one is "
@@ -138,12 +139,12 @@ static void log_joining(const struct replica_action *action, const char *address
 
 void cluster_tell(struct cluster *cluster, const struct replica_action *action)
 {
-    if (action->news == REPLICA_FOUNDING_CLUSTER) {
-        log_founded(cluster, action->address);
+    if (action->report.news == REPLICA_FOUNDING_CLUSTER) {
+        log_founded(cluster, action->report.address);
         return;
     }
     const struct news news = news_of(cluster, action);
-    switch (action->news) {
+    switch (action->report.news) {
     case REPLICA_CLUSTER_GIVEN_UP:
     case REPLICA_CLUSTER_FOUND:
         log_joining(action, news.address);
@@ -152,14 +153,14 @@ void cluster_tell(struct cluster *cluster, const struct replica_action *action)
         if (sodium_is_zero(news.message->cluster, sizeof news.message->cluster))
             log_empty(&news);
         else
-            log_other_cluster(cluster, &news, action->address == NULL);
+            log_other_cluster(cluster, &news, action->report.address == NULL);
         break;
     case REPLICA_MEMBER_MOVED:
         log_info_paced(news.key, "cluster", "member_met", log_number("id", news.message->from),
                        log_string("address", news.address));
         break;
     case REPLICA_NODE_REJECTED:
-        log_turned_away(&news, action->refusal);
+        log_turned_away(&news, action->report.rejection);
         break;
     default:
         break;

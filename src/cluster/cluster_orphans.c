@@ -60,16 +60,18 @@ static struct orphan_transfer *place_for(struct cluster *cluster, uint16_t node)
 void cluster_note_orphan_transfer(struct cluster *cluster, const struct replica_message *message,
                                   uint64_t after)
 {
-    struct replica_message own = {.from = (uint16_t)cluster->options.settings->id, .orphan = after};
+    struct replica_orphan_transfer own = {.orphan = after};
     if (message == NULL && !cluster_fill_orphans(cluster, &own))
         return;
-    const struct replica_message *from = message == NULL ? &own : message;
-    struct orphan_transfer *orphan_transfer = place_for(cluster, from->from);
+    const struct replica_orphan_transfer *orphans =
+        message == NULL ? &own : &message->orphan_transfer;
+    uint16_t node = message == NULL ? (uint16_t)cluster->options.settings->id : message->from;
+    struct orphan_transfer *orphan_transfer = place_for(cluster, node);
     if (orphan_transfer == NULL)
         return;
-    orphan_transfer->orphan = from->orphan;
-    for (size_t i = 0; i < from->batches_count; i++)
-        if (entry_queue_push(&orphan_transfer->entries, &from->batches[i]) != OK) {
+    orphan_transfer->orphan = orphans->orphan;
+    for (size_t i = 0; i < orphans->count; i++)
+        if (entry_queue_push(&orphan_transfer->entries, &orphans->entries[i]) != OK) {
             forget(cluster, cluster->orphan_transfers_count - 1); /* it comes again */
             return;
         }

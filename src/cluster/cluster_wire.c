@@ -1,16 +1,192 @@
 /* SPDX-License-Identifier: MIT */
+/* One table says which field of the wire holds which field of a message; encoding and decoding both
+ * read it. To add a field, add a line to the table, a field to messages.h and one to spec.proto. */
 #include "cluster/cluster_wire.h"
 
 #include "base/protobuf.h"
 #include "proto/convert.h"
 
+#include <stddef.h>
 #include <string.h>
+
+/* ---- the table ---- */
+
+enum field_type {
+    FIELD_BOOL,
+    FIELD_U16, /* uint32 on the wire */
+    FIELD_U32,
+    FIELD_U64,
+    FIELD_CHOICE, /* an enum: least..most; uint32 on the wire */
+    FIELD_POSITION,
+    FIELD_ADDRESS, /* "" or an address; never NULL in a decoded message */
+    /* The comments name the fields of the wire. */
+    FIELD_LEADER,    /* master, master_epoch, master_address */
+    FIELD_IN_SYNC,   /* members_position, in_sync_ids */
+    FIELD_LOCATIONS, /* of a LEADER_INFO: locations */
+    FIELD_EPOCHS,    /* of a JOIN: epoch_starts */
+    FIELD_CHUNK,     /* of a SNAPSHOT_CHUNK: bytes */
+    FIELD_ENTRY,     /* of an APPEND: batches, exactly one */
+    FIELD_ENTRIES,   /* of an ENTRIES: batches */
+    FIELD_ORPHANS,   /* of an ORPHAN_TRANSFER: batches */
+};
+
+struct field {
+    enum field_type type;
+    size_t at;   /* offset in struct replica_message */
+    size_t wire; /* offset in Jackdaw__ClusterMessage */
+    uint32_t least;
+    uint32_t most;
+};
+
+/* The offset of a member. Does not compile if the member has another type. */
+#define AT(of, member, as) (offsetof(of, member) + _Generic(((of *)NULL)->member, as : 0u))
+#define ROW(type, member, as, field, wire_as) \
+    type, AT(struct replica_message, member, as), AT(Jackdaw__ClusterMessage, field, wire_as)
+/* clang-format off */
+#define BOOL(member, field) {ROW(FIELD_BOOL, member, bool, field, protobuf_c_boolean), 0, 0}
+#define U16(member, field) {ROW(FIELD_U16, member, uint16_t, field, uint32_t), 0, 0}
+#define U32(member, field) {ROW(FIELD_U32, member, uint32_t, field, uint32_t), 0, 0}
+#define U64(member, field) {ROW(FIELD_U64, member, uint64_t, field, uint64_t), 0, 0}
+#define POSITION(member, field) \
+    {ROW(FIELD_POSITION, member, struct log_position, field, Jackdaw__Position *), 0, 0}
+#define ADDRESS(member, field) {ROW(FIELD_ADDRESS, member, const char *, field, char *), 0, 0}
+#define CHOICE(member, as, field, least, most) \
+    {ROW(FIELD_CHOICE, member, enum as, field, uint32_t), least, most}
+#define ROLE(member) CHOICE(member, replica_role, role, 0, REPLICA_ROLES - 1)
+#define ANSWER(member) CHOICE(member, replica_answer, answer, 0, REPLICA_DIVERGED)
+#define LEADER(member) \
+    {FIELD_LEADER, AT(struct replica_message, member, struct replica_leader), 0, 0, 0}
+#define IN_SYNC(member) \
+    {FIELD_IN_SYNC, AT(struct replica_message, member, struct replica_in_sync_set), 0, 0, 0}
+#define ONLY(type) {type, 0, 0, 0, 0}
+/* clang-format on */
+
+static const struct field ping_fields[] = {POSITION(ping.durable, position)};
+static const struct field pong_fields[] = {
+    ROLE(pong.role),          POSITION(pong.last, position),      U64(pong.committed, committed),
+    U64(pong.needed, needed), U32(pong.disk_age_ms, disk_age_ms), LEADER(pong.leader),
+};
+static const struct field append_fields[] = {
+    POSITION(append.before, position),
+    POSITION(append.last, last),
+    U64(append.committed, committed),
+    ONLY(FIELD_ENTRY),
+};
+static const struct field ack_fields[] = {POSITION(ack.durable, position)};
+static const struct field fetch_fields[] = {
+    BOOL(fetch.recovering_log, recovering_log),
+    POSITION(fetch.after, position),
+};
+static const struct field entries_fields[] = {
+    BOOL(entries.recovering_log, recovering_log),
+    ANSWER(entries.answer),
+    POSITION(entries.after, position),
+    POSITION(entries.last, last),
+    U64(entries.committed, committed),
+    ONLY(FIELD_ENTRIES),
+};
+static const struct field join_fields[] = {
+    BOOL(join.recovering_log, recovering_log),
+    U16(join.level, level),
+    ADDRESS(join.client, client),
+    POSITION(join.last, position),
+    POSITION(join.avoid, common),
+    ONLY(FIELD_EPOCHS),
+};
+static const struct field join_reply_fields[] = {
+    BOOL(join_reply.recovering_log, recovering_log),
+    ANSWER(join_reply.answer),
+    POSITION(join_reply.asked, position),
+    POSITION(join_reply.common, common),
+    POSITION(join_reply.last, last),
+    U64(join_reply.committed, committed),
+    LEADER(join_reply.leader),
+};
+static const struct field join_rejected_fields[] = {
+    CHOICE(join_rejected.rejection, replica_rejection, refusal, REPLICA_REJECTED_CLUSTER,
+           REPLICA_REJECTED_FULL),
+    BOOL(join_rejected.is_listed, granted),
+    IN_SYNC(join_rejected.in_sync),
+};
+static const struct field snapshot_request_fields[] = {
+    BOOL(snapshot_request.recovering_log, recovering_log),
+    U64(snapshot_request.snapshot, snapshot),
+    U64(snapshot_request.offset, offset),
+    POSITION(snapshot_request.common, common),
+    POSITION(snapshot_request.avoid, position),
+};
+static const struct field snapshot_chunk_fields[] = {
+    BOOL(snapshot_chunk.recovering_log, recovering_log),
+    U64(snapshot_chunk.snapshot, snapshot),
+    U64(snapshot_chunk.offset, offset),
+    U64(snapshot_chunk.total, total),
+    POSITION(snapshot_chunk.common, common),
+    POSITION(snapshot_chunk.avoid, position),
+    POSITION(snapshot_chunk.last, last),
+    ONLY(FIELD_CHUNK),
+};
+static const struct field leader_query_fields[] = {
+    U16(leader_query.suspect, node),
+    BOOL(leader_query.is_seed, granted),
+    IN_SYNC(leader_query.in_sync),
+};
+static const struct field leader_info_fields[] = {
+    ROLE(leader_info.role),
+    BOOL(leader_info.unhealthy, unhealthy),
+    POSITION(leader_info.durable, position),
+    LEADER(leader_info.leader),
+    IN_SYNC(leader_info.in_sync),
+    ONLY(FIELD_LOCATIONS),
+};
+static const struct field promise_fields[] = {
+    BOOL(promise.granted, granted),
+    POSITION(promise.durable, position),
+    IN_SYNC(promise.in_sync),
+    LEADER(promise.leader),
+};
+static const struct field orphan_transfer_fields[] = {
+    U64(orphan_transfer.orphan, orphan),
+    ONLY(FIELD_ORPHANS),
+};
+static const struct field orphan_transfer_done_fields[] = {
+    U64(orphan_transfer_done.orphan, orphan),
+    POSITION(orphan_transfer_done.merged, position),
+};
+static const struct field leave_fields[] = {U16(leave.node, node)};
+
+static const struct kind {
+    const struct field *fields;
+    size_t count;
+} kinds[REPLICA_MESSAGE_KINDS] = {
+#define FIELDS(list)                     \
+    {                                    \
+        list, sizeof list / sizeof *list \
+    }
+    [REPLICA_PING] = FIELDS(ping_fields),
+    [REPLICA_PONG] = FIELDS(pong_fields),
+    [REPLICA_APPEND] = FIELDS(append_fields),
+    [REPLICA_ACK] = FIELDS(ack_fields),
+    [REPLICA_FETCH] = FIELDS(fetch_fields),
+    [REPLICA_ENTRIES] = FIELDS(entries_fields),
+    [REPLICA_JOIN] = FIELDS(join_fields),
+    [REPLICA_JOIN_REPLY] = FIELDS(join_reply_fields),
+    [REPLICA_JOIN_REJECTED] = FIELDS(join_rejected_fields),
+    [REPLICA_SNAPSHOT_REQUEST] = FIELDS(snapshot_request_fields),
+    [REPLICA_SNAPSHOT_CHUNK] = FIELDS(snapshot_chunk_fields),
+    [REPLICA_LEADER_QUERY] = FIELDS(leader_query_fields),
+    [REPLICA_LEADER_INFO] = FIELDS(leader_info_fields),
+    [REPLICA_PREPARE] = {NULL, 0},
+    [REPLICA_PROMISE] = FIELDS(promise_fields),
+    [REPLICA_ANNOUNCE] = {NULL, 0},
+    [REPLICA_ORPHAN_TRANSFER] = FIELDS(orphan_transfer_fields),
+    [REPLICA_ORPHAN_TRANSFER_DONE] = FIELDS(orphan_transfer_done_fields),
+    [REPLICA_LEAVE] = FIELDS(leave_fields),
+};
 
 /* The wire's kinds are the enum's plus one: 0 is what a message without a kind has. */
 #define SAME(wire, value) _Static_assert((int)(wire) == (int)(value), "kinds differ")
 SAME(JACKDAW__CLUSTER_MESSAGE__KIND__PING, REPLICA_PING + 1);
 SAME(JACKDAW__CLUSTER_MESSAGE__KIND__LEADER_QUERY, REPLICA_LEADER_QUERY + 1);
-SAME(JACKDAW__CLUSTER_MESSAGE__KIND__LEAVE, REPLICA_LEAVE + 1);
 SAME(JACKDAW__CLUSTER_MESSAGE__KIND__LEAVE, REPLICA_MESSAGE_KINDS);
 SAME(JACKDAW__LOG_ENTRY__KIND__CHAT, LOG_ENTRY_CHAT);
 SAME(JACKDAW__LOG_ENTRY__KIND__MEMBERS, LOG_ENTRY_MEMBERS);
@@ -28,8 +204,8 @@ static void set_text(char **field, const char *text)
         *field = (char *)text;
 }
 
-/* false: no memory. A position (0, 0) is not sent. */
-static bool add_position(Jackdaw__Position **field, struct log_position position,
+/* Each put_x returns false if the arena is used up. A position (0, 0) is not sent. */
+static bool put_position(Jackdaw__Position **field, struct log_position position,
                          struct arena *arena)
 {
     if (position.epoch == 0 && position.seq == 0)
@@ -40,35 +216,32 @@ static bool add_position(Jackdaw__Position **field, struct log_position position
     return *field != NULL;
 }
 
-static bool add_positions(const struct replica_message *message, struct arena *arena,
-                          Jackdaw__ClusterMessage *out)
+static bool put_leader(const struct replica_leader *leader, Jackdaw__ClusterMessage *out)
 {
-    return add_position(&out->position, message->position, arena) &&
-           add_position(&out->last, message->last, arena) &&
-           add_position(&out->common, message->common, arena) &&
-           add_position(&out->members_position, message->members_position, arena);
-}
-
-static bool add_ids(const struct replica_message *message, struct arena *arena,
-                    Jackdaw__ClusterMessage *out)
-{
-    if (message->in_sync_count == 0)
-        return true;
-    out->in_sync_ids = arena_alloc(arena, message->in_sync_count * sizeof *out->in_sync_ids);
-    if (out->in_sync_ids == NULL)
-        return false;
-    out->n_in_sync_ids = message->in_sync_count;
-    for (size_t i = 0; i < message->in_sync_count; i++)
-        out->in_sync_ids[i] = message->in_sync_ids[i];
+    out->master = leader->id;
+    out->master_epoch = leader->epoch;
+    set_text(&out->master_address, leader->address);
     return true;
 }
 
-static bool add_locations(const struct replica_message *message, struct arena *arena,
+static bool put_in_sync_set(const struct replica_in_sync_set *set, struct arena *arena,
+                            Jackdaw__ClusterMessage *out)
+{
+    ASSERT(set->count <= REPLICA_MEMBERS_MAX);
+    out->in_sync_ids = arena_alloc(arena, set->count * sizeof *out->in_sync_ids);
+    if (out->in_sync_ids == NULL)
+        return false;
+    out->n_in_sync_ids = set->count;
+    for (size_t i = 0; i < set->count; i++)
+        out->in_sync_ids[i] = set->ids[i];
+    return put_position(&out->members_position, set->position, arena);
+}
+
+static bool put_locations(const struct replica_leader_info *info, struct arena *arena,
                           Jackdaw__ClusterMessage *out)
 {
-    size_t count = message->locations_count;
-    if (count == 0)
-        return true;
+    size_t count = info->locations_count;
+    ASSERT(count <= REPLICA_MEMBERS_MAX);
     Jackdaw__Location *locations = arena_alloc(arena, count * sizeof *locations);
     out->locations = arena_alloc(arena, count * sizeof *out->locations);
     if (locations == NULL || out->locations == NULL)
@@ -77,149 +250,138 @@ static bool add_locations(const struct replica_message *message, struct arena *a
     for (size_t i = 0; i < count; i++) {
         out->locations[i] = &locations[i];
         jackdaw__location__init(&locations[i]);
-        locations[i].id = message->locations[i].id;
-        set_text(&locations[i].address, message->locations[i].address);
+        locations[i].id = info->locations[i].id;
+        set_text(&locations[i].address, info->locations[i].address);
     }
     return true;
 }
 
-static bool add_epoch_starts(const struct replica_message *message, struct arena *arena,
-                             Jackdaw__ClusterMessage *out)
+static bool put_epochs(struct epoch_history epochs, struct arena *arena,
+                       Jackdaw__ClusterMessage *out)
 {
-    size_t count = message->epochs.count;
-    if (count == 0)
-        return true;
-    Jackdaw__EpochStart *epoch_starts = arena_alloc(arena, count * sizeof *epoch_starts);
-    out->epoch_starts = arena_alloc(arena, count * sizeof *out->epoch_starts);
-    if (epoch_starts == NULL || out->epoch_starts == NULL)
+    ASSERT(epochs.count <= REPLICA_EPOCHS_MAX);
+    Jackdaw__EpochStart *starts = arena_alloc(arena, epochs.count * sizeof *starts);
+    out->epoch_starts = arena_alloc(arena, epochs.count * sizeof *out->epoch_starts);
+    if (starts == NULL || out->epoch_starts == NULL)
         return false;
-    out->n_epoch_starts = count;
-    for (size_t i = 0; i < count; i++) {
-        out->epoch_starts[i] = &epoch_starts[i];
-        jackdaw__epoch_start__init(&epoch_starts[i]);
-        epoch_starts[i].epoch = message->epochs.starts[i].epoch;
-        epoch_starts[i].first_seq = message->epochs.starts[i].first_seq;
+    out->n_epoch_starts = epochs.count;
+    for (size_t i = 0; i < epochs.count; i++) {
+        out->epoch_starts[i] = &starts[i];
+        jackdaw__epoch_start__init(&starts[i]);
+        starts[i].epoch = epochs.starts[i].epoch;
+        starts[i].first_seq = epochs.starts[i].first_seq;
     }
     return true;
 }
 
-static bool add_batches(const struct replica_message *message, struct arena *arena,
+static bool put_entries(const struct log_entry *entries, size_t count, struct arena *arena,
                         Jackdaw__ClusterMessage *out)
 {
-    size_t count = message->batches_count;
-    if (count == 0)
-        return true;
-    Jackdaw__LogEntry *entries = arena_alloc(arena, count * sizeof *entries);
+    ASSERT(count <= REPLICA_ENTRIES_MAX);
+    Jackdaw__LogEntry *made = arena_alloc(arena, count * sizeof *made);
     out->batches = arena_alloc(arena, count * sizeof *out->batches);
-    if (entries == NULL || out->batches == NULL)
+    if (made == NULL || out->batches == NULL)
         return false;
     out->n_batches = count;
     for (size_t i = 0; i < count; i++) {
-        const struct log_entry *batch = &message->batches[i];
-        Jackdaw__LogEntry *entry = &entries[i];
-        out->batches[i] = entry;
-        jackdaw__log_entry__init(entry);
-        entry->kind = (Jackdaw__LogEntry__Kind)batch->kind;
-        entry->epoch = batch->epoch;
-        entry->first_seq = batch->first_seq;
-        entry->last_seq = batch->last_seq;
-        entry->bytes = borrow(batch->bytes, batch->size);
-        entry->digest = borrow(batch->digest, sizeof batch->digest);
+        out->batches[i] = &made[i];
+        jackdaw__log_entry__init(&made[i]);
+        made[i].kind = (Jackdaw__LogEntry__Kind)entries[i].kind;
+        made[i].epoch = entries[i].epoch;
+        made[i].first_seq = entries[i].first_seq;
+        made[i].last_seq = entries[i].last_seq;
+        made[i].bytes = borrow(entries[i].bytes, entries[i].size);
+        made[i].digest = borrow(entries[i].digest, sizeof entries[i].digest);
     }
     return true;
 }
 
-static bool is_all_zero(const uint8_t cluster[static REPLICA_CLUSTER_BYTES])
+static bool put_field(const struct replica_message *message, const struct field *field,
+                      struct arena *arena, Jackdaw__ClusterMessage *out)
 {
-    static const uint8_t none[REPLICA_CLUSTER_BYTES];
-    return memcmp(cluster, none, sizeof none) == 0;
+    const void *at = (const char *)message + field->at;
+    void *wire = (char *)out + field->wire;
+    switch (field->type) {
+    case FIELD_BOOL:
+        *(protobuf_c_boolean *)wire = *(const bool *)at;
+        return true;
+    case FIELD_U16:
+        *(uint32_t *)wire = *(const uint16_t *)at;
+        return true;
+    case FIELD_U32:
+    case FIELD_CHOICE:
+        memcpy(wire, at, sizeof(uint32_t));
+        return true;
+    case FIELD_U64:
+        *(uint64_t *)wire = *(const uint64_t *)at;
+        return true;
+    case FIELD_POSITION:
+        return put_position(wire, *(const struct log_position *)at, arena);
+    case FIELD_ADDRESS:
+        set_text(wire, *(const char *const *)at);
+        return true;
+    case FIELD_LEADER:
+        return put_leader(at, out);
+    case FIELD_IN_SYNC:
+        return put_in_sync_set(at, arena, out);
+    case FIELD_LOCATIONS:
+        return put_locations(&message->leader_info, arena, out);
+    case FIELD_EPOCHS:
+        return put_epochs(message->join.epochs, arena, out);
+    case FIELD_CHUNK:
+        out->bytes = borrow(message->snapshot_chunk.bytes, message->snapshot_chunk.size);
+        return true;
+    case FIELD_ENTRY:
+        return put_entries(message->append.entry, 1, arena, out);
+    case FIELD_ENTRIES:
+        return put_entries(message->entries.entries, message->entries.count, arena, out);
+    case FIELD_ORPHANS:
+    default:
+        return put_entries(message->orphan_transfer.entries, message->orphan_transfer.count, arena,
+                           out);
+    }
 }
 
-/* A copy, because the frame may be sent after the caller's message is gone. */
-static bool add_cluster(const struct replica_message *message, struct arena *arena,
-                        Jackdaw__ClusterMessage *out)
+/* The cluster is copied, because the frame may be sent after the caller's message is gone. */
+static bool put_header(const struct replica_message *message, struct arena *arena,
+                       Jackdaw__ClusterMessage *out)
 {
-    if (is_all_zero(message->cluster))
+    static const uint8_t none[REPLICA_CLUSTER_BYTES];
+    out->kind = (Jackdaw__ClusterMessage__Kind)(message->kind + 1);
+    out->from = message->from;
+    out->to = message->to;
+    out->blank = message->blank;
+    out->founding = message->founding;
+    set_text(&out->internal, message->internal);
+    out->epoch = message->epoch;
+    out->promised = message->promised;
+    if (memcmp(message->cluster, none, sizeof none) == 0)
         return true;
     out->cluster.data = arena_copy(arena, message->cluster, sizeof message->cluster);
     out->cluster.len = out->cluster.data == NULL ? 0 : sizeof message->cluster;
     return out->cluster.data != NULL;
 }
 
-static void set_values(const struct replica_message *message, const char *feed,
-                       Jackdaw__ClusterMessage *out)
-{
-    out->kind = (Jackdaw__ClusterMessage__Kind)(message->kind + 1);
-    out->from = message->from;
-    out->to = message->to;
-    out->epoch = message->epoch;
-    out->promised = message->promised;
-    out->committed = message->committed;
-    out->needed = message->needed;
-    out->role = (uint32_t)message->role;
-    out->answer = (uint32_t)message->answer;
-    out->refusal = (uint32_t)message->refusal;
-    out->recovering_log = message->recovering_log;
-    out->granted = message->granted;
-    out->in_sync = message->in_sync;
-    out->unhealthy = message->unhealthy;
-    out->blank = message->blank;
-    out->founding = message->founding;
-    out->disk_age_ms = message->disk_age_ms;
-    out->level = message->level;
-    out->node = message->node;
-    out->master = message->master;
-    out->master_epoch = message->master_epoch;
-    set_text(&out->master_address, message->master_address);
-    set_text(&out->internal, message->internal);
-    set_text(&out->client, message->client);
-    out->snapshot = message->snapshot;
-    out->offset = message->offset;
-    out->total = message->total;
-    out->bytes = borrow(message->bytes, message->size);
-    out->orphan = message->orphan;
-    set_text(&out->feed, feed);
-}
-
 enum error cluster_wire_encode(const struct replica_message *message, const char *feed,
                                struct arena *arena, Jackdaw__ClusterMessage **out)
 {
-    ASSERT(message->kind < REPLICA_MESSAGE_KINDS && message->in_sync_count <= REPLICA_MEMBERS_MAX &&
-           message->locations_count <= REPLICA_MEMBERS_MAX &&
-           message->epochs.count <= REPLICA_EPOCHS_MAX &&
-           message->batches_count <= REPLICA_ENTRIES_MAX);
+    ASSERT(message->kind < REPLICA_MESSAGE_KINDS);
+    const struct kind *kind = &kinds[message->kind];
     Jackdaw__ClusterMessage *made = arena_alloc(arena, sizeof *made);
     if (made == NULL)
         return ERROR_NO_MEMORY;
     jackdaw__cluster_message__init(made);
-    set_values(message, feed, made);
-    if (!add_cluster(message, arena, made) || !add_positions(message, arena, made) ||
-        !add_ids(message, arena, made) || !add_locations(message, arena, made) ||
-        !add_epoch_starts(message, arena, made) || !add_batches(message, arena, made))
+    set_text(&made->feed, feed);
+    if (!put_header(message, arena, made))
         return ERROR_NO_MEMORY;
+    for (size_t i = 0; i < kind->count; i++)
+        if (!put_field(message, &kind->fields[i], arena, made))
+            return ERROR_NO_MEMORY;
     *out = made;
     return OK;
 }
 
 /* ---- from the wire ---- */
-
-static bool are_ranges_kept(const Jackdaw__ClusterMessage *in)
-{
-    bool are_ids = in->from >= 1 && in->from <= UINT16_MAX && in->to <= UINT16_MAX &&
-                   in->node <= UINT16_MAX && in->master <= UINT16_MAX && in->level <= UINT16_MAX;
-    bool are_choices =
-        in->role < REPLICA_ROLES && in->answer <= REPLICA_DIVERGED &&
-        in->refusal <= REPLICA_REJECTED_FULL &&
-        (in->refusal != 0 || in->kind != JACKDAW__CLUSTER_MESSAGE__KIND__JOIN_REJECTED);
-    bool are_sizes =
-        (in->cluster.len == 0 || in->cluster.len == REPLICA_CLUSTER_BYTES) &&
-        in->bytes.len <= REPLICA_CHUNK_BYTES && in->n_in_sync_ids <= REPLICA_MEMBERS_MAX &&
-        in->n_locations <= REPLICA_MEMBERS_MAX && in->n_epoch_starts <= REPLICA_EPOCHS_MAX &&
-        in->n_batches <= REPLICA_ENTRIES_MAX;
-    int kind = (int)in->kind;
-    return kind >= JACKDAW__CLUSTER_MESSAGE__KIND__PING && kind <= REPLICA_MESSAGE_KINDS &&
-           are_ids && are_choices && are_sizes;
-}
 
 /* Empty, or an address. The text may reach lists that users read. */
 static bool is_address(const char *text)
@@ -229,124 +391,218 @@ static bool is_address(const char *text)
            (strlen(text) < ADDRESS_TEXT_SIZE && address_parse(text, &address, NULL) == OK);
 }
 
-static bool are_addresses(const Jackdaw__ClusterMessage *in)
+static bool is_id(uint32_t id)
 {
-    bool needs_internal = in->kind == JACKDAW__CLUSTER_MESSAGE__KIND__JOIN;
-    for (size_t i = 0; i < in->n_locations; i++)
-        if (in->locations[i]->id < 1 || in->locations[i]->id > UINT16_MAX ||
-            !is_address(in->locations[i]->address) || *in->locations[i]->address == '\0')
-            return false;
-    return is_address(in->master_address) && is_address(in->internal) && is_address(in->client) &&
-           is_address(in->feed) && (!needs_internal || *in->internal != '\0');
+    return id >= 1 && id <= UINT16_MAX;
 }
 
-static bool are_entries(const Jackdaw__ClusterMessage *in)
+/* Each take_x returns ERROR_INVALID if a value is out of range, or ERROR_NO_MEMORY. */
+static enum error take_leader(const Jackdaw__ClusterMessage *in, struct replica_leader *leader)
 {
-    for (size_t i = 0; i < in->n_batches; i++) {
-        const Jackdaw__LogEntry *entry = in->batches[i];
-        bool is_members = entry->kind == JACKDAW__LOG_ENTRY__KIND__MEMBERS;
-        if ((!is_members && entry->kind != JACKDAW__LOG_ENTRY__KIND__CHAT) ||
-            entry->first_seq < 1 || entry->last_seq < entry->first_seq ||
-            entry->digest.len != LOG_DIGEST_BYTES)
-            return false;
-        if (is_members &&
-            (entry->last_seq != entry->first_seq || entry->bytes.len > REPLICA_MEMBERS_BYTES_MAX))
-            return false;
+    if (in->master > UINT16_MAX || !is_address(in->master_address))
+        return ERROR_INVALID;
+    if (in->master != 0) /* a node may see a master without knowing its address */
+        *leader = (struct replica_leader){
+            .id = (uint16_t)in->master, .epoch = in->master_epoch, .address = in->master_address};
+    return OK;
+}
+
+static enum error take_in_sync_set(const Jackdaw__ClusterMessage *in,
+                                   struct replica_in_sync_set *set)
+{
+    if (in->n_in_sync_ids > REPLICA_MEMBERS_MAX)
+        return ERROR_INVALID;
+    set->position = proto_position(in->members_position);
+    set->count = in->n_in_sync_ids;
+    for (size_t i = 0; i < in->n_in_sync_ids; i++) {
+        if (!is_id(in->in_sync_ids[i]))
+            return ERROR_INVALID;
+        set->ids[i] = (uint16_t)in->in_sync_ids[i];
     }
-    for (size_t i = 0; i < in->n_in_sync_ids; i++)
-        if (in->in_sync_ids[i] < 1 || in->in_sync_ids[i] > UINT16_MAX)
-            return false;
-    return true;
+    return OK;
 }
 
-static const char *text_of(const char *text, bool is_used)
+static enum error take_locations(const Jackdaw__ClusterMessage *in, struct arena *arena,
+                                 struct replica_leader_info *info)
 {
-    return *text == '\0' && !is_used ? NULL : text;
+    if (in->n_locations > REPLICA_MEMBERS_MAX)
+        return ERROR_INVALID;
+    struct replica_location *locations = arena_alloc(arena, in->n_locations * sizeof *locations);
+    if (locations == NULL)
+        return ERROR_NO_MEMORY;
+    for (size_t i = 0; i < in->n_locations; i++) {
+        const Jackdaw__Location *location = in->locations[i];
+        if (!is_id(location->id) || !is_address(location->address) || *location->address == '\0')
+            return ERROR_INVALID;
+        locations[i] =
+            (struct replica_location){.id = (uint16_t)location->id, .address = location->address};
+    }
+    info->locations = locations;
+    info->locations_count = in->n_locations;
+    return OK;
 }
 
-static void take_values(const Jackdaw__ClusterMessage *in, struct replica_message *out)
+static enum error take_epochs(const Jackdaw__ClusterMessage *in, struct arena *arena,
+                              struct epoch_history *epochs)
 {
-    out->kind = (enum replica_message_kind)(in->kind - 1);
-    out->from = (uint16_t)in->from;
-    out->to = (uint16_t)in->to;
-    if (in->cluster.len > 0)
-        memcpy(out->cluster, in->cluster.data, sizeof out->cluster);
-    out->epoch = in->epoch;
-    out->promised = in->promised;
-    out->position = proto_position(in->position);
-    out->last = proto_position(in->last);
-    out->common = proto_position(in->common);
-    out->members_position = proto_position(in->members_position);
-    out->committed = in->committed;
-    out->needed = in->needed;
-    out->role = (enum replica_role)in->role;
-    out->answer = (enum replica_answer)in->answer;
-    out->refusal = (enum replica_rejection)in->refusal;
-    out->recovering_log = in->recovering_log;
-    out->granted = in->granted;
-    out->in_sync = in->in_sync;
-    out->unhealthy = in->unhealthy;
-    out->blank = in->blank;
-    out->founding = in->founding;
-    out->disk_age_ms = in->disk_age_ms;
-    out->level = (uint16_t)in->level;
-    out->node = (uint16_t)in->node;
-    out->master = (uint16_t)in->master;
-    out->master_epoch = in->master_epoch;
-    /* One may hear a master without knowing where it is, or have no address to tell to clients. */
-    out->master_address = text_of(in->master_address, out->master != 0);
-    out->internal = text_of(in->internal, false);
-    out->client = text_of(in->client, out->kind == REPLICA_JOIN);
-    out->snapshot = in->snapshot;
-    out->offset = in->offset;
-    out->total = in->total;
-    out->bytes = in->bytes.data;
-    out->size = in->bytes.len;
-    out->orphan = in->orphan;
-}
-
-static void take_lists(const Jackdaw__ClusterMessage *in, struct log_entry *batches,
-                       struct epoch_start *starts, struct replica_message *out)
-{
+    if (in->n_epoch_starts > REPLICA_EPOCHS_MAX)
+        return ERROR_INVALID;
+    struct epoch_start *starts = arena_alloc(arena, in->n_epoch_starts * sizeof *starts);
+    if (starts == NULL)
+        return ERROR_NO_MEMORY;
     for (size_t i = 0; i < in->n_epoch_starts; i++)
         starts[i] = (struct epoch_start){.epoch = in->epoch_starts[i]->epoch,
                                          .first_seq = in->epoch_starts[i]->first_seq};
-    out->epochs = (struct epoch_history){.starts = starts, .count = in->n_epoch_starts};
-    out->in_sync_count = in->n_in_sync_ids;
-    for (size_t i = 0; i < in->n_in_sync_ids; i++)
-        out->in_sync_ids[i] = (uint16_t)in->in_sync_ids[i];
-    out->locations_count = in->n_locations;
-    for (size_t i = 0; i < in->n_locations; i++)
-        out->locations[i] = (struct replica_location){.id = (uint16_t)in->locations[i]->id,
-                                                      .address = in->locations[i]->address};
-    out->batches = batches;
-    out->batches_count = in->n_batches;
+    *epochs = (struct epoch_history){.starts = starts, .count = in->n_epoch_starts};
+    return OK;
+}
+
+static enum error take_chunk(const Jackdaw__ClusterMessage *in,
+                             struct replica_snapshot_chunk *chunk)
+{
+    if (in->bytes.len > REPLICA_CHUNK_BYTES)
+        return ERROR_INVALID;
+    chunk->bytes = in->bytes.data;
+    chunk->size = in->bytes.len;
+    return OK;
+}
+
+static bool is_entry(const Jackdaw__LogEntry *entry)
+{
+    bool is_members = entry->kind == JACKDAW__LOG_ENTRY__KIND__MEMBERS;
+    if (!is_members && entry->kind != JACKDAW__LOG_ENTRY__KIND__CHAT)
+        return false;
+    if (is_members &&
+        (entry->last_seq != entry->first_seq || entry->bytes.len > REPLICA_MEMBERS_BYTES_MAX))
+        return false;
+    return entry->first_seq >= 1 && entry->last_seq >= entry->first_seq &&
+           entry->digest.len == LOG_DIGEST_BYTES;
+}
+
+static enum error take_entries(const Jackdaw__ClusterMessage *in, struct arena *arena,
+                               const struct log_entry **out, size_t *count)
+{
+    if (in->n_batches > REPLICA_ENTRIES_MAX)
+        return ERROR_INVALID;
+    struct log_entry *entries = arena_alloc(arena, in->n_batches * sizeof *entries);
+    if (entries == NULL)
+        return ERROR_NO_MEMORY;
     for (size_t i = 0; i < in->n_batches; i++) {
         const Jackdaw__LogEntry *entry = in->batches[i];
-        batches[i] = (struct log_entry){.kind = (enum log_entry_kind)entry->kind,
+        if (!is_entry(entry))
+            return ERROR_INVALID;
+        entries[i] = (struct log_entry){.kind = (enum log_entry_kind)entry->kind,
                                         .epoch = entry->epoch,
                                         .first_seq = entry->first_seq,
                                         .last_seq = entry->last_seq,
                                         .bytes = entry->bytes.data,
                                         .size = entry->bytes.len};
-        memcpy(batches[i].digest, entry->digest.data, sizeof batches[i].digest);
+        memcpy(entries[i].digest, entry->digest.data, sizeof entries[i].digest);
     }
+    *out = entries;
+    *count = in->n_batches;
+    return OK;
+}
+
+static enum error take_entry(const Jackdaw__ClusterMessage *in, struct arena *arena,
+                             const struct log_entry **out)
+{
+    size_t count;
+    return in->n_batches == 1 ? take_entries(in, arena, out, &count) : ERROR_INVALID;
+}
+
+static enum error take_field(const Jackdaw__ClusterMessage *in, const struct field *field,
+                             struct arena *arena, struct replica_message *out)
+{
+    void *at = (char *)out + field->at;
+    const void *wire = (const char *)in + field->wire;
+    switch (field->type) {
+    case FIELD_BOOL:
+        *(bool *)at = *(const protobuf_c_boolean *)wire != 0;
+        return OK;
+    case FIELD_U16:
+        *(uint16_t *)at = (uint16_t) * (const uint32_t *)wire;
+        return *(const uint32_t *)wire <= UINT16_MAX ? OK : ERROR_INVALID;
+    case FIELD_U32:
+    case FIELD_CHOICE: {
+        uint32_t value = *(const uint32_t *)wire;
+        memcpy(at, &value, sizeof value);
+        bool is_valid = field->type == FIELD_U32 || (value >= field->least && value <= field->most);
+        return is_valid ? OK : ERROR_INVALID;
+    }
+    case FIELD_U64:
+        *(uint64_t *)at = *(const uint64_t *)wire;
+        return OK;
+    case FIELD_POSITION:
+        *(struct log_position *)at = proto_position(*(Jackdaw__Position *const *)wire);
+        return OK;
+    case FIELD_ADDRESS:
+        *(const char **)at = *(char *const *)wire;
+        return is_address(*(char *const *)wire) ? OK : ERROR_INVALID;
+    case FIELD_LEADER:
+        return take_leader(in, at);
+    case FIELD_IN_SYNC:
+        return take_in_sync_set(in, at);
+    case FIELD_LOCATIONS:
+        return take_locations(in, arena, &out->leader_info);
+    case FIELD_EPOCHS:
+        return take_epochs(in, arena, &out->join.epochs);
+    case FIELD_CHUNK:
+        return take_chunk(in, &out->snapshot_chunk);
+    case FIELD_ENTRY:
+        return take_entry(in, arena, &out->append.entry);
+    case FIELD_ENTRIES:
+        return take_entries(in, arena, &out->entries.entries, &out->entries.count);
+    case FIELD_ORPHANS:
+    default:
+        return take_entries(in, arena, &out->orphan_transfer.entries, &out->orphan_transfer.count);
+    }
+}
+
+static const char *text_of(const char *text)
+{
+    return *text == '\0' ? NULL : text;
+}
+
+static enum error take_header(const Jackdaw__ClusterMessage *in, struct replica_message *out)
+{
+    int kind = (int)in->kind;
+    bool is_valid = kind >= JACKDAW__CLUSTER_MESSAGE__KIND__PING && kind <= REPLICA_MESSAGE_KINDS &&
+                    is_id(in->from) && in->to <= UINT16_MAX &&
+                    (in->cluster.len == 0 || in->cluster.len == REPLICA_CLUSTER_BYTES) &&
+                    is_address(in->internal) && is_address(in->feed) &&
+                    (*in->internal != '\0' || kind != JACKDAW__CLUSTER_MESSAGE__KIND__JOIN);
+    if (!is_valid)
+        return ERROR_INVALID;
+    *out = (struct replica_message){.kind = (enum replica_message_kind)(kind - 1),
+                                    .from = (uint16_t)in->from,
+                                    .to = (uint16_t)in->to,
+                                    .blank = in->blank,
+                                    .founding = in->founding,
+                                    .internal = text_of(in->internal),
+                                    .epoch = in->epoch,
+                                    .promised = in->promised};
+    if (in->cluster.len > 0)
+        memcpy(out->cluster, in->cluster.data, sizeof out->cluster);
+    return OK;
 }
 
 enum error cluster_wire_decode(const Jackdaw__ClusterMessage *in, struct arena *arena,
                                struct replica_message *out, const char **feed)
 {
-    if (!are_ranges_kept(in) || !are_addresses(in) || !are_entries(in))
-        return ERROR_INVALID;
-    struct log_entry *batches = arena_alloc(arena, in->n_batches * sizeof *batches);
-    struct epoch_start *starts = arena_alloc(arena, in->n_epoch_starts * sizeof *starts);
-    if (batches == NULL || starts == NULL)
-        return ERROR_NO_MEMORY;
-    *out = (struct replica_message){.kind = REPLICA_PING};
-    take_values(in, out);
-    take_lists(in, batches, starts, out);
+    struct replica_message message;
+    enum error error = take_header(in, &message);
+    if (error != OK)
+        return error;
+    const struct kind *kind = &kinds[message.kind];
+    for (size_t i = 0; i < kind->count; i++) {
+        error = take_field(in, &kind->fields[i], arena, &message);
+        if (error != OK)
+            return error;
+    }
+    *out = message;
     if (feed != NULL)
-        *feed = text_of(in->feed, false);
+        *feed = text_of(in->feed);
     return OK;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* cluster_wire.h - messages of the replication protocol (replication/replica.h) as they travel: as
+/* cluster_wire.h - messages of the replication protocol (replication/messages.h) as they travel: as
  * Jackdaw__ClusterMessage (proto/spec.proto, "The cluster"), and packed for the feed.
  *
  * A message comes from a peer and may hold anything. After cluster_wire_decode all its values are

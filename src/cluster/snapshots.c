@@ -183,14 +183,14 @@ static void start_copy(struct snapshots *snapshots, uint64_t now_ms)
 /* ---- giving ---- */
 
 /* The seq that a copy must contain for the receiver. */
-static uint64_t needed_seq(const struct replica_message *chunk)
+static uint64_t needed_seq(const struct replica_snapshot_chunk *chunk)
 {
-    return chunk->common.seq > chunk->position.seq ? chunk->common.seq : chunk->position.seq;
+    return chunk->common.seq > chunk->avoid.seq ? chunk->common.seq : chunk->avoid.seq;
 }
 
 /* A receiver that begins with the copy needs the log after it, too; a receiver in the middle
  * continues. */
-static bool fits(const struct snapshots *snapshots, const struct replica_message *chunk)
+static bool fits(const struct snapshots *snapshots, const struct replica_snapshot_chunk *chunk)
 {
     uint64_t seq = snapshots->copy.position.seq;
     bool goes_on = chunk->snapshot == snapshots->id && chunk->offset > 0;
@@ -198,7 +198,8 @@ static bool fits(const struct snapshots *snapshots, const struct replica_message
            (goes_on || seq + 1 >= store_log_first(snapshots->options.store));
 }
 
-bool snapshots_send(struct snapshots *snapshots, struct replica_message *chunk, uint64_t now_ms)
+bool snapshots_send(struct snapshots *snapshots, struct replica_snapshot_chunk *chunk,
+                    uint64_t now_ms)
 {
     if (snapshots->options.folder == NULL || snapshots->is_making || snapshots->is_damaged)
         return false;
@@ -339,7 +340,8 @@ static void tell_progress(struct snapshots *snapshots, uint64_t total)
              log_number("bytes", snapshots->kept_bytes), log_number("of", total));
 }
 
-enum error snapshots_receive(struct snapshots *snapshots, const struct replica_message *chunk)
+enum error snapshots_receive(struct snapshots *snapshots,
+                             const struct replica_snapshot_chunk *chunk)
 {
     if (snapshots->options.folder == NULL)
         return ERROR_INVALID;

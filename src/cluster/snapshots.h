@@ -31,11 +31,12 @@ enum error snapshots_new(struct snapshots **out, const struct snapshots_options 
 /* Ends a running copy and check, and then runs the queue, without a callback. NULL is allowed. */
 void snapshots_free(struct snapshots *snapshots);
 
-/* Completes *chunk (a SNAPSHOT_CHUNK: its snapshot, offset, common and position as asked; the copy
+/* Completes *chunk (its snapshot, offset, common and avoid are as requested; the copy
  * contains both of the latter) with the bytes, which are valid until the next call. false: no chunk
  * can be sent yet. If no copy fits and the disk has room, a copy is made, and the receiver asks
  * again. */
-bool snapshots_send(struct snapshots *snapshots, struct replica_message *chunk, uint64_t now_ms);
+bool snapshots_send(struct snapshots *snapshots, struct replica_snapshot_chunk *chunk,
+                    uint64_t now_ms);
 
 /* The receiver of the current copy continues with the log after this seq. UINT64_MAX: there is no
  * copy. */
@@ -44,7 +45,8 @@ uint64_t snapshots_needed_seq(const struct snapshots *snapshots);
 /* Writes a chunk that came; the one at offset 0 begins anew. ERROR_IO, ERROR_DISK_FULL (at offset 0
  * if there is no room for all chunks, which is logged), ERROR_INVALID (not the next chunk): the
  * received chunks are deleted. */
-enum error snapshots_receive(struct snapshots *snapshots, const struct replica_message *chunk);
+enum error snapshots_receive(struct snapshots *snapshots,
+                             const struct replica_snapshot_chunk *chunk);
 
 /* Returns whether the received file has been checked. If not, begins the check and calls
  * options.checked later. *found is OK if the file is on the disk and this server could load it

@@ -63,7 +63,7 @@ static void commit_to(struct replica *r, uint64_t seq)
     if (seq <= r->committed)
         return;
     r->committed = seq;
-    act(r, REPLICA_DO_COMMITTED)->seq = seq;
+    act(r, REPLICA_DO_COMMITTED)->committed = seq;
 }
 
 void commit_advance(struct replica *r)
@@ -107,14 +107,16 @@ static void in_sync_add(struct replica *r, const struct peer *peer)
 void receive_ack(struct replica *r, const struct replica_message *message)
 {
     struct peer *peer = peer_of(r, message->from);
+    struct log_position durable =
+        message->kind == REPLICA_PING ? message->ping.durable : message->ack.durable;
     if (r->role != REPLICA_MASTER || message->epoch != r->epoch || peer == NULL ||
-        !log_has(r, message->position))
+        !log_has(r, durable))
         return;
     peer->follows = true; /* or it would not ack in this epoch */
-    if (message->position.seq > peer->acked.seq || message->position.seq == r->last.seq)
+    if (durable.seq > peer->acked.seq || durable.seq == r->last.seq)
         peer->progress_ms = r->now_ms;
-    if (message->position.seq > peer->acked.seq)
-        peer->acked = message->position;
+    if (durable.seq > peer->acked.seq)
+        peer->acked = durable;
     commit_advance(r);
     in_sync_add(r, peer);
 }

@@ -32,52 +32,56 @@ void poll_tick(struct replica *r)
     poll_evaluate(r);
 }
 
-void receive_leader_query(struct replica *r, const struct replica_message *message)
+void send_leader_info(struct replica *r, const struct replica_message *message, uint16_t suspected)
 {
     if (is_refused(r))
         return;
-    struct replica_message *info = message_to(r, REPLICA_LEADER_INFO, message->from);
-    if (info->address == NULL)
-        info->address = message->internal;
-    locations_add(r, info);
+    struct replica_message *answer = message_to(r, REPLICA_LEADER_INFO, message->from);
+    if (answer->address == NULL)
+        answer->address = message->internal;
+    struct replica_leader_info *info = &answer->leader_info;
+    info->locations = r->locations;
+    info->locations_count = locations_list(r, message->from);
     info->role = r->role;
     info->unhealthy = is_unhealthy(r);
-    info->position = r->durable;
-    message_add_in_sync_set(r, info);
+    info->durable = r->durable;
+    info->in_sync = in_sync_set_own(r);
     if (r->role == REPLICA_MASTER) {
-        info->master = r->options.id;
-        info->master_epoch = r->epoch;
-        info->master_address = r->internal;
+        info->leader = message_own_leader(r);
     } else if (master_is_seen(r)) {
-        info->master = r->master.id;
-        info->master_epoch = r->master.epoch;
-        info->master_address = r->master.address;
-        if (message->node == r->master.id)
+        info->leader = message_own_leader(r);
+        if (suspected == r->master.id)
             send_ping(r); /* see for ourselves */
     }
 }
 
+void receive_leader_query(struct replica *r, const struct replica_message *message)
+{
+    send_leader_info(r, message, message->leader_query.suspect);
+}
+
 void receive_leader_info(struct replica *r, const struct replica_message *message)
 {
-    bool sees_master = message->master != 0 && message->master != r->options.id;
+    const struct replica_leader_info *info = &message->leader_info;
+    const struct replica_leader *leader = &info->leader;
+    bool sees_master = leader->id != 0 && leader->id != r->options.id;
     struct peer *peer = peer_of(r, message->from);
     if (peer != NULL && has_cluster(message->cluster)) {
         peer->answered_ms = r->now_ms;
-        peer->role = message->role;
-        peer->unhealthy = message->unhealthy;
-        peer->has_data = message->position.seq > 0;
+        peer->role = info->role;
+        peer->unhealthy = info->unhealthy;
+        peer->has_data = info->durable.seq > 0;
         peer->sees_master = sees_master;
-        in_sync_set_update(&r->poll.in_sync_set, message->members_position, message->in_sync_ids,
-                           message->in_sync_count);
+        in_sync_set_update(&r->poll.in_sync, &info->in_sync);
     }
-    for (size_t i = 0; i < message->locations_count; i++)
-        location_learn(r, message->locations[i].id, message->locations[i].address);
+    for (size_t i = 0; i < info->locations_count; i++)
+        location_learn(r, info->locations[i].id, info->locations[i].address);
     if (sees_master)
-        location_learn(r, message->master, message->master_address);
+        location_learn(r, leader->id, leader->address);
     bool is_looking = r->role == REPLICA_LOOKING || r->role == REPLICA_SUSPECTING;
-    bool is_above = r->role == REPLICA_MASTER && message->master_epoch > r->epoch;
+    bool is_above = r->role == REPLICA_MASTER && leader->epoch > r->epoch;
     if (sees_master && (is_looking || is_above))
-        ask_to_join(r, message->master, message->master_address, false);
+        ask_to_join(r, leader->id, leader->address, false);
     if (is_looking)
         poll_evaluate(r);
 }
@@ -133,10 +137,17 @@ static bool somebody_is_master(struct replica *r)
     return false;
 }
 
+static struct replica_in_sync_set newest_in_sync_set(const struct replica *r)
+{
+    struct replica_in_sync_set newest = r->poll.in_sync;
+    struct replica_in_sync_set own = in_sync_set_own(r);
+    in_sync_set_update(&newest, &own);
+    return newest;
+}
+
 static bool may_succeed(struct replica *r)
 {
-    struct in_sync_set in_sync_set = r->poll.in_sync_set;
-    in_sync_set_update_own(r, &in_sync_set);
+    struct replica_in_sync_set in_sync = newest_in_sync_set(r);
     size_t voters = 0;
     bool has_in_sync = false;
     for (size_t i = 0; i < r->members.count; i++) {
@@ -146,7 +157,7 @@ static bool may_succeed(struct replica *r)
         if (member->left || !is_here)
             continue;
         voters += member->voter;
-        has_in_sync = has_in_sync || in_sync_set_has(&in_sync_set, member->id);
+        has_in_sync = has_in_sync || in_sync_set_has(&in_sync, member->id);
     }
     if (r->options.policy == REPLICA_QUORUM)
         return voters >= voters_count(r) / 2 + 1;
@@ -199,9 +210,7 @@ static void ask_for_promises(struct replica *r)
         const struct peer *peer = peer_of(r, member->id);
         if (peer == NULL || member->left || peer->promised || peer->refused)
             continue;
-        struct replica_message *ask = message_to(r, REPLICA_PREPARE, member->id);
-        ask->epoch = r->epoch;
-        ask->position = r->last;
+        message_to(r, REPLICA_PREPARE, member->id)->epoch = r->epoch;
     }
     r->poll.next_ms = r->now_ms + POLL_MS;
 }
@@ -225,19 +234,17 @@ static void grant(struct replica *r, const struct replica_message *ask)
 {
     struct replica_message *answer = message_to(r, REPLICA_PROMISE, ask->from);
     answer->epoch = ask->epoch;
-    answer->granted = true;
-    answer->position = r->durable;
-    message_add_in_sync_set(r, answer);
+    answer->promise.granted = true;
+    answer->promise.durable = r->durable;
+    answer->promise.in_sync = in_sync_set_own(r);
 }
 
 static void refuse(struct replica *r, const struct replica_message *ask)
 {
     struct replica_message *answer = message_to(r, REPLICA_PROMISE, ask->from);
     answer->epoch = ask->epoch;
-    if (master_is_seen(r)) {
-        answer->master = r->master.id;
-        answer->master_epoch = r->master.epoch;
-    }
+    if (master_is_seen(r))
+        answer->promise.leader = message_own_leader(r);
 }
 
 void receive_prepare(struct replica *r, const struct replica_message *message)
@@ -265,16 +272,16 @@ void receive_promise(struct replica *r, const struct replica_message *message)
     struct peer *peer = peer_of(r, message->from);
     if (r->role != REPLICA_CANDIDATE || message->epoch != r->epoch || peer == NULL)
         return;
-    if (!message->granted) {
+    const struct replica_promise *promise = &message->promise;
+    if (!promise->granted) {
         step_down(r);
-        if (message->master != 0 && message->master != r->options.id)
-            ask_to_join(r, message->master, NULL, false);
+        if (promise->leader.id != 0 && promise->leader.id != r->options.id)
+            ask_to_join(r, promise->leader.id, promise->leader.address, false);
         return;
     }
     peer->promised = true;
-    peer->promised_position = message->position;
-    in_sync_set_update(&r->poll.in_sync_set, message->members_position, message->in_sync_ids,
-                       message->in_sync_count);
+    peer->promised_position = promise->durable;
+    in_sync_set_update(&r->poll.in_sync, &promise->in_sync);
     election_check(r);
 }
 
@@ -298,11 +305,10 @@ static bool has_majority(struct replica *r)
 
 static bool has_one_in_sync(struct replica *r)
 {
-    struct in_sync_set in_sync_set = r->poll.in_sync_set;
-    in_sync_set_update_own(r, &in_sync_set);
+    struct replica_in_sync_set in_sync = newest_in_sync_set(r);
     for (size_t i = 0; i < r->members.count; i++)
         if (has_promise(r, &r->members.items[i]) &&
-            in_sync_set_has(&in_sync_set, r->members.items[i].id))
+            in_sync_set_has(&in_sync, r->members.items[i].id))
             return true;
     return false;
 }

@@ -88,8 +88,10 @@ static bool has_more(const struct replica *r, const struct replica_message *mess
     size_t own = 0;
     for (size_t i = 0; i < r->members.count; i++)
         own += r->members.items[i].in_sync && !r->members.items[i].left;
-    if (message->in_sync_count != own)
-        return message->in_sync_count > own;
+    size_t theirs = message->kind == REPLICA_LEADER_QUERY ? message->leader_query.in_sync.count
+                                                          : message->join_rejected.in_sync.count;
+    if (theirs != own)
+        return theirs > own;
     return memcmp(message->cluster, r->cluster, sizeof r->cluster) < 0;
 }
 
@@ -107,10 +109,10 @@ static void forget_cluster(struct replica *r)
 
 bool found_yield(struct replica *r, const struct replica_message *message, const char *address)
 {
-    bool is_call =
-        message->kind == REPLICA_LEADER_QUERY && (message->to == r->options.id || message->granted);
+    bool is_call = message->kind == REPLICA_LEADER_QUERY &&
+                   (message->to == r->options.id || message->leader_query.is_seed);
     bool is_answer = message->kind == REPLICA_JOIN_REJECTED && address != NULL;
-    bool is_listed = is_call || (is_answer && message->granted);
+    bool is_listed = is_call || (is_answer && message->join_rejected.is_listed);
     /* Where a member of this cluster is listed, it has only lost its address to the other. */
     bool is_told = is_answer && is_seed(r, address) && !is_listed_location(r, address);
     if (!r->is_blank || (!is_listed && !is_told) || (message->blank && !has_more(r, message)))

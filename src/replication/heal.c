@@ -6,9 +6,7 @@
 
 void announce_to(struct replica *r, uint16_t id)
 {
-    struct replica_message *announce = message_to(r, REPLICA_ANNOUNCE, id);
-    announce->epoch = r->epoch;
-    announce->last = r->last;
+    message_to(r, REPLICA_ANNOUNCE, id)->epoch = r->epoch;
 }
 
 static bool is_lost(const struct replica *r, const struct peer *peer)
@@ -78,13 +76,11 @@ void receive_announce(struct replica *r, const struct replica_message *message)
     }
     if (!master_is_seen(r) || r->master.epoch < message->epoch)
         return;
-    struct replica_message *info = message_to(r, REPLICA_LEADER_INFO, message->from);
-    info->role = r->role;
-    info->position = r->durable;
-    info->master = r->master.id;
-    info->master_epoch = r->master.epoch;
-    info->master_address = r->master.address;
-    message_add_in_sync_set(r, info);
+    message_to(r, REPLICA_LEADER_INFO, message->from)->leader_info =
+        (struct replica_leader_info){.role = r->role,
+                                     .durable = r->durable,
+                                     .leader = message_own_leader(r),
+                                     .in_sync = in_sync_set_own(r)};
 }
 
 /* ---- orphans ---- */
@@ -101,13 +97,13 @@ static void offer_orphans(struct replica *r)
     struct replica_message *message =
         message_with(r, REPLICA_DO_SEND_ORPHANS, REPLICA_ORPHAN_TRANSFER, r->master.id);
     message->epoch = r->master.epoch;
-    message->orphan = r->merged_orphan;
+    message->orphan_transfer.orphan = r->merged_orphan;
 }
 
 static void merge_own_orphans(struct replica *r)
 {
     r->orphan_transfer_ms = r->now_ms + 2 * RESEND_MS;
-    act(r, REPLICA_DO_MERGE_ORPHANS)->orphan = r->merged_orphan;
+    act(r, REPLICA_DO_MERGE_ORPHANS)->merge.orphan = r->merged_orphan;
 }
 
 /* Drops merged orphans when the entries that they became are in this node's own log, durably. If the
@@ -117,7 +113,7 @@ static void drop_orphans(struct replica *r)
     bool has_masters_log = r->role == REPLICA_MASTER || (is_following(r) && r->follows);
     if (!has_masters_log || r->merged_seq == 0 || r->durable.seq < r->merged_seq)
         return;
-    act(r, REPLICA_DO_DROP_ORPHANS)->orphan = r->merged_orphan;
+    act(r, REPLICA_DO_DROP_ORPHANS)->drop_orphans = r->merged_orphan;
     r->merged_seq = 0;
     if (are_all_merged(r))
         r->last_orphan = r->merged_orphan = 0;
@@ -140,8 +136,9 @@ static void tell_merged(struct replica *r, const struct peer *peer)
 {
     struct replica_message *done = message_to(r, REPLICA_ORPHAN_TRANSFER_DONE, peer->id);
     done->epoch = r->epoch;
-    done->orphan = peer->orphan_transfer;
-    done->position = (struct log_position){.epoch = r->epoch, .seq = peer->orphan_transfer_seq};
+    done->orphan_transfer_done = (struct replica_orphan_transfer_done){
+        .orphan = peer->orphan_transfer,
+        .merged = {.epoch = r->epoch, .seq = peer->orphan_transfer_seq}};
 }
 
 void receive_orphan_transfer(struct replica *r, const struct replica_message *message)
@@ -149,10 +146,10 @@ void receive_orphan_transfer(struct replica *r, const struct replica_message *me
     struct peer *peer = peer_of(r, message->from);
     if (r->role != REPLICA_MASTER || message->epoch != r->epoch || peer == NULL)
         return;
-    if (peer->orphan_transfer == message->orphan)
+    if (peer->orphan_transfer == message->orphan_transfer.orphan)
         tell_merged(r, peer);
     else
-        act(r, REPLICA_DO_MERGE_ORPHANS)->message = message;
+        act(r, REPLICA_DO_MERGE_ORPHANS)->merge.received = message;
 }
 
 static void note_merged(struct replica *r, uint64_t orphan, uint64_t seq)
@@ -180,10 +177,11 @@ void orphans_merged(struct replica *r, const struct replica_event *event)
 
 void receive_orphan_transfer_done(struct replica *r, const struct replica_message *message)
 {
+    const struct replica_orphan_transfer_done *done = &message->orphan_transfer_done;
     if (!is_following(r) || message->from != r->master.id || message->epoch != r->master.epoch ||
-        message->orphan <= r->merged_orphan)
+        done->orphan <= r->merged_orphan)
         return;
-    note_merged(r, message->orphan, message->position.seq);
+    note_merged(r, done->orphan, done->merged.seq);
     if (!are_all_merged(r))
         offer_orphans(r);
 }
@@ -230,7 +228,7 @@ enum error leave_node(struct replica *r, uint16_t node)
 void receive_leave(struct replica *r, const struct replica_message *message)
 {
     if (r->role == REPLICA_MASTER)
-        (void)leave_node(r, message->node);
+        (void)leave_node(r, message->leave.node);
 }
 
 void leave_tick(struct replica *r)
@@ -248,6 +246,6 @@ void leave_tick(struct replica *r)
     if (r->wants_to_leave && !self->left && is_merged && is_following(r) &&
         r->now_ms - r->leave_ms >= 2 * RESEND_MS) {
         r->leave_ms = r->now_ms;
-        message_to(r, REPLICA_LEAVE, r->master.id)->node = r->options.id;
+        message_to(r, REPLICA_LEAVE, r->master.id)->leave.node = r->options.id;
     }
 }

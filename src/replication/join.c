@@ -6,13 +6,13 @@
 
 /* ---- asking ---- */
 
-static void fill_join(struct replica *r, struct replica_message *join)
+static struct replica_join own_join(const struct replica *r)
 {
-    join->client = r->client;
-    join->level = r->options.level;
-    join->position = r->last;
-    join->common = r->avoid;
-    join->epochs = log_epochs(r);
+    return (struct replica_join){.client = r->client,
+                                 .level = r->options.level,
+                                 .last = r->last,
+                                 .avoid = r->avoid,
+                                 .epochs = log_epochs(r)};
 }
 
 void ask_to_join(struct replica *r, uint16_t id, const char *address, bool now)
@@ -24,16 +24,16 @@ void ask_to_join(struct replica *r, uint16_t id, const char *address, bool now)
     struct replica_message *join = message_to(r, REPLICA_JOIN, id);
     if (join->address == NULL)
         join->address = address;
-    fill_join(r, join);
+    join->join = own_join(r);
 }
 
 static void request_recovery(struct replica *r)
 {
     r->catch_up.asked_ms = r->now_ms;
     struct replica_message *join = message_to(r, REPLICA_JOIN, r->catch_up.source);
-    fill_join(r, join);
-    join->recovering_log = true;
     join->epoch = r->epoch;
+    join->join = own_join(r);
+    join->join.recovering_log = true;
 }
 
 void recover_log_from(struct replica *r, uint16_t id, struct log_position want)
@@ -49,12 +49,13 @@ static void ask_for_chunk(struct replica *r)
     catch_up->fetching = true;
     catch_up->asked_ms = r->now_ms;
     struct replica_message *ask = message_to(r, REPLICA_SNAPSHOT_REQUEST, catch_up->source);
-    ask->recovering_log = r->role == REPLICA_RECOVERING_LOG;
-    ask->epoch = ask->recovering_log ? r->epoch : r->master.epoch;
-    ask->snapshot = catch_up->snapshot_id;
-    ask->common = catch_up->common;
-    ask->position = r->avoid;
-    ask->offset = catch_up->offset;
+    bool is_recovering_log = r->role == REPLICA_RECOVERING_LOG;
+    ask->epoch = is_recovering_log ? r->epoch : r->master.epoch;
+    ask->snapshot_request = (struct replica_snapshot_request){.recovering_log = is_recovering_log,
+                                                              .snapshot = catch_up->snapshot_id,
+                                                              .offset = catch_up->offset,
+                                                              .common = catch_up->common,
+                                                              .avoid = r->avoid};
 }
 
 /* ---- answering ---- */
@@ -94,7 +95,7 @@ static enum replica_rejection refusal_of(struct replica *r, const struct replica
 static void forget_lost_data(struct replica *r, const struct replica_message *join)
 {
     struct peer *peer = peer_of(r, join->from);
-    if (peer == NULL || join->position.seq >= peer->acked.seq)
+    if (peer == NULL || join->join.last.seq >= peer->acked.seq)
         return;
     peer->acked = (struct log_position){0, 0};
     in_sync_leave(r, join->from);
@@ -123,52 +124,52 @@ static void register_member(struct replica *r, const struct replica_message *joi
 {
     const struct replica_member *member = member_find(r, join->from);
     if (member != NULL && strcmp(member->internal, join->internal) == 0 &&
-        strcmp(member->client, join->client) == 0 && member->level == join->level)
+        strcmp(member->client, join->join.client) == 0 && member->level == join->join.level)
         return;
-    members_add(r, join->from, join->internal, join->client)->level = join->level;
+    members_add(r, join->from, join->internal, join->join.client)->level = join->join.level;
     members_flush(r);
 }
 
 /* Old lists, read one after the other, would have a member that lost its data believe that it is in
  * sync: it gets the newest one first, with a copy. */
-static enum replica_answer answer_of(const struct replica *r, const struct replica_message *join,
+static enum replica_answer answer_of(const struct replica *r, const struct replica_join *join,
                                      struct log_position common, bool was_member)
 {
-    if (was_member && join->position.seq == 0)
+    if (was_member && join->last.seq == 0)
         return REPLICA_SNAPSHOT;
-    if (log_position_compare(common, join->position) != 0)
+    if (log_position_compare(common, join->last) != 0)
         return REPLICA_DIVERGED;
-    bool is_avoided = join->common.seq > common.seq && log_has(r, join->common);
+    bool is_avoided = join->avoid.seq > common.seq && log_has(r, join->avoid);
     return r->first_seq > common.seq + 1 || is_avoided ? REPLICA_SNAPSHOT : REPLICA_DELTAS;
 }
 
-static struct replica_message *answer_join(struct replica *r, const struct replica_message *join,
-                                           bool was_member)
+static enum replica_answer answer_join(struct replica *r, const struct replica_message *message,
+                                       bool was_member)
 {
+    const struct replica_join *join = &message->join;
     struct log_position common =
-        epoch_history_common(join->epochs, join->position.seq, log_epochs(r), r->last.seq);
-    struct replica_message *joined = message_to(r, REPLICA_JOIN_REPLY, join->from);
-    if (joined->address == NULL)
-        joined->address = join->internal;
+        epoch_history_common(join->epochs, join->last.seq, log_epochs(r), r->last.seq);
+    struct replica_message *reply = message_to(r, REPLICA_JOIN_REPLY, message->from);
+    if (reply->address == NULL)
+        reply->address = message->internal;
+    reply->epoch = join->recovering_log ? message->epoch : r->epoch;
+    struct replica_join_reply *joined = &reply->join_reply;
     joined->recovering_log = join->recovering_log;
-    joined->epoch = join->recovering_log ? join->epoch : r->epoch;
-    if (!join->recovering_log) {
-        joined->master = r->options.id;
-        joined->master_address = r->internal;
-    }
+    if (!join->recovering_log)
+        joined->leader = message_own_leader(r);
     joined->answer = answer_of(r, join, common, was_member);
-    joined->position = join->position;
+    joined->asked = join->last;
     joined->common = common;
     joined->last = r->last;
     joined->committed = r->committed;
-    return joined;
+    return joined->answer;
 }
 
 void receive_join(struct replica *r, const struct replica_message *message)
 {
-    if (message->recovering_log) {
+    if (message->join.recovering_log) {
         if (message->epoch == r->promised && r->role != REPLICA_MASTER)
-            answer_join(r, message, false);
+            (void)answer_join(r, message, false);
         return;
     }
     if (r->role != REPLICA_MASTER)
@@ -180,7 +181,7 @@ void receive_join(struct replica *r, const struct replica_message *message)
     if (refusal != 0) {
         struct replica_message *refused = message_to(r, REPLICA_JOIN_REJECTED, message->from);
         refused->address = message->internal;
-        refused->refusal = refusal;
+        refused->join_rejected.rejection = refusal;
         refused->epoch = r->epoch;
         return;
     }
@@ -197,8 +198,7 @@ void receive_join(struct replica *r, const struct replica_message *message)
     register_member(r, message);
     struct peer *peer = peer_of(r, message->from);
     ASSERT(peer != NULL);
-    const struct replica_message *joined = answer_join(r, message, was_member);
-    peer->follows = joined->answer == REPLICA_DELTAS;
+    peer->follows = answer_join(r, message, was_member) == REPLICA_DELTAS;
     peer->last_seen_ms = r->now_ms;
     peer->spoke_ms = r->now_ms == 0 ? 1 : r->now_ms;
     peer->disconnected_ms = 0;
@@ -209,11 +209,12 @@ void receive_join(struct replica *r, const struct replica_message *message)
 
 /* ---- the answer ---- */
 
-static void begin_catch_up(struct replica *r, const struct replica_message *joined)
+static void begin_catch_up(struct replica *r, uint16_t from,
+                           const struct replica_join_reply *joined)
 {
     struct log_position want = joined->recovering_log ? r->catch_up.want : joined->last;
     r->catch_up = (struct catch_up){
-        .source = joined->from,
+        .source = from,
         .want = want,
         .common = joined->common,
         .progress_ms = r->now_ms,
@@ -236,22 +237,24 @@ void caught_up(struct replica *r)
         update_follower_role(r);
 }
 
-static void follow(struct replica *r, const struct replica_message *joined)
+static void follow(struct replica *r, const struct replica_message *message)
 {
-    bool is_new = memcmp(r->cluster, joined->cluster, sizeof r->cluster) != 0;
-    memcpy(r->cluster, joined->cluster, sizeof r->cluster);
-    if (joined->epoch > r->promised)
-        promise(r, joined->epoch);
+    const struct replica_join_reply *joined = &message->join_reply;
+    bool is_new = memcmp(r->cluster, message->cluster, sizeof r->cluster) != 0;
+    memcpy(r->cluster, message->cluster, sizeof r->cluster);
+    if (message->epoch > r->promised)
+        promise(r, message->epoch);
     else if (is_new)
         persist(r);
     struct leader *master = &r->master;
-    const struct replica_member *member = member_find(r, joined->from);
-    master->id = joined->from;
-    master->epoch = joined->epoch;
+    const struct replica_member *member = member_find(r, message->from);
+    master->id = message->from;
+    master->epoch = message->epoch;
     master->last_seen_ms = r->now_ms;
     r->merged_orphan = r->merged_seq = 0;
-    if (address_is_sound(joined->master_address)) /* its list may be old, or have nobody yet */
-        memcpy(master->address, joined->master_address, strlen(joined->master_address) + 1);
+    const char *address = joined->leader.address;
+    if (address_is_sound(address)) /* its list may be old, or have nobody yet */
+        memcpy(master->address, address, strlen(address) + 1);
     else if (member != NULL)
         memcpy(master->address, member->internal, sizeof master->address);
     r->follows = joined->answer == REPLICA_DELTAS;
@@ -260,18 +263,19 @@ static void follow(struct replica *r, const struct replica_message *joined)
     become(r, REPLICA_JOINING);
     if (r->follows)
         commit_learn(r, joined->committed);
-    begin_catch_up(r, joined);
+    begin_catch_up(r, message->from, joined);
     send_ack(r);
     send_ping(r);
 }
 
 void receive_join_reply(struct replica *r, const struct replica_message *message)
 {
-    if (message->recovering_log) {
+    const struct replica_join_reply *joined = &message->join_reply;
+    if (joined->recovering_log) {
         if (r->role == REPLICA_RECOVERING_LOG && message->from == r->catch_up.source &&
             message->epoch == r->epoch && !r->catch_up.fetching &&
-            log_position_compare(message->position, r->last) == 0)
-            begin_catch_up(r, message);
+            log_position_compare(joined->asked, r->last) == 0)
+            begin_catch_up(r, message->from, joined);
         return;
     }
     if (message->epoch < r->promised || message->epoch == 0)
@@ -286,7 +290,7 @@ void receive_join_reply(struct replica *r, const struct replica_message *message
             return;
         step_down(r);
     }
-    if (log_position_compare(message->position, r->last) != 0) {
+    if (log_position_compare(joined->asked, r->last) != 0) {
         ask_to_join(r, message->from, NULL, true);
         return;
     }
@@ -296,13 +300,14 @@ void receive_join_reply(struct replica *r, const struct replica_message *message
 /* Only a node without data ends because of what it is told, but for one that has left. */
 void refused(struct replica *r, const struct replica_message *message)
 {
-    bool has_left = message->refusal == REPLICA_REJECTED_REMOVED;
+    enum replica_rejection rejection = message->join_rejected.rejection;
+    bool has_left = rejection == REPLICA_REJECTED_REMOVED;
     if (!has_left && has_cluster(r->cluster)) {
         r->refused_ms = r->now_ms == 0 ? 1 : r->now_ms;
-        tell_news(r, REPLICA_NODE_REJECTED, message, NULL)->refusal = message->refusal;
+        tell_news(r, REPLICA_NODE_REJECTED, message, NULL)->report.rejection = rejection;
         return;
     }
-    act(r, REPLICA_DO_EXIT)->refusal = message->refusal;
+    act(r, REPLICA_DO_EXIT)->rejection = rejection;
     if (has_left)
         become(r, REPLICA_REMOVED);
 }
@@ -310,9 +315,10 @@ void refused(struct replica *r, const struct replica_message *message)
 void receive_join_rejected(struct replica *r, const struct replica_message *message)
 {
     /* A master believes it of a higher epoch only: the others have gone on without it. */
-    if (message->refusal == REPLICA_REJECTED_CLUSTER || message->from != r->join_target ||
+    enum replica_rejection rejection = message->join_rejected.rejection;
+    if (rejection == REPLICA_REJECTED_CLUSTER || message->from != r->join_target ||
         (r->role == REPLICA_MASTER &&
-         (message->epoch <= r->epoch || message->refusal != REPLICA_REJECTED_REMOVED)))
+         (message->epoch <= r->epoch || rejection != REPLICA_REJECTED_REMOVED)))
         return;
     refused(r, message);
 }
@@ -321,48 +327,50 @@ void receive_join_rejected(struct replica *r, const struct replica_message *mess
 
 void receive_snapshot_request(struct replica *r, const struct replica_message *message)
 {
+    const struct replica_snapshot_request *request = &message->snapshot_request;
     bool is_slave = r->role == REPLICA_MASTER && message->epoch == r->epoch;
-    bool is_candidate = message->recovering_log && message->epoch == r->promised;
+    bool is_candidate = request->recovering_log && message->epoch == r->promised;
     if (!is_slave && !is_candidate)
         return;
-    struct replica_message *chunk =
+    struct replica_message *answer =
         message_with(r, REPLICA_DO_SEND_CHUNK, REPLICA_SNAPSHOT_CHUNK, message->from);
-    chunk->epoch = message->epoch;
-    chunk->recovering_log = message->recovering_log;
-    chunk->snapshot = message->snapshot;
-    chunk->common = message->common;
-    if (log_has(r, message->position)) /* or nobody gets it from here */
-        chunk->position = message->position;
-    chunk->offset = message->offset;
+    answer->epoch = message->epoch;
+    struct replica_snapshot_chunk *chunk = &answer->snapshot_chunk;
+    chunk->recovering_log = request->recovering_log;
+    chunk->snapshot = request->snapshot;
+    chunk->common = request->common;
+    if (log_has(r, request->avoid)) /* or nobody gets it from here */
+        chunk->avoid = request->avoid;
+    chunk->offset = request->offset;
 }
 
 void receive_snapshot_chunk(struct replica *r, const struct replica_message *message)
 {
     struct catch_up *catch_up = &r->catch_up;
+    const struct replica_snapshot_chunk *chunk = &message->snapshot_chunk;
     bool is_recovering_log = r->role == REPLICA_RECOVERING_LOG;
     uint64_t epoch = is_recovering_log ? r->epoch : r->master.epoch;
     if (!catch_up->snapshot || message->from != catch_up->source || message->epoch != epoch ||
-        message->recovering_log != is_recovering_log)
+        chunk->recovering_log != is_recovering_log)
         return;
     if (!is_recovering_log)
         r->master.last_seen_ms = r->now_ms;
-    if (message->last.seq < catch_up->common.seq)
+    if (chunk->last.seq < catch_up->common.seq)
         return; /* it would take away what we have, and what may count on us */
-    if (message->last.seq < message->position.seq)
+    if (chunk->last.seq < chunk->avoid.seq)
         return; /* the entry that is avoided would come as a batch */
-    bool is_new = message->offset == 0 && message->snapshot != catch_up->snapshot_id;
-    if (!is_new &&
-        (message->snapshot != catch_up->snapshot_id || message->offset != catch_up->offset))
+    bool is_new = chunk->offset == 0 && chunk->snapshot != catch_up->snapshot_id;
+    if (!is_new && (chunk->snapshot != catch_up->snapshot_id || chunk->offset != catch_up->offset))
         return;
-    catch_up->snapshot_id = message->snapshot;
-    catch_up->offset = message->offset + message->size;
+    catch_up->snapshot_id = chunk->snapshot;
+    catch_up->offset = chunk->offset + chunk->size;
     catch_up->progress_ms = r->now_ms;
     if (catch_up->is_whole && !is_new)
         return; /* nothing: it was only asked for so that whoever has it keeps it */
-    act(r, REPLICA_DO_STORE_CHUNK)->message = message;
-    catch_up->is_whole = catch_up->offset >= message->total;
+    act(r, REPLICA_DO_STORE_CHUNK)->received = message;
+    catch_up->is_whole = catch_up->offset >= chunk->total;
     if (catch_up->is_whole)
-        act(r, REPLICA_DO_INSTALL)->position = catch_up->common;
+        act(r, REPLICA_DO_INSTALL)->install = catch_up->common;
     else
         ask_for_chunk(r);
 }
@@ -370,7 +378,7 @@ void receive_snapshot_chunk(struct replica *r, const struct replica_message *mes
 void checked(struct replica *r)
 {
     if (r->catch_up.is_whole)
-        act(r, REPLICA_DO_INSTALL)->position = r->catch_up.common;
+        act(r, REPLICA_DO_INSTALL)->install = r->catch_up.common;
 }
 
 void installed(struct replica *r, const struct replica_state *state)

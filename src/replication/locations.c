@@ -14,9 +14,9 @@ struct replica_action *tell_news(struct replica *r, enum replica_news news,
                                  const struct replica_message *message, const char *address)
 {
     struct replica_action *action = act(r, REPLICA_DO_REPORT);
-    action->news = news;
-    action->message = message;
-    action->address = address;
+    action->report.news = news;
+    action->report.received = message;
+    action->report.address = address;
     return action;
 }
 
@@ -135,56 +135,60 @@ void location_listed(struct replica *r, const struct replica_member *before,
 
 /* ---- what members tell each other ---- */
 
-void locations_add(struct replica *r, struct replica_message *info)
+size_t locations_list(struct replica *r, uint16_t except)
 {
+    size_t count = 0;
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
         const struct peer *peer = &r->peers[i];
-        if (peer->id != 0 && peer->id != info->to && peer->disconnected_ms == 0 &&
+        if (peer->id != 0 && peer->id != except && peer->disconnected_ms == 0 &&
             peer->spoke_ms != 0 && r->now_ms - peer->spoke_ms <= GOSSIP_MS)
-            info->locations[info->locations_count++] =
+            r->locations[count++] =
                 (struct replica_location){.id = peer->id, .address = location_of(r, peer->id)};
     }
+    return count;
 }
 
 /* ---- asking ---- */
 
-static bool is_asked(const struct replica *r, size_t first, const char *address)
+static bool is_asked(const struct replica *r, const char *address)
 {
-    for (size_t i = first; i < r->out->messages_count; i++)
-        if (r->out->messages[i].kind == REPLICA_LEADER_QUERY &&
-            strcmp(r->out->messages[i].address, address) == 0)
+    for (size_t i = 0; i < r->out->count; i++) {
+        const struct replica_action *action = &r->out->items[i];
+        if (action->kind == REPLICA_DO_SEND && action->message.kind == REPLICA_LEADER_QUERY &&
+            strcmp(action->message.address, address) == 0)
             return true;
+    }
     return false;
 }
 
-/* Each address once; to: who is expected there, 0: whoever it is. */
-static void ask(struct replica *r, size_t first, uint16_t to, const char *address, bool is_seed)
+/* A step asks at each address once; to: the node that is expected there, 0: any node. */
+static void ask(struct replica *r, uint16_t to, const char *address, bool is_seed)
 {
-    if (address == NULL || strcmp(address, r->internal) == 0 || is_asked(r, first, address))
+    if (address == NULL || strcmp(address, r->internal) == 0 || is_asked(r, address))
         return;
     struct replica_message *query = message_to(r, REPLICA_LEADER_QUERY, to);
     query->address = address;
-    message_add_in_sync_set(r, query);
-    query->granted = is_seed;
-    query->node = r->role == REPLICA_MASTER ? 0 : r->poll.suspect;
+    query->leader_query =
+        (struct replica_leader_query){.suspect = r->role == REPLICA_MASTER ? 0 : r->poll.suspect,
+                                      .is_seed = is_seed,
+                                      .in_sync = in_sync_set_own(r)};
 }
 
 void ask_everywhere(struct replica *r)
 {
-    size_t first = r->out->messages_count;
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
         if (member->id != r->options.id && !member->left)
-            ask(r, first, member->id, location_of(r, member->id), false);
+            ask(r, member->id, location_of(r, member->id), false);
     }
     /* Where they are listed; where this node is, somebody else may be by now. */
     for (size_t i = 0; i < r->members.count; i++)
         if (!r->members.items[i].left)
-            ask(r, first, r->members.items[i].id, r->members.items[i].internal, false);
+            ask(r, r->members.items[i].id, r->members.items[i].internal, false);
     for (size_t i = 0; i < r->seeds_count; i++)
-        ask(r, first, 0, r->seeds[i], true);
+        ask(r, 0, r->seeds[i], true);
     if (r->caller[0] != '\0' && !has_cluster(r->cluster))
-        ask(r, first, 0, r->caller, false);
+        ask(r, 0, r->caller, false);
 }
 
 /* ---- strangers ---- */
@@ -216,9 +220,10 @@ void receive_stranger(struct replica *r, const struct replica_message *message, 
         return;
     struct replica_message *refused = message_to(r, REPLICA_JOIN_REJECTED, message->from);
     refused->address = message->internal;
-    refused->refusal = REPLICA_REJECTED_CLUSTER;
     const struct replica_member *member = member_find(r, message->from);
-    refused->granted = member != NULL && !member->left && message->internal != NULL &&
-                       strcmp(member->internal, message->internal) == 0;
-    message_add_in_sync_set(r, refused);
+    refused->join_rejected = (struct replica_join_rejected){
+        .rejection = REPLICA_REJECTED_CLUSTER,
+        .is_listed = member != NULL && !member->left && message->internal != NULL &&
+                     strcmp(member->internal, message->internal) == 0,
+        .in_sync = in_sync_set_own(r)};
 }

@@ -246,45 +246,27 @@ void members_flush(struct replica *r)
     append_own(r, LOG_ENTRY_MEMBERS, r->members_bytes, size, 1);
 }
 
-/* ---- views ---- */
+/* ---- who is in sync ---- */
 
-void in_sync_set_update(struct in_sync_set *in_sync_set, struct log_position position,
-                        const uint16_t *ids, size_t count)
+void in_sync_set_update(struct replica_in_sync_set *set, const struct replica_in_sync_set *other)
 {
-    if (count == 0 || count > REPLICA_MEMBERS_MAX ||
-        log_position_compare(position, in_sync_set->position) <= 0)
-        return;
-    in_sync_set->position = position;
-    memcpy(in_sync_set->ids, ids, count * sizeof *ids);
-    in_sync_set->count = count;
+    if (other->count > 0 && log_position_compare(other->position, set->position) > 0)
+        *set = *other;
 }
 
-static size_t list_in_sync(const struct replica *r, uint16_t ids[static REPLICA_MEMBERS_MAX])
+struct replica_in_sync_set in_sync_set_own(const struct replica *r)
 {
-    size_t count = 0;
+    struct replica_in_sync_set set = {.position = r->members_position};
     for (size_t i = 0; i < r->members.count; i++)
         if (r->members.items[i].in_sync && !r->members.items[i].left)
-            ids[count++] = r->members.items[i].id;
-    return count;
+            set.ids[set.count++] = r->members.items[i].id;
+    return set;
 }
 
-void in_sync_set_update_own(struct replica *r, struct in_sync_set *in_sync_set)
+bool in_sync_set_has(const struct replica_in_sync_set *set, uint16_t id)
 {
-    uint16_t ids[REPLICA_MEMBERS_MAX];
-    size_t count = list_in_sync(r, ids);
-    in_sync_set_update(in_sync_set, r->members_position, ids, count);
-}
-
-bool in_sync_set_has(const struct in_sync_set *in_sync_set, uint16_t id)
-{
-    for (size_t i = 0; i < in_sync_set->count; i++)
-        if (in_sync_set->ids[i] == id)
+    for (size_t i = 0; i < set->count; i++)
+        if (set->ids[i] == id)
             return true;
     return false;
-}
-
-void message_add_in_sync_set(struct replica *r, struct replica_message *message)
-{
-    message->members_position = r->members_position;
-    message->in_sync_count = list_in_sync(r, message->in_sync_ids);
 }

@@ -3,32 +3,6 @@
 
 #include <string.h>
 
-const char *replica_message_name(enum replica_message_kind kind)
-{
-    static const char *const names[REPLICA_MESSAGE_KINDS] = {
-        [REPLICA_PING] = "ping",
-        [REPLICA_PONG] = "pong",
-        [REPLICA_APPEND] = "append",
-        [REPLICA_ACK] = "ack",
-        [REPLICA_FETCH] = "fetch",
-        [REPLICA_ENTRIES] = "entries",
-        [REPLICA_JOIN] = "join",
-        [REPLICA_JOIN_REPLY] = "join_reply",
-        [REPLICA_JOIN_REJECTED] = "join_rejected",
-        [REPLICA_SNAPSHOT_REQUEST] = "snapshot_request",
-        [REPLICA_SNAPSHOT_CHUNK] = "snapshot_chunk",
-        [REPLICA_LEADER_QUERY] = "leader_query",
-        [REPLICA_LEADER_INFO] = "leader_info",
-        [REPLICA_PREPARE] = "prepare",
-        [REPLICA_PROMISE] = "promise",
-        [REPLICA_ANNOUNCE] = "announce",
-        [REPLICA_ORPHAN_TRANSFER] = "orphan_transfer",
-        [REPLICA_ORPHAN_TRANSFER_DONE] = "orphan_transfer_done",
-        [REPLICA_LEAVE] = "leave",
-    };
-    return kind < REPLICA_MESSAGE_KINDS ? names[kind] : "?";
-}
-
 const char *replica_action_name(enum replica_action_kind kind)
 {
     static const char *const names[REPLICA_ACTION_KINDS] = {
@@ -55,9 +29,7 @@ const char *replica_action_name(enum replica_action_kind kind)
 struct replica_message *message_with(struct replica *r, enum replica_action_kind action,
                                      enum replica_message_kind kind, uint16_t to)
 {
-    ASSERT(r->out->messages_count < REPLICA_ACTIONS_MAX);
-    struct replica_message *message = &r->out->messages[r->out->messages_count++];
-    memset(message, 0, sizeof *message);
+    struct replica_message *message = &act(r, action)->message;
     message->kind = kind;
     message->from = r->options.id;
     message->to = to;
@@ -70,7 +42,6 @@ struct replica_message *message_with(struct replica *r, enum replica_action_kind
     message->address = location_of(r, to);
     if (message->address == NULL && to != 0 && to == r->master.id)
         message->address = r->master.address;
-    act(r, action)->message = message;
     return message;
 }
 
@@ -79,69 +50,139 @@ struct replica_message *message_to(struct replica *r, enum replica_message_kind 
     return message_with(r, REPLICA_DO_SEND, kind, to);
 }
 
-struct replica_message *message_to_address(struct replica *r, enum replica_message_kind kind,
-                                           const char *address)
+struct replica_leader message_own_leader(const struct replica *r)
 {
-    struct replica_message *message = message_to(r, kind, 0);
-    message->address = address;
-    return message;
+    return (struct replica_leader){
+        .id = r->master.id, .epoch = r->master.epoch, .address = r->master.address};
 }
+
+/* ---- checks of a received message ---- */
 
 bool address_is_sound(const char *text)
 {
     return text != NULL && strlen(text) < ADDRESS_TEXT_SIZE;
 }
 
-static bool are_addresses_sound(const struct replica_message *message)
+/* The store keeps numbers below 2^63. */
+static bool is_number(uint64_t number)
 {
-    if (message->internal != NULL && !address_is_sound(message->internal))
-        return false;
-    for (size_t i = 0; i < message->locations_count; i++)
-        if (!address_is_sound(message->locations[i].address))
-            return false;
-    return true;
+    return number < REPLICA_NUMBER_MAX;
 }
 
-/* The store keeps numbers below 2^63. */
-static bool are_numbers_sound(const struct replica_message *message)
+static bool is_position(struct log_position position)
 {
-    uint64_t all = message->epoch | message->promised | message->master_epoch |
-                   message->position.epoch | message->position.seq | message->last.epoch |
-                   message->last.seq | message->common.epoch | message->common.seq |
-                   message->committed | message->offset | message->total | message->orphan;
-    for (size_t i = 0; i < message->epochs.count; i++)
-        all |= message->epochs.starts[i].epoch | message->epochs.starts[i].first_seq;
-    for (size_t i = 0; i < message->batches_count; i++)
-        all |= message->batches[i].epoch | message->batches[i].first_seq |
-               message->batches[i].last_seq;
-    return all < REPLICA_NUMBER_MAX && message->size < REPLICA_NUMBER_MAX;
+    return is_number(position.epoch) && is_number(position.seq);
+}
+
+static bool is_leader(const struct replica_leader *leader)
+{
+    return leader->id == 0 || (is_number(leader->epoch) && address_is_sound(leader->address));
+}
+
+static bool is_in_sync_set(const struct replica_in_sync_set *set)
+{
+    return set->count <= REPLICA_MEMBERS_MAX && is_position(set->position);
+}
+
+static bool are_entries(const struct log_entry *entries, size_t count)
+{
+    for (size_t i = 0; i < count && i < REPLICA_ENTRIES_MAX; i++)
+        if (!is_number(entries[i].epoch) || !is_number(entries[i].first_seq) ||
+            !is_number(entries[i].last_seq))
+            return false;
+    return count <= REPLICA_ENTRIES_MAX;
+}
+
+static bool is_join(const struct replica_message *message)
+{
+    const struct replica_join *join = &message->join;
+    struct epoch_history epochs = join->epochs;
+    if (epochs.count > REPLICA_EPOCHS_MAX)
+        return false;
+    for (size_t i = 0; i < epochs.count; i++)
+        if (!is_number(epochs.starts[i].epoch) || !is_number(epochs.starts[i].first_seq) ||
+            !epoch_history_ascends((struct epoch_history){epochs.starts, i}, epochs.starts[i]))
+            return false;
+    return message->internal != NULL && address_is_sound(join->client) && is_position(join->last) &&
+           is_position(join->avoid);
+}
+
+static bool is_leader_info(const struct replica_leader_info *info)
+{
+    for (size_t i = 0; i < info->locations_count && i < REPLICA_MEMBERS_MAX; i++)
+        if (!address_is_sound(info->locations[i].address))
+            return false;
+    return info->locations_count <= REPLICA_MEMBERS_MAX && is_position(info->durable) &&
+           is_leader(&info->leader) && is_in_sync_set(&info->in_sync);
+}
+
+static bool is_chunk(const struct replica_message *message)
+{
+    const struct replica_snapshot_chunk *chunk = &message->snapshot_chunk;
+    return is_number(chunk->offset) && is_number(chunk->total) && is_number(chunk->size) &&
+           is_position(chunk->common) && is_position(chunk->avoid) && is_position(chunk->last) &&
+           chunk->last.epoch <= message->epoch; /* a log ends before the promise of its node */
+}
+
+static bool is_body(const struct replica_message *message)
+{
+    switch (message->kind) {
+    case REPLICA_PING:
+        return is_position(message->ping.durable);
+    case REPLICA_PONG:
+        return is_position(message->pong.last) && is_number(message->pong.committed) &&
+               is_leader(&message->pong.leader);
+    case REPLICA_APPEND:
+        return is_position(message->append.before) && is_position(message->append.last) &&
+               is_number(message->append.committed) && message->append.entry != NULL &&
+               are_entries(message->append.entry, 1);
+    case REPLICA_ACK:
+        return is_position(message->ack.durable);
+    case REPLICA_FETCH:
+        return is_position(message->fetch.after);
+    case REPLICA_ENTRIES:
+        return is_position(message->entries.after) && is_position(message->entries.last) &&
+               is_number(message->entries.committed) &&
+               are_entries(message->entries.entries, message->entries.count);
+    case REPLICA_JOIN:
+        return is_join(message);
+    case REPLICA_JOIN_REPLY:
+        return is_position(message->join_reply.asked) && is_position(message->join_reply.common) &&
+               is_position(message->join_reply.last) && is_number(message->join_reply.committed);
+    case REPLICA_JOIN_REJECTED:
+        return is_in_sync_set(&message->join_rejected.in_sync);
+    case REPLICA_SNAPSHOT_REQUEST:
+        return is_number(message->snapshot_request.offset) &&
+               is_position(message->snapshot_request.common) &&
+               is_position(message->snapshot_request.avoid);
+    case REPLICA_SNAPSHOT_CHUNK:
+        return is_chunk(message);
+    case REPLICA_LEADER_QUERY:
+        return is_in_sync_set(&message->leader_query.in_sync);
+    case REPLICA_LEADER_INFO:
+        return is_leader_info(&message->leader_info);
+    case REPLICA_PROMISE:
+        return is_position(message->promise.durable) && is_in_sync_set(&message->promise.in_sync) &&
+               is_leader(&message->promise.leader);
+    case REPLICA_ORPHAN_TRANSFER:
+        return is_number(message->orphan_transfer.orphan) &&
+               are_entries(message->orphan_transfer.entries, message->orphan_transfer.count);
+    case REPLICA_ORPHAN_TRANSFER_DONE:
+        return is_number(message->orphan_transfer_done.orphan) &&
+               is_position(message->orphan_transfer_done.merged);
+    default: /* PREPARE, ANNOUNCE, LEAVE */
+        return true;
+    }
 }
 
 bool message_is_sound(const struct replica *r, const struct replica_message *message)
 {
     if (message->kind >= REPLICA_MESSAGE_KINDS || message->from == 0 ||
-        message->in_sync_count > REPLICA_MEMBERS_MAX ||
-        message->epochs.count > REPLICA_EPOCHS_MAX ||
-        message->batches_count > REPLICA_ENTRIES_MAX ||
-        message->locations_count > REPLICA_MEMBERS_MAX || !are_addresses_sound(message) ||
-        !are_numbers_sound(message))
+        !is_number(message->epoch) || !is_number(message->promised) ||
+        (message->internal != NULL && !address_is_sound(message->internal)))
         return false;
-    for (size_t i = 0; i < message->epochs.count; i++)
-        if (!epoch_history_ascends((struct epoch_history){message->epochs.starts, i},
-                                   message->epochs.starts[i]))
-            return false;
     bool begins = message->kind == REPLICA_JOIN || message->kind == REPLICA_LEADER_QUERY;
     if (message->from == r->options.id) /* see receive_from_own_id */
-        return !begins || address_is_sound(message->internal);
-    if (message->kind == REPLICA_JOIN)
-        return address_is_sound(message->internal) && address_is_sound(message->client);
-    if (message->kind == REPLICA_APPEND)
-        return message->batches_count == 1;
-    if (message->kind ==
-        REPLICA_SNAPSHOT_CHUNK) /* nobody has a log from after the promise it made */
-        return message->last.epoch <= message->epoch;
-    if ((message->kind == REPLICA_LEADER_INFO || message->kind == REPLICA_PONG) &&
-        message->master != 0)
-        return address_is_sound(message->master_address);
-    return true;
+        return !begins || message->internal != NULL;
+    return is_body(message);
 }

@@ -68,9 +68,9 @@ static void check_role(const struct replica *r)
 void tell_role(struct replica *r)
 {
     struct replica_action *action = act(r, REPLICA_DO_ROLE);
-    action->role = r->role;
-    action->master = r->master.id;
-    action->epoch = r->role == REPLICA_MASTER ? r->epoch : r->master.epoch;
+    action->role.role = r->role;
+    action->role.master = r->master.id;
+    action->role.epoch = r->role == REPLICA_MASTER ? r->epoch : r->master.epoch;
 }
 
 static void forget_epoch_start(struct replica *r)
@@ -148,8 +148,8 @@ struct replica_action *act(struct replica *r, enum replica_action_kind kind)
 void persist(struct replica *r)
 {
     struct replica_action *action = act(r, REPLICA_DO_PERSIST);
-    action->promised = r->promised;
-    memcpy(action->cluster, r->cluster, sizeof action->cluster);
+    action->persist.promised = r->promised;
+    memcpy(action->persist.cluster, r->cluster, sizeof action->persist.cluster);
 }
 
 void promise(struct replica *r, uint64_t epoch)
@@ -249,39 +249,45 @@ typedef void receiver(struct replica *r, const struct replica_message *message);
 enum { FROM_EMPTY = 1, TO_EMPTY = 2, QUESTION = 4 };
 
 struct message_rule {
+    const char *name;
     receiver *receive;
     unsigned flags; /* FROM_EMPTY, TO_EMPTY: a node without a cluster says it, or may be told;
                        QUESTION: another node than it is meant for answers in its own name */
 };
 
 static const struct message_rule rules[REPLICA_MESSAGE_KINDS] = {
-    [REPLICA_PING] = {receive_ping, QUESTION},
-    [REPLICA_PONG] = {receive_pong, 0},
-    [REPLICA_APPEND] = {receive_append, 0},
-    [REPLICA_ACK] = {receive_ack, 0},
-    [REPLICA_FETCH] = {receive_fetch, QUESTION},
-    [REPLICA_ENTRIES] = {receive_entries, 0},
-    [REPLICA_JOIN] = {receive_join, FROM_EMPTY | QUESTION},
-    [REPLICA_JOIN_REPLY] = {receive_join_reply, TO_EMPTY},
-    [REPLICA_JOIN_REJECTED] = {receive_join_rejected, TO_EMPTY},
-    [REPLICA_SNAPSHOT_REQUEST] = {receive_snapshot_request, QUESTION},
-    [REPLICA_SNAPSHOT_CHUNK] = {receive_snapshot_chunk, 0},
-    [REPLICA_LEADER_QUERY] = {receive_leader_query, FROM_EMPTY | TO_EMPTY},
-    [REPLICA_LEADER_INFO] = {receive_leader_info, FROM_EMPTY | TO_EMPTY},
-    [REPLICA_PREPARE] = {receive_prepare, QUESTION},
-    [REPLICA_PROMISE] = {receive_promise, 0},
-    [REPLICA_ANNOUNCE] = {receive_announce, TO_EMPTY | QUESTION},
-    [REPLICA_ORPHAN_TRANSFER] = {receive_orphan_transfer, QUESTION},
-    [REPLICA_ORPHAN_TRANSFER_DONE] = {receive_orphan_transfer_done, 0},
-    [REPLICA_LEAVE] = {receive_leave, QUESTION},
+    [REPLICA_PING] = {"ping", receive_ping, QUESTION},
+    [REPLICA_PONG] = {"pong", receive_pong, 0},
+    [REPLICA_APPEND] = {"append", receive_append, 0},
+    [REPLICA_ACK] = {"ack", receive_ack, 0},
+    [REPLICA_FETCH] = {"fetch", receive_fetch, QUESTION},
+    [REPLICA_ENTRIES] = {"entries", receive_entries, 0},
+    [REPLICA_JOIN] = {"join", receive_join, FROM_EMPTY | QUESTION},
+    [REPLICA_JOIN_REPLY] = {"join_reply", receive_join_reply, TO_EMPTY},
+    [REPLICA_JOIN_REJECTED] = {"join_rejected", receive_join_rejected, TO_EMPTY},
+    [REPLICA_SNAPSHOT_REQUEST] = {"snapshot_request", receive_snapshot_request, QUESTION},
+    [REPLICA_SNAPSHOT_CHUNK] = {"snapshot_chunk", receive_snapshot_chunk, 0},
+    [REPLICA_LEADER_QUERY] = {"leader_query", receive_leader_query, FROM_EMPTY | TO_EMPTY},
+    [REPLICA_LEADER_INFO] = {"leader_info", receive_leader_info, FROM_EMPTY | TO_EMPTY},
+    [REPLICA_PREPARE] = {"prepare", receive_prepare, QUESTION},
+    [REPLICA_PROMISE] = {"promise", receive_promise, 0},
+    [REPLICA_ANNOUNCE] = {"announce", receive_announce, TO_EMPTY | QUESTION},
+    [REPLICA_ORPHAN_TRANSFER] = {"orphan_transfer", receive_orphan_transfer, QUESTION},
+    [REPLICA_ORPHAN_TRANSFER_DONE] = {"orphan_transfer_done", receive_orphan_transfer_done, 0},
+    [REPLICA_LEAVE] = {"leave", receive_leave, QUESTION},
 };
+
+const char *replica_message_name(enum replica_message_kind kind)
+{
+    return kind < REPLICA_MESSAGE_KINDS ? rules[kind].name : "?";
+}
 
 /* Another node has our id, or we spoke to ourselves: our own address may be among the seeds, or have
  * been that of a member that is gone. The one that would begin is told by the one that takes part. */
 static void receive_from_own_id(struct replica *r, const struct replica_message *message)
 {
     if (message->kind == REPLICA_JOIN_REJECTED) {
-        if (message->refusal == REPLICA_REJECTED_ID && r->role == REPLICA_LOOKING)
+        if (message->join_rejected.rejection == REPLICA_REJECTED_ID && r->role == REPLICA_LOOKING)
             refused(r, message);
         return;
     }
@@ -291,7 +297,7 @@ static void receive_from_own_id(struct replica *r, const struct replica_message 
         return;
     struct replica_message *answer = message_to(r, REPLICA_JOIN_REJECTED, message->from);
     answer->address = message->internal;
-    answer->refusal = REPLICA_REJECTED_ID;
+    answer->join_rejected.rejection = REPLICA_REJECTED_ID;
     answer->epoch = r->epoch;
 }
 
@@ -330,7 +336,7 @@ static void receive(struct replica *r, const struct replica_message *message, co
     if (!is_misdirected(r, message))
         rules[message->kind].receive(r, message);
     else if ((flags & QUESTION) != 0)
-        receive_leader_query(r, message);
+        send_leader_info(r, message, 0);
 }
 
 static void tick(struct replica *r)
@@ -400,7 +406,6 @@ enum error replica_step(struct replica *r, const struct replica_event *event,
                         struct replica_actions *out)
 {
     out->count = 0;
-    out->messages_count = 0;
     if (event->kind == REPLICA_RECEIVE && !message_is_sound(r, event->message))
         return ERROR_INVALID;
     r->out = out;

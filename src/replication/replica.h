@@ -78,35 +78,17 @@
 #include "base/epoch_history.h"
 #include "base/error.h"
 #include "base/log_entry.h"
+#include "replication/messages.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define REPLICA_MEMBERS_MAX 32       /* nodes of one cluster, those that left included */
-#define REPLICA_SEEDS_MAX 16         /* addresses given at start */
-#define REPLICA_EPOCHS_MAX 64        /* the last epochs remembered here, and told in a JOIN */
-#define REPLICA_ENTRIES_MAX 64       /* most batches in a page */
-#define REPLICA_ENTRIES_BYTES 262144 /* a page ends with the batch that passes this */
-#define REPLICA_CHUNK_BYTES 262144   /* of a snapshot, at most */
-#define REPLICA_ACTIONS_MAX 256      /* of one step */
-#define REPLICA_CLUSTER_BYTES 16
+#define REPLICA_SEEDS_MAX 16    /* addresses given at start */
+#define REPLICA_ACTIONS_MAX 192 /* of one step */
 #define REPLICA_MEMBERS_BYTES_MAX (4 + REPLICA_MEMBERS_MAX * (9 + 2 * ADDRESS_TEXT_SIZE))
 
 /* ---- values ---- */
-
-enum replica_role {
-    REPLICA_LOOKING,        /* seeks a master; knows none that it can follow */
-    REPLICA_JOINING,        /* follows a master, not in sync: nobody waits for its acks */
-    REPLICA_SLAVE,          /* follows a master, in sync */
-    REPLICA_SUSPECTING,     /* lost its master and asks whether others hear it */
-    REPLICA_CANDIDATE,      /* has taken a new epoch and asks for promises */
-    REPLICA_RECOVERING_LOG, /* was promised to, fetches the best log before it is the master */
-    REPLICA_MASTER,         /* orders writes */
-    REPLICA_REMOVED,        /* no longer a member, for good */
-    REPLICA_ROLES
-};
-const char *replica_role_name(enum replica_role role);
 
 enum replica_policy { REPLICA_ALL, REPLICA_QUORUM, REPLICA_LOCAL };
 const char *replica_policy_name(enum replica_policy policy); /* as --durability has it */
@@ -146,103 +128,6 @@ struct replica_state {
  * why (NULL is allowed). Any thread. */
 enum error replica_state_check(const struct replica_state *state, struct error_text *why);
 
-/* ---- messages ----
- *
- * One flat struct; which fields a kind uses stands beside it. All carry from, to, cluster, epoch
- * (the epoch spoken of; 0: none) and promised (the sender's promise); all but APPEND and ACK internal,
- * the address that the sender names as its own, blank and founding. */
-enum replica_message_kind {
-    REPLICA_PING,    /* slave to master: position (durable; an ack as well) */
-    REPLICA_PONG,    /* role, position (last), committed, needed, in_sync, disk_age_ms, master */
-    REPLICA_APPEND,  /* master's feed: position (before), batches[1], committed, last */
-    REPLICA_ACK,     /* position (durable, cumulative) */
-    REPLICA_FETCH,   /* position (after which) */
-    REPLICA_ENTRIES, /* position (after which), batches, last, committed; answer */
-    REPLICA_JOIN,    /* client, level, position (last), is the master, common (avoid); adopting */
-    REPLICA_JOIN_REPLY, /* answer, position (as asked), common, last, committed, master; adopting */
-    REPLICA_JOIN_REJECTED, /* refusal; CLUSTER: granted (the receiver is listed where it is), in_sync_ids */
-    REPLICA_SNAPSHOT_REQUEST, /* snapshot (0: a new one), offset, common, position (avoid); adopting */
-    REPLICA_SNAPSHOT_CHUNK, /* snapshot, offset, total, bytes, common, last (its position), position
-                               (avoid, where the sender's log has it) */
-    REPLICA_LEADER_QUERY, /* do you hear a master? node: who is lost; granted: at a seed; in_sync_ids */
-    REPLICA_LEADER_INFO, /* role, master, unhealthy, position, members_position, in_sync_ids, places */
-    REPLICA_PREPARE,     /* epoch, position */
-    REPLICA_PROMISE, /* epoch, granted, position (durable), members_position, in_sync_ids, master */
-    REPLICA_ANNOUNCE,             /* a master to those who do not follow it: last */
-    REPLICA_ORPHAN_TRANSFER,      /* orphan (of the last batch here), batches */
-    REPLICA_ORPHAN_TRANSFER_DONE, /* orphan: merged up to there; position: by then */
-    REPLICA_LEAVE,                /* node: who shall leave */
-    REPLICA_MESSAGE_KINDS
-};
-const char *replica_message_name(enum replica_message_kind kind);
-
-enum replica_answer {
-    REPLICA_DELTAS,   /* your log is the beginning of mine: fetch from there */
-    REPLICA_SNAPSHOT, /* it is, but the batches after it are no longer kept, or one is avoided */
-    REPLICA_DIVERGED, /* it leads elsewhere after `common` */
-};
-
-enum replica_rejection {
-    REPLICA_REJECTED_CLUSTER = 1, /* the node's data belongs to another cluster */
-    REPLICA_REJECTED_ID,          /* another live node has this id */
-    REPLICA_REJECTED_ADDRESS,     /* another node has this internal address */
-    REPLICA_REJECTED_REMOVED,     /* the node has left this cluster for good */
-    REPLICA_REJECTED_FULL,        /* REPLICA_MEMBERS_MAX nodes are members */
-};
-
-/* Where the sender of a LEADER_INFO hears a member. */
-struct replica_location {
-    uint16_t id;
-    const char *address; /* borrowed */
-};
-
-/* Addresses in messages are borrowed; NULL where unused. */
-struct replica_message {
-    enum replica_message_kind kind;
-    uint16_t from;
-    uint16_t to;         /* 0: known by address only */
-    const char *address; /* internal address of `to`; not on the wire */
-    uint8_t cluster[REPLICA_CLUSTER_BYTES];
-    uint64_t epoch;
-    uint64_t promised;
-    struct log_position position;
-    struct log_position last;
-    struct log_position common;
-    uint64_t committed;
-    uint64_t needed;
-    enum replica_role role;
-    enum replica_answer answer;
-    enum replica_rejection refusal;
-    bool recovering_log;
-    bool granted;
-    bool in_sync;
-    bool unhealthy;
-    bool blank;    /* the sender's log has nothing of a chat */
-    bool founding; /* it has no cluster, and may found one */
-    uint32_t disk_age_ms;
-    uint16_t node;
-    uint16_t master; /* whom the sender hears; 0: nobody */
-    uint64_t master_epoch;
-    const char *master_address;
-    const char *internal;
-    const char *client;
-    uint16_t level;
-    struct log_position members_position;
-    uint16_t in_sync_ids[REPLICA_MEMBERS_MAX];
-    size_t in_sync_count;
-    struct replica_location locations[REPLICA_MEMBERS_MAX];
-    size_t locations_count;
-    struct epoch_history epochs; /* borrowed */
-    const struct log_entry *batches;
-    size_t batches_count;
-    uint64_t snapshot;
-    uint64_t offset;
-    uint64_t total;
-    const uint8_t *bytes;
-    size_t size;
-    uint64_t orphan;
-};
-
 /* ---- events ---- */
 
 enum replica_event_kind {
@@ -280,78 +165,95 @@ struct replica_event {
 /* ---- actions ---- */
 
 enum replica_action_kind {
-    REPLICA_DO_PERSIST,   /* promised and cluster, durable before the next action */
-    REPLICA_DO_APPEND,    /* batch: apply and log it, begin its fsync */
-    REPLICA_DO_SEND,      /* message */
-    REPLICA_DO_PUBLISH,   /* message, to everybody on the feed */
-    REPLICA_DO_COMMITTED, /* everything up to seq is committed, and never less than told before,
-                             unless INSTALL came between */
-    REPLICA_DO_ROLE, /* role, master, epoch: the role or who is the master has changed. Leaving MASTER:
-                             what is proposed and not committed is in doubt */
-    REPLICA_DO_SEND_ENTRIES, /* message (a ENTRIES): add batches after message.position, and send */
-    REPLICA_DO_SEND_CHUNK, /* message (a SNAPSHOT_CHUNK): make a snapshot if message.snapshot is 0 (or
-                             gone), add the bytes at offset, and send. It has the log, too, as far
-                             back as it is here. One that ends before message.common is too old:
-                             make another, or send nothing while not so much is durable here.
-                             One serves all who ask: were each to get its own, none would end. A snapshot's id is any number
-                             that tells two of this node apart */
-    REPLICA_DO_STORE_CHUNK, /* message: write its bytes at its offset; at offset 0 begin anew */
-    REPLICA_DO_INSTALL,     /* the chunks kept are the whole: make them this node's database, with
-                             promise and cluster kept and the chat batches after `position` added
-                             to the orphans, atomically. Then step INSTALLED; or CHECKED, later.
-                             The last of its list */
-    REPLICA_DO_SEND_ORPHANS, /* message (a ORPHAN_TRANSFER): add the first orphans after message.orphan, set
-                                that to the last one added, and send */
-    REPLICA_DO_MERGE_ORPHANS, /* message (a ORPHAN_TRANSFER, or NULL: this node's own first orphans after orphan):
-                             propose the deltas that are unknown here, then step TAKEN_OVER */
-    REPLICA_DO_DROP_ORPHANS, /* orphan: forget those up to it; step nothing */
-    REPLICA_DO_EXIT,         /* refusal: this node cannot be a member; the process should end */
-    REPLICA_DO_RESET,  /* forget the cluster, the promise and the log, which has nothing but lists
-                                of members, durably and at once. Then step INSTALLED. The last of its
-                                list */
-    REPLICA_DO_REPORT, /* news, message, address: for the log; comes often */
+    REPLICA_DO_PERSIST,      /* persist: make the promise and the cluster durable, now */
+    REPLICA_DO_APPEND,       /* entry: apply and log it, begin its fsync */
+    REPLICA_DO_SEND,         /* message */
+    REPLICA_DO_PUBLISH,      /* message, an APPEND: to every node on the feed */
+    REPLICA_DO_COMMITTED,    /* committed: every entry up to this seq is committed; the seq never
+                             decreases, except after INSTALL */
+    REPLICA_DO_ROLE,         /* role: the role or the master has changed. A node that was the master
+                             does not know whether its uncommitted proposals commit */
+    REPLICA_DO_SEND_ENTRIES, /* message, an ENTRIES: add entries after `after`, and send */
+    REPLICA_DO_SEND_CHUNK,   /* message, a SNAPSHOT_CHUNK: add the bytes at offset, and send. If
+                                snapshot is 0 or gone, make a snapshot first. A snapshot contains
+                                the log as far back as this node has it. Replace a snapshot that
+                                ends before `common` or `avoid`; while the durable log ends before
+                                that, too, send nothing. All nodes that ask share one snapshot: if
+                                each got its own, none would end. An id tells two snapshots of this
+                                node apart */
+    REPLICA_DO_STORE_CHUNK,  /* received, a SNAPSHOT_CHUNK: write its bytes at its offset; at
+                                offset 0 begin a new file */
+    REPLICA_DO_INSTALL,      /* install: the stored chunks are a whole snapshot. Make it this node's
+                                database, atomically; keep promise and cluster, and add the chat
+                                entries after the position `install` to the orphans. Then step
+                                INSTALLED; or CHECKED, later. The last of its list */
+    REPLICA_DO_SEND_ORPHANS, /* message, an ORPHAN_TRANSFER: add the first orphans after `orphan`,
+                                set that to the number of the last one added, and send */
+    REPLICA_DO_MERGE_ORPHANS, /* merge: propose the deltas that are unknown here, then step
+                                 ORPHANS_MERGED */
+    REPLICA_DO_DROP_ORPHANS,  /* drop_orphans: forget the orphans up to this number; step nothing */
+    REPLICA_DO_EXIT,          /* rejection: this node cannot be a member; the process should end */
+    REPLICA_DO_RESET,  /* forget the cluster, the promise and the log, which holds lists of members
+                         only, durably. Then step INSTALLED. The last of its list */
+    REPLICA_DO_REPORT, /* report: for the log of the operator; frequent */
     REPLICA_ACTION_KINDS
 };
 const char *replica_action_name(enum replica_action_kind kind);
 
-/* What an operator should know. */
 enum replica_news {
-    REPLICA_FOREIGN_NODE, /* message: from a node of another cluster, or without data; address: the member's
-                         or seed's that it answers at, or NULL: it has called */
-    REPLICA_MEMBER_MOVED, /* message: from a member at another address than the listed one: address */
-    REPLICA_NODE_REJECTED, /* refusal: what the master, the sender of message, says of this node, which has
-                            data: it asks again */
-    REPLICA_FOUNDING_CLUSTER, /* this node founds a cluster; no message */
-    REPLICA_CLUSTER_FOUND,    /* nor will it: the sender of message has a cluster */
-    REPLICA_CLUSTER_GIVEN_UP, /* this node gives its blank cluster up for that of the sender of message */
+    REPLICA_FOREIGN_NODE, /* received: from a node of another cluster, or without data; address: the
+                             member's or seed's address that it answers at; NULL: it has called */
+    REPLICA_MEMBER_MOVED, /* received: from a member at another address than the listed one */
+    REPLICA_NODE_REJECTED, /* rejection: what the master, the sender of received, says of this node.
+                              The node has data, so it asks again */
+    REPLICA_FOUNDING_CLUSTER, /* this node founds a cluster; received is NULL */
+    REPLICA_CLUSTER_FOUND,    /* this node founds none: the sender of received has a cluster */
+    REPLICA_CLUSTER_GIVEN_UP, /* this node leaves its blank cluster for that of the sender */
     REPLICA_NEWS
 };
 
+/* Only the member of the union that kind names is valid. received: the message of the event, valid
+ * until the event ends. */
 struct replica_action {
     enum replica_action_kind kind;
-    enum replica_news news;
-    const char *address;
-    const struct replica_message *message; /* in replica_actions, or the event's */
-    struct log_entry entry;
-    struct log_position position;
-    uint64_t promised;
-    uint8_t cluster[REPLICA_CLUSTER_BYTES];
-    uint64_t seq;
-    uint64_t epoch;
-    uint64_t orphan;
-    enum replica_role role;
-    uint16_t master;
-    enum replica_rejection refusal;
+    union {
+        struct {
+            uint64_t promised;
+            uint8_t cluster[REPLICA_CLUSTER_BYTES];
+        } persist;
+        struct log_entry entry; /* its bytes are valid until the next step */
+        struct replica_message message;
+        uint64_t committed; /* seq */
+        struct {
+            enum replica_role role;
+            uint16_t master; /* 0: none */
+            uint64_t epoch;  /* of the master; 0: none */
+        } role;
+        const struct replica_message *received;
+        struct log_position install; /* the last position that this log and the snapshot share */
+        struct {
+            const struct replica_message *received; /* an ORPHAN_TRANSFER; NULL: own orphans, */
+            uint64_t orphan;                        /* the first ones after this number */
+        } merge;
+        uint64_t drop_orphans;
+        enum replica_rejection rejection;
+        struct {
+            enum replica_news news;
+            enum replica_rejection rejection;
+            const struct replica_message *received;
+            const char *address;
+        } report;
+    };
 };
 
-/* Filled by a step; large, so the driver keeps one. Payloads are borrowed until the next step, those
- * that came with the event until that ends. */
+/* Filled by a step: at most REPLICA_ACTIONS_BYTES, 42 KiB, so a driver keeps one for all steps. The test
+ * test_replica_actions measures how many actions the largest step makes. */
 struct replica_actions {
     size_t count;
-    size_t messages_count;
     struct replica_action items[REPLICA_ACTIONS_MAX];
-    struct replica_message messages[REPLICA_ACTIONS_MAX];
 };
+#define REPLICA_ACTIONS_BYTES (8 + REPLICA_ACTIONS_MAX * (8 + REPLICA_MESSAGE_BYTES))
+_Static_assert(sizeof(struct replica_actions) <= REPLICA_ACTIONS_BYTES, "a step is bounded");
 
 /* ---- the replica ---- */
 

@@ -48,13 +48,6 @@ struct peer {
     struct log_position promised_position;
 };
 
-/* Who counts as in sync by the newest members batch that was heard of. */
-struct in_sync_set {
-    struct log_position position;
-    uint16_t ids[REPLICA_MEMBERS_MAX];
-    size_t count;
-};
-
 struct members {
     struct replica_member items[REPLICA_MEMBERS_MAX]; /* by internal address, numerically */
     size_t count;
@@ -83,7 +76,7 @@ struct poll {
     uint64_t turn_since_ms;  /* since when the way to an election is free; 0: it is not */
     bool needs_all;          /* LOOKING at start: a refused connection is no answer */
     uint16_t suspect;        /* who is not asked */
-    struct in_sync_set in_sync_set;
+    struct replica_in_sync_set in_sync; /* the newest one of the answers */
 };
 
 /* Fetching a log: the master's (JOINING, SLAVE) or the best one's (RECOVERING_LOG). */
@@ -157,6 +150,7 @@ struct replica {
     bool wants_to_leave;
     uint64_t leave_ms;
 
+    struct replica_location locations[REPLICA_MEMBERS_MAX]; /* of the LEADER_INFO being sent */
     struct replica_actions *out;
 };
 
@@ -197,10 +191,10 @@ struct replica_member *members_edit(struct replica *r, uint16_t id); /* of the n
 struct replica_member *members_add(struct replica *r, uint16_t id, const char *internal,
                                    const char *client);
 void members_flush(struct replica *r); /* appends the next list if it was changed */
-void in_sync_set_update(struct in_sync_set *in_sync_set, struct log_position position,
-                        const uint16_t *ids, size_t count);
-void in_sync_set_update_own(struct replica *r, struct in_sync_set *in_sync_set);
-bool in_sync_set_has(const struct in_sync_set *in_sync_set, uint16_t id);
+/* Replaces set by other if the list of other is newer. */
+void in_sync_set_update(struct replica_in_sync_set *set, const struct replica_in_sync_set *other);
+struct replica_in_sync_set in_sync_set_own(const struct replica *r);
+bool in_sync_set_has(const struct replica_in_sync_set *set, uint16_t id);
 
 /* ---- locations.c: who is where ---- */
 bool has_cluster(const uint8_t cluster[static REPLICA_CLUSTER_BYTES]);
@@ -219,7 +213,8 @@ void location_lost(struct replica *r, const char *address, uint16_t by);
 void location_listed(struct replica *r, const struct replica_member *before,
                      const struct replica_member *now);
 bool is_listed_location(const struct replica *r, const char *address); /* of any member */
-void locations_add(struct replica *r, struct replica_message *info);
+/* Fills r->locations with the members that were heard, except one. Returns how many. */
+size_t locations_list(struct replica *r, uint16_t except);
 void ask_everywhere(struct replica *r);
 void receive_stranger(struct replica *r, const struct replica_message *message,
                       const char *address);
@@ -228,19 +223,17 @@ struct replica_action *tell_news(struct replica *r, enum replica_news news,
 
 /* ---- messages.c ---- */
 struct replica_message *message_to(struct replica *r, enum replica_message_kind kind, uint16_t to);
-struct replica_message *message_to_address(struct replica *r, enum replica_message_kind kind,
-                                           const char *address);
 /* A message that another action than SEND carries. */
 struct replica_message *message_with(struct replica *r, enum replica_action_kind action,
                                      enum replica_message_kind kind, uint16_t to);
-void message_add_in_sync_set(struct replica *r, struct replica_message *message);
-bool address_is_sound(const char *text); /* NULL is not */
+struct replica_leader message_own_leader(const struct replica *r); /* the one that it follows */
+bool address_is_sound(const char *text);                           /* NULL is not */
 bool message_is_sound(const struct replica *r, const struct replica_message *message);
 
 /* ---- commit.c ---- */
 void commit_advance(struct replica *r);
 void commit_learn(struct replica *r, uint64_t seq);
-void receive_ack(struct replica *r, const struct replica_message *message);
+void receive_ack(struct replica *r, const struct replica_message *message); /* or a PING */
 void commit_tick(struct replica *r);
 bool may_change_voters(const struct replica *r);
 void in_sync_leave(struct replica *r, uint16_t id);
@@ -287,6 +280,8 @@ void poll_begin(struct replica *r, uint64_t wait_ms, bool needs_all, uint16_t su
 void poll_tick(struct replica *r);
 void poll_evaluate(struct replica *r);
 void receive_leader_query(struct replica *r, const struct replica_message *message);
+/* Answers any message as if it asked for the master. */
+void send_leader_info(struct replica *r, const struct replica_message *message, uint16_t suspect);
 void receive_leader_info(struct replica *r, const struct replica_message *message);
 void start_election(struct replica *r);
 void receive_prepare(struct replica *r, const struct replica_message *message);

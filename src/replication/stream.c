@@ -30,11 +30,8 @@ void append_own(struct replica *r, enum log_entry_kind kind, const uint8_t *byte
     struct log_entry *published = &r->out->items[r->out->count - 1].entry;
     struct replica_message *message = message_with(r, REPLICA_DO_PUBLISH, REPLICA_APPEND, 0);
     message->epoch = r->epoch;
-    message->position = before;
-    message->last = r->last;
-    message->committed = r->committed;
-    message->batches = published;
-    message->batches_count = 1;
+    message->append = (struct replica_append){
+        .before = before, .last = r->last, .committed = r->committed, .entry = published};
 }
 
 enum error propose(struct replica *r, const struct replica_event *event)
@@ -47,19 +44,20 @@ enum error propose(struct replica *r, const struct replica_event *event)
 
 void receive_fetch(struct replica *r, const struct replica_message *message)
 {
+    const struct replica_fetch *fetch = &message->fetch;
     bool is_slave = r->role == REPLICA_MASTER && message->epoch == r->epoch;
-    bool is_candidate = message->recovering_log && message->epoch == r->promised;
+    bool is_candidate = fetch->recovering_log && message->epoch == r->promised;
     if (!is_slave && !is_candidate)
         return;
-    bool is_kept = log_has(r, message->position) && r->first_seq <= message->position.seq + 1;
+    bool is_kept = log_has(r, fetch->after) && r->first_seq <= fetch->after.seq + 1;
     struct replica_message *page = message_with(
         r, is_kept ? REPLICA_DO_SEND_ENTRIES : REPLICA_DO_SEND, REPLICA_ENTRIES, message->from);
     page->epoch = message->epoch;
-    page->recovering_log = message->recovering_log;
-    page->position = message->position;
-    page->last = r->last;
-    page->committed = r->committed;
-    page->answer = is_kept ? REPLICA_DELTAS : REPLICA_DIVERGED;
+    page->entries = (struct replica_entries){.recovering_log = fetch->recovering_log,
+                                             .answer = is_kept ? REPLICA_DELTAS : REPLICA_DIVERGED,
+                                             .after = fetch->after,
+                                             .last = r->last,
+                                             .committed = r->committed};
 }
 
 void receive_ping(struct replica *r, const struct replica_message *message)
@@ -72,19 +70,17 @@ void receive_ping(struct replica *r, const struct replica_message *message)
     }
     if (message->epoch == r->epoch)
         receive_ack(r, message);
-    struct replica_message *pong = message_to(r, REPLICA_PONG, message->from);
-    pong->epoch = r->role == REPLICA_MASTER ? r->epoch : 0;
+    bool is_master = r->role == REPLICA_MASTER;
+    struct replica_message *answer = message_to(r, REPLICA_PONG, message->from);
+    answer->epoch = is_master ? r->epoch : 0;
+    struct replica_pong *pong = &answer->pong;
     pong->role = r->role;
-    pong->position = r->last;
+    pong->last = r->last;
     pong->committed = r->committed;
-    pong->needed = r->role == REPLICA_MASTER ? replica_needed_seq(r) : 0;
-    pong->in_sync = member_is_in_sync(r, message->from);
+    pong->needed = is_master ? replica_needed_seq(r) : 0;
     pong->disk_age_ms = r->append_since_ms == 0 ? 0 : (uint32_t)(r->now_ms - r->append_since_ms);
-    if (is_following(r) && master_is_seen(r)) {
-        pong->master = r->master.id;
-        pong->master_epoch = r->master.epoch;
-        pong->master_address = r->master.address;
-    }
+    if (is_following(r) && master_is_seen(r))
+        pong->leader = message_own_leader(r);
 }
 
 /* ---- slave ---- */
@@ -124,7 +120,7 @@ void send_ack(struct replica *r)
         return;
     struct replica_message *ack = message_to(r, REPLICA_ACK, r->master.id);
     ack->epoch = r->master.epoch;
-    ack->position = r->durable;
+    ack->ack.durable = r->durable;
 }
 
 void send_ping(struct replica *r)
@@ -132,7 +128,7 @@ void send_ping(struct replica *r)
     r->ping_ms = r->now_ms;
     struct replica_message *ping = message_to(r, REPLICA_PING, r->master.id);
     ping->epoch = r->follows ? r->master.epoch : 0;
-    ping->position = r->durable;
+    ping->ping.durable = r->durable;
 }
 
 void send_fetch(struct replica *r)
@@ -141,9 +137,9 @@ void send_fetch(struct replica *r)
     catch_up->fetching = true;
     catch_up->asked_ms = r->now_ms;
     struct replica_message *fetch = message_to(r, REPLICA_FETCH, catch_up->source);
-    fetch->recovering_log = r->role == REPLICA_RECOVERING_LOG;
-    fetch->epoch = fetch->recovering_log ? r->epoch : r->master.epoch;
-    fetch->position = r->last;
+    bool is_recovering_log = r->role == REPLICA_RECOVERING_LOG;
+    fetch->epoch = is_recovering_log ? r->epoch : r->master.epoch;
+    fetch->fetch = (struct replica_fetch){.recovering_log = is_recovering_log, .after = r->last};
 }
 
 /* The master has more than we have, and it will not come by itself. */
@@ -166,10 +162,11 @@ static bool may_append(const struct replica *r)
     return r->failed_ms == 0 || r->now_ms - r->failed_ms >= 2 * RESEND_MS;
 }
 
-static bool append_all(struct replica *r, const struct replica_message *message, uint64_t epoch)
+static bool append_all(struct replica *r, const struct log_entry *entries, size_t count,
+                       uint64_t epoch)
 {
-    for (size_t i = 0; i < message->batches_count; i++) {
-        const struct log_entry *batch = &message->batches[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct log_entry *batch = &entries[i];
         if (batch->last_seq <= r->last.seq)
             continue;
         if (!log_is_next(r, batch) || batch->epoch > epoch || !may_append(r) ||
@@ -188,28 +185,29 @@ void receive_append(struct replica *r, const struct replica_message *message)
     note_master(r);
     if (!r->follows)
         return;
-    const struct log_entry *batch = message->batches;
-    if (log_position_compare(message->position, r->last) == 0)
-        append_all(r, message, r->master.epoch);
-    else if (batch->last_seq > r->last.seq)
-        fetch_gap(r, message->last);
+    const struct replica_append *append = &message->append;
+    if (log_position_compare(append->before, r->last) == 0)
+        append_all(r, append->entry, 1, r->master.epoch);
+    else if (append->entry->last_seq > r->last.seq)
+        fetch_gap(r, append->last);
     if (r->catch_up.source != 0 && r->last.seq >= r->catch_up.want.seq)
         caught_up(r);
-    commit_learn(r, message->committed);
+    commit_learn(r, append->committed);
     update_follower_role(r);
 }
 
 void receive_entries(struct replica *r, const struct replica_message *message)
 {
     struct catch_up *catch_up = &r->catch_up;
-    bool is_recovering_log = r->role == REPLICA_RECOVERING_LOG && message->recovering_log;
+    const struct replica_entries *page = &message->entries;
+    bool is_recovering_log = r->role == REPLICA_RECOVERING_LOG && page->recovering_log;
     if (message->from != catch_up->source || catch_up->snapshot ||
         !(is_recovering_log ? message->epoch == r->epoch : is_from_master(r, message)))
         return;
     if (!is_recovering_log)
         note_master(r);
     catch_up->fetching = false;
-    if (message->answer != REPLICA_DELTAS) {
+    if (page->answer != REPLICA_DELTAS) {
         if (is_recovering_log) {
             step_down(r);
             return;
@@ -219,13 +217,13 @@ void receive_entries(struct replica *r, const struct replica_message *message)
         ask_to_join(r, r->master.id, NULL, true);
         return;
     }
-    if (log_position_compare(message->position, r->last) == 0) {
+    if (log_position_compare(page->after, r->last) == 0) {
         uint64_t before = r->last.seq;
-        append_all(r, message, is_recovering_log ? r->epoch : r->master.epoch);
+        append_all(r, page->entries, page->count, is_recovering_log ? r->epoch : r->master.epoch);
         if (r->last.seq > before)
             catch_up->progress_ms = r->now_ms;
-        if (message->last.seq > catch_up->want.seq && !is_recovering_log)
-            catch_up->want = message->last;
+        if (page->last.seq > catch_up->want.seq && !is_recovering_log)
+            catch_up->want = page->last;
         if (r->last.seq == before && r->last.seq < catch_up->want.seq)
             return; /* not there yet, or no place for it: ask again later */
     }
@@ -234,18 +232,19 @@ void receive_entries(struct replica *r, const struct replica_message *message)
     else
         caught_up(r);
     if (!is_recovering_log)
-        commit_learn(r, message->committed);
+        commit_learn(r, page->committed);
 }
 
 void receive_pong(struct replica *r, const struct replica_message *message)
 {
+    const struct replica_pong *pong = &message->pong;
     if (!is_following(r) || message->from != r->master.id)
         return;
-    if (message->role != REPLICA_MASTER) {
+    if (pong->role != REPLICA_MASTER) {
+        const struct replica_leader *leader = &pong->leader;
         suspect(r);
-        if (message->master != 0 && message->master != r->options.id &&
-            message->master_epoch >= r->promised)
-            ask_to_join(r, message->master, message->master_address, false);
+        if (leader->id != 0 && leader->id != r->options.id && leader->epoch >= r->promised)
+            ask_to_join(r, leader->id, leader->address, false);
         return;
     }
     if (message->epoch != r->master.epoch) {
@@ -253,17 +252,17 @@ void receive_pong(struct replica *r, const struct replica_message *message)
             ask_to_join(r, message->from, NULL, false);
         return;
     }
-    if (message->disk_age_ms > r->options.disk_timeout_ms) {
+    if (pong->disk_age_ms > r->options.disk_timeout_ms) {
         suspect(r);
         return;
     }
     note_master(r);
     if (!r->follows)
         return;
-    if (message->position.seq > r->last.seq)
-        fetch_gap(r, message->position);
-    r->needed = message->needed;
-    commit_learn(r, message->committed);
+    if (pong->last.seq > r->last.seq)
+        fetch_gap(r, pong->last);
+    r->needed = pong->needed;
+    commit_learn(r, pong->committed);
     update_follower_role(r);
 }
 

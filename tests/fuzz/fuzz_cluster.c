@@ -77,7 +77,7 @@ static void merge(const struct replica_message *message, uint16_t self)
 {
     step((struct replica_event){.kind = REPLICA_ORPHANS_MERGED,
                                 .node = message == NULL ? self : message->from,
-                                .orphan = message == NULL ? 2 : message->orphan,
+                                .orphan = message == NULL ? 2 : message->orphan_transfer.orphan,
                                 .position = replica_last(scene.replica)});
 }
 
@@ -94,6 +94,13 @@ static void send(const struct replica_message *message)
     arena_clear(&arena);
 }
 
+static bool is_sending(enum replica_action_kind kind)
+{
+    return kind == REPLICA_DO_SEND || kind == REPLICA_DO_PUBLISH ||
+           kind == REPLICA_DO_SEND_ENTRIES || kind == REPLICA_DO_SEND_CHUNK ||
+           kind == REPLICA_DO_SEND_ORPHANS;
+}
+
 /* Carries out the actions of one step. What leads to further steps comes last, as those use the same
  * storage. */
 static void carry_out(uint16_t self)
@@ -106,23 +113,24 @@ static void carry_out(uint16_t self)
     for (size_t i = 0; i < scene.actions.count; i++) {
         const struct replica_action *action = &scene.actions.items[i];
         if (action->kind == REPLICA_DO_PERSIST) {
-            scene.promised = action->promised;
-            memcpy(scene.cluster, action->cluster, sizeof scene.cluster);
+            scene.promised = action->persist.promised;
+            memcpy(scene.cluster, action->persist.cluster, sizeof scene.cluster);
         } else if (action->kind == REPLICA_DO_APPEND) {
             appended = (struct log_position){action->entry.epoch, action->entry.last_seq};
         } else if (action->kind == REPLICA_DO_STORE_CHUNK) {
-            scene.chunk_last = action->message->last;
-            scene.chunk_last.epoch += (action->message->snapshot & 1u) * 65536;
+            const struct replica_snapshot_chunk *chunk = &action->received->snapshot_chunk;
+            scene.chunk_last = chunk->last;
+            scene.chunk_last.epoch += (chunk->snapshot & 1u) * 65536;
         } else if (action->kind == REPLICA_DO_MERGE_ORPHANS) {
             merges_orphans = true;
-            if (action->message != NULL) {
-                copy = *action->message;
+            if (action->merge.received != NULL) {
+                copy = *action->merge.received;
                 orphan_transfer = &copy;
             }
         } else if (action->kind == REPLICA_DO_INSTALL) {
             installs = true;
-        } else if (action->message != NULL) {
-            send(action->message);
+        } else if (is_sending(action->kind)) {
+            send(&action->message);
         }
     }
     if (appended.seq != 0)
@@ -179,8 +187,10 @@ static void open_scene(uint8_t setup)
             struct replica_message heard = {.kind = REPLICA_LEADER_INFO, .from = node};
             memcpy(heard.cluster, cluster_id, sizeof heard.cluster);
             step((struct replica_event){.kind = REPLICA_RECEIVE, .message = &heard});
-            struct replica_message promise = {
-                .kind = REPLICA_PROMISE, .from = node, .epoch = EPOCH + 65536, .granted = true};
+            struct replica_message promise = {.kind = REPLICA_PROMISE,
+                                              .from = node,
+                                              .epoch = EPOCH + 65536,
+                                              .promise.granted = true};
             memcpy(promise.cluster, cluster_id, sizeof promise.cluster);
             step((struct replica_event){.kind = REPLICA_RECEIVE, .message = &promise});
         }

@@ -35,9 +35,9 @@ static struct {
 
 enum error __real_store_check(struct store *store, struct error_text *why);
 enum error __wrap_store_check(struct store *store, struct error_text *why);
-bool __real_snapshots_send(struct snapshots *snapshots, struct replica_message *chunk,
+bool __real_snapshots_send(struct snapshots *snapshots, struct replica_snapshot_chunk *chunk,
                            uint64_t now_ms);
-bool __wrap_snapshots_send(struct snapshots *snapshots, struct replica_message *chunk,
+bool __wrap_snapshots_send(struct snapshots *snapshots, struct replica_snapshot_chunk *chunk,
                            uint64_t now_ms);
 
 enum error __wrap_store_check(struct store *store, struct error_text *why)
@@ -51,7 +51,7 @@ enum error __wrap_store_check(struct store *store, struct error_text *why)
     return error_set(why, ERROR_CORRUPT, "a bad copy");
 }
 
-bool __wrap_snapshots_send(struct snapshots *snapshots, struct replica_message *chunk,
+bool __wrap_snapshots_send(struct snapshots *snapshots, struct replica_snapshot_chunk *chunk,
                            uint64_t now_ms)
 {
     atomic_fetch_add(&checks.asked, 1);

@@ -23,54 +23,107 @@ static void fill_batches(struct log_entry *batches, size_t count)
     }
 }
 
-/* Every field has a value of its own. */
-static struct replica_message full_message(enum replica_message_kind kind,
-                                           const struct log_entry *batches, size_t count)
+static struct replica_leader full_leader(void)
 {
-    struct replica_message message = {
-        .kind = kind,
-        .from = 65535,
-        .to = 2,
-        .epoch = 65537,
-        .promised = 131075,
-        .position = {65537, 7},
-        .last = {65538, 8},
-        .common = {65539, 9},
-        .committed = 10,
-        .needed = 11,
-        .role = REPLICA_REMOVED,
-        .answer = REPLICA_DIVERGED,
-        .refusal = REPLICA_REJECTED_FULL,
-        .recovering_log = true,
-        .granted = true,
-        .in_sync = true,
-        .unhealthy = true,
-        .disk_age_ms = UINT32_MAX,
-        .node = 12,
-        .master = 13,
-        .master_epoch = 14,
-        .master_address = "10.0.0.13:1",
-        .internal = "[2001:db8::1]:2",
-        .client = "tls+tcp://chat.example:3",
-        .members_position = {65540, 15},
-        .batches = batches,
-        .batches_count = count,
-        .snapshot = UINT64_MAX,
-        .offset = 16,
-        .total = 17,
-        .bytes = some_bytes,
-        .size = sizeof some_bytes,
-        .orphan = 18,
-    };
-    for (size_t i = 0; i < REPLICA_CLUSTER_BYTES; i++)
-        message.cluster[i] = (uint8_t)i;
-    message.in_sync_count = REPLICA_MEMBERS_MAX;
+    return (struct replica_leader){.id = 13, .epoch = 14, .address = "10.0.0.13:1"};
+}
+
+static struct replica_in_sync_set full_in_sync(void)
+{
+    struct replica_in_sync_set set = {.position = {65540, 15}, .count = REPLICA_MEMBERS_MAX};
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++)
-        message.in_sync_ids[i] = (uint16_t)(UINT16_MAX - i);
+        set.ids[i] = (uint16_t)(UINT16_MAX - i);
+    return set;
+}
+
+static const struct replica_location locations[] = {{65535, "10.0.0.9:1"}, {1, "b:2"}};
+
+static struct epoch_history full_epochs(void)
+{
     static struct epoch_start starts[REPLICA_EPOCHS_MAX];
     for (size_t i = 0; i < REPLICA_EPOCHS_MAX; i++)
         starts[i] = (struct epoch_start){.epoch = 65536 + i, .first_seq = 100 + i};
-    message.epochs = (struct epoch_history){starts, REPLICA_EPOCHS_MAX};
+    return (struct epoch_history){starts, REPLICA_EPOCHS_MAX};
+}
+
+/* Every field has a value of its own. */
+static struct replica_message full_message(enum replica_message_kind kind,
+                                           const struct log_entry *entries, size_t count)
+{
+    struct replica_message message = {.kind = kind,
+                                      .from = 65535,
+                                      .to = 2,
+                                      .blank = true,
+                                      .founding = kind % 2 == 0,
+                                      .internal = "[2001:db8::1]:2",
+                                      .epoch = 65537,
+                                      .promised = 131075};
+    const struct log_position one = {65537, 7}, two = {65538, 8}, three = {65539, 9};
+    for (size_t i = 0; i < REPLICA_CLUSTER_BYTES; i++)
+        message.cluster[i] = (uint8_t)i;
+    switch (kind) {
+    case REPLICA_PING:
+        message.ping.durable = one;
+        break;
+    case REPLICA_ACK:
+        message.ack.durable = one;
+        break;
+    case REPLICA_PONG:
+        message.pong =
+            (struct replica_pong){REPLICA_REMOVED, one, 10, 11, UINT32_MAX, full_leader()};
+        break;
+    case REPLICA_APPEND:
+        message.append = (struct replica_append){one, two, 10, entries};
+        break;
+    case REPLICA_FETCH:
+        message.fetch = (struct replica_fetch){true, one};
+        break;
+    case REPLICA_ENTRIES:
+        message.entries =
+            (struct replica_entries){true, REPLICA_DIVERGED, one, two, 10, entries, count};
+        break;
+    case REPLICA_JOIN:
+        message.join =
+            (struct replica_join){true, 65534, "tls+tcp://chat.example:3", one, two, full_epochs()};
+        break;
+    case REPLICA_JOIN_REPLY:
+        message.join_reply =
+            (struct replica_join_reply){true, REPLICA_DIVERGED, one, two, three, 10, full_leader()};
+        break;
+    case REPLICA_JOIN_REJECTED:
+        message.join_rejected =
+            (struct replica_join_rejected){REPLICA_REJECTED_FULL, true, full_in_sync()};
+        break;
+    case REPLICA_SNAPSHOT_REQUEST:
+        message.snapshot_request =
+            (struct replica_snapshot_request){true, UINT64_MAX, 16, one, two};
+        break;
+    case REPLICA_SNAPSHOT_CHUNK:
+        message.snapshot_chunk = (struct replica_snapshot_chunk){
+            true, UINT64_MAX, 16, 17, one, two, three, some_bytes, sizeof some_bytes};
+        break;
+    case REPLICA_LEADER_QUERY:
+        message.leader_query = (struct replica_leader_query){12, true, full_in_sync()};
+        break;
+    case REPLICA_LEADER_INFO:
+        message.leader_info = (struct replica_leader_info){
+            REPLICA_REMOVED, true, one, full_leader(), full_in_sync(), locations, 2};
+        break;
+    case REPLICA_PROMISE:
+        message.promise = (struct replica_promise){true, one, full_in_sync(), full_leader()};
+        break;
+    case REPLICA_ORPHAN_TRANSFER:
+        message.orphan_transfer = (struct replica_orphan_transfer){18, entries, count};
+        break;
+    case REPLICA_ORPHAN_TRANSFER_DONE:
+        message.orphan_transfer_done = (struct replica_orphan_transfer_done){18, one};
+        break;
+    case REPLICA_LEAVE:
+        message.leave.node = 12;
+        break;
+    default: /* PREPARE, ANNOUNCE */
+        break;
+    }
     return message;
 }
 
@@ -87,28 +140,181 @@ static void assert_same_text(const char *left, const char *right)
         assert_string_equal(left, right);
 }
 
-static void assert_same_lists(const struct replica_message *left,
-                              const struct replica_message *right)
+static void assert_same_leader(const struct replica_leader *left,
+                               const struct replica_leader *right)
 {
-    assert_int_equal(left->in_sync_count, right->in_sync_count);
-    assert_memory_equal(left->in_sync_ids, right->in_sync_ids, sizeof left->in_sync_ids);
+    assert_int_equal(left->id, right->id);
+    assert_int_equal(left->epoch, right->epoch);
+    assert_same_text(left->address, right->address);
+}
+
+static void assert_same_in_sync(const struct replica_in_sync_set *left,
+                                const struct replica_in_sync_set *right)
+{
+    assert_same_position(left->position, right->position);
+    assert_int_equal(left->count, right->count);
+    assert_memory_equal(left->ids, right->ids, sizeof left->ids);
+}
+
+static void assert_same_entries(const struct log_entry *left, size_t count,
+                                const struct log_entry *right, size_t right_count)
+{
+    assert_int_equal(count, right_count);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(left[i].kind, right[i].kind);
+        assert_int_equal(left[i].epoch, right[i].epoch);
+        assert_int_equal(left[i].first_seq, right[i].first_seq);
+        assert_int_equal(left[i].last_seq, right[i].last_seq);
+        assert_int_equal(left[i].size, right[i].size);
+        if (left[i].size > 0)
+            assert_memory_equal(left[i].bytes, right[i].bytes, left[i].size);
+        assert_memory_equal(left[i].digest, right[i].digest, sizeof left[i].digest);
+    }
+}
+
+static void assert_same_join(const struct replica_join *left, const struct replica_join *right)
+{
+    assert_int_equal(left->recovering_log, right->recovering_log);
+    assert_int_equal(left->level, right->level);
+    assert_same_text(left->client, right->client);
+    assert_same_position(left->last, right->last);
+    assert_same_position(left->avoid, right->avoid);
     assert_int_equal(left->epochs.count, right->epochs.count);
     for (size_t i = 0; i < left->epochs.count; i++) {
         assert_int_equal(left->epochs.starts[i].epoch, right->epochs.starts[i].epoch);
         assert_int_equal(left->epochs.starts[i].first_seq, right->epochs.starts[i].first_seq);
     }
-    assert_int_equal(left->batches_count, right->batches_count);
-    for (size_t i = 0; i < left->batches_count; i++) {
-        const struct log_entry *one = &left->batches[i];
-        const struct log_entry *other = &right->batches[i];
-        assert_int_equal(one->kind, other->kind);
-        assert_int_equal(one->epoch, other->epoch);
-        assert_int_equal(one->first_seq, other->first_seq);
-        assert_int_equal(one->last_seq, other->last_seq);
-        assert_int_equal(one->size, other->size);
-        if (one->size > 0)
-            assert_memory_equal(one->bytes, other->bytes, one->size);
-        assert_memory_equal(one->digest, other->digest, sizeof one->digest);
+}
+
+static void assert_same_chunk(const struct replica_snapshot_chunk *left,
+                              const struct replica_snapshot_chunk *right)
+{
+    assert_int_equal(left->recovering_log, right->recovering_log);
+    assert_int_equal(left->snapshot, right->snapshot);
+    assert_int_equal(left->offset, right->offset);
+    assert_int_equal(left->total, right->total);
+    assert_same_position(left->common, right->common);
+    assert_same_position(left->avoid, right->avoid);
+    assert_same_position(left->last, right->last);
+    assert_int_equal(left->size, right->size);
+    if (left->size > 0)
+        assert_memory_equal(left->bytes, right->bytes, left->size);
+}
+
+static void assert_same_info(const struct replica_leader_info *left,
+                             const struct replica_leader_info *right)
+{
+    assert_int_equal(left->role, right->role);
+    assert_int_equal(left->unhealthy, right->unhealthy);
+    assert_same_position(left->durable, right->durable);
+    assert_same_leader(&left->leader, &right->leader);
+    assert_same_in_sync(&left->in_sync, &right->in_sync);
+    assert_int_equal(left->locations_count, right->locations_count);
+    for (size_t i = 0; i < left->locations_count; i++) {
+        assert_int_equal(left->locations[i].id, right->locations[i].id);
+        assert_same_text(left->locations[i].address, right->locations[i].address);
+    }
+}
+
+static void assert_same_reply(const struct replica_join_reply *left,
+                              const struct replica_join_reply *right)
+{
+    assert_int_equal(left->recovering_log, right->recovering_log);
+    assert_int_equal(left->answer, right->answer);
+    assert_same_position(left->asked, right->asked);
+    assert_same_position(left->common, right->common);
+    assert_same_position(left->last, right->last);
+    assert_int_equal(left->committed, right->committed);
+    assert_same_leader(&left->leader, &right->leader);
+}
+
+static void assert_same_body(const struct replica_message *left,
+                             const struct replica_message *right)
+{
+    switch (left->kind) {
+    case REPLICA_PING:
+        assert_same_position(left->ping.durable, right->ping.durable);
+        break;
+    case REPLICA_ACK:
+        assert_same_position(left->ack.durable, right->ack.durable);
+        break;
+    case REPLICA_PONG:
+        assert_int_equal(left->pong.role, right->pong.role);
+        assert_same_position(left->pong.last, right->pong.last);
+        assert_int_equal(left->pong.committed, right->pong.committed);
+        assert_int_equal(left->pong.needed, right->pong.needed);
+        assert_int_equal(left->pong.disk_age_ms, right->pong.disk_age_ms);
+        assert_same_leader(&left->pong.leader, &right->pong.leader);
+        break;
+    case REPLICA_APPEND:
+        assert_same_position(left->append.before, right->append.before);
+        assert_same_position(left->append.last, right->append.last);
+        assert_int_equal(left->append.committed, right->append.committed);
+        assert_same_entries(left->append.entry, 1, right->append.entry, 1);
+        break;
+    case REPLICA_FETCH:
+        assert_int_equal(left->fetch.recovering_log, right->fetch.recovering_log);
+        assert_same_position(left->fetch.after, right->fetch.after);
+        break;
+    case REPLICA_ENTRIES:
+        assert_int_equal(left->entries.recovering_log, right->entries.recovering_log);
+        assert_int_equal(left->entries.answer, right->entries.answer);
+        assert_same_position(left->entries.after, right->entries.after);
+        assert_same_position(left->entries.last, right->entries.last);
+        assert_int_equal(left->entries.committed, right->entries.committed);
+        assert_same_entries(left->entries.entries, left->entries.count, right->entries.entries,
+                            right->entries.count);
+        break;
+    case REPLICA_JOIN:
+        assert_same_join(&left->join, &right->join);
+        break;
+    case REPLICA_JOIN_REPLY:
+        assert_same_reply(&left->join_reply, &right->join_reply);
+        break;
+    case REPLICA_JOIN_REJECTED:
+        assert_int_equal(left->join_rejected.rejection, right->join_rejected.rejection);
+        assert_int_equal(left->join_rejected.is_listed, right->join_rejected.is_listed);
+        assert_same_in_sync(&left->join_rejected.in_sync, &right->join_rejected.in_sync);
+        break;
+    case REPLICA_SNAPSHOT_REQUEST:
+        assert_int_equal(left->snapshot_request.recovering_log,
+                         right->snapshot_request.recovering_log);
+        assert_int_equal(left->snapshot_request.snapshot, right->snapshot_request.snapshot);
+        assert_int_equal(left->snapshot_request.offset, right->snapshot_request.offset);
+        assert_same_position(left->snapshot_request.common, right->snapshot_request.common);
+        assert_same_position(left->snapshot_request.avoid, right->snapshot_request.avoid);
+        break;
+    case REPLICA_SNAPSHOT_CHUNK:
+        assert_same_chunk(&left->snapshot_chunk, &right->snapshot_chunk);
+        break;
+    case REPLICA_LEADER_QUERY:
+        assert_int_equal(left->leader_query.suspect, right->leader_query.suspect);
+        assert_int_equal(left->leader_query.is_seed, right->leader_query.is_seed);
+        assert_same_in_sync(&left->leader_query.in_sync, &right->leader_query.in_sync);
+        break;
+    case REPLICA_LEADER_INFO:
+        assert_same_info(&left->leader_info, &right->leader_info);
+        break;
+    case REPLICA_PROMISE:
+        assert_int_equal(left->promise.granted, right->promise.granted);
+        assert_same_position(left->promise.durable, right->promise.durable);
+        assert_same_in_sync(&left->promise.in_sync, &right->promise.in_sync);
+        assert_same_leader(&left->promise.leader, &right->promise.leader);
+        break;
+    case REPLICA_ORPHAN_TRANSFER:
+        assert_int_equal(left->orphan_transfer.orphan, right->orphan_transfer.orphan);
+        assert_same_entries(left->orphan_transfer.entries, left->orphan_transfer.count,
+                            right->orphan_transfer.entries, right->orphan_transfer.count);
+        break;
+    case REPLICA_ORPHAN_TRANSFER_DONE:
+        assert_int_equal(left->orphan_transfer_done.orphan, right->orphan_transfer_done.orphan);
+        assert_same_position(left->orphan_transfer_done.merged, right->orphan_transfer_done.merged);
+        break;
+    case REPLICA_LEAVE:
+        assert_int_equal(left->leave.node, right->leave.node);
+        break;
+    default: /* PREPARE, ANNOUNCE */
+        break;
     }
 }
 
@@ -117,37 +323,13 @@ static void assert_same(const struct replica_message *left, const struct replica
     assert_int_equal(left->kind, right->kind);
     assert_int_equal(left->from, right->from);
     assert_int_equal(left->to, right->to);
+    assert_int_equal(left->blank, right->blank);
+    assert_int_equal(left->founding, right->founding);
+    assert_same_text(left->internal, right->internal);
     assert_memory_equal(left->cluster, right->cluster, sizeof left->cluster);
     assert_int_equal(left->epoch, right->epoch);
     assert_int_equal(left->promised, right->promised);
-    assert_same_position(left->position, right->position);
-    assert_same_position(left->last, right->last);
-    assert_same_position(left->common, right->common);
-    assert_same_position(left->members_position, right->members_position);
-    assert_int_equal(left->committed, right->committed);
-    assert_int_equal(left->needed, right->needed);
-    assert_int_equal(left->role, right->role);
-    assert_int_equal(left->answer, right->answer);
-    assert_int_equal(left->refusal, right->refusal);
-    assert_int_equal(left->recovering_log, right->recovering_log);
-    assert_int_equal(left->granted, right->granted);
-    assert_int_equal(left->in_sync, right->in_sync);
-    assert_int_equal(left->unhealthy, right->unhealthy);
-    assert_int_equal(left->disk_age_ms, right->disk_age_ms);
-    assert_int_equal(left->node, right->node);
-    assert_int_equal(left->master, right->master);
-    assert_int_equal(left->master_epoch, right->master_epoch);
-    assert_same_text(left->master_address, right->master_address);
-    assert_same_text(left->internal, right->internal);
-    assert_same_text(left->client, right->client);
-    assert_int_equal(left->snapshot, right->snapshot);
-    assert_int_equal(left->offset, right->offset);
-    assert_int_equal(left->total, right->total);
-    assert_int_equal(left->size, right->size);
-    if (left->size > 0)
-        assert_memory_equal(left->bytes, right->bytes, left->size);
-    assert_int_equal(left->orphan, right->orphan);
-    assert_same_lists(left, right);
+    assert_same_body(left, right);
 }
 
 /* ---- there and back ---- */
@@ -180,21 +362,26 @@ TEST(test_cluster_wire__every_field_of_every_kind_comes_back)
 
 TEST(test_cluster_wire__what_is_not_there_stays_away)
 {
+    struct log_entry entry;
+    fill_batches(&entry, 1);
     for (int kind = 0; kind < REPLICA_MESSAGE_KINDS; kind++) {
         struct replica_message message = {.kind = (enum replica_message_kind)kind, .from = 1};
         if (kind == REPLICA_JOIN) {
             message.internal = "a:1";
-            message.client = ""; /* a server that knows only the address that clients dialled */
+            message.join.client =
+                ""; /* a server that knows only the address that clients dialled */
         }
+        if (kind == REPLICA_APPEND)
+            message.append.entry = &entry;
         if (kind == REPLICA_JOIN_REJECTED)
-            message.refusal = REPLICA_REJECTED_CLUSTER;
+            message.join_rejected.rejection = REPLICA_REJECTED_CLUSTER;
         go_round(&message, NULL);
     }
-    /* One may hear a master without knowing where it is. */
-    go_round(
-        &(struct replica_message){
-            .kind = REPLICA_LEADER_INFO, .from = 1, .master = 2, .master_address = ""},
-        NULL);
+    /* A node may see a master without knowing its address. */
+    go_round(&(struct replica_message){.kind = REPLICA_LEADER_INFO,
+                                       .from = 1,
+                                       .leader_info.leader = {.id = 2, .address = ""}},
+             NULL);
 }
 
 TEST(test_cluster_wire__kinds_are_one_more_on_the_wire)
@@ -221,11 +408,15 @@ TEST(test_cluster_wire__payloads_are_borrowed)
     Jackdaw__ClusterMessage *wire;
     assert_int_equal(cluster_wire_encode(&message, NULL, &arena, &wire), OK);
     assert_ptr_equal(wire->batches[0]->bytes.data, some_bytes);
-    assert_ptr_equal(wire->bytes.data, some_bytes);
     struct replica_message back;
     assert_int_equal(cluster_wire_decode(wire, &arena, &back, NULL), OK);
-    assert_ptr_equal(back.batches[0].bytes, some_bytes);
+    assert_ptr_equal(back.append.entry->bytes, some_bytes);
     assert_ptr_equal(back.internal, message.internal);
+    message = full_message(REPLICA_SNAPSHOT_CHUNK, NULL, 0);
+    assert_int_equal(cluster_wire_encode(&message, NULL, &arena, &wire), OK);
+    assert_ptr_equal(wire->bytes.data, some_bytes);
+    assert_int_equal(cluster_wire_decode(wire, &arena, &back, NULL), OK);
+    assert_ptr_equal(back.snapshot_chunk.bytes, some_bytes);
     arena_clear(&arena);
 }
 
@@ -248,19 +439,26 @@ SPOILS(from_too_large, m->from = 65536)
 SPOILS(to_too_large, m->to = 65536)
 SPOILS(node_too_large, m->node = 65536)
 SPOILS(master_too_large, m->master = UINT32_MAX)
+SPOILS(level_too_large, m->level = 65536)
+SPOILS(leave_too_large, m->node = 65536)
+SPOILS(no_entry, m->n_batches = 0)
+SPOILS(two_entries, m->n_batches = 2)
+SPOILS(location_of_nobody, m->locations[1]->id = 0)
+SPOILS(location_nowhere, m->locations[1]->address = (char *)"")
+SPOILS(many_locations, m->n_locations = REPLICA_MEMBERS_MAX + 1)
 SPOILS(short_cluster, m->cluster.len = REPLICA_CLUSTER_BYTES - 1)
 SPOILS(long_cluster, m->cluster.len = REPLICA_CLUSTER_BYTES + 1; m->cluster.data = large_bytes)
 SPOILS(role, m->role = REPLICA_ROLES)
 SPOILS(answer, m->answer = REPLICA_DIVERGED + 1)
 SPOILS(refusal, m->refusal = REPLICA_REJECTED_FULL + 1)
-SPOILS(no_refusal, m->kind = JACKDAW__CLUSTER_MESSAGE__KIND__JOIN_REJECTED; m->refusal = 0)
+SPOILS(no_refusal, m->refusal = 0)
 SPOILS(long_master_address, m->master_address = long_address)
 SPOILS(long_internal, m->internal = long_address)
 SPOILS(long_client, m->client = long_address)
 SPOILS(long_feed, m->feed = long_address)
 SPOILS(no_address, m->internal = (char *)"nowhere")
 SPOILS(control_characters, m->client = (char *)"\x1b[2J:1")
-SPOILS(join_from_nowhere, m->kind = JACKDAW__CLUSTER_MESSAGE__KIND__JOIN; m->internal = (char *)"")
+SPOILS(join_from_nowhere, m->internal = (char *)"")
 SPOILS(many_ids, m->n_in_sync_ids = REPLICA_MEMBERS_MAX + 1)
 SPOILS(id_of_nobody, m->in_sync_ids[3] = 0)
 SPOILS(id_too_large, m->in_sync_ids[3] = 65536)
@@ -277,51 +475,59 @@ SPOILS(no_digest, m->batches[0]->digest.len = 0)
 SPOILS(short_digest, m->batches[0]->digest.len = LOG_DIGEST_BYTES - 1)
 SPOILS(long_digest, m->batches[0]->digest.len = LOG_DIGEST_BYTES + 1)
 
-#define CASE(name)          \
-    {                       \
-#name, spoil_##name \
+#define CASE(kind, name)                    \
+    {                                       \
+        REPLICA_##kind, #name, spoil_##name \
     }
 
 static const struct {
+    enum replica_message_kind kind;
     const char *name;
     void (*spoil)(Jackdaw__ClusterMessage *message);
 } spoilers[] = {
-    CASE(no_kind),
-    CASE(unknown_kind),
-    CASE(negative_kind),
-    CASE(from_nobody),
-    CASE(from_too_large),
-    CASE(to_too_large),
-    CASE(node_too_large),
-    CASE(master_too_large),
-    CASE(short_cluster),
-    CASE(long_cluster),
-    CASE(role),
-    CASE(answer),
-    CASE(refusal),
-    CASE(no_refusal),
-    CASE(long_master_address),
-    CASE(long_internal),
-    CASE(long_client),
-    CASE(long_feed),
-    CASE(no_address),
-    CASE(control_characters),
-    CASE(join_from_nowhere),
-    CASE(many_ids),
-    CASE(id_of_nobody),
-    CASE(id_too_large),
-    CASE(many_epoch_starts),
-    CASE(many_batches),
-    CASE(large_chunk),
-    CASE(kind_of_batch),
-    CASE(negative_kind_of_batch),
-    CASE(batch_before_the_first),
-    CASE(batch_ends_before_it_begins),
-    CASE(members_of_two_seqs),
-    CASE(many_members),
-    CASE(no_digest),
-    CASE(short_digest),
-    CASE(long_digest),
+    CASE(ENTRIES, no_kind),
+    CASE(ENTRIES, unknown_kind),
+    CASE(ENTRIES, negative_kind),
+    CASE(ENTRIES, from_nobody),
+    CASE(ENTRIES, from_too_large),
+    CASE(ENTRIES, to_too_large),
+    CASE(LEADER_QUERY, node_too_large),
+    CASE(LEADER_INFO, master_too_large),
+    CASE(JOIN, level_too_large),
+    CASE(LEAVE, leave_too_large),
+    CASE(APPEND, no_entry),
+    CASE(APPEND, two_entries),
+    CASE(LEADER_INFO, location_of_nobody),
+    CASE(LEADER_INFO, location_nowhere),
+    CASE(LEADER_INFO, many_locations),
+    CASE(ENTRIES, short_cluster),
+    CASE(ENTRIES, long_cluster),
+    CASE(PONG, role),
+    CASE(ENTRIES, answer),
+    CASE(JOIN_REJECTED, refusal),
+    CASE(JOIN_REJECTED, no_refusal),
+    CASE(JOIN_REPLY, long_master_address),
+    CASE(ENTRIES, long_internal),
+    CASE(JOIN, long_client),
+    CASE(ENTRIES, long_feed),
+    CASE(ENTRIES, no_address),
+    CASE(JOIN, control_characters),
+    CASE(JOIN, join_from_nowhere),
+    CASE(LEADER_QUERY, many_ids),
+    CASE(LEADER_INFO, id_of_nobody),
+    CASE(PROMISE, id_too_large),
+    CASE(JOIN, many_epoch_starts),
+    CASE(ENTRIES, many_batches),
+    CASE(SNAPSHOT_CHUNK, large_chunk),
+    CASE(ENTRIES, kind_of_batch),
+    CASE(ENTRIES, negative_kind_of_batch),
+    CASE(ENTRIES, batch_before_the_first),
+    CASE(ENTRIES, batch_ends_before_it_begins),
+    CASE(ENTRIES, members_of_two_seqs),
+    CASE(ENTRIES, many_members),
+    CASE(ENTRIES, no_digest),
+    CASE(ENTRIES, short_digest),
+    CASE(ENTRIES, long_digest),
 };
 
 TEST(test_cluster_wire__what_is_out_of_range_is_refused)
@@ -333,7 +539,7 @@ TEST(test_cluster_wire__what_is_out_of_range_is_refused)
         arena_init(&arena, 1u << 20);
         struct log_entry batches[4];
         fill_batches(batches, 4);
-        struct replica_message message = full_message(REPLICA_ENTRIES, batches, 4);
+        struct replica_message message = full_message(spoilers[i].kind, batches, 4);
         Jackdaw__ClusterMessage *wire;
         assert_int_equal(cluster_wire_encode(&message, "a:1", &arena, &wire), OK);
         struct replica_message back;
@@ -451,7 +657,7 @@ TEST(test_cluster_frame__a_large_message_goes_alone)
     batch.bytes = page;
     batch.size = sizeof page;
     struct replica_message large = {
-        .kind = REPLICA_ENTRIES, .from = 1, .batches = &batch, .batches_count = 1};
+        .kind = REPLICA_ENTRIES, .from = 1, .entries = {.entries = &batch, .count = 1}};
     struct replica_message ping = {.kind = REPLICA_PING, .from = 1};
     struct cluster_frame frame;
     cluster_frame_init(&frame);

@@ -139,11 +139,8 @@ static void end(struct fixture *f)
 
 static void hand_over(struct fixture *f, uint16_t from, uint64_t orphan)
 {
-    struct replica_message message = {.kind = REPLICA_ORPHAN_TRANSFER,
-                                      .from = from,
-                                      .orphan = orphan,
-                                      .batches = &f->batch,
-                                      .batches_count = 1};
+    struct replica_message message = {
+        .kind = REPLICA_ORPHAN_TRANSFER, .from = from, .orphan_transfer = {orphan, &f->batch, 1}};
     cluster_note_orphan_transfer(&f->cluster, &message, 0);
 }
 
@@ -261,11 +258,12 @@ static void somebody_comes(struct fixture *f)
     options.new_cluster[0] = 1;
     assert_int_equal(replica_new(&f->cluster.replica, &options), OK);
     assert_int_equal(replica_step(f->cluster.replica, &start, &actions), OK);
-    struct replica_message join = {.kind = REPLICA_JOIN,
-                                   .level = chat_level(),
-                                   .from = 3,
-                                   .internal = "127.0.0.1:3",
-                                   .client = "127.0.0.1:4"};
+    struct replica_message join = {
+        .kind = REPLICA_JOIN,
+        .from = 3,
+        .internal = "127.0.0.1:3",
+        .join = {.level = chat_level(), .client = "127.0.0.1:4"},
+    };
     struct replica_event comes = {.kind = REPLICA_RECEIVE, .now_ms = 2, .message = &join};
     assert_int_equal(replica_step(f->cluster.replica, &comes, &actions), OK);
 }
@@ -492,9 +490,9 @@ TEST(test_orphan_transfer__little_at_a_time)
     for (row.first_seq = row.last_seq = 1; row.last_seq <= 60; row.first_seq = ++row.last_seq)
         assert_int_equal(store_add_orphan(f.core.store, &row), OK);
     assert_int_equal(store_commit(f.core.store), OK);
-    struct replica_message message = {.kind = REPLICA_ORPHAN_TRANSFER};
-    assert_true(cluster_fill_orphans(&f.cluster, &message));
-    assert_in_range(message.batches_count, 2, 64 * 1024 / LONG + 1);
+    struct replica_orphan_transfer orphans = {.orphan = 0};
+    assert_true(cluster_fill_orphans(&f.cluster, &orphans));
+    assert_in_range(orphans.count, 2, 64 * 1024 / LONG + 1);
     end(&f);
 }
 

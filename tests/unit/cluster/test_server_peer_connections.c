@@ -263,7 +263,7 @@ TEST(test_peer_connections_send__what_is_handed_over_is_large)
     struct log_entry batch = {
         .epoch = 1u << 16 | 1, .first_seq = 1, .last_seq = 1, .bytes = bytes, .size = sizeof bytes};
     struct replica_message orphan_transfer = {
-        .kind = REPLICA_ORPHAN_TRANSFER, .from = 1, .to = 2, .batches = &batch, .batches_count = 1};
+        .kind = REPLICA_ORPHAN_TRANSFER, .from = 1, .to = 2, .orphan_transfer = {1, &batch, 1}};
     struct world world;
     struct other other;
     begin(&world);

@@ -115,16 +115,16 @@ static uint64_t last_seq(const struct fixture *f)
     return store_position(f->core.store).seq;
 }
 
-static bool give(struct fixture *f, struct replica_message *chunk)
+static bool give(struct fixture *f, struct replica_snapshot_chunk *chunk)
 {
     return snapshots_send(f->giver, chunk, NOW_MS);
 }
 
 /* Asks until there is something; it may take a copy. */
-static void must_give(struct fixture *f, struct replica_message *chunk)
+static void must_give(struct fixture *f, struct replica_snapshot_chunk *chunk)
 {
     uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
-    struct replica_message asked = *chunk;
+    struct replica_snapshot_chunk asked = *chunk;
     while (!give(f, chunk)) {
         assert_true(clock_monotonic_ms() < until_ms);
         task_queue_wait(f->core.queue, 100);
@@ -134,7 +134,7 @@ static void must_give(struct fixture *f, struct replica_message *chunk)
 }
 
 /* What remains of the snapshot from the chunk on goes to the taker. */
-static void transfer(struct fixture *f, struct replica_message chunk)
+static void transfer(struct fixture *f, struct replica_snapshot_chunk chunk)
 {
     assert_int_equal(snapshots_receive(f->taker, &chunk), OK);
     while (chunk.offset + chunk.size < chunk.total) {
@@ -165,7 +165,7 @@ TEST(test_snapshots_give__a_whole_database)
 {
     struct fixture f;
     begin(&f);
-    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    struct replica_snapshot_chunk chunk = {.snapshot = 0};
     assert_false(give(&f, &chunk)); /* being made */
     must_give(&f, &chunk);
     assert_int_equal(chunk.offset, 0);
@@ -184,15 +184,15 @@ TEST(test_snapshots_give__goes_on_where_it_stopped)
 {
     struct fixture f;
     begin(&f);
-    struct replica_message first = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    struct replica_snapshot_chunk first = {.snapshot = 0};
     must_give(&f, &first);
     assert_int_equal(snapshots_receive(f.taker, &first), OK);
     uint64_t seq = last_seq(&f);
-    struct replica_message other = {.kind = REPLICA_SNAPSHOT_CHUNK}; /* of a third server */
+    struct replica_snapshot_chunk other = {.snapshot = 0}; /* of a third server */
     must_give(&f, &other);
     assert_int_equal(other.snapshot, first.snapshot);
     assert_int_equal(other.offset, 0);
-    struct replica_message next = {.snapshot = first.snapshot, .offset = first.size};
+    struct replica_snapshot_chunk next = {.snapshot = first.snapshot, .offset = first.size};
     must_give(&f, &next);
     assert_int_equal(next.snapshot, first.snapshot);
     assert_int_equal(next.offset, first.size);
@@ -205,13 +205,13 @@ TEST(test_snapshots_give__another_one_begins_anew)
 {
     struct fixture f;
     begin(&f);
-    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    struct replica_snapshot_chunk chunk = {.snapshot = 0};
     must_give(&f, &chunk);
-    struct replica_message next = {.snapshot = chunk.snapshot + 1, .offset = chunk.size};
+    struct replica_snapshot_chunk next = {.snapshot = chunk.snapshot + 1, .offset = chunk.size};
     must_give(&f, &next);
     assert_int_equal(next.snapshot, chunk.snapshot);
     assert_int_equal(next.offset, 0);
-    struct replica_message beyond = {.snapshot = chunk.snapshot, .offset = chunk.total + 1};
+    struct replica_snapshot_chunk beyond = {.snapshot = chunk.snapshot, .offset = chunk.total + 1};
     assert_false(give(&f, &beyond));
     end(&f);
 }
@@ -222,7 +222,7 @@ TEST(test_snapshots_give__no_room_for_a_copy)
     struct fixture f;
     begin(&f);
     is_disk_small = true;
-    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    struct replica_snapshot_chunk chunk = {.snapshot = 0};
     assert_false(give(&f, &chunk));
     assert_int_equal(snapshots_needed_seq(f.giver), UINT64_MAX); /* none is being made */
     is_disk_small = false;
@@ -243,10 +243,10 @@ TEST(test_snapshots_give__too_old_for_who_asks)
 {
     struct fixture f;
     begin(&f);
-    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    struct replica_snapshot_chunk chunk = {.snapshot = 0};
     must_give(&f, &chunk);
     say_much(&f, 3);
-    struct replica_message newer = {.common = {.seq = last_seq(&f)}};
+    struct replica_snapshot_chunk newer = {.common = {.seq = last_seq(&f)}};
     assert_false(give(&f, &newer));
     must_give(&f, &newer);
     assert_int_not_equal(newer.snapshot, chunk.snapshot);
@@ -259,12 +259,12 @@ TEST(test_snapshots_give__more_is_asked_than_there_is)
     struct fixture f;
     begin(&f);
     for (int i = 0; i < 3; i++) {
-        struct replica_message chunk = {.common = {.seq = last_seq(&f) + 1}};
+        struct replica_snapshot_chunk chunk = {.common = {.seq = last_seq(&f) + 1}};
         assert_false(give(&f, &chunk));
         core_fixture_run(&f.core);
     }
     assert_false(exists(f.folder, "snapshot-given.db"));
-    struct replica_message chunk = {.common = {.seq = last_seq(&f)}};
+    struct replica_snapshot_chunk chunk = {.common = {.seq = last_seq(&f)}};
     must_give(&f, &chunk);
     end(&f);
 }
@@ -274,16 +274,16 @@ TEST(test_snapshots_give__the_log_has_gone_on_without_it)
 {
     struct fixture f;
     begin(&f);
-    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    struct replica_snapshot_chunk chunk = {.snapshot = 0};
     must_give(&f, &chunk);
     say_much(&f, 3);
     commit_log_prune(f.core.commit_log, last_seq(&f));
     say_much(&f, 1);
     assert_true(store_log_first(f.core.store) > chunk.last.seq + 1);
-    struct replica_message goes_on = {.snapshot = chunk.snapshot, .offset = chunk.size};
+    struct replica_snapshot_chunk goes_on = {.snapshot = chunk.snapshot, .offset = chunk.size};
     assert_true(give(&f, &goes_on));
     assert_int_equal(goes_on.snapshot, chunk.snapshot);
-    struct replica_message begins = {.snapshot = 0};
+    struct replica_snapshot_chunk begins = {.snapshot = 0};
     assert_false(give(&f, &begins));
     must_give(&f, &begins);
     assert_int_equal(begins.last.seq, last_seq(&f));
@@ -298,7 +298,7 @@ TEST(test_snapshots_needed_seq)
     struct fixture f;
     begin(&f);
     assert_int_equal(snapshots_needed_seq(f.giver), UINT64_MAX);
-    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    struct replica_snapshot_chunk chunk = {.snapshot = 0};
     assert_false(give(&f, &chunk));
     uint64_t seq = last_seq(&f);
     assert_int_equal(snapshots_needed_seq(f.giver), seq);
@@ -320,7 +320,7 @@ TEST(test_snapshots_tick__nobody_asks)
 {
     struct fixture f;
     begin(&f);
-    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    struct replica_snapshot_chunk chunk = {.snapshot = 0};
     must_give(&f, &chunk);
     snapshots_tick(f.giver, NOW_MS + 29000);
     assert_true(exists(f.folder, "snapshot-given.db"));
@@ -341,7 +341,7 @@ TEST(test_snapshots_forget__while_one_is_made)
 {
     struct fixture f;
     begin(&f);
-    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    struct replica_snapshot_chunk chunk = {.snapshot = 0};
     assert_false(give(&f, &chunk));
     snapshots_forget(f.giver);
     snapshots_forget(f.giver);
@@ -359,7 +359,7 @@ TEST(test_snapshots_free__while_one_is_made)
 {
     struct fixture f;
     begin(&f);
-    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    struct replica_snapshot_chunk chunk = {.snapshot = 0};
     assert_false(give(&f, &chunk));
     snapshots_free(f.giver);
     assert_false(exists(f.folder, "snapshot-given.db"));
@@ -410,9 +410,9 @@ TEST(test_snapshots_keep__only_the_next_one)
 {
     struct fixture f;
     begin(&f);
-    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    struct replica_snapshot_chunk chunk = {.snapshot = 0};
     must_give(&f, &chunk);
-    struct replica_message later = chunk;
+    struct replica_snapshot_chunk later = chunk;
     later.offset = chunk.size;
     assert_int_equal(snapshots_receive(f.taker, &later), ERROR_INVALID);
     assert_int_equal(snapshots_receive(f.taker, &chunk), OK);
@@ -430,13 +430,13 @@ TEST(test_snapshots_keep__no_room_for_all_of_it)
 {
     struct fixture f;
     begin(&f);
-    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    struct replica_snapshot_chunk chunk = {.snapshot = 0};
     must_give(&f, &chunk);
     is_disk_small = true;
     assert_int_equal(snapshots_receive(f.taker, &chunk), ERROR_DISK_FULL);
     is_disk_small = false;
     assert_false(exists(f.other, "snapshot-taken.db"));
-    struct replica_message large = chunk;
+    struct replica_snapshot_chunk large = chunk;
     large.total = INT64_MAX;
     assert_int_equal(snapshots_receive(f.taker, &large), ERROR_DISK_FULL);
     uint64_t seq = last_seq(&f);
@@ -450,7 +450,7 @@ TEST(test_snapshots_keep__the_disk_is_full)
     struct fixture f;
     char path[512];
     begin(&f);
-    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    struct replica_snapshot_chunk chunk = {.snapshot = 0};
     must_give(&f, &chunk);
     path_in(f.other, "snapshot-taken.db", path);
     assert_int_equal(symlink("/dev/full", path), 0);
@@ -467,7 +467,7 @@ TEST(test_snapshots_keep__the_disk_is_full)
 
 static void take_all(struct fixture *f)
 {
-    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    struct replica_snapshot_chunk chunk = {.snapshot = 0};
     must_give(f, &chunk);
     transfer(f, chunk);
 }
@@ -569,7 +569,7 @@ TEST(test_snapshots_give__not_of_a_damaged_database)
 {
     struct fixture f;
     begin(&f);
-    struct replica_message chunk = {.kind = REPLICA_SNAPSHOT_CHUNK};
+    struct replica_snapshot_chunk chunk = {.snapshot = 0};
     must_give(&f, &chunk);
     snapshots_set_damaged(f.giver);
     assert_false(give(&f, &chunk));
@@ -615,7 +615,7 @@ TEST(test_snapshots__in_memory_there_are_none)
     struct fixture f;
     begin(&f);
     struct snapshots *none = open_snapshots(&f, NULL);
-    struct replica_message chunk = {.bytes = (const uint8_t *)"x", .size = 1, .total = 1};
+    struct replica_snapshot_chunk chunk = {.bytes = (const uint8_t *)"x", .size = 1, .total = 1};
     assert_false(snapshots_send(none, &chunk, NOW_MS));
     assert_int_equal(snapshots_receive(none, &chunk), ERROR_INVALID);
     snapshots_tick(none, NOW_MS);

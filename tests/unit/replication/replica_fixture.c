@@ -123,6 +123,66 @@ static void reset(struct replica_fixture *fixture, uint16_t id)
 
 /* ---- actions ---- */
 
+static const char *keep_text(struct replica_fixture *fixture, const char *text)
+{
+    return text == NULL ? NULL : keep(fixture, text, strlen(text) + 1);
+}
+
+static const struct log_entry *keep_entries(struct replica_fixture *fixture,
+                                            const struct log_entry *entries, size_t count)
+{
+    return count == 0 ? NULL : keep(fixture, entries, count * sizeof *entries);
+}
+
+static void keep_info(struct replica_fixture *fixture, struct replica_leader_info *info)
+{
+    struct replica_location *locations =
+        keep(fixture, info->locations, info->locations_count * sizeof *locations);
+    for (size_t i = 0; i < info->locations_count; i++)
+        locations[i].address = keep_text(fixture, locations[i].address);
+    info->locations = locations;
+    info->leader.address = keep_text(fixture, info->leader.address);
+}
+
+/* Copies what the message borrows. */
+static void keep_parts(struct replica_fixture *fixture, struct replica_message *message)
+{
+    message->internal = keep_text(fixture, message->internal);
+    switch (message->kind) {
+    case REPLICA_APPEND:
+        message->append.entry = keep_entries(fixture, message->append.entry, 1);
+        break;
+    case REPLICA_ENTRIES:
+        message->entries.entries =
+            keep_entries(fixture, message->entries.entries, message->entries.count);
+        break;
+    case REPLICA_ORPHAN_TRANSFER:
+        message->orphan_transfer.entries =
+            keep_entries(fixture, message->orphan_transfer.entries, message->orphan_transfer.count);
+        break;
+    case REPLICA_JOIN:
+        message->join.client = keep_text(fixture, message->join.client);
+        message->join.epochs.starts =
+            keep(fixture, message->join.epochs.starts,
+                 message->join.epochs.count * sizeof *message->join.epochs.starts);
+        break;
+    case REPLICA_PONG:
+        message->pong.leader.address = keep_text(fixture, message->pong.leader.address);
+        break;
+    case REPLICA_JOIN_REPLY:
+        message->join_reply.leader.address = keep_text(fixture, message->join_reply.leader.address);
+        break;
+    case REPLICA_PROMISE:
+        message->promise.leader.address = keep_text(fixture, message->promise.leader.address);
+        break;
+    case REPLICA_LEADER_INFO:
+        keep_info(fixture, &message->leader_info);
+        break;
+    default:
+        break;
+    }
+}
+
 static void send(struct replica_fixture *fixture, const struct replica_message *message)
 {
     bool is_direct = message->kind == REPLICA_APPEND || message->to == fixture->answering;
@@ -135,21 +195,7 @@ static void send(struct replica_fixture *fixture, const struct replica_message *
     struct replica_fixture_message *copy = keep(fixture, NULL, sizeof *copy);
     bool is_answer = fixture->answering != 0 && message->to == fixture->answering;
     *copy = (struct replica_fixture_message){.message = *message, .to = to, .is_answer = is_answer};
-    if (message->epochs.count > 0)
-        copy->message.epochs.starts = keep(fixture, message->epochs.starts,
-                                           message->epochs.count * sizeof *message->epochs.starts);
-    if (message->batches_count > 0)
-        copy->message.batches =
-            keep(fixture, message->batches, message->batches_count * sizeof *message->batches);
-    const char **texts[] = {&copy->message.internal, &copy->message.client,
-                            &copy->message.master_address};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (*texts[i] != NULL)
-            *texts[i] = keep(fixture, *texts[i], strlen(*texts[i]) + 1);
-    for (size_t i = 0; i < copy->message.locations_count; i++) {
-        const char **text = &copy->message.locations[i].address;
-        *text = keep(fixture, *text, strlen(*text) + 1);
-    }
+    keep_parts(fixture, &copy->message);
     *fixture->last = copy;
     fixture->last = &copy->next;
 }
@@ -159,12 +205,12 @@ static void send_entries(struct replica_fixture *fixture, struct replica_fixture
 {
     struct replica_message page = *message;
     size_t first = 0;
-    while (first < node->rows_count && node->rows[first].first_seq <= message->position.seq)
+    while (first < node->rows_count && node->rows[first].first_seq <= page.entries.after.seq)
         first++;
-    page.batches = node->rows + first;
-    page.batches_count = node->rows_count - first;
-    if (page.batches_count > REPLICA_ENTRIES_MAX)
-        page.batches_count = REPLICA_ENTRIES_MAX;
+    page.entries.entries = node->rows + first;
+    page.entries.count = node->rows_count - first;
+    if (page.entries.count > REPLICA_ENTRIES_MAX)
+        page.entries.count = REPLICA_ENTRIES_MAX;
     send(fixture, &page);
 }
 
@@ -175,50 +221,50 @@ static void carry_out(struct replica_fixture *fixture, uint16_t id,
     struct replica_message copy;
     switch (action->kind) {
     case REPLICA_DO_PERSIST:
-        node->promised = action->promised;
-        memcpy(node->cluster, action->cluster, sizeof node->cluster);
+        node->promised = action->persist.promised;
+        memcpy(node->cluster, action->persist.cluster, sizeof node->cluster);
         break;
     case REPLICA_DO_APPEND:
         assert_true(node->rows_count < REPLICA_FIXTURE_ROWS);
         node->rows[node->rows_count++] = keep_batch(fixture, &action->entry);
         break;
     case REPLICA_DO_SEND:
-        send(fixture, action->message);
+        send(fixture, &action->message);
         break;
     case REPLICA_DO_PUBLISH:
-        copy = *action->message;
-        copy.batches = &node->rows[node->rows_count - 1];
+        copy = action->message;
+        copy.append.entry = &node->rows[node->rows_count - 1];
         for (copy.to = 1; copy.to <= fixture->count; copy.to++)
             if (copy.to != id)
                 send(fixture, &copy);
         break;
     case REPLICA_DO_COMMITTED:
-        node->committed = action->seq;
+        node->committed = action->committed;
         break;
     case REPLICA_DO_SEND_ENTRIES:
-        send_entries(fixture, node, action->message);
+        send_entries(fixture, node, &action->message);
         break;
     case REPLICA_DO_SEND_CHUNK: /* the whole log as one chunk of one byte */
-        copy = *action->message;
-        copy.snapshot = 1;
-        copy.total = 1;
-        copy.size = copy.offset == 0 ? 1 : 0;
-        copy.last = replica_durable(node->replica);
-        copy.bytes = (const uint8_t *)node;
+        copy = action->message;
+        copy.snapshot_chunk.snapshot = 1;
+        copy.snapshot_chunk.total = 1;
+        copy.snapshot_chunk.size = copy.snapshot_chunk.offset == 0 ? 1 : 0;
+        copy.snapshot_chunk.last = replica_durable(node->replica);
+        copy.snapshot_chunk.bytes = (const uint8_t *)node;
         send(fixture, &copy);
         break;
     case REPLICA_DO_STORE_CHUNK: {
-        const struct replica_fixture_node *source = &fixture->nodes[action->message->from];
+        const struct replica_fixture_node *source = &fixture->nodes[action->received->from];
         node->kept = keep(fixture, source->rows, source->synced * sizeof *source->rows);
         node->kept_count = source->synced;
         break;
     }
     case REPLICA_DO_SEND_ORPHANS:
-        copy = *action->message;
-        copy.batches = node->orphans;
-        copy.batches_count = node->orphans_count;
-        copy.orphan = node->orphans_count;
-        if (node->orphans_count > action->message->orphan)
+        copy = action->message;
+        copy.orphan_transfer.entries = node->orphans;
+        copy.orphan_transfer.count = node->orphans_count;
+        copy.orphan_transfer.orphan = node->orphans_count;
+        if (node->orphans_count > action->message.orphan_transfer.orphan)
             send(fixture, &copy);
         break;
     case REPLICA_DO_MERGE_ORPHANS:
@@ -228,10 +274,10 @@ static void carry_out(struct replica_fixture *fixture, uint16_t id,
         node->orphans_count = 0;
         break;
     case REPLICA_DO_REPORT:
-        node->told[action->news]++;
+        node->told[action->report.news]++;
         break;
     case REPLICA_DO_EXIT:
-        node->refusal = action->refusal;
+        node->refusal = action->rejection;
         break;
     default:
         break;
@@ -263,7 +309,7 @@ enum error replica_fixture_step(struct replica_fixture *fixture, uint16_t id,
             break;
         }
         if (action->kind == REPLICA_DO_INSTALL) {
-            install(fixture, id, action->position);
+            install(fixture, id, action->install);
             break;
         }
         carry_out(fixture, id, action);

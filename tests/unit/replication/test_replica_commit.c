@@ -85,9 +85,9 @@ TEST(test_ack_timeout__joining_again_is_no_progress)
         .from = 3,
         .to = 1,
         .internal = "10.0.0.3:2626",
-        .client = "10.0.0.3:2625",
-        .position = {65537, waiting - 1},
-        .epochs = {&(struct epoch_start){65537, 1}, 1},
+        .join = {.client = "10.0.0.3:2625",
+                 .last = {65537, waiting - 1},
+                 .epochs = {&(struct epoch_start){65537, 1}, 1}},
     };
     for (int i = 0; i < 15; i++) {
         struct replica_message again = join;

@@ -150,7 +150,7 @@ TEST(test_yield__not_to_a_stranger)
     replica_fixture_kill(&fixture, 3);
     struct replica_message refused = {.kind = REPLICA_JOIN_REJECTED,
                                       .from = 3,
-                                      .refusal = REPLICA_REJECTED_CLUSTER,
+                                      .join_rejected.rejection = REPLICA_REJECTED_CLUSTER,
                                       .internal = "10.0.0.3:2626"};
     memset(refused.cluster, 9, sizeof refused.cluster);
     replica_fixture_step(&fixture, 1,
@@ -158,7 +158,7 @@ TEST(test_yield__not_to_a_stranger)
                                                  .message = &refused,
                                                  .address = "10.0.0.3:2626"});
     assert_int_equal(fixture.nodes[1].told[REPLICA_CLUSTER_GIVEN_UP], 0);
-    refused.granted = true; /* "you are a member of ours, at this address" */
+    refused.join_rejected.is_listed = true; /* "you are a member of ours, at this address" */
     replica_fixture_step(&fixture, 1,
                          &(struct replica_event){.kind = REPLICA_RECEIVE,
                                                  .message = &refused,

@@ -20,9 +20,11 @@ static void answer(struct replica_fixture *fixture, uint16_t to, uint16_t at,
 
 static struct replica_message from_other_cluster(enum replica_message_kind kind, uint16_t from)
 {
-    struct replica_message message = {
-        .kind = kind, .from = from, .internal = "10.0.0.1:2626", .client = "10.0.0.1:2625"};
-    message.refusal = REPLICA_REJECTED_CLUSTER;
+    struct replica_message message = {.kind = kind, .from = from, .internal = "10.0.0.1:2626"};
+    if (kind == REPLICA_JOIN)
+        message.join.client = "10.0.0.1:2625";
+    if (kind == REPLICA_JOIN_REJECTED)
+        message.join_rejected.rejection = REPLICA_REJECTED_CLUSTER;
     memset(message.cluster, 9, sizeof message.cluster);
     return message;
 }
@@ -64,7 +66,7 @@ TEST(test_stranger__without_data)
     replica_fixture_start(&fixture, 2, false);
     struct replica_message heard = {.kind = REPLICA_LEADER_INFO,
                                     .from = 1,
-                                    .role = REPLICA_LOOKING,
+                                    .leader_info.role = REPLICA_LOOKING,
                                     .internal = "10.0.0.1:2626"};
     memset(fixture.sent, 0, sizeof fixture.sent);
     for (size_t k = 0; k < 30; k++) {
@@ -89,11 +91,15 @@ TEST(test_stranger__says_anything)
         for (uint16_t id = 1; id <= 3; id++) {
             struct replica_message message = from_other_cluster((enum replica_message_kind)kind, 2);
             message.epoch = message.promised = UINT64_C(99) << 16 | 2;
-            message.master = 2;
-            message.master_epoch = message.epoch;
-            message.master_address = "10.0.0.2:2626";
-            message.batches = &batch;
-            message.batches_count = 1;
+            const struct replica_leader leader = {2, message.epoch, "10.0.0.2:2626"};
+            if (kind == REPLICA_APPEND)
+                message.append.entry = &batch;
+            if (kind == REPLICA_PONG)
+                message.pong.leader = leader;
+            if (kind == REPLICA_JOIN_REPLY)
+                message.join_reply.leader = leader;
+            if (kind == REPLICA_LEADER_INFO)
+                message.leader_info.leader = leader;
             assert_int_equal(replica_fixture_step(&fixture, id,
                                                   &(struct replica_event){.kind = REPLICA_RECEIVE,
                                                                           .message = &message}),
@@ -118,7 +124,7 @@ TEST(test_refused__with_data)
     replica_fixture_settle(&fixture);
     struct replica_message refused = {.kind = REPLICA_JOIN_REJECTED,
                                       .from = 1,
-                                      .refusal = REPLICA_REJECTED_ID,
+                                      .join_rejected.rejection = REPLICA_REJECTED_ID,
                                       .internal = "10.0.0.1:2626"};
     memset(refused.cluster, 7, sizeof refused.cluster);
     fixture.nodes[3].cut = true;

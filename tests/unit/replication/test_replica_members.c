@@ -57,8 +57,10 @@ TEST(test_join__an_id_that_is_taken_is_refused)
 {
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 2, REPLICA_ALL);
-    struct replica_message join = {
-        .kind = REPLICA_JOIN, .from = 3, .internal = "10.0.0.2:2626", .client = "10.0.0.2:2625"};
+    struct replica_message join = {.kind = REPLICA_JOIN,
+                                   .from = 3,
+                                   .internal = "10.0.0.2:2626",
+                                   .join.client = "10.0.0.2:2625"};
     fixture.count = 3;
     memset(fixture.sent, 0, sizeof fixture.sent);
     replica_fixture_step(&fixture, 1,
@@ -74,8 +76,10 @@ TEST(test_join__the_id_of_a_member_that_is_there)
 {
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
-    struct replica_message join = {
-        .kind = REPLICA_JOIN, .from = 2, .internal = "10.0.0.9:2626", .client = "10.0.0.9:2625"};
+    struct replica_message join = {.kind = REPLICA_JOIN,
+                                   .from = 2,
+                                   .internal = "10.0.0.9:2626",
+                                   .join.client = "10.0.0.9:2625"};
     const struct log_entry *before = last_members(&fixture, 1);
     memset(fixture.sent, 0, sizeof fixture.sent);
     replica_fixture_step(&fixture, 1,
@@ -101,8 +105,10 @@ TEST(test_join__who_has_lost_its_data_is_not_in_sync)
 {
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
-    struct replica_message join = {
-        .kind = REPLICA_JOIN, .from = 2, .internal = "10.0.0.2:2626", .client = "10.0.0.2:2625"};
+    struct replica_message join = {.kind = REPLICA_JOIN,
+                                   .from = 2,
+                                   .internal = "10.0.0.2:2626",
+                                   .join.client = "10.0.0.2:2625"};
     replica_fixture_step(&fixture, 1,
                          &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &join});
     const struct log_entry *batch = last_members(&fixture, 1);
@@ -129,8 +135,10 @@ TEST(test_join__the_id_of_a_living_member_is_refused)
 {
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
-    const struct replica_message join = {
-        .kind = REPLICA_JOIN, .from = 2, .internal = "10.0.0.9:2626", .client = "10.0.0.9:2625"};
+    const struct replica_message join = {.kind = REPLICA_JOIN,
+                                         .from = 2,
+                                         .internal = "10.0.0.9:2626",
+                                         .join.client = "10.0.0.9:2625"};
     const struct replica_message hear = {
         .kind = REPLICA_LEADER_QUERY, .from = 2, .internal = "10.0.0.9:2626"};
     memset(fixture.sent, 0, sizeof fixture.sent);
@@ -203,18 +211,20 @@ TEST(test_join__a_master_that_has_moved_is_asked_where_it_is)
                                            .from = 1,
                                            .to = 2,
                                            .epoch = 65537,
-                                           .answer = REPLICA_SNAPSHOT,
-                                           .last = {65537, 10},
                                            .cluster = {7},
-                                           .master = 1,
-                                           .master_address = "10.0.0.9:2626"};
+                                           .join_reply = {.answer = REPLICA_SNAPSHOT,
+                                                          .last = {65537, 10},
+                                                          .leader = {1, 65537, "10.0.0.9:2626"}}};
     const struct replica_event event = {
         .kind = REPLICA_RECEIVE, .now_ms = fixture.now_ms, .message = &joined};
     assert_int_equal(replica_step(fixture.nodes[2].replica, &event, &actions), OK);
     bool is_asked = false;
-    for (size_t i = 0; i < actions.messages_count; i++) {
-        assert_string_equal(actions.messages[i].address, joined.master_address);
-        is_asked = is_asked || actions.messages[i].kind == REPLICA_SNAPSHOT_REQUEST;
+    for (size_t i = 0; i < actions.count; i++) {
+        if (actions.items[i].kind != REPLICA_DO_SEND)
+            continue;
+        const struct replica_message *message = &actions.items[i].message;
+        assert_string_equal(message->address, joined.join_reply.leader.address);
+        is_asked = is_asked || message->kind == REPLICA_SNAPSHOT_REQUEST;
     }
     assert_true(is_asked);
     replica_fixture_close(&fixture);
@@ -226,8 +236,10 @@ TEST(test_join__another_cluster_is_refused)
     replica_fixture_open(&fixture, 1, REPLICA_ALL);
     fixture.count = 2;
     memset(fixture.nodes[2].cluster, 9, sizeof fixture.nodes[2].cluster);
-    struct replica_message join = {
-        .kind = REPLICA_JOIN, .from = 2, .internal = "10.0.0.2:2626", .client = "10.0.0.2:2625"};
+    struct replica_message join = {.kind = REPLICA_JOIN,
+                                   .from = 2,
+                                   .internal = "10.0.0.2:2626",
+                                   .join.client = "10.0.0.2:2625"};
     memset(join.cluster, 9, sizeof join.cluster);
     replica_fixture_step(&fixture, 1,
                          &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &join});

@@ -44,10 +44,9 @@ static struct replica_message published(struct replica_fixture *fixture, struct 
                                       .to = 2,
                                       .epoch = batch->epoch,
                                       .promised = batch->epoch,
-                                      .position = {before->epoch, before->last_seq},
-                                      .last = {batch->epoch, batch->last_seq},
-                                      .batches = batch,
-                                      .batches_count = 1};
+                                      .append = {.before = {before->epoch, before->last_seq},
+                                                 .last = {batch->epoch, batch->last_seq},
+                                                 .entry = batch}};
     memcpy(message.cluster, master->cluster, sizeof message.cluster);
     return message;
 }
@@ -267,11 +266,142 @@ static struct log_position position(const struct replica *replica)
     return (struct log_position){epoch, number(last.seq)};
 }
 
+static const char *draw_address(void)
+{
+    static const char *const addresses[] = {"10.0.0.1:2626", "10.0.0.3:2626", "", "nowhere", NULL};
+    return addresses[draw(5)];
+}
+
+static struct log_position draw_position(const struct replica *replica)
+{
+    return draw(2) == 0 ? replica_last(replica) : position(replica);
+}
+
+static struct replica_leader draw_leader(uint64_t counter)
+{
+    return (struct replica_leader){.id = (uint16_t)draw(5),
+                                   .epoch = number(counter) << 16 | draw(5),
+                                   .address = draw_address()};
+}
+
+static struct replica_in_sync_set draw_in_sync(const struct replica *replica)
+{
+    struct replica_in_sync_set set = {.position = position(replica)};
+    set.count = draw(20) == 0 ? REPLICA_MEMBERS_MAX + 1 : draw(4);
+    for (size_t i = 0; i < 4; i++)
+        set.ids[i] = (uint16_t)draw(5);
+    return set;
+}
+
+static struct epoch_history draw_epochs(void)
+{
+    static struct epoch_start starts[REPLICA_EPOCHS_MAX + 3];
+    size_t count = draw(REPLICA_EPOCHS_MAX + 3);
+    for (size_t i = 0; i < count; i++)
+        starts[i] = (struct epoch_start){(i + 1) << 16 | draw(4), i * 3 + draw(4)};
+    return (struct epoch_history){starts, count};
+}
+
+static void draw_entries(const struct replica *replica, uint64_t epoch,
+                         struct log_entry entries[static 4])
+{
+    struct log_position last = replica_last(replica);
+    uint64_t counter = replica_promised(replica) >> 16;
+    for (size_t i = 0; i < 4; i++) {
+        uint64_t first = i == 0 && draw(2) == 0 ? last.seq + 1 : number(last.seq);
+        entries[i] = (struct log_entry){.kind = draw(4) == 0 ? LOG_ENTRY_MEMBERS : LOG_ENTRY_CHAT,
+                                        .epoch = draw(2) == 0 ? epoch : number(counter) << 16,
+                                        .first_seq = first,
+                                        .last_seq = draw(3) == 0 ? number(first) : first,
+                                        .bytes = (const uint8_t *)"\1\0",
+                                        .size = 2};
+    }
+}
+
+static void draw_body(const struct replica *replica, struct replica_message *message,
+                      const struct log_entry entries[static 4])
+{
+    static const struct replica_location locations[] = {{3, "10.0.0.3:2626"}, {1, "10.0.0.9:2626"}};
+    uint64_t counter = replica_promised(replica) >> 16;
+    uint64_t committed = number(replica_committed(replica));
+    bool recovering_log = draw(3) == 0;
+    enum replica_answer answer = (enum replica_answer)draw(3);
+    enum replica_role role = (enum replica_role)draw(REPLICA_ROLES);
+    struct log_position at = draw_position(replica);
+    struct log_position last = position(replica);
+    switch (message->kind) {
+    case REPLICA_PING:
+        message->ping.durable = at;
+        break;
+    case REPLICA_ACK:
+        message->ack.durable = at;
+        break;
+    case REPLICA_PONG:
+        message->pong = (struct replica_pong){
+            role, at, committed, number(committed), (uint32_t)draw(5000), draw_leader(counter)};
+        break;
+    case REPLICA_APPEND:
+        message->append =
+            (struct replica_append){at, last, committed, draw(9) == 0 ? NULL : entries};
+        break;
+    case REPLICA_FETCH:
+        message->fetch = (struct replica_fetch){recovering_log, at};
+        break;
+    case REPLICA_ENTRIES:
+        message->entries =
+            (struct replica_entries){recovering_log, answer, at, last, committed, entries, draw(5)};
+        break;
+    case REPLICA_JOIN:
+        message->join = (struct replica_join){recovering_log, (uint16_t)draw(3), draw_address(), at,
+                                              last,           draw_epochs()};
+        break;
+    case REPLICA_JOIN_REPLY:
+        message->join_reply = (struct replica_join_reply){
+            recovering_log, answer, at, last, position(replica), committed, draw_leader(counter)};
+        break;
+    case REPLICA_JOIN_REJECTED:
+        message->join_rejected = (struct replica_join_rejected){
+            (enum replica_rejection)(1 + draw(5)), draw(2) == 0, draw_in_sync(replica)};
+        break;
+    case REPLICA_SNAPSHOT_REQUEST:
+        message->snapshot_request =
+            (struct replica_snapshot_request){recovering_log, draw(3), draw(2), last, at};
+        break;
+    case REPLICA_SNAPSHOT_CHUNK:
+        message->snapshot_chunk = (struct replica_snapshot_chunk){
+            recovering_log, draw(3), draw(2), draw(3), position(replica), at, last, NULL, draw(2)};
+        break;
+    case REPLICA_LEADER_QUERY:
+        message->leader_query =
+            (struct replica_leader_query){(uint16_t)draw(5), draw(2) == 0, draw_in_sync(replica)};
+        break;
+    case REPLICA_LEADER_INFO:
+        message->leader_info = (struct replica_leader_info){
+            role,      draw(4) == 0, at, draw_leader(counter), draw_in_sync(replica),
+            locations, draw(3)};
+        break;
+    case REPLICA_PROMISE:
+        message->promise =
+            (struct replica_promise){draw(2) == 0, at, draw_in_sync(replica), draw_leader(counter)};
+        break;
+    case REPLICA_ORPHAN_TRANSFER:
+        message->orphan_transfer = (struct replica_orphan_transfer){number(2), entries, draw(5)};
+        break;
+    case REPLICA_ORPHAN_TRANSFER_DONE:
+        message->orphan_transfer_done = (struct replica_orphan_transfer_done){number(2), at};
+        break;
+    case REPLICA_LEAVE:
+        message->leave.node = (uint16_t)draw(5);
+        break;
+    default:
+        break;
+    }
+}
+
 static void make_nonsense(const struct replica_fixture *fixture, struct replica_message *message,
-                          struct log_entry batches[static 4])
+                          struct log_entry entries[static 4])
 {
     const struct replica *replica = fixture->nodes[2].replica;
-    static const char *const addresses[] = {"10.0.0.1:2626", "10.0.0.3:2626", "", "nowhere", NULL};
     uint64_t counter = replica_promised(replica) >> 16;
     memset(message, 0, sizeof *message);
     message->kind = (enum replica_message_kind)draw(REPLICA_MESSAGE_KINDS + 1);
@@ -279,47 +409,9 @@ static void make_nonsense(const struct replica_fixture *fixture, struct replica_
     memcpy(message->cluster, fixture->nodes[2].cluster, sizeof message->cluster);
     message->epoch = draw(2) == 0 ? replica_promised(replica) : number(counter) << 16 | draw(5);
     message->promised = number(counter) << 16 | draw(5);
-    message->position = draw(2) == 0 ? replica_last(replica) : position(replica);
-    message->last = position(replica);
-    message->common = position(replica);
-    message->committed = number(replica_committed(replica));
-    message->role = (enum replica_role)draw(REPLICA_ROLES);
-    message->answer = (enum replica_answer)draw(3);
-    message->recovering_log = draw(3) == 0;
-    message->granted = draw(2) == 0;
-    message->unhealthy = draw(4) == 0;
-    message->node = (uint16_t)draw(5);
-    message->master = (uint16_t)draw(5);
-    message->master_epoch = number(counter) << 16 | draw(5);
-    message->master_address = addresses[draw(5)];
-    message->internal = addresses[draw(5)];
-    message->client = addresses[draw(5)];
-    message->members_position = position(replica);
-    message->in_sync_count = draw(4);
-    for (size_t i = 0; i < message->in_sync_count; i++)
-        message->in_sync_ids[i] = (uint16_t)draw(5);
-    static struct epoch_start starts[REPLICA_EPOCHS_MAX + 3];
-    message->epochs = (struct epoch_history){starts, draw(REPLICA_EPOCHS_MAX + 3)};
-    for (size_t i = 0; i < message->epochs.count; i++)
-        starts[i] = (struct epoch_start){(i + 1) << 16 | draw(4), i * 3 + draw(4)};
-    message->batches_count = draw(4);
-    message->batches = batches;
-    struct log_position last = replica_last(replica);
-    for (size_t i = 0; i < 4; i++) {
-        uint64_t first = i == 0 && draw(2) == 0 ? last.seq + 1 : number(last.seq);
-        batches[i] =
-            (struct log_entry){.kind = draw(4) == 0 ? LOG_ENTRY_MEMBERS : LOG_ENTRY_CHAT,
-                               .epoch = draw(2) == 0 ? message->epoch : number(counter) << 16,
-                               .first_seq = first,
-                               .last_seq = draw(3) == 0 ? number(first) : first,
-                               .bytes = (const uint8_t *)"\1\0",
-                               .size = 2};
-    }
-    message->snapshot = draw(3);
-    message->offset = draw(2);
-    message->size = draw(2);
-    message->total = draw(3);
-    message->orphan = number(2);
+    message->internal = draw_address();
+    draw_entries(replica, message->epoch, entries);
+    draw_body(replica, message, entries);
 }
 
 /* Nothing that a peer sends makes the process end. What is appended may be nonsense too, so only the
@@ -336,8 +428,8 @@ TEST(test_receive__nonsense_ends_nothing)
         assert_non_null(actions);
         for (unsigned i = 0; i < 3000; i++) {
             struct replica_message message;
-            struct log_entry batches[4];
-            make_nonsense(fixture, &message, batches);
+            struct log_entry entries[4];
+            make_nonsense(fixture, &message, entries);
             fixture->now_ms += draw(30);
             struct replica_event event = {.kind = draw(6) == 0 ? REPLICA_TICK : REPLICA_RECEIVE,
                                           .now_ms = fixture->now_ms,
