@@ -456,16 +456,18 @@ static void begin_shutdown(struct core *core)
     subscriptions_end_all(core->subscriptions, stopping_text);
     core->phase = CORE_SAYS_FAREWELL;
     core->phase_ms = clock_monotonic_ms();
-    core->farewell_until_ms = core->phase_ms + SHUTDOWN_MS;
+    core->has_answered = true;
 }
 
 /* Clients disconnect when they have read the shutdown reply; the server closes the other
- * connections. */
+ * connections. The time counts from the step that sent the last answer, for a busy machine may not run
+ * the server in between. */
 static bool has_clients(struct core *core)
 {
-    bool is_busy = core->hashing + core->reading > 0;
-    if (is_busy && core->now_ms < core->phase_ms + SHUTDOWN_BUSY_MS)
+    if (core->has_answered)
         core->farewell_until_ms = core->now_ms + SHUTDOWN_MS;
+    core->has_answered =
+        core->hashing + core->reading > 0 && core->now_ms < core->phase_ms + SHUTDOWN_BUSY_MS;
     struct rpc_server_stats stats;
     rpc_server_stats(core->clients, &stats);
     return stats.peers > 0 && core->now_ms < core->farewell_until_ms;

@@ -81,6 +81,7 @@ struct core {
     enum core_phase phase;
     uint64_t phase_ms;          /* its begin; unset for CORE_RUNS */
     uint64_t farewell_until_ms; /* set in CORE_SAYS_FAREWELL */
+    bool has_answered;          /* in CORE_SAYS_FAREWELL: this step may send answers */
     atomic_bool stopping;
     atomic_bool reloading;
 };
