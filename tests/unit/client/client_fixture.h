@@ -26,7 +26,8 @@ struct client_fixture {
     struct fake_cluster cluster;
     struct fake_server servers[CLIENT_FIXTURE_SERVERS];
     struct client *client;
-    uint64_t ahead_us; /* of the real clock */
+    uint64_t now_us;    /* the client's clock */
+    uint64_t turned_us; /* the real clock at the last turn */
     uint32_t random;
     uint64_t rate_start_ms; /* for tests */
     struct record *results;

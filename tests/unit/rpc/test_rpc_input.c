@@ -44,9 +44,11 @@ static int setup_few_peers(void **state)
     return start(state, &(struct rpc_server_options){.peers_max = 3});
 }
 
+#define IDLE_MS 3600000u /* the tests move the server's clock */
+
 static int setup_impatient(void **state)
 {
-    return start(state, &(struct rpc_server_options){.idle_ms = 250});
+    return start(state, &(struct rpc_server_options){.idle_ms = IDLE_MS});
 }
 
 static int setup_small_frames(void **state)
@@ -790,32 +792,33 @@ TEST_WITH(test_peers__one_too_many_is_turned_away, setup_few_peers, teardown)
     assert_int_equal(probe_stats(fixture->probe).peers_kicked, 100);
 }
 
-TEST_WITH(test_peers__silent_ones_are_disconnected, setup_impatient, teardown)
-{
-    struct fixture *fixture = *state;
-    struct sp_peer silent = open_peer(fixture);
-    struct sp_peer talking = open_peer(fixture);
-    uint64_t start_ms = clock_monotonic_ms();
-    uint64_t calls = 0;
-    bool closed = false;
-    while (!closed) {
-        Jackdaw__Envelope request = request_of("Echo", ++calls);
-        send_envelope(&talking, &request);
-        expect_reply(&talking, calls, STATUS_OK, NULL);
-        expect_service(fixture);
-        closed = sp_wait_closed(&silent, 20);
-        assert_true(clock_monotonic_ms() - start_ms < PATIENCE_MS);
-    }
-    assert_true(clock_monotonic_ms() - start_ms >= 200);
-    assert_int_equal(probe_stats(fixture->probe).peers_kicked, 1);
-    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 2);
-    sp_close(&silent);
-    sp_close(&talking);
-}
-
 static void tick(struct probe *probe, void *monotonic_ms)
 {
     rpc_server_tick(probe_server(probe), *(const uint64_t *)monotonic_ms);
+}
+
+TEST_WITH(test_peers__silent_ones_are_disconnected, setup_impatient, teardown)
+{
+    struct fixture *fixture = *state;
+    uint64_t connected_ms = clock_monotonic_ms();
+    struct sp_peer silent = open_peer(fixture);
+    struct sp_peer talking = open_peer(fixture);
+    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 3);
+    uint64_t idle_ms = clock_monotonic_ms() + IDLE_MS + 1; /* for the silent one alone */
+    WAIT_UNTIL(NULL, clock_monotonic_ms() + IDLE_MS > idle_ms);
+    Jackdaw__Envelope request = request_of("Echo", 1);
+    send_envelope(&talking, &request);
+    expect_reply(&talking, 1, STATUS_OK, NULL);
+    expect_service(fixture);
+    uint64_t early_ms = connected_ms + IDLE_MS;
+    probe_do(fixture->probe, tick, &early_ms);
+    assert_int_equal(probe_stats(fixture->probe).peers_kicked, 0);
+    probe_do(fixture->probe, tick, &idle_ms);
+    assert_true(sp_wait_closed(&silent, PATIENCE_MS));
+    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 2);
+    assert_int_equal(probe_stats(fixture->probe).peers_kicked, 1);
+    sp_close(&silent);
+    sp_close(&talking);
 }
 
 /* An owner reads its clock, then runs its queue, then ticks: a peer that it met in between is newer
@@ -894,16 +897,14 @@ TEST_WITH(test_deaf_peer__others_are_served, setup, teardown)
     add(&message, prefix, sizeof prefix);
     add(&message, frame.at, frame.size);
     size_t before = resident_bytes();
-    uint64_t worst_ms = 0;
+    size_t slow = 0;
     for (int i = 0; i < 400; i++) {
         assert_true(sp_send_bytes(&deaf, message.at, message.size));
         uint64_t start_ms = clock_monotonic_ms();
         expect_service(fixture);
-        uint64_t took_ms = clock_monotonic_ms() - start_ms;
-        if (took_ms > worst_ms)
-            worst_ms = took_ms;
+        slow += clock_monotonic_ms() - start_ms > 100;
     }
-    assert_true(worst_ms < 1000);
+    assert_true(slow < 40); /* a busy machine delays some */
     WAIT_UNTIL(&fixture->client, fixture->counters->echoed >= 40000 + 400);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     assert_true(resident_bytes() < before + (24u << 20)); /* of 80 MB */
