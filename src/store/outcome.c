@@ -284,9 +284,9 @@ static enum error put_late(struct store *store, const struct outcome_row *row)
 static enum error put(struct store *store, struct part *tail, uint64_t *last_request,
                       const struct outcome_row *row)
 {
-    if (row->request + STORE_OUTCOME_WINDOW <= *last_request)
-        return OK;
     uint64_t part = row->request / OUTCOMES_PER_PART;
+    if (part + PARTS < tail->part)
+        return OK; /* its slot holds a newer part */
     if (part < tail->part)
         return put_late(store, row);
     enum error error = OK;

@@ -1086,6 +1086,28 @@ static void test_store_put_outcome__replaces(void **state)
     }
 }
 
+/* Of 300 outcomes the last 256 are kept: 45 is the oldest, in the part whose slot the tail takes next. */
+static void test_store_put_outcome__late(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture->store;
+    put_outcomes(store, 1, 1, 300);
+    static const uint64_t late[] = {31, 45, 47, 48}; /* 31: of a part that left the window */
+    for (size_t i = 0; i < 4; i++) {
+        struct outcome_row row = outcome(1, late[i], "changed");
+        assert_ok(store, store_begin(store));
+        assert_ok(store, store_put_outcome(store, &row));
+        assert_ok(store, store_commit(store));
+        store = reopen(fixture);
+        assert_error(store, store_get_outcome(store, 1, late[i], same_outcome, &row),
+                     i == 0 ? ERROR_NOT_FOUND : OK);
+    }
+    for (uint64_t request = 49; request <= 300; request++) {
+        struct outcome_row row = outcome(1, request, request % 5 == 0 ? "refused" : "");
+        assert_ok(store, store_get_outcome(store, 1, request, same_outcome, &row));
+    }
+}
+
 static void test_store_put_outcome__rolled_back(void **state)
 {
     struct store *store = ((struct fixture *)*state)->store;
@@ -1505,6 +1527,7 @@ int main(void)
         BOTH(test_store_add_event__very_many_and_very_long),
         BOTH(test_store_put_outcome__keeps_a_window),
         BOTH(test_store_put_outcome__replaces),
+        BOTH(test_store_put_outcome__late),
         BOTH(test_store_put_outcome__rolled_back),
         BOTH(test_store_put_outcome__keeps_every_bit),
         BOTH(test_store_put_members__replaces_and_copies),
