@@ -423,6 +423,17 @@ static void fake__join_room(Jackdaw__Chat_Service *service, const Jackdaw__JoinR
                   &reply.base, false);
 }
 
+static void fake__leave_room(Jackdaw__Chat_Service *service, const Jackdaw__LeaveRoomRequest *input,
+                             UNUSED_CLOSURE(LeaveRoomReply), void *closure_data)
+{
+    struct fake_server *server = (struct fake_server *)service;
+    Jackdaw__LeaveRoomReply reply = JACKDAW__LEAVE_ROOM_REPLY__INIT;
+    (void)closure;
+    server->cluster->leaves_seen++;
+    server->cluster->rooms_left += input->room[0] != '\0';
+    answer_change(server, closure_data, "LeaveRoom", input->request, &reply.base, false);
+}
+
 #define FAKE_CHANGE(method, Name, NAME)                                                            \
     static void fake__##method(Jackdaw__Chat_Service *service,                                     \
                                const Jackdaw__##Name##Request *input, UNUSED_CLOSURE(Name##Reply), \
@@ -433,7 +444,6 @@ static void fake__join_room(Jackdaw__Chat_Service *service, const Jackdaw__JoinR
         answer_change((struct fake_server *)service, closure_data, #Name, input->request,          \
                       &reply.base, false);                                                         \
     }
-FAKE_CHANGE(leave_room, LeaveRoom, LEAVE_ROOM)
 FAKE_CHANGE(set_topic, SetTopic, SET_TOPIC)
 FAKE_CHANGE(invite, Invite, INVITE)
 FAKE_CHANGE(kick, Kick, KICK)

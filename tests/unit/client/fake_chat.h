@@ -85,7 +85,8 @@ struct fake_cluster {
     void *context;
     /* Seen so far. */
     size_t sends_seen, sends_done, infos_seen, receives_seen, heartbeats_seen, skips_seen;
-    size_t statuses_seen;
+    size_t statuses_seen, leaves_seen;
+    size_t rooms_left;  /* LeaveRooms that name a room */
     size_t resent_seen; /* Sends that say that they were sent before without an answer */
     size_t logins_resent_seen;
     struct {

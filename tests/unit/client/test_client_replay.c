@@ -115,6 +115,8 @@ TEST(test_replay__what_failed_stays_failed)
         assert_string_equal(fixture->cluster.messages[i].text, texts[i]);
     assert_int_equal(fixture->cluster.messages[1].request, 3);
     assert_int_equal(second_sends, 0);
+    assert_true(fixture->cluster.leaves_seen > 0); /* what goes out in its place leaves no room */
+    assert_int_equal(fixture->cluster.rooms_left, 0);
     client_fixture_free(fixture);
 }
 
