@@ -3,7 +3,7 @@
 #include "cluster/cluster_internal.h"
 
 #include "base/log_pace.h"
-#include "cluster/fatal.h"
+#include "commit/fatal.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -8,9 +8,9 @@
 #include "cluster/cluster.h"
 #include "cluster/cluster_wire.h"
 #include "cluster/disk_state.h"
-#include "cluster/entry_queue.h"
 #include "cluster/peer_connections.h"
 #include "cluster/snapshots.h"
+#include "commit/entry_queue.h"
 #include "rpc/feed.h"
 
 #define INTERNAL_FRAME_BYTES (16u * 1024u * 1024u)

@@ -7,7 +7,7 @@
 
 #include "base/log_pace.h"
 #include "base/protobuf.h"
-#include "cluster/trial.h"
+#include "commit/trial.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 
 #include "base/log.h"
 #include "cluster/database_check.h"
-#include "cluster/worker.h"
+#include "commit/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,7 +2,7 @@
 #include "server/scrub.h"
 
 #include "base/clock.h"
-#include "cluster/worker.h"
+#include "commit/worker.h"
 
 #include <semaphore.h>
 #include <stdatomic.h>

@@ -18,8 +18,8 @@
 #define JACKDAW_SERVER_SUBSCRIPTIONS_H
 
 #include "chat/chat.h"
-#include "cluster/commit_log.h"
-#include "cluster/worker.h"
+#include "commit/commit_log.h"
+#include "commit/worker.h"
 #include "rpc/server.h"
 #include "store/store.h"
 

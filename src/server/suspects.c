@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "cluster/trial.h"
+#include "commit/trial.h"
 #include "server/answer.h"
 #include "server/core.h"
 #include "server/handlers.h"

@@ -6,7 +6,7 @@
  * on one thread and one virtual clock; one seed decides all that is left to chance.
  *
  *   engine.c   events, processes, time and randomness
- *   threads.c  base/task_queue.h, cluster/worker.h, cluster/trial.h and cluster/fatal.h, without threads
+ *   threads.c  base/task_queue.h, commit/worker.h, commit/trial.h and commit/fatal.h, without threads
  *   network.c  nng and the dialling part of src/rpc
  *   disk.c     files, and SQLite's VFS
  *   world.c    servers and clients as programs; faults.c, people.c and check.c use them */

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* base/task_queue.h, cluster/worker.h, cluster/trial.h and cluster/fatal.h on the simulator's one thread. A worker's task
+/* base/task_queue.h, commit/worker.h, commit/trial.h and commit/fatal.h on the simulator's one thread. A worker's task
  * runs as an event of its own, some time after it was pushed. */
 #include "sim.h"
 
 /* The linker calls what -Wl,--wrap names; no header declares it. */
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 
-#include "cluster/fatal.h"
-#include "cluster/trial.h"
-#include "cluster/worker.h"
+#include "commit/fatal.h"
+#include "commit/trial.h"
+#include "commit/worker.h"
 
 #include <semaphore.h>
 #include <stdlib.h>

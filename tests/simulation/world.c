@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* One run: servers as processes, the set-up, the time of faults, and the peace at the end. */
 #include "base/clock.h"
-#include "cluster/fatal.h"
+#include "commit/fatal.h"
 #include "sim.h"
 
 #include <stdio.h>

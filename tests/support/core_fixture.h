@@ -9,8 +9,8 @@
 #define JACKDAW_TESTS_CORE_FIXTURE_H
 
 #include "chat/chat.h"
-#include "cluster/commit_log.h"
-#include "cluster/worker.h"
+#include "commit/commit_log.h"
+#include "commit/worker.h"
 #include "server/subscriptions.h"
 #include "store/store.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "cluster/group_commit.h"
+#include "commit/group_commit.h"
 
 void group_commit_answered(struct group_commit *group, uint64_t answered, uint64_t count)
 {

@@ -22,14 +22,14 @@
  * still processes acks, and reports itself unhealthy.
  *
  * Core thread only. */
-#ifndef JACKDAW_CLUSTER_COMMIT_LOG_H
-#define JACKDAW_CLUSTER_COMMIT_LOG_H
+#ifndef JACKDAW_COMMIT_COMMIT_LOG_H
+#define JACKDAW_COMMIT_COMMIT_LOG_H
 
 #include "base/error.h"
 #include "base/task_queue.h"
 #include "chat/chat.h"
-#include "cluster/crash_note.h"
-#include "cluster/worker.h"
+#include "commit/crash_note.h"
+#include "commit/worker.h"
 #include "store/store.h"
 
 #include <stdbool.h>

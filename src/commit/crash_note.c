@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "cluster/crash_note.h"
+#include "commit/crash_note.h"
 
 #include <errno.h>
 #include <fcntl.h>

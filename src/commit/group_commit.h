@@ -6,8 +6,8 @@
  * committed probably send again at once. Without a delay, they and the clients that sent in the
  * meantime would form two alternating groups of half the size. So the next commit waits until as
  * many requests have come as may come, or until none came for a moment. Pure: no clock. */
-#ifndef JACKDAW_CLUSTER_GROUP_COMMIT_H
-#define JACKDAW_CLUSTER_GROUP_COMMIT_H
+#ifndef JACKDAW_COMMIT_GROUP_COMMIT_H
+#define JACKDAW_COMMIT_GROUP_COMMIT_H
 
 #include <stdbool.h>
 #include <stdint.h>

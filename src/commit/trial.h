@@ -11,8 +11,8 @@
  * TRIAL_UNKNOWN: try again.
  *
  * Core thread only; one trial at a time. SIGCHLD gets its default action. */
-#ifndef JACKDAW_CLUSTER_TRIAL_H
-#define JACKDAW_CLUSTER_TRIAL_H
+#ifndef JACKDAW_COMMIT_TRIAL_H
+#define JACKDAW_COMMIT_TRIAL_H
 
 #include "store/store.h"
 

@@ -12,8 +12,8 @@
  * it applies counts, too: twice at the same entry makes a snapshot, which is no harm.
  *
  * Core thread only. */
-#ifndef JACKDAW_CLUSTER_CRASH_NOTE_H
-#define JACKDAW_CLUSTER_CRASH_NOTE_H
+#ifndef JACKDAW_COMMIT_CRASH_NOTE_H
+#define JACKDAW_COMMIT_CRASH_NOTE_H
 
 #include "base/error.h"
 #include "store/store.h"

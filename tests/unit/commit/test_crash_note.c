@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What a process knows of how the one before it died. A process that dies is one that does not close
  * its note in order. */
-#include "cluster/crash_note.h"
+#include "commit/crash_note.h"
 #include "support/folder.h"
 #include "support/test.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "cluster/fatal.h"
+#include "commit/fatal.h"
 
 #include "base/log.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/clock.h"
 #include "base/log.h"
-#include "cluster/commit_log.h"
+#include "commit/commit_log.h"
 #include "support/core_fixture.h"
 #include "support/fake_call.h"
 #include "support/faulty_vfs.h"

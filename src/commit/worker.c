@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "cluster/worker.h"
+#include "commit/worker.h"
 
-#include "cluster/trial.h"
+#include "commit/trial.h"
 
 #include <pthread.h>
 #include <signal.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "cluster/commit_log.h"
+#include "commit/commit_log.h"
 
 #include "base/log.h"
 #include "base/protobuf.h"
-#include "cluster/entry_queue.h"
-#include "cluster/fatal.h"
-#include "cluster/group_commit.h"
-#include "cluster/trial.h"
+#include "commit/entry_queue.h"
+#include "commit/fatal.h"
+#include "commit/group_commit.h"
+#include "commit/trial.h"
 
 #include <semaphore.h>
 #include <stdlib.h>

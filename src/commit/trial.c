@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "cluster/trial.h"
+#include "commit/trial.h"
 
 #include "base/clock.h"
 #include "base/error.h"

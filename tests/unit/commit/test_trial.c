@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What a trial in a child process tells of what was tried. */
 #include "base/error.h"
-#include "cluster/trial.h"
+#include "commit/trial.h"
 #include "support/folder.h"
 #include "support/test.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* entry_queue.h - entries of the log that another node wrote, waiting to be applied here, and how one is
  * applied. Core thread only. */
-#ifndef JACKDAW_CLUSTER_ENTRY_QUEUE_H
-#define JACKDAW_CLUSTER_ENTRY_QUEUE_H
+#ifndef JACKDAW_COMMIT_ENTRY_QUEUE_H
+#define JACKDAW_COMMIT_ENTRY_QUEUE_H
 
 #include "chat/chat.h"
-#include "cluster/commit_log.h"
+#include "commit/commit_log.h"
 #include "store/store.h"
 
 /* A copy of an entry; made by entry_queue_push. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* How long a commit waits for those who were answered last. */
-#include "cluster/group_commit.h"
+#include "commit/group_commit.h"
 #include "support/test.h"
 
 #define START 1000000u

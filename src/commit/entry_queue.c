@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "cluster/entry_queue.h"
+#include "commit/entry_queue.h"
 
 #include "base/log.h"
 #include "base/protobuf.h"

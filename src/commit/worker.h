@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* worker.h - one thread beside the core for what would make it wait: hashing passwords, reading
  * history. Work goes in as tasks and comes back as tasks pushed to the core's queue. */
-#ifndef JACKDAW_CLUSTER_WORKER_H
-#define JACKDAW_CLUSTER_WORKER_H
+#ifndef JACKDAW_COMMIT_WORKER_H
+#define JACKDAW_COMMIT_WORKER_H
 
 #include "base/error.h"
 #include "base/task_queue.h"

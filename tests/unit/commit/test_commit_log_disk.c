@@ -2,9 +2,9 @@
 /* The commit log while the disk works on a thread of its own, and with entries that others wrote. The
  * disk is held by a task in front of the commit, for as long as a test wants it to hang. */
 #include "base/log.h"
-#include "cluster/commit_log.h"
-#include "cluster/entry_queue.h"
-#include "cluster/group_commit.h"
+#include "commit/commit_log.h"
+#include "commit/entry_queue.h"
+#include "commit/group_commit.h"
 #include "support/core_fixture.h"
 #include "support/faulty_vfs.h"
 #include "support/folder.h"
