@@ -30,8 +30,9 @@ static inline int log_position_compare(struct log_position left, struct log_posi
 }
 
 enum log_entry_kind {
-    LOG_ENTRY_CHAT = 0,    /* a packed jackdaw.Batch: deltas of the chat */
-    LOG_ENTRY_MEMBERS = 1, /* the whole list of members (replication/members.h); takes one seq */
+    LOG_ENTRY_CHAT = 0, /* a packed jackdaw.Batch: deltas of the chat */
+    LOG_ENTRY_MEMBERS =
+        1, /* the whole list of members (replication/members.h packs it); takes one seq */
 };
 
 struct log_entry {

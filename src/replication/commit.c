@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* What is committed, and whom the master waits for. */
-#include "replication/replica_internal.h"
+#include "replication/commit.h"
+
+#include "replication/actions.h"
+#include "replication/log.h"
+#include "replication/members.h"
+#include "replication/role.h"
 
 static uint64_t durable_on(struct replica *r, const struct replica_member *member)
 {
     if (member->id == r->options.id)
         return r->durable.seq;
-    const struct peer *peer = peer_of(r, member->id);
+    const struct peer *peer = replica_peer_find(r, member->id);
     return peer != NULL && peer->follows ? peer->acked.seq : 0;
 }
 
@@ -29,7 +33,7 @@ static uint64_t durable_on_all(struct replica *r)
 static uint64_t durable_on_majority(struct replica *r)
 {
     uint64_t best = 0;
-    size_t majority = voters_count(r) / 2 + 1;
+    size_t majority = replica_voters_count(r) / 2 + 1;
     for (size_t i = 0; i < r->members.count; i++) {
         uint64_t seq = durable_on(r, &r->members.items[i]);
         size_t count = 0;
@@ -49,7 +53,7 @@ static uint64_t durable_enough(struct replica *r)
     case REPLICA_QUORUM:
         return durable_on_majority(r);
     case REPLICA_LOCAL:
-        return is_member(r) ? r->durable.seq : durable_on_all(r);
+        return replica_is_member(r) ? r->durable.seq : durable_on_all(r);
     default: {
         /* The set that decides must itself be known to everybody in it. */
         uint64_t seq = durable_on_all(r);
@@ -63,10 +67,10 @@ static void commit_to(struct replica *r, uint64_t seq)
     if (seq <= r->committed)
         return;
     r->committed = seq;
-    act(r, REPLICA_DO_COMMITTED)->committed = seq;
+    replica_act(r, REPLICA_DO_COMMITTED)->committed = seq;
 }
 
-void commit_advance(struct replica *r)
+void replica_commit_advance(struct replica *r)
 {
     if (r->role != REPLICA_MASTER)
         return;
@@ -76,7 +80,7 @@ void commit_advance(struct replica *r)
     commit_to(r, seq);
 }
 
-void commit_learn(struct replica *r, uint64_t seq)
+void replica_commit_learn(struct replica *r, uint64_t seq)
 {
     if (r->follows)
         commit_to(r, seq < r->last.seq ? seq : r->last.seq);
@@ -86,7 +90,7 @@ void commit_learn(struct replica *r, uint64_t seq)
 
 /* A voter is added one at a time, and only when the list before is committed: so that any two
  * majorities that may decide at the same time share a node. */
-bool may_change_voters(const struct replica *r)
+bool replica_may_change_voters(const struct replica *r)
 {
     return r->options.policy != REPLICA_QUORUM ||
            (r->committed >= r->members_position.seq && !r->members_changed);
@@ -94,44 +98,37 @@ bool may_change_voters(const struct replica *r)
 
 static void in_sync_add(struct replica *r, const struct peer *peer)
 {
-    const struct replica_member *member = member_find(r, peer->id);
+    const struct replica_member *member = replica_member_find(r, peer->id);
     if (member == NULL || member->left || member->in_sync || !peer->follows ||
         peer->acked.seq < r->committed || peer->acked.seq < r->epoch_first_seq ||
-        (!member->voter && !may_change_voters(r)))
+        (!member->voter && !replica_may_change_voters(r)))
         return;
-    struct replica_member *edit = members_edit(r, peer->id);
+    struct replica_member *edit = replica_members_edit(r, peer->id);
     edit->in_sync = true;
     edit->voter = true;
 }
 
-void receive_ack(struct replica *r, const struct replica_message *message)
+void replica_receive_ack(struct replica *r, const struct replica_message *message)
 {
-    struct peer *peer = peer_of(r, message->from);
+    struct peer *peer = replica_peer_find(r, message->from);
     struct log_position durable =
         message->kind == REPLICA_PING ? message->ping.durable : message->ack.durable;
     if (r->role != REPLICA_MASTER || message->epoch != r->epoch || peer == NULL ||
-        !log_has(r, durable))
+        !replica_log_has(r, durable))
         return;
     peer->follows = true; /* or it would not ack in this epoch */
     if (durable.seq > peer->acked.seq || durable.seq == r->last.seq)
         peer->progress_ms = r->now_ms;
     if (durable.seq > peer->acked.seq)
         peer->acked = durable;
-    commit_advance(r);
+    replica_commit_advance(r);
     in_sync_add(r, peer);
 }
 
-static void in_sync_remove(struct replica *r, uint16_t id)
+void replica_in_sync_remove(struct replica *r, uint16_t id)
 {
-    struct replica_member *edit = members_edit(r, id);
-    if (edit != NULL)
-        edit->in_sync = false;
-}
-
-void in_sync_leave(struct replica *r, uint16_t id)
-{
-    if (member_is_in_sync(r, id) && id != r->options.id)
-        in_sync_remove(r, id);
+    if (replica_member_is_in_sync(r, id) && id != r->options.id)
+        replica_members_edit(r, id)->in_sync = false;
 }
 
 static bool is_silent(const struct replica *r, const struct peer *peer)
@@ -147,13 +144,13 @@ static bool sees_majority(struct replica *r)
     size_t count = 0;
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
-        const struct peer *peer = peer_of(r, member->id);
+        const struct peer *peer = replica_peer_find(r, member->id);
         bool is_heard = member->id == r->options.id ||
                         (peer != NULL && peer->disconnected_ms == 0 &&
                          r->now_ms - peer->last_seen_ms <= r->options.ack_timeout_ms);
         count += member->voter && !member->left && is_heard;
     }
-    return count >= voters_count(r) / 2 + 1;
+    return count >= replica_voters_count(r) / 2 + 1;
 }
 
 /* Whether anybody would be better off with another master. */
@@ -167,16 +164,78 @@ static bool has_successor(const struct replica *r)
     return false;
 }
 
-void commit_tick(struct replica *r)
+void replica_commit_tick(struct replica *r)
 {
-    bool is_replaceable = is_unhealthy(r) && has_successor(r);
+    bool is_replaceable = replica_log_is_unhealthy(r) && has_successor(r);
     if (is_replaceable || (r->options.policy == REPLICA_QUORUM && !sees_majority(r))) {
-        step_down(r);
+        replica_role_step_down(r);
         return;
     }
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
         const struct peer *peer = &r->peers[i];
-        if (peer->id != 0 && member_is_in_sync(r, peer->id) && is_silent(r, peer))
-            in_sync_remove(r, peer->id);
+        if (peer->id != 0 && is_silent(r, peer))
+            replica_in_sync_remove(r, peer->id);
     }
+}
+
+/* ---- which entries a member needs ---- */
+
+/* Whether the log is kept for the member. A node that was never in sync has nothing of its own: it is
+ * not elected, and gets a snapshot. */
+static bool is_needy(const struct replica *r, const struct replica_member *member)
+{
+    return member->id != r->options.id && member->voter && !member->left;
+}
+
+struct log_position replica_acked(const struct replica *r, uint16_t node)
+{
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++)
+        if (r->peers[i].id == node && node != 0)
+            return r->peers[i].acked;
+    return (struct log_position){0, 0};
+}
+
+uint64_t replica_needed_seq(const struct replica *r)
+{
+    if (r->role != REPLICA_MASTER)
+        return r->needed < r->committed ? r->needed : r->committed;
+    /* What is committed elsewhere need not be on this disk, and can be lost from here. */
+    uint64_t needed = r->committed < r->durable.seq ? r->committed : r->durable.seq;
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct replica_member *member = &r->members.items[i];
+        uint64_t acked = replica_acked(r, member->id).seq;
+        if (is_needy(r, member) && acked < needed)
+            needed = acked;
+    }
+    return needed;
+}
+
+uint16_t replica_slowest_member(const struct replica *r)
+{
+    uint16_t slowest = 0;
+    uint64_t least = r->committed;
+    for (size_t i = 0; i < r->members.count; i++) {
+        const struct replica_member *member = &r->members.items[i];
+        uint64_t acked = replica_acked(r, member->id).seq;
+        if (!is_needy(r, member) || acked >= least)
+            continue;
+        slowest = member->id;
+        least = acked;
+    }
+    return slowest;
+}
+
+uint64_t replica_joining_seq(const struct replica *r)
+{
+    uint64_t least = UINT64_MAX;
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
+        const struct peer *peer = &r->peers[i];
+        const struct replica_member *member = replica_member_find(r, peer->id);
+        bool is_joining = r->role == REPLICA_MASTER && member != NULL && !member->voter &&
+                          !member->left && peer->follows && peer->acked.seq > 0 &&
+                          r->now_ms - peer->last_seen_ms <= r->options.ack_timeout_ms;
+        if (is_joining && peer->acked.seq < least)
+            least = peer->acked.seq;
+    }
+    return least;
 }

@@ -1,89 +1,84 @@
 /* SPDX-License-Identifier: MIT */
-/* From "nobody hears a master" to a new epoch. */
-#include "replication/replica_internal.h"
+#include "replication/election.h"
 
-#include <string.h>
+#include "replication/actions.h"
+#include "replication/locations.h"
+#include "replication/log.h"
+#include "replication/members.h"
+#include "replication/requests.h"
+#include "replication/role.h"
+#include "replication/send.h"
+
+/* Whether the master has rejected this node lately. It takes part in nothing then. */
+static bool is_refused(const struct replica *r)
+{
+    return r->refused_ms != 0 && r->now_ms - r->refused_ms < QUIET_MS;
+}
 
 /* ---- does anybody hear a master? ---- */
 
-static void ask_all(struct replica *r)
+void replica_poll_tick(struct replica *r)
 {
-    ask_everywhere(r);
-    r->poll.next_ms = r->now_ms + POLL_MS;
+    if (r->now_ms >= r->poll.next_ms) {
+        replica_ask_for_leader(r);
+        r->poll.next_ms = r->now_ms + POLL_MS;
+    }
+    replica_poll_evaluate(r);
 }
 
-void poll_begin(struct replica *r, uint64_t wait_ms, bool needs_all, uint16_t suspected)
-{
-    r->poll = (struct poll){
-        .since_ms = r->now_ms,
-        .elect_after_ms = r->now_ms + wait_ms,
-        .needs_all = needs_all,
-        .suspect = suspected,
-    };
-    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++)
-        r->peers[i].answered_ms = 0;
-    ask_all(r);
-}
-
-void poll_tick(struct replica *r)
-{
-    if (r->now_ms >= r->poll.next_ms)
-        ask_all(r);
-    poll_evaluate(r);
-}
-
-void send_leader_info(struct replica *r, const struct replica_message *message, uint16_t suspected)
+void replica_answer_leader(struct replica *r, const struct replica_message *message,
+                           uint16_t suspected)
 {
     if (is_refused(r))
         return;
-    struct replica_message *answer = message_to(r, REPLICA_LEADER_INFO, message->from);
+    struct replica_message *answer = replica_send(r, REPLICA_LEADER_INFO, message->from);
     if (answer->address == NULL)
         answer->address = message->internal;
     struct replica_leader_info *info = &answer->leader_info;
     info->locations = r->locations;
-    info->locations_count = locations_list(r, message->from);
+    info->locations_count = replica_locations_list(r, message->from);
     info->role = r->role;
-    info->unhealthy = is_unhealthy(r);
+    info->unhealthy = replica_log_is_unhealthy(r);
     info->durable = r->durable;
-    info->in_sync = in_sync_set_own(r);
+    info->in_sync = replica_in_sync_own(r);
     if (r->role == REPLICA_MASTER) {
-        info->leader = message_own_leader(r);
-    } else if (master_is_seen(r)) {
-        info->leader = message_own_leader(r);
+        info->leader = replica_own_leader(r);
+    } else if (replica_sees_master(r)) {
+        info->leader = replica_own_leader(r);
         if (suspected == r->master.id)
-            send_ping(r); /* see for ourselves */
+            replica_ping(r); /* see for ourselves */
     }
 }
 
-void receive_leader_query(struct replica *r, const struct replica_message *message)
+void replica_receive_leader_query(struct replica *r, const struct replica_message *message)
 {
-    send_leader_info(r, message, message->leader_query.suspect);
+    replica_answer_leader(r, message, message->leader_query.suspect);
 }
 
-void receive_leader_info(struct replica *r, const struct replica_message *message)
+void replica_receive_leader_info(struct replica *r, const struct replica_message *message)
 {
     const struct replica_leader_info *info = &message->leader_info;
     const struct replica_leader *leader = &info->leader;
     bool sees_master = leader->id != 0 && leader->id != r->options.id;
-    struct peer *peer = peer_of(r, message->from);
-    if (peer != NULL && has_cluster(message->cluster)) {
+    struct peer *peer = replica_peer_find(r, message->from);
+    if (peer != NULL && replica_has_cluster(message->cluster)) {
         peer->answered_ms = r->now_ms;
         peer->role = info->role;
         peer->unhealthy = info->unhealthy;
         peer->has_data = info->durable.seq > 0;
         peer->sees_master = sees_master;
-        in_sync_set_update(&r->poll.in_sync, &info->in_sync);
+        replica_in_sync_update(&r->poll.in_sync, &info->in_sync);
     }
     for (size_t i = 0; i < info->locations_count; i++)
-        location_learn(r, info->locations[i].id, info->locations[i].address);
+        replica_location_learn(r, info->locations[i].id, info->locations[i].address);
     if (sees_master)
-        location_learn(r, leader->id, leader->address);
+        replica_location_learn(r, leader->id, leader->address);
     bool is_looking = r->role == REPLICA_LOOKING || r->role == REPLICA_SUSPECTING;
     bool is_above = r->role == REPLICA_MASTER && leader->epoch > r->epoch;
     if (sees_master && (is_looking || is_above))
-        ask_to_join(r, leader->id, leader->address, false);
+        replica_ask_to_join(r, leader->id, leader->address, false);
     if (is_looking)
-        poll_evaluate(r);
+        replica_poll_evaluate(r);
 }
 
 static bool is_fresh(const struct replica *r, const struct peer *peer)
@@ -109,7 +104,7 @@ static bool poll_is_complete(struct replica *r)
         return false;
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
-        const struct peer *peer = peer_of(r, member->id);
+        const struct peer *peer = replica_peer_find(r, member->id);
         if (peer == NULL || member->left || is_fresh(r, peer))
             continue;
         bool is_gone = peer->disconnected_ms != 0 || member->id == r->poll.suspect;
@@ -140,8 +135,8 @@ static bool somebody_is_master(struct replica *r)
 static struct replica_in_sync_set newest_in_sync_set(const struct replica *r)
 {
     struct replica_in_sync_set newest = r->poll.in_sync;
-    struct replica_in_sync_set own = in_sync_set_own(r);
-    in_sync_set_update(&newest, &own);
+    struct replica_in_sync_set own = replica_in_sync_own(r);
+    replica_in_sync_update(&newest, &own);
     return newest;
 }
 
@@ -152,15 +147,15 @@ static bool may_succeed(struct replica *r)
     bool has_in_sync = false;
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
-        const struct peer *peer = peer_of(r, member->id);
+        const struct peer *peer = replica_peer_find(r, member->id);
         bool is_here = member->id == r->options.id || (peer != NULL && is_fresh(r, peer));
         if (member->left || !is_here)
             continue;
         voters += member->voter;
-        has_in_sync = has_in_sync || in_sync_set_has(&in_sync, member->id);
+        has_in_sync = has_in_sync || replica_in_sync_has(&in_sync, member->id);
     }
     if (r->options.policy == REPLICA_QUORUM)
-        return voters >= voters_count(r) / 2 + 1;
+        return voters >= replica_voters_count(r) / 2 + 1;
     return r->options.policy == REPLICA_LOCAL || has_in_sync;
 }
 
@@ -172,17 +167,23 @@ static uint64_t rank_of_self(struct replica *r)
         const struct replica_member *member = &r->members.items[i];
         if (member->id == r->options.id)
             break;
-        const struct peer *peer = peer_of(r, member->id);
+        const struct peer *peer = replica_peer_find(r, member->id);
         rank += !member->left && member->voter && peer != NULL && is_fresh(r, peer) &&
                 !peer->unhealthy && peer->has_data;
     }
     return rank;
 }
 
-void poll_evaluate(struct replica *r)
+static void start_election(struct replica *r)
 {
-    const struct replica_member *self = member_find(r, r->options.id);
-    bool is_free = self != NULL && !self->left && self->voter && !is_unhealthy(r) &&
+    replica_role_stand(r);
+    replica_election_check(r);
+}
+
+void replica_poll_evaluate(struct replica *r)
+{
+    const struct replica_member *self = replica_member_find(r, r->options.id);
+    bool is_free = self != NULL && !self->left && self->voter && !replica_log_is_unhealthy(r) &&
                    !is_refused(r) && !somebody_is_master(r) &&
                    (poll_is_complete(r) || r->now_ms >= r->poll.elect_after_ms) && may_succeed(r);
     if (!is_free) {
@@ -197,57 +198,32 @@ void poll_evaluate(struct replica *r)
 
 /* ---- promises ---- */
 
-uint64_t next_epoch(const struct replica *r)
+void replica_renew_epoch(struct replica *r)
 {
-    uint64_t highest = r->highest > r->promised ? r->highest : r->promised;
-    return ((highest >> 16) + 1) << 16 | r->options.id;
-}
-
-static void ask_for_promises(struct replica *r)
-{
-    for (size_t i = 0; i < r->members.count; i++) {
-        const struct replica_member *member = &r->members.items[i];
-        const struct peer *peer = peer_of(r, member->id);
-        if (peer == NULL || member->left || peer->promised || peer->refused)
-            continue;
-        message_to(r, REPLICA_PREPARE, member->id)->epoch = r->epoch;
-    }
-    r->poll.next_ms = r->now_ms + POLL_MS;
-}
-
-void start_election(struct replica *r)
-{
-    r->epoch = next_epoch(r);
-    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
-        r->peers[i].promised = false;
-        r->peers[i].refused = false;
-    }
-    if (r->role == REPLICA_MASTER)
-        r->poll = (struct poll){0}; /* being the master again, above somebody's promise */
-    promise(r, r->epoch);
-    become(r, REPLICA_CANDIDATE);
-    ask_for_promises(r);
-    election_check(r);
+    if (replica_log_is_unhealthy(r))
+        replica_role_step_down(r);
+    else
+        start_election(r);
 }
 
 static void grant(struct replica *r, const struct replica_message *ask)
 {
-    struct replica_message *answer = message_to(r, REPLICA_PROMISE, ask->from);
+    struct replica_message *answer = replica_send(r, REPLICA_PROMISE, ask->from);
     answer->epoch = ask->epoch;
     answer->promise.granted = true;
     answer->promise.durable = r->durable;
-    answer->promise.in_sync = in_sync_set_own(r);
+    answer->promise.in_sync = replica_in_sync_own(r);
 }
 
 static void refuse(struct replica *r, const struct replica_message *ask)
 {
-    struct replica_message *answer = message_to(r, REPLICA_PROMISE, ask->from);
+    struct replica_message *answer = replica_send(r, REPLICA_PROMISE, ask->from);
     answer->epoch = ask->epoch;
-    if (master_is_seen(r))
-        answer->promise.leader = message_own_leader(r);
+    if (replica_sees_master(r))
+        answer->promise.leader = replica_own_leader(r);
 }
 
-void receive_prepare(struct replica *r, const struct replica_message *message)
+void replica_receive_prepare(struct replica *r, const struct replica_message *message)
 {
     if (is_refused(r))
         return;
@@ -256,59 +232,52 @@ void receive_prepare(struct replica *r, const struct replica_message *message)
         grant(r, message);
         return;
     }
-    bool has_other = master_is_seen(r) && r->master.id != message->from;
+    bool has_other = replica_sees_master(r) && r->master.id != message->from;
     if (message->epoch <= r->promised || has_other || (message->epoch & 0xffffu) != message->from) {
         refuse(r, message);
         return;
     }
-    promise(r, message->epoch);
-    become(r, REPLICA_LOOKING);
+    replica_raise_promise(r, message->epoch);
     grant(r, message);
-    poll_begin(r, TURN_MS, false, 0);
+    replica_role_look(r, TURN_MS, false);
 }
 
-void receive_promise(struct replica *r, const struct replica_message *message)
+void replica_receive_promise(struct replica *r, const struct replica_message *message)
 {
-    struct peer *peer = peer_of(r, message->from);
+    struct peer *peer = replica_peer_find(r, message->from);
     if (r->role != REPLICA_CANDIDATE || message->epoch != r->epoch || peer == NULL)
         return;
     const struct replica_promise *promise = &message->promise;
     if (!promise->granted) {
-        step_down(r);
+        replica_role_step_down(r);
         if (promise->leader.id != 0 && promise->leader.id != r->options.id)
-            ask_to_join(r, promise->leader.id, promise->leader.address, false);
+            replica_ask_to_join(r, promise->leader.id, promise->leader.address, false);
         return;
     }
     peer->promised = true;
     peer->promised_position = promise->durable;
-    in_sync_set_update(&r->poll.in_sync, &promise->in_sync);
-    election_check(r);
+    replica_in_sync_update(&r->poll.in_sync, &promise->in_sync);
+    replica_election_check(r);
 }
 
 /* ---- deciding ---- */
-
-static bool has_promise(struct replica *r, const struct replica_member *member)
-{
-    const struct peer *peer = peer_of(r, member->id);
-    return member->id == r->options.id || (peer != NULL && peer->promised);
-}
 
 static bool has_majority(struct replica *r)
 {
     size_t count = 0;
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
-        count += member->voter && !member->left && has_promise(r, member);
+        count += member->voter && !member->left && replica_member_has_promised(r, member);
     }
-    return count >= voters_count(r) / 2 + 1;
+    return count >= replica_voters_count(r) / 2 + 1;
 }
 
 static bool has_one_in_sync(struct replica *r)
 {
     struct replica_in_sync_set in_sync = newest_in_sync_set(r);
     for (size_t i = 0; i < r->members.count; i++)
-        if (has_promise(r, &r->members.items[i]) &&
-            in_sync_set_has(&in_sync, r->members.items[i].id))
+        if (replica_member_has_promised(r, &r->members.items[i]) &&
+            replica_in_sync_has(&in_sync, r->members.items[i].id))
             return true;
     return false;
 }
@@ -324,7 +293,7 @@ static bool is_everybody_asked(struct replica *r)
 {
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
-        const struct peer *peer = peer_of(r, member->id);
+        const struct peer *peer = replica_peer_find(r, member->id);
         if (peer != NULL && !member->left && !peer->promised && peer->disconnected_ms == 0 &&
             member->id != r->poll.suspect)
             return false;
@@ -332,14 +301,14 @@ static bool is_everybody_asked(struct replica *r)
     return true;
 }
 
-void election_check(struct replica *r)
+void replica_election_check(struct replica *r)
 {
     bool is_late = r->now_ms - r->role_since_ms >= PROMISE_WAIT_MS;
     if (!is_late && !is_everybody_asked(r))
         return;
     if (!has_enough(r)) {
         if (is_late)
-            step_down(r);
+            replica_role_step_down(r);
         return;
     }
     const struct peer *best = NULL;
@@ -353,58 +322,23 @@ void election_check(struct replica *r)
         }
     }
     if (best == NULL)
-        become_master(r);
+        replica_role_lead(r);
     else
-        recover_log_from(r, best->id, position);
+        replica_role_recover_log(r, best->id, position);
 }
 
-void election_tick(struct replica *r)
+void replica_election_tick(struct replica *r)
 {
     if (r->now_ms >= r->poll.next_ms)
-        ask_for_promises(r);
-    election_check(r);
+        replica_ask_for_promises(r);
+    replica_election_check(r);
 }
 
 /* The best log is here. It may name other members than ours did. */
-void log_recovered(struct replica *r)
+void replica_election_log_recovered(struct replica *r)
 {
-    if (is_member(r) && has_enough(r))
-        become_master(r);
+    if (replica_is_member(r) && has_enough(r))
+        replica_role_lead(r);
     else
-        step_down(r);
-}
-
-/* ---- being the master ---- */
-
-static void begin_with_members(struct replica *r)
-{
-    /* Also where it was known before: it may have moved. */
-    struct replica_member *self = members_add(r, r->options.id, r->internal, r->client);
-    self->level = r->options.level;
-    for (size_t i = 0; i < r->next_members.count; i++) {
-        struct replica_member *member = &r->next_members.items[i];
-        member->in_sync = member->in_sync && has_promise(r, member);
-    }
-    self->in_sync = true;
-    self->voter = true;
-}
-
-void become_master(struct replica *r)
-{
-    r->master = (struct leader){.id = r->options.id, .epoch = r->epoch, .last_seen_ms = r->now_ms};
-    memcpy(r->master.address, r->internal, sizeof r->master.address);
-    r->catch_up = (struct catch_up){0};
-    r->merged_orphan = r->merged_seq = 0;
-    become(r, REPLICA_MASTER);
-    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
-        r->peers[i].last_seen_ms = r->now_ms;
-        r->peers[i].progress_ms = r->now_ms;
-    }
-    r->epoch_first_seq = r->last.seq + 1;
-    begin_with_members(r);
-    members_flush(r);
-    for (size_t i = 0; i < r->members.count; i++)
-        if (r->members.items[i].id != r->options.id && !r->members.items[i].left)
-            announce_to(r, r->members.items[i].id);
-    r->announce_ms = r->now_ms;
+        replica_role_step_down(r);
 }

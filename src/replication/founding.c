@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-/* Founding a cluster, and not founding one beside another. */
-#include "replication/replica_internal.h"
+#include "replication/founding.h"
+
+#include "replication/actions.h"
+#include "replication/locations.h"
+#include "replication/log.h"
+#include "replication/messages.h"
+#include "replication/role.h"
 
 #include <string.h>
 
 /* ---- founding ---- */
 
-void found(struct replica *r)
+void replica_found(struct replica *r)
 {
     r->founding = (struct founding){.is_due = false};
     memcpy(r->cluster, r->options.new_cluster, sizeof r->cluster);
-    tell_news(r, REPLICA_FOUNDING_CLUSTER, NULL, r->internal);
-    r->epoch = next_epoch(r);
-    promise(r, r->epoch);
-    become_master(r);
+    replica_report(r, REPLICA_FOUNDING_CLUSTER, NULL, r->internal);
+    replica_role_draw_epoch(r);
+    replica_role_lead(r);
 }
 
 static bool are_seeds_empty(const struct replica *r)
@@ -24,7 +28,7 @@ static bool are_seeds_empty(const struct replica *r)
     return true;
 }
 
-void found_tick(struct replica *r)
+void replica_founding_tick(struct replica *r)
 {
     struct founding *founding = &r->founding;
     if (!founding->is_due)
@@ -36,7 +40,7 @@ void found_tick(struct replica *r)
         waited_ms >= r->options.founding_wait_ms || (waited_ms >= LISTEN_MS && are_seeds_empty(r));
     bool is_others_turn = founding->other_ms != 0 && r->now_ms - founding->other_ms <= FRESH_MS;
     if (is_over && !is_others_turn)
-        found(r);
+        replica_found(r);
 }
 
 static void note_empty(struct replica *r, const struct replica_message *message,
@@ -56,19 +60,20 @@ static void keep_caller(struct replica *r, const struct replica_message *message
     if (address == NULL)
         address = message->internal;
     memset(r->caller, 0, sizeof r->caller);
-    if (address_is_sound(address) && strcmp(address, r->internal) != 0)
+    if (replica_address_is_sound(address) && strcmp(address, r->internal) != 0)
         memcpy(r->caller, address, strlen(address));
 }
 
-void found_note(struct replica *r, const struct replica_message *message, const char *address)
+void replica_founding_note(struct replica *r, const struct replica_message *message,
+                           const char *address)
 {
-    if (!has_cluster(message->cluster)) {
+    if (!replica_has_cluster(message->cluster)) {
         note_empty(r, message, address);
         return;
     }
     keep_caller(r, message, address);
     if (r->founding.is_due)
-        tell_news(r, REPLICA_CLUSTER_FOUND, message, address);
+        replica_report(r, REPLICA_CLUSTER_FOUND, message, address);
     r->founding.is_due = false;
 }
 
@@ -103,25 +108,25 @@ static void forget_cluster(struct replica *r)
     r->highest = 0;
     r->epoch = 0;
     r->needed = 0;
-    log_load(r, &nothing);
+    replica_log_load(r, &nothing);
     r->master = (struct leader){.id = 0};
 }
 
-bool found_yield(struct replica *r, const struct replica_message *message, const char *address)
+bool replica_founding_yield(struct replica *r, const struct replica_message *message,
+                            const char *address)
 {
     bool is_call = message->kind == REPLICA_LEADER_QUERY &&
                    (message->to == r->options.id || message->leader_query.is_seed);
     bool is_answer = message->kind == REPLICA_JOIN_REJECTED && address != NULL;
     bool is_listed = is_call || (is_answer && message->join_rejected.is_listed);
     /* Where a member of this cluster is listed, it has only lost its address to the other. */
-    bool is_told = is_answer && is_seed(r, address) && !is_listed_location(r, address);
+    bool is_told = is_answer && is_seed(r, address) && !replica_location_is_listed(r, address);
     if (!r->is_blank || (!is_listed && !is_told) || (message->blank && !has_more(r, message)))
         return false;
-    tell_news(r, REPLICA_CLUSTER_GIVEN_UP, message, address);
+    replica_report(r, REPLICA_CLUSTER_GIVEN_UP, message, address);
     keep_caller(r, message, address);
-    become(r, REPLICA_LOOKING);
     forget_cluster(r);
-    poll_begin(r, r->options.look_ms, true, 0);
-    act(r, REPLICA_DO_RESET);
+    replica_role_look(r, r->options.look_ms, true);
+    replica_act(r, REPLICA_DO_RESET);
     return true;
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Masters that meet, nodes that come back, orphans that are merged, members that leave. */
-#include "replication/replica_internal.h"
+#include "replication/heal.h"
+
+#include "replication/actions.h"
+#include "replication/members.h"
+#include "replication/requests.h"
+#include "replication/role.h"
+#include "replication/send.h"
 
 /* ---- probing ---- */
-
-void announce_to(struct replica *r, uint16_t id)
-{
-    message_to(r, REPLICA_ANNOUNCE, id)->epoch = r->epoch;
-}
 
 static bool is_lost(const struct replica *r, const struct peer *peer)
 {
@@ -23,14 +23,14 @@ static void look_for_lost(struct replica *r)
         return;
     r->probe_ms = r->now_ms;
     if (r->is_blank && r->seeds_count > 0) {
-        ask_everywhere(r);
+        replica_ask_for_leader(r);
         return;
     }
     for (size_t i = 0; i < r->members.count; i++) {
-        const struct peer *peer = peer_of(r, r->members.items[i].id);
+        const struct peer *peer = replica_peer_find(r, r->members.items[i].id);
         if (peer == NULL || r->members.items[i].left || !is_lost(r, peer))
             continue;
-        ask_everywhere(r);
+        replica_ask_for_leader(r);
         return;
     }
 }
@@ -42,45 +42,44 @@ static void probe(struct replica *r)
         return;
     r->announce_ms = r->now_ms;
     for (size_t i = 0; i < r->members.count; i++) {
-        const struct peer *peer = peer_of(r, r->members.items[i].id);
+        const struct peer *peer = replica_peer_find(r, r->members.items[i].id);
         if (peer != NULL && !r->members.items[i].left &&
             (!peer->follows || r->now_ms - peer->last_seen_ms > r->options.ping_timeout_ms))
-            announce_to(r, peer->id);
+            replica_announce(r, peer->id);
     }
 }
 
 /* Somebody is the master. Nothing is given up before that master has answered: one that can be heard but
  * does not hear would take the whole cluster with it. */
-void receive_announce(struct replica *r, const struct replica_message *message)
+void replica_receive_announce(struct replica *r, const struct replica_message *message)
 {
-    bool is_mine =
-        is_following(r) && r->master.id == message->from && r->master.epoch == message->epoch;
+    bool is_mine = replica_is_following(r) && r->master.id == message->from &&
+                   r->master.epoch == message->epoch;
     if (is_mine) {
-        r->master.last_seen_ms = r->now_ms;
-        if (r->role == REPLICA_SUSPECTING)
-            update_follower_role(r);
+        replica_role_note_master(r);
         if (!r->follows && r->catch_up.source == 0)
-            ask_to_join(r, message->from, message->internal, false);
+            replica_ask_to_join(r, message->from, message->internal, false);
         return;
     }
     if (r->role == REPLICA_MASTER && message->epoch < r->epoch) {
-        announce_to(r, message->from);
+        replica_announce(r, message->from);
         return;
     }
-    bool is_below = message->epoch < r->promised ||
-                    (is_following(r) && master_is_seen(r) && message->epoch < r->master.epoch);
+    bool is_below =
+        message->epoch < r->promised ||
+        (replica_is_following(r) && replica_sees_master(r) && message->epoch < r->master.epoch);
     if (!is_below || r->role == REPLICA_LOOKING) {
-        ask_to_join(r, message->from, message->internal,
-                    false); /* below our promise: so that it learns of it */
+        replica_ask_to_join(r, message->from, message->internal,
+                            false); /* below our promise: so that it learns of it */
         return;
     }
-    if (!master_is_seen(r) || r->master.epoch < message->epoch)
+    if (!replica_sees_master(r) || r->master.epoch < message->epoch)
         return;
-    message_to(r, REPLICA_LEADER_INFO, message->from)->leader_info =
+    replica_send(r, REPLICA_LEADER_INFO, message->from)->leader_info =
         (struct replica_leader_info){.role = r->role,
                                      .durable = r->durable,
-                                     .leader = message_own_leader(r),
-                                     .in_sync = in_sync_set_own(r)};
+                                     .leader = replica_own_leader(r),
+                                     .in_sync = replica_in_sync_own(r)};
 }
 
 /* ---- orphans ---- */
@@ -95,7 +94,7 @@ static void offer_orphans(struct replica *r)
 {
     r->orphan_transfer_ms = r->now_ms + 2 * RESEND_MS;
     struct replica_message *message =
-        message_with(r, REPLICA_DO_SEND_ORPHANS, REPLICA_ORPHAN_TRANSFER, r->master.id);
+        replica_send_with(r, REPLICA_DO_SEND_ORPHANS, REPLICA_ORPHAN_TRANSFER, r->master.id);
     message->epoch = r->master.epoch;
     message->orphan_transfer.orphan = r->merged_orphan;
 }
@@ -103,23 +102,23 @@ static void offer_orphans(struct replica *r)
 static void merge_own_orphans(struct replica *r)
 {
     r->orphan_transfer_ms = r->now_ms + 2 * RESEND_MS;
-    act(r, REPLICA_DO_MERGE_ORPHANS)->merge.orphan = r->merged_orphan;
+    replica_act(r, REPLICA_DO_MERGE_ORPHANS)->merge.orphan = r->merged_orphan;
 }
 
 /* Drops merged orphans when the entries that they became are in this node's own log, durably. If the
  * master's epoch is lost, these entries become orphans again, before those that remain. */
 static void drop_orphans(struct replica *r)
 {
-    bool has_masters_log = r->role == REPLICA_MASTER || (is_following(r) && r->follows);
+    bool has_masters_log = r->role == REPLICA_MASTER || (replica_is_following(r) && r->follows);
     if (!has_masters_log || r->merged_seq == 0 || r->durable.seq < r->merged_seq)
         return;
-    act(r, REPLICA_DO_DROP_ORPHANS)->drop_orphans = r->merged_orphan;
+    replica_act(r, REPLICA_DO_DROP_ORPHANS)->drop_orphans = r->merged_orphan;
     r->merged_seq = 0;
     if (are_all_merged(r))
         r->last_orphan = r->merged_orphan = 0;
 }
 
-void heal_tick(struct replica *r)
+void replica_heal_tick(struct replica *r)
 {
     if (r->role == REPLICA_MASTER)
         probe(r);
@@ -128,28 +127,28 @@ void heal_tick(struct replica *r)
         return;
     if (r->role == REPLICA_MASTER)
         merge_own_orphans(r);
-    else if (is_following(r) && r->follows)
+    else if (replica_is_following(r) && r->follows)
         offer_orphans(r);
 }
 
 static void tell_merged(struct replica *r, const struct peer *peer)
 {
-    struct replica_message *done = message_to(r, REPLICA_ORPHAN_TRANSFER_DONE, peer->id);
+    struct replica_message *done = replica_send(r, REPLICA_ORPHAN_TRANSFER_DONE, peer->id);
     done->epoch = r->epoch;
     done->orphan_transfer_done = (struct replica_orphan_transfer_done){
         .orphan = peer->orphan_transfer,
         .merged = {.epoch = r->epoch, .seq = peer->orphan_transfer_seq}};
 }
 
-void receive_orphan_transfer(struct replica *r, const struct replica_message *message)
+void replica_receive_orphan_transfer(struct replica *r, const struct replica_message *message)
 {
-    struct peer *peer = peer_of(r, message->from);
+    struct peer *peer = replica_peer_find(r, message->from);
     if (r->role != REPLICA_MASTER || message->epoch != r->epoch || peer == NULL)
         return;
     if (peer->orphan_transfer == message->orphan_transfer.orphan)
         tell_merged(r, peer);
     else
-        act(r, REPLICA_DO_MERGE_ORPHANS)->merge.received = message;
+        replica_act(r, REPLICA_DO_MERGE_ORPHANS)->merge.received = message;
 }
 
 static void note_merged(struct replica *r, uint64_t orphan, uint64_t seq)
@@ -159,7 +158,7 @@ static void note_merged(struct replica *r, uint64_t orphan, uint64_t seq)
     r->orphan_transfer_ms = r->now_ms;
 }
 
-void orphans_merged(struct replica *r, const struct replica_event *event)
+void replica_orphans_merged(struct replica *r, const struct replica_event *event)
 {
     if (r->role != REPLICA_MASTER)
         return;
@@ -167,7 +166,7 @@ void orphans_merged(struct replica *r, const struct replica_event *event)
         note_merged(r, event->orphan, event->position.seq);
         return;
     }
-    struct peer *peer = peer_of(r, event->node);
+    struct peer *peer = replica_peer_find(r, event->node);
     if (peer == NULL)
         return;
     peer->orphan_transfer = event->orphan;
@@ -175,11 +174,11 @@ void orphans_merged(struct replica *r, const struct replica_event *event)
     tell_merged(r, peer);
 }
 
-void receive_orphan_transfer_done(struct replica *r, const struct replica_message *message)
+void replica_receive_orphan_transfer_done(struct replica *r, const struct replica_message *message)
 {
     const struct replica_orphan_transfer_done *done = &message->orphan_transfer_done;
-    if (!is_following(r) || message->from != r->master.id || message->epoch != r->master.epoch ||
-        done->orphan <= r->merged_orphan)
+    if (!replica_is_following(r) || message->from != r->master.id ||
+        message->epoch != r->master.epoch || done->orphan <= r->merged_orphan)
         return;
     note_merged(r, done->orphan, done->merged.seq);
     if (!are_all_merged(r))
@@ -193,7 +192,7 @@ static bool has_successor(struct replica *r)
 {
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
-        const struct peer *peer = peer_of(r, member->id);
+        const struct peer *peer = replica_peer_find(r, member->id);
         if (peer != NULL && member->in_sync && !member->left && peer->follows &&
             peer->acked.seq >= r->members_position.seq)
             return true;
@@ -201,7 +200,7 @@ static bool has_successor(struct replica *r)
     return false;
 }
 
-enum error leave_node(struct replica *r, uint16_t node)
+enum error replica_leave_node(struct replica *r, uint16_t node)
 {
     if (node == r->options.id && r->role != REPLICA_MASTER) {
         r->wants_to_leave = true;
@@ -209,7 +208,7 @@ enum error leave_node(struct replica *r, uint16_t node)
     }
     if (r->role != REPLICA_MASTER)
         return ERROR_REFUSED;
-    const struct replica_member *member = member_find(r, node);
+    const struct replica_member *member = replica_member_find(r, node);
     if (member == NULL)
         return ERROR_NOT_FOUND;
     if (member->left)
@@ -219,33 +218,33 @@ enum error leave_node(struct replica *r, uint16_t node)
     bool is_pending = r->committed < r->members_position.seq || r->members_changed;
     if (r->options.policy == REPLICA_QUORUM && is_pending)
         return ERROR_FULL; /* one change of the voters at a time */
-    struct replica_member *edit = members_edit(r, node);
+    struct replica_member *edit = replica_members_edit(r, node);
     edit->left = true;
     edit->in_sync = false;
     return OK;
 }
 
-void receive_leave(struct replica *r, const struct replica_message *message)
+void replica_receive_leave(struct replica *r, const struct replica_message *message)
 {
     if (r->role == REPLICA_MASTER)
-        (void)leave_node(r, message->leave.node);
+        (void)replica_leave_node(r, message->leave.node);
 }
 
-void leave_tick(struct replica *r)
+void replica_leave_tick(struct replica *r)
 {
-    const struct replica_member *self = member_find(r, r->options.id);
+    const struct replica_member *self = replica_member_find(r, r->options.id);
     if (self == NULL)
         return;
     bool is_known = r->committed >= r->members_position.seq &&
-                    (r->role == REPLICA_MASTER ? has_successor(r) : is_following(r));
+                    (r->role == REPLICA_MASTER ? has_successor(r) : replica_is_following(r));
     if (self->left && is_known) {
-        become(r, REPLICA_REMOVED);
+        replica_role_remove(r);
         return;
     }
     bool is_merged = are_all_merged(r) && r->committed >= r->merged_seq;
-    if (r->wants_to_leave && !self->left && is_merged && is_following(r) &&
+    if (r->wants_to_leave && !self->left && is_merged && replica_is_following(r) &&
         r->now_ms - r->leave_ms >= 2 * RESEND_MS) {
         r->leave_ms = r->now_ms;
-        message_to(r, REPLICA_LEAVE, r->master.id)->leave.node = r->options.id;
+        replica_send(r, REPLICA_LEAVE, r->master.id)->leave.node = r->options.id;
     }
 }

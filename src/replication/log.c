@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* What this node's log looks like from here: its end, and which epoch wrote what. */
-#include "replication/replica_internal.h"
+#include "replication/log.h"
+
+#include "replication/actions.h"
+#include "replication/locations.h"
+#include "replication/members.h"
+#include "replication/send.h"
 
 #include <string.h>
 
@@ -44,7 +48,18 @@ enum error replica_state_check(const struct replica_state *state, struct error_t
     return wrong == NULL ? OK : error_set(why, ERROR_CORRUPT, "%s", wrong);
 }
 
-void log_load(struct replica *r, const struct replica_state *state)
+static enum error load_members(struct replica *r, const uint8_t *bytes, size_t size,
+                               struct log_position position)
+{
+    enum error error = replica_members_read(r, bytes, size);
+    if (error != OK)
+        return error;
+    replica_locations_relist(r);
+    replica_members_adopt(r, position);
+    return OK;
+}
+
+void replica_log_load(struct replica *r, const struct replica_state *state)
 {
     size_t count = state->epochs.count;
     size_t skip = count > REPLICA_EPOCHS_MAX ? count - REPLICA_EPOCHS_MAX : 0;
@@ -61,31 +76,29 @@ void log_load(struct replica *r, const struct replica_state *state)
     r->is_blank = !state->has_chat && state->last_orphan == 0;
     if (r->committed > r->last.seq)
         r->committed = r->last.seq;
-    r->members.count = 0;
-    r->members_position = (struct log_position){0, 0};
-    r->members_changed = false;
     enum error error = OK;
+    r->members.count = 0; /* no address of the list before counts */
     if (state->members != NULL)
-        error = members_load(r, state->members, state->members_size, state->members_position);
+        error = load_members(r, state->members, state->members_size, state->members_position);
     else
-        memset(r->peers, 0, sizeof r->peers); /* each is of a member */
+        replica_members_clear(r);
     ASSERT(error == OK);
 }
 
-struct epoch_history log_epochs(const struct replica *r)
+struct epoch_history replica_log_epochs(const struct replica *r)
 {
     return (struct epoch_history){.starts = r->epochs, .count = r->epochs_count};
 }
 
-bool log_has(const struct replica *r, struct log_position position)
+bool replica_log_has(const struct replica *r, struct log_position position)
 {
     if (position.seq == 0)
         return position.epoch == 0;
-    uint64_t epoch = epoch_history_at(log_epochs(r), position.seq);
+    uint64_t epoch = epoch_history_at(replica_log_epochs(r), position.seq);
     return (position.seq <= r->last.seq ? epoch : 0) == position.epoch;
 }
 
-bool log_is_next(const struct replica *r, const struct log_entry *batch)
+bool replica_log_is_next(const struct replica *r, const struct log_entry *batch)
 {
     return batch->first_seq == r->last.seq + 1 && batch->last_seq >= batch->first_seq &&
            batch->epoch >= r->last.epoch && batch->epoch != 0 &&
@@ -101,12 +114,12 @@ static void add_epoch(struct replica *r, struct epoch_start start)
     r->epochs[r->epochs_count++] = start;
 }
 
-enum error log_append(struct replica *r, const struct log_entry *batch)
+enum error replica_log_append(struct replica *r, const struct log_entry *batch)
 {
-    ASSERT(log_is_next(r, batch));
+    ASSERT(replica_log_is_next(r, batch));
     struct log_position position = log_entry_last(batch);
     if (batch->kind == LOG_ENTRY_MEMBERS) {
-        enum error error = members_load(r, batch->bytes, batch->size, position);
+        enum error error = load_members(r, batch->bytes, batch->size, position);
         if (error != OK)
             return error;
     }
@@ -118,6 +131,56 @@ enum error log_append(struct replica *r, const struct log_entry *batch)
         r->first_seq = batch->first_seq;
     if (r->append_since_ms == 0)
         r->append_since_ms = r->now_ms == 0 ? 1 : r->now_ms;
-    act(r, REPLICA_DO_APPEND)->entry = *batch;
+    replica_act(r, REPLICA_DO_APPEND)->entry = *batch;
     return OK;
+}
+
+/* ---- the master appends ---- */
+
+/* Whoever had acked everything begins to owe an ack now. */
+static void note_debt(struct replica *r)
+{
+    for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++)
+        if (r->peers[i].id != 0 && r->peers[i].acked.seq >= r->last.seq)
+            r->peers[i].progress_ms = r->now_ms;
+}
+
+void replica_log_append_own(struct replica *r, enum log_entry_kind kind, const uint8_t *bytes,
+                            size_t size, uint64_t count)
+{
+    struct log_position before = r->last;
+    struct log_entry batch = {
+        .kind = kind,
+        .epoch = r->epoch,
+        .first_seq = before.seq + 1,
+        .last_seq = before.seq + count,
+        .bytes = bytes,
+        .size = size,
+    };
+    note_debt(r);
+    enum error error = replica_log_append(r, &batch);
+    ASSERT(error == OK);
+    struct log_entry *published = &r->out->items[r->out->count - 1].entry;
+    struct replica_message *message = replica_send_with(r, REPLICA_DO_PUBLISH, REPLICA_APPEND, 0);
+    message->epoch = r->epoch;
+    message->append = (struct replica_append){
+        .before = before, .last = r->last, .committed = r->committed, .entry = published};
+}
+
+void replica_log_append_members(struct replica *r)
+{
+    if (!r->members_changed || r->role != REPLICA_MASTER)
+        return;
+    r->members_changed = false;
+    size_t size = replica_members_pack(&r->next_members, r->members_bytes);
+    replica_log_append_own(r, LOG_ENTRY_MEMBERS, r->members_bytes, size, 1);
+}
+
+/* ---- the disk ---- */
+
+bool replica_log_is_unhealthy(const struct replica *r)
+{
+    if (r->failed_ms != 0 && r->now_ms - r->failed_ms < r->options.ack_timeout_ms)
+        return true;
+    return r->append_since_ms != 0 && r->now_ms - r->append_since_ms > r->options.disk_timeout_ms;
 }

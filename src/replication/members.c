@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Who belongs to the cluster. The list is an entry of the log, always whole; the one appended last
- * counts, committed or not. */
-#include "replication/replica_internal.h"
+#include "replication/members.h"
 
 #include <string.h>
 
@@ -19,7 +17,7 @@ static uint8_t *put_text(uint8_t *at, const char *text)
     return at + size;
 }
 
-size_t members_pack(const struct members *members, uint8_t *bytes)
+size_t replica_members_pack(const struct members *members, uint8_t *bytes)
 {
     uint8_t *at = bytes;
     *at++ = MEMBERS_VERSION;
@@ -89,7 +87,7 @@ enum error replica_members_unpack(const uint8_t *bytes, size_t size, struct repl
 
 /* ---- finding ---- */
 
-const struct replica_member *member_find(const struct replica *r, uint16_t id)
+const struct replica_member *replica_member_find(const struct replica *r, uint16_t id)
 {
     for (size_t i = 0; i < r->members.count; i++)
         if (r->members.items[i].id == id)
@@ -97,7 +95,7 @@ const struct replica_member *member_find(const struct replica *r, uint16_t id)
     return NULL;
 }
 
-struct peer *peer_of(struct replica *r, uint16_t id)
+struct peer *replica_peer_find(struct replica *r, uint16_t id)
 {
     for (size_t i = 0; id != 0 && i < REPLICA_MEMBERS_MAX; i++)
         if (r->peers[i].id == id)
@@ -105,15 +103,15 @@ struct peer *peer_of(struct replica *r, uint16_t id)
     return NULL;
 }
 
-bool member_is_in_sync(const struct replica *r, uint16_t id)
+bool replica_member_is_in_sync(const struct replica *r, uint16_t id)
 {
-    const struct replica_member *member = member_find(r, id);
+    const struct replica_member *member = replica_member_find(r, id);
     return member != NULL && member->in_sync && !member->left;
 }
 
-bool is_member(const struct replica *r)
+bool replica_is_member(const struct replica *r)
 {
-    const struct replica_member *self = member_find(r, r->options.id);
+    const struct replica_member *self = replica_member_find(r, r->options.id);
     return self != NULL && !self->left;
 }
 
@@ -131,7 +129,7 @@ uint16_t replica_level(const struct replica *r)
     return count == 0 ? r->options.level : lowest;
 }
 
-size_t voters_count(const struct replica *r)
+size_t replica_voters_count(const struct replica *r)
 {
     size_t count = 0;
     for (size_t i = 0; i < r->members.count; i++)
@@ -139,22 +137,36 @@ size_t voters_count(const struct replica *r)
     return count;
 }
 
+const struct peer *replica_peer_look(const struct replica *r, uint16_t id)
+{
+    for (size_t i = 0; id != 0 && i < REPLICA_MEMBERS_MAX; i++)
+        if (r->peers[i].id == id)
+            return &r->peers[i];
+    return NULL;
+}
+
+bool replica_member_has_promised(const struct replica *r, const struct replica_member *member)
+{
+    const struct peer *peer = replica_peer_look(r, member->id);
+    return member->id == r->options.id || (peer != NULL && peer->promised);
+}
+
 /* ---- keeping peers beside the list ---- */
 
 static void sync_peers(struct replica *r)
 {
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++)
-        if (r->peers[i].id != 0 && member_find(r, r->peers[i].id) == NULL)
+        if (r->peers[i].id != 0 && replica_member_find(r, r->peers[i].id) == NULL)
             r->peers[i] = (struct peer){0};
     for (size_t i = 0; i < r->members.count; i++) {
         uint16_t id = r->members.items[i].id;
-        if (id == r->options.id || peer_of(r, id) != NULL)
+        if (id == r->options.id || replica_peer_find(r, id) != NULL)
             continue;
         for (size_t k = 0; k < REPLICA_MEMBERS_MAX; k++)
             if (r->peers[k].id == 0) {
                 r->peers[k] =
                     (struct peer){.id = id, .last_seen_ms = r->now_ms, .progress_ms = r->now_ms};
-                if (id == r->master.id && is_following(r)) /* the list may be an old one */
+                if (id == r->master.id && replica_is_following(r)) /* the list may be an old one */
                     memcpy(r->peers[k].told, r->master.address, sizeof r->peers[k].told);
                 break;
             }
@@ -182,24 +194,29 @@ static void sort(struct members *members)
         }
 }
 
-enum error members_load(struct replica *r, const uint8_t *bytes, size_t size,
-                        struct log_position position)
+enum error replica_members_read(struct replica *r, const uint8_t *bytes, size_t size)
 {
-    struct members *found = &r->next_members; /* a change not yet appended is void now */
-    enum error error = replica_members_unpack(bytes, size, found->items, &found->count);
+    struct members *next = &r->next_members;
+    enum error error = replica_members_unpack(bytes, size, next->items, &next->count);
     r->members_changed = false;
-    if (error != OK)
-        return error;
-    sort(found);
-    for (size_t i = 0; i < found->count; i++) {
-        const struct replica_member *before = member_find(r, found->items[i].id);
-        if (before != NULL)
-            location_listed(r, before, &found->items[i]);
-    }
-    r->members = *found;
+    if (error == OK)
+        sort(next);
+    return error;
+}
+
+void replica_members_adopt(struct replica *r, struct log_position position)
+{
+    r->members = r->next_members;
     r->members_position = position;
     sync_peers(r);
-    return OK;
+}
+
+void replica_members_clear(struct replica *r)
+{
+    r->members.count = 0;
+    r->members_position = (struct log_position){0, 0};
+    r->members_changed = false;
+    memset(r->peers, 0, sizeof r->peers);
 }
 
 /* ---- changing the list (the master) ---- */
@@ -211,7 +228,7 @@ static void begin_change(struct replica *r)
     r->members_changed = true;
 }
 
-struct replica_member *members_edit(struct replica *r, uint16_t id)
+struct replica_member *replica_members_edit(struct replica *r, uint16_t id)
 {
     begin_change(r);
     for (size_t i = 0; i < r->next_members.count; i++)
@@ -220,10 +237,10 @@ struct replica_member *members_edit(struct replica *r, uint16_t id)
     return NULL;
 }
 
-struct replica_member *members_add(struct replica *r, uint16_t id, const char *internal,
-                                   const char *client)
+struct replica_member *replica_members_add(struct replica *r, uint16_t id, const char *internal,
+                                           const char *client)
 {
-    struct replica_member *member = members_edit(r, id);
+    struct replica_member *member = replica_members_edit(r, id);
     if (member == NULL) {
         if (r->next_members.count == REPLICA_MEMBERS_MAX)
             return NULL;
@@ -237,24 +254,16 @@ struct replica_member *members_add(struct replica *r, uint16_t id, const char *i
     return member;
 }
 
-void members_flush(struct replica *r)
-{
-    if (!r->members_changed || r->role != REPLICA_MASTER)
-        return;
-    r->members_changed = false;
-    size_t size = members_pack(&r->next_members, r->members_bytes);
-    append_own(r, LOG_ENTRY_MEMBERS, r->members_bytes, size, 1);
-}
-
 /* ---- who is in sync ---- */
 
-void in_sync_set_update(struct replica_in_sync_set *set, const struct replica_in_sync_set *other)
+void replica_in_sync_update(struct replica_in_sync_set *set,
+                            const struct replica_in_sync_set *other)
 {
     if (other->count > 0 && log_position_compare(other->position, set->position) > 0)
         *set = *other;
 }
 
-struct replica_in_sync_set in_sync_set_own(const struct replica *r)
+struct replica_in_sync_set replica_in_sync_own(const struct replica *r)
 {
     struct replica_in_sync_set set = {.position = r->members_position};
     for (size_t i = 0; i < r->members.count; i++)
@@ -263,7 +272,7 @@ struct replica_in_sync_set in_sync_set_own(const struct replica *r)
     return set;
 }
 
-bool in_sync_set_has(const struct replica_in_sync_set *set, uint16_t id)
+bool replica_in_sync_has(const struct replica_in_sync_set *set, uint16_t id)
 {
     for (size_t i = 0; i < set->count; i++)
         if (set->ids[i] == id)

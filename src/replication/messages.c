@@ -1,64 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "replication/replica_internal.h"
+#include "replication/messages.h"
 
 #include <string.h>
 
-const char *replica_action_name(enum replica_action_kind kind)
-{
-    static const char *const names[REPLICA_ACTION_KINDS] = {
-        [REPLICA_DO_PERSIST] = "persist",
-        [REPLICA_DO_APPEND] = "append",
-        [REPLICA_DO_SEND] = "send",
-        [REPLICA_DO_PUBLISH] = "publish",
-        [REPLICA_DO_COMMITTED] = "committed",
-        [REPLICA_DO_ROLE] = "role",
-        [REPLICA_DO_SEND_ENTRIES] = "send_entries",
-        [REPLICA_DO_SEND_CHUNK] = "send_chunk",
-        [REPLICA_DO_STORE_CHUNK] = "store_chunk",
-        [REPLICA_DO_INSTALL] = "install",
-        [REPLICA_DO_SEND_ORPHANS] = "send_orphans",
-        [REPLICA_DO_MERGE_ORPHANS] = "merge_orphans",
-        [REPLICA_DO_DROP_ORPHANS] = "drop_orphans",
-        [REPLICA_DO_EXIT] = "exit",
-        [REPLICA_DO_RESET] = "reset",
-        [REPLICA_DO_REPORT] = "report",
-    };
-    return kind < REPLICA_ACTION_KINDS ? names[kind] : "?";
-}
-
-struct replica_message *message_with(struct replica *r, enum replica_action_kind action,
-                                     enum replica_message_kind kind, uint16_t to)
-{
-    struct replica_message *message = &act(r, action)->message;
-    message->kind = kind;
-    message->from = r->options.id;
-    message->to = to;
-    message->promised = r->promised;
-    message->blank = r->is_blank;
-    message->founding = r->founding.is_due;
-    memcpy(message->cluster, r->cluster, sizeof message->cluster);
-    if (kind != REPLICA_APPEND && kind != REPLICA_ACK) /* of which there are many */
-        message->internal = r->internal;
-    message->address = location_of(r, to);
-    if (message->address == NULL && to != 0 && to == r->master.id)
-        message->address = r->master.address;
-    return message;
-}
-
-struct replica_message *message_to(struct replica *r, enum replica_message_kind kind, uint16_t to)
-{
-    return message_with(r, REPLICA_DO_SEND, kind, to);
-}
-
-struct replica_leader message_own_leader(const struct replica *r)
-{
-    return (struct replica_leader){
-        .id = r->master.id, .epoch = r->master.epoch, .address = r->master.address};
-}
-
 /* ---- checks of a received message ---- */
 
-bool address_is_sound(const char *text)
+bool replica_address_is_sound(const char *text)
 {
     return text != NULL && strlen(text) < ADDRESS_TEXT_SIZE;
 }
@@ -76,7 +23,8 @@ static bool is_position(struct log_position position)
 
 static bool is_leader(const struct replica_leader *leader)
 {
-    return leader->id == 0 || (is_number(leader->epoch) && address_is_sound(leader->address));
+    return leader->id == 0 ||
+           (is_number(leader->epoch) && replica_address_is_sound(leader->address));
 }
 
 static bool is_in_sync_set(const struct replica_in_sync_set *set)
@@ -103,14 +51,14 @@ static bool is_join(const struct replica_message *message)
         if (!is_number(epochs.starts[i].epoch) || !is_number(epochs.starts[i].first_seq) ||
             !epoch_history_ascends((struct epoch_history){epochs.starts, i}, epochs.starts[i]))
             return false;
-    return message->internal != NULL && address_is_sound(join->client) && is_position(join->last) &&
-           is_position(join->avoid);
+    return message->internal != NULL && replica_address_is_sound(join->client) &&
+           is_position(join->last) && is_position(join->avoid);
 }
 
 static bool is_leader_info(const struct replica_leader_info *info)
 {
     for (size_t i = 0; i < info->locations_count && i < REPLICA_MEMBERS_MAX; i++)
-        if (!address_is_sound(info->locations[i].address))
+        if (!replica_address_is_sound(info->locations[i].address))
             return false;
     return info->locations_count <= REPLICA_MEMBERS_MAX && is_position(info->durable) &&
            is_leader(&info->leader) && is_in_sync_set(&info->in_sync);
@@ -175,14 +123,14 @@ static bool is_body(const struct replica_message *message)
     }
 }
 
-bool message_is_sound(const struct replica *r, const struct replica_message *message)
+bool replica_message_is_sound(const struct replica_message *message, uint16_t self)
 {
     if (message->kind >= REPLICA_MESSAGE_KINDS || message->from == 0 ||
         !is_number(message->epoch) || !is_number(message->promised) ||
-        (message->internal != NULL && !address_is_sound(message->internal)))
+        (message->internal != NULL && !replica_address_is_sound(message->internal)))
         return false;
     bool begins = message->kind == REPLICA_JOIN || message->kind == REPLICA_LEADER_QUERY;
-    if (message->from == r->options.id) /* see receive_from_own_id */
+    if (message->from == self) /* see receive_from_own_id */
         return !begins || message->internal != NULL;
     return is_body(message);
 }

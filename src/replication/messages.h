@@ -8,6 +8,7 @@
 #ifndef JACKDAW_REPLICATION_MESSAGES_H
 #define JACKDAW_REPLICATION_MESSAGES_H
 
+#include "base/address.h"
 #include "base/epoch_history.h"
 #include "base/log_entry.h"
 
@@ -21,6 +22,9 @@
 #define REPLICA_ENTRIES_BYTES 262144 /* a page ends with the entry that passes this */
 #define REPLICA_CHUNK_BYTES 262144   /* of a snapshot, at most */
 #define REPLICA_CLUSTER_BYTES 16
+
+/* Epochs and seqs of a state or a message are below this, so a sum of two of them does not overflow. */
+#define REPLICA_NUMBER_MAX (UINT64_C(1) << 62)
 
 enum replica_message_kind {
     REPLICA_PING,          /* slave to master: is an ACK, and asks for a PONG */
@@ -44,8 +48,6 @@ enum replica_message_kind {
     REPLICA_LEAVE,                /* asks the master to remove a node for good */
     REPLICA_MESSAGE_KINDS
 };
-/* Returns the kind in small letters, as logs show it; "?" for a value that is no kind. */
-const char *replica_message_name(enum replica_message_kind kind);
 
 enum replica_role {
     REPLICA_LOOKING,    /* seeks a master; sees none that it can follow */
@@ -58,7 +60,6 @@ enum replica_role {
     REPLICA_REMOVED,        /* no longer a member, for good */
     REPLICA_ROLES
 };
-const char *replica_role_name(enum replica_role role);
 
 enum replica_answer {
     REPLICA_DELTAS,   /* the asking log is a prefix of the answering one: FETCH from there */
@@ -252,5 +253,12 @@ struct replica_message {
 };
 #define REPLICA_MESSAGE_BYTES 216
 _Static_assert(sizeof(struct replica_message) <= REPLICA_MESSAGE_BYTES, "a message is bounded");
+
+/* Whether a received message may be stepped by the node `self`: kind and numbers in range, texts that
+ * the kind needs. Its meaning is not checked. */
+bool replica_message_is_sound(const struct replica_message *message, uint16_t self);
+
+/* Whether text is no longer than an address; NULL: false. */
+bool replica_address_is_sound(const char *text);
 
 #endif

@@ -1,35 +1,35 @@
 /* SPDX-License-Identifier: MIT */
-/* replica.h - how servers agree: one node's protocol as a pure state machine.
+/* replica.h - the replication protocol of one node, as a pure state machine.
  *
- * An event goes in, a list of actions comes out; nothing here does I/O, reads a clock, draws a
- * random number, starts a thread or knows what a batch means. src/cluster carries actions out with
- * rpc and store. One replica belongs to one thread. After replica_new nothing is allocated.
+ * A step consumes an event and returns a list of actions. The replica does no I/O, reads no clock, draws
+ * no random number and starts no thread; it does not know what an entry means. src/cluster is the driver.
+ * One replica belongs to one thread. After replica_new the replica allocates nothing.
  *
- * What the driver keeps durable: the log of batches, the last members batch, the promise, the
- * cluster's id, and orphans (see Heal below).
+ * The driver keeps durable: the log, the last list of members, the promise, the id of the cluster, and
+ * the orphans (see HEALING).
  *
- * THE CONTRACT OF ACTIONS
- *   1. They are carried out in the order given, each before the next is begun. PERSIST and INSTALL
- *      are durable when they end; APPEND is only begun (DURABLE is told when its fsync is done).
- *      So a promise is on disk before it is sent, and an ack is of what is on disk.
- *   2. If PERSIST, APPEND or INSTALL fails, the rest of the list is dropped, what was not durable is
- *      rolled back, and FAILED is stepped with what is on the disk.
+ * CONTRACT OF ACTIONS
+ *   1. The driver executes the actions in their order, one after the other. PERSIST and INSTALL are
+ *      durable when they end. APPEND only begins its fsync; the driver steps DURABLE when that ends. So a
+ *      promise is on the disk before it is sent, and an ack names what is on the disk.
+ *   2. If PERSIST, APPEND or INSTALL fails, the driver drops the rest of the list, rolls back what is not
+ *      durable, and steps FAILED with what is on the disk.
  *   3. APPENDs reach the disk in order, and DURABLE events come in order.
- *   4. A driver that applies before it proposes steps PROPOSE before any other event, so that the
- *      position it applied at is the one that the replica gives. (An ACK of a member in sync appends
- *      nothing and may come before.)
- *   5. Sending may fail, be late, doubled or out of order; nobody need be told. APPEND may drop.
- *   6. An answer is stepped with the address that was asked, so that the replica learns who is there.
- *   7. INSTALL may wait: a driver that must look at what it kept, which takes time, does nothing at
- *      first, goes on stepping other events, and steps CHECKED when it knows. INSTALL is said again
- *      then, unless nobody wants it any more; where what was kept is no good, it fails.
+ *   4. A driver that applies before it proposes steps PROPOSE before any other event. So the entry gets
+ *      the position at which it was applied. An ACK of a member in sync appends nothing, and may come before.
+ *   5. Messages may be lost, late, doubled or out of order. The driver reports no failure to send, and may
+ *      drop a received APPEND.
+ *   6. The driver steps an answer with the address that it asked, from which the replica learns locations.
+ *   7. INSTALL may be deferred. A driver that must verify the snapshot ignores the action, keeps stepping
+ *      other events, and steps CHECKED when it is done. The replica then returns INSTALL again if it
+ *      still needs the snapshot. INSTALL of a bad snapshot fails.
  *
- * ROLES
+ * ROLES (role.c has the table of moves)
  *
  *    START ---> LOOKING <------------------ from every role: promised to a candidate, stepped
- *      |        |  ^  |                     down, lost the way
- *      |   JOIN_REPLY  |  nobody hears a master,
- *      |        |  |  the turn is ours ------------> CANDIDATE ---> RECOVERING_LOG
+ *      |        |  ^  |                     down, disk failed
+ *      |   JOIN_REPLY  |  no node sees a master,
+ *      |        |  |  it is the own turn ----------> CANDIDATE ---> RECOVERING_LOG
  *      |        v  |                                   ^  |           |
  *      |     JOINING --- in sync ---> SLAVE            |  |  the best log is here
  *      |        ^ |                    | ^             |  v           |
@@ -38,37 +38,66 @@
  *      |        +-------- SUSPECTING ----+-------------+   |
  *      +-- the first node of a new cluster ----------------+        any ---> REMOVED
  *
- * COMMIT. `all`: durable on the master and every member in sync. `quorum`: durable on a majority of
- * the voters, once that covers the start of the epoch. `local`: durable on the master. A member is in
- * sync, or a voter, when the last members batch in the log says so; the set that an epoch begins with
- * is the new master and those in sync who promised it.
+ * COMMIT. With `all` an entry commits when it is durable on the master and every member in sync. With
+ * `quorum` it commits when it is durable on a majority of the voters, with an entry of the master's
+ * epoch. With `local` it commits when it is durable on the master. The last list of members in the log
+ * says which members are voters and in sync. An epoch begins with those in sync that promised it.
  *
- * WHO IS WHERE. A node is its cluster's id and its own id; an address is only where it was met. For each
- * member the replica keeps the address that it answered at last, or named as its own, and sends there;
- * it asks for a member that is lost at that address, at the listed one, at the seeds and at its own
- * former address, at least every PROBE_MS, and members tell each other whom they hear where. A message
- * that reaches another node than it is meant for is answered by that one in its own name.
+ * ELECTION. Among the nodes that answer, the one with the smallest listed internal address has the first
+ * turn. Others wait TURN_MS for each smaller address. The candidate asks all members for a promise. The
+ * new master's log is the one with the highest (epoch, seq) among the promising nodes. With `all`, a
+ * member in sync by the newest list among them must have promised, or be the candidate.
  *
- * STRANGERS. A node of another cluster, or one without data, at a member's address means that the
- * member is not there, and nothing else. Only a node without data ends because of a refusal.
+ * LOCATIONS. The ids of cluster and node identify a node; its address may change. For each member the
+ * replica keeps the address at which it answered last, or that it names as its own. At least every
+ * PROBE_MS the replica seeks a lost member: there, at its listed address, at the seeds, and at this
+ * node's former address. Members tell each other where they see whom. A node that receives a message for
+ * another node answers it in its own name.
  *
- * FOUNDING. A node that may found a cluster, and has none, first asks its seeds and listens for
- * founding_wait_ms. Where a node of a cluster answers or calls, it founds none and joins that one. A
- * node whose cluster is *blank*, nothing but lists of members in its log, gives it up for one that has
- * more and lists this node at this address, or of which a node is at a seed where no member of its
- * own is, or has this one as a seed: RESET.
+ * STRANGERS. If a node of another cluster, or one without data, has a member's address, then the member
+ * counts as absent, and nothing else follows. Only a node without data ends because of a rejection.
  *
- * ELECTION. The smallest listed internal address among those that answer has the first turn; others
- * wait TURN_MS for each smaller one. It asks all for a promise; the log to be the master with is the one with the
- * highest (epoch, seq) of those who promised. In `all`, one of those in sync by the newest members
- * batch among them must have promised, so that a node known to be behind does not be the master alone.
+ * FOUNDING. A node that may found a cluster first asks its seeds and listens for founding_wait_ms. If a
+ * node of a cluster answers or calls, it founds none and joins that one. A cluster is *blank* while its
+ * log has lists of members only. A node leaves its blank cluster (RESET) for one that has more, in three
+ * cases: that cluster lists this node at this address; or a node of it is at a seed where no member of
+ * the own cluster is; or a node of it has this node as a seed.
  *
- * HEAL. A node whose log leads elsewhere than its master's installs a snapshot, and what it had
- * after the common position is kept as *orphans*: durable, beside the log, in the same atomic step.
- * It follows at once, and transfers its orphans, in order and in parts: the master's driver proposes the
- * deltas that it does not know. The node keeps merged orphans until the entries that they became are
- * durable in its own log, and offers all orphans that it has to a new master. So what comes before an
- * orphan is in the master's log, or the same node offers it first: no orphan waits for another node.
+ * HEALING. A node whose log has diverged from its master's installs a snapshot. In the same atomic step
+ * its entries after the common position become *orphans*: durable, beside the log. The node follows at
+ * once and transfers its orphans, in order and in parts; the master's driver proposes the deltas that it
+ * does not know. The node drops merged orphans when the entries that they became are durable in its own
+ * log. It offers all remaining orphans to a new master. So an orphan waits for no other node's orphans.
+ *
+ * SAFETY. The assumption: a disk keeps what it made durable, or the node comes back without any data.
+ *   1. Election safety: an epoch has at most one master (Raft, figure 3 and section 5.2). The epoch
+ *      contains the node's id, its counter exceeds every known one, and its promise is durable before its
+ *      first message: replica_role_draw_epoch. A node promises an epoch only to the node whose id it
+ *      contains: replica_receive_prepare.
+ *   2. A promise holds: a node acks nothing below its promise, also after a restart (Lamport, "Paxos Made
+ *      Simple", section 2.2): replica_raise_promise, replica_send_ack, replica_role_check.
+ *   3. Log matching: two logs with an entry at one position are equal up to it (Raft, figure 3 and
+ *      section 5.3). A node appends only the next entry of a master or voter whose log continues its own:
+ *      replica_log_is_next. JOIN compares the epochs (Kafka, KIP-101): epoch_history_common.
+ *   4. Leader completeness with `quorum`: a later master has every committed entry (Raft, section 5.4). It
+ *      has promises of a majority, and takes the highest log of them (Liskov and Cowling, "Viewstamped
+ *      Replication Revisited", section 4.2): replica_election_check.
+ *   5. The same with `all`, within one side of a partition: the promising nodes include a member in sync
+ *      by their newest list (Kafka documentation, "Replicated Logs: Quorums, ISRs, and State Machines"):
+ *      replica_election_check. A list decides only when it is durable on all of its members in sync:
+ *      replica_commit_advance. The other side's entries become orphans.
+ *   6. A master commits earlier entries only together with one of its own epoch (Raft, section 5.4.2 and
+ *      figure 8): replica_commit_advance.
+ *   7. With `quorum` the voters change one at a time, and only while the list before is committed
+ *      (Ongaro's dissertation, section 4.1): replica_may_change_voters, replica_leave_node.
+ *   8. No committed entry is lost. With `quorum` this holds while a majority of the voters keep their
+ *      disks; with `all` while one member in sync keeps its disk; with `local` while the master keeps its
+ *      disk and returns. The entry is in the log of the master, or its node has it as an orphan and
+ *      offers it: replica_heal_tick. No node prunes an entry that a voter lacks: replica_needed_seq.
+ *
+ * STRATA: a file calls functions of files to its left only. tests/architecture/check_strata.sh checks it.
+ *   messages < actions < members < locations < send < log < requests <
+ *   role < commit < election < heal < join < stream < founding < contact < replica
  *
  * See ARCHITECTURE.md, "Replication", and docs/simulation.md. */
 #ifndef JACKDAW_REPLICATION_REPLICA_H
@@ -89,6 +118,10 @@
 #define REPLICA_MEMBERS_BYTES_MAX (4 + REPLICA_MEMBERS_MAX * (9 + 2 * ADDRESS_TEXT_SIZE))
 
 /* ---- values ---- */
+
+/* Return the value in small letters, as logs show it; "?" for a value that is none. */
+const char *replica_role_name(enum replica_role role);
+const char *replica_message_name(enum replica_message_kind kind);
 
 enum replica_policy { REPLICA_ALL, REPLICA_QUORUM, REPLICA_LOCAL };
 const char *replica_policy_name(enum replica_policy policy); /* as --durability has it */
@@ -119,9 +152,6 @@ struct replica_state {
     struct log_position avoid;
     bool has_chat; /* a batch of the chat is, or was, in the log */
 };
-
-/* Epochs and seqs of a state or a message are at most this: what is added to them cannot run over. */
-#define REPLICA_NUMBER_MAX (UINT64_C(1) << 62)
 
 /* Whether a state that was read from a disk may be stepped: numbers in range, epochs ascending and
  * the last one that of `last`, a list of members that is one. ERROR_CORRUPT, with what is wrong in
