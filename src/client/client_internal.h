@@ -400,6 +400,9 @@ void sender_pump(struct client *client);
 void session_began(struct client *client, const struct request *request,
                    const Jackdaw__LoginReply *reply);
 /* The session has ended as the owner asked. */
+/* The server in use has told its cluster. Takes it for the session's if that is not known, and the server
+ * knows the session. */
+void session_learn_cluster(struct client *client);
 void session_over(struct client *client);
 /* The servers have ended it: the client logs in again, or tells the owner. */
 void session_lost(struct client *client, enum status status, const char *text);

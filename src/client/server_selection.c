@@ -60,7 +60,8 @@ static void enter_connected(struct client *client, struct connection *connection
 {
     struct server_selection *selection = &client->selection;
     selection->current = connection;
-    selection->connected = (struct selection_connected){.last_seen_us = client->now_us};
+    selection->connected = (struct selection_connected){
+        .last_seen_us = client->now_us, .is_foreign = server_choice_is_foreign(client, connection)};
     selection->has_redirect = false;
     enter(client, SELECTION_CONNECTED);
 }
@@ -68,6 +69,14 @@ static void enter_connected(struct client *client, struct connection *connection
 static bool is_in_use(const struct connection *connection)
 {
     return connection == connection->client->selection.current;
+}
+
+/* A server that had no cluster when it was selected has founded one, or joined another than the session's. */
+static bool has_become_foreign(const struct client *client)
+{
+    const struct server_selection *selection = &client->selection;
+    return selection->state != SELECTION_SEARCHING && !selection->connected.is_foreign &&
+           server_choice_is_foreign(client, selection->current);
 }
 
 /* ---- what the server in use does ---- */
@@ -228,6 +237,7 @@ static void use_info(struct client *client, const Jackdaw__InfoReply *reply, boo
     static const struct rpc_result deposed = {.message = "not in charge any more", .master = ""};
     struct server_selection *selection = &client->selection;
     server_selection_seen(client);
+    session_learn_cluster(client);
     if (reply->limits != NULL)
         client->message_bytes = reply->limits->message_bytes;
     if (selection->current->epoch > client->highest_epoch) {
@@ -252,7 +262,7 @@ static void on_info(struct connection *connection, const Jackdaw__InfoReply *rep
     learn_servers(client, connection, reply);
     if (selection->state == SELECTION_SEARCHING && selection->searching.first_answer_us == 0)
         selection->searching.first_answer_us = client->now_us;
-    if (is_in_use(connection))
+    if (is_in_use(connection) && !has_become_foreign(client))
         use_info(client, reply, was_master);
     else if (client->message_bytes == 0 && reply->limits != NULL)
         client->message_bytes = reply->limits->message_bytes;
@@ -400,6 +410,8 @@ static void select_server(struct client *client, struct connection *connection)
 
 void server_selection_tick(struct client *client)
 {
+    if (has_become_foreign(client))
+        leave(client, client->now_us);
     if (client->selection.state == SELECTION_CONNECTED) {
         close_others(client);
         return;

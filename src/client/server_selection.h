@@ -51,6 +51,7 @@ struct server_selection {
     /* Of the server in use: CONNECTED and PROBING. */
     struct selection_connected {
         uint64_t last_seen_us;       /* when it last sent anything */
+        bool is_foreign;             /* it was of another cluster when it was selected */
         bool session_confirmed;      /* it knows the session, in the epoch of its latest answers */
         uint64_t session_unknown_us; /* since when it answers that it does not; 0: it does not so */
     } connected;

@@ -39,6 +39,29 @@ static void set_name(struct session *session, const char *name)
     session->name = copy;
 }
 
+static bool is_cluster_known(const struct session *session)
+{
+    return !sodium_is_zero(session->cluster, sizeof session->cluster);
+}
+
+/* A server that was asked for Info before it had a cluster may be the master of one by now. */
+static void ask_for_cluster(struct client *client)
+{
+    if (client->selection.current != NULL && !is_cluster_known(&client->session))
+        connection_ask(client->selection.current);
+}
+
+void session_learn_cluster(struct client *client)
+{
+    struct session *session = &client->session;
+    if (!session->active || is_cluster_known(session) ||
+        !client->selection.connected.session_confirmed)
+        return;
+    memcpy(session->cluster, client->selection.current->cluster, sizeof session->cluster);
+    if (is_cluster_known(session))
+        persist_session(client);
+}
+
 void session_began(struct client *client, const struct request *request,
                    const Jackdaw__LoginReply *reply)
 {
@@ -62,6 +85,7 @@ void session_began(struct client *client, const struct request *request,
     client->heartbeat.due_us = client->now_us + (uint64_t)CLIENT_HEARTBEAT_MS * 1000;
     stream_start(client, proto_position(reply->position));
     persist_session(client);
+    ask_for_cluster(client);
 }
 
 static void end(struct client *client)
@@ -217,6 +241,7 @@ static void heartbeat_tick(struct client *client)
             send_heartbeat(client);
         else
             connection_ask(client->selection.current);
+        ask_for_cluster(client);
     }
     client_wake_at(client, heartbeat->due_us);
     if (client->session.unverified)

@@ -500,6 +500,50 @@ TEST(test_cluster__another_one_is_not_used)
     client_fixture_free(fixture);
 }
 
+/* The client uses a server without a cluster, which may become the master. It founds another cluster. */
+TEST(test_cluster__a_server_founds_another_one)
+{
+    struct client_fixture *fixture = client_fixture_new(2);
+    fixture->servers[0].cluster_id = 1;
+    fixture->servers[1].master = false;
+    client_fixture_connect(fixture, 2, NULL);
+    client_fixture_login(fixture);
+    client_fixture_settle(fixture);
+    fake_server_kill(&fixture->servers[0]);
+    client_fixture_send_many(fixture, "m", 1);
+    run_for(fixture, 2 * CLIENT_ANY_SERVER_MS);
+    check_server(fixture, 1);
+    fixture->servers[1].cluster_id = 2;
+    fixture->servers[1].master = true;
+    run_for(fixture, 2 * CLIENT_ANY_SERVER_MS);
+    assert_int_equal(fixture->result_count, 0);
+    fake_server_start(&fixture->servers[0], &fixture->cluster);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 1);
+    check_server(fixture, 0);
+    client_fixture_free(fixture);
+}
+
+/* The server founds its cluster after the client has asked for Info, and before the login. */
+TEST(test_cluster__founded_before_the_login)
+{
+    struct client_fixture *fixture = client_fixture_new(2);
+    fixture->servers[1].master = false;
+    client_fixture_connect(fixture, 2, NULL);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->connected);
+    fixture->servers[0].cluster_id = 1;
+    fixture->servers[1].cluster_id = 2;
+    client_fixture_login(fixture);
+    client_fixture_settle(fixture);
+    fake_server_kill(&fixture->servers[0]);
+    fixture->servers[1].master = true;
+    client_fixture_send_many(fixture, "m", 1);
+    run_for(fixture, 2 * CLIENT_ANY_SERVER_MS);
+    assert_int_equal(fixture->result_count, 0);
+    fake_server_start(&fixture->servers[0], &fixture->cluster);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 1);
+    client_fixture_free(fixture);
+}
+
 /* Where every server is of another cluster, nobody is left to come back. */
 TEST(test_cluster__all_are_of_another_one)
 {
