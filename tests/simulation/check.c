@@ -186,6 +186,12 @@ static void count_news(struct server *server)
 void check_server(struct server *server)
 {
     count_news(server);
+    if (!server_is_of_cluster(server)) {
+        world.stats.blanks += server->core.role == REPLICA_MASTER && !server->was_master;
+        server->was_master = server->core.role == REPLICA_MASTER;
+        server->promised = 0;
+        return;
+    }
     check_promise(server);
     bool is_master = server->core.role == REPLICA_MASTER;
     bool has_applied = !server->core.is_behind;
@@ -404,6 +410,19 @@ static enum error scan_room(void *context, const struct room_row *room)
                               scan_event, &scan);
 }
 
+static enum error count_deltas(void *context, const struct log_entry *entry)
+{
+    (void)context;
+    if (entry->kind != LOG_ENTRY_CHAT)
+        return OK;
+    Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, entry->size, entry->bytes);
+    ASSERT(batch != NULL);
+    for (size_t i = 0; i < batch->n_deltas; i++)
+        world.stats.deltas[batch->deltas[i]->change_case]++;
+    jackdaw__batch__free_unpacked(batch, NULL);
+    return OK;
+}
+
 /* Every acknowledged message is there exactly once, where it was sent to, in its sender's order. */
 static void check_server_at_the_end(struct server *server)
 {
@@ -434,6 +453,9 @@ void check_final(void)
         if (with != NULL && memcmp(first, digest, sizeof first) != 0)
             broken("digests_agree", "servers %u and %u", with->number + 1, i + 1);
         memcpy(first, digest, sizeof first);
+        if (with == NULL)
+            (void)store_log_read(server->core.store, store_log_first(server->core.store),
+                                 count_deltas, NULL);
         with = server;
         check_server_at_the_end(server);
     }

@@ -140,12 +140,12 @@ uint64_t sim_steps(void)
 int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
 {
     uint64_t us = sim_now();
+    if (clock == CLOCK_REALTIME)
+        us += WALL_START_S * SECOND;
     if (clock == CLOCK_REALTIME && engine.current != NULL)
         us += (uint64_t)engine.current->wall_offset_us;
     *out =
         (struct timespec){.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
-    if (clock == CLOCK_REALTIME)
-        out->tv_sec += WALL_START_S;
     return 0;
 }
 
@@ -273,7 +273,7 @@ void process_leave(struct process *process)
     if (process->spent_us > 0)
         process->busy_until = engine.now + process->spent_us;
     process->spent_us = 0;
-    if (process->is_cut)
+    if (process->is_cut && process->id != 0) /* 0: its owner has released it */
         sim_at(engine.now, reap, process, process->id);
 }
 

@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#define VISIT_US \
+    (9 * SECOND) /* a client gives a session up after five, if it does not see a stranger */
+
 static struct server *any_server(void)
 {
     return &world.servers[sim_below(world.options.servers)];
@@ -60,8 +63,31 @@ static void crash_one(struct server *server)
 static void move(struct server *server)
 {
     unsigned host = 100 + (unsigned)sim_below(100);
-    (void)snprintf(server->internal, sizeof server->internal, "10.0.1.%u:2626", host);
+    (void)snprintf(server->internal, sizeof server->internal, "10.0.%u.%u:2626", 1 + server->number,
+                   host);
     trace("s%u moves to %s", server->number + 1, server->internal);
+}
+
+static void heal(void *context, uint64_t id)
+{
+    (void)context;
+    if (id != world.heal_id)
+        return;
+    trace("cuts heal");
+    network_heal();
+}
+
+static void heal_later(uint64_t after)
+{
+    sim_at(sim_now() + after, heal, NULL, ++world.heal_id);
+}
+
+void faults_cut(const bool side[static HOSTS_MAX], bool is_one_way)
+{
+    network_heal();
+    for (unsigned from = 0; from < HOSTS_MAX; from++)
+        for (unsigned to = 0; to < HOSTS_MAX; to++)
+            network_cut(from, to, side[from] != side[to] && (!is_one_way || side[from]));
 }
 
 /* Others have all that it has: everybody is in sync, and it has nothing of its own. */
@@ -79,13 +105,20 @@ static bool may_be_emptied(const struct server *server)
     return server->is_up && is_enough && check_converged(&why);
 }
 
-static void empty_one(void)
+static void empty_one(void *context, uint64_t id)
 {
+    (void)context;
+    (void)id;
     struct server *server = any_server();
-    if (!may_be_emptied(server))
+    if (world.is_quiet || !may_be_emptied(server))
         return;
     server->is_to_be_emptied = server->was_emptied = true;
     server_kill(server, sim_chance(300));
+    if (server->number > 0)
+        return;
+    /* The first one, alone and blank, founds a cluster. */
+    faults_cut((const bool[HOSTS_MAX]){true}, false);
+    heal_later(3 * SECOND + sim_below(SECOND));
 }
 
 static void crash(void)
@@ -99,15 +132,6 @@ static void crash(void)
             crash_one(&world.servers[i]);
 }
 
-static void heal(void *context, uint64_t id)
-{
-    (void)context;
-    if (id != world.heal_id)
-        return;
-    trace("cuts heal");
-    network_heal();
-}
-
 static void partition(void)
 {
     bool side[HOSTS_MAX];
@@ -116,12 +140,9 @@ static void partition(void)
     unsigned alone = victim()->number;
     for (unsigned i = 0; i < HOSTS_MAX; i++)
         side[i] = is_single ? i == alone || (i >= SERVERS_MAX && sim_chance(300)) : sim_chance(500);
-    network_heal();
-    for (unsigned from = 0; from < HOSTS_MAX; from++)
-        for (unsigned to = 0; to < HOSTS_MAX; to++)
-            network_cut(from, to, side[from] != side[to] && (!is_one_way || side[from]));
+    faults_cut(side, is_one_way);
     trace("partition%s", is_one_way ? ", one way" : "");
-    sim_at(sim_now() + 50 * MS + sim_below(4 * SECOND), heal, NULL, ++world.heal_id);
+    heal_later(50 * MS + sim_below(4 * SECOND));
 }
 
 static void pause_one(void)
@@ -165,7 +186,8 @@ static void leave(void)
 static void kill_client(void)
 {
     struct person *person = &world.people[sim_below(PEOPLE_MAX + world.guests)];
-    bool keeps_state = sim_chance(800);
+    bool may_log_in = (world.options.faults & FAULT_STRANGER) == 0;
+    bool keeps_state = sim_chance(800) || !may_log_in;
     if (keeps_state && person->is_up && person->is_in && sim_chance(700))
         person->process.effects_left = 1 + sim_below(20);
     else
@@ -177,11 +199,26 @@ static void jump_clock(void)
     victim()->process.wall_offset_us += (int64_t)sim_below(40 * SECOND) - (int64_t)(20 * SECOND);
 }
 
+/* A dead server stays away for a while, and a server of another cluster has its addresses. */
+static void visit(void)
+{
+    struct server *absent = victim();
+    if (world.stranger.is_up)
+        return;
+    if (absent->is_up && absent->process.effects_left == 0 && may_crash(absent))
+        server_kill(absent, false);
+    if (absent->is_up || absent->has_left)
+        return;
+    absent->restart_at = sim_now() + 200 * MS + sim_below(sim_chance(500) ? 3 * SECOND : VISIT_US);
+    trace("a stranger has the addresses of s%u", absent->number + 1);
+    stranger_start(absent);
+}
+
 static void happen(void)
 {
-    static const unsigned bits[] = {FAULT_CRASH,  FAULT_PARTITION, FAULT_PAUSE,
-                                    FAULT_DISK,   FAULT_LEAVE,     FAULT_BREAK,
-                                    FAULT_CLIENT, FAULT_CLOCK,     FAULT_EMPTY};
+    static const unsigned bits[] = {FAULT_CRASH, FAULT_PARTITION, FAULT_PAUSE,  FAULT_DISK,
+                                    FAULT_LEAVE, FAULT_BREAK,     FAULT_CLIENT, FAULT_CLOCK,
+                                    FAULT_EMPTY, FAULT_STRANGER};
     unsigned kinds[sizeof bits / sizeof *bits];
     size_t count = 0;
     for (size_t i = 0; i < sizeof bits / sizeof *bits; i++)
@@ -212,8 +249,12 @@ static void happen(void)
     case FAULT_CLIENT:
         kill_client();
         break;
-    case FAULT_EMPTY:
-        empty_one();
+    case FAULT_EMPTY: /* people pause, so that everybody gets everything */
+        world.silent_until = sim_now() + 200 * MS;
+        sim_at(sim_now() + 150 * MS, empty_one, NULL, 0);
+        break;
+    case FAULT_STRANGER:
+        visit();
         break;
     default:
         jump_clock();
@@ -248,7 +289,8 @@ void faults_end(void)
     }
     for (unsigned i = 0; i < world.options.servers; i++) {
         struct server *server = &world.servers[i];
-        if (!server->is_up && server->restart_at > sim_now() + SECOND)
+        bool is_replaced = strcmp(server->internal, world.stranger.internal) == 0;
+        if (!server->is_up && !is_replaced && server->restart_at > sim_now() + SECOND)
             server->restart_at = sim_now() + sim_below(SECOND);
     }
     trace("no more faults");

@@ -46,6 +46,7 @@ static const unsigned profiles[] = {
     FAULT_CRASH | FAULT_EMPTY,
     FAULT_CRASH | FAULT_PARTITION | FAULT_EMPTY | FAULT_PRUNE,
     FAULT_CRASH | FAULT_PARTITION | FAULT_LEAVE | FAULT_CLIENT | FAULT_MOVE,
+    FAULT_CRASH | FAULT_CLIENT | FAULT_STRANGER,
 };
 
 /* What an option does not say, the seed decides. */
@@ -137,14 +138,17 @@ static void print_stats(const struct stats *stats, double seconds)
     printf(
         "%llu runs, %llu events, %llu virtual s, %llu messages; a run has %.1f faults, %.1f requests "
         "ended, %.1f events told;\n%llu epochs, %llu crashes (%llu of them by loss of power), %llu "
-        "clients killed, %llu starts, %llu snapshots, %llu orphans, %llu disks replaced; %.1f s, %.1f runs a second\n",
+        "clients killed, %llu starts, %llu snapshots, %llu orphans, %llu disks replaced, %llu blank "
+        "clusters, %llu strangers, %llu splits; %.1f s, %.1f runs a second\n",
         (unsigned long long)stats->runs, (unsigned long long)stats->steps,
         (unsigned long long)(stats->us / SECOND), (unsigned long long)stats->messages,
         (double)stats->faults / runs, (double)stats->acks / runs, (double)stats->events / runs,
         (unsigned long long)stats->epoch_starts, (unsigned long long)stats->crashes,
         (unsigned long long)stats->powers, (unsigned long long)stats->kills,
         (unsigned long long)stats->restarts, (unsigned long long)stats->snapshots,
-        (unsigned long long)stats->orphans, (unsigned long long)stats->emptied, seconds,
+        (unsigned long long)stats->orphans, (unsigned long long)stats->emptied,
+        (unsigned long long)stats->blanks, (unsigned long long)stats->strangers,
+        (unsigned long long)stats->splits, seconds,
         seconds > 0 ? (double)stats->runs / seconds : 0);
 }
 
@@ -233,6 +237,20 @@ static void add_stats(struct stats *total, const struct stats *stats)
         to[i] += from[i];
 }
 
+/* Each kind of delta that spec.proto has. */
+static bool has_all_kinds(const struct stats *stats)
+{
+    bool has_all = true;
+    for (unsigned i = 0; i < jackdaw__delta__descriptor.n_fields; i++) {
+        const ProtobufCFieldDescriptor *field = &jackdaw__delta__descriptor.fields[i];
+        if ((field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) == 0 || stats->deltas[field->id] > 0)
+            continue;
+        printf("no log has a delta of kind %s\n", field->name);
+        has_all = false;
+    }
+    return has_all;
+}
+
 /* A campaign in which little happens proves little. */
 static bool is_lively(const struct choice *choice, const struct stats *stats)
 {
@@ -242,7 +260,7 @@ static bool is_lively(const struct choice *choice, const struct stats *stats)
     if (is_judged && !is_enough)
         printf("too little happened: a run has at least %d faults and %d requests that end\n",
                FAULTS_PER_RUN_MIN, ENDED_PER_RUN_MIN);
-    return !is_judged || is_enough;
+    return !is_judged || (has_all_kinds(stats) && is_enough);
 }
 
 static struct progress *open_progress(const char *file, const struct progress *fresh)

@@ -51,6 +51,9 @@ static void on_ended(void *context, const struct client_result *result)
     person->open--;
     if (result->status == STATUS_CANCELLED && person->process.is_cut)
         return; /* the process is being released */
+    if (result->session != 0 && result->session != person->session)
+        broken("sessions_survive", "person %u has session %llx, and %llx before", person->number,
+               (unsigned long long)result->session, (unsigned long long)person->session);
     sent->is_ended = true;
     sent->status = result->status;
     sent->session = result->session;
@@ -264,8 +267,9 @@ static void turn_person(struct process *process)
     client_process(person->client);
     bool may_ask = person->is_in && world.is_set_up && !world.is_finishing && !process->is_cut;
     if (sim_now() >= person->acts_at) {
-        person->acts_at = sim_now() + 3 * MS + sim_below(60 * MS);
-        if (may_ask && person->open < OPEN_MAX) {
+        person->acts_at =
+            sim_now() + (world.is_busy ? sim_below(3 * MS) : 3 * MS + sim_below(60 * MS));
+        if (may_ask && sim_now() >= world.silent_until && person->open < OPEN_MAX) {
             if (is_guest(person))
                 act_as_guest(person);
             else

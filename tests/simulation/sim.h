@@ -24,7 +24,8 @@
 #define SERVERS_MAX 5
 #define PEOPLE_MAX 3 /* those whose messages are checked; the guests follow */
 #define GUESTS_MAX 2
-#define HOSTS_MAX (SERVERS_MAX + PEOPLE_MAX + GUESTS_MAX) /* of servers, people, guests */
+#define HOSTS_MAX \
+    (SERVERS_MAX + PEOPLE_MAX + GUESTS_MAX + 1) /* servers, people, guests, a stranger */
 #define ROOMS 2
 #define GUEST_TEXT "a guest says something"
 #define MS UINT64_C(1000) /* virtual time counts in microseconds */
@@ -49,7 +50,7 @@ struct process {
     uint64_t wakes_at;            /* UINT64_MAX: nothing is scheduled */
     uint64_t deadline;            /* the turn is due then, whatever happens */
     int64_t wall_offset_us;
-    uint64_t id; /* counts processes */
+    uint64_t id; /* counts processes; 0: it is over */
     uint64_t random;
 };
 
@@ -125,13 +126,14 @@ enum fault_bits {
     FAULT_PAUSE = 8,
     FAULT_DISK = 16,
     FAULT_LEAVE = 32,
-    FAULT_BREAK = 64,   /* connections end */
-    FAULT_CLIENT = 128, /* clients are killed, with and without their state */
-    FAULT_MOVE = 256,   /* servers come back at other addresses */
-    FAULT_PRUNE = 512,  /* logs are short: --log_keep is small */
-    FAULT_EMPTY = 1024, /* servers come back without data */
-    FAULT_CLOCK = 2048, /* wall clocks differ and jump */
-    FAULT_GUESTS = 4096 /* no fault: guests come, do whatever a client can ask for, and go */
+    FAULT_BREAK = 64,     /* connections end */
+    FAULT_CLIENT = 128,   /* clients are killed, with and without their state */
+    FAULT_MOVE = 256,     /* servers come back at other addresses */
+    FAULT_PRUNE = 512,    /* logs are short: --log_keep is small */
+    FAULT_EMPTY = 1024,   /* servers come back without data */
+    FAULT_CLOCK = 2048,   /* wall clocks differ and jump */
+    FAULT_GUESTS = 4096,  /* no fault: guests come, do whatever a client can ask for, and go */
+    FAULT_STRANGER = 8192 /* a server of another cluster comes to the addresses of a dead one */
 };
 
 struct options {
@@ -208,14 +210,19 @@ struct person {
     bool was_blank;  /* its client has begun without a state file since the set-up */
 };
 
+#define DELTA_KINDS 32 /* the numbers of Delta's fields are less */
+
 struct stats {
     uint64_t runs, steps, us, acks, events, crashes, powers, kills, faults, epoch_starts, snapshots,
-        orphans, restarts, messages, emptied, rewinds;
+        orphans, restarts, messages, emptied, blanks, strangers, splits;
+    uint64_t deltas[DELTA_KINDS]; /* in the logs at the end, by kind */
 };
 
 struct world {
     struct options options;
     struct server servers[SERVERS_MAX];
+    struct server stranger;
+    uint8_t cluster[REPLICA_CLUSTER_BYTES]; /* of the servers, from the set-up on */
     struct person people[PEOPLE_MAX + GUESTS_MAX];
     unsigned guests;
     bool is_strict;
@@ -223,9 +230,10 @@ struct world {
     bool is_set_up;
     bool is_quiet;
     bool is_finishing;
-    bool is_degraded;
+    bool is_busy; /* people ask without a pause, and the log keeps little */
     bool may_leave;
     uint64_t fault_every;
+    uint64_t silent_until; /* people ask for nothing */
     bool is_over;
     uint64_t heal_id;
     uint64_t acked_number[ROOMS]; /* the highest */
@@ -238,6 +246,10 @@ void server_start(struct server *server, bool is_first);
 void server_kill(struct server *server, bool loses_power);
 void server_stop(struct server *server);
 struct server *server_master(void);
+/* A blank server that was started as the first founds a cluster, and gives it up when it meets ours. */
+bool server_is_of_cluster(const struct server *server);
+void stranger_start(const struct server *absent);
+void stranger_stop(void);
 
 /* ---- people.c ---- */
 void person_start(struct person *person);
@@ -249,6 +261,7 @@ bool people_are_done(void);
 /* ---- faults.c ---- */
 void faults_begin(void);
 void faults_end(void);
+void faults_cut(const bool side[static HOSTS_MAX], bool is_one_way); /* between two sides */
 
 /* ---- check.c ---- */
 void check_reset(void);

@@ -11,6 +11,8 @@
 #define UP_WITHIN (60 * SECOND)
 #define CONVERGE_WITHIN (100 * SECOND) /* a master waits a minute for orphans that come first */
 #define SERVED_WITHIN (CLIENT_ANSWER_MS * MS + 3 * SECOND) /* a server without power says nothing */
+#define FOLLOWS_WITHIN (20 * SECOND)
+#define SERVED_IN_HALF_WITHIN (20 * SECOND)
 #define RESTART_WHEN_REFUSED (300 * MS)
 
 struct world world;
@@ -89,6 +91,12 @@ void server_kill(struct server *server, bool loses_power)
     bury(server);
 }
 
+bool server_is_of_cluster(const struct server *server)
+{
+    const uint8_t *cluster = replica_cluster(cluster_replica(server->core.cluster));
+    return !world.is_set_up || memcmp(cluster, world.cluster, sizeof world.cluster) == 0;
+}
+
 /* Whether the master lists it as one that has left for good. */
 static bool is_struck_off(const struct server *server)
 {
@@ -154,7 +162,7 @@ static void turn_server(struct process *process)
         return; /* reaped by an event */
     if (!goes_on)
         end_by_itself(server);
-    else
+    else if (server != &world.stranger)
         check_server(server);
 }
 
@@ -168,7 +176,7 @@ static void set_options(struct server *server, bool is_first)
     char id[8];
     char masters[SERVERS_MAX * 32] = "";
     (void)snprintf(id, sizeof id, "%u", server->number + 1);
-    for (unsigned i = 0; i < world.options.servers; i++)
+    for (unsigned i = 0; i < world.options.servers && server != &world.stranger; i++)
         if (i != server->number)
             (void)snprintf(masters + strlen(masters), sizeof masters - strlen(masters), "%s%s",
                            masters[0] == '\0' ? "" : ",", world.servers[i].internal);
@@ -197,13 +205,15 @@ static void set_options(struct server *server, bool is_first)
     if (server_options_parse(count, (char *const *)arguments, &server->options, &why) != OK)
         broken("harness", "%s", why.text);
     if ((world.options.faults & FAULT_PRUNE) != 0)
-        server->options.cluster.log_keep = 20; /* fewer than the option takes */
+        server->options.cluster.log_keep = world.is_busy ? 2 : 20; /* fewer than the option takes */
 }
 
 void server_start(struct server *server, bool is_first)
 {
     struct process *process = &server->process;
     int64_t wall_offset_us = process->wall_offset_us;
+    if (strcmp(server->internal, world.stranger.internal) == 0 && server != &world.stranger)
+        stranger_stop();
     process_init(process, server->number);
     process->program = server;
     process->turn = turn_server;
@@ -239,11 +249,27 @@ void server_start(struct server *server, bool is_first)
     }
 }
 
+void stranger_start(const struct server *absent)
+{
+    struct server *stranger = &world.stranger;
+    stranger->number = HOSTS_MAX - 1;
+    memcpy(stranger->internal, absent->internal, sizeof stranger->internal);
+    memcpy(stranger->client, absent->client, sizeof stranger->client);
+    world.stats.strangers++;
+    server_start(stranger, true);
+}
+
+void stranger_stop(void)
+{
+    server_kill(&world.stranger, false);
+    world.stranger.internal[0] = '\0';
+}
+
 struct server *server_master(void)
 {
     for (unsigned i = 0; i < world.options.servers; i++) {
         struct server *server = &world.servers[i];
-        if (server->is_up && server->core.role == REPLICA_MASTER)
+        if (server->is_up && server->core.role == REPLICA_MASTER && server_is_of_cluster(server))
             return server;
     }
     return NULL;
@@ -253,8 +279,8 @@ struct server *server_master(void)
 
 static void set_strictness(void)
 {
-    unsigned harmless =
-        FAULT_CRASH | FAULT_CLIENT | FAULT_PRUNE | FAULT_MOVE | FAULT_CLOCK | FAULT_GUESTS;
+    unsigned harmless = FAULT_CRASH | FAULT_CLIENT | FAULT_PRUNE | FAULT_MOVE | FAULT_CLOCK |
+                        FAULT_GUESTS | FAULT_STRANGER;
     bool is_crash_only = (world.options.faults & ~harmless) == 0;
     world.is_strict = world.options.policy == REPLICA_QUORUM ||
                       (world.options.policy == REPLICA_ALL && is_crash_only) ||
@@ -262,6 +288,13 @@ static void set_strictness(void)
     if (world.options.policy == REPLICA_LOCAL && (world.options.faults & FAULT_CRASH) != 0)
         world.is_strict = false;
     world.is_gentle = world.options.policy == REPLICA_ALL && is_crash_only;
+}
+
+/* A server that founds a cluster must not find a client without a session, who would begin there. */
+static bool is_started_as_first(const struct server *server)
+{
+    bool may_found = world.guests == 0 && (world.options.faults & FAULT_CLIENT) == 0;
+    return server->number == 0 && (!world.is_set_up || may_found);
 }
 
 /* What the world does by itself: starts what is dead. */
@@ -272,7 +305,7 @@ static void look_after(void *context, uint64_t id)
     for (unsigned i = 0; i < world.options.servers && !world.is_over; i++) {
         struct server *server = &world.servers[i];
         if (!server->is_up && !server->has_left && server->restart_at <= sim_now())
-            server_start(server, i == 0 && !world.is_set_up);
+            server_start(server, is_started_as_first(server));
     }
     for (unsigned i = 0; i < PEOPLE_MAX + world.guests && !world.is_over; i++) {
         struct person *person = &world.people[i];
@@ -293,6 +326,20 @@ static bool is_settled(void)
 {
     const char *why = "";
     return people_are_done() && check_converged(&why);
+}
+
+/* While clients go on writing. */
+static bool are_all_following(void)
+{
+    const struct server *master = server_master();
+    for (unsigned i = 0; i < world.options.servers; i++) {
+        const struct server *server = &world.servers[i];
+        if (!server->has_left &&
+            (master == NULL || !server->is_up || !server_is_of_cluster(server) ||
+             (server != master && server->core.role != REPLICA_SLAVE)))
+            return false;
+    }
+    return true;
 }
 
 static bool are_all_served(void)
@@ -378,8 +425,48 @@ static void set_up(void)
     sim_at(sim_now() + 5 * MS, look_after, NULL, 0);
     run_until(are_in_sync, UP_WITHIN, "the cluster does not come up");
     world.is_quiet = false;
+    memcpy(world.cluster, replica_cluster(cluster_replica(server_master()->core.cluster)),
+           sizeof world.cluster);
     world.is_set_up = true;
     trace("the cluster is up");
+}
+
+static void serve_everybody(uint64_t within, const char *what)
+{
+    for (unsigned i = 0; i < PEOPLE_MAX; i++)
+        world.people[i].answers = 0;
+    world.is_finishing = false;
+    run_until(are_all_served, within, what);
+    world.is_finishing = true;
+}
+
+/* Two halves, which both serve: `all` and `local` say so. Then the clients change sides, as a client that is
+ * moved, and are served there, too. */
+static void split(void)
+{
+    bool side[HOSTS_MAX];
+    bool is_enough = world.options.policy != REPLICA_QUORUM && world.options.servers >= 2;
+    if (!is_enough || !sim_chance(250))
+        return;
+    for (unsigned i = 0; i < HOSTS_MAX; i++)
+        side[i] = i == 0 || (i != 1 && sim_chance(500));
+    bool is_whole[2] = {true, true};
+    for (unsigned i = 0; i < world.options.servers; i++)
+        is_whole[side[i]] = is_whole[side[i]] && world.servers[i].has_left;
+    if (is_whole[0] || is_whole[1])
+        return;
+    trace("two halves");
+    world.is_strict = false;
+    world.stats.splits++;
+    faults_cut(side, false);
+    serve_everybody(SERVED_IN_HALF_WITHIN, "not every client is served in its half");
+    for (unsigned i = SERVERS_MAX; i < HOSTS_MAX; i++)
+        side[i] = !side[i];
+    trace("the clients change sides");
+    faults_cut(side, false);
+    serve_everybody(SERVED_IN_HALF_WITHIN, "not every client is served in the other half");
+    network_heal();
+    run_until(is_settled, CONVERGE_WITHIN, "not one master and equal logs");
 }
 
 /* One server is killed and stays dead: the others serve. */
@@ -394,21 +481,18 @@ static void lose_one(void)
         return;
     server_kill(server, sim_chance(500));
     server->restart_at = UINT64_MAX;
-    for (unsigned i = 0; i < PEOPLE_MAX; i++)
-        world.people[i].answers = 0;
-    world.is_finishing = false;
-    world.is_degraded = true;
-    run_until(are_all_served, SERVED_WITHIN, "not every client is served");
-    world.is_degraded = false;
-    world.is_finishing = true;
+    serve_everybody(SERVED_WITHIN, "not every client is served");
     server->restart_at = sim_now();
 }
 
 static void converge(void)
 {
     faults_end();
+    if ((world.options.faults & FAULT_PRUNE) != 0)
+        run_until(are_all_following, FOLLOWS_WITHIN, "not everybody follows a busy master");
     world.is_finishing = true;
     run_until(is_settled, CONVERGE_WITHIN, "not one master and equal logs");
+    split();
     lose_one();
     run_until(is_settled, CONVERGE_WITHIN, "not one master and equal logs");
     check_final();
@@ -448,7 +532,11 @@ static void add(struct stats *totals, const struct stats *stats)
     totals->snapshots += stats->snapshots;
     totals->orphans += stats->orphans;
     totals->emptied += stats->emptied;
-    totals->rewinds += stats->rewinds;
+    totals->blanks += stats->blanks;
+    totals->strangers += stats->strangers;
+    totals->splits += stats->splits;
+    for (size_t i = 0; i < DELTA_KINDS; i++)
+        totals->deltas[i] += stats->deltas[i];
     totals->restarts += stats->restarts;
 }
 
@@ -464,7 +552,10 @@ void world_run(const struct options *options, struct stats *totals)
     set_strictness();
     static const uint64_t every[] = {60 * MS, 300 * MS, 300 * MS, 1500 * MS};
     world.fault_every = every[sim_below(sizeof every / sizeof *every)];
-    world.guests = (options->faults & FAULT_GUESTS) != 0 ? GUESTS_MAX : 0;
+    unsigned without_guests = FAULT_STRANGER; /* who would log in there */
+    if ((options->faults & FAULT_GUESTS) != 0 && (options->faults & without_guests) == 0)
+        world.guests = GUESTS_MAX;
+    world.is_busy = (options->faults & FAULT_PRUNE) != 0 && sim_chance(300);
     world.may_leave = (options->faults & FAULT_LEAVE) != 0 && options->servers >= 3;
     set_up();
     if (options->end != NULL && strcmp(options->end, "abort") == 0)
