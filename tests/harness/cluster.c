@@ -371,29 +371,41 @@ static bool is_quiet(struct cluster *cluster, unsigned group)
     return quiet;
 }
 
-void cluster_assert_equal(struct cluster *cluster)
+static void read_database(struct cluster *cluster, size_t i, struct database_digest *out)
 {
-    wait_until(cluster, cluster_running(cluster), is_quiet, "quiet at one position");
+    char path[PROCESS_GROUP_PATH_SIZE];
+    const char *folder = cluster->servers[i].data_dir;
+    if (folder == NULL)
+        folder = process_group_path(cluster->group, "data");
+    (void)snprintf(path, sizeof path, "%s/%zu/jackdaw.db", folder, i + 1);
+    database_digest_read(path, out);
+}
+
+/* Databases are read one after the other: a cluster that writes an entry meanwhile is looked at again. */
+static bool is_equal(struct cluster *cluster, unsigned group)
+{
     struct database_digest first = {0};
     size_t seen = 0;
+    if (!is_quiet(cluster, group))
+        return false;
     for (size_t i = 0; i < cluster->count; i++) {
-        char path[64];
-        char difference[128];
-        if ((cluster_running(cluster) & 1u << i) == 0)
-            continue;
-        const char *folder = cluster->servers[i].data_dir;
-        (void)snprintf(path, sizeof path, "data/%zu/jackdaw.db", i + 1);
-        char full[PROCESS_GROUP_PATH_SIZE];
-        if (folder == NULL)
-            (void)snprintf(full, sizeof full, "%s", process_group_path(cluster->group, path));
-        else
-            (void)snprintf(full, sizeof full, "%s/%zu/jackdaw.db", folder, i + 1);
         struct database_digest tables;
-        database_digest_read(full, &tables);
+        char difference[128];
+        if ((group & 1u << i) == 0)
+            continue;
+        read_database(cluster, i, &tables);
         if (seen++ == 0)
             first = tables;
-        else if (!database_digests_are_equal(&first, &tables, difference))
+        if (tables.last_seq != first.last_seq)
+            return false;
+        if (!database_digests_are_equal(&first, &tables, difference))
             process_group_fail(cluster->group, "server %zu keeps something else than others: %s",
                                i + 1, difference);
     }
+    return true;
+}
+
+void cluster_assert_equal(struct cluster *cluster)
+{
+    wait_until(cluster, cluster_running(cluster), is_equal, "quiet at one position");
 }

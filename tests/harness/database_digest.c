@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #define BUSY_MS 5000
+#define LOG 0 /* its place among the selected */
 
 static const struct {
     const char *name;
@@ -49,6 +50,8 @@ static void read_table(sqlite3 *database, size_t i, struct database_digest *out)
     uint64_t sum = 0xcbf29ce484222325u;
     int code;
     while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
+        if (i == LOG)
+            out->last_seq = (uint64_t)sqlite3_column_int64(statement, 0);
         for (int column = 0; column < sqlite3_column_count(statement); column++)
             sum = add_column(sum, statement, column);
         out->rows[i]++;
@@ -66,6 +69,8 @@ void database_digest_read(const char *path, struct database_digest *out)
     if (sqlite3_open_v2(path, &database, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK)
         fail_msg("cannot open %s: %s", path, sqlite3_errmsg(database));
     (void)sqlite3_busy_timeout(database, BUSY_MS);
+    if (sqlite3_exec(database, "BEGIN", NULL, NULL, NULL) != SQLITE_OK)
+        fail_msg("cannot read %s: %s", path, sqlite3_errmsg(database));
     for (size_t i = 0; i < DATABASE_DIGEST_TABLES; i++)
         read_table(database, i, out);
     (void)sqlite3_close(database);

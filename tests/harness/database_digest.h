@@ -12,11 +12,12 @@
 #define DATABASE_DIGEST_TABLES 6
 
 struct database_digest {
+    uint64_t last_seq; /* of the log; 0: empty */
     uint64_t rows[DATABASE_DIGEST_TABLES];
     uint64_t sums[DATABASE_DIGEST_TABLES];
 };
 
-/* Reads the database at path, which its server may have open. */
+/* Reads the database at path, in one transaction: its server may have it open. */
 void database_digest_read(const char *path, struct database_digest *out);
 
 /* What is not the same is named in difference. */
