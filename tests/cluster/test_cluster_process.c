@@ -186,9 +186,9 @@ CLUSTER_TEST(test_ready_line__waits_for_its_reader_without_stopping_the_server)
     struct address address;
     struct sp_peer peer;
     unsigned port = 0;
-    assert_int_equal(sscanf(strstr(log, "clients="), "clients=127.0.0.1:%5u", &port), 1);
+    assert_int_equal(sscanf(strstr(log, "clients="), "clients=127.0.0.2:%5u", &port), 1);
     free(log);
-    assert_int_equal(address_parse("127.0.0.1:1", &address, NULL), OK);
+    assert_int_equal(address_parse("127.0.0.2:1", &address, NULL), OK);
     address.port = (uint16_t)port;
     assert_true(sp_open(&peer, &address));
     assert_true(ask_long(&peer)); /* it serves */
