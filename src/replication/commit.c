@@ -14,8 +14,8 @@ static uint64_t durable_on(struct replica *r, const struct replica_member *membe
     return peer != NULL && peer->follows ? peer->acked.seq : 0;
 }
 
-/* Durable on this node and on everybody in sync. A master that is leaving does not count: with nobody
- * else in sync, nothing is committed. */
+/* Returns the seq that is durable on this node and all members in sync. A master that leaves does not
+ * count: without another member in sync it commits nothing. */
 static uint64_t durable_on_all(struct replica *r)
 {
     uint64_t seq = r->durable.seq;
@@ -55,7 +55,7 @@ static uint64_t durable_enough(struct replica *r)
     case REPLICA_LOCAL:
         return replica_is_member(r) ? r->durable.seq : durable_on_all(r);
     default: {
-        /* The set that decides must itself be known to everybody in it. */
+        /* The list that decides must itself be durable on all of its members in sync. */
         uint64_t seq = durable_on_all(r);
         return seq >= r->members_position.seq ? seq : 0;
     }
@@ -88,8 +88,6 @@ void replica_commit_learn(struct replica *r, uint64_t seq)
 
 /* ---- who is in sync ---- */
 
-/* A voter is added one at a time, and only when the list before is committed: so that any two
- * majorities that may decide at the same time share a node. */
 bool replica_may_change_voters(const struct replica *r)
 {
     return r->options.policy != REPLICA_QUORUM ||
@@ -116,11 +114,11 @@ void replica_receive_ack(struct replica *r, const struct replica_message *messag
     if (r->role != REPLICA_MASTER || message->epoch != r->epoch || peer == NULL ||
         !replica_log_has(r, durable))
         return;
-    peer->follows = true; /* or it would not ack in this epoch */
-    if (durable.seq > peer->acked.seq || durable.seq == r->last.seq)
-        peer->progress_ms = r->now_ms;
-    if (durable.seq > peer->acked.seq)
+    peer->follows = true; /* a node acks only if its log is a prefix of its master's */
+    if (durable.seq > peer->acked.seq) {
         peer->acked = durable;
+        peer->progress_ms = r->now_ms;
+    }
     replica_commit_advance(r);
     in_sync_add(r, peer);
 }
@@ -153,7 +151,7 @@ static bool sees_majority(struct replica *r)
     return count >= replica_voters_count(r) / 2 + 1;
 }
 
-/* Whether anybody would be better off with another master. */
+/* Whether another member in sync could be the master. */
 static bool has_successor(const struct replica *r)
 {
     for (size_t i = 0; i < r->members.count; i++) {
@@ -180,8 +178,8 @@ void replica_commit_tick(struct replica *r)
 
 /* ---- which entries a member needs ---- */
 
-/* Whether the log is kept for the member. A node that was never in sync has nothing of its own: it is
- * not elected, and gets a snapshot. */
+/* Whether the log is kept for the member. A node that was never in sync is not elected, has no entries of
+ * its own, and gets a snapshot. */
 static bool is_needy(const struct replica *r, const struct replica_member *member)
 {
     return member->id != r->options.id && member->voter && !member->left;
@@ -199,7 +197,7 @@ uint64_t replica_needed_seq(const struct replica *r)
 {
     if (r->role != REPLICA_MASTER)
         return r->needed < r->committed ? r->needed : r->committed;
-    /* What is committed elsewhere need not be on this disk, and can be lost from here. */
+    /* A committed entry may be durable on other nodes only, and this node may lose it. */
     uint64_t needed = r->committed < r->durable.seq ? r->committed : r->durable.seq;
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
@@ -231,8 +229,8 @@ uint64_t replica_joining_seq(const struct replica *r)
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
         const struct peer *peer = &r->peers[i];
         const struct replica_member *member = replica_member_find(r, peer->id);
-        bool is_joining = r->role == REPLICA_MASTER && member != NULL && !member->voter &&
-                          !member->left && peer->follows && peer->acked.seq > 0 &&
+        bool is_joining = member != NULL && !member->voter && !member->left && peer->follows &&
+                          peer->acked.seq > 0 &&
                           r->now_ms - peer->last_seen_ms <= r->options.ack_timeout_ms;
         if (is_joining && peer->acked.seq < least)
             least = peer->acked.seq;

@@ -121,6 +121,84 @@ TEST(test_ack_timeout__a_slave_that_does_not_ack_is_struck_off_and_comes_back)
     replica_fixture_close(&fixture);
 }
 
+static void ack(struct replica_fixture *fixture, uint16_t from, uint64_t seq)
+{
+    struct replica_message message = {
+        .kind = REPLICA_ACK, .from = from, .to = 1, .epoch = 65537, .ack.durable = {65537, seq}};
+    memcpy(message.cluster, fixture->nodes[1].cluster, sizeof message.cluster);
+    assert_int_equal(
+        replica_fixture_step(fixture, 1,
+                             &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &message}),
+        OK);
+}
+
+/* The node has the log up to seq, and must not apply the entry at `avoid` (0: none). */
+static void join(struct replica_fixture *fixture, uint16_t from, const char *internal, uint64_t seq,
+                 uint64_t avoid)
+{
+    struct replica_message message = {
+        .kind = REPLICA_JOIN,
+        .from = from,
+        .to = 1,
+        .internal = internal,
+        .join = {.client = internal,
+                 .last = {65537, seq},
+                 .avoid = {avoid == 0 ? 0 : 65537, avoid},
+                 .epochs = {&(struct epoch_start){65537, 1}, 1}},
+    };
+    memcpy(message.cluster, fixture->nodes[1].cluster, sizeof message.cluster);
+    assert_int_equal(
+        replica_fixture_step(fixture, 1,
+                             &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &message}),
+        OK);
+}
+
+TEST(test_replica_joining_seq__of_nodes_that_are_no_voters_yet)
+{
+    struct replica_fixture fixture;
+    replica_fixture_open(&fixture, 2, REPLICA_ALL);
+    const struct replica *master = fixture.nodes[1].replica;
+    assert_true(replica_joining_seq(master) == UINT64_MAX); /* both nodes are voters */
+    join(&fixture, 3, "10.0.0.3:2626", 1, 0);
+    assert_true(replica_joining_seq(master) == UINT64_MAX); /* node 3 has acked nothing */
+    ack(&fixture, 3, 1);
+    assert_int_equal(replica_joining_seq(master), 1);
+    ack(&fixture, 3, 2);
+    assert_int_equal(replica_joining_seq(master), 2);
+    replica_fixture_pass(&fixture, 900);
+    assert_int_equal(replica_joining_seq(master), 2);
+    replica_fixture_pass(&fixture, 200); /* the ack timeout of 1 s is over */
+    assert_true(replica_joining_seq(master) == UINT64_MAX);
+    ack(&fixture, 3, 2);
+    assert_int_equal(replica_joining_seq(master), 2);
+    assert_true(replica_joining_seq(fixture.nodes[2].replica) == UINT64_MAX); /* no master */
+    replica_fixture_close(&fixture);
+}
+
+TEST(test_replica_joining_seq__the_least_of_nodes_that_follow_the_log)
+{
+    struct replica_fixture fixture;
+    replica_fixture_open(&fixture, 2, REPLICA_ALL);
+    const struct replica *master = fixture.nodes[1].replica;
+    join(&fixture, 3, "10.0.0.3:2626", 1, 0);
+    join(&fixture, 4, "10.0.0.4:2626", 1, 0);
+    ack(&fixture, 3, 1);
+    ack(&fixture, 4, 2);
+    assert_int_equal(replica_joining_seq(master), 1);
+    ack(&fixture, 3, replica_fixture_last(&fixture, 1)); /* node 3 is a voter now */
+    assert_int_equal(replica_joining_seq(master), 2);
+    join(&fixture, 4, "10.0.0.4:2626", 2, replica_fixture_last(&fixture, 1)); /* gets a snapshot */
+    assert_true(replica_joining_seq(master) == UINT64_MAX);
+    ack(&fixture, 4, 2);
+    assert_int_equal(replica_joining_seq(master), 2);
+    assert_int_equal(
+        replica_fixture_step(&fixture, 1,
+                             &(struct replica_event){.kind = REPLICA_LEAVE_NODE, .node = 4}),
+        OK);
+    assert_true(replica_joining_seq(master) == UINT64_MAX);
+    replica_fixture_close(&fixture);
+}
+
 TEST(test_quorum__a_master_without_a_majority_steps_down)
 {
     struct replica_fixture fixture;
