@@ -40,7 +40,8 @@ void cluster_undo_orphan_transfers(struct cluster *cluster)
 {
     for (size_t i = 0; i < cluster->orphan_transfers_count; i++)
         cluster->orphan_transfers[i].is_done = false;
-    cluster->drop_orphans = cluster->dropped_orphans; /* that may have been in it, too */
+    cluster->drop_orphans =
+        cluster->dropped_orphans; /* the rolled back transaction may have dropped them */
 }
 
 /* One transfer of a node at a time: the node repeats it until ORPHAN_TRANSFER_DONE. */
@@ -72,15 +73,16 @@ void cluster_note_orphan_transfer(struct cluster *cluster, const struct replica_
     orphan_transfer->orphan = orphans->orphan;
     for (size_t i = 0; i < orphans->count; i++)
         if (entry_queue_push(&orphan_transfer->entries, &orphans->entries[i]) != OK) {
-            forget(cluster, cluster->orphan_transfers_count - 1); /* it comes again */
+            forget(cluster, cluster->orphan_transfers_count - 1); /* the node repeats it */
             return;
         }
 }
 
-/* ---- what ends a process ---- */
+/* ---- orphans that end a process ---- */
 
 #define DEATHS_TO_REFUSE 2
-#define UNKNOWNS_MAX 5 /* then a orphan transfer is taken untried: it must not wait for ever */
+#define UNKNOWNS_MAX \
+    5 /* then the master merges a transfer without a trial, so that it does not wait for ever */
 
 static struct poison *poison_at(struct cluster *cluster, struct log_position at)
 {
@@ -131,9 +133,9 @@ static const Jackdaw__Delta *refusal_of(const Jackdaw__Delta *orphan, struct are
     return delta;
 }
 
-/* ---- taking over ---- */
+/* ---- merging ---- */
 
-/* false: the batch was rolled back. */
+/* Returns false if the batch was rolled back. */
 static bool merge_delta(struct cluster *cluster, const Jackdaw__Delta *delta, struct arena *arena,
                         struct tally *tally)
 {
@@ -163,7 +165,7 @@ static bool merge_delta(struct cluster *cluster, const Jackdaw__Delta *delta, st
     }
 }
 
-/* The rows are written at once, here as in a child. */
+/* Writes the rows at once, here as in a child, so that a failure shows in the trial. */
 static bool merge_orphan(struct cluster *cluster, const Jackdaw__Delta *delta,
                          struct log_position at, struct arena *arena, struct tally *tally)
 {
@@ -193,11 +195,11 @@ static bool merge_entry(struct cluster *cluster, const struct log_entry *entry, 
     const Jackdaw__Batch *batch =
         protobuf_unpack(&jackdaw__batch__descriptor, &arena, entry->bytes, entry->size);
     bool goes_on = true;
-    if (batch == NULL) { /* for want of memory, more likely than not: it comes again */
+    if (batch == NULL) { /* probably for lack of memory: the node repeats it */
         log_error("cluster", "orphan_unreadable", log_number("seq", entry->first_seq));
         tally->waiting++;
     }
-    /* In order: the orphans behind one that waits, wait as well. */
+    /* In order: an orphan that waits delays those behind it. */
     for (size_t i = 0; goes_on && tally->waiting == 0 && i < batch->n_deltas; i++)
         goes_on =
             merge_orphan(cluster, batch->deltas[i],
@@ -213,9 +215,9 @@ static bool merge_orphan_transfer(struct cluster *cluster, struct orphan_transfe
     for (const struct entry_queue_item *each = orphan_transfer->entries.first;
          each != NULL && tally.waiting == 0; each = each->next)
         if (!merge_entry(cluster, &each->entry, &tally))
-            return false; /* and the orphan transfer may be gone, with the epoch */
+            return false; /* the end of the epoch may have freed the transfer */
     orphan_transfer->is_done = tally.waiting == 0;
-    if (tally.taken > 0 || tally.dropped > 0) /* what is known is offered again and again */
+    if (tally.taken > 0 || tally.dropped > 0) /* a transfer without news may be repeated often */
         log_info("cluster", "healed", log_number("from", orphan_transfer->node),
                  log_number("taken", tally.taken), log_number("known", tally.known),
                  log_number("waiting", tally.waiting), log_number("dropped", tally.dropped));
@@ -234,7 +236,7 @@ static void merge_in_child(void *context)
     (void)merge_orphan_transfer(attempt->cluster, attempt->orphan_transfer);
 }
 
-/* Whether the orphan transfer may be taken. If not, it comes again. */
+/* Returns whether the orphan transfer may be merged. If not, the node repeats it. */
 static bool try_orphan_transfer(struct cluster *cluster, struct orphan_transfer *orphan_transfer)
 {
     struct attempt attempt = {.cluster = cluster, .orphan_transfer = orphan_transfer};
@@ -276,7 +278,7 @@ void cluster_work(struct cluster *cluster)
         if (commit_log_batch_bytes(cluster->commit_log) >= MERGED_AT_ONCE ||
             !try_orphan_transfer(cluster, &cluster->orphan_transfers[i]) ||
             !merge_orphan_transfer(cluster, &cluster->orphan_transfers[i]))
-            return; /* the remaining orphans come again */
+            return; /* the nodes repeat the remaining transfers */
 }
 
 bool cluster_next_merged(struct cluster *cluster, struct replica_event *event)

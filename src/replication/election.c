@@ -9,13 +9,13 @@
 #include "replication/role.h"
 #include "replication/send.h"
 
-/* Whether the master has rejected this node lately. It takes part in nothing then. */
+/* Whether the master rejected this node within QUIET_MS. The node then takes part in no election. */
 static bool is_refused(const struct replica *r)
 {
     return r->refused_ms != 0 && r->now_ms - r->refused_ms < QUIET_MS;
 }
 
-/* ---- does anybody hear a master? ---- */
+/* ---- the poll: does any node see a master? ---- */
 
 void replica_poll_tick(struct replica *r)
 {
@@ -46,7 +46,7 @@ void replica_answer_leader(struct replica *r, const struct replica_message *mess
     } else if (replica_sees_master(r)) {
         info->leader = replica_own_leader(r);
         if (suspected == r->master.id)
-            replica_ping(r); /* see for ourselves */
+            replica_ping(r); /* test the connection to the suspected master */
     }
 }
 
@@ -87,8 +87,7 @@ static bool is_fresh(const struct replica *r, const struct peer *peer)
            r->now_ms - peer->answered_ms <= FRESH_MS && peer->disconnected_ms == 0;
 }
 
-/* Whether it knows nobody but itself, and was told of somebody: who may tell that it has come to the
- * wrong place. */
+/* Whether this node knows no other member, but has seeds: a seed's answer may show another cluster. */
 static bool is_new_here(const struct replica *r)
 {
     for (size_t i = 0; i < r->members.count; i++)
@@ -97,7 +96,7 @@ static bool is_new_here(const struct replica *r)
     return r->seeds_count > 0;
 }
 
-/* Whether everybody has answered who can be expected to. */
+/* Whether each member has answered from which an answer can be expected. */
 static bool poll_is_complete(struct replica *r)
 {
     if (r->poll.needs_all && is_new_here(r))
@@ -114,7 +113,7 @@ static bool poll_is_complete(struct replica *r)
     return true;
 }
 
-/* Whether somebody has a master, or is about to be one. */
+/* Whether a node sees a master, or is about to become one. */
 static bool somebody_is_master(struct replica *r)
 {
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
@@ -159,7 +158,7 @@ static bool may_succeed(struct replica *r)
     return r->options.policy == REPLICA_LOCAL || has_in_sync;
 }
 
-/* How many have their turn before us. */
+/* Returns how many of the nodes that answered have their turn before this node. */
 static uint64_t rank_of_self(struct replica *r)
 {
     uint64_t rank = 0;
@@ -334,7 +333,6 @@ void replica_election_tick(struct replica *r)
     replica_election_check(r);
 }
 
-/* The best log is here. It may name other members than ours did. */
 void replica_election_log_recovered(struct replica *r)
 {
     if (replica_is_member(r) && has_enough(r))

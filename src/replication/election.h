@@ -28,8 +28,8 @@ void replica_receive_promise(struct replica *r, const struct replica_message *me
 void replica_election_tick(struct replica *r);
 void replica_election_check(struct replica *r);
 
-/* RECOVERING_LOG: the best log is here. Its members may differ from those of the own log, so this
- * checks again that enough of them promised. */
+/* RECOVERING_LOG: the best log is here. The list in it may differ from the one before, so this function
+ * checks again that enough members promised. */
 void replica_election_log_recovered(struct replica *r);
 
 #endif

@@ -34,7 +34,7 @@ void replica_founding_tick(struct replica *r)
     if (!founding->is_due)
         return;
     if (founding->since_ms == 0)
-        founding->since_ms = r->now_ms; /* what is in front of it at the start is not listening */
+        founding->since_ms = r->now_ms; /* the node listens from its first tick on */
     uint64_t waited_ms = r->now_ms - founding->since_ms;
     bool is_over =
         waited_ms >= r->options.founding_wait_ms || (waited_ms >= LISTEN_MS && are_seeds_empty(r));
@@ -51,7 +51,7 @@ static void note_empty(struct replica *r, const struct replica_message *message,
         if (strcmp(r->seeds[i], address) == 0)
             r->founding.empty_ms[i] = now_ms;
     if (message->founding && message->from < r->options.id)
-        r->founding.other_ms = now_ms; /* of two founders the one of the smaller id goes first */
+        r->founding.other_ms = now_ms; /* of two founders the smaller id goes first */
 }
 
 static void keep_caller(struct replica *r, const struct replica_message *message,
@@ -87,7 +87,7 @@ static bool is_seed(const struct replica *r, const char *address)
     return false;
 }
 
-/* Both are blank: the one with more members stays, or the one of the smaller id. */
+/* Of two blank clusters the one with more members stays, or the one with the smaller id. */
 static bool has_more(const struct replica *r, const struct replica_message *message)
 {
     size_t own = 0;
@@ -119,7 +119,7 @@ bool replica_founding_yield(struct replica *r, const struct replica_message *mes
                    (message->to == r->options.id || message->leader_query.is_seed);
     bool is_answer = message->kind == REPLICA_JOIN_REJECTED && address != NULL;
     bool is_listed = is_call || (is_answer && message->join_rejected.is_listed);
-    /* Where a member of this cluster is listed, it has only lost its address to the other. */
+    /* A member of this cluster that is listed there has only lost its address to the other node. */
     bool is_told = is_answer && is_seed(r, address) && !replica_location_is_listed(r, address);
     if (!r->is_blank || (!is_listed && !is_told) || (message->blank && !has_more(r, message)))
         return false;

@@ -15,8 +15,8 @@ static bool is_lost(const struct replica *r, const struct peer *peer)
            r->now_ms - peer->last_seen_ms > r->options.ping_timeout_ms;
 }
 
-/* A member that is lost may be somewhere else by now, and be the master there. And while there is nothing to
- * lose, the seeds may be of an older cluster that only comes back. */
+/* A lost member may have another address by now, and be the master there. The seeds of a blank cluster may
+ * belong to an older cluster that returns. */
 static void look_for_lost(struct replica *r)
 {
     if (r->now_ms - r->probe_ms < PROBE_MS)
@@ -49,8 +49,8 @@ static void probe(struct replica *r)
     }
 }
 
-/* Somebody is the master. Nothing is given up before that master has answered: one that can be heard but
- * does not hear would take the whole cluster with it. */
+/* The sender is a master. This node leaves its own master only after the sender has answered a JOIN: a
+ * master that sends but receives nothing would otherwise stop the whole cluster. */
 void replica_receive_announce(struct replica *r, const struct replica_message *message)
 {
     bool is_mine = replica_is_following(r) && r->master.id == message->from &&
@@ -69,8 +69,9 @@ void replica_receive_announce(struct replica *r, const struct replica_message *m
         message->epoch < r->promised ||
         (replica_is_following(r) && replica_sees_master(r) && message->epoch < r->master.epoch);
     if (!is_below || r->role == REPLICA_LOOKING) {
-        replica_ask_to_join(r, message->from, message->internal,
-                            false); /* below our promise: so that it learns of it */
+        replica_ask_to_join(
+            r, message->from, message->internal,
+            false); /* a master below this node's promise learns of it by the JOIN */
         return;
     }
     if (!replica_sees_master(r) || r->master.epoch < message->epoch)
@@ -145,7 +146,7 @@ void replica_receive_orphan_transfer(struct replica *r, const struct replica_mes
     struct peer *peer = replica_peer_find(r, message->from);
     if (r->role != REPLICA_MASTER || message->epoch != r->epoch || peer == NULL)
         return;
-    if (peer->orphan_transfer == message->orphan_transfer.orphan)
+    if (peer->orphan_transfer == message->orphan_transfer.orphan) /* DONE was lost */
         tell_merged(r, peer);
     else
         replica_act(r, REPLICA_DO_MERGE_ORPHANS)->merge.received = message;
@@ -187,7 +188,7 @@ void replica_receive_orphan_transfer_done(struct replica *r, const struct replic
 
 /* ---- leaving for good ---- */
 
-/* Whether somebody else in sync has all that this master has, its own leaving included. */
+/* Whether another member in sync has this master's log up to the list in which this master leaves. */
 static bool has_successor(struct replica *r)
 {
     for (size_t i = 0; i < r->members.count; i++) {
@@ -214,10 +215,10 @@ enum error replica_leave_node(struct replica *r, uint16_t node)
     if (member->left)
         return OK;
     if (node == r->options.id && !has_successor(r))
-        return ERROR_REFUSED; /* nobody else has everything */
+        return ERROR_REFUSED; /* no other member has the whole log */
     bool is_pending = r->committed < r->members_position.seq || r->members_changed;
     if (r->options.policy == REPLICA_QUORUM && is_pending)
-        return ERROR_FULL; /* one change of the voters at a time */
+        return ERROR_FULL; /* the voters change one at a time */
     struct replica_member *edit = replica_members_edit(r, node);
     edit->left = true;
     edit->in_sync = false;

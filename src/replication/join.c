@@ -21,8 +21,8 @@ static bool is_alive(struct replica *r, uint16_t id)
     return peer != NULL && replica_peer_is_alive(r, peer);
 }
 
-/* A member may come back at the address of another one that is gone; a new one may not, or that one
- * has none to come back to. */
+/* A member may return at the address of a member that is not alive. A new node may not: the member that
+ * is not alive may return to its address. 0: no rejection. */
 static enum replica_rejection refusal_of(struct replica *r, const struct replica_message *join)
 {
     bool is_known = replica_member_find(r, join->from) != NULL;
@@ -46,7 +46,7 @@ static enum replica_rejection refusal_of(struct replica *r, const struct replica
     return 0;
 }
 
-/* A node that has less than it acked in this epoch has a new disk, so it is no longer in sync. */
+/* A node whose log ends before its last ack of this epoch has a new disk, so it is no longer in sync. */
 static void forget_lost_data(struct replica *r, const struct replica_message *join)
 {
     struct peer *peer = replica_peer_find(r, join->from);
@@ -57,8 +57,8 @@ static void forget_lost_data(struct replica *r, const struct replica_message *jo
     replica_log_append_members(r);
 }
 
-/* A member that returns without data counts in no majority before it has its data again: the master
- * withdraws its vote and its place in the in-sync set. False: that is not committed yet. */
+/* A member that returns without data counts in no majority before it has the log again. So the master
+ * withdraws its vote and removes it from the in-sync set. false: the new list is not committed yet. */
 static bool is_vote_withdrawn(struct replica *r, const struct replica_message *join)
 {
     const struct replica_member *member = replica_member_find(r, join->from);
@@ -85,8 +85,8 @@ static void register_member(struct replica *r, const struct replica_message *joi
     replica_log_append_members(r);
 }
 
-/* Old lists, read one after the other, would have a member that lost its data believe that it is in
- * sync: it gets the newest one first, with a copy. */
+/* A member that lost its data would read old lists that have it in sync. So it gets a snapshot, which has
+ * the newest list. */
 static enum replica_answer answer_of(const struct replica *r, const struct replica_join *join,
                                      struct log_position common, bool was_member)
 {
@@ -128,11 +128,11 @@ void replica_receive_join(struct replica *r, const struct replica_message *messa
         return;
     }
     if (r->role != REPLICA_MASTER)
-        return; /* it finds out whom we follow by asking */
+        return; /* LEADER_QUERY names this node's master */
     enum replica_rejection refusal = refusal_of(r, message);
     bool is_list_committed = !r->members_changed && r->committed >= r->members_position.seq;
     if (refusal == REPLICA_REJECTED_REMOVED && !is_list_committed)
-        return; /* it would be gone for good, and another master may never hear of its leaving */
+        return; /* a later master may not have this list, and the node would end for good */
     if (refusal != 0) {
         struct replica_message *refused = replica_send(r, REPLICA_JOIN_REJECTED, message->from);
         refused->address = message->internal;
@@ -141,7 +141,7 @@ void replica_receive_join(struct replica *r, const struct replica_message *messa
         return;
     }
     if (message->promised > r->epoch) {
-        /* A stranger has no promise that we must mind. */
+        /* The promise of a node that is no member does not matter. */
         if (replica_member_find(r, message->from) != NULL)
             replica_renew_epoch(r);
         return;
@@ -157,7 +157,7 @@ void replica_receive_join(struct replica *r, const struct replica_message *messa
     peer->last_seen_ms = r->now_ms;
     peer->spoke_ms = r->now_ms == 0 ? 1 : r->now_ms;
     peer->disconnected_ms = 0;
-    /* One in sync that joins again and again (its disk is full) must not be waited for for ever. */
+    /* A member in sync that joins repeatedly, because its disk is full, must not delay commits. */
     if (!replica_member_is_in_sync(r, message->from))
         peer->progress_ms = r->now_ms;
 }
@@ -215,7 +215,7 @@ void replica_receive_join_reply(struct replica *r, const struct replica_message 
     bool is_known = replica_is_following(r) && r->master.id == message->from &&
                     r->master.epoch == message->epoch;
     if (is_known && (r->follows || r->catch_up.snapshot))
-        return; /* asked twice */
+        return; /* the reply to a repeated JOIN */
     if (r->role == REPLICA_MASTER || r->role == REPLICA_CANDIDATE ||
         r->role == REPLICA_RECOVERING_LOG) {
         if (message->epoch <= r->epoch)
@@ -229,7 +229,6 @@ void replica_receive_join_reply(struct replica *r, const struct replica_message 
     follow(r, message);
 }
 
-/* Only a node without data ends because of what it is told, but for one that has left. */
 void replica_note_rejection(struct replica *r, const struct replica_message *message)
 {
     enum replica_rejection rejection = message->join_rejected.rejection;
@@ -246,7 +245,7 @@ void replica_note_rejection(struct replica *r, const struct replica_message *mes
 
 void replica_receive_join_rejected(struct replica *r, const struct replica_message *message)
 {
-    /* A master believes it of a higher epoch only: the others have gone on without it. */
+    /* A master believes only a master of a higher epoch, which was elected after it. */
     enum replica_rejection rejection = message->join_rejected.rejection;
     if (rejection == REPLICA_REJECTED_CLUSTER || message->from != r->join_target ||
         (r->role == REPLICA_MASTER &&
@@ -271,7 +270,7 @@ void replica_receive_snapshot_request(struct replica *r, const struct replica_me
     chunk->recovering_log = request->recovering_log;
     chunk->snapshot = request->snapshot;
     chunk->common = request->common;
-    if (replica_log_has(r, request->avoid)) /* or nobody gets it from here */
+    if (replica_log_has(r, request->avoid)) /* otherwise no node gets that entry from this one */
         chunk->avoid = request->avoid;
     chunk->offset = request->offset;
 }
@@ -288,9 +287,9 @@ void replica_receive_snapshot_chunk(struct replica *r, const struct replica_mess
     if (!is_recovering_log)
         r->master.last_seen_ms = r->now_ms;
     if (chunk->last.seq < catch_up->common.seq)
-        return; /* it would take away what we have, and what may count on us */
+        return; /* the install would remove entries that may have been committed by this node's ack */
     if (chunk->last.seq < chunk->avoid.seq)
-        return; /* the entry that is avoided would come as a batch */
+        return; /* the entry to avoid would come after the snapshot */
     bool is_new = chunk->offset == 0 && chunk->snapshot != catch_up->snapshot_id;
     if (!is_new && (chunk->snapshot != catch_up->snapshot_id || chunk->offset != catch_up->offset))
         return;
@@ -298,7 +297,7 @@ void replica_receive_snapshot_chunk(struct replica *r, const struct replica_mess
     catch_up->offset = chunk->offset + chunk->size;
     catch_up->progress_ms = r->now_ms;
     if (catch_up->is_whole && !is_new)
-        return; /* nothing: it was only asked for so that whoever has it keeps it */
+        return; /* the chunk after the last one: its request kept the sender's copy and log */
     replica_act(r, REPLICA_DO_STORE_CHUNK)->received = message;
     catch_up->is_whole = catch_up->offset >= chunk->total;
     if (catch_up->is_whole)
@@ -320,7 +319,7 @@ void replica_installed(struct replica *r, const struct replica_state *state)
     r->needed = 0;
     if (r->committed > common)
         r->committed = common;
-    if (r->last.epoch > r->promised) { /* it is from after what its sender said: of another epoch */
+    if (r->last.epoch > r->promised) { /* the snapshot is of a later epoch than its chunks said */
         replica_raise_promise(r, r->last.epoch);
         replica_role_step_down(r);
         return;
@@ -340,7 +339,7 @@ void replica_installed(struct replica *r, const struct replica_state *state)
         replica_ask_to_join(r, r->master.id, NULL, true);
 }
 
-/* ---- what is not answered is asked again ---- */
+/* ---- repeating requests ---- */
 
 void replica_join_tick(struct replica *r)
 {

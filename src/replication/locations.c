@@ -115,7 +115,7 @@ void replica_location_learn(struct replica *r, uint16_t id, const char *address)
     peer->disconnected_ms = 0;
 }
 
-/* ---- what members tell each other ---- */
+/* ---- for LEADER_INFO ---- */
 
 size_t replica_locations_list(struct replica *r, uint16_t except)
 {
@@ -129,8 +129,6 @@ size_t replica_locations_list(struct replica *r, uint16_t except)
     }
     return count;
 }
-
-/* ---- strangers ---- */
 
 bool replica_location_is_listed(const struct replica *r, const char *address)
 {

@@ -77,7 +77,7 @@ void replica_log_load(struct replica *r, const struct replica_state *state)
     if (r->committed > r->last.seq)
         r->committed = r->last.seq;
     enum error error = OK;
-    r->members.count = 0; /* no address of the list before counts */
+    r->members.count = 0; /* so that no address of the old list is compared with the new one */
     if (state->members != NULL)
         error = load_members(r, state->members, state->members_size, state->members_position);
     else
@@ -137,7 +137,7 @@ enum error replica_log_append(struct replica *r, const struct log_entry *batch)
 
 /* ---- the master appends ---- */
 
-/* Whoever had acked everything begins to owe an ack now. */
+/* Begins the ack timeout of each peer that has acked the whole log. */
 static void note_debt(struct replica *r)
 {
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++)

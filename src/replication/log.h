@@ -19,7 +19,7 @@ bool replica_log_has(const struct replica *r, struct log_position position);
 bool replica_log_is_next(const struct replica *r, const struct log_entry *entry);
 
 /* Appends an entry that is the next one, with an APPEND action; its bytes are borrowed. ERROR_INVALID:
- * a list of members that is none. Nothing is changed then. */
+ * the entry is a malformed list of members; the log is unchanged. */
 enum error replica_log_append(struct replica *r, const struct log_entry *entry);
 
 /* The master appends an entry of its epoch and publishes it. bytes are borrowed until the next step;

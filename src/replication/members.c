@@ -166,7 +166,8 @@ static void sync_peers(struct replica *r)
             if (r->peers[k].id == 0) {
                 r->peers[k] =
                     (struct peer){.id = id, .last_seen_ms = r->now_ms, .progress_ms = r->now_ms};
-                if (id == r->master.id && replica_is_following(r)) /* the list may be an old one */
+                if (id == r->master.id &&
+                    replica_is_following(r)) /* the list may have its old address */
                     memcpy(r->peers[k].told, r->master.address, sizeof r->peers[k].told);
                 break;
             }

@@ -10,7 +10,7 @@ bool replica_address_is_sound(const char *text)
     return text != NULL && strlen(text) < ADDRESS_TEXT_SIZE;
 }
 
-/* The store keeps numbers below 2^63. */
+/* The store keeps signed numbers, and sums of two must not overflow. */
 static bool is_number(uint64_t number)
 {
     return number < REPLICA_NUMBER_MAX;
@@ -130,7 +130,7 @@ bool replica_message_is_sound(const struct replica_message *message, uint16_t se
         (message->internal != NULL && !replica_address_is_sound(message->internal)))
         return false;
     bool begins = message->kind == REPLICA_JOIN || message->kind == REPLICA_LEADER_QUERY;
-    if (message->from == self) /* see receive_from_own_id */
+    if (message->from == self) /* replica.c answers it, and needs the address only */
         return !begins || message->internal != NULL;
     return is_body(message);
 }

@@ -254,8 +254,8 @@ struct replica_message {
 #define REPLICA_MESSAGE_BYTES 216
 _Static_assert(sizeof(struct replica_message) <= REPLICA_MESSAGE_BYTES, "a message is bounded");
 
-/* Whether a received message may be stepped by the node `self`: kind and numbers in range, texts that
- * the kind needs. Its meaning is not checked. */
+/* Whether a received message may be stepped by the node `self`: kind and numbers are in range, and texts
+ * that the kind needs are there. The step checks the meaning. */
 bool replica_message_is_sound(const struct replica_message *message, uint16_t self);
 
 /* Whether text is no longer than an address; NULL: false. */

@@ -45,8 +45,8 @@ static void start(struct replica *r, const struct replica_state *state)
     replica_role_report(r);
 }
 
-/* This process was stopped for a while: that nobody was heard meanwhile means nothing. The others may
- * have elected a master, and closed connections that are made again in a moment. */
+/* This process was suspended, so the silence of others proves nothing. Other nodes may have elected a master,
+ * and closed connections that are opened again soon. */
 static void forgive_silence(struct replica *r)
 {
     r->master.last_seen_ms = r->now_ms;
@@ -62,7 +62,7 @@ static void forgive_silence(struct replica *r)
 
 static void durable(struct replica *r, struct log_position position)
 {
-    /* What the log no longer holds (rolled back, replaced) may still be told. */
+    /* The event may be about an entry that was rolled back or replaced meanwhile. */
     if (position.seq <= r->durable.seq || !replica_log_has(r, position))
         return;
     r->durable = position;
@@ -79,7 +79,7 @@ static void failed(struct replica *r, const struct replica_state *state)
     r->failed_ms = r->now_ms;
     if (r->role != REPLICA_LOOKING)
         replica_role_step_down(r);
-    /* A promise that did not reach the disk was sent to nobody: it must be made again. */
+    /* The node sent no message with a promise that is not on the disk. */
     r->promised = state->promised;
     memcpy(r->cluster, state->cluster, sizeof r->cluster);
     replica_log_load(r, state);
@@ -92,8 +92,8 @@ enum { FROM_EMPTY = 1, TO_EMPTY = 2, QUESTION = 4 };
 struct message_rule {
     const char *name;
     receiver *receive;
-    unsigned flags; /* FROM_EMPTY, TO_EMPTY: a node without a cluster says it, or may be told;
-                       QUESTION: another node than it is meant for answers in its own name */
+    unsigned flags; /* FROM_EMPTY, TO_EMPTY: a node without a cluster sends it, or receives it;
+                       QUESTION: a node that it is not meant for answers with a LEADER_INFO */
 };
 
 static const struct message_rule rules[REPLICA_MESSAGE_KINDS] = {
@@ -124,8 +124,8 @@ const char *replica_message_name(enum replica_message_kind kind)
     return kind < REPLICA_MESSAGE_KINDS ? rules[kind].name : "?";
 }
 
-/* Another node has our id, or we spoke to ourselves: our own address may be among the seeds, or have
- * been that of a member that is gone. The one that would begin is told by the one that takes part. */
+/* Another node has this node's id, or the message is this node's own: its address may be a seed, or the
+ * former address of a member. A node that takes part rejects a node that begins. */
 static void receive_from_own_id(struct replica *r, const struct replica_message *message)
 {
     if (message->kind == REPLICA_JOIN_REJECTED) {
@@ -143,7 +143,7 @@ static void receive_from_own_id(struct replica *r, const struct replica_message 
     answer->epoch = r->epoch;
 }
 
-/* What is meant for another node has come here: this one has the address now. */
+/* Whether the message is meant for another node, whose former address this node has. */
 static bool is_misdirected(const struct replica *r, const struct replica_message *message)
 {
     return message->to != 0 && message->to != r->options.id &&
@@ -318,7 +318,7 @@ void replica_free(struct replica *replica)
     free(replica);
 }
 
-/* ---- looking in ---- */
+/* ---- queries ---- */
 
 uint64_t replica_deadline(const struct replica *r)
 {

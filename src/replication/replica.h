@@ -59,15 +59,15 @@
  *
  * FOUNDING. A node that may found a cluster first asks its seeds and listens for founding_wait_ms. If a
  * node of a cluster answers or calls, it founds none and joins that one. A cluster is *blank* while its
- * log has lists of members only. A node leaves its blank cluster (RESET) for one that has more, in three
- * cases: that cluster lists this node at this address; or a node of it is at a seed where no member of
- * the own cluster is; or a node of it has this node as a seed.
+ * log has lists of members only. A node leaves its blank cluster (RESET) for one that has more. That
+ * cluster must list this node at this address, or one of the two nodes must be a seed of the other. A
+ * seed at the listed address of a member of the own cluster does not count.
  *
  * HEALING. A node whose log has diverged from its master's installs a snapshot. In the same atomic step
  * its entries after the common position become *orphans*: durable, beside the log. The node follows at
  * once and transfers its orphans, in order and in parts; the master's driver proposes the deltas that it
  * does not know. The node drops merged orphans when the entries that they became are durable in its own
- * log. It offers all remaining orphans to a new master. So an orphan waits for no other node's orphans.
+ * log. The node offers all remaining orphans to a new master. So an orphan waits for no other node's orphans.
  *
  * SAFETY. The assumption: a disk keeps what it made durable, or the node comes back without any data.
  *   1. Election safety: an epoch has at most one master (Raft, figure 3 and section 5.2). The epoch
@@ -93,7 +93,8 @@
  *   8. No committed entry is lost. With `quorum` this holds while a majority of the voters keep their
  *      disks; with `all` while one member in sync keeps its disk; with `local` while the master keeps its
  *      disk and returns. The entry is in the log of the master, or its node has it as an orphan and
- *      offers it: replica_heal_tick. No node prunes an entry that a voter lacks: replica_needed_seq.
+ *      offers it: replica_heal_tick. With `all` and `local` no node prunes an
+ *      entry that a voter lacks, because that voter may become the master: replica_needed_seq.
  *
  * STRATA: a file calls functions of files to its left only. tests/architecture/check_strata.sh checks it.
  *   messages < actions < members < locations < send < log < requests <
@@ -129,52 +130,53 @@ const char *replica_policy_name(enum replica_policy policy); /* as --durability 
 struct replica_member {
     uint16_t id;
     bool in_sync;
-    bool voter; /* counts in majorities: has been in sync once */
+    bool voter; /* counts in majorities, because it has been in sync once */
     bool left;
-    uint16_t level; /* the feature level that it named when it joined, or began to be the master */
+    uint16_t level; /* of features, as it named it when it joined or became the master */
     char internal[ADDRESS_TEXT_SIZE];
     char client[ADDRESS_TEXT_SIZE];
 };
 
-/* What the disk holds. Pointers are borrowed for the step. */
+/* The content of the disk. Pointers are borrowed for the step. */
 struct replica_state {
     uint8_t cluster[REPLICA_CLUSTER_BYTES]; /* all zero: none yet */
     uint64_t promised;
     struct log_position last;
-    uint64_t first_seq;          /* the first still in the log; 0: the log is empty */
+    uint64_t first_seq;          /* of the first entry that is not pruned; 0: the log is empty */
     struct epoch_history epochs; /* ascending; the replica copies the last REPLICA_EPOCHS_MAX */
-    const uint8_t *members;      /* bytes of the last members batch up to `last`; NULL: none */
+    const uint8_t *members;      /* bytes of the last list of members; NULL: none */
     size_t members_size;
     struct log_position members_position;
-    uint64_t last_orphan; /* orphans are numbered upward, never again from 1; 0: there are none */
-    /* An entry that this node must not get as a batch, because applying it ends the process: it
-     * asks for a snapshot that contains it. (0, 0): none. */
+    uint64_t
+        last_orphan; /* number of the last orphan; numbers are never used again; 0: there are none */
+    /* An entry that ends the process when this node applies it. The node asks for a snapshot that
+     * contains the entry. (0, 0): none. */
     struct log_position avoid;
-    bool has_chat; /* a batch of the chat is, or was, in the log */
+    bool has_chat; /* the log has, or had before it was pruned, a chat entry */
 };
 
-/* Whether a state that was read from a disk may be stepped: numbers in range, epochs ascending and
- * the last one that of `last`, a list of members that is one. ERROR_CORRUPT, with what is wrong in
- * why (NULL is allowed). Any thread. */
+/* Checks a state that was read from a disk: numbers are in range, epochs ascend up to that of `last`, and
+ * the list of members is well formed. ERROR_CORRUPT, with a sentence in why (NULL is allowed). Any
+ * thread. */
 enum error replica_state_check(const struct replica_state *state, struct error_text *why);
 
 /* ---- events ---- */
 
 enum replica_event_kind {
     REPLICA_START,        /* first, once: state */
-    REPLICA_TICK,         /* time passed; due at replica_deadline at the latest */
-    REPLICA_RECEIVE,      /* message; address: where it was an answer, the one that was asked */
-    REPLICA_DISCONNECTED, /* the connection to address was closed or refused, or what answers there is
-                          no server: the process that was there is gone */
-    REPLICA_PROPOSE, /* bytes of a CHAT batch with count deltas; MASTER only (else ERROR_REFUSED) */
-    REPLICA_DURABLE, /* every entry up to position is on the disk */
-    REPLICA_FAILED,  /* the disk failed; state: what is on it */
-    REPLICA_CHECKED, /* what was kept for INSTALL has been looked at, for good or bad */
-    REPLICA_INSTALLED, /* state, after INSTALL */
-    REPLICA_ORPHANS_MERGED, /* after TAKE_OVER: what node (maybe self) had up to orphan is in the log, up to
-                           position */
-    REPLICA_PRUNED,         /* the log begins at position.seq now; see replica_needed_seq */
-    REPLICA_LEAVE_NODE, /* node shall leave for good: this one, or (on the master) any */
+    REPLICA_TICK,         /* time has passed; due at replica_deadline at the latest */
+    REPLICA_RECEIVE,      /* message; address: the one that was asked, if it is an answer; NULL */
+    REPLICA_DISCONNECTED, /* the connection to address was closed or refused, or no server of this
+                             program answers there: the process that was there has ended */
+    REPLICA_PROPOSE, /* bytes of a chat entry with count deltas; on the MASTER, else ERROR_REFUSED */
+    REPLICA_DURABLE,        /* every entry up to position is on the disk */
+    REPLICA_FAILED,         /* the disk failed; state: its content */
+    REPLICA_CHECKED,        /* the snapshot of INSTALL is verified, with either result */
+    REPLICA_INSTALLED,      /* state, after INSTALL */
+    REPLICA_ORPHANS_MERGED, /* after MERGE_ORPHANS: the orphans of node (also this one) up to the number
+                               orphan are in the log, up to position */
+    REPLICA_PRUNED,         /* the log begins at position.seq; see replica_needed_seq */
+    REPLICA_LEAVE_NODE,     /* removes node for good: this one, or, on the master, any */
     REPLICA_EVENT_KINDS
 };
 
@@ -234,8 +236,8 @@ enum replica_news {
     REPLICA_FOREIGN_NODE, /* received: from a node of another cluster, or without data; address: the
                              member's or seed's address that it answers at; NULL: it has called */
     REPLICA_MEMBER_MOVED, /* received: from a member at another address than the listed one */
-    REPLICA_NODE_REJECTED, /* rejection: what the master, the sender of received, says of this node.
-                              The node has data, so it asks again */
+    REPLICA_NODE_REJECTED,    /* rejection: by the master, the sender of received. This node has
+                              data, so it asks again */
     REPLICA_FOUNDING_CLUSTER, /* this node founds a cluster; received is NULL */
     REPLICA_CLUSTER_FOUND,    /* this node founds none: the sender of received has a cluster */
     REPLICA_CLUSTER_GIVEN_UP, /* this node leaves its blank cluster for that of the sender */
@@ -289,13 +291,13 @@ _Static_assert(sizeof(struct replica_actions) <= REPLICA_ACTIONS_BYTES, "a step 
 
 struct replica_options {
     uint16_t id;          /* 1..65535 */
-    const char *internal; /* addresses as others reach them; copied */
+    const char *internal; /* this and client: addresses as others reach them; copied */
     const char *client;
-    uint16_t level; /* of features: names what this node can apply, see replica_level */
+    uint16_t level; /* of features that this node can apply, see replica_level */
     enum replica_policy policy;
-    bool is_first;             /* `master`: founds a cluster where it has none and finds none */
-    uint32_t founding_wait_ms; /* and so long looks for one before */
-    uint8_t new_cluster[REPLICA_CLUSTER_BYTES]; /* random; used if it does */
+    bool is_first;                              /* founds a cluster if it has none and finds none */
+    uint32_t founding_wait_ms;                  /* how long it looks for a cluster before */
+    uint8_t new_cluster[REPLICA_CLUSTER_BYTES]; /* random id of the cluster that it founds */
     const char *const *seeds; /* internal addresses of members, copied; at most REPLICA_SEEDS_MAX */
     size_t seeds_count;
     uint32_t ping_ms;         /* 0: 100 */
@@ -307,48 +309,52 @@ struct replica_options {
 
 struct replica;
 
-/* *out: ended with replica_free. ERROR_NO_MEMORY, or ERROR_INVALID for an option out of range. */
+/* Makes a replica in role LOOKING; free *out with replica_free. ERROR_NO_MEMORY; ERROR_INVALID: an option
+ * is out of range. */
 enum error replica_new(struct replica **out, const struct replica_options *options);
 void replica_free(struct replica *replica); /* NULL is allowed */
 
-/* Consumes one event and fills *out with what to do, in order. event is borrowed for the call.
- * OK; ERROR_INVALID: a malformed message, nothing was changed; ERROR_REFUSED: PROPOSE, or LEAVE_NODE
- * for another node, on a node that is not the master. */
+/* Consumes one event and fills *out with actions, in order. event is borrowed for the call.
+ * ERROR_INVALID: a malformed message; the replica is unchanged. ERROR_REFUSED: PROPOSE, or LEAVE_NODE of
+ * another node, on a node that is not the master; or LEAVE_NODE of a master without a successor.
+ * LEAVE_NODE on the master: ERROR_NOT_FOUND: node is no member; ERROR_FULL: with quorum, another change
+ * of the members is not committed yet. */
 enum error replica_step(struct replica *replica, const struct replica_event *event,
                         struct replica_actions *out);
 
 /* The latest moment for the next TICK. */
 uint64_t replica_deadline(const struct replica *replica);
 
-/* ---- looking in ---- */
+/* ---- queries ---- */
 
 enum replica_role replica_role(const struct replica *replica);
 uint16_t replica_master(const struct replica *replica);           /* 0: unknown */
 const char *replica_master_client(const struct replica *replica); /* client address or NULL */
-uint64_t replica_epoch(const struct replica *replica); /* of the epoch followed, or own */
+uint64_t replica_epoch(const struct replica *replica);            /* of the master; 0: unknown */
 uint64_t replica_promised(const struct replica *replica);
 struct log_position replica_last(const struct replica *replica);
 struct log_position replica_durable(const struct replica *replica);
 uint64_t replica_committed(const struct replica *replica);
 /* All zero: none yet. */
 const uint8_t *replica_cluster(const struct replica *replica);
-/* Entries up to this seq may be pruned: every voter that has not left has them. Only a voter is
- * elected. If one that lacks an entry comes to be the master, this node has to hand that entry over as an
- * orphan; so a driver that prunes more can lose it. */
+/* Entries up to this seq may be pruned: every voter that has not left has them. Only a voter becomes the
+ * master. If a voter that lacks an entry does, this node must transfer that entry as an orphan. So a
+ * driver that prunes more can lose entries. */
 uint64_t replica_needed_seq(const struct replica *replica);
-/* On the master: the voter that has acked least, if it lacks anything that is committed. 0: none. */
+/* On the master: the voter that has acked least. 0: every voter has all committed entries. */
 uint16_t replica_slowest_member(const struct replica *replica);
-/* On the master: the least seq that a node which is not a voter yet, but follows this log, has acked.
- * UINT64_MAX: no such node was heard within the ack timeout. */
+/* On the master: the least acked seq of the nodes that follow this log, are no voters yet, and spoke
+ * within the ack timeout. UINT64_MAX: there is no such node, or this node is not the master. */
 uint64_t replica_joining_seq(const struct replica *replica);
-/* The lowest feature level of all members, those that are away included; this node's own while there is
- * no list. The driver of a master proposes nothing that needs a higher one. */
+/* The lowest feature level of all members, including absent ones; this node's own if there is no list. The
+ * driver of a master proposes no delta that needs a higher level. */
 uint16_t replica_level(const struct replica *replica);
+/* Sets *members to the list, valid until the next step. Returns the count. */
 size_t replica_members(const struct replica *replica, const struct replica_member **members);
-/* On the master: up to where the member has acked. */
+/* On the master: the last position that the member has acked. */
 struct log_position replica_acked(const struct replica *replica, uint16_t node);
 
-/* Reads the bytes of a members batch. ERROR_INVALID: malformed. out: REPLICA_MEMBERS_MAX places. */
+/* Reads the bytes of a list of members. ERROR_INVALID: malformed. out: REPLICA_MEMBERS_MAX places. */
 enum error replica_members_unpack(const uint8_t *bytes, size_t size, struct replica_member *out,
                                   size_t *count);
 

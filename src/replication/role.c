@@ -44,7 +44,7 @@ void replica_role_report(struct replica *r)
     action->role.epoch = r->role == REPLICA_MASTER ? r->epoch : r->master.epoch;
 }
 
-/* What the master knows of its followers ends with its epoch. */
+/* Forgets the followers of the epoch that ends. */
 static void leave_master(struct replica *r)
 {
     r->members_changed = false;

@@ -21,7 +21,7 @@
 #define QUIET_MS 1000           /* silence of a node with data after a rejection */
 #define PAUSE_MS 250 /* time between two events from which on this process counts as suspended */
 
-/* What this node knows of another member. Nothing of it is durable. */
+/* The volatile knowledge of another member. */
 struct peer {
     uint16_t id; /* 0: the place is free */
     /* Changed by contact.c and locations.c: */

@@ -70,7 +70,7 @@ static bool is_from_master(const struct replica *r, const struct replica_message
            message->epoch == r->master.epoch;
 }
 
-/* The master has more than we have, and it will not come by itself. */
+/* Fetches entries that the feed will not bring. want: the end of the master's log. */
 static void fetch_gap(struct replica *r, struct log_position want)
 {
     struct catch_up *catch_up = &r->catch_up;
@@ -82,7 +82,7 @@ static void fetch_gap(struct replica *r, struct log_position want)
         replica_ask_for_entries(r);
 }
 
-/* Whether appending makes sense just now; a failing disk is left alone for a moment. */
+/* Whether the disk may be tried: it has not failed within the last two RESEND_MS. */
 static bool may_append(const struct replica *r)
 {
     return r->failed_ms == 0 || r->now_ms - r->failed_ms >= 2 * RESEND_MS;
@@ -149,7 +149,7 @@ void replica_receive_entries(struct replica *r, const struct replica_message *me
         if (page->last.seq > catch_up->want.seq && !is_recovering_log)
             catch_up->want = page->last;
         if (r->last.seq == before && r->last.seq < catch_up->want.seq)
-            return; /* not there yet, or no place for it: ask again later */
+            return; /* the source lacks the entries, or this disk has no room: the tick asks again */
     }
     if (r->last.seq < catch_up->want.seq)
         replica_ask_for_entries(r);
