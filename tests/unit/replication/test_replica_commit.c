@@ -121,6 +121,23 @@ TEST(test_ack_timeout__a_slave_that_does_not_ack_is_struck_off_and_comes_back)
     replica_fixture_close(&fixture);
 }
 
+/* A slave that had nothing to ack for longer than the timeout gets the whole timeout. */
+TEST(test_ack_timeout__begins_with_the_append)
+{
+    struct replica_fixture fixture;
+    replica_fixture_open(&fixture, 3, REPLICA_ALL);
+    replica_fixture_pass(&fixture, 1500);
+    fixture.nodes[3].holds_sync = true;
+    replica_fixture_propose(&fixture, 1, 1);
+    uint64_t waiting = replica_fixture_last(&fixture, 1);
+    replica_fixture_pass(&fixture, 900);
+    assert_int_equal(replica_fixture_role(&fixture, 3), REPLICA_SLAVE);
+    assert_true(fixture.nodes[1].committed < waiting);
+    replica_fixture_pass(&fixture, 200);
+    assert_true(fixture.nodes[1].committed >= waiting);
+    replica_fixture_close(&fixture);
+}
+
 static void ack(struct replica_fixture *fixture, uint16_t from, uint64_t seq)
 {
     struct replica_message message = {
@@ -130,6 +147,26 @@ static void ack(struct replica_fixture *fixture, uint16_t from, uint64_t seq)
         replica_fixture_step(fixture, 1,
                              &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &message}),
         OK);
+}
+
+TEST(test_ack_timeout__begins_again_with_each_new_ack)
+{
+    struct replica_fixture fixture;
+    replica_fixture_open(&fixture, 3, REPLICA_ALL);
+    fixture.nodes[3].holds_sync = true;
+    replica_fixture_propose(&fixture, 1, 1);
+    uint64_t first = replica_fixture_last(&fixture, 1);
+    replica_fixture_propose(&fixture, 1, 1);
+    replica_fixture_pass(&fixture, 900);
+    ack(&fixture, 3, first);
+    assert_int_equal(fixture.nodes[1].committed, first);
+    replica_fixture_pass(&fixture, 900);
+    assert_int_equal(replica_fixture_role(&fixture, 3), REPLICA_SLAVE);
+    assert_int_equal(fixture.nodes[1].committed, first);
+    ack(&fixture, 3, first); /* the same again is no progress */
+    replica_fixture_pass(&fixture, 200);
+    assert_true(fixture.nodes[1].committed > first);
+    replica_fixture_close(&fixture);
 }
 
 /* The node has the log up to seq, and must not apply the entry at `avoid` (0: none). */
