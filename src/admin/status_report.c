@@ -4,6 +4,7 @@
 #include "base/clock.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,21 +120,50 @@ struct table {
     size_t rows;
 };
 
+/* Returns the lowest feature level, if a member has a higher one: no server uses the features above it.
+ * UINT32_MAX: all members have one level. */
+static uint32_t lowest_level(const Jackdaw__StatusReply *status)
+{
+    uint32_t lowest = UINT32_MAX, highest = 0;
+    for (size_t i = 0; i < status->n_members; i++) {
+        const Jackdaw__StatusReply__Member *member = status->members[i];
+        if (member->left)
+            continue;
+        lowest = member->level < lowest ? member->level : lowest;
+        highest = member->level > highest ? member->level : highest;
+    }
+    return lowest < highest ? lowest : UINT32_MAX;
+}
+
+/* Appends a note to those in out, and cuts what does not fit. */
+__attribute__((format(printf, 2, 3))) static void add_note(char out[static CELL_BYTES],
+                                                           const char *format, ...)
+{
+    size_t length = strlen(out);
+    va_list arguments;
+    if (length > 0)
+        length += (size_t)snprintf(out + length, CELL_BYTES - length, "; ");
+    if (length >= CELL_BYTES)
+        return;
+    va_start(arguments, format);
+    (void)vsnprintf(out + length, CELL_BYTES - length, format, arguments);
+    va_end(arguments);
+}
+
 static void write_note(char out[static CELL_BYTES], const Jackdaw__StatusReply *status,
                        const Jackdaw__StatusReply__Member *member)
 {
-    int length = 0;
     out[0] = '\0';
     if (member->id == status->id)
-        length = snprintf(out, CELL_BYTES, "asked");
+        add_note(out, "asked");
     else if (!member->left && !member->reachable)
-        length = snprintf(out, CELL_BYTES, "not reachable from server %u", status->id);
+        add_note(out, "not reachable from server %u", status->id);
     bool is_off = member->has_clock &&
                   (member->clock_ms > CLOCK_TOLERANCE_MS || member->clock_ms < -CLOCK_TOLERANCE_MS);
     if (is_off)
-        (void)snprintf(out + length, CELL_BYTES - (size_t)length,
-                       "%sits clock differs: %+" PRId64 " s", length > 0 ? "; " : "",
-                       member->clock_ms / 1000);
+        add_note(out, "its clock differs: %+" PRId64 " s", member->clock_ms / 1000);
+    if (!member->left && member->level == lowest_level(status))
+        add_note(out, "has an older program: features above level %u wait", member->level);
 }
 
 static void fill_row(char cells[COLUMNS][CELL_BYTES], const Jackdaw__StatusReply *status,
@@ -293,13 +323,13 @@ static json_t *position_json(const Jackdaw__Position *position)
 static json_t *member_json(const Jackdaw__StatusReply *status,
                            const Jackdaw__StatusReply__Member *member)
 {
-    return json_pack("{s:I,s:s,s:o,s:o,s:b,s:b,s:b,s:b,s:o,s:o,s:o}", "id", (json_int_t)member->id,
-                     "state", state_of(status, member), "client", text_json(member->client),
-                     "internal", text_json(member->internal), "in_sync", member->in_sync, "voter",
-                     member->voter, "left", member->left, "reachable", member->reachable,
-                     "position", position_json(member->position), "lag",
-                     number_json(has_lag(member), (int64_t)member->lag), "clock_ms",
-                     number_json(member->has_clock, member->clock_ms));
+    return json_pack(
+        "{s:I,s:s,s:o,s:o,s:b,s:b,s:b,s:b,s:o,s:o,s:o,s:I}", "id", (json_int_t)member->id, "state",
+        state_of(status, member), "client", text_json(member->client), "internal",
+        text_json(member->internal), "in_sync", member->in_sync, "voter", member->voter, "left",
+        member->left, "reachable", member->reachable, "position", position_json(member->position),
+        "lag", number_json(has_lag(member), (int64_t)member->lag), "clock_ms",
+        number_json(member->has_clock, member->clock_ms), "level", (json_int_t)member->level);
 }
 
 static json_t *members_json(const Jackdaw__StatusReply *status)

@@ -39,6 +39,7 @@ static void add_member(struct operator_service_reply *out, const struct operator
     to->in_sync = member->in_sync;
     to->voter = member->voter;
     to->left = member->left;
+    to->level = member->level;
     to->reachable = member->id == view->id || view->is_reachable(context, member->id);
     if (view->clock != NULL && !member->left)
         to->has_clock = view->clock(context, member->id, &to->clock_ms);

@@ -391,6 +391,7 @@ void replica_fixture_start(struct replica_fixture *fixture, uint16_t id, bool is
         .internal = internal,
         .client = internal,
         .policy = fixture->policy,
+        .level = REPLICA_FIXTURE_LEVEL,
         .is_first = is_first,
         .seeds = seeds,
         .seeds_count = count,

@@ -7,6 +7,7 @@
 
 #include "replication/replica.h"
 
+#define REPLICA_FIXTURE_LEVEL 7 /* feature level of every node */
 #define REPLICA_FIXTURE_NODES 5
 #define REPLICA_FIXTURE_ROWS 512
 

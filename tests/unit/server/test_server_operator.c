@@ -86,6 +86,7 @@ TEST(test_status__of_the_master)
         const Jackdaw__StatusReply__Member *member = reply->members[i];
         assert_int_equal(member->id, i + 1);
         assert_true(member->in_sync && member->voter && !member->left);
+        assert_int_equal(member->level, REPLICA_FIXTURE_LEVEL);
         assert_int_equal(member->reachable, member->id != 3);
         assert_int_equal(member->position->seq,
                          replica_fixture_last(&fixture, (uint16_t)member->id));
@@ -159,6 +160,7 @@ static Jackdaw__StatusReply__Member member_at(uint32_t id, const char *client, c
     member.in_sync = true;
     member.voter = true;
     member.reachable = true;
+    member.level = 1;
     return member;
 }
 
@@ -241,6 +243,19 @@ TEST(test_print__a_cluster_at_a_glance)
         "   4  left     -                  10.0.0.4:2626    3:10400    -\n"
         "\n"
         "server 1: jackdaw 0.1.0, up 3 h 21 min, 12 clients, committed 3:10492 of 3:10492\n");
+}
+
+TEST(test_print__a_member_with_an_older_program)
+{
+    struct sample sample;
+    make_sample(&sample);
+    sample.members[0].level = sample.members[1].level = 3;
+    sample.members[2].level = sample.members[3].level = 2; /* the last one has left */
+    char *text = printed(&sample.reply, false);
+    const char *note = strstr(text, "has an older program: features above level 2 wait");
+    assert_non_null(note);
+    assert_null(strstr(note + 1, "has an older program"));
+    free(text);
 }
 
 TEST(test_print__verdicts)
@@ -388,6 +403,7 @@ TEST(test_print__json)
     const json_t *second = json_array_get(members, 1);
     assert_int_equal(json_integer_value(json_object_get(second, "clock_ms")), 86400000);
     assert_true(json_is_null(json_object_get(third, "clock_ms")));
+    assert_int_equal(json_integer_value(json_object_get(third, "level")), 1);
     json_decref(object);
     free(text);
 }
