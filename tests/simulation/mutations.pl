@@ -48,7 +48,7 @@ sub hunt {
 }
 
 chomp(my @sources = `git ls-files src`);
-run("mkdir -p $copy && git ls-files -z | xargs -0 cp -pu --parents -t $copy");
+run("rm -rf $copy/src && mkdir -p $copy && git ls-files -z | xargs -0 cp --parents -t $copy");
 symlink("$ENV{PWD}/third_party", "$copy/third_party");    # what Git ignores
 run("cmake -G Ninja -S $copy -B $copy/build -DCMAKE_BUILD_TYPE=RelWithDebInfo -DBUILD_TESTING=ON >$copy/log");
 
