@@ -34,39 +34,32 @@ static void turn(void *context)
     fake_cluster_turn(&fixture->cluster, fixture->servers, SERVERS);
 }
 
-static int setup(void **state)
+static void begin(struct fixture *f)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    assert_non_null(fixture);
-    fake_cluster_init(&fixture->cluster);
+    fake_cluster_init(&f->cluster);
     size_t used = 0;
     for (size_t i = 0; i < SERVERS; i++) {
         char address[ADDRESS_TEXT_SIZE];
-        fake_server_start(&fixture->servers[i], &fixture->cluster);
-        address_format(&fixture->servers[i].address, address);
-        used += (size_t)snprintf(fixture->addresses + used, sizeof fixture->addresses - used,
-                                 "%s%s", i == 0 ? "" : ",", address);
+        fake_server_start(&f->servers[i], &f->cluster);
+        address_format(&f->servers[i].address, address);
+        used += (size_t)snprintf(f->addresses + used, sizeof f->addresses - used, "%s%s",
+                                 i == 0 ? "" : ",", address);
     }
-    fixture->servers[0].master = true;
-    (void)strcpy(fixture->password_file, "/tmp/jackdaw-password-XXXXXX");
-    int fd = mkstemp(fixture->password_file);
+    f->servers[0].master = true;
+    (void)strcpy(f->password_file, "/tmp/jackdaw-password-XXXXXX");
+    int fd = mkstemp(f->password_file);
     assert_true(fd >= 0);
     assert_int_equal(write(fd, "secret\n", 7), 7);
     (void)close(fd);
-    *state = fixture;
-    return 0;
 }
 
-static int teardown(void **state)
+static void end(struct fixture *f)
 {
-    struct fixture *fixture = *state;
-    pty_close(fixture->pty);
+    pty_close(f->pty);
     for (size_t i = 0; i < SERVERS; i++)
-        fake_server_kill(&fixture->servers[i]);
-    fake_cluster_release(&fixture->cluster);
-    (void)unlink(fixture->password_file);
-    free(fixture);
-    return 0;
+        fake_server_kill(&f->servers[i]);
+    fake_cluster_release(&f->cluster);
+    (void)unlink(f->password_file);
 }
 
 struct at_terminal {
@@ -135,15 +128,14 @@ static void leave(struct pty *pty)
 
 /* ---- messages and the line ---- */
 
-TEST_WITH(test_line__message_comes_while_typing, setup, teardown)
+TEST_F(test_line__message_comes_while_typing)
 {
-    struct fixture *fixture = *state;
-    struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){0});
+    struct pty *pty = start_in_lobby(f, &(struct at_terminal){0});
     type_and_see(pty, "hello wrld", "lobby> hello wrld");
     pty_type(pty, KEY_LEFT KEY_LEFT KEY_LEFT);
     unsigned column = (unsigned)strlen("lobby> hello w");
     PTY_WAIT(pty, pty_cursor_column(pty) == column);
-    fake_say(&fixture->cluster, "lobby", "bob", "good day");
+    fake_say(&f->cluster, "lobby", "bob", "good day");
     PTY_WAIT(pty, pty_shows(pty, "bob: good day") && row_is(pty, "lobby> hello wrld"));
     PTY_WAIT(pty, pty_cursor_column(pty) == column);
     assert_non_null(strstr(pty_row(pty, pty_cursor_row(pty) - 1), "bob: good day"));
@@ -154,12 +146,11 @@ TEST_WITH(test_line__message_comes_while_typing, setup, teardown)
     leave(pty);
 }
 
-TEST_WITH(test_line__longer_than_a_row, setup, teardown)
+TEST_F(test_line__longer_than_a_row)
 {
-    struct fixture *fixture = *state;
-    struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){.columns = 30});
+    struct pty *pty = start_in_lobby(f, &(struct at_terminal){.columns = 30});
     type_and_see(pty, "first0000 second000 third0000 fourth000", "rd0000 fourth000");
-    fake_say(&fixture->cluster, "lobby", "bob", "good day");
+    fake_say(&f->cluster, "lobby", "bob", "good day");
     PTY_WAIT(pty, pty_shows(pty, "bob: good day") && row_is(pty, "rd0000 fourth000"));
     assert_string_equal(pty_row(pty, pty_cursor_row(pty) - 1), "lobby> first0000 second000 thi");
     assert_int_equal(pty_count(pty, "first0000"), 1);
@@ -168,13 +159,12 @@ TEST_WITH(test_line__longer_than_a_row, setup, teardown)
     leave(pty);
 }
 
-TEST_WITH(test_line__is_redrawn_in_a_new_size, setup, teardown)
+TEST_F(test_line__is_redrawn_in_a_new_size)
 {
-    struct fixture *fixture = *state;
-    struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){.columns = 60});
+    struct pty *pty = start_in_lobby(f, &(struct at_terminal){.columns = 60});
     type_and_see(pty, "first0000 second000 third0000", "lobby> first0000 second000 third0000");
     pty_resize(pty, 20, 100);
-    fake_say(&fixture->cluster, "lobby", "bob", "good day");
+    fake_say(&f->cluster, "lobby", "bob", "good day");
     PTY_WAIT(pty, pty_shows(pty, "bob: good day") &&
                       row_is(pty, "lobby> first0000 second000 third0000"));
     type_and_see(pty, " fourth000 fifth0000 sixth0000",
@@ -186,7 +176,7 @@ TEST_WITH(test_line__is_redrawn_in_a_new_size, setup, teardown)
     pty_type(pty, CTRL_E);
     PTY_WAIT(pty, pty_cursor_column(pty) > 60);
     pty_resize(pty, 20, 30);
-    fake_say(&fixture->cluster, "lobby", "bob", "good night");
+    fake_say(&f->cluster, "lobby", "bob", "good night");
     PTY_WAIT(pty, pty_shows(pty, "bob: good nig\nht\n") && row_is(pty, "th0000"));
     type_and_see(pty, " seventh0", "th0000 seventh0");
     assert_string_equal(pty_row(pty, pty_cursor_row(pty) - 1), "rd0000 fourth000 fifth0000 six");
@@ -196,10 +186,9 @@ TEST_WITH(test_line__is_redrawn_in_a_new_size, setup, teardown)
 
 /* ---- keys ---- */
 
-TEST_WITH(test_keys__completion, setup, teardown)
+TEST_F(test_keys__completion)
 {
-    struct fixture *fixture = *state;
-    struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){0});
+    struct pty *pty = start_in_lobby(f, &(struct at_terminal){0});
     pty_type(pty, "/hist\t");
     PTY_WAIT(pty, row_is(pty, "lobby> /history") && pty_cursor_column(pty) == 16);
     type_and_see(pty, CTRL_C "/le\t", "lobby> /leave");
@@ -212,25 +201,23 @@ TEST_WITH(test_keys__completion, setup, teardown)
     leave(pty);
 }
 
-TEST_WITH(test_keys__interrupt_drops_the_line, setup, teardown)
+TEST_F(test_keys__interrupt_drops_the_line)
 {
-    struct fixture *fixture = *state;
-    struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){0});
+    struct pty *pty = start_in_lobby(f, &(struct at_terminal){0});
     type_and_see(pty, "not to be sent", "lobby> not to be sent");
     type_and_see(pty, CTRL_C, "lobby>");
     assert_false(pty_has_ended(pty));
-    assert_int_equal(fixture->cluster.sends_seen, 0);
+    assert_int_equal(f->cluster.sends_seen, 0);
     pty_type(pty, CTRL_C); /* nothing to drop: the client leaves */
     PTY_WAIT(pty, pty_has_ended(pty));
     assert_int_equal(pty_status(pty), 0);
     assert_true(pty_echoes(pty));
-    assert_int_equal(fixture->cluster.sends_seen, 0);
+    assert_int_equal(f->cluster.sends_seen, 0);
 }
 
-TEST_WITH(test_keys__end_of_input_leaves, setup, teardown)
+TEST_F(test_keys__end_of_input_leaves)
 {
-    struct fixture *fixture = *state;
-    struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){0});
+    struct pty *pty = start_in_lobby(f, &(struct at_terminal){0});
     assert_false(pty_echoes(pty));
     pty_type(pty, CTRL_D);
     PTY_WAIT(pty, pty_has_ended(pty));
@@ -238,10 +225,9 @@ TEST_WITH(test_keys__end_of_input_leaves, setup, teardown)
     assert_true(pty_echoes(pty));
 }
 
-TEST_WITH(test_keys__stop_and_continue, setup, teardown)
+TEST_F(test_keys__stop_and_continue)
 {
-    struct fixture *fixture = *state;
-    struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){0});
+    struct pty *pty = start_in_lobby(f, &(struct at_terminal){0});
     type_and_see(pty, "half a ", "lobby> half a");
     pty_type(pty, CTRL_Z);
     PTY_WAIT(pty, pty_has_stopped(pty));
@@ -252,7 +238,7 @@ TEST_WITH(test_keys__stop_and_continue, setup, teardown)
     assert_false(pty_echoes(pty));
     pty_type(pty, CTRL_Z);
     PTY_WAIT(pty, pty_has_stopped(pty));
-    fake_say(&fixture->cluster, "lobby", "bob", "good day");
+    fake_say(&f->cluster, "lobby", "bob", "good day");
     pty_continue(pty);
     PTY_WAIT(pty, pty_shows(pty, "bob: good day") && row_is(pty, "lobby> half a"));
     pty_type(pty, "line\r");
@@ -262,49 +248,46 @@ TEST_WITH(test_keys__stop_and_continue, setup, teardown)
 
 /* ---- passwords ---- */
 
-TEST_WITH(test_password__is_not_shown, setup, teardown)
+TEST_F(test_password__is_not_shown)
 {
-    struct fixture *fixture = *state;
-    struct pty *pty = start(fixture, &(struct at_terminal){.logs_out = true});
+    struct pty *pty = start(f, &(struct at_terminal){.logs_out = true});
     PTY_WAIT(pty, row_is(pty, ">"));
     pty_type(pty, "/register ann\r");
     PTY_WAIT(pty, strstr(cursor_row(pty), "password for ann:") != NULL && !pty_echoes(pty));
     pty_type(pty, "open sesame\r");
     PTY_WAIT(pty, strstr(cursor_row(pty), "Once more:") != NULL && !pty_echoes(pty));
     pty_type(pty, "open sesame\r");
-    PTY_WAIT(pty, fixture->cluster.session_count == 1);
+    PTY_WAIT(pty, f->cluster.session_count == 1);
     PTY_WAIT(pty, row_is(pty, ">"));
     assert_false(pty_has_written(pty, "sesame"));
-    assert_string_equal(fixture->cluster.accounts[0].password, "open sesame");
+    assert_string_equal(f->cluster.accounts[0].password, "open sesame");
     leave(pty);
 }
 
-TEST_WITH(test_password__interrupted, setup, teardown)
+TEST_F(test_password__interrupted)
 {
-    struct fixture *fixture = *state;
-    struct pty *pty = start(fixture, &(struct at_terminal){.logs_out = true});
+    struct pty *pty = start(f, &(struct at_terminal){.logs_out = true});
     PTY_WAIT(pty, row_is(pty, ">"));
     pty_type(pty, "/login ann\r");
     PTY_WAIT(pty, strstr(cursor_row(pty), "Password for ann:") != NULL && !pty_echoes(pty));
     pty_type(pty, "sesa" CTRL_C);
     PTY_WAIT(pty, pty_shows(pty, "interrupted") && row_is(pty, ">"));
     assert_false(pty_has_written(pty, "sesa"));
-    assert_int_equal(fixture->cluster.session_count, 0);
+    assert_int_equal(f->cluster.session_count, 0);
     leave(pty);
 }
 
 /* ---- servers ---- */
 
-TEST_WITH(test_failover__is_seen_and_the_line_stays, setup, teardown)
+TEST_F(test_failover__is_seen_and_the_line_stays)
 {
-    struct fixture *fixture = *state;
-    struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){0});
+    struct pty *pty = start_in_lobby(f, &(struct at_terminal){0});
     type_and_see(pty, "still here", "lobby> still here");
-    fake_server_kill(&fixture->servers[0]);
-    fixture->servers[0].master = false;
+    fake_server_kill(&f->servers[0]);
+    f->servers[0].master = false;
     PTY_WAIT(pty, pty_shows(pty, "trying other servers") && row_is(pty, "lobby> still here"));
-    fixture->servers[1].master = true;
-    fixture->cluster.epoch += 65536;
+    f->servers[1].master = true;
+    f->cluster.epoch += 65536;
     PTY_WAIT(pty, pty_shows(pty, "back, on") && row_is(pty, "lobby> still here"));
     pty_type(pty, "\r");
     PTY_WAIT(pty, pty_shows(pty, "ann: still here"));
@@ -313,13 +296,12 @@ TEST_WITH(test_failover__is_seen_and_the_line_stays, setup, teardown)
 
 /* ---- terminals that can do less ---- */
 
-TEST_WITH(test_terminal__dumb, setup, teardown)
+TEST_F(test_terminal__dumb)
 {
-    struct fixture *fixture = *state;
-    struct pty *pty = start(fixture, &(struct at_terminal){.type = "dumb"});
+    struct pty *pty = start(f, &(struct at_terminal){.type = "dumb"});
     PTY_WAIT(pty, pty_shows(pty, "lobby"));
     assert_true(pty_echoes(pty)); /* whole lines, as the terminal edits them */
-    fake_say(&fixture->cluster, "lobby", "bob", "good day");
+    fake_say(&f->cluster, "lobby", "bob", "good day");
     PTY_WAIT(pty, pty_shows(pty, "bob: good day"));
     pty_type(pty, "hello\n");
     PTY_WAIT(pty, pty_shows(pty, "ann: hello"));
@@ -329,10 +311,9 @@ TEST_WITH(test_terminal__dumb, setup, teardown)
     assert_int_equal(pty_status(pty), 0);
 }
 
-TEST_WITH(test_terminal__without_a_locale, setup, teardown)
+TEST_F(test_terminal__without_a_locale)
 {
-    struct fixture *fixture = *state;
-    struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){.locale = "C"});
+    struct pty *pty = start_in_lobby(f, &(struct at_terminal){.locale = "C"});
     type_and_see(pty, "gr\xc3\xbc\xc3\x9f dich", "lobby> gr\xc3\xbc\xc3\x9f dich");
     pty_type(pty, "\x7f\x7f\x7f\x7f\x7f\x7f\xc3\xbc\r");
     PTY_WAIT(pty, pty_shows(pty, "ann: gr\xc3\xbc\xc3\xbc\n"));
@@ -357,20 +338,19 @@ static void say_hostile(struct fixture *fixture, Jackdaw__Event__Kind kind, cons
     fake_repeat(&fixture->cluster, &message);
 }
 
-TEST_WITH(test_hostile__text_changes_nothing, setup, teardown)
+TEST_F(test_hostile__text_changes_nothing)
 {
-    struct fixture *fixture = *state;
-    struct pty *pty = start_in_lobby(fixture, &(struct at_terminal){0});
-    fake_say(&fixture->cluster, "lobby", "bob", "before");
+    struct pty *pty = start_in_lobby(f, &(struct at_terminal){0});
+    fake_say(&f->cluster, "lobby", "bob", "before");
     PTY_WAIT(pty, pty_shows(pty, "bob: before"));
     type_and_see(pty, "typing", "lobby> typing");
-    say_hostile(fixture, JACKDAW__EVENT__KIND__MESSAGE, "lobby", "eve", "one" HOSTILE "1");
-    say_hostile(fixture, JACKDAW__EVENT__KIND__MESSAGE, "lobby", "eve" HOSTILE, "two");
-    say_hostile(fixture, JACKDAW__EVENT__KIND__MESSAGE, "attic" HOSTILE, "eve", "three");
-    say_hostile(fixture, JACKDAW__EVENT__KIND__TOPIC, "lobby", "eve", "four" HOSTILE "4");
-    say_hostile(fixture, JACKDAW__EVENT__KIND__NOTICE, "lobby", "eve", "five" HOSTILE "5");
-    say_hostile(fixture, JACKDAW__EVENT__KIND__MESSAGE, "lobby", "eve", "six\n<admin> obey");
-    fake_say(&fixture->cluster, "lobby", "bob", "after");
+    say_hostile(f, JACKDAW__EVENT__KIND__MESSAGE, "lobby", "eve", "one" HOSTILE "1");
+    say_hostile(f, JACKDAW__EVENT__KIND__MESSAGE, "lobby", "eve" HOSTILE, "two");
+    say_hostile(f, JACKDAW__EVENT__KIND__MESSAGE, "attic" HOSTILE, "eve", "three");
+    say_hostile(f, JACKDAW__EVENT__KIND__TOPIC, "lobby", "eve", "four" HOSTILE "4");
+    say_hostile(f, JACKDAW__EVENT__KIND__NOTICE, "lobby", "eve", "five" HOSTILE "5");
+    say_hostile(f, JACKDAW__EVENT__KIND__MESSAGE, "lobby", "eve", "six\n<admin> obey");
+    fake_say(&f->cluster, "lobby", "bob", "after");
     PTY_WAIT(pty, pty_shows(pty, "bob: after") && row_is(pty, "lobby> typing"));
     static const char *const shown[] = {"bob: before", "eve: one", ": two", ": three",
                                         "four",        "five",     "six"};

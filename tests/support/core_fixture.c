@@ -366,6 +366,14 @@ bool core_fixture_send(struct core_fixture *core, uint64_t session, const char *
     return propose(core, &call, chat_propose_send(core->chat, &call, &request));
 }
 
+uint64_t core_fixture_person(struct core_fixture *core, const char *name)
+{
+    assert_true(core_fixture_register(core, name));
+    uint64_t session = core_fixture_login(core, name);
+    assert_true(core_fixture_join(core, session, "lobby"));
+    return session;
+}
+
 void core_fixture_typing(struct core_fixture *core, uint64_t session, const char *room)
 {
     struct chat_call call = begin(core, session);

@@ -78,6 +78,8 @@ void core_fixture_settle(struct core_fixture *core);
  * (desk->error is not OK then). */
 bool core_fixture_register(struct core_fixture *core, const char *name);
 uint64_t core_fixture_login(struct core_fixture *core, const char *name); /* the session; 0: not */
+/* Registers the person, logs in and joins "lobby"; fails the test if one is refused. Returns the session. */
+uint64_t core_fixture_person(struct core_fixture *core, const char *name);
 bool core_fixture_logout(struct core_fixture *core, uint64_t session);
 bool core_fixture_delete(struct core_fixture *core, uint64_t session);
 bool core_fixture_join(struct core_fixture *core, uint64_t session, const char *room);

@@ -318,3 +318,13 @@ enum status device_send(struct device *device, const char *to, const char *text)
         (r.request = ++device->request, r.to = (char *)to, r.text = (char *)text));
     return take_status(&answer);
 }
+
+void device_enter(struct device *device, const struct live_server *live, const char *name,
+                  const char *room)
+{
+    device_open(device, live);
+    assert_int_equal(device_register(device, name), STATUS_OK);
+    assert_int_equal(device_login(device, name), STATUS_OK);
+    if (room != NULL)
+        assert_int_equal(device_join(device, room), STATUS_OK);
+}

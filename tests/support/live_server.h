@@ -100,8 +100,11 @@ void answer_clear(struct answer *answer);
         }                                                                        \
     } while (0)
 
-/* ---- what most tests begin with; each gives the status ---- */
+/* ---- what most tests begin with; a call gives its status ---- */
 
+/* Opens the device, registers and logs in; joins the room (NULL: none). Fails the test if a call is refused. */
+void device_enter(struct device *device, const struct live_server *live, const char *name,
+                  const char *room);
 enum status device_register(struct device *device, const char *name);
 enum status device_login(struct device *device, const char *name); /* with a fresh token */
 enum status device_join(struct device *device, const char *room);

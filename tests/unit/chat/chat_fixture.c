@@ -107,6 +107,19 @@ void chat_fixture_open(struct chat_fixture *fixture, uint64_t seed, char *folder
     chat_fixture_new_epoch(fixture);
 }
 
+void chat_fixture_open_with(struct chat_fixture *fixture, uint64_t seed, char *folder,
+                            const char *names)
+{
+    chat_fixture_open(fixture, seed, folder);
+    while (*names != '\0') {
+        char name[32];
+        size_t size = strcspn(names, " ");
+        (void)snprintf(name, sizeof name, "%.*s", (int)size, names);
+        chat_fixture_person(fixture, name);
+        names += size + (names[size] == ' ');
+    }
+}
+
 void chat_fixture_close(struct chat_fixture *fixture)
 {
     chat_close(fixture->chat);
@@ -346,6 +359,21 @@ struct chat_session *chat_fixture_device(struct chat_fixture *fixture, const cha
     struct chat_session *session = chat_fixture_session(fixture, token);
     assert_non_null(session);
     return session;
+}
+
+struct chat_session *alice(struct chat_fixture *fixture)
+{
+    return chat_fixture_session(fixture, "alice");
+}
+
+struct chat_session *bob(struct chat_fixture *fixture)
+{
+    return chat_fixture_session(fixture, "bob");
+}
+
+struct chat_session *carol(struct chat_fixture *fixture)
+{
+    return chat_fixture_session(fixture, "carol");
 }
 
 struct chat_session *chat_fixture_person(struct chat_fixture *fixture, const char *name)

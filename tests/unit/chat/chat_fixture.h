@@ -45,7 +45,13 @@ struct chat_fixture {
 
 /* Opens a store and a chat, and begins the first epoch. */
 void chat_fixture_open(struct chat_fixture *fixture, uint64_t seed, char *folder);
+/* The same; then registers and logs in the people whose names stand in `names`, apart by spaces. */
+void chat_fixture_open_with(struct chat_fixture *fixture, uint64_t seed, char *folder,
+                            const char *names);
 void chat_fixture_close(struct chat_fixture *fixture);
+
+/* A test on a chat, which the file's `begin(f)` opens. */
+#define CHAT_TEST(name) TEST_ON(name, struct chat_fixture, begin, chat_fixture_close)
 
 /* Closes and opens the chat again over the same store (and the store too, where it has a
  * folder). */
@@ -84,6 +90,11 @@ struct answer chat_fixture_register(struct chat_fixture *fixture, const char *na
 /* As with 32 bytes of token made of the given word. */
 struct answer chat_fixture_login(struct chat_fixture *fixture, const char *name, const char *token);
 struct chat_session *chat_fixture_session(struct chat_fixture *fixture, const char *token);
+
+/* The people of most tests. */
+struct chat_session *alice(struct chat_fixture *fixture);
+struct chat_session *bob(struct chat_fixture *fixture);
+struct chat_session *carol(struct chat_fixture *fixture);
 
 /* Registers (if need be) and logs in; the token is the name. */
 struct chat_session *chat_fixture_person(struct chat_fixture *fixture, const char *name);

@@ -9,45 +9,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int open_chat_fixture(void **state)
+static void begin(struct chat_fixture *f)
 {
-    struct chat_fixture *fixture = malloc(sizeof *fixture);
-    chat_fixture_open(fixture, 6, NULL);
-    chat_fixture_person(fixture, "alice");
-    chat_fixture_person(fixture, "Bob");
-    chat_fixture_person(fixture, "carol");
-    *state = fixture;
-    return 0;
+    chat_fixture_open_with(f, 6, NULL, "alice Bob carol");
 }
 
-static int close_chat_fixture(void **state)
+static struct chat_session *big_bob(struct chat_fixture *f)
 {
-    chat_fixture_close(*state);
-    free(*state);
-    return 0;
+    return chat_fixture_session(f, "Bob");
 }
 
-static struct chat_session *alice(struct chat_fixture *fixture)
-{
-    return chat_fixture_session(fixture, "alice");
-}
-
-static struct chat_session *bob(struct chat_fixture *fixture)
-{
-    return chat_fixture_session(fixture, "Bob");
-}
-
-static const char *accounts(struct chat_fixture *fixture, const char *pattern, const char *after,
+static const char *accounts(struct chat_fixture *f, const char *pattern, const char *after,
                             uint32_t limit)
 {
     static char text[60000];
-    struct chat_call call = chat_fixture_call(fixture, alice(fixture));
+    struct chat_call call = chat_fixture_call(f, alice(f));
     Jackdaw__ListAccountsRequest request = JACKDAW__LIST_ACCOUNTS_REQUEST__INIT;
     Jackdaw__ListAccountsReply reply = JACKDAW__LIST_ACCOUNTS_REPLY__INIT;
     request.pattern = (char *)pattern;
     request.after = (char *)after;
     request.limit = limit;
-    assert_int_equal(chat_answer_accounts(fixture->chat, &call, &request, &reply), OK);
+    assert_int_equal(chat_answer_accounts(f->chat, &call, &request, &reply), OK);
     if (call.status != STATUS_OK)
         return status_name(call.status);
     text[0] = '\0';
@@ -59,18 +41,18 @@ static const char *accounts(struct chat_fixture *fixture, const char *pattern, c
     return text;
 }
 
-static const char *rooms(struct chat_fixture *fixture, struct chat_session *session,
-                         const char *pattern, const char *after, uint32_t limit, bool joined)
+static const char *rooms(struct chat_fixture *f, struct chat_session *session, const char *pattern,
+                         const char *after, uint32_t limit, bool joined)
 {
     static char text[60000];
-    struct chat_call call = chat_fixture_call(fixture, session);
+    struct chat_call call = chat_fixture_call(f, session);
     Jackdaw__ListRoomsRequest request = JACKDAW__LIST_ROOMS_REQUEST__INIT;
     Jackdaw__ListRoomsReply reply = JACKDAW__LIST_ROOMS_REPLY__INIT;
     request.pattern = (char *)pattern;
     request.after = (char *)after;
     request.limit = limit;
     request.joined = joined;
-    assert_int_equal(chat_answer_rooms(fixture->chat, &call, &request, &reply), OK);
+    assert_int_equal(chat_answer_rooms(f->chat, &call, &request, &reply), OK);
     if (call.status != STATUS_OK)
         return status_name(call.status);
     text[0] = '\0';
@@ -84,111 +66,105 @@ static const char *rooms(struct chat_fixture *fixture, struct chat_session *sess
     return text;
 }
 
-TEST_WITH(test_accounts__alphabetical_by_folded_name, open_chat_fixture, close_chat_fixture)
+CHAT_TEST(test_accounts__alphabetical_by_folded_name)
 {
-    struct chat_fixture *fixture = *state;
-    chat_fixture_register(fixture, "Zo\xC3\xAB");
-    chat_fixture_register(fixture, "adam");
-    assert_string_equal(accounts(fixture, "", "", 0), "adam alice Bob carol Zo\xC3\xAB ");
-    assert_string_equal(accounts(fixture, "*O*", "", 0), "Bob carol Zo\xC3\xAB ");
-    assert_string_equal(accounts(fixture, "a*", "", 0), "adam alice ");
-    assert_string_equal(accounts(fixture, "@A*", "", 0), "adam alice ");
-    assert_string_equal(accounts(fixture, "bob", "", 0), "Bob ");
-    assert_string_equal(accounts(fixture, "al?ce", "", 0), "alice ");
-    assert_string_equal(accounts(fixture, "x*", "", 0), "");
-    assert_string_equal(accounts(fixture, "alicee", "", 0), "");
-    chat_fixture_reopen(fixture);
-    assert_string_equal(accounts(fixture, "", "", 0), "adam alice Bob carol Zo\xC3\xAB ");
+    chat_fixture_register(f, "Zo\xC3\xAB");
+    chat_fixture_register(f, "adam");
+    assert_string_equal(accounts(f, "", "", 0), "adam alice Bob carol Zo\xC3\xAB ");
+    assert_string_equal(accounts(f, "*O*", "", 0), "Bob carol Zo\xC3\xAB ");
+    assert_string_equal(accounts(f, "a*", "", 0), "adam alice ");
+    assert_string_equal(accounts(f, "@A*", "", 0), "adam alice ");
+    assert_string_equal(accounts(f, "bob", "", 0), "Bob ");
+    assert_string_equal(accounts(f, "al?ce", "", 0), "alice ");
+    assert_string_equal(accounts(f, "x*", "", 0), "");
+    assert_string_equal(accounts(f, "alicee", "", 0), "");
+    chat_fixture_reopen(f);
+    assert_string_equal(accounts(f, "", "", 0), "adam alice Bob carol Zo\xC3\xAB ");
 }
 
-TEST_WITH(test_accounts__pages, open_chat_fixture, close_chat_fixture)
+CHAT_TEST(test_accounts__pages)
 {
-    struct chat_fixture *fixture = *state;
-    assert_string_equal(accounts(fixture, "", "", 2), "alice Bob ...");
-    assert_string_equal(accounts(fixture, "", "Bob", 2), "carol ");
-    assert_string_equal(accounts(fixture, "", "BOB", 2), "carol ");
-    assert_string_equal(accounts(fixture, "", "@bob", 2), "carol ");
-    assert_string_equal(accounts(fixture, "", "b", 2), "Bob carol ");
-    assert_string_equal(accounts(fixture, "", "zzz", 2), "");
-    assert_string_equal(accounts(fixture, "", "", 3), "alice Bob carol ");
-    assert_string_equal(accounts(fixture, "c*", "alice", 1), "carol ");
-    assert_string_equal(accounts(fixture, "a*", "bob", 1), "");
+    assert_string_equal(accounts(f, "", "", 2), "alice Bob ...");
+    assert_string_equal(accounts(f, "", "Bob", 2), "carol ");
+    assert_string_equal(accounts(f, "", "BOB", 2), "carol ");
+    assert_string_equal(accounts(f, "", "@bob", 2), "carol ");
+    assert_string_equal(accounts(f, "", "b", 2), "Bob carol ");
+    assert_string_equal(accounts(f, "", "zzz", 2), "");
+    assert_string_equal(accounts(f, "", "", 3), "alice Bob carol ");
+    assert_string_equal(accounts(f, "c*", "alice", 1), "carol ");
+    assert_string_equal(accounts(f, "a*", "bob", 1), "");
 }
 
-TEST_WITH(test_accounts__limits_from_both_sides, open_chat_fixture, close_chat_fixture)
+CHAT_TEST(test_accounts__limits_from_both_sides)
 {
-    struct chat_fixture *fixture = *state;
     char name[32];
     for (int i = 0; i < 1001; i++) {
         snprintf(name, sizeof name, "n%04d", i);
-        chat_fixture_register(fixture, name);
+        chat_fixture_register(f, name);
     }
-    assert_string_equal(accounts(fixture, "", "", 1001), "INVALID_ARGUMENT");
-    assert_string_equal(accounts(fixture, "", "", UINT32_MAX), "INVALID_ARGUMENT");
-    const char *text = accounts(fixture, "n*", "", 1000);
+    assert_string_equal(accounts(f, "", "", 1001), "INVALID_ARGUMENT");
+    assert_string_equal(accounts(f, "", "", UINT32_MAX), "INVALID_ARGUMENT");
+    const char *text = accounts(f, "n*", "", 1000);
     assert_int_equal(strlen(text), 1000 * 6 + 3);
-    text = accounts(fixture, "n*", "", 0);
+    text = accounts(f, "n*", "", 0);
     assert_int_equal(strlen(text), 100 * 6 + 3);
-    assert_string_equal(accounts(fixture, "n*", "n0999", 1000), "n1000 ");
-    assert_string_equal(accounts(fixture, "\xFF", "", 0), "INVALID_ARGUMENT");
-    assert_string_equal(accounts(fixture, "", "\xFF", 0), "INVALID_ARGUMENT");
+    assert_string_equal(accounts(f, "n*", "n0999", 1000), "n1000 ");
+    assert_string_equal(accounts(f, "\xFF", "", 0), "INVALID_ARGUMENT");
+    assert_string_equal(accounts(f, "", "\xFF", 0), "INVALID_ARGUMENT");
 }
 
-TEST_WITH(test_rooms__public_ones_and_ones_own, open_chat_fixture, close_chat_fixture)
+CHAT_TEST(test_rooms__public_ones_and_ones_own)
 {
-    struct chat_fixture *fixture = *state;
-    chat_fixture_join(fixture, alice(fixture), "Zebra", 0);
-    chat_fixture_join(fixture, bob(fixture), "apple", 0);
-    chat_fixture_join(fixture, alice(fixture), "apple", 0);
-    chat_fixture_join_private(fixture, bob(fixture), "mango");
-    chat_fixture_send(fixture, bob(fixture), "@alice", "not a room", 0);
-    assert_string_equal(rooms(fixture, alice(fixture), "", "", 0, false), "apple:2j Zebra:1j ");
-    assert_string_equal(rooms(fixture, bob(fixture), "", "", 0, false),
-                        "apple:2j mango:1jp Zebra:1 ");
-    assert_string_equal(rooms(fixture, bob(fixture), "", "", 0, true), "apple:2j mango:1jp ");
-    assert_string_equal(rooms(fixture, bob(fixture), "#*a*", "", 1, true), "apple:2j ...");
-    assert_string_equal(rooms(fixture, bob(fixture), "*a*", "#apple", 1, true), "mango:1jp ");
-    assert_string_equal(rooms(fixture, bob(fixture), "z*", "", 0, false), "Zebra:1 ");
-    chat_fixture_invite(fixture, bob(fixture), "mango", "alice");
-    assert_string_equal(rooms(fixture, alice(fixture), "m*", "", 0, false), "mango:1p ");
-    assert_string_equal(rooms(fixture, alice(fixture), "m*", "", 0, true), "");
-    assert_string_equal(rooms(fixture, alice(fixture), "", "", 1001, true), "INVALID_ARGUMENT");
-    assert_string_equal(rooms(fixture, alice(fixture), "\xFF", "", 1, true), "INVALID_ARGUMENT");
-    assert_string_equal(rooms(fixture, alice(fixture), "", "\xFF", 1, true), "INVALID_ARGUMENT");
+    chat_fixture_join(f, alice(f), "Zebra", 0);
+    chat_fixture_join(f, big_bob(f), "apple", 0);
+    chat_fixture_join(f, alice(f), "apple", 0);
+    chat_fixture_join_private(f, big_bob(f), "mango");
+    chat_fixture_send(f, big_bob(f), "@alice", "not a room", 0);
+    assert_string_equal(rooms(f, alice(f), "", "", 0, false), "apple:2j Zebra:1j ");
+    assert_string_equal(rooms(f, big_bob(f), "", "", 0, false), "apple:2j mango:1jp Zebra:1 ");
+    assert_string_equal(rooms(f, big_bob(f), "", "", 0, true), "apple:2j mango:1jp ");
+    assert_string_equal(rooms(f, big_bob(f), "#*a*", "", 1, true), "apple:2j ...");
+    assert_string_equal(rooms(f, big_bob(f), "*a*", "#apple", 1, true), "mango:1jp ");
+    assert_string_equal(rooms(f, big_bob(f), "z*", "", 0, false), "Zebra:1 ");
+    chat_fixture_invite(f, big_bob(f), "mango", "alice");
+    assert_string_equal(rooms(f, alice(f), "m*", "", 0, false), "mango:1p ");
+    assert_string_equal(rooms(f, alice(f), "m*", "", 0, true), "");
+    assert_string_equal(rooms(f, alice(f), "", "", 1001, true), "INVALID_ARGUMENT");
+    assert_string_equal(rooms(f, alice(f), "\xFF", "", 1, true), "INVALID_ARGUMENT");
+    assert_string_equal(rooms(f, alice(f), "", "\xFF", 1, true), "INVALID_ARGUMENT");
 }
 
-TEST_WITH(test_rooms__unread, open_chat_fixture, close_chat_fixture)
+CHAT_TEST(test_rooms__unread)
 {
-    struct chat_fixture *fixture = *state;
-    chat_fixture_join(fixture, alice(fixture), "general", 0);
-    chat_fixture_send(fixture, alice(fixture), "general", "before", 0);
-    chat_fixture_join(fixture, bob(fixture), "general", 0);
-    assert_string_equal(rooms(fixture, bob(fixture), "", "", 0, false), "general:2j ");
-    chat_fixture_send(fixture, alice(fixture), "general", "one", 0);
-    uint64_t seq = fixture->seq;
-    chat_fixture_send(fixture, alice(fixture), "general", "two", 0);
-    assert_string_equal(rooms(fixture, bob(fixture), "", "", 0, false), "general:2ju2 ");
-    chat_note_delivered(fixture->chat, bob(fixture), seq);
-    assert_string_equal(rooms(fixture, bob(fixture), "", "", 0, false), "general:2ju1 ");
-    chat_note_delivered(fixture->chat, bob(fixture), seq - 1);
-    assert_string_equal(rooms(fixture, bob(fixture), "", "", 0, false), "general:2ju1 ");
-    chat_note_delivered(fixture->chat, bob(fixture), UINT64_MAX);
-    assert_string_equal(rooms(fixture, bob(fixture), "", "", 0, false), "general:2j ");
-    chat_fixture_send(fixture, alice(fixture), "general", "nobody received the future", 0);
-    assert_string_equal(rooms(fixture, bob(fixture), "", "", 0, false), "general:2ju1 ");
+    chat_fixture_join(f, alice(f), "general", 0);
+    chat_fixture_send(f, alice(f), "general", "before", 0);
+    chat_fixture_join(f, big_bob(f), "general", 0);
+    assert_string_equal(rooms(f, big_bob(f), "", "", 0, false), "general:2j ");
+    chat_fixture_send(f, alice(f), "general", "one", 0);
+    uint64_t seq = f->seq;
+    chat_fixture_send(f, alice(f), "general", "two", 0);
+    assert_string_equal(rooms(f, big_bob(f), "", "", 0, false), "general:2ju2 ");
+    chat_note_delivered(f->chat, big_bob(f), seq);
+    assert_string_equal(rooms(f, big_bob(f), "", "", 0, false), "general:2ju1 ");
+    chat_note_delivered(f->chat, big_bob(f), seq - 1);
+    assert_string_equal(rooms(f, big_bob(f), "", "", 0, false), "general:2ju1 ");
+    chat_note_delivered(f->chat, big_bob(f), UINT64_MAX);
+    assert_string_equal(rooms(f, big_bob(f), "", "", 0, false), "general:2j ");
+    chat_fixture_send(f, alice(f), "general", "nobody received the future", 0);
+    assert_string_equal(rooms(f, big_bob(f), "", "", 0, false), "general:2ju1 ");
 }
 
-static const char *members(struct chat_fixture *fixture, const char *room, const char *after,
+static const char *members(struct chat_fixture *f, const char *room, const char *after,
                            uint32_t limit)
 {
     static char text[1000];
-    struct chat_call call = chat_fixture_call(fixture, alice(fixture));
+    struct chat_call call = chat_fixture_call(f, alice(f));
     Jackdaw__ListMembersRequest request = JACKDAW__LIST_MEMBERS_REQUEST__INIT;
     Jackdaw__ListMembersReply reply = JACKDAW__LIST_MEMBERS_REPLY__INIT;
     request.room = (char *)room;
     request.after = (char *)after;
     request.limit = limit;
-    assert_int_equal(chat_answer_members(fixture->chat, &call, &request, &reply), OK);
+    assert_int_equal(chat_answer_members(f->chat, &call, &request, &reply), OK);
     if (call.status != STATUS_OK)
         return status_name(call.status);
     text[0] = '\0';
@@ -200,31 +176,28 @@ static const char *members(struct chat_fixture *fixture, const char *room, const
     return text;
 }
 
-TEST_WITH(test_members__of_rooms_and_conversations, open_chat_fixture, close_chat_fixture)
+CHAT_TEST(test_members__of_rooms_and_conversations)
 {
-    struct chat_fixture *fixture = *state;
-    chat_fixture_join(fixture, chat_fixture_session(fixture, "carol"), "general", 0);
-    chat_fixture_join(fixture, bob(fixture), "general", 0);
-    assert_string_equal(members(fixture, "general", "", 0),
-                        "Bob carol* "); /* not in it, but public */
-    chat_fixture_join(fixture, alice(fixture), "general", 0);
-    assert_string_equal(members(fixture, "#general", "", 2), "alice Bob ...");
-    assert_string_equal(members(fixture, "#general", "bob", 2), "carol* ");
-    assert_string_equal(members(fixture, "#general", "", 1001), "INVALID_ARGUMENT");
-    assert_string_equal(members(fixture, "@bob", "", 0), "NOT_FOUND");
-    chat_fixture_send(fixture, alice(fixture), "@bob", "hi", 0);
-    assert_string_equal(members(fixture, "@bob", "", 0), "alice Bob ");
-    assert_string_equal(members(fixture, "@nobody", "", 0), "NOT_FOUND");
-    assert_string_equal(members(fixture, "nowhere", "", 0), "NOT_FOUND");
-    chat_fixture_reopen(fixture);
-    assert_string_equal(members(fixture, "general", "", 0), "alice Bob carol* ");
+    chat_fixture_join(f, chat_fixture_session(f, "carol"), "general", 0);
+    chat_fixture_join(f, big_bob(f), "general", 0);
+    assert_string_equal(members(f, "general", "", 0), "Bob carol* "); /* not in it, but public */
+    chat_fixture_join(f, alice(f), "general", 0);
+    assert_string_equal(members(f, "#general", "", 2), "alice Bob ...");
+    assert_string_equal(members(f, "#general", "bob", 2), "carol* ");
+    assert_string_equal(members(f, "#general", "", 1001), "INVALID_ARGUMENT");
+    assert_string_equal(members(f, "@bob", "", 0), "NOT_FOUND");
+    chat_fixture_send(f, alice(f), "@bob", "hi", 0);
+    assert_string_equal(members(f, "@bob", "", 0), "alice Bob ");
+    assert_string_equal(members(f, "@nobody", "", 0), "NOT_FOUND");
+    assert_string_equal(members(f, "nowhere", "", 0), "NOT_FOUND");
+    chat_fixture_reopen(f);
+    assert_string_equal(members(f, "general", "", 0), "alice Bob carol* ");
 }
 
-TEST_WITH(test_limits__are_told, open_chat_fixture, close_chat_fixture)
+CHAT_TEST(test_limits__are_told)
 {
-    struct chat_fixture *fixture = *state;
     Jackdaw__Limits limits;
-    chat_answer_limits(fixture->chat, &limits);
+    chat_answer_limits(f->chat, &limits);
     assert_int_equal(limits.message_bytes, 16384);
     assert_int_equal(limits.name_characters, 32);
     assert_int_equal(limits.sessions_per_account, 2);

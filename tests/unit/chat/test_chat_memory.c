@@ -10,76 +10,71 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int open_chat_fixture(void **state)
+static void begin(struct chat_fixture *f)
 {
-    struct chat_fixture *fixture = malloc(sizeof *fixture);
-    chat_fixture_open(fixture, 9, NULL);
-    *state = fixture;
-    return 0;
+    chat_fixture_open(f, 9, NULL);
 }
 
-static int close_chat_fixture(void **state)
+static void end(struct chat_fixture *f)
 {
     faulty_alloc_disarm();
-    chat_fixture_close(*state);
-    free(*state);
-    return 0;
+    chat_fixture_close(f);
 }
 
 /* Something of everything. */
-static void live(struct chat_fixture *fixture)
+static void live(struct chat_fixture *f)
 {
     static const char *const names[] = {"alice", "bob", "carol", "dave"};
     struct chat_session *people[4];
     for (size_t i = 0; i < 4; i++)
-        people[i] = chat_fixture_person(fixture, names[i]);
-    chat_fixture_device(fixture, "alice", "second");
+        people[i] = chat_fixture_person(f, names[i]);
+    chat_fixture_device(f, "alice", "second");
     for (int i = 0; i < 12; i++) {
         char room[16];
         snprintf(room, sizeof room, "room%d", i);
-        chat_fixture_join(fixture, people[i % 4], room, 0);
-        chat_fixture_join(fixture, people[(i + 1) % 4], room, 0);
-        chat_fixture_send(fixture, people[i % 4], room, "hello", 0);
+        chat_fixture_join(f, people[i % 4], room, 0);
+        chat_fixture_join(f, people[(i + 1) % 4], room, 0);
+        chat_fixture_send(f, people[i % 4], room, "hello", 0);
     }
-    chat_fixture_join_private(fixture, people[0], "secret");
-    chat_fixture_invite(fixture, people[0], "secret", "bob");
-    chat_fixture_join(fixture, people[1], "secret", 0);
-    chat_fixture_topic(fixture, people[0], "secret", "topic");
-    chat_fixture_send(fixture, people[0], "@bob", "psst", 0);
-    chat_fixture_send(fixture, people[0], "@alice", "note", 0);
-    chat_fixture_send(fixture, people[2], "nowhere", "refused", 0);
-    chat_fixture_join(fixture, people[0], "secret", 0);
-    chat_fixture_kick(fixture, people[0], "secret", "bob", false);
-    chat_fixture_kick(fixture, people[0], "secret", "carol", true);
-    chat_fixture_leave(fixture, people[0], "secret");
-    chat_fixture_leave(fixture, people[1], "room0");
-    chat_note_delivered(fixture->chat, people[3], fixture->seq);
-    chat_fixture_deliver(fixture);
-    chat_fixture_logout(fixture, chat_fixture_session(fixture, "second"), fixture->seq);
-    chat_fixture_new_epoch(fixture);
-    chat_fixture_delete(fixture, people[3], true);
-    fixture->monotonic_ms += 100000;
-    chat_fixture_login(fixture, "alice", "second");
-    chat_fixture_login(fixture, "alice", "third");
+    chat_fixture_join_private(f, people[0], "secret");
+    chat_fixture_invite(f, people[0], "secret", "bob");
+    chat_fixture_join(f, people[1], "secret", 0);
+    chat_fixture_topic(f, people[0], "secret", "topic");
+    chat_fixture_send(f, people[0], "@bob", "psst", 0);
+    chat_fixture_send(f, people[0], "@alice", "note", 0);
+    chat_fixture_send(f, people[2], "nowhere", "refused", 0);
+    chat_fixture_join(f, people[0], "secret", 0);
+    chat_fixture_kick(f, people[0], "secret", "bob", false);
+    chat_fixture_kick(f, people[0], "secret", "carol", true);
+    chat_fixture_leave(f, people[0], "secret");
+    chat_fixture_leave(f, people[1], "room0");
+    chat_note_delivered(f->chat, people[3], f->seq);
+    chat_fixture_deliver(f);
+    chat_fixture_logout(f, chat_fixture_session(f, "second"), f->seq);
+    chat_fixture_new_epoch(f);
+    chat_fixture_delete(f, people[3], true);
+    f->monotonic_ms += 100000;
+    chat_fixture_login(f, "alice", "second");
+    chat_fixture_login(f, "alice", "third");
 }
 
 /* The observer would allocate too. */
-static void be_blind(struct chat_fixture *fixture)
+static void be_blind(struct chat_fixture *f)
 {
-    fixture->chat->observer = (struct chat_observer){.event = NULL};
+    f->chat->observer = (struct chat_observer){.event = NULL};
 }
 
-static void reload(struct chat_fixture *fixture)
+static void reload(struct chat_fixture *f)
 {
     struct error_text why;
-    store_rollback(fixture->store);
-    assert_int_equal(chat_reload(fixture->chat, &why), OK);
+    store_rollback(f->store);
+    assert_int_equal(chat_reload(f->chat, &why), OK);
 }
 
-static void assert_same(struct chat_fixture *fixture, const char *portrait, const char *rows)
+static void assert_same(struct chat_fixture *f, const char *portrait, const char *rows)
 {
-    char *portrait_now = chat_fixture_portrait(fixture);
-    char *rows_now = chat_fixture_rows(fixture);
+    char *portrait_now = chat_fixture_portrait(f);
+    char *rows_now = chat_fixture_rows(f);
     assert_string_equal(portrait_now, portrait);
     assert_string_equal(rows_now, rows);
     free(portrait_now);
@@ -87,20 +82,20 @@ static void assert_same(struct chat_fixture *fixture, const char *portrait, cons
 }
 
 /* Applies the delta with the first, second, third ... allocation failing, until none is left. */
-static unsigned long apply_with_failures(struct chat_fixture *fixture, const Jackdaw__Delta *delta)
+static unsigned long apply_with_failures(struct chat_fixture *f, const Jackdaw__Delta *delta)
 {
-    char *portrait = chat_fixture_portrait(fixture);
-    char *rows = chat_fixture_rows(fixture);
-    struct log_position position = {fixture->epoch, fixture->seq + 1};
+    char *portrait = chat_fixture_portrait(f);
+    char *rows = chat_fixture_rows(f);
+    struct log_position position = {f->epoch, f->seq + 1};
     unsigned long k = 1;
     for (;; k++) {
-        assert_int_equal(store_begin(fixture->store), OK);
+        assert_int_equal(store_begin(f->store), OK);
         faulty_alloc_arm(k);
-        enum error error = chat_apply(fixture->chat, delta, position);
+        enum error error = chat_apply(f->chat, delta, position);
         bool failed = faulty_alloc_disarm();
         assert_int_equal(error, failed ? ERROR_NO_MEMORY : OK);
-        reload(fixture);
-        assert_same(fixture, portrait, rows);
+        reload(f);
+        assert_same(f, portrait, rows);
         if (!failed)
             break;
     }
@@ -109,45 +104,42 @@ static unsigned long apply_with_failures(struct chat_fixture *fixture, const Jac
     return k - 1;
 }
 
-TEST_WITH(test_apply__every_allocation_fails, open_chat_fixture, close_chat_fixture)
+TEST_ON(test_apply__every_allocation_fails, struct chat_fixture, begin, end)
 {
-    struct chat_fixture *fixture = *state;
     struct chat_fixture life;
     unsigned long failures = 0;
     chat_fixture_open(&life, 9, NULL);
     live(&life);
-    be_blind(fixture);
+    be_blind(f);
     for (size_t i = 1; i < life.deltas_count; i++) {
-        fixture->epoch = life.deltas[i].position.epoch;
+        f->epoch = life.deltas[i].position.epoch;
         if (life.deltas[i].bytes == NULL) {
-            assert_int_equal(chat_fixture_pass(fixture), OK);
+            assert_int_equal(chat_fixture_pass(f), OK);
             continue;
         }
         Jackdaw__Delta *delta =
             jackdaw__delta__unpack(NULL, life.deltas[i].size, life.deltas[i].bytes);
-        failures += apply_with_failures(fixture, delta);
-        assert_int_equal(chat_fixture_apply(fixture, delta), OK);
+        failures += apply_with_failures(f, delta);
+        assert_int_equal(chat_fixture_apply(f, delta), OK);
         jackdaw__delta__free_unpacked(delta, NULL);
     }
     assert_true(failures > 100);
     char *rows = chat_fixture_rows(&life);
-    char *rows_now = chat_fixture_rows(fixture);
+    char *rows_now = chat_fixture_rows(f);
     assert_string_equal(rows_now, rows);
     free(rows);
     free(rows_now);
     chat_fixture_close(&life);
 }
 
-TEST_WITH(test_open__every_allocation_fails, open_chat_fixture, close_chat_fixture)
+TEST_ON(test_open__every_allocation_fails, struct chat_fixture, begin, end)
 {
-    struct chat_fixture *fixture = *state;
-    live(fixture);
+    live(f);
     for (unsigned long k = 1;; k++) {
         struct chat *chat = NULL;
         struct error_text why = {.text = ""};
         faulty_alloc_arm(k);
-        enum error error =
-            chat_open(&chat, fixture->store, &fixture->limits, NULL, fixture->monotonic_ms, &why);
+        enum error error = chat_open(&chat, f->store, &f->limits, NULL, f->monotonic_ms, &why);
         if (!faulty_alloc_disarm()) {
             assert_int_equal(error, OK);
             chat_close(chat);
@@ -159,21 +151,19 @@ TEST_WITH(test_open__every_allocation_fails, open_chat_fixture, close_chat_fixtu
     }
 }
 
-TEST_WITH(test_reload__a_failed_one_can_be_closed_or_tried_again, open_chat_fixture,
-          close_chat_fixture)
+TEST_ON(test_reload__a_failed_one_can_be_closed_or_tried_again, struct chat_fixture, begin, end)
 {
-    struct chat_fixture *fixture = *state;
-    live(fixture);
-    char *portrait = chat_fixture_portrait(fixture);
+    live(f);
+    char *portrait = chat_fixture_portrait(f);
     for (unsigned long k = 1;; k++) {
         struct error_text why;
         faulty_alloc_arm(k);
-        enum error error = chat_reload(fixture->chat, &why);
+        enum error error = chat_reload(f->chat, &why);
         if (!faulty_alloc_disarm())
             break;
         assert_int_equal(error, ERROR_NO_MEMORY);
     }
-    char *again = chat_fixture_portrait(fixture);
+    char *again = chat_fixture_portrait(f);
     assert_string_equal(again, portrait);
     free(again);
     free(portrait);
@@ -181,106 +171,104 @@ TEST_WITH(test_reload__a_failed_one_can_be_closed_or_tried_again, open_chat_fixt
 
 /* ---- proposing and answering ---- */
 
-typedef enum chat_decision proposal(struct chat_fixture *fixture, struct chat_call *call);
+typedef enum chat_decision proposal(struct chat_fixture *f, struct chat_call *call);
 
-static enum chat_decision propose_send(struct chat_fixture *fixture, struct chat_call *call)
+static enum chat_decision propose_send(struct chat_fixture *f, struct chat_call *call)
 {
     Jackdaw__SendRequest request = JACKDAW__SEND_REQUEST__INIT;
     request.request = chat_fixture_next(call->session);
     request.to = "@carol";
     request.text = "hello";
-    return chat_propose_send(fixture->chat, call, &request);
+    return chat_propose_send(f->chat, call, &request);
 }
 
-static enum chat_decision propose_join(struct chat_fixture *fixture, struct chat_call *call)
+static enum chat_decision propose_join(struct chat_fixture *f, struct chat_call *call)
 {
     Jackdaw__JoinRoomRequest request = JACKDAW__JOIN_ROOM_REQUEST__INIT;
     request.request = chat_fixture_next(call->session);
     request.room = "new";
-    return chat_propose_join(fixture->chat, call, &request);
+    return chat_propose_join(f->chat, call, &request);
 }
 
-static enum chat_decision propose_again(struct chat_fixture *fixture, struct chat_call *call)
+static enum chat_decision propose_again(struct chat_fixture *f, struct chat_call *call)
 {
     Jackdaw__JoinRoomRequest request = JACKDAW__JOIN_ROOM_REQUEST__INIT;
     request.request = chat_fixture_next(call->session);
     request.room = "room1";
-    return chat_propose_join(fixture->chat, call, &request);
+    return chat_propose_join(f->chat, call, &request);
 }
 
-static enum chat_decision propose_topic(struct chat_fixture *fixture, struct chat_call *call)
+static enum chat_decision propose_topic(struct chat_fixture *f, struct chat_call *call)
 {
     Jackdaw__SetTopicRequest request = JACKDAW__SET_TOPIC_REQUEST__INIT;
     request.request = chat_fixture_next(call->session);
     request.room = "room1";
     request.topic = "other";
-    return chat_propose_topic(fixture->chat, call, &request);
+    return chat_propose_topic(f->chat, call, &request);
 }
 
-static enum chat_decision propose_invite(struct chat_fixture *fixture, struct chat_call *call)
+static enum chat_decision propose_invite(struct chat_fixture *f, struct chat_call *call)
 {
     Jackdaw__InviteRequest request = JACKDAW__INVITE_REQUEST__INIT;
     request.request = chat_fixture_next(call->session);
     request.room = "room1";
     request.name = "alice";
-    return chat_propose_invite(fixture->chat, call, &request);
+    return chat_propose_invite(f->chat, call, &request);
 }
 
-static enum chat_decision propose_logout(struct chat_fixture *fixture, struct chat_call *call)
+static enum chat_decision propose_logout(struct chat_fixture *f, struct chat_call *call)
 {
     Jackdaw__LogoutRequest request = JACKDAW__LOGOUT_REQUEST__INIT;
     request.request = chat_fixture_next(call->session);
-    return chat_propose_logout(fixture->chat, call, &request);
+    return chat_propose_logout(f->chat, call, &request);
 }
 
-static enum chat_decision propose_delete(struct chat_fixture *fixture, struct chat_call *call)
+static enum chat_decision propose_delete(struct chat_fixture *f, struct chat_call *call)
 {
     Jackdaw__DeleteAccountRequest request = JACKDAW__DELETE_ACCOUNT_REQUEST__INIT;
     request.request = chat_fixture_next(call->session);
     const char *hash = NULL;
-    enum chat_decision decision = chat_check_delete(fixture->chat, call, &request, &hash);
+    enum chat_decision decision = chat_check_delete(f->chat, call, &request, &hash);
     if (decision != CHAT_PROPOSE)
         return decision;
-    return chat_propose_delete(fixture->chat, call, &request, true);
+    return chat_propose_delete(f->chat, call, &request, true);
 }
 
-static enum chat_decision propose_register(struct chat_fixture *fixture, struct chat_call *call)
+static enum chat_decision propose_register(struct chat_fixture *f, struct chat_call *call)
 {
     Jackdaw__RegisterRequest request = JACKDAW__REGISTER_REQUEST__INIT;
     request.name = "zoe";
     request.password = "p";
     request.nonce = (ProtobufCBinaryData){.len = 16, .data = (uint8_t *)"0123456789abcdef"};
-    return chat_propose_register(fixture->chat, call, &request, "hash");
+    return chat_propose_register(f->chat, call, &request, "hash");
 }
 
-static enum chat_decision propose_login(struct chat_fixture *fixture, struct chat_call *call)
+static enum chat_decision propose_login(struct chat_fixture *f, struct chat_call *call)
 {
     uint8_t token[32] = {7};
     Jackdaw__LoginRequest request = JACKDAW__LOGIN_REQUEST__INIT;
     request.name = "carol";
     request.token = (ProtobufCBinaryData){.len = 32, .data = token};
     const char *hash = NULL;
-    enum chat_decision decision = chat_check_login(fixture->chat, call, &request, &hash);
+    enum chat_decision decision = chat_check_login(f->chat, call, &request, &hash);
     if (decision != CHAT_PROPOSE)
         return decision;
-    return chat_propose_login(fixture->chat, call, &request, true);
+    return chat_propose_login(f->chat, call, &request, true);
 }
 
-TEST_WITH(test_propose__every_allocation_fails, open_chat_fixture, close_chat_fixture)
+TEST_ON(test_propose__every_allocation_fails, struct chat_fixture, begin, end)
 {
     static proposal *const proposals[] = {
         propose_send,   propose_join,   propose_again,    propose_topic, propose_invite,
         propose_logout, propose_delete, propose_register, propose_login,
     };
-    struct chat_fixture *fixture = *state;
-    live(fixture);
+    live(f);
     for (size_t i = 0; i < sizeof proposals / sizeof proposals[0]; i++)
         for (unsigned long k = 1;; k++) {
-            struct chat_call call =
-                chat_fixture_call(fixture, chat_fixture_device(fixture, "carol", "carol"));
-            arena_init(&fixture->arena, 1 << 20);
+            struct chat_call call = chat_fixture_call(f, chat_fixture_device(f, "carol", "carol"));
+            arena_init(&f->arena, 1 << 20);
             faulty_alloc_arm(k);
-            enum chat_decision decision = proposals[i](fixture, &call);
+            enum chat_decision decision = proposals[i](f, &call);
             if (!faulty_alloc_disarm()) {
                 if (decision != CHAT_PROPOSE)
                     fail_msg("proposal %zu: %s", i, call.text);
@@ -293,88 +281,86 @@ TEST_WITH(test_propose__every_allocation_fails, open_chat_fixture, close_chat_fi
         }
 }
 
-typedef enum error answering(struct chat_fixture *fixture, struct chat_call *call);
+typedef enum error answering(struct chat_fixture *f, struct chat_call *call);
 
-static enum error answer_login(struct chat_fixture *fixture, struct chat_call *call)
+static enum error answer_login(struct chat_fixture *f, struct chat_call *call)
 {
     Jackdaw__LoginReply reply = JACKDAW__LOGIN_REPLY__INIT;
-    return chat_answer_login(fixture->chat, call, &reply);
+    return chat_answer_login(f->chat, call, &reply);
 }
 
-static enum error answer_heartbeat(struct chat_fixture *fixture, struct chat_call *call)
+static enum error answer_heartbeat(struct chat_fixture *f, struct chat_call *call)
 {
     Jackdaw__HeartbeatRequest request = JACKDAW__HEARTBEAT_REQUEST__INIT;
     Jackdaw__HeartbeatReply reply = JACKDAW__HEARTBEAT_REPLY__INIT;
-    return chat_answer_heartbeat(fixture->chat, call, &request, &reply);
+    return chat_answer_heartbeat(f->chat, call, &request, &reply);
 }
 
-static enum error answer_accounts(struct chat_fixture *fixture, struct chat_call *call)
+static enum error answer_accounts(struct chat_fixture *f, struct chat_call *call)
 {
     Jackdaw__ListAccountsRequest request = JACKDAW__LIST_ACCOUNTS_REQUEST__INIT;
     Jackdaw__ListAccountsReply reply = JACKDAW__LIST_ACCOUNTS_REPLY__INIT;
-    return chat_answer_accounts(fixture->chat, call, &request, &reply);
+    return chat_answer_accounts(f->chat, call, &request, &reply);
 }
 
-static enum error answer_rooms(struct chat_fixture *fixture, struct chat_call *call)
+static enum error answer_rooms(struct chat_fixture *f, struct chat_call *call)
 {
     Jackdaw__ListRoomsRequest request = JACKDAW__LIST_ROOMS_REQUEST__INIT;
     Jackdaw__ListRoomsReply reply = JACKDAW__LIST_ROOMS_REPLY__INIT;
     request.joined = true;
-    return chat_answer_rooms(fixture->chat, call, &request, &reply);
+    return chat_answer_rooms(f->chat, call, &request, &reply);
 }
 
-static enum error answer_members(struct chat_fixture *fixture, struct chat_call *call)
+static enum error answer_members(struct chat_fixture *f, struct chat_call *call)
 {
     Jackdaw__ListMembersRequest request = JACKDAW__LIST_MEMBERS_REQUEST__INIT;
     Jackdaw__ListMembersReply reply = JACKDAW__LIST_MEMBERS_REPLY__INIT;
     request.room = "room1";
-    return chat_answer_members(fixture->chat, call, &request, &reply);
+    return chat_answer_members(f->chat, call, &request, &reply);
 }
 
-static enum error answer_receive(struct chat_fixture *fixture, struct chat_call *call)
+static enum error answer_receive(struct chat_fixture *f, struct chat_call *call)
 {
     struct chat_plan *plan;
     struct chat_page page;
-    enum error error = chat_plan_receive(fixture->chat, call, 0, fixture->seq, &plan);
+    enum error error = chat_plan_receive(f->chat, call, 0, f->seq, &plan);
     if (error == OK)
-        error = chat_read(plan, fixture->store, call->arena, &page);
+        error = chat_read(plan, f->store, call->arena, &page);
     for (size_t i = 0; error == OK && i < page.count; i++) {
         Jackdaw__Event event;
-        error = chat_event_fill(fixture->chat, &page.events[i], chat_session_account(call->session),
+        error = chat_event_fill(f->chat, &page.events[i], chat_session_account(call->session),
                                 call->arena, &event);
     }
     return error;
 }
 
-static enum error answer_history(struct chat_fixture *fixture, struct chat_call *call)
+static enum error answer_history(struct chat_fixture *f, struct chat_call *call)
 {
     struct chat_plan *plan;
     struct chat_page page;
-    enum error error = chat_plan_history(fixture->chat, call, "room1", 0, 0, &plan);
-    return error != OK ? error : chat_read(plan, fixture->store, call->arena, &page);
+    enum error error = chat_plan_history(f->chat, call, "room1", 0, 0, &plan);
+    return error != OK ? error : chat_read(plan, f->store, call->arena, &page);
 }
 
-static enum error answer_delete(struct chat_fixture *fixture, struct chat_call *call)
+static enum error answer_delete(struct chat_fixture *f, struct chat_call *call)
 {
     Jackdaw__DeleteAccountRequest request = JACKDAW__DELETE_ACCOUNT_REQUEST__INIT;
     Jackdaw__DeleteAccountReply reply = JACKDAW__DELETE_ACCOUNT_REPLY__INIT;
-    return chat_answer_delete(fixture->chat, call, &request, &reply);
+    return chat_answer_delete(f->chat, call, &request, &reply);
 }
 
-TEST_WITH(test_answer__every_allocation_fails, open_chat_fixture, close_chat_fixture)
+TEST_ON(test_answer__every_allocation_fails, struct chat_fixture, begin, end)
 {
     static answering *const answers[] = {
         answer_login,   answer_heartbeat, answer_accounts, answer_rooms,
         answer_members, answer_receive,   answer_history,  answer_delete,
     };
-    struct chat_fixture *fixture = *state;
-    live(fixture);
+    live(f);
     for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++)
         for (unsigned long k = 1;; k++) {
-            struct chat_call call =
-                chat_fixture_call(fixture, chat_fixture_device(fixture, "carol", "carol"));
+            struct chat_call call = chat_fixture_call(f, chat_fixture_device(f, "carol", "carol"));
             faulty_alloc_arm(k);
-            enum error error = answers[i](fixture, &call);
+            enum error error = answers[i](f, &call);
             if (!faulty_alloc_disarm()) {
                 assert_int_equal(error, OK);
                 break;
@@ -384,21 +370,19 @@ TEST_WITH(test_answer__every_allocation_fails, open_chat_fixture, close_chat_fix
 }
 
 /* The same with an arena whose budget ends ever later: that is how a request is bounded. */
-TEST_WITH(test_answer__every_budget_is_too_small_for_a_while, open_chat_fixture, close_chat_fixture)
+TEST_ON(test_answer__every_budget_is_too_small_for_a_while, struct chat_fixture, begin, end)
 {
     static answering *const answers[] = {answer_login, answer_receive, answer_rooms, answer_members,
                                          answer_accounts};
-    struct chat_fixture *fixture = *state;
-    live(fixture);
+    live(f);
     for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
         enum error error = ERROR_NO_MEMORY;
         for (size_t budget = 0; error != OK; budget += 16) {
-            struct chat_call call =
-                chat_fixture_call(fixture, chat_fixture_device(fixture, "carol", "carol"));
+            struct chat_call call = chat_fixture_call(f, chat_fixture_device(f, "carol", "carol"));
             struct arena arena;
             arena_init(&arena, budget);
             call.arena = &arena;
-            error = answers[i](fixture, &call);
+            error = answers[i](f, &call);
             assert_true(error == OK || error == ERROR_NO_MEMORY);
             arena_clear(&arena);
         }

@@ -9,58 +9,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int open_chat_fixture(void **state)
+static void begin(struct chat_fixture *f)
 {
-    struct chat_fixture *fixture = malloc(sizeof *fixture);
-    chat_fixture_open(fixture, 5, NULL);
-    chat_fixture_person(fixture, "alice");
-    chat_fixture_person(fixture, "bob");
-    chat_fixture_person(fixture, "carol");
-    chat_fixture_join(fixture, chat_fixture_session(fixture, "alice"), "general", 0);
-    chat_fixture_join(fixture, chat_fixture_session(fixture, "bob"), "general", 0);
-    chat_fixture_join(fixture, chat_fixture_session(fixture, "bob"), "other", 0);
-    chat_fixture_join(fixture, chat_fixture_session(fixture, "alice"), "other", 0);
-    chat_fixture_clear_seen(fixture);
-    *state = fixture;
-    return 0;
+    chat_fixture_open_with(f, 5, NULL, "alice bob carol");
+    chat_fixture_join(f, alice(f), "general", 0);
+    chat_fixture_join(f, bob(f), "general", 0);
+    chat_fixture_join(f, bob(f), "other", 0);
+    chat_fixture_join(f, alice(f), "other", 0);
+    chat_fixture_clear_seen(f);
 }
 
-static int close_chat_fixture(void **state)
+static void touch(struct chat_fixture *f, const char *token)
 {
-    chat_fixture_close(*state);
-    free(*state);
-    return 0;
+    chat_touch(f->chat, chat_fixture_session(f, token), f->monotonic_ms, f->time_ms);
 }
 
-static struct chat_session *alice(struct chat_fixture *fixture)
+static void expire(struct chat_fixture *f)
 {
-    return chat_fixture_session(fixture, "alice");
-}
-
-static struct chat_session *bob(struct chat_fixture *fixture)
-{
-    return chat_fixture_session(fixture, "bob");
-}
-
-static void touch(struct chat_fixture *fixture, const char *token)
-{
-    chat_touch(fixture->chat, chat_fixture_session(fixture, token), fixture->monotonic_ms,
-               fixture->time_ms);
-}
-
-static void expire(struct chat_fixture *fixture)
-{
-    chat_expire(fixture->chat, fixture->monotonic_ms, fixture->time_ms);
+    chat_expire(f->chat, f->monotonic_ms, f->time_ms);
 }
 
 /* "alice+ bob-": who is online. */
-static const char *online(struct chat_fixture *fixture)
+static const char *online(struct chat_fixture *f)
 {
     static char text[1000];
-    struct chat_call call = chat_fixture_call(fixture, alice(fixture));
+    struct chat_call call = chat_fixture_call(f, alice(f));
     Jackdaw__ListAccountsRequest request = JACKDAW__LIST_ACCOUNTS_REQUEST__INIT;
     Jackdaw__ListAccountsReply reply = JACKDAW__LIST_ACCOUNTS_REPLY__INIT;
-    assert_int_equal(chat_answer_accounts(fixture->chat, &call, &request, &reply), OK);
+    assert_int_equal(chat_answer_accounts(f->chat, &call, &request, &reply), OK);
     text[0] = '\0';
     for (size_t i = 0; i < reply.n_accounts; i++) {
         text_append(text, sizeof text, "%s", i > 0 ? " " : "");
@@ -70,169 +46,157 @@ static const char *online(struct chat_fixture *fixture)
     return text;
 }
 
-TEST_WITH(test_presence__everybody_counts_as_heard_after_opening, open_chat_fixture,
-          close_chat_fixture)
+CHAT_TEST(test_presence__everybody_counts_as_heard_after_opening)
 {
-    struct chat_fixture *fixture = *state;
-    fixture->monotonic_ms += 1000000;
-    chat_fixture_reopen(fixture);
-    assert_string_equal(online(fixture), "alice+ bob+ carol+");
-    fixture->monotonic_ms += 59999;
-    expire(fixture);
-    assert_string_equal(online(fixture), "alice+ bob+ carol+");
-    fixture->monotonic_ms += 1;
-    expire(fixture);
-    assert_string_equal(online(fixture), "alice- bob- carol-");
+    f->monotonic_ms += 1000000;
+    chat_fixture_reopen(f);
+    assert_string_equal(online(f), "alice+ bob+ carol+");
+    f->monotonic_ms += 59999;
+    expire(f);
+    assert_string_equal(online(f), "alice+ bob+ carol+");
+    f->monotonic_ms += 1;
+    expire(f);
+    assert_string_equal(online(f), "alice- bob- carol-");
 }
 
-TEST_WITH(test_presence__told_once_to_those_who_share_a_room, open_chat_fixture, close_chat_fixture)
+CHAT_TEST(test_presence__told_once_to_those_who_share_a_room)
 {
-    struct chat_fixture *fixture = *state;
-    fixture->monotonic_ms += 30000;
-    touch(fixture, "bob");
-    touch(fixture, "carol");
-    fixture->monotonic_ms += 30000;
-    expire(fixture);
-    expire(fixture);
-    assert_string_equal(online(fixture), "alice- bob+ carol+");
-    assert_string_equal(chat_fixture_whispers(fixture, bob(fixture)), "PRESENCE alice off");
-    assert_string_equal(chat_fixture_whispers(fixture, chat_fixture_session(fixture, "carol")), "");
-    assert_string_equal(chat_fixture_whispers(fixture, alice(fixture)), "");
-    chat_fixture_clear_seen(fixture);
-    touch(fixture, "alice");
-    touch(fixture, "alice");
-    assert_string_equal(chat_fixture_whispers(fixture, bob(fixture)), "PRESENCE alice on");
-    assert_string_equal(online(fixture), "alice+ bob+ carol+");
-    assert_int_equal(fixture->seen[0].event.position.seq, 0);
-    assert_int_equal(fixture->seen[0].event.position.epoch, 0);
-    assert_int_equal(fixture->seen[0].event.time_ms, fixture->time_ms);
+    f->monotonic_ms += 30000;
+    touch(f, "bob");
+    touch(f, "carol");
+    f->monotonic_ms += 30000;
+    expire(f);
+    expire(f);
+    assert_string_equal(online(f), "alice- bob+ carol+");
+    assert_string_equal(chat_fixture_whispers(f, bob(f)), "PRESENCE alice off");
+    assert_string_equal(chat_fixture_whispers(f, chat_fixture_session(f, "carol")), "");
+    assert_string_equal(chat_fixture_whispers(f, alice(f)), "");
+    chat_fixture_clear_seen(f);
+    touch(f, "alice");
+    touch(f, "alice");
+    assert_string_equal(chat_fixture_whispers(f, bob(f)), "PRESENCE alice on");
+    assert_string_equal(online(f), "alice+ bob+ carol+");
+    assert_int_equal(f->seen[0].event.position.seq, 0);
+    assert_int_equal(f->seen[0].event.position.epoch, 0);
+    assert_int_equal(f->seen[0].event.time_ms, f->time_ms);
 }
 
-TEST_WITH(test_presence__told_to_those_one_talks_to, open_chat_fixture, close_chat_fixture)
+CHAT_TEST(test_presence__told_to_those_one_talks_to)
 {
-    struct chat_fixture *fixture = *state;
-    struct chat_session *carol = chat_fixture_session(fixture, "carol");
-    chat_fixture_send(fixture, carol, "@alice", "hi", 0);
-    chat_fixture_clear_seen(fixture);
-    fixture->monotonic_ms += 60000;
-    touch(fixture, "alice");
-    touch(fixture, "bob");
-    expire(fixture);
-    assert_string_equal(chat_fixture_whispers(fixture, alice(fixture)), "PRESENCE carol off");
-    assert_string_equal(chat_fixture_whispers(fixture, bob(fixture)), "");
+    struct chat_session *carol = chat_fixture_session(f, "carol");
+    chat_fixture_send(f, carol, "@alice", "hi", 0);
+    chat_fixture_clear_seen(f);
+    f->monotonic_ms += 60000;
+    touch(f, "alice");
+    touch(f, "bob");
+    expire(f);
+    assert_string_equal(chat_fixture_whispers(f, alice(f)), "PRESENCE carol off");
+    assert_string_equal(chat_fixture_whispers(f, bob(f)), "");
 }
 
-TEST_WITH(test_presence__ends_with_the_last_device, open_chat_fixture, close_chat_fixture)
+CHAT_TEST(test_presence__ends_with_the_last_device)
 {
-    struct chat_fixture *fixture = *state;
-    chat_fixture_device(fixture, "alice", "second");
-    fixture->monotonic_ms += 60000;
-    touch(fixture, "second");
-    touch(fixture, "bob");
-    expire(fixture);
-    assert_string_equal(chat_fixture_whispers(fixture, bob(fixture)), "");
-    assert_string_equal(online(fixture), "alice+ bob+ carol-");
-    chat_fixture_logout(fixture, chat_fixture_session(fixture, "second"), 0);
-    assert_string_equal(chat_fixture_whispers(fixture, bob(fixture)), "PRESENCE alice off");
+    chat_fixture_device(f, "alice", "second");
+    f->monotonic_ms += 60000;
+    touch(f, "second");
+    touch(f, "bob");
+    expire(f);
+    assert_string_equal(chat_fixture_whispers(f, bob(f)), "");
+    assert_string_equal(online(f), "alice+ bob+ carol-");
+    chat_fixture_logout(f, chat_fixture_session(f, "second"), 0);
+    assert_string_equal(chat_fixture_whispers(f, bob(f)), "PRESENCE alice off");
 }
 
-TEST_WITH(test_presence__login_and_logout, open_chat_fixture, close_chat_fixture)
+CHAT_TEST(test_presence__login_and_logout)
 {
-    struct chat_fixture *fixture = *state;
-    chat_fixture_logout(fixture, alice(fixture), 0);
-    assert_string_equal(chat_fixture_whispers(fixture, bob(fixture)), "PRESENCE alice off");
-    chat_fixture_clear_seen(fixture);
-    chat_fixture_device(fixture, "alice", "alice");
-    chat_fixture_device(fixture, "alice", "second");
-    assert_string_equal(chat_fixture_whispers(fixture, bob(fixture)), "PRESENCE alice on");
+    chat_fixture_logout(f, alice(f), 0);
+    assert_string_equal(chat_fixture_whispers(f, bob(f)), "PRESENCE alice off");
+    chat_fixture_clear_seen(f);
+    chat_fixture_device(f, "alice", "alice");
+    chat_fixture_device(f, "alice", "second");
+    assert_string_equal(chat_fixture_whispers(f, bob(f)), "PRESENCE alice on");
 }
 
-TEST_WITH(test_presence__a_clock_that_goes_back, open_chat_fixture, close_chat_fixture)
+CHAT_TEST(test_presence__a_clock_that_goes_back)
 {
-    struct chat_fixture *fixture = *state;
-    fixture->monotonic_ms += 50000;
-    touch(fixture, "alice");
-    chat_touch(fixture->chat, bob(fixture), 5, fixture->time_ms); /* counts as now */
-    fixture->monotonic_ms += 10000;
-    expire(fixture);
-    assert_string_equal(online(fixture), "alice+ bob+ carol-");
-    chat_expire(fixture->chat, 0, 0);
-    assert_string_equal(online(fixture), "alice+ bob+ carol-");
-    fixture->monotonic_ms += 50000;
-    expire(fixture);
-    assert_string_equal(online(fixture), "alice- bob- carol-");
+    f->monotonic_ms += 50000;
+    touch(f, "alice");
+    chat_touch(f->chat, bob(f), 5, f->time_ms); /* counts as now */
+    f->monotonic_ms += 10000;
+    expire(f);
+    assert_string_equal(online(f), "alice+ bob+ carol-");
+    chat_expire(f->chat, 0, 0);
+    assert_string_equal(online(f), "alice+ bob+ carol-");
+    f->monotonic_ms += 50000;
+    expire(f);
+    assert_string_equal(online(f), "alice- bob- carol-");
 }
 
-TEST_WITH(test_touch_all__a_new_master_heard_nobody_so_far, open_chat_fixture, close_chat_fixture)
+CHAT_TEST(test_touch_all__a_new_master_heard_nobody_so_far)
 {
-    struct chat_fixture *fixture = *state;
-    fixture->monotonic_ms += 1000000;
-    chat_touch_all(fixture->chat, fixture->monotonic_ms);
-    expire(fixture);
-    assert_string_equal(online(fixture), "alice+ bob+ carol+");
-    assert_int_equal(fixture->seen_count, 0);
-    assert_int_equal(chat_fixture_login(fixture, "alice", "second").status, STATUS_OK);
-    assert_int_equal(chat_fixture_login(fixture, "alice", "third").status,
-                     STATUS_RESOURCE_EXHAUSTED);
-    fixture->monotonic_ms += 60000;
-    expire(fixture);
-    assert_string_equal(online(fixture), "alice- bob- carol-");
+    f->monotonic_ms += 1000000;
+    chat_touch_all(f->chat, f->monotonic_ms);
+    expire(f);
+    assert_string_equal(online(f), "alice+ bob+ carol+");
+    assert_int_equal(f->seen_count, 0);
+    assert_int_equal(chat_fixture_login(f, "alice", "second").status, STATUS_OK);
+    assert_int_equal(chat_fixture_login(f, "alice", "third").status, STATUS_RESOURCE_EXHAUSTED);
+    f->monotonic_ms += 60000;
+    expire(f);
+    assert_string_equal(online(f), "alice- bob- carol-");
 }
 
 /* ---- reload ---- */
 
-TEST_WITH(test_reload__keeps_what_no_row_has, open_chat_fixture, close_chat_fixture)
+CHAT_TEST(test_reload__keeps_what_no_row_has)
 {
-    struct chat_fixture *fixture = *state;
     int subscription;
     struct error_text why;
     uint32_t retry_ms;
-    fixture->limits.requests_per_second = 2;
-    chat_fixture_reopen(fixture);
-    *chat_session_attachment(alice(fixture)) = &subscription;
-    while (chat_admit(fixture->chat, bob(fixture), fixture->monotonic_ms, &retry_ms))
+    f->limits.requests_per_second = 2;
+    chat_fixture_reopen(f);
+    *chat_session_attachment(alice(f)) = &subscription;
+    while (chat_admit(f->chat, bob(f), f->monotonic_ms, &retry_ms))
         continue;
-    fixture->monotonic_ms += 400;
-    touch(fixture, "alice");
-    chat_fixture_send(fixture, alice(fixture), "general", "hi", 0);
-    chat_note_delivered(fixture->chat, alice(fixture), fixture->seq);
-    assert_int_equal(chat_reload(fixture->chat, &why), OK);
-    assert_ptr_equal(*chat_session_attachment(alice(fixture)), &subscription);
-    assert_null(*chat_session_attachment(bob(fixture)));
-    assert_false(chat_admit(fixture->chat, bob(fixture), fixture->monotonic_ms, &retry_ms));
-    assert_true(chat_admit(fixture->chat, alice(fixture), fixture->monotonic_ms, &retry_ms));
-    fixture->monotonic_ms += 59600;
-    expire(fixture);
-    assert_string_equal(online(fixture), "alice+ bob- carol-");
-    assert_true(chat_fixture_deliver(fixture));
-    assert_false(chat_fixture_deliver(fixture));
-    assert_int_equal(fixture->ended, 0);
+    f->monotonic_ms += 400;
+    touch(f, "alice");
+    chat_fixture_send(f, alice(f), "general", "hi", 0);
+    chat_note_delivered(f->chat, alice(f), f->seq);
+    assert_int_equal(chat_reload(f->chat, &why), OK);
+    assert_ptr_equal(*chat_session_attachment(alice(f)), &subscription);
+    assert_null(*chat_session_attachment(bob(f)));
+    assert_false(chat_admit(f->chat, bob(f), f->monotonic_ms, &retry_ms));
+    assert_true(chat_admit(f->chat, alice(f), f->monotonic_ms, &retry_ms));
+    f->monotonic_ms += 59600;
+    expire(f);
+    assert_string_equal(online(f), "alice+ bob- carol-");
+    assert_true(chat_fixture_deliver(f));
+    assert_false(chat_fixture_deliver(f));
+    assert_int_equal(f->ended, 0);
 }
 
-TEST_WITH(test_reload__a_login_that_was_undone_leaves_nothing_behind, open_chat_fixture,
-          close_chat_fixture)
+CHAT_TEST(test_reload__a_login_that_was_undone_leaves_nothing_behind)
 {
-    struct chat_fixture *fixture = *state;
     int subscription;
     struct error_text why;
-    assert_int_equal(store_begin(fixture->store), OK);
+    assert_int_equal(store_begin(f->store), OK);
     Jackdaw__SessionStarted started = JACKDAW__SESSION_STARTED__INIT;
     uint8_t hash[32] = {1};
     started.session = 99;
-    started.account = chat_session_account(alice(fixture));
+    started.account = chat_session_account(alice(f));
     started.token_hash = (ProtobufCBinaryData){.len = 32, .data = hash};
     started.device = "";
     Jackdaw__Delta delta = JACKDAW__DELTA__INIT;
     delta.change_case = JACKDAW__DELTA__CHANGE_SESSION_STARTED;
     delta.session_started = &started;
-    struct log_position position = {fixture->epoch, fixture->seq + 1};
-    assert_int_equal(chat_apply(fixture->chat, &delta, position), OK);
-    *chat_session_attachment(chat_find_session(fixture->chat, 99)) = &subscription;
-    store_rollback(fixture->store);
-    assert_int_equal(chat_reload(fixture->chat, &why), OK);
-    assert_null(chat_find_session(fixture->chat, 99));
-    assert_int_equal(fixture->ended, 1);
-    assert_string_equal(online(fixture), "alice+ bob+ carol+");
+    struct log_position position = {f->epoch, f->seq + 1};
+    assert_int_equal(chat_apply(f->chat, &delta, position), OK);
+    *chat_session_attachment(chat_find_session(f->chat, 99)) = &subscription;
+    store_rollback(f->store);
+    assert_int_equal(chat_reload(f->chat, &why), OK);
+    assert_null(chat_find_session(f->chat, 99));
+    assert_int_equal(f->ended, 1);
+    assert_string_equal(online(f), "alice+ bob+ carol+");
 }
 
 /* ---- rate ---- */

@@ -265,6 +265,20 @@ void client_fixture_login(struct client_fixture *fixture)
     fixture->result_count = before;
 }
 
+struct client_fixture *client_fixture_connected(void)
+{
+    struct client_fixture *fixture = client_fixture_new(1);
+    client_fixture_connect(fixture, 1, NULL);
+    return fixture;
+}
+
+struct client_fixture *client_fixture_logged_in(void)
+{
+    struct client_fixture *fixture = client_fixture_connected();
+    client_fixture_login(fixture);
+    return fixture;
+}
+
 /* ---- checking ---- */
 
 size_t client_fixture_count(const struct client_fixture *fixture, enum status status)

@@ -45,6 +45,14 @@ struct client_fixture {
 /* Servers 0..servers-1 are started, 0 is master; no client yet. */
 struct client_fixture *client_fixture_new(size_t servers);
 void client_fixture_free(struct client_fixture *fixture);
+/* The same with one server, and a client that knows it and has connected; then one that has logged in as ann. */
+struct client_fixture *client_fixture_connected(void);
+struct client_fixture *client_fixture_logged_in(void);
+
+/* Tests on `f`, a fixture that `open` makes. */
+#define CLIENT_TEST(name, open) TEST_OPEN(name, struct client_fixture, open, client_fixture_free)
+#define CONNECTED_TEST(name) CLIENT_TEST(name, client_fixture_connected())
+#define LOGGED_IN_TEST(name) CLIENT_TEST(name, client_fixture_logged_in())
 
 /* Makes the client, which knows the first `known` servers. base: options to start from, or NULL. */
 void client_fixture_connect(struct client_fixture *fixture, size_t known,

@@ -90,53 +90,54 @@ struct app_fixture {
 
 static struct app_fixture *app_fixture_new(void)
 {
-    struct app_fixture *app_fixture = calloc(1, sizeof *app_fixture);
+    struct app_fixture *f = calloc(1, sizeof *f);
     struct error_text why;
-    assert_non_null(app_fixture);
-    app_fixture->fixture = client_fixture_new(1);
-    app_fixture->settings.addresses.items = &app_fixture->fixture->servers[0].address;
-    app_fixture->settings.addresses.count = 1;
-    app_fixture->settings.timeout_s = 30;
-    assert_int_equal(app_init(&app_fixture->app, &app_fixture->settings, &recorder, &why), OK);
-    return app_fixture;
+    assert_non_null(f);
+    f->fixture = client_fixture_new(1);
+    f->settings.addresses.items = &f->fixture->servers[0].address;
+    f->settings.addresses.count = 1;
+    f->settings.timeout_s = 30;
+    assert_int_equal(app_init(&f->app, &f->settings, &recorder, &why), OK);
+    return f;
 }
 
-static void app_fixture_free(struct app_fixture *app_fixture)
+static void app_fixture_free(struct app_fixture *f)
 {
-    app_release(&app_fixture->app);
-    client_fixture_free(app_fixture->fixture);
-    free(app_fixture);
+    app_release(&f->app);
+    client_fixture_free(f->fixture);
+    free(f);
     while (told_count > 0)
         free(told[--told_count]);
 }
 
-static void turn(struct app_fixture *app_fixture)
+#define APP_TEST(name) TEST_OPEN(name, struct app_fixture, app_fixture_new(), app_fixture_free)
+
+static void turn(struct app_fixture *f)
 {
     struct pollfd entries[2] = {
-        {.fd = task_queue_descriptor(app_fixture->fixture->cluster.queue), .events = POLLIN},
-        {.fd = app_descriptor(&app_fixture->app), .events = POLLIN},
+        {.fd = task_queue_descriptor(f->fixture->cluster.queue), .events = POLLIN},
+        {.fd = app_descriptor(&f->app), .events = POLLIN},
     };
-    int wait_ms = app_timeout_ms(&app_fixture->app);
+    int wait_ms = app_timeout_ms(&f->app);
     (void)poll(entries, 2, wait_ms < 0 || wait_ms > 5 ? 5 : wait_ms);
-    fake_cluster_turn(&app_fixture->fixture->cluster, app_fixture->fixture->servers,
-                      CLIENT_FIXTURE_SERVERS);
-    app_process(&app_fixture->app);
+    fake_cluster_turn(&f->fixture->cluster, f->fixture->servers, CLIENT_FIXTURE_SERVERS);
+    app_process(&f->app);
 }
 
-#define APP_WAIT(app_fixture, condition)                    \
+#define APP_WAIT(f, condition)                              \
     for (uint64_t since_ = 0; !(condition);) {              \
-        turn(app_fixture);                                  \
+        turn(f);                                            \
         client_fixture_check_patience(&since_, #condition); \
     }
 
 /* Starts lines as the loop for pipes does, and waits until all have ended. */
-static void run(struct app_fixture *app_fixture, const char *const *lines)
+static void run(struct app_fixture *f, const char *const *lines)
 {
     for (; *lines != NULL; lines++) {
-        APP_WAIT(app_fixture, app_may_start(&app_fixture->app, *lines, strlen(*lines), true));
-        app_start_line(&app_fixture->app, *lines, strlen(*lines), ++app_fixture->line);
+        APP_WAIT(f, app_may_start(&f->app, *lines, strlen(*lines), true));
+        app_start_line(&f->app, *lines, strlen(*lines), ++f->line);
     }
-    APP_WAIT(app_fixture, !app_is_busy(&app_fixture->app));
+    APP_WAIT(f, !app_is_busy(&f->app));
 }
 
 static void assert_told(const char *const *expected)
@@ -154,14 +155,13 @@ static void assert_told(const char *const *expected)
 
 #define LINES(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-TEST(test_lines__a_whole_session)
+APP_TEST(test_lines__a_whole_session)
 {
-    struct app_fixture *app_fixture = app_fixture_new();
-    run(app_fixture,
+    run(f,
         LINES("too early", "/join lobby", "/register ann secret", "/join lobby", "hi", "//slash"));
-    run(app_fixture, LINES("/switch nowhere", "/switch @bob", "to bob", "/msg bob too", "/users"));
-    run(app_fixture, LINES("/switch LOBBY", "back", "/leave", "nowhere", "/members", "/logout",
-                           "/login ann wrong", "/login ann secret", "/typo", "/join", "", "/quit"));
+    run(f, LINES("/switch nowhere", "/switch @bob", "to bob", "/msg bob too", "/users"));
+    run(f, LINES("/switch LOBBY", "back", "/leave", "nowhere", "/members", "/logout",
+                 "/login ann wrong", "/login ann secret", "/typo", "/join", "", "/quit"));
     assert_told(LINES("failed too early FAILED_PRECONDITION", "join UNAUTHENTICATED", "register OK",
                       "join OK", "sent hi", "sent /slash", "switch NOT_FOUND", "switch OK",
                       "sent to bob", "sent too", "users OK", "switch OK", "sent back", "leave OK",
@@ -169,48 +169,43 @@ TEST(test_lines__a_whole_session)
                       "logout OK", "login UNAUTHENTICATED", "login OK", "typo INVALID_ARGUMENT",
                       "join INVALID_ARGUMENT", "quit OK"));
     static const char *const rooms[] = {"lobby", "lobby", "@bob", "@bob", "lobby"};
-    assert_int_equal(app_fixture->fixture->cluster.message_count, 5);
+    assert_int_equal(f->fixture->cluster.message_count, 5);
     for (size_t i = 0; i < 5; i++)
-        assert_string_equal(app_fixture->fixture->cluster.messages[i].room, rooms[i]);
-    assert_true(app_fixture->app.quitting);
-    assert_int_equal(app_fixture->app.commands_failed, 8);
-    app_fixture_free(app_fixture);
+        assert_string_equal(f->fixture->cluster.messages[i].room, rooms[i]);
+    assert_true(f->app.quitting);
+    assert_int_equal(f->app.commands_failed, 8);
 }
 
-TEST(test_lines__bad_input)
+APP_TEST(test_lines__bad_input)
 {
-    struct app_fixture *app_fixture = app_fixture_new();
-    run(app_fixture, LINES("/register ann secret", "/join lobby"));
-    app_start_line(&app_fixture->app, "a\0b", 3, 3);
-    app_start_line(&app_fixture->app, "\xFF", 1, 4);
-    app_start_line(&app_fixture->app, "/topic \xFF", 8, 5);
-    app_refuse_line(&app_fixture->app, "much too long", 13, 6);
-    app_refuse_line(&app_fixture->app, "/topic much too long", 20, 7);
-    app_refuse_line(&app_fixture->app, "/msg bob much too long", 22, 8);
-    run(app_fixture, LINES("still here"));
+    run(f, LINES("/register ann secret", "/join lobby"));
+    app_start_line(&f->app, "a\0b", 3, 3);
+    app_start_line(&f->app, "\xFF", 1, 4);
+    app_start_line(&f->app, "/topic \xFF", 8, 5);
+    app_refuse_line(&f->app, "much too long", 13, 6);
+    app_refuse_line(&f->app, "/topic much too long", 20, 7);
+    app_refuse_line(&f->app, "/msg bob much too long", 22, 8);
+    run(f, LINES("still here"));
     assert_told(LINES("register OK", "join OK", "failed  INVALID_ARGUMENT",
                       "failed  INVALID_ARGUMENT", "topic INVALID_ARGUMENT",
                       "failed  INVALID_ARGUMENT", "topic INVALID_ARGUMENT",
                       "failed  INVALID_ARGUMENT", "sent still here"));
-    app_fixture_free(app_fixture);
 }
 
 /* Whatever may hold a password stays here; the outcome does not repeat it. */
-TEST(test_lines__passwords_are_not_published)
+APP_TEST(test_lines__passwords_are_not_published)
 {
-    struct app_fixture *app_fixture = app_fixture_new();
-    run(app_fixture, LINES("/register ann secret", "/join lobby"));
-    run(app_fixture, LINES(" /login ann secret", "\xEF\xBB\xBF/login ann secret",
-                           "> /login ann secret", "!login ann secret"));
+    run(f, LINES("/register ann secret", "/join lobby"));
+    run(f, LINES(" /login ann secret", "\xEF\xBB\xBF/login ann secret", "> /login ann secret",
+                 "!login ann secret"));
     /* Nobody can be asked for it here: the next line may be it. */
-    run(app_fixture, LINES("/join lobby", "/login ann", "", "secret", "hello", "/login ann",
-                           "/say secret", "hello", "/say > /login ann secret"));
+    run(f, LINES("/join lobby", "/login ann", "", "secret", "hello", "/login ann", "/say secret",
+                 "hello", "/say > /login ann secret"));
     assert_told(LINES("register OK", "join OK", "login OK", "login OK", "failed  INVALID_ARGUMENT",
                       "failed  INVALID_ARGUMENT", "join OK", "login INVALID_ARGUMENT",
                       "failed  INVALID_ARGUMENT", "sent hello", "login INVALID_ARGUMENT",
                       "sent secret", "sent hello", "sent > /login ann secret"));
-    assert_int_equal(app_fixture->fixture->cluster.message_count, 4);
-    app_fixture_free(app_fixture);
+    assert_int_equal(f->fixture->cluster.message_count, 4);
 }
 
 static enum fake_action lose_sends(void *context, struct fake_server *server, const char *method,
@@ -227,129 +222,115 @@ static enum fake_action lose_everything(void *context, struct fake_server *serve
     return FAKE_LOSE;
 }
 
-static bool may_start(struct app_fixture *app_fixture, const char *line, bool patient)
+static bool may_start(struct app_fixture *f, const char *line, bool patient)
 {
-    return app_may_start(&app_fixture->app, line, strlen(line), patient);
+    return app_may_start(&f->app, line, strlen(line), patient);
 }
 
-TEST(test_may_start__order)
+APP_TEST(test_may_start__order)
 {
-    struct app_fixture *app_fixture = app_fixture_new();
-    run(app_fixture, LINES("/register ann secret", "/join lobby"));
-    app_fixture->fixture->cluster.judge = lose_sends;
-    app_start_line(&app_fixture->app, "pending", 7, 3);
-    turn(app_fixture);
+    run(f, LINES("/register ann secret", "/join lobby"));
+    f->fixture->cluster.judge = lose_sends;
+    app_start_line(&f->app, "pending", 7, 3);
+    turn(f);
     /* A message waits: others follow it, commands do not, but for those that are early. */
-    assert_true(may_start(app_fixture, "more", true));
-    assert_true(may_start(app_fixture, "/msg bob more", true));
-    assert_true(may_start(app_fixture, "/switch lobby", true));
-    assert_false(may_start(app_fixture, "/topic x", true));
-    assert_false(may_start(app_fixture, "/quit", true));
-    assert_false(may_start(app_fixture, "/stats", true));
-    assert_true(may_start(app_fixture, "/topic x", false)); /* a person may */
-    assert_true(may_start(app_fixture, "/quit", false));
-    app_start_line(&app_fixture->app, "/topic x", 8, 4);
-    assert_false(may_start(app_fixture, "                                        /topic x", true));
+    assert_true(may_start(f, "more", true));
+    assert_true(may_start(f, "/msg bob more", true));
+    assert_true(may_start(f, "/switch lobby", true));
+    assert_false(may_start(f, "/topic x", true));
+    assert_false(may_start(f, "/quit", true));
+    assert_false(may_start(f, "/stats", true));
+    assert_true(may_start(f, "/topic x", false)); /* a person may */
+    assert_true(may_start(f, "/quit", false));
+    app_start_line(&f->app, "/topic x", 8, 4);
+    assert_false(may_start(f, "                                        /topic x", true));
     /* A command waits: everything waits, but for what a person asks of the program. */
-    assert_false(may_start(app_fixture, "more", true));
-    assert_false(may_start(app_fixture, "/switch lobby", true));
-    assert_false(may_start(app_fixture, "more", false));
-    assert_false(may_start(app_fixture, "/join x", false));
-    assert_true(may_start(app_fixture, "/status", false));
-    assert_true(may_start(app_fixture, "/quit", false));
-    app_give_up(&app_fixture->app, "enough");
+    assert_false(may_start(f, "more", true));
+    assert_false(may_start(f, "/switch lobby", true));
+    assert_false(may_start(f, "more", false));
+    assert_false(may_start(f, "/join x", false));
+    assert_true(may_start(f, "/status", false));
+    assert_true(may_start(f, "/quit", false));
+    app_give_up(&f->app, "enough");
     assert_told(LINES("register OK", "join OK", "failed pending UNAVAILABLE", "topic UNAVAILABLE"));
-    run(app_fixture, LINES("hopeless"));
+    run(f, LINES("hopeless"));
     assert_string_equal(told[told_count - 1], "failed hopeless UNAVAILABLE");
-    app_fixture_free(app_fixture);
 }
 
 /* A script that asks how things stand wants to know of the server, if there is one. */
-TEST(test_may_start__once_a_server_answers)
+APP_TEST(test_may_start__once_a_server_answers)
 {
-    struct app_fixture *app_fixture = app_fixture_new();
-    assert_false(may_start(app_fixture, "/status", true));
-    assert_true(may_start(app_fixture, "/status", false));
-    assert_true(may_start(app_fixture, "/stats", true));
-    APP_WAIT(app_fixture, may_start(app_fixture, "/status", true));
+    assert_false(may_start(f, "/status", true));
+    assert_true(may_start(f, "/status", false));
+    assert_true(may_start(f, "/stats", true));
+    APP_WAIT(f, may_start(f, "/status", true));
     struct client_view view;
-    client_inspect(app_fixture->app.client, &view);
+    client_inspect(f->app.client, &view);
     assert_non_null(view.server);
-    app_fixture_free(app_fixture);
 }
 
-TEST(test_may_start__once_no_server_answers)
+APP_TEST(test_may_start__once_no_server_answers)
 {
-    struct app_fixture *app_fixture = app_fixture_new();
-    app_fixture->fixture->cluster.judge = lose_everything;
-    APP_WAIT(app_fixture, may_start(app_fixture, "/status", true));
+    f->fixture->cluster.judge = lose_everything;
+    APP_WAIT(f, may_start(f, "/status", true));
     struct client_view view;
-    client_inspect(app_fixture->app.client, &view);
+    client_inspect(f->app.client, &view);
     assert_null(view.server);
-    app_fixture_free(app_fixture);
 }
 
-TEST(test_may_start__waits_while_the_queue_is_full)
+APP_TEST(test_may_start__waits_while_the_queue_is_full)
 {
-    struct app_fixture *app_fixture = app_fixture_new();
-    run(app_fixture, LINES("/register ann secret", "/join lobby"));
-    app_fixture->fixture->cluster.judge = lose_sends;
+    run(f, LINES("/register ann secret", "/join lobby"));
+    f->fixture->cluster.judge = lose_sends;
     size_t started = 0;
-    for (; may_start(app_fixture, "message", true); started++)
-        app_start_line(&app_fixture->app, "message", 7, started);
+    for (; may_start(f, "message", true); started++)
+        app_start_line(&f->app, "message", 7, started);
     assert_int_equal(started, CLIENT_QUEUE_REQUESTS);
-    assert_int_equal(app_fixture->app.commands_failed, 0);
+    assert_int_equal(f->app.commands_failed, 0);
     recording = false;
-    client_give_up(app_fixture->app.client, STATUS_UNAVAILABLE, "enough");
-    assert_int_equal(app_fixture->app.commands_failed, CLIENT_QUEUE_REQUESTS);
-    assert_true(may_start(app_fixture, "message", true));
+    client_give_up(f->app.client, STATUS_UNAVAILABLE, "enough");
+    assert_int_equal(f->app.commands_failed, CLIENT_QUEUE_REQUESTS);
+    assert_true(may_start(f, "message", true));
     recording = true;
-    app_fixture_free(app_fixture);
 }
 
-TEST(test_rooms__follow_events)
+APP_TEST(test_rooms__follow_events)
 {
-    struct app_fixture *app_fixture = app_fixture_new();
-    run(app_fixture, LINES("/register ann secret", "/join a", "/join b", "/join c", "/switch a"));
-    assert_string_equal(app_fixture->app.current, "a");
-    run(app_fixture, LINES("/leave a"));
-    assert_string_equal(app_fixture->app.current, "c"); /* the one used before */
-    run(app_fixture, LINES("/leave b", "/leave c"));
-    assert_null(app_fixture->app.current);
-    app_fixture_free(app_fixture);
+    run(f, LINES("/register ann secret", "/join a", "/join b", "/join c", "/switch a"));
+    assert_string_equal(f->app.current, "a");
+    run(f, LINES("/leave a"));
+    assert_string_equal(f->app.current, "c"); /* the one used before */
+    run(f, LINES("/leave b", "/leave c"));
+    assert_null(f->app.current);
 }
 
 /* With a state file alone it ends and leaves the lines to the next run; otherwise lines log in. */
 TEST(test_session__ended_under_a_state_file)
 {
     for (int has_file = 0; has_file <= 1; has_file++) {
-        struct app_fixture *app_fixture = app_fixture_new();
-        run(app_fixture, LINES("/register ann secret"));
-        app_fixture->settings.state = has_file ? "ann.state" : NULL;
-        app_fixture->fixture->cluster.sessions[0].ended = true;
-        run(app_fixture, LINES("/users"));
-        APP_WAIT(app_fixture, strcmp(told[told_count - 1], "ended UNAUTHENTICATED") == 0 ||
-                                  strcmp(told[told_count - 2], "ended UNAUTHENTICATED") == 0);
-        assert_int_equal(app_fixture->app.quitting, has_file);
-        assert_int_equal(app_exit_status(&app_fixture->app),
-                         has_file ? APP_EXIT_LOGIN : APP_EXIT_FAILED);
-        app_fixture->settings.state = NULL;
-        app_fixture_free(app_fixture);
+        struct app_fixture *f = app_fixture_new();
+        run(f, LINES("/register ann secret"));
+        f->settings.state = has_file ? "ann.state" : NULL;
+        f->fixture->cluster.sessions[0].ended = true;
+        run(f, LINES("/users"));
+        APP_WAIT(f, strcmp(told[told_count - 1], "ended UNAUTHENTICATED") == 0 ||
+                        strcmp(told[told_count - 2], "ended UNAUTHENTICATED") == 0);
+        assert_int_equal(f->app.quitting, has_file);
+        assert_int_equal(app_exit_status(&f->app), has_file ? APP_EXIT_LOGIN : APP_EXIT_FAILED);
+        f->settings.state = NULL;
+        app_fixture_free(f);
     }
 }
 
-TEST(test_leave__waits_for_the_echo_and_logs_out)
+APP_TEST(test_leave__waits_for_the_echo_and_logs_out)
 {
-    struct app_fixture *app_fixture = app_fixture_new();
-    run(app_fixture, LINES("/register ann secret", "/join lobby", "bye"));
+    run(f, LINES("/register ann secret", "/join lobby", "bye"));
     /* The servers run on this thread: app_leave alone would wait for them in vain. */
-    APP_WAIT(app_fixture, strcmp(told[told_count - 1], "event bye") == 0);
-    assert_false(app_fixture->fixture->cluster.sessions[0].ended);
-    app_leave(&app_fixture->app);
-    fake_cluster_turn(&app_fixture->fixture->cluster, app_fixture->fixture->servers,
-                      CLIENT_FIXTURE_SERVERS);
-    assert_true(app_fixture->fixture->cluster.sessions[0].ended);
-    app_fixture_free(app_fixture);
+    APP_WAIT(f, strcmp(told[told_count - 1], "event bye") == 0);
+    assert_false(f->fixture->cluster.sessions[0].ended);
+    app_leave(&f->app);
+    fake_cluster_turn(&f->fixture->cluster, f->fixture->servers, CLIENT_FIXTURE_SERVERS);
+    assert_true(f->fixture->cluster.sessions[0].ended);
 }
 
 /* ---- logins that are refused ---- */
@@ -357,133 +338,126 @@ TEST(test_leave__waits_for_the_echo_and_logs_out)
 /* A program that logs in by its options, as ann in a cluster that has so many places, all taken. */
 static struct app_fixture *app_fixture_locked_out(size_t locations)
 {
-    struct app_fixture *app_fixture = app_fixture_new();
-    run(app_fixture, LINES("/register ann secret", "/logout"));
+    struct app_fixture *f = app_fixture_new();
+    run(f, LINES("/register ann secret", "/logout"));
     for (size_t i = 0; i < locations; i++) {
-        run(app_fixture, LINES("/login ann secret"));
-        app_release(&app_fixture->app);
+        run(f, LINES("/login ann secret"));
+        app_release(&f->app);
         struct error_text why;
-        assert_int_equal(app_init(&app_fixture->app, &app_fixture->settings, &recorder, &why), OK);
+        assert_int_equal(app_init(&f->app, &f->settings, &recorder, &why), OK);
     }
     while (told_count > 0)
         free(told[--told_count]);
-    app_fixture->fixture->cluster.locations = locations;
-    app_fixture->settings.user = "ann";
+    f->fixture->cluster.locations = locations;
+    f->settings.user = "ann";
     static char *rooms[] = {(char *)"lobby"};
-    app_fixture->settings.rooms.items = rooms;
-    app_fixture->settings.rooms.count = 1;
-    (void)snprintf(app_fixture->app.password, sizeof app_fixture->app.password, "secret");
-    return app_fixture;
+    f->settings.rooms.items = rooms;
+    f->settings.rooms.count = 1;
+    (void)snprintf(f->app.password, sizeof f->app.password, "secret");
+    return f;
 }
 
-TEST(test_login__is_tried_again_when_there_may_be_place)
+TEST_OPEN(test_login__is_tried_again_when_there_may_be_place, struct app_fixture,
+          app_fixture_locked_out(2), app_fixture_free)
 {
-    struct app_fixture *app_fixture = app_fixture_locked_out(2);
-    app_start_session(&app_fixture->app);
-    APP_WAIT(app_fixture, told_count == 1);
+    app_start_session(&f->app);
+    APP_WAIT(f, told_count == 1);
     assert_string_equal(told[0], "retry RESOURCE_EXHAUSTED 40000");
-    assert_in_range(app_fixture->app.login_due_us - clock_monotonic_us(), 38000000, 40100000);
-    assert_false(may_start(app_fixture, "hello", true));
-    app_fixture->app.login_due_us = 0;
-    APP_WAIT(app_fixture, told_count == 2);
+    assert_in_range(f->app.login_due_us - clock_monotonic_us(), 38000000, 40100000);
+    assert_false(may_start(f, "hello", true));
+    f->app.login_due_us = 0;
+    APP_WAIT(f, told_count == 2);
     assert_string_equal(told[1], "retry RESOURCE_EXHAUSTED 40000");
-    app_fixture->fixture->cluster.sessions[1].ended = true;
-    app_fixture->app.login_due_us = 0;
-    APP_WAIT(app_fixture, !app_is_busy(&app_fixture->app));
-    run(app_fixture, LINES("hello"));
+    f->fixture->cluster.sessions[1].ended = true;
+    f->app.login_due_us = 0;
+    APP_WAIT(f, !app_is_busy(&f->app));
+    run(f, LINES("hello"));
     assert_told(LINES("retry RESOURCE_EXHAUSTED 40000", "retry RESOURCE_EXHAUSTED 40000",
                       "login OK", "join OK", "sent hello"));
-    assert_int_equal(app_exit_status(&app_fixture->app), APP_EXIT_OK);
-    app_fixture_free(app_fixture);
+    assert_int_equal(app_exit_status(&f->app), APP_EXIT_OK);
 }
 
 /* Without more input to come it does not go on for ever. */
-TEST(test_login__is_tried_three_times_after_the_end_of_the_input)
+TEST_OPEN(test_login__is_tried_three_times_after_the_end_of_the_input, struct app_fixture,
+          app_fixture_locked_out(1), app_fixture_free)
 {
-    struct app_fixture *app_fixture = app_fixture_locked_out(1);
-    app_fixture->app.input_ended = true;
-    app_start_session(&app_fixture->app);
+    f->app.input_ended = true;
+    app_start_session(&f->app);
     for (size_t i = 1; i <= 3; i++) {
-        APP_WAIT(app_fixture, told_count == i);
-        app_fixture->app.login_due_us = 0;
+        APP_WAIT(f, told_count == i);
+        f->app.login_due_us = 0;
     }
-    APP_WAIT(app_fixture, !app_is_busy(&app_fixture->app));
+    APP_WAIT(f, !app_is_busy(&f->app));
     assert_string_equal(told[3], "login RESOURCE_EXHAUSTED");
-    assert_true(app_fixture->app.quitting);
-    assert_int_equal(app_exit_status(&app_fixture->app), APP_EXIT_LOGIN);
-    app_fixture_free(app_fixture);
+    assert_true(f->app.quitting);
+    assert_int_equal(app_exit_status(&f->app), APP_EXIT_LOGIN);
 }
 
-TEST(test_login__that_is_refused_ends_a_program)
+TEST_OPEN(test_login__that_is_refused_ends_a_program, struct app_fixture, app_fixture_locked_out(2),
+          app_fixture_free)
 {
-    struct app_fixture *app_fixture = app_fixture_locked_out(2);
-    (void)snprintf(app_fixture->app.password, sizeof app_fixture->app.password, "wrong");
-    app_start_session(&app_fixture->app);
-    APP_WAIT(app_fixture, !app_is_busy(&app_fixture->app));
+    (void)snprintf(f->app.password, sizeof f->app.password, "wrong");
+    app_start_session(&f->app);
+    APP_WAIT(f, !app_is_busy(&f->app));
     assert_told(LINES("login UNAUTHENTICATED"));
-    assert_true(app_fixture->app.quitting);
-    assert_int_equal(app_exit_status(&app_fixture->app), APP_EXIT_LOGIN);
-    app_fixture_free(app_fixture);
+    assert_true(f->app.quitting);
+    assert_int_equal(app_exit_status(&f->app), APP_EXIT_LOGIN);
 }
 
 /* Nobody can be asked for it. */
-TEST(test_login__without_a_password_ends_a_program)
+TEST_OPEN(test_login__without_a_password_ends_a_program, struct app_fixture,
+          app_fixture_locked_out(2), app_fixture_free)
 {
-    struct app_fixture *app_fixture = app_fixture_locked_out(2);
-    app_fixture->app.password[0] = '\0';
-    app_start_session(&app_fixture->app);
-    assert_false(app_is_busy(&app_fixture->app));
+    f->app.password[0] = '\0';
+    app_start_session(&f->app);
+    assert_false(app_is_busy(&f->app));
     assert_told(LINES("login INVALID_ARGUMENT"));
-    assert_true(app_fixture->app.quitting);
-    assert_int_equal(app_exit_status(&app_fixture->app), APP_EXIT_LOGIN);
-    app_fixture_free(app_fixture);
+    assert_true(f->app.quitting);
+    assert_int_equal(app_exit_status(&f->app), APP_EXIT_LOGIN);
 }
 
-TEST(test_login__that_is_stopped_while_it_waits)
+TEST_OPEN(test_login__that_is_stopped_while_it_waits, struct app_fixture, app_fixture_locked_out(2),
+          app_fixture_free)
 {
-    struct app_fixture *app_fixture = app_fixture_locked_out(2);
-    app_start_session(&app_fixture->app);
-    APP_WAIT(app_fixture, told_count == 1);
-    app_stop_login(&app_fixture->app);
-    assert_false(app_is_busy(&app_fixture->app));
+    app_start_session(&f->app);
+    APP_WAIT(f, told_count == 1);
+    app_stop_login(&f->app);
+    assert_false(app_is_busy(&f->app));
     assert_string_equal(told[1], "login CANCELLED");
-    assert_int_equal(app_exit_status(&app_fixture->app), APP_EXIT_LOGIN);
-    app_fixture_free(app_fixture);
+    assert_int_equal(app_exit_status(&f->app), APP_EXIT_LOGIN);
 }
 
 /* --replace ends the device that was silent for longest, and no second one. */
-TEST(test_login__replaces_a_device_once)
+TEST_OPEN(test_login__replaces_a_device_once, struct app_fixture, app_fixture_locked_out(2),
+          app_fixture_free)
 {
-    struct app_fixture *app_fixture = app_fixture_locked_out(2);
-    const struct fake_session *sessions = app_fixture->fixture->cluster.sessions;
-    app_fixture->settings.replace = true;
-    app_start_session(&app_fixture->app);
-    APP_WAIT(app_fixture, told_count > 0 && !app_is_busy(&app_fixture->app));
+    const struct fake_session *sessions = f->fixture->cluster.sessions;
+    f->settings.replace = true;
+    app_start_session(&f->app);
+    APP_WAIT(f, told_count > 0 && !app_is_busy(&f->app));
     assert_told(LINES("login OK", "join OK"));
-    size_t count = app_fixture->fixture->cluster.session_count;
+    size_t count = f->fixture->cluster.session_count;
     assert_true(sessions[count - 2].ended);
     assert_false(sessions[count - 3].ended);
     /* Another one took the place: that one is not put out again. */
-    app_fixture->fixture->cluster.sessions[count - 1].ended = true;
-    app_fixture->fixture->cluster.locations = 1;
-    APP_WAIT(app_fixture, strcmp(told[told_count - 1], "retry RESOURCE_EXHAUSTED 40000") == 0);
+    f->fixture->cluster.sessions[count - 1].ended = true;
+    f->fixture->cluster.locations = 1;
+    APP_WAIT(f, strcmp(told[told_count - 1], "retry RESOURCE_EXHAUSTED 40000") == 0);
     assert_false(sessions[count - 3].ended);
-    app_fixture_free(app_fixture);
 }
 
-TEST(test_replace__takes_the_place_of_the_device_chosen)
+TEST_OPEN(test_replace__takes_the_place_of_the_device_chosen, struct app_fixture,
+          app_fixture_locked_out(2), app_fixture_free)
 {
-    struct app_fixture *app_fixture = app_fixture_locked_out(2);
-    run(app_fixture, LINES("/replace 1", "/login ann secret", "/replace 0", "/replace 3",
-                           "/replace x", "/replace 1", "/replace 1"));
+    run(f, LINES("/replace 1", "/login ann secret", "/replace 0", "/replace 3", "/replace x",
+                 "/replace 1", "/replace 1"));
     assert_told(LINES("replace FAILED_PRECONDITION", "login RESOURCE_EXHAUSTED",
                       "replace INVALID_ARGUMENT", "replace INVALID_ARGUMENT",
                       "replace INVALID_ARGUMENT", "replace OK", "join OK",
                       "replace FAILED_PRECONDITION"));
-    size_t count = app_fixture->fixture->cluster.session_count;
-    assert_true(app_fixture->fixture->cluster.sessions[count - 3].ended);
-    assert_false(app_fixture->fixture->cluster.sessions[count - 2].ended);
-    app_fixture_free(app_fixture);
+    size_t count = f->fixture->cluster.session_count;
+    assert_true(f->fixture->cluster.sessions[count - 3].ended);
+    assert_false(f->fixture->cluster.sessions[count - 2].ended);
 }
 
 /* ---- JSON ---- */
@@ -566,29 +540,29 @@ static void keep(void *context, const char *text)
 TEST(test_lines__peers_cannot_drive_the_terminal)
 {
     char kept[4096] = "";
-    struct app_fixture *app_fixture = app_fixture_new();
-    app_fixture->app.ui = &text_ui;
-    assert_true(text_ui.open(&app_fixture->app));
-    app_fixture->app.lines->put = keep;
-    app_fixture->app.lines->put_context = kept;
+    struct app_fixture *f = app_fixture_new();
+    f->app.ui = &text_ui;
+    assert_true(text_ui.open(&f->app));
+    f->app.lines->put = keep;
+    f->app.lines->put_context = kept;
     const char *evil = "\x1b]0;owned\x07\r\x9b"
                        "2J\nlobby> fake\x7f";
     for (int kind = JACKDAW__EVENT__KIND__UNKNOWN; kind <= JACKDAW__EVENT__KIND__REMOVED; kind++) {
         Jackdaw__Event event = event_of((Jackdaw__Event__Kind)kind);
         event.room = event.from = event.subject = event.text = (char *)evil;
-        text_ui.event(&app_fixture->app, &event);
+        text_ui.event(&f->app, &event);
     }
     const struct outcome outcome = {.word = evil, .status = STATUS_NOT_FOUND, .error = evil};
-    text_ui.sent(&app_fixture->app, &outcome);
-    text_ui.session_ended(&app_fixture->app, STATUS_UNAUTHENTICATED, evil);
-    text_ui.status(&app_fixture->app, NULL, evil); /* a server's sentence may be in it */
+    text_ui.sent(&f->app, &outcome);
+    text_ui.session_ended(&f->app, STATUS_UNAUTHENTICATED, evil);
+    text_ui.status(&f->app, NULL, evil); /* a server's sentence may be in it */
     const struct command command = {.name = "switch", .run = command_run_switch};
     const struct outcome outcome_of_switch = {
         .command = &command, .word = "switch", .status = STATUS_OK, .error = ""};
-    app_fixture->app.current = (char *)evil;
-    text_ui.result(&app_fixture->app, &outcome_of_switch);
-    text_output_status(&app_fixture->app, NULL);
-    app_fixture->app.current = NULL;
+    f->app.current = (char *)evil;
+    text_ui.result(&f->app, &outcome_of_switch);
+    text_output_status(&f->app, NULL);
+    f->app.current = NULL;
     assert_true(strlen(kept) > 200);
     for (const char *at = kept; *at != '\0'; at++) {
         assert_true((unsigned char)*at >= 0x20 || *at == '\n');
@@ -597,74 +571,74 @@ TEST(test_lines__peers_cannot_drive_the_terminal)
     /* A line break in a message does not look like the beginning of a line. */
     assert_null(strstr(kept, "\nlobby> fake"));
     assert_non_null(strstr(kept, "\n      lobby> fake"));
-    text_ui.close(&app_fixture->app);
-    app_fixture->app.ui = &recorder;
-    app_fixture_free(app_fixture);
+    text_ui.close(&f->app);
+    f->app.ui = &recorder;
+    app_fixture_free(f);
 }
 
 /* ---- the state file ---- */
 
-static void start_again(struct app_fixture *app_fixture)
+static void start_again(struct app_fixture *f)
 {
     struct error_text why;
-    app_release(&app_fixture->app);
-    assert_int_equal(app_init(&app_fixture->app, &app_fixture->settings, &recorder, &why), OK);
+    app_release(&f->app);
+    assert_int_equal(app_init(&f->app, &f->settings, &recorder, &why), OK);
 }
 
 /* What could not be printed is printed by the next run. */
 TEST(test_state__output_that_fails)
 {
-    struct app_fixture *app_fixture = app_fixture_new();
+    struct app_fixture *f = app_fixture_new();
     char *folder = folder_new();
     char path[512];
     FILE *real = stdout;
     (void)snprintf(path, sizeof path, "%s/state", folder);
-    app_fixture->settings.state = path;
-    start_again(app_fixture);
-    run(app_fixture, LINES("/register ann secret", "/join lobby"));
+    f->settings.state = path;
+    start_again(f);
+    run(f, LINES("/register ann secret", "/join lobby"));
     size_t before = told_count;
     stdout = fopen("/dev/full", "w");
     assert_non_null(stdout);
     (void)fputc('x', stdout);
     assert_int_not_equal(fflush(stdout), 0);
-    fake_say(&app_fixture->fixture->cluster, "lobby", "bob", "new");
-    APP_WAIT(app_fixture, told_count > before);
-    app_start_line(&app_fixture->app, "mine", 4, ++app_fixture->line);
-    turn(app_fixture);
+    fake_say(&f->fixture->cluster, "lobby", "bob", "new");
+    APP_WAIT(f, told_count > before);
+    app_start_line(&f->app, "mine", 4, ++f->line);
+    turn(f);
     (void)fclose(stdout);
     stdout = real;
     before = told_count;
-    start_again(app_fixture);
-    assert_int_equal(app_fixture->app.first_line, 2); /* "mine" is to be given again */
-    app_start_session(&app_fixture->app);
-    APP_WAIT(app_fixture, told_count == before + 2);
+    start_again(f);
+    assert_int_equal(f->app.first_line, 2); /* "mine" is to be given again */
+    app_start_session(&f->app);
+    APP_WAIT(f, told_count == before + 2);
     bool resumed = strcmp(told[before], "resume OK") == 0;
     assert_string_equal(told[before + resumed], "event new");
     assert_string_equal(told[before + !resumed], "resume OK");
-    assert_int_equal(app_fixture->fixture->cluster.sends_seen, 0);
-    app_fixture_free(app_fixture);
+    assert_int_equal(f->fixture->cluster.sends_seen, 0);
+    app_fixture_free(f);
     folder_remove(folder);
 }
 
 /* ---- /status ---- */
 
-static char *status_lines(struct app_fixture *app_fixture, char kept[static 4096])
+static char *status_lines(struct app_fixture *f, char kept[static 4096])
 {
-    app_fixture->app.ui = &text_ui;
-    assert_true(text_ui.open(&app_fixture->app));
-    app_fixture->app.lines->put = keep;
-    app_fixture->app.lines->put_context = kept;
+    f->app.ui = &text_ui;
+    assert_true(text_ui.open(&f->app));
+    f->app.lines->put = keep;
+    f->app.lines->put_context = kept;
     kept[0] = '\0';
-    run(app_fixture, LINES("/status"));
-    text_ui.close(&app_fixture->app);
-    app_fixture->app.ui = &recorder;
+    run(f, LINES("/status"));
+    text_ui.close(&f->app);
+    f->app.ui = &recorder;
     return kept;
 }
 
-static void list_servers(struct app_fixture *app_fixture)
+static void list_servers(struct app_fixture *f)
 {
-    struct fake_cluster *cluster = &app_fixture->fixture->cluster;
-    address_format(&app_fixture->fixture->servers[0].address, cluster->servers[0]);
+    struct fake_cluster *cluster = &f->fixture->cluster;
+    address_format(&f->fixture->servers[0].address, cluster->servers[0]);
     (void)strcpy(cluster->servers[1], "10.0.0.2:2625");
     (void)strcpy(cluster->servers[2], "10.0.0.3:2625");
     (void)strcpy(cluster->servers[3], "10.0.0.4:2625");
@@ -674,10 +648,10 @@ static void list_servers(struct app_fixture *app_fixture)
 TEST(test_status__in_lines)
 {
     char kept[4096];
-    struct app_fixture *app_fixture = app_fixture_new();
-    list_servers(app_fixture);
-    run(app_fixture, LINES("/register ann secret"));
-    status_lines(app_fixture, kept);
+    struct app_fixture *f = app_fixture_new();
+    list_servers(f);
+    run(f, LINES("/register ann secret"));
+    status_lines(f, kept);
     assert_non_null(strstr(kept, "server 1 is the master of epoch 1"));
     assert_non_null(strstr(kept, "; 2 of 3 servers in sync, durability all\n"));
     assert_non_null(strstr(kept, " in sync  10.0.0.2:2625 "));
@@ -688,14 +662,14 @@ TEST(test_status__in_lines)
     assert_non_null(strstr(kept, " answered in "));
     assert_non_null(strstr(kept, "pending   0 not sent"));
     assert_null(strstr(kept, "known")); /* all of them are members */
-    fake_server_kill(&app_fixture->fixture->servers[0]);
+    fake_server_kill(&f->fixture->servers[0]);
     for (int i = 0; i < 5; i++)
-        turn(app_fixture);
-    status_lines(app_fixture, kept);
+        turn(f);
+    status_lines(f, kept);
     assert_non_null(strstr(kept, "server    none answers"));
     assert_non_null(strstr(kept, "known     10.0.0.3:2625"));
-    assert_int_equal(app_fixture->app.commands_failed, 0);
-    app_fixture_free(app_fixture);
+    assert_int_equal(f->app.commands_failed, 0);
+    app_fixture_free(f);
 }
 
 static json_t *last_status;
@@ -716,10 +690,10 @@ TEST(test_status__in_json)
                                      .result = keep_status,
                                      .status = tell_status,
                                      .session_ended = tell_session_ended};
-    struct app_fixture *app_fixture = app_fixture_new();
-    list_servers(app_fixture);
-    app_fixture->app.ui = &keeper;
-    run(app_fixture, LINES("/register ann secret", "/status"));
+    struct app_fixture *f = app_fixture_new();
+    list_servers(f);
+    f->app.ui = &keeper;
+    run(f, LINES("/register ann secret", "/status"));
     const json_t *cluster = json_object_get(last_status, "cluster");
     const json_t *third = json_array_get(json_object_get(cluster, "members"), 2);
     assert_string_equal(json_string_value(json_object_get(cluster, "role")), "master");
@@ -741,8 +715,8 @@ TEST(test_status__in_json)
     assert_true(json_is_true(json_object_get(last_status, "connected")));
     json_decref(last_status);
     last_status = NULL;
-    app_fixture->app.ui = &recorder;
-    app_fixture_free(app_fixture);
+    f->app.ui = &recorder;
+    app_fixture_free(f);
 }
 
 /* ---- the history of a room that is joined ---- */

@@ -16,25 +16,19 @@ struct fixture {
     char path[512], copy[512];
 };
 
-static int setup(void **state)
+static void begin(struct fixture *f)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->client_fixture = client_fixture_new(1);
-    fixture->folder = folder_new();
-    (void)snprintf(fixture->path, sizeof fixture->path, "%s/state", fixture->folder);
-    (void)snprintf(fixture->copy, sizeof fixture->copy, "%s/copy", fixture->folder);
-    assert_int_equal(client_fixture_connect_state(fixture->client_fixture, 1, fixture->path), OK);
-    *state = fixture;
-    return 0;
+    f->client_fixture = client_fixture_new(1);
+    f->folder = folder_new();
+    (void)snprintf(f->path, sizeof f->path, "%s/state", f->folder);
+    (void)snprintf(f->copy, sizeof f->copy, "%s/copy", f->folder);
+    assert_int_equal(client_fixture_connect_state(f->client_fixture, 1, f->path), OK);
 }
 
-static int teardown(void **state)
+static void end(struct fixture *f)
 {
-    struct fixture *fixture = *state;
-    client_fixture_free(fixture->client_fixture);
-    folder_remove(fixture->folder);
-    free(fixture);
-    return 0;
+    client_fixture_free(f->client_fixture);
+    folder_remove(f->folder);
 }
 
 static char *read_file(const char *path, size_t *size)
@@ -57,27 +51,27 @@ static void write_file(const char *path, const char *bytes, size_t size)
 }
 
 /* The client is killed: what it would write from here on is lost. */
-static void kill_client(struct fixture *fixture)
+static void kill_client(struct fixture *f)
 {
     size_t size;
-    char *bytes = read_file(fixture->path, &size);
-    client_free(fixture->client_fixture->client);
-    fixture->client_fixture->client = NULL;
-    write_file(fixture->path, bytes, size);
+    char *bytes = read_file(f->path, &size);
+    client_free(f->client_fixture->client);
+    f->client_fixture->client = NULL;
+    write_file(f->path, bytes, size);
     free(bytes);
 }
 
-static void start_client(struct fixture *fixture)
+static void start_client(struct fixture *f)
 {
-    fixture->client_fixture->result_count = fixture->client_fixture->event_count = 0;
-    fixture->client_fixture->restored_count = 0;
-    assert_int_equal(client_fixture_connect_state(fixture->client_fixture, 1, fixture->path), OK);
+    f->client_fixture->result_count = f->client_fixture->event_count = 0;
+    f->client_fixture->restored_count = 0;
+    assert_int_equal(client_fixture_connect_state(f->client_fixture, 1, f->path), OK);
 }
 
-static void kill_and_start(struct fixture *fixture)
+static void kill_and_start(struct fixture *f)
 {
-    kill_client(fixture);
-    start_client(fixture);
+    kill_client(f);
+    start_client(f);
 }
 
 static enum fake_action lose(void *context, struct fake_server *server, const char *method,
@@ -94,18 +88,17 @@ static enum fake_action lose_answer(void *context, struct fake_server *server, c
     return strcmp(method, context) == 0 ? FAKE_LOSE_ANSWER : FAKE_OBEY;
 }
 
-static void judge(struct fixture *fixture,
+static void judge(struct fixture *f,
                   enum fake_action (*how)(void *, struct fake_server *, const char *, uint64_t),
                   const char *method)
 {
-    fixture->client_fixture->cluster.judge = how;
-    fixture->client_fixture->cluster.context = (void *)method;
+    f->client_fixture->cluster.judge = how;
+    f->client_fixture->cluster.context = (void *)method;
 }
 
-TEST_WITH(test_restore__a_session_without_a_login, setup, teardown)
+TEST_F(test_restore__a_session_without_a_login)
 {
-    struct fixture *fixture = *state;
-    struct client_fixture *client_fixture = fixture->client_fixture;
+    struct client_fixture *client_fixture = f->client_fixture;
     struct client_view view;
     client_fixture_login(client_fixture);
     client_fixture_send_many(client_fixture, "m", 3);
@@ -113,7 +106,7 @@ TEST_WITH(test_restore__a_session_without_a_login, setup, teardown)
     CLIENT_FIXTURE_WAIT(client_fixture,
                         client_fixture->result_count == 3 && client_fixture->event_count == 3);
     client_fixture_settle(client_fixture);
-    kill_and_start(fixture);
+    kill_and_start(f);
     client_inspect(client_fixture->client, &view);
     assert_string_equal(view.name, "ann");
     assert_int_equal(view.session, client_fixture->cluster.sessions[0].id);
@@ -132,17 +125,16 @@ TEST_WITH(test_restore__a_session_without_a_login, setup, teardown)
 }
 
 /* Carried out, but the client did not live to hear of it. */
-TEST_WITH(test_restore__requests_that_were_carried_out, setup, teardown)
+TEST_F(test_restore__requests_that_were_carried_out)
 {
-    struct fixture *fixture = *state;
-    struct client_fixture *client_fixture = fixture->client_fixture;
+    struct client_fixture *client_fixture = f->client_fixture;
     client_fixture_login(client_fixture);
-    judge(fixture, lose_answer, "Send");
+    judge(f, lose_answer, "Send");
     client_fixture_send_many(client_fixture, "m", 300);
     CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->cluster.message_count == CLIENT_WINDOW);
-    kill_client(fixture);
-    judge(fixture, NULL, NULL);
-    start_client(fixture);
+    kill_client(f);
+    judge(f, NULL, NULL);
+    start_client(f);
     assert_int_equal(client_fixture->restored_count, 300);
     assert_int_equal(client_fixture->cluster.resent_seen, 0);
     CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 300);
@@ -152,10 +144,9 @@ TEST_WITH(test_restore__requests_that_were_carried_out, setup, teardown)
     client_fixture_check_kept(client_fixture, "m", 300);
 }
 
-TEST_WITH(test_restore__requests_that_were_not_sent, setup, teardown)
+TEST_F(test_restore__requests_that_were_not_sent)
 {
-    struct fixture *fixture = *state;
-    struct client_fixture *client_fixture = fixture->client_fixture;
+    struct client_fixture *client_fixture = f->client_fixture;
     client_fixture_login(client_fixture);
     fake_server_kill(&client_fixture->servers[0]);
     client_fixture_settle(client_fixture);
@@ -166,7 +157,7 @@ TEST_WITH(test_restore__requests_that_were_not_sent, setup, teardown)
         OK);
     client_fixture_turn(client_fixture);
     for (int life = 0; life < 3; life++) {
-        kill_and_start(fixture);
+        kill_and_start(f);
         assert_int_equal(client_fixture->restored_count, 11);
         client_fixture_settle(client_fixture);
     }
@@ -183,11 +174,10 @@ TEST_WITH(test_restore__requests_that_were_not_sent, setup, teardown)
 }
 
 /* A login that was carried out and not answered takes no second place. */
-TEST_WITH(test_restore__a_login_that_was_not_answered, setup, teardown)
+TEST_F(test_restore__a_login_that_was_not_answered)
 {
-    struct fixture *fixture = *state;
-    struct client_fixture *client_fixture = fixture->client_fixture;
-    judge(fixture, lose_answer, "Login");
+    struct client_fixture *client_fixture = f->client_fixture;
+    judge(f, lose_answer, "Login");
     assert_int_equal(
         client_fixture_ask(client_fixture, &(struct client_request){.call = CLIENT_LOGIN,
                                                                     .name = "ann",
@@ -195,9 +185,9 @@ TEST_WITH(test_restore__a_login_that_was_not_answered, setup, teardown)
                                                                     .manner = CLIENT_ACCOUNT_NEW}),
         OK);
     CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->cluster.session_count == 1);
-    kill_client(fixture);
-    judge(fixture, NULL, NULL);
-    start_client(fixture);
+    kill_client(f);
+    judge(f, NULL, NULL);
+    start_client(f);
     assert_int_equal(
         client_fixture_ask(client_fixture, &(struct client_request){.call = CLIENT_LOGIN,
                                                                     .name = "ann",
@@ -212,10 +202,9 @@ TEST_WITH(test_restore__a_login_that_was_not_answered, setup, teardown)
                      1); /* it may have ended the server */
 }
 
-TEST_WITH(test_restore__no_password_is_kept, setup, teardown)
+TEST_F(test_restore__no_password_is_kept)
 {
-    struct fixture *fixture = *state;
-    struct client_fixture *client_fixture = fixture->client_fixture;
+    struct client_fixture *client_fixture = f->client_fixture;
     client_fixture_login(client_fixture);
     assert_int_equal(
         client_fixture_ask(client_fixture,
@@ -223,28 +212,27 @@ TEST_WITH(test_restore__no_password_is_kept, setup, teardown)
         OK);
     CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 1);
     size_t size;
-    char *bytes = read_file(fixture->path, &size);
+    char *bytes = read_file(f->path, &size);
     assert_null(memmem(bytes, size, "secret", 6));
     free(bytes);
 }
 
 /* A file that was put back would give new requests numbers that old ones have had. */
-TEST_WITH(test_restore__an_old_copy_is_refused, setup, teardown)
+TEST_F(test_restore__an_old_copy_is_refused)
 {
-    struct fixture *fixture = *state;
-    struct client_fixture *client_fixture = fixture->client_fixture;
+    struct client_fixture *client_fixture = f->client_fixture;
     client_fixture_login(client_fixture);
     client_fixture_send_many(client_fixture, "m", 2);
     CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 2);
     client_fixture_settle(client_fixture);
     size_t size;
-    char *bytes = read_file(fixture->path, &size);
+    char *bytes = read_file(f->path, &size);
     client_fixture_send(client_fixture, "m2");
     CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 3);
-    kill_client(fixture);
-    write_file(fixture->path, bytes, size);
+    kill_client(f);
+    write_file(f->path, bytes, size);
     free(bytes);
-    start_client(fixture);
+    start_client(f);
     client_fixture_send(client_fixture, "m3");
     CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->state_failures == 1);
     assert_non_null(strstr(client_fixture->status, "older than its session"));
@@ -255,29 +243,28 @@ TEST_WITH(test_restore__an_old_copy_is_refused, setup, teardown)
 
 /* Cut anywhere, the file is refused, is as it was once, or is found to be too old: nothing is sent
  * under a number that was used, and nothing twice. */
-TEST_WITH(test_restore__cut_at_every_byte, setup, teardown)
+TEST_F(test_restore__cut_at_every_byte)
 {
-    struct fixture *fixture = *state;
-    struct client_fixture *client_fixture = fixture->client_fixture;
+    struct client_fixture *client_fixture = f->client_fixture;
     client_fixture_login(client_fixture);
     client_fixture_send_many(client_fixture, "m", 3);
     CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 3);
-    judge(fixture, lose, "Send");
+    judge(f, lose, "Send");
     client_fixture_send(client_fixture, "m3");
     client_fixture_settle(client_fixture);
-    kill_client(fixture);
-    judge(fixture, NULL, NULL);
+    kill_client(f);
+    judge(f, NULL, NULL);
     size_t size;
-    char *bytes = read_file(fixture->path, &size);
+    char *bytes = read_file(f->path, &size);
     size_t refused = 0;
     size_t too_old = 0;
     size_t done = 0;
     for (size_t cut = size; cut > 0; cut -= cut < 7 ? cut : 7) {
         struct client_view view;
-        write_file(fixture->path, bytes, cut);
+        write_file(f->path, bytes, cut);
         client_fixture->state_failures = client_fixture->result_count =
             client_fixture->event_count = 0;
-        enum error error = client_fixture_connect_state(client_fixture, 1, fixture->path);
+        enum error error = client_fixture_connect_state(client_fixture, 1, f->path);
         client_inspect(client_fixture->client, &view);
         if (error != OK) {
             assert_int_equal(error, ERROR_CORRUPT);
@@ -303,27 +290,26 @@ TEST_WITH(test_restore__cut_at_every_byte, setup, teardown)
 }
 
 /* Another cluster at the address: the session is not lost to it, nothing is sent, and it is told. */
-TEST_WITH(test_restore__another_cluster, setup, teardown)
+TEST_F(test_restore__another_cluster)
 {
-    struct fixture *fixture = *state;
-    struct client_fixture *client_fixture = fixture->client_fixture;
+    struct client_fixture *client_fixture = f->client_fixture;
     client_fixture->cluster.id[3] = 7;
     client_free(client_fixture->client);
-    start_client(fixture);
+    start_client(f);
     client_fixture_login(client_fixture);
     client_fixture_settle(client_fixture);
-    kill_client(fixture);
+    kill_client(f);
     client_fixture->cluster.id[3] = 8;
-    start_client(fixture);
+    start_client(f);
     client_fixture_send(client_fixture, "m0");
     CLIENT_FIXTURE_WAIT(client_fixture,
                         strstr(client_fixture->status, "belongs to another cluster now"));
     client_fixture_settle(client_fixture);
     assert_int_equal(client_fixture->cluster.message_count, 0);
     assert_int_equal(client_fixture->session_ends, 0);
-    kill_client(fixture);
+    kill_client(f);
     client_fixture->cluster.id[3] = 7;
-    start_client(fixture);
+    start_client(f);
     CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 1);
     client_fixture_check_kept(client_fixture, "m", 1);
 }
@@ -336,23 +322,22 @@ static enum fake_action refuse_deletion(void *context, struct fake_server *serve
 }
 
 /* A deletion is not in the file, but its number is used up: what waits behind it keeps its place. */
-TEST_WITH(test_restore__requests_behind_a_deletion, setup, teardown)
+TEST_F(test_restore__requests_behind_a_deletion)
 {
-    struct fixture *fixture = *state;
-    struct client_fixture *client_fixture = fixture->client_fixture;
+    struct client_fixture *client_fixture = f->client_fixture;
     client_fixture_login(client_fixture);
     assert_int_equal(
         client_fixture_ask(client_fixture,
                            &(struct client_request){.call = CLIENT_DELETE, .password = "wrong"}),
         OK);
     client_fixture_send_many(client_fixture, "m", 3);
-    judge(fixture, refuse_deletion, "Send");
+    judge(f, refuse_deletion, "Send");
     CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 1 &&
                                             client_fixture->cluster.sends_seen == 3);
     assert_int_equal(client_fixture->results[0].status, STATUS_PERMISSION_DENIED);
     for (int life = 0; life < 2; life++)
-        kill_and_start(fixture); /* the second reads what the first made anew */
-    judge(fixture, NULL, NULL);
+        kill_and_start(f); /* the second reads what the first made anew */
+    judge(f, NULL, NULL);
     CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 3);
     assert_int_equal(client_fixture_count(client_fixture, STATUS_OK), 3);
     assert_int_equal(client_fixture->cluster.message_count, 3);
@@ -361,12 +346,11 @@ TEST_WITH(test_restore__requests_behind_a_deletion, setup, teardown)
 }
 
 /* The servers have ended the session: what was certainly not sent goes out in the next one. */
-TEST_WITH(test_restore__a_session_that_is_over, setup, teardown)
+TEST_F(test_restore__a_session_that_is_over)
 {
-    struct fixture *fixture = *state;
-    struct client_fixture *client_fixture = fixture->client_fixture;
+    struct client_fixture *client_fixture = f->client_fixture;
     client_fixture_login(client_fixture);
-    judge(fixture, lose, "Send");
+    judge(f, lose, "Send");
     client_fixture_send(client_fixture, "sent");
     client_fixture_settle(client_fixture);
     fake_server_kill(&client_fixture->servers[0]);
@@ -374,12 +358,12 @@ TEST_WITH(test_restore__a_session_that_is_over, setup, teardown)
     for (size_t i = 0; i < CLIENT_WINDOW; i++)
         client_fixture_send(client_fixture, "later");
     client_fixture_turn(client_fixture);
-    kill_client(fixture);
+    kill_client(f);
     client_fixture->cluster.sessions[0].ended = true;
-    judge(fixture, NULL, NULL);
+    judge(f, NULL, NULL);
     fake_server_start(&client_fixture->servers[0], &client_fixture->cluster);
     client_fixture->servers[0].master = true;
-    start_client(fixture);
+    start_client(f);
     CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->cluster.heartbeats_seen > 0);
     for (int i = 0; i < 10 && client_fixture->session_ends == 0; i++) {
         client_fixture_advance(client_fixture, 1000); /* halves of a cluster may not know it yet */
@@ -393,20 +377,19 @@ TEST_WITH(test_restore__a_session_that_is_over, setup, teardown)
 }
 
 /* Its end was told and is in the file: it is not told again. */
-TEST_WITH(test_restore__after_many_rewrites, setup, teardown)
+TEST_F(test_restore__after_many_rewrites)
 {
-    struct fixture *fixture = *state;
-    struct client_fixture *client_fixture = fixture->client_fixture;
+    struct client_fixture *client_fixture = f->client_fixture;
     client_fixture_login(client_fixture);
     client_fixture_send_many(client_fixture, "m", 400);
     CLIENT_FIXTURE_WAIT(client_fixture,
                         client_fixture->result_count == 400 && client_fixture->event_count == 400);
     client_fixture_settle(client_fixture);
     for (int life = 0; life < 5; life++)
-        kill_and_start(fixture);
+        kill_and_start(f);
     assert_int_equal(client_fixture->restored_count, 0);
     struct stat found;
-    assert_int_equal(stat(fixture->path, &found), 0);
+    assert_int_equal(stat(f->path, &found), 0);
     assert_true(found.st_size < 400 * 200);
     /* Another half of the cluster takes over that has not heard of the last ones: they are sent
      * again out of the file. */

@@ -8,76 +8,64 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct client_fixture *client_fixture_with_session(void)
-{
-    struct client_fixture *fixture = client_fixture_new(1);
-    client_fixture_connect(fixture, 1, NULL);
-    client_fixture_login(fixture);
-    return fixture;
-}
-
 /* Each outcome came once and is good. */
-static void check_results(const struct client_fixture *fixture, size_t count)
+static void check_results(const struct client_fixture *f, size_t count)
 {
-    assert_int_equal(fixture->result_count, count);
-    assert_int_equal(client_fixture_count(fixture, STATUS_OK), count);
+    assert_int_equal(f->result_count, count);
+    assert_int_equal(client_fixture_count(f, STATUS_OK), count);
     for (size_t i = 0; i < count; i++)
-        assert_int_equal(fixture->results[i].request, i + 1);
+        assert_int_equal(f->results[i].request, i + 1);
 }
 
 TEST(test_replay__answered_ones_go_out_again)
 {
     for (uint64_t known = 44; known <= 299; known += 85) {
-        struct client_fixture *fixture = client_fixture_with_session();
-        client_fixture_send_many(fixture, "m", 300);
-        CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 300);
-        fake_forget(&fixture->cluster, known, 0, known);
-        client_fixture_send(fixture, "m300");
-        CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 301);
-        client_fixture_check_kept(fixture, "m", 301);
-        check_results(fixture, 301);
-        assert_int_equal(fixture->session_ends, 0);
-        assert_int_equal(client_unfinished(fixture->client), 0);
+        struct client_fixture *f = client_fixture_logged_in();
+        client_fixture_send_many(f, "m", 300);
+        CLIENT_FIXTURE_WAIT(f, f->result_count == 300);
+        fake_forget(&f->cluster, known, 0, known);
+        client_fixture_send(f, "m300");
+        CLIENT_FIXTURE_WAIT(f, f->result_count == 301);
+        client_fixture_check_kept(f, "m", 301);
+        check_results(f, 301);
+        assert_int_equal(f->session_ends, 0);
+        assert_int_equal(client_unfinished(f->client), 0);
         struct client_stats stats;
-        client_stats(fixture->client, &stats);
+        client_stats(f->client, &stats);
         assert_int_equal(stats.sent, 301);
-        client_fixture_free(fixture);
+        client_fixture_free(f);
     }
 }
 
 /* It is all one to them whether answers were there, on their way, or not asked for yet. */
-TEST(test_replay__in_the_middle_of_sending)
+LOGGED_IN_TEST(test_replay__in_the_middle_of_sending)
 {
-    struct client_fixture *fixture = client_fixture_with_session();
-    client_fixture_send_many(fixture, "m", 1000);
+    client_fixture_send_many(f, "m", 1000);
     for (size_t round = 1; round <= 4; round++) {
-        CLIENT_FIXTURE_WAIT(fixture, fixture->cluster.message_count > round * 200);
-        size_t known = fixture->cluster.message_count - 100;
-        fake_forget(&fixture->cluster, known, 0, known);
+        CLIENT_FIXTURE_WAIT(f, f->cluster.message_count > round * 200);
+        size_t known = f->cluster.message_count - 100;
+        fake_forget(&f->cluster, known, 0, known);
     }
-    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 1000);
-    client_fixture_check_kept(fixture, "m", 1000);
-    check_results(fixture, 1000);
-    client_fixture_free(fixture);
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 1000);
+    client_fixture_check_kept(f, "m", 1000);
+    check_results(f, 1000);
 }
 
 /* The server that asked for it dies; the next one has heard even less. */
-TEST(test_replay__interrupted)
+LOGGED_IN_TEST(test_replay__interrupted)
 {
-    struct client_fixture *fixture = client_fixture_with_session();
-    client_fixture_send_many(fixture, "m", 200);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 200);
-    fake_forget(&fixture->cluster, 150, 0, 150);
-    client_fixture_send(fixture, "m200");
-    CLIENT_FIXTURE_WAIT(fixture, fixture->cluster.message_count > 150);
-    fake_server_kill(&fixture->servers[0]);
-    fake_forget(&fixture->cluster, 100, 0, 100);
-    fake_server_start(&fixture->servers[0], &fixture->cluster);
-    client_fixture_send(fixture, "m201");
-    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 202);
-    client_fixture_check_kept(fixture, "m", 202);
-    check_results(fixture, 202);
-    client_fixture_free(fixture);
+    client_fixture_send_many(f, "m", 200);
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 200);
+    fake_forget(&f->cluster, 150, 0, 150);
+    client_fixture_send(f, "m200");
+    CLIENT_FIXTURE_WAIT(f, f->cluster.message_count > 150);
+    fake_server_kill(&f->servers[0]);
+    fake_forget(&f->cluster, 100, 0, 100);
+    fake_server_start(&f->servers[0], &f->cluster);
+    client_fixture_send(f, "m201");
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 202);
+    client_fixture_check_kept(f, "m", 202);
+    check_results(f, 202);
 }
 
 static enum fake_action count_second_sends(void *context, struct fake_server *server,
@@ -90,34 +78,32 @@ static enum fake_action count_second_sends(void *context, struct fake_server *se
 }
 
 /* Whoever was told that a message was refused, or gave it up, must not see it after all. */
-TEST(test_replay__what_failed_stays_failed)
+LOGGED_IN_TEST(test_replay__what_failed_stays_failed)
 {
-    struct client_fixture *fixture = client_fixture_with_session();
-    client_fixture_send(fixture, "a");
-    client_fixture_send(fixture, "refuse b");
-    client_fixture_send(fixture, "c");
-    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 3);
-    fake_server_kill(&fixture->servers[0]);
-    client_fixture_send(fixture, "given up");
-    client_give_up(fixture->client, STATUS_UNAVAILABLE, "enough");
-    fake_forget(&fixture->cluster, 0, 0, 0);
+    client_fixture_send(f, "a");
+    client_fixture_send(f, "refuse b");
+    client_fixture_send(f, "c");
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 3);
+    fake_server_kill(&f->servers[0]);
+    client_fixture_send(f, "given up");
+    client_give_up(f->client, STATUS_UNAVAILABLE, "enough");
+    fake_forget(&f->cluster, 0, 0, 0);
     size_t second_sends = 0;
-    fixture->cluster.judge = count_second_sends;
-    fixture->cluster.context = &second_sends;
-    fake_server_start(&fixture->servers[0], &fixture->cluster);
-    client_fixture_send(fixture, "d");
-    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 5);
-    assert_int_equal(fixture->results[1].status, STATUS_PERMISSION_DENIED);
-    assert_int_equal(fixture->results[4].status, STATUS_OK);
-    assert_int_equal(fixture->cluster.message_count, 3);
+    f->cluster.judge = count_second_sends;
+    f->cluster.context = &second_sends;
+    fake_server_start(&f->servers[0], &f->cluster);
+    client_fixture_send(f, "d");
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 5);
+    assert_int_equal(f->results[1].status, STATUS_PERMISSION_DENIED);
+    assert_int_equal(f->results[4].status, STATUS_OK);
+    assert_int_equal(f->cluster.message_count, 3);
     static const char *const texts[] = {"a", "c", "d"};
     for (size_t i = 0; i < 3; i++)
-        assert_string_equal(fixture->cluster.messages[i].text, texts[i]);
-    assert_int_equal(fixture->cluster.messages[1].request, 3);
+        assert_string_equal(f->cluster.messages[i].text, texts[i]);
+    assert_int_equal(f->cluster.messages[1].request, 3);
     assert_int_equal(second_sends, 0);
-    assert_true(fixture->cluster.leaves_seen > 0); /* what goes out in its place leaves no room */
-    assert_int_equal(fixture->cluster.rooms_left, 0);
-    client_fixture_free(fixture);
+    assert_true(f->cluster.leaves_seen > 0); /* what goes out in its place leaves no room */
+    assert_int_equal(f->cluster.rooms_left, 0);
 }
 
 static enum fake_action lose_all_sends(void *context, struct fake_server *server,
@@ -128,53 +114,49 @@ static enum fake_action lose_all_sends(void *context, struct fake_server *server
 }
 
 /* Numbers that were given up while under way leave no hole that stops the session. */
-TEST(test_replay__given_up_numbers_are_filled)
+LOGGED_IN_TEST(test_replay__given_up_numbers_are_filled)
 {
-    struct client_fixture *fixture = client_fixture_with_session();
-    fixture->cluster.judge = lose_all_sends;
-    client_fixture_send_many(fixture, "lost", 3);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->cluster.sends_seen == 3);
-    client_give_up(fixture->client, STATUS_UNAVAILABLE, "enough");
-    fixture->cluster.judge = NULL;
-    client_fixture_send(fixture, "d");
-    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 4);
-    assert_int_equal(fixture->results[3].status, STATUS_OK);
-    assert_int_equal(fixture->cluster.message_count, 1);
-    assert_int_equal(fixture->cluster.messages[0].request, 4);
-    client_fixture_free(fixture);
+    f->cluster.judge = lose_all_sends;
+    client_fixture_send_many(f, "lost", 3);
+    CLIENT_FIXTURE_WAIT(f, f->cluster.sends_seen == 3);
+    client_give_up(f->client, STATUS_UNAVAILABLE, "enough");
+    f->cluster.judge = NULL;
+    client_fixture_send(f, "d");
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 4);
+    assert_int_equal(f->results[3].status, STATUS_OK);
+    assert_int_equal(f->cluster.message_count, 1);
+    assert_int_equal(f->cluster.messages[0].request, 4);
 }
 
 /* More is gone than is kept: it may be handed over by the servers that have it; if it is not, that is
  * said, instead of trying for ever. */
-TEST(test_replay__too_much_is_gone)
+LOGGED_IN_TEST(test_replay__too_much_is_gone)
 {
-    struct client_fixture *fixture = client_fixture_with_session();
-    client_fixture_send_many(fixture, "m", 300);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 300);
-    fake_forget(&fixture->cluster, 43, 0, 43); /* the 44th is the first missing, the 45th kept */
-    client_fixture_send(fixture, "m300");
+    client_fixture_send_many(f, "m", 300);
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 300);
+    fake_forget(&f->cluster, 43, 0, 43); /* the 44th is the first missing, the 45th kept */
+    client_fixture_send(f, "m300");
     for (unsigned round = 0; round < 4; round++) {
-        client_fixture_advance(fixture, 25000);
+        client_fixture_advance(f, 25000);
         for (unsigned turn = 0; turn < 20; turn++)
-            client_fixture_turn(fixture);
-        assert_int_equal(fixture->session_ends, 0);
+            client_fixture_turn(f);
+        assert_int_equal(f->session_ends, 0);
     }
-    client_fixture_advance(fixture, 60000);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->session_ends == 1);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 301);
-    assert_int_equal(fixture->results[300].status, STATUS_UNAUTHENTICATED);
-    assert_int_equal(fixture->cluster.message_count, 43);
-    assert_int_equal(client_unfinished(fixture->client), 0);
-    client_fixture_free(fixture);
+    client_fixture_advance(f, 60000);
+    CLIENT_FIXTURE_WAIT(f, f->session_ends == 1);
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 301);
+    assert_int_equal(f->results[300].status, STATUS_UNAUTHENTICATED);
+    assert_int_equal(f->cluster.message_count, 43);
+    assert_int_equal(client_unfinished(f->client), 0);
 }
 
-static void wait_through(struct client_fixture *fixture, uint64_t ms)
+static void wait_through(struct client_fixture *f, uint64_t ms)
 {
     for (uint64_t waited = 0; waited < ms; waited += 25000) {
-        client_fixture_advance(fixture, 25000);
+        client_fixture_advance(f, 25000);
         for (unsigned turn = 0; turn < 20; turn++)
-            client_fixture_turn(fixture);
-        assert_int_equal(fixture->session_ends, 0);
+            client_fixture_turn(f);
+        assert_int_equal(f->session_ends, 0);
     }
 }
 
@@ -187,21 +169,19 @@ static enum fake_action refuse_sends(void *context, struct fake_server *server, 
 }
 
 /* It was handed over, and what waited for it was refused: whatever is missing next has all the time. */
-TEST(test_replay__too_much_is_gone_twice)
+LOGGED_IN_TEST(test_replay__too_much_is_gone_twice)
 {
-    struct client_fixture *fixture = client_fixture_with_session();
-    client_fixture_send_many(fixture, "m", 300);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 300);
-    fake_forget(&fixture->cluster, 43, 0, 43);
-    client_fixture_send(fixture, "m300");
-    wait_through(fixture, 100000);
-    fixture->cluster.sessions[0].last_request = 300;
-    fixture->cluster.judge = refuse_sends;
-    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 301);
-    assert_int_equal(fixture->results[300].status, STATUS_NOT_FOUND);
-    fixture->cluster.judge = NULL;
-    fixture->cluster.sessions[0].last_request = 43;
-    client_fixture_send(fixture, "m301");
-    wait_through(fixture, 100000);
-    client_fixture_free(fixture);
+    client_fixture_send_many(f, "m", 300);
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 300);
+    fake_forget(&f->cluster, 43, 0, 43);
+    client_fixture_send(f, "m300");
+    wait_through(f, 100000);
+    f->cluster.sessions[0].last_request = 300;
+    f->cluster.judge = refuse_sends;
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 301);
+    assert_int_equal(f->results[300].status, STATUS_NOT_FOUND);
+    f->cluster.judge = NULL;
+    f->cluster.sessions[0].last_request = 43;
+    client_fixture_send(f, "m301");
+    wait_through(f, 100000);
 }

@@ -25,22 +25,16 @@ struct fixture {
     struct error_text why;
 };
 
-static int setup(void **state)
+static void begin(struct fixture *f)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->folder = folder_new();
-    (void)snprintf(fixture->path, sizeof fixture->path, "%s/bot.state", fixture->folder);
-    *state = fixture;
-    return 0;
+    f->folder = folder_new();
+    (void)snprintf(f->path, sizeof f->path, "%s/bot.state", f->folder);
 }
 
-static int teardown(void **state)
+static void end(struct fixture *f)
 {
-    struct fixture *fixture = *state;
     faulty_calls_arm(FAULTY_CALLS_NONE, 0, 0);
-    folder_remove(fixture->folder);
-    free(fixture);
-    return 0;
+    folder_remove(f->folder);
 }
 
 /* Record i has 7 * i bytes, all of them i. */
@@ -52,19 +46,19 @@ static void make_record(unsigned i, uint8_t *out, size_t *size)
 
 static enum error visit(void *context, const void *payload, size_t size)
 {
-    struct fixture *fixture = context;
+    struct fixture *f = context;
     uint8_t expected[4096];
     size_t expected_size;
-    make_record(fixture->seen++, expected, &expected_size);
+    make_record(f->seen++, expected, &expected_size);
     assert_int_equal(size, expected_size);
     assert_memory_equal(payload, expected, size);
     return OK;
 }
 
-static enum error open_file(struct fixture *fixture, struct state_file **out)
+static enum error open_file(struct fixture *f, struct state_file **out)
 {
-    fixture->seen = 0;
-    return state_file_open(out, fixture->path, visit, fixture, &fixture->why);
+    f->seen = 0;
+    return state_file_open(out, f->path, visit, f, &f->why);
 }
 
 static void add_records(struct state_file *file, unsigned from, unsigned to)
@@ -106,71 +100,68 @@ static void assert_content(const char *path, const uint8_t *bytes, size_t size)
 }
 
 /* A file with all records; its bytes are the caller's. */
-static uint8_t *make_file(struct fixture *fixture, size_t *size)
+static uint8_t *make_file(struct fixture *f, size_t *size)
 {
     struct state_file *file;
-    assert_int_equal(open_file(fixture, &file), OK);
+    assert_int_equal(open_file(f, &file), OK);
     add_records(file, 0, RECORDS);
     assert_true(state_file_sync(file));
     state_file_close(file);
-    return read_all(fixture->path, size);
+    return read_all(f->path, size);
 }
 
-TEST_WITH(test_open__is_private_and_keeps_what_was_added, setup, teardown)
+TEST_F(test_open__is_private_and_keeps_what_was_added)
 {
-    struct fixture *fixture = *state;
     struct state_file *file;
     struct stat found;
     size_t size;
     (void)umask(0);
-    free(make_file(fixture, &size));
-    assert_int_equal(stat(fixture->path, &found), 0);
+    free(make_file(f, &size));
+    assert_int_equal(stat(f->path, &found), 0);
     assert_int_equal(found.st_mode & 0777, 0600);
-    assert_int_equal(open_file(fixture, &file), OK);
-    assert_int_equal(fixture->seen, RECORDS);
+    assert_int_equal(open_file(f, &file), OK);
+    assert_int_equal(f->seen, RECORDS);
     assert_int_equal(state_file_size(file), size);
     state_file_close(file);
 }
 
-TEST_WITH(test_open__one_at_a_time, setup, teardown)
+TEST_F(test_open__one_at_a_time)
 {
-    struct fixture *fixture = *state;
     struct state_file *file, *other;
-    assert_int_equal(open_file(fixture, &file), OK);
-    assert_int_equal(open_file(fixture, &other), ERROR_IN_USE);
-    assert_non_null(strstr(fixture->why.text, "in use by another client"));
+    assert_int_equal(open_file(f, &file), OK);
+    assert_int_equal(open_file(f, &other), ERROR_IN_USE);
+    assert_non_null(strstr(f->why.text, "in use by another client"));
     state_file_begin_rewrite(file); /* the name is another file then, and still held */
     state_file_end_rewrite(file);
-    assert_int_equal(open_file(fixture, &other), ERROR_IN_USE);
+    assert_int_equal(open_file(f, &other), ERROR_IN_USE);
     state_file_close(file);
-    assert_int_equal(open_file(fixture, &other), OK);
+    assert_int_equal(open_file(f, &other), OK);
     state_file_close(other);
 }
 
 /* Any prefix is what a kill may leave; what is added after it is found. */
-TEST_WITH(test_open__cut_at_every_byte, setup, teardown)
+TEST_F(test_open__cut_at_every_byte)
 {
-    struct fixture *fixture = *state;
     struct state_file *file;
     size_t size;
-    uint8_t *bytes = make_file(fixture, &size);
+    uint8_t *bytes = make_file(f, &size);
     unsigned most = 0;
     for (size_t cut = 0; cut <= size; cut++) {
-        write_all(fixture->path, bytes, cut);
-        enum error error = open_file(fixture, &file);
+        write_all(f->path, bytes, cut);
+        enum error error = open_file(f, &file);
         if (cut < strlen(STATE_FILE_MAGIC)) {
             assert_int_equal(error, ERROR_CORRUPT);
-            assert_content(fixture->path, bytes, cut);
+            assert_content(f->path, bytes, cut);
             continue;
         }
         assert_int_equal(error, OK);
-        unsigned seen = fixture->seen;
+        unsigned seen = f->seen;
         assert_true(seen == most || seen == most + 1);
         most = seen;
         add_records(file, seen, seen + 2);
         state_file_close(file);
-        assert_int_equal(open_file(fixture, &file), OK);
-        assert_int_equal(fixture->seen, seen + 2);
+        assert_int_equal(open_file(f, &file), OK);
+        assert_int_equal(f->seen, seen + 2);
         state_file_close(file);
     }
     assert_int_equal(most, RECORDS);
@@ -178,57 +169,54 @@ TEST_WITH(test_open__cut_at_every_byte, setup, teardown)
 }
 
 /* What was written and then changed is refused, and left as it is. */
-TEST_WITH(test_open__damaged_at_every_byte, setup, teardown)
+TEST_F(test_open__damaged_at_every_byte)
 {
-    struct fixture *fixture = *state;
     struct state_file *file;
     size_t size;
-    uint8_t *bytes = make_file(fixture, &size);
+    uint8_t *bytes = make_file(f, &size);
     for (size_t at = 0; at < size; at++) {
         bytes[at] ^= 0x41;
-        write_all(fixture->path, bytes, size);
-        enum error error = open_file(fixture, &file);
+        write_all(f->path, bytes, size);
+        enum error error = open_file(f, &file);
         assert_true(error == ERROR_CORRUPT || error == ERROR_VERSION);
-        assert_non_null(strstr(fixture->why.text, fixture->path));
-        assert_content(fixture->path, bytes, size);
+        assert_non_null(strstr(f->why.text, f->path));
+        assert_content(f->path, bytes, size);
         bytes[at] ^= 0x41;
     }
     free(bytes);
 }
 
 /* A machine without power can leave space that was never filled. */
-TEST_WITH(test_open__zeros_at_the_end, setup, teardown)
+TEST_F(test_open__zeros_at_the_end)
 {
-    struct fixture *fixture = *state;
     struct state_file *file;
     size_t size;
-    free(make_file(fixture, &size));
-    assert_int_equal(truncate(fixture->path, (off_t)size + 5000), 0);
-    assert_int_equal(open_file(fixture, &file), OK);
-    assert_int_equal(fixture->seen, RECORDS);
+    free(make_file(f, &size));
+    assert_int_equal(truncate(f->path, (off_t)size + 5000), 0);
+    assert_int_equal(open_file(f, &file), OK);
+    assert_int_equal(f->seen, RECORDS);
     state_file_close(file);
 }
 
-TEST_WITH(test_open__refused, setup, teardown)
+TEST_F(test_open__refused)
 {
-    struct fixture *fixture = *state;
     struct state_file *file;
     size_t size;
-    free(make_file(fixture, &size));
-    assert_int_equal(chmod(fixture->path, 0640), 0);
-    assert_int_equal(open_file(fixture, &file), ERROR_DENIED);
-    assert_non_null(strstr(fixture->why.text, "chmod 600"));
-    assert_int_equal(chmod(fixture->path, 0600), 0);
-    assert_int_equal(truncate(fixture->path, (off_t)STATE_FILE_BYTES_MAX + 1), 0);
-    assert_int_equal(open_file(fixture, &file), ERROR_TOO_LARGE);
-    write_all(fixture->path, (const uint8_t *)"jackdaw client state 2\n", 23);
-    assert_int_equal(open_file(fixture, &file), ERROR_VERSION);
-    write_all(fixture->path, (const uint8_t *)"", 0);
-    assert_int_equal(open_file(fixture, &file), ERROR_CORRUPT);
-    assert_non_null(strstr(fixture->why.text, "is empty"));
-    assert_int_equal(unlink(fixture->path), 0);
-    assert_int_equal(mkfifo(fixture->path, 0600), 0);
-    assert_int_equal(open_file(fixture, &file), ERROR_DENIED);
+    free(make_file(f, &size));
+    assert_int_equal(chmod(f->path, 0640), 0);
+    assert_int_equal(open_file(f, &file), ERROR_DENIED);
+    assert_non_null(strstr(f->why.text, "chmod 600"));
+    assert_int_equal(chmod(f->path, 0600), 0);
+    assert_int_equal(truncate(f->path, (off_t)STATE_FILE_BYTES_MAX + 1), 0);
+    assert_int_equal(open_file(f, &file), ERROR_TOO_LARGE);
+    write_all(f->path, (const uint8_t *)"jackdaw client state 2\n", 23);
+    assert_int_equal(open_file(f, &file), ERROR_VERSION);
+    write_all(f->path, (const uint8_t *)"", 0);
+    assert_int_equal(open_file(f, &file), ERROR_CORRUPT);
+    assert_non_null(strstr(f->why.text, "is empty"));
+    assert_int_equal(unlink(f->path), 0);
+    assert_int_equal(mkfifo(f->path, 0600), 0);
+    assert_int_equal(open_file(f, &file), ERROR_DENIED);
 }
 
 static enum error refuse(void *context, const void *payload, size_t size)
@@ -237,25 +225,22 @@ static enum error refuse(void *context, const void *payload, size_t size)
     return ERROR_CORRUPT;
 }
 
-TEST_WITH(test_open__a_record_that_makes_no_sense, setup, teardown)
+TEST_F(test_open__a_record_that_makes_no_sense)
 {
-    struct fixture *fixture = *state;
     struct state_file *file;
     size_t size;
-    uint8_t *bytes = make_file(fixture, &size);
-    assert_int_equal(state_file_open(&file, fixture->path, refuse, NULL, &fixture->why),
-                     ERROR_CORRUPT);
-    assert_content(fixture->path, bytes, size);
+    uint8_t *bytes = make_file(f, &size);
+    assert_int_equal(state_file_open(&file, f->path, refuse, NULL, &f->why), ERROR_CORRUPT);
+    assert_content(f->path, bytes, size);
     free(bytes);
 }
 
-TEST_WITH(test_rewrite__is_all_there_is, setup, teardown)
+TEST_F(test_rewrite__is_all_there_is)
 {
-    struct fixture *fixture = *state;
     struct state_file *file;
     uint8_t *large = calloc(1, STATE_FILE_RECORD_MAX);
     assert_non_null(large);
-    assert_int_equal(open_file(fixture, &file), OK);
+    assert_int_equal(open_file(f, &file), OK);
     assert_false(state_file_is_long(file));
     state_file_add(file, large, STATE_FILE_RECORD_MAX);
     state_file_flush(file);
@@ -267,20 +252,19 @@ TEST_WITH(test_rewrite__is_all_there_is, setup, teardown)
     assert_true(state_file_size(file) < 4096);
     add_records(file, RECORDS, RECORDS + 3);
     state_file_close(file);
-    assert_int_equal(open_file(fixture, &file), OK);
-    assert_int_equal(fixture->seen, RECORDS + 3);
+    assert_int_equal(open_file(f, &file), OK);
+    assert_int_equal(f->seen, RECORDS + 3);
     state_file_close(file);
     free(large);
 }
 
 /* It has a bound, and says so. */
-TEST_WITH(test_flush__full, setup, teardown)
+TEST_F(test_flush__full)
 {
-    struct fixture *fixture = *state;
     struct state_file *file;
     uint8_t *large = calloc(1, STATE_FILE_RECORD_MAX);
     assert_non_null(large);
-    assert_int_equal(open_file(fixture, &file), OK);
+    assert_int_equal(open_file(f, &file), OK);
     while (state_file_problem(file) == NULL) {
         state_file_add(file, large, STATE_FILE_RECORD_MAX);
         state_file_flush(file);
@@ -294,10 +278,10 @@ TEST_WITH(test_flush__full, setup, teardown)
 }
 
 /* Adds all records in steps, with a rewrite in the middle; *synced: how many are said to be safe. */
-static void work(struct fixture *fixture, volatile unsigned *synced)
+static void work(struct fixture *f, volatile unsigned *synced)
 {
     struct state_file *file;
-    if (open_file(fixture, &file) != OK)
+    if (open_file(f, &file) != OK)
         return;
     for (unsigned i = 0; i < RECORDS; i += 2) {
         if (i == 6) {
@@ -314,28 +298,27 @@ static void work(struct fixture *fixture, volatile unsigned *synced)
 }
 
 /* What was safe before a failure is there after it, and never a record out of its order. */
-static void check_after(struct fixture *fixture, unsigned synced)
+static void check_after(struct fixture *f, unsigned synced)
 {
     struct state_file *file;
     faulty_calls_arm(FAULTY_CALLS_NONE, 0, 0);
-    assert_int_equal(open_file(fixture, &file), OK);
-    assert_in_range(fixture->seen, synced, RECORDS);
+    assert_int_equal(open_file(f, &file), OK);
+    assert_in_range(f->seen, synced, RECORDS);
     state_file_close(file);
-    (void)unlink(fixture->path);
+    (void)unlink(f->path);
 }
 
-TEST_WITH(test_calls__each_fails, setup, teardown)
+TEST_F(test_calls__each_fails)
 {
-    struct fixture *fixture = *state;
     static const enum faulty_calls kinds[] = {FAULTY_CALLS_FAIL_ONCE, FAULTY_CALLS_FAIL};
     for (size_t kind = 0; kind < 2; kind++) {
         unsigned failures = 0;
         for (uint64_t k = 1;; k++) {
             unsigned synced = 0;
             faulty_calls_arm(kinds[kind], k, ENOSPC);
-            work(fixture, &synced);
+            work(f, &synced);
             bool failed = faulty_calls_have_failed();
-            check_after(fixture, synced);
+            check_after(f, synced);
             if (!failed)
                 break;
             failures++;
@@ -344,9 +327,8 @@ TEST_WITH(test_calls__each_fails, setup, teardown)
     }
 }
 
-TEST_WITH(test_calls__each_is_the_last, setup, teardown)
+TEST_F(test_calls__each_is_the_last)
 {
-    struct fixture *fixture = *state;
     unsigned deaths = 0;
     volatile unsigned *synced =
         mmap(NULL, sizeof *synced, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -358,11 +340,11 @@ TEST_WITH(test_calls__each_is_the_last, setup, teardown)
         assert_true(child >= 0);
         if (child == 0) {
             faulty_calls_arm(FAULTY_CALLS_DIE, k, 0);
-            work(fixture, synced);
+            work(f, synced);
             _exit(0);
         }
         assert_int_equal(waitpid(child, &status, 0), child);
-        check_after(fixture, *synced);
+        check_after(f, *synced);
         assert_true(WIFEXITED(status));
         if (WEXITSTATUS(status) == 0)
             break;

@@ -10,325 +10,283 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void say_many(struct client_fixture *fixture, size_t first, size_t count)
+static void say_many(struct client_fixture *f, size_t first, size_t count)
 {
     for (size_t i = first; i < first + count; i++) {
         char text[FAKE_TEXT_SIZE];
         (void)snprintf(text, sizeof text, "m%zu", i);
-        fake_say(&fixture->cluster, "lobby", "bob", text);
+        fake_say(&f->cluster, "lobby", "bob", text);
     }
 }
 
-static uint64_t cursor_of(struct client_fixture *fixture)
+static uint64_t cursor_of(struct client_fixture *f)
 {
     struct client_view view;
-    client_inspect(fixture->client, &view);
+    client_inspect(f->client, &view);
     return view.seq;
 }
 
-static struct client_stats stats_of(struct client_fixture *fixture)
+static struct client_stats stats_of(struct client_fixture *f)
 {
     struct client_stats stats;
-    client_stats(fixture->client, &stats);
+    client_stats(f->client, &stats);
     return stats;
 }
 
 /* Many times more pages than credits, in one stream. */
-TEST(test_receive__streams_with_credits)
+CLIENT_TEST(test_receive__streams_with_credits, client_fixture_new(1))
 {
-    struct client_fixture *fixture = client_fixture_new(1);
-    fixture->cluster.page_events = 1;
-    say_many(fixture, 0, 10); /* undelivered when we log in */
-    client_fixture_connect(fixture, 1, NULL);
-    client_fixture_login(fixture);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 10);
+    f->cluster.page_events = 1;
+    say_many(f, 0, 10); /* undelivered when we log in */
+    client_fixture_connect(f, 1, NULL);
+    client_fixture_login(f);
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 10);
     for (size_t i = 10; i < 500; i += 10) {
-        say_many(fixture, i, 10);
-        CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == i + 10);
+        say_many(f, i, 10);
+        CLIENT_FIXTURE_WAIT(f, f->event_count == i + 10);
     }
-    say_many(fixture, 500, 1000);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 1500);
-    client_fixture_check_told(fixture, "m", 1500);
-    assert_int_equal(fixture->cluster.receives_seen, 1);
-    assert_int_equal(cursor_of(fixture), 1500);
-    assert_int_equal(stats_of(fixture).received, 1500);
-    client_fixture_free(fixture);
+    say_many(f, 500, 1000);
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 1500);
+    client_fixture_check_told(f, "m", 1500);
+    assert_int_equal(f->cluster.receives_seen, 1);
+    assert_int_equal(cursor_of(f), 1500);
+    assert_int_equal(stats_of(f).received, 1500);
 }
 
-TEST(test_receive__long_polls)
+CLIENT_TEST(test_receive__long_polls, client_fixture_new(1))
 {
-    struct client_fixture *fixture = client_fixture_new(1);
-    fixture->servers[0].long_poll = true;
-    client_fixture_connect(fixture, 1, NULL);
-    client_fixture_login(fixture);
+    f->servers[0].long_poll = true;
+    client_fixture_connect(f, 1, NULL);
+    client_fixture_login(f);
     for (size_t i = 0; i < 100; i += 10) {
-        say_many(fixture, i, 10);
-        CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == i + 10);
+        say_many(f, i, 10);
+        CLIENT_FIXTURE_WAIT(f, f->event_count == i + 10);
     }
-    client_fixture_check_told(fixture, "m", 100);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->cluster.receives_seen >=
-                                     21); /* pages of five, and one that waits */
-    client_fixture_settle(fixture);
-    assert_int_equal(fixture->cluster.receives_seen, 21);
-    client_fixture_free(fixture);
+    client_fixture_check_told(f, "m", 100);
+    CLIENT_FIXTURE_WAIT(f, f->cluster.receives_seen >= 21); /* pages of five, and one that waits */
+    client_fixture_settle(f);
+    assert_int_equal(f->cluster.receives_seen, 21);
 }
 
-TEST(test_receive__lost_page_is_fetched_again)
+LOGGED_IN_TEST(test_receive__lost_page_is_fetched_again)
 {
-    struct client_fixture *fixture = client_fixture_new(1);
-    client_fixture_connect(fixture, 1, NULL);
-    client_fixture_login(fixture);
-    say_many(fixture, 0, 20);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 20);
-    fixture->servers[0].lose_pages = 2;
-    say_many(fixture, 20, 10);
-    client_fixture_settle(fixture);
-    assert_int_equal(fixture->event_count, 20);
-    say_many(fixture, 30, 10); /* shows that something is missing */
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 40);
-    client_fixture_check_told(fixture, "m", 40);
-    assert_int_equal(stats_of(fixture).gaps, 1);
-    assert_int_equal(fixture->cluster.receives_seen, 2);
-    client_fixture_free(fixture);
+    say_many(f, 0, 20);
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 20);
+    f->servers[0].lose_pages = 2;
+    say_many(f, 20, 10);
+    client_fixture_settle(f);
+    assert_int_equal(f->event_count, 20);
+    say_many(f, 30, 10); /* shows that something is missing */
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 40);
+    client_fixture_check_told(f, "m", 40);
+    assert_int_equal(stats_of(f).gaps, 1);
+    assert_int_equal(f->cluster.receives_seen, 2);
 }
 
 /* Nothing comes after the lost page: the server's count of what is undelivered tells. */
-TEST(test_receive__lost_last_page_is_noticed)
+LOGGED_IN_TEST(test_receive__lost_last_page_is_noticed)
 {
-    struct client_fixture *fixture = client_fixture_new(1);
-    client_fixture_connect(fixture, 1, NULL);
-    client_fixture_login(fixture);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->cluster.receives_seen == 1);
-    client_fixture_settle(fixture);
-    fixture->servers[0].lose_pages = 1;
-    say_many(fixture, 0, 3);
-    client_fixture_settle(fixture);
+    CLIENT_FIXTURE_WAIT(f, f->cluster.receives_seen == 1);
+    client_fixture_settle(f);
+    f->servers[0].lose_pages = 1;
+    say_many(f, 0, 3);
+    client_fixture_settle(f);
     for (size_t beats = 1; beats <= 2; beats++) {
-        assert_int_equal(fixture->event_count, 0);
-        client_fixture_advance(fixture, CLIENT_HEARTBEAT_MS);
-        CLIENT_FIXTURE_WAIT(fixture, fixture->cluster.heartbeats_seen == beats);
-        client_fixture_settle(fixture);
+        assert_int_equal(f->event_count, 0);
+        client_fixture_advance(f, CLIENT_HEARTBEAT_MS);
+        CLIENT_FIXTURE_WAIT(f, f->cluster.heartbeats_seen == beats);
+        client_fixture_settle(f);
     }
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 3);
-    client_fixture_check_told(fixture, "m", 3);
-    client_fixture_free(fixture);
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 3);
+    client_fixture_check_told(f, "m", 3);
 }
 
 /* The log was cut short at 10 and written again, with what was lost handed over. */
-TEST(test_receive__rewound)
+LOGGED_IN_TEST(test_receive__rewound)
 {
-    struct client_fixture *fixture = client_fixture_new(1);
-    client_fixture_connect(fixture, 1, NULL);
-    client_fixture_login(fixture);
-    say_many(fixture, 0, 15);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 15);
-    assert_int_equal(cursor_of(fixture), 15);
+    say_many(f, 0, 15);
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 15);
+    assert_int_equal(cursor_of(f), 15);
 
-    fake_server_kill(&fixture->servers[0]);
+    fake_server_kill(&f->servers[0]);
     struct fake_message lost[5];
-    memcpy(lost, &fixture->cluster.messages[10], sizeof lost);
-    fixture->cluster.message_count = 10;
-    fixture->cluster.seq = 10;
-    fixture->cluster.epoch += 65536;
-    fake_say(&fixture->cluster, "lobby", "bob", "m15");
+    memcpy(lost, &f->cluster.messages[10], sizeof lost);
+    f->cluster.message_count = 10;
+    f->cluster.seq = 10;
+    f->cluster.epoch += 65536;
+    fake_say(&f->cluster, "lobby", "bob", "m15");
     for (size_t i = 0; i < 5; i++)
-        fake_repeat(&fixture->cluster, &lost[i]);
-    fake_say(&fixture->cluster, "lobby", "bob", "m16");
-    fixture->servers[0].rewind_seq = 10;
-    fake_server_start(&fixture->servers[0], &fixture->cluster);
-    CLIENT_FIXTURE_WAIT(fixture, cursor_of(fixture) == 17);
-    client_fixture_check_told(fixture, "m", 17);
-    assert_int_equal(stats_of(fixture).duplicates, 5);
-    assert_int_equal(stats_of(fixture).gaps, 0);
-    client_fixture_free(fixture);
+        fake_repeat(&f->cluster, &lost[i]);
+    fake_say(&f->cluster, "lobby", "bob", "m16");
+    f->servers[0].rewind_seq = 10;
+    fake_server_start(&f->servers[0], &f->cluster);
+    CLIENT_FIXTURE_WAIT(f, cursor_of(f) == 17);
+    client_fixture_check_told(f, "m", 17);
+    assert_int_equal(stats_of(f).duplicates, 5);
+    assert_int_equal(stats_of(f).gaps, 0);
 }
 
-static void check_cursor_history(struct client_fixture *fixture, const uint64_t *expected,
-                                 size_t count)
+static void check_cursor_history(struct client_fixture *f, const uint64_t *expected, size_t count)
 {
-    size_t beats = fixture->cluster.heartbeats_seen;
-    client_fixture_settle(fixture);
-    client_fixture_advance(fixture, CLIENT_HEARTBEAT_MS);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->cluster.heartbeats_seen > beats);
-    assert_int_equal(fixture->cluster.cursor_history_count, count);
+    size_t beats = f->cluster.heartbeats_seen;
+    client_fixture_settle(f);
+    client_fixture_advance(f, CLIENT_HEARTBEAT_MS);
+    CLIENT_FIXTURE_WAIT(f, f->cluster.heartbeats_seen > beats);
+    assert_int_equal(f->cluster.cursor_history_count, count);
     for (size_t i = 0; i < count; i++) {
-        assert_int_equal(fixture->cluster.cursor_history[i].epoch >> 16, expected[2 * i]);
-        assert_int_equal(fixture->cluster.cursor_history[i].seq, expected[2 * i + 1]);
+        assert_int_equal(f->cluster.cursor_history[i].epoch >> 16, expected[2 * i]);
+        assert_int_equal(f->cluster.cursor_history[i].seq, expected[2 * i + 1]);
     }
 }
 
 /* For each earlier epoch the last position received in it, newest first; sent with heartbeats and
  * with every new stream. */
-TEST(test_receive__leaves_a_trail)
+LOGGED_IN_TEST(test_receive__leaves_a_trail)
 {
-    struct client_fixture *fixture = client_fixture_new(1);
-    client_fixture_connect(fixture, 1, NULL);
-    client_fixture_login(fixture);
-    say_many(fixture, 0, 3);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 3);
-    check_cursor_history(fixture, NULL, 0);
-    fixture->cluster.epoch += 65536; /* 2 */
-    say_many(fixture, 3, 2);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 5);
-    check_cursor_history(fixture, (uint64_t[]){1, 3}, 1);
-    fixture->cluster.epoch += 65536; /* 3, and in the same page 5 */
-    say_many(fixture, 5, 1);
-    fixture->cluster.epoch += 2 * 65536;
-    say_many(fixture, 6, 2);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 8);
-    check_cursor_history(fixture, (uint64_t[]){3, 6, 2, 5, 1, 3}, 3);
-    fixture->cluster.cursor_history_count = 0;
-    size_t receives = fixture->cluster.receives_seen;
-    fake_server_kill(&fixture->servers[0]);
-    fake_server_start(&fixture->servers[0], &fixture->cluster);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->cluster.receives_seen > receives);
-    assert_int_equal(fixture->cluster.cursor_history_count, 3);
-    client_fixture_free(fixture);
+    say_many(f, 0, 3);
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 3);
+    check_cursor_history(f, NULL, 0);
+    f->cluster.epoch += 65536; /* 2 */
+    say_many(f, 3, 2);
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 5);
+    check_cursor_history(f, (uint64_t[]){1, 3}, 1);
+    f->cluster.epoch += 65536; /* 3, and in the same page 5 */
+    say_many(f, 5, 1);
+    f->cluster.epoch += 2 * 65536;
+    say_many(f, 6, 2);
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 8);
+    check_cursor_history(f, (uint64_t[]){3, 6, 2, 5, 1, 3}, 3);
+    f->cluster.cursor_history_count = 0;
+    size_t receives = f->cluster.receives_seen;
+    fake_server_kill(&f->servers[0]);
+    fake_server_start(&f->servers[0], &f->cluster);
+    CLIENT_FIXTURE_WAIT(f, f->cluster.receives_seen > receives);
+    assert_int_equal(f->cluster.cursor_history_count, 3);
 }
 
-TEST(test_receive__trail_is_bounded)
+LOGGED_IN_TEST(test_receive__trail_is_bounded)
 {
-    struct client_fixture *fixture = client_fixture_new(1);
-    client_fixture_connect(fixture, 1, NULL);
-    client_fixture_login(fixture);
     for (size_t i = 0; i < 20; i++) {
-        say_many(fixture, i, 1);
-        fixture->cluster.epoch += 65536;
+        say_many(f, i, 1);
+        f->cluster.epoch += 65536;
     }
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 20);
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 20);
     uint64_t expected[2 * CLIENT_CURSOR_HISTORY_MAX];
     for (size_t i = 0; i < CLIENT_CURSOR_HISTORY_MAX; i++)
         expected[2 * i] = expected[2 * i + 1] = 19 - i;
-    check_cursor_history(fixture, expected, CLIENT_CURSOR_HISTORY_MAX);
-    client_fixture_free(fixture);
+    check_cursor_history(f, expected, CLIENT_CURSOR_HISTORY_MAX);
 }
 
-TEST(test_receive__rewinding_shortens_the_trail)
+LOGGED_IN_TEST(test_receive__rewinding_shortens_the_trail)
 {
-    struct client_fixture *fixture = client_fixture_new(1);
-    client_fixture_connect(fixture, 1, NULL);
-    client_fixture_login(fixture);
     for (size_t i = 0; i < 4; i++) { /* epochs 1 to 4, two messages each */
-        say_many(fixture, 2 * i, 2);
-        fixture->cluster.epoch += 65536;
+        say_many(f, 2 * i, 2);
+        f->cluster.epoch += 65536;
     }
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 8);
-    check_cursor_history(fixture, (uint64_t[]){3, 6, 2, 4, 1, 2}, 3);
-    size_t status_count = fixture->status_count;
-    fake_server_kill(&fixture->servers[0]);
-    fake_forget(&fixture->cluster, 3, 0, 0); /* the common place is in epoch 2 */
-    fixture->servers[0].rewind_seq = 3;
-    fake_server_start(&fixture->servers[0], &fixture->cluster);
-    CLIENT_FIXTURE_WAIT(fixture, cursor_of(fixture) == 3);
-    assert_true(fixture->status_count > status_count);
-    assert_non_null(strstr(fixture->status, "after a partition"));
-    check_cursor_history(fixture, (uint64_t[]){1, 2}, 1);
-    say_many(fixture, 8, 1);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 9);
-    check_cursor_history(fixture, (uint64_t[]){2, 3, 1, 2}, 2);
-    client_fixture_check_told(fixture, "m", 9);
-    client_fixture_free(fixture);
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 8);
+    check_cursor_history(f, (uint64_t[]){3, 6, 2, 4, 1, 2}, 3);
+    size_t status_count = f->status_count;
+    fake_server_kill(&f->servers[0]);
+    fake_forget(&f->cluster, 3, 0, 0); /* the common place is in epoch 2 */
+    f->servers[0].rewind_seq = 3;
+    fake_server_start(&f->servers[0], &f->cluster);
+    CLIENT_FIXTURE_WAIT(f, cursor_of(f) == 3);
+    assert_true(f->status_count > status_count);
+    assert_non_null(strstr(f->status, "after a partition"));
+    check_cursor_history(f, (uint64_t[]){1, 2}, 1);
+    say_many(f, 8, 1);
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 9);
+    check_cursor_history(f, (uint64_t[]){2, 3, 1, 2}, 2);
+    client_fixture_check_told(f, "m", 9);
 }
 
 /* A long split: everything since comes again, in another order, with news in between. */
 TEST(test_receive__rewound_far)
 {
     enum { LOST = 6000, NEWS = 500 };
-    struct client_fixture *fixture = client_fixture_new(1);
-    fixture->cluster.page_events = 16;
-    client_fixture_connect(fixture, 1, NULL);
-    client_fixture_login(fixture);
-    say_many(fixture, 0, 10 + LOST);
-    fake_happen(&fixture->cluster, JACKDAW__EVENT__KIND__JOINED, "eve");
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 11 + LOST);
-    fake_server_kill(&fixture->servers[0]);
+    struct client_fixture *f = client_fixture_new(1);
+    f->cluster.page_events = 16;
+    client_fixture_connect(f, 1, NULL);
+    client_fixture_login(f);
+    say_many(f, 0, 10 + LOST);
+    fake_happen(&f->cluster, JACKDAW__EVENT__KIND__JOINED, "eve");
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 11 + LOST);
+    fake_server_kill(&f->servers[0]);
     struct fake_message *lost = calloc(LOST + 1, sizeof *lost);
-    memcpy(lost, &fixture->cluster.messages[10], (LOST + 1) * sizeof *lost);
-    fake_forget(&fixture->cluster, 10, 0, 0);
-    fixture->cluster.said = 10 + LOST;
-    say_many(fixture, 10 + LOST, NEWS);
+    memcpy(lost, &f->cluster.messages[10], (LOST + 1) * sizeof *lost);
+    fake_forget(&f->cluster, 10, 0, 0);
+    f->cluster.said = 10 + LOST;
+    say_many(f, 10 + LOST, NEWS);
     for (size_t i = 0; i <= LOST; i++)
-        fake_repeat(&fixture->cluster, &lost[i]);
+        fake_repeat(&f->cluster, &lost[i]);
     free(lost);
-    fake_happen(&fixture->cluster, JACKDAW__EVENT__KIND__JOINED, "kim");
-    fixture->servers[0].rewind_seq = 10;
-    fake_server_start(&fixture->servers[0], &fixture->cluster);
-    CLIENT_FIXTURE_WAIT(fixture, cursor_of(fixture) == 10 + NEWS + LOST + 2);
-    assert_int_equal(fixture->event_count, 10 + LOST + 1 + NEWS + 1);
+    fake_happen(&f->cluster, JACKDAW__EVENT__KIND__JOINED, "kim");
+    f->servers[0].rewind_seq = 10;
+    fake_server_start(&f->servers[0], &f->cluster);
+    CLIENT_FIXTURE_WAIT(f, cursor_of(f) == 10 + NEWS + LOST + 2);
+    assert_int_equal(f->event_count, 10 + LOST + 1 + NEWS + 1);
     for (size_t i = 0; i < NEWS; i++) {
         char text[FAKE_TEXT_SIZE];
         (void)snprintf(text, sizeof text, "m%zu", 10 + LOST + i);
-        assert_string_equal(fixture->events[11 + LOST + i].text, text);
+        assert_string_equal(f->events[11 + LOST + i].text, text);
     }
-    assert_int_equal(stats_of(fixture).duplicates, LOST + 1);
-    client_fixture_free(fixture);
+    assert_int_equal(stats_of(f).duplicates, LOST + 1);
+    client_fixture_free(f);
 }
 
 /* What one person was told is no duplicate for the next. */
-TEST(test_receive__another_account_starts_afresh)
+LOGGED_IN_TEST(test_receive__another_account_starts_afresh)
 {
-    struct client_fixture *fixture = client_fixture_new(1);
-    client_fixture_connect(fixture, 1, NULL);
-    client_fixture_login(fixture);
-    say_many(fixture, 0, 5);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 5);
-    client_fixture_ask(fixture, &(struct client_request){.call = CLIENT_LOGOUT});
-    client_fixture_ask(fixture, &(struct client_request){.call = CLIENT_LOGIN,
-                                                         .name = "kim",
-                                                         .password = "secret",
-                                                         .manner = CLIENT_ACCOUNT_NEW});
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 10);
-    assert_string_equal(fixture->events[5].text, "m0");
-    client_fixture_free(fixture);
+    say_many(f, 0, 5);
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 5);
+    client_fixture_ask(f, &(struct client_request){.call = CLIENT_LOGOUT});
+    client_fixture_ask(f, &(struct client_request){.call = CLIENT_LOGIN,
+                                                   .name = "kim",
+                                                   .password = "secret",
+                                                   .manner = CLIENT_ACCOUNT_NEW});
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 10);
+    assert_string_equal(f->events[5].text, "m0");
 }
 
 /* Connections come and go, pages too; each message is told once, in order. */
-TEST(test_receive__over_many_connections)
+LOGGED_IN_TEST(test_receive__over_many_connections)
 {
-    struct client_fixture *fixture = client_fixture_new(1);
-    client_fixture_connect(fixture, 1, NULL);
-    client_fixture_login(fixture);
     uint64_t cursor = 0;
     for (size_t round = 0; round < 10; round++) {
-        say_many(fixture, round * 50, 50);
-        fixture->servers[0].lose_pages = round % 3;
+        say_many(f, round * 50, 50);
+        f->servers[0].lose_pages = round % 3;
         for (int i = 0; i < 3; i++) {
-            client_fixture_turn(fixture);
-            assert_true(cursor_of(fixture) >= cursor);
-            cursor = cursor_of(fixture);
+            client_fixture_turn(f);
+            assert_true(cursor_of(f) >= cursor);
+            cursor = cursor_of(f);
         }
-        fake_server_kill(&fixture->servers[0]);
-        client_fixture_settle(fixture);
-        fake_server_start(&fixture->servers[0], &fixture->cluster);
-        client_fixture_advance(fixture, 100);
+        fake_server_kill(&f->servers[0]);
+        client_fixture_settle(f);
+        fake_server_start(&f->servers[0], &f->cluster);
+        client_fixture_advance(f, 100);
     }
-    fixture->servers[0].lose_pages = 0;
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 500);
-    client_fixture_check_told(fixture, "m", 500);
-    client_fixture_free(fixture);
+    f->servers[0].lose_pages = 0;
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 500);
+    client_fixture_check_told(f, "m", 500);
 }
 
 /* A server whose pages never fit is asked again, but not in a storm. */
-TEST(test_receive__nonsense_is_not_followed)
+LOGGED_IN_TEST(test_receive__nonsense_is_not_followed)
 {
-    struct client_fixture *fixture = client_fixture_new(1);
-    client_fixture_connect(fixture, 1, NULL);
-    client_fixture_login(fixture);
-    say_many(fixture, 0, 5);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 5);
+    say_many(f, 0, 5);
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 5);
     for (int i = 0; i < 100; i++) {
-        fixture->servers[0].lose_pages = 1; /* the first of every stream */
-        say_many(fixture, 5 + (size_t)i * 10, 10);
-        client_fixture_turn(fixture);
+        f->servers[0].lose_pages = 1; /* the first of every stream */
+        say_many(f, 5 + (size_t)i * 10, 10);
+        client_fixture_turn(f);
     }
-    assert_in_range(fixture->cluster.receives_seen, 2, 30);
-    assert_int_equal(fixture->event_count, 5);
-    assert_int_equal(cursor_of(fixture), 5);
-    fixture->servers[0].lose_pages = 0;
-    client_fixture_advance(fixture, CLIENT_RETRY_MAX_MS);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 1005);
-    client_fixture_check_told(fixture, "m", 1005);
-    client_fixture_free(fixture);
+    assert_in_range(f->cluster.receives_seen, 2, 30);
+    assert_int_equal(f->event_count, 5);
+    assert_int_equal(cursor_of(f), 5);
+    f->servers[0].lose_pages = 0;
+    client_fixture_advance(f, CLIENT_RETRY_MAX_MS);
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 1005);
+    client_fixture_check_told(f, "m", 1005);
 }
 
 static enum fake_action no_streams(void *context, struct fake_server *server, const char *method,
@@ -339,21 +297,19 @@ static enum fake_action no_streams(void *context, struct fake_server *server, co
     return strcmp(method, "Receive") == 0 ? FAKE_FAIL : FAKE_OBEY;
 }
 
-TEST(test_receive__refused_is_tried_again_slowly)
+CLIENT_TEST(test_receive__refused_is_tried_again_slowly, client_fixture_new(1))
 {
-    struct client_fixture *fixture = client_fixture_new(1);
-    fixture->cluster.judge = no_streams;
-    client_fixture_connect(fixture, 1, NULL);
-    client_fixture_login(fixture);
+    f->cluster.judge = no_streams;
+    client_fixture_connect(f, 1, NULL);
+    client_fixture_login(f);
     for (int i = 0; i < 60; i++) {
-        client_fixture_turn(fixture);
-        client_fixture_turn(fixture);
-        client_fixture_advance(fixture, 1000);
+        client_fixture_turn(f);
+        client_fixture_turn(f);
+        client_fixture_advance(f, 1000);
     }
-    assert_in_range(fixture->cluster.receives_seen, 20, 60);
-    say_many(fixture, 0, 5);
-    fixture->cluster.judge = NULL;
-    client_fixture_advance(fixture, CLIENT_RETRY_MAX_MS);
-    CLIENT_FIXTURE_WAIT(fixture, fixture->event_count == 5);
-    client_fixture_free(fixture);
+    assert_in_range(f->cluster.receives_seen, 20, 60);
+    say_many(f, 0, 5);
+    f->cluster.judge = NULL;
+    client_fixture_advance(f, CLIENT_RETRY_MAX_MS);
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 5);
 }

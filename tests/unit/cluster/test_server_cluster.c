@@ -165,10 +165,7 @@ static void begin(struct fixture *fixture, unsigned count, const char *more)
     *fixture = (struct fixture){.folder = folder_new()};
     for (unsigned id = 1; id <= count; id++)
         start(fixture, id, more);
-    device_open(&fixture->ann, fixture->servers[1]);
-    assert_int_equal(device_register(&fixture->ann, "ann"), STATUS_OK);
-    assert_int_equal(device_login(&fixture->ann, "ann"), STATUS_OK);
-    assert_int_equal(device_join(&fixture->ann, "lobby"), STATUS_OK);
+    device_enter(&fixture->ann, fixture->servers[1], "ann", "lobby");
     listen_to(fixture);
 }
 

@@ -157,90 +157,78 @@ static bool knows_carl(struct fixture *f)
     return core_fixture_login(&f->core, "carl") != 0;
 }
 
-TEST(test_orphan_transfer__what_is_unknown_is_proposed)
+TEST_F(test_orphan_transfer__what_is_unknown_is_proposed)
 {
-    struct fixture f;
-    begin(&f);
-    assert_false(knows_carl(&f));
-    hand_over(&f, OTHER, 5);
-    turn(&f);
+    assert_false(knows_carl(f));
+    hand_over(f, OTHER, 5);
+    turn(f);
     assert_int_equal(told, 1);
     assert_int_equal(told_node, OTHER);
     assert_int_equal(told_orphan, 5);
-    assert_int_equal(f.cluster.orphan_transfers_count, 0);
+    assert_int_equal(f->cluster.orphan_transfers_count, 0);
     /* And again, for the answer was lost: nothing is new. */
-    uint64_t before = commit_log_applied(f.core.commit_log).seq;
-    hand_over(&f, OTHER, 5);
-    turn(&f);
+    uint64_t before = commit_log_applied(f->core.commit_log).seq;
+    hand_over(f, OTHER, 5);
+    turn(f);
     assert_int_equal(told, 2);
-    assert_int_equal(commit_log_applied(f.core.commit_log).seq, before);
-    assert_true(knows_carl(&f));
-    assert_int_equal(core_fixture_commit(&f.core), OK);
-    end(&f);
+    assert_int_equal(commit_log_applied(f->core.commit_log).seq, before);
+    assert_true(knows_carl(f));
+    assert_int_equal(core_fixture_commit(&f->core), OK);
 }
 
 /* A request of the same turn undoes the batch: what was taken over is undone with it, and who would
  * drop it now would lose it. */
-TEST(test_orphan_transfer__undone_with_its_batch)
+TEST_F(test_orphan_transfer__undone_with_its_batch)
 {
-    struct fixture f;
-    begin(&f);
-    hand_over(&f, OTHER, 5);
-    cluster_work(&f.cluster);
-    core_fixture_break(&f.core);
-    assert_int_equal(f.core.rollbacks, 1);
-    assert_int_equal(core_fixture_commit(&f.core), OK);
-    finish_work(&f);
+    hand_over(f, OTHER, 5);
+    cluster_work(&f->cluster);
+    core_fixture_break(&f->core);
+    assert_int_equal(f->core.rollbacks, 1);
+    assert_int_equal(core_fixture_commit(&f->core), OK);
+    finish_work(f);
     assert_int_equal(told, 0);
-    assert_false(knows_carl(&f));
-    hand_over(&f, OTHER, 5); /* it comes again */
-    turn(&f);
+    assert_false(knows_carl(f));
+    hand_over(f, OTHER, 5); /* it comes again */
+    turn(f);
     assert_int_equal(told, 1);
-    assert_true(knows_carl(&f));
-    assert_int_equal(core_fixture_commit(&f.core), OK);
-    end(&f);
+    assert_true(knows_carl(f));
+    assert_int_equal(core_fixture_commit(&f->core), OK);
 }
 
-TEST(test_orphan_transfer__role_lost_before_it_is_told)
+TEST_F(test_orphan_transfer__role_lost_before_it_is_told)
 {
-    struct fixture f;
-    begin(&f);
-    hand_over(&f, OTHER, 5);
-    cluster_work(&f.cluster);
-    commit_log_set_epoch(f.core.commit_log, 0);
-    assert_int_equal(core_fixture_commit(&f.core), OK);
-    finish_work(&f);
+    hand_over(f, OTHER, 5);
+    cluster_work(&f->cluster);
+    commit_log_set_epoch(f->core.commit_log, 0);
+    assert_int_equal(core_fixture_commit(&f->core), OK);
+    finish_work(f);
     assert_int_equal(told, 0);
-    hand_over(&f, OTHER, 5);
-    uint64_t before = commit_log_applied(f.core.commit_log).seq;
-    turn(&f);
-    assert_int_equal(commit_log_applied(f.core.commit_log).seq, before);
+    hand_over(f, OTHER, 5);
+    uint64_t before = commit_log_applied(f->core.commit_log).seq;
+    turn(f);
+    assert_int_equal(commit_log_applied(f->core.commit_log).seq, before);
     assert_int_equal(told, 0);
-    end(&f);
 }
 
 /* What comes after an orphan that a newer program wrote may need it. */
-TEST(test_orphan_transfer__one_that_waits_stops_those_behind_it)
+TEST_F(test_orphan_transfer__one_that_waits_stops_those_behind_it)
 {
-    struct fixture f;
-    begin(&f);
-    Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, f.batch.size, f.batch.bytes);
+    Jackdaw__Batch *batch = jackdaw__batch__unpack(NULL, f->batch.size, f->batch.bytes);
     assert_int_equal(batch->n_deltas, 1);
     Jackdaw__Delta unknown = JACKDAW__DELTA__INIT;
     Jackdaw__Delta *deltas[] = {&unknown, batch->deltas[0]};
     Jackdaw__Batch both = *batch;
     both.n_deltas = 2;
     both.deltas = deltas;
-    f.batch.size = jackdaw__batch__get_packed_size(&both);
-    f.batch.bytes = f.bytes = realloc(f.bytes, f.batch.size);
-    assert_non_null(f.bytes);
-    jackdaw__batch__pack(&both, f.bytes);
+    f->batch.size = jackdaw__batch__get_packed_size(&both);
+    f->batch.bytes = f->bytes = realloc(f->bytes, f->batch.size);
+    assert_non_null(f->bytes);
+    jackdaw__batch__pack(&both, f->bytes);
     jackdaw__batch__free_unpacked(batch, NULL);
-    hand_over(&f, OTHER, 5);
-    turn(&f);
+    hand_over(f, OTHER, 5);
+    turn(f);
     assert_int_equal(told, 0);
-    assert_false(knows_carl(&f));
-    end(&f);
+    assert_false(knows_carl(f));
 }
 
 /* The master's list has another one, who has nothing yet. */
@@ -282,132 +270,114 @@ static void say_much(struct fixture *f, const char *name)
     read_batch(f);
 }
 
-TEST(test_orphan_transfer__the_disk_is_full_in_the_middle)
+TEST_F(test_orphan_transfer__the_disk_is_full_in_the_middle)
 {
-    struct fixture f;
-    begin(&f);
-    say_much(&f, "dora");
-    hand_over(&f, OTHER, 5);
+    say_much(f, "dora");
+    hand_over(f, OTHER, 5);
     faulty_vfs_fail(FAULTY_FULL, 1, true);
-    cluster_work(&f.cluster);
+    cluster_work(&f->cluster);
     assert_true(faulty_vfs_has_failed());
     faulty_vfs_fail(FAULTY_NONE, 0, false);
-    core_fixture_run(&f.core);
-    assert_int_equal(f.core.failures, 1);
-    assert_int_equal(f.cluster.orphan_transfers_count, 0);
-    finish_work(&f);
+    core_fixture_run(&f->core);
+    assert_int_equal(f->core.failures, 1);
+    assert_int_equal(f->cluster.orphan_transfers_count, 0);
+    finish_work(f);
     assert_int_equal(told, 0);
-    hand_over(&f, OTHER, 5);
-    turn(&f);
+    hand_over(f, OTHER, 5);
+    turn(f);
     assert_int_equal(told, 1);
-    end(&f);
 }
 
-TEST(test_orphan_transfer__one_of_a_node_and_so_many_nodes)
+TEST_F(test_orphan_transfer__one_of_a_node_and_so_many_nodes)
 {
-    struct fixture f;
-    begin(&f);
-    hand_over(&f, OTHER, 5);
-    hand_over(&f, OTHER, 6);
-    assert_int_equal(f.cluster.orphan_transfers_count, 1);
-    assert_int_equal(f.cluster.orphan_transfers[0].orphan, 5);
+    hand_over(f, OTHER, 5);
+    hand_over(f, OTHER, 6);
+    assert_int_equal(f->cluster.orphan_transfers_count, 1);
+    assert_int_equal(f->cluster.orphan_transfers[0].orphan, 5);
     for (uint16_t node = 3; node < 3 + 2 * ORPHAN_TRANSFERS_MAX; node++)
-        hand_over(&f, node, 1);
-    assert_int_equal(f.cluster.orphan_transfers_count, ORPHAN_TRANSFERS_MAX);
-    turn(&f);
+        hand_over(f, node, 1);
+    assert_int_equal(f->cluster.orphan_transfers_count, ORPHAN_TRANSFERS_MAX);
+    turn(f);
     assert_int_equal(told, ORPHAN_TRANSFERS_MAX);
-    assert_int_equal(f.cluster.orphan_transfers_count, 0);
-    end(&f);
+    assert_int_equal(f->cluster.orphan_transfers_count, 0);
 }
 
-TEST(test_orphan_transfer__bytes_that_are_no_batch_are_kept)
+TEST_F(test_orphan_transfer__bytes_that_are_no_batch_are_kept)
 {
-    struct fixture f;
-    begin(&f);
-    memset(f.bytes, 0xff, f.batch.size);
-    hand_over(&f, OTHER, 5);
-    turn(&f);
+    memset(f->bytes, 0xff, f->batch.size);
+    hand_over(f, OTHER, 5);
+    turn(f);
     assert_int_equal(told, 0);
-    end(&f);
 }
 
-TEST(test_orphan_transfer__its_own)
+TEST_F(test_orphan_transfer__its_own)
 {
-    struct fixture f;
-    begin(&f);
-    cluster_note_orphan_transfer(&f.cluster, NULL, 0);
-    assert_int_equal(f.cluster.orphan_transfers_count, 0); /* has none */
-    struct log_entry row = {.epoch = f.batch.epoch,
-                            .first_seq = f.batch.first_seq,
-                            .last_seq = f.batch.last_seq,
-                            .bytes = f.batch.bytes,
-                            .size = f.batch.size};
-    assert_int_equal(store_begin(f.core.store), OK);
-    assert_int_equal(store_add_orphan(f.core.store, &row), OK);
-    assert_int_equal(store_commit(f.core.store), OK);
-    cluster_note_orphan_transfer(&f.cluster, NULL, 0);
-    turn(&f);
+    cluster_note_orphan_transfer(&f->cluster, NULL, 0);
+    assert_int_equal(f->cluster.orphan_transfers_count, 0); /* has none */
+    struct log_entry row = {.epoch = f->batch.epoch,
+                            .first_seq = f->batch.first_seq,
+                            .last_seq = f->batch.last_seq,
+                            .bytes = f->batch.bytes,
+                            .size = f->batch.size};
+    assert_int_equal(store_begin(f->core.store), OK);
+    assert_int_equal(store_add_orphan(f->core.store, &row), OK);
+    assert_int_equal(store_commit(f->core.store), OK);
+    cluster_note_orphan_transfer(&f->cluster, NULL, 0);
+    turn(f);
     assert_int_equal(told, 1);
     assert_int_equal(told_node, 1);
-    assert_int_equal(told_orphan, store_last_orphan(f.core.store));
-    cluster_note_orphan_transfer(&f.cluster, NULL, told_orphan);
-    assert_int_equal(f.cluster.orphan_transfers_count, 0); /* none after that */
-    f.cluster.drop_orphans = told_orphan;
-    turn(&f);
-    assert_int_equal(store_orphan_count(f.core.store), 0);
-    assert_int_equal(f.cluster.drop_orphans, 0);
-    assert_true(knows_carl(&f));
-    assert_int_equal(core_fixture_commit(&f.core), OK);
-    end(&f);
+    assert_int_equal(told_orphan, store_last_orphan(f->core.store));
+    cluster_note_orphan_transfer(&f->cluster, NULL, told_orphan);
+    assert_int_equal(f->cluster.orphan_transfers_count, 0); /* none after that */
+    f->cluster.drop_orphans = told_orphan;
+    turn(f);
+    assert_int_equal(store_orphan_count(f->core.store), 0);
+    assert_int_equal(f->cluster.drop_orphans, 0);
+    assert_true(knows_carl(f));
+    assert_int_equal(core_fixture_commit(&f->core), OK);
 }
 
 /* Orphans are merged out of the reserve; when that is used up they stay where they are. */
-TEST(test_orphan_transfer__waits_while_the_log_is_full)
+TEST_F(test_orphan_transfer__waits_while_the_log_is_full)
 {
-    struct fixture f;
-    begin(&f);
-    assert_true(core_fixture_register(&f.core, "dora"));
-    assert_int_equal(core_fixture_commit(&f.core), OK);
-    uint64_t bytes = store_log_bytes(f.core.store);
+    assert_true(core_fixture_register(&f->core, "dora"));
+    assert_int_equal(core_fixture_commit(&f->core), OK);
+    uint64_t bytes = store_log_bytes(f->core.store);
     assert_true(bytes > 0);
-    f.settings.log_keep_bytes = bytes * 8 / 9; /* and an eighth of it is the reserve */
-    assert_false(cluster_may_write(&f.cluster, false));
-    assert_false(cluster_may_write(&f.cluster, true));
-    hand_over(&f, OTHER, 5);
-    turn(&f);
+    f->settings.log_keep_bytes = bytes * 8 / 9; /* and an eighth of it is the reserve */
+    assert_false(cluster_may_write(&f->cluster, false));
+    assert_false(cluster_may_write(&f->cluster, true));
+    hand_over(f, OTHER, 5);
+    turn(f);
     assert_int_equal(told, 0);
-    f.settings.log_keep_bytes = bytes;
-    assert_false(cluster_may_write(&f.cluster, false));
-    assert_true(cluster_may_write(&f.cluster, true));
-    hand_over(&f, OTHER, 5);
-    turn(&f);
+    f->settings.log_keep_bytes = bytes;
+    assert_false(cluster_may_write(&f->cluster, false));
+    assert_true(cluster_may_write(&f->cluster, true));
+    hand_over(f, OTHER, 5);
+    turn(f);
     assert_int_equal(told, 1);
-    f.cluster.needed_from_bytes =
-        store_log_bytes(f.core.store); /* the member has received that, or was removed */
-    assert_true(cluster_may_write(&f.cluster, false));
-    end(&f);
+    f->cluster.needed_from_bytes =
+        store_log_bytes(f->core.store); /* the member has received that, or was removed */
+    assert_true(cluster_may_write(&f->cluster, false));
 }
 
 /* One batch must not hold all that comes at the same time: it has to fit into a message. */
-TEST(test_orphan_transfer__not_all_in_one_batch)
+TEST_F(test_orphan_transfer__not_all_in_one_batch)
 {
-    struct fixture f;
-    begin(&f);
-    say_much(&f, "dora");
-    hand_over(&f, OTHER, 5);
-    say_much(&f, "eric");
-    hand_over(&f, OTHER + 1, 6);
-    cluster_work(&f.cluster);
-    assert_true(commit_log_batch_bytes(f.core.commit_log) < f.batch.size * 3 / 2);
-    assert_int_equal(core_fixture_commit(&f.core), OK);
-    finish_work(&f);
+    say_much(f, "dora");
+    hand_over(f, OTHER, 5);
+    say_much(f, "eric");
+    hand_over(f, OTHER + 1, 6);
+    cluster_work(&f->cluster);
+    assert_true(commit_log_batch_bytes(f->core.commit_log) < f->batch.size * 3 / 2);
+    assert_int_equal(core_fixture_commit(&f->core), OK);
+    finish_work(f);
     assert_int_equal(told, 1);
     assert_int_equal(told_node, OTHER);
-    hand_over(&f, OTHER + 1, 6);
-    turn(&f);
+    hand_over(f, OTHER + 1, 6);
+    turn(f);
     assert_int_equal(told, 2);
     assert_int_equal(told_node, OTHER + 1);
-    end(&f);
 }
 
 /* ---- what ends a process ---- */
@@ -434,91 +404,79 @@ static void take_outcome(struct fixture *f, uint64_t request, struct chat_outcom
 }
 
 /* It ends two children, and not this process; what comes before and behind it is taken. */
-TEST(test_orphan_transfer__poison_is_refused)
+TEST_F(test_orphan_transfer__poison_is_refused)
 {
-    struct fixture f;
-    begin(&f);
-    f.core.event = end_process;
-    assert_true(core_fixture_register(&f.deposed, "dora"));
-    uint64_t session = core_fixture_login(&f.deposed, "dora");
-    assert_true(core_fixture_join(&f.deposed, session, "lobby"));
-    assert_true(core_fixture_send(&f.deposed, session, "lobby", POISON));
-    assert_true(core_fixture_send(&f.deposed, session, "lobby", "hello"));
-    assert_int_equal(core_fixture_commit(&f.deposed), OK);
-    read_batch(&f);
+    f->core.event = end_process;
+    assert_true(core_fixture_register(&f->deposed, "dora"));
+    uint64_t session = core_fixture_login(&f->deposed, "dora");
+    assert_true(core_fixture_join(&f->deposed, session, "lobby"));
+    assert_true(core_fixture_send(&f->deposed, session, "lobby", POISON));
+    assert_true(core_fixture_send(&f->deposed, session, "lobby", "hello"));
+    assert_int_equal(core_fixture_commit(&f->deposed), OK);
+    read_batch(f);
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(told, 0);
-        assert_int_equal(f.cluster.refused, 0);
-        hand_over(&f, OTHER, 5);
-        turn(&f);
+        assert_int_equal(f->cluster.refused, 0);
+        hand_over(f, OTHER, 5);
+        turn(f);
     }
     assert_int_equal(told, 1);
-    assert_int_equal(f.cluster.refused, 1);
+    assert_int_equal(f->cluster.refused, 1);
     struct chat_outcome outcome;
-    take_outcome(&f, 2, &outcome);
+    take_outcome(f, 2, &outcome);
     assert_int_equal(outcome.status, STATUS_INTERNAL);
     assert_non_null(strstr(outcome.text, "ended a server process"));
-    take_outcome(&f, 3, &outcome);
+    take_outcome(f, 3, &outcome);
     assert_int_equal(outcome.status, STATUS_OK);
-    end(&f);
 }
 
 /* The list that the disk refused is no list: nobody has joined. */
-TEST(test_disk_failed__the_members_are_those_on_the_disk)
+TEST_F(test_disk_failed__the_members_are_those_on_the_disk)
 {
-    struct fixture f;
-    begin(&f);
-    somebody_comes(&f);
-    f.cluster.has_resigned = true; /* there are no links here */
-    f.cluster.members_changed = true;
-    cluster_note_members(&f.cluster);
-    assert_int_equal(f.cluster.members_count, 2);
-    f.cluster.owes_failed = true;
-    assert_int_equal(cluster_loop(&f.cluster, NULL), OK);
-    assert_int_equal(f.cluster.members_count, 0);
-    end(&f);
+    somebody_comes(f);
+    f->cluster.has_resigned = true; /* there are no links here */
+    f->cluster.members_changed = true;
+    cluster_note_members(&f->cluster);
+    assert_int_equal(f->cluster.members_count, 2);
+    f->cluster.owes_failed = true;
+    assert_int_equal(cluster_loop(&f->cluster, NULL), OK);
+    assert_int_equal(f->cluster.members_count, 0);
 }
 
 /* Pings go the same way, behind it: a slow one must not seem to be cut. */
-TEST(test_orphan_transfer__little_at_a_time)
+TEST_F(test_orphan_transfer__little_at_a_time)
 {
     static const uint8_t bytes[LONG];
-    struct fixture f;
-    begin(&f);
     struct log_entry row = {.epoch = 1u << 16, .bytes = bytes, .size = sizeof bytes};
-    assert_int_equal(store_begin(f.core.store), OK);
+    assert_int_equal(store_begin(f->core.store), OK);
     for (row.first_seq = row.last_seq = 1; row.last_seq <= 60; row.first_seq = ++row.last_seq)
-        assert_int_equal(store_add_orphan(f.core.store, &row), OK);
-    assert_int_equal(store_commit(f.core.store), OK);
+        assert_int_equal(store_add_orphan(f->core.store, &row), OK);
+    assert_int_equal(store_commit(f->core.store), OK);
     struct replica_orphan_transfer orphans = {.orphan = 0};
-    assert_true(cluster_fill_orphans(&f.cluster, &orphans));
+    assert_true(cluster_fill_orphans(&f->cluster, &orphans));
     assert_in_range(orphans.count, 2, 64 * 1024 / LONG + 1);
-    end(&f);
 }
 
 /* They went with a transaction that was undone: they must go all the same. */
-TEST(test_orphan_transfer__dropping_is_undone)
+TEST_F(test_orphan_transfer__dropping_is_undone)
 {
-    struct fixture f;
-    begin(&f);
-    struct log_entry row = {.epoch = f.batch.epoch,
-                            .first_seq = f.batch.first_seq,
-                            .last_seq = f.batch.last_seq,
-                            .bytes = f.batch.bytes,
-                            .size = f.batch.size};
-    assert_int_equal(store_begin(f.core.store), OK);
-    assert_int_equal(store_add_orphan(f.core.store, &row), OK);
-    assert_int_equal(store_commit(f.core.store), OK);
-    f.cluster.dropped_orphans = store_last_orphan(f.core.store);
-    f.cluster.drop_orphans = f.cluster.dropped_orphans;
-    assert_true(core_fixture_register(&f.core, "eve"));
-    cluster_work(&f.cluster);
-    assert_int_equal(store_orphan_count(f.core.store), 0);
-    core_fixture_break(&f.core);
-    assert_int_equal(store_orphan_count(f.core.store), 1);
-    turn(&f);
-    assert_int_equal(store_orphan_count(f.core.store), 0);
-    end(&f);
+    struct log_entry row = {.epoch = f->batch.epoch,
+                            .first_seq = f->batch.first_seq,
+                            .last_seq = f->batch.last_seq,
+                            .bytes = f->batch.bytes,
+                            .size = f->batch.size};
+    assert_int_equal(store_begin(f->core.store), OK);
+    assert_int_equal(store_add_orphan(f->core.store, &row), OK);
+    assert_int_equal(store_commit(f->core.store), OK);
+    f->cluster.dropped_orphans = store_last_orphan(f->core.store);
+    f->cluster.drop_orphans = f->cluster.dropped_orphans;
+    assert_true(core_fixture_register(&f->core, "eve"));
+    cluster_work(&f->cluster);
+    assert_int_equal(store_orphan_count(f->core.store), 0);
+    core_fixture_break(&f->core);
+    assert_int_equal(store_orphan_count(f->core.store), 1);
+    turn(f);
+    assert_int_equal(store_orphan_count(f->core.store), 0);
 }
 
 TEST_PREPARE()

@@ -199,333 +199,291 @@ static void set_member(struct world *world, uint16_t id, const char *internal)
 
 /* ---- whom it reaches ---- */
 
-TEST(test_peer_connections_send__a_seed_tells_who_it_is)
+TEST_ON(test_peer_connections_send__a_seed_tells_who_it_is, struct world, begin, end)
 {
-    struct world world;
     struct other other;
-    begin(&world);
-    other_open(&other, &world, 7, NULL);
-    send(&world, REPLICA_LEADER_QUERY, 0, other.address);
-    WAIT(&world, &other, NULL, world.received == 1);
-    assert_int_equal(world.last_from, 7);
-    assert_true(peer_connections_is_connected(world.peer_connections, 7));
-    send(&world, REPLICA_PING, 7, NULL);
-    WAIT(&world, &other, NULL, world.received == 2);
+    other_open(&other, f, 7, NULL);
+    send(f, REPLICA_LEADER_QUERY, 0, other.address);
+    WAIT(f, &other, NULL, f->received == 1);
+    assert_int_equal(f->last_from, 7);
+    assert_true(peer_connections_is_connected(f->peer_connections, 7));
+    send(f, REPLICA_PING, 7, NULL);
+    WAIT(f, &other, NULL, f->received == 2);
     assert_int_equal(connections(&other), 1);
     other_close(&other);
-    end(&world);
 }
 
-TEST(test_peer_connections_send__nobody_known_is_nobody)
+TEST_ON(test_peer_connections_send__nobody_known_is_nobody, struct world, begin, end)
 {
-    struct world world;
     struct other other;
-    begin(&world);
-    other_open(&other, &world, 7, NULL);
+    other_open(&other, f, 7, NULL);
     other.is_mute = true; /* there is a connection to nobody knows whom */
-    send(&world, REPLICA_LEADER_QUERY, 0, other.address);
-    WAIT(&world, &other, NULL, other.messages == 1);
-    send(&world, REPLICA_PING, 0, NULL);
-    send(&world, REPLICA_PING, 0, "");
-    send(&world, REPLICA_PING, 9, NULL);
-    send(&world, REPLICA_PING, 9, "no address");
-    send(&world, REPLICA_LEADER_QUERY, 0, other.address);
-    WAIT(&world, &other, NULL, other.messages == 2);
-    assert_false(peer_connections_is_connected(world.peer_connections, 0));
-    assert_false(peer_connections_is_connected(world.peer_connections, 9));
+    send(f, REPLICA_LEADER_QUERY, 0, other.address);
+    WAIT(f, &other, NULL, other.messages == 1);
+    send(f, REPLICA_PING, 0, NULL);
+    send(f, REPLICA_PING, 0, "");
+    send(f, REPLICA_PING, 9, NULL);
+    send(f, REPLICA_PING, 9, "no address");
+    send(f, REPLICA_LEADER_QUERY, 0, other.address);
+    WAIT(f, &other, NULL, other.messages == 2);
+    assert_false(peer_connections_is_connected(f->peer_connections, 0));
+    assert_false(peer_connections_is_connected(f->peer_connections, 9));
     other_close(&other);
-    end(&world);
 }
 
-TEST(test_peer_connections_send__acks_are_not_answered)
+TEST_ON(test_peer_connections_send__acks_are_not_answered, struct world, begin, end)
 {
-    struct world world;
     struct other other;
-    begin(&world);
-    other_open(&other, &world, 2, NULL);
-    set_member(&world, 2, other.address);
-    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
-    send(&world, REPLICA_ACK, 2, NULL);
-    send(&world, REPLICA_PING, 2, NULL);
-    WAIT(&world, &other, NULL, world.received == 1);
+    other_open(&other, f, 2, NULL);
+    set_member(f, 2, other.address);
+    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
+    send(f, REPLICA_ACK, 2, NULL);
+    send(f, REPLICA_PING, 2, NULL);
+    WAIT(f, &other, NULL, f->received == 1);
     assert_int_equal(other.messages, 2);
     for (int i = 0; i < 10; i++)
-        turn(&world, &other, NULL);
-    assert_int_equal(world.received, 1);
+        turn(f, &other, NULL);
+    assert_int_equal(f->received, 1);
     other_close(&other);
-    end(&world);
 }
 
 /* A page of orphans that ends with a large batch. */
-TEST(test_peer_connections_send__what_is_handed_over_is_large)
+TEST_ON(test_peer_connections_send__what_is_handed_over_is_large, struct world, begin, end)
 {
     static uint8_t bytes[2 * REPLICA_ENTRIES_BYTES];
     struct log_entry batch = {
         .epoch = 1u << 16 | 1, .first_seq = 1, .last_seq = 1, .bytes = bytes, .size = sizeof bytes};
     struct replica_message orphan_transfer = {
         .kind = REPLICA_ORPHAN_TRANSFER, .from = 1, .to = 2, .orphan_transfer = {1, &batch, 1}};
-    struct world world;
     struct other other;
-    begin(&world);
-    other_open(&other, &world, 2, NULL);
-    set_member(&world, 2, other.address);
-    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
-    peer_connections_send(world.peer_connections, &orphan_transfer, NULL);
-    WAIT(&world, &other, NULL, other.messages == 1);
+    other_open(&other, f, 2, NULL);
+    set_member(f, 2, other.address);
+    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
+    peer_connections_send(f->peer_connections, &orphan_transfer, NULL);
+    WAIT(f, &other, NULL, other.messages == 1);
     other_close(&other);
-    end(&world);
 }
 
 /* A slow way would carry nothing but repetitions. */
-TEST(test_peer_connections_send__what_is_large_is_sent_once_at_a_time)
+TEST_ON(test_peer_connections_send__what_is_large_is_sent_once_at_a_time, struct world, begin, end)
 {
     static const enum replica_message_kind kinds[] = {REPLICA_FETCH, REPLICA_SNAPSHOT_REQUEST,
                                                       REPLICA_ORPHAN_TRANSFER};
-    struct world world;
     struct other other;
-    begin(&world);
-    other_open(&other, &world, 2, NULL);
-    set_member(&world, 2, other.address);
-    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
+    other_open(&other, f, 2, NULL);
+    set_member(f, 2, other.address);
+    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         unsigned before = other.messages;
         other.is_mute = true;
-        send(&world, kinds[i], 2, NULL);
-        send(&world, kinds[i], 2, NULL);
-        send(&world, REPLICA_PING, 2, NULL);
-        WAIT(&world, &other, NULL, other.messages == before + 2);
+        send(f, kinds[i], 2, NULL);
+        send(f, kinds[i], 2, NULL);
+        send(f, REPLICA_PING, 2, NULL);
+        WAIT(f, &other, NULL, other.messages == before + 2);
         other.is_mute = false;
         while (other.unanswered_count > 0)
             answer(other.unanswered[--other.unanswered_count], 2);
-        WAIT(&world, &other, NULL, world.received == before + 2);
-        send(&world, kinds[i], 2, NULL);
-        WAIT(&world, &other, NULL, world.received == before + 3);
+        WAIT(f, &other, NULL, f->received == before + 2);
+        send(f, kinds[i], 2, NULL);
+        WAIT(f, &other, NULL, f->received == before + 3);
         assert_int_equal(other.messages, before + 3);
     }
     other_close(&other);
-    end(&world);
 }
 
-TEST(test_peer_connections_set_members__one_that_has_moved)
+TEST_ON(test_peer_connections_set_members__one_that_has_moved, struct world, begin, end)
 {
-    struct world world;
     struct other before;
     struct other after;
-    begin(&world);
-    other_open(&before, &world, 2, NULL);
-    other_open(&after, &world, 2, NULL);
-    set_member(&world, 2, before.address);
-    WAIT(&world, &before, &after, connections(&before) == 1);
-    set_member(&world, 2, after.address);
-    WAIT(&world, &before, &after,
-         connections(&after) == 1 && peer_connections_is_connected(world.peer_connections, 2));
-    send(&world, REPLICA_PING, 2, NULL);
-    WAIT(&world, &before, &after, world.received == 1);
+    other_open(&before, f, 2, NULL);
+    other_open(&after, f, 2, NULL);
+    set_member(f, 2, before.address);
+    WAIT(f, &before, &after, connections(&before) == 1);
+    set_member(f, 2, after.address);
+    WAIT(f, &before, &after,
+         connections(&after) == 1 && peer_connections_is_connected(f->peer_connections, 2));
+    send(f, REPLICA_PING, 2, NULL);
+    WAIT(f, &before, &after, f->received == 1);
     assert_int_equal(after.messages, 1);
-    assert_string_equal(world.last_address, after.address);
+    assert_string_equal(f->last_address, after.address);
     other_close(&before);
-    send(&world, REPLICA_PING, 2, NULL);
-    WAIT(&world, NULL, &after, world.received == 2);
-    assert_string_not_equal(world.last_down, after.address);
+    send(f, REPLICA_PING, 2, NULL);
+    WAIT(f, NULL, &after, f->received == 2);
+    assert_string_not_equal(f->last_down, after.address);
     other_close(&after);
-    end(&world);
 }
 
 /* It answers as a seed, and we have not heard yet that it is no longer where it was. */
-TEST(test_peer_connections_send__to_one_that_is_known_elsewhere)
+TEST_ON(test_peer_connections_send__to_one_that_is_known_elsewhere, struct world, begin, end)
 {
-    struct world world;
     struct other before;
     struct other after;
-    begin(&world);
-    other_open(&before, &world, 2, NULL);
-    other_open(&after, &world, 2, NULL);
-    set_member(&world, 2, before.address);
+    other_open(&before, f, 2, NULL);
+    other_open(&after, f, 2, NULL);
+    set_member(f, 2, before.address);
     other_close(&before);
-    send(&world, REPLICA_LEADER_QUERY, 0, after.address);
-    WAIT(&world, NULL, &after, world.received == 1);
-    send(&world, REPLICA_JOIN, 2, before.address);
-    WAIT(&world, NULL, &after, world.received == 2);
+    send(f, REPLICA_LEADER_QUERY, 0, after.address);
+    WAIT(f, NULL, &after, f->received == 1);
+    send(f, REPLICA_JOIN, 2, before.address);
+    WAIT(f, NULL, &after, f->received == 2);
     assert_int_equal(after.messages, 2);
     other_close(&after);
-    end(&world);
 }
 
 /* What answers at a member's address is of another cluster: the member is not there. */
-TEST(test_peer_connections_send__a_stranger_at_the_address)
+TEST_ON(test_peer_connections_send__a_stranger_at_the_address, struct world, begin, end)
 {
-    struct world world;
     struct other stranger;
     struct other other;
-    begin(&world);
-    other_open(&stranger, &world, 2, NULL);
-    other_open(&other, &world, 2, NULL);
-    set_member(&world, 2, stranger.address);
-    WAIT(&world, &stranger, &other, peer_connections_is_connected(world.peer_connections, 2));
-    world.meets_strangers = true;
-    send(&world, REPLICA_LEADER_QUERY, 2, stranger.address);
-    WAIT(&world, &stranger, &other, world.received == 1);
-    assert_false(peer_connections_is_connected(world.peer_connections, 2));
-    world.meets_strangers = false;
-    send(&world, REPLICA_LEADER_QUERY, 0, other.address);
-    WAIT(&world, &stranger, &other, world.received == 2);
-    assert_true(peer_connections_is_connected(world.peer_connections, 2));
+    other_open(&stranger, f, 2, NULL);
+    other_open(&other, f, 2, NULL);
+    set_member(f, 2, stranger.address);
+    WAIT(f, &stranger, &other, peer_connections_is_connected(f->peer_connections, 2));
+    f->meets_strangers = true;
+    send(f, REPLICA_LEADER_QUERY, 2, stranger.address);
+    WAIT(f, &stranger, &other, f->received == 1);
+    assert_false(peer_connections_is_connected(f->peer_connections, 2));
+    f->meets_strangers = false;
+    send(f, REPLICA_LEADER_QUERY, 0, other.address);
+    WAIT(f, &stranger, &other, f->received == 2);
+    assert_true(peer_connections_is_connected(f->peer_connections, 2));
     other_close(&stranger);
     other_close(&other);
-    end(&world);
 }
 
 /* ---- who is gone ---- */
 
-TEST(test_peer_connections_down__the_connection_is_closed)
+TEST_ON(test_peer_connections_down__the_connection_is_closed, struct world, begin, end)
 {
-    struct world world;
     struct other other;
-    begin(&world);
-    other_open(&other, &world, 2, NULL);
-    set_member(&world, 2, other.address);
-    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
-    assert_int_equal(world.down, 0);
+    other_open(&other, f, 2, NULL);
+    set_member(f, 2, other.address);
+    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
+    assert_int_equal(f->down, 0);
     struct address address;
     rpc_server_address(other.server, &address);
     other_close(&other);
-    WAIT(&world, NULL, NULL, world.down > 0);
-    assert_string_equal(world.last_down, other.address);
-    assert_false(peer_connections_is_connected(world.peer_connections, 2));
-    WAIT(&world, NULL, NULL, world.down == 2); /* nobody listens there, either */
+    WAIT(f, NULL, NULL, f->down > 0);
+    assert_string_equal(f->last_down, other.address);
+    assert_false(peer_connections_is_connected(f->peer_connections, 2));
+    WAIT(f, NULL, NULL, f->down == 2); /* nobody listens there, either */
     for (int i = 0; i < 100; i++)
-        turn(&world, NULL, NULL);
-    assert_int_equal(world.down, 2);         /* which is told once */
-    other_open(&other, &world, 2, &address); /* and is found again */
-    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
-    send(&world, REPLICA_PING, 2, NULL);
-    WAIT(&world, &other, NULL, world.received == 1);
+        turn(f, NULL, NULL);
+    assert_int_equal(f->down, 2);       /* which is told once */
+    other_open(&other, f, 2, &address); /* and is found again */
+    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
+    send(f, REPLICA_PING, 2, NULL);
+    WAIT(f, &other, NULL, f->received == 1);
     other_close(&other);
-    end(&world);
 }
 
 /* A machine that was cut off: the connection stands, and nothing comes. */
-TEST(test_peer_connections_tick__silence_makes_a_new_connection)
+TEST_ON(test_peer_connections_tick__silence_makes_a_new_connection, struct world, begin, end)
 {
-    struct world world;
     struct other other;
-    begin(&world);
-    other_open(&other, &world, 2, NULL);
+    other_open(&other, f, 2, NULL);
     other.is_mute = true;
-    set_member(&world, 2, other.address);
-    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
-    send(&world, REPLICA_PING, 2, NULL);
-    WAIT(&world, &other, NULL, other.messages == 1);
+    set_member(f, 2, other.address);
+    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
+    send(f, REPLICA_PING, 2, NULL);
+    WAIT(f, &other, NULL, other.messages == 1);
     other.is_mute = false;
-    world.ahead_ms += SILENCE_MS + 1;
-    turn(&world, &other, NULL);
-    WAIT(&world, &other, NULL,
-         peer_connections_is_connected(world.peer_connections, 2) && connections(&other) == 1);
-    send(&world, REPLICA_PING, 2, NULL);
-    WAIT(&world, &other, NULL, world.received == 1);
+    f->ahead_ms += SILENCE_MS + 1;
+    turn(f, &other, NULL);
+    WAIT(f, &other, NULL,
+         peer_connections_is_connected(f->peer_connections, 2) && connections(&other) == 1);
+    send(f, REPLICA_PING, 2, NULL);
+    WAIT(f, &other, NULL, f->received == 1);
     assert_true(rpc_call_is_cancelled(other.unanswered[0])); /* the old one has gone */
-    assert_int_equal(world.down, 0);                         /* which we did ourselves */
+    assert_int_equal(f->down, 0);                            /* which we did ourselves */
     other_close(&other);
-    end(&world);
 }
 
 /* Much is on its way: that takes longer, but not for ever. */
-TEST(test_peer_connections_tick__what_is_large_takes_its_time)
+TEST_ON(test_peer_connections_tick__what_is_large_takes_its_time, struct world, begin, end)
 {
-    struct world world;
     struct other other;
-    begin(&world);
-    other_open(&other, &world, 2, NULL);
+    other_open(&other, f, 2, NULL);
     other.is_mute = true;
-    set_member(&world, 2, other.address);
-    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
-    send(&world, REPLICA_ORPHAN_TRANSFER, 2, NULL);
-    WAIT(&world, &other, NULL, other.messages == 1);
-    world.ahead_ms += 4000;
+    set_member(f, 2, other.address);
+    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
+    send(f, REPLICA_ORPHAN_TRANSFER, 2, NULL);
+    WAIT(f, &other, NULL, other.messages == 1);
+    f->ahead_ms += 4000;
     for (int i = 0; i < 10; i++)
-        turn(&world, &other, NULL);
-    assert_true(peer_connections_is_connected(world.peer_connections, 2));
+        turn(f, &other, NULL);
+    assert_true(peer_connections_is_connected(f->peer_connections, 2));
     answer(other.unanswered[0], 2);
     other.unanswered_count = 0;
-    WAIT(&world, &other, NULL, world.received == 1);
-    send(&world, REPLICA_ORPHAN_TRANSFER, 2, NULL);
-    WAIT(&world, &other, NULL, other.messages == 2);
+    WAIT(f, &other, NULL, f->received == 1);
+    send(f, REPLICA_ORPHAN_TRANSFER, 2, NULL);
+    WAIT(f, &other, NULL, other.messages == 2);
     other.is_mute = false;
-    world.ahead_ms += 5001;
-    turn(&world, &other, NULL);
-    WAIT(&world, &other, NULL, rpc_call_is_cancelled(other.unanswered[0]));
-    WAIT(&world, &other, NULL,
-         peer_connections_is_connected(world.peer_connections, 2) && connections(&other) == 1);
-    send(&world, REPLICA_ORPHAN_TRANSFER, 2, NULL);
-    WAIT(&world, &other, NULL, world.received == 2);
-    assert_int_equal(world.down, 0);
+    f->ahead_ms += 5001;
+    turn(f, &other, NULL);
+    WAIT(f, &other, NULL, rpc_call_is_cancelled(other.unanswered[0]));
+    WAIT(f, &other, NULL,
+         peer_connections_is_connected(f->peer_connections, 2) && connections(&other) == 1);
+    send(f, REPLICA_ORPHAN_TRANSFER, 2, NULL);
+    WAIT(f, &other, NULL, f->received == 2);
+    assert_int_equal(f->down, 0);
     other_close(&other);
-    end(&world);
 }
 
 /* ---- how long, how many ---- */
 
-TEST(test_peer_connections_tick__a_member_hears_that_we_are_there)
+TEST_ON(test_peer_connections_tick__a_member_hears_that_we_are_there, struct world, begin, end)
 {
-    struct world world;
     struct other other;
-    begin(&world);
-    other_open(&other, &world, 2, NULL);
-    set_member(&world, 2, other.address);
-    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
+    other_open(&other, f, 2, NULL);
+    set_member(f, 2, other.address);
+    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
     assert_int_equal(other.frames, 0);
     for (unsigned i = 1; i <= 3; i++) {
-        world.ahead_ms += 30000;
-        WAIT(&world, &other, NULL, other.empty == i);
+        f->ahead_ms += 30000;
+        WAIT(f, &other, NULL, other.empty == i);
     }
     assert_int_equal(other.frames, 3);
-    assert_int_equal(world.down, 0);
-    assert_true(peer_connections_is_connected(world.peer_connections, 2));
+    assert_int_equal(f->down, 0);
+    assert_true(peer_connections_is_connected(f->peer_connections, 2));
     other_close(&other);
-    end(&world);
 }
 
-TEST(test_peer_connections_tick__a_stranger_is_forgotten)
+TEST_ON(test_peer_connections_tick__a_stranger_is_forgotten, struct world, begin, end)
 {
-    struct world world;
     struct other other;
-    begin(&world);
-    other_open(&other, &world, 2, NULL);
-    send(&world, REPLICA_LEADER_QUERY, 0, other.address);
-    WAIT(&world, &other, NULL, world.received == 1);
-    world.ahead_ms += 31000;
-    WAIT(&world, &other, NULL, connections(&other) == 0);
+    other_open(&other, f, 2, NULL);
+    send(f, REPLICA_LEADER_QUERY, 0, other.address);
+    WAIT(f, &other, NULL, f->received == 1);
+    f->ahead_ms += 31000;
+    WAIT(f, &other, NULL, connections(&other) == 0);
     assert_int_equal(other.frames, 1);
-    assert_int_equal(world.down, 0);
-    assert_false(peer_connections_is_connected(world.peer_connections, 2));
+    assert_int_equal(f->down, 0);
+    assert_false(peer_connections_is_connected(f->peer_connections, 2));
     other_close(&other);
-    end(&world);
 }
 
-TEST(test_peer_connections_send__as_many_as_there_are_places)
+TEST_ON(test_peer_connections_send__as_many_as_there_are_places, struct world, begin, end)
 {
-    struct world world;
     struct other other;
-    begin(&world);
-    other_open(&other, &world, 2, NULL);
+    other_open(&other, f, 2, NULL);
     char address[ADDRESS_TEXT_SIZE];
     for (unsigned i = 1; i <= PEER_CONNECTIONS_MAX; i++) {
         (void)snprintf(address, sizeof address, "127.0.1.%u:1", i);
-        send(&world, REPLICA_LEADER_QUERY, 0, address);
+        send(f, REPLICA_LEADER_QUERY, 0, address);
     }
-    send(&world, REPLICA_LEADER_QUERY, 0, other.address);
-    set_member(&world, 2, other.address);
+    send(f, REPLICA_LEADER_QUERY, 0, other.address);
+    set_member(f, 2, other.address);
     for (int i = 0; i < 10; i++)
-        turn(&world, &other, NULL);
+        turn(f, &other, NULL);
     assert_int_equal(connections(&other), 0);
-    world.ahead_ms += 31000; /* those that nobody needed make place */
-    turn(&world, &other, NULL);
-    set_member(&world, 2, other.address);
-    WAIT(&world, &other, NULL, peer_connections_is_connected(world.peer_connections, 2));
-    send(&world, REPLICA_ACK, 2, NULL);
-    WAIT(&world, &other, NULL, other.messages == 1);
+    f->ahead_ms += 31000; /* those that nobody needed make place */
+    turn(f, &other, NULL);
+    set_member(f, 2, other.address);
+    WAIT(f, &other, NULL, peer_connections_is_connected(f->peer_connections, 2));
+    send(f, REPLICA_ACK, 2, NULL);
+    WAIT(f, &other, NULL, other.messages == 1);
     other_close(&other);
-    end(&world);
 }
 
 /* What is in the log of what body does. */
@@ -547,17 +505,14 @@ static const char *log_of_complaint(struct peer_connections *peer_connections)
     return text;
 }
 
-TEST(test_peer_connections_complain__tells_where_nobody_listens)
+TEST_ON(test_peer_connections_complain__tells_where_nobody_listens, struct world, begin, end)
 {
-    struct world world;
-    begin(&world);
-    set_member(&world, 2, "127.0.0.1:1");
-    WAIT(&world, NULL, NULL, world.down == 1); /* refused */
-    const char *log = log_of_complaint(world.peer_connections);
+    set_member(f, 2, "127.0.0.1:1");
+    WAIT(f, NULL, NULL, f->down == 1); /* refused */
+    const char *log = log_of_complaint(f->peer_connections);
     assert_non_null(strstr(log, "no_server_there address=127.0.0.1:1 "
                                 "found=\"nothing that listens\""));
-    assert_string_equal(log_of_complaint(world.peer_connections), ""); /* at a bounded pace */
-    end(&world);
+    assert_string_equal(log_of_complaint(f->peer_connections), ""); /* at a bounded pace */
 }
 
 TEST_PREPARE()

@@ -81,9 +81,7 @@ static void begin(struct fixture *f)
     f->other = folder_new();
     core_fixture_init(&f->core, f->folder);
     core_fixture_open(&f->core);
-    assert_true(core_fixture_register(&f->core, "ann"));
-    f->ann = core_fixture_login(&f->core, "ann");
-    assert_true(core_fixture_join(&f->core, f->ann, "lobby"));
+    f->ann = core_fixture_person(&f->core, "ann");
     say_much(f, 200);
     f->giver = open_snapshots(f, f->folder);
     f->taker = open_snapshots(f, f->other);
@@ -161,211 +159,178 @@ static void check_taken(struct fixture *f, uint64_t seq)
 
 /* ---- the whole way ---- */
 
-TEST(test_snapshots_give__a_whole_database)
+TEST_F(test_snapshots_give__a_whole_database)
 {
-    struct fixture f;
-    begin(&f);
     struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    assert_false(give(&f, &chunk)); /* being made */
-    must_give(&f, &chunk);
+    assert_false(give(f, &chunk)); /* being made */
+    must_give(f, &chunk);
     assert_int_equal(chunk.offset, 0);
     assert_int_not_equal(chunk.snapshot, 0);
     assert_true(chunk.total > 2 * REPLICA_CHUNK_BYTES);
-    assert_int_equal(chunk.last.seq, last_seq(&f));
-    assert_int_equal(chunk.last.epoch, store_position(f.core.store).epoch);
-    uint64_t seq = last_seq(&f);
-    say_much(&f, 1); /* which is no part of it any more */
-    transfer(&f, chunk);
-    check_taken(&f, seq);
-    end(&f);
+    assert_int_equal(chunk.last.seq, last_seq(f));
+    assert_int_equal(chunk.last.epoch, store_position(f->core.store).epoch);
+    uint64_t seq = last_seq(f);
+    say_much(f, 1); /* which is no part of it any more */
+    transfer(f, chunk);
+    check_taken(f, seq);
 }
 
-TEST(test_snapshots_give__goes_on_where_it_stopped)
+TEST_F(test_snapshots_give__goes_on_where_it_stopped)
 {
-    struct fixture f;
-    begin(&f);
     struct replica_snapshot_chunk first = {.snapshot = 0};
-    must_give(&f, &first);
-    assert_int_equal(snapshots_receive(f.taker, &first), OK);
-    uint64_t seq = last_seq(&f);
+    must_give(f, &first);
+    assert_int_equal(snapshots_receive(f->taker, &first), OK);
+    uint64_t seq = last_seq(f);
     struct replica_snapshot_chunk other = {.snapshot = 0}; /* of a third server */
-    must_give(&f, &other);
+    must_give(f, &other);
     assert_int_equal(other.snapshot, first.snapshot);
     assert_int_equal(other.offset, 0);
     struct replica_snapshot_chunk next = {.snapshot = first.snapshot, .offset = first.size};
-    must_give(&f, &next);
+    must_give(f, &next);
     assert_int_equal(next.snapshot, first.snapshot);
     assert_int_equal(next.offset, first.size);
-    transfer(&f, next);
-    check_taken(&f, seq);
-    end(&f);
+    transfer(f, next);
+    check_taken(f, seq);
 }
 
-TEST(test_snapshots_give__another_one_begins_anew)
+TEST_F(test_snapshots_give__another_one_begins_anew)
 {
-    struct fixture f;
-    begin(&f);
     struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    must_give(&f, &chunk);
+    must_give(f, &chunk);
     struct replica_snapshot_chunk next = {.snapshot = chunk.snapshot + 1, .offset = chunk.size};
-    must_give(&f, &next);
+    must_give(f, &next);
     assert_int_equal(next.snapshot, chunk.snapshot);
     assert_int_equal(next.offset, 0);
     struct replica_snapshot_chunk beyond = {.snapshot = chunk.snapshot, .offset = chunk.total + 1};
-    assert_false(give(&f, &beyond));
-    end(&f);
+    assert_false(give(f, &beyond));
 }
 
 /* It would take what the giver needs itself. */
-TEST(test_snapshots_give__no_room_for_a_copy)
+TEST_F(test_snapshots_give__no_room_for_a_copy)
 {
-    struct fixture f;
-    begin(&f);
     is_disk_small = true;
     struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    assert_false(give(&f, &chunk));
-    assert_int_equal(snapshots_needed_seq(f.giver), UINT64_MAX); /* none is being made */
+    assert_false(give(f, &chunk));
+    assert_int_equal(snapshots_needed_seq(f->giver), UINT64_MAX); /* none is being made */
     is_disk_small = false;
-    assert_false(give(&f, &chunk));
-    assert_int_equal(snapshots_needed_seq(f.giver), UINT64_MAX); /* not again at once */
-    assert_false(snapshots_send(f.giver, &chunk, NOW_MS + 5000));
-    assert_int_equal(snapshots_needed_seq(f.giver), last_seq(&f));
-    uint64_t seq = last_seq(&f);
-    must_give(&f, &chunk);
-    transfer(&f, chunk);
-    check_taken(&f, seq);
-    end(&f);
+    assert_false(give(f, &chunk));
+    assert_int_equal(snapshots_needed_seq(f->giver), UINT64_MAX); /* not again at once */
+    assert_false(snapshots_send(f->giver, &chunk, NOW_MS + 5000));
+    assert_int_equal(snapshots_needed_seq(f->giver), last_seq(f));
+    uint64_t seq = last_seq(f);
+    must_give(f, &chunk);
+    transfer(f, chunk);
+    check_taken(f, seq);
 }
 
 /* ---- which one ---- */
 
-TEST(test_snapshots_give__too_old_for_who_asks)
+TEST_F(test_snapshots_give__too_old_for_who_asks)
 {
-    struct fixture f;
-    begin(&f);
     struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    must_give(&f, &chunk);
-    say_much(&f, 3);
-    struct replica_snapshot_chunk newer = {.common = {.seq = last_seq(&f)}};
-    assert_false(give(&f, &newer));
-    must_give(&f, &newer);
+    must_give(f, &chunk);
+    say_much(f, 3);
+    struct replica_snapshot_chunk newer = {.common = {.seq = last_seq(f)}};
+    assert_false(give(f, &newer));
+    must_give(f, &newer);
     assert_int_not_equal(newer.snapshot, chunk.snapshot);
-    assert_int_equal(newer.last.seq, last_seq(&f));
-    end(&f);
+    assert_int_equal(newer.last.seq, last_seq(f));
 }
 
-TEST(test_snapshots_give__more_is_asked_than_there_is)
+TEST_F(test_snapshots_give__more_is_asked_than_there_is)
 {
-    struct fixture f;
-    begin(&f);
     for (int i = 0; i < 3; i++) {
-        struct replica_snapshot_chunk chunk = {.common = {.seq = last_seq(&f) + 1}};
-        assert_false(give(&f, &chunk));
-        core_fixture_run(&f.core);
+        struct replica_snapshot_chunk chunk = {.common = {.seq = last_seq(f) + 1}};
+        assert_false(give(f, &chunk));
+        core_fixture_run(&f->core);
     }
-    assert_false(exists(f.folder, "snapshot-given.db"));
-    struct replica_snapshot_chunk chunk = {.common = {.seq = last_seq(&f)}};
-    must_give(&f, &chunk);
-    end(&f);
+    assert_false(exists(f->folder, "snapshot-given.db"));
+    struct replica_snapshot_chunk chunk = {.common = {.seq = last_seq(f)}};
+    must_give(f, &chunk);
 }
 
 /* The entries after it are gone: whoever installed it would need another one at once. */
-TEST(test_snapshots_give__the_log_has_gone_on_without_it)
+TEST_F(test_snapshots_give__the_log_has_gone_on_without_it)
 {
-    struct fixture f;
-    begin(&f);
     struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    must_give(&f, &chunk);
-    say_much(&f, 3);
-    commit_log_prune(f.core.commit_log, last_seq(&f));
-    say_much(&f, 1);
-    assert_true(store_log_first(f.core.store) > chunk.last.seq + 1);
+    must_give(f, &chunk);
+    say_much(f, 3);
+    commit_log_prune(f->core.commit_log, last_seq(f));
+    say_much(f, 1);
+    assert_true(store_log_first(f->core.store) > chunk.last.seq + 1);
     struct replica_snapshot_chunk goes_on = {.snapshot = chunk.snapshot, .offset = chunk.size};
-    assert_true(give(&f, &goes_on));
+    assert_true(give(f, &goes_on));
     assert_int_equal(goes_on.snapshot, chunk.snapshot);
     struct replica_snapshot_chunk begins = {.snapshot = 0};
-    assert_false(give(&f, &begins));
-    must_give(&f, &begins);
-    assert_int_equal(begins.last.seq, last_seq(&f));
-    end(&f);
+    assert_false(give(f, &begins));
+    must_give(f, &begins);
+    assert_int_equal(begins.last.seq, last_seq(f));
 }
 
 /* ---- how long ---- */
 
 /* The log from there on is for whoever gets the copy: from the moment that it is begun. */
-TEST(test_snapshots_needed_seq)
+TEST_F(test_snapshots_needed_seq)
 {
-    struct fixture f;
-    begin(&f);
-    assert_int_equal(snapshots_needed_seq(f.giver), UINT64_MAX);
+    assert_int_equal(snapshots_needed_seq(f->giver), UINT64_MAX);
     struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    assert_false(give(&f, &chunk));
-    uint64_t seq = last_seq(&f);
-    assert_int_equal(snapshots_needed_seq(f.giver), seq);
-    must_give(&f, &chunk);
-    say_much(&f, 3);
-    assert_int_equal(snapshots_needed_seq(f.giver), seq);
+    assert_false(give(f, &chunk));
+    uint64_t seq = last_seq(f);
+    assert_int_equal(snapshots_needed_seq(f->giver), seq);
+    must_give(f, &chunk);
+    say_much(f, 3);
+    assert_int_equal(snapshots_needed_seq(f->giver), seq);
     assert_true(seq <= chunk.last.seq);
-    snapshots_tick(f.giver, NOW_MS + 31000);
-    assert_int_equal(snapshots_needed_seq(f.giver), UINT64_MAX);
-    assert_false(give(&f, &chunk));
-    assert_int_equal(snapshots_needed_seq(f.giver), last_seq(&f));
-    snapshots_forget(f.giver);
-    core_fixture_run(&f.core);
-    assert_int_equal(snapshots_needed_seq(f.giver), UINT64_MAX);
-    end(&f);
+    snapshots_tick(f->giver, NOW_MS + 31000);
+    assert_int_equal(snapshots_needed_seq(f->giver), UINT64_MAX);
+    assert_false(give(f, &chunk));
+    assert_int_equal(snapshots_needed_seq(f->giver), last_seq(f));
+    snapshots_forget(f->giver);
+    core_fixture_run(&f->core);
+    assert_int_equal(snapshots_needed_seq(f->giver), UINT64_MAX);
 }
 
-TEST(test_snapshots_tick__nobody_asks)
+TEST_F(test_snapshots_tick__nobody_asks)
 {
-    struct fixture f;
-    begin(&f);
     struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    must_give(&f, &chunk);
-    snapshots_tick(f.giver, NOW_MS + 29000);
-    assert_true(exists(f.folder, "snapshot-given.db"));
-    assert_true(snapshots_send(f.giver, &chunk, NOW_MS + 29000));
-    snapshots_tick(f.giver, NOW_MS + 31000);
-    assert_true(exists(f.folder, "snapshot-given.db"));
-    snapshots_tick(f.giver, NOW_MS + 60000);
-    assert_false(exists(f.folder, "snapshot-given.db"));
+    must_give(f, &chunk);
+    snapshots_tick(f->giver, NOW_MS + 29000);
+    assert_true(exists(f->folder, "snapshot-given.db"));
+    assert_true(snapshots_send(f->giver, &chunk, NOW_MS + 29000));
+    snapshots_tick(f->giver, NOW_MS + 31000);
+    assert_true(exists(f->folder, "snapshot-given.db"));
+    snapshots_tick(f->giver, NOW_MS + 60000);
+    assert_false(exists(f->folder, "snapshot-given.db"));
     uint64_t before = chunk.snapshot;
     chunk.offset = chunk.size; /* begins anew */
-    must_give(&f, &chunk);
+    must_give(f, &chunk);
     assert_int_not_equal(chunk.snapshot, before);
     assert_int_equal(chunk.offset, 0);
-    end(&f);
 }
 
-TEST(test_snapshots_forget__while_one_is_made)
+TEST_F(test_snapshots_forget__while_one_is_made)
 {
-    struct fixture f;
-    begin(&f);
     struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    assert_false(give(&f, &chunk));
-    snapshots_forget(f.giver);
-    snapshots_forget(f.giver);
-    assert_false(give(&f, &chunk)); /* its end is still to be told */
-    core_fixture_run(&f.core);
-    assert_false(exists(f.folder, "snapshot-given.db"));
-    assert_false(exists(f.folder, "snapshot-given.db.part"));
-    must_give(&f, &chunk);
-    snapshots_forget(f.giver);
-    assert_false(exists(f.folder, "snapshot-given.db"));
-    end(&f);
+    assert_false(give(f, &chunk));
+    snapshots_forget(f->giver);
+    snapshots_forget(f->giver);
+    assert_false(give(f, &chunk)); /* its end is still to be told */
+    core_fixture_run(&f->core);
+    assert_false(exists(f->folder, "snapshot-given.db"));
+    assert_false(exists(f->folder, "snapshot-given.db.part"));
+    must_give(f, &chunk);
+    snapshots_forget(f->giver);
+    assert_false(exists(f->folder, "snapshot-given.db"));
 }
 
-TEST(test_snapshots_free__while_one_is_made)
+TEST_F(test_snapshots_free__while_one_is_made)
 {
-    struct fixture f;
-    begin(&f);
     struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    assert_false(give(&f, &chunk));
-    snapshots_free(f.giver);
-    assert_false(exists(f.folder, "snapshot-given.db"));
-    assert_false(exists(f.folder, "snapshot-given.db.part"));
-    f.giver = NULL;
-    end(&f);
+    assert_false(give(f, &chunk));
+    snapshots_free(f->giver);
+    assert_false(exists(f->folder, "snapshot-given.db"));
+    assert_false(exists(f->folder, "snapshot-given.db.part"));
+    f->giver = NULL;
 }
 
 static void leave_behind(const char *folder, const char *name)
@@ -377,19 +342,16 @@ static void leave_behind(const char *folder, const char *name)
     (void)close(descriptor);
 }
 
-TEST(test_snapshots_new__removes_what_was_left_behind)
+TEST_F(test_snapshots_new__removes_what_was_left_behind)
 {
     static const char *const names[] = {"snapshot-given.db", "snapshot-given.db.part",
                                         "snapshot-taken.db"};
-    struct fixture f;
-    begin(&f);
-    snapshots_free(f.taker);
+    snapshots_free(f->taker);
     for (size_t i = 0; i < 3; i++)
-        leave_behind(f.other, names[i]);
-    f.taker = open_snapshots(&f, f.other);
+        leave_behind(f->other, names[i]);
+    f->taker = open_snapshots(f, f->other);
     for (size_t i = 0; i < 3; i++)
-        assert_false(exists(f.other, names[i]));
-    end(&f);
+        assert_false(exists(f->other, names[i]));
 }
 
 TEST(test_snapshots_new__a_folder_with_too_long_a_name)
@@ -406,61 +368,52 @@ TEST(test_snapshots_new__a_folder_with_too_long_a_name)
 
 /* ---- keeping ---- */
 
-TEST(test_snapshots_keep__only_the_next_one)
+TEST_F(test_snapshots_keep__only_the_next_one)
 {
-    struct fixture f;
-    begin(&f);
     struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    must_give(&f, &chunk);
+    must_give(f, &chunk);
     struct replica_snapshot_chunk later = chunk;
     later.offset = chunk.size;
-    assert_int_equal(snapshots_receive(f.taker, &later), ERROR_INVALID);
-    assert_int_equal(snapshots_receive(f.taker, &chunk), OK);
+    assert_int_equal(snapshots_receive(f->taker, &later), ERROR_INVALID);
+    assert_int_equal(snapshots_receive(f->taker, &chunk), OK);
     later.offset = chunk.size - 1;
-    assert_int_equal(snapshots_receive(f.taker, &later), ERROR_INVALID);
-    assert_false(exists(f.other, "snapshot-taken.db"));
-    uint64_t seq = last_seq(&f);
-    transfer(&f, chunk); /* from the beginning */
-    check_taken(&f, seq);
-    end(&f);
+    assert_int_equal(snapshots_receive(f->taker, &later), ERROR_INVALID);
+    assert_false(exists(f->other, "snapshot-taken.db"));
+    uint64_t seq = last_seq(f);
+    transfer(f, chunk); /* from the beginning */
+    check_taken(f, seq);
 }
 
 /* Nothing is fetched in vain. */
-TEST(test_snapshots_keep__no_room_for_all_of_it)
+TEST_F(test_snapshots_keep__no_room_for_all_of_it)
 {
-    struct fixture f;
-    begin(&f);
     struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    must_give(&f, &chunk);
+    must_give(f, &chunk);
     is_disk_small = true;
-    assert_int_equal(snapshots_receive(f.taker, &chunk), ERROR_DISK_FULL);
+    assert_int_equal(snapshots_receive(f->taker, &chunk), ERROR_DISK_FULL);
     is_disk_small = false;
-    assert_false(exists(f.other, "snapshot-taken.db"));
+    assert_false(exists(f->other, "snapshot-taken.db"));
     struct replica_snapshot_chunk large = chunk;
     large.total = INT64_MAX;
-    assert_int_equal(snapshots_receive(f.taker, &large), ERROR_DISK_FULL);
-    uint64_t seq = last_seq(&f);
-    transfer(&f, chunk);
-    check_taken(&f, seq);
-    end(&f);
+    assert_int_equal(snapshots_receive(f->taker, &large), ERROR_DISK_FULL);
+    uint64_t seq = last_seq(f);
+    transfer(f, chunk);
+    check_taken(f, seq);
 }
 
-TEST(test_snapshots_keep__the_disk_is_full)
+TEST_F(test_snapshots_keep__the_disk_is_full)
 {
-    struct fixture f;
     char path[512];
-    begin(&f);
     struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    must_give(&f, &chunk);
-    path_in(f.other, "snapshot-taken.db", path);
+    must_give(f, &chunk);
+    path_in(f->other, "snapshot-taken.db", path);
     assert_int_equal(symlink("/dev/full", path), 0);
-    assert_int_equal(snapshots_receive(f.taker, &chunk), ERROR_DISK_FULL);
+    assert_int_equal(snapshots_receive(f->taker, &chunk), ERROR_DISK_FULL);
     struct stat about;
     assert_int_not_equal(lstat(path, &about), 0); /* what there was of it gives its room back */
-    uint64_t seq = last_seq(&f);
-    transfer(&f, chunk);
-    check_taken(&f, seq);
-    end(&f);
+    uint64_t seq = last_seq(f);
+    transfer(f, chunk);
+    check_taken(f, seq);
 }
 
 /* ---- looking at what was kept ---- */
@@ -499,42 +452,36 @@ static void spoil(struct fixture *f)
 }
 
 /* Not on this thread, which has others to answer. */
-TEST(test_snapshots_check_kept__beside_the_core)
+TEST_F(test_snapshots_check_kept__beside_the_core)
 {
-    struct fixture f;
     enum error found = ERROR_INTERNAL;
-    begin(&f);
-    take_all(&f);
-    assert_false(snapshots_check_received(f.taker, &found));
-    assert_false(snapshots_check_received(f.taker, &found)); /* it goes on */
-    assert_int_equal(f.checked, 0);
-    wait_until_checked(&f);
-    assert_int_equal(f.checked, 1);
-    assert_true(snapshots_check_received(f.taker, &found));
+    take_all(f);
+    assert_false(snapshots_check_received(f->taker, &found));
+    assert_false(snapshots_check_received(f->taker, &found)); /* it goes on */
+    assert_int_equal(f->checked, 0);
+    wait_until_checked(f);
+    assert_int_equal(f->checked, 1);
+    assert_true(snapshots_check_received(f->taker, &found));
     assert_int_equal(found, OK);
-    check_taken(&f, last_seq(&f));
-    end(&f);
+    check_taken(f, last_seq(f));
 }
 
-TEST(test_snapshots_check_kept__it_is_no_good)
+TEST_F(test_snapshots_check_kept__it_is_no_good)
 {
-    struct fixture f;
     enum error found = OK;
-    begin(&f);
-    take_all(&f);
-    spoil(&f);
-    assert_false(snapshots_check_received(f.taker, &found));
-    wait_until_checked(&f);
-    assert_true(snapshots_check_received(f.taker, &found));
+    take_all(f);
+    spoil(f);
+    assert_false(snapshots_check_received(f->taker, &found));
+    wait_until_checked(f);
+    assert_true(snapshots_check_received(f->taker, &found));
     assert_int_equal(found, ERROR_CORRUPT);
-    assert_false(exists(f.other, "snapshot-taken.db")); /* it gives its room back */
-    take_all(&f);
-    assert_false(snapshots_check_received(f.taker, &found)); /* of another one nothing is known */
-    wait_until_checked(&f);
-    assert_true(snapshots_check_received(f.taker, &found));
+    assert_false(exists(f->other, "snapshot-taken.db")); /* it gives its room back */
+    take_all(f);
+    assert_false(snapshots_check_received(f->taker, &found)); /* of another one nothing is known */
+    wait_until_checked(f);
+    assert_true(snapshots_check_received(f->taker, &found));
     assert_int_equal(found, OK);
-    check_taken(&f, last_seq(&f));
-    end(&f);
+    check_taken(f, last_seq(f));
 }
 
 /* As a database it is whole; but no server could start with it. */
@@ -565,56 +512,45 @@ TEST(test_snapshots_check_kept__no_server_can_load_it)
     }
 }
 
-TEST(test_snapshots_give__not_of_a_damaged_database)
+TEST_F(test_snapshots_give__not_of_a_damaged_database)
 {
-    struct fixture f;
-    begin(&f);
     struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    must_give(&f, &chunk);
-    snapshots_set_damaged(f.giver);
-    assert_false(give(&f, &chunk));
-    snapshots_set_store(f.giver, f.core.store); /* another one */
-    assert_true(give(&f, &chunk));
-    end(&f);
+    must_give(f, &chunk);
+    snapshots_set_damaged(f->giver);
+    assert_false(give(f, &chunk));
+    snapshots_set_store(f->giver, f->core.store); /* another one */
+    assert_true(give(f, &chunk));
 }
 
 /* What is found out about the first is of no account. */
-TEST(test_snapshots_check_kept__another_one_comes_meanwhile)
+TEST_F(test_snapshots_check_kept__another_one_comes_meanwhile)
 {
-    struct fixture f;
     enum error found = OK;
-    begin(&f);
-    take_all(&f);
-    spoil(&f);
-    assert_false(snapshots_check_received(f.taker, &found));
-    take_all(&f); /* core_fixture_run within may have told of the first */
-    while (!snapshots_check_received(f.taker, &found))
-        wait_until_checked(&f);
+    take_all(f);
+    spoil(f);
+    assert_false(snapshots_check_received(f->taker, &found));
+    take_all(f); /* core_fixture_run within may have told of the first */
+    while (!snapshots_check_received(f->taker, &found))
+        wait_until_checked(f);
     assert_int_equal(found, OK);
-    check_taken(&f, last_seq(&f));
-    end(&f);
+    check_taken(f, last_seq(f));
 }
 
-TEST(test_snapshots_free__while_one_is_checked)
+TEST_F(test_snapshots_free__while_one_is_checked)
 {
-    struct fixture f;
     enum error found = OK;
-    begin(&f);
-    take_all(&f);
-    assert_false(snapshots_check_received(f.taker, &found));
-    snapshots_free(f.taker);
-    core_fixture_run(&f.core);
-    assert_int_equal(f.checked, 0);
-    assert_false(exists(f.other, "snapshot-taken.db"));
-    f.taker = NULL;
-    end(&f);
+    take_all(f);
+    assert_false(snapshots_check_received(f->taker, &found));
+    snapshots_free(f->taker);
+    core_fixture_run(&f->core);
+    assert_int_equal(f->checked, 0);
+    assert_false(exists(f->other, "snapshot-taken.db"));
+    f->taker = NULL;
 }
 
-TEST(test_snapshots__in_memory_there_are_none)
+TEST_F(test_snapshots__in_memory_there_are_none)
 {
-    struct fixture f;
-    begin(&f);
-    struct snapshots *none = open_snapshots(&f, NULL);
+    struct snapshots *none = open_snapshots(f, NULL);
     struct replica_snapshot_chunk chunk = {.bytes = (const uint8_t *)"x", .size = 1, .total = 1};
     assert_false(snapshots_send(none, &chunk, NOW_MS));
     assert_int_equal(snapshots_receive(none, &chunk), ERROR_INVALID);
@@ -622,7 +558,6 @@ TEST(test_snapshots__in_memory_there_are_none)
     snapshots_forget(none);
     snapshots_free(none);
     snapshots_free(NULL);
-    end(&f);
 }
 
 TEST_PREPARE()

@@ -68,41 +68,32 @@ static bool take(struct fixture *f, const char *method, const char *token, uint3
     return is_taken;
 }
 
-TEST(test_take__what_was_sent_before_and_what_follows_it)
+TEST_F(test_take__what_was_sent_before_and_what_follows_it)
 {
-    struct fixture f;
-    begin(&f);
-    assert_false(take(&f, "Send", "ann", 0, 100));
-    assert_false(take(&f, "Info", "ann", 1, 100));
-    assert_false(take(&f, "Receive", "ann", 1, 100));
-    assert_true(take(&f, "Send", "ann", 1, 100));
-    assert_true(take(&f, "Send", "ann", 0, 100)); /* behind it */
-    assert_false(take(&f, "Send", "bob", 0, 100));
-    assert_int_equal(f.core.suspects.count, 2);
-    end(&f);
+    assert_false(take(f, "Send", "ann", 0, 100));
+    assert_false(take(f, "Info", "ann", 1, 100));
+    assert_false(take(f, "Receive", "ann", 1, 100));
+    assert_true(take(f, "Send", "ann", 1, 100));
+    assert_true(take(f, "Send", "ann", 0, 100)); /* behind it */
+    assert_false(take(f, "Send", "bob", 0, 100));
+    assert_int_equal(f->core.suspects.count, 2);
 }
 
 /* The others are answered, and gone. */
-TEST(test_take__so_many_at_once)
+TEST_F(test_take__so_many_at_once)
 {
-    struct fixture f;
-    begin(&f);
     for (size_t i = 0; i < SUSPECTS_MAX + 10; i++)
-        assert_true(take(&f, "Send", "ann", 1, 100));
-    assert_int_equal(f.core.suspects.count, SUSPECTS_MAX);
-    assert_int_equal(f.server.open_calls, SUSPECTS_MAX);
-    end(&f);
+        assert_true(take(f, "Send", "ann", 1, 100));
+    assert_int_equal(f->core.suspects.count, SUSPECTS_MAX);
+    assert_int_equal(f->server.open_calls, SUSPECTS_MAX);
 }
 
-TEST(test_take__so_many_bytes_at_once)
+TEST_F(test_take__so_many_bytes_at_once)
 {
-    struct fixture f;
-    begin(&f);
     for (size_t i = 0; i < 2 * SUSPECTS_BYTES_MAX / LARGE_BYTES; i++)
-        assert_true(take(&f, "Send", "ann", 1, LARGE_BYTES));
-    assert_true(f.core.suspects.count > 0);
-    assert_true(f.core.suspects.bytes <= SUSPECTS_BYTES_MAX + 2 * LARGE_BYTES);
-    assert_true(f.core.suspects.count <= SUSPECTS_BYTES_MAX / LARGE_BYTES + 1);
-    assert_int_equal(f.server.open_calls, f.core.suspects.count);
-    end(&f);
+        assert_true(take(f, "Send", "ann", 1, LARGE_BYTES));
+    assert_true(f->core.suspects.count > 0);
+    assert_true(f->core.suspects.bytes <= SUSPECTS_BYTES_MAX + 2 * LARGE_BYTES);
+    assert_true(f->core.suspects.count <= SUSPECTS_BYTES_MAX / LARGE_BYTES + 1);
+    assert_int_equal(f->server.open_calls, f->core.suspects.count);
 }

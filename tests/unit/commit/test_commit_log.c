@@ -44,27 +44,25 @@ struct fixture {
     uint64_t ann;
 };
 
-static void begin(struct fixture *fixture)
+static void begin(struct fixture *f)
 {
-    fixture->folder = folder_new();
-    core_fixture_init(&fixture->core, fixture->folder);
-    core_fixture_open(&fixture->core);
-    assert_true(core_fixture_register(&fixture->core, "ann"));
-    fixture->ann = core_fixture_login(&fixture->core, "ann");
-    assert_true(core_fixture_join(&fixture->core, fixture->ann, "lobby"));
-    assert_int_equal(core_fixture_turn(&fixture->core), OK);
+    f->folder = folder_new();
+    core_fixture_init(&f->core, f->folder);
+    core_fixture_open(&f->core);
+    f->ann = core_fixture_person(&f->core, "ann");
+    assert_int_equal(core_fixture_turn(&f->core), OK);
 }
 
-static void end(struct fixture *fixture)
+static void end(struct fixture *f)
 {
-    core_fixture_close(&fixture->core);
-    folder_remove(fixture->folder);
+    core_fixture_close(&f->core);
+    folder_remove(f->folder);
 }
 
-static void reopen(struct fixture *fixture)
+static void reopen(struct fixture *f)
 {
-    core_fixture_close(&fixture->core);
-    core_fixture_open(&fixture->core);
+    core_fixture_close(&f->core);
+    core_fixture_open(&f->core);
 }
 
 static uint64_t applied(const struct core_fixture *core)
@@ -79,50 +77,41 @@ static uint64_t committed(const struct core_fixture *core)
 
 /* ---- commit waiters ---- */
 
-TEST(test_commit_log_gate__nothing_pending_opens_at_once)
+TEST_F(test_commit_log_gate__nothing_pending_opens_at_once)
 {
-    struct fixture f;
-    begin(&f);
     struct commit_record noted;
-    put_waiter(&f.core, &noted);
+    put_waiter(&f->core, &noted);
     assert_int_equal(noted.opened, 1);
     assert_true(noted.committed);
-    end(&f);
 }
 
-TEST(test_commit_log_gate__read_waits_for_what_it_saw)
+TEST_F(test_commit_log_gate__read_waits_for_what_it_saw)
 {
-    struct fixture f;
-    begin(&f);
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "one"));
     struct commit_record read;
-    put_waiter(&f.core, &read);
+    put_waiter(&f->core, &read);
     assert_int_equal(read.opened, 0);
-    uint64_t expected = applied(&f.core);
-    assert_int_equal(committed(&f.core), expected - 1);
-    assert_int_equal(core_fixture_commit(&f.core), OK);
+    uint64_t expected = applied(&f->core);
+    assert_int_equal(committed(&f->core), expected - 1);
+    assert_int_equal(core_fixture_commit(&f->core), OK);
     assert_int_equal(read.opened, 1);
     assert_true(read.committed);
     assert_int_equal(read.seen, expected);
-    end(&f);
 }
 
-TEST(test_commit_log_gate__many_open_in_their_order)
+TEST_F(test_commit_log_gate__many_open_in_their_order)
 {
-    struct fixture f;
-    begin(&f);
     struct commit_record noted[50];
     for (unsigned i = 0; i < 50; i++) {
         if (i % 3 == 0)
-            assert_true(core_fixture_send(&f.core, f.ann, "lobby", "x"));
-        put_waiter(&f.core, &noted[i]);
+            assert_true(core_fixture_send(&f->core, f->ann, "lobby", "x"));
+        put_waiter(&f->core, &noted[i]);
     }
-    assert_int_equal(core_fixture_commit(&f.core), OK);
+    assert_int_equal(core_fixture_commit(&f->core), OK);
     for (unsigned i = 0; i < 50; i++) {
         assert_int_equal(noted[i].opened, 1);
         assert_int_equal(noted[i].turn, noted[0].turn + i);
     }
-    end(&f);
 }
 
 /* One that puts up another while it opens, as a history that begins after its commit waiter does. */
@@ -134,21 +123,18 @@ static void note_and_wait(struct commit_waiter *commit_waiter, bool is_committed
     put_waiter(((struct commit_record *)commit_waiter)->core, &inner);
 }
 
-TEST(test_commit_log_gate__put_up_while_one_opens)
+TEST_F(test_commit_log_gate__put_up_while_one_opens)
 {
-    struct fixture f;
-    begin(&f);
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
-    struct commit_record outer = {.commit_waiter = {.open = note_and_wait}, .core = &f.core};
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "one"));
+    struct commit_record outer = {.commit_waiter = {.open = note_and_wait}, .core = &f->core};
     struct commit_record last;
-    commit_log_wait(f.core.commit_log, &outer.commit_waiter);
-    put_waiter(&f.core, &last);
-    assert_int_equal(core_fixture_commit(&f.core), OK);
+    commit_log_wait(f->core.commit_log, &outer.commit_waiter);
+    put_waiter(&f->core, &last);
+    assert_int_equal(core_fixture_commit(&f->core), OK);
     assert_int_equal(outer.opened, 1);
     assert_int_equal(inner.opened, 1);
     assert_true(inner.committed);
     assert_int_equal(last.opened, 1);
-    end(&f);
 }
 
 static struct commit_record early;
@@ -160,71 +146,62 @@ static void put_early_waiter(struct core_fixture *core, const struct chat_event 
         put_waiter(core, &early);
 }
 
-TEST(test_commit_log_gate__put_up_while_a_delta_is_applied_waits_for_it)
+TEST_F(test_commit_log_gate__put_up_while_a_delta_is_applied_waits_for_it)
 {
-    struct fixture f;
-    begin(&f);
     early = (struct commit_record){.core = NULL};
-    f.core.event = put_early_waiter;
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
-    assert_ptr_equal(early.core, &f.core);
+    f->core.event = put_early_waiter;
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "one"));
+    assert_ptr_equal(early.core, &f->core);
     assert_int_equal(early.opened, 0);
-    assert_int_equal(core_fixture_commit(&f.core), OK);
+    assert_int_equal(core_fixture_commit(&f->core), OK);
     assert_int_equal(early.opened, 1);
     assert_true(early.committed);
-    end(&f);
 }
 
-TEST(test_commit_log_set_epoch_start__what_is_gated_is_in_doubt)
+TEST_F(test_commit_log_set_epoch_start__what_is_gated_is_in_doubt)
 {
-    struct fixture f;
-    begin(&f);
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "one"));
     struct commit_record noted;
-    put_waiter(&f.core, &noted);
-    commit_log_set_epoch(f.core.commit_log, 0);
+    put_waiter(&f->core, &noted);
+    commit_log_set_epoch(f->core.commit_log, 0);
     assert_int_equal(noted.opened, 1);
     assert_false(noted.committed);
-    assert_false(commit_log_is_master(f.core.commit_log));
-    assert_false(core_fixture_send(&f.core, f.ann, "lobby", "two"));
-    assert_int_equal(f.core.error, ERROR_CLOSED);
-    end(&f);
+    assert_false(commit_log_is_master(f->core.commit_log));
+    assert_false(core_fixture_send(&f->core, f->ann, "lobby", "two"));
+    assert_int_equal(f->core.error, ERROR_CLOSED);
 }
 
 /* ---- rolling back ---- */
 
-TEST(test_commit_log_propose__a_delta_that_contradicts_undoes_the_batch)
+TEST_F(test_commit_log_propose__a_delta_that_contradicts_undoes_the_batch)
 {
-    struct fixture f;
-    begin(&f);
-    uint64_t before = committed(&f.core);
-    struct chat_session *session = chat_find_session(f.core.chat, f.ann);
+    uint64_t before = committed(&f->core);
+    struct chat_session *session = chat_find_session(f->core.chat, f->ann);
     uint64_t request = chat_session_last_request(session);
     struct commit_record first;
     struct commit_record second;
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "one"));
-    put_waiter(&f.core, &first);
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "two"));
-    put_waiter(&f.core, &second);
-    core_fixture_break(&f.core);
-    assert_int_equal(f.core.rollbacks, 1);
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "one"));
+    put_waiter(&f->core, &first);
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "two"));
+    put_waiter(&f->core, &second);
+    core_fixture_break(&f->core);
+    assert_int_equal(f->core.rollbacks, 1);
     assert_int_equal(first.opened, 1);
     assert_false(first.committed);
     assert_int_equal(second.opened, 1);
     assert_false(second.committed);
     assert_true(first.turn < second.turn);
-    assert_int_equal(applied(&f.core), before);
-    assert_int_equal(committed(&f.core), before);
-    session = chat_find_session(f.core.chat, f.ann);
+    assert_int_equal(applied(&f->core), before);
+    assert_int_equal(committed(&f->core), before);
+    session = chat_find_session(f->core.chat, f->ann);
     assert_non_null(session);
     assert_int_equal(chat_session_last_request(session), request);
-    assert_true(strlen(commit_log_problem(f.core.commit_log)) > 0);
+    assert_true(strlen(commit_log_problem(f->core.commit_log)) > 0);
     /* And goes on. */
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "three"));
-    assert_int_equal(core_fixture_commit(&f.core), OK);
-    assert_int_equal(committed(&f.core), before + 1);
-    assert_string_equal(commit_log_problem(f.core.commit_log), "");
-    end(&f);
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "three"));
+    assert_int_equal(core_fixture_commit(&f->core), OK);
+    assert_int_equal(committed(&f->core), before + 1);
+    assert_string_equal(commit_log_problem(f->core.commit_log), "");
 }
 
 /* Proposes until the commit log takes something again; it rests for a moment after a failure. */
@@ -359,26 +336,23 @@ static enum error read_batch(void *context, const struct log_entry *row)
     return OK;
 }
 
-TEST(test_commit_log_commit__log_holds_every_delta_in_batches)
+TEST_F(test_commit_log_commit__log_holds_every_delta_in_batches)
 {
-    struct fixture f;
-    begin(&f);
     char text[5000];
     for (size_t batch = 1; batch <= 10; batch++) {
         for (size_t i = 0; i < batch; i++) {
             memset(text, 'x', sizeof text);
             text[i * 499] = '\0'; /* lengths that need one and two bytes to tell, and none */
-            (void)core_fixture_send(&f.core, f.ann, "lobby", text);
+            (void)core_fixture_send(&f->core, f->ann, "lobby", text);
         }
-        assert_int_equal(core_fixture_commit(&f.core), OK);
-        assert_int_equal(core_fixture_commit(&f.core), OK); /* nothing: no row */
+        assert_int_equal(core_fixture_commit(&f->core), OK);
+        assert_int_equal(core_fixture_commit(&f->core), OK); /* nothing: no row */
     }
     struct read_job reading = {.next_seq = 1};
-    assert_int_equal(store_log_read(f.core.store, 1, read_batch, &reading), OK);
-    assert_int_equal(reading.next_seq, committed(&f.core) + 1);
-    assert_int_equal(reading.deltas, committed(&f.core));
+    assert_int_equal(store_log_read(f->core.store, 1, read_batch, &reading), OK);
+    assert_int_equal(reading.next_seq, committed(&f->core) + 1);
+    assert_int_equal(reading.deltas, committed(&f->core));
     assert_int_equal(reading.in_row[0], 0); /* the epoch's start */
-    end(&f);
 }
 
 /* Prunes before `before` with the next write, which has to be one. */
@@ -389,54 +363,48 @@ static void prune(struct fixture *f, uint64_t before)
     assert_int_equal(core_fixture_commit(&f->core), OK);
 }
 
-TEST(test_commit_log_prune__keeps_what_it_shall)
+TEST_F(test_commit_log_prune__keeps_what_it_shall)
 {
-    struct fixture f;
-    begin(&f);
-    while (committed(&f.core) < 3000) {
+    while (committed(&f->core) < 3000) {
         for (int i = 0; i < 2; i++)
-            assert_true(core_fixture_send(&f.core, f.ann, "lobby", "x"));
-        assert_int_equal(core_fixture_commit(&f.core), OK);
+            assert_true(core_fixture_send(&f->core, f->ann, "lobby", "x"));
+        assert_int_equal(core_fixture_commit(&f->core), OK);
     }
-    prune(&f, 0);
-    assert_int_equal(store_log_first(f.core.store), 1);
-    uint64_t before = committed(&f.core) - 100;
+    prune(f, 0);
+    assert_int_equal(store_log_first(f->core.store), 1);
+    uint64_t before = committed(&f->core) - 100;
     uint64_t first = 1;
     unsigned rounds = 0;
     while (first + 2 < before) {
-        prune(&f, before);
-        assert_true(store_log_first(f.core.store) > first);
-        first = store_log_first(f.core.store);
+        prune(f, before);
+        assert_true(store_log_first(f->core.store) > first);
+        first = store_log_first(f->core.store);
         assert_true(++rounds < 100);
     }
     assert_true(rounds > 1);      /* a bounded number of rows at a time */
     assert_true(first <= before); /* never what is to be kept */
-    prune(&f, before - 50);
-    assert_int_equal(store_log_first(f.core.store), first);
-    uint64_t last = committed(&f.core);
+    prune(f, before - 50);
+    assert_int_equal(store_log_first(f->core.store), first);
+    uint64_t last = committed(&f->core);
     struct read_job reading = {.next_seq = first};
-    assert_int_equal(store_log_read(f.core.store, first, read_batch, &reading), OK);
+    assert_int_equal(store_log_read(f->core.store, first, read_batch, &reading), OK);
     assert_int_equal(reading.next_seq, last + 1);
-    reopen(&f);
-    assert_int_equal(committed(&f.core), last + 1); /* the start of an epoch */
-    send_until_it_works(&f, "on");
-    assert_int_equal(committed(&f.core), last + 2);
-    end(&f);
+    reopen(f);
+    assert_int_equal(committed(&f->core), last + 1); /* the start of an epoch */
+    send_until_it_works(f, "on");
+    assert_int_equal(committed(&f->core), last + 2);
 }
 
 /* One row a commit, and commits by the thousand each second: ten prunings a second keep pace. */
-TEST(test_commit_log_prune__keeps_pace_with_commits)
+TEST_F(test_commit_log_prune__keeps_pace_with_commits)
 {
-    struct fixture f;
-    begin(&f);
     for (int i = 0; i < 1200; i++) {
-        assert_true(core_fixture_send(&f.core, f.ann, "lobby", "x"));
-        assert_int_equal(core_fixture_commit(&f.core), OK);
+        assert_true(core_fixture_send(&f->core, f->ann, "lobby", "x"));
+        assert_int_equal(core_fixture_commit(&f->core), OK);
     }
-    uint64_t before = store_log_first(f.core.store);
-    prune(&f, committed(&f.core) - 100);
-    assert_true(store_log_first(f.core.store) - before >= 500);
-    end(&f);
+    uint64_t before = store_log_first(f->core.store);
+    prune(f, committed(&f->core) - 100);
+    assert_true(store_log_first(f->core.store) - before >= 500);
 }
 
 TEST_PREPARE()

@@ -94,28 +94,26 @@ struct fixture {
     uint64_t ann;
 };
 
-static void begin_with(struct fixture *fixture, bool has_disk)
+static void begin_with(struct fixture *f, bool has_disk)
 {
-    fixture->folder = folder_new();
-    core_fixture_init(&fixture->core, fixture->folder);
-    fixture->core.has_disk = has_disk;
-    core_fixture_open(&fixture->core);
-    assert_true(core_fixture_register(&fixture->core, "ann"));
-    fixture->ann = core_fixture_login(&fixture->core, "ann");
-    assert_true(core_fixture_join(&fixture->core, fixture->ann, "lobby"));
-    assert_int_equal(core_fixture_turn(&fixture->core), OK);
+    f->folder = folder_new();
+    core_fixture_init(&f->core, f->folder);
+    f->core.has_disk = has_disk;
+    core_fixture_open(&f->core);
+    f->ann = core_fixture_person(&f->core, "ann");
+    assert_int_equal(core_fixture_turn(&f->core), OK);
 }
 
-static void begin(struct fixture *fixture)
+static void begin(struct fixture *f)
 {
-    begin_with(fixture, true);
+    begin_with(f, true);
 }
 
-static void end(struct fixture *fixture)
+static void end(struct fixture *f)
 {
-    core_fixture_close(&fixture->core);
+    core_fixture_close(&f->core);
     faulty_vfs_reset();
-    folder_remove(fixture->folder);
+    folder_remove(f->folder);
 }
 
 static uint64_t applied(const struct core_fixture *core)
@@ -129,232 +127,200 @@ static uint64_t committed(const struct core_fixture *core)
 }
 
 /* Has something written that hangs. */
-static void begin_write(struct fixture *fixture, struct commit_record *noted)
+static void begin_write(struct fixture *f, struct commit_record *noted)
 {
-    hold_disk(&fixture->core, &fixture->hold);
-    assert_true(core_fixture_send(&fixture->core, fixture->ann, "lobby", "x"));
-    put_waiter(&fixture->core, noted);
-    core_fixture_write(&fixture->core);
-    assert_false(commit_log_is_free(fixture->core.commit_log));
+    hold_disk(&f->core, &f->hold);
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "x"));
+    put_waiter(&f->core, noted);
+    core_fixture_write(&f->core);
+    assert_false(commit_log_is_free(f->core.commit_log));
 }
 
-TEST(test_commit_log_write__others_are_sooner)
+TEST_F(test_commit_log_write__others_are_sooner)
 {
-    struct fixture f;
     struct commit_record noted;
-    begin(&f);
-    uint64_t before = committed(&f.core);
-    begin_write(&f, &noted);
+    uint64_t before = committed(&f->core);
+    begin_write(f, &noted);
     assert_int_equal(noted.opened, 0);
-    commit_log_commit(f.core.commit_log, before + 1); /* a majority has it, and this disk has not */
+    commit_log_commit(f->core.commit_log,
+                      before + 1); /* a majority has it, and this disk has not */
     assert_int_equal(noted.opened, 0);
-    assert_int_equal(committed(&f.core), before);
-    assert_int_equal(applied(&f.core), before + 1);
-    core_fixture_write(&f.core); /* nothing to do */
-    release_disk(&f.hold);
-    wait_for_disk(&f.core);
+    assert_int_equal(committed(&f->core), before);
+    assert_int_equal(applied(&f->core), before + 1);
+    core_fixture_write(&f->core); /* nothing to do */
+    release_disk(&f->hold);
+    wait_for_disk(&f->core);
     assert_int_equal(noted.opened, 1);
     assert_true(noted.committed);
-    assert_int_equal(committed(&f.core), before + 1);
-    end(&f);
+    assert_int_equal(committed(&f->core), before + 1);
 }
 
 /* What has happened since is for the others to answer: nobody is to look again before they do. */
-TEST(test_commit_log_grows_until_us__others_still_work)
+TEST_F(test_commit_log_grows_until_us__others_still_work)
 {
-    struct fixture f;
-    begin(&f);
-    uint64_t before = committed(&f.core);
+    uint64_t before = committed(&f->core);
     assert_true(
-        commit_log_may_grow(f.core.commit_log, 1)); /* for who was answered in the last write */
-    assert_int_equal(commit_log_grows_until_us(f.core.commit_log, 1), 1 + GROUP_COMMIT_QUIET_US);
-    f.core.is_awaited = true; /* ... and a ping, say, ends the waiting */
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "x"));
-    assert_int_equal(core_fixture_commit(&f.core), OK);
-    assert_int_equal(committed(&f.core), before);
-    assert_true(commit_log_may_grow(f.core.commit_log, 5000));
-    assert_int_equal(commit_log_grows_until_us(f.core.commit_log, 5000), UINT64_MAX);
-    commit_log_commit(f.core.commit_log, before + 1);
-    assert_true(commit_log_may_grow(f.core.commit_log, 6000));
-    assert_int_equal(commit_log_grows_until_us(f.core.commit_log, 6000),
+        commit_log_may_grow(f->core.commit_log, 1)); /* for who was answered in the last write */
+    assert_int_equal(commit_log_grows_until_us(f->core.commit_log, 1), 1 + GROUP_COMMIT_QUIET_US);
+    f->core.is_awaited = true; /* ... and a ping, say, ends the waiting */
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "x"));
+    assert_int_equal(core_fixture_commit(&f->core), OK);
+    assert_int_equal(committed(&f->core), before);
+    assert_true(commit_log_may_grow(f->core.commit_log, 5000));
+    assert_int_equal(commit_log_grows_until_us(f->core.commit_log, 5000), UINT64_MAX);
+    commit_log_commit(f->core.commit_log, before + 1);
+    assert_true(commit_log_may_grow(f->core.commit_log, 6000));
+    assert_int_equal(commit_log_grows_until_us(f->core.commit_log, 6000),
                      6000 + GROUP_COMMIT_QUIET_US);
-    end(&f);
 }
 
-TEST(test_commit_log_settle__a_write_is_under_way)
+TEST_F(test_commit_log_settle__a_write_is_under_way)
 {
-    struct fixture f;
     struct commit_record noted;
-    begin(&f);
-    uint64_t before = committed(&f.core);
-    begin_write(&f, &noted);
-    release_disk(&f.hold);
-    assert_int_equal(commit_log_wait_for_disk(f.core.commit_log), OK);
-    assert_int_equal(commit_log_wait_for_disk(f.core.commit_log), OK);
+    uint64_t before = committed(&f->core);
+    begin_write(f, &noted);
+    release_disk(&f->hold);
+    assert_int_equal(commit_log_wait_for_disk(f->core.commit_log), OK);
+    assert_int_equal(commit_log_wait_for_disk(f->core.commit_log), OK);
     /* The store can be used, and the driver is told later. */
-    assert_int_equal(store_position(f.core.store).seq, before + 1);
-    assert_int_equal(store_put_value(f.core.store, "promised", "1", 1), OK);
+    assert_int_equal(store_position(f->core.store).seq, before + 1);
+    assert_int_equal(store_put_value(f->core.store, "promised", "1", 1), OK);
     assert_int_equal(noted.opened, 0);
-    assert_false(commit_log_is_free(f.core.commit_log));
-    wait_for_disk(&f.core);
+    assert_false(commit_log_is_free(f->core.commit_log));
+    wait_for_disk(&f->core);
     assert_int_equal(noted.opened, 1);
     assert_true(noted.committed);
-    assert_int_equal(f.core.failures, 0);
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "y"));
-    assert_int_equal(core_fixture_commit(&f.core), OK);
-    assert_int_equal(committed(&f.core), before + 2);
-    end(&f);
+    assert_int_equal(f->core.failures, 0);
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "y"));
+    assert_int_equal(core_fixture_commit(&f->core), OK);
+    assert_int_equal(committed(&f->core), before + 2);
 }
 
-TEST(test_commit_log_settle__nothing_is_under_way)
+TEST_F(test_commit_log_settle__nothing_is_under_way)
 {
-    struct fixture f;
-    begin(&f);
-    assert_int_equal(commit_log_wait_for_disk(f.core.commit_log), OK);
-    assert_true(commit_log_is_free(f.core.commit_log));
-    end(&f);
+    assert_int_equal(commit_log_wait_for_disk(f->core.commit_log), OK);
+    assert_true(commit_log_is_free(f->core.commit_log));
 }
 
-TEST(test_commit_log_settle__the_write_fails)
+TEST_F(test_commit_log_settle__the_write_fails)
 {
-    struct fixture f;
     struct commit_record noted;
-    begin(&f);
-    uint64_t before = committed(&f.core);
-    begin_write(&f, &noted);
+    uint64_t before = committed(&f->core);
+    begin_write(f, &noted);
     faulty_vfs_fail(FAULTY_IO, 1, false);
-    release_disk(&f.hold);
-    assert_int_equal(commit_log_wait_for_disk(f.core.commit_log), ERROR_IO);
+    release_disk(&f->hold);
+    assert_int_equal(commit_log_wait_for_disk(f->core.commit_log), ERROR_IO);
     faulty_vfs_fail(FAULTY_NONE, 0, false);
     assert_int_equal(noted.opened, 1);
     assert_false(noted.committed);
-    assert_int_equal(applied(&f.core), before);
-    assert_int_equal(f.core.rollbacks, 1);
-    assert_false(commit_log_is_free(f.core.commit_log));
-    wait_for_disk(&f.core);
-    assert_int_equal(f.core.failures, 0); /* whoever settled knows */
-    assert_int_equal(committed(&f.core), before);
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "y"));
-    assert_int_equal(core_fixture_commit(&f.core), OK);
-    end(&f);
+    assert_int_equal(applied(&f->core), before);
+    assert_int_equal(f->core.rollbacks, 1);
+    assert_false(commit_log_is_free(f->core.commit_log));
+    wait_for_disk(&f->core);
+    assert_int_equal(f->core.failures, 0); /* whoever settled knows */
+    assert_int_equal(committed(&f->core), before);
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "y"));
+    assert_int_equal(core_fixture_commit(&f->core), OK);
 }
 
-TEST(test_commit_log_roll_back__after_a_write_that_was_settled)
+TEST_F(test_commit_log_roll_back__after_a_write_that_was_settled)
 {
-    struct fixture f;
     struct commit_record noted;
-    begin(&f);
-    uint64_t before = committed(&f.core);
-    begin_write(&f, &noted);
-    release_disk(&f.hold);
-    assert_int_equal(commit_log_wait_for_disk(f.core.commit_log), OK);
-    commit_log_roll_back(f.core.commit_log); /* it is durable: nothing is undone */
-    assert_int_equal(applied(&f.core), before + 1);
-    assert_int_equal(f.core.rollbacks, 0);
-    assert_false(commit_log_is_free(f.core.commit_log));
-    wait_for_disk(&f.core);
+    uint64_t before = committed(&f->core);
+    begin_write(f, &noted);
+    release_disk(&f->hold);
+    assert_int_equal(commit_log_wait_for_disk(f->core.commit_log), OK);
+    commit_log_roll_back(f->core.commit_log); /* it is durable: nothing is undone */
+    assert_int_equal(applied(&f->core), before + 1);
+    assert_int_equal(f->core.rollbacks, 0);
+    assert_false(commit_log_is_free(f->core.commit_log));
+    wait_for_disk(&f->core);
     assert_true(noted.committed);
-    end(&f);
 }
 
-TEST(test_commit_log_write__the_disk_fails)
+TEST_F(test_commit_log_write__the_disk_fails)
 {
-    struct fixture f;
     struct commit_record noted;
     struct commit_record read;
-    begin(&f);
-    uint64_t before = committed(&f.core);
-    begin_write(&f, &noted);
-    put_waiter(&f.core, &read); /* of something read meanwhile */
+    uint64_t before = committed(&f->core);
+    begin_write(f, &noted);
+    put_waiter(&f->core, &read); /* of something read meanwhile */
     faulty_vfs_fail(FAULTY_IO, 1, false);
-    release_disk(&f.hold);
-    wait_for_disk(&f.core);
+    release_disk(&f->hold);
+    wait_for_disk(&f->core);
     faulty_vfs_fail(FAULTY_NONE, 0, false);
-    assert_int_equal(f.core.failures, 1);
-    assert_int_equal(f.core.rollbacks, 1);
+    assert_int_equal(f->core.failures, 1);
+    assert_int_equal(f->core.rollbacks, 1);
     assert_int_equal(noted.opened, 1);
     assert_false(noted.committed);
     assert_int_equal(read.opened, 1);
     assert_false(read.committed);
-    assert_int_equal(applied(&f.core), before);
-    assert_true(strlen(commit_log_problem(f.core.commit_log)) > 0);
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "y"));
-    assert_int_equal(core_fixture_commit(&f.core), OK);
-    assert_string_equal(commit_log_problem(f.core.commit_log), "");
-    end(&f);
+    assert_int_equal(applied(&f->core), before);
+    assert_true(strlen(commit_log_problem(f->core.commit_log)) > 0);
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "y"));
+    assert_int_equal(core_fixture_commit(&f->core), OK);
+    assert_string_equal(commit_log_problem(f->core.commit_log), "");
 }
 
 /* Whoever only wants to try something must not try it for ever: the driver is told. */
-TEST(test_commit_log_open__the_disk_fails)
+TEST_F(test_commit_log_open__the_disk_fails)
 {
-    struct fixture f;
-    begin(&f);
     begin_error = ERROR_IO;
-    assert_int_equal(commit_log_open(f.core.commit_log), ERROR_IO);
+    assert_int_equal(commit_log_open(f->core.commit_log), ERROR_IO);
     begin_error = OK;
-    assert_int_equal(commit_log_open(f.core.commit_log),
+    assert_int_equal(commit_log_open(f->core.commit_log),
                      ERROR_CLOSED); /* the driver does not know yet */
-    assert_false(core_fixture_send(&f.core, f.ann, "lobby", "x"));
-    assert_int_equal(f.core.error, ERROR_CLOSED);
-    assert_int_equal(f.core.failures, 1);
-    assert_int_equal(f.core.rollbacks, 0); /* of nothing */
-    assert_false(commit_log_is_open(f.core.commit_log));
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "y"));
-    assert_int_equal(core_fixture_commit(&f.core), OK);
-    end(&f);
+    assert_false(core_fixture_send(&f->core, f->ann, "lobby", "x"));
+    assert_int_equal(f->core.error, ERROR_CLOSED);
+    assert_int_equal(f->core.failures, 1);
+    assert_int_equal(f->core.rollbacks, 0); /* of nothing */
+    assert_false(commit_log_is_open(f->core.commit_log));
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "y"));
+    assert_int_equal(core_fixture_commit(&f->core), OK);
 }
 
-TEST(test_commit_log_set_epoch_start__lost_while_the_disk_works)
+TEST_F(test_commit_log_set_epoch_start__lost_while_the_disk_works)
 {
-    struct fixture f;
     struct commit_record noted;
-    begin(&f);
-    uint64_t before = committed(&f.core);
-    begin_write(&f, &noted);
-    commit_log_set_epoch(f.core.commit_log, 0);
+    uint64_t before = committed(&f->core);
+    begin_write(f, &noted);
+    commit_log_set_epoch(f->core.commit_log, 0);
     assert_int_equal(noted.opened, 1); /* nobody here will know */
     assert_false(noted.committed);
-    release_disk(&f.hold);
-    wait_for_disk(&f.core);
+    release_disk(&f->hold);
+    wait_for_disk(&f->core);
     assert_int_equal(noted.opened, 1);
-    assert_int_equal(applied(&f.core),
+    assert_int_equal(applied(&f->core),
                      before + 1); /* it is in the log, and may be an orphan one day */
-    assert_false(core_fixture_send(&f.core, f.ann, "lobby", "y"));
-    assert_int_equal(f.core.error, ERROR_CLOSED);
-    end(&f);
+    assert_false(core_fixture_send(&f->core, f->ann, "lobby", "y"));
+    assert_int_equal(f->core.error, ERROR_CLOSED);
 }
 
-TEST(test_commit_log_write__the_driver_takes_nothing_any_longer)
+TEST_F(test_commit_log_write__the_driver_takes_nothing_any_longer)
 {
-    struct fixture f;
     struct commit_record noted;
-    begin(&f);
-    uint64_t before = committed(&f.core);
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "x"));
-    put_waiter(&f.core, &noted);
-    f.core.refuses = true;
-    core_fixture_write(&f.core);
-    assert_true(commit_log_is_free(f.core.commit_log));
+    uint64_t before = committed(&f->core);
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "x"));
+    put_waiter(&f->core, &noted);
+    f->core.refuses = true;
+    core_fixture_write(&f->core);
+    assert_true(commit_log_is_free(f->core.commit_log));
     assert_int_equal(noted.opened, 1);
     assert_false(noted.committed);
-    assert_int_equal(applied(&f.core), before);
-    assert_int_equal(f.core.failures, 0);
-    end(&f);
+    assert_int_equal(applied(&f->core), before);
+    assert_int_equal(f->core.failures, 0);
 }
 
-TEST(test_commit_log_replaced__what_is_gated_is_in_doubt)
+TEST_F(test_commit_log_replaced__what_is_gated_is_in_doubt)
 {
-    struct fixture f;
     struct commit_record noted;
-    begin(&f);
-    commit_log_commit(f.core.commit_log, committed(&f.core) - 1);
-    put_waiter(&f.core, &noted);
+    commit_log_commit(f->core.commit_log, committed(&f->core) - 1);
+    put_waiter(&f->core, &noted);
     assert_int_equal(noted.opened, 0);
-    commit_log_replaced(f.core.commit_log, f.core.store);
+    commit_log_replaced(f->core.commit_log, f->core.store);
     assert_int_equal(noted.opened, 1);
     assert_false(noted.committed);
-    assert_int_equal(committed(&f.core), 0);
-    end(&f);
+    assert_int_equal(committed(&f->core), 0);
 }
 
 /* ---- one that follows ---- */
@@ -416,84 +382,72 @@ static void assert_alike(const struct pair *pair)
     assert_memory_equal(here, there, sizeof here);
 }
 
-TEST(test_commit_log_catch_up__as_the_master_has_it)
+TEST_ON(test_commit_log_catch_up__as_the_master_has_it, struct pair, begin_pair, end_pair)
 {
-    struct pair pair;
-    begin_pair(&pair);
-    feed(&pair, 1);
-    assert_int_equal(applied(&pair.slave), 0);
-    assert_true(commit_log_catch_up(pair.slave.commit_log));
-    assert_int_equal(applied(&pair.slave), applied(&pair.master.core));
-    assert_int_equal(committed(&pair.slave), 0);
-    assert_int_equal(core_fixture_commit(&pair.slave), OK);
-    assert_alike(&pair);
-    end_pair(&pair);
+    feed(f, 1);
+    assert_int_equal(applied(&f->slave), 0);
+    assert_true(commit_log_catch_up(f->slave.commit_log));
+    assert_int_equal(applied(&f->slave), applied(&f->master.core));
+    assert_int_equal(committed(&f->slave), 0);
+    assert_int_equal(core_fixture_commit(&f->slave), OK);
+    assert_alike(f);
 }
 
-TEST(test_commit_log_catch_up__a_bounded_number_at_once)
+TEST_ON(test_commit_log_catch_up__a_bounded_number_at_once, struct pair, begin_pair, end_pair)
 {
-    struct pair pair;
-    begin_pair(&pair);
     for (int i = 0; i < MANY; i++)
-        say(&pair, "x");
-    feed(&pair, 1);
+        say(f, "x");
+    feed(f, 1);
     unsigned rounds = 1;
-    while (!commit_log_catch_up(pair.slave.commit_log)) {
+    while (!commit_log_catch_up(f->slave.commit_log)) {
         rounds++;
-        assert_int_equal(core_fixture_commit(&pair.slave), OK);
+        assert_int_equal(core_fixture_commit(&f->slave), OK);
     }
-    assert_int_equal(core_fixture_commit(&pair.slave), OK);
+    assert_int_equal(core_fixture_commit(&f->slave), OK);
     assert_true(rounds > 1);
-    assert_alike(&pair);
-    end_pair(&pair);
+    assert_alike(f);
 }
 
-TEST(test_commit_log_append__while_the_disk_works)
+TEST_ON(test_commit_log_append__while_the_disk_works, struct pair, begin_pair, end_pair)
 {
-    struct pair pair;
-    begin_pair(&pair);
-    feed(&pair, 1);
-    hold_disk(&pair.slave, &pair.hold);
-    assert_true(commit_log_catch_up(pair.slave.commit_log));
-    core_fixture_write(&pair.slave);
-    uint64_t before = applied(&pair.slave);
-    say(&pair, "x");
-    feed(&pair, before + 1);
-    assert_int_equal(applied(&pair.slave), before); /* waits */
-    release_disk(&pair.hold);
-    wait_for_disk(&pair.slave);
-    assert_true(commit_log_catch_up(pair.slave.commit_log));
-    assert_int_equal(applied(&pair.slave), before + 1);
-    assert_int_equal(core_fixture_commit(&pair.slave), OK);
-    assert_alike(&pair);
-    end_pair(&pair);
+    feed(f, 1);
+    hold_disk(&f->slave, &f->hold);
+    assert_true(commit_log_catch_up(f->slave.commit_log));
+    core_fixture_write(&f->slave);
+    uint64_t before = applied(&f->slave);
+    say(f, "x");
+    feed(f, before + 1);
+    assert_int_equal(applied(&f->slave), before); /* waits */
+    release_disk(&f->hold);
+    wait_for_disk(&f->slave);
+    assert_true(commit_log_catch_up(f->slave.commit_log));
+    assert_int_equal(applied(&f->slave), before + 1);
+    assert_int_equal(core_fixture_commit(&f->slave), OK);
+    assert_alike(f);
 }
 
 /* What waited is dropped with what failed: the driver begins again with what is on the disk. */
-TEST(test_commit_log_append__the_write_before_fails)
+TEST_ON(test_commit_log_append__the_write_before_fails, struct pair, begin_pair, end_pair)
 {
-    struct pair pair;
-    begin_pair(&pair);
-    feed(&pair, 1);
-    hold_disk(&pair.slave, &pair.hold);
-    assert_true(commit_log_catch_up(pair.slave.commit_log));
-    core_fixture_write(&pair.slave);
-    uint64_t before = applied(&pair.slave);
-    say(&pair, "x");
-    feed(&pair, before + 1);
+    feed(f, 1);
+    hold_disk(&f->slave, &f->hold);
+    assert_true(commit_log_catch_up(f->slave.commit_log));
+    core_fixture_write(&f->slave);
+    uint64_t before = applied(&f->slave);
+    say(f, "x");
+    feed(f, before + 1);
     faulty_vfs_fail(FAULTY_FULL, 1, false);
-    release_disk(&pair.hold);
-    wait_for_disk(&pair.slave);
+    release_disk(&f->hold);
+    wait_for_disk(&f->slave);
     faulty_vfs_fail(FAULTY_NONE, 0, false);
-    assert_int_equal(pair.slave.failures, 1);
-    assert_int_equal(applied(&pair.slave), 0);
-    assert_true(commit_log_catch_up(pair.slave.commit_log)); /* nothing is left */
-    assert_int_equal(applied(&pair.slave), 0);
-    feed(&pair, 1);
-    assert_true(commit_log_catch_up(pair.slave.commit_log));
-    assert_int_equal(core_fixture_commit(&pair.slave), OK);
-    assert_alike(&pair);
-    end_pair(&pair);
+    assert_int_equal(f->slave.failures, 1);
+    assert_int_equal(applied(&f->slave), 0);
+    assert_true(commit_log_catch_up(f->slave.commit_log)); /* nothing is left */
+    assert_int_equal(applied(&f->slave), 0);
+    feed(f, 1);
+    assert_true(commit_log_catch_up(f->slave.commit_log));
+    assert_int_equal(core_fixture_commit(&f->slave), OK);
+    assert_alike(f);
 }
 
 /* ---- what does not fit ---- */
@@ -605,58 +559,52 @@ TEST(test_commit_log_catch_up__what_does_not_fit)
 
 /* The first batch of an epoch shares its transaction with the list that the epoch begins with: where
  * it cannot stay, the driver has to know that the list is undone as well. */
-TEST(test_commit_log_propose__undoes_what_the_log_has_already)
+TEST_F(test_commit_log_propose__undoes_what_the_log_has_already)
 {
-    struct fixture f;
-    begin(&f);
-    uint64_t before = committed(&f.core);
+    uint64_t before = committed(&f->core);
     static const uint8_t members[] = {1, 0};
     struct log_entry entry = {
         .kind = LOG_ENTRY_MEMBERS,
-        .epoch = f.core.epoch,
+        .epoch = f->core.epoch,
         .first_seq = before + 1,
         .last_seq = before + 1,
         .bytes = members,
         .size = sizeof members,
     };
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(commit_log_append(f.core.commit_log, &entry), OK);
-        assert_true(commit_log_catch_up(f.core.commit_log));
-        assert_true(core_fixture_send(&f.core, f.ann, "lobby", "x"));
-        f.core.refuses = true;
+        assert_int_equal(commit_log_append(f->core.commit_log, &entry), OK);
+        assert_true(commit_log_catch_up(f->core.commit_log));
+        assert_true(core_fixture_send(&f->core, f->ann, "lobby", "x"));
+        f->core.refuses = true;
         if (i == 0)
-            core_fixture_break(&f.core);
+            core_fixture_break(&f->core);
         else
-            core_fixture_write(&f.core);
-        assert_int_equal(f.core.failures, i + 1);
-        assert_int_equal(applied(&f.core), before);
+            core_fixture_write(&f->core);
+        assert_int_equal(f->core.failures, i + 1);
+        assert_int_equal(applied(&f->core), before);
     }
-    end(&f);
 }
 
-TEST(test_commit_log_is_full__when_too_much_waits)
+TEST_F(test_commit_log_is_full__when_too_much_waits)
 {
-    struct fixture f;
-    begin(&f);
     size_t size = 1024 * 1024;
     uint8_t *bytes = calloc(1, size);
     assert_non_null(bytes);
     struct log_entry entry = {.kind = LOG_ENTRY_CHAT,
-                              .epoch = f.core.epoch,
+                              .epoch = f->core.epoch,
                               .first_seq = 1,
                               .last_seq = 1,
                               .bytes = bytes,
                               .size = size};
     unsigned count = 0;
-    for (; !commit_log_is_full(f.core.commit_log); count++) {
+    for (; !commit_log_is_full(f->core.commit_log); count++) {
         assert_true(count < 100);
-        assert_int_equal(commit_log_append(f.core.commit_log, &entry), OK);
+        assert_int_equal(commit_log_append(f->core.commit_log, &entry), OK);
     }
     assert_int_equal(count, 65);
-    commit_log_roll_back(f.core.commit_log);
-    assert_false(commit_log_is_full(f.core.commit_log));
+    commit_log_roll_back(f->core.commit_log);
+    assert_false(commit_log_is_full(f->core.commit_log));
     free(bytes);
-    end(&f);
 }
 
 TEST(test_entries__count_what_they_hold)

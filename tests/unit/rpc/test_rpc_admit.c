@@ -116,14 +116,10 @@ static bool admit(void *context, struct rpc_call *call, const ProtobufCService *
 
 /* ---- the test's side ---- */
 
-static int setup(void **state)
+static void begin(struct fixture *f)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->probe =
-        probe_start(&(struct rpc_server_options){.admit = admit, .admit_context = &fixture->gate});
-    client_open(&fixture->client, probe_address(fixture->probe), NULL);
-    *state = fixture;
-    return 0;
+    f->probe = probe_start(&(struct rpc_server_options){.admit = admit, .admit_context = &f->gate});
+    client_open(&f->client, probe_address(f->probe), NULL);
 }
 
 static void close_channel(struct probe *probe, void *argument)
@@ -133,42 +129,38 @@ static void close_channel(struct probe *probe, void *argument)
     rpc_channel_close(gate->channel);
 }
 
-static int teardown(void **state)
+static void end(struct fixture *f)
 {
-    struct fixture *fixture = *state;
-    client_close(&fixture->client);
-    if (fixture->other != NULL) {
-        probe_do(fixture->probe, close_channel, &fixture->gate);
-        probe_stop(fixture->other);
+    client_close(&f->client);
+    if (f->other != NULL) {
+        probe_do(f->probe, close_channel, &f->gate);
+        probe_stop(f->other);
     }
-    probe_stop(fixture->probe);
-    free(fixture);
-    return 0;
+    probe_stop(f->probe);
 }
 
 static void open_channel(struct probe *probe, void *argument)
 {
-    struct fixture *fixture = argument;
-    struct rpc_channel_options options = {.address = *probe_address(fixture->other),
+    struct fixture *f = argument;
+    struct rpc_channel_options options = {.address = *probe_address(f->other),
                                           .queue = probe_queue(probe)};
-    ASSERT(rpc_channel_open(&fixture->gate.channel, &options, NULL) == OK);
+    ASSERT(rpc_channel_open(&f->gate.channel, &options, NULL) == OK);
 }
 
 /* Behind the probe there is another one now. */
-static void add_other(struct fixture *fixture)
+static void add_other(struct fixture *f)
 {
-    fixture->other = probe_start(NULL);
-    probe_do(fixture->probe, open_channel, fixture);
-    fixture->gate.plan = FORWARD;
+    f->other = probe_start(NULL);
+    probe_do(f->probe, open_channel, f);
+    f->gate.plan = FORWARD;
 }
 
-TEST_WITH(test_admit__is_asked_before_the_handler, setup, teardown)
+TEST_F(test_admit__is_asked_before_the_handler)
 {
-    struct fixture *fixture = *state;
-    struct gate *gate = &fixture->gate;
+    struct gate *gate = &f->gate;
     struct outcome outcome = {.number = 0};
-    client_echo(&fixture->client, "hello", 7, &outcome);
-    WAIT_UNTIL(&fixture->client, outcome.ended);
+    client_echo(&f->client, "hello", 7, &outcome);
+    WAIT_UNTIL(&f->client, outcome.ended);
     assert_int_equal(outcome.result.status, STATUS_OK);
     assert_int_equal(gate->asked, 1);
     assert_string_equal(gate->method, "Echo");
@@ -178,9 +170,9 @@ TEST_WITH(test_admit__is_asked_before_the_handler, setup, teardown)
     assert_false(gate->stream);
 
     struct outcome flow = {.number = 0};
-    fixture->client.stub.timeout_ms = 20000;
-    client_flow(&fixture->client, 3, 10, 5, &flow);
-    WAIT_UNTIL(&fixture->client, flow.ended);
+    f->client.stub.timeout_ms = 20000;
+    client_flow(&f->client, 3, 10, 5, &flow);
+    WAIT_UNTIL(&f->client, flow.ended);
     assert_int_equal(gate->asked, 2);
     assert_string_equal(gate->method, "Flow");
     assert_in_range(gate->timeout_ms, 1, 20000);
@@ -188,39 +180,37 @@ TEST_WITH(test_admit__is_asked_before_the_handler, setup, teardown)
     assert_true(gate->stream);
 }
 
-TEST_WITH(test_admit__is_not_asked_about_what_is_refused, setup, teardown)
+TEST_F(test_admit__is_not_asked_about_what_is_refused)
 {
-    struct fixture *fixture = *state;
     static char text[100100];
     memset(text, 'x', sizeof text - 1);
     struct outcome outcome = {.number = 0};
-    client_echo(&fixture->client, text, 7, &outcome);
-    WAIT_UNTIL(&fixture->client, outcome.ended);
+    client_echo(&f->client, text, 7, &outcome);
+    WAIT_UNTIL(&f->client, outcome.ended);
     assert_int_equal(outcome.result.status, STATUS_INVALID_ARGUMENT);
-    assert_int_equal(fixture->gate.asked, 0);
-    probe_drain(fixture->probe);
+    assert_int_equal(f->gate.asked, 0);
+    probe_drain(f->probe);
     struct outcome drained = {.number = 0};
-    client_echo(&fixture->client, "", 7, &drained);
-    WAIT_UNTIL(&fixture->client, drained.ended);
-    assert_int_equal(fixture->gate.asked, 0);
+    client_echo(&f->client, "", 7, &drained);
+    WAIT_UNTIL(&f->client, drained.ended);
+    assert_int_equal(f->gate.asked, 0);
 }
 
-TEST_WITH(test_admit__refuses_at_once, setup, teardown)
+TEST_F(test_admit__refuses_at_once)
 {
-    struct fixture *fixture = *state;
-    fixture->gate.plan = REFUSE;
+    f->gate.plan = REFUSE;
     struct outcome outcomes[20] = {{.number = 0}};
     for (size_t i = 0; i < 20; i++)
-        client_echo(&fixture->client, "hello", 0, &outcomes[i]);
+        client_echo(&f->client, "hello", 0, &outcomes[i]);
     for (size_t i = 0; i < 20; i++) {
-        WAIT_UNTIL(&fixture->client, outcomes[i].ended);
+        WAIT_UNTIL(&f->client, outcomes[i].ended);
         assert_int_equal(outcomes[i].result.status, STATUS_UNAVAILABLE);
         assert_int_equal(outcomes[i].result.retry_ms, 30);
         assert_string_equal(outcomes[i].master, "192.0.2.7:2625");
     }
-    assert_int_equal(fixture->gate.asked, 20);
-    assert_int_equal(probe_counters(fixture->probe)->echoed, 0);
-    assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
+    assert_int_equal(f->gate.asked, 20);
+    assert_int_equal(probe_counters(f->probe)->echoed, 0);
+    assert_int_equal(probe_stats(f->probe).open_calls, 0);
 }
 
 static void end_kept(struct probe *probe, void *argument)
@@ -233,53 +223,51 @@ static void end_kept(struct probe *probe, void *argument)
     gate->call = NULL;
 }
 
-TEST_WITH(test_admit__takes_a_call_and_ends_it_later, setup, teardown)
+TEST_F(test_admit__takes_a_call_and_ends_it_later)
 {
-    struct fixture *fixture = *state;
-    fixture->gate.plan = KEEP;
+    f->gate.plan = KEEP;
     struct outcome outcome = {.number = 0};
-    client_echo(&fixture->client, "later", 0, &outcome);
-    WAIT_UNTIL(&fixture->client, fixture->gate.kept == 1);
-    assert_int_equal(probe_stats(fixture->probe).open_calls, 1);
-    probe_do(fixture->probe, end_kept, &fixture->gate);
-    WAIT_UNTIL(&fixture->client, outcome.ended);
+    client_echo(&f->client, "later", 0, &outcome);
+    WAIT_UNTIL(&f->client, f->gate.kept == 1);
+    assert_int_equal(probe_stats(f->probe).open_calls, 1);
+    probe_do(f->probe, end_kept, &f->gate);
+    WAIT_UNTIL(&f->client, outcome.ended);
     assert_int_equal(outcome.result.status, STATUS_OK);
     assert_string_equal(outcome.text, "later");
-    assert_int_equal(probe_counters(fixture->probe)->echoed, 0);
+    assert_int_equal(probe_counters(f->probe)->echoed, 0);
 
     struct outcome given_up = {.number = 0};
-    client_echo(&fixture->client, "never", 0, &given_up);
-    WAIT_UNTIL(&fixture->client, fixture->gate.kept == 2);
-    rpc_channel_cancel(fixture->client.channel, fixture->client.stub.call);
-    WAIT_UNTIL(&fixture->client, fixture->gate.cancelled == 1);
-    assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
+    client_echo(&f->client, "never", 0, &given_up);
+    WAIT_UNTIL(&f->client, f->gate.kept == 2);
+    rpc_channel_cancel(f->client.channel, f->client.stub.call);
+    WAIT_UNTIL(&f->client, f->gate.cancelled == 1);
+    assert_int_equal(probe_stats(f->probe).open_calls, 0);
 }
 
-TEST_WITH(test_admit__has_another_server_answer, setup, teardown)
+TEST_F(test_admit__has_another_server_answer)
 {
-    struct fixture *fixture = *state;
-    add_other(fixture);
+    add_other(f);
     uint8_t token[] = {1, 2, 3};
-    fixture->client.stub.timeout_ms = 20000;
-    fixture->client.stub.token = token;
-    fixture->client.stub.token_size = sizeof token;
+    f->client.stub.timeout_ms = 20000;
+    f->client.stub.token = token;
+    f->client.stub.token_size = sizeof token;
     struct outcome outcomes[50] = {{.number = 0}};
     for (size_t i = 0; i < 50; i++)
-        client_echo(&fixture->client, "there", i + 1, &outcomes[i]);
+        client_echo(&f->client, "there", i + 1, &outcomes[i]);
     for (size_t i = 0; i < 50; i++) {
-        WAIT_UNTIL(&fixture->client, outcomes[i].ended);
+        WAIT_UNTIL(&f->client, outcomes[i].ended);
         assert_int_equal(outcomes[i].result.status, STATUS_OK);
         assert_int_equal(outcomes[i].number, i + 1);
         assert_int_equal(outcomes[i].token_size, sizeof token);
     }
-    assert_int_equal(probe_counters(fixture->probe)->echoed, 0);
-    assert_int_equal(probe_counters(fixture->other)->echoed, 50);
-    assert_int_equal(probe_counters(fixture->other)->out_of_order, 0);
+    assert_int_equal(probe_counters(f->probe)->echoed, 0);
+    assert_int_equal(probe_counters(f->other)->echoed, 50);
+    assert_int_equal(probe_counters(f->other)->out_of_order, 0);
 
     struct outcome late = {.number = 0};
-    fixture->client.stub.timeout_ms = 50;
-    client_hold(&fixture->client, "", &late);
-    WAIT_UNTIL(&fixture->client, probe_counters(fixture->other)->cancelled == 1);
-    WAIT_UNTIL(&fixture->client, late.ended); /* the deadline was handed on */
-    WAIT_UNTIL(&fixture->client, fixture->gate.forwarded == 0);
+    f->client.stub.timeout_ms = 50;
+    client_hold(&f->client, "", &late);
+    WAIT_UNTIL(&f->client, probe_counters(f->other)->cancelled == 1);
+    WAIT_UNTIL(&f->client, late.ended); /* the deadline was handed on */
+    WAIT_UNTIL(&f->client, f->gate.forwarded == 0);
 }

@@ -16,101 +16,90 @@ struct fixture {
     struct client client;
 };
 
-static int setup(void **state)
+static void begin(struct fixture *f)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->probe = probe_start(NULL);
-    client_open(&fixture->client, probe_address(fixture->probe), NULL);
-    *state = fixture;
-    return 0;
+    f->probe = probe_start(NULL);
+    client_open(&f->client, probe_address(f->probe), NULL);
 }
 
-static int teardown(void **state)
+static void end(struct fixture *f)
 {
-    struct fixture *fixture = *state;
-    client_close(&fixture->client);
-    probe_stop(fixture->probe);
-    free(fixture);
-    return 0;
+    client_close(&f->client);
+    probe_stop(f->probe);
 }
 
-TEST_WITH(test_call__gets_its_reply, setup, teardown)
+TEST_F(test_call__gets_its_reply)
 {
-    struct fixture *fixture = *state;
     struct outcome outcome = {.number = 0};
-    client_echo(&fixture->client, "hello", 77, &outcome);
-    assert_true(fixture->client.stub.call != 0);
-    assert_int_equal(rpc_channel_open_calls(fixture->client.channel), 1);
-    WAIT_UNTIL(&fixture->client, outcome.ended);
+    client_echo(&f->client, "hello", 77, &outcome);
+    assert_true(f->client.stub.call != 0);
+    assert_int_equal(rpc_channel_open_calls(f->client.channel), 1);
+    WAIT_UNTIL(&f->client, outcome.ended);
     assert_int_equal(outcome.result.status, STATUS_OK);
     assert_string_equal(outcome.text, "hello");
     assert_int_equal(outcome.number, 77);
     assert_int_equal(outcome.replies, 1);
     assert_string_equal(outcome.message, "");
     assert_string_equal(outcome.master, "");
-    assert_int_equal(rpc_channel_open_calls(fixture->client.channel), 0);
-    assert_true(rpc_channel_is_connected(fixture->client.channel));
-    assert_int_equal(fixture->client.connected, 1);
+    assert_int_equal(rpc_channel_open_calls(f->client.channel), 0);
+    assert_true(rpc_channel_is_connected(f->client.channel));
+    assert_int_equal(f->client.connected, 1);
 }
 
 /* A request and a reply of zero bytes: both messages are all defaults. */
-TEST_WITH(test_call__empty_request_and_reply, setup, teardown)
+TEST_F(test_call__empty_request_and_reply)
 {
-    struct fixture *fixture = *state;
     struct outcome outcome = {.number = 5};
-    client_echo(&fixture->client, "", 0, &outcome);
-    WAIT_UNTIL(&fixture->client, outcome.ended);
+    client_echo(&f->client, "", 0, &outcome);
+    WAIT_UNTIL(&f->client, outcome.ended);
     assert_int_equal(outcome.result.status, STATUS_OK);
     assert_int_equal(outcome.number, 0);
     assert_string_equal(outcome.text, "");
 }
 
-TEST_WITH(test_call__carries_the_token, setup, teardown)
+TEST_F(test_call__carries_the_token)
 {
-    struct fixture *fixture = *state;
     uint8_t token[RPC_TOKEN_BYTES_MAX];
     for (size_t i = 0; i < sizeof token; i++)
         token[i] = (uint8_t)(i * 7);
     for (size_t size = 0; size <= sizeof token; size += 32) {
         struct outcome outcome = {.number = 0};
-        fixture->client.stub.token = token;
-        fixture->client.stub.token_size = size;
-        client_echo(&fixture->client, "t", 0, &outcome);
-        WAIT_UNTIL(&fixture->client, outcome.ended);
+        f->client.stub.token = token;
+        f->client.stub.token_size = size;
+        client_echo(&f->client, "t", 0, &outcome);
+        WAIT_UNTIL(&f->client, outcome.ended);
         assert_int_equal(outcome.token_size, size);
         assert_memory_equal(outcome.token, token, size);
     }
 }
 
-TEST_WITH(test_call__token_too_long_is_refused, setup, teardown)
+TEST_F(test_call__token_too_long_is_refused)
 {
-    struct fixture *fixture = *state;
     static const uint8_t token[RPC_TOKEN_BYTES_MAX + 1];
-    fixture->client.stub.token = token;
-    fixture->client.stub.token_size = sizeof token;
+    f->client.stub.token = token;
+    f->client.stub.token_size = sizeof token;
     struct outcome outcome = {.number = 0};
-    client_echo(&fixture->client, "t", 0, &outcome);
-    WAIT_UNTIL(&fixture->client, outcome.ended);
+    client_echo(&f->client, "t", 0, &outcome);
+    WAIT_UNTIL(&f->client, outcome.ended);
     assert_int_equal(outcome.result.status, STATUS_INVALID_ARGUMENT);
     assert_non_null(strstr(outcome.message, "64"));
 }
 
 #define MANY 500
 
-TEST_WITH(test_call__many_at_once_each_its_own_reply, setup, teardown)
+TEST_F(test_call__many_at_once_each_its_own_reply)
 {
-    struct fixture *fixture = *state;
     struct outcome *outcomes = calloc(MANY, sizeof *outcomes);
     char text[32];
     for (unsigned i = 0; i < MANY; i++) {
         (void)snprintf(text, sizeof text, "text %u", i);
         if (i % 3 == 0)
-            client_work(&fixture->client, text, &outcomes[i]);
+            client_work(&f->client, text, &outcomes[i]);
         else
-            client_echo(&fixture->client, text, 0, &outcomes[i]);
+            client_echo(&f->client, text, 0, &outcomes[i]);
     }
     for (unsigned i = 0; i < MANY; i++) {
-        WAIT_UNTIL(&fixture->client, outcomes[i].ended);
+        WAIT_UNTIL(&f->client, outcomes[i].ended);
         (void)snprintf(text, sizeof text, "text %u", i);
         assert_string_equal(outcomes[i].text, text);
         assert_int_equal(outcomes[i].replies, 1);
@@ -120,85 +109,81 @@ TEST_WITH(test_call__many_at_once_each_its_own_reply, setup, teardown)
 
 /* More in one turn than a frame may have envelopes: requests, replies and control messages are
  * spread over as many frames as are needed. */
-TEST_WITH(test_call__more_in_one_turn_than_fit_a_frame, setup, teardown)
+TEST_F(test_call__more_in_one_turn_than_fit_a_frame)
 {
-    struct fixture *fixture = *state;
     const unsigned count = RPC_ENVELOPES_MAX * 3 + 17;
     struct outcome *outcomes = calloc(count, sizeof *outcomes);
-    client_expect_service(&fixture->client);
-    probe_pause(fixture->probe);
+    client_expect_service(&f->client);
+    probe_pause(f->probe);
     for (unsigned i = 0; i < count; i++)
-        client_echo(&fixture->client, "", 0, &outcomes[i]);
+        client_echo(&f->client, "", 0, &outcomes[i]);
     /* All are in the server's queue before it answers the first. */
     for (int i = 0; i < 50; i++)
-        client_turn(&fixture->client, 2);
-    probe_resume(fixture->probe);
+        client_turn(&f->client, 2);
+    probe_resume(f->probe);
     for (unsigned i = 0; i < count; i++) {
-        WAIT_UNTIL(&fixture->client, outcomes[i].ended);
+        WAIT_UNTIL(&f->client, outcomes[i].ended);
         assert_int_equal(outcomes[i].result.status, STATUS_OK);
     }
-    assert_int_equal(fixture->client.disconnected, 0);
+    assert_int_equal(f->client.disconnected, 0);
     free(outcomes);
 }
 
-TEST_WITH(test_cancel__more_in_one_turn_than_fit_a_frame, setup, teardown)
+TEST_F(test_cancel__more_in_one_turn_than_fit_a_frame)
 {
-    struct fixture *fixture = *state;
     const unsigned count = RPC_ENVELOPES_MAX * 2 + 100;
     struct outcome *outcomes = calloc(count, sizeof *outcomes);
     uint64_t first = 0;
     for (unsigned i = 0; i < count; i++) {
-        client_hold(&fixture->client, "h", &outcomes[i]);
+        client_hold(&f->client, "h", &outcomes[i]);
         if (i == 0)
-            first = fixture->client.stub.call;
+            first = f->client.stub.call;
     }
-    struct probe_counters *counters = probe_counters(fixture->probe);
-    WAIT_UNTIL(&fixture->client, counters->held == count);
+    struct probe_counters *counters = probe_counters(f->probe);
+    WAIT_UNTIL(&f->client, counters->held == count);
     for (unsigned i = 0; i < count; i++)
-        rpc_channel_cancel(fixture->client.channel, first + i);
-    WAIT_UNTIL(&fixture->client, counters->held == 0);
+        rpc_channel_cancel(f->client.channel, first + i);
+    WAIT_UNTIL(&f->client, counters->held == 0);
     assert_int_equal(counters->cancelled, count);
     for (unsigned i = 0; i < count; i++)
         assert_int_equal(outcomes[i].result.status, STATUS_CANCELLED);
-    client_expect_service(&fixture->client);
-    assert_int_equal(fixture->client.disconnected, 0);
+    client_expect_service(&f->client);
+    assert_int_equal(f->client.disconnected, 0);
     free(outcomes);
 }
 
-TEST_WITH(test_call__answered_later_in_another_order, setup, teardown)
+TEST_F(test_call__answered_later_in_another_order)
 {
-    struct fixture *fixture = *state;
     struct outcome held[3] = {{.number = 0}};
-    client_hold(&fixture->client, "a", &held[0]);
-    client_hold(&fixture->client, "b", &held[1]);
-    client_hold(&fixture->client, "c", &held[2]);
-    WAIT_UNTIL(&fixture->client, probe_counters(fixture->probe)->held == 3);
-    client_expect_service(&fixture->client);
+    client_hold(&f->client, "a", &held[0]);
+    client_hold(&f->client, "b", &held[1]);
+    client_hold(&f->client, "c", &held[2]);
+    WAIT_UNTIL(&f->client, probe_counters(f->probe)->held == 3);
+    client_expect_service(&f->client);
     assert_false(held[0].ended || held[1].ended || held[2].ended);
-    assert_int_equal(probe_stats(fixture->probe).open_calls, 3);
-    probe_release(fixture->probe, 2, STATUS_OK);
-    WAIT_UNTIL(&fixture->client, held[0].ended && held[1].ended);
+    assert_int_equal(probe_stats(f->probe).open_calls, 3);
+    probe_release(f->probe, 2, STATUS_OK);
+    WAIT_UNTIL(&f->client, held[0].ended && held[1].ended);
     assert_false(held[2].ended);
     assert_string_equal(held[0].text, "a");
     assert_string_equal(held[1].text, "b");
-    probe_release(fixture->probe, 1, STATUS_DATA_LOSS);
-    WAIT_UNTIL(&fixture->client, held[2].ended);
+    probe_release(f->probe, 1, STATUS_DATA_LOSS);
+    WAIT_UNTIL(&f->client, held[2].ended);
     assert_int_equal(held[2].result.status, STATUS_DATA_LOSS);
-    assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
+    assert_int_equal(probe_stats(f->probe).open_calls, 0);
 }
 
-TEST_WITH(test_call__answered_from_other_threads, setup, teardown)
+TEST_F(test_call__answered_from_other_threads)
 {
-    struct fixture *fixture = *state;
     struct outcome *outcomes = calloc(MANY, sizeof *outcomes);
-    probe_block_workers(fixture->probe, true);
+    probe_block_workers(f->probe, true);
     for (unsigned i = 0; i < MANY; i++)
-        client_work(&fixture->client, "w", &outcomes[i]);
-    WAIT_UNTIL(&fixture->client, probe_counters(fixture->probe)->working == MANY);
-    client_expect_service(&fixture->client);
-    probe_block_workers(fixture->probe, false);
+        client_work(&f->client, "w", &outcomes[i]);
+    WAIT_UNTIL(&f->client, probe_counters(f->probe)->working == MANY);
+    client_expect_service(&f->client);
+    probe_block_workers(f->probe, false);
     for (unsigned i = 0; i < MANY; i++) {
-        WAIT_UNTIL(&fixture->client, outcomes[i].ended);
+        WAIT_UNTIL(&f->client, outcomes[i].ended);
         assert_int_equal(outcomes[i].result.status, STATUS_OK);
         assert_string_equal(outcomes[i].text, "w");
     }
@@ -213,9 +198,8 @@ static void refuse_with(struct client *client, const Probe__Refusal *refusal,
     WAIT_UNTIL(client, outcome->ended);
 }
 
-TEST_WITH(test_fail__every_status_with_sentence_and_retry, setup, teardown)
+TEST_F(test_fail__every_status_with_sentence_and_retry)
 {
-    struct fixture *fixture = *state;
     for (unsigned elsewhere = 0; elsewhere < 2; elsewhere++) {
         for (unsigned status = 1; status < STATUS_COUNT; status++) {
             Probe__Refusal refusal = PROBE__REFUSAL__INIT;
@@ -224,7 +208,7 @@ TEST_WITH(test_fail__every_status_with_sentence_and_retry, setup, teardown)
             refusal.text = (char *)"because";
             refusal.elsewhere = elsewhere == 1;
             struct outcome outcome;
-            refuse_with(&fixture->client, &refusal, &outcome);
+            refuse_with(&f->client, &refusal, &outcome);
             assert_int_equal(outcome.result.status, status);
             assert_int_equal(outcome.result.retry_ms, status * 10);
             assert_string_equal(outcome.message, "because");
@@ -234,22 +218,20 @@ TEST_WITH(test_fail__every_status_with_sentence_and_retry, setup, teardown)
     }
 }
 
-TEST_WITH(test_fail__names_the_master, setup, teardown)
+TEST_F(test_fail__names_the_master)
 {
-    struct fixture *fixture = *state;
     Probe__Refusal refusal = PROBE__REFUSAL__INIT;
     refusal.status = STATUS_UNAVAILABLE;
     refusal.master = (char *)"192.0.2.7:2625";
     struct outcome outcome;
-    refuse_with(&fixture->client, &refusal, &outcome);
+    refuse_with(&f->client, &refusal, &outcome);
     assert_int_equal(outcome.result.status, STATUS_UNAVAILABLE);
     assert_string_equal(outcome.master, "192.0.2.7:2625");
     assert_string_equal(outcome.message, "");
 }
 
-TEST_WITH(test_fail__names_the_expected_request, setup, teardown)
+TEST_F(test_fail__names_the_expected_request)
 {
-    struct fixture *fixture = *state;
     for (unsigned elsewhere = 0; elsewhere < 2; elsewhere++) {
         Probe__Refusal refusal = PROBE__REFUSAL__INIT;
         refusal.status = STATUS_ABORTED;
@@ -257,86 +239,82 @@ TEST_WITH(test_fail__names_the_expected_request, setup, teardown)
         refusal.next_request = UINT64_MAX - elsewhere;
         refusal.elsewhere = elsewhere == 1;
         struct outcome outcome;
-        refuse_with(&fixture->client, &refusal, &outcome);
+        refuse_with(&f->client, &refusal, &outcome);
         assert_int_equal(outcome.result.status, STATUS_ABORTED);
         assert_true(outcome.result.next_request == UINT64_MAX - elsewhere);
         refusal.next_request = 0;
-        refuse_with(&fixture->client, &refusal, &outcome);
+        refuse_with(&f->client, &refusal, &outcome);
         assert_true(outcome.result.next_request == 0);
     }
     struct outcome good = {.result = {.next_request = 5}};
-    client_echo(&fixture->client, "", 0, &good);
-    WAIT_UNTIL(&fixture->client, good.ended);
+    client_echo(&f->client, "", 0, &good);
+    WAIT_UNTIL(&f->client, good.ended);
     assert_true(good.result.next_request == 0);
 }
 
-TEST_WITH(test_closure__without_a_reply_is_internal, setup, teardown)
+TEST_F(test_closure__without_a_reply_is_internal)
 {
-    struct fixture *fixture = *state;
     Probe__Refusal refusal = PROBE__REFUSAL__INIT;
     struct outcome outcome;
-    refuse_with(&fixture->client, &refusal, &outcome);
+    refuse_with(&f->client, &refusal, &outcome);
     assert_int_equal(outcome.result.status, STATUS_INTERNAL);
 }
 
 /* Makes a call that the generated functions would not: past their check of the descriptor. */
-static void call_as(struct fixture *fixture, const ProtobufCServiceDescriptor *descriptor,
+static void call_as(struct fixture *f, const ProtobufCServiceDescriptor *descriptor,
                     struct outcome *outcome)
 {
     struct rpc_stub stub;
-    rpc_stub_init(&stub, fixture->client.channel, descriptor);
+    rpc_stub_init(&stub, f->client.channel, descriptor);
     Probe__Text request = PROBE__TEXT__INIT;
     stub.service.invoke(&stub.service, 0, &request.base, (ProtobufCClosure)on_text, outcome);
-    WAIT_UNTIL(&fixture->client, outcome->ended);
+    WAIT_UNTIL(&f->client, outcome->ended);
 }
 
-TEST_WITH(test_call__unknown_service, setup, teardown)
+TEST_F(test_call__unknown_service)
 {
-    struct fixture *fixture = *state;
     ProtobufCServiceDescriptor descriptor = probe__probe__descriptor;
     descriptor.name = "probe.Other";
     struct outcome outcome = {.number = 0};
-    call_as(fixture, &descriptor, &outcome);
+    call_as(f, &descriptor, &outcome);
     assert_int_equal(outcome.result.status, STATUS_UNIMPLEMENTED);
     assert_non_null(strstr(outcome.message, "probe.Other"));
 }
 
-TEST_WITH(test_call__unknown_method, setup, teardown)
+TEST_F(test_call__unknown_method)
 {
-    struct fixture *fixture = *state;
     ProtobufCServiceDescriptor descriptor = probe__probe__descriptor;
     ProtobufCMethodDescriptor methods[8];
     memcpy(methods, descriptor.methods, descriptor.n_methods * sizeof methods[0]);
     methods[0].name = "Sing";
     descriptor.methods = methods;
     struct outcome outcome = {.number = 0};
-    call_as(fixture, &descriptor, &outcome);
+    call_as(f, &descriptor, &outcome);
     assert_int_equal(outcome.result.status, STATUS_UNIMPLEMENTED);
     assert_non_null(strstr(outcome.message, "Sing"));
     assert_non_null(strstr(outcome.message, "probe.Probe"));
 }
 
 /* Hold has the default limit, 4096 bytes; Echo has 100,000. */
-TEST_WITH(test_call__request_at_and_over_its_limit, setup, teardown)
+TEST_F(test_call__request_at_and_over_its_limit)
 {
-    struct fixture *fixture = *state;
     char *text = malloc(300000);
     memset(text, 't', 300000);
     struct outcome outcome = {.number = 0};
 
     text[4096 - 3] = '\0'; /* key and a two-byte length make 3 */
-    client_hold(&fixture->client, text, &outcome);
-    WAIT_UNTIL(&fixture->client, probe_counters(fixture->probe)->held == 1);
-    probe_release(fixture->probe, 1, STATUS_OK);
-    WAIT_UNTIL(&fixture->client, outcome.ended);
+    client_hold(&f->client, text, &outcome);
+    WAIT_UNTIL(&f->client, probe_counters(f->probe)->held == 1);
+    probe_release(f->probe, 1, STATUS_OK);
+    WAIT_UNTIL(&f->client, outcome.ended);
     assert_int_equal(outcome.result.status, STATUS_OK);
     assert_int_equal(outcome.text_size, 4093);
     text[4096 - 3] = 't';
 
     text[4096 - 2] = '\0';
     outcome = (struct outcome){.number = 0};
-    client_hold(&fixture->client, text, &outcome);
-    WAIT_UNTIL(&fixture->client, outcome.ended);
+    client_hold(&f->client, text, &outcome);
+    WAIT_UNTIL(&f->client, outcome.ended);
     assert_int_equal(outcome.result.status, STATUS_INVALID_ARGUMENT);
     assert_non_null(strstr(outcome.message, "4096"));
     assert_non_null(strstr(outcome.message, "4097"));
@@ -344,28 +322,28 @@ TEST_WITH(test_call__request_at_and_over_its_limit, setup, teardown)
 
     text[99996] = '\0';
     outcome = (struct outcome){.number = 0};
-    client_echo(&fixture->client, text, 0, &outcome);
-    WAIT_UNTIL(&fixture->client, outcome.ended);
+    client_echo(&f->client, text, 0, &outcome);
+    WAIT_UNTIL(&f->client, outcome.ended);
     assert_int_equal(outcome.result.status, STATUS_OK);
     assert_int_equal(outcome.text_size, 99996);
     text[99996] = 't';
 
     text[99997] = '\0';
     outcome = (struct outcome){.number = 0};
-    client_echo(&fixture->client, text, 0, &outcome);
-    WAIT_UNTIL(&fixture->client, outcome.ended);
+    client_echo(&f->client, text, 0, &outcome);
+    WAIT_UNTIL(&f->client, outcome.ended);
     assert_int_equal(outcome.result.status, STATUS_INVALID_ARGUMENT);
     text[99997] = 't';
 
     /* Over the frame's: refused before it is sent. */
     text[299999] = '\0';
     outcome = (struct outcome){.number = 0};
-    client_echo(&fixture->client, text, 0, &outcome);
+    client_echo(&f->client, text, 0, &outcome);
     assert_true(outcome.ended);
-    assert_int_equal(fixture->client.stub.call, 0);
+    assert_int_equal(f->client.stub.call, 0);
     assert_int_equal(outcome.result.status, STATUS_INVALID_ARGUMENT);
-    client_expect_service(&fixture->client);
-    assert_int_equal(fixture->client.disconnected, 0);
+    client_expect_service(&f->client);
+    assert_int_equal(f->client.disconnected, 0);
     free(text);
 }
 
@@ -376,48 +354,45 @@ static void client_echo_large(struct client *client, uint32_t reply_bytes, struc
     probe__probe__echo(&client->stub.service, &request, on_text, outcome);
 }
 
-TEST_WITH(test_call__large_replies, setup, teardown)
+TEST_F(test_call__large_replies)
 {
-    struct fixture *fixture = *state;
     static const uint32_t sizes[] = {1000, 1024, 65536, 400000, 4100000};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         struct outcome outcome = {.number = 0};
-        client_echo_large(&fixture->client, sizes[i], &outcome);
-        WAIT_UNTIL(&fixture->client, outcome.ended);
+        client_echo_large(&f->client, sizes[i], &outcome);
+        WAIT_UNTIL(&f->client, outcome.ended);
         assert_int_equal(outcome.result.status, STATUS_OK);
         assert_int_equal(outcome.text_size, sizes[i]);
     }
 }
 
 /* Over 4 MiB: the client hangs up on a server that breaks its bound, and connects again. */
-TEST_WITH(test_call__reply_larger_than_a_frame_may_be, setup, teardown)
+TEST_F(test_call__reply_larger_than_a_frame_may_be)
 {
-    struct fixture *fixture = *state;
     struct outcome outcome = {.number = 0};
-    client_echo_large(&fixture->client, 4300000, &outcome);
-    WAIT_UNTIL(&fixture->client, outcome.ended);
+    client_echo_large(&f->client, 4300000, &outcome);
+    WAIT_UNTIL(&f->client, outcome.ended);
     assert_int_equal(outcome.result.status, STATUS_UNAVAILABLE);
-    assert_int_equal(fixture->client.disconnected, 1);
-    client_expect_service(&fixture->client);
+    assert_int_equal(f->client.disconnected, 1);
+    client_expect_service(&f->client);
 }
 
 /* As many large answers as the transport holds for one connection, all in one turn. */
-TEST_WITH(test_call__large_replies_in_one_turn_all_arrive, setup, teardown)
+TEST_F(test_call__large_replies_in_one_turn_all_arrive)
 {
-    struct fixture *fixture = *state;
     enum { COUNT = 60 };
     static struct outcome outcomes[COUNT];
     memset(outcomes, 0, sizeof outcomes);
-    client_expect_service(&fixture->client);
-    fixture->client.stub.timeout_ms = 10000;
-    probe_pause(fixture->probe);
+    client_expect_service(&f->client);
+    f->client.stub.timeout_ms = 10000;
+    probe_pause(f->probe);
     for (int i = 0; i < COUNT; i++)
-        client_echo_large(&fixture->client, 60000, &outcomes[i]);
+        client_echo_large(&f->client, 60000, &outcomes[i]);
     for (int i = 0; i < 20; i++)
-        client_turn(&fixture->client, 2);
-    probe_resume(fixture->probe);
+        client_turn(&f->client, 2);
+    probe_resume(f->probe);
     for (int i = 0; i < COUNT; i++) {
-        WAIT_UNTIL(&fixture->client, outcomes[i].ended);
+        WAIT_UNTIL(&f->client, outcomes[i].ended);
         if (outcomes[i].result.status != STATUS_OK)
             fail_msg("call %d: %s", i, status_name(outcomes[i].result.status));
         assert_int_equal(outcomes[i].text_size, 60000);
@@ -441,12 +416,11 @@ static void next_in_order(struct outcome *outcome)
 }
 
 /* Requests arrive, and replies come back, in the order of the calls. */
-TEST_WITH(test_call__order_is_kept_under_load, setup, teardown)
+TEST_F(test_call__order_is_kept_under_load)
 {
-    struct fixture *fixture = *state;
     const uint64_t total = 100000;
     const uint64_t window = 3000;
-    struct in_order run = {.client = &fixture->client};
+    struct in_order run = {.client = &f->client};
     run.outcomes = calloc(window, sizeof *run.outcomes);
     uint64_t start_ms = clock_monotonic_ms();
     while (run.answered < total) {
@@ -454,13 +428,13 @@ TEST_WITH(test_call__order_is_kept_under_load, setup, teardown)
         while (run.made < total && run.made - run.answered < window) {
             struct outcome *outcome = &run.outcomes[run.made % window];
             *outcome = (struct outcome){.context = &run, .then = next_in_order};
-            client_echo(&fixture->client, "in order", ++run.made, outcome);
+            client_echo(&f->client, "in order", ++run.made, outcome);
         }
-        client_turn(&fixture->client, 10);
+        client_turn(&f->client, 10);
     }
     assert_int_equal(run.wrong, 0);
-    assert_int_equal(probe_counters(fixture->probe)->out_of_order, 0);
-    assert_int_equal(probe_counters(fixture->probe)->echoed, total);
+    assert_int_equal(probe_counters(f->probe)->out_of_order, 0);
+    assert_int_equal(probe_counters(f->probe)->echoed, total);
     free(run.outcomes);
 }
 
@@ -485,11 +459,10 @@ static void *run_client(void *argument)
     return (void *)good;
 }
 
-TEST_WITH(test_call__many_clients, setup, teardown)
+TEST_F(test_call__many_clients)
 {
-    struct fixture *fixture = *state;
     pthread_t threads[12];
-    struct address address = *probe_address(fixture->probe);
+    struct address address = *probe_address(f->probe);
     for (int i = 0; i < 12; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, run_client, &address), 0);
     for (int i = 0; i < 12; i++) {
@@ -497,17 +470,16 @@ TEST_WITH(test_call__many_clients, setup, teardown)
         assert_int_equal(pthread_join(threads[i], &good), 0);
         assert_int_equal((size_t)good, 2000);
     }
-    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
+    WAIT_UNTIL(&f->client, probe_stats(f->probe).peers == 1);
 }
 
-TEST_WITH(test_stats__count, setup, teardown)
+TEST_F(test_stats__count)
 {
-    struct fixture *fixture = *state;
-    client_expect_service(&fixture->client);
+    client_expect_service(&f->client);
     struct outcome held = {.number = 0};
-    client_hold(&fixture->client, "h", &held);
-    WAIT_UNTIL(&fixture->client, probe_counters(fixture->probe)->held == 1);
-    struct rpc_server_stats stats = probe_stats(fixture->probe);
+    client_hold(&f->client, "h", &held);
+    WAIT_UNTIL(&f->client, probe_counters(f->probe)->held == 1);
+    struct rpc_server_stats stats = probe_stats(f->probe);
     assert_int_equal(stats.peers, 1);
     assert_int_equal(stats.open_calls, 1);
     assert_int_equal(stats.frames_received, 2);
@@ -515,50 +487,48 @@ TEST_WITH(test_stats__count, setup, teardown)
     assert_int_equal(stats.calls_rejected, 0);
     assert_int_equal(stats.frames_sent, 1);
     assert_int_equal(stats.peers_kicked, 0);
-    probe_release(fixture->probe, 1, STATUS_OK);
-    WAIT_UNTIL(&fixture->client, held.ended);
-    assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
-    assert_int_equal(probe_stats(fixture->probe).frames_sent, 2);
+    probe_release(f->probe, 1, STATUS_OK);
+    WAIT_UNTIL(&f->client, held.ended);
+    assert_int_equal(probe_stats(f->probe).open_calls, 0);
+    assert_int_equal(probe_stats(f->probe).frames_sent, 2);
 }
 
 /* Thousands of clients can wait for an answer. The frames that their requests came in are full of
  * other calls, which are answered at once and must not be held along with them. */
-TEST_WITH(test_memory__of_an_open_call, setup, teardown)
+TEST_F(test_memory__of_an_open_call)
 {
-    struct fixture *fixture = *state;
     const unsigned count = 2000;
     struct outcome *outcomes = calloc(count, sizeof *outcomes);
     char text[4000];
     memset(text, 'x', sizeof text);
     text[sizeof text - 1] = '\0';
     struct outcome filler = {.number = 0};
-    client_expect_service(&fixture->client);
+    client_expect_service(&f->client);
     struct mallinfo2 before = mallinfo2();
     for (unsigned i = 0; i < count; i++) {
         for (int k = 0; k < 4; k++)
-            client_echo(&fixture->client, text, 0, &filler);
+            client_echo(&f->client, text, 0, &filler);
         Probe__Text request = PROBE__TEXT__INIT;
         request.keep = i % 2 == 0;
-        probe__probe__hold(&fixture->client.stub.service, &request, on_text, &outcomes[i]);
-        client_echo(&fixture->client, text, 0, &filler);
+        probe__probe__hold(&f->client.stub.service, &request, on_text, &outcomes[i]);
+        client_echo(&f->client, text, 0, &filler);
         if (i % 10 == 0)
-            WAIT_UNTIL(&fixture->client, rpc_channel_open_calls(fixture->client.channel) < i + 200);
+            WAIT_UNTIL(&f->client, rpc_channel_open_calls(f->client.channel) < i + 200);
     }
-    WAIT_UNTIL(&fixture->client, probe_counters(fixture->probe)->held == count &&
-                                     rpc_channel_open_calls(fixture->client.channel) == count);
+    WAIT_UNTIL(&f->client, probe_counters(f->probe)->held == count &&
+                               rpc_channel_open_calls(f->client.channel) == count);
     struct mallinfo2 after = mallinfo2();
     size_t each = (after.uordblks + after.hblkhd - before.uordblks - before.hblkhd) / count;
     print_message("%zu bytes for each open call, both sides together\n", each);
     assert_true(each < 1500); /* sanitizers have heaps of their own, and report 0 */
-    probe_release(fixture->probe, count, STATUS_OK);
-    WAIT_UNTIL(&fixture->client, rpc_channel_open_calls(fixture->client.channel) == 0);
+    probe_release(f->probe, count, STATUS_OK);
+    WAIT_UNTIL(&f->client, rpc_channel_open_calls(f->client.channel) == 0);
     free(outcomes);
 }
 
 /* Nothing is kept of a call that has ended: of no message, no frame, no reply. */
-TEST_WITH(test_memory__of_calls_that_ended, setup, teardown)
+TEST_F(test_memory__of_calls_that_ended)
 {
-    struct fixture *fixture = *state;
     static struct outcome outcomes[200];
     size_t bytes[3];
     for (int phase = 0; phase < 3; phase++) { /* the first fills pools and caches */
@@ -566,13 +536,12 @@ TEST_WITH(test_memory__of_calls_that_ended, setup, teardown)
             memset(outcomes, 0, sizeof outcomes);
             for (int i = 0; i < 200; i++) {
                 if (i % 3 == 0)
-                    client_work(&fixture->client, "some text, so that it is not so small",
-                                &outcomes[i]);
+                    client_work(&f->client, "some text, so that it is not so small", &outcomes[i]);
                 else
-                    client_echo(&fixture->client, "some text, so that it is not so small", 0,
+                    client_echo(&f->client, "some text, so that it is not so small", 0,
                                 &outcomes[i]);
             }
-            WAIT_UNTIL(&fixture->client, rpc_channel_open_calls(fixture->client.channel) == 0);
+            WAIT_UNTIL(&f->client, rpc_channel_open_calls(f->client.channel) == 0);
         }
         struct mallinfo2 heap = mallinfo2();
         bytes[phase] = heap.uordblks + heap.hblkhd;

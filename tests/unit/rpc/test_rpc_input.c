@@ -22,59 +22,53 @@ struct fixture {
     struct client client; /* a bystander */
 };
 
-static int start(void **state, const struct rpc_server_options *options)
+static void start(struct fixture *f, const struct rpc_server_options *options)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
     log_configure(LOG_SILENT, LOG_TEXT);
-    fixture->probe = probe_start(options);
-    fixture->counters = probe_counters(fixture->probe);
-    client_open(&fixture->client, probe_address(fixture->probe), NULL);
-    client_expect_service(&fixture->client);
-    *state = fixture;
-    return 0;
+    f->probe = probe_start(options);
+    f->counters = probe_counters(f->probe);
+    client_open(&f->client, probe_address(f->probe), NULL);
+    client_expect_service(&f->client);
 }
 
-static int setup(void **state)
+static void begin(struct fixture *f)
 {
-    return start(state, NULL);
+    start(f, NULL);
 }
 
-static int setup_few_peers(void **state)
+static void begin_few_peers(struct fixture *f)
 {
-    return start(state, &(struct rpc_server_options){.peers_max = 3});
+    start(f, &(struct rpc_server_options){.peers_max = 3});
 }
 
 #define IDLE_MS 3600000u /* the tests move the server's clock */
 
-static int setup_impatient(void **state)
+static void begin_impatient(struct fixture *f)
 {
-    return start(state, &(struct rpc_server_options){.idle_ms = IDLE_MS});
+    start(f, &(struct rpc_server_options){.idle_ms = IDLE_MS});
 }
 
-static int setup_small_frames(void **state)
+static void begin_small_frames(struct fixture *f)
 {
-    return start(state, &(struct rpc_server_options){.frame_bytes_max = 2000});
+    start(f, &(struct rpc_server_options){.frame_bytes_max = 2000});
 }
 
-static int setup_few_calls(void **state)
+static void begin_few_calls(struct fixture *f)
 {
-    return start(state, &(struct rpc_server_options){.peer_calls_max = 10});
+    start(f, &(struct rpc_server_options){.peer_calls_max = 10});
 }
 
-static int teardown(void **state)
+static void end(struct fixture *f)
 {
-    struct fixture *fixture = *state;
-    client_close(&fixture->client);
-    probe_stop(fixture->probe);
-    free(fixture);
+    client_close(&f->client);
+    probe_stop(f->probe);
     log_configure(LOG_INFO, LOG_TEXT);
-    return 0;
 }
 
-static void expect_service(struct fixture *fixture)
+static void expect_service(struct fixture *f)
 {
-    client_expect_service(&fixture->client);
-    assert_int_equal(fixture->client.disconnected, 0);
+    client_expect_service(&f->client);
+    assert_int_equal(f->client.disconnected, 0);
 }
 
 /* ---- frames by hand ---- */
@@ -176,27 +170,26 @@ static void expect_reply(struct sp_peer *peer, uint64_t call, enum status status
     free_frame(frame);
 }
 
-static struct sp_peer open_peer(const struct fixture *fixture)
+static struct sp_peer open_peer(const struct fixture *f)
 {
     struct sp_peer peer;
-    assert_true(sp_open(&peer, probe_address(fixture->probe)));
+    assert_true(sp_open(&peer, probe_address(f->probe)));
     return peer;
 }
 
-static void expect_kicked(struct fixture *fixture, struct sp_peer *peer)
+static void expect_kicked(struct fixture *f, struct sp_peer *peer)
 {
     assert_true(sp_wait_closed(peer, PATIENCE_MS));
     sp_close(peer);
-    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
-    expect_service(fixture);
+    WAIT_UNTIL(&f->client, probe_stats(f->probe).peers == 1);
+    expect_service(f);
 }
 
 /* ---- versions ---- */
 
-TEST_WITH(test_version__another_major_names_both, setup, teardown)
+TEST_F(test_version__another_major_names_both)
 {
-    struct fixture *fixture = *state;
-    struct sp_peer peer = open_peer(fixture);
+    struct sp_peer peer = open_peer(f);
     static const uint32_t versions[] = {0, 7, 0x0000ffff, 2u << 16 | 5, 0xffffffff};
     for (size_t i = 0; i < sizeof versions / sizeof versions[0]; i++) {
         Jackdaw__Envelope request = request_of("Echo", i + 1);
@@ -209,14 +202,13 @@ TEST_WITH(test_version__another_major_names_both, setup, teardown)
         assert_non_null(strstr(text, theirs));
         assert_non_null(strstr(text, "1.0"));
     }
-    assert_int_equal(fixture->counters->echoed, 1);
+    assert_int_equal(f->counters->echoed, 1);
     sp_close(&peer);
 }
 
-TEST_WITH(test_version__another_minor_is_served, setup, teardown)
+TEST_F(test_version__another_minor_is_served)
 {
-    struct fixture *fixture = *state;
-    struct sp_peer peer = open_peer(fixture);
+    struct sp_peer peer = open_peer(f);
     Jackdaw__Envelope request = request_of("Echo", 9);
     request.protocol = RPC_PROTOCOL + 77;
     send_envelope(&peer, &request);
@@ -225,10 +217,9 @@ TEST_WITH(test_version__another_minor_is_served, setup, teardown)
 }
 
 /* What a later minor version may add: unknown kinds, unknown fields. */
-TEST_WITH(test_version__unknown_kinds_and_fields_are_ignored, setup, teardown)
+TEST_F(test_version__unknown_kinds_and_fields_are_ignored)
 {
-    struct fixture *fixture = *state;
-    struct sp_peer peer = open_peer(fixture);
+    struct sp_peer peer = open_peer(f);
     struct bytes envelope = {.at = NULL};
     struct bytes frame = {.at = NULL};
     Jackdaw__Envelope odd = request_of("Echo", 1);
@@ -248,15 +239,14 @@ TEST_WITH(test_version__unknown_kinds_and_fields_are_ignored, setup, teardown)
     send_frame(&peer, &frame);
     expect_reply(&peer, 2, STATUS_OK, NULL);
     sp_close(&peer);
-    expect_service(fixture);
+    expect_service(f);
 }
 
 /* ---- what is refused politely ---- */
 
-TEST_WITH(test_unknown_names__cannot_forge_the_sentence, setup, teardown)
+TEST_F(test_unknown_names__cannot_forge_the_sentence)
 {
-    struct fixture *fixture = *state;
-    struct sp_peer peer = open_peer(fixture);
+    struct sp_peer peer = open_peer(f);
     Jackdaw__Envelope request = request_of("Echo", 1);
     request.service = (char *)"evil\x1b[2J\xff\xc3";
     send_envelope(&peer, &request);
@@ -275,10 +265,9 @@ TEST_WITH(test_unknown_names__cannot_forge_the_sentence, setup, teardown)
     sp_close(&peer);
 }
 
-TEST_WITH(test_payload__that_is_no_such_message, setup, teardown)
+TEST_F(test_payload__that_is_no_such_message)
 {
-    struct fixture *fixture = *state;
-    struct sp_peer peer = open_peer(fixture);
+    struct sp_peer peer = open_peer(f);
     static const uint8_t payloads[][4] = {
         {0x0a, 0x7f, 'x', 'y'},   /* a string longer than the payload */
         {0x0f, 0x01, 0x01, 0x01}, /* no such wire type */
@@ -293,16 +282,15 @@ TEST_WITH(test_payload__that_is_no_such_message, setup, teardown)
         send_envelope(&peer, &request);
         expect_reply(&peer, i + 1, STATUS_INVALID_ARGUMENT, NULL);
     }
-    assert_int_equal(fixture->counters->echoed, 1);
+    assert_int_equal(f->counters->echoed, 1);
     sp_close(&peer);
-    expect_service(fixture);
+    expect_service(f);
 }
 
 /* A frame with good and bad requests: each gets its own answer, in order. */
-TEST_WITH(test_frame__of_good_and_bad, setup, teardown)
+TEST_F(test_frame__of_good_and_bad)
 {
-    struct fixture *fixture = *state;
-    struct sp_peer peer = open_peer(fixture);
+    struct sp_peer peer = open_peer(f);
     struct bytes frame = {.at = NULL};
     Jackdaw__Envelope one = request_of("Echo", 1);
     add_envelope(&frame, &one);
@@ -326,10 +314,9 @@ TEST_WITH(test_frame__of_good_and_bad, setup, teardown)
     sp_close(&peer);
 }
 
-TEST_WITH(test_frame__empty, setup, teardown)
+TEST_F(test_frame__empty)
 {
-    struct fixture *fixture = *state;
-    struct sp_peer peer = open_peer(fixture);
+    struct sp_peer peer = open_peer(f);
     assert_true(sp_send(&peer, SP_REQUEST_ID, "", 0));
     Jackdaw__Envelope request = request_of("Echo", 1);
     send_envelope(&peer, &request);
@@ -338,11 +325,10 @@ TEST_WITH(test_frame__empty, setup, teardown)
 }
 
 /* Replies go to the request id of their own frame. */
-TEST_WITH(test_frame__ids_are_kept_apart, setup, teardown)
+TEST_F(test_frame__ids_are_kept_apart)
 {
-    struct fixture *fixture = *state;
-    struct sp_peer peer = open_peer(fixture);
-    probe_pause(fixture->probe);
+    struct sp_peer peer = open_peer(f);
+    probe_pause(f->probe);
     for (uint32_t i = 0; i < 20; i++) {
         struct bytes frame = {.at = NULL};
         Jackdaw__Envelope request = request_of("Echo", 100 + i);
@@ -350,7 +336,7 @@ TEST_WITH(test_frame__ids_are_kept_apart, setup, teardown)
         assert_true(sp_send(&peer, 0x80000000u | i, frame.at, frame.size));
         free(frame.at);
     }
-    probe_resume(fixture->probe);
+    probe_resume(f->probe);
     for (uint32_t i = 0; i < 20; i++) {
         struct sp_message message;
         assert_int_equal(sp_receive(&peer, PATIENCE_MS, &message), SP_MESSAGE);
@@ -365,10 +351,9 @@ TEST_WITH(test_frame__ids_are_kept_apart, setup, teardown)
 }
 
 /* A request that came through relays carries their ids; the reply goes the same way back. */
-TEST_WITH(test_frame__hops_come_back, setup, teardown)
+TEST_F(test_frame__hops_come_back)
 {
-    struct fixture *fixture = *state;
-    struct sp_peer peer = open_peer(fixture);
+    struct sp_peer peer = open_peer(f);
     struct bytes frame = {.at = NULL};
     add(&frame, "\x00\x00\x00\x07\x80\x00\x00\x09", 8); /* a second hop and the request's id */
     Jackdaw__Envelope request = request_of("Echo", 1);
@@ -385,9 +370,8 @@ TEST_WITH(test_frame__hops_come_back, setup, teardown)
 
 /* ---- what closes a connection ---- */
 
-TEST_WITH(test_garbage__every_kind, setup, teardown)
+TEST_F(test_garbage__every_kind)
 {
-    struct fixture *fixture = *state;
     static const struct {
         const char *bytes;
         size_t size;
@@ -406,17 +390,16 @@ TEST_WITH(test_garbage__every_kind, setup, teardown)
         {"GET / HTTP/1.1\r\n\r\n", 18},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct sp_peer peer = open_peer(fixture);
+        struct sp_peer peer = open_peer(f);
         assert_true(sp_send(&peer, SP_REQUEST_ID, cases[i].bytes, cases[i].size));
-        expect_kicked(fixture, &peer);
-        assert_int_equal(probe_stats(fixture->probe).peers_kicked, i + 1);
+        expect_kicked(f, &peer);
+        assert_int_equal(probe_stats(f->probe).peers_kicked, i + 1);
     }
 }
 
 /* Random bytes, and good frames with a few bytes changed. */
-TEST_WITH(test_garbage__at_random, setup, teardown)
+TEST_F(test_garbage__at_random)
 {
-    struct fixture *fixture = *state;
     uint32_t seed = 12345;
     struct bytes good = {.at = NULL};
     for (uint64_t i = 0; i < 5; i++) {
@@ -427,7 +410,7 @@ TEST_WITH(test_garbage__at_random, setup, teardown)
         add_envelope(&good, &request);
     }
     for (int round = 0; round < 400; round++) {
-        struct sp_peer peer = open_peer(fixture);
+        struct sp_peer peer = open_peer(f);
         uint8_t *bad = malloc(good.size);
         memcpy(bad, good.at, good.size);
         for (int i = 0; i < (round % 2 == 0 ? 3 : 200); i++) {
@@ -439,14 +422,13 @@ TEST_WITH(test_garbage__at_random, setup, teardown)
         sp_close(&peer);
     }
     free(good.at);
-    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
-    expect_service(fixture);
-    assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
+    WAIT_UNTIL(&f->client, probe_stats(f->probe).peers == 1);
+    expect_service(f);
+    assert_int_equal(probe_stats(f->probe).open_calls, 0);
 }
 
-TEST_WITH(test_framing__broken, setup, teardown)
+TEST_F(test_framing__broken)
 {
-    struct fixture *fixture = *state;
     static const struct {
         const char *bytes;
         size_t size;
@@ -458,15 +440,14 @@ TEST_WITH(test_framing__broken, setup, teardown)
         {"\x00\x00\x00\x01\x00\x00\x00\x00", 8},                  /* 4 GiB */
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct sp_peer peer = open_peer(fixture);
+        struct sp_peer peer = open_peer(f);
         assert_true(sp_send_bytes(&peer, cases[i].bytes, cases[i].size));
-        expect_kicked(fixture, &peer);
+        expect_kicked(f, &peer);
     }
 }
 
-TEST_WITH(test_handshake__of_something_else, setup, teardown)
+TEST_F(test_handshake__of_something_else)
 {
-    struct fixture *fixture = *state;
     static const char *const cases[] = {
         "\x00SP\x00\x00\x31\x00\x00", /* another server */
         "\x00SP\x00\x00\x20\x00\x00", /* a publisher */
@@ -476,16 +457,15 @@ TEST_WITH(test_handshake__of_something_else, setup, teardown)
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct sp_peer peer;
-        assert_true(sp_connect(&peer, probe_address(fixture->probe), 0));
+        assert_true(sp_connect(&peer, probe_address(f->probe), 0));
         assert_true(sp_send_bytes(&peer, cases[i], SP_HANDSHAKE_BYTES));
-        expect_kicked(fixture, &peer);
+        expect_kicked(f, &peer);
     }
 }
 
 /* 256 KiB of frame are taken, one byte more is not. */
-TEST_WITH(test_frame__at_and_over_its_bound, setup, teardown)
+TEST_F(test_frame__at_and_over_its_bound)
 {
-    struct fixture *fixture = *state;
     for (size_t over = 0; over < 2; over++) {
         struct bytes frame = {.at = NULL};
         Jackdaw__Envelope request = request_of("Echo", 1);
@@ -495,22 +475,21 @@ TEST_WITH(test_frame__at_and_over_its_bound, setup, teardown)
         add_field(&frame, 15, filling, left - 1 - 3); /* its key takes 1 byte, its length 3 */
         free(filling);
         assert_int_equal(frame.size, RPC_FRAME_BYTES_DEFAULT + over);
-        struct sp_peer peer = open_peer(fixture);
+        struct sp_peer peer = open_peer(f);
         send_frame(&peer, &frame);
         if (over == 0) {
             expect_reply(&peer, 1, STATUS_OK, NULL);
             sp_close(&peer);
         } else {
-            expect_kicked(fixture, &peer);
+            expect_kicked(f, &peer);
         }
     }
-    assert_int_equal(fixture->counters->echoed, 3);
+    assert_int_equal(f->counters->echoed, 3);
 }
 
-TEST_WITH(test_frame__of_another_bound, setup_small_frames, teardown)
+TEST_ON(test_frame__of_another_bound, struct fixture, begin_small_frames, end)
 {
-    struct fixture *fixture = *state;
-    struct sp_peer peer = open_peer(fixture);
+    struct sp_peer peer = open_peer(f);
     uint8_t filling[2000] = {0};
     struct bytes frame = {.at = NULL};
     add_field(&frame, 15, filling, 2000 - 3);
@@ -521,20 +500,19 @@ TEST_WITH(test_frame__of_another_bound, setup_small_frames, teardown)
     send_envelope(&peer, &request);
     expect_reply(&peer, 1, STATUS_OK, NULL);
     send_frame(&peer, &frame);
-    expect_kicked(fixture, &peer);
+    expect_kicked(f, &peer);
 }
 
 /* Of one frame as many replies as it may have requests; with one more it is no frame. */
-TEST_WITH(test_frame__envelopes_at_and_over_their_bound, setup, teardown)
+TEST_F(test_frame__envelopes_at_and_over_their_bound)
 {
-    struct fixture *fixture = *state;
     for (unsigned over = 0; over < 2; over++) {
         struct bytes frame = {.at = NULL};
         for (unsigned i = 0; i < RPC_ENVELOPES_MAX + over; i++) {
             Jackdaw__Envelope request = request_of("Echo", i);
             add_envelope(&frame, &request);
         }
-        struct sp_peer peer = open_peer(fixture);
+        struct sp_peer peer = open_peer(f);
         send_frame(&peer, &frame);
         if (over == 0) {
             uint64_t replies = 0;
@@ -546,16 +524,15 @@ TEST_WITH(test_frame__envelopes_at_and_over_their_bound, setup, teardown)
             }
             sp_close(&peer);
         } else {
-            expect_kicked(fixture, &peer);
+            expect_kicked(f, &peer);
         }
     }
 }
 
 /* The smallest envelopes there are: control messages. All of a full frame are taken. */
-TEST_WITH(test_frame__full_of_control, setup, teardown)
+TEST_F(test_frame__full_of_control)
 {
-    struct fixture *fixture = *state;
-    struct sp_peer peer = open_peer(fixture);
+    struct sp_peer peer = open_peer(f);
     struct bytes frame = {.at = NULL};
     for (unsigned i = 0; i < RPC_ENVELOPES_MAX; i++) {
         Jackdaw__Envelope control = JACKDAW__ENVELOPE__INIT;
@@ -581,12 +558,12 @@ static size_t cpu_ms(void)
 }
 
 /* Sends the frame 20 times and wants neither 30 MB nor 2 s for it. Returns on a kick, too. */
-static void expect_cheap(struct fixture *fixture, const struct bytes *frame)
+static void expect_cheap(struct fixture *f, const struct bytes *frame)
 {
     size_t memory_before = resident_bytes();
     size_t cpu_before = cpu_ms();
     for (int i = 0; i < 20; i++) {
-        struct sp_peer peer = open_peer(fixture);
+        struct sp_peer peer = open_peer(f);
         assert_true(sp_send(&peer, SP_REQUEST_ID, frame->at, frame->size));
         Jackdaw__Envelope request = request_of("Echo", 1);
         struct bytes end = {.at = NULL};
@@ -600,7 +577,7 @@ static void expect_cheap(struct fixture *fixture, const struct bytes *frame)
             free(message.body);
         sp_close(&peer);
     }
-    expect_service(fixture);
+    expect_service(f);
     size_t memory = resident_bytes();
     assert_true(cpu_ms() - cpu_before < 4000);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -610,36 +587,33 @@ static void expect_cheap(struct fixture *fixture, const struct bytes *frame)
     (void)memory_before;
 }
 
-TEST_WITH(test_bomb__empty_envelopes, setup, teardown)
+TEST_F(test_bomb__empty_envelopes)
 {
-    struct fixture *fixture = *state;
     struct bytes frame = {.at = NULL};
     while (frame.size + 2 <= RPC_FRAME_BYTES_DEFAULT)
         add(&frame, "\x0a\x00", 2);
-    expect_cheap(fixture, &frame);
+    expect_cheap(f, &frame);
     free(frame.at);
 }
 
-TEST_WITH(test_bomb__unknown_fields, setup, teardown)
+TEST_F(test_bomb__unknown_fields)
 {
-    struct fixture *fixture = *state;
     struct bytes frame = {.at = NULL};
     while (frame.size + 2 <= RPC_FRAME_BYTES_DEFAULT)
         add(&frame, "\x78\x00", 2);
-    expect_cheap(fixture, &frame);
+    expect_cheap(f, &frame);
     frame.size = 0;
     struct bytes envelope = {.at = NULL};
     while (envelope.size + 10 <= RPC_FRAME_BYTES_DEFAULT)
         add(&envelope, "\xfa\x01\x00", 3);
     add_field(&frame, 1, envelope.at, envelope.size);
-    expect_cheap(fixture, &frame);
+    expect_cheap(f, &frame);
     free(envelope.at);
     free(frame.at);
 }
 
-TEST_WITH(test_bomb__fields_given_again_and_again, setup, teardown)
+TEST_F(test_bomb__fields_given_again_and_again)
 {
-    struct fixture *fixture = *state;
     struct bytes envelope = {.at = NULL};
     while (envelope.size + 40 <= RPC_FRAME_BYTES_DEFAULT)
         add(&envelope,
@@ -652,13 +626,13 @@ TEST_WITH(test_bomb__fields_given_again_and_again, setup, teardown)
             18);
     struct bytes frame = {.at = NULL};
     add_field(&frame, 1, envelope.at, envelope.size);
-    expect_cheap(fixture, &frame);
+    expect_cheap(f, &frame);
     free(envelope.at);
     free(frame.at);
 }
 
 /* Payloads of 64 KiB for Swallow, in one frame each. */
-static void expect_cheap_payload(struct fixture *fixture, const char *unit, size_t unit_size)
+static void expect_cheap_payload(struct fixture *f, const char *unit, size_t unit_size)
 {
     struct bytes payload = {.at = NULL};
     while (payload.size + unit_size <= 65536)
@@ -669,37 +643,35 @@ static void expect_cheap_payload(struct fixture *fixture, const char *unit, size
     struct bytes frame = {.at = NULL};
     for (int i = 0; i < 3; i++)
         add_envelope(&frame, &request);
-    expect_cheap(fixture, &frame);
+    expect_cheap(f, &frame);
     free(frame.at);
     free(payload.at);
 }
 
-TEST_WITH(test_bomb__empty_repeated_messages, setup, teardown)
+TEST_F(test_bomb__empty_repeated_messages)
 {
-    expect_cheap_payload(*state, "\x0a\x00", 2);
+    expect_cheap_payload(f, "\x0a\x00", 2);
 }
 
-TEST_WITH(test_bomb__one_message_merged_again_and_again, setup, teardown)
+TEST_F(test_bomb__one_message_merged_again_and_again)
 {
-    struct fixture *fixture = *state;
-    expect_cheap_payload(fixture, "\x12\x02\x08\x01", 4);
-    expect_cheap_payload(fixture, "\x12\x02\x20\x01", 4); /* its list grows with each */
-    expect_cheap_payload(fixture,
+    expect_cheap_payload(f, "\x12\x02\x08\x01", 4);
+    expect_cheap_payload(f, "\x12\x02\x20\x01", 4); /* its list grows with each */
+    expect_cheap_payload(f,
                          "\x12\x03\x1a\x01"
                          "x",
-                         5);                              /* its text is copied each time */
-    expect_cheap_payload(fixture, "\x12\x02\x78\x01", 4); /* its unknown fields pile up */
+                         5);                        /* its text is copied each time */
+    expect_cheap_payload(f, "\x12\x02\x78\x01", 4); /* its unknown fields pile up */
 }
 
-TEST_WITH(test_bomb__unknown_fields_of_a_request, setup, teardown)
+TEST_F(test_bomb__unknown_fields_of_a_request)
 {
-    expect_cheap_payload(*state, "\x78\x00", 2);
+    expect_cheap_payload(f, "\x78\x00", 2);
 }
 
 /* A request of its full size and an honest shape is not taken for a bomb. */
-TEST_WITH(test_bomb__honest_requests_are_no_bombs, setup, teardown)
+TEST_F(test_bomb__honest_requests_are_no_bombs)
 {
-    struct fixture *fixture = *state;
     static const struct {
         const char *unit;
         size_t size;
@@ -716,7 +688,7 @@ TEST_WITH(test_bomb__honest_requests_are_no_bombs, setup, teardown)
         uint64_t pieces = 0;
         for (; payload.size + cases[i].size <= 65536; pieces++)
             add(&payload, cases[i].unit, cases[i].size);
-        struct sp_peer peer = open_peer(fixture);
+        struct sp_peer peer = open_peer(f);
         Jackdaw__Envelope request = request_of("Swallow", 1);
         request.payload.data = payload.at;
         request.payload.len = payload.size;
@@ -736,60 +708,58 @@ TEST_WITH(test_bomb__honest_requests_are_no_bombs, setup, teardown)
 /* ---- peers: halves, crowds, silence, deafness ---- */
 
 /* A frame that arrives byte by byte from one, while the others are served. */
-TEST_WITH(test_half_frames__do_not_hold_up_others, setup, teardown)
+TEST_F(test_half_frames__do_not_hold_up_others)
 {
-    struct fixture *fixture = *state;
     struct bytes frame = {.at = NULL};
     Jackdaw__Envelope request = request_of("Echo", 1);
     add_envelope(&frame, &request);
     uint8_t prefix[SP_PREFIX_BYTES];
     sp_prefix(prefix, SP_REQUEST_ID, frame.size);
-    struct sp_peer peer = open_peer(fixture);
+    struct sp_peer peer = open_peer(f);
     for (size_t i = 0; i < sizeof prefix; i++) {
         assert_true(sp_send_bytes(&peer, &prefix[i], 1));
-        expect_service(fixture);
+        expect_service(f);
     }
     for (size_t i = 0; i < frame.size; i++) {
         assert_true(sp_send_bytes(&peer, &frame.at[i], 1));
         if (i % 8 == 0)
-            expect_service(fixture);
+            expect_service(f);
     }
     expect_reply(&peer, 1, STATUS_OK, NULL);
     /* The next one is never finished. */
     assert_true(sp_send_bytes(&peer, prefix, sizeof prefix));
     assert_true(sp_send_bytes(&peer, frame.at, frame.size / 2));
-    expect_service(fixture);
+    expect_service(f);
     sp_close(&peer);
-    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
-    assert_int_equal(fixture->counters->out_of_order, 0);
+    WAIT_UNTIL(&f->client, probe_stats(f->probe).peers == 1);
+    assert_int_equal(f->counters->out_of_order, 0);
     free(frame.at);
 }
 
-TEST_WITH(test_peers__one_too_many_is_turned_away, setup_few_peers, teardown)
+TEST_ON(test_peers__one_too_many_is_turned_away, struct fixture, begin_few_peers, end)
 {
-    struct fixture *fixture = *state;
     Jackdaw__Envelope request = request_of("Echo", 1);
     for (int round = 0; round < 20; round++) {
-        struct sp_peer two = open_peer(fixture);
-        struct sp_peer three = open_peer(fixture);
+        struct sp_peer two = open_peer(f);
+        struct sp_peer three = open_peer(f);
         send_envelope(&two, &request);
         expect_reply(&two, 1, STATUS_OK, NULL);
         send_envelope(&three, &request);
         expect_reply(&three, 1, STATUS_OK, NULL);
         for (int i = 0; i < 5; i++) {
             struct sp_peer four;
-            assert_true(sp_connect(&four, probe_address(fixture->probe), 0));
+            assert_true(sp_connect(&four, probe_address(f->probe), 0));
             (void)sp_handshake(&four, SP_REQ);
             assert_true(sp_wait_closed(&four, PATIENCE_MS));
             sp_close(&four);
         }
-        assert_int_equal(probe_stats(fixture->probe).peers, 3);
+        assert_int_equal(probe_stats(f->probe).peers, 3);
         sp_close(&two);
         sp_close(&three);
-        WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
+        WAIT_UNTIL(&f->client, probe_stats(f->probe).peers == 1);
     }
-    expect_service(fixture);
-    assert_int_equal(probe_stats(fixture->probe).peers_kicked, 100);
+    expect_service(f);
+    assert_int_equal(probe_stats(f->probe).peers_kicked, 100);
 }
 
 static void tick(struct probe *probe, void *monotonic_ms)
@@ -797,57 +767,54 @@ static void tick(struct probe *probe, void *monotonic_ms)
     rpc_server_tick(probe_server(probe), *(const uint64_t *)monotonic_ms);
 }
 
-TEST_WITH(test_peers__silent_ones_are_disconnected, setup_impatient, teardown)
+TEST_ON(test_peers__silent_ones_are_disconnected, struct fixture, begin_impatient, end)
 {
-    struct fixture *fixture = *state;
     uint64_t connected_ms = clock_monotonic_ms();
-    struct sp_peer silent = open_peer(fixture);
-    struct sp_peer talking = open_peer(fixture);
-    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 3);
+    struct sp_peer silent = open_peer(f);
+    struct sp_peer talking = open_peer(f);
+    WAIT_UNTIL(&f->client, probe_stats(f->probe).peers == 3);
     uint64_t idle_ms = clock_monotonic_ms() + IDLE_MS + 1; /* for the silent one alone */
     WAIT_UNTIL(NULL, clock_monotonic_ms() + IDLE_MS > idle_ms);
     Jackdaw__Envelope request = request_of("Echo", 1);
     send_envelope(&talking, &request);
     expect_reply(&talking, 1, STATUS_OK, NULL);
-    expect_service(fixture);
+    expect_service(f);
     uint64_t early_ms = connected_ms + IDLE_MS;
-    probe_do(fixture->probe, tick, &early_ms);
-    assert_int_equal(probe_stats(fixture->probe).peers_kicked, 0);
-    probe_do(fixture->probe, tick, &idle_ms);
+    probe_do(f->probe, tick, &early_ms);
+    assert_int_equal(probe_stats(f->probe).peers_kicked, 0);
+    probe_do(f->probe, tick, &idle_ms);
     assert_true(sp_wait_closed(&silent, PATIENCE_MS));
-    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 2);
-    assert_int_equal(probe_stats(fixture->probe).peers_kicked, 1);
+    WAIT_UNTIL(&f->client, probe_stats(f->probe).peers == 2);
+    assert_int_equal(probe_stats(f->probe).peers_kicked, 1);
     sp_close(&silent);
     sp_close(&talking);
 }
 
 /* An owner reads its clock, then runs its queue, then ticks: a peer that it met in between is newer
  * than its clock, which is no silence of 2^64 milliseconds. */
-TEST_WITH(test_peers__new_ones_are_not_idle, setup_impatient, teardown)
+TEST_ON(test_peers__new_ones_are_not_idle, struct fixture, begin_impatient, end)
 {
-    struct fixture *fixture = *state;
     Jackdaw__Envelope request = request_of("Echo", 1);
     for (int i = 0; i < 50; i++) {
         struct sp_peer peer;
-        assert_true(sp_connect(&peer, probe_address(fixture->probe), 0));
-        probe_pause(fixture->probe);
+        assert_true(sp_connect(&peer, probe_address(f->probe), 0));
+        probe_pause(f->probe);
         uint64_t clock_ms = clock_monotonic_ms();
         assert_true(sp_handshake(&peer, SP_REQ));
         WAIT_UNTIL(NULL, clock_monotonic_ms() > clock_ms + 3); /* for the connection to be queued */
-        probe_post(fixture->probe, tick, &clock_ms);
-        probe_resume(fixture->probe);
+        probe_post(f->probe, tick, &clock_ms);
+        probe_resume(f->probe);
         send_envelope(&peer, &request);
         expect_reply(&peer, 1, STATUS_OK, NULL);
         sp_close(&peer);
-        expect_service(fixture);
+        expect_service(f);
     }
-    assert_int_equal(probe_stats(fixture->probe).peers_kicked, 0);
+    assert_int_equal(probe_stats(f->probe).peers_kicked, 0);
 }
 
-TEST_WITH(test_calls__too_many_open_on_one_connection, setup_few_calls, teardown)
+TEST_ON(test_calls__too_many_open_on_one_connection, struct fixture, begin_few_calls, end)
 {
-    struct fixture *fixture = *state;
-    struct sp_peer peer = open_peer(fixture);
+    struct sp_peer peer = open_peer(f);
     struct bytes frame = {.at = NULL};
     for (uint64_t i = 1; i <= 13; i++) {
         Jackdaw__Envelope request = request_of("Hold", i);
@@ -862,24 +829,23 @@ TEST_WITH(test_calls__too_many_open_on_one_connection, setup_few_calls, teardown
         assert_true(replies->envelopes[i]->retry_ms > 0);
     }
     free_frame(replies);
-    assert_int_equal(fixture->counters->held, 10);
-    probe_release(fixture->probe, 1, STATUS_OK);
+    assert_int_equal(f->counters->held, 10);
+    probe_release(f->probe, 1, STATUS_OK);
     expect_reply(&peer, 1, STATUS_OK, NULL);
     Jackdaw__Envelope again = request_of("Hold", 14);
     send_envelope(&peer, &again);
-    WAIT_UNTIL(&fixture->client, fixture->counters->held == 10);
-    assert_int_equal(probe_stats(fixture->probe).calls_rejected, 3);
+    WAIT_UNTIL(&f->client, f->counters->held == 10);
+    assert_int_equal(probe_stats(f->probe).calls_rejected, 3);
     sp_close(&peer);
-    WAIT_UNTIL(&fixture->client, fixture->counters->held == 0);
+    WAIT_UNTIL(&f->client, f->counters->held == 0);
 }
 
 /* Sends 40,000 calls with answers of 2 KB, and reads none. The others notice nothing, and the
  * server keeps no more than the transport's queue for it. */
-TEST_WITH(test_deaf_peer__others_are_served, setup, teardown)
+TEST_F(test_deaf_peer__others_are_served)
 {
-    struct fixture *fixture = *state;
     struct sp_peer deaf;
-    assert_true(sp_connect(&deaf, probe_address(fixture->probe), 2048));
+    assert_true(sp_connect(&deaf, probe_address(f->probe), 2048));
     assert_true(sp_handshake(&deaf, SP_REQ));
     struct bytes frame = {.at = NULL};
     Probe__Text text = PROBE__TEXT__INIT;
@@ -901,27 +867,26 @@ TEST_WITH(test_deaf_peer__others_are_served, setup, teardown)
     for (int i = 0; i < 400; i++) {
         assert_true(sp_send_bytes(&deaf, message.at, message.size));
         uint64_t start_ms = clock_monotonic_ms();
-        expect_service(fixture);
+        expect_service(f);
         slow += clock_monotonic_ms() - start_ms > 100;
     }
     assert_true(slow < 40); /* a busy machine delays some */
-    WAIT_UNTIL(&fixture->client, fixture->counters->echoed >= 40000 + 400);
+    WAIT_UNTIL(&f->client, f->counters->echoed >= 40000 + 400);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     assert_true(resident_bytes() < before + (24u << 20)); /* of 80 MB */
 #endif
     (void)before;
     sp_close(&deaf);
-    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
+    WAIT_UNTIL(&f->client, probe_stats(f->probe).peers == 1);
     free(message.at);
     free(frame.at);
 }
 
 /* A stream to one that does not read stops with its credits. */
-TEST_WITH(test_deaf_peer__stream_stops, setup, teardown)
+TEST_F(test_deaf_peer__stream_stops)
 {
-    struct fixture *fixture = *state;
     struct sp_peer deaf;
-    assert_true(sp_connect(&deaf, probe_address(fixture->probe), 2048));
+    assert_true(sp_connect(&deaf, probe_address(f->probe), 2048));
     assert_true(sp_handshake(&deaf, SP_REQ));
     Probe__FlowRequest flow = PROBE__FLOW_REQUEST__INIT;
     flow.page_bytes = 60000;
@@ -931,9 +896,9 @@ TEST_WITH(test_deaf_peer__stream_stops, setup, teardown)
     request.payload.data = packed;
     request.payload.len = probe__flow_request__pack(&flow, packed);
     send_envelope(&deaf, &request);
-    WAIT_UNTIL(&fixture->client, fixture->counters->pages == RPC_CREDITS_MAX);
-    expect_service(fixture);
-    assert_int_equal(fixture->counters->pages, RPC_CREDITS_MAX);
+    WAIT_UNTIL(&f->client, f->counters->pages == RPC_CREDITS_MAX);
+    expect_service(f);
+    assert_int_equal(f->counters->pages, RPC_CREDITS_MAX);
     /* It was only slow: every page is there. */
     uint64_t pages = 0;
     while (pages < RPC_CREDITS_MAX) {
@@ -945,5 +910,5 @@ TEST_WITH(test_deaf_peer__stream_stops, setup, teardown)
         free_frame(frame);
     }
     sp_close(&deaf);
-    WAIT_UNTIL(&fixture->client, fixture->counters->held == 0);
+    WAIT_UNTIL(&f->client, f->counters->held == 0);
 }

@@ -23,55 +23,48 @@ struct fixture {
     struct outcome outcomes[OUTCOMES];
 };
 
-static int setup(void **state)
+static void begin(struct fixture *f)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
     log_configure(LOG_SILENT, LOG_TEXT);
-    fixture->probe = probe_start(NULL);
-    fixture->counters = probe_counters(fixture->probe);
-    client_open(&fixture->client, probe_address(fixture->probe), NULL);
-    client_expect_service(&fixture->client);
-    *state = fixture;
-    return 0;
+    f->probe = probe_start(NULL);
+    f->counters = probe_counters(f->probe);
+    client_open(&f->client, probe_address(f->probe), NULL);
+    client_expect_service(&f->client);
 }
 
-static int teardown(void **state)
+static void end(struct fixture *f)
 {
-    struct fixture *fixture = *state;
-    client_close(&fixture->client);
-    probe_stop(fixture->probe);
-    free(fixture);
+    client_close(&f->client);
+    probe_stop(f->probe);
     log_configure(LOG_INFO, LOG_TEXT);
-    return 0;
 }
 
-static void clear_outcomes(struct fixture *fixture)
+static void clear_outcomes(struct fixture *f)
 {
-    memset(fixture->outcomes, 0, sizeof fixture->outcomes);
+    memset(f->outcomes, 0, sizeof f->outcomes);
 }
 
 /* A new probe on the port of the one that was. */
-static void restart(struct fixture *fixture)
+static void restart(struct fixture *f)
 {
-    struct rpc_server_options options = {.address = *probe_address(fixture->probe)};
-    probe_stop(fixture->probe);
+    struct rpc_server_options options = {.address = *probe_address(f->probe)};
+    probe_stop(f->probe);
     uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
     do {
-        fixture->probe = probe_try_start(&options, NULL);
+        f->probe = probe_try_start(&options, NULL);
         assert_true(clock_monotonic_ms() < until_ms);
-    } while (fixture->probe == NULL);
-    fixture->counters = probe_counters(fixture->probe);
+    } while (f->probe == NULL);
+    f->counters = probe_counters(f->probe);
 }
 
 /* ---- peers ---- */
 
-TEST_WITH(test_handshake__that_is_reset, setup, teardown)
+TEST_F(test_handshake__that_is_reset)
 {
-    struct fixture *fixture = *state;
     size_t before = count_descriptors();
     for (int i = 0; i < 500; i++) {
         struct sp_peer peer;
-        assert_true(sp_connect(&peer, probe_address(fixture->probe), 0));
+        assert_true(sp_connect(&peer, probe_address(f->probe), 0));
         if (i % 5 == 1)
             assert_true(sp_send_bytes(&peer, "\x00SP", 3));
         if (i % 5 == 2)
@@ -81,11 +74,11 @@ TEST_WITH(test_handshake__that_is_reset, setup, teardown)
         else
             sp_reset(&peer);
     }
-    client_expect_service(&fixture->client);
-    WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
-    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
+    client_expect_service(&f->client);
+    WAIT_UNTIL(&f->client, count_descriptors() <= before);
+    WAIT_UNTIL(&f->client, probe_stats(f->probe).peers == 1);
     struct sp_peer peer;
-    assert_true(sp_open(&peer, probe_address(fixture->probe)));
+    assert_true(sp_open(&peer, probe_address(f->probe)));
     sp_close(&peer);
 }
 
@@ -109,9 +102,8 @@ static void pack_requests(const char *method, size_t count, struct sp_message *o
 
 /* Pipelined requests that are answered at once, later, from other threads; then the peer goes, in
  * every way, before it has read the answers. */
-TEST_WITH(test_peers__that_close_with_requests_in_flight, setup, teardown)
+TEST_F(test_peers__that_close_with_requests_in_flight)
 {
-    struct fixture *fixture = *state;
     static const char *const methods[] = {"Echo", "Hold", "Work"};
     struct sp_message messages[3];
     for (int i = 0; i < 3; i++)
@@ -119,7 +111,7 @@ TEST_WITH(test_peers__that_close_with_requests_in_flight, setup, teardown)
     size_t before = count_descriptors();
     for (int i = 0; i < 600; i++) {
         struct sp_peer peer;
-        assert_true(sp_open(&peer, probe_address(fixture->probe)));
+        assert_true(sp_open(&peer, probe_address(f->probe)));
         for (int k = 0; k < 3; k++) {
             const struct sp_message *message = &messages[(i + k) % 3];
             assert_true(sp_send(&peer, SP_REQUEST_ID, message->body, message->size));
@@ -131,60 +123,58 @@ TEST_WITH(test_peers__that_close_with_requests_in_flight, setup, teardown)
         else
             sp_reset(&peer);
         if (i % 100 == 0)
-            client_expect_service(&fixture->client);
+            client_expect_service(&f->client);
     }
-    client_expect_service(&fixture->client);
-    WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
-    WAIT_UNTIL(&fixture->client, fixture->counters->held == 0 && fixture->counters->working == 0);
-    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).open_calls == 0);
-    assert_int_equal(probe_stats(fixture->probe).peers, 1);
+    client_expect_service(&f->client);
+    WAIT_UNTIL(&f->client, count_descriptors() <= before);
+    WAIT_UNTIL(&f->client, f->counters->held == 0 && f->counters->working == 0);
+    WAIT_UNTIL(&f->client, probe_stats(f->probe).open_calls == 0);
+    assert_int_equal(probe_stats(f->probe).peers, 1);
     for (int i = 0; i < 3; i++)
         free(messages[i].body);
 }
 
 /* Answers from other threads meet a peer that is just leaving, or has left. */
-TEST_WITH(test_late_replies__race_with_the_end_of_the_peer, setup, teardown)
+TEST_F(test_late_replies__race_with_the_end_of_the_peer)
 {
-    struct fixture *fixture = *state;
     struct sp_message message;
     pack_requests("Work", 64, &message);
     for (int i = 0; i < 200; i++) {
         struct sp_peer peer;
-        assert_true(sp_open(&peer, probe_address(fixture->probe)));
-        probe_block_workers(fixture->probe, true);
+        assert_true(sp_open(&peer, probe_address(f->probe)));
+        probe_block_workers(f->probe, true);
         assert_true(sp_send(&peer, SP_REQUEST_ID, message.body, message.size));
-        WAIT_UNTIL(NULL, fixture->counters->working > 0);
+        WAIT_UNTIL(NULL, f->counters->working > 0);
         if (i % 2 == 0)
             sp_reset(&peer);
-        probe_block_workers(fixture->probe, false);
+        probe_block_workers(f->probe, false);
         sp_close(&peer);
     }
-    WAIT_UNTIL(&fixture->client, fixture->counters->working == 0);
-    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).open_calls == 0);
-    client_expect_service(&fixture->client);
+    WAIT_UNTIL(&f->client, f->counters->working == 0);
+    WAIT_UNTIL(&f->client, probe_stats(f->probe).open_calls == 0);
+    client_expect_service(&f->client);
     free(message.body);
 }
 
 /* ---- the server's end ---- */
 
-TEST_WITH(test_server__dies_under_its_clients, setup, teardown)
+TEST_F(test_server__dies_under_its_clients)
 {
-    struct fixture *fixture = *state;
-    struct client *client = &fixture->client;
+    struct client *client = &f->client;
     size_t before = count_descriptors();
     for (unsigned round = 1; round <= 60; round++) {
-        clear_outcomes(fixture);
+        clear_outcomes(f);
         for (size_t i = 0; i < 50; i++)
-            client_hold(client, "h", &fixture->outcomes[i]);
-        WAIT_UNTIL(client, fixture->counters->held == 50);
+            client_hold(client, "h", &f->outcomes[i]);
+        WAIT_UNTIL(client, f->counters->held == 50);
         for (size_t i = 50; i < 100; i++) /* under way, or still in the buffer */
-            client_echo(client, "x", 0, &fixture->outcomes[i]);
+            client_echo(client, "x", 0, &f->outcomes[i]);
         if (round % 2 == 0)
             rpc_channel_flush(client->channel);
-        restart(fixture);
+        restart(f);
         for (size_t i = 0; i < 100; i++) {
-            WAIT_UNTIL(client, fixture->outcomes[i].ended);
-            enum status status = fixture->outcomes[i].result.status;
+            WAIT_UNTIL(client, f->outcomes[i].ended);
+            enum status status = f->outcomes[i].result.status;
             if (i < 50)
                 assert_true(status == STATUS_UNAVAILABLE || status == STATUS_CANCELLED);
             else
@@ -200,96 +190,93 @@ TEST_WITH(test_server__dies_under_its_clients, setup, teardown)
 
 /* A request that could not be sent before its connection was lost, and so ended UNAVAILABLE, is not
  * sent on the next one. */
-TEST_WITH(test_reconnect__sends_nothing_that_has_ended, setup, teardown)
+TEST_F(test_reconnect__sends_nothing_that_has_ended)
 {
-    struct fixture *fixture = *state;
-    struct client *client = &fixture->client;
+    struct client *client = &f->client;
     for (int round = 0; round < 20; round++) {
-        clear_outcomes(fixture);
-        restart(fixture);
+        clear_outcomes(f);
+        restart(f);
         /* The channel's end has been told, its owner has not. */
         struct pollfd entry = {.fd = task_queue_descriptor(client->queue), .events = POLLIN};
         assert_int_equal(poll(&entry, 1, PATIENCE_MS), 1);
-        client_echo(client, "stale", 0, &fixture->outcomes[0]);
+        client_echo(client, "stale", 0, &f->outcomes[0]);
         rpc_channel_flush(client->channel);
-        client_echo(client, "stale", 0, &fixture->outcomes[1]);
-        WAIT_UNTIL(client, fixture->outcomes[0].ended && fixture->outcomes[1].ended);
-        if (fixture->outcomes[0].result.status == STATUS_OK)
+        client_echo(client, "stale", 0, &f->outcomes[1]);
+        WAIT_UNTIL(client, f->outcomes[0].ended && f->outcomes[1].ended);
+        if (f->outcomes[0].result.status == STATUS_OK)
             continue; /* it was the new connection that was told of */
-        assert_int_equal(fixture->outcomes[0].result.status, STATUS_UNAVAILABLE);
-        assert_int_equal(fixture->outcomes[1].result.status, STATUS_UNAVAILABLE);
-        client_work(client, "new", &fixture->outcomes[2]);
-        WAIT_UNTIL(client, fixture->outcomes[2].ended);
-        assert_int_equal(fixture->outcomes[2].result.status, STATUS_OK);
-        client_work(client, "new", &fixture->outcomes[3]);
-        WAIT_UNTIL(client, fixture->outcomes[3].ended);
-        assert_int_equal(fixture->counters->echoed, 0);
+        assert_int_equal(f->outcomes[0].result.status, STATUS_UNAVAILABLE);
+        assert_int_equal(f->outcomes[1].result.status, STATUS_UNAVAILABLE);
+        client_work(client, "new", &f->outcomes[2]);
+        WAIT_UNTIL(client, f->outcomes[2].ended);
+        assert_int_equal(f->outcomes[2].result.status, STATUS_OK);
+        client_work(client, "new", &f->outcomes[3]);
+        WAIT_UNTIL(client, f->outcomes[3].ended);
+        assert_int_equal(f->counters->echoed, 0);
     }
 }
 
 /* The whole server is freed with calls held, with workers at work, with requests coming in. */
-TEST_WITH(test_server_free__with_calls_outstanding, setup, teardown)
+TEST_F(test_server_free__with_calls_outstanding)
 {
-    struct fixture *fixture = *state;
-    struct client *client = &fixture->client;
+    struct client *client = &f->client;
     size_t before = count_descriptors();
     for (int round = 0; round < 200; round++) {
         client_await_service(client); /* or the calls would wait for the next server */
-        clear_outcomes(fixture);
+        clear_outcomes(f);
         for (size_t i = 0; i < 60; i++) {
             if (i % 3 == 0)
-                client_hold(client, "h", &fixture->outcomes[i]);
+                client_hold(client, "h", &f->outcomes[i]);
             else if (i % 3 == 1)
-                client_work(client, "w", &fixture->outcomes[i]);
+                client_work(client, "w", &f->outcomes[i]);
             else
-                client_flow(client, 0, 50, 20, &fixture->outcomes[i]);
+                client_flow(client, 0, 50, 20, &f->outcomes[i]);
         }
         for (int i = 0; i < round % 4; i++)
             client_turn(client, 1);
-        restart(fixture);
+        restart(f);
         for (size_t i = 0; i < 60; i++)
-            WAIT_UNTIL(client, fixture->outcomes[i].ended);
+            WAIT_UNTIL(client, f->outcomes[i].ended);
     }
     client_await_service(client);
     WAIT_UNTIL(client, count_descriptors() <= before);
 }
 
 /* Handlers that keep their calls, and workers that answer, after the server is gone. */
-TEST_WITH(test_server_free__calls_end_later, setup, teardown)
+TEST_F(test_server_free__calls_end_later)
 {
-    struct fixture *fixture = *state;
-    struct client *client = &fixture->client;
+    struct client *client = &f->client;
     for (int round = 0; round < 50; round++) {
-        clear_outcomes(fixture);
-        probe_on_cancel(fixture->probe, PROBE_KEEP_IT);
-        probe_block_workers(fixture->probe, true);
+        clear_outcomes(f);
+        probe_on_cancel(f->probe, PROBE_KEEP_IT);
+        probe_block_workers(f->probe, true);
         for (size_t i = 0; i < 30; i++) {
             client->stub.timeout_ms = i % 2 == 0 ? 0 : 60000;
             if (i < 15)
-                client_hold(client, "h", &fixture->outcomes[i]);
+                client_hold(client, "h", &f->outcomes[i]);
             else
-                client_work(client, "w", &fixture->outcomes[i]);
+                client_work(client, "w", &f->outcomes[i]);
         }
         client->stub.timeout_ms = 0;
-        WAIT_UNTIL(client, fixture->counters->held == 15 && fixture->counters->working == 15);
-        probe_free_server(fixture->probe);
-        assert_int_equal(fixture->counters->held, 15);
-        assert_int_equal(fixture->counters->cancelled, 15);
-        probe_block_workers(fixture->probe, false);
-        probe_release(fixture->probe, 10, round % 2 == 0 ? STATUS_OK : STATUS_ABORTED);
-        WAIT_UNTIL(client, fixture->counters->working == 0);
-        probe_release(fixture->probe, 5, STATUS_OK);
-        assert_int_equal(fixture->counters->held, 0);
+        WAIT_UNTIL(client, f->counters->held == 15 && f->counters->working == 15);
+        probe_free_server(f->probe);
+        assert_int_equal(f->counters->held, 15);
+        assert_int_equal(f->counters->cancelled, 15);
+        probe_block_workers(f->probe, false);
+        probe_release(f->probe, 10, round % 2 == 0 ? STATUS_OK : STATUS_ABORTED);
+        WAIT_UNTIL(client, f->counters->working == 0);
+        probe_release(f->probe, 5, STATUS_OK);
+        assert_int_equal(f->counters->held, 0);
         for (size_t i = 0; i < 30; i++) {
-            WAIT_UNTIL(client, fixture->outcomes[i].ended);
-            assert_int_equal(fixture->outcomes[i].result.status, STATUS_UNAVAILABLE);
+            WAIT_UNTIL(client, f->outcomes[i].ended);
+            assert_int_equal(f->outcomes[i].result.status, STATUS_UNAVAILABLE);
         }
-        restart(fixture);
+        restart(f);
         client_expect_service(client);
     }
 }
 
-TEST_WITH(test_server_free__never_listened, setup, teardown)
+TEST_F(test_server_free__never_listened)
 {
     struct task_queue *queue;
     assert_int_equal(task_queue_new(&queue), OK);
@@ -311,55 +298,53 @@ TEST_WITH(test_server_free__never_listened, setup, teardown)
 
 /* ---- the channel's end ---- */
 
-TEST_WITH(test_channel_close__with_calls_outstanding, setup, teardown)
+TEST_F(test_channel_close__with_calls_outstanding)
 {
-    struct fixture *fixture = *state;
     size_t before = count_descriptors();
     for (int round = 0; round < 500; round++) {
         struct client client;
-        clear_outcomes(fixture);
-        client_open(&client, probe_address(fixture->probe), NULL);
+        clear_outcomes(f);
+        client_open(&client, probe_address(f->probe), NULL);
         for (size_t i = 0; i < 40; i++) {
             if (i % 4 == 0)
-                client_hold(&client, "h", &fixture->outcomes[i]);
+                client_hold(&client, "h", &f->outcomes[i]);
             else if (i % 4 == 1)
-                client_work(&client, "w", &fixture->outcomes[i]);
+                client_work(&client, "w", &f->outcomes[i]);
             else if (i % 4 == 2)
-                client_flow(&client, 0, 100, 30, &fixture->outcomes[i]);
+                client_flow(&client, 0, 100, 30, &f->outcomes[i]);
             else
-                client_echo(&client, "x", 0, &fixture->outcomes[i]);
+                client_echo(&client, "x", 0, &f->outcomes[i]);
         }
         for (int i = 0; i < round % 5; i++)
             client_turn(&client, 1);
         client_close(&client);
         for (size_t i = 0; i < 40; i++) {
-            assert_true(fixture->outcomes[i].ended);
-            assert_true(fixture->outcomes[i].result.status == STATUS_CANCELLED ||
-                        fixture->outcomes[i].result.status == STATUS_OK);
+            assert_true(f->outcomes[i].ended);
+            assert_true(f->outcomes[i].result.status == STATUS_CANCELLED ||
+                        f->outcomes[i].result.status == STATUS_OK);
         }
     }
-    client_expect_service(&fixture->client);
-    WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
-    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).open_calls == 0);
-    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
+    client_expect_service(&f->client);
+    WAIT_UNTIL(&f->client, count_descriptors() <= before);
+    WAIT_UNTIL(&f->client, probe_stats(f->probe).open_calls == 0);
+    WAIT_UNTIL(&f->client, probe_stats(f->probe).peers == 1);
 }
 
-TEST_WITH(test_channel_close__while_connecting, setup, teardown)
+TEST_F(test_channel_close__while_connecting)
 {
-    struct fixture *fixture = *state;
-    struct address nowhere = *probe_address(fixture->probe);
+    struct address nowhere = *probe_address(f->probe);
     struct probe *gone = probe_start(NULL);
     nowhere.port = probe_address(gone)->port;
     probe_stop(gone);
     size_t before = count_descriptors();
     for (int round = 0; round < 200; round++) {
         struct client client;
-        client_open(&client, round % 2 == 0 ? &nowhere : probe_address(fixture->probe), NULL);
+        client_open(&client, round % 2 == 0 ? &nowhere : probe_address(f->probe), NULL);
         if (round % 3 == 0)
             client_turn(&client, 1);
         client_close(&client);
     }
-    WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
+    WAIT_UNTIL(&f->client, count_descriptors() <= before);
     rpc_channel_close(NULL);
 }
 
@@ -372,20 +357,19 @@ static void close_in_closure(struct outcome *outcome)
 }
 
 /* From the closure of a reply, of a page, of a deadline, of another's cancelling. */
-TEST_WITH(test_channel_close__from_its_own_closure, setup, teardown)
+TEST_F(test_channel_close__from_its_own_closure)
 {
-    struct fixture *fixture = *state;
     size_t before = count_descriptors();
     for (int round = 0; round < 200; round++) {
         struct client client;
-        clear_outcomes(fixture);
-        client_open(&client, probe_address(fixture->probe), NULL);
-        struct outcome *closing = &fixture->outcomes[0];
+        clear_outcomes(f);
+        client_open(&client, probe_address(f->probe), NULL);
+        struct outcome *closing = &f->outcomes[0];
         closing->context = &client;
         closing->then = close_in_closure;
         for (size_t i = 1; i < 20; i++) {
             client.stub.timeout_ms = i % 2 == 0 ? 0 : 60000;
-            client_hold(&client, "h", &fixture->outcomes[i]);
+            client_hold(&client, "h", &f->outcomes[i]);
         }
         client.stub.timeout_ms = 0;
         if (round % 4 == 0)
@@ -401,12 +385,12 @@ TEST_WITH(test_channel_close__from_its_own_closure, setup, teardown)
             rpc_channel_cancel(client.channel, client.stub.call);
         }
         for (size_t i = 20; i < 40 && client.channel != NULL; i++)
-            client_echo(&client, "x", 0, &fixture->outcomes[i]);
+            client_echo(&client, "x", 0, &f->outcomes[i]);
         WAIT_UNTIL(&client, client.channel == NULL);
         for (size_t i = 1; i < 20; i++) {
-            assert_true(fixture->outcomes[i].ended);
-            assert_int_equal(fixture->outcomes[i].result.status, STATUS_CANCELLED);
-            assert_int_equal(fixture->outcomes[i].replies, 1);
+            assert_true(f->outcomes[i].ended);
+            assert_int_equal(f->outcomes[i].result.status, STATUS_CANCELLED);
+            assert_int_equal(f->outcomes[i].replies, 1);
         }
         unsigned told = client.connected + client.disconnected;
         client_turn(&client, 0);
@@ -414,8 +398,8 @@ TEST_WITH(test_channel_close__from_its_own_closure, setup, teardown)
         assert_int_equal(client.connected + client.disconnected, told);
         client_close(&client);
     }
-    WAIT_UNTIL(&fixture->client, count_descriptors() <= before);
-    WAIT_UNTIL(&fixture->client, fixture->counters->held == 0);
+    WAIT_UNTIL(&f->client, count_descriptors() <= before);
+    WAIT_UNTIL(&f->client, f->counters->held == 0);
 }
 
 struct suicidal {
@@ -449,25 +433,24 @@ static void suicidal_disconnected(void *context, struct rpc_channel *channel)
     told(suicidal, !suicidal->on_connected);
 }
 
-TEST_WITH(test_channel_close__from_its_callbacks, setup, teardown)
+TEST_F(test_channel_close__from_its_callbacks)
 {
-    struct fixture *fixture = *state;
     for (int round = 0; round < 60; round++) {
         struct suicidal suicidal = {.on_connected = round % 2 == 0};
-        clear_outcomes(fixture);
+        clear_outcomes(f);
         struct rpc_channel_options options = {.context = &suicidal,
                                               .connected = suicidal_connected,
                                               .disconnected = suicidal_disconnected};
-        client_open(&suicidal.client, probe_address(fixture->probe), &options);
+        client_open(&suicidal.client, probe_address(f->probe), &options);
         for (size_t i = 0; i < 10; i++)
-            client_hold(&suicidal.client, "h", &fixture->outcomes[i]);
+            client_hold(&suicidal.client, "h", &f->outcomes[i]);
         if (round % 2 == 1) {
-            WAIT_UNTIL(&suicidal.client, fixture->counters->held == 10);
-            restart(fixture);
+            WAIT_UNTIL(&suicidal.client, f->counters->held == 10);
+            restart(f);
         }
         WAIT_UNTIL(&suicidal.client, suicidal.client.channel == NULL);
         for (size_t i = 0; i < 10; i++)
-            assert_true(fixture->outcomes[i].ended);
+            assert_true(f->outcomes[i].ended);
         client_turn(&suicidal.client, 0);
         client_close(&suicidal.client);
         assert_int_equal(suicidal.told_after, 0);
@@ -475,26 +458,25 @@ TEST_WITH(test_channel_close__from_its_callbacks, setup, teardown)
 }
 
 /* A closure that hears of the lost connection closes the channel: `disconnected` is not told. */
-TEST_WITH(test_channel_close__from_a_closure_of_the_loss, setup, teardown)
+TEST_F(test_channel_close__from_a_closure_of_the_loss)
 {
-    struct fixture *fixture = *state;
     for (int round = 0; round < 20; round++) {
         struct suicidal suicidal = {.on_connected = false};
-        clear_outcomes(fixture);
+        clear_outcomes(f);
         struct rpc_channel_options options = {.context = &suicidal,
                                               .connected = suicidal_connected,
                                               .disconnected = suicidal_disconnected};
-        client_open(&suicidal.client, probe_address(fixture->probe), &options);
+        client_open(&suicidal.client, probe_address(f->probe), &options);
         for (size_t i = 0; i < 10; i++) {
-            fixture->outcomes[i].context = &suicidal.client;
-            client_hold(&suicidal.client, "h", &fixture->outcomes[i]);
+            f->outcomes[i].context = &suicidal.client;
+            client_hold(&suicidal.client, "h", &f->outcomes[i]);
         }
-        fixture->outcomes[4].then = close_in_closure;
-        WAIT_UNTIL(&suicidal.client, fixture->counters->held == 10);
-        restart(fixture);
+        f->outcomes[4].then = close_in_closure;
+        WAIT_UNTIL(&suicidal.client, f->counters->held == 10);
+        restart(f);
         WAIT_UNTIL(&suicidal.client, suicidal.client.channel == NULL);
         for (size_t i = 0; i < 10; i++)
-            assert_int_equal(fixture->outcomes[i].replies, 1);
+            assert_int_equal(f->outcomes[i].replies, 1);
         client_close(&suicidal.client);
         assert_int_equal(suicidal.told_after, 0);
     }
@@ -514,95 +496,91 @@ static void flush_in_closure(struct outcome *outcome)
 }
 
 /* What still waits to be sent then is not sent any more. */
-TEST_WITH(test_channel_close__closures_flush, setup, teardown)
+TEST_F(test_channel_close__closures_flush)
 {
-    struct fixture *fixture = *state;
     struct client client;
-    client_open(&client, probe_address(fixture->probe), NULL);
+    client_open(&client, probe_address(f->probe), NULL);
     client_expect_service(&client);
-    size_t echoed = fixture->counters->echoed;
+    size_t echoed = f->counters->echoed;
     for (size_t i = 0; i < 10; i++) {
-        fixture->outcomes[i].context = &client;
-        fixture->outcomes[i].then = flush_in_closure;
-        client_echo(&client, "x", 0, &fixture->outcomes[i]);
+        f->outcomes[i].context = &client;
+        f->outcomes[i].then = flush_in_closure;
+        client_echo(&client, "x", 0, &f->outcomes[i]);
     }
     client_close(&client);
     for (size_t i = 0; i < 10; i++)
-        assert_int_equal(fixture->outcomes[i].result.status, STATUS_CANCELLED);
-    client_expect_service(&fixture->client);
-    assert_int_equal(fixture->counters->echoed, echoed + 1);
+        assert_int_equal(f->outcomes[i].result.status, STATUS_CANCELLED);
+    client_expect_service(&f->client);
+    assert_int_equal(f->counters->echoed, echoed + 1);
 }
 
 /* Closures that retry while their channel is being closed: the retry ends at once, too. */
-TEST_WITH(test_channel_close__closures_call_again, setup, teardown)
+TEST_F(test_channel_close__closures_call_again)
 {
-    struct fixture *fixture = *state;
     struct client client;
-    client_open(&client, probe_address(fixture->probe), NULL);
+    client_open(&client, probe_address(f->probe), NULL);
     for (size_t i = 0; i < 10; i++) {
-        fixture->outcomes[100 + i].context = &client;
-        fixture->outcomes[i].context = &fixture->outcomes[100 + i];
-        fixture->outcomes[i].then = retry_in_closure;
-        client_hold(&client, "h", &fixture->outcomes[i]);
+        f->outcomes[100 + i].context = &client;
+        f->outcomes[i].context = &f->outcomes[100 + i];
+        f->outcomes[i].then = retry_in_closure;
+        client_hold(&client, "h", &f->outcomes[i]);
     }
     client_close(&client);
     for (size_t i = 0; i < 10; i++) {
-        assert_int_equal(fixture->outcomes[i].replies, 1);
-        assert_int_equal(fixture->outcomes[100 + i].replies, 1);
-        assert_int_equal(fixture->outcomes[100 + i].result.status, STATUS_CANCELLED);
+        assert_int_equal(f->outcomes[i].replies, 1);
+        assert_int_equal(f->outcomes[100 + i].replies, 1);
+        assert_int_equal(f->outcomes[100 + i].result.status, STATUS_CANCELLED);
     }
 }
 
 /* Closures that retry when the connection is lost: the retry waits for the next one. */
-TEST_WITH(test_reconnect__closures_call_again, setup, teardown)
+TEST_F(test_reconnect__closures_call_again)
 {
-    struct fixture *fixture = *state;
     for (int round = 0; round < 20; round++) {
-        clear_outcomes(fixture);
+        clear_outcomes(f);
         for (size_t i = 0; i < 10; i++) {
-            fixture->outcomes[100 + i].context = &fixture->client;
-            fixture->outcomes[i].context = &fixture->outcomes[100 + i];
-            fixture->outcomes[i].then = retry_in_closure;
-            client_hold(&fixture->client, "h", &fixture->outcomes[i]);
+            f->outcomes[100 + i].context = &f->client;
+            f->outcomes[i].context = &f->outcomes[100 + i];
+            f->outcomes[i].then = retry_in_closure;
+            client_hold(&f->client, "h", &f->outcomes[i]);
         }
-        WAIT_UNTIL(&fixture->client, fixture->counters->held == 10);
-        restart(fixture);
+        WAIT_UNTIL(&f->client, f->counters->held == 10);
+        restart(f);
         for (size_t i = 0; i < 10; i++) {
-            WAIT_UNTIL(&fixture->client, fixture->outcomes[100 + i].ended);
+            WAIT_UNTIL(&f->client, f->outcomes[100 + i].ended);
             /* A CANCELLED from the old server, then a retry that meets its end. */
-            if (fixture->outcomes[i].result.status == STATUS_UNAVAILABLE)
-                assert_int_equal(fixture->outcomes[100 + i].result.status, STATUS_OK);
+            if (f->outcomes[i].result.status == STATUS_UNAVAILABLE)
+                assert_int_equal(f->outcomes[100 + i].result.status, STATUS_OK);
         }
     }
 }
 
 /* ---- shutting down in peace ---- */
 
-TEST_WITH(test_drain__refuses_what_is_new_and_keeps_what_is_open, setup, teardown)
+TEST_F(test_drain__refuses_what_is_new_and_keeps_what_is_open)
 {
-    struct fixture *fixture = *state;
-    struct client *client = &fixture->client;
-    client_hold(client, "open before", &fixture->outcomes[0]);
-    WAIT_UNTIL(client, fixture->counters->held == 1);
-    probe_drain(fixture->probe);
-    client_echo(client, "x", 0, &fixture->outcomes[1]);
-    WAIT_UNTIL(client, fixture->outcomes[1].ended);
-    assert_int_equal(fixture->outcomes[1].result.status, STATUS_UNAVAILABLE);
-    assert_string_equal(fixture->outcomes[1].message, "the server is shutting down");
-    assert_true(fixture->outcomes[1].result.retry_ms > 0);
-    assert_false(fixture->outcomes[0].ended);
+    struct client *client = &f->client;
+    client_hold(client, "open before", &f->outcomes[0]);
+    WAIT_UNTIL(client, f->counters->held == 1);
+    probe_drain(f->probe);
+    client_echo(client, "x", 0, &f->outcomes[1]);
+    WAIT_UNTIL(client, f->outcomes[1].ended);
+    assert_int_equal(f->outcomes[1].result.status, STATUS_UNAVAILABLE);
+    assert_string_equal(f->outcomes[1].message, "the server is shutting down");
+    assert_true(f->outcomes[1].result.retry_ms > 0);
+    assert_false(f->outcomes[0].ended);
     struct sp_peer late;
-    if (sp_connect(&late, probe_address(fixture->probe), 0)) {
+    if (sp_connect(&late, probe_address(f->probe), 0)) {
         (void)sp_handshake(&late, SP_REQ);
         assert_true(sp_wait_closed(&late, PATIENCE_MS));
         sp_close(&late);
     }
-    probe_release(fixture->probe, 1, STATUS_OK);
-    WAIT_UNTIL(client, fixture->outcomes[0].ended);
-    assert_int_equal(fixture->outcomes[0].result.status, STATUS_OK);
-    assert_string_equal(fixture->outcomes[0].text, "open before");
+    probe_release(f->probe, 1, STATUS_OK);
+    WAIT_UNTIL(client, f->outcomes[0].ended);
+    assert_int_equal(f->outcomes[0].result.status, STATUS_OK);
+    assert_string_equal(f->outcomes[0].text, "open before");
     assert_int_equal(client->disconnected, 0);
-    restart(fixture);
+    restart(f);
     WAIT_UNTIL(client, client->disconnected == 1);
     client_expect_service(client);
 }

@@ -18,136 +18,124 @@ struct fixture {
     struct rpc_stub stub; /* one way */
 };
 
-static int start(void **state, const struct rpc_server_options *options)
+static void start(struct fixture *f, const struct rpc_server_options *options)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
     log_configure(LOG_SILENT, LOG_TEXT);
-    fixture->probe = probe_start(options);
-    fixture->counters = probe_counters(fixture->probe);
-    client_open(&fixture->client, probe_address(fixture->probe), NULL);
-    client_expect_service(&fixture->client);
-    rpc_stub_init(&fixture->stub, fixture->client.channel, &probe__probe__descriptor);
-    fixture->stub.one_way = true;
-    *state = fixture;
-    return 0;
+    f->probe = probe_start(options);
+    f->counters = probe_counters(f->probe);
+    client_open(&f->client, probe_address(f->probe), NULL);
+    client_expect_service(&f->client);
+    rpc_stub_init(&f->stub, f->client.channel, &probe__probe__descriptor);
+    f->stub.one_way = true;
 }
 
-static int setup(void **state)
+static void begin(struct fixture *f)
 {
-    return start(state, NULL);
+    start(f, NULL);
 }
 
-static int setup_few_calls(void **state)
+static void begin_few_calls(struct fixture *f)
 {
-    return start(state,
-                 &(struct rpc_server_options){.waiting_calls_max = 100, .peer_calls_max = 50});
+    start(f, &(struct rpc_server_options){.waiting_calls_max = 100, .peer_calls_max = 50});
 }
 
-static int teardown(void **state)
+static void end(struct fixture *f)
 {
-    struct fixture *fixture = *state;
-    client_close(&fixture->client);
-    probe_stop(fixture->probe);
-    free(fixture);
+    client_close(&f->client);
+    probe_stop(f->probe);
     log_configure(LOG_INFO, LOG_TEXT);
-    return 0;
 }
 
-static void echo_note(struct fixture *fixture, uint64_t number)
+static void echo_note(struct fixture *f, uint64_t number)
 {
     Probe__Text request = PROBE__TEXT__INIT;
     request.number = number;
     request.text = (char *)"note";
-    probe__probe__echo(&fixture->stub.service, &request, NULL, NULL);
+    probe__probe__echo(&f->stub.service, &request, NULL, NULL);
 }
 
 /* ---- a caller of ours ---- */
 
-TEST_WITH(test_note__is_carried_out_in_order, setup, teardown)
+TEST_F(test_note__is_carried_out_in_order)
 {
-    struct fixture *fixture = *state;
-    size_t echoed = fixture->counters->echoed;
-    uint64_t frames = probe_stats(fixture->probe).frames_sent;
+    size_t echoed = f->counters->echoed;
+    uint64_t frames = probe_stats(f->probe).frames_sent;
     for (uint64_t number = 1; number <= 3000; number++) {
-        echo_note(fixture, number);
-        assert_true(fixture->stub.call != 0);
+        echo_note(f, number);
+        assert_true(f->stub.call != 0);
         if (number % 700 == 0)
-            client_turn(&fixture->client, 0);
+            client_turn(&f->client, 0);
     }
-    assert_int_equal(rpc_channel_open_calls(fixture->client.channel), 0);
+    assert_int_equal(rpc_channel_open_calls(f->client.channel), 0);
     struct outcome outcome = {.number = 0};
-    client_echo(&fixture->client, "call", 3001, &outcome);
-    WAIT_UNTIL(&fixture->client, outcome.ended);
+    client_echo(&f->client, "call", 3001, &outcome);
+    WAIT_UNTIL(&f->client, outcome.ended);
     assert_int_equal(outcome.result.status, STATUS_OK);
-    assert_int_equal(fixture->counters->echoed, echoed + 3001);
-    assert_int_equal(fixture->counters->out_of_order, 0);
-    assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
-    assert_int_equal(probe_stats(fixture->probe).frames_sent, frames + 1);
+    assert_int_equal(f->counters->echoed, echoed + 3001);
+    assert_int_equal(f->counters->out_of_order, 0);
+    assert_int_equal(probe_stats(f->probe).open_calls, 0);
+    assert_int_equal(probe_stats(f->probe).frames_sent, frames + 1);
 }
 
-TEST_WITH(test_note__that_is_held_is_an_open_call, setup, teardown)
+TEST_F(test_note__that_is_held_is_an_open_call)
 {
-    struct fixture *fixture = *state;
     Probe__Text request = PROBE__TEXT__INIT;
     for (unsigned keep = 0; keep < 2; keep++) {
         request.keep = keep == 1;
-        probe__probe__hold(&fixture->stub.service, &request, NULL, NULL);
-        WAIT_UNTIL(&fixture->client, fixture->counters->held == 1);
-        assert_int_equal(probe_stats(fixture->probe).open_calls, 1);
-        uint64_t frames = probe_stats(fixture->probe).frames_sent;
-        probe_release(fixture->probe, 1, STATUS_OK);
-        assert_int_equal(fixture->counters->held, 0);
-        assert_int_equal(probe_stats(fixture->probe).open_calls, 0);
-        client_expect_service(&fixture->client);
-        assert_int_equal(probe_stats(fixture->probe).frames_sent, frames + 1);
+        probe__probe__hold(&f->stub.service, &request, NULL, NULL);
+        WAIT_UNTIL(&f->client, f->counters->held == 1);
+        assert_int_equal(probe_stats(f->probe).open_calls, 1);
+        uint64_t frames = probe_stats(f->probe).frames_sent;
+        probe_release(f->probe, 1, STATUS_OK);
+        assert_int_equal(f->counters->held, 0);
+        assert_int_equal(probe_stats(f->probe).open_calls, 0);
+        client_expect_service(&f->client);
+        assert_int_equal(probe_stats(f->probe).frames_sent, frames + 1);
     }
 }
 
-TEST_WITH(test_note__without_a_connection_is_dropped, setup, teardown)
+TEST_F(test_note__without_a_connection_is_dropped)
 {
-    struct fixture *fixture = *state;
-    struct rpc_server_options options = {.address = *probe_address(fixture->probe)};
-    probe_stop(fixture->probe);
-    WAIT_UNTIL(&fixture->client, !rpc_channel_is_connected(fixture->client.channel));
-    echo_note(fixture, 1);
-    assert_true(fixture->stub.call == 0);
-    while ((fixture->probe = probe_try_start(&options, NULL)) == NULL)
-        client_turn(&fixture->client, 10);
-    fixture->counters = probe_counters(fixture->probe);
-    client_expect_service(&fixture->client);
-    assert_int_equal(fixture->counters->echoed, 1);
-    echo_note(fixture, 1);
-    assert_true(fixture->stub.call != 0);
-    WAIT_UNTIL(&fixture->client, fixture->counters->echoed == 2);
+    struct rpc_server_options options = {.address = *probe_address(f->probe)};
+    probe_stop(f->probe);
+    WAIT_UNTIL(&f->client, !rpc_channel_is_connected(f->client.channel));
+    echo_note(f, 1);
+    assert_true(f->stub.call == 0);
+    while ((f->probe = probe_try_start(&options, NULL)) == NULL)
+        client_turn(&f->client, 10);
+    f->counters = probe_counters(f->probe);
+    client_expect_service(&f->client);
+    assert_int_equal(f->counters->echoed, 1);
+    echo_note(f, 1);
+    assert_true(f->stub.call != 0);
+    WAIT_UNTIL(&f->client, f->counters->echoed == 2);
 }
 
 /* A note that is too large is dropped, those after it are not. */
-TEST_WITH(test_note__too_large, setup, teardown)
+TEST_F(test_note__too_large)
 {
-    struct fixture *fixture = *state;
-    size_t echoed = fixture->counters->echoed;
+    size_t echoed = f->counters->echoed;
     char *text = calloc(1, RPC_FRAME_BYTES_DEFAULT + 1);
     memset(text, 'x', RPC_FRAME_BYTES_DEFAULT);
     Probe__Text request = PROBE__TEXT__INIT;
     request.text = text;
-    probe__probe__echo(&fixture->stub.service, &request, NULL, NULL);
-    assert_true(fixture->stub.call == 0);
+    probe__probe__echo(&f->stub.service, &request, NULL, NULL);
+    assert_true(f->stub.call == 0);
     free(text);
-    echo_note(fixture, 1);
-    WAIT_UNTIL(&fixture->client, fixture->counters->echoed == echoed + 1);
+    echo_note(f, 1);
+    WAIT_UNTIL(&f->client, f->counters->echoed == echoed + 1);
 }
 
-TEST_WITH(test_note__more_open_than_a_connection_may_have, setup_few_calls, teardown)
+TEST_ON(test_note__more_open_than_a_connection_may_have, struct fixture, begin_few_calls, end)
 {
-    struct fixture *fixture = *state;
     Probe__Text request = PROBE__TEXT__INIT;
     for (size_t i = 0; i < 60; i++)
-        probe__probe__hold(&fixture->stub.service, &request, NULL, NULL);
-    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).calls_rejected == 10);
-    assert_int_equal(fixture->counters->held, 50);
-    probe_release(fixture->probe, 50, STATUS_OK);
-    client_expect_service(&fixture->client);
-    assert_int_equal(fixture->client.disconnected, 0);
+        probe__probe__hold(&f->stub.service, &request, NULL, NULL);
+    WAIT_UNTIL(&f->client, probe_stats(f->probe).calls_rejected == 10);
+    assert_int_equal(f->counters->held, 50);
+    probe_release(f->probe, 50, STATUS_OK);
+    client_expect_service(&f->client);
+    assert_int_equal(f->client.disconnected, 0);
 }
 
 /* ---- a caller of any kind ---- */
@@ -212,16 +200,15 @@ static void expect_one_answer(struct sp_peer *peer, uint64_t call)
 }
 
 /* Notes that find the server full are dropped; nobody is told, nobody is disconnected. */
-TEST_WITH(test_note__to_a_full_server, setup_few_calls, teardown)
+TEST_ON(test_note__to_a_full_server, struct fixture, begin_few_calls, end)
 {
-    struct fixture *fixture = *state;
-    size_t echoed = fixture->counters->echoed;
+    size_t echoed = f->counters->echoed;
     Jackdaw__Envelope notes[10];
     struct sp_peer peer;
     for (size_t i = 0; i < 10; i++)
         notes[i] = note_to("Echo");
-    assert_true(sp_open(&peer, probe_address(fixture->probe)));
-    probe_pause(fixture->probe);
+    assert_true(sp_open(&peer, probe_address(f->probe)));
+    probe_pause(f->probe);
     for (size_t i = 0; i < 50; i++)
         send_frame(&peer, notes, 10);
     expect_one_answer(&peer, 1); /* also that it is full */
@@ -229,16 +216,15 @@ TEST_WITH(test_note__to_a_full_server, setup_few_calls, teardown)
     notes[9].call = 2;
     send_frame(&peer, notes, 10);
     expect_answer_to(&peer, 2);
-    probe_resume(fixture->probe);
-    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).calls_rejected == 411);
-    assert_int_equal(fixture->counters->echoed, echoed + 100);
+    probe_resume(f->probe);
+    WAIT_UNTIL(&f->client, probe_stats(f->probe).calls_rejected == 411);
+    assert_int_equal(f->counters->echoed, echoed + 100);
     sp_close(&peer);
 }
 
 /* Whatever a handler does, and whatever is wrong with a note. */
-TEST_WITH(test_note__is_never_answered, setup, teardown)
+TEST_F(test_note__is_never_answered)
 {
-    struct fixture *fixture = *state;
     Probe__Refusal refusal = PROBE__REFUSAL__INIT;
     refusal.status = STATUS_ABORTED;
     Probe__Refusal elsewhere = refusal;
@@ -257,25 +243,24 @@ TEST_WITH(test_note__is_never_answered, setup, teardown)
     notes[7].payload = (ProtobufCBinaryData){sizeof broken, broken};
     notes[8].payload = (ProtobufCBinaryData){sizeof large, large};
     struct sp_peer peer;
-    assert_true(sp_open(&peer, probe_address(fixture->probe)));
+    assert_true(sp_open(&peer, probe_address(f->probe)));
     send_frame(&peer, notes, sizeof notes / sizeof notes[0]);
     expect_one_answer(&peer, 1);
-    WAIT_UNTIL(&fixture->client, fixture->counters->worked == 2);
-    assert_int_equal(probe_stats(fixture->probe).open_calls, 1); /* Flow waits for credits */
-    assert_int_equal(fixture->counters->pages, 0);
-    probe_drain(fixture->probe);
+    WAIT_UNTIL(&f->client, f->counters->worked == 2);
+    assert_int_equal(probe_stats(f->probe).open_calls, 1); /* Flow waits for credits */
+    assert_int_equal(f->counters->pages, 0);
+    probe_drain(f->probe);
     send_frame(&peer, notes, 1);
     expect_one_answer(&peer, 2);
     for (size_t i = 2; i <= 4; i++)
         free(notes[i].payload.data);
     sp_close(&peer);
-    WAIT_UNTIL(&fixture->client, fixture->counters->cancelled == 1); /* told like any call's end */
+    WAIT_UNTIL(&f->client, f->counters->cancelled == 1); /* told like any call's end */
 }
 
 /* CANCEL and CREDIT are about calls: a note has no number of its own. */
-TEST_WITH(test_note__is_not_controlled, setup, teardown)
+TEST_F(test_note__is_not_controlled)
 {
-    struct fixture *fixture = *state;
     Jackdaw__Envelope envelopes[] = {note_to("Hold"), JACKDAW__ENVELOPE__INIT,
                                      JACKDAW__ENVELOPE__INIT};
     envelopes[1].kind = JACKDAW__ENVELOPE__KIND__CREDIT;
@@ -283,12 +268,12 @@ TEST_WITH(test_note__is_not_controlled, setup, teardown)
     envelopes[2].kind = JACKDAW__ENVELOPE__KIND__CANCEL;
     envelopes[1].call = envelopes[2].call = envelopes[0].call;
     struct sp_peer peer;
-    assert_true(sp_open(&peer, probe_address(fixture->probe)));
+    assert_true(sp_open(&peer, probe_address(f->probe)));
     send_frame(&peer, envelopes, 3);
     expect_one_answer(&peer, 1);
-    assert_int_equal(fixture->counters->held, 1);
-    assert_int_equal(fixture->counters->cancelled, 0);
-    assert_int_equal(fixture->counters->credited, 0);
-    probe_release(fixture->probe, 1, STATUS_OK);
+    assert_int_equal(f->counters->held, 1);
+    assert_int_equal(f->counters->cancelled, 0);
+    assert_int_equal(f->counters->credited, 0);
+    probe_release(f->probe, 1, STATUS_OK);
     sp_close(&peer);
 }

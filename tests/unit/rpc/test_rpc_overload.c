@@ -22,91 +22,81 @@ struct fixture {
     struct outcome outcomes[COUNT];
 };
 
-static int start(void **state, const struct rpc_server_options *options)
+static void start(struct fixture *f, const struct rpc_server_options *options)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
     log_configure(LOG_SILENT, LOG_TEXT);
-    fixture->probe = probe_start(options);
-    fixture->counters = probe_counters(fixture->probe);
-    client_open(&fixture->client, probe_address(fixture->probe), NULL);
-    client_expect_service(&fixture->client);
-    *state = fixture;
-    return 0;
+    f->probe = probe_start(options);
+    f->counters = probe_counters(f->probe);
+    client_open(&f->client, probe_address(f->probe), NULL);
+    client_expect_service(&f->client);
 }
 
-static int setup_few_calls(void **state)
+static void begin_few_calls(struct fixture *f)
 {
-    return start(state, &(struct rpc_server_options){.waiting_calls_max = WAITING_CALLS,
-                                                     .peer_calls_max = 100000});
+    start(f, &(struct rpc_server_options){.waiting_calls_max = WAITING_CALLS,
+                                          .peer_calls_max = 100000});
 }
 
-static int setup_few_bytes(void **state)
+static void begin_few_bytes(struct fixture *f)
 {
-    return start(state, &(struct rpc_server_options){.waiting_bytes_max = WAITING_BYTES});
+    start(f, &(struct rpc_server_options){.waiting_bytes_max = WAITING_BYTES});
 }
 
-static int teardown(void **state)
+static void end(struct fixture *f)
 {
-    struct fixture *fixture = *state;
-    client_close(&fixture->client);
-    probe_stop(fixture->probe);
-    free(fixture);
+    client_close(&f->client);
+    probe_stop(f->probe);
     log_configure(LOG_INFO, LOG_TEXT);
-    return 0;
 }
 
-static size_t count_ended(const struct fixture *fixture, enum status status)
+static size_t count_ended(const struct fixture *f, enum status status)
 {
     size_t count = 0;
     for (size_t i = 0; i < COUNT; i++)
-        count += fixture->outcomes[i].ended && fixture->outcomes[i].result.status == status;
+        count += f->outcomes[i].ended && f->outcomes[i].result.status == status;
     return count;
 }
 
-static void call_all(struct fixture *fixture, const char *text)
+static void call_all(struct fixture *f, const char *text)
 {
     for (size_t i = 0; i < COUNT; i++) {
-        client_echo(&fixture->client, text, 0, &fixture->outcomes[i]);
-        rpc_channel_flush(fixture->client.channel);
+        client_echo(&f->client, text, 0, &f->outcomes[i]);
+        rpc_channel_flush(f->client.channel);
         if (i % 40 == 0)
-            client_turn(&fixture->client, 0); /* frames of all sizes */
+            client_turn(&f->client, 0); /* frames of all sizes */
     }
 }
 
 /* While the owner is stuck, callers hear at once that the queue is full; what was taken before is
  * answered when the owner goes on. */
-TEST_WITH(test_full_queue__every_call_is_answered, setup_few_calls, teardown)
+TEST_ON(test_full_queue__every_call_is_answered, struct fixture, begin_few_calls, end)
 {
-    struct fixture *fixture = *state;
-    probe_pause(fixture->probe);
-    call_all(fixture, "x");
-    WAIT_UNTIL(&fixture->client,
-               count_ended(fixture, STATUS_RESOURCE_EXHAUSTED) >= COUNT - WAITING_CALLS);
-    size_t rejected = count_ended(fixture, STATUS_RESOURCE_EXHAUSTED);
+    probe_pause(f->probe);
+    call_all(f, "x");
+    WAIT_UNTIL(&f->client, count_ended(f, STATUS_RESOURCE_EXHAUSTED) >= COUNT - WAITING_CALLS);
+    size_t rejected = count_ended(f, STATUS_RESOURCE_EXHAUSTED);
     assert_true(rejected < COUNT);
     for (size_t i = 0; i < COUNT; i++) {
-        if (fixture->outcomes[i].ended) {
-            assert_true(fixture->outcomes[i].result.retry_ms > 0);
-            assert_true(strlen(fixture->outcomes[i].message) > 0);
+        if (f->outcomes[i].ended) {
+            assert_true(f->outcomes[i].result.retry_ms > 0);
+            assert_true(strlen(f->outcomes[i].message) > 0);
         }
     }
-    probe_resume(fixture->probe);
+    probe_resume(f->probe);
     for (size_t i = 0; i < COUNT; i++)
-        WAIT_UNTIL(&fixture->client, fixture->outcomes[i].ended);
-    assert_int_equal(
-        count_ended(fixture, STATUS_OK) + count_ended(fixture, STATUS_RESOURCE_EXHAUSTED), COUNT);
-    assert_int_equal(probe_stats(fixture->probe).calls_rejected, rejected);
-    assert_int_equal(fixture->counters->echoed, 1 + COUNT - rejected);
-    client_expect_service(&fixture->client);
-    assert_int_equal(fixture->client.disconnected, 0);
+        WAIT_UNTIL(&f->client, f->outcomes[i].ended);
+    assert_int_equal(count_ended(f, STATUS_OK) + count_ended(f, STATUS_RESOURCE_EXHAUSTED), COUNT);
+    assert_int_equal(probe_stats(f->probe).calls_rejected, rejected);
+    assert_int_equal(f->counters->echoed, 1 + COUNT - rejected);
+    client_expect_service(&f->client);
+    assert_int_equal(f->client.disconnected, 0);
 }
 
 /* A full frame of calls is rejected in one frame of answers: nng drops none of them. */
-TEST_WITH(test_full_queue__frames_of_many_calls, setup_few_calls, teardown)
+TEST_ON(test_full_queue__frames_of_many_calls, struct fixture, begin_few_calls, end)
 {
-    struct fixture *fixture = *state;
     struct sp_peer peer;
-    assert_true(sp_open(&peer, probe_address(fixture->probe)));
+    assert_true(sp_open(&peer, probe_address(f->probe)));
     Jackdaw__Envelope request = JACKDAW__ENVELOPE__INIT;
     request.protocol = RPC_PROTOCOL;
     request.service = (char *)"probe.Probe";
@@ -120,7 +110,7 @@ TEST_WITH(test_full_queue__frames_of_many_calls, setup_few_calls, teardown)
     size_t size = jackdaw__frame__get_packed_size(&frame);
     uint8_t *packed = malloc(size);
     (void)jackdaw__frame__pack(&frame, packed);
-    probe_pause(fixture->probe);
+    probe_pause(f->probe);
     for (int i = 0; i < 60; i++) /* all of them before reading a single answer */
         assert_true(sp_send(&peer, SP_REQUEST_ID, packed, size));
     free(packed);
@@ -138,33 +128,32 @@ TEST_WITH(test_full_queue__frames_of_many_calls, setup_few_calls, teardown)
         jackdaw__frame__free_unpacked(reply, NULL);
         free(message.body);
     }
-    probe_resume(fixture->probe);
-    client_expect_service(&fixture->client);
+    probe_resume(f->probe);
+    client_expect_service(&f->client);
     sp_close(&peer);
 }
 
-TEST_WITH(test_full_queue__of_bytes, setup_few_bytes, teardown)
+TEST_ON(test_full_queue__of_bytes, struct fixture, begin_few_bytes, end)
 {
-    struct fixture *fixture = *state;
     char text[3000];
     memset(text, 't', sizeof text);
     text[sizeof text - 1] = '\0';
-    probe_pause(fixture->probe);
-    call_all(fixture, text);
+    probe_pause(f->probe);
+    call_all(f, text);
     /* A call takes at least its text. */
-    WAIT_UNTIL(&fixture->client, count_ended(fixture, STATUS_RESOURCE_EXHAUSTED) >=
-                                     COUNT - WAITING_BYTES / sizeof text);
-    assert_true(count_ended(fixture, STATUS_RESOURCE_EXHAUSTED) < COUNT);
-    probe_resume(fixture->probe);
+    WAIT_UNTIL(&f->client,
+               count_ended(f, STATUS_RESOURCE_EXHAUSTED) >= COUNT - WAITING_BYTES / sizeof text);
+    assert_true(count_ended(f, STATUS_RESOURCE_EXHAUSTED) < COUNT);
+    probe_resume(f->probe);
     for (size_t i = 0; i < COUNT; i++)
-        WAIT_UNTIL(&fixture->client, fixture->outcomes[i].ended);
-    client_expect_service(&fixture->client);
+        WAIT_UNTIL(&f->client, f->outcomes[i].ended);
+    client_expect_service(&f->client);
 }
 
-static void send_endlessly(struct fixture *fixture, const uint8_t *body, size_t size)
+static void send_endlessly(struct fixture *f, const uint8_t *body, size_t size)
 {
     struct sp_peer peer;
-    assert_true(sp_open(&peer, probe_address(fixture->probe)));
+    assert_true(sp_open(&peer, probe_address(f->probe)));
     uint8_t prefix[SP_PREFIX_BYTES];
     sp_prefix(prefix, SP_REQUEST_ID, size);
     uint8_t burst[SP_PREFIX_BYTES * 2000];
@@ -174,7 +163,7 @@ static void send_endlessly(struct fixture *fixture, const uint8_t *body, size_t 
         memcpy(burst + used + sizeof prefix, body, size);
         used += sizeof prefix + size;
     }
-    probe_pause(fixture->probe);
+    probe_pause(f->probe);
     size_t before = resident_bytes();
     for (int i = 0; i < 60; i++)
         if (!sp_send_bytes(&peer, burst, used))
@@ -183,59 +172,58 @@ static void send_endlessly(struct fixture *fixture, const uint8_t *body, size_t 
     assert_true(resident_bytes() < before + (20u << 20)); /* 100,000 frames */
 #endif
     (void)before;
-    probe_resume(fixture->probe);
-    client_expect_service(&fixture->client);
+    probe_resume(f->probe);
+    client_expect_service(&f->client);
     sp_close(&peer);
-    assert_int_equal(fixture->client.disconnected, 0);
+    assert_int_equal(f->client.disconnected, 0);
 }
 
 /* Frames without a request have nothing to be answered, and still take memory. */
-TEST_WITH(test_full_queue__of_empty_frames, setup_few_bytes, teardown)
+TEST_ON(test_full_queue__of_empty_frames, struct fixture, begin_few_bytes, end)
 {
-    send_endlessly(*state, (const uint8_t *)"", 0);
+    send_endlessly(f, (const uint8_t *)"", 0);
 }
 
-TEST_WITH(test_full_queue__of_control_frames, setup_few_bytes, teardown)
+TEST_ON(test_full_queue__of_control_frames, struct fixture, begin_few_bytes, end)
 {
-    send_endlessly(*state, (const uint8_t *)"\x0a\x04\x08\x02\x18\x05", 6);
+    send_endlessly(f, (const uint8_t *)"\x0a\x04\x08\x02\x18\x05", 6);
 }
 
 /* While requests are rejected, control messages for open calls still get through, also those in a
  * frame with rejected requests. */
-TEST_WITH(test_full_queue__control_gets_through, setup_few_bytes, teardown)
+TEST_ON(test_full_queue__control_gets_through, struct fixture, begin_few_bytes, end)
 {
-    struct fixture *fixture = *state;
-    struct client *client = &fixture->client;
-    struct outcome *flow = &fixture->outcomes[0];
-    struct outcome *held = &fixture->outcomes[1];
+    struct client *client = &f->client;
+    struct outcome *flow = &f->outcomes[0];
+    struct outcome *held = &f->outcomes[1];
     client_flow(client, 0, 10, 5, flow);
     uint64_t flow_call = client->stub.call;
     client_hold(client, "h", held);
     uint64_t held_call = client->stub.call;
-    WAIT_UNTIL(client, flow->replies == 5 && fixture->counters->held == 2);
-    probe_pause(fixture->probe);
+    WAIT_UNTIL(client, flow->replies == 5 && f->counters->held == 2);
+    probe_pause(f->probe);
     char text[3000];
     memset(text, 't', sizeof text);
     text[sizeof text - 1] = '\0';
     for (size_t i = 2; i < 1000; i++) {
-        client_echo(client, text, 0, &fixture->outcomes[i]);
+        client_echo(client, text, 0, &f->outcomes[i]);
         client_turn(client, 0);
     }
-    WAIT_UNTIL(client, count_ended(fixture, STATUS_RESOURCE_EXHAUSTED) > 0);
-    size_t rejected = count_ended(fixture, STATUS_RESOURCE_EXHAUSTED);
-    client_echo(client, text, 0, &fixture->outcomes[1000]);
+    WAIT_UNTIL(client, count_ended(f, STATUS_RESOURCE_EXHAUSTED) > 0);
+    size_t rejected = count_ended(f, STATUS_RESOURCE_EXHAUSTED);
+    client_echo(client, text, 0, &f->outcomes[1000]);
     rpc_channel_credit(client->channel, flow_call, 3);
     rpc_channel_cancel(client->channel, held_call);
-    client_echo(client, text, 0, &fixture->outcomes[1001]);
+    client_echo(client, text, 0, &f->outcomes[1001]);
     rpc_channel_flush(client->channel);
-    WAIT_UNTIL(client, fixture->outcomes[1000].ended && fixture->outcomes[1001].ended);
-    assert_int_equal(fixture->outcomes[1000].result.status, STATUS_RESOURCE_EXHAUSTED);
+    WAIT_UNTIL(client, f->outcomes[1000].ended && f->outcomes[1001].ended);
+    assert_int_equal(f->outcomes[1000].result.status, STATUS_RESOURCE_EXHAUSTED);
     assert_true(rejected > 0);
-    probe_resume(fixture->probe);
+    probe_resume(f->probe);
     WAIT_UNTIL(client, flow->replies == 8);
-    WAIT_UNTIL(client, fixture->counters->cancelled == 1);
+    WAIT_UNTIL(client, f->counters->cancelled == 1);
     assert_int_equal(flow->gaps, 0);
     assert_int_equal(client->disconnected, 0);
     for (size_t i = 2; i < 1002; i++)
-        WAIT_UNTIL(client, fixture->outcomes[i].ended);
+        WAIT_UNTIL(client, f->outcomes[i].ended);
 }

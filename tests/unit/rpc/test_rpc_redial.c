@@ -24,47 +24,42 @@ struct fixture {
 
 static void on_refused(void *context, struct rpc_channel *channel, enum error error)
 {
-    struct fixture *fixture = context;
-    fixture->refused++;
-    fixture->error = error;
-    fixture->refused_while_connected += rpc_channel_is_connected(channel);
-    if (fixture->close_when_refused) {
+    struct fixture *f = context;
+    f->refused++;
+    f->error = error;
+    f->refused_while_connected += rpc_channel_is_connected(channel);
+    if (f->close_when_refused) {
         rpc_channel_close(channel);
-        fixture->client.channel = NULL;
+        f->client.channel = NULL;
     }
 }
 
-static int setup(void **state)
+static void begin(__attribute__((unused)) struct fixture *f)
 {
     log_configure(LOG_SILENT, LOG_TEXT);
-    *state = calloc(1, sizeof(struct fixture));
-    return 0;
 }
 
-static int teardown(void **state)
+static void end(struct fixture *f)
 {
-    struct fixture *fixture = *state;
-    if (fixture->client.queue != NULL)
-        client_close(&fixture->client);
-    if (fixture->probe != NULL)
-        probe_stop(fixture->probe);
-    free(fixture);
+    if (f->client.queue != NULL)
+        client_close(&f->client);
+    if (f->probe != NULL)
+        probe_stop(f->probe);
     log_configure(LOG_INFO, LOG_TEXT);
-    return 0;
 }
 
-static void open_channel(struct fixture *fixture, const struct address *address, uint32_t pause_ms)
+static void open_channel(struct fixture *f, const struct address *address, uint32_t pause_ms)
 {
     struct rpc_channel_options options = {
         .refused = on_refused, .reconnect_min_ms = pause_ms, .reconnect_max_ms = pause_ms};
-    client_open(&fixture->client, address, &options);
+    client_open(&f->client, address, &options);
 }
 
-static void start_again(struct fixture *fixture, const struct address *address)
+static void start_again(struct fixture *f, const struct address *address)
 {
     struct rpc_server_options options = {.address = *address};
     uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
-    while ((fixture->probe = probe_try_start(&options, NULL)) == NULL)
+    while ((f->probe = probe_try_start(&options, NULL)) == NULL)
         assert_true(clock_monotonic_ms() < until_ms);
 }
 
@@ -79,41 +74,39 @@ static struct address free_address(void)
 
 /* ---- refusals ---- */
 
-TEST_WITH(test_refused__until_there_is_a_server, setup, teardown)
+TEST_F(test_refused__until_there_is_a_server)
 {
-    struct fixture *fixture = *state;
     struct address address = free_address();
     size_t descriptors = count_descriptors();
-    open_channel(fixture, &address, 20);
-    WAIT_UNTIL(&fixture->client, fixture->refused >= 5);
-    assert_int_equal(fixture->error, ERROR_REFUSED);
-    start_again(fixture, &address);
-    client_expect_service(&fixture->client);
-    unsigned refused = fixture->refused;
+    open_channel(f, &address, 20);
+    WAIT_UNTIL(&f->client, f->refused >= 5);
+    assert_int_equal(f->error, ERROR_REFUSED);
+    start_again(f, &address);
+    client_expect_service(&f->client);
+    unsigned refused = f->refused;
     for (int i = 0; i < 10; i++)
-        client_expect_service(&fixture->client);
-    assert_int_equal(fixture->refused, refused);
-    assert_int_equal(fixture->refused_while_connected, 0);
-    assert_int_equal(fixture->client.connected, 1);
-    client_close(&fixture->client);
-    fixture->client.queue = NULL;
-    probe_stop(fixture->probe);
-    fixture->probe = NULL;
+        client_expect_service(&f->client);
+    assert_int_equal(f->refused, refused);
+    assert_int_equal(f->refused_while_connected, 0);
+    assert_int_equal(f->client.connected, 1);
+    client_close(&f->client);
+    f->client.queue = NULL;
+    probe_stop(f->probe);
+    f->probe = NULL;
     WAIT_UNTIL(NULL, count_descriptors() <= descriptors);
 }
 
-TEST_WITH(test_refused__soon_after_a_loss, setup, teardown)
+TEST_F(test_refused__soon_after_a_loss)
 {
-    struct fixture *fixture = *state;
-    fixture->probe = probe_start(NULL);
-    open_channel(fixture, probe_address(fixture->probe), 20);
-    client_expect_service(&fixture->client);
-    assert_int_equal(fixture->refused, 0);
-    probe_stop(fixture->probe);
-    fixture->probe = NULL;
-    WAIT_UNTIL(&fixture->client, fixture->refused >= 2);
-    assert_int_equal(fixture->error, ERROR_REFUSED);
-    assert_int_equal(fixture->client.disconnected, 1);
+    f->probe = probe_start(NULL);
+    open_channel(f, probe_address(f->probe), 20);
+    client_expect_service(&f->client);
+    assert_int_equal(f->refused, 0);
+    probe_stop(f->probe);
+    f->probe = NULL;
+    WAIT_UNTIL(&f->client, f->refused >= 2);
+    assert_int_equal(f->error, ERROR_REFUSED);
+    assert_int_equal(f->client.disconnected, 1);
 }
 
 TEST(test_refused__words_of_the_transport)
@@ -174,149 +167,141 @@ static void close_deaf(struct deaf *deaf)
         (void)close(deaf->filling[i]);
 }
 
-TEST_WITH(test_refused__owner_closes, setup, teardown)
+TEST_F(test_refused__owner_closes)
 {
-    struct fixture *fixture = *state;
     struct address address = free_address();
-    open_channel(fixture, &address, 1);
-    fixture->close_when_refused = true;
-    WAIT_UNTIL(NULL, (task_queue_run(fixture->client.queue, SIZE_MAX), fixture->refused == 1));
-    assert_null(fixture->client.channel);
+    open_channel(f, &address, 1);
+    f->close_when_refused = true;
+    WAIT_UNTIL(NULL, (task_queue_run(f->client.queue, SIZE_MAX), f->refused == 1));
+    assert_null(f->client.channel);
 }
 
-static void open_and_close(struct fixture *fixture, const struct address *address)
+static void open_and_close(struct fixture *f, const struct address *address)
 {
     size_t descriptors = count_descriptors();
     for (int i = 0; i < 100; i++) {
-        open_channel(fixture, address, 1);
+        open_channel(f, address, 1);
         for (int turns = 0; turns < i % 7; turns++)
-            client_turn(&fixture->client, 1);
-        client_close(&fixture->client);
+            client_turn(&f->client, 1);
+        client_close(&f->client);
     }
     WAIT_UNTIL(NULL, count_descriptors() <= descriptors);
 }
 
-TEST_WITH(test_refused__closed_at_any_time, setup, teardown)
+TEST_F(test_refused__closed_at_any_time)
 {
-    struct fixture *fixture = *state;
     struct address address = free_address();
-    open_and_close(fixture, &address);
-    start_again(fixture, &address);
-    open_and_close(fixture, &address);
+    open_and_close(f, &address);
+    start_again(f, &address);
+    open_and_close(f, &address);
     struct deaf deaf;
     open_deaf(&deaf);
-    open_and_close(fixture, &deaf.address);
+    open_and_close(f, &deaf.address);
     close_deaf(&deaf);
 }
 
 /* A server that turns every connection away. */
-TEST_WITH(test_refused__not_by_a_server_that_turns_away, setup, teardown)
+TEST_F(test_refused__not_by_a_server_that_turns_away)
 {
-    struct fixture *fixture = *state;
-    fixture->probe = probe_start(NULL);
-    probe_drain(fixture->probe);
-    open_channel(fixture, probe_address(fixture->probe), 1);
-    WAIT_UNTIL(&fixture->client, fixture->client.disconnected >= 5);
+    f->probe = probe_start(NULL);
+    probe_drain(f->probe);
+    open_channel(f, probe_address(f->probe), 1);
+    WAIT_UNTIL(&f->client, f->client.disconnected >= 5);
     size_t descriptors = count_descriptors();
-    WAIT_UNTIL(&fixture->client, fixture->client.disconnected >= 100);
-    WAIT_UNTIL(&fixture->client, count_descriptors() <= descriptors + 5);
-    assert_int_equal(fixture->refused, 0);
+    WAIT_UNTIL(&f->client, f->client.disconnected >= 100);
+    WAIT_UNTIL(&f->client, count_descriptors() <= descriptors + 5);
+    assert_int_equal(f->refused, 0);
 }
 
 /* It is not dialled without end: from the eighth time on the pauses are below 100 ms, not below 1 ms. */
-TEST_WITH(test_refused__pauses_grow_where_connections_end_at_once, setup, teardown)
+TEST_F(test_refused__pauses_grow_where_connections_end_at_once)
 {
-    struct fixture *fixture = *state;
-    fixture->probe = probe_start(NULL);
-    probe_drain(fixture->probe);
+    f->probe = probe_start(NULL);
+    probe_drain(f->probe);
     struct rpc_channel_options options = {.reconnect_min_ms = 1, .reconnect_max_ms = 100};
     uint64_t began_ms = clock_monotonic_ms();
-    client_open(&fixture->client, probe_address(fixture->probe), &options);
-    WAIT_UNTIL(&fixture->client, fixture->client.disconnected >= 24);
+    client_open(&f->client, probe_address(f->probe), &options);
+    WAIT_UNTIL(&f->client, f->client.disconnected >= 24);
     assert_true(clock_monotonic_ms() - began_ms >= 100);
 }
 
 /* ---- reconnecting ---- */
 
-TEST_WITH(test_reconnect__calls_under_way_end, setup, teardown)
+TEST_F(test_reconnect__calls_under_way_end)
 {
-    struct fixture *fixture = *state;
-    fixture->probe = probe_start(NULL);
-    client_open(&fixture->client, probe_address(fixture->probe), NULL);
+    f->probe = probe_start(NULL);
+    client_open(&f->client, probe_address(f->probe), NULL);
     for (unsigned i = 1; i <= 20; i++) {
         struct outcome outcome = {.number = 0};
-        client_expect_service(&fixture->client);
-        client_hold(&fixture->client, "", &outcome);
-        WAIT_UNTIL(&fixture->client, probe_counters(fixture->probe)->held == 1);
-        rpc_channel_reconnect(fixture->client.channel);
-        rpc_channel_reconnect(fixture->client.channel); /* once is as good as twice */
-        WAIT_UNTIL(&fixture->client, outcome.ended);
+        client_expect_service(&f->client);
+        client_hold(&f->client, "", &outcome);
+        WAIT_UNTIL(&f->client, probe_counters(f->probe)->held == 1);
+        rpc_channel_reconnect(f->client.channel);
+        rpc_channel_reconnect(f->client.channel); /* once is as good as twice */
+        WAIT_UNTIL(&f->client, outcome.ended);
         assert_int_equal(outcome.result.status, STATUS_UNAVAILABLE);
         assert_int_equal(outcome.replies, 1);
-        WAIT_UNTIL(&fixture->client, fixture->client.connected == i + 1);
-        assert_int_equal(fixture->client.disconnected, i);
-        WAIT_UNTIL(&fixture->client, probe_counters(fixture->probe)->held == 0);
+        WAIT_UNTIL(&f->client, f->client.connected == i + 1);
+        assert_int_equal(f->client.disconnected, i);
+        WAIT_UNTIL(&f->client, probe_counters(f->probe)->held == 0);
     }
-    client_expect_service(&fixture->client);
-    WAIT_UNTIL(&fixture->client, probe_stats(fixture->probe).peers == 1);
+    client_expect_service(&f->client);
+    WAIT_UNTIL(&f->client, probe_stats(f->probe).peers == 1);
 }
 
 /* A server that has stopped to read, as on a machine that is no longer there. */
-TEST_WITH(test_reconnect__to_a_server_that_was_stuck, setup, teardown)
+TEST_F(test_reconnect__to_a_server_that_was_stuck)
 {
-    struct fixture *fixture = *state;
-    fixture->probe = probe_start(NULL);
-    client_open(&fixture->client, probe_address(fixture->probe), NULL);
-    client_expect_service(&fixture->client);
-    probe_pause(fixture->probe);
+    f->probe = probe_start(NULL);
+    client_open(&f->client, probe_address(f->probe), NULL);
+    client_expect_service(&f->client);
+    probe_pause(f->probe);
     struct outcome outcome = {.number = 0};
-    client_echo(&fixture->client, "", 0, &outcome);
-    client_turn(&fixture->client, 0);
-    rpc_channel_reconnect(fixture->client.channel);
-    WAIT_UNTIL(&fixture->client, outcome.ended && fixture->client.connected == 2);
+    client_echo(&f->client, "", 0, &outcome);
+    client_turn(&f->client, 0);
+    rpc_channel_reconnect(f->client.channel);
+    WAIT_UNTIL(&f->client, outcome.ended && f->client.connected == 2);
     assert_int_equal(outcome.result.status, STATUS_UNAVAILABLE);
-    probe_resume(fixture->probe);
-    client_expect_service(&fixture->client);
+    probe_resume(f->probe);
+    client_expect_service(&f->client);
 }
 
 /* nng would wait for up to an hour after the first refusal. */
-TEST_WITH(test_reconnect__without_a_connection, setup, teardown)
+TEST_F(test_reconnect__without_a_connection)
 {
-    struct fixture *fixture = *state;
     struct address address = free_address();
-    open_channel(fixture, &address, 3600000);
+    open_channel(f, &address, 3600000);
     uint64_t until_ms = clock_monotonic_ms() + 300; /* its first attempt is long over */
     while (clock_monotonic_ms() < until_ms)
-        client_turn(&fixture->client, 10);
-    start_again(fixture, &address);
-    rpc_channel_reconnect(fixture->client.channel);
-    WAIT_UNTIL(&fixture->client, fixture->client.connected == 1);
-    client_expect_service(&fixture->client);
-    assert_int_equal(fixture->client.disconnected, 0);
+        client_turn(&f->client, 10);
+    start_again(f, &address);
+    rpc_channel_reconnect(f->client.channel);
+    WAIT_UNTIL(&f->client, f->client.connected == 1);
+    client_expect_service(&f->client);
+    assert_int_equal(f->client.disconnected, 0);
 }
 
 /* The first attempt hangs in the kernel; it is given up. */
-TEST_WITH(test_reconnect__while_nobody_answers, setup, teardown)
+TEST_F(test_reconnect__while_nobody_answers)
 {
-    struct fixture *fixture = *state;
     struct deaf deaf;
     open_deaf(&deaf);
-    open_channel(fixture, &deaf.address, 3600000);
+    open_channel(f, &deaf.address, 3600000);
     size_t descriptors = count_descriptors();
     for (int i = 0; i < 3; i++) {
         uint64_t until_ms = clock_monotonic_ms() + 260;
         while (clock_monotonic_ms() < until_ms)
-            client_turn(&fixture->client, 10);
-        rpc_channel_reconnect(fixture->client.channel);
-        rpc_channel_reconnect(fixture->client.channel);
+            client_turn(&f->client, 10);
+        rpc_channel_reconnect(f->client.channel);
+        rpc_channel_reconnect(f->client.channel);
     }
-    WAIT_UNTIL(&fixture->client, count_descriptors() <= descriptors + 1);
+    WAIT_UNTIL(&f->client, count_descriptors() <= descriptors + 1);
     close_deaf(&deaf);
-    start_again(fixture, &deaf.address);
+    start_again(f, &deaf.address);
     uint64_t until_ms = clock_monotonic_ms() + 260;
     while (clock_monotonic_ms() < until_ms)
-        client_turn(&fixture->client, 10);
-    if (!rpc_channel_is_connected(fixture->client.channel))
-        rpc_channel_reconnect(fixture->client.channel);
-    client_expect_service(&fixture->client);
+        client_turn(&f->client, 10);
+    if (!rpc_channel_is_connected(f->client.channel))
+        rpc_channel_reconnect(f->client.channel);
+    client_expect_service(&f->client);
 }

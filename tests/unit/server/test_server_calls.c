@@ -24,12 +24,8 @@ static void begin_with(struct fixture *f, const char *const *options)
 {
     *f = (struct fixture){.folder = folder_new()};
     f->live = live_server_start(f->folder, options);
-    device_open(&f->ann, f->live);
-    device_open(&f->bob, f->live);
-    assert_int_equal(device_register(&f->ann, "ann"), STATUS_OK);
-    assert_int_equal(device_login(&f->ann, "ann"), STATUS_OK);
-    assert_int_equal(device_register(&f->bob, "bob"), STATUS_OK);
-    assert_int_equal(device_login(&f->bob, "bob"), STATUS_OK);
+    device_enter(&f->ann, f->live, "ann", NULL);
+    device_enter(&f->bob, f->live, "bob", NULL);
 }
 
 static void begin(struct fixture *f)
@@ -148,29 +144,26 @@ static void expect_unauthenticated(struct fixture *f, struct device *device, uns
     assert_int_equal(f->answer.retry_ms, 0);
 }
 
-TEST(test_every_call__without_a_valid_token)
+TEST_F(test_every_call__without_a_valid_token)
 {
-    struct fixture f;
-    begin(&f);
     struct device nobody;
-    device_open(&nobody, f.live);
+    device_open(&nobody, f->live);
     for (unsigned i = 0; i < jackdaw__chat__descriptor.n_methods; i++) {
         if (!needs_session(jackdaw__chat__descriptor.methods[i].name))
             continue;
         nobody.token_size = 0;
-        expect_unauthenticated(&f, &nobody, i);
+        expect_unauthenticated(f, &nobody, i);
         nobody.token_size = CHAT_TOKEN_BYTES; /* zeros */
-        expect_unauthenticated(&f, &nobody, i);
-        memcpy(nobody.token, f.ann.token, sizeof nobody.token);
+        expect_unauthenticated(f, &nobody, i);
+        memcpy(nobody.token, f->ann.token, sizeof nobody.token);
         nobody.token_size = CHAT_TOKEN_BYTES - 1;
-        expect_unauthenticated(&f, &nobody, i);
+        expect_unauthenticated(f, &nobody, i);
         nobody.token_size = CHAT_TOKEN_BYTES;
         nobody.token[31] ^= 1;
-        expect_unauthenticated(&f, &nobody, i);
+        expect_unauthenticated(f, &nobody, i);
         memset(nobody.token, 0, sizeof nobody.token);
     }
     device_close(&nobody);
-    end(&f);
 }
 
 /* ---- RegisterAccount ---- */
@@ -185,41 +178,36 @@ static void expect_register(struct fixture *f, enum status expected, const char 
             r.nonce.len = nonce_size));
 }
 
-TEST(test_register)
+TEST_F(test_register)
 {
-    struct fixture f;
-    begin(&f);
     char long_text[300];
-    expect_register(&f, STATUS_OK, "Zoë", "pw", 1, 16);
-    assert_string_equal(REPLY(&f, Register)->name, "Zoë");
+    expect_register(f, STATUS_OK, "Zoë", "pw", 1, 16);
+    assert_string_equal(REPLY(f, Register)->name, "Zoë");
     /* The same request again, then the name by others. */
-    expect_register(&f, STATUS_OK, "Zoë", "pw", 1, 16);
-    assert_string_equal(REPLY(&f, Register)->name, "Zoë");
-    expect_register(&f, STATUS_OK, "ZOË", "pw", 1, 16);
-    assert_string_equal(REPLY(&f, Register)->name, "Zoë"); /* as it is shown */
-    expect_register(&f, STATUS_ALREADY_EXISTS, "Zoë", "pw", 2, 16);
-    expect_register(&f, STATUS_ALREADY_EXISTS, "zoË", "pw", 2, 16);
-    expect_register(&f, STATUS_INVALID_ARGUMENT, "", "pw", 3, 16);
-    expect_register(&f, STATUS_OK, repeat(long_text, 'a', 32), "pw", 4, 16);
-    expect_register(&f, STATUS_INVALID_ARGUMENT, repeat(long_text, 'a', 33), "pw", 5, 16);
-    expect_register(&f, STATUS_INVALID_ARGUMENT, "two words", "pw", 6, 16);
-    expect_register(&f, STATUS_INVALID_ARGUMENT, "bad\xff", "pw", 7, 16);
-    expect_register(&f, STATUS_INVALID_ARGUMENT, "cy", "", 8, 16);
-    expect_register(&f, STATUS_OK, "cy", repeat(long_text, 'p', 256), 9, 16);
-    expect_register(&f, STATUS_INVALID_ARGUMENT, "dee", repeat(long_text, 'p', 257), 10, 16);
-    expect_register(&f, STATUS_INVALID_ARGUMENT, "dee", "pw", 11, 15);
-    expect_register(&f, STATUS_INVALID_ARGUMENT, "dee", "pw", 12, 17);
-    restart(&f);
-    expect_register(&f, STATUS_OK, "Zoë", "pw", 1, 16);
-    expect_register(&f, STATUS_ALREADY_EXISTS, "Zoë", "pw", 2, 16);
-    end(&f);
+    expect_register(f, STATUS_OK, "Zoë", "pw", 1, 16);
+    assert_string_equal(REPLY(f, Register)->name, "Zoë");
+    expect_register(f, STATUS_OK, "ZOË", "pw", 1, 16);
+    assert_string_equal(REPLY(f, Register)->name, "Zoë"); /* as it is shown */
+    expect_register(f, STATUS_ALREADY_EXISTS, "Zoë", "pw", 2, 16);
+    expect_register(f, STATUS_ALREADY_EXISTS, "zoË", "pw", 2, 16);
+    expect_register(f, STATUS_INVALID_ARGUMENT, "", "pw", 3, 16);
+    expect_register(f, STATUS_OK, repeat(long_text, 'a', 32), "pw", 4, 16);
+    expect_register(f, STATUS_INVALID_ARGUMENT, repeat(long_text, 'a', 33), "pw", 5, 16);
+    expect_register(f, STATUS_INVALID_ARGUMENT, "two words", "pw", 6, 16);
+    expect_register(f, STATUS_INVALID_ARGUMENT, "bad\xff", "pw", 7, 16);
+    expect_register(f, STATUS_INVALID_ARGUMENT, "cy", "", 8, 16);
+    expect_register(f, STATUS_OK, "cy", repeat(long_text, 'p', 256), 9, 16);
+    expect_register(f, STATUS_INVALID_ARGUMENT, "dee", repeat(long_text, 'p', 257), 10, 16);
+    expect_register(f, STATUS_INVALID_ARGUMENT, "dee", "pw", 11, 15);
+    expect_register(f, STATUS_INVALID_ARGUMENT, "dee", "pw", 12, 17);
+    restart(f);
+    expect_register(f, STATUS_OK, "Zoë", "pw", 1, 16);
+    expect_register(f, STATUS_ALREADY_EXISTS, "Zoë", "pw", 2, 16);
 }
 
-TEST(test_register__one_name_by_many_at_once)
+TEST_F(test_register__one_name_by_many_at_once)
 {
     enum { MANY = 20 };
-    struct fixture f;
-    begin(&f);
     struct answer answers[MANY];
     uint8_t nonces[MANY][16];
     for (size_t i = 0; i < MANY; i++) {
@@ -230,18 +218,17 @@ TEST(test_register__one_name_by_many_at_once)
         request.password = TEXT("pw");
         request.nonce.data = nonces[i];
         request.nonce.len = 16;
-        ask_start(&f.ann, &answers[i], "RegisterAccount", &request.base, 0);
+        ask_start(&f->ann, &answers[i], "RegisterAccount", &request.base, 0);
     }
     size_t registered = 0;
     for (size_t i = 0; i < MANY; i++) {
-        answer_wait(&f.ann, &answers[i]);
+        answer_wait(&f->ann, &answers[i]);
         registered += answers[i].status == STATUS_OK;
         if (answers[i].status != STATUS_OK)
             assert_int_equal(answers[i].status, STATUS_ALREADY_EXISTS);
         answer_clear(&answers[i]);
     }
     assert_int_equal(registered, 2); /* one request and its retry */
-    end(&f);
 }
 
 /* ---- Login, Logout ---- */
@@ -254,81 +241,68 @@ static void expect_login(struct fixture *f, struct device *device, enum status e
             r.token.len = CHAT_TOKEN_BYTES, r.device = TEXT("phone")));
 }
 
-TEST(test_login__refusals)
+TEST_F(test_login__refusals)
 {
-    struct fixture f;
-    begin(&f);
     struct device device;
-    device_open(&device, f.live);
+    device_open(&device, f->live);
     memset(device.token, 7, sizeof device.token);
-    expect_login(&f, &device, STATUS_UNAUTHENTICATED, "ann", "wrong");
-    expect_login(&f, &device, STATUS_UNAUTHENTICATED, "ann", "");
-    expect_login(&f, &device, STATUS_UNAUTHENTICATED, "nobody", DEVICE_PASSWORD);
-    expect_login(&f, &device, STATUS_UNAUTHENTICATED, "", DEVICE_PASSWORD);
-    expect_login(&f, &device, STATUS_UNAUTHENTICATED, "\xff\xfe", DEVICE_PASSWORD);
-    memcpy(device.token, f.ann.token, sizeof device.token);
-    expect_login(&f, &device, STATUS_INVALID_ARGUMENT, "bob", DEVICE_PASSWORD);
+    expect_login(f, &device, STATUS_UNAUTHENTICATED, "ann", "wrong");
+    expect_login(f, &device, STATUS_UNAUTHENTICATED, "ann", "");
+    expect_login(f, &device, STATUS_UNAUTHENTICATED, "nobody", DEVICE_PASSWORD);
+    expect_login(f, &device, STATUS_UNAUTHENTICATED, "", DEVICE_PASSWORD);
+    expect_login(f, &device, STATUS_UNAUTHENTICATED, "\xff\xfe", DEVICE_PASSWORD);
+    memcpy(device.token, f->ann.token, sizeof device.token);
+    expect_login(f, &device, STATUS_INVALID_ARGUMENT, "bob", DEVICE_PASSWORD);
     char name[100];
-    EXPECT(&f, &device, STATUS_INVALID_ARGUMENT, "Login", Login, LOGIN,
+    EXPECT(f, &device, STATUS_INVALID_ARGUMENT, "Login", Login, LOGIN,
            (r.name = TEXT("ann"), r.password = TEXT(DEVICE_PASSWORD), r.token.data = device.token,
             r.token.len = 31));
-    EXPECT(&f, &device, STATUS_INVALID_ARGUMENT, "Login", Login, LOGIN,
+    EXPECT(f, &device, STATUS_INVALID_ARGUMENT, "Login", Login, LOGIN,
            (r.name = TEXT("ann"), r.password = TEXT(DEVICE_PASSWORD), r.token.data = device.token,
             r.token.len = 32, r.device = repeat(name, 'd', 65)));
     device_close(&device);
-    end(&f);
 }
 
-TEST(test_login__same_token_same_session)
+TEST_F(test_login__same_token_same_session)
 {
-    struct fixture f;
-    begin(&f);
-    uint64_t session = f.ann.session;
+    uint64_t session = f->ann.session;
     for (int i = 0; i < 3; i++) {
-        expect_login(&f, &f.ann, STATUS_OK, i == 1 ? "ANN" : "ann", DEVICE_PASSWORD);
-        assert_int_equal(REPLY(&f, Login)->session, session);
-        assert_int_equal(REPLY(&f, Login)->sessions, 1);
-        assert_string_equal(REPLY(&f, Login)->name, "ann");
+        expect_login(f, &f->ann, STATUS_OK, i == 1 ? "ANN" : "ann", DEVICE_PASSWORD);
+        assert_int_equal(REPLY(f, Login)->session, session);
+        assert_int_equal(REPLY(f, Login)->sessions, 1);
+        assert_string_equal(REPLY(f, Login)->name, "ann");
         if (i == 1)
-            restart(&f);
+            restart(f);
     }
-    expect_login(&f, &f.ann, STATUS_UNAUTHENTICATED, "ann", "wrong"); /* the token is no password */
-    end(&f);
+    expect_login(f, &f->ann, STATUS_UNAUTHENTICATED, "ann", "wrong"); /* the token is no password */
 }
 
-TEST(test_login__third_device_is_refused)
+TEST_F(test_login__third_device_is_refused)
 {
-    struct fixture f;
-    begin(&f);
     struct device second;
     struct device third;
-    device_open(&second, f.live);
-    device_open(&third, f.live);
+    device_open(&second, f->live);
+    device_open(&third, f->live);
     assert_int_equal(device_login(&second, "ann"), STATUS_OK);
     assert_int_equal(device_login(&third, "ann"), STATUS_RESOURCE_EXHAUSTED);
-    EXPECT(&f, &second, STATUS_OK, "Logout", Logout, LOGOUT, (r.request = 1));
+    EXPECT(f, &second, STATUS_OK, "Logout", Logout, LOGOUT, (r.request = 1));
     assert_int_equal(device_login(&third, "ann"), STATUS_OK);
-    EXPECT(&f, &second, STATUS_UNAUTHENTICATED, "Heartbeat", Heartbeat, HEARTBEAT,
-           (r.after = NULL));
+    EXPECT(f, &second, STATUS_UNAUTHENTICATED, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
     device_close(&second);
     device_close(&third);
-    end(&f);
 }
 
-TEST(test_logout)
+TEST_F(test_logout)
 {
-    struct fixture f;
-    begin(&f);
-    EXPECT(&f, &f.ann, STATUS_INVALID_ARGUMENT, "Logout", Logout, LOGOUT, (r.request = 0));
-    EXPECT(&f, &f.ann, STATUS_ABORTED, "Logout", Logout, LOGOUT, (r.request = 2));
-    assert_int_not_equal(f.answer.retry_ms, 0);
-    assert_int_equal(device_join(&f.ann, "lobby"), STATUS_OK);
+    EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, "Logout", Logout, LOGOUT, (r.request = 0));
+    EXPECT(f, &f->ann, STATUS_ABORTED, "Logout", Logout, LOGOUT, (r.request = 2));
+    assert_int_not_equal(f->answer.retry_ms, 0);
+    assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
     /* A number that was another call's: nothing was logged out, and it must not seem so. */
-    EXPECT(&f, &f.ann, STATUS_INVALID_ARGUMENT, "Logout", Logout, LOGOUT, (r.request = 1));
-    EXPECT(&f, &f.ann, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
-    EXPECT(&f, &f.ann, STATUS_OK, "Logout", Logout, LOGOUT, (r.request = 2));
-    EXPECT(&f, &f.ann, STATUS_UNAUTHENTICATED, "Logout", Logout, LOGOUT, (r.request = 2));
-    end(&f);
+    EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, "Logout", Logout, LOGOUT, (r.request = 1));
+    EXPECT(f, &f->ann, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
+    EXPECT(f, &f->ann, STATUS_OK, "Logout", Logout, LOGOUT, (r.request = 2));
+    EXPECT(f, &f->ann, STATUS_UNAUTHENTICATED, "Logout", Logout, LOGOUT, (r.request = 2));
 }
 
 /* ---- DeleteAccount ---- */
@@ -340,29 +314,26 @@ static void expect_delete(struct fixture *f, struct device *device, enum status 
            (r.request = request, r.password = TEXT(password)));
 }
 
-TEST(test_delete_account__refusals)
+TEST_F(test_delete_account__refusals)
 {
-    struct fixture f;
-    begin(&f);
     struct device second;
-    device_open(&second, f.live);
+    device_open(&second, f->live);
     assert_int_equal(device_login(&second, "ann"), STATUS_OK);
-    expect_delete(&f, &f.ann, STATUS_INVALID_ARGUMENT, 0, DEVICE_PASSWORD);
-    expect_delete(&f, &f.ann, STATUS_ABORTED, 7, DEVICE_PASSWORD);
-    expect_delete(&f, &f.ann, STATUS_FAILED_PRECONDITION, 1, DEVICE_PASSWORD);
-    EXPECT(&f, &second, STATUS_OK, "Logout", Logout, LOGOUT, (r.request = 1));
+    expect_delete(f, &f->ann, STATUS_INVALID_ARGUMENT, 0, DEVICE_PASSWORD);
+    expect_delete(f, &f->ann, STATUS_ABORTED, 7, DEVICE_PASSWORD);
+    expect_delete(f, &f->ann, STATUS_FAILED_PRECONDITION, 1, DEVICE_PASSWORD);
+    EXPECT(f, &second, STATUS_OK, "Logout", Logout, LOGOUT, (r.request = 1));
     /* The outcome of request 1 is remembered, whatever happened meanwhile. */
-    expect_delete(&f, &f.ann, STATUS_FAILED_PRECONDITION, 1, DEVICE_PASSWORD);
-    expect_delete(&f, &f.ann, STATUS_PERMISSION_DENIED, 2, "wrong");
-    expect_delete(&f, &f.ann, STATUS_PERMISSION_DENIED, 2, DEVICE_PASSWORD);
-    f.ann.request = 2;
-    assert_int_equal(device_join(&f.ann, "lobby"), STATUS_OK);
+    expect_delete(f, &f->ann, STATUS_FAILED_PRECONDITION, 1, DEVICE_PASSWORD);
+    expect_delete(f, &f->ann, STATUS_PERMISSION_DENIED, 2, "wrong");
+    expect_delete(f, &f->ann, STATUS_PERMISSION_DENIED, 2, DEVICE_PASSWORD);
+    f->ann.request = 2;
+    assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
     /* A number that was another call's and went well: not deleted, and the server lives. */
-    expect_delete(&f, &f.ann, STATUS_INVALID_ARGUMENT, 3, DEVICE_PASSWORD);
-    expect_delete(&f, &f.ann, STATUS_OK, 4, DEVICE_PASSWORD);
-    expect_delete(&f, &f.ann, STATUS_UNAUTHENTICATED, 4, DEVICE_PASSWORD);
+    expect_delete(f, &f->ann, STATUS_INVALID_ARGUMENT, 3, DEVICE_PASSWORD);
+    expect_delete(f, &f->ann, STATUS_OK, 4, DEVICE_PASSWORD);
+    expect_delete(f, &f->ann, STATUS_UNAUTHENTICATED, 4, DEVICE_PASSWORD);
     device_close(&second);
-    end(&f);
 }
 
 /* Deletion takes a while (the password): a call with the same number overtakes it. */
@@ -398,43 +369,38 @@ TEST(test_delete_account__number_taken_meanwhile)
     delete_overtaken("wrong");
 }
 
-TEST(test_delete_account__twice_at_once)
+TEST_F(test_delete_account__twice_at_once)
 {
-    struct fixture f;
-    begin(&f);
     struct answer answers[2] = {{.context = NULL}, {.context = NULL}};
     Jackdaw__DeleteAccountRequest request = JACKDAW__DELETE_ACCOUNT_REQUEST__INIT;
     request.request = 1;
     request.password = TEXT(DEVICE_PASSWORD);
     for (int i = 0; i < 2; i++)
-        ask_start(&f.ann, &answers[i], "DeleteAccount", &request.base, 0);
+        ask_start(&f->ann, &answers[i], "DeleteAccount", &request.base, 0);
     for (int i = 0; i < 2; i++)
-        answer_wait(&f.ann, &answers[i]);
+        answer_wait(&f->ann, &answers[i]);
     assert_int_equal(answers[0].status, STATUS_OK);
     assert_int_equal(answers[1].status, STATUS_UNAUTHENTICATED);
     answer_clear(&answers[0]);
     answer_clear(&answers[1]);
-    end(&f);
 }
 
-TEST(test_delete_account__hands_over_what_was_undelivered)
+TEST_F(test_delete_account__hands_over_what_was_undelivered)
 {
-    struct fixture f;
-    begin(&f);
-    assert_int_equal(device_join(&f.ann, "lobby"), STATUS_OK);
-    assert_int_equal(device_join(&f.bob, "lobby"), STATUS_OK);
-    assert_int_equal(device_send(&f.bob, "lobby", "known"), STATUS_OK);
-    EXPECT(&f, &f.ann, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
-    Jackdaw__Position known = *REPLY(&f, Heartbeat)->position;
-    EXPECT(&f, &f.ann, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = &known));
-    assert_int_equal(REPLY(&f, Heartbeat)->n_undelivered, 0);
+    assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
+    assert_int_equal(device_join(&f->bob, "lobby"), STATUS_OK);
+    assert_int_equal(device_send(&f->bob, "lobby", "known"), STATUS_OK);
+    EXPECT(f, &f->ann, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
+    Jackdaw__Position known = *REPLY(f, Heartbeat)->position;
+    EXPECT(f, &f->ann, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = &known));
+    assert_int_equal(REPLY(f, Heartbeat)->n_undelivered, 0);
     char text[20];
     for (int i = 0; i < 300; i++) {
         (void)snprintf(text, sizeof text, "%d", i);
-        assert_int_equal(device_send(&f.bob, i < 299 ? "lobby" : "@ann", text), STATUS_OK);
+        assert_int_equal(device_send(&f->bob, i < 299 ? "lobby" : "@ann", text), STATUS_OK);
     }
-    expect_delete(&f, &f.ann, STATUS_OK, f.ann.request + 1, DEVICE_PASSWORD);
-    const Jackdaw__DeleteAccountReply *reply = REPLY(&f, DeleteAccount);
+    expect_delete(f, &f->ann, STATUS_OK, f->ann.request + 1, DEVICE_PASSWORD);
+    const Jackdaw__DeleteAccountReply *reply = REPLY(f, DeleteAccount);
     assert_int_equal(reply->undelivered_total, 300);
     assert_int_equal(reply->n_undelivered, CHAT_PAGE_EVENTS); /* the oldest */
     for (size_t i = 0; i < reply->n_undelivered; i++) {
@@ -444,48 +410,42 @@ TEST(test_delete_account__hands_over_what_was_undelivered)
     }
     /* The name is free again, for somebody without these messages. */
     struct device other;
-    device_open(&other, f.live);
+    device_open(&other, f->live);
     assert_int_equal(device_register(&other, "ann"), STATUS_OK);
     assert_int_equal(device_login(&other, "ann"), STATUS_OK);
-    EXPECT(&f, &other, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
-    assert_int_equal(REPLY(&f, Heartbeat)->n_undelivered, 0);
+    EXPECT(f, &other, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
+    assert_int_equal(REPLY(f, Heartbeat)->n_undelivered, 0);
     device_close(&other);
-    end(&f);
 }
 
 /* ---- ListAccounts, Heartbeat ---- */
 
-TEST(test_list_accounts)
+TEST_F(test_list_accounts)
 {
-    struct fixture f;
-    begin(&f);
-    EXPECT(&f, &f.ann, STATUS_OK, "ListAccounts", ListAccounts, LIST_ACCOUNTS, (r.limit = 0));
-    assert_int_equal(REPLY(&f, ListAccounts)->n_accounts, 2);
-    assert_string_equal(REPLY(&f, ListAccounts)->accounts[0]->name, "ann");
-    assert_true(REPLY(&f, ListAccounts)->accounts[0]->online);
-    EXPECT(&f, &f.ann, STATUS_OK, "ListAccounts", ListAccounts, LIST_ACCOUNTS, (r.limit = 1));
-    assert_int_equal(REPLY(&f, ListAccounts)->n_accounts, 1);
-    assert_true(REPLY(&f, ListAccounts)->more);
-    EXPECT(&f, &f.ann, STATUS_OK, "ListAccounts", ListAccounts, LIST_ACCOUNTS,
+    EXPECT(f, &f->ann, STATUS_OK, "ListAccounts", ListAccounts, LIST_ACCOUNTS, (r.limit = 0));
+    assert_int_equal(REPLY(f, ListAccounts)->n_accounts, 2);
+    assert_string_equal(REPLY(f, ListAccounts)->accounts[0]->name, "ann");
+    assert_true(REPLY(f, ListAccounts)->accounts[0]->online);
+    EXPECT(f, &f->ann, STATUS_OK, "ListAccounts", ListAccounts, LIST_ACCOUNTS, (r.limit = 1));
+    assert_int_equal(REPLY(f, ListAccounts)->n_accounts, 1);
+    assert_true(REPLY(f, ListAccounts)->more);
+    EXPECT(f, &f->ann, STATUS_OK, "ListAccounts", ListAccounts, LIST_ACCOUNTS,
            (r.after = TEXT("ann"), r.pattern = TEXT("?O*")));
-    assert_int_equal(REPLY(&f, ListAccounts)->n_accounts, 1);
-    assert_string_equal(REPLY(&f, ListAccounts)->accounts[0]->name, "bob");
-    EXPECT(&f, &f.ann, STATUS_INVALID_ARGUMENT, "ListAccounts", ListAccounts, LIST_ACCOUNTS,
+    assert_int_equal(REPLY(f, ListAccounts)->n_accounts, 1);
+    assert_string_equal(REPLY(f, ListAccounts)->accounts[0]->name, "bob");
+    EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, "ListAccounts", ListAccounts, LIST_ACCOUNTS,
            (r.limit = 1001));
-    end(&f);
 }
 
-TEST(test_heartbeat__counts_what_is_undelivered)
+TEST_F(test_heartbeat__counts_what_is_undelivered)
 {
-    struct fixture f;
-    begin(&f);
-    assert_int_equal(device_join(&f.ann, "lobby"), STATUS_OK);
-    assert_int_equal(device_join(&f.bob, "lobby"), STATUS_OK);
+    assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
+    assert_int_equal(device_join(&f->bob, "lobby"), STATUS_OK);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(device_send(&f.ann, "lobby", "x"), STATUS_OK);
-    assert_int_equal(device_send(&f.ann, "@bob", "psst"), STATUS_OK);
-    EXPECT(&f, &f.bob, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
-    const Jackdaw__HeartbeatReply *reply = REPLY(&f, Heartbeat);
+        assert_int_equal(device_send(&f->ann, "lobby", "x"), STATUS_OK);
+    assert_int_equal(device_send(&f->ann, "@bob", "psst"), STATUS_OK);
+    EXPECT(f, &f->bob, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL));
+    const Jackdaw__HeartbeatReply *reply = REPLY(f, Heartbeat);
     assert_int_equal(reply->n_undelivered, 2);
     uint64_t total = reply->undelivered[0]->messages + reply->undelivered[1]->messages;
     assert_int_equal(total, 4);
@@ -493,26 +453,22 @@ TEST(test_heartbeat__counts_what_is_undelivered)
     /* A position of another log, or of the future, does not count. */
     Jackdaw__Position strange = after;
     strange.epoch += 65536;
-    EXPECT(&f, &f.bob, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = &strange));
-    assert_int_equal(REPLY(&f, Heartbeat)->n_undelivered, 2);
-    EXPECT(&f, &f.bob, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = &after));
-    assert_int_equal(REPLY(&f, Heartbeat)->n_undelivered, 0);
-    restart(&f);
-    expect_login(&f, &f.bob, STATUS_OK, "bob", DEVICE_PASSWORD);
-    assert_in_range(REPLY(&f, Login)->n_undelivered, 0,
-                    2); /* written now and then, and on logout */
-    end(&f);
+    EXPECT(f, &f->bob, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = &strange));
+    assert_int_equal(REPLY(f, Heartbeat)->n_undelivered, 2);
+    EXPECT(f, &f->bob, STATUS_OK, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = &after));
+    assert_int_equal(REPLY(f, Heartbeat)->n_undelivered, 0);
+    restart(f);
+    expect_login(f, &f->bob, STATUS_OK, "bob", DEVICE_PASSWORD);
+    assert_in_range(REPLY(f, Login)->n_undelivered, 0, 2); /* written now and then, and on logout */
 }
 
 /* ---- rooms ---- */
 
-TEST(test_join_room)
+TEST_F(test_join_room)
 {
-    struct fixture f;
-    begin(&f);
-    EXPECT(&f, &f.ann, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
-           (r.request = ++f.ann.request, r.room = TEXT("#Lobby")));
-    const Jackdaw__JoinRoomReply *reply = REPLY(&f, JoinRoom);
+    EXPECT(f, &f->ann, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
+           (r.request = ++f->ann.request, r.room = TEXT("#Lobby")));
+    const Jackdaw__JoinRoomReply *reply = REPLY(f, JoinRoom);
     assert_string_equal(reply->room, "Lobby");
     assert_true(reply->created);
     assert_string_equal(reply->owner, "ann");
@@ -521,151 +477,138 @@ TEST(test_join_room)
     char text[16];
     for (int i = 1; i <= 15; i++) {
         (void)snprintf(text, sizeof text, "%d", i);
-        assert_int_equal(device_send(&f.ann, "lobby", text), STATUS_OK);
+        assert_int_equal(device_send(&f->ann, "lobby", text), STATUS_OK);
     }
-    EXPECT(&f, &f.bob, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
-           (r.request = ++f.bob.request, r.room = TEXT("lobby")));
-    reply = REPLY(&f, JoinRoom);
+    EXPECT(f, &f->bob, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
+           (r.request = ++f->bob.request, r.room = TEXT("lobby")));
+    reply = REPLY(f, JoinRoom);
     assert_false(reply->created);
     assert_int_equal(reply->members, 2);
     assert_int_equal(reply->last_number, 15);
     assert_int_equal(reply->n_history, 10);
     for (size_t i = 0; i < 10; i++)
         assert_int_equal(reply->history[i]->number, 6 + i);
-    EXPECT(&f, &f.bob, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
-           (r.request = ++f.bob.request, r.room = TEXT("lobby"))); /* in it already */
-    EXPECT(&f, &f.bob, STATUS_INVALID_ARGUMENT, "JoinRoom", JoinRoom, JOIN_ROOM,
-           (r.request = ++f.bob.request, r.room = TEXT("@ann")));
-    EXPECT(&f, &f.bob, STATUS_INVALID_ARGUMENT, "JoinRoom", JoinRoom, JOIN_ROOM,
-           (r.request = ++f.bob.request, r.room = TEXT("")));
-    EXPECT(&f, &f.bob, STATUS_INVALID_ARGUMENT, "JoinRoom", JoinRoom, JOIN_ROOM,
-           (r.request = ++f.bob.request, r.room = TEXT("\xc3\x28")));
-    end(&f);
+    EXPECT(f, &f->bob, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
+           (r.request = ++f->bob.request, r.room = TEXT("lobby"))); /* in it already */
+    EXPECT(f, &f->bob, STATUS_INVALID_ARGUMENT, "JoinRoom", JoinRoom, JOIN_ROOM,
+           (r.request = ++f->bob.request, r.room = TEXT("@ann")));
+    EXPECT(f, &f->bob, STATUS_INVALID_ARGUMENT, "JoinRoom", JoinRoom, JOIN_ROOM,
+           (r.request = ++f->bob.request, r.room = TEXT("")));
+    EXPECT(f, &f->bob, STATUS_INVALID_ARGUMENT, "JoinRoom", JoinRoom, JOIN_ROOM,
+           (r.request = ++f->bob.request, r.room = TEXT("\xc3\x28")));
 }
 
 /* The first answer again, also for one who has left since: it was OK. */
-TEST(test_join_room__again_after_leaving)
+TEST_F(test_join_room__again_after_leaving)
 {
-    struct fixture f;
-    begin(&f);
-    assert_int_equal(device_join(&f.bob, "lobby"), STATUS_OK);
-    assert_int_equal(device_send(&f.bob, "lobby", "secret"), STATUS_OK);
-    assert_int_equal(device_join(&f.ann, "lobby"), STATUS_OK);
-    uint64_t request = f.ann.request;
-    assert_int_equal(device_leave(&f.ann, "lobby"), STATUS_OK);
-    EXPECT(&f, &f.ann, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
+    assert_int_equal(device_join(&f->bob, "lobby"), STATUS_OK);
+    assert_int_equal(device_send(&f->bob, "lobby", "secret"), STATUS_OK);
+    assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
+    uint64_t request = f->ann.request;
+    assert_int_equal(device_leave(&f->ann, "lobby"), STATUS_OK);
+    EXPECT(f, &f->ann, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
            (r.request = request, r.room = TEXT("lobby")));
-    assert_string_equal(REPLY(&f, JoinRoom)->room, "lobby");
-    assert_int_equal(REPLY(&f, JoinRoom)->n_history, 0);
+    assert_string_equal(REPLY(f, JoinRoom)->room, "lobby");
+    assert_int_equal(REPLY(f, JoinRoom)->n_history, 0);
     /* Both at once: the join's history is read when the caller has left already. */
     struct answer joining = {.context = NULL};
     struct answer leaving = {.context = NULL};
     Jackdaw__JoinRoomRequest join = JACKDAW__JOIN_ROOM_REQUEST__INIT;
-    join.request = ++f.ann.request;
+    join.request = ++f->ann.request;
     join.room = TEXT("lobby");
     Jackdaw__LeaveRoomRequest leave = JACKDAW__LEAVE_ROOM_REQUEST__INIT;
-    leave.request = ++f.ann.request;
+    leave.request = ++f->ann.request;
     leave.room = TEXT("lobby");
-    ask_start(&f.ann, &joining, "JoinRoom", &join.base, 0);
-    ask_start(&f.ann, &leaving, "LeaveRoom", &leave.base, 0);
-    answer_wait(&f.ann, &joining);
-    answer_wait(&f.ann, &leaving);
+    ask_start(&f->ann, &joining, "JoinRoom", &join.base, 0);
+    ask_start(&f->ann, &leaving, "LeaveRoom", &leave.base, 0);
+    answer_wait(&f->ann, &joining);
+    answer_wait(&f->ann, &leaving);
     assert_int_equal(joining.status, STATUS_OK);
     assert_int_equal(leaving.status, STATUS_OK);
     answer_clear(&joining);
     answer_clear(&leaving);
-    end(&f);
 }
 
-TEST(test_private_room__invite_kick_ban)
+TEST_F(test_private_room__invite_kick_ban)
 {
-    struct fixture f;
-    begin(&f);
-    EXPECT(&f, &f.ann, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
-           (r.request = ++f.ann.request, r.room = TEXT("vault"), r.private_ = true));
-    assert_true(REPLY(&f, JoinRoom)->private_);
-    assert_int_equal(device_join(&f.bob, "vault"), STATUS_PERMISSION_DENIED);
-    EXPECT(&f, &f.bob, STATUS_OK, "ListRooms", ListRooms, LIST_ROOMS, (r.limit = 0));
-    assert_int_equal(REPLY(&f, ListRooms)->n_rooms, 0);
-    EXPECT(&f, &f.bob, STATUS_NOT_FOUND, "ListMembers", ListMembers, LIST_MEMBERS,
+    EXPECT(f, &f->ann, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
+           (r.request = ++f->ann.request, r.room = TEXT("vault"), r.private_ = true));
+    assert_true(REPLY(f, JoinRoom)->private_);
+    assert_int_equal(device_join(&f->bob, "vault"), STATUS_PERMISSION_DENIED);
+    EXPECT(f, &f->bob, STATUS_OK, "ListRooms", ListRooms, LIST_ROOMS, (r.limit = 0));
+    assert_int_equal(REPLY(f, ListRooms)->n_rooms, 0);
+    EXPECT(f, &f->bob, STATUS_NOT_FOUND, "ListMembers", ListMembers, LIST_MEMBERS,
            (r.room = TEXT("vault")));
-    EXPECT(&f, &f.bob, STATUS_NOT_FOUND, "Invite", Invite, INVITE,
-           (r.request = ++f.bob.request, r.room = TEXT("vault"), r.name = TEXT("bob")));
-    EXPECT(&f, &f.ann, STATUS_NOT_FOUND, "Invite", Invite, INVITE,
-           (r.request = ++f.ann.request, r.room = TEXT("vault"), r.name = TEXT("nobody")));
-    EXPECT(&f, &f.ann, STATUS_OK, "Invite", Invite, INVITE,
-           (r.request = ++f.ann.request, r.room = TEXT("vault"), r.name = TEXT("bob")));
-    assert_int_equal(device_join(&f.bob, "vault"), STATUS_OK);
-    EXPECT(&f, &f.ann, STATUS_ALREADY_EXISTS, "Invite", Invite, INVITE,
-           (r.request = ++f.ann.request, r.room = TEXT("vault"), r.name = TEXT("bob")));
-    EXPECT(&f, &f.bob, STATUS_PERMISSION_DENIED, "Kick", Kick, KICK,
-           (r.request = ++f.bob.request, r.room = TEXT("vault"), r.name = TEXT("ann")));
-    EXPECT(&f, &f.ann, STATUS_INVALID_ARGUMENT, "Kick", Kick, KICK,
-           (r.request = ++f.ann.request, r.room = TEXT("vault"), r.name = TEXT("ann")));
+    EXPECT(f, &f->bob, STATUS_NOT_FOUND, "Invite", Invite, INVITE,
+           (r.request = ++f->bob.request, r.room = TEXT("vault"), r.name = TEXT("bob")));
+    EXPECT(f, &f->ann, STATUS_NOT_FOUND, "Invite", Invite, INVITE,
+           (r.request = ++f->ann.request, r.room = TEXT("vault"), r.name = TEXT("nobody")));
+    EXPECT(f, &f->ann, STATUS_OK, "Invite", Invite, INVITE,
+           (r.request = ++f->ann.request, r.room = TEXT("vault"), r.name = TEXT("bob")));
+    assert_int_equal(device_join(&f->bob, "vault"), STATUS_OK);
+    EXPECT(f, &f->ann, STATUS_ALREADY_EXISTS, "Invite", Invite, INVITE,
+           (r.request = ++f->ann.request, r.room = TEXT("vault"), r.name = TEXT("bob")));
+    EXPECT(f, &f->bob, STATUS_PERMISSION_DENIED, "Kick", Kick, KICK,
+           (r.request = ++f->bob.request, r.room = TEXT("vault"), r.name = TEXT("ann")));
+    EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, "Kick", Kick, KICK,
+           (r.request = ++f->ann.request, r.room = TEXT("vault"), r.name = TEXT("ann")));
     EXPECT(
-        &f, &f.ann, STATUS_OK, "Kick", Kick, KICK,
-        (r.request = ++f.ann.request, r.room = TEXT("vault"), r.name = TEXT("bob"), r.ban = true));
-    assert_int_equal(device_join(&f.bob, "vault"), STATUS_PERMISSION_DENIED);
-    EXPECT(&f, &f.ann, STATUS_NOT_FOUND, "Kick", Kick, KICK,
-           (r.request = ++f.ann.request, r.room = TEXT("vault"), r.name = TEXT("bob")));
-    end(&f);
+        f, &f->ann, STATUS_OK, "Kick", Kick, KICK,
+        (r.request = ++f->ann.request, r.room = TEXT("vault"), r.name = TEXT("bob"), r.ban = true));
+    assert_int_equal(device_join(&f->bob, "vault"), STATUS_PERMISSION_DENIED);
+    EXPECT(f, &f->ann, STATUS_NOT_FOUND, "Kick", Kick, KICK,
+           (r.request = ++f->ann.request, r.room = TEXT("vault"), r.name = TEXT("bob")));
 }
 
-TEST(test_leave_topic_list)
+TEST_F(test_leave_topic_list)
 {
-    struct fixture f;
-    begin(&f);
     char topic[300];
-    assert_int_equal(device_leave(&f.ann, "lobby"), STATUS_NOT_FOUND);
-    assert_int_equal(device_join(&f.ann, "lobby"), STATUS_OK);
-    assert_int_equal(device_leave(&f.bob, "lobby"), STATUS_PERMISSION_DENIED);
-    EXPECT(&f, &f.bob, STATUS_PERMISSION_DENIED, "SetTopic", SetTopic, SET_TOPIC,
-           (r.request = ++f.bob.request, r.room = TEXT("lobby"), r.topic = TEXT("mine")));
+    assert_int_equal(device_leave(&f->ann, "lobby"), STATUS_NOT_FOUND);
+    assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
+    assert_int_equal(device_leave(&f->bob, "lobby"), STATUS_PERMISSION_DENIED);
+    EXPECT(f, &f->bob, STATUS_PERMISSION_DENIED, "SetTopic", SetTopic, SET_TOPIC,
+           (r.request = ++f->bob.request, r.room = TEXT("lobby"), r.topic = TEXT("mine")));
     EXPECT(
-        &f, &f.ann, STATUS_OK, "SetTopic", SetTopic, SET_TOPIC,
-        (r.request = ++f.ann.request, r.room = TEXT("lobby"), r.topic = repeat(topic, 't', 256)));
+        f, &f->ann, STATUS_OK, "SetTopic", SetTopic, SET_TOPIC,
+        (r.request = ++f->ann.request, r.room = TEXT("lobby"), r.topic = repeat(topic, 't', 256)));
     EXPECT(
-        &f, &f.ann, STATUS_INVALID_ARGUMENT, "SetTopic", SetTopic, SET_TOPIC,
-        (r.request = ++f.ann.request, r.room = TEXT("lobby"), r.topic = repeat(topic, 't', 257)));
-    EXPECT(&f, &f.bob, STATUS_OK, "ListRooms", ListRooms, LIST_ROOMS, (r.pattern = TEXT("LOB*")));
-    assert_int_equal(REPLY(&f, ListRooms)->n_rooms, 1);
-    assert_int_equal(strlen(REPLY(&f, ListRooms)->rooms[0]->topic), 256);
-    assert_false(REPLY(&f, ListRooms)->rooms[0]->joined);
-    EXPECT(&f, &f.bob, STATUS_OK, "ListRooms", ListRooms, LIST_ROOMS, (r.joined = true));
-    assert_int_equal(REPLY(&f, ListRooms)->n_rooms, 0);
-    EXPECT(&f, &f.ann, STATUS_OK, "ListMembers", ListMembers, LIST_MEMBERS,
+        f, &f->ann, STATUS_INVALID_ARGUMENT, "SetTopic", SetTopic, SET_TOPIC,
+        (r.request = ++f->ann.request, r.room = TEXT("lobby"), r.topic = repeat(topic, 't', 257)));
+    EXPECT(f, &f->bob, STATUS_OK, "ListRooms", ListRooms, LIST_ROOMS, (r.pattern = TEXT("LOB*")));
+    assert_int_equal(REPLY(f, ListRooms)->n_rooms, 1);
+    assert_int_equal(strlen(REPLY(f, ListRooms)->rooms[0]->topic), 256);
+    assert_false(REPLY(f, ListRooms)->rooms[0]->joined);
+    EXPECT(f, &f->bob, STATUS_OK, "ListRooms", ListRooms, LIST_ROOMS, (r.joined = true));
+    assert_int_equal(REPLY(f, ListRooms)->n_rooms, 0);
+    EXPECT(f, &f->ann, STATUS_OK, "ListMembers", ListMembers, LIST_MEMBERS,
            (r.room = TEXT("lobby")));
-    assert_int_equal(REPLY(&f, ListMembers)->n_members, 1);
-    assert_true(REPLY(&f, ListMembers)->members[0]->owner);
-    EXPECT(&f, &f.ann, STATUS_INVALID_ARGUMENT, "ListMembers", ListMembers, LIST_MEMBERS,
+    assert_int_equal(REPLY(f, ListMembers)->n_members, 1);
+    assert_true(REPLY(f, ListMembers)->members[0]->owner);
+    EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, "ListMembers", ListMembers, LIST_MEMBERS,
            (r.room = TEXT("lobby"), r.limit = 5000));
-    EXPECT(&f, &f.ann, STATUS_NOT_FOUND, "ListMembers", ListMembers, LIST_MEMBERS,
+    EXPECT(f, &f->ann, STATUS_NOT_FOUND, "ListMembers", ListMembers, LIST_MEMBERS,
            (r.room = TEXT("nowhere")));
-    assert_int_equal(device_leave(&f.ann, "lobby"), STATUS_OK);
-    end(&f);
+    assert_int_equal(device_leave(&f->ann, "lobby"), STATUS_OK);
 }
 
 /* ---- Send ---- */
 
-TEST(test_send__limits_from_both_sides)
+TEST_F(test_send__limits_from_both_sides)
 {
-    struct fixture f;
-    begin(&f);
     char *text = test_malloc(400000);
-    assert_int_equal(device_join(&f.ann, "lobby"), STATUS_OK);
-    assert_int_equal(device_send(&f.ann, "lobby", ""), STATUS_INVALID_ARGUMENT);
-    assert_int_equal(device_send(&f.ann, "lobby", "x"), STATUS_OK);
-    assert_int_equal(device_send(&f.ann, "lobby", repeat(text, 'x', 16384)), STATUS_OK);
-    assert_int_equal(device_send(&f.ann, "lobby", repeat(text, 'x', 16385)),
+    assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
+    assert_int_equal(device_send(&f->ann, "lobby", ""), STATUS_INVALID_ARGUMENT);
+    assert_int_equal(device_send(&f->ann, "lobby", "x"), STATUS_OK);
+    assert_int_equal(device_send(&f->ann, "lobby", repeat(text, 'x', 16384)), STATUS_OK);
+    assert_int_equal(device_send(&f->ann, "lobby", repeat(text, 'x', 16385)),
                      STATUS_INVALID_ARGUMENT);
-    assert_int_equal(device_send(&f.ann, "lobby", repeat(text, 'x', 200000)),
+    assert_int_equal(device_send(&f->ann, "lobby", repeat(text, 'x', 200000)),
                      STATUS_INVALID_ARGUMENT);
-    assert_int_equal(device_send(&f.ann, "lobby", repeat(text, 'x', 300000)),
+    assert_int_equal(device_send(&f->ann, "lobby", repeat(text, 'x', 300000)),
                      STATUS_INVALID_ARGUMENT); /* over a frame: the channel says it */
-    f.ann.request--;
-    assert_int_equal(device_send(&f.ann, "lobby", "on"), STATUS_OK);
+    f->ann.request--;
+    assert_int_equal(device_send(&f->ann, "lobby", "on"), STATUS_OK);
     test_free(text);
-    end(&f);
 }
 
 TEST(test_send__largest_message_that_can_be_allowed)
@@ -689,41 +632,36 @@ TEST(test_send__largest_message_that_can_be_allowed)
     end(&f);
 }
 
-TEST(test_send__where_it_goes)
+TEST_F(test_send__where_it_goes)
 {
-    struct fixture f;
-    begin(&f);
-    assert_int_equal(device_send(&f.ann, "nowhere", "x"), STATUS_NOT_FOUND);
-    assert_int_equal(device_send(&f.ann, "@nobody", "x"), STATUS_NOT_FOUND);
-    assert_int_equal(device_send(&f.ann, "", "x"), STATUS_INVALID_ARGUMENT);
-    assert_int_equal(device_join(&f.bob, "lobby"), STATUS_OK);
-    assert_int_equal(device_send(&f.ann, "lobby", "x"), STATUS_PERMISSION_DENIED);
-    EXPECT(&f, &f.ann, STATUS_OK, "Send", Send, SEND,
-           (r.request = ++f.ann.request, r.to = TEXT("@BOB"), r.text = TEXT("psst")));
-    assert_string_equal(REPLY(&f, Send)->room, "@bob");
-    assert_int_equal(REPLY(&f, Send)->number, 1);
-    assert_int_not_equal(REPLY(&f, Send)->position->seq, 0);
-    assert_int_not_equal(REPLY(&f, Send)->position->epoch, 0);
-    assert_int_not_equal(REPLY(&f, Send)->time_ms, 0);
-    assert_int_equal(device_send(&f.ann, "@ann", "note to self"), STATUS_OK);
-    end(&f);
+    assert_int_equal(device_send(&f->ann, "nowhere", "x"), STATUS_NOT_FOUND);
+    assert_int_equal(device_send(&f->ann, "@nobody", "x"), STATUS_NOT_FOUND);
+    assert_int_equal(device_send(&f->ann, "", "x"), STATUS_INVALID_ARGUMENT);
+    assert_int_equal(device_join(&f->bob, "lobby"), STATUS_OK);
+    assert_int_equal(device_send(&f->ann, "lobby", "x"), STATUS_PERMISSION_DENIED);
+    EXPECT(f, &f->ann, STATUS_OK, "Send", Send, SEND,
+           (r.request = ++f->ann.request, r.to = TEXT("@BOB"), r.text = TEXT("psst")));
+    assert_string_equal(REPLY(f, Send)->room, "@bob");
+    assert_int_equal(REPLY(f, Send)->number, 1);
+    assert_int_not_equal(REPLY(f, Send)->position->seq, 0);
+    assert_int_not_equal(REPLY(f, Send)->position->epoch, 0);
+    assert_int_not_equal(REPLY(f, Send)->time_ms, 0);
+    assert_int_equal(device_send(&f->ann, "@ann", "note to self"), STATUS_OK);
 }
 
 /* ---- idempotency ---- */
 
-TEST(test_request_numbers__each_is_carried_out_once)
+TEST_F(test_request_numbers__each_is_carried_out_once)
 {
-    struct fixture f;
-    begin(&f);
-    assert_int_equal(device_send(&f.ann, "lobby", "x"), STATUS_NOT_FOUND); /* request 1 */
-    assert_int_equal(device_join(&f.ann, "lobby"), STATUS_OK);
+    assert_int_equal(device_send(&f->ann, "lobby", "x"), STATUS_NOT_FOUND); /* request 1 */
+    assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
     uint64_t number = 0;
     uint64_t seq = 0;
     uint64_t time_ms = 0;
     for (int i = 0; i < 4; i++) {
-        EXPECT(&f, &f.ann, STATUS_OK, "Send", Send, SEND,
+        EXPECT(f, &f->ann, STATUS_OK, "Send", Send, SEND,
                (r.request = 3, r.to = TEXT("lobby"), r.text = TEXT("once")));
-        const Jackdaw__SendReply *reply = REPLY(&f, Send);
+        const Jackdaw__SendReply *reply = REPLY(f, Send);
         assert_int_equal(reply->number, 1);
         if (i > 0) {
             assert_int_equal(reply->number, number);
@@ -734,80 +672,73 @@ TEST(test_request_numbers__each_is_carried_out_once)
         seq = reply->position->seq;
         time_ms = reply->time_ms;
         /* A refusal stays one, though the room is there by now. */
-        EXPECT(&f, &f.ann, STATUS_NOT_FOUND, "Send", Send, SEND,
+        EXPECT(f, &f->ann, STATUS_NOT_FOUND, "Send", Send, SEND,
                (r.request = 1, r.to = TEXT("lobby"), r.text = TEXT("x")));
-        EXPECT(&f, &f.ann, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
+        EXPECT(f, &f->ann, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
                (r.request = 2, r.room = TEXT("lobby")));
-        assert_true(REPLY(&f, JoinRoom)->created);
-        EXPECT(&f, &f.ann, STATUS_ABORTED, "Send", Send, SEND,
+        assert_true(REPLY(f, JoinRoom)->created);
+        EXPECT(f, &f->ann, STATUS_ABORTED, "Send", Send, SEND,
                (r.request = 5, r.to = TEXT("lobby"), r.text = TEXT("too early")));
-        assert_int_not_equal(f.answer.retry_ms, 0);
-        EXPECT(&f, &f.ann, STATUS_INVALID_ARGUMENT, "Send", Send, SEND,
+        assert_int_not_equal(f->answer.retry_ms, 0);
+        EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, "Send", Send, SEND,
                (r.request = 0, r.to = TEXT("lobby"), r.text = TEXT("no number")));
         if (i % 2 == 1)
-            restart(&f);
+            restart(f);
     }
-    EXPECT(&f, &f.ann, STATUS_OK, "History", History, HISTORY, (r.room = TEXT("lobby")));
-    assert_int_equal(REPLY(&f, History)->n_events, 1);
-    end(&f);
+    EXPECT(f, &f->ann, STATUS_OK, "History", History, HISTORY, (r.room = TEXT("lobby")));
+    assert_int_equal(REPLY(f, History)->n_events, 1);
 }
 
-TEST(test_request_numbers__window_of_outcomes)
+TEST_F(test_request_numbers__window_of_outcomes)
 {
-    struct fixture f;
-    begin(&f);
-    assert_int_equal(device_join(&f.ann, "lobby"), STATUS_OK);
+    assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
     for (int i = 0; i < 256; i++)
-        assert_int_equal(device_send(&f.ann, "lobby", "x"), STATUS_OK);
+        assert_int_equal(device_send(&f->ann, "lobby", "x"), STATUS_OK);
     /* 257 requests: the first one's outcome is forgotten, the second one's is not. */
     for (int i = 0; i < 2; i++) {
-        EXPECT(&f, &f.ann, STATUS_OUT_OF_RANGE, "JoinRoom", JoinRoom, JOIN_ROOM,
+        EXPECT(f, &f->ann, STATUS_OUT_OF_RANGE, "JoinRoom", JoinRoom, JOIN_ROOM,
                (r.request = 1, r.room = TEXT("lobby")));
-        assert_int_equal(f.answer.retry_ms, 0);
-        EXPECT(&f, &f.ann, STATUS_OK, "Send", Send, SEND,
+        assert_int_equal(f->answer.retry_ms, 0);
+        EXPECT(f, &f->ann, STATUS_OK, "Send", Send, SEND,
                (r.request = 2, r.to = TEXT("lobby"), r.text = TEXT("x")));
-        assert_int_equal(REPLY(&f, Send)->number, 1);
-        restart(&f);
+        assert_int_equal(REPLY(f, Send)->number, 1);
+        restart(f);
     }
-    end(&f);
 }
 
 /* ---- History, SetTyping ---- */
 
-TEST(test_history)
+TEST_F(test_history)
 {
-    struct fixture f;
-    begin(&f);
-    assert_int_equal(device_join(&f.ann, "lobby"), STATUS_OK);
+    assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
     for (int i = 0; i < 30; i++)
-        assert_int_equal(device_send(&f.ann, "lobby", "x"), STATUS_OK);
-    EXPECT(&f, &f.ann, STATUS_OK, "History", History, HISTORY, (r.room = TEXT("lobby")));
-    assert_int_equal(REPLY(&f, History)->n_events, 10);
-    assert_int_equal(REPLY(&f, History)->events[0]->number, 21);
-    assert_int_not_equal(REPLY(&f, History)->events[0]->epoch, 0);
-    assert_true(REPLY(&f, History)->more);
-    EXPECT(&f, &f.ann, STATUS_OK, "History", History, HISTORY,
+        assert_int_equal(device_send(&f->ann, "lobby", "x"), STATUS_OK);
+    EXPECT(f, &f->ann, STATUS_OK, "History", History, HISTORY, (r.room = TEXT("lobby")));
+    assert_int_equal(REPLY(f, History)->n_events, 10);
+    assert_int_equal(REPLY(f, History)->events[0]->number, 21);
+    assert_int_not_equal(REPLY(f, History)->events[0]->epoch, 0);
+    assert_true(REPLY(f, History)->more);
+    EXPECT(f, &f->ann, STATUS_OK, "History", History, HISTORY,
            (r.room = TEXT("lobby"), r.before = 21, r.limit = 256));
-    assert_int_equal(REPLY(&f, History)->n_events, 20);
-    assert_false(REPLY(&f, History)->more);
-    EXPECT(&f, &f.ann, STATUS_OK, "History", History, HISTORY,
+    assert_int_equal(REPLY(f, History)->n_events, 20);
+    assert_false(REPLY(f, History)->more);
+    EXPECT(f, &f->ann, STATUS_OK, "History", History, HISTORY,
            (r.room = TEXT("lobby"), r.before = 1));
-    assert_int_equal(REPLY(&f, History)->n_events, 0);
-    EXPECT(&f, &f.ann, STATUS_OK, "History", History, HISTORY,
+    assert_int_equal(REPLY(f, History)->n_events, 0);
+    EXPECT(f, &f->ann, STATUS_OK, "History", History, HISTORY,
            (r.room = TEXT("lobby"), r.before = UINT64_MAX, r.limit = 1));
-    assert_int_equal(REPLY(&f, History)->events[0]->number, 30);
-    EXPECT(&f, &f.ann, STATUS_INVALID_ARGUMENT, "History", History, HISTORY,
+    assert_int_equal(REPLY(f, History)->events[0]->number, 30);
+    EXPECT(f, &f->ann, STATUS_INVALID_ARGUMENT, "History", History, HISTORY,
            (r.room = TEXT("lobby"), r.limit = 257));
-    EXPECT(&f, &f.bob, STATUS_PERMISSION_DENIED, "History", History, HISTORY,
+    EXPECT(f, &f->bob, STATUS_PERMISSION_DENIED, "History", History, HISTORY,
            (r.room = TEXT("lobby")));
-    EXPECT(&f, &f.bob, STATUS_NOT_FOUND, "History", History, HISTORY, (r.room = TEXT("none")));
-    EXPECT(&f, &f.ann, STATUS_OK, "History", History, HISTORY, (r.room = TEXT("@bob")));
-    assert_int_equal(REPLY(&f, History)->n_events, 0);
-    EXPECT(&f, &f.ann, STATUS_OK, "SetTyping", SetTyping, SET_TYPING,
+    EXPECT(f, &f->bob, STATUS_NOT_FOUND, "History", History, HISTORY, (r.room = TEXT("none")));
+    EXPECT(f, &f->ann, STATUS_OK, "History", History, HISTORY, (r.room = TEXT("@bob")));
+    assert_int_equal(REPLY(f, History)->n_events, 0);
+    EXPECT(f, &f->ann, STATUS_OK, "SetTyping", SetTyping, SET_TYPING,
            (r.room = TEXT("lobby"), r.typing = true));
-    EXPECT(&f, &f.bob, STATUS_PERMISSION_DENIED, "SetTyping", SetTyping, SET_TYPING,
+    EXPECT(f, &f->bob, STATUS_PERMISSION_DENIED, "SetTyping", SetTyping, SET_TYPING,
            (r.room = TEXT("lobby"), r.typing = true));
-    end(&f);
 }
 
 /* ---- limits ---- */

@@ -28,14 +28,8 @@ static void begin_with(struct fixture *f, const char *const *options)
 {
     *f = (struct fixture){.folder = folder_new()};
     f->live = live_server_start(f->folder, options);
-    device_open(&f->ann, f->live);
-    device_open(&f->bob, f->live);
-    assert_int_equal(device_register(&f->ann, "ann"), STATUS_OK);
-    assert_int_equal(device_login(&f->ann, "ann"), STATUS_OK);
-    assert_int_equal(device_register(&f->bob, "bob"), STATUS_OK);
-    assert_int_equal(device_login(&f->bob, "bob"), STATUS_OK);
-    assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
-    assert_int_equal(device_join(&f->bob, "lobby"), STATUS_OK);
+    device_enter(&f->ann, f->live, "ann", "lobby");
+    device_enter(&f->bob, f->live, "bob", "lobby");
 }
 
 static void begin(struct fixture *f)
@@ -113,34 +107,31 @@ static struct stream stream_from_start(void)
 
 /* ---- stopping ---- */
 
-TEST(test_core_stop__open_polls_are_answered)
+TEST_F(test_core_stop__open_polls_are_answered)
 {
-    struct fixture f;
-    begin(&f);
     struct stream of_ann = stream_from_start();
     struct stream of_bob = stream_from_start();
-    stream_open(&of_ann, &f.ann, 10);
-    DEVICE_WAIT(&f.ann, of_ann.cursor.seq > 0);
-    stream_open(&of_bob, &f.bob, 1);
-    answer_wait(&f.bob, &of_bob.answer); /* what there is already */
-    stream_open(&of_bob, &f.bob, 1);
-    device_turn(&f.bob, 10);
-    assert_int_equal(device_send(&f.ann, "lobby", "one"), STATUS_OK);
-    answer_wait(&f.bob, &of_bob.answer);
-    stream_open(&of_bob, &f.bob, 1);
+    stream_open(&of_ann, &f->ann, 10);
+    DEVICE_WAIT(&f->ann, of_ann.cursor.seq > 0);
+    stream_open(&of_bob, &f->bob, 1);
+    answer_wait(&f->bob, &of_bob.answer); /* what there is already */
+    stream_open(&of_bob, &f->bob, 1);
+    device_turn(&f->bob, 10);
+    assert_int_equal(device_send(&f->ann, "lobby", "one"), STATUS_OK);
+    answer_wait(&f->bob, &of_bob.answer);
+    stream_open(&of_bob, &f->bob, 1);
     struct answer beat;
-    ASK(&f.bob, &beat, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL)); /* it has arrived */
+    ASK(&f->bob, &beat, "Heartbeat", Heartbeat, HEARTBEAT, (r.after = NULL)); /* it has arrived */
     answer_clear(&beat);
-    live_server_ask_to_stop(f.live);
-    answer_wait(&f.ann, &of_ann.answer);
-    answer_wait(&f.bob, &of_bob.answer);
+    live_server_ask_to_stop(f->live);
+    answer_wait(&f->ann, &of_ann.answer);
+    answer_wait(&f->bob, &of_bob.answer);
     assert_int_equal(of_ann.answer.status, STATUS_UNAVAILABLE);
     assert_int_equal(of_bob.answer.status, STATUS_UNAVAILABLE);
     assert_string_equal(of_ann.answer.message, "the server is shutting down");
     assert_string_equal(of_bob.answer.message, "the server is shutting down");
     answer_clear(&of_ann.answer);
     answer_clear(&of_bob.answer);
-    end(&f);
 }
 
 /* Hashing all that waits would take seconds; nobody is kept waiting for it. */
@@ -187,25 +178,22 @@ static void expect_refusal(const char *folder, const char *const *options, const
         fail_msg("\"%s\" does not tell of \"%s\"", why.text, hint);
 }
 
-TEST(test_core_open__what_another_server_has)
+TEST_F(test_core_open__what_another_server_has)
 {
-    struct fixture f;
-    begin(&f);
     char option[100];
     char *other = folder_new();
-    expect_refusal(f.folder, NULL, f.folder);
+    expect_refusal(f->folder, NULL, f->folder);
     (void)snprintf(option, sizeof option, "--client_address=127.0.0.1:%u",
-                   (unsigned)live_server_address(f.live)->port);
+                   (unsigned)live_server_address(f->live)->port);
     expect_refusal(other, (const char *[]){option, NULL}, "in use");
     (void)snprintf(option, sizeof option, "--internal_address=127.0.0.1:%u",
-                   (unsigned)live_server_internal_address(f.live)->port);
+                   (unsigned)live_server_internal_address(f->live)->port);
     for (int i = 0; i < 10; i++) /* everything was given back each time */
         expect_refusal(other, (const char *[]){option, NULL}, "in use");
     expect_refusal("/proc/nowhere", NULL, "/proc/nowhere");
-    assert_int_equal(device_send(&f.ann, "lobby", "undisturbed"), STATUS_OK);
+    assert_int_equal(device_send(&f->ann, "lobby", "undisturbed"), STATUS_OK);
     live_server_stop(live_server_start(other, NULL));
     folder_remove(other);
-    end(&f);
 }
 
 TEST(test_core_open__folder_of_another_id)
@@ -223,110 +211,98 @@ TEST(test_core_open__folder_of_another_id)
 
 /* ---- starting again ---- */
 
-TEST(test_core__nothing_is_lost_by_restarts)
+TEST_F(test_core__nothing_is_lost_by_restarts)
 {
-    struct fixture f;
-    begin(&f);
     struct stream stream = stream_from_start();
     uint64_t sent = 0;
     for (int round = 0; round < 4; round++) {
-        stream_open(&stream, &f.bob, 10);
+        stream_open(&stream, &f->bob, 10);
         for (int i = 0; i < 25; i++, sent++)
-            assert_int_equal(device_send(&f.ann, "lobby", "x"), STATUS_OK);
+            assert_int_equal(device_send(&f->ann, "lobby", "x"), STATUS_OK);
         if (round % 2 == 0)
-            DEVICE_WAIT(&f.bob, stream.numbers == sent);
-        restart(&f);
+            DEVICE_WAIT(&f->bob, stream.numbers == sent);
+        restart(f);
         assert_true(stream.answer.ended); /* the channel was closed */
     }
-    stream_open(&stream, &f.bob, 10);
-    DEVICE_WAIT(&f.bob, stream.numbers == sent);
+    stream_open(&stream, &f->bob, 10);
+    DEVICE_WAIT(&f->bob, stream.numbers == sent);
     assert_true(stream.in_order);
-    device_close(&f.bob);
+    device_close(&f->bob);
     answer_clear(&stream.answer);
-    device_open(&f.bob, f.live);
-    end(&f);
+    device_open(&f->bob, f->live);
 }
 
-TEST(test_receive__slow_reader_over_the_wire)
+TEST_F(test_receive__slow_reader_over_the_wire)
 {
-    struct fixture f;
-    begin(&f);
     struct stream stream = stream_from_start();
     stream.credit = 0;
-    stream_open(&stream, &f.bob, 2);
-    DEVICE_WAIT(&f.bob, stream.answer.replies > 0);
+    stream_open(&stream, &f->bob, 2);
+    DEVICE_WAIT(&f->bob, stream.answer.replies > 0);
     for (int i = 0; i < 3000; i++) {
         struct answer answer = {.context = NULL};
         Jackdaw__SendRequest request = JACKDAW__SEND_REQUEST__INIT;
-        request.request = ++f.ann.request;
+        request.request = ++f->ann.request;
         request.to = TEXT("lobby");
         request.text = TEXT("a message of some length, so that pages have a size");
-        ask_start(&f.ann, &answer, "Send", &request.base, 0);
-        answer_wait(&f.ann, &answer);
+        ask_start(&f->ann, &answer, "Send", &request.base, 0);
+        answer_wait(&f->ann, &answer);
         assert_int_equal(answer.status, STATUS_OK);
         answer_clear(&answer);
     }
     assert_true(stream.answer.replies <= 2);
     stream.credit = 1;
-    rpc_channel_credit(f.bob.channel, stream.answer.call, 1);
-    DEVICE_WAIT(&f.bob, stream.numbers == 3000);
+    rpc_channel_credit(f->bob.channel, stream.answer.call, 1);
+    DEVICE_WAIT(&f->bob, stream.numbers == 3000);
     assert_true(stream.in_order);
-    rpc_channel_cancel(f.bob.channel, stream.answer.call);
+    rpc_channel_cancel(f->bob.channel, stream.answer.call);
     assert_int_equal(stream.answer.status, STATUS_CANCELLED);
     answer_clear(&stream.answer);
-    end(&f);
 }
 
-TEST(test_receive__deadline_and_replacement)
+TEST_F(test_receive__deadline_and_replacement)
 {
-    struct fixture f;
-    begin(&f);
     struct stream first = stream_from_start();
     struct stream second = stream_from_start();
-    stream_open(&first, &f.bob, 10);
-    DEVICE_WAIT(&f.bob, first.cursor.seq > 0);
-    stream_open(&second, &f.bob, 10);
-    answer_wait(&f.bob, &first.answer);
+    stream_open(&first, &f->bob, 10);
+    DEVICE_WAIT(&f->bob, first.cursor.seq > 0);
+    stream_open(&second, &f->bob, 10);
+    answer_wait(&f->bob, &first.answer);
     assert_int_equal(first.answer.status, STATUS_ABORTED);
-    f.ann.timeout_ms = 100; /* both ends give up after this */
+    f->ann.timeout_ms = 100; /* both ends give up after this */
     struct answer poll = {.context = NULL};
     Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
     Jackdaw__Position after = second.cursor;
-    DEVICE_WAIT(&f.bob, second.cursor.seq > 0);
+    DEVICE_WAIT(&f->bob, second.cursor.seq > 0);
     after = second.cursor;
     request.after = &after;
-    ask_start(&f.ann, &poll, "Receive", &request.base, 1);
-    answer_wait(&f.ann, &poll);
+    ask_start(&f->ann, &poll, "Receive", &request.base, 1);
+    answer_wait(&f->ann, &poll);
     /* Whichever end noticed first. */
     assert_true(poll.status == STATUS_DEADLINE_EXCEEDED || poll.status == STATUS_CANCELLED);
-    f.ann.timeout_ms = LIVE_SERVER_PATIENCE_MS;
-    assert_int_equal(device_send(&f.ann, "lobby", "on"), STATUS_OK);
-    DEVICE_WAIT(&f.bob, second.numbers == 1);
+    f->ann.timeout_ms = LIVE_SERVER_PATIENCE_MS;
+    assert_int_equal(device_send(&f->ann, "lobby", "on"), STATUS_OK);
+    DEVICE_WAIT(&f->bob, second.numbers == 1);
     answer_clear(&first.answer);
     answer_clear(&poll);
-    device_close(&f.bob);
+    device_close(&f->bob);
     answer_clear(&second.answer);
-    device_open(&f.bob, f.live);
-    end(&f);
+    device_open(&f->bob, f->live);
 }
 
 /* The cursor is of an epoch that this server has not heard of: it must not say that it was cut off. */
-TEST(test_receive__from_an_epoch_that_is_still_to_come)
+TEST_F(test_receive__from_an_epoch_that_is_still_to_come)
 {
-    struct fixture f;
-    begin(&f);
     struct answer poll = {.context = NULL};
     Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
     Jackdaw__Position after = JACKDAW__POSITION__INIT;
     after.epoch = 1000u << 16 | 1;
     after.seq = 1;
     request.after = &after;
-    ask_start(&f.bob, &poll, "Receive", &request.base, 1);
-    answer_wait(&f.bob, &poll);
+    ask_start(&f->bob, &poll, "Receive", &request.base, 1);
+    answer_wait(&f->bob, &poll);
     assert_int_equal(poll.status, STATUS_UNAVAILABLE);
     assert_true(poll.retry_ms > 0);
     answer_clear(&poll);
-    end(&f);
 }
 
 TEST(test_presence__silence_is_noticed)
@@ -383,70 +359,65 @@ static enum status beat_stubbornly(struct device *device)
     }
 }
 
-TEST(test_core__full_disk_loses_and_doubles_nothing)
+TEST_F(test_core__full_disk_loses_and_doubles_nothing)
 {
-    struct fixture f;
-    begin(&f);
     struct stream stream = stream_from_start();
-    stream_open(&stream, &f.bob, 10);
+    stream_open(&stream, &f->bob, 10);
     for (int round = 0; round < 3; round++) {
-        assert_int_equal(device_send(&f.ann, "lobby", "before"), STATUS_OK);
+        assert_int_equal(device_send(&f->ann, "lobby", "before"), STATUS_OK);
         limit_files(0);
         for (int i = 0; i < 10; i++) {
             struct answer answer;
-            ASK(&f.ann, &answer, "Send", Send, SEND,
-                (r.request = f.ann.request + 1, r.to = TEXT("lobby"), r.text = TEXT("after")));
+            ASK(&f->ann, &answer, "Send", Send, SEND,
+                (r.request = f->ann.request + 1, r.to = TEXT("lobby"), r.text = TEXT("after")));
             assert_int_equal(answer.status, STATUS_UNAVAILABLE);
             assert_int_not_equal(answer.retry_ms, 0);
             answer_clear(&answer);
         }
         limit_files(RLIM_INFINITY);
-        assert_int_equal(send_stubbornly(&f.ann, "after"), STATUS_OK);
+        assert_int_equal(send_stubbornly(&f->ann, "after"), STATUS_OK);
     }
-    DEVICE_WAIT(&f.bob, stream.numbers == 6);
+    DEVICE_WAIT(&f->bob, stream.numbers == 6);
     assert_true(stream.in_order);
-    restart(&f);
+    restart(f);
     struct answer answer;
-    ASK(&f.ann, &answer, "History", History, HISTORY, (r.room = TEXT("lobby")));
+    ASK(&f->ann, &answer, "History", History, HISTORY, (r.room = TEXT("lobby")));
     const Jackdaw__HistoryReply *reply = (const Jackdaw__HistoryReply *)answer.reply;
     assert_int_equal(reply->n_events, 6);
     for (size_t i = 0; i < 6; i++)
         assert_string_equal(reply->events[i]->text, i % 2 == 0 ? "before" : "after");
     answer_clear(&answer);
     answer_clear(&stream.answer);
-    end(&f);
 }
 
 /* Requests while the disk is full: a login, an account, a logout; nobody is told what is undone. */
-TEST(test_core__full_disk_and_sessions)
+TEST_F(test_core__full_disk_and_sessions)
 {
-    struct fixture f;
-    begin(&f);
     struct stream stream = stream_from_start();
-    stream_open(&stream, &f.bob, 10);
-    DEVICE_WAIT(&f.bob, stream.cursor.seq > 0);
+    stream_open(&stream, &f->bob, 10);
+    DEVICE_WAIT(&f->bob, stream.cursor.seq > 0);
     struct device other;
-    device_open(&other, f.live);
+    device_open(&other, f->live);
     limit_files(0);
     assert_int_equal(device_register(&other, "cy"), STATUS_UNAVAILABLE);
     assert_int_equal(device_login(&other, "ann"), STATUS_UNAVAILABLE);
     struct answer answer;
-    ASK(&f.bob, &answer, "Logout", Logout, LOGOUT, (r.request = f.bob.request + 1));
+    ASK(&f->bob, &answer, "Logout", Logout, LOGOUT, (r.request = f->bob.request + 1));
     assert_int_equal(answer.status, STATUS_UNAVAILABLE);
     answer_clear(&answer);
     /* A logout and, in the same turn, what looks as if it came after it. */
     struct answer logout = {.context = NULL};
     struct answer beat = {.context = NULL};
     Jackdaw__LogoutRequest logout_request = JACKDAW__LOGOUT_REQUEST__INIT;
-    logout_request.request = f.bob.request + 1;
+    logout_request.request = f->bob.request + 1;
     Jackdaw__HeartbeatRequest beat_request = JACKDAW__HEARTBEAT_REQUEST__INIT;
     bool undone = false; /* while the commit log rests, the logout is refused before that */
     uint64_t until_ms = clock_monotonic_ms() + LIVE_SERVER_PATIENCE_MS;
     while (!undone && clock_monotonic_ms() < until_ms) {
-        ask_start(&f.bob, &logout, "Logout", &logout_request.base, 0);
-        ask_start(&f.bob, &beat, "Heartbeat", &beat_request.base, 0);
-        answer_wait(&f.bob, &logout);
-        answer_wait(&f.bob, &beat);
+        ask_start(&f->bob, &logout, "Logout", &logout_request.base, 0);
+        ask_start(&f->bob, &beat, "Heartbeat", &beat_request.base, 0);
+        answer_wait(&f->bob, &logout);
+        answer_wait(&f->bob, &beat);
         assert_int_equal(logout.status, STATUS_UNAVAILABLE);
         assert_int_not_equal(beat.status, STATUS_UNAUTHENTICATED);
         undone = beat.status == STATUS_UNAVAILABLE;
@@ -456,18 +427,17 @@ TEST(test_core__full_disk_and_sessions)
     limit_files(RLIM_INFINITY);
     assert_true(undone);
     /* Bob's session is there, as soon as this server is the master again. */
-    assert_int_equal(beat_stubbornly(&f.bob), STATUS_OK);
+    assert_int_equal(beat_stubbornly(&f->bob), STATUS_OK);
     if (stream.answer.ended) {
         assert_int_equal(stream.answer.status, STATUS_UNAVAILABLE);
-        stream_open(&stream, &f.bob, 10);
+        stream_open(&stream, &f->bob, 10);
     }
-    assert_int_equal(send_stubbornly(&f.ann, "on"), STATUS_OK);
-    DEVICE_WAIT(&f.bob, stream.numbers == 1);
+    assert_int_equal(send_stubbornly(&f->ann, "on"), STATUS_OK);
+    DEVICE_WAIT(&f->bob, stream.numbers == 1);
     device_close(&other);
-    device_close(&f.bob);
+    device_close(&f->bob);
     answer_clear(&stream.answer);
-    device_open(&f.bob, f.live);
-    end(&f);
+    device_open(&f->bob, f->live);
 }
 
 TEST_PREPARE()

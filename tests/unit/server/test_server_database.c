@@ -43,14 +43,8 @@ static void talk(const struct live_server *live)
 {
     struct device ann, bob;
     struct answer answer;
-    device_open(&ann, live);
-    device_open(&bob, live);
-    assert_int_equal(device_register(&ann, "ann"), STATUS_OK);
-    assert_int_equal(device_register(&bob, "bob"), STATUS_OK);
-    assert_int_equal(device_login(&ann, "ann"), STATUS_OK);
-    assert_int_equal(device_login(&bob, "bob"), STATUS_OK);
-    assert_int_equal(device_join(&ann, "lobby"), STATUS_OK);
-    assert_int_equal(device_join(&bob, "lobby"), STATUS_OK);
+    device_enter(&ann, live, "ann", "lobby");
+    device_enter(&bob, live, "bob", "lobby");
     assert_int_equal(device_send(&ann, "@bob", "psst"), STATUS_OK);
     for (int i = 0; i < 1200; i++)
         assert_int_equal(device_send(i % 2 == 0 ? &ann : &bob, "lobby", "hello"), STATUS_OK);

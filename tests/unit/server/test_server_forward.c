@@ -137,6 +137,11 @@ static void row_open(struct row *row, size_t calls_max)
     client_open(&row->client, &row->slave.address, NULL);
 }
 
+static void row_begin(struct row *row)
+{
+    row_open(row, 0);
+}
+
 static void row_close(struct row *row)
 {
     client_close(&row->client);
@@ -144,30 +149,27 @@ static void row_close(struct row *row)
     probe_stop(row->master);
 }
 
-TEST(test_forward__a_call_and_its_answer)
+#define ROW_TEST(name) TEST_ON(name, struct row, row_begin, row_close)
+
+ROW_TEST(test_forward__a_call_and_its_answer)
 {
-    struct row row;
-    row_open(&row, 0);
     static const uint8_t token[] = {1, 0, 255};
-    row.client.stub.token = token;
-    row.client.stub.token_size = sizeof token;
+    f->client.stub.token = token;
+    f->client.stub.token_size = sizeof token;
     struct outcome outcome = {.number = 0};
-    client_echo(&row.client, "hello", 7, &outcome);
-    WAIT_UNTIL(&row.client, outcome.ended);
+    client_echo(&f->client, "hello", 7, &outcome);
+    WAIT_UNTIL(&f->client, outcome.ended);
     assert_int_equal(outcome.result.status, STATUS_OK);
     assert_string_equal(outcome.text, "hello");
     assert_int_equal(outcome.number, 7);
     assert_int_equal(outcome.token_size, sizeof token);
     assert_memory_equal(outcome.token, token, sizeof token);
-    assert_int_equal(probe_counters(row.master)->echoed, 1);
-    row_close(&row);
+    assert_int_equal(probe_counters(f->master)->echoed, 1);
 }
 
 /* All that a refusal tells, but not whom to ask instead: the client asks this server. */
-TEST(test_forward__a_refusal)
+ROW_TEST(test_forward__a_refusal)
 {
-    struct row row;
-    row_open(&row, 0);
     Probe__Refusal request = PROBE__REFUSAL__INIT;
     request.status = STATUS_ABORTED;
     request.retry_ms = 77;
@@ -175,104 +177,91 @@ TEST(test_forward__a_refusal)
     request.master = (char *)"10.0.0.9:1";
     request.next_request = 5;
     struct outcome outcome = {.number = 0};
-    probe__probe__refuse(&row.client.stub.service, &request, on_text, &outcome);
-    WAIT_UNTIL(&row.client, outcome.ended);
+    probe__probe__refuse(&f->client.stub.service, &request, on_text, &outcome);
+    WAIT_UNTIL(&f->client, outcome.ended);
     assert_int_equal(outcome.result.status, STATUS_ABORTED);
     assert_int_equal(outcome.result.retry_ms, 77);
     assert_int_equal(outcome.result.next_request, 5);
     assert_string_equal(outcome.message, "not now");
     assert_string_equal(outcome.master, "");
-    row_close(&row);
 }
 
-TEST(test_forward__the_order_of_a_clients_calls)
+ROW_TEST(test_forward__the_order_of_a_clients_calls)
 {
     enum { CALLS = 2000 };
-    struct row row;
-    row_open(&row, 0);
     struct outcome *outcomes = calloc(CALLS, sizeof *outcomes);
     assert_non_null(outcomes);
     for (unsigned i = 0; i < CALLS; i++)
-        client_echo(&row.client, "x", i + 1, &outcomes[i]);
+        client_echo(&f->client, "x", i + 1, &outcomes[i]);
     for (unsigned i = 0; i < CALLS; i++) {
-        WAIT_UNTIL(&row.client, outcomes[i].ended);
+        WAIT_UNTIL(&f->client, outcomes[i].ended);
         assert_int_equal(outcomes[i].result.status, STATUS_OK);
         assert_int_equal(outcomes[i].number, i + 1);
     }
-    assert_int_equal(probe_counters(row.master)->out_of_order, 0);
+    assert_int_equal(probe_counters(f->master)->out_of_order, 0);
     free(outcomes);
-    row_close(&row);
 }
 
 /* ---- streams ---- */
 
-TEST(test_forward__a_stream_and_its_credits)
+ROW_TEST(test_forward__a_stream_and_its_credits)
 {
-    struct row row;
-    row_open(&row, 0);
     struct outcome outcome = {.number = 0};
-    client_flow(&row.client, 0, 100, 8, &outcome);
-    uint64_t call = row.client.stub.call;
-    WAIT_UNTIL(&row.client, outcome.number == 8);
+    client_flow(&f->client, 0, 100, 8, &outcome);
+    uint64_t call = f->client.stub.call;
+    WAIT_UNTIL(&f->client, outcome.number == 8);
     /* A call that goes the same way finds that no more has come meanwhile. */
-    client_expect_service(&row.client);
-    assert_int_equal(probe_counters(row.master)->pages, 8);
-    rpc_channel_credit(row.client.channel, call, 3);
-    WAIT_UNTIL(&row.client, outcome.number == 11);
-    client_expect_service(&row.client);
-    assert_int_equal(probe_counters(row.master)->pages, 11);
+    client_expect_service(&f->client);
+    assert_int_equal(probe_counters(f->master)->pages, 8);
+    rpc_channel_credit(f->client.channel, call, 3);
+    WAIT_UNTIL(&f->client, outcome.number == 11);
+    client_expect_service(&f->client);
+    assert_int_equal(probe_counters(f->master)->pages, 11);
     for (unsigned i = 0; i < 100; i++) { /* more than 48, in pieces */
-        rpc_channel_credit(row.client.channel, call, 7);
-        WAIT_UNTIL(&row.client, outcome.number == 11 + (i + 1) * 7);
+        rpc_channel_credit(f->client.channel, call, 7);
+        WAIT_UNTIL(&f->client, outcome.number == 11 + (i + 1) * 7);
     }
     assert_int_equal(outcome.gaps, 0);
     assert_false(outcome.ended);
-    rpc_channel_cancel(row.client.channel, call);
-    WAIT_UNTIL(&row.client, probe_counters(row.master)->held == 0);
-    WAIT_UNTIL(&row.client, row.slave.open_calls == 0);
-    row_close(&row);
+    rpc_channel_cancel(f->client.channel, call);
+    WAIT_UNTIL(&f->client, probe_counters(f->master)->held == 0);
+    WAIT_UNTIL(&f->client, f->slave.open_calls == 0);
 }
 
-TEST(test_forward__a_stream_ends_with_its_last_page)
+ROW_TEST(test_forward__a_stream_ends_with_its_last_page)
 {
-    struct row row;
-    row_open(&row, 0);
     struct outcome outcome = {.number = 0};
-    client_flow(&row.client, 5, 20000, 48, &outcome);
-    WAIT_UNTIL(&row.client, outcome.ended);
+    client_flow(&f->client, 5, 20000, 48, &outcome);
+    WAIT_UNTIL(&f->client, outcome.ended);
     assert_int_equal(outcome.result.status, STATUS_OK);
     assert_int_equal(outcome.number, 5);
     assert_int_equal(outcome.gaps, 0);
     assert_int_equal(outcome.text_size, 20000);
-    row_close(&row);
 }
 
 /* ---- giving up ---- */
 
-TEST(test_forward__what_the_caller_gives_up_is_given_up)
+ROW_TEST(test_forward__what_the_caller_gives_up_is_given_up)
 {
-    struct row row;
-    row_open(&row, 0);
     struct outcome outcomes[3] = {{.number = 0}};
-    client_hold(&row.client, "a", &outcomes[0]);
-    uint64_t call = row.client.stub.call;
-    WAIT_UNTIL(&row.client, probe_counters(row.master)->held == 1);
-    rpc_channel_cancel(row.client.channel, call);
-    WAIT_UNTIL(&row.client, probe_counters(row.master)->held == 0);
-    row.client.stub.timeout_ms = 50; /* a deadline goes on with the call */
-    client_hold(&row.client, "b", &outcomes[1]);
-    WAIT_UNTIL(&row.client, probe_counters(row.master)->cancelled == 2);
-    WAIT_UNTIL(&row.client, outcomes[1].ended);
+    client_hold(&f->client, "a", &outcomes[0]);
+    uint64_t call = f->client.stub.call;
+    WAIT_UNTIL(&f->client, probe_counters(f->master)->held == 1);
+    rpc_channel_cancel(f->client.channel, call);
+    WAIT_UNTIL(&f->client, probe_counters(f->master)->held == 0);
+    f->client.stub.timeout_ms = 50; /* a deadline goes on with the call */
+    client_hold(&f->client, "b", &outcomes[1]);
+    WAIT_UNTIL(&f->client, probe_counters(f->master)->cancelled == 2);
+    WAIT_UNTIL(&f->client, outcomes[1].ended);
     assert_int_equal(outcomes[1].result.status, STATUS_DEADLINE_EXCEEDED);
-    row.client.stub.timeout_ms = 0;
-    client_hold(&row.client, "c", &outcomes[2]);
-    client_flow(&row.client, 0, 10, 4, &outcomes[0]);
-    WAIT_UNTIL(&row.client, probe_counters(row.master)->held == 2);
-    client_close(&row.client); /* who goes gives up everything */
-    WAIT_UNTIL(NULL, probe_counters(row.master)->held == 0);
-    WAIT_UNTIL(NULL, row.slave.open_calls == 0);
-    client_open(&row.client, &row.slave.address, NULL);
-    row_close(&row);
+    f->client.stub.timeout_ms = 0;
+    client_hold(&f->client, "c", &outcomes[2]);
+    client_flow(&f->client, 0, 10, 4, &outcomes[0]);
+    WAIT_UNTIL(&f->client, probe_counters(f->master)->held == 2);
+    client_close(&f->client); /* who goes gives up everything */
+    WAIT_UNTIL(NULL, probe_counters(f->master)->held == 0);
+    WAIT_UNTIL(NULL, f->slave.open_calls == 0);
+    client_open(&f->client, &f->slave.address, NULL);
 }
 
 /* ---- masters come and go ---- */
@@ -287,37 +276,31 @@ static void expect_unavailable(struct client *client, const char *hint)
     assert_non_null(strstr(outcome.message, hint));
 }
 
-TEST(test_forward__no_master)
+ROW_TEST(test_forward__no_master)
 {
-    struct row row;
-    row_open(&row, 0);
-    slave_follow(&row.slave, NULL);
-    expect_unavailable(&row.client, "in charge");
-    slave_follow(&row.slave, probe_address(row.master));
-    client_expect_service(&row.client);
-    row_close(&row);
+    slave_follow(&f->slave, NULL);
+    expect_unavailable(&f->client, "in charge");
+    slave_follow(&f->slave, probe_address(f->master));
+    client_expect_service(&f->client);
 }
 
-TEST(test_forward__the_master_is_lost)
+ROW_TEST(test_forward__the_master_is_lost)
 {
-    struct row row;
-    row_open(&row, 0);
     struct outcome hold = {.number = 0};
     struct outcome flow = {.number = 0};
-    client_hold(&row.client, "a", &hold);
-    client_flow(&row.client, 0, 10, 4, &flow);
-    WAIT_UNTIL(&row.client, flow.number == 4);
-    WAIT_UNTIL(&row.client, probe_counters(row.master)->held == 2);
-    probe_stop(row.master);
-    WAIT_UNTIL(&row.client, hold.ended && flow.ended);
+    client_hold(&f->client, "a", &hold);
+    client_flow(&f->client, 0, 10, 4, &flow);
+    WAIT_UNTIL(&f->client, flow.number == 4);
+    WAIT_UNTIL(&f->client, probe_counters(f->master)->held == 2);
+    probe_stop(f->master);
+    WAIT_UNTIL(&f->client, hold.ended && flow.ended);
     assert_int_equal(hold.result.status, STATUS_UNAVAILABLE);
     assert_int_equal(flow.result.status, STATUS_UNAVAILABLE);
     assert_true(hold.result.retry_ms > 0);
-    assert_int_equal(row.client.disconnected, 0);
-    row.master = probe_start(NULL);
-    slave_follow(&row.slave, probe_address(row.master));
-    client_expect_service(&row.client);
-    row_close(&row);
+    assert_int_equal(f->client.disconnected, 0);
+    f->master = probe_start(NULL);
+    slave_follow(&f->slave, probe_address(f->master));
+    client_expect_service(&f->client);
 }
 
 TEST(test_forward__another_master)

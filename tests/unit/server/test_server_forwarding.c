@@ -73,10 +73,7 @@ TEST(test_forwarding__a_client_that_knows_the_slave_alone)
     Jackdaw__ReceiveRequest request = JACKDAW__RECEIVE_REQUEST__INIT;
     ask_start(&pair.ann, &stream, "Receive", &request.base, 16);
     /* Somebody at the master says something, and she hears it; and what she says herself. */
-    device_open(&bob, pair.master);
-    assert_int_equal(device_register(&bob, "bob"), STATUS_OK);
-    assert_int_equal(device_login(&bob, "bob"), STATUS_OK);
-    assert_int_equal(device_join(&bob, "lobby"), STATUS_OK);
+    device_enter(&bob, pair.master, "bob", "lobby");
     assert_int_equal(device_send(&bob, "lobby", "over there"), STATUS_OK);
     DEVICE_WAIT(&pair.ann, strcmp(last, "over there") == 0);
     assert_int_equal(device_send(&pair.ann, "lobby", "over here"), STATUS_OK);

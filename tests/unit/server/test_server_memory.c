@@ -70,12 +70,8 @@ static void begin(struct fixture *f)
     *f = (struct fixture){.ann = 0};
     core_fixture_init(&f->core, NULL);
     core_fixture_open(&f->core);
-    assert_true(core_fixture_register(&f->core, "ann"));
-    assert_true(core_fixture_register(&f->core, "bob"));
-    f->ann = core_fixture_login(&f->core, "ann");
-    f->bob = core_fixture_login(&f->core, "bob");
-    assert_true(core_fixture_join(&f->core, f->ann, "lobby"));
-    assert_true(core_fixture_join(&f->core, f->bob, "lobby"));
+    f->ann = core_fixture_person(&f->core, "ann");
+    f->bob = core_fixture_person(&f->core, "bob");
     assert_int_equal(core_fixture_turn(&f->core), OK);
     recorder_init(&f->of_bob, &f->core, f->bob);
     f->start = commit_log_committed(f->core.commit_log);

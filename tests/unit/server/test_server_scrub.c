@@ -58,9 +58,7 @@ static void begin(struct fixture *f, uint64_t bytes_per_second)
     *f = (struct fixture){.folder = folder_new()};
     core_fixture_init(&f->core, f->folder);
     core_fixture_open(&f->core);
-    assert_true(core_fixture_register(&f->core, "ann"));
-    f->ann = core_fixture_login(&f->core, "ann");
-    assert_true(core_fixture_join(&f->core, f->ann, "lobby"));
+    f->ann = core_fixture_person(&f->core, "ann");
     for (int i = 0; i < 3000; i++)
         assert_true(core_fixture_send(&f->core, f->ann, "lobby", "hello"));
     assert_int_equal(core_fixture_commit(&f->core), OK);

@@ -27,12 +27,8 @@ static void begin_with(struct fixture *f, const struct chat_limits *limits)
     if (limits != NULL)
         f->core.limits = *limits;
     core_fixture_open(&f->core);
-    assert_true(core_fixture_register(&f->core, "ann"));
-    assert_true(core_fixture_register(&f->core, "bob"));
-    f->ann = core_fixture_login(&f->core, "ann");
-    f->bob = core_fixture_login(&f->core, "bob");
-    assert_true(core_fixture_join(&f->core, f->ann, "lobby"));
-    assert_true(core_fixture_join(&f->core, f->bob, "lobby"));
+    f->ann = core_fixture_person(&f->core, "ann");
+    f->bob = core_fixture_person(&f->core, "bob");
     assert_int_equal(core_fixture_turn(&f->core), OK);
     recorder_init(&f->of_ann, &f->core, f->ann);
     recorder_init(&f->of_bob, &f->core, f->bob);
@@ -94,72 +90,60 @@ static void assert_numbers(const struct stream_recorder *recorder, unsigned firs
 
 /* ---- live ---- */
 
-TEST(test_subscriptions_deliver__live_to_every_member_after_the_commit)
+TEST_WITHIN(test_subscriptions_deliver__live_to_every_member_after_the_commit)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_ann, 10);
-    open_here(&f, &f.of_bob, 10);
-    uint64_t reads = stats(&f).store_reads;
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "hello"));
-    subscriptions_deliver(f.core.subscriptions);
-    assert_int_equal(f.of_bob.pages, 0); /* not committed */
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    assert_int_equal(f.of_ann.count, 1);
-    assert_int_equal(f.of_bob.count, 1);
-    const struct event_record *got = &f.of_bob.got[0];
+    open_here(f, &f->of_ann, 10);
+    open_here(f, &f->of_bob, 10);
+    uint64_t reads = stats(f).store_reads;
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "hello"));
+    subscriptions_deliver(f->core.subscriptions);
+    assert_int_equal(f->of_bob.pages, 0); /* not committed */
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    assert_int_equal(f->of_ann.count, 1);
+    assert_int_equal(f->of_bob.count, 1);
+    const struct event_record *got = &f->of_bob.got[0];
     assert_int_equal(got->kind, JACKDAW__EVENT__KIND__MESSAGE);
     assert_string_equal(got->text, "hello");
     assert_string_equal(got->room, "lobby");
     assert_string_equal(got->from, "ann");
     assert_int_equal(got->number, 1);
-    assert_int_equal(got->seq, commit_log_committed(f.core.commit_log).seq);
-    assert_int_equal(f.of_bob.cursor.seq, got->seq);
-    assert_int_equal(stats(&f).store_reads, reads);
-    end(&f);
+    assert_int_equal(got->seq, commit_log_committed(f->core.commit_log).seq);
+    assert_int_equal(f->of_bob.cursor.seq, got->seq);
+    assert_int_equal(stats(f).store_reads, reads);
 }
 
-TEST(test_subscriptions_deliver__one_page_for_what_came_in_a_turn)
+TEST_WITHIN(test_subscriptions_deliver__one_page_for_what_came_in_a_turn)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 10);
-    send_numbers(&f, 0, 100, PLENTY);
-    assert_int_equal(f.of_bob.pages, 1);
-    assert_numbers(&f.of_bob, 0, 100);
-    end(&f);
+    open_here(f, &f->of_bob, 10);
+    send_numbers(f, 0, 100, PLENTY);
+    assert_int_equal(f->of_bob.pages, 1);
+    assert_numbers(&f->of_bob, 0, 100);
 }
 
-TEST(test_subscriptions_deliver__stops_where_credit_ends)
+TEST_WITHIN(test_subscriptions_deliver__stops_where_credit_ends)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 2);
-    send_numbers(&f, 0, 5, 1);
-    assert_int_equal(f.of_bob.pages, 2);
-    assert_numbers(&f.of_bob, 0, 2);
-    fake_call_credit(f.of_bob.call, 1);
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    assert_int_equal(f.of_bob.pages, 3);
-    assert_numbers(&f.of_bob, 0, 5);
-    end(&f);
+    open_here(f, &f->of_bob, 2);
+    send_numbers(f, 0, 5, 1);
+    assert_int_equal(f->of_bob.pages, 2);
+    assert_numbers(&f->of_bob, 0, 2);
+    fake_call_credit(f->of_bob.call, 1);
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    assert_int_equal(f->of_bob.pages, 3);
+    assert_numbers(&f->of_bob, 0, 5);
 }
 
-TEST(test_subscriptions_deliver__cursor_passes_what_others_did)
+TEST_WITHIN(test_subscriptions_deliver__cursor_passes_what_others_did)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 10);
-    assert_true(core_fixture_join(&f.core, f.ann, "attic"));
+    open_here(f, &f->of_bob, 10);
+    assert_true(core_fixture_join(&f->core, f->ann, "attic"));
     for (int i = 0; i < 20; i++)
-        assert_true(core_fixture_send(&f.core, f.ann, "attic", "x"));
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "0"));
+        assert_true(core_fixture_send(&f->core, f->ann, "attic", "x"));
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "0"));
     for (int i = 0; i < 20; i++)
-        assert_true(core_fixture_send(&f.core, f.ann, "attic", "x"));
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    assert_numbers(&f.of_bob, 0, 1);
-    assert_int_equal(f.of_bob.cursor.seq, commit_log_committed(f.core.commit_log).seq);
-    end(&f);
+        assert_true(core_fixture_send(&f->core, f->ann, "attic", "x"));
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    assert_numbers(&f->of_bob, 0, 1);
+    assert_int_equal(f->of_bob.cursor.seq, commit_log_committed(f->core.commit_log).seq);
 }
 
 TEST(test_subscriptions_deliver__direct_conversation_as_each_side_sees_it)
@@ -185,67 +169,58 @@ TEST(test_subscriptions_deliver__direct_conversation_as_each_side_sees_it)
     recorder_release(&of_second);
 }
 
-TEST(test_subscriptions_event__ephemeral_ones_come_and_are_not_kept)
+TEST_WITHIN(test_subscriptions_event__ephemeral_ones_come_and_are_not_kept)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_ann, 10);
-    open_here(&f, &f.of_bob, 10);
-    core_fixture_typing(&f.core, f.ann, "lobby");
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    assert_int_equal(f.of_ann.count, 0);
-    assert_int_equal(f.of_bob.count, 1);
-    assert_int_equal(f.of_bob.got[0].kind, JACKDAW__EVENT__KIND__TYPING);
-    assert_int_equal(f.of_bob.got[0].seq, 0);
+    open_here(f, &f->of_ann, 10);
+    open_here(f, &f->of_bob, 10);
+    core_fixture_typing(&f->core, f->ann, "lobby");
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    assert_int_equal(f->of_ann.count, 0);
+    assert_int_equal(f->of_bob.count, 1);
+    assert_int_equal(f->of_bob.got[0].kind, JACKDAW__EVENT__KIND__TYPING);
+    assert_int_equal(f->of_bob.got[0].seq, 0);
     /* Not before what it came after, even where that waits for a commit. */
-    send_numbers(&f, 0, 1, PLENTY);
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "1"));
-    core_fixture_typing(&f.core, f.ann, "lobby");
-    subscriptions_deliver(f.core.subscriptions);
-    assert_numbers(&f.of_bob, 0, 1);
-    assert_int_equal(f.of_bob.count, 2);
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    assert_int_equal(f.of_bob.got[f.of_bob.count - 1].kind, JACKDAW__EVENT__KIND__TYPING);
+    send_numbers(f, 0, 1, PLENTY);
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "1"));
+    core_fixture_typing(&f->core, f->ann, "lobby");
+    subscriptions_deliver(f->core.subscriptions);
+    assert_numbers(&f->of_bob, 0, 1);
+    assert_int_equal(f->of_bob.count, 2);
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    assert_int_equal(f->of_bob.got[f->of_bob.count - 1].kind, JACKDAW__EVENT__KIND__TYPING);
     /* Read again, they are gone. */
-    recorder_clear(&f.of_bob);
-    recorder_open_at(&f.of_bob, (struct log_position){0, 0}, 10);
-    core_fixture_settle(&f.core);
-    assert_int_equal(recorder_kept(&f.of_bob), f.of_bob.count);
-    end(&f);
+    recorder_clear(&f->of_bob);
+    recorder_open_at(&f->of_bob, (struct log_position){0, 0}, 10);
+    core_fixture_settle(&f->core);
+    assert_int_equal(recorder_kept(&f->of_bob), f->of_bob.count);
 }
 
 /* ---- the bounds of a page ---- */
 
-TEST(test_subscriptions_deliver__page_has_so_many_events)
+TEST_WITHIN(test_subscriptions_deliver__page_has_so_many_events)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 10);
-    send_numbers(&f, 0, CHAT_PAGE_EVENTS * 2 + 1, PLENTY);
-    assert_int_equal(f.of_bob.pages, 3);
-    assert_int_equal(f.of_bob.largest_page, CHAT_PAGE_EVENTS);
-    assert_numbers(&f.of_bob, 0, CHAT_PAGE_EVENTS * 2 + 1);
-    end(&f);
+    open_here(f, &f->of_bob, 10);
+    send_numbers(f, 0, CHAT_PAGE_EVENTS * 2 + 1, PLENTY);
+    assert_int_equal(f->of_bob.pages, 3);
+    assert_int_equal(f->of_bob.largest_page, CHAT_PAGE_EVENTS);
+    assert_numbers(&f->of_bob, 0, CHAT_PAGE_EVENTS * 2 + 1);
 }
 
-TEST(test_subscriptions_deliver__page_has_so_many_bytes)
+TEST_WITHIN(test_subscriptions_deliver__page_has_so_many_bytes)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 20);
+    open_here(f, &f->of_bob, 20);
     char text[10001];
     memset(text, 'x', sizeof text - 1);
     text[sizeof text - 1] = '\0';
     for (unsigned i = 0; i < 30; i++) {
         (void)snprintf(text, 4, "%u", i);
         text[strlen(text)] = ' ';
-        assert_true(core_fixture_send(&f.core, f.ann, "lobby", text));
+        assert_true(core_fixture_send(&f->core, f->ann, "lobby", text));
     }
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    assert_numbers(&f.of_bob, 0, 30);
-    assert_int_equal(f.of_bob.pages, 5); /* 7 of 10,000 bytes pass 65,536 */
-    assert_int_equal(f.of_bob.largest_page, 7);
-    end(&f);
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    assert_numbers(&f->of_bob, 0, 30);
+    assert_int_equal(f->of_bob.pages, 5); /* 7 of 10,000 bytes pass 65,536 */
+    assert_int_equal(f->of_bob.largest_page, 7);
 }
 
 /* Ann owns so many rooms that bob is in too; when she deletes her account, each has two events, all
@@ -303,61 +278,53 @@ TEST(test_subscriptions_deliver__position_with_more_events_than_a_subscription_h
 }
 
 /* The first events of a position fit, the next ones do not: what is read again begins with it. */
-TEST(test_subscriptions_deliver__overflow_amid_the_events_of_a_position)
+TEST_WITHIN(test_subscriptions_deliver__overflow_amid_the_events_of_a_position)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_ann, 2);
-    send_numbers(&f, 0, 2, 1); /* no credit is left */
-    recorder_clear(&f.of_ann);
-    send_numbers(&f, 2, SUBSCRIPTION_EVENTS_MAX - 1, PLENTY);
-    assert_true(core_fixture_join(&f.core, f.ann, "attic")); /* JOIN_REPLY fits, OWNER does not */
-    assert_true(core_fixture_send(&f.core, f.ann, "attic", "done"));
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    fake_call_credit(f.of_ann.call, 100);
-    core_fixture_settle(&f.core);
-    assert_int_equal(recorder_kept(&f.of_ann), SUBSCRIPTION_EVENTS_MAX - 1 + 3);
-    assert_int_equal(f.of_ann.got[f.of_ann.count - 3].kind, JACKDAW__EVENT__KIND__JOINED);
-    assert_int_equal(f.of_ann.got[f.of_ann.count - 2].kind, JACKDAW__EVENT__KIND__OWNER);
-    assert_string_equal(f.of_ann.got[f.of_ann.count - 1].text, "done");
-    end(&f);
+    open_here(f, &f->of_ann, 2);
+    send_numbers(f, 0, 2, 1); /* no credit is left */
+    recorder_clear(&f->of_ann);
+    send_numbers(f, 2, SUBSCRIPTION_EVENTS_MAX - 1, PLENTY);
+    assert_true(core_fixture_join(&f->core, f->ann, "attic")); /* JOIN_REPLY fits, OWNER does not */
+    assert_true(core_fixture_send(&f->core, f->ann, "attic", "done"));
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    fake_call_credit(f->of_ann.call, 100);
+    core_fixture_settle(&f->core);
+    assert_int_equal(recorder_kept(&f->of_ann), SUBSCRIPTION_EVENTS_MAX - 1 + 3);
+    assert_int_equal(f->of_ann.got[f->of_ann.count - 3].kind, JACKDAW__EVENT__KIND__JOINED);
+    assert_int_equal(f->of_ann.got[f->of_ann.count - 2].kind, JACKDAW__EVENT__KIND__OWNER);
+    assert_string_equal(f->of_ann.got[f->of_ann.count - 1].text, "done");
 }
 
 /* ---- falling behind ---- */
 
-TEST(test_subscriptions_deliver__slow_session_gets_all_from_the_store)
+TEST_WITHIN(test_subscriptions_deliver__slow_session_gets_all_from_the_store)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 2);
-    uint64_t reads = stats(&f).store_reads;
-    send_numbers(&f, 0, 5000, 7);
-    assert_int_equal(f.of_bob.pages, 2);
-    assert_int_equal(stats(&f).store_reads, reads); /* not before it is ready */
-    while (f.of_bob.count < 5000) {
-        size_t before = f.of_bob.count;
-        fake_call_credit(f.of_bob.call, 1);
-        core_fixture_settle(&f.core);
-        assert_true(f.of_bob.count > before);
+    open_here(f, &f->of_bob, 2);
+    uint64_t reads = stats(f).store_reads;
+    send_numbers(f, 0, 5000, 7);
+    assert_int_equal(f->of_bob.pages, 2);
+    assert_int_equal(stats(f).store_reads, reads); /* not before it is ready */
+    while (f->of_bob.count < 5000) {
+        size_t before = f->of_bob.count;
+        fake_call_credit(f->of_bob.call, 1);
+        core_fixture_settle(&f->core);
+        assert_true(f->of_bob.count > before);
     }
-    assert_numbers(&f.of_bob, 0, 5000);
-    assert_true(stats(&f).store_reads > reads);
+    assert_numbers(&f->of_bob, 0, 5000);
+    assert_true(stats(f).store_reads > reads);
     /* And is live again. */
-    reads = stats(&f).store_reads;
-    fake_call_credit(f.of_bob.call, 1);
-    send_numbers(&f, 5000, 1, 1);
-    assert_numbers(&f.of_bob, 0, 5001);
-    assert_int_equal(stats(&f).store_reads, reads);
-    end(&f);
+    reads = stats(f).store_reads;
+    fake_call_credit(f->of_bob.call, 1);
+    send_numbers(f, 5000, 1, 1);
+    assert_numbers(&f->of_bob, 0, 5001);
+    assert_int_equal(stats(f).store_reads, reads);
 }
 
-TEST(test_subscriptions_event__subscription_has_a_bound_in_bytes)
+TEST_WITHIN(test_subscriptions_event__subscription_has_a_bound_in_bytes)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 2);
-    send_numbers(&f, 0, 2, 1);
-    uint64_t reads = stats(&f).store_reads;
+    open_here(f, &f->of_bob, 2);
+    send_numbers(f, 0, 2, 1);
+    uint64_t reads = stats(f).store_reads;
     static char text[16001];
     memset(text, ' ', sizeof text - 1);
     unsigned count = SUBSCRIPTION_BYTES_MAX / 16000 + 10; /* far from so many events */
@@ -365,14 +332,13 @@ TEST(test_subscriptions_event__subscription_has_a_bound_in_bytes)
         text[0] = (char)('0' + i / 100);
         text[1] = (char)('0' + i / 10 % 10);
         text[2] = (char)('0' + i % 10);
-        assert_true(core_fixture_send(&f.core, f.ann, "lobby", text));
+        assert_true(core_fixture_send(&f->core, f->ann, "lobby", text));
     }
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    fake_call_credit(f.of_bob.call, 1000);
-    core_fixture_settle(&f.core);
-    assert_true(stats(&f).store_reads > reads);
-    assert_numbers(&f.of_bob, 0, count);
-    end(&f);
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    fake_call_credit(f->of_bob.call, 1000);
+    core_fixture_settle(&f->core);
+    assert_true(stats(f).store_reads > reads);
+    assert_numbers(&f->of_bob, 0, count);
 }
 
 /* The store was read, but what was read is not there yet: what comes meanwhile is for later. */
@@ -398,68 +364,53 @@ static void send_while_reading(struct fixture *f, unsigned first, unsigned count
     }
 }
 
-TEST(test_subscriptions_deliver__what_comes_while_reading_comes_after)
+TEST_WITHIN_ON(test_subscriptions_deliver__what_comes_while_reading_comes_after, begin_reading, end)
 {
-    struct fixture f;
-    begin_reading(&f);
-    send_while_reading(&f, 10, 5);
-    assert_int_equal(f.of_bob.pages, 0);
-    core_fixture_settle(&f.core);
-    assert_numbers(&f.of_bob, 0, 15);
-    assert_int_equal(stats(&f).store_reads, 1);
-    end(&f);
+    send_while_reading(f, 10, 5);
+    assert_int_equal(f->of_bob.pages, 0);
+    core_fixture_settle(&f->core);
+    assert_numbers(&f->of_bob, 0, 15);
+    assert_int_equal(stats(f).store_reads, 1);
 }
 
-TEST(test_subscriptions_deliver__overflow_while_reading)
+TEST_WITHIN_ON(test_subscriptions_deliver__overflow_while_reading, begin_reading, end)
 {
-    struct fixture f;
-    begin_reading(&f);
-    send_while_reading(&f, 10, SUBSCRIPTION_EVENTS_MAX + 100);
-    core_fixture_settle(&f.core);
-    assert_numbers(&f.of_bob, 0, SUBSCRIPTION_EVENTS_MAX + 110);
-    assert_true(stats(&f).store_reads > 1);
-    end(&f);
+    send_while_reading(f, 10, SUBSCRIPTION_EVENTS_MAX + 100);
+    core_fixture_settle(&f->core);
+    assert_numbers(&f->of_bob, 0, SUBSCRIPTION_EVENTS_MAX + 110);
+    assert_true(stats(f).store_reads > 1);
 }
 
-TEST(test_subscriptions_receive__new_stream_while_reading)
+TEST_WITHIN_ON(test_subscriptions_receive__new_stream_while_reading, begin_reading, end)
 {
-    struct fixture f;
-    begin_reading(&f);
-    struct log_position start = f.of_bob.cursor;
+    struct log_position start = f->of_bob.cursor;
     for (int i = 0; i < 20; i++) {
-        recorder_open_at(&f.of_bob, start, 100);
-        subscriptions_deliver(f.core.subscriptions);
+        recorder_open_at(&f->of_bob, start, 100);
+        subscriptions_deliver(f->core.subscriptions);
     }
-    send_while_reading(&f, 10, 3);
-    core_fixture_settle(&f.core);
-    assert_numbers(&f.of_bob, 0, 13);
-    end(&f);
+    send_while_reading(f, 10, 3);
+    core_fixture_settle(&f->core);
+    assert_numbers(&f->of_bob, 0, 13);
 }
 
-TEST(test_subscriptions_receive__disconnected_while_reading)
+TEST_WITHIN_ON(test_subscriptions_receive__disconnected_while_reading, begin_reading, end)
 {
-    struct fixture f;
-    begin_reading(&f);
-    recorder_disconnect(&f.of_bob);
-    send_while_reading(&f, 10, 3);
-    core_fixture_settle(&f.core);
-    recorder_open(&f.of_bob, 100);
-    core_fixture_settle(&f.core);
-    assert_numbers(&f.of_bob, 0, 13);
-    end(&f);
+    recorder_disconnect(&f->of_bob);
+    send_while_reading(f, 10, 3);
+    core_fixture_settle(&f->core);
+    recorder_open(&f->of_bob, 100);
+    core_fixture_settle(&f->core);
+    assert_numbers(&f->of_bob, 0, 13);
 }
 
-TEST(test_subscriptions_session_ended__while_reading)
+TEST_WITHIN_ON(test_subscriptions_session_ended__while_reading, begin_reading, end)
 {
-    struct fixture f;
-    begin_reading(&f);
-    assert_true(core_fixture_logout(&f.core, f.bob));
-    assert_true(recorder_is_open(&f.of_bob)); /* not committed */
-    core_fixture_settle(&f.core);
-    assert_int_equal(recorder_take_end(&f.of_bob), STATUS_UNAUTHENTICATED);
-    assert_int_equal(f.of_bob.count, 0);
-    assert_int_equal(stats(&f).items, 0);
-    end(&f);
+    assert_true(core_fixture_logout(&f->core, f->bob));
+    assert_true(recorder_is_open(&f->of_bob)); /* not committed */
+    core_fixture_settle(&f->core);
+    assert_int_equal(recorder_take_end(&f->of_bob), STATUS_UNAUTHENTICATED);
+    assert_int_equal(f->of_bob.count, 0);
+    assert_int_equal(stats(f).items, 0);
 }
 
 /* More sessions are behind than may read at a time; each has its turn. */
@@ -493,78 +444,63 @@ TEST(test_subscriptions_deliver__many_sessions_read_at_once)
 
 /* ---- where a stream goes on ---- */
 
-TEST(test_subscriptions_receive__at_the_end_needs_no_reading)
+TEST_WITHIN(test_subscriptions_receive__at_the_end_needs_no_reading)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 10);
-    assert_int_equal(f.of_bob.pages, 0);
-    assert_int_equal(stats(&f).store_reads, 0);
-    send_numbers(&f, 0, 1, 1);
-    assert_numbers(&f.of_bob, 0, 1);
-    end(&f);
+    open_here(f, &f->of_bob, 10);
+    assert_int_equal(f->of_bob.pages, 0);
+    assert_int_equal(stats(f).store_reads, 0);
+    send_numbers(f, 0, 1, 1);
+    assert_numbers(&f->of_bob, 0, 1);
 }
 
-TEST(test_subscriptions_receive__equal_cursor_goes_on_with_what_is_held)
+TEST_WITHIN(test_subscriptions_receive__equal_cursor_goes_on_with_what_is_held)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 10);
-    send_numbers(&f, 0, 3, 1);
-    recorder_disconnect(&f.of_bob);
-    uint64_t reads = stats(&f).store_reads;
-    send_numbers(&f, 3, 3, 1);
-    recorder_open(&f.of_bob, 10);
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    assert_numbers(&f.of_bob, 0, 6);
-    assert_int_equal(stats(&f).store_reads, reads);
-    assert_int_equal(f.of_bob.rewinds, 0);
-    end(&f);
+    open_here(f, &f->of_bob, 10);
+    send_numbers(f, 0, 3, 1);
+    recorder_disconnect(&f->of_bob);
+    uint64_t reads = stats(f).store_reads;
+    send_numbers(f, 3, 3, 1);
+    recorder_open(&f->of_bob, 10);
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    assert_numbers(&f->of_bob, 0, 6);
+    assert_int_equal(stats(f).store_reads, reads);
+    assert_int_equal(f->of_bob.rewinds, 0);
 }
 
-TEST(test_subscriptions_receive__newer_cursor_skips_what_is_held)
+TEST_WITHIN(test_subscriptions_receive__newer_cursor_skips_what_is_held)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 10);
-    recorder_disconnect(&f.of_bob);
-    struct log_position start = commit_log_committed(f.core.commit_log);
-    send_numbers(&f, 0, 6, 1);
+    open_here(f, &f->of_bob, 10);
+    recorder_disconnect(&f->of_bob);
+    struct log_position start = commit_log_committed(f->core.commit_log);
+    send_numbers(f, 0, 6, 1);
     start.seq += 4; /* received through another server, say */
-    recorder_open_at(&f.of_bob, start, 10);
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    assert_numbers(&f.of_bob, 4, 2);
-    end(&f);
+    recorder_open_at(&f->of_bob, start, 10);
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    assert_numbers(&f->of_bob, 4, 2);
 }
 
-TEST(test_subscriptions_receive__older_cursor_gets_it_again)
+TEST_WITHIN(test_subscriptions_receive__older_cursor_gets_it_again)
 {
-    struct fixture f;
-    begin(&f);
-    struct log_position start = commit_log_committed(f.core.commit_log);
-    open_here(&f, &f.of_bob, 10);
-    f.of_bob.losing = true;
-    send_numbers(&f, 0, 4, 1);
-    recorder_disconnect(&f.of_bob);
-    send_numbers(&f, 4, 2, 1);
-    recorder_open_at(&f.of_bob, start, 10);
-    core_fixture_settle(&f.core);
-    assert_numbers(&f.of_bob, 0, 6);
-    assert_int_equal(f.of_bob.rewinds, 0);
-    end(&f);
+    struct log_position start = commit_log_committed(f->core.commit_log);
+    open_here(f, &f->of_bob, 10);
+    f->of_bob.losing = true;
+    send_numbers(f, 0, 4, 1);
+    recorder_disconnect(&f->of_bob);
+    send_numbers(f, 4, 2, 1);
+    recorder_open_at(&f->of_bob, start, 10);
+    core_fixture_settle(&f->core);
+    assert_numbers(&f->of_bob, 0, 6);
+    assert_int_equal(f->of_bob.rewinds, 0);
 }
 
-TEST(test_subscriptions_receive__from_nothing_gets_all_since_joining)
+TEST_WITHIN(test_subscriptions_receive__from_nothing_gets_all_since_joining)
 {
-    struct fixture f;
-    begin(&f);
-    send_numbers(&f, 0, 4, 1);
-    recorder_open_at(&f.of_bob, (struct log_position){0, 0}, 10);
-    core_fixture_settle(&f.core);
-    assert_int_equal(f.of_bob.rewinds, 0);
-    assert_int_equal(recorder_kept(&f.of_bob), 5); /* bob's own coming in and the messages */
-    assert_int_equal(f.of_bob.got[0].kind, JACKDAW__EVENT__KIND__JOINED);
-    end(&f);
+    send_numbers(f, 0, 4, 1);
+    recorder_open_at(&f->of_bob, (struct log_position){0, 0}, 10);
+    core_fixture_settle(&f->core);
+    assert_int_equal(f->of_bob.rewinds, 0);
+    assert_int_equal(recorder_kept(&f->of_bob), 5); /* bob's own coming in and the messages */
+    assert_int_equal(f->of_bob.got[0].kind, JACKDAW__EVENT__KIND__JOINED);
 }
 
 static void check_cursor_reset(struct fixture *f, struct log_position asked, uint64_t common)
@@ -584,18 +520,15 @@ static void check_cursor_reset(struct fixture *f, struct log_position asked, uin
     recorder_clear(&f->of_bob);
 }
 
-TEST(test_subscriptions_receive__position_of_no_log_of_ours_is_rewound)
+TEST_WITHIN(test_subscriptions_receive__position_of_no_log_of_ours_is_rewound)
 {
-    struct fixture f;
-    begin(&f);
-    struct log_position last = commit_log_committed(f.core.commit_log);
-    check_cursor_reset(&f, (struct log_position){last.epoch, last.seq + 100}, last.seq);
-    last = commit_log_committed(f.core.commit_log);
-    check_cursor_reset(&f, (struct log_position){last.epoch, UINT64_MAX}, last.seq);
-    check_cursor_reset(&f, (struct log_position){0, last.seq}, 0);
-    check_cursor_reset(&f, (struct log_position){last.epoch + 65536, last.seq}, 0);
-    check_cursor_reset(&f, (struct log_position){UINT64_MAX, UINT64_MAX}, 0);
-    end(&f);
+    struct log_position last = commit_log_committed(f->core.commit_log);
+    check_cursor_reset(f, (struct log_position){last.epoch, last.seq + 100}, last.seq);
+    last = commit_log_committed(f->core.commit_log);
+    check_cursor_reset(f, (struct log_position){last.epoch, UINT64_MAX}, last.seq);
+    check_cursor_reset(f, (struct log_position){0, last.seq}, 0);
+    check_cursor_reset(f, (struct log_position){last.epoch + 65536, last.seq}, 0);
+    check_cursor_reset(f, (struct log_position){UINT64_MAX, UINT64_MAX}, 0);
 }
 
 /* ---- the life of streams ---- */
@@ -616,205 +549,169 @@ TEST(test_subscriptions_receive__replaces_the_stream_before)
     recorder_release(&second);
 }
 
-TEST(test_subscriptions_receive__long_poll_ends_with_its_page)
+TEST_WITHIN(test_subscriptions_receive__long_poll_ends_with_its_page)
 {
-    struct fixture f;
-    begin(&f);
-    struct log_position start = commit_log_committed(f.core.commit_log);
-    recorder_open_at(&f.of_bob, start, 1);
-    core_fixture_settle(&f.core);
-    assert_true(recorder_is_open(&f.of_bob));
-    send_numbers(&f, 0, 1, 1);
-    assert_int_equal(recorder_take_end(&f.of_bob), STATUS_OK);
-    send_numbers(&f, 1, 3, 1);
-    recorder_open(&f.of_bob, 1);
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    assert_int_equal(recorder_take_end(&f.of_bob), STATUS_OK);
-    assert_int_equal(f.of_bob.pages, 2);
-    assert_numbers(&f.of_bob, 0, 4);
-    assert_int_equal(stats(&f).streams, 0);
-    end(&f);
+    struct log_position start = commit_log_committed(f->core.commit_log);
+    recorder_open_at(&f->of_bob, start, 1);
+    core_fixture_settle(&f->core);
+    assert_true(recorder_is_open(&f->of_bob));
+    send_numbers(f, 0, 1, 1);
+    assert_int_equal(recorder_take_end(&f->of_bob), STATUS_OK);
+    send_numbers(f, 1, 3, 1);
+    recorder_open(&f->of_bob, 1);
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    assert_int_equal(recorder_take_end(&f->of_bob), STATUS_OK);
+    assert_int_equal(f->of_bob.pages, 2);
+    assert_numbers(&f->of_bob, 0, 4);
+    assert_int_equal(stats(f).streams, 0);
 }
 
-TEST(test_subscriptions_receive__long_polls_catch_up_page_by_page)
+TEST_WITHIN(test_subscriptions_receive__long_polls_catch_up_page_by_page)
 {
-    struct fixture f;
-    begin(&f);
-    struct log_position start = commit_log_committed(f.core.commit_log);
-    send_numbers(&f, 0, 1000, 50);
-    f.of_bob.cursor = start;
+    struct log_position start = commit_log_committed(f->core.commit_log);
+    send_numbers(f, 0, 1000, 50);
+    f->of_bob.cursor = start;
     for (int i = 0; i < 4; i++) {
-        recorder_open(&f.of_bob, 1);
-        core_fixture_settle(&f.core);
-        assert_int_equal(recorder_take_end(&f.of_bob), STATUS_OK);
+        recorder_open(&f->of_bob, 1);
+        core_fixture_settle(&f->core);
+        assert_int_equal(recorder_take_end(&f->of_bob), STATUS_OK);
     }
-    assert_numbers(&f.of_bob, 0, 1000);
-    end(&f);
+    assert_numbers(&f->of_bob, 0, 1000);
 }
 
-TEST(test_subscriptions__cancelled_stream_ends_and_loses_nothing)
+TEST_WITHIN(test_subscriptions__cancelled_stream_ends_and_loses_nothing)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 10);
-    fake_call_cancel(f.of_bob.call);
-    assert_int_equal(recorder_take_end(&f.of_bob), STATUS_CANCELLED);
-    assert_int_equal(stats(&f).streams, 0);
-    send_numbers(&f, 0, 3, 1);
-    recorder_open(&f.of_bob, 10);
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    assert_numbers(&f.of_bob, 0, 3);
-    end(&f);
+    open_here(f, &f->of_bob, 10);
+    fake_call_cancel(f->of_bob.call);
+    assert_int_equal(recorder_take_end(&f->of_bob), STATUS_CANCELLED);
+    assert_int_equal(stats(f).streams, 0);
+    send_numbers(f, 0, 3, 1);
+    recorder_open(&f->of_bob, 10);
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    assert_numbers(&f->of_bob, 0, 3);
 }
 
-TEST(test_subscriptions_hang_up__ends_every_stream)
+TEST_WITHIN(test_subscriptions_hang_up__ends_every_stream)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_ann, 10);
-    open_here(&f, &f.of_bob, 1);
-    subscriptions_end_all(f.core.subscriptions, "closing");
-    assert_int_equal(recorder_take_end(&f.of_ann), STATUS_UNAVAILABLE);
-    assert_int_equal(recorder_take_end(&f.of_bob), STATUS_UNAVAILABLE);
-    send_numbers(&f, 0, 3, 1);
-    end(&f);
+    open_here(f, &f->of_ann, 10);
+    open_here(f, &f->of_bob, 1);
+    subscriptions_end_all(f->core.subscriptions, "closing");
+    assert_int_equal(recorder_take_end(&f->of_ann), STATUS_UNAVAILABLE);
+    assert_int_equal(recorder_take_end(&f->of_bob), STATUS_UNAVAILABLE);
+    send_numbers(f, 0, 3, 1);
 }
 
-TEST(test_subscriptions_tidy__what_nobody_fetches_is_read_again)
+TEST_WITHIN(test_subscriptions_tidy__what_nobody_fetches_is_read_again)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 10);
-    open_here(&f, &f.of_ann, 10);
-    recorder_disconnect(&f.of_bob);
-    subscriptions_tidy(f.core.subscriptions, 0, 10000); /* notes the time */
-    send_numbers(&f, 0, 3, 1);
-    uint64_t reads = stats(&f).store_reads;
-    subscriptions_tidy(f.core.subscriptions, 10000, 40000); /* not older than that */
-    subscriptions_tidy(f.core.subscriptions, 10001, 40001);
-    send_numbers(&f, 3, 3, 1);
-    recorder_open(&f.of_bob, 10);
-    core_fixture_settle(&f.core);
-    assert_numbers(&f.of_bob, 0, 6);
-    assert_int_equal(stats(&f).store_reads, reads + 1);
-    assert_numbers(&f.of_ann, 0, 6);
-    end(&f);
+    open_here(f, &f->of_bob, 10);
+    open_here(f, &f->of_ann, 10);
+    recorder_disconnect(&f->of_bob);
+    subscriptions_tidy(f->core.subscriptions, 0, 10000); /* notes the time */
+    send_numbers(f, 0, 3, 1);
+    uint64_t reads = stats(f).store_reads;
+    subscriptions_tidy(f->core.subscriptions, 10000, 40000); /* not older than that */
+    subscriptions_tidy(f->core.subscriptions, 10001, 40001);
+    send_numbers(f, 3, 3, 1);
+    recorder_open(&f->of_bob, 10);
+    core_fixture_settle(&f->core);
+    assert_numbers(&f->of_bob, 0, 6);
+    assert_int_equal(stats(f).store_reads, reads + 1);
+    assert_numbers(&f->of_ann, 0, 6);
 }
 
 /* ---- sessions that end ---- */
 
-TEST(test_subscriptions_session_ended__stream_is_told_when_it_is_committed)
+TEST_WITHIN(test_subscriptions_session_ended__stream_is_told_when_it_is_committed)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 10);
-    open_here(&f, &f.of_ann, 10);
-    assert_true(core_fixture_logout(&f.core, f.bob));
-    subscriptions_deliver(f.core.subscriptions);
-    assert_true(recorder_is_open(&f.of_bob));
-    fake_call_credit(f.of_bob.call, 5); /* nobody minds */
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    assert_int_equal(recorder_take_end(&f.of_bob), STATUS_UNAUTHENTICATED);
-    assert_int_equal(stats(&f).items, 1);
-    send_numbers(&f, 0, 2, 1);
-    assert_numbers(&f.of_ann, 0, 2);
-    end(&f);
+    open_here(f, &f->of_bob, 10);
+    open_here(f, &f->of_ann, 10);
+    assert_true(core_fixture_logout(&f->core, f->bob));
+    subscriptions_deliver(f->core.subscriptions);
+    assert_true(recorder_is_open(&f->of_bob));
+    fake_call_credit(f->of_bob.call, 5); /* nobody minds */
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    assert_int_equal(recorder_take_end(&f->of_bob), STATUS_UNAUTHENTICATED);
+    assert_int_equal(stats(f).items, 1);
+    send_numbers(f, 0, 2, 1);
+    assert_numbers(&f->of_ann, 0, 2);
 }
 
-TEST(test_subscriptions_session_ended__peer_goes_before_the_commit)
+TEST_WITHIN(test_subscriptions_session_ended__peer_goes_before_the_commit)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 10);
-    assert_true(core_fixture_logout(&f.core, f.bob));
-    fake_call_cancel(f.of_bob.call);
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    (void)recorder_take_end(&f.of_bob);
-    end(&f);
+    open_here(f, &f->of_bob, 10);
+    assert_true(core_fixture_logout(&f->core, f->bob));
+    fake_call_cancel(f->of_bob.call);
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    (void)recorder_take_end(&f->of_bob);
 }
 
-TEST(test_subscriptions_session_ended__undone_it_goes_on)
+TEST_WITHIN(test_subscriptions_session_ended__undone_it_goes_on)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 10);
-    assert_true(core_fixture_logout(&f.core, f.bob));
-    core_fixture_break(&f.core);
+    open_here(f, &f->of_bob, 10);
+    assert_true(core_fixture_logout(&f->core, f->bob));
+    core_fixture_break(&f->core);
     /* Not "log in again": the session is still there. */
-    assert_int_equal(recorder_take_end(&f.of_bob), STATUS_UNAVAILABLE);
-    send_numbers(&f, 0, 2, 1);
-    recorder_open(&f.of_bob, 10);
-    core_fixture_settle(&f.core);
-    assert_numbers(&f.of_bob, 0, 2);
-    end(&f);
+    assert_int_equal(recorder_take_end(&f->of_bob), STATUS_UNAVAILABLE);
+    send_numbers(f, 0, 2, 1);
+    recorder_open(&f->of_bob, 10);
+    core_fixture_settle(&f->core);
+    assert_numbers(&f->of_bob, 0, 2);
 }
 
-TEST(test_subscriptions_session_ended__account_deleted_and_device_replaced)
+TEST_WITHIN(test_subscriptions_session_ended__account_deleted_and_device_replaced)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 10);
-    open_here(&f, &f.of_ann, 10);
-    assert_true(core_fixture_delete(&f.core, f.ann));
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    assert_int_equal(recorder_take_end(&f.of_ann), STATUS_UNAUTHENTICATED);
+    open_here(f, &f->of_bob, 10);
+    open_here(f, &f->of_ann, 10);
+    assert_true(core_fixture_delete(&f->core, f->ann));
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    assert_int_equal(recorder_take_end(&f->of_ann), STATUS_UNAUTHENTICATED);
     /* Two newer devices of bob, while the first was not heard for a minute. */
-    f.core.now_ms += 61000;
-    assert_int_not_equal(core_fixture_login(&f.core, "bob"), 0);
-    assert_int_not_equal(core_fixture_login(&f.core, "bob"), 0);
-    assert_int_equal(core_fixture_turn(&f.core), OK);
-    assert_int_equal(recorder_take_end(&f.of_bob), STATUS_UNAUTHENTICATED);
-    assert_int_equal(stats(&f).items, 0);
-    end(&f);
+    f->core.now_ms += 61000;
+    assert_int_not_equal(core_fixture_login(&f->core, "bob"), 0);
+    assert_int_not_equal(core_fixture_login(&f->core, "bob"), 0);
+    assert_int_equal(core_fixture_turn(&f->core), OK);
+    assert_int_equal(recorder_take_end(&f->of_bob), STATUS_UNAUTHENTICATED);
+    assert_int_equal(stats(f).items, 0);
 }
 
 /* ---- rolling back ---- */
 
-TEST(test_subscriptions_rolled_back__nothing_undone_is_delivered)
+TEST_WITHIN(test_subscriptions_rolled_back__nothing_undone_is_delivered)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 10);
-    send_numbers(&f, 0, 2, 1);
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "never"));
-    core_fixture_typing(&f.core, f.ann, "lobby");
-    core_fixture_break(&f.core);
-    core_fixture_settle(&f.core);
-    assert_numbers(&f.of_bob, 0, 2);
-    assert_true(recorder_is_open(&f.of_bob));
-    send_numbers(&f, 2, 2, 1);
-    core_fixture_settle(&f.core);
-    assert_numbers(&f.of_bob, 0, 4);
-    end(&f);
+    open_here(f, &f->of_bob, 10);
+    send_numbers(f, 0, 2, 1);
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "never"));
+    core_fixture_typing(&f->core, f->ann, "lobby");
+    core_fixture_break(&f->core);
+    core_fixture_settle(&f->core);
+    assert_numbers(&f->of_bob, 0, 2);
+    assert_true(recorder_is_open(&f->of_bob));
+    send_numbers(f, 2, 2, 1);
+    core_fixture_settle(&f->core);
+    assert_numbers(&f->of_bob, 0, 4);
 }
 
-TEST(test_subscriptions_rolled_back__what_was_committed_is_still_delivered)
+TEST_WITHIN(test_subscriptions_rolled_back__what_was_committed_is_still_delivered)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 2);
-    send_numbers(&f, 0, 10, 1); /* eight of them wait for credit */
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "never"));
-    core_fixture_break(&f.core);
-    send_numbers(&f, 10, 5, 1);
-    fake_call_credit(f.of_bob.call, 20);
-    core_fixture_settle(&f.core);
-    assert_numbers(&f.of_bob, 0, 15);
-    end(&f);
+    open_here(f, &f->of_bob, 2);
+    send_numbers(f, 0, 10, 1); /* eight of them wait for credit */
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "never"));
+    core_fixture_break(&f->core);
+    send_numbers(f, 10, 5, 1);
+    fake_call_credit(f->of_bob.call, 20);
+    core_fixture_settle(&f->core);
+    assert_numbers(&f->of_bob, 0, 15);
 }
 
-TEST(test_subscriptions_rolled_back__while_reading)
+TEST_WITHIN_ON(test_subscriptions_rolled_back__while_reading, begin_reading, end)
 {
-    struct fixture f;
-    begin_reading(&f);
-    send_while_reading(&f, 10, 2);
-    assert_true(core_fixture_send(&f.core, f.ann, "lobby", "never"));
-    core_fixture_break(&f.core);
-    subscriptions_deliver(f.core.subscriptions);
-    send_while_reading(&f, 12, 2);
-    core_fixture_settle(&f.core);
-    assert_numbers(&f.of_bob, 0, 14);
-    end(&f);
+    send_while_reading(f, 10, 2);
+    assert_true(core_fixture_send(&f->core, f->ann, "lobby", "never"));
+    core_fixture_break(&f->core);
+    subscriptions_deliver(f->core.subscriptions);
+    send_while_reading(f, 12, 2);
+    core_fixture_settle(&f->core);
+    assert_numbers(&f->of_bob, 0, 14);
 }
 
 TEST(test_subscriptions_rolled_back__login_undone_with_its_stream)
@@ -836,19 +733,16 @@ TEST(test_subscriptions_rolled_back__login_undone_with_its_stream)
 }
 
 /* A subscription that waits must not keep the core awake: nothing is dirty without something to do. */
-TEST(test_subscriptions_deliver__nothing_to_do_costs_nothing)
+TEST_WITHIN(test_subscriptions_deliver__nothing_to_do_costs_nothing)
 {
-    struct fixture f;
-    begin(&f);
-    open_here(&f, &f.of_bob, 2);
-    send_numbers(&f, 0, 3000, 10); /* far behind, and no credit */
-    core_fixture_settle(&f.core);
-    struct subscriptions_stats before = stats(&f);
+    open_here(f, &f->of_bob, 2);
+    send_numbers(f, 0, 3000, 10); /* far behind, and no credit */
+    core_fixture_settle(&f->core);
+    struct subscriptions_stats before = stats(f);
     for (int i = 0; i < 100; i++)
-        subscriptions_deliver(f.core.subscriptions);
-    struct subscriptions_stats after = stats(&f);
+        subscriptions_deliver(f->core.subscriptions);
+    struct subscriptions_stats after = stats(f);
     assert_memory_equal(&before, &after, sizeof before);
-    end(&f);
 }
 
 TEST_PREPARE()

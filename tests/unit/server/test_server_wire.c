@@ -28,10 +28,7 @@ static void begin_with(struct fixture *f, const char *const *options)
 {
     *f = (struct fixture){.folder = folder_new()};
     f->live = live_server_start(f->folder, options);
-    device_open(&f->ann, f->live);
-    assert_int_equal(device_register(&f->ann, "ann"), STATUS_OK);
-    assert_int_equal(device_login(&f->ann, "ann"), STATUS_OK);
-    assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
+    device_enter(&f->ann, f->live, "ann", "lobby");
 }
 
 static void begin(struct fixture *f)
@@ -147,41 +144,34 @@ static uint32_t send_bytes(struct fixture *f, struct sp_peer *peer, const void *
     return status;
 }
 
-TEST(test_send__text_that_is_none)
+TEST_F(test_send__text_that_is_none)
 {
     static const char *const wrong[] = {
         "\xff", "a\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\x80", "\xe2\x28\xa1",
     };
     static const char *const right[] = {"a", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x90\xa6"};
-    struct fixture f;
-    begin(&f);
     struct sp_peer peer;
-    assert_true(sp_open(&peer, live_server_address(f.live)));
+    assert_true(sp_open(&peer, live_server_address(f->live)));
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        assert_int_equal(send_bytes(&f, &peer, wrong[i], strlen(wrong[i])),
-                         STATUS_INVALID_ARGUMENT);
+        assert_int_equal(send_bytes(f, &peer, wrong[i], strlen(wrong[i])), STATUS_INVALID_ARGUMENT);
     for (size_t i = 0; i < sizeof right / sizeof *right; i++)
-        assert_int_equal(send_bytes(&f, &peer, right[i], strlen(right[i])), STATUS_OK);
+        assert_int_equal(send_bytes(f, &peer, right[i], strlen(right[i])), STATUS_OK);
     sp_close(&peer);
-    end(&f);
 }
 
 /* A NUL would end the text without a word: refused, and not an outcome. */
-TEST(test_send__text_with_nul)
+TEST_F(test_send__text_with_nul)
 {
-    struct fixture f;
-    begin(&f);
     struct sp_peer peer;
-    assert_true(sp_open(&peer, live_server_address(f.live)));
-    assert_int_equal(send_bytes(&f, &peer, "half\0lost", 9), STATUS_INVALID_ARGUMENT);
-    f.ann.request--;
-    assert_int_equal(send_bytes(&f, &peer, "\0", 1), STATUS_INVALID_ARGUMENT);
-    f.ann.request--;
-    assert_int_equal(send_bytes(&f, &peer, "end\0", 4), STATUS_INVALID_ARGUMENT);
-    f.ann.request--;
-    assert_int_equal(send_bytes(&f, &peer, "whole", 5), STATUS_OK);
+    assert_true(sp_open(&peer, live_server_address(f->live)));
+    assert_int_equal(send_bytes(f, &peer, "half\0lost", 9), STATUS_INVALID_ARGUMENT);
+    f->ann.request--;
+    assert_int_equal(send_bytes(f, &peer, "\0", 1), STATUS_INVALID_ARGUMENT);
+    f->ann.request--;
+    assert_int_equal(send_bytes(f, &peer, "end\0", 4), STATUS_INVALID_ARGUMENT);
+    f->ann.request--;
+    assert_int_equal(send_bytes(f, &peer, "whole", 5), STATUS_OK);
     sp_close(&peer);
-    end(&f);
 }
 
 /* ---- many calls in a frame ---- */
@@ -208,23 +198,20 @@ static void take_in_order(void *context, const Jackdaw__Envelope *envelope)
     jackdaw__send_reply__free_unpacked(reply, NULL);
 }
 
-TEST(test_frame__a_thousand_calls_are_answered_in_order)
+TEST_F(test_frame__a_thousand_calls_are_answered_in_order)
 {
-    struct fixture f;
-    begin(&f);
     struct sp_peer peer;
-    assert_true(sp_open(&peer, live_server_address(f.live)));
+    assert_true(sp_open(&peer, live_server_address(f->live)));
     struct order order = {.next_number = 1};
     for (int round = 0; round < 3; round++) {
         struct frame frame = {.bytes = NULL};
         for (int i = 0; i < 1000; i++)
-            frame_add_send(&frame, &f.ann, ++f.ann.request, "x");
+            frame_add_send(&frame, &f->ann, ++f->ann.request, "x");
         frame_send(&frame, &peer);
         order.next_call = 1;
         receive(&peer, 1000, take_in_order, &order);
     }
     sp_close(&peer);
-    end(&f);
 }
 
 static void take_any(void *context, const Jackdaw__Envelope *envelope)
@@ -266,37 +253,31 @@ static void add_all_kinds(struct frame *frame, struct device *device)
     frame_add(frame, device, "Receive", &receiving.base, 40);
 }
 
-TEST(test_frame__calls_of_every_kind_share_it)
+TEST_F(test_frame__calls_of_every_kind_share_it)
 {
-    struct fixture f;
-    begin(&f);
     struct sp_peer peer;
-    assert_true(sp_open(&peer, live_server_address(f.live)));
+    assert_true(sp_open(&peer, live_server_address(f->live)));
     struct frame frame = {.bytes = NULL};
     for (int i = 0; i < 8; i++)
-        add_all_kinds(&frame, &f.ann);
+        add_all_kinds(&frame, &f->ann);
     frame_send(&frame, &peer);
     size_t replies = 0;
     receive(&peer, 8 * 6 + 7, take_any, &replies); /* all but the last Receive end */
     sp_close(&peer);
-    assert_int_equal(device_send(&f.ann, "lobby", "alive"), STATUS_OK);
-    end(&f);
+    assert_int_equal(device_send(&f->ann, "lobby", "alive"), STATUS_OK);
 }
 
-TEST(test_frame__too_many_calls_end_the_connection)
+TEST_F(test_frame__too_many_calls_end_the_connection)
 {
-    struct fixture f;
-    begin(&f);
     struct sp_peer peer;
-    assert_true(sp_open(&peer, live_server_address(f.live)));
+    assert_true(sp_open(&peer, live_server_address(f->live)));
     struct frame frame = {.bytes = NULL};
     for (unsigned i = 0; i < RPC_ENVELOPES_MAX + 1; i++)
-        frame_add_send(&frame, &f.ann, f.ann.request + 1, "x");
+        frame_add_send(&frame, &f->ann, f->ann.request + 1, "x");
     frame_send(&frame, &peer);
     assert_true(sp_wait_closed(&peer, LIVE_SERVER_PATIENCE_MS));
     sp_close(&peer);
-    assert_int_equal(device_send(&f.ann, "lobby", "alive"), STATUS_OK);
-    end(&f);
+    assert_int_equal(device_send(&f->ann, "lobby", "alive"), STATUS_OK);
 }
 
 /* ---- connections that end at any moment ---- */
@@ -322,21 +303,19 @@ static void end_connection(struct sp_peer *peer, int how)
         sp_reset(peer);
 }
 
-TEST(test_connection__ends_with_everything_under_way)
+TEST_F(test_connection__ends_with_everything_under_way)
 {
-    struct fixture f;
-    begin(&f);
     for (int i = 0; i < 50; i++)
-        assert_int_equal(device_send(&f.ann, "lobby", "something to read"), STATUS_OK);
+        assert_int_equal(device_send(&f->ann, "lobby", "something to read"), STATUS_OK);
     struct device other = {.token_size = CHAT_TOKEN_BYTES};
-    memcpy(other.token, f.ann.token, sizeof other.token);
-    other.request = f.ann.request;
+    memcpy(other.token, f->ann.token, sizeof other.token);
+    other.request = f->ann.request;
     /* The check of the database may open a connection yet. SQLite keeps its descriptor, for the next
      * one, as long as another connection has a lock. */
     size_t before = count_descriptors() + 1;
     for (int round = 0; round < 400; round++) {
         struct sp_peer peer;
-        assert_true(sp_open(&peer, live_server_address(f.live)));
+        assert_true(sp_open(&peer, live_server_address(f->live)));
         struct frame frame = {.bytes = NULL};
         add_all_kinds(&frame, &other);
         frame_send(&frame, &peer);
@@ -348,11 +327,10 @@ TEST(test_connection__ends_with_everything_under_way)
     }
     /* Nobody else minded, and nothing is left of them. */
     struct answer answer;
-    ASK(&f.ann, &answer, "History", History, HISTORY, (r.room = (char *)"lobby"));
+    ASK(&f->ann, &answer, "History", History, HISTORY, (r.room = (char *)"lobby"));
     assert_int_equal(answer.status, STATUS_OK);
     answer_clear(&answer);
-    DEVICE_WAIT(&f.ann, count_descriptors() <= before);
-    end(&f);
+    DEVICE_WAIT(&f->ann, count_descriptors() <= before);
 }
 
 /* The server stops with everything under way. */
@@ -405,13 +383,11 @@ static void *open_and_release(void *argument)
     return NULL;
 }
 
-TEST(test_core_release__with_requests_that_nobody_ran)
+TEST_F(test_core_release__with_requests_that_nobody_ran)
 {
-    struct fixture f;
-    begin(&f);
-    live_server_stop(f.live);
+    live_server_stop(f->live);
     char data[4096];
-    (void)snprintf(data, sizeof data, "--data_dir=%s", f.folder);
+    (void)snprintf(data, sizeof data, "--data_dir=%s", f->folder);
     char *words[] = {(char *)"server", (char *)"--client_address=127.0.0.1:0",
                      (char *)"--internal_address=127.0.0.1:0", data};
     struct error_text why;
@@ -426,7 +402,7 @@ TEST(test_core_release__with_requests_that_nobody_ran)
     assert_true(sp_open(&peer, &unrun.address));
     for (uint64_t i = 0; i < unrun.frames; i++) {
         struct frame frame = {.bytes = NULL};
-        add_all_kinds(&frame, &f.ann);
+        add_all_kinds(&frame, &f->ann);
         frame_send(&frame, &peer);
     }
     assert_int_equal(pthread_join(thread, NULL), 0);
@@ -434,11 +410,10 @@ TEST(test_core_release__with_requests_that_nobody_ran)
     (void)sem_destroy(&unrun.opened);
     server_options_release(&unrun.options);
     /* And none of it was carried out. */
-    f.live = live_server_start(f.folder, NULL);
-    device_reopen(&f.ann, f.live);
-    f.ann.request = 1;
-    assert_int_equal(device_send(&f.ann, "lobby", "the next number"), STATUS_OK);
-    end(&f);
+    f->live = live_server_start(f->folder, NULL);
+    device_reopen(&f->ann, f->live);
+    f->ann.request = 1;
+    assert_int_equal(device_send(&f->ann, "lobby", "the next number"), STATUS_OK);
 }
 
 TEST_PREPARE()

@@ -16,37 +16,46 @@ struct fixture {
     struct store *store;
 };
 
-static bool in_folder = false;
-static bool in_memory = true;
-
-static int setup(void **state)
+static void begin_in_folder(struct fixture *f)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    assert_non_null(fixture);
-    fixture->in_memory = *(const bool *)*state;
-    make_folder(fixture->folder);
-    fixture->store = open_store(fixture->in_memory ? NULL : fixture->folder);
-    *state = fixture;
-    return 0;
+    make_folder(f->folder);
+    f->store = open_store(f->in_memory ? NULL : f->folder);
 }
 
-static int teardown(void **state)
+static void begin_in_memory(struct fixture *f)
 {
-    struct fixture *fixture = *state;
-    store_close(fixture->store);
-    remove_folder(fixture->folder);
-    free(fixture);
-    return 0;
+    f->in_memory = true;
+    begin_in_folder(f);
 }
+
+static void end(struct fixture *f)
+{
+    store_close(f->store);
+    remove_folder(f->folder);
+}
+
+/* Two tests: on a store in a folder, and on one in memory. */
+#define TEST_BOTH(name)                                              \
+    static void name(struct fixture *f, struct store *store);        \
+    TEST_ON(name##__in_folder, struct fixture, begin_in_folder, end) \
+    {                                                                \
+        name(f, f->store);                                           \
+    }                                                                \
+    TEST_ON(name##__in_memory, struct fixture, begin_in_memory, end) \
+    {                                                                \
+        name(f, f->store);                                           \
+    }                                                                \
+    static void name(__attribute__((unused)) struct fixture *f,      \
+                     __attribute__((unused)) struct store *store)
 
 /* Closes and opens again where that keeps anything. */
-static struct store *reopen(struct fixture *fixture)
+static struct store *reopen(struct fixture *f)
 {
-    if (fixture->in_memory)
-        return fixture->store;
-    store_close(fixture->store);
-    fixture->store = open_store(fixture->folder);
-    return fixture->store;
+    if (f->in_memory)
+        return f->store;
+    store_close(f->store);
+    f->store = open_store(f->folder);
+    return f->store;
 }
 
 /* ---- a few rows to work with ---- */
@@ -147,9 +156,8 @@ static size_t events_in(struct store *store, uint64_t room_id)
 
 /* ---- opening and transactions ---- */
 
-static void test_store_open__new_one_is_empty(void **state)
+TEST_BOTH(test_store_open__new_one_is_empty)
 {
-    struct store *store = ((struct fixture *)*state)->store;
     work_check(store, 0, true);
     uint8_t cluster[STORE_CLUSTER_BYTES];
     const uint8_t zero[STORE_CLUSTER_BYTES] = {0};
@@ -161,22 +169,18 @@ static void test_store_open__new_one_is_empty(void **state)
     assert_int_equal(events_in(store, 1), 0);
 }
 
-static void test_store_open__finds_everything_again(void **state)
+TEST_BOTH(test_store_open__finds_everything_again)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     for (uint64_t n = 1; n <= 40; n++) {
         assert_ok(store, work_apply(store, n));
         if (n % 7 == 0)
-            store = reopen(fixture);
+            store = reopen(f);
         work_check(store, n, true);
     }
 }
 
-static void test_store_rollback__nothing_is_left(void **state)
+TEST_BOTH(test_store_rollback__nothing_is_left)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     for (uint64_t n = 1; n <= 12; n++) {
         assert_ok(store, store_begin(store));
         assert_ok(store, work_write(store, n));
@@ -186,32 +190,29 @@ static void test_store_rollback__nothing_is_left(void **state)
         assert_ok(store, work_apply(store, n));
         work_check(store, n, true);
     }
-    work_check(reopen(fixture), 12, true);
+    work_check(reopen(f), 12, true);
 }
 
-static void test_store_rollback__without_transaction(void **state)
+TEST_BOTH(test_store_rollback__without_transaction)
 {
-    struct store *store = ((struct fixture *)*state)->store;
     store_rollback(store);
     assert_ok(store, work_apply(store, 1));
     store_rollback(store);
     work_check(store, 1, true);
 }
 
-static void test_store_close__rolls_back(void **state)
+TEST_BOTH(test_store_close__rolls_back)
 {
-    struct fixture *fixture = *state;
-    assert_ok(fixture->store, work_apply(fixture->store, 1));
-    assert_ok(fixture->store, store_begin(fixture->store));
-    assert_ok(fixture->store, work_write(fixture->store, 2));
-    if (!fixture->in_memory)
-        work_check(reopen(fixture), 1, true);
+    assert_ok(f->store, work_apply(f->store, 1));
+    assert_ok(f->store, store_begin(f->store));
+    assert_ok(f->store, work_write(f->store, 2));
+    if (!f->in_memory)
+        work_check(reopen(f), 1, true);
     store_close(NULL);
 }
 
-static void test_store_commit__of_nothing(void **state)
+TEST_BOTH(test_store_commit__of_nothing)
 {
-    struct store *store = ((struct fixture *)*state)->store;
     assert_ok(store, store_begin(store));
     assert_ok(store, store_commit(store));
     work_check(store, 0, true);
@@ -248,10 +249,8 @@ static void ask_memory(struct store *store, uint64_t n)
     store_cluster(store, cluster);
 }
 
-static void test_store_commit__in_parts(void **state)
+TEST_BOTH(test_store_commit__in_parts)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     for (uint64_t n = 1; n <= 40; n++) {
         struct writer writing = {.store = store};
         pthread_t thread;
@@ -270,13 +269,12 @@ static void test_store_commit__in_parts(void **state)
     }
     store_rollback(store); /* nothing is open */
     work_check(store, 40, true);
-    store = reopen(fixture);
+    store = reopen(f);
     work_check(store, 40, true);
 }
 
-static void test_store_begin__reads_its_own_writes(void **state)
+TEST_BOTH(test_store_begin__reads_its_own_writes)
 {
-    struct store *store = ((struct fixture *)*state)->store;
     assert_ok(store, store_begin(store));
     for (uint64_t n = 1; n <= 30; n++) {
         struct timeline_row row = message(1, n, n, "hello");
@@ -299,10 +297,8 @@ static void test_store_begin__reads_its_own_writes(void **state)
 /* ---- identity and values ---- */
 
 /* What a server that founded a cluster by mistake has: lists of members, and nothing else. */
-static void test_store_reset__a_blank_cluster(void **state)
+TEST_BOTH(test_store_reset__a_blank_cluster)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     const uint8_t ours[STORE_CLUSTER_BYTES] = {1, 2, 3};
     const uint8_t other[STORE_CLUSTER_BYTES] = {4};
     uint8_t found[STORE_CLUSTER_BYTES];
@@ -331,15 +327,13 @@ static void test_store_reset__a_blank_cluster(void **state)
         store_cluster(store, found);
         assert_int_equal(found[0], 0);
         assert_int_equal(store_get_value(store, "promised", NULL, 0, &used), ERROR_NOT_FOUND);
-        store = reopen(fixture);
+        store = reopen(f);
     }
     assert_ok(store, store_set_cluster(store, other));
 }
 
-static void test_store_reset__not_with_a_chat(void **state)
+TEST_BOTH(test_store_reset__not_with_a_chat)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     bool is_blank = true;
     assert_ok(store, store_begin(store));
     append(store, 65537, 1, "delta");
@@ -350,10 +344,8 @@ static void test_store_reset__not_with_a_chat(void **state)
     assert_int_equal(store_position(store).seq, 1);
 }
 
-static void test_store_set_cluster__once(void **state)
+TEST_BOTH(test_store_set_cluster__once)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     const uint8_t ours[STORE_CLUSTER_BYTES] = {1, 2, 3};
     const uint8_t other[STORE_CLUSTER_BYTES] = {4};
     uint8_t found[STORE_CLUSTER_BYTES];
@@ -365,16 +357,14 @@ static void test_store_set_cluster__once(void **state)
     assert_ok(store, store_set_cluster(store, ours));
     assert_ok(store, store_set_cluster(store, ours));
     assert_error(store, store_set_cluster(store, other), ERROR_MISMATCH);
-    store = reopen(fixture);
+    store = reopen(f);
     store_cluster(store, found);
     assert_memory_equal(found, ours, sizeof ours);
     assert_error(store, store_set_cluster(store, other), ERROR_MISMATCH);
 }
 
-static void test_store_put_value__replaces_and_copies(void **state)
+TEST_BOTH(test_store_put_value__replaces_and_copies)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     char found[8] = "-------";
     size_t used = 99;
     assert_error(store, store_get_value(store, "promise", found, sizeof found, &used),
@@ -383,7 +373,7 @@ static void test_store_put_value__replaces_and_copies(void **state)
     assert_ok(store, store_put_value(store, "promise", "first", 5));
     assert_ok(store, store_put_value(store, "promise", "second!", 7));
     assert_ok(store, store_put_value(store, "empty", NULL, 0));
-    store = reopen(fixture);
+    store = reopen(f);
     assert_ok(store, store_get_value(store, "promise", found, 3, &used));
     assert_int_equal(used, 7);
     assert_memory_equal(found, "sec----", 7);
@@ -395,9 +385,8 @@ static void test_store_put_value__replaces_and_copies(void **state)
     assert_int_equal(used, 7);
 }
 
-static void test_store_put_value__inside_a_transaction(void **state)
+TEST_BOTH(test_store_put_value__inside_a_transaction)
 {
-    struct store *store = ((struct fixture *)*state)->store;
     char found[8];
     size_t used;
     assert_ok(store, store_begin(store));
@@ -409,10 +398,8 @@ static void test_store_put_value__inside_a_transaction(void **state)
 
 /* ---- epochs ---- */
 
-static void test_store_add_epoch__ascending_only(void **state)
+TEST_BOTH(test_store_add_epoch__ascending_only)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     const uint64_t high = UINT64_C(0xF000000000000001); /* not representable as signed */
     const struct epoch_start refused[] = {{0, 1}, {9, 0}, {5, 9}, {6, 1}, {4, 9}, {9, UINT64_MAX}};
     assert_ok(store, store_begin(store));
@@ -423,7 +410,7 @@ static void test_store_add_epoch__ascending_only(void **state)
     assert_ok(store, store_add_epoch(store, (struct epoch_start){high, 5}));
     append(store, high, 2, "b");
     assert_ok(store, store_commit(store));
-    store = reopen(fixture);
+    store = reopen(f);
     struct epoch_history epochs = store_epochs(store);
     assert_int_equal(epochs.count, 2);
     assert_int_equal(epochs.starts[0].epoch, 5);
@@ -432,9 +419,8 @@ static void test_store_add_epoch__ascending_only(void **state)
     assert_int_equal(store_position(store).epoch, high);
 }
 
-static void test_store_epoch_at__every_boundary(void **state)
+TEST_BOTH(test_store_epoch_at__every_boundary)
 {
-    struct store *store = ((struct fixture *)*state)->store;
     assert_int_equal(store_epoch_at(store, 1), 0);
     assert_ok(store, store_begin(store));
     for (uint64_t epoch = 1; epoch <= 40; epoch++) {
@@ -468,9 +454,8 @@ static enum error first_of_log(void *context, const struct log_entry *row)
     return ERROR_CANCELLED;
 }
 
-static void test_store_log_read__from_the_batch_that_holds_it(void **state)
+TEST_BOTH(test_store_log_read__from_the_batch_that_holds_it)
 {
-    struct store *store = ((struct fixture *)*state)->store;
     assert_ok(store, store_begin(store));
     for (uint64_t i = 0; i < 20; i++)
         append(store, 3, 5, "five deltas");
@@ -508,10 +493,8 @@ static uint64_t bytes_after(struct store *store, uint64_t seq)
     return store_log_bytes(store) - bytes;
 }
 
-static void test_store_log_bytes__of_what_a_member_lacks(void **state)
+TEST_BOTH(test_store_log_bytes__of_what_a_member_lacks)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     assert_int_equal(bytes_after(store, 0), 0);
     assert_ok(store, store_begin(store));
     for (uint64_t i = 0; i < 4; i++)
@@ -526,7 +509,7 @@ static void test_store_log_bytes__of_what_a_member_lacks(void **state)
     assert_int_equal(bytes_after(store, UINT64_MAX), 0);
     prune(store, 11, 10, 2);
     assert_int_equal(bytes_after(store, 0), 2 * one); /* pruned is pruned */
-    store = reopen(fixture);
+    store = reopen(f);
     assert_int_equal(bytes_after(store, 9), 2 * one);
     assert_int_equal(bytes_after(store, 15), one);
     assert_ok(store, store_begin(store));
@@ -536,10 +519,8 @@ static void test_store_log_bytes__of_what_a_member_lacks(void **state)
     assert_int_equal(bytes_after(store, 15), one);
 }
 
-static void test_store_log_prune__whole_batches_and_never_the_last(void **state)
+TEST_BOTH(test_store_log_prune__whole_batches_and_never_the_last)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     assert_ok(store, store_begin(store));
     for (uint64_t i = 0; i < 10; i++)
         append(store, 3, 5, "five deltas");
@@ -558,16 +539,15 @@ static void test_store_log_prune__whole_batches_and_never_the_last(void **state)
     uint8_t before[LOG_DIGEST_BYTES], after[LOG_DIGEST_BYTES];
     store_digest(store, before);
     prune(store, UINT64_MAX, SIZE_MAX, 6);
-    store = reopen(fixture);
+    store = reopen(f);
     assert_int_equal(store_log_first(store), 46);
     assert_int_equal(store_position(store).seq, 50);
     store_digest(store, after);
     assert_memory_equal(before, after, sizeof before);
 }
 
-static void test_store_log_prune__rolled_back(void **state)
+TEST_BOTH(test_store_log_prune__rolled_back)
 {
-    struct store *store = ((struct fixture *)*state)->store;
     for (uint64_t n = 1; n <= 5; n++)
         assert_ok(store, work_apply(store, n));
     size_t deleted;
@@ -579,10 +559,8 @@ static void test_store_log_prune__rolled_back(void **state)
     work_check(store, 5, true);
 }
 
-static void test_store_log_append__large_and_empty_batches(void **state)
+TEST_BOTH(test_store_log_append__large_and_empty_batches)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     const size_t size = 5u << 20; /* more than the cache holds */
     uint8_t *batch = malloc(size);
     assert_non_null(batch);
@@ -596,7 +574,7 @@ static void test_store_log_append__large_and_empty_batches(void **state)
     assert_ok(store, store_commit(store));
     free(batch);
     size_t count = 0;
-    store = reopen(fixture);
+    store = reopen(f);
     assert_ok(store, store_log_read(store, 1, count_log, &count));
     assert_int_equal(count, 2);
     row = (struct log_entry){.epoch = 1, .first_seq = 10, .last_seq = UINT64_MAX};
@@ -621,10 +599,8 @@ static enum error same_account(void *context, const struct account_row *row)
     return OK;
 }
 
-static void test_store_put_account__inserts_and_replaces(void **state)
+TEST_BOTH(test_store_put_account__inserts_and_replaces)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     struct account_row row = account(UINT64_MAX, "Ann\xC3\xA9");
     assert_ok(store, store_begin(store));
     assert_ok(store, store_put_account(store, &row));
@@ -633,15 +609,14 @@ static void test_store_put_account__inserts_and_replaces(void **state)
     row.delivered_seq = UINT64_MAX;
     assert_ok(store, store_put_account(store, &row));
     assert_ok(store, store_commit(store));
-    store = reopen(fixture);
+    store = reopen(f);
     assert_ok(store, store_get_account(store, row.id, same_account, &row));
     assert_ok(store, store_each_account(store, same_account, &row));
     assert_error(store, store_get_account(store, 1, same_account, &row), ERROR_NOT_FOUND);
 }
 
-static void test_store_put_account__folded_names_are_unique(void **state)
+TEST_BOTH(test_store_put_account__folded_names_are_unique)
 {
-    struct store *store = ((struct fixture *)*state)->store;
     struct account_row ann = account(1, "ann");
     struct account_row other = account(2, "ann");
     assert_ok(store, store_begin(store));
@@ -662,9 +637,8 @@ static void test_store_put_account__folded_names_are_unique(void **state)
     assert_int_equal(count, 3);
 }
 
-static void test_store_set_delivered__one_account(void **state)
+TEST_BOTH(test_store_set_delivered__one_account)
 {
-    struct store *store = ((struct fixture *)*state)->store;
     struct account_row ann = account(1, "ann"), ben = account(2, "ben");
     assert_ok(store, store_begin(store));
     assert_ok(store, store_put_account(store, &ann));
@@ -684,9 +658,8 @@ static enum error refuse_account(void *context, const struct account_row *row)
     return ERROR_TOO_LARGE;
 }
 
-static void test_store_each_account__stops_when_told(void **state)
+TEST_BOTH(test_store_each_account__stops_when_told)
 {
-    struct store *store = ((struct fixture *)*state)->store;
     struct account_row ann = account(1, "ann"), ben = account(2, "ben");
     assert_ok(store, store_begin(store));
     assert_ok(store, store_put_account(store, &ann));
@@ -730,10 +703,8 @@ static void put_outcomes(struct store *store, uint64_t session, uint64_t from, u
     assert_ok(store, store_commit(store));
 }
 
-static void test_store_put_session__knows_its_last_request(void **state)
+TEST_BOTH(test_store_put_session__knows_its_last_request)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     struct session_row row = {.id = UINT64_MAX - 1,
                               .account = 4,
                               .token_hash = {9, 8, 7},
@@ -748,14 +719,12 @@ static void test_store_put_session__knows_its_last_request(void **state)
     put_outcomes(store, row.id, 1, 40);
     put_outcomes(store, 5, 1, 99); /* another's */
     row.last_request = 40;
-    store = reopen(fixture);
+    store = reopen(f);
     assert_ok(store, store_each_session(store, same_session, &row));
 }
 
-static void test_store_delete_session__with_its_outcomes(void **state)
+TEST_BOTH(test_store_delete_session__with_its_outcomes)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     struct session_row one = {.id = 1, .device = ""}, two = {.id = 2, .device = ""};
     assert_ok(store, store_begin(store));
     assert_ok(store, store_put_session(store, &one));
@@ -781,7 +750,7 @@ static void test_store_delete_session__with_its_outcomes(void **state)
         count = 0;
         assert_ok(store, store_each_session(store, count_session, &count));
         assert_int_equal(count, 1);
-        store = reopen(fixture);
+        store = reopen(f);
     }
 }
 
@@ -810,10 +779,8 @@ static enum error count_room(void *context, const struct room_row *row)
     return count_row(context);
 }
 
-static void test_store_put_room__knows_its_end(void **state)
+TEST_BOTH(test_store_put_room__knows_its_end)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     struct room_row row = room(UINT64_MAX - 8, "garden");
     assert_ok(store, store_begin(store));
     assert_ok(store, store_put_room(store, &row));
@@ -832,13 +799,12 @@ static void test_store_put_room__knows_its_end(void **state)
     row.last_seq = 12;
     assert_ok(store, store_each_room(store, same_room, &row));
     assert_ok(store, store_commit(store));
-    store = reopen(fixture);
+    store = reopen(f);
     assert_ok(store, store_each_room(store, same_room, &row));
 }
 
-static void test_store_put_room__folded_names_are_unique(void **state)
+TEST_BOTH(test_store_put_room__folded_names_are_unique)
 {
-    struct store *store = ((struct fixture *)*state)->store;
     struct room_row garden = room(1, "garden"), other = room(2, "garden");
     struct room_row direct = room(3, ""), second_direct = room(4, "");
     assert_ok(store, store_begin(store));
@@ -872,10 +838,8 @@ static enum error count_member(void *context, const struct member_row *row)
     return count_row(context);
 }
 
-static void test_store_put_member__every_state(void **state)
+TEST_BOTH(test_store_put_member__every_state)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     const enum member_state states[] = {MEMBER_INVITED, MEMBER_IN, MEMBER_OUT, MEMBER_BANNED};
     for (size_t i = 0; i < 4; i++) {
         struct member_row row = {.room = UINT64_MAX,
@@ -886,14 +850,13 @@ static void test_store_put_member__every_state(void **state)
         assert_ok(store, store_begin(store));
         assert_ok(store, store_put_member(store, &row));
         assert_ok(store, store_commit(store));
-        store = reopen(fixture);
+        store = reopen(f);
         assert_ok(store, store_each_member(store, same_member, &row));
     }
 }
 
-static void test_store_delete_room__keeps_the_timeline(void **state)
+TEST_BOTH(test_store_delete_room__keeps_the_timeline)
 {
-    struct store *store = ((struct fixture *)*state)->store;
     struct room_row garden = room(1, "garden"), attic = room(2, "attic");
     assert_ok(store, store_begin(store));
     assert_ok(store, store_put_room(store, &garden));
@@ -939,10 +902,8 @@ static enum error same_event(void *context, const struct timeline_row *row)
     return OK;
 }
 
-static void test_store_add_event__keeps_every_bit(void **state)
+TEST_BOTH(test_store_add_event__keeps_every_bit)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     struct timeline_row row = {.room = UINT64_MAX,
                                .number = INT64_MAX,
                                .seq = INT64_MAX,
@@ -957,7 +918,7 @@ static void test_store_add_event__keeps_every_bit(void **state)
     assert_ok(store, store_begin(store));
     assert_ok(store, store_add_event(store, &row));
     assert_ok(store, store_commit(store));
-    store = reopen(fixture);
+    store = reopen(f);
     assert_ok(store, store_events_after(store, row.room, 0, UINT64_MAX, 9, same_event, &row));
     assert_int_equal(events_in(store, row.room), 1);
     row.number = (uint64_t)INT64_MAX + 1;
@@ -969,9 +930,8 @@ static void test_store_add_event__keeps_every_bit(void **state)
     assert_ok(store, store_commit(store)); /* refused rows break nothing */
 }
 
-static void test_store_add_event__must_follow(void **state)
+TEST_BOTH(test_store_add_event__must_follow)
 {
-    struct store *store = ((struct fixture *)*state)->store;
     assert_ok(store, store_begin(store));
     struct timeline_row row = message(1, 5, 50, "hello");
     assert_ok(store, store_add_event(store, &row));
@@ -992,10 +952,8 @@ static void test_store_add_event__must_follow(void **state)
 }
 
 /* More in one transaction than waits for its commit. */
-static void test_store_add_event__very_many_and_very_long(void **state)
+TEST_BOTH(test_store_add_event__very_many_and_very_long)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     const size_t size = 3u << 20;
     char *text = malloc(size + 1);
     assert_non_null(text);
@@ -1013,7 +971,7 @@ static void test_store_add_event__very_many_and_very_long(void **state)
         assert_ok(store, store_add_event(store, &row));
     }
     assert_ok(store, store_commit(store));
-    store = reopen(fixture);
+    store = reopen(f);
     assert_int_equal(events_in(store, 0) + events_in(store, 1) + events_in(store, 2), 10000);
     struct timeline_row row = message(7, 3, 10003, text);
     assert_ok(store, store_messages_before(store, 7, 1, 0, 1, same_event, &row));
@@ -1047,10 +1005,8 @@ static void check_window(struct store *store, uint64_t session, uint64_t last)
     }
 }
 
-static void test_store_put_outcome__keeps_a_window(void **state)
+TEST_BOTH(test_store_put_outcome__keeps_a_window)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     uint64_t random = 20;
     for (uint64_t last = 0; last < 700;) {
         uint64_t next = last + test_random(&random) % 60 + 1;
@@ -1058,17 +1014,15 @@ static void test_store_put_outcome__keeps_a_window(void **state)
         put_outcomes(store, 4, last + 1, next);
         last = next;
         check_window(store, UINT64_MAX, last);
-        store = reopen(fixture);
+        store = reopen(f);
         check_window(store, UINT64_MAX, last);
         check_window(store, 4, last);
     }
     check_window(store, 5, 0);
 }
 
-static void test_store_put_outcome__replaces(void **state)
+TEST_BOTH(test_store_put_outcome__replaces)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     put_outcomes(store, 1, 1, 40);
     for (uint64_t request = 5; request <= 40; request += 35) { /* long written, and just now */
         struct outcome_row row = outcome(1, request, "changed");
@@ -1079,7 +1033,7 @@ static void test_store_put_outcome__replaces(void **state)
             assert_ok(store, store_commit(store));
             assert_ok(store, store_get_outcome(store, 1, request, same_outcome, &row));
         }
-        store = reopen(fixture);
+        store = reopen(f);
         assert_ok(store, store_get_outcome(store, 1, request, same_outcome, &row));
         struct outcome_row next = outcome(1, request - 1, "");
         assert_ok(store, store_get_outcome(store, 1, request - 1, same_outcome, &next));
@@ -1087,10 +1041,8 @@ static void test_store_put_outcome__replaces(void **state)
 }
 
 /* Of 300 outcomes the last 256 are kept: 45 is the oldest, in the part whose slot the tail takes next. */
-static void test_store_put_outcome__late(void **state)
+TEST_BOTH(test_store_put_outcome__late)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     put_outcomes(store, 1, 1, 300);
     static const uint64_t late[] = {31, 45, 47, 48}; /* 31: of a part that left the window */
     for (size_t i = 0; i < 4; i++) {
@@ -1098,7 +1050,7 @@ static void test_store_put_outcome__late(void **state)
         assert_ok(store, store_begin(store));
         assert_ok(store, store_put_outcome(store, &row));
         assert_ok(store, store_commit(store));
-        store = reopen(fixture);
+        store = reopen(f);
         assert_error(store, store_get_outcome(store, 1, late[i], same_outcome, &row),
                      i == 0 ? ERROR_NOT_FOUND : OK);
     }
@@ -1108,9 +1060,8 @@ static void test_store_put_outcome__late(void **state)
     }
 }
 
-static void test_store_put_outcome__rolled_back(void **state)
+TEST_BOTH(test_store_put_outcome__rolled_back)
 {
-    struct store *store = ((struct fixture *)*state)->store;
     put_outcomes(store, 1, 1, 3);
     assert_ok(store, store_begin(store));
     struct outcome_row row = outcome(1, 4, "");
@@ -1122,10 +1073,8 @@ static void test_store_put_outcome__rolled_back(void **state)
     check_window(store, 1, 3);
 }
 
-static void test_store_put_outcome__keeps_every_bit(void **state)
+TEST_BOTH(test_store_put_outcome__keeps_every_bit)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     char text[3000];
     memset(text, 'n', sizeof text);
     text[sizeof text - 1] = '\0';
@@ -1145,7 +1094,7 @@ static void test_store_put_outcome__keeps_every_bit(void **state)
     row.request = UINT64_MAX;
     assert_error(store, store_put_outcome(store, &row), ERROR_INVALID);
     assert_ok(store, store_commit(store));
-    store = reopen(fixture);
+    store = reopen(f);
     row.request = INT64_MAX;
     assert_ok(store, store_get_outcome(store, UINT64_MAX, INT64_MAX, same_outcome, &row));
     assert_error(store, store_get_outcome(store, UINT64_MAX, UINT64_MAX, same_outcome, &row),
@@ -1154,10 +1103,8 @@ static void test_store_put_outcome__keeps_every_bit(void **state)
 
 /* ---- members of the cluster ---- */
 
-static void test_store_put_members__replaces_and_copies(void **state)
+TEST_BOTH(test_store_put_members__replaces_and_copies)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     static uint8_t list[STORE_MEMBERS_MAX + 1];
     uint8_t bytes[4] = {9, 9, 9, 9};
     struct log_position position = {.epoch = 1, .seq = 1};
@@ -1174,7 +1121,7 @@ static void test_store_put_members__replaces_and_copies(void **state)
     position.seq++;
     assert_error(store, store_put_members(store, position, list, 1), ERROR_INVALID);
     assert_ok(store, store_commit(store));
-    store = reopen(fixture);
+    store = reopen(f);
     assert_ok(store, store_get_members(store, &position, bytes, 3, &used));
     assert_int_equal(position.epoch, UINT64_MAX);
     assert_int_equal(position.seq, INT64_MAX);
@@ -1232,16 +1179,14 @@ static void expect_orphans(struct store *store, uint64_t first, uint64_t last)
     assert_int_equal(store_last_orphan(store), last >= first ? last : 0);
 }
 
-static void test_store_orphans__kept_in_order_until_dropped(void **state)
+TEST_BOTH(test_store_orphans__kept_in_order_until_dropped)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     expect_orphans(store, 1, 0);
     assert_ok(store, store_begin(store));
     for (uint64_t id = 1; id <= 6; id++)
         add_orphan(store, id * 10);
     assert_ok(store, store_commit(store));
-    store = reopen(fixture);
+    store = reopen(f);
     expect_orphans(store, 1, 6);
     struct orphans orphans = {.id = 3, .most = 2};
     assert_error(store, store_each_orphan(store, 2, check_orphan, &orphans), ERROR_CANCELLED);
@@ -1256,14 +1201,12 @@ static void test_store_orphans__kept_in_order_until_dropped(void **state)
     expect_orphans(store, 5, 7);
     store_rollback(store);
     expect_orphans(store, 3, 6);
-    store = reopen(fixture);
+    store = reopen(f);
     expect_orphans(store, 3, 6);
 }
 
-static void test_store_orphans__ids_are_never_used_again(void **state)
+TEST_BOTH(test_store_orphans__ids_are_never_used_again)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     assert_ok(store, store_begin(store));
     add_orphan(store, 10);
     add_orphan(store, 20);
@@ -1271,16 +1214,15 @@ static void test_store_orphans__ids_are_never_used_again(void **state)
     assert_ok(store, store_commit(store));
     expect_orphans(store, 1, 0);
     assert_ok(store, store_drop_orphans(store, UINT64_MAX));
-    store = reopen(fixture);
+    store = reopen(f);
     assert_ok(store, store_begin(store));
     add_orphan(store, 30);
     assert_ok(store, store_commit(store));
     expect_orphans(store, 3, 3);
 }
 
-static void test_store_add_orphan__out_of_range(void **state)
+TEST_BOTH(test_store_add_orphan__out_of_range)
 {
-    struct store *store = ((struct fixture *)*state)->store;
     struct log_entry row = {.first_seq = 2, .last_seq = 1, .bytes = (const uint8_t *)""};
     assert_ok(store, store_begin(store));
     assert_error(store, store_add_orphan(store, &row), ERROR_INVALID);
@@ -1329,10 +1271,8 @@ static bool file_holds(const char *path, const char *text)
     return text[matched] == '\0';
 }
 
-static void test_store_snapshot_take__all_but_the_nodes_own(void **state)
+TEST_BOTH(test_store_snapshot_take__all_but_the_nodes_own)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
     char folder[TEST_PATH_SIZE], path[TEST_PATH_SIZE], partial[TEST_PATH_SIZE];
     make_folder(folder);
     join_path(path, folder, STORE_FILE_NAME);
@@ -1368,29 +1308,26 @@ static void test_store_snapshot_take__all_but_the_nodes_own(void **state)
     remove_folder(folder);
 }
 
-static void test_store_snapshot_take__of_nothing(void **state)
+TEST_BOTH(test_store_snapshot_take__of_nothing)
 {
-    struct fixture *fixture = *state;
     char path[TEST_PATH_SIZE], folder[TEST_PATH_SIZE];
     make_folder(folder);
     join_path(path, folder, STORE_FILE_NAME);
     struct log_position position = {.epoch = 1, .seq = 1};
-    assert_ok(fixture->store, store_snapshot_take(fixture->store, path, &position));
+    assert_ok(f->store, store_snapshot_take(f->store, path, &position));
     assert_int_equal(position.epoch, 0);
     assert_int_equal(position.seq, 0);
     check_copy(folder, 0);
     remove_folder(folder);
 }
 
-static void test_store_snapshot_take__no_such_folder(void **state)
+TEST_BOTH(test_store_snapshot_take__no_such_folder)
 {
-    struct fixture *fixture = *state;
     char path[TEST_PATH_SIZE];
     struct log_position position;
-    join_path(path, fixture->folder, "nowhere/copy.db");
-    assert_error(fixture->store, store_snapshot_take(fixture->store, path, &position),
-                 ERROR_NOT_FOUND);
-    assert_non_null(strstr(store_last_problem(fixture->store), "nowhere"));
+    join_path(path, f->folder, "nowhere/copy.db");
+    assert_error(f->store, store_snapshot_take(f->store, path, &position), ERROR_NOT_FOUND);
+    assert_non_null(strstr(store_last_problem(f->store), "nowhere"));
 }
 
 #define COPIES 6
@@ -1416,10 +1353,10 @@ static void *take_copies(void *context)
 }
 
 /* Each copy is one moment of the writer's, which never waits for it. */
-static void test_store_snapshot_take__by_a_reader_beside_the_writer(void **state)
+TEST_ON(test_store_snapshot_take__by_a_reader_beside_the_writer, struct fixture, begin_in_folder,
+        end)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
+    struct store *store = f->store;
     static struct copy_thread copying;
     struct error_text why;
     pthread_t thread;
@@ -1458,10 +1395,9 @@ static void *take_one_copy(void *context)
     return NULL;
 }
 
-static void test_store_cancel__a_snapshot(void **state)
+TEST_ON(test_store_cancel__a_snapshot, struct fixture, begin_in_folder, end)
 {
-    struct fixture *fixture = *state;
-    struct store *store = fixture->store;
+    struct store *store = f->store;
     static struct copy_thread copying;
     struct error_text why;
     pthread_t thread;
@@ -1481,66 +1417,4 @@ static void test_store_cancel__a_snapshot(void **state)
     assert_ok(copying.reader, store_number_at(copying.reader, test_id(0), 1, &number));
     store_close(copying.reader);
     remove_folder(copying.folders[0]);
-}
-
-#define BOTH(test)                                           \
-    {#test " [folder]", test, setup, teardown, &in_folder},  \
-    {                                                        \
-#test " [memory]", test, setup, teardown, &in_memory \
-    }
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {
-        BOTH(test_store_open__new_one_is_empty),
-        BOTH(test_store_open__finds_everything_again),
-        BOTH(test_store_rollback__nothing_is_left),
-        BOTH(test_store_rollback__without_transaction),
-        BOTH(test_store_close__rolls_back),
-        BOTH(test_store_commit__of_nothing),
-        BOTH(test_store_commit__in_parts),
-        BOTH(test_store_begin__reads_its_own_writes),
-        BOTH(test_store_set_cluster__once),
-        BOTH(test_store_reset__a_blank_cluster),
-        BOTH(test_store_reset__not_with_a_chat),
-        BOTH(test_store_put_value__replaces_and_copies),
-        BOTH(test_store_put_value__inside_a_transaction),
-        BOTH(test_store_add_epoch__ascending_only),
-        BOTH(test_store_epoch_at__every_boundary),
-        BOTH(test_store_log_read__from_the_batch_that_holds_it),
-        BOTH(test_store_log_bytes__of_what_a_member_lacks),
-        BOTH(test_store_log_prune__whole_batches_and_never_the_last),
-        BOTH(test_store_log_prune__rolled_back),
-        BOTH(test_store_log_append__large_and_empty_batches),
-        BOTH(test_store_put_account__inserts_and_replaces),
-        BOTH(test_store_put_account__folded_names_are_unique),
-        BOTH(test_store_set_delivered__one_account),
-        BOTH(test_store_each_account__stops_when_told),
-        BOTH(test_store_put_session__knows_its_last_request),
-        BOTH(test_store_delete_session__with_its_outcomes),
-        BOTH(test_store_put_room__knows_its_end),
-        BOTH(test_store_put_room__folded_names_are_unique),
-        BOTH(test_store_put_member__every_state),
-        BOTH(test_store_delete_room__keeps_the_timeline),
-        BOTH(test_store_add_event__keeps_every_bit),
-        BOTH(test_store_add_event__must_follow),
-        BOTH(test_store_add_event__very_many_and_very_long),
-        BOTH(test_store_put_outcome__keeps_a_window),
-        BOTH(test_store_put_outcome__replaces),
-        BOTH(test_store_put_outcome__late),
-        BOTH(test_store_put_outcome__rolled_back),
-        BOTH(test_store_put_outcome__keeps_every_bit),
-        BOTH(test_store_put_members__replaces_and_copies),
-        BOTH(test_store_orphans__kept_in_order_until_dropped),
-        BOTH(test_store_orphans__ids_are_never_used_again),
-        BOTH(test_store_add_orphan__out_of_range),
-        BOTH(test_store_snapshot_take__all_but_the_nodes_own),
-        BOTH(test_store_snapshot_take__of_nothing),
-        BOTH(test_store_snapshot_take__no_such_folder),
-        {"test_store_snapshot_take__by_a_reader_beside_the_writer",
-         test_store_snapshot_take__by_a_reader_beside_the_writer, setup, teardown, &in_folder},
-        {"test_store_cancel__a_snapshot", test_store_cancel__a_snapshot, setup, teardown,
-         &in_folder},
-    };
-    return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }

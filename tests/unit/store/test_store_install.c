@@ -285,24 +285,19 @@ static struct {
     char snapshot[TEST_PATH_SIZE];
 } masters;
 
-static int setup(void **state)
+static void begin(struct scene *f)
 {
-    struct scene *scene = calloc(1, sizeof *scene);
-    assert_non_null(scene);
-    make_scene(scene, masters.snapshot);
-    *state = scene;
-    return 0;
+    make_scene(f, masters.snapshot);
 }
 
-static int teardown(void **state)
+static void end(struct scene *f)
 {
-    struct scene *scene = *state;
     faulty_calls_arm(FAULTY_CALLS_NONE, 0, 0);
     faulty_calls_refuse_links(0);
-    remove_folder(scene->folder);
-    free(scene);
-    return 0;
+    remove_folder(f->folder);
 }
+
+#define SCENE_TEST(name) TEST_ON(name, struct scene, begin, end)
 
 /* A scene like this one, from copies of its closed files. */
 static void copy_scene(struct scene *copy, const struct scene *scene)
@@ -317,39 +312,37 @@ static void copy_scene(struct scene *copy, const struct scene *scene)
 
 /* ---- that it works ---- */
 
-TEST_WITH(test_store_install__takes_the_place, setup, teardown)
+SCENE_TEST(test_store_install__takes_the_place)
 {
-    struct scene *scene = *state;
     struct error_text why;
-    struct store *store = open_store(scene->folder);
+    struct store *store = open_store(f->folder);
     assert_ok(store, go_another_way(store));
     check_old(store);
-    if (install(&store, scene, &why) != OK)
+    if (install(&store, f, &why) != OK)
         fail_msg("%s", why.text);
     assert_true(check_either(store));
-    assert_false(file_exists(scene->file));
-    assert_false(suffixed_exists(scene->path, STORE_NEW_SUFFIX));
-    assert_false(suffixed_exists(scene->path, STORE_OLD_SUFFIX));
+    assert_false(file_exists(f->file));
+    assert_false(suffixed_exists(f->path, STORE_NEW_SUFFIX));
+    assert_false(suffixed_exists(f->path, STORE_OLD_SUFFIX));
     struct store *second = NULL; /* the folder is still locked */
-    assert_int_equal(try_open(&second, scene->folder, &why), ERROR_IN_USE);
+    assert_int_equal(try_open(&second, f->folder, &why), ERROR_IN_USE);
     struct store *reader = NULL;
     assert_int_equal(store_open_reader(&reader, store, &why), OK);
     store_close(reader);
-    check_goes_on(store, scene);
-    store = open_store(scene->folder);
+    check_goes_on(store, f);
+    store = open_store(f->folder);
     assert_ok(store, work_apply(store, MASTER + 1));
     work_check(store, MASTER + 1, true);
     store_close(store);
 }
 
 /* Ids of orphans are not used again when all were dropped before. */
-TEST_WITH(test_store_install__after_all_orphans_were_dropped, setup, teardown)
+SCENE_TEST(test_store_install__after_all_orphans_were_dropped)
 {
-    struct scene *scene = *state;
     struct error_text why;
-    struct store *store = open_store(scene->folder);
+    struct store *store = open_store(f->folder);
     assert_ok(store, store_drop_orphans(store, OLD_ORPHAN));
-    assert_int_equal(install(&store, scene, &why), OK); /* nothing after the common position */
+    assert_int_equal(install(&store, f, &why), OK); /* nothing after the common position */
     assert_int_equal(store_orphan_count(store), 0);
     struct log_entry row = {.first_seq = 1, .last_seq = 1, .bytes = (const uint8_t *)""};
     assert_ok(store, store_begin(store));
@@ -361,17 +354,16 @@ TEST_WITH(test_store_install__after_all_orphans_were_dropped, setup, teardown)
 }
 
 /* A node that has just been made belongs to no cluster and has nothing. */
-TEST_WITH(test_store_install__into_an_empty_node, setup, teardown)
+SCENE_TEST(test_store_install__into_an_empty_node)
 {
-    struct scene *scene = *state;
     struct error_text why;
     uint8_t found[STORE_CLUSTER_BYTES];
     char folder[TEST_PATH_SIZE];
     make_folder(folder);
     struct store *store = open_store(folder);
     struct store_options options = {.folder = folder, .node_id = TEST_NODE};
-    assert_int_equal(
-        store_install(&store, scene->file, (struct log_position){0, 0}, &options, &why), OK);
+    assert_int_equal(store_install(&store, f->file, (struct log_position){0, 0}, &options, &why),
+                     OK);
     store_cluster(store, found);
     assert_memory_equal(found, cluster, sizeof cluster);
     work_check(store, MASTER, false);
@@ -400,9 +392,8 @@ static void expect_refusal(const struct scene *scene, enum error expected, const
     check_goes_on(store, scene);
 }
 
-TEST_WITH(test_store_install__refuses_what_is_not_for_it, setup, teardown)
+SCENE_TEST(test_store_install__refuses_what_is_not_for_it)
 {
-    struct scene *scene = *state;
     static const struct {
         const char *change;
         enum error error;
@@ -419,9 +410,9 @@ TEST_WITH(test_store_install__refuses_what_is_not_for_it, setup, teardown)
         {"DELETE FROM log", ERROR_INVALID, "ends at seq 0"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        copy_file(scene->snapshot, scene->file);
-        damage_execute(scene->file, cases[i].change);
-        expect_refusal(scene, cases[i].error, cases[i].word);
+        copy_file(f->snapshot, f->file);
+        damage_execute(f->file, cases[i].change);
+        expect_refusal(f, cases[i].error, cases[i].word);
     }
 }
 
@@ -435,55 +426,51 @@ static enum error check_file(const char *path, struct error_text *why)
     return error;
 }
 
-TEST_WITH(test_store_install__refuses_what_is_not_whole, setup, teardown)
+SCENE_TEST(test_store_install__refuses_what_is_not_whole)
 {
-    struct scene *scene = *state;
     struct error_text why;
     struct stat status;
-    assert_int_equal(stat(scene->file, &status), 0);
-    assert_int_equal(check_file(scene->file, &why), OK);
-    assert_int_equal(truncate(scene->file, status.st_size / 2), 0);
-    assert_int_equal(check_file(scene->file, &why), ERROR_CORRUPT);
-    assert_non_null(strstr(why.text, scene->file));
-    expect_refusal(scene, ERROR_CORRUPT, "");
-    copy_file(scene->snapshot, scene->file);
-    assert_int_equal(truncate(scene->file, 0), 0);
-    assert_int_equal(check_file(scene->file, &why), ERROR_MISMATCH);
-    expect_refusal(scene, ERROR_MISMATCH, "application_id");
-    copy_file(scene->snapshot, scene->file);
-    int descriptor = open(scene->file, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(stat(f->file, &status), 0);
+    assert_int_equal(check_file(f->file, &why), OK);
+    assert_int_equal(truncate(f->file, status.st_size / 2), 0);
+    assert_int_equal(check_file(f->file, &why), ERROR_CORRUPT);
+    assert_non_null(strstr(why.text, f->file));
+    expect_refusal(f, ERROR_CORRUPT, "");
+    copy_file(f->snapshot, f->file);
+    assert_int_equal(truncate(f->file, 0), 0);
+    assert_int_equal(check_file(f->file, &why), ERROR_MISMATCH);
+    expect_refusal(f, ERROR_MISMATCH, "application_id");
+    copy_file(f->snapshot, f->file);
+    int descriptor = open(f->file, O_WRONLY | O_CLOEXEC);
     char noise[4096];
     memset(noise, 'x', sizeof noise);
     assert_int_equal(write(descriptor, noise, sizeof noise), sizeof noise);
     assert_int_equal(close(descriptor), 0);
-    expect_refusal(scene, ERROR_CORRUPT, "not a database");
-    expect_refusal(scene, ERROR_NOT_FOUND, "incoming"); /* it is used up */
-    assert_int_equal(check_file(scene->file, &why), ERROR_DENIED);
+    expect_refusal(f, ERROR_CORRUPT, "not a database");
+    expect_refusal(f, ERROR_NOT_FOUND, "incoming"); /* it is used up */
+    assert_int_equal(check_file(f->file, &why), ERROR_DENIED);
 }
 
-TEST_WITH(test_store_install__common_position_that_is_none, setup, teardown)
+SCENE_TEST(test_store_install__common_position_that_is_none)
 {
-    struct scene *scene = *state;
     static const struct log_position wrong[] = {
         {OWN_EPOCH, 12}, {OWN_EPOCH, 13} /* within a batch */, {OWN_EPOCH, 1000}};
-    struct store *store = open_store(scene->folder);
-    const struct store_options options = {.folder = scene->folder, .node_id = TEST_NODE};
+    struct store *store = open_store(f->folder);
+    const struct store_options options = {.folder = f->folder, .node_id = TEST_NODE};
     struct error_text why;
     assert_int_equal(work_last_seq(COMMON), 12);
     assert_ok(store, go_another_way(store));
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        copy_file(scene->snapshot, scene->file);
-        assert_int_equal(store_install(&store, scene->file, wrong[i], &options, &why),
-                         ERROR_INVALID);
+        copy_file(f->snapshot, f->file);
+        assert_int_equal(store_install(&store, f->file, wrong[i], &options, &why), ERROR_INVALID);
         check_old(store);
     }
     store_close(store);
 }
 
-TEST_WITH(test_store_install__beside_a_reader, setup, teardown)
+SCENE_TEST(test_store_install__beside_a_reader)
 {
-    struct scene *scene = *state;
-    struct store *store = open_store(scene->folder);
+    struct store *store = open_store(f->folder);
     struct store *reader = NULL;
     struct error_text why;
     uint64_t number;
@@ -491,19 +478,18 @@ TEST_WITH(test_store_install__beside_a_reader, setup, teardown)
     assert_int_equal(store_open_reader(&reader, store, &why), OK);
     assert_ok(reader, store_number_at(reader, test_id(0), 1, &number));
     (void)sqlite3_busy_timeout(store->database, 0);
-    assert_int_equal(install(&store, scene, &why), ERROR_IN_USE);
+    assert_int_equal(install(&store, f, &why), ERROR_IN_USE);
     check_old(store);
     assert_ok(reader, store_number_at(reader, test_id(0), 1, &number));
     store_close(reader);
-    check_goes_on(store, scene);
+    check_goes_on(store, f);
 }
 
-TEST_WITH(test_store_install__in_memory, setup, teardown)
+SCENE_TEST(test_store_install__in_memory)
 {
-    struct scene *scene = *state;
     struct store *store = open_store(NULL);
     struct error_text why;
-    assert_int_equal(install(&store, scene, &why), ERROR_INVALID);
+    assert_int_equal(install(&store, f, &why), ERROR_INVALID);
     assert_non_null(strstr(why.text, "memory"));
     store_close(store);
 }
@@ -540,12 +526,11 @@ static bool try_death(const struct scene *from, uint64_t k, bool *is_new)
     return WEXITSTATUS(status) == FAULTY_CALLS_EXIT;
 }
 
-TEST_WITH(test_store_install__process_dies, setup, teardown)
+SCENE_TEST(test_store_install__process_dies)
 {
-    struct scene *scene = *state;
     bool is_new = false;
     uint64_t old_count = 0, k = 1;
-    for (bool was_new = false; try_death(scene, k, &is_new); k++) {
+    for (bool was_new = false; try_death(f, k, &is_new); k++) {
         assert_true(is_new || !was_new);
         was_new = is_new;
         old_count += !is_new;
@@ -555,14 +540,13 @@ TEST_WITH(test_store_install__process_dies, setup, teardown)
 }
 
 /* On a file system that has none. */
-TEST_WITH(test_store_install__without_hard_links, setup, teardown)
+SCENE_TEST(test_store_install__without_hard_links)
 {
-    struct scene *scene = *state;
     struct error_text why;
     static const int numbers[] = {EPERM, EOPNOTSUPP, ENOSYS};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         struct scene copy;
-        copy_scene(&copy, scene);
+        copy_scene(&copy, f);
         struct store *store = open_store(copy.folder);
         assert_ok(store, go_another_way(store));
         faulty_calls_refuse_links(numbers[i]);
@@ -572,19 +556,19 @@ TEST_WITH(test_store_install__without_hard_links, setup, teardown)
         check_goes_on(store, &copy);
         remove_folder(copy.folder);
     }
-    struct store *store = open_store(scene->folder);
+    struct store *store = open_store(f->folder);
     assert_ok(store, go_another_way(store));
     faulty_calls_refuse_links(EACCES); /* another matter */
-    assert_int_equal(install(&store, scene, &why), ERROR_DENIED);
+    assert_int_equal(install(&store, f, &why), ERROR_DENIED);
     assert_non_null(strstr(why.text, "link"));
     assert_false(check_either(store));
     store_close(store);
 }
 
-TEST_WITH(test_store_install__process_dies_without_hard_links, setup, teardown)
+SCENE_TEST(test_store_install__process_dies_without_hard_links)
 {
     faulty_calls_refuse_links(EPERM);
-    test_store_install__process_dies(state);
+    test_store_install__process_dies_on(f);
 }
 
 /* Whether a call failed. */
@@ -625,24 +609,23 @@ static void every_fault(const struct scene *scene, enum faulty_calls kind, int n
     assert_true(k > 40);
 }
 
-TEST_WITH(test_store_install__one_call_fails, setup, teardown)
+SCENE_TEST(test_store_install__one_call_fails)
 {
-    every_fault(*state, FAULTY_CALLS_FAIL_ONCE, EIO, 1);
-    every_fault(*state, FAULTY_CALLS_FAIL_ONCE, ENOSPC, 3);
+    every_fault(f, FAULTY_CALLS_FAIL_ONCE, EIO, 1);
+    every_fault(f, FAULTY_CALLS_FAIL_ONCE, ENOSPC, 3);
 }
 
-TEST_WITH(test_store_install__disk_stays_broken, setup, teardown)
+SCENE_TEST(test_store_install__disk_stays_broken)
 {
-    every_fault(*state, FAULTY_CALLS_FAIL, EIO, 1);
+    every_fault(f, FAULTY_CALLS_FAIL, EIO, 1);
 }
 
-TEST_WITH(test_store_install__one_call_fails_without_hard_links, setup, teardown)
+SCENE_TEST(test_store_install__one_call_fails_without_hard_links)
 {
-    struct scene *scene = *state;
-    scene->has_links = false;
+    f->has_links = false;
     faulty_calls_refuse_links(EPERM);
-    every_fault(scene, FAULTY_CALLS_FAIL_ONCE, EIO, 1);
-    every_fault(scene, FAULTY_CALLS_FAIL, EIO, 1);
+    every_fault(f, FAULTY_CALLS_FAIL_ONCE, EIO, 1);
+    every_fault(f, FAULTY_CALLS_FAIL, EIO, 1);
 }
 
 /* ---- power ---- */
@@ -694,15 +677,14 @@ static void watch_order(void *context, const char *name, const char *path, const
     }
 }
 
-TEST_WITH(test_store_install__synced_in_the_right_order, setup, teardown)
+SCENE_TEST(test_store_install__synced_in_the_right_order)
 {
-    struct scene *scene = *state;
-    struct order order = {.scene = scene};
+    struct order order = {.scene = f};
     struct error_text why;
-    struct store *store = open_store(scene->folder);
+    struct store *store = open_store(f->folder);
     assert_ok(store, go_another_way(store));
     faulty_calls_watch(watch_order, &order);
-    enum error error = install(&store, scene, &why);
+    enum error error = install(&store, f, &why);
     assert_ok(store, store_put_value(store, "more", "", 0));
     faulty_calls_watch(NULL, NULL);
     assert_int_equal(error, OK);
@@ -763,10 +745,10 @@ static bool try_memory(const struct scene *from, uint64_t k)
 /* There are many, and they are much the same. */
 #define ALLOCATION_STRIDE 7
 
-TEST_WITH(test_store_install__one_allocation_fails, setup, teardown)
+SCENE_TEST(test_store_install__one_allocation_fails)
 {
     uint64_t k = 1;
-    while (try_memory(*state, k))
+    while (try_memory(f, k))
         k += ALLOCATION_STRIDE;
     assert_true(k > 100);
 }

@@ -24,22 +24,15 @@ struct fixture {
     char path[TEST_PATH_SIZE];
 };
 
-static int setup(void **state)
+static void begin(struct fixture *f)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    assert_non_null(fixture);
-    make_folder(fixture->folder);
-    join_path(fixture->path, fixture->folder, STORE_FILE_NAME);
-    *state = fixture;
-    return 0;
+    make_folder(f->folder);
+    join_path(f->path, f->folder, STORE_FILE_NAME);
 }
 
-static int teardown(void **state)
+static void end(struct fixture *f)
 {
-    struct fixture *fixture = *state;
-    remove_folder(fixture->folder);
-    free(fixture);
-    return 0;
+    remove_folder(f->folder);
 }
 
 /* Opening must fail with the error and a sentence that holds every one of the words. */
@@ -67,12 +60,11 @@ static void fill(const char *folder, uint64_t batches)
 
 /* ---- the folder ---- */
 
-TEST_WITH(test_store_open__makes_the_folder_private, setup, teardown)
+TEST_F(test_store_open__makes_the_folder_private)
 {
-    struct fixture *fixture = *state;
     char deep[TEST_PATH_SIZE], path[TEST_PATH_SIZE];
-    join_path(deep, fixture->folder, "one/two//three/");
-    join_path(path, fixture->folder, "one/two/three/" STORE_FILE_NAME);
+    join_path(deep, f->folder, "one/two//three/");
+    join_path(path, f->folder, "one/two/three/" STORE_FILE_NAME);
     fill(deep, 2);
     struct stat status;
     assert_int_equal(stat(deep, &status), 0);
@@ -81,12 +73,11 @@ TEST_WITH(test_store_open__makes_the_folder_private, setup, teardown)
     assert_int_equal(status.st_mode & 0777, 0600);
 }
 
-TEST_WITH(test_store_open__in_a_relative_folder, setup, teardown)
+TEST_F(test_store_open__in_a_relative_folder)
 {
-    struct fixture *fixture = *state;
     char before[TEST_PATH_SIZE];
     assert_non_null(getcwd(before, sizeof before));
-    assert_int_equal(chdir(fixture->folder), 0);
+    assert_int_equal(chdir(f->folder), 0);
     fill("file:odd?mode=memory", 2); /* a name, not a URI */
     struct store *store = open_store("file:odd?mode=memory");
     work_check(store, 2, true);
@@ -94,59 +85,55 @@ TEST_WITH(test_store_open__in_a_relative_folder, setup, teardown)
     assert_int_equal(chdir(before), 0);
 }
 
-TEST_WITH(test_store_open__folder_that_cannot_be, setup, teardown)
+TEST_F(test_store_open__folder_that_cannot_be)
 {
-    struct fixture *fixture = *state;
     char path[TEST_PATH_SIZE];
-    join_path(path, fixture->folder, "file");
+    join_path(path, f->folder, "file");
     FILE *file = fopen(path, "w");
     assert_non_null(file);
     assert_int_equal(fclose(file), 0);
     expect_refusal(path, ERROR_DENIED, "not a folder", "another data folder");
-    join_path(path, fixture->folder, "file/below");
+    join_path(path, f->folder, "file/below");
     expect_refusal(path, ERROR_DENIED, "file", "not a folder");
     expect_refusal("/proc/jackdaw", ERROR_DENIED, "/proc/jackdaw", "");
     expect_refusal("", ERROR_INVALID, "no name", "");
     char name[400];
     memset(name, 'n', sizeof name);
     name[sizeof name - 1] = '\0';
-    join_path(path, fixture->folder, name);
+    join_path(path, f->folder, name);
     expect_refusal(path, ERROR_INVALID, "nnn", "");
 }
 
-TEST_WITH(test_store_open__folder_of_another_owner, setup, teardown)
+TEST_F(test_store_open__folder_of_another_owner)
 {
-    struct fixture *fixture = *state;
-    assert_int_equal(chmod(fixture->folder, 0500), 0);
+    assert_int_equal(chmod(f->folder, 0500), 0);
     if (geteuid() != 0) /* root may write anywhere */
-        expect_refusal(fixture->folder, ERROR_DENIED, fixture->folder, "");
-    assert_int_equal(chmod(fixture->folder, 0700), 0);
+        expect_refusal(f->folder, ERROR_DENIED, f->folder, "");
+    assert_int_equal(chmod(f->folder, 0700), 0);
 }
 
-TEST_WITH(test_store_open__held_by_this_process, setup, teardown)
+TEST_F(test_store_open__held_by_this_process)
 {
-    struct fixture *fixture = *state;
-    struct store *store = open_store(fixture->folder);
+    struct store *store = open_store(f->folder);
     char pid[32];
     (void)snprintf(pid, sizeof pid, "process %ld;", (long)getpid());
-    expect_refusal(fixture->folder, ERROR_IN_USE, pid, "another data folder");
+    expect_refusal(f->folder, ERROR_IN_USE, pid, "another data folder");
     assert_ok(store, work_apply(store, 1)); /* the first is not disturbed */
     store_close(store);
-    store = open_store(fixture->folder);
+    store = open_store(f->folder);
     work_check(store, 1, true);
     store_close(store);
 }
 
-TEST_WITH(test_store_open__held_by_another_process, setup, teardown)
+TEST_F(test_store_open__held_by_another_process)
 {
-    struct fixture *fixture = *state;
-    struct store *store = open_store(fixture->folder);
+    struct store *store = open_store(f->folder);
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
         struct store *second;
         struct error_text why;
-        _exit(try_open(&second, fixture->folder, &why) == ERROR_IN_USE ? 0 : 1);
+        _exit(try_open(&second, f->folder, &why) == ERROR_IN_USE ? 0 : 1);
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -154,54 +141,50 @@ TEST_WITH(test_store_open__held_by_another_process, setup, teardown)
     store_close(store);
 }
 
-TEST_WITH(test_store_open__lock_left_by_the_dead, setup, teardown)
+TEST_F(test_store_open__lock_left_by_the_dead)
 {
-    struct fixture *fixture = *state;
-    fill(fixture->folder, 1);
+    fill(f->folder, 1);
     char path[TEST_PATH_SIZE];
-    join_path(path, fixture->folder, "lock");
+    join_path(path, f->folder, "lock");
     FILE *file = fopen(path, "w");
     assert_non_null(file);
     assert_true(fputs("not a number at all, and quite a long line", file) >= 0);
     assert_int_equal(fclose(file), 0);
-    fill(fixture->folder, 0);
+    fill(f->folder, 0);
 }
 
 /* ---- whose database it is ---- */
 
-TEST_WITH(test_store_open__of_another_node, setup, teardown)
+TEST_F(test_store_open__of_another_node)
 {
-    struct fixture *fixture = *state;
-    fill(fixture->folder, 1);
+    fill(f->folder, 1);
     struct store *store = NULL;
     struct error_text why;
-    struct store_options options = {.folder = fixture->folder, .node_id = 65535};
+    struct store_options options = {.folder = f->folder, .node_id = 65535};
     assert_int_equal(store_open(&store, &options, &why), ERROR_MISMATCH);
     assert_non_null(strstr(why.text, "belongs to server 7, not 65535"));
-    fill(fixture->folder, 0);
+    fill(f->folder, 0);
 }
 
-TEST_WITH(test_store_open__of_another_program, setup, teardown)
+TEST_F(test_store_open__of_another_program)
 {
-    struct fixture *fixture = *state;
-    damage_execute(fixture->path, "CREATE TABLE notes (text)");
-    expect_refusal(fixture->folder, ERROR_MISMATCH, "another program", "another data folder");
-    damage_execute(fixture->path, "DROP TABLE notes; PRAGMA application_id = 77");
-    expect_refusal(fixture->folder, ERROR_MISMATCH, "another program", fixture->folder);
+    damage_execute(f->path, "CREATE TABLE notes (text)");
+    expect_refusal(f->folder, ERROR_MISMATCH, "another program", "another data folder");
+    damage_execute(f->path, "DROP TABLE notes; PRAGMA application_id = 77");
+    expect_refusal(f->folder, ERROR_MISMATCH, "another program", f->folder);
 }
 
-TEST_WITH(test_store_open__of_another_version, setup, teardown)
+TEST_F(test_store_open__of_another_version)
 {
-    struct fixture *fixture = *state;
-    fill(fixture->folder, 3);
-    damage_execute(fixture->path, "PRAGMA user_version = 1000");
-    expect_refusal(fixture->folder, ERROR_VERSION, "version 1000", "the program that made it");
-    damage_execute(fixture->path, "PRAGMA user_version = -1");
-    expect_refusal(fixture->folder, ERROR_VERSION, "version -1", "the program that made it");
+    fill(f->folder, 3);
+    damage_execute(f->path, "PRAGMA user_version = 1000");
+    expect_refusal(f->folder, ERROR_VERSION, "version 1000", "the program that made it");
+    damage_execute(f->path, "PRAGMA user_version = -1");
+    expect_refusal(f->folder, ERROR_VERSION, "version -1", "the program that made it");
     char sql[64];
     (void)snprintf(sql, sizeof sql, "PRAGMA user_version = %d", SCHEMA_VERSION);
-    damage_execute(fixture->path, sql); /* refusing changed nothing */
-    struct store *store = open_store(fixture->folder);
+    damage_execute(f->path, sql); /* refusing changed nothing */
+    struct store *store = open_store(f->folder);
     work_check(store, 3, true);
     store_close(store);
 }
@@ -217,58 +200,52 @@ static int read_number(sqlite3 *database, const char *sql)
 }
 
 /* Version 0 is an empty file: what a crash leaves between making the file and its first commit. */
-TEST_WITH(test_store_open__of_an_empty_file, setup, teardown)
+TEST_F(test_store_open__of_an_empty_file)
 {
-    struct fixture *fixture = *state;
-    FILE *file = fopen(fixture->path, "w");
+    FILE *file = fopen(f->path, "w");
     assert_non_null(file);
     assert_int_equal(fclose(file), 0);
-    fill(fixture->folder, 4);
-    struct store *store = open_store(fixture->folder);
+    fill(f->folder, 4);
+    struct store *store = open_store(f->folder);
     work_check(store, 4, true);
     store_close(store);
 }
 
 /* ---- what is not whole ---- */
 
-TEST_WITH(test_store_open__not_a_database, setup, teardown)
+TEST_F(test_store_open__not_a_database)
 {
-    struct fixture *fixture = *state;
-    FILE *file = fopen(fixture->path, "w");
+    FILE *file = fopen(f->path, "w");
     assert_non_null(file);
     for (int i = 0; i < 1000; i++)
         assert_true(fputs("this is not a database\n", file) >= 0);
     assert_int_equal(fclose(file), 0);
-    expect_refusal(fixture->folder, ERROR_CORRUPT, "not a database", "keep the data folder");
+    expect_refusal(f->folder, ERROR_CORRUPT, "not a database", "keep the data folder");
 }
 
-TEST_WITH(test_store_open__broken_digest, setup, teardown)
+TEST_F(test_store_open__broken_digest)
 {
-    struct fixture *fixture = *state;
-    fill(fixture->folder, 5);
-    damage_execute(fixture->path, "UPDATE log SET batch = zeroblob(10) WHERE first_seq ="
-                                  " (SELECT max(first_seq) FROM log)");
-    expect_refusal(fixture->folder, ERROR_CORRUPT, "digest", "keep the data folder");
-    damage_execute(fixture->path, "DELETE FROM log");
-    fill(fixture->folder, 0); /* an empty log has nothing to contradict */
+    fill(f->folder, 5);
+    damage_execute(f->path, "UPDATE log SET batch = zeroblob(10) WHERE first_seq ="
+                            " (SELECT max(first_seq) FROM log)");
+    expect_refusal(f->folder, ERROR_CORRUPT, "digest", "keep the data folder");
+    damage_execute(f->path, "DELETE FROM log");
+    fill(f->folder, 0); /* an empty log has nothing to contradict */
 }
 
-TEST_WITH(test_store_open__log_with_a_hole, setup, teardown)
+TEST_F(test_store_open__log_with_a_hole)
 {
-    struct fixture *fixture = *state;
-    fill(fixture->folder, 6);
-    damage_execute(fixture->path,
-                   "DELETE FROM log WHERE first_seq = (SELECT max(first_seq) FROM log"
-                   " WHERE first_seq < (SELECT max(first_seq) FROM log))");
-    expect_refusal(fixture->folder, ERROR_CORRUPT, "missing", "");
+    fill(f->folder, 6);
+    damage_execute(f->path, "DELETE FROM log WHERE first_seq = (SELECT max(first_seq) FROM log"
+                            " WHERE first_seq < (SELECT max(first_seq) FROM log))");
+    expect_refusal(f->folder, ERROR_CORRUPT, "missing", "");
 }
 
-TEST_WITH(test_store_open__epoch_starts_that_do_not_ascend, setup, teardown)
+TEST_F(test_store_open__epoch_starts_that_do_not_ascend)
 {
-    struct fixture *fixture = *state;
-    fill(fixture->folder, 14);
-    damage_execute(fixture->path, "UPDATE epoch_start SET epoch = 1 WHERE first_seq > 1");
-    expect_refusal(fixture->folder, ERROR_CORRUPT, "ascend", "");
+    fill(f->folder, 14);
+    damage_execute(f->path, "UPDATE epoch_start SET epoch = 1 WHERE first_seq > 1");
+    expect_refusal(f->folder, ERROR_CORRUPT, "ascend", "");
 }
 
 /* ---- rows that no program of ours wrote ---- */
@@ -360,9 +337,8 @@ static enum error read_everything(struct store *store)
     return worst;
 }
 
-TEST_WITH(test_store__rows_of_the_wrong_kind, setup, teardown)
+TEST_F(test_store__rows_of_the_wrong_kind)
 {
-    struct fixture *fixture = *state;
     static const char *const changes[] = {
         "UPDATE account SET name = x'00'",
         "UPDATE account SET name = NULL",
@@ -416,20 +392,20 @@ TEST_WITH(test_store__rows_of_the_wrong_kind, setup, teardown)
         "INSERT INTO orphan VALUES (-7, 1, 1, 2, x'00')",
         "INSERT INTO orphan VALUES (7, 1, 1, 2, 'text')",
     };
-    fill(fixture->folder, 60);
-    damage_loosen(fixture->path);
+    fill(f->folder, 60);
+    damage_loosen(f->path);
     char copy[TEST_PATH_SIZE], command[3 * TEST_PATH_SIZE];
-    join_path(copy, fixture->folder, "copy");
+    join_path(copy, f->folder, "copy");
     (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", copy);
-    damage_execute(fixture->path, command);
+    damage_execute(f->path, command);
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
-        assert_int_equal(unlink(fixture->path), 0);
-        (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", fixture->path);
+        assert_int_equal(unlink(f->path), 0);
+        (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", f->path);
         damage_execute(copy, command);
-        damage_execute(fixture->path, changes[i]);
+        damage_execute(f->path, changes[i]);
         struct store *store = NULL;
         struct error_text why;
-        enum error error = try_open(&store, fixture->folder, &why);
+        enum error error = try_open(&store, f->folder, &why);
         if (error == OK)
             error = read_everything(store);
         if (error != ERROR_CORRUPT)
@@ -439,9 +415,8 @@ TEST_WITH(test_store__rows_of_the_wrong_kind, setup, teardown)
     }
 }
 
-TEST_WITH(test_store_open__node_and_log_of_the_wrong_kind, setup, teardown)
+TEST_F(test_store_open__node_and_log_of_the_wrong_kind)
 {
-    struct fixture *fixture = *state;
     static const char *const changes[] = {
         "UPDATE node SET cluster = x'01'",
         "UPDATE node SET node_id = 65536",
@@ -458,18 +433,18 @@ TEST_WITH(test_store_open__node_and_log_of_the_wrong_kind, setup, teardown)
         "DROP TABLE log",
         "ALTER TABLE epoch_start RENAME COLUMN epoch TO age",
     };
-    fill(fixture->folder, 20);
-    damage_loosen(fixture->path);
+    fill(f->folder, 20);
+    damage_loosen(f->path);
     char copy[TEST_PATH_SIZE], command[3 * TEST_PATH_SIZE];
-    join_path(copy, fixture->folder, "copy");
+    join_path(copy, f->folder, "copy");
     (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", copy);
-    damage_execute(fixture->path, command);
+    damage_execute(f->path, command);
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
-        assert_int_equal(unlink(fixture->path), 0);
-        (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", fixture->path);
+        assert_int_equal(unlink(f->path), 0);
+        (void)snprintf(command, sizeof command, "VACUUM INTO '%s'", f->path);
         damage_execute(copy, command);
-        damage_execute(fixture->path, changes[i]);
-        expect_refusal(fixture->folder, ERROR_CORRUPT, fixture->folder, "");
+        damage_execute(f->path, changes[i]);
+        expect_refusal(f->folder, ERROR_CORRUPT, f->folder, "");
     }
 }
 
@@ -496,12 +471,11 @@ static void write_file(const char *path, const uint8_t *bytes, size_t size)
 }
 
 /* Whatever the bytes on the disk are, the worst that may happen is an error. */
-TEST_WITH(test_store__bytes_changed_at_random, setup, teardown)
+TEST_F(test_store__bytes_changed_at_random)
 {
-    struct fixture *fixture = *state;
-    fill(fixture->folder, 60);
+    fill(f->folder, 60);
     size_t size;
-    uint8_t *whole = read_file(fixture->path, &size);
+    uint8_t *whole = read_file(f->path, &size);
     uint8_t *broken = malloc(size);
     assert_non_null(broken);
     uint64_t random = 4711;
@@ -513,10 +487,10 @@ TEST_WITH(test_store__bytes_changed_at_random, setup, teardown)
             broken[test_random(&random) % (size / 4096) * 4096 +
                    test_random(&random) % (i % 2 == 0 ? 64 : 4096)] = (uint8_t)test_random(&random);
         size_t kept = round % 10 == 9 ? (size_t)(test_random(&random) % size) : size;
-        write_file(fixture->path, broken, kept);
+        write_file(f->path, broken, kept);
         struct store *store = NULL;
         struct error_text why;
-        struct store_options options = {.folder = fixture->folder, .node_id = TEST_NODE};
+        struct store_options options = {.folder = f->folder, .node_id = TEST_NODE};
         enum error error = store_open(&store, &options, &why);
         if (error == OK) {
             error = read_everything(store);
@@ -540,16 +514,15 @@ static void limit_files(rlim_t size)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
-static int teardown_limit(void **state)
+static void end_limit(struct fixture *f)
 {
     limit_files(RLIM_INFINITY);
-    return teardown(state);
+    end(f);
 }
 
-TEST_WITH(test_store_commit__when_files_must_not_grow, setup, teardown_limit)
+TEST_ON(test_store_commit__when_files_must_not_grow, struct fixture, begin, end_limit)
 {
-    struct fixture *fixture = *state;
-    struct store *store = open_store(fixture->folder);
+    struct store *store = open_store(f->folder);
     assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
     limit_files(600000);
     uint64_t n = 1;
@@ -563,17 +536,16 @@ TEST_WITH(test_store_commit__when_files_must_not_grow, setup, teardown_limit)
     assert_ok(store, work_apply(store, n));
     work_check(store, n, true);
     store_close(store);
-    store = open_store(fixture->folder);
+    store = open_store(f->folder);
     work_check(store, n, true);
     store_close(store);
 }
 
 /* ---- readers ---- */
 
-TEST_WITH(test_store_open_reader__sees_what_is_committed, setup, teardown)
+TEST_F(test_store_open_reader__sees_what_is_committed)
 {
-    struct fixture *fixture = *state;
-    struct store *store = open_store(fixture->folder);
+    struct store *store = open_store(f->folder);
     struct store *reader = NULL;
     struct error_text why;
     assert_int_equal(store_open_reader(&reader, store, &why), OK);
@@ -594,7 +566,7 @@ TEST_WITH(test_store_open_reader__sees_what_is_committed, setup, teardown)
     store_close(store);
 }
 
-TEST_WITH(test_store_open_reader__of_a_store_in_memory, setup, teardown)
+TEST_F(test_store_open_reader__of_a_store_in_memory)
 {
     struct store *store = open_store(NULL);
     struct store *reader = NULL;
@@ -644,10 +616,9 @@ static void *read_on(void *context)
     return NULL;
 }
 
-TEST_WITH(test_store_open_reader__in_a_thread_of_its_own, setup, teardown)
+TEST_F(test_store_open_reader__in_a_thread_of_its_own)
 {
-    struct fixture *fixture = *state;
-    struct store *store = open_store(fixture->folder);
+    struct store *store = open_store(f->folder);
     struct read_thread reading = {.error = OK};
     struct error_text why;
     pthread_t thread;
@@ -702,10 +673,9 @@ static void *read_much(void *context)
 /* The WAL is what a start after a crash has to read. A commit shortens it to the journal size limit
  * once a checkpoint has found a moment without a reader. On a busy machine the reader can hold it up
  * several times, so that the test counts commits and sets no bound on the size. */
-TEST_WITH(test_store_commit__shortens_the_wal_beside_a_reader, setup, teardown)
+TEST_F(test_store_commit__shortens_the_wal_beside_a_reader)
 {
-    struct fixture *fixture = *state;
-    struct store *store = open_store(fixture->folder);
+    struct store *store = open_store(f->folder);
     struct read_thread reading = {.error = OK};
     struct error_text why;
     struct stat wal;
@@ -713,7 +683,7 @@ TEST_WITH(test_store_commit__shortens_the_wal_beside_a_reader, setup, teardown)
     pthread_t thread;
     off_t before = 0;
     size_t shortened = 0;
-    join_path(path, fixture->folder, STORE_FILE_NAME "-wal");
+    join_path(path, f->folder, STORE_FILE_NAME "-wal");
     assert_int_equal(store_open_reader(&reading.store, store, &why), OK);
     assert_int_equal(pthread_create(&thread, NULL, read_much, &reading), 0);
     for (uint64_t n = 1; n <= 2000 && shortened < 3; n++) {
@@ -732,9 +702,8 @@ TEST_WITH(test_store_commit__shortens_the_wal_beside_a_reader, setup, teardown)
 
 /* ---- files that go away ---- */
 
-TEST_WITH(test_store_check_files__names_that_lead_elsewhere, setup, teardown)
+TEST_F(test_store_check_files__names_that_lead_elsewhere)
 {
-    struct fixture *fixture = *state;
     static const struct {
         const char *command; /* with the folder in F */
         const char *word;    /* NULL: the files are still there */
@@ -753,7 +722,7 @@ TEST_WITH(test_store_check_files__names_that_lead_elsewhere, setup, teardown)
         char folder[TEST_PATH_SIZE];
         struct error_text why = {.text = ""};
         struct store *reader = NULL;
-        join_path(folder, fixture->folder, "f");
+        join_path(folder, f->folder, "f");
         struct store *store = open_store(folder);
         assert_ok(store, work_apply(store, 1));
         assert_int_equal(store_check_files(store, &why), OK);
@@ -771,11 +740,10 @@ TEST_WITH(test_store_check_files__names_that_lead_elsewhere, setup, teardown)
 }
 
 /* What has come into its place keeps its WAL. */
-TEST_WITH(test_store_close__beside_a_copy_in_its_place, setup, teardown)
+TEST_F(test_store_close__beside_a_copy_in_its_place)
 {
-    struct fixture *fixture = *state;
     char folder[TEST_PATH_SIZE];
-    join_path(folder, fixture->folder, "f");
+    join_path(folder, f->folder, "f");
     struct store *store = open_store(folder);
     assert_ok(store, work_apply(store, 1));
     assert_int_equal(setenv("F", folder, 1), 0);
@@ -788,11 +756,10 @@ TEST_WITH(test_store_close__beside_a_copy_in_its_place, setup, teardown)
 
 /* ---- nothing is left lying about ---- */
 
-TEST_WITH(test_store_delete__leaves_no_rows, setup, teardown)
+TEST_F(test_store_delete__leaves_no_rows)
 {
-    struct fixture *fixture = *state;
-    fill(fixture->folder, 120);
-    struct store *store = open_store(fixture->folder);
+    fill(f->folder, 120);
+    struct store *store = open_store(f->folder);
     assert_true(read_number(store->database, "SELECT count(*) FROM outcome_part") > 10);
     assert_ok(store, store_begin(store));
     for (uint64_t i = 0; i < WORK_SESSIONS; i++)
@@ -812,7 +779,7 @@ TEST_WITH(test_store_delete__leaves_no_rows, setup, teardown)
 
 /* ---- errors ---- */
 
-TEST_WITH(test_error_from_sqlite__every_class, setup, teardown)
+TEST_F(test_error_from_sqlite__every_class)
 {
     static const struct {
         int code;
