@@ -17,7 +17,7 @@ static enum error compare_nonce(void *context, const struct account_row *row)
     return OK;
 }
 
-/* The name is taken. Returns whether this request itself took it in an earlier attempt. */
+/* The name is taken. Returns whether this request itself registered it in an earlier attempt. */
 static enum chat_decision answer_taken(struct chat *chat, struct chat_call *call,
                                        const struct account *account, const uint8_t *nonce)
 {
@@ -310,7 +310,7 @@ enum error apply_account_deleted(struct apply *apply)
 
 /* ---- merging ---- */
 
-/* Taking over accounts and sessions. */
+/* Merging accounts and sessions. */
 
 /* ---- accounts ---- */
 

@@ -30,7 +30,7 @@ enum error apply_delivered(struct apply *apply);
 enum error apply_refused(struct apply *apply);
 enum error apply_unchanged(struct apply *apply);
 
-/* ---- whether a delta fits the state (else it is ERROR_CORRUPT): also for taking over ---- */
+/* ---- whether a delta fits the state (else it is ERROR_CORRUPT): also for merging ---- */
 
 bool apply_fits_notice(const Jackdaw__Delta *delta);
 bool apply_fits_registered(const struct apply *apply, struct name *name); /* if its name is free */

@@ -279,11 +279,11 @@ bool chat_propose_delivered(struct chat *chat, struct chat_call *call);
 /* ---- applying ---- */
 
 /* Writes delta, which gets the given position, into the state and the store's open transaction. The
- * caller appends the batch to the store's log itself. Positions must ascend. A delta older than the
- * last one is taken with its own time: it may come from the other side of a partition. Errors: the
- * store's, ERROR_NO_MEMORY, or ERROR_CORRUPT for a delta that contradicts the state (it comes from
- * a peer or a log; never crashes): then roll back and chat_reload. ERROR_VERSION: delta needs a
- * higher level than chat_level(); nothing was changed. delta: borrowed. */
+ * caller appends the batch to the store's log itself. Positions must ascend. A delta keeps its own
+ * time, also if the last one is later: it may come from the other side of a partition.
+ * Errors: the store's, ERROR_NO_MEMORY, or ERROR_CORRUPT if the delta contradicts the state (a peer
+ * or a log may hold any bytes); then the caller rolls back and calls chat_reload. ERROR_VERSION: delta
+ * needs a higher level than chat_level(), and chat_apply has changed nothing. delta: borrowed. */
 enum error chat_apply(struct chat *chat, const Jackdaw__Delta *delta, struct log_position position);
 
 /* Notes an entry of the log that holds no chat (the list of members, with which every epoch
@@ -299,40 +299,38 @@ enum error chat_pass(struct chat *chat, struct log_position position);
  * order. Lists of orphans may come several times, from several nodes, and end in the middle. For
  * each orphan:
  *
- *   - A request is its session's next one, or is known already (the client asked here, too).
- *     Sessions that have ended still count (the last SESSIONS_ENDED_MAX of them), so nothing is done
- *     twice.
- *   - It is proposed as a new delta, `late`, with its own uid, author and time, and gets a new
- *     position (and number). What it was allowed to do it still may, even where the rules are
- *     against it here: a message is kept though its author is no longer in the room, a full room
- *     takes one more, an account one more device. What has no object left (kicking one who has
- *     gone) changes nothing, but its number is used up.
- *   - Direct conversations are one, whoever began them, and so are public rooms of one name. Of two
- *     accounts with one name, or two rooms of which one is private, the one that came later into
- *     this log is renamed: name~2, name~3 ... Its sessions, its password, its members and messages
- *     stay. A NOTICE tells: to the account, in its conversation with itself, where it waits for
- *     it; in the room, to those who come in.
- *   - Where the two contradict each other this log is right: who was banned here stays banned, and
- *     a request that was carried out here has the answer it got here. But a message that was taken
- *     there and refused here is kept, once, and that is its answer from then on: somebody may have
- *     been told that it was sent. (Only while its answer is kept: the last 256 of a session.)
- *   - Positions of received events belong to the other log and are left out. */
+ *   - A request is its session's next one, or this log has it already (the client repeated it here).
+ *     The last SESSIONS_ENDED_MAX ended sessions still count, so no request takes effect twice.
+ *   - The master proposes the orphan as a new delta, `late`, with its own uid, author and time. The delta
+ *     gets a new position and number. What the other side allowed stays allowed: a message is kept
+ *     although its author has left the room here, a full room takes one more member, an account one
+ *     more device. A request without an object (the kick of a member who has left) changes
+ *     nothing, but uses up its number.
+ *   - Two direct conversations of the same accounts become one, and so do public rooms of one name. Of
+ *     two accounts with one name, or two rooms of which one is private, the merge renames the one
+ *     that came later into this log: name~2, name~3 ... It keeps its sessions, password, members and
+ *     messages. A NOTICE tells the account in its conversation with itself, or the room's members.
+ *   - If the two logs contradict each other, this log is right: a ban of this log stays, and a
+ *     request that was carried out here keeps the answer that it got here. One exception: a message
+ *     that was accepted there and refused here is kept, once, and "accepted" is its answer from then on,
+ *     because the other side may have acknowledged it. (This log keeps the last 256 answers of a session.)
+ *   - Positions of received events belong to the other log, so the merge leaves them out. */
 enum chat_merge {
-    CHAT_KNOWN, /* the orphan is in this log, or has no effect here and no number: done */
-    CHAT_APPLY, /* apply and log call->delta, then it is done */
-    CHAT_WAIT,  /* it cannot be decided now; offer it again later. call->text: why */
-    CHAT_DROP,  /* it can never be applied: done. call->text: why */
+    CHAT_KNOWN, /* the orphan is in this log, or has neither an effect here nor a number: done */
+    CHAT_APPLY, /* the caller applies and logs call->delta, which completes the orphan */
+    CHAT_WAIT, /* no decision is possible now; the caller offers the orphan again. call->text: the reason */
+    CHAT_DROP, /* no log can apply the orphan: done. call->text: the reason */
 };
 
-/* call: arena and times; the session is not looked at. CHAT_APPLY: call->delta lies in the arena and
- * borrows from orphan; chat_apply takes it (never ERROR_CORRUPT), as long as nothing else was
- * applied in between. call->text then is why it was changed, for the log; "" where it was not.
+/* Decides about the orphan. call: arena and times; its session has no meaning. CHAT_APPLY: call->delta
+ * lies in the arena and borrows from orphan. chat_apply accepts the delta (never ERROR_CORRUPT) if no other
+ * delta was applied in between. call->text is the reason of a change, for the log; "": unchanged.
  *
  * CHAT_WAIT: there is no memory, the database cannot be read, or a newer program wrote the orphan.
  *
  * The caller offers all orphans of a node in their order, so what comes before an orphan is in this log
- * already (replica.h, HEAL). A session may have been forgotten here, when more than SESSIONS_ENDED_MAX
- * others have ended after it: its messages are applied, and bring it back as an ended session. */
+ * already (replica.h, HEAL). This log forgets a session after SESSIONS_ENDED_MAX others have ended. The
+ * messages of a forgotten session are applied, and bring it back as an ended session. */
 enum chat_merge chat_merge_orphan(struct chat *chat, struct chat_call *call,
                                   const Jackdaw__Delta *orphan);
 

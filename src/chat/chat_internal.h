@@ -17,6 +17,9 @@
 #define CHAT_RETRY_MS 100u /* for what a moment may mend: a gap in the requests */
 #define CHAT_RETRY_MEMORY_MS 1000u
 
+/* Flag of struct outcome_row: JoinRoom made the room. Databases hold flags: never reuse a number. */
+#define OUTCOME_CREATED 1u
+
 struct chat {
     struct store *store;
     struct chat_limits limits;
@@ -28,12 +31,10 @@ struct chat {
     struct outcome_row last_outcome; /* session 0: none */
 };
 
-/* ---- load.c ---- */
+/* ---- chat.c ---- */
 
 /* Fills an empty state from the store's rows. */
 enum error load_state(struct state *state, struct store *store, struct error_text *why);
-
-/* ---- ids.c ---- */
 
 /* Random ids, never 0 and never one in use. OK, ERROR_INTERNAL when the generator only repeats
  * itself, or the store's errors. */
@@ -124,7 +125,7 @@ enum error account_hash(struct chat *chat, uint64_t account, struct arena *arena
 /* When the session may count as silent, at least 1. */
 uint32_t session_silent_in_ms(const struct chat *chat, const struct chat_session *session);
 
-/* ---- event.c ---- */
+/* ---- delivery.c ---- */
 
 /* The event of a row of the timeline; the text is the row's. */
 struct chat_event event_of_row(const struct timeline_row *row, uint64_t epoch);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* delta_kind.h - the kinds of delta, each declared once: its rule for uids, how chat_apply applies it,
+/* delta_kind.h - the kinds of delta, each declared once: its level, its rule for uids, how chat_apply applies it,
  * and how chat_merge_orphan merges it. A new kind is a row in delta_kind.c. Core thread only. */
 #ifndef JACKDAW_CHAT_DELTA_KIND_H
 #define JACKDAW_CHAT_DELTA_KIND_H
@@ -10,6 +10,7 @@
 enum uid_rule { UID_NONE, UID_ALLOWED, UID_NEEDED };
 
 struct delta_kind {
+    uint16_t level; /* the lowest level of a server that knows the kind */
     enum uid_rule uid;
     enum error (*apply)(struct apply *apply);
     enum chat_merge (*merge)(struct merge *merge);

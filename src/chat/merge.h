@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* merge.h - what the files of taking over share: merge.c (numbers, outcomes, the table of kinds),
- * account.c, merge_room.c. The functions of apply.h check the proposed deltas, as in chat_apply. */
+/* merge.h - merging an orphan: the verdicts of merge.c, and one merge_* per kind of delta (merge.c,
+ * account.c). The functions of apply.h check the proposed deltas, as in chat_apply. Core thread only. */
 #ifndef JACKDAW_CHAT_MERGE_H
 #define JACKDAW_CHAT_MERGE_H
 
@@ -53,8 +53,7 @@ enum chat_merge merge_delivered(struct merge *merge);
 enum chat_merge merge_refused(struct merge *merge);
 enum chat_merge merge_unchanged(struct merge *merge);
 
-/* The orphan is a request that was carried out here, too. CHAT_APPLY: it is to be taken all the
- * same. */
+/* Decides about an orphan whose request was carried out here, too. CHAT_APPLY: propose it nevertheless. */
 enum chat_merge merge_again(struct merge *merge);
 
 #endif

@@ -47,4 +47,19 @@ bool name_accept(const char *text, struct name *out);
  * can register it, because of the colon. */
 void name_tombstone(uint64_t id, char out[static CHAT_NAME_BYTES_MAX]);
 
+/* ---- search patterns ---- */
+
+/* '*' stands for any characters, '?' for exactly one. Pattern and name are compared in their folded
+ * forms; an empty pattern matches all. The time is at most the product of the two lengths, whatever the pattern. */
+struct pattern {
+    char folded[NAME_FOLDED_SIZE];
+    size_t prefix; /* bytes before the first wildcard: every match begins with them */
+};
+
+/* False when text is not UTF-8 or longer than any name. */
+bool pattern_parse(const char *text, struct pattern *out);
+
+/* Whether a folded name matches. */
+bool pattern_matches(const struct pattern *pattern, const char *folded);
+
 #endif

@@ -2,7 +2,6 @@
 /* Joining and making rooms, their topic. */
 #include "base/text.h"
 #include "chat/apply.h"
-#include "chat/outcome.h"
 
 #include <string.h>
 
@@ -250,7 +249,7 @@ enum chat_decision chat_propose_kick(struct chat *chat, struct chat_call *call,
 
 /* ---- applying ---- */
 
-/* Rooms and who is in them: RoomJoined, RoomLeft, TopicSet, Invited. */
+/* Rooms and their members: RoomJoined, RoomLeft, TopicSet, Invited. */
 
 enum error apply_make_room(struct apply *apply, uint64_t id, const char *shown, bool is_private,
                            struct room **out)

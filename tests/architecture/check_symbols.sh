@@ -7,7 +7,7 @@
 #
 # The prefix is, for a symbol of src/FOLDER/FILE.c:
 #   the name of the file, or its first words, also in the singular: apply_room_ or apply_ for
-#   apply_room.c, id_ for ids.c
+#   apply_room.c, rate_ for rates.c
 #   what TABLE allows for the folder or for the file
 # A line of TABLE is `folder: words` or `folder/file: words`. A word stands for itself and for all
 # that begins with it and an underscore; one that ends with = stands for itself only. # starts a comment.

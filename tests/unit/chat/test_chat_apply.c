@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Deltas from elsewhere: what contradicts the state is refused and changes nothing, whatever its
- * bytes; what does not gives the same rows everywhere (src/chat/apply*.c, load.c). */
+ * bytes; what does not gives the same rows everywhere (src/chat/apply.c, chat.c). */
 #include "chat_fixture.h"
 #include "support/test.h"
 

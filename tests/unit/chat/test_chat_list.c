@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Lists of accounts, rooms and members: src/chat/listing.c, name index.c; limits: answer.c. */
+/* Lists of accounts, rooms and members: src/chat/answer.c, name_index.c. */
 #include "chat/name_index.h"
 #include "chat_fixture.h"
 #include "support/test.h"

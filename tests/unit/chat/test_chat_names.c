@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Names, patterns and text: src/chat/name.h, pattern.h, text.h. */
+/* Names, patterns and text: src/chat/name.h, src/base/text.h. */
 #include "base/text.h"
 #include "chat/name.h"
-#include "chat/pattern.h"
 #include "support/test.h"
 #include "support/text_append.h"
 #include "support/unsafe_characters.h"
