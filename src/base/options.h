@@ -2,9 +2,8 @@
 /* options.h - one table makes a program's command line, its environment and its --help.
  *
  *     static const struct option_spec specs[] = {
- *         {.name = "port", .letter = 'p', .kind = OPTION_UNSIGNED, .argument = "PORT",
- *          .fallback = "2625", .min = 1, .max = 65535, .group = "Network",
- *          .help = "where to listen", OPTION_FIELD(struct settings, port)},
+ *         OPTION(UNSIGNED, "Network", "port", "PORT", "2625", "where to listen",
+ *                OPTION_FIELD(struct settings, port), .min = 1, .max = 65535, .letter = 'p'),
  *         {.name = NULL},
  *     };
  *
@@ -72,6 +71,12 @@ struct option_spec {
     size_t offset, size; /* of the field: OPTION_FIELD */
 };
 
+/* One row of a table. Then comes OPTION_FIELD, and what else the option has. */
+#define OPTION(kind_, group_, name_, argument_, fallback_, help_, ...)                             \
+    {                                                                                              \
+        .name = (name_), .kind = OPTION_##kind_, .argument = (argument_), .fallback = (fallback_), \
+        .group = (group_), .help = (help_), __VA_ARGS__                                            \
+    }
 #define OPTION_FIELD(type, field) \
     .offset = offsetof(type, field), .size = sizeof(((type *)0)->field)
 
