@@ -4,7 +4,7 @@
  * A general decoder allocates for every event of every page; this one walks the bytes once and
  * copies a few integers. Unknown and uninteresting fields are skipped, so it reads whatever
  * proto/spec.proto allows. Nothing is written outside *out; pointers in it lead into the bytes
- * given. Any thread. Tests: bench/test_scan.c. */
+ * given. Any thread. Tests: bench/test_reply_parser.c. */
 #ifndef JACKDAW_BENCH_SCAN_H
 #define JACKDAW_BENCH_SCAN_H
 
