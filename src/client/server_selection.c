@@ -169,6 +169,8 @@ bool server_selection_may_learn_session(struct client *client)
         return false;
     if (connected->session_unknown_us == 0)
         connected->session_unknown_us = client->now_us;
+    if (client->selection.current != NULL)
+        connection_ask(client->selection.current); /* it may be of another cluster by now */
     return client->now_us - connected->session_unknown_us <
            (uint64_t)CLIENT_SESSION_UNKNOWN_MS * 1000;
 }

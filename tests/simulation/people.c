@@ -265,7 +265,9 @@ static void turn_person(struct process *process)
     struct person *person = process->program;
     process_enter(process);
     client_process(person->client);
-    bool may_ask = person->is_in && world.is_set_up && !world.is_finishing && !process->is_cut;
+    bool is_done = world.asks_once && person->answers > 0;
+    bool may_ask =
+        !is_done && person->is_in && world.is_set_up && !world.is_finishing && !process->is_cut;
     if (sim_now() >= person->acts_at) {
         person->acts_at =
             sim_now() + (world.is_busy ? sim_below(3 * MS) : 3 * MS + sim_below(60 * MS));

@@ -233,6 +233,7 @@ struct world {
     bool is_busy; /* people ask without a pause, and the log keeps little */
     bool may_leave;
     uint64_t fault_every;
+    bool asks_once;        /* people stop when they are served */
     uint64_t silent_until; /* people ask for nothing */
     bool is_over;
     uint64_t heal_id;

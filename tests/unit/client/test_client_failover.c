@@ -488,6 +488,31 @@ TEST(test_cluster__a_server_founds_another_one)
     client_fixture_free(fixture);
 }
 
+/* It is the master of another cluster before the client asks again, and refuses the session. */
+TEST(test_cluster__a_server_that_founded_another_one_refuses)
+{
+    struct client_fixture *fixture = client_fixture_new(2);
+    fixture->servers[0].cluster_id = 1;
+    fixture->servers[1].master = false;
+    client_fixture_connect(fixture, 2, NULL);
+    client_fixture_login(fixture);
+    client_fixture_settle(fixture);
+    fake_server_kill(&fixture->servers[0]);
+    client_fixture_send_many(fixture, "m", 1);
+    fixture->cluster.judge = no_sends;
+    fixture->servers[1].master = true;
+    run_for(fixture, 2 * CLIENT_ANY_SERVER_MS);
+    check_server(fixture, 1);
+    fixture->servers[1].cluster_id = 2;
+    run_for(fixture, 2 * CLIENT_SESSION_UNKNOWN_MS);
+    assert_int_equal(fixture->session_ends, 0);
+    fixture->cluster.judge = NULL;
+    fake_server_start(&fixture->servers[0], &fixture->cluster);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 1);
+    check_server(fixture, 0);
+    client_fixture_free(fixture);
+}
+
 /* The server founds its cluster after the client has asked for Info, and before the login. */
 TEST(test_cluster__founded_before_the_login)
 {
