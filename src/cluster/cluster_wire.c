@@ -183,6 +183,12 @@ static const struct kind {
     [REPLICA_LEAVE] = FIELDS(leave_fields),
 };
 
+/* put_field and take_field copy an enum as 32 bits. */
+_Static_assert(sizeof(enum replica_role) == sizeof(uint32_t) &&
+                   sizeof(enum replica_answer) == sizeof(uint32_t) &&
+                   sizeof(enum replica_rejection) == sizeof(uint32_t),
+               "an enum has 32 bits");
+
 /* The wire's kinds are the enum's plus one: 0 is what a message without a kind has. */
 #define SAME(wire, value) _Static_assert((int)(wire) == (int)(value), "kinds differ")
 SAME(JACKDAW__CLUSTER_MESSAGE__KIND__PING, REPLICA_PING + 1);

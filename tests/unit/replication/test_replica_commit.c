@@ -102,7 +102,7 @@ TEST(test_ack_timeout__joining_again_is_no_progress)
     replica_fixture_close(&fixture);
 }
 
-TEST(test_ack_timeout__a_slave_that_does_not_ack_is_struck_off_and_comes_back)
+TEST(test_ack_timeout__a_slave_that_does_not_ack_leaves_the_in_sync_set_and_returns)
 {
     struct replica_fixture fixture;
     replica_fixture_open(&fixture, 3, REPLICA_ALL);
