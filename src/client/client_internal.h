@@ -399,10 +399,10 @@ void sender_pump(struct client *client);
 /* A login was answered: the session begins, or goes on. */
 void session_began(struct client *client, const struct request *request,
                    const Jackdaw__LoginReply *reply);
-/* The session has ended as the owner asked. */
-/* The server in use has told its cluster. Takes it for the session's if that is not known, and the server
- * knows the session. */
+/* Takes the cluster of the server in use for the session's, if that is not known and the server knows the
+ * session. */
 void session_learn_cluster(struct client *client);
+/* The session has ended as the owner asked. */
 void session_over(struct client *client);
 /* The servers have ended it: the client logs in again, or tells the owner. */
 void session_lost(struct client *client, enum status status, const char *text);
