@@ -46,6 +46,18 @@ TEST_WITH(test_log_pace__keys_and_events_have_their_own, setup, NULL)
     assert_false(allows("refused", "b", &left_out));
 }
 
+/* A new key takes a place that has nothing to tell, while there is one. */
+TEST_WITH(test_log_pace__the_count_outlives_new_keys, setup, NULL)
+{
+    uint64_t left_out;
+    assert_true(allows("refused", "c", &left_out));
+    assert_false(allows("refused", "c", &left_out));
+    now_ms += LOG_PACE_MS;
+    assert_true(allows("refused", "d", &left_out));
+    assert_true(allows("refused", "c", &left_out));
+    assert_int_equal(left_out, 1);
+}
+
 TEST_WITH(test_log_pace__bounded_whatever_the_keys, setup, NULL)
 {
     uint64_t left_out;

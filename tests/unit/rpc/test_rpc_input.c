@@ -909,6 +909,12 @@ TEST_F(test_deaf_peer__stream_stops)
         }
         free_frame(frame);
     }
+    /* Credits that are granted later have the same bound. */
+    request.kind = JACKDAW__ENVELOPE__KIND__CREDIT;
+    send_envelope(&deaf, &request);
+    WAIT_UNTIL(&f->client, f->counters->pages >= 2 * RPC_CREDITS_MAX);
+    expect_service(f);
+    assert_int_equal(f->counters->pages, 2 * RPC_CREDITS_MAX);
     sp_close(&deaf);
     WAIT_UNTIL(&f->client, f->counters->held == 0);
 }
