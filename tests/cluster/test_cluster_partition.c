@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define CUTS 8
-#define QUIET_MS 200 /* without a line of any program */
 #define VISITORS 4   /* ann and bob, and one twin in each part */
 
 /* Two histories become one: who saw the one that gives way has seen other numbers. The order of
@@ -181,11 +180,13 @@ static void minority_refuses(struct cluster_fixture *fixture, size_t alone)
 {
     struct cluster *cluster = &fixture->cluster;
     struct pool *pool = &fixture->pool;
+    struct json_client *writer = pool->writers[alone];
+    size_t from = json_client_count(writer);
     isolate(fixture, alone);
     CLIENT_POOL_WAIT(pool, has_stepped_down(fixture, alone));
     assert_refuses(fixture, alone);
-    /* Acknowledgements from before the partition may still be unread. */
-    PROCESS_GROUP_SETTLE(fixture->group, QUIET_MS, false);
+    /* The client reads the acknowledgements from before the partition first. */
+    (void)json_client_expect(writer, from, "{s:s, s:b}", "type", "status", "connected", 0);
     size_t sent = client_pool_sent(pool, alone);
     for (size_t i = 0; i < SERVERS; i++) {
         size_t until = client_pool_sent(pool, i) + A_LITTLE;
