@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define CUTS 8
-#define VISITORS 4   /* ann and bob, and one twin in each part */
+#define VISITORS 4 /* ann and bob, and one twin in each part */
 
 /* Two histories become one: who saw the one that gives way has seen other numbers. The order of
  * one sender's lines, and everything else, holds. */

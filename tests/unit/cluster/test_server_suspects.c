@@ -32,15 +32,6 @@ static void begin(struct fixture *f)
     assert_non_null(f->calls);
 }
 
-static void end(struct fixture *f)
-{
-    suspects_release(&f->core, "the end");
-    assert_int_equal(f->core.suspects.count, 0);
-    assert_int_equal(f->core.suspects.bytes, 0);
-    assert_int_equal(f->server.open_calls, 0);
-    free(f->calls);
-}
-
 /* A call with that many bytes. False: it need not be held. */
 static bool take(struct fixture *f, const char *method, const char *token, uint32_t resent,
                  size_t bytes)
@@ -66,6 +57,16 @@ static bool take(struct fixture *f, const char *method, const char *token, uint3
         arena_clear(&call->arena);
     }
     return is_taken;
+}
+
+static void end(struct fixture *f)
+{
+    suspects_release(&f->core, "the end");
+    assert_int_equal(f->core.suspects.count, 0);
+    assert_int_equal(f->core.suspects.bytes, 0);
+    assert_false(take(f, "Send", "ann", 0, 100)); /* nobody's requests wait any more */
+    assert_int_equal(f->server.open_calls, 0);
+    free(f->calls);
 }
 
 TEST_F(test_take__what_was_sent_before_and_what_follows_it)
