@@ -169,7 +169,6 @@ static void compare_cursors(struct client *client, const Jackdaw__HeartbeatReply
     if (waiting && heartbeat->stuck && log_position_compare(cursor, heartbeat->cursor) == 0) {
         client->stats.gaps++;
         stream_restart(client);
-        waiting = false;
     }
     heartbeat->stuck = waiting;
     heartbeat->cursor = cursor;

@@ -101,7 +101,6 @@ static bool follows(struct client *client, const Jackdaw__ReceiveReply *page)
 static void handle_page(struct client *client, const Jackdaw__ReceiveReply *page)
 {
     struct stream *stream = &client->stream;
-    uint64_t session = client->session.id;
     server_selection_seen(client);
     server_selection_confirm_session(client);
     if (!follows(client, page)) {
@@ -116,8 +115,6 @@ static void handle_page(struct client *client, const Jackdaw__ReceiveReply *page
     struct cursor cursor = stream->cursor;
     for (size_t i = 0; i < page->n_events; i++) {
         tell(client, page->events[i]);
-        if (client->session.id != session)
-            return;
         if (page->events[i]->epoch != 0)
             cursor_move(&cursor, (struct log_position){.epoch = page->events[i]->epoch,
                                                        .seq = page->events[i]->seq});
@@ -186,7 +183,7 @@ static void on_page(const ProtobufCMessage *message, void *closure_data)
     if (result.status == STATUS_OK)
         handle_page(client, page);
     if (!stream->open)
-        return; /* the page did not follow, or the session ended meanwhile */
+        return; /* the page did not follow */
     if (result.more)
         give_credits(client);
     else

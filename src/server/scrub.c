@@ -118,8 +118,6 @@ void scrub_stop(struct scrub *scrub)
     scrub->worker = NULL;
     store_close(scrub->reader);
     scrub->reader = NULL;
-    while (sem_trywait(&scrub->stopped) == 0) {
-    }
 }
 
 bool scrub_is_running(const struct scrub *scrub)
