@@ -301,6 +301,29 @@ FAILOVER_TEST(test_failover__session_is_not_known_yet, 2, 2)
     client_fixture_check_told(f, "m", 4);
 }
 
+/* What was refused for want of the session was not carried out: it goes out in the next one. */
+FAILOVER_TEST(test_failover__unknown_session_is_begun_again, 2, 2)
+{
+    const struct client_request login = {
+        .call = CLIENT_LOGIN, .name = "ann", .password = "secret", .again = true};
+    assert_int_equal(client_fixture_ask(f, &login), OK);
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 1);
+    f->result_count = 0;
+    fake_server_kill(&f->servers[0]);
+    elect(f, 1);
+    for (size_t i = 0; i < f->cluster.session_count; i++)
+        f->cluster.sessions[i].ended = true;
+    client_fixture_send_many(f, "m", 3);
+    for (uint64_t since = 0; f->result_count < 3;) {
+        client_fixture_turn(f);
+        client_fixture_advance(f, 20);
+        client_fixture_check_patience(&since, "three results");
+    }
+    assert_int_equal(client_fixture_count(f, STATUS_OK), 3);
+    assert_int_equal(f->cluster.message_count, 3);
+    assert_int_equal(f->session_ends, 0);
+}
+
 FAILOVER_TEST(test_failover__session_stays_unknown, 2, 2)
 {
     fake_server_kill(&f->servers[0]);

@@ -406,6 +406,15 @@ TEST(test_logout__repeated_means_done)
     }
 }
 
+/* At the first attempt it means that there was no session to end. */
+LOGGED_IN_TEST(test_logout__of_an_unknown_session)
+{
+    f->cluster.sessions[0].ended = true;
+    client_fixture_ask(f, &(struct client_request){.call = CLIENT_LOGOUT});
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 1);
+    assert_int_equal(f->results[0].status, STATUS_UNAUTHENTICATED);
+}
+
 static enum fake_action lose_logout_and_status(void *context, struct fake_server *server,
                                                const char *method, uint64_t number)
 {

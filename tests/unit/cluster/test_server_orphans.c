@@ -430,6 +430,24 @@ TEST_F(test_orphan_transfer__poison_is_refused)
     assert_int_equal(outcome.status, STATUS_OK);
 }
 
+TEST_F(test_orphan_transfer__two_poisons_are_refused)
+{
+    f->core.event = end_process;
+    assert_true(core_fixture_register(&f->deposed, "dora"));
+    uint64_t session = core_fixture_login(&f->deposed, "dora");
+    assert_true(core_fixture_join(&f->deposed, session, "lobby"));
+    assert_true(core_fixture_send(&f->deposed, session, "lobby", POISON));
+    assert_true(core_fixture_send(&f->deposed, session, "lobby", POISON));
+    assert_int_equal(core_fixture_commit(&f->deposed), OK);
+    read_batch(f);
+    for (unsigned i = 0; i < 5; i++) { /* each ends two children */
+        assert_int_equal(f->cluster.refused, 0);
+        hand_over(f, OTHER, 5);
+        turn(f);
+    }
+    assert_int_equal(f->cluster.refused, 2);
+}
+
 /* The list that the disk refused is no list: nobody has joined. */
 TEST_F(test_disk_failed__the_members_are_those_on_the_disk)
 {

@@ -488,6 +488,13 @@ TEST_F(test_join_room)
     assert_int_equal(reply->n_history, 10);
     for (size_t i = 0; i < 10; i++)
         assert_int_equal(reply->history[i]->number, 6 + i);
+    /* The same request again has the same history: what was sent since comes as an event. */
+    assert_int_equal(device_send(&f->ann, "lobby", "16"), STATUS_OK);
+    EXPECT(f, &f->bob, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
+           (r.request = f->bob.request, r.room = TEXT("lobby")));
+    reply = REPLY(f, JoinRoom);
+    assert_int_equal(reply->n_history, 10);
+    assert_int_equal(reply->history[9]->number, 15);
     EXPECT(f, &f->bob, STATUS_OK, "JoinRoom", JoinRoom, JOIN_ROOM,
            (r.request = ++f->bob.request, r.room = TEXT("lobby"))); /* in it already */
     EXPECT(f, &f->bob, STATUS_INVALID_ARGUMENT, "JoinRoom", JoinRoom, JOIN_ROOM,

@@ -227,6 +227,18 @@ TEST(test_check__tells_of_the_one_that_differs)
     assert_int_equal(scene.told_node, 3);
 }
 
+TEST(test_check__tells_of_a_server_in_the_place_of_another)
+{
+    struct scene scene = started(0);
+    hear(&scene, 2, YEAR_MS);
+    clocks_check(&scene.clocks, note, &scene);
+    pass(&scene, CLOCKS_FRESH_MS);
+    hear(&scene, 3, YEAR_MS);
+    clocks_check(&scene.clocks, note, &scene);
+    assert_int_equal(scene.told, 2);
+    assert_int_equal(scene.told_node, 3);
+}
+
 TEST(test_check__tells_of_the_own_clock)
 {
     struct scene scene = started(YEAR_MS);

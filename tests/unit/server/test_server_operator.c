@@ -3,6 +3,7 @@
  * when the one who is asked refuses, is silent, or is somebody else. */
 #include "admin/admin.h"
 #include "admin/status_report.h"
+#include "base/clock.h"
 #include "replica_fixture.h"
 #include "rpc/server.h"
 #include "server/operator_service.h"
@@ -243,6 +244,16 @@ TEST(test_print__a_cluster_at_a_glance)
         "   4  left     -                  10.0.0.4:2626    3:10400    -\n"
         "\n"
         "server 1: jackdaw 0.1.0, up 3 h 21 min, 12 clients, committed 3:10492 of 3:10492\n");
+}
+
+TEST(test_print__a_clock_that_is_behind)
+{
+    struct sample sample;
+    make_sample(&sample);
+    sample.members[1].clock_ms = -CLOCK_TOLERANCE_MS - 1000;
+    char *text = printed(&sample.reply, false);
+    assert_non_null(strstr(text, "its clock differs: -6 s\n"));
+    free(text);
 }
 
 TEST(test_print__a_member_with_an_older_program)
