@@ -75,7 +75,7 @@
  *      first message: replica_role_draw_epoch. A node promises an epoch only to the node whose id it
  *      contains: replica_receive_prepare.
  *   2. A promise holds: a node acks nothing below its promise, also after a restart (Lamport, "Paxos Made
- *      Simple", section 2.2): replica_raise_promise, replica_send_ack, replica_role_check.
+ *      Simple", section 2.2): replica_receive_prepare leaves a lower master, replica_role_check asserts it.
  *   3. Log matching: two logs with an entry at one position are equal up to it (Raft, figure 3 and
  *      section 5.3). A node appends only the next entry of a master or voter whose log continues its own:
  *      replica_log_is_next. JOIN compares the epochs (Kafka, KIP-101): epoch_history_common.

@@ -133,7 +133,7 @@ void replica_ping(struct replica *r)
 
 void replica_send_ack(struct replica *r)
 {
-    if (!replica_is_following(r) || !r->follows || r->master.epoch < r->promised)
+    if (!replica_is_following(r) || !r->follows)
         return;
     struct replica_message *message = replica_send(r, REPLICA_ACK, r->master.id);
     message->epoch = r->master.epoch;

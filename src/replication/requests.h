@@ -27,8 +27,8 @@ void replica_ask_for_promises(struct replica *r);
 /* PING to the master. */
 void replica_ping(struct replica *r);
 
-/* ACK to the master. Does nothing while this log is no prefix of the master's, or if this node has
- * promised a higher epoch. */
+/* ACK to the master. Does nothing while this log is no prefix of the master's. A node follows no master
+ * below its promise (replica_role_check). */
 void replica_send_ack(struct replica *r);
 
 /* ANNOUNCE of this master to a member. */

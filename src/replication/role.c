@@ -83,6 +83,7 @@ void replica_role_check(const struct replica *r)
         ASSERT(r->master.epoch >= r->promised);
         break;
     case REPLICA_JOINING:
+    case REPLICA_SUSPECTING:
         ASSERT(r->master.id != 0 && r->master.id != r->options.id);
         ASSERT(r->master.epoch >= r->promised);
         break;

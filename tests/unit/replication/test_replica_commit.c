@@ -71,6 +71,56 @@ TEST(test_propose__is_published_before_it_is_synced)
     replica_fixture_close(&fixture);
 }
 
+/* Node 3 lacks the entry, and must not be elected: node 2 has to know that it is not in sync. */
+TEST(test_all__commits_only_with_the_list_that_removes_a_member)
+{
+    struct replica_fixture fixture;
+    replica_fixture_open(&fixture, 3, REPLICA_ALL);
+    fixture.nodes[3].holds_sync = true;
+    replica_fixture_propose(&fixture, 1, 1);
+    uint64_t entry = replica_fixture_last(&fixture, 1);
+    replica_fixture_settle(&fixture);
+    fixture.nodes[2].holds_sync = true;
+    replica_fixture_kill(&fixture, 3);
+    replica_fixture_settle(&fixture);
+    assert_true(replica_fixture_last(&fixture, 1) > entry); /* the list */
+    assert_true(fixture.nodes[1].committed < entry);
+    replica_fixture_sync(&fixture, 2);
+    replica_fixture_settle(&fixture);
+    assert_true(fixture.nodes[1].committed > entry);
+    replica_fixture_close(&fixture);
+}
+
+/* Raft, figure 8: a majority has an entry of the epoch before, but the new master's first entry is not
+ * durable on a majority. */
+TEST(test_quorum__commits_an_old_entry_only_with_one_of_its_own_epoch)
+{
+    struct replica_fixture fixture;
+    replica_fixture_open(&fixture, 3, REPLICA_QUORUM);
+    fixture.nodes[2].holds_sync = fixture.nodes[3].holds_sync = true;
+    replica_fixture_propose(&fixture, 1, 1);
+    replica_fixture_settle(&fixture);
+    const struct log_position entry = replica_last(fixture.nodes[1].replica);
+    replica_fixture_kill(&fixture, 1);
+    replica_fixture_pass(&fixture, 500);
+    assert_int_equal(replica_fixture_master(&fixture), 2);
+    replica_fixture_sync(&fixture, 2);
+    struct replica_message ack = {.kind = REPLICA_ACK,
+                                  .from = 3,
+                                  .to = 2,
+                                  .epoch = replica_epoch(fixture.nodes[2].replica),
+                                  .ack.durable = entry};
+    memcpy(ack.cluster, fixture.nodes[2].cluster, sizeof ack.cluster);
+    replica_fixture_step(&fixture, 2,
+                         &(struct replica_event){.kind = REPLICA_RECEIVE, .message = &ack});
+    assert_int_equal(replica_acked(fixture.nodes[2].replica, 3).seq, entry.seq);
+    assert_true(fixture.nodes[2].committed < entry.seq);
+    replica_fixture_sync(&fixture, 3);
+    replica_fixture_settle(&fixture);
+    assert_true(fixture.nodes[2].committed > entry.seq);
+    replica_fixture_close(&fixture);
+}
+
 /* Its disk takes nothing: it joins again and again, and is not waited for longer because of that. */
 TEST(test_ack_timeout__joining_again_is_no_progress)
 {
