@@ -389,108 +389,94 @@ uint64_t chat_fixture_next(struct chat_session *session)
     return chat_session_last_request(session) + 1;
 }
 
+/* `request`: the session's request of this number; 0: its next one. */
+#define NUMBERED(type, constant, number)                                    \
+    Jackdaw__##type##Request request = JACKDAW__##constant##_REQUEST__INIT; \
+    request.request = (number) != 0 ? (number) : chat_fixture_next(session)
+
+/* Carries the request out and returns its answer. */
+#define PROPOSE(verb)                                            \
+    struct chat_call call = chat_fixture_call(fixture, session); \
+    return chat_fixture_finish(fixture, &call, request.request,  \
+                               chat_propose_##verb(fixture->chat, &call, &request))
+
 struct answer chat_fixture_join(struct chat_fixture *fixture, struct chat_session *session,
                                 const char *room, uint64_t number)
 {
-    Jackdaw__JoinRoomRequest request = JACKDAW__JOIN_ROOM_REQUEST__INIT;
-    request.request = number != 0 ? number : chat_fixture_next(session);
+    NUMBERED(JoinRoom, JOIN_ROOM, number);
     request.room = (char *)room;
-    struct chat_call call = chat_fixture_call(fixture, session);
-    return chat_fixture_finish(fixture, &call, request.request,
-                               chat_propose_join(fixture->chat, &call, &request));
+    PROPOSE(join);
 }
 
 struct answer chat_fixture_join_private(struct chat_fixture *fixture, struct chat_session *session,
                                         const char *room)
 {
-    Jackdaw__JoinRoomRequest request = JACKDAW__JOIN_ROOM_REQUEST__INIT;
-    request.request = chat_fixture_next(session);
+    NUMBERED(JoinRoom, JOIN_ROOM, 0);
     request.room = (char *)room;
     request.private_ = true;
-    struct chat_call call = chat_fixture_call(fixture, session);
-    return chat_fixture_finish(fixture, &call, request.request,
-                               chat_propose_join(fixture->chat, &call, &request));
+    PROPOSE(join);
 }
 
 struct answer chat_fixture_leave(struct chat_fixture *fixture, struct chat_session *session,
                                  const char *room)
 {
-    Jackdaw__LeaveRoomRequest request = JACKDAW__LEAVE_ROOM_REQUEST__INIT;
-    request.request = chat_fixture_next(session);
+    NUMBERED(LeaveRoom, LEAVE_ROOM, 0);
     request.room = (char *)room;
-    struct chat_call call = chat_fixture_call(fixture, session);
-    return chat_fixture_finish(fixture, &call, request.request,
-                               chat_propose_leave(fixture->chat, &call, &request));
+    PROPOSE(leave);
 }
 
 struct answer chat_fixture_topic(struct chat_fixture *fixture, struct chat_session *session,
                                  const char *room, const char *topic)
 {
-    Jackdaw__SetTopicRequest request = JACKDAW__SET_TOPIC_REQUEST__INIT;
-    request.request = chat_fixture_next(session);
+    NUMBERED(SetTopic, SET_TOPIC, 0);
     request.room = (char *)room;
     request.topic = (char *)topic;
-    struct chat_call call = chat_fixture_call(fixture, session);
-    return chat_fixture_finish(fixture, &call, request.request,
-                               chat_propose_topic(fixture->chat, &call, &request));
+    PROPOSE(topic);
 }
 
 struct answer chat_fixture_invite(struct chat_fixture *fixture, struct chat_session *session,
                                   const char *room, const char *name)
 {
-    Jackdaw__InviteRequest request = JACKDAW__INVITE_REQUEST__INIT;
-    request.request = chat_fixture_next(session);
+    NUMBERED(Invite, INVITE, 0);
     request.room = (char *)room;
     request.name = (char *)name;
-    struct chat_call call = chat_fixture_call(fixture, session);
-    return chat_fixture_finish(fixture, &call, request.request,
-                               chat_propose_invite(fixture->chat, &call, &request));
+    PROPOSE(invite);
 }
 
 struct answer chat_fixture_kick(struct chat_fixture *fixture, struct chat_session *session,
                                 const char *room, const char *name, bool ban)
 {
-    Jackdaw__KickRequest request = JACKDAW__KICK_REQUEST__INIT;
-    request.request = chat_fixture_next(session);
+    NUMBERED(Kick, KICK, 0);
     request.room = (char *)room;
     request.name = (char *)name;
     request.ban = ban;
-    struct chat_call call = chat_fixture_call(fixture, session);
-    return chat_fixture_finish(fixture, &call, request.request,
-                               chat_propose_kick(fixture->chat, &call, &request));
+    PROPOSE(kick);
 }
 
 struct answer chat_fixture_send(struct chat_fixture *fixture, struct chat_session *session,
                                 const char *to, const char *text, uint64_t number)
 {
-    Jackdaw__SendRequest request = JACKDAW__SEND_REQUEST__INIT;
-    request.request = number != 0 ? number : chat_fixture_next(session);
+    NUMBERED(Send, SEND, number);
     request.to = (char *)to;
     request.text = (char *)text;
-    struct chat_call call = chat_fixture_call(fixture, session);
-    return chat_fixture_finish(fixture, &call, request.request,
-                               chat_propose_send(fixture->chat, &call, &request));
+    PROPOSE(send);
 }
 
 struct answer chat_fixture_logout(struct chat_fixture *fixture, struct chat_session *session,
                                   uint64_t after_seq)
 {
-    Jackdaw__LogoutRequest request = JACKDAW__LOGOUT_REQUEST__INIT;
+    NUMBERED(Logout, LOGOUT, 0);
     Jackdaw__Position after = JACKDAW__POSITION__INIT;
     after.epoch = fixture->epoch;
     after.seq = after_seq;
-    request.request = chat_fixture_next(session);
     request.after = &after;
-    struct chat_call call = chat_fixture_call(fixture, session);
-    return chat_fixture_finish(fixture, &call, request.request,
-                               chat_propose_logout(fixture->chat, &call, &request));
+    PROPOSE(logout);
 }
 
 struct answer chat_fixture_delete(struct chat_fixture *fixture, struct chat_session *session,
                                   bool verified)
 {
-    Jackdaw__DeleteAccountRequest request = JACKDAW__DELETE_ACCOUNT_REQUEST__INIT;
-    request.request = chat_fixture_next(session);
+    NUMBERED(DeleteAccount, DELETE_ACCOUNT, 0);
     request.password = "password";
     struct chat_call call = chat_fixture_call(fixture, session);
     const char *hash = NULL;

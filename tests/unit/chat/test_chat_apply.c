@@ -70,13 +70,25 @@ static void assert_unchanged(struct scene *scene)
     free(rows);
 }
 
-static void assert_corrupt(struct scene *scene, const Jackdaw__Delta *delta)
+/* what: of the delta, for the failure. */
+static void assert_corrupt_as(struct scene *scene, const Jackdaw__Delta *delta, const char *what)
 {
     size_t seen = scene->fixture.seen_count;
-    assert_int_equal(chat_fixture_apply(&scene->fixture, delta), ERROR_CORRUPT);
+    enum error error = chat_fixture_apply(&scene->fixture, delta);
+    if (error != ERROR_CORRUPT)
+        fail_msg("%s: %s", what, error_name(error));
     assert_unchanged(scene);
     assert_int_equal(scene->fixture.seen_count, seen);
 }
+
+#define assert_corrupt(scene, delta) assert_corrupt_as((scene), (delta), #delta)
+
+/* Makes the change, after which the test's `delta` is corrupt. */
+#define CORRUPT(...)                                \
+    do {                                            \
+        __VA_ARGS__;                                \
+        assert_corrupt_as(f, &delta, #__VA_ARGS__); \
+    } while (0)
 
 static Jackdaw__Delta delta_of(Jackdaw__Delta__ChangeCase change_case, void *change)
 {
@@ -101,16 +113,12 @@ TEST_ON(test_corrupt__no_change, struct scene, begin, end)
 {
     Jackdaw__Delta delta = JACKDAW__DELTA__INIT;
     assert_corrupt(f, &delta);
-    delta.change_case = JACKDAW__DELTA__CHANGE_MESSAGE_SENT;
-    assert_corrupt(f, &delta);
+    CORRUPT(delta.change_case = JACKDAW__DELTA__CHANGE_MESSAGE_SENT);
     Jackdaw__Unchanged unchanged = JACKDAW__UNCHANGED__INIT;
     delta.unchanged = &unchanged;
-    delta.change_case = (Jackdaw__Delta__ChangeCase)9;
-    assert_corrupt(f, &delta);
-    delta.change_case = (Jackdaw__Delta__ChangeCase)1000;
-    assert_corrupt(f, &delta);
-    delta.change_case = (Jackdaw__Delta__ChangeCase)-1;
-    assert_corrupt(f, &delta);
+    CORRUPT(delta.change_case = (Jackdaw__Delta__ChangeCase)9);
+    CORRUPT(delta.change_case = (Jackdaw__Delta__ChangeCase)1000);
+    CORRUPT(delta.change_case = (Jackdaw__Delta__ChangeCase)-1);
 }
 
 /* Receipts are no request of a session. */
@@ -133,25 +141,17 @@ TEST_ON(test_corrupt__uid, struct scene, begin, end)
     sent.text = "x";
     Jackdaw__Delta good = alices(f, JACKDAW__DELTA__CHANGE_MESSAGE_SENT, &sent);
     Jackdaw__Delta delta = good;
-    delta.request--;
-    assert_corrupt(f, &delta);
-    delta.request = good.request + 1;
-    assert_corrupt(f, &delta);
-    delta.request = 0;
-    assert_corrupt(f, &delta);
-    delta.request = UINT64_MAX;
-    assert_corrupt(f, &delta);
+    CORRUPT(delta.request--);
+    CORRUPT(delta.request = good.request + 1);
+    CORRUPT(delta.request = 0);
+    CORRUPT(delta.request = UINT64_MAX);
     delta = good;
-    delta.session = 0;
-    assert_corrupt(f, &delta);
-    delta.session = 12345;
-    assert_corrupt(f, &delta);
+    CORRUPT(delta.session = 0);
+    CORRUPT(delta.session = 12345);
     delta.session = f->bobs;
-    delta.request = chat_fixture_next(by(f, "bob"));
-    assert_corrupt(f, &delta); /* bob cannot speak for alice */
+    CORRUPT(delta.request = chat_fixture_next(by(f, "bob"))); /* bob cannot speak for alice */
     delta = good;
-    delta.session = delta.request = 0;
-    assert_corrupt(f, &delta); /* a message needs a uid */
+    CORRUPT(delta.session = delta.request = 0); /* a message needs a uid */
     assert_int_equal(chat_fixture_apply(&f->fixture, &good), OK);
 }
 
@@ -229,32 +229,23 @@ TEST_ON(test_corrupt__account_registered, struct scene, begin, end)
     good.nonce = (ProtobufCBinaryData){.len = 16, .data = (uint8_t *)"0123456789abcdef"};
     Jackdaw__AccountRegistered registered = good;
     Jackdaw__Delta delta = delta_of(JACKDAW__DELTA__CHANGE_ACCOUNT_REGISTERED, &registered);
-    registered.account = 0;
-    assert_corrupt(f, &delta);
-    registered.account = f->alice;
-    assert_corrupt(f, &delta);
+    CORRUPT(registered.account = 0);
+    CORRUPT(registered.account = f->alice);
     registered = good;
     static char *const names[] = {"ALICE", "", "a b", "\xFF", "Zoe\xCC\x88", "@eve", NULL};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        registered.name = names[i];
-        assert_corrupt(f, &delta);
-    }
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        CORRUPT(registered.name = names[i]);
     registered = good;
-    registered.nonce.len = 15;
-    assert_corrupt(f, &delta);
-    registered.nonce = (ProtobufCBinaryData){.len = 0, .data = NULL};
-    assert_corrupt(f, &delta);
+    CORRUPT(registered.nonce.len = 15);
+    CORRUPT(registered.nonce = (ProtobufCBinaryData){.len = 0, .data = NULL});
     registered = good;
-    registered.password_hash = NULL;
-    assert_corrupt(f, &delta);
+    CORRUPT(registered.password_hash = NULL);
     char hash[200];
     memset(hash, 'h', sizeof hash);
     hash[128] = '\0';
-    registered.password_hash = hash;
-    assert_corrupt(f, &delta);
+    CORRUPT(registered.password_hash = hash);
     registered = good;
-    delta = alices(f, JACKDAW__DELTA__CHANGE_ACCOUNT_REGISTERED, &registered);
-    assert_corrupt(f, &delta);
+    CORRUPT(delta = alices(f, JACKDAW__DELTA__CHANGE_ACCOUNT_REGISTERED, &registered));
 }
 
 TEST_ON(test_corrupt__an_id_of_the_dead, struct scene, begin, end)
@@ -274,8 +265,7 @@ TEST_ON(test_corrupt__account_deleted, struct scene, begin, end)
     Jackdaw__AccountDeleted deleted = JACKDAW__ACCOUNT_DELETED__INIT;
     Jackdaw__Delta delta = alices(f, JACKDAW__DELTA__CHANGE_ACCOUNT_DELETED, &deleted);
     assert_corrupt(f, &delta);
-    deleted.account = f->bob;
-    assert_corrupt(f, &delta);
+    CORRUPT(deleted.account = f->bob);
 }
 
 TEST_ON(test_corrupt__session_started, struct scene, begin, end)
@@ -291,36 +281,26 @@ TEST_ON(test_corrupt__session_started, struct scene, begin, end)
     good.token_hash = (ProtobufCBinaryData){.len = 32, .data = hash};
     Jackdaw__SessionStarted started = good;
     Jackdaw__Delta delta = delta_of(JACKDAW__DELTA__CHANGE_SESSION_STARTED, &started);
-    started.session = 0;
-    assert_corrupt(f, &delta);
-    started.session = f->bobs;
-    assert_corrupt(f, &delta);
+    CORRUPT(started.session = 0);
+    CORRUPT(started.session = f->bobs);
     started = good;
-    started.account = 1;
-    assert_corrupt(f, &delta);
+    CORRUPT(started.account = 1);
     started = good;
-    started.token_hash.len = 31;
-    assert_corrupt(f, &delta);
-    started.token_hash = (ProtobufCBinaryData){.len = 0, .data = NULL};
-    assert_corrupt(f, &delta);
+    CORRUPT(started.token_hash.len = 31);
+    CORRUPT(started.token_hash = (ProtobufCBinaryData){.len = 0, .data = NULL});
     started = good;
-    started.device = device;
-    assert_corrupt(f, &delta);
-    started.device = "\xFF";
-    assert_corrupt(f, &delta);
-    started.device = NULL;
-    assert_corrupt(f, &delta);
+    CORRUPT(started.device = device);
+    CORRUPT(started.device = "\xFF");
+    CORRUPT(started.device = NULL);
     started = good;
     started.n_replaces = 1;
-    started.replaces = &f->bobs;
-    assert_corrupt(f, &delta);
+    CORRUPT(started.replaces = &f->bobs);
     started.replaces = replaces;
     started.n_replaces = 2;
     assert_int_equal(chat_fixture_apply(&f->fixture, &delta), ERROR_CORRUPT);
     assert_unchanged(f);
     started = good;
-    delta = alices(f, JACKDAW__DELTA__CHANGE_SESSION_STARTED, &started);
-    assert_corrupt(f, &delta);
+    CORRUPT(delta = alices(f, JACKDAW__DELTA__CHANGE_SESSION_STARTED, &started));
     delta = delta_of(JACKDAW__DELTA__CHANGE_SESSION_STARTED, &good);
     assert_int_equal(chat_fixture_apply(&f->fixture, &delta), OK);
     good.session = 100; /* the token is in use now */
@@ -332,11 +312,9 @@ TEST_ON(test_corrupt__session_ended, struct scene, begin, end)
     Jackdaw__SessionEnded ended = JACKDAW__SESSION_ENDED__INIT;
     Jackdaw__Delta delta = alices(f, JACKDAW__DELTA__CHANGE_SESSION_ENDED, &ended);
     assert_corrupt(f, &delta);
-    ended.session = f->bobs;
-    assert_corrupt(f, &delta);
+    CORRUPT(ended.session = f->bobs);
     ended.session = f->alices;
-    ended.delivered_seq = f->fixture.seq + 1;
-    assert_corrupt(f, &delta);
+    CORRUPT(ended.delivered_seq = f->fixture.seq + 1);
 }
 
 TEST_ON(test_corrupt__room_joined, struct scene, begin, end)
@@ -365,14 +343,13 @@ TEST_ON(test_corrupt__room_joined, struct scene, begin, end)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         joined.room = bad[i].room;
         joined.account = bad[i].account;
-        joined.name = bad[i].name;
-        assert_corrupt(f, &delta);
+        CORRUPT(joined.name = bad[i].name);
     }
     joined.room = f->secret;
     joined.account = f->dave;
     joined.name = "";
-    delta = alices(f, JACKDAW__DELTA__CHANGE_ROOM_JOINED, &joined);
-    assert_corrupt(f, &delta); /* alice cannot join for dave */
+    CORRUPT(delta = alices(f, JACKDAW__DELTA__CHANGE_ROOM_JOINED,
+                           &joined)); /* alice cannot join for dave */
     delta = delta_of(JACKDAW__DELTA__CHANGE_ROOM_JOINED, &joined);
     assert_int_equal(chat_fixture_apply(&f->fixture, &delta), OK);
 }
@@ -406,15 +383,14 @@ TEST_ON(test_corrupt__room_left, struct scene, begin, end)
         left.room = bad[i].room;
         left.account = bad[i].account;
         left.reason = (Jackdaw__RoomLeft__Reason)bad[i].reason;
-        left.by = bad[i].by;
-        assert_corrupt(f, &delta);
+        CORRUPT(left.by = bad[i].by);
     }
     left.room = f->general;
     left.account = f->bob;
     left.reason = JACKDAW__ROOM_LEFT__REASON__LEFT;
     left.by = 0;
-    delta = alices(f, JACKDAW__DELTA__CHANGE_ROOM_LEFT, &left);
-    assert_corrupt(f, &delta); /* alice cannot leave for bob */
+    CORRUPT(delta = alices(f, JACKDAW__DELTA__CHANGE_ROOM_LEFT,
+                           &left)); /* alice cannot leave for bob */
 }
 
 TEST_ON(test_corrupt__topic_set, struct scene, begin, end)
@@ -440,8 +416,7 @@ TEST_ON(test_corrupt__topic_set, struct scene, begin, end)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         set.room = bad[i].room;
         set.account = bad[i].account;
-        set.topic = bad[i].topic;
-        assert_corrupt(f, &delta);
+        CORRUPT(set.topic = bad[i].topic);
     }
 }
 
@@ -462,8 +437,7 @@ TEST_ON(test_corrupt__invited, struct scene, begin, end)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         invited.room = bad[i].room;
         invited.account = bad[i].account;
-        invited.by = bad[i].by;
-        assert_corrupt(f, &delta);
+        CORRUPT(invited.by = bad[i].by);
     }
 }
 
@@ -495,8 +469,7 @@ TEST_ON(test_corrupt__message_sent, struct scene, begin, end)
         sent.room = bad[i].room;
         sent.account = bad[i].account;
         sent.peer = bad[i].peer;
-        sent.text = bad[i].text;
-        assert_corrupt(f, &delta);
+        CORRUPT(sent.text = bad[i].text);
     }
     free(huge);
 }
@@ -510,14 +483,11 @@ TEST_ON(test_corrupt__delivered, struct scene, begin, end)
     delivered.accounts = accounts;
     delivered.seqs = seqs;
     delivered.n_accounts = 2;
-    delivered.n_seqs = 1;
-    assert_corrupt(f, &delta);
+    CORRUPT(delivered.n_seqs = 1);
     delivered.n_seqs = 2;
-    accounts[1] = 1;
-    assert_corrupt(f, &delta);
+    CORRUPT(accounts[1] = 1);
     accounts[1] = f->bob;
-    seqs[1] = f->fixture.seq + 1;
-    assert_corrupt(f, &delta);
+    CORRUPT(seqs[1] = f->fixture.seq + 1);
     seqs[1] = f->fixture.seq;
     assert_int_equal(chat_fixture_apply(&f->fixture, &delta), OK);
 }
@@ -530,24 +500,17 @@ TEST_ON(test_corrupt__refused_and_unchanged, struct scene, begin, end)
     Jackdaw__Refused refused = JACKDAW__REFUSED__INIT;
     Jackdaw__Delta delta = alices(f, JACKDAW__DELTA__CHANGE_REFUSED, &refused);
     assert_corrupt(f, &delta); /* refused with OK */
-    refused.status = 17;
-    assert_corrupt(f, &delta);
+    CORRUPT(refused.status = 17);
     refused.status = 5;
-    refused.message = text;
-    assert_corrupt(f, &delta);
-    refused.message = "\xFF";
-    assert_corrupt(f, &delta);
-    refused.message = NULL;
-    assert_corrupt(f, &delta);
+    CORRUPT(refused.message = text);
+    CORRUPT(refused.message = "\xFF");
+    CORRUPT(refused.message = NULL);
     refused.message = "no";
-    delta = delta_of(JACKDAW__DELTA__CHANGE_REFUSED, &refused);
-    assert_corrupt(f, &delta);
+    CORRUPT(delta = delta_of(JACKDAW__DELTA__CHANGE_REFUSED, &refused));
     Jackdaw__Unchanged unchanged = JACKDAW__UNCHANGED__INIT;
-    delta = delta_of(JACKDAW__DELTA__CHANGE_UNCHANGED, &unchanged);
-    assert_corrupt(f, &delta);
+    CORRUPT(delta = delta_of(JACKDAW__DELTA__CHANGE_UNCHANGED, &unchanged));
     delta = alices(f, JACKDAW__DELTA__CHANGE_UNCHANGED, &unchanged);
-    unchanged.room = 1;
-    assert_corrupt(f, &delta);
+    CORRUPT(unchanged.room = 1);
 }
 
 /* ---- without a uid, and late ---- */

@@ -173,55 +173,21 @@ TEST_ON(test_reload__a_failed_one_can_be_closed_or_tried_again, struct chat_fixt
 
 typedef enum chat_decision proposal(struct chat_fixture *f, struct chat_call *call);
 
-static enum chat_decision propose_send(struct chat_fixture *f, struct chat_call *call)
-{
-    Jackdaw__SendRequest request = JACKDAW__SEND_REQUEST__INIT;
-    request.request = chat_fixture_next(call->session);
-    request.to = "@carol";
-    request.text = "hello";
-    return chat_propose_send(f->chat, call, &request);
-}
-
-static enum chat_decision propose_join(struct chat_fixture *f, struct chat_call *call)
-{
-    Jackdaw__JoinRoomRequest request = JACKDAW__JOIN_ROOM_REQUEST__INIT;
-    request.request = chat_fixture_next(call->session);
-    request.room = "new";
-    return chat_propose_join(f->chat, call, &request);
-}
-
-static enum chat_decision propose_again(struct chat_fixture *f, struct chat_call *call)
-{
-    Jackdaw__JoinRoomRequest request = JACKDAW__JOIN_ROOM_REQUEST__INIT;
-    request.request = chat_fixture_next(call->session);
-    request.room = "room1";
-    return chat_propose_join(f->chat, call, &request);
-}
-
-static enum chat_decision propose_topic(struct chat_fixture *f, struct chat_call *call)
-{
-    Jackdaw__SetTopicRequest request = JACKDAW__SET_TOPIC_REQUEST__INIT;
-    request.request = chat_fixture_next(call->session);
-    request.room = "room1";
-    request.topic = "other";
-    return chat_propose_topic(f->chat, call, &request);
-}
-
-static enum chat_decision propose_invite(struct chat_fixture *f, struct chat_call *call)
-{
-    Jackdaw__InviteRequest request = JACKDAW__INVITE_REQUEST__INIT;
-    request.request = chat_fixture_next(call->session);
-    request.room = "room1";
-    request.name = "alice";
-    return chat_propose_invite(f->chat, call, &request);
-}
-
-static enum chat_decision propose_logout(struct chat_fixture *f, struct chat_call *call)
-{
-    Jackdaw__LogoutRequest request = JACKDAW__LOGOUT_REQUEST__INIT;
-    request.request = chat_fixture_next(call->session);
-    return chat_propose_logout(f->chat, call, &request);
-}
+/* A function that proposes the session's next request; set assigns to the fields of r. */
+#define PROPOSAL(name, type, constant, verb, set)                                            \
+    static enum chat_decision propose_##name(struct chat_fixture *f, struct chat_call *call) \
+    {                                                                                        \
+        Jackdaw__##type##Request r = JACKDAW__##constant##_REQUEST__INIT;                    \
+        r.request = chat_fixture_next(call->session);                                        \
+        (void)(set);                                                                         \
+        return chat_propose_##verb(f->chat, call, &r);                                       \
+    }
+PROPOSAL(send, Send, SEND, send, (r.to = "@carol", r.text = "hello"))
+PROPOSAL(join, JoinRoom, JOIN_ROOM, join, r.room = "new")
+PROPOSAL(again, JoinRoom, JOIN_ROOM, join, r.room = "room1")
+PROPOSAL(topic, SetTopic, SET_TOPIC, topic, (r.room = "room1", r.topic = "other"))
+PROPOSAL(invite, Invite, INVITE, invite, (r.room = "room1", r.name = "alice"))
+PROPOSAL(logout, Logout, LOGOUT, logout, 0)
 
 static enum chat_decision propose_delete(struct chat_fixture *f, struct chat_call *call)
 {
@@ -289,35 +255,20 @@ static enum error answer_login(struct chat_fixture *f, struct chat_call *call)
     return chat_answer_login(f->chat, call, &reply);
 }
 
-static enum error answer_heartbeat(struct chat_fixture *f, struct chat_call *call)
-{
-    Jackdaw__HeartbeatRequest request = JACKDAW__HEARTBEAT_REQUEST__INIT;
-    Jackdaw__HeartbeatReply reply = JACKDAW__HEARTBEAT_REPLY__INIT;
-    return chat_answer_heartbeat(f->chat, call, &request, &reply);
-}
-
-static enum error answer_accounts(struct chat_fixture *f, struct chat_call *call)
-{
-    Jackdaw__ListAccountsRequest request = JACKDAW__LIST_ACCOUNTS_REQUEST__INIT;
-    Jackdaw__ListAccountsReply reply = JACKDAW__LIST_ACCOUNTS_REPLY__INIT;
-    return chat_answer_accounts(f->chat, call, &request, &reply);
-}
-
-static enum error answer_rooms(struct chat_fixture *f, struct chat_call *call)
-{
-    Jackdaw__ListRoomsRequest request = JACKDAW__LIST_ROOMS_REQUEST__INIT;
-    Jackdaw__ListRoomsReply reply = JACKDAW__LIST_ROOMS_REPLY__INIT;
-    request.joined = true;
-    return chat_answer_rooms(f->chat, call, &request, &reply);
-}
-
-static enum error answer_members(struct chat_fixture *f, struct chat_call *call)
-{
-    Jackdaw__ListMembersRequest request = JACKDAW__LIST_MEMBERS_REQUEST__INIT;
-    Jackdaw__ListMembersReply reply = JACKDAW__LIST_MEMBERS_REPLY__INIT;
-    request.room = "room1";
-    return chat_answer_members(f->chat, call, &request, &reply);
-}
+/* A function that makes a reply; set assigns to the fields of r. */
+#define ANSWER(name, type, constant, set)                                           \
+    static enum error answer_##name(struct chat_fixture *f, struct chat_call *call) \
+    {                                                                               \
+        Jackdaw__##type##Request r = JACKDAW__##constant##_REQUEST__INIT;           \
+        Jackdaw__##type##Reply reply = JACKDAW__##constant##_REPLY__INIT;           \
+        (void)(set);                                                                \
+        return chat_answer_##name(f->chat, call, &r, &reply);                       \
+    }
+ANSWER(heartbeat, Heartbeat, HEARTBEAT, 0)
+ANSWER(accounts, ListAccounts, LIST_ACCOUNTS, 0)
+ANSWER(rooms, ListRooms, LIST_ROOMS, r.joined = true)
+ANSWER(members, ListMembers, LIST_MEMBERS, r.room = "room1")
+ANSWER(delete, DeleteAccount, DELETE_ACCOUNT, 0)
 
 static enum error answer_receive(struct chat_fixture *f, struct chat_call *call)
 {
@@ -340,13 +291,6 @@ static enum error answer_history(struct chat_fixture *f, struct chat_call *call)
     struct chat_page page;
     enum error error = chat_plan_history(f->chat, call, "room1", 0, 0, &plan);
     return error != OK ? error : chat_read(plan, f->store, call->arena, &page);
-}
-
-static enum error answer_delete(struct chat_fixture *f, struct chat_call *call)
-{
-    Jackdaw__DeleteAccountRequest request = JACKDAW__DELETE_ACCOUNT_REQUEST__INIT;
-    Jackdaw__DeleteAccountReply reply = JACKDAW__DELETE_ACCOUNT_REPLY__INIT;
-    return chat_answer_delete(f->chat, call, &request, &reply);
 }
 
 TEST_ON(test_answer__every_allocation_fails, struct chat_fixture, begin, end)

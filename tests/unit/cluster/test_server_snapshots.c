@@ -131,6 +131,13 @@ static void must_give(struct fixture *f, struct replica_snapshot_chunk *chunk)
     }
 }
 
+static struct replica_snapshot_chunk first_chunk(struct fixture *f)
+{
+    struct replica_snapshot_chunk chunk = {.snapshot = 0};
+    must_give(f, &chunk);
+    return chunk;
+}
+
 /* What remains of the snapshot from the chunk on goes to the taker. */
 static void transfer(struct fixture *f, struct replica_snapshot_chunk chunk)
 {
@@ -157,6 +164,14 @@ static void check_taken(struct fixture *f, uint64_t seq)
     store_close(store);
 }
 
+/* The snapshot from the chunk on is the whole database as it is now. */
+static void check_transfer(struct fixture *f, struct replica_snapshot_chunk chunk)
+{
+    uint64_t seq = last_seq(f);
+    transfer(f, chunk);
+    check_taken(f, seq);
+}
+
 /* ---- the whole way ---- */
 
 TEST_F(test_snapshots_give__a_whole_database)
@@ -177,12 +192,10 @@ TEST_F(test_snapshots_give__a_whole_database)
 
 TEST_F(test_snapshots_give__goes_on_where_it_stopped)
 {
-    struct replica_snapshot_chunk first = {.snapshot = 0};
-    must_give(f, &first);
+    struct replica_snapshot_chunk first = first_chunk(f);
     assert_int_equal(snapshots_receive(f->taker, &first), OK);
     uint64_t seq = last_seq(f);
-    struct replica_snapshot_chunk other = {.snapshot = 0}; /* of a third server */
-    must_give(f, &other);
+    struct replica_snapshot_chunk other = first_chunk(f); /* of a third server */
     assert_int_equal(other.snapshot, first.snapshot);
     assert_int_equal(other.offset, 0);
     struct replica_snapshot_chunk next = {.snapshot = first.snapshot, .offset = first.size};
@@ -195,8 +208,7 @@ TEST_F(test_snapshots_give__goes_on_where_it_stopped)
 
 TEST_F(test_snapshots_give__another_one_begins_anew)
 {
-    struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    must_give(f, &chunk);
+    struct replica_snapshot_chunk chunk = first_chunk(f);
     struct replica_snapshot_chunk next = {.snapshot = chunk.snapshot + 1, .offset = chunk.size};
     must_give(f, &next);
     assert_int_equal(next.snapshot, chunk.snapshot);
@@ -227,8 +239,7 @@ TEST_F(test_snapshots_give__no_room_for_a_copy)
 
 TEST_F(test_snapshots_give__too_old_for_who_asks)
 {
-    struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    must_give(f, &chunk);
+    struct replica_snapshot_chunk chunk = first_chunk(f);
     say_much(f, 3);
     struct replica_snapshot_chunk newer = {.common = {.seq = last_seq(f)}};
     assert_false(give(f, &newer));
@@ -252,8 +263,7 @@ TEST_F(test_snapshots_give__more_is_asked_than_there_is)
 /* The entries after it are gone: whoever installed it would need another one at once. */
 TEST_F(test_snapshots_give__the_log_has_gone_on_without_it)
 {
-    struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    must_give(f, &chunk);
+    struct replica_snapshot_chunk chunk = first_chunk(f);
     say_much(f, 3);
     commit_log_prune(f->core.commit_log, last_seq(f));
     say_much(f, 1);
@@ -292,8 +302,7 @@ TEST_F(test_snapshots_needed_seq)
 
 TEST_F(test_snapshots_tick__nobody_asks)
 {
-    struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    must_give(f, &chunk);
+    struct replica_snapshot_chunk chunk = first_chunk(f);
     snapshots_tick(f->giver, NOW_MS + 29000);
     assert_true(exists(f->folder, "snapshot-given.db"));
     assert_true(snapshots_send(f->giver, &chunk, NOW_MS + 29000));
@@ -370,8 +379,7 @@ TEST(test_snapshots_new__a_folder_with_too_long_a_name)
 
 TEST_F(test_snapshots_keep__only_the_next_one)
 {
-    struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    must_give(f, &chunk);
+    struct replica_snapshot_chunk chunk = first_chunk(f);
     struct replica_snapshot_chunk later = chunk;
     later.offset = chunk.size;
     assert_int_equal(snapshots_receive(f->taker, &later), ERROR_INVALID);
@@ -379,16 +387,13 @@ TEST_F(test_snapshots_keep__only_the_next_one)
     later.offset = chunk.size - 1;
     assert_int_equal(snapshots_receive(f->taker, &later), ERROR_INVALID);
     assert_false(exists(f->other, "snapshot-taken.db"));
-    uint64_t seq = last_seq(f);
-    transfer(f, chunk); /* from the beginning */
-    check_taken(f, seq);
+    check_transfer(f, chunk); /* from the beginning */
 }
 
 /* Nothing is fetched in vain. */
 TEST_F(test_snapshots_keep__no_room_for_all_of_it)
 {
-    struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    must_give(f, &chunk);
+    struct replica_snapshot_chunk chunk = first_chunk(f);
     is_disk_small = true;
     assert_int_equal(snapshots_receive(f->taker, &chunk), ERROR_DISK_FULL);
     is_disk_small = false;
@@ -396,32 +401,26 @@ TEST_F(test_snapshots_keep__no_room_for_all_of_it)
     struct replica_snapshot_chunk large = chunk;
     large.total = INT64_MAX;
     assert_int_equal(snapshots_receive(f->taker, &large), ERROR_DISK_FULL);
-    uint64_t seq = last_seq(f);
-    transfer(f, chunk);
-    check_taken(f, seq);
+    check_transfer(f, chunk);
 }
 
 TEST_F(test_snapshots_keep__the_disk_is_full)
 {
     char path[512];
-    struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    must_give(f, &chunk);
+    struct replica_snapshot_chunk chunk = first_chunk(f);
     path_in(f->other, "snapshot-taken.db", path);
     assert_int_equal(symlink("/dev/full", path), 0);
     assert_int_equal(snapshots_receive(f->taker, &chunk), ERROR_DISK_FULL);
     struct stat about;
     assert_int_not_equal(lstat(path, &about), 0); /* what there was of it gives its room back */
-    uint64_t seq = last_seq(f);
-    transfer(f, chunk);
-    check_taken(f, seq);
+    check_transfer(f, chunk);
 }
 
 /* ---- looking at what was kept ---- */
 
 static void take_all(struct fixture *f)
 {
-    struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    must_give(f, &chunk);
+    struct replica_snapshot_chunk chunk = first_chunk(f);
     transfer(f, chunk);
 }
 
@@ -514,8 +513,7 @@ TEST(test_snapshots_check_kept__no_server_can_load_it)
 
 TEST_F(test_snapshots_give__not_of_a_damaged_database)
 {
-    struct replica_snapshot_chunk chunk = {.snapshot = 0};
-    must_give(f, &chunk);
+    struct replica_snapshot_chunk chunk = first_chunk(f);
     snapshots_set_damaged(f->giver);
     assert_false(give(f, &chunk));
     snapshots_set_store(f->giver, f->core.store); /* another one */

@@ -120,32 +120,6 @@ static void append(struct store *store, uint64_t epoch, uint64_t deltas, const c
     assert_ok(store, store_log_append(store, &row));
 }
 
-static enum error count_row(void *context)
-{
-    ++*(size_t *)context;
-    return OK;
-}
-static enum error count_account(void *context, const struct account_row *row)
-{
-    (void)row;
-    return count_row(context);
-}
-static enum error count_event(void *context, const struct timeline_row *row)
-{
-    (void)row;
-    return count_row(context);
-}
-static enum error count_outcome(void *context, const struct outcome_row *row)
-{
-    (void)row;
-    return count_row(context);
-}
-static enum error count_log(void *context, const struct log_entry *row)
-{
-    (void)row;
-    return count_row(context);
-}
-
 static size_t events_in(struct store *store, uint64_t room_id)
 {
     size_t count = 0;
@@ -687,12 +661,6 @@ static enum error same_session(void *context, const struct session_row *row)
     return OK;
 }
 
-static enum error count_session(void *context, const struct session_row *row)
-{
-    (void)row;
-    return count_row(context);
-}
-
 static void put_outcomes(struct store *store, uint64_t session, uint64_t from, uint64_t to)
 {
     assert_ok(store, store_begin(store));
@@ -773,12 +741,6 @@ static enum error same_room(void *context, const struct room_row *row)
     return OK;
 }
 
-static enum error count_room(void *context, const struct room_row *row)
-{
-    (void)row;
-    return count_row(context);
-}
-
 TEST_BOTH(test_store_put_room__knows_its_end)
 {
     struct room_row row = room(UINT64_MAX - 8, "garden");
@@ -830,12 +792,6 @@ static enum error same_member(void *context, const struct member_row *row)
     assert_int_equal(row->since_seq, expected->since_seq);
     assert_int_equal(row->until_seq, expected->until_seq);
     return OK;
-}
-
-static enum error count_member(void *context, const struct member_row *row)
-{
-    (void)row;
-    return count_row(context);
 }
 
 TEST_BOTH(test_store_put_member__every_state)

@@ -422,43 +422,6 @@ TEST(test_store_snapshot__one_allocation_fails)
 
 /* ---- memory ---- */
 
-static enum error count_event(void *context, const struct timeline_row *row)
-{
-    (void)row;
-    ++*(uint64_t *)context;
-    return OK;
-}
-static enum error count_outcome(void *context, const struct outcome_row *row)
-{
-    (void)row;
-    ++*(uint64_t *)context;
-    return OK;
-}
-static enum error count_account(void *context, const struct account_row *row)
-{
-    (void)row;
-    ++*(uint64_t *)context;
-    return OK;
-}
-static enum error count_session(void *context, const struct session_row *row)
-{
-    (void)row;
-    ++*(uint64_t *)context;
-    return OK;
-}
-static enum error count_room(void *context, const struct room_row *row)
-{
-    (void)row;
-    ++*(uint64_t *)context;
-    return OK;
-}
-static enum error count_log(void *context, const struct log_entry *row)
-{
-    (void)row;
-    ++*(uint64_t *)context;
-    return OK;
-}
-
 /* A read gives all of it or says that there is no memory. */
 static void read_or_no_memory(enum error error, uint64_t found, uint64_t expected)
 {
@@ -471,7 +434,7 @@ static void read_or_no_memory(enum error error, uint64_t found, uint64_t expecte
 static void read_some(struct store *store, uint64_t n)
 {
     uint64_t last = work_last_seq(n);
-    uint64_t count = 0;
+    size_t count = 0;
     enum error error =
         store_events_after(store, test_id(0), 0, UINT64_MAX, SIZE_MAX, count_event, &count);
     read_or_no_memory(error, count, (last + WORK_ROOMS - 1) / WORK_ROOMS);
@@ -495,8 +458,9 @@ static void read_some(struct store *store, uint64_t n)
     count = 0;
     error = store_log_read(store, last, count_log, &count);
     read_or_no_memory(error, count, 1);
-    error = store_number_at(store, test_id(0), last, &count);
-    read_or_no_memory(error, count, (last + WORK_ROOMS - 1) / WORK_ROOMS);
+    uint64_t number = 0;
+    error = store_number_at(store, test_id(0), last, &number);
+    read_or_no_memory(error, number, (last + WORK_ROOMS - 1) / WORK_ROOMS);
 }
 
 static void read_with_reader(struct store *store, uint64_t n)

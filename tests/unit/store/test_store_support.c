@@ -76,6 +76,23 @@ uint64_t test_random(uint64_t *random)
     return *random;
 }
 
+/* ---- rows ---- */
+
+#define COUNT(name, type)                                          \
+    enum error count_##name(void *context, const struct type *row) \
+    {                                                              \
+        (void)row;                                                 \
+        ++*(size_t *)context;                                      \
+        return OK;                                                 \
+    }
+COUNT(account, account_row)
+COUNT(event, timeline_row)
+COUNT(outcome, outcome_row)
+COUNT(log, log_entry)
+COUNT(session, session_row)
+COUNT(room, room_row)
+COUNT(member, member_row)
+
 /* ---- the workload ---- */
 
 /* Batch n has 1, 2 or 3 deltas, each of them a message. */

@@ -38,6 +38,17 @@ uint64_t test_id(uint64_t number);
 /* The next of a row of pseudo-random numbers; *random is not 0. */
 uint64_t test_random(uint64_t *random);
 
+/* ---- rows ---- */
+
+/* Visitors that add 1 to the size_t that context points to. */
+enum error count_account(void *context, const struct account_row *row);
+enum error count_event(void *context, const struct timeline_row *row);
+enum error count_outcome(void *context, const struct outcome_row *row);
+enum error count_log(void *context, const struct log_entry *row);
+enum error count_session(void *context, const struct session_row *row);
+enum error count_room(void *context, const struct room_row *row);
+enum error count_member(void *context, const struct member_row *row);
+
 /* ---- the workload ---- */
 
 #define WORK_ROOMS 5
