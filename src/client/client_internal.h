@@ -290,8 +290,6 @@ static inline uint32_t client_random32(struct client *client)
 }
 
 /* ---- cursor.c ---- */
-/* NULL: zero. */
-/* Less than 0, 0 or more than 0, by epoch first. */
 /* Moves the cursor forward. An earlier epoch is added to its history, of which the oldest may go. */
 void cursor_move(struct cursor *cursor, struct log_position to);
 /* Moves the cursor back: the log has no changes after `to` any more. */
@@ -307,6 +305,7 @@ enum response_action response_action(const struct rpc_result *result);
 bool response_is_from_server(const struct rpc_result *result);
 
 /* ---- call.c ---- */
+/* Returns the method and the rules of a call; the row is static. */
 const struct call_kind *call_kind_of(enum client_call call);
 /* Makes the call of `request` on stub; closure may run at once. */
 void call_invoke(struct request *request, struct rpc_stub *stub, ProtobufCClosure closure);
@@ -325,11 +324,13 @@ void connection_close(struct connection *connection);
 /* Asks for Info, unless that is under way. */
 void connection_ask(struct connection *connection);
 
-/* ---- report.c ---- */
+/* ---- report.c: what the observer's `status` is called with; an observer without it is valid ---- */
+/* Reports that the client uses the current server, for the first time or after another one. */
 void report_found(struct client *client);
-/* No effect where the owner does not know of an outage. */
+/* Reports that an outage has ended. No effect if report_lost has not reported it. */
 void report_back(struct client *client);
-/* Once in an outage, and not before it has lasted for CLIENT_QUIET_MS. */
+/* Reports an outage that has lasted for CLIENT_QUIET_MS (CLIENT_QUIET_SUSPECT_MS while the server in use
+ * is suspected), once. */
 void report_lost(struct client *client);
 /* The outage is reported again if it was reported without a reason. */
 void report_new_reason(struct client *client);
@@ -374,38 +375,49 @@ void replay_buffer_add(struct request *request, bool done);
 /* Servers miss the request `from`, which may have been answered before: it and all after it wait in
  * front of the queue again. False: it is not kept any longer. */
 bool replay_buffer_resend(struct client *client, uint64_t from);
+/* Frees all requests of the buffer. */
 void replay_buffer_clear(struct client *client);
 
-/* ---- persist.c: nothing happens where there is no state file ---- */
-void persist_request(struct request *request); /* was taken */
-void persist_number(struct request *request);  /* its number has changed */
+/* ---- persist.c: without a state file no function has an effect ---- */
+/* Records a request that the client has accepted, before it has a number. */
+void persist_request(struct request *request);
+/* Records the number of a request, which is new or has changed. */
+void persist_number(struct request *request);
+/* Records that the request has ended. done: a server carried it out; false and unanswered: refused. */
 void persist_end(struct request *request, bool done);
-void persist_login(struct request *request); /* its token is chosen, or was before */
-void persist_session(struct client *client); /* has begun, or is over */
+/* Records name, token and nonce of a login. If the file has an unanswered login of the same name, gives the
+ * request the token and nonce of that one. */
+void persist_login(struct request *request);
+/* Records that the session has begun or ended. */
+void persist_session(struct client *client);
+/* Writes the cursor to the file at once. */
 void persist_read_position(struct client *client);
-/* Writes what has to outlive the process. */
+/* Writes all records to the file, without waiting for the disk, and shortens a long file. Once a turn. */
 void persist_flush(struct client *client);
-/* Before requests are sent: false, they must not be. */
+/* Waits until the disk has all records. Returns false if it has not: the client must not send. */
 bool persist_sync(struct client *client);
+/* Reports to the owner, once, that the state file has failed. text: the reason. persist_sync fails from now on. */
 void persist_fail(struct client *client, const char *text);
-/* The servers know of more requests than the file. */
+/* The same for a file that ends before last_request, which the servers have seen. */
 void persist_refuse(struct client *client, uint64_t last_request);
+/* Closes the file and frees what persist.c holds. Requests that end later stay open in the file. */
 void persist_close(struct client *client);
 
 /* ---- sender.c ---- */
+/* Sends the waiting requests that may go out now. Ends a request that cannot be sent, which runs its callback. */
 void sender_pump(struct client *client);
 
 /* ---- session.c ---- */
 /* A login was answered: the session begins, or goes on. */
 void session_began(struct client *client, const struct request *request,
                    const Jackdaw__LoginReply *reply);
-/* Takes the cluster of the server in use for the session's, if that is not known and the server knows the
- * session. */
+/* Takes the cluster of the server in use for the session's, if that is unknown and the server knows the session. */
 void session_learn_cluster(struct client *client);
-/* The session has ended as the owner asked. */
+/* Ends the session as the owner asked: with its token, password, stream and replay buffer. */
 void session_over(struct client *client);
 /* The servers have ended it: the client logs in again, or tells the owner. */
 void session_lost(struct client *client, enum status status, const char *text);
+/* Erases and frees the session, when the client ends. */
 void session_release(struct client *client);
 /* Sends the heartbeat that is due, and ends a session that the stream has found to be unknown. Once a
  * turn. */
@@ -414,11 +426,13 @@ void session_tick(struct client *client);
 /* ---- stream.c ---- */
 /* Reads from `from`, in a new session. */
 void stream_start(struct client *client, struct log_position from);
+/* Closes the stream and clears the cursor. */
 void stream_stop(struct client *client);
 /* Opens the stream now, if that is due later. */
 void stream_hurry(struct client *client);
 /* Reads on from the cursor, in a new stream. */
 void stream_restart(struct client *client);
+/* Opens the stream if it is due. Once a turn. */
 void client_stream_tick(struct client *client);
 
 #endif
