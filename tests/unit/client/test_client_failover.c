@@ -586,9 +586,11 @@ CLIENT_TEST(test_cluster__a_lone_server_is_not_preferred, client_fixture_new(3))
     client_fixture_connect(f, 3, NULL);
     CLIENT_FIXTURE_WAIT(f, f->connected);
     check_server(f, 2);
-    client_fixture_free(f);
-    /* Where nobody else answers it is better than none. */
-    f = client_fixture_new(3);
+}
+
+/* Where nobody else answers it is better than none. */
+CLIENT_TEST(test_cluster__a_lone_server_is_better_than_none, client_fixture_new(3))
+{
     f->cluster.server_count = 3;
     f->servers[0].is_lone = true;
     fake_server_kill(&f->servers[1]);

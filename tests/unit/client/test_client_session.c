@@ -228,14 +228,15 @@ CLIENT_TEST(test_ask__queue_is_bounded, client_fixture_new(1))
     assert_int_equal(f->results[4].status, STATUS_UNAUTHENTICATED);
     assert_true(client_has_room(f->client, 1));
     CLIENT_FIXTURE_WAIT(f, f->connected);
-    client_fixture_free(f);
+}
 
-    f = client_fixture_new(1);
+CLIENT_TEST(test_ask__queue_is_bounded_in_bytes, client_fixture_new(1))
+{
     client_fixture_connect(f, 1, &(struct client_options){.queue_bytes_max = 2000});
     char text[1001];
     memset(text, 'x', 1000);
     text[1000] = '\0';
-    request.text = text;
+    struct client_request request = {.call = CLIENT_SEND, .room = "lobby", .text = text};
     assert_int_equal(client_fixture_ask(f, &request), OK);
     assert_int_equal(client_fixture_ask(f, &request), ERROR_FULL);
     CLIENT_FIXTURE_WAIT(f, f->result_count == 1 && f->connected);
