@@ -391,7 +391,7 @@ void replica_fixture_start(struct replica_fixture *fixture, uint16_t id, bool is
         .internal = internal,
         .client = internal,
         .policy = fixture->policy,
-        .level = REPLICA_FIXTURE_LEVEL,
+        .level = (uint16_t)(REPLICA_FIXTURE_LEVEL - (id == fixture->old_node)),
         .is_first = is_first,
         .seeds = seeds,
         .seeds_count = count,

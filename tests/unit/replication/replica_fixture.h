@@ -7,7 +7,7 @@
 
 #include "replication/replica.h"
 
-#define REPLICA_FIXTURE_LEVEL 7 /* feature level of every node */
+#define REPLICA_FIXTURE_LEVEL 7 /* feature level of every node but an old one */
 #define REPLICA_FIXTURE_NODES 5
 #define REPLICA_FIXTURE_ROWS 512
 
@@ -37,6 +37,7 @@ struct replica_fixture_node {
 };
 
 struct replica_fixture {
+    uint16_t old_node; /* has the level before; 0: no node */
     struct replica_fixture_node nodes[REPLICA_FIXTURE_NODES + 1]; /* by id */
     unsigned count;
     enum replica_policy policy;

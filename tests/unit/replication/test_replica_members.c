@@ -294,6 +294,22 @@ TEST(test_leave__a_slave_that_asks_has_left_for_good)
     replica_fixture_close(&fixture);
 }
 
+TEST(test_leave__the_level_of_a_member_that_has_left_does_not_count)
+{
+    struct replica_fixture fixture;
+    replica_fixture_open(&fixture, 3, REPLICA_QUORUM);
+    fixture.old_node = 3;
+    replica_fixture_kill(&fixture, 3);
+    replica_fixture_start(&fixture, 3, false);
+    replica_fixture_pass(&fixture, 3000);
+    assert_int_equal(replica_level(fixture.nodes[1].replica), REPLICA_FIXTURE_LEVEL - 1);
+    replica_fixture_step(&fixture, 3,
+                         &(struct replica_event){.kind = REPLICA_LEAVE_NODE, .node = 3});
+    replica_fixture_pass(&fixture, 1000);
+    assert_int_equal(replica_level(fixture.nodes[1].replica), REPLICA_FIXTURE_LEVEL);
+    replica_fixture_close(&fixture);
+}
+
 TEST(test_leave__a_dead_member_is_removed_by_the_master)
 {
     struct replica_fixture fixture;
