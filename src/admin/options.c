@@ -24,7 +24,7 @@ static enum error parse_command(const char *text, void *field, struct error_text
 static const struct option_spec specs[] = {
     OPTION(CHOICE, "Arguments", "command", "status|leave|remove", NULL,
            "status: print the state of the cluster; leave: let a server leave for good; remove: "
-           "strike a dead server off the list for good",
+           "take a dead server off the list for good",
            FIELD(command), .parse = parse_command, .positional = true, .private_line = true),
     OPTION(STRING, "Arguments", "target", "ADDRESS|ID", NULL,
            "status: client or internal address of any server; leave: internal address of the "

@@ -329,7 +329,7 @@ enum chat_merge {
  * CHAT_WAIT: there is no memory, the database cannot be read, or a newer program wrote the orphan.
  *
  * The caller offers all orphans of a node in their order, so what comes before an orphan is in this log
- * already (replica.h, HEAL). This log forgets a session after SESSIONS_ENDED_MAX others have ended. The
+ * already (replica.h, HEALING). This log forgets a session after SESSIONS_ENDED_MAX others have ended. The
  * messages of a forgotten session are applied, and bring it back as an ended session. */
 enum chat_merge chat_merge_orphan(struct chat *chat, struct chat_call *call,
                                   const Jackdaw__Delta *orphan);

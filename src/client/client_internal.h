@@ -390,6 +390,8 @@ void persist_end(struct request *request, bool done);
 void persist_login(struct request *request);
 /* Records that the session has begun or ended. */
 void persist_session(struct client *client);
+/* Records the cluster of the session, which the client has learned after its begin. */
+void persist_cluster(struct client *client);
 /* Writes the cursor to the file at once. */
 void persist_read_position(struct client *client);
 /* Writes all records to the file, without waiting for the disk, and shortens a long file. Once a turn. */

@@ -237,6 +237,14 @@ void persist_session(struct client *client)
     client->persist.unsynced = true;
 }
 
+void persist_cluster(struct client *client)
+{
+    if (client->persist.file == NULL)
+        return;
+    add_session(client);
+    client->persist.unsynced = true;
+}
+
 void persist_read_position(struct client *client)
 {
     if (client->persist.file == NULL)
@@ -376,7 +384,9 @@ static enum error read_session(struct client *client, const Jackdaw__StateRecord
                     record->cluster.len == sizeof session->cluster && record->next_request != 0;
     if ((!record->ended && !is_whole) || !is_text(record->name))
         return ERROR_CORRUPT;
-    replay_buffer_clear(client);
+    bool is_known = session->active && !record->ended && session->id == record->session;
+    if (!is_known) /* else the record tells the cluster: persist_cluster */
+        replay_buffer_clear(client);
     free(session->name);
     session->name = strdup(record->name);
     if (session->name == NULL)
@@ -388,8 +398,9 @@ static enum error read_session(struct client *client, const Jackdaw__StateRecord
     if (session->active) {
         memcpy(session->token, record->token.data, sizeof session->token);
         memcpy(session->cluster, record->cluster.data, sizeof session->cluster);
-        forget_login(&client->persist);
     }
+    if (session->active && !is_known)
+        forget_login(&client->persist);
     return OK;
 }
 

@@ -85,7 +85,7 @@ static void go_back(struct request *request)
 
 /* Two sides of a partition have met, and the requests acknowledged by the other side are being
  * merged: none is lost yet. */
-static bool may_be_handed_over(struct client *client)
+static bool may_be_transferred(struct client *client)
 {
     if (client->gap_since_us == 0)
         client->gap_since_us = client->now_us;
@@ -101,7 +101,7 @@ static void resend_from(struct request *request)
     if (expected != 0 && expected < request->number)
         possible = replay_buffer_resend(client, expected);
     go_back(request);
-    if (!possible && !may_be_handed_over(client))
+    if (!possible && !may_be_transferred(client))
         session_lost(client, STATUS_ABORTED,
                      "the servers have lost more of this session than can be sent again");
 }

@@ -59,7 +59,7 @@ void session_learn_cluster(struct client *client)
         return;
     memcpy(session->cluster, client->selection.current->cluster, sizeof session->cluster);
     if (is_cluster_known(session))
-        persist_session(client);
+        persist_cluster(client);
 }
 
 void session_began(struct client *client, const struct request *request,
@@ -169,6 +169,7 @@ static void compare_cursors(struct client *client, const Jackdaw__HeartbeatReply
     if (waiting && heartbeat->stuck && log_position_compare(cursor, heartbeat->cursor) == 0) {
         client->stats.gaps++;
         stream_restart(client);
+        waiting = false; /* the new stream has two heartbeats, too */
     }
     heartbeat->stuck = waiting;
     heartbeat->cursor = cursor;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* cluster.h - one server of a cluster: passes events to the replica (replication/replica.h), and
- * executes its actions with the commit log, the store, links and the feed.
+ * executes its actions with the commit log, the store, peer connections and the feed.
  *
  *     requests and answers of others --.                         .--> commit log: append, commit, epoch
- *     the feed of the master ----------+--> replica_step --------+--> links, answers, the feed
+ *     the feed of the master ----------+--> replica_step --------+--> requests, answers, the feed
  *     the clock, the disk, proposals --'                         '--> snapshots, orphans, promises
  *
  * THE LOOP, which alone steps the replica, and never from within itself (an assertion):

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Carries out what the replica says; see "Contract of actions" in replication/replica.h. */
+/* Carries out what the replica says; see "CONTRACT OF ACTIONS" in replication/replica.h. */
 #include "cluster/cluster_internal.h"
 
 #include "base/log_pace.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Logs whom the replica has met where. */
+/* Logs which nodes the replica has met, and where. */
 #include "cluster/cluster_internal.h"
 
 #include "base/log_pace.h"

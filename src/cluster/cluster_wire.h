@@ -2,8 +2,8 @@
 /* cluster_wire.h - messages of the replication protocol (replication/messages.h) as they travel: as
  * Jackdaw__ClusterMessage (proto/spec.proto, "The cluster"), and packed for the feed.
  *
- * A message comes from a peer and may hold anything. After cluster_wire_decode all its values are
- * in range, so replica_step checks only the meaning of the message.
+ * A message comes from a peer and may hold anything. cluster_wire_decode checks kinds, counts and sizes;
+ * replica_step checks numbers and addresses (replica_message_is_sound) before it uses them.
  *
  *     struct cluster_frame frame;
  *     cluster_frame_init(&frame);
@@ -22,13 +22,13 @@
 #define CLUSTER_FRAME_MESSAGES_MAX 64
 #define CLUSTER_FRAME_BYTES 1048576 /* a frame ends before the message that would pass this */
 
-/* Makes the message for the wire. *out and its parts are in the arena; strings, batches and chunks
+/* Makes the message for the wire. *out and its parts are in the arena; strings, entries and chunks
  * that message points to are borrowed, the message itself is not. feed: where the master publishes,
  * in a JOIN_REPLY; NULL: none. ERROR_NO_MEMORY: the arena is used up. */
 enum error cluster_wire_encode(const struct replica_message *message, const char *feed,
                                struct arena *arena, Jackdaw__ClusterMessage **out);
 
-/* The way back. The array of batches is in the arena; strings and bytes are borrowed from in.
+/* The way back. The arrays of entries, epochs and locations are in the arena; strings and bytes are borrowed from in.
  * message.address is NULL: `from` is the sender. *feed (NULL is allowed): NULL where there is none.
  * On ERROR_INVALID (a value is out of range) and ERROR_NO_MEMORY *out and *feed are unchanged. */
 enum error cluster_wire_decode(const Jackdaw__ClusterMessage *in, struct arena *arena,

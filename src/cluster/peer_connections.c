@@ -19,7 +19,7 @@
 #define UNUSED_MS 30000
 #define CLOSED_DIALS_TOLD 3
 #define NEXT_ADDRESS_MS 300 /* at least between two addresses of one name */
-#define QUIET_MS 20000 /* the other side throws out who says nothing for longer than it likes */
+#define QUIET_MS 20000 /* the peer closes a connection that is silent for longer than its limit */
 #define ARENA_BYTES (256u * 1024u) /* heads only: bytes are borrowed */
 
 struct peer_connection {

@@ -114,7 +114,7 @@ static bool poll_is_complete(struct replica *r)
 }
 
 /* Whether a node sees a master, or is about to become one. */
-static bool somebody_is_master(struct replica *r)
+static bool master_is_known(struct replica *r)
 {
     for (size_t i = 0; i < REPLICA_MEMBERS_MAX; i++) {
         const struct peer *peer = &r->peers[i];
@@ -183,7 +183,7 @@ void replica_poll_evaluate(struct replica *r)
 {
     const struct replica_member *self = replica_member_find(r, r->options.id);
     bool is_free = self != NULL && !self->left && self->voter && !replica_log_is_unhealthy(r) &&
-                   !is_refused(r) && !somebody_is_master(r) &&
+                   !is_refused(r) && !master_is_known(r) &&
                    (poll_is_complete(r) || r->now_ms >= r->poll.elect_after_ms) && may_succeed(r);
     if (!is_free) {
         r->poll.turn_since_ms = 0;
@@ -288,7 +288,7 @@ static bool has_enough(struct replica *r)
     return r->options.policy == REPLICA_LOCAL || has_one_in_sync(r);
 }
 
-static bool is_everybody_asked(struct replica *r)
+static bool are_all_members_asked(struct replica *r)
 {
     for (size_t i = 0; i < r->members.count; i++) {
         const struct replica_member *member = &r->members.items[i];
@@ -303,7 +303,7 @@ static bool is_everybody_asked(struct replica *r)
 void replica_election_check(struct replica *r)
 {
     bool is_late = r->now_ms - r->role_since_ms >= PROMISE_WAIT_MS;
-    if (!is_late && !is_everybody_asked(r))
+    if (!is_late && !are_all_members_asked(r))
         return;
     if (!has_enough(r)) {
         if (is_late)

@@ -96,7 +96,8 @@ static bool is_body(const struct replica_message *message)
         return is_join(message);
     case REPLICA_JOIN_REPLY:
         return is_position(message->join_reply.asked) && is_position(message->join_reply.common) &&
-               is_position(message->join_reply.last) && is_number(message->join_reply.committed);
+               is_position(message->join_reply.last) && is_number(message->join_reply.committed) &&
+               is_leader(&message->join_reply.leader);
     case REPLICA_JOIN_REJECTED:
         return is_in_sync_set(&message->join_rejected.in_sync);
     case REPLICA_SNAPSHOT_REQUEST:
@@ -130,7 +131,8 @@ bool replica_message_is_sound(const struct replica_message *message, uint16_t se
         (message->internal != NULL && !replica_address_is_sound(message->internal)))
         return false;
     bool begins = message->kind == REPLICA_JOIN || message->kind == REPLICA_LEADER_QUERY;
-    if (message->from == self) /* replica.c answers it, and needs the address only */
+    /* From a node with this node's id replica.c reads the address, and of another cluster also flags. */
+    if (message->from == self)
         return !begins || message->internal != NULL;
     return is_body(message);
 }

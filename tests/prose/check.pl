@@ -32,7 +32,7 @@ my %banned = (
     'knocks?' => 'probe', 'gives? up on' => 'time out, cancel', 'reigns?' => 'epoch, is the master',
     'reigning' => 'the master', 'takeovers?' => 'merge, failover', 'handovers?' => 'transfer',
     'hand(?:s|ed)? over' => 'transfer', 'halves' => 'sides of the partition', 'mailrooms?' => 'subscriptions',
-    'mailbox(?:es)?' => 'subscription', 'ledgers?' => 'commit log', 'strikes? off' => 'remove',
+    'mailbox(?:es)?' => 'subscription', 'ledgers?' => 'commit log', 'strikes?(?: a .*)? off' => 'remove',
     'struck off' => 'removed', 'lets? in' => 'add, admit', 'lied' => 'a statement of fact', 'heirs?' => 'successor',
     'rosters?' => 'name index', 'gate[sd]?' => 'commit waiter', 'rewound' => 'cursor reset', 'taken over' => 'merged',
     'nobody else' => 'no other server, client', 'somebody' => 'a user, another client', 'whoever' => 'the client that',

@@ -51,6 +51,15 @@ static void check_server(struct client_fixture *f, size_t server)
     assert_string_equal(view.server, text);
 }
 
+static bool uses_server(struct client_fixture *f, size_t server)
+{
+    struct client_view view;
+    char text[ADDRESS_TEXT_SIZE];
+    client_inspect(f->client, &view);
+    address_format(&f->servers[server].address, text);
+    return view.server != NULL && strcmp(view.server, text) == 0;
+}
+
 static struct client_stats stats_of(struct client_fixture *f)
 {
     struct client_stats stats;
@@ -313,6 +322,8 @@ FAILOVER_TEST(test_failover__unknown_session_is_begun_again, 2, 2)
     elect(f, 1);
     for (size_t i = 0; i < f->cluster.session_count; i++)
         f->cluster.sessions[i].ended = true;
+    /* What the client sent to the first server may have been carried out there. */
+    CLIENT_FIXTURE_WAIT(f, !uses_server(f, 0));
     client_fixture_send_many(f, "m", 3);
     for (uint64_t since = 0; f->result_count < 3;) {
         client_fixture_turn(f);
@@ -501,11 +512,17 @@ TEST(test_cluster__a_server_founds_another_one)
     client_fixture_send_many(fixture, "m", 1);
     run_for(fixture, 2 * CLIENT_ANY_SERVER_MS);
     check_server(fixture, 1);
+    /* A server of another cluster does not know the session; a request may arrive before the Info. */
+    fixture->cluster.judge = no_sends;
     fixture->servers[1].cluster_id = 2;
     fixture->servers[1].master = true;
+    CLIENT_FIXTURE_WAIT(fixture, !uses_server(fixture, 1));
     run_for(fixture, 2 * CLIENT_ANY_SERVER_MS);
     assert_int_equal(fixture->result_count, 0);
+    assert_int_equal(fixture->session_ends, 0);
     fake_server_start(&fixture->servers[0], &fixture->cluster);
+    CLIENT_FIXTURE_WAIT(fixture, uses_server(fixture, 0));
+    fixture->cluster.judge = NULL;
     CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 1);
     check_server(fixture, 0);
     client_fixture_free(fixture);
@@ -529,8 +546,9 @@ TEST(test_cluster__a_server_that_founded_another_one_refuses)
     fixture->servers[1].cluster_id = 2;
     run_for(fixture, 2 * CLIENT_SESSION_UNKNOWN_MS);
     assert_int_equal(fixture->session_ends, 0);
-    fixture->cluster.judge = NULL;
     fake_server_start(&fixture->servers[0], &fixture->cluster);
+    CLIENT_FIXTURE_WAIT(fixture, uses_server(fixture, 0));
+    fixture->cluster.judge = NULL;
     CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 1);
     check_server(fixture, 0);
     client_fixture_free(fixture);

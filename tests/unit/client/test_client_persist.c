@@ -289,6 +289,27 @@ TEST_F(test_restore__cut_at_every_byte)
     assert_string_equal(client_fixture->cluster.messages[4].text, "more");
 }
 
+/* The client learns the id of the session's cluster late. It can still repeat what was acknowledged before. */
+TEST_F(test_restore__requests_before_the_cluster_is_known)
+{
+    struct client_fixture *client_fixture = f->client_fixture;
+    client_fixture_login(client_fixture);
+    client_fixture_send_many(client_fixture, "m", 3);
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 3);
+    client_fixture_settle(client_fixture);
+    size_t infos = client_fixture->cluster.infos_seen;
+    client_fixture->cluster.id[3] = 7;
+    client_fixture_advance(client_fixture, CLIENT_HEARTBEAT_MS);
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->cluster.infos_seen > infos);
+    client_fixture_settle(client_fixture);
+    kill_client(f);
+    fake_forget(&client_fixture->cluster, 0, 0, 0);
+    start_client(f);
+    client_fixture_send(client_fixture, "m3");
+    CLIENT_FIXTURE_WAIT(client_fixture, client_fixture->result_count == 1);
+    client_fixture_check_kept(client_fixture, "m", 4);
+}
+
 /* Another cluster at the address: the session is not lost to it, nothing is sent, and it is told. */
 TEST_F(test_restore__another_cluster)
 {

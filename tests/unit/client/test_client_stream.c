@@ -101,6 +101,25 @@ LOGGED_IN_TEST(test_receive__lost_last_page_is_noticed)
     client_fixture_check_told(f, "m", 3);
 }
 
+/* A stream that was restarted has two heartbeats, too, to bring its first page. */
+LOGGED_IN_TEST(test_receive__a_restarted_stream_gets_time)
+{
+    CLIENT_FIXTURE_WAIT(f, f->cluster.receives_seen == 1);
+    client_fixture_settle(f);
+    f->servers[0].lose_pages = 2;
+    say_many(f, 0, 3);
+    client_fixture_settle(f);
+    for (size_t beats = 1; beats <= 4; beats++) {
+        assert_int_equal(f->event_count, 0);
+        client_fixture_advance(f, CLIENT_HEARTBEAT_MS);
+        CLIENT_FIXTURE_WAIT(f, f->cluster.heartbeats_seen == beats);
+        client_fixture_settle(f);
+        assert_int_equal(f->cluster.receives_seen, 1 + beats / 2);
+    }
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 3);
+    client_fixture_check_told(f, "m", 3);
+}
+
 /* The log was cut short at 10 and written again, with what was lost handed over. */
 LOGGED_IN_TEST(test_receive__rewound)
 {
