@@ -52,7 +52,7 @@ static bool may_learn_session(const struct request *request)
         request->session != request->client->session.id ||
         (request->asked.call == CLIENT_LOGOUT && request->attempts > 1))
         return false;
-    return server_selection_may_learn_session(request->client);
+    return server_selection_may_learn_session(request->client, request->sent_us);
 }
 
 /* Returns the action of response.c, with the exceptions of single calls. */

@@ -132,7 +132,7 @@ void server_selection_reject(struct client *client, const struct rpc_result *why
         (void)error_set(&selection->problem, OK, "%s: %s", selection->current->text, why->message);
     if (*why->master != '\0')
         follow_redirect(client, why->master);
-    selection->connected.session_confirmed = false;
+    selection->connected.session_confirmed_us = 0;
     if (selection->state == SELECTION_PROBING)
         selection->probing.refused = true;
     else
@@ -158,15 +158,17 @@ void server_selection_leave(struct client *client)
 
 void server_selection_confirm_session(struct client *client)
 {
-    client->selection.connected.session_confirmed = true;
+    client->selection.connected.session_confirmed_us = client->now_us;
     client->selection.connected.session_unknown_us = 0;
 }
 
-bool server_selection_may_learn_session(struct client *client)
+bool server_selection_may_learn_session(struct client *client, uint64_t sent_us)
 {
     struct selection_connected *connected = &client->selection.connected;
-    if (!client->session.active || connected->session_confirmed)
+    if (!client->session.active)
         return false;
+    if (connected->session_confirmed_us != 0)
+        return sent_us <= connected->session_confirmed_us;
     if (connected->session_unknown_us == 0)
         connected->session_unknown_us = client->now_us;
     if (client->selection.current != NULL)
@@ -244,7 +246,7 @@ static void use_info(struct client *client, const Jackdaw__InfoReply *reply, boo
         client->message_bytes = reply->limits->message_bytes;
     if (selection->current->epoch > client->highest_epoch) {
         client->highest_epoch = selection->current->epoch;
-        selection->connected.session_confirmed = false;
+        selection->connected.session_confirmed_us = 0;
     }
     if (reply->master && !was_master) {
         server_selection_confirm(client);

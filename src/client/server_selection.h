@@ -50,9 +50,11 @@ struct server_selection {
 
     /* Of the server in use: CONNECTED and PROBING. */
     struct selection_connected {
-        uint64_t last_seen_us;       /* when it last sent anything */
-        bool is_foreign;             /* it was of another cluster when it was selected */
-        bool session_confirmed;      /* it knows the session, in the epoch of its latest answers */
+        uint64_t last_seen_us; /* when it last sent anything */
+        bool is_foreign;       /* it was of another cluster when it was selected */
+        uint64_t
+            session_confirmed_us; /* when it last showed that it knows the session, in the epoch of
+                                          its latest answers; 0: it has not */
         uint64_t session_unknown_us; /* since when it answers that it does not; 0: it does not so */
     } connected;
 
@@ -104,9 +106,10 @@ void server_selection_leave(struct client *client);
 /* The server in use knows the session. */
 void server_selection_confirm_session(struct client *client);
 
-/* The server in use does not know the session. Returns whether the server may learn of it yet. When a
- * partition heals, its sides merge their sessions: for a while after the server was selected, or became
- * master, the client waits for that. */
-bool server_selection_may_learn_session(struct client *client);
+/* The server in use has refused a call of sent_us, because it did not know the session. Returns whether the
+ * server may know it by now, or learn of it yet. When a partition heals, its sides merge their sessions: for
+ * a while after the server was selected, or became master, the client waits for that. A refusal can arrive
+ * after an answer that shows that the server knows the session; the later answer counts. */
+bool server_selection_may_learn_session(struct client *client, uint64_t sent_us);
 
 #endif

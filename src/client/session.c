@@ -55,7 +55,7 @@ void session_learn_cluster(struct client *client)
 {
     struct session *session = &client->session;
     if (!session->active || is_cluster_known(session) ||
-        !client->selection.connected.session_confirmed)
+        client->selection.connected.session_confirmed_us == 0)
         return;
     memcpy(session->cluster, client->selection.current->cluster, sizeof session->cluster);
     if (is_cluster_known(session))
@@ -201,7 +201,7 @@ static void on_heartbeat(const ProtobufCMessage *reply, void *closure_data)
         compare_cursors(client, (const Jackdaw__HeartbeatReply *)reply);
         break;
     case RESPONSE_END_SESSION:
-        if (!server_selection_may_learn_session(client))
+        if (!server_selection_may_learn_session(client, heartbeat->sent_us))
             session_lost(client, result->status, result->message);
         break;
     case RESPONSE_REDIRECT:

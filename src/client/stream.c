@@ -159,7 +159,7 @@ static void handle_end(struct client *client, const struct rpc_result *result, b
         }
         break;
     case RESPONSE_END_SESSION:
-        if (!server_selection_may_learn_session(client))
+        if (!server_selection_may_learn_session(client, stream->opened_us))
             refuse_session(client, result);
         retry_ms = 0;
         break;

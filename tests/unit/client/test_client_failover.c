@@ -310,6 +310,29 @@ FAILOVER_TEST(test_failover__session_is_not_known_yet, 2, 2)
     client_fixture_check_told(f, "m", 4);
 }
 
+static enum fake_action hold_sends(void *context, struct fake_server *server, const char *method,
+                                   uint64_t number)
+{
+    (void)context, (void)server, (void)number;
+    return strcmp(method, "Send") == 0 ? FAKE_LOSE : FAKE_OBEY;
+}
+
+/* The server refuses before it merges the session, and the refusal arrives after a page of the session. */
+FAILOVER_TEST(test_session__a_late_refusal_is_not_the_end, 1, 1)
+{
+    f->cluster.judge = hold_sends;
+    client_fixture_send_many(f, "m", 1);
+    CLIENT_FIXTURE_WAIT(f, f->servers[0].held_count == 1);
+    f->cluster.judge = NULL;
+    fake_say(&f->cluster, "lobby", "bob", "hello");
+    CLIENT_FIXTURE_WAIT(f, f->event_count == 1);
+    rpc_call_fail(f->servers[0].held[0], STATUS_UNAUTHENTICATED, 0, "the session has ended");
+    f->servers[0].held_count = 0;
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 1);
+    assert_int_equal(client_fixture_count(f, STATUS_OK), 1);
+    assert_int_equal(f->session_ends, 0);
+}
+
 /* What was refused for want of the session was not carried out: it goes out in the next one. */
 FAILOVER_TEST(test_failover__unknown_session_is_begun_again, 2, 2)
 {
