@@ -213,7 +213,7 @@ static void publish(struct cluster *cluster, const struct replica_message *messa
         return;
     struct replica_message copy = *message;
     struct log_entry batch = *message->append.entry;
-    const struct entry_queue_item *newest = cluster->entry_cache.last;
+    const struct entry_queue_item *newest = entry_queue_newest(&cluster->entry_cache);
     if (newest != NULL && newest->entry.last_seq == batch.last_seq)
         memcpy(batch.digest, newest->entry.digest, sizeof batch.digest);
     copy.append.entry = &batch;

@@ -11,6 +11,7 @@
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #define BATCH_DELTAS_KEY (3u << 3 | 2u)  /* Batch.deltas: number << 3 | length-delimited */
 #define BATCH_BYTES_KEPT (1024u * 1024u) /* of the memory that the largest batch so far took */
@@ -50,8 +51,7 @@ struct commit_log {
     struct group_commit group;
     uint64_t answered_seq; /* the commit waiters up to there were opened */
 
-    struct commit_waiter *first_waiter;
-    struct commit_waiter **last_waiter;
+    struct commit_waiter *waiters; /* ascending by seq */
     struct error_text problem;
 
     /* The disk's thread: from `start` to `done` the store is its. */
@@ -71,15 +71,6 @@ static uint64_t shown_seq(const struct commit_log *commit_log)
                                                                : commit_log->durable.seq;
 }
 
-static void wake_first_waiter(struct commit_log *commit_log, bool committed)
-{
-    struct commit_waiter *commit_waiter = commit_log->first_waiter;
-    commit_log->first_waiter = commit_waiter->next;
-    if (commit_log->first_waiter == NULL)
-        commit_log->last_waiter = &commit_log->first_waiter;
-    commit_waiter->open(commit_waiter, committed);
-}
-
 static uint64_t batch_count(const struct commit_log *commit_log)
 {
     return commit_log->first_seq == 0 ? 0 : commit_log->applied.seq - commit_log->first_seq + 1;
@@ -92,23 +83,26 @@ static void wake_waiters(struct commit_log *commit_log)
         group_commit_answered(&commit_log->group, shown - commit_log->answered_seq,
                               batch_count(commit_log));
     commit_log->answered_seq = shown;
-    while (commit_log->first_waiter != NULL &&
-           commit_log->first_waiter->seq <= shown_seq(commit_log))
-        wake_first_waiter(commit_log, true);
+    while (commit_log->waiters != NULL && commit_log->waiters->seq <= shown_seq(commit_log)) {
+        struct commit_waiter *commit_waiter = commit_log->waiters;
+        DL_DELETE(commit_log->waiters, commit_waiter);
+        commit_waiter->open(commit_waiter, true);
+    }
 }
 
-/* The commit waiters of positions after seq. The list is in the order of positions. */
+/* The commit waiters of positions after seq, which stand at the end of the list, in their order. A waiter may
+ * add others. */
 static void fail_waiters(struct commit_log *commit_log, uint64_t seq)
 {
-    struct commit_waiter **peer_connection = &commit_log->first_waiter;
-    while (*peer_connection != NULL && (*peer_connection)->seq <= seq)
-        peer_connection = &(*peer_connection)->next;
-    struct commit_waiter *failed = *peer_connection;
-    *peer_connection = NULL;
-    commit_log->last_waiter = peer_connection;
+    struct commit_waiter *failed = NULL;
+    while (commit_log->waiters != NULL && commit_log->waiters->prev->seq > seq) {
+        struct commit_waiter *last = commit_log->waiters->prev;
+        DL_DELETE(commit_log->waiters, last);
+        DL_PREPEND(failed, last);
+    }
     while (failed != NULL) {
         struct commit_waiter *commit_waiter = failed;
-        failed = commit_waiter->next;
+        DL_DELETE(failed, commit_waiter);
         commit_waiter->open(commit_waiter, false);
     }
 }
@@ -116,18 +110,15 @@ static void fail_waiters(struct commit_log *commit_log, uint64_t seq)
 void commit_log_wait(struct commit_log *commit_log, struct commit_waiter *commit_waiter)
 {
     commit_waiter->seq = commit_log->applied.seq;
-    commit_waiter->next = NULL;
-    if (commit_waiter->seq <= shown_seq(commit_log)) {
+    if (commit_waiter->seq <= shown_seq(commit_log))
         commit_waiter->open(commit_waiter, true);
-        return;
-    }
-    *commit_log->last_waiter = commit_waiter;
-    commit_log->last_waiter = &commit_waiter->next;
+    else
+        DL_APPEND(commit_log->waiters, commit_waiter);
 }
 
 bool commit_log_has_waiters(const struct commit_log *commit_log)
 {
-    return commit_log->first_waiter != NULL;
+    return commit_log->waiters != NULL;
 }
 
 /* ---- the batch ---- */
@@ -628,7 +619,6 @@ enum error commit_log_new(struct commit_log **out, const struct commit_log_optio
     commit_log->store = options->store;
     commit_log->shares_writes = true;
     commit_log->level = chat_level();
-    commit_log->last_waiter = &commit_log->first_waiter;
     commit_log->applied = commit_log->durable = store_position(options->store);
     (void)sem_init(&commit_log->finished, 0, 0);
     *out = commit_log;

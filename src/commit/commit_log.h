@@ -38,7 +38,7 @@ struct commit_log;
 
 /* An answer that waits for a position. Lives in the waiting call's arena. */
 struct commit_waiter {
-    struct commit_waiter *next; /* the commit log's */
+    struct commit_waiter *prev, *next; /* the commit log's */
     uint64_t seq;
     /* committed: true when seq is committed; false when it was rolled back, or nobody here will
      * ever know: another node is the master now. */

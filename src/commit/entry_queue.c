@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #define DECODE_FACTOR 32u
 #define DECODE_FLOOR (256u * 1024u)
@@ -17,26 +18,24 @@ enum error entry_queue_push(struct entry_queue *entries, const struct log_entry 
     struct entry_queue_item *waiting = malloc(sizeof *waiting + entry->size);
     if (waiting == NULL)
         return ERROR_NO_MEMORY;
-    waiting->next = NULL;
     waiting->entry = *entry;
     waiting->entry.bytes = waiting->bytes;
     memcpy(waiting->bytes, entry->bytes, entry->size);
-    if (entries->last == NULL)
-        entries->first = waiting;
-    else
-        entries->last->next = waiting;
-    entries->last = waiting;
+    DL_APPEND(entries->first, waiting);
     entries->count++;
     entries->bytes += entry->size;
     return OK;
 }
 
+const struct entry_queue_item *entry_queue_newest(const struct entry_queue *entries)
+{
+    return entries->first == NULL ? NULL : entries->first->prev;
+}
+
 void entry_queue_drop_first(struct entry_queue *entries)
 {
     struct entry_queue_item *first = entries->first;
-    entries->first = first->next;
-    if (entries->first == NULL)
-        entries->last = NULL;
+    DL_DELETE(entries->first, first);
     entries->count--;
     entries->bytes -= first->entry.size;
     free(first);

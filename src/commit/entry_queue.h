@@ -10,7 +10,7 @@
 
 /* A copy of an entry; made by entry_queue_push. */
 struct entry_queue_item {
-    struct entry_queue_item *next;
+    struct entry_queue_item *prev, *next;
     struct log_entry entry; /* entry.bytes points to bytes */
     uint8_t bytes[];
 };
@@ -18,13 +18,14 @@ struct entry_queue_item {
 /* In the order of the log. Zero is empty. */
 struct entry_queue {
     struct entry_queue_item *first;
-    struct entry_queue_item *last;
     size_t count;
     size_t bytes; /* of all of them, as logged */
 };
 
 /* Appends a copy. ERROR_NO_MEMORY. */
 enum error entry_queue_push(struct entry_queue *entries, const struct log_entry *entry);
+/* Returns the entry that was appended last; NULL: the queue is empty. */
+const struct entry_queue_item *entry_queue_newest(const struct entry_queue *entries);
 void entry_queue_drop_first(struct entry_queue *entries);
 void entry_queue_clear(struct entry_queue *entries);
 

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #define RETRY_WHEN_DRAINING_MS 200u
 #define CALL_EXTRA_BYTES 256u /* of an arena's budget: header, token, refusal, rounding */
@@ -58,19 +59,10 @@ static void link_call(struct rpc_call *call, struct rpc_peer *peer)
 {
     struct rpc_server *server = call->server;
     call->peer = peer;
-    call->previous = NULL;
-    call->next = peer->calls;
-    if (call->next != NULL)
-        call->next->previous = call;
-    peer->calls = call;
+    DL_PREPEND(peer->calls, call);
     peer->call_count++;
-    if (call->deadline_ms != 0) {
-        call->previous_timed = NULL;
-        call->next_timed = server->timed;
-        if (call->next_timed != NULL)
-            call->next_timed->previous_timed = call;
-        server->timed = call;
-    }
+    if (call->deadline_ms != 0)
+        DL_PREPEND2(server->timed, call, previous_timed, next_timed);
     server->open_calls++;
 }
 
@@ -79,12 +71,7 @@ static void unlink_timed(struct rpc_call *call)
     struct rpc_server *server = call->server;
     if (server->timed_cursor == call)
         server->timed_cursor = call->next_timed;
-    if (call->previous_timed != NULL)
-        call->previous_timed->next_timed = call->next_timed;
-    else
-        server->timed = call->next_timed;
-    if (call->next_timed != NULL)
-        call->next_timed->previous_timed = call->previous_timed;
+    DL_DELETE2(server->timed, call, previous_timed, next_timed);
 }
 
 void call_leave_peer(struct rpc_call *call)
@@ -92,14 +79,8 @@ void call_leave_peer(struct rpc_call *call)
     struct rpc_peer *peer = call->peer;
     if (call->server->cursor == call)
         call->server->cursor = call->next;
-    if (call->previous != NULL)
-        call->previous->next = call->next;
-    else
-        peer->calls = call->next;
-    if (call->next != NULL)
-        call->next->previous = call->previous;
+    DL_DELETE(peer->calls, call);
     call->next = NULL;
-    call->previous = NULL;
     call->peer = NULL;
     peer->call_count--;
 }

@@ -75,7 +75,7 @@ struct rpc_call {
     const char *master;
     uint64_t next_request; /* 0: none */
     struct rpc_call_watch watch;
-    struct rpc_call *previous; /* among the peer's, */
+    struct rpc_call *prev; /* among the peer's, */
     struct rpc_call *next;
     struct rpc_call *previous_timed; /* and among those with a deadline */
     struct rpc_call *next_timed;

@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>
+#include <utlist.h>
 
 #define DEATHS_TO_REFUSE 2
 #define UNKNOWNS_MAX 5
@@ -38,12 +39,7 @@ static bool is_suspect(const struct core *core, const struct rpc_call *call)
 
 static void push(struct suspects *suspects, struct suspect *suspect)
 {
-    suspect->next = NULL;
-    if (suspects->first == NULL)
-        suspects->first = suspect;
-    else
-        suspects->last->next = suspect;
-    suspects->last = suspect;
+    DL_APPEND(suspects->first, suspect);
     suspects->tokens[suspect->token]++;
     suspects->count++;
     suspects->bytes += suspect->bytes;
@@ -52,7 +48,7 @@ static void push(struct suspects *suspects, struct suspect *suspect)
 static struct suspect *pop(struct suspects *suspects)
 {
     struct suspect *first = suspects->first;
-    suspects->first = first->next;
+    DL_DELETE(suspects->first, first);
     suspects->tokens[first->token]--;
     suspects->count--;
     suspects->bytes -= first->bytes;

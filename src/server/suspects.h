@@ -39,7 +39,7 @@ struct core;
 
 /* A held request. Lives in the waiting call's arena. */
 struct suspect {
-    struct suspect *next;
+    struct suspect *prev, *next;
     struct rpc_call *call;
     const ProtobufCMessage *input; /* its request */
     /* Carries it out, here and in the child. */
@@ -53,7 +53,6 @@ struct suspect {
 /* Zeroed: none. */
 struct suspects {
     struct suspect *first;
-    struct suspect *last;
     size_t count;
     size_t bytes;
     uint32_t tokens[SUSPECTS_TOKENS]; /* how many of each class are held */

@@ -625,7 +625,7 @@ TEST(test_entries__count_what_they_hold)
     assert_memory_equal(entries.first->entry.bytes, "abc", 3);
     entry_queue_clear(&entries);
     assert_null(entries.first);
-    assert_null(entries.last);
+    assert_null(entry_queue_newest(&entries));
     assert_int_equal(entries.count + entries.bytes, 0);
     assert_int_equal(entry_queue_push(&entries, &entry), OK);
     entry_queue_clear(&entries);
