@@ -295,7 +295,7 @@ TEST_WITHIN(test_subscriptions_notice__a_full_subscription_takes_no_more)
     assert_true(count_notices(&f->of_bob) <= SUBSCRIPTION_EVENTS_MAX);
 }
 
-TEST_WITHIN(test_subscriptions_greet__each_session_when_it_comes)
+TEST_WITHIN(test_subscriptions_set_failover_notice__each_session_when_it_comes)
 {
     say(f, 0);
     assert_int_equal(core_fixture_commit(&f->core), OK);
