@@ -57,7 +57,7 @@ struct tls_files {
 struct tls_endpoint;
 
 /* Reads and checks the files, and makes an endpoint for one listener (server_name NULL) or dialler
- * (the name that the server's certificate must carry). failed, context: see greeting.h. *out: ended
+ * (the name that the server's certificate must carry). failed, context: see handshake.h. *out: ended
  * with tls_endpoint_close. Logs a warning where a certificate is expired or not valid yet, or
  * others may read the key. ERROR_INVALID (no PEM, an encrypted key), ERROR_MISMATCH (the key belongs
  * to another certificate), errors of reading: sentence in why. */

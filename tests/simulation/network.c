@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The network: nng's functions, as far as src/rpc uses them, and the parts of src/rpc that need threads
- * or a kernel: dialling, counting connections, greetings and TLS. A connection is a pair of ordered
+ * or a kernel: dialling, counting connections, handshakes and TLS. A connection is a pair of ordered
  * byte streams, as TCP's: messages of one direction arrive whole and in order, late where segments are
  * lost, and not at all where the connection ends before. */
 #include "base/address.h"
@@ -1071,7 +1071,7 @@ size_t connections_hanging(void)
     return 0;
 }
 
-/* ---- greetings and TLS: no address of the simulator has TLS ---- */
+/* ---- handshakes and TLS: no address of the simulator has TLS ---- */
 
 void handshake_watch(struct handshake_watch *watch)
 {
@@ -1135,7 +1135,7 @@ void rpc_init(void)
 {
 }
 
-/* The product's readv reads greetings (rpc/greeting.c). */
+/* The product's readv reads handshakes (rpc/handshake.c). */
 ssize_t __real_readv(int descriptor, const struct iovec *parts, int count);
 ssize_t __wrap_readv(int descriptor, const struct iovec *parts, int count);
 ssize_t __wrap_readv(int descriptor, const struct iovec *parts, int count)
