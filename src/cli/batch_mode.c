@@ -44,7 +44,7 @@ static void start_lines(struct batch_mode *batch_mode)
 }
 
 /* How long servers may stay silent: without end while more input may come. */
-static int patience_ms(struct batch_mode *batch_mode)
+static int answer_timeout_ms(struct batch_mode *batch_mode)
 {
     struct app *app = batch_mode->app;
     app->input_ended = batch_mode->closed || line_reader_is_final(&batch_mode->line_reader);
@@ -67,7 +67,7 @@ static void give_up(struct batch_mode *batch_mode)
     app_give_up(batch_mode->app, text.text);
 }
 
-static void wait_for_work(struct batch_mode *batch_mode, int patience)
+static void wait_for_work(struct batch_mode *batch_mode, int timeout_ms)
 {
     struct app *app = batch_mode->app;
     bool reading = !batch_mode->closed && line_reader_wants(&batch_mode->line_reader);
@@ -77,8 +77,8 @@ static void wait_for_work(struct batch_mode *batch_mode, int patience)
     };
     struct input_line line;
     int wait_ms = app_timeout_ms(app);
-    if (wait_ms < 0 || wait_ms > patience)
-        wait_ms = patience;
+    if (wait_ms < 0 || wait_ms > timeout_ms)
+        wait_ms = timeout_ms;
     if (!batch_mode->closed && line_reader_peek(&batch_mode->line_reader, &line) &&
         app_may_start(app, line.text, line.size, true))
         wait_ms = 0;
@@ -113,11 +113,11 @@ void batch_mode_run(struct app *app)
         if (heed_signals(&batch_mode, &interruptions) || (batch_mode.closed && !app_is_busy(app)) ||
             app->state_failed || (app->hopeless && app->settings->state != NULL))
             break;
-        int patience = patience_ms(&batch_mode);
-        if (patience == 0 && !app->hopeless)
+        int timeout_ms = answer_timeout_ms(&batch_mode);
+        if (timeout_ms == 0 && !app->hopeless)
             give_up(&batch_mode);
         else
-            wait_for_work(&batch_mode, app->hopeless ? 0 : patience);
+            wait_for_work(&batch_mode, app->hopeless ? 0 : timeout_ms);
     }
     line_reader_release(&batch_mode.line_reader);
 }

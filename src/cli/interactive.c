@@ -25,7 +25,7 @@
 #define KEY_BYTES 1024
 #define PROMPT_SIZE 1024
 #define WAITING_LINES_MAX 100 /* typed, but not started yet */
-#define PATIENCE_MS 5000      /* for unsent messages when the user leaves */
+#define EXIT_TIMEOUT_MS 5000  /* for unsent messages when the user leaves */
 
 struct pending_line {
     struct pending_line *next;
@@ -408,7 +408,7 @@ static void close_editor(struct interactive *self)
     free(self->output);
 }
 
-static void greet(struct app *app)
+static void print_welcome(struct app *app)
 {
     text_output_put(app, "** jackdaw: /help lists the commands");
     if (app->settings->user == NULL && !app->resumed)
@@ -418,7 +418,7 @@ static void greet(struct app *app)
 /* Unsent messages get some time, which Ctrl-C ends. */
 static void send_rest(struct interactive *self)
 {
-    uint64_t end_us = clock_monotonic_us() + PATIENCE_MS * 1000;
+    uint64_t end_us = clock_monotonic_us() + EXIT_TIMEOUT_MS * 1000;
     (void)signals_interrupted();
     if (app_is_busy(self->app))
         text_output_put(self->app, "** waiting for what is unsent; Ctrl-C leaves at once");
@@ -440,7 +440,7 @@ void interactive_run(struct app *app)
     }
     app->lines->put = keep_output;
     app->lines->put_context = &self;
-    greet(app);
+    print_welcome(app);
     print_output(&self);
     app_start_session(app);
     while (!self.leaving) {

@@ -454,7 +454,7 @@ static void begin_shutdown(struct core *core)
 {
     cluster_resign(core->cluster);
     subscriptions_end_all(core->subscriptions, stopping_text);
-    core->phase = CORE_SAYS_FAREWELL;
+    core->phase = CORE_DRAINING;
     core->phase_ms = clock_monotonic_ms();
     core->has_answered = true;
 }
@@ -465,12 +465,12 @@ static void begin_shutdown(struct core *core)
 static bool has_clients(struct core *core)
 {
     if (core->has_answered)
-        core->farewell_until_ms = core->now_ms + SHUTDOWN_MS;
+        core->drain_until_ms = core->now_ms + SHUTDOWN_MS;
     core->has_answered =
         core->hashing + core->reading > 0 && core->now_ms < core->phase_ms + SHUTDOWN_BUSY_MS;
     struct rpc_server_stats stats;
     rpc_server_stats(core->clients, &stats);
-    return stats.peers > 0 && core->now_ms < core->farewell_until_ms;
+    return stats.peers > 0 && core->now_ms < core->drain_until_ms;
 }
 
 /* Returns whether this server can serve clients, itself or by forwarding. */

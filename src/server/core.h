@@ -39,8 +39,8 @@ struct core_health {
 /* The phases of a core's life, in this order. */
 enum core_phase {
     CORE_RUNS,
-    CORE_FINISHES,     /* refuses new requests; running ones are replicated */
-    CORE_SAYS_FAREWELL /* has left the cluster; clients read their last replies */
+    CORE_FINISHES, /* refuses new requests; running ones are replicated */
+    CORE_DRAINING  /* has left the cluster; clients read their last replies */
 };
 
 struct core {
@@ -79,9 +79,9 @@ struct core {
     bool has_failed;
     struct error_text problem; /* where it has failed */
     enum core_phase phase;
-    uint64_t phase_ms;          /* its begin; unset for CORE_RUNS */
-    uint64_t farewell_until_ms; /* set in CORE_SAYS_FAREWELL */
-    bool has_answered;          /* in CORE_SAYS_FAREWELL: this step may send answers */
+    uint64_t phase_ms;       /* its begin; unset for CORE_RUNS */
+    uint64_t drain_until_ms; /* set in CORE_DRAINING */
+    bool has_answered;       /* in CORE_DRAINING: this step may send answers */
     atomic_bool stopping;
     atomic_bool reloading;
 };
