@@ -34,8 +34,8 @@ static bool may_crash(const struct server *server)
     size_t count = replica_members(replica, &members);
     for (size_t i = 0; i < count; i++) {
         const struct server *other = &world.servers[members[i].id - 1];
-        if (other != server && other->is_up && members[i].in_sync && !members[i].left &&
-            other->process.effects_left == 0 &&
+        if (other != server && other->is_up && !other->is_stopping && members[i].in_sync &&
+            !members[i].left && other->process.effects_left == 0 &&
             (other->core.role == REPLICA_MASTER || other->core.role == REPLICA_SLAVE))
             return true;
     }
