@@ -326,7 +326,7 @@ static void give_number(struct request *request)
         memcpy(request->secret, session->token, sizeof request->secret);
 }
 
-static uint32_t patience_ms(const struct call_kind *kind)
+static uint32_t answer_timeout_ms(const struct call_kind *kind)
 {
     if (kind->once)
         return CLIENT_STATUS_MS;
@@ -376,7 +376,7 @@ static void send_request(struct request *request)
         client->stats.retries++;
     request->attempts++;
     struct rpc_stub stub;
-    server_selection_init_stub(client, &stub, patience_ms(call_kind_of(request->asked.call)));
+    server_selection_init_stub(client, &stub, answer_timeout_ms(call_kind_of(request->asked.call)));
     stub.resent = request->unanswered;
     if (request->asked.call == CLIENT_LOGIN && client->persist.login_unanswered)
         stub.resent++;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a device reads after having been away: pages, bounds, undelivered counts, cursors:
- * src/chat/receive.c, read.c, delivered.c. */
+ * src/chat/reader.c, delivery.c. */
 #include "chat_fixture.h"
 #include "support/folder.h"
 #include "support/test.h"
