@@ -37,10 +37,11 @@ static void on_role(void *context, enum replica_role role)
     struct core *core = context;
     bool was_master = core->role == REPLICA_MASTER;
     core->role = role;
+    /* At the address of a master that this server has lost may be a server of another cluster. */
+    bool has_other_master = role != REPLICA_MASTER && role != REPLICA_SUSPECTING;
     if (core->forward != NULL)
-        forward_to(core->forward, role == REPLICA_MASTER
-                                      ? NULL
-                                      : replica_master_client(cluster_replica(core->cluster)));
+        forward_to(core->forward,
+                   has_other_master ? replica_master_client(cluster_replica(core->cluster)) : NULL);
     if (was_master && role != REPLICA_MASTER)
         subscriptions_close_all(core->subscriptions, "another server is the master now",
                                 replica_master_client(cluster_replica(core->cluster)));
