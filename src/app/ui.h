@@ -32,7 +32,7 @@ struct ui {
     void (*result)(struct app *app, const struct outcome *outcome); /* any other command */
     void (*status)(struct app *app, const char *server, const char *text);
     void (*session_ended)(struct app *app, enum status status, const char *text);
-    /* The login of -u was refused for now; it is tried again after result->retry_ms. */
+    /* The server refused the login of -u; the client repeats it after result->retry_ms. */
     void (*retry)(struct app *app, const struct client_result *result);
     void (*stats)(struct app *app);
     /* Shows the contents of the state file: app->resumed, app->first_line, client_inspect. May be NULL. */

@@ -302,7 +302,7 @@ enum error chat_pass(struct chat *chat, struct log_position position);
  *   - A request is its session's next one, or this log has it already (the client repeated it here).
  *     The last SESSIONS_ENDED_MAX ended sessions still count, so no request takes effect twice.
  *   - The master proposes the orphan as a new delta, `late`, with its own uid, author and time. The delta
- *     gets a new position and number. What the other side allowed stays allowed: a message is kept
+ *     gets a new position and number. The merge keeps what the other side allowed: it keeps a message
  *     although its author has left the room here, a full room takes one more member, an account one
  *     more device. A request without an object (the kick of a member who has left) changes
  *     nothing, but uses up its number.

@@ -52,9 +52,8 @@ struct server_selection {
     struct selection_connected {
         uint64_t last_seen_us; /* when it last sent anything */
         bool is_foreign;       /* it was of another cluster when it was selected */
-        uint64_t
-            session_confirmed_us; /* when it last showed that it knows the session, in the epoch of
-                                          its latest answers; 0: it has not */
+        /* When it last showed that it knows the session, in the epoch of its latest answers; 0: not yet. */
+        uint64_t session_confirmed_us;
         uint64_t session_unknown_us; /* since when it answers that it does not; 0: it does not so */
     } connected;
 

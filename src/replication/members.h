@@ -15,7 +15,7 @@ size_t replica_members_pack(const struct members *members, uint8_t *bytes);
  * bytes are no list. */
 enum error replica_members_read(struct replica *r, const uint8_t *bytes, size_t size);
 
-/* Makes next_members the list, written at position; peers of new members begin to be waited for now. */
+/* Makes next_members the list, written at position; the timeouts of new members begin. */
 void replica_members_adopt(struct replica *r, struct log_position position);
 
 /* Forgets the list and all peers. */

@@ -333,7 +333,8 @@ FAILOVER_TEST(test_session__a_late_refusal_is_not_the_end, 1, 1)
     assert_int_equal(f->session_ends, 0);
 }
 
-/* What was refused for want of the session was not carried out: it goes out in the next one. */
+/* A server that refuses a request without the session has not executed it: the client sends it in the next
+ * session. */
 FAILOVER_TEST(test_failover__unknown_session_is_begun_again, 2, 2)
 {
     const struct client_request login = {
@@ -345,7 +346,7 @@ FAILOVER_TEST(test_failover__unknown_session_is_begun_again, 2, 2)
     elect(f, 1);
     for (size_t i = 0; i < f->cluster.session_count; i++)
         f->cluster.sessions[i].ended = true;
-    /* What the client sent to the first server may have been carried out there. */
+    /* The first server may have executed a request that the client sent to it. */
     CLIENT_FIXTURE_WAIT(f, !uses_server(f, 0));
     client_fixture_send_many(f, "m", 3);
     for (uint64_t since = 0; f->result_count < 3;) {
