@@ -18,8 +18,6 @@
 #define ASK_TIMEOUT_MS 400u
 #define TASKS_A_TURN 64
 
-/* ---- starting ---- */
-
 /* In the server's process, before its program. */
 static void prepare(void *context)
 {
@@ -123,8 +121,6 @@ bool bench_cluster_close(struct bench_cluster *cluster, bool keep)
     return well;
 }
 
-/* ---- what may happen ---- */
-
 void bench_cluster_kill(struct bench_cluster *cluster, size_t i)
 {
     cluster_kill(&cluster->cluster, 1u << i);
@@ -142,8 +138,6 @@ void bench_cluster_hang_disk(struct bench_cluster *cluster, size_t i, bool hang)
     if (cluster->servers[i].disk_hangs != NULL)
         __atomic_store_n(cluster->servers[i].disk_hangs, hang ? 1 : 0, __ATOMIC_SEQ_CST);
 }
-
-/* ---- what they say ---- */
 
 static void on_status(const Jackdaw__StatusReply *reply, void *closure_data)
 {

@@ -67,14 +67,11 @@ enum error bench_cluster_open(struct bench_cluster *cluster,
 /* keep: the folder with data and logs stays. False: a server did not end well. */
 bool bench_cluster_close(struct bench_cluster *cluster, bool keep);
 
-/* ---- what may happen to server i, counted from 0 ---- */
-
+/* i: the index of a server, from 0. */
 void bench_cluster_kill(struct bench_cluster *cluster, size_t i);
 /* Again, with its data and its addresses; without waiting. */
 void bench_cluster_restart(struct bench_cluster *cluster, size_t i);
 void bench_cluster_hang_disk(struct bench_cluster *cluster, size_t i, bool hang);
-
-/* ---- what they say ---- */
 
 /* Reads answers and asks again what is due. Returns when to call it again, in us of the monotonic
  * clock, if nothing is to be read before. */

@@ -90,8 +90,6 @@ static const struct option_table table = {
         "cluster healed each time, whether or not aims were met.",
 };
 
-/* ---- what was measured ---- */
-
 struct series {
     struct fault_trial_result results[TRIALS_MAX];
     size_t count;
@@ -211,8 +209,6 @@ static void print_json(const struct fault *fault, const struct series *series)
     (void)fflush(stdout);
 }
 
-/* ---- the run ---- */
-
 struct run {
     const struct settings *settings;
     const char *extra[NODE_OPTIONS_MAX];
@@ -314,8 +310,6 @@ static void run_all(struct run *run)
         if (is_wanted(run->settings, faults[i].name) && is_possible(run, &faults[i]))
             run_fault(run, &faults[i]);
 }
-
-/* ---- before ---- */
 
 static enum error check_settings(const struct settings *settings, struct error_text *why)
 {

@@ -38,8 +38,6 @@ size_t scene_draw(struct scene *scene, size_t below)
     return (size_t)(scene->random % below);
 }
 
-/* ---- going on ---- */
-
 static void look_for_problems(struct scene *scene)
 {
     for (size_t i = 0; i < WRITERS; i++)
@@ -104,8 +102,6 @@ void scene_run_for(struct scene *scene, uint32_t ms)
     (void)wait_until(scene, never, ms);
 }
 
-/* ---- conditions ---- */
-
 static bool all_ready(const struct scene *scene)
 {
     bool ready = true;
@@ -148,8 +144,6 @@ static bool all_read(const struct scene *scene)
         reading = reading || scene->writers[i].reading;
     return !reading;
 }
-
-/* ---- the scene ---- */
 
 static enum error start_writers(struct scene *scene, const struct scene_options *options,
                                 struct error_text *why)
@@ -194,8 +188,6 @@ bool scene_close(struct scene *scene, bool keep)
     scene->cluster.failed = scene->problem.text[0] != '\0';
     return bench_cluster_close(&scene->cluster, keep);
 }
-
-/* ---- a trial ---- */
 
 static void begin(struct scene *scene, const struct fault *fault, unsigned number)
 {

@@ -65,8 +65,6 @@ bool scene_close(struct scene *scene, bool keep);
 bool fault_trial_run(struct scene *scene, const struct fault *fault, unsigned number,
                      struct fault_trial_result *result);
 
-/* ---- for faults ---- */
-
 /* Remembers the first problem. */
 void scene_fail(struct scene *scene, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Lets everybody go on for so long. */

@@ -6,8 +6,6 @@
 
 #define RESTART_SPREAD_MS 300u
 
-/* ---- whom ---- */
-
 static size_t find_master(struct scene *scene)
 {
     size_t master = bench_cluster_master(&scene->cluster, scene->since_ms);
@@ -32,8 +30,6 @@ static void kill_none(struct scene *scene)
 {
     scene->victims_count = 0;
 }
-
-/* ---- killed ---- */
 
 static void kill_master(struct scene *scene)
 {
@@ -87,8 +83,6 @@ static void kill_all(struct scene *scene)
     }
     kill_none(scene);
 }
-
-/* ---- silent ---- */
 
 static void stop_master(struct scene *scene)
 {

@@ -41,8 +41,6 @@ static bool is_good(struct writer *writer, const struct client_result *result, c
     return result->status == STATUS_OK;
 }
 
-/* ---- events ---- */
-
 static void on_event(void *context, const Jackdaw__Event *event)
 {
     struct writer *writer = context;
@@ -60,8 +58,6 @@ static void on_session_ended(void *context, enum status status, const char *text
     struct writer *writer = context;
     fail(writer, "%s: the session has ended: %s (%s)", writer->name, status_name(status), text);
 }
-
-/* ---- life ---- */
 
 static void on_login(void *context, const struct client_result *result)
 {
@@ -114,8 +110,6 @@ void writer_enter(struct writer *writer, const char *room)
     writer->marked_number = 0;
     ask(writer, &(struct client_request){.call = CLIENT_JOIN, .room = writer->room}, on_joined);
 }
-
-/* ---- writing ---- */
 
 static void on_acknowledged(void *context, const struct client_result *result)
 {
@@ -187,8 +181,6 @@ uint64_t writer_process(struct writer *writer)
     return may_write && writer->due_us < next_us ? writer->due_us : next_us;
 }
 
-/* ---- gaps ---- */
-
 void writer_mark(struct writer *writer)
 {
     writer->gap_us = 0;
@@ -201,8 +193,6 @@ uint64_t writer_gap_us(const struct writer *writer)
     uint64_t open_us = writer->last_us == 0 ? 0 : clock_monotonic_us() - writer->last_us;
     return writer->writing && open_us > writer->gap_us ? open_us : writer->gap_us;
 }
-
-/* ---- reading back ---- */
 
 static void read_page(struct writer *writer, uint64_t before);
 

@@ -97,8 +97,7 @@ bool load_fixture_close(struct load_fixture *load_fixture);
 /* For node.prepare: Ctrl-C is for this program, which then ends the server. */
 void bench_leave_group(void *unused);
 
-/* ---- the scenarios: each adds its rows, and complains when something is wrong ---- */
-
+/* Each scenario adds its rows, and complains when something is wrong. */
 struct send_case {
     size_t clients;
     size_t depth;
@@ -111,8 +110,7 @@ void scenario_idle(struct bench *bench);
 /* What the master still does while a slave joins: one that needs the whole log, or a snapshot. */
 void scenario_join(struct bench *bench, bool snapshot);
 
-/* ---- the limits of the machine (limits.c, echo.c) ---- */
-
+/* The limits of the machine (limits.c, echo.c). */
 void limit_echo(struct bench *bench, size_t clients, size_t depth, bool with_nng);
 void limit_disk(struct bench *bench);
 void limit_store(struct bench *bench, size_t rows_per_commit);

@@ -85,8 +85,6 @@ static const struct option_table table = {
     .closing = "Ends with 0 when every answer was right, whether or not targets were met.",
 };
 
-/* ---- the scenarios by name ---- */
-
 static void run_limits(struct bench *bench)
 {
     limit_disk(bench);
@@ -198,8 +196,6 @@ static enum error check_settings(const struct settings *settings, struct error_t
     }
     return OK;
 }
-
-/* ---- the run ---- */
 
 static void shorten(struct settings *settings)
 {

@@ -31,8 +31,6 @@ bool client_pool_has_failed(const struct pool *pool)
     return pool->problem.text[0] != '\0';
 }
 
-/* ---- requests ---- */
-
 static bool send_request(struct client *client, const struct request *request)
 {
     size_t size = request_pack(request, NULL, 0);
@@ -108,8 +106,6 @@ bool client_pool_receive(struct client *client, uint32_t credits)
                                                   .token = client->token,
                                                   .payload = &payload.base});
 }
-
-/* ---- replies ---- */
 
 static bool take_login(struct client *client, struct parse_bytes payload)
 {
@@ -199,8 +195,6 @@ static void on_closed(void *context, struct connection *connection, const char *
     client_pool_fail(context, "client %zu: %s", client->index, reason);
 }
 
-/* ---- life ---- */
-
 static void prepare(struct client *client, size_t index, const struct client_pool_options *options)
 {
     *client = (struct client){.index = index, .connection.descriptor = -1};
@@ -265,8 +259,6 @@ void client_pool_close(struct pool *pool)
     pool->clients = NULL;
     loop_release(&pool->loop);
 }
-
-/* ---- one call ---- */
 
 struct pending {
     struct pool *pool;

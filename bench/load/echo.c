@@ -26,8 +26,6 @@
 #define ECHO_EVENTS 256
 #define LISTEN_BACKLOG 128
 
-/* ---- nng's server: raw mode, as src/rpc ---- */
-
 #define ECHO_AIOS 4
 #define ECHO_BUFFER 1024
 
@@ -91,8 +89,7 @@ static void serve_with_nng(void *context, int port_pipe)
         (void)pause();
 }
 
-/* ---- the bare server: returns whatever bytes arrive, the handshake's too ---- */
-
+/* The bare server returns all bytes that arrive, the handshake's too. */
 static void answer(int descriptor)
 {
     static uint8_t bytes[REPLY_BYTES_MAX];
@@ -139,8 +136,6 @@ static void serve_plainly(void *context, int port_pipe)
         }
     }
 }
-
-/* ---- the client ---- */
 
 struct echo_run {
     struct loop loop;
@@ -194,8 +189,6 @@ static void on_closed(void *context, struct connection *connection, const char *
     run->measure.errors++;
     (void)error_set(&run->problem, ERROR_CLOSED, "%s", reason);
 }
-
-/* ---- the server's process ---- */
 
 struct echo_server {
     pid_t id;

@@ -22,8 +22,6 @@ static uint64_t now_ns(void)
     return loop_read_clock(&clock);
 }
 
-/* ---- fdatasync ---- */
-
 /* Writes blocks one after the other, each flushed; with blocks > 0 over and over the same ones. */
 static bool flush_blocks(int file, uint64_t blocks, struct measure *measure)
 {
@@ -84,8 +82,6 @@ void limit_disk(struct bench *bench)
     measure_disk(bench, DISK_ROW, true);
     measure_disk(bench, "limit fdatasync again", false);
 }
-
-/* ---- group commit through src/store ---- */
 
 #define SESSIONS 64u
 #define ROOMS 64u

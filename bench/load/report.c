@@ -40,8 +40,6 @@ static struct report_row *find_or_make(struct report *report, const struct metri
     return row;
 }
 
-/* ---- medians ---- */
-
 static int compare(const void *left, const void *right)
 {
     double l = *(const double *)left;
@@ -81,8 +79,6 @@ double report_last(const struct report *report, const char *name, enum column co
     const struct report_row *row = find(report, name);
     return row == NULL || row->rounds == 0 ? (double)NAN : row->values[column][row->rounds - 1];
 }
-
-/* ---- printing ---- */
 
 static bool is_met(enum target_kind kind, double value, double target)
 {

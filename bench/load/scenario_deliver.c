@@ -48,8 +48,6 @@ static void fail(struct deliver_run *run, const struct client *client, const cha
                      what);
 }
 
-/* ---- sending ---- */
-
 static void send_more(struct deliver_run *run)
 {
     struct sender *sender = &run->sender;
@@ -74,8 +72,6 @@ static void arrive(struct deliver_run *run, uint64_t request)
            run->flights[run->completed & run->flight_mask].remaining == 0)
         run->completed++;
 }
-
-/* ---- receiving ---- */
 
 static bool check_event(struct deliver_run *run, const struct client *client,
                         const struct parse_event *event)
@@ -174,8 +170,6 @@ static void on_closed(void *context, struct connection *connection, const char *
 {
     fail(context, (struct client *)connection, reason, 0);
 }
-
-/* ---- the scenario ---- */
 
 static void drive(struct deliver_run *run)
 {

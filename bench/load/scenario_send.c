@@ -18,8 +18,6 @@ static void drive(struct send_run *run)
     }
 }
 
-/* ---- several servers ---- */
-
 /* An acknowledged message is on all disks only while the master has all in sync. */
 static void check_in_sync(struct send_run *run, size_t servers)
 {
@@ -37,8 +35,6 @@ static void check_in_sync(struct send_run *run, size_t servers)
         client_pool_fail(run->pool, "%zu of %zu servers are in sync", in_sync, servers);
     protobuf_c_message_free_unpacked(reply, NULL);
 }
-
-/* ---- rows ---- */
 
 static const struct {
     const char *name;

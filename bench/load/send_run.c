@@ -60,8 +60,6 @@ void send_run_turn(struct send_run *run)
         sender_tick(&run->senders[i]);
 }
 
-/* ---- afterwards ---- */
-
 /* The newest page of a room that one client alone wrote to holds its last messages, as numbered. */
 static void check_page(struct send_run *run, const struct sender *sender,
                        const Jackdaw__HistoryReply *page)
@@ -112,8 +110,6 @@ void send_run_check(struct send_run *run)
         if (!client_pool_has_failed(run->pool))
             check_history(run, &run->senders[i]);
 }
-
-/* ---- life ---- */
 
 bool send_run_init(struct send_run *run, const struct bench *bench)
 {

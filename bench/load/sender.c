@@ -72,8 +72,6 @@ void sender_fill(struct sender *sender)
         ;
 }
 
-/* ---- replies ---- */
-
 static void close_slot(struct sender *sender, struct slot *slot)
 {
     slot->state = SLOT_FREE;
@@ -154,8 +152,6 @@ bool sender_take(struct sender *sender, const struct parse_envelope *envelope,
     close_slot(sender, slot);
     return true;
 }
-
-/* ---- sending again ---- */
 
 static bool is_due(const struct slot *slot, uint64_t now_ns)
 {

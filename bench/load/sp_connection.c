@@ -48,8 +48,6 @@ uint64_t loop_read_clock(struct loop *loop)
     return loop->now_ns;
 }
 
-/* ---- connecting ---- */
-
 static int start_connect(const struct addrinfo *where)
 {
     int descriptor = socket(where->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -150,8 +148,6 @@ static void lose(struct connection *connection, const char *reason)
     loop->handler.closed(loop->handler.context, connection, reason);
 }
 
-/* ---- output ---- */
-
 static void put_length(uint8_t *at, uint64_t length)
 {
     for (int i = 7; i >= 0; i--) {
@@ -250,8 +246,6 @@ static void write_queued(struct loop *loop)
             write_output(connection);
     }
 }
-
-/* ---- input ---- */
 
 static uint64_t take_length(const uint8_t *at)
 {

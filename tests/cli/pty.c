@@ -61,8 +61,6 @@ static void append(struct text *text, const char *bytes, size_t size)
     text->bytes[text->size] = '\0';
 }
 
-/* ---- the screen ---- */
-
 static size_t encode(uint32_t character, char out[static 4])
 {
     if (character < 0x80) {
@@ -315,8 +313,6 @@ static void take_byte(struct pty *pty, unsigned char byte)
     }
 }
 
-/* ---- looking ---- */
-
 const char *pty_row(const struct pty *pty, unsigned i)
 {
     static struct text text;
@@ -379,8 +375,6 @@ bool pty_echoes(const struct pty *pty)
     assert_int_equal(tcgetattr(pty->terminal, &settings), 0);
     return (settings.c_lflag & ECHO) != 0;
 }
-
-/* ---- the shell ---- */
 
 static void report(int to, char what, unsigned char status)
 {
@@ -472,8 +466,6 @@ void pty_close(struct pty *pty)
     free(pty);
 }
 
-/* ---- at the terminal ---- */
-
 void pty_type(struct pty *pty, const char *keys)
 {
     size_t size = strlen(keys);
@@ -502,8 +494,6 @@ void pty_continue(struct pty *pty)
     pty->stopped = false;
     assert_int_equal(write(pty->control_pipe, "g", 1), 1);
 }
-
-/* ---- waiting ---- */
 
 static void read_output(struct pty *pty)
 {

@@ -37,13 +37,9 @@ struct pty *pty_open(const struct pty_options *options);
 /* Kills the program if it runs. NULL is allowed. */
 void pty_close(struct pty *pty);
 
-/* ---- the person at the terminal ---- */
-
 void pty_type(struct pty *pty, const char *keys);
 void pty_resize(struct pty *pty, unsigned rows, unsigned columns);
 void pty_continue(struct pty *pty); /* `fg`, after the program has stopped */
-
-/* ---- the screen ---- */
 
 /* Row i from 0, in UTF-8, without blanks at its end. Valid until the next call. */
 const char *pty_row(const struct pty *pty, unsigned i);
@@ -55,15 +51,11 @@ bool pty_shows(const struct pty *pty, const char *text);
 /* How often. */
 size_t pty_count(const struct pty *pty, const char *text);
 
-/* ---- the bytes ---- */
-
 /* Whether the program has written text, shown or not. */
 bool pty_has_written(const struct pty *pty, const char *text);
 size_t pty_foreign_sequences(const struct pty *pty);
 /* Whether the terminal echoes what is typed. */
 bool pty_echoes(const struct pty *pty);
-
-/* ---- the program ---- */
 
 bool pty_has_stopped(const struct pty *pty);
 bool pty_has_ended(const struct pty *pty);

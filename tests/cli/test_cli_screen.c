@@ -18,8 +18,6 @@
 #define CTRL_Z "\x1a"
 #define KEY_LEFT "\x1b[D"
 
-/* ---- a client at its terminal ---- */
-
 struct fixture {
     struct fake_cluster cluster;
     struct fake_server servers[SERVERS];
@@ -126,8 +124,6 @@ static void leave(struct pty *pty)
     assert_true(pty_echoes(pty));
 }
 
-/* ---- messages and the line ---- */
-
 TEST_F(test_line__message_comes_while_typing)
 {
     struct pty *pty = start_in_lobby(f, &(struct at_terminal){0});
@@ -183,8 +179,6 @@ TEST_F(test_line__is_redrawn_in_a_new_size)
     type_and_see(pty, CTRL_C, "lobby>");
     leave(pty);
 }
-
-/* ---- keys ---- */
 
 TEST_F(test_keys__completion)
 {
@@ -246,8 +240,6 @@ TEST_F(test_keys__stop_and_continue)
     leave(pty);
 }
 
-/* ---- passwords ---- */
-
 TEST_F(test_password__is_not_shown)
 {
     struct pty *pty = start(f, &(struct at_terminal){.logs_out = true});
@@ -277,8 +269,6 @@ TEST_F(test_password__interrupted)
     leave(pty);
 }
 
-/* ---- servers ---- */
-
 TEST_F(test_failover__is_seen_and_the_line_stays)
 {
     struct pty *pty = start_in_lobby(f, &(struct at_terminal){0});
@@ -293,8 +283,6 @@ TEST_F(test_failover__is_seen_and_the_line_stays)
     PTY_WAIT(pty, pty_shows(pty, "ann: still here"));
     leave(pty);
 }
-
-/* ---- terminals that can do less ---- */
 
 TEST_F(test_terminal__dumb)
 {
@@ -319,8 +307,6 @@ TEST_F(test_terminal__without_a_locale)
     PTY_WAIT(pty, pty_shows(pty, "ann: gr\xc3\xbc\xc3\xbc\n"));
     leave(pty);
 }
-
-/* ---- hostile text ---- */
 
 /* Control sequences of C0 and C1, and characters that turn the direction of the text. */
 #define HOSTILE                              \

@@ -37,8 +37,6 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- what clients observe ---- */
-
 static const char *name_of(const struct world *world, const struct checker_client *client)
 {
     return client == world->ann ? "ann" : client == world->bob ? "bob" : "cat";
@@ -156,8 +154,6 @@ static void assert_found_too(struct world *world, enum checker_rule rule)
     assert_int_equal(checker_violation(world->checker, 0)->rule, rule);
 }
 
-/* ---- nothing wrong ---- */
-
 TEST_WITH(test_checker__finds_nothing_in_a_good_history, setup, teardown)
 {
     struct world *world = *state;
@@ -260,8 +256,6 @@ TEST_WITH(test_checker__lets_two_events_of_one_change_pass, setup, teardown)
     checker_observe(world->cat, &(struct observation){.kind = OBSERVED_OTHER}); /* presence */
     checker_verify(world->checker, CHECK_ALL);
 }
-
-/* ---- each rule ---- */
 
 TEST_WITH(test_lost__acknowledged_and_not_seen, setup, teardown)
 {

@@ -97,8 +97,6 @@ static bool is_true(const json_t *object, const char *member_name)
     return json_is_true(value);
 }
 
-/* ---- rooms and messages ---- */
-
 TEST_WITH(test_chat__two_people, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
@@ -418,8 +416,6 @@ TEST_WITH(test_synonyms__mean_the_same, setup, cluster_fixture_teardown)
     cluster_fixture_stop(fixture);
 }
 
-/* ---- accounts and sessions ---- */
-
 TEST_WITH(test_users__by_pattern, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
@@ -572,8 +568,6 @@ TEST_WITH(test_typing_and_presence, setup, cluster_fixture_teardown)
                              "active", 1);
     cluster_fixture_stop(fixture);
 }
-
-/* ---- the program ---- */
 
 /* As a script would use it: everything on the command line and in a file. */
 TEST_WITH(test_program__from_a_script, setup, cluster_fixture_teardown)

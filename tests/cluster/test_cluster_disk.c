@@ -144,8 +144,6 @@ static void assert_kept(struct cluster_fixture *fixture)
     cluster_fixture_stop(fixture);
 }
 
-/* ---- files that may not grow ---- */
-
 static void ignore_file_size_signal(void *context)
 {
     (void)context;
@@ -192,8 +190,6 @@ TEST_WITH(test_disk__killed_while_files_cannot_grow, setup, cluster_fixture_tear
     assert_kept(fixture);
 }
 
-/* ---- a disk that is full ---- */
-
 TEST_WITH(test_disk__full, setup, cluster_fixture_teardown)
 {
     struct cluster_fixture *fixture = *state;
@@ -219,8 +215,6 @@ TEST_WITH(test_disk__full, setup, cluster_fixture_teardown)
     }
     assert_kept(fixture);
 }
-
-/* ---- a disk that fails ---- */
 
 /* Every commit that is hit is answered UNAVAILABLE; those before and after are good. */
 TEST_WITH(test_disk__sync_fails, setup, cluster_fixture_teardown)

@@ -34,8 +34,6 @@ static void come_back(struct cluster_fixture *fixture, size_t i)
     assert_int_equal(cluster_master(cluster, ALL_SERVERS), master);
 }
 
-/* ---- killed ---- */
-
 CLUSTER_TEST(test_kill__the_master_again_and_again)
 {
     struct cluster_fixture *fixture = *state;
@@ -85,8 +83,6 @@ CLUSTER_TEST(test_kill__two_of_three_at_once)
     }
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
-
-/* ---- stopped and awake again ---- */
 
 /* The old master does not know that time went by: two of them meet, and it follows. */
 CLUSTER_TEST(test_sleep__the_master)
@@ -147,8 +143,6 @@ CLUSTER_TEST(test_sleep__both_slaves_and_then_the_master_dies)
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-/* ---- asked to stop ---- */
-
 CLUSTER_TEST(test_stop__one_after_the_other)
 {
     struct cluster_fixture *fixture = *state;
@@ -160,8 +154,6 @@ CLUSTER_TEST(test_stop__one_after_the_other)
     }
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
-
-/* ---- all at once ---- */
 
 static void start_in_order(struct cluster_fixture *fixture, const size_t order[static SERVERS])
 {

@@ -23,8 +23,6 @@ static struct {
 } server;
 static uint32_t random_state;
 
-/* ---- the two ---- */
-
 /* A line each way, and both see both. */
 static void chat(struct cluster_fixture *fixture)
 {
@@ -103,8 +101,6 @@ static void open_peer(struct cluster_fixture *fixture, struct sp_peer *peer)
     if (!sp_open(peer, &server.address))
         process_group_fail(fixture->group, "the server does not take a connection");
 }
-
-/* ---- connections ---- */
 
 /* One connection that ends in its handshake has ended listeners before. */
 TEST_WITH(test_hostile__connect_and_reset_storm, setup, cluster_fixture_teardown)
@@ -190,8 +186,6 @@ TEST_WITH(test_hostile__more_connections_than_allowed, setup, cluster_fixture_te
     sp_close(&peer);
     assert_unharmed(fixture);
 }
-
-/* ---- frames ---- */
 
 TEST_WITH(test_hostile__garbage_frames, setup, cluster_fixture_teardown)
 {
@@ -327,8 +321,6 @@ TEST_WITH(test_hostile__frames_that_swell, setup, cluster_fixture_teardown)
     free(bytes);
     assert_unharmed(fixture);
 }
-
-/* ---- calls ---- */
 
 static void assert_status(struct cluster_fixture *fixture, struct sp_peer *peer,
                           const struct raw_call *call, enum status status, const char *naming)

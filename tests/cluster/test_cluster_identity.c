@@ -55,8 +55,6 @@ static void unset_seeds(struct cluster_fixture *fixture, size_t i)
     fixture->cluster.servers[i].options[0] = NULL;
 }
 
-/* ---- strangers ---- */
-
 /* All three are killed, and the address of the first is given to another cluster, which has data. The
  * two others, which have all of theirs, go on. */
 CLUSTER_TEST(test_stranger__at_the_address_of_a_member)
@@ -84,8 +82,6 @@ CLUSTER_TEST(test_stranger__at_the_address_of_a_member)
     cluster_launch(cluster, 0); /* it gets its address back */
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
-
-/* ---- lost folders ---- */
 
 /* The first one starts first, without its data and told to found a cluster, and founds one, as nobody is
  * there; then the others come, which have the data. */
@@ -141,8 +137,6 @@ CLUSTER_TEST(test_founding__refused_by_who_calls)
 {
     refuses_founding(*state, false, true);
 }
-
-/* ---- addresses ---- */
 
 static void swap_addresses(struct cluster_fixture *fixture, size_t one, size_t other)
 {

@@ -36,8 +36,6 @@ static void finish(struct cluster_fixture *fixture)
     process_group_pass(fixture->group);
 }
 
-/* ---- the tests ---- */
-
 /* How often the moments are gone through: more for a campaign. */
 static size_t rounds(void)
 {

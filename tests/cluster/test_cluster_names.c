@@ -73,8 +73,6 @@ CLUSTER_TEST(test_names__one_for_all_servers)
     process_group_pass(fixture->group);
 }
 
-/* ---- a network and names of the test's own ---- */
-
 static void map_user(const char *path, unsigned id)
 {
     char text[64];

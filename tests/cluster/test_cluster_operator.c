@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- commands ---- */
-
 /* Runs jackdaw-admin, or `server` where the first word is one of its options, with up to three words
  * until it ends, while the client pool goes on; its exit status. */
 static int run(struct cluster_fixture *fixture, struct process **process, const char *first,
@@ -55,8 +53,6 @@ static const char *all_lines(struct process *process, char *text, size_t size)
         used += (size_t)snprintf(text + used, size - used, "%s\n", process_line(process, i));
     return text;
 }
-
-/* ---- status ---- */
 
 static void assert_text_status(struct cluster_fixture *fixture, const char *address)
 {
@@ -129,8 +125,6 @@ CLUSTER_TEST(test_status__of_a_server_that_is_not_there)
     process_group_pass(fixture->group);
 }
 
-/* ---- leaving ---- */
-
 static bool has_left(struct cluster_fixture *fixture, size_t asked, size_t i)
 {
     Jackdaw__StatusReply *said = cluster_ask(&fixture->cluster, asked);
@@ -194,8 +188,6 @@ CLUSTER_TEST(test_remove__a_dead_server)
     assert_stays_away(fixture, dead);
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
-
-/* ---- who does not belong ---- */
 
 /* A server that is refused: it ends, with a sentence, and the others are none the worse. */
 static void refused(struct cluster_fixture *fixture, struct node *stranger, const char *naming)
@@ -269,8 +261,6 @@ CLUSTER_TEST(test_refused__data_of_another_cluster)
     assert_int_equal(cluster_master(cluster, ALL_SERVERS), master);
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
-
-/* ---- forwarding ---- */
 
 /* What eve is told who knows this server only, and does not go anywhere else. */
 static enum status eve_logs_in(struct cluster_fixture *fixture, size_t i, char *text, size_t size)

@@ -41,8 +41,6 @@ static void heal(struct cluster_fixture *fixture)
     netns_heal(fixture->netns);
 }
 
-/* ---- both parts go on ---- */
-
 /* Somebody new in one part makes an account and a room there, and says something. */
 static struct json_client *found_room(struct cluster_fixture *fixture, size_t place,
                                       const char *name)
@@ -143,8 +141,6 @@ CLUSTER_TEST(test_partition__a_slave_alone_goes_on)
     both_go_on(fixture, (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS);
 }
 
-/* ---- one history ---- */
-
 /* What a client of one server only is told: UNAVAILABLE. */
 static void assert_refuses(struct cluster_fixture *fixture, size_t place)
 {
@@ -235,8 +231,6 @@ CLUSTER_TEST(test_quorum__ways_come_and_go)
     heal(fixture);
     cluster_fixture_finish(fixture, CHECK_ALL);
 }
-
-/* ---- one way only ---- */
 
 /* A slave that does not hear its master asks the third, who does: nobody is elected. The slave is
  * struck off, and comes back when the way is open. */

@@ -77,8 +77,6 @@ static void resume_process(struct process *process)
     process_signal(process, SIGCONT);
 }
 
-/* ---- clients ---- */
-
 /* A device that reads nothing while much is said: its subscription overflows, and is filled from the
  * database when it goes on. The others are not kept waiting. */
 CLUSTER_TEST(test_pause__of_a_reader)
@@ -160,8 +158,6 @@ CLUSTER_TEST(test_kill__of_a_writer)
     cluster_fixture_stop(fixture);
 }
 
-/* ---- the server ---- */
-
 /* It stops for longer than clients wait for an answer: they leave it, come back, and ask again for
  * what it has meanwhile done. */
 CLUSTER_TEST(test_pause__of_the_server)
@@ -193,8 +189,6 @@ CLUSTER_TEST(test_pause__of_the_server_for_a_moment)
     assert_null(json_client_find(fixture->ann, 0, "{s:s, s:b}", "type", "status", "connected", 0));
     judge_and_leave(fixture);
 }
-
-/* ---- clocks ---- */
 
 /* The wall clock of a node is the real one plus what stands in a file: see clock_jump.c. */
 static void use_jumping_clock(void *context)

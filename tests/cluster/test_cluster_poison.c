@@ -12,8 +12,6 @@
 #define ABORTED (128 + SIGABRT)
 #define DEATHS_MAX 8
 
-/* ---- servers that the message ends ---- */
-
 static bool is_watched[CLUSTER_SERVERS_MAX]; /* started, and its end not seen yet */
 static unsigned deaths[CLUSTER_SERVERS_MAX];
 
@@ -125,8 +123,6 @@ static void finish(struct cluster_fixture *fixture)
     cluster_stop_all(&fixture->cluster);
     process_group_pass(fixture->group);
 }
-
-/* ---- the tests ---- */
 
 /* What ann is told of her message. */
 static void ann_is_refused(struct cluster_fixture *fixture)

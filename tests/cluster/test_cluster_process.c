@@ -33,8 +33,6 @@ static void close_reader(void *unused)
     (void)close(reader);
 }
 
-/* ---- a pipe that nobody reads ---- */
-
 static void write_errors_to_pipe(void *unused)
 {
     (void)unused;
@@ -199,8 +197,6 @@ CLUSTER_TEST(test_ready_line__waits_for_its_reader_without_stopping_the_server)
     cluster_fixture_stop(fixture);
 }
 
-/* ---- SIGHUP ---- */
-
 static int terminal_ends[2] = {-1, -1}; /* the test's, the server's */
 
 static void leave_terminal(void *unused)
@@ -363,8 +359,6 @@ CLUSTER_TEST(test_log_file__has_the_reason_of_the_end)
     process_group_pass(fixture->group);
 }
 
-/* ---- descriptors that are closed ---- */
-
 static void close_standard(void *unused)
 {
     (void)unused;
@@ -427,8 +421,6 @@ CLUSTER_TEST(test_descriptors__closed_input_of_a_client_is_its_end)
     assert_non_null(process_wait_line(client, 0, "{\"type\":\"stats\"", PROCESS_GROUP_PATIENCE_MS));
     cluster_fixture_stop(fixture);
 }
-
-/* ---- a client that is told to end ---- */
 
 #define TALK_LINES 2000 /* more objects than a pipe holds */
 
@@ -505,8 +497,6 @@ CLUSTER_TEST(test_order_to_end__the_second_needs_no_server)
     assert_int_equal(process_wait(json_client_process(ann), PROCESS_GROUP_PATIENCE_MS), 1);
     process_group_pass(fixture->group);
 }
-
-/* ---- limits ---- */
 
 #define FEW_DESCRIPTORS 64
 #define PEERS 100
@@ -595,8 +585,6 @@ CLUSTER_TEST(test_limits__clients)
     close_many(peers, PEERS);
     cluster_fixture_stop(fixture);
 }
-
-/* ---- what is at an address where a server should be ---- */
 
 /* Starts a slave that looks for its master at address, and waits for the line that tells what is there. */
 static void assert_found(struct cluster_fixture *fixture, const char *address, const char *found)

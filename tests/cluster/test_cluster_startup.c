@@ -13,8 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- programs that end with a sentence ---- */
-
 /* Runs a program with words, in the environment "NAME=VALUE" if given, until it ends. */
 struct run {
     struct process *process;
@@ -143,8 +141,6 @@ CLUSTER_TEST(test_client__mistakes_on_the_command_line)
     process_group_pass(fixture->group);
 }
 
-/* ---- folders and ports that are taken ---- */
-
 /* A second node fails to start, and says why. */
 static void assert_does_not_start(struct node *node, const char *naming)
 {
@@ -253,8 +249,6 @@ CLUSTER_TEST(test_start__database_that_is_none)
     assert_does_not_start(&fixture->node, "data/1: corrupt data (file is not a database)");
     process_group_pass(fixture->group);
 }
-
-/* ---- stopping ---- */
 
 /* Both clients hold a stream open: it must not hold up the stop. */
 static void stop_and_go_on(struct cluster_fixture *fixture, int number, const char *text)

@@ -40,8 +40,6 @@ struct bot {
 static struct bot the_bot;
 static unsigned other_typed;
 
-/* ---- what it prints ---- */
-
 static uint64_t number_of(const json_t *object, const char *member)
 {
     return (uint64_t)json_integer_value(json_object_get(object, member));
@@ -135,8 +133,6 @@ static void take_line(void *context, const char *line, uint64_t time_us)
     json_decref(object);
 }
 
-/* ---- its lives ---- */
-
 static void start_bot(struct bot *bot)
 {
     char label[32];
@@ -181,8 +177,6 @@ static void kill_bot(struct bot *bot)
     process_kill(bot->process);
     process_group_turn(bot->group, process_group_now_ms()); /* what it had printed */
 }
-
-/* ---- the test ---- */
 
 static void free_bot(void *object)
 {

@@ -57,8 +57,6 @@ static void write_frame(const char *target, const char *name, Jackdaw__Envelope 
     write_seed(target, name, bytes, jackdaw__frame__pack(&frame, bytes));
 }
 
-/* ---- a message of every field ---- */
-
 static void fill(ProtobufCMessage *message);
 
 static void fill_one(const ProtobufCFieldDescriptor *field, void *at)
@@ -126,8 +124,6 @@ static ProtobufCBinaryData packed(const ProtobufCMessageDescriptor *type, bool f
     (void)protobuf_c_message_pack(message, bytes);
     return (ProtobufCBinaryData){size, bytes};
 }
-
-/* ---- the corpora ---- */
 
 static void write_methods(void)
 {
@@ -222,9 +218,7 @@ static void write_addresses(void)
     }
 }
 
-/* ---- what servers tell each other: scenes of fuzz_cluster.c ---- */
-
-#define EPOCH 65537u       /* of the scenes' epoch, by node 1 */
+#define EPOCH 65537u       /* of the scenes of fuzz_cluster.c, by node 1 */
 #define NEXT_EPOCH 131074u /* the next of node 2 */
 
 static Jackdaw__Position *at(uint64_t epoch, uint64_t seq)

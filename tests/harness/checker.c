@@ -65,8 +65,6 @@ struct view {
     size_t count;
 };
 
-/* ---- life ---- */
-
 static void *need(void *memory)
 {
     if (memory == NULL)
@@ -111,8 +109,6 @@ void checker_free(struct checker *checker)
     }
     free(checker);
 }
-
-/* ---- histories ---- */
 
 struct checker_client *checker_add(struct checker *checker, const char *account, const char *label)
 {
@@ -203,8 +199,6 @@ size_t checker_acknowledged(const struct checker *checker)
     return count;
 }
 
-/* ---- violations ---- */
-
 static void violation(struct checker *checker, enum checker_rule rule, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 static void violation(struct checker *checker, enum checker_rule rule, const char *format, ...)
@@ -229,8 +223,6 @@ static const char *shown(const char *text)
 {
     return text == NULL ? "(none)" : text;
 }
-
-/* ---- views ---- */
 
 static struct view select_items(const struct checker *checker, unsigned kinds)
 {
@@ -327,8 +319,6 @@ static void sort(struct view *view, int (*compare)(const void *, const void *))
 #define ABOUT_MESSAGES (1u << OBSERVED_MESSAGE)
 #define ABOUT_NUMBERS (1u << OBSERVED_MESSAGE | 1u << OBSERVED_SENT)
 #define ABOUT_UIDS (1u << OBSERVED_MESSAGE | 1u << OBSERVED_SENT | 1u << OBSERVED_FAILED)
-
-/* ---- the rules ---- */
 
 static void check_form(struct checker *checker)
 {
@@ -556,8 +546,6 @@ static void check_forward(struct checker *checker)
     }
 }
 
-/* ---- the order in time ---- */
-
 /* When the text of a message was typed at the client that got it acknowledged; 0: unknown. Of
  * several with one text the first, which finds fewer violations, never a false one. */
 static uint64_t asked_us(const struct view *asked, const struct item *sent, const char *text)
@@ -651,8 +639,6 @@ static void check_time(struct checker *checker)
     }
     free(intervals);
 }
-
-/* ---- what was typed ---- */
 
 static int by_account_and_text(const void *left, const void *right)
 {
@@ -760,8 +746,6 @@ static void check_typed(struct checker *checker)
     }
     free(list.items);
 }
-
-/* ---- judging ---- */
 
 size_t checker_run(struct checker *checker, unsigned rules)
 {

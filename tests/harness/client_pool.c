@@ -14,8 +14,6 @@
 #define QUIET_MS 40000 /* nothing comes any more: a lost page is noticed by the second heartbeat */
 #define HISTORY_PAGE 200
 
-/* ---- coming ---- */
-
 /* All servers, this one first. */
 static struct json_client *start_client(struct cluster *cluster, size_t place, const char *name)
 {
@@ -79,8 +77,6 @@ void client_pool_open(struct pool *pool, struct cluster *cluster, size_t writers
         client_pool_add_reader(pool, cluster, (writers + i) % cluster->count);
     pool->started_ms = process_group_now_ms();
 }
-
-/* ---- load ---- */
 
 static bool is_private(const struct pool *pool, unsigned line)
 {
@@ -152,8 +148,6 @@ void client_pool_each_goes_on(struct pool *pool, size_t more)
         CLIENT_POOL_WAIT(pool, client_pool_sent(pool, i) >= until);
     }
 }
-
-/* ---- the end ---- */
 
 static size_t typed_by_all(const struct pool *pool)
 {

@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- starting ---- */
-
 void cluster_init(struct cluster *cluster, struct process_group *group, struct netns *netns)
 {
     *cluster = (struct cluster){.group = group, .netns = netns};
@@ -104,8 +102,6 @@ void cluster_wait_listening(struct cluster *cluster, size_t i)
     PROCESS_GROUP_WAIT_MS(cluster->group, CLUSTER_PATIENCE_MS, is_listening(cluster, i));
 }
 
-/* ---- ending ---- */
-
 void cluster_kill(struct cluster *cluster, unsigned group)
 {
     for (size_t i = 0; i < cluster->count; i++)
@@ -147,8 +143,6 @@ void cluster_awake(struct cluster *cluster, size_t i)
     process_signal(cluster->servers[i].process, SIGCONT);
     cluster->asleep[i] = false;
 }
-
-/* ---- asking ---- */
 
 unsigned cluster_running(const struct cluster *cluster)
 {
@@ -286,8 +280,6 @@ bool cluster_in_sync(struct cluster *cluster, unsigned group)
     return good;
 }
 
-/* ---- waiting ---- */
-
 static void note_view(struct cluster *cluster, size_t i)
 {
     Jackdaw__StatusReply *said = cluster_ask(cluster, i);
@@ -351,8 +343,6 @@ bool cluster_logged(const struct cluster *cluster, size_t i, const char *text)
 {
     return process_logged(cluster->servers[i].process, text);
 }
-
-/* ---- what they keep ---- */
 
 static bool is_quiet(struct cluster *cluster, unsigned group)
 {

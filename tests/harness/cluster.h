@@ -34,8 +34,6 @@ struct cluster {
     char seeds[CLUSTER_SERVERS_MAX][CLUSTER_SERVERS_MAX * ADDRESS_TEXT_SIZE + 32];
 };
 
-/* ---- starting and ending ---- */
-
 /* Both are borrowed; netns may be NULL. No server yet. */
 void cluster_init(struct cluster *cluster, struct process_group *group, struct netns *netns);
 
@@ -67,8 +65,6 @@ void cluster_awake(struct cluster *cluster, size_t i);
 void cluster_enter(struct cluster *cluster, size_t i);
 void cluster_return(struct cluster *cluster);
 
-/* ---- asking ---- */
-
 /* Servers whose processes are there and not asleep. */
 unsigned cluster_running(const struct cluster *cluster);
 
@@ -90,8 +86,6 @@ void cluster_wait_in_sync(struct cluster *cluster, unsigned group);
 
 /* Whether server i logged text since its last start. */
 bool cluster_logged(const struct cluster *cluster, size_t i, const char *text);
-
-/* ---- what they keep ---- */
 
 /* Waits until all that run have the same last position, all of it committed, and nothing is left
  * to be taken over; then compares what is in their databases: the digest of the log, and all

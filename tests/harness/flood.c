@@ -22,8 +22,6 @@ struct sender {
     size_t answered;
 };
 
-/* ---- one frame of many requests ---- */
-
 struct call {
     Jackdaw__Envelope envelope;
     uint8_t payload[160];
@@ -68,8 +66,6 @@ static void send_frame(struct sender *sender, size_t count)
         process_group_fail(sender->group, "the server took no more from %s", sender->name);
     free(bytes);
 }
-
-/* ---- replies ---- */
 
 static void take_frame(struct sender *sender)
 {

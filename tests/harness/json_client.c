@@ -39,8 +39,6 @@ static void *need(void *memory)
     return memory;
 }
 
-/* ---- reading ---- */
-
 static json_t *parse(const struct json_client *client, const char *line)
 {
     json_error_t error;
@@ -76,8 +74,6 @@ static void take_line(void *context, const char *line, uint64_t time_us)
     }
     client->times_us[client->time_count++] = time_us;
 }
-
-/* ---- life ---- */
 
 static void free_client(void *object)
 {
@@ -136,8 +132,6 @@ const char *json_client_account(const struct json_client *client)
 {
     return client->account;
 }
-
-/* ---- typing ---- */
 
 static void type_line(struct json_client *client, const char *prefix, const char *format,
                       va_list arguments)
@@ -251,8 +245,6 @@ int json_client_leave(struct json_client *client)
     process_end_input(client->process);
     return process_wait(client->process, PROCESS_GROUP_PATIENCE_MS);
 }
-
-/* ---- what it printed ---- */
 
 size_t json_client_count(const struct json_client *client)
 {
@@ -368,8 +360,6 @@ uint64_t json_number(const json_t *object, const char *member)
     }
     return (uint64_t)json_integer_value(value);
 }
-
-/* ---- the checker ---- */
 
 static uint64_t number_or_zero(const json_t *object, const char *member)
 {

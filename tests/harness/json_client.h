@@ -36,8 +36,6 @@ struct json_client *json_client_visit(struct process_group *group, const char *a
 struct process *json_client_process(const struct json_client *client);
 const char *json_client_account(const struct json_client *client);
 
-/* ---- typing ---- */
-
 /* A line, whatever it is. */
 void json_client_type(struct json_client *client, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -57,8 +55,6 @@ json_t *json_client_refused(struct json_client *client, const char *status, cons
 
 /* The end of its input; waits until it leaves, and returns its exit status. */
 int json_client_leave(struct json_client *client);
-
-/* ---- what it printed ---- */
 
 /* Objects so far; also the index of the next one. */
 size_t json_client_count(const struct json_client *client);

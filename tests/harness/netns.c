@@ -23,8 +23,6 @@ struct netns {
     size_t count;
 };
 
-/* ---- namespaces ---- */
-
 static int open_own(void)
 {
     return open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -68,8 +66,6 @@ static void go_to(int namespace)
     (void)fprintf(stderr, "cannot enter a network namespace: %s\n", strerror(errno));
     abort(); /* wherever the thread is now, nothing that it does means what it should */
 }
-
-/* ---- the program ip ---- */
 
 struct script {
     char text[8192];
@@ -130,8 +126,6 @@ static bool set_up_place(const struct netns *netns, size_t place)
             add_neighbour(&script, netns, place, i);
     return run(netns->places[place], &script);
 }
-
-/* ---- life ---- */
 
 static bool make_namespaces(struct netns *netns)
 {
@@ -249,8 +243,6 @@ const char *netns_use_ipv6(struct netns *netns, size_t place)
         fail_msg("a place cannot be given an IPv6 address");
     return netns->hosts[place];
 }
-
-/* ---- cutting ---- */
 
 void netns_plug(struct netns *netns, size_t place, bool in)
 {

@@ -83,8 +83,7 @@ struct process_group {
     bool passed;
 };
 
-/* ---- memory: a test that has none fails ---- */
-
+/* A test that has no memory fails. */
 static void *need(void *memory)
 {
     if (memory == NULL)
@@ -133,8 +132,6 @@ static void free_lines(struct lines *lines)
         free(lines->items[i].text);
     free(lines->items);
 }
-
-/* ---- stages ---- */
 
 uint64_t process_group_now_ms(void)
 {
@@ -268,8 +265,6 @@ void process_group_fail(struct process_group *group, const char *format, ...)
     fail_msg("%s", text);
     abort(); /* not reached */
 }
-
-/* ---- printing what happened ---- */
 
 struct output_line {
     uint64_t wall_us;
@@ -444,8 +439,6 @@ void process_group_close(struct process_group *group)
     free(group);
 }
 
-/* ---- turns ---- */
-
 static void take_line(struct process *process, const char *text, size_t size)
 {
     const struct line *line = add_line(&process->lines, text, size, wall_us());
@@ -553,8 +546,6 @@ void process_group_turn(struct process_group *group, uint64_t until_ms)
     }
 }
 
-/* ---- starting ---- */
-
 static _Noreturn void run_program(const struct process_options *options, const char *log,
                                   const int input[2], const int output[2], pid_t parent)
 {
@@ -626,8 +617,6 @@ struct process *process_start(struct process_group *group, const struct process_
     group->processes[group->process_count++] = process;
     return process;
 }
-
-/* ---- talking ---- */
 
 void process_write(struct process *process, const char *text, size_t size)
 {
@@ -707,8 +696,6 @@ bool process_logged(const struct process *process, const char *text)
     return found;
 }
 
-/* ---- ending ---- */
-
 pid_t process_id(const struct process *process)
 {
     return process->id;
@@ -745,8 +732,6 @@ void process_kill(struct process *process)
         process_signal(process, SIGKILL);
     (void)process_wait(process, PROCESS_GROUP_PATIENCE_MS);
 }
-
-/* ---- looking ---- */
 
 size_t process_resident_bytes(const struct process *process)
 {

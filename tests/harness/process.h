@@ -35,8 +35,6 @@
 #define PROCESS_GROUP_PROCESSES_MAX 512 /* ever started on one stage */
 #define PROCESS_GROUP_PATH_SIZE 1024
 
-/* ---- stages ---- */
-
 struct process_group;
 
 /* One at a time: a stage that a failing set-up left open is closed first. Its folder is made in
@@ -100,8 +98,6 @@ size_t process_group_lines(const struct process_group *group);
             process_group_lines_before = process_group_lines(group);                     \
         }                                                                                \
     } while (0)
-
-/* ---- programs ---- */
 
 struct process;
 

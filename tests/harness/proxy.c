@@ -63,8 +63,6 @@ struct proxy {
     uint64_t messages, faults_made;
 };
 
-/* ---- parcels ---- */
-
 static struct parcel *new_parcel(const uint8_t *bytes, size_t size, uint64_t due_ms)
 {
     struct parcel *parcel = malloc(sizeof *parcel + size);
@@ -103,8 +101,6 @@ static void end_connection(struct connection *connection)
         end_half(&connection->halves[way]);
     connection->open = false;
 }
-
-/* ---- faults ---- */
 
 static bool is_due(uint64_t count, unsigned every)
 {
@@ -162,8 +158,6 @@ static void take_messages(struct proxy *proxy, struct half *half, const struct p
     if (at > 0 && half->used > 0)
         memmove(half->partial, half->partial + at, half->used);
 }
-
-/* ---- moving ---- */
 
 /* false: that end has gone. */
 static bool read_half(struct proxy *proxy, struct half *half, const struct proxy_faults *faults)
@@ -241,8 +235,6 @@ static void accept_one(struct proxy *proxy)
         half->last = &half->first;
     }
 }
-
-/* ---- the thread ---- */
 
 struct orders {
     struct proxy_faults faults[PROXY_WAYS];
@@ -323,8 +315,6 @@ static void *run(void *context)
     return NULL;
 }
 
-/* ---- life ---- */
-
 static bool to_socket_address(const struct address *address, struct sockaddr_in *out)
 {
     *out = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(address->port)};
@@ -387,8 +377,6 @@ struct address proxy_address(const struct proxy *proxy)
 {
     return proxy->address;
 }
-
-/* ---- orders ---- */
 
 void proxy_set(struct proxy *proxy, enum proxy_way way, const struct proxy_faults *faults)
 {

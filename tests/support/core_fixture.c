@@ -8,8 +8,6 @@
 
 #define PATIENCE_MS 30000
 
-/* ---- life ---- */
-
 uint64_t core_fixture_random(struct core_fixture *core)
 {
     uint64_t z = (core->random += UINT64_C(0x9e3779b97f4a7c15));
@@ -231,8 +229,6 @@ void core_fixture_settle(struct core_fixture *core)
         before = after;
     }
 }
-
-/* ---- people ---- */
 
 static struct chat_call begin(struct core_fixture *core, uint64_t session)
 {

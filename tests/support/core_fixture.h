@@ -72,8 +72,6 @@ enum error core_fixture_commit(struct core_fixture *core);
 /* Turns until no reading is under way and nothing is left to deliver. */
 void core_fixture_settle(struct core_fixture *core);
 
-/* ---- people ---- */
-
 /* Each returns whether it was proposed; false: refused by the chat, or the commit log failed
  * (desk->error is not OK then). */
 bool core_fixture_register(struct core_fixture *core, const char *name);

@@ -63,8 +63,6 @@ static void reply(struct rpc_call *call, const struct rpc_chunk *chunks, size_t 
     test_free(bytes);
 }
 
-/* ---- rpc/server.h ---- */
-
 bool rpc_call_send(struct rpc_call *call, const struct rpc_chunk *chunks, size_t count)
 {
     assert_false(call->ended);

@@ -91,8 +91,6 @@ static void *find(const char *name)
     return found;
 }
 
-/* ---- what stands in the place of the C library's ---- */
-
 static ssize_t real_pwrite(int descriptor, const void *bytes, size_t size, off_t offset)
 {
     static ssize_t (*real)(int, const void *, size_t, off_t);

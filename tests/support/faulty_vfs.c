@@ -49,8 +49,6 @@ struct faulty_file {
     sqlite3_file *real;
 };
 
-/* ---- what has been synced ---- */
-
 static void *must_alloc(void *old, size_t size)
 {
     void *memory = realloc(old, size == 0 ? 1 : size);
@@ -163,8 +161,6 @@ static struct disk_file *watch(const char *path)
     return file;
 }
 
-/* ---- faults ---- */
-
 static bool power_is_off(void)
 {
     return disk.kind == FAULTY_POWER && disk.has_failed;
@@ -181,8 +177,6 @@ static bool fails(void)
     disk.has_failed = true;
     return true;
 }
-
-/* ---- the methods of an open file ---- */
 
 static struct faulty_file *self(sqlite3_file *file)
 {
@@ -325,8 +319,6 @@ static const sqlite3_io_methods methods = {
     .xShmUnmap = faulty_shm_unmap,
 };
 
-/* ---- the methods of the VFS ---- */
-
 static int faulty_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags,
                        int *out_flags)
 {
@@ -401,8 +393,6 @@ uint64_t faulty_vfs_count(void)
 {
     return disk.count;
 }
-
-/* ---- power ---- */
 
 static uint64_t draw(uint64_t *random)
 {

@@ -29,8 +29,6 @@ struct live_server {
     bool asked;   /* to stop: from then on the core may be gone */
 };
 
-/* ---- the server ---- */
-
 static void tell_opened(struct live_server *live)
 {
     if (!live->is_told)
@@ -145,8 +143,6 @@ void live_server_stop(struct live_server *live)
     free_live(live);
 }
 
-/* ---- devices ---- */
-
 static void connect(struct device *device, const struct live_server *live)
 {
     struct error_text why = {.text = ""};
@@ -187,8 +183,6 @@ void device_turn(struct device *device, int timeout_ms)
     rpc_channel_tick(device->channel, clock_monotonic_ms());
     rpc_channel_flush(device->channel);
 }
-
-/* ---- calls ---- */
 
 static ProtobufCMessage *copy_message(const ProtobufCMessage *message)
 {
@@ -258,8 +252,6 @@ void answer_clear(struct answer *answer)
         protobuf_c_message_free_unpacked(answer->reply, NULL);
     *answer = (struct answer){.context = NULL};
 }
-
-/* ---- what most tests begin with ---- */
 
 static enum status take_status(struct answer *answer)
 {

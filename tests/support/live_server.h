@@ -23,8 +23,6 @@
 
 #define LIVE_SERVER_PATIENCE_MS 60000
 
-/* ---- the server ---- */
-
 struct live_server;
 
 /* options: more of the command line, ends with NULL; NULL: none. Fails the test when it cannot
@@ -39,8 +37,6 @@ const struct address *live_server_internal_address(const struct live_server *liv
 /* As a signal does; live_server_stop also waits for the end and frees. */
 void live_server_ask_to_stop(struct live_server *live);
 void live_server_stop(struct live_server *live);
-
-/* ---- devices ---- */
 
 struct device {
     struct task_queue *queue;
@@ -100,11 +96,10 @@ void answer_clear(struct answer *answer);
         }                                                                        \
     } while (0)
 
-/* ---- what most tests begin with; a call gives its status ---- */
-
 /* Opens the device, registers and logs in; joins the room (NULL: none). Fails the test if a call is refused. */
 void device_enter(struct device *device, const struct live_server *live, const char *name,
                   const char *room);
+/* Each call returns its status. */
 enum status device_register(struct device *device, const char *name);
 enum status device_login(struct device *device, const char *name); /* with a fresh token */
 enum status device_join(struct device *device, const char *room);

@@ -68,8 +68,6 @@ static const struct rpc_method_limit limits[] = {
     {NULL, 0},
 };
 
-/* ---- Hold and Flow ---- */
-
 static struct call_hold *hold(struct probe *probe, struct rpc_call *call)
 {
     struct call_hold *held = calloc(1, sizeof *held);
@@ -198,8 +196,6 @@ static void handle_flow(Probe__Probe_Service *service, const Probe__FlowRequest 
     send_pages(held);
 }
 
-/* ---- Echo, Refuse, Swallow ---- */
-
 static void check_number(struct probe *probe, uint64_t number)
 {
     if (number == 0)
@@ -246,8 +242,6 @@ static void handle_swallow(Probe__Probe_Service *service, const Probe__Bomb *bom
     reply.number = bomb->n_pieces;
     closure(&reply, context);
 }
-
-/* ---- Work ---- */
 
 static void add_job(struct probe *probe, const struct job *job)
 {
@@ -324,8 +318,6 @@ void probe_block_workers(struct probe *probe, bool block)
     (void)pthread_cond_broadcast(&probe->changed);
     (void)pthread_mutex_unlock(&probe->mutex);
 }
-
-/* ---- the server's thread ---- */
 
 static enum error start_server(struct probe *probe)
 {
@@ -631,8 +623,6 @@ bool probe_have_ipv6(void)
     return result == 0;
 }
 
-/* ---- the client ---- */
-
 static void on_connected(void *context, struct rpc_channel *channel)
 {
     struct client *client = context;
@@ -798,8 +788,6 @@ void client_await_service(struct client *client)
     while (outcome.result.status == STATUS_UNAVAILABLE && clock_monotonic_ms() < until_ms);
     check_service(&outcome);
 }
-
-/* ---- what the process uses ---- */
 
 size_t count_descriptors(void)
 {

@@ -17,8 +17,6 @@
 
 #define PATIENCE_MS 30000
 
-/* ---- waiting ---- */
-
 /* Runs the client's turns (NULL: just waits) until condition holds; fails the test when it does not
  * within PATIENCE_MS. */
 #define WAIT_UNTIL(client, condition)                                \
@@ -36,8 +34,6 @@ size_t count_descriptors(void);
 
 /* Bytes of its memory that are resident. */
 size_t resident_bytes(void);
-
-/* ---- the server ---- */
 
 struct probe;
 
@@ -106,8 +102,6 @@ void probe_free_server(struct probe *probe);
 
 /* Whether this machine has IPv6, on loopback at least. */
 bool probe_have_ipv6(void);
-
-/* ---- the client ---- */
 
 struct client {
     struct task_queue *queue;

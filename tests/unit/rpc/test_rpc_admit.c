@@ -34,8 +34,6 @@ struct fixture {
     struct client client;
 };
 
-/* ---- the hook ---- */
-
 static void refuse_it(struct rpc_call *call)
 {
     rpc_call_redirect(call, "192.0.2.7:2625");
@@ -113,8 +111,6 @@ static bool admit(void *context, struct rpc_call *call, const ProtobufCService *
     (void)atomic_fetch_add(&gate->asked, 1); /* last: the test waits for it */
     return plan == LET_IN;
 }
-
-/* ---- the test's side ---- */
 
 static void begin(struct fixture *f)
 {

@@ -17,8 +17,6 @@
 #define NAME "several.test"
 #define SILENT_SOCKETS 8
 
-/* ---- the resolver ---- */
-
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static const char *const *answers; /* to NAME, in order; NULL-terminated; NULL: no such name */
@@ -76,8 +74,6 @@ int __wrap_getaddrinfo(const char *node, const char *service, const struct addri
     }
     return *out == NULL ? EAI_NONAME : 0;
 }
-
-/* ---- the world ---- */
 
 struct fixture {
     struct client client; /* first: what callbacks get */
@@ -140,8 +136,6 @@ static void unsilence(struct silent *silent)
     for (size_t i = 0; i < SILENT_SOCKETS; i++)
         (void)close(silent->filling[i]);
 }
-
-/* ---- tests ---- */
 
 /* The kernel alone would try for two minutes, and less and less often. */
 TEST(test_dial__ends_where_nobody_answers)

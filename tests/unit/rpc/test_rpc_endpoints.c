@@ -26,8 +26,6 @@ static struct address parsed(const char *text)
     return address;
 }
 
-/* ---- listening ---- */
-
 TEST(test_listen__port_from_the_kernel)
 {
     struct probe *one = probe_start(NULL);
@@ -113,8 +111,6 @@ TEST(test_open__address_that_never_answers)
     client_close(&client);
 }
 
-/* ---- IPv6 ---- */
-
 TEST(test_ipv6__loopback)
 {
     if (!probe_have_ipv6())
@@ -152,8 +148,6 @@ TEST(test_ipv4__peer_text)
     client_close(&client);
     probe_stop(probe);
 }
-
-/* ---- an empty host ---- */
 
 static void expect_peer(const struct address *address, const char *host)
 {
@@ -215,8 +209,6 @@ TEST(test_listen__peers_of_both_families)
     expect_peer(&address, "[::1]:");
     probe_stop(probe);
 }
-
-/* ---- TLS ---- */
 
 static struct probe *start_tls(const char *address)
 {

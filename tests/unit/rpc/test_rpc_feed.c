@@ -55,8 +55,7 @@ static void turn(struct fixture *f, int timeout_ms)
     (void)task_queue_run(f->queue, SIZE_MAX);
 }
 
-/* ---- messages: a number, then its lowest byte again and again ---- */
-
+/* A message is a number, then its lowest byte again and again. */
 static void publish(struct fixture *f, uint64_t number, size_t padding)
 {
     uint8_t *bytes = malloc(padding + 1);
@@ -75,8 +74,6 @@ static bool is_whole(uint64_t number, const uint8_t *bytes, size_t size)
             return false;
     return true;
 }
-
-/* ---- the follower's owner ---- */
 
 static void close_follower(struct listener *listener)
 {
@@ -177,8 +174,6 @@ static struct rpc_feed_stats feed_stats(const struct fixture *f)
     return stats;
 }
 
-/* ---- the publisher ---- */
-
 static struct address loopback(void)
 {
     return (struct address){.host = "127.0.0.1"};
@@ -218,8 +213,6 @@ static void end(struct fixture *f)
     log_configure(LOG_INFO, LOG_TEXT);
 }
 
-/* ---- what arrives ---- */
-
 TEST_F(test_feed__all_in_order)
 {
     open_feed(f, NULL);
@@ -258,8 +251,6 @@ TEST_F(test_feed__several_followers)
     close_follower(&other);
     WAIT_UNTIL(f, feed_stats(f).subscribers == 1);
 }
-
-/* ---- what does not ---- */
 
 /* Reads messages until the one with this number; returns how many there were. */
 static size_t read_until(struct sp_peer *peer, uint64_t number, uint64_t *last, size_t *gaps)
@@ -359,8 +350,6 @@ TEST_F(test_follow__message_too_large)
     settle(f, &f->listener);
 }
 
-/* ---- connections ---- */
-
 TEST_F(test_follow__publisher_that_restarts)
 {
     open_feed(f, NULL);
@@ -426,8 +415,6 @@ TEST_F(test_feed__subscriber_that_speaks)
     follow(f, NULL);
 }
 
-/* ---- what is no feed ---- */
-
 static nng_socket open_stranger(struct fixture *f)
 {
     nng_socket socket;
@@ -477,8 +464,6 @@ TEST_F(test_follow__garbage)
     assert_int_equal(nng_close(stranger), 0);
 }
 
-/* ---- ends ---- */
-
 TEST_F(test_close__from_a_callback)
 {
     open_feed(f, NULL);
@@ -523,8 +508,6 @@ TEST_F(test_close__at_any_time)
     close_feed(f); /* with some not sent yet */
     WAIT_UNTIL(f, f->listener.disconnected == 1);
 }
-
-/* ---- options ---- */
 
 TEST_F(test_open__refusals)
 {

@@ -71,8 +71,6 @@ static void expect_service(struct fixture *f)
     assert_int_equal(f->client.disconnected, 0);
 }
 
-/* ---- frames by hand ---- */
-
 struct bytes {
     uint8_t *at;
     size_t size;
@@ -185,8 +183,6 @@ static void expect_kicked(struct fixture *f, struct sp_peer *peer)
     expect_service(f);
 }
 
-/* ---- versions ---- */
-
 TEST_F(test_version__another_major_names_both)
 {
     struct sp_peer peer = open_peer(f);
@@ -241,8 +237,6 @@ TEST_F(test_version__unknown_kinds_and_fields_are_ignored)
     sp_close(&peer);
     expect_service(f);
 }
-
-/* ---- what is refused politely ---- */
 
 TEST_F(test_unknown_names__cannot_forge_the_sentence)
 {
@@ -367,8 +361,6 @@ TEST_F(test_frame__hops_come_back)
     free(message.body);
     sp_close(&peer);
 }
-
-/* ---- what closes a connection ---- */
 
 TEST_F(test_garbage__every_kind)
 {
@@ -548,8 +540,6 @@ TEST_F(test_frame__full_of_control)
     sp_close(&peer);
 }
 
-/* ---- what asks for much memory or time ---- */
-
 static size_t cpu_ms(void)
 {
     struct timespec used;
@@ -704,8 +694,6 @@ TEST_F(test_bomb__honest_requests_are_no_bombs)
         free(payload.at);
     }
 }
-
-/* ---- peers: halves, crowds, silence, deafness ---- */
 
 /* A frame that arrives byte by byte from one, while the others are served. */
 TEST_F(test_half_frames__do_not_hold_up_others)

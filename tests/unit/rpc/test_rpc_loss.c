@@ -63,8 +63,6 @@ static void restart(struct fixture *f)
     start_at(f, &address);
 }
 
-/* ---- peers ---- */
-
 TEST_F(test_handshake__that_is_reset)
 {
     size_t before = count_descriptors();
@@ -161,8 +159,6 @@ TEST_F(test_late_replies__race_with_the_end_of_the_peer)
     client_expect_service(&f->client);
     free(message.body);
 }
-
-/* ---- the server's end ---- */
 
 TEST_F(test_server__dies_under_its_clients)
 {
@@ -303,8 +299,6 @@ TEST_F(test_server_free__never_listened)
     assert_int_equal(count_descriptors(), before);
     task_queue_free(queue);
 }
-
-/* ---- the channel's end ---- */
 
 TEST_F(test_channel_close__with_calls_outstanding)
 {
@@ -562,8 +556,6 @@ TEST_F(test_reconnect__closures_call_again)
         }
     }
 }
-
-/* ---- shutting down in peace ---- */
 
 TEST_F(test_drain__refuses_what_is_new_and_keeps_what_is_open)
 {

@@ -54,8 +54,6 @@ static void echo_note(struct fixture *f, uint64_t number)
     probe__probe__echo(&f->stub.service, &request, NULL, NULL);
 }
 
-/* ---- a caller of ours ---- */
-
 TEST_F(test_note__is_carried_out_in_order)
 {
     size_t echoed = f->counters->echoed;
@@ -137,8 +135,6 @@ TEST_ON(test_note__more_open_than_a_connection_may_have, struct fixture, begin_f
     client_expect_service(&f->client);
     assert_int_equal(f->client.disconnected, 0);
 }
-
-/* ---- a caller of any kind ---- */
 
 static ProtobufCBinaryData packed(const ProtobufCMessage *message)
 {

@@ -72,8 +72,6 @@ static struct address free_address(void)
     return address;
 }
 
-/* ---- refusals ---- */
-
 TEST_F(test_refused__until_there_is_a_server)
 {
     struct address address = free_address();
@@ -224,8 +222,6 @@ TEST_F(test_refused__pauses_grow_where_connections_end_at_once)
     WAIT_UNTIL(&f->client, f->client.disconnected >= 24);
     assert_true(clock_monotonic_ms() - began_ms >= 100);
 }
-
-/* ---- reconnecting ---- */
 
 TEST_F(test_reconnect__calls_under_way_end)
 {

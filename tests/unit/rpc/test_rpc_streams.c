@@ -36,8 +36,6 @@ static void end(struct fixture *f)
     probe_stop(f->probe);
 }
 
-/* ---- streams ---- */
-
 TEST_F(test_stream__as_many_pages_as_credits)
 {
     struct outcome *outcome = fresh(f);
@@ -199,8 +197,6 @@ TEST_F(test_stream__credits_survive_a_full_output)
     assert_int_equal(flow->replies, 42);
 }
 
-/* ---- calls that are kept without their request ---- */
-
 static void hold_kept(struct client *client, const char *text, struct outcome *outcome)
 {
     Probe__Text request = PROBE__TEXT__INIT;
@@ -279,8 +275,6 @@ TEST_F(test_keep__among_others)
     assert_int_equal(f->counters->cancelled, 20 * 45);
     WAIT_UNTIL(&f->client, probe_stats(f->probe).open_calls == 0);
 }
-
-/* ---- giving up ---- */
 
 TEST_F(test_cancel__ends_here_and_there)
 {
@@ -400,8 +394,6 @@ TEST_F(test_disconnect__handler_ends_the_others)
     }
     client_expect_service(&f->client);
 }
-
-/* ---- deadlines ---- */
 
 TEST_F(test_deadline__of_a_call_that_is_held)
 {

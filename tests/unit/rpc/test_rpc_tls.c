@@ -25,8 +25,6 @@
 #define CERTIFICATE FILE_OF("server.pem")
 #define KEY FILE_OF("server.key")
 
-/* ---- the log, captured ---- */
-
 #define SAID_BYTES 65536
 
 static int real_stderr;
@@ -70,8 +68,6 @@ static size_t count_said(const char *text)
         count++;
     return count;
 }
-
-/* ---- the sentences ---- */
 
 static struct address parsed(const char *text)
 {
@@ -143,8 +139,6 @@ TEST_WITH(test_sentence__server_is_plain, capture, release)
     expect_sentences(NULL, AUTHORITY, "it does not use TLS", "uses TLS and this port does not");
 }
 
-/* ---- other programs ---- */
-
 TEST_WITH(test_other_program__at_the_server, capture, release)
 {
     static const char *const addresses[] = {"127.0.0.1:0", "tls+tcp://127.0.0.1:0"};
@@ -196,8 +190,6 @@ TEST_WITH(test_tls12__refused, capture, release)
     sp_close(&peer);
     probe_stop(probe);
 }
-
-/* ---- files ---- */
 
 static void expect_refused(const char *certificate, const char *key, enum error error,
                            const char *sentence)
@@ -297,8 +289,6 @@ TEST_WITH(test_files__warnings, capture, release)
     pair_remove(&pair);
 }
 
-/* ---- rereading ---- */
-
 struct reread {
     enum error error;
     struct error_text why;
@@ -387,8 +377,6 @@ TEST_WITH(test_other_program__not_in_the_middle, capture, release)
     assert_true(has_said("peer_kicked"));
     assert_false(has_said("connection_failed"));
 }
-
-/* ---- the pace of the log ---- */
 
 static struct handshake_failure failure_of(uint32_t host, enum handshake_problem problem)
 {
