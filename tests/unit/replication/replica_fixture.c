@@ -54,8 +54,6 @@ static uint16_t id_of(const struct replica_fixture *fixture, const char *address
     return 0;
 }
 
-/* ---- the disk ---- */
-
 static void describe(struct replica_fixture *fixture, struct replica_fixture_node *node,
                      struct replica_state *state)
 {
@@ -120,8 +118,6 @@ static void reset(struct replica_fixture *fixture, uint16_t id)
     replica_fixture_step(fixture, id,
                          &(struct replica_event){.kind = REPLICA_INSTALLED, .state = &state});
 }
-
-/* ---- actions ---- */
 
 static const char *keep_text(struct replica_fixture *fixture, const char *text)
 {
@@ -320,6 +316,37 @@ enum error replica_fixture_step(struct replica_fixture *fixture, uint16_t id,
     return error;
 }
 
+enum error replica_fixture_receive(struct replica_fixture *fixture, uint16_t id,
+                                   const struct replica_message *message)
+{
+    return replica_fixture_step(
+        fixture, id, &(struct replica_event){.kind = REPLICA_RECEIVE, .message = message});
+}
+
+enum error replica_fixture_answer(struct replica_fixture *fixture, uint16_t to, uint16_t at,
+                                  const struct replica_message *message)
+{
+    char address[32];
+    replica_fixture_address(fixture, at, address);
+    return replica_fixture_step(
+        fixture, to,
+        &(struct replica_event){.kind = REPLICA_RECEIVE, .message = message, .address = address});
+}
+
+void replica_fixture_disconnect(struct replica_fixture *fixture, uint16_t id, uint16_t other)
+{
+    char address[32];
+    replica_fixture_address(fixture, other, address);
+    replica_fixture_step(fixture, id,
+                         &(struct replica_event){.kind = REPLICA_DISCONNECTED, .address = address});
+}
+
+enum error replica_fixture_leave(struct replica_fixture *fixture, uint16_t id, uint16_t leaver)
+{
+    return replica_fixture_step(
+        fixture, id, &(struct replica_event){.kind = REPLICA_LEAVE_NODE, .node = leaver});
+}
+
 enum error replica_fixture_propose(struct replica_fixture *fixture, uint16_t id, uint64_t count)
 {
     return replica_fixture_step(
@@ -328,7 +355,11 @@ enum error replica_fixture_propose(struct replica_fixture *fixture, uint16_t id,
             .kind = REPLICA_PROPOSE, .bytes = (const uint8_t *)"batch", .size = 5, .count = count});
 }
 
-/* ---- time ---- */
+void replica_fixture_write(struct replica_fixture *fixture, uint16_t id, uint64_t count)
+{
+    assert_int_equal(replica_fixture_propose(fixture, id, count), OK);
+    replica_fixture_settle(fixture);
+}
 
 void replica_fixture_settle(struct replica_fixture *fixture)
 {
@@ -338,21 +369,16 @@ void replica_fixture_settle(struct replica_fixture *fixture)
         if (fixture->first == NULL)
             fixture->last = &fixture->first;
         uint16_t to = message->to;
-        char address[32];
-        char asked[32];
-        replica_fixture_address(fixture, to, address);
-        replica_fixture_address(fixture, message->message.from, asked);
+        uint16_t from = message->message.from;
         if (fixture->nodes[to].replica == NULL)
-            replica_fixture_step(
-                fixture, message->message.from,
-                &(struct replica_event){.kind = REPLICA_DISCONNECTED, .address = address});
-        else if (!fixture->nodes[to].cut) {
-            fixture->answering = message->is_answer ? 0 : message->message.from;
-            replica_fixture_step(
-                fixture, to,
-                &(struct replica_event){.kind = REPLICA_RECEIVE,
-                                        .message = &message->message,
-                                        .address = message->is_answer ? asked : NULL});
+            replica_fixture_disconnect(fixture, from, to);
+        else if (fixture->nodes[to].cut)
+            continue;
+        else if (message->is_answer)
+            replica_fixture_answer(fixture, to, from, &message->message);
+        else {
+            fixture->answering = from;
+            replica_fixture_receive(fixture, to, &message->message);
             fixture->answering = 0;
         }
     }
@@ -367,8 +393,6 @@ void replica_fixture_pass(struct replica_fixture *fixture, uint64_t ms)
         replica_fixture_settle(fixture);
     }
 }
-
-/* ---- life ---- */
 
 void replica_fixture_start(struct replica_fixture *fixture, uint16_t id, bool is_first)
 {
@@ -412,19 +436,21 @@ void replica_fixture_kill(struct replica_fixture *fixture, uint16_t id)
     replica_free(node->replica);
     node->replica = NULL;
     node->rows_count = node->synced;
-    char address[32];
-    replica_fixture_address(fixture, id, address);
     for (uint16_t other = 1; other <= fixture->count; other++)
         if (other != id)
-            replica_fixture_step(
-                fixture, other,
-                &(struct replica_event){.kind = REPLICA_DISCONNECTED, .address = address});
+            replica_fixture_disconnect(fixture, other, id);
 }
 
-void replica_fixture_open(struct replica_fixture *fixture, unsigned count,
-                          enum replica_policy policy)
+void replica_fixture_kill_all(struct replica_fixture *fixture)
 {
-    memset(fixture, 0, sizeof *fixture);
+    for (uint16_t id = 1; id <= fixture->count; id++)
+        replica_fixture_kill(fixture, id);
+}
+
+struct replica_fixture *replica_fixture_new(unsigned count, enum replica_policy policy)
+{
+    struct replica_fixture *fixture = calloc(1, sizeof *fixture);
+    assert_non_null(fixture);
     fixture->count = count;
     fixture->policy = policy;
     fixture->now_ms = 1000;
@@ -433,9 +459,10 @@ void replica_fixture_open(struct replica_fixture *fixture, unsigned count,
     for (uint16_t id = 2; id <= count; id++)
         replica_fixture_start(fixture, id, false);
     replica_fixture_pass(fixture, 1000);
+    return fixture;
 }
 
-void replica_fixture_close(struct replica_fixture *fixture)
+void replica_fixture_free(struct replica_fixture *fixture)
 {
     for (uint16_t id = 1; id <= fixture->count; id++)
         replica_free(fixture->nodes[id].replica);
@@ -443,6 +470,7 @@ void replica_fixture_close(struct replica_fixture *fixture)
         next = piece->next;
         free(piece);
     }
+    free(fixture);
 }
 
 enum replica_role replica_fixture_role(const struct replica_fixture *fixture, uint16_t id)
@@ -467,4 +495,16 @@ uint16_t replica_fixture_master(const struct replica_fixture *fixture)
         master = id;
     }
     return master;
+}
+
+void replica_fixture_check_master(const struct replica_fixture *fixture, uint16_t master)
+{
+    assert_int_equal(replica_fixture_master(fixture), master);
+    for (uint16_t id = 1; id <= fixture->count; id++) {
+        if (fixture->nodes[id].replica == NULL)
+            continue;
+        enum replica_role role = replica_fixture_role(fixture, id);
+        if (role != (id == master ? REPLICA_MASTER : REPLICA_SLAVE))
+            fail_msg("node %d has role %d, and %d should be the master", id, (int)role, master);
+    }
 }

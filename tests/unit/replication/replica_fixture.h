@@ -54,19 +54,36 @@ struct replica_fixture {
 };
 
 /* Nodes 1..count; node 1 starts a cluster and the others join. Addresses ascend with the ids. */
-void replica_fixture_open(struct replica_fixture *fixture, unsigned count,
-                          enum replica_policy policy);
-void replica_fixture_close(struct replica_fixture *fixture);
+struct replica_fixture *replica_fixture_new(unsigned count, enum replica_policy policy);
+void replica_fixture_free(struct replica_fixture *fixture);
+
+/* Tests on `f`, a fixture that `open` makes, and one of so many nodes. */
+#define REPLICA_TEST_OPEN(name, open) \
+    TEST_OPEN(name, struct replica_fixture, open, replica_fixture_free)
+#define REPLICA_TEST(name, count, policy) \
+    REPLICA_TEST_OPEN(name, replica_fixture_new(count, policy))
 
 void replica_fixture_address(const struct replica_fixture *fixture, uint16_t id,
                              char text[static 32]);
 void replica_fixture_start(struct replica_fixture *fixture, uint16_t id, bool is_first);
 /* The process ends; what was not synced is lost. Others are told that the link is down. */
 void replica_fixture_kill(struct replica_fixture *fixture, uint16_t id);
+void replica_fixture_kill_all(struct replica_fixture *fixture);
 void replica_fixture_sync(struct replica_fixture *fixture, uint16_t id);
 enum error replica_fixture_step(struct replica_fixture *fixture, uint16_t id,
                                 const struct replica_event *event);
+enum error replica_fixture_receive(struct replica_fixture *fixture, uint16_t id,
+                                   const struct replica_message *message);
+/* Node `to` receives the message as the answer to what it asked at the address of node `at`. */
+enum error replica_fixture_answer(struct replica_fixture *fixture, uint16_t to, uint16_t at,
+                                  const struct replica_message *message);
+/* The link of node `id` to the address of node `other` is down. */
+void replica_fixture_disconnect(struct replica_fixture *fixture, uint16_t id, uint16_t other);
+/* Node `id` is asked to remove node `leaver`. */
+enum error replica_fixture_leave(struct replica_fixture *fixture, uint16_t id, uint16_t leaver);
 enum error replica_fixture_propose(struct replica_fixture *fixture, uint16_t id, uint64_t count);
+/* Proposes, which must succeed, and delivers what is under way. */
+void replica_fixture_write(struct replica_fixture *fixture, uint16_t id, uint64_t count);
 
 /* Delivers what is under way. */
 void replica_fixture_settle(struct replica_fixture *fixture);
@@ -77,5 +94,7 @@ enum replica_role replica_fixture_role(const struct replica_fixture *fixture, ui
 uint64_t replica_fixture_last(const struct replica_fixture *fixture, uint16_t id);
 /* The one master, 0 if there is none or several. */
 uint16_t replica_fixture_master(const struct replica_fixture *fixture);
+/* The node is the one master, and all others that run are slaves. */
+void replica_fixture_check_master(const struct replica_fixture *fixture, uint16_t master);
 
 #endif

@@ -6,32 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-TEST(test_publish__a_gap_is_fetched)
+REPLICA_TEST(test_publish__a_gap_is_fetched, 2, REPLICA_LOCAL)
 {
-    struct replica_fixture fixture;
-    replica_fixture_open(&fixture, 2, REPLICA_LOCAL);
-    fixture.nodes[2].cut = true; /* the feed drops one */
-    replica_fixture_propose(&fixture, 1, 1);
-    replica_fixture_settle(&fixture);
-    fixture.nodes[2].cut = false;
-    replica_fixture_propose(&fixture, 1, 1);
-    replica_fixture_settle(&fixture);
-    assert_int_equal(replica_fixture_last(&fixture, 2), replica_fixture_last(&fixture, 1));
-    assert_true(fixture.sent[REPLICA_FETCH] > 0);
-    replica_fixture_close(&fixture);
+    f->nodes[2].cut = true; /* the feed drops one */
+    replica_fixture_write(f, 1, 1);
+    f->nodes[2].cut = false;
+    replica_fixture_write(f, 1, 1);
+    assert_int_equal(replica_fixture_last(f, 2), replica_fixture_last(f, 1));
+    assert_true(f->sent[REPLICA_FETCH] > 0);
 }
 
-TEST(test_ping__shows_a_gap_that_nothing_follows)
+REPLICA_TEST(test_ping__shows_a_gap_that_nothing_follows, 2, REPLICA_LOCAL)
 {
-    struct replica_fixture fixture;
-    replica_fixture_open(&fixture, 2, REPLICA_LOCAL);
-    fixture.nodes[2].cut = true;
-    replica_fixture_propose(&fixture, 1, 1);
-    replica_fixture_settle(&fixture);
-    fixture.nodes[2].cut = false;
-    replica_fixture_pass(&fixture, 150);
-    assert_int_equal(replica_fixture_last(&fixture, 2), replica_fixture_last(&fixture, 1));
-    replica_fixture_close(&fixture);
+    f->nodes[2].cut = true;
+    replica_fixture_write(f, 1, 1);
+    f->nodes[2].cut = false;
+    replica_fixture_pass(f, 150);
+    assert_int_equal(replica_fixture_last(f, 2), replica_fixture_last(f, 1));
 }
 
 static struct replica_message published(struct replica_fixture *fixture, struct log_entry *batch)
@@ -51,38 +42,41 @@ static struct replica_message published(struct replica_fixture *fixture, struct 
     return message;
 }
 
-TEST(test_publish__what_comes_twice_or_from_the_past_is_ignored)
+REPLICA_TEST(test_publish__what_comes_twice_or_from_the_past_is_ignored, 3, REPLICA_ALL)
 {
-    struct replica_fixture fixture;
-    replica_fixture_open(&fixture, 3, REPLICA_ALL);
-    replica_fixture_propose(&fixture, 1, 1);
-    replica_fixture_settle(&fixture);
+    replica_fixture_write(f, 1, 1);
     struct log_entry batch;
-    struct replica_message message = published(&fixture, &batch);
-    uint64_t last = replica_fixture_last(&fixture, 2);
+    struct replica_message message = published(f, &batch);
+    uint64_t last = replica_fixture_last(f, 2);
     struct replica_event event = {.kind = REPLICA_RECEIVE, .message = &message};
-    replica_fixture_step(&fixture, 2, &event);
-    assert_int_equal(replica_fixture_last(&fixture, 2), last);
-    replica_fixture_kill(&fixture, 1); /* 2 epochs now; what its old master says counts no more */
-    replica_fixture_settle(&fixture);
-    assert_int_equal(replica_fixture_master(&fixture), 2);
-    last = replica_fixture_last(&fixture, 3);
+    replica_fixture_step(f, 2, &event);
+    assert_int_equal(replica_fixture_last(f, 2), last);
+    replica_fixture_kill(f, 1); /* 2 epochs now; what its old master says counts no more */
+    replica_fixture_settle(f);
+    assert_int_equal(replica_fixture_master(f), 2);
+    last = replica_fixture_last(f, 3);
     message.to = 3;
-    replica_fixture_step(&fixture, 3, &event);
-    assert_int_equal(replica_fixture_last(&fixture, 3), last);
-    assert_int_equal(replica_master(fixture.nodes[3].replica), 2);
-    replica_fixture_close(&fixture);
+    replica_fixture_step(f, 3, &event);
+    assert_int_equal(replica_fixture_last(f, 3), last);
+    assert_int_equal(replica_master(f->nodes[3].replica), 2);
+}
+
+/* Node 3 is down, and lacks entries that the others have. */
+static struct replica_fixture *with_one_that_lacks(int entries)
+{
+    struct replica_fixture *fixture = replica_fixture_new(3, REPLICA_ALL);
+    replica_fixture_kill(fixture, 3);
+    replica_fixture_settle(fixture);
+    for (int i = 0; i < entries; i++)
+        replica_fixture_propose(fixture, 1, 2);
+    replica_fixture_settle(fixture);
+    return fixture;
 }
 
 /* Node 3 is down, and the others no longer have what it lacks. */
-static void open_with_one_behind(struct replica_fixture *fixture)
+static struct replica_fixture *with_one_behind(void)
 {
-    replica_fixture_open(fixture, 3, REPLICA_ALL);
-    replica_fixture_kill(fixture, 3);
-    replica_fixture_settle(fixture);
-    for (int i = 0; i < 20; i++)
-        replica_fixture_propose(fixture, 1, 2);
-    replica_fixture_settle(fixture);
+    struct replica_fixture *fixture = with_one_that_lacks(20);
     uint64_t needed = replica_needed_seq(fixture->nodes[1].replica);
     assert_true(needed < replica_fixture_last(fixture, 1) - 20); /* node 3 may need it */
     for (uint16_t id = 1; id <= 2; id++)
@@ -90,149 +84,112 @@ static void open_with_one_behind(struct replica_fixture *fixture)
             fixture, id,
             &(struct replica_event){.kind = REPLICA_PRUNED,
                                     .position = {0, replica_fixture_last(fixture, 1) - 3}});
+    return fixture;
+}
+#define BEHIND_TEST(name) REPLICA_TEST_OPEN(name, with_one_behind())
+
+/* Node 3 comes back, and joins with so many snapshots in its life. */
+static void check_joins(struct replica_fixture *fixture, size_t installs)
+{
+    replica_fixture_start(fixture, 3, false);
+    replica_fixture_pass(fixture, 500);
+    assert_int_equal(fixture->nodes[3].installs, installs);
+    assert_int_equal(replica_fixture_role(fixture, 3), REPLICA_SLAVE);
 }
 
-TEST(test_join__what_was_pruned_comes_as_a_snapshot)
+BEHIND_TEST(test_join__what_was_pruned_comes_as_a_snapshot)
 {
-    struct replica_fixture fixture;
-    open_with_one_behind(&fixture);
-    replica_fixture_start(&fixture, 3, false);
-    replica_fixture_pass(&fixture, 500);
-    assert_int_equal(fixture.nodes[3].installs, 1);
-    assert_int_equal(fixture.nodes[3].orphans_count, 0);
-    assert_int_equal(replica_fixture_role(&fixture, 3), REPLICA_SLAVE);
-    replica_fixture_close(&fixture);
+    check_joins(f, 1);
+    assert_int_equal(f->nodes[3].orphans_count, 0);
 }
 
-/* Node 3 lacks entries that the others still have, and must not apply one of them. */
-static void open_with_one_to_avoid(struct replica_fixture *fixture)
-{
-    replica_fixture_open(fixture, 3, REPLICA_ALL);
-    replica_fixture_kill(fixture, 3);
-    replica_fixture_settle(fixture);
-    for (int i = 0; i < 5; i++)
-        replica_fixture_propose(fixture, 1, 2);
-    replica_fixture_settle(fixture);
-}
+/* Node 3 must not apply one of the entries that it lacks. */
+#define AVOIDING_TEST(name) REPLICA_TEST_OPEN(name, with_one_that_lacks(5))
 
-TEST(test_join__what_is_avoided_comes_in_a_snapshot)
+AVOIDING_TEST(test_join__what_is_avoided_comes_in_a_snapshot)
 {
-    struct replica_fixture fixture;
-    open_with_one_to_avoid(&fixture);
-    const struct replica_fixture_node *master = &fixture.nodes[1];
+    const struct replica_fixture_node *master = &f->nodes[1];
     const struct log_entry *avoided = &master->rows[master->rows_count - 2];
-    fixture.nodes[3].avoid = (struct log_position){avoided->epoch, avoided->last_seq};
-    replica_fixture_start(&fixture, 3, false);
-    replica_fixture_pass(&fixture, 500);
-    assert_int_equal(fixture.nodes[3].installs, 1);
-    assert_int_equal(replica_fixture_role(&fixture, 3), REPLICA_SLAVE);
-    assert_int_equal(replica_fixture_last(&fixture, 3), replica_fixture_last(&fixture, 1));
+    f->nodes[3].avoid = (struct log_position){avoided->epoch, avoided->last_seq};
+    check_joins(f, 1);
+    assert_int_equal(replica_fixture_last(f, 3), replica_fixture_last(f, 1));
     /* It is in the log now: the next start needs nothing but what is new. */
-    replica_fixture_kill(&fixture, 3);
-    replica_fixture_settle(&fixture);
-    replica_fixture_propose(&fixture, 1, 1);
-    replica_fixture_settle(&fixture);
-    replica_fixture_start(&fixture, 3, false);
-    replica_fixture_pass(&fixture, 500);
-    assert_int_equal(fixture.nodes[3].installs, 1);
-    assert_int_equal(replica_fixture_role(&fixture, 3), REPLICA_SLAVE);
-    replica_fixture_close(&fixture);
+    replica_fixture_kill(f, 3);
+    replica_fixture_settle(f);
+    replica_fixture_write(f, 1, 1);
+    check_joins(f, 1);
 }
 
 /* What nobody has any more at that place is not avoided. */
-TEST(test_join__what_is_avoided_may_be_gone)
+AVOIDING_TEST(test_join__what_is_avoided_may_be_gone)
 {
-    struct replica_fixture fixture;
-    open_with_one_to_avoid(&fixture);
-    const struct replica_fixture_node *master = &fixture.nodes[1];
+    const struct replica_fixture_node *master = &f->nodes[1];
     const struct log_entry *last = &master->rows[master->rows_count - 1];
-    fixture.nodes[3].avoid = (struct log_position){last->epoch + (1u << 16), last->last_seq};
-    replica_fixture_start(&fixture, 3, false);
-    replica_fixture_pass(&fixture, 500);
-    assert_int_equal(fixture.nodes[3].installs, 0);
-    assert_int_equal(replica_fixture_role(&fixture, 3), REPLICA_SLAVE);
-    assert_int_equal(replica_fixture_last(&fixture, 3), replica_fixture_last(&fixture, 1));
-    replica_fixture_close(&fixture);
+    f->nodes[3].avoid = (struct log_position){last->epoch + (1u << 16), last->last_seq};
+    check_joins(f, 0);
+    assert_int_equal(replica_fixture_last(f, 3), replica_fixture_last(f, 1));
 }
 
 /* Nor does a snapshot have to reach so far: what is avoided was of a lost epoch with a longer log. */
-TEST(test_join__a_snapshot_may_end_before_what_is_avoided_and_gone)
+BEHIND_TEST(test_join__a_snapshot_may_end_before_what_is_avoided_and_gone)
 {
-    struct replica_fixture fixture;
-    open_with_one_behind(&fixture);
-    const struct replica_fixture_node *master = &fixture.nodes[1];
+    const struct replica_fixture_node *master = &f->nodes[1];
     const struct log_entry *last = &master->rows[master->rows_count - 1];
-    fixture.nodes[3].avoid = (struct log_position){last->epoch + 1, last->last_seq + 1000};
-    replica_fixture_start(&fixture, 3, false);
-    replica_fixture_pass(&fixture, 500);
-    assert_int_equal(fixture.nodes[3].installs, 1);
-    assert_int_equal(replica_fixture_role(&fixture, 3), REPLICA_SLAVE);
-    replica_fixture_close(&fixture);
+    f->nodes[3].avoid = (struct log_position){last->epoch + 1, last->last_seq + 1000};
+    check_joins(f, 1);
 }
 
 /* A snapshot that is looked at first: meanwhile the node follows, and goes on asking, so that the
  * master keeps what comes after it. */
-TEST(test_join__an_install_may_wait)
+BEHIND_TEST(test_join__an_install_may_wait)
 {
-    struct replica_fixture fixture;
     struct replica_event checked = {.kind = REPLICA_CHECKED};
-    open_with_one_behind(&fixture);
-    replica_fixture_step(&fixture, 2,
-                         &checked); /* of no meaning to one that has nothing to install */
-    fixture.nodes[3].holds_install = true;
-    replica_fixture_start(&fixture, 3, false);
-    replica_fixture_pass(&fixture, 500);
-    assert_int_equal(fixture.nodes[3].holds, 1);
-    size_t asked = fixture.sent[REPLICA_SNAPSHOT_REQUEST];
-    replica_fixture_pass(&fixture, 30000);
-    assert_true(fixture.sent[REPLICA_SNAPSHOT_REQUEST] >= asked + 200);
-    assert_int_equal(fixture.nodes[3].holds, 1);
-    assert_int_equal(replica_fixture_role(&fixture, 3), REPLICA_JOINING);
-    assert_int_equal(replica_master(fixture.nodes[3].replica), 1);
-    fixture.nodes[3].holds_install = false;
-    replica_fixture_step(&fixture, 3, &checked);
-    assert_int_equal(fixture.nodes[3].installs, 1);
-    replica_fixture_step(&fixture, 3, &checked);
-    replica_fixture_pass(&fixture, 500);
-    assert_int_equal(fixture.nodes[3].installs, 1);
-    assert_int_equal(replica_fixture_role(&fixture, 3), REPLICA_SLAVE);
-    replica_fixture_close(&fixture);
+    replica_fixture_step(f, 2, &checked); /* of no meaning to one that has nothing to install */
+    f->nodes[3].holds_install = true;
+    replica_fixture_start(f, 3, false);
+    replica_fixture_pass(f, 500);
+    assert_int_equal(f->nodes[3].holds, 1);
+    size_t asked = f->sent[REPLICA_SNAPSHOT_REQUEST];
+    replica_fixture_pass(f, 30000);
+    assert_true(f->sent[REPLICA_SNAPSHOT_REQUEST] >= asked + 200);
+    assert_int_equal(f->nodes[3].holds, 1);
+    assert_int_equal(replica_fixture_role(f, 3), REPLICA_JOINING);
+    assert_int_equal(replica_master(f->nodes[3].replica), 1);
+    f->nodes[3].holds_install = false;
+    replica_fixture_step(f, 3, &checked);
+    assert_int_equal(f->nodes[3].installs, 1);
+    replica_fixture_step(f, 3, &checked);
+    replica_fixture_pass(f, 500);
+    assert_int_equal(f->nodes[3].installs, 1);
+    assert_int_equal(replica_fixture_role(f, 3), REPLICA_SLAVE);
 }
 
 /* It has come to be the master itself meanwhile. */
-TEST(test_join__an_install_that_nobody_wants_any_more)
+BEHIND_TEST(test_join__an_install_that_nobody_wants_any_more)
 {
-    struct replica_fixture fixture;
-    open_with_one_behind(&fixture);
-    fixture.nodes[3].holds_install = true;
-    replica_fixture_start(&fixture, 3, false);
-    replica_fixture_pass(&fixture, 500);
-    assert_int_equal(fixture.nodes[3].holds, 1);
-    replica_fixture_kill(&fixture, 1);
-    replica_fixture_kill(&fixture, 2);
-    replica_fixture_pass(&fixture, 2000);
-    assert_int_equal(replica_fixture_role(&fixture, 3),
-                     REPLICA_MASTER); /* what it has is all that there is */
-    replica_fixture_step(&fixture, 3, &(struct replica_event){.kind = REPLICA_CHECKED});
-    assert_int_equal(fixture.nodes[3].holds, 1);
-    assert_int_equal(fixture.nodes[3].installs, 0);
-    replica_fixture_close(&fixture);
+    f->nodes[3].holds_install = true;
+    replica_fixture_start(f, 3, false);
+    replica_fixture_pass(f, 500);
+    assert_int_equal(f->nodes[3].holds, 1);
+    replica_fixture_kill(f, 1);
+    replica_fixture_kill(f, 2);
+    replica_fixture_pass(f, 2000);
+    /* What it has is all that there is. */
+    assert_int_equal(replica_fixture_role(f, 3), REPLICA_MASTER);
+    replica_fixture_step(f, 3, &(struct replica_event){.kind = REPLICA_CHECKED});
+    assert_int_equal(f->nodes[3].holds, 1);
+    assert_int_equal(f->nodes[3].installs, 0);
 }
 
-TEST(test_step__cut_off_stopped_and_gone_on_it_accuses_nobody)
+REPLICA_TEST(test_step__cut_off_stopped_and_gone_on_it_accuses_nobody, 2, REPLICA_ALL)
 {
-    struct replica_fixture fixture;
-    replica_fixture_open(&fixture, 2, REPLICA_ALL);
-    uint64_t epoch = replica_epoch(fixture.nodes[1].replica);
-    fixture.now_ms += 10000; /* both were stopped */
-    replica_fixture_pass(&fixture, 1000);
-    assert_int_equal(replica_fixture_role(&fixture, 1), REPLICA_MASTER);
-    assert_int_equal(replica_fixture_role(&fixture, 2), REPLICA_SLAVE);
-    assert_int_equal(replica_epoch(fixture.nodes[1].replica), epoch);
-    replica_fixture_close(&fixture);
+    uint64_t epoch = replica_epoch(f->nodes[1].replica);
+    f->now_ms += 10000; /* both were stopped */
+    replica_fixture_pass(f, 1000);
+    assert_int_equal(replica_fixture_role(f, 1), REPLICA_MASTER);
+    assert_int_equal(replica_fixture_role(f, 2), REPLICA_SLAVE);
+    assert_int_equal(replica_epoch(f->nodes[1].replica), epoch);
 }
-
-/* ---- nonsense ---- */
 
 static uint64_t random_state = 88172645463325252u;
 
@@ -418,10 +375,8 @@ static void make_nonsense(const struct replica_fixture *fixture, struct replica_
  * replica's own promises are asserted here, inside it. */
 TEST(test_receive__nonsense_ends_nothing)
 {
-    struct replica_fixture *fixture = malloc(sizeof *fixture);
-    assert_non_null(fixture);
     for (unsigned round = 0; round < 60; round++) {
-        replica_fixture_open(fixture, 3, (enum replica_policy)(round % 3));
+        struct replica_fixture *fixture = replica_fixture_new(3, (enum replica_policy)(round % 3));
         if (round % 2 == 0)
             replica_fixture_kill(fixture, 1);
         struct replica_actions *actions = calloc(1, sizeof *actions);
@@ -441,7 +396,6 @@ TEST(test_receive__nonsense_ends_nothing)
             (void)replica_step(fixture->nodes[2].replica, &durable, actions);
         }
         free(actions);
-        replica_fixture_close(fixture);
+        replica_fixture_free(fixture);
     }
-    free(fixture);
 }
