@@ -447,10 +447,10 @@ void replica_fixture_kill_all(struct replica_fixture *fixture)
         replica_fixture_kill(fixture, id);
 }
 
-struct replica_fixture *replica_fixture_new(unsigned count, enum replica_policy policy)
+void replica_fixture_open(struct replica_fixture *fixture, unsigned count,
+                          enum replica_policy policy)
 {
-    struct replica_fixture *fixture = calloc(1, sizeof *fixture);
-    assert_non_null(fixture);
+    memset(fixture, 0, sizeof *fixture);
     fixture->count = count;
     fixture->policy = policy;
     fixture->now_ms = 1000;
@@ -459,10 +459,9 @@ struct replica_fixture *replica_fixture_new(unsigned count, enum replica_policy 
     for (uint16_t id = 2; id <= count; id++)
         replica_fixture_start(fixture, id, false);
     replica_fixture_pass(fixture, 1000);
-    return fixture;
 }
 
-void replica_fixture_free(struct replica_fixture *fixture)
+void replica_fixture_close(struct replica_fixture *fixture)
 {
     for (uint16_t id = 1; id <= fixture->count; id++)
         replica_free(fixture->nodes[id].replica);
@@ -470,6 +469,19 @@ void replica_fixture_free(struct replica_fixture *fixture)
         next = piece->next;
         free(piece);
     }
+}
+
+struct replica_fixture *replica_fixture_new(unsigned count, enum replica_policy policy)
+{
+    struct replica_fixture *fixture = malloc(sizeof *fixture);
+    assert_non_null(fixture);
+    replica_fixture_open(fixture, count, policy);
+    return fixture;
+}
+
+void replica_fixture_free(struct replica_fixture *fixture)
+{
+    replica_fixture_close(fixture);
     free(fixture);
 }
 

@@ -54,6 +54,10 @@ struct replica_fixture {
 };
 
 /* Nodes 1..count; node 1 starts a cluster and the others join. Addresses ascend with the ids. */
+void replica_fixture_open(struct replica_fixture *fixture, unsigned count,
+                          enum replica_policy policy);
+void replica_fixture_close(struct replica_fixture *fixture);
+/* The same on the heap. */
 struct replica_fixture *replica_fixture_new(unsigned count, enum replica_policy policy);
 void replica_fixture_free(struct replica_fixture *fixture);
 
