@@ -25,8 +25,10 @@ struct live_server {
     struct error_text why;
     struct address address;
     struct address internal;
-    bool is_told; /* that it is open, or never will be */
-    bool asked;   /* to stop: from then on the core may be gone */
+    bool is_told;     /* that it is open, or never will be */
+    bool asked;       /* to stop: from then on the core may be gone */
+    struct task hold; /* of the reader */
+    sem_t released;
 };
 
 static void tell_opened(struct live_server *live)
@@ -69,6 +71,7 @@ static void free_live(struct live_server *live)
     for (int i = 0; i < live->word_count; i++)
         free(live->words[i]);
     (void)sem_destroy(&live->opened);
+    (void)sem_destroy(&live->released);
     free(live);
 }
 
@@ -96,6 +99,7 @@ struct live_server *live_server_try(const char *folder, const char *const *optio
     assert_non_null(live);
     assert_true(sodium_init() >= 0);
     (void)sem_init(&live->opened, 0, 0);
+    (void)sem_init(&live->released, 0, 0);
     read_options(live, folder, options);
     assert_int_equal(pthread_create(&live->thread, NULL, run, live), 0);
     while (sem_wait(&live->opened) != 0)
@@ -134,10 +138,39 @@ void live_server_ask_to_stop(struct live_server *live)
     core_stop(&live->core);
 }
 
+static struct live_server *live_of_hold(struct task *task)
+{
+    return (struct live_server *)((char *)task - offsetof(struct live_server, hold));
+}
+
+static void hold_on_reader(struct task *task)
+{
+    while (sem_wait(&live_of_hold(task)->released) != 0)
+        ;
+}
+
+static void hold_on_core(struct task *task)
+{
+    task->run = hold_on_reader;
+    worker_push(live_of_hold(task)->core.reader, task);
+}
+
+void live_server_hold_reader(struct live_server *live)
+{
+    live->hold.run = hold_on_core;
+    task_queue_push(live->core.queue, &live->hold);
+}
+
+void live_server_release_reader(struct live_server *live)
+{
+    (void)sem_post(&live->released);
+}
+
 void live_server_stop(struct live_server *live)
 {
     if (!live->asked)
         core_stop(&live->core);
+    live_server_release_reader(live);
     (void)pthread_join(live->thread, NULL);
     server_options_release(&live->options);
     free_live(live);

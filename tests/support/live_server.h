@@ -38,6 +38,11 @@ const struct address *live_server_internal_address(const struct live_server *liv
 void live_server_ask_to_stop(struct live_server *live);
 void live_server_stop(struct live_server *live);
 
+/* Keeps the thread that reads history from all tasks that it gets later, until
+ * live_server_release_reader or live_server_stop. At most once per server. */
+void live_server_hold_reader(struct live_server *live);
+void live_server_release_reader(struct live_server *live);
+
 struct device {
     struct task_queue *queue;
     struct rpc_channel *channel;

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "rpc/protocol.h"
+#include "server/core.h"
 #include "support/folder.h"
 #include "support/live_server.h"
 #include "support/test.h"
@@ -776,6 +777,41 @@ TEST(test_rate_limit)
     end(&f);
 }
 
+/* Waits for the answers and returns the count of RESOURCE_EXHAUSTED. All others must have the status otherwise. */
+static size_t count_refused(struct device *device, struct answer *answers, size_t count,
+                            enum status otherwise)
+{
+    size_t refused = 0;
+    for (size_t i = 0; i < count; i++) {
+        answer_wait(device, &answers[i]);
+        if (answers[i].status == STATUS_RESOURCE_EXHAUSTED) {
+            assert_int_not_equal(answers[i].retry_ms, 0);
+            refused++;
+        } else {
+            assert_int_equal(answers[i].status, otherwise);
+        }
+        answer_clear(&answers[i]);
+    }
+    return refused;
+}
+
+TEST_F(test_history__so_many_at_once)
+{
+    enum { MORE = 2, MANY = HISTORY_READS_MAX + MORE };
+    struct answer *answers = test_calloc(MANY, sizeof *answers);
+    assert_int_equal(device_join(&f->ann, "lobby"), STATUS_OK);
+    live_server_hold_reader(f->live);
+    Jackdaw__HistoryRequest request = JACKDAW__HISTORY_REQUEST__INIT;
+    request.room = TEXT("lobby");
+    for (size_t i = 0; i < MANY; i++)
+        ask_start(&f->ann, &answers[i], "History", &request.base, 0);
+    answer_wait(&f->ann, &answers[MANY - 1]); /* the server has taken all the others */
+    live_server_release_reader(f->live);
+    assert_int_equal(count_refused(&f->ann, answers, MANY, STATUS_OK), MORE);
+    EXPECT(f, &f->ann, STATUS_OK, "History", History, HISTORY, (r.room = TEXT("lobby")));
+    test_free(answers);
+}
+
 TEST(test_login__so_many_at_once)
 {
     enum { MANY = 200, AT_ONCE = 64 };
@@ -792,17 +828,7 @@ TEST(test_login__so_many_at_once)
         request.token.len = CHAT_TOKEN_BYTES;
         ask_start(&f.ann, &answers[i], "Login", &request.base, 0);
     }
-    size_t refused = 0;
-    for (size_t i = 0; i < MANY; i++) {
-        answer_wait(&f.ann, &answers[i]);
-        if (answers[i].status == STATUS_RESOURCE_EXHAUSTED) {
-            assert_int_not_equal(answers[i].retry_ms, 0);
-            refused++;
-        } else {
-            assert_int_equal(answers[i].status, STATUS_UNAUTHENTICATED);
-        }
-        answer_clear(&answers[i]);
-    }
+    size_t refused = count_refused(&f.ann, answers, MANY, STATUS_UNAUTHENTICATED);
     /* One frame: they all came before the first was done, and the frame is within its bound. */
     assert_int_equal(refused, MANY - AT_ONCE);
     assert_int_equal(device_login(&f.bob, "bob"), STATUS_OK);
