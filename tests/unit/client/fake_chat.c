@@ -232,7 +232,7 @@ static struct fake_session *start_session(struct fake_cluster *cluster, const ch
 
 #define PLACE_RETRY_MS 40000
 
-/* How many sessions there are, of this many places; the one with the token is none of them. */
+/* Whether a place is free or becomes free by the replacement. A session that has the token needs none. */
 static bool has_place(const struct fake_cluster *cluster, const Jackdaw__LoginRequest *input)
 {
     size_t count = 0;
@@ -240,7 +240,7 @@ static bool has_place(const struct fake_cluster *cluster, const Jackdaw__LoginRe
         const struct fake_session *session = &cluster->sessions[i];
         if (memcmp(session->token, input->token.data, sizeof session->token) == 0)
             return true;
-        count += !session->ended;
+        count += !session->ended && session->id != input->replaces;
     }
     return cluster->locations == 0 || count < cluster->locations;
 }
@@ -289,8 +289,11 @@ static void fake__login(Jackdaw__Chat_Service *service, const Jackdaw__LoginRequ
         return;
     }
     ASSERT(input->token.len == 32);
-    if (!has_place(cluster, input) && input->replaces == 0) {
-        answer_devices(server, closure_data, lose);
+    if (!has_place(cluster, input)) {
+        if (input->replaces == 0)
+            answer_devices(server, closure_data, lose);
+        else
+            rpc_call_fail(closure_data, STATUS_RESOURCE_EXHAUSTED, PLACE_RETRY_MS, "no place");
         return;
     }
     end_replaced(cluster, input->replaces);

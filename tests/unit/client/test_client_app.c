@@ -446,6 +446,19 @@ TEST_OPEN(test_login__replaces_a_device_once, struct app_fixture, app_fixture_lo
     assert_false(sessions[count - 3].ended);
 }
 
+TEST_OPEN(test_login__replaces_no_second_device_after_a_refusal, struct app_fixture,
+          app_fixture_locked_out(2), app_fixture_free)
+{
+    f->fixture->cluster.locations = 1; /* as if another device took the place that becomes free */
+    f->settings.replace = true;
+    app_start_session(&f->app);
+    APP_WAIT(f, told_count == 1);
+    f->fixture->cluster.locations = 2;
+    f->app.login_due_us = 0;
+    APP_WAIT(f, told_count == 2);
+    assert_told(LINES("retry RESOURCE_EXHAUSTED 40000", "retry RESOURCE_EXHAUSTED 40000"));
+}
+
 TEST_OPEN(test_replace__takes_the_place_of_the_device_chosen, struct app_fixture,
           app_fixture_locked_out(2), app_fixture_free)
 {
