@@ -413,8 +413,28 @@ TEST(test_completion)
     names_add(&app.people, "zo\x1B[2Je");  /* only a server that lies has such a name */
     names_add(&app.people, "zu\xE2\x80\xAE");
     assert_completes(&app, "z", NULL, 0);
+    names_add(&app.people, ""); /* so has only such a server */
+    assert_completes(&app, "", "", 3);
     names_clear(&app.rooms);
     names_clear(&app.people);
+}
+
+TEST(test_completion__takes_a_name_whole_or_not_at_all)
+{
+    enum { LONGEST = 599 };
+    struct app app = {.client = NULL};
+    char name[LONGEST + 2];
+    memset(name, 'x', sizeof name - 1);
+    name[LONGEST + 1] = '\0';
+    names_add(&app.rooms, name);
+    assert_completes(&app, "/join x", NULL, 0);
+    name[LONGEST] = '\0';
+    names_add(&app.rooms, name);
+    char *rest = completion_of(&app, "/join x", NULL, NULL);
+    assert_non_null(rest);
+    assert_int_equal(strlen(rest), LONGEST); /* without the first letter, with a space */
+    free(rest);
+    names_clear(&app.rooms);
 }
 
 /* ---- password files and options ---- */
