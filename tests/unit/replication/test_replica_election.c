@@ -70,6 +70,28 @@ REPLICA_TEST(test_election__a_master_is_elected_again_above_a_promise, 3, REPLIC
     assert_true(replica_epoch(f->nodes[1].replica) > epoch + (1u << 16));
 }
 
+/* A member in sync whose last ack is old gets the whole ack timeout of the new epoch. */
+REPLICA_TEST(test_election__a_new_master_waits_for_the_acks_of_its_members, 2, REPLICA_ALL)
+{
+    replica_fixture_pass(f, 2000);
+    ping_with_higher_promise(f);
+    f->nodes[2].cut = true;
+    struct replica_message promise = {
+        .kind = REPLICA_PROMISE,
+        .from = 2,
+        .to = 1,
+        .epoch = replica_promised(f->nodes[1].replica),
+        .promise = {.granted = true, .durable = replica_last(f->nodes[1].replica)}};
+    memcpy(promise.cluster, f->nodes[1].cluster, sizeof promise.cluster);
+    replica_fixture_receive(f, 1, &promise);
+    assert_int_equal(replica_fixture_role(f, 1), REPLICA_MASTER);
+    uint64_t before = f->nodes[1].committed;
+    replica_fixture_pass(f, 900);
+    assert_int_equal(f->nodes[1].committed, before);
+    replica_fixture_pass(f, 200);
+    assert_true(f->nodes[1].committed > before);
+}
+
 REPLICA_TEST(test_election__a_master_with_a_hung_disk_is_not_elected_again, 3, REPLICA_ALL)
 {
     uint64_t promised = f->nodes[1].promised;
