@@ -111,8 +111,6 @@ static void full_pipe_as_stderr(int ends[2])
     CHECK(dup2(ends[1], STDERR_FILENO) >= 0);
 }
 
-/* ---- ends of a process ---- */
-
 static void log_and_exit(void)
 {
     start(NULL);
@@ -188,8 +186,6 @@ TEST(test_log_flush__is_bounded)
     assert_int_equal(status, 0);
 }
 
-/* ---- lines that are dropped ---- */
-
 static void drop_and_read(void)
 {
     int ends[2];
@@ -251,8 +247,6 @@ TEST(test_log__refused_lines_are_counted)
     assert_int_equal(dropped + count(text, " m "), 1002);
     assert_true(dropped >= 1000);
 }
-
-/* ---- a file ---- */
 
 static void use_file(void)
 {
@@ -337,8 +331,6 @@ TEST(test_log_start__file_that_cannot_be_opened)
     assert_int_equal(status, 0);
 }
 
-/* ---- fork ---- */
-
 static void fork_while_logging(void)
 {
     start(NULL);
@@ -360,8 +352,6 @@ TEST(test_log__child_of_a_fork)
     assert_int_equal(count(text, " m parent "), 100); /* each once */
     assert_int_equal(count(text, " m child "), 1);
 }
-
-/* ---- output ---- */
 
 TEST(test_output_within__full_pipe)
 {

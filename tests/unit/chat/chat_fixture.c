@@ -11,8 +11,6 @@
 
 #define ARENA_BYTES (64u << 20)
 
-/* ---- life ---- */
-
 static uint64_t next_random(uint64_t *state)
 {
     uint64_t z = (*state += UINT64_C(0x9E3779B97F4A7C15));
@@ -141,8 +139,6 @@ void chat_fixture_reopen(struct chat_fixture *fixture)
     open_chat(fixture);
 }
 
-/* ---- applying ---- */
-
 static void record(struct chat_fixture *fixture, const Jackdaw__Delta *delta,
                    struct log_position position)
 {
@@ -244,8 +240,6 @@ struct chat_call chat_fixture_call(struct chat_fixture *fixture, struct chat_ses
         .arena = &fixture->arena,
     };
 }
-
-/* ---- requests ---- */
 
 static void take_refusal(struct answer *answer, const struct chat_call *call)
 {
@@ -497,8 +491,6 @@ bool chat_fixture_deliver(struct chat_fixture *fixture)
     return true;
 }
 
-/* ---- what people see ---- */
-
 void chat_fixture_free_seen(struct event_copy *seen, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -651,8 +643,6 @@ const char *chat_fixture_members(struct chat_fixture *fixture, struct chat_sessi
     return keep(text);
 }
 
-/* ---- portraits ---- */
-
 static void draw_undelivered(struct chat_fixture *fixture, struct text *text,
                              const struct account *account)
 {
@@ -743,8 +733,6 @@ char *chat_fixture_portrait(struct chat_fixture *fixture)
         draw_room(&text, rooms[i]);
     return text.bytes;
 }
-
-/* ---- rows ---- */
 
 struct rows {
     struct chat_fixture *fixture;

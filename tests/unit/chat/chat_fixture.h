@@ -69,8 +69,6 @@ enum error chat_fixture_apply(struct chat_fixture *fixture, const Jackdaw__Delta
 /* A call by session (NULL: nobody). Ends what lay in the arena. */
 struct chat_call chat_fixture_call(struct chat_fixture *fixture, struct chat_session *session);
 
-/* ---- requests ---- */
-
 struct answer {
     enum status status;
     char text[600];
@@ -126,8 +124,6 @@ struct answer chat_fixture_delete(struct chat_fixture *fixture, struct chat_sess
 
 /* Applies a Delivered delta, if there is anything to tell. */
 bool chat_fixture_deliver(struct chat_fixture *fixture);
-
-/* ---- what people see ---- */
 
 /* Reads everything after after_seq, page by page; copies, in seen. *pages: how many it took. */
 void chat_fixture_read(struct chat_fixture *fixture, struct chat_session *session,

@@ -103,8 +103,6 @@ CHAT_TEST(test_register__name_taken_while_hashing)
     assert_int_equal(call.status, STATUS_ALREADY_EXISTS);
 }
 
-/* ---- login ---- */
-
 CHAT_TEST(test_login__unknown_name_and_wrong_password_look_alike)
 {
     chat_fixture_register(f, "alice");
@@ -392,8 +390,6 @@ CHAT_TEST(test_login__answer_tells_what_is_waiting)
     assert_int_equal(total, 4);
 }
 
-/* ---- logout ---- */
-
 CHAT_TEST(test_logout__ends_the_session_and_keeps_what_it_received)
 {
     struct chat_session *alice = chat_fixture_person(f, "alice");
@@ -434,8 +430,6 @@ CHAT_TEST(test_logout__without_a_cursor)
     assert_int_equal(chat_fixture_apply(f, call.delta), OK);
     assert_null(chat_fixture_session(f, "alice"));
 }
-
-/* ---- deletion ---- */
 
 CHAT_TEST(test_delete__wrong_password_is_remembered)
 {
@@ -545,8 +539,6 @@ CHAT_TEST(test_delete__nothing_personal_is_left_in_the_row)
     assert_non_null(strstr(rows, "deleted:"));
     free(rows);
 }
-
-/* ---- tokens and passwords ---- */
 
 CHAT_TEST(test_authenticate__wrong_tokens)
 {

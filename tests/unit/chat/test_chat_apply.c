@@ -513,8 +513,6 @@ TEST_ON(test_corrupt__refused_and_unchanged, struct scene, begin, end)
     CORRUPT(unchanged.room = 1);
 }
 
-/* ---- without a uid, and late ---- */
-
 TEST_ON(test_apply__membership_without_a_request, struct scene, begin, end)
 {
     Jackdaw__RoomLeft left = JACKDAW__ROOM_LEFT__INIT;
@@ -576,8 +574,6 @@ TEST_ON(test_apply__an_outcome_that_was_undone, struct scene, begin, end)
         ERROR_NOT_FOUND);
     assert_int_equal(chat_check_request(fixture->chat, &call, delta.request), CHAT_PROPOSE);
 }
-
-/* ---- any bytes ---- */
 
 static uint64_t seed;
 
@@ -644,8 +640,6 @@ TEST_ON(test_fuzz__damaged_deltas, struct scene, begin, end)
         apply_bytes(f, bytes, size);
     }
 }
-
-/* ---- loading ---- */
 
 /* Puts one bad row beside the good ones: the chat must not open. */
 static void assert_not_loaded(struct scene *scene)

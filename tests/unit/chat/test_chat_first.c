@@ -17,8 +17,6 @@
 #define PENDING_ROWS 4096 /* PENDING_ROWS_MAX of src/store/pending.c */
 #define SILENCE_MS 3600000
 
-/* ---- what everything begins with ---- */
-
 static struct chat_session *session_of(struct chat_fixture *fixture, const char *name)
 {
     struct chat_session *session = chat_fixture_session(fixture, name);
@@ -44,8 +42,6 @@ static void prepare(struct chat_fixture *fixture)
     assert_int_equal(chat_fixture_logout(fixture, old, 0).status, STATUS_OK);
     chat_note_delivered(fixture->chat, session_of(fixture, "bob"), fixture->seq);
 }
-
-/* ---- what comes first ---- */
 
 static void register_dora(struct chat_fixture *fixture)
 {
@@ -213,8 +209,6 @@ static const struct first {
 };
 #define FIRSTS (sizeof firsts / sizeof firsts[0])
 
-/* ---- the same from a log ---- */
-
 static Jackdaw__Delta *unpack(const struct delta_bytes *packed)
 {
     Jackdaw__Delta *delta = jackdaw__delta__unpack(NULL, packed->size, packed->bytes);
@@ -233,8 +227,6 @@ static void follow(struct chat_fixture *fixture, const struct chat_fixture *lead
         jackdaw__delta__free_unpacked(delta, NULL);
     }
 }
-
-/* ---- how it comes to be the first ---- */
 
 /* Where an interrupted world stands, and what it is to apply next. */
 struct scene {
@@ -339,8 +331,6 @@ static const struct situation {
     {"has installed a snapshot", install_snapshot},
     {"has rolled it back", roll_back},
 };
-
-/* ---- the test ---- */
 
 /* A world that has done everything, and where in its log `first` begins. */
 static size_t lead(struct chat_fixture *leader, const struct first *first)

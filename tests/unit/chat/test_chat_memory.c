@@ -169,8 +169,6 @@ TEST_ON(test_reload__a_failed_one_can_be_closed_or_tried_again, struct chat_fixt
     free(portrait);
 }
 
-/* ---- proposing and answering ---- */
-
 typedef enum chat_decision proposal(struct chat_fixture *f, struct chat_call *call);
 
 /* A function that proposes the session's next request; set assigns to the fields of r. */

@@ -135,8 +135,6 @@ static struct chat_outcome outcome(struct partition *partition, const char *toke
     return out;
 }
 
-/* ---- messages ---- */
-
 TEST_ON(test_message__gets_a_new_place_and_keeps_what_it_was, struct partition, begin, end)
 {
     chat_fixture_send(&f->here, h(f, "bob"), "#general", "here", 0);
@@ -252,8 +250,6 @@ TEST_ON(test_direct__to_one_who_is_gone, struct partition, begin, end)
     assert_non_null(strstr(text, "carol kept"));
     assert_non_null(strstr(text, "carol too"));
 }
-
-/* ---- rooms ---- */
 
 TEST_ON(test_room__public_ones_of_one_name_become_one, struct partition, begin, end)
 {
@@ -412,8 +408,6 @@ TEST_ON(test_outcomes__are_kept, struct partition, begin, end)
                      STATUS_NOT_FOUND);
 }
 
-/* ---- accounts ---- */
-
 TEST_ON(test_account__of_a_name_that_is_taken_here, struct partition, begin, end)
 {
     chat_fixture_register(&f->here, "Eve");
@@ -497,8 +491,6 @@ TEST_ON(test_account__deleted_there, struct partition, begin, end)
     assert_int_equal(chat_fixture_register(&f->here, "carol").status, STATUS_OK);
     assert_non_null(strstr(reads(f, "bob"), "stays"));
 }
-
-/* ---- sessions ---- */
 
 TEST_ON(test_session__more_than_allowed, struct partition, begin, end)
 {
@@ -622,8 +614,6 @@ TEST_ON(test_delivered__of_another_log_means_nothing, struct partition, begin, e
     assert_int_equal(f->verdicts[CHAT_APPLY], 0);
     assert_true(h(f, "carol")->account->delivered_seq < f->parted);
 }
-
-/* ---- what no honest half sends ---- */
 
 TEST_ON(test_unknown_kind__waits_for_a_newer_program, struct partition, begin, end)
 {

@@ -180,8 +180,6 @@ static void act(struct model *model)
     }
 }
 
-/* ---- parting and meeting ---- */
-
 static void replay(const struct chat_fixture *from, struct chat_fixture *to)
 {
     for (size_t i = 1; i < from->deltas_count; i++) {
@@ -268,8 +266,6 @@ static void meet(struct model *model)
     free(before);
     free(after);
 }
-
-/* ---- what must be there ---- */
 
 struct uid {
     uint64_t session;

@@ -146,8 +146,6 @@ CHAT_TEST(test_send__text_stays_as_it_is)
     chat_fixture_free_seen(seen, count);
 }
 
-/* ---- who sees what ---- */
-
 CHAT_TEST(test_visibility__from_joining_to_leaving)
 {
     chat_fixture_join(f, alice(f), "general", 0);
@@ -188,8 +186,6 @@ CHAT_TEST(test_visibility__kicked_while_away_still_gets_what_was_undelivered)
     assert_int_equal(reply.n_rooms, 0);
 }
 
-/* ---- typing ---- */
-
 static enum status typing(struct chat_fixture *f, struct chat_session *session, const char *room,
                           bool on)
 {
@@ -229,8 +225,6 @@ CHAT_TEST(test_typing__to_a_person)
     assert_string_equal(chat_fixture_whispers(f, bob(f)), "TYPING @alice alice on");
     assert_string_equal(chat_fixture_whispers(f, alice(f)), "");
 }
-
-/* ---- history ---- */
 
 static const char *history(struct chat_fixture *f, struct chat_session *session, const char *room,
                            uint64_t before, uint32_t limit, bool *more)

@@ -107,8 +107,6 @@ static struct chat_session *session_of(struct model *model, int person, int devi
     return chat_fixture_session(&model->fixture, token_of(person, device));
 }
 
-/* ---- what people would see ---- */
-
 static void tell(struct model *model, int event, int account)
 {
     for (int person = 0; person < PEOPLE; person++)
@@ -187,8 +185,6 @@ static bool would_read(const struct model *model, const struct model_event *even
         return false;
     return strcmp(event->kind, "INVITED") != 0 || event->subject == viewer;
 }
-
-/* ---- the model's rules ---- */
 
 static int room_named(const struct model *model, const char *name)
 {
@@ -288,8 +284,6 @@ static enum status expect_join(const struct model *model, int room, int account)
     }
     return count_rooms(model, account) >= ROOMS_LIMIT ? STATUS_RESOURCE_EXHAUSTED : STATUS_OK;
 }
-
-/* ---- requests ---- */
 
 struct actor {
     int person;
@@ -619,8 +613,6 @@ static void do_something(struct model *model)
         chat_fixture_deliver(&model->fixture);
     model->fixture.time_ms += roll(model, 3);
 }
-
-/* ---- comparing ---- */
 
 static void compare_members(struct model *model, struct chat_session *session, int account)
 {

@@ -276,8 +276,6 @@ TEST(test_name_tombstone__nobody_can_have_it)
     assert_refused(text, "any of");
 }
 
-/* ---- patterns ---- */
-
 static bool matches(const char *pattern, const char *name)
 {
     struct pattern parsed;
@@ -351,8 +349,6 @@ TEST(test_pattern__many_stars_take_no_time)
         assert_false(pattern_matches(&pattern, name));
     assert_true((double)(clock() - start) / CLOCKS_PER_SEC < 2);
 }
-
-/* ---- text ---- */
 
 /* The definition of UTF-8 the slow way: every character is encoded again and compared. */
 static bool slow_is_utf8(const unsigned char *bytes, size_t size)

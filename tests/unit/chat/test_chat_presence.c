@@ -146,8 +146,6 @@ CHAT_TEST(test_touch_all__a_new_master_heard_nobody_so_far)
     assert_string_equal(online(f), "alice- bob- carol-");
 }
 
-/* ---- reload ---- */
-
 CHAT_TEST(test_reload__keeps_what_no_row_has)
 {
     int subscription;
@@ -198,8 +196,6 @@ CHAT_TEST(test_reload__a_login_that_was_undone_leaves_nothing_behind)
     assert_int_equal(f->ended, 1);
     assert_string_equal(online(f), "alice+ bob+ carol+");
 }
-
-/* ---- rate ---- */
 
 TEST(test_rate__bursts_of_two_seconds_worth)
 {

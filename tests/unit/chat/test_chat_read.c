@@ -276,8 +276,6 @@ CHAT_TEST(test_receive__invitations_of_others_do_not_fill_a_page)
                         "JOINED one alice; OWNER one alice; MESSAGE one alice behind them");
 }
 
-/* ---- undelivered ---- */
-
 static uint64_t undelivered(struct chat_fixture *f, struct chat_session *session, const char *room,
                             size_t *conversations)
 {
@@ -387,8 +385,6 @@ CHAT_TEST(test_undelivered__of_very_many_conversations)
     assert_int_equal(reply.undelivered_total, CHAT_LIST_MAX + 1);
     assert_int_equal(reply.n_undelivered, CHAT_PAGE_EVENTS);
 }
-
-/* ---- cursors ---- */
 
 static uint64_t common(struct chat_fixture *f, uint64_t epoch, uint64_t seq)
 {

@@ -207,8 +207,6 @@ TEST_ON(test_refusal__text_of_any_length_is_cut, struct chat_fixture, begin, end
     assert_true(answer.applied);
 }
 
-/* ---- time ---- */
-
 static uint64_t time_of(struct chat_fixture *f, const char *text)
 {
     return chat_fixture_send(f, alice(f), "@bob", text, 0).outcome.time_ms;
@@ -257,8 +255,6 @@ TEST_ON(test_time__far_ahead_and_back_breaks_nothing, struct chat_fixture, begin
     assert_string_equal(chat_fixture_reads(f, alice(f), 0),
                         "MESSAGE @bob alice one; MESSAGE @bob alice two; MESSAGE @bob alice three");
 }
-
-/* ---- again, with a database in a folder ---- */
 
 TEST_ON(test_repeat__gets_the_first_answer_in_folder, struct chat_fixture, begin_in_folder, end)
 {

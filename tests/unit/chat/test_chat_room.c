@@ -136,8 +136,6 @@ TEST_ON(test_join__limits_from_both_sides, struct people, begin, end)
     assert_int_equal(chat_fixture_join(fixture, f->alice, "five", 0).status, STATUS_OK);
 }
 
-/* ---- private rooms ---- */
-
 TEST_ON(test_private__only_the_invited_come_in, struct people, begin, end)
 {
     struct chat_fixture *fixture = &f->fixture;
@@ -198,8 +196,6 @@ TEST_ON(test_private__leaving_and_coming_back_needs_an_invitation, struct people
     chat_fixture_invite(fixture, f->alice, "secret", "bob");
     assert_int_equal(chat_fixture_join(fixture, f->bob, "secret", 0).status, STATUS_OK);
 }
-
-/* ---- leaving and owning ---- */
 
 TEST_ON(test_leave__is_seen_by_the_one_who_leaves_too, struct people, begin, end)
 {
@@ -276,8 +272,6 @@ TEST_ON(test_leave__refusals, struct people, begin, end)
                   "A name must not contain white space; give the name of a room.");
 }
 
-/* ---- topic ---- */
-
 TEST_ON(test_topic__is_seen_by_the_room, struct people, begin, end)
 {
     struct chat_fixture *fixture = &f->fixture;
@@ -318,8 +312,6 @@ TEST_ON(test_topic__rules_from_both_sides, struct people, begin, end)
     assert_int_equal(chat_fixture_topic(fixture, f->bob, "general", "x").status,
                      STATUS_PERMISSION_DENIED);
 }
-
-/* ---- invitations ---- */
 
 TEST_ON(test_invite__refusals, struct people, begin, end)
 {
@@ -364,8 +356,6 @@ TEST_ON(test_invite__is_read_later_and_by_the_invited_alone, struct people, begi
     chat_fixture_join(fixture, f->bob, "secret", 0);
     assert_string_equal(chat_fixture_reads(fixture, f->bob, 0), "JOINED secret bob");
 }
-
-/* ---- kicks and bans ---- */
 
 TEST_ON(test_kick__is_seen_by_the_room_and_the_kicked, struct people, begin, end)
 {
@@ -475,8 +465,6 @@ TEST_ON(test_ban__ends_with_the_account, struct people, begin, end)
     free(rows);
     chat_fixture_reopen(fixture);
 }
-
-/* ---- places left are remembered, but not without bound ---- */
 
 TEST_ON(test_former__the_oldest_of_too_many_is_forgotten, struct people, begin, end)
 {

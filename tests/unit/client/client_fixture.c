@@ -12,8 +12,6 @@
 #define TURN_MS 5
 #define PATIENCE_US 60000000
 
-/* ---- what the client tells ---- */
-
 static void on_event(void *context, const Jackdaw__Event *event)
 {
     struct client_fixture *fixture = context;
@@ -81,8 +79,6 @@ static const struct client_observer observer = {.event = on_event,
                                                 .state_failed = on_state_failed,
                                                 .session_ended = on_session_ended};
 
-/* ---- time and chance ---- */
-
 static uint64_t clock_us(void *source)
 {
     const struct client_fixture *fixture = source;
@@ -128,8 +124,6 @@ void client_fixture_check_patience(uint64_t *since, const char *what)
     if (now_us - *since > PATIENCE_US)
         fail_msg("waited in vain for: %s", what);
 }
-
-/* ---- driving ---- */
 
 static bool turn(struct client_fixture *fixture)
 {
@@ -226,8 +220,6 @@ void client_fixture_connect_to(struct client_fixture *fixture, const struct addr
     make_client(fixture, (struct client_options){.addresses = addresses, .address_count = count});
 }
 
-/* ---- doing ---- */
-
 enum error client_fixture_ask(struct client_fixture *fixture, const struct client_request *request)
 {
     struct error_text why;
@@ -244,42 +236,84 @@ void client_fixture_send(struct client_fixture *fixture, const char *text)
 
 void client_fixture_send_many(struct client_fixture *fixture, const char *prefix, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
+    client_fixture_send_from(fixture, prefix, 0, count);
+}
+
+void client_fixture_send_through(struct client_fixture *fixture, const char *prefix, size_t count)
+{
+    size_t before = fixture->result_count;
+    client_fixture_send_many(fixture, prefix, count);
+    CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == before + count);
+}
+
+void client_fixture_send_from(struct client_fixture *fixture, const char *prefix, size_t first,
+                              size_t count)
+{
+    for (size_t i = first; i < first + count; i++) {
         char text[FAKE_TEXT_SIZE];
         (void)snprintf(text, sizeof text, "%s%zu", prefix, i);
         client_fixture_send(fixture, text);
     }
 }
 
+void client_fixture_ask_login(struct client_fixture *fixture, const char *name,
+                              enum client_manner manner, bool again)
+{
+    const struct client_request login = {
+        .call = CLIENT_LOGIN, .name = name, .password = "secret", .manner = manner, .again = again};
+    assert_int_equal(client_fixture_ask(fixture, &login), OK);
+}
+
 void client_fixture_login(struct client_fixture *fixture)
 {
     size_t before = fixture->result_count;
-    assert_int_equal(
-        client_fixture_ask(fixture, &(struct client_request){.call = CLIENT_LOGIN,
-                                                             .name = "ann",
-                                                             .password = "secret",
-                                                             .manner = CLIENT_ACCOUNT_ENSURED}),
-        OK);
+    client_fixture_ask_login(fixture, "ann", CLIENT_ACCOUNT_ENSURED, false);
     CLIENT_FIXTURE_WAIT(fixture, fixture->result_count > before);
     assert_int_equal(fixture->results[before].status, STATUS_OK);
     fixture->result_count = before;
 }
 
-struct client_fixture *client_fixture_connected(void)
+void client_fixture_enter(struct client_fixture *fixture, size_t known)
 {
-    struct client_fixture *fixture = client_fixture_new(1);
-    client_fixture_connect(fixture, 1, NULL);
+    client_fixture_connect(fixture, known, NULL);
+    client_fixture_login(fixture);
+}
+
+struct client_fixture *client_fixture_connected(size_t servers)
+{
+    struct client_fixture *fixture = client_fixture_new(servers);
+    client_fixture_connect(fixture, servers, NULL);
     return fixture;
 }
 
-struct client_fixture *client_fixture_logged_in(void)
+struct client_fixture *client_fixture_logged_in(size_t servers)
 {
-    struct client_fixture *fixture = client_fixture_connected();
+    struct client_fixture *fixture = client_fixture_connected(servers);
     client_fixture_login(fixture);
     return fixture;
 }
 
-/* ---- checking ---- */
+struct client_view client_fixture_view(const struct client_fixture *fixture)
+{
+    struct client_view view;
+    client_inspect(fixture->client, &view);
+    return view;
+}
+
+struct client_stats client_fixture_stats(const struct client_fixture *fixture)
+{
+    struct client_stats stats;
+    client_stats(fixture->client, &stats);
+    return stats;
+}
+
+bool client_fixture_uses(const struct client_fixture *fixture, size_t server)
+{
+    struct client_view view = client_fixture_view(fixture);
+    char text[ADDRESS_TEXT_SIZE];
+    address_format(&fixture->servers[server].address, text);
+    return view.server != NULL && strcmp(view.server, text) == 0;
+}
 
 size_t client_fixture_count(const struct client_fixture *fixture, enum status status)
 {

@@ -45,14 +45,14 @@ struct client_fixture {
 /* Servers 0..servers-1 are started, 0 is master; no client yet. */
 struct client_fixture *client_fixture_new(size_t servers);
 void client_fixture_free(struct client_fixture *fixture);
-/* The same with one server, and a client that knows it and has connected; then one that has logged in as ann. */
-struct client_fixture *client_fixture_connected(void);
-struct client_fixture *client_fixture_logged_in(void);
+/* The same with a client that knows all servers and connects; then one that has logged in as ann. */
+struct client_fixture *client_fixture_connected(size_t servers);
+struct client_fixture *client_fixture_logged_in(size_t servers);
 
 /* Tests on `f`, a fixture that `open` makes. */
 #define CLIENT_TEST(name, open) TEST_OPEN(name, struct client_fixture, open, client_fixture_free)
-#define CONNECTED_TEST(name) CLIENT_TEST(name, client_fixture_connected())
-#define LOGGED_IN_TEST(name) CLIENT_TEST(name, client_fixture_logged_in())
+#define CONNECTED_TEST(name) CLIENT_TEST(name, client_fixture_connected(1))
+#define LOGGED_IN_TEST(name) CLIENT_TEST(name, client_fixture_logged_in(1))
 
 /* Makes the client, which knows the first `known` servers. base: options to start from, or NULL. */
 void client_fixture_connect(struct client_fixture *fixture, size_t known,
@@ -82,13 +82,36 @@ void client_fixture_check_patience(uint64_t *since, const char *what);
         client_fixture_check_patience(&since_, #condition); \
     }
 
+/* The same while each turn takes so many milliseconds more. */
+#define CLIENT_FIXTURE_WAIT_LONG(fixture, ms, condition)    \
+    for (uint64_t since_ = 0; !(condition);) {              \
+        client_fixture_turn(fixture);                       \
+        client_fixture_advance(fixture, ms);                \
+        client_fixture_check_patience(&since_, #condition); \
+    }
+
 /* Asks; the outcome goes to results. */
 enum error client_fixture_ask(struct client_fixture *fixture, const struct client_request *request);
 void client_fixture_send(struct client_fixture *fixture, const char *text);
+/* Asks for a login as `name` with the password "secret"; again: also when the session has ended. */
+void client_fixture_ask_login(struct client_fixture *fixture, const char *name,
+                              enum client_manner manner, bool again);
 /* Logs in as "ann" (made if not there) and waits for it. */
 void client_fixture_login(struct client_fixture *fixture);
+/* Connects as client_fixture_connect, and logs in. */
+void client_fixture_enter(struct client_fixture *fixture, size_t known);
 /* Sends texts "PREFIX0", "PREFIX1" ... */
 void client_fixture_send_many(struct client_fixture *fixture, const char *prefix, size_t count);
+/* The same, and waits for all outcomes. */
+void client_fixture_send_through(struct client_fixture *fixture, const char *prefix, size_t count);
+/* Sends from "PREFIX<first>" on. */
+void client_fixture_send_from(struct client_fixture *fixture, const char *prefix, size_t first,
+                              size_t count);
+
+struct client_view client_fixture_view(const struct client_fixture *fixture);
+struct client_stats client_fixture_stats(const struct client_fixture *fixture);
+/* Whether the client uses this server. */
+bool client_fixture_uses(const struct client_fixture *fixture, size_t server);
 
 /* Outcomes of Send with this status. */
 size_t client_fixture_count(const struct client_fixture *fixture, enum status status);

@@ -48,6 +48,11 @@ static struct fake_message *add_message(struct fake_cluster *cluster, const char
     return message;
 }
 
+void fake_order(struct fake_cluster *cluster, const char *method, enum fake_action action)
+{
+    cluster->order = (struct fake_order){.action = action, .method = method};
+}
+
 void fake_say(struct fake_cluster *cluster, const char *room, const char *from, const char *text)
 {
     struct fake_message *message = add_message(cluster, room, from, text);
@@ -77,8 +82,6 @@ void fake_forget(struct fake_cluster *cluster, size_t messages, size_t session, 
     cluster->sessions[session].last_request = request;
 }
 
-/* ---- judging ---- */
-
 static void hold(struct fake_server *server, struct rpc_call *call)
 {
     ASSERT(server->held_count < FAKE_HELD_MAX);
@@ -92,18 +95,33 @@ static void fail_no_master(struct fake_server *server, struct rpc_call *call)
     rpc_call_fail(call, STATUS_UNAVAILABLE, 0, "not the master");
 }
 
+static enum fake_action judge(struct fake_server *server, const char *method, uint64_t number)
+{
+    struct fake_cluster *cluster = server->cluster;
+    struct fake_order *order = &cluster->order;
+    if (cluster->judge != NULL)
+        return cluster->judge(cluster->context, server, method, number);
+    if ((order->method != NULL && strcmp(order->method, method) != 0) ||
+        (order->number != 0 && order->number != number) ||
+        (order->server != NULL && order->server != server))
+        return FAKE_OBEY;
+    enum fake_action action = order->action;
+    if (order->fail_status != STATUS_OK)
+        server->fail_status = order->fail_status;
+    if (order->once)
+        order->action = FAKE_OBEY;
+    return action;
+}
+
 /* False when the call was dealt with; *lose_answer as the judge says. */
 static bool admit(struct fake_server *server, struct rpc_call *call, const char *method,
                   uint64_t number, bool *lose_answer)
 {
-    struct fake_cluster *cluster = server->cluster;
     if (server->dying) {
         rpc_call_fail(call, STATUS_UNAVAILABLE, 0, "dying");
         return false;
     }
-    enum fake_action action = cluster->judge == NULL
-                                  ? FAKE_OBEY
-                                  : cluster->judge(cluster->context, server, method, number);
+    enum fake_action action = judge(server, method, number);
     *lose_answer = action == FAKE_LOSE_ANSWER;
     if (action == FAKE_FAIL) {
         rpc_call_fail(call, server->fail_status, server->fail_retry_ms, "told to fail");
@@ -143,8 +161,6 @@ static void answer(struct fake_server *server, struct rpc_call *call, const Prot
         rpc_call_reply(call, reply);
 }
 
-/* ---- accounts and sessions ---- */
-
 static struct fake_account *account_of(struct fake_cluster *cluster, const char *name)
 {
     for (size_t i = 0; i < cluster->account_count; i++)
@@ -153,26 +169,35 @@ static struct fake_account *account_of(struct fake_cluster *cluster, const char 
     return NULL;
 }
 
-#define UNUSED_CLOSURE(type) Jackdaw__##type##_Closure closure
+/* The head of a handler. */
+#define HANDLER(name, Name)                                                                  \
+    static void fake__##name(Jackdaw__Chat_Service *service,                                 \
+                             __attribute__((unused)) const Jackdaw__##Name##Request *input,  \
+                             __attribute__((unused)) Jackdaw__##Name##Reply_Closure closure, \
+                             void *closure_data)
 
-static void fake__info(Jackdaw__Chat_Service *service, const Jackdaw__InfoRequest *input,
-                       UNUSED_CLOSURE(InfoReply), void *closure_data)
+static Jackdaw__Position position_at(uint64_t epoch, uint64_t seq)
+{
+    Jackdaw__Position position = JACKDAW__POSITION__INIT;
+    position.epoch = epoch;
+    position.seq = seq;
+    return position;
+}
+
+HANDLER(info, Info)
 {
     struct fake_server *server = (struct fake_server *)service;
     struct fake_cluster *cluster = server->cluster;
     bool lose;
-    (void)input, (void)closure;
     cluster->infos_seen++;
     if (!admit(server, closure_data, "Info", 0, &lose))
         return;
     Jackdaw__InfoReply reply = JACKDAW__INFO_REPLY__INIT;
-    Jackdaw__Position position = JACKDAW__POSITION__INIT;
     Jackdaw__Limits limits = JACKDAW__LIMITS__INIT;
     char *names[4];
     for (size_t i = 0; i < cluster->server_count; i++)
         names[i] = cluster->servers[i];
-    position.epoch = cluster->epoch;
-    position.seq = cluster->seq;
+    Jackdaw__Position position = position_at(cluster->epoch, cluster->seq);
     limits.message_bytes = cluster->message_bytes;
     reply.master = server->master;
     reply.position = &position;
@@ -189,14 +214,11 @@ static void fake__info(Jackdaw__Chat_Service *service, const Jackdaw__InfoReques
     answer(server, closure_data, &reply.base, lose);
 }
 
-static void fake__register_account(Jackdaw__Chat_Service *service,
-                                   const Jackdaw__RegisterRequest *input,
-                                   UNUSED_CLOSURE(RegisterReply), void *closure_data)
+HANDLER(register_account, Register)
 {
     struct fake_server *server = (struct fake_server *)service;
     struct fake_cluster *cluster = server->cluster;
     bool lose;
-    (void)closure;
     if (!admit(server, closure_data, "RegisterAccount", 0, &lose))
         return;
     struct fake_account *account = account_of(cluster, input->name);
@@ -273,13 +295,11 @@ static void answer_devices(struct fake_server *server, struct rpc_call *call, bo
     answer(server, call, &reply.base, lose);
 }
 
-static void fake__login(Jackdaw__Chat_Service *service, const Jackdaw__LoginRequest *input,
-                        UNUSED_CLOSURE(LoginReply), void *closure_data)
+HANDLER(login, Login)
 {
     struct fake_server *server = (struct fake_server *)service;
     struct fake_cluster *cluster = server->cluster;
     bool lose;
-    (void)closure;
     server->cluster->logins_resent_seen += rpc_call_resent(closure_data) > 0;
     if (!admit(server, closure_data, "Login", 0, &lose))
         return;
@@ -299,16 +319,12 @@ static void fake__login(Jackdaw__Chat_Service *service, const Jackdaw__LoginRequ
     end_replaced(cluster, input->replaces);
     struct fake_session *session = start_session(cluster, account->name, input->token.data);
     Jackdaw__LoginReply reply = JACKDAW__LOGIN_REPLY__INIT;
-    Jackdaw__Position position = JACKDAW__POSITION__INIT;
-    position.epoch = cluster->epoch;
-    position.seq = session->received_seq;
+    Jackdaw__Position position = position_at(cluster->epoch, session->received_seq);
     reply.session = session->id;
     reply.name = account->name;
     reply.position = &position;
     answer(server, closure_data, &reply.base, lose);
 }
-
-/* ---- requests with numbers ---- */
 
 /* True when the request is the next; otherwise it is answered (a repeated Send apart: *outcome). */
 static bool is_next(struct fake_server *server, struct rpc_call *call, struct fake_session *session,
@@ -351,13 +367,11 @@ static void answer_change(struct fake_server *server, struct rpc_call *call, con
     answer(server, call, reply, lose);
 }
 
-static void fake__send(Jackdaw__Chat_Service *service, const Jackdaw__SendRequest *input,
-                       UNUSED_CLOSURE(SendReply), void *closure_data)
+HANDLER(send, Send)
 {
     struct fake_server *server = (struct fake_server *)service;
     struct fake_cluster *cluster = server->cluster;
     bool lose;
-    (void)closure;
     cluster->sends_seen++;
     cluster->resent_seen += rpc_call_resent(closure_data) > 0;
     if (!admit(server, closure_data, "Send", input->request, &lose))
@@ -387,71 +401,43 @@ static void fake__send(Jackdaw__Chat_Service *service, const Jackdaw__SendReques
     }
     const struct fake_message *message = &cluster->messages[outcome->message];
     Jackdaw__SendReply reply = JACKDAW__SEND_REPLY__INIT;
-    Jackdaw__Position position = JACKDAW__POSITION__INIT;
-    position.epoch = message->epoch;
-    position.seq = message->seq;
+    Jackdaw__Position position = position_at(message->epoch, message->seq);
     reply.number = message->number;
     reply.position = &position;
     reply.room = (char *)message->room;
     answer(server, closure_data, &reply.base, lose);
 }
 
-static void fake__logout(Jackdaw__Chat_Service *service, const Jackdaw__LogoutRequest *input,
-                         UNUSED_CLOSURE(LogoutReply), void *closure_data)
-{
-    Jackdaw__LogoutReply reply = JACKDAW__LOGOUT_REPLY__INIT;
-    (void)closure;
-    answer_change((struct fake_server *)service, closure_data, "Logout", input->request,
-                  &reply.base, true);
-}
-
-static void fake__delete_account(Jackdaw__Chat_Service *service,
-                                 const Jackdaw__DeleteAccountRequest *input,
-                                 UNUSED_CLOSURE(DeleteAccountReply), void *closure_data)
-{
-    Jackdaw__DeleteAccountReply reply = JACKDAW__DELETE_ACCOUNT_REPLY__INIT;
-    (void)closure;
-    answer_change((struct fake_server *)service, closure_data, "DeleteAccount", input->request,
-                  &reply.base, true);
-}
-
-static void fake__join_room(Jackdaw__Chat_Service *service, const Jackdaw__JoinRoomRequest *input,
-                            UNUSED_CLOSURE(JoinRoomReply), void *closure_data)
+HANDLER(join_room, JoinRoom)
 {
     Jackdaw__JoinRoomReply reply = JACKDAW__JOIN_ROOM_REPLY__INIT;
-    (void)closure;
     reply.room = input->room;
     reply.topic = (char *)"a topic";
     answer_change((struct fake_server *)service, closure_data, "JoinRoom", input->request,
                   &reply.base, false);
 }
 
-static void fake__leave_room(Jackdaw__Chat_Service *service, const Jackdaw__LeaveRoomRequest *input,
-                             UNUSED_CLOSURE(LeaveRoomReply), void *closure_data)
+HANDLER(leave_room, LeaveRoom)
 {
     struct fake_server *server = (struct fake_server *)service;
     Jackdaw__LeaveRoomReply reply = JACKDAW__LEAVE_ROOM_REPLY__INIT;
-    (void)closure;
     server->cluster->leaves_seen++;
     server->cluster->rooms_left += input->room[0] != '\0';
     answer_change(server, closure_data, "LeaveRoom", input->request, &reply.base, false);
 }
 
-#define FAKE_CHANGE(method, Name, NAME)                                                            \
-    static void fake__##method(Jackdaw__Chat_Service *service,                                     \
-                               const Jackdaw__##Name##Request *input, UNUSED_CLOSURE(Name##Reply), \
-                               void *closure_data)                                                 \
-    {                                                                                              \
-        Jackdaw__##Name##Reply reply = JACKDAW__##NAME##_REPLY__INIT;                              \
-        (void)closure;                                                                             \
-        answer_change((struct fake_server *)service, closure_data, #Name, input->request,          \
-                      &reply.base, false);                                                         \
+#define CHANGE(method, Name, NAME, ends_session)                                          \
+    HANDLER(method, Name)                                                                 \
+    {                                                                                     \
+        Jackdaw__##Name##Reply reply = JACKDAW__##NAME##_REPLY__INIT;                     \
+        answer_change((struct fake_server *)service, closure_data, #Name, input->request, \
+                      &reply.base, ends_session);                                         \
     }
-FAKE_CHANGE(set_topic, SetTopic, SET_TOPIC)
-FAKE_CHANGE(invite, Invite, INVITE)
-FAKE_CHANGE(kick, Kick, KICK)
-
-/* ---- requests without numbers ---- */
+CHANGE(logout, Logout, LOGOUT, true)
+CHANGE(delete_account, DeleteAccount, DELETE_ACCOUNT, true)
+CHANGE(set_topic, SetTopic, SET_TOPIC, false)
+CHANGE(invite, Invite, INVITE, false)
+CHANGE(kick, Kick, KICK, false)
 
 static bool admit_query(struct fake_server *server, struct rpc_call *call, const char *method,
                         bool *lose)
@@ -459,27 +445,22 @@ static bool admit_query(struct fake_server *server, struct rpc_call *call, const
     return admit(server, call, method, 0, lose) && session_of(server, call) != NULL;
 }
 
-#define FAKE_QUERY(method, Name, NAME)                                                             \
-    static void fake__##method(Jackdaw__Chat_Service *service,                                     \
-                               const Jackdaw__##Name##Request *input, UNUSED_CLOSURE(Name##Reply), \
-                               void *closure_data)                                                 \
-    {                                                                                              \
-        Jackdaw__##Name##Reply reply = JACKDAW__##NAME##_REPLY__INIT;                              \
-        bool lose;                                                                                 \
-        (void)closure, (void)input;                                                                \
-        if (admit_query((struct fake_server *)service, closure_data, #Name, &lose))                \
-            answer((struct fake_server *)service, closure_data, &reply.base, lose);                \
+#define QUERY(method, Name, NAME)                                                   \
+    HANDLER(method, Name)                                                           \
+    {                                                                               \
+        Jackdaw__##Name##Reply reply = JACKDAW__##NAME##_REPLY__INIT;               \
+        bool lose;                                                                  \
+        if (admit_query((struct fake_server *)service, closure_data, #Name, &lose)) \
+            answer((struct fake_server *)service, closure_data, &reply.base, lose); \
     }
-FAKE_QUERY(list_accounts, ListAccounts, LIST_ACCOUNTS)
-FAKE_QUERY(list_members, ListMembers, LIST_MEMBERS)
-FAKE_QUERY(history, History, HISTORY)
-FAKE_QUERY(set_typing, SetTyping, SET_TYPING)
+QUERY(list_accounts, ListAccounts, LIST_ACCOUNTS)
+QUERY(list_members, ListMembers, LIST_MEMBERS)
+QUERY(history, History, HISTORY)
+QUERY(set_typing, SetTyping, SET_TYPING)
 
-static void fake__list_rooms(Jackdaw__Chat_Service *service, const Jackdaw__ListRoomsRequest *input,
-                             UNUSED_CLOSURE(ListRoomsReply), void *closure_data)
+HANDLER(list_rooms, ListRooms)
 {
     bool lose;
-    (void)closure;
     if (!admit_query((struct fake_server *)service, closure_data, "ListRooms", &lose))
         return;
     Jackdaw__ListRoomsReply reply = JACKDAW__LIST_ROOMS_REPLY__INIT;
@@ -502,12 +483,10 @@ static void note_cursor_history(struct fake_cluster *cluster,
     }
 }
 
-static void fake__heartbeat(Jackdaw__Chat_Service *service, const Jackdaw__HeartbeatRequest *input,
-                            UNUSED_CLOSURE(HeartbeatReply), void *closure_data)
+HANDLER(heartbeat, Heartbeat)
 {
     struct fake_server *server = (struct fake_server *)service;
     bool lose;
-    (void)closure;
     server->cluster->heartbeats_seen++;
     note_cursor_history(server->cluster, input->cursor_history, input->n_cursor_history);
     if (!admit(server, closure_data, "Heartbeat", 0, &lose))
@@ -527,8 +506,6 @@ static void fake__heartbeat(Jackdaw__Chat_Service *service, const Jackdaw__Heart
     answer(server, closure_data, &reply.base, lose);
 }
 
-/* ---- streams ---- */
-
 static void on_stream_cancelled(void *context, struct rpc_call *call)
 {
     struct fake_stream *stream = context;
@@ -538,12 +515,10 @@ static void on_stream_cancelled(void *context, struct rpc_call *call)
     rpc_call_fail(call, STATUS_CANCELLED, 0, "cancelled");
 }
 
-static void fake__receive(Jackdaw__Chat_Service *service, const Jackdaw__ReceiveRequest *input,
-                          UNUSED_CLOSURE(ReceiveReply), void *closure_data)
+HANDLER(receive, Receive)
 {
     struct fake_server *server = (struct fake_server *)service;
     bool lose;
-    (void)closure;
     server->cluster->receives_seen++;
     note_cursor_history(server->cluster, input->cursor_history, input->n_cursor_history);
     if (!admit(server, closure_data, "Receive", 0, &lose))
@@ -651,8 +626,6 @@ static bool feed(struct fake_stream *stream)
     return stream->call != NULL;
 }
 
-/* ---- the operator's question ---- */
-
 /* Member i + 1 is the cluster's server i; the first is the one that is asked. */
 static void fake_operator__status(Jackdaw__Operator_Service *service,
                                   const Jackdaw__StatusRequest *input,
@@ -667,11 +640,9 @@ static void fake_operator__status(Jackdaw__Operator_Service *service,
     if (!admit(server, closure_data, "Info", 0, &lose))
         return;
     Jackdaw__StatusReply reply = JACKDAW__STATUS_REPLY__INIT;
-    Jackdaw__Position position = JACKDAW__POSITION__INIT;
     Jackdaw__StatusReply__Member members[4];
     Jackdaw__StatusReply__Member *list[4];
-    position.epoch = cluster->epoch;
-    position.seq = 1042;
+    Jackdaw__Position position = position_at(cluster->epoch, 1042);
     for (size_t i = 0; i < cluster->server_count; i++) {
         jackdaw__status_reply__member__init(&members[i]);
         members[i].id = (uint32_t)i + 1;
@@ -699,8 +670,6 @@ static void fake_operator__status(Jackdaw__Operator_Service *service,
     reply.n_members = cluster->server_count;
     answer(server, closure_data, &reply.base, lose);
 }
-
-/* ---- life ---- */
 
 void fake_cluster_turn(struct fake_cluster *cluster, struct fake_server *servers, size_t count)
 {

@@ -33,6 +33,16 @@ enum fake_action {
     FAKE_LOSE_ANSWER, /* carried out, never answered */
 };
 
+/* What is done with the requests that match. */
+struct fake_order {
+    enum fake_action action;
+    const char *method;         /* NULL: any */
+    uint64_t number;            /* 0: any */
+    struct fake_server *server; /* NULL: any */
+    enum status fail_status;    /* OK: that of the server */
+    bool once;                  /* it is revoked when it was followed */
+};
+
 struct fake_message {
     Jackdaw__Event__Kind kind;
     uint64_t epoch, seq, number, session, request;
@@ -79,7 +89,8 @@ struct fake_cluster {
     uint32_t message_bytes;
     char servers[4][ADDRESS_TEXT_SIZE]; /* what Info lists */
     size_t server_count;
-    /* Decides about a request; NULL: obeyed. number is 0 where the call has none. */
+    struct fake_order order; /* where nothing judges */
+    /* Decides about a request, if set. number is 0 where the call has none. */
     enum fake_action (*judge)(void *context, struct fake_server *server, const char *method,
                               uint64_t number);
     void *context;
@@ -135,6 +146,9 @@ void fake_cluster_turn(struct fake_cluster *cluster, struct fake_server *servers
 void fake_server_start(struct fake_server *server, struct fake_cluster *cluster);
 /* Ends at once, and all its connections. Its address stays. NULL-safe on a dead one. */
 void fake_server_kill(struct fake_server *server);
+
+/* Gives an order for all requests of a method; FAKE_OBEY: for none. */
+void fake_order(struct fake_cluster *cluster, const char *method, enum fake_action action);
 
 /* Somebody else says something. */
 void fake_say(struct fake_cluster *cluster, const char *room, const char *from, const char *text);

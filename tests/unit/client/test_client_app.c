@@ -79,8 +79,6 @@ static const struct ui recorder = {.password_words = true,
                                    .retry = tell_retry,
                                    .session_ended = tell_session_ended};
 
-/* ---- a program on a fake cluster ---- */
-
 struct app_fixture {
     struct client_fixture *fixture;
     struct settings settings;
@@ -88,16 +86,33 @@ struct app_fixture {
     uint64_t line;
 };
 
+static void start(struct app_fixture *f)
+{
+    struct error_text why;
+    assert_int_equal(app_init(&f->app, &f->settings, &recorder, &why), OK);
+}
+
+static void start_again(struct app_fixture *f)
+{
+    app_release(&f->app);
+    start(f);
+}
+
+static void forget_told(void)
+{
+    while (told_count > 0)
+        free(told[--told_count]);
+}
+
 static struct app_fixture *app_fixture_new(void)
 {
     struct app_fixture *f = calloc(1, sizeof *f);
-    struct error_text why;
     assert_non_null(f);
     f->fixture = client_fixture_new(1);
     f->settings.addresses.items = &f->fixture->servers[0].address;
     f->settings.addresses.count = 1;
     f->settings.timeout_s = 30;
-    assert_int_equal(app_init(&f->app, &f->settings, &recorder, &why), OK);
+    start(f);
     return f;
 }
 
@@ -106,8 +121,7 @@ static void app_fixture_free(struct app_fixture *f)
     app_release(&f->app);
     client_fixture_free(f->fixture);
     free(f);
-    while (told_count > 0)
-        free(told[--told_count]);
+    forget_told();
 }
 
 #define APP_TEST(name) TEST_OPEN(name, struct app_fixture, app_fixture_new(), app_fixture_free)
@@ -208,20 +222,6 @@ APP_TEST(test_lines__passwords_are_not_published)
     assert_int_equal(f->fixture->cluster.message_count, 4);
 }
 
-static enum fake_action lose_sends(void *context, struct fake_server *server, const char *method,
-                                   uint64_t number)
-{
-    (void)context, (void)server, (void)number;
-    return strcmp(method, "Send") == 0 ? FAKE_LOSE : FAKE_OBEY;
-}
-
-static enum fake_action lose_everything(void *context, struct fake_server *server,
-                                        const char *method, uint64_t number)
-{
-    (void)context, (void)server, (void)method, (void)number;
-    return FAKE_LOSE;
-}
-
 static bool may_start(struct app_fixture *f, const char *line, bool patient)
 {
     return app_may_start(&f->app, line, strlen(line), patient);
@@ -230,7 +230,7 @@ static bool may_start(struct app_fixture *f, const char *line, bool patient)
 APP_TEST(test_may_start__order)
 {
     run(f, LINES("/register ann secret", "/join lobby"));
-    f->fixture->cluster.judge = lose_sends;
+    fake_order(&f->fixture->cluster, "Send", FAKE_LOSE);
     app_start_line(&f->app, "pending", 7, 3);
     turn(f);
     /* A message waits: others follow it, commands do not, but for those that are early. */
@@ -257,6 +257,13 @@ APP_TEST(test_may_start__order)
     assert_string_equal(told[told_count - 1], "failed hopeless UNAVAILABLE");
 }
 
+static bool has_server(struct app_fixture *f)
+{
+    struct client_view view;
+    client_inspect(f->app.client, &view);
+    return view.server != NULL;
+}
+
 /* A script that asks how things stand wants to know of the server, if there is one. */
 APP_TEST(test_may_start__once_a_server_answers)
 {
@@ -264,24 +271,20 @@ APP_TEST(test_may_start__once_a_server_answers)
     assert_true(may_start(f, "/status", false));
     assert_true(may_start(f, "/stats", true));
     APP_WAIT(f, may_start(f, "/status", true));
-    struct client_view view;
-    client_inspect(f->app.client, &view);
-    assert_non_null(view.server);
+    assert_true(has_server(f));
 }
 
 APP_TEST(test_may_start__once_no_server_answers)
 {
-    f->fixture->cluster.judge = lose_everything;
+    fake_order(&f->fixture->cluster, NULL, FAKE_LOSE);
     APP_WAIT(f, may_start(f, "/status", true));
-    struct client_view view;
-    client_inspect(f->app.client, &view);
-    assert_null(view.server);
+    assert_false(has_server(f));
 }
 
 APP_TEST(test_may_start__waits_while_the_queue_is_full)
 {
     run(f, LINES("/register ann secret", "/join lobby"));
-    f->fixture->cluster.judge = lose_sends;
+    fake_order(&f->fixture->cluster, "Send", FAKE_LOSE);
     size_t started = 0;
     for (; may_start(f, "message", true); started++)
         app_start_line(&f->app, "message", 7, started);
@@ -333,8 +336,6 @@ APP_TEST(test_leave__waits_for_the_echo_and_logs_out)
     assert_true(f->fixture->cluster.sessions[0].ended);
 }
 
-/* ---- logins that are refused ---- */
-
 /* A program that logs in by its options, as ann in a cluster that has so many places, all taken. */
 static struct app_fixture *app_fixture_locked_out(size_t locations)
 {
@@ -342,12 +343,9 @@ static struct app_fixture *app_fixture_locked_out(size_t locations)
     run(f, LINES("/register ann secret", "/logout"));
     for (size_t i = 0; i < locations; i++) {
         run(f, LINES("/login ann secret"));
-        app_release(&f->app);
-        struct error_text why;
-        assert_int_equal(app_init(&f->app, &f->settings, &recorder, &why), OK);
+        start_again(f);
     }
-    while (told_count > 0)
-        free(told[--told_count]);
+    forget_told();
     f->fixture->cluster.locations = locations;
     f->settings.user = "ann";
     static char *rooms[] = {(char *)"lobby"};
@@ -357,8 +355,10 @@ static struct app_fixture *app_fixture_locked_out(size_t locations)
     return f;
 }
 
-TEST_OPEN(test_login__is_tried_again_when_there_may_be_place, struct app_fixture,
-          app_fixture_locked_out(2), app_fixture_free)
+#define LOCKED_OUT_TEST(name, locations) \
+    TEST_OPEN(name, struct app_fixture, app_fixture_locked_out(locations), app_fixture_free)
+
+LOCKED_OUT_TEST(test_login__is_tried_again_when_there_may_be_place, 2)
 {
     app_start_session(&f->app);
     APP_WAIT(f, told_count == 1);
@@ -378,8 +378,7 @@ TEST_OPEN(test_login__is_tried_again_when_there_may_be_place, struct app_fixture
 }
 
 /* Without more input to come it does not go on for ever. */
-TEST_OPEN(test_login__is_tried_three_times_after_the_end_of_the_input, struct app_fixture,
-          app_fixture_locked_out(1), app_fixture_free)
+LOCKED_OUT_TEST(test_login__is_tried_three_times_after_the_end_of_the_input, 1)
 {
     f->app.input_ended = true;
     app_start_session(&f->app);
@@ -393,8 +392,7 @@ TEST_OPEN(test_login__is_tried_three_times_after_the_end_of_the_input, struct ap
     assert_int_equal(app_exit_status(&f->app), APP_EXIT_LOGIN);
 }
 
-TEST_OPEN(test_login__that_is_refused_ends_a_program, struct app_fixture, app_fixture_locked_out(2),
-          app_fixture_free)
+LOCKED_OUT_TEST(test_login__that_is_refused_ends_a_program, 2)
 {
     (void)snprintf(f->app.password, sizeof f->app.password, "wrong");
     app_start_session(&f->app);
@@ -405,8 +403,7 @@ TEST_OPEN(test_login__that_is_refused_ends_a_program, struct app_fixture, app_fi
 }
 
 /* Nobody can be asked for it. */
-TEST_OPEN(test_login__without_a_password_ends_a_program, struct app_fixture,
-          app_fixture_locked_out(2), app_fixture_free)
+LOCKED_OUT_TEST(test_login__without_a_password_ends_a_program, 2)
 {
     f->app.password[0] = '\0';
     app_start_session(&f->app);
@@ -416,8 +413,7 @@ TEST_OPEN(test_login__without_a_password_ends_a_program, struct app_fixture,
     assert_int_equal(app_exit_status(&f->app), APP_EXIT_LOGIN);
 }
 
-TEST_OPEN(test_login__that_is_stopped_while_it_waits, struct app_fixture, app_fixture_locked_out(2),
-          app_fixture_free)
+LOCKED_OUT_TEST(test_login__that_is_stopped_while_it_waits, 2)
 {
     app_start_session(&f->app);
     APP_WAIT(f, told_count == 1);
@@ -428,8 +424,7 @@ TEST_OPEN(test_login__that_is_stopped_while_it_waits, struct app_fixture, app_fi
 }
 
 /* --replace ends the device that was silent for longest, and no second one. */
-TEST_OPEN(test_login__replaces_a_device_once, struct app_fixture, app_fixture_locked_out(2),
-          app_fixture_free)
+LOCKED_OUT_TEST(test_login__replaces_a_device_once, 2)
 {
     const struct fake_session *sessions = f->fixture->cluster.sessions;
     f->settings.replace = true;
@@ -446,8 +441,7 @@ TEST_OPEN(test_login__replaces_a_device_once, struct app_fixture, app_fixture_lo
     assert_false(sessions[count - 3].ended);
 }
 
-TEST_OPEN(test_login__replaces_no_second_device_after_a_refusal, struct app_fixture,
-          app_fixture_locked_out(2), app_fixture_free)
+LOCKED_OUT_TEST(test_login__replaces_no_second_device_after_a_refusal, 2)
 {
     f->fixture->cluster.locations = 1; /* as if another device took the place that becomes free */
     f->settings.replace = true;
@@ -459,8 +453,7 @@ TEST_OPEN(test_login__replaces_no_second_device_after_a_refusal, struct app_fixt
     assert_told(LINES("retry RESOURCE_EXHAUSTED 40000", "retry RESOURCE_EXHAUSTED 40000"));
 }
 
-TEST_OPEN(test_replace__takes_the_place_of_the_device_chosen, struct app_fixture,
-          app_fixture_locked_out(2), app_fixture_free)
+LOCKED_OUT_TEST(test_replace__takes_the_place_of_the_device_chosen, 2)
 {
     run(f, LINES("/replace 1", "/login ann secret", "/replace 0", "/replace 3", "/replace x",
                  "/replace 1", "/replace 1"));
@@ -472,8 +465,6 @@ TEST_OPEN(test_replace__takes_the_place_of_the_device_chosen, struct app_fixture
     assert_true(f->fixture->cluster.sessions[count - 3].ended);
     assert_false(f->fixture->cluster.sessions[count - 2].ended);
 }
-
-/* ---- JSON ---- */
 
 static void assert_json(json_t *value, const char *expected)
 {
@@ -541,8 +532,6 @@ TEST(test_json_event__every_kind)
     }
 }
 
-/* ---- lines for people ---- */
-
 static void keep(void *context, const char *text)
 {
     char *kept = context;
@@ -550,14 +539,25 @@ static void keep(void *context, const char *text)
     strcat(kept, text);
 }
 
-TEST(test_lines__peers_cannot_drive_the_terminal)
+/* The screen for lines of text, whose lines `kept` collects. */
+static void open_text(struct app_fixture *f, char kept[static 4096])
 {
-    char kept[4096] = "";
-    struct app_fixture *f = app_fixture_new();
     f->app.ui = &text_ui;
     assert_true(text_ui.open(&f->app));
     f->app.lines->put = keep;
     f->app.lines->put_context = kept;
+}
+
+static void close_text(struct app_fixture *f)
+{
+    text_ui.close(&f->app);
+    f->app.ui = &recorder;
+}
+
+APP_TEST(test_lines__peers_cannot_drive_the_terminal)
+{
+    char kept[4096] = "";
+    open_text(f, kept);
     const char *evil = "\x1b]0;owned\x07\r\x9b"
                        "2J\nlobby> fake\x7f";
     for (int kind = JACKDAW__EVENT__KIND__UNKNOWN; kind <= JACKDAW__EVENT__KIND__REMOVED; kind++) {
@@ -584,18 +584,7 @@ TEST(test_lines__peers_cannot_drive_the_terminal)
     /* A line break in a message does not look like the beginning of a line. */
     assert_null(strstr(kept, "\nlobby> fake"));
     assert_non_null(strstr(kept, "\n      lobby> fake"));
-    text_ui.close(&f->app);
-    f->app.ui = &recorder;
-    app_fixture_free(f);
-}
-
-/* ---- the state file ---- */
-
-static void start_again(struct app_fixture *f)
-{
-    struct error_text why;
-    app_release(&f->app);
-    assert_int_equal(app_init(&f->app, &f->settings, &recorder, &why), OK);
+    close_text(f);
 }
 
 /* What could not be printed is printed by the next run. */
@@ -633,18 +622,12 @@ TEST(test_state__output_that_fails)
     folder_remove(folder);
 }
 
-/* ---- /status ---- */
-
 static char *status_lines(struct app_fixture *f, char kept[static 4096])
 {
-    f->app.ui = &text_ui;
-    assert_true(text_ui.open(&f->app));
-    f->app.lines->put = keep;
-    f->app.lines->put_context = kept;
+    open_text(f, kept);
     kept[0] = '\0';
     run(f, LINES("/status"));
-    text_ui.close(&f->app);
-    f->app.ui = &recorder;
+    close_text(f);
     return kept;
 }
 
@@ -658,10 +641,9 @@ static void list_servers(struct app_fixture *f)
     cluster->server_count = 4; /* the last one has left */
 }
 
-TEST(test_status__in_lines)
+APP_TEST(test_status__in_lines)
 {
     char kept[4096];
-    struct app_fixture *f = app_fixture_new();
     list_servers(f);
     run(f, LINES("/register ann secret"));
     status_lines(f, kept);
@@ -682,7 +664,6 @@ TEST(test_status__in_lines)
     assert_non_null(strstr(kept, "server    none answers"));
     assert_non_null(strstr(kept, "known     10.0.0.3:2625"));
     assert_int_equal(f->app.commands_failed, 0);
-    app_fixture_free(f);
 }
 
 static json_t *last_status;
@@ -695,7 +676,7 @@ static void keep_status(struct app *app, const struct outcome *outcome)
         json_put_result(last_status, app, outcome);
 }
 
-TEST(test_status__in_json)
+APP_TEST(test_status__in_json)
 {
     static const struct ui keeper = {.password_words = true,
                                      .event = tell_event,
@@ -703,7 +684,6 @@ TEST(test_status__in_json)
                                      .result = keep_status,
                                      .status = tell_status,
                                      .session_ended = tell_session_ended};
-    struct app_fixture *f = app_fixture_new();
     list_servers(f);
     f->app.ui = &keeper;
     run(f, LINES("/register ann secret", "/status"));
@@ -729,10 +709,7 @@ TEST(test_status__in_json)
     json_decref(last_status);
     last_status = NULL;
     f->app.ui = &recorder;
-    app_fixture_free(f);
 }
-
-/* ---- the history of a room that is joined ---- */
 
 #define HISTORY_SIZE 4
 
@@ -746,11 +723,8 @@ struct lobby {
 
 static void open_lobby(struct lobby *lobby)
 {
-    *lobby = (struct lobby){.app_fixture = app_fixture_new()};
-    lobby->app_fixture->app.ui = &text_ui;
-    assert_true(text_ui.open(&lobby->app_fixture->app));
-    lobby->app_fixture->app.lines->put = keep;
-    lobby->app_fixture->app.lines->put_context = lobby->kept;
+    lobby->app_fixture = app_fixture_new();
+    open_text(lobby->app_fixture, lobby->kept);
     for (size_t i = 0; i < HISTORY_SIZE; i++) {
         (void)snprintf(lobby->texts[i], sizeof lobby->texts[i], "<%zu>", i + 1);
         lobby->events[i] = event_of(JACKDAW__EVENT__KIND__MESSAGE);
@@ -761,10 +735,11 @@ static void open_lobby(struct lobby *lobby)
 
 static void close_lobby(struct lobby *lobby)
 {
-    text_ui.close(&lobby->app_fixture->app);
-    lobby->app_fixture->app.ui = &recorder;
+    close_text(lobby->app_fixture);
     app_fixture_free(lobby->app_fixture);
 }
+
+#define LOBBY_TEST(name) TEST_ON(name, struct lobby, open_lobby, close_lobby)
 
 /* Whoever joined is told of the first count messages; the messages that are shown, in their order. */
 static const char *shown_at_join(struct lobby *lobby, size_t count)
@@ -795,43 +770,36 @@ static void live(struct lobby *lobby, size_t number)
 }
 
 /* After a login: what is undelivered comes by itself, and is not shown as history before that. */
-TEST(test_lines__nothing_is_shown_twice)
+LOBBY_TEST(test_lines__nothing_is_shown_twice)
 {
-    struct lobby lobby;
-    open_lobby(&lobby);
-    text_output_room(&lobby.app_fixture->app, "lobby")->undelivered = 2;
-    assert_string_equal(shown_at_join(&lobby, 4), "12");
-    live(&lobby, 3);
-    live(&lobby, 4);
-    assert_string_equal(shown_at_join(&lobby, 4), "");
-    close_lobby(&lobby);
+    text_output_room(&f->app_fixture->app, "lobby")->undelivered = 2;
+    assert_string_equal(shown_at_join(f, 4), "12");
+    live(f, 3);
+    live(f, 4);
+    assert_string_equal(shown_at_join(f, 4), "");
 }
 
 /* The history is read beside what is sent meanwhile, so that may come first. */
-TEST(test_lines__others_were_faster_than_the_history)
+LOBBY_TEST(test_lines__others_were_faster_than_the_history)
 {
-    struct lobby lobby;
-    open_lobby(&lobby);
-    live(&lobby, 3);
-    assert_string_equal(shown_at_join(&lobby, 2), "12");
-    live(&lobby, 4);
-    assert_string_equal(shown_at_join(&lobby, 4), "");
-    close_lobby(&lobby);
+    live(f, 3);
+    assert_string_equal(shown_at_join(f, 2), "12");
+    live(f, 4);
+    assert_string_equal(shown_at_join(f, 4), "");
 }
 
-TEST(test_lines__what_was_missed_is_shown)
+LOBBY_TEST(test_lines__what_was_missed_is_shown)
 {
-    struct lobby lobby;
-    open_lobby(&lobby);
-    live(&lobby, 1);
-    assert_string_equal(shown_at_join(&lobby, 3), "23");
-    live(&lobby, 4);
-    assert_string_equal(shown_at_join(&lobby, 4), "");
-    close_lobby(&lobby);
-    open_lobby(&lobby);
-    live(&lobby, 1);
-    live(&lobby, 4);
-    assert_string_equal(shown_at_join(&lobby, 3), "123");
-    assert_string_equal(shown_at_join(&lobby, 4), "");
-    close_lobby(&lobby);
+    live(f, 1);
+    assert_string_equal(shown_at_join(f, 3), "23");
+    live(f, 4);
+    assert_string_equal(shown_at_join(f, 4), "");
+}
+
+LOBBY_TEST(test_lines__what_was_missed_between_others_is_shown)
+{
+    live(f, 1);
+    live(f, 4);
+    assert_string_equal(shown_at_join(f, 3), "123");
+    assert_string_equal(shown_at_join(f, 4), "");
 }

@@ -12,8 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- the table ---- */
-
 TEST(test_commands__table_is_sound)
 {
     static const char *const required[] = {
@@ -210,8 +208,6 @@ TEST(test_command_split__arguments)
                         "ann|pass\xC2\xA0word");
 }
 
-/* ---- lines from a pipe ---- */
-
 struct pipe_ends {
     int out, in;
 };
@@ -340,8 +336,6 @@ TEST(test_line_reader__reads_no_more_than_it_keeps)
     (void)fclose(file);
 }
 
-/* ---- names and completion ---- */
-
 TEST(test_names__last_used_is_last)
 {
     struct names names = {.items = NULL};
@@ -436,8 +430,6 @@ TEST(test_completion__takes_a_name_whole_or_not_at_all)
     free(rest);
     names_clear(&app.rooms);
 }
-
-/* ---- password files and options ---- */
 
 static enum error read_password(const char *content, size_t size, char *out)
 {

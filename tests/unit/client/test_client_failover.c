@@ -19,8 +19,7 @@ static struct client_fixture *client_fixture_of(size_t servers, size_t known)
     for (size_t i = 0; i < servers; i++)
         address_format(&f->servers[i].address, f->cluster.servers[i]);
     f->cluster.server_count = servers;
-    client_fixture_connect(f, known, NULL);
-    client_fixture_login(f);
+    client_fixture_enter(f, known);
     client_fixture_settle(f);
     return f;
 }
@@ -44,30 +43,8 @@ static void run_for(struct client_fixture *f, uint32_t ms)
 
 static void check_server(struct client_fixture *f, size_t server)
 {
-    struct client_view view;
-    char text[ADDRESS_TEXT_SIZE];
-    client_inspect(f->client, &view);
-    address_format(&f->servers[server].address, text);
-    assert_string_equal(view.server, text);
+    assert_true(client_fixture_uses(f, server));
 }
-
-static bool uses_server(struct client_fixture *f, size_t server)
-{
-    struct client_view view;
-    char text[ADDRESS_TEXT_SIZE];
-    client_inspect(f->client, &view);
-    address_format(&f->servers[server].address, text);
-    return view.server != NULL && strcmp(view.server, text) == 0;
-}
-
-static struct client_stats stats_of(struct client_fixture *f)
-{
-    struct client_stats stats;
-    client_stats(f->client, &stats);
-    return stats;
-}
-
-/* ---- the master dies ---- */
 
 /* Only one server was named by the user: the others were learned. */
 FAILOVER_TEST(test_failover__master_is_killed, 3, 1)
@@ -83,7 +60,7 @@ FAILOVER_TEST(test_failover__master_is_killed, 3, 1)
     check_server(f, 2);
     client_fixture_check_kept(f, "m", 10);
     assert_int_equal(f->status_count, status_count); /* too short to speak of */
-    struct client_stats stats = stats_of(f);
+    struct client_stats stats = client_fixture_stats(f);
     assert_int_equal(stats.failovers, 1);
     assert_int_equal(stats.reconnects, 1);
     assert_true(stats.longest_gap_us >= 60000);
@@ -94,11 +71,7 @@ FAILOVER_TEST(test_failover__again_and_again, 3, 1)
 {
     for (size_t round = 0; round < 6; round++) {
         size_t master = round % 3;
-        for (size_t i = 0; i < 500; i++) {
-            char text[FAKE_TEXT_SIZE];
-            (void)snprintf(text, sizeof text, "m%zu", round * 500 + i);
-            client_fixture_send(f, text);
-        }
+        client_fixture_send_from(f, "m", round * 500, 500);
         CLIENT_FIXTURE_WAIT(f, f->cluster.message_count > 500 * round + 50);
         fake_server_kill(&f->servers[master]);
         run_for(f, 5);
@@ -113,25 +86,18 @@ FAILOVER_TEST(test_failover__again_and_again, 3, 1)
     for (size_t i = 0; i < 3000; i++)
         assert_int_equal(f->results[i].request, i + 1);
     assert_int_equal(f->cluster.session_count, 1);
-    assert_int_equal(stats_of(f).failovers, 6);
+    assert_int_equal(client_fixture_stats(f).failovers, 6);
     assert_true(f->cluster.resent_seen < f->cluster.sends_seen / 2);
-}
-
-static enum fake_action lose_every_send(void *context, struct fake_server *server,
-                                        const char *method, uint64_t number)
-{
-    (void)context, (void)server, (void)number;
-    return strcmp(method, "Send") == 0 ? FAKE_LOSE : FAKE_OBEY;
 }
 
 /* What was under way when a server died is marked when it is sent again. */
 FAILOVER_TEST(test_failover__marks_what_was_under_way, 3, 1)
 {
-    f->cluster.judge = lose_every_send;
+    fake_order(&f->cluster, "Send", FAKE_LOSE);
     client_fixture_send_many(f, "m", 3);
     CLIENT_FIXTURE_WAIT(f, f->cluster.sends_seen == 3);
     assert_int_equal(f->cluster.resent_seen, 0);
-    f->cluster.judge = NULL;
+    fake_order(&f->cluster, NULL, FAKE_OBEY);
     fake_server_kill(&f->servers[0]);
     elect(f, 1);
     CLIENT_FIXTURE_WAIT(f, f->result_count == 3);
@@ -194,23 +160,12 @@ FAILOVER_TEST(test_failover__current_one_is_elected, 2, 2)
     assert_true(client_fixture_now_us(f) - start_us < 1000000);
 }
 
-/* ---- the master stops without a word ---- */
-
-static enum fake_action first_is_silent(void *context, struct fake_server *server,
-                                        const char *method, uint64_t number)
-{
-    struct client_fixture *f = context;
-    (void)method, (void)number;
-    return server == &f->servers[0] ? FAKE_LOSE : FAKE_OBEY;
-}
-
 FAILOVER_TEST(test_failover__master_stops, 3, 1)
 {
     size_t status_count = f->status_count;
     client_fixture_advance(f, 5000); /* silence that nobody minded is no gap */
     client_fixture_settle(f);
-    f->cluster.context = f;
-    f->cluster.judge = first_is_silent;
+    f->cluster.order = (struct fake_order){.action = FAKE_LOSE, .server = &f->servers[0]};
     client_fixture_send_many(f, "m", 10);
     run_for(f, 500); /* the servers' own patience */
     elect(f, 1);
@@ -220,30 +175,23 @@ FAILOVER_TEST(test_failover__master_stops, 3, 1)
     check_server(f, 1);
     client_fixture_check_kept(f, "m", 10);
     assert_true(f->status_count <= status_count + 2);
-    assert_int_equal(stats_of(f).failovers, 1);
-    assert_in_range(stats_of(f).longest_gap_us, 500000, 2000000);
+    assert_int_equal(client_fixture_stats(f).failovers, 1);
+    assert_in_range(client_fixture_stats(f).longest_gap_us, 500000, 2000000);
 }
 
 /* Whoever only reads finds out, too, and long before the next heartbeat. */
 FAILOVER_TEST(test_failover__reader_notices, 3, 1)
 {
-    f->cluster.context = f;
-    f->cluster.judge = first_is_silent;
+    f->cluster.order = (struct fake_order){.action = FAKE_LOSE, .server = &f->servers[0]};
     f->servers[0].lose_pages = 1000;
     elect(f, 1);
     fake_say(&f->cluster, "lobby", "bob", "m0");
     uint64_t start_us = client_fixture_now_us(f);
-    for (uint64_t since = 0; f->event_count == 0;) {
-        client_fixture_turn(f);
-        client_fixture_advance(f, 20);
-        client_fixture_check_patience(&since, "an event");
-    }
+    CLIENT_FIXTURE_WAIT_LONG(f, 20, f->event_count != 0);
     assert_true(client_fixture_now_us(f) - start_us < 4000000);
     assert_int_equal(f->cluster.heartbeats_seen, 0);
     check_server(f, 1);
 }
-
-/* ---- redirects ---- */
 
 FAILOVER_TEST(test_failover__redirect_is_followed_at_once, 3, 1)
 {
@@ -278,8 +226,6 @@ FAILOVER_TEST(test_failover__redirect_loop, 2, 2)
     assert_int_equal(f->cluster.message_count, 1);
 }
 
-/* ---- the session ---- */
-
 static enum fake_action no_sends(void *context, struct fake_server *server, const char *method,
                                  uint64_t number)
 {
@@ -310,20 +256,13 @@ FAILOVER_TEST(test_failover__session_is_not_known_yet, 2, 2)
     client_fixture_check_told(f, "m", 4);
 }
 
-static enum fake_action hold_sends(void *context, struct fake_server *server, const char *method,
-                                   uint64_t number)
-{
-    (void)context, (void)server, (void)number;
-    return strcmp(method, "Send") == 0 ? FAKE_LOSE : FAKE_OBEY;
-}
-
 /* The server refuses before it merges the session, and the refusal arrives after a page of the session. */
 FAILOVER_TEST(test_session__a_late_refusal_is_not_the_end, 1, 1)
 {
-    f->cluster.judge = hold_sends;
+    fake_order(&f->cluster, "Send", FAKE_LOSE);
     client_fixture_send_many(f, "m", 1);
     CLIENT_FIXTURE_WAIT(f, f->servers[0].held_count == 1);
-    f->cluster.judge = NULL;
+    fake_order(&f->cluster, NULL, FAKE_OBEY);
     fake_say(&f->cluster, "lobby", "bob", "hello");
     CLIENT_FIXTURE_WAIT(f, f->event_count == 1);
     rpc_call_fail(f->servers[0].held[0], STATUS_UNAUTHENTICATED, 0, "the session has ended");
@@ -347,13 +286,9 @@ FAILOVER_TEST(test_failover__unknown_session_is_begun_again, 2, 2)
     for (size_t i = 0; i < f->cluster.session_count; i++)
         f->cluster.sessions[i].ended = true;
     /* The first server may have executed a request that the client sent to it. */
-    CLIENT_FIXTURE_WAIT(f, !uses_server(f, 0));
+    CLIENT_FIXTURE_WAIT(f, !client_fixture_uses(f, 0));
     client_fixture_send_many(f, "m", 3);
-    for (uint64_t since = 0; f->result_count < 3;) {
-        client_fixture_turn(f);
-        client_fixture_advance(f, 20);
-        client_fixture_check_patience(&since, "three results");
-    }
+    CLIENT_FIXTURE_WAIT_LONG(f, 20, f->result_count >= 3);
     assert_int_equal(client_fixture_count(f, STATUS_OK), 3);
     assert_int_equal(f->cluster.message_count, 3);
     assert_int_equal(f->session_ends, 0);
@@ -366,11 +301,7 @@ FAILOVER_TEST(test_failover__session_stays_unknown, 2, 2)
     f->cluster.sessions[0].ended = true;
     client_fixture_send_many(f, "m", 3);
     uint64_t start_us = client_fixture_now_us(f);
-    for (uint64_t since = 0; f->session_ends == 0;) {
-        client_fixture_turn(f);
-        client_fixture_advance(f, 20);
-        client_fixture_check_patience(&since, "the session's end");
-    }
+    CLIENT_FIXTURE_WAIT_LONG(f, 20, f->session_ends != 0);
     assert_in_range(client_fixture_now_us(f) - start_us, 5000000, 8000000);
     CLIENT_FIXTURE_WAIT(f, f->result_count == 3);
     assert_int_equal(client_fixture_count(f, STATUS_UNAUTHENTICATED), 3);
@@ -383,21 +314,8 @@ FAILOVER_TEST(test_failover__reader_learns_of_the_end, 2, 2)
     fake_server_kill(&f->servers[0]);
     elect(f, 1);
     f->cluster.sessions[0].ended = true;
-    for (uint64_t since = 0; f->session_ends == 0;) {
-        client_fixture_turn(f);
-        client_fixture_advance(f, 20);
-        client_fixture_check_patience(&since, "the session's end");
-    }
+    CLIENT_FIXTURE_WAIT_LONG(f, 20, f->session_ends != 0);
     assert_int_equal(f->cluster.heartbeats_seen, heartbeats);
-}
-
-/* ---- asking how the cluster is ---- */
-
-static enum fake_action lose_sends(void *context, struct fake_server *server, const char *method,
-                                   uint64_t number)
-{
-    (void)context, (void)server, (void)number;
-    return strcmp(method, "Send") == 0 ? FAKE_LOSE : FAKE_OBEY;
 }
 
 static void ask_status(struct client_fixture *f)
@@ -408,7 +326,7 @@ static void ask_status(struct client_fixture *f)
 /* That is asked when nothing goes on: it must not wait for what does not. */
 FAILOVER_TEST(test_status__is_ahead_of_what_waits, 1, 1)
 {
-    f->cluster.judge = lose_sends;
+    fake_order(&f->cluster, "Send", FAKE_LOSE);
     client_fixture_send_many(f, "m", 2 * CLIENT_WINDOW);
     CLIENT_FIXTURE_WAIT(f, f->cluster.sends_seen == CLIENT_WINDOW);
     ask_status(f);
@@ -420,8 +338,7 @@ FAILOVER_TEST(test_status__is_ahead_of_what_waits, 1, 1)
 /* Asked of a server that has stopped, answered by its successor. */
 FAILOVER_TEST(test_status__of_the_next_server, 2, 2)
 {
-    f->cluster.context = f;
-    f->cluster.judge = first_is_silent;
+    f->cluster.order = (struct fake_order){.action = FAKE_LOSE, .server = &f->servers[0]};
     ask_status(f);
     CLIENT_FIXTURE_WAIT(f, f->cluster.statuses_seen == 1);
     elect(f, 1);
@@ -433,8 +350,7 @@ FAILOVER_TEST(test_status__of_the_next_server, 2, 2)
 
 FAILOVER_TEST(test_status__ends_without_an_answer, 1, 1)
 {
-    f->cluster.context = f;
-    f->cluster.judge = first_is_silent;
+    f->cluster.order = (struct fake_order){.action = FAKE_LOSE, .server = &f->servers[0]};
     ask_status(f);
     CLIENT_FIXTURE_WAIT(f, f->cluster.statuses_seen == 1);
     client_fixture_advance(f, CLIENT_STATUS_MS + 1);
@@ -448,15 +364,12 @@ FAILOVER_TEST(test_status__ends_without_an_answer, 1, 1)
     assert_int_equal(f->cluster.statuses_seen, 1);
 }
 
-/* ---- addresses that lead nowhere ---- */
-
 /* Dead ones before the one that lives: some refuse, one accepts and says nothing. */
 CLIENT_TEST(test_failover__dead_addresses_at_start, client_fixture_new(3))
 {
     f->servers[0].master = false;
     f->servers[2].master = true;
-    f->cluster.context = f;
-    f->cluster.judge = first_is_silent;
+    f->cluster.order = (struct fake_order){.action = FAKE_LOSE, .server = &f->servers[0]};
     fake_server_kill(&f->servers[1]);
     struct address addresses[5];
     for (size_t i = 0; i < 4; i++) {
@@ -492,8 +405,6 @@ TEST(test_failover__many_dead_addresses)
     client_fixture_free(f);
 }
 
-/* ---- servers of another cluster ---- */
-
 /* The own server is away, and one of another cluster, a master, is at a known address: it is told of
  * once, and not used while the own one may come back. */
 CLIENT_TEST(test_cluster__another_one_is_not_used, client_fixture_new(2))
@@ -504,8 +415,7 @@ CLIENT_TEST(test_cluster__another_one_is_not_used, client_fixture_new(2))
         f->servers[i].master = i == 0;
     }
     f->cluster.server_count = 2;
-    client_fixture_connect(f, 2, NULL);
-    client_fixture_login(f);
+    client_fixture_enter(f, 2);
     client_fixture_settle(f);
     check_server(f, 0);
     size_t status_count = f->status_count;
@@ -529,8 +439,7 @@ TEST(test_cluster__a_server_founds_another_one)
     struct client_fixture *fixture = client_fixture_new(2);
     fixture->servers[0].cluster_id = 1;
     fixture->servers[1].master = false;
-    client_fixture_connect(fixture, 2, NULL);
-    client_fixture_login(fixture);
+    client_fixture_enter(fixture, 2);
     client_fixture_settle(fixture);
     fake_server_kill(&fixture->servers[0]);
     client_fixture_send_many(fixture, "m", 1);
@@ -540,12 +449,12 @@ TEST(test_cluster__a_server_founds_another_one)
     fixture->cluster.judge = no_sends;
     fixture->servers[1].cluster_id = 2;
     fixture->servers[1].master = true;
-    CLIENT_FIXTURE_WAIT(fixture, !uses_server(fixture, 1));
+    CLIENT_FIXTURE_WAIT(fixture, !client_fixture_uses(fixture, 1));
     run_for(fixture, 2 * CLIENT_ANY_SERVER_MS);
     assert_int_equal(fixture->result_count, 0);
     assert_int_equal(fixture->session_ends, 0);
     fake_server_start(&fixture->servers[0], &fixture->cluster);
-    CLIENT_FIXTURE_WAIT(fixture, uses_server(fixture, 0));
+    CLIENT_FIXTURE_WAIT(fixture, client_fixture_uses(fixture, 0));
     fixture->cluster.judge = NULL;
     CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 1);
     check_server(fixture, 0);
@@ -558,8 +467,7 @@ TEST(test_cluster__a_server_that_founded_another_one_refuses)
     struct client_fixture *fixture = client_fixture_new(2);
     fixture->servers[0].cluster_id = 1;
     fixture->servers[1].master = false;
-    client_fixture_connect(fixture, 2, NULL);
-    client_fixture_login(fixture);
+    client_fixture_enter(fixture, 2);
     client_fixture_settle(fixture);
     fake_server_kill(&fixture->servers[0]);
     client_fixture_send_many(fixture, "m", 1);
@@ -571,7 +479,7 @@ TEST(test_cluster__a_server_that_founded_another_one_refuses)
     run_for(fixture, 2 * CLIENT_SESSION_UNKNOWN_MS);
     assert_int_equal(fixture->session_ends, 0);
     fake_server_start(&fixture->servers[0], &fixture->cluster);
-    CLIENT_FIXTURE_WAIT(fixture, uses_server(fixture, 0));
+    CLIENT_FIXTURE_WAIT(fixture, client_fixture_uses(fixture, 0));
     fixture->cluster.judge = NULL;
     CLIENT_FIXTURE_WAIT(fixture, fixture->result_count == 1);
     check_server(fixture, 0);
@@ -605,8 +513,7 @@ CLIENT_TEST(test_cluster__all_are_of_another_one, client_fixture_new(1))
     address_format(&f->servers[0].address, f->cluster.servers[0]);
     f->cluster.server_count = 1;
     f->servers[0].cluster_id = 1;
-    client_fixture_connect(f, 1, NULL);
-    client_fixture_login(f);
+    client_fixture_enter(f, 1);
     client_fixture_settle(f);
     fake_server_kill(&f->servers[0]);
     f->servers[0].cluster_id = 2;

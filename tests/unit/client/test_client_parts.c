@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- backoff ---- */
-
 TEST(test_backoff__doubles_up_to_a_bound)
 {
     struct backoff least = {.least_ms = 20, .most_ms = 2000};
@@ -35,8 +33,6 @@ TEST(test_backoff__as_the_server_asks)
     assert_int_equal(backoff_next_us(&backoff, 1, 0), 40000); /* the third doubling asks for more */
     assert_int_equal(backoff_next_us(&backoff, UINT32_MAX, 0), (uint64_t)UINT32_MAX * 1000);
 }
-
-/* ---- recent ---- */
 
 TEST(test_recent__remembers_the_last)
 {
@@ -80,8 +76,6 @@ TEST(test_recent__against_a_list)
     }
     dedup_clear(&dedup);
 }
-
-/* ---- servers ---- */
 
 static struct address address(const char *text)
 {
@@ -157,8 +151,6 @@ TEST(test_servers__take_turns)
     assert_true(servers_same(servers_next(&servers, is_that, &list[1]), &list[2]));
     servers_release(&servers);
 }
-
-/* ---- text ---- */
 
 static void assert_printable(const char *text, const char *indent, const char *expected)
 {

@@ -20,9 +20,8 @@ static void check_results(const struct client_fixture *f, size_t count)
 TEST(test_replay__answered_ones_go_out_again)
 {
     for (uint64_t known = 44; known <= 299; known += 85) {
-        struct client_fixture *f = client_fixture_logged_in();
-        client_fixture_send_many(f, "m", 300);
-        CLIENT_FIXTURE_WAIT(f, f->result_count == 300);
+        struct client_fixture *f = client_fixture_logged_in(1);
+        client_fixture_send_through(f, "m", 300);
         fake_forget(&f->cluster, known, 0, known);
         client_fixture_send(f, "m300");
         CLIENT_FIXTURE_WAIT(f, f->result_count == 301);
@@ -30,8 +29,7 @@ TEST(test_replay__answered_ones_go_out_again)
         check_results(f, 301);
         assert_int_equal(f->session_ends, 0);
         assert_int_equal(client_unfinished(f->client), 0);
-        struct client_stats stats;
-        client_stats(f->client, &stats);
+        struct client_stats stats = client_fixture_stats(f);
         assert_int_equal(stats.sent, 301);
         client_fixture_free(f);
     }
@@ -54,8 +52,7 @@ LOGGED_IN_TEST(test_replay__in_the_middle_of_sending)
 /* The server that asked for it dies; the next one has heard even less. */
 LOGGED_IN_TEST(test_replay__interrupted)
 {
-    client_fixture_send_many(f, "m", 200);
-    CLIENT_FIXTURE_WAIT(f, f->result_count == 200);
+    client_fixture_send_through(f, "m", 200);
     fake_forget(&f->cluster, 150, 0, 150);
     client_fixture_send(f, "m200");
     CLIENT_FIXTURE_WAIT(f, f->cluster.message_count > 150);
@@ -106,48 +103,19 @@ LOGGED_IN_TEST(test_replay__what_failed_stays_failed)
     assert_int_equal(f->cluster.rooms_left, 0);
 }
 
-static enum fake_action lose_all_sends(void *context, struct fake_server *server,
-                                       const char *method, uint64_t number)
-{
-    (void)context, (void)server, (void)number;
-    return strcmp(method, "Send") == 0 ? FAKE_LOSE : FAKE_OBEY;
-}
-
 /* Numbers that were given up while under way leave no hole that stops the session. */
 LOGGED_IN_TEST(test_replay__given_up_numbers_are_filled)
 {
-    f->cluster.judge = lose_all_sends;
+    fake_order(&f->cluster, "Send", FAKE_LOSE);
     client_fixture_send_many(f, "lost", 3);
     CLIENT_FIXTURE_WAIT(f, f->cluster.sends_seen == 3);
     client_give_up(f->client, STATUS_UNAVAILABLE, "enough");
-    f->cluster.judge = NULL;
+    fake_order(&f->cluster, NULL, FAKE_OBEY);
     client_fixture_send(f, "d");
     CLIENT_FIXTURE_WAIT(f, f->result_count == 4);
     assert_int_equal(f->results[3].status, STATUS_OK);
     assert_int_equal(f->cluster.message_count, 1);
     assert_int_equal(f->cluster.messages[0].request, 4);
-}
-
-/* More is gone than is kept: it may be handed over by the servers that have it; if it is not, that is
- * said, instead of trying for ever. */
-LOGGED_IN_TEST(test_replay__too_much_is_gone)
-{
-    client_fixture_send_many(f, "m", 300);
-    CLIENT_FIXTURE_WAIT(f, f->result_count == 300);
-    fake_forget(&f->cluster, 43, 0, 43); /* the 44th is the first missing, the 45th kept */
-    client_fixture_send(f, "m300");
-    for (unsigned round = 0; round < 4; round++) {
-        client_fixture_advance(f, 25000);
-        for (unsigned turn = 0; turn < 20; turn++)
-            client_fixture_turn(f);
-        assert_int_equal(f->session_ends, 0);
-    }
-    client_fixture_advance(f, 60000);
-    CLIENT_FIXTURE_WAIT(f, f->session_ends == 1);
-    CLIENT_FIXTURE_WAIT(f, f->result_count == 301);
-    assert_int_equal(f->results[300].status, STATUS_UNAUTHENTICATED);
-    assert_int_equal(f->cluster.message_count, 43);
-    assert_int_equal(client_unfinished(f->client), 0);
 }
 
 static void wait_through(struct client_fixture *f, uint64_t ms)
@@ -160,27 +128,35 @@ static void wait_through(struct client_fixture *f, uint64_t ms)
     }
 }
 
-static enum fake_action refuse_sends(void *context, struct fake_server *server, const char *method,
-                                     uint64_t number)
+/* More is gone than is kept: it may be handed over by the servers that have it; if it is not, that is
+ * said, instead of trying for ever. */
+LOGGED_IN_TEST(test_replay__too_much_is_gone)
 {
-    (void)context, (void)number;
-    server->fail_status = STATUS_NOT_FOUND;
-    return strcmp(method, "Send") == 0 ? FAKE_FAIL : FAKE_OBEY;
+    client_fixture_send_through(f, "m", 300);
+    fake_forget(&f->cluster, 43, 0, 43); /* the 44th is the first missing, the 45th kept */
+    client_fixture_send(f, "m300");
+    wait_through(f, 100000);
+    client_fixture_advance(f, 60000);
+    CLIENT_FIXTURE_WAIT(f, f->session_ends == 1);
+    CLIENT_FIXTURE_WAIT(f, f->result_count == 301);
+    assert_int_equal(f->results[300].status, STATUS_UNAUTHENTICATED);
+    assert_int_equal(f->cluster.message_count, 43);
+    assert_int_equal(client_unfinished(f->client), 0);
 }
 
 /* It was handed over, and what waited for it was refused: whatever is missing next has all the time. */
 LOGGED_IN_TEST(test_replay__too_much_is_gone_twice)
 {
-    client_fixture_send_many(f, "m", 300);
-    CLIENT_FIXTURE_WAIT(f, f->result_count == 300);
+    client_fixture_send_through(f, "m", 300);
     fake_forget(&f->cluster, 43, 0, 43);
     client_fixture_send(f, "m300");
     wait_through(f, 100000);
     f->cluster.sessions[0].last_request = 300;
-    f->cluster.judge = refuse_sends;
+    f->cluster.order =
+        (struct fake_order){FAKE_FAIL, .method = "Send", .fail_status = STATUS_NOT_FOUND};
     CLIENT_FIXTURE_WAIT(f, f->result_count == 301);
     assert_int_equal(f->results[300].status, STATUS_NOT_FOUND);
-    f->cluster.judge = NULL;
+    fake_order(&f->cluster, NULL, FAKE_OBEY);
     f->cluster.sessions[0].last_request = 43;
     client_fixture_send(f, "m301");
     wait_through(f, 100000);

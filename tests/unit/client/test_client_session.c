@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- sending ---- */
-
 LOGGED_IN_TEST(test_send__all_in_order)
 {
     client_fixture_send_many(f, "m", 1000);
@@ -22,8 +20,7 @@ LOGGED_IN_TEST(test_send__all_in_order)
         assert_int_equal(f->results[i].session, f->cluster.sessions[0].id);
         assert_int_equal(f->results[i].attempts, 1);
     }
-    struct client_stats stats;
-    client_stats(f->client, &stats);
+    struct client_stats stats = client_fixture_stats(f);
     assert_int_equal(stats.sent, 1000);
     assert_int_equal(stats.received, 1000);
     assert_int_equal(stats.retries + stats.failed + stats.gaps + stats.reconnects, 0);
@@ -32,21 +29,14 @@ LOGGED_IN_TEST(test_send__all_in_order)
 }
 
 /* Nothing is answered for a while: no more than the window may be out. */
-static enum fake_action lose_sends(void *context, struct fake_server *server, const char *method,
-                                   uint64_t number)
-{
-    (void)context, (void)server, (void)number;
-    return strcmp(method, "Send") == 0 ? FAKE_LOSE : FAKE_OBEY;
-}
-
 LOGGED_IN_TEST(test_send__window_is_bounded)
 {
-    f->cluster.judge = lose_sends;
+    fake_order(&f->cluster, "Send", FAKE_LOSE);
     client_fixture_send_many(f, "m", 400);
     CLIENT_FIXTURE_WAIT(f, f->cluster.sends_seen == CLIENT_WINDOW);
     client_fixture_settle(f);
     assert_int_equal(f->cluster.sends_seen, CLIENT_WINDOW);
-    f->cluster.judge = NULL;
+    fake_order(&f->cluster, NULL, FAKE_OBEY);
     client_fixture_advance(f, CLIENT_ANSWER_MS + 1);
     CLIENT_FIXTURE_WAIT(f, f->result_count == 400);
     client_fixture_check_kept(f, "m", 400);
@@ -55,51 +45,29 @@ LOGGED_IN_TEST(test_send__window_is_bounded)
 
 /* An answer in the middle is lost while all around it come: later numbers must not run away from
  * the one that is still open. */
-static enum fake_action lose_answer_to_first(void *context, struct fake_server *server,
-                                             const char *method, uint64_t number)
-{
-    (void)context, (void)server;
-    return strcmp(method, "Send") == 0 && number == 1 ? FAKE_LOSE_ANSWER : FAKE_OBEY;
-}
-
 LOGGED_IN_TEST(test_send__window_counts_from_the_oldest)
 {
-    f->cluster.judge = lose_answer_to_first;
+    f->cluster.order = (struct fake_order){FAKE_LOSE_ANSWER, .method = "Send", .number = 1};
     client_fixture_send_many(f, "m", 400);
     CLIENT_FIXTURE_WAIT(f, f->result_count == CLIENT_WINDOW - 1);
     client_fixture_settle(f);
     assert_int_equal(f->cluster.sends_done, CLIENT_WINDOW);
-    f->cluster.judge = NULL;
+    fake_order(&f->cluster, NULL, FAKE_OBEY);
     client_fixture_advance(f, CLIENT_ANSWER_MS + 1);
     CLIENT_FIXTURE_WAIT(f, f->result_count == 400);
     client_fixture_check_kept(f, "m", 400);
     assert_int_equal(client_fixture_count(f, STATUS_OK), 400);
 }
 
-static enum fake_action lose_third(void *context, struct fake_server *server, const char *method,
-                                   uint64_t number)
-{
-    bool *lost = context;
-    (void)server;
-    if (*lost || strcmp(method, "Send") != 0 || number != 3)
-        return FAKE_OBEY;
-    *lost = true;
-    return FAKE_LOSE;
-}
-
 /* The requests after it tell: nobody waits for its deadline. */
-CLIENT_TEST(test_send__lost_request_is_noticed_at_once, client_fixture_new(1))
+LOGGED_IN_TEST(test_send__lost_request_is_noticed_at_once)
 {
-    bool lost = false;
-    f->cluster.judge = lose_third;
-    f->cluster.context = &lost;
-    client_fixture_connect(f, 1, NULL);
-    client_fixture_login(f);
+    f->cluster.order = (struct fake_order){FAKE_LOSE, .method = "Send", .number = 3, .once = true};
     client_fixture_send_many(f, "m", 10);
     uint64_t start_us = client_fixture_now_us(f);
     CLIENT_FIXTURE_WAIT(f, f->result_count == 10);
     assert_true(client_fixture_now_us(f) - start_us < CLIENT_ANSWER_MS * 1000 / 2);
-    assert_true(lost);
+    assert_int_equal(f->cluster.order.action, FAKE_OBEY); /* it was lost */
     client_fixture_check_kept(f, "m", 10);
 }
 
@@ -123,8 +91,7 @@ LOGGED_IN_TEST(test_send__adapts_to_a_rate_limit)
     f->rate_start_ms = client_fixture_now_us(f) / 1000;
     f->cluster.judge = limit_rate;
     f->cluster.context = f;
-    client_fixture_send_many(f, "m", 1000);
-    CLIENT_FIXTURE_WAIT(f, f->result_count == 1000);
+    client_fixture_send_through(f, "m", 1000);
     client_fixture_check_kept(f, "m", 1000);
     assert_true(f->cluster.sends_seen < 3000);
 }
@@ -158,8 +125,7 @@ CLIENT_TEST(test_send__refusals_losses_and_aborts, client_fixture_new(1))
 {
     uint32_t count = 0;
     f->cluster.context = &count;
-    client_fixture_connect(f, 1, NULL);
-    client_fixture_login(f);
+    client_fixture_enter(f, 1);
     f->cluster.judge = misbehave;
     client_fixture_send_many(f, "m", 200);
     uint64_t since = 0;
@@ -174,8 +140,7 @@ CLIENT_TEST(test_send__refusals_losses_and_aborts, client_fixture_new(1))
     client_fixture_check_kept(f, "m", 200);
     client_fixture_check_told(f, "m", 200);
     assert_int_equal(client_fixture_count(f, STATUS_OK), 200);
-    struct client_stats stats;
-    client_stats(f->client, &stats);
+    struct client_stats stats = client_fixture_stats(f);
     assert_true(stats.retries > 0);
 }
 
@@ -196,8 +161,7 @@ LOGGED_IN_TEST(test_send__definite_refusal_ends_one_only)
 CLIENT_TEST(test_send__refused_here, client_fixture_new(1))
 {
     f->cluster.message_bytes = 10;
-    client_fixture_connect(f, 1, NULL);
-    client_fixture_login(f);
+    client_fixture_enter(f, 1);
     client_fixture_send(f, "12345678901");
     client_fixture_send(f, "1234567890");
     CLIENT_FIXTURE_WAIT(f, f->result_count == 2);
@@ -245,10 +209,7 @@ CLIENT_TEST(test_ask__queue_is_bounded_in_bytes, client_fixture_new(1))
 /* Commands that stand between messages are carried out between them. */
 CONNECTED_TEST(test_ask__everything_in_order)
 {
-    client_fixture_ask(f, &(struct client_request){.call = CLIENT_LOGIN,
-                                                   .name = "ann",
-                                                   .password = "secret",
-                                                   .manner = CLIENT_ACCOUNT_NEW});
+    client_fixture_ask_login(f, "ann", CLIENT_ACCOUNT_NEW, false);
     client_fixture_ask(f, &(struct client_request){.call = CLIENT_JOIN, .room = "lobby"});
     client_fixture_send(f, "m0");
     client_fixture_ask(f, &(struct client_request){.call = CLIENT_LOGOUT});
@@ -281,16 +242,15 @@ static enum fake_action lose_sends_count_logouts(void *context, struct fake_serv
                                                  const char *method, uint64_t number)
 {
     size_t *logouts = context;
-    if (strcmp(method, "Logout") == 0)
-        ++*logouts;
-    return lose_sends(NULL, server, method, number);
+    (void)server, (void)number;
+    *logouts += strcmp(method, "Logout") == 0;
+    return strcmp(method, "Send") == 0 ? FAKE_LOSE : FAKE_OBEY;
 }
 
 CLIENT_TEST(test_ask__logout_waits_for_what_is_before, client_fixture_new(1))
 {
     size_t logouts = 0;
-    client_fixture_connect(f, 1, NULL);
-    client_fixture_login(f);
+    client_fixture_enter(f, 1);
     f->cluster.judge = lose_sends_count_logouts;
     f->cluster.context = &logouts;
     client_fixture_send_many(f, "m", 3);
@@ -305,8 +265,6 @@ CLIENT_TEST(test_ask__logout_waits_for_what_is_before, client_fixture_new(1))
     assert_int_equal(f->results[3].status, STATUS_OK);
     client_fixture_check_kept(f, "m", 3);
 }
-
-/* ---- logging in and out ---- */
 
 static enum status login(struct client_fixture *f, const char *name, const char *password,
                          enum client_manner manner)
@@ -337,15 +295,9 @@ CONNECTED_TEST(test_login__manners)
     assert_int_equal(f->cluster.session_count, 2);
 }
 
-static enum fake_action lose_answer_once(void *context, struct fake_server *server,
-                                         const char *method, uint64_t number)
+static void lose_answer_once(struct client_fixture *f, const char *method)
 {
-    const char **wanted = context;
-    (void)server, (void)number;
-    if (*wanted == NULL || strcmp(method, *wanted) != 0)
-        return FAKE_OBEY;
-    *wanted = NULL;
-    return FAKE_LOSE_ANSWER;
+    f->cluster.order = (struct fake_order){FAKE_LOSE_ANSWER, .method = method, .once = true};
 }
 
 /* The password is checked, the session and its numbers go on. */
@@ -361,21 +313,15 @@ LOGGED_IN_TEST(test_login__again_keeps_the_session)
 }
 
 /* The account and the session are made once, however often the answers get lost. */
-CLIENT_TEST(test_login__lost_answers, client_fixture_new(1))
+CONNECTED_TEST(test_login__lost_answers)
 {
-    const char *lost = "RegisterAccount";
-    f->cluster.judge = lose_answer_once;
-    f->cluster.context = &lost;
-    client_fixture_connect(f, 1, NULL);
-    client_fixture_ask(f, &(struct client_request){.call = CLIENT_LOGIN,
-                                                   .name = "ann",
-                                                   .password = "secret",
-                                                   .manner = CLIENT_ACCOUNT_NEW});
-    CLIENT_FIXTURE_WAIT(f, lost == NULL);
-    lost = "Login";
-    client_fixture_advance(f, CLIENT_SLOW_ANSWER_MS);
-    CLIENT_FIXTURE_WAIT(f, lost == NULL);
-    client_fixture_advance(f, CLIENT_SLOW_ANSWER_MS);
+    static const char *const lost[] = {"RegisterAccount", "Login"};
+    client_fixture_ask_login(f, "ann", CLIENT_ACCOUNT_NEW, false);
+    for (size_t i = 0; i < 2; i++) {
+        lose_answer_once(f, lost[i]);
+        CLIENT_FIXTURE_WAIT(f, f->cluster.order.action == FAKE_OBEY);
+        client_fixture_advance(f, CLIENT_SLOW_ANSWER_MS);
+    }
     CLIENT_FIXTURE_WAIT(f, f->result_count == 1);
     assert_int_equal(f->results[0].status, STATUS_OK);
     assert_int_equal(f->cluster.account_count, 1);
@@ -385,24 +331,18 @@ CLIENT_TEST(test_login__lost_answers, client_fixture_new(1))
 TEST(test_logout__repeated_means_done)
 {
     for (int delete_account = 0; delete_account < 2; delete_account++) {
-        struct client_fixture *f = client_fixture_new(1);
-        const char *lost = delete_account ? "DeleteAccount" : "Logout";
-        f->cluster.judge = lose_answer_once;
-        f->cluster.context = &lost;
-        client_fixture_connect(f, 1, NULL);
-        client_fixture_login(f);
+        struct client_fixture *f = client_fixture_logged_in(1);
+        lose_answer_once(f, delete_account ? "DeleteAccount" : "Logout");
         client_fixture_ask(
             f, &(struct client_request){.call = delete_account ? CLIENT_DELETE : CLIENT_LOGOUT});
-        CLIENT_FIXTURE_WAIT(f, lost == NULL);
+        CLIENT_FIXTURE_WAIT(f, f->cluster.order.action == FAKE_OBEY);
         client_fixture_settle(f);
         client_fixture_advance(f, CLIENT_SLOW_ANSWER_MS);
         CLIENT_FIXTURE_WAIT(f, f->result_count == 1);
         assert_int_equal(f->results[0].status, STATUS_OK);
         assert_int_equal(f->results[0].attempts, 2);
         assert_int_equal(f->session_ends, 0); /* it was asked for */
-        struct client_view view;
-        client_inspect(f->client, &view);
-        assert_null(view.name);
+        assert_null(client_fixture_view(f).name);
         client_fixture_free(f);
     }
 }
@@ -430,11 +370,7 @@ CLIENT_TEST(test_logout__asked_for_status_meanwhile, client_fixture_new(1))
 {
     struct fake_stream *stream = &f->servers[0].streams[0];
     client_fixture_connect(f, 1, NULL);
-    client_fixture_ask(f, &(struct client_request){.call = CLIENT_LOGIN,
-                                                   .name = "ann",
-                                                   .password = "secret",
-                                                   .manner = CLIENT_ACCOUNT_NEW,
-                                                   .again = true});
+    client_fixture_ask_login(f, "ann", CLIENT_ACCOUNT_NEW, true);
     CLIENT_FIXTURE_WAIT(f, f->result_count == 1 && stream->call != NULL);
     f->cluster.judge = lose_logout_and_status;
     client_fixture_ask(f, &(struct client_request){.call = CLIENT_LOGOUT});
@@ -475,11 +411,7 @@ LOGGED_IN_TEST(test_session__ended_by_the_server)
 
 CONNECTED_TEST(test_session__logs_in_again)
 {
-    client_fixture_ask(f, &(struct client_request){.call = CLIENT_LOGIN,
-                                                   .name = "ann",
-                                                   .password = "secret",
-                                                   .manner = CLIENT_ACCOUNT_NEW,
-                                                   .again = true});
+    client_fixture_ask_login(f, "ann", CLIENT_ACCOUNT_NEW, true);
     CLIENT_FIXTURE_WAIT(f, f->result_count == 1);
     f->result_count = 0;
     client_fixture_send_many(f, "a", 3);
@@ -506,31 +438,13 @@ CONNECTED_TEST(test_session__logs_in_again)
     assert_int_equal(f->results[303].status, STATUS_UNAUTHENTICATED);
 }
 
-static enum fake_action lose_first_send_answer(void *context, struct fake_server *server,
-                                               const char *method, uint64_t number)
-{
-    bool *done = context;
-    (void)server;
-    if (*done || strcmp(method, "Send") != 0 || number != 1)
-        return FAKE_OBEY;
-    *done = true;
-    return FAKE_LOSE_ANSWER;
-}
-
 /* What may have been carried out in a session that is gone is not sent in the next one. */
-CLIENT_TEST(test_session__unknown_outcome_is_not_doubled, client_fixture_new(1))
+CONNECTED_TEST(test_session__unknown_outcome_is_not_doubled)
 {
-    bool lost = false;
-    f->cluster.judge = lose_first_send_answer;
-    f->cluster.context = &lost;
-    client_fixture_connect(f, 1, NULL);
-    client_fixture_ask(f, &(struct client_request){.call = CLIENT_LOGIN,
-                                                   .name = "ann",
-                                                   .password = "secret",
-                                                   .manner = CLIENT_ACCOUNT_NEW,
-                                                   .again = true});
+    lose_answer_once(f, "Send");
+    client_fixture_ask_login(f, "ann", CLIENT_ACCOUNT_NEW, true);
     client_fixture_send(f, "m0");
-    CLIENT_FIXTURE_WAIT(f, lost);
+    CLIENT_FIXTURE_WAIT(f, f->cluster.order.action == FAKE_OBEY);
     client_fixture_settle(f);
     f->cluster.sessions[0].ended = true;
     client_fixture_advance(f, CLIENT_ANSWER_MS + 1);
@@ -554,7 +468,7 @@ LOGGED_IN_TEST(test_heartbeat__regular_with_cursor)
 
 LOGGED_IN_TEST(test_give_up__ends_everything_once)
 {
-    f->cluster.judge = lose_sends;
+    fake_order(&f->cluster, "Send", FAKE_LOSE);
     client_fixture_send_many(f, "m", 300);
     CLIENT_FIXTURE_WAIT(f, f->cluster.sends_seen == CLIENT_WINDOW);
     client_give_up(f->client, STATUS_UNAVAILABLE, "enough");
@@ -567,16 +481,10 @@ LOGGED_IN_TEST(test_give_up__ends_everything_once)
     assert_int_equal(f->result_count, 300);
 }
 
-/* ---- servers that come and go ---- */
-
 LOGGED_IN_TEST(test_server__dies_and_comes_back)
 {
     for (size_t round = 0; round < 5; round++) {
-        for (size_t i = 0; i < 200; i++) {
-            char text[FAKE_TEXT_SIZE];
-            (void)snprintf(text, sizeof text, "m%zu", round * 200 + i);
-            client_fixture_send(f, text);
-        }
+        client_fixture_send_from(f, "m", round * 200, 200);
         CLIENT_FIXTURE_WAIT(f, f->cluster.message_count > round * 200 + 50);
         fake_server_kill(&f->servers[0]);
         client_fixture_settle(f);
@@ -587,8 +495,7 @@ LOGGED_IN_TEST(test_server__dies_and_comes_back)
     client_fixture_check_told(f, "m", 1000);
     assert_int_equal(client_fixture_count(f, STATUS_OK), 1000);
     assert_int_equal(f->cluster.session_count, 1);
-    struct client_stats stats;
-    client_stats(f->client, &stats);
+    struct client_stats stats = client_fixture_stats(f);
     assert_int_equal(stats.reconnects, 5);
 }
 
@@ -612,10 +519,8 @@ LOGGED_IN_TEST(test_server__gone_is_told_and_waited_for)
     client_fixture_check_kept(f, "m", 10);
 }
 
-CLIENT_TEST(test_server__another_takes_over, client_fixture_new(3))
+CLIENT_TEST(test_server__another_takes_over, client_fixture_logged_in(3))
 {
-    client_fixture_connect(f, 3, NULL);
-    client_fixture_login(f);
     client_fixture_send_many(f, "m", 1000);
     CLIENT_FIXTURE_WAIT(f, f->cluster.message_count > 150);
     fake_server_kill(&f->servers[0]);
@@ -626,11 +531,7 @@ CLIENT_TEST(test_server__another_takes_over, client_fixture_new(3))
     client_fixture_check_kept(f, "m", 1000);
     client_fixture_check_told(f, "m", 1000);
     assert_int_equal(f->cluster.session_count, 1);
-    struct client_view view;
-    client_inspect(f->client, &view);
-    char text[ADDRESS_TEXT_SIZE];
-    address_format(&f->servers[2].address, text);
-    assert_string_equal(view.server, text);
+    assert_true(client_fixture_uses(f, 2));
 }
 
 /* Only a slave is known: it names the master, and Info names everybody. */
@@ -646,10 +547,8 @@ TEST(test_server__redirects)
             memcpy(f->cluster.servers[f->cluster.server_count++], master, sizeof master);
         else
             f->servers[0].redirect = master;
-        client_fixture_connect(f, 1, NULL);
-        client_fixture_login(f);
-        client_fixture_send_many(f, "m", 10);
-        CLIENT_FIXTURE_WAIT(f, f->result_count == 10);
+        client_fixture_enter(f, 1);
+        client_fixture_send_through(f, "m", 10);
         client_fixture_check_kept(f, "m", 10);
         char text[ADDRESS_TEXT_SIZE];
         assert_true(client_server(f->client, 1, text));
@@ -668,12 +567,7 @@ TEST(test_server__prefers_a_master)
         f->servers[1].master = masters == 1;
         client_fixture_connect(f, 2, NULL);
         CLIENT_FIXTURE_WAIT(f, f->connected);
-        struct client_view view;
-        char text[ADDRESS_TEXT_SIZE];
-        client_inspect(f->client, &view);
-        address_format(&f->servers[1].address, text);
-        if (masters == 1)
-            assert_string_equal(view.server, text);
+        assert_true(masters == 0 || client_fixture_uses(f, 1));
         assert_int_equal(f->status_count, masters == 1 ? 1 : 2); /* the other one: waiting */
         client_fixture_free(f);
     }
@@ -682,8 +576,7 @@ TEST(test_server__prefers_a_master)
 CLIENT_TEST(test_server__steps_down, client_fixture_new(2))
 {
     char master[ADDRESS_TEXT_SIZE];
-    client_fixture_connect(f, 2, NULL);
-    client_fixture_login(f);
+    client_fixture_enter(f, 2);
     client_fixture_send_many(f, "m", 1000);
     CLIENT_FIXTURE_WAIT(f, f->cluster.message_count > 150);
     f->servers[0].master = false;
@@ -693,27 +586,14 @@ CLIENT_TEST(test_server__steps_down, client_fixture_new(2))
     f->servers[0].redirect = master;
     CLIENT_FIXTURE_WAIT(f, f->result_count == 1000);
     client_fixture_check_kept(f, "m", 1000);
-    struct client_view view;
-    client_inspect(f->client, &view);
-    assert_string_equal(view.server, master);
-}
-
-static enum fake_action first_is_silent(void *context, struct fake_server *server,
-                                        const char *method, uint64_t number)
-{
-    struct client_fixture *f = context;
-    (void)method, (void)number;
-    return server == &f->servers[0] ? FAKE_LOSE : FAKE_OBEY;
+    assert_true(client_fixture_uses(f, 1));
 }
 
 /* The master hangs; its connection stays. Another is the master: the client finds out long before it
  * would give the first one up. */
-CLIENT_TEST(test_server__falls_silent_and_is_replaced, client_fixture_new(2))
+CLIENT_TEST(test_server__falls_silent_and_is_replaced, client_fixture_logged_in(2))
 {
-    client_fixture_connect(f, 2, NULL);
-    client_fixture_login(f);
-    f->cluster.context = f;
-    f->cluster.judge = first_is_silent;
+    f->cluster.order = (struct fake_order){.action = FAKE_LOSE, .server = &f->servers[0]};
     client_fixture_send_many(f, "m", 10);
     client_fixture_settle(f);
     uint64_t start_us = client_fixture_now_us(f);
@@ -728,30 +608,22 @@ CLIENT_TEST(test_server__falls_silent_and_is_replaced, client_fixture_new(2))
 }
 
 /* A server of the same epoch that says it is master, too, is no reason to leave one that is slow. */
-CLIENT_TEST(test_server__doubt_ends_when_it_answers, client_fixture_new(2))
+CLIENT_TEST(test_server__doubt_ends_when_it_answers, client_fixture_logged_in(2))
 {
-    client_fixture_connect(f, 2, NULL);
-    client_fixture_login(f);
     f->servers[1].master = true;
-    f->cluster.judge = lose_sends;
+    fake_order(&f->cluster, "Send", FAKE_LOSE);
     client_fixture_send_many(f, "m", 10);
     client_fixture_settle(f);
     client_fixture_advance(f, CLIENT_SUSPECT_MS);
     client_fixture_settle(f);
-    struct client_view view;
-    client_inspect(f->client, &view);
-    char first[ADDRESS_TEXT_SIZE];
-    address_format(&f->servers[0].address, first);
-    assert_string_equal(view.server, first);
+    assert_true(client_fixture_uses(f, 0));
 }
 
 CLIENT_TEST(test_server__silent_one_is_left, client_fixture_new(1))
 {
     f->cluster.id[0] = 1; /* so the client does not ask for it again */
-    client_fixture_connect(f, 1, NULL);
-    client_fixture_login(f);
-    f->cluster.context = f;
-    f->cluster.judge = first_is_silent;
+    client_fixture_enter(f, 1);
+    f->cluster.order = (struct fake_order){.action = FAKE_LOSE, .server = &f->servers[0]};
     client_fixture_send_many(f, "m", 10);
     CLIENT_FIXTURE_WAIT(f, f->cluster.sends_seen == 10);
     client_fixture_advance(f, CLIENT_ANSWER_MS / 2);
@@ -759,7 +631,7 @@ CLIENT_TEST(test_server__silent_one_is_left, client_fixture_new(1))
     assert_int_equal(f->cluster.infos_seen, 1);
     client_fixture_advance(f, CLIENT_ANSWER_MS / 2);
     CLIENT_FIXTURE_WAIT(f, f->cluster.infos_seen == 2); /* on a new connection */
-    f->cluster.judge = NULL;
+    fake_order(&f->cluster, NULL, FAKE_OBEY);
     client_fixture_advance(f, CLIENT_ANSWER_MS);
     CLIENT_FIXTURE_WAIT(f, f->result_count == 10);
     client_fixture_check_kept(f, "m", 10);
@@ -769,8 +641,7 @@ CLIENT_TEST(test_server__silent_one_is_left, client_fixture_new(1))
 LOGGED_IN_TEST(test_server__idle_client_notices)
 {
     client_fixture_settle(f);
-    f->cluster.context = f;
-    f->cluster.judge = first_is_silent;
+    f->cluster.order = (struct fake_order){.action = FAKE_LOSE, .server = &f->servers[0]};
     client_fixture_advance(f, CLIENT_HEARTBEAT_MS);
     CLIENT_FIXTURE_WAIT(f, f->cluster.heartbeats_seen == 1);
     client_fixture_advance(f, CLIENT_ANSWER_MS);
@@ -786,11 +657,8 @@ CLIENT_TEST(test_server__tls_on_one_side_only, client_fixture_new(1))
     const struct client_options base = {.tls_authority = TLS_FILES "/authority.pem"};
     f->servers[0].address.tls = true; /* it does not know */
     client_fixture_connect(f, 1, &base);
-    uint64_t since = 0;
-    while (strstr(f->status, "it does not use TLS: leave out tls+tcp://; trying again") == NULL) {
-        client_fixture_turn(f);
-        client_fixture_check_patience(&since, "the reason is told");
-    }
+    CLIENT_FIXTURE_WAIT(
+        f, strstr(f->status, "it does not use TLS: leave out tls+tcp://; trying again") != NULL);
     assert_false(f->connected);
 }
 
@@ -801,18 +669,10 @@ CLIENT_TEST(test_server__tells_the_reason_later, client_fixture_new(1))
     fake_server_kill(&f->servers[0]);
     f->servers[0].address.tls = true;
     client_fixture_connect(f, 1, &base);
-    uint64_t since = 0;
-    while (strstr(f->status, "does not answer") == NULL) {
-        client_fixture_turn(f);
-        client_fixture_check_patience(&since, "the server does not answer");
-    }
+    CLIENT_FIXTURE_WAIT(f, strstr(f->status, "does not answer") != NULL);
     f->servers[0].address.tls = false;
     fake_server_start(&f->servers[0], &f->cluster);
-    since = 0;
-    while (strstr(f->status, "it does not use TLS") == NULL) {
-        client_fixture_turn(f);
-        client_fixture_check_patience(&since, "the reason is told");
-    }
+    CLIENT_FIXTURE_WAIT(f, strstr(f->status, "it does not use TLS") != NULL);
     assert_int_equal(f->status_count, 2);
 }
 
@@ -822,26 +682,15 @@ CLIENT_TEST(test_server__name_without_address, client_fixture_new(1))
     struct address address = {.port = 2625};
     memset(address.host, 'x', 64);
     client_fixture_connect_to(f, &address, 1);
-    uint64_t since = 0;
-    while (strstr(f->status, ": the name has no address; trying again") == NULL) {
-        client_fixture_turn(f);
-        client_fixture_check_patience(&since, "the reason is told");
-    }
+    CLIENT_FIXTURE_WAIT(f, strstr(f->status, ": the name has no address; trying again") != NULL);
     assert_false(f->connected);
-}
-
-static enum fake_action all_unavailable(void *context, struct fake_server *server,
-                                        const char *method, uint64_t number)
-{
-    (void)context, (void)number;
-    server->fail_status = STATUS_UNAVAILABLE;
-    return strcmp(method, "Send") == 0 ? FAKE_FAIL : FAKE_OBEY;
 }
 
 /* However long it lasts, no storm: after the first doublings the pause is 0.25 to 0.5 s. */
 LOGGED_IN_TEST(test_retry__backoff_grows_and_is_bounded)
 {
-    f->cluster.judge = all_unavailable;
+    f->cluster.order =
+        (struct fake_order){FAKE_FAIL, .method = "Send", .fail_status = STATUS_UNAVAILABLE};
     client_fixture_send(f, "m0");
     size_t first = 0;
     for (int i = 0; i < 300; i++) { /* a minute */
@@ -853,7 +702,7 @@ LOGGED_IN_TEST(test_retry__backoff_grows_and_is_bounded)
     }
     assert_in_range(first, 3, 12);
     assert_in_range(f->cluster.sends_seen, 60, 160);
-    f->cluster.judge = NULL;
+    fake_order(&f->cluster, NULL, FAKE_OBEY);
     client_fixture_advance(f, CLIENT_RETRY_MAX_MS);
     CLIENT_FIXTURE_WAIT(f, f->result_count == 1);
     assert_int_equal(f->results[0].request, 1);

@@ -21,16 +21,7 @@ static void say_many(struct client_fixture *f, size_t first, size_t count)
 
 static uint64_t cursor_of(struct client_fixture *f)
 {
-    struct client_view view;
-    client_inspect(f->client, &view);
-    return view.seq;
-}
-
-static struct client_stats stats_of(struct client_fixture *f)
-{
-    struct client_stats stats;
-    client_stats(f->client, &stats);
-    return stats;
+    return client_fixture_view(f).seq;
 }
 
 /* Many times more pages than credits, in one stream. */
@@ -38,8 +29,7 @@ CLIENT_TEST(test_receive__streams_with_credits, client_fixture_new(1))
 {
     f->cluster.page_events = 1;
     say_many(f, 0, 10); /* undelivered when we log in */
-    client_fixture_connect(f, 1, NULL);
-    client_fixture_login(f);
+    client_fixture_enter(f, 1);
     CLIENT_FIXTURE_WAIT(f, f->event_count == 10);
     for (size_t i = 10; i < 500; i += 10) {
         say_many(f, i, 10);
@@ -50,14 +40,13 @@ CLIENT_TEST(test_receive__streams_with_credits, client_fixture_new(1))
     client_fixture_check_told(f, "m", 1500);
     assert_int_equal(f->cluster.receives_seen, 1);
     assert_int_equal(cursor_of(f), 1500);
-    assert_int_equal(stats_of(f).received, 1500);
+    assert_int_equal(client_fixture_stats(f).received, 1500);
 }
 
 CLIENT_TEST(test_receive__long_polls, client_fixture_new(1))
 {
     f->servers[0].long_poll = true;
-    client_fixture_connect(f, 1, NULL);
-    client_fixture_login(f);
+    client_fixture_enter(f, 1);
     for (size_t i = 0; i < 100; i += 10) {
         say_many(f, i, 10);
         CLIENT_FIXTURE_WAIT(f, f->event_count == i + 10);
@@ -79,7 +68,7 @@ LOGGED_IN_TEST(test_receive__lost_page_is_fetched_again)
     say_many(f, 30, 10); /* shows that something is missing */
     CLIENT_FIXTURE_WAIT(f, f->event_count == 40);
     client_fixture_check_told(f, "m", 40);
-    assert_int_equal(stats_of(f).gaps, 1);
+    assert_int_equal(client_fixture_stats(f).gaps, 1);
     assert_int_equal(f->cluster.receives_seen, 2);
 }
 
@@ -141,8 +130,8 @@ LOGGED_IN_TEST(test_receive__rewound)
     fake_server_start(&f->servers[0], &f->cluster);
     CLIENT_FIXTURE_WAIT(f, cursor_of(f) == 17);
     client_fixture_check_told(f, "m", 17);
-    assert_int_equal(stats_of(f).duplicates, 5);
-    assert_int_equal(stats_of(f).gaps, 0);
+    assert_int_equal(client_fixture_stats(f).duplicates, 5);
+    assert_int_equal(client_fixture_stats(f).gaps, 0);
 }
 
 static void check_cursor_history(struct client_fixture *f, const uint64_t *expected, size_t count)
@@ -225,8 +214,7 @@ TEST(test_receive__rewound_far)
     enum { LOST = 6000, NEWS = 500 };
     struct client_fixture *f = client_fixture_new(1);
     f->cluster.page_events = 16;
-    client_fixture_connect(f, 1, NULL);
-    client_fixture_login(f);
+    client_fixture_enter(f, 1);
     say_many(f, 0, 10 + LOST);
     fake_happen(&f->cluster, JACKDAW__EVENT__KIND__JOINED, "eve");
     CLIENT_FIXTURE_WAIT(f, f->event_count == 11 + LOST);
@@ -249,7 +237,7 @@ TEST(test_receive__rewound_far)
         (void)snprintf(text, sizeof text, "m%zu", 10 + LOST + i);
         assert_string_equal(f->events[11 + LOST + i].text, text);
     }
-    assert_int_equal(stats_of(f).duplicates, LOST + 1);
+    assert_int_equal(client_fixture_stats(f).duplicates, LOST + 1);
     client_fixture_free(f);
 }
 
@@ -259,10 +247,7 @@ LOGGED_IN_TEST(test_receive__another_account_starts_afresh)
     say_many(f, 0, 5);
     CLIENT_FIXTURE_WAIT(f, f->event_count == 5);
     client_fixture_ask(f, &(struct client_request){.call = CLIENT_LOGOUT});
-    client_fixture_ask(f, &(struct client_request){.call = CLIENT_LOGIN,
-                                                   .name = "kim",
-                                                   .password = "secret",
-                                                   .manner = CLIENT_ACCOUNT_NEW});
+    client_fixture_ask_login(f, "kim", CLIENT_ACCOUNT_NEW, false);
     CLIENT_FIXTURE_WAIT(f, f->event_count == 10);
     assert_string_equal(f->events[5].text, "m0");
 }
@@ -308,19 +293,11 @@ LOGGED_IN_TEST(test_receive__nonsense_is_not_followed)
     client_fixture_check_told(f, "m", 1005);
 }
 
-static enum fake_action no_streams(void *context, struct fake_server *server, const char *method,
-                                   uint64_t number)
-{
-    (void)context, (void)number;
-    server->fail_status = STATUS_UNIMPLEMENTED;
-    return strcmp(method, "Receive") == 0 ? FAKE_FAIL : FAKE_OBEY;
-}
-
 CLIENT_TEST(test_receive__refused_is_tried_again_slowly, client_fixture_new(1))
 {
-    f->cluster.judge = no_streams;
-    client_fixture_connect(f, 1, NULL);
-    client_fixture_login(f);
+    f->cluster.order =
+        (struct fake_order){FAKE_FAIL, .method = "Receive", .fail_status = STATUS_UNIMPLEMENTED};
+    client_fixture_enter(f, 1);
     for (int i = 0; i < 60; i++) {
         client_fixture_turn(f);
         client_fixture_turn(f);
@@ -328,7 +305,7 @@ CLIENT_TEST(test_receive__refused_is_tried_again_slowly, client_fixture_new(1))
     }
     assert_in_range(f->cluster.receives_seen, 20, 60);
     say_many(f, 0, 5);
-    f->cluster.judge = NULL;
+    fake_order(&f->cluster, NULL, FAKE_OBEY);
     client_fixture_advance(f, CLIENT_RETRY_MAX_MS);
     CLIENT_FIXTURE_WAIT(f, f->event_count == 5);
 }
