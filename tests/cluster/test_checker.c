@@ -3,200 +3,248 @@
 #include "harness/checker.h"
 #include "support/test.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ann and bob write into the room, cat reads; dan has not observed anything. */
-struct world {
+#define EVER UINT64_MAX
+#define EPOCH 65537
+
+/* ann and bob write into the room, and cat reads. dan is not in the room. */
+enum who { ANN, BOB, CAT, DAN, CLIENTS, ALL /* in the room */ };
+static const char *const names[CLIENTS] = {"ann", "bob", "cat", "dan"};
+
+struct fixture {
     struct checker *checker;
-    struct checker_client *ann, *bob, *cat;
+    struct checker_client *clients[CLIENTS];
     uint64_t now_us;
 };
 
-#define EVER UINT64_MAX
-
-static int setup(void **state)
+static void begin(struct fixture *f)
 {
-    struct world *world = calloc(1, sizeof *world);
-    world->checker = checker_new();
-    world->ann = checker_add(world->checker, "ann", "ann's client");
-    world->bob = checker_add(world->checker, "bob", "bob's client");
-    world->cat = checker_add(world->checker, "cat", "cat's client");
-    checker_was_in(world->ann, "room", 1, EVER);
-    checker_was_in(world->bob, "room", 1, EVER);
-    checker_was_in(world->cat, "room", 1, EVER);
-    *state = world;
-    return 0;
+    f->checker = checker_new();
+    for (size_t i = 0; i < CLIENTS; i++) {
+        f->clients[i] = checker_add(f->checker, names[i], names[i]);
+        if (i != DAN)
+            checker_was_in(f->clients[i], "room", 1, EVER);
+    }
 }
 
-static int teardown(void **state)
+static void end(struct fixture *f)
 {
-    struct world *world = *state;
-    checker_free(world->checker);
-    free(world);
-    return 0;
+    checker_free(f->checker);
 }
 
-static const char *name_of(const struct world *world, const struct checker_client *client)
-{
-    return client == world->ann ? "ann" : client == world->bob ? "bob" : "cat";
-}
-
-/* Request `request` of a client, as its uid and its text. */
-struct message {
-    char uid[32];
-    char text[32];
+/* What a client observes of a request of the author's. */
+struct step {
+    enum observation_kind kind;
+    enum who who;
+    enum who author;
+    unsigned request; /* it makes the uid */
+    unsigned text;    /* the request that has this text */
+    uint64_t number;
+    uint64_t epoch;
+    uint64_t seq;
 };
 
-static struct message message_of(const struct world *world, const struct checker_client *author,
-                                 unsigned request)
+/* Numbers and positions go together: number n is at EPOCH/(100 + n). */
+#define ASKS(who, request)                                  \
+    {                                                       \
+        OBSERVED_ASKED, who, who, request, request, 0, 0, 0 \
+    }
+#define IS_SENT(who, request, number)                                            \
+    {                                                                            \
+        OBSERVED_SENT, who, who, request, request, number, EPOCH, 100 + (number) \
+    }
+#define FAILS(who, request)                                  \
+    {                                                        \
+        OBSERVED_FAILED, who, who, request, request, 0, 0, 0 \
+    }
+#define SEES_TEXT(who, author, request, number, text)                               \
+    {                                                                               \
+        OBSERVED_MESSAGE, who, author, request, text, number, EPOCH, 100 + (number) \
+    }
+#define SEES(who, author, request, number) SEES_TEXT(who, author, request, number, request)
+#define SEES_AT(who, author, request, number, seq)                          \
+    {                                                                       \
+        OBSERVED_MESSAGE, who, author, request, request, number, EPOCH, seq \
+    }
+#define SEES_CHANGE(who, epoch, seq)                  \
+    {                                                 \
+        OBSERVED_OTHER, who, who, 0, 0, 0, epoch, seq \
+    }
+#define IS_AWAY(who)                           \
+    {                                          \
+        OBSERVED_AWAY, who, who, 0, 0, 0, 0, 0 \
+    }
+
+static void observe_as(struct fixture *f, enum who who, const struct step *step)
 {
-    struct message message;
-    (void)snprintf(message.uid, sizeof message.uid, "%s5e55:%u", name_of(world, author), request);
-    (void)snprintf(message.text, sizeof message.text, "text %u", request);
-    return message;
+    char uid[32];
+    char text[32];
+    (void)snprintf(uid, sizeof uid, "%s5e55:%u", names[step->author], step->request);
+    (void)snprintf(text, sizeof text, "text %u", step->text);
+    bool is_message = step->kind == OBSERVED_MESSAGE;
+    bool has_room = is_message || step->kind == OBSERVED_SENT || step->kind == OBSERVED_AWAY;
+    bool has_uid = is_message || step->kind == OBSERVED_SENT || step->kind == OBSERVED_FAILED;
+    const struct observation observation = {
+        .kind = step->kind,
+        .time_us = ++f->now_us,
+        .room = has_room ? "room" : NULL,
+        .from = is_message ? names[step->author] : NULL,
+        .uid = has_uid ? uid : NULL,
+        .text = is_message || step->kind == OBSERVED_ASKED ? text : NULL,
+        .number = step->number,
+        .epoch = step->epoch,
+        .seq = step->seq,
+    };
+    checker_observe(f->clients[who], &observation);
 }
 
-static void asks(struct world *world, struct checker_client *client, unsigned request)
+/* The steps end with the first that is all zeros. */
+static void observe(struct fixture *f, const struct step *steps)
 {
-    struct message message = message_of(world, client, request);
-    checker_observe(client, &(struct observation){.kind = OBSERVED_ASKED,
-                                                  .time_us = ++world->now_us,
-                                                  .text = message.text});
-}
-
-/* Numbers and positions go together: number n is at 65537/(100 + n). */
-static void gets_sent(struct world *world, struct checker_client *client, unsigned request,
-                      uint64_t number)
-{
-    struct message message = message_of(world, client, request);
-    checker_observe(client, &(struct observation){.kind = OBSERVED_SENT,
-                                                  .time_us = ++world->now_us,
-                                                  .room = "room",
-                                                  .uid = message.uid,
-                                                  .number = number,
-                                                  .epoch = 65537,
-                                                  .seq = 100 + number});
-}
-
-static void gets_failed(struct world *world, struct checker_client *client, unsigned request)
-{
-    struct message message = message_of(world, client, request);
-    checker_observe(client, &(struct observation){.kind = OBSERVED_FAILED,
-                                                  .time_us = ++world->now_us,
-                                                  .uid = message.uid});
-}
-
-static void sees_at(struct world *world, struct checker_client *client,
-                    struct checker_client *author, unsigned request, uint64_t number, uint64_t seq)
-{
-    struct message message = message_of(world, author, request);
-    checker_observe(client, &(struct observation){.kind = OBSERVED_MESSAGE,
-                                                  .time_us = ++world->now_us,
-                                                  .room = "room",
-                                                  .from = name_of(world, author),
-                                                  .uid = message.uid,
-                                                  .text = message.text,
-                                                  .number = number,
-                                                  .epoch = 65537,
-                                                  .seq = seq});
-}
-
-static void sees(struct world *world, struct checker_client *client, struct checker_client *author,
-                 unsigned request, uint64_t number)
-{
-    sees_at(world, client, author, request, number, 100 + number);
-}
-
-static void all_see(struct world *world, struct checker_client *author, unsigned request,
-                    uint64_t number)
-{
-    sees(world, world->ann, author, request, number);
-    sees(world, world->bob, author, request, number);
-    sees(world, world->cat, author, request, number);
+    for (const struct step *step = steps; step->request + step->epoch + step->who != 0; step++) {
+        enum who first = step->who == ALL ? ANN : step->who;
+        enum who last = step->who == ALL ? CAT : step->who;
+        for (enum who who = first; who <= last; who++)
+            observe_as(f, who, step);
+    }
 }
 
 /* ann: 1 2 3, bob: 1 2, as numbers 1 3 5 and 2 4. */
-static void conversation(struct world *world)
+static const struct step conversation[][4] = {
+    {ASKS(ANN, 1), SEES(ALL, ANN, 1, 1), IS_SENT(ANN, 1, 1)},
+    {ASKS(BOB, 1), IS_SENT(BOB, 1, 2), SEES(ALL, BOB, 1, 2)},
+    {ASKS(ANN, 2), SEES(ALL, ANN, 2, 3), IS_SENT(ANN, 2, 3)},
+    {ASKS(BOB, 2), IS_SENT(BOB, 2, 4), SEES(ALL, BOB, 2, 4)},
+    {ASKS(ANN, 3), SEES(ALL, ANN, 3, 5), IS_SENT(ANN, 3, 5)},
+};
+
+static void converse(struct fixture *f)
 {
-    for (unsigned i = 1; i <= 3; i++) {
-        asks(world, world->ann, i);
-        all_see(world, world->ann, i, 2 * i - 1);
-        gets_sent(world, world->ann, i, 2 * i - 1);
-        if (i == 3)
-            break;
-        asks(world, world->bob, i);
-        gets_sent(world, world->bob, i, 2 * i);
-        all_see(world, world->bob, i, 2 * i);
+    for (size_t i = 0; i < sizeof conversation / sizeof conversation[0]; i++)
+        observe(f, conversation[i]);
+}
+
+#define STEPS_MAX 10
+
+/* What is observed after the conversation, and the rules that find a violation in it. */
+struct row {
+    const char *name;
+    unsigned found;
+    struct step steps[STEPS_MAX];
+    size_t violations; /* 0: any number */
+};
+
+static const struct row rows[] = {
+    {"a refused request leaves a hole in the session's numbers, not in the room's", 0,
+     .steps = {ASKS(ANN, 4), FAILS(ANN, 4), ASKS(ANN, 5), IS_SENT(ANN, 5, 6),
+               SEES(ALL, ANN, 5, 6)}},
+    {"a message that was seen need not have been acknowledged yet", 0,
+     .steps = {ASKS(ANN, 4), SEES(ALL, ANN, 4, 6)}},
+    {"the absent may miss messages", 0,
+     .steps = {SEES(DAN, ANN, 1, 1), IS_AWAY(DAN), SEES(DAN, BOB, 2, 4)}},
+    {"an owner who leaves makes two events of one position; presence has none", 0,
+     .steps = {SEES_CHANGE(CAT, EPOCH, 200), SEES_CHANGE(CAT, EPOCH, 200), SEES_CHANGE(CAT, 0, 0)}},
+    {"of texts typed twice, the order cannot be told", 0,
+     .steps = {ASKS(ANN, 5), ASKS(ANN, 4), ASKS(ANN, 5), SEES(ALL, ANN, 4, 6),
+               SEES(ALL, ANN, 5, 7)}},
+    {"lost: acknowledged and not seen", CHECK_LOST,
+     .steps = {ASKS(ANN, 4), IS_SENT(ANN, 4, 6), SEES(ANN, ANN, 4, 6), SEES(BOB, ANN, 4, 6)},
+     .violations = 1},
+    {"lost: acknowledged and seen by nobody", CHECK_LOST,
+     .steps = {ASKS(BOB, 9), IS_SENT(BOB, 9, 6)}, .violations = 3},
+    {"lost: not acknowledged but seen by another", CHECK_LOST,
+     .steps = {ASKS(ANN, 4), SEES(ANN, ANN, 4, 6), SEES(CAT, ANN, 4, 6)}},
+    {"doubled: a retry that was carried out again", CHECK_DOUBLED | CHECK_ORDER | CHECK_SENDER,
+     .steps = {ASKS(ANN, 3), SEES(ALL, ANN, 3, 6)}},
+    {"doubled: a page delivered twice",
+     CHECK_DOUBLED | CHECK_HOLES | CHECK_ORDER | CHECK_SENDER | CHECK_FORWARD,
+     .steps = {SEES(CAT, ANN, 3, 5)}},
+    {"doubled: acknowledged twice", CHECK_DOUBLED, .steps = {IS_SENT(ANN, 3, 5)}},
+    {"doubled: acknowledged and failed", CHECK_DOUBLED | CHECK_FAILED, .steps = {FAILS(ANN, 3)}},
+    {"holes: nobody ever sees number 6", CHECK_HOLES,
+     .steps = {ASKS(ANN, 4), SEES(ALL, ANN, 4, 7)}},
+    {"order: two readers disagree", CHECK_ORDER,
+     .steps = {ASKS(ANN, 4), ASKS(BOB, 3), SEES(ANN, ANN, 4, 6), SEES(ANN, BOB, 3, 7),
+               SEES(BOB, ANN, 4, 6), SEES(BOB, BOB, 3, 7), SEES(CAT, BOB, 3, 6),
+               SEES(CAT, ANN, 4, 7)}},
+    {"order: acknowledged as another number", CHECK_ORDER,
+     .steps = {ASKS(ANN, 4), SEES(ALL, ANN, 4, 6), IS_SENT(ANN, 4, 7)}},
+    {"order: another position", CHECK_ORDER,
+     .steps = {ASKS(ANN, 4), SEES(ANN, ANN, 4, 6), SEES(BOB, ANN, 4, 6),
+               SEES_AT(CAT, ANN, 4, 6, 107)}},
+    {"order: numbers against positions", CHECK_ORDER | CHECK_FORWARD,
+     .steps = {ASKS(ANN, 4), ASKS(BOB, 3), SEES_AT(ALL, ANN, 4, 6, 108),
+               SEES_AT(ALL, BOB, 3, 7, 107)}},
+    {"order: a number seen late", CHECK_ORDER | CHECK_HOLES | CHECK_FORWARD,
+     .steps = {SEES(DAN, BOB, 1, 2), SEES(DAN, ANN, 1, 1)}},
+    {"order: another text", CHECK_ORDER,
+     .steps = {ASKS(ANN, 4), ASKS(ANN, 5), SEES(ANN, ANN, 4, 6), SEES(BOB, ANN, 4, 6),
+               SEES_TEXT(CAT, ANN, 4, 6, 5)}},
+    {"sender: overtaken", CHECK_SENDER,
+     .steps = {ASKS(ANN, 5), ASKS(ANN, 4), SEES(ALL, ANN, 5, 6), SEES(ALL, ANN, 4, 7)}},
+    {"forward: the position goes back", CHECK_FORWARD, .steps = {SEES_CHANGE(CAT, EPOCH, 50)}},
+    {"forward: the epoch goes back", CHECK_FORWARD, .steps = {SEES_CHANGE(CAT, 2, 5000)}},
+    {"failed: appears all the same", CHECK_FAILED,
+     .steps = {ASKS(ANN, 4), FAILS(ANN, 4), SEES(ALL, ANN, 4, 6)}},
+    {"time: bob asks after number 7 was acknowledged, and still gets number 6", CHECK_TIME,
+     .steps = {ASKS(ANN, 4), IS_SENT(ANN, 4, 7), ASKS(BOB, 3), IS_SENT(BOB, 3, 6),
+               SEES(ALL, BOB, 3, 6), SEES(ALL, ANN, 4, 7)}},
+    {"invented: nobody typed it", CHECK_INVENTED, .steps = {SEES(ALL, ANN, 4, 6)}},
+    {"invented: another typed it", CHECK_INVENTED, .steps = {ASKS(BOB, 4), SEES(ALL, ANN, 4, 6)}},
+    {"typed: seen in another order than typed, though the requests' numbers ascend", CHECK_TYPED,
+     .steps = {ASKS(ANN, 5), ASKS(ANN, 4), SEES(ALL, ANN, 4, 6), SEES(ALL, ANN, 5, 7)}},
+};
+
+/* Each rule of the row finds a violation, and no other does. */
+static void judge(struct fixture *f, const struct row *row)
+{
+    unsigned found = 0;
+    for (unsigned rule = 1; rule < CHECK_ALL; rule <<= 1) {
+        if (checker_run(f->checker, rule) > 0) {
+            assert_int_equal(checker_violation(f->checker, 0)->rule, rule);
+            found |= rule;
+        }
+    }
+    size_t all = checker_run(f->checker, CHECK_ALL);
+    if (found != row->found || (all > 0) != (found != 0))
+        fail_msg("%s: found by rules %#x, not by %#x", row->name, found, row->found);
+    if (row->violations != 0 && all != row->violations)
+        fail_msg("%s: %zu violations, not %zu", row->name, all, row->violations);
+}
+
+TEST(test_checker__finds_what_breaks_a_rule)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct fixture fixture = {.now_us = 0};
+        begin(&fixture);
+        converse(&fixture);
+        observe(&fixture, rows[i].steps);
+        judge(&fixture, &rows[i]);
+        end(&fixture);
     }
 }
 
-/* Found by `rule`, and by no other. */
-static void assert_found(struct world *world, enum checker_rule rule)
+TEST_F(test_checker__finds_nothing_in_a_good_history)
 {
-    for (unsigned each = 1; each < CHECK_ALL; each <<= 1) {
-        size_t count = checker_run(world->checker, each);
-        const struct checker_violation *first = checker_violation(world->checker, 0);
-        if (count > 0 && each != (unsigned)rule)
-            fail_msg("found by the wrong rule: %s", first->text);
-        if (count == 0 && each == (unsigned)rule)
-            fail_msg("not found");
-        if (count > 0)
-            assert_int_equal(first->rule, rule);
-    }
-    assert_true(checker_run(world->checker, CHECK_ALL) > 0);
+    converse(f);
+    checker_verify(f->checker, CHECK_ALL);
+    assert_int_equal(checker_acknowledged(f->checker), 5);
+    assert_int_equal(checker_observations(f->checker), 5 + 5 + 15);
 }
 
-/* Found by `rule`, whatever else finds it too. */
-static void assert_found_too(struct world *world, enum checker_rule rule)
+TEST_F(test_checker__finds_nothing_in_nothing)
 {
-    assert_true(checker_run(world->checker, rule) > 0);
-    assert_int_equal(checker_violation(world->checker, 0)->rule, rule);
+    assert_int_equal(checker_run(f->checker, CHECK_ALL), 0);
+    assert_null(checker_violation(f->checker, 0));
 }
 
-TEST_WITH(test_checker__finds_nothing_in_a_good_history, setup, teardown)
+TEST_F(test_checker__knows_a_direct_conversation_from_both_ends)
 {
-    struct world *world = *state;
-    conversation(world);
-    checker_verify(world->checker, CHECK_ALL);
-    assert_int_equal(checker_acknowledged(world->checker), 5);
-    assert_int_equal(checker_observations(world->checker), 5 + 5 + 15);
-}
-
-TEST_WITH(test_checker__finds_nothing_in_nothing, setup, teardown)
-{
-    struct world *world = *state;
-    assert_int_equal(checker_run(world->checker, CHECK_ALL), 0);
-    assert_null(checker_violation(world->checker, 0));
-}
-
-/* A request that was refused leaves a hole in the session's numbers, not in the room's. */
-TEST_WITH(test_checker__lets_a_refused_request_pass, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    asks(world, world->ann, 4);
-    gets_failed(world, world->ann, 4);
-    asks(world, world->ann, 5);
-    gets_sent(world, world->ann, 5, 6);
-    all_see(world, world->ann, 5, 6);
-    checker_verify(world->checker, CHECK_ALL);
-}
-
-/* A message that was seen need not have been acknowledged yet. */
-TEST_WITH(test_checker__lets_a_missing_acknowledgement_pass, setup, teardown)
-{
-    struct world *world = *state;
-    asks(world, world->ann, 1);
-    all_see(world, world->ann, 1, 1);
-    checker_verify(world->checker, CHECK_ALL);
-}
-
-TEST_WITH(test_checker__knows_a_direct_conversation_from_both_ends, setup, teardown)
-{
-    struct world *world = *state;
-    checker_was_in(world->ann, "@bob", 1, EVER);
-    checker_was_in(world->bob, "@ann", 1, EVER);
+    checker_was_in(f->clients[ANN], "@bob", 1, EVER);
+    checker_was_in(f->clients[BOB], "@ann", 1, EVER);
     struct observation seen = {.kind = OBSERVED_MESSAGE,
                                .room = "@bob",
                                .from = "ann",
@@ -205,338 +253,58 @@ TEST_WITH(test_checker__knows_a_direct_conversation_from_both_ends, setup, teard
                                .number = 1,
                                .epoch = 1,
                                .seq = 1};
-    asks(world, world->ann, 1);
-    checker_observe(world->ann, &(struct observation){.kind = OBSERVED_ASKED, .text = "psst"});
-    checker_observe(world->ann, &seen);
-    assert_found(world, CHECK_LOST); /* bob has not seen it */
+    const struct observation asked = {.kind = OBSERVED_ASKED, .text = "psst"};
+    checker_observe(f->clients[ANN], &asked);
+    checker_observe(f->clients[ANN], &seen);
+    judge(f, &(struct row){.name = "bob has not seen it", .found = CHECK_LOST});
     seen.room = "@ann";
-    checker_observe(world->bob, &seen);
-    checker_verify(world->checker, CHECK_ALL);
+    checker_observe(f->clients[BOB], &seen);
+    checker_verify(f->checker, CHECK_ALL);
     seen.room = "@cat";
     seen.number = 2;
-    checker_observe(world->bob, &seen); /* the same uid in another conversation */
-    assert_found_too(world, CHECK_DOUBLED);
+    checker_observe(f->clients[BOB], &seen);
+    judge(f, &(struct row){.name = "the same uid in another conversation",
+                           .found = CHECK_DOUBLED | CHECK_ORDER | CHECK_SENDER | CHECK_FORWARD});
 }
 
 /* Who comes later, or goes, need not see what was before or after. */
-TEST_WITH(test_checker__asks_only_those_who_were_there, setup, teardown)
+TEST_F(test_checker__asks_only_those_who_were_there)
 {
-    struct world *world = *state;
-    struct checker_client *late = checker_add(world->checker, "dan", "late");
-    struct checker_client *early = checker_add(world->checker, "eve", "early");
-    checker_was_in(late, "room", 4, EVER);
+    struct checker_client *early = checker_add(f->checker, "eve", "early");
+    checker_was_in(f->clients[DAN], "room", 4, EVER);
     checker_was_in(early, "room", 1, 2);
-    conversation(world);
-    sees(world, early, world->ann, 1, 1);
-    sees(world, early, world->bob, 1, 2);
-    sees(world, late, world->bob, 2, 4);
-    sees(world, late, world->ann, 3, 5);
-    checker_verify(world->checker, CHECK_ALL);
+    converse(f);
+    observe(f, (const struct step[]){SEES(DAN, BOB, 2, 4), SEES(DAN, ANN, 3, 5), {0}});
+    f->clients[DAN] = early;
+    observe(f, (const struct step[]){SEES(DAN, ANN, 1, 1), SEES(DAN, BOB, 1, 2), {0}});
+    checker_verify(f->checker, CHECK_ALL);
 }
 
-TEST_WITH(test_checker__lets_the_absent_miss_messages, setup, teardown)
+TEST_F(test_form__no_number)
 {
-    struct world *world = *state;
-    struct checker_client *dan = checker_add(world->checker, "dan", "dan's client");
-    conversation(world);
-    sees(world, dan, world->ann, 1, 1);
-    checker_observe(dan, &(struct observation){.kind = OBSERVED_AWAY, .room = "room"});
-    sees(world, dan, world->bob, 2, 4);
-    checker_verify(world->checker, CHECK_ALL);
+    checker_observe(f->clients[CAT], &(struct observation){.kind = OBSERVED_MESSAGE,
+                                                           .room = "other",
+                                                           .from = "eve",
+                                                           .uid = "e:1",
+                                                           .text = "x",
+                                                           .epoch = 1,
+                                                           .seq = 1});
+    judge(f, &(struct row){.name = "no number", .found = CHECK_FORM});
 }
 
-/* An owner who leaves makes two events of one position. */
-TEST_WITH(test_checker__lets_two_events_of_one_change_pass, setup, teardown)
+TEST_F(test_form__no_uid)
 {
-    struct world *world = *state;
-    conversation(world);
-    for (int i = 0; i < 2; i++)
-        checker_observe(world->cat,
-                        &(struct observation){.kind = OBSERVED_OTHER, .epoch = 65537, .seq = 200});
-    checker_observe(world->cat, &(struct observation){.kind = OBSERVED_OTHER}); /* presence */
-    checker_verify(world->checker, CHECK_ALL);
-}
-
-TEST_WITH(test_lost__acknowledged_and_not_seen, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    asks(world, world->ann, 4);
-    gets_sent(world, world->ann, 4, 6);
-    sees(world, world->ann, world->ann, 4, 6);
-    sees(world, world->bob, world->ann, 4, 6);
-    assert_found(world, CHECK_LOST);
-    assert_int_equal(checker_run(world->checker, CHECK_ALL), 1);
-}
-
-TEST_WITH(test_lost__acknowledged_and_seen_by_nobody, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    asks(world, world->bob, 9);
-    gets_sent(world, world->bob, 9, 6);
-    assert_found(world, CHECK_LOST);
-    assert_int_equal(checker_run(world->checker, CHECK_ALL), 3);
-}
-
-TEST_WITH(test_lost__not_acknowledged_but_seen_by_another, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    asks(world, world->ann, 4);
-    sees(world, world->ann, world->ann, 4, 6);
-    sees(world, world->cat, world->ann, 4, 6);
-    assert_found(world, CHECK_LOST);
-}
-
-TEST_WITH(test_doubled__seen_twice, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    asks(world, world->ann, 3);
-    all_see(world, world->ann, 3, 6); /* a retry that was carried out again */
-    assert_found_too(world, CHECK_DOUBLED);
-    assert_found_too(world, CHECK_ORDER); /* one uid, two numbers */
-    assert_found_too(world, CHECK_SENDER);
-}
-
-/* The same number again: a page that was delivered twice. */
-TEST_WITH(test_doubled__page_delivered_twice, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    sees(world, world->cat, world->ann, 3, 5);
-    assert_found_too(world, CHECK_DOUBLED);
-    assert_found_too(world, CHECK_HOLES);
-    assert_found_too(world, CHECK_FORWARD);
-}
-
-TEST_WITH(test_doubled__acknowledged_twice, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    gets_sent(world, world->ann, 3, 5);
-    assert_found(world, CHECK_DOUBLED);
-}
-
-TEST_WITH(test_doubled__acknowledged_and_failed, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    gets_failed(world, world->ann, 3);
-    assert_found_too(world, CHECK_DOUBLED);
-}
-
-TEST_WITH(test_holes__number_left_out, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    asks(world, world->ann, 4);
-    all_see(world, world->ann, 4, 7); /* and nobody ever sees 6 */
-    assert_found(world, CHECK_HOLES);
-}
-
-TEST_WITH(test_order__two_readers_disagree, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    asks(world, world->ann, 4);
-    asks(world, world->bob, 3);
-    sees(world, world->ann, world->ann, 4, 6);
-    sees(world, world->ann, world->bob, 3, 7);
-    sees(world, world->bob, world->ann, 4, 6);
-    sees(world, world->bob, world->bob, 3, 7);
-    sees(world, world->cat, world->bob, 3, 6);
-    sees(world, world->cat, world->ann, 4, 7);
-    assert_found(world, CHECK_ORDER);
-}
-
-TEST_WITH(test_order__acknowledged_as_another_number, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    asks(world, world->ann, 4);
-    all_see(world, world->ann, 4, 6);
-    gets_sent(world, world->ann, 4, 7);
-    assert_found(world, CHECK_ORDER);
-}
-
-TEST_WITH(test_order__other_position, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    asks(world, world->ann, 4);
-    sees(world, world->ann, world->ann, 4, 6);
-    sees(world, world->bob, world->ann, 4, 6);
-    sees_at(world, world->cat, world->ann, 4, 6, 107);
-    assert_found(world, CHECK_ORDER);
-}
-
-TEST_WITH(test_order__numbers_against_positions, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    asks(world, world->ann, 4);
-    asks(world, world->bob, 3);
-    struct checker_client *const readers[] = {world->ann, world->bob, world->cat};
-    for (size_t i = 0; i < 3; i++) {
-        sees_at(world, readers[i], world->ann, 4, 6, 108);
-        sees_at(world, readers[i], world->bob, 3, 7, 107);
-    }
-    assert_found_too(world, CHECK_ORDER);
-    assert_found_too(world, CHECK_FORWARD);
-}
-
-TEST_WITH(test_order__number_seen_late, setup, teardown)
-{
-    struct world *world = *state;
-    struct checker_client *dan = checker_add(world->checker, "dan", "dan's client");
-    conversation(world);
-    sees(world, dan, world->bob, 1, 2);
-    sees(world, dan, world->ann, 1, 1);
-    assert_found_too(world, CHECK_ORDER);
-}
-
-TEST_WITH(test_order__another_text, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    asks(world, world->ann, 4);
-    asks(world, world->ann, 5);
-    sees(world, world->ann, world->ann, 4, 6);
-    sees(world, world->bob, world->ann, 4, 6);
-    checker_observe(world->cat, &(struct observation){.kind = OBSERVED_MESSAGE,
-                                                      .room = "room",
-                                                      .from = "ann",
-                                                      .uid = "ann5e55:4",
-                                                      .text = "text 5",
-                                                      .number = 6,
-                                                      .epoch = 65537,
-                                                      .seq = 106});
-    assert_found(world, CHECK_ORDER);
-}
-
-TEST_WITH(test_sender__overtaken, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    asks(world, world->ann, 5);
-    asks(world, world->ann, 4);
-    all_see(world, world->ann, 5, 6);
-    all_see(world, world->ann, 4, 7);
-    assert_found(world, CHECK_SENDER);
-}
-
-TEST_WITH(test_forward__position_goes_back, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    checker_observe(world->cat,
-                    &(struct observation){.kind = OBSERVED_OTHER, .epoch = 65537, .seq = 50});
-    assert_found(world, CHECK_FORWARD);
-}
-
-TEST_WITH(test_forward__epoch_goes_back, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    checker_observe(world->cat,
-                    &(struct observation){.kind = OBSERVED_OTHER, .epoch = 2, .seq = 5000});
-    assert_found(world, CHECK_FORWARD);
-}
-
-TEST_WITH(test_failed__appears_all_the_same, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    asks(world, world->ann, 4);
-    gets_failed(world, world->ann, 4);
-    all_see(world, world->ann, 4, 6);
-    assert_found(world, CHECK_FAILED);
-}
-
-TEST_WITH(test_time__later_message_comes_first, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    asks(world, world->ann, 4);
-    gets_sent(world, world->ann, 4, 7);
-    asks(world, world->bob, 3); /* only now, and still gets number 6 */
-    gets_sent(world, world->bob, 3, 6);
-    all_see(world, world->bob, 3, 6);
-    all_see(world, world->ann, 4, 7);
-    assert_found(world, CHECK_TIME);
-}
-
-TEST_WITH(test_form__no_number, setup, teardown)
-{
-    struct world *world = *state;
-    checker_observe(world->cat, &(struct observation){.kind = OBSERVED_MESSAGE,
-                                                      .room = "other",
-                                                      .from = "dan",
-                                                      .uid = "d:1",
-                                                      .text = "x",
-                                                      .epoch = 1,
-                                                      .seq = 1});
-    assert_found(world, CHECK_FORM);
-}
-
-TEST_WITH(test_form__no_uid, setup, teardown)
-{
-    struct world *world = *state;
     static const char *const uids[] = {NULL, "", ":", ":1", "abc", "abc:", "abc:x", "abc:1x"};
     for (size_t i = 0; i < sizeof uids / sizeof uids[0]; i++) {
-        struct checker_client *dan = checker_add(world->checker, "dan", "dan's client");
-        checker_observe(dan, &(struct observation){.kind = OBSERVED_MESSAGE,
-                                                   .room = "other",
-                                                   .from = "eve",
-                                                   .uid = uids[i],
-                                                   .text = "x",
-                                                   .number = i + 1,
-                                                   .epoch = 1,
-                                                   .seq = i + 1});
-        assert_int_equal(checker_run(world->checker, CHECK_FORM), i + 1);
+        struct checker_client *client = checker_add(f->checker, "fay", "fay's client");
+        checker_observe(client, &(struct observation){.kind = OBSERVED_MESSAGE,
+                                                      .room = "other",
+                                                      .from = "eve",
+                                                      .uid = uids[i],
+                                                      .text = "x",
+                                                      .number = i + 1,
+                                                      .epoch = 1,
+                                                      .seq = i + 1});
+        assert_int_equal(checker_run(f->checker, CHECK_FORM), i + 1);
     }
-}
-
-TEST_WITH(test_invented__nobody_typed_it, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    all_see(world, world->ann, 4, 6);
-    assert_found(world, CHECK_INVENTED);
-}
-
-/* What bob typed is not ann's. */
-TEST_WITH(test_invented__another_typed_it, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    asks(world, world->bob, 4);
-    all_see(world, world->ann, 4, 6);
-    assert_found(world, CHECK_INVENTED);
-}
-
-/* The client numbered its requests in another order than they were typed in. */
-TEST_WITH(test_typed__seen_in_another_order, setup, teardown)
-{
-    struct world *world = *state;
-    conversation(world);
-    asks(world, world->ann, 5);
-    asks(world, world->ann, 4);
-    all_see(world, world->ann, 4, 6);
-    all_see(world, world->ann, 5, 7);
-    assert_found(world, CHECK_TYPED);
-}
-
-/* Which of the two it was cannot be told. */
-TEST_WITH(test_typed__lets_texts_typed_twice_pass, setup, teardown)
-{
-    struct world *world = *state;
-    asks(world, world->ann, 5);
-    asks(world, world->ann, 4);
-    asks(world, world->ann, 5);
-    all_see(world, world->ann, 4, 1);
-    all_see(world, world->ann, 5, 2);
-    checker_verify(world->checker, CHECK_ALL);
 }

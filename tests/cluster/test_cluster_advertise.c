@@ -14,15 +14,12 @@
 static struct node nodes[MACHINES];
 static char seed[ADDRESS_TEXT_SIZE + 32];
 
-static int setup(void **state)
+static void begin(struct cluster_fixture *fixture)
 {
-    (void)cluster_fixture_setup(state);
-    struct cluster_fixture *fixture = *state;
     cluster_fixture_use_netns(fixture, MACHINES);
     for (unsigned i = 0; i < MACHINES; i++)
         nodes[i] = (struct node){
             .group = fixture->group, .id = i + 1, .role = i == 0 ? "master" : "slave"};
-    return 0;
 }
 
 static void listen_at(struct node *node, const char *address)
@@ -68,16 +65,14 @@ static void assert_told(const struct cluster_fixture *fixture)
     }
 }
 
-TEST_WITH(test_advertise__without_a_default_route, setup, cluster_fixture_teardown)
+CLUSTER_TEST_ON(test_advertise__without_a_default_route, begin, NULL)
 {
-    struct cluster_fixture *fixture = *state;
     listen_at(&nodes[0], ":0");
     listen_at(&nodes[1], ":0");
     start(fixture, 0);
     set_seed(fixture);
     start(fixture, 1); /* and is ready: in sync */
     assert_told(fixture);
-    process_group_pass(fixture->group);
 }
 
 static bool has_ipv6(void)
@@ -85,9 +80,8 @@ static bool has_ipv6(void)
     return access("/proc/net/if_inet6", F_OK) == 0;
 }
 
-TEST_WITH(test_advertise__with_ipv6_only, setup, cluster_fixture_teardown)
+CLUSTER_TEST_ON(test_advertise__with_ipv6_only, begin, NULL)
 {
-    struct cluster_fixture *fixture = *state;
     if (!has_ipv6())
         skip();
     for (size_t i = 0; i < MACHINES; i++) {
@@ -98,13 +92,11 @@ TEST_WITH(test_advertise__with_ipv6_only, setup, cluster_fixture_teardown)
     set_seed(fixture);
     start(fixture, 1);
     assert_told(fixture);
-    process_group_pass(fixture->group);
 }
 
 /* An address of a family that this machine does not have is an error with a sentence. */
-TEST_WITH(test_listen__ipv4_without_ipv4, setup, cluster_fixture_teardown)
+CLUSTER_TEST_ON(test_listen__ipv4_without_ipv4, begin, NULL)
 {
-    struct cluster_fixture *fixture = *state;
     if (!has_ipv6())
         skip();
     (void)netns_use_ipv6(fixture->netns, 0);
@@ -116,13 +108,11 @@ TEST_WITH(test_listen__ipv4_without_ipv4, setup, cluster_fixture_teardown)
     assert_true(process_logged(nodes[0].process, "cannot listen on 0.0.0.0:0: "));
     assert_true(process_logged(nodes[0].process, "name an address that this machine has"));
     assert_false(process_logged(nodes[0].process, "nknown error"));
-    process_group_pass(fixture->group);
 }
 
 /* Both sides say so, and what to do. */
-TEST_WITH(test_advertise__loopback_alone, setup, cluster_fixture_teardown)
+CLUSTER_TEST_ON(test_advertise__loopback_alone, begin, NULL)
 {
-    struct cluster_fixture *fixture = *state;
     listen_at(&nodes[0], ":0");
     listen_at(&nodes[1], ":0");
     nodes[0].options[0] = "--advertise_host=127.0.0.1"; /* as where there is nothing else */
@@ -135,7 +125,6 @@ TEST_WITH(test_advertise__loopback_alone, setup, cluster_fixture_teardown)
         fixture->group,
         process_logged(nodes[1].process, "cluster master_on_loopback master=1 reached=10.99."));
     assert_true(process_logged(nodes[1].process, "--advertise_host"));
-    process_group_pass(fixture->group);
 }
 
 static void take_interface_down(void *unused)
@@ -144,16 +133,14 @@ static void take_interface_down(void *unused)
     (void)!system("ip link set eth0 down");
 }
 
-TEST_WITH(test_advertise__no_address_but_loopback, setup, cluster_fixture_teardown)
+CLUSTER_TEST_ON(test_advertise__no_address_but_loopback, begin, NULL)
 {
-    struct cluster_fixture *fixture = *state;
     listen_at(&nodes[0], ":0");
     nodes[0].prepare = take_interface_down;
     start(fixture, 0);
     PROCESS_GROUP_WAIT(fixture->group, process_logged(nodes[0].process,
                                                       "cluster only_loopback internal=127.0.0.1:"));
     assert_true(process_logged(nodes[0].process, "give --advertise_host"));
-    process_group_pass(fixture->group);
 }
 
 TEST_PREPARE()

@@ -9,13 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
-static int setup(void **state)
+static void begin(struct cluster_fixture *fixture)
 {
-    (void)cluster_fixture_setup(state);
-    struct cluster_fixture *fixture = *state;
     node_start(&fixture->node);
-    return 0;
 }
+
+#define CHAT_TEST(name) CLUSTER_TEST_ON(name, begin, cluster_fixture_stop)
 
 /* A client that has not logged in yet. */
 static struct json_client *device(struct cluster_fixture *fixture, const char *label,
@@ -97,9 +96,8 @@ static bool is_true(const json_t *object, const char *member_name)
     return json_is_true(value);
 }
 
-TEST_WITH(test_chat__two_people, setup, cluster_fixture_teardown)
+CHAT_TEST(test_chat__two_people)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
     struct json_client *bob = person(fixture, "bob");
     const json_t *joined = json_client_command(ann, "/join lobby");
@@ -133,12 +131,10 @@ TEST_WITH(test_chat__two_people, setup, cluster_fixture_teardown)
     assert_int_equal(json_client_leave(ann), 0);
     (void)json_client_expect(ann, 0, "{s:s, s:i, s:i}", "type", "stats", "sent", 2, "failed", 0);
     assert_int_equal(json_client_leave(bob), 0);
-    cluster_fixture_stop(fixture);
 }
 
-TEST_WITH(test_chat__many_lines_at_once_keep_their_order, setup, cluster_fixture_teardown)
+CHAT_TEST(test_chat__many_lines_at_once_keep_their_order)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     struct json_client *bob = member(fixture, "bob", "lobby");
     for (unsigned i = 0; i < 1000; i++) {
@@ -154,13 +150,11 @@ TEST_WITH(test_chat__many_lines_at_once_keep_their_order, setup, cluster_fixture
     checker_was_in(json_client_report(bob, checker), "lobby", 1, UINT64_MAX);
     checker_verify(checker, CHECK_ALL);
     checker_free(checker);
-    cluster_fixture_stop(fixture);
 }
 
 /* A message that cannot be sent says so, and the next one goes. */
-TEST_WITH(test_chat__messages_that_fail, setup, cluster_fixture_teardown)
+CHAT_TEST(test_chat__messages_that_fail)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
     json_client_type(ann, "nowhere");
     (void)json_client_expect(ann, 0, "{s:s, s:s}", "type", "failed", "status",
@@ -188,12 +182,10 @@ TEST_WITH(test_chat__messages_that_fail, setup, cluster_fixture_teardown)
     (void)json_client_expect(ann, mark, "{s:s, s:s}", "type", "failed", "status",
                              "FAILED_PRECONDITION");
     assert_int_equal(json_client_leave(ann), 1); /* not every command succeeded */
-    cluster_fixture_stop(fixture);
 }
 
-TEST_WITH(test_direct__between_two, setup, cluster_fixture_teardown)
+CHAT_TEST(test_direct__between_two)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
     struct json_client *bob = person(fixture, "bob");
     struct json_client *cat = person(fixture, "cat");
@@ -206,7 +198,6 @@ TEST_WITH(test_direct__between_two, setup, cluster_fixture_teardown)
     assert_int_equal(json_number(message, "number"), 2);
     catch_up(cat, ann);
     assert_int_equal(json_client_messages(cat), 1); /* nothing of it */
-    cluster_fixture_stop(fixture);
 }
 
 static uint64_t undelivered_in(const json_t *result, const char *room)
@@ -222,9 +213,8 @@ static uint64_t undelivered_in(const json_t *result, const char *room)
     return 0;
 }
 
-TEST_WITH(test_direct__kept_for_the_absent, setup, cluster_fixture_teardown)
+CHAT_TEST(test_direct__kept_for_the_absent)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     struct json_client *bob = member(fixture, "bob", "lobby");
     json_client_say(ann, "while you are here");
@@ -247,12 +237,10 @@ TEST_WITH(test_direct__kept_for_the_absent, setup, cluster_fixture_teardown)
     (void)expect_message(bob, "@ann", "ann", "call me 3");
     (void)expect_message(bob, "lobby", "ann", "let us wait");
     assert_int_equal(json_client_messages(bob), 5);
-    cluster_fixture_stop(fixture);
 }
 
-TEST_WITH(test_history__on_joining_and_paged, setup, cluster_fixture_teardown)
+CHAT_TEST(test_history__on_joining_and_paged)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     for (unsigned i = 1; i <= 25; i++)
         json_client_say(ann, "number %u", i);
@@ -282,12 +270,10 @@ TEST_WITH(test_history__on_joining_and_paged, setup, cluster_fixture_teardown)
     const json_t *message = expect_message(bob, "lobby", "ann", "live");
     assert_int_equal(json_number(message, "number"), 26); /* right behind the history */
     assert_int_equal(json_client_messages(bob), 1);
-    cluster_fixture_stop(fixture);
 }
 
-TEST_WITH(test_topic__set_shown_and_refused, setup, cluster_fixture_teardown)
+CHAT_TEST(test_topic__set_shown_and_refused)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     struct json_client *bob = member(fixture, "bob", "lobby");
     (void)json_client_command(ann, "/topic birds, and  what they say");
@@ -303,12 +289,10 @@ TEST_WITH(test_topic__set_shown_and_refused, setup, cluster_fixture_teardown)
     memset(long_topic, 'x', sizeof long_topic - 1);
     long_topic[300] = '\0';
     (void)json_client_refused(ann, "INVALID_ARGUMENT", "/topic %s", long_topic);
-    cluster_fixture_stop(fixture);
 }
 
-TEST_WITH(test_rooms__private_ones, setup, cluster_fixture_teardown)
+CHAT_TEST(test_rooms__private_ones)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
     struct json_client *bob = person(fixture, "bob");
     assert_true(is_true(json_client_command(ann, "/join den private"), "private"));
@@ -323,12 +307,10 @@ TEST_WITH(test_rooms__private_ones, setup, cluster_fixture_teardown)
     (void)expect_message(ann, "den", "bob", "cosy");
     assert_true(has_name(json_object_get(json_client_command(bob, "/rooms d*"), "rooms"), "den"));
     (void)json_client_refused(ann, "NOT_FOUND", "/invite nobody");
-    cluster_fixture_stop(fixture);
 }
 
-TEST_WITH(test_rooms__kick_and_ban, setup, cluster_fixture_teardown)
+CHAT_TEST(test_rooms__kick_and_ban)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     struct json_client *bob = member(fixture, "bob", "lobby");
     (void)json_client_refused(bob, "PERMISSION_DENIED", "/kick ann");
@@ -349,12 +331,10 @@ TEST_WITH(test_rooms__kick_and_ban, setup, cluster_fixture_teardown)
     json_client_say(ann, "behave");
     (void)expect_message(bob, "lobby", "ann", "behave");
     assert_null(json_client_find(bob, 0, "{s:s, s:s}", "type", "message", "text", "quiet at last"));
-    cluster_fixture_stop(fixture);
 }
 
-TEST_WITH(test_rooms__lists, setup, cluster_fixture_teardown)
+CHAT_TEST(test_rooms__lists)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     struct json_client *bob = member(fixture, "bob", "attic");
     (void)json_client_command(bob, "/join lobby");
@@ -384,7 +364,6 @@ TEST_WITH(test_rooms__lists, setup, cluster_fixture_teardown)
     (void)expect_message(bob, "lobby", "bob", "alone");
     catch_up(ann, bob);
     assert_null(json_client_find(ann, 0, "{s:s, s:s}", "type", "message", "text", "alone"));
-    cluster_fixture_stop(fixture);
 }
 
 /* The words of the older group commands. */
@@ -398,9 +377,8 @@ static size_t type_and_wait(struct json_client *client, size_t from, const char 
     return json_client_count(client);
 }
 
-TEST_WITH(test_synonyms__mean_the_same, setup, cluster_fixture_teardown)
+CHAT_TEST(test_synonyms__mean_the_same)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
     size_t mark = json_client_count(ann);
     mark = type_and_wait(ann, mark, "!j lobby", "join");
@@ -413,12 +391,10 @@ TEST_WITH(test_synonyms__mean_the_same, setup, cluster_fixture_teardown)
     mark = type_and_wait(ann, mark, "!e attic", "leave");
     mark = type_and_wait(ann, mark, "!q", "quit");
     assert_int_equal(process_wait(json_client_process(ann), PROCESS_GROUP_PATIENCE_MS), 0);
-    cluster_fixture_stop(fixture);
 }
 
-TEST_WITH(test_users__by_pattern, setup, cluster_fixture_teardown)
+CHAT_TEST(test_users__by_pattern)
 {
-    struct cluster_fixture *fixture = *state;
     static const char *const names[] = {"ann", "anna", "bob", "Bert"};
     struct json_client *people[4];
     for (size_t i = 0; i < 4; i++)
@@ -439,12 +415,10 @@ TEST_WITH(test_users__by_pattern, setup, cluster_fixture_teardown)
     assert_true(has_name(some, "Bert"));
     some = json_object_get(json_client_command(ann, "/users z*"), "users");
     assert_int_equal(json_array_size(some), 0);
-    cluster_fixture_stop(fixture);
 }
 
-TEST_WITH(test_accounts__names_and_passwords, setup, cluster_fixture_teardown)
+CHAT_TEST(test_accounts__names_and_passwords)
 {
-    struct cluster_fixture *fixture = *state;
     (void)json_client_leave(person(fixture, "ann"));
     struct json_client *client = device(fixture, "client", "ann");
     (void)json_client_refused(client, "ALREADY_EXISTS", "/register ann another secret");
@@ -461,12 +435,10 @@ TEST_WITH(test_accounts__names_and_passwords, setup, cluster_fixture_teardown)
     (void)json_client_command(client, "/logout");
     (void)json_client_refused(client, "UNAUTHENTICATED", "/rooms");
     assert_int_equal(json_client_leave(client), 1);
-    cluster_fixture_stop(fixture);
 }
 
-TEST_WITH(test_sessions__two_devices_and_no_third, setup, cluster_fixture_teardown)
+CHAT_TEST(test_sessions__two_devices_and_no_third)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *first = member(fixture, "ann", "lobby");
     struct json_client *second = device(fixture, "second", "ann");
     struct json_client *third = device(fixture, "third", "ann");
@@ -483,12 +455,10 @@ TEST_WITH(test_sessions__two_devices_and_no_third, setup, cluster_fixture_teardo
     (void)expect_message(first, "lobby", "ann", "from the other device");
     (void)json_client_command(first, "/logout");
     (void)json_client_command(third, "/login ann secret of ann");
-    cluster_fixture_stop(fixture);
 }
 
-TEST_WITH(test_delete__only_from_the_last_device, setup, cluster_fixture_teardown)
+CHAT_TEST(test_delete__only_from_the_last_device)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     struct json_client *bob = member(fixture, "bob", "lobby");
     struct json_client *other = device(fixture, "other", "ann");
@@ -512,13 +482,11 @@ TEST_WITH(test_delete__only_from_the_last_device, setup, cluster_fixture_teardow
     (void)json_client_command(ann, "/register ann another secret");
     const json_t *members = json_object_get(json_client_command(bob, "/members lobby"), "members");
     assert_int_equal(json_array_size(members), 1);
-    cluster_fixture_stop(fixture);
 }
 
 /* What nobody has received is handed over when the account goes. */
-TEST_WITH(test_delete__hands_over_what_is_undelivered, setup, cluster_fixture_teardown)
+CHAT_TEST(test_delete__hands_over_what_is_undelivered)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
     struct json_client *bob = person(fixture, "bob");
     json_client_tell(ann, "bob", "received");
@@ -528,12 +496,10 @@ TEST_WITH(test_delete__hands_over_what_is_undelivered, setup, cluster_fixture_te
     assert_int_equal(json_array_size(json_object_get(result, "undelivered")), 0);
     json_client_type(ann, "/msg bob too late");
     (void)json_client_expect(ann, 0, "{s:s, s:s}", "type", "failed", "status", "NOT_FOUND");
-    cluster_fixture_stop(fixture);
 }
 
-TEST_WITH(test_deliver__tells_what_is_undelivered, setup, cluster_fixture_teardown)
+CHAT_TEST(test_deliver__tells_what_is_undelivered)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *ann = person(fixture, "ann");
     struct json_client *bob = person(fixture, "bob");
     json_client_tell(ann, "bob", "one");
@@ -544,12 +510,10 @@ TEST_WITH(test_deliver__tells_what_is_undelivered, setup, cluster_fixture_teardo
     (void)status;
     const json_t *stats = json_client_command(ann, "/stats");
     assert_int_equal(json_number(stats, "sent"), 1);
-    cluster_fixture_stop(fixture);
 }
 
-TEST_WITH(test_typing_and_presence, setup, cluster_fixture_teardown)
+CHAT_TEST(test_typing_and_presence)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     struct json_client *bob = member(fixture, "bob", "lobby");
     (void)json_client_command(bob, "/typing");
@@ -566,13 +530,11 @@ TEST_WITH(test_typing_and_presence, setup, cluster_fixture_teardown)
     (void)json_client_command(bob, "/login bob secret of bob");
     (void)json_client_expect(ann, mark, "{s:s, s:s, s:b}", "type", "presence", "from", "bob",
                              "active", 1);
-    cluster_fixture_stop(fixture);
 }
 
 /* As a script would use it: everything on the command line and in a file. */
-TEST_WITH(test_program__from_a_script, setup, cluster_fixture_teardown)
+CHAT_TEST(test_program__from_a_script)
 {
-    struct cluster_fixture *fixture = *state;
     const char *secret = process_group_path(fixture->group, "secret");
     int file = open(secret, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     assert_int_equal(write(file, "from a file\n", 12), 12);
@@ -597,13 +559,11 @@ TEST_WITH(test_program__from_a_script, setup, cluster_fixture_teardown)
                              "bot");
     const json_t *page = json_client_command(ann, "/join lobby");
     assert_int_equal(json_number(page, "last_number"), 2);
-    cluster_fixture_stop(fixture);
 }
 
 /* All of it is there after a kill -9. */
-TEST_WITH(test_restart__remembers_everything, setup, cluster_fixture_teardown)
+CHAT_TEST(test_restart__remembers_everything)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *ann = member(fixture, "ann", "lobby");
     struct json_client *bob = member(fixture, "bob", "lobby");
     struct json_client *cat = member(fixture, "cat", "lobby");
@@ -631,5 +591,4 @@ TEST_WITH(test_restart__remembers_everything, setup, cluster_fixture_teardown)
     struct json_client *third = device(fixture, "third", "ann");
     (void)json_client_command(second, "/login ann secret of ann");
     (void)json_client_refused(third, "RESOURCE_EXHAUSTED", "/login ann secret of ann");
-    cluster_fixture_stop(fixture);
 }

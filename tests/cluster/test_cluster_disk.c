@@ -29,15 +29,12 @@ static void close_eve(void *unused)
     sp_close(&eve.peer);
 }
 
-static int setup(void **state)
+static void begin(struct cluster_fixture *fixture)
 {
-    (void)cluster_fixture_setup(state);
-    struct cluster_fixture *fixture = *state;
     memset(&eve, 0, sizeof eve);
     eve.peer.descriptor = -1;
     eve.token[0] = 42;
     process_group_defer(fixture->group, close_eve, NULL);
-    return 0;
 }
 
 static void say(struct cluster_fixture *fixture, unsigned lines)
@@ -46,15 +43,20 @@ static void say(struct cluster_fixture *fixture, unsigned lines)
         json_client_say(fixture->ann, "line %u", fixture->said++);
 }
 
-/* ann and bob are in the lobby, ann has said something, eve is logged in by hand. */
-static void open_lobby(struct cluster_fixture *fixture)
+/* ann and bob are in the lobby, and eve is logged in by hand. */
+static void open_silent_lobby(struct cluster_fixture *fixture)
 {
     node_start(&fixture->node);
     fixture->ann = cluster_fixture_visit(fixture, "ann");
     fixture->bob = cluster_fixture_visit(fixture, "bob");
-    struct address address = node_address(&fixture->node);
-    assert_true(sp_open(&eve.peer, &address));
+    eve.peer = node_open_peer(&fixture->node);
     assert_true(raw_login(&eve.peer, "eve", eve.token));
+}
+
+/* The same, and ann has said something. */
+static void open_lobby(struct cluster_fixture *fixture)
+{
+    open_silent_lobby(fixture);
     say(fixture, LINES);
     PROCESS_GROUP_WAIT(fixture->group, json_client_messages(fixture->bob) == fixture->said);
 }
@@ -144,6 +146,8 @@ static void assert_kept(struct cluster_fixture *fixture)
     cluster_fixture_stop(fixture);
 }
 
+#define DISK_TEST(name) CLUSTER_TEST_ON(name, begin, assert_kept)
+
 static void ignore_file_size_signal(void *context)
 {
     (void)context;
@@ -157,9 +161,8 @@ static void limit_files(struct cluster_fixture *fixture, rlim_t bytes)
     assert_int_equal(prlimit(process_id(fixture->node.process), RLIMIT_FSIZE, &limit, NULL), 0);
 }
 
-TEST_WITH(test_disk__files_cannot_grow, setup, cluster_fixture_teardown)
+DISK_TEST(test_disk__files_cannot_grow)
 {
-    struct cluster_fixture *fixture = *state;
     fixture->node.prepare = ignore_file_size_signal;
     open_lobby(fixture);
     for (unsigned i = 0; i < 3; i++) {
@@ -169,14 +172,12 @@ TEST_WITH(test_disk__files_cannot_grow, setup, cluster_fixture_teardown)
         limit_files(fixture, RLIM_INFINITY);
         assert_all_goes(fixture);
     }
-    assert_kept(fixture);
 }
 
 /* Killed while the disk is full, and started again on the full disk: what was acknowledged is
  * there once there is room. */
-TEST_WITH(test_disk__killed_while_files_cannot_grow, setup, cluster_fixture_teardown)
+DISK_TEST(test_disk__killed_while_files_cannot_grow)
 {
-    struct cluster_fixture *fixture = *state;
     fixture->node.prepare = ignore_file_size_signal;
     open_lobby(fixture);
     limit_files(fixture, 32768);
@@ -184,15 +185,12 @@ TEST_WITH(test_disk__killed_while_files_cannot_grow, setup, cluster_fixture_tear
     node_kill(&fixture->node);
     sp_close(&eve.peer);
     node_start(&fixture->node);
-    struct address address = node_address(&fixture->node);
-    assert_true(sp_open(&eve.peer, &address));
+    eve.peer = node_open_peer(&fixture->node);
     assert_all_goes(fixture);
-    assert_kept(fixture);
 }
 
-TEST_WITH(test_disk__full, setup, cluster_fixture_teardown)
+DISK_TEST(test_disk__full)
 {
-    struct cluster_fixture *fixture = *state;
     const char *disk = small_disk_mount(fixture->group, 8);
     if (disk == NULL)
         CLUSTER_FIXTURE_SKIP(fixture, "cannot mount a small disk (%s): skipped\n", strerror(errno));
@@ -213,22 +211,15 @@ TEST_WITH(test_disk__full, setup, cluster_fixture_teardown)
         small_disk_make_room(fixture->group, disk);
         assert_all_goes(fixture);
     }
-    assert_kept(fixture);
 }
 
 /* Every commit that is hit is answered UNAVAILABLE; those before and after are good. */
-TEST_WITH(test_disk__sync_fails, setup, cluster_fixture_teardown)
+DISK_TEST(test_disk__sync_fails)
 {
-    struct cluster_fixture *fixture = *state;
     if (!node_can_inject(fixture->group))
         CLUSTER_FIXTURE_SKIP(fixture, "strace is not to be had here: skipped\n");
     node_inject(&fixture->node, "fdatasync:error=EIO:when=40..46");
-    node_start(&fixture->node);
-    fixture->ann = cluster_fixture_visit(fixture, "ann");
-    fixture->bob = cluster_fixture_visit(fixture, "bob");
-    struct address address = node_address(&fixture->node);
-    assert_true(sp_open(&eve.peer, &address));
-    assert_true(raw_login(&eve.peer, "eve", eve.token));
+    open_silent_lobby(fixture);
     unsigned refused = 0;
     for (unsigned i = 0; i < 400; i++) {
         say(fixture, 1);
@@ -247,5 +238,4 @@ TEST_WITH(test_disk__sync_fails, setup, cluster_fixture_teardown)
     PROCESS_GROUP_WAIT(fixture->group, process_logged(fixture->node.process, "rolled_back"));
     assert_all_goes(fixture);
     node_inject(&fixture->node, NULL);
-    assert_kept(fixture);
 }

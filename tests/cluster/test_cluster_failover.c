@@ -34,11 +34,16 @@ static void come_back(struct cluster_fixture *fixture, size_t i)
     assert_int_equal(cluster_master(cluster, ALL_SERVERS), master);
 }
 
-CLUSTER_TEST(test_kill__the_master_again_and_again)
+static void begin(struct cluster_fixture *fixture)
 {
-    struct cluster_fixture *fixture = *state;
-    struct cluster *cluster = &fixture->cluster;
     cluster_fixture_begin(fixture, NULL, 2, 2);
+}
+
+#define FAILOVER_TEST(name) CLUSTER_TEST_ON(name, begin, cluster_fixture_finish)
+
+FAILOVER_TEST(test_kill__the_master_again_and_again)
+{
+    struct cluster *cluster = &fixture->cluster;
     static const size_t moments[] = {1, 300, 40, 7, 700, 100};
     bool smallest_was_away = false;
     for (size_t i = 0; i < sizeof moments / sizeof moments[0]; i++) {
@@ -50,26 +55,20 @@ CLUSTER_TEST(test_kill__the_master_again_and_again)
         come_back(fixture, master);
     }
     assert_true(smallest_was_away); /* so it did come back to a living master, and followed */
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-CLUSTER_TEST(test_kill__a_slave)
+FAILOVER_TEST(test_kill__a_slave)
 {
-    struct cluster_fixture *fixture = *state;
-    cluster_fixture_begin(fixture, NULL, 2, 2);
     size_t slave = (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS;
     cluster_kill(&fixture->cluster, 1u << slave);
     client_pool_each_goes_on(&fixture->pool, A_LITTLE);
     come_back(fixture, slave);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* The last of three serves alone; first a slave is left, then the master. */
-CLUSTER_TEST(test_kill__two_of_three_at_once)
+FAILOVER_TEST(test_kill__two_of_three_at_once)
 {
-    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    cluster_fixture_begin(fixture, NULL, 2, 2);
     for (size_t left = 1; left <= SERVERS; left += 2) {
         size_t last = (cluster_master(cluster, ALL_SERVERS) + left) % SERVERS;
         unsigned others = ALL_SERVERS & ~(1u << last);
@@ -81,15 +80,12 @@ CLUSTER_TEST(test_kill__two_of_three_at_once)
         cluster_wait_in_sync(cluster, ALL_SERVERS);
         assert_int_equal(cluster_master(cluster, ALL_SERVERS), last);
     }
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* The old master does not know that time went by: two of them meet, and it follows. */
-CLUSTER_TEST(test_sleep__the_master)
+FAILOVER_TEST(test_sleep__the_master)
 {
-    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    cluster_fixture_begin(fixture, NULL, 2, 2);
     for (size_t round = 0; round < 2; round++) {
         size_t old = cluster_master(cluster, ALL_SERVERS);
         unsigned others = ALL_SERVERS & ~(1u << old);
@@ -102,14 +98,11 @@ CLUSTER_TEST(test_sleep__the_master)
         assert_int_equal(cluster_master(cluster, ALL_SERVERS), new);
         client_pool_go_on(&fixture->pool, A_LITTLE);
     }
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-CLUSTER_TEST(test_sleep__a_slave)
+FAILOVER_TEST(test_sleep__a_slave)
 {
-    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    cluster_fixture_begin(fixture, NULL, 2, 2);
     size_t master = cluster_master(cluster, ALL_SERVERS);
     size_t slave = (master + 1) % SERVERS;
     cluster_sleep(cluster, slave);
@@ -118,14 +111,12 @@ CLUSTER_TEST(test_sleep__a_slave)
     cluster_awake(cluster, slave);
     cluster_wait_in_sync(cluster, ALL_SERVERS);
     assert_int_equal(cluster_master(cluster, ALL_SERVERS), master);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* What only the master has is not acknowledged; so nothing is missed when it dies, and stays away. */
-CLUSTER_TEST(test_sleep__both_slaves_and_then_the_master_dies)
+CLUSTER_TEST_ON(test_sleep__both_slaves_and_then_the_master_dies, NULL, cluster_fixture_finish)
 {
     static const char *const options[] = {"--ack_timeout=60000", NULL};
-    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     cluster_fixture_begin(fixture, options, 2, 2);
     size_t master = cluster_master(cluster, ALL_SERVERS);
@@ -140,19 +131,15 @@ CLUSTER_TEST(test_sleep__both_slaves_and_then_the_master_dies)
     cluster_wait_in_sync(cluster, others);
     client_pool_settle(&fixture->pool);
     come_back(fixture, master);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-CLUSTER_TEST(test_stop__one_after_the_other)
+FAILOVER_TEST(test_stop__one_after_the_other)
 {
-    struct cluster_fixture *fixture = *state;
-    cluster_fixture_begin(fixture, NULL, 2, 2);
     for (size_t i = 0; i < SERVERS; i++) {
         cluster_stop(&fixture->cluster, i);
         client_pool_each_goes_on(&fixture->pool, A_LITTLE);
         come_back(fixture, i);
     }
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 static void start_in_order(struct cluster_fixture *fixture, const size_t order[static SERVERS])
@@ -176,28 +163,24 @@ static void power_cut_in_every_order(struct cluster_fixture *fixture)
         start_in_order(fixture, orders[i]);
     }
     client_pool_each_goes_on(&fixture->pool, A_LITTLE);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-CLUSTER_TEST(test_power_cut__all_start_again_in_every_order)
+FAILOVER_TEST(test_power_cut__all_start_again_in_every_order)
 {
-    cluster_fixture_begin(*state, NULL, 2, 2);
-    power_cut_in_every_order(*state);
+    power_cut_in_every_order(fixture);
 }
 
-CLUSTER_TEST(test_power_cut__with_a_quorum)
+CLUSTER_TEST_ON(test_power_cut__with_a_quorum, NULL, cluster_fixture_finish)
 {
     static const char *const options[] = {"--durability=quorum", NULL};
-    cluster_fixture_begin(*state, options, 2, 2);
-    power_cut_in_every_order(*state);
+    cluster_fixture_begin(fixture, options, 2, 2);
+    power_cut_in_every_order(fixture);
 }
 
 /* Who was left behind may not be the master alone: it waits for those who know more. */
-CLUSTER_TEST(test_power_cut__the_one_left_behind_comes_first)
+FAILOVER_TEST(test_power_cut__the_one_left_behind_comes_first)
 {
-    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    cluster_fixture_begin(fixture, NULL, 2, 2);
     size_t behind = (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS;
     cluster_kill(cluster, 1u << behind);
     cluster_wait_in_sync(cluster, ALL_SERVERS & ~(1u << behind));
@@ -205,5 +188,4 @@ CLUSTER_TEST(test_power_cut__the_one_left_behind_comes_first)
     cluster_kill(cluster, cluster_running(cluster));
     const size_t order[SERVERS] = {behind, (behind + 1) % SERVERS, (behind + 2) % SERVERS};
     start_in_order(fixture, order);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }

@@ -44,33 +44,29 @@ static void expect_end(struct cluster_fixture *fixture, size_t i, const char *ev
     CLIENT_POOL_WAIT(&fixture->pool, process_ended(cluster->servers[i].process));
     assert_true(cluster_logged(cluster, i, event));
     assert_true(cluster_logged(cluster, i, sentence));
-    cluster_wait_in_sync(cluster, 7u & ~(1u << i));
+    cluster_wait_in_sync(cluster, ALL_SERVERS & ~(1u << i));
     client_pool_each_goes_on(&fixture->pool, A_LITTLE);
 }
 
 /* The master's folder is removed under load; it comes back with an empty one. Then the new master's is
  * moved away, and it comes back with that. */
-CLUSTER_TEST(test_folder__goes_away_under_the_master)
+CLUSTER_TEST_ON(test_folder__goes_away_under_the_master, NULL, cluster_fixture_finish)
 {
-    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    cluster_start(cluster, SERVERS, NULL);
-    client_pool_open(&fixture->pool, cluster, 2, 2);
-    client_pool_go_on(&fixture->pool, A_LITTLE);
-    size_t first = cluster_master(cluster, 7u);
+    cluster_fixture_begin(fixture, NULL, 2, 2);
+    size_t first = cluster_master(cluster, ALL_SERVERS);
     remove_folder(fixture, first);
     expect_end(fixture, first, "data_folder_gone", "is gone; put the folder back");
     cluster->servers[first].role = "slave";
     cluster_run(cluster, first);
-    cluster_wait_in_sync(cluster, 7u);
-    size_t second = cluster_master(cluster, 7u);
+    cluster_wait_in_sync(cluster, ALL_SERVERS);
+    size_t second = cluster_master(cluster, ALL_SERVERS);
     move_folder(fixture, second);
     expect_end(fixture, second, "data_folder_gone", "put the folder back and start");
     char from[PROCESS_GROUP_PATH_SIZE];
     (void)snprintf(from, sizeof from, "%s", folder_of(fixture, second, "-away"));
     assert_int_equal(rename(from, folder_of(fixture, second, "")), 0);
     cluster_run(cluster, second);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 static void damage(struct cluster_fixture *fixture, size_t i)
@@ -84,21 +80,17 @@ static void damage(struct cluster_fixture *fixture, size_t i)
 }
 
 /* The scan beside the service finds it. */
-CLUSTER_TEST(test_database__is_damaged)
+CLUSTER_TEST_ON(test_database__is_damaged, NULL, cluster_fixture_finish)
 {
-    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    cluster_start(cluster, SERVERS, NULL);
-    client_pool_open(&fixture->pool, cluster, 2, 2);
-    client_pool_go_on(&fixture->pool, A_LITTLE);
-    size_t first = cluster_master(cluster, 7u);
+    cluster_fixture_begin(fixture, NULL, 2, 2);
+    size_t first = cluster_master(cluster, ALL_SERVERS);
     cluster_kill(cluster, 1u << first);
     damage(fixture, first);
-    cluster_wait_in_sync(cluster, 7u & ~(1u << first));
+    cluster_wait_in_sync(cluster, ALL_SERVERS & ~(1u << first));
     cluster_launch(cluster, first);
     expect_end(fixture, first, "database_damaged", "keep the data folder");
     move_folder(fixture, first);
     cluster->servers[first].role = "slave";
     cluster_run(cluster, first);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }

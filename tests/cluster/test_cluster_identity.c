@@ -55,13 +55,18 @@ static void unset_seeds(struct cluster_fixture *fixture, size_t i)
     fixture->cluster.servers[i].options[0] = NULL;
 }
 
+static void begin(struct cluster_fixture *fixture)
+{
+    cluster_fixture_begin(fixture, NULL, 2, 1);
+}
+
+#define IDENTITY_TEST(name) CLUSTER_TEST_ON(name, begin, cluster_fixture_finish)
+
 /* All three are killed, and the address of the first is given to another cluster, which has data. The
  * two others, which have all of theirs, go on. */
-CLUSTER_TEST(test_stranger__at_the_address_of_a_member)
+IDENTITY_TEST(test_stranger__at_the_address_of_a_member)
 {
-    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    cluster_fixture_begin(fixture, NULL, 2, 1);
     cluster_kill(cluster, ALL_SERVERS);
     struct node stranger = {.group = fixture->group,
                             .id = 1,
@@ -80,15 +85,13 @@ CLUSTER_TEST(test_stranger__at_the_address_of_a_member)
     assert_int_equal(json_client_leave(zoe), 0);
     assert_int_equal(node_stop(&stranger), 0);
     cluster_launch(cluster, 0); /* it gets its address back */
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* The first one starts first, without its data and told to found a cluster, and founds one, as nobody is
  * there; then the others come, which have the data. */
-static void founds_then_yields(struct cluster_fixture *fixture)
+IDENTITY_TEST(test_founding__given_up_when_the_others_come)
 {
     struct cluster *cluster = &fixture->cluster;
-    cluster_fixture_begin(fixture, NULL, 2, 1);
     cluster_kill(cluster, ALL_SERVERS);
     lose_folder(fixture, 0);
     cluster_run(cluster, 0);
@@ -96,19 +99,12 @@ static void founds_then_yields(struct cluster_fixture *fixture)
     cluster_launch(cluster, 1);
     cluster_launch(cluster, 2);
     PROCESS_GROUP_WAIT(fixture->group, cluster_logged(cluster, 0, "cluster_given_up"));
-    cluster_fixture_finish(fixture, CHECK_ALL);
-}
-
-CLUSTER_TEST(test_founding__given_up_when_the_others_come)
-{
-    founds_then_yields(*state);
 }
 
 /* The others are there: it does not found one at all, wherever it was told of them or not. */
 static void refuses_founding(struct cluster_fixture *fixture, bool has_seeds, bool has_file)
 {
     struct cluster *cluster = &fixture->cluster;
-    cluster_fixture_begin(fixture, NULL, 2, 1);
     cluster_kill(cluster, 1u);
     lose_folder(fixture, 0);
     if (has_file)
@@ -125,17 +121,16 @@ static void refuses_founding(struct cluster_fixture *fixture, bool has_seeds, bo
     cluster_wait_in_sync(cluster, ALL_SERVERS);
     assert_true(cluster_logged(cluster, 0, "founding_refused"));
     assert_false(cluster_logged(cluster, 0, "cluster_founded"));
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-CLUSTER_TEST(test_founding__refused_by_who_is_asked)
+IDENTITY_TEST(test_founding__refused_by_who_is_asked)
 {
-    refuses_founding(*state, true, false);
+    refuses_founding(fixture, true, false);
 }
 
-CLUSTER_TEST(test_founding__refused_by_who_calls)
+IDENTITY_TEST(test_founding__refused_by_who_calls)
 {
-    refuses_founding(*state, false, true);
+    refuses_founding(fixture, false, true);
 }
 
 static void swap_addresses(struct cluster_fixture *fixture, size_t one, size_t other)
@@ -148,11 +143,9 @@ static void swap_addresses(struct cluster_fixture *fixture, size_t one, size_t o
 }
 
 /* Nobody is told of it: they find each other at the addresses that they know. */
-CLUSTER_TEST(test_moved__two_have_swapped)
+IDENTITY_TEST(test_moved__two_have_swapped)
 {
-    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    cluster_fixture_begin(fixture, NULL, 2, 1);
     cluster_kill(cluster, OTHERS);
     swap_addresses(fixture, 1, 2);
     for (size_t i = 1; i < SERVERS; i++) {
@@ -161,14 +154,11 @@ CLUSTER_TEST(test_moved__two_have_swapped)
     }
     cluster_wait_in_sync(cluster, ALL_SERVERS);
     PROCESS_GROUP_WAIT(fixture->group, cluster_logged(cluster, 0, "member_met"));
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-CLUSTER_TEST(test_moved__all_in_a_circle)
+IDENTITY_TEST(test_moved__all_in_a_circle)
 {
-    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    cluster_fixture_begin(fixture, NULL, 2, 1);
     cluster_kill(cluster, ALL_SERVERS);
     swap_addresses(fixture, 0, 1);
     swap_addresses(fixture, 1, 2);
@@ -176,15 +166,12 @@ CLUSTER_TEST(test_moved__all_in_a_circle)
         unset_seeds(fixture, i);
         cluster_launch(cluster, i);
     }
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* To addresses that nobody has had: each is told of the others. */
-CLUSTER_TEST(test_moved__all_to_new_addresses)
+IDENTITY_TEST(test_moved__all_to_new_addresses)
 {
-    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    cluster_fixture_begin(fixture, NULL, 2, 1);
     cluster_kill(cluster, ALL_SERVERS);
     for (size_t i = 0; i < SERVERS; i++) { /* what listens there now keeps these ports free */
         struct node other = {.group = fixture->group,
@@ -198,5 +185,4 @@ CLUSTER_TEST(test_moved__all_to_new_addresses)
         set_seeds(fixture, i);
     for (size_t i = 0; i < SERVERS; i++)
         cluster_launch(cluster, i);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }

@@ -12,6 +12,8 @@
 #define MISSED_MESSAGES 100000
 #define MOVED_MS (2000 * PROCESS_GROUP_SLOWER) /* the writers' longest wait while somebody joins */
 
+#define JOIN_TEST(name) CLUSTER_TEST_ON(name, NULL, cluster_fixture_finish)
+
 static const char *master_address(struct cluster_fixture *fixture)
 {
     struct cluster *cluster = &fixture->cluster;
@@ -53,22 +55,21 @@ static void join_under_load(struct cluster_fixture *fixture, const char *durabil
     wait_without_a_pause(fixture, 15u);
     client_pool_each_goes_on(&fixture->pool, A_LITTLE);
     cluster_wait_ready(&fixture->cluster, fourth);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-CLUSTER_TEST(test_join__under_load)
+JOIN_TEST(test_join__under_load)
 {
-    join_under_load(*state, "--durability=all");
+    join_under_load(fixture, "--durability=all");
 }
 
-CLUSTER_TEST(test_join__under_load_with_a_quorum)
+JOIN_TEST(test_join__under_load_with_a_quorum)
 {
-    join_under_load(*state, "--durability=quorum");
+    join_under_load(fixture, "--durability=quorum");
 }
 
-CLUSTER_TEST(test_join__under_load_with_local_durability)
+JOIN_TEST(test_join__under_load_with_local_durability)
 {
-    join_under_load(*state, "--durability=local");
+    join_under_load(fixture, "--durability=local");
 }
 
 /* A slave is away while 100,000 messages are sent. */
@@ -84,27 +85,25 @@ static void miss_many(struct cluster_fixture *fixture, const char *const *option
     cluster_wait_ready(cluster, away);
     bool copied = cluster_logged(cluster, away, "snapshot");
     assert_int_equal(copied, options != NULL);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-CLUSTER_TEST(test_missed__100000_are_fetched)
+JOIN_TEST(test_missed__100000_are_fetched)
 {
-    miss_many(*state, NULL);
+    miss_many(fixture, NULL);
 }
 
 /* Only a quorum prunes what a member lacks. */
 static const char *const pruning[] = {"--durability=quorum", "--log_keep=1000",
                                       "--log_keep_bytes=1048576", NULL};
 
-CLUSTER_TEST(test_missed__100000_are_no_longer_kept)
+JOIN_TEST(test_missed__100000_are_no_longer_kept)
 {
-    miss_many(*state, pruning);
+    miss_many(fixture, pruning);
 }
 
 /* Killed while it gets the copy, and again: it begins anew, or goes on, and ends up in sync. */
-CLUSTER_TEST(test_missed__killed_while_it_gets_a_copy)
+JOIN_TEST(test_missed__killed_while_it_gets_a_copy)
 {
-    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     cluster_fixture_begin(fixture, pruning, 2, 2);
     size_t away = (cluster_master(cluster, 7u) + 1) % SERVERS;
@@ -119,5 +118,4 @@ CLUSTER_TEST(test_missed__killed_while_it_gets_a_copy)
     }
     cluster_launch(cluster, away);
     wait_without_a_pause(fixture, 7u);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }

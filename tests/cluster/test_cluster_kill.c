@@ -14,26 +14,16 @@
 #define READERS 2
 #define ROUNDS_MAX 16
 
-static int setup(void **state)
+static void begin(struct cluster_fixture *fixture)
 {
-    (void)cluster_fixture_setup(state);
-    struct cluster_fixture *fixture = *state;
     fixture->pool.is_unpaced = true;
     cluster_start(&fixture->cluster, 1, NULL);
     client_pool_open(&fixture->pool, &fixture->cluster, WRITERS, READERS);
-    return 0;
 }
 
 static struct node *the_node(struct cluster_fixture *fixture)
 {
     return &fixture->cluster.servers[0];
-}
-
-static void finish(struct cluster_fixture *fixture)
-{
-    client_pool_finish(&fixture->pool, CHECK_ALL);
-    cluster_stop_all(&fixture->cluster);
-    process_group_pass(fixture->group);
 }
 
 /* How often the moments are gone through: more for a campaign. */
@@ -44,9 +34,8 @@ static size_t rounds(void)
     return count < 1 ? 1 : count > ROUNDS_MAX ? ROUNDS_MAX : count;
 }
 
-TEST_WITH(test_kill__again_and_again_under_load, setup, cluster_fixture_teardown)
+CLUSTER_TEST_ON(test_kill__again_and_again_under_load, begin, cluster_fixture_finish)
 {
-    struct cluster_fixture *fixture = *state;
     /* How many more acknowledgements there are between a start and the next kill. */
     static const size_t moments[] = {1, 200, 1500, 2, 40, 1000, 1, 2500, 7, 700};
     size_t count = sizeof moments / sizeof moments[0];
@@ -55,13 +44,11 @@ TEST_WITH(test_kill__again_and_again_under_load, setup, cluster_fixture_teardown
         node_kill(the_node(fixture));
         node_start(the_node(fixture));
     }
-    finish(fixture);
 }
 
 /* Before it is ready, when it is just ready, and while clients come back. */
-TEST_WITH(test_kill__while_it_starts, setup, cluster_fixture_teardown)
+CLUSTER_TEST_ON(test_kill__while_it_starts, begin, cluster_fixture_finish)
 {
-    struct cluster_fixture *fixture = *state;
     CLIENT_POOL_WAIT(&fixture->pool, client_pool_acknowledged(&fixture->pool) >= 100);
     for (unsigned i = 0; i < 12; i++) {
         node_kill(the_node(fixture));
@@ -75,14 +62,12 @@ TEST_WITH(test_kill__while_it_starts, setup, cluster_fixture_teardown)
     }
     node_kill(the_node(fixture));
     node_start(the_node(fixture));
-    finish(fixture);
 }
 
 /* Killed by the kernel at a given system call of the thread that writes: between two writes of one
  * commit, before its sync, after it. */
-TEST_WITH(test_kill__in_the_middle_of_a_commit, setup, cluster_fixture_teardown)
+CLUSTER_TEST_ON(test_kill__in_the_middle_of_a_commit, begin, cluster_fixture_finish)
 {
-    struct cluster_fixture *fixture = *state;
     if (!node_can_inject(fixture->group))
         CLUSTER_FIXTURE_SKIP(fixture, "strace is not to be had here: skipped\n");
     static const char *const moments[] = {
@@ -102,13 +87,11 @@ TEST_WITH(test_kill__in_the_middle_of_a_commit, setup, cluster_fixture_teardown)
     }
     node_inject(the_node(fixture), NULL);
     node_start(the_node(fixture));
-    finish(fixture);
 }
 
 /* Asked to stop, it ends in order, whatever it is doing: the load does not hold it up. */
-TEST_WITH(test_stop__under_load, setup, cluster_fixture_teardown)
+CLUSTER_TEST_ON(test_stop__under_load, begin, cluster_fixture_finish)
 {
-    struct cluster_fixture *fixture = *state;
     static const size_t moments[] = {1, 500, 30, 1200};
     for (size_t i = 0; i < sizeof moments / sizeof moments[0]; i++) {
         client_pool_go_on(&fixture->pool, moments[i]);
@@ -117,7 +100,6 @@ TEST_WITH(test_stop__under_load, setup, cluster_fixture_teardown)
         assert_true(process_group_now_ms() - before_ms <= NODE_STOP_MS);
         node_start(the_node(fixture));
     }
-    finish(fixture);
 }
 
 /* The number of the message that request `request` became, as it is told now. */
@@ -145,14 +127,11 @@ static uint64_t send_again(struct cluster_fixture *fixture, struct sp_peer *peer
 
 /* A retry gets the first answer, also from a server that was killed in between: as a number, and as
  * a refusal, whatever has become possible meanwhile. */
-TEST_WITH(test_retry__gets_the_first_answer_after_a_kill, setup, cluster_fixture_teardown)
+CLUSTER_TEST_ON(test_retry__gets_the_first_answer_after_a_kill, begin, NULL)
 {
-    struct cluster_fixture *fixture = *state;
     enum { SENT = 300, WINDOW = 256 };
     const uint8_t token[RAW_TOKEN_BYTES] = {5};
-    struct sp_peer peer;
-    struct address address = node_address(the_node(fixture));
-    assert_true(sp_open(&peer, &address));
+    struct sp_peer peer = node_open_peer(the_node(fixture));
     assert_true(raw_login(&peer, "eve", token));
     /* Request 1 is refused: eve is not in the lobby yet. */
     (void)send_again(fixture, &peer, token, 1, "too early", STATUS_PERMISSION_DENIED);
@@ -173,7 +152,7 @@ TEST_WITH(test_retry__gets_the_first_answer_after_a_kill, setup, cluster_fixture
         node_kill(the_node(fixture));
         sp_close(&peer);
         node_start(the_node(fixture));
-        assert_true(sp_open(&peer, &address));
+        peer = node_open_peer(the_node(fixture));
         for (unsigned i = SENT; i > SENT - WINDOW; i--)
             assert_int_equal(send_again(fixture, &peer, token, i, "twice", STATUS_OK), numbers[i]);
         (void)send_again(fixture, &peer, token, SENT - WINDOW, "twice", STATUS_OUT_OF_RANGE);
@@ -184,5 +163,4 @@ TEST_WITH(test_retry__gets_the_first_answer_after_a_kill, setup, cluster_fixture
                      numbers[SENT] + 1);
     sp_close(&peer);
     PROCESS_GROUP_WAIT(fixture->group, json_client_messages(fixture->pool.readers[0]) == SENT - 1);
-    process_group_pass(fixture->group);
 }

@@ -25,9 +25,7 @@ struct filler {
 static size_t begin(struct cluster_fixture *fixture)
 {
     struct cluster *cluster = &fixture->cluster;
-    cluster_start(cluster, SERVERS, options);
-    client_pool_open(&fixture->pool, cluster, 2, 2);
-    client_pool_go_on(&fixture->pool, A_LITTLE);
+    cluster_fixture_begin(fixture, options, 2, 2);
     size_t master = cluster_master(cluster, 7u);
     cluster_kill(cluster, 7u & ~(1u << master));
     client_pool_each_goes_on(&fixture->pool, A_LITTLE);
@@ -43,14 +41,11 @@ static void send(struct cluster_fixture *fixture, struct filler *filler, struct 
 
 static void fill(struct cluster_fixture *fixture, size_t master, struct filler *filler)
 {
-    struct address address;
     struct raw_reply reply = {.status = STATUS_OK};
-    const char *at = fixture->cluster.servers[master].clients;
     *filler = (struct filler){.request = 0};
     memset(filler->text, 'x', TEXT_BYTES);
     (void)snprintf((char *)filler->token, sizeof filler->token, "token of the filler");
-    assert_int_equal(address_parse(at, &address, NULL), OK);
-    assert_true(sp_open(&filler->peer, &address));
+    filler->peer = node_open_peer(&fixture->cluster.servers[master]);
     assert_true(raw_login(&filler->peer, "filler", filler->token));
     while (reply.status == STATUS_OK && filler->request < SENDS_MAX) {
         filler->request++;
@@ -91,10 +86,8 @@ static void assert_serves_reads(struct cluster_fixture *fixture, size_t master,
     history.room = (char *)"@filler";
     assert_int_equal(call(filler, "History", &history.base), STATUS_OK);
     struct filler visitor = {.request = 1};
-    struct address address;
     (void)snprintf((char *)visitor.token, sizeof visitor.token, "another token");
-    assert_int_equal(address_parse(fixture->cluster.servers[master].clients, &address, NULL), OK);
-    assert_true(sp_open(&visitor.peer, &address));
+    visitor.peer = node_open_peer(&fixture->cluster.servers[master]);
     assert_true(raw_login(&visitor.peer, "filler", visitor.token));
     Jackdaw__LogoutRequest logout = JACKDAW__LOGOUT_REQUEST__INIT;
     logout.request = 1;
@@ -113,14 +106,11 @@ static void finish(struct cluster_fixture *fixture, size_t master, struct filler
     sp_close(&filler->peer);
     client_pool_each_goes_on(&fixture->pool, A_LITTLE);
     assert_status(fixture, master, false);
-    client_pool_finish(&fixture->pool, CHECK_ALL);
-    cluster_stop_all(cluster);
-    process_group_pass(fixture->group);
+    cluster_fixture_finish(fixture);
 }
 
 CLUSTER_TEST(test_bound__goes_on_when_members_return)
 {
-    struct cluster_fixture *fixture = *state;
     struct filler filler;
     size_t master = begin(fixture);
     fill(fixture, master, &filler);
@@ -152,7 +142,6 @@ static void remove_member(struct cluster_fixture *fixture, size_t i, size_t mast
 
 CLUSTER_TEST(test_bound__goes_on_when_members_are_removed)
 {
-    struct cluster_fixture *fixture = *state;
     struct filler filler;
     size_t master = begin(fixture);
     fill(fixture, master, &filler);

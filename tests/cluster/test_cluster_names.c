@@ -48,18 +48,15 @@ static void talk(struct cluster_fixture *fixture, const char *address)
 /* The server listens on IPv4 only, as it was told; the name is IPv6 first. */
 CLUSTER_TEST(test_names__localhost)
 {
-    struct cluster_fixture *fixture = *state;
     (void)start_server(fixture, "1", "master", "127.0.0.1:2625", "127.0.0.1:2626", NULL);
     (void)start_server(fixture, "2", "slave", "127.0.0.1:2627", "127.0.0.1:2628",
                        "--master_address=localhost:2626");
     talk(fixture, "localhost:2625");
-    process_group_pass(fixture->group);
 }
 
 /* The master is at the last of the addresses; then it is killed. */
 CLUSTER_TEST(test_names__one_for_all_servers)
 {
-    struct cluster_fixture *fixture = *state;
     static const char seeds[] = "--master_address=chat:2626";
     struct process *master =
         start_server(fixture, "1", "master", "127.0.0.4:2625", "127.0.0.4:2626", NULL);
@@ -70,7 +67,6 @@ CLUSTER_TEST(test_names__one_for_all_servers)
     size_t from = json_client_count(fixture->ann);
     json_client_say(fixture->ann, "two");
     (void)json_client_expect(fixture->ann, from, "{s:s}", "type", "sent");
-    process_group_pass(fixture->group);
 }
 
 static void map_user(const char *path, unsigned id)

@@ -98,23 +98,26 @@ static void assert_json_status(struct cluster_fixture *fixture, size_t i, const 
     json_decref(object);
 }
 
-CLUSTER_TEST(test_status__of_any_server_at_either_address)
+static void begin(struct cluster_fixture *fixture)
 {
-    struct cluster_fixture *fixture = *state;
-    struct cluster *cluster = &fixture->cluster;
     cluster_fixture_begin(fixture, NULL, 2, 1);
+}
+
+#define OPERATOR_TEST(name) CLUSTER_TEST_ON(name, begin, cluster_fixture_finish)
+
+OPERATOR_TEST(test_status__of_any_server_at_either_address)
+{
+    struct cluster *cluster = &fixture->cluster;
     size_t master = cluster_master(cluster, ALL_SERVERS);
     for (size_t i = 0; i < SERVERS; i++) {
         assert_text_status(fixture, cluster->servers[i].clients);
         assert_json_status(fixture, i, cluster->servers[i].clients, master);
         assert_json_status(fixture, i, cluster->servers[i].internal, master);
     }
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 CLUSTER_TEST(test_status__of_a_server_that_is_not_there)
 {
-    struct cluster_fixture *fixture = *state;
     struct process *process;
     cluster_start(&fixture->cluster, 1, NULL);
     const char *address = fixture->cluster.servers[0].clients;
@@ -122,7 +125,6 @@ CLUSTER_TEST(test_status__of_a_server_that_is_not_there)
     (void)run(fixture, &process, "--status", address, NULL);
     assert_says(fixture, process, address);
     assert_int_equal(process_lines(process), 0);
-    process_group_pass(fixture->group);
 }
 
 static bool has_left(struct cluster_fixture *fixture, size_t asked, size_t i)
@@ -159,21 +161,16 @@ static void leaves(struct cluster_fixture *fixture, size_t i)
 }
 
 /* First a slave, then the master: the last one goes on. */
-CLUSTER_TEST(test_leave__for_good)
+OPERATOR_TEST(test_leave__for_good)
 {
-    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    cluster_fixture_begin(fixture, NULL, 2, 1);
     leaves(fixture, (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS);
     leaves(fixture, cluster_master(cluster, cluster_running(cluster)));
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-CLUSTER_TEST(test_remove__a_dead_server)
+OPERATOR_TEST(test_remove__a_dead_server)
 {
-    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    cluster_fixture_begin(fixture, NULL, 2, 1);
     size_t master = cluster_master(cluster, ALL_SERVERS);
     size_t dead = (master + 1) % SERVERS;
     size_t third = (master + 2) % SERVERS;
@@ -186,7 +183,6 @@ CLUSTER_TEST(test_remove__a_dead_server)
     assert_runs(fixture, "--remove", id, seed);
     CLIENT_POOL_WAIT(&fixture->pool, has_left(fixture, third, dead));
     assert_stays_away(fixture, dead);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* A server that is refused: it ends, with a sentence, and the others are none the worse. */
@@ -206,10 +202,8 @@ static void refused(struct cluster_fixture *fixture, struct node *stranger, cons
     assert_int_equal(cluster_master(cluster, cluster_running(cluster)), master);
 }
 
-CLUSTER_TEST(test_refused__id_of_another)
+OPERATOR_TEST(test_refused__id_of_another)
 {
-    struct cluster_fixture *fixture = *state;
-    cluster_fixture_begin(fixture, NULL, 2, 1);
     for (unsigned id = 1; id <= SERVERS; id++) {
         char folder[16];
         (void)snprintf(folder, sizeof folder, "strange%u", id);
@@ -217,14 +211,11 @@ CLUSTER_TEST(test_refused__id_of_another)
         refused(fixture, &stranger, "id");
     }
     cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-CLUSTER_TEST(test_refused__address_of_another)
+OPERATOR_TEST(test_refused__address_of_another)
 {
-    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
-    cluster_fixture_begin(fixture, NULL, 2, 1);
     size_t dead = (cluster_master(cluster, ALL_SERVERS) + 1) % SERVERS;
     cluster_kill(cluster, 1u << dead);
     struct node stranger = {.id = 9};
@@ -233,13 +224,10 @@ CLUSTER_TEST(test_refused__address_of_another)
     refused(fixture, &stranger, "address");
     cluster_run(cluster, dead);
     cluster_wait_in_sync(cluster, ALL_SERVERS);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-CLUSTER_TEST(test_refused__data_of_another_cluster)
+OPERATOR_TEST(test_refused__data_of_another_cluster)
 {
-    struct cluster_fixture *fixture = *state;
-    cluster_fixture_begin(fixture, NULL, 2, 1);
     struct cluster *cluster = &fixture->cluster;
     size_t master = cluster_master(cluster, ALL_SERVERS);
     struct node stranger = {.group = fixture->group, .id = 9};
@@ -259,21 +247,18 @@ CLUSTER_TEST(test_refused__data_of_another_cluster)
     assert_int_equal(json_client_leave(zoe), 0);
     assert_int_equal(node_stop(&stranger), 0);
     assert_int_equal(cluster_master(cluster, ALL_SERVERS), master);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* What eve is told who knows this server only, and does not go anywhere else. */
 static enum status eve_logs_in(struct cluster_fixture *fixture, size_t i, char *text, size_t size)
 {
-    struct sp_peer peer;
     struct raw_reply reply = {.status = STATUS_OK};
     Jackdaw__RegisterRequest account = JACKDAW__REGISTER_REQUEST__INIT;
     uint8_t nonce[16] = {3};
     account.name = (char *)"eve";
     account.password = (char *)"secret";
     account.nonce = (ProtobufCBinaryData){.data = nonce, .len = sizeof nonce};
-    struct address address = node_address(&fixture->cluster.servers[i]);
-    assert_true(sp_open(&peer, &address));
+    struct sp_peer peer = node_open_peer(&fixture->cluster.servers[i]);
     const struct raw_call call = {.method = "RegisterAccount", .message = &account.base};
     assert_true(raw_chat(&peer, &call, &reply));
     (void)snprintf(text, size, "%s", reply.text);
@@ -282,30 +267,24 @@ static enum status eve_logs_in(struct cluster_fixture *fixture, size_t i, char *
     return reply.status;
 }
 
-CLUSTER_TEST(test_forward__without_it_a_slave_refuses)
+OPERATOR_TEST(test_forward__without_it_a_slave_refuses)
 {
-    struct cluster_fixture *fixture = *state;
     char text[256];
-    cluster_fixture_begin(fixture, NULL, 2, 1);
     size_t master = cluster_master(&fixture->cluster, ALL_SERVERS);
     for (size_t i = 1; i < SERVERS; i++)
         assert_int_equal(eve_logs_in(fixture, (master + i) % SERVERS, text, sizeof text),
                          STATUS_UNAVAILABLE);
     assert_int_equal(eve_logs_in(fixture, master, text, sizeof text), STATUS_OK);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 CLUSTER_TEST(test_forward__a_slave_carries_requests)
 {
     static const char *const options[] = {"--forward", NULL};
     static const uint8_t token[RAW_TOKEN_BYTES] = {7};
-    struct cluster_fixture *fixture = *state;
     cluster_start(&fixture->cluster, SERVERS, options);
     client_pool_open(&fixture->pool, &fixture->cluster, 2, 1);
     size_t slave = (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS;
-    struct sp_peer peer;
-    struct address address = node_address(&fixture->cluster.servers[slave]);
-    assert_true(sp_open(&peer, &address));
+    struct sp_peer peer = node_open_peer(&fixture->cluster.servers[slave]);
     assert_true(raw_login(&peer, "eve", token));
     for (uint64_t request = 1; request <= A_LITTLE; request++) {
         struct raw_reply reply;
@@ -319,7 +298,6 @@ CLUSTER_TEST(test_forward__a_slave_carries_requests)
     PROCESS_GROUP_WAIT(fixture->group,
                        json_client_find(fixture->pool.writers[0], 0, "{s:s, s:s, s:i}", "type",
                                         "message", "from", "eve", "number", A_LITTLE) != NULL);
-    process_group_pass(fixture->group);
 }
 
 /* A client that reaches a slave and nothing else writes and reads through it. */
@@ -327,7 +305,6 @@ CLUSTER_TEST(test_forward__a_client_that_reaches_one_slave_only)
 {
     static const char *const options[] = {"--forward", NULL};
     enum { PLACES = SERVERS + 1, OUTSIDE = SERVERS };
-    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     if (!netns_is_possible())
         CLUSTER_FIXTURE_SKIP(fixture, "skipped\n");
@@ -349,9 +326,7 @@ CLUSTER_TEST(test_forward__a_client_that_reaches_one_slave_only)
         json_client_say(clients[0], "line %u", i);
     PROCESS_GROUP_WAIT(fixture->group, json_client_sent(clients[0]) == A_LITTLE &&
                                            json_client_messages(clients[1]) == A_LITTLE);
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2; i++)
         assert_int_equal(json_client_leave(clients[i]), 0);
-    }
     cluster_stop_all(cluster);
-    process_group_pass(fixture->group);
 }

@@ -27,6 +27,19 @@ static void begin(struct cluster_fixture *fixture, const char *durability)
     cluster_fixture_begin(fixture, options, SERVERS, 1);
 }
 
+static void begin_all(struct cluster_fixture *fixture)
+{
+    begin(fixture, "--durability=all");
+}
+
+static void begin_quorum(struct cluster_fixture *fixture)
+{
+    begin(fixture, "--durability=quorum");
+}
+
+#define ALL_TEST(name) CLUSTER_TEST_ON(name, begin_all, cluster_fixture_finish)
+#define QUORUM_TEST(name) CLUSTER_TEST_ON(name, begin_quorum, cluster_fixture_finish)
+
 static void isolate(struct cluster_fixture *fixture, size_t alone)
 {
     process_group_note(fixture->group, "server %zu is cut off", alone + 1);
@@ -124,36 +137,30 @@ static void both_go_on(struct cluster_fixture *fixture, size_t alone)
     assert_founded(fixture, visitors[0], "ann", visitors[1]);
     assert_founded(fixture, visitors[1], "bob", visitors[0]);
     assert_both_twins(fixture);
-    cluster_fixture_finish(fixture, CHECK_MERGED);
+    fixture->rules = CHECK_MERGED;
 }
 
-CLUSTER_TEST(test_partition__the_master_alone_goes_on)
+ALL_TEST(test_partition__the_master_alone_goes_on)
 {
-    struct cluster_fixture *fixture = *state;
-    begin(fixture, "--durability=all");
     both_go_on(fixture, cluster_master(&fixture->cluster, ALL_SERVERS));
 }
 
-CLUSTER_TEST(test_partition__a_slave_alone_goes_on)
+ALL_TEST(test_partition__a_slave_alone_goes_on)
 {
-    struct cluster_fixture *fixture = *state;
-    begin(fixture, "--durability=all");
     both_go_on(fixture, (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS);
 }
 
 /* What a client of one server only is told: UNAVAILABLE. */
 static void assert_refuses(struct cluster_fixture *fixture, size_t place)
 {
-    struct sp_peer peer;
     struct raw_reply reply = {.status = STATUS_OK};
     Jackdaw__LoginRequest login = JACKDAW__LOGIN_REQUEST__INIT;
     uint8_t token[RAW_TOKEN_BYTES] = {9};
     login.name = (char *)"writer0";
     login.password = (char *)"secret";
     login.token = (ProtobufCBinaryData){.data = token, .len = sizeof token};
-    struct address address = node_address(&fixture->cluster.servers[place]);
     cluster_enter(&fixture->cluster, place);
-    assert_true(sp_open(&peer, &address));
+    struct sp_peer peer = node_open_peer(&fixture->cluster.servers[place]);
     cluster_return(&fixture->cluster);
     const struct raw_call call = {.method = "Login", .message = &login.base};
     assert_true(raw_chat(&peer, &call, &reply));
@@ -193,29 +200,22 @@ static void minority_refuses(struct cluster_fixture *fixture, size_t alone)
     assert_int_equal(client_pool_sent(pool, alone), sent);
     assert_refuses(fixture, alone);
     heal(fixture);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-CLUSTER_TEST(test_quorum__the_master_alone_refuses)
+QUORUM_TEST(test_quorum__the_master_alone_refuses)
 {
-    struct cluster_fixture *fixture = *state;
-    begin(fixture, "--durability=quorum");
     minority_refuses(fixture, cluster_master(&fixture->cluster, ALL_SERVERS));
 }
 
-CLUSTER_TEST(test_quorum__a_slave_alone_refuses)
+QUORUM_TEST(test_quorum__a_slave_alone_refuses)
 {
-    struct cluster_fixture *fixture = *state;
-    begin(fixture, "--durability=quorum");
     minority_refuses(fixture, (cluster_master(&fixture->cluster, ALL_SERVERS) + 1) % SERVERS);
 }
 
 /* Ways are cut at random, all of them more often than not one at a time. */
-CLUSTER_TEST(test_quorum__ways_come_and_go)
+QUORUM_TEST(test_quorum__ways_come_and_go)
 {
-    struct cluster_fixture *fixture = *state;
     uint32_t chance = 20261;
-    begin(fixture, "--durability=quorum");
     for (size_t i = 0; i < CUTS; i++) {
         chance = chance * 1664525u + 1013904223u;
         size_t from = (chance >> 16) % SERVERS;
@@ -229,7 +229,6 @@ CLUSTER_TEST(test_quorum__ways_come_and_go)
             heal(fixture);
     }
     heal(fixture);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* A slave that does not hear its master asks the third, who does: nobody is elected. The slave is
@@ -238,7 +237,6 @@ static void one_link_is_cut(struct cluster_fixture *fixture, bool to_slave, bool
 {
     struct cluster *cluster = &fixture->cluster;
     struct pool *pool = &fixture->pool;
-    begin(fixture, "--durability=all");
     size_t master = cluster_master(cluster, ALL_SERVERS);
     size_t slave = (master + 1) % SERVERS;
     size_t third = (master + 2) % SERVERS;
@@ -252,22 +250,21 @@ static void one_link_is_cut(struct cluster_fixture *fixture, bool to_slave, bool
     heal(fixture);
     cluster_wait_in_sync(cluster, ALL_SERVERS);
     assert_int_equal(cluster_master(cluster, ALL_SERVERS), master);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
-CLUSTER_TEST(test_link__master_to_slave_is_cut)
+ALL_TEST(test_link__master_to_slave_is_cut)
 {
-    one_link_is_cut(*state, true, false);
+    one_link_is_cut(fixture, true, false);
 }
 
-CLUSTER_TEST(test_link__slave_to_master_is_cut)
+ALL_TEST(test_link__slave_to_master_is_cut)
 {
-    one_link_is_cut(*state, false, true);
+    one_link_is_cut(fixture, false, true);
 }
 
-CLUSTER_TEST(test_link__both_ways_are_cut)
+ALL_TEST(test_link__both_ways_are_cut)
 {
-    one_link_is_cut(*state, true, true);
+    one_link_is_cut(fixture, true, true);
 }
 
 TEST_PREPARE()

@@ -67,6 +67,8 @@ static void judge_and_leave(struct cluster_fixture *fixture)
     cluster_fixture_stop(fixture);
 }
 
+#define LOBBY_TEST(name) CLUSTER_TEST_ON(name, open_lobby, judge_and_leave)
+
 static void pause_process(struct process *process)
 {
     process_signal(process, SIGSTOP);
@@ -79,10 +81,8 @@ static void resume_process(struct process *process)
 
 /* A device that reads nothing while much is said: its subscription overflows, and is filled from the
  * database when it goes on. The others are not kept waiting. */
-CLUSTER_TEST(test_pause__of_a_reader)
+LOBBY_TEST(test_pause__of_a_reader)
 {
-    struct cluster_fixture *fixture = *state;
-    open_lobby(fixture);
     for (unsigned i = 0; i < 3; i++) {
         pause_process(json_client_process(fixture->bob));
         say(fixture, MANY);
@@ -90,14 +90,11 @@ CLUSTER_TEST(test_pause__of_a_reader)
         resume_process(json_client_process(fixture->bob));
         say(fixture, 100); /* while it catches up */
     }
-    judge_and_leave(fixture);
 }
 
 /* The same, and the server is another one when it wakes up. */
-CLUSTER_TEST(test_pause__of_a_reader_while_the_server_is_killed)
+LOBBY_TEST(test_pause__of_a_reader_while_the_server_is_killed)
 {
-    struct cluster_fixture *fixture = *state;
-    open_lobby(fixture);
     pause_process(json_client_process(fixture->bob));
     say(fixture, MANY);
     PROCESS_GROUP_WAIT(fixture->group, json_client_messages(fixture->cat) > MANY / 2);
@@ -106,14 +103,11 @@ CLUSTER_TEST(test_pause__of_a_reader_while_the_server_is_killed)
     wait_for_all(fixture, fixture->cat);
     resume_process(json_client_process(fixture->bob));
     say(fixture, 100);
-    judge_and_leave(fixture);
 }
 
 /* A device that dies is not a device that has read: the next one gets the rest. */
-CLUSTER_TEST(test_kill__of_a_reader)
+CLUSTER_TEST_ON(test_kill__of_a_reader, open_lobby, cluster_fixture_stop)
 {
-    struct cluster_fixture *fixture = *state;
-    open_lobby(fixture);
     say(fixture, 100);
     wait_for_all(fixture, fixture->bob);
     process_kill(json_client_process(fixture->bob));
@@ -134,15 +128,12 @@ CLUSTER_TEST(test_kill__of_a_reader)
     checker_was_in(bob, "lobby", seen + 1, UINT64_MAX);
     checker_verify(checker, CHECK_ALL);
     checker_free(checker);
-    cluster_fixture_stop(fixture);
 }
 
 /* A writer that dies has not said what was not acknowledged, and has said what was; the others are
  * in agreement about which. */
-CLUSTER_TEST(test_kill__of_a_writer)
+CLUSTER_TEST_ON(test_kill__of_a_writer, open_lobby, cluster_fixture_stop)
 {
-    struct cluster_fixture *fixture = *state;
-    open_lobby(fixture);
     say(fixture, MANY);
     PROCESS_GROUP_WAIT(fixture->group, json_client_sent(fixture->ann) > 500);
     process_kill(json_client_process(fixture->ann));
@@ -155,28 +146,22 @@ CLUSTER_TEST(test_kill__of_a_writer)
     checker_was_in(json_client_report(fixture->cat, checker), "lobby", 1, UINT64_MAX);
     checker_verify(checker, CHECK_ALL);
     checker_free(checker);
-    cluster_fixture_stop(fixture);
 }
 
 /* It stops for longer than clients wait for an answer: they leave it, come back, and ask again for
  * what it has meanwhile done. */
-CLUSTER_TEST(test_pause__of_the_server)
+LOBBY_TEST(test_pause__of_the_server)
 {
-    struct cluster_fixture *fixture = *state;
-    open_lobby(fixture);
     say(fixture, MANY);
     PROCESS_GROUP_WAIT(fixture->group, json_client_sent(fixture->ann) > 100);
     pause_process(fixture->node.process);
     (void)json_client_expect(fixture->ann, 0, "{s:s, s:b}", "type", "status", "connected", 0);
     resume_process(fixture->node.process);
-    judge_and_leave(fixture);
 }
 
 /* Short pauses are nobody's business. */
-CLUSTER_TEST(test_pause__of_the_server_for_a_moment)
+LOBBY_TEST(test_pause__of_the_server_for_a_moment)
 {
-    struct cluster_fixture *fixture = *state;
-    open_lobby(fixture);
     for (unsigned i = 0; i < 10; i++) {
         say(fixture, 200);
         pause_process(fixture->node.process);
@@ -187,7 +172,6 @@ CLUSTER_TEST(test_pause__of_the_server_for_a_moment)
         wait_for_all(fixture, fixture->bob);
     }
     assert_null(json_client_find(fixture->ann, 0, "{s:s, s:b}", "type", "status", "connected", 0));
-    judge_and_leave(fixture);
 }
 
 /* The wall clock of a node is the real one plus what stands in a file: see clock_jump.c. */
@@ -208,15 +192,6 @@ static volatile int64_t *map_offset(struct cluster_fixture *fixture)
     assert_true(memory != MAP_FAILED);
     assert_int_equal(setenv("JACKDAW_TEST_CLOCK", path, 1), 0);
     return memory;
-}
-
-static bool have_clock_jump(struct cluster_fixture *fixture)
-{
-    if (TEST_CLOCK_JUMP[0] != '\0')
-        return true;
-    print_message("not with a sanitizer: skipped\n");
-    process_group_pass(fixture->group);
-    return false;
 }
 
 /* The time that everybody sees on the latest message, against this machine's clock, which is right. */
@@ -245,9 +220,8 @@ static void say_and_expect(struct cluster_fixture *fixture, int64_t error_ms)
  * nothing goes out of order, and no message has a wrong time. */
 CLUSTER_TEST(test_clock__jumps)
 {
-    struct cluster_fixture *fixture = *state;
-    if (!have_clock_jump(fixture))
-        skip();
+    if (TEST_CLOCK_JUMP[0] == '\0')
+        CLUSTER_FIXTURE_SKIP(fixture, "not with a sanitizer: skipped\n");
     volatile int64_t *offset_ms = map_offset(fixture);
     fixture->node.prepare = use_jumping_clock;
     open_lobby(fixture);
@@ -278,9 +252,8 @@ CLUSTER_TEST(test_clock__jumps)
  * after a failover; the log and --status tell whose clock it is. */
 CLUSTER_TEST(test_clock__of_the_master_a_year_ahead)
 {
-    struct cluster_fixture *fixture = *state;
-    if (!have_clock_jump(fixture))
-        skip();
+    if (TEST_CLOCK_JUMP[0] == '\0')
+        CLUSTER_FIXTURE_SKIP(fixture, "not with a sanitizer: skipped\n");
     volatile int64_t *offset_ms = map_offset(fixture);
     struct cluster cluster;
     cluster_init(&cluster, fixture->group, NULL);
@@ -308,7 +281,6 @@ CLUSTER_TEST(test_clock__of_the_master_a_year_ahead)
     cluster_assert_equal(&cluster);
     judge(fixture);
     cluster_stop_all(&cluster);
-    process_group_pass(fixture->group);
     (void)munmap((void *)(uintptr_t)offset_ms, sizeof *offset_ms);
     (void)unsetenv("JACKDAW_TEST_CLOCK");
 }

@@ -28,15 +28,6 @@ static void add_loop(void *context)
     (void)setenv("JACKDAW_TEST_POISON_LOOPS", "1", 1);
 }
 
-static bool can_poison(struct cluster_fixture *fixture)
-{
-    if (TEST_POISON[0] != '\0')
-        return true;
-    print_message("sanitizers must be loaded first: skipped\n");
-    process_group_pass(fixture->group);
-    return false;
-}
-
 /* Starts again whoever has ended, as an operator's supervisor does; counts. Stands in conditions. */
 static bool supervise(struct cluster_fixture *fixture)
 {
@@ -57,25 +48,6 @@ static void meanwhile(void *context)
     (void)supervise(context);
 }
 
-static void begin(struct cluster_fixture *fixture, size_t servers, unsigned poisoned,
-                  void (*prepare)(void *context))
-{
-    struct cluster *cluster = &fixture->cluster;
-    memset(is_watched, 0, sizeof is_watched);
-    memset(deaths, 0, sizeof deaths);
-    for (size_t i = 0; i < servers; i++) {
-        (void)cluster_add(cluster, NULL);
-        if ((poisoned & 1u << i) != 0)
-            cluster->servers[i].prepare = prepare;
-        cluster_run(cluster, i);
-        is_watched[i] = true;
-    }
-    cluster->meanwhile = meanwhile;
-    cluster->context = fixture;
-    cluster_wait_in_sync(cluster, (1u << servers) - 1);
-    assert_int_equal(cluster_master(cluster, (1u << servers) - 1), 0);
-}
-
 static struct json_client *visit(struct cluster_fixture *fixture, const char *name)
 {
     struct json_client_options options = {.label = name, .account = name};
@@ -89,8 +61,26 @@ static struct json_client *visit(struct cluster_fixture *fixture, const char *na
     return client;
 }
 
-static void meet(struct cluster_fixture *fixture)
+/* ann and bob are in the lobby of so many servers; the poison ends those of a group. */
+static void begin(struct cluster_fixture *fixture, size_t servers, unsigned poisoned,
+                  void (*prepare)(void *context))
 {
+    struct cluster *cluster = &fixture->cluster;
+    if (TEST_POISON[0] == '\0')
+        CLUSTER_FIXTURE_SKIP(fixture, "sanitizers must be loaded first: skipped\n");
+    memset(is_watched, 0, sizeof is_watched);
+    memset(deaths, 0, sizeof deaths);
+    for (size_t i = 0; i < servers; i++) {
+        (void)cluster_add(cluster, NULL);
+        if ((poisoned & 1u << i) != 0)
+            cluster->servers[i].prepare = prepare;
+        cluster_run(cluster, i);
+        is_watched[i] = true;
+    }
+    cluster->meanwhile = meanwhile;
+    cluster->context = fixture;
+    cluster_wait_in_sync(cluster, (1u << servers) - 1);
+    assert_int_equal(cluster_master(cluster, (1u << servers) - 1), 0);
     fixture->ann = visit(fixture, "ann");
     fixture->bob = visit(fixture, "bob");
 }
@@ -121,7 +111,6 @@ static void finish(struct cluster_fixture *fixture)
     cluster_assert_equal(&fixture->cluster);
     fixture->cluster.meanwhile = NULL;
     cluster_stop_all(&fixture->cluster);
-    process_group_pass(fixture->group);
 }
 
 /* What ann is told of her message. */
@@ -149,13 +138,9 @@ static uint64_t count_refused(struct cluster_fixture *fixture)
     return refused;
 }
 
-CLUSTER_TEST(test_poison__ends_one_of_three_servers_once)
+CLUSTER_TEST_ON(test_poison__ends_one_of_three_servers_once, NULL, finish)
 {
-    struct cluster_fixture *fixture = *state;
-    if (!can_poison(fixture))
-        skip();
     begin(fixture, SERVERS, ALL_SERVERS, add_poison);
-    meet(fixture);
     bob_goes_on(fixture);
     json_client_say(fixture->ann, "some " POISON " for you");
     ann_is_refused(fixture);
@@ -166,33 +151,23 @@ CLUSTER_TEST(test_poison__ends_one_of_three_servers_once)
     json_client_say(fixture->ann, "never mind");
     (void)json_client_expect(fixture->bob, 0, "{s:s, s:s}", "type", "message", "text",
                              "never mind");
-    finish(fixture);
 }
 
 /* It comes back to the only server there is. */
-CLUSTER_TEST(test_poison__ends_a_single_server_once)
+CLUSTER_TEST_ON(test_poison__ends_a_single_server_once, NULL, finish)
 {
-    struct cluster_fixture *fixture = *state;
-    if (!can_poison(fixture))
-        skip();
     begin(fixture, 1, 1u, add_poison);
-    meet(fixture);
     json_client_say(fixture->ann, "some " POISON " for you");
     ann_is_refused(fixture);
     bob_goes_on(fixture);
     assert_int_equal(all_deaths(), 1);
     assert_true(cluster_logged(&fixture->cluster, 0, "poison_refused method=Send account=ann"));
-    finish(fixture);
 }
 
 /* The master writes it, and those that follow it cannot. */
-CLUSTER_TEST(test_poison__slaves_take_a_snapshot)
+CLUSTER_TEST_ON(test_poison__slaves_take_a_snapshot, NULL, finish)
 {
-    struct cluster_fixture *fixture = *state;
-    if (!can_poison(fixture))
-        skip();
     begin(fixture, SERVERS, ALL_SERVERS & ~1u, add_poison);
-    meet(fixture);
     json_client_say(fixture->ann, "some " POISON " for you");
     (void)json_client_expect(fixture->bob, 0, "{s:s, s:s}", "type", "message", "text",
                              "some " POISON " for you");
@@ -206,17 +181,12 @@ CLUSTER_TEST(test_poison__slaves_take_a_snapshot)
         assert_true(cluster_logged(&fixture->cluster, i, "snapshot_installed"));
     }
     bob_goes_on(fixture);
-    finish(fixture);
 }
 
 /* A server that computes for ever has not ended, but somebody ends it. */
-CLUSTER_TEST(test_poison__may_compute_for_ever)
+CLUSTER_TEST_ON(test_poison__may_compute_for_ever, NULL, finish)
 {
-    struct cluster_fixture *fixture = *state;
-    if (!can_poison(fixture))
-        skip();
     begin(fixture, 1, 1u, add_loop);
-    meet(fixture);
     json_client_say(fixture->ann, "some " POISON " for you");
     Jackdaw__StatusReply *reply = NULL;
     PROCESS_GROUP_WAIT(fixture->group, (reply = cluster_ask(&fixture->cluster, 0)) == NULL);
@@ -227,5 +197,4 @@ CLUSTER_TEST(test_poison__may_compute_for_ever)
     ann_is_refused(fixture);
     bob_goes_on(fixture);
     assert_int_equal(all_deaths(), 0);
-    finish(fixture);
 }

@@ -66,7 +66,6 @@ struct mistake {
 
 CLUSTER_TEST(test_server__mistakes_on_the_command_line)
 {
-    struct cluster_fixture *fixture = *state;
     static const struct mistake mistakes[] = {
         {{"--nonsense"}, "nonsense"},
         {{"-z"}, "-z"},
@@ -96,21 +95,17 @@ CLUSTER_TEST(test_server__mistakes_on_the_command_line)
     };
     for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++)
         assert_refused(fixture, TEST_SERVER, NULL, mistakes[i].words, mistakes[i].naming);
-    process_group_pass(fixture->group);
 }
 
 CLUSTER_TEST(test_server__mistake_in_the_environment)
 {
-    struct cluster_fixture *fixture = *state;
     static const char *const words[] = {"1", "master", ADDRESSES, NULL};
     assert_refused(fixture, TEST_SERVER, "JACKDAW_MAX_SESSIONS=many", words,
                    "JACKDAW_MAX_SESSIONS");
-    process_group_pass(fixture->group);
 }
 
 CLUSTER_TEST(test_server__help_and_version)
 {
-    struct cluster_fixture *fixture = *state;
     static const char *const help[] = {"--help", NULL};
     static const char *const version[] = {"--version", NULL};
     struct run run = run_with(fixture, TEST_SERVER, NULL, help);
@@ -122,12 +117,10 @@ CLUSTER_TEST(test_server__help_and_version)
     assert_int_equal(run.status, 0);
     assert_int_equal(process_lines(run.process), 1);
     free(run.log);
-    process_group_pass(fixture->group);
 }
 
 CLUSTER_TEST(test_client__mistakes_on_the_command_line)
 {
-    struct cluster_fixture *fixture = *state;
     static const struct mistake mistakes[] = {
         {{"--nonsense"}, "nonsense"},
         {{"--json", "-a", "nonsense"}, "nonsense"},
@@ -138,7 +131,6 @@ CLUSTER_TEST(test_client__mistakes_on_the_command_line)
     };
     for (size_t i = 0; i < sizeof mistakes / sizeof mistakes[0]; i++)
         assert_refused(fixture, TEST_CLIENT, NULL, mistakes[i].words, mistakes[i].naming);
-    process_group_pass(fixture->group);
 }
 
 /* A second node fails to start, and says why. */
@@ -158,10 +150,10 @@ static void assert_does_not_start(struct node *node, const char *naming)
 static void chat(struct cluster_fixture *fixture, const char *text)
 {
     json_client_say(fixture->ann, "%s", text);
-    (void)json_client_expect(fixture->bob, 0, "{s:s, s:s, s:s}", "type", "message", "from", "ann",
-                             "text", text);
-    (void)json_client_expect(fixture->ann, 0, "{s:s, s:s, s:s}", "type", "message", "from", "ann",
-                             "text", text);
+    struct json_client *const readers[] = {fixture->bob, fixture->ann};
+    for (size_t i = 0; i < 2; i++)
+        (void)json_client_expect(readers[i], 0, "{s:s, s:s, s:s}", "type", "message", "from", "ann",
+                                 "text", text);
 }
 
 static void open_with_two(struct cluster_fixture *fixture)
@@ -172,23 +164,18 @@ static void open_with_two(struct cluster_fixture *fixture)
     chat(fixture, "before");
 }
 
-CLUSTER_TEST(test_start__folder_in_use)
+CLUSTER_TEST_ON(test_start__folder_in_use, open_with_two, NULL)
 {
-    struct cluster_fixture *fixture = *state;
-    open_with_two(fixture);
     struct node second = {.group = fixture->group, .id = 1};
     char holder[32];
     (void)snprintf(holder, sizeof holder, "in use by process %d",
                    (int)process_id(fixture->node.process));
     assert_does_not_start(&second, holder);
     chat(fixture, "after");
-    process_group_pass(fixture->group);
 }
 
-CLUSTER_TEST(test_start__ports_in_use)
+CLUSTER_TEST_ON(test_start__ports_in_use, open_with_two, NULL)
 {
-    struct cluster_fixture *fixture = *state;
-    open_with_two(fixture);
     struct node second = {
         .group = fixture->group, .id = 1, .data_dir = process_group_path(fixture->group, "data2")};
     (void)snprintf(second.clients, sizeof second.clients, "%s", fixture->node.clients);
@@ -200,12 +187,10 @@ CLUSTER_TEST(test_start__ports_in_use)
     node_start(&second); /* what failed before left nothing behind */
     assert_int_equal(node_stop(&second), 0);
     chat(fixture, "after");
-    process_group_pass(fixture->group);
 }
 
 CLUSTER_TEST(test_start__folder_of_another_server)
 {
-    struct cluster_fixture *fixture = *state;
     node_start(&fixture->node);
     assert_int_equal(node_stop(&fixture->node), 0);
     char from[PROCESS_GROUP_PATH_SIZE];
@@ -215,7 +200,6 @@ CLUSTER_TEST(test_start__folder_of_another_server)
     assert_int_equal(rename(from, to), 0);
     struct node second = {.group = fixture->group, .id = 2};
     assert_does_not_start(&second, "belongs to server 1");
-    process_group_pass(fixture->group);
 }
 
 static void write_file(const char *path, const char *text)
@@ -229,25 +213,21 @@ static void write_file(const char *path, const char *text)
 
 CLUSTER_TEST(test_start__folder_that_is_none)
 {
-    struct cluster_fixture *fixture = *state;
     const char *file = process_group_path(fixture->group, "file");
     write_file(file, "not a folder");
     fixture->node.data_dir = file;
     assert_does_not_start(&fixture->node, file);
     fixture->node.data_dir = "/proc/nowhere";
     assert_does_not_start(&fixture->node, "/proc/nowhere");
-    process_group_pass(fixture->group);
 }
 
 CLUSTER_TEST(test_start__database_that_is_none)
 {
-    struct cluster_fixture *fixture = *state;
     assert_int_equal(mkdir(process_group_path(fixture->group, "data"), 0700), 0);
     assert_int_equal(mkdir(process_group_path(fixture->group, "data/1"), 0700), 0);
     const char *file = process_group_path(fixture->group, "data/1/" STORE_FILE_NAME);
     write_file(file, "This is not the database that you are looking for. ");
     assert_does_not_start(&fixture->node, "data/1: corrupt data (file is not a database)");
-    process_group_pass(fixture->group);
 }
 
 /* Both clients hold a stream open: it must not hold up the stop. */
@@ -265,23 +245,19 @@ static void stop_and_go_on(struct cluster_fixture *fixture, int number, const ch
     (void)json_client_expect(fixture->bob, mark, "{s:s, s:s}", "type", "message", "text", text);
 }
 
-CLUSTER_TEST(test_stop__clients_come_back_to_the_next_server)
+CLUSTER_TEST_ON(test_stop__clients_come_back_to_the_next_server, open_with_two,
+                cluster_fixture_stop)
 {
-    struct cluster_fixture *fixture = *state;
-    open_with_two(fixture);
     stop_and_go_on(fixture, SIGTERM, "after SIGTERM");
     stop_and_go_on(fixture, SIGINT, "after SIGINT");
     chat(fixture, "and so on");
     assert_int_equal(json_client_leave(fixture->ann), 0);
     assert_int_equal(json_client_leave(fixture->bob), 0);
-    cluster_fixture_stop(fixture);
 }
 
 /* Neither do peers that never read, never write, or have not even said hello. */
-CLUSTER_TEST(test_stop__idle_peers_do_not_hold_it_up)
+CLUSTER_TEST_ON(test_stop__idle_peers_do_not_hold_it_up, open_with_two, NULL)
 {
-    struct cluster_fixture *fixture = *state;
-    open_with_two(fixture);
     struct address address = node_address(&fixture->node);
     struct sp_peer mute[8];
     struct sp_peer idle[8];
@@ -296,18 +272,14 @@ CLUSTER_TEST(test_stop__idle_peers_do_not_hold_it_up)
         sp_close(&mute[i]);
         sp_close(&idle[i]);
     }
-    process_group_pass(fixture->group);
 }
 
 /* Somebody who waits for events is told why there will be none, before the connection ends. */
 CLUSTER_TEST(test_stop__open_polls_are_answered)
 {
-    struct cluster_fixture *fixture = *state;
     node_start(&fixture->node);
-    struct address address = node_address(&fixture->node);
     const uint8_t token[RAW_TOKEN_BYTES] = {3};
-    struct sp_peer peer;
-    assert_true(sp_open(&peer, &address));
+    struct sp_peer peer = node_open_peer(&fixture->node);
     assert_true(raw_login(&peer, "eve", token));
     const struct raw_call poll = {.method = "Receive", .token = token};
     assert_true(raw_ask(&peer, &poll));
@@ -324,16 +296,13 @@ CLUSTER_TEST(test_stop__open_polls_are_answered)
     free(reply.payload);
     sp_close(&peer);
     assert_int_equal(process_wait(fixture->node.process, NODE_STOP_MS), 0);
-    process_group_pass(fixture->group);
 }
 
 /* As soon as a server says that it is ready it can be asked to stop. */
 CLUSTER_TEST(test_stop__right_after_the_start)
 {
-    struct cluster_fixture *fixture = *state;
     for (int i = 0; i < 5; i++) {
         node_start(&fixture->node);
         assert_int_equal(node_stop(&fixture->node), 0);
     }
-    process_group_pass(fixture->group);
 }

@@ -185,10 +185,8 @@ static void free_bot(void *object)
     json_decref(bot->seen);
 }
 
-static int setup(void **state)
+static void begin(struct cluster_fixture *fixture)
 {
-    (void)cluster_fixture_setup(state);
-    struct cluster_fixture *fixture = *state;
     struct bot *bot = &the_bot;
     bot->group = fixture->group;
     process_group_defer(fixture->group, free_bot, bot);
@@ -207,7 +205,6 @@ static int setup(void **state)
     bot->seen = json_object();
     bot->checker = checker_new();
     bot->judged = checker_add(bot->checker, "bot", "bot");
-    return 0;
 }
 
 /* The same in every run. */
@@ -241,9 +238,8 @@ static void judge(struct cluster_fixture *fixture)
     assert_int_equal(checker_acknowledged(bot->checker), bot->lines + other_typed);
 }
 
-TEST_WITH(test_state__a_bot_killed_at_any_moment, setup, cluster_fixture_teardown)
+CLUSTER_TEST_ON(test_state__a_bot_killed_at_any_moment, begin, NULL)
 {
-    struct cluster_fixture *fixture = *state;
     struct bot *bot = &the_bot;
     unsigned random = 1;
     for (unsigned round = 0; round < rounds(); round++) {
@@ -273,5 +269,4 @@ TEST_WITH(test_state__a_bot_killed_at_any_moment, setup, cluster_fixture_teardow
     assert_true(bot->lines > 1000);
     print_message("%u lines in %u lives; told again %zu times\n", (unsigned)bot->lines, bot->lives,
                   bot->again);
-    process_group_pass(fixture->group);
 }

@@ -38,9 +38,8 @@ static size_t others_go_on(struct cluster_fixture *fixture)
     return cluster_master(&fixture->cluster, OTHERS);
 }
 
-CLUSTER_TEST(test_disk__full_on_the_master_and_then_on_the_slave)
+CLUSTER_TEST_ON(test_disk__full_on_the_master_and_then_on_the_slave, NULL, cluster_fixture_finish)
 {
-    struct cluster_fixture *fixture = *state;
     struct pool *pool = &fixture->pool;
     const char *disk = small_disk_mount(fixture->group, DISK_MEGABYTES);
     if (disk == NULL)
@@ -57,18 +56,15 @@ CLUSTER_TEST(test_disk__full_on_the_master_and_then_on_the_slave)
         cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
         assert_int_equal(cluster_master(&fixture->cluster, ALL_SERVERS), master);
     }
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }
 
 /* One sync takes far longer than anybody waits. */
-CLUSTER_TEST(test_disk__of_the_master_hangs)
+CLUSTER_TEST_ON(test_disk__of_the_master_hangs, NULL, cluster_fixture_finish)
 {
-    struct cluster_fixture *fixture = *state;
     if (!node_can_inject(fixture->group))
         CLUSTER_FIXTURE_SKIP(fixture, "strace is not to be had here: skipped\n");
     begin(fixture, NULL, "fdatasync:delay_enter=8000000:when=200");
     size_t master = others_go_on(fixture);
     cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
     assert_int_equal(cluster_master(&fixture->cluster, ALL_SERVERS), master);
-    cluster_fixture_finish(fixture, CHECK_ALL);
 }

@@ -35,15 +35,12 @@ static void replace(struct cluster_fixture *fixture, size_t i, const char *progr
 static void finish(struct cluster_fixture *fixture, struct json_client *ann)
 {
     assert_int_equal(json_client_leave(ann), 0);
-    client_pool_finish(&fixture->pool, CHECK_ALL);
-    cluster_stop_all(&fixture->cluster);
-    process_group_pass(fixture->group);
+    cluster_fixture_finish(fixture);
 }
 
 /* The first server is the master, so the upgrade changes it, too. */
 CLUSTER_TEST(test_upgrade__a_new_delta_waits_for_the_last_server)
 {
-    struct cluster_fixture *fixture = *state;
     struct json_client *ann = begin(fixture);
     json_client_type(ann, "/topic of birds");
     for (size_t i = 0; i + 1 < SERVERS; i++) {
@@ -64,7 +61,6 @@ CLUSTER_TEST(test_upgrade__a_new_delta_waits_for_the_last_server)
 /* It must not skip the delta: its state would differ from that of the other servers. */
 CLUSTER_TEST(test_upgrade__an_old_server_stops_at_a_new_delta)
 {
-    struct cluster_fixture *fixture = *state;
     struct cluster *cluster = &fixture->cluster;
     struct json_client *ann = begin(fixture);
     for (size_t i = 0; i < SERVERS; i++)

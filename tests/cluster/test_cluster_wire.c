@@ -53,11 +53,7 @@ static void finish(struct cluster_fixture *fixture)
         faults += proxy_faults_made(wires[i]);
     process_group_note(fixture->group, "%llu messages were lost or worse",
                        (unsigned long long)faults);
-    cluster_wait_in_sync(&fixture->cluster, ALL_SERVERS);
-    client_pool_each_goes_on(&fixture->pool, A_LITTLE);
-    client_pool_finish(&fixture->pool, CHECK_ALL);
-    cluster_stop_all(&fixture->cluster);
-    process_group_pass(fixture->group);
+    cluster_fixture_finish(fixture);
 }
 
 static void kill_master_and_bring_it_back(struct cluster_fixture *fixture)
@@ -70,7 +66,7 @@ static void kill_master_and_bring_it_back(struct cluster_fixture *fixture)
     cluster_wait_in_sync(cluster, ALL_SERVERS);
 }
 
-CLUSTER_TEST(test_wire__loses_doubles_and_breaks)
+CLUSTER_TEST_ON(test_wire__loses_doubles_and_breaks, begin, finish)
 {
     static const struct proxy_faults faults[] = {
         {.double_every = 5, .delay_ms = 2},
@@ -78,23 +74,18 @@ CLUSTER_TEST(test_wire__loses_doubles_and_breaks)
         {.break_every = 61, .delay_ms = 1},
         {.double_every = 7, .drop_every = 41, .break_every = 97},
     };
-    struct cluster_fixture *fixture = *state;
-    begin(fixture);
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
         make_all(&faults[i]);
         client_pool_each_goes_on(&fixture->pool, A_LOT);
         if (i % 2 == 1)
             kill_master_and_bring_it_back(fixture);
     }
-    finish(fixture);
 }
 
 /* The wire to the master takes nothing more: there is no end of a connection to be seen. */
-CLUSTER_TEST(test_wire__hangs)
+CLUSTER_TEST_ON(test_wire__hangs, begin, finish)
 {
-    struct cluster_fixture *fixture = *state;
     struct pool *pool = &fixture->pool;
-    begin(fixture);
     size_t master = cluster_master(&fixture->cluster, ALL_SERVERS);
     proxy_hold(wires[master], true);
     cluster_kill(&fixture->cluster, 1u << master);
@@ -106,7 +97,6 @@ CLUSTER_TEST(test_wire__hangs)
         proxy_cut(wires[i]);
         client_pool_each_goes_on(pool, A_LITTLE);
     }
-    finish(fixture);
 }
 
 TEST_PREPARE()

@@ -9,6 +9,7 @@ int cluster_fixture_setup(void **state)
 {
     struct cluster_fixture *fixture = calloc(1, sizeof *fixture);
     fixture->group = process_group_open();
+    fixture->rules = CHECK_ALL;
     fixture->node = (struct node){.group = fixture->group, .id = 1};
     cluster_init(&fixture->cluster, fixture->group, NULL);
     *state = fixture;
@@ -42,18 +43,29 @@ void cluster_fixture_begin(struct cluster_fixture *fixture, const char *const *o
     client_pool_go_on(&fixture->pool, A_LITTLE);
 }
 
-void cluster_fixture_finish(struct cluster_fixture *fixture, unsigned rules)
+void cluster_fixture_finish(struct cluster_fixture *fixture)
 {
     cluster_wait_in_sync(&fixture->cluster, cluster_running(&fixture->cluster));
     client_pool_each_goes_on(&fixture->pool, A_LITTLE);
-    client_pool_finish(&fixture->pool, rules);
+    client_pool_finish(&fixture->pool, fixture->rules);
     cluster_stop_all(&fixture->cluster);
-    process_group_pass(fixture->group);
 }
 
 void cluster_fixture_stop(struct cluster_fixture *fixture)
 {
     assert_int_equal(node_stop(&fixture->node), 0);
+}
+
+void cluster_fixture_run(struct cluster_fixture *fixture,
+                         void (*begin)(struct cluster_fixture *fixture),
+                         void (*body)(struct cluster_fixture *fixture),
+                         void (*end)(struct cluster_fixture *fixture))
+{
+    if (begin != NULL)
+        begin(fixture);
+    body(fixture);
+    if (end != NULL)
+        end(fixture);
     process_group_pass(fixture->group);
 }
 

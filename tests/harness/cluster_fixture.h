@@ -16,6 +16,7 @@ struct cluster_fixture {
     struct netns *netns; /* NULL: every program runs in the test's own network */
     struct cluster cluster;
     struct pool pool;
+    unsigned rules;   /* by which cluster_fixture_finish judges; CHECK_ALL at first */
     struct node node; /* of a test with one server: id 1, a master, not started */
     struct json_client *ann, *bob, *cat;
     unsigned said; /* lines that they typed */
@@ -35,10 +36,10 @@ void cluster_fixture_begin(struct cluster_fixture *fixture, const char *const *o
                            size_t writers, size_t readers);
 
 /* Waits until all running servers are in sync and each writer goes on, judges by the rules what the
- * clients saw, and stops all servers. The test has passed then. */
-void cluster_fixture_finish(struct cluster_fixture *fixture, unsigned rules);
+ * clients saw, and stops all servers. */
+void cluster_fixture_finish(struct cluster_fixture *fixture);
 
-/* Stops the one server; the test has passed then. */
+/* Stops the one server. */
 void cluster_fixture_stop(struct cluster_fixture *fixture);
 
 /* A new account in the lobby, at the one server. */
@@ -52,7 +53,20 @@ struct json_client *cluster_fixture_visit(struct cluster_fixture *fixture, const
         skip();                               \
     } while (0)
 
-/* The head of a test that works with a cluster_fixture. */
-#define CLUSTER_TEST(name) TEST_WITH(name, cluster_fixture_setup, cluster_fixture_teardown)
+/* Runs a test: begin (NULL: nothing), its body, and end (NULL: nothing). The test has passed then. */
+void cluster_fixture_run(struct cluster_fixture *fixture,
+                         void (*begin)(struct cluster_fixture *fixture),
+                         void (*body)(struct cluster_fixture *fixture),
+                         void (*end)(struct cluster_fixture *fixture));
+
+/* The head of a test on `fixture` between begin and end: see cluster_fixture_run. */
+#define CLUSTER_TEST_ON(name, begin, end)                            \
+    static void name##_on(struct cluster_fixture *fixture);          \
+    TEST_WITH(name, cluster_fixture_setup, cluster_fixture_teardown) \
+    {                                                                \
+        cluster_fixture_run(*state, begin, name##_on, end);          \
+    }                                                                \
+    static void name##_on(__attribute__((unused)) struct cluster_fixture *fixture)
+#define CLUSTER_TEST(name) CLUSTER_TEST_ON(name, NULL, NULL)
 
 #endif

@@ -155,6 +155,15 @@ struct address node_address(const struct node *node)
     return address;
 }
 
+struct sp_peer node_open_peer(const struct node *node)
+{
+    struct sp_peer peer;
+    struct address address = node_address(node);
+    if (!sp_open(&peer, &address))
+        process_group_fail(node->group, "server %u does not take a connection", node->id);
+    return peer;
+}
+
 void node_kill(struct node *node)
 {
     process_kill(node->process);

@@ -6,6 +6,7 @@
 
 #include "base/address.h"
 #include "harness/process.h"
+#include "harness/sp_peer.h"
 
 #define NODE_OPTIONS_MAX 40
 #define NODE_STOP_MS (2000 * PROCESS_GROUP_SLOWER) /* a server that is asked to stop does within */
@@ -51,6 +52,9 @@ void node_inject(struct node *node, const char *injection);
 
 /* The address that clients are given, in parts. */
 struct address node_address(const struct node *node);
+
+/* Connects to that address by hand; fails the test if the server does not take the connection. */
+struct sp_peer node_open_peer(const struct node *node);
 
 /* kill -9. */
 void node_kill(struct node *node);
