@@ -23,11 +23,6 @@ void jitter_begin(uint64_t seed)
     atomic_store(&is_on, true);
 }
 
-void jitter_end(void)
-{
-    atomic_store(&is_on, false);
-}
-
 #if !defined(__SANITIZE_THREAD__)
 
 /* SplitMix64. */

@@ -5,8 +5,7 @@
 
 #include <stdint.h>
 
-/* From here on every thread pauses now and then, up to 1 ms, after unlocking a mutex. Off at first. */
+/* From here on every thread pauses now and then, up to 1 ms, after unlocking a mutex. */
 void jitter_begin(uint64_t seed);
-void jitter_end(void);
 
 #endif

@@ -2,8 +2,10 @@
 #include "probe.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "support/test.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -15,6 +17,7 @@
 #include <unistd.h>
 
 #define WORKERS 3
+#define PROBE_OUTCOMES 80000 /* of one test at most */
 
 /* A call that the handler of Hold or Flow has not ended yet. */
 struct call_hold {
@@ -439,6 +442,13 @@ struct probe *probe_start(const struct rpc_server_options *options)
     return probe;
 }
 
+struct probe *probe_start_tls(const char *address)
+{
+    struct rpc_server_options options = {
+        .address = parsed(address), .tls_certificate = CERTIFICATE, .tls_key = KEY};
+    return probe_start(&options);
+}
+
 void probe_stop(struct probe *probe)
 {
     probe_block_workers(probe, false);
@@ -758,11 +768,26 @@ void client_flow(struct client *client, uint64_t pages, uint32_t page_bytes, uin
     client->stub.credits = 0;
 }
 
-static void ask_for_service(struct client *client, struct outcome *outcome)
+struct outcome client_ask(struct client *client, const char *text, uint64_t number)
 {
-    *outcome = (struct outcome){.number = 0};
-    client_echo(client, "are you there?", 0, outcome);
-    WAIT_UNTIL(client, outcome->ended);
+    static struct outcome outcome; /* outlives a test that fails while the call is open */
+    outcome = (struct outcome){.number = 0};
+    client_echo(client, text, number, &outcome);
+    WAIT_UNTIL(client, outcome.ended);
+    return outcome;
+}
+
+void client_expect_peer(struct client *client, const char *peer)
+{
+    static struct outcome outcome;
+    Probe__Text request = PROBE__TEXT__INIT;
+    request.ask_peer = true;
+    outcome = (struct outcome){.number = 0};
+    probe__probe__echo(&client->stub.service, &request, on_text, &outcome);
+    WAIT_UNTIL(client, outcome.ended);
+    assert_memory_equal(outcome.text, peer, strlen(peer));
+    struct address address;
+    assert_int_equal(address_parse(outcome.text, &address, NULL), OK);
 }
 
 static void check_service(const struct outcome *outcome)
@@ -774,17 +799,16 @@ static void check_service(const struct outcome *outcome)
 
 void client_expect_service(struct client *client)
 {
-    static struct outcome outcome; /* outlives a test that fails while the call is open */
-    ask_for_service(client, &outcome);
+    struct outcome outcome = client_ask(client, "are you there?", 0);
     check_service(&outcome);
 }
 
 void client_await_service(struct client *client)
 {
-    static struct outcome outcome;
+    struct outcome outcome;
     uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
     do
-        ask_for_service(client, &outcome);
+        outcome = client_ask(client, "are you there?", 0);
     while (outcome.result.status == STATUS_UNAVAILABLE && clock_monotonic_ms() < until_ms);
     check_service(&outcome);
 }
@@ -819,4 +843,78 @@ void client_expect_service_at(const struct address *address, const char *authori
     client_open(&client, address, &options);
     client_expect_service(&client);
     client_close(&client);
+}
+
+void silent_open(struct silent *silent, const char *host, uint16_t port)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons(port)};
+    socklen_t size = sizeof name;
+    const int on = 1;
+    assert_int_equal(inet_pton(AF_INET, host, &name.sin_addr), 1);
+    silent->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    (void)setsockopt(silent->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    assert_int_equal(bind(silent->listener, (struct sockaddr *)&name, size), 0);
+    assert_int_equal(listen(silent->listener, 0), 0);
+    assert_int_equal(getsockname(silent->listener, (struct sockaddr *)&name, &size), 0);
+    for (size_t i = 0; i < sizeof silent->filling / sizeof silent->filling[0]; i++) {
+        silent->filling[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        (void)connect(silent->filling[i], (struct sockaddr *)&name, size);
+    }
+    silent->address = (struct address){.port = ntohs(name.sin_port)};
+    (void)snprintf(silent->address.host, sizeof silent->address.host, "%s", host);
+}
+
+void silent_close(struct silent *silent)
+{
+    (void)close(silent->listener);
+    for (size_t i = 0; i < sizeof silent->filling / sizeof silent->filling[0]; i++)
+        (void)close(silent->filling[i]);
+}
+
+struct address parsed(const char *text)
+{
+    struct address address;
+    assert_int_equal(address_parse(text, &address, NULL), OK);
+    return address;
+}
+
+struct address probe_free_address(void)
+{
+    struct probe *probe = probe_start(NULL);
+    struct address address = *probe_address(probe);
+    probe_stop(probe);
+    return address;
+}
+
+void probe_fixture_start(struct probe_fixture *f, const struct rpc_server_options *options)
+{
+    log_configure(LOG_SILENT, LOG_TEXT);
+    f->probe = probe_start(options);
+    f->counters = probe_counters(f->probe);
+    client_open(&f->client, probe_address(f->probe), NULL);
+    rpc_stub_init(&f->one_way, f->client.channel, &probe__probe__descriptor);
+    f->one_way.one_way = true;
+    f->outcomes = calloc(PROBE_OUTCOMES, sizeof *f->outcomes);
+    assert_non_null(f->outcomes);
+}
+
+void probe_fixture_begin(struct probe_fixture *f)
+{
+    probe_fixture_start(f, NULL);
+}
+
+void probe_fixture_end(struct probe_fixture *f)
+{
+    client_close(&f->client);
+    probe_stop(f->probe);
+    free(f->outcomes);
+    log_configure(LOG_INFO, LOG_TEXT);
+}
+
+struct outcome *probe_fixture_take(struct probe_fixture *f, size_t count)
+{
+    struct outcome *taken = &f->outcomes[f->outcome_count];
+    f->outcome_count += count;
+    assert_true(f->outcome_count <= PROBE_OUTCOMES);
+    return taken;
 }

@@ -63,6 +63,15 @@ struct probe *probe_start(const struct rpc_server_options *options);
 /* As above, but returns NULL when it cannot listen. */
 struct probe *probe_try_start(const struct rpc_server_options *options, struct error_text *why);
 
+/* Certificates for localhost, 127.0.0.1 and the like, and who signed them. TLS_FILES: from CMake. */
+#define AUTHORITY TLS_FILES "/authority.pem"
+#define OTHER_AUTHORITY TLS_FILES "/other_authority.pem"
+#define CERTIFICATE TLS_FILES "/server.pem"
+#define KEY TLS_FILES "/server.key"
+
+/* Starts one with TLS, at an address such as tls+tcp://127.0.0.1:0. */
+struct probe *probe_start_tls(const char *address);
+
 /* Cancels what is open, frees the server, ends the thread. */
 void probe_stop(struct probe *probe);
 
@@ -146,6 +155,12 @@ void client_flow(struct client *client, uint64_t pages, uint32_t page_bytes, uin
 void on_text(const Probe__Text *reply, void *outcome);
 void on_page(const Probe__Page *reply, void *outcome);
 
+/* Calls Echo and waits until the call has ended; returns what it came to. */
+struct outcome client_ask(struct client *client, const char *text, uint64_t number);
+
+/* The same, asking for the client's address as the server sees it: it begins with peer. */
+void client_expect_peer(struct client *client, const char *peer);
+
 /* Calls Echo and waits for its success. */
 void client_expect_service(struct client *client);
 
@@ -154,5 +169,43 @@ void client_expect_service_at(const struct address *address, const char *authori
 
 /* The same as client_expect_service, but calls again where the connection is lost meanwhile. */
 void client_await_service(struct client *client);
+
+/* A listener that is full: the kernel drops what is sent to it, as if the machine had gone. */
+struct silent {
+    int listener;
+    int filling[8];
+    struct address address;
+};
+
+/* port: 0 for one from the kernel. */
+void silent_open(struct silent *silent, const char *host, uint16_t port);
+void silent_close(struct silent *silent);
+
+/* The address in a text that is right. */
+struct address parsed(const char *text);
+
+/* One that nobody listens at. */
+struct address probe_free_address(void);
+
+/* What most tests work with: a probe, and a client that is connected to it. */
+struct probe_fixture {
+    struct probe *probe;
+    struct probe_counters *counters;
+    struct client client;
+    struct rpc_stub one_way; /* for notes of the client */
+    struct outcome *outcomes;
+    size_t outcome_count; /* that probe_fixture_take gave out */
+};
+
+/* Meanwhile nothing is logged. options: of the server, or NULL. */
+void probe_fixture_start(struct probe_fixture *f, const struct rpc_server_options *options);
+void probe_fixture_begin(struct probe_fixture *f);
+void probe_fixture_end(struct probe_fixture *f);
+
+/* Further outcomes, all zeros; they live as long as the fixture. */
+struct outcome *probe_fixture_take(struct probe_fixture *f, size_t count);
+
+#define PROBE_TEST_ON(name, begin) TEST_ON(name, struct probe_fixture, begin, probe_fixture_end)
+#define PROBE_TEST(name) PROBE_TEST_ON(name, probe_fixture_begin)
 
 #endif

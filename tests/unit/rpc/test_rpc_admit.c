@@ -154,9 +154,7 @@ static void add_other(struct fixture *f)
 TEST_F(test_admit__is_asked_before_the_handler)
 {
     struct gate *gate = &f->gate;
-    struct outcome outcome = {.number = 0};
-    client_echo(&f->client, "hello", 7, &outcome);
-    WAIT_UNTIL(&f->client, outcome.ended);
+    struct outcome outcome = client_ask(&f->client, "hello", 7);
     assert_int_equal(outcome.result.status, STATUS_OK);
     assert_int_equal(gate->asked, 1);
     assert_string_equal(gate->method, "Echo");
@@ -180,15 +178,11 @@ TEST_F(test_admit__is_not_asked_about_what_is_refused)
 {
     static char text[100100];
     memset(text, 'x', sizeof text - 1);
-    struct outcome outcome = {.number = 0};
-    client_echo(&f->client, text, 7, &outcome);
-    WAIT_UNTIL(&f->client, outcome.ended);
+    struct outcome outcome = client_ask(&f->client, text, 7);
     assert_int_equal(outcome.result.status, STATUS_INVALID_ARGUMENT);
     assert_int_equal(f->gate.asked, 0);
     probe_drain(f->probe);
-    struct outcome drained = {.number = 0};
-    client_echo(&f->client, "", 7, &drained);
-    WAIT_UNTIL(&f->client, drained.ended);
+    (void)client_ask(&f->client, "", 7);
     assert_int_equal(f->gate.asked, 0);
 }
 

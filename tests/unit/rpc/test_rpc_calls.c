@@ -11,24 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct fixture {
-    struct probe *probe;
-    struct client client;
-};
-
-static void begin(struct fixture *f)
-{
-    f->probe = probe_start(NULL);
-    client_open(&f->client, probe_address(f->probe), NULL);
-}
-
-static void end(struct fixture *f)
-{
-    client_close(&f->client);
-    probe_stop(f->probe);
-}
-
-TEST_F(test_call__gets_its_reply)
+PROBE_TEST(test_call__gets_its_reply)
 {
     struct outcome outcome = {.number = 0};
     client_echo(&f->client, "hello", 77, &outcome);
@@ -47,49 +30,43 @@ TEST_F(test_call__gets_its_reply)
 }
 
 /* A request and a reply of zero bytes: both messages are all defaults. */
-TEST_F(test_call__empty_request_and_reply)
+PROBE_TEST(test_call__empty_request_and_reply)
 {
-    struct outcome outcome = {.number = 5};
-    client_echo(&f->client, "", 0, &outcome);
-    WAIT_UNTIL(&f->client, outcome.ended);
+    struct outcome outcome = client_ask(&f->client, "", 0);
     assert_int_equal(outcome.result.status, STATUS_OK);
     assert_int_equal(outcome.number, 0);
     assert_string_equal(outcome.text, "");
 }
 
-TEST_F(test_call__carries_the_token)
+PROBE_TEST(test_call__carries_the_token)
 {
     uint8_t token[RPC_TOKEN_BYTES_MAX];
     for (size_t i = 0; i < sizeof token; i++)
         token[i] = (uint8_t)(i * 7);
     for (size_t size = 0; size <= sizeof token; size += 32) {
-        struct outcome outcome = {.number = 0};
         f->client.stub.token = token;
         f->client.stub.token_size = size;
-        client_echo(&f->client, "t", 0, &outcome);
-        WAIT_UNTIL(&f->client, outcome.ended);
+        struct outcome outcome = client_ask(&f->client, "t", 0);
         assert_int_equal(outcome.token_size, size);
         assert_memory_equal(outcome.token, token, size);
     }
 }
 
-TEST_F(test_call__token_too_long_is_refused)
+PROBE_TEST(test_call__token_too_long_is_refused)
 {
     static const uint8_t token[RPC_TOKEN_BYTES_MAX + 1];
     f->client.stub.token = token;
     f->client.stub.token_size = sizeof token;
-    struct outcome outcome = {.number = 0};
-    client_echo(&f->client, "t", 0, &outcome);
-    WAIT_UNTIL(&f->client, outcome.ended);
+    struct outcome outcome = client_ask(&f->client, "t", 0);
     assert_int_equal(outcome.result.status, STATUS_INVALID_ARGUMENT);
     assert_non_null(strstr(outcome.message, "64"));
 }
 
 #define MANY 500
 
-TEST_F(test_call__many_at_once_each_its_own_reply)
+PROBE_TEST(test_call__many_at_once_each_its_own_reply)
 {
-    struct outcome *outcomes = calloc(MANY, sizeof *outcomes);
+    struct outcome *outcomes = probe_fixture_take(f, MANY);
     char text[32];
     for (unsigned i = 0; i < MANY; i++) {
         (void)snprintf(text, sizeof text, "text %u", i);
@@ -104,15 +81,14 @@ TEST_F(test_call__many_at_once_each_its_own_reply)
         assert_string_equal(outcomes[i].text, text);
         assert_int_equal(outcomes[i].replies, 1);
     }
-    free(outcomes);
 }
 
 /* More in one turn than a frame may have envelopes: requests, replies and control messages are
  * spread over as many frames as are needed. */
-TEST_F(test_call__more_in_one_turn_than_fit_a_frame)
+PROBE_TEST(test_call__more_in_one_turn_than_fit_a_frame)
 {
     const unsigned count = RPC_ENVELOPES_MAX * 3 + 17;
-    struct outcome *outcomes = calloc(count, sizeof *outcomes);
+    struct outcome *outcomes = probe_fixture_take(f, count);
     client_expect_service(&f->client);
     probe_pause(f->probe);
     for (unsigned i = 0; i < count; i++)
@@ -126,39 +102,36 @@ TEST_F(test_call__more_in_one_turn_than_fit_a_frame)
         assert_int_equal(outcomes[i].result.status, STATUS_OK);
     }
     assert_int_equal(f->client.disconnected, 0);
-    free(outcomes);
 }
 
-TEST_F(test_cancel__more_in_one_turn_than_fit_a_frame)
+PROBE_TEST(test_cancel__more_in_one_turn_than_fit_a_frame)
 {
     const unsigned count = RPC_ENVELOPES_MAX * 2 + 100;
-    struct outcome *outcomes = calloc(count, sizeof *outcomes);
+    struct outcome *outcomes = probe_fixture_take(f, count);
     uint64_t first = 0;
     for (unsigned i = 0; i < count; i++) {
         client_hold(&f->client, "h", &outcomes[i]);
         if (i == 0)
             first = f->client.stub.call;
     }
-    struct probe_counters *counters = probe_counters(f->probe);
-    WAIT_UNTIL(&f->client, counters->held == count);
+    WAIT_UNTIL(&f->client, f->counters->held == count);
     for (unsigned i = 0; i < count; i++)
         rpc_channel_cancel(f->client.channel, first + i);
-    WAIT_UNTIL(&f->client, counters->held == 0);
-    assert_int_equal(counters->cancelled, count);
+    WAIT_UNTIL(&f->client, f->counters->held == 0);
+    assert_int_equal(f->counters->cancelled, count);
     for (unsigned i = 0; i < count; i++)
         assert_int_equal(outcomes[i].result.status, STATUS_CANCELLED);
     client_expect_service(&f->client);
     assert_int_equal(f->client.disconnected, 0);
-    free(outcomes);
 }
 
-TEST_F(test_call__answered_later_in_another_order)
+PROBE_TEST(test_call__answered_later_in_another_order)
 {
     struct outcome held[3] = {{.number = 0}};
     client_hold(&f->client, "a", &held[0]);
     client_hold(&f->client, "b", &held[1]);
     client_hold(&f->client, "c", &held[2]);
-    WAIT_UNTIL(&f->client, probe_counters(f->probe)->held == 3);
+    WAIT_UNTIL(&f->client, f->counters->held == 3);
     client_expect_service(&f->client);
     assert_false(held[0].ended || held[1].ended || held[2].ended);
     assert_int_equal(probe_stats(f->probe).open_calls, 3);
@@ -173,13 +146,13 @@ TEST_F(test_call__answered_later_in_another_order)
     assert_int_equal(probe_stats(f->probe).open_calls, 0);
 }
 
-TEST_F(test_call__answered_from_other_threads)
+PROBE_TEST(test_call__answered_from_other_threads)
 {
-    struct outcome *outcomes = calloc(MANY, sizeof *outcomes);
+    struct outcome *outcomes = probe_fixture_take(f, MANY);
     probe_block_workers(f->probe, true);
     for (unsigned i = 0; i < MANY; i++)
         client_work(&f->client, "w", &outcomes[i]);
-    WAIT_UNTIL(&f->client, probe_counters(f->probe)->working == MANY);
+    WAIT_UNTIL(&f->client, f->counters->working == MANY);
     client_expect_service(&f->client);
     probe_block_workers(f->probe, false);
     for (unsigned i = 0; i < MANY; i++) {
@@ -187,18 +160,17 @@ TEST_F(test_call__answered_from_other_threads)
         assert_int_equal(outcomes[i].result.status, STATUS_OK);
         assert_string_equal(outcomes[i].text, "w");
     }
-    free(outcomes);
 }
 
-static void refuse_with(struct client *client, const Probe__Refusal *refusal,
-                        struct outcome *outcome)
+static struct outcome refuse_with(struct probe_fixture *f, const Probe__Refusal *refusal)
 {
-    *outcome = (struct outcome){.number = 0};
-    probe__probe__refuse(&client->stub.service, refusal, on_text, outcome);
-    WAIT_UNTIL(client, outcome->ended);
+    struct outcome *outcome = probe_fixture_take(f, 1);
+    probe__probe__refuse(&f->client.stub.service, refusal, on_text, outcome);
+    WAIT_UNTIL(&f->client, outcome->ended);
+    return *outcome;
 }
 
-TEST_F(test_fail__every_status_with_sentence_and_retry)
+PROBE_TEST(test_fail__every_status_with_sentence_and_retry)
 {
     for (unsigned elsewhere = 0; elsewhere < 2; elsewhere++) {
         for (unsigned status = 1; status < STATUS_COUNT; status++) {
@@ -207,8 +179,7 @@ TEST_F(test_fail__every_status_with_sentence_and_retry)
             refusal.retry_ms = status * 10;
             refusal.text = (char *)"because";
             refusal.elsewhere = elsewhere == 1;
-            struct outcome outcome;
-            refuse_with(&f->client, &refusal, &outcome);
+            struct outcome outcome = refuse_with(f, &refusal);
             assert_int_equal(outcome.result.status, status);
             assert_int_equal(outcome.result.retry_ms, status * 10);
             assert_string_equal(outcome.message, "because");
@@ -218,19 +189,18 @@ TEST_F(test_fail__every_status_with_sentence_and_retry)
     }
 }
 
-TEST_F(test_fail__names_the_master)
+PROBE_TEST(test_fail__names_the_master)
 {
     Probe__Refusal refusal = PROBE__REFUSAL__INIT;
     refusal.status = STATUS_UNAVAILABLE;
     refusal.master = (char *)"192.0.2.7:2625";
-    struct outcome outcome;
-    refuse_with(&f->client, &refusal, &outcome);
+    struct outcome outcome = refuse_with(f, &refusal);
     assert_int_equal(outcome.result.status, STATUS_UNAVAILABLE);
     assert_string_equal(outcome.master, "192.0.2.7:2625");
     assert_string_equal(outcome.message, "");
 }
 
-TEST_F(test_fail__names_the_expected_request)
+PROBE_TEST(test_fail__names_the_expected_request)
 {
     for (unsigned elsewhere = 0; elsewhere < 2; elsewhere++) {
         Probe__Refusal refusal = PROBE__REFUSAL__INIT;
@@ -238,100 +208,90 @@ TEST_F(test_fail__names_the_expected_request)
         refusal.retry_ms = 1;
         refusal.next_request = UINT64_MAX - elsewhere;
         refusal.elsewhere = elsewhere == 1;
-        struct outcome outcome;
-        refuse_with(&f->client, &refusal, &outcome);
+        struct outcome outcome = refuse_with(f, &refusal);
         assert_int_equal(outcome.result.status, STATUS_ABORTED);
         assert_true(outcome.result.next_request == UINT64_MAX - elsewhere);
         refusal.next_request = 0;
-        refuse_with(&f->client, &refusal, &outcome);
+        outcome = refuse_with(f, &refusal);
         assert_true(outcome.result.next_request == 0);
     }
-    struct outcome good = {.result = {.next_request = 5}};
-    client_echo(&f->client, "", 0, &good);
-    WAIT_UNTIL(&f->client, good.ended);
+    struct outcome good = client_ask(&f->client, "", 0);
     assert_true(good.result.next_request == 0);
 }
 
-TEST_F(test_closure__without_a_reply_is_internal)
+PROBE_TEST(test_closure__without_a_reply_is_internal)
 {
     Probe__Refusal refusal = PROBE__REFUSAL__INIT;
-    struct outcome outcome;
-    refuse_with(&f->client, &refusal, &outcome);
+    struct outcome outcome = refuse_with(f, &refusal);
     assert_int_equal(outcome.result.status, STATUS_INTERNAL);
 }
 
 /* Makes a call that the generated functions would not: past their check of the descriptor. */
-static void call_as(struct fixture *f, const ProtobufCServiceDescriptor *descriptor,
-                    struct outcome *outcome)
+static struct outcome call_as(struct probe_fixture *f, const ProtobufCServiceDescriptor *descriptor)
 {
+    struct outcome *outcome = probe_fixture_take(f, 1);
     struct rpc_stub stub;
     rpc_stub_init(&stub, f->client.channel, descriptor);
     Probe__Text request = PROBE__TEXT__INIT;
     stub.service.invoke(&stub.service, 0, &request.base, (ProtobufCClosure)on_text, outcome);
     WAIT_UNTIL(&f->client, outcome->ended);
+    return *outcome;
 }
 
-TEST_F(test_call__unknown_service)
+PROBE_TEST(test_call__unknown_service)
 {
     ProtobufCServiceDescriptor descriptor = probe__probe__descriptor;
     descriptor.name = "probe.Other";
-    struct outcome outcome = {.number = 0};
-    call_as(f, &descriptor, &outcome);
+    struct outcome outcome = call_as(f, &descriptor);
     assert_int_equal(outcome.result.status, STATUS_UNIMPLEMENTED);
     assert_non_null(strstr(outcome.message, "probe.Other"));
 }
 
-TEST_F(test_call__unknown_method)
+PROBE_TEST(test_call__unknown_method)
 {
     ProtobufCServiceDescriptor descriptor = probe__probe__descriptor;
     ProtobufCMethodDescriptor methods[8];
     memcpy(methods, descriptor.methods, descriptor.n_methods * sizeof methods[0]);
     methods[0].name = "Sing";
     descriptor.methods = methods;
-    struct outcome outcome = {.number = 0};
-    call_as(f, &descriptor, &outcome);
+    struct outcome outcome = call_as(f, &descriptor);
     assert_int_equal(outcome.result.status, STATUS_UNIMPLEMENTED);
     assert_non_null(strstr(outcome.message, "Sing"));
     assert_non_null(strstr(outcome.message, "probe.Probe"));
 }
 
 /* Hold has the default limit, 4096 bytes; Echo has 100,000. */
-TEST_F(test_call__request_at_and_over_its_limit)
+PROBE_TEST(test_call__request_at_and_over_its_limit)
 {
     char *text = malloc(300000);
     memset(text, 't', 300000);
-    struct outcome outcome = {.number = 0};
+    struct outcome *held = probe_fixture_take(f, 2);
 
     text[4096 - 3] = '\0'; /* key and a two-byte length make 3 */
-    client_hold(&f->client, text, &outcome);
-    WAIT_UNTIL(&f->client, probe_counters(f->probe)->held == 1);
+    client_hold(&f->client, text, &held[0]);
+    WAIT_UNTIL(&f->client, f->counters->held == 1);
     probe_release(f->probe, 1, STATUS_OK);
-    WAIT_UNTIL(&f->client, outcome.ended);
-    assert_int_equal(outcome.result.status, STATUS_OK);
-    assert_int_equal(outcome.text_size, 4093);
+    WAIT_UNTIL(&f->client, held[0].ended);
+    assert_int_equal(held[0].result.status, STATUS_OK);
+    assert_int_equal(held[0].text_size, 4093);
     text[4096 - 3] = 't';
 
     text[4096 - 2] = '\0';
-    outcome = (struct outcome){.number = 0};
-    client_hold(&f->client, text, &outcome);
-    WAIT_UNTIL(&f->client, outcome.ended);
-    assert_int_equal(outcome.result.status, STATUS_INVALID_ARGUMENT);
-    assert_non_null(strstr(outcome.message, "4096"));
-    assert_non_null(strstr(outcome.message, "4097"));
+    client_hold(&f->client, text, &held[1]);
+    WAIT_UNTIL(&f->client, held[1].ended);
+    assert_int_equal(held[1].result.status, STATUS_INVALID_ARGUMENT);
+    assert_non_null(strstr(held[1].message, "4096"));
+    assert_non_null(strstr(held[1].message, "4097"));
     text[4096 - 2] = 't';
 
     text[99996] = '\0';
-    outcome = (struct outcome){.number = 0};
-    client_echo(&f->client, text, 0, &outcome);
-    WAIT_UNTIL(&f->client, outcome.ended);
+    struct outcome outcome = client_ask(&f->client, text, 0);
     assert_int_equal(outcome.result.status, STATUS_OK);
     assert_int_equal(outcome.text_size, 99996);
     text[99996] = 't';
 
     text[99997] = '\0';
-    outcome = (struct outcome){.number = 0};
-    client_echo(&f->client, text, 0, &outcome);
-    WAIT_UNTIL(&f->client, outcome.ended);
+    outcome = client_ask(&f->client, text, 0);
     assert_int_equal(outcome.result.status, STATUS_INVALID_ARGUMENT);
     text[99997] = 't';
 
@@ -347,55 +307,54 @@ TEST_F(test_call__request_at_and_over_its_limit)
     free(text);
 }
 
-static void client_echo_large(struct client *client, uint32_t reply_bytes, struct outcome *outcome)
+static struct outcome *echo_large(struct probe_fixture *f, uint32_t reply_bytes)
 {
+    struct outcome *outcome = probe_fixture_take(f, 1);
     Probe__Text request = PROBE__TEXT__INIT;
     request.reply_bytes = reply_bytes;
-    probe__probe__echo(&client->stub.service, &request, on_text, outcome);
+    probe__probe__echo(&f->client.stub.service, &request, on_text, outcome);
+    return outcome;
 }
 
-TEST_F(test_call__large_replies)
+PROBE_TEST(test_call__large_replies)
 {
     static const uint32_t sizes[] = {1000, 1024, 65536, 400000, 4100000};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        struct outcome outcome = {.number = 0};
-        client_echo_large(&f->client, sizes[i], &outcome);
-        WAIT_UNTIL(&f->client, outcome.ended);
-        assert_int_equal(outcome.result.status, STATUS_OK);
-        assert_int_equal(outcome.text_size, sizes[i]);
+        struct outcome *outcome = echo_large(f, sizes[i]);
+        WAIT_UNTIL(&f->client, outcome->ended);
+        assert_int_equal(outcome->result.status, STATUS_OK);
+        assert_int_equal(outcome->text_size, sizes[i]);
     }
 }
 
 /* Over 4 MiB: the client hangs up on a server that breaks its bound, and connects again. */
-TEST_F(test_call__reply_larger_than_a_frame_may_be)
+PROBE_TEST(test_call__reply_larger_than_a_frame_may_be)
 {
-    struct outcome outcome = {.number = 0};
-    client_echo_large(&f->client, 4300000, &outcome);
-    WAIT_UNTIL(&f->client, outcome.ended);
-    assert_int_equal(outcome.result.status, STATUS_UNAVAILABLE);
+    struct outcome *outcome = echo_large(f, 4300000);
+    WAIT_UNTIL(&f->client, outcome->ended);
+    assert_int_equal(outcome->result.status, STATUS_UNAVAILABLE);
     assert_int_equal(f->client.disconnected, 1);
     client_expect_service(&f->client);
 }
 
 /* As many large answers as the transport holds for one connection, all in one turn. */
-TEST_F(test_call__large_replies_in_one_turn_all_arrive)
+PROBE_TEST(test_call__large_replies_in_one_turn_all_arrive)
 {
     enum { COUNT = 60 };
-    static struct outcome outcomes[COUNT];
-    memset(outcomes, 0, sizeof outcomes);
+    struct outcome *outcomes[COUNT];
     client_expect_service(&f->client);
     f->client.stub.timeout_ms = 10000;
     probe_pause(f->probe);
     for (int i = 0; i < COUNT; i++)
-        client_echo_large(&f->client, 60000, &outcomes[i]);
+        outcomes[i] = echo_large(f, 60000);
     for (int i = 0; i < 20; i++)
         client_turn(&f->client, 2);
     probe_resume(f->probe);
     for (int i = 0; i < COUNT; i++) {
-        WAIT_UNTIL(&f->client, outcomes[i].ended);
-        if (outcomes[i].result.status != STATUS_OK)
-            fail_msg("call %d: %s", i, status_name(outcomes[i].result.status));
-        assert_int_equal(outcomes[i].text_size, 60000);
+        WAIT_UNTIL(&f->client, outcomes[i]->ended);
+        if (outcomes[i]->result.status != STATUS_OK)
+            fail_msg("call %d: %s", i, status_name(outcomes[i]->result.status));
+        assert_int_equal(outcomes[i]->text_size, 60000);
     }
 }
 
@@ -416,7 +375,7 @@ static void next_in_order(struct outcome *outcome)
 }
 
 /* Requests arrive, and replies come back, in the order of the calls. */
-TEST_F(test_call__order_is_kept_under_load)
+PROBE_TEST(test_call__order_is_kept_under_load)
 {
     const uint64_t total = 100000;
     const uint64_t window = 3000;
@@ -433,8 +392,8 @@ TEST_F(test_call__order_is_kept_under_load)
         client_turn(&f->client, 10);
     }
     assert_int_equal(run.wrong, 0);
-    assert_int_equal(probe_counters(f->probe)->out_of_order, 0);
-    assert_int_equal(probe_counters(f->probe)->echoed, total);
+    assert_int_equal(f->counters->out_of_order, 0);
+    assert_int_equal(f->counters->echoed, total);
     free(run.outcomes);
 }
 
@@ -459,7 +418,7 @@ static void *run_client(void *argument)
     return (void *)good;
 }
 
-TEST_F(test_call__many_clients)
+PROBE_TEST(test_call__many_clients)
 {
     pthread_t threads[12];
     struct address address = *probe_address(f->probe);
@@ -473,12 +432,12 @@ TEST_F(test_call__many_clients)
     WAIT_UNTIL(&f->client, probe_stats(f->probe).peers == 1);
 }
 
-TEST_F(test_stats__count)
+PROBE_TEST(test_stats__count)
 {
     client_expect_service(&f->client);
     struct outcome held = {.number = 0};
     client_hold(&f->client, "h", &held);
-    WAIT_UNTIL(&f->client, probe_counters(f->probe)->held == 1);
+    WAIT_UNTIL(&f->client, f->counters->held == 1);
     struct rpc_server_stats stats = probe_stats(f->probe);
     assert_int_equal(stats.peers, 1);
     assert_int_equal(stats.open_calls, 1);
@@ -495,10 +454,10 @@ TEST_F(test_stats__count)
 
 /* Thousands of clients can wait for an answer. The frames that their requests came in are full of
  * other calls, which are answered at once and must not be held along with them. */
-TEST_F(test_memory__of_an_open_call)
+PROBE_TEST(test_memory__of_an_open_call)
 {
     const unsigned count = 2000;
-    struct outcome *outcomes = calloc(count, sizeof *outcomes);
+    struct outcome *outcomes = probe_fixture_take(f, count);
     char text[4000];
     memset(text, 'x', sizeof text);
     text[sizeof text - 1] = '\0';
@@ -515,19 +474,18 @@ TEST_F(test_memory__of_an_open_call)
         if (i % 10 == 0)
             WAIT_UNTIL(&f->client, rpc_channel_open_calls(f->client.channel) < i + 200);
     }
-    WAIT_UNTIL(&f->client, probe_counters(f->probe)->held == count &&
-                               rpc_channel_open_calls(f->client.channel) == count);
+    WAIT_UNTIL(&f->client,
+               f->counters->held == count && rpc_channel_open_calls(f->client.channel) == count);
     struct mallinfo2 after = mallinfo2();
     size_t each = (after.uordblks + after.hblkhd - before.uordblks - before.hblkhd) / count;
     print_message("%zu bytes for each open call, both sides together\n", each);
     assert_true(each < 1500); /* sanitizers have heaps of their own, and report 0 */
     probe_release(f->probe, count, STATUS_OK);
     WAIT_UNTIL(&f->client, rpc_channel_open_calls(f->client.channel) == 0);
-    free(outcomes);
 }
 
 /* Nothing is kept of a call that has ended: of no message, no frame, no reply. */
-TEST_F(test_memory__of_calls_that_ended)
+PROBE_TEST(test_memory__of_calls_that_ended)
 {
     static struct outcome outcomes[200];
     size_t bytes[3];

@@ -11,24 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* TLS_FILES is the folder of the certificates, from CMake. */
 #define ROUNDS 20
 #define SEED 20
-
-static struct probe *start_tls(void)
-{
-    struct rpc_server_options options = {
-        .address = {.host = "127.0.0.1", .tls = true},
-        .tls_certificate = TLS_FILES "/server.pem",
-        .tls_key = TLS_FILES "/server.key",
-    };
-    return probe_start(&options);
-}
 
 static void open_tls(struct client *client, const struct probe *probe)
 {
     struct rpc_channel_options options = {
-        .tls_authority = TLS_FILES "/authority.pem", .reconnect_min_ms = 1, .reconnect_max_ms = 50};
+        .tls_authority = AUTHORITY, .reconnect_min_ms = 1, .reconnect_max_ms = 50};
     client_open(client, probe_address(probe), &options);
 }
 
@@ -45,7 +34,7 @@ static int none_hangs(void **state)
 /* The client closes as soon as it has its answer, while nng turns to receiving again. */
 TEST_WITH(test_channel__closed_after_a_reply, NULL, none_hangs)
 {
-    struct probe *probe = start_tls();
+    struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
     for (int i = 0; i < ROUNDS; i++) {
         struct client client;
         open_tls(&client, probe);
@@ -59,7 +48,8 @@ TEST_WITH(test_channel__closed_after_a_reply, NULL, none_hangs)
 TEST_WITH(test_channel__closed_while_it_connects, NULL, none_hangs)
 {
     for (int has_tls = 0; has_tls < 2; has_tls++) {
-        struct probe *probe = has_tls ? start_tls() : probe_start(NULL);
+        struct probe *probe =
+            has_tls ? probe_start_tls("tls+tcp://127.0.0.1:0") : probe_start(NULL);
         struct client watch;
         open_tls(&watch, probe);
         client_expect_service(&watch);
@@ -81,7 +71,7 @@ TEST_WITH(test_channel__closed_while_it_connects, NULL, none_hangs)
 /* It closes while much more is on its way to it. */
 TEST_WITH(test_channel__closed_while_a_stream_arrives, NULL, none_hangs)
 {
-    struct probe *probe = start_tls();
+    struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
     for (int i = 0; i < ROUNDS; i++) {
         struct client client;
         struct outcome outcome = {.number = 0};
@@ -97,7 +87,7 @@ TEST_WITH(test_channel__closed_while_a_stream_arrives, NULL, none_hangs)
 TEST_WITH(test_server__freed_while_clients_send, NULL, none_hangs)
 {
     for (int i = 0; i < ROUNDS / 2; i++) {
-        struct probe *probe = start_tls();
+        struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
         struct client clients[4];
         static struct outcome outcomes[4][100];
         memset(outcomes, 0, sizeof outcomes);
@@ -119,7 +109,7 @@ TEST_WITH(test_server__freed_while_clients_send, NULL, none_hangs)
 /* The owner throws the connection away while a stream arrives on it. */
 TEST_WITH(test_channel__reconnects_while_a_stream_arrives, NULL, none_hangs)
 {
-    struct probe *probe = start_tls();
+    struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
     struct client client;
     open_tls(&client, probe);
     for (unsigned i = 1; i <= ROUNDS; i++) {

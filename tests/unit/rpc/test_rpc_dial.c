@@ -6,16 +6,12 @@
 #include "rpc/dial.h"
 #include "support/test.h"
 
-#include <arpa/inet.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define NAME "several.test"
-#define SILENT_SOCKETS 8
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -77,6 +73,7 @@ int __wrap_getaddrinfo(const char *node, const char *service, const struct addri
 
 struct fixture {
     struct client client; /* first: what callbacks get */
+    struct probe *probe;
     unsigned refused;
     enum error error;
 };
@@ -89,16 +86,6 @@ static void on_refused(void *context, struct rpc_channel *channel, enum error er
     fixture->error = error;
 }
 
-static void open_channel(struct fixture *fixture, const char *host, uint16_t port)
-{
-    struct address address = {.port = port};
-    (void)strcpy(address.host, host);
-    *fixture = (struct fixture){.refused = 0};
-    client_open(&fixture->client, &address,
-                &(struct rpc_channel_options){
-                    .reconnect_min_ms = 10, .reconnect_max_ms = 20, .refused = on_refused});
-}
-
 static struct probe *start_at(const char *host, uint16_t port)
 {
     struct rpc_server_options options = {.address = {.port = port}};
@@ -106,144 +93,126 @@ static struct probe *start_at(const char *host, uint16_t port)
     return probe_start(&options);
 }
 
-/* A listener that is full: what is sent to it is dropped, as by a machine that is gone. */
-struct silent {
-    int listener;
-    int filling[SILENT_SOCKETS];
-};
-
-static void silence(struct silent *silent, const char *host, uint16_t *port)
+static void begin(struct fixture *f)
 {
-    struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons(*port)};
-    socklen_t size = sizeof name;
-    assert_int_equal(inet_pton(AF_INET, host, &name.sin_addr), 1);
-    silent->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int on = 1;
-    (void)setsockopt(silent->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    assert_int_equal(bind(silent->listener, (struct sockaddr *)&name, size), 0);
-    assert_int_equal(listen(silent->listener, 0), 0);
-    assert_int_equal(getsockname(silent->listener, (struct sockaddr *)&name, &size), 0);
-    *port = ntohs(name.sin_port);
-    for (size_t i = 0; i < SILENT_SOCKETS; i++) {
-        silent->filling[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        (void)connect(silent->filling[i], (struct sockaddr *)&name, size);
-    }
+    f->probe = start_at("127.0.0.2", 0);
 }
 
-static void unsilence(struct silent *silent)
+static void open_channel(struct fixture *f, const char *host, uint16_t port)
 {
-    (void)close(silent->listener);
-    for (size_t i = 0; i < SILENT_SOCKETS; i++)
-        (void)close(silent->filling[i]);
+    struct address address = {.port = port};
+    (void)strcpy(address.host, host);
+    client_open(&f->client, &address,
+                &(struct rpc_channel_options){
+                    .reconnect_min_ms = 10, .reconnect_max_ms = 20, .refused = on_refused});
+}
+
+/* To the probe's port of NAME, which has these addresses. */
+static void dial_name(struct fixture *f, const char *const *addresses)
+{
+    answer_with(addresses);
+    open_channel(f, NAME, probe_address(f->probe)->port);
+}
+
+static void end(struct fixture *f)
+{
+    if (f->client.queue != NULL)
+        client_close(&f->client);
+    probe_stop(f->probe);
 }
 
 /* The kernel alone would try for two minutes, and less and less often. */
-TEST(test_dial__ends_where_nobody_answers)
+TEST_F(test_dial__ends_where_nobody_answers)
 {
-    struct fixture fixture;
     struct silent silent;
-    uint16_t port = 0;
-    silence(&silent, "127.0.0.1", &port);
+    silent_open(&silent, "127.0.0.1", 0);
     uint64_t began_ms = clock_monotonic_ms();
-    open_channel(&fixture, "127.0.0.1", port);
-    WAIT_UNTIL(&fixture.client, fixture.refused >= 1);
-    assert_int_equal(fixture.error, ERROR_TIMEOUT);
+    open_channel(f, "127.0.0.1", silent.address.port);
+    WAIT_UNTIL(&f->client, f->refused >= 1);
+    assert_int_equal(f->error, ERROR_TIMEOUT);
     assert_true(clock_monotonic_ms() - began_ms >= DIAL_TIMEOUT_MS);
-    unsilence(&silent);
-    struct probe *probe = start_at("127.0.0.1", port);
-    client_expect_service(&fixture.client);
-    client_close(&fixture.client);
+    silent_close(&silent);
+    struct probe *probe = start_at("127.0.0.1", silent.address.port);
+    client_expect_service(&f->client);
     probe_stop(probe);
 }
 
-TEST(test_name__second_address)
+TEST_F(test_name__second_address)
 {
     static const char *const second[] = {"127.0.0.3", "127.0.0.2", NULL};
+    dial_name(f, second);
+    client_expect_service(&f->client);
+    assert_int_equal(f->refused, 0); /* only when all have failed */
+}
+
+TEST_F(test_name__second_address_is_of_another_family)
+{
     static const char *const second_family[] = {"::1", "127.0.0.2", NULL};
-    struct probe *probe = start_at("127.0.0.2", 0);
-    for (int i = 0; i < (probe_have_ipv6() ? 2 : 1); i++) {
-        struct fixture fixture;
-        answer_with(i == 0 ? second : second_family);
-        open_channel(&fixture, NAME, probe_address(probe)->port);
-        client_expect_service(&fixture.client);
-        assert_int_equal(fixture.refused, 0); /* only when all have failed */
-        client_close(&fixture.client);
-    }
-    probe_stop(probe);
+    if (!probe_have_ipv6())
+        skip();
+    dial_name(f, second_family);
+    client_expect_service(&f->client);
+    assert_int_equal(f->refused, 0);
 }
 
 /* The next address does not wait until the first has failed. */
-TEST(test_name__first_address_is_silent)
+TEST_F(test_name__first_address_is_silent)
 {
     static const char *const both[] = {"127.0.0.3", "127.0.0.2", NULL};
-    struct fixture fixture;
     struct silent silent;
-    struct probe *probe = start_at("127.0.0.2", 0);
-    uint16_t port = probe_address(probe)->port;
-    silence(&silent, "127.0.0.3", &port);
-    answer_with(both);
+    silent_open(&silent, "127.0.0.3", probe_address(f->probe)->port);
     size_t descriptors = count_descriptors();
-    open_channel(&fixture, NAME, port);
-    client_expect_service(&fixture.client);
-    assert_int_equal(fixture.refused, 0);
-    client_close(&fixture.client);
+    dial_name(f, both);
+    client_expect_service(&f->client);
+    assert_int_equal(f->refused, 0);
+    client_close(&f->client);
     WAIT_UNTIL(NULL, count_descriptors() <= descriptors);
-    unsilence(&silent);
-    probe_stop(probe);
+    silent_close(&silent);
 }
 
-TEST(test_name__resolved_anew)
+TEST_F(test_name__resolved_anew)
 {
     static const char *const before[] = {"127.0.0.3", NULL};
     static const char *const after[] = {"127.0.0.2", NULL};
-    struct fixture fixture;
-    struct probe *probe = start_at("127.0.0.2", 0);
-    answer_with(NULL);
-    open_channel(&fixture, NAME, probe_address(probe)->port);
-    WAIT_UNTIL(&fixture.client, fixture.refused >= 2);
-    assert_int_equal(fixture.error, ERROR_NOT_FOUND);
+    dial_name(f, NULL);
+    WAIT_UNTIL(&f->client, f->refused >= 2);
+    assert_int_equal(f->error, ERROR_NOT_FOUND);
     answer_with(before);
-    WAIT_UNTIL(&fixture.client, fixture.error == ERROR_REFUSED);
+    WAIT_UNTIL(&f->client, f->error == ERROR_REFUSED);
     answer_with(after);
-    client_expect_service(&fixture.client);
-    client_close(&fixture.client);
-    probe_stop(probe);
+    client_expect_service(&f->client);
 }
 
 /* One name for two servers: whoever throws away the connection to one gets to the other. */
-TEST(test_name__of_two_servers)
+TEST_F(test_name__of_two_servers)
 {
     static const char *const both[] = {"127.0.0.2", "127.0.0.3", NULL};
-    struct fixture fixture;
-    struct probe *probes[2] = {start_at("127.0.0.2", 0)};
-    probes[1] = start_at("127.0.0.3", probe_address(probes[0])->port);
-    answer_with(both);
-    open_channel(&fixture, NAME, probe_address(probes[0])->port);
+    struct probe *other = start_at("127.0.0.3", probe_address(f->probe)->port);
+    dial_name(f, both);
     for (unsigned i = 0; i < 6; i++) {
-        size_t before = probe_counters(probes[i % 2])->echoed;
-        WAIT_UNTIL(&fixture.client, fixture.client.connected == i + 1);
-        client_expect_service(&fixture.client);
-        assert_int_equal(probe_counters(probes[i % 2])->echoed, before + 1);
-        rpc_channel_reconnect(fixture.client.channel);
+        const struct probe_counters *counters = probe_counters(i % 2 == 0 ? f->probe : other);
+        size_t before = counters->echoed;
+        WAIT_UNTIL(&f->client, f->client.connected == i + 1);
+        client_expect_service(&f->client);
+        assert_int_equal(counters->echoed, before + 1);
+        rpc_channel_reconnect(f->client.channel);
     }
-    client_close(&fixture.client);
-    probe_stop(probes[0]);
-    probe_stop(probes[1]);
+    probe_stop(other);
 }
 
 /* A resolver that hangs holds up neither the owner nor other channels, and there is a bound. */
-TEST(test_name__resolver_that_hangs)
+TEST_F(test_name__resolver_that_hangs)
 {
     static const char *const one[] = {"127.0.0.2", NULL};
-    static struct fixture fixtures[DIAL_RESOLVING_MAX + 2];
-    struct probe *probe = start_at("127.0.0.2", 0);
-    answer_with(one);
+    static struct fixture fixtures[DIAL_RESOLVING_MAX];
     block(true);
-    for (size_t i = 0; i < DIAL_RESOLVING_MAX; i++)
-        open_channel(&fixtures[i], NAME, probe_address(probe)->port);
+    for (size_t i = 0; i < DIAL_RESOLVING_MAX; i++) {
+        fixtures[i].probe = f->probe;
+        dial_name(&fixtures[i], one);
+    }
     WAIT_UNTIL(NULL, counted(&inside) == DIAL_RESOLVING_MAX);
-    struct fixture *late = &fixtures[DIAL_RESOLVING_MAX];
-    open_channel(late, NAME, probe_address(probe)->port);
+    struct fixture *late = f;
+    dial_name(late, one);
     WAIT_UNTIL(&late->client, late->refused >= 1);
     assert_int_equal(late->error, ERROR_FULL);
     for (size_t i = 1; i < DIAL_RESOLVING_MAX; i++)
@@ -253,55 +222,40 @@ TEST(test_name__resolver_that_hangs)
     client_expect_service(&fixtures[0].client);
     client_expect_service(&late->client);
     client_close(&fixtures[0].client);
-    client_close(&late->client);
-    probe_stop(probe);
 }
 
 /* An owner that asks for a new dial more often than the resolver answers gets its connection all the
  * same: the answer that comes is new enough. */
-TEST(test_name__hurried_while_it_is_resolved)
+TEST_F(test_name__hurried_while_it_is_resolved)
 {
     static const char *const one[] = {"127.0.0.2", NULL};
-    struct fixture fixture;
-    struct probe *probe = start_at("127.0.0.2", 0);
-    answer_with(one);
     block(true);
     unsigned before = counted(&asked);
-    open_channel(&fixture, NAME, probe_address(probe)->port);
-    WAIT_UNTIL(&fixture.client, counted(&inside) == 1);
+    dial_name(f, one);
+    WAIT_UNTIL(&f->client, counted(&inside) == 1);
     uint64_t until_ms = clock_monotonic_ms() + 260; /* dial_now leaves a younger dial alone */
-    while (clock_monotonic_ms() < until_ms)
-        client_turn(&fixture.client, 10);
-    rpc_channel_reconnect(fixture.client.channel);
+    WAIT_UNTIL(&f->client, clock_monotonic_ms() >= until_ms);
+    rpc_channel_reconnect(f->client.channel);
     block(false);
-    client_expect_service(&fixture.client);
+    client_expect_service(&f->client);
     assert_int_equal(counted(&asked), before + 1);
-    client_close(&fixture.client);
-    probe_stop(probe);
 }
 
 /* The certificate is checked against the name that was given, not against what it resolves to. */
-TEST(test_name__in_the_certificate)
+TEST_F(test_name__in_the_certificate)
 {
     static const char *const one[] = {"127.0.0.1", NULL};
-    struct rpc_server_options options = {
-        .address = {.host = "127.0.0.1", .tls = true},
-        .tls_certificate = TLS_FILES "/server.pem", /* for localhost and 127.0.0.1 */
-        .tls_key = TLS_FILES "/server.key",
-    };
-    struct probe *probe = probe_start(&options);
-    struct fixture fixture = {.refused = 0};
+    struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
     struct address address = *probe_address(probe);
     (void)strcpy(address.host, NAME);
     answer_with(one);
-    client_open(&fixture.client, &address,
-                &(struct rpc_channel_options){.tls_authority = TLS_FILES "/authority.pem",
+    client_open(&f->client, &address,
+                &(struct rpc_channel_options){.tls_authority = AUTHORITY,
                                               .reconnect_min_ms = 10,
                                               .reconnect_max_ms = 20,
                                               .refused = on_refused});
-    WAIT_UNTIL(&fixture.client, fixture.refused >= 2);
-    assert_int_equal(fixture.client.connected, 0);
-    client_close(&fixture.client);
+    WAIT_UNTIL(&f->client, f->refused >= 2);
+    assert_int_equal(f->client.connected, 0);
     probe_stop(probe);
 }
 

@@ -13,19 +13,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* TLS_FILES is the folder of the certificates, from CMake. */
-#define AUTHORITY TLS_FILES "/authority.pem"
-#define OTHER_AUTHORITY TLS_FILES "/other_authority.pem"
-#define CERTIFICATE TLS_FILES "/server.pem"
-#define KEY TLS_FILES "/server.key"
-
-static struct address parsed(const char *text)
-{
-    struct address address;
-    assert_int_equal(address_parse(text, &address, NULL), OK);
-    return address;
-}
-
 TEST(test_listen__port_from_the_kernel)
 {
     struct probe *one = probe_start(NULL);
@@ -49,10 +36,7 @@ TEST(test_listen__address_in_use)
     address_format(&options.address, text);
     assert_non_null(strstr(why.text, text));
     WAIT_UNTIL(NULL, count_descriptors() <= before);
-    struct client client;
-    client_open(&client, probe_address(first), NULL);
-    client_expect_service(&client);
-    client_close(&client);
+    client_expect_service_at(probe_address(first), NULL);
     probe_stop(first);
 }
 
@@ -101,13 +85,21 @@ TEST(test_listen__no_such_address)
 TEST(test_open__address_that_never_answers)
 {
     struct client client;
-    struct outcome outcome = {.number = 0};
     struct address address = parsed("no-such-host.invalid:1");
     client_open(&client, &address, NULL);
     client.stub.timeout_ms = 50;
-    client_echo(&client, "x", 0, &outcome);
-    WAIT_UNTIL(&client, outcome.ended);
+    struct outcome outcome = client_ask(&client, "x", 0);
     assert_int_equal(outcome.result.status, STATUS_DEADLINE_EXCEEDED);
+    client_close(&client);
+}
+
+/* The peer's address as it is logged. */
+static void expect_peer(const struct address *address, const char *peer)
+{
+    struct client client;
+    client_open(&client, address, NULL);
+    client_expect_service(&client);
+    client_expect_peer(&client, peer);
     client_close(&client);
 }
 
@@ -118,48 +110,15 @@ TEST(test_ipv6__loopback)
     struct rpc_server_options options = {.address = parsed("[::1]:0")};
     struct probe *probe = probe_start(&options);
     assert_int_not_equal(probe_address(probe)->port, 0);
-    struct client client;
-    client_open(&client, probe_address(probe), NULL);
-    client_expect_service(&client);
-    /* The peer's address as it is logged. */
-    Probe__Text request = PROBE__TEXT__INIT;
-    request.ask_peer = true;
-    struct outcome outcome = {.number = 0};
-    probe__probe__echo(&client.stub.service, &request, on_text, &outcome);
-    WAIT_UNTIL(&client, outcome.ended);
-    assert_memory_equal(outcome.text, "[::1]:", 6);
-    struct address peer;
-    assert_int_equal(address_parse(outcome.text, &peer, NULL), OK);
-    client_close(&client);
+    expect_peer(probe_address(probe), "[::1]:");
     probe_stop(probe);
 }
 
 TEST(test_ipv4__peer_text)
 {
     struct probe *probe = probe_start(NULL);
-    struct client client;
-    client_open(&client, probe_address(probe), NULL);
-    Probe__Text request = PROBE__TEXT__INIT;
-    request.ask_peer = true;
-    struct outcome outcome = {.number = 0};
-    probe__probe__echo(&client.stub.service, &request, on_text, &outcome);
-    WAIT_UNTIL(&client, outcome.ended);
-    assert_memory_equal(outcome.text, "127.0.0.1:", 10);
-    client_close(&client);
+    expect_peer(probe_address(probe), "127.0.0.1:");
     probe_stop(probe);
-}
-
-static void expect_peer(const struct address *address, const char *host)
-{
-    struct client client;
-    client_open(&client, address, NULL);
-    Probe__Text request = PROBE__TEXT__INIT;
-    request.ask_peer = true;
-    struct outcome outcome = {.number = 0};
-    probe__probe__echo(&client.stub.service, &request, on_text, &outcome);
-    WAIT_UNTIL(&client, outcome.ended);
-    assert_memory_equal(outcome.text, host, strlen(host));
-    client_close(&client);
 }
 
 static void expect_handshake(const char *host, uint16_t port)
@@ -210,30 +169,24 @@ TEST(test_listen__peers_of_both_families)
     probe_stop(probe);
 }
 
-static struct probe *start_tls(const char *address)
-{
-    struct rpc_server_options options = {
-        .address = parsed(address), .tls_certificate = CERTIFICATE, .tls_key = KEY};
-    return probe_start(&options);
-}
-
-static void expect_no_service(const struct address *address, const char *authority)
+/* A client at the address is not served, and the probe carries nothing out. */
+static void expect_no_service(struct probe *probe, const struct address *address,
+                              const char *authority)
 {
     struct client client;
     struct rpc_channel_options options = {.tls_authority = authority, .reconnect_max_ms = 50};
-    struct outcome outcome = {.number = 0};
     client_open(&client, address, &options);
     client.stub.timeout_ms = 300;
-    client_echo(&client, "x", 0, &outcome);
-    WAIT_UNTIL(&client, outcome.ended);
+    struct outcome outcome = client_ask(&client, "x", 0);
     assert_true(outcome.result.status == STATUS_DEADLINE_EXCEEDED ||
                 outcome.result.status == STATUS_UNAVAILABLE);
     client_close(&client);
+    assert_int_equal(probe_counters(probe)->echoed, 0);
 }
 
 TEST(test_tls__round_trip)
 {
-    struct probe *probe = start_tls("tls+tcp://127.0.0.1:0");
+    struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
     assert_true(probe_address(probe)->tls);
     struct client client;
     struct rpc_channel_options options = {.tls_authority = AUTHORITY};
@@ -257,7 +210,7 @@ TEST(test_tls__round_trip)
 
 TEST(test_tls__name_that_fits)
 {
-    struct probe *probe = start_tls("tls+tcp://127.0.0.1:0");
+    struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
     struct address address = *probe_address(probe);
     client_expect_service_at(&address, AUTHORITY);
     (void)snprintf(address.host, sizeof address.host, "localhost");
@@ -271,17 +224,15 @@ TEST(test_tls__name_that_does_not_fit)
 {
     if (!probe_have_ipv6())
         skip();
-    struct probe *probe = start_tls("tls+tcp://[::1]:0");
-    expect_no_service(probe_address(probe), AUTHORITY);
-    assert_int_equal(probe_counters(probe)->echoed, 0);
+    struct probe *probe = probe_start_tls("tls+tcp://[::1]:0");
+    expect_no_service(probe, probe_address(probe), AUTHORITY);
     probe_stop(probe);
 }
 
 TEST(test_tls__wrong_authority)
 {
-    struct probe *probe = start_tls("tls+tcp://127.0.0.1:0");
-    expect_no_service(probe_address(probe), OTHER_AUTHORITY);
-    assert_int_equal(probe_counters(probe)->echoed, 0);
+    struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
+    expect_no_service(probe, probe_address(probe), OTHER_AUTHORITY);
     client_expect_service_at(probe_address(probe), AUTHORITY);
     probe_stop(probe);
 }
@@ -289,24 +240,22 @@ TEST(test_tls__wrong_authority)
 /* Neither end talks in the clear to one that wants TLS. */
 TEST(test_tls__one_side_only)
 {
-    struct probe *probe = start_tls("tls+tcp://127.0.0.1:0");
+    struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
     struct address address = *probe_address(probe);
     address.tls = false;
-    expect_no_service(&address, NULL);
-    assert_int_equal(probe_counters(probe)->echoed, 0);
+    expect_no_service(probe, &address, NULL);
     probe_stop(probe);
     probe = probe_start(NULL);
     address = *probe_address(probe);
     address.tls = true;
-    expect_no_service(&address, AUTHORITY);
-    assert_int_equal(probe_counters(probe)->echoed, 0);
+    expect_no_service(probe, &address, AUTHORITY);
     probe_stop(probe);
 }
 
 /* Connections that end in the middle of the TLS handshake leave nothing behind. */
 TEST(test_tls__handshake_that_ends_early)
 {
-    struct probe *probe = start_tls("tls+tcp://127.0.0.1:0");
+    struct probe *probe = probe_start_tls("tls+tcp://127.0.0.1:0");
     client_expect_service_at(probe_address(probe), AUTHORITY);
     size_t before = count_descriptors();
     for (int i = 0; i < 300; i++) {

@@ -16,56 +16,43 @@
 #include <string.h>
 #include <time.h>
 
-struct fixture {
-    struct probe *probe;
-    struct probe_counters *counters;
-    struct client client; /* a bystander */
-};
-
-static void start(struct fixture *f, const struct rpc_server_options *options)
+/* The client is a bystander. */
+static void start(struct probe_fixture *f, const struct rpc_server_options *options)
 {
-    log_configure(LOG_SILENT, LOG_TEXT);
-    f->probe = probe_start(options);
-    f->counters = probe_counters(f->probe);
-    client_open(&f->client, probe_address(f->probe), NULL);
+    probe_fixture_start(f, options);
     client_expect_service(&f->client);
 }
 
-static void begin(struct fixture *f)
+static void begin(struct probe_fixture *f)
 {
     start(f, NULL);
 }
 
-static void begin_few_peers(struct fixture *f)
+static void begin_few_peers(struct probe_fixture *f)
 {
     start(f, &(struct rpc_server_options){.peers_max = 3});
 }
 
 #define IDLE_MS 3600000u /* the tests move the server's clock */
 
-static void begin_impatient(struct fixture *f)
+static void begin_impatient(struct probe_fixture *f)
 {
     start(f, &(struct rpc_server_options){.idle_ms = IDLE_MS});
 }
 
-static void begin_small_frames(struct fixture *f)
+static void begin_small_frames(struct probe_fixture *f)
 {
     start(f, &(struct rpc_server_options){.frame_bytes_max = 2000});
 }
 
-static void begin_few_calls(struct fixture *f)
+static void begin_few_calls(struct probe_fixture *f)
 {
     start(f, &(struct rpc_server_options){.peer_calls_max = 10});
 }
 
-static void end(struct fixture *f)
-{
-    client_close(&f->client);
-    probe_stop(f->probe);
-    log_configure(LOG_INFO, LOG_TEXT);
-}
+#define INPUT_TEST(name) PROBE_TEST_ON(name, begin)
 
-static void expect_service(struct fixture *f)
+static void expect_service(struct probe_fixture *f)
 {
     client_expect_service(&f->client);
     assert_int_equal(f->client.disconnected, 0);
@@ -128,10 +115,16 @@ static void send_frame(struct sp_peer *peer, struct bytes *frame)
     *frame = (struct bytes){.at = NULL};
 }
 
-static void send_envelope(struct sp_peer *peer, const Jackdaw__Envelope *envelope)
+static struct bytes frame_of(const Jackdaw__Envelope *envelope)
 {
     struct bytes frame = {.at = NULL};
     add_envelope(&frame, envelope);
+    return frame;
+}
+
+static void send_envelope(struct sp_peer *peer, const Jackdaw__Envelope *envelope)
+{
+    struct bytes frame = frame_of(envelope);
     send_frame(peer, &frame);
 }
 
@@ -168,14 +161,22 @@ static void expect_reply(struct sp_peer *peer, uint64_t call, enum status status
     free_frame(frame);
 }
 
-static struct sp_peer open_peer(const struct fixture *f)
+/* Calls Echo by hand: it succeeds. */
+static void expect_echo(struct sp_peer *peer, uint64_t call)
+{
+    Jackdaw__Envelope request = request_of("Echo", call);
+    send_envelope(peer, &request);
+    expect_reply(peer, call, STATUS_OK, NULL);
+}
+
+static struct sp_peer open_peer(const struct probe_fixture *f)
 {
     struct sp_peer peer;
     assert_true(sp_open(&peer, probe_address(f->probe)));
     return peer;
 }
 
-static void expect_kicked(struct fixture *f, struct sp_peer *peer)
+static void expect_kicked(struct probe_fixture *f, struct sp_peer *peer)
 {
     assert_true(sp_wait_closed(peer, PATIENCE_MS));
     sp_close(peer);
@@ -183,7 +184,7 @@ static void expect_kicked(struct fixture *f, struct sp_peer *peer)
     expect_service(f);
 }
 
-TEST_F(test_version__another_major_names_both)
+INPUT_TEST(test_version__another_major_names_both)
 {
     struct sp_peer peer = open_peer(f);
     static const uint32_t versions[] = {0, 7, 0x0000ffff, 2u << 16 | 5, 0xffffffff};
@@ -202,7 +203,7 @@ TEST_F(test_version__another_major_names_both)
     sp_close(&peer);
 }
 
-TEST_F(test_version__another_minor_is_served)
+INPUT_TEST(test_version__another_minor_is_served)
 {
     struct sp_peer peer = open_peer(f);
     Jackdaw__Envelope request = request_of("Echo", 9);
@@ -213,7 +214,7 @@ TEST_F(test_version__another_minor_is_served)
 }
 
 /* What a later minor version may add: unknown kinds, unknown fields. */
-TEST_F(test_version__unknown_kinds_and_fields_are_ignored)
+INPUT_TEST(test_version__unknown_kinds_and_fields_are_ignored)
 {
     struct sp_peer peer = open_peer(f);
     struct bytes envelope = {.at = NULL};
@@ -238,7 +239,7 @@ TEST_F(test_version__unknown_kinds_and_fields_are_ignored)
     expect_service(f);
 }
 
-TEST_F(test_unknown_names__cannot_forge_the_sentence)
+INPUT_TEST(test_unknown_names__cannot_forge_the_sentence)
 {
     struct sp_peer peer = open_peer(f);
     Jackdaw__Envelope request = request_of("Echo", 1);
@@ -259,7 +260,7 @@ TEST_F(test_unknown_names__cannot_forge_the_sentence)
     sp_close(&peer);
 }
 
-TEST_F(test_payload__that_is_no_such_message)
+INPUT_TEST(test_payload__that_is_no_such_message)
 {
     struct sp_peer peer = open_peer(f);
     static const uint8_t payloads[][4] = {
@@ -282,7 +283,7 @@ TEST_F(test_payload__that_is_no_such_message)
 }
 
 /* A frame with good and bad requests: each gets its own answer, in order. */
-TEST_F(test_frame__of_good_and_bad)
+INPUT_TEST(test_frame__of_good_and_bad)
 {
     struct sp_peer peer = open_peer(f);
     struct bytes frame = {.at = NULL};
@@ -308,25 +309,22 @@ TEST_F(test_frame__of_good_and_bad)
     sp_close(&peer);
 }
 
-TEST_F(test_frame__empty)
+INPUT_TEST(test_frame__empty)
 {
     struct sp_peer peer = open_peer(f);
     assert_true(sp_send(&peer, SP_REQUEST_ID, "", 0));
-    Jackdaw__Envelope request = request_of("Echo", 1);
-    send_envelope(&peer, &request);
-    expect_reply(&peer, 1, STATUS_OK, NULL);
+    expect_echo(&peer, 1);
     sp_close(&peer);
 }
 
 /* Replies go to the request id of their own frame. */
-TEST_F(test_frame__ids_are_kept_apart)
+INPUT_TEST(test_frame__ids_are_kept_apart)
 {
     struct sp_peer peer = open_peer(f);
     probe_pause(f->probe);
     for (uint32_t i = 0; i < 20; i++) {
-        struct bytes frame = {.at = NULL};
         Jackdaw__Envelope request = request_of("Echo", 100 + i);
-        add_envelope(&frame, &request);
+        struct bytes frame = frame_of(&request);
         assert_true(sp_send(&peer, 0x80000000u | i, frame.at, frame.size));
         free(frame.at);
     }
@@ -345,7 +343,7 @@ TEST_F(test_frame__ids_are_kept_apart)
 }
 
 /* A request that came through relays carries their ids; the reply goes the same way back. */
-TEST_F(test_frame__hops_come_back)
+INPUT_TEST(test_frame__hops_come_back)
 {
     struct sp_peer peer = open_peer(f);
     struct bytes frame = {.at = NULL};
@@ -362,7 +360,7 @@ TEST_F(test_frame__hops_come_back)
     sp_close(&peer);
 }
 
-TEST_F(test_garbage__every_kind)
+INPUT_TEST(test_garbage__every_kind)
 {
     static const struct {
         const char *bytes;
@@ -390,7 +388,7 @@ TEST_F(test_garbage__every_kind)
 }
 
 /* Random bytes, and good frames with a few bytes changed. */
-TEST_F(test_garbage__at_random)
+INPUT_TEST(test_garbage__at_random)
 {
     uint32_t seed = 12345;
     struct bytes good = {.at = NULL};
@@ -419,7 +417,7 @@ TEST_F(test_garbage__at_random)
     assert_int_equal(probe_stats(f->probe).open_calls, 0);
 }
 
-TEST_F(test_framing__broken)
+INPUT_TEST(test_framing__broken)
 {
     static const struct {
         const char *bytes;
@@ -438,7 +436,7 @@ TEST_F(test_framing__broken)
     }
 }
 
-TEST_F(test_handshake__of_something_else)
+INPUT_TEST(test_handshake__of_something_else)
 {
     static const char *const cases[] = {
         "\x00SP\x00\x00\x31\x00\x00", /* another server */
@@ -456,12 +454,11 @@ TEST_F(test_handshake__of_something_else)
 }
 
 /* 256 KiB of frame are taken, one byte more is not. */
-TEST_F(test_frame__at_and_over_its_bound)
+INPUT_TEST(test_frame__at_and_over_its_bound)
 {
     for (size_t over = 0; over < 2; over++) {
-        struct bytes frame = {.at = NULL};
         Jackdaw__Envelope request = request_of("Echo", 1);
-        add_envelope(&frame, &request);
+        struct bytes frame = frame_of(&request);
         size_t left = RPC_FRAME_BYTES_DEFAULT + over - frame.size;
         uint8_t *filling = calloc(1, left);
         add_field(&frame, 15, filling, left - 1 - 3); /* its key takes 1 byte, its length 3 */
@@ -479,7 +476,7 @@ TEST_F(test_frame__at_and_over_its_bound)
     assert_int_equal(f->counters->echoed, 3);
 }
 
-TEST_ON(test_frame__of_another_bound, struct fixture, begin_small_frames, end)
+PROBE_TEST_ON(test_frame__of_another_bound, begin_small_frames)
 {
     struct sp_peer peer = open_peer(f);
     uint8_t filling[2000] = {0};
@@ -488,15 +485,13 @@ TEST_ON(test_frame__of_another_bound, struct fixture, begin_small_frames, end)
     assert_int_equal(frame.size, 2000);
     send_frame(&peer, &frame);
     add_field(&frame, 15, filling, 2000 - 2);
-    Jackdaw__Envelope request = request_of("Echo", 1);
-    send_envelope(&peer, &request);
-    expect_reply(&peer, 1, STATUS_OK, NULL);
+    expect_echo(&peer, 1);
     send_frame(&peer, &frame);
     expect_kicked(f, &peer);
 }
 
 /* Of one frame as many replies as it may have requests; with one more it is no frame. */
-TEST_F(test_frame__envelopes_at_and_over_their_bound)
+INPUT_TEST(test_frame__envelopes_at_and_over_their_bound)
 {
     for (unsigned over = 0; over < 2; over++) {
         struct bytes frame = {.at = NULL};
@@ -522,7 +517,7 @@ TEST_F(test_frame__envelopes_at_and_over_their_bound)
 }
 
 /* The smallest envelopes there are: control messages. All of a full frame are taken. */
-TEST_F(test_frame__full_of_control)
+INPUT_TEST(test_frame__full_of_control)
 {
     struct sp_peer peer = open_peer(f);
     struct bytes frame = {.at = NULL};
@@ -534,9 +529,7 @@ TEST_F(test_frame__full_of_control)
         add_envelope(&frame, &control);
     }
     send_frame(&peer, &frame);
-    Jackdaw__Envelope request = request_of("Echo", 1);
-    send_envelope(&peer, &request);
-    expect_reply(&peer, 1, STATUS_OK, NULL);
+    expect_echo(&peer, 1);
     sp_close(&peer);
 }
 
@@ -548,7 +541,7 @@ static size_t cpu_ms(void)
 }
 
 /* Sends the frame 20 times and wants neither 30 MB nor 2 s for it. Returns on a kick, too. */
-static void expect_cheap(struct fixture *f, const struct bytes *frame)
+static void expect_cheap(struct probe_fixture *f, const struct bytes *frame)
 {
     size_t memory_before = resident_bytes();
     size_t cpu_before = cpu_ms();
@@ -556,8 +549,7 @@ static void expect_cheap(struct fixture *f, const struct bytes *frame)
         struct sp_peer peer = open_peer(f);
         assert_true(sp_send(&peer, SP_REQUEST_ID, frame->at, frame->size));
         Jackdaw__Envelope request = request_of("Echo", 1);
-        struct bytes end = {.at = NULL};
-        add_envelope(&end, &request);
+        struct bytes end = frame_of(&request);
         (void)sp_send(&peer, SP_REQUEST_ID, end.at, end.size);
         free(end.at);
         struct sp_message message;
@@ -577,7 +569,7 @@ static void expect_cheap(struct fixture *f, const struct bytes *frame)
     (void)memory_before;
 }
 
-TEST_F(test_bomb__empty_envelopes)
+INPUT_TEST(test_bomb__empty_envelopes)
 {
     struct bytes frame = {.at = NULL};
     while (frame.size + 2 <= RPC_FRAME_BYTES_DEFAULT)
@@ -586,7 +578,7 @@ TEST_F(test_bomb__empty_envelopes)
     free(frame.at);
 }
 
-TEST_F(test_bomb__unknown_fields)
+INPUT_TEST(test_bomb__unknown_fields)
 {
     struct bytes frame = {.at = NULL};
     while (frame.size + 2 <= RPC_FRAME_BYTES_DEFAULT)
@@ -602,7 +594,7 @@ TEST_F(test_bomb__unknown_fields)
     free(frame.at);
 }
 
-TEST_F(test_bomb__fields_given_again_and_again)
+INPUT_TEST(test_bomb__fields_given_again_and_again)
 {
     struct bytes envelope = {.at = NULL};
     while (envelope.size + 40 <= RPC_FRAME_BYTES_DEFAULT)
@@ -622,7 +614,7 @@ TEST_F(test_bomb__fields_given_again_and_again)
 }
 
 /* Payloads of 64 KiB for Swallow, in one frame each. */
-static void expect_cheap_payload(struct fixture *f, const char *unit, size_t unit_size)
+static void expect_cheap_payload(struct probe_fixture *f, const char *unit, size_t unit_size)
 {
     struct bytes payload = {.at = NULL};
     while (payload.size + unit_size <= 65536)
@@ -638,12 +630,12 @@ static void expect_cheap_payload(struct fixture *f, const char *unit, size_t uni
     free(payload.at);
 }
 
-TEST_F(test_bomb__empty_repeated_messages)
+INPUT_TEST(test_bomb__empty_repeated_messages)
 {
     expect_cheap_payload(f, "\x0a\x00", 2);
 }
 
-TEST_F(test_bomb__one_message_merged_again_and_again)
+INPUT_TEST(test_bomb__one_message_merged_again_and_again)
 {
     expect_cheap_payload(f, "\x12\x02\x08\x01", 4);
     expect_cheap_payload(f, "\x12\x02\x20\x01", 4); /* its list grows with each */
@@ -654,13 +646,13 @@ TEST_F(test_bomb__one_message_merged_again_and_again)
     expect_cheap_payload(f, "\x12\x02\x78\x01", 4); /* its unknown fields pile up */
 }
 
-TEST_F(test_bomb__unknown_fields_of_a_request)
+INPUT_TEST(test_bomb__unknown_fields_of_a_request)
 {
     expect_cheap_payload(f, "\x78\x00", 2);
 }
 
 /* A request of its full size and an honest shape is not taken for a bomb. */
-TEST_F(test_bomb__honest_requests_are_no_bombs)
+INPUT_TEST(test_bomb__honest_requests_are_no_bombs)
 {
     static const struct {
         const char *unit;
@@ -696,11 +688,10 @@ TEST_F(test_bomb__honest_requests_are_no_bombs)
 }
 
 /* A frame that arrives byte by byte from one, while the others are served. */
-TEST_F(test_half_frames__do_not_hold_up_others)
+INPUT_TEST(test_half_frames__do_not_hold_up_others)
 {
-    struct bytes frame = {.at = NULL};
     Jackdaw__Envelope request = request_of("Echo", 1);
-    add_envelope(&frame, &request);
+    struct bytes frame = frame_of(&request);
     uint8_t prefix[SP_PREFIX_BYTES];
     sp_prefix(prefix, SP_REQUEST_ID, frame.size);
     struct sp_peer peer = open_peer(f);
@@ -724,16 +715,13 @@ TEST_F(test_half_frames__do_not_hold_up_others)
     free(frame.at);
 }
 
-TEST_ON(test_peers__one_too_many_is_turned_away, struct fixture, begin_few_peers, end)
+PROBE_TEST_ON(test_peers__one_too_many_is_turned_away, begin_few_peers)
 {
-    Jackdaw__Envelope request = request_of("Echo", 1);
     for (int round = 0; round < 20; round++) {
         struct sp_peer two = open_peer(f);
         struct sp_peer three = open_peer(f);
-        send_envelope(&two, &request);
-        expect_reply(&two, 1, STATUS_OK, NULL);
-        send_envelope(&three, &request);
-        expect_reply(&three, 1, STATUS_OK, NULL);
+        expect_echo(&two, 1);
+        expect_echo(&three, 1);
         for (int i = 0; i < 5; i++) {
             struct sp_peer four;
             assert_true(sp_connect(&four, probe_address(f->probe), 0));
@@ -755,7 +743,7 @@ static void tick(struct probe *probe, void *monotonic_ms)
     rpc_server_tick(probe_server(probe), *(const uint64_t *)monotonic_ms);
 }
 
-TEST_ON(test_peers__silent_ones_are_disconnected, struct fixture, begin_impatient, end)
+PROBE_TEST_ON(test_peers__silent_ones_are_disconnected, begin_impatient)
 {
     uint64_t connected_ms = clock_monotonic_ms();
     struct sp_peer silent = open_peer(f);
@@ -763,9 +751,7 @@ TEST_ON(test_peers__silent_ones_are_disconnected, struct fixture, begin_impatien
     WAIT_UNTIL(&f->client, probe_stats(f->probe).peers == 3);
     uint64_t idle_ms = clock_monotonic_ms() + IDLE_MS + 1; /* for the silent one alone */
     WAIT_UNTIL(NULL, clock_monotonic_ms() + IDLE_MS > idle_ms);
-    Jackdaw__Envelope request = request_of("Echo", 1);
-    send_envelope(&talking, &request);
-    expect_reply(&talking, 1, STATUS_OK, NULL);
+    expect_echo(&talking, 1);
     expect_service(f);
     uint64_t early_ms = connected_ms + IDLE_MS;
     probe_do(f->probe, tick, &early_ms);
@@ -780,9 +766,8 @@ TEST_ON(test_peers__silent_ones_are_disconnected, struct fixture, begin_impatien
 
 /* An owner reads its clock, then runs its queue, then ticks: a peer that it met in between is newer
  * than its clock, which is no silence of 2^64 milliseconds. */
-TEST_ON(test_peers__new_ones_are_not_idle, struct fixture, begin_impatient, end)
+PROBE_TEST_ON(test_peers__new_ones_are_not_idle, begin_impatient)
 {
-    Jackdaw__Envelope request = request_of("Echo", 1);
     for (int i = 0; i < 50; i++) {
         struct sp_peer peer;
         assert_true(sp_connect(&peer, probe_address(f->probe), 0));
@@ -792,15 +777,14 @@ TEST_ON(test_peers__new_ones_are_not_idle, struct fixture, begin_impatient, end)
         WAIT_UNTIL(NULL, clock_monotonic_ms() > clock_ms + 3); /* for the connection to be queued */
         probe_post(f->probe, tick, &clock_ms);
         probe_resume(f->probe);
-        send_envelope(&peer, &request);
-        expect_reply(&peer, 1, STATUS_OK, NULL);
+        expect_echo(&peer, 1);
         sp_close(&peer);
         expect_service(f);
     }
     assert_int_equal(probe_stats(f->probe).peers_kicked, 0);
 }
 
-TEST_ON(test_calls__too_many_open_on_one_connection, struct fixture, begin_few_calls, end)
+PROBE_TEST_ON(test_calls__too_many_open_on_one_connection, begin_few_calls)
 {
     struct sp_peer peer = open_peer(f);
     struct bytes frame = {.at = NULL};
@@ -830,7 +814,7 @@ TEST_ON(test_calls__too_many_open_on_one_connection, struct fixture, begin_few_c
 
 /* Sends 40,000 calls with answers of 2 KB, and reads none. The others notice nothing, and the
  * server keeps no more than the transport's queue for it. */
-TEST_F(test_deaf_peer__others_are_served)
+INPUT_TEST(test_deaf_peer__others_are_served)
 {
     struct sp_peer deaf;
     assert_true(sp_connect(&deaf, probe_address(f->probe), 2048));
@@ -871,7 +855,7 @@ TEST_F(test_deaf_peer__others_are_served)
 }
 
 /* A stream to one that does not read stops with its credits. */
-TEST_F(test_deaf_peer__stream_stops)
+INPUT_TEST(test_deaf_peer__stream_stops)
 {
     struct sp_peer deaf;
     assert_true(sp_connect(&deaf, probe_address(f->probe), 2048));

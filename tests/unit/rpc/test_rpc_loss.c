@@ -14,38 +14,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OUTCOMES 2000
+#define OUTCOMES 200 /* that a test uses */
 
-struct fixture {
-    struct probe *probe;
-    struct probe_counters *counters;
-    struct client client;
-    struct outcome outcomes[OUTCOMES];
-};
-
-static void begin(struct fixture *f)
+static void begin(struct probe_fixture *f)
 {
-    log_configure(LOG_SILENT, LOG_TEXT);
-    f->probe = probe_start(NULL);
-    f->counters = probe_counters(f->probe);
-    client_open(&f->client, probe_address(f->probe), NULL);
+    probe_fixture_begin(f);
     client_expect_service(&f->client);
 }
 
-static void end(struct fixture *f)
-{
-    client_close(&f->client);
-    probe_stop(f->probe);
-    log_configure(LOG_INFO, LOG_TEXT);
-}
+#define LOSS_TEST(name) PROBE_TEST_ON(name, begin)
 
-static void clear_outcomes(struct fixture *f)
+static void clear_outcomes(struct probe_fixture *f)
 {
-    memset(f->outcomes, 0, sizeof f->outcomes);
+    memset(f->outcomes, 0, OUTCOMES * sizeof *f->outcomes);
 }
 
 /* A probe at this address, on the port of one that was. */
-static void start_at(struct fixture *f, const struct address *address)
+static void start_at(struct probe_fixture *f, const struct address *address)
 {
     const struct rpc_server_options options = {.address = *address};
     uint64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
@@ -56,14 +41,14 @@ static void start_at(struct fixture *f, const struct address *address)
     f->counters = probe_counters(f->probe);
 }
 
-static void restart(struct fixture *f)
+static void restart(struct probe_fixture *f)
 {
     struct address address = *probe_address(f->probe);
     probe_stop(f->probe);
     start_at(f, &address);
 }
 
-TEST_F(test_handshake__that_is_reset)
+LOSS_TEST(test_handshake__that_is_reset)
 {
     size_t before = count_descriptors();
     for (int i = 0; i < 500; i++) {
@@ -106,7 +91,7 @@ static void pack_requests(const char *method, size_t count, struct sp_message *o
 
 /* Pipelined requests that are answered at once, later, from other threads; then the peer goes, in
  * every way, before it has read the answers. */
-TEST_F(test_peers__that_close_with_requests_in_flight)
+LOSS_TEST(test_peers__that_close_with_requests_in_flight)
 {
     static const char *const methods[] = {"Echo", "Hold", "Work"};
     struct sp_message messages[3];
@@ -139,7 +124,7 @@ TEST_F(test_peers__that_close_with_requests_in_flight)
 }
 
 /* Answers from other threads meet a peer that is just leaving, or has left. */
-TEST_F(test_late_replies__race_with_the_end_of_the_peer)
+LOSS_TEST(test_late_replies__race_with_the_end_of_the_peer)
 {
     struct sp_message message;
     pack_requests("Work", 64, &message);
@@ -160,7 +145,7 @@ TEST_F(test_late_replies__race_with_the_end_of_the_peer)
     free(message.body);
 }
 
-TEST_F(test_server__dies_under_its_clients)
+LOSS_TEST(test_server__dies_under_its_clients)
 {
     struct client *client = &f->client;
     size_t before = count_descriptors();
@@ -192,7 +177,7 @@ TEST_F(test_server__dies_under_its_clients)
 
 /* A request that could not be sent before its connection was lost, and so ended UNAVAILABLE, is not
  * sent on the next one. */
-TEST_F(test_reconnect__sends_nothing_that_has_ended)
+LOSS_TEST(test_reconnect__sends_nothing_that_has_ended)
 {
     struct client *client = &f->client;
     for (int round = 0; round < 20; round++) {
@@ -221,7 +206,7 @@ TEST_F(test_reconnect__sends_nothing_that_has_ended)
 }
 
 /* The whole server is freed with calls held, with workers at work, with requests coming in. */
-TEST_F(test_server_free__with_calls_outstanding)
+LOSS_TEST(test_server_free__with_calls_outstanding)
 {
     struct client *client = &f->client;
     size_t before = count_descriptors();
@@ -247,7 +232,7 @@ TEST_F(test_server_free__with_calls_outstanding)
 }
 
 /* Handlers that keep their calls, and workers that answer, after the server is gone. */
-TEST_F(test_server_free__calls_end_later)
+LOSS_TEST(test_server_free__calls_end_later)
 {
     struct client *client = &f->client;
     for (int round = 0; round < 50; round++) {
@@ -280,7 +265,7 @@ TEST_F(test_server_free__calls_end_later)
     }
 }
 
-TEST_F(test_server_free__never_listened)
+LOSS_TEST(test_server_free__never_listened)
 {
     struct task_queue *queue;
     assert_int_equal(task_queue_new(&queue), OK);
@@ -300,7 +285,7 @@ TEST_F(test_server_free__never_listened)
     task_queue_free(queue);
 }
 
-TEST_F(test_channel_close__with_calls_outstanding)
+LOSS_TEST(test_channel_close__with_calls_outstanding)
 {
     size_t before = count_descriptors();
     for (int round = 0; round < 500; round++) {
@@ -332,12 +317,9 @@ TEST_F(test_channel_close__with_calls_outstanding)
     WAIT_UNTIL(&f->client, probe_stats(f->probe).peers == 1);
 }
 
-TEST_F(test_channel_close__while_connecting)
+LOSS_TEST(test_channel_close__while_connecting)
 {
-    struct address nowhere = *probe_address(f->probe);
-    struct probe *gone = probe_start(NULL);
-    nowhere.port = probe_address(gone)->port;
-    probe_stop(gone);
+    struct address nowhere = probe_free_address();
     size_t before = count_descriptors();
     for (int round = 0; round < 200; round++) {
         struct client client;
@@ -359,7 +341,7 @@ static void close_in_closure(struct outcome *outcome)
 }
 
 /* From the closure of a reply, of a page, of a deadline, of another's cancelling. */
-TEST_F(test_channel_close__from_its_own_closure)
+LOSS_TEST(test_channel_close__from_its_own_closure)
 {
     size_t before = count_descriptors();
     for (int round = 0; round < 200; round++) {
@@ -435,7 +417,7 @@ static void suicidal_disconnected(void *context, struct rpc_channel *channel)
     told(suicidal, !suicidal->on_connected);
 }
 
-TEST_F(test_channel_close__from_its_callbacks)
+LOSS_TEST(test_channel_close__from_its_callbacks)
 {
     for (int round = 0; round < 60; round++) {
         struct suicidal suicidal = {.on_connected = round % 2 == 0};
@@ -460,7 +442,7 @@ TEST_F(test_channel_close__from_its_callbacks)
 }
 
 /* A closure that hears of the lost connection closes the channel: `disconnected` is not told. */
-TEST_F(test_channel_close__from_a_closure_of_the_loss)
+LOSS_TEST(test_channel_close__from_a_closure_of_the_loss)
 {
     for (int round = 0; round < 20; round++) {
         struct suicidal suicidal = {.on_connected = false};
@@ -498,7 +480,7 @@ static void flush_in_closure(struct outcome *outcome)
 }
 
 /* What still waits to be sent then is not sent any more. */
-TEST_F(test_channel_close__closures_flush)
+LOSS_TEST(test_channel_close__closures_flush)
 {
     struct client client;
     client_open(&client, probe_address(f->probe), NULL);
@@ -517,7 +499,7 @@ TEST_F(test_channel_close__closures_flush)
 }
 
 /* Closures that retry while their channel is being closed: the retry ends at once, too. */
-TEST_F(test_channel_close__closures_call_again)
+LOSS_TEST(test_channel_close__closures_call_again)
 {
     struct client client;
     client_open(&client, probe_address(f->probe), NULL);
@@ -536,7 +518,7 @@ TEST_F(test_channel_close__closures_call_again)
 }
 
 /* Closures that retry when the connection is lost: the retry waits for the next one. */
-TEST_F(test_reconnect__closures_call_again)
+LOSS_TEST(test_reconnect__closures_call_again)
 {
     for (int round = 0; round < 20; round++) {
         clear_outcomes(f);
@@ -557,7 +539,7 @@ TEST_F(test_reconnect__closures_call_again)
     }
 }
 
-TEST_F(test_drain__refuses_what_is_new_and_keeps_what_is_open)
+LOSS_TEST(test_drain__refuses_what_is_new_and_keeps_what_is_open)
 {
     struct client *client = &f->client;
     client_hold(client, "open before", &f->outcomes[0]);

@@ -11,63 +11,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct fixture {
-    struct probe *probe;
-    struct probe_counters *counters;
-    struct client client;
-    struct rpc_stub stub; /* one way */
-};
-
-static void start(struct fixture *f, const struct rpc_server_options *options)
+static void begin(struct probe_fixture *f)
 {
-    log_configure(LOG_SILENT, LOG_TEXT);
-    f->probe = probe_start(options);
-    f->counters = probe_counters(f->probe);
-    client_open(&f->client, probe_address(f->probe), NULL);
+    probe_fixture_begin(f);
     client_expect_service(&f->client);
-    rpc_stub_init(&f->stub, f->client.channel, &probe__probe__descriptor);
-    f->stub.one_way = true;
 }
 
-static void begin(struct fixture *f)
+static void begin_few_calls(struct probe_fixture *f)
 {
-    start(f, NULL);
+    probe_fixture_start(
+        f, &(struct rpc_server_options){.waiting_calls_max = 100, .peer_calls_max = 50});
+    client_expect_service(&f->client);
 }
 
-static void begin_few_calls(struct fixture *f)
-{
-    start(f, &(struct rpc_server_options){.waiting_calls_max = 100, .peer_calls_max = 50});
-}
+#define NOTE_TEST(name) PROBE_TEST_ON(name, begin)
 
-static void end(struct fixture *f)
-{
-    client_close(&f->client);
-    probe_stop(f->probe);
-    log_configure(LOG_INFO, LOG_TEXT);
-}
-
-static void echo_note(struct fixture *f, uint64_t number)
+static void echo_note(struct probe_fixture *f, uint64_t number)
 {
     Probe__Text request = PROBE__TEXT__INIT;
     request.number = number;
     request.text = (char *)"note";
-    probe__probe__echo(&f->stub.service, &request, NULL, NULL);
+    probe__probe__echo(&f->one_way.service, &request, NULL, NULL);
 }
 
-TEST_F(test_note__is_carried_out_in_order)
+NOTE_TEST(test_note__is_carried_out_in_order)
 {
     size_t echoed = f->counters->echoed;
     uint64_t frames = probe_stats(f->probe).frames_sent;
     for (uint64_t number = 1; number <= 3000; number++) {
         echo_note(f, number);
-        assert_true(f->stub.call != 0);
+        assert_true(f->one_way.call != 0);
         if (number % 700 == 0)
             client_turn(&f->client, 0);
     }
     assert_int_equal(rpc_channel_open_calls(f->client.channel), 0);
-    struct outcome outcome = {.number = 0};
-    client_echo(&f->client, "call", 3001, &outcome);
-    WAIT_UNTIL(&f->client, outcome.ended);
+    struct outcome outcome = client_ask(&f->client, "call", 3001);
     assert_int_equal(outcome.result.status, STATUS_OK);
     assert_int_equal(f->counters->echoed, echoed + 3001);
     assert_int_equal(f->counters->out_of_order, 0);
@@ -75,12 +53,12 @@ TEST_F(test_note__is_carried_out_in_order)
     assert_int_equal(probe_stats(f->probe).frames_sent, frames + 1);
 }
 
-TEST_F(test_note__that_is_held_is_an_open_call)
+NOTE_TEST(test_note__that_is_held_is_an_open_call)
 {
     Probe__Text request = PROBE__TEXT__INIT;
     for (unsigned keep = 0; keep < 2; keep++) {
         request.keep = keep == 1;
-        probe__probe__hold(&f->stub.service, &request, NULL, NULL);
+        probe__probe__hold(&f->one_way.service, &request, NULL, NULL);
         WAIT_UNTIL(&f->client, f->counters->held == 1);
         assert_int_equal(probe_stats(f->probe).open_calls, 1);
         uint64_t frames = probe_stats(f->probe).frames_sent;
@@ -92,43 +70,43 @@ TEST_F(test_note__that_is_held_is_an_open_call)
     }
 }
 
-TEST_F(test_note__without_a_connection_is_dropped)
+NOTE_TEST(test_note__without_a_connection_is_dropped)
 {
     struct rpc_server_options options = {.address = *probe_address(f->probe)};
     probe_stop(f->probe);
     WAIT_UNTIL(&f->client, !rpc_channel_is_connected(f->client.channel));
     echo_note(f, 1);
-    assert_true(f->stub.call == 0);
+    assert_true(f->one_way.call == 0);
     while ((f->probe = probe_try_start(&options, NULL)) == NULL)
         client_turn(&f->client, 10);
     f->counters = probe_counters(f->probe);
     client_expect_service(&f->client);
     assert_int_equal(f->counters->echoed, 1);
     echo_note(f, 1);
-    assert_true(f->stub.call != 0);
+    assert_true(f->one_way.call != 0);
     WAIT_UNTIL(&f->client, f->counters->echoed == 2);
 }
 
 /* A note that is too large is dropped, those after it are not. */
-TEST_F(test_note__too_large)
+NOTE_TEST(test_note__too_large)
 {
     size_t echoed = f->counters->echoed;
     char *text = calloc(1, RPC_FRAME_BYTES_DEFAULT + 1);
     memset(text, 'x', RPC_FRAME_BYTES_DEFAULT);
     Probe__Text request = PROBE__TEXT__INIT;
     request.text = text;
-    probe__probe__echo(&f->stub.service, &request, NULL, NULL);
-    assert_true(f->stub.call == 0);
+    probe__probe__echo(&f->one_way.service, &request, NULL, NULL);
+    assert_true(f->one_way.call == 0);
     free(text);
     echo_note(f, 1);
     WAIT_UNTIL(&f->client, f->counters->echoed == echoed + 1);
 }
 
-TEST_ON(test_note__more_open_than_a_connection_may_have, struct fixture, begin_few_calls, end)
+PROBE_TEST_ON(test_note__more_open_than_a_connection_may_have, begin_few_calls)
 {
     Probe__Text request = PROBE__TEXT__INIT;
     for (size_t i = 0; i < 60; i++)
-        probe__probe__hold(&f->stub.service, &request, NULL, NULL);
+        probe__probe__hold(&f->one_way.service, &request, NULL, NULL);
     WAIT_UNTIL(&f->client, probe_stats(f->probe).calls_rejected == 10);
     assert_int_equal(f->counters->held, 50);
     probe_release(f->probe, 50, STATUS_OK);
@@ -196,7 +174,7 @@ static void expect_one_answer(struct sp_peer *peer, uint64_t call)
 }
 
 /* Notes that find the server full are dropped; nobody is told, nobody is disconnected. */
-TEST_ON(test_note__to_a_full_server, struct fixture, begin_few_calls, end)
+PROBE_TEST_ON(test_note__to_a_full_server, begin_few_calls)
 {
     size_t echoed = f->counters->echoed;
     Jackdaw__Envelope notes[10];
@@ -219,7 +197,7 @@ TEST_ON(test_note__to_a_full_server, struct fixture, begin_few_calls, end)
 }
 
 /* Whatever a handler does, and whatever is wrong with a note. */
-TEST_F(test_note__is_never_answered)
+NOTE_TEST(test_note__is_never_answered)
 {
     Probe__Refusal refusal = PROBE__REFUSAL__INIT;
     refusal.status = STATUS_ABORTED;
@@ -255,7 +233,7 @@ TEST_F(test_note__is_never_answered)
 }
 
 /* CANCEL and CREDIT are about calls: a note has no number of its own. */
-TEST_F(test_note__is_not_controlled)
+NOTE_TEST(test_note__is_not_controlled)
 {
     Jackdaw__Envelope envelopes[] = {note_to("Hold"), JACKDAW__ENVELOPE__INIT,
                                      JACKDAW__ENVELOPE__INIT};

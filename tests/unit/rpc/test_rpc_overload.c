@@ -15,41 +15,24 @@
 #define WAITING_BYTES (1u << 20)
 #define COUNT 5000
 
-struct fixture {
-    struct probe *probe;
-    struct probe_counters *counters;
-    struct client client;
-    struct outcome outcomes[COUNT];
-};
-
-static void start(struct fixture *f, const struct rpc_server_options *options)
+static void start(struct probe_fixture *f, const struct rpc_server_options *options)
 {
-    log_configure(LOG_SILENT, LOG_TEXT);
-    f->probe = probe_start(options);
-    f->counters = probe_counters(f->probe);
-    client_open(&f->client, probe_address(f->probe), NULL);
+    probe_fixture_start(f, options);
     client_expect_service(&f->client);
 }
 
-static void begin_few_calls(struct fixture *f)
+static void begin_few_calls(struct probe_fixture *f)
 {
     start(f, &(struct rpc_server_options){.waiting_calls_max = WAITING_CALLS,
                                           .peer_calls_max = 100000});
 }
 
-static void begin_few_bytes(struct fixture *f)
+static void begin_few_bytes(struct probe_fixture *f)
 {
     start(f, &(struct rpc_server_options){.waiting_bytes_max = WAITING_BYTES});
 }
 
-static void end(struct fixture *f)
-{
-    client_close(&f->client);
-    probe_stop(f->probe);
-    log_configure(LOG_INFO, LOG_TEXT);
-}
-
-static size_t count_ended(const struct fixture *f, enum status status)
+static size_t count_ended(const struct probe_fixture *f, enum status status)
 {
     size_t count = 0;
     for (size_t i = 0; i < COUNT; i++)
@@ -57,7 +40,7 @@ static size_t count_ended(const struct fixture *f, enum status status)
     return count;
 }
 
-static void call_all(struct fixture *f, const char *text)
+static void call_all(struct probe_fixture *f, const char *text)
 {
     for (size_t i = 0; i < COUNT; i++) {
         client_echo(&f->client, text, 0, &f->outcomes[i]);
@@ -69,7 +52,7 @@ static void call_all(struct fixture *f, const char *text)
 
 /* While the owner is stuck, callers hear at once that the queue is full; what was taken before is
  * answered when the owner goes on. */
-TEST_ON(test_full_queue__every_call_is_answered, struct fixture, begin_few_calls, end)
+PROBE_TEST_ON(test_full_queue__every_call_is_answered, begin_few_calls)
 {
     probe_pause(f->probe);
     call_all(f, "x");
@@ -93,7 +76,7 @@ TEST_ON(test_full_queue__every_call_is_answered, struct fixture, begin_few_calls
 }
 
 /* A full frame of calls is rejected in one frame of answers: nng drops none of them. */
-TEST_ON(test_full_queue__frames_of_many_calls, struct fixture, begin_few_calls, end)
+PROBE_TEST_ON(test_full_queue__frames_of_many_calls, begin_few_calls)
 {
     struct sp_peer peer;
     assert_true(sp_open(&peer, probe_address(f->probe)));
@@ -133,7 +116,7 @@ TEST_ON(test_full_queue__frames_of_many_calls, struct fixture, begin_few_calls, 
     sp_close(&peer);
 }
 
-TEST_ON(test_full_queue__of_bytes, struct fixture, begin_few_bytes, end)
+PROBE_TEST_ON(test_full_queue__of_bytes, begin_few_bytes)
 {
     char text[3000];
     memset(text, 't', sizeof text);
@@ -150,7 +133,7 @@ TEST_ON(test_full_queue__of_bytes, struct fixture, begin_few_bytes, end)
     client_expect_service(&f->client);
 }
 
-static void send_endlessly(struct fixture *f, const uint8_t *body, size_t size)
+static void send_endlessly(struct probe_fixture *f, const uint8_t *body, size_t size)
 {
     struct sp_peer peer;
     assert_true(sp_open(&peer, probe_address(f->probe)));
@@ -179,19 +162,19 @@ static void send_endlessly(struct fixture *f, const uint8_t *body, size_t size)
 }
 
 /* Frames without a request have nothing to be answered, and still take memory. */
-TEST_ON(test_full_queue__of_empty_frames, struct fixture, begin_few_bytes, end)
+PROBE_TEST_ON(test_full_queue__of_empty_frames, begin_few_bytes)
 {
     send_endlessly(f, (const uint8_t *)"", 0);
 }
 
-TEST_ON(test_full_queue__of_control_frames, struct fixture, begin_few_bytes, end)
+PROBE_TEST_ON(test_full_queue__of_control_frames, begin_few_bytes)
 {
     send_endlessly(f, (const uint8_t *)"\x0a\x04\x08\x02\x18\x05", 6);
 }
 
 /* While requests are rejected, control messages for open calls still get through, also those in a
  * frame with rejected requests. */
-TEST_ON(test_full_queue__control_gets_through, struct fixture, begin_few_bytes, end)
+PROBE_TEST_ON(test_full_queue__control_gets_through, begin_few_bytes)
 {
     struct client *client = &f->client;
     struct outcome *flow = &f->outcomes[0];

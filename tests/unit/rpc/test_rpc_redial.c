@@ -6,12 +6,8 @@
 #include "rpc/dial_failures.h"
 #include "support/test.h"
 
-#include <arpa/inet.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 struct fixture {
     struct client client; /* first: what callbacks get */
@@ -55,6 +51,12 @@ static void open_channel(struct fixture *f, const struct address *address, uint3
     client_open(&f->client, address, &options);
 }
 
+static void stop_probe(struct fixture *f)
+{
+    probe_stop(f->probe);
+    f->probe = NULL;
+}
+
 static void start_again(struct fixture *f, const struct address *address)
 {
     struct rpc_server_options options = {.address = *address};
@@ -63,18 +65,9 @@ static void start_again(struct fixture *f, const struct address *address)
         assert_true(clock_monotonic_ms() < until_ms);
 }
 
-/* One that nobody listens at. */
-static struct address free_address(void)
-{
-    struct probe *probe = probe_start(NULL);
-    struct address address = *probe_address(probe);
-    probe_stop(probe);
-    return address;
-}
-
 TEST_F(test_refused__until_there_is_a_server)
 {
-    struct address address = free_address();
+    struct address address = probe_free_address();
     size_t descriptors = count_descriptors();
     open_channel(f, &address, 20);
     WAIT_UNTIL(&f->client, f->refused >= 5);
@@ -89,8 +82,7 @@ TEST_F(test_refused__until_there_is_a_server)
     assert_int_equal(f->client.connected, 1);
     client_close(&f->client);
     f->client.queue = NULL;
-    probe_stop(f->probe);
-    f->probe = NULL;
+    stop_probe(f);
     WAIT_UNTIL(NULL, count_descriptors() <= descriptors);
 }
 
@@ -100,8 +92,7 @@ TEST_F(test_refused__soon_after_a_loss)
     open_channel(f, probe_address(f->probe), 20);
     client_expect_service(&f->client);
     assert_int_equal(f->refused, 0);
-    probe_stop(f->probe);
-    f->probe = NULL;
+    stop_probe(f);
     WAIT_UNTIL(&f->client, f->refused >= 2);
     assert_int_equal(f->error, ERROR_REFUSED);
     assert_int_equal(f->client.disconnected, 1);
@@ -109,65 +100,36 @@ TEST_F(test_refused__soon_after_a_loss)
 
 TEST(test_refused__words_of_the_transport)
 {
-    uint32_t socket = 0;
-    assert_int_equal(
-        dial_failures_read("NNG-CONN-FAIL",
-                           "Failed connecting socket<70> to tcp://[::1]:9: Connection refused",
-                           &socket),
-        ERROR_REFUSED);
-    assert_int_equal(socket, 70);
-    assert_int_equal(dial_failures_read("NNG-CONN-FAIL", "socket<8>: Timed out", &socket),
-                     ERROR_TIMEOUT);
-    assert_int_equal(socket, 8);
-    /* What nng has no words for: EAI_ADDRFAMILY of the resolver, ENETDOWN of the system. */
-    assert_int_equal(
-        dial_failures_read("NNG-CONN-FAIL", "socket<8>: Unknown error #268435447", &socket),
-        ERROR_NOT_FOUND);
-    assert_int_equal(
-        dial_failures_read("NNG-CONN-FAIL", "socket<8>: Unknown error #268435556", &socket),
-        ERROR_IO);
-    assert_int_equal(dial_failures_read("NNG-CONN-FAIL", "socket<9>: Bad weather", &socket),
-                     ERROR_IO);
-    assert_int_equal(dial_failures_read("NNG-ACCEPT", "socket<9>: Connection refused", &socket),
-                     OK);
-    assert_int_equal(dial_failures_read("NNG-CONN-FAIL", "no number: Timed out", &socket), OK);
-    assert_int_equal(dial_failures_read("NNG-CONN-FAIL", "socket<9>", &socket), OK);
-    assert_int_equal(dial_failures_read("NNG-CONN-FAIL", "", &socket), OK);
-    assert_int_equal(dial_failures_read(NULL, NULL, &socket), OK);
-}
-
-/* A listener whose queue is full: the kernel drops what comes then, as if the machine had gone. */
-struct deaf {
-    int listener;
-    int filling[8];
-    struct address address;
-};
-
-static void open_deaf(struct deaf *deaf)
-{
-    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t size = sizeof name;
-    deaf->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(deaf->listener, (struct sockaddr *)&name, size), 0);
-    assert_int_equal(listen(deaf->listener, 0), 0);
-    assert_int_equal(getsockname(deaf->listener, (struct sockaddr *)&name, &size), 0);
-    for (size_t i = 0; i < 8; i++) {
-        deaf->filling[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        (void)connect(deaf->filling[i], (struct sockaddr *)&name, size);
+    static const struct {
+        const char *word;
+        const char *text;
+        enum error error;
+        uint32_t socket; /* 0: not told */
+    } rows[] = {
+        {"NNG-CONN-FAIL", "Failed connecting socket<70> to tcp://[::1]:9: Connection refused",
+         ERROR_REFUSED, 70},
+        {"NNG-CONN-FAIL", "socket<8>: Timed out", ERROR_TIMEOUT, 8},
+        /* What nng has no words for: EAI_ADDRFAMILY of the resolver, ENETDOWN of the system. */
+        {"NNG-CONN-FAIL", "socket<8>: Unknown error #268435447", ERROR_NOT_FOUND, 8},
+        {"NNG-CONN-FAIL", "socket<8>: Unknown error #268435556", ERROR_IO, 8},
+        {"NNG-CONN-FAIL", "socket<9>: Bad weather", ERROR_IO, 9},
+        {"NNG-ACCEPT", "socket<9>: Connection refused", OK, 0},
+        {"NNG-CONN-FAIL", "no number: Timed out", OK, 0},
+        {"NNG-CONN-FAIL", "socket<9>", OK, 0},
+        {"NNG-CONN-FAIL", "", OK, 0},
+        {NULL, NULL, OK, 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint32_t socket = 0;
+        enum error error = dial_failures_read(rows[i].word, rows[i].text, &socket);
+        if (error != rows[i].error || (rows[i].socket != 0 && socket != rows[i].socket))
+            fail_msg("%s: %s, socket %u", rows[i].text, error_name(error), socket);
     }
-    deaf->address = (struct address){.host = "127.0.0.1", .port = ntohs(name.sin_port)};
-}
-
-static void close_deaf(struct deaf *deaf)
-{
-    (void)close(deaf->listener);
-    for (size_t i = 0; i < 8; i++)
-        (void)close(deaf->filling[i]);
 }
 
 TEST_F(test_refused__owner_closes)
 {
-    struct address address = free_address();
+    struct address address = probe_free_address();
     open_channel(f, &address, 1);
     f->close_when_refused = true;
     WAIT_UNTIL(NULL, (task_queue_run(f->client.queue, SIZE_MAX), f->refused == 1));
@@ -188,14 +150,14 @@ static void open_and_close(struct fixture *f, const struct address *address)
 
 TEST_F(test_refused__closed_at_any_time)
 {
-    struct address address = free_address();
+    struct address address = probe_free_address();
     open_and_close(f, &address);
     start_again(f, &address);
     open_and_close(f, &address);
-    struct deaf deaf;
-    open_deaf(&deaf);
-    open_and_close(f, &deaf.address);
-    close_deaf(&deaf);
+    struct silent silent;
+    silent_open(&silent, "127.0.0.1", 0);
+    open_and_close(f, &silent.address);
+    silent_close(&silent);
 }
 
 /* A server that turns every connection away. */
@@ -262,14 +224,18 @@ TEST_F(test_reconnect__to_a_server_that_was_stuck)
     client_expect_service(&f->client);
 }
 
+static void turn_for(struct fixture *f, uint64_t ms)
+{
+    uint64_t until_ms = clock_monotonic_ms() + ms;
+    WAIT_UNTIL(&f->client, clock_monotonic_ms() >= until_ms);
+}
+
 /* nng would wait for up to an hour after the first refusal. */
 TEST_F(test_reconnect__without_a_connection)
 {
-    struct address address = free_address();
+    struct address address = probe_free_address();
     open_channel(f, &address, 3600000);
-    uint64_t until_ms = clock_monotonic_ms() + 300; /* its first attempt is long over */
-    while (clock_monotonic_ms() < until_ms)
-        client_turn(&f->client, 10);
+    turn_for(f, 300); /* its first attempt is long over */
     start_again(f, &address);
     rpc_channel_reconnect(f->client.channel);
     WAIT_UNTIL(&f->client, f->client.connected == 1);
@@ -280,23 +246,19 @@ TEST_F(test_reconnect__without_a_connection)
 /* The first attempt hangs in the kernel; it is given up. */
 TEST_F(test_reconnect__while_nobody_answers)
 {
-    struct deaf deaf;
-    open_deaf(&deaf);
-    open_channel(f, &deaf.address, 3600000);
+    struct silent silent;
+    silent_open(&silent, "127.0.0.1", 0);
+    open_channel(f, &silent.address, 3600000);
     size_t descriptors = count_descriptors();
     for (int i = 0; i < 3; i++) {
-        uint64_t until_ms = clock_monotonic_ms() + 260;
-        while (clock_monotonic_ms() < until_ms)
-            client_turn(&f->client, 10);
+        turn_for(f, 260);
         rpc_channel_reconnect(f->client.channel);
         rpc_channel_reconnect(f->client.channel);
     }
     WAIT_UNTIL(&f->client, count_descriptors() <= descriptors + 1);
-    close_deaf(&deaf);
-    start_again(f, &deaf.address);
-    uint64_t until_ms = clock_monotonic_ms() + 260;
-    while (clock_monotonic_ms() < until_ms)
-        client_turn(&f->client, 10);
+    silent_close(&silent);
+    start_again(f, &silent.address);
+    turn_for(f, 260);
     if (!rpc_channel_is_connected(f->client.channel))
         rpc_channel_reconnect(f->client.channel);
     client_expect_service(&f->client);

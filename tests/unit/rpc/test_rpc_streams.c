@@ -9,37 +9,29 @@
 #include <string.h>
 #include <time.h>
 
-struct fixture {
-    struct probe *probe;
-    struct probe_counters *counters;
-    struct client client;
-    struct outcome outcomes[80000]; /* live as long as the calls that may still be open */
-    size_t outcome_count;
-};
-
-static struct outcome *fresh(struct fixture *f)
+static struct outcome *fresh(struct probe_fixture *f)
 {
-    assert_true(f->outcome_count < sizeof f->outcomes / sizeof f->outcomes[0]);
-    return &f->outcomes[f->outcome_count++];
+    return probe_fixture_take(f, 1);
 }
 
-static void begin(struct fixture *f)
-{
-    f->probe = probe_start(NULL);
-    f->counters = probe_counters(f->probe);
-    client_open(&f->client, probe_address(f->probe), NULL);
-}
-
-static void end(struct fixture *f)
-{
-    client_close(&f->client);
-    probe_stop(f->probe);
-}
-
-TEST_F(test_stream__as_many_pages_as_credits)
+static struct outcome *flow(struct probe_fixture *f, uint64_t pages, uint32_t page_bytes,
+                            uint32_t credits)
 {
     struct outcome *outcome = fresh(f);
-    client_flow(&f->client, 0, 10, 5, outcome);
+    client_flow(&f->client, pages, page_bytes, credits, outcome);
+    return outcome;
+}
+
+static struct outcome *hold(struct probe_fixture *f)
+{
+    struct outcome *outcome = fresh(f);
+    client_hold(&f->client, "h", outcome);
+    return outcome;
+}
+
+PROBE_TEST(test_stream__as_many_pages_as_credits)
+{
+    struct outcome *outcome = flow(f, 0, 10, 5);
     WAIT_UNTIL(&f->client, outcome->replies == 5);
     assert_true(outcome->result.more);
     client_expect_service(&f->client);
@@ -50,11 +42,10 @@ TEST_F(test_stream__as_many_pages_as_credits)
     assert_false(outcome->ended);
 }
 
-TEST_F(test_stream__one_credit_is_one_page)
+PROBE_TEST(test_stream__one_credit_is_one_page)
 {
     for (uint32_t credits = 0; credits <= 1; credits++) {
-        struct outcome *outcome = fresh(f);
-        client_flow(&f->client, 2, 10, credits, outcome);
+        struct outcome *outcome = flow(f, 2, 10, credits);
         WAIT_UNTIL(&f->client, outcome->ended);
         /* The probe sends page 1 on its only credit, and page 2 ends the call. */
         assert_int_equal(outcome->replies, 2);
@@ -62,11 +53,10 @@ TEST_F(test_stream__one_credit_is_one_page)
     }
 }
 
-TEST_F(test_stream__ends_with_its_last_page)
+PROBE_TEST(test_stream__ends_with_its_last_page)
 {
     for (uint64_t pages = 1; pages <= 20; pages++) {
-        struct outcome *outcome = fresh(f);
-        client_flow(&f->client, pages, 100, 40, outcome);
+        struct outcome *outcome = flow(f, pages, 100, 40);
         WAIT_UNTIL(&f->client, outcome->ended);
         assert_int_equal(outcome->result.status, STATUS_OK);
         assert_int_equal(outcome->replies, pages);
@@ -78,10 +68,9 @@ TEST_F(test_stream__ends_with_its_last_page)
     assert_int_equal(rpc_channel_open_calls(f->client.channel), 0);
 }
 
-TEST_F(test_stream__empty_pages)
+PROBE_TEST(test_stream__empty_pages)
 {
-    struct outcome *outcome = fresh(f);
-    client_flow(&f->client, 3, 0, 10, outcome);
+    struct outcome *outcome = flow(f, 3, 0, 10);
     WAIT_UNTIL(&f->client, outcome->ended);
     assert_int_equal(outcome->replies, 3);
 }
@@ -100,7 +89,7 @@ static void top_up(struct outcome *outcome)
 }
 
 /* What is sent never exceeds what was granted, and nothing is missing. */
-TEST_F(test_stream__topped_up_flows_on)
+PROBE_TEST(test_stream__topped_up_flows_on)
 {
     static const struct {
         uint32_t credits;
@@ -119,10 +108,9 @@ TEST_F(test_stream__topped_up_flows_on)
     }
 }
 
-TEST_F(test_stream__credits_beyond_the_most_do_not_count)
+PROBE_TEST(test_stream__credits_beyond_the_most_do_not_count)
 {
-    struct outcome *outcome = fresh(f);
-    client_flow(&f->client, 0, 10, UINT32_MAX, outcome);
+    struct outcome *outcome = flow(f, 0, 10, UINT32_MAX);
     uint64_t call = f->client.stub.call;
     WAIT_UNTIL(&f->client, outcome->replies == RPC_CREDITS_MAX);
     client_expect_service(&f->client);
@@ -139,10 +127,9 @@ TEST_F(test_stream__credits_beyond_the_most_do_not_count)
     assert_int_equal(outcome->gaps, 0);
 }
 
-TEST_F(test_stream__credit_of_zero_and_of_unknown_calls)
+PROBE_TEST(test_stream__credit_of_zero_and_of_unknown_calls)
 {
-    struct outcome *outcome = fresh(f);
-    client_flow(&f->client, 0, 10, 2, outcome);
+    struct outcome *outcome = flow(f, 0, 10, 2);
     uint64_t call = f->client.stub.call;
     WAIT_UNTIL(&f->client, outcome->replies == 2);
     rpc_channel_credit(f->client.channel, call, 0);
@@ -154,12 +141,10 @@ TEST_F(test_stream__credit_of_zero_and_of_unknown_calls)
 }
 
 /* Two streams on one connection do not use each other's credits. */
-TEST_F(test_stream__two_at_once)
+PROBE_TEST(test_stream__two_at_once)
 {
-    struct outcome *one = fresh(f);
-    struct outcome *two = fresh(f);
-    client_flow(&f->client, 0, 10, 3, one);
-    client_flow(&f->client, 0, 10, 7, two);
+    struct outcome *one = flow(f, 0, 10, 3);
+    struct outcome *two = flow(f, 0, 10, 7);
     uint64_t call_two = f->client.stub.call;
     WAIT_UNTIL(&f->client, one->replies == 3 && two->replies == 7);
     rpc_channel_credit(f->client.channel, call_two, 2);
@@ -170,12 +155,11 @@ TEST_F(test_stream__two_at_once)
 }
 
 /* While the output of the channel is full, what is granted is owed, not lost. */
-TEST_F(test_stream__credits_survive_a_full_output)
+PROBE_TEST(test_stream__credits_survive_a_full_output)
 {
-    struct outcome *flow = fresh(f);
-    client_flow(&f->client, 0, 10, 2, flow);
+    struct outcome *outcome = flow(f, 0, 10, 2);
     uint64_t call = f->client.stub.call;
-    WAIT_UNTIL(&f->client, flow->replies == 2);
+    WAIT_UNTIL(&f->client, outcome->replies == 2);
     char text[10000];
     memset(text, 't', sizeof text);
     for (size_t size = sizeof text; size > 0; size /= 10) {
@@ -191,10 +175,10 @@ TEST_F(test_stream__credits_survive_a_full_output)
     }
     for (int i = 0; i < 40; i++) /* the last frame may have room for one or two */
         rpc_channel_credit(f->client.channel, call, 1);
-    WAIT_UNTIL(&f->client, flow->replies == 42);
+    WAIT_UNTIL(&f->client, outcome->replies == 42);
     WAIT_UNTIL(&f->client, rpc_channel_open_calls(f->client.channel) == 1);
     client_expect_service(&f->client);
-    assert_int_equal(flow->replies, 42);
+    assert_int_equal(outcome->replies, 42);
 }
 
 static void hold_kept(struct client *client, const char *text, struct outcome *outcome)
@@ -206,7 +190,7 @@ static void hold_kept(struct client *client, const char *text, struct outcome *o
     probe__probe__hold(&client->stub.service, &request, on_text, outcome);
 }
 
-TEST_F(test_keep__is_answered_cancelled_and_timed_out)
+PROBE_TEST(test_keep__is_answered_cancelled_and_timed_out)
 {
     struct client *client = &f->client;
     struct outcome *answered = fresh(f);
@@ -234,7 +218,7 @@ TEST_F(test_keep__is_answered_cancelled_and_timed_out)
     assert_int_equal(probe_stats(f->probe).open_calls, 0);
 }
 
-TEST_F(test_keep__streams_on)
+PROBE_TEST(test_keep__streams_on)
 {
     struct outcome *flow = fresh(f);
     Probe__FlowRequest request = PROBE__FLOW_REQUEST__INIT;
@@ -252,13 +236,12 @@ TEST_F(test_keep__streams_on)
 }
 
 /* Among others of its peer, while all of them are cancelled, and when the peer goes. */
-TEST_F(test_keep__among_others)
+PROBE_TEST(test_keep__among_others)
 {
     for (int round = 0; round < 20; round++) {
         struct client other;
         client_open(&other, probe_address(f->probe), NULL);
-        static struct outcome outcomes[60];
-        memset(outcomes, 0, sizeof outcomes);
+        struct outcome *outcomes = probe_fixture_take(f, 60);
         for (int i = 0; i < 60; i++) {
             other.stub.timeout_ms = i % 4 == 0 ? 60000 : 0;
             if (i % 3 == 0)
@@ -276,10 +259,9 @@ TEST_F(test_keep__among_others)
     WAIT_UNTIL(&f->client, probe_stats(f->probe).open_calls == 0);
 }
 
-TEST_F(test_cancel__ends_here_and_there)
+PROBE_TEST(test_cancel__ends_here_and_there)
 {
-    struct outcome *outcome = fresh(f);
-    client_hold(&f->client, "h", outcome);
+    struct outcome *outcome = hold(f);
     uint64_t call = f->client.stub.call;
     WAIT_UNTIL(&f->client, f->counters->held == 1);
     rpc_channel_cancel(f->client.channel, call);
@@ -294,19 +276,18 @@ TEST_F(test_cancel__ends_here_and_there)
 }
 
 /* The handler ends the cancelled call with a failure, which is not sent. */
-TEST_F(test_cancel__is_not_answered)
+PROBE_TEST(test_cancel__is_not_answered)
 {
-    struct outcome *outcome = fresh(f);
     client_expect_service(&f->client);
     uint64_t sent = probe_stats(f->probe).frames_sent;
-    client_hold(&f->client, "h", outcome);
+    (void)hold(f);
     WAIT_UNTIL(&f->client, f->counters->held == 1);
     rpc_channel_cancel(f->client.channel, f->client.stub.call);
     WAIT_UNTIL(&f->client, f->counters->held == 0);
     assert_int_equal(probe_stats(f->probe).frames_sent, sent);
 }
 
-TEST_F(test_cancel__of_a_stream_in_flow)
+PROBE_TEST(test_cancel__of_a_stream_in_flow)
 {
     for (int round = 0; round < 50; round++) {
         struct credit_refill run = {.client = &f->client, .every = 4};
@@ -325,10 +306,9 @@ TEST_F(test_cancel__of_a_stream_in_flow)
     }
 }
 
-TEST_F(test_cancel__before_it_was_sent)
+PROBE_TEST(test_cancel__before_it_was_sent)
 {
-    struct outcome *outcome = fresh(f);
-    client_hold(&f->client, "h", outcome);
+    struct outcome *outcome = hold(f);
     rpc_channel_cancel(f->client.channel, f->client.stub.call);
     assert_int_equal(outcome->result.status, STATUS_CANCELLED);
     client_expect_service(&f->client);
@@ -337,10 +317,9 @@ TEST_F(test_cancel__before_it_was_sent)
 }
 
 /* The server's side gives up: it ends a stream with a status of its own. */
-TEST_F(test_stream__ended_by_the_server)
+PROBE_TEST(test_stream__ended_by_the_server)
 {
-    struct outcome *outcome = fresh(f);
-    client_flow(&f->client, 0, 10, 3, outcome);
+    struct outcome *outcome = flow(f, 0, 10, 3);
     WAIT_UNTIL(&f->client, outcome->replies == 3);
     probe_release(f->probe, 1, STATUS_ABORTED);
     WAIT_UNTIL(&f->client, outcome->ended);
@@ -350,12 +329,11 @@ TEST_F(test_stream__ended_by_the_server)
 }
 
 /* A handler that is told of one cancelled call may end all the others. */
-TEST_F(test_cancel_all__handler_ends_the_others)
+PROBE_TEST(test_cancel_all__handler_ends_the_others)
 {
     probe_on_cancel(f->probe, PROBE_END_ALL);
     struct client more[3];
-    static struct outcome outcomes[400];
-    memset(outcomes, 0, sizeof outcomes);
+    struct outcome *outcomes = probe_fixture_take(f, 400);
     for (int i = 0; i < 3; i++)
         client_open(&more[i], probe_address(f->probe), NULL);
     for (int i = 0; i < 400; i++)
@@ -373,13 +351,12 @@ TEST_F(test_cancel_all__handler_ends_the_others)
         client_close(&more[i]);
 }
 
-TEST_F(test_disconnect__handler_ends_the_others)
+PROBE_TEST(test_disconnect__handler_ends_the_others)
 {
     probe_on_cancel(f->probe, PROBE_END_ALL);
     struct client other;
     client_open(&other, probe_address(f->probe), NULL);
-    static struct outcome outcomes[100];
-    memset(outcomes, 0, sizeof outcomes);
+    struct outcome *outcomes = probe_fixture_take(f, 100);
     for (int i = 0; i < 100; i++)
         client_hold(i % 2 == 0 ? &f->client : &other, "h", &outcomes[i]);
     while (f->counters->held < 100) {
@@ -395,12 +372,11 @@ TEST_F(test_disconnect__handler_ends_the_others)
     client_expect_service(&f->client);
 }
 
-TEST_F(test_deadline__of_a_call_that_is_held)
+PROBE_TEST(test_deadline__of_a_call_that_is_held)
 {
-    struct outcome *outcome = fresh(f);
     f->client.stub.timeout_ms = 60;
     uint64_t start_ms = clock_monotonic_ms();
-    client_hold(&f->client, "h", outcome);
+    struct outcome *outcome = hold(f);
     assert_true(rpc_channel_next_tick(f->client.channel) >= start_ms + 60);
     assert_true(rpc_channel_next_tick(f->client.channel) <= clock_monotonic_ms() + 60);
     WAIT_UNTIL(&f->client, outcome->ended);
@@ -413,12 +389,11 @@ TEST_F(test_deadline__of_a_call_that_is_held)
 }
 
 /* The server alone: a caller that never looks at its clock. */
-TEST_F(test_deadline__told_to_the_handler)
+PROBE_TEST(test_deadline__told_to_the_handler)
 {
-    struct outcome *outcome = fresh(f);
     client_expect_service(&f->client);
     f->client.stub.timeout_ms = 30;
-    client_hold(&f->client, "h", outcome);
+    struct outcome *outcome = hold(f);
     rpc_channel_flush(f->client.channel);
     WAIT_UNTIL(NULL, f->counters->cancelled == 1);
     assert_int_equal(f->counters->held, 0);
@@ -426,7 +401,7 @@ TEST_F(test_deadline__told_to_the_handler)
 }
 
 /* The client alone: a server that is stuck. */
-TEST_F(test_deadline__of_a_server_that_is_stuck)
+PROBE_TEST(test_deadline__of_a_server_that_is_stuck)
 {
     client_expect_service(&f->client);
     probe_pause(f->probe);
@@ -452,7 +427,7 @@ static bool has_received(struct probe *probe, uint64_t calls)
     return stats.calls_received >= calls;
 }
 
-TEST_F(test_deadline__passed_in_the_servers_queue)
+PROBE_TEST(test_deadline__passed_in_the_servers_queue)
 {
     client_expect_service(&f->client);
     probe_pause(f->probe);
@@ -476,28 +451,24 @@ TEST_F(test_deadline__passed_in_the_servers_queue)
 }
 
 /* An owner that had nothing to do for long does not make its next call with an old clock. */
-TEST_F(test_deadline__after_a_long_silence)
+PROBE_TEST(test_deadline__after_a_long_silence)
 {
     client_expect_service(&f->client);
     uint64_t start_ms = clock_monotonic_ms();
     WAIT_UNTIL(NULL, clock_monotonic_ms() > start_ms + 150);
-    struct outcome *outcome = fresh(f);
     f->client.stub.timeout_ms = 100;
-    client_hold(&f->client, "x", outcome);
+    struct outcome *outcome = hold(f);
     rpc_channel_tick(f->client.channel, start_ms + 200);
     assert_false(outcome->ended);
     assert_true(rpc_channel_next_tick(f->client.channel) >= start_ms + 250);
 }
 
-TEST_F(test_deadline__without_a_connection)
+PROBE_TEST(test_deadline__without_a_connection)
 {
-    struct address nowhere = *probe_address(f->probe);
-    struct probe *gone = probe_start(NULL);
-    nowhere.port = probe_address(gone)->port;
-    probe_stop(gone);
+    struct address nowhere = probe_free_address();
     struct client client;
     client_open(&client, &nowhere, NULL);
-    static struct outcome outcomes[3];
+    struct outcome *outcomes = probe_fixture_take(f, 3);
     static const uint32_t timeouts[] = {80, 40, 60};
     for (int i = 0; i < 3; i++) {
         client.stub.timeout_ms = timeouts[i];
@@ -522,12 +493,11 @@ static void cancel_next(struct outcome *outcome)
 }
 
 /* Closures that end other calls while the channel walks over them. */
-TEST_F(test_deadline__closure_ends_other_calls)
+PROBE_TEST(test_deadline__closure_ends_other_calls)
 {
     enum { COUNT = 300 };
-    static struct outcome outcomes[COUNT];
+    struct outcome *outcomes = probe_fixture_take(f, COUNT);
     static struct credit_refill runs[COUNT];
-    memset(outcomes, 0, sizeof outcomes);
     f->client.stub.timeout_ms = 1000;
     for (int i = 0; i < COUNT; i++) {
         outcomes[i].context = &runs[i];
@@ -554,7 +524,7 @@ static void call_again(struct outcome *outcome)
 }
 
 /* A retry made in the closure is not ended by the same tick, and has its own deadline. */
-TEST_F(test_deadline__closure_calls_again)
+PROBE_TEST(test_deadline__closure_calls_again)
 {
     static struct credit_refill run;
     run = (struct credit_refill){.client = &f->client};
@@ -578,7 +548,7 @@ static uint64_t thread_time_us(void)
 }
 
 /* Thousands of calls without deadline in front of thousands with one. */
-TEST_F(test_deadline__many_calls_take_no_time)
+PROBE_TEST(test_deadline__many_calls_take_no_time)
 {
     const unsigned count = 20000;
     probe_pause(f->probe);
@@ -594,22 +564,19 @@ TEST_F(test_deadline__many_calls_take_no_time)
 }
 
 /* Held calls of several deadlines; the handler of one ends them all. */
-TEST_F(test_deadline__handler_ends_the_others)
+PROBE_TEST(test_deadline__handler_ends_the_others)
 {
     probe_on_cancel(f->probe, PROBE_END_ALL);
-    static struct outcome outcomes[300];
     for (int round = 0; round < 5; round++) {
-        memset(outcomes, 0, sizeof outcomes);
+        struct outcome *outcomes = probe_fixture_take(f, 300);
         for (int i = 0; i < 300; i++) {
             f->client.stub.timeout_ms = i % 3 == 0 ? 0 : 50;
             client_hold(&f->client, "h", &outcomes[i]);
         }
-        size_t ever = f->counters->held_ever;
         rpc_channel_flush(f->client.channel);
         for (int i = 0; i < 300; i++)
             WAIT_UNTIL(&f->client, outcomes[i].ended);
         WAIT_UNTIL(&f->client, f->counters->held == 0);
-        (void)ever;
     }
     f->client.stub.timeout_ms = 0;
     client_expect_service(&f->client);
@@ -617,12 +584,11 @@ TEST_F(test_deadline__handler_ends_the_others)
 }
 
 /* A handler that does not end its call when it is told: the call stays until it does. */
-TEST_F(test_deadline__handler_takes_its_time)
+PROBE_TEST(test_deadline__handler_takes_its_time)
 {
     probe_on_cancel(f->probe, PROBE_KEEP_IT);
-    struct outcome *outcome = fresh(f);
     f->client.stub.timeout_ms = 30;
-    client_hold(&f->client, "h", outcome);
+    struct outcome *outcome = hold(f);
     WAIT_UNTIL(&f->client, outcome->ended && f->counters->cancelled == 1);
     for (int i = 0; i < 5; i++)
         (void)probe_stats(f->probe);

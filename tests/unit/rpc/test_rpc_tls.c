@@ -18,12 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* TLS_FILES is the folder of the certificates, from CMake. */
 #define FILE_OF(name) TLS_FILES "/" name
-#define AUTHORITY FILE_OF("authority.pem")
-#define OTHER_AUTHORITY FILE_OF("other_authority.pem")
-#define CERTIFICATE FILE_OF("server.pem")
-#define KEY FILE_OF("server.key")
 
 #define SAID_BYTES 65536
 
@@ -69,13 +64,6 @@ static size_t count_said(const char *text)
     return count;
 }
 
-static struct address parsed(const char *text)
-{
-    struct address address;
-    assert_int_equal(address_parse(text, &address, NULL), OK);
-    return address;
-}
-
 static struct probe *start(const char *address, const char *certificate, const char *key)
 {
     struct rpc_server_options options = {
@@ -89,54 +77,47 @@ static bool has_problem(const struct client *client, const char *text)
     return problem != NULL && strstr(problem, text) != NULL;
 }
 
-static void expect_sentences(const char *certificate, const char *authority, const char *clients,
-                             const char *servers)
+static const struct sentence {
+    const char *rule;
+    const char *certificate; /* NULL: the server is plain */
+    const char *authority;   /* NULL: the client is plain */
+    const char *client;      /* what it says */
+    const char *server;
+} sentences[] = {
+    {"other authority", CERTIFICATE, OTHER_AUTHORITY, "not signed by an authority",
+     "does not trust the authority"},
+    {"other host", FILE_OF("other_host.pem"), AUTHORITY, "for another host name",
+     "for another host name"},
+    {"expired", FILE_OF("expired.pem"), AUTHORITY, "has expired", "certificate expired"},
+    {"not yet valid", FILE_OF("future.pem"), AUTHORITY, "not valid yet", "may not be valid yet"},
+    {"client is plain", CERTIFICATE, NULL, "it uses TLS", "does not use TLS and this port does"},
+    {"server is plain", NULL, AUTHORITY, "it does not use TLS", "uses TLS and this port does not"},
+};
+
+static void expect_sentences(const struct sentence *row)
 {
-    struct probe *probe =
-        start(certificate == NULL ? "127.0.0.1:0" : "tls+tcp://127.0.0.1:0", certificate, KEY);
+    struct probe *probe = start(row->certificate == NULL ? "127.0.0.1:0" : "tls+tcp://127.0.0.1:0",
+                                row->certificate, KEY);
     struct address address = *probe_address(probe);
-    address.tls = authority != NULL;
+    address.tls = row->authority != NULL;
     struct client client;
-    struct rpc_channel_options options = {.tls_authority = authority, .reconnect_max_ms = 50};
+    struct rpc_channel_options options = {.tls_authority = row->authority, .reconnect_max_ms = 50};
     client_open(&client, &address, &options);
-    WAIT_UNTIL(&client, has_problem(&client, clients));
-    WAIT_UNTIL(&client, has_said(servers));
+    print_message("%s\n", row->rule);
+    WAIT_UNTIL(&client, has_problem(&client, row->client));
+    WAIT_UNTIL(&client, has_said(row->server));
     assert_true(has_said("rpc connection_failed peer=127.0.0.1 port="));
     assert_int_equal(client.connected, 0);
     client_close(&client);
     probe_stop(probe);
 }
 
-TEST_WITH(test_sentence__other_authority, capture, release)
+TEST_WITH(test_sentence__tells_what_is_wrong, capture, release)
 {
-    expect_sentences(CERTIFICATE, OTHER_AUTHORITY, "not signed by an authority",
-                     "does not trust the authority");
-}
-
-TEST_WITH(test_sentence__other_host, capture, release)
-{
-    expect_sentences(FILE_OF("other_host.pem"), AUTHORITY, "for another host name",
-                     "for another host name");
-}
-
-TEST_WITH(test_sentence__expired, capture, release)
-{
-    expect_sentences(FILE_OF("expired.pem"), AUTHORITY, "has expired", "certificate expired");
-}
-
-TEST_WITH(test_sentence__not_yet_valid, capture, release)
-{
-    expect_sentences(FILE_OF("future.pem"), AUTHORITY, "not valid yet", "may not be valid yet");
-}
-
-TEST_WITH(test_sentence__client_is_plain, capture, release)
-{
-    expect_sentences(CERTIFICATE, NULL, "it uses TLS", "does not use TLS and this port does");
-}
-
-TEST_WITH(test_sentence__server_is_plain, capture, release)
-{
-    expect_sentences(NULL, AUTHORITY, "it does not use TLS", "uses TLS and this port does not");
+    for (size_t i = 0; i < sizeof sentences / sizeof sentences[0]; i++) {
+        assert_int_equal(ftruncate(captured, 0), 0);
+        expect_sentences(&sentences[i]);
+    }
 }
 
 TEST_WITH(test_other_program__at_the_server, capture, release)
@@ -210,20 +191,12 @@ static void expect_refused(const char *certificate, const char *key, enum error 
     task_queue_free(queue);
 }
 
-TEST_WITH(test_files__key_of_another_certificate, capture, release)
+TEST_WITH(test_files__refused, capture, release)
 {
     expect_refused(CERTIFICATE, FILE_OF("other_server.key"), ERROR_MISMATCH,
                    "other_server.key does not belong to the first certificate in");
-}
-
-TEST_WITH(test_files__encrypted_key, capture, release)
-{
     expect_refused(CERTIFICATE, FILE_OF("encrypted.key"), ERROR_INVALID,
                    "encrypted.key is encrypted");
-}
-
-TEST_WITH(test_files__no_key, capture, release)
-{
     expect_refused(CERTIFICATE, CERTIFICATE, ERROR_INVALID, "server.pem is no PEM private key");
     expect_refused(KEY, KEY, ERROR_INVALID, "server.key is no file of PEM certificates");
 }
@@ -289,6 +262,14 @@ TEST_WITH(test_files__warnings, capture, release)
     pair_remove(&pair);
 }
 
+/* A probe with a pair that a test exchanges. */
+static struct probe *start_with_pair(struct pair *pair)
+{
+    pair_make(pair);
+    pair_write(pair, CERTIFICATE, KEY, 0600);
+    return start("tls+tcp://127.0.0.1:0", pair->certificate, pair->key);
+}
+
 struct reread {
     enum error error;
     struct error_text why;
@@ -313,9 +294,7 @@ TEST_WITH(test_reread__new_pair_for_new_connections, capture, release)
 {
     struct pair pair;
     struct reread result = {.error = OK};
-    pair_make(&pair);
-    pair_write(&pair, CERTIFICATE, KEY, 0600);
-    struct probe *probe = start("tls+tcp://127.0.0.1:0", pair.certificate, pair.key);
+    struct probe *probe = start_with_pair(&pair);
     struct client old;
     struct rpc_channel_options options = {.tls_authority = AUTHORITY};
     client_open(&old, probe_address(probe), &options);
@@ -340,9 +319,7 @@ TEST_WITH(test_reread__bad_pair_is_refused, capture, release)
 {
     struct pair pair;
     struct reread result = {.error = OK};
-    pair_make(&pair);
-    pair_write(&pair, CERTIFICATE, KEY, 0600);
-    struct probe *probe = start("tls+tcp://127.0.0.1:0", pair.certificate, pair.key);
+    struct probe *probe = start_with_pair(&pair);
     pair_write(&pair, FILE_OF("other_server.pem"), KEY, 0600);
     probe_do(probe, reread, &result);
     assert_int_equal(result.error, ERROR_MISMATCH);
