@@ -159,10 +159,8 @@ TEST_WITH(test_log_text__escapes, NULL, teardown)
          "\"\\u009b2J\""}, /* the one-character form of ESC [ */
         {"\x9b"
          "2J",
-         "\"\\ufffd2J\""}, /* and its bare byte */
-        {"\xe2\x80\xae"
-         "abc",
-         "\"\\u202eabc\""},              /* writes from right to left */
+         "\"\\ufffd2J\""},               /* and its bare byte */
+        {"\u202Eabc", "\"\\u202eabc\""}, /* writes from right to left */
         {"\xe2\x80\xa8", "\"\\u2028\""}, /* line separator */
         {"\xff\xfe", "\"\\ufffd\\ufffd\""},
         {"\xc3", "\"\\ufffd\""},                                  /* cut short */

@@ -11,7 +11,7 @@
 
 #define ARENA_BYTES (64u << 20)
 
-static uint64_t next_random(uint64_t *state)
+uint64_t chat_fixture_draw(uint64_t *state)
 {
     uint64_t z = (*state += UINT64_C(0x9E3779B97F4A7C15));
     z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
@@ -21,7 +21,7 @@ static uint64_t next_random(uint64_t *state)
 
 uint64_t chat_fixture_random(struct chat_fixture *fixture)
 {
-    return next_random(&fixture->random);
+    return chat_fixture_draw(&fixture->random);
 }
 
 static void fill_random(void *context, void *bytes, size_t size)
@@ -105,17 +105,23 @@ void chat_fixture_open(struct chat_fixture *fixture, uint64_t seed, char *folder
     chat_fixture_new_epoch(fixture);
 }
 
+/* Copies the first of the names; returns those behind it, NULL where there is none. */
+static const char *next_name(const char *names, char name[static 32])
+{
+    size_t size = strcspn(names, " ");
+    if (size == 0)
+        return NULL;
+    (void)snprintf(name, 32, "%.*s", (int)size, names);
+    return names + size + (names[size] == ' ');
+}
+
 void chat_fixture_open_with(struct chat_fixture *fixture, uint64_t seed, char *folder,
                             const char *names)
 {
+    char name[32];
     chat_fixture_open(fixture, seed, folder);
-    while (*names != '\0') {
-        char name[32];
-        size_t size = strcspn(names, " ");
-        (void)snprintf(name, sizeof name, "%.*s", (int)size, names);
+    while ((names = next_name(names, name)) != NULL)
         chat_fixture_person(fixture, name);
-        names += size + (names[size] == ' ');
-    }
 }
 
 void chat_fixture_close(struct chat_fixture *fixture)
@@ -222,6 +228,27 @@ enum error chat_fixture_pass(struct chat_fixture *fixture)
     record(fixture, NULL, position);
     fixture->seq++;
     return OK;
+}
+
+Jackdaw__Delta *chat_fixture_unpack(const struct delta_bytes *packed)
+{
+    Jackdaw__Delta *delta = jackdaw__delta__unpack(NULL, packed->size, packed->bytes);
+    assert_non_null(delta);
+    return delta;
+}
+
+void chat_fixture_replay(struct chat_fixture *to, const struct chat_fixture *from)
+{
+    for (size_t i = 1; i < from->deltas_count; i++) {
+        to->epoch = from->deltas[i].position.epoch;
+        if (from->deltas[i].bytes == NULL) {
+            assert_int_equal(chat_fixture_pass(to), OK);
+            continue;
+        }
+        Jackdaw__Delta *delta = chat_fixture_unpack(&from->deltas[i]);
+        assert_int_equal(chat_fixture_apply(to, delta), OK);
+        jackdaw__delta__free_unpacked(delta, NULL);
+    }
 }
 
 void chat_fixture_new_epoch(struct chat_fixture *fixture)
@@ -370,12 +397,26 @@ struct chat_session *carol(struct chat_fixture *fixture)
     return chat_fixture_session(fixture, "carol");
 }
 
+struct chat_session *dave(struct chat_fixture *fixture)
+{
+    return chat_fixture_session(fixture, "dave");
+}
+
 struct chat_session *chat_fixture_person(struct chat_fixture *fixture, const char *name)
 {
     struct answer answer = chat_fixture_register(fixture, name);
     if (answer.status != STATUS_OK && answer.status != STATUS_ALREADY_EXISTS)
         fail_msg("registering %s: %s", name, answer.text);
     return chat_fixture_device(fixture, name, name);
+}
+
+Jackdaw__LoginReply chat_fixture_login_reply(struct chat_fixture *fixture,
+                                             struct chat_session *session)
+{
+    struct chat_call call = chat_fixture_call(fixture, session);
+    Jackdaw__LoginReply reply = JACKDAW__LOGIN_REPLY__INIT;
+    assert_int_equal(chat_answer_login(fixture->chat, &call, &reply), OK);
+    return reply;
 }
 
 uint64_t chat_fixture_next(struct chat_session *session)
@@ -400,6 +441,13 @@ struct answer chat_fixture_join(struct chat_fixture *fixture, struct chat_sessio
     NUMBERED(JoinRoom, JOIN_ROOM, number);
     request.room = (char *)room;
     PROPOSE(join);
+}
+
+void chat_fixture_all_join(struct chat_fixture *fixture, const char *room, const char *names)
+{
+    char name[32];
+    while ((names = next_name(names, name)) != NULL)
+        assert_ok(chat_fixture_join(fixture, chat_fixture_session(fixture, name), room, 0));
 }
 
 struct answer chat_fixture_join_private(struct chat_fixture *fixture, struct chat_session *session,
@@ -860,4 +908,45 @@ char *chat_fixture_rows(struct chat_fixture *fixture)
     free(sessions);
     free(rooms);
     return rows.text.bytes;
+}
+
+static void check_text(char *found, const char *expected)
+{
+    assert_string_equal(found, expected);
+    free(found);
+}
+
+void chat_fixture_check_unchanged(struct chat_fixture *fixture, const char *portrait,
+                                  const char *rows)
+{
+    check_text(chat_fixture_portrait(fixture), portrait);
+    check_text(chat_fixture_rows(fixture), rows);
+}
+
+void chat_fixture_check_reopens(struct chat_fixture *fixture)
+{
+    char *before = chat_fixture_portrait(fixture);
+    chat_fixture_reopen(fixture);
+    check_text(chat_fixture_portrait(fixture), before);
+    free(before);
+}
+
+void chat_fixture_check_elsewhere(struct chat_fixture *fixture)
+{
+    struct chat_fixture other;
+    while (chat_fixture_deliver(fixture))
+        continue;
+    chat_fixture_open(&other, 1, NULL);
+    chat_fixture_replay(&other, fixture);
+    char *portrait = chat_fixture_portrait(fixture);
+    char *rows = chat_fixture_rows(fixture);
+    chat_fixture_check_unchanged(&other, portrait, rows);
+    free(portrait);
+    free(rows);
+    uint8_t digests[2][LOG_DIGEST_BYTES];
+    store_digest(fixture->store, digests[0]);
+    store_digest(other.store, digests[1]);
+    assert_memory_equal(digests[0], digests[1], LOG_DIGEST_BYTES);
+    chat_fixture_check_reopens(fixture);
+    chat_fixture_close(&other);
 }

@@ -61,7 +61,13 @@ void chat_fixture_new_epoch(struct chat_fixture *fixture);
 /* An entry of the log that is not chat's. */
 enum error chat_fixture_pass(struct chat_fixture *fixture);
 uint64_t chat_fixture_random(struct chat_fixture *fixture);
+/* The next number of a generator with a state of its own. */
+uint64_t chat_fixture_draw(uint64_t *state);
 
+/* The delta of these bytes, which the caller frees. */
+Jackdaw__Delta *chat_fixture_unpack(const struct delta_bytes *packed);
+/* Applies the log of one chat to another, from the second entry on. */
+void chat_fixture_replay(struct chat_fixture *to, const struct chat_fixture *from);
 /* Applies a delta in a transaction of its own, with its row in the log. After an error the
  * transaction was rolled back and the chat loaded again. */
 enum error chat_fixture_apply(struct chat_fixture *fixture, const Jackdaw__Delta *delta);
@@ -79,6 +85,10 @@ struct answer {
     struct log_position position; /* of the delta applied */
 };
 
+/* That a request was answered with this status. */
+#define assert_status(answer, expected) assert_int_equal((answer).status, expected)
+#define assert_ok(answer) assert_status(answer, STATUS_OK)
+
 /* Carries out what a chat_propose_* decided about a numbered request, as a server does: applies
  * the delta, remembers refusals, answers repeated ones from the outcome. */
 struct answer chat_fixture_finish(struct chat_fixture *fixture, struct chat_call *call,
@@ -93,11 +103,16 @@ struct chat_session *chat_fixture_session(struct chat_fixture *fixture, const ch
 struct chat_session *alice(struct chat_fixture *fixture);
 struct chat_session *bob(struct chat_fixture *fixture);
 struct chat_session *carol(struct chat_fixture *fixture);
+struct chat_session *dave(struct chat_fixture *fixture);
 
 /* Registers (if need be) and logs in; the token is the name. */
 struct chat_session *chat_fixture_person(struct chat_fixture *fixture, const char *name);
 struct chat_session *chat_fixture_device(struct chat_fixture *fixture, const char *name,
                                          const char *token);
+
+/* What a login to this session is answered. */
+Jackdaw__LoginReply chat_fixture_login_reply(struct chat_fixture *fixture,
+                                             struct chat_session *session);
 
 /* The session's next request number. */
 uint64_t chat_fixture_next(struct chat_session *session);
@@ -105,6 +120,8 @@ uint64_t chat_fixture_next(struct chat_session *session);
 /* request 0: the session's next. */
 struct answer chat_fixture_join(struct chat_fixture *fixture, struct chat_session *session,
                                 const char *room, uint64_t request);
+/* The people whose names stand in `names`, apart by spaces, join in this order. */
+void chat_fixture_all_join(struct chat_fixture *fixture, const char *room, const char *names);
 struct answer chat_fixture_join_private(struct chat_fixture *fixture, struct chat_session *session,
                                         const char *room);
 struct answer chat_fixture_leave(struct chat_fixture *fixture, struct chat_session *session,
@@ -145,9 +162,27 @@ const char *chat_fixture_reads(struct chat_fixture *fixture, struct chat_session
 const char *chat_fixture_members(struct chat_fixture *fixture, struct chat_session *session,
                                  const char *room);
 
+/* That these texts are as expected. */
+#define assert_story(fixture, session, expected) \
+    assert_string_equal(chat_fixture_story(fixture, session), expected)
+#define assert_whispers(fixture, session, expected) \
+    assert_string_equal(chat_fixture_whispers(fixture, session), expected)
+#define assert_reads(fixture, session, after_seq, expected) \
+    assert_string_equal(chat_fixture_reads(fixture, session, after_seq), expected)
+#define assert_members(fixture, session, room, expected) \
+    assert_string_equal(chat_fixture_members(fixture, session, room), expected)
+
 /* A text of everything that the state answers: accounts, rooms, members, undelivered, sessions. */
 char *chat_fixture_portrait(struct chat_fixture *fixture);
 /* A text of every row of the store but the log. Free it. */
 char *chat_fixture_rows(struct chat_fixture *fixture);
+/* That the two texts are still these. */
+void chat_fixture_check_unchanged(struct chat_fixture *fixture, const char *portrait,
+                                  const char *rows);
+/* Opens the chat again: what is in memory then is what was there before. */
+void chat_fixture_check_reopens(struct chat_fixture *fixture);
+/* Another chat that applies the same log has the same log, rows and state, and so has this one when it is opened
+ * again. */
+void chat_fixture_check_elsewhere(struct chat_fixture *fixture);
 
 #endif

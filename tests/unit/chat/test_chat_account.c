@@ -24,6 +24,15 @@ static Jackdaw__RegisterRequest register_request(const char *name, const char *p
     return request;
 }
 
+static Jackdaw__LoginRequest login_request(const char *name)
+{
+    static uint8_t token[CHAT_TOKEN_BYTES] = {1};
+    Jackdaw__LoginRequest request = JACKDAW__LOGIN_REQUEST__INIT;
+    request.name = (char *)name;
+    request.token = (ProtobufCBinaryData){.len = sizeof token, .data = token};
+    return request;
+}
+
 static enum status check(struct chat_fixture *f, const Jackdaw__RegisterRequest *request)
 {
     struct chat_call call = chat_fixture_call(f, NULL);
@@ -34,21 +43,21 @@ static enum status check(struct chat_fixture *f, const Jackdaw__RegisterRequest 
 
 CHAT_TEST(test_register__makes_an_account)
 {
-    assert_int_equal(chat_fixture_register(f, "Alice").status, STATUS_OK);
-    assert_int_equal(chat_fixture_login(f, "alice", "a").status, STATUS_OK);
+    assert_ok(chat_fixture_register(f, "Alice"));
+    assert_ok(chat_fixture_login(f, "alice", "a"));
     assert_string_equal(chat_session_name(chat_fixture_session(f, "a")), "Alice");
 }
 
 CHAT_TEST(test_register__a_leading_at_sign_is_not_part_of_the_name)
 {
-    assert_int_equal(chat_fixture_register(f, "@Alice").status, STATUS_OK);
-    assert_int_equal(chat_fixture_login(f, "@ALICE", "a").status, STATUS_OK);
+    assert_ok(chat_fixture_register(f, "@Alice"));
+    assert_ok(chat_fixture_login(f, "@ALICE", "a"));
 }
 
 CHAT_TEST(test_register__name_taken_in_any_form)
 {
-    assert_int_equal(chat_fixture_register(f, "Zoe\xCC\x88").status, STATUS_OK);
-    assert_int_equal(chat_fixture_register(f, "zo\xC3\x8B").status, STATUS_ALREADY_EXISTS);
+    assert_ok(chat_fixture_register(f, "Zoe\xCC\x88"));
+    assert_status(chat_fixture_register(f, "zo\xC3\x8B"), STATUS_ALREADY_EXISTS);
     struct answer answer = chat_fixture_register(f, "ZO\xC3\x8B");
     assert_int_equal(answer.status, STATUS_ALREADY_EXISTS);
     assert_string_equal(answer.text, "The name Zo\xC3\xAB is taken; choose another one.");
@@ -97,7 +106,7 @@ CHAT_TEST(test_register__name_taken_while_hashing)
 {
     Jackdaw__RegisterRequest request = register_request("alice", "p");
     assert_int_equal(check(f, &request), STATUS_OK);
-    assert_int_equal(chat_fixture_register(f, "alice").status, STATUS_OK);
+    assert_ok(chat_fixture_register(f, "alice"));
     struct chat_call call = chat_fixture_call(f, NULL);
     assert_int_equal(chat_propose_register(f->chat, &call, &request, "h"), CHAT_REFUSE);
     assert_int_equal(call.status, STATUS_ALREADY_EXISTS);
@@ -108,10 +117,7 @@ CHAT_TEST(test_login__unknown_name_and_wrong_password_look_alike)
     chat_fixture_register(f, "alice");
     struct answer unknown = chat_fixture_login(f, "nobody", "t");
     assert_int_equal(unknown.status, STATUS_UNAUTHENTICATED);
-    Jackdaw__LoginRequest request = JACKDAW__LOGIN_REQUEST__INIT;
-    uint8_t token[32] = {1};
-    request.name = "alice";
-    request.token = (ProtobufCBinaryData){.len = 32, .data = token};
+    Jackdaw__LoginRequest request = login_request("alice");
     struct chat_call call = chat_fixture_call(f, NULL);
     const char *hash = NULL;
     assert_int_equal(chat_check_login(f->chat, &call, &request, &hash), CHAT_PROPOSE);
@@ -123,10 +129,7 @@ CHAT_TEST(test_login__unknown_name_and_wrong_password_look_alike)
 
 CHAT_TEST(test_login__nobodys_hash_costs_as_much_as_any)
 {
-    Jackdaw__LoginRequest request = JACKDAW__LOGIN_REQUEST__INIT;
-    uint8_t token[32] = {1};
-    request.name = "nobody";
-    request.token = (ProtobufCBinaryData){.len = 32, .data = token};
+    Jackdaw__LoginRequest request = login_request("nobody");
     struct chat_call call = chat_fixture_call(f, NULL);
     const char *hash = NULL;
     assert_int_equal(chat_check_login(f->chat, &call, &request, &hash), CHAT_PROPOSE);
@@ -166,8 +169,7 @@ CHAT_TEST(test_login__bad_token_or_device)
     assert_int_equal(chat_check_login(f->chat, &call, &request, &hash), CHAT_REFUSE);
     request.device = "a\nb";
     assert_int_equal(chat_check_login(f->chat, &call, &request, &hash), CHAT_REFUSE);
-    request.device = "a\xE2\x80\xAE"
-                     "b"; /* U+202E */
+    request.device = "a\u202Eb"; /* U+202E */
     assert_int_equal(chat_check_login(f->chat, &call, &request, &hash), CHAT_REFUSE);
     request.device = "\xFF";
     assert_int_equal(chat_check_login(f->chat, &call, &request, &hash), CHAT_REFUSE);
@@ -188,7 +190,7 @@ CHAT_TEST(test_login__somebody_elses_token)
 {
     chat_fixture_person(f, "alice");
     chat_fixture_register(f, "bob");
-    assert_int_equal(chat_fixture_login(f, "bob", "alice").status, STATUS_INVALID_ARGUMENT);
+    assert_status(chat_fixture_login(f, "bob", "alice"), STATUS_INVALID_ARGUMENT);
 }
 
 CHAT_TEST(test_login__a_third_device_is_refused)
@@ -221,7 +223,7 @@ CHAT_TEST(test_login__tells_when_a_device_may_make_room)
     chat_touch(f->chat, chat_fixture_session(f, "one"), f->monotonic_ms, f->time_ms);
     assert_int_equal(chat_fixture_login(f, "alice", "three").retry_ms, 50000);
     f->monotonic_ms += 50000;
-    assert_int_equal(chat_fixture_login(f, "alice", "three").status, STATUS_OK);
+    assert_ok(chat_fixture_login(f, "alice", "three"));
     assert_null(chat_fixture_session(f, "two"));
 }
 
@@ -297,12 +299,12 @@ CHAT_TEST(test_login__a_silent_device_makes_room)
     f->monotonic_ms += 59999;
     chat_touch(f->chat, chat_fixture_session(f, "two"), f->monotonic_ms, f->time_ms);
     f->monotonic_ms += 1;
-    assert_int_equal(chat_fixture_login(f, "alice", "three").status, STATUS_OK);
+    assert_ok(chat_fixture_login(f, "alice", "three"));
     assert_null(chat_fixture_session(f, "one"));
     assert_non_null(chat_fixture_session(f, "two"));
     assert_non_null(chat_fixture_session(f, "three"));
     assert_int_equal(f->ended, 1);
-    assert_int_equal(chat_fixture_login(f, "alice", "four").status, STATUS_RESOURCE_EXHAUSTED);
+    assert_status(chat_fixture_login(f, "alice", "four"), STATUS_RESOURCE_EXHAUSTED);
 }
 
 CHAT_TEST(test_login__the_longest_silent_goes_first)
@@ -313,7 +315,7 @@ CHAT_TEST(test_login__the_longest_silent_goes_first)
     f->monotonic_ms += 10;
     chat_touch(f->chat, chat_fixture_session(f, "one"), f->monotonic_ms, f->time_ms);
     f->monotonic_ms += 100000;
-    assert_int_equal(chat_fixture_login(f, "alice", "three").status, STATUS_OK);
+    assert_ok(chat_fixture_login(f, "alice", "three"));
     assert_non_null(chat_fixture_session(f, "one"));
     assert_null(chat_fixture_session(f, "two"));
 }
@@ -327,10 +329,10 @@ CHAT_TEST(test_login__a_lowered_limit_replaces_as_many_as_needed)
         chat_fixture_device(f, "alice", (char[]){*token, '\0'});
     f->limits.sessions_per_account = 2;
     chat_fixture_reopen(f);
-    assert_int_equal(chat_fixture_login(f, "alice", "six").status, STATUS_RESOURCE_EXHAUSTED);
+    assert_status(chat_fixture_login(f, "alice", "six"), STATUS_RESOURCE_EXHAUSTED);
     f->monotonic_ms += 60000;
     chat_touch(f->chat, chat_fixture_session(f, "3"), f->monotonic_ms, f->time_ms);
-    assert_int_equal(chat_fixture_login(f, "alice", "six").status, STATUS_OK);
+    assert_ok(chat_fixture_login(f, "alice", "six"));
     assert_int_equal(f->ended, 4);
     assert_non_null(chat_fixture_session(f, "3"));
     assert_non_null(chat_fixture_session(f, "six"));
@@ -339,16 +341,13 @@ CHAT_TEST(test_login__a_lowered_limit_replaces_as_many_as_needed)
 CHAT_TEST(test_login__not_into_an_account_that_took_the_name_since)
 {
     struct chat_session *old = chat_fixture_person(f, "alice");
-    Jackdaw__LoginRequest request = JACKDAW__LOGIN_REQUEST__INIT;
-    uint8_t token[32] = {1};
-    request.name = "alice";
-    request.token = (ProtobufCBinaryData){.len = 32, .data = token};
+    Jackdaw__LoginRequest request = login_request("alice");
     struct chat_call check = chat_fixture_call(f, NULL);
     const char *hash = NULL;
     assert_int_equal(chat_check_login(f->chat, &check, &request, &hash), CHAT_PROPOSE);
     uint64_t account = check.account;
-    assert_int_equal(chat_fixture_delete(f, old, true).status, STATUS_OK);
-    assert_int_equal(chat_fixture_register(f, "alice").status, STATUS_OK);
+    assert_ok(chat_fixture_delete(f, old, true));
+    assert_ok(chat_fixture_register(f, "alice"));
     struct chat_call call = chat_fixture_call(f, NULL);
     call.account = account;
     assert_int_equal(chat_propose_login(f->chat, &call, &request, true), CHAT_REFUSE);
@@ -369,9 +368,7 @@ CHAT_TEST(test_login__answer_tells_what_is_waiting)
     chat_fixture_send(f, alice, "@bob", "three", 0);
     chat_fixture_send(f, bob, "other", "mine", 0);
     struct chat_session *second = chat_fixture_device(f, "bob", "second");
-    struct chat_call call = chat_fixture_call(f, second);
-    Jackdaw__LoginReply reply = JACKDAW__LOGIN_REPLY__INIT;
-    assert_int_equal(chat_answer_login(f->chat, &call, &reply), OK);
+    Jackdaw__LoginReply reply = chat_fixture_login_reply(f, second);
     assert_int_equal(reply.session, chat_session_id(second));
     assert_string_equal(reply.name, "bob");
     assert_int_equal(reply.sessions, 2);
@@ -396,14 +393,12 @@ CHAT_TEST(test_logout__ends_the_session_and_keeps_what_it_received)
     chat_fixture_join(f, alice, "general", 0);
     chat_fixture_send(f, alice, "general", "one", 0);
     uint64_t seq = f->seq;
-    assert_int_equal(chat_fixture_logout(f, alice, seq).status, STATUS_OK);
+    assert_ok(chat_fixture_logout(f, alice, seq));
     assert_null(chat_fixture_session(f, "alice"));
     assert_int_equal(f->ended, 1);
     alice = chat_fixture_device(f, "alice", "again");
     assert_int_not_equal(chat_session_last_request(alice), 1);
-    struct chat_call call = chat_fixture_call(f, alice);
-    Jackdaw__LoginReply reply = JACKDAW__LOGIN_REPLY__INIT;
-    assert_int_equal(chat_answer_login(f->chat, &call, &reply), OK);
+    Jackdaw__LoginReply reply = chat_fixture_login_reply(f, alice);
     assert_int_equal(reply.position->seq, seq);
     assert_int_equal(reply.n_undelivered, 0);
 }
@@ -412,11 +407,9 @@ CHAT_TEST(test_logout__a_cursor_from_the_future_is_cut)
 {
     struct chat_session *alice = chat_fixture_person(f, "alice");
     uint64_t seq = f->seq;
-    assert_int_equal(chat_fixture_logout(f, alice, UINT64_MAX).status, STATUS_OK);
+    assert_ok(chat_fixture_logout(f, alice, UINT64_MAX));
     alice = chat_fixture_device(f, "alice", "again");
-    struct chat_call call = chat_fixture_call(f, alice);
-    Jackdaw__LoginReply reply = JACKDAW__LOGIN_REPLY__INIT;
-    assert_int_equal(chat_answer_login(f->chat, &call, &reply), OK);
+    Jackdaw__LoginReply reply = chat_fixture_login_reply(f, alice);
     assert_int_equal(reply.position->seq, seq);
 }
 
@@ -438,7 +431,7 @@ CHAT_TEST(test_delete__wrong_password_is_remembered)
     assert_int_equal(answer.status, STATUS_PERMISSION_DENIED);
     assert_true(answer.applied);
     assert_int_equal(chat_session_last_request(alice), 1);
-    assert_int_equal(chat_fixture_delete(f, alice, true).status, STATUS_OK);
+    assert_ok(chat_fixture_delete(f, alice, true));
 }
 
 CHAT_TEST(test_delete__refused_while_another_device_is_logged_in)
@@ -449,7 +442,7 @@ CHAT_TEST(test_delete__refused_while_another_device_is_logged_in)
     assert_int_equal(answer.status, STATUS_FAILED_PRECONDITION);
     f->monotonic_ms += 60000;
     chat_touch(f->chat, alice, f->monotonic_ms, f->time_ms);
-    assert_int_equal(chat_fixture_delete(f, alice, true).status, STATUS_OK);
+    assert_ok(chat_fixture_delete(f, alice, true));
     assert_null(chat_fixture_session(f, "second"));
     assert_int_equal(f->ended, 2);
 }
@@ -463,7 +456,7 @@ CHAT_TEST(test_delete__messages_stay_under_a_tombstone)
     chat_fixture_send(f, alice, "general", "hi", 0);
     chat_fixture_send(f, alice, "@bob", "psst", 0);
     uint64_t id = chat_session_account(alice);
-    assert_int_equal(chat_fixture_delete(f, alice, true).status, STATUS_OK);
+    assert_ok(chat_fixture_delete(f, alice, true));
     char expected[400];
     char tombstone[64];
     snprintf(tombstone, sizeof tombstone, "deleted:%06x", (unsigned)(id & 0xFFFFFF));
@@ -473,17 +466,17 @@ CHAT_TEST(test_delete__messages_stay_under_a_tombstone)
     const char *story = chat_fixture_reads(f, bob, 0);
     assert_memory_equal(story, expected, strlen(expected));
     assert_non_null(strstr(story, "OWNER general bob"));
-    assert_string_equal(chat_fixture_members(f, bob, "general"), "bob*");
-    assert_int_equal(chat_fixture_login(f, "alice", "x").status, STATUS_UNAUTHENTICATED);
-    assert_int_equal(chat_fixture_register(f, tombstone).status, STATUS_INVALID_ARGUMENT);
-    assert_int_equal(chat_fixture_register(f, "alice").status, STATUS_OK);
-    assert_int_equal(chat_fixture_send(f, bob, "@alice", "who are you", 0).status, STATUS_OK);
+    assert_members(f, bob, "general", "bob*");
+    assert_status(chat_fixture_login(f, "alice", "x"), STATUS_UNAUTHENTICATED);
+    assert_status(chat_fixture_register(f, tombstone), STATUS_INVALID_ARGUMENT);
+    assert_ok(chat_fixture_register(f, "alice"));
+    assert_ok(chat_fixture_send(f, bob, "@alice", "who are you", 0));
     char to[80];
     snprintf(to, sizeof to, "@%s", tombstone);
-    assert_int_equal(chat_fixture_send(f, bob, to, "hello?", 0).status, STATUS_FAILED_PRECONDITION);
-    assert_string_equal(chat_fixture_members(f, bob, to), "bob");
+    assert_status(chat_fixture_send(f, bob, to, "hello?", 0), STATUS_FAILED_PRECONDITION);
+    assert_members(f, bob, to, "bob");
     chat_fixture_reopen(f);
-    assert_string_equal(chat_fixture_members(f, bob = chat_fixture_session(f, "bob"), to), "bob");
+    assert_members(f, bob = chat_fixture_session(f, "bob"), to, "bob");
 }
 
 CHAT_TEST(test_delete__hands_over_what_was_undelivered)
@@ -520,8 +513,8 @@ CHAT_TEST(test_delete__both_sides_of_a_conversation)
     struct chat_session *bob = chat_fixture_person(f, "bob");
     chat_fixture_send(f, alice, "@bob", "hi", 0);
     chat_fixture_send(f, alice, "@alice", "note to self", 0);
-    assert_int_equal(chat_fixture_delete(f, alice, true).status, STATUS_OK);
-    assert_int_equal(chat_fixture_delete(f, bob, true).status, STATUS_OK);
+    assert_ok(chat_fixture_delete(f, alice, true));
+    assert_ok(chat_fixture_delete(f, bob, true));
     chat_fixture_reopen(f);
     char *portrait = chat_fixture_portrait(f);
     assert_null(strstr(portrait, "room"));

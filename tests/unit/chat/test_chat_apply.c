@@ -33,10 +33,7 @@ static struct chat_session *by(struct scene *scene, const char *token)
 static void begin(struct scene *f)
 {
     struct chat_fixture *fixture = &f->fixture;
-    chat_fixture_open(fixture, 8, NULL);
-    static const char *const names[] = {"alice", "bob", "carol", "dave"};
-    for (size_t i = 0; i < 4; i++)
-        chat_fixture_person(fixture, names[i]);
+    chat_fixture_open_with(fixture, 8, NULL, "alice bob carol dave");
     f->alice = account_of(fixture, "alice");
     f->bob = account_of(fixture, "bob");
     f->carol = account_of(fixture, "carol");
@@ -62,12 +59,7 @@ static void end(struct scene *f)
 
 static void assert_unchanged(struct scene *scene)
 {
-    char *portrait = chat_fixture_portrait(&scene->fixture);
-    char *rows = chat_fixture_rows(&scene->fixture);
-    assert_string_equal(portrait, scene->portrait);
-    assert_string_equal(rows, scene->rows);
-    free(portrait);
-    free(rows);
+    chat_fixture_check_unchanged(&scene->fixture, scene->portrait, scene->rows);
 }
 
 /* what: of the delta, for the failure. */
@@ -190,12 +182,7 @@ TEST_ON(test_pass__begins_a_epoch_start, struct scene, begin, end)
     const struct log_position ends[] = {{old.epoch, UINT64_MAX}, {fixture->epoch, UINT64_MAX}};
     assert_int_equal(chat_common_seq(fixture->chat, &ends[0], 1), old.seq);
     assert_int_equal(chat_common_seq(fixture->chat, &ends[1], 1), old.seq + 1);
-    char *before = chat_fixture_portrait(fixture);
-    chat_fixture_reopen(fixture);
-    char *after = chat_fixture_portrait(fixture);
-    assert_string_equal(after, before);
-    free(before);
-    free(after);
+    chat_fixture_check_reopens(fixture);
 }
 
 /* The clock must not go back after a restart, whatever the log ends with. */
@@ -250,7 +237,7 @@ TEST_ON(test_corrupt__account_registered, struct scene, begin, end)
 
 TEST_ON(test_corrupt__an_id_of_the_dead, struct scene, begin, end)
 {
-    assert_int_equal(chat_fixture_delete(&f->fixture, by(f, "dave"), true).status, STATUS_OK);
+    assert_ok(chat_fixture_delete(&f->fixture, by(f, "dave"), true));
     Jackdaw__AccountRegistered registered = JACKDAW__ACCOUNT_REGISTERED__INIT;
     registered.account = f->dave;
     registered.name = "eve";
@@ -522,7 +509,7 @@ TEST_ON(test_apply__membership_without_a_request, struct scene, begin, end)
     uint64_t last = chat_session_last_request(by(f, "bob"));
     assert_int_equal(chat_fixture_apply(&f->fixture, &delta), OK);
     assert_int_equal(chat_session_last_request(by(f, "bob")), last);
-    assert_string_equal(chat_fixture_members(&f->fixture, by(f, "alice"), "general"), "alice*");
+    assert_members(&f->fixture, by(f, "alice"), "general", "alice*");
 }
 
 TEST_ON(test_apply__a_delta_older_than_the_last, struct scene, begin, end)

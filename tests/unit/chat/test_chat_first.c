@@ -31,21 +31,21 @@ static void prepare(struct chat_fixture *fixture)
     struct chat_session *bob = chat_fixture_person(fixture, "bob");
     (void)chat_fixture_person(fixture, "cid");
     struct chat_session *old = chat_fixture_device(fixture, "bob", "bob's old phone");
-    assert_int_equal(chat_fixture_join(fixture, ann, "lobby", 0).status, STATUS_OK);
-    assert_int_equal(chat_fixture_join(fixture, bob, "lobby", 0).status, STATUS_OK);
-    assert_int_equal(chat_fixture_join(fixture, old, "attic", 0).status, STATUS_OK);
-    assert_int_equal(chat_fixture_topic(fixture, ann, "lobby", "coffee").status, STATUS_OK);
-    assert_int_equal(chat_fixture_join_private(fixture, ann, "plans").status, STATUS_OK);
-    assert_int_equal(chat_fixture_invite(fixture, ann, "plans", "cid").status, STATUS_OK);
-    assert_int_equal(chat_fixture_send(fixture, ann, "lobby", "hello", 0).status, STATUS_OK);
-    assert_int_equal(chat_fixture_send(fixture, bob, "@ann", "hi", 0).status, STATUS_OK);
-    assert_int_equal(chat_fixture_logout(fixture, old, 0).status, STATUS_OK);
+    assert_ok(chat_fixture_join(fixture, ann, "lobby", 0));
+    assert_ok(chat_fixture_join(fixture, bob, "lobby", 0));
+    assert_ok(chat_fixture_join(fixture, old, "attic", 0));
+    assert_ok(chat_fixture_topic(fixture, ann, "lobby", "coffee"));
+    assert_ok(chat_fixture_join_private(fixture, ann, "plans"));
+    assert_ok(chat_fixture_invite(fixture, ann, "plans", "cid"));
+    assert_ok(chat_fixture_send(fixture, ann, "lobby", "hello", 0));
+    assert_ok(chat_fixture_send(fixture, bob, "@ann", "hi", 0));
+    assert_ok(chat_fixture_logout(fixture, old, 0));
     chat_note_delivered(fixture->chat, session_of(fixture, "bob"), fixture->seq);
 }
 
 static void register_dora(struct chat_fixture *fixture)
 {
-    assert_int_equal(chat_fixture_register(fixture, "dora").status, STATUS_OK);
+    assert_ok(chat_fixture_register(fixture, "dora"));
 }
 
 /* Taken over from another half, with a notice: an account and a conversation with itself. */
@@ -69,15 +69,13 @@ static void register_late(struct chat_fixture *fixture)
 
 static void delete_bob(struct chat_fixture *fixture)
 {
-    assert_int_equal(chat_fixture_delete(fixture, session_of(fixture, "bob"), true).status,
-                     STATUS_OK);
+    assert_ok(chat_fixture_delete(fixture, session_of(fixture, "bob"), true));
 }
 
 /* The owner: two events in the lobby; and the private room ends. */
 static void delete_ann(struct chat_fixture *fixture)
 {
-    assert_int_equal(chat_fixture_delete(fixture, session_of(fixture, "ann"), true).status,
-                     STATUS_OK);
+    assert_ok(chat_fixture_delete(fixture, session_of(fixture, "ann"), true));
 }
 
 static void log_in(struct chat_fixture *fixture)
@@ -94,69 +92,57 @@ static void log_in_and_replace(struct chat_fixture *fixture)
 
 static void log_out(struct chat_fixture *fixture)
 {
-    assert_int_equal(chat_fixture_logout(fixture, session_of(fixture, "bob"), fixture->seq).status,
-                     STATUS_OK);
+    assert_ok(chat_fixture_logout(fixture, session_of(fixture, "bob"), fixture->seq));
 }
 
 static void make_room(struct chat_fixture *fixture)
 {
-    assert_int_equal(chat_fixture_join(fixture, session_of(fixture, "cid"), "cellar", 0).status,
-                     STATUS_OK);
+    assert_ok(chat_fixture_join(fixture, session_of(fixture, "cid"), "cellar", 0));
 }
 
 static void join_room(struct chat_fixture *fixture)
 {
-    assert_int_equal(chat_fixture_join(fixture, session_of(fixture, "cid"), "lobby", 0).status,
-                     STATUS_OK);
+    assert_ok(chat_fixture_join(fixture, session_of(fixture, "cid"), "lobby", 0));
 }
 
 static void leave_room(struct chat_fixture *fixture)
 {
-    assert_int_equal(chat_fixture_leave(fixture, session_of(fixture, "bob"), "lobby").status,
-                     STATUS_OK);
+    assert_ok(chat_fixture_leave(fixture, session_of(fixture, "bob"), "lobby"));
 }
 
 static void owner_leaves(struct chat_fixture *fixture)
 {
-    assert_int_equal(chat_fixture_leave(fixture, session_of(fixture, "ann"), "lobby").status,
-                     STATUS_OK);
+    assert_ok(chat_fixture_leave(fixture, session_of(fixture, "ann"), "lobby"));
 }
 
 static void ban_bob(struct chat_fixture *fixture)
 {
-    assert_int_equal(
-        chat_fixture_kick(fixture, session_of(fixture, "ann"), "lobby", "bob", true).status,
-        STATUS_OK);
+    assert_ok(chat_fixture_kick(fixture, session_of(fixture, "ann"), "lobby", "bob", true));
 }
 
 static void set_topic(struct chat_fixture *fixture)
 {
-    assert_int_equal(chat_fixture_topic(fixture, session_of(fixture, "bob"), "lobby", "tea").status,
-                     STATUS_OK);
+    assert_ok(chat_fixture_topic(fixture, session_of(fixture, "bob"), "lobby", "tea"));
 }
 
 static void clear_topic(struct chat_fixture *fixture)
 {
-    assert_int_equal(chat_fixture_topic(fixture, session_of(fixture, "bob"), "lobby", "").status,
-                     STATUS_OK);
+    assert_ok(chat_fixture_topic(fixture, session_of(fixture, "bob"), "lobby", ""));
 }
 
 static void invite_bob(struct chat_fixture *fixture)
 {
-    assert_int_equal(
-        chat_fixture_invite(fixture, session_of(fixture, "ann"), "plans", "bob").status, STATUS_OK);
+    assert_ok(chat_fixture_invite(fixture, session_of(fixture, "ann"), "plans", "bob"));
 }
 
 static void send_to_room(struct chat_fixture *fixture)
 {
-    assert_int_equal(chat_fixture_send(fixture, session_of(fixture, "bob"), "lobby", "x", 0).status,
-                     STATUS_OK);
+    assert_ok(chat_fixture_send(fixture, session_of(fixture, "bob"), "lobby", "x", 0));
 }
 
 static void send_to_person(struct chat_fixture *fixture)
 {
-    assert_int_equal(chat_fixture_send(fixture, session_of(fixture, "cid"), "@bob", "x", 0).status,
-                     STATUS_OK);
+    assert_ok(chat_fixture_send(fixture, session_of(fixture, "cid"), "@bob", "x", 0));
 }
 
 static void deliver(struct chat_fixture *fixture)
@@ -166,15 +152,13 @@ static void deliver(struct chat_fixture *fixture)
 
 static void refuse(struct chat_fixture *fixture)
 {
-    assert_int_equal(
-        chat_fixture_send(fixture, session_of(fixture, "bob"), "nowhere", "x", 0).status,
-        STATUS_NOT_FOUND);
+    assert_status(chat_fixture_send(fixture, session_of(fixture, "bob"), "nowhere", "x", 0),
+                  STATUS_NOT_FOUND);
 }
 
 static void change_nothing(struct chat_fixture *fixture)
 {
-    assert_int_equal(chat_fixture_join(fixture, session_of(fixture, "bob"), "lobby", 0).status,
-                     STATUS_OK);
+    assert_ok(chat_fixture_join(fixture, session_of(fixture, "bob"), "lobby", 0));
 }
 
 #define FIRST(kind, function)                              \
@@ -209,19 +193,12 @@ static const struct first {
 };
 #define FIRSTS (sizeof firsts / sizeof firsts[0])
 
-static Jackdaw__Delta *unpack(const struct delta_bytes *packed)
-{
-    Jackdaw__Delta *delta = jackdaw__delta__unpack(NULL, packed->size, packed->bytes);
-    assert_non_null(delta);
-    return delta;
-}
-
 /* The entries [from, to) of the log of another world; the start of the epoch is there already. */
 static void follow(struct chat_fixture *fixture, const struct chat_fixture *leader, size_t from,
                    size_t to)
 {
     for (size_t i = from; i < to; i++) {
-        Jackdaw__Delta *delta = unpack(&leader->deltas[i]);
+        Jackdaw__Delta *delta = chat_fixture_unpack(&leader->deltas[i]);
         if (chat_fixture_apply(fixture, delta) != OK)
             fail_msg("delta %zu: %s", i, store_last_problem(fixture->store));
         jackdaw__delta__free_unpacked(delta, NULL);
@@ -310,7 +287,7 @@ static void roll_back(struct scene *scene)
 {
     struct chat_fixture *fixture = &scene->fixture;
     chat_fixture_reopen(fixture);
-    Jackdaw__Delta *delta = unpack(scene->next);
+    Jackdaw__Delta *delta = chat_fixture_unpack(scene->next);
     struct error_text why;
     assert_int_equal(store_begin(fixture->store), OK);
     assert_int_equal(
@@ -341,7 +318,7 @@ static size_t lead(struct chat_fixture *leader, const struct first *first)
     first->happen(leader);
     if (leader->deltas_count <= begins)
         fail_msg("%s: nothing was applied", first->name);
-    Jackdaw__Delta *delta = unpack(&leader->deltas[begins]);
+    Jackdaw__Delta *delta = chat_fixture_unpack(&leader->deltas[begins]);
     if (delta->change_case != first->kind)
         fail_msg("%s: is of kind %d", first->name, (int)delta->change_case);
     jackdaw__delta__free_unpacked(delta, NULL);
@@ -413,7 +390,7 @@ static void fill(struct chat_fixture *fixture, size_t rows)
 
 static void apply_after(struct chat_fixture *fixture, const struct delta_bytes *packed, size_t rows)
 {
-    Jackdaw__Delta *delta = unpack(packed);
+    Jackdaw__Delta *delta = chat_fixture_unpack(packed);
     assert_int_equal(store_begin(fixture->store), OK);
     fill(fixture, rows);
     if (chat_apply(fixture->chat, delta, packed->position) != OK)

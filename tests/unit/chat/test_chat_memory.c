@@ -71,16 +71,6 @@ static void reload(struct chat_fixture *f)
     assert_int_equal(chat_reload(f->chat, &why), OK);
 }
 
-static void assert_same(struct chat_fixture *f, const char *portrait, const char *rows)
-{
-    char *portrait_now = chat_fixture_portrait(f);
-    char *rows_now = chat_fixture_rows(f);
-    assert_string_equal(portrait_now, portrait);
-    assert_string_equal(rows_now, rows);
-    free(portrait_now);
-    free(rows_now);
-}
-
 /* Applies the delta with the first, second, third ... allocation failing, until none is left. */
 static unsigned long apply_with_failures(struct chat_fixture *f, const Jackdaw__Delta *delta)
 {
@@ -95,7 +85,7 @@ static unsigned long apply_with_failures(struct chat_fixture *f, const Jackdaw__
         bool failed = faulty_alloc_disarm();
         assert_int_equal(error, failed ? ERROR_NO_MEMORY : OK);
         reload(f);
-        assert_same(f, portrait, rows);
+        chat_fixture_check_unchanged(f, portrait, rows);
         if (!failed)
             break;
     }
@@ -117,8 +107,7 @@ TEST_ON(test_apply__every_allocation_fails, struct chat_fixture, begin, end)
             assert_int_equal(chat_fixture_pass(f), OK);
             continue;
         }
-        Jackdaw__Delta *delta =
-            jackdaw__delta__unpack(NULL, life.deltas[i].size, life.deltas[i].bytes);
+        Jackdaw__Delta *delta = chat_fixture_unpack(&life.deltas[i]);
         failures += apply_with_failures(f, delta);
         assert_int_equal(chat_fixture_apply(f, delta), OK);
         jackdaw__delta__free_unpacked(delta, NULL);

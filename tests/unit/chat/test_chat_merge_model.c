@@ -56,11 +56,7 @@ struct model {
 
 static uint64_t roll(struct model *model, uint64_t sides)
 {
-    model->random += UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t z = model->random;
-    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
-    return (z ^ z >> 31) % sides;
+    return chat_fixture_draw(&model->random) % sides;
 }
 
 /* What the request of this number asks for: the same everywhere. */
@@ -180,26 +176,11 @@ static void act(struct model *model)
     }
 }
 
-static void replay(const struct chat_fixture *from, struct chat_fixture *to)
-{
-    for (size_t i = 1; i < from->deltas_count; i++) {
-        const struct delta_bytes *packed = &from->deltas[i];
-        to->epoch = packed->position.epoch;
-        if (packed->bytes == NULL) {
-            assert_int_equal(chat_fixture_pass(to), OK);
-            continue;
-        }
-        Jackdaw__Delta *delta = jackdaw__delta__unpack(NULL, packed->size, packed->bytes);
-        assert_int_equal(chat_fixture_apply(to, delta), OK);
-        jackdaw__delta__free_unpacked(delta, NULL);
-    }
-}
-
 static void part(struct model *model)
 {
     struct chat_fixture *here = &model->sides[HERE];
     for (int side = THERE; side < SIDES; side++)
-        replay(here, &model->sides[side]);
+        chat_fixture_replay(&model->sides[side], here);
     model->parted = model->sides[THERE].deltas_count;
     chat_fixture_new_epoch(here);
     model->are_apart = true;
@@ -212,8 +193,7 @@ static size_t take(struct model *model, int into, int from, size_t first, size_t
     const struct chat_fixture *there = &model->sides[from];
     size_t waiting = 0;
     for (size_t i = first; i - first < count && i < there->deltas_count; i++) {
-        Jackdaw__Delta *delta =
-            jackdaw__delta__unpack(NULL, there->deltas[i].size, there->deltas[i].bytes);
+        Jackdaw__Delta *delta = chat_fixture_unpack(&there->deltas[i]);
         struct chat_call call = chat_fixture_call(here, NULL);
         enum chat_merge merge = chat_merge_orphan(here->chat, &call, delta);
         if (merge == CHAT_APPLY)
@@ -364,29 +344,6 @@ static size_t check(struct model *model)
     return from_there;
 }
 
-/* What was proposed makes the same database elsewhere, and in memory what would be loaded. */
-static void compare_elsewhere(struct model *model)
-{
-    struct chat_fixture *here = &model->sides[HERE];
-    struct chat_fixture other;
-    while (chat_fixture_deliver(here))
-        continue;
-    chat_fixture_open(&other, 1, NULL);
-    replay(here, &other);
-    char *rows[2] = {chat_fixture_rows(here), chat_fixture_rows(&other)};
-    char *portraits[3] = {chat_fixture_portrait(here), chat_fixture_portrait(&other), NULL};
-    chat_fixture_reopen(here);
-    portraits[2] = chat_fixture_portrait(here);
-    assert_string_equal(rows[1], rows[0]);
-    assert_string_equal(portraits[1], portraits[0]);
-    assert_string_equal(portraits[2], portraits[0]);
-    for (int i = 0; i < 2; i++)
-        free(rows[i]);
-    for (int i = 0; i < 3; i++)
-        free(portraits[i]);
-    chat_fixture_close(&other);
-}
-
 static size_t run(uint64_t seed)
 {
     struct model *model = calloc(1, sizeof *model);
@@ -409,7 +366,7 @@ static size_t run(uint64_t seed)
     size_t from_there = check(model);
     for (int i = 0; i < ACTS_AFTER; i++)
         act(model);
-    compare_elsewhere(model);
+    chat_fixture_check_elsewhere(&model->sides[HERE]);
     for (int side = HERE; side < SIDES; side++)
         chat_fixture_close(&model->sides[side]);
     free(model);

@@ -15,8 +15,7 @@ static void begin(struct chat_fixture *f)
 
 CHAT_TEST(test_send__to_a_room)
 {
-    chat_fixture_join(f, alice(f), "general", 0);
-    chat_fixture_join(f, bob(f), "general", 0);
+    chat_fixture_all_join(f, "general", "alice bob");
     struct chat_session *second = chat_fixture_device(f, "bob", "second");
     chat_fixture_clear_seen(f);
     f->time_ms += 5;
@@ -26,10 +25,10 @@ CHAT_TEST(test_send__to_a_room)
     assert_int_equal(answer.outcome.position.seq, f->seq);
     assert_int_equal(answer.outcome.position.epoch, f->epoch);
     assert_int_equal(answer.outcome.time_ms, f->time_ms);
-    assert_string_equal(chat_fixture_story(f, alice(f)), "MESSAGE general alice hello");
-    assert_string_equal(chat_fixture_story(f, bob(f)), "MESSAGE general alice hello");
-    assert_string_equal(chat_fixture_story(f, second), "MESSAGE general alice hello");
-    assert_string_equal(chat_fixture_story(f, carol(f)), "");
+    assert_story(f, alice(f), "MESSAGE general alice hello");
+    assert_story(f, bob(f), "MESSAGE general alice hello");
+    assert_story(f, second, "MESSAGE general alice hello");
+    assert_story(f, carol(f), "");
     const struct chat_event *event = &f->seen[0].event;
     assert_int_equal(event->number, 1);
     assert_int_equal(event->session, chat_session_id(alice(f)));
@@ -44,8 +43,7 @@ CHAT_TEST(test_send__numbers_have_no_holes)
         struct answer answer = chat_fixture_send(f, alice(f), "general", "x", 0);
         assert_int_equal(answer.outcome.number, i);
         chat_fixture_topic(f, alice(f), "general", i % 2 ? "odd" : "even");
-        assert_int_equal(chat_fixture_send(f, alice(f), "general", "", 0).status,
-                         STATUS_INVALID_ARGUMENT);
+        assert_status(chat_fixture_send(f, alice(f), "general", "", 0), STATUS_INVALID_ARGUMENT);
     }
 }
 
@@ -65,30 +63,26 @@ CHAT_TEST(test_send__answer)
 CHAT_TEST(test_send__to_a_person)
 {
     chat_fixture_clear_seen(f);
-    assert_int_equal(chat_fixture_send(f, alice(f), "@bob", "psst", 0).status, STATUS_OK);
+    assert_ok(chat_fixture_send(f, alice(f), "@bob", "psst", 0));
     struct answer answer = chat_fixture_send(f, bob(f), "@alice", "what", 0);
     assert_int_equal(answer.outcome.number, 2);
-    assert_string_equal(chat_fixture_story(f, alice(f)),
-                        "MESSAGE @bob alice psst; MESSAGE @bob bob what");
-    assert_string_equal(chat_fixture_story(f, bob(f)),
-                        "MESSAGE @alice alice psst; MESSAGE @alice bob what");
-    assert_string_equal(chat_fixture_story(f, carol(f)), "");
+    assert_story(f, alice(f), "MESSAGE @bob alice psst; MESSAGE @bob bob what");
+    assert_story(f, bob(f), "MESSAGE @alice alice psst; MESSAGE @alice bob what");
+    assert_story(f, carol(f), "");
     chat_fixture_reopen(f);
     assert_int_equal(chat_fixture_send(f, bob(f), "@alice", "still", 0).outcome.number, 3);
-    assert_string_equal(chat_fixture_reads(f, alice(f), 0),
-                        "MESSAGE @bob alice psst; MESSAGE @bob bob what; MESSAGE @bob bob still");
+    assert_reads(f, alice(f), 0,
+                 "MESSAGE @bob alice psst; MESSAGE @bob bob what; MESSAGE @bob bob still");
 }
 
 CHAT_TEST(test_send__to_oneself)
 {
     chat_fixture_clear_seen(f);
-    assert_int_equal(chat_fixture_send(f, alice(f), "@alice", "note", 0).status, STATUS_OK);
+    assert_ok(chat_fixture_send(f, alice(f), "@alice", "note", 0));
     assert_int_equal(chat_fixture_send(f, alice(f), "@alice", "more", 0).outcome.number, 2);
-    assert_string_equal(chat_fixture_story(f, alice(f)),
-                        "MESSAGE @alice alice note; MESSAGE @alice alice more");
+    assert_story(f, alice(f), "MESSAGE @alice alice note; MESSAGE @alice alice more");
     chat_fixture_reopen(f);
-    assert_string_equal(chat_fixture_reads(f, alice(f), 0),
-                        "MESSAGE @alice alice note; MESSAGE @alice alice more");
+    assert_reads(f, alice(f), 0, "MESSAGE @alice alice note; MESSAGE @alice alice more");
 }
 
 static void assert_refused(struct answer answer, enum status status, const char *text)
@@ -118,8 +112,7 @@ CHAT_TEST(test_send__refusals)
     assert_refused(chat_fixture_send(f, alice(f), "general", "\xC3(", 0), STATUS_INVALID_ARGUMENT,
                    "The message is not valid UTF-8; send it as UTF-8.");
     chat_fixture_leave(f, alice(f), "general");
-    assert_int_equal(chat_fixture_send(f, alice(f), "general", "x", 0).status,
-                     STATUS_PERMISSION_DENIED);
+    assert_status(chat_fixture_send(f, alice(f), "general", "x", 0), STATUS_PERMISSION_DENIED);
 }
 
 CHAT_TEST(test_send__length_from_both_sides)
@@ -127,11 +120,11 @@ CHAT_TEST(test_send__length_from_both_sides)
     f->limits.message_bytes = 10;
     chat_fixture_reopen(f);
     chat_fixture_join(f, alice(f), "general", 0);
-    assert_int_equal(chat_fixture_send(f, alice(f), "general", "0123456789", 0).status, STATUS_OK);
+    assert_ok(chat_fixture_send(f, alice(f), "general", "0123456789", 0));
     assert_refused(chat_fixture_send(f, alice(f), "general", "0123456789a", 0),
                    STATUS_INVALID_ARGUMENT,
                    "The message has 11 bytes; 10 are the limit, so send it in parts.");
-    assert_int_equal(chat_fixture_send(f, alice(f), "general", "1", 0).status, STATUS_OK);
+    assert_ok(chat_fixture_send(f, alice(f), "general", "1", 0));
 }
 
 CHAT_TEST(test_send__text_stays_as_it_is)
@@ -155,16 +148,15 @@ CHAT_TEST(test_visibility__from_joining_to_leaving)
     chat_fixture_leave(f, bob(f), "general");
     chat_fixture_send(f, alice(f), "general", "late", 0);
     const char *expected = "JOINED general bob; MESSAGE general alice seen; LEFT general bob";
-    assert_string_equal(chat_fixture_story(f, bob(f)), expected);
-    assert_string_equal(chat_fixture_reads(f, bob(f), 0), expected);
+    assert_story(f, bob(f), expected);
+    assert_reads(f, bob(f), 0, expected);
     chat_fixture_join(f, bob(f), "general", 0);
-    assert_string_equal(chat_fixture_reads(f, bob(f), 0), "JOINED general bob");
+    assert_reads(f, bob(f), 0, "JOINED general bob");
 }
 
 CHAT_TEST(test_visibility__kicked_while_away_still_gets_what_was_undelivered)
 {
-    chat_fixture_join(f, alice(f), "general", 0);
-    chat_fixture_join(f, bob(f), "general", 0);
+    chat_fixture_all_join(f, "general", "alice bob");
     uint64_t seq = f->seq;
     chat_note_delivered(f->chat, bob(f), seq);
     chat_fixture_deliver(f);
@@ -175,12 +167,10 @@ CHAT_TEST(test_visibility__kicked_while_away_still_gets_what_was_undelivered)
     chat_fixture_send(f, alice(f), "general", "three", 0);
     chat_fixture_reopen(f);
     struct chat_session *again = chat_fixture_device(f, "bob", "again");
-    assert_string_equal(chat_fixture_reads(f, again, seq),
-                        "MESSAGE general alice one; MESSAGE general alice two; "
-                        "LEFT general bob alice kicked");
-    struct chat_call call = chat_fixture_call(f, again);
-    Jackdaw__LoginReply reply = JACKDAW__LOGIN_REPLY__INIT;
-    assert_int_equal(chat_answer_login(f->chat, &call, &reply), OK);
+    assert_reads(f, again, seq,
+                 "MESSAGE general alice one; MESSAGE general alice two; "
+                 "LEFT general bob alice kicked");
+    Jackdaw__LoginReply reply = chat_fixture_login_reply(f, again);
     assert_int_equal(reply.n_undelivered, 1);
     assert_int_equal(reply.undelivered[0]->messages, 2);
     assert_int_equal(reply.n_rooms, 0);
@@ -199,16 +189,14 @@ static enum status typing(struct chat_fixture *f, struct chat_session *session, 
 
 CHAT_TEST(test_typing__is_seen_by_the_others)
 {
-    chat_fixture_join(f, alice(f), "general", 0);
-    chat_fixture_join(f, bob(f), "general", 0);
+    chat_fixture_all_join(f, "general", "alice bob");
     chat_fixture_clear_seen(f);
     uint64_t seq = f->seq;
     assert_int_equal(typing(f, alice(f), "general", true), STATUS_OK);
     assert_int_equal(typing(f, alice(f), "general", false), STATUS_OK);
-    assert_string_equal(chat_fixture_whispers(f, bob(f)),
-                        "TYPING general alice on; TYPING general alice off");
-    assert_string_equal(chat_fixture_whispers(f, alice(f)), "");
-    assert_string_equal(chat_fixture_whispers(f, carol(f)), "");
+    assert_whispers(f, bob(f), "TYPING general alice on; TYPING general alice off");
+    assert_whispers(f, alice(f), "");
+    assert_whispers(f, carol(f), "");
     assert_int_equal(f->seq, seq);
     assert_int_equal(typing(f, carol(f), "general", true), STATUS_PERMISSION_DENIED);
     assert_int_equal(typing(f, carol(f), "nowhere", true), STATUS_NOT_FOUND);
@@ -219,11 +207,11 @@ CHAT_TEST(test_typing__to_a_person)
 {
     chat_fixture_clear_seen(f);
     assert_int_equal(typing(f, alice(f), "@bob", true), STATUS_OK);
-    assert_string_equal(chat_fixture_whispers(f, bob(f)), "");
+    assert_whispers(f, bob(f), "");
     chat_fixture_send(f, alice(f), "@bob", "hi", 0);
     assert_int_equal(typing(f, alice(f), "@bob", true), STATUS_OK);
-    assert_string_equal(chat_fixture_whispers(f, bob(f)), "TYPING @alice alice on");
-    assert_string_equal(chat_fixture_whispers(f, alice(f)), "");
+    assert_whispers(f, bob(f), "TYPING @alice alice on");
+    assert_whispers(f, alice(f), "");
 }
 
 static const char *history(struct chat_fixture *f, struct chat_session *session, const char *room,

@@ -87,10 +87,7 @@ static const char *const room_names[ROOM_NAMES] = {"red", "green", "blue", "grey
 
 static uint64_t roll(struct model *model, uint64_t sides)
 {
-    uint64_t z = (model->dice += UINT64_C(0x9E3779B97F4A7C15));
-    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
-    return (z ^ z >> 31) % sides;
+    return chat_fixture_draw(&model->dice) % sides;
 }
 
 static const char *token_of(int person, int device)
@@ -484,7 +481,7 @@ static void do_whisper(struct model *model, struct actor *actor)
 
 static void do_logout(struct model *model, struct actor *actor)
 {
-    assert_int_equal(chat_fixture_logout(&model->fixture, actor->session, 0).status, STATUS_OK);
+    assert_ok(chat_fixture_logout(&model->fixture, actor->session, 0));
     actor->state->logged_in = false;
     assert_null(session_of(model, actor->person, actor->device));
 }
@@ -543,10 +540,9 @@ static void do_repeat(struct model *model, struct actor *actor)
     assert_int_equal(again.outcome.number, first->number);
     assert_int_equal(again.outcome.room, first->room);
     assert_int_equal(model->fixture.seq, seq);
-    assert_int_equal(chat_fixture_send(&model->fixture, actor->session, "red", "skip",
-                                       actor->state->last + 2 + roll(model, 5))
-                         .status,
-                     STATUS_ABORTED);
+    assert_status(chat_fixture_send(&model->fixture, actor->session, "red", "skip",
+                                    actor->state->last + 2 + roll(model, 5)),
+                  STATUS_ABORTED);
 }
 
 static void do_arrive(struct model *model)
@@ -557,7 +553,7 @@ static void do_arrive(struct model *model)
     if (device->logged_in)
         return;
     if (model->holder[person] < 0) {
-        assert_int_equal(chat_fixture_register(&model->fixture, people[person]).status, STATUS_OK);
+        assert_ok(chat_fixture_register(&model->fixture, people[person]));
         int index = model->accounts_count++;
         assert_true(index < ACCOUNTS_MAX);
         model->holder[person] = index;
@@ -565,8 +561,8 @@ static void do_arrive(struct model *model)
         snprintf(model->accounts[index].name, sizeof model->accounts[index].name, "%s",
                  people[person]);
     } else {
-        assert_int_equal(chat_fixture_register(&model->fixture, people[person]).status,
-                         STATUS_ALREADY_EXISTS);
+        assert_status(chat_fixture_register(&model->fixture, people[person]),
+                      STATUS_ALREADY_EXISTS);
     }
     struct chat_session *session =
         chat_fixture_device(&model->fixture, people[person], token_of(person, d));
@@ -629,8 +625,7 @@ static void compare_members(struct model *model, struct chat_session *session, i
             text_append(expected, sizeof expected, "%s%s%s", expected[0] != '\0' ? " " : "",
                         people[p], model->rooms[room].owner == other ? "*" : "");
         }
-        assert_string_equal(chat_fixture_members(&model->fixture, session, room_names[i]),
-                            is_hidden ? "NOT_FOUND" : expected);
+        assert_members(&model->fixture, session, room_names[i], is_hidden ? "NOT_FOUND" : expected);
     }
 }
 
@@ -645,52 +640,14 @@ static void compare_device(struct model *model, int person, int d)
     expected[0] = '\0';
     for (int i = 0; i < device->live_count; i++)
         add_line(model, &model->events[device->live[i]], account, expected);
-    assert_string_equal(chat_fixture_story(&model->fixture, session), expected);
+    assert_story(&model->fixture, session, expected);
     uint64_t after = roll(model, 2) ? 0 : roll(model, model->fixture.seq + 1);
     expected[0] = '\0';
     for (int i = 0; i < model->events_count; i++)
         if (model->events[i].seq > after && would_read(model, &model->events[i], account))
             add_line(model, &model->events[i], account, expected);
-    assert_string_equal(chat_fixture_reads(&model->fixture, session, after), expected);
+    assert_reads(&model->fixture, session, after, expected);
     compare_members(model, session, account);
-}
-
-/* What is in memory is what would be loaded, and what another server would have. */
-static void compare_elsewhere(struct model *model)
-{
-    struct chat_fixture *fixture = &model->fixture;
-    struct chat_fixture other;
-    while (chat_fixture_deliver(fixture))
-        continue;
-    chat_fixture_open(&other, 1, NULL);
-    for (size_t i = 1; i < fixture->deltas_count; i++) {
-        other.epoch = fixture->deltas[i].position.epoch;
-        if (fixture->deltas[i].bytes == NULL) {
-            assert_int_equal(chat_fixture_pass(&other), OK);
-            continue;
-        }
-        Jackdaw__Delta *delta =
-            jackdaw__delta__unpack(NULL, fixture->deltas[i].size, fixture->deltas[i].bytes);
-        assert_non_null(delta);
-        assert_int_equal(chat_fixture_apply(&other, delta), OK);
-        jackdaw__delta__free_unpacked(delta, NULL);
-    }
-    char *rows[2] = {chat_fixture_rows(fixture), chat_fixture_rows(&other)};
-    char *portraits[3] = {chat_fixture_portrait(fixture), chat_fixture_portrait(&other), NULL};
-    assert_string_equal(rows[0], rows[1]);
-    assert_string_equal(portraits[0], portraits[1]);
-    uint8_t digests[2][LOG_DIGEST_BYTES];
-    store_digest(fixture->store, digests[0]);
-    store_digest(other.store, digests[1]);
-    assert_memory_equal(digests[0], digests[1], LOG_DIGEST_BYTES);
-    chat_fixture_reopen(fixture);
-    portraits[2] = chat_fixture_portrait(fixture);
-    assert_string_equal(portraits[0], portraits[2]);
-    for (int i = 0; i < 2; i++)
-        free(rows[i]);
-    for (int i = 0; i < 3; i++)
-        free(portraits[i]);
-    chat_fixture_close(&other);
 }
 
 static void compare(struct model *model)
@@ -718,7 +675,7 @@ static void run(uint64_t seed, int requests)
             compare(model);
     }
     compare(model);
-    compare_elsewhere(model);
+    chat_fixture_check_elsewhere(&model->fixture);
     compare(model);
     chat_fixture_close(&model->fixture);
     free(model);

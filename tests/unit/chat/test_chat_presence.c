@@ -12,10 +12,8 @@
 static void begin(struct chat_fixture *f)
 {
     chat_fixture_open_with(f, 5, NULL, "alice bob carol");
-    chat_fixture_join(f, alice(f), "general", 0);
-    chat_fixture_join(f, bob(f), "general", 0);
-    chat_fixture_join(f, bob(f), "other", 0);
-    chat_fixture_join(f, alice(f), "other", 0);
+    chat_fixture_all_join(f, "general", "alice bob");
+    chat_fixture_all_join(f, "other", "bob alice");
     chat_fixture_clear_seen(f);
 }
 
@@ -68,13 +66,13 @@ CHAT_TEST(test_presence__told_once_to_those_who_share_a_room)
     expire(f);
     expire(f);
     assert_string_equal(online(f), "alice- bob+ carol+");
-    assert_string_equal(chat_fixture_whispers(f, bob(f)), "PRESENCE alice off");
-    assert_string_equal(chat_fixture_whispers(f, chat_fixture_session(f, "carol")), "");
-    assert_string_equal(chat_fixture_whispers(f, alice(f)), "");
+    assert_whispers(f, bob(f), "PRESENCE alice off");
+    assert_whispers(f, chat_fixture_session(f, "carol"), "");
+    assert_whispers(f, alice(f), "");
     chat_fixture_clear_seen(f);
     touch(f, "alice");
     touch(f, "alice");
-    assert_string_equal(chat_fixture_whispers(f, bob(f)), "PRESENCE alice on");
+    assert_whispers(f, bob(f), "PRESENCE alice on");
     assert_string_equal(online(f), "alice+ bob+ carol+");
     assert_int_equal(f->seen[0].event.position.seq, 0);
     assert_int_equal(f->seen[0].event.position.epoch, 0);
@@ -90,8 +88,8 @@ CHAT_TEST(test_presence__told_to_those_one_talks_to)
     touch(f, "alice");
     touch(f, "bob");
     expire(f);
-    assert_string_equal(chat_fixture_whispers(f, alice(f)), "PRESENCE carol off");
-    assert_string_equal(chat_fixture_whispers(f, bob(f)), "");
+    assert_whispers(f, alice(f), "PRESENCE carol off");
+    assert_whispers(f, bob(f), "");
 }
 
 CHAT_TEST(test_presence__ends_with_the_last_device)
@@ -101,20 +99,20 @@ CHAT_TEST(test_presence__ends_with_the_last_device)
     touch(f, "second");
     touch(f, "bob");
     expire(f);
-    assert_string_equal(chat_fixture_whispers(f, bob(f)), "");
+    assert_whispers(f, bob(f), "");
     assert_string_equal(online(f), "alice+ bob+ carol-");
     chat_fixture_logout(f, chat_fixture_session(f, "second"), 0);
-    assert_string_equal(chat_fixture_whispers(f, bob(f)), "PRESENCE alice off");
+    assert_whispers(f, bob(f), "PRESENCE alice off");
 }
 
 CHAT_TEST(test_presence__login_and_logout)
 {
     chat_fixture_logout(f, alice(f), 0);
-    assert_string_equal(chat_fixture_whispers(f, bob(f)), "PRESENCE alice off");
+    assert_whispers(f, bob(f), "PRESENCE alice off");
     chat_fixture_clear_seen(f);
     chat_fixture_device(f, "alice", "alice");
     chat_fixture_device(f, "alice", "second");
-    assert_string_equal(chat_fixture_whispers(f, bob(f)), "PRESENCE alice on");
+    assert_whispers(f, bob(f), "PRESENCE alice on");
 }
 
 CHAT_TEST(test_presence__a_clock_that_goes_back)
@@ -139,8 +137,8 @@ CHAT_TEST(test_touch_all__a_new_master_heard_nobody_so_far)
     expire(f);
     assert_string_equal(online(f), "alice+ bob+ carol+");
     assert_int_equal(f->seen_count, 0);
-    assert_int_equal(chat_fixture_login(f, "alice", "second").status, STATUS_OK);
-    assert_int_equal(chat_fixture_login(f, "alice", "third").status, STATUS_RESOURCE_EXHAUSTED);
+    assert_ok(chat_fixture_login(f, "alice", "second"));
+    assert_status(chat_fixture_login(f, "alice", "third"), STATUS_RESOURCE_EXHAUSTED);
     f->monotonic_ms += 60000;
     expire(f);
     assert_string_equal(online(f), "alice- bob- carol-");

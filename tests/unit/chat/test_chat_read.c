@@ -25,13 +25,13 @@ static struct chat_page read_once(struct chat_fixture *f, struct chat_session *s
     return page;
 }
 
-/* What was read is what was seen live by the session, from one of its events on. */
-static void assert_reads_what_it_saw(struct chat_fixture *f, struct chat_session *session,
-                                     uint64_t after, size_t *pages)
+/* What was read is what was seen live by the session, from one of its events on. Returns in how many pages. */
+static size_t check_reads_what_it_saw(struct chat_fixture *f, struct chat_session *session,
+                                      uint64_t after)
 {
     struct event_copy *seen;
-    size_t count, at = 0;
-    chat_fixture_read(f, session, after, &seen, &count, pages);
+    size_t count, pages, at = 0;
+    chat_fixture_read(f, session, after, &seen, &count, &pages);
     for (size_t i = 0; i < f->seen_count; i++) {
         const struct event_copy *live = &f->seen[i];
         if (live->session != chat_session_id(session) || live->event.position.seq <= after)
@@ -52,11 +52,11 @@ static void assert_reads_what_it_saw(struct chat_fixture *f, struct chat_session
     }
     assert_int_equal(at, count);
     chat_fixture_free_seen(seen, count);
+    return pages;
 }
 
 CHAT_TEST(test_receive__merges_conversations_in_order)
 {
-    size_t pages;
     char room[16];
     for (int i = 0; i < 10; i++) {
         snprintf(room, sizeof room, "room%d", i);
@@ -67,11 +67,10 @@ CHAT_TEST(test_receive__merges_conversations_in_order)
         snprintf(room, sizeof room, "room%d", i * 7 % 10);
         chat_fixture_send(f, alice(f), i % 3 ? room : "@bob", "text", 0);
     }
-    assert_reads_what_it_saw(f, bob(f), 0, &pages);
-    assert_int_equal(pages, 1);
-    assert_reads_what_it_saw(f, bob(f), f->seq - 50, &pages);
-    assert_reads_what_it_saw(f, bob(f), f->seq, &pages);
-    assert_reads_what_it_saw(f, alice(f), 0, &pages);
+    assert_int_equal(check_reads_what_it_saw(f, bob(f), 0), 1);
+    check_reads_what_it_saw(f, bob(f), f->seq - 50);
+    check_reads_what_it_saw(f, bob(f), f->seq);
+    check_reads_what_it_saw(f, alice(f), 0);
 }
 
 CHAT_TEST(test_receive__a_page_holds_so_many_events)
@@ -93,16 +92,13 @@ CHAT_TEST(test_receive__a_page_holds_so_many_events)
     page = read_once(f, alice(f), page.next.seq, f->seq);
     assert_int_equal(page.count, 1);
     assert_false(page.more);
-    size_t pages;
-    assert_reads_what_it_saw(f, alice(f), start, &pages);
-    assert_int_equal(pages, 2);
+    assert_int_equal(check_reads_what_it_saw(f, alice(f), start), 2);
 }
 
 CHAT_TEST(test_receive__a_page_holds_so_many_bytes)
 {
     static char text[10001];
     memset(text, 'x', sizeof text - 1);
-    size_t pages;
     chat_fixture_join(f, alice(f), "one", 0);
     chat_fixture_join(f, alice(f), "two", 0);
     uint64_t start = f->seq;
@@ -111,13 +107,11 @@ CHAT_TEST(test_receive__a_page_holds_so_many_bytes)
     struct chat_page page = read_once(f, alice(f), start, f->seq);
     assert_int_equal(page.count, 7); /* the seventh passes 65536 */
     assert_true(page.more);
-    assert_reads_what_it_saw(f, alice(f), start, &pages);
-    assert_int_equal(pages, 3);
+    assert_int_equal(check_reads_what_it_saw(f, alice(f), start), 3);
 }
 
 CHAT_TEST(test_receive__one_event_larger_than_a_page)
 {
-    size_t pages;
     f->limits.message_bytes = 1048576;
     chat_fixture_reopen(f);
     char *text = malloc(1048577);
@@ -125,10 +119,9 @@ CHAT_TEST(test_receive__one_event_larger_than_a_page)
     text[1048576] = '\0';
     uint64_t start = f->seq;
     for (int i = 0; i < 3; i++)
-        assert_int_equal(chat_fixture_send(f, alice(f), "@bob", text, 0).status, STATUS_OK);
+        assert_ok(chat_fixture_send(f, alice(f), "@bob", text, 0));
     free(text);
-    assert_reads_what_it_saw(f, bob(f), start, &pages);
-    assert_int_equal(pages, 3);
+    assert_int_equal(check_reads_what_it_saw(f, bob(f), start), 3);
 }
 
 CHAT_TEST(test_receive__until)
@@ -159,7 +152,6 @@ CHAT_TEST(test_receive__nothing_for_somebody_new)
 
 CHAT_TEST(test_receive__a_delta_is_never_cut_in_two)
 {
-    size_t pages;
     char room[16];
     struct chat_session *carol = chat_fixture_person(f, "carol");
     for (int i = 0; i < 150; i++) {
@@ -179,8 +171,7 @@ CHAT_TEST(test_receive__a_delta_is_never_cut_in_two)
     page = read_once(f, alice(f), page.next.seq, f->seq);
     assert_int_equal(page.count, 300);
     assert_true(page.more);
-    assert_reads_what_it_saw(f, alice(f), start, &pages);
-    assert_int_equal(pages, 3);
+    assert_int_equal(check_reads_what_it_saw(f, alice(f), start), 3);
 }
 
 CHAT_TEST(test_receive__nor_within_one_room)
@@ -206,7 +197,6 @@ CHAT_TEST(test_receive__nor_within_one_room)
 
 CHAT_TEST(test_receive__epochs_of_several_epoch_starts)
 {
-    size_t pages;
     chat_fixture_join(f, alice(f), "one", 0);
     for (int i = 0; i < 5; i++) {
         chat_fixture_send(f, alice(f), "one", "x", 0);
@@ -214,7 +204,7 @@ CHAT_TEST(test_receive__epochs_of_several_epoch_starts)
         chat_fixture_send(f, alice(f), "one", "y", 0);
         chat_fixture_send(f, alice(f), "one", "z", 0);
     }
-    assert_reads_what_it_saw(f, alice(f), 0, &pages);
+    check_reads_what_it_saw(f, alice(f), 0);
     for (uint64_t after = 0; after <= f->seq; after++)
         for (uint64_t until = after; until <= f->seq; until++) {
             struct chat_page page = read_once(f, alice(f), after, until);
@@ -272,8 +262,8 @@ CHAT_TEST(test_receive__invitations_of_others_do_not_fill_a_page)
         chat_fixture_invite(f, alice(f), "one", name);
     }
     chat_fixture_send(f, alice(f), "one", "behind them", 0);
-    assert_string_equal(chat_fixture_reads(f, alice(f), 0),
-                        "JOINED one alice; OWNER one alice; MESSAGE one alice behind them");
+    assert_reads(f, alice(f), 0,
+                 "JOINED one alice; OWNER one alice; MESSAGE one alice behind them");
 }
 
 static uint64_t undelivered(struct chat_fixture *f, struct chat_session *session, const char *room,
@@ -360,12 +350,7 @@ CHAT_TEST(test_undelivered__many_accounts_in_parts)
     assert_true(chat_fixture_deliver(f));
     assert_true(chat_fixture_deliver(f));
     assert_false(chat_fixture_deliver(f));
-    char *before = chat_fixture_portrait(f);
-    chat_fixture_reopen(f);
-    char *after = chat_fixture_portrait(f);
-    assert_string_equal(before, after);
-    free(before);
-    free(after);
+    chat_fixture_check_reopens(f);
 }
 
 CHAT_TEST(test_undelivered__of_very_many_conversations)

@@ -64,9 +64,9 @@ TEST_ON(test_repeat__gets_the_first_answer, struct chat_fixture, begin, end)
         chat_fixture_reopen(f);
     }
     chat_fixture_send(f, alice(f), "general", "next", 0);
-    assert_string_equal(chat_fixture_reads(f, alice(f), 0),
-                        "JOINED general alice; OWNER general alice; MESSAGE general alice hello; "
-                        "MESSAGE general alice next");
+    assert_reads(f, alice(f), 0,
+                 "JOINED general alice; OWNER general alice; MESSAGE general alice hello; "
+                 "MESSAGE general alice next");
 }
 
 TEST_ON(test_repeat__a_refusal_stays_one_when_it_would_succeed_now, struct chat_fixture, begin, end)
@@ -123,28 +123,26 @@ TEST_ON(test_number__skipping_one_is_not_an_outcome, struct chat_fixture, begin,
     assert_int_equal(answer.next_request, 1);
     assert_true(answer.retry_ms > 0);
     assert_false(answer.applied);
-    assert_int_equal(chat_fixture_send(f, alice(f), "@bob", "max", UINT64_MAX).status,
-                     STATUS_ABORTED);
-    assert_int_equal(chat_fixture_send(f, alice(f), "@bob", "one", 1).status, STATUS_OK);
-    assert_int_equal(chat_fixture_send(f, alice(f), "@bob", "two", 2).status, STATUS_OK);
-    assert_string_equal(chat_fixture_reads(f, alice(f), 0),
-                        "MESSAGE @bob alice one; MESSAGE @bob alice two");
+    assert_status(chat_fixture_send(f, alice(f), "@bob", "max", UINT64_MAX), STATUS_ABORTED);
+    assert_ok(chat_fixture_send(f, alice(f), "@bob", "one", 1));
+    assert_ok(chat_fixture_send(f, alice(f), "@bob", "two", 2));
+    assert_reads(f, alice(f), 0, "MESSAGE @bob alice one; MESSAGE @bob alice two");
 }
 
 TEST_ON(test_number__window_from_both_sides, struct chat_fixture, begin, end)
 {
     for (uint64_t i = 1; i <= 256; i++)
-        assert_int_equal(chat_fixture_send(f, alice(f), "@bob", "x", i).status, STATUS_OK);
+        assert_ok(chat_fixture_send(f, alice(f), "@bob", "x", i));
     struct answer first = chat_fixture_send(f, alice(f), "@bob", "x", 1);
     assert_int_equal(first.outcome.number, 1);
-    assert_int_equal(chat_fixture_send(f, alice(f), "@bob", "x", 257).status, STATUS_OK);
+    assert_ok(chat_fixture_send(f, alice(f), "@bob", "x", 257));
     struct answer old = chat_fixture_send(f, alice(f), "@bob", "x", 1);
     assert_int_equal(old.status, STATUS_OUT_OF_RANGE);
     assert_int_equal(old.retry_ms, 0);
     assert_false(old.applied);
     assert_int_equal(chat_fixture_send(f, alice(f), "@bob", "x", 2).outcome.number, 2);
     chat_fixture_reopen(f);
-    assert_int_equal(chat_fixture_send(f, alice(f), "@bob", "x", 1).status, STATUS_OUT_OF_RANGE);
+    assert_status(chat_fixture_send(f, alice(f), "@bob", "x", 1), STATUS_OUT_OF_RANGE);
     assert_int_equal(chat_fixture_send(f, alice(f), "@bob", "x", 2).outcome.number, 2);
     assert_int_equal(chat_session_last_request(alice(f)), 257);
 }
@@ -152,13 +150,13 @@ TEST_ON(test_number__window_from_both_sides, struct chat_fixture, begin, end)
 TEST_ON(test_number__each_session_counts_for_itself, struct chat_fixture, begin, end)
 {
     struct chat_session *second = chat_fixture_device(f, "alice", "second");
-    assert_int_equal(chat_fixture_send(f, alice(f), "@bob", "a1", 1).status, STATUS_OK);
-    assert_int_equal(chat_fixture_send(f, second, "@bob", "b1", 1).status, STATUS_OK);
-    assert_int_equal(chat_fixture_send(f, second, "@bob", "b2", 2).status, STATUS_OK);
-    assert_int_equal(chat_fixture_send(f, alice(f), "@bob", "a2", 2).status, STATUS_OK);
-    assert_string_equal(chat_fixture_reads(f, alice(f), 0),
-                        "MESSAGE @bob alice a1; MESSAGE @bob alice b1; MESSAGE @bob alice b2; "
-                        "MESSAGE @bob alice a2");
+    assert_ok(chat_fixture_send(f, alice(f), "@bob", "a1", 1));
+    assert_ok(chat_fixture_send(f, second, "@bob", "b1", 1));
+    assert_ok(chat_fixture_send(f, second, "@bob", "b2", 2));
+    assert_ok(chat_fixture_send(f, alice(f), "@bob", "a2", 2));
+    assert_reads(f, alice(f), 0,
+                 "MESSAGE @bob alice a1; MESSAGE @bob alice b1; MESSAGE @bob alice b2; "
+                 "MESSAGE @bob alice a2");
 }
 
 TEST_ON(test_number__nobody_is_not_logged_in, struct chat_fixture, begin, end)
@@ -251,9 +249,9 @@ TEST_ON(test_time__far_ahead_and_back_breaks_nothing, struct chat_fixture, begin
     struct answer two = chat_fixture_send(f, alice(f), "@bob", "two", 0);
     assert_int_equal(two.outcome.time_ms, 1700000000000);
     chat_fixture_reopen(f);
-    assert_int_equal(chat_fixture_send(f, alice(f), "@bob", "three", 0).status, STATUS_OK);
-    assert_string_equal(chat_fixture_reads(f, alice(f), 0),
-                        "MESSAGE @bob alice one; MESSAGE @bob alice two; MESSAGE @bob alice three");
+    assert_ok(chat_fixture_send(f, alice(f), "@bob", "three", 0));
+    assert_reads(f, alice(f), 0,
+                 "MESSAGE @bob alice one; MESSAGE @bob alice two; MESSAGE @bob alice three");
 }
 
 TEST_ON(test_repeat__gets_the_first_answer_in_folder, struct chat_fixture, begin_in_folder, end)

@@ -49,11 +49,7 @@ TEST(test_command_parse__kinds)
         {"\xE3\x80\x80/login ann secret", LINE_COMMAND, "login", " ann secret"},
         {"\xEF\xBB\xBF/login ann secret", LINE_COMMAND, "login", " ann secret"},
         {"\xEF\xBB\xBF \xEF\xBB\xBF/quit", LINE_COMMAND, "quit", ""},
-        {"/login\xC2\xA0"
-         "ann",
-         LINE_COMMAND, "login",
-         "\xC2\xA0"
-         "ann"},
+        {"/login\u00A0ann", LINE_COMMAND, "login", "\u00A0ann"},
         {"\xEF\xBB\xBFhello", LINE_MESSAGE, NULL, "hello"},
         {"\xEF\xBB\xBF", LINE_EMPTY, NULL, ""},
         {"\xC2\xA0\xE2\x80\x8B", LINE_EMPTY, NULL, "\xC2\xA0\xE2\x80\x8B"},
@@ -129,11 +125,9 @@ TEST(test_command_doubt__passwords)
         "(2 waiting) lobby> /LOGIN ann secret",
         "hi\r/login ann secret",
         "type /login ann secret",
-        "!login\xC2\xA0"
-        "ann\xC2\xA0secret",
+        "!login\u00A0ann\xC2\xA0secret",
         "\\\xE2\x80\x8Blogin ann secret",
-        "!lo\xE2\x80\x8B"
-        "gin ann secret",
+        "!lo\u200Bgin ann secret",
         "\\/login  ann   my long secret",
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
@@ -202,10 +196,7 @@ TEST(test_command_split__arguments)
     assert_string_equal(split("topic", " "), "");
     assert_null(split("quit", " now"));
     assert_string_equal(split("history", "\t5\t7"), "5|7");
-    assert_string_equal(split("login", "\xC2\xA0"
-                                       "ann\xC2\xA0"
-                                       "pass\xC2\xA0word"),
-                        "ann|pass\xC2\xA0word");
+    assert_string_equal(split("login", "\u00A0ann\u00A0pass\xC2\xA0word"), "ann|pass\xC2\xA0word");
 }
 
 struct pipe_ends {

@@ -173,12 +173,8 @@ TEST(test_text_printable__nothing_drives_a_terminal)
                      "31m\xFF",
                      NULL, BAD "31m" BAD);
     assert_printable("a\r\nb\tc", "    ", "a\n    b c");
-    assert_printable("a\nb\xE2\x80\xA8"
-                     "c",
-                     NULL, "a b c");
-    assert_printable("abc\xE2\x80\xAE"
-                     "def",
-                     NULL, "abcdef");                       /* right-to-left override */
+    assert_printable("a\nb\u2028c", NULL, "a b c");
+    assert_printable("abc\u202Edef", NULL, "abcdef");       /* right-to-left override */
     assert_printable("\xE2\x80\x8B", NULL, "");             /* zero width space */
     assert_printable("\xE2\x80\x8D", NULL, "\xE2\x80\x8D"); /* joiner */
     assert_printable("\xEE\x80\x80", NULL, BAD);            /* private use */
