@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/pty.h"
 
+#include "support/test.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <pty.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -16,8 +15,6 @@
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define ROWS_MAX 60u
 #define COLUMNS_MAX 200u

@@ -2,7 +2,6 @@
 /* Servers that listen at every address of their machine: which one they tell the others. Each machine is
  * a network namespace without a route to the world. */
 #include "harness/cluster_fixture.h"
-#include "support/test.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,7 +144,5 @@ CLUSTER_TEST_ON(test_advertise__no_address_but_loopback, begin, NULL)
 
 TEST_PREPARE()
 {
-    if (!netns_is_possible())
-        return NETNS_SKIPPED;
-    return 0;
+    return netns_is_possible() ? 0 : NETNS_SKIPPED;
 }

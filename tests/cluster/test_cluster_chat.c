@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What people do with each other, from terminal to terminal, through a real server. */
 #include "harness/cluster_fixture.h"
-#include "support/test.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -49,6 +48,20 @@ static json_t *expect_message(struct json_client *client, const char *room, cons
                               "from", from, "text", text);
 }
 
+/* Something that somebody did in a room. */
+static void expect_event(struct json_client *client, const char *type, const char *room,
+                         const char *from)
+{
+    (void)json_client_expect(client, 0, "{s:s, s:s, s:s}", "type", type, "room", room, "from",
+                             from);
+}
+
+/* A message of the client's, from an index on, that failed. */
+static json_t *expect_failed(struct json_client *client, size_t from, const char *status)
+{
+    return json_client_expect(client, from, "{s:s, s:s}", "type", "failed", "status", status);
+}
+
 /* Waits until the client has everything that was acknowledged to another before now: a message
  * from that one is behind it. */
 static void catch_up(struct json_client *client, struct json_client *other)
@@ -62,7 +75,8 @@ static void catch_up(struct json_client *client, struct json_client *other)
     (void)expect_message(client, room, json_client_account(other), text);
 }
 
-static bool has_name(const json_t *list, const char *name)
+/* The entry of a list with this name, or that is this name; NULL: there is none. */
+static const json_t *find_name(const json_t *list, const char *name)
 {
     size_t i;
     const json_t *entry;
@@ -70,22 +84,22 @@ static bool has_name(const json_t *list, const char *name)
     {
         const json_t *own = json_is_object(entry) ? json_object_get(entry, "name") : entry;
         if (json_is_string(own) && strcmp(json_string_value(own), name) == 0)
-            return true;
+            return entry;
     }
-    return false;
+    return NULL;
+}
+
+static bool has_name(const json_t *list, const char *name)
+{
+    return find_name(list, name) != NULL;
 }
 
 static const json_t *entry_of(const json_t *list, const char *name)
 {
-    size_t i;
-    const json_t *entry;
-    json_array_foreach(list, i, entry)
-    {
-        if (strcmp(json_text(entry, "name"), name) == 0)
-            return entry;
-    }
-    fail_msg("no entry of %s", name);
-    return NULL;
+    const json_t *entry = find_name(list, name);
+    if (entry == NULL)
+        fail_msg("no entry of %s", name);
+    return entry;
 }
 
 static bool is_true(const json_t *object, const char *member_name)
@@ -109,8 +123,7 @@ CHAT_TEST(test_chat__two_people)
     assert_string_equal(json_text(joined, "room"), "lobby");
     assert_false(is_true(joined, "created"));
     assert_int_equal(json_number(joined, "members"), 2);
-    (void)json_client_expect(ann, 0, "{s:s, s:s, s:s}", "type", "joined", "room", "lobby", "from",
-                             "bob");
+    expect_event(ann, "joined", "lobby", "bob");
 
     json_client_say(ann, "hi");
     json_client_say(bob, "hello \"ann\" \\ \xc3\xa4\xe2\x82\xac\xf0\x9f\x90\xa6");
@@ -157,30 +170,26 @@ CHAT_TEST(test_chat__messages_that_fail)
 {
     struct json_client *ann = person(fixture, "ann");
     json_client_type(ann, "nowhere");
-    (void)json_client_expect(ann, 0, "{s:s, s:s}", "type", "failed", "status",
-                             "FAILED_PRECONDITION");
+    (void)expect_failed(ann, 0, "FAILED_PRECONDITION");
     (void)json_client_command(ann, "/join lobby");
     json_client_type(ann, "/msg nobody hello");
-    const json_t *failed =
-        json_client_expect(ann, 0, "{s:s, s:s}", "type", "failed", "status", "NOT_FOUND");
+    const json_t *failed = expect_failed(ann, 0, "NOT_FOUND");
     assert_non_null(strchr(json_text(failed, "uid"), ':'));
     assert_true(strlen(json_text(failed, "error")) > 8);
     char *large = calloc(1, 16386);
     memset(large, 'x', 16385);
     json_client_type(ann, "%s", large);
-    (void)json_client_expect(ann, 0, "{s:s, s:s}", "type", "failed", "status", "INVALID_ARGUMENT");
+    (void)expect_failed(ann, 0, "INVALID_ARGUMENT");
     large[16384] = '\0';
     json_client_type(ann, "%s", large);
     (void)expect_message(ann, "lobby", "ann", large);
     free(large);
     size_t mark = json_client_count(ann);
     json_client_type(ann, "no \xff\xfe text");
-    (void)json_client_expect(ann, mark, "{s:s, s:s}", "type", "failed", "status",
-                             "INVALID_ARGUMENT");
+    (void)expect_failed(ann, mark, "INVALID_ARGUMENT");
     (void)json_client_command(ann, "/leave");
     json_client_type(ann, "left");
-    (void)json_client_expect(ann, mark, "{s:s, s:s}", "type", "failed", "status",
-                             "FAILED_PRECONDITION");
+    (void)expect_failed(ann, mark, "FAILED_PRECONDITION");
     assert_int_equal(json_client_leave(ann), 1); /* not every command succeeded */
 }
 
@@ -356,10 +365,8 @@ CHAT_TEST(test_rooms__lists)
     (void)json_client_refused(ann, "NOT_FOUND", "/members nowhere");
     /* The owner leaves: somebody else has the room then. */
     (void)json_client_command(ann, "/leave lobby");
-    (void)json_client_expect(bob, 0, "{s:s, s:s, s:s}", "type", "left", "room", "lobby", "from",
-                             "ann");
-    (void)json_client_expect(bob, 0, "{s:s, s:s, s:s}", "type", "owner", "room", "lobby", "from",
-                             "bob");
+    expect_event(bob, "left", "lobby", "ann");
+    expect_event(bob, "owner", "lobby", "bob");
     json_client_say(bob, "alone");
     (void)expect_message(bob, "lobby", "bob", "alone");
     catch_up(ann, bob);
@@ -405,16 +412,19 @@ CHAT_TEST(test_users__by_pattern)
     assert_int_equal(json_array_size(all), 4);
     assert_true(is_true(entry_of(all, "anna"), "online"));
     assert_false(is_true(entry_of(all, "bob"), "online"));
-    const json_t *some = json_object_get(json_client_command(ann, "/users AN*"), "users");
-    assert_int_equal(json_array_size(some), 2);
-    some = json_object_get(json_client_command(ann, "/users b??"), "users");
-    assert_int_equal(json_array_size(some), 1);
-    assert_true(has_name(some, "bob"));
-    some = json_object_get(json_client_command(ann, "/users *e*"), "users");
-    assert_int_equal(json_array_size(some), 1);
-    assert_true(has_name(some, "Bert"));
-    some = json_object_get(json_client_command(ann, "/users z*"), "users");
-    assert_int_equal(json_array_size(some), 0);
+    static const struct {
+        const char *pattern;
+        size_t count;
+        const char *one; /* of them; NULL: any */
+    } rows[] = {{"AN*", 2, NULL}, {"b??", 1, "bob"}, {"*e*", 1, "Bert"}, {"z*", 0, NULL}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const json_t *some =
+            json_object_get(json_client_command(ann, "/users %s", rows[i].pattern), "users");
+        if (json_array_size(some) != rows[i].count ||
+            (rows[i].one != NULL && !has_name(some, rows[i].one)))
+            fail_msg("%s: %zu users, or not %s", rows[i].pattern, json_array_size(some),
+                     rows[i].one);
+    }
 }
 
 CHAT_TEST(test_accounts__names_and_passwords)
@@ -469,8 +479,7 @@ CHAT_TEST(test_delete__only_from_the_last_device)
     (void)json_client_command(other, "/logout");
     (void)json_client_refused(ann, "PERMISSION_DENIED", "/delete wrong secret");
     (void)json_client_command(ann, "/delete secret of ann");
-    (void)json_client_expect(bob, 0, "{s:s, s:s, s:s}", "type", "left", "room", "lobby", "from",
-                             "ann");
+    expect_event(bob, "left", "lobby", "ann");
     (void)json_client_refused(ann, "UNAUTHENTICATED", "/login ann secret of ann");
     const json_t *users = json_object_get(json_client_command(bob, "/users ann*"), "users");
     assert_int_equal(json_array_size(users), 0);
@@ -495,7 +504,7 @@ CHAT_TEST(test_delete__hands_over_what_is_undelivered)
     assert_int_equal(json_number(result, "undelivered_total"), 0);
     assert_int_equal(json_array_size(json_object_get(result, "undelivered")), 0);
     json_client_type(ann, "/msg bob too late");
-    (void)json_client_expect(ann, 0, "{s:s, s:s}", "type", "failed", "status", "NOT_FOUND");
+    (void)expect_failed(ann, 0, "NOT_FOUND");
 }
 
 CHAT_TEST(test_deliver__tells_what_is_undelivered)
@@ -555,8 +564,7 @@ CHAT_TEST(test_program__from_a_script)
                                               "stats", "sent", 1);
         assert_non_null(last);
     }
-    (void)json_client_expect(ann, 0, "{s:s, s:s, s:s}", "type", "joined", "room", "attic", "from",
-                             "bot");
+    expect_event(ann, "joined", "attic", "bot");
     const json_t *page = json_client_command(ann, "/join lobby");
     assert_int_equal(json_number(page, "last_number"), 2);
 }

@@ -4,7 +4,6 @@
 #include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
 #include "harness/small_disk.h"
-#include "support/test.h"
 
 #include <errno.h>
 #include <signal.h>

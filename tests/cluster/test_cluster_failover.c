@@ -3,11 +3,6 @@
  * what was acknowledged is there exactly once, in one order, for everybody, and a server that comes
  * back follows. */
 #include "harness/cluster_fixture.h"
-#include "support/test.h"
-
-#include <signal.h>
-#include <stdio.h>
-#include <string.h>
 
 /* Of all three, started in the order of their ids; the smallest address need not be the first. */
 static size_t smallest_address(const struct cluster_fixture *fixture)

@@ -2,12 +2,10 @@
 /* Three servers of which one loses its data folder, or finds its database damaged, while it runs: it
  * ends with a sentence, and the others go on with everything that was acknowledged. */
 #include "harness/cluster_fixture.h"
-#include "support/test.h"
 
 #include <ftw.h>
 #include <sqlite3.h>
 #include <stdio.h>
-#include <string.h>
 
 static const char *folder_of(struct cluster_fixture *fixture, size_t i, const char *file)
 {

@@ -3,7 +3,6 @@
  * gets an answer or its connection closed, the two notice nothing, and the server does not grow. */
 #include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
-#include "support/test.h"
 
 #include <stdio.h>
 #include <stdlib.h>

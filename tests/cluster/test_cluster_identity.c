@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Who is who: strangers at the address of a member, folders that are lost, addresses that change. */
 #include "harness/cluster_fixture.h"
-#include "support/test.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define OTHERS 6u /* all but the first */
 

@@ -3,10 +3,6 @@
  * or by a copy of everything where that is no longer kept. */
 #include "harness/cluster_fixture.h"
 #include "harness/flood.h"
-#include "support/test.h"
-
-#include <stdio.h>
-#include <string.h>
 
 #define DATABASE_MESSAGES 20000
 #define MISSED_MESSAGES 100000

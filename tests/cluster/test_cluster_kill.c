@@ -3,12 +3,9 @@
  * that was acknowledged is there exactly once, in one order, for everybody. */
 #include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
-#include "support/test.h"
 
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define WRITERS 3
 #define READERS 2

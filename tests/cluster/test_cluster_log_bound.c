@@ -3,7 +3,6 @@
  * serves reads, and goes on when the others return or are removed. */
 #include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
-#include "support/test.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,15 +2,12 @@
 /* Servers and clients that are given names with several addresses. The test has a network and an
  * /etc/hosts of its own: localhost is ::1 first there, and chat is three servers. */
 #include "harness/cluster_fixture.h"
-#include "support/test.h"
 
 #include <fcntl.h>
 #include <netdb.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>

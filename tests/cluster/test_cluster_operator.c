@@ -3,7 +3,6 @@
  * and what a server that does not belong is told. */
 #include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
-#include "support/test.h"
 
 #include <jansson.h>
 #include <stdio.h>

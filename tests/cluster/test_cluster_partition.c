@@ -4,7 +4,6 @@
  * With `quorum` the smaller part refuses, and there is one history at all times. */
 #include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
-#include "support/test.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -269,7 +268,5 @@ ALL_TEST(test_link__both_ways_are_cut)
 
 TEST_PREPARE()
 {
-    if (!netns_is_possible())
-        return NETNS_SKIPPED;
-    return 0;
+    return netns_is_possible() ? 0 : NETNS_SKIPPED;
 }

@@ -2,13 +2,11 @@
 /* Processes that stop for a while or for good, and clocks that jump: nobody else notices, and who
  * was away misses nothing. */
 #include "harness/cluster_fixture.h"
-#include "support/test.h"
 
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>

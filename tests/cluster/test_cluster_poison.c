@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A message that ends whoever writes it: it ends one server once, and no other. */
 #include "harness/cluster_fixture.h"
-#include "support/test.h"
 
 #include <signal.h>
 #include <stdio.h>

@@ -3,7 +3,6 @@
  * nobody reads or that are closed, signals, limits. */
 #include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
-#include "support/test.h"
 
 #include <errno.h>
 #include <fcntl.h>

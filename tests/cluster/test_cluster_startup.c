@@ -3,7 +3,6 @@
 #include "harness/cluster_fixture.h"
 #include "harness/raw_chat.h"
 #include "store/store.h"
-#include "support/test.h"
 
 #include <fcntl.h>
 #include <signal.h>

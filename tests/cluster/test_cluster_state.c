@@ -2,13 +2,10 @@
 /* A bot with a state file that is killed again and again, at any moment, as is its server: every line
  * that it was given is sent exactly once, in order, and it is told everything. */
 #include "harness/cluster_fixture.h"
-#include "support/test.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define ROUNDS 40
 #define ROUNDS_MAX 16
@@ -40,11 +37,6 @@ struct bot {
 static struct bot the_bot;
 static unsigned other_typed;
 
-static uint64_t number_of(const json_t *object, const char *member)
-{
-    return (uint64_t)json_integer_value(json_object_get(object, member));
-}
-
 static const char *text_of(const json_t *object, const char *member)
 {
     return json_string_value(json_object_get(object, member));
@@ -66,24 +58,15 @@ static bool is_new(struct bot *bot, const char *kind, const char *uid)
 static void observe(struct bot *bot, const json_t *object, enum observation_kind kind,
                     uint64_t time_us)
 {
-    checker_observe(bot->judged, &(struct observation){
-                                     .kind = kind,
-                                     .time_us = time_us,
-                                     .room = text_of(object, "room"),
-                                     .from = text_of(object, "from"),
-                                     .uid = text_of(object, "uid"),
-                                     .text = text_of(object, "text"),
-                                     .number = number_of(object, "number"),
-                                     .epoch = number_of(object, "epoch"),
-                                     .seq = number_of(object, "seq"),
-                                 });
+    const struct observation observation = json_observation(object, kind, time_us);
+    checker_observe(bot->judged, &observation);
 }
 
 /* Lines that were taken before are not given again: the number of those that were is told first. */
 static void note_state(struct bot *bot, const json_t *object)
 {
     bot->is_told = true;
-    uint64_t taken = number_of(object, "lines");
+    uint64_t taken = json_number(object, "lines");
     if (taken > bot->given)
         process_group_fail(bot->group, "%u lines were taken, and %u given", (unsigned)taken,
                            (unsigned)bot->given);

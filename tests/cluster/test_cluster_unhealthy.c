@@ -3,11 +3,8 @@
  * it is not waited for, and when the disk is well again it follows, without being asked to. */
 #include "harness/cluster_fixture.h"
 #include "harness/small_disk.h"
-#include "support/test.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define OTHERS 6u /* than the unhealthy one, which is the first */

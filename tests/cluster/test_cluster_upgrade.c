@@ -2,9 +2,6 @@
 /* A rolling upgrade under load. The server of level 1 does not know the delta that sets a topic, the one of
  * level 2 does (chat/delta_kind.c). The master writes none before the last member is upgraded. */
 #include "harness/cluster_fixture.h"
-#include "support/test.h"
-
-#include <string.h>
 
 #define TOPIC_SET "{s:s, s:s, s:s}", "type", "result", "command", "topic", "status", "OK"
 

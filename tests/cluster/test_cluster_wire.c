@@ -3,11 +3,6 @@
  * come late, twice, not at all, or break off in the middle. */
 #include "harness/cluster_fixture.h"
 #include "harness/proxy.h"
-#include "support/test.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define OUTSIDE SERVERS /* the clients' place */
 #define A_LOT 300
@@ -101,7 +96,5 @@ CLUSTER_TEST_ON(test_wire__hangs, begin, finish)
 
 TEST_PREPARE()
 {
-    if (!netns_is_possible())
-        return NETNS_SKIPPED;
-    return 0;
+    return netns_is_possible() ? 0 : NETNS_SKIPPED;
 }

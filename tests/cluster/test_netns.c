@@ -7,8 +7,6 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -28,31 +26,25 @@ static struct sockaddr_in address_of(const struct fixture *fixture, size_t place
     return address;
 }
 
-static int setup(void **state)
+static void begin(struct fixture *f)
 {
-    static struct fixture fixture;
     char why[128];
-    fixture.netns = netns_new(PLACES, why);
-    assert_non_null(fixture.netns);
+    f->netns = netns_new(PLACES, why);
+    assert_non_null(f->netns);
     for (size_t i = 0; i < PLACES; i++) {
-        netns_enter(fixture.netns, i);
-        fixture.sockets[i] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        struct sockaddr_in address = address_of(&fixture, i);
-        assert_int_equal(
-            bind(fixture.sockets[i], (const struct sockaddr *)&address, sizeof address), 0);
-        netns_return(fixture.netns);
+        netns_enter(f->netns, i);
+        f->sockets[i] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        struct sockaddr_in address = address_of(f, i);
+        assert_int_equal(bind(f->sockets[i], (const struct sockaddr *)&address, sizeof address), 0);
+        netns_return(f->netns);
     }
-    *state = &fixture;
-    return 0;
 }
 
-static int teardown(void **state)
+static void end(struct fixture *f)
 {
-    struct fixture *fixture = *state;
     for (size_t i = 0; i < PLACES; i++)
-        (void)close(fixture->sockets[i]);
-    netns_free(fixture->netns);
-    return 0;
+        (void)close(f->sockets[i]);
+    netns_free(f->netns);
 }
 
 static bool carries(const struct fixture *fixture, size_t from, size_t to, int patience_ms)
@@ -74,24 +66,21 @@ static void assert_all_carry(const struct fixture *fixture)
                 fail_msg("nothing arrives from place %zu at place %zu", i, j);
 }
 
-TEST_WITH(test_netns__cuts_one_way_and_heals, setup, teardown)
+TEST_F(test_netns__cuts_one_way_and_heals)
 {
-    struct fixture *fixture = *state;
-    assert_all_carry(fixture);
-    netns_cut(fixture->netns, 0, 1);
-    assert_false(carries(fixture, 0, 1, DROPPED_MS));
-    assert_true(carries(fixture, 1, 0, ARRIVES_MS));
-    assert_true(carries(fixture, 0, 2, ARRIVES_MS));
-    netns_part(fixture->netns, 1, 2);
-    assert_false(carries(fixture, 1, 2, DROPPED_MS));
-    assert_false(carries(fixture, 2, 1, DROPPED_MS));
-    netns_heal(fixture->netns);
-    assert_all_carry(fixture);
+    assert_all_carry(f);
+    netns_cut(f->netns, 0, 1);
+    assert_false(carries(f, 0, 1, DROPPED_MS));
+    assert_true(carries(f, 1, 0, ARRIVES_MS));
+    assert_true(carries(f, 0, 2, ARRIVES_MS));
+    netns_part(f->netns, 1, 2);
+    assert_false(carries(f, 1, 2, DROPPED_MS));
+    assert_false(carries(f, 2, 1, DROPPED_MS));
+    netns_heal(f->netns);
+    assert_all_carry(f);
 }
 
 TEST_PREPARE()
 {
-    if (!netns_is_possible())
-        return NETNS_SKIPPED;
-    return 0;
+    return netns_is_possible() ? 0 : NETNS_SKIPPED;
 }

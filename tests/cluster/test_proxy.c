@@ -19,9 +19,8 @@ struct fixture {
     struct sp_peer client, server;
 };
 
-static int setup(void **state)
+static void begin(struct fixture *f)
 {
-    static struct fixture fixture;
     struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof name;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -30,46 +29,53 @@ static int setup(void **state)
     assert_int_equal(getsockname(listener, (struct sockaddr *)&name, &size), 0);
     const struct address target = {.host = "127.0.0.1", .port = ntohs(name.sin_port)};
     const struct address any = {.host = "127.0.0.1"};
-    fixture.proxy = proxy_open(NULL, 0, &any, 0, &target);
-    assert_non_null(fixture.proxy);
-    struct address address = proxy_address(fixture.proxy);
-    assert_true(sp_connect(&fixture.client, &address, 0));
-    fixture.server.descriptor = accept(listener, NULL, NULL);
-    assert_true(fixture.server.descriptor >= 0);
+    f->proxy = proxy_open(NULL, 0, &any, 0, &target);
+    assert_non_null(f->proxy);
+    struct address address = proxy_address(f->proxy);
+    assert_true(sp_connect(&f->client, &address, 0));
+    f->server.descriptor = accept(listener, NULL, NULL);
+    assert_true(f->server.descriptor >= 0);
     (void)close(listener);
     const uint8_t hello[SP_HANDSHAKE_BYTES] = {0, 'S', 'P', 0, 0, SP_REP, 0, 0};
-    assert_true(sp_send_bytes(&fixture.server, hello, sizeof hello));
-    assert_true(sp_handshake(&fixture.client, SP_REQ));
+    assert_true(sp_send_bytes(&f->server, hello, sizeof hello));
+    assert_true(sp_handshake(&f->client, SP_REQ));
     uint8_t theirs[SP_HANDSHAKE_BYTES];
-    assert_int_equal(recv(fixture.server.descriptor, theirs, sizeof theirs, MSG_WAITALL),
-                     sizeof theirs);
-    *state = &fixture;
-    return 0;
+    assert_int_equal(recv(f->server.descriptor, theirs, sizeof theirs, MSG_WAITALL), sizeof theirs);
 }
 
-static int teardown(void **state)
+static void end(struct fixture *f)
 {
-    struct fixture *fixture = *state;
-    proxy_close(fixture->proxy);
-    sp_close(&fixture->client);
-    sp_close(&fixture->server);
-    return 0;
+    proxy_close(f->proxy);
+    sp_close(&f->client);
+    sp_close(&f->server);
 }
 
-/* Messages 0 to count - 1 go in; the digits of those that come out, and '|' for the end. */
-static void assert_passes(struct fixture *fixture, const struct proxy_faults *faults,
-                          uint32_t count, const char *expected)
+/* Of `count` messages that go in, the digits of those that come out, and '|' for the end. */
+static const struct row {
+    const char *rule;
+    struct proxy_faults faults;
+    uint32_t count;
+    const char *expected;
+} rows[] = {
+    {"carries", {0}, 6, "012345"},
+    {"drops", {.drop_every = 3}, 6, "0134"},
+    {"doubles", {.double_every = 3}, 6, "01223455"},
+    {"swaps", {.swap_every = 3}, 7, "0132465"},
+    {"breaks off", {.break_every = 4}, 4, "012|"},
+};
+
+static void check_row(struct fixture *f, const struct row *row)
 {
     char got[32] = "";
     size_t used = 0;
     struct sp_message message;
-    proxy_set(fixture->proxy, PROXY_TO_SERVER, faults);
-    for (uint32_t i = 0; i < count; i++)
-        assert_true(sp_send(&fixture->client, i, "body", 4));
+    proxy_set(f->proxy, PROXY_TO_SERVER, &row->faults);
+    for (uint32_t i = 0; i < row->count; i++)
+        assert_true(sp_send(&f->client, i, "body", 4));
     enum sp_event event = SP_MESSAGE;
     while (event == SP_MESSAGE && used + 2 < sizeof got) {
-        bool more = used < strlen(expected);
-        event = sp_receive(&fixture->server, more ? ARRIVES_MS : NOTHING_MS, &message);
+        bool more = used < strlen(row->expected);
+        event = sp_receive(&f->server, more ? ARRIVES_MS : NOTHING_MS, &message);
         if (event == SP_CLOSED)
             got[used++] = '|';
         if (event != SP_MESSAGE)
@@ -78,57 +84,41 @@ static void assert_passes(struct fixture *fixture, const struct proxy_faults *fa
         assert_memory_equal(message.body, "body", 4);
         free(message.body);
     }
-    assert_string_equal(got, expected);
+    if (strcmp(got, row->expected) != 0)
+        fail_msg("%s: %s came instead of %s", row->rule, got, row->expected);
 }
 
-TEST_WITH(test_proxy__carries, setup, teardown)
+TEST(test_proxy__makes_the_faults_and_no_others)
 {
-    assert_passes(*state, &(struct proxy_faults){0}, 6, "012345");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct fixture fixture;
+        begin(&fixture);
+        check_row(&fixture, &rows[i]);
+        end(&fixture);
+    }
 }
 
-TEST_WITH(test_proxy__drops, setup, teardown)
+TEST_F(test_proxy__delays)
 {
-    assert_passes(*state, &(struct proxy_faults){.drop_every = 3}, 6, "0134");
-}
-
-TEST_WITH(test_proxy__doubles, setup, teardown)
-{
-    assert_passes(*state, &(struct proxy_faults){.double_every = 3}, 6, "01223455");
-}
-
-TEST_WITH(test_proxy__swaps, setup, teardown)
-{
-    assert_passes(*state, &(struct proxy_faults){.swap_every = 3}, 7, "0132465");
-}
-
-TEST_WITH(test_proxy__breaks_off, setup, teardown)
-{
-    assert_passes(*state, &(struct proxy_faults){.break_every = 4}, 4, "012|");
-}
-
-TEST_WITH(test_proxy__delays, setup, teardown)
-{
-    struct fixture *fixture = *state;
     struct sp_message message;
-    proxy_set(fixture->proxy, PROXY_TO_SERVER, &(struct proxy_faults){.delay_ms = 1000});
-    assert_true(sp_send(&fixture->client, 1, "body", 4));
-    assert_int_equal(sp_receive(&fixture->server, NOTHING_MS, &message), SP_TIMEOUT);
-    assert_int_equal(sp_receive(&fixture->server, ARRIVES_MS, &message), SP_MESSAGE);
+    proxy_set(f->proxy, PROXY_TO_SERVER, &(struct proxy_faults){.delay_ms = 1000});
+    assert_true(sp_send(&f->client, 1, "body", 4));
+    assert_int_equal(sp_receive(&f->server, NOTHING_MS, &message), SP_TIMEOUT);
+    assert_int_equal(sp_receive(&f->server, ARRIVES_MS, &message), SP_MESSAGE);
     free(message.body);
 }
 
-TEST_WITH(test_proxy__holds_and_cuts, setup, teardown)
+TEST_F(test_proxy__holds_and_cuts)
 {
-    struct fixture *fixture = *state;
     struct sp_message message;
-    proxy_hold(fixture->proxy, true);
+    proxy_hold(f->proxy, true);
     /* It may have been about to look: the first may still pass. */
-    assert_true(sp_send(&fixture->client, 1, "body", 4));
-    if (sp_receive(&fixture->server, NOTHING_MS, &message) == SP_MESSAGE)
+    assert_true(sp_send(&f->client, 1, "body", 4));
+    if (sp_receive(&f->server, NOTHING_MS, &message) == SP_MESSAGE)
         free(message.body);
-    assert_true(sp_send(&fixture->client, 2, "body", 4));
-    assert_int_equal(sp_receive(&fixture->server, NOTHING_MS, &message), SP_TIMEOUT);
-    proxy_cut(fixture->proxy);
-    assert_true(sp_wait_closed(&fixture->server, ARRIVES_MS));
-    assert_true(sp_wait_closed(&fixture->client, ARRIVES_MS));
+    assert_true(sp_send(&f->client, 2, "body", 4));
+    assert_int_equal(sp_receive(&f->server, NOTHING_MS, &message), SP_TIMEOUT);
+    proxy_cut(f->proxy);
+    assert_true(sp_wait_closed(&f->server, ARRIVES_MS));
+    assert_true(sp_wait_closed(&f->client, ARRIVES_MS));
 }

@@ -11,7 +11,6 @@
 #include "cluster/cluster_wire.h"
 #include "fuzz.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define EPOCH 65537u /* the epoch that the scenes begin in: the first one of node 1 */

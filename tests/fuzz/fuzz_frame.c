@@ -7,8 +7,6 @@
 #include "fuzz.h"
 #include "rpc/protocol.h"
 
-#include <stdlib.h>
-
 static const struct rpc_method_limit limits[] = {{"Send", 20000}, {NULL, 0}};
 
 static struct rpc_server *the_server(void)

@@ -6,7 +6,6 @@
 #include "rpc/protocol.h"
 #include "rpc/wire.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static void unpack_as_all(const ProtobufCBinaryData *payload)

@@ -4,8 +4,6 @@
 #include "support/test.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define LINES_PER_SECOND 400    /* of each writer */
 #define AHEAD_LINES 200         /* typed and not acknowledged; */
@@ -49,24 +47,25 @@ static void begin(struct pool *pool, struct cluster *cluster)
     pool->started_ms = process_group_now_ms();
 }
 
-void client_pool_add_writer(struct pool *pool, struct cluster *cluster, size_t place)
+static void add(struct pool *pool, struct cluster *cluster, size_t place, const char *what,
+                struct json_client **clients, size_t *count)
 {
     char name[32];
     begin(pool, cluster);
-    assert_true(pool->writer_count < CLIENT_POOL_CLIENTS_MAX);
-    (void)snprintf(name, sizeof name, "writer%zu", pool->writer_count);
-    pool->writers[pool->writer_count] = visit(cluster, place, name);
-    pool->writer_count++;
+    assert_true(*count < CLIENT_POOL_CLIENTS_MAX);
+    (void)snprintf(name, sizeof name, "%s%zu", what, *count);
+    clients[*count] = visit(cluster, place, name);
+    ++*count;
+}
+
+void client_pool_add_writer(struct pool *pool, struct cluster *cluster, size_t place)
+{
+    add(pool, cluster, place, "writer", pool->writers, &pool->writer_count);
 }
 
 void client_pool_add_reader(struct pool *pool, struct cluster *cluster, size_t place)
 {
-    char name[32];
-    begin(pool, cluster);
-    assert_true(pool->reader_count < CLIENT_POOL_CLIENTS_MAX);
-    (void)snprintf(name, sizeof name, "reader%zu", pool->reader_count);
-    pool->readers[pool->reader_count] = visit(cluster, place, name);
-    pool->reader_count++;
+    add(pool, cluster, place, "reader", pool->readers, &pool->reader_count);
 }
 
 void client_pool_open(struct pool *pool, struct cluster *cluster, size_t writers, size_t readers)

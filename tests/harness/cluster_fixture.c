@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "harness/cluster_fixture.h"
 
-#include "support/test.h"
-
 #include <stdlib.h>
 
 int cluster_fixture_setup(void **state)

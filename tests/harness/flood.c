@@ -7,7 +7,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define FRAME_CALLS 256
 #define FRAMES_AHEAD 2

@@ -337,33 +337,50 @@ json_t *json_client_find(struct json_client *client, size_t from, const char *fo
     return object;
 }
 
+static _Noreturn void fail_without(const json_t *object, const char *what, const char *member)
+{
+    char *dump = json_dumps(object, 0);
+    print_error("%s\n", dump);
+    free(dump);
+    fail_msg("the object above has no %s '%s'", what, member);
+    abort(); /* not reached */
+}
+
 const char *json_text(const json_t *object, const char *member)
 {
     const char *text = json_string_value(json_object_get(object, member));
-    if (text == NULL) {
-        char *dump = json_dumps(object, 0);
-        print_error("%s\n", dump);
-        free(dump);
-        fail_msg("the object above has no text '%s'", member);
-    }
+    if (text == NULL)
+        fail_without(object, "text", member);
     return text;
 }
 
 uint64_t json_number(const json_t *object, const char *member)
 {
     const json_t *value = json_object_get(object, member);
-    if (!json_is_integer(value)) {
-        char *dump = json_dumps(object, 0);
-        print_error("%s\n", dump);
-        free(dump);
-        fail_msg("the object above has no number '%s'", member);
-    }
+    if (!json_is_integer(value))
+        fail_without(object, "number", member);
     return (uint64_t)json_integer_value(value);
 }
 
 static uint64_t number_or_zero(const json_t *object, const char *member)
 {
     return (uint64_t)json_integer_value(json_object_get(object, member));
+}
+
+struct observation json_observation(const json_t *object, enum observation_kind kind,
+                                    uint64_t time_us)
+{
+    return (struct observation){
+        .kind = kind,
+        .time_us = time_us,
+        .room = json_string_value(json_object_get(object, "room")),
+        .from = json_string_value(json_object_get(object, "from")),
+        .uid = json_string_value(json_object_get(object, "uid")),
+        .text = json_string_value(json_object_get(object, "text")),
+        .number = number_or_zero(object, "number"),
+        .epoch = number_or_zero(object, "epoch"),
+        .seq = number_or_zero(object, "seq"),
+    };
 }
 
 static bool is_type(const json_t *object, const char *type)
@@ -391,17 +408,7 @@ static void report_object(const struct json_client *client, struct checker_clien
     enum object_kind kind = kind_of(object);
     if (kind == OBJECT_OTHER && !is_event(object))
         return;
-    struct observation observation = {
-        .kind = kinds[kind],
-        .time_us = time_us,
-        .room = json_string_value(json_object_get(object, "room")),
-        .from = json_string_value(json_object_get(object, "from")),
-        .uid = json_string_value(json_object_get(object, "uid")),
-        .text = json_string_value(json_object_get(object, "text")),
-        .number = number_or_zero(object, "number"),
-        .epoch = number_or_zero(object, "epoch"),
-        .seq = number_or_zero(object, "seq"),
-    };
+    struct observation observation = json_observation(object, kinds[kind], time_us);
     checker_observe(to, &observation);
     if (is_type(object, "left") && observation.from != NULL &&
         strcmp(observation.from, client->account) == 0) {
@@ -452,14 +459,8 @@ void json_client_report_history(struct json_client *client, unsigned page_messag
     {
         json_array_foreach(page, j, message)
         {
-            checker_observe(to, &(struct observation){.kind = OBSERVED_MESSAGE,
-                                                      .room = json_text(message, "room"),
-                                                      .from = json_text(message, "from"),
-                                                      .uid = json_text(message, "uid"),
-                                                      .text = json_text(message, "text"),
-                                                      .number = json_number(message, "number"),
-                                                      .epoch = json_number(message, "epoch"),
-                                                      .seq = json_number(message, "seq")});
+            const struct observation seen = json_observation(message, OBSERVED_MESSAGE, 0);
+            checker_observe(to, &seen);
         }
     }
     json_decref(pages);

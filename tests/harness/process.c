@@ -633,11 +633,6 @@ void process_end_input(struct process *process)
         write_input(process);
 }
 
-size_t process_unread_bytes(const struct process *process)
-{
-    return process->unsent.used - process->sent;
-}
-
 size_t process_lines(const struct process *process)
 {
     return process->lines.count;

@@ -118,8 +118,6 @@ struct process *process_start(struct process_group *group, const struct process_
 /* Text for its stdin, as it is; and the end of it, once all of it was taken. */
 void process_write(struct process *process, const char *text, size_t size);
 void process_end_input(struct process *process);
-/* How much of what was written it has not taken yet. */
-size_t process_unread_bytes(const struct process *process);
 
 /* Lines of its stdout so far. */
 size_t process_lines(const struct process *process);

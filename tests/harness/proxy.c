@@ -10,8 +10,6 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -60,7 +58,7 @@ struct proxy {
     pthread_mutex_t lock;                           /* of what follows */
     struct proxy_faults faults[PROXY_WAYS];
     bool held, stopping, cutting;
-    uint64_t messages, faults_made;
+    uint64_t faults_made;
 };
 
 static struct parcel *new_parcel(const uint8_t *bytes, size_t size, uint64_t due_ms)
@@ -117,7 +115,6 @@ static void queue_message(struct proxy *proxy, struct half *half, const struct p
     bool broken = is_due(count, faults->break_every);
     bool swapped = is_due(count, faults->swap_every);
     (void)pthread_mutex_lock(&proxy->lock);
-    proxy->messages++;
     proxy->faults_made += dropped || doubled || broken || swapped;
     (void)pthread_mutex_unlock(&proxy->lock);
     if (dropped)
@@ -397,14 +394,6 @@ void proxy_cut(struct proxy *proxy)
     (void)pthread_mutex_lock(&proxy->lock);
     proxy->cutting = true;
     (void)pthread_mutex_unlock(&proxy->lock);
-}
-
-uint64_t proxy_messages(struct proxy *proxy)
-{
-    (void)pthread_mutex_lock(&proxy->lock);
-    uint64_t count = proxy->messages;
-    (void)pthread_mutex_unlock(&proxy->lock);
-    return count;
 }
 
 uint64_t proxy_faults_made(struct proxy *proxy)

@@ -44,8 +44,7 @@ void proxy_hold(struct proxy *proxy, bool on);
 /* Ends all connections there are. */
 void proxy_cut(struct proxy *proxy);
 
-/* Messages that went through, and faults that were made. */
-uint64_t proxy_messages(struct proxy *proxy);
+/* Faults that were made. */
 uint64_t proxy_faults_made(struct proxy *proxy);
 
 #endif

@@ -4,8 +4,6 @@
 #include "base/clock.h"
 #include "support/test.h"
 
-#include <string.h>
-
 #define PATIENCE_MS 30000
 
 uint64_t core_fixture_random(struct core_fixture *core)

@@ -4,7 +4,6 @@
 #include "support/test.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 struct rpc_call *fake_call_new(uint32_t credits)

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "probe.h"
 
-#include "base/clock.h"
 #include "base/log.h"
-#include "support/test.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>

@@ -8,9 +8,11 @@
 #ifndef JACKDAW_TESTS_PROBE_H
 #define JACKDAW_TESTS_PROBE_H
 
+#include "base/clock.h"
 #include "probe.pb-c.h"
 #include "rpc/channel.h"
 #include "rpc/server.h"
+#include "support/test.h"
 
 #include <semaphore.h>
 #include <stdatomic.h>

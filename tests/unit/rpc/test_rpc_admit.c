@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The hook that sees every request before its handler, and may take it: to refuse it, to end it
  * later, or to have another server answer it. */
-#include "base/clock.h"
 #include "probe.h"
-#include "support/test.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,6 @@
 #include "base/clock.h"
 #include "probe.h"
 #include "rpc/protocol.h"
-#include "support/test.h"
 
 #include <malloc.h>
 #include <pthread.h>

@@ -5,10 +5,7 @@
 #include "jitter.h"
 #include "probe.h"
 #include "rpc/connections.h"
-#include "support/test.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define ROUNDS 20

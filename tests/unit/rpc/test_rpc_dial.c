@@ -4,11 +4,9 @@
 #include "base/log.h"
 #include "probe.h"
 #include "rpc/dial.h"
-#include "support/test.h"
 
 #include <netdb.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define NAME "several.test"

@@ -4,14 +4,10 @@
 #include "base/log.h"
 #include "harness/sp_peer.h"
 #include "probe.h"
-#include "support/test.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 TEST(test_listen__port_from_the_kernel)
 {

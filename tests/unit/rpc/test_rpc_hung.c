@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A socket that never finishes closing: its owner goes on, and so does the end of the process. */
-#include "base/clock.h"
 #include "base/log.h"
 #include "probe.h"
 #include "rpc/connections.h"
-#include "support/test.h"
 
 #include <nng/nng.h>
 #include <stdlib.h>

@@ -3,13 +3,11 @@
  * silent, too many or do not read. Each gets a status or a closed connection, and everyone else is
  * served as before. */
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/protobuf.h"
 #include "harness/sp_peer.h"
 #include "probe.h"
 #include "rpc/protocol.h"
 #include "spec.pb-c.h"
-#include "support/test.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,15 +2,12 @@
 /* Connections and ends that go away at the worst moment, hundreds of times, with descriptors and
  * calls counted. */
 #include "base/clock.h"
-#include "base/log.h"
 #include "harness/sp_peer.h"
 #include "probe.h"
 #include "rpc/protocol.h"
 #include "spec.pb-c.h"
-#include "support/test.h"
 
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Requests that nobody waits for: carried out, in order, and never answered. */
-#include "base/clock.h"
-#include "base/log.h"
 #include "harness/sp_peer.h"
 #include "probe.h"
 #include "rpc/protocol.h"
 #include "spec.pb-c.h"
-#include "support/test.h"
 
 #include <stdlib.h>
 #include <string.h>

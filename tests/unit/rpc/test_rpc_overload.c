@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* More than the owner can take: every call is answered, nothing is dropped, memory stays bounded. */
-#include "base/clock.h"
-#include "base/log.h"
 #include "harness/sp_peer.h"
 #include "probe.h"
 #include "rpc/protocol.h"
 #include "spec.pb-c.h"
-#include "support/test.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,10 +4,6 @@
 #include "base/log.h"
 #include "probe.h"
 #include "rpc/dial_failures.h"
-#include "support/test.h"
-
-#include <stdlib.h>
-#include <string.h>
 
 struct fixture {
     struct client client; /* first: what callbacks get */

@@ -3,9 +3,7 @@
 #include "base/clock.h"
 #include "probe.h"
 #include "rpc/protocol.h"
-#include "support/test.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* What both sides say of a TLS connection that fails, what is checked before a server listens, and
  * certificates that are exchanged while it runs. */
-#include "base/clock.h"
 #include "base/log.h"
 #include "harness/sp_peer.h"
 #include "probe.h"
 #include "rpc/handshake.h"
-#include "support/test.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
